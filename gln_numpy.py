@@ -1,0 +1,543 @@
+"""Gated Linear Networks in NumPy: the reference that the other backends are held against.
+
+A GLN learns online and without backpropagation. Every neuron predicts the target itself: halfspaces of the side
+information pick one of its weight rows, the row mixes the predictions of the layer below, and the neuron's own error
+corrects that row at once. Source: Veness et al., "Gated Linear Networks", AAAI 2021, https://arxiv.org/abs/1910.01526.
+
+Letters in the shapes: B samples, C heads, L layers, n neurons of a layer, N neurons of all layers, k halfspaces a
+neuron, d inputs of a neuron (bias included), D values of side information, K base logits.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = ["GLN", "decaying_rate", "gate", "mix", "paper_rate", "update"]
+
+# ---- Shared by all backends: the same text in each file, and a test holds the copies equal ---------------------------
+
+Rate = float | Callable[[int], float]
+
+MAX_HALFSPACES = 30  # 2^30 rows a neuron: beyond any memory, and a context still fits an int32
+
+
+def decaying_rate(t: int) -> float:
+    """Default learning rate with `normalize=True`: 10 / sqrt(1 + t / 1000) after t training samples."""
+    return 10.0 / math.sqrt(1.0 + t / 1000.0)
+
+
+def paper_rate(t: int) -> float:
+    """Default learning rate with `normalize=False`: min(100 / (t + 1), 0.01), as in the paper's MNIST experiment."""
+    return min(100.0 / (t + 1.0), 0.01)
+
+
+def _bad(name: str, expected: str, came: object) -> ValueError:
+    return ValueError(f"{name}: expected {expected}, got {came}")
+
+
+def _integer(name: str, value: Any, low: int, high: int | None = None) -> int:
+    expected = f"an integer of at least {low}" if high is None else f"an integer from {low} to {high}"
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise _bad(name, expected, repr(value)) from None
+    if isinstance(value, (bool, np.bool_)) or number < low or (high is not None and number > high):
+        raise _bad(name, expected, repr(value))
+    return number
+
+
+def _sizes(name: str, value: Any) -> tuple[int, ...]:
+    try:
+        sizes = tuple(value)
+    except TypeError:
+        sizes = ()
+    if not sizes:
+        raise _bad(name, "a sequence of one or more integers", repr(value))
+    return tuple(_integer(f"{name}[{i}]", size, 1) for i, size in enumerate(sizes))
+
+
+def _real(name: str, value: Any, expected: str, accept: Callable[[float], bool]) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise _bad(name, expected, repr(value)) from None
+    if not (math.isfinite(number) and accept(number)):
+        raise _bad(name, expected, repr(value))
+    return number
+
+
+def _switch(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise _bad(name, "True or False", repr(value))
+    return bool(value)
+
+
+def _floats(name: str, array: np.ndarray) -> np.ndarray:
+    """`array` as finite float32 of the same shape; raises ValueError on anything else."""
+    if array.dtype.kind not in "biuf":
+        raise _bad(name, "an array of real numbers", f"dtype {array.dtype}")
+    with np.errstate(over="ignore"):  # what overflows float32 becomes infinity, and is refused as such
+        array = array.astype(np.float32, copy=False)
+    if not np.isfinite(array).all():
+        raise _bad(name, "finite float32 numbers", "NaN or infinity")
+    return array
+
+
+def _memory() -> int:
+    """Bytes of physical memory, or no limit where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 1 << 62
+
+
+class GLNBase:
+    """What is the same in every backend: arguments, the initial draw, the learning rate, the state's names and shapes.
+
+    A backend adds `_load` and `_dump` (arrays in and out), `_tensor` (a NumPy array as the framework's own tensor),
+    `_predict` and `_predict_online` (the work), and holds the count of training samples as `step`.
+    """
+
+    step: Any
+
+    def __init__(
+        self,
+        layer_sizes: Sequence[int],
+        input_size: int,
+        context_size: int,
+        *,
+        num_classes: int = 2,
+        context_map_size: int = 4,
+        base_predictor: Callable[[Any], Any] | None = None,
+        bias: bool = True,
+        context_bias: float = 0.0,
+        learning_rate: Rate | None = None,
+        normalize: bool = True,
+        pred_clipping: float = 1e-3,
+        weight_clipping: float = 200.0,
+        seed: int | None = None,
+    ) -> None:
+        """Build the network and draw its halfspaces; every weight starts at 1 / d.
+
+        Args:
+            layer_sizes: neurons of each layer, from first to last, each at least 1.
+            input_size: values of one sample, at least 1.
+            context_size: values of side information of one sample, at least 1.
+            num_classes: 2 for one head that gives the probability of class 1; more for one head a class, one-vs-rest.
+            context_map_size: halfspaces of a neuron, 0 to 30; a neuron has 2^context_map_size weight rows a head.
+            base_predictor: callable (input_size, B) -> (K, B) of probabilities, which take the place of the inputs;
+                it is called once here, with zeros, to learn K. Without it the inputs are logits.
+            bias: whether a constant logit 1 is appended to the input of every layer.
+            context_bias: standard deviation of the halfspaces' offsets from the origin, at least 0.
+            learning_rate: a number, or a callable from the count of training samples seen so far to one; at least 0.
+                None takes `decaying_rate`, or `paper_rate` without `normalize`.
+            normalize: whether a step is divided by 1 + |z|^2, z a neuron's input; without, the paper's plain step.
+            pred_clipping: probabilities are kept in [pred_clipping, 1 - pred_clipping]; between 0 and 0.5.
+            weight_clipping: weights are kept in [-weight_clipping, weight_clipping]; above 0.
+            seed: integer of at least 0, or None for fresh halfspaces each time. The same seed gives the same network
+                in every backend.
+
+        Raises:
+            ValueError: an argument outside these ranges, or a network larger than the machine's memory.
+        """
+        super().__init__()
+        self.layer_sizes = _sizes("layer_sizes", layer_sizes)
+        self.input_size = _integer("input_size", input_size, 1)
+        self.context_size = _integer("context_size", context_size, 1)
+        self.num_classes = _integer("num_classes", num_classes, 2)
+        self.num_heads = 1 if self.num_classes == 2 else self.num_classes
+        self.context_map_size = _integer("context_map_size", context_map_size, 0, MAX_HALFSPACES)
+        if base_predictor is not None and not callable(base_predictor):
+            raise _bad("base_predictor", "a callable or None", repr(base_predictor))
+        self.base_predictor = base_predictor
+        self.bias = _switch("bias", bias)
+        self.context_bias = _real("context_bias", context_bias, "a finite number of at least 0", lambda v: v >= 0)
+        self.normalize = _switch("normalize", normalize)
+        self.pred_clipping = _real("pred_clipping", pred_clipping, "a number in (0, 0.5)", lambda v: 0 < v < 0.5)
+        self.logit_bound = math.log1p(-self.pred_clipping) - math.log(self.pred_clipping)
+        self.weight_clipping = _real("weight_clipping", weight_clipping, "a finite number above 0", lambda v: v > 0)
+        self.seed = None if seed is None else _integer("seed", seed, 0)
+        self.set_learning_rate(learning_rate)
+        self.base_size = self.input_size
+        if base_predictor is not None:
+            self.base_size = len(self._base_logits(base_predictor, np.zeros((self.input_size, 1), np.float32)))
+        needed, memory = 4 * sum(math.prod(shape) for shape in self._shapes().values()), _memory()
+        if needed > memory:
+            raise _bad(
+                "layer_sizes, context_size, context_map_size",
+                f"a network within the {memory / 2**30:.1f} GiB of memory",
+                f"one of {needed / 2**30:.1f} GiB",
+            )
+        self._load_named(self._initial_state(), 0)
+
+    # What a backend adds.
+
+    def _load(self, hyperplanes: np.ndarray, hyperplane_bias: np.ndarray, weights: list[np.ndarray], step: int) -> None:
+        """Take over arrays that nobody else holds: (N, k, D) and (N, k) of all layers, (n, 2^k, C, d) of each layer."""
+        raise NotImplementedError
+
+    def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
+        """What `_load` takes, as NumPy arrays that the caller only reads; the weights may have another shape."""
+        raise NotImplementedError
+
+    def _tensor(self, array: np.ndarray) -> Any:
+        raise NotImplementedError
+
+    def _predict(self, base, context, targets, rates) -> Any:  # (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)
+        raise NotImplementedError
+
+    def _predict_online(self, base, context, targets, rates, batch_size) -> Any:  # as _predict, all with targets
+        raise NotImplementedError
+
+    @staticmethod
+    def _numpy(value: Any) -> np.ndarray:
+        return np.asarray(value)
+
+    # What users call.
+
+    def predict(self, inputs: Any, context_inputs: Any, targets: Any = None) -> Any:
+        """Predict a batch and, given targets, learn from it.
+
+        All samples are predicted with the weights as they were; then the updates of all samples are added up. What
+        is returned are those predictions, the same with and without targets. A batch of one is exact online learning
+        (Algorithm 1 of the paper).
+
+        Args:
+            inputs: (input_size, B) logits, or whatever `base_predictor` takes; (input_size,) is one sample.
+            context_inputs: (context_size, B) side information, often the same array; (context_size,) is one sample.
+            targets: (B,) of bools or probabilities in [0, 1]; with more than two classes, of integers below
+                num_classes. None only predicts.
+
+        Returns:
+            Probabilities, (B,) with one head and (C, B) with more; for one sample a scalar or (C,).
+
+        Raises:
+            ValueError: wrong shape, NaN, infinity or a target outside its range; the model is then unchanged.
+        """
+        base, context, labels, one = self._check(inputs, context_inputs, targets)
+        rates = None if labels is None else self._rates(base.shape[1])
+        return self._shaped(self._predict(base, context, labels, rates), one)
+
+    def predict_online(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int = 1) -> Any:
+        """`predict` with targets on one batch of `batch_size` samples after another, in one fast call.
+
+        Arguments, result and errors are those of `predict`; the last batch may be smaller.
+        """
+        if targets is None:
+            raise _bad("targets", "one target a sample", None)
+        batch_size = _integer("batch_size", batch_size, 1)
+        base, context, labels, one = self._check(inputs, context_inputs, targets)
+        return self._shaped(self._predict_online(base, context, labels, self._rates(base.shape[1]), batch_size), one)
+
+    def fit_hyperplanes(self, context_inputs: Any) -> None:
+        """Redraw every halfspace as the perpendicular bisector of two of the samples, drawn by `seed`.
+
+        Args:
+            context_inputs: (context_size, B) side information of two samples or more.
+
+        Raises:
+            ValueError: wrong shape, NaN or infinity.
+            RuntimeError: the model has already learned; moving its gates would scramble what it knows.
+        """
+        if int(self.step) > 0:
+            raise RuntimeError(f"fit_hyperplanes: expected a model before its first update, got step {int(self.step)}")
+        context, one = self._samples("context_inputs", context_inputs, self.context_size)
+        if one or context.shape[1] < 2:
+            raise _bad("context_inputs", f"({self.context_size}, B) with B at least 2", f"shape {context.shape}")
+        samples, rng = context.T, np.random.default_rng(self.seed)
+        old, _, weights, step = self._dump()
+        hyperplanes, hyperplane_bias = np.empty_like(old), np.empty(old.shape[:2], np.float32)
+        for neurons in self._layers():
+            shape = old[neurons].shape[:2]  # (n, k)
+            first = rng.integers(0, len(samples), shape)
+            second = (first + 1 + rng.integers(0, len(samples) - 1, shape)) % len(samples)
+            x, y = samples[first].astype(np.float64), samples[second].astype(np.float64)  # (n, k, D)
+            length = np.linalg.norm(x - y, axis=-1, keepdims=True)
+            # Two equal samples have no bisector: the direction stays, and moves to go through that sample.
+            planes = np.where(length > 0, (x - y) / np.where(length > 0, length, 1), old[neurons])
+            hyperplanes[neurons], hyperplane_bias[neurons] = planes, (planes * (x + y)).sum(axis=-1) / 2
+        self._load(hyperplanes, _floats("context_inputs' midpoints", hyperplane_bias), weights, step)
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """All arrays of the model, copied, by the names that every backend shares.
+
+        For each layer l = 1 ... L `hyperplanes.{l}` (n, k, D), `hyperplane_bias.{l}` (n, k), `weights.{l}`
+        (n, 2^k, C, d), and `step` (), the count of training samples.
+        """
+        hyperplanes, hyperplane_bias, weights, step = self._dump()
+        arrays: dict[str, Any] = {}
+        for layer, neurons in enumerate(self._layers(), start=1):
+            arrays[f"hyperplanes.{layer}"] = hyperplanes[neurons]
+            arrays[f"hyperplane_bias.{layer}"] = hyperplane_bias[neurons]
+            arrays[f"weights.{layer}"] = weights[layer - 1]
+        arrays["step"] = np.int64(step)
+        return {name: np.array(arrays[name]).reshape(shape) for name, shape in self._shapes().items()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Take over the state of a model of the same shape, from whichever backend.
+
+        Raises:
+            ValueError: a missing or unknown name, a wrong shape, NaN or infinity; the model is then unchanged.
+        """
+        shapes = self._shapes()
+        if not isinstance(state, Mapping) or set(state) != set(shapes):
+            came = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
+            raise _bad("state", f"a mapping of the names {sorted(shapes)}", came)
+        arrays = {name: self._array(f"state[{name!r}]", state[name]) for name in shapes}
+        for name, shape in shapes.items():
+            if arrays[name].shape != shape:
+                raise _bad(f"state[{name!r}]", f"shape {shape}", f"shape {arrays[name].shape}")
+        step = _integer("state['step']", arrays["step"].item(), 0)
+        self._load_named({name: np.array(_floats(f"state[{name!r}]", array)) for name, array in arrays.items()}, step)
+
+    def set_learning_rate(self, rate: Rate | None) -> None:
+        """Set `learning_rate`: a number of at least 0, a callable t -> number, or None for the default."""
+        if rate is None:
+            rate = decaying_rate if self.normalize else paper_rate
+        if not callable(rate):
+            rate = _real("learning_rate", rate, "a finite number of at least 0, or a callable", lambda v: v >= 0)
+        self.learning_rate = rate
+
+    # How arguments are checked.
+
+    def _check(self, inputs, context_inputs, targets) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, bool]:
+        """Base logits (K, B), side information (D, B), targets of the heads (C, B) or None, whether one vector came."""
+        base, one = self._samples("inputs", inputs, self.input_size)
+        if context_inputs is inputs and self.context_size == self.input_size:
+            context = base
+        else:
+            context, context_one = self._samples("context_inputs", context_inputs, self.context_size)
+            if context_one != one or context.shape[1] != base.shape[1]:
+                expected = (
+                    f"({self.context_size},)" if one else f"({self.context_size}, {base.shape[1]}) as inputs have"
+                )
+                raise _bad("context_inputs", expected, f"shape {context.shape[: 1 if context_one else 2]}")
+        labels = None if targets is None else self._labels(targets, base.shape[1], one)
+        if self.base_predictor is not None:
+            base = self._base_logits(self.base_predictor, base, self.base_size)
+        return base, context, labels, one
+
+    def _samples(self, name: str, value: Any, size: int) -> tuple[np.ndarray, bool]:
+        """`value` as (size, B) float32, and whether it came as one vector."""
+        array = self._array(name, value)
+        if array.ndim not in (1, 2) or array.shape[0] != size:
+            raise _bad(name, f"shape ({size}, B) or ({size},)", f"shape {array.shape}")
+        array = _floats(name, array)
+        return (array[:, None], True) if array.ndim == 1 else (array, False)
+
+    def _array(self, name: str, value: Any) -> np.ndarray:
+        try:
+            return self._numpy(value)
+        except (TypeError, ValueError) as error:
+            raise _bad(name, "an array of real numbers", f"{type(value).__name__} ({error})") from None
+
+    def _labels(self, targets: Any, count: int, one: bool) -> np.ndarray:
+        """What each head is to predict, (C, B) in [0, 1]."""
+        array = self._array("targets", targets)
+        if array.shape != (count,) and not (one and array.shape == ()):
+            raise _bad("targets", f"shape ({count},), one target a sample", f"shape {array.shape}")
+        array = _floats("targets", array.reshape(1, count))
+        if self.num_heads == 1:
+            wrong, expected = (array < 0) | (array > 1), "0, 1, or probabilities between"
+        else:
+            classes = np.arange(self.num_heads, dtype=np.float32)[:, None]  # (C, 1)
+            wrong, expected = ~np.isin(array, classes), f"integers from 0 to {self.num_heads - 1}"
+        if wrong.any():
+            raise _bad("targets", expected, array[wrong][0])
+        return array if self.num_heads == 1 else (array == classes).astype(np.float32)
+
+    def _base_logits(self, predictor, inputs, size=None) -> np.ndarray:  # (input_size, B) -> (K, B)
+        name, count = "base_predictor's output", inputs.shape[1]
+        if count == 0:
+            return np.empty((size or 0, 0), np.float32)  # few predictors take an empty batch
+        p = self._array(name, predictor(self._tensor(inputs)))
+        if p.ndim != 2 or p.shape[1] != count or len(p) != (size or max(len(p), 1)):
+            raise _bad(name, f"shape ({size or 'K'}, {count})", f"shape {p.shape}")
+        p = _floats(name, p).astype(np.float64)
+        if ((p < 0) | (p > 1)).any():
+            raise _bad(name, "probabilities in [0, 1]", f"values from {p.min()} to {p.max()}")
+        p = np.clip(p, self.pred_clipping, 1 - self.pred_clipping)
+        return (np.log(p) - np.log1p(-p)).astype(np.float32)
+
+    def _rates(self, count: int) -> np.ndarray:
+        """Learning rates of the next `count` samples, (count,), each from the count of samples before it."""
+        rate, step = self.learning_rate, int(self.step)
+        values = [rate(t) for t in range(step, step + count)] if callable(rate) else [rate] * count
+        try:
+            with np.errstate(over="ignore"):
+                rates = np.array(values, np.float32).reshape(count)
+        except (TypeError, ValueError):
+            raise _bad("learning_rate", "a callable from int to number", f"the values {values[:3]} ...") from None
+        if not (np.isfinite(rates).all() and (rates >= 0).all()):
+            raise _bad("learning_rate", "finite numbers of at least 0", f"values from {rates.min()} to {rates.max()}")
+        return rates
+
+    def _shaped(self, output: Any, one: bool) -> Any:
+        """(C, B) without the axis of the only head, and without that of the only sample where a vector came."""
+        if self.num_heads == 1:
+            output = output[0]
+        return output[..., 0] if one else output
+
+    # The state's shapes and first values.
+
+    def _layers(self) -> list[slice]:
+        """Of each layer, where its neurons are among those of all layers."""
+        ends = np.cumsum(self.layer_sizes).tolist()
+        return [slice(end - n, end) for n, end in zip(self.layer_sizes, ends, strict=True)]
+
+    def _load_named(self, state: dict[str, np.ndarray], step: int) -> None:
+        of_layers = {
+            kind: [state[f"{kind}.{layer}"] for layer in range(1, len(self.layer_sizes) + 1)]
+            for kind in ("hyperplanes", "hyperplane_bias", "weights")
+        }
+        # The halfspaces of all layers lie in one array, so that the gates of a batch are one matrix product.
+        hyperplanes, hyperplane_bias = (
+            np.concatenate(of_layers["hyperplanes"]),
+            np.concatenate(of_layers["hyperplane_bias"]),
+        )
+        self._load(hyperplanes, hyperplane_bias, of_layers["weights"], step)
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        shapes: dict[str, tuple[int, ...]] = {}
+        below = self.base_size
+        for layer, n in enumerate(self.layer_sizes, start=1):
+            shapes[f"hyperplanes.{layer}"] = (n, self.context_map_size, self.context_size)
+            shapes[f"hyperplane_bias.{layer}"] = (n, self.context_map_size)
+            shapes[f"weights.{layer}"] = (n, 2**self.context_map_size, self.num_heads, below + self.bias)
+            below = n
+        return {**shapes, "step": ()}
+
+    def _initial_state(self) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng(self.seed)
+        state = {}
+        for name, shape in self._shapes().items():
+            if name.startswith("hyperplanes"):
+                planes = rng.standard_normal(shape)
+                planes /= np.linalg.norm(planes, axis=-1, keepdims=True)
+                state[name] = planes.astype(np.float32)
+            elif name.startswith("hyperplane_bias"):
+                state[name] = (self.context_bias * rng.standard_normal(shape)).astype(np.float32)
+            elif name.startswith("weights"):
+                state[name] = np.full(shape, 1 / shape[-1], np.float32)
+        return state
+
+
+# ---- NumPy -----------------------------------------------------------------------------------------------------------
+
+# A layer copies the rows it works on; it takes as many neurons at a time as keep the copies within this many bytes.
+ROWS_BYTES = 1 << 24
+# predict_online computes the gates of about this many samples with one product.
+GATED_SAMPLES = 512
+
+
+def sigmoid(s: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-s))
+
+
+def gate(hyperplanes: np.ndarray, hyperplane_bias: np.ndarray, context: np.ndarray) -> np.ndarray:
+    """Context of each neuron: bit i tells on which side of its halfspace i the side information lies.
+
+    Shapes: (N, k, D), (N, k), (D, B) -> (B, N) of integers in [0, 2^k).
+    """
+    neurons, k, size = hyperplanes.shape
+    products = (hyperplanes.reshape(neurons * k, size) @ context).reshape(neurons, k, context.shape[1])
+    bits = products > hyperplane_bias[:, :, None]
+    return (bits << np.arange(k)[:, None]).sum(axis=1).T
+
+
+def mix(rows: np.ndarray, z: np.ndarray, logit_bound: float) -> np.ndarray:
+    """Geometric mixing of the predictions below (equation 3), as logits: s = clip(w . z, -logit_bound, logit_bound).
+
+    Shapes: (n, C, d), (C or 1, d) -> (C, n). All heads of the first layer mix the same z.
+    """
+    s = np.matmul(rows.transpose(1, 0, 2), z[:, :, None])[:, :, 0]
+    return s.clip(-logit_bound, logit_bound)
+
+
+def update(rows: np.ndarray, z: np.ndarray, s: np.ndarray, y: np.ndarray, rate: np.ndarray) -> np.ndarray:
+    """One step of online gradient descent on the log-loss (equation 8), in place: w <- w - rate (sigmoid(s) - y) z.
+
+    Shapes: (n, C, d), (C or 1, d), (C, n), (C, 1), (C or 1, 1) -> (n, C, d).
+    """
+    steps = rate * (sigmoid(s) - y)  # (C, n)
+    rows -= np.einsum("cn,cd->ncd", steps, z)  # faster than a broadcast product, whose inner loop is short
+    return rows
+
+
+class GLN(GLNBase):
+    """A Gated Linear Network whose state is NumPy arrays: for reading, for teaching, for small streams."""
+
+    def _load(self, hyperplanes, hyperplane_bias, weights, step) -> None:
+        self._hyperplanes, self._hyperplane_bias, self.step = hyperplanes, hyperplane_bias, step
+        # Row j 2^k + c of a layer is neuron j's in context c: the weights of all heads, side by side in memory.
+        self._weights = [array.reshape(-1, self.num_heads, array.shape[-1]) for array in weights]
+        self._neurons = self._layers()
+        self._first_rows = np.concatenate([np.arange(n) << self.context_map_size for n in self.layer_sizes])
+
+    def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
+        return self._hyperplanes, self._hyperplane_bias, self._weights, self.step
+
+    def _tensor(self, array: np.ndarray) -> np.ndarray:
+        return array
+
+    def _predict(self, base, context, targets, rates) -> np.ndarray:
+        return self._batch(*self._gated(base, context), targets, rates)
+
+    def _predict_online(self, base, context, targets, rates, batch_size) -> np.ndarray:
+        output = np.empty_like(targets)
+        block = batch_size * max(1, GATED_SAMPLES // batch_size)
+        for start in range(0, len(rates), block):
+            end = min(start + block, len(rates))
+            z, rows = self._gated(base[:, start:end], context[:, start:end])
+            for first in range(start, end, batch_size):
+                batch, inside = slice(first, first + batch_size), slice(first - start, first - start + batch_size)
+                output[:, batch] = self._batch(z[inside], rows[inside], targets[:, batch], rates[batch])
+        return output
+
+    def _gated(self, base, context) -> tuple[np.ndarray, np.ndarray]:  # (K, B), (D, B) -> (B, 1, d), (B, N)
+        """What does not depend on the weights: the first layer's input and the row that each neuron picks."""
+        z = np.ones((base.shape[1], 1, self.base_size + self.bias), np.float32)
+        base.T.clip(-self.logit_bound, self.logit_bound, out=z[:, 0, : self.base_size])
+        return z, gate(self._hyperplanes, self._hyperplane_bias, context) + self._first_rows
+
+    def _batch(self, z, rows, targets, rates) -> np.ndarray:  # (B, 1, d), (B, N), (C, B), (B,) -> (C, B)
+        """Predict a batch and, given targets, learn it, one layer after another: a layer reads the predictions of the
+        one below, which were made before that one learned."""
+        count = len(z)
+        for weights, neurons in zip(self._weights, self._neurons, strict=True):
+            n = neurons.stop - neurons.start
+            above = np.ones((count, self.num_heads, n + self.bias), np.float32)
+            copied = min(count, 2**self.context_map_size) * weights[0].nbytes  # bytes a neuron
+            block = max(1, ROWS_BYTES // copied)
+            for j in range(0, n, block):
+                picked = rows[:, neurons.start + j : min(neurons.start + j + block, neurons.stop)]
+                self._layer(weights, picked, z, above[:, :, j : j + picked.shape[1]], targets, rates)
+            z = above
+        if targets is not None:
+            self.step += count
+        return sigmoid(z[:, :, :n].sum(axis=2) / n).T
+
+    def _layer(self, weights, rows, z, s, targets, rates) -> None:  # rows (B, n), z (B, C or 1, d), s (B, C, n)
+        """Predict a batch with some neurons of a layer, into s, and given targets let them learn."""
+        touched, picks = rows[0], [slice(None)]
+        if (
+            len(rows) > 1
+        ):  # samples of one context share a row, which is copied once, so that their updates add up in it
+            touched, inverse = np.unique(rows, return_inverse=True)
+            picks = list(inverse.reshape(rows.shape))
+        copies = weights.take(touched, axis=0)
+        for b, pick in enumerate(picks):
+            s[b] = mix(copies[pick], z[b], self.logit_bound)
+        if targets is None:
+            return
+        if self.normalize:
+            rates = rates[:, None] / (1 + np.einsum("bcd,bcd->bc", z, z))  # (B, C or 1)
+        for b, pick in enumerate(picks):
+            copies[pick] = update(copies[pick], z[b], s[b], targets[:, b, None], rates[b, ..., None])
+        weights[touched] = copies.clip(-self.weight_clipping, self.weight_clipping, out=copies)

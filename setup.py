@@ -1,0 +1,42 @@
+"""What is installed: the modules at the top of this folder and the package of the embedded digits."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+FRAMEWORKS = {
+    "torch": ["torch>=2.4"],
+    "tf": ["tensorflow>=2.16"],
+    "jax": ["jax>=0.4.30"],
+}
+TEST = ["hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.5"]
+DEV = ["build>=1.2", "mypy>=1.11", "pandas-stubs", "pre-commit>=3.7", "ruff>=0.6"]
+
+setup(
+    name="gated-linear-networks",
+    version="0.1.0",
+    description="Gated Linear Networks: online learning without backpropagation, in NumPy, PyTorch, TensorFlow and JAX",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords=["gated linear networks", "online learning", "geometric mixing", "backpropagation-free", "MNIST"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+    python_requires=">=3.10",
+    py_modules=["gln_numpy", "test_mnist"],
+    packages=["gln_mnist_data"],
+    package_data={"gln_mnist_data": ["mnist.npz", "PROVENANCE.md"]},
+    install_requires=["numpy>=1.26", "pandas>=2.1", "scikit-learn>=1.4", "scipy>=1.11", "tqdm>=4.66"],
+    extras_require={
+        **FRAMEWORKS,
+        "test": TEST,
+        "dev": TEST + DEV,
+        "all": [requirement for framework in FRAMEWORKS.values() for requirement in framework],
+    },
+    entry_points={"console_scripts": ["gln-mnist = test_mnist:main"]},
+)

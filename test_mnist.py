@@ -1,0 +1,221 @@
+"""Train and score any backend's GLN on MNIST, one digit against the rest, in one pass over the training set.
+
+From the shell: `gln-mnist --help`, or `python test_mnist.py --help` in a checkout. This module is a tool that people
+import and run; the tests of this project are in `tests/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import zipfile
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from tqdm import tqdm
+
+__all__ = ["BACKENDS", "deskew", "get_mnist_metrics", "load_mnist", "main"]
+
+BACKENDS = ("numpy", "torch", "tf", "jax")
+SIDE = 28  # pixels
+PIXELS = SIDE * SIDE
+Digits = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def load_mnist(deskew: bool = True, path: str | Path | None = None) -> Digits:
+    """The MNIST digits, from the data embedded in this project or from a file of the same arrays.
+
+    Args:
+        deskew: whether to shear every digit upright, see `deskew`.
+        path: an `.npz` file with `x_train` and `x_test`, (N, 28, 28) or (N, 784) of uint8, and `y_train` and `y_test`,
+            (N,) of integers 0 ... 9. None takes the embedded digits: 60,000 to train, 10,000 to test.
+
+    Returns:
+        x_train, y_train, x_test, y_test: images (N, 784) float32 in [0, 1], labels (N,) int64.
+
+    Raises:
+        ValueError: the file is missing, cut, or holds something else; the message names it and says what was expected.
+    """
+    file = Path(str(resources.files("gln_mnist_data") / "mnist.npz")) if path is None else Path(path)
+    digits: list[np.ndarray] = []
+    try:
+        with np.load(file, allow_pickle=False) as arrays:  # never unpickle: a foreign file could run code
+            for part in ("train", "test"):
+                digits += _checked(file, part, arrays[f"x_{part}"], arrays[f"y_{part}"])
+    except (OSError, EOFError, KeyError, TypeError, AttributeError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise _not_mnist(file, f"{type(error).__name__}: {error}") from error
+    except ValueError as error:
+        raise (error if str(file) in str(error) else _not_mnist(file, error)) from error
+    if deskew:
+        digits[0], digits[2] = _deskewed(digits[0]), _deskewed(digits[2])
+    return digits[0], digits[1], digits[2], digits[3]
+
+
+def _not_mnist(file: Path, came: object) -> ValueError:
+    return ValueError(f"{file}: expected an .npz file with the arrays x_train, y_train, x_test, y_test, got {came}")
+
+
+def _checked(file: Path, part: str, images: np.ndarray, labels: np.ndarray) -> list[np.ndarray]:
+    if images.dtype != np.uint8 or images.ndim not in (2, 3) or images.shape[1:] not in ((SIDE, SIDE), (PIXELS,)):
+        raise _not_mnist(
+            file, f"x_{part} of dtype {images.dtype} and shape {images.shape}, not uint8 (N, {SIDE}, {SIDE})"
+        )
+    if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1] or (labels > 9).any() or (labels < 0).any():
+        raise _not_mnist(file, f"y_{part} that is not {len(images)} integers 0 to 9")
+    return [images.reshape(-1, PIXELS).astype(np.float32) / np.float32(255), labels.astype(np.int64)]
+
+
+def deskew(images: np.ndarray) -> np.ndarray:
+    """Shear every digit upright about its centre of mass, and move that to the middle of the image.
+
+    The shear is the one that makes the covariance of rows and columns vanish, with the pixels' intensities as mass, as
+    in the MNIST experiments of the GLN paper. Between pixels the intensity is interpolated linearly.
+
+    Args:
+        images: (N, 784), finite, at least 0; an empty image stays empty.
+
+    Returns:
+        (N, 784) float32, in the range of the images.
+
+    Raises:
+        ValueError: another shape, a negative intensity, NaN or infinity.
+    """
+    images = np.asarray(images)
+    if images.ndim != 2 or images.shape[1] != PIXELS or images.dtype.kind not in "biuf":
+        raise ValueError(f"images: expected numbers of shape (N, {PIXELS}), got {images.dtype} of shape {images.shape}")
+    if not (np.isfinite(images).all() and (images >= 0).all()):
+        raise ValueError("images: expected finite intensities of at least 0, got NaN, infinity or a negative one")
+    return _deskewed(images.astype(np.float32, copy=False))
+
+
+def _deskewed(images: np.ndarray, block: int = 2000) -> np.ndarray:
+    rows, columns = np.mgrid[:SIDE, :SIDE].astype(np.float32)
+    upright = np.empty_like(images)
+    for start in range(0, len(images), block):  # blocks, for the coordinates take far more memory than the images
+        image = images[start : start + block].reshape(-1, SIDE, SIDE)
+        mass = image.sum(axis=(1, 2), keepdims=True)
+        mass[mass == 0] = 1
+        row = (image * rows).sum(axis=(1, 2), keepdims=True) / mass  # the centre of mass, (block, 1, 1)
+        column = (image * columns).sum(axis=(1, 2), keepdims=True) / mass
+        covariance = (image * (rows - row) * (columns - column)).sum(axis=(1, 2), keepdims=True)
+        variance = (image * (rows - row) ** 2).sum(axis=(1, 2), keepdims=True)
+        shear = covariance / np.where(variance > 0, variance, 1)
+        # Where each pixel of the new images comes from; the first coordinate is the image.
+        down, right = rows - SIDE / 2, columns - SIDE / 2
+        which = np.broadcast_to(np.arange(len(image)).reshape(-1, 1, 1), image.shape)
+        source = [which, row + down, column + right + shear * down]
+        upright[start : start + block] = ndimage.map_coordinates(image, source, order=1).reshape(-1, PIXELS)
+    return upright
+
+
+def get_mnist_metrics(
+    model: Any,
+    mnist_class: int = 0,
+    batch_size: int = 1,
+    *,
+    digits: Digits | None = None,
+    seed: int | None = 0,
+    verbose: bool = True,
+) -> tuple[float, pd.DataFrame, pd.DataFrame]:
+    """Train a model on one pass over the MNIST training set, then score it on the test set.
+
+    Args:
+        model: anything with `predict(inputs, context_inputs, targets=None)` on columns of 784 pixels that returns one
+            probability a column, from whichever backend.
+        mnist_class: the digit, 0 to 9, that is told from the others.
+        batch_size: images that the model predicts and learns at a time, at least 1; 1 is exact online learning.
+        digits: what `load_mnist` returned, to load it once for many models; None loads the embedded, deskewed digits.
+        seed: of the order of the training images.
+        verbose: whether to show a progress bar, in batches, for either set.
+
+    Returns:
+        accuracy: on the test set, in percent.
+        conf_mat: DataFrame of counts, a row for what a digit is and a column for what it was taken for.
+        prfs: DataFrame of precision, recall, F-score and support, a column for each of the two classes.
+
+    Raises:
+        ValueError: a digit or a batch size outside its range, or a model that does not return one probability a column.
+    """
+    if mnist_class not in range(10):
+        raise ValueError(f"mnist_class: expected an integer from 0 to 9, got {mnist_class!r}")
+    if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+        raise ValueError(f"batch_size: expected an integer of at least 1, got {batch_size!r}")
+    x_train, y_train, x_test, y_test = load_mnist() if digits is None else digits
+    order = np.random.default_rng(seed).permutation(len(x_train))
+    for batch in _batches(order, batch_size, verbose):
+        columns = x_train[batch].T
+        _probabilities(model.predict(columns, columns, y_train[batch] == mnist_class), len(batch))
+    predicted = np.empty(len(x_test), bool)
+    for batch in _batches(np.arange(len(x_test)), batch_size, verbose):
+        columns = x_test[batch].T
+        predicted[batch] = _probabilities(model.predict(columns, columns), len(batch)) >= 0.5
+    actual, names = y_test == mnist_class, [f"not_{mnist_class}", f"is_{mnist_class}"]
+    counts = confusion_matrix(actual, predicted, labels=[False, True])
+    scores = precision_recall_fscore_support(actual, predicted, labels=[False, True], zero_division=0)
+    return (
+        100 * float((actual == predicted).mean()),
+        pd.DataFrame(counts, index=names, columns=names),
+        pd.DataFrame(np.stack(scores), index=["precision", "recall", "fscore", "support"], columns=names),
+    )
+
+
+def _batches(order: np.ndarray, batch_size: int, verbose: bool) -> Any:
+    return tqdm([order[i : i + batch_size] for i in range(0, len(order), batch_size)], disable=not verbose)
+
+
+def _probabilities(output: Any, count: int) -> np.ndarray:
+    """A model's output as NumPy, from whichever framework and device."""
+    array = np.asarray(output.detach().cpu() if hasattr(output, "detach") else output)
+    if array.shape != (count,):
+        raise ValueError(f"model: expected predictions of shape ({count},), got shape {array.shape}")
+    return array
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gln-mnist",
+        description="Train a GLN to tell one MNIST digit from the rest, in one pass, and score it on the test set.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--backend", choices=BACKENDS, default="numpy", help="which implementation to run")
+    parser.add_argument("--digit", type=int, choices=range(10), default=3, help="the digit told from the others")
+    parser.add_argument("--layer-sizes", type=int, nargs="+", default=[4, 4, 1], metavar="N", help="neurons a layer")
+    parser.add_argument("--halfspaces", type=int, default=4, metavar="K", help="halfspaces a neuron")
+    parser.add_argument("--batch-size", type=int, default=8, metavar="B", help="images learned at a time, 1 for online")
+    parser.add_argument("--seed", type=int, default=0, help="of the halfspaces and of the order of the images")
+    parser.add_argument("--no-deskew", dest="deskew", action="store_false", help="take the digits as they are")
+    parser.add_argument("--data", metavar="FILE", help="an .npz file of other digits than the embedded MNIST")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        gln = importlib.import_module(f"gln_{options.backend}").GLN
+        model = gln(options.layer_sizes, PIXELS, PIXELS, context_map_size=options.halfspaces, seed=options.seed)
+        accuracy, conf_mat, prfs = get_mnist_metrics(
+            model,
+            options.digit,
+            options.batch_size,
+            digits=load_mnist(options.deskew, options.data),
+            seed=options.seed,
+            verbose=not options.quiet,
+        )
+    except (ImportError, ValueError) as error:
+        print(f"gln-mnist: {error}", file=sys.stderr)
+        return 2
+    print(f"\nAccuracy: {accuracy:.2f}\nConfusion matrix:\n{conf_mat}\nPrec-Rec-F:\n{prfs}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
