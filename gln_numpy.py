@@ -195,9 +195,15 @@ class GLNBase:
     def _predict_online(self, base, context, targets, rates, batch_size) -> Any:  # as _predict, all with targets
         raise NotImplementedError
 
+    # What a backend replaces where its tensors differ from NumPy's arrays.
+
     @staticmethod
     def _numpy(value: Any) -> np.ndarray:
         return np.asarray(value)
+
+    @staticmethod
+    def _reshape(output: Any, shape: tuple[int, ...]) -> Any:
+        return output.reshape(shape)
 
     # What users call.
 
@@ -222,7 +228,7 @@ class GLNBase:
         """
         base, context, labels, one = self._check(inputs, context_inputs, targets)
         rates = None if labels is None else self._rates(base.shape[1])
-        return self._shaped(self._predict(base, context, labels, rates), one)
+        return self._shaped(self._predict(base, context, labels, rates), base.shape[1], one)
 
     def predict_online(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int = 1) -> Any:
         """`predict` with targets on one batch of `batch_size` samples after another, in one fast call.
@@ -233,7 +239,8 @@ class GLNBase:
             raise _bad("targets", "one target a sample", None)
         batch_size = _integer("batch_size", batch_size, 1)
         base, context, labels, one = self._check(inputs, context_inputs, targets)
-        return self._shaped(self._predict_online(base, context, labels, self._rates(base.shape[1]), batch_size), one)
+        output = self._predict_online(base, context, labels, self._rates(base.shape[1]), batch_size)
+        return self._shaped(output, base.shape[1], one)
 
     def fit_hyperplanes(self, context_inputs: Any) -> None:
         """Redraw every halfspace as the perpendicular bisector of two of the samples, drawn by `seed`.
@@ -378,11 +385,10 @@ class GLNBase:
             raise _bad("learning_rate", "finite numbers of at least 0", f"values from {rates.min()} to {rates.max()}")
         return rates
 
-    def _shaped(self, output: Any, one: bool) -> Any:
+    def _shaped(self, output: Any, count: int, one: bool) -> Any:
         """(C, B) without the axis of the only head, and without that of the only sample where a vector came."""
-        if self.num_heads == 1:
-            output = output[0]
-        return output[..., 0] if one else output
+        heads, samples = () if self.num_heads == 1 else (self.num_heads,), () if one else (count,)
+        return self._reshape(output, heads + samples)
 
     # The state's shapes and first values.
 
