@@ -10,6 +10,7 @@ neuron, d inputs of a neuron (bias included), D values of side information, K ba
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 import os
@@ -170,7 +171,7 @@ class GLNBase:
         needed, memory = 4 * sum(math.prod(shape) for shape in self._shapes().values()), _memory()
         if needed > memory:
             raise _bad(
-                "layer_sizes, context_size, context_map_size",
+                "layer_sizes, input_size, context_size, num_classes, context_map_size",
                 f"a network within the {memory / 2**30:.1f} GiB of memory",
                 f"one of {needed / 2**30:.1f} GiB",
             )
@@ -226,9 +227,7 @@ class GLNBase:
         Raises:
             ValueError: wrong shape, NaN, infinity or a target outside its range; the model is then unchanged.
         """
-        base, context, labels, one = self._check(inputs, context_inputs, targets)
-        rates = None if labels is None else self._rates(base.shape[1])
-        return self._shaped(self._predict(base, context, labels, rates), base.shape[1], one)
+        return self._answer(self._predict, inputs, context_inputs, targets)
 
     def predict_online(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int = 1) -> Any:
         """`predict` with targets on one batch of `batch_size` samples after another, in one fast call.
@@ -238,9 +237,8 @@ class GLNBase:
         if targets is None:
             raise _bad("targets", "one target a sample", None)
         batch_size = _integer("batch_size", batch_size, 1)
-        base, context, labels, one = self._check(inputs, context_inputs, targets)
-        output = self._predict_online(base, context, labels, self._rates(base.shape[1]), batch_size)
-        return self._shaped(output, base.shape[1], one)
+        online = functools.partial(self._predict_online, batch_size=batch_size)
+        return self._answer(online, inputs, context_inputs, targets)
 
     def fit_hyperplanes(self, context_inputs: Any) -> None:
         """Redraw every halfspace as the perpendicular bisector of two of the samples, drawn by `seed`.
@@ -311,7 +309,17 @@ class GLNBase:
             rate = _real("learning_rate", rate, "a finite number of at least 0, or a callable", lambda v: v >= 0)
         self.learning_rate = rate
 
-    # How arguments are checked.
+    # How arguments are checked, and predictions given their shape.
+
+    def _answer(self, work: Callable[..., Any], inputs: Any, context_inputs: Any, targets: Any) -> Any:
+        """What `work` makes of checked arguments, in the shape that users get: nothing has changed if a check fails."""
+        base, context, labels, one = self._check(inputs, context_inputs, targets)
+        count = base.shape[1]
+        rates = None if labels is None else self._rates(count)
+        empty = np.empty((self.num_heads, 0), np.float32)
+        output = work(base, context, labels, rates) if count > 0 else self._tensor(empty)  # (C, B)
+        heads, samples = () if self.num_heads == 1 else (self.num_heads,), () if one else (count,)
+        return self._reshape(output, heads + samples)
 
     def _check(self, inputs, context_inputs, targets) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, bool]:
         """Base logits (K, B), side information (D, B), targets of the heads (C, B) or None, whether one vector came."""
@@ -384,11 +392,6 @@ class GLNBase:
         if not (np.isfinite(rates).all() and (rates >= 0).all()):
             raise _bad("learning_rate", "finite numbers of at least 0", f"values from {rates.min()} to {rates.max()}")
         return rates
-
-    def _shaped(self, output: Any, count: int, one: bool) -> Any:
-        """(C, B) without the axis of the only head, and without that of the only sample where a vector came."""
-        heads, samples = () if self.num_heads == 1 else (self.num_heads,), () if one else (count,)
-        return self._reshape(output, heads + samples)
 
     # The state's shapes and first values.
 
@@ -512,6 +515,7 @@ class GLN(GLNBase):
         base.T.clip(-self.logit_bound, self.logit_bound, out=z[:, 0, : self.base_size])
         return z, gate(self._hyperplanes, self._hyperplane_bias, context) + self._first_rows
 
+    @np.errstate(over="ignore")  # where pred_clipping is tiny exp(-s) may be infinite, and 1 / inf is right
     def _batch(self, z, rows, targets, rates) -> np.ndarray:  # (B, 1, d), (B, N), (C, B), (B,) -> (C, B)
         """Predict a batch and, given targets, learn it, one layer after another: a layer reads the predictions of the
         one below, which were made before that one learned."""

@@ -1,0 +1,83 @@
+"""What a GLN computes, as plainly as it can be said: loops over samples, heads, layers and neurons, in float64.
+
+Written from the description of the algorithm (README.md, "What is computed"), not from the backends.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+
+class SlowGLN:
+    """The network of a model's `get_state()`."""
+
+    def __init__(self, model: Any) -> None:
+        self.state = {name: array.astype(np.float64) for name, array in model.get_state().items()}
+        self.num_layers, self.num_heads = len(model.layer_sizes), model.num_heads
+        self.bias, self.normalize = model.bias, model.normalize
+        self.bound = math.log((1 - model.pred_clipping) / model.pred_clipping)
+        self.weight_clipping, self.rate = model.weight_clipping, model.learning_rate
+
+    def predict(self, inputs: np.ndarray, context: np.ndarray, targets: np.ndarray | None = None) -> np.ndarray:
+        """(input_size, B), (context_size, B), (B,) -> (C, B)."""
+        count = inputs.shape[1]
+        output = np.empty((self.num_heads, count))
+        gradients = {name: np.zeros_like(array) for name, array in self.state.items() if name.startswith("weights")}
+        touched = {name: np.zeros(array.shape[:2], bool) for name, array in gradients.items()}
+        for b in range(count):
+            t = int(self.state["step"]) + b
+            rate = self.rate(t) if callable(self.rate) else self.rate
+            for head in range(self.num_heads):
+                logits = [max(-self.bound, min(self.bound, float(v))) for v in inputs[:, b]]
+                for layer in range(1, self.num_layers + 1):
+                    z = np.array([*logits, 1.0] if self.bias else logits)
+                    logits = []
+                    for neuron in range(len(self.state[f"weights.{layer}"])):
+                        context_number = self.context(layer, neuron, context[:, b])
+                        w = self.state[f"weights.{layer}"][neuron, context_number, head]
+                        s = max(-self.bound, min(self.bound, float(w @ z)))
+                        logits.append(s)
+                        if targets is not None:
+                            y = targets[b] if self.num_heads == 1 else float(targets[b] == head)
+                            step = rate / (1 + z @ z) if self.normalize else rate
+                            gradients[f"weights.{layer}"][neuron, context_number, head] += step * (sigmoid(s) - y) * z
+                            touched[f"weights.{layer}"][neuron, context_number] = True
+                output[head, b] = sigmoid(sum(logits) / len(logits))
+        if targets is not None:
+            for name, gradient in gradients.items():
+                new = np.clip(self.state[name] - gradient, -self.weight_clipping, self.weight_clipping)
+                self.state[name] = np.where(touched[name][:, :, None, None], new, self.state[name])
+            self.state["step"] += count
+        return output
+
+    def context(self, layer: int, neuron: int, x: np.ndarray) -> int:
+        number = 0
+        for i, (h, b) in enumerate(zip(*self.halfspaces(layer, neuron), strict=True)):
+            number += 2**i * bool(h @ x > b)
+        return number
+
+    def halfspaces(self, layer: int, neuron: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.state[f"hyperplanes.{layer}"][neuron], self.state[f"hyperplane_bias.{layer}"][neuron]
+
+
+def sigmoid(s: float) -> float:
+    return 1 / (1 + math.exp(-s))
+
+
+def clear_of_hyperplanes(model: Any, context: np.ndarray) -> np.ndarray:
+    """Which samples (D, B) lie further from every hyperplane than float32 can round a product, (B,) of bool.
+
+    On which side of a hyperplane any other sample lies is for each framework's order of summation to say, so tests that
+    compare values leave those few samples out.
+    """
+    state = model.get_state()
+    clear = np.ones(context.shape[1], bool)
+    for layer in range(1, len(model.layer_sizes) + 1):
+        h, b = state[f"hyperplanes.{layer}"].astype(np.float64), state[f"hyperplane_bias.{layer}"].astype(np.float64)
+        distance = np.abs(h @ context - b[..., None])  # (n, k, B)
+        rounding = 1e-6 * (np.abs(h) @ np.abs(context) + np.abs(b[..., None]))
+        clear &= (distance > rounding).all(axis=(0, 1))
+    return clear

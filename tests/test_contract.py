@@ -1,0 +1,604 @@
+"""The contract of every backend: each test here runs on all of them."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from reference import SlowGLN, clear_of_hyperplanes
+
+PIXELS = 784
+
+
+def to_numpy(tensor: Any) -> np.ndarray:
+    return np.asarray(tensor)
+
+
+def targets_of(model: Any, labels: np.ndarray) -> np.ndarray:
+    return labels if model.num_heads > 1 else labels == 3
+
+
+def clear_digits(model: Any, digits: tuple[np.ndarray, np.ndarray], count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first `count` digits that no rounding can move across a hyperplane, (784, count), and their targets."""
+    images, labels = digits
+    keep = np.flatnonzero(clear_of_hyperplanes(model, images[:, : 2 * count]))[:count]
+    assert len(keep) == count
+    return images[:, keep], targets_of(model, labels[keep])
+
+
+def assert_same_state(one: dict[str, np.ndarray], other: dict[str, np.ndarray], **tolerance: float) -> None:
+    assert one.keys() == other.keys()
+    for name, array in one.items():
+        np.testing.assert_allclose(array, other[name], err_msg=name, **(tolerance or {"rtol": 0, "atol": 0}))
+
+
+def small(backend: Any, **arguments: Any) -> Any:
+    """A network that is quick to run and uneven in all its sizes."""
+    return backend.GLN(**{"layer_sizes": [3, 2], "input_size": 5, "context_size": 4, "seed": 1, **arguments})
+
+
+def small_batch(count: int = 6) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(5)
+    return rng.normal(size=(5, count)), rng.normal(size=(4, count)), rng.integers(0, 2, count)
+
+
+# ---- What is computed ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_classes", [2, 10])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("halfspaces", [0, 3])
+def test_values_are_those_of_the_plain_loops(backend, digits, num_classes, bias, normalize, halfspaces):
+    model = backend.GLN(
+        [3, 2],
+        PIXELS,
+        PIXELS,
+        num_classes=num_classes,
+        bias=bias,
+        normalize=normalize,
+        context_map_size=halfspaces,
+        context_bias=0.5,
+        seed=3,
+    )
+    inputs, targets = clear_digits(model, digits, 23)
+    inputs[:, 9], targets[9] = inputs[:, 8], targets[8]  # two equal samples in one batch
+    slow = SlowGLN(model)
+    for start, end in [(0, 1), (1, 2), (2, 8), (8, 16), (16, 23)]:  # batches of one and of more, the last one ragged
+        batch, labels = inputs[:, start:end], targets[start:end]
+        expected = slow.predict(batch, batch, labels)
+        output = to_numpy(model.predict(batch, batch, labels))
+        np.testing.assert_allclose(np.atleast_2d(output), expected, atol=2e-5)
+    assert_same_state(slow.state, model.get_state(), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        np.atleast_2d(to_numpy(model.predict(inputs, inputs))), slow.predict(inputs, inputs), atol=5e-5
+    )
+
+
+@pytest.mark.parametrize(("layer_sizes", "weight_clipping"), [([1], 200.0), ([7], 0.5), ([2, 5, 3], 1.0)])
+def test_any_depth_and_width_and_clipped_weights(backend, layer_sizes, weight_clipping):
+    model = small(backend, layer_sizes=layer_sizes, weight_clipping=weight_clipping, learning_rate=3.0)
+    inputs, context, targets = small_batch(12)
+    slow = SlowGLN(model)
+    for start in range(0, 12, 4):
+        batch = slice(start, start + 4)
+        expected = slow.predict(inputs[:, batch], context[:, batch], targets[batch])[0]
+        np.testing.assert_allclose(
+            to_numpy(model.predict(inputs[:, batch], context[:, batch], targets[batch])), expected, atol=2e-5
+        )
+    assert_same_state(slow.state, model.get_state(), rtol=1e-4, atol=1e-5)
+    largest = max(np.abs(array).max() for name, array in model.get_state().items() if name.startswith("weights"))
+    assert largest <= weight_clipping
+    assert largest == weight_clipping or weight_clipping == 200  # the clipping was put to the test
+
+
+@pytest.mark.parametrize("num_classes", [2, 10])
+@pytest.mark.parametrize("count", [1, 6])
+def test_prediction_with_targets_is_the_one_without(backend, digits, num_classes, count):
+    model = backend.GLN([4, 3, 1], PIXELS, PIXELS, num_classes=num_classes, seed=0)
+    images, labels = digits
+    for start in range(0, 5 * count, count):
+        batch, targets = images[:, start : start + count], targets_of(model, labels[start : start + count])
+        before = to_numpy(model.predict(batch, batch)).copy()
+        np.testing.assert_array_equal(to_numpy(model.predict(batch, batch, targets)), before)
+        assert not np.array_equal(to_numpy(model.predict(batch, batch)), before)
+
+
+def test_updates_of_equal_samples_add_up(backend):
+    inputs, context, _ = small_batch(1)
+    one, three = (small(backend, learning_rate=rate) for rate in (0.3, 0.1))
+    one.predict(inputs, context, [1])
+    three.predict(np.repeat(inputs, 3, axis=1), np.repeat(context, 3, axis=1), [1, 1, 1])
+    state, other = one.get_state(), three.get_state()
+    assert (state.pop("step"), other.pop("step")) == (1, 3)
+    assert_same_state(state, other, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 50])
+@pytest.mark.parametrize("num_classes", [2, 10])
+def test_predict_online_is_predict_batch_by_batch(backend, digits, batch_size, num_classes):
+    online, stepwise = (
+        backend.GLN([4, 1], PIXELS, PIXELS, num_classes=num_classes, context_map_size=2, seed=0) for _ in range(2)
+    )
+    inputs, targets = clear_digits(online, digits, 30)
+    output = to_numpy(online.predict_online(inputs, inputs, targets, batch_size=batch_size))
+    parts = [slice(start, start + batch_size) for start in range(0, 30, batch_size)]
+    expected = [to_numpy(stepwise.predict(inputs[:, part], inputs[:, part], targets[part])) for part in parts]
+    np.testing.assert_allclose(output, np.concatenate(expected, axis=-1), atol=1e-5)
+    assert_same_state(online.get_state(), stepwise.get_state(), rtol=1e-4, atol=1e-5)
+    assert online.get_state()["step"] == 30
+
+
+def test_targets_may_be_probabilities_or_bools(backend):
+    inputs, context, targets = small_batch()
+    bools, ints, soft = (small(backend) for _ in range(3))
+    bools.predict(inputs, context, targets.astype(bool))
+    ints.predict(inputs, context, targets)
+    assert_same_state(bools.get_state(), ints.get_state())
+    slow = SlowGLN(soft)
+    probabilities = np.linspace(0, 1, 6)
+    slow.predict(inputs, context, probabilities)
+    soft.predict(inputs, context, probabilities)
+    assert_same_state(slow.state, soft.get_state(), rtol=1e-4, atol=1e-6)
+
+
+def test_base_predictor_gives_the_base_logits(backend):
+    def halves(inputs: Any) -> Any:  # (5, B) -> (2, B)
+        return np.clip(np.asarray(inputs)[:2] / 8 + 0.5, 0, 1)
+
+    inputs, context, targets = small_batch()
+    inputs[0, 0], inputs[1, 0] = 100, -100  # probabilities of exactly 1 and 0
+    model = small(backend, base_predictor=halves)
+    plain = small(backend, input_size=2)
+    with np.errstate(divide="ignore"):
+        logits = np.log(halves(inputs)) - np.log(1 - halves(inputs))
+    logits = np.clip(logits, -50, 50)
+    np.testing.assert_allclose(
+        to_numpy(model.predict(inputs, context, targets)), to_numpy(plain.predict(logits, context, targets)), atol=1e-5
+    )
+    assert_same_state(model.get_state(), plain.get_state(), rtol=1e-4, atol=1e-5)
+    assert model.get_state()["weights.1"].shape == (3, 16, 1, 3)
+
+
+# ---- Rates and the count ---------------------------------------------------------------------------------------------
+
+
+def test_the_clock_counts_samples(backend):
+    inputs, context, targets = small_batch(5)
+    asked: list[int] = []
+
+    def rate(t: int) -> float:
+        asked.append(t)
+        return 1 / (1 + t)
+
+    model = small(backend, learning_rate=rate)
+    slow = SlowGLN(model)
+    asked.clear()
+    model.predict(inputs, context)
+    assert asked == []
+    model.predict(inputs[:, :2], context[:, :2], targets[:2])
+    model.predict_online(inputs[:, 2:], context[:, 2:], targets[2:], batch_size=2)
+    assert asked == [0, 1, 2, 3, 4]
+    assert model.get_state()["step"] == 5
+    for part in (slice(0, 2), slice(2, 4), slice(4, 5)):
+        slow.predict(inputs[:, part], context[:, part], targets[part])
+    assert_same_state(slow.state, model.get_state(), rtol=1e-4, atol=1e-6)
+
+
+def test_default_rates(backend):
+    assert small(backend).learning_rate(0) == 10
+    assert small(backend).learning_rate(3000) == pytest.approx(5)
+    assert [small(backend, normalize=False).learning_rate(t) for t in (0, 9999, 19999)] == pytest.approx(
+        [0.01, 0.01, 0.005]
+    )
+
+
+def test_learning_rate_can_be_set(backend):
+    model, state = small(backend), small(backend).get_state()
+    model.set_learning_rate(0)
+    assert model.learning_rate == 0
+    model.predict(*small_batch())
+    after = model.get_state()
+    assert after.pop("step") == 6
+    assert_same_state(after, {name: array for name, array in state.items() if name != "step"})
+    model.set_learning_rate(None)
+    assert model.learning_rate is backend.decaying_rate
+
+
+# ---- First state -----------------------------------------------------------------------------------------------------
+
+
+def test_first_state_is_the_documented_draw(backend):
+    model = small(backend, num_classes=3, context_bias=0.7, seed=11)
+    rng = np.random.default_rng(11)
+    state = model.get_state()
+    assert list(state) == [f"{kind}.{i}" for i in (1, 2) for kind in ("hyperplanes", "hyperplane_bias", "weights")] + [
+        "step"
+    ]
+    for layer, n, d in ((1, 3, 6), (2, 2, 4)):
+        planes = rng.standard_normal((n, 4, 4))
+        planes /= np.sqrt((planes**2).sum(axis=2))[..., None]
+        offsets = 0.7 * rng.standard_normal((n, 4))
+        np.testing.assert_allclose(state[f"hyperplanes.{layer}"], planes, rtol=1e-6)
+        np.testing.assert_array_equal(state[f"hyperplane_bias.{layer}"], offsets.astype(np.float32))
+        np.testing.assert_array_equal(state[f"weights.{layer}"], np.full((n, 16, 3, d), np.float32(1 / d)))
+    assert state["step"].dtype == np.int64
+    assert state["step"].shape == ()
+    assert {array.dtype for name, array in state.items() if name != "step"} == {np.dtype(np.float32)}
+
+
+def test_seeds(backend):
+    def planes(seed: int | None) -> np.ndarray:
+        return small(backend, seed=seed).get_state()["hyperplanes.1"]
+
+    np.testing.assert_array_equal(planes(4), planes(4))
+    assert not np.array_equal(planes(4), planes(5))
+    assert not np.array_equal(planes(None), planes(None))
+
+
+def test_no_random_state_is_touched(backend):
+    np.random.seed(0)  # noqa: NPY002 - the global state is what this test is about
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    model = small(backend)
+    model.fit_hyperplanes(small_batch()[1])
+    model.predict(*small_batch())
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+
+def test_fit_hyperplanes_draws_bisectors(backend, digits):
+    samples = digits[0][:, :50]
+    model = backend.GLN([3, 2], PIXELS, PIXELS, context_map_size=2, seed=7)
+    model.fit_hyperplanes(samples)
+    state, rng = model.get_state(), np.random.default_rng(7)
+    for layer, n in ((1, 3), (2, 2)):
+        i = rng.integers(0, 50, (n, 2))
+        j = (i + 1 + rng.integers(0, 49, (n, 2))) % 50
+        for neuron, half in itertools.product(range(n), range(2)):
+            x, y = (samples[:, index[neuron, half]].astype(np.float64) for index in (i, j))
+            h, b = state[f"hyperplanes.{layer}"][neuron, half], state[f"hyperplane_bias.{layer}"][neuron, half]
+            np.testing.assert_allclose(h, (x - y) / math.dist(x, y), atol=1e-6)
+            assert h @ x - b == pytest.approx(math.dist(x, y) / 2, rel=1e-4)
+            assert h @ y - b == pytest.approx(-math.dist(x, y) / 2, rel=1e-4)
+    inputs, targets = clear_digits(model, digits, 12)
+    slow = SlowGLN(model)
+    expected = slow.predict(inputs, inputs, targets)[0]
+    np.testing.assert_allclose(to_numpy(model.predict(inputs, inputs, targets)), expected, atol=2e-5)
+
+
+def test_fit_hyperplanes_keeps_directions_where_samples_are_equal(backend):
+    model = small(backend)
+    before = model.get_state()
+    sample = np.array([1.0, -2.0, 0.5, 3.0])
+    model.fit_hyperplanes(np.repeat(sample[:, None], 6, axis=1))
+    after = model.get_state()
+    for layer in (1, 2):
+        np.testing.assert_array_equal(after[f"hyperplanes.{layer}"], before[f"hyperplanes.{layer}"])
+        np.testing.assert_allclose(
+            after[f"hyperplane_bias.{layer}"], before[f"hyperplanes.{layer}"] @ sample, rtol=1e-5, atol=1e-6
+        )
+
+
+def test_fit_hyperplanes_after_an_update_is_refused(backend):
+    model = small(backend)
+    inputs, context, targets = small_batch()
+    model.predict(inputs, context)
+    model.fit_hyperplanes(context)
+    model.predict(inputs, context, targets)
+    state = model.get_state()
+    with pytest.raises(RuntimeError, match="before its first update"):
+        model.fit_hyperplanes(context)
+    assert_same_state(model.get_state(), state)
+
+
+# ---- State -----------------------------------------------------------------------------------------------------------
+
+
+def test_state_comes_out_as_copies_and_goes_back(backend):
+    inputs, context, targets = small_batch()
+    model = small(backend, num_classes=3)
+    model.predict(inputs, context, targets)
+    state = model.get_state()
+    kept = copy.deepcopy(state)
+    expected = to_numpy(model.predict(inputs, context, targets)).copy()
+    assert_same_state(state, kept)  # what the model learned since is not in the copy
+    other = small(backend, num_classes=3, seed=99)
+    other.set_state(state)
+    np.testing.assert_array_equal(to_numpy(other.predict(inputs, context, targets)), expected)
+    assert_same_state(other.get_state(), model.get_state())
+    assert_same_state(state, kept)  # nor did the other model learn into the caller's arrays
+
+
+def test_models_can_be_copied(backend):
+    inputs, context, targets = small_batch()
+    model = small(backend)
+    model.predict(inputs, context, targets)
+    twin = copy.deepcopy(model)
+    state = model.get_state()
+    assert_same_state(twin.get_state(), state)
+    twin.predict(inputs, context, targets)
+    assert_same_state(model.get_state(), state)
+    model.predict(inputs, context, targets)
+    assert_same_state(twin.get_state(), model.get_state())
+
+
+# ---- Shapes and kinds of arrays --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_classes", [2, 4])
+def test_shapes_that_come_back(backend, num_classes):
+    model = small(backend, num_classes=num_classes)
+    inputs, context, targets = small_batch()
+    heads = () if num_classes == 2 else (4,)
+    assert to_numpy(model.predict(inputs, context)).shape == (*heads, 6)
+    assert to_numpy(model.predict(inputs, context, targets)).shape == (*heads, 6)
+    assert to_numpy(model.predict_online(inputs, context, targets)).shape == (*heads, 6)
+    assert to_numpy(model.predict(inputs[:, 0], context[:, 0])).shape == heads
+    assert to_numpy(model.predict(inputs[:, 0], context[:, 0], targets[0])).shape == heads
+    assert to_numpy(model.predict(inputs[:, 0], context[:, 0], targets[:1])).shape == heads
+    assert to_numpy(model.predict_online(inputs[:, 0], context[:, 0], targets[0])).shape == heads
+    assert to_numpy(model.predict(inputs, context)).dtype == np.float32
+
+
+def test_one_sample_as_a_vector_is_a_batch_of_one(backend):
+    inputs, context, targets = small_batch(1)
+    vector, column = small(backend), small(backend)
+    one = vector.predict(inputs[:, 0], context[:, 0], targets[0])
+    np.testing.assert_array_equal(to_numpy(one), to_numpy(column.predict(inputs, context, targets))[0])
+    assert_same_state(vector.get_state(), column.get_state())
+
+
+@pytest.mark.parametrize("num_classes", [2, 4])
+def test_empty_batch_changes_nothing(backend, num_classes):
+    model = small(backend, num_classes=num_classes, base_predictor=lambda p: np.full(np.asarray(p).shape, 0.5))
+    state = model.get_state()
+    empty = (np.empty((5, 0)), np.empty((4, 0)))
+    heads = () if num_classes == 2 else (4,)
+    assert to_numpy(model.predict(*empty)).shape == (*heads, 0)
+    assert to_numpy(model.predict(*empty, [])).shape == (*heads, 0)
+    assert to_numpy(model.predict_online(*empty, [])).shape == (*heads, 0)
+    assert_same_state(model.get_state(), state)
+
+
+def test_kinds_of_arrays(backend):
+    inputs, context, targets = small_batch()
+    inputs, context = inputs.astype(np.float32), context.astype(np.float32)
+    expected = to_numpy(small(backend).predict(inputs, context, targets)).copy()
+    kinds = [
+        (inputs.tolist(), context.tolist(), targets.tolist()),
+        (inputs.astype(np.float64), context.astype(np.float64), targets.astype(np.uint8)),
+        (np.asfortranarray(inputs), np.asfortranarray(context), targets.astype(np.float32)),
+        (np.repeat(inputs, 2, axis=1)[:, ::2], context[::-1][::-1], targets),
+    ]
+    for kind in kinds:
+        np.testing.assert_allclose(to_numpy(small(backend).predict(*kind)), expected, atol=1e-6)
+    model = small(backend)
+    tensors = [model._tensor(array) for array in (inputs, context, targets.astype(np.float32))]
+    output = model.predict(*tensors)
+    np.testing.assert_allclose(to_numpy(output), expected, atol=1e-6)
+    assert type(output) is type(model.predict(inputs, context))
+    pixels = np.arange(10, dtype=np.uint8).reshape(5, 2)
+    model.predict(pixels, pixels[:4], [True, False])
+
+
+def test_callers_arrays_stay_as_they_are(backend):
+    inputs, context, targets = small_batch()
+    inputs, context = 50 * inputs.astype(np.float32), context.astype(np.float32)
+    kept = inputs.copy(), context.copy(), targets.copy()
+    model = small(backend)
+    model.predict(inputs, context, targets)
+    model.predict_online(inputs, context, targets)
+    for array, copied in zip((inputs, context, targets), kept, strict=True):
+        np.testing.assert_array_equal(array, copied)
+
+
+def test_same_array_as_inputs_and_context(backend):
+    inputs = small_batch()[0]
+    one, two = small(backend, context_size=5), small(backend, context_size=5)
+    np.testing.assert_array_equal(
+        to_numpy(one.predict(inputs, inputs, [0, 1] * 3)), to_numpy(two.predict(inputs, inputs.copy(), [0, 1] * 3))
+    )
+
+
+@pytest.mark.parametrize("pred_clipping", [1e-3, 0.2, 1e-45])
+def test_predictions_stay_within_the_clipping(backend, pred_clipping):
+    model = small(backend, pred_clipping=pred_clipping, learning_rate=100.0)
+    inputs, context, targets = small_batch()
+    for _ in range(5):
+        output = to_numpy(model.predict(1e30 * inputs, 1e30 * context, targets))
+        assert np.isfinite(output).all()
+        assert (output >= pred_clipping - 1e-6).all()
+        assert (output <= 1 - pred_clipping + 1e-6).all()
+    assert all(np.isfinite(array).all() for array in model.get_state().values())
+
+
+# ---- Bad input -------------------------------------------------------------------------------------------------------
+
+BAD_ARGUMENTS = [
+    ("layer_sizes", []),
+    ("layer_sizes", 4),
+    ("layer_sizes", "444"),
+    ("layer_sizes", [4, 0]),
+    ("layer_sizes", [4, 1.5]),
+    ("layer_sizes", [True]),
+    ("layer_sizes", [10**12]),
+    ("input_size", 0),
+    ("input_size", 2.0),
+    ("input_size", None),
+    ("input_size", 10**15),
+    ("context_size", -1),
+    ("context_size", 10**15),
+    ("num_classes", 1),
+    ("num_classes", 10**15),
+    ("context_map_size", -1),
+    ("context_map_size", 31),
+    ("context_map_size", 1.0),
+    ("base_predictor", "sigmoid"),
+    ("bias", 1),
+    ("bias", None),
+    ("normalize", "no"),
+    ("context_bias", math.nan),
+    ("context_bias", -1),
+    ("context_bias", "much"),
+    ("learning_rate", -0.1),
+    ("learning_rate", math.inf),
+    ("learning_rate", "fast"),
+    ("pred_clipping", 0),
+    ("pred_clipping", 0.5),
+    ("pred_clipping", math.nan),
+    ("weight_clipping", 0),
+    ("weight_clipping", math.inf),
+    ("seed", -1),
+    ("seed", 0.5),
+    ("seed", "seed"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD_ARGUMENTS, ids=repr)
+def test_bad_arguments(backend, name, value):
+    with pytest.raises(ValueError, match=rf"{name}.*: expected .*, got "):
+        small(backend, **{name: value})
+
+
+INPUTS, CONTEXT, TARGETS = small_batch(3)
+
+
+def with_value(array: np.ndarray, value: float) -> np.ndarray:
+    changed = array.astype(np.float64)
+    changed.flat[1] = value
+    return changed
+
+
+BAD_BATCHES = [
+    ("inputs", (INPUTS[:4], CONTEXT, TARGETS)),
+    ("inputs", (INPUTS.T, CONTEXT, TARGETS)),
+    ("inputs", (INPUTS[None], CONTEXT, TARGETS)),
+    ("inputs", (0.5, CONTEXT, TARGETS)),
+    ("inputs", (None, CONTEXT, TARGETS)),
+    ("inputs", ("digits", CONTEXT, TARGETS)),
+    ("inputs", ([[1, 2], [3]], CONTEXT, TARGETS)),
+    ("inputs", (INPUTS.astype(complex), CONTEXT, TARGETS)),
+    ("inputs", (INPUTS.astype(object), CONTEXT, TARGETS)),
+    ("inputs", (with_value(INPUTS, math.nan), CONTEXT, TARGETS)),
+    ("inputs", (with_value(INPUTS, -math.inf), CONTEXT, TARGETS)),
+    ("inputs", (with_value(INPUTS, 1e39), CONTEXT, TARGETS)),
+    ("context_inputs", (INPUTS, CONTEXT[:3], TARGETS)),
+    ("context_inputs", (INPUTS, CONTEXT[:, :2], TARGETS)),
+    ("context_inputs", (INPUTS, CONTEXT[:, 0], TARGETS)),
+    ("context_inputs", (INPUTS[:, 0], CONTEXT[:, :1], TARGETS[:1])),
+    ("context_inputs", (INPUTS, with_value(CONTEXT, math.nan), TARGETS)),
+    ("context_inputs", (INPUTS, None, TARGETS)),
+    ("targets", (INPUTS, CONTEXT, TARGETS[:2])),
+    ("targets", (INPUTS, CONTEXT, TARGETS[None])),
+    ("targets", (INPUTS, CONTEXT, 1)),
+    ("targets", (INPUTS, CONTEXT, [0, 1, 2])),
+    ("targets", (INPUTS, CONTEXT, [0, 1, -0.1])),
+    ("targets", (INPUTS, CONTEXT, [0, 1, math.nan])),
+    ("targets", (INPUTS, CONTEXT, ["a", "b", "c"])),
+    ("targets", (INPUTS[:, 0], CONTEXT[:, 0], [0, 1])),
+]
+
+
+@pytest.mark.parametrize("call", ["predict", "predict_online"])
+@pytest.mark.parametrize("case", range(len(BAD_BATCHES)))
+def test_bad_batches_change_nothing(backend, call, case):
+    name, batch = BAD_BATCHES[case]
+    model = small(backend)
+    state = model.get_state()
+    with pytest.raises(ValueError, match=rf"^{name}: expected .*, got "):
+        getattr(model, call)(*batch)
+    assert_same_state(model.get_state(), state)
+
+
+@pytest.mark.parametrize("targets", [[0, 1, 4], [0, 1, -1], [0, 1, 0.5], [0, 1, math.nan]])
+def test_bad_classes_change_nothing(backend, targets):
+    model = small(backend, num_classes=4)
+    state = model.get_state()
+    with pytest.raises(ValueError, match=r"^targets: expected .*, got "):
+        model.predict(INPUTS, CONTEXT, targets)
+    assert_same_state(model.get_state(), state)
+
+
+@pytest.mark.parametrize("rate", [-1.0, math.nan, math.inf, 1e39, "fast", None, [1, 2]], ids=repr)
+def test_bad_rate_of_a_callable_changes_nothing(backend, rate):
+    model = small(backend, learning_rate=lambda t: rate if t == 2 else 0.1)
+    state = model.get_state()
+    with pytest.raises(ValueError, match=r"^learning_rate: expected .*, got "):
+        model.predict_online(INPUTS, CONTEXT, TARGETS)
+    assert_same_state(model.get_state(), state)
+    with pytest.raises(ValueError, match=r"^learning_rate: expected .*, got "):
+        model.set_learning_rate(-1)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 1.5, True, None])
+def test_bad_batch_size(backend, batch_size):
+    with pytest.raises(ValueError, match=r"^batch_size: expected .*, got "):
+        small(backend).predict_online(INPUTS, CONTEXT, TARGETS, batch_size=batch_size)
+
+
+def test_predict_online_needs_targets(backend):
+    with pytest.raises(ValueError, match=r"^targets: expected .*, got None"):
+        small(backend).predict_online(INPUTS, CONTEXT, None)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        lambda p: np.full((2, p.shape[1] + 1), 0.5),
+        lambda p: np.full((3 if p.any() else 2, p.shape[1]), 0.5),
+        lambda p: np.full((2, p.shape[1]), 1.5 if p.any() else 0.5),
+        lambda p: np.full((2, p.shape[1]), np.nan if p.any() else 0.5),
+        lambda p: np.full(p.shape[1], 0.5),
+        lambda p: "half",
+    ],
+)
+def test_bad_base_predictor_changes_nothing(backend, output):
+    with pytest.raises(ValueError, match=r"^base_predictor's output: expected .*, got "):  # noqa: PT012
+        model = small(backend, base_predictor=lambda tensor: output(np.asarray(tensor)))
+        state = model.get_state()
+        try:
+            model.predict(INPUTS, CONTEXT, TARGETS)
+        finally:
+            assert_same_state(model.get_state(), state)
+
+
+@pytest.mark.parametrize(
+    "context", [CONTEXT[:, :1], CONTEXT[:, 0], CONTEXT[:3], CONTEXT[:, :0], with_value(CONTEXT, math.inf), None]
+)
+def test_bad_fit_hyperplanes_changes_nothing(backend, context):
+    model = small(backend)
+    state = model.get_state()
+    with pytest.raises(ValueError, match=r"^context_inputs: expected .*, got "):
+        model.fit_hyperplanes(context)
+    assert_same_state(model.get_state(), state)
+
+
+def broken_states() -> dict[str, Any]:
+    def change(name: str, value: Any) -> Any:
+        return lambda state: {**state, name: value(state[name])}
+
+    return {
+        "no mapping": lambda state: list(state.values()),
+        "missing": lambda state: {name: array for name, array in state.items() if name != "weights.2"},
+        "unknown": lambda state: {**state, "weights.3": state["weights.2"]},
+        "shape": change("weights.2", lambda array: array[:, :, :, 1:]),
+        "nan": change("weights.2", lambda array: array * np.nan),
+        "infinity": change("hyperplane_bias.1", lambda array: array + np.inf),
+        "text": change("hyperplanes.2", lambda array: array.astype(str)),
+        "negative step": change("step", lambda step: step - 1),
+        "float step": change("step", lambda step: step + 0.5),
+        "vector step": change("step", lambda step: step[None]),
+    }
+
+
+@pytest.mark.parametrize("kind", list(broken_states()))
+def test_bad_state_changes_nothing(backend, kind):
+    model = small(backend)
+    state = model.get_state()
+    other = small(backend, seed=2).get_state()
+    with pytest.raises(ValueError, match=r"^state.*: expected .*, got "):
+        model.set_state(broken_states()[kind](other))
+    assert_same_state(model.get_state(), state)

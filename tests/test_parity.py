@@ -1,0 +1,104 @@
+"""All backends are the same network: their predictions and states against NumPy's, on one stream of real digits.
+
+A digit that lies within float32 rounding of a hyperplane may fall on either side of it, depending on the order in which
+a framework sums a product. `clear_of_hyperplanes` finds those digits in float64 and they are left out of the streams
+here, except in `test_raw_stream`, which takes them as they come and counts them.
+"""
+
+from __future__ import annotations
+
+import itertools
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import FRAMEWORKS, load_backend
+from reference import clear_of_hyperplanes
+
+import gln_numpy
+
+PIXELS = 784
+OTHERS = [name for name in FRAMEWORKS if name != "numpy"]
+
+
+def network(module: ModuleType, num_classes: int, **arguments: Any) -> Any:
+    return module.GLN([8, 4, 1], PIXELS, PIXELS, num_classes=num_classes, seed=2, **arguments)
+
+
+def stream(digits: tuple[np.ndarray, np.ndarray], num_classes: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = digits
+    keep = np.flatnonzero(clear_of_hyperplanes(network(gln_numpy, num_classes), images))[:count]
+    assert len(keep) == count
+    return images[:, keep], labels[keep] if num_classes > 2 else labels[keep] == 3
+
+
+def learn(model: Any, images: np.ndarray, targets: np.ndarray, batch_size: int) -> np.ndarray:
+    parts = [slice(start, start + batch_size) for start in range(0, len(targets), batch_size)]
+    outputs = [np.asarray(model.predict(images[:, part], images[:, part], targets[part])) for part in parts]
+    return np.concatenate(outputs, axis=-1)
+
+
+def assert_same_state(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
+    assert one.keys() == other.keys()
+    for name, array in one.items():
+        np.testing.assert_allclose(array, other[name], rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("num_classes", [2, 10])
+@pytest.mark.parametrize("batch_size", [1, 8, 64])
+def test_same_predictions_and_state(digits, name, num_classes, batch_size):
+    images, targets = stream(digits, num_classes, 300)
+    images[:, 65], targets[65] = images[:, 64], targets[64]  # equal samples in one batch
+    models = [network(module, num_classes) for module in (gln_numpy, load_backend(name))]
+    expected, output = (learn(model, images, targets, batch_size) for model in models)
+    np.testing.assert_allclose(output, expected, rtol=0, atol=1e-4)
+    assert_same_state(models[1].get_state(), models[0].get_state())
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("num_classes", [2, 10])
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_2000_digits_online(digits, name, num_classes, batch_size):
+    images, targets = stream(digits, num_classes, 2000)
+    models = [network(module, num_classes) for module in (gln_numpy, load_backend(name))]
+    expected, output = (np.asarray(m.predict_online(images, images, targets, batch_size)) for m in models)
+    np.testing.assert_allclose(output, expected, rtol=0, atol=1e-4)
+    assert_same_state(models[1].get_state(), models[0].get_state())
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_raw_stream(digits, name):
+    """Nothing left out: digits on a hyperplane are few, and so are predictions that differ."""
+    images, labels = digits
+    models = [network(module, 10) for module in (gln_numpy, load_backend(name))]
+    close = ~clear_of_hyperplanes(models[0], images)
+    assert close.mean() < 0.01
+    expected, output = (np.asarray(model.predict(images, images)) for model in models)
+    differs = (np.abs(output - expected) > 1e-4).any(axis=0)
+    assert not (differs & ~close).any()
+
+
+@pytest.mark.parametrize(("source", "target"), list(itertools.permutations(FRAMEWORKS, 2)))
+def test_state_carried_over_in_mid_stream(digits, source, target):
+    images, targets = stream(digits, 2, 60)
+    whole = network(gln_numpy, 2)
+    expected = learn(whole, images, targets, 4)
+    first, second = network(load_backend(source), 2), network(load_backend(target), 2, bias=True)
+    output = learn(first, images[:, :28], targets[:28], 4)
+    second.set_state(first.get_state())
+    output = np.concatenate([output, learn(second, images[:, 28:], targets[28:], 4)])
+    np.testing.assert_allclose(output, expected, rtol=0, atol=1e-4)
+    assert_same_state(second.get_state(), whole.get_state())
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_fitted_halfspaces_are_the_same(digits, name):
+    images, _ = digits
+    models = [network(module, 2, context_bias=0.3) for module in (gln_numpy, load_backend(name))]
+    for model in models:
+        model.fit_hyperplanes(images[:, :100])
+    one, other = (model.get_state() for model in models)
+    for key, array in one.items():
+        np.testing.assert_array_equal(array, other[key], err_msg=key)

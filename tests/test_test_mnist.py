@@ -1,0 +1,261 @@
+"""The module `test_mnist`: the embedded digits, deskewing, the metrics and the command line."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+import test_mnist
+from gln_numpy import GLN
+from test_mnist import deskew, get_mnist_metrics, load_mnist
+
+DATA = Path(test_mnist.__file__).parent / "gln_mnist_data"
+
+
+@pytest.fixture(scope="module")
+def few() -> tuple[np.ndarray, ...]:
+    """2,000 digits to train on and 500 to test on, deskewed."""
+    x_train, y_train, x_test, y_test = load_mnist(deskew=False)
+    return deskew(x_train[:2000]), y_train[:2000], deskew(x_test[:500]), y_test[:500]
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    """The array as an uncompressed IDX file of unsigned bytes, the format in which MNIST was published."""
+    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
+
+
+def test_embedded_digits_are_the_published_ones():
+    listed = dict(re.findall(r"\| (\S+-ubyte) \| ([0-9a-f]{32}) \|", (DATA / "PROVENANCE.md").read_text()))
+    names = {
+        "x_train": "train-images-idx3-ubyte",
+        "y_train": "train-labels-idx1-ubyte",
+        "x_test": "t10k-images-idx3-ubyte",
+        "y_test": "t10k-labels-idx1-ubyte",
+    }
+    with np.load(DATA / "mnist.npz", allow_pickle=False) as arrays:
+        sums = {names[key]: hashlib.md5(idx_bytes(arrays[key]), usedforsecurity=False).hexdigest() for key in names}
+    assert sums == listed
+
+
+def test_load_mnist():
+    x_train, y_train, x_test, y_test = load_mnist(deskew=False)
+    assert (x_train.shape, y_train.shape, x_test.shape, y_test.shape) == (
+        (60000, 784),
+        (60000,),
+        (10000, 784),
+        (10000,),
+    )
+    assert x_train.dtype == x_test.dtype == np.float32
+    assert y_train.dtype.kind == y_test.dtype.kind == "i"
+    assert (x_train.min(), x_train.max()) == (0, 1)
+    assert np.bincount(y_test).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    with np.load(DATA / "mnist.npz", allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(np.rint(x_test * 255).reshape(-1, 28, 28), arrays["x_test"])
+
+
+def arrays_of(count: int = 3) -> dict[str, Any]:
+    images, labels = np.zeros((count, 28, 28), np.uint8), np.arange(count)
+    return {"x_train": images, "y_train": labels, "x_test": images, "y_test": labels}
+
+
+def test_load_mnist_takes_a_users_own_file(tmp_path):
+    file = tmp_path / "own.npz"
+    arrays = arrays_of()
+    arrays["x_train"][1, 2, 3] = 51
+    arrays["x_test"] = arrays["x_test"].reshape(-1, 784)
+    np.savez(file, **arrays)
+    x_train, y_train, x_test, y_test = load_mnist(deskew=False, path=file)
+    assert x_train[1, 2 * 28 + 3] == pytest.approx(0.2)
+    assert y_train.tolist() == y_test.tolist() == [0, 1, 2]
+    assert x_test.shape == (3, 784)
+    assert load_mnist(path=str(file))[0].shape == (3, 784)
+
+
+BAD_ARRAYS = {
+    "no y_test": {"y_test": None},
+    "float images": {"x_train": np.zeros((3, 28, 28))},
+    "other size": {"x_test": np.zeros((3, 32, 32), np.uint8)},
+    "flat images": {"x_test": np.zeros(784, np.uint8)},
+    "too few labels": {"y_train": np.arange(2)},
+    "label 10": {"y_train": np.array([0, 1, 10])},
+    "negative label": {"y_train": np.array([0, 1, -1])},
+    "text labels": {"y_test": np.array(["a", "b", "c"])},
+    "objects": {"y_test": np.array([0, 1, None], dtype=object)},
+}
+
+
+@pytest.mark.parametrize("change", BAD_ARRAYS.values(), ids=BAD_ARRAYS.keys())
+def test_load_mnist_refuses_other_arrays(tmp_path, change):
+    file = tmp_path / "bad.npz"
+    np.savez(file, **{name: array for name, array in {**arrays_of(), **change}.items() if array is not None})
+    with pytest.raises(ValueError, match=r"bad\.npz: expected an \.npz file with the arrays x_train"):
+        load_mnist(path=file)
+
+
+def test_load_mnist_refuses_other_files(tmp_path):
+    whole = (DATA / "mnist.npz").read_bytes()
+    files = {
+        "empty": b"",
+        "text": b"these are no digits",
+        "cut": whole[: len(whole) // 2],
+        "damaged": whole[:5_000_000] + bytes(1000) + whole[5_001_000:],
+        "pickle": b"\x80\x04N.",
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    np.save(tmp_path / "single.npy", np.zeros(3))
+    for name in [*files, "single.npy", "missing.npz", "."]:
+        with pytest.raises(ValueError, match=r"expected an \.npz file") as error:
+            load_mnist(path=tmp_path / name)
+        assert str(tmp_path / name) in str(error.value)
+
+
+def moments(image: np.ndarray) -> tuple[float, float, float, float]:
+    rows, columns = np.mgrid[:28, :28]
+    mass = image.sum()
+    row, column = (image * rows).sum() / mass, (image * columns).sum() / mass
+    covariance = (image * (rows - row) * (columns - column)).sum() / mass
+    return row, column, covariance, (image * (rows - row) ** 2).sum() / mass
+
+
+def test_deskew_is_an_affine_transform_of_each_image():
+    images = load_mnist(deskew=False)[2][:100].reshape(-1, 28, 28)
+    upright = deskew(images.reshape(-1, 784)).reshape(-1, 28, 28)
+    for image, ours in zip(images, upright, strict=True):
+        row, column, covariance, variance = moments(image.astype(np.float64))
+        matrix = np.array([[1, 0], [covariance / variance, 1]])
+        offset = np.array([row, column]) - matrix @ np.array([14, 14])
+        np.testing.assert_allclose(ours, ndimage.affine_transform(image, matrix, offset=offset, order=1), atol=1e-4)
+
+
+def test_deskewed_digits_are_upright_and_central():
+    upright = deskew(load_mnist(deskew=False)[2][:500]).reshape(-1, 28, 28)
+    found = np.array([moments(image.astype(np.float64)) for image in upright])
+    off = np.abs(np.column_stack([found[:, 0] - 14, found[:, 1] - 14, found[:, 2] / found[:, 3]]))
+    # Not all digits: a very slanted one loses ink over the border, and its centre of mass moves by that.
+    assert (np.quantile(off, 0.95, axis=0) < [0.01, 0.03, 0.03]).all(), np.quantile(off, 0.95, axis=0)
+    assert upright.min() >= 0
+    assert upright.max() <= 1
+
+
+def test_deskew_of_images_without_a_shape():
+    images = np.zeros((3, 784), np.float32)
+    images[1, 14 * 28 + 14] = 1  # one pixel has no variance
+    images[2, 14 * 28 : 14 * 28 + 29] = 1  # nor has a single row, but for one pixel
+    out = deskew(images)
+    np.testing.assert_array_equal(out[:2], images[:2])
+    assert np.isfinite(out).all()
+    assert deskew(np.empty((0, 784))).shape == (0, 784)
+
+
+@pytest.mark.parametrize(
+    "images", [np.zeros(784), np.zeros((2, 783)), np.full((1, 784), np.nan), -np.ones((1, 784)), np.full((1, 784), "a")]
+)
+def test_deskew_refuses_what_is_no_image(images):
+    with pytest.raises(ValueError, match="images: expected .*, got "):
+        deskew(images)
+
+
+def test_metrics_of_a_model_that_knows(few):
+    """A stand-in that is wrong on chosen digits, so that every number of the tables is known."""
+
+    class Oracle:
+        def __init__(self) -> None:
+            self.learned, self.tested = 0, 0
+
+        def predict(self, inputs: Any, context_inputs: Any, targets: Any = None) -> Any:
+            assert inputs is context_inputs
+            if targets is not None:
+                self.learned += len(targets)
+                return np.full(len(targets), 0.5)
+            labels = few[3][self.tested : self.tested + inputs.shape[1]]
+            self.tested += len(labels)
+            return np.where((labels == 3) | (labels == 8), 0.5, 0.49)  # takes every 8 for a 3
+
+    oracle = Oracle()
+    accuracy, conf_mat, prfs = get_mnist_metrics(oracle, 3, 7, digits=few, verbose=False)
+    threes, eights = int((few[3] == 3).sum()), int((few[3] == 8).sum())
+    assert (oracle.learned, oracle.tested) == (2000, 500)
+    assert accuracy == pytest.approx(100 * (1 - eights / 500))
+    assert conf_mat.to_dict() == {
+        "not_3": {"not_3": 500 - threes - eights, "is_3": 0},
+        "is_3": {"not_3": eights, "is_3": threes},
+    }
+    assert list(prfs.index) == ["precision", "recall", "fscore", "support"]
+    assert list(prfs.columns) == ["not_3", "is_3"]
+    assert prfs.loc["precision", "is_3"] == pytest.approx(threes / (threes + eights))
+    assert prfs.loc["recall", "is_3"] == 1
+    assert prfs.loc["support", "not_3"] == 500 - threes
+
+
+def test_metrics_of_every_backend(backend, few, capsys):
+    model = backend.GLN([4, 1], 784, 784, seed=0)
+    accuracy, conf_mat, _ = get_mnist_metrics(model, mnist_class=3, batch_size=16, digits=few)
+    assert accuracy > 96  # one answer for all digits would give 91
+    assert conf_mat.to_numpy().sum() == 500
+    bars = capsys.readouterr().err
+    assert "125/125" in bars  # the bars count batches
+    assert "32/32" in bars
+
+
+def test_metrics_are_repeatable_and_shuffled(few):
+    def run(seed: int) -> float:
+        model = GLN([2, 1], 784, 784, seed=0)
+        get_mnist_metrics(model, 3, 100, digits=few, seed=seed, verbose=False)
+        return float(model.get_state()["weights.2"].sum())
+
+    assert run(0) == run(0)
+    assert run(0) != run(1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [({"mnist_class": 10}, "mnist_class"), ({"mnist_class": "3"}, "mnist_class"), ({"batch_size": 0}, "batch_size")],
+)
+def test_metrics_refuse_bad_arguments(few, arguments, name):
+    with pytest.raises(ValueError, match=f"{name}: expected .*, got "):
+        get_mnist_metrics(GLN([1], 784, 784), digits=few, **arguments)
+
+
+def test_metrics_refuse_a_model_of_ten_heads(few):
+    with pytest.raises(ValueError, match="model: expected predictions of shape"):
+        get_mnist_metrics(GLN([1], 784, 784, num_classes=10), digits=few, verbose=False)
+
+
+def small_file(folder: Path, few: tuple[np.ndarray, ...]) -> Path:
+    file = folder / "small.npz"
+    images = [np.rint(255 * few[part]).astype(np.uint8) for part in (0, 2)]
+    np.savez(file, x_train=images[0], y_train=few[1], x_test=images[1], y_test=few[3])
+    return file
+
+
+def test_command_line(tmp_path, few):
+    script = Path(test_mnist.__file__)
+    command = [sys.executable, str(script), "--data", str(small_file(tmp_path, few)), "--no-deskew", "--seed", "1"]
+    shown = subprocess.run([*command, "--digit", "7"], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert re.search(r"^Accuracy: 9\d\.\d\d$", shown.stdout, re.MULTILINE)
+    assert re.search(r"^Confusion matrix:\n +not_7 +is_7\nnot_7 +\d+ +\d+\nis_7 +\d+ +\d+$", shown.stdout, re.MULTILINE)
+    assert re.search(r"^precision +0\.\d+ +0\.\d+$", shown.stdout, re.MULTILINE)
+    assert "250/250" in shown.stderr
+    quiet = subprocess.run(
+        [*command, "--digit", "7", "--quiet"], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert quiet.stdout == shown.stdout
+    assert quiet.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--layer-sizes", "0"], ["--batch-size", "0"], ["--data", "missing.npz"], ["--seed", "-1"]]
+)
+def test_command_line_says_what_is_wrong(arguments, capsys):
+    assert test_mnist.main([*arguments, "--quiet"]) == 2
+    assert re.search(r"^gln-mnist: .*: expected .*, got ", capsys.readouterr().err)
