@@ -461,7 +461,7 @@ def gate(hyperplanes: np.ndarray, hyperplane_bias: np.ndarray, context: np.ndarr
 
 
 def mix(rows: np.ndarray, z: np.ndarray, logit_bound: float) -> np.ndarray:
-    """Geometric mixing of the predictions below (equation 3), as logits: s = clip(w . z, -logit_bound, logit_bound).
+    """Geometric mixing of the predictions below, as logits: s = clip(w . z, -logit_bound, logit_bound).
 
     Shapes: (n, C, d), (C or 1, d) -> (C, n). All heads of the first layer mix the same z.
     """
@@ -470,7 +470,7 @@ def mix(rows: np.ndarray, z: np.ndarray, logit_bound: float) -> np.ndarray:
 
 
 def update(rows: np.ndarray, z: np.ndarray, s: np.ndarray, y: np.ndarray, rate: np.ndarray) -> np.ndarray:
-    """One step of online gradient descent on the log-loss (equation 8), in place: w <- w - rate (sigmoid(s) - y) z.
+    """One step of online gradient descent on the log-loss, in place: w <- w - rate (sigmoid(s) - y) z.
 
     Shapes: (n, C, d), (C or 1, d), (C, n), (C, 1), (C or 1, 1) -> (n, C, d).
     """

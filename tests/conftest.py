@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import os
 from types import ModuleType
 
 import numpy as np
 import pytest
+from backends import FRAMEWORKS, load_backend
 
 from test_mnist import load_mnist
-
-FRAMEWORKS = {"numpy": "numpy", "torch": "torch", "tf": "tensorflow", "jax": "jax"}
-
-
-def load_backend(name: str) -> ModuleType:
-    """The backend's module; without its framework the test is skipped, or fails where GLN_REQUIRE_BACKENDS is set."""
-    if not os.environ.get("GLN_REQUIRE_BACKENDS"):
-        pytest.importorskip(FRAMEWORKS[name], reason=f"{FRAMEWORKS[name]} is not installed")
-    return importlib.import_module(f"gln_{name}")
 
 
 @pytest.fixture(params=list(FRAMEWORKS))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import FRAMEWORKS, load_backend
+from backends import FRAMEWORKS, load_backend
 from reference import clear_of_hyperplanes
 
 import gln_numpy
@@ -71,7 +71,7 @@ def test_2000_digits_online(digits, name, num_classes, batch_size):
 @pytest.mark.parametrize("name", OTHERS)
 def test_raw_stream(digits, name):
     """Nothing left out: digits on a hyperplane are few, and so are predictions that differ."""
-    images, labels = digits
+    images, _ = digits
     models = [network(module, 10) for module in (gln_numpy, load_backend(name))]
     close = ~clear_of_hyperplanes(models[0], images)
     assert close.mean() < 0.01

@@ -107,7 +107,7 @@ def test_an_update_brings_the_prediction_nearer(network, seed):
 
 def test_wide_layers_are_worked_on_in_blocks(monkeypatch):
     """However few bytes of rows may be copied at a time, the numbers are the same."""
-    network = {"layer_sizes": [9, 4], "input_size": 6, "context_size": 5, "num_classes": 3, "seed": 0}
+    network: dict[str, Any] = {"layer_sizes": [9, 4], "input_size": 6, "context_size": 5, "num_classes": 3, "seed": 0}
     whole, blocks = GLN(**network), GLN(**network)
     inputs, context, targets = batch(network, 40, 0)
     expected = whole.predict_online(inputs, context, targets, 8)

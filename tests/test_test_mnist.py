@@ -161,7 +161,7 @@ def test_deskew_of_images_without_a_shape():
     "images", [np.zeros(784), np.zeros((2, 783)), np.full((1, 784), np.nan), -np.ones((1, 784)), np.full((1, 784), "a")]
 )
 def test_deskew_refuses_what_is_no_image(images):
-    with pytest.raises(ValueError, match="images: expected .*, got "):
+    with pytest.raises(ValueError, match=r"images: expected .*, got "):
         deskew(images)
 
 

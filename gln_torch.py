@@ -1,0 +1,607 @@
+"""Gated Linear Networks in PyTorch: an `nn.Module` whose state is buffers, learning without autograd.
+
+A GLN learns online and without backpropagation. Every neuron predicts the target itself: halfspaces of the side
+information pick one of its weight rows, the row mixes the predictions of the layer below, and the neuron's own error
+corrects that row at once. Source: Veness et al., "Gated Linear Networks", AAAI 2021, https://arxiv.org/abs/1910.01526.
+
+Letters in the shapes: B samples, C heads, L layers, n neurons of a layer, N neurons of all layers, k halfspaces a
+neuron, d inputs of a neuron (bias included), D values of side information, K base logits.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import operator
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+try:
+    import torch
+    from torch import nn
+except ImportError as error:
+    raise ImportError('gln_torch needs PyTorch: pip install "gated-linear-networks[torch]"') from error
+
+__all__ = ["GLN", "decaying_rate", "gate", "mix", "paper_rate", "update"]
+
+# ---- Shared by all backends: the same text in each file, and a test holds the copies equal ---------------------------
+
+Rate = float | Callable[[int], float]
+
+MAX_HALFSPACES = 30  # 2^30 rows a neuron: beyond any memory, and a context still fits an int32
+
+
+def decaying_rate(t: int) -> float:
+    """Default learning rate with `normalize=True`: 10 / sqrt(1 + t / 1000) after t training samples."""
+    return 10.0 / math.sqrt(1.0 + t / 1000.0)
+
+
+def paper_rate(t: int) -> float:
+    """Default learning rate with `normalize=False`: min(100 / (t + 1), 0.01), as in the paper's MNIST experiment."""
+    return min(100.0 / (t + 1.0), 0.01)
+
+
+def _bad(name: str, expected: str, came: object) -> ValueError:
+    return ValueError(f"{name}: expected {expected}, got {came}")
+
+
+def _integer(name: str, value: Any, low: int, high: int | None = None) -> int:
+    expected = f"an integer of at least {low}" if high is None else f"an integer from {low} to {high}"
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise _bad(name, expected, repr(value)) from None
+    if isinstance(value, (bool, np.bool_)) or number < low or (high is not None and number > high):
+        raise _bad(name, expected, repr(value))
+    return number
+
+
+def _sizes(name: str, value: Any) -> tuple[int, ...]:
+    try:
+        sizes = tuple(value)
+    except TypeError:
+        sizes = ()
+    if not sizes:
+        raise _bad(name, "a sequence of one or more integers", repr(value))
+    return tuple(_integer(f"{name}[{i}]", size, 1) for i, size in enumerate(sizes))
+
+
+def _real(name: str, value: Any, expected: str, accept: Callable[[float], bool]) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise _bad(name, expected, repr(value)) from None
+    if not (math.isfinite(number) and accept(number)):
+        raise _bad(name, expected, repr(value))
+    return number
+
+
+def _switch(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise _bad(name, "True or False", repr(value))
+    return bool(value)
+
+
+def _floats(name: str, array: np.ndarray) -> np.ndarray:
+    """`array` as finite float32 of the same shape; raises ValueError on anything else."""
+    if array.dtype.kind not in "biuf":
+        raise _bad(name, "an array of real numbers", f"dtype {array.dtype}")
+    with np.errstate(over="ignore"):  # what overflows float32 becomes infinity, and is refused as such
+        array = array.astype(np.float32, copy=False)
+    if not np.isfinite(array).all():
+        raise _bad(name, "finite float32 numbers", "NaN or infinity")
+    return array
+
+
+def _memory() -> int:
+    """Bytes of physical memory, or no limit where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 1 << 62
+
+
+class GLNBase:
+    """What is the same in every backend: arguments, the initial draw, the learning rate, the state's names and shapes.
+
+    A backend adds `_load` and `_dump` (arrays in and out), `_tensor` (a NumPy array as the framework's own tensor),
+    `_predict` and `_predict_online` (the work), and holds the count of training samples as `step`.
+    """
+
+    step: Any
+
+    def __init__(
+        self,
+        layer_sizes: Sequence[int],
+        input_size: int,
+        context_size: int,
+        *,
+        num_classes: int = 2,
+        context_map_size: int = 4,
+        base_predictor: Callable[[Any], Any] | None = None,
+        bias: bool = True,
+        context_bias: float = 0.0,
+        learning_rate: Rate | None = None,
+        normalize: bool = True,
+        pred_clipping: float = 1e-3,
+        weight_clipping: float = 200.0,
+        seed: int | None = None,
+    ) -> None:
+        """Build the network and draw its halfspaces; every weight starts at 1 / d.
+
+        Args:
+            layer_sizes: neurons of each layer, from first to last, each at least 1.
+            input_size: values of one sample, at least 1.
+            context_size: values of side information of one sample, at least 1.
+            num_classes: 2 for one head that gives the probability of class 1; more for one head a class, one-vs-rest.
+            context_map_size: halfspaces of a neuron, 0 to 30; a neuron has 2^context_map_size weight rows a head.
+            base_predictor: callable (input_size, B) -> (K, B) of probabilities, which take the place of the inputs;
+                it is called once here, with zeros, to learn K. Without it the inputs are logits.
+            bias: whether a constant logit 1 is appended to the input of every layer.
+            context_bias: standard deviation of the halfspaces' offsets from the origin, at least 0.
+            learning_rate: a number, or a callable from the count of training samples seen so far to one; at least 0.
+                None takes `decaying_rate`, or `paper_rate` without `normalize`.
+            normalize: whether a step is divided by 1 + |z|^2, z a neuron's input; without, the paper's plain step.
+            pred_clipping: probabilities are kept in [pred_clipping, 1 - pred_clipping]; between 0 and 0.5.
+            weight_clipping: weights are kept in [-weight_clipping, weight_clipping]; above 0.
+            seed: integer of at least 0, or None for fresh halfspaces each time. The same seed gives the same network
+                in every backend.
+
+        Raises:
+            ValueError: an argument outside these ranges, or a network larger than the machine's memory.
+        """
+        super().__init__()
+        self.layer_sizes = _sizes("layer_sizes", layer_sizes)
+        self.input_size = _integer("input_size", input_size, 1)
+        self.context_size = _integer("context_size", context_size, 1)
+        self.num_classes = _integer("num_classes", num_classes, 2)
+        self.num_heads = 1 if self.num_classes == 2 else self.num_classes
+        self.context_map_size = _integer("context_map_size", context_map_size, 0, MAX_HALFSPACES)
+        if base_predictor is not None and not callable(base_predictor):
+            raise _bad("base_predictor", "a callable or None", repr(base_predictor))
+        self.base_predictor = base_predictor
+        self.bias = _switch("bias", bias)
+        self.context_bias = _real("context_bias", context_bias, "a finite number of at least 0", lambda v: v >= 0)
+        self.normalize = _switch("normalize", normalize)
+        self.pred_clipping = _real("pred_clipping", pred_clipping, "a number in (0, 0.5)", lambda v: 0 < v < 0.5)
+        self.logit_bound = math.log1p(-self.pred_clipping) - math.log(self.pred_clipping)
+        self.weight_clipping = _real("weight_clipping", weight_clipping, "a finite number above 0", lambda v: v > 0)
+        self.seed = None if seed is None else _integer("seed", seed, 0)
+        self.set_learning_rate(learning_rate)
+        self.base_size = self.input_size
+        if base_predictor is not None:
+            self.base_size = len(self._base_logits(base_predictor, np.zeros((self.input_size, 1), np.float32)))
+        needed, memory = 4 * sum(math.prod(shape) for shape in self._shapes().values()), _memory()
+        if needed > memory:
+            raise _bad(
+                "layer_sizes, input_size, context_size, num_classes, context_map_size",
+                f"a network within the {memory / 2**30:.1f} GiB of memory",
+                f"one of {needed / 2**30:.1f} GiB",
+            )
+        self._load_named(self._initial_state(), 0)
+
+    # What a backend adds.
+
+    def _load(self, hyperplanes: np.ndarray, hyperplane_bias: np.ndarray, weights: list[np.ndarray], step: int) -> None:
+        """Take over arrays that nobody else holds: (N, k, D) and (N, k) of all layers, (n, 2^k, C, d) of each layer."""
+        raise NotImplementedError
+
+    def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
+        """What `_load` takes, as NumPy arrays that the caller only reads; the weights may have another shape."""
+        raise NotImplementedError
+
+    def _tensor(self, array: np.ndarray) -> Any:
+        raise NotImplementedError
+
+    def _predict(self, base, context, targets, rates) -> Any:  # (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)
+        raise NotImplementedError
+
+    def _predict_online(self, base, context, targets, rates, batch_size) -> Any:  # as _predict, all with targets
+        raise NotImplementedError
+
+    # What a backend replaces where its tensors differ from NumPy's arrays.
+
+    @staticmethod
+    def _numpy(value: Any) -> np.ndarray:
+        return np.asarray(value)
+
+    @staticmethod
+    def _reshape(output: Any, shape: tuple[int, ...]) -> Any:
+        return output.reshape(shape)
+
+    # What users call.
+
+    def predict(self, inputs: Any, context_inputs: Any, targets: Any = None) -> Any:
+        """Predict a batch and, given targets, learn from it.
+
+        All samples are predicted with the weights as they were; then the updates of all samples are added up. What
+        is returned are those predictions, the same with and without targets. A batch of one is exact online learning
+        (Algorithm 1 of the paper).
+
+        Args:
+            inputs: (input_size, B) logits, or whatever `base_predictor` takes; (input_size,) is one sample.
+            context_inputs: (context_size, B) side information, often the same array; (context_size,) is one sample.
+            targets: (B,) of bools or probabilities in [0, 1]; with more than two classes, of integers below
+                num_classes. None only predicts.
+
+        Returns:
+            Probabilities, (B,) with one head and (C, B) with more; for one sample a scalar or (C,).
+
+        Raises:
+            ValueError: wrong shape, NaN, infinity or a target outside its range; the model is then unchanged.
+        """
+        return self._answer(self._predict, inputs, context_inputs, targets)
+
+    def predict_online(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int = 1) -> Any:
+        """`predict` with targets on one batch of `batch_size` samples after another, in one fast call.
+
+        Arguments, result and errors are those of `predict`; the last batch may be smaller.
+        """
+        if targets is None:
+            raise _bad("targets", "one target a sample", None)
+        batch_size = _integer("batch_size", batch_size, 1)
+        online = functools.partial(self._predict_online, batch_size=batch_size)
+        return self._answer(online, inputs, context_inputs, targets)
+
+    def fit_hyperplanes(self, context_inputs: Any) -> None:
+        """Redraw every halfspace as the perpendicular bisector of two of the samples, drawn by `seed`.
+
+        Args:
+            context_inputs: (context_size, B) side information of two samples or more.
+
+        Raises:
+            ValueError: wrong shape, NaN or infinity.
+            RuntimeError: the model has already learned; moving its gates would scramble what it knows.
+        """
+        if int(self.step) > 0:
+            raise RuntimeError(f"fit_hyperplanes: expected a model before its first update, got step {int(self.step)}")
+        context, one = self._samples("context_inputs", context_inputs, self.context_size)
+        if one or context.shape[1] < 2:
+            raise _bad("context_inputs", f"({self.context_size}, B) with B at least 2", f"shape {context.shape}")
+        samples, rng = context.T, np.random.default_rng(self.seed)
+        old, _, weights, step = self._dump()
+        hyperplanes, hyperplane_bias = np.empty_like(old), np.empty(old.shape[:2], np.float32)
+        for neurons in self._layers():
+            shape = old[neurons].shape[:2]  # (n, k)
+            first = rng.integers(0, len(samples), shape)
+            second = (first + 1 + rng.integers(0, len(samples) - 1, shape)) % len(samples)
+            x, y = samples[first].astype(np.float64), samples[second].astype(np.float64)  # (n, k, D)
+            length = np.linalg.norm(x - y, axis=-1, keepdims=True)
+            # Two equal samples have no bisector: the direction stays, and moves to go through that sample.
+            planes = np.where(length > 0, (x - y) / np.where(length > 0, length, 1), old[neurons])
+            hyperplanes[neurons], hyperplane_bias[neurons] = planes, (planes * (x + y)).sum(axis=-1) / 2
+        self._load(hyperplanes, _floats("context_inputs' midpoints", hyperplane_bias), weights, step)
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """All arrays of the model, copied, by the names that every backend shares.
+
+        For each layer l = 1 ... L `hyperplanes.{l}` (n, k, D), `hyperplane_bias.{l}` (n, k), `weights.{l}`
+        (n, 2^k, C, d), and `step` (), the count of training samples.
+        """
+        hyperplanes, hyperplane_bias, weights, step = self._dump()
+        arrays: dict[str, Any] = {}
+        for layer, neurons in enumerate(self._layers(), start=1):
+            arrays[f"hyperplanes.{layer}"] = hyperplanes[neurons]
+            arrays[f"hyperplane_bias.{layer}"] = hyperplane_bias[neurons]
+            arrays[f"weights.{layer}"] = weights[layer - 1]
+        arrays["step"] = np.int64(step)
+        return {name: np.array(arrays[name]).reshape(shape) for name, shape in self._shapes().items()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Take over the state of a model of the same shape, from whichever backend.
+
+        Raises:
+            ValueError: a missing or unknown name, a wrong shape, NaN or infinity; the model is then unchanged.
+        """
+        shapes = self._shapes()
+        if not isinstance(state, Mapping) or set(state) != set(shapes):
+            came = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
+            raise _bad("state", f"a mapping of the names {sorted(shapes)}", came)
+        arrays = {name: self._array(f"state[{name!r}]", state[name]) for name in shapes}
+        for name, shape in shapes.items():
+            if arrays[name].shape != shape:
+                raise _bad(f"state[{name!r}]", f"shape {shape}", f"shape {arrays[name].shape}")
+        step = _integer("state['step']", arrays["step"].item(), 0)
+        self._load_named({name: np.array(_floats(f"state[{name!r}]", array)) for name, array in arrays.items()}, step)
+
+    def set_learning_rate(self, rate: Rate | None) -> None:
+        """Set `learning_rate`: a number of at least 0, a callable t -> number, or None for the default."""
+        if rate is None:
+            rate = decaying_rate if self.normalize else paper_rate
+        if not callable(rate):
+            rate = _real("learning_rate", rate, "a finite number of at least 0, or a callable", lambda v: v >= 0)
+        self.learning_rate = rate
+
+    # How arguments are checked, and predictions given their shape.
+
+    def _answer(self, work: Callable[..., Any], inputs: Any, context_inputs: Any, targets: Any) -> Any:
+        """What `work` makes of checked arguments, in the shape that users get: nothing has changed if a check fails."""
+        base, context, labels, one = self._check(inputs, context_inputs, targets)
+        count = base.shape[1]
+        rates = None if labels is None else self._rates(count)
+        empty = np.empty((self.num_heads, 0), np.float32)
+        output = work(base, context, labels, rates) if count > 0 else self._tensor(empty)  # (C, B)
+        heads, samples = () if self.num_heads == 1 else (self.num_heads,), () if one else (count,)
+        return self._reshape(output, heads + samples)
+
+    def _check(self, inputs, context_inputs, targets) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, bool]:
+        """Base logits (K, B), side information (D, B), targets of the heads (C, B) or None, whether one vector came."""
+        base, one = self._samples("inputs", inputs, self.input_size)
+        if context_inputs is inputs and self.context_size == self.input_size:
+            context = base
+        else:
+            context, context_one = self._samples("context_inputs", context_inputs, self.context_size)
+            if context_one != one or context.shape[1] != base.shape[1]:
+                expected = (
+                    f"({self.context_size},)" if one else f"({self.context_size}, {base.shape[1]}) as inputs have"
+                )
+                raise _bad("context_inputs", expected, f"shape {context.shape[: 1 if context_one else 2]}")
+        labels = None if targets is None else self._labels(targets, base.shape[1], one)
+        if self.base_predictor is not None:
+            base = self._base_logits(self.base_predictor, base, self.base_size)
+        return base, context, labels, one
+
+    def _samples(self, name: str, value: Any, size: int) -> tuple[np.ndarray, bool]:
+        """`value` as (size, B) float32, and whether it came as one vector."""
+        array = self._array(name, value)
+        if array.ndim not in (1, 2) or array.shape[0] != size:
+            raise _bad(name, f"shape ({size}, B) or ({size},)", f"shape {array.shape}")
+        array = _floats(name, array)
+        return (array[:, None], True) if array.ndim == 1 else (array, False)
+
+    def _array(self, name: str, value: Any) -> np.ndarray:
+        try:
+            return self._numpy(value)
+        except (TypeError, ValueError) as error:
+            raise _bad(name, "an array of real numbers", f"{type(value).__name__} ({error})") from None
+
+    def _labels(self, targets: Any, count: int, one: bool) -> np.ndarray:
+        """What each head is to predict, (C, B) in [0, 1]."""
+        array = self._array("targets", targets)
+        if array.shape != (count,) and not (one and array.shape == ()):
+            raise _bad("targets", f"shape ({count},), one target a sample", f"shape {array.shape}")
+        array = _floats("targets", array.reshape(1, count))
+        if self.num_heads == 1:
+            wrong, expected = (array < 0) | (array > 1), "0, 1, or probabilities between"
+        else:
+            classes = np.arange(self.num_heads, dtype=np.float32)[:, None]  # (C, 1)
+            wrong, expected = ~np.isin(array, classes), f"integers from 0 to {self.num_heads - 1}"
+        if wrong.any():
+            raise _bad("targets", expected, array[wrong][0])
+        return array if self.num_heads == 1 else (array == classes).astype(np.float32)
+
+    def _base_logits(self, predictor, inputs, size=None) -> np.ndarray:  # (input_size, B) -> (K, B)
+        name, count = "base_predictor's output", inputs.shape[1]
+        if count == 0:
+            return np.empty((size or 0, 0), np.float32)  # few predictors take an empty batch
+        p = self._array(name, predictor(self._tensor(inputs)))
+        if p.ndim != 2 or p.shape[1] != count or len(p) != (size or max(len(p), 1)):
+            raise _bad(name, f"shape ({size or 'K'}, {count})", f"shape {p.shape}")
+        p = _floats(name, p).astype(np.float64)
+        if ((p < 0) | (p > 1)).any():
+            raise _bad(name, "probabilities in [0, 1]", f"values from {p.min()} to {p.max()}")
+        p = np.clip(p, self.pred_clipping, 1 - self.pred_clipping)
+        return (np.log(p) - np.log1p(-p)).astype(np.float32)
+
+    def _rates(self, count: int) -> np.ndarray:
+        """Learning rates of the next `count` samples, (count,), each from the count of samples before it."""
+        rate, step = self.learning_rate, int(self.step)
+        values = [rate(t) for t in range(step, step + count)] if callable(rate) else [rate] * count
+        try:
+            with np.errstate(over="ignore"):
+                rates = np.array(values, np.float32).reshape(count)
+        except (TypeError, ValueError):
+            raise _bad("learning_rate", "a callable from int to number", f"the values {values[:3]} ...") from None
+        if not (np.isfinite(rates).all() and (rates >= 0).all()):
+            raise _bad("learning_rate", "finite numbers of at least 0", f"values from {rates.min()} to {rates.max()}")
+        return rates
+
+    # The state's shapes and first values.
+
+    def _layers(self) -> list[slice]:
+        """Of each layer, where its neurons are among those of all layers."""
+        ends = np.cumsum(self.layer_sizes).tolist()
+        return [slice(end - n, end) for n, end in zip(self.layer_sizes, ends, strict=True)]
+
+    def _load_named(self, state: dict[str, np.ndarray], step: int) -> None:
+        of_layers = {
+            kind: [state[f"{kind}.{layer}"] for layer in range(1, len(self.layer_sizes) + 1)]
+            for kind in ("hyperplanes", "hyperplane_bias", "weights")
+        }
+        # The halfspaces of all layers lie in one array, so that the gates of a batch are one matrix product.
+        hyperplanes, hyperplane_bias = (
+            np.concatenate(of_layers["hyperplanes"]),
+            np.concatenate(of_layers["hyperplane_bias"]),
+        )
+        self._load(hyperplanes, hyperplane_bias, of_layers["weights"], step)
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        shapes: dict[str, tuple[int, ...]] = {}
+        below = self.base_size
+        for layer, n in enumerate(self.layer_sizes, start=1):
+            shapes[f"hyperplanes.{layer}"] = (n, self.context_map_size, self.context_size)
+            shapes[f"hyperplane_bias.{layer}"] = (n, self.context_map_size)
+            shapes[f"weights.{layer}"] = (n, 2**self.context_map_size, self.num_heads, below + self.bias)
+            below = n
+        return {**shapes, "step": ()}
+
+    def _initial_state(self) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng(self.seed)
+        state = {}
+        for name, shape in self._shapes().items():
+            if name.startswith("hyperplanes"):
+                planes = rng.standard_normal(shape)
+                planes /= np.linalg.norm(planes, axis=-1, keepdims=True)
+                state[name] = planes.astype(np.float32)
+            elif name.startswith("hyperplane_bias"):
+                state[name] = (self.context_bias * rng.standard_normal(shape)).astype(np.float32)
+            elif name.startswith("weights"):
+                state[name] = np.full(shape, 1 / shape[-1], np.float32)
+        return state
+
+
+# ---- PyTorch ---------------------------------------------------------------------------------------------------------
+
+# A layer copies the rows it works on; it takes as many neurons, and samples, at a time as keep the copies within this
+# many bytes.
+ROWS_BYTES = 1 << 24
+# predict_online computes the gates of about this many samples with one product.
+GATED_SAMPLES = 512
+
+
+def gate(hyperplanes: torch.Tensor, hyperplane_bias: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+    """Context of each neuron: bit i tells on which side of its halfspace i the side information lies.
+
+    Shapes: (N, k, D), (N, k), (D, B) -> (B, N) of integers in [0, 2^k).
+    """
+    neurons, k, size = hyperplanes.shape
+    if hyperplanes.is_cuda:  # a float32 product may be rounded to TF32 there, and tell samples apart differently
+        hyperplanes, context = hyperplanes.double(), context.double()
+    products = (hyperplanes.reshape(neurons * k, size) @ context).reshape(neurons, k, context.shape[1])
+    bits = products > hyperplane_bias[:, :, None]
+    return (bits.int() << torch.arange(k, device=bits.device, dtype=torch.int32)[:, None]).sum(dim=1).T
+
+
+def mix(rows: torch.Tensor, z: torch.Tensor, logit_bound: float) -> torch.Tensor:
+    """Geometric mixing of the predictions below (equation 3), as logits: s = clip(w . z, -logit_bound, logit_bound).
+
+    Shapes: (B, n, C, d), (B, C or 1, d) -> (B, n, C). All heads of the first layer mix the same z.
+    """
+    if z.shape[1] == 1:
+        s = torch.bmm(rows.flatten(1, 2), z.mT).view(rows.shape[:3])
+    else:
+        s = (rows * z[:, None]).sum(dim=-1)
+    return s.clamp_(-logit_bound, logit_bound)
+
+
+def update(
+    rows: torch.Tensor, z: torch.Tensor, s: torch.Tensor, y: torch.Tensor, rate: torch.Tensor
+) -> torch.Tensor:
+    """One step of online gradient descent on the log-loss (equation 8): w - rate (sigmoid(s) - y) z.
+
+    Shapes: (B, n, C, d) or (), (B, C or 1, d), (B, n, C), (B, 1, C), (B, 1, C or 1) -> (B, n, C, d).
+    """
+    steps = s.sigmoid().sub_(y).mul_(rate)  # (B, n, C)
+    return torch.addcmul(rows, steps[..., None], z[:, None], value=-1)
+
+
+class GLN(GLNBase, nn.Module):
+    """A Gated Linear Network as an `nn.Module`: its state is buffers, it stays where `.to(device)` puts it.
+
+    Nothing is recorded for autograd. `forward` is `predict` without targets.
+    """
+
+    def _load(self, hyperplanes, hyperplane_bias, weights, step) -> None:
+        self._neurons = self._layers()
+        first_rows = np.concatenate([np.arange(n) << self.context_map_size for n in self.layer_sizes])
+        # Row j 2^k + c of a layer is neuron j's in context c: the weights of all heads, side by side in memory.
+        rows = {f"weights_{i}": a.reshape(-1, *a.shape[-2:]) for i, a in enumerate(weights, start=1)}
+        buffers = {"hyperplanes": hyperplanes, "hyperplane_bias": hyperplane_bias, **rows}
+        for name, array in buffers.items():
+            self.register_buffer(name, self._tensor(array))
+        device = self.hyperplanes.device
+        self.register_buffer("step", torch.tensor(step, device=device))
+        self.register_buffer("_first_rows", torch.tensor(first_rows, device=device), persistent=False)
+
+    def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
+        arrays = [self._numpy(b) for b in (self.hyperplanes, self.hyperplane_bias, *self._weights())]
+        return arrays[0], arrays[1], arrays[2:], int(self.step)
+
+    def _weights(self) -> list[torch.Tensor]:
+        return [self.get_buffer(f"weights_{layer}") for layer in range(1, len(self.layer_sizes) + 1)]
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        like = self._buffers.get("hyperplanes")
+        tensor = torch.from_numpy(array)
+        return tensor if like is None else tensor.to(like)
+
+    @staticmethod
+    def _numpy(value: Any) -> np.ndarray:
+        if isinstance(value, torch.Tensor):
+            value = value.detach().cpu()
+            value = value.float() if value.is_floating_point() else value
+        return np.asarray(value)
+
+    def forward(self, inputs: Any, context_inputs: Any) -> torch.Tensor:
+        """`predict` without targets."""
+        return self.predict(inputs, context_inputs)
+
+    @torch.no_grad()
+    def _predict(self, base, context, targets, rates) -> torch.Tensor:
+        z, rows = self._gated(base, context)
+        if targets is not None:
+            targets, rates = self._tensor(targets.T), self._tensor(rates)
+        return self._batch(z, rows, targets, rates).T
+
+    @torch.no_grad()
+    def _predict_online(self, base, context, targets, rates, batch_size) -> torch.Tensor:
+        y, rates, output = self._tensor(targets.T), self._tensor(rates), []
+        block = batch_size * max(1, GATED_SAMPLES // batch_size)
+        for start in range(0, len(rates), block):
+            here = slice(start, start + block)
+            z, rows = self._gated(base[:, here], context[:, here])
+            batches = (part.split(batch_size) for part in (z, rows, y[here], rates[here]))
+            output += [self._batch(*batch) for batch in zip(*batches)]
+        return torch.cat(output).T if output else self._tensor(targets)
+
+    def _gated(self, base, context) -> tuple[torch.Tensor, torch.Tensor]:  # (K, B), (D, B) -> (B, 1, d), (B, N)
+        """What does not depend on the weights: the first layer's input and the row that each neuron picks."""
+        base, context = self._tensor(base), self._tensor(context)
+        z = base.new_ones(base.shape[1], 1, self.base_size + self.bias)
+        torch.clamp(base.T, -self.logit_bound, self.logit_bound, out=z[:, 0, : self.base_size])
+        return z, gate(self.hyperplanes, self.hyperplane_bias, context) + self._first_rows
+
+    def _batch(self, z, rows, targets, rates) -> torch.Tensor:  # (B, 1, d), (B, N), (B, C), (B,) -> (B, C)
+        """Predict a batch and, given targets, learn it, one layer after another: a layer reads the predictions of the
+        one below, which were made before that one learned."""
+        count = len(z)
+        for weights, neurons in zip(self._weights(), self._neurons, strict=True):
+            n = neurons.stop - neurons.start
+            above = z.new_ones(count, self.num_heads, n + self.bias)
+            copied = min(count, 2**self.context_map_size) * weights[0].nbytes  # bytes a neuron
+            block = max(1, ROWS_BYTES // copied)
+            for j in range(0, n, block):
+                picked = rows[:, neurons.start + j : min(neurons.start + j + block, neurons.stop)]
+                self._layer(weights, picked, z, above[:, :, j : j + picked.shape[1]], targets, rates)
+            z = above
+        if targets is not None:
+            self.step += count
+        return z[:, :, :n].mean(dim=2).sigmoid_()
+
+    def _layer(self, weights, rows, z, s, targets, rates) -> None:  # rows (B, n), z (B, C or 1, d), s (B, C, n)
+        """Predict a batch with some neurons of a layer, into s, and given targets let them learn."""
+        one = len(rows) == 1
+        if one:
+            touched = rows[0]
+            copies = weights.index_select(0, touched)
+            out = mix(copies[None], z, self.logit_bound)
+            s.copy_(out.mT)
+        else:
+            touched, inverse = rows.unique(return_inverse=True)
+            copies = weights.index_select(0, touched)
+            chunk = max(1, ROWS_BYTES // (rows.shape[1] * weights[0].nbytes))
+            out = torch.cat(
+                [
+                    mix(copies[pick], part, self.logit_bound)
+                    for pick, part in zip(inverse.split(chunk), z.split(chunk))
+                ]
+            )
+            s.copy_(out.mT)
+        if targets is None:
+            return
+        rates = rates[:, None, None]
+        if self.normalize:
+            rates = rates / ((z * z).sum(dim=-1)[:, None] + 1)  # (B, 1, C or 1)
+        y = targets[:, None]
+        if one:
+            new = update(copies, z, out, y, rates)[0]
+        else:
+            new, zero = copies.clone(), copies.new_zeros(())
+            for pick, *part in zip(*(a.split(chunk) for a in (inverse, z, out, y, rates))):
+                new.index_add_(0, pick.flatten(), update(zero, *part).flatten(0, 1))
+        # index_copy_ is three times slower on a CPU; w - w is 0, and 0 + new is new, exactly.
+        weights.index_add_(0, touched, copies, alpha=-1)
+        weights.index_add_(0, touched, new.clamp_(-self.weight_clipping, self.weight_clipping))

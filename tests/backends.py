@@ -1,0 +1,18 @@
+"""Which backends there are, and how the tests get at one."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from types import ModuleType
+
+import pytest
+
+FRAMEWORKS = {"numpy": "numpy", "torch": "torch", "tf": "tensorflow", "jax": "jax"}
+
+
+def load_backend(name: str) -> ModuleType:
+    """The backend's module; without its framework the test is skipped, or fails where GLN_REQUIRE_BACKENDS is set."""
+    if not os.environ.get("GLN_REQUIRE_BACKENDS"):
+        pytest.importorskip(FRAMEWORKS[name], reason=f"{FRAMEWORKS[name]} is not installed")
+    return importlib.import_module(f"gln_{name}")

@@ -1,0 +1,74 @@
+"""README.md does what it says: every block of it is run, and what it shows is compared with what comes out."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import test_mnist
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NUMBER = re.compile(r"-?\d+\.?\d*(?:e-?\d+)?")
+
+
+def blocks() -> list[tuple[str, str]]:
+    return BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+
+
+def assert_shown(output: str, shown: str) -> None:
+    """The words are the same, and so are the numbers, but for the few digits that another processor's rounding moves
+    across a hyperplane: within 1 %, or 10 where they are counts."""
+    assert NUMBER.sub("#", output).split() == NUMBER.sub("#", shown).split(), output
+    for ours, theirs in zip(NUMBER.findall(output), NUMBER.findall(shown), strict=True):
+        slack = 0.01 if "." in theirs else 10
+        np.testing.assert_allclose(float(ours), float(theirs), rtol=0.01, atol=slack, err_msg=output)
+
+
+def test_python_and_shell_blocks(capsys):
+    namespace: dict[str, object] = {}
+    compared, output = 0, ""
+    for language, text in blocks():
+        if language == "text":
+            assert_shown(output, text)
+            compared += 1
+            continue
+        stream = io.StringIO()
+        with contextlib.redirect_stdout(stream):
+            if language == "python":
+                try:
+                    exec(compile(text, "README.md", "exec"), namespace)
+                except ImportError as error:
+                    if os.environ.get("GLN_REQUIRE_BACKENDS"):
+                        raise
+                    pytest.skip(f"the rest of the README: {error}")
+            else:
+                assert language == "bash", f"a block of {language}, which nothing here runs"
+                run_shell(text)
+        output = stream.getvalue()
+    assert compared >= 5
+
+
+def run_shell(text: str) -> None:
+    """`gln-mnist` is run here; installing and testing is what .ci/run does, with the same words."""
+    for command in re.split(r"&&|\n", text.strip()):
+        words = shlex.split(command, comments=True)
+        if words[:1] == ["gln-mnist"]:
+            assert test_mnist.main([*words[1:], "--quiet"]) == 0
+        elif words:
+            script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+            installs = 'pip install --quiet ".[all,test]"' in script if words[:2] == ["pip", "install"] else True
+            assert installs, script
+            assert words in (["pip", "install", "."], ["pip", "install", ".[all,test]"], ["pytest"]), command
+
+
+def test_every_block_has_a_language():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text.count("\n```") == 2 * len(blocks())
