@@ -9,9 +9,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+import time
 import zipfile
 from collections.abc import Sequence
-from importlib import resources
+from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from tqdm import tqdm
 
 __all__ = ["BACKENDS", "deskew", "get_mnist_metrics", "load_mnist", "main"]
 
-BACKENDS = ("numpy", "torch", "tf", "jax")
+BACKENDS = {"numpy": "numpy", "torch": "torch", "tf": "tensorflow", "jax": "jax"}  # and what each is installed as
 SIDE = 28  # pixels
 PIXELS = SIDE * SIDE
 Digits = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -184,7 +185,12 @@ def _parser() -> argparse.ArgumentParser:
         description="Train a GLN to tell one MNIST digit from the rest, in one pass, and score it on the test set.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--backend", choices=BACKENDS, default="numpy", help="which implementation to run")
+    parser.add_argument(
+        "--backend",
+        choices=[*BACKENDS, "all"],
+        default="numpy",
+        help="which implementation to run, or all that are installed, as a table",
+    )
     parser.add_argument("--digit", type=int, choices=range(10), default=3, help="the digit told from the others")
     parser.add_argument("--layer-sizes", type=int, nargs="+", default=[4, 4, 1], metavar="N", help="neurons a layer")
     parser.add_argument("--halfspaces", type=int, default=4, metavar="K", help="halfspaces a neuron")
@@ -196,20 +202,40 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _run(backend: str, options: argparse.Namespace, digits: Digits) -> tuple[float, pd.DataFrame, pd.DataFrame]:
+    gln = importlib.import_module(f"gln_{backend}").GLN
+    model = gln(options.layer_sizes, PIXELS, PIXELS, context_map_size=options.halfspaces, seed=options.seed)
+    return get_mnist_metrics(
+        model, options.digit, options.batch_size, digits=digits, seed=options.seed, verbose=not options.quiet
+    )
+
+
+def _compare(options: argparse.Namespace, digits: Digits) -> pd.DataFrame:
+    """A row for each installed backend. The seconds are those of the whole pass and test, compiling included."""
+    rows = {}
+    for backend, distribution in BACKENDS.items():
+        try:
+            importlib.import_module(f"gln_{backend}")
+        except ImportError as error:
+            print(f"gln-mnist: left out {backend}: {error}", file=sys.stderr)
+            continue
+        start = time.perf_counter()
+        accuracy, _, _ = _run(backend, options, digits)
+        seconds = time.perf_counter() - start
+        samples = (len(digits[0]) + len(digits[2])) / seconds
+        rows[backend] = [metadata.version(distribution), f"{accuracy:.2f}", f"{seconds:.1f}", f"{samples:.0f}"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["version", "accuracy", "seconds", "samples/s"])
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        gln = importlib.import_module(f"gln_{options.backend}").GLN
-        model = gln(options.layer_sizes, PIXELS, PIXELS, context_map_size=options.halfspaces, seed=options.seed)
-        accuracy, conf_mat, prfs = get_mnist_metrics(
-            model,
-            options.digit,
-            options.batch_size,
-            digits=load_mnist(options.deskew, options.data),
-            seed=options.seed,
-            verbose=not options.quiet,
-        )
+        digits = load_mnist(options.deskew, options.data)
+        if options.backend == "all":
+            print(_compare(options, digits))
+            return 0
+        accuracy, conf_mat, prfs = _run(options.backend, options, digits)
     except (ImportError, ValueError) as error:
         print(f"gln-mnist: {error}", file=sys.stderr)
         return 2

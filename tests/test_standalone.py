@@ -1,0 +1,99 @@
+"""Each backend is one file that needs NumPy and its framework and nothing else of this project."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from backends import FRAMEWORKS, load_backend
+
+ROOT = Path(__file__).parents[1]
+EXTRAS = {"torch": "torch", "tf": "tf", "jax": "jax"}
+MARK = re.compile(r"^# ---- .* -+$", re.MULTILINE)
+
+ALONE = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {refused}:
+            raise ImportError(f"{{name}} is out of reach here")
+
+sys.meta_path.insert(0, Refuse())
+import numpy as np
+from gln_{name} import GLN
+
+images = np.random.default_rng(0).normal(size=(20, 200))
+targets = images[3] * images[5] > 0
+model = GLN([8, 1], 20, 20, seed=0)
+first = np.asarray(model.predict_online(images, images, targets))
+second = np.asarray(model.predict_online(images, images, targets))
+assert np.abs(second - targets).mean() < np.abs(first - targets).mean()
+print(*sorted(set(sys.modules) & {refused}))
+"""
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_file_alone_in_an_empty_folder_learns(name, tmp_path):
+    load_backend(name)
+    shutil.copy(ROOT / f"gln_{name}.py", tmp_path)
+    ours = {path.stem for path in ROOT.glob("*.py")} | {"gln_mnist_data"}
+    refused = (ours | set(FRAMEWORKS.values()) | {"pandas", "sklearn", "tqdm"}) - {
+        f"gln_{name}",
+        "numpy",
+        FRAMEWORKS[name],
+    }
+    script = ALONE.format(name=name, refused=refused)
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("name", EXTRAS)
+def test_missing_framework_says_which_extra_to_install(name):
+    script = f"import sys; sys.modules['{FRAMEWORKS[name]}'] = None; import gln_{name}"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert f"ImportError: gln_{name} needs" in done.stderr
+    assert f'pip install "gated-linear-networks[{EXTRAS[name]}]"' in done.stderr
+
+
+def shared_text(name: str) -> str:
+    text = (ROOT / f"gln_{name}.py").read_text(encoding="utf-8")
+    marks = list(MARK.finditer(text))
+    assert len(marks) == 2, [mark.group() for mark in marks]
+    return text[marks[0].start() : marks[1].start()]
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_shared_text_is_the_same(name):
+    assert shared_text(name) == shared_text("numpy")
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_same_names_in_the_same_order(name):
+    def names(backend: str) -> list[str]:
+        text = (ROOT / f"gln_{backend}.py").read_text(encoding="utf-8")
+        text = text[list(MARK.finditer(text))[1].start() :]
+        return re.findall(r"^(?:def|class) (\w+)|^    def (\w+)", text, re.MULTILINE)
+
+    common = [found for found in names("numpy") if found in names(name)]
+    assert [found for found in names(name) if found in common] == common
+    assert {("gate", ""), ("mix", ""), ("update", ""), ("GLN", "")} <= set(common)
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_import_changes_nothing_global(name):
+    load_backend(name)
+    script = f"""
+import os, random, sys
+import numpy as np
+import {FRAMEWORKS[name]}
+before = dict(os.environ), np.random.get_state()[1].tolist(), random.getstate(), np.geterr()
+import gln_{name}
+assert before == (dict(os.environ), np.random.get_state()[1].tolist(), random.getstate(), np.geterr())
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
