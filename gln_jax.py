@@ -128,8 +128,9 @@ def _memory() -> int:
 class GLNBase:
     """What is the same in every backend: arguments, the initial draw, the learning rate, the state's names and shapes.
 
-    A backend adds `_load` and `_dump` (arrays in and out), `_tensor` (a NumPy array as the framework's own tensor),
-    `_predict` and `_predict_online` (the work), and holds the count of training samples as `step`.
+    A backend adds `_load_hyperplanes`, `_load_weights` and `_dump` (arrays in and out), `_tensor` (a NumPy array as the
+    framework's own tensor), `_predict` and `_predict_online` (the work), and holds the count of training samples as
+    `step`.
     """
 
     step: Any
@@ -202,16 +203,20 @@ class GLNBase:
                 f"a network within the {memory / 2**30:.1f} GiB of memory",
                 f"one of {needed / 2**30:.1f} GiB",
             )
-        self._load_named(self._initial_state(), 0)
+        self._load(self._initial_state(), 0)
 
     # What a backend adds.
 
-    def _load(self, hyperplanes: np.ndarray, hyperplane_bias: np.ndarray, weights: list[np.ndarray], step: int) -> None:
-        """Take over arrays that nobody else holds: (N, k, D) and (N, k) of all layers, (n, 2^k, C, d) of each layer."""
+    def _load_hyperplanes(self, hyperplanes: np.ndarray, hyperplane_bias: np.ndarray) -> None:
+        """Copy in the halfspaces of all layers, (N, k, D) and (N, k)."""
+        raise NotImplementedError
+
+    def _load_weights(self, weights: list[np.ndarray], step: int) -> None:
+        """Copy in the weights of each layer, (n, 2^k, C, d), and the count of training samples."""
         raise NotImplementedError
 
     def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
-        """What `_load` takes, as NumPy arrays that the caller only reads; the weights may have another shape."""
+        """What was loaded, as NumPy arrays that the caller only reads; the weights may have another shape."""
         raise NotImplementedError
 
     def _tensor(self, array: np.ndarray) -> Any:
@@ -283,7 +288,7 @@ class GLNBase:
         if one or context.shape[1] < 2:
             raise _bad("context_inputs", f"({self.context_size}, B) with B at least 2", f"shape {context.shape}")
         samples, rng = context.T, np.random.default_rng(self.seed)
-        old, _, weights, step = self._dump()
+        old = self._dump()[0]
         hyperplanes, hyperplane_bias = np.empty_like(old), np.empty(old.shape[:2], np.float32)
         for neurons in self._layers():
             shape = old[neurons].shape[:2]  # (n, k)
@@ -294,7 +299,7 @@ class GLNBase:
             # Two equal samples have no bisector: the direction stays, and moves to go through that sample.
             planes = np.where(length > 0, (x - y) / np.where(length > 0, length, 1), old[neurons])
             hyperplanes[neurons], hyperplane_bias[neurons] = planes, (planes * (x + y)).sum(axis=-1) / 2
-        self._load(hyperplanes, _floats("context_inputs' midpoints", hyperplane_bias), weights, step)
+        self._load_hyperplanes(hyperplanes, _floats("context_inputs' midpoints", hyperplane_bias))
 
     def get_state(self) -> dict[str, np.ndarray]:
         """All arrays of the model, copied, by the names that every backend shares.
@@ -309,7 +314,8 @@ class GLNBase:
             arrays[f"hyperplane_bias.{layer}"] = hyperplane_bias[neurons]
             arrays[f"weights.{layer}"] = weights[layer - 1]
         arrays["step"] = np.int64(step)
-        return {name: np.array(arrays[name]).reshape(shape) for name, shape in self._shapes().items()}
+        shapes = self._shapes().items()
+        return {name: np.array(arrays[name], order="C").reshape(shape) for name, shape in shapes}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Take over the state of a model of the same shape, from whichever backend.
@@ -326,7 +332,7 @@ class GLNBase:
             if arrays[name].shape != shape:
                 raise _bad(f"state[{name!r}]", f"shape {shape}", f"shape {arrays[name].shape}")
         step = _integer("state['step']", arrays["step"].item(), 0)
-        self._load_named({name: np.array(_floats(f"state[{name!r}]", array)) for name, array in arrays.items()}, step)
+        self._load({name: _floats(f"state[{name!r}]", array) for name, array in arrays.items()}, step)
 
     def set_learning_rate(self, rate: Rate | None) -> None:
         """Set `learning_rate`: a number of at least 0, a callable t -> number, or None for the default."""
@@ -427,17 +433,13 @@ class GLNBase:
         ends = np.cumsum(self.layer_sizes).tolist()
         return [slice(end - n, end) for n, end in zip(self.layer_sizes, ends, strict=True)]
 
-    def _load_named(self, state: dict[str, np.ndarray], step: int) -> None:
-        of_layers = {
-            kind: [state[f"{kind}.{layer}"] for layer in range(1, len(self.layer_sizes) + 1)]
-            for kind in ("hyperplanes", "hyperplane_bias", "weights")
-        }
+    def _load(self, state: dict[str, np.ndarray], step: int) -> None:
+        def of_layers(kind: str) -> list[np.ndarray]:
+            return [state[f"{kind}.{layer}"] for layer in range(1, len(self.layer_sizes) + 1)]
+
         # The halfspaces of all layers lie in one array, so that the gates of a batch are one matrix product.
-        hyperplanes, hyperplane_bias = (
-            np.concatenate(of_layers["hyperplanes"]),
-            np.concatenate(of_layers["hyperplane_bias"]),
-        )
-        self._load(hyperplanes, hyperplane_bias, of_layers["weights"], step)
+        self._load_hyperplanes(np.concatenate(of_layers("hyperplanes")), np.concatenate(of_layers("hyperplane_bias")))
+        self._load_weights(of_layers("weights"), step)
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {}
@@ -460,7 +462,7 @@ class GLNBase:
             elif name.startswith("hyperplane_bias"):
                 state[name] = (self.context_bias * rng.standard_normal(shape)).astype(np.float32)
             elif name.startswith("weights"):
-                state[name] = np.full(shape, 1 / shape[-1], np.float32)
+                state[name] = np.broadcast_to(np.float32(1 / shape[-1]), shape)  # which takes no memory
         return state
 
 
@@ -476,7 +478,8 @@ class Params(NamedTuple):
 
     hyperplanes: jax.Array  # (N, k, D)
     hyperplane_bias: jax.Array  # (N, k)
-    weights: tuple[jax.Array, ...]  # of each layer (n 2^k, C, d): row j 2^k + c is neuron j's in context c, of all heads
+    # Row j 2^k + c of a layer is neuron j's in context c: the weights of all heads, side by side in memory.
+    weights: tuple[jax.Array, ...]  # L of (n 2^k, C, d)
 
 
 class Settings(NamedTuple):
@@ -493,9 +496,9 @@ def gate(hyperplanes: jax.Array, hyperplane_bias: jax.Array, context: jax.Array)
 
     Shapes: (N, k, D), (N, k), (D, B) -> (B, N) of integers in [0, 2^k).
     """
-    products = jnp.einsum("nkd,db->bnk", hyperplanes, context, precision=FULL)
-    bits = (products > hyperplane_bias).astype(jnp.int32)
-    return (bits << jnp.arange(bits.shape[2], dtype=jnp.int32)).sum(axis=2, dtype=jnp.int32)
+    products = jnp.matmul(hyperplanes, context, precision=FULL)  # (N, k, B)
+    bits = products > hyperplane_bias[:, :, None]
+    return (bits << jnp.arange(bits.shape[1], dtype=jnp.int32)[:, None]).sum(axis=1, dtype=jnp.int32).T
 
 
 def mix(rows: jax.Array, z: jax.Array, logit_bound: float) -> jax.Array:
@@ -516,22 +519,34 @@ def update(rows: jax.Array, z: jax.Array, s: jax.Array, y: jax.Array, rate: jax.
     return rows - steps.T[:, :, None] * z
 
 
-def predict(settings: Settings, params: Params, base: jax.Array, context: jax.Array) -> jax.Array:
+def predict(
+    settings: Settings, params: Params, base: jax.Array, context: jax.Array, count: jax.Array | int | None = None
+) -> jax.Array:
     """Probabilities of a batch.
 
-    Shapes: base logits (K, B), side information (D, B) -> (C, B).
+    Shapes: base logits (K, B), side information (D, B) -> (C, B), B at least 1. With `count` only the first `count`
+    samples are meant; the rest pads the batch to a shape that is compiled already, and takes no time.
     """
-    return _batch(settings, params.weights, *_gated(settings, params, base, context), base.shape[1])[1]
+    z, rows = _gated(settings, params, base, context)
+    return _batch(settings, params.weights, z, rows, None, None, count)[1]
 
 
 def learn(
-    settings: Settings, params: Params, base: jax.Array, context: jax.Array, targets: jax.Array, rates: jax.Array
+    settings: Settings,
+    params: Params,
+    base: jax.Array,
+    context: jax.Array,
+    targets: jax.Array,
+    rates: jax.Array,
+    count: jax.Array | int | None = None,
 ) -> tuple[Params, jax.Array]:
     """What `predict` gives, and the parameters after the updates of all samples, added up.
 
-    Shapes: (K, B), (D, B), targets of the heads (C, B), learning rate of each sample (B,) -> (C, B).
+    Shapes: (K, B), (D, B), targets of the heads (C, B), learning rates of the samples (B,) -> (C, B).
     """
-    return learn_online(settings, params, base, context, targets, rates, base.shape[1])
+    z, rows = _gated(settings, params, base, context)
+    weights, p = _batch(settings, params.weights, z, rows, targets.T, rates, count)
+    return params._replace(weights=weights), p
 
 
 def learn_online(
@@ -546,148 +561,155 @@ def learn_online(
 ) -> tuple[Params, jax.Array]:
     """`learn` on one batch of `batch_size` samples after another, in one compiled loop.
 
-    Shapes: (K, B), (D, B), (C, B), (B,) -> (C, B), with B a multiple of `batch_size`. With `count` only that many
-    samples are there; the rest fills up a shape that has been compiled before, takes no time and changes nothing.
+    Shapes: those of `learn`, with B a multiple of `batch_size`; `count` may end the stream in a smaller batch.
     """
     count = base.shape[1] if count is None else count
-    samples = (*_gated(settings, params, base, context), targets.T, rates)
+    samples = *_gated(settings, params, base, context), targets.T, rates
 
     def learn_batch(i, carry):
         weights, output = carry
-        batch = jax.tree.map(lambda array: lax.dynamic_slice_in_dim(array, i * batch_size, batch_size), samples)
-        left = lax.min(count - i * batch_size, batch_size)
-        weights, p = _batch(settings, weights, *batch[:2], left, *batch[2:])
-        return weights, lax.dynamic_update_slice_in_dim(output, p, i * batch_size, axis=1)
+        first = i * batch_size
+        z, rows, y, rate = jax.tree.map(lambda array: lax.dynamic_slice_in_dim(array, first, batch_size), samples)
+        weights, p = _batch(settings, weights, z, rows, y, rate, jnp.minimum(count - first, batch_size))
+        return weights, lax.dynamic_update_slice_in_dim(output, p, first, axis=1)
 
-    batches = -(-count // batch_size)
-    weights, output = lax.fori_loop(0, batches, learn_batch, (params.weights, jnp.zeros_like(targets)))
+    unlearned = params.weights, jnp.zeros(targets.shape, jnp.float32)
+    weights, output = lax.fori_loop(0, -(-count // batch_size), learn_batch, unlearned)
     return params._replace(weights=weights), output
 
 
-def _gated(settings, params, base, context):  # (K, B), (D, B) -> (B, 1, d), of each layer (B, n)
-    """What does not depend on the weights: the first layer's input and the row that each neuron picks."""
-    z = _with_bias(settings, base.T.clip(-settings.logit_bound, settings.logit_bound)[:, None])
-    contexts = gate(params.hyperplanes, params.hyperplane_bias, context)
+def _gated(settings, params, base, context):  # (K, B), (D, B) -> (B, 1, d), L of (B, n)
+    """What does not depend on the weights: the first layer's input and the rows that each layer's neurons pick."""
+    z = _with_bias(settings, base.T[:, None].clip(-settings.logit_bound, settings.logit_bound))
     k = params.hyperplanes.shape[1]
     sizes = [len(weights) >> k for weights in params.weights]
     first_rows = np.concatenate([np.arange(n, dtype=np.int32) << k for n in sizes])
-    return z, jnp.split(contexts + first_rows, np.cumsum(sizes)[:-1], axis=1)
+    rows = gate(params.hyperplanes, params.hyperplane_bias, context) + first_rows
+    return z, jnp.split(rows, np.cumsum(sizes)[:-1], axis=1)
 
 
 def _with_bias(settings, z):  # (B, C or 1, inputs) -> (B, C or 1, d)
     return jnp.pad(z, ((0, 0), (0, 0), (0, int(settings.bias))), constant_values=1)
 
 
-def _batch(settings, weights, z, rows, count, targets=None, rates=None):
-    # L of (n 2^k, C, d), (B, 1, d), L of (B, n), (), (B, C), (B,) -> weights, (C, B)
-    """Predict the first `count` samples of a batch and, given targets, learn them, one layer after another: a layer
-    reads the predictions of the one below, which were made before that one learned."""
+def _batch(settings, weights, z, rows, targets, rates, count):
+    # L of (n 2^k, C, d), (B, 1, d), L of (B, n), (B, C) or None, (B,) or None, () or None -> weights, (C, B)
+    """Predict a batch and, given targets, learn it, one layer after another: a layer reads the predictions of the
+    one below, which were made before that one learned."""
+    count = len(z) if count is None else count
     learned = []
-    for table, picked in zip(weights, rows, strict=True):
-        s = _mixed(settings, table, z, picked, count)
-        if targets is not None:
-            table = _updated(settings, table, z, s, picked, count, targets, rates)
-        learned.append(table)
+    for old, picked in zip(weights, rows, strict=True):
+        new, s = _layer(settings, old, picked, z, targets, rates, count)
+        learned.append(new)
         z = _with_bias(settings, s)
     return tuple(learned), jax.nn.sigmoid(s.mean(axis=2)).T
 
 
-# One neuron and sample after another: a neuron's row of all heads is one run of memory, which XLA slices and replaces in
-# place. Gathers and scatters of many rows took three times as long on a CPU, and memory for the copies.
+def _layer(settings, weights, rows, z, targets, rates, count):
+    # (n 2^k, C, d), (B, n), (B, C or 1, d), (B, C) or None, (B,) or None, () -> weights, logits (B, C, n)
+    """Predict a batch with a layer and, given targets, let it learn.
+
+    Neuron j takes its turn with sample b as number i = b n + j, for a row is one run of memory that XLA slices and
+    replaces in place; gathers and scatters of all rows took four times as long on a CPU, and memory for the copies.
+    """
+    (size, n), heads, rows = rows.shape, weights.shape[1], rows.ravel()
+
+    def predict_one(i, s):
+        row = lax.dynamic_slice_in_dim(weights, rows[i], 1)  # (1, C, d)
+        return lax.dynamic_update_index_in_dim(s, mix(row, z[i // n], settings.logit_bound), i, axis=0)
+
+    def learn_one(i, weights):
+        b = i // n
+        row = lax.dynamic_slice_in_dim(weights, rows[i], 1)
+        row = update(row, z[b], s[i], targets[b, :, None], rates[b, ..., None])
+        return lax.dynamic_update_slice_in_dim(weights, clip(row) if size == 1 else row, rows[i], axis=0)
+
+    def clip_one(i, weights):
+        row = lax.dynamic_slice_in_dim(weights, rows[i], 1)
+        return lax.dynamic_update_slice_in_dim(weights, clip(row), rows[i], axis=0)
+
+    def clip(row):
+        return row.clip(-settings.weight_clipping, settings.weight_clipping)
+
+    visits = count * n
+    s = lax.fori_loop(0, visits, predict_one, jnp.zeros((size * n, heads, 1), jnp.float32))
+    if targets is not None:
+        if settings.normalize:
+            rates = rates[:, None] / (1 + jnp.square(z).sum(axis=2))  # (B, C or 1)
+        weights = lax.fori_loop(0, visits, learn_one, weights)
+        if size > 1:  # samples may share a row, which is clipped when all of them have changed it
+            weights = lax.fori_loop(0, visits, clip_one, weights)
+    return weights, s.reshape(size, n, heads).swapaxes(1, 2)
 
 
-def _mixed(settings, weights, z, rows, count):  # (n 2^k, C, d), (B, C or 1, d), (B, n) -> logits (B, C, n)
-    n = rows.shape[1]
-
-    def visit(i, s):
-        b, j = i // n, i % n
-        row = lax.dynamic_slice_in_dim(weights, rows[b, j], 1)  # (1, C, d)
-        return lax.dynamic_update_slice(s, mix(row, z[b], settings.logit_bound)[None], (b, 0, j))
-
-    return lax.fori_loop(0, count * n, visit, jnp.zeros((len(z), weights.shape[1], n), jnp.float32))
-
-
-def _updated(settings, weights, z, s, rows, count, targets, rates):
-    n = rows.shape[1]
-    rates = jnp.broadcast_to(rates[:, None], z.shape[:2])
-    if settings.normalize:
-        rates = rates / (1 + jnp.square(z).sum(axis=2))
-
-    def clip(rows):
-        return rows.clip(-settings.weight_clipping, settings.weight_clipping)
-
-    def visit(i, weights):
-        b, j = i // n, i % n
-        row = lax.dynamic_slice_in_dim(weights, rows[b, j], 1)
-        row = update(row, z[b], lax.dynamic_slice_in_dim(s[b], j, 1, axis=1), targets[b, :, None], rates[b, :, None])
-        if len(z) == 1:
-            row = clip(row)
-        return lax.dynamic_update_slice_in_dim(weights, row, rows[b, j], axis=0)
-
-    def visit_again(i, weights):
-        row = lax.dynamic_slice_in_dim(weights, rows[i // n, i % n], 1)
-        return lax.dynamic_update_slice_in_dim(weights, clip(row), rows[i // n, i % n], axis=0)
-
-    weights = lax.fori_loop(0, count * n, visit, weights)
-    # Only when all updates of a batch are in does clipping make sense, and only in the rows that the batch touched.
-    return weights if len(z) == 1 else lax.fori_loop(0, count * n, visit_again, weights)
-
-
-_predict = jax.jit(predict, static_argnums=0)
-# The weights are donated: updated in place, not copied.
+# Learning takes the parameters over and changes them in place.
+_predict = jax.jit(predict, static_argnames="settings")
+_learn = jax.jit(learn, static_argnames="settings", donate_argnames="params")
 _learn_online = jax.jit(learn_online, static_argnames=("settings", "batch_size"), donate_argnames="params")
 
 
-class GLN(GLNBase):
-    """A Gated Linear Network whose state is `params`, learned by the compiled functions above.
-
-    Learning hands the arrays of `params` over to XLA, which updates them in place: to keep an earlier `params`, copy it.
-    """
-
-    def _load(self, hyperplanes, hyperplane_bias, weights, step) -> None:
-        self.settings = Settings(self.bias, self.normalize, self.logit_bound, self.weight_clipping)
-        rows = tuple(jnp.array(array.reshape(-1, self.num_heads, array.shape[-1])) for array in weights)
-        self.params = Params(jnp.array(hyperplanes), jnp.array(hyperplane_bias), rows)
-        self.step = step  # a Python integer, which does not overflow as JAX's int32 would
-
-    def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
-        hyperplanes, hyperplane_bias, weights = jax.tree.map(np.asarray, self.params)
-        return hyperplanes, hyperplane_bias, weights, self.step
-
-    def _tensor(self, array: np.ndarray) -> jax.Array:
-        return jnp.array(array)
-
-    @staticmethod
-    def _reshape(output: Any, shape: tuple[int, ...]) -> jax.Array:
-        return jnp.array(output.reshape(shape))
-
-    def _predict(self, base, context, targets, rates) -> np.ndarray:
-        count = base.shape[1]
-        if targets is not None:
-            return self._predict_online(base, context, targets, rates, max(1, count))
-        size = _power_of_two(count)
-        return np.asarray(_predict(self.settings, self.params, _padded(base, size), _padded(context, size)))[:, :count]
-
-    def _predict_online(self, base, context, targets, rates, batch_size) -> np.ndarray:
-        output = np.empty_like(targets)
-        count = len(rates)
-        if batch_size >= count:
-            block = batch_size = _power_of_two(count)
-        else:
-            block = batch_size * min(max(1, GATED_SAMPLES // batch_size), _power_of_two(-(-count // batch_size)))
-        for start in range(0, count, block):
-            end = min(start + block, count)
-            arrays = [_padded(array[..., start:end], block) for array in (base, context, targets, rates)]
-            self.params, p = _learn_online(self.settings, self.params, *arrays, batch_size=batch_size, count=end - start)
-            output[:, start:end] = np.asarray(p)[:, : end - start]
-            self.step += end - start
-        return output
+def _padded(array: np.ndarray, size: int) -> np.ndarray:  # (..., B) -> (..., size)
+    """`array` with zeros after its samples: sizes that are powers of two, or full blocks, are compiled only once."""
+    missing = size - array.shape[-1]
+    return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)]) if missing else array
 
 
 def _power_of_two(count: int) -> int:
-    return 1 << max(0, count - 1).bit_length()
+    return 1 << (count - 1).bit_length()
 
 
-def _padded(array: np.ndarray, size: int) -> np.ndarray:
-    missing = size - array.shape[-1]
-    return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)]) if missing else array
+class GLN(GLNBase):
+    """A Gated Linear Network whose state is `params`, which the compiled functions above predict with and learn.
+
+    `params` and `settings` are there to be used with the pure functions. Learning by this class invalidates the arrays
+    of the `params` before it: take a copy, `jax.tree.map(jnp.copy, model.params)`, to keep them.
+    """
+
+    params = Params(None, None, ())  # type: ignore[arg-type] # until the first load
+
+    def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:
+        self.settings = Settings(self.bias, self.normalize, self.logit_bound, self.weight_clipping)
+        self.params = Params(jnp.array(hyperplanes), jnp.array(hyperplane_bias), self.params.weights)
+
+    def _load_weights(self, weights, step) -> None:
+        # Copies of what NumPy holds: JAX may share the memory of an array that is only passed on.
+        rows = tuple(jnp.array(array).reshape(-1, *array.shape[2:]) for array in weights)
+        self.params = self.params._replace(weights=rows)
+        self.step = step  # no part of `params`: JAX's integers are of 32 bits, and the pure functions are given rates
+
+    def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
+        hyperplanes, hyperplane_bias, weights = jax.tree.map(np.asarray, self.params)
+        return hyperplanes, hyperplane_bias, list(weights), self.step
+
+    def _tensor(self, array: np.ndarray) -> jax.Array:
+        return jnp.asarray(array)
+
+    @staticmethod
+    def _reshape(output: Any, shape: tuple[int, ...]) -> jax.Array:
+        return jnp.asarray(np.reshape(output, shape))  # NumPy's reshape is the faster one outside of `jit`
+
+    def _predict(self, base, context, targets, rates) -> np.ndarray:
+        count = base.shape[1]
+        size = _power_of_two(count)
+        base, context = _padded(base, size), _padded(context, size)
+        if targets is None:
+            p = _predict(self.settings, self.params, base, context, count)
+        else:
+            targets, rates = _padded(targets, size), _padded(rates, size)
+            self.params, p = _learn(self.settings, self.params, base, context, targets, rates, count)
+            self.step += count
+        return np.asarray(p)[:, :count]
+
+    def _predict_online(self, base, context, targets, rates, batch_size) -> np.ndarray:
+        if batch_size >= len(rates):
+            return self._predict(base, context, targets, rates)
+        batches = min(max(1, GATED_SAMPLES // batch_size), _power_of_two(-(-len(rates) // batch_size)))
+        block, output = batches * batch_size, np.empty_like(targets)
+        for start in range(0, len(rates), block):
+            part = slice(start, start + block)
+            count = len(rates[part])
+            samples = [_padded(array[..., part], block) for array in (base, context, targets, rates)]
+            self.params, p = _learn_online(self.settings, self.params, *samples, batch_size=batch_size, count=count)
+            output[:, part] = np.asarray(p)[:, :count]
+            self.step += count
+        return output

@@ -101,8 +101,9 @@ def _memory() -> int:
 class GLNBase:
     """What is the same in every backend: arguments, the initial draw, the learning rate, the state's names and shapes.
 
-    A backend adds `_load` and `_dump` (arrays in and out), `_tensor` (a NumPy array as the framework's own tensor),
-    `_predict` and `_predict_online` (the work), and holds the count of training samples as `step`.
+    A backend adds `_load_hyperplanes`, `_load_weights` and `_dump` (arrays in and out), `_tensor` (a NumPy array as the
+    framework's own tensor), `_predict` and `_predict_online` (the work), and holds the count of training samples as
+    `step`.
     """
 
     step: Any
@@ -175,16 +176,20 @@ class GLNBase:
                 f"a network within the {memory / 2**30:.1f} GiB of memory",
                 f"one of {needed / 2**30:.1f} GiB",
             )
-        self._load_named(self._initial_state(), 0)
+        self._load(self._initial_state(), 0)
 
     # What a backend adds.
 
-    def _load(self, hyperplanes: np.ndarray, hyperplane_bias: np.ndarray, weights: list[np.ndarray], step: int) -> None:
-        """Take over arrays that nobody else holds: (N, k, D) and (N, k) of all layers, (n, 2^k, C, d) of each layer."""
+    def _load_hyperplanes(self, hyperplanes: np.ndarray, hyperplane_bias: np.ndarray) -> None:
+        """Copy in the halfspaces of all layers, (N, k, D) and (N, k)."""
+        raise NotImplementedError
+
+    def _load_weights(self, weights: list[np.ndarray], step: int) -> None:
+        """Copy in the weights of each layer, (n, 2^k, C, d), and the count of training samples."""
         raise NotImplementedError
 
     def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
-        """What `_load` takes, as NumPy arrays that the caller only reads; the weights may have another shape."""
+        """What was loaded, as NumPy arrays that the caller only reads; the weights may have another shape."""
         raise NotImplementedError
 
     def _tensor(self, array: np.ndarray) -> Any:
@@ -256,7 +261,7 @@ class GLNBase:
         if one or context.shape[1] < 2:
             raise _bad("context_inputs", f"({self.context_size}, B) with B at least 2", f"shape {context.shape}")
         samples, rng = context.T, np.random.default_rng(self.seed)
-        old, _, weights, step = self._dump()
+        old = self._dump()[0]
         hyperplanes, hyperplane_bias = np.empty_like(old), np.empty(old.shape[:2], np.float32)
         for neurons in self._layers():
             shape = old[neurons].shape[:2]  # (n, k)
@@ -267,7 +272,7 @@ class GLNBase:
             # Two equal samples have no bisector: the direction stays, and moves to go through that sample.
             planes = np.where(length > 0, (x - y) / np.where(length > 0, length, 1), old[neurons])
             hyperplanes[neurons], hyperplane_bias[neurons] = planes, (planes * (x + y)).sum(axis=-1) / 2
-        self._load(hyperplanes, _floats("context_inputs' midpoints", hyperplane_bias), weights, step)
+        self._load_hyperplanes(hyperplanes, _floats("context_inputs' midpoints", hyperplane_bias))
 
     def get_state(self) -> dict[str, np.ndarray]:
         """All arrays of the model, copied, by the names that every backend shares.
@@ -282,7 +287,8 @@ class GLNBase:
             arrays[f"hyperplane_bias.{layer}"] = hyperplane_bias[neurons]
             arrays[f"weights.{layer}"] = weights[layer - 1]
         arrays["step"] = np.int64(step)
-        return {name: np.array(arrays[name]).reshape(shape) for name, shape in self._shapes().items()}
+        shapes = self._shapes().items()
+        return {name: np.array(arrays[name], order="C").reshape(shape) for name, shape in shapes}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Take over the state of a model of the same shape, from whichever backend.
@@ -299,7 +305,7 @@ class GLNBase:
             if arrays[name].shape != shape:
                 raise _bad(f"state[{name!r}]", f"shape {shape}", f"shape {arrays[name].shape}")
         step = _integer("state['step']", arrays["step"].item(), 0)
-        self._load_named({name: np.array(_floats(f"state[{name!r}]", array)) for name, array in arrays.items()}, step)
+        self._load({name: _floats(f"state[{name!r}]", array) for name, array in arrays.items()}, step)
 
     def set_learning_rate(self, rate: Rate | None) -> None:
         """Set `learning_rate`: a number of at least 0, a callable t -> number, or None for the default."""
@@ -400,17 +406,13 @@ class GLNBase:
         ends = np.cumsum(self.layer_sizes).tolist()
         return [slice(end - n, end) for n, end in zip(self.layer_sizes, ends, strict=True)]
 
-    def _load_named(self, state: dict[str, np.ndarray], step: int) -> None:
-        of_layers = {
-            kind: [state[f"{kind}.{layer}"] for layer in range(1, len(self.layer_sizes) + 1)]
-            for kind in ("hyperplanes", "hyperplane_bias", "weights")
-        }
+    def _load(self, state: dict[str, np.ndarray], step: int) -> None:
+        def of_layers(kind: str) -> list[np.ndarray]:
+            return [state[f"{kind}.{layer}"] for layer in range(1, len(self.layer_sizes) + 1)]
+
         # The halfspaces of all layers lie in one array, so that the gates of a batch are one matrix product.
-        hyperplanes, hyperplane_bias = (
-            np.concatenate(of_layers["hyperplanes"]),
-            np.concatenate(of_layers["hyperplane_bias"]),
-        )
-        self._load(hyperplanes, hyperplane_bias, of_layers["weights"], step)
+        self._load_hyperplanes(np.concatenate(of_layers("hyperplanes")), np.concatenate(of_layers("hyperplane_bias")))
+        self._load_weights(of_layers("weights"), step)
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {}
@@ -433,7 +435,7 @@ class GLNBase:
             elif name.startswith("hyperplane_bias"):
                 state[name] = (self.context_bias * rng.standard_normal(shape)).astype(np.float32)
             elif name.startswith("weights"):
-                state[name] = np.full(shape, 1 / shape[-1], np.float32)
+                state[name] = np.broadcast_to(np.float32(1 / shape[-1]), shape)  # which takes no memory
         return state
 
 
@@ -482,12 +484,15 @@ def update(rows: np.ndarray, z: np.ndarray, s: np.ndarray, y: np.ndarray, rate: 
 class GLN(GLNBase):
     """A Gated Linear Network whose state is NumPy arrays: for reading, for teaching, for small streams."""
 
-    def _load(self, hyperplanes, hyperplane_bias, weights, step) -> None:
-        self._hyperplanes, self._hyperplane_bias, self.step = hyperplanes, hyperplane_bias, step
-        # Row j 2^k + c of a layer is neuron j's in context c: the weights of all heads, side by side in memory.
-        self._weights = [array.reshape(-1, self.num_heads, array.shape[-1]) for array in weights]
+    def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:
+        self._hyperplanes, self._hyperplane_bias = np.array(hyperplanes), np.array(hyperplane_bias)
         self._neurons = self._layers()
         self._first_rows = np.concatenate([np.arange(n) << self.context_map_size for n in self.layer_sizes])
+
+    def _load_weights(self, weights, step) -> None:
+        # Row j 2^k + c of a layer is neuron j's in context c: the weights of all heads, side by side in memory.
+        self._weights = [np.array(array, order="C").reshape(-1, *array.shape[2:]) for array in weights]
+        self.step = step
 
     def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
         return self._hyperplanes, self._hyperplane_bias, self._weights, self.step

@@ -107,8 +107,9 @@ def _memory() -> int:
 class GLNBase:
     """What is the same in every backend: arguments, the initial draw, the learning rate, the state's names and shapes.
 
-    A backend adds `_load` and `_dump` (arrays in and out), `_tensor` (a NumPy array as the framework's own tensor),
-    `_predict` and `_predict_online` (the work), and holds the count of training samples as `step`.
+    A backend adds `_load_hyperplanes`, `_load_weights` and `_dump` (arrays in and out), `_tensor` (a NumPy array as the
+    framework's own tensor), `_predict` and `_predict_online` (the work), and holds the count of training samples as
+    `step`.
     """
 
     step: Any
@@ -181,16 +182,20 @@ class GLNBase:
                 f"a network within the {memory / 2**30:.1f} GiB of memory",
                 f"one of {needed / 2**30:.1f} GiB",
             )
-        self._load_named(self._initial_state(), 0)
+        self._load(self._initial_state(), 0)
 
     # What a backend adds.
 
-    def _load(self, hyperplanes: np.ndarray, hyperplane_bias: np.ndarray, weights: list[np.ndarray], step: int) -> None:
-        """Take over arrays that nobody else holds: (N, k, D) and (N, k) of all layers, (n, 2^k, C, d) of each layer."""
+    def _load_hyperplanes(self, hyperplanes: np.ndarray, hyperplane_bias: np.ndarray) -> None:
+        """Copy in the halfspaces of all layers, (N, k, D) and (N, k)."""
+        raise NotImplementedError
+
+    def _load_weights(self, weights: list[np.ndarray], step: int) -> None:
+        """Copy in the weights of each layer, (n, 2^k, C, d), and the count of training samples."""
         raise NotImplementedError
 
     def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
-        """What `_load` takes, as NumPy arrays that the caller only reads; the weights may have another shape."""
+        """What was loaded, as NumPy arrays that the caller only reads; the weights may have another shape."""
         raise NotImplementedError
 
     def _tensor(self, array: np.ndarray) -> Any:
@@ -262,7 +267,7 @@ class GLNBase:
         if one or context.shape[1] < 2:
             raise _bad("context_inputs", f"({self.context_size}, B) with B at least 2", f"shape {context.shape}")
         samples, rng = context.T, np.random.default_rng(self.seed)
-        old, _, weights, step = self._dump()
+        old = self._dump()[0]
         hyperplanes, hyperplane_bias = np.empty_like(old), np.empty(old.shape[:2], np.float32)
         for neurons in self._layers():
             shape = old[neurons].shape[:2]  # (n, k)
@@ -273,7 +278,7 @@ class GLNBase:
             # Two equal samples have no bisector: the direction stays, and moves to go through that sample.
             planes = np.where(length > 0, (x - y) / np.where(length > 0, length, 1), old[neurons])
             hyperplanes[neurons], hyperplane_bias[neurons] = planes, (planes * (x + y)).sum(axis=-1) / 2
-        self._load(hyperplanes, _floats("context_inputs' midpoints", hyperplane_bias), weights, step)
+        self._load_hyperplanes(hyperplanes, _floats("context_inputs' midpoints", hyperplane_bias))
 
     def get_state(self) -> dict[str, np.ndarray]:
         """All arrays of the model, copied, by the names that every backend shares.
@@ -288,7 +293,8 @@ class GLNBase:
             arrays[f"hyperplane_bias.{layer}"] = hyperplane_bias[neurons]
             arrays[f"weights.{layer}"] = weights[layer - 1]
         arrays["step"] = np.int64(step)
-        return {name: np.array(arrays[name]).reshape(shape) for name, shape in self._shapes().items()}
+        shapes = self._shapes().items()
+        return {name: np.array(arrays[name], order="C").reshape(shape) for name, shape in shapes}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Take over the state of a model of the same shape, from whichever backend.
@@ -305,7 +311,7 @@ class GLNBase:
             if arrays[name].shape != shape:
                 raise _bad(f"state[{name!r}]", f"shape {shape}", f"shape {arrays[name].shape}")
         step = _integer("state['step']", arrays["step"].item(), 0)
-        self._load_named({name: np.array(_floats(f"state[{name!r}]", array)) for name, array in arrays.items()}, step)
+        self._load({name: _floats(f"state[{name!r}]", array) for name, array in arrays.items()}, step)
 
     def set_learning_rate(self, rate: Rate | None) -> None:
         """Set `learning_rate`: a number of at least 0, a callable t -> number, or None for the default."""
@@ -406,17 +412,13 @@ class GLNBase:
         ends = np.cumsum(self.layer_sizes).tolist()
         return [slice(end - n, end) for n, end in zip(self.layer_sizes, ends, strict=True)]
 
-    def _load_named(self, state: dict[str, np.ndarray], step: int) -> None:
-        of_layers = {
-            kind: [state[f"{kind}.{layer}"] for layer in range(1, len(self.layer_sizes) + 1)]
-            for kind in ("hyperplanes", "hyperplane_bias", "weights")
-        }
+    def _load(self, state: dict[str, np.ndarray], step: int) -> None:
+        def of_layers(kind: str) -> list[np.ndarray]:
+            return [state[f"{kind}.{layer}"] for layer in range(1, len(self.layer_sizes) + 1)]
+
         # The halfspaces of all layers lie in one array, so that the gates of a batch are one matrix product.
-        hyperplanes, hyperplane_bias = (
-            np.concatenate(of_layers["hyperplanes"]),
-            np.concatenate(of_layers["hyperplane_bias"]),
-        )
-        self._load(hyperplanes, hyperplane_bias, of_layers["weights"], step)
+        self._load_hyperplanes(np.concatenate(of_layers("hyperplanes")), np.concatenate(of_layers("hyperplane_bias")))
+        self._load_weights(of_layers("weights"), step)
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {}
@@ -439,15 +441,15 @@ class GLNBase:
             elif name.startswith("hyperplane_bias"):
                 state[name] = (self.context_bias * rng.standard_normal(shape)).astype(np.float32)
             elif name.startswith("weights"):
-                state[name] = np.full(shape, 1 / shape[-1], np.float32)
+                state[name] = np.broadcast_to(np.float32(1 / shape[-1]), shape)  # which takes no memory
         return state
 
 
 # ---- PyTorch ---------------------------------------------------------------------------------------------------------
 
-# A layer copies the rows it works on; it takes as many neurons, and samples, at a time as keep the copies within this
-# many bytes.
-ROWS_BYTES = 1 << 24
+# A layer copies the rows it works on, as many samples and neurons at a time as keep the copies within this many bytes,
+# which a core's cache holds.
+ROWS_BYTES = 1 << 20
 # predict_online computes the gates of about this many samples with one product.
 GATED_SAMPLES = 512
 
@@ -458,71 +460,80 @@ def gate(hyperplanes: torch.Tensor, hyperplane_bias: torch.Tensor, context: torc
     Shapes: (N, k, D), (N, k), (D, B) -> (B, N) of integers in [0, 2^k).
     """
     neurons, k, size = hyperplanes.shape
-    if hyperplanes.is_cuda:  # a float32 product may be rounded to TF32 there, and tell samples apart differently
+    if hyperplanes.is_cuda:  # where a float32 product may be one of TF32, which would tell samples apart differently
         hyperplanes, context = hyperplanes.double(), context.double()
     products = (hyperplanes.reshape(neurons * k, size) @ context).reshape(neurons, k, context.shape[1])
-    bits = products > hyperplane_bias[:, :, None]
-    return (bits.int() << torch.arange(k, device=bits.device, dtype=torch.int32)[:, None]).sum(dim=1).T
+    bits = (products > hyperplane_bias[:, :, None]).int()
+    return (bits << torch.arange(k, dtype=torch.int32, device=bits.device)[:, None]).sum(dim=1).T
 
 
 def mix(rows: torch.Tensor, z: torch.Tensor, logit_bound: float) -> torch.Tensor:
-    """Geometric mixing of the predictions below (equation 3), as logits: s = clip(w . z, -logit_bound, logit_bound).
+    """Geometric mixing of the predictions below, as logits: s = clip(w . z, -logit_bound, logit_bound).
 
-    Shapes: (B, n, C, d), (B, C or 1, d) -> (B, n, C). All heads of the first layer mix the same z.
+    Shapes, with or without B in front: (n, C, d), (C or 1, d) -> (C, n). All heads of the first layer mix the same z.
     """
-    if z.shape[1] == 1:
-        s = torch.bmm(rows.flatten(1, 2), z.mT).view(rows.shape[:3])
+    if z.shape[-2] == 1:
+        s = (rows.flatten(-3, -2) @ z.mT).view(rows.shape[:-1])
     else:
-        s = (rows * z[:, None]).sum(dim=-1)
-    return s.clamp_(-logit_bound, logit_bound)
+        s = (rows * z.unsqueeze(-3)).sum(dim=-1)
+    return s.mT.clamp_(-logit_bound, logit_bound)
 
 
-def update(
-    rows: torch.Tensor, z: torch.Tensor, s: torch.Tensor, y: torch.Tensor, rate: torch.Tensor
-) -> torch.Tensor:
-    """One step of online gradient descent on the log-loss (equation 8): w - rate (sigmoid(s) - y) z.
+def update(rows: torch.Tensor, z: torch.Tensor, s: torch.Tensor, y: torch.Tensor, rate: torch.Tensor) -> torch.Tensor:
+    """One step of online gradient descent on the log-loss, in place: w <- w - rate (sigmoid(s) - y) z.
 
-    Shapes: (B, n, C, d) or (), (B, C or 1, d), (B, n, C), (B, 1, C), (B, 1, C or 1) -> (B, n, C, d).
+    Shapes, with or without B in front: (n, C, d), (C or 1, d), (C, n), (C, 1), (C or 1, 1) -> (n, C, d).
     """
-    steps = s.sigmoid().sub_(y).mul_(rate)  # (B, n, C)
-    return torch.addcmul(rows, steps[..., None], z[:, None], value=-1)
+    steps = s.sigmoid().sub_(y).mul_(rate)  # (C, n)
+    return rows.addcmul_(steps.mT.unsqueeze(-1), z.unsqueeze(-3), value=-1)
 
 
 class GLN(GLNBase, nn.Module):
-    """A Gated Linear Network as an `nn.Module`: its state is buffers, it stays where `.to(device)` puts it.
+    """A Gated Linear Network as an `nn.Module`: its state is buffers, and it works where `.to(device)` puts it.
 
     Nothing is recorded for autograd. `forward` is `predict` without targets.
     """
 
-    def _load(self, hyperplanes, hyperplane_bias, weights, step) -> None:
+    hyperplanes: torch.Tensor
+    hyperplane_bias: torch.Tensor
+    first_rows: torch.Tensor
+    step: torch.Tensor
+
+    def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:
         self._neurons = self._layers()
-        first_rows = np.concatenate([np.arange(n) << self.context_map_size for n in self.layer_sizes])
+        self._set("hyperplanes", hyperplanes)
+        self._set("hyperplane_bias", hyperplane_bias)
+        first_rows = [torch.arange(n) << self.context_map_size for n in self.layer_sizes]
+        self.register_buffer("first_rows", torch.cat(first_rows).to(self.hyperplanes.device), persistent=False)
+
+    def _load_weights(self, weights, step) -> None:
         # Row j 2^k + c of a layer is neuron j's in context c: the weights of all heads, side by side in memory.
-        rows = {f"weights_{i}": a.reshape(-1, *a.shape[-2:]) for i, a in enumerate(weights, start=1)}
-        buffers = {"hyperplanes": hyperplanes, "hyperplane_bias": hyperplane_bias, **rows}
-        for name, array in buffers.items():
-            self.register_buffer(name, self._tensor(array))
-        device = self.hyperplanes.device
-        self.register_buffer("step", torch.tensor(step, device=device))
-        self.register_buffer("_first_rows", torch.tensor(first_rows, device=device), persistent=False)
+        for layer, array in enumerate(weights, start=1):
+            self._set(f"weights_{layer}", array.reshape(-1, *array.shape[2:]))
+        self.register_buffer("step", torch.tensor(step, device=self.hyperplanes.device))
+
+    def _set(self, name: str, array: np.ndarray) -> None:
+        """Copy `array` into a buffer, which stays on the device that it is on."""
+        like = self._buffers.get("hyperplanes")
+        self.register_buffer(name, torch.tensor(array, device=None if like is None else like.device))
 
     def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
-        arrays = [self._numpy(b) for b in (self.hyperplanes, self.hyperplane_bias, *self._weights())]
-        return arrays[0], arrays[1], arrays[2:], int(self.step)
+        weights = [self._numpy(rows) for rows in self._weights()]
+        return self._numpy(self.hyperplanes), self._numpy(self.hyperplane_bias), weights, int(self.step)
 
     def _weights(self) -> list[torch.Tensor]:
         return [self.get_buffer(f"weights_{layer}") for layer in range(1, len(self.layer_sizes) + 1)]
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        """`array` where the buffers are; before there are any, on the CPU."""
         like = self._buffers.get("hyperplanes")
-        tensor = torch.from_numpy(array)
-        return tensor if like is None else tensor.to(like)
+        return torch.tensor(array, device=None if like is None else like.device)
 
     @staticmethod
     def _numpy(value: Any) -> np.ndarray:
         if isinstance(value, torch.Tensor):
             value = value.detach().cpu()
-            value = value.float() if value.is_floating_point() else value
+            value = value.float() if value.is_floating_point() else value  # NumPy has no bfloat16
         return np.asarray(value)
 
     def forward(self, inputs: Any, context_inputs: Any) -> torch.Tensor:
@@ -531,77 +542,67 @@ class GLN(GLNBase, nn.Module):
 
     @torch.no_grad()
     def _predict(self, base, context, targets, rates) -> torch.Tensor:
-        z, rows = self._gated(base, context)
         if targets is not None:
             targets, rates = self._tensor(targets.T), self._tensor(rates)
-        return self._batch(z, rows, targets, rates).T
+        return self._batch(*self._gated(base, context), targets, rates).T
 
     @torch.no_grad()
     def _predict_online(self, base, context, targets, rates, batch_size) -> torch.Tensor:
-        y, rates, output = self._tensor(targets.T), self._tensor(rates), []
+        targets, rates = self._tensor(targets.T), self._tensor(rates)
+        output = torch.empty_like(targets)  # (B, C)
         block = batch_size * max(1, GATED_SAMPLES // batch_size)
         for start in range(0, len(rates), block):
             here = slice(start, start + block)
-            z, rows = self._gated(base[:, here], context[:, here])
-            batches = (part.split(batch_size) for part in (z, rows, y[here], rates[here]))
-            output += [self._batch(*batch) for batch in zip(*batches)]
-        return torch.cat(output).T if output else self._tensor(targets)
+            parts = *self._gated(base[:, here], context[:, here]), targets[here], rates[here]
+            batches = zip(*(part.split(batch_size) for part in parts), strict=True)
+            torch.cat([self._batch(*batch) for batch in batches], out=output[here])
+        return output.T
 
     def _gated(self, base, context) -> tuple[torch.Tensor, torch.Tensor]:  # (K, B), (D, B) -> (B, 1, d), (B, N)
         """What does not depend on the weights: the first layer's input and the row that each neuron picks."""
         base, context = self._tensor(base), self._tensor(context)
         z = base.new_ones(base.shape[1], 1, self.base_size + self.bias)
         torch.clamp(base.T, -self.logit_bound, self.logit_bound, out=z[:, 0, : self.base_size])
-        return z, gate(self.hyperplanes, self.hyperplane_bias, context) + self._first_rows
+        return z, gate(self.hyperplanes, self.hyperplane_bias, context) + self.first_rows
 
     def _batch(self, z, rows, targets, rates) -> torch.Tensor:  # (B, 1, d), (B, N), (B, C), (B,) -> (B, C)
         """Predict a batch and, given targets, learn it, one layer after another: a layer reads the predictions of the
         one below, which were made before that one learned."""
-        count = len(z)
         for weights, neurons in zip(self._weights(), self._neurons, strict=True):
             n = neurons.stop - neurons.start
-            above = z.new_ones(count, self.num_heads, n + self.bias)
-            copied = min(count, 2**self.context_map_size) * weights[0].nbytes  # bytes a neuron
-            block = max(1, ROWS_BYTES // copied)
-            for j in range(0, n, block):
-                picked = rows[:, neurons.start + j : min(neurons.start + j + block, neurons.stop)]
-                self._layer(weights, picked, z, above[:, :, j : j + picked.shape[1]], targets, rates)
+            above = z.new_ones(len(z), self.num_heads, n + self.bias)
+            self._layer(weights, rows[:, neurons], z, above[:, :, :n], targets, rates)
             z = above
         if targets is not None:
-            self.step += count
+            self.step += len(z)
         return z[:, :, :n].mean(dim=2).sigmoid_()
 
     def _layer(self, weights, rows, z, s, targets, rates) -> None:  # rows (B, n), z (B, C or 1, d), s (B, C, n)
-        """Predict a batch with some neurons of a layer, into s, and given targets let them learn."""
-        one = len(rows) == 1
-        if one:
-            touched = rows[0]
-            copies = weights.index_select(0, touched)
-            out = mix(copies[None], z, self.logit_bound)
-            s.copy_(out.mT)
-        else:
-            touched, inverse = rows.unique(return_inverse=True)
-            copies = weights.index_select(0, touched)
-            chunk = max(1, ROWS_BYTES // (rows.shape[1] * weights[0].nbytes))
-            out = torch.cat(
-                [
-                    mix(copies[pick], part, self.logit_bound)
-                    for pick, part in zip(inverse.split(chunk), z.split(chunk))
-                ]
-            )
-            s.copy_(out.mT)
+        """Predict a batch with a layer, into s, and given targets let it learn."""
+        if targets is not None:
+            rates = rates[:, None, None]
+            if self.normalize:
+                rates = rates / z.square().sum(dim=2, keepdim=True).add_(1)  # (B, C or 1, 1)
+        if len(rows) == 1:  # no two samples share a row, which is copied once, to mix and to learn in
+            copies = weights.index_select(0, rows[0])
+            s[0] = mix(copies, z[0], self.logit_bound)
+            if targets is not None:
+                update(copies, z[0], s[0], targets[0, :, None], rates[0])
+                weights.index_copy_(0, rows[0], copies.clamp_(-self.weight_clipping, self.weight_clipping))
+            return
+        at_once = max(1, ROWS_BYTES // weights[0].nbytes)  # rows
+        n = min(rows.shape[1], at_once)
+        some_samples = [slice(b, b + at_once // n) for b in range(0, rows.shape[0], at_once // n)]
+        parts = [(b, slice(j, j + n)) for b in some_samples for j in range(0, rows.shape[1], n)]
+        for b, j in parts:
+            copies = weights.index_select(0, rows[b, j].flatten()).unflatten(0, rows[b, j].shape)
+            s[b, :, j] = mix(copies, z[b], self.logit_bound)
         if targets is None:
             return
-        rates = rates[:, None, None]
-        if self.normalize:
-            rates = rates / ((z * z).sum(dim=-1)[:, None] + 1)  # (B, 1, C or 1)
-        y = targets[:, None]
-        if one:
-            new = update(copies, z, out, y, rates)[0]
-        else:
-            new, zero = copies.clone(), copies.new_zeros(())
-            for pick, *part in zip(*(a.split(chunk) for a in (inverse, z, out, y, rates))):
-                new.index_add_(0, pick.flatten(), update(zero, *part).flatten(0, 1))
-        # index_copy_ is three times slower on a CPU; w - w is 0, and 0 + new is new, exactly.
-        weights.index_add_(0, touched, copies, alpha=-1)
-        weights.index_add_(0, touched, new.clamp_(-self.weight_clipping, self.weight_clipping))
+        for b, j in parts:  # the steps of samples of one context add up in the row that they share
+            steps = weights.new_zeros(*rows[b, j].shape, *weights.shape[1:])
+            update(steps, z[b], s[b, :, j], targets[b, :, None], rates[b])
+            weights.index_add_(0, rows[b, j].flatten(), steps.flatten(0, 1))
+        for touched in rows.unique().split(at_once):
+            clipped = weights.index_select(0, touched).clamp_(-self.weight_clipping, self.weight_clipping)
+            weights.index_copy_(0, touched, clipped)

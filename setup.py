@@ -8,6 +8,7 @@ FRAMEWORKS = {
     "torch": ["torch>=2.4"],
     "tf": ["tensorflow>=2.16"],
     "jax": ["jax>=0.4.30"],
+    "fast": ["numba>=0.60"],
 }
 TEST = ["hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.5"]
 DEV = ["build>=1.2", "mypy>=1.11", "pandas-stubs", "pre-commit>=3.7", "ruff>=0.6"]
@@ -28,7 +29,7 @@ setup(
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
     python_requires=">=3.10",
-    py_modules=["gln_numpy", "test_mnist"],
+    py_modules=["gln_numpy", "gln_torch", "gln_tf", "gln_jax", "gln_numba", "test_mnist"],
     packages=["gln_mnist_data"],
     package_data={"gln_mnist_data": ["mnist.npz", "PROVENANCE.md"]},
     install_requires=["numpy>=1.26", "pandas>=2.1", "scikit-learn>=1.4", "scipy>=1.11", "tqdm>=4.66"],

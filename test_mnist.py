@@ -24,7 +24,8 @@ from tqdm import tqdm
 
 __all__ = ["BACKENDS", "deskew", "get_mnist_metrics", "load_mnist", "main"]
 
-BACKENDS = {"numpy": "numpy", "torch": "torch", "tf": "tensorflow", "jax": "jax"}  # and what each is installed as
+# Backends, and what the framework of each is installed as.
+BACKENDS = {"numpy": "numpy", "torch": "torch", "tf": "tensorflow", "jax": "jax", "numba": "numba"}
 SIDE = 28  # pixels
 PIXELS = SIDE * SIDE
 Digits = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-FRAMEWORKS = {"numpy": "numpy", "torch": "torch", "tf": "tensorflow", "jax": "jax"}
+FRAMEWORKS = {"numpy": "numpy", "torch": "torch", "tf": "tensorflow", "jax": "jax", "numba": "numba"}
 
 
 def load_backend(name: str) -> ModuleType:

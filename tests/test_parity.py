@@ -51,7 +51,10 @@ def assert_same_state(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) 
 def test_same_predictions_and_state(digits, name, num_classes, batch_size):
     images, targets = stream(digits, num_classes, 300)
     images[:, 65], targets[65] = images[:, 64], targets[64]  # equal samples in one batch
-    models = [network(module, num_classes) for module in (gln_numpy, load_backend(name))]
+    # 64 samples learned at once at the default rate of 10 overshoot and swing, which amplifies the last digit of float32:
+    # NumPy's predictions then differ from its own with the pixels in another order. A rate of 1 is stable.
+    rate = 1.0 if batch_size == 64 else None
+    models = [network(module, num_classes, learning_rate=rate) for module in (gln_numpy, load_backend(name))]
     expected, output = (learn(model, images, targets, batch_size) for model in models)
     np.testing.assert_allclose(output, expected, rtol=0, atol=1e-4)
     assert_same_state(models[1].get_state(), models[0].get_state())

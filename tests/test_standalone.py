@@ -12,7 +12,7 @@ import pytest
 from backends import FRAMEWORKS, load_backend
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = {"torch": "torch", "tf": "tf", "jax": "jax"}
+EXTRAS = {"torch": "torch", "tf": "tf", "jax": "jax", "numba": "fast"}
 MARK = re.compile(r"^# ---- .* -+$", re.MULTILINE)
 
 ALONE = """

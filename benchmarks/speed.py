@@ -1,0 +1,263 @@
+"""How fast exact online learning is: every installed backend beside scikit-learn, in one run on one machine.
+
+`python -m benchmarks.speed` prints its tables as Markdown and with `--plot FILE` draws the first of them; `--quick` runs
+a tiny setting that only shows that everything works. Runs of different models take turns, so that whatever else the
+machine does hits all of them alike. The first run of each is not counted: it is the one that compiles, and how much
+longer it takes than the others is given apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import SGDClassifier
+from sklearn.neural_network import MLPClassifier
+
+from benchmarks import bare
+from test_mnist import BACKENDS, PIXELS, load_mnist
+
+Run = Callable[[], Any]
+Prepare = Callable[[], Run]  # makes a fresh model, outside of the time that is taken
+
+
+def backends() -> dict[str, Any]:
+    modules = {}
+    for name in BACKENDS:
+        try:
+            modules[name] = importlib.import_module(f"gln_{name}")
+        except ImportError as error:
+            print(f"left out {name}: {error}", file=sys.stderr)
+    return modules
+
+
+def machine() -> str:
+    """One line on what the figures were taken on."""
+    cpu, cpuinfo = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        cpu = next(line.split(":")[1].strip() for line in cpuinfo.open() if line.startswith("model name"))
+    versions = []
+    for package in ["scikit-learn", *BACKENDS.values()]:
+        try:
+            versions.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            versions.append(f"no {package}")
+    return f"{cpu}, {os.cpu_count()} cores, Python {platform.python_version()}, {', '.join(versions)}"
+
+
+def time_of(prepare: Prepare) -> float:
+    run = prepare()
+    start = time.perf_counter()
+    np.asarray(run())  # whatever comes back is waited for
+    return time.perf_counter() - start
+
+
+def take_turns(models: dict[str, Prepare], repeats: int, samples: int) -> pd.DataFrame:
+    """Microseconds a sample: median and spread of `repeats` runs, and what the first run took longer, in seconds."""
+    first = {name: time_of(prepare) for name, prepare in models.items()}
+    runs = pd.DataFrame([{name: time_of(prepare) for name, prepare in models.items()} for _ in range(repeats)])
+    microseconds = runs * 1e6 / samples
+    return pd.DataFrame(
+        {
+            "median": microseconds.median(),
+            "fastest": microseconds.min(),
+            "slowest": microseconds.max(),
+            "first run": (pd.Series(first) - runs.median()).clip(lower=0),
+        }
+    )
+
+
+def online(module: Any, images: np.ndarray, digits: np.ndarray, batch_size: int = 1, **settings: Any) -> Prepare:
+    """A pass of `predict_online` by a fresh network, [16, 16, 1] with ten heads unless the settings say otherwise."""
+    settings = {"layer_sizes": [16, 16, 1], "num_classes": 10, "seed": 0, **settings}
+    targets = digits if settings["num_classes"] > 2 else digits == 3
+
+    def prepare() -> Run:
+        model = module.GLN(input_size=PIXELS, context_size=PIXELS, **settings)
+        return lambda: model.predict_online(images, images, targets, batch_size)
+
+    return prepare
+
+
+def bare_loop(module: Any, images: np.ndarray, digits: np.ndarray) -> Prepare:
+    model = module.GLN([16, 16, 1], PIXELS, PIXELS, num_classes=10, seed=0)
+    return lambda: lambda: bare.one_pass(model, images, digits)
+
+
+def one_by_one(estimator: Callable[[], Any], images: np.ndarray, digits: np.ndarray) -> Prepare:
+    """scikit-learn's `partial_fit`, one sample at a time."""
+
+    def prepare() -> Run:
+        model, classes = estimator(), np.arange(10)
+
+        def run() -> None:
+            for image, digit in zip(images.T, digits, strict=True):
+                model.partial_fit(image[None], [digit], classes)
+
+        return run
+
+    return prepare
+
+
+def table_of_passes(modules: dict[str, Any], images: np.ndarray, digits: np.ndarray, repeats: int) -> pd.DataFrame:
+    models = {f"gln_{name}": online(module, images, digits) for name, module in modules.items()}
+    models["bare NumPy loop"] = bare_loop(modules["numpy"], images, digits)
+    models["SGDClassifier"] = one_by_one(lambda: SGDClassifier(loss="log_loss"), images, digits)
+    models["MLPClassifier (64)"] = one_by_one(lambda: MLPClassifier((64,)), images, digits)
+    table = take_turns(models, repeats, len(digits))
+    table.insert(0, "MNIST pass, s", table["median"] * 0.06)
+    table.insert(1, "times gln_numpy", table.loc["gln_numpy", "median"] / table["median"])
+    return table
+
+
+def table_of_growth(modules: dict[str, Any], images: np.ndarray, digits: np.ndarray, repeats: int) -> pd.DataFrame:
+    """Median microseconds a sample as one thing grows and the others stay."""
+    settings: dict[str, dict[str, Any]] = {
+        "[16, 16, 1], 4 halfspaces, 10 heads, batch of 1": {},
+        "[4, 4, 1]": {"layer_sizes": [4, 4, 1]},
+        "[64, 64, 1]": {"layer_sizes": [64, 64, 1]},
+        "[256, 64, 1]": {"layer_sizes": [256, 64, 1]},
+        "1 halfspace": {"context_map_size": 1},
+        "8 halfspaces": {"context_map_size": 8},
+        "1 head": {"num_classes": 2},
+        "100 heads": {"num_classes": 100},
+        "batch of 8": {"batch_size": 8},
+        "batch of 64": {"batch_size": 64},
+    }
+    rows = {}
+    for name, setting in settings.items():
+        models = {backend: online(module, images, digits, **setting) for backend, module in modules.items()}
+        rows[name] = take_turns(models, repeats, len(digits))["median"]
+    return pd.DataFrame(rows).T
+
+
+def table_of_latencies(modules: dict[str, Any], images: np.ndarray, digits: np.ndarray, repeats: int) -> pd.DataFrame:
+    """Median microseconds of one call for one sample, from Python and back."""
+    rows: dict[str, dict[str, float]] = {}
+    for name, module in modules.items():
+        model = module.GLN([16, 16, 1], PIXELS, PIXELS, num_classes=10, seed=0)
+        for call, targets in (("predict", None), ("predict with targets", digits)):
+            times = []
+            for i, image in enumerate(images.T):
+                image = np.ascontiguousarray(image)
+                start = time.perf_counter()
+                np.asarray(model.predict(image, image, None if targets is None else targets[i]))
+                times.append(time.perf_counter() - start)
+            rows.setdefault(call, {})[f"gln_{name}"] = 1e6 * float(np.median(times[len(times) // 4 :]))
+    return pd.DataFrame(rows)
+
+
+def measure_wide(backend: str, layer_sizes: list[int], samples: int) -> None:
+    """In a process of its own: what a wide network costs a sample, and what memory it takes above the bare imports."""
+    module = importlib.import_module(f"gln_{backend}")
+    rng = np.random.default_rng(0)
+    images, digits = rng.random((PIXELS, samples), np.float32), rng.integers(0, 10, samples)
+    warm = module.GLN([2, 1], PIXELS, PIXELS, num_classes=10, seed=0)
+    warm.predict_online(images, images, digits)
+    before = _peak()
+    model = module.GLN(layer_sizes, PIXELS, PIXELS, num_classes=10, seed=0)
+    built = _peak()
+    model.predict_online(images[:, :2], images[:, :2], digits[:2])
+    start = time.perf_counter()
+    model.predict_online(images, images, digits)
+    seconds = time.perf_counter() - start
+    model.predict(images[:, :8], images[:, :8], digits[:8])
+    sizes = [*layer_sizes]
+    weights = sum(n * 16 * 10 * (d + 1) * 4 for n, d in zip(sizes, [PIXELS, *sizes[:-1]], strict=True))
+    print(1e3 * seconds / samples, (built - before) / weights, (_peak() - before) / weights, weights / 2**30)
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def table_of_wide(modules: dict[str, Any], layer_sizes: list[int], samples: int) -> pd.DataFrame:
+    columns = ["ms a sample", "peak when built / weights", "peak in all / weights", "weights, GiB"]
+    rows = {}
+    for name in modules:
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.speed",
+            "--wide",
+            name,
+            *map(str, layer_sizes),
+            "--samples",
+            str(samples),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        rows[f"gln_{name}"] = [float(figure) for figure in done.stdout.split()]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
+def draw(table: pd.DataFrame, file: str) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    ordered = table.sort_values("MNIST pass, s", ascending=False)
+    figure, axes = plt.subplots(figsize=(8, 0.45 * len(ordered) + 1.2), layout="constrained")
+    colours = ["tab:blue" if name.startswith("gln_") else "tab:gray" for name in ordered.index]
+    bars = axes.barh(ordered.index, ordered["MNIST pass, s"], color=colours)
+    axes.bar_label(bars, [f"{seconds:.1f}" for seconds in ordered["MNIST pass, s"]], padding=3)
+    axes.set_xscale("log")
+    axes.set_xlabel("seconds for one exact online pass over MNIST's 60,000 digits, ten classes")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.1)
+    figure.savefig(file, dpi=150)
+
+
+def show(title: str, table: pd.DataFrame, digits: int = 1) -> None:
+    print(f"\n### {title}\n")
+    header = ["", *table.columns]
+    print("| " + " | ".join(header) + " |\n|" + "---|" * len(header))
+    for name, row in table.iterrows():
+        print(f"| {name} | " + " | ".join(f"{value:.{digits}f}" for value in row) + " |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures say nothing")
+    parser.add_argument("--plot", metavar="FILE", help="draw the first table")
+    parser.add_argument("--samples", type=int, default=4000, metavar="N", help="digits a run")
+    parser.add_argument("--repeats", type=int, default=5, metavar="R", help="runs of each model that are counted")
+    parser.add_argument("--wide", nargs="+", help=argparse.SUPPRESS)  # how table_of_wide calls itself
+    options = parser.parse_args()
+    if options.wide:
+        measure_wide(options.wide[0], [int(n) for n in options.wide[1:]], options.samples)
+        return
+    samples, repeats = (40, 1) if options.quick else (options.samples, options.repeats)
+    modules = backends()
+    x_train, y_train, _, _ = load_mnist(deskew=False)
+    images, digits = np.ascontiguousarray(x_train[:samples].T), y_train[:samples]
+    print(machine())
+    passes = table_of_passes(modules, images, digits, repeats)
+    title = "One exact online pass, ten heads, [16, 16, 1], 4 halfspaces: microseconds a sample, first run in seconds"
+    show(title, passes)
+    if options.plot:
+        draw(passes, options.plot)
+    few = slice(0, max(40, samples // 4))
+    growth = table_of_growth(modules, images[:, few], digits[few], repeats)
+    show("Microseconds a sample as one thing grows", growth, 0)
+    latencies = table_of_latencies(modules, images[:, few], digits[few], repeats)
+    show("Microseconds of one call of predict for one sample", latencies, 0)
+    sizes = [20, 10, 1] if options.quick else [2000, 1000, 500, 1]
+    wide = table_of_wide(modules, sizes, 2 if options.quick else 20)
+    show(f"A wide network, {sizes}, ten heads, batch of one", wide, 2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,617 @@
+"""Gated Linear Networks in Numba: `gln_numpy` with its inner loops compiled, for streams on a CPU.
+
+Letters in the shapes: B samples, C heads, L layers, n neurons of a layer, N neurons of all layers, k halfspaces a
+neuron, d inputs of a neuron (bias included), D values of side information, K base logits.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import operator
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+try:
+    import numba
+except ImportError as error:
+    raise ImportError('gln_numba needs Numba: pip install "gated-linear-networks[fast]"') from error
+
+__all__ = ["GLN", "decaying_rate", "gate", "mix", "paper_rate", "update"]
+
+# ---- Shared by all backends: the same text in each file, and a test holds the copies equal ---------------------------
+
+Rate = float | Callable[[int], float]
+
+MAX_HALFSPACES = 30  # 2^30 rows a neuron: beyond any memory, and a context still fits an int32
+
+
+def decaying_rate(t: int) -> float:
+    """Default learning rate with `normalize=True`: 10 / sqrt(1 + t / 1000) after t training samples."""
+    return 10.0 / math.sqrt(1.0 + t / 1000.0)
+
+
+def paper_rate(t: int) -> float:
+    """Default learning rate with `normalize=False`: min(100 / (t + 1), 0.01), as in the paper's MNIST experiment."""
+    return min(100.0 / (t + 1.0), 0.01)
+
+
+def _bad(name: str, expected: str, came: object) -> ValueError:
+    return ValueError(f"{name}: expected {expected}, got {came}")
+
+
+def _integer(name: str, value: Any, low: int, high: int | None = None) -> int:
+    expected = f"an integer of at least {low}" if high is None else f"an integer from {low} to {high}"
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise _bad(name, expected, repr(value)) from None
+    if isinstance(value, (bool, np.bool_)) or number < low or (high is not None and number > high):
+        raise _bad(name, expected, repr(value))
+    return number
+
+
+def _sizes(name: str, value: Any) -> tuple[int, ...]:
+    try:
+        sizes = tuple(value)
+    except TypeError:
+        sizes = ()
+    if not sizes:
+        raise _bad(name, "a sequence of one or more integers", repr(value))
+    return tuple(_integer(f"{name}[{i}]", size, 1) for i, size in enumerate(sizes))
+
+
+def _real(name: str, value: Any, expected: str, accept: Callable[[float], bool]) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise _bad(name, expected, repr(value)) from None
+    if not (math.isfinite(number) and accept(number)):
+        raise _bad(name, expected, repr(value))
+    return number
+
+
+def _switch(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise _bad(name, "True or False", repr(value))
+    return bool(value)
+
+
+def _floats(name: str, array: np.ndarray) -> np.ndarray:
+    """`array` as finite float32 of the same shape; raises ValueError on anything else."""
+    if array.dtype.kind not in "biuf":
+        raise _bad(name, "an array of real numbers", f"dtype {array.dtype}")
+    with np.errstate(over="ignore"):  # what overflows float32 becomes infinity, and is refused as such
+        array = array.astype(np.float32, copy=False)
+    if not np.isfinite(array).all():
+        raise _bad(name, "finite float32 numbers", "NaN or infinity")
+    return array
+
+
+def _memory() -> int:
+    """Bytes of physical memory, or no limit where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 1 << 62
+
+
+class GLNBase:
+    """What is the same in every backend: arguments, the initial draw, the learning rate, the state's names and shapes.
+
+    A backend adds `_load_hyperplanes`, `_load_weights` and `_dump` (arrays in and out), `_tensor` (a NumPy array as the
+    framework's own tensor), `_predict` and `_predict_online` (the work), and holds the count of training samples as
+    `step`.
+    """
+
+    step: Any
+
+    def __init__(
+        self,
+        layer_sizes: Sequence[int],
+        input_size: int,
+        context_size: int,
+        *,
+        num_classes: int = 2,
+        context_map_size: int = 4,
+        base_predictor: Callable[[Any], Any] | None = None,
+        bias: bool = True,
+        context_bias: float = 0.0,
+        learning_rate: Rate | None = None,
+        normalize: bool = True,
+        pred_clipping: float = 1e-3,
+        weight_clipping: float = 200.0,
+        seed: int | None = None,
+    ) -> None:
+        """Build the network and draw its halfspaces; every weight starts at 1 / d.
+
+        Args:
+            layer_sizes: neurons of each layer, from first to last, each at least 1.
+            input_size: values of one sample, at least 1.
+            context_size: values of side information of one sample, at least 1.
+            num_classes: 2 for one head that gives the probability of class 1; more for one head a class, one-vs-rest.
+            context_map_size: halfspaces of a neuron, 0 to 30; a neuron has 2^context_map_size weight rows a head.
+            base_predictor: callable (input_size, B) -> (K, B) of probabilities, which take the place of the inputs;
+                it is called once here, with zeros, to learn K. Without it the inputs are logits.
+            bias: whether a constant logit 1 is appended to the input of every layer.
+            context_bias: standard deviation of the halfspaces' offsets from the origin, at least 0.
+            learning_rate: a number, or a callable from the count of training samples seen so far to one; at least 0.
+                None takes `decaying_rate`, or `paper_rate` without `normalize`.
+            normalize: whether a step is divided by 1 + |z|^2, z a neuron's input; without, the paper's plain step.
+            pred_clipping: probabilities are kept in [pred_clipping, 1 - pred_clipping]; between 0 and 0.5.
+            weight_clipping: weights are kept in [-weight_clipping, weight_clipping]; above 0.
+            seed: integer of at least 0, or None for fresh halfspaces each time. The same seed gives the same network
+                in every backend.
+
+        Raises:
+            ValueError: an argument outside these ranges, or a network larger than the machine's memory.
+        """
+        super().__init__()
+        self.layer_sizes = _sizes("layer_sizes", layer_sizes)
+        self.input_size = _integer("input_size", input_size, 1)
+        self.context_size = _integer("context_size", context_size, 1)
+        self.num_classes = _integer("num_classes", num_classes, 2)
+        self.num_heads = 1 if self.num_classes == 2 else self.num_classes
+        self.context_map_size = _integer("context_map_size", context_map_size, 0, MAX_HALFSPACES)
+        if base_predictor is not None and not callable(base_predictor):
+            raise _bad("base_predictor", "a callable or None", repr(base_predictor))
+        self.base_predictor = base_predictor
+        self.bias = _switch("bias", bias)
+        self.context_bias = _real("context_bias", context_bias, "a finite number of at least 0", lambda v: v >= 0)
+        self.normalize = _switch("normalize", normalize)
+        self.pred_clipping = _real("pred_clipping", pred_clipping, "a number in (0, 0.5)", lambda v: 0 < v < 0.5)
+        self.logit_bound = math.log1p(-self.pred_clipping) - math.log(self.pred_clipping)
+        self.weight_clipping = _real("weight_clipping", weight_clipping, "a finite number above 0", lambda v: v > 0)
+        self.seed = None if seed is None else _integer("seed", seed, 0)
+        self.set_learning_rate(learning_rate)
+        self.base_size = self.input_size
+        if base_predictor is not None:
+            self.base_size = len(self._base_logits(base_predictor, np.zeros((self.input_size, 1), np.float32)))
+        needed, memory = 4 * sum(math.prod(shape) for shape in self._shapes().values()), _memory()
+        if needed > memory:
+            raise _bad(
+                "layer_sizes, input_size, context_size, num_classes, context_map_size",
+                f"a network within the {memory / 2**30:.1f} GiB of memory",
+                f"one of {needed / 2**30:.1f} GiB",
+            )
+        self._load(self._initial_state(), 0)
+
+    # What a backend adds.
+
+    def _load_hyperplanes(self, hyperplanes: np.ndarray, hyperplane_bias: np.ndarray) -> None:
+        """Copy in the halfspaces of all layers, (N, k, D) and (N, k)."""
+        raise NotImplementedError
+
+    def _load_weights(self, weights: list[np.ndarray], step: int) -> None:
+        """Copy in the weights of each layer, (n, 2^k, C, d), and the count of training samples."""
+        raise NotImplementedError
+
+    def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
+        """What was loaded, as NumPy arrays that the caller only reads; the weights may have another shape."""
+        raise NotImplementedError
+
+    def _tensor(self, array: np.ndarray) -> Any:
+        raise NotImplementedError
+
+    def _predict(self, base, context, targets, rates) -> Any:  # (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)
+        raise NotImplementedError
+
+    def _predict_online(self, base, context, targets, rates, batch_size) -> Any:  # as _predict, all with targets
+        raise NotImplementedError
+
+    # What a backend replaces where its tensors differ from NumPy's arrays.
+
+    @staticmethod
+    def _numpy(value: Any) -> np.ndarray:
+        return np.asarray(value)
+
+    @staticmethod
+    def _reshape(output: Any, shape: tuple[int, ...]) -> Any:
+        return output.reshape(shape)
+
+    # What users call.
+
+    def predict(self, inputs: Any, context_inputs: Any, targets: Any = None) -> Any:
+        """Predict a batch and, given targets, learn from it.
+
+        All samples are predicted with the weights as they were; then the updates of all samples are added up. What
+        is returned are those predictions, the same with and without targets. A batch of one is exact online learning
+        (Algorithm 1 of the paper).
+
+        Args:
+            inputs: (input_size, B) logits, or whatever `base_predictor` takes; (input_size,) is one sample.
+            context_inputs: (context_size, B) side information, often the same array; (context_size,) is one sample.
+            targets: (B,) of bools or probabilities in [0, 1]; with more than two classes, of integers below
+                num_classes. None only predicts.
+
+        Returns:
+            Probabilities, (B,) with one head and (C, B) with more; for one sample a scalar or (C,).
+
+        Raises:
+            ValueError: wrong shape, NaN, infinity or a target outside its range; the model is then unchanged.
+        """
+        return self._answer(self._predict, inputs, context_inputs, targets)
+
+    def predict_online(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int = 1) -> Any:
+        """`predict` with targets on one batch of `batch_size` samples after another, in one fast call.
+
+        Arguments, result and errors are those of `predict`; the last batch may be smaller.
+        """
+        if targets is None:
+            raise _bad("targets", "one target a sample", None)
+        batch_size = _integer("batch_size", batch_size, 1)
+        online = functools.partial(self._predict_online, batch_size=batch_size)
+        return self._answer(online, inputs, context_inputs, targets)
+
+    def fit_hyperplanes(self, context_inputs: Any) -> None:
+        """Redraw every halfspace as the perpendicular bisector of two of the samples, drawn by `seed`.
+
+        Args:
+            context_inputs: (context_size, B) side information of two samples or more.
+
+        Raises:
+            ValueError: wrong shape, NaN or infinity.
+            RuntimeError: the model has already learned; moving its gates would scramble what it knows.
+        """
+        if int(self.step) > 0:
+            raise RuntimeError(f"fit_hyperplanes: expected a model before its first update, got step {int(self.step)}")
+        context, one = self._samples("context_inputs", context_inputs, self.context_size)
+        if one or context.shape[1] < 2:
+            raise _bad("context_inputs", f"({self.context_size}, B) with B at least 2", f"shape {context.shape}")
+        samples, rng = context.T, np.random.default_rng(self.seed)
+        old = self._dump()[0]
+        hyperplanes, hyperplane_bias = np.empty_like(old), np.empty(old.shape[:2], np.float32)
+        for neurons in self._layers():
+            shape = old[neurons].shape[:2]  # (n, k)
+            first = rng.integers(0, len(samples), shape)
+            second = (first + 1 + rng.integers(0, len(samples) - 1, shape)) % len(samples)
+            x, y = samples[first].astype(np.float64), samples[second].astype(np.float64)  # (n, k, D)
+            length = np.linalg.norm(x - y, axis=-1, keepdims=True)
+            # Two equal samples have no bisector: the direction stays, and moves to go through that sample.
+            planes = np.where(length > 0, (x - y) / np.where(length > 0, length, 1), old[neurons])
+            hyperplanes[neurons], hyperplane_bias[neurons] = planes, (planes * (x + y)).sum(axis=-1) / 2
+        self._load_hyperplanes(hyperplanes, _floats("context_inputs' midpoints", hyperplane_bias))
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """All arrays of the model, copied, by the names that every backend shares.
+
+        For each layer l = 1 ... L `hyperplanes.{l}` (n, k, D), `hyperplane_bias.{l}` (n, k), `weights.{l}`
+        (n, 2^k, C, d), and `step` (), the count of training samples.
+        """
+        hyperplanes, hyperplane_bias, weights, step = self._dump()
+        arrays: dict[str, Any] = {}
+        for layer, neurons in enumerate(self._layers(), start=1):
+            arrays[f"hyperplanes.{layer}"] = hyperplanes[neurons]
+            arrays[f"hyperplane_bias.{layer}"] = hyperplane_bias[neurons]
+            arrays[f"weights.{layer}"] = weights[layer - 1]
+        arrays["step"] = np.int64(step)
+        shapes = self._shapes().items()
+        return {name: np.array(arrays[name], order="C").reshape(shape) for name, shape in shapes}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Take over the state of a model of the same shape, from whichever backend.
+
+        Raises:
+            ValueError: a missing or unknown name, a wrong shape, NaN or infinity; the model is then unchanged.
+        """
+        shapes = self._shapes()
+        if not isinstance(state, Mapping) or set(state) != set(shapes):
+            came = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
+            raise _bad("state", f"a mapping of the names {sorted(shapes)}", came)
+        arrays = {name: self._array(f"state[{name!r}]", state[name]) for name in shapes}
+        for name, shape in shapes.items():
+            if arrays[name].shape != shape:
+                raise _bad(f"state[{name!r}]", f"shape {shape}", f"shape {arrays[name].shape}")
+        step = _integer("state['step']", arrays["step"].item(), 0)
+        self._load({name: _floats(f"state[{name!r}]", array) for name, array in arrays.items()}, step)
+
+    def set_learning_rate(self, rate: Rate | None) -> None:
+        """Set `learning_rate`: a number of at least 0, a callable t -> number, or None for the default."""
+        if rate is None:
+            rate = decaying_rate if self.normalize else paper_rate
+        if not callable(rate):
+            rate = _real("learning_rate", rate, "a finite number of at least 0, or a callable", lambda v: v >= 0)
+        self.learning_rate = rate
+
+    # How arguments are checked, and predictions given their shape.
+
+    def _answer(self, work: Callable[..., Any], inputs: Any, context_inputs: Any, targets: Any) -> Any:
+        """What `work` makes of checked arguments, in the shape that users get: nothing has changed if a check fails."""
+        base, context, labels, one = self._check(inputs, context_inputs, targets)
+        count = base.shape[1]
+        rates = None if labels is None else self._rates(count)
+        empty = np.empty((self.num_heads, 0), np.float32)
+        output = work(base, context, labels, rates) if count > 0 else self._tensor(empty)  # (C, B)
+        heads, samples = () if self.num_heads == 1 else (self.num_heads,), () if one else (count,)
+        return self._reshape(output, heads + samples)
+
+    def _check(self, inputs, context_inputs, targets) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, bool]:
+        """Base logits (K, B), side information (D, B), targets of the heads (C, B) or None, whether one vector came."""
+        base, one = self._samples("inputs", inputs, self.input_size)
+        if context_inputs is inputs and self.context_size == self.input_size:
+            context = base
+        else:
+            context, context_one = self._samples("context_inputs", context_inputs, self.context_size)
+            if context_one != one or context.shape[1] != base.shape[1]:
+                expected = (
+                    f"({self.context_size},)" if one else f"({self.context_size}, {base.shape[1]}) as inputs have"
+                )
+                raise _bad("context_inputs", expected, f"shape {context.shape[: 1 if context_one else 2]}")
+        labels = None if targets is None else self._labels(targets, base.shape[1], one)
+        if self.base_predictor is not None:
+            base = self._base_logits(self.base_predictor, base, self.base_size)
+        return base, context, labels, one
+
+    def _samples(self, name: str, value: Any, size: int) -> tuple[np.ndarray, bool]:
+        """`value` as (size, B) float32, and whether it came as one vector."""
+        array = self._array(name, value)
+        if array.ndim not in (1, 2) or array.shape[0] != size:
+            raise _bad(name, f"shape ({size}, B) or ({size},)", f"shape {array.shape}")
+        array = _floats(name, array)
+        return (array[:, None], True) if array.ndim == 1 else (array, False)
+
+    def _array(self, name: str, value: Any) -> np.ndarray:
+        try:
+            return self._numpy(value)
+        except (TypeError, ValueError) as error:
+            raise _bad(name, "an array of real numbers", f"{type(value).__name__} ({error})") from None
+
+    def _labels(self, targets: Any, count: int, one: bool) -> np.ndarray:
+        """What each head is to predict, (C, B) in [0, 1]."""
+        array = self._array("targets", targets)
+        if array.shape != (count,) and not (one and array.shape == ()):
+            raise _bad("targets", f"shape ({count},), one target a sample", f"shape {array.shape}")
+        array = _floats("targets", array.reshape(1, count))
+        if self.num_heads == 1:
+            wrong, expected = (array < 0) | (array > 1), "0, 1, or probabilities between"
+        else:
+            classes = np.arange(self.num_heads, dtype=np.float32)[:, None]  # (C, 1)
+            wrong, expected = ~np.isin(array, classes), f"integers from 0 to {self.num_heads - 1}"
+        if wrong.any():
+            raise _bad("targets", expected, array[wrong][0])
+        return array if self.num_heads == 1 else (array == classes).astype(np.float32)
+
+    def _base_logits(self, predictor, inputs, size=None) -> np.ndarray:  # (input_size, B) -> (K, B)
+        name, count = "base_predictor's output", inputs.shape[1]
+        if count == 0:
+            return np.empty((size or 0, 0), np.float32)  # few predictors take an empty batch
+        p = self._array(name, predictor(self._tensor(inputs)))
+        if p.ndim != 2 or p.shape[1] != count or len(p) != (size or max(len(p), 1)):
+            raise _bad(name, f"shape ({size or 'K'}, {count})", f"shape {p.shape}")
+        p = _floats(name, p).astype(np.float64)
+        if ((p < 0) | (p > 1)).any():
+            raise _bad(name, "probabilities in [0, 1]", f"values from {p.min()} to {p.max()}")
+        p = np.clip(p, self.pred_clipping, 1 - self.pred_clipping)
+        return (np.log(p) - np.log1p(-p)).astype(np.float32)
+
+    def _rates(self, count: int) -> np.ndarray:
+        """Learning rates of the next `count` samples, (count,), each from the count of samples before it."""
+        rate, step = self.learning_rate, int(self.step)
+        values = [rate(t) for t in range(step, step + count)] if callable(rate) else [rate] * count
+        try:
+            with np.errstate(over="ignore"):
+                rates = np.array(values, np.float32).reshape(count)
+        except (TypeError, ValueError):
+            raise _bad("learning_rate", "a callable from int to number", f"the values {values[:3]} ...") from None
+        if not (np.isfinite(rates).all() and (rates >= 0).all()):
+            raise _bad("learning_rate", "finite numbers of at least 0", f"values from {rates.min()} to {rates.max()}")
+        return rates
+
+    # The state's shapes and first values.
+
+    def _layers(self) -> list[slice]:
+        """Of each layer, where its neurons are among those of all layers."""
+        ends = np.cumsum(self.layer_sizes).tolist()
+        return [slice(end - n, end) for n, end in zip(self.layer_sizes, ends, strict=True)]
+
+    def _load(self, state: dict[str, np.ndarray], step: int) -> None:
+        def of_layers(kind: str) -> list[np.ndarray]:
+            return [state[f"{kind}.{layer}"] for layer in range(1, len(self.layer_sizes) + 1)]
+
+        # The halfspaces of all layers lie in one array, so that the gates of a batch are one matrix product.
+        self._load_hyperplanes(np.concatenate(of_layers("hyperplanes")), np.concatenate(of_layers("hyperplane_bias")))
+        self._load_weights(of_layers("weights"), step)
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        shapes: dict[str, tuple[int, ...]] = {}
+        below = self.base_size
+        for layer, n in enumerate(self.layer_sizes, start=1):
+            shapes[f"hyperplanes.{layer}"] = (n, self.context_map_size, self.context_size)
+            shapes[f"hyperplane_bias.{layer}"] = (n, self.context_map_size)
+            shapes[f"weights.{layer}"] = (n, 2**self.context_map_size, self.num_heads, below + self.bias)
+            below = n
+        return {**shapes, "step": ()}
+
+    def _initial_state(self) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng(self.seed)
+        state = {}
+        for name, shape in self._shapes().items():
+            if name.startswith("hyperplanes"):
+                planes = rng.standard_normal(shape)
+                planes /= np.linalg.norm(planes, axis=-1, keepdims=True)
+                state[name] = planes.astype(np.float32)
+            elif name.startswith("hyperplane_bias"):
+                state[name] = (self.context_bias * rng.standard_normal(shape)).astype(np.float32)
+            elif name.startswith("weights"):
+                state[name] = np.broadcast_to(np.float32(1 / shape[-1]), shape)  # which takes no memory
+        return state
+
+
+# ---- Numba -----------------------------------------------------------------------------------------------------------
+
+# predict_online computes the gates of about this many samples with one product.
+GATED_SAMPLES = 512
+# From this many products a layer and sample on, a network of few heads shares its neurons out to the threads.
+WIDE = 1 << 18
+# Sums may be taken in any order, which is what lets the compiler vectorise them; NaN and infinity stay what they are.
+compiled = functools.partial(numba.njit, cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+
+
+@compiled
+def sigmoid(s):
+    return np.float32(1) / (np.float32(1) + np.exp(-s))
+
+
+def gate(hyperplanes: np.ndarray, hyperplane_bias: np.ndarray, context: np.ndarray) -> np.ndarray:
+    """Context of each neuron: bit i tells on which side of its halfspace i the side information lies.
+
+    Shapes: (N, k, D), (N, k), (D, B) -> (B, N) of integers in [0, 2^k).
+    """
+    neurons, k, size = hyperplanes.shape
+    products = (hyperplanes.reshape(neurons * k, size) @ context).reshape(neurons, k, context.shape[1])
+    bits = products > hyperplane_bias[:, :, None]
+    return (bits << np.arange(k)[:, None]).sum(axis=1).T
+
+
+@compiled
+def mix(w, z, logit_bound):  # (d,), (d,) -> ()
+    """Geometric mixing of the predictions below, as a logit: s = clip(w . z, -logit_bound, logit_bound)."""
+    s = np.float32(0)
+    for i in range(len(z)):
+        s += w[i] * z[i]
+    return min(max(s, -logit_bound), logit_bound)
+
+
+@compiled
+def update(w, z, step):  # (d,), (d,), () -> None
+    """One step of online gradient descent on the log-loss, in place: w <- w - step z, step = rate (sigmoid(s) - y)."""
+    for i in range(len(z)):
+        w[i] -= step * z[i]
+
+
+@compiled
+def clip(w, bound):
+    for i in range(len(w)):
+        w[i] = min(max(w[i], -bound), bound)
+
+
+@compiled
+def scaled(z, rates, normalize):  # (B, d), (B,) -> (B,)
+    """Each sample's rate, divided by 1 + |z|^2 where steps are normalised."""
+    scales = rates.copy()
+    if normalize:
+        for b in range(len(rates)):
+            squared = np.float32(0)
+            for i in range(z.shape[1]):
+                squared += z[b, i] * z[b, i]
+            scales[b] /= np.float32(1) + squared
+    return scales
+
+
+@compiled
+def neuron(weights, rows, z, y, scales, learns, logit_bound, weight_clipping, s):
+    """Predict a batch with one neuron of one head, into s, and let it learn: all are predicted before the first update,
+    and clipped after the last.
+
+    Shapes: (n 2^k, d), (B,), (B, d), (B,), (B,), then s (B,).
+    """
+    for b in range(len(rows)):
+        s[b] = mix(weights[rows[b]], z[b], logit_bound)
+    if learns:
+        for b in range(len(rows)):
+            update(weights[rows[b]], z[b], scales[b] * (sigmoid(s[b]) - y[b]))
+        for b in range(len(rows)):
+            clip(weights[rows[b]], weight_clipping)
+
+
+@compiled
+def learn_head(weights, sizes, halfspaces, z, rows, y, rates, batch_size, learns, normalize, bias, bounds, output):
+    """One head predicts and learns a stream, batch after batch.
+
+    Shapes: (S,) all weights of the head, (L,), z (B, d), rows (B, N), y (B,), rates (B,), then output (B,).
+    """
+    buffers, s = np.empty((2, batch_size * (sizes.max() + 1)), np.float32), np.empty(batch_size, np.float32)
+    for start in range(0, len(z), batch_size):
+        end = min(start + batch_size, len(z))
+        below, first_weight, first_neuron = z[start:end], 0, 0
+        for layer in range(len(sizes)):
+            n, d = sizes[layer], below.shape[1]
+            layer_weights = weights[first_weight : first_weight + (n << halfspaces) * d].reshape(n << halfspaces, d)
+            scales = scaled(below, rates[start:end], normalize) if learns else rates[start:end]
+            # Contiguous, whatever n is, or the compiler could not vectorise the loops over it.
+            above = buffers[layer % 2][: (end - start) * (n + bias)].reshape(end - start, n + bias)
+            above[:, n:] = 1
+            for j in range(n):
+                picked = rows[start:end, first_neuron + j]
+                neuron(layer_weights, picked, below, y[start:end], scales, learns, bounds[0], bounds[1], s)
+                above[:, j] = s[: end - start]
+            below, first_weight, first_neuron = above, first_weight + layer_weights.size, first_neuron + n
+        for b in range(end - start):
+            output[start + b] = sigmoid(below[b, :n].sum() / np.float32(n))
+
+
+@functools.partial(numba.njit, cache=True, parallel=True)
+def learn_heads(weights, sizes, halfspaces, z, rows, y, rates, batch_size, learns, normalize, bias, bounds, output):
+    """The heads of a network know nothing of one another, and each thread takes some through the whole stream."""
+    for c in numba.prange(len(weights)):
+        learn_head(
+            weights[c], sizes, halfspaces, z, rows, y[c], rates, batch_size, learns, normalize, bias, bounds, output[c]
+        )
+
+
+class GLN(GLNBase):
+    """A Gated Linear Network in compiled loops: the one to take for a stream on a CPU."""
+
+    def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:
+        self._hyperplanes, self._hyperplane_bias = np.array(hyperplanes), np.array(hyperplane_bias)
+        self._sizes = np.array(self.layer_sizes)
+        self._first_rows = np.concatenate([np.arange(n) << self.context_map_size for n in self.layer_sizes])
+
+    def _load_weights(self, weights, step) -> None:
+        # A head's weights lie together, layer after layer, for it is worked on by itself: (C, S).
+        self._weights = np.empty((self.num_heads, sum(array.size for array in weights) // self.num_heads), np.float32)
+        for into, array in zip(self._of_layers(), weights, strict=True):
+            into[:] = array
+        self.step = step
+
+    def _of_layers(self) -> list[np.ndarray]:
+        """Views of each layer's weights in the shape that all backends share, (n, 2^k, C, d)."""
+        views, start = [], 0
+        for layer in range(1, len(self.layer_sizes) + 1):
+            n, rows, heads, d = self._shapes()[f"weights.{layer}"]
+            end = start + n * rows * d
+            views.append(self._weights[:, start:end].reshape(heads, n, rows, d).transpose(1, 2, 0, 3))
+            start = end
+        return views
+
+    def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
+        return self._hyperplanes, self._hyperplane_bias, self._of_layers(), self.step
+
+    def _tensor(self, array: np.ndarray) -> np.ndarray:
+        return array
+
+    def _predict(self, base, context, targets, rates) -> np.ndarray:
+        return self._run(base, context, targets, rates, base.shape[1])
+
+    def _predict_online(self, base, context, targets, rates, batch_size) -> np.ndarray:
+        block = batch_size * max(1, GATED_SAMPLES // batch_size)
+        blocks = [slice(start, start + block) for start in range(0, len(rates), block)]
+        outputs = [self._run(base[:, b], context[:, b], targets[:, b], rates[b], batch_size) for b in blocks]
+        return np.concatenate(outputs, axis=1)
+
+    def _run(self, base, context, targets, rates, batch_size) -> np.ndarray:
+        count, learns = base.shape[1], targets is not None
+        z = np.ones((count, self.base_size + self.bias), np.float32)
+        base.T.clip(-self.logit_bound, self.logit_bound, out=z[:, : self.base_size])
+        rows = gate(self._hyperplanes, self._hyperplane_bias, context) + self._first_rows
+        output = np.empty((self.num_heads, count), np.float32)
+        learn_heads(
+            self._weights,
+            self._sizes,
+            self.context_map_size,
+            z,
+            np.ascontiguousarray(rows),
+            np.ascontiguousarray(targets) if learns else output,
+            rates if learns else np.zeros(count, np.float32),
+            batch_size,
+            learns,
+            self.normalize,
+            int(self.bias),
+            np.array([self.logit_bound, self.weight_clipping], np.float32),
+            output,
+        )
+        self.step += count if learns else 0
+        return output

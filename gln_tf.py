@@ -1,0 +1,735 @@
+"""Gated Linear Networks in TensorFlow: a `tf.Module` of variables, exported as a SavedModel like any other.
+
+A GLN learns online and without backpropagation. Every neuron predicts the target itself: halfspaces of the side
+information pick one of its weight rows, the row mixes the predictions of the layer below, and the neuron's own error
+corrects that row at once. Source: Veness et al., "Gated Linear Networks", AAAI 2021, https://arxiv.org/abs/1910.01526.
+
+Letters in the shapes: B samples, C heads, L layers, n neurons of a layer, N neurons of all layers, k halfspaces a
+neuron, d inputs of a neuron (bias included), D values of side information, K base logits.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import operator
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+try:
+    import tensorflow as tf
+except ImportError as error:
+    raise ImportError('gln_tf needs TensorFlow: pip install "gated-linear-networks[tf]"') from error
+
+__all__ = ["GLN", "decaying_rate", "gate", "mix", "paper_rate", "update"]
+
+# ---- Shared by all backends: the same text in each file, and a test holds the copies equal ---------------------------
+
+Rate = float | Callable[[int], float]
+
+MAX_HALFSPACES = 30  # 2^30 rows a neuron: beyond any memory, and a context still fits an int32
+
+
+def decaying_rate(t: int) -> float:
+    """Default learning rate with `normalize=True`: 10 / sqrt(1 + t / 1000) after t training samples."""
+    return 10.0 / math.sqrt(1.0 + t / 1000.0)
+
+
+def paper_rate(t: int) -> float:
+    """Default learning rate with `normalize=False`: min(100 / (t + 1), 0.01), as in the paper's MNIST experiment."""
+    return min(100.0 / (t + 1.0), 0.01)
+
+
+def _bad(name: str, expected: str, came: object) -> ValueError:
+    return ValueError(f"{name}: expected {expected}, got {came}")
+
+
+def _integer(name: str, value: Any, low: int, high: int | None = None) -> int:
+    expected = f"an integer of at least {low}" if high is None else f"an integer from {low} to {high}"
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise _bad(name, expected, repr(value)) from None
+    if isinstance(value, (bool, np.bool_)) or number < low or (high is not None and number > high):
+        raise _bad(name, expected, repr(value))
+    return number
+
+
+def _sizes(name: str, value: Any) -> tuple[int, ...]:
+    try:
+        sizes = tuple(value)
+    except TypeError:
+        sizes = ()
+    if not sizes:
+        raise _bad(name, "a sequence of one or more integers", repr(value))
+    return tuple(_integer(f"{name}[{i}]", size, 1) for i, size in enumerate(sizes))
+
+
+def _real(name: str, value: Any, expected: str, accept: Callable[[float], bool]) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise _bad(name, expected, repr(value)) from None
+    if not (math.isfinite(number) and accept(number)):
+        raise _bad(name, expected, repr(value))
+    return number
+
+
+def _switch(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise _bad(name, "True or False", repr(value))
+    return bool(value)
+
+
+def _floats(name: str, array: np.ndarray) -> np.ndarray:
+    """`array` as finite float32 of the same shape; raises ValueError on anything else."""
+    if array.dtype.kind not in "biuf":
+        raise _bad(name, "an array of real numbers", f"dtype {array.dtype}")
+    with np.errstate(over="ignore"):  # what overflows float32 becomes infinity, and is refused as such
+        array = array.astype(np.float32, copy=False)
+    if not np.isfinite(array).all():
+        raise _bad(name, "finite float32 numbers", "NaN or infinity")
+    return array
+
+
+def _memory() -> int:
+    """Bytes of physical memory, or no limit where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 1 << 62
+
+
+class GLNBase:
+    """What is the same in every backend: arguments, the initial draw, the learning rate, the state's names and shapes.
+
+    A backend adds `_load_hyperplanes`, `_load_weights` and `_dump` (arrays in and out), `_tensor` (a NumPy array as the
+    framework's own tensor), `_predict` and `_predict_online` (the work), and holds the count of training samples as
+    `step`.
+    """
+
+    step: Any
+
+    def __init__(
+        self,
+        layer_sizes: Sequence[int],
+        input_size: int,
+        context_size: int,
+        *,
+        num_classes: int = 2,
+        context_map_size: int = 4,
+        base_predictor: Callable[[Any], Any] | None = None,
+        bias: bool = True,
+        context_bias: float = 0.0,
+        learning_rate: Rate | None = None,
+        normalize: bool = True,
+        pred_clipping: float = 1e-3,
+        weight_clipping: float = 200.0,
+        seed: int | None = None,
+    ) -> None:
+        """Build the network and draw its halfspaces; every weight starts at 1 / d.
+
+        Args:
+            layer_sizes: neurons of each layer, from first to last, each at least 1.
+            input_size: values of one sample, at least 1.
+            context_size: values of side information of one sample, at least 1.
+            num_classes: 2 for one head that gives the probability of class 1; more for one head a class, one-vs-rest.
+            context_map_size: halfspaces of a neuron, 0 to 30; a neuron has 2^context_map_size weight rows a head.
+            base_predictor: callable (input_size, B) -> (K, B) of probabilities, which take the place of the inputs;
+                it is called once here, with zeros, to learn K. Without it the inputs are logits.
+            bias: whether a constant logit 1 is appended to the input of every layer.
+            context_bias: standard deviation of the halfspaces' offsets from the origin, at least 0.
+            learning_rate: a number, or a callable from the count of training samples seen so far to one; at least 0.
+                None takes `decaying_rate`, or `paper_rate` without `normalize`.
+            normalize: whether a step is divided by 1 + |z|^2, z a neuron's input; without, the paper's plain step.
+            pred_clipping: probabilities are kept in [pred_clipping, 1 - pred_clipping]; between 0 and 0.5.
+            weight_clipping: weights are kept in [-weight_clipping, weight_clipping]; above 0.
+            seed: integer of at least 0, or None for fresh halfspaces each time. The same seed gives the same network
+                in every backend.
+
+        Raises:
+            ValueError: an argument outside these ranges, or a network larger than the machine's memory.
+        """
+        super().__init__()
+        self.layer_sizes = _sizes("layer_sizes", layer_sizes)
+        self.input_size = _integer("input_size", input_size, 1)
+        self.context_size = _integer("context_size", context_size, 1)
+        self.num_classes = _integer("num_classes", num_classes, 2)
+        self.num_heads = 1 if self.num_classes == 2 else self.num_classes
+        self.context_map_size = _integer("context_map_size", context_map_size, 0, MAX_HALFSPACES)
+        if base_predictor is not None and not callable(base_predictor):
+            raise _bad("base_predictor", "a callable or None", repr(base_predictor))
+        self.base_predictor = base_predictor
+        self.bias = _switch("bias", bias)
+        self.context_bias = _real("context_bias", context_bias, "a finite number of at least 0", lambda v: v >= 0)
+        self.normalize = _switch("normalize", normalize)
+        self.pred_clipping = _real("pred_clipping", pred_clipping, "a number in (0, 0.5)", lambda v: 0 < v < 0.5)
+        self.logit_bound = math.log1p(-self.pred_clipping) - math.log(self.pred_clipping)
+        self.weight_clipping = _real("weight_clipping", weight_clipping, "a finite number above 0", lambda v: v > 0)
+        self.seed = None if seed is None else _integer("seed", seed, 0)
+        self.set_learning_rate(learning_rate)
+        self.base_size = self.input_size
+        if base_predictor is not None:
+            self.base_size = len(self._base_logits(base_predictor, np.zeros((self.input_size, 1), np.float32)))
+        needed, memory = 4 * sum(math.prod(shape) for shape in self._shapes().values()), _memory()
+        if needed > memory:
+            raise _bad(
+                "layer_sizes, input_size, context_size, num_classes, context_map_size",
+                f"a network within the {memory / 2**30:.1f} GiB of memory",
+                f"one of {needed / 2**30:.1f} GiB",
+            )
+        self._load(self._initial_state(), 0)
+
+    # What a backend adds.
+
+    def _load_hyperplanes(self, hyperplanes: np.ndarray, hyperplane_bias: np.ndarray) -> None:
+        """Copy in the halfspaces of all layers, (N, k, D) and (N, k)."""
+        raise NotImplementedError
+
+    def _load_weights(self, weights: list[np.ndarray], step: int) -> None:
+        """Copy in the weights of each layer, (n, 2^k, C, d), and the count of training samples."""
+        raise NotImplementedError
+
+    def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
+        """What was loaded, as NumPy arrays that the caller only reads; the weights may have another shape."""
+        raise NotImplementedError
+
+    def _tensor(self, array: np.ndarray) -> Any:
+        raise NotImplementedError
+
+    def _predict(self, base, context, targets, rates) -> Any:  # (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)
+        raise NotImplementedError
+
+    def _predict_online(self, base, context, targets, rates, batch_size) -> Any:  # as _predict, all with targets
+        raise NotImplementedError
+
+    # What a backend replaces where its tensors differ from NumPy's arrays.
+
+    @staticmethod
+    def _numpy(value: Any) -> np.ndarray:
+        return np.asarray(value)
+
+    @staticmethod
+    def _reshape(output: Any, shape: tuple[int, ...]) -> Any:
+        return output.reshape(shape)
+
+    # What users call.
+
+    def predict(self, inputs: Any, context_inputs: Any, targets: Any = None) -> Any:
+        """Predict a batch and, given targets, learn from it.
+
+        All samples are predicted with the weights as they were; then the updates of all samples are added up. What
+        is returned are those predictions, the same with and without targets. A batch of one is exact online learning
+        (Algorithm 1 of the paper).
+
+        Args:
+            inputs: (input_size, B) logits, or whatever `base_predictor` takes; (input_size,) is one sample.
+            context_inputs: (context_size, B) side information, often the same array; (context_size,) is one sample.
+            targets: (B,) of bools or probabilities in [0, 1]; with more than two classes, of integers below
+                num_classes. None only predicts.
+
+        Returns:
+            Probabilities, (B,) with one head and (C, B) with more; for one sample a scalar or (C,).
+
+        Raises:
+            ValueError: wrong shape, NaN, infinity or a target outside its range; the model is then unchanged.
+        """
+        return self._answer(self._predict, inputs, context_inputs, targets)
+
+    def predict_online(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int = 1) -> Any:
+        """`predict` with targets on one batch of `batch_size` samples after another, in one fast call.
+
+        Arguments, result and errors are those of `predict`; the last batch may be smaller.
+        """
+        if targets is None:
+            raise _bad("targets", "one target a sample", None)
+        batch_size = _integer("batch_size", batch_size, 1)
+        online = functools.partial(self._predict_online, batch_size=batch_size)
+        return self._answer(online, inputs, context_inputs, targets)
+
+    def fit_hyperplanes(self, context_inputs: Any) -> None:
+        """Redraw every halfspace as the perpendicular bisector of two of the samples, drawn by `seed`.
+
+        Args:
+            context_inputs: (context_size, B) side information of two samples or more.
+
+        Raises:
+            ValueError: wrong shape, NaN or infinity.
+            RuntimeError: the model has already learned; moving its gates would scramble what it knows.
+        """
+        if int(self.step) > 0:
+            raise RuntimeError(f"fit_hyperplanes: expected a model before its first update, got step {int(self.step)}")
+        context, one = self._samples("context_inputs", context_inputs, self.context_size)
+        if one or context.shape[1] < 2:
+            raise _bad("context_inputs", f"({self.context_size}, B) with B at least 2", f"shape {context.shape}")
+        samples, rng = context.T, np.random.default_rng(self.seed)
+        old = self._dump()[0]
+        hyperplanes, hyperplane_bias = np.empty_like(old), np.empty(old.shape[:2], np.float32)
+        for neurons in self._layers():
+            shape = old[neurons].shape[:2]  # (n, k)
+            first = rng.integers(0, len(samples), shape)
+            second = (first + 1 + rng.integers(0, len(samples) - 1, shape)) % len(samples)
+            x, y = samples[first].astype(np.float64), samples[second].astype(np.float64)  # (n, k, D)
+            length = np.linalg.norm(x - y, axis=-1, keepdims=True)
+            # Two equal samples have no bisector: the direction stays, and moves to go through that sample.
+            planes = np.where(length > 0, (x - y) / np.where(length > 0, length, 1), old[neurons])
+            hyperplanes[neurons], hyperplane_bias[neurons] = planes, (planes * (x + y)).sum(axis=-1) / 2
+        self._load_hyperplanes(hyperplanes, _floats("context_inputs' midpoints", hyperplane_bias))
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """All arrays of the model, copied, by the names that every backend shares.
+
+        For each layer l = 1 ... L `hyperplanes.{l}` (n, k, D), `hyperplane_bias.{l}` (n, k), `weights.{l}`
+        (n, 2^k, C, d), and `step` (), the count of training samples.
+        """
+        hyperplanes, hyperplane_bias, weights, step = self._dump()
+        arrays: dict[str, Any] = {}
+        for layer, neurons in enumerate(self._layers(), start=1):
+            arrays[f"hyperplanes.{layer}"] = hyperplanes[neurons]
+            arrays[f"hyperplane_bias.{layer}"] = hyperplane_bias[neurons]
+            arrays[f"weights.{layer}"] = weights[layer - 1]
+        arrays["step"] = np.int64(step)
+        shapes = self._shapes().items()
+        return {name: np.array(arrays[name], order="C").reshape(shape) for name, shape in shapes}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Take over the state of a model of the same shape, from whichever backend.
+
+        Raises:
+            ValueError: a missing or unknown name, a wrong shape, NaN or infinity; the model is then unchanged.
+        """
+        shapes = self._shapes()
+        if not isinstance(state, Mapping) or set(state) != set(shapes):
+            came = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
+            raise _bad("state", f"a mapping of the names {sorted(shapes)}", came)
+        arrays = {name: self._array(f"state[{name!r}]", state[name]) for name in shapes}
+        for name, shape in shapes.items():
+            if arrays[name].shape != shape:
+                raise _bad(f"state[{name!r}]", f"shape {shape}", f"shape {arrays[name].shape}")
+        step = _integer("state['step']", arrays["step"].item(), 0)
+        self._load({name: _floats(f"state[{name!r}]", array) for name, array in arrays.items()}, step)
+
+    def set_learning_rate(self, rate: Rate | None) -> None:
+        """Set `learning_rate`: a number of at least 0, a callable t -> number, or None for the default."""
+        if rate is None:
+            rate = decaying_rate if self.normalize else paper_rate
+        if not callable(rate):
+            rate = _real("learning_rate", rate, "a finite number of at least 0, or a callable", lambda v: v >= 0)
+        self.learning_rate = rate
+
+    # How arguments are checked, and predictions given their shape.
+
+    def _answer(self, work: Callable[..., Any], inputs: Any, context_inputs: Any, targets: Any) -> Any:
+        """What `work` makes of checked arguments, in the shape that users get: nothing has changed if a check fails."""
+        base, context, labels, one = self._check(inputs, context_inputs, targets)
+        count = base.shape[1]
+        rates = None if labels is None else self._rates(count)
+        empty = np.empty((self.num_heads, 0), np.float32)
+        output = work(base, context, labels, rates) if count > 0 else self._tensor(empty)  # (C, B)
+        heads, samples = () if self.num_heads == 1 else (self.num_heads,), () if one else (count,)
+        return self._reshape(output, heads + samples)
+
+    def _check(self, inputs, context_inputs, targets) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, bool]:
+        """Base logits (K, B), side information (D, B), targets of the heads (C, B) or None, whether one vector came."""
+        base, one = self._samples("inputs", inputs, self.input_size)
+        if context_inputs is inputs and self.context_size == self.input_size:
+            context = base
+        else:
+            context, context_one = self._samples("context_inputs", context_inputs, self.context_size)
+            if context_one != one or context.shape[1] != base.shape[1]:
+                expected = (
+                    f"({self.context_size},)" if one else f"({self.context_size}, {base.shape[1]}) as inputs have"
+                )
+                raise _bad("context_inputs", expected, f"shape {context.shape[: 1 if context_one else 2]}")
+        labels = None if targets is None else self._labels(targets, base.shape[1], one)
+        if self.base_predictor is not None:
+            base = self._base_logits(self.base_predictor, base, self.base_size)
+        return base, context, labels, one
+
+    def _samples(self, name: str, value: Any, size: int) -> tuple[np.ndarray, bool]:
+        """`value` as (size, B) float32, and whether it came as one vector."""
+        array = self._array(name, value)
+        if array.ndim not in (1, 2) or array.shape[0] != size:
+            raise _bad(name, f"shape ({size}, B) or ({size},)", f"shape {array.shape}")
+        array = _floats(name, array)
+        return (array[:, None], True) if array.ndim == 1 else (array, False)
+
+    def _array(self, name: str, value: Any) -> np.ndarray:
+        try:
+            return self._numpy(value)
+        except (TypeError, ValueError) as error:
+            raise _bad(name, "an array of real numbers", f"{type(value).__name__} ({error})") from None
+
+    def _labels(self, targets: Any, count: int, one: bool) -> np.ndarray:
+        """What each head is to predict, (C, B) in [0, 1]."""
+        array = self._array("targets", targets)
+        if array.shape != (count,) and not (one and array.shape == ()):
+            raise _bad("targets", f"shape ({count},), one target a sample", f"shape {array.shape}")
+        array = _floats("targets", array.reshape(1, count))
+        if self.num_heads == 1:
+            wrong, expected = (array < 0) | (array > 1), "0, 1, or probabilities between"
+        else:
+            classes = np.arange(self.num_heads, dtype=np.float32)[:, None]  # (C, 1)
+            wrong, expected = ~np.isin(array, classes), f"integers from 0 to {self.num_heads - 1}"
+        if wrong.any():
+            raise _bad("targets", expected, array[wrong][0])
+        return array if self.num_heads == 1 else (array == classes).astype(np.float32)
+
+    def _base_logits(self, predictor, inputs, size=None) -> np.ndarray:  # (input_size, B) -> (K, B)
+        name, count = "base_predictor's output", inputs.shape[1]
+        if count == 0:
+            return np.empty((size or 0, 0), np.float32)  # few predictors take an empty batch
+        p = self._array(name, predictor(self._tensor(inputs)))
+        if p.ndim != 2 or p.shape[1] != count or len(p) != (size or max(len(p), 1)):
+            raise _bad(name, f"shape ({size or 'K'}, {count})", f"shape {p.shape}")
+        p = _floats(name, p).astype(np.float64)
+        if ((p < 0) | (p > 1)).any():
+            raise _bad(name, "probabilities in [0, 1]", f"values from {p.min()} to {p.max()}")
+        p = np.clip(p, self.pred_clipping, 1 - self.pred_clipping)
+        return (np.log(p) - np.log1p(-p)).astype(np.float32)
+
+    def _rates(self, count: int) -> np.ndarray:
+        """Learning rates of the next `count` samples, (count,), each from the count of samples before it."""
+        rate, step = self.learning_rate, int(self.step)
+        values = [rate(t) for t in range(step, step + count)] if callable(rate) else [rate] * count
+        try:
+            with np.errstate(over="ignore"):
+                rates = np.array(values, np.float32).reshape(count)
+        except (TypeError, ValueError):
+            raise _bad("learning_rate", "a callable from int to number", f"the values {values[:3]} ...") from None
+        if not (np.isfinite(rates).all() and (rates >= 0).all()):
+            raise _bad("learning_rate", "finite numbers of at least 0", f"values from {rates.min()} to {rates.max()}")
+        return rates
+
+    # The state's shapes and first values.
+
+    def _layers(self) -> list[slice]:
+        """Of each layer, where its neurons are among those of all layers."""
+        ends = np.cumsum(self.layer_sizes).tolist()
+        return [slice(end - n, end) for n, end in zip(self.layer_sizes, ends, strict=True)]
+
+    def _load(self, state: dict[str, np.ndarray], step: int) -> None:
+        def of_layers(kind: str) -> list[np.ndarray]:
+            return [state[f"{kind}.{layer}"] for layer in range(1, len(self.layer_sizes) + 1)]
+
+        # The halfspaces of all layers lie in one array, so that the gates of a batch are one matrix product.
+        self._load_hyperplanes(np.concatenate(of_layers("hyperplanes")), np.concatenate(of_layers("hyperplane_bias")))
+        self._load_weights(of_layers("weights"), step)
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        shapes: dict[str, tuple[int, ...]] = {}
+        below = self.base_size
+        for layer, n in enumerate(self.layer_sizes, start=1):
+            shapes[f"hyperplanes.{layer}"] = (n, self.context_map_size, self.context_size)
+            shapes[f"hyperplane_bias.{layer}"] = (n, self.context_map_size)
+            shapes[f"weights.{layer}"] = (n, 2**self.context_map_size, self.num_heads, below + self.bias)
+            below = n
+        return {**shapes, "step": ()}
+
+    def _initial_state(self) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng(self.seed)
+        state = {}
+        for name, shape in self._shapes().items():
+            if name.startswith("hyperplanes"):
+                planes = rng.standard_normal(shape)
+                planes /= np.linalg.norm(planes, axis=-1, keepdims=True)
+                state[name] = planes.astype(np.float32)
+            elif name.startswith("hyperplane_bias"):
+                state[name] = (self.context_bias * rng.standard_normal(shape)).astype(np.float32)
+            elif name.startswith("weights"):
+                state[name] = np.broadcast_to(np.float32(1 / shape[-1]), shape)  # which takes no memory
+        return state
+
+
+# ---- TensorFlow ------------------------------------------------------------------------------------------------------
+
+# A batch copies the rows that its samples pick; it takes as many samples at a time as keep the copies within this.
+ROWS_BYTES = 1 << 24
+# predict_online works through about this many samples with one call of a compiled function.
+BLOCK_SAMPLES = 256
+
+# One trace serves batches of all sizes.
+MATRIX, VECTOR = tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((None,), tf.float32)
+INTEGER, SWITCH = tf.TensorSpec((), tf.int32), tf.TensorSpec((), tf.bool)
+
+
+def gate(hyperplanes: tf.Tensor, hyperplane_bias: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
+    """Context of each neuron: bit i tells on which side of its halfspace i the side information lies.
+
+    Shapes: (N, k, D), (N, k), (D, B) -> (B, N) of int32 in [0, 2^k).
+    """
+    neurons, k, size = hyperplanes.shape
+    products = tf.reshape(tf.reshape(hyperplanes, (neurons * k, size)) @ context, (neurons, k, tf.shape(context)[1]))
+    bits = tf.cast(products > hyperplane_bias[:, :, None], tf.int32)
+    return tf.transpose(tf.reduce_sum(bits * (1 << np.arange(k, dtype=np.int32))[:, None], axis=1))
+
+
+def mix(rows: tf.Tensor, z: tf.Tensor, logit_bound: float) -> tf.Tensor:
+    """Geometric mixing of the predictions below, as logits: s = clip(w . z, -logit_bound, logit_bound).
+
+    Shapes: (..., n, C, d), (..., C or 1, d) -> (..., n, C). All heads of the first layer mix the same z.
+    """
+    same = z.shape[-2] == 1
+    s = tf.einsum("...ncd,...d->...nc", rows, z[..., 0, :]) if same else tf.einsum("...ncd,...cd->...nc", rows, z)
+    return tf.clip_by_value(s, -logit_bound, logit_bound)
+
+
+def update(rows: tf.Tensor | float, z: tf.Tensor, s: tf.Tensor, y: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
+    """One step of online gradient descent on the log-loss: w <- w - rate (sigmoid(s) - y) z.
+
+    Shapes: (..., C, d), (..., C or 1, d), (..., C), (..., C), (..., C or 1) -> (..., C, d).
+    """
+    return rows - (rate * (tf.sigmoid(s) - y))[..., None] * z
+
+
+def _table(values: tf.Tensor) -> tf.TensorArray:
+    """`values` by rows, in the form that XLA writes in place."""
+    table = tf.TensorArray(tf.float32, tf.shape(values)[0], element_shape=values.shape[1:], clear_after_read=False)
+    return table.unstack(values)
+
+
+def _loop(start: Any, stop: Any, step: Callable[[Any, Any], Any], state: Any) -> Any:
+    """`state` after `state = step(i, state)` for i from start to stop - 1, one after another."""
+
+    def body(i, state):
+        return i + 1, step(i, state)
+
+    return tf.while_loop(lambda i, _: i < stop, body, (start, state), parallel_iterations=1)[1]
+
+
+def _change(table: tf.TensorArray, rows: tf.Tensor, change: Callable[[Any, tf.Tensor], tf.Tensor]) -> tf.TensorArray:
+    """`table` after row = change(j, row) for each of `rows`, (n,), the j-th of them."""
+    return _loop(0, rows.shape[0], lambda j, table: table.write(rows[j], change(j, table.read(rows[j]))), table)
+
+
+def _parts(count: Any, size: Any) -> Any:
+    """How many parts of at most `size` make `count`."""
+    return -(-count // size)
+
+
+class GLN(GLNBase, tf.Module):
+    """A Gated Linear Network whose state is variables, for `tf.train.Checkpoint` and `tf.saved_model.save`.
+
+    What `tf.saved_model.save(model, path)` writes needs nothing of this project: `tf.saved_model.load(path).serve`
+    predicts. With `signatures=model.serve` a server finds it as well.
+    """
+
+    def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:
+        if not hasattr(self, "_hyperplanes"):  # later the variables stay, and with them what was traced and compiled
+            self._hyperplanes = tf.Variable(tf.zeros(hyperplanes.shape))
+            self._hyperplane_bias = tf.Variable(tf.zeros(hyperplane_bias.shape))
+        self._hyperplanes.assign(hyperplanes)
+        self._hyperplane_bias.assign(hyperplane_bias)
+
+    def _load_weights(self, weights, step) -> None:
+        # Row j 2^k + c of a layer is neuron j's in context c: the weights of all heads, side by side in memory.
+        weights = [array.reshape(-1, *array.shape[2:]) for array in weights]
+        if not hasattr(self, "_weights"):
+            self._weights = [tf.Variable(tf.zeros(array.shape)) for array in weights]
+            self.step = tf.Variable(0, dtype=tf.int64)
+        self.step.assign(step)
+        for variable, array in zip(self._weights, weights, strict=True):
+            size = max(1, ROWS_BYTES // array[0].nbytes)
+            for start in range(0, len(array), size):  # in parts, because TensorFlow copies what comes from NumPy
+                part = array[start : start + size]
+                variable.scatter_update(tf.IndexedSlices(part, np.arange(start, start + len(part))))
+
+    def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
+        weights = [variable.numpy() for variable in self._weights]
+        return self._hyperplanes.numpy(), self._hyperplane_bias.numpy(), weights, int(self.step)
+
+    def _tensor(self, array: np.ndarray) -> tf.Tensor:
+        return tf.constant(array)
+
+    @staticmethod
+    def _reshape(output: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
+        return tf.reshape(output, shape)
+
+    @tf.function(input_signature=[MATRIX, MATRIX], autograph=False)
+    def serve(self, inputs: tf.Tensor, context_inputs: tf.Tensor) -> tf.Tensor:
+        """`predict` without targets and checks: (input_size, B), (context_size, B) -> (B,) or (C, B).
+
+        This is what an exported SavedModel offers. A `base_predictor` has to be made of TensorFlow's operations.
+        """
+        if self.base_predictor is not None:
+            p = tf.cast(self.base_predictor(inputs), tf.float64)
+            p = tf.clip_by_value(p, self.pred_clipping, 1 - self.pred_clipping)
+            inputs = tf.cast(tf.math.log(p) - tf.math.log1p(-p), tf.float32)
+        output = self._output(self._forward(*self._gated(inputs, context_inputs)))
+        return output[0] if self.num_heads == 1 else output
+
+    def _predict(self, base, context, targets, rates) -> tf.Tensor:
+        learns = targets is not None
+        if base.shape[1] == 1 and self._samples_at_once() > 0:  # the call that has to be quick
+            if not learns:
+                targets, rates = np.zeros((self.num_heads, 1), np.float32), np.zeros(1, np.float32)
+            return self._quick(*map(tf.constant, (base, context, targets, rates, 1, 1, learns)))
+        return self._learn(base, context, targets, rates) if learns else self._only_predict(base, context)
+
+    def _predict_online(self, base, context, targets, rates, batch_size) -> tf.Tensor:
+        compiled = batch_size <= BLOCK_SAMPLES and self._samples_at_once() > 0
+        block = BLOCK_SAMPLES - BLOCK_SAMPLES % batch_size if compiled else batch_size
+        outputs = []
+        for start in range(0, len(rates), block):
+            arrays = [array[..., start : start + block] for array in (base, context, targets, rates)]
+            if compiled:  # XLA compiles anew for every shape, so that all blocks get the same
+                count = len(arrays[-1])
+                arrays = [np.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, BLOCK_SAMPLES - count)]) for a in arrays]
+                outputs.append(self._learn_block(*arrays, count, batch_size, True)[:, :count])
+            else:
+                outputs.append(self._predict(*arrays))
+        return tf.concat(outputs, axis=1)
+
+    @tf.function(input_signature=[MATRIX, MATRIX], autograph=False)
+    def _only_predict(self, base, context) -> tf.Tensor:
+        return self._output(self._forward(*self._gated(base, context)))
+
+    @tf.function(input_signature=[MATRIX, MATRIX, MATRIX, VECTOR], autograph=False)
+    def _learn(self, base, context, targets, rates) -> tf.Tensor:
+        """Predict a batch and learn it, as many samples at a time as `ROWS_BYTES` allows."""
+        z, rows = self._gated(base, context)
+        s, y, at_once = self._forward(z, rows), tf.transpose(targets), max(1, self._samples_at_once())
+
+        def learn(i, _):
+            some = slice(i * at_once, (i + 1) * at_once)
+            for weights, neurons, z_l, s_l in self._by_layer(self._weights, z[some], s[some]):
+                rate = self._normalized(rates[some], z_l)
+                # Samples of one context share a row: their steps add up in it.
+                steps = update(0.0, z_l[:, None], s_l, y[some, None], rate[:, None])
+                weights.scatter_add(tf.IndexedSlices(steps, rows[some, neurons]))
+            return ()
+
+        _loop(0, _parts(tf.size(rates), at_once), learn, ())
+        for weights, neurons in zip(self._weights, self._layers(), strict=True):
+            touched, _ = tf.unique(tf.reshape(rows[:, neurons], (-1,)))
+            self._clip(weights, touched, at_once * (neurons.stop - neurons.start))
+        self.step.assign_add(tf.size(rates, tf.int64))
+        return self._output(s)
+
+    def _clip(self, weights, rows, at_once) -> None:
+        def clip(i, _):
+            some = rows[i * at_once : (i + 1) * at_once]
+            clipped = tf.clip_by_value(tf.gather(weights, some), -self.weight_clipping, self.weight_clipping)
+            weights.scatter_update(tf.IndexedSlices(clipped, some))
+            return ()
+
+        _loop(0, _parts(tf.size(rows), at_once), clip, ())
+
+    @tf.function(
+        input_signature=[MATRIX, MATRIX, MATRIX, VECTOR, INTEGER, INTEGER, SWITCH], autograph=False, jit_compile=True
+    )
+    def _learn_block(self, base, context, targets, rates, count, batch_size, learns) -> tf.Tensor:
+        """Predict the first `count` samples, batch after batch, and if `learns` learn each batch, row by row in place.
+
+        Whether it learns is an argument, so that the same machine code predicts with targets and without.
+        """
+        z, rows = self._gated(base, context)
+        y = tf.transpose(targets)
+
+        def batch(i, state):
+            tables, s = state
+            first, end = i * batch_size, tf.minimum((i + 1) * batch_size, count)
+
+            # An index that is a tensor stands alone: in a loop XLA (TensorFlow 2.21) takes rows[b, 2:3] for rows[b, 0:1].
+            def predict(b, s):
+                return s.write(b, self._logits(z[b], rows[b], [table.gather for table in tables]))
+
+            def learn(b, tables):
+                # Only the last sample's steps complete the sums in its rows; those of the others are clipped after it.
+                bound = tf.where(b < end - 1, np.float32(np.inf), np.float32(self.weight_clipping))
+                return self._learn_rows(tables, rows[b], z[b], s.read(b), y[b], rates[b], bound)
+
+            s = _loop(first, end, predict, s)
+            end = tf.where(learns, end, first)
+            tables = _loop(first, end, learn, tables)
+            return _loop(first, end - 1, lambda b, tables: self._clip_rows(tables, rows[b]), tables), s
+
+        tables = [_table(weights.read_value()) for weights in self._weights]
+        s = _table(tf.zeros((tf.shape(base)[1], sum(self.layer_sizes), self.num_heads)))
+        tables, s = _loop(0, _parts(count, batch_size), batch, (tables, s))
+        for weights, table in zip(self._weights, tables, strict=True):
+            weights.assign(table.stack())
+        self.step.assign_add(tf.cast(tf.where(learns, count, 0), tf.int64))
+        return self._output(s.stack())
+
+    def _learn_rows(self, tables, rows, z, s, y, rate, bound) -> list[tf.TensorArray]:
+        """What `_learn` does, for one sample: rows (N,), z (1, d), s (N, C), y (C,), rate and bound ()."""
+        learned = []
+        for table, neurons, z_l, s_l in self._by_layer(tables, z, s):
+            rate_l = self._normalized(rate, z_l)
+
+            def learn(j, row, z_l=z_l, s_l=s_l, rate_l=rate_l):
+                return tf.clip_by_value(update(row, z_l, s_l[j], y, rate_l), -bound, bound)
+
+            learned.append(_change(table, rows[neurons], learn))
+        return learned
+
+    def _clip_rows(self, tables, rows) -> list[tf.TensorArray]:
+        def clip(_, row):
+            return tf.clip_by_value(row, -self.weight_clipping, self.weight_clipping)
+
+        return [_change(table, rows[neurons], clip) for table, neurons in zip(tables, self._layers(), strict=True)]
+
+    @functools.cached_property
+    def _quick(self) -> Callable[..., tf.Tensor]:
+        """`_learn_block` without the dispatch of a tf.function, which takes longer than to learn a sample."""
+        return functools.partial(self._learn_block.get_concrete_function())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_quick"}  # a copy has its own variables
+
+    def _gated(self, base, context) -> tuple[tf.Tensor, tf.Tensor]:  # (K, B), (D, B) -> (B, 1, d), (B, N)
+        """What does not depend on the weights: the first layer's input and the row that each neuron picks."""
+        z = tf.ensure_shape(tf.transpose(base), (None, self.base_size))
+        z = tf.clip_by_value(z, -self.logit_bound, self.logit_bound)
+        first_rows = np.concatenate([np.arange(n, dtype=np.int32) << self.context_map_size for n in self.layer_sizes])
+        return self._with_bias(z[:, None]), gate(self._hyperplanes, self._hyperplane_bias, context) + first_rows
+
+    def _with_bias(self, z) -> tf.Tensor:  # (..., n) -> (..., d)
+        return tf.concat([z, tf.ones_like(z[..., :1])], axis=-1) if self.bias else z
+
+    def _forward(self, z, rows) -> tf.Tensor:  # (B, 1, d), (B, N) -> (B, N, C)
+        """Logits of all neurons for a batch, as many samples at a time as `ROWS_BYTES` allows."""
+        at_once = max(1, self._samples_at_once())
+        parts, shape = _parts(tf.shape(z)[0], at_once), (None, sum(self.layer_sizes), self.num_heads)
+        gathers = [weights.sparse_read for weights in self._weights]
+
+        def predict(i, s):
+            some = slice(i * at_once, (i + 1) * at_once)
+            return s.write(i, self._logits(z[some], rows[some], gathers))
+
+        logits = tf.TensorArray(tf.float32, parts, infer_shape=False, element_shape=shape)
+        return _loop(0, parts, predict, logits).concat()
+
+    def _logits(self, z, rows, gathers) -> tf.Tensor:  # (..., 1, d), (..., N) -> (..., N, C)
+        """Logits of all neurons, with the weights that `gathers` give for the rows of each layer."""
+        logits = []
+        for gather, neurons in zip(gathers, self._layers(), strict=True):
+            logits.append(mix(gather(rows[..., neurons]), z, self.logit_bound))
+            z = self._above(logits[-1])
+        return tf.concat(logits, axis=-2)
+
+    def _by_layer(self, weights, z, s) -> Iterator[tuple[Any, slice, tf.Tensor, tf.Tensor]]:
+        """Of each layer its weights, which neurons it has, its input (..., C or 1, d) and its logits (..., n, C)."""
+        for weights_l, neurons in zip(weights, self._layers(), strict=True):
+            s_l = s[..., neurons, :]
+            yield weights_l, neurons, z, s_l
+            z = self._above(s_l)
+
+    def _above(self, s) -> tf.Tensor:  # (..., n, C) -> (..., C, d)
+        """The input of the layer above."""
+        return self._with_bias(tf.linalg.matrix_transpose(s))
+
+    def _normalized(self, rates, z) -> tf.Tensor:  # (...), (..., C or 1, d) -> (..., C or 1)
+        return rates[..., None] / (1 + tf.reduce_sum(z * z, axis=-1)) if self.normalize else rates[..., None]
+
+    def _output(self, s) -> tf.Tensor:  # (B, N, C) -> (C, B)
+        return tf.transpose(tf.sigmoid(tf.reduce_mean(s[:, self._layers()[-1]], axis=1)))
+
+    def _samples_at_once(self) -> int:
+        """Of how many samples the copied rows of a layer keep within ROWS_BYTES; 0 where those of one do not."""
+        sample = max(n * math.prod(w.shape[1:]) for n, w in zip(self.layer_sizes, self._weights, strict=True))
+        return ROWS_BYTES // (4 * sample)
