@@ -444,10 +444,10 @@ class GLNBase:
 
 # predict_online computes the gates of about this many samples with one product.
 GATED_SAMPLES = 512
-# From this many products a layer and sample on, a network of few heads shares its neurons out to the threads.
-WIDE = 1 << 18
+# From this many products in a call on, it is worth waking the other threads.
+PARALLEL = 1 << 20
 # Sums may be taken in any order, which is what lets the compiler vectorise them; NaN and infinity stay what they are.
-compiled = functools.partial(numba.njit, cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+compiled: Any = functools.partial(numba.njit, cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
 
 
 @compiled
@@ -543,13 +543,15 @@ def learn_head(weights, sizes, halfspaces, z, rows, y, rates, batch_size, learns
             output[start + b] = sigmoid(below[b, :n].sum() / np.float32(n))
 
 
-@functools.partial(numba.njit, cache=True, parallel=True)
 def learn_heads(weights, sizes, halfspaces, z, rows, y, rates, batch_size, learns, normalize, bias, bounds, output):
     """The heads of a network know nothing of one another, and each thread takes some through the whole stream."""
     for c in numba.prange(len(weights)):
         learn_head(
             weights[c], sizes, halfspaces, z, rows, y[c], rates, batch_size, learns, normalize, bias, bounds, output[c]
         )
+
+
+in_turn, in_parallel = compiled(learn_heads), compiled(parallel=True)(learn_heads)
 
 
 class GLN(GLNBase):
@@ -598,7 +600,9 @@ class GLN(GLNBase):
         base.T.clip(-self.logit_bound, self.logit_bound, out=z[:, : self.base_size])
         rows = gate(self._hyperplanes, self._hyperplane_bias, context) + self._first_rows
         output = np.empty((self.num_heads, count), np.float32)
-        learn_heads(
+        products = count * self._weights.size >> self.context_map_size
+        learn = in_parallel if self.num_heads > 1 and products > PARALLEL else in_turn
+        learn(
             self._weights,
             self._sizes,
             self.context_map_size,

@@ -513,8 +513,8 @@ def _parts(count: Any, size: Any) -> Any:
 class GLN(GLNBase, tf.Module):
     """A Gated Linear Network whose state is variables, for `tf.train.Checkpoint` and `tf.saved_model.save`.
 
-    What `tf.saved_model.save(model, path)` writes needs nothing of this project: `tf.saved_model.load(path).serve`
-    predicts. With `signatures=model.serve` a server finds it as well.
+    What `tf.saved_model.save(model, path)` writes needs nothing of this project: the `serve` of what
+    `tf.saved_model.load(path)` gives predicts. With `signatures=model.serve` a server finds it as well.
     """
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:
@@ -633,7 +633,7 @@ class GLN(GLNBase, tf.Module):
             tables, s = state
             first, end = i * batch_size, tf.minimum((i + 1) * batch_size, count)
 
-            # An index that is a tensor stands alone: in a loop XLA (TensorFlow 2.21) takes rows[b, 2:3] for rows[b, 0:1].
+            # A tensor index stands alone: in a loop XLA reads rows[b, 2:3] as rows[b, 0:1] (TensorFlow 2.21).
             def predict(b, s):
                 return s.write(b, self._logits(z[b], rows[b], [table.gather for table in tables]))
 

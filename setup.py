@@ -16,7 +16,7 @@ DEV = ["build>=1.2", "mypy>=1.11", "pandas-stubs", "pre-commit>=3.7", "ruff>=0.6
 setup(
     name="gated-linear-networks",
     version="0.1.0",
-    description="Gated Linear Networks: online learning without backpropagation, in NumPy, PyTorch, TensorFlow and JAX",
+    description="Gated Linear Networks: online learning without backpropagation, in NumPy, PyTorch, TensorFlow, JAX, Numba",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
@@ -31,7 +31,7 @@ setup(
     python_requires=">=3.10",
     py_modules=["gln_numpy", "gln_torch", "gln_tf", "gln_jax", "gln_numba", "test_mnist"],
     packages=["gln_mnist_data"],
-    package_data={"gln_mnist_data": ["mnist.npz", "PROVENANCE.md"]},
+    package_data={"gln_mnist_data": ["mnist.npz", "PROVENANCE.md", "LICENSE"]},
     install_requires=["numpy>=1.26", "pandas>=2.1", "scikit-learn>=1.4", "scipy>=1.11", "tqdm>=4.66"],
     extras_require={
         **FRAMEWORKS,

@@ -1,7 +1,7 @@
 """How fast exact online learning is: every installed backend beside scikit-learn, in one run on one machine.
 
-`python -m benchmarks.speed` prints its tables as Markdown and with `--plot FILE` draws the first of them; `--quick` runs
-a tiny setting that only shows that everything works. Runs of different models take turns, so that whatever else the
+`python -m benchmarks.speed` prints its tables as Markdown, `--plot FILE` draws the first of them, and `--quick` runs a
+tiny setting that only shows that everything works. Runs of different models take turns, so that whatever else the
 machine does hits all of them alike. The first run of each is not counted: it is the one that compiles, and how much
 longer it takes than the others is given apart.
 """

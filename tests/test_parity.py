@@ -51,8 +51,8 @@ def assert_same_state(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) 
 def test_same_predictions_and_state(digits, name, num_classes, batch_size):
     images, targets = stream(digits, num_classes, 300)
     images[:, 65], targets[65] = images[:, 64], targets[64]  # equal samples in one batch
-    # 64 samples learned at once at the default rate of 10 overshoot and swing, which amplifies the last digit of float32:
-    # NumPy's predictions then differ from its own with the pixels in another order. A rate of 1 is stable.
+    # 64 samples learned at once at the default rate of 10 overshoot and swing, which amplifies the last digit of
+    # float32: NumPy's predictions then differ from its own with the pixels in another order. A rate of 1 is stable.
     rate = 1.0 if batch_size == 64 else None
     models = [network(module, num_classes, learning_rate=rate) for module in (gln_numpy, load_backend(name))]
     expected, output = (learn(model, images, targets, batch_size) for model in models)
