@@ -16,7 +16,7 @@ DEV = ["build>=1.2", "mypy>=1.11", "pandas-stubs", "pre-commit>=3.7", "ruff>=0.6
 setup(
     name="gated-linear-networks",
     version="0.1.0",
-    description="Gated Linear Networks: online learning without backpropagation, in NumPy, PyTorch, TensorFlow, JAX, Numba",
+    description="Gated Linear Networks: online learning without backpropagation, the same in five frameworks",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
