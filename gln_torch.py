@@ -447,11 +447,13 @@ class GLNBase:
 
 # ---- PyTorch ---------------------------------------------------------------------------------------------------------
 
-# A layer copies the rows it works on, as many samples and neurons at a time as keep the copies within this many bytes,
-# which a core's cache holds.
+# A layer copies the rows it works on, as many neurons and samples at a time as keep the copies within this many bytes,
+# which fit a core's cache.
 ROWS_BYTES = 1 << 20
 # predict_online computes the gates of about this many samples with one product.
 GATED_SAMPLES = 512
+# Samples a call of what compile() makes: with more of them calls cost less, and compiling takes longer.
+COMPILED_SAMPLES = 4
 
 
 def gate(hyperplanes: torch.Tensor, hyperplane_bias: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
@@ -470,64 +472,70 @@ def gate(hyperplanes: torch.Tensor, hyperplane_bias: torch.Tensor, context: torc
 def mix(rows: torch.Tensor, z: torch.Tensor, logit_bound: float) -> torch.Tensor:
     """Geometric mixing of the predictions below, as logits: s = clip(w . z, -logit_bound, logit_bound).
 
-    Shapes, with or without B in front: (n, C, d), (C or 1, d) -> (C, n). All heads of the first layer mix the same z.
+    Shapes: (B, n, C, d), (B, C or 1, d) -> (B, C, n). All heads of the first layer mix the same z.
     """
-    if z.shape[-2] == 1:
-        s = (rows.flatten(-3, -2) @ z.mT).view(rows.shape[:-1])
-    else:
-        s = (rows * z.unsqueeze(-3)).sum(dim=-1)
-    return s.mT.clamp_(-logit_bound, logit_bound)
+    # Of two heads or more each reads its own z, and so many small products are slower than one sum.
+    s = rows.flatten(1, 2) @ z.mT if z.shape[1] == 1 else (rows * z[:, None]).sum(dim=-1)
+    return s.view(rows.shape[:3]).mT.clamp_(-logit_bound, logit_bound)
 
 
 def update(rows: torch.Tensor, z: torch.Tensor, s: torch.Tensor, y: torch.Tensor, rate: torch.Tensor) -> torch.Tensor:
     """One step of online gradient descent on the log-loss, in place: w <- w - rate (sigmoid(s) - y) z.
 
-    Shapes, with or without B in front: (n, C, d), (C or 1, d), (C, n), (C, 1), (C or 1, 1) -> (n, C, d).
+    Shapes: (B, n, C, d), (B, C or 1, d), (B, C, n), (B, C, 1), (B, C or 1, 1) -> (B, n, C, d).
     """
-    steps = s.sigmoid().sub_(y).mul_(rate)  # (C, n)
-    return rows.addcmul_(steps.mT.unsqueeze(-1), z.unsqueeze(-3), value=-1)
+    steps = s.sigmoid().sub_(y).mul_(rate)  # (B, C, n)
+    return rows.addcmul_(steps.mT[..., None], z[:, None], value=-1)
+
+
+def _exact(method: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """Without autograd, and without autocast, which would round what the gates see."""
+
+    @functools.wraps(method)
+    def run(self, *arguments, **options):
+        with torch.no_grad(), torch.autocast(self.hyperplanes.device.type, enabled=False):
+            return method(self, *arguments, **options)
+
+    return run
 
 
 class GLN(GLNBase, nn.Module):
     """A Gated Linear Network as an `nn.Module`: its state is buffers, and it works where `.to(device)` puts it.
 
-    Nothing is recorded for autograd. `forward` is `predict` without targets.
+    Nothing is recorded for autograd. `.double()` computes in float64; below float32 small steps of learning are lost.
+    On a CPU small networks are fastest after `torch.set_num_threads(1)`: an operation is too short to share.
     """
 
     hyperplanes: torch.Tensor
     hyperplane_bias: torch.Tensor
     first_rows: torch.Tensor
-    step: torch.Tensor
+    _compiled = False
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:
+        self.register_buffer("hyperplanes", self._tensor(hyperplanes))
+        self.register_buffer("hyperplane_bias", self._tensor(hyperplane_bias))
         self._neurons = self._layers()
-        self._set("hyperplanes", hyperplanes)
-        self._set("hyperplane_bias", hyperplane_bias)
-        first_rows = [torch.arange(n) << self.context_map_size for n in self.layer_sizes]
-        self.register_buffer("first_rows", torch.cat(first_rows).to(self.hyperplanes.device), persistent=False)
+        first_rows = np.concatenate([np.arange(n) << self.context_map_size for n in self.layer_sizes])
+        first = torch.tensor(first_rows, device=self.hyperplanes.device)
+        self.register_buffer("first_rows", first, persistent=False)  # made anew, not saved
 
     def _load_weights(self, weights, step) -> None:
         # Row j 2^k + c of a layer is neuron j's in context c: the weights of all heads, side by side in memory.
         for layer, array in enumerate(weights, start=1):
-            self._set(f"weights_{layer}", array.reshape(-1, *array.shape[2:]))
+            self.register_buffer(f"weights_{layer}", self._tensor(array).flatten(0, 1))
         self.register_buffer("step", torch.tensor(step, device=self.hyperplanes.device))
-
-    def _set(self, name: str, array: np.ndarray) -> None:
-        """Copy `array` into a buffer, which stays on the device that it is on."""
-        like = self._buffers.get("hyperplanes")
-        self.register_buffer(name, torch.tensor(array, device=None if like is None else like.device))
 
     def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
         weights = [self._numpy(rows) for rows in self._weights()]
         return self._numpy(self.hyperplanes), self._numpy(self.hyperplane_bias), weights, int(self.step)
 
     def _weights(self) -> list[torch.Tensor]:
-        return [self.get_buffer(f"weights_{layer}") for layer in range(1, len(self.layer_sizes) + 1)]
+        return [getattr(self, f"weights_{layer}") for layer in range(1, len(self.layer_sizes) + 1)]
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
-        """`array` where the buffers are; before there are any, on the CPU."""
-        like = self._buffers.get("hyperplanes")
-        return torch.tensor(array, device=None if like is None else like.device)
+        """`array` where the buffers are and of their dtype; before there are any, float32 on the CPU."""
+        like = self._buffers.get("hyperplanes", torch.empty(0, dtype=torch.float32))
+        return torch.from_numpy(np.array(array, order="C")).to(like)
 
     @staticmethod
     def _numpy(value: Any) -> np.ndarray:
@@ -540,13 +548,20 @@ class GLN(GLNBase, nn.Module):
         """`predict` without targets."""
         return self.predict(inputs, context_inputs)
 
-    @torch.no_grad()
+    def compile(self) -> None:
+        """Let `predict_online` with a batch_size of 1 run compiled, from the next call on.
+
+        That call takes up to a minute, and on a CPU needs a C++ compiler. See `torch.compile`.
+        """
+        self._compiled = True
+
+    @_exact
     def _predict(self, base, context, targets, rates) -> torch.Tensor:
         if targets is not None:
             targets, rates = self._tensor(targets.T), self._tensor(rates)
         return self._batch(*self._gated(base, context), targets, rates).T
 
-    @torch.no_grad()
+    @_exact
     def _predict_online(self, base, context, targets, rates, batch_size) -> torch.Tensor:
         targets, rates = self._tensor(targets.T), self._tensor(rates)
         output = torch.empty_like(targets)  # (B, C)
@@ -554,9 +569,16 @@ class GLN(GLNBase, nn.Module):
         for start in range(0, len(rates), block):
             here = slice(start, start + block)
             parts = *self._gated(base[:, here], context[:, here]), targets[here], rates[here]
-            batches = zip(*(part.split(batch_size) for part in parts), strict=True)
-            torch.cat([self._batch(*batch) for batch in batches], out=output[here])
+            compiled = batch_size == 1 and self._compiled
+            groups = zip(*(part.split(COMPILED_SAMPLES if compiled else block) for part in parts), strict=True)
+            output[here] = torch.cat([self._stream(compiled, batch_size, *group) for group in groups])
         return output.T
+
+    def _stream(self, compiled, batch_size, *parts) -> torch.Tensor:  # of _batch, each of several batches -> (B, C)
+        if compiled and len(parts[0]) == COMPILED_SAMPLES:  # another shape would be compiled anew
+            return _compiled_stream()(self, False, batch_size, *parts)
+        batches = zip(*(part.split(batch_size) for part in parts), strict=True)
+        return torch.cat([self._batch(*batch) for batch in batches])
 
     def _gated(self, base, context) -> tuple[torch.Tensor, torch.Tensor]:  # (K, B), (D, B) -> (B, 1, d), (B, N)
         """What does not depend on the weights: the first layer's input and the row that each neuron picks."""
@@ -574,35 +596,49 @@ class GLN(GLNBase, nn.Module):
             self._layer(weights, rows[:, neurons], z, above[:, :, :n], targets, rates)
             z = above
         if targets is not None:
-            self.step += len(z)
+            self.step.add_(len(z))
         return z[:, :, :n].mean(dim=2).sigmoid_()
 
     def _layer(self, weights, rows, z, s, targets, rates) -> None:  # rows (B, n), z (B, C or 1, d), s (B, C, n)
         """Predict a batch with a layer, into s, and given targets let it learn."""
         if targets is not None:
-            rates = rates[:, None, None]
+            targets, rates = targets[:, :, None], rates[:, None, None]
             if self.normalize:
                 rates = rates / z.square().sum(dim=2, keepdim=True).add_(1)  # (B, C or 1, 1)
-        if len(rows) == 1:  # no two samples share a row, which is copied once, to mix and to learn in
-            copies = weights.index_select(0, rows[0])
-            s[0] = mix(copies, z[0], self.logit_bound)
-            if targets is not None:
-                update(copies, z[0], s[0], targets[0, :, None], rates[0])
-                weights.index_copy_(0, rows[0], copies.clamp_(-self.weight_clipping, self.weight_clipping))
+        count, n = rows.shape
+        copied = max(1, ROWS_BYTES // weights[0].nbytes)  # rows at a time
+        if count == 1:  # one sample shares no row with another, and the copies themselves can learn
+            for picked, out in zip(rows[0].split(copied), s.split(copied, dim=2), strict=True):
+                copies = weights.index_select(0, picked)
+                out.copy_(mix(copies.unsqueeze(0), z, self.logit_bound))
+                if targets is not None:
+                    update(copies.unsqueeze(0), z, out, targets, rates)
+                    self._store(weights, picked, copies)
             return
-        at_once = max(1, ROWS_BYTES // weights[0].nbytes)  # rows
-        n = min(rows.shape[1], at_once)
-        some_samples = [slice(b, b + at_once // n) for b in range(0, rows.shape[0], at_once // n)]
-        parts = [(b, slice(j, j + n)) for b in some_samples for j in range(0, rows.shape[1], n)]
+        block = min(n, copied)
+        parts = [(b, j) for b in _slices(count, copied // block) for j in _slices(n, block)]
         for b, j in parts:
-            copies = weights.index_select(0, rows[b, j].flatten()).unflatten(0, rows[b, j].shape)
+            picked = rows[b, j]
+            copies = weights.index_select(0, picked.flatten()).unflatten(0, picked.shape)
             s[b, :, j] = mix(copies, z[b], self.logit_bound)
         if targets is None:
             return
         for b, j in parts:  # the steps of samples of one context add up in the row that they share
-            steps = weights.new_zeros(*rows[b, j].shape, *weights.shape[1:])
-            update(steps, z[b], s[b, :, j], targets[b, :, None], rates[b])
-            weights.index_add_(0, rows[b, j].flatten(), steps.flatten(0, 1))
-        for touched in rows.unique().split(at_once):
-            clipped = weights.index_select(0, touched).clamp_(-self.weight_clipping, self.weight_clipping)
-            weights.index_copy_(0, touched, clipped)
+            picked = rows[b, j]
+            steps = update(weights.new_zeros(*picked.shape, *weights.shape[1:]), z[b], s[b, :, j], targets[b], rates[b])
+            weights.index_add_(0, picked.flatten(), steps.flatten(0, 1))
+        for touched in rows.unique().split(copied):
+            self._store(weights, touched, weights.index_select(0, touched))
+
+    def _store(self, weights, rows, values) -> None:  # rows (U,), values (U, C, d)
+        weights.index_put_((rows,), values.clamp_(-self.weight_clipping, self.weight_clipping))
+
+
+def _slices(count: int, size: int) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, count, size)]
+
+
+@functools.cache
+def _compiled_stream() -> Callable[..., torch.Tensor]:
+    # One thread: an operation is too short to share, and waiting for other threads takes far longer than it.
+    return torch.compile(GLN._stream, dynamic=False, options={"cpp.threads": 1})
