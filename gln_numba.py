@@ -572,8 +572,8 @@ class GLN(GLNBase):
     def _of_layers(self) -> list[np.ndarray]:
         """Views of each layer's weights in the shape that all backends share, (n, 2^k, C, d)."""
         views, start = [], 0
-        for layer in range(1, len(self.layer_sizes) + 1):
-            n, rows, heads, d = self._shapes()[f"weights.{layer}"]
+        shapes = [shape for name, shape in self._shapes().items() if name.startswith("weights")]
+        for n, rows, heads, d in shapes:
             end = start + n * rows * d
             views.append(self._weights[:, start:end].reshape(heads, n, rows, d).transpose(1, 2, 0, 3))
             start = end

@@ -541,9 +541,8 @@ class GLN(GLNBase):
     def _layer(self, weights, rows, z, s, targets, rates) -> None:  # rows (B, n), z (B, C or 1, d), s (B, C, n)
         """Predict a batch with some neurons of a layer, into s, and given targets let them learn."""
         touched, picks = rows[0], [slice(None)]
-        if (
-            len(rows) > 1
-        ):  # samples of one context share a row, which is copied once, so that their updates add up in it
+        if len(rows) > 1:
+            # Samples of one context share a row, which is copied once, so that their updates add up in it.
             touched, inverse = np.unique(rows, return_inverse=True)
             picks = list(inverse.reshape(rows.shape))
         copies = weights.take(touched, axis=0)

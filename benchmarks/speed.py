@@ -30,7 +30,7 @@ from benchmarks import bare
 from test_mnist import BACKENDS, PIXELS, load_mnist
 
 Run = Callable[[], Any]
-Prepare = Callable[[], Run]  # makes a fresh model, outside of the time that is taken
+Prepare = Callable[[], Run]  # makes an untrained model, outside of the time that is taken
 
 
 def backends() -> dict[str, Any]:
@@ -80,12 +80,15 @@ def take_turns(models: dict[str, Prepare], repeats: int, samples: int) -> pd.Dat
 
 
 def online(module: Any, images: np.ndarray, digits: np.ndarray, batch_size: int = 1, **settings: Any) -> Prepare:
-    """A pass of `predict_online` by a fresh network, [16, 16, 1] with ten heads unless the settings say otherwise."""
+    """A pass of `predict_online` by an untrained network, [16, 16, 1] with ten heads if nothing else is said."""
     settings = {"layer_sizes": [16, 16, 1], "num_classes": 10, "seed": 0, **settings}
     targets = digits if settings["num_classes"] > 2 else digits == 3
 
+    model = module.GLN(input_size=PIXELS, context_size=PIXELS, **settings)
+    first_state = model.get_state()
+
     def prepare() -> Run:
-        model = module.GLN(input_size=PIXELS, context_size=PIXELS, **settings)
+        model.set_state(first_state)  # and not a new network: TensorFlow compiles for each anew
         return lambda: model.predict_online(images, images, targets, batch_size)
 
     return prepare
@@ -104,7 +107,7 @@ def one_by_one(estimator: Callable[[], Any], images: np.ndarray, digits: np.ndar
 
         def run() -> None:
             for image, digit in zip(images.T, digits, strict=True):
-                model.partial_fit(image[None], [digit], classes)
+                model.partial_fit(image[None], [digit], classes=classes)
 
         return run
 
@@ -143,7 +146,7 @@ def table_of_growth(modules: dict[str, Any], images: np.ndarray, digits: np.ndar
     return pd.DataFrame(rows).T
 
 
-def table_of_latencies(modules: dict[str, Any], images: np.ndarray, digits: np.ndarray, repeats: int) -> pd.DataFrame:
+def table_of_latencies(modules: dict[str, Any], images: np.ndarray, digits: np.ndarray) -> pd.DataFrame:
     """Median microseconds of one call for one sample, from Python and back."""
     rows: dict[str, dict[str, float]] = {}
     for name, module in modules.items():
@@ -174,8 +177,8 @@ def measure_wide(backend: str, layer_sizes: list[int], samples: int) -> None:
     model.predict_online(images, images, digits)
     seconds = time.perf_counter() - start
     model.predict(images[:, :8], images[:, :8], digits[:8])
-    sizes = [*layer_sizes]
-    weights = sum(n * 16 * 10 * (d + 1) * 4 for n, d in zip(sizes, [PIXELS, *sizes[:-1]], strict=True))
+    below = [PIXELS, *layer_sizes[:-1]]
+    weights = sum(n * 16 * 10 * (d + 1) * 4 for n, d in zip(layer_sizes, below, strict=True))
     print(1e3 * seconds / samples, (built - before) / weights, (_peak() - before) / weights, weights / 2**30)
 
 
@@ -187,17 +190,8 @@ def table_of_wide(modules: dict[str, Any], layer_sizes: list[int], samples: int)
     columns = ["ms a sample", "peak when built / weights", "peak in all / weights", "weights, GiB"]
     rows = {}
     for name in modules:
-        command = [
-            sys.executable,
-            "-m",
-            "benchmarks.speed",
-            "--wide",
-            name,
-            *map(str, layer_sizes),
-            "--samples",
-            str(samples),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        command = f"-m benchmarks.speed --samples {samples} --wide {name} {' '.join(map(str, layer_sizes))}"
+        done = subprocess.run([sys.executable, *command.split()], capture_output=True, text=True, check=True)
         rows[f"gln_{name}"] = [float(figure) for figure in done.stdout.split()]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
@@ -252,7 +246,7 @@ def main() -> None:
     few = slice(0, max(40, samples // 4))
     growth = table_of_growth(modules, images[:, few], digits[few], repeats)
     show("Microseconds a sample as one thing grows", growth, 0)
-    latencies = table_of_latencies(modules, images[:, few], digits[few], repeats)
+    latencies = table_of_latencies(modules, images[:, few], digits[few])
     show("Microseconds of one call of predict for one sample", latencies, 0)
     sizes = [20, 10, 1] if options.quick else [2000, 1000, 500, 1]
     wide = table_of_wide(modules, sizes, 2 if options.quick else 20)

@@ -13,24 +13,19 @@ import numpy as np
 import pytest
 from backends import load_backend
 
-if not os.environ.get("GLN_REQUIRE_BACKENDS"):
-    pytest.importorskip("tensorflow", reason="tensorflow is not installed")
-
-import tensorflow as tf
+import gln_numpy
 
 gln_tf: Any = load_backend("tf")
-gln_numpy: Any = load_backend("numpy")
+
+import tensorflow as tf  # noqa: E402 - only where TensorFlow is there, or must be
 
 FUNCTIONS = ("serve", "_only_predict", "_learn", "_learn_block")
 
 
 @pytest.fixture(scope="module")
-def columns() -> tuple[np.ndarray, np.ndarray]:
+def columns(digits: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """300 digits as columns of every fourth pixel, (196, 300), and their labels."""
-    from test_mnist import load_mnist
-
-    images, labels, _, _ = load_mnist(deskew=False)
-    return np.ascontiguousarray(images[:300, ::4].T), labels[:300]
+    return np.ascontiguousarray(digits[0][::4, :300]), digits[1][:300]
 
 
 def network(module: Any = gln_tf, **options: Any) -> Any:
