@@ -11,6 +11,7 @@ neuron, d inputs of a neuron (bias included), D values of side information, K ba
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import operator
 import os
@@ -486,7 +487,6 @@ class GLN(GLNBase):
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:
         self._hyperplanes, self._hyperplane_bias = np.array(hyperplanes), np.array(hyperplane_bias)
-        self._neurons = self._layers()
         self._first_rows = np.concatenate([np.arange(n) << self.context_map_size for n in self.layer_sizes])
 
     def _load_weights(self, weights, step) -> None:
@@ -501,18 +501,38 @@ class GLN(GLNBase):
         return array
 
     def _predict(self, base, context, targets, rates) -> np.ndarray:
-        return self._batch(*self._gated(base, context), targets, rates)
+        return self._stream(base, context, targets, rates, base.shape[1])
 
     def _predict_online(self, base, context, targets, rates, batch_size) -> np.ndarray:
-        output = np.empty_like(targets)
-        block = batch_size * max(1, GATED_SAMPLES // batch_size)
-        for start in range(0, len(rates), block):
-            end = min(start + block, len(rates))
-            z, rows = self._gated(base[:, start:end], context[:, start:end])
-            for first in range(start, end, batch_size):
-                batch, inside = slice(first, first + batch_size), slice(first - start, first - start + batch_size)
-                output[:, batch] = self._batch(z[inside], rows[inside], targets[:, batch], rates[batch])
-        return output
+        return self._stream(base, context, targets, rates, batch_size)
+
+    @np.errstate(over="ignore")  # where pred_clipping is tiny exp(-s) may be infinite, and 1 / inf is right
+    def _stream(self, base, context, targets, rates, batch_size) -> np.ndarray:
+        """One batch after another. What does not depend on the weights is computed for many batches at once."""
+        logits = np.empty((base.shape[1], self.num_heads), np.float32)
+        blocks = self._blocks(batch_size)
+        gated = batch_size * max(1, GATED_SAMPLES // batch_size)
+        for start in range(0, len(logits), gated):
+            many = slice(start, start + gated)
+            z, rows = self._gated(base[:, many], context[:, many])
+            parts = [logits[many], z, rows]
+            if targets is not None:
+                y, rate = targets.T[many, :, None], rates[many, None, None]
+                parts += [y, rate, self._scaled(rate, z)]
+            for first in range(0, len(z), batch_size):
+                self._batch(blocks, *[part[first : first + batch_size] for part in parts])
+        return sigmoid(logits / self.layer_sizes[-1]).T
+
+    def _blocks(self, batch_size: int) -> list[tuple[np.ndarray, int, list[tuple[slice, slice]]]]:
+        """Of each layer its weights, its size, and its neurons in blocks: where they are among all, and in the layer."""
+        layers = []
+        for weights, neurons in zip(self._weights, self._layers(), strict=True):
+            n = neurons.stop - neurons.start
+            copied = min(batch_size, 2**self.context_map_size) * weights[0].nbytes  # bytes a neuron
+            ends = [*range(0, n, max(1, ROWS_BYTES // copied)), n]
+            inside = [slice(a, b) for a, b in itertools.pairwise(ends)]
+            layers.append((weights, n, [(slice(neurons.start + j.start, neurons.start + j.stop), j) for j in inside]))
+        return layers
 
     def _gated(self, base, context) -> tuple[np.ndarray, np.ndarray]:  # (K, B), (D, B) -> (B, 1, d), (B, N)
         """What does not depend on the weights: the first layer's input and the row that each neuron picks."""
@@ -520,25 +540,27 @@ class GLN(GLNBase):
         base.T.clip(-self.logit_bound, self.logit_bound, out=z[:, 0, : self.base_size])
         return z, gate(self._hyperplanes, self._hyperplane_bias, context) + self._first_rows
 
-    @np.errstate(over="ignore")  # where pred_clipping is tiny exp(-s) may be infinite, and 1 / inf is right
-    def _batch(self, z, rows, targets, rates) -> np.ndarray:  # (B, 1, d), (B, N), (C, B), (B,) -> (C, B)
-        """Predict a batch and, given targets, learn it, one layer after another: a layer reads the predictions of the
-        one below, which were made before that one learned."""
-        count = len(z)
-        for weights, neurons in zip(self._weights, self._neurons, strict=True):
-            n = neurons.stop - neurons.start
-            above = np.ones((count, self.num_heads, n + self.bias), np.float32)
-            copied = min(count, 2**self.context_map_size) * weights[0].nbytes  # bytes a neuron
-            block = max(1, ROWS_BYTES // copied)
-            for j in range(0, n, block):
-                picked = rows[:, neurons.start + j : min(neurons.start + j + block, neurons.stop)]
-                self._layer(weights, picked, z, above[:, :, j : j + picked.shape[1]], targets, rates)
-            z = above
-        if targets is not None:
-            self.step += count
-        return sigmoid(z[:, :, :n].sum(axis=2) / n).T
+    def _scaled(self, rates, z) -> np.ndarray:  # (B, 1, 1), (B, C or 1, d) -> (B, C or 1, 1)
+        return rates / (1 + np.einsum("bcd,bcd->bc", z, z)[:, :, None]) if self.normalize else rates
 
-    def _layer(self, weights, rows, z, s, targets, rates) -> None:  # rows (B, n), z (B, C or 1, d), s (B, C, n)
+    def _batch(self, blocks, logits, z, rows, targets=None, rates=None, scaled=None) -> None:
+        """Predict a batch, into `logits`, and given targets learn it, one layer after another: a layer reads the
+        predictions of the one below, which were made before that one learned.
+
+        Shapes: (B, C), (B, 1, d), (B, N), (B, C, 1), (B, 1, 1), (B, 1, 1).
+        """
+        for weights, n, neurons in blocks:
+            if scaled is None and targets is not None:
+                scaled = self._scaled(rates, z)
+            above = np.ones((len(z), self.num_heads, n + self.bias), np.float32)
+            for among_all, inside in neurons:
+                self._layer(weights, rows[:, among_all], z, above[:, :, inside], targets, scaled)
+            z, scaled = above, None
+        z[:, :, :n].sum(axis=2, out=logits)
+        if targets is not None:
+            self.step += len(z)
+
+    def _layer(self, weights, rows, z, s, targets, scaled) -> None:  # rows (B, n), z (B, C or 1, d), s (B, C, n)
         """Predict a batch with some neurons of a layer, into s, and given targets let them learn."""
         touched, picks = rows[0], [slice(None)]
         if len(rows) > 1:
@@ -550,8 +572,6 @@ class GLN(GLNBase):
             s[b] = mix(copies[pick], z[b], self.logit_bound)
         if targets is None:
             return
-        if self.normalize:
-            rates = rates[:, None] / (1 + np.einsum("bcd,bcd->bc", z, z))  # (B, C or 1)
         for b, pick in enumerate(picks):
-            copies[pick] = update(copies[pick], z[b], s[b], targets[:, b, None], rates[b, ..., None])
+            copies[pick] = update(copies[pick], z[b], s[b], targets[b], scaled[b])
         weights[touched] = copies.clip(-self.weight_clipping, self.weight_clipping, out=copies)
