@@ -524,7 +524,7 @@ class GLN(GLNBase):
         return sigmoid(logits / self.layer_sizes[-1]).T
 
     def _blocks(self, batch_size: int) -> list[tuple[np.ndarray, int, list[tuple[slice, slice]]]]:
-        """Of each layer its weights, its size, and blocks of its neurons: where they are among all, where in the layer."""
+        """Of each layer its weights, its size, and blocks of its neurons: where among all, and where in the layer."""
         layers = []
         for weights, neurons in zip(self._weights, self._layers(), strict=True):
             n = neurons.stop - neurons.start
