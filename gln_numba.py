@@ -442,10 +442,10 @@ class GLNBase:
 
 # ---- Numba -----------------------------------------------------------------------------------------------------------
 
-# predict_online computes the gates of about this many samples with one product.
+# predict_online computes the gates of about this many samples at once.
 GATED_SAMPLES = 512
-# From this many products in a call on, it is worth waking the other threads.
-PARALLEL = 1 << 20
+# From this many products in a call, or for a batch in a layer, it is worth waking the other threads.
+CALL_PRODUCTS, LAYER_PRODUCTS = 1 << 20, 1 << 18
 # Sums may be taken in any order, which is what lets the compiler vectorise them; NaN and infinity stay what they are.
 compiled: Any = functools.partial(numba.njit, cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
 
@@ -455,15 +455,36 @@ def sigmoid(s):
     return np.float32(1) / (np.float32(1) + np.exp(-s))
 
 
-def gate(hyperplanes: np.ndarray, hyperplane_bias: np.ndarray, context: np.ndarray) -> np.ndarray:
+def _gate(hyperplanes, hyperplane_bias, context):  # (N, k, D), (N, k), (D, B) -> (B, N) of integers in [0, 2^k)
     """Context of each neuron: bit i tells on which side of its halfspace i the side information lies.
 
-    Shapes: (N, k, D), (N, k), (D, B) -> (B, N) of integers in [0, 2^k).
+    In loops, for a product of matrices would wake the threads of the BLAS, which on a busy machine can take a thousand
+    times longer than to gate a sample. Four samples side by side, so that a halfspace is read once for all of them.
     """
     neurons, k, size = hyperplanes.shape
-    products = (hyperplanes.reshape(neurons * k, size) @ context).reshape(neurons, k, context.shape[1])
-    bits = products > hyperplane_bias[:, :, None]
-    return (bits << np.arange(k)[:, None]).sum(axis=1).T
+    count = context.shape[1]
+    contexts, samples = np.zeros((count + 3, neurons), np.int64), np.zeros((count + 3, size), np.float32)
+    samples[:count] = context.T
+    for four in numba.prange((count + 3) // 4):
+        b = 4 * four
+        x0, x1, x2, x3 = samples[b], samples[b + 1], samples[b + 2], samples[b + 3]
+        for j in range(neurons):
+            for i in range(k):
+                h, bias = hyperplanes[j, i], hyperplane_bias[j, i]
+                s0 = s1 = s2 = s3 = np.float32(0)
+                for a in range(size):
+                    s0 += h[a] * x0[a]
+                    s1 += h[a] * x1[a]
+                    s2 += h[a] * x2[a]
+                    s3 += h[a] * x3[a]
+                contexts[b, j] |= (s0 > bias) << i
+                contexts[b + 1, j] |= (s1 > bias) << i
+                contexts[b + 2, j] |= (s2 > bias) << i
+                contexts[b + 3, j] |= (s3 > bias) << i
+    return contexts[:count]
+
+
+gate, gate_in_parallel = compiled(_gate), compiled(parallel=True)(_gate)
 
 
 @compiled
@@ -476,82 +497,117 @@ def mix(w, z, logit_bound):  # (d,), (d,) -> ()
 
 
 @compiled
-def update(w, z, step):  # (d,), (d,), () -> None
-    """One step of online gradient descent on the log-loss, in place: w <- w - step z, step = rate (sigmoid(s) - y)."""
+def update(w, z, step, weight_clipping):  # (d,), (d,) -> None
+    """One step of online gradient descent on the log-loss, in place: w <- clip(w - step z, -weight_clipping,
+    weight_clipping), where step = rate (sigmoid(s) - y)."""
     for i in range(len(z)):
-        w[i] -= step * z[i]
+        w[i] = min(max(w[i] - step * z[i], -weight_clipping), weight_clipping)
 
 
 @compiled
-def clip(w, bound):
-    for i in range(len(w)):
-        w[i] = min(max(w[i], -bound), bound)
-
-
-@compiled
-def scaled(z, rates, normalize):  # (B, d), (B,) -> (B,)
+def scaled(z, rates, normalize):  # (C or 1, B, d), (B,) -> (C or 1, B)
     """Each sample's rate, divided by 1 + |z|^2 where steps are normalised."""
-    scales = rates.copy()
-    if normalize:
+    scales = np.empty(z.shape[:2], np.float32)
+    for c in range(len(z)):
         for b in range(len(rates)):
-            squared = np.float32(0)
-            for i in range(z.shape[1]):
-                squared += z[b, i] * z[b, i]
-            scales[b] /= np.float32(1) + squared
+            divisor = np.float32(1)
+            if normalize:
+                for i in range(z.shape[2]):
+                    divisor += z[c, b, i] * z[c, b, i]
+            scales[c, b] = rates[b] / divisor
     return scales
 
 
 @compiled
-def neuron(weights, rows, z, y, scales, learns, logit_bound, weight_clipping, s):
-    """Predict a batch with one neuron of one head, into s, and let it learn: all are predicted before the first update,
-    and clipped after the last.
+def learn_neurons(weights, first_head, rows, z, y, rates, learns, normalize, bounds, above, first, last):
+    """Neurons first ... last - 1 of a layer predict a batch, into `above`, and learn it: one row after another in the
+    order in which they lie in memory. A neuron predicts all samples before its first update.
 
-    Shapes: (n 2^k, d), (B,), (B, d), (B,), (B,), then s (B,).
+    Shapes: (n 2^k, heads, d), (B, n), (C or 1, B, d), (C, B), (B,), then above (C, B, n or n + 1).
     """
-    for b in range(len(rows)):
-        s[b] = mix(weights[rows[b]], z[b], logit_bound)
-    if learns:
-        for b in range(len(rows)):
-            update(weights[rows[b]], z[b], scales[b] * (sigmoid(s[b]) - y[b]))
-        for b in range(len(rows)):
-            clip(weights[rows[b]], weight_clipping)
+    count, scales = len(rows), scaled(z, rates, normalize)
+    for j in range(first, last):
+        for c in range(len(y)):
+            below = c if len(z) > 1 else 0  # all heads of the first layer mix the same z
+            for b in range(count):
+                above[c, b, j] = mix(weights[rows[b, j], first_head + c], z[below, b], bounds[0])
+            if learns:
+                for b in range(count):
+                    # Samples may share a row, which is clipped when all of them have changed it.
+                    bound = bounds[1] if b == count - 1 else np.float32(np.inf)
+                    step = scales[below, b] * (sigmoid(above[c, b, j]) - y[c, b])
+                    update(weights[rows[b, j], first_head + c], z[below, b], step, bound)
+                for b in range(count - 1):
+                    update(weights[rows[b, j], first_head + c], z[below, b], np.float32(0), bounds[1])
 
 
-@compiled
-def learn_head(weights, sizes, halfspaces, z, rows, y, rates, batch_size, learns, normalize, bias, bounds, output):
-    """One head predicts and learns a stream, batch after batch.
+def learn_stream(
+    weights, heads, first_head, sizes, k, z, rows, y, rates, batch_size, learns, normalize, bias, bounds, output, parts
+):
+    """Heads first_head, first_head + 1, ... predict and learn a stream, batch after batch, layer after layer.
 
-    Shapes: (S,) all weights of the head, (L,), z (B, d), rows (B, N), y (B,), rates (B,), then output (B,).
+    Shapes: (S,) all weights, (L,) sizes, (B, d), (B, N), (C, B) of these heads, (B,), then output (C, B). The neurons
+    of a layer know nothing of one another and are worked on in so many `parts`, each of which may have its thread.
     """
-    buffers, s = np.empty((2, batch_size * (sizes.max() + 1)), np.float32), np.empty(batch_size, np.float32)
+    buffers = np.empty((2, len(y) * batch_size * (sizes.max() + 1)), np.float32)
     for start in range(0, len(z), batch_size):
         end = min(start + batch_size, len(z))
-        below, first_weight, first_neuron = z[start:end], 0, 0
+        below, first_weight, first_neuron = z[start:end].reshape(1, end - start, z.shape[1]), 0, 0
         for layer in range(len(sizes)):
-            n, d = sizes[layer], below.shape[1]
-            layer_weights = weights[first_weight : first_weight + (n << halfspaces) * d].reshape(n << halfspaces, d)
-            scales = scaled(below, rates[start:end], normalize) if learns else rates[start:end]
+            n, d = sizes[layer], below.shape[2]
+            layer_weights = weights[first_weight : first_weight + (n << k) * heads * d].reshape(n << k, heads, d)
             # Contiguous, whatever n is, or the compiler could not vectorise the loops over it.
-            above = buffers[layer % 2][: (end - start) * (n + bias)].reshape(end - start, n + bias)
-            above[:, n:] = 1
-            for j in range(n):
-                picked = rows[start:end, first_neuron + j]
-                neuron(layer_weights, picked, below, y[start:end], scales, learns, bounds[0], bounds[1], s)
-                above[:, j] = s[: end - start]
+            above = buffers[layer % 2][: len(y) * (end - start) * (n + bias)].reshape(len(y), end - start, n + bias)
+            above[:, :, n:] = 1
+            for part in numba.prange(parts):
+                learn_neurons(
+                    layer_weights,
+                    first_head,
+                    rows[start:end, first_neuron : first_neuron + n],
+                    below,
+                    y[:, start:end],
+                    rates[start:end],
+                    learns,
+                    normalize,
+                    bounds,
+                    above,
+                    part * n // parts,
+                    (part + 1) * n // parts,
+                )
             below, first_weight, first_neuron = above, first_weight + layer_weights.size, first_neuron + n
-        for b in range(end - start):
-            output[start + b] = sigmoid(below[b, :n].sum() / np.float32(n))
+        for c in range(len(y)):
+            for b in range(end - start):
+                output[c, start + b] = sigmoid(below[c, b, :n].sum() / np.float32(n))
 
 
-def learn_heads(weights, sizes, halfspaces, z, rows, y, rates, batch_size, learns, normalize, bias, bounds, output):
-    """The heads of a network know nothing of one another, and each thread takes some through the whole stream."""
-    for c in numba.prange(len(weights)):
-        learn_head(
-            weights[c], sizes, halfspaces, z, rows, y[c], rates, batch_size, learns, normalize, bias, bounds, output[c]
+in_turn, over_neurons = compiled(learn_stream), compiled(parallel=True)(learn_stream)
+
+
+@compiled(parallel=True)
+def over_heads(
+    weights, heads, first_head, sizes, k, z, rows, y, rates, batch_size, learns, normalize, bias, bounds, output, parts
+):
+    """`learn_stream` where each thread takes some of the heads, which know nothing of one another, through it all."""
+    for part in numba.prange(parts):
+        first, last = part * heads // parts, (part + 1) * heads // parts
+        in_turn(
+            weights,
+            heads,
+            first,
+            sizes,
+            k,
+            z,
+            rows,
+            y[first:last],
+            rates,
+            batch_size,
+            learns,
+            normalize,
+            bias,
+            bounds,
+            output[first:last],
+            1,
         )
-
-
-in_turn, in_parallel = compiled(learn_heads), compiled(parallel=True)(learn_heads)
 
 
 class GLN(GLNBase):
@@ -563,21 +619,18 @@ class GLN(GLNBase):
         self._first_rows = np.concatenate([np.arange(n) << self.context_map_size for n in self.layer_sizes])
 
     def _load_weights(self, weights, step) -> None:
-        # A head's weights lie together, layer after layer, for it is worked on by itself: (C, S).
-        self._weights = np.empty((self.num_heads, sum(array.size for array in weights) // self.num_heads), np.float32)
+        # One array holds all layers, and so does for networks of any depth what was compiled. In a layer row j 2^k + c
+        # is neuron j's in context c: the weights of all heads, side by side in memory.
+        self._weights = np.empty(sum(array.size for array in weights), np.float32)
         for into, array in zip(self._of_layers(), weights, strict=True):
             into[:] = array
         self.step = step
 
     def _of_layers(self) -> list[np.ndarray]:
-        """Views of each layer's weights in the shape that all backends share, (n, 2^k, C, d)."""
-        views, start = [], 0
+        """Views of each layer's weights, (n, 2^k, C, d)."""
         shapes = [shape for name, shape in self._shapes().items() if name.startswith("weights")]
-        for n, rows, heads, d in shapes:
-            end = start + n * rows * d
-            views.append(self._weights[:, start:end].reshape(heads, n, rows, d).transpose(1, 2, 0, 3))
-            start = end
-        return views
+        ends = np.cumsum([math.prod(shape) for shape in shapes])
+        return [part.reshape(shape) for part, shape in zip(np.split(self._weights, ends[:-1]), shapes, strict=True)]
 
     def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
         return self._hyperplanes, self._hyperplane_bias, self._of_layers(), self.step
@@ -598,16 +651,17 @@ class GLN(GLNBase):
         count, learns = base.shape[1], targets is not None
         z = np.ones((count, self.base_size + self.bias), np.float32)
         base.T.clip(-self.logit_bound, self.logit_bound, out=z[:, : self.base_size])
-        rows = gate(self._hyperplanes, self._hyperplane_bias, context) + self._first_rows
         output = np.empty((self.num_heads, count), np.float32)
-        products = count * self._weights.size >> self.context_map_size
-        learn = in_parallel if self.num_heads > 1 and products > PARALLEL else in_turn
-        learn(
+        run, parts = self._threads(count, batch_size)
+        gate_samples = gate if run is in_turn else gate_in_parallel
+        run(
             self._weights,
+            self.num_heads,
+            0,
             self._sizes,
             self.context_map_size,
             z,
-            np.ascontiguousarray(rows),
+            gate_samples(self._hyperplanes, self._hyperplane_bias, context) + self._first_rows,
             np.ascontiguousarray(targets) if learns else output,
             rates if learns else np.zeros(count, np.float32),
             batch_size,
@@ -616,6 +670,17 @@ class GLN(GLNBase):
             int(self.bias),
             np.array([self.logit_bound, self.weight_clipping], np.float32),
             output,
+            parts,
         )
         self.step += count if learns else 0
         return output
+
+    def _threads(self, count: int, batch_size: int) -> tuple[Callable[..., None], int]:
+        """How to share the work on `count` samples among threads, and in how many parts."""
+        threads = numba.get_num_threads()
+        sample = self._weights.size >> self.context_map_size  # products for one sample
+        if self.num_heads > 1 and count * sample > CALL_PRODUCTS:
+            return over_heads, min(threads, self.num_heads)
+        if min(count, batch_size) * sample // len(self.layer_sizes) > LAYER_PRODUCTS:
+            return over_neurons, threads
+        return in_turn, 1
