@@ -29,7 +29,7 @@ setup(
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
     python_requires=">=3.10",
-    py_modules=["gln_numpy", "gln_torch", "gln_tf", "gln_jax", "gln_numba", "test_mnist"],
+    py_modules=["gln_numpy", "gln_torch", "gln_tf", "gln_jax", "gln_numba", "gln_features", "test_mnist"],
     packages=["gln_mnist_data"],
     package_data={"gln_mnist_data": ["mnist.npz", "PROVENANCE.md", "LICENSE"]},
     install_requires=["numpy>=1.26", "pandas>=2.1", "scikit-learn>=1.4", "scipy>=1.11", "tqdm>=4.66"],

@@ -1,4 +1,4 @@
-"""Train and score any backend's GLN on MNIST, one digit against the rest, in one pass over the training set.
+"""Train and score any backend's GLN on MNIST, one digit against the rest or all ten, in one pass over the training set.
 
 From the shell: `gln-mnist --help`, or `python test_mnist.py --help` in a checkout. This module is a tool that people
 import and run; the tests of this project are in `tests/`.
@@ -7,27 +7,41 @@ import and run; the tests of this project are in `tests/`.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
+import importlib.util
 import sys
 import time
 import zipfile
 from collections.abc import Sequence
 from importlib import metadata, resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import ndimage
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 from tqdm import tqdm
 
-__all__ = ["BACKENDS", "deskew", "get_mnist_metrics", "load_mnist", "main"]
+from gln_features import Standardizer
+
+__all__ = [
+    "BACKENDS",
+    "TenDigits",
+    "deskew",
+    "get_mnist_metrics",
+    "get_ten_digits_metrics",
+    "linear_rate",
+    "load_mnist",
+    "main",
+]
 
 # Backends, and what the framework of each is installed as.
 BACKENDS = {"numpy": "numpy", "torch": "torch", "tf": "tensorflow", "jax": "jax", "numba": "numba"}
 SIDE = 28  # pixels
 PIXELS = SIDE * SIDE
+CHUNK = 512  # digits that a stream is cut into, for the progress bar
 Digits = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -151,13 +165,13 @@ def get_mnist_metrics(
         raise ValueError(f"batch_size: expected an integer of at least 1, got {batch_size!r}")
     x_train, y_train, x_test, y_test = load_mnist() if digits is None else digits
     order = np.random.default_rng(seed).permutation(len(x_train))
-    for batch in _batches(order, batch_size, verbose):
+    for batch in tqdm(_chunks(order, batch_size), disable=not verbose):
         columns = x_train[batch].T
-        _probabilities(model.predict(columns, columns, y_train[batch] == mnist_class), len(batch))
+        _probabilities(model.predict(columns, columns, y_train[batch] == mnist_class), batch.shape)
     predicted = np.empty(len(x_test), bool)
-    for batch in _batches(np.arange(len(x_test)), batch_size, verbose):
+    for batch in tqdm(_chunks(np.arange(len(x_test)), batch_size), disable=not verbose):
         columns = x_test[batch].T
-        predicted[batch] = _probabilities(model.predict(columns, columns), len(batch)) >= 0.5
+        predicted[batch] = _probabilities(model.predict(columns, columns), batch.shape) >= 0.5
     actual, names = y_test == mnist_class, [f"not_{mnist_class}", f"is_{mnist_class}"]
     counts = confusion_matrix(actual, predicted, labels=[False, True])
     scores = precision_recall_fscore_support(actual, predicted, labels=[False, True], zero_division=0)
@@ -168,47 +182,165 @@ def get_mnist_metrics(
     )
 
 
-def _batches(order: np.ndarray, batch_size: int, verbose: bool) -> Any:
-    return tqdm([order[i : i + batch_size] for i in range(0, len(order), batch_size)], disable=not verbose)
+class TenDigits(NamedTuple):
+    """What `get_ten_digits_metrics` measures; but for `online_accuracy` and `seconds` on the test set."""
+
+    accuracy: float  # percent
+    online_accuracy: float  # percent of the training set, each digit predicted before it was learned
+    conf_mat: pd.DataFrame  # counts, a row for what a digit is and a column for what it was taken for
+    prfs: pd.DataFrame  # precision, recall, F-score and support, a column for each digit
+    log_loss: float  # nats, of the heads' probabilities brought to sum to one
+    calibration_error: float  # how far from the share of hits those of the predicted digits are, on average
+    seconds: float  # of the pass, compiling included
 
 
-def _probabilities(output: Any, count: int) -> np.ndarray:
+def get_ten_digits_metrics(
+    model: Any,
+    batch_size: int = 1,
+    *,
+    digits: Digits | None = None,
+    halfspace_samples: int = 1000,
+    seed: int | None = 0,
+    verbose: bool = True,
+) -> TenDigits:
+    """Train a model of ten heads on one pass over the MNIST training set, then score it on the test set.
+
+    What the model mixes is standardised online (`gln_features.Standardizer`), what its halfspaces cut is not.
+
+    Args:
+        model: a `GLN` of any backend, with `num_classes=10`.
+        batch_size: digits that the model predicts and learns at a time, at least 1; 1 is exact online learning.
+        digits: what `load_mnist` returned, or the same with other features than pixels (N, F); None loads the embedded,
+            deskewed digits.
+        halfspace_samples: the halfspaces become bisectors of so many digits, the first of the stream; 0 leaves them.
+        seed: of the order of the training digits.
+        verbose: whether to show a progress bar, with the accuracy so far.
+
+    Raises:
+        ValueError: an argument outside its range, or a model of another size.
+    """
+    if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+        raise ValueError(f"batch_size: expected an integer of at least 1, got {batch_size!r}")
+    x_train, y_train, x_test, y_test = load_mnist() if digits is None else digits
+    order = np.random.default_rng(seed).permutation(len(x_train))
+    if halfspace_samples:
+        model.fit_hyperplanes(x_train[order[:halfspace_samples]].T)
+    standardizer = Standardizer(x_train.shape[1], floor=0.1)
+    start, hits = time.perf_counter(), 0
+    with tqdm(total=len(order), unit=" digits", disable=not verbose) as bar:
+        for chunk in _chunks(order, batch_size * max(1, CHUNK // batch_size)):
+            columns = x_train[chunk].T
+            p = model.predict_online(standardizer.learn(columns), columns, y_train[chunk], batch_size)
+            hits += int((_probabilities(p, (10, len(chunk))).argmax(axis=0) == y_train[chunk]).sum())
+            bar.update(len(chunk))
+            bar.set_postfix(accuracy=f"{100 * hits / bar.n:.2f}" if verbose else "")
+    seconds = time.perf_counter() - start
+    p = np.empty((len(x_test), 10), np.float64)
+    for chunk in _chunks(np.arange(len(x_test)), CHUNK):
+        columns = x_test[chunk].T
+        p[chunk] = _probabilities(model.predict(standardizer.transform(columns), columns), (10, len(chunk))).T
+    p /= p.sum(axis=1, keepdims=True)
+    predicted, names = p.argmax(axis=1), [str(digit) for digit in range(10)]
+    scores = precision_recall_fscore_support(y_test, predicted, labels=range(10), zero_division=0)
+    return TenDigits(
+        100 * float((predicted == y_test).mean()),
+        100 * hits / len(order),
+        pd.DataFrame(confusion_matrix(y_test, predicted, labels=range(10)), index=names, columns=names),
+        pd.DataFrame(np.stack(scores), index=["precision", "recall", "fscore", "support"], columns=names),
+        float(log_loss(y_test, p, labels=range(10))),
+        _calibration_error(p.max(axis=1), predicted == y_test),
+        seconds,
+    )
+
+
+def _calibration_error(confidence: np.ndarray, hit: np.ndarray, bins: int = 15) -> float:  # (N,), (N,)
+    """Expected calibration error: in each of `bins` equal parts of [0, 1], mean confidence against share of hits.
+
+    Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, section 2.
+    """
+    part = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = np.bincount(part, confidence - hit, minlength=bins)
+    return float(np.abs(gaps).sum() / len(hit))
+
+
+def linear_rate(t: int, first: float, last: float, samples: int) -> float:
+    """A learning rate that falls from `first` to `last` over a stream of known length, and stays there."""
+    return first + (last - first) * min(t / samples, 1)
+
+
+def _chunks(order: np.ndarray, size: int) -> list[np.ndarray]:
+    return [order[i : i + size] for i in range(0, len(order), size)]
+
+
+def _probabilities(output: Any, shape: tuple[int, ...]) -> np.ndarray:
     """A model's output as NumPy, from whichever framework and device."""
     array = np.asarray(output.detach().cpu() if hasattr(output, "detach") else output)
-    if array.shape != (count,):
-        raise ValueError(f"model: expected predictions of shape ({count},), got shape {array.shape}")
+    if array.shape != shape:
+        raise ValueError(f"model: expected predictions of shape {shape}, got shape {array.shape}")
     return array
+
+
+# What the two kinds of run take where the command line says nothing else.
+ONE_DIGIT: dict[str, Any] = {"layer_sizes": [4, 4, 1], "halfspaces": 4, "batch_size": 8}
+TEN_DIGITS: dict[str, Any] = {"layer_sizes": [64, 32], "halfspaces": 6, "batch_size": 1}
+FASTEST = ["numba", "jax", "numpy"]  # of which "auto" takes the first that is installed
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gln-mnist",
-        description="Train a GLN to tell one MNIST digit from the rest, in one pass, and score it on the test set.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description="Train a GLN on MNIST, to tell one digit from the rest or all ten, in one pass, and score it on "
+        "the test set.",
     )
+    parser.add_argument("--all-classes", action="store_true", help="ten heads, a head a digit, on standardised pixels")
+    parser.add_argument("--digit", type=int, choices=range(10), default=3, help="the digit told from the others: 3")
     parser.add_argument(
         "--backend",
-        choices=[*BACKENDS, "all"],
-        default="numpy",
-        help="which implementation to run, or all that are installed, as a table",
+        choices=["auto", *BACKENDS, "all"],
+        default="auto",
+        help="which implementation to run; auto: the fastest that is installed; all: each of them, as a table",
     )
-    parser.add_argument("--digit", type=int, choices=range(10), default=3, help="the digit told from the others")
-    parser.add_argument("--layer-sizes", type=int, nargs="+", default=[4, 4, 1], metavar="N", help="neurons a layer")
-    parser.add_argument("--halfspaces", type=int, default=4, metavar="K", help="halfspaces a neuron")
-    parser.add_argument("--batch-size", type=int, default=8, metavar="B", help="images learned at a time, 1 for online")
-    parser.add_argument("--seed", type=int, default=0, help="of the halfspaces and of the order of the images")
+    for option, letter, what in (
+        ("--layer-sizes", "N", "neurons a layer"),
+        ("--halfspaces", "K", "halfspaces a neuron"),
+        ("--batch-size", "B", "digits learned at a time, 1 for exact online learning"),
+    ):
+        one, ten = (str(kind[option[2:].replace("-", "_")]).strip("[]") for kind in (ONE_DIGIT, TEN_DIGITS))
+        parser.add_argument(
+            option,
+            type=int,
+            nargs="+" if "," in one else None,
+            metavar=letter,
+            help=f"{what}: {one}, with --all-classes {ten}",
+        )
+    parser.add_argument("--seed", type=int, default=0, help="of the halfspaces and of the order of the images: 0")
     parser.add_argument("--no-deskew", dest="deskew", action="store_false", help="take the digits as they are")
     parser.add_argument("--data", metavar="FILE", help="an .npz file of other digits than the embedded MNIST")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     return parser
 
 
-def _run(backend: str, options: argparse.Namespace, digits: Digits) -> tuple[float, pd.DataFrame, pd.DataFrame]:
+def _run(backend: str, options: argparse.Namespace, digits: Digits) -> tuple[float, str]:
+    """Accuracy, and all that was measured as a text."""
     gln = importlib.import_module(f"gln_{backend}").GLN
-    model = gln(options.layer_sizes, PIXELS, PIXELS, context_map_size=options.halfspaces, seed=options.seed)
-    return get_mnist_metrics(
-        model, options.digit, options.batch_size, digits=digits, seed=options.seed, verbose=not options.quiet
-    )
+    network = {"context_map_size": options.halfspaces, "seed": options.seed}
+    size, passing = digits[0].shape[1], {"digits": digits, "seed": options.seed, "verbose": not options.quiet}
+    if not options.all_classes:
+        model = gln(options.layer_sizes, size, size, **network)
+        accuracy, conf_mat, prfs = get_mnist_metrics(model, options.digit, options.batch_size, **passing)
+        return accuracy, f"Accuracy: {accuracy:.2f}\nConfusion matrix:\n{conf_mat}\nPrec-Rec-F:\n{prfs}"
+    rate = functools.partial(linear_rate, first=10.0, last=0.1, samples=len(digits[0]))
+    model = gln(options.layer_sizes, size, size, num_classes=10, learning_rate=rate, **network)
+    ten = get_ten_digits_metrics(model, options.batch_size, **passing)
+    lines = [
+        f"Accuracy: {ten.accuracy:.2f}",
+        f"Accuracy online, of each digit before it was learned: {ten.online_accuracy:.2f}",
+        f"Confusion matrix:\n{ten.conf_mat}",
+        f"Prec-Rec-F:\n{ten.prfs.T.astype({'support': int}).round(4)}",
+        f"Log-loss: {ten.log_loss:.4f}",
+        f"Calibration error: {ten.calibration_error:.4f}",
+    ]
+    return ten.accuracy, "\n".join(lines)
 
 
 def _compare(options: argparse.Namespace, digits: Digits) -> pd.DataFrame:
@@ -221,7 +353,7 @@ def _compare(options: argparse.Namespace, digits: Digits) -> pd.DataFrame:
             print(f"gln-mnist: left out {backend}: {error}", file=sys.stderr)
             continue
         start = time.perf_counter()
-        accuracy, _, _ = _run(backend, options, digits)
+        accuracy, _ = _run(backend, options, digits)
         seconds = time.perf_counter() - start
         samples = (len(digits[0]) + len(digits[2])) / seconds
         rows[backend] = [metadata.version(distribution), f"{accuracy:.2f}", f"{seconds:.1f}", f"{samples:.0f}"]
@@ -231,16 +363,24 @@ def _compare(options: argparse.Namespace, digits: Digits) -> pd.DataFrame:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     options = _parser().parse_args(arguments)
+    for name, default in (TEN_DIGITS if options.all_classes else ONE_DIGIT).items():
+        if getattr(options, name) is None:
+            setattr(options, name, default)
+    if options.backend == "auto":
+        options.backend = next(name for name in FASTEST if importlib.util.find_spec(BACKENDS[name]))
     try:
         digits = load_mnist(options.deskew, options.data)
         if options.backend == "all":
             print(_compare(options, digits))
             return 0
-        accuracy, conf_mat, prfs = _run(options.backend, options, digits)
+        start = time.perf_counter()
+        _, text = _run(options.backend, options, digits)
     except (ImportError, ValueError) as error:
         print(f"gln-mnist: {error}", file=sys.stderr)
         return 2
-    print(f"\nAccuracy: {accuracy:.2f}\nConfusion matrix:\n{conf_mat}\nPrec-Rec-F:\n{prfs}")
+    print(f"\n{text}")
+    if options.all_classes:  # apart from the result, which is the same each time
+        print(f"Seconds, with gln_{options.backend}: {time.perf_counter() - start:.1f}", file=sys.stderr)
     return 0
 
 

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 import test_mnist
 from gln_numpy import GLN
-from test_mnist import deskew, get_mnist_metrics, load_mnist
+from test_mnist import deskew, get_mnist_metrics, get_ten_digits_metrics, linear_rate, load_mnist
 
 DATA = Path(test_mnist.__file__).parent / "gln_mnist_data"
 
@@ -259,3 +259,63 @@ def test_command_line(tmp_path, few):
 def test_command_line_says_what_is_wrong(arguments, capsys):
     assert test_mnist.main([*arguments, "--quiet"]) == 2
     assert re.search(r"^gln-mnist: .*: expected .*, got ", capsys.readouterr().err)
+
+
+def test_ten_digits(few):
+    model = GLN([16, 8], 784, 784, num_classes=10, seed=0)
+    first_digits = few[0][np.random.default_rng(0).permutation(2000)[:300]].T
+    fitted = GLN([16, 8], 784, 784, num_classes=10, seed=0)
+    fitted.fit_hyperplanes(first_digits)
+    ten = get_ten_digits_metrics(model, digits=few, halfspace_samples=300, verbose=False)
+    np.testing.assert_array_equal(model.get_state()["hyperplanes.1"], fitted.get_state()["hyperplanes.1"])
+    assert model.step == 2000
+    assert 85 < ten.online_accuracy < ten.accuracy < 95
+    assert ten.accuracy == pytest.approx(100 * np.trace(ten.conf_mat) / 500)
+    counts, scores = ten.conf_mat.to_numpy(), ten.prfs.to_numpy()
+    np.testing.assert_array_equal(counts.sum(axis=1), np.bincount(few[3]))
+    np.testing.assert_array_equal(scores[3], np.bincount(few[3]))
+    np.testing.assert_allclose(scores[1], np.diag(counts) / counts.sum(axis=1))
+    assert 0 < ten.calibration_error < 0.1
+    assert 0.1 < ten.log_loss < 0.6
+    again = get_ten_digits_metrics(fitted, 7, digits=few, halfspace_samples=0, seed=1, verbose=False)
+    assert 85 < again.accuracy < 95
+    with pytest.raises(ValueError, match="batch_size"):
+        get_ten_digits_metrics(model, 0, digits=few)
+
+
+def test_calibration_error_of_known_cases():
+    sure, half = np.ones(10), np.full(10, 0.55)
+    hits = np.arange(10) < 5
+    assert test_mnist._calibration_error(sure, hits) == pytest.approx(0.5)
+    assert test_mnist._calibration_error(half, hits) == pytest.approx(0.05)
+    assert test_mnist._calibration_error(np.concatenate([sure, half]), np.append(hits, hits)) == pytest.approx(0.275)
+
+
+def test_linear_rate():
+    assert [linear_rate(t, 10, 0, 4) for t in (0, 1, 4, 9)] == [10, 7.5, 0, 0]
+
+
+def test_command_line_all_classes(few, tmp_path, capsys):
+    file = tmp_path / "few.npz"
+    names = ("x_train", "y_train", "x_test", "y_test")
+    np.savez(
+        file, **{n: np.rint(a * 255).astype(np.uint8) if n[0] == "x" else a for n, a in zip(names, few, strict=True)}
+    )
+    options = [
+        "--all-classes",
+        "--data",
+        str(file),
+        "--no-deskew",
+        "--quiet",
+        "--layer-sizes",
+        "8",
+        "--halfspaces",
+        "2",
+    ]
+    assert test_mnist.main(options) == 0
+    shown, seconds = capsys.readouterr()
+    assert re.search(r"^Accuracy: (8\d|9\d)\.\d\d$", shown, re.MULTILINE)
+    assert all(
+        word in shown for word in ("online", "Confusion matrix", "support", "Log-loss: 0.", "Calibration error: 0.")
+    )
+    assert re.search(r"^Seconds, with gln_\w+: \d+\.\d$", seconds, re.MULTILINE)
