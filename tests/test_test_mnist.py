@@ -15,6 +15,7 @@ import pytest
 from scipy import ndimage
 
 import test_mnist
+from gln_features import Standardizer
 from gln_numpy import GLN
 from test_mnist import deskew, get_mnist_metrics, get_ten_digits_metrics, linear_rate, load_mnist
 
@@ -263,13 +264,15 @@ def test_command_line_says_what_is_wrong(arguments, capsys):
 
 def test_ten_digits(few):
     model = GLN([16, 8], 784, 784, num_classes=10, seed=0)
-    first_digits = few[0][np.random.default_rng(0).permutation(2000)[:300]].T
+    first_digits = Standardizer(784, 0.5).learn(few[0][np.random.default_rng(0).permutation(2000)[:300]].T)
     fitted = GLN([16, 8], 784, 784, num_classes=10, seed=0)
     fitted.fit_hyperplanes(first_digits)
     ten = get_ten_digits_metrics(model, digits=few, halfspace_samples=300, verbose=False)
     np.testing.assert_array_equal(model.get_state()["hyperplanes.1"], fitted.get_state()["hyperplanes.1"])
     assert model.step == 2000
-    assert 85 < ten.online_accuracy < ten.accuracy < 95
+    assert ten.online_hits.shape == (2000,)
+    assert 85 < 100 * ten.online_hits.mean() < ten.accuracy < 95
+    assert ten.online_hits[:100].mean() < ten.online_hits[-100:].mean()
     assert ten.accuracy == pytest.approx(100 * np.trace(ten.conf_mat) / 500)
     counts, scores = ten.conf_mat.to_numpy(), ten.prfs.to_numpy()
     np.testing.assert_array_equal(counts.sum(axis=1), np.bincount(few[3]))
