@@ -30,6 +30,7 @@ __all__ = [
     "BACKENDS",
     "TenDigits",
     "deskew",
+    "fastest_backend",
     "get_mnist_metrics",
     "get_ten_digits_metrics",
     "linear_rate",
@@ -288,6 +289,11 @@ TEN_DIGITS: dict[str, Any] = {"layer_sizes": [64, 32], "halfspaces": 6, "batch_s
 FASTEST = ["numba", "jax", "numpy"]  # of which "auto" takes the first that is installed
 
 
+def fastest_backend() -> str:
+    """The name of the fastest backend whose framework is installed."""
+    return next(name for name in FASTEST if importlib.util.find_spec(BACKENDS[name]))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gln-mnist",
@@ -369,7 +375,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if getattr(options, name) is None:
             setattr(options, name, default)
     if options.backend == "auto":
-        options.backend = next(name for name in FASTEST if importlib.util.find_spec(BACKENDS[name]))
+        options.backend = fastest_backend()
     try:
         digits = load_mnist(options.deskew, options.data)
         if options.backend == "all":

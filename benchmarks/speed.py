@@ -10,15 +10,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
-import platform
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +23,7 @@ from sklearn.linear_model import SGDClassifier
 from sklearn.neural_network import MLPClassifier
 
 from benchmarks import bare
+from benchmarks.report import machine, show
 from test_mnist import BACKENDS, PIXELS, load_mnist
 
 Run = Callable[[], Any]
@@ -41,20 +38,6 @@ def backends() -> dict[str, Any]:
         except ImportError as error:
             print(f"left out {name}: {error}", file=sys.stderr)
     return modules
-
-
-def machine() -> str:
-    """One line on what the figures were taken on."""
-    cpu, cpuinfo = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        cpu = next(line.split(":")[1].strip() for line in cpuinfo.open() if line.startswith("model name"))
-    versions = []
-    for package in ["scikit-learn", *BACKENDS.values()]:
-        try:
-            versions.append(f"{package} {metadata.version(package)}")
-        except metadata.PackageNotFoundError:
-            versions.append(f"no {package}")
-    return f"{cpu}, {os.cpu_count()} cores, Python {platform.python_version()}, {', '.join(versions)}"
 
 
 def time_of(prepare: Prepare) -> float:
@@ -212,14 +195,6 @@ def draw(table: pd.DataFrame, file: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.1)
     figure.savefig(file, dpi=150)
-
-
-def show(title: str, table: pd.DataFrame, digits: int = 1) -> None:
-    print(f"\n### {title}\n")
-    header = ["", *table.columns]
-    print("| " + " | ".join(header) + " |\n|" + "---|" * len(header))
-    for name, row in table.iterrows():
-        print(f"| {name} | " + " | ".join(f"{value:.{digits}f}" for value in row) + " |", flush=True)
 
 
 def main() -> None:

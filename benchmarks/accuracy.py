@@ -1,0 +1,167 @@
+"""How well a GLN learns MNIST in one exact online pass, and what of its recipe matters.
+
+`python -m benchmarks.accuracy` prints its tables as Markdown, `--plot FILE` draws the learning curves, `--quick` runs
+on a few digits only, which shows that everything works. Every figure is of the test set and the mean of several seeds,
+which draw the halfspaces and the order of the digits. The fastest installed backend does the work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import SGDClassifier
+from sklearn.neural_network import MLPClassifier
+from tqdm import tqdm
+
+from benchmarks.report import machine, show
+from gln_features import Standardizer, orientation_features
+from test_mnist import FLOOR, Digits, TenDigits, fastest_backend, get_ten_digits_metrics, linear_rate, load_mnist
+
+# The recipe of `gln-mnist --all-classes`; everything else is a change to it.
+RECIPE: dict[str, Any] = {"layer_sizes": [64, 32], "context_map_size": 6, "halfspace_samples": 1000, "rate": (10, 0.1)}
+BEST: dict[str, Any] = {}
+DEFAULTS: dict[str, Any] = {"layer_sizes": [16, 16], "context_map_size": 4, "halfspace_samples": 0, "rate": None}
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "the recipe": {},
+    "digits as they are, not deskewed": {"deskew": False},
+    "pixels not standardised": {"standardize": False},
+    "random halfspaces, not from data": {"halfspace_samples": 0},
+    "the default rate, which knows no length": {"rate": None},
+    "steps not normalised, the paper's rate": {"rate": None, "normalize": False},
+    "4 halfspaces a neuron": {"context_map_size": 4},
+    "[16, 16]": {"layer_sizes": [16, 16]},
+    "[64]": {"layer_sizes": [64]},
+    "[64, 32, 1]": {"layer_sizes": [64, 32, 1]},
+    "no bias": {"bias": False},
+    "no gates: linear": {"layer_sizes": [1], "context_map_size": 0, "halfspace_samples": 0},
+}
+
+
+class Trials:
+    """Passes over the digits with changed recipes; the digits of each kind are loaded once."""
+
+    def __init__(self, samples: int | None) -> None:
+        self.samples = samples
+        self.gln = importlib.import_module(f"gln_{fastest_backend()}").GLN
+
+    @functools.cache  # noqa: B019 - one of these lives as long as the program
+    def digits(self, deskew: bool = True, features: bool = False) -> Digits:
+        x_train, y_train, x_test, y_test = (part[: self.samples] for part in load_mnist(deskew))
+        if features:
+            x_train, x_test = orientation_features(x_train), orientation_features(x_test)
+        return x_train, y_train, x_test, y_test
+
+    def one(self, seed: int, **changes: Any) -> TenDigits:
+        setting = {"deskew": True, "features": False, "standardize": True, **RECIPE, **changes}
+        digits = self.digits(setting.pop("deskew"), setting.pop("features"))
+        passing = {name: setting.pop(name) for name in ("standardize", "halfspace_samples")}
+        rate, size = setting.pop("rate"), digits[0].shape[1]
+        if rate is not None:
+            first, last = rate
+            rate = functools.partial(linear_rate, first=first, last=last, samples=len(digits[0]))
+        model = self.gln(input_size=size, context_size=size, num_classes=10, learning_rate=rate, seed=seed, **setting)
+        return get_ten_digits_metrics(model, digits=digits, seed=seed, verbose=False, **passing)
+
+    def row(self, seeds: int, **changes: Any) -> dict[str, Any]:
+        runs = [self.one(seed, **changes) for seed in tqdm(range(seeds), leave=False)]
+        accuracies = np.array([run.accuracy for run in runs])
+        return {
+            "accuracy": f"{accuracies.mean():.2f}",
+            "lowest": f"{accuracies.min():.2f}",
+            "highest": f"{accuracies.max():.2f}",
+            "online": f"{100 * np.mean([run.online_hits.mean() for run in runs]):.2f}",
+            "log-loss": f"{np.mean([run.log_loss for run in runs]):.3f}",
+            "calibration error": f"{np.mean([run.calibration_error for run in runs]):.3f}",
+            "seconds a pass": f"{np.median([run.seconds for run in runs]):.1f}",
+        }
+
+
+def errors_of(estimator: Any, digits: Digits, seed: int) -> np.ndarray:
+    """Whether each digit of the stream was taken for another one before scikit-learn's estimator learned it, (N,)."""
+    x_train, y_train, _, _ = digits
+    order, standardizer = np.random.default_rng(seed).permutation(len(x_train)), Standardizer(x_train.shape[1], FLOOR)
+    errors: list[bool] = []
+    for chunk in tqdm(np.array_split(order, -(-len(order) // 500)), leave=False):
+        for z, digit in zip(standardizer.learn(x_train[chunk].T).T, y_train[chunk], strict=True):
+            errors.append(not errors or estimator.predict(z[None])[0] != digit)
+            estimator.partial_fit(z[None], [digit], classes=range(10))
+    return np.array(errors)
+
+
+def learning_curves(trials: Trials, seed: int = 0) -> pd.DataFrame:
+    """Online error in percent, in windows that grow with the stream, each between two of the counts in the index."""
+    errors = {
+        "GLN [64, 32]": ~trials.one(seed).online_hits,
+        "GLN [64, 32], orientations": ~trials.one(seed, features=True).online_hits,
+        "GLN [16, 16], defaults": ~trials.one(seed, **DEFAULTS).online_hits,
+        "MLPClassifier (64)": errors_of(MLPClassifier((64,), random_state=seed), trials.digits(), seed),
+        "SGDClassifier": errors_of(SGDClassifier(loss="log_loss", random_state=seed), trials.digits(), seed),
+    }
+    count = len(next(iter(errors.values())))
+    ends = [end for end in (30, 100, 300, 1000, 3000, 10000, 30000, 60000) if end <= count]
+    starts = [0, *ends[:-1]]
+    return pd.DataFrame(
+        {name: [100 * e[a:b].mean() for a, b in zip(starts, ends, strict=True)] for name, e in errors.items()},
+        index=ends,
+    )
+
+
+def draw(curves: pd.DataFrame, file: str) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    for name in curves:
+        axes.loglog(curves.index, curves[name], marker="o", markersize=4, label=name)
+    axes.set_xlabel("digits seen")
+    axes.set_ylabel("error on digits not yet learned, %")
+    axes.set_title("One online pass over MNIST, one digit at a time", fontsize=11)
+    axes.grid(which="both", alpha=0.2)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(file, dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures say nothing")
+    parser.add_argument("--plot", metavar="FILE", help="draw the learning curves")
+    options = parser.parse_args()
+    trials = Trials(300 if options.quick else None)
+    print(machine())
+
+    def table(title: str, settings: dict[str, tuple[int, dict[str, Any]]]) -> None:
+        rows = {
+            name: trials.row(1 if options.quick else seeds, **changes) for name, (seeds, changes) in settings.items()
+        }
+        show(title, pd.DataFrame.from_dict(rows, orient="index"))
+
+    table(
+        "One exact online pass over MNIST, ten heads",
+        {
+            "the recipe of gln-mnist --all-classes, 5 seeds": (5, {}),
+            "the best setting on pixels, 3 seeds": (3, BEST),
+            "with orientations, 3 seeds": (3, {"features": True}),
+            "[16, 16] at GLN's defaults, 5 seeds": (5, DEFAULTS),
+        },
+    )
+    table(
+        "What each ingredient contributes: the recipe with one thing changed, 3 seeds",
+        {name: (3, change) for name, change in CHANGES.items()},
+    )
+    curves = learning_curves(trials)
+    show("Online error, percent of the digits since the line before", curves, 2)
+    if options.plot:
+        draw(curves, options.plot)
+
+
+if __name__ == "__main__":
+    main()

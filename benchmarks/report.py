@@ -1,0 +1,36 @@
+"""What all benchmarks print: the machine, and tables as Markdown."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+import pandas as pd
+
+from test_mnist import BACKENDS
+
+
+def machine() -> str:
+    """One line on what the figures were taken on."""
+    cpu, cpuinfo = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        cpu = next(line.split(":")[1].strip() for line in cpuinfo.open() if line.startswith("model name"))
+    versions = []
+    for package in ["scikit-learn", *BACKENDS.values()]:
+        try:
+            versions.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            versions.append(f"no {package}")
+    return f"{cpu}, {os.cpu_count()} cores, Python {platform.python_version()}, {', '.join(versions)}"
+
+
+def show(title: str, table: pd.DataFrame, digits: int = 1) -> None:
+    """Print a table, its numbers with so many decimal places."""
+    print(f"\n### {title}\n")
+    header = ["", *table.columns]
+    print("| " + " | ".join(header) + " |\n|" + "---|" * len(header))
+    for name, row in table.iterrows():
+        cells = [value if isinstance(value, str) else f"{value:.{digits}f}" for value in row]
+        print("| " + " | ".join([str(name), *cells]) + " |", flush=True)
