@@ -12,20 +12,21 @@ import numpy as np
 
 __all__ = ["Standardizer"]
 
+STATE = ("count", "mean", "squares", "low", "high")  # of a Standardizer
+
 
 class Standardizer:
-    """Standardises a stream by the mean and the variance of what was seen so far, each value by itself.
+    """Standardises a stream by what was seen of it so far, each value by itself: raw tables as well as pixels.
 
-    A sample x becomes (x - mean) / (std + floor). It counts itself, so that nothing has to be known before the first
-    sample: the n-th is within sqrt(n - 1) of 0, and what never varies stays 0.
+    A sample x becomes (x - mean) / (std + floor * (max - min)). It counts itself, so that nothing has to be known
+    before the first sample: the n-th is within sqrt(n - 1) of 0, and what never varies stays 0.
     """
 
-    def __init__(self, size: int, floor: float = 0.0) -> None:
+    def __init__(self, size: int, floor: float = 0.2) -> None:
         """
         Args:
             size: D, values of a sample, at least 1.
-            floor: added to every standard deviation, in the unit of the values, at least 0. It keeps down values that
-                hardly ever vary, as those at the edge of an image.
+            floor: at least 0. It keeps small what hardly ever varies, as a pixel at the edge of an image.
 
         Raises:
             ValueError: an argument outside its range.
@@ -34,8 +35,9 @@ class Standardizer:
             raise ValueError(f"size: expected an integer of at least 1, got {size!r}")
         if not (np.isfinite(floor) and floor >= 0):
             raise ValueError(f"floor: expected a finite number of at least 0, got {floor!r}")
-        self.size, self.floor = int(size), float(floor)
-        self.count, self.mean, self.squares = 0, np.zeros(self.size), np.zeros(self.size)
+        self.size, self.floor, self.count = int(size), float(floor), 0
+        # Mean, sum of squared differences from it, lowest and highest value: each (D,), float64.
+        self.mean, self.squares, self.low, self.high = np.zeros((4, self.size))
 
     def learn(self, samples: Any) -> np.ndarray:
         """Standardise samples one after another, each after it was counted: (D, B) -> (D, B) float32.
@@ -48,15 +50,19 @@ class Standardizer:
         samples = self._checked(samples)
         if samples.shape[1] == 0:
             return np.empty(samples.shape, np.float32)
-        # Sums of differences from the mean so far, which lose fewer digits than sums of the values.
-        shifted = samples - self.mean[:, None]
+        before = samples[:, 0] if self.count == 0 else self.mean
+        # Sums of differences from a value among the samples lose fewer digits than sums of the samples.
+        shifted = samples - before[:, None]
         counts = self.count + np.arange(1, samples.shape[1] + 1)
-        shifts = np.cumsum(shifted, axis=1) / counts  # the mean after each sample, less the mean before the first
+        shifts = np.cumsum(shifted, axis=1) / counts  # of the mean, after each sample
         squares = self.squares[:, None] + np.cumsum(shifted**2, axis=1) - counts * shifts**2
-        np.maximum(squares, 0, out=squares)
-        standardised = self._scaled(shifted - shifts, np.sqrt(squares / counts))
-        self.count, self.mean, self.squares = int(counts[-1]), self.mean + shifts[:, -1], squares[:, -1]
-        return standardised
+        low, high = np.minimum.accumulate(samples, axis=1), np.maximum.accumulate(samples, axis=1)
+        if self.count > 0:
+            low, high = np.minimum(low, self.low[:, None]), np.maximum(high, self.high[:, None])
+        deviation = np.sqrt(np.maximum(squares, 0) / counts)
+        self.count, self.mean, self.squares = int(counts[-1]), before + shifts[:, -1], np.maximum(squares[:, -1], 0)
+        self.low, self.high = low[:, -1], high[:, -1]
+        return self._scaled(shifted - shifts, deviation, high - low)
 
     def transform(self, samples: Any) -> np.ndarray:
         """Standardise samples by what was counted before, and count none: (D, B) -> (D, B) float32.
@@ -64,12 +70,12 @@ class Standardizer:
         Raises:
             ValueError: another shape, NaN or infinity.
         """
-        deviation = np.sqrt(self.squares / max(self.count, 1))
-        return self._scaled(self._checked(samples) - self.mean[:, None], deviation[:, None])
+        deviation, reach = np.sqrt(self.squares / max(self.count, 1)), self.high - self.low
+        return self._scaled(self._checked(samples) - self.mean[:, None], deviation[:, None], reach[:, None])
 
     def get_state(self) -> dict[str, np.ndarray]:
-        """What was counted, copied: `count` (), `mean` (D,) and `squares` (D,), the sum of squared deviations."""
-        return {"count": np.array(self.count), "mean": self.mean.copy(), "squares": self.squares.copy()}
+        """What was counted, copied: `count` (), and `mean`, `squares`, `low` and `high` (D,)."""
+        return {name: np.array(getattr(self, name)) for name in STATE}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Take over what another `Standardizer` of the same size has counted.
@@ -77,21 +83,21 @@ class Standardizer:
         Raises:
             ValueError: a missing or unknown name, a wrong shape or number; nothing has then changed.
         """
-        if not isinstance(state, Mapping) or set(state) != {"count", "mean", "squares"}:
+        if not isinstance(state, Mapping) or set(state) != set(STATE):
             came = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
-            raise ValueError(f"state: expected a mapping of the names ['count', 'mean', 'squares'], got {came}")
-        count, mean, squares = (np.array(state[name], np.float64) for name in ("count", "mean", "squares"))
-        for name, array, shape in (
-            ("count", count, ()),
-            ("mean", mean, (self.size,)),
-            ("squares", squares, (self.size,)),
-        ):
-            if array.shape != shape or not np.isfinite(array).all() or (name != "mean" and (array < 0).any()):
+            raise ValueError(f"state: expected a mapping of the names {list(STATE)}, got {came}")
+        arrays = {}
+        for name in STATE:
+            array, shape = np.array(state[name], np.float64), () if name == "count" else (self.size,)
+            negative = name in ("count", "squares") and (array < 0).any()
+            if array.shape != shape or not np.isfinite(array).all() or negative:
                 raise ValueError(f"state[{name!r}]: expected finite numbers of shape {shape}, got {array}")
-        self.count, self.mean, self.squares = int(count), mean, squares
+            arrays[name] = array
+        self.count = int(arrays.pop("count"))
+        vars(self).update(arrays)
 
-    def _scaled(self, differences: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-        scale = deviation + self.floor
+    def _scaled(self, differences: np.ndarray, deviation: np.ndarray, reach: np.ndarray) -> np.ndarray:
+        scale = deviation + self.floor * reach
         return (differences / np.where(scale > 0, scale, 1)).astype(np.float32)
 
     def _checked(self, samples: Any) -> np.ndarray:

@@ -55,13 +55,13 @@ Rate = float | Callable[[int], float]
 MAX_HALFSPACES = 30  # 2^30 rows a neuron: beyond any memory, and a context still fits an int32
 
 
-def decaying_rate(t: int) -> float:
-    """Default learning rate with `normalize=True`: 10 / sqrt(1 + t / 1000) after t training samples."""
-    return 10.0 / math.sqrt(1.0 + t / 1000.0)
+def decaying_rate(t: int, start: float = 10.0) -> float:
+    """Learning rate with `normalize=True` where none is given: start / sqrt(1 + t / 3000) after t training samples."""
+    return start / math.sqrt(1.0 + t / 3000.0)
 
 
 def paper_rate(t: int) -> float:
-    """Default learning rate with `normalize=False`: min(100 / (t + 1), 0.01), as in the paper's MNIST experiment."""
+    """Learning rate with `normalize=False` where none is given: min(100 / (t + 1), 0.01), the paper's for MNIST."""
     return min(100.0 / (t + 1.0), 0.01)
 
 
@@ -165,7 +165,8 @@ class GLNBase:
             bias: whether a constant logit 1 is appended to the input of every layer.
             context_bias: standard deviation of the halfspaces' offsets from the origin, at least 0.
             learning_rate: a number, or a callable from the count of training samples seen so far to one; at least 0.
-                None takes `decaying_rate`, or `paper_rate` without `normalize`.
+                None takes `decaying_rate` from min(10, sqrt(d)) on, d the first layer's inputs, for few inputs
+                overshoot at a rate that many need; without `normalize` it takes `paper_rate`.
             normalize: whether a step is divided by 1 + |z|^2, z a neuron's input; without, the paper's plain step.
             pred_clipping: probabilities are kept in [pred_clipping, 1 - pred_clipping]; between 0 and 0.5.
             weight_clipping: weights are kept in [-weight_clipping, weight_clipping]; above 0.
@@ -192,10 +193,10 @@ class GLNBase:
         self.logit_bound = math.log1p(-self.pred_clipping) - math.log(self.pred_clipping)
         self.weight_clipping = _real("weight_clipping", weight_clipping, "a finite number above 0", lambda v: v > 0)
         self.seed = None if seed is None else _integer("seed", seed, 0)
-        self.set_learning_rate(learning_rate)
         self.base_size = self.input_size
         if base_predictor is not None:
             self.base_size = len(self._base_logits(base_predictor, np.zeros((self.input_size, 1), np.float32)))
+        self.set_learning_rate(learning_rate)
         needed, memory = 4 * sum(math.prod(shape) for shape in self._shapes().values()), _memory()
         if needed > memory:
             raise _bad(
@@ -337,7 +338,8 @@ class GLNBase:
     def set_learning_rate(self, rate: Rate | None) -> None:
         """Set `learning_rate`: a number of at least 0, a callable t -> number, or None for the default."""
         if rate is None:
-            rate = decaying_rate if self.normalize else paper_rate
+            start = min(10.0, math.sqrt(self.base_size + self.bias))
+            rate = functools.partial(decaying_rate, start=start) if self.normalize else paper_rate
         if not callable(rate):
             rate = _real("learning_rate", rate, "a finite number of at least 0, or a callable", lambda v: v >= 0)
         self.learning_rate = rate

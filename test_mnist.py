@@ -43,7 +43,6 @@ BACKENDS = {"numpy": "numpy", "torch": "torch", "tf": "tensorflow", "jax": "jax"
 SIDE = 28  # pixels
 PIXELS = SIDE * SIDE
 CHUNK = 512  # digits that a stream is cut into, for the progress bar
-FLOOR = 0.5  # added to a pixel's standard deviation, or the edge of the image would count as much as its middle
 Digits = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -225,10 +224,10 @@ def get_ten_digits_metrics(
         raise ValueError(f"batch_size: expected an integer of at least 1, got {batch_size!r}")
     x_train, y_train, x_test, y_test = load_mnist() if digits is None else digits
     order = np.random.default_rng(seed).permutation(len(x_train))
-    standardizer = Standardizer(x_train.shape[1], FLOOR)
+    standardizer = Standardizer(x_train.shape[1])
     if halfspace_samples:
         first = x_train[order[:halfspace_samples]].T
-        model.fit_hyperplanes(Standardizer(len(first), FLOOR).learn(first) if standardize else first)
+        model.fit_hyperplanes(Standardizer(len(first)).learn(first) if standardize else first)
     start, hits = time.perf_counter(), np.empty(0, bool)
     with tqdm(total=len(order), unit=" digits", disable=not verbose) as bar:
         for chunk in _chunks(order, batch_size * max(1, CHUNK // batch_size)):

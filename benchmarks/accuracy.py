@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from benchmarks.report import machine, show
 from gln_features import Standardizer, orientation_features
-from test_mnist import FLOOR, Digits, TenDigits, fastest_backend, get_ten_digits_metrics, linear_rate, load_mnist
+from test_mnist import Digits, TenDigits, fastest_backend, get_ten_digits_metrics, linear_rate, load_mnist
 
 # The recipe of `gln-mnist --all-classes`; everything else is a change to it.
 RECIPE: dict[str, Any] = {"layer_sizes": [64, 32], "context_map_size": 6, "halfspace_samples": 1000, "rate": (10, 0.1)}
@@ -85,7 +85,7 @@ class Trials:
 def errors_of(estimator: Any, digits: Digits, seed: int) -> np.ndarray:
     """Whether each digit of the stream was taken for another one before scikit-learn's estimator learned it, (N,)."""
     x_train, y_train, _, _ = digits
-    order, standardizer = np.random.default_rng(seed).permutation(len(x_train)), Standardizer(x_train.shape[1], FLOOR)
+    order, standardizer = np.random.default_rng(seed).permutation(len(x_train)), Standardizer(x_train.shape[1])
     errors: list[bool] = []
     for chunk in tqdm(np.array_split(order, -(-len(order) // 500)), leave=False):
         for z, digit in zip(standardizer.learn(x_train[chunk].T).T, y_train[chunk], strict=True):

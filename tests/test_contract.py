@@ -192,8 +192,12 @@ def test_the_clock_counts_samples(backend):
 
 
 def test_default_rates(backend):
-    assert small(backend).learning_rate(0) == 10
-    assert small(backend).learning_rate(3000) == pytest.approx(5)
+    model = small(backend)  # of five inputs and the bias
+    assert [model.learning_rate(t) for t in (0, 9000)] == pytest.approx([math.sqrt(6), math.sqrt(6) / 2])
+    assert small(backend, bias=False).learning_rate(0) == pytest.approx(math.sqrt(5))
+    assert small(backend, input_size=300).learning_rate(0) == 10
+    wide = small(backend, base_predictor=lambda x: np.full((100, np.shape(x)[1]), 0.5))
+    assert wide.learning_rate(0) == 10
     assert [small(backend, normalize=False).learning_rate(t) for t in (0, 9999, 19999)] == pytest.approx(
         [0.01, 0.01, 0.005]
     )
@@ -208,7 +212,7 @@ def test_learning_rate_can_be_set(backend):
     assert after.pop("step") == 6
     assert_same_state(after, {name: array for name, array in state.items() if name != "step"})
     model.set_learning_rate(None)
-    assert model.learning_rate is backend.decaying_rate
+    assert [model.learning_rate(t) for t in (0, 6)] == [small(backend).learning_rate(t) for t in (0, 6)]
 
 
 # ---- First state -----------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ def test_each_sample_is_standardised_by_those_up_to_it(floor):
     expected = np.zeros_like(x)
     for i in range(x.shape[1]):
         seen = x[:, : i + 1]
-        deviation = seen.std(axis=1) + floor
+        deviation = seen.std(axis=1) + floor * (seen.max(axis=1) - seen.min(axis=1))
         varies = deviation > 0
         expected[varies, i] = ((x[:, i] - seen.mean(axis=1))[varies]) / deviation[varies]
     standardised = Standardizer(4, floor).learn(x)
@@ -44,7 +44,9 @@ def test_transform_counts_nothing():
     standardizer.learn(x)
     before = standardizer.get_state()
     z = standardizer.transform(x + 1)
-    np.testing.assert_allclose(z, (x + 1 - x.mean(axis=1)[:, None]) / (x.std(axis=1)[:, None] + 0.1), rtol=1e-4)
+    scale = x.std(axis=1) + 0.1 * (x.max(axis=1) - x.min(axis=1))
+    scale[3] = 1  # what never varied has no scale
+    np.testing.assert_allclose(z, (x + 1 - x.mean(axis=1)[:, None]) / scale[:, None], rtol=1e-4)
     after = standardizer.get_state()
     assert all((before[name] == after[name]).all() for name in before)
     assert (

@@ -103,7 +103,7 @@ def test_scan(stream, batch_size):
     def step(carry, batch):
         params, t = carry
         base, context, targets = batch
-        rates = 10 / jnp.sqrt(1 + (t + jnp.arange(batch_size)) / 1000)  # the default, in JAX
+        rates = 10 / jnp.sqrt(1 + (t + jnp.arange(batch_size)) / 3000)  # the default, in JAX
         params, p = gln_jax.learn(model.settings, params, base, context, targets, rates)
         return (params, t + batch_size), p
 

@@ -264,7 +264,7 @@ def test_command_line_says_what_is_wrong(arguments, capsys):
 
 def test_ten_digits(few):
     model = GLN([16, 8], 784, 784, num_classes=10, seed=0)
-    first_digits = Standardizer(784, 0.5).learn(few[0][np.random.default_rng(0).permutation(2000)[:300]].T)
+    first_digits = Standardizer(784).learn(few[0][np.random.default_rng(0).permutation(2000)[:300]].T)
     fitted = GLN([16, 8], 784, 784, num_classes=10, seed=0)
     fitted.fit_hyperplanes(first_digits)
     ten = get_ten_digits_metrics(model, digits=few, halfspace_samples=300, verbose=False)
