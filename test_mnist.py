@@ -24,7 +24,7 @@ from scipy import ndimage
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 from tqdm import tqdm
 
-from gln_features import Standardizer
+from gln_features import Standardizer, orientation_features
 
 __all__ = [
     "BACKENDS",
@@ -299,7 +299,13 @@ def _parser() -> argparse.ArgumentParser:
         description="Train a GLN on MNIST, to tell one digit from the rest or all ten, in one pass, and score it on "
         "the test set.",
     )
-    parser.add_argument("--all-classes", action="store_true", help="ten heads, a head a digit, on standardised pixels")
+    parser.add_argument("--all-classes", action="store_true", help="ten heads, a head a digit, instead of one")
+    parser.add_argument(
+        "--features",
+        choices=["pixels", "orientations"],
+        default="pixels",
+        help="what the network sees: pixels, or histograms of gradient orientations",
+    )
     parser.add_argument("--digit", type=int, choices=range(10), default=3, help="the digit told from the others: 3")
     parser.add_argument(
         "--backend",
@@ -377,6 +383,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.backend = fastest_backend()
     try:
         digits = load_mnist(options.deskew, options.data)
+        if options.features == "orientations":
+            digits = (orientation_features(digits[0]), digits[1], orientation_features(digits[2]), digits[3])
         if options.backend == "all":
             print(_compare(options, digits))
             return 0

@@ -1,11 +1,15 @@
-"""What a GLN is fed with: the running standardisation of a stream."""
+"""What a GLN is fed with: streams standardised as they come, and orientations."""
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from gln_features import Standardizer
+from gln_features import Standardizer, orientation_features
 
 
 def stream(count: int = 50) -> np.ndarray:
@@ -93,3 +97,52 @@ def test_bad_samples_change_nothing(samples):
 def test_bad_arguments(size, floor):
     with pytest.raises(ValueError, match=r"size|floor"):
         Standardizer(size, floor)
+
+
+def test_orientations_are_those_of_the_plain_loops(digits):
+    images = digits[0].T[:3]
+    features = orientation_features(images, orientations=5, cells=4).reshape(3, 4, 4, 5)
+    for image, found in zip(images.reshape(3, 28, 28).astype(float), features, strict=True):
+        down = ndimage.gaussian_filter(image, 0.7, order=(1, 0))
+        right = ndimage.gaussian_filter(image, 0.7, order=(0, 1))
+        expected = np.zeros((4, 4, 5))
+        for i, j in itertools.product(range(28), repeat=2):
+            bins = (math.atan2(down[i, j], right[i, j]) / (2 * math.pi) * 5) % 5
+            for row, column, o in itertools.product(range(4), range(4), range(5)):
+                near = [max(1 - abs(at - (7 * cell + 3)) / 7, 0) for at, cell in ((i, row), (j, column))]
+                turn = max(1 - min(abs(bins - o), 5 - abs(bins - o)), 0)
+                expected[row, column, o] += math.prod(near) * turn * math.hypot(down[i, j], right[i, j])
+        np.testing.assert_allclose(found, np.sqrt(expected), atol=2e-3)
+
+
+def test_orientations_know_which_way_an_edge_runs():
+    bright_below = np.repeat(np.arange(28) >= 14, 28).astype(float)
+    images = np.stack([bright_below, 1 - bright_below, bright_below.reshape(28, 28).T.ravel(), np.ones(784)])
+    strength = orientation_features(images, orientations=4).reshape(4, 49, 4).sum(axis=1)
+    assert strength[:3].argmax(axis=1).tolist() == [1, 3, 0]  # downwards, upwards, to the right
+    assert np.allclose(strength[3], 0, atol=1e-5)
+
+
+def test_orientations_of_many_are_those_of_few(digits):
+    images = digits[0].T
+    together = orientation_features(images[:2100])
+    assert together.shape == (2100, 392)
+    assert together.dtype == np.float32
+    np.testing.assert_allclose(together[1990:2010], orientation_features(images[1990:2010]), rtol=1e-5, atol=1e-6)
+    assert orientation_features(images[:0]).shape == (0, 392)
+
+
+@pytest.mark.parametrize(
+    ("images", "options", "message"),
+    [
+        (np.zeros((2, 783)), {}, "images: expected numbers of shape"),
+        (np.zeros(784), {}, "images"),
+        (np.full((1, 784), np.inf), {}, "images: expected finite"),
+        ([["a"] * 784], {}, "images"),
+        (np.zeros((1, 784)), {"cells": 0}, "cells: expected an integer of at least 1, got 0"),
+        (np.zeros((1, 784)), {"orientations": 2.0}, "orientations"),
+    ],
+)
+def test_bad_images(images, options, message):
+    with pytest.raises(ValueError, match=message):
+        orientation_features(images, **options)

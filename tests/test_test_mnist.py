@@ -315,8 +315,12 @@ def test_command_line_all_classes(few, tmp_path, capsys):
         "--halfspaces",
         "2",
     ]
+    assert test_mnist.main([*options, "--features", "orientations"]) == 0
+    with_orientations, _ = capsys.readouterr()
     assert test_mnist.main(options) == 0
     shown, seconds = capsys.readouterr()
+    better, worse = (re.findall(r"^Accuracy: (.*)$", text, re.MULTILINE) for text in (with_orientations, shown))
+    assert float(better[0]) > float(worse[0])
     assert re.search(r"^Accuracy: (8\d|9\d)\.\d\d$", shown, re.MULTILINE)
     assert all(
         word in shown for word in ("online", "Confusion matrix", "support", "Log-loss: 0.", "Calibration error: 0.")
