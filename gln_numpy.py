@@ -11,12 +11,15 @@ neuron, d inputs of a neuron (bias included), D values of side information, K ba
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
+import json
 import math
 import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,6 +29,11 @@ __all__ = ["GLN", "decaying_rate", "gate", "mix", "paper_rate", "update"]
 
 Rate = float | Callable[[int], float]
 
+FORMAT = "1"  # of saved models, and the arguments that they keep
+ARGUMENTS = [
+    *("layer_sizes", "input_size", "context_size", "num_classes", "context_map_size", "base_predictor", "bias"),
+    *("context_bias", "learning_rate", "normalize", "pred_clipping", "weight_clipping", "seed"),
+]
 MAX_HALFSPACES = 30  # 2^30 rows a neuron: beyond any memory, and a context still fits an int32
 
 
@@ -99,15 +107,58 @@ def _memory() -> int:
         return 1 << 62
 
 
+def _checksum(config: str, arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(config.encode())
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
+        digest.update(arrays[name].tobytes())
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Configuration and arrays of a saved model; raises ValueError where the file is not as it was written."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, AttributeError, TypeError, ValueError) as error:
+        raise _bad(str(path), "a saved GLN", f"a file that cannot be read: {error}") from error
+    if "checksum" not in metadata or metadata.get("format") != FORMAT:
+        raise _bad(str(path), f"a GLN saved in format {FORMAT}", f"format {metadata.get('format')}")
+    if _checksum(metadata.get("config", ""), arrays) != metadata["checksum"]:
+        raise _bad(str(path), "a GLN as it was saved", "a file that was changed since, for its checksum differs")
+    try:
+        config = json.loads(metadata["config"])
+    except json.JSONDecodeError as error:
+        raise _bad(str(path), "a saved GLN", f"a configuration that cannot be read: {error}") from error
+    if not isinstance(config, dict) or set(config) != set(ARGUMENTS):
+        raise _bad(str(path), f"a configuration of {ARGUMENTS}", config)
+    return config, arrays
+
+
+class Explanation(NamedTuple):
+    """What `explain` gives: output logit = sum of weights * base logits, plus constant.
+
+    The shapes are those of one head; with more heads all begin with C, and for one sample none has B.
+    """
+
+    weights: np.ndarray  # (K, B), of the base logits, which without `base_predictor` are the inputs
+    constant: np.ndarray  # (B,)
+    clipped: np.ndarray  # (B,) of bools: an input or a neuron's logit was clipped, and the sum need not hold
+
+
 class GLNBase:
     """What is the same in every backend: arguments, the initial draw, the learning rate, the state's names and shapes.
 
     A backend adds `_load_hyperplanes`, `_load_weights` and `_dump` (arrays in and out), `_tensor` (a NumPy array as the
-    framework's own tensor), `_predict` and `_predict_online` (the work), and holds the count of training samples as
-    `step`.
+    framework's own tensor), `_contexts`, `_predict` and `_predict_online` (the work), and holds the count of training
+    samples as `step`.
     """
 
     step: Any
+    extra: Mapping[str, np.ndarray] = {}  # what `save` was given beside the model, in a model that was loaded
 
     def __init__(
         self,
@@ -195,6 +246,9 @@ class GLNBase:
         raise NotImplementedError
 
     def _tensor(self, array: np.ndarray) -> Any:
+        raise NotImplementedError
+
+    def _contexts(self, context) -> np.ndarray:  # (D, B) -> (B, N), what the gates say
         raise NotImplementedError
 
     def _predict(self, base, context, targets, rates) -> Any:  # (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)
@@ -309,14 +363,135 @@ class GLNBase:
         step = _integer("state['step']", arrays["step"].item(), 0)
         self._load({name: _floats(f"state[{name!r}]", array) for name, array in arrays.items()}, step)
 
+    def explain(self, inputs: Any, context_inputs: Any) -> Explanation:
+        """Why a prediction is what it is: until a gate turns, the network is a linear function of its base logits.
+
+        Its weights are the product of the rows that the gates picked, as in the paper. Where a logit was clipped they
+        are those of a network that does not clip, and `clipped` tells so. The result is NumPy arrays.
+
+        Arguments and errors are those of `predict`.
+        """
+        base, context, _, one = self._check(inputs, context_inputs, None)
+        (size, count), heads = base.shape, self.num_heads
+        layers, contexts = self._dump()[2], self._contexts(context) if count > 0 else ()
+        weights, constant = np.empty((heads, size, count), np.float32), np.empty((heads, count), np.float32)
+        clipped = np.empty((heads, count), bool)
+        for b, picked in enumerate(contexts):
+            weights[:, :, b], constant[:, b], clipped[:, b] = self._explain_one(layers, base[:, b], picked)
+        c, samples = () if heads == 1 else (heads,), () if one else (count,)
+        return Explanation(
+            weights.reshape(*c, size, *samples), constant.reshape(c + samples), clipped.reshape(c + samples)
+        )
+
+    def _explain_one(self, layers, base, contexts) -> tuple[np.ndarray, ...]:
+        # weights of each layer, (K,), (N,) -> (C, K), (C,), (C,)
+        z = np.tile(base.clip(-self.logit_bound, self.logit_bound), (self.num_heads, 1))  # (C, K)
+        clipped, picked = (z != base).any(axis=1), []
+        for weights, neurons in zip(layers, self._layers(), strict=True):
+            n, d = neurons.stop - neurons.start, z.shape[1] + self.bias
+            rows = weights.reshape(-1, self.num_heads, d)[(np.arange(n) << self.context_map_size) + contexts[neurons]]
+            picked.append(rows.astype(np.float64))  # (n, C, d)
+            s = np.einsum("ncd,cd->cn", picked[-1], np.pad(z, ((0, 0), (0, int(self.bias))), constant_values=1))
+            clipped |= (np.abs(s) > self.logit_bound).any(axis=1)
+            z = s.clip(-self.logit_bound, self.logit_bound)
+        explained, constant = np.full(z.shape, 1 / n), np.zeros(self.num_heads)
+        for rows in reversed(picked):
+            explained = np.einsum("cn,ncd->cd", explained, rows)
+            if self.bias:
+                explained, constant = explained[:, :-1], constant + explained[:, -1]
+        return explained, constant, clipped
+
+    def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
+        """Write the model to a file from which every backend can go on: safetensors, with a checksum.
+
+        It is written under another name in the same folder and then moved, so that `path` is never half a model.
+
+        Args:
+            path: the file, replaced if it exists.
+            extra: arrays to keep with the model, by their names, such as the state of what prepares its inputs.
+
+        Raises:
+            ImportError: the package `safetensors` is missing.
+            OSError: the file cannot be written; what was at `path` is still there.
+            ValueError: what is in `extra` is no array of numbers.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import save_file
+
+        arrays = self.get_state()
+        for name, value in (extra or {}).items():
+            array = self._array(f"extra[{name!r}]", value)
+            if array.dtype.kind not in "biuf":
+                raise _bad(f"extra[{name!r}]", "an array of numbers", f"dtype {array.dtype}")
+            arrays[f"extra.{name}"] = np.array(array, order="C")
+        config = json.dumps(self._config())
+        metadata = {"format": FORMAT, "config": config, "checksum": _checksum(config, arrays)}
+        path = Path(path)
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+        try:
+            save_file(arrays, unfinished, metadata)
+            with unfinished.open("rb+") as file:
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+        except SafetensorError as error:
+            raise OSError(f"{path}: {error}") from error
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        learning_rate: Rate | None = None,
+        base_predictor: Callable[[Any], Any] | None = None,
+    ) -> Any:
+        """The model that a backend's `save` wrote to a file. Nothing in it is run, and what was changed is refused.
+
+        Args:
+            path: the file.
+            learning_rate: takes the place of the saved one; needed if that was a callable, which no file can hold.
+            base_predictor: needed if the model had one.
+
+        Raises:
+            ImportError: the package `safetensors` is missing.
+            OSError: there is no such file, or it may not be read.
+            ValueError: it is no saved model, or not as it was saved, or a callable is needed.
+        """
+        config, arrays = _read(Path(path))
+        for name, given in (("learning_rate", learning_rate), ("base_predictor", base_predictor)):
+            if config[name] == "callable" and given is None:
+                raise _bad(name, "the callable that the saved model had", None)
+            config[name] = config[name] if given is None else given
+        model = cls(**config)
+        model.extra = {name[6:]: arrays.pop(name) for name in list(arrays) if name.startswith("extra.")}
+        model.set_state(arrays)
+        return model
+
+    def _config(self) -> dict[str, Any]:
+        """The arguments of `__init__`, as far as JSON can hold them."""
+        values = {name: getattr(self, name) for name in ARGUMENTS}
+        values["learning_rate"] = None if self._default_rate else self.learning_rate
+        return {name: "callable" if callable(value) else value for name, value in values.items()}
+
+    @property
+    def learning_rate(self) -> Rate:
+        """A number, or a callable from the count of training samples so far to one."""
+        return self._learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, rate: Rate | None) -> None:
+        self.set_learning_rate(rate)
+
     def set_learning_rate(self, rate: Rate | None) -> None:
         """Set `learning_rate`: a number of at least 0, a callable t -> number, or None for the default."""
+        default = rate is None
         if rate is None:
             start = min(10.0, math.sqrt(self.base_size + self.bias))
             rate = functools.partial(decaying_rate, start=start) if self.normalize else paper_rate
         if not callable(rate):
             rate = _real("learning_rate", rate, "a finite number of at least 0, or a callable", lambda v: v >= 0)
-        self.learning_rate = rate
+        self._learning_rate, self._default_rate = rate, default
 
     # How arguments are checked, and predictions given their shape.
 
@@ -501,6 +676,9 @@ class GLN(GLNBase):
 
     def _tensor(self, array: np.ndarray) -> np.ndarray:
         return array
+
+    def _contexts(self, context) -> np.ndarray:
+        return gate(self._hyperplanes, self._hyperplane_bias, context)
 
     def _predict(self, base, context, targets, rates) -> np.ndarray:
         return self._stream(base, context, targets, rates, base.shape[1])

@@ -32,7 +32,14 @@ setup(
     py_modules=["gln_numpy", "gln_torch", "gln_tf", "gln_jax", "gln_numba", "gln_features", "test_mnist"],
     packages=["gln_mnist_data"],
     package_data={"gln_mnist_data": ["mnist.npz", "PROVENANCE.md", "LICENSE"]},
-    install_requires=["numpy>=1.26", "pandas>=2.1", "scikit-learn>=1.4", "scipy>=1.11", "tqdm>=4.66"],
+    install_requires=[
+        "numpy>=1.26",
+        "pandas>=2.1",
+        "safetensors>=0.4.3",
+        "scikit-learn>=1.4",
+        "scipy>=1.11",
+        "tqdm>=4.66",
+    ],
     extras_require={
         **FRAMEWORKS,
         "test": TEST,

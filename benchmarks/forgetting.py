@@ -1,0 +1,192 @@
+"""How much a GLN forgets: permuted MNIST, one task after another, beside scikit-learn's MLP and linear model.
+
+Task 0 is MNIST, deskewed; each later task has its own permutation of the pixels, so that nothing but the labels is
+common to two tasks. One model learns all tasks online, in one pass, and is never told where a task ends. After each
+task it is tested on all tasks so far, with digits that it has not learned. All models see the same pixels in the same
+order; none standardises them, for statistics that run on over several tasks would fit none of them.
+
+`python -m benchmarks.forgetting` prints, as Markdown, a table of these accuracies for each model, and a summary of all.
+`--plot FILE` draws how the accuracy changes with the tasks learned, `--quick` runs on a few digits only, which shows
+that everything works. Every figure is in percent of the test digits and the mean of several seeds, which draw the
+permutations, the digits, their order and the models' first weights or halfspaces. The fastest installed backend does
+the work.
+
+Source of the experiment: Veness et al., Gated Linear Networks, AAAI 2021, where it shows resilience to forgetting.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import SGDClassifier
+from sklearn.neural_network import MLPClassifier
+from tqdm import tqdm
+
+from benchmarks.report import machine, show
+from test_mnist import PIXELS, Digits, fastest_backend, load_mnist
+
+CHUNK = 500  # digits that a model is handed at a time, for the progress bar
+
+
+class Size(NamedTuple):
+    """Of the experiment."""
+
+    tasks: int
+    train: int  # digits of each task that are learned
+    test: int  # digits of each task that are classified after each task
+    seeds: int
+
+
+FULL, QUICK = Size(tasks=8, train=10000, test=2000, seeds=2), Size(tasks=3, train=100, test=100, seeds=1)
+
+
+class Model(Protocol):
+    def learn(self, images: np.ndarray, digits: np.ndarray) -> None:  # (B, 784), (B,)
+        """Learn a part of the stream."""
+
+    def classify(self, images: np.ndarray) -> np.ndarray:  # (B, 784) -> (B,)
+        """The digits that images are taken for."""
+
+
+class OnlineGLN:
+    """A GLN that learns one digit at a time."""
+
+    def __init__(self, layer_sizes: list[int], **settings: Any) -> None:
+        gln = importlib.import_module(f"gln_{fastest_backend()}").GLN
+        self.model = gln(layer_sizes, PIXELS, PIXELS, num_classes=10, **settings)
+
+    def learn(self, images: np.ndarray, digits: np.ndarray) -> None:  # (B, 784), (B,)
+        self.model.predict_online(images.T, images.T, digits)
+
+    def classify(self, images: np.ndarray) -> np.ndarray:  # (B, 784) -> (B,)
+        return np.asarray(self.model.predict(images.T, images.T)).argmax(axis=0)
+
+
+class InBatches:
+    """An estimator of scikit-learn that makes one step for each `batch_size` digits."""
+
+    def __init__(self, estimator: Any, batch_size: int) -> None:
+        self.estimator, self.batch_size = estimator, batch_size
+
+    def learn(self, images: np.ndarray, digits: np.ndarray) -> None:  # (B, 784), (B,)
+        for start in range(0, len(images), self.batch_size):
+            batch = slice(start, start + self.batch_size)
+            self.estimator.partial_fit(images[batch], digits[batch], classes=range(10))
+
+    def classify(self, images: np.ndarray) -> np.ndarray:  # (B, 784) -> (B,)
+        return self.estimator.predict(images)
+
+
+def gln(seed: int) -> Model:
+    return OnlineGLN([64, 32], context_map_size=6, seed=seed)
+
+
+def mlp(seed: int) -> Model:
+    estimator = MLPClassifier((1000,), solver="sgd", learning_rate_init=0.1, momentum=0, random_state=seed)
+    return InBatches(estimator, batch_size=10)
+
+
+def linear(seed: int) -> Model:
+    return InBatches(SGDClassifier(loss="log_loss", random_state=seed), batch_size=10)
+
+
+MODELS: dict[str, Callable[[int], Model]] = {
+    "GLN [64, 32]": gln,
+    "MLPClassifier (1000)": mlp,
+    "SGDClassifier": linear,
+}
+
+
+def retention(model: Model, digits: Digits, size: Size, seed: int, bar: tqdm) -> np.ndarray:
+    """Percent of the test digits that are recognised: (tasks, tasks), [i, j] of task j after task i, NaN for j > i."""
+    x_train, y_train, x_test, y_test = digits
+    rng = np.random.default_rng(seed)
+    pixels = [np.arange(PIXELS), *(rng.permutation(PIXELS) for _ in range(size.tasks - 1))]
+    tested = rng.permutation(len(x_test))[: size.test]
+    accuracies = np.full((size.tasks, size.tasks), np.nan)
+    for i in range(size.tasks):
+        learned = rng.permutation(len(x_train))[: size.train]
+        for start in range(0, size.train, CHUNK):
+            chunk = learned[start : start + CHUNK]
+            model.learn(x_train[chunk][:, pixels[i]], y_train[chunk])
+            bar.update(len(chunk))
+        for j in range(i + 1):
+            accuracies[i, j] = 100 * (model.classify(x_test[tested][:, pixels[j]]) == y_test[tested]).mean()
+    return accuracies
+
+
+def runs_of(name: str, digits: Digits, size: Size) -> np.ndarray:
+    """`retention` of a model for each seed, (seeds, tasks, tasks)."""
+    with tqdm(desc=name, total=size.seeds * size.tasks * size.train, unit=" digits", leave=False) as bar:
+        return np.stack([retention(MODELS[name](seed), digits, size, seed, bar) for seed in range(size.seeds)])
+
+
+def table_of_tasks(runs: np.ndarray) -> pd.DataFrame:  # (seeds, tasks, tasks)
+    """Accuracy on each task after each, as text, for there is none on tasks yet to come."""
+    mean = pd.DataFrame(runs.mean(axis=0)).rename(index="after task {}".format, columns="task {}".format)
+    mean["mean"] = mean.mean(axis=1)  # of the tasks so far
+    return mean.map(lambda accuracy: "" if np.isnan(accuracy) else f"{accuracy:.1f}")
+
+
+def summary(runs: np.ndarray) -> dict[str, Any]:  # (seeds, tasks, tasks)
+    learned, end = runs.diagonal(axis1=1, axis2=2), runs[:, -1]  # each (seeds, tasks)
+    means = end.mean(axis=1)
+    return {
+        "mean of all tasks at the end": f"{means.mean():.1f}",
+        "lowest and highest seed": f"{means.min():.1f}, {means.max():.1f}",
+        "task 0 at the end": f"{end[:, 0].mean():.1f}",
+        "each task when just learned": f"{learned.mean():.1f}",
+        "forgotten of all but the last": f"{(learned - end)[:, :-1].mean():.1f}",
+    }
+
+
+def draw(runs: dict[str, np.ndarray], file: str) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, panels = plt.subplots(1, 2, figsize=(9, 4), sharey=True, layout="constrained")
+    for name, run in runs.items():
+        mean = run.mean(axis=0)
+        tasks = np.arange(1, len(mean) + 1)
+        panels[0].plot(tasks, mean[:, 0], marker="o", markersize=4, label=name)
+        panels[1].plot(tasks, np.nanmean(mean, axis=1), marker="o", markersize=4, label=name)
+    panels[0].set_title("Task 0", fontsize=11)
+    panels[1].set_title("Mean of the tasks learned", fontsize=11)
+    panels[0].set_ylabel("accuracy, %")
+    panels[0].legend(frameon=False)
+    for axes in panels:
+        axes.set_xlabel("tasks learned")
+        axes.set_xticks(tasks)
+        axes.grid(alpha=0.2)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle("Permuted MNIST, one online pass, tasks one after another", fontsize=11)
+    figure.savefig(file, dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures say nothing")
+    parser.add_argument("--plot", metavar="FILE", help="draw accuracy against the tasks learned")
+    options = parser.parse_args()
+    size, digits = QUICK if options.quick else FULL, load_mnist()
+    print(machine())
+    print(f"{size.tasks} tasks of {size.train} digits, tested on {size.test}, {size.seeds} seeds")
+    runs = {}
+    for name in MODELS:
+        runs[name] = runs_of(name, digits, size)
+        show(f"{name}: accuracy on each task", table_of_tasks(runs[name]))
+    rows = {name: summary(run) for name, run in runs.items()}
+    show("All models, percent of the test digits", pd.DataFrame.from_dict(rows, orient="index"))
+    if options.plot:
+        draw(runs, options.plot)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""Saved models: from every backend to every other, and never a damaged one."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from backends import FRAMEWORKS, load_backend
+from safetensors.numpy import load_file, save_file
+
+import gln_numpy
+from gln_numpy import GLN, paper_rate
+
+
+def network(backend: Any, **arguments: Any) -> Any:
+    return backend.GLN([8, 4], 784, 784, **{"num_classes": 10, "context_map_size": 3, "seed": 4, **arguments})
+
+
+def assert_same_state(one: Any, other: Any) -> None:
+    state = other.get_state()
+    for name, array in one.get_state().items():
+        np.testing.assert_array_equal(array, state[name], err_msg=name)
+
+
+def test_any_backend_goes_on_where_another_stopped(backend, digits, tmp_path):
+    images, labels = digits
+    first, rest = slice(0, 150), slice(150, 300)
+    uninterrupted = network(backend)
+    uninterrupted.predict_online(images[:, first], images[:, first], labels[first])
+    uninterrupted.save(tmp_path / "half.gln")
+    assert os.listdir(tmp_path) == ["half.gln"]
+    others = {name: load_backend(name).GLN.load(tmp_path / "half.gln") for name in FRAMEWORKS}
+    for other in others.values():
+        assert_same_state(uninterrupted, other)
+    # To learn on takes some frameworks seconds to compile, so each backend hands over to the next one only.
+    names = list(FRAMEWORKS)
+    resumed = others[names[(names.index(backend.__name__.removeprefix("gln_")) + 1) % len(names)]]
+    expected, found = (
+        np.asarray(model.predict_online(images[:, rest], images[:, rest], labels[rest]))
+        for model in (uninterrupted, resumed)
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert resumed.step == 300
+
+
+def test_arguments_are_saved(backend, tmp_path):
+    arguments = {
+        "num_classes": 3,
+        "context_map_size": 0,
+        "bias": False,
+        "context_bias": 0.5,
+        "learning_rate": 0.25,
+        "normalize": False,
+        "pred_clipping": 0.01,
+        "weight_clipping": 5.0,
+        "seed": 2**40,
+    }
+    backend.GLN((3, 1), 5, 4, **arguments).save(tmp_path / "m")
+    loaded = backend.GLN.load(str(tmp_path / "m"))
+    assert (loaded.layer_sizes, loaded.input_size, loaded.context_size) == ((3, 1), 5, 4)
+    assert {name: getattr(loaded, name) for name in arguments} == arguments
+
+
+def test_rates(backend, tmp_path):
+    file = tmp_path / "m"
+    for given, expected in ((None, backend.GLN([2], 5, 4).learning_rate(7)), (0.5, 0.5)):
+        backend.GLN([2], 5, 4, learning_rate=given).save(file)
+        rate = backend.GLN.load(file).learning_rate
+        assert (rate(7) if callable(rate) else rate) == expected
+    model = backend.GLN([2], 5, 4)
+    model.learning_rate = 0.125
+    model.save(file)
+    assert backend.GLN.load(file).learning_rate == 0.125
+    assert backend.GLN.load(file, learning_rate=3).learning_rate == 3
+    backend.GLN([2], 5, 4, learning_rate=paper_rate).save(file)
+    with pytest.raises(ValueError, match="learning_rate: expected the callable that the saved model had, got None"):
+        backend.GLN.load(file)
+    assert backend.GLN.load(file, learning_rate=paper_rate).learning_rate is paper_rate
+
+
+def test_base_predictor_is_asked_for(tmp_path):
+    def halves(inputs: np.ndarray) -> np.ndarray:
+        return np.full((3, inputs.shape[1]), 0.5)
+
+    GLN([2], 5, 4, base_predictor=halves).save(tmp_path / "m")
+    with pytest.raises(ValueError, match="base_predictor: expected the callable"):
+        GLN.load(tmp_path / "m")
+    assert GLN.load(tmp_path / "m", base_predictor=halves).base_predictor is halves
+
+
+def test_extra_arrays(backend, tmp_path):
+    model, extra = network(backend), {"mean": np.arange(3.0), "count": np.array(5)}
+    assert dict(model.extra) == {}
+    model.save(tmp_path / "m", extra)
+    loaded = backend.GLN.load(tmp_path / "m").extra
+    assert {name: array.tolist() for name, array in loaded.items()} == {"mean": [0, 1, 2], "count": 5}
+    with pytest.raises(ValueError, match=r"extra\['a'\]: expected an array of numbers"):
+        model.save(tmp_path / "m", {"a": "text"})
+    assert set(backend.GLN.load(tmp_path / "m").extra) == {"mean", "count"}
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> tuple[Path, Any]:
+    model = GLN([3, 2], 5, 4, context_map_size=2, seed=1)
+    rng = np.random.default_rng(0)
+    model.predict_online(rng.normal(size=(5, 20)), rng.normal(size=(4, 20)), rng.integers(0, 2, 20))
+    file = tmp_path_factory.mktemp("saved") / "model.gln"
+    model.save(file, {"note": np.arange(4)})
+    return file, model
+
+
+def test_a_file_cut_anywhere_is_refused(saved, tmp_path):
+    whole = saved[0].read_bytes()
+    for length in np.random.default_rng(1).integers(0, len(whole), 100):
+        (tmp_path / "cut").write_bytes(whole[:length])
+        with pytest.raises(ValueError, match="cut: expected a"):
+            GLN.load(tmp_path / "cut")
+
+
+@pytest.mark.parametrize("changes", [1, 3])
+def test_a_file_with_bytes_changed_is_refused_or_the_same_model(saved, tmp_path, changes):
+    file, model = saved
+    whole, rng, refused = np.frombuffer(file.read_bytes(), np.uint8), np.random.default_rng(2), 0
+    for _ in range(200):
+        changed = whole.copy()
+        changed[rng.integers(0, len(whole), changes)] = rng.integers(0, 256, changes)
+        (tmp_path / "changed").write_bytes(changed.tobytes())
+        try:
+            loaded = GLN.load(tmp_path / "changed")
+        except ValueError as error:
+            assert "changed: expected a" in str(error)  # noqa: PT017
+            refused += 1
+        else:
+            assert_same_state(loaded, model)
+            assert loaded._config() == model._config()
+    assert refused > 180
+
+
+def resaved(file: Path, to: Path, **changes: str | None) -> Path:
+    """The file with other metadata, None for left out."""
+    size = struct.unpack("<Q", file.read_bytes()[:8])[0]
+    metadata = json.loads(file.read_bytes()[8 : 8 + size])["__metadata__"]
+    metadata = {name: value for name, value in {**metadata, **changes}.items() if value is not None}
+    save_file(load_file(file), to, metadata)
+    return to
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": "2"}, "expected a GLN saved in format 1, got format 2"),
+        ({"format": None}, "expected a GLN saved in format 1, got format None"),
+        ({"checksum": None}, "expected a GLN saved in format 1"),
+        ({"config": "{}"}, "checksum differs"),
+        ({"checksum": "0"}, "checksum differs"),
+    ],
+)
+def test_other_metadata_is_refused(saved, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        GLN.load(resaved(saved[0], tmp_path / "m", **changes))
+
+
+def test_a_config_that_fits_its_checksum_but_is_none_is_refused(saved, tmp_path):
+    arrays = load_file(saved[0])
+    for config in (
+        "{}",
+        "[]",
+        "no json",
+        json.dumps({**saved[1]._config(), "run": "me"}),
+        json.dumps({**saved[1]._config(), "bias": 1}),
+    ):
+        checksum = gln_numpy._checksum(config, arrays)
+        with pytest.raises(ValueError, match=r"expected"):
+            GLN.load(resaved(saved[0], tmp_path / "m", config=config, checksum=checksum))
+
+
+def test_foreign_files_are_refused_and_never_unpickled(tmp_path):
+    class Trap:
+        def __reduce__(self) -> Any:
+            return (os.mkdir, (str(tmp_path / "unpickled"),))
+
+    (tmp_path / "pickle").write_bytes(pickle.dumps(Trap()))
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "text").write_text("a model, honestly")
+    save_file({"weights.1": np.ones(3, np.float32)}, tmp_path / "tensors")
+    for name in ("pickle", "empty", "text", "tensors"):
+        with pytest.raises(ValueError, match=f"{name}: expected a"):
+            GLN.load(tmp_path / name)
+    assert not (tmp_path / "unpickled").exists()
+    with pytest.raises(FileNotFoundError):
+        GLN.load(tmp_path / "missing")
+
+
+def test_a_crash_while_saving_leaves_what_was_there(saved, tmp_path):
+    file = tmp_path / "m"
+    file.write_bytes(saved[0].read_bytes())
+    script = f"""
+import os, safetensors.numpy
+from pathlib import Path
+from gln_numpy import GLN
+
+model = GLN.load({str(file)!r})
+def half(arrays, path, metadata):
+    Path(path).write_bytes(b"half a file")
+    os._exit(9)
+safetensors.numpy.save_file = half
+model.save({str(file)!r})
+"""
+    root = Path(gln_numpy.__file__).parent
+    assert subprocess.run([sys.executable, "-c", script], cwd=root, check=False).returncode == 9
+    assert_same_state(GLN.load(file), saved[1])
+
+
+def test_an_error_while_saving_leaves_what_was_there(saved, tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="folder"):
+        saved[1].save(tmp_path / "folder")
+    with pytest.raises(OSError, match="none"):
+        saved[1].save(tmp_path / "none" / "m")
+    assert os.listdir(tmp_path) == ["folder"]
