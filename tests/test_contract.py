@@ -215,6 +215,64 @@ def test_learning_rate_can_be_set(backend):
     assert [model.learning_rate(t) for t in (0, 6)] == [small(backend).learning_rate(t) for t in (0, 6)]
 
 
+# ---- Explanations ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_classes", [2, 10])
+def test_explanations_add_up_to_the_predictions(backend, digits, num_classes):
+    model = backend.GLN([6, 4, 2], PIXELS, PIXELS, num_classes=num_classes, seed=2, learning_rate=1.0)
+    images, labels = digits
+    model.predict_online(images[:, :300], images[:, :300], targets_of(model, labels[:300]))
+    images = images[:, 300:400]
+    weights, constant, clipped = model.explain(images, images)
+    heads = () if num_classes == 2 else (10,)
+    assert (weights.shape, constant.shape, clipped.shape) == ((*heads, PIXELS, 100), (*heads, 100), (*heads, 100))
+    p = to_numpy(model.predict(images, images)).astype(np.float64)
+    logits = (weights * images).sum(axis=-2) + constant
+    assert (~clipped).sum() > 50
+    np.testing.assert_allclose(logits[~clipped], np.log(p / (1 - p))[~clipped], atol=1e-3)
+    of_one = model.explain(images[:, 7], images[:, 7])
+    for together, alone in zip((weights, constant, clipped), of_one, strict=True):
+        np.testing.assert_allclose(alone, together[..., 7], rtol=1e-4, atol=1e-5)
+
+
+def test_explanations_tell_what_was_clipped(backend):
+    inputs, context, _ = small_batch()
+    model = small(backend, pred_clipping=0.4, bias=False)  # logits within 0.41
+    assert model.explain(inputs, context).clipped.all()
+    inputs = np.full((5, 2), 0.2)
+    inputs[1, 0] = 3
+    clipped = model.explain(inputs, context[:, :2]).clipped
+    assert clipped.tolist() == [True, False]
+    state = model.get_state()
+    state["weights.1"][2] = 9.0  # one neuron goes out of bounds
+    model.set_state(state)
+    assert model.explain(inputs, context[:, :2]).clipped.all()
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_explanations_of_base_predictors_are_of_their_logits(backend, bias):
+    def mixed(inputs: Any) -> np.ndarray:  # (5, B) -> (2, B)
+        return 1 / (1 + np.exp(-to_numpy(inputs)[:2]))
+
+    inputs, context, _ = small_batch()
+    inputs = np.clip(inputs, -2, 2)
+    model = small(backend, bias=bias, base_predictor=mixed)
+    weights, constant, clipped = model.explain(inputs, context)
+    assert weights.shape == (2, 6)
+    assert not clipped.any()
+    p = to_numpy(model.predict(inputs, context))
+    np.testing.assert_allclose((weights * inputs[:2]).sum(axis=0) + constant, np.log(p / (1 - p)), atol=1e-5)
+    assert constant.any() == bias
+
+
+def test_explaining_nothing_and_bad_input(backend):
+    model = small(backend, num_classes=3)
+    assert [array.shape for array in model.explain(np.empty((5, 0)), np.empty((4, 0)))] == [(3, 5, 0), (3, 0), (3, 0)]
+    with pytest.raises(ValueError, match="inputs"):
+        model.explain(np.zeros((6, 1)), np.zeros((4, 1)))
+
+
 # ---- First state -----------------------------------------------------------------------------------------------------
 
 
