@@ -10,11 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 __all__ = ["Standardizer", "orientation_features"]
 
-SMOOTHING = 0.7  # pixels, the standard deviation of the Gaussian whose slope is an image's gradient
 STATE = ("count", "mean", "squares", "low", "high")  # of a Standardizer
 
 
@@ -114,7 +112,7 @@ class Standardizer:
         return samples.astype(np.float64)
 
 
-def orientation_features(images: Any, orientations: int = 8, cells: int = 7) -> np.ndarray:
+def orientation_features(images: Any, orientations: int = 12, cells: int = 7) -> np.ndarray:
     """Which way the edges run, and where: histograms of gradient orientations over cells that overlap.
 
     In each cell, the square root of the sum of the gradients' lengths, a sum for each direction. A gradient belongs in
@@ -122,8 +120,8 @@ def orientation_features(images: Any, orientations: int = 8, cells: int = 7) -> 
     Histograms of Oriented Gradients for Human Detection, CVPR 2005; there with other cells, and normalised.
 
     Args:
-        images: (N, side * side), square images by rows.
-        orientations: directions in the whole circle, at least 1; dark to bright is another one than bright to dark.
+        images: (N, side * side), square images by rows, side at least 2.
+        orientations: directions in the whole circle, at least 2; dark to bright is another one than bright to dark.
         cells: along each side, at least 1.
 
     Returns:
@@ -134,13 +132,13 @@ def orientation_features(images: Any, orientations: int = 8, cells: int = 7) -> 
     """
     images = np.asarray(images)
     side = math.isqrt(images.shape[-1]) if images.ndim == 2 else 0
-    if images.ndim != 2 or side**2 != images.shape[1] or side == 0 or images.dtype.kind not in "biuf":
+    if images.ndim != 2 or side**2 != images.shape[1] or side < 2 or images.dtype.kind not in "biuf":
         raise ValueError(f"images: expected numbers of shape (N, side * side), got {images.dtype} of {images.shape}")
     if not np.isfinite(images).all():
         raise ValueError("images: expected finite numbers, got NaN or infinity")
-    for name, value in (("orientations", orientations), ("cells", cells)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(f"{name}: expected an integer of at least 1, got {value!r}")
+    for name, value, least in (("orientations", orientations, 2), ("cells", cells, 1)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+            raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}")
     # How much a row of pixels counts in a row of cells, (side, cells): less with the distance from the cell's middle.
     spacing = side / cells
     middles = (np.arange(cells) + 0.5) * spacing - 0.5
@@ -148,8 +146,7 @@ def orientation_features(images: Any, orientations: int = 8, cells: int = 7) -> 
     features = np.empty((len(images), cells, cells, orientations), np.float32)
     for start in range(0, len(images), 2000):  # blocks, for what lies between takes far more memory than the images
         block = images[start : start + 2000].astype(np.float32).reshape(-1, side, side)
-        down = ndimage.gaussian_filter(block, (0, SMOOTHING, SMOOTHING), order=(0, 1, 0))
-        right = ndimage.gaussian_filter(block, (0, SMOOTHING, SMOOTHING), order=(0, 0, 1))
+        down, right = np.gradient(block, axis=(1, 2))
         length = np.hypot(down, right)
         direction = np.arctan2(down, right) * np.float32(orientations / (2 * np.pi)) % orientations
         for o in range(orientations):
