@@ -43,6 +43,7 @@ BACKENDS = {"numpy": "numpy", "torch": "torch", "tf": "tensorflow", "jax": "jax"
 SIDE = 28  # pixels
 PIXELS = SIDE * SIDE
 CHUNK = 512  # digits that a stream is cut into, for the progress bar
+SAVED_EVERY = 10_000  # digits
 Digits = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -203,6 +204,7 @@ def get_ten_digits_metrics(
     standardize: bool = True,
     halfspace_samples: int = 1000,
     seed: int | None = 0,
+    save: str | Path | None = None,
     verbose: bool = True,
 ) -> TenDigits:
     """Train a model of ten heads on one pass over the MNIST training set, then score it on the test set.
@@ -215,27 +217,35 @@ def get_ten_digits_metrics(
         standardize: whether the digits are standardised online, see `gln_features.Standardizer`.
         halfspace_samples: the halfspaces become bisectors of so many digits, the first of the stream; 0 leaves them.
         seed: of the order of the training digits.
+        save: a file where the model is saved after every 10,000 digits and at the end, with what the pass needs. What
+            `GLN.load` makes of it goes on with the pass, if the other arguments are those of the first time.
         verbose: whether to show a progress bar, with the accuracy so far.
 
     Raises:
         ValueError: an argument outside its range, or a model of another size.
+        OSError: the model cannot be saved.
     """
     if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
         raise ValueError(f"batch_size: expected an integer of at least 1, got {batch_size!r}")
     x_train, y_train, x_test, y_test = load_mnist() if digits is None else digits
     order = np.random.default_rng(seed).permutation(len(x_train))
-    standardizer = Standardizer(x_train.shape[1])
-    if halfspace_samples:
+    standardizer, hits = Standardizer(x_train.shape[1]), np.empty(0, bool)
+    if "hits" in model.extra:  # of a pass that was stopped
+        standardizer.set_state({name: model.extra[name] for name in standardizer.get_state()})
+        hits = model.extra["hits"]
+    elif halfspace_samples:
         first = x_train[order[:halfspace_samples]].T
         model.fit_hyperplanes(Standardizer(len(first)).learn(first) if standardize else first)
-    start, hits = time.perf_counter(), np.empty(0, bool)
-    with tqdm(total=len(order), unit=" digits", disable=not verbose) as bar:
-        for chunk in _chunks(order, batch_size * max(1, CHUNK // batch_size)):
+    start = time.perf_counter()
+    with tqdm(total=len(order), initial=len(hits), unit=" digits", disable=not verbose) as bar:
+        for chunk in _chunks(order[len(hits) :], batch_size * max(1, CHUNK // batch_size)):
             z = standardizer.learn(x_train[chunk].T) if standardize else x_train[chunk].T
             p = _probabilities(model.predict_online(z, z, y_train[chunk], batch_size), (10, len(chunk)))
             hits = np.append(hits, p.argmax(axis=0) == y_train[chunk])
             bar.update(len(chunk))
             bar.set_postfix(accuracy=f"{100 * hits.mean():.2f}")
+            if save is not None and (len(hits) % SAVED_EVERY < len(chunk) or len(hits) == len(order)):
+                model.save(save, {"hits": hits, **standardizer.get_state()})
     seconds = time.perf_counter() - start
     p = np.empty((10, len(x_test)))
     for chunk in _chunks(np.arange(len(x_test)), CHUNK):
@@ -329,6 +339,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of the halfspaces and of the order of the images: 0")
     parser.add_argument("--no-deskew", dest="deskew", action="store_false", help="take the digits as they are")
     parser.add_argument("--data", metavar="FILE", help="an .npz file of other digits than the embedded MNIST")
+    parser.add_argument(
+        "--save", metavar="FILE", help="with --all-classes: where to save the model, on the way and at last"
+    )
+    parser.add_argument("--resume", metavar="FILE", help="with --all-classes: go on with the pass that was saved there")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     return parser
 
@@ -343,8 +357,12 @@ def _run(backend: str, options: argparse.Namespace, digits: Digits) -> tuple[flo
         accuracy, conf_mat, prfs = get_mnist_metrics(model, options.digit, options.batch_size, **passing)
         return accuracy, f"Accuracy: {accuracy:.2f}\nConfusion matrix:\n{conf_mat}\nPrec-Rec-F:\n{prfs}"
     rate = functools.partial(linear_rate, first=10.0, last=0.1, samples=len(digits[0]))
-    model = gln(options.layer_sizes, size, size, num_classes=10, learning_rate=rate, **network)
-    ten = get_ten_digits_metrics(model, options.batch_size, **passing)
+    if options.resume:
+        model = gln.load(options.resume, learning_rate=rate)
+        passing["seed"] = model.seed
+    else:
+        model = gln(options.layer_sizes, size, size, num_classes=10, learning_rate=rate, **network)
+    ten = get_ten_digits_metrics(model, options.batch_size, save=options.save, **passing)
     lines = [
         f"Accuracy: {ten.accuracy:.2f}",
         f"Accuracy online, of each digit before it was learned: {100 * ten.online_hits.mean():.2f}",
@@ -375,7 +393,10 @@ def _compare(options: argparse.Namespace, digits: Digits) -> pd.DataFrame:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if (options.save or options.resume) and (not options.all_classes or options.backend == "all"):
+        parser.error("--save and --resume are for --all-classes with one backend")
     for name, default in (TEN_DIGITS if options.all_classes else ONE_DIGIT).items():
         if getattr(options, name) is None:
             setattr(options, name, default)
@@ -390,7 +411,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         start = time.perf_counter()
         _, text = _run(options.backend, options, digits)
-    except (ImportError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         print(f"gln-mnist: {error}", file=sys.stderr)
         return 2
     print(f"\n{text}")

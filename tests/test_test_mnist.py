@@ -326,3 +326,48 @@ def test_command_line_all_classes(few, tmp_path, capsys):
         word in shown for word in ("online", "Confusion matrix", "support", "Log-loss: 0.", "Calibration error: 0.")
     )
     assert re.search(r"^Seconds, with gln_\w+: \d+\.\d$", seconds, re.MULTILINE)
+
+
+def test_a_pass_that_was_stopped_goes_on(few, tmp_path, monkeypatch):
+    class StoppedError(Exception):
+        pass
+
+    def network() -> GLN:
+        return GLN([8, 4], 784, 784, num_classes=10, seed=3, learning_rate=2.0)
+
+    whole = get_ten_digits_metrics(network(), digits=few, halfspace_samples=300, verbose=False)
+    monkeypatch.setattr(test_mnist, "SAVED_EVERY", 1000)
+    stopped, save = network(), GLN.save
+
+    def save_and_stop(*arguments: Any) -> None:
+        save(*arguments)
+        raise StoppedError
+
+    monkeypatch.setattr(GLN, "save", save_and_stop)
+    with pytest.raises(StoppedError):
+        get_ten_digits_metrics(stopped, digits=few, halfspace_samples=300, save=tmp_path / "m", verbose=False)
+    monkeypatch.setattr(GLN, "save", save)
+    resumed = GLN.load(tmp_path / "m")
+    assert resumed.step == 1024
+    ten = get_ten_digits_metrics(resumed, digits=few, halfspace_samples=300, save=tmp_path / "m", verbose=False)
+    np.testing.assert_array_equal(ten.online_hits, whole.online_hits)
+    np.testing.assert_allclose(ten.log_loss, whole.log_loss, rtol=1e-6)
+    at_the_end = GLN.load(tmp_path / "m")
+    assert at_the_end.step == 2000
+    again = get_ten_digits_metrics(at_the_end, digits=few, verbose=False)
+    assert (again.accuracy, again.online_hits.tolist()) == (ten.accuracy, ten.online_hits.tolist())
+
+
+def test_command_line_saves_and_resumes(tmp_path, capsys):
+    file, data = tmp_path / "model.gln", tmp_path / "few.npz"
+    np.savez(data, **arrays_of(10))
+    options = ["--all-classes", "--data", str(data), "--no-deskew", "--quiet", "--backend", "numpy"]
+    assert test_mnist.main([*options, "--layer-sizes", "3", "--seed", "6", "--save", str(file)]) == 0
+    first, _ = capsys.readouterr()
+    assert GLN.load(file, learning_rate=1).seed == 6
+    assert test_mnist.main([*options, "--resume", str(file)]) == 0
+    assert capsys.readouterr()[0] == first
+    assert test_mnist.main([*options, "--resume", str(tmp_path / "none")]) == 2
+    assert "none" in capsys.readouterr()[1]
+    with pytest.raises(SystemExit):
+        test_mnist.main(["--resume", str(file)])
