@@ -18,7 +18,7 @@ import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -627,10 +627,16 @@ class GLNBase:
 # A layer copies the rows it works on, as many neurons and samples at a time as keep the copies within this many bytes,
 # which fit a core's cache.
 ROWS_BYTES = 1 << 20
-# predict_online computes the gates of about this many samples with one product.
-GATED_SAMPLES = 512
+# predict_online takes this many samples through a layer before it turns to the next, or as few as keep what a layer
+# predicts of them within BLOCK_BYTES.
+BLOCK_SAMPLES, BLOCK_BYTES = 2048, 1 << 22
+# A row of fewer values is cheaper to copy than to look up.
+LONG_ROW = 1 << 10
 # Samples a call of what compile() makes: with more of them calls cost less, and compiling takes longer.
 COMPILED_SAMPLES = 4
+
+
+Rows = TypeVar("Rows", torch.Tensor, list[torch.Tensor])
 
 
 def gate(hyperplanes: torch.Tensor, hyperplane_bias: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
@@ -649,20 +655,27 @@ def gate(hyperplanes: torch.Tensor, hyperplane_bias: torch.Tensor, context: torc
 def mix(rows: torch.Tensor, z: torch.Tensor, logit_bound: float) -> torch.Tensor:
     """Geometric mixing of the predictions below, as logits: s = clip(w . z, -logit_bound, logit_bound).
 
-    Shapes: (B, n, C, d), (B, C or 1, d) -> (B, C, n). All heads of the first layer mix the same z.
+    Shapes: (..., n, C, d), (..., 1, C or 1, d) -> (..., n, C, 1). All heads of the first layer mix the same z.
     """
-    # Of two heads or more each reads its own z, and so many small products are slower than one sum.
-    s = rows.flatten(1, 2) @ z.mT if z.shape[1] == 1 else (rows * z[:, None]).sum(dim=-1)
-    return s.view(rows.shape[:3]).mT.clamp_(-logit_bound, logit_bound)
+    if z.shape[-2] == 1:
+        s = (rows.flatten(-3, -2) @ z.squeeze(-3).mT).view(*rows.shape[:-1], 1)
+    else:  # each head reads its own z, and so many small products are slower than one sum
+        s = (rows * z).sum(dim=-1, keepdim=True)
+    return s.clamp_(-logit_bound, logit_bound)
 
 
-def update(rows: torch.Tensor, z: torch.Tensor, s: torch.Tensor, y: torch.Tensor, rate: torch.Tensor) -> torch.Tensor:
+def update(rows: Rows, z: torch.Tensor, s: torch.Tensor, y: torch.Tensor, rate: torch.Tensor) -> Rows:
     """One step of online gradient descent on the log-loss, in place: w <- w - rate (sigmoid(s) - y) z.
 
-    Shapes: (B, n, C, d), (B, C or 1, d), (B, C, n), (B, C, 1), (B, C or 1, 1) -> (B, n, C, d).
+    Shapes: (..., n, C, d), (..., 1, C or 1, d), (..., n, C, 1), (..., 1, C, 1), (..., 1, C or 1, 1) -> (..., n, C, d).
+    Rows that do not lie side by side come as a list of n, each (C, d).
     """
-    steps = s.sigmoid().sub_(y).mul_(rate)  # (B, C, n)
-    return rows.addcmul_(steps.mT[..., None], z[:, None], value=-1)
+    steps = s.sigmoid().sub_(y).mul_(rate)  # (..., n, C, 1)
+    if isinstance(rows, torch.Tensor):
+        rows.addcmul_(steps, z, value=-1)
+    else:
+        torch._foreach_addcmul_(rows, steps.unbind(), [z[0]] * len(rows), value=-1)
+    return rows
 
 
 def _exact(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -740,76 +753,101 @@ class GLN(GLNBase, nn.Module):
     def _predict(self, base, context, targets, rates) -> torch.Tensor:
         if targets is not None:
             targets, rates = self._tensor(targets.T), self._tensor(rates)
-        return self._batch(*self._gated(base, context), targets, rates).T
+        return self._block(len(base.T), *self._gated(base, context), targets, rates).T
 
     @_exact
     def _predict_online(self, base, context, targets, rates, batch_size) -> torch.Tensor:
         targets, rates = self._tensor(targets.T), self._tensor(rates)
         output = torch.empty_like(targets)  # (B, C)
-        block = batch_size * max(1, GATED_SAMPLES // batch_size)
+        fitting = BLOCK_BYTES // (max(self.layer_sizes) * targets[0].nbytes)
+        block = batch_size * max(1, min(BLOCK_SAMPLES, fitting) // batch_size)
+        compiled = batch_size == 1 and self._compiled
         for start in range(0, len(rates), block):
             here = slice(start, start + block)
             parts = *self._gated(base[:, here], context[:, here]), targets[here], rates[here]
-            compiled = batch_size == 1 and self._compiled
             groups = zip(*(part.split(COMPILED_SAMPLES if compiled else block) for part in parts), strict=True)
-            output[here] = torch.cat([self._stream(compiled, batch_size, *group) for group in groups])
+            output[here] = torch.cat([self._group(compiled, batch_size, *group) for group in groups])
         return output.T
 
-    def _stream(self, compiled, batch_size, *parts) -> torch.Tensor:  # of _batch, each of several batches -> (B, C)
+    def _group(self, compiled, batch_size, *parts) -> torch.Tensor:  # of _block -> (B, C)
         if compiled and len(parts[0]) == COMPILED_SAMPLES:  # another shape would be compiled anew
-            return _compiled_stream()(self, False, batch_size, *parts)
-        batches = zip(*(part.split(batch_size) for part in parts), strict=True)
-        return torch.cat([self._batch(*batch) for batch in batches])
+            return _compiled_block()(self, batch_size, *parts)
+        return self._block(batch_size, *parts)
 
-    def _gated(self, base, context) -> tuple[torch.Tensor, torch.Tensor]:  # (K, B), (D, B) -> (B, 1, d), (B, N)
+    def _gated(self, base, context) -> tuple[torch.Tensor, torch.Tensor]:  # (K, B), (D, B) -> (B, 1, 1, d), (B, N)
         """What does not depend on the weights: the first layer's input and the row that each neuron picks."""
         base, context = self._tensor(base), self._tensor(context)
-        z = base.new_ones(base.shape[1], 1, self.base_size + self.bias)
-        torch.clamp(base.T, -self.logit_bound, self.logit_bound, out=z[:, 0, : self.base_size])
+        z = base.new_ones(base.shape[1], 1, 1, self.base_size + self.bias)
+        torch.clamp(base.T, -self.logit_bound, self.logit_bound, out=z[:, 0, 0, : self.base_size])
         return z, gate(self.hyperplanes, self.hyperplane_bias, context) + self.first_rows
 
-    def _batch(self, z, rows, targets, rates) -> torch.Tensor:  # (B, 1, d), (B, N), (B, C), (B,) -> (B, C)
-        """Predict a batch and, given targets, learn it, one layer after another: a layer reads the predictions of the
-        one below, which were made before that one learned."""
-        for weights, neurons in zip(self._weights(), self._neurons, strict=True):
-            n = neurons.stop - neurons.start
-            above = z.new_ones(len(z), self.num_heads, n + self.bias)
-            self._layer(weights, rows[:, neurons], z, above[:, :, :n], targets, rates)
-            z = above
-        if targets is not None:
-            self.step.add_(len(z))
-        return z[:, :, :n].mean(dim=2).sigmoid_()
+    def _block(self, batch_size, z, rows, targets, rates) -> torch.Tensor:
+        """Predict one batch after another and, given targets, learn each before the next.
 
-    def _layer(self, weights, rows, z, s, targets, rates) -> None:  # rows (B, n), z (B, C or 1, d), s (B, C, n)
-        """Predict a batch with a layer, into s, and given targets let it learn."""
+        A layer never reads what those above it make, so it takes all batches before the next layer starts: what can be
+        computed for all of them at once takes fewer operations.
+
+        Shapes: (B, 1, 1, d), (B, N), (B, C) or None, (B,) or None -> (B, C).
+        """
+        learn: tuple[torch.Tensor, ...] = ()
+        for weights, picked in zip(self._weights(), rows.split(self.layer_sizes, dim=1), strict=True):
+            if targets is not None:
+                learn = targets[:, None, :, None], rates[:, None, None, None]
+                if self.normalize:
+                    learn = learn[0], learn[1] / z.square().sum(dim=3, keepdim=True).add_(1)  # (B, 1, C or 1, 1)
+            copied = max(1, ROWS_BYTES // weights[0].nbytes)  # rows at a time
+            if batch_size == 1:
+                some = [self._in_turn(weights, part, z, *learn) for part in picked.split(copied, dim=1)]
+                s = torch.cat(some, dim=1)  # (B, n, C, 1)
+            else:
+                batches = zip(*(part.split(batch_size) for part in (picked, z, *learn)), strict=True)
+                s = torch.cat([self._batch(weights, copied, *batch) for batch in batches])
+            z = torch.cat([s.transpose(1, 3), s.new_ones(len(s), 1, self.num_heads, self.bias)], dim=3)
         if targets is not None:
-            targets, rates = targets[:, :, None], rates[:, None, None]
-            if self.normalize:
-                rates = rates / z.square().sum(dim=2, keepdim=True).add_(1)  # (B, C or 1, 1)
+            self.step.add_(len(s))
+        return s[..., 0].mean(dim=1).sigmoid_()
+
+    def _in_turn(self, weights, rows, z, *learn) -> torch.Tensor:
+        """Neurons of a layer predict one sample after another and, given y and rate, learn each before the next.
+
+        Shapes: (n 2^k, C, d), (B, n), (B, 1, C or 1, d), (B, 1, C, 1), (B, 1, C or 1, 1) -> (B, n, C, 1).
+        """
+        # Long rows learn where they are: to copy them back takes longer. A row at a time is also too short for PyTorch
+        # to share among threads, whose waiting for each other takes longer than the work.
+        long = weights.is_cpu and weights[0].numel() >= LONG_ROW and not torch.compiler.is_compiling()
+        views = {row: weights[row] for row in rows.unique().tolist()} if long else {}
+        logits, limit = [], self.weight_clipping
+        for picked, x, *goal in zip(rows.tolist() if long else rows, z, *learn, strict=True):
+            places = [views[row] for row in picked] if long else []
+            copies = torch.stack(places) if long else weights.index_select(0, picked)
+            logits.append(mix(copies, x, self.logit_bound))
+            if goal and long:
+                update(places, x, logits[-1], *goal)
+                torch._foreach_clamp_min_(places, -limit)
+                torch._foreach_clamp_max_(places, limit)
+            elif goal:  # no two neurons share a row, and the copies themselves can learn
+                self._store(weights, picked, update(copies, x, logits[-1], *goal))
+        return torch.stack(logits)
+
+    def _batch(self, weights, copied, rows, z, *learn) -> torch.Tensor:  # as _in_turn, all samples at once
         count, n = rows.shape
-        copied = max(1, ROWS_BYTES // weights[0].nbytes)  # rows at a time
-        if count == 1:  # one sample shares no row with another, and the copies themselves can learn
-            for picked, out in zip(rows[0].split(copied), s.split(copied, dim=2), strict=True):
-                copies = weights.index_select(0, picked)
-                out.copy_(mix(copies.unsqueeze(0), z, self.logit_bound))
-                if targets is not None:
-                    update(copies.unsqueeze(0), z, out, targets, rates)
-                    self._store(weights, picked, copies)
-            return
+        s = z.new_empty(count, n, self.num_heads, 1)
         block = min(n, copied)
         parts = [(b, j) for b in _slices(count, copied // block) for j in _slices(n, block)]
         for b, j in parts:
             picked = rows[b, j]
             copies = weights.index_select(0, picked.flatten()).unflatten(0, picked.shape)
-            s[b, :, j] = mix(copies, z[b], self.logit_bound)
-        if targets is None:
-            return
+            s[b, j] = mix(copies, z[b], self.logit_bound)
+        if not learn:
+            return s
+        y, rate = learn
         for b, j in parts:  # the steps of samples of one context add up in the row that they share
             picked = rows[b, j]
-            steps = update(weights.new_zeros(*picked.shape, *weights.shape[1:]), z[b], s[b, :, j], targets[b], rates[b])
+            steps = update(weights.new_zeros(*picked.shape, *weights.shape[1:]), z[b], s[b, j], y[b], rate[b])
             weights.index_add_(0, picked.flatten(), steps.flatten(0, 1))
         for touched in rows.unique().split(copied):
             self._store(weights, touched, weights.index_select(0, touched))
+        return s
 
     def _store(self, weights, rows, values) -> None:  # rows (U,), values (U, C, d)
         weights.index_put_((rows,), values.clamp_(-self.weight_clipping, self.weight_clipping))
@@ -820,6 +858,6 @@ def _slices(count: int, size: int) -> list[slice]:
 
 
 @functools.cache
-def _compiled_stream() -> Callable[..., torch.Tensor]:
+def _compiled_block() -> Callable[..., torch.Tensor]:
     # One thread: an operation is too short to share, and waiting for other threads takes far longer than it.
-    return torch.compile(GLN._stream, dynamic=False, options={"cpp.threads": 1})
+    return torch.compile(GLN._block, dynamic=False, options={"cpp.threads": 1})
