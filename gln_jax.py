@@ -172,7 +172,7 @@ class Explanation(NamedTuple):
 
     weights: np.ndarray  # (K, B), of the base logits, which without `base_predictor` are the inputs
     constant: np.ndarray  # (B,)
-    clipped: np.ndarray  # (B,) of bools: an input or a neuron's logit was clipped, and the sum need not hold
+    clipped: np.ndarray  # (B,) of bools: an input or a neuron's logit was clipped
 
 
 class GLNBase:
@@ -392,8 +392,9 @@ class GLNBase:
     def explain(self, inputs: Any, context_inputs: Any) -> Explanation:
         """Why a prediction is what it is: until a gate turns, the network is a linear function of its base logits.
 
-        Its weights are the product of the rows that the gates picked, as in the paper. Where a logit was clipped they
-        are those of a network that does not clip, and `clipped` tells so. The result is NumPy arrays.
+        Its weights are the product of the rows that the gates picked, as in the paper. A neuron whose logit was clipped
+        counts with its row made smaller to fit, so that the sum holds there too; but there the weights are shares, and
+        no slopes any more, and `clipped` tells so. The result is NumPy arrays.
 
         Arguments and errors are those of `predict`.
         """
@@ -416,10 +417,12 @@ class GLNBase:
         for weights, neurons in zip(layers, self._layers(), strict=True):
             n, d = neurons.stop - neurons.start, z.shape[1] + self.bias
             rows = weights.reshape(-1, self.num_heads, d)[(np.arange(n) << self.context_map_size) + contexts[neurons]]
-            picked.append(rows.astype(np.float64))  # (n, C, d)
-            s = np.einsum("ncd,cd->cn", picked[-1], np.pad(z, ((0, 0), (0, int(self.bias))), constant_values=1))
-            clipped |= (np.abs(s) > self.logit_bound).any(axis=1)
-            z = s.clip(-self.logit_bound, self.logit_bound)
+            rows = rows.astype(np.float64)  # (n, C, d)
+            s = np.einsum("ncd,cd->cn", rows, np.pad(z, ((0, 0), (0, int(self.bias))), constant_values=1))
+            excess = np.maximum(np.abs(s) / self.logit_bound, 1)
+            clipped |= (excess > 1).any(axis=1)
+            picked.append(rows / excess.T[:, :, None])
+            z = s / excess
         explained, constant = np.full(z.shape, 1 / n), np.zeros(self.num_heads)
         for rows in reversed(picked):
             explained = np.einsum("cn,ncd->cd", explained, rows)

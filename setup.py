@@ -10,6 +10,7 @@ FRAMEWORKS = {
     "jax": ["jax>=0.4.30"],
     "fast": ["numba>=0.60"],
 }
+PLOTS = ["matplotlib>=3.8"]
 TEST = ["hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.5"]
 DEV = ["build>=1.2", "mypy>=1.11", "pandas-stubs", "pre-commit>=3.7", "ruff>=0.6"]
 
@@ -29,7 +30,7 @@ setup(
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
     python_requires=">=3.10",
-    py_modules=["gln_numpy", "gln_torch", "gln_tf", "gln_jax", "gln_numba", "gln_features", "test_mnist"],
+    py_modules=["gln_numpy", "gln_torch", "gln_tf", "gln_jax", "gln_numba", "gln_features", "gln_plots", "test_mnist"],
     packages=["gln_mnist_data"],
     package_data={"gln_mnist_data": ["mnist.npz", "PROVENANCE.md", "LICENSE"]},
     install_requires=[
@@ -42,9 +43,10 @@ setup(
     ],
     extras_require={
         **FRAMEWORKS,
+        "plots": PLOTS,
         "test": TEST,
         "dev": TEST + DEV,
-        "all": [requirement for framework in FRAMEWORKS.values() for requirement in framework],
+        "all": PLOTS + [requirement for framework in FRAMEWORKS.values() for requirement in framework],
     },
     entry_points={"console_scripts": ["gln-mnist = test_mnist:main"]},
 )

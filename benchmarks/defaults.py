@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures say nothing")
     gln = importlib.import_module(f"gln_{fastest_backend()}").GLN
     found = streams(parser.parse_args().quick)
-    rows = {}
+    rows: dict[str, dict[str, str]] = {}
     for title, setting in tqdm(SETTINGS.items(), leave=False):
         rows[title] = {}
         for name, (stream, seeds) in found.items():

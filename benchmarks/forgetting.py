@@ -1,9 +1,9 @@
 """How much a GLN forgets: permuted MNIST, one task after another, beside scikit-learn's MLP and linear model.
 
-Task 0 is MNIST, deskewed; each later task has its own permutation of the pixels, so that nothing but the labels is
-common to two tasks. One model learns all tasks online, in one pass, and is never told where a task ends. After each
-task it is tested on all tasks so far, with digits that it has not learned. All models see the same pixels in the same
-order; none standardises them, for statistics that run on over several tasks would fit none of them.
+Task 0 is MNIST, deskewed; each later task has its own permutation of the pixels. One model learns all tasks online, in
+one pass, and is never told where a task ends, nor which task a digit is of. After each task it is tested on all tasks
+so far, on the test set. All models see the same pixels in the same order. None standardises them: statistics that run
+on from task to task fit none of them, and shift the network's gates.
 
 `python -m benchmarks.forgetting` prints, as Markdown, a table of these accuracies for each model, and a summary of all.
 `--plot FILE` draws how the accuracy changes with the tasks learned, `--quick` runs on a few digits only, which shows
@@ -30,7 +30,7 @@ from tqdm import tqdm
 from benchmarks.report import machine, show
 from test_mnist import PIXELS, Digits, fastest_backend, load_mnist
 
-CHUNK = 500  # digits that a model is handed at a time, for the progress bar
+CHUNK = 800  # digits that a model is handed at a time, for the progress bar; whole batches of either estimator
 
 
 class Size(NamedTuple):
@@ -42,7 +42,7 @@ class Size(NamedTuple):
     seeds: int
 
 
-FULL, QUICK = Size(tasks=8, train=10000, test=2000, seeds=2), Size(tasks=3, train=100, test=100, seeds=1)
+FULL, QUICK = Size(tasks=8, train=10000, test=2000, seeds=3), Size(tasks=3, train=100, test=100, seeds=1)
 
 
 class Model(Protocol):
@@ -68,7 +68,7 @@ class OnlineGLN:
 
 
 class InBatches:
-    """An estimator of scikit-learn that makes one step for each `batch_size` digits."""
+    """An estimator of scikit-learn, handed `batch_size` digits at a time."""
 
     def __init__(self, estimator: Any, batch_size: int) -> None:
         self.estimator, self.batch_size = estimator, batch_size
@@ -82,21 +82,28 @@ class InBatches:
         return self.estimator.predict(images)
 
 
+# The settings were compared by the mean of all tasks at the end, on training digits kept apart. The GLN's is at its
+# defaults but for the sizes. The MLP's is the best of those tried: SGD and Adam, 100 to 2000 hidden neurons, rates of
+# 0.0001 to 1, batches of 1 to 100; its large rate costs little accuracy and saves it much forgetting. The linear model
+# has a constant rate, for it forgets far more at its default one, which takes samples for being in random order.
+
+
 def gln(seed: int) -> Model:
-    return OnlineGLN([64, 32], context_map_size=6, seed=seed)
+    return OnlineGLN([32, 16], context_map_size=10, seed=seed)
 
 
 def mlp(seed: int) -> Model:
-    estimator = MLPClassifier((1000,), solver="sgd", learning_rate_init=0.1, momentum=0, random_state=seed)
-    return InBatches(estimator, batch_size=10)
+    estimator = MLPClassifier((1000,), solver="sgd", learning_rate_init=0.3, momentum=0, random_state=seed)
+    return InBatches(estimator, batch_size=32)
 
 
 def linear(seed: int) -> Model:
-    return InBatches(SGDClassifier(loss="log_loss", random_state=seed), batch_size=10)
+    estimator = SGDClassifier(loss="log_loss", learning_rate="constant", eta0=0.003, random_state=seed)
+    return InBatches(estimator, batch_size=100)
 
 
 MODELS: dict[str, Callable[[int], Model]] = {
-    "GLN [64, 32]": gln,
+    "GLN [32, 16], 10 halfspaces": gln,
     "MLPClassifier (1000)": mlp,
     "SGDClassifier": linear,
 }
@@ -177,7 +184,7 @@ def main() -> None:
     options = parser.parse_args()
     size, digits = QUICK if options.quick else FULL, load_mnist()
     print(machine())
-    print(f"{size.tasks} tasks of {size.train} digits, tested on {size.test}, {size.seeds} seeds")
+    print(f"{size.tasks} tasks of {size.train} digits, tested on {size.test} digits each; seeds: {size.seeds}")
     runs = {}
     for name in MODELS:
         runs[name] = runs_of(name, digits, size)

@@ -104,7 +104,7 @@ def table_of_passes(modules: dict[str, Any], images: np.ndarray, digits: np.ndar
     models["MLPClassifier (64)"] = one_by_one(lambda: MLPClassifier((64,)), images, digits)
     table = take_turns(models, repeats, len(digits))
     table.insert(0, "MNIST pass, s", table["median"] * 0.06)
-    table.insert(1, "times gln_numpy", table.loc["gln_numpy", "median"] / table["median"])
+    table.insert(1, "times gln_numpy", table["median"]["gln_numpy"] / table["median"])
     return table
 
 

@@ -1,0 +1,193 @@
+"""Pictures of a GLN: what its halfspaces cut, why it decides, how well it learns. Needs Matplotlib, the extra `plots`.
+
+Every function gives a Matplotlib figure, to be shown in a notebook or saved: `figure.savefig("picture.png")`.
+
+Shapes: B samples, C classes, D values of a sample.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+try:
+    from matplotlib.colors import TwoSlopeNorm
+    from matplotlib.figure import Figure
+except ImportError as error:
+    raise ImportError('gln_plots needs Matplotlib: pip install "gated-linear-networks[plots]"') from error
+
+__all__ = ["plot_confusion", "plot_explanations", "plot_halfspaces", "plot_learning_curves", "plot_regions"]
+
+BLUE_TO_RED = "RdBu_r"  # below zero, zero, above
+
+
+def plot_explanations(images: Any, weights: Any, inputs: Any, titles: Sequence[str]) -> Figure:
+    """Each image beside what its pixels contribute to a prediction's logit: red speaks for the class, blue against it.
+
+    Args:
+        images: (D, B), square images.
+        weights: (D, B), of `GLN.explain`, for the head in question.
+        inputs: (D, B), what the GLN was given of these images.
+        titles: B of them.
+
+    Raises:
+        ValueError: shapes that do not agree, or images that are not square.
+    """
+    images, contributions = np.asarray(images), np.asarray(weights) * np.asarray(inputs)
+    side, count = _side(images), len(titles)
+    if images.ndim != 2 or images.shape != contributions.shape or images.shape[1] != count:
+        raise ValueError(
+            f"images, weights, inputs, titles: expected (D, B) three times and B titles, got {images.shape}, "
+            f"{np.shape(weights)}, {np.shape(inputs)} and {count}"
+        )
+    figure = Figure(figsize=(1.6 * count + 0.8, 3.6), layout="constrained")
+    axes = figure.subplots(2, count, squeeze=False)
+    norm = _around_zero(contributions)
+    for b, title in enumerate(titles):
+        axes[0, b].imshow(images[:, b].reshape(side, side), cmap="gray_r")
+        axes[0, b].set_title(title, fontsize=10)
+        shown = axes[1, b].imshow(contributions[:, b].reshape(side, side), cmap=BLUE_TO_RED, norm=norm)
+    _no_ticks(axes)
+    figure.colorbar(shown, ax=axes, shrink=0.6, label="contribution to the logit")
+    return figure
+
+
+def plot_halfspaces(
+    model: Any, images: Any, context_inputs: Any, layer: int = 1, neuron: int = 0, shown: int = 6
+) -> Figure:
+    """What the halfspaces of a neuron cut: a row for each, the hyperplane between images far on either side of it.
+
+    Args:
+        model: a GLN whose side information is square images.
+        images: (D, B), square images.
+        context_inputs: (D, B), the side information that the model was given of them.
+        layer: from 1 on.
+        neuron: from 0 on.
+        shown: images on either side, at least 1.
+
+    Raises:
+        ValueError: shapes that do not agree, or no such neuron.
+    """
+    images, context, state = np.asarray(images), np.asarray(context_inputs), model.get_state()
+    if not (1 <= layer <= len(model.layer_sizes) and 0 <= neuron < model.layer_sizes[layer - 1]):
+        raise ValueError(f"layer, neuron: expected one of layer_sizes {model.layer_sizes}, got {layer} and {neuron}")
+    if context.shape != images.shape or len(context) != model.context_size:
+        raise ValueError(f"context_inputs: expected ({model.context_size}, B) as images, got {context.shape}")
+    planes, bias = state[f"hyperplanes.{layer}"][neuron], state[f"hyperplane_bias.{layer}"][neuron]  # (k, D), (k,)
+    side = _side(images)
+    figure = Figure(figsize=(0.8 * (2 * shown + 1) + 0.6, 0.85 * len(planes) + 0.5), layout="constrained")
+    axes = figure.subplots(len(planes), 2 * shown + 1, squeeze=False)
+    for row, plane, distance in zip(axes, planes, planes @ context - bias[:, None], strict=True):
+        order = np.argsort(distance)
+        far = [*order[:shown], None, *order[len(order) - shown :]]
+        for axis, b in zip(row, far, strict=True):
+            if b is None:
+                axis.imshow(plane.reshape(side, side), cmap=BLUE_TO_RED, norm=_around_zero(plane))
+            else:
+                axis.imshow(images[:, b].reshape(side, side), cmap="gray_r")
+    axes[0, shown // 2].set_title("bit 0", fontsize=10)
+    axes[0, shown].set_title("hyperplane", fontsize=8)
+    axes[0, shown + 1 + shown // 2].set_title("bit 1", fontsize=10)
+    _no_ticks(axes)
+    return figure
+
+
+def plot_confusion(counts: pd.DataFrame) -> Figure:
+    """A confusion matrix as `test_mnist` gives it, a row for what is and a column for what it was taken for."""
+    size = len(counts)
+    figure = Figure(figsize=(0.5 * size + 1.5, 0.5 * size + 1.2), layout="constrained")
+    axes = figure.subplots()
+    mistakes = counts.to_numpy() * (1 - np.eye(size))
+    axes.imshow(mistakes, cmap="Reds", vmax=max(mistakes.max(), 1) * 1.3)
+    for i, j in np.ndindex(size, size):
+        axes.text(j, i, counts.iat[i, j], ha="center", va="center", fontsize=8, color="black" if i != j else "gray")
+    axes.set_xticks(range(size), counts.columns)
+    axes.set_yticks(range(size), counts.index)
+    axes.set_xlabel("taken for")
+    axes.set_ylabel("is")
+    return figure
+
+
+def plot_learning_curves(hits: Mapping[str, Any], per_decade: int = 4) -> Figure:
+    """Errors of one pass or of several, each sample predicted before it was learned, over samples seen: log-log.
+
+    Args:
+        hits: of each curve its name, and (N,) bools, whether each sample was predicted right.
+        per_decade: points of a curve for each power of ten, at least 1. Each is the mean since the point before.
+
+    Raises:
+        ValueError: a curve that is not (N,) with N of at least 1.
+    """
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for name, right in hits.items():
+        right = np.asarray(right, float)
+        if right.ndim != 1 or len(right) == 0:
+            raise ValueError(f"hits[{name!r}]: expected (N,) bools, N at least 1, got shape {right.shape}")
+        steps = math.ceil(math.log10(len(right)) * per_decade)
+        ends = np.unique([*(10 ** (np.arange(per_decade, steps) / per_decade)).astype(int), len(right)])
+        errors = [100 * (1 - part.mean()) for part in np.split(right, ends[:-1])]
+        axes.loglog(ends, errors, marker="o", markersize=3, label=name)
+    axes.set_xlabel("samples seen")
+    axes.set_ylabel("error, % of samples not yet learned")
+    axes.grid(which="both", alpha=0.2)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    return figure
+
+
+def plot_regions(probability: Callable[[np.ndarray], Any], samples: Any, labels: Any, axes: Any = None) -> Any:
+    """Decision regions of a problem in two dimensions with two classes, with its samples on top.
+
+    Args:
+        probability: (2, B) -> (B,), of class 1.
+        samples: (2, B).
+        labels: (B,) of 0 and 1.
+        axes: Matplotlib axes to draw on; None makes a figure.
+
+    Returns:
+        The axes, or the figure that was made.
+
+    Raises:
+        ValueError: shapes that do not agree.
+    """
+    samples, labels = np.asarray(samples), np.asarray(labels)
+    if samples.ndim != 2 or len(samples) != 2 or labels.shape != samples.shape[1:]:
+        raise ValueError(f"samples, labels: expected (2, B) and (B,), got {samples.shape} and {labels.shape}")
+    figure = None
+    if axes is None:
+        figure = Figure(figsize=(5, 4), layout="constrained")
+        axes = figure.subplots()
+    low, high = samples.min(axis=1), samples.max(axis=1)
+    margin = 0.15 * (high - low)
+    x, y = np.meshgrid(*np.linspace(low - margin, high + margin, 150).T)
+    p = np.asarray(probability(np.stack([x.ravel(), y.ravel()]))).reshape(x.shape)
+    axes.contourf(x, y, p, levels=np.linspace(0, 1, 21), cmap=BLUE_TO_RED, alpha=0.6)
+    axes.contour(x, y, p, levels=[0.5], colors="black", linewidths=1)
+    axes.scatter(*samples, c=labels, cmap=BLUE_TO_RED, s=8, edgecolors="white", linewidths=0.3)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    return axes if figure is None else figure
+
+
+def _side(images: np.ndarray) -> int:
+    side = math.isqrt(len(images))
+    if side**2 != len(images):
+        raise ValueError(f"images: expected (side * side, B), got {images.shape}")
+    return side
+
+
+def _around_zero(values: np.ndarray) -> TwoSlopeNorm:
+    """White at 0, and the strongest colours where 99.5 % of the values end, so that a single one outshines none."""
+    most = max(float(np.quantile(np.abs(values), 0.995)), 1e-9)
+    return TwoSlopeNorm(0, -most, most)
+
+
+def _no_ticks(axes: np.ndarray) -> None:
+    for axis in axes.flat:
+        axis.set_xticks([])
+        axis.set_yticks([])
