@@ -194,6 +194,7 @@ class TenDigits(NamedTuple):
     log_loss: float  # nats, of the heads' probabilities brought to sum to one
     calibration_error: float  # how far from the share of hits those of the predicted digits are, on average
     seconds: float  # of the pass, compiling included
+    standardizer: Standardizer | None  # of what the model was given, None if not standardised
 
 
 def get_ten_digits_metrics(
@@ -262,6 +263,7 @@ def get_ten_digits_metrics(
         float(log_loss(y_test, p.T, labels=range(10))),
         _calibration_error(p.max(axis=0), predicted == y_test),
         seconds,
+        standardizer if standardize else None,
     )
 
 
@@ -343,6 +345,7 @@ def _parser() -> argparse.ArgumentParser:
         "--save", metavar="FILE", help="with --all-classes: where to save the model, on the way and at last"
     )
     parser.add_argument("--resume", metavar="FILE", help="with --all-classes: go on with the pass that was saved there")
+    parser.add_argument("--plot", metavar="FOLDER", help="with --all-classes: where to write pictures of the pass")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     return parser
 
@@ -363,6 +366,8 @@ def _run(backend: str, options: argparse.Namespace, digits: Digits) -> tuple[flo
     else:
         model = gln(options.layer_sizes, size, size, num_classes=10, learning_rate=rate, **network)
     ten = get_ten_digits_metrics(model, options.batch_size, save=options.save, **passing)
+    if options.plot:
+        _draw(Path(options.plot), model, ten, digits)
     lines = [
         f"Accuracy: {ten.accuracy:.2f}",
         f"Accuracy online, of each digit before it was learned: {100 * ten.online_hits.mean():.2f}",
@@ -372,6 +377,33 @@ def _run(backend: str, options: argparse.Namespace, digits: Digits) -> tuple[flo
         f"Calibration error: {ten.calibration_error:.4f}",
     ]
     return ten.accuracy, "\n".join(lines)
+
+
+def _draw(folder: Path, model: Any, ten: TenDigits, digits: Digits) -> None:
+    """Pictures of a pass over standardised digits; of pixels also what halfspaces cut and what speaks for a digit."""
+    import gln_plots  # only who draws needs Matplotlib
+
+    figures = {
+        "confusion": gln_plots.plot_confusion(ten.conf_mat),
+        "learning_curve": gln_plots.plot_learning_curves({"one pass": ten.online_hits}),
+    }
+    x_test, y_test = digits[2:]
+    if x_test.shape[1] == PIXELS and ten.standardizer is not None:
+        some = x_test[:1000].T
+        z = ten.standardizer.transform(some)
+        figures["halfspaces"] = gln_plots.plot_halfspaces(model, some, z)
+        of_each = np.unique(y_test[:1000], return_index=True)[1]  # the first of each digit
+        p = _probabilities(model.predict(z[:, of_each], z[:, of_each]), (10, len(of_each)))
+        taken_for, weights = p.argmax(axis=0), model.explain(z[:, of_each], z[:, of_each]).weights
+        figures["explanations"] = gln_plots.plot_explanations(
+            some[:, of_each],
+            np.stack([weights[head, :, b] for b, head in enumerate(taken_for)], axis=1),
+            z[:, of_each],
+            [f"{head}: {p[head, b]:.2f}" for b, head in enumerate(taken_for)],
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in figures.items():
+        figure.savefig(folder / f"{name}.png", dpi=120)
 
 
 def _compare(options: argparse.Namespace, digits: Digits) -> pd.DataFrame:
@@ -395,8 +427,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if (options.save or options.resume) and (not options.all_classes or options.backend == "all"):
-        parser.error("--save and --resume are for --all-classes with one backend")
+    if (options.save or options.resume or options.plot) and (not options.all_classes or options.backend == "all"):
+        parser.error("--save, --resume and --plot are for --all-classes with one backend")
     for name, default in (TEN_DIGITS if options.all_classes else ONE_DIGIT).items():
         if getattr(options, name) is None:
             setattr(options, name, default)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import struct
 import subprocess
@@ -358,14 +359,18 @@ def test_a_pass_that_was_stopped_goes_on(few, tmp_path, monkeypatch):
     assert (again.accuracy, again.online_hits.tolist()) == (ten.accuracy, ten.online_hits.tolist())
 
 
-def test_command_line_saves_and_resumes(tmp_path, capsys):
+def test_command_line_saves_resumes_and_draws(tmp_path, capsys):
+    if not os.environ.get("GLN_REQUIRE_BACKENDS"):
+        pytest.importorskip("matplotlib")
     file, data = tmp_path / "model.gln", tmp_path / "few.npz"
     np.savez(data, **arrays_of(10))
     options = ["--all-classes", "--data", str(data), "--no-deskew", "--quiet", "--backend", "numpy"]
     assert test_mnist.main([*options, "--layer-sizes", "3", "--seed", "6", "--save", str(file)]) == 0
     first, _ = capsys.readouterr()
     assert GLN.load(file, learning_rate=1).seed == 6
-    assert test_mnist.main([*options, "--resume", str(file)]) == 0
+    pictures = tmp_path / "new" / "pictures"
+    assert test_mnist.main([*options, "--resume", str(file), "--plot", str(pictures)]) == 0
+    assert sorted(os.listdir(pictures)) == ["confusion.png", "explanations.png", "halfspaces.png", "learning_curve.png"]
     assert capsys.readouterr()[0] == first
     assert test_mnist.main([*options, "--resume", str(tmp_path / "none")]) == 2
     assert "none" in capsys.readouterr()[1]
