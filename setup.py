@@ -12,6 +12,7 @@ FRAMEWORKS = {
 }
 PLOTS = ["matplotlib>=3.8"]
 TEST = ["hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.5"]
+DOCS = ["mkdocs>=1.6", "mkdocstrings[python]>=0.26"]
 DEV = ["build>=1.2", "mypy>=1.11", "pandas-stubs", "pre-commit>=3.7", "ruff>=0.6"]
 
 setup(
@@ -45,7 +46,8 @@ setup(
         **FRAMEWORKS,
         "plots": PLOTS,
         "test": TEST,
-        "dev": TEST + DEV,
+        "docs": DOCS,
+        "dev": TEST + DEV + DOCS,
         "all": PLOTS + [requirement for framework in FRAMEWORKS.values() for requirement in framework],
     },
     entry_points={"console_scripts": ["gln-mnist = test_mnist:main"]},

@@ -39,6 +39,9 @@ CHANGES: dict[str, dict[str, Any]] = {
     "[64]": {"layer_sizes": [64]},
     "[64, 32, 1]": {"layer_sizes": [64, 32, 1]},
     "no bias": {"bias": False},
+    "batches of 8": {"batch_size": 8},
+    "batches of 64": {"batch_size": 64},
+    "batches of 512": {"batch_size": 512},
     "no gates: linear": {"layer_sizes": [1], "context_map_size": 0, "halfspace_samples": 0},
 }
 
@@ -58,9 +61,9 @@ class Trials:
         return x_train, y_train, x_test, y_test
 
     def one(self, seed: int, **changes: Any) -> TenDigits:
-        setting = {"deskew": True, "features": False, "standardize": True, **RECIPE, **changes}
+        setting = {"deskew": True, "features": False, "standardize": True, "batch_size": 1, **RECIPE, **changes}
         digits = self.digits(setting.pop("deskew"), setting.pop("features"))
-        passing = {name: setting.pop(name) for name in ("standardize", "halfspace_samples")}
+        passing = {name: setting.pop(name) for name in ("batch_size", "standardize", "halfspace_samples")}
         rate, size = setting.pop("rate"), digits[0].shape[1]
         if rate is not None:
             first, last = rate
