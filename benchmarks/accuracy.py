@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from benchmarks.report import machine, show
 from gln_features import Standardizer, orientation_features
-from test_mnist import Digits, TenDigits, fastest_backend, get_ten_digits_metrics, linear_rate, load_mnist
+from test_mnist import Digits, TenDigits, deskew, fastest_backend, get_ten_digits_metrics, linear_rate, load_mnist
 
 # The recipe of `gln-mnist --all-classes`; everything else is a change to it.
 RECIPE: dict[str, Any] = {"layer_sizes": [64, 32], "context_map_size": 6, "halfspace_samples": 1000, "rate": (10, 0.1)}
@@ -54,8 +54,10 @@ class Trials:
         self.gln = importlib.import_module(f"gln_{fastest_backend()}").GLN
 
     @functools.cache  # noqa: B019 - one of these lives as long as the program
-    def digits(self, deskew: bool = True, features: bool = False) -> Digits:
-        x_train, y_train, x_test, y_test = (part[: self.samples] for part in load_mnist(deskew))
+    def digits(self, upright: bool = True, features: bool = False) -> Digits:
+        x_train, y_train, x_test, y_test = (part[: self.samples] for part in load_mnist(deskew=False))
+        if upright:
+            x_train, x_test = deskew(x_train), deskew(x_test)
         if features:
             x_train, x_test = orientation_features(x_train), orientation_features(x_test)
         return x_train, y_train, x_test, y_test
