@@ -3,8 +3,8 @@
 Task 0 is MNIST, deskewed; each later task has its own permutation of the pixels. One model learns all tasks online, in
 one pass, and is never told where a task ends, nor which task a digit is of. After each task it is tested on all tasks
 so far, on the test set. All models see the same digits in the same order. The GLN takes pixels as they are: statistics
-that run on from task to task fit none of them, and shift the network's gates. The other two do
-better with pixels scaled by the mean and deviation of all MNIST, and have them so.
+that run on from task to task fit none of them, and shift the network's gates. The other two do better on pixels scaled
+by the mean and the deviation of all MNIST, and have them so.
 
 `python -m benchmarks.forgetting` prints, as Markdown, a table of these accuracies for each model, and a summary of all.
 `--plot FILE` draws how the accuracy changes with the tasks learned, `--quick` runs on a few digits only, which shows
@@ -84,7 +84,7 @@ class InBatches:
 
 
 def scaled(images: np.ndarray) -> np.ndarray:  # (B, 784) -> (B, 784)
-    """Pixels brought to mean 0 and deviation 1, by those of all pixels of MNIST, which no permutation changes."""
+    """Pixels of about mean 0 and deviation 1, by those of all MNIST, which no permutation changes."""
     return (images - np.float32(0.1307)) / np.float32(0.3081)
 
 

@@ -1,0 +1,42 @@
+"""The notebooks run from top to bottom, offline, and are kept with what they show."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
+
+if not os.environ.get("GLN_REQUIRE_BACKENDS"):
+    for package in ("nbclient", "ipykernel", "matplotlib", "torch", "tensorflow", "jax", "numba"):
+        pytest.importorskip(package)
+
+import nbformat
+from nbclient import NotebookClient
+
+
+def kinds_of_outputs(notebook: nbformat.NotebookNode) -> list[list[str]]:
+    """Of each cell the kinds of its outputs, without what libraries may say on the side."""
+    outputs = [[o for o in cell.get("outputs", []) if o.get("name") != "stderr"] for cell in notebook.cells]
+    return [sorted({str(o.get("data", {"text": ""}).keys()) for o in cell}) for cell in outputs]
+
+
+def test_there_are_three():
+    assert [notebook.stem[:2] for notebook in NOTEBOOKS] == ["1_", "2_", "3_"]
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_notebook(file, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    kept = nbformat.read(file, as_version=4)
+    run = nbformat.read(file, as_version=4)
+    for cell in run.cells:
+        cell.pop("outputs", None)
+        if cell.cell_type == "code":
+            cell.outputs = []
+    NotebookClient(run, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert kinds_of_outputs(run) == kinds_of_outputs(kept)
+    assert any(kinds_of_outputs(kept))
