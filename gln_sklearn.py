@@ -26,6 +26,7 @@ __all__ = ["GLNClassifier"]
 BACKENDS = ["numba", "jax", "numpy", "torch", "tf"]
 FASTEST = BACKENDS[:3]  # of which "auto" takes the first that is installed
 CHUNK = 1000  # samples that are standardised at a time, so that little memory is needed beside X
+FLOOR = 0.1  # of `Standardizer`: of 0 to 0.2 what serves small tables best
 FARTHEST = 1e6  # what is further from the mean, in deviations, is taken to be there: float32 products stay finite
 
 
@@ -37,15 +38,17 @@ class GLNClassifier(ClassifierMixin, BaseEstimator):
 
     Parameters
     ----------
-    layer_sizes : sequence of int, default=(64, 32)
-        Neurons of each layer.
-    context_map_size : int, default=2
-        Halfspaces of a neuron, which has a row of weights for each of their 2^context_map_size combinations.
-    context_bias : float, default=1.0
-        Standard deviation of the halfspaces' distances from the mean of the features.
-    halfspaces_from_data : bool, default=False
+    layer_sizes : sequence of int or None, default=None
+        Neurons of each layer. None takes 64 and 32, or without halfspaces one neuron, for all would be the same.
+    context_map_size : int or None, default=None
+        Halfspaces of a neuron, which has a row of F + 1 weights or more for each of their 2^context_map_size
+        combinations. In `fit` None takes as many as leave ten samples to a weight, N >= 10 (F + 1) 2^context_map_size,
+        at least 0, which is a linear model, and at most 6. In `partial_fit`, which cannot know N, it takes 2.
+    halfspaces_from_data : bool, default=True
         Whether `fit` draws the halfspaces as bisectors of two samples each, instead of at random. `partial_fit` always
         draws them at random, for what it learns must not depend on how a stream is cut.
+    context_bias : float, default=1.0
+        Standard deviation of the distances from the features' mean of halfspaces that are drawn at random.
     learning_rate : float, callable or None, default=None
         A number of at least 0, or a callable from the count of samples learned so far to one. None starts at
         min(10, sqrt(F + 1)) and falls with the square root of the count, see `gln_numpy.decaying_rate`.
@@ -93,11 +96,11 @@ class GLNClassifier(ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        layer_sizes: Sequence[int] = (64, 32),
+        layer_sizes: Sequence[int] | None = None,
         *,
-        context_map_size: int = 2,
+        context_map_size: int | None = None,
+        halfspaces_from_data: bool = True,
         context_bias: float = 1.0,
-        halfspaces_from_data: bool = False,
         learning_rate: float | Callable[[int], float] | None = None,
         n_epochs: int | None = None,
         batch_size: int = 1,
@@ -108,8 +111,8 @@ class GLNClassifier(ClassifierMixin, BaseEstimator):
     ) -> None:
         self.layer_sizes = layer_sizes
         self.context_map_size = context_map_size
-        self.context_bias = context_bias
         self.halfspaces_from_data = halfspaces_from_data
+        self.context_bias = context_bias
         self.learning_rate = learning_rate
         self.n_epochs = n_epochs
         self.batch_size = batch_size
@@ -137,8 +140,9 @@ class GLNClassifier(ClassifierMixin, BaseEstimator):
         if self.n_epochs is not None:
             check_scalar(self.n_epochs, "n_epochs", Integral, min_val=1)
         epochs = int(np.clip(3000 // len(X), 3, 20)) if self.n_epochs is None else self.n_epochs
+        affordable = np.log2(len(X) / (10 * (X.shape[1] + 1)))
         rng = check_random_state(self.random_state)
-        self._start(classes, X.shape[1], rng)
+        self._start(classes, X.shape[1], int(np.clip(affordable, 0, 6)), rng)
         for part in self._parts(np.arange(len(X))):
             self.standardizer_.learn(X[part].T)
         if self.halfspaces_from_data and len(X) > 1:
@@ -181,7 +185,7 @@ class GLNClassifier(ClassifierMixin, BaseEstimator):
         if unseen := set(np.unique(y)) - set(known):
             raise ValueError(f"y holds labels that are not among the classes {known!r}: {sorted(unseen)}")
         if first:
-            self._start(known, X.shape[1], check_random_state(self.random_state))
+            self._start(known, X.shape[1], 2, check_random_state(self.random_state))
         targets = np.searchsorted(self.classes_, y)
         for part in self._parts(np.arange(len(X))):
             self._learn(_bounded(self.standardizer_.learn(X[part].T)), targets[part])
@@ -245,24 +249,29 @@ class GLNClassifier(ClassifierMixin, BaseEstimator):
         _check_magnitude(X)
         return X, y
 
-    def _start(self, classes, features, rng):
-        """Make a network that knows nothing yet."""
+    def _start(self, classes, features, halfspaces, rng):
+        """Make a network that knows nothing yet, with so many halfspaces a neuron where the user did not say."""
         if len(classes) < 2:
             raise ValueError(f"{type(self).__name__} needs samples of at least 2 classes, got one class: {classes[0]}")
         name = self.backend
         if name == "auto":
             name = next(name for name in FASTEST if importlib.util.find_spec(name))
+        if self.context_map_size is not None:
+            halfspaces = self.context_map_size
+        layer_sizes = self.layer_sizes
+        if layer_sizes is None:
+            layer_sizes = (1,) if halfspaces == 0 else (64, 32)
         network = importlib.import_module(f"gln_{name}").GLN(
-            self.layer_sizes,
+            layer_sizes,
             features,
             features,
             num_classes=len(classes),
-            context_map_size=self.context_map_size,
+            context_map_size=halfspaces,
             context_bias=self.context_bias,
             learning_rate=self.learning_rate,
             seed=int(rng.randint(np.iinfo(np.int32).max)),
         )
-        self.gln_, self.classes_, self.standardizer_ = network, classes, Standardizer(features)
+        self.gln_, self.classes_, self.standardizer_ = network, classes, Standardizer(features, FLOOR)
 
     def _parts(self, order):
         """`order` in parts of whole batches."""
