@@ -693,7 +693,7 @@ class GLN(GLNBase):
     def _stream(self, base, context, targets, rates, batch_size) -> np.ndarray:
         """One batch after another. What does not depend on the weights is computed for many batches at once."""
         logits = np.empty((base.shape[1], self.num_heads), np.float32)
-        blocks = self._blocks(batch_size)
+        plan = self._plan(batch_size)
         gated = batch_size * max(1, GATED_SAMPLES // batch_size)
         for start in range(0, len(logits), gated):
             many = slice(start, start + gated)
@@ -703,18 +703,22 @@ class GLN(GLNBase):
                 y, rate = targets.T[many, :, None], rates[many, None, None]
                 parts += [y, rate, self._scaled(rate, z)]
             for first in range(0, len(z), batch_size):
-                self._batch(blocks, *[part[first : first + batch_size] for part in parts])
+                self._batch(plan, *[part[first : first + batch_size] for part in parts])
         return sigmoid(logits / self.layer_sizes[-1]).T
 
-    def _blocks(self, batch_size: int) -> list[tuple[np.ndarray, int, list[tuple[slice, slice]]]]:
-        """Of each layer its weights, its size, and blocks of its neurons: where among all, and where in the layer."""
+    def _plan(self, batch_size: int) -> list[tuple[np.ndarray, np.ndarray, list[tuple[slice, np.ndarray]]]]:
+        """Of each layer its weights, room for the input of the layer above, (batch_size, C, d), and its neurons in
+        blocks: where they are among all, and the part of that room which their logits go to."""
         layers = []
         for weights, neurons in zip(self._weights, self._layers(), strict=True):
             n = neurons.stop - neurons.start
+            above = np.ones((batch_size, self.num_heads, n + self.bias), np.float32)
             copied = min(batch_size, 2**self.context_map_size) * weights[0].nbytes  # bytes a neuron
             ends = [*range(0, n, max(1, ROWS_BYTES // copied)), n]
-            inside = [slice(a, b) for a, b in itertools.pairwise(ends)]
-            layers.append((weights, n, [(slice(neurons.start + j.start, neurons.start + j.stop), j) for j in inside]))
+            parts = [
+                (slice(neurons.start + a, neurons.start + b), above[:, :, a:b]) for a, b in itertools.pairwise(ends)
+            ]
+            layers.append((weights, above, parts))
         return layers
 
     def _gated(self, base, context) -> tuple[np.ndarray, np.ndarray]:  # (K, B), (D, B) -> (B, 1, d), (B, N)
@@ -726,24 +730,25 @@ class GLN(GLNBase):
     def _scaled(self, rates, z) -> np.ndarray:  # (B, 1, 1), (B, C or 1, d) -> (B, C or 1, 1)
         return rates / (1 + np.einsum("bcd,bcd->bc", z, z)[:, :, None]) if self.normalize else rates
 
-    def _batch(self, blocks, logits, z, rows, targets=None, rates=None, scaled=None) -> None:
+    def _batch(self, plan, logits, z, rows, targets=None, rates=None, scaled=None) -> None:
         """Predict a batch, into `logits`, and given targets learn it, one layer after another: a layer reads the
         predictions of the one below, which were made before that one learned.
 
         Shapes: (B, C), (B, 1, d), (B, N), (B, C, 1), (B, 1, 1), (B, 1, 1).
         """
-        for weights, n, neurons in blocks:
+        count = len(z)
+        for weights, above, neurons in plan:
             if scaled is None and targets is not None:
                 scaled = self._scaled(rates, z)
-            above = np.ones((len(z), self.num_heads, n + self.bias), np.float32)
-            for among_all, inside in neurons:
-                self._layer(weights, rows[:, among_all], z, above[:, :, inside], targets, scaled)
-            z, scaled = above, None
-        z[:, :, :n].sum(axis=2, out=logits)
+            for among_all, s in neurons:
+                self._layer(weights, rows[:, among_all], z, s, targets, scaled)
+            z, scaled = above[:count], None
+        z[:, :, : self.layer_sizes[-1]].sum(axis=2, out=logits)
         if targets is not None:
-            self.step += len(z)
+            self.step += count
 
-    def _layer(self, weights, rows, z, s, targets, scaled) -> None:  # rows (B, n), z (B, C or 1, d), s (B, C, n)
+    def _layer(self, weights, rows, z, s, targets, scaled) -> None:
+        # rows (B, n), z (B, C or 1, d), s (B or more, C, n)
         """Predict a batch with some neurons of a layer, into s, and given targets let them learn."""
         touched, picks = rows[0], [slice(None)]
         if len(rows) > 1:
