@@ -18,7 +18,7 @@ import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -639,9 +639,6 @@ LONG_ROW = 1 << 10
 COMPILED_SAMPLES = 4
 
 
-Rows = TypeVar("Rows", torch.Tensor, list[torch.Tensor])
-
-
 def gate(hyperplanes: torch.Tensor, hyperplane_bias: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
     """Context of each neuron: bit i tells on which side of its halfspace i the side information lies.
 
@@ -667,18 +664,12 @@ def mix(rows: torch.Tensor, z: torch.Tensor, logit_bound: float) -> torch.Tensor
     return s.clamp_(-logit_bound, logit_bound)
 
 
-def update(rows: Rows, z: torch.Tensor, s: torch.Tensor, y: torch.Tensor, rate: torch.Tensor) -> Rows:
+def update(rows: torch.Tensor, z: torch.Tensor, s: torch.Tensor, y: torch.Tensor, rate: torch.Tensor) -> torch.Tensor:
     """One step of online gradient descent on the log-loss, in place: w <- w - rate (sigmoid(s) - y) z.
 
     Shapes: (..., n, C, d), (..., 1, C or 1, d), (..., n, C, 1), (..., 1, C, 1), (..., 1, C or 1, 1) -> (..., n, C, d).
-    Rows that do not lie side by side come as a list of n, each (C, d).
     """
-    steps = s.sigmoid().sub_(y).mul_(rate)  # (..., n, C, 1)
-    if isinstance(rows, torch.Tensor):
-        rows.addcmul_(steps, z, value=-1)
-    else:
-        torch._foreach_addcmul_(rows, steps.unbind(), [z[0]] * len(rows), value=-1)
-    return rows
+    return rows.addcmul_(s.sigmoid().sub_(y).mul_(rate), z, value=-1)
 
 
 def _exact(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -815,22 +806,48 @@ class GLN(GLNBase, nn.Module):
 
         Shapes: (n 2^k, C, d), (B, n), (B, 1, C or 1, d), (B, 1, C, 1), (B, 1, C or 1, 1) -> (B, n, C, 1).
         """
-        # Long rows learn where they are: to copy them back takes longer. A row at a time is also too short for PyTorch
-        # to share among threads, whose waiting for each other takes longer than the work.
-        long = weights.is_cpu and weights[0].numel() >= LONG_ROW and not torch.compiler.is_compiling()
-        views = {row: weights[row] for row in rows.unique().tolist()} if long else {}
-        logits, limit = [], self.weight_clipping
-        for picked, x, *goal in zip(rows.tolist() if long else rows, z, *learn, strict=True):
-            places = [views[row] for row in picked] if long else []
-            copies = torch.stack(places) if long else weights.index_select(0, picked)
+        if weights.is_cpu and weights[0].numel() >= LONG_ROW and not torch.compiler.is_compiling():
+            return self._in_place(weights, rows, z, *learn)
+        logits = []
+        for picked, x, *goal in zip(rows, z, *learn, strict=True):
+            copies = weights.index_select(0, picked)
             logits.append(mix(copies, x, self.logit_bound))
-            if goal and long:
-                update(places, x, logits[-1], *goal)
-                torch._foreach_clamp_min_(places, -limit)
-                torch._foreach_clamp_max_(places, limit)
-            elif goal:  # no two neurons share a row, and the copies themselves can learn
+            if goal:  # no two neurons share a row, and the copies themselves can learn
                 self._store(weights, picked, update(copies, x, logits[-1], *goal))
         return torch.stack(logits)
+
+    def _in_place(self, weights, rows, z, *learn) -> torch.Tensor:
+        """`_in_turn` for long rows, which learn where they are, as `update` would let copies learn.
+
+        To copy them back takes longer than to learn. A row at a time is also too short for PyTorch to share among
+        threads, and they would wait for each other longer than they work.
+        """
+        views = {row: weights[row] for row in rows.unique().tolist()}
+        steps = weights.new_empty(rows.shape[1], self.num_heads, 1)
+        step_of_each, logits, limit = steps.unbind(), [], self.weight_clipping
+        in_bounds = self._in_bounds(weights, rows, z, learn[1]) if learn else 0
+        for b, (picked, x, *goal) in enumerate(zip(rows.tolist(), z, *learn, strict=True)):
+            places = [views[row] for row in picked]
+            logits.append(mix(torch.stack(places), x, self.logit_bound))
+            if goal:
+                y, rate = goal
+                torch.mul(logits[-1].sigmoid().sub_(y), rate, out=steps)
+                torch._foreach_addcmul_(places, step_of_each, [x[0]] * len(places), value=-1)
+                if b >= in_bounds:
+                    torch._foreach_clamp_min_(places, -limit)
+                    torch._foreach_clamp_max_(places, limit)
+        return torch.stack(logits)
+
+    def _in_bounds(self, weights, rows, z, rate) -> int:
+        """After how many samples no weight can have left its bounds yet: until then there is nothing to clip.
+
+        Shapes: (n 2^k, C, d), (B, n), (B, 1, C or 1, d), (B, 1, C or 1, 1).
+        """
+        if rows.numel() < len(weights):
+            return 0  # to look at all weights takes longer than to clip those
+        farthest = max(map(abs, weights.aminmax()))
+        steps = (rate * z.abs().amax(dim=3, keepdim=True)).amax(dim=(1, 2, 3))  # (B,), for |sigmoid(s) - y| <= 1
+        return int((farthest + steps.cumsum(0) < 0.99 * self.weight_clipping).sum())  # 0.99 is for rounding
 
     def _batch(self, weights, copied, rows, z, *learn) -> torch.Tensor:  # as _in_turn, all samples at once
         count, n = rows.shape

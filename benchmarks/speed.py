@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,6 +77,22 @@ def online(module: Any, images: np.ndarray, digits: np.ndarray, batch_size: int 
     return prepare
 
 
+def memory_alone(module: Any, images: np.ndarray) -> Prepare:
+    """The rows that each sample picks, read and written once and nothing else: what memory allows one thread."""
+    state = module.GLN([16, 16, 1], PIXELS, PIXELS, num_classes=10, seed=0).get_state()
+    weights = state["weights.1"]  # of the layer that has nearly all of them, (n, 2^k, C, d)
+    rows = weights.reshape(-1, *weights.shape[2:])
+    contexts = module.gate(state["hyperplanes.1"], state["hyperplane_bias.1"], images)  # (B, n)
+    picked = (contexts + np.arange(weights.shape[0]) * weights.shape[1]).tolist()
+
+    def run() -> None:
+        for sample in picked:
+            for row in sample:
+                np.negative(rows[row], out=rows[row])
+
+    return lambda: run
+
+
 def bare_loop(module: Any, images: np.ndarray, digits: np.ndarray) -> Prepare:
     model = module.GLN([16, 16, 1], PIXELS, PIXELS, num_classes=10, seed=0)
     return lambda: lambda: bare.one_pass(model, images, digits)
@@ -100,6 +116,7 @@ def one_by_one(estimator: Callable[[], Any], images: np.ndarray, digits: np.ndar
 def table_of_passes(modules: dict[str, Any], images: np.ndarray, digits: np.ndarray, repeats: int) -> pd.DataFrame:
     models = {f"gln_{name}": online(module, images, digits) for name, module in modules.items()}
     models["bare NumPy loop"] = bare_loop(modules["numpy"], images, digits)
+    models["memory alone"] = memory_alone(modules["numpy"], images)
     models["SGDClassifier"] = one_by_one(lambda: SGDClassifier(loss="log_loss"), images, digits)
     models["MLPClassifier (64)"] = one_by_one(lambda: MLPClassifier((64,)), images, digits)
     table = take_turns(models, repeats, len(digits))
@@ -166,7 +183,9 @@ def measure_wide(backend: str, layer_sizes: list[int], samples: int) -> None:
 
 
 def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Most bytes of memory that this process has had so far. What `resource` tells begins at the parent's."""
+    status = Path("/proc/self/status").read_text()  # Linux
+    return 1024 * int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
 
 
 def table_of_wide(modules: dict[str, Any], layer_sizes: list[int], samples: int) -> pd.DataFrame:

@@ -1,0 +1,293 @@
+"""The scikit-learn classifier: its conventions, its accuracy at the defaults, streams, and every backend."""
+# ruff: noqa: N803, N806 - X is scikit-learn's name
+
+from __future__ import annotations
+
+import copy
+import doctest
+import importlib
+import pickle
+from typing import Any
+
+import joblib  # type: ignore[import-untyped]
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
+from sklearn.linear_model import SGDClassifier
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import gln_sklearn
+from gln_sklearn import GLNClassifier
+
+Data = tuple[np.ndarray, np.ndarray]
+IRIS: Data = load_iris(return_X_y=True)
+CANCER: Data = load_breast_cancer(return_X_y=True)
+
+
+def backend_name(backend: Any) -> str:
+    return backend.__name__.removeprefix("gln_")
+
+
+def shuffled(data: Data) -> Data:
+    order = np.random.default_rng(0).permutation(len(data[0]))
+    return data[0][order], data[1][order]
+
+
+def streamed(parts: int = 1, **arguments: Any) -> GLNClassifier:
+    """A classifier that has seen a stream of 150 irises, in so many parts."""
+    X, y = shuffled(IRIS)
+    model = GLNClassifier(random_state=0, **arguments)
+    for rows in np.array_split(np.arange(len(X)), parts):
+        model.partial_fit(X[rows], y[rows], classes=[0, 1, 2])
+    return model
+
+
+def state_of(model: GLNClassifier) -> dict[str, np.ndarray]:
+    return {**model.gln_.get_state(), **model.standardizer_.get_state()}
+
+
+@parametrize_with_checks([GLNClassifier(), GLNClassifier(backend="numpy")])
+def test_conventions_of_scikit_learn(estimator, check):
+    check(estimator)
+
+
+def test_docstring():
+    assert doctest.testmod(gln_sklearn).failed == 0
+
+
+# ---- Accuracy at the defaults, on features as they come --------------------------------------------------------------
+
+
+def accuracy(models: list[Any], data: Data) -> float:
+    return 100 * float(np.mean([cross_val_score(model, *data, cv=5) for model in models]))
+
+
+# The least that was measured in 20 runs, less half a point, and how many runs of SGDClassifier make a steady mean.
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    ("load", "least", "runs"),
+    [(load_iris, 94.5, 20), (load_wine, 98.3, 40), (load_breast_cancer, 96.0, 20), (load_digits, 94.0, 2)],
+)
+def test_as_good_as_the_linear_model_and_nearly_as_the_perceptron(load, least, runs):
+    data = load(return_X_y=True)
+    gln = accuracy([GLNClassifier(random_state=seed) for seed in range(3)], data)
+    linear = [SGDClassifier(loss="log_loss", random_state=seed) for seed in range(runs)]
+    perceptron = MLPClassifier(max_iter=500, random_state=0)
+    assert gln >= least
+    assert gln >= accuracy([make_pipeline(StandardScaler(), model) for model in linear], data)
+    assert gln >= accuracy([make_pipeline(StandardScaler(), perceptron)], data) - 1
+
+
+def test_probabilities_are_calibrated():
+    X, y = shuffled(CANCER)
+    p = GLNClassifier(random_state=0).fit(X[:400], y[:400]).predict_proba(X[400:])[:, 1]
+    assert abs(p.mean() - y[400:].mean()) < 0.03
+    assert -np.log(np.where(y[400:] == 1, p, 1 - p)).mean() < 0.15
+
+
+@pytest.mark.parametrize(
+    ("samples", "features", "halfspaces", "layer_sizes"),
+    [(20, 5, 0, (1,)), (119, 5, 0, (1,)), (120, 5, 1, (64, 32)), (240, 5, 2, (64, 32)), (3000, 1, 6, (64, 32))],
+)
+def test_halfspaces_that_the_samples_afford(samples, features, halfspaces, layer_sizes):
+    X = np.random.default_rng(0).normal(size=(samples, features))
+    model = GLNClassifier(n_epochs=1, backend="numpy").fit(X, np.arange(samples) % 2)
+    assert (model.gln_.context_map_size, model.gln_.layer_sizes) == (halfspaces, layer_sizes)
+    model.set_params(context_map_size=3, layer_sizes=[2]).fit(X, np.arange(samples) % 2)
+    assert (model.gln_.context_map_size, model.gln_.layer_sizes) == (3, (2,))
+
+
+@pytest.mark.parametrize(("samples", "epochs"), [(50, 20), (200, 15), (1500, 3)])
+def test_epochs_follow_from_the_samples(samples, epochs):
+    X = np.arange(samples)[:, None]
+    assert GLNClassifier(context_map_size=0).fit(X, X[:, 0] > 20).n_iter_ == epochs
+    assert GLNClassifier(context_map_size=0, n_epochs=2).fit(X, X[:, 0] > 20).gln_.step == 2 * samples
+
+
+# ---- Streams ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("parts", [2, 150])
+def test_a_stream_in_parts_is_the_stream_in_one(parts):
+    whole, cut = streamed(), streamed(parts)
+    np.testing.assert_allclose(cut.predict_proba(IRIS[0]), whole.predict_proba(IRIS[0]), atol=1e-3)
+    assert cut.gln_.step == 150
+    assert whole.score(*IRIS) > 0.9
+
+
+def test_a_stream_longer_than_a_chunk(monkeypatch):
+    whole = streamed(batch_size=4)
+    monkeypatch.setattr(gln_sklearn, "CHUNK", 30)
+    cut = streamed(batch_size=4)
+    np.testing.assert_allclose(cut.predict_proba(IRIS[0]), whole.predict_proba(IRIS[0]), atol=1e-3)
+
+
+def test_a_stream_goes_on_after_fit():
+    X, y = shuffled(IRIS)
+    model = GLNClassifier(random_state=0).fit(X[:100], y[:100])
+    step = model.gln_.step
+    model.partial_fit(X[100:], y[100:])
+    assert (model.gln_.step, model.standardizer_.count) == (step + 50, 150)
+    assert model.fit(X[:100], y[:100]).gln_.step == step  # from scratch
+
+
+def with_nan(X: np.ndarray) -> np.ndarray:
+    X = X.copy()
+    X[3, 1] = np.nan
+    return X
+
+
+@pytest.mark.parametrize(
+    ("change", "labels", "classes", "message"),
+    [
+        (with_nan, [0, 1, 2], None, "NaN"),
+        (lambda X: X[:, :3], [0, 1, 2], None, "3 features"),
+        (lambda X: X * 1e38, [0, 1, 2], None, "too large"),
+        (lambda X: X[:-1], [0, 1, 2], None, "inconsistent numbers"),
+        (lambda X: X, [0, 1, 3], None, "not among the classes"),
+        (lambda X: X, [0.5, 1.2, 2.0], None, "continuous"),
+        (lambda X: X, ["a", "b", "c"], None, "not among the classes"),
+        (lambda X: X, [0, 1, 2], [0, 1], "not the same"),
+    ],
+)
+def test_bad_input_changes_nothing(change, labels, classes, message):
+    model = streamed()
+    before = state_of(model)
+    with pytest.raises(ValueError, match=message):
+        model.partial_fit(change(IRIS[0]), np.repeat(labels, 50), classes=classes)
+    after = state_of(model)
+    assert all((before[name] == after[name]).all() for name in before)
+
+
+def test_first_call_needs_all_classes():
+    with pytest.raises(ValueError, match="classes must be passed on the first call"):
+        GLNClassifier().partial_fit(*IRIS)
+    with pytest.raises(ValueError, match="one class"):
+        GLNClassifier().partial_fit(IRIS[0][:50], IRIS[1][:50], classes=[0])
+    with pytest.raises(ValueError, match="not among the classes"):
+        GLNClassifier().partial_fit(*IRIS, classes=[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"layer_sizes": [0]}, ValueError),
+        ({"backend": "theano"}, ValueError),
+        ({"n_epochs": 0}, ValueError),
+        ({"n_epochs": 1.5}, TypeError),
+        ({"batch_size": 0}, ValueError),
+        ({"learning_rate": -1}, ValueError),
+    ],
+)
+def test_bad_parameters(arguments, error):
+    with pytest.raises(error, match=next(iter(arguments))):
+        GLNClassifier(**arguments).fit(*IRIS)
+
+
+# ---- What comes in and what comes out --------------------------------------------------------------------------------
+
+
+def test_two_classes_and_more():
+    binary, many = GLNClassifier(random_state=0).fit(*CANCER), GLNClassifier(random_state=0).fit(*IRIS)
+    assert binary.decision_function(CANCER[0]).shape == (569,)
+    assert many.decision_function(IRIS[0]).shape == (150, 3)
+    for model, (X, _) in ((binary, CANCER), (many, IRIS)):
+        p = model.predict_proba(X)
+        np.testing.assert_allclose(p.sum(axis=1), 1)
+        assert (p > 0).all()
+        np.testing.assert_array_equal(model.predict(X), p.argmax(axis=1))
+    np.testing.assert_array_equal(binary.decision_function(CANCER[0]) > 0, binary.predict(CANCER[0]) == 1)
+    np.testing.assert_array_equal(many.decision_function(IRIS[0]).argmax(axis=1), many.predict(IRIS[0]))
+
+
+def test_labels_and_frames():
+    names = np.array(["setosa", "versicolor", "virginica"])
+    frame = pd.DataFrame(IRIS[0], columns=["a", "b", "c", "d"])
+    named = GLNClassifier(random_state=0).fit(frame, pd.Series(names[IRIS[1]]))
+    plain = GLNClassifier(random_state=0).fit(*IRIS)
+    np.testing.assert_array_equal(named.classes_, names)
+    np.testing.assert_array_equal(named.feature_names_in_, list("abcd"))
+    np.testing.assert_array_equal(named.predict(frame), names[plain.predict(IRIS[0])])
+
+
+def test_features_of_any_scale():
+    X, y = IRIS
+    scales, offsets = np.array([1e-20, 1.0, 1e6, 1e20]), np.array([0.0, 1e3, -1e9, 1e21])
+    plain, scaled = (GLNClassifier(random_state=0).fit(data, y) for data in (X, X * scales + offsets))
+    np.testing.assert_array_equal(scaled.predict(X * scales + offsets), plain.predict(X))
+    assert np.isfinite(scaled.predict_proba(np.full((1, 4), 1e38))).all()  # 1e58 deviations away
+
+
+def test_same_seed_same_model():
+    one, same, other = (GLNClassifier(random_state=seed, n_epochs=2).fit(*IRIS) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(one.predict_proba(IRIS[0]), same.predict_proba(IRIS[0]))
+    assert not np.array_equal(one.predict_proba(IRIS[0]), other.predict_proba(IRIS[0]))
+
+
+def test_order_is_kept_without_shuffle():
+    X, y = shuffled(IRIS)
+    arguments: dict[str, Any] = {"random_state": 0, "n_epochs": 1, "halfspaces_from_data": False}
+    one, same = (GLNClassifier(shuffle=False, **arguments).fit(X, y) for _ in range(2))
+    np.testing.assert_array_equal(one.predict_proba(X), same.predict_proba(X))
+    assert not np.array_equal(one.predict_proba(X), GLNClassifier(**arguments).fit(X, y).predict_proba(X))
+
+
+def test_inside_of_scikit_learn():
+    model = make_pipeline(FunctionTransformer(np.sqrt), GLNClassifier(random_state=0, n_epochs=2))
+    np.testing.assert_array_equal(cross_val_score(model, *IRIS), cross_val_score(model, *IRIS, n_jobs=2))
+    search = GridSearchCV(model, {"glnclassifier__layer_sizes": [(4,), (8, 4)]}, cv=3).fit(*IRIS)
+    assert search.best_score_ > 0.85
+    assert clone(search.best_estimator_[-1]).get_params()["layer_sizes"] in [(4,), (8, 4)]
+
+
+def test_progress_bar(capsys):
+    GLNClassifier(n_epochs=2, verbose=True).fit(*IRIS)
+    assert "300/300" in capsys.readouterr().err
+    GLNClassifier(n_epochs=2).fit(*IRIS)
+    assert capsys.readouterr().err == ""
+
+
+# ---- Every backend ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("data", [IRIS, CANCER], ids=["three classes", "two classes"])
+def test_backends_agree(backend, data):
+    X, y = shuffled(data)
+    arguments: dict[str, Any] = {"layer_sizes": (8, 4), "context_map_size": 2, "n_epochs": 1, "random_state": 1}
+    model, reference = (
+        GLNClassifier(backend=name, **arguments).fit(X[:150], y[:150]) for name in (backend_name(backend), "numpy")
+    )
+    assert isinstance(model.gln_, backend.GLN)
+    np.testing.assert_allclose(model.predict_proba(X), reference.predict_proba(X), atol=1e-3)
+
+
+def test_copies_go_on_apart(backend, tmp_path):
+    model = streamed(layer_sizes=(8, 4), backend=backend_name(backend))
+    joblib.dump(model, tmp_path / "model")
+    copies = [pickle.loads(pickle.dumps(model)), copy.deepcopy(model), joblib.load(tmp_path / "model", mmap_mode="r")]
+    expected = model.predict_proba(IRIS[0])
+    model.partial_fit(*IRIS)
+    for other in copies:
+        np.testing.assert_allclose(other.predict_proba(IRIS[0]), expected, atol=1e-6)
+        other.partial_fit(*IRIS)
+        np.testing.assert_allclose(other.predict_proba(IRIS[0]), model.predict_proba(IRIS[0]), atol=1e-5)
+
+
+@pytest.mark.parametrize(("missing", "expected"), [([], "numba"), (["numba"], "jax"), (["numba", "jax"], "numpy")])
+def test_fastest_backend(monkeypatch, missing, expected):
+    class Recorded(Exception):  # noqa: N818
+        pass
+
+    def import_module(name: str) -> Any:
+        raise Recorded(name)
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in missing else name)
+    monkeypatch.setattr(importlib, "import_module", import_module)
+    with pytest.raises(Recorded, match=f"gln_{expected}"):
+        GLNClassifier().fit(*IRIS)
