@@ -828,6 +828,14 @@ _learn = jax.jit(learn, static_argnames="settings", donate_argnames="params")
 _learn_online = jax.jit(learn_online, static_argnames=("settings", "batch_size"), donate_argnames="params")
 
 
+def _owned(array: np.ndarray) -> jax.Array:
+    """A copy of what NumPy holds: JAX may share the memory of an array that is only passed on.
+
+    Of one number many times, as weights are at first, JAX makes the copies, or there would be two of them for a while.
+    """
+    return jnp.array(array) if any(array.strides) else jnp.full(array.shape, array.flat[0])
+
+
 def _padded(array: np.ndarray, size: int) -> np.ndarray:  # (..., B) -> (..., size)
     """`array` with zeros after its samples: sizes that are powers of two, or full blocks, are compiled only once."""
     missing = size - array.shape[-1]
@@ -852,8 +860,7 @@ class GLN(GLNBase):
         self.params = Params(jnp.array(hyperplanes), jnp.array(hyperplane_bias), self.params.weights)
 
     def _load_weights(self, weights, step) -> None:
-        # Copies of what NumPy holds: JAX may share the memory of an array that is only passed on.
-        rows = tuple(jnp.array(array).reshape(-1, *array.shape[2:]) for array in weights)
+        rows = tuple(_owned(array.reshape(-1, *array.shape[2:])) for array in weights)
         self.params = self.params._replace(weights=rows)
         self.step = step  # no part of `params`: JAX's integers are of 32 bits, and the pure functions are given rates
 

@@ -635,18 +635,25 @@ def sigmoid(s):
     return np.float32(1) / (np.float32(1) + np.exp(-s))
 
 
-def _gate(hyperplanes, hyperplane_bias, context):  # (N, k, D), (N, k), (D, B) -> (B, N) of integers in [0, 2^k)
-    """Context of each neuron: bit i tells on which side of its halfspace i the side information lies.
+@compiled
+def transpose(array, bound, into):  # (n, B), (), (B, n or more)
+    """Write the columns of `array`, clipped, to the rows of `into`: square by square, as the cache holds them."""
+    n, count = array.shape
+    for first in range(0, n, 16):
+        for start in range(0, count, 16):
+            for i in range(first, min(first + 16, n)):
+                for b in range(start, min(start + 16, count)):
+                    into[b, i] = min(max(array[i, b], -bound), bound)
 
-    In loops, for a product of matrices would wake the threads of the BLAS, which on a busy machine can take a thousand
-    times longer than to gate a sample. Four samples side by side, so that a halfspace is read once for all of them.
+
+@compiled
+def gate_samples(hyperplanes, hyperplane_bias, samples, contexts, first, last):
+    """Fill in the contexts of samples first ... last - 1, four side by side, so that a halfspace is read once for all.
+
+    Shapes: (N, k, D), (N, k), (B, D), then contexts (B, N) of zeros; first and last are multiples of four.
     """
     neurons, k, size = hyperplanes.shape
-    count = context.shape[1]
-    contexts, samples = np.zeros((count + 3, neurons), np.int64), np.zeros((count + 3, size), np.float32)
-    samples[:count] = context.T
-    for four in numba.prange((count + 3) // 4):
-        b = 4 * four
+    for b in range(first, last, 4):
         x0, x1, x2, x3 = samples[b], samples[b + 1], samples[b + 2], samples[b + 3]
         for j in range(neurons):
             for i in range(k):
@@ -661,10 +668,27 @@ def _gate(hyperplanes, hyperplane_bias, context):  # (N, k, D), (N, k), (D, B) -
                 contexts[b + 1, j] |= (s1 > bias) << i
                 contexts[b + 2, j] |= (s2 > bias) << i
                 contexts[b + 3, j] |= (s3 > bias) << i
+
+
+def _gate(
+    hyperplanes, hyperplane_bias, context, parts=1
+):  # (N, k, D), (N, k), (D, B) -> (B, N) of integers in [0, 2^k)
+    """Context of each neuron: bit i tells on which side of its halfspace i the side information lies.
+
+    In loops, for a product of matrices would wake the threads of the BLAS, which on a busy machine can take a thousand
+    times longer than to gate a sample. The samples are worked on in so many `parts`, each of which may have its thread.
+    """
+    count, fours = context.shape[1], (context.shape[1] + 3) // 4
+    samples = np.zeros((4 * fours, context.shape[0]), np.float32)
+    contexts = np.zeros((4 * fours, hyperplanes.shape[0]), np.int64)
+    transpose(context, np.float32(np.inf), samples)
+    for part in numba.prange(parts):
+        first, last = 4 * (part * fours // parts), 4 * ((part + 1) * fours // parts)
+        gate_samples(hyperplanes, hyperplane_bias, samples, contexts, first, last)
     return contexts[:count]
 
 
-gate, gate_in_parallel = compiled(_gate), compiled(parallel=True)(_gate)
+gate_in_parallel, gate = compiled(parallel=True)(gate), compiled(gate)  # type: ignore[assignment]
 
 
 @compiled
@@ -833,10 +857,10 @@ class GLN(GLNBase):
     def _run(self, base, context, targets, rates, batch_size) -> np.ndarray:
         count, learns = base.shape[1], targets is not None
         z = np.ones((count, self.base_size + self.bias), np.float32)
-        base.T.clip(-self.logit_bound, self.logit_bound, out=z[:, : self.base_size])
+        transpose(base, np.float32(self.logit_bound), z)
         output = np.empty((self.num_heads, count), np.float32)
         run, parts = self._threads(count, batch_size)
-        gate_samples = gate if run is in_turn else gate_in_parallel
+        find_contexts = gate if parts == 1 else gate_in_parallel
         run(
             self._weights,
             self.num_heads,
@@ -844,7 +868,7 @@ class GLN(GLNBase):
             self._sizes,
             self.context_map_size,
             z,
-            gate_samples(self._hyperplanes, self._hyperplane_bias, context) + self._first_rows,
+            find_contexts(self._hyperplanes, self._hyperplane_bias, context, parts) + self._first_rows,
             np.ascontiguousarray(targets) if learns else output,
             rates if learns else np.zeros(count, np.float32),
             batch_size,

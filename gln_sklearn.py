@@ -42,9 +42,9 @@ class GLNClassifier(ClassifierMixin, BaseEstimator):
     layer_sizes : sequence of int or None, default=None
         Neurons of each layer. None takes 64 and 32, or without halfspaces one neuron, for all would be the same.
     context_map_size : int or None, default=None
-        Halfspaces of a neuron, which has a row of F + 1 weights or more for each of their 2^context_map_size
-        combinations. In `fit` None takes as many as leave ten samples to a weight, N >= 10 (F + 1) 2^context_map_size,
-        at least 0, which is a linear model, and at most 6. In `partial_fit`, which cannot know N, it takes 2.
+        Halfspaces of a neuron, which has a row of weights for each of their 2^context_map_size combinations. In `fit`
+        None takes as many as leave ten samples to a weight, N >= 10 (F + 1) 2^context_map_size, and at most 6; where
+        none are left the model is linear. In `partial_fit`, which cannot know N, it takes 2.
     halfspaces_from_data : bool, default=True
         Whether `fit` draws the halfspaces as bisectors of two samples each, instead of at random. `partial_fit` always
         draws them at random, for what it learns must not depend on how a stream is cut.
