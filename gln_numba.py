@@ -647,6 +647,14 @@ def transpose(array, bound, into):  # (n, B), (), (B, n or more)
 
 
 @compiled
+def gate_room(hyperplanes, context):  # (N, k, D), (D, B) -> (B, D), (B, N) of zeros, with B filled up to fours
+    count = -(-context.shape[1] // 4) * 4
+    samples = np.zeros((count, context.shape[0]), np.float32)
+    transpose(context, np.float32(np.inf), samples)
+    return samples, np.zeros((count, hyperplanes.shape[0]), np.int64)
+
+
+@compiled
 def gate_samples(hyperplanes, hyperplane_bias, samples, contexts, first, last):
     """Fill in the contexts of samples first ... last - 1, four side by side, so that a halfspace is read once for all.
 
@@ -670,25 +678,27 @@ def gate_samples(hyperplanes, hyperplane_bias, samples, contexts, first, last):
                 contexts[b + 3, j] |= (s3 > bias) << i
 
 
-def _gate(
-    hyperplanes, hyperplane_bias, context, parts=1
-):  # (N, k, D), (N, k), (D, B) -> (B, N) of integers in [0, 2^k)
+@compiled
+def gate(hyperplanes, hyperplane_bias, context):  # (N, k, D), (N, k), (D, B) -> (B, N) of integers in [0, 2^k)
     """Context of each neuron: bit i tells on which side of its halfspace i the side information lies.
 
     In loops, for a product of matrices would wake the threads of the BLAS, which on a busy machine can take a thousand
-    times longer than to gate a sample. The samples are worked on in so many `parts`, each of which may have its thread.
+    times longer than to gate a sample.
     """
-    count, fours = context.shape[1], (context.shape[1] + 3) // 4
-    samples = np.zeros((4 * fours, context.shape[0]), np.float32)
-    contexts = np.zeros((4 * fours, hyperplanes.shape[0]), np.int64)
-    transpose(context, np.float32(np.inf), samples)
+    samples, contexts = gate_room(hyperplanes, context)
+    gate_samples(hyperplanes, hyperplane_bias, samples, contexts, 0, len(samples))
+    return contexts[: context.shape[1]]
+
+
+@compiled(parallel=True)
+def gate_in_parallel(hyperplanes, hyperplane_bias, context, parts):
+    """`gate` by so many threads."""
+    samples, contexts = gate_room(hyperplanes, context)
+    fours = len(samples) // 4
     for part in numba.prange(parts):
         first, last = 4 * (part * fours // parts), 4 * ((part + 1) * fours // parts)
         gate_samples(hyperplanes, hyperplane_bias, samples, contexts, first, last)
-    return contexts[:count]
-
-
-gate_in_parallel, gate = compiled(parallel=True)(gate), compiled(gate)  # type: ignore[assignment]
+    return contexts[: context.shape[1]]
 
 
 @compiled
@@ -745,53 +755,76 @@ def learn_neurons(weights, first_head, rows, z, y, rates, learns, normalize, bou
                     update(weights[rows[b, j], first_head + c], z[below, b], np.float32(0), bounds[1])
 
 
-def learn_stream(
-    weights, heads, first_head, sizes, k, z, rows, y, rates, batch_size, learns, normalize, bias, bounds, output, parts
-):
-    """Heads first_head, first_head + 1, ... predict and learn a stream, batch after batch, layer after layer.
+def learner(share_out):
+    """`learn_stream`, whose parts go one after another where `share_out` is range, or with numba.prange to the threads.
 
-    Shapes: (S,) all weights, (L,) sizes, (B, d), (B, N), (C, B) of these heads, (B,), then output (C, B). The neurons
-    of a layer know nothing of one another and are worked on in so many `parts`, each of which may have its thread.
+    It stands in this function because what Numba keeps on disk it finds by a function and the variables around it.
     """
-    buffers = np.empty((2, len(y) * batch_size * (sizes.max() + 1)), np.float32)
-    for start in range(0, len(z), batch_size):
-        end = min(start + batch_size, len(z))
-        below, first_weight, first_neuron = z[start:end].reshape(1, end - start, z.shape[1]), 0, 0
-        for layer in range(len(sizes)):
-            n, d = sizes[layer], below.shape[2]
-            layer_weights = weights[first_weight : first_weight + (n << k) * heads * d].reshape(n << k, heads, d)
-            # Contiguous, whatever n is, or the compiler could not vectorise the loops over it.
-            above = buffers[layer % 2][: len(y) * (end - start) * (n + bias)].reshape(len(y), end - start, n + bias)
-            above[:, :, n:] = 1
-            for part in numba.prange(parts):
-                learn_neurons(
-                    layer_weights,
-                    first_head,
-                    rows[start:end, first_neuron : first_neuron + n],
-                    below,
-                    y[:, start:end],
-                    rates[start:end],
-                    learns,
-                    normalize,
-                    bounds,
-                    above,
-                    part * n // parts,
-                    (part + 1) * n // parts,
-                )
-            below, first_weight, first_neuron = above, first_weight + layer_weights.size, first_neuron + n
-        for c in range(len(y)):
-            for b in range(end - start):
-                output[c, start + b] = sigmoid(below[c, b, :n].sum() / np.float32(n))
+
+    def learn_stream(
+        weights,
+        heads,
+        first_head,
+        sizes,
+        k,
+        z,
+        rows,
+        y,
+        rates,
+        batch_size,
+        learns,
+        normalize,
+        bias,
+        bounds,
+        output,
+        parts,
+    ):
+        """Heads first_head, first_head + 1, ... predict and learn a stream, batch after batch, layer after layer.
+
+        Shapes: (S,) all weights, (L,) sizes, (B, d), (B, N), (C, B) of these heads, (B,), then output (C, B). The
+        neurons of a layer know nothing of one another and are worked on in so many `parts`.
+        """
+        buffers = np.empty((2, len(y) * batch_size * (sizes.max() + 1)), np.float32)
+        for start in range(0, len(z), batch_size):
+            end = min(start + batch_size, len(z))
+            below, first_weight, first_neuron = z[start:end].reshape(1, end - start, z.shape[1]), 0, 0
+            for layer in range(len(sizes)):
+                n, d = sizes[layer], below.shape[2]
+                layer_weights = weights[first_weight : first_weight + (n << k) * heads * d].reshape(n << k, heads, d)
+                # Contiguous, whatever n is, or the compiler could not vectorise the loops over it.
+                above = buffers[layer % 2][: len(y) * (end - start) * (n + bias)].reshape(len(y), end - start, n + bias)
+                above[:, :, n:] = 1
+                for part in share_out(parts):
+                    learn_neurons(
+                        layer_weights,
+                        first_head,
+                        rows[start:end, first_neuron : first_neuron + n],
+                        below,
+                        y[:, start:end],
+                        rates[start:end],
+                        learns,
+                        normalize,
+                        bounds,
+                        above,
+                        part * n // parts,
+                        (part + 1) * n // parts,
+                    )
+                below, first_weight, first_neuron = above, first_weight + layer_weights.size, first_neuron + n
+            for c in range(len(y)):
+                for b in range(end - start):
+                    output[c, start + b] = sigmoid(below[c, b, :n].sum() / np.float32(n))
+
+    return learn_stream
 
 
-in_turn, over_neurons = compiled(learn_stream), compiled(parallel=True)(learn_stream)
+in_turn, over_neurons = compiled(learner(range)), compiled(parallel=True)(learner(numba.prange))
 
 
 @compiled(parallel=True)
 def over_heads(
     weights, heads, first_head, sizes, k, z, rows, y, rates, batch_size, learns, normalize, bias, bounds, output, parts
 ):
-    """`learn_stream` where each thread takes some of the heads, which know nothing of one another, through it all."""
+    """`in_turn` where each thread takes some of the heads, which know nothing of one another, through it all."""
     for part in numba.prange(parts):
         first, last = part * heads // parts, (part + 1) * heads // parts
         in_turn(
@@ -860,7 +893,8 @@ class GLN(GLNBase):
         transpose(base, np.float32(self.logit_bound), z)
         output = np.empty((self.num_heads, count), np.float32)
         run, parts = self._threads(count, batch_size)
-        find_contexts = gate if parts == 1 else gate_in_parallel
+        planes = self._hyperplanes, self._hyperplane_bias
+        contexts = gate(*planes, context) if parts == 1 else gate_in_parallel(*planes, context, parts)
         run(
             self._weights,
             self.num_heads,
@@ -868,7 +902,7 @@ class GLN(GLNBase):
             self._sizes,
             self.context_map_size,
             z,
-            find_contexts(self._hyperplanes, self._hyperplane_bias, context, parts) + self._first_rows,
+            contexts + self._first_rows,
             np.ascontiguousarray(targets) if learns else output,
             rates if learns else np.zeros(count, np.float32),
             batch_size,
