@@ -625,7 +625,7 @@ class GLNBase:
 # predict_online computes the gates of about this many samples at once.
 GATED_SAMPLES = 512
 # From this many products in a call, or for a batch in a layer, it is worth waking the other threads.
-CALL_PRODUCTS, LAYER_PRODUCTS = 1 << 20, 1 << 18
+CALL_PRODUCTS, LAYER_PRODUCTS = 1 << 20, 1 << 20
 # Sums may be taken in any order, which is what lets the compiler vectorise them; NaN and infinity stay what they are.
 compiled: Any = functools.partial(numba.njit, cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
 
@@ -755,96 +755,52 @@ def learn_neurons(weights, first_head, rows, z, y, rates, learns, normalize, bou
                     update(weights[rows[b, j], first_head + c], z[below, b], np.float32(0), bounds[1])
 
 
-def learner(share_out):
-    """`learn_stream`, whose parts go one after another where `share_out` is range, or with numba.prange to the threads.
+@compiled(parallel=True)
+def share_neurons(weights, first_head, rows, z, y, rates, learns, normalize, bounds, above, parts):
+    """`learn_neurons` of a whole layer, where each thread takes some of them: they know nothing of one another."""
+    n = rows.shape[1]
+    for part in numba.prange(parts):
+        first, last = part * n // parts, (part + 1) * n // parts
+        learn_neurons(weights, first_head, rows, z, y, rates, learns, normalize, bounds, above, first, last)
 
-    It stands in this function because what Numba keeps on disk it finds by a function and the variables around it.
+
+@compiled
+def learn_stream(weights, first_head, network, z, rows, y, rates, batch_size, learns, output, parts):
+    """Heads first_head, first_head + 1, ... predict and learn a stream, batch after batch, layer after layer.
+
+    Shapes: (S,) all weights, (B, d), (B, N), (C, B) of these heads, (B,), then output (C, B). The neurons of a layer
+    are worked on in so many `parts`, each by a thread.
     """
-
-    def learn_stream(
-        weights,
-        heads,
-        first_head,
-        sizes,
-        k,
-        z,
-        rows,
-        y,
-        rates,
-        batch_size,
-        learns,
-        normalize,
-        bias,
-        bounds,
-        output,
-        parts,
-    ):
-        """Heads first_head, first_head + 1, ... predict and learn a stream, batch after batch, layer after layer.
-
-        Shapes: (S,) all weights, (L,) sizes, (B, d), (B, N), (C, B) of these heads, (B,), then output (C, B). The
-        neurons of a layer know nothing of one another and are worked on in so many `parts`.
-        """
-        buffers = np.empty((2, len(y) * batch_size * (sizes.max() + 1)), np.float32)
-        for start in range(0, len(z), batch_size):
-            end = min(start + batch_size, len(z))
-            below, first_weight, first_neuron = z[start:end].reshape(1, end - start, z.shape[1]), 0, 0
-            for layer in range(len(sizes)):
-                n, d = sizes[layer], below.shape[2]
-                layer_weights = weights[first_weight : first_weight + (n << k) * heads * d].reshape(n << k, heads, d)
-                # Contiguous, whatever n is, or the compiler could not vectorise the loops over it.
-                above = buffers[layer % 2][: len(y) * (end - start) * (n + bias)].reshape(len(y), end - start, n + bias)
-                above[:, :, n:] = 1
-                for part in share_out(parts):
-                    learn_neurons(
-                        layer_weights,
-                        first_head,
-                        rows[start:end, first_neuron : first_neuron + n],
-                        below,
-                        y[:, start:end],
-                        rates[start:end],
-                        learns,
-                        normalize,
-                        bounds,
-                        above,
-                        part * n // parts,
-                        (part + 1) * n // parts,
-                    )
-                below, first_weight, first_neuron = above, first_weight + layer_weights.size, first_neuron + n
-            for c in range(len(y)):
-                for b in range(end - start):
-                    output[c, start + b] = sigmoid(below[c, b, :n].sum() / np.float32(n))
-
-    return learn_stream
-
-
-in_turn, over_neurons = compiled(learner(range)), compiled(parallel=True)(learner(numba.prange))
+    sizes, heads, k, bias, normalize, bounds = network
+    buffers = np.empty((2, len(y) * batch_size * (sizes.max() + 1)), np.float32)
+    for start in range(0, len(z), batch_size):
+        end = min(start + batch_size, len(z))
+        below, first_weight, first_neuron = z[start:end].reshape(1, end - start, z.shape[1]), 0, 0
+        for layer in range(len(sizes)):
+            n, d = sizes[layer], below.shape[2]
+            rows_of = weights[first_weight : first_weight + (n << k) * heads * d].reshape(n << k, heads, d)
+            picked = rows[start:end, first_neuron : first_neuron + n]
+            # Contiguous, whatever n is, or the compiler could not vectorise the loops over it.
+            above = buffers[layer % 2][: len(y) * (end - start) * (n + bias)].reshape(len(y), end - start, n + bias)
+            above[:, :, n:] = 1
+            goals, steps = y[:, start:end], rates[start:end]
+            if parts > 1:
+                share_neurons(rows_of, first_head, picked, below, goals, steps, learns, normalize, bounds, above, parts)
+            else:
+                learn_neurons(rows_of, first_head, picked, below, goals, steps, learns, normalize, bounds, above, 0, n)
+            below, first_weight, first_neuron = above, first_weight + rows_of.size, first_neuron + n
+        for c in range(len(y)):
+            for b in range(end - start):
+                output[c, start + b] = sigmoid(below[c, b, :n].sum() / np.float32(n))
 
 
 @compiled(parallel=True)
-def over_heads(
-    weights, heads, first_head, sizes, k, z, rows, y, rates, batch_size, learns, normalize, bias, bounds, output, parts
-):
-    """`in_turn` where each thread takes some of the heads, which know nothing of one another, through it all."""
+def share_heads(weights, network, z, rows, y, rates, batch_size, learns, output, parts):
+    """`learn_stream`, where each thread takes some of the heads through it all: they know nothing of one another."""
     for part in numba.prange(parts):
-        first, last = part * heads // parts, (part + 1) * heads // parts
-        in_turn(
-            weights,
-            heads,
-            first,
-            sizes,
-            k,
-            z,
-            rows,
-            y[first:last],
-            rates,
-            batch_size,
-            learns,
-            normalize,
-            bias,
-            bounds,
-            output[first:last],
-            1,
-        )
+        first, last = part * len(y) // parts, (part + 1) * len(y) // parts
+        goals, into = y[first:last], output[first:last]
+        learn_stream(weights, first, network, z, rows, goals, rates, batch_size, learns, into, 1)
 
 
 class GLN(GLNBase):
@@ -892,36 +848,25 @@ class GLN(GLNBase):
         z = np.ones((count, self.base_size + self.bias), np.float32)
         transpose(base, np.float32(self.logit_bound), z)
         output = np.empty((self.num_heads, count), np.float32)
-        run, parts = self._threads(count, batch_size)
-        planes = self._hyperplanes, self._hyperplane_bias
-        contexts = gate(*planes, context) if parts == 1 else gate_in_parallel(*planes, context, parts)
-        run(
-            self._weights,
-            self.num_heads,
-            0,
-            self._sizes,
-            self.context_map_size,
-            z,
-            contexts + self._first_rows,
-            np.ascontiguousarray(targets) if learns else output,
-            rates if learns else np.zeros(count, np.float32),
-            batch_size,
-            learns,
-            self.normalize,
-            int(self.bias),
-            np.array([self.logit_bound, self.weight_clipping], np.float32),
-            output,
-            parts,
-        )
+        y = np.ascontiguousarray(targets) if learns else output
+        rates = rates if learns else np.zeros(count, np.float32)
+        bounds = np.array([self.logit_bound, self.weight_clipping], np.float32)
+        network = self._sizes, self.num_heads, self.context_map_size, int(self.bias), self.normalize, bounds
+        planes, (of_heads, of_neurons) = (self._hyperplanes, self._hyperplane_bias), self._parts(count, batch_size)
+        if of_heads > 1:
+            rows = gate_in_parallel(*planes, context, of_heads) + self._first_rows
+            share_heads(self._weights, network, z, rows, y, rates, batch_size, learns, output, of_heads)
+        else:
+            rows = gate(*planes, context) + self._first_rows
+            learn_stream(self._weights, 0, network, z, rows, y, rates, batch_size, learns, output, of_neurons)
         self.step += count if learns else 0
         return output
 
-    def _threads(self, count: int, batch_size: int) -> tuple[Callable[..., None], int]:
-        """How to share the work on `count` samples among threads, and in how many parts."""
+    def _parts(self, count: int, batch_size: int) -> tuple[int, int]:
+        """In how many parts threads share the heads, or else the neurons of a layer, to work on `count` samples."""
         threads = numba.get_num_threads()
         sample = self._weights.size >> self.context_map_size  # products for one sample
         if self.num_heads > 1 and count * sample > CALL_PRODUCTS:
-            return over_heads, min(threads, self.num_heads)
-        if min(count, batch_size) * sample // len(self.layer_sizes) > LAYER_PRODUCTS:
-            return over_neurons, threads
-        return in_turn, 1
+            return min(threads, self.num_heads), 1
+        wide = min(count, batch_size) * sample // len(self.layer_sizes) > LAYER_PRODUCTS
+        return 1, threads if wide else 1
