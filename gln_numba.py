@@ -623,7 +623,7 @@ class GLNBase:
 # ---- Numba -----------------------------------------------------------------------------------------------------------
 
 # predict_online computes the gates of about this many samples at once.
-GATED_SAMPLES = 512
+GATED_SAMPLES = 2048
 # From this many products in a call, or for a batch in a layer, it is worth waking the other threads.
 CALL_PRODUCTS, LAYER_PRODUCTS = 1 << 20, 1 << 20
 # Sums may be taken in any order, which is what lets the compiler vectorise them; NaN and infinity stay what they are.
@@ -845,6 +845,7 @@ class GLN(GLNBase):
 
     def _run(self, base, context, targets, rates, batch_size) -> np.ndarray:
         count, learns = base.shape[1], targets is not None
+        base, context = map(np.ascontiguousarray, (base, context))  # or all would be compiled again for slices
         z = np.ones((count, self.base_size + self.bias), np.float32)
         transpose(base, np.float32(self.logit_bound), z)
         output = np.empty((self.num_heads, count), np.float32)

@@ -9,7 +9,7 @@ import importlib
 import pickle
 from typing import Any
 
-import joblib  # type: ignore[import-untyped]
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
