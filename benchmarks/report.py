@@ -20,7 +20,7 @@ def machine() -> str:
     versions = []
     for package in ["scikit-learn", *BACKENDS.values()]:
         try:
-            versions.append(f"{package} {metadata.version(package)}")
+            versions.append(f"{package} {metadata.version(package).split('+')[0]}")
         except metadata.PackageNotFoundError:
             versions.append(f"no {package}")
     return f"{cpu}, {os.cpu_count()} cores, Python {platform.python_version()}, {', '.join(versions)}"

@@ -62,13 +62,17 @@ def take_turns(models: dict[str, Prepare], repeats: int, samples: int) -> pd.Dat
     )
 
 
-def online(module: Any, images: np.ndarray, digits: np.ndarray, batch_size: int = 1, **settings: Any) -> Prepare:
+def online(
+    module: Any, images: np.ndarray, digits: np.ndarray, batch_size: int = 1, compiled: bool = False, **settings: Any
+) -> Prepare:
     """A pass of `predict_online` by an untrained network, [16, 16, 1] with ten heads if nothing else is said."""
     settings = {"layer_sizes": [16, 16, 1], "num_classes": 10, "seed": 0, **settings}
     targets = digits if settings["num_classes"] > 2 else digits == 3
 
     model = module.GLN(input_size=PIXELS, context_size=PIXELS, **settings)
     first_state = model.get_state()
+    if compiled:
+        model.compile()
 
     def prepare() -> Run:
         model.set_state(first_state)  # and not a new network: TensorFlow compiles for each anew
@@ -115,6 +119,8 @@ def one_by_one(estimator: Callable[[], Any], images: np.ndarray, digits: np.ndar
 
 def table_of_passes(modules: dict[str, Any], images: np.ndarray, digits: np.ndarray, repeats: int) -> pd.DataFrame:
     models = {f"gln_{name}": online(module, images, digits) for name, module in modules.items()}
+    if "torch" in modules:
+        models["gln_torch, compiled"] = online(modules["torch"], images, digits, compiled=True)
     models["bare NumPy loop"] = bare_loop(modules["numpy"], images, digits)
     models["memory alone"] = memory_alone(modules["numpy"], images)
     models["SGDClassifier"] = one_by_one(lambda: SGDClassifier(loss="log_loss"), images, digits)
