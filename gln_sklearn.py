@@ -22,13 +22,18 @@ from tqdm import tqdm
 
 from gln_features import Standardizer
 
-__all__ = ["GLNClassifier"]
+__all__ = ["GLNClassifier", "fastest_backend"]
 
 BACKENDS = ["numba", "jax", "numpy", "torch", "tf"]
 FASTEST = BACKENDS[:3]  # of which "auto" takes the first that is installed
 CHUNK = 1000  # samples that are standardised at a time, so that little memory is needed beside X
 FLOOR = 0.05  # of `Standardizer`: with 0 the digits lose half a point, and from 0.15 on the wines do
 FARTHEST = 1e6  # what is further from the mean, in deviations, is taken to be there: float32 products stay finite
+
+
+def fastest_backend() -> str:
+    """The name of the fastest backend whose framework, which has the same name, is installed."""
+    return next(name for name in FASTEST if importlib.util.find_spec(name))
 
 
 class GLNClassifier(ClassifierMixin, BaseEstimator):
@@ -256,7 +261,7 @@ class GLNClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"{type(self).__name__} needs samples of at least 2 classes, got one class: {classes[0]}")
         name = self.backend
         if name == "auto":
-            name = next(name for name in FASTEST if importlib.util.find_spec(name))
+            name = fastest_backend()
         if self.context_map_size is not None:
             halfspaces = self.context_map_size
         layer_sizes = self.layer_sizes

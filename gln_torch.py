@@ -698,7 +698,6 @@ class GLN(GLNBase, nn.Module):
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:
         self.register_buffer("hyperplanes", self._tensor(hyperplanes))
         self.register_buffer("hyperplane_bias", self._tensor(hyperplane_bias))
-        self._neurons = self._layers()
         first_rows = np.concatenate([np.arange(n) << self.context_map_size for n in self.layer_sizes])
         first = torch.tensor(first_rows, device=self.hyperplanes.device)
         self.register_buffer("first_rows", first, persistent=False)  # made anew, not saved

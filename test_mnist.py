@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib
-import importlib.util
 import sys
 import time
 import zipfile
@@ -25,6 +24,7 @@ from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_
 from tqdm import tqdm
 
 from gln_features import Standardizer, orientation_features
+from gln_sklearn import fastest_backend
 
 __all__ = [
     "BACKENDS",
@@ -297,12 +297,6 @@ def _probabilities(output: Any, shape: tuple[int, ...]) -> np.ndarray:
 # What the two kinds of run take where the command line says nothing else.
 ONE_DIGIT: dict[str, Any] = {"layer_sizes": [4, 4, 1], "halfspaces": 4, "batch_size": 8}
 TEN_DIGITS: dict[str, Any] = {"layer_sizes": [64, 32], "halfspaces": 6, "batch_size": 1}
-FASTEST = ["numba", "jax", "numpy"]  # of which "auto" takes the first that is installed
-
-
-def fastest_backend() -> str:
-    """The name of the fastest backend whose framework is installed."""
-    return next(name for name in FASTEST if importlib.util.find_spec(BACKENDS[name]))
 
 
 def _parser() -> argparse.ArgumentParser:

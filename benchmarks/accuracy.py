@@ -20,10 +20,24 @@ from tqdm import tqdm
 
 from benchmarks.report import machine, show
 from gln_features import Standardizer, orientation_features
-from test_mnist import Digits, TenDigits, deskew, fastest_backend, get_ten_digits_metrics, linear_rate, load_mnist
+from test_mnist import (
+    TEN_DIGITS,
+    Digits,
+    TenDigits,
+    deskew,
+    fastest_backend,
+    get_ten_digits_metrics,
+    linear_rate,
+    load_mnist,
+)
 
 # The recipe of `gln-mnist --all-classes`; everything else is a change to it.
-RECIPE: dict[str, Any] = {"layer_sizes": [64, 32], "context_map_size": 6, "halfspace_samples": 1000, "rate": (10, 0.1)}
+RECIPE: dict[str, Any] = {
+    "layer_sizes": TEN_DIGITS["layer_sizes"],
+    "context_map_size": TEN_DIGITS["halfspaces"],
+    "halfspace_samples": 1000,
+    "rate": (10, 0.1),
+}
 BEST: dict[str, Any] = {"layer_sizes": [256, 64]}
 DEFAULTS: dict[str, Any] = {"layer_sizes": [16, 16], "context_map_size": 4, "halfspace_samples": 0, "rate": None}
 
