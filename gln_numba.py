@@ -624,10 +624,19 @@ class GLNBase:
 
 # predict_online computes the gates of about this many samples at once.
 GATED_SAMPLES = 2048
+# Rows are filled up with zeros to whole lines of the cache, of so many float32: the compiled loops work on many values
+# at once, and on what is left one by one.
+LINE = 16
 # From this many products in a call, or for a batch in a layer, it is worth waking the other threads.
 CALL_PRODUCTS, LAYER_PRODUCTS = 1 << 20, 1 << 20
 # Sums may be taken in any order, which is what lets the compiler vectorise them; NaN and infinity stay what they are.
 compiled: Any = functools.partial(numba.njit, cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+
+
+@compiled
+def padded(d):
+    """Room for a row of d values. A row shorter than a line stays as it is, for it would only cost more memory."""
+    return d if d < LINE else -(-d // LINE) * LINE
 
 
 @compiled
@@ -772,7 +781,7 @@ def learn_stream(weights, first_head, network, z, rows, y, rates, batch_size, le
     are worked on in so many `parts`, each by a thread.
     """
     sizes, heads, k, bias, normalize, bounds = network
-    buffers = np.empty((2, len(y) * batch_size * (sizes.max() + 1)), np.float32)
+    buffers = np.empty((2, len(y) * batch_size * padded(sizes.max() + 1)), np.float32)
     for start in range(0, len(z), batch_size):
         end = min(start + batch_size, len(z))
         below, first_weight, first_neuron = z[start:end].reshape(1, end - start, z.shape[1]), 0, 0
@@ -781,8 +790,10 @@ def learn_stream(weights, first_head, network, z, rows, y, rates, batch_size, le
             rows_of = weights[first_weight : first_weight + (n << k) * heads * d].reshape(n << k, heads, d)
             picked = rows[start:end, first_neuron : first_neuron + n]
             # Contiguous, whatever n is, or the compiler could not vectorise the loops over it.
-            above = buffers[layer % 2][: len(y) * (end - start) * (n + bias)].reshape(len(y), end - start, n + bias)
-            above[:, :, n:] = 1
+            width = padded(n + bias)
+            above = buffers[layer % 2][: len(y) * (end - start) * width].reshape(len(y), end - start, width)
+            above[:, :, n : n + bias] = 1
+            above[:, :, n + bias :] = 0
             goals, steps = y[:, start:end], rates[start:end]
             if parts > 1:
                 share_neurons(rows_of, first_head, picked, below, goals, steps, learns, normalize, bounds, above, parts)
@@ -803,6 +814,14 @@ def share_heads(weights, network, z, rows, y, rates, batch_size, learns, output,
         learn_stream(weights, first, network, z, rows, goals, rates, batch_size, learns, into, 1)
 
 
+def aligned_zeros(*shape: int) -> np.ndarray:
+    """Zeros from a boundary of the cache's lines on, for vectors that lie across two of them cost twice as much."""
+    size = math.prod(shape)
+    memory = np.zeros(size + LINE - 1, np.float32)
+    first = -memory.ctypes.data // memory.itemsize % LINE
+    return memory[first : first + size].reshape(shape)
+
+
 class GLN(GLNBase):
     """A Gated Linear Network in compiled loops: the one to take for a stream on a CPU."""
 
@@ -814,16 +833,22 @@ class GLN(GLNBase):
     def _load_weights(self, weights, step) -> None:
         # One array holds all layers, and so does for networks of any depth what was compiled. In a layer row j 2^k + c
         # is neuron j's in context c: the weights of all heads, side by side in memory.
-        self._weights = np.empty(sum(array.size for array in weights), np.float32)
+        self._weights = aligned_zeros(sum(map(math.prod, self._rooms())))
         for into, array in zip(self._of_layers(), weights, strict=True):
             into[:] = array
         self.step = step
 
+    def _rooms(self) -> list[tuple[int, ...]]:
+        """Shapes of the layers' weights as they lie in memory, (n, 2^k, C, padded d)."""
+        shapes = [shape for name, shape in self._shapes().items() if name.startswith("weights")]
+        return [(*shape[:-1], padded(shape[-1])) for shape in shapes]
+
     def _of_layers(self) -> list[np.ndarray]:
         """Views of each layer's weights, (n, 2^k, C, d)."""
-        shapes = [shape for name, shape in self._shapes().items() if name.startswith("weights")]
-        ends = np.cumsum([math.prod(shape) for shape in shapes])
-        return [part.reshape(shape) for part, shape in zip(np.split(self._weights, ends[:-1]), shapes, strict=True)]
+        rooms = self._rooms()
+        parts = np.split(self._weights, np.cumsum([math.prod(room) for room in rooms])[:-1])
+        sizes = [size + self.bias for size in (self.base_size, *self.layer_sizes)]
+        return [part.reshape(room)[..., :d] for part, room, d in zip(parts, rooms, sizes[:-1], strict=True)]
 
     def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
         return self._hyperplanes, self._hyperplane_bias, self._of_layers(), self.step
@@ -846,7 +871,8 @@ class GLN(GLNBase):
     def _run(self, base, context, targets, rates, batch_size) -> np.ndarray:
         count, learns = base.shape[1], targets is not None
         base, context = map(np.ascontiguousarray, (base, context))  # or all would be compiled again for slices
-        z = np.ones((count, self.base_size + self.bias), np.float32)
+        z = aligned_zeros(count, padded(self.base_size + self.bias))
+        z[:, self.base_size : self.base_size + self.bias] = 1
         transpose(base, np.float32(self.logit_bound), z)
         output = np.empty((self.num_heads, count), np.float32)
         y = np.ascontiguousarray(targets) if learns else output
