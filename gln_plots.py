@@ -7,8 +7,9 @@ Shapes: B samples, C classes, D values of a sample.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -140,38 +141,45 @@ def plot_learning_curves(hits: Mapping[str, Any], per_decade: int = 4) -> Figure
     return figure
 
 
-def plot_regions(probability: Callable[[np.ndarray], Any], samples: Any, labels: Any, axes: Any = None) -> Any:
-    """Decision regions of a problem in two dimensions with two classes, with its samples on top.
+def plot_regions(model: Any, samples: Any, labels: Any, after: Sequence[int] = (10, 30, 100, 1000)) -> Figure:
+    """Decision regions of a problem in two dimensions with two classes, as a model learns it one sample at a time.
 
     Args:
-        probability: (2, B) -> (B,), of class 1.
-        samples: (2, B).
+        model: a GLN of two inputs, which are its side information too, and of two classes. It learns the samples.
+        samples: (2, B), standardised.
         labels: (B,) of 0 and 1.
-        axes: Matplotlib axes to draw on; None makes a figure.
-
-    Returns:
-        The axes, or the figure that was made.
+        after: rising counts of samples, each from 1 to B; a picture is drawn when so many have been learned.
 
     Raises:
-        ValueError: shapes that do not agree.
+        ValueError: shapes that do not agree, another model, or counts out of range.
     """
     samples, labels = np.asarray(samples), np.asarray(labels)
     if samples.ndim != 2 or len(samples) != 2 or labels.shape != samples.shape[1:]:
         raise ValueError(f"samples, labels: expected (2, B) and (B,), got {samples.shape} and {labels.shape}")
-    figure = None
-    if axes is None:
-        figure = Figure(figsize=(5, 4), layout="constrained")
-        axes = figure.subplots()
+    if (model.input_size, model.context_size, model.num_classes) != (2, 2, 2):
+        raise ValueError(
+            f"model: expected input_size, context_size and num_classes of 2, got {model.input_size}, "
+            f"{model.context_size} and {model.num_classes}"
+        )
+    ends = [0, *after]
+    if not after or any(end <= start for start, end in itertools.pairwise(ends)) or ends[-1] > len(labels):
+        raise ValueError(f"after: expected rising counts from 1 to {len(labels)}, got {list(after)}")
     low, high = samples.min(axis=1), samples.max(axis=1)
     margin = 0.15 * (high - low)
     x, y = np.meshgrid(*np.linspace(low - margin, high + margin, 150).T)
-    p = np.asarray(probability(np.stack([x.ravel(), y.ravel()]))).reshape(x.shape)
-    axes.contourf(x, y, p, levels=np.linspace(0, 1, 21), cmap=BLUE_TO_RED, alpha=0.6)
-    axes.contour(x, y, p, levels=[0.5], colors="black", linewidths=1)
-    axes.scatter(*samples, c=labels, cmap=BLUE_TO_RED, s=8, edgecolors="white", linewidths=0.3)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    return axes if figure is None else figure
+    grid = np.stack([x.ravel(), y.ravel()])
+    figure = Figure(figsize=(3 * len(after), 2.8), layout="constrained")
+    axes = figure.subplots(1, len(after), squeeze=False)
+    for axis, (start, end) in zip(axes.flat, itertools.pairwise(ends), strict=True):
+        model.predict_online(samples[:, start:end], samples[:, start:end], labels[start:end])
+        p = np.asarray(model.predict(grid, grid)).reshape(x.shape)
+        axis.contourf(x, y, p, levels=np.linspace(0, 1, 21), cmap=BLUE_TO_RED, alpha=0.6)
+        axis.contour(x, y, p, levels=[0.5], colors="black", linewidths=1)
+        colours = {"c": labels[:end], "cmap": BLUE_TO_RED, "vmin": 0, "vmax": 1, "edgecolors": "white"}
+        axis.scatter(*samples[:, :end], s=12, linewidths=0.3, **colours)
+        axis.set_title(f"after {end:,}", fontsize=10)
+    _no_ticks(axes)
+    return figure
 
 
 def _side(images: np.ndarray) -> int:

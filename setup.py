@@ -12,7 +12,7 @@ FRAMEWORKS = {
 }
 PLOTS = ["matplotlib>=3.8"]
 TEST = ["hypothesis>=6.100", "ipykernel>=6.29", "nbclient>=0.10", "pytest>=8", "pytest-xdist>=3.5"]
-DOCS = ["mkdocs>=1.6", "mkdocstrings[python]>=0.26"]
+DOCS = ["mkdocs>=1.6", "mkdocs-include-markdown-plugin>=7", "mkdocstrings[python]>=0.26"]
 DEV = ["build>=1.2", "mypy>=1.11", "pandas-stubs", "pre-commit>=3.7", "ruff>=0.6"]
 
 setup(

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from scipy import ndimage
+from scipy.stats import zscore
+from sklearn.datasets import make_moons
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 from tqdm import tqdm
 
@@ -374,10 +376,16 @@ def _run(backend: str, options: argparse.Namespace, digits: Digits) -> tuple[flo
 
 
 def _draw(folder: Path, model: Any, ten: TenDigits, digits: Digits) -> None:
-    """Pictures of a pass over standardised digits; of pixels also what halfspaces cut and what speaks for a digit."""
+    """Pictures of a pass over standardised digits; of pixels also what halfspaces cut and what speaks for a digit.
+
+    MNIST cannot be drawn in a plane, so how regions form is shown on two moons, by a network of the same backend.
+    """
     import gln_plots  # only who draws needs Matplotlib
 
+    moons, labels = make_moons(1000, noise=0.2, random_state=0)
+    of_two = type(model)([64, 32], input_size=2, context_size=2, context_bias=1.0, seed=0)
     figures = {
+        "two_moons": gln_plots.plot_regions(of_two, zscore(moons).T, labels),
         "confusion": gln_plots.plot_confusion(ten.conf_mat),
         "learning_curve": gln_plots.plot_learning_curves({"one pass": ten.online_hits}),
     }

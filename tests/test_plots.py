@@ -70,21 +70,35 @@ def test_learning_curves_are_means_since_the_point_before():
         gln_plots.plot_learning_curves({"empty": []})
 
 
-def test_regions_ask_for_the_whole_plane():
-    asked = []
+def test_regions_are_those_after_so_many_samples():
+    rng = np.random.default_rng(0)
+    samples = rng.standard_normal((2, 40)).astype(np.float32)
+    labels = (samples[0] * samples[1] > 0).astype(int)
+    model, same = (GLN([8, 1], 2, 2, context_bias=1.0, seed=0) for _ in range(2))
+    figure = gln_plots.plot_regions(model, samples, labels, after=[5, 40])
+    assert [axes.get_title() for axes in figure.axes] == ["after 5", "after 40"]
+    assert [len(axes.collections[-1].get_offsets()) for axes in figure.axes] == [5, 40]
+    same.predict_online(samples, samples, labels)
+    for name, array in same.get_state().items():
+        np.testing.assert_array_equal(model.get_state()[name], array, err_msg=name)
+    border = figure.axes[1].collections[1].get_paths()[0].vertices.T  # the line of p = 0.5
+    step = np.array([[0.05], [0.05]])
+    sides = [same.predict(border + sign * step, border + sign * step) > 0.5 for sign in (-1, 1)]
+    assert border.shape[1] > 10
+    assert (sides[0] != sides[1]).mean() > 0.5
 
-    def probability(points: np.ndarray) -> np.ndarray:
-        asked.append(points)
-        return (points[0] > 0).astype(float)
 
-    samples = np.array([[-1.0, 1.0, 0.5], [0.0, 2.0, 1.0]])
-    figure = gln_plots.plot_regions(probability, samples, [0, 1, 1])
-    assert asked[0].shape == (2, 150 * 150)
-    assert (asked[0].min(axis=1) < samples.min(axis=1)).all()
-    assert (asked[0].max(axis=1) > samples.max(axis=1)).all()
-    assert gln_plots.plot_regions(probability, samples, [0, 1, 1], figure.axes[0]) is figure.axes[0]
+def test_regions_refuse_what_does_not_fit():
+    samples, labels = np.zeros((2, 3)), [0, 1, 1]
+    model = GLN([2, 1], 2, 2)
     with pytest.raises(ValueError, match="samples, labels"):
-        gln_plots.plot_regions(probability, samples.T, [0, 1, 1])
+        gln_plots.plot_regions(model, samples.T, labels)
+    with pytest.raises(ValueError, match="model: expected"):
+        gln_plots.plot_regions(GLN([2, 1], 3, 2), samples, labels)
+    for after in ([], [4], [0, 1], [2, 2]):
+        with pytest.raises(ValueError, match="after: expected"):
+            gln_plots.plot_regions(model, samples, labels, after)
+    assert model.step == 0
 
 
 def test_missing_matplotlib_says_which_extra_to_install():

@@ -370,7 +370,8 @@ def test_command_line_saves_resumes_and_draws(tmp_path, capsys):
     assert GLN.load(file, learning_rate=1).seed == 6
     pictures = tmp_path / "new" / "pictures"
     assert test_mnist.main([*options, "--resume", str(file), "--plot", str(pictures)]) == 0
-    assert sorted(os.listdir(pictures)) == ["confusion.png", "explanations.png", "halfspaces.png", "learning_curve.png"]
+    drawn = ["confusion.png", "explanations.png", "halfspaces.png", "learning_curve.png", "two_moons.png"]
+    assert sorted(os.listdir(pictures)) == drawn
     assert capsys.readouterr()[0] == first
     assert test_mnist.main([*options, "--resume", str(tmp_path / "none")]) == 2
     assert "none" in capsys.readouterr()[1]
