@@ -553,7 +553,8 @@ class GLNBase:
             wrong, expected = (array < 0) | (array > 1), "0, 1, or probabilities between"
         else:
             classes = np.arange(self.num_heads, dtype=np.float32)[:, None]  # (C, 1)
-            wrong, expected = ~np.isin(array, classes), f"integers from 0 to {self.num_heads - 1}"
+            wrong = (array < 0) | (array >= self.num_heads) | (array % 1 != 0)
+            expected = f"integers from 0 to {self.num_heads - 1}"
         if wrong.any():
             raise _bad("targets", expected, array[wrong][0])
         return array if self.num_heads == 1 else (array == classes).astype(np.float32)

@@ -554,7 +554,8 @@ class GLNBase:
             wrong, expected = (array < 0) | (array > 1), "0, 1, or probabilities between"
         else:
             classes = np.arange(self.num_heads, dtype=np.float32)[:, None]  # (C, 1)
-            wrong, expected = ~np.isin(array, classes), f"integers from 0 to {self.num_heads - 1}"
+            wrong = (array < 0) | (array >= self.num_heads) | (array % 1 != 0)
+            expected = f"integers from 0 to {self.num_heads - 1}"
         if wrong.any():
             raise _bad("targets", expected, array[wrong][0])
         return array if self.num_heads == 1 else (array == classes).astype(np.float32)
@@ -805,7 +806,7 @@ class GLN(GLNBase, nn.Module):
 
         Shapes: (n 2^k, C, d), (B, n), (B, 1, C or 1, d), (B, 1, C, 1), (B, 1, C or 1, 1) -> (B, n, C, 1).
         """
-        if weights.is_cpu and weights[0].numel() >= LONG_ROW and not torch.compiler.is_compiling():
+        if learn and weights.is_cpu and weights[0].numel() >= LONG_ROW and not torch.compiler.is_compiling():
             return self._in_place(weights, rows, z, *learn)
         logits = []
         for picked, x, *goal in zip(rows, z, *learn, strict=True):
@@ -815,7 +816,7 @@ class GLN(GLNBase, nn.Module):
                 self._store(weights, picked, update(copies, x, logits[-1], *goal))
         return torch.stack(logits)
 
-    def _in_place(self, weights, rows, z, *learn) -> torch.Tensor:
+    def _in_place(self, weights, rows, z, y, rate) -> torch.Tensor:
         """`_in_turn` for long rows, which learn where they are, as `update` would let copies learn.
 
         To copy them back takes longer than to learn. A row at a time is also too short for PyTorch to share among
@@ -824,17 +825,15 @@ class GLN(GLNBase, nn.Module):
         views = {row: weights[row] for row in rows.unique().tolist()}
         steps = weights.new_empty(rows.shape[1], self.num_heads, 1)
         step_of_each, logits, limit = steps.unbind(), [], self.weight_clipping
-        in_bounds = self._in_bounds(weights, rows, z, learn[1]) if learn else 0
-        for b, (picked, x, *goal) in enumerate(zip(rows.tolist(), z, *learn, strict=True)):
+        in_bounds = self._in_bounds(weights, rows, z, rate)
+        for b, (picked, x, goal, scale) in enumerate(zip(rows.tolist(), z, y, rate, strict=True)):
             places = [views[row] for row in picked]
             logits.append(mix(torch.stack(places), x, self.logit_bound))
-            if goal:
-                y, rate = goal
-                torch.mul(logits[-1].sigmoid().sub_(y), rate, out=steps)
-                torch._foreach_addcmul_(places, step_of_each, [x[0]] * len(places), value=-1)
-                if b >= in_bounds:
-                    torch._foreach_clamp_min_(places, -limit)
-                    torch._foreach_clamp_max_(places, limit)
+            torch.mul(logits[-1].sigmoid().sub_(goal), scale, out=steps)
+            torch._foreach_addcmul_(places, step_of_each, [x[0]] * len(places), value=-1)
+            if b >= in_bounds:
+                torch._foreach_clamp_min_(places, -limit)
+                torch._foreach_clamp_max_(places, limit)
         return torch.stack(logits)
 
     def _in_bounds(self, weights, rows, z, rate) -> int:
