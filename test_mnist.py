@@ -279,8 +279,8 @@ def _calibration_error(confidence: np.ndarray, hit: np.ndarray, bins: int = 15) 
     return float(np.abs(gaps).sum() / len(hit))
 
 
-def linear_rate(t: int, first: float, last: float, samples: int) -> float:
-    """A learning rate that falls from `first` to `last` over a stream of known length, and stays there."""
+def linear_rate(t: int, samples: int, first: float = 10.0, last: float = 0.1) -> float:
+    """A learning rate that falls from `first` to `last` over a stream of so many samples, and stays there."""
     return first + (last - first) * min(t / samples, 1)
 
 
@@ -299,6 +299,10 @@ def _probabilities(output: Any, shape: tuple[int, ...]) -> np.ndarray:
 # What the two kinds of run take where the command line says nothing else.
 ONE_DIGIT: dict[str, Any] = {"layer_sizes": [4, 4, 1], "halfspaces": 4, "batch_size": 8}
 TEN_DIGITS: dict[str, Any] = {"layer_sizes": [64, 32], "halfspaces": 6, "batch_size": 1}
+
+
+def _defaults(name: str) -> str:
+    return f"{ONE_DIGIT[name]}, with --all-classes {TEN_DIGITS[name]}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -321,19 +325,16 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="which implementation to run; auto: the fastest that is installed; all: each of them, as a table",
     )
-    for option, letter, what in (
-        ("--layer-sizes", "N", "neurons a layer"),
-        ("--halfspaces", "K", "halfspaces a neuron"),
-        ("--batch-size", "B", "digits learned at a time, 1 for exact online learning"),
-    ):
-        one, ten = (str(kind[option[2:].replace("-", "_")]).strip("[]") for kind in (ONE_DIGIT, TEN_DIGITS))
-        parser.add_argument(
-            option,
-            type=int,
-            nargs="+" if "," in one else None,
-            metavar=letter,
-            help=f"{what}: {one}, with --all-classes {ten}",
-        )
+    parser.add_argument(
+        "--layer-sizes", type=int, nargs="+", metavar="N", help=f"neurons of each layer: {_defaults('layer_sizes')}"
+    )
+    parser.add_argument("--halfspaces", type=int, metavar="K", help=f"halfspaces a neuron: {_defaults('halfspaces')}")
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        metavar="B",
+        help=f"digits learned at a time, 1 for exact online learning: {_defaults('batch_size')}",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the halfspaces and of the order of the images: 0")
     parser.add_argument("--no-deskew", dest="deskew", action="store_false", help="take the digits as they are")
     parser.add_argument("--data", metavar="FILE", help="an .npz file of other digits than the embedded MNIST")
@@ -355,7 +356,7 @@ def _run(backend: str, options: argparse.Namespace, digits: Digits) -> tuple[flo
         model = gln(options.layer_sizes, size, size, **network)
         accuracy, conf_mat, prfs = get_mnist_metrics(model, options.digit, options.batch_size, **passing)
         return accuracy, f"Accuracy: {accuracy:.2f}\nConfusion matrix:\n{conf_mat}\nPrec-Rec-F:\n{prfs}"
-    rate = functools.partial(linear_rate, first=10.0, last=0.1, samples=len(digits[0]))
+    rate = functools.partial(linear_rate, samples=len(digits[0]))
     if options.resume:
         model = gln.load(options.resume, learning_rate=rate)
         passing["seed"] = model.seed

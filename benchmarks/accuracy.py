@@ -36,18 +36,23 @@ RECIPE: dict[str, Any] = {
     "layer_sizes": TEN_DIGITS["layer_sizes"],
     "context_map_size": TEN_DIGITS["halfspaces"],
     "halfspace_samples": 1000,
-    "rate": (10, 0.1),
+    "linear_rate": True,
 }
 BEST: dict[str, Any] = {"layer_sizes": [256, 64]}
-DEFAULTS: dict[str, Any] = {"layer_sizes": [16, 16], "context_map_size": 4, "halfspace_samples": 0, "rate": None}
+DEFAULTS: dict[str, Any] = {
+    "layer_sizes": [16, 16],
+    "context_map_size": 4,
+    "halfspace_samples": 0,
+    "linear_rate": False,
+}
 
 CHANGES: dict[str, dict[str, Any]] = {
     "the recipe": {},
     "digits as they are, not deskewed": {"deskew": False},
     "pixels not standardised": {"standardize": False},
     "random halfspaces, not from data": {"halfspace_samples": 0},
-    "the default rate, which knows no length": {"rate": None},
-    "steps not normalised, the paper's rate": {"rate": None, "normalize": False},
+    "the default rate, which knows no length": {"linear_rate": False},
+    "steps not normalised, the paper's rate": {"linear_rate": False, "normalize": False},
     "4 halfspaces a neuron": {"context_map_size": 4},
     "[16, 16]": {"layer_sizes": [16, 16]},
     "[64]": {"layer_sizes": [64]},
@@ -80,10 +85,8 @@ class Trials:
         setting = {"deskew": True, "features": False, "standardize": True, "batch_size": 1, **RECIPE, **changes}
         digits = self.digits(setting.pop("deskew"), setting.pop("features"))
         passing = {name: setting.pop(name) for name in ("batch_size", "standardize", "halfspace_samples")}
-        rate, size = setting.pop("rate"), digits[0].shape[1]
-        if rate is not None:
-            first, last = rate
-            rate = functools.partial(linear_rate, first=first, last=last, samples=len(digits[0]))
+        falls, size = setting.pop("linear_rate"), digits[0].shape[1]
+        rate = functools.partial(linear_rate, samples=len(digits[0])) if falls else None
         model = self.gln(input_size=size, context_size=size, num_classes=10, learning_rate=rate, seed=seed, **setting)
         return get_ten_digits_metrics(model, digits=digits, seed=seed, verbose=False, **passing)
 

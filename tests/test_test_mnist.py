@@ -296,7 +296,7 @@ def test_calibration_error_of_known_cases():
 
 
 def test_linear_rate():
-    assert [linear_rate(t, 10, 0, 4) for t in (0, 1, 4, 9)] == [10, 7.5, 0, 0]
+    assert [linear_rate(t, 4, 10, 0) for t in (0, 1, 4, 9)] == [10, 7.5, 0, 0]
 
 
 def test_command_line_all_classes(few, tmp_path, capsys):
