@@ -90,9 +90,12 @@ class Standardizer:
         arrays = {}
         for name in STATE:
             array, shape = np.array(state[name], np.float64), () if name == "count" else (self.size,)
-            negative = name in ("count", "squares") and (array < 0).any()
-            if array.shape != shape or not np.isfinite(array).all() or negative:
-                raise ValueError(f"state[{name!r}]: expected finite numbers of shape {shape}, got {array}")
+            if array.shape != shape:
+                raise ValueError(f"state[{name!r}]: expected finite numbers of shape {shape}, got shape {array.shape}")
+            if not np.isfinite(array).all():
+                raise ValueError(f"state[{name!r}]: expected finite numbers, got NaN or infinity")
+            if name in ("count", "squares") and (array < 0).any():
+                raise ValueError(f"state[{name!r}]: expected numbers of at least 0, got {array.min()}")
             arrays[name] = array
         self.count = int(arrays.pop("count"))
         vars(self).update(arrays)

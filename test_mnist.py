@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import hashlib
 import importlib
 import sys
 import time
@@ -46,6 +47,7 @@ SIDE = 28  # pixels
 PIXELS = SIDE * SIDE
 CHUNK = 512  # digits that a stream is cut into, for the progress bar
 SAVED_EVERY = 10_000  # digits
+PASS = {"hits", "step", "sha256"}  # what a model saved on the way has as its `extra`, beside a Standardizer's state
 Digits = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -69,6 +71,8 @@ def load_mnist(deskew: bool = True, path: str | Path | None = None) -> Digits:
         with np.load(file, allow_pickle=False) as arrays:  # never unpickle: a foreign file could run code
             for part in ("train", "test"):
                 digits += _checked(file, part, arrays[f"x_{part}"], arrays[f"y_{part}"])
+    except FileNotFoundError as error:
+        raise _not_mnist(file, "no such file") from error
     except (OSError, EOFError, KeyError, TypeError, AttributeError, NotImplementedError, zipfile.BadZipFile) as error:
         raise _not_mnist(file, f"{type(error).__name__}: {error}") from error
     except ValueError as error:
@@ -87,6 +91,8 @@ def _checked(file: Path, part: str, images: np.ndarray, labels: np.ndarray) -> l
         raise _not_mnist(
             file, f"x_{part} of dtype {images.dtype} and shape {images.shape}, not uint8 (N, {SIDE}, {SIDE})"
         )
+    if len(images) == 0:
+        raise _not_mnist(file, f"x_{part} without a digit")
     if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1] or (labels > 9).any() or (labels < 0).any():
         raise _not_mnist(file, f"y_{part} that is not {len(images)} integers 0 to 9")
     return [images.reshape(-1, PIXELS).astype(np.float32) / np.float32(255), labels.astype(np.int64)]
@@ -218,25 +224,33 @@ def get_ten_digits_metrics(
         digits: what `load_mnist` returned, or the same with other features than pixels, (N, F) in [0, 1]; None loads
             the embedded, deskewed digits.
         standardize: whether the digits are standardised online, see `gln_features.Standardizer`.
-        halfspace_samples: the halfspaces become bisectors of so many digits, the first of the stream; 0 leaves them.
+        halfspace_samples: the halfspaces become bisectors of so many digits, the first of the stream; 0 leaves them, as
+            it has to be with a model that has learned before.
         seed: of the order of the training digits.
         save: a file where the model is saved after every 10,000 digits and at the end, with what the pass needs. What
-            `GLN.load` makes of it goes on with the pass, if the other arguments are those of the first time.
+            `GLN.load` makes of it goes on with the pass, if the other arguments are those of the first time; other
+            digits, or another order of them, are refused.
         verbose: whether to show a progress bar, with the accuracy so far.
 
     Raises:
-        ValueError: an argument outside its range, or a model of another size.
+        ValueError: an argument outside its range, a model of another size, one that has learned before, or one that was
+            saved on the way through other digits.
         OSError: the model cannot be saved.
     """
     if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
         raise ValueError(f"batch_size: expected an integer of at least 1, got {batch_size!r}")
+    if model.num_classes != 10:
+        raise ValueError(f"model: expected one of 10 classes, got one of {model.num_classes}")
     x_train, y_train, x_test, y_test = load_mnist() if digits is None else digits
     order = np.random.default_rng(seed).permutation(len(x_train))
+    sha256 = _sha256(x_train, y_train, order)
     standardizer, hits = Standardizer(x_train.shape[1]), np.empty(0, bool)
-    if "hits" in model.extra:  # of a pass that was stopped
-        standardizer.set_state({name: model.extra[name] for name in standardizer.get_state()})
-        hits = model.extra["hits"]
+    if set(model.extra) >= PASS:
+        hits = _hits_before(model, standardizer, sha256)
     elif halfspace_samples:
+        if int(model.step) > 0:
+            expected = "one that has not learned yet, or halfspace_samples=0"
+            raise ValueError(f"model: expected {expected}, got one after {int(model.step)} samples")
         first = x_train[order[:halfspace_samples]].T
         model.fit_hyperplanes(Standardizer(len(first)).learn(first) if standardize else first)
     start = time.perf_counter()
@@ -248,7 +262,8 @@ def get_ten_digits_metrics(
             bar.update(len(chunk))
             bar.set_postfix(accuracy=f"{100 * hits.mean():.2f}")
             if save is not None and (len(hits) % SAVED_EVERY < len(chunk) or len(hits) == len(order)):
-                model.save(save, {"hits": hits, **standardizer.get_state()})
+                extra = {"hits": hits, "step": int(model.step), "sha256": sha256}
+                model.save(save, {**extra, **standardizer.get_state()})
     seconds = time.perf_counter() - start
     p = np.empty((10, len(x_test)))
     for chunk in _chunks(np.arange(len(x_test)), CHUNK):
@@ -267,6 +282,28 @@ def get_ten_digits_metrics(
         seconds,
         standardizer if standardize else None,
     )
+
+
+def _sha256(*arrays: np.ndarray) -> np.ndarray:  # -> (32,) uint8
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ravel(array).data)
+    return np.frombuffer(digest.digest(), np.uint8)
+
+
+def _hits_before(model: Any, standardizer: Standardizer, sha256: np.ndarray) -> np.ndarray:
+    """Hits of the pass that the model was saved on the way through; the standardizer gets what it had counted."""
+    if int(model.step) != model.extra["step"]:
+        raise ValueError(
+            f"model: expected one as it was saved, after {model.extra['step']} digits, got one after {int(model.step)}"
+        )
+    if not np.array_equal(model.extra["sha256"], sha256):
+        raise ValueError(
+            "digits, seed: expected the training digits of the pass that was saved, in that order, got others "
+            "(other data or features, deskewed or not, another order)"
+        )
+    standardizer.set_state({name: model.extra[name] for name in standardizer.get_state()})
+    return model.extra["hits"]
 
 
 def _calibration_error(confidence: np.ndarray, hit: np.ndarray, bins: int = 15) -> float:  # (N,), (N,)
@@ -297,12 +334,13 @@ def _probabilities(output: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 # What the two kinds of run take where the command line says nothing else.
-ONE_DIGIT: dict[str, Any] = {"layer_sizes": [4, 4, 1], "halfspaces": 4, "batch_size": 8}
-TEN_DIGITS: dict[str, Any] = {"layer_sizes": [64, 32], "halfspaces": 6, "batch_size": 1}
+ONE_DIGIT: dict[str, Any] = {"layer_sizes": [4, 4, 1], "halfspaces": 4, "batch_size": 8, "seed": 0, "digit": 3}
+TEN_DIGITS: dict[str, Any] = {"layer_sizes": [64, 32], "halfspaces": 6, "batch_size": 1, "seed": 0}
 
 
 def _defaults(name: str) -> str:
-    return f"{ONE_DIGIT[name]}, with --all-classes {TEN_DIGITS[name]}"
+    one, ten = (" ".join(map(str, np.ravel(defaults[name]))) for defaults in (ONE_DIGIT, TEN_DIGITS))
+    return f"{one}, with --all-classes {ten}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -318,12 +356,15 @@ def _parser() -> argparse.ArgumentParser:
         default="pixels",
         help="what the network sees: pixels, or histograms of gradient orientations",
     )
-    parser.add_argument("--digit", type=int, choices=range(10), default=3, help="the digit told from the others: 3")
+    parser.add_argument(
+        "--digit", type=int, choices=range(10), help=f"the digit told from the others: {ONE_DIGIT['digit']}"
+    )
     parser.add_argument(
         "--backend",
         choices=["auto", *BACKENDS, "all"],
         default="auto",
-        help="which implementation to run; auto: the fastest that is installed; all: each of them, as a table",
+        help="which implementation to run; auto: the fastest of numba, jax and numpy that is installed; all: each of "
+        "them, as a table",
     )
     parser.add_argument(
         "--layer-sizes", type=int, nargs="+", metavar="N", help=f"neurons of each layer: {_defaults('layer_sizes')}"
@@ -335,45 +376,91 @@ def _parser() -> argparse.ArgumentParser:
         metavar="B",
         help=f"digits learned at a time, 1 for exact online learning: {_defaults('batch_size')}",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the halfspaces and of the order of the images: 0")
+    parser.add_argument(
+        "--seed", type=int, help=f"of the halfspaces and of the order of the images: {ONE_DIGIT['seed']}"
+    )
     parser.add_argument("--no-deskew", dest="deskew", action="store_false", help="take the digits as they are")
     parser.add_argument("--data", metavar="FILE", help="an .npz file of other digits than the embedded MNIST")
     parser.add_argument(
-        "--save", metavar="FILE", help="with --all-classes: where to save the model, on the way and at last"
+        "--save", metavar="FILE", help="with --all-classes: where to save the model, on the way and at the end"
     )
-    parser.add_argument("--resume", metavar="FILE", help="with --all-classes: go on with the pass that was saved there")
+    parser.add_argument(
+        "--resume",
+        metavar="FILE",
+        help="with --all-classes: go on with the pass that was saved there; progress is kept only with --save too",
+    )
     parser.add_argument("--plot", metavar="FOLDER", help="with --all-classes: where to write pictures of the pass")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     return parser
 
 
-def _run(backend: str, options: argparse.Namespace, digits: Digits) -> tuple[float, str]:
-    """Accuracy, and all that was measured as a text."""
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    given = {name for name, value in vars(options).items() if value is not None}
+    if given & {"save", "resume", "plot"} and (not options.all_classes or options.backend == "all"):
+        parser.error("--save, --resume and --plot are for --all-classes with one backend")
+    if options.all_classes and "digit" in given:
+        parser.error("--digit is not for --all-classes, which tells all ten apart")
+    if "resume" in given and given & {"layer_sizes", "halfspaces", "seed"}:
+        parser.error("--layer-sizes, --halfspaces and --seed stand in the file of --resume")
+    for name, default in (TEN_DIGITS if options.all_classes else ONE_DIGIT).items():
+        if name not in given:
+            setattr(options, name, default)
+    return options
+
+
+def _check_outputs(options: argparse.Namespace) -> None:
+    """What would fail after a pass fails before it."""
+    if options.save is not None:
+        file = Path(options.save)
+        if file.is_dir() or not file.parent.is_dir():
+            raise ValueError(f"--save: expected a file in a folder that exists, got {options.save!r}")
+    if options.plot is not None:
+        importlib.import_module("gln_plots")  # only who draws needs Matplotlib
+        try:
+            Path(options.plot).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"--plot: expected a folder that is there or can be made, got {error}") from error
+
+
+def _model(backend: str, options: argparse.Namespace, digits: Digits) -> Any:
+    """A new network, or the one that was saved."""
     gln = importlib.import_module(f"gln_{backend}").GLN
+    size = digits[0].shape[1]
     network = {"context_map_size": options.halfspaces, "seed": options.seed}
-    size, passing = digits[0].shape[1], {"digits": digits, "seed": options.seed, "verbose": not options.quiet}
     if not options.all_classes:
-        model = gln(options.layer_sizes, size, size, **network)
-        accuracy, conf_mat, prfs = get_mnist_metrics(model, options.digit, options.batch_size, **passing)
-        return accuracy, f"Accuracy: {accuracy:.2f}\nConfusion matrix:\n{conf_mat}\nPrec-Rec-F:\n{prfs}"
+        return gln(options.layer_sizes, size, size, **network)
     rate = functools.partial(linear_rate, samples=len(digits[0]))
-    if options.resume:
-        model = gln.load(options.resume, learning_rate=rate)
-        passing["seed"] = model.seed
-    else:
-        model = gln(options.layer_sizes, size, size, num_classes=10, learning_rate=rate, **network)
-    ten = get_ten_digits_metrics(model, options.batch_size, save=options.save, **passing)
-    if options.plot:
-        _draw(Path(options.plot), model, ten, digits)
+    if options.resume is None:
+        return gln(options.layer_sizes, size, size, num_classes=10, learning_rate=rate, **network)
+    model = gln.load(options.resume, learning_rate=rate)
+    if model.num_classes != 10 or not set(model.extra) >= PASS:
+        raise ValueError(f"--resume: expected a file that gln-mnist --save wrote, got another GLN in {options.resume}")
+    return model
+
+
+def _scores(model: Any, options: argparse.Namespace, digits: Digits) -> Any:
+    """What `get_mnist_metrics` or `get_ten_digits_metrics` measures; the first is the accuracy."""
+    passing = {"digits": digits, "seed": model.seed, "verbose": not options.quiet}
+    if options.all_classes:
+        return get_ten_digits_metrics(model, options.batch_size, save=options.save, **passing)
+    return get_mnist_metrics(model, options.digit, options.batch_size, **passing)
+
+
+def _text(scores: Any) -> str:
+    if not isinstance(scores, TenDigits):
+        accuracy, conf_mat, prfs = scores
+        return f"Accuracy: {accuracy:.2f}\nConfusion matrix:\n{conf_mat}\nPrec-Rec-F:\n{prfs}"
     lines = [
-        f"Accuracy: {ten.accuracy:.2f}",
-        f"Accuracy online, of each digit before it was learned: {100 * ten.online_hits.mean():.2f}",
-        f"Confusion matrix:\n{ten.conf_mat}",
-        f"Prec-Rec-F:\n{ten.prfs.T.astype({'support': int}).round(4)}",
-        f"Log-loss: {ten.log_loss:.4f}",
-        f"Calibration error: {ten.calibration_error:.4f}",
+        f"Accuracy: {scores.accuracy:.2f}",
+        f"Accuracy online, of each digit before it was learned: {100 * scores.online_hits.mean():.2f}",
+        f"Confusion matrix:\n{scores.conf_mat}",
+        f"Prec-Rec-F:\n{scores.prfs.T.astype({'support': int}).round(4)}",
+        f"Log-loss: {scores.log_loss:.4f}",
+        f"Calibration error: {scores.calibration_error:.4f}",
     ]
-    return ten.accuracy, "\n".join(lines)
+    return "\n".join(lines)
 
 
 def _draw(folder: Path, model: Any, ten: TenDigits, digits: Digits) -> None:
@@ -381,7 +468,7 @@ def _draw(folder: Path, model: Any, ten: TenDigits, digits: Digits) -> None:
 
     MNIST cannot be drawn in a plane, so how regions form is shown on two moons, by a network of the same backend.
     """
-    import gln_plots  # only who draws needs Matplotlib
+    import gln_plots
 
     moons, labels = make_moons(1000, noise=0.2, random_state=0)
     of_two = type(model)([64, 32], input_size=2, context_size=2, context_bias=1.0, seed=0)
@@ -394,7 +481,8 @@ def _draw(folder: Path, model: Any, ten: TenDigits, digits: Digits) -> None:
     if x_test.shape[1] == PIXELS and ten.standardizer is not None:
         some = x_test[:1000].T
         z = ten.standardizer.transform(some)
-        figures["halfspaces"] = gln_plots.plot_halfspaces(model, some, z)
+        if model.context_map_size > 0:
+            figures["halfspaces"] = gln_plots.plot_halfspaces(model, some, z, shown=min(6, some.shape[1]))
         of_each = np.unique(y_test[:1000], return_index=True)[1]  # the first of each digit
         p = _probabilities(model.predict(z[:, of_each], z[:, of_each]), (10, len(of_each)))
         taken_for, weights = p.argmax(axis=0), model.explain(z[:, of_each], z[:, of_each]).weights
@@ -404,7 +492,6 @@ def _draw(folder: Path, model: Any, ten: TenDigits, digits: Digits) -> None:
             z[:, of_each],
             [f"{head}: {p[head, b]:.2f}" for b, head in enumerate(taken_for)],
         )
-    folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
         figure.savefig(folder / f"{name}.png", dpi=120)
 
@@ -419,40 +506,46 @@ def _compare(options: argparse.Namespace, digits: Digits) -> pd.DataFrame:
             print(f"gln-mnist: left out {backend}: {error}", file=sys.stderr)
             continue
         start = time.perf_counter()
-        accuracy, _ = _run(backend, options, digits)
+        accuracy = _scores(_model(backend, options, digits), options, digits)[0]
         seconds = time.perf_counter() - start
         samples = (len(digits[0]) + len(digits[2])) / seconds
         rows[backend] = [metadata.version(distribution), f"{accuracy:.2f}", f"{seconds:.1f}", f"{samples:.0f}"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=["version", "accuracy", "seconds", "samples/s"])
 
 
+def _run(options: argparse.Namespace) -> None:
+    _check_outputs(options)
+    digits = load_mnist(options.deskew, options.data)
+    if options.features == "orientations":
+        digits = (orientation_features(digits[0]), digits[1], orientation_features(digits[2]), digits[3])
+    if options.backend == "all":
+        print(_compare(options, digits))
+        return
+    backend = fastest_backend() if options.backend == "auto" else options.backend
+    start = time.perf_counter()
+    model = _model(backend, options, digits)
+    scores = _scores(model, options, digits)
+    print(f"\n{_text(scores)}", flush=True)  # before anything can go wrong with the pictures
+    if options.all_classes:  # apart from the result, which is the same each time
+        print(f"Seconds, with gln_{backend}: {time.perf_counter() - start:.1f}", file=sys.stderr)
+    if options.plot is not None:
+        _draw(Path(options.plot), model, scores, digits)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if (options.save or options.resume or options.plot) and (not options.all_classes or options.backend == "all"):
-        parser.error("--save, --resume and --plot are for --all-classes with one backend")
-    for name, default in (TEN_DIGITS if options.all_classes else ONE_DIGIT).items():
-        if getattr(options, name) is None:
-            setattr(options, name, default)
-    if options.backend == "auto":
-        options.backend = fastest_backend()
+    options = _options(arguments)
     try:
-        digits = load_mnist(options.deskew, options.data)
-        if options.features == "orientations":
-            digits = (orientation_features(digits[0]), digits[1], orientation_features(digits[2]), digits[3])
-        if options.backend == "all":
-            print(_compare(options, digits))
-            return 0
-        start = time.perf_counter()
-        _, text = _run(options.backend, options, digits)
+        _run(options)
+        return 0
     except (ImportError, OSError, ValueError) as error:
         print(f"gln-mnist: {error}", file=sys.stderr)
         return 2
-    print(f"\n{text}")
-    if options.all_classes:  # apart from the result, which is the same each time
-        print(f"Seconds, with gln_{options.backend}: {time.perf_counter() - start:.1f}", file=sys.stderr)
-    return 0
+    except KeyboardInterrupt:
+        pass  # what comes below is printed when the progress bar has gone with the traceback
+    kept = f"; what was last saved is in {options.save}" if options.save and Path(options.save).exists() else ""
+    print(f"gln-mnist: interrupted{kept}", file=sys.stderr)
+    return 130
 
 
 if __name__ == "__main__":

@@ -67,9 +67,10 @@ def test_state_goes_to_another():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"mean": np.zeros(3)}, r"state\['mean'\]: expected finite numbers of shape \(4,\)"),
-        ({"squares": -np.ones(4)}, r"state\['squares'\]"),
-        ({"count": np.nan}, r"state\['count'\]"),
+        ({"mean": np.zeros(3)}, r"state\['mean'\]: expected finite numbers of shape \(4,\), got shape \(3,\)$"),
+        ({"count": np.zeros(784)}, r"state\['count'\]: expected finite numbers of shape \(\), got shape \(784,\)$"),
+        ({"squares": -np.ones(4)}, r"state\['squares'\]: expected numbers of at least 0, got -1.0$"),
+        ({"count": np.nan}, r"state\['count'\]: expected finite numbers, got NaN or infinity$"),
         ({"other": 1}, "state: expected a mapping of the names"),
     ],
 )

@@ -92,6 +92,8 @@ BAD_ARRAYS = {
     "negative label": {"y_train": np.array([0, 1, -1])},
     "text labels": {"y_test": np.array(["a", "b", "c"])},
     "objects": {"y_test": np.array([0, 1, None], dtype=object)},
+    "nothing to train on": {"x_train": np.zeros((0, 28, 28), np.uint8), "y_train": np.arange(0)},
+    "nothing to test on": {"x_test": np.zeros((0, 784), np.uint8), "y_test": np.arange(0)},
 }
 
 
@@ -119,6 +121,8 @@ def test_load_mnist_refuses_other_files(tmp_path):
         with pytest.raises(ValueError, match=r"expected an \.npz file") as error:
             load_mnist(path=tmp_path / name)
         assert str(tmp_path / name) in str(error.value)
+    with pytest.raises(ValueError, match=r"got no such file$"):
+        load_mnist(path=tmp_path / "missing.npz")
 
 
 def moments(image: np.ndarray) -> tuple[float, float, float, float]:
@@ -359,21 +363,191 @@ def test_a_pass_that_was_stopped_goes_on(few, tmp_path, monkeypatch):
     assert (again.accuracy, again.online_hits.tolist()) == (ten.accuracy, ten.online_hits.tolist())
 
 
-def test_command_line_saves_resumes_and_draws(tmp_path, capsys):
+def test_a_model_that_has_learned_is_no_pass_to_go_on_with(few, tmp_path):
+    digits = (few[0][:100], few[1][:100], few[2][:20], few[3][:20])
+    model = GLN([2], 784, 784, num_classes=10, seed=0)
+    get_ten_digits_metrics(model, digits=digits, save=tmp_path / "m", verbose=False)
+    with pytest.raises(ValueError, match=r"model: expected one that has not learned yet, .* after 100 samples"):
+        get_ten_digits_metrics(model, digits=digits, verbose=False)
+    get_ten_digits_metrics(model, digits=digits, halfspace_samples=0, verbose=False)
+    assert model.step == 200
+    resumed = GLN.load(tmp_path / "m")
+    resumed.predict(digits[0][0], digits[0][0], digits[1][0])
+    with pytest.raises(ValueError, match="model: expected one as it was saved, after 100 digits, got one after 101"):
+        get_ten_digits_metrics(resumed, digits=digits, verbose=False)
+    with pytest.raises(ValueError, match="model: expected one of 10 classes, got one of 2"):
+        get_ten_digits_metrics(GLN([2], 784, 784), digits=digits)
+
+
+def test_a_pass_goes_on_with_the_same_digits_only(few, tmp_path):
+    x_train, y_train, x_test, y_test = few[0][:100], few[1][:100], few[2][:20], few[3][:20]
+    model = GLN([2], 784, 784, num_classes=10, seed=0)
+    get_ten_digits_metrics(model, digits=(x_train, y_train, x_test, y_test), save=tmp_path / "m", verbose=False)
+    resumed = GLN.load(tmp_path / "m")
+    assert (resumed.extra["sha256"].dtype, resumed.extra["sha256"].shape) == (np.uint8, (32,))
+    others = [
+        (np.roll(x_train, 1, axis=1), y_train),
+        (x_train, 9 - y_train),
+        (x_train[:99], y_train[:99]),
+        (x_train[:, :588], y_train),
+    ]
+    for images, labels in others:
+        with pytest.raises(ValueError, match="digits, seed: expected the training digits of the pass"):
+            get_ten_digits_metrics(resumed, digits=(images, labels, x_test, y_test), verbose=False)
+    with pytest.raises(ValueError, match=r"digits, seed: expected .* in that order"):
+        get_ten_digits_metrics(resumed, digits=(x_train, y_train, x_test, y_test), seed=1, verbose=False)
+    columns_first = np.asfortranarray(x_train)  # the same digits, otherwise in memory
+    assert len(get_ten_digits_metrics(resumed, digits=(columns_first, y_train, *few[2:]), verbose=False)[1]) == 100
+
+
+@pytest.fixture
+def ten_options(tmp_path) -> list[str]:
+    """A command line that takes no time: --all-classes with five empty images, fewer than a picture shows in a row."""
+    np.savez(tmp_path / "few.npz", **arrays_of(5))
+    data = str(tmp_path / "few.npz")
+    return ["--all-classes", "--data", data, "--no-deskew", "--quiet", "--backend", "numpy"]
+
+
+def pictures_or_skip() -> None:
     if not os.environ.get("GLN_REQUIRE_BACKENDS"):
         pytest.importorskip("matplotlib")
-    file, data = tmp_path / "model.gln", tmp_path / "few.npz"
-    np.savez(data, **arrays_of(10))
-    options = ["--all-classes", "--data", str(data), "--no-deskew", "--quiet", "--backend", "numpy"]
-    assert test_mnist.main([*options, "--layer-sizes", "3", "--seed", "6", "--save", str(file)]) == 0
+
+
+def test_command_line_saves_resumes_and_draws(tmp_path, ten_options, capsys):
+    pictures_or_skip()
+    file = tmp_path / "model.gln"
+    assert test_mnist.main([*ten_options, "--layer-sizes", "3", "--seed", "6", "--save", str(file)]) == 0
     first, _ = capsys.readouterr()
     assert GLN.load(file, learning_rate=1).seed == 6
     pictures = tmp_path / "new" / "pictures"
-    assert test_mnist.main([*options, "--resume", str(file), "--plot", str(pictures)]) == 0
+    assert test_mnist.main([*ten_options, "--resume", str(file), "--plot", str(pictures)]) == 0
     drawn = ["confusion.png", "explanations.png", "halfspaces.png", "learning_curve.png", "two_moons.png"]
     assert sorted(os.listdir(pictures)) == drawn
     assert capsys.readouterr()[0] == first
-    assert test_mnist.main([*options, "--resume", str(tmp_path / "none")]) == 2
+    assert test_mnist.main([*ten_options, "--resume", str(tmp_path / "none")]) == 2
     assert "none" in capsys.readouterr()[1]
+
+
+def test_without_halfspaces_none_are_drawn(tmp_path, ten_options):
+    pictures_or_skip()
+    options = [*ten_options, "--layer-sizes", "3", "--halfspaces", "0"]
+    assert test_mnist.main([*options, "--plot", str(tmp_path / "p")]) == 0
+    drawn = ["confusion.png", "explanations.png", "learning_curve.png", "two_moons.png"]
+    assert sorted(os.listdir(tmp_path / "p")) == drawn
+
+
+def test_results_are_printed_before_pictures_fail(tmp_path, ten_options, monkeypatch, capsys):
+    pictures_or_skip()
+
+    def fail(*_: Any) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(test_mnist, "_draw", fail)
+    assert test_mnist.main([*ten_options, "--layer-sizes", "3", "--plot", str(tmp_path / "p")]) == 2
+    shown, said = capsys.readouterr()
+    assert shown.startswith("\nAccuracy: ")
+    assert said.endswith("gln-mnist: no space left\n")
+
+
+@pytest.fixture
+def _no_training(monkeypatch) -> None:
+    def train(*_: Any, **__: Any) -> None:
+        pytest.fail("trained before what was wrong was said")
+
+    monkeypatch.setattr(test_mnist, "get_ten_digits_metrics", train)
+
+
+@pytest.mark.usefixtures("_no_training")
+@pytest.mark.parametrize(
+    ("option", "place", "message"),
+    [
+        ("--save", "none/m", "--save: expected a file in a folder that exists, got '.*none/m'"),
+        ("--save", "", "--save: expected a file in a folder that exists, got '"),
+        ("--plot", "few.npz", "--plot: expected a folder that is there or can be made, got .*few.npz"),
+        ("--plot", "few.npz/p", "--plot: expected a folder"),
+    ],
+)
+def test_outputs_are_checked_before_training(tmp_path, ten_options, capsys, option, place, message):
+    if option == "--plot":
+        pictures_or_skip()
+    assert test_mnist.main([*ten_options, option, str(tmp_path / place)]) == 2
+    assert re.fullmatch(f"gln-mnist: {message}.*\n", capsys.readouterr()[1])
+
+
+@pytest.mark.usefixtures("_no_training")
+def test_matplotlib_is_looked_for_before_training(tmp_path, ten_options, monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "gln_plots", raising=False)
+    for module in ("matplotlib", "matplotlib.colors", "matplotlib.figure"):
+        monkeypatch.setitem(sys.modules, module, None)
+    assert test_mnist.main([*ten_options, "--plot", str(tmp_path / "p")]) == 2
+    assert capsys.readouterr()[1].startswith("gln-mnist: gln_plots needs Matplotlib")
+    assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.usefixtures("_no_training")
+@pytest.mark.parametrize("classes", [2, 10])
+def test_resume_refuses_other_models(tmp_path, ten_options, capsys, classes):
+    GLN([1], 784, 784, num_classes=classes, seed=0).save(tmp_path / "other", {"count": 3})
+    assert test_mnist.main([*ten_options, "--resume", str(tmp_path / "other")]) == 2
+    said = capsys.readouterr()[1]
+    assert re.fullmatch(r"gln-mnist: --resume: expected a file that gln-mnist --save wrote, got .*other\n", said)
+
+
+def test_resume_refuses_other_digits(tmp_path, ten_options, capsys):
+    file = str(tmp_path / "m")
+    assert test_mnist.main([*ten_options, "--layer-sizes", "2", "--save", file]) == 0
+    capsys.readouterr()
+    assert test_mnist.main([*ten_options, "--resume", file, "--features", "orientations"]) == 2
+    shown, said = capsys.readouterr()
+    assert shown == ""
+    assert re.fullmatch("gln-mnist: digits, seed: expected the training digits of the pass .*, got others .*\n", said)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--resume", "m"], "--save, --resume and --plot are for --all-classes with one backend"),
+        (["--all-classes", "--digit", "3"], "--digit is not for --all-classes"),
+        (["--all-classes", "--resume", "m", "--seed", "0"], "--seed stand in the file of --resume"),
+        (["--all-classes", "--resume", "m", "--layer-sizes", "4", "1"], "--layer-sizes, .* stand in the file"),
+        (["--all-classes", "--resume", "m", "--halfspaces", "6"], "--halfspaces and .* stand in the file"),
+    ],
+)
+def test_options_that_do_not_go_together(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        test_mnist.main(arguments)
+    assert stop.value.code == 2
+    assert re.search(message, capsys.readouterr()[1])
+
+
+def test_help_says_what_is_taken_where_nothing_is_said(capsys):
     with pytest.raises(SystemExit):
-        test_mnist.main(["--resume", str(file)])
+        test_mnist.main(["--help"])
+    shown = " ".join(capsys.readouterr()[0].split())
+    for words in (
+        "neurons of each layer: 4 4 1, with --all-classes 64 32",
+        "the digit told from the others: 3",
+        "auto: the fastest of numba, jax and numpy that is installed;",
+        "progress is kept only with --save too",
+        "on the way and at the end",
+    ):
+        assert words in shown
+
+
+def test_an_interrupted_pass_says_where_it_was_saved(tmp_path, ten_options, monkeypatch, capsys):
+    save = GLN.save
+
+    def save_and_interrupt(*arguments: Any) -> None:
+        save(*arguments)
+        raise KeyboardInterrupt
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    options = [*ten_options, "--layer-sizes", "2", "--save", str(tmp_path / "m")]
+    monkeypatch.setattr(GLN, "save", interrupt)
+    assert test_mnist.main(options) == 130
+    assert capsys.readouterr() == ("", "gln-mnist: interrupted\n")
+    monkeypatch.setattr(GLN, "save", save_and_interrupt)
+    assert test_mnist.main(options) == 130
+    assert capsys.readouterr() == ("", f"gln-mnist: interrupted; what was last saved is in {tmp_path / 'm'}\n")
