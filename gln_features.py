@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ class Standardizer:
         """
         if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
             raise ValueError(f"size: expected an integer of at least 1, got {size!r}")
-        if not (np.isfinite(floor) and floor >= 0):
+        if not (isinstance(floor, Real) and np.isfinite(floor) and floor >= 0):
             raise ValueError(f"floor: expected a finite number of at least 0, got {floor!r}")
         self.size, self.floor, self.count = int(size), float(floor), 0
         # Mean, sum of squared differences from it, lowest and highest value: each (D,), float64.
@@ -94,8 +95,9 @@ class Standardizer:
                 raise ValueError(f"state[{name!r}]: expected finite numbers of shape {shape}, got shape {array.shape}")
             if not np.isfinite(array).all():
                 raise ValueError(f"state[{name!r}]: expected finite numbers, got NaN or infinity")
-            if name in ("count", "squares") and (array < 0).any():
-                raise ValueError(f"state[{name!r}]: expected numbers of at least 0, got {array.min()}")
+            if (name in ("count", "squares") and (array < 0).any()) or (name == "count" and array % 1):
+                expected = "an integer" if name == "count" else "numbers"
+                raise ValueError(f"state[{name!r}]: expected {expected} of at least 0, got {array.min()}")
             arrays[name] = array
         self.count = int(arrays.pop("count"))
         vars(self).update(arrays)
@@ -110,9 +112,13 @@ class Standardizer:
             raise ValueError(
                 f"samples: expected numbers of shape ({self.size}, B), got {samples.dtype} of shape {samples.shape}"
             )
-        if not np.isfinite(samples).all():
-            raise ValueError("samples: expected finite numbers, got NaN or infinity")
+        _check_finite("samples", samples)
         return samples.astype(np.float64)
+
+
+def _check_finite(name: str, array: np.ndarray) -> None:
+    if not (np.abs(array) <= np.finfo(np.float32).max).all():
+        raise ValueError(f"{name}: expected finite float32 numbers, got NaN, infinity or numbers too large")
 
 
 def orientation_features(images: Any, orientations: int = 12, cells: int = 7) -> np.ndarray:
@@ -137,8 +143,7 @@ def orientation_features(images: Any, orientations: int = 12, cells: int = 7) ->
     side = math.isqrt(images.shape[-1]) if images.ndim == 2 else 0
     if images.ndim != 2 or side**2 != images.shape[1] or side < 2 or images.dtype.kind not in "biuf":
         raise ValueError(f"images: expected numbers of shape (N, side * side), got {images.dtype} of {images.shape}")
-    if not np.isfinite(images).all():
-        raise ValueError("images: expected finite numbers, got NaN or infinity")
+    _check_finite("images", images)
     for name, value, least in (("orientations", orientations, 2), ("cells", cells, 1)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
             raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}")

@@ -6,6 +6,7 @@ Shapes: N samples, F features, C classes. As in scikit-learn a sample is a row; 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from tqdm import tqdm
 
 from gln_features import Standardizer
 
-__all__ = ["GLNClassifier", "fastest_backend"]
+__all__ = ["GLNClassifier", "fastest_backend", "linear_rate"]
 
 BACKENDS = ["numba", "jax", "numpy", "torch", "tf"]
 FASTEST = BACKENDS[:3]  # of which "auto" takes the first that is installed
@@ -32,8 +33,13 @@ FARTHEST = 1e6  # what is further from the mean, in deviations, is taken to be t
 
 
 def fastest_backend() -> str:
-    """The name of the fastest backend whose framework, which has the same name, is installed."""
-    return next(name for name in FASTEST if importlib.util.find_spec(name))
+    """The name of the fastest of `FASTEST` whose framework, which has the same name, is installed."""
+    return next(name for name in FASTEST if importlib.util.find_spec(name))  # NumPy is
+
+
+def linear_rate(t: int, samples: int, first: float = 10.0, last: float = 0.1) -> float:
+    """A learning rate that falls from `first` to `last` over a stream of so many samples, and stays there."""
+    return first + (last - first) * min(t / samples, 1)
 
 
 class GLNClassifier(ClassifierMixin, BaseEstimator):
@@ -48,8 +54,8 @@ class GLNClassifier(ClassifierMixin, BaseEstimator):
         Neurons of each layer. None takes 64 and 32, or without halfspaces one neuron, for all would be the same.
     context_map_size : int or None, default=None
         Halfspaces of a neuron, which has a row of weights for each of their 2^context_map_size combinations. In `fit`
-        None takes as many as leave ten samples to a weight, N >= 10 (F + 1) 2^context_map_size, and at most 6; where
-        none are left the model is linear. In `partial_fit`, which cannot know N, it takes 2.
+        None takes as many as make 2^context_map_size about N / (30 sqrt(F)), and at most 6; a table too short for one
+        gets a linear model. In `partial_fit`, which cannot know N, it takes 2.
     halfspaces_from_data : bool, default=True
         Whether `fit` draws the halfspaces as bisectors of two samples each, instead of at random. `partial_fit` always
         draws them at random, for what it learns must not depend on how a stream is cut.
@@ -57,16 +63,17 @@ class GLNClassifier(ClassifierMixin, BaseEstimator):
         Standard deviation of the distances from the features' mean of halfspaces that are drawn at random.
     learning_rate : float, callable or None, default=None
         A number of at least 0, or a callable from the count of samples learned so far to one. None starts at
-        min(10, sqrt(F + 1)) and falls with the square root of the count, see `gln_numpy.decaying_rate`.
+        min(10, sqrt(F + 1)). In `fit`, which knows how many samples come, it falls linearly to 0.1; in `partial_fit` it
+        falls with the square root of the count, see `gln_numpy.decaying_rate`.
     n_epochs : int or None, default=None
-        Passes of `fit` over the samples. None makes about 3000 / N, at least 3 and at most 20.
+        Passes of `fit` over the samples. None makes about 2000 / N, at least 3 and at most 20.
     batch_size : int, default=1
         Samples predicted with the same weights before these learn; 1 is exact online learning.
     shuffle : bool, default=True
         Whether `fit` goes through the samples in a new order in each pass. `partial_fit` keeps their order.
     backend : {"auto", "numpy", "numba", "torch", "jax", "tf"}, default="auto"
-        Which implementation learns. All give the same predictions but for rounding; "auto" takes the fastest of those
-        that are installed.
+        Which implementation learns. All give the same predictions but for rounding; "auto" takes the fastest of
+        Numba, JAX and NumPy that is installed.
     random_state : int, RandomState instance or None, default=None
         Draws the halfspaces and the order of the samples. Pass an int for the same results each time.
     verbose : bool, default=False
@@ -145,20 +152,25 @@ class GLNClassifier(ClassifierMixin, BaseEstimator):
         classes, targets = np.unique(y, return_inverse=True)
         if self.n_epochs is not None:
             check_scalar(self.n_epochs, "n_epochs", Integral, min_val=1)
-        epochs = int(np.clip(3000 // len(X), 3, 20)) if self.n_epochs is None else self.n_epochs
-        affordable = np.log2(len(X) / (10 * (X.shape[1] + 1)))
+        epochs = int(np.clip(2000 // len(X), 3, 20)) if self.n_epochs is None else self.n_epochs
+        affordable = round(np.log2(len(X) / (30 * np.sqrt(X.shape[1]))))
         rng = check_random_state(self.random_state)
         self._start(classes, X.shape[1], int(np.clip(affordable, 0, 6)), rng)
         for part in self._parts(np.arange(len(X))):
             self.standardizer_.learn(X[part].T)
         if self.halfspaces_from_data and len(X) > 1:
             self.gln_.fit_hyperplanes(self._standardized(X[rng.permutation(len(X))[:CHUNK]]))
-        with tqdm(total=epochs * len(X), unit=" samples", disable=not self.verbose) as bar:
+        total = epochs * len(X)
+        if self.learning_rate is None:
+            first = self.gln_.learning_rate(0)
+            self.gln_.set_learning_rate(functools.partial(linear_rate, samples=total, first=first))
+        with tqdm(total=total, unit=" samples", disable=not self.verbose) as bar:
             for _ in range(epochs):
                 order = rng.permutation(len(X)) if self.shuffle else np.arange(len(X))
                 for part in self._parts(order):
                     self._learn(self._standardized(X[part]), targets[part])
                     bar.update(len(part))
+        self.gln_.set_learning_rate(self.learning_rate)  # of a stream that may follow
         self.n_iter_ = epochs
         return self
 

@@ -27,7 +27,7 @@ from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_
 from tqdm import tqdm
 
 from gln_features import Standardizer, orientation_features
-from gln_sklearn import fastest_backend
+from gln_sklearn import fastest_backend, linear_rate
 
 __all__ = [
     "BACKENDS",
@@ -314,11 +314,6 @@ def _calibration_error(confidence: np.ndarray, hit: np.ndarray, bins: int = 15) 
     part = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = np.bincount(part, confidence - hit, minlength=bins)
     return float(np.abs(gaps).sum() / len(hit))
-
-
-def linear_rate(t: int, samples: int, first: float = 10.0, last: float = 0.1) -> float:
-    """A learning rate that falls from `first` to `last` over a stream of so many samples, and stays there."""
-    return first + (last - first) * min(t / samples, 1)
 
 
 def _chunks(order: np.ndarray, size: int) -> list[np.ndarray]:

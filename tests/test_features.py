@@ -71,6 +71,7 @@ def test_state_goes_to_another():
         ({"count": np.zeros(784)}, r"state\['count'\]: expected finite numbers of shape \(\), got shape \(784,\)$"),
         ({"squares": -np.ones(4)}, r"state\['squares'\]: expected numbers of at least 0, got -1.0$"),
         ({"count": np.nan}, r"state\['count'\]: expected finite numbers, got NaN or infinity$"),
+        ({"count": 2.7}, r"state\['count'\]: expected an integer of at least 0, got 2.7$"),
         ({"other": 1}, "state: expected a mapping of the names"),
     ],
 )
@@ -84,7 +85,9 @@ def test_bad_state_changes_nothing(change, message):
     assert all((before[name] == after[name]).all() for name in before)
 
 
-@pytest.mark.parametrize("samples", [np.zeros((3, 2)), np.zeros(4), [["a"]] * 4, np.full((4, 1), np.nan)])
+@pytest.mark.parametrize(
+    "samples", [np.zeros((3, 2)), np.zeros(4), [["a"]] * 4, np.full((4, 1), np.nan), np.full((4, 1), 1e200)]
+)
 def test_bad_samples_change_nothing(samples):
     standardizer = Standardizer(4)
     for call in (standardizer.learn, standardizer.transform):
@@ -93,7 +96,7 @@ def test_bad_samples_change_nothing(samples):
     assert standardizer.count == 0
 
 
-@pytest.mark.parametrize(("size", "floor"), [(0, 0), (1.5, 0), (True, 0), (3, -1), (3, np.nan)])
+@pytest.mark.parametrize(("size", "floor"), [(0, 0), (1.5, 0), (True, 0), (3, -1), (3, np.nan), (3, "a")])
 def test_bad_arguments(size, floor):
     with pytest.raises(ValueError, match=r"size|floor"):
         Standardizer(size, floor)
@@ -138,6 +141,7 @@ def test_orientations_of_many_are_those_of_few(digits):
         (np.zeros((2, 783)), {}, "images: expected numbers of shape"),
         (np.zeros(784), {}, "images"),
         (np.full((1, 784), np.inf), {}, "images: expected finite"),
+        (np.full((1, 784), 1e300), {}, "images: expected finite"),
         ([["a"] * 784], {}, "images"),
         (np.zeros((1, 784)), {"cells": 0}, "cells: expected an integer of at least 1, got 0"),
         (np.zeros((1, 784)), {"orientations": 1}, "orientations: expected an integer of at least 2"),

@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import doctest
 import importlib
+import math
 import pickle
 from typing import Any
 
@@ -72,7 +73,7 @@ def accuracy(models: list[Any], data: Data) -> float:
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize(
     ("load", "least", "runs"),
-    [(load_iris, 94.5, 20), (load_wine, 98.3, 40), (load_breast_cancer, 96.0, 20), (load_digits, 94.0, 2)],
+    [(load_iris, 94.8, 20), (load_wine, 97.8, 40), (load_breast_cancer, 96.3, 20), (load_digits, 94.2, 2)],
 )
 def test_as_good_as_the_linear_model_and_nearly_as_the_perceptron(load, least, runs):
     data = load(return_X_y=True)
@@ -93,7 +94,7 @@ def test_probabilities_are_calibrated():
 
 @pytest.mark.parametrize(
     ("samples", "features", "halfspaces", "layer_sizes"),
-    [(20, 5, 0, (1,)), (119, 5, 0, (1,)), (120, 5, 1, (64, 32)), (240, 5, 2, (64, 32)), (3000, 1, 6, (64, 32))],
+    [(20, 5, 0, (1,)), (94, 5, 0, (1,)), (95, 5, 1, (64, 32)), (190, 5, 2, (64, 32)), (3000, 1, 6, (64, 32))],
 )
 def test_halfspaces_that_the_samples_afford(samples, features, halfspaces, layer_sizes):
     X = np.random.default_rng(0).normal(size=(samples, features))
@@ -103,11 +104,29 @@ def test_halfspaces_that_the_samples_afford(samples, features, halfspaces, layer
     assert (model.gln_.context_map_size, model.gln_.layer_sizes) == (3, (2,))
 
 
-@pytest.mark.parametrize(("samples", "epochs"), [(50, 20), (200, 15), (1500, 3)])
+@pytest.mark.parametrize(("samples", "epochs"), [(50, 20), (200, 10), (1500, 3)])
 def test_epochs_follow_from_the_samples(samples, epochs):
     X = np.arange(samples)[:, None]
     assert GLNClassifier(context_map_size=0).fit(X, X[:, 0] > 20).n_iter_ == epochs
     assert GLNClassifier(context_map_size=0, n_epochs=2).fit(X, X[:, 0] > 20).gln_.step == 2 * samples
+
+
+def test_the_rate_falls_in_fit_and_a_stream_may_follow():
+    rates: list[float] = []
+    learn = GLNClassifier._learn
+
+    class Watched(GLNClassifier):
+        def _learn(self, columns, targets):
+            rates.append(self.gln_.learning_rate(int(self.gln_.step)))
+            learn(self, columns, targets)
+
+    model = Watched(n_epochs=5, random_state=0, backend="numpy").fit(*IRIS)
+    first = math.sqrt(5)  # four features and the bias
+    np.testing.assert_allclose(rates, [first + (0.1 - first) * epoch / 5 for epoch in range(5)])
+    assert model.gln_.learning_rate(0) == pytest.approx(first)
+    assert model.gln_.learning_rate(750) == pytest.approx(first / math.sqrt(1 + 750 / 3000))
+    assert model.partial_fit(*IRIS).gln_.step == 900
+    assert GLNClassifier(learning_rate=0.5, n_epochs=1).fit(*IRIS).gln_.learning_rate == 0.5
 
 
 # ---- Streams ---------------------------------------------------------------------------------------------------------
