@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -35,7 +34,7 @@ class Standardizer:
         """
         if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
             raise ValueError(f"size: expected an integer of at least 1, got {size!r}")
-        if not (isinstance(floor, Real) and np.isfinite(floor) and floor >= 0):
+        if not (isinstance(floor, (int, float, np.number)) and np.isfinite(floor) and floor >= 0):
             raise ValueError(f"floor: expected a finite number of at least 0, got {floor!r}")
         self.size, self.floor, self.count = int(size), float(floor), 0
         # Mean, sum of squared differences from it, lowest and highest value: each (D,), float64.

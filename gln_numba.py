@@ -14,6 +14,7 @@ import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ import numpy as np
 try:
     import numba
 except ImportError as error:
-    raise ImportError('gln_numba needs Numba: pip install "gated-linear-networks[fast]"') from error
+    raise ImportError("gln_numba needs Numba: pip install numba") from error
 
 __all__ = ["GLN", "decaying_rate", "gate", "mix", "paper_rate", "update"]
 
@@ -35,6 +36,7 @@ ARGUMENTS = [
     *("context_bias", "learning_rate", "normalize", "pred_clipping", "weight_clipping", "seed"),
 ]
 MAX_HALFSPACES = 30  # 2^30 rows a neuron: beyond any memory, and a context still fits an int32
+MAX_REAL = 1e30  # of rates, weights and offsets: products with logits, and their sums, stay finite in float32
 
 
 def decaying_rate(t: int, start: float = 10.0) -> float:
@@ -77,9 +79,14 @@ def _real(name: str, value: Any, expected: str, accept: Callable[[float], bool])
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         raise _bad(name, expected, repr(value)) from None
-    if not (math.isfinite(number) and accept(number)):
+    if isinstance(value, (bool, np.bool_, str, bytes)) or not accept(number):
         raise _bad(name, expected, repr(value))
     return number
+
+
+def _rate(value: Any) -> float:
+    expected = "a number from 0 to 1e30, or a callable that gives such numbers"
+    return _real("learning_rate", value, expected, lambda v: 0 <= v <= MAX_REAL)
 
 
 def _switch(name: str, value: Any) -> bool:
@@ -127,10 +134,11 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise _bad(str(path), "a saved GLN", f"a file that cannot be read: {error}") from error
     if "checksum" not in metadata or metadata.get("format") != FORMAT:
         raise _bad(str(path), f"a GLN saved in format {FORMAT}", f"format {metadata.get('format')}")
-    if _checksum(metadata.get("config", ""), arrays) != metadata["checksum"]:
+    text = metadata.get("config", "")
+    if _checksum(text, arrays) != metadata["checksum"]:
         raise _bad(str(path), "a GLN as it was saved", "a file that was changed since, for its checksum differs")
     try:
-        config = json.loads(metadata["config"])
+        config = json.loads(text)
     except json.JSONDecodeError as error:
         raise _bad(str(path), "a saved GLN", f"a configuration that cannot be read: {error}") from error
     if not isinstance(config, dict) or set(config) != set(ARGUMENTS):
@@ -158,7 +166,7 @@ class GLNBase:
     """
 
     step: Any
-    extra: Mapping[str, np.ndarray] = {}  # what `save` was given beside the model, in a model that was loaded
+    extra: Mapping[str, np.ndarray] = MappingProxyType({})  # what `save` was given with a model that was loaded
 
     def __init__(
         self,
@@ -188,13 +196,13 @@ class GLNBase:
             base_predictor: callable (input_size, B) -> (K, B) of probabilities, which take the place of the inputs;
                 it is called once here, with zeros, to learn K. Without it the inputs are logits.
             bias: whether a constant logit 1 is appended to the input of every layer.
-            context_bias: standard deviation of the halfspaces' offsets from the origin, at least 0.
-            learning_rate: a number, or a callable from the count of training samples seen so far to one; at least 0.
+            context_bias: standard deviation of the halfspaces' offsets from the origin, 0 to 1e30.
+            learning_rate: a number, or a callable from the count of training samples seen so far to one; 0 to 1e30.
                 None takes `decaying_rate` from min(10, sqrt(d)) on, d the first layer's inputs, for few inputs
                 overshoot at a rate that many need; without `normalize` it takes `paper_rate`.
             normalize: whether a step is divided by 1 + |z|^2, z a neuron's input; without, the paper's plain step.
             pred_clipping: probabilities are kept in [pred_clipping, 1 - pred_clipping]; between 0 and 0.5.
-            weight_clipping: weights are kept in [-weight_clipping, weight_clipping]; above 0.
+            weight_clipping: weights are kept in [-weight_clipping, weight_clipping]; above 0, at most 1e30.
             seed: integer of at least 0, or None for fresh halfspaces each time. The same seed gives the same network
                 in every backend.
 
@@ -212,23 +220,25 @@ class GLNBase:
             raise _bad("base_predictor", "a callable or None", repr(base_predictor))
         self.base_predictor = base_predictor
         self.bias = _switch("bias", bias)
-        self.context_bias = _real("context_bias", context_bias, "a finite number of at least 0", lambda v: v >= 0)
+        self.context_bias = _real("context_bias", context_bias, "a number from 0 to 1e30", lambda v: 0 <= v <= MAX_REAL)
         self.normalize = _switch("normalize", normalize)
         self.pred_clipping = _real("pred_clipping", pred_clipping, "a number in (0, 0.5)", lambda v: 0 < v < 0.5)
         self.logit_bound = math.log1p(-self.pred_clipping) - math.log(self.pred_clipping)
-        self.weight_clipping = _real("weight_clipping", weight_clipping, "a finite number above 0", lambda v: v > 0)
+        expected = "a number above 0, at most 1e30"
+        self.weight_clipping = _real("weight_clipping", weight_clipping, expected, lambda v: 0 < v <= MAX_REAL)
         self.seed = None if seed is None else _integer("seed", seed, 0)
         self.base_size = self.input_size
         if base_predictor is not None:
             self.base_size = len(self._base_logits(base_predictor, np.zeros((self.input_size, 1), np.float32)))
-        self.set_learning_rate(learning_rate)
-        needed, memory = 4 * sum(math.prod(shape) for shape in self._shapes().values()), _memory()
+        planes = sum(self.layer_sizes) * self.context_map_size * (self.context_size + 1)
+        needed, memory = 4 * (planes + sum(map(math.prod, self._rooms()))), _memory()
         if needed > memory:
             raise _bad(
                 "layer_sizes, input_size, context_size, num_classes, context_map_size",
                 f"a network within the {memory / 2**30:.1f} GiB of memory",
-                f"one of {needed / 2**30:.1f} GiB",
+                f"one of {-(-needed >> 30)} GiB",
             )
+        self.set_learning_rate(learning_rate)
         self._load(self._initial_state(), 0)
 
     # What a backend adds.
@@ -261,13 +271,23 @@ class GLNBase:
 
     @staticmethod
     def _numpy(value: Any) -> np.ndarray:
-        return np.asarray(value)
+        array = np.asarray(value)
+        return array.astype(np.float32) if array.dtype.kind == "V" else array  # bfloat16, which NumPy does not know
 
     @staticmethod
     def _reshape(output: Any, shape: tuple[int, ...]) -> Any:
         return output.reshape(shape)
 
+    def _rooms(self) -> list[tuple[int, ...]]:
+        """Shapes of the layers' weights as they lie in memory."""
+        return [shape for name, shape in self._shapes().items() if name.startswith("weights")]
+
     # What users call.
+
+    def __repr__(self) -> str:
+        names = ("input_size", "context_size", "num_classes", "context_map_size")
+        sizes = ", ".join(f"{name}={getattr(self, name)}" for name in names)
+        return f"GLN({list(self.layer_sizes)}, {sizes}, step={int(self.step)})"
 
     def predict(self, inputs: Any, context_inputs: Any, targets: Any = None) -> Any:
         """Predict a batch and, given targets, learn from it.
@@ -298,7 +318,10 @@ class GLNBase:
         if targets is None:
             raise _bad("targets", "one target a sample", None)
         batch_size = _integer("batch_size", batch_size, 1)
-        online = functools.partial(self._predict_online, batch_size=batch_size)
+
+        def online(base, context, targets, rates):  # a batch is no larger than the stream
+            return self._predict_online(base, context, targets, rates, min(batch_size, len(rates)))
+
         return self._answer(online, inputs, context_inputs, targets)
 
     def fit_hyperplanes(self, context_inputs: Any) -> None:
@@ -360,7 +383,7 @@ class GLNBase:
         for name, shape in shapes.items():
             if arrays[name].shape != shape:
                 raise _bad(f"state[{name!r}]", f"shape {shape}", f"shape {arrays[name].shape}")
-        step = _integer("state['step']", arrays["step"].item(), 0)
+        step = _integer("state['step']", arrays["step"].item(), 0, 2**63 - 1)
         self._load({name: _floats(f"state[{name!r}]", array) for name, array in arrays.items()}, step)
 
     def explain(self, inputs: Any, context_inputs: Any) -> Explanation:
@@ -416,7 +439,7 @@ class GLNBase:
         Raises:
             ImportError: the package `safetensors` is missing.
             OSError: the file cannot be written; what was at `path` is still there.
-            ValueError: what is in `extra` is no array of numbers.
+            ValueError: what is in `extra` is no array of numbers, or one of more than 8 bytes each.
         """
         from safetensors import SafetensorError
         from safetensors.numpy import save_file
@@ -424,15 +447,19 @@ class GLNBase:
         arrays = self.get_state()
         for name, value in (extra or {}).items():
             array = self._array(f"extra[{name!r}]", value)
-            if array.dtype.kind not in "biuf":
-                raise _bad(f"extra[{name!r}]", "an array of numbers", f"dtype {array.dtype}")
-            arrays[f"extra.{name}"] = np.array(array, order="C")
+            if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+                raise _bad(f"extra[{name!r}]", "an array of numbers of at most 8 bytes", f"dtype {array.dtype}")
+            # In the byte order that it will be read in, for the checksum's sake.
+            arrays[f"extra.{name}"] = array.astype(array.dtype.newbyteorder("="), order="C")
         config = json.dumps(self._config())
         metadata = {"format": FORMAT, "config": config, "checksum": _checksum(config, arrays)}
-        path = Path(path)
+        path = Path(os.path.realpath(path))  # a link stays, and what it leads to is replaced
         unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
         try:
+            unfinished.touch()
+            mode = unfinished.stat().st_mode & 0o777  # what the umask gives; safetensors puts a private file there
             save_file(arrays, unfinished, metadata)
+            unfinished.chmod(mode)
             with unfinished.open("rb+") as file:
                 os.fsync(file.fileno())
             unfinished.replace(path)
@@ -454,14 +481,16 @@ class GLNBase:
         Args:
             path: the file.
             learning_rate: takes the place of the saved one; needed if that was a callable, which no file can hold.
-            base_predictor: needed if the model had one.
+            base_predictor: needed if the model had one, and refused if it had none.
 
         Raises:
             ImportError: the package `safetensors` is missing.
             OSError: there is no such file, or it may not be read.
-            ValueError: it is no saved model, or not as it was saved, or a callable is needed.
+            ValueError: it is no saved model, or not as it was saved, or a callable is needed, or one too many.
         """
         config, arrays = _read(Path(path))
+        if base_predictor is not None and config["base_predictor"] is None:
+            raise _bad("base_predictor", "None, for the saved model had none", repr(base_predictor))
         for name, given in (("learning_rate", learning_rate), ("base_predictor", base_predictor)):
             if config[name] == "callable" and given is None:
                 raise _bad(name, "the callable that the saved model had", None)
@@ -487,14 +516,12 @@ class GLNBase:
         self.set_learning_rate(rate)
 
     def set_learning_rate(self, rate: Rate | None) -> None:
-        """Set `learning_rate`: a number of at least 0, a callable t -> number, or None for the default."""
+        """Set `learning_rate`: a number from 0 to 1e30, a callable t -> number, or None for the default."""
         default = rate is None
         if rate is None:
             start = min(10.0, math.sqrt(self.base_size + self.bias))
             rate = functools.partial(decaying_rate, start=start) if self.normalize else paper_rate
-        if not callable(rate):
-            rate = _real("learning_rate", rate, "a finite number of at least 0, or a callable", lambda v: v >= 0)
-        self._learning_rate, self._default_rate = rate, default
+        self._learning_rate, self._default_rate = rate if callable(rate) else _rate(rate), default
 
     # How arguments are checked, and predictions given their shape.
 
@@ -559,7 +586,7 @@ class GLNBase:
         name, count = "base_predictor's output", inputs.shape[1]
         if count == 0:
             return np.empty((size or 0, 0), np.float32)  # few predictors take an empty batch
-        p = self._array(name, predictor(self._tensor(inputs)))
+        p = self._array(name, predictor(self._tensor(inputs.copy())))  # its to change
         if p.ndim != 2 or p.shape[1] != count or len(p) != (size or max(len(p), 1)):
             raise _bad(name, f"shape ({size or 'K'}, {count})", f"shape {p.shape}")
         p = _floats(name, p).astype(np.float64)
@@ -571,15 +598,17 @@ class GLNBase:
     def _rates(self, count: int) -> np.ndarray:
         """Learning rates of the next `count` samples, (count,), each from the count of samples before it."""
         rate, step = self.learning_rate, int(self.step)
-        values = [rate(t) for t in range(step, step + count)] if callable(rate) else [rate] * count
+        if not callable(rate):
+            return np.full(count, rate, np.float32)
+        values = [rate(t) for t in range(step, step + count)]
         try:
-            with np.errstate(over="ignore"):
-                rates = np.array(values, np.float32).reshape(count)
+            rates = np.array(values)
         except (TypeError, ValueError):
-            raise _bad("learning_rate", "a callable from int to number", f"the values {values[:3]} ...") from None
-        if not (np.isfinite(rates).all() and (rates >= 0).all()):
-            raise _bad("learning_rate", "finite numbers of at least 0", f"values from {rates.min()} to {rates.max()}")
-        return rates
+            rates = np.empty(0)
+        usual = rates.dtype.kind in "iuf" and rates.shape == (count,)
+        if not (usual and ((rates >= 0) & (rates <= MAX_REAL)).all()):
+            rates = np.array([_rate(value) for value in values])  # slow, but it says what is wrong
+        return rates.astype(np.float32)
 
     # The state's shapes and first values.
 
@@ -782,6 +811,7 @@ def learn_stream(weights, first_head, network, z, rows, y, rates, batch_size, le
     are worked on in so many `parts`, each by a thread.
     """
     sizes, heads, k, bias, normalize, bounds = network
+    n_last = sizes[-1]
     buffers = np.empty((2, len(y) * batch_size * padded(sizes.max() + 1)), np.float32)
     for start in range(0, len(z), batch_size):
         end = min(start + batch_size, len(z))
@@ -803,7 +833,7 @@ def learn_stream(weights, first_head, network, z, rows, y, rates, batch_size, le
             below, first_weight, first_neuron = above, first_weight + rows_of.size, first_neuron + n
         for c in range(len(y)):
             for b in range(end - start):
-                output[c, start + b] = sigmoid(below[c, b, :n].sum() / np.float32(n))
+                output[c, start + b] = sigmoid(below[c, b, :n_last].sum() / np.float32(n_last))
 
 
 @compiled(parallel=True)
@@ -813,6 +843,11 @@ def share_heads(weights, network, z, rows, y, rates, batch_size, learns, output,
         first, last = part * len(y) // parts, (part + 1) * len(y) // parts
         goals, into = y[first:last], output[first:last]
         learn_stream(weights, first, network, z, rows, goals, rates, batch_size, learns, into, 1)
+
+
+def plain(array: np.ndarray) -> np.ndarray:
+    """Contiguous and writeable: for slices, and for arrays that may only be read, all would be compiled again."""
+    return array if array.flags.carray else array.copy()
 
 
 def aligned_zeros(*shape: int) -> np.ndarray:
@@ -827,7 +862,7 @@ class GLN(GLNBase):
     """A Gated Linear Network in compiled loops: the one to take for a stream on a CPU."""
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:
-        self._hyperplanes, self._hyperplane_bias = np.array(hyperplanes), np.array(hyperplane_bias)
+        self._hyperplanes, self._hyperplane_bias = (np.array(a, order="C") for a in (hyperplanes, hyperplane_bias))
         self._sizes = np.array(self.layer_sizes)
         self._first_rows = np.concatenate([np.arange(n) << self.context_map_size for n in self.layer_sizes])
 
@@ -839,17 +874,14 @@ class GLN(GLNBase):
             into[:] = array
         self.step = step
 
-    def _rooms(self) -> list[tuple[int, ...]]:
-        """Shapes of the layers' weights as they lie in memory, (n, 2^k, C, padded d)."""
-        shapes = [shape for name, shape in self._shapes().items() if name.startswith("weights")]
-        return [(*shape[:-1], padded(shape[-1])) for shape in shapes]
+    def _rooms(self) -> list[tuple[int, ...]]:  # (n, 2^k, C, padded d)
+        return [(*shape[:-1], padded.py_func(shape[-1])) for shape in super()._rooms()]
 
     def _of_layers(self) -> list[np.ndarray]:
         """Views of each layer's weights, (n, 2^k, C, d)."""
-        rooms = self._rooms()
+        shapes, rooms = super()._rooms(), self._rooms()
         parts = np.split(self._weights, np.cumsum([math.prod(room) for room in rooms])[:-1])
-        sizes = [size + self.bias for size in (self.base_size, *self.layer_sizes)]
-        return [part.reshape(room)[..., :d] for part, room, d in zip(parts, rooms, sizes[:-1], strict=True)]
+        return [part.reshape(room)[..., :d] for part, room, (*_, d) in zip(parts, rooms, shapes, strict=True)]
 
     def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
         return self._hyperplanes, self._hyperplane_bias, self._of_layers(), self.step
@@ -858,7 +890,7 @@ class GLN(GLNBase):
         return array
 
     def _contexts(self, context) -> np.ndarray:
-        return gate(self._hyperplanes, self._hyperplane_bias, context)
+        return gate(self._hyperplanes, self._hyperplane_bias, plain(context))
 
     def _predict(self, base, context, targets, rates) -> np.ndarray:
         return self._run(base, context, targets, rates, base.shape[1])
@@ -871,12 +903,12 @@ class GLN(GLNBase):
 
     def _run(self, base, context, targets, rates, batch_size) -> np.ndarray:
         count, learns = base.shape[1], targets is not None
-        base, context = map(np.ascontiguousarray, (base, context))  # or all would be compiled again for slices
+        base, context = plain(base), plain(context)
         z = aligned_zeros(count, padded(self.base_size + self.bias))
         z[:, self.base_size : self.base_size + self.bias] = 1
         transpose(base, np.float32(self.logit_bound), z)
         output = np.empty((self.num_heads, count), np.float32)
-        y = np.ascontiguousarray(targets) if learns else output
+        y = plain(targets) if learns else output
         rates = rates if learns else np.zeros(count, np.float32)
         bounds = np.array([self.logit_bound, self.weight_clipping], np.float32)
         network = self._sizes, self.num_heads, self.context_map_size, int(self.bias), self.normalize, bounds

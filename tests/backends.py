@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 FRAMEWORKS = {"numpy": "numpy", "torch": "torch", "tf": "tensorflow", "jax": "jax", "numba": "numba"}
+OTHERS = [name for name in FRAMEWORKS if name != "numpy"]
 
 
 def load_backend(name: str) -> ModuleType:

@@ -135,6 +135,14 @@ def test_predict_online_is_predict_batch_by_batch(backend, digits, batch_size, n
     assert online.get_state()["step"] == 30
 
 
+@pytest.mark.parametrize("batch_size", [7, 10**12, 10**19])
+def test_a_batch_size_beyond_the_stream_is_one_batch(backend, batch_size):
+    online, at_once = small(backend), small(backend)
+    output = to_numpy(online.predict_online(*small_batch(), batch_size))
+    np.testing.assert_allclose(output, to_numpy(at_once.predict(*small_batch())), atol=1e-6)
+    assert_same_state(online.get_state(), at_once.get_state(), atol=1e-6)
+
+
 def test_targets_may_be_probabilities_or_bools(backend):
     inputs, context, targets = small_batch()
     bools, ints, soft = (small(backend) for _ in range(3))
@@ -164,6 +172,21 @@ def test_base_predictor_gives_the_base_logits(backend):
     )
     assert_same_state(model.get_state(), plain.get_state(), rtol=1e-4, atol=1e-5)
     assert model.get_state()["weights.1"].shape == (3, 16, 1, 3)
+
+
+def test_a_base_predictor_may_work_in_place(backend):
+    def halve(inputs: Any) -> Any:
+        array = to_numpy(inputs)
+        if array.flags.writeable:
+            array[:] = 0.5
+        return np.full(array.shape, 0.5)
+
+    inputs = small_batch()[0].astype(np.float32)
+    kept = inputs.copy()
+    model, plain = small(backend, context_size=5, base_predictor=halve), small(backend, context_size=5)
+    output = to_numpy(model.predict(inputs, inputs))
+    np.testing.assert_array_equal(inputs, kept)
+    np.testing.assert_allclose(output, to_numpy(plain.predict(np.zeros_like(inputs), inputs)), atol=1e-6)
 
 
 # ---- Rates and the count ---------------------------------------------------------------------------------------------
@@ -379,7 +402,7 @@ def test_state_comes_out_as_copies_and_goes_back(backend):
 
 def test_models_can_be_copied(backend):
     inputs, context, targets = small_batch()
-    model = small(backend)
+    model = small(backend, layer_sizes=[17, 2])  # rows that Numba pads
     model.predict(inputs, context, targets)
     twin = copy.deepcopy(model)
     state = model.get_state()
@@ -388,6 +411,12 @@ def test_models_can_be_copied(backend):
     assert_same_state(model.get_state(), state)
     model.predict(inputs, context, targets)
     assert_same_state(twin.get_state(), model.get_state())
+
+
+def test_what_is_printed(backend):
+    model = small(backend, num_classes=3)
+    model.predict(*small_batch())
+    assert repr(model) == "GLN([3, 2], input_size=5, context_size=4, num_classes=3, context_map_size=4, step=6)"
 
 
 # ---- Shapes and kinds of arrays --------------------------------------------------------------------------------------
@@ -480,6 +509,16 @@ def test_predictions_stay_within_the_clipping(backend, pred_clipping):
     assert all(np.isfinite(array).all() for array in model.get_state().values())
 
 
+@pytest.mark.parametrize("normalize", [True, False])
+def test_largest_numbers_stay_finite(backend, normalize):
+    model = small(backend, context_bias=1e30, learning_rate=1e30, weight_clipping=1e30, normalize=normalize)
+    inputs, context, targets = small_batch()
+    for labels in (targets, 1 - targets):
+        assert np.isfinite(to_numpy(model.predict(1e30 * inputs, context, labels))).all()
+        assert np.isfinite(to_numpy(model.predict_online(1e30 * inputs, context, labels))).all()
+    assert all(np.isfinite(array).all() for array in model.get_state().values())
+
+
 # ---- Bad input -------------------------------------------------------------------------------------------------------
 
 BAD_ARGUMENTS = [
@@ -490,10 +529,12 @@ BAD_ARGUMENTS = [
     ("layer_sizes", [4, 1.5]),
     ("layer_sizes", [True]),
     ("layer_sizes", [10**12]),
+    ("layer_sizes", [10**400]),
     ("input_size", 0),
     ("input_size", 2.0),
     ("input_size", None),
     ("input_size", 10**15),
+    ("input_size", 10**400),
     ("context_size", -1),
     ("context_size", 10**15),
     ("num_classes", 1),
@@ -508,21 +549,33 @@ BAD_ARGUMENTS = [
     ("context_bias", math.nan),
     ("context_bias", -1),
     ("context_bias", "much"),
+    ("context_bias", "0.5"),
+    ("context_bias", True),
+    ("context_bias", 2e30),
+    ("context_bias", 10**400),
     ("learning_rate", -0.1),
     ("learning_rate", math.inf),
     ("learning_rate", "fast"),
+    ("learning_rate", "0.1"),
+    ("learning_rate", b"0.1"),
+    ("learning_rate", np.True_),
+    ("learning_rate", 2e30),
+    ("learning_rate", 10**400),
     ("pred_clipping", 0),
     ("pred_clipping", 0.5),
     ("pred_clipping", math.nan),
+    ("pred_clipping", "0.1"),
     ("weight_clipping", 0),
     ("weight_clipping", math.inf),
+    ("weight_clipping", True),
+    ("weight_clipping", 2e30),
     ("seed", -1),
     ("seed", 0.5),
     ("seed", "seed"),
 ]
 
 
-@pytest.mark.parametrize(("name", "value"), BAD_ARGUMENTS, ids=repr)
+@pytest.mark.parametrize(("name", "value"), BAD_ARGUMENTS, ids=lambda value: repr(value)[:20])
 def test_bad_arguments(backend, name, value):
     with pytest.raises(ValueError, match=rf"{name}.*: expected .*, got "):
         small(backend, **{name: value})
@@ -587,7 +640,11 @@ def test_bad_classes_change_nothing(backend, targets):
     assert_same_state(model.get_state(), state)
 
 
-@pytest.mark.parametrize("rate", [-1.0, math.nan, math.inf, 1e39, "fast", None, [1, 2]], ids=repr)
+@pytest.mark.parametrize(
+    "rate",
+    [-1.0, math.nan, math.inf, 2e30, 1e39, 10**400, "fast", "0.1", None, [1, 2]],
+    ids=lambda rate: repr(rate)[:20],
+)
 def test_bad_rate_of_a_callable_changes_nothing(backend, rate):
     model = small(backend, learning_rate=lambda t: rate if t == 2 else 0.1)
     state = model.get_state()
@@ -655,6 +712,7 @@ def broken_states() -> dict[str, Any]:
         "text": change("hyperplanes.2", lambda array: array.astype(str)),
         "negative step": change("step", lambda step: step - 1),
         "float step": change("step", lambda step: step + 0.5),
+        "step beyond int64": change("step", lambda _: np.uint64(2**63)),
         "vector step": change("step", lambda step: step[None]),
     }
 

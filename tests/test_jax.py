@@ -208,6 +208,14 @@ def test_weights_are_changed_in_place(stream):
     jax.tree.map(np.testing.assert_array_equal, state, kept)
 
 
+def test_bfloat16_is_read_as_it_is(stream):
+    images, labels = jnp.asarray(stream[0], jnp.bfloat16), jnp.asarray(stream[1] % 2, jnp.bfloat16)
+    models = [network(gln_jax, num_classes=2) for _ in range(2)]
+    output = models[0].predict(images, images, labels)
+    expected = models[1].predict(*[np.asarray(array, np.float32) for array in (images, images, labels)])
+    np.testing.assert_array_equal(output, expected)
+
+
 def test_step_beyond_int32(stream):
     images, labels = stream
     model = network(gln_jax)

@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from backends import FRAMEWORKS, load_backend
+from backends import FRAMEWORKS, OTHERS, load_backend
 from reference import clear_of_hyperplanes
 
 import gln_numpy
 
 PIXELS = 784
-OTHERS = [name for name in FRAMEWORKS if name != "numpy"]
 
 
 def network(module: ModuleType, num_classes: int, **arguments: Any) -> Any:
@@ -68,6 +67,22 @@ def test_2000_digits_online(digits, name, num_classes, batch_size):
     models = [network(module, num_classes) for module in (gln_numpy, load_backend(name))]
     expected, output = (np.asarray(m.predict_online(images, images, targets, batch_size)) for m in models)
     np.testing.assert_allclose(output, expected, rtol=0, atol=1e-4)
+    assert_same_state(models[1].get_state(), models[0].get_state())
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize(("input_size", "bias"), [(16, True), (33, False)])
+def test_sizes_around_16_and_32(name, input_size, bias):
+    rng = np.random.default_rng(input_size)
+    inputs, targets = rng.normal(size=(input_size, 40)), rng.integers(0, 3, 40)
+    models = [
+        module.GLN([15, 16, 17, 33, 2], input_size, input_size, num_classes=3, bias=bias, seed=1, context_map_size=2)
+        for module in (gln_numpy, load_backend(name))
+    ]
+    assert clear_of_hyperplanes(models[0], inputs).all()
+    for batch_size in (1, 7):
+        expected, output = (np.asarray(m.predict_online(inputs, inputs, targets, batch_size)) for m in models)
+        np.testing.assert_allclose(output, expected, rtol=0, atol=1e-4)
     assert_same_state(models[1].get_state(), models[0].get_state())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import pickle
@@ -94,17 +95,31 @@ def test_base_predictor_is_asked_for(tmp_path):
     with pytest.raises(ValueError, match="base_predictor: expected the callable"):
         GLN.load(tmp_path / "m")
     assert GLN.load(tmp_path / "m", base_predictor=halves).base_predictor is halves
+    GLN([2], 5, 4).save(tmp_path / "m")
+    with pytest.raises(ValueError, match="base_predictor: expected None, for the saved model had none, got <function"):
+        GLN.load(tmp_path / "m", base_predictor=halves)
 
 
 def test_extra_arrays(backend, tmp_path):
-    model, extra = network(backend), {"mean": np.arange(3.0), "count": np.array(5)}
+    model, extra = network(backend), {"mean": np.arange(3.0, dtype=">f8"), "count": np.array(5)}
     assert dict(model.extra) == {}
+    with pytest.raises(TypeError):
+        model.extra["mean"] = extra["mean"]
     model.save(tmp_path / "m", extra)
-    loaded = backend.GLN.load(tmp_path / "m").extra
-    assert {name: array.tolist() for name, array in loaded.items()} == {"mean": [0, 1, 2], "count": 5}
+    loaded = backend.GLN.load(tmp_path / "m")
+    for twin in (loaded, copy.deepcopy(loaded), pickle.loads(pickle.dumps(loaded))):
+        assert {name: array.tolist() for name, array in twin.extra.items()} == {"mean": [0, 1, 2], "count": 5}
+    assert dict(copy.deepcopy(model).extra) == dict(pickle.loads(pickle.dumps(model)).extra) == {}
     with pytest.raises(ValueError, match=r"extra\['a'\]: expected an array of numbers"):
         model.save(tmp_path / "m", {"a": "text"})
     assert set(backend.GLN.load(tmp_path / "m").extra) == {"mean", "count"}
+
+
+@pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="a long double is a double here")
+def test_extra_numbers_that_no_file_can_hold(tmp_path):
+    with pytest.raises(ValueError, match=r"extra\['a'\]: expected an array of numbers of at most 8 bytes, got dtype"):
+        GLN([2], 5, 4).save(tmp_path / "m", {"a": np.ones(2, np.longdouble)})
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +188,7 @@ def test_a_config_that_fits_its_checksum_but_is_none_is_refused(saved, tmp_path)
     for config in (
         "{}",
         "[]",
+        "",
         "no json",
         json.dumps({**saved[1]._config(), "run": "me"}),
         json.dumps({**saved[1]._config(), "bias": 1}),
@@ -180,6 +196,12 @@ def test_a_config_that_fits_its_checksum_but_is_none_is_refused(saved, tmp_path)
         checksum = gln_numpy._checksum(config, arrays)
         with pytest.raises(ValueError, match=r"expected"):
             GLN.load(resaved(saved[0], tmp_path / "m", config=config, checksum=checksum))
+
+
+def test_no_config_is_refused(saved, tmp_path):
+    checksum = gln_numpy._checksum("", load_file(saved[0]))
+    with pytest.raises(ValueError, match="a configuration that cannot be read"):
+        GLN.load(resaved(saved[0], tmp_path / "m", config=None, checksum=checksum))
 
 
 def test_foreign_files_are_refused_and_never_unpickled(tmp_path):
@@ -197,6 +219,21 @@ def test_foreign_files_are_refused_and_never_unpickled(tmp_path):
     assert not (tmp_path / "unpickled").exists()
     with pytest.raises(FileNotFoundError):
         GLN.load(tmp_path / "missing")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes and links are those of POSIX")
+def test_modes_and_links_are_as_for_any_file(saved, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(Path("folder", "m"))
+    umask = os.umask(0o027)
+    try:
+        saved[1].save(tmp_path / "link")
+    finally:
+        os.umask(umask)
+    assert (tmp_path / "link").is_symlink()
+    assert os.listdir(tmp_path / "folder") == ["m"]
+    assert (tmp_path / "folder" / "m").stat().st_mode & 0o777 == 0o640
+    assert_same_state(GLN.load(tmp_path / "link"), saved[1])
 
 
 def test_a_crash_while_saving_leaves_what_was_there(saved, tmp_path):

@@ -108,6 +108,13 @@ for num_classes in (2, 10):
         np.testing.assert_allclose(served, predictions, atol=1e-6)
 
 
+def test_bfloat16_is_read_as_it_is(columns):
+    x, y = tf.constant(columns[0], tf.bfloat16), tf.constant(columns[1] % 2, tf.bfloat16)
+    output = network(num_classes=2).predict(x, x, y)
+    expected = network(num_classes=2).predict(*[tf.cast(tensor, tf.float32) for tensor in (x, x, y)])
+    np.testing.assert_array_equal(output, expected)
+
+
 def test_serve_applies_the_base_predictor(columns):
     x = columns[0]
     model = network(base_predictor=lambda inputs: tf.sigmoid(3.0 * inputs[:50] - 1.0))

@@ -106,6 +106,28 @@ def test_no_gradient_is_recorded(stream):
     assert int(model.step) == 180
 
 
+@pytest.mark.parametrize("learn", ["predict", "predict_online"])
+def test_made_in_inference_mode_it_learns_outside(stream, learn):
+    images, labels = stream
+    with torch.inference_mode():
+        model = network(seed=2)
+        model.set_state(network().get_state())
+        model.fit_hyperplanes(images)
+    plain = network()
+    plain.fit_hyperplanes(images)
+    plain.set_state(model.get_state())
+    expected = getattr(plain, learn)(images, images, labels)
+    assert torch.equal(getattr(model, learn)(images, images, labels), expected)
+
+
+def test_buffers_stay_where_they_are(stream):
+    model = network()
+    before = {name: buffer.data_ptr() for name, buffer in model.named_buffers()}
+    model.fit_hyperplanes(stream[0])
+    model.set_state(learned(stream).get_state())
+    assert {name: buffer.data_ptr() for name, buffer in model.named_buffers()} == before
+
+
 def test_forward_only_predicts(stream):
     model = learned(stream)
     before = model.get_state()
