@@ -153,24 +153,14 @@ class GLNClassifier(ClassifierMixin, BaseEstimator):
         if self.n_epochs is not None:
             check_scalar(self.n_epochs, "n_epochs", Integral, min_val=1)
         epochs = int(np.clip(2000 // len(X), 3, 20)) if self.n_epochs is None else self.n_epochs
-        affordable = round(np.log2(len(X) / (30 * np.sqrt(X.shape[1]))))
+        halfspaces = round(np.log2(len(X) / (30 * np.sqrt(X.shape[1]))))
         rng = check_random_state(self.random_state)
-        self._start(classes, X.shape[1], int(np.clip(affordable, 0, 6)), rng)
+        self._start(classes, X.shape[1], int(np.clip(halfspaces, 0, 6)), rng)
         for part in self._parts(np.arange(len(X))):
             self.standardizer_.learn(X[part].T)
         if self.halfspaces_from_data and len(X) > 1:
             self.gln_.fit_hyperplanes(self._standardized(X[rng.permutation(len(X))[:CHUNK]]))
-        total = epochs * len(X)
-        if self.learning_rate is None:
-            first = self.gln_.learning_rate(0)
-            self.gln_.set_learning_rate(functools.partial(linear_rate, samples=total, first=first))
-        with tqdm(total=total, unit=" samples", disable=not self.verbose) as bar:
-            for _ in range(epochs):
-                order = rng.permutation(len(X)) if self.shuffle else np.arange(len(X))
-                for part in self._parts(order):
-                    self._learn(self._standardized(X[part]), targets[part])
-                    bar.update(len(part))
-        self.gln_.set_learning_rate(self.learning_rate)  # of a stream that may follow
+        self._pass_over(X, targets, epochs, rng)
         self.n_iter_ = epochs
         return self
 
@@ -299,6 +289,20 @@ class GLNClassifier(ClassifierMixin, BaseEstimator):
     def _standardized(self, X):  # (N, F) -> (F, N)
         with np.errstate(over="ignore"):  # beyond float32 is beyond FARTHEST
             return np.clip(self.standardizer_.transform(X.T), -FARTHEST, FARTHEST)
+
+    def _pass_over(self, X, targets, epochs, rng):
+        """Learn all samples so many times, at a rate that falls to the end where the user gave none."""
+        total = epochs * len(X)
+        if self.learning_rate is None:
+            first = self.gln_.learning_rate(0)
+            self.gln_.set_learning_rate(functools.partial(linear_rate, samples=total, first=first))
+        with tqdm(total=total, unit=" samples", disable=not self.verbose) as bar:
+            for _ in range(epochs):
+                order = rng.permutation(len(X)) if self.shuffle else np.arange(len(X))
+                for part in self._parts(order):
+                    self._learn(self._standardized(X[part]), targets[part])
+                    bar.update(len(part))
+        self.gln_.set_learning_rate(self.learning_rate)  # of a stream that may follow
 
     def _learn(self, columns, targets):
         self.gln_.predict_online(columns, columns, targets, self.batch_size)
