@@ -1,7 +1,8 @@
 """One exact online pass of a GLN as the shortest NumPy loop that does the same arithmetic.
 
-It checks nothing, takes batches of one only, and knows one kind of network. `gln_numpy` is held against it, to see what
-a class with a contract costs.
+It checks nothing, takes batches of one only, and knows one kind of network: of several heads, with the bias, steps that
+are normalised and halfspaces through the origin. `gln_numpy` is held against it, to see what a class with a contract
+costs.
 """
 
 from __future__ import annotations

@@ -159,12 +159,10 @@ def summary(runs: np.ndarray) -> dict[str, Any]:  # (seeds, tasks, tasks)
 
 
 def draw(runs: dict[str, np.ndarray], file: str) -> None:
-    import matplotlib
+    from matplotlib.figure import Figure  # only who draws needs Matplotlib
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, panels = plt.subplots(1, 2, figsize=(9, 4), sharey=True, layout="constrained")
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
     for name, run in runs.items():
         mean = run.mean(axis=0)
         tasks = np.arange(1, len(mean) + 1)
