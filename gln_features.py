@@ -32,8 +32,7 @@ class Standardizer:
         Raises:
             ValueError: an argument outside its range.
         """
-        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
-            raise ValueError(f"size: expected an integer of at least 1, got {size!r}")
+        _check_integer("size", size, 1)
         if not (isinstance(floor, (int, float, np.number)) and np.isfinite(floor) and floor >= 0):
             raise ValueError(f"floor: expected a finite number of at least 0, got {floor!r}")
         self.size, self.floor, self.count = int(size), float(floor), 0
@@ -120,6 +119,11 @@ def _check_finite(name: str, array: np.ndarray) -> None:
         raise ValueError(f"{name}: expected finite float32 numbers, got NaN, infinity or numbers too large")
 
 
+def _check_integer(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}")
+
+
 def orientation_features(images: Any, orientations: int = 12, cells: int = 7) -> np.ndarray:
     """Which way the edges run, and where: histograms of gradient orientations over cells that overlap.
 
@@ -143,9 +147,8 @@ def orientation_features(images: Any, orientations: int = 12, cells: int = 7) ->
     if images.ndim != 2 or side**2 != images.shape[1] or side < 2 or images.dtype.kind not in "biuf":
         raise ValueError(f"images: expected numbers of shape (N, side * side), got {images.dtype} of {images.shape}")
     _check_finite("images", images)
-    for name, value, least in (("orientations", orientations, 2), ("cells", cells, 1)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}")
+    _check_integer("orientations", orientations, 2)
+    _check_integer("cells", cells, 1)
     # How much a row of pixels counts in a row of cells, (side, cells): less with the distance from the cell's middle.
     spacing = side / cells
     middles = (np.arange(cells) + 0.5) * spacing - 0.5

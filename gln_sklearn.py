@@ -28,7 +28,7 @@ __all__ = ["GLNClassifier", "fastest_backend", "linear_rate"]
 BACKENDS = ["numba", "jax", "numpy", "torch", "tf"]
 FASTEST = BACKENDS[:3]  # of which "auto" takes the first that is installed
 CHUNK = 1000  # samples that are standardised at a time, so that little memory is needed beside X
-FLOOR = 0.05  # of `Standardizer`: with 0 the digits lose half a point, and from 0.15 on the wines do
+FLOOR = 0.05  # of `Standardizer`: with 0 the digits lose 0.4 points, and from 0.1 on the wines do
 FARTHEST = 1e6  # what is further from the mean, in deviations, is taken to be there: float32 products stay finite
 
 
@@ -62,7 +62,7 @@ class GLNClassifier(ClassifierMixin, BaseEstimator):
     context_bias : float, default=1.0
         Standard deviation of the distances from the features' mean of halfspaces that are drawn at random.
     learning_rate : float, callable or None, default=None
-        A number of at least 0, or a callable from the count of samples learned so far to one. None starts at
+        A number from 0 to 1e30, or a callable from the count of samples learned so far to one. None starts at
         min(10, sqrt(F + 1)). In `fit`, which knows how many samples come, it falls linearly to 0.1; in `partial_fit` it
         falls with the square root of the count, see `gln_numpy.decaying_rate`.
     n_epochs : int or None, default=None

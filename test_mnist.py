@@ -171,8 +171,7 @@ def get_mnist_metrics(
     """
     if mnist_class not in range(10):
         raise ValueError(f"mnist_class: expected an integer from 0 to 9, got {mnist_class!r}")
-    if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
-        raise ValueError(f"batch_size: expected an integer of at least 1, got {batch_size!r}")
+    _check_batch_size(batch_size)
     x_train, y_train, x_test, y_test = load_mnist() if digits is None else digits
     order = np.random.default_rng(seed).permutation(len(x_train))
     for batch in tqdm(_chunks(order, batch_size), disable=not verbose):
@@ -190,6 +189,11 @@ def get_mnist_metrics(
         pd.DataFrame(counts, index=names, columns=names),
         pd.DataFrame(np.stack(scores), index=["precision", "recall", "fscore", "support"], columns=names),
     )
+
+
+def _check_batch_size(batch_size: Any) -> None:
+    if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+        raise ValueError(f"batch_size: expected an integer of at least 1, got {batch_size!r}")
 
 
 class TenDigits(NamedTuple):
@@ -237,15 +241,16 @@ def get_ten_digits_metrics(
             saved on the way through other digits.
         OSError: the model cannot be saved.
     """
-    if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
-        raise ValueError(f"batch_size: expected an integer of at least 1, got {batch_size!r}")
+    _check_batch_size(batch_size)
     if model.num_classes != 10:
         raise ValueError(f"model: expected one of 10 classes, got one of {model.num_classes}")
     x_train, y_train, x_test, y_test = load_mnist() if digits is None else digits
     order = np.random.default_rng(seed).permutation(len(x_train))
-    sha256 = _sha256(x_train, y_train, order)
+    resumed = set(model.extra) >= PASS
+    of_digits = (x_train, y_train, order) if resumed or save is not None else ()  # they take long to go through
+    sha256 = _sha256(*of_digits)
     standardizer, hits = Standardizer(x_train.shape[1]), np.empty(0, bool)
-    if set(model.extra) >= PASS:
+    if resumed:
         hits = _hits_before(model, standardizer, sha256)
     elif halfspace_samples:
         if int(model.step) > 0:

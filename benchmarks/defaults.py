@@ -26,7 +26,15 @@ from gln_features import Standardizer
 from test_mnist import fastest_backend, load_mnist
 
 Stream = tuple[np.ndarray, np.ndarray]  # samples (N, D), labels (N,)
-TABLES = ("digits", "breast_cancer", "wine", "iris")
+TABLES: dict[str, Callable[[], Any]] = {
+    name: functools.partial(getattr(datasets, f"load_{name}"), return_X_y=True)
+    for name in ("digits", "breast_cancer", "wine", "iris")
+}
+
+
+def noisy_labels(samples: int) -> Stream:
+    """Ten features, and 30 % of the labels at random."""
+    return datasets.make_classification(samples, 10, n_informative=5, flip_y=0.3, random_state=0)
 
 
 def falling(start: float, fall: float, t: int) -> float:
@@ -55,8 +63,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 def streams(quick: bool) -> dict[str, tuple[Stream, int]]:
     """Of each its samples and labels, and how many seeds shuffle it."""
-    found = {name: (getattr(datasets, f"load_{name}")(return_X_y=True), 20) for name in TABLES}
-    found["noisy labels"] = (datasets.make_classification(2000, 10, n_informative=5, flip_y=0.3, random_state=0), 20)
+    found = {name: (table(), 20) for name, table in TABLES.items()}
+    found["noisy labels"] = (noisy_labels(2000), 20)
     found["MNIST"] = (load_mnist()[:2], 1)
     return {name: ((x[:40], y[:40]), 1) if quick else ((x, y), seeds) for name, ((x, y), seeds) in found.items()}
 
