@@ -4,13 +4,7 @@ A GLN learns online and without backpropagation. Every neuron predicts the targe
 information pick one of its weight rows, the row mixes the predictions of the layer below, and the neuron's own error
 corrects that row at once. Source: Veness et al., "Gated Linear Networks", AAAI 2021, https://arxiv.org/abs/1910.01526.
 
-`predict`, `learn` and `learn_online` are pure, and work under `jit`, `vmap`, `scan` and sharding. A `GLN` draws their
-parameters, checks arguments and counts samples. Networks of several seeds, side by side:
-
-    models = [GLN([16, 1], 784, 784, seed=seed) for seed in range(5)]
-    params = jax.tree.map(lambda *arrays: jnp.stack(arrays), *[model.params for model in models])
-    learn_all = jax.jit(jax.vmap(functools.partial(learn, models[0].settings), in_axes=(0, None, None, None, None)))
-    params, probabilities = learn_all(params, base, context, targets, rates)
+`predict`, `learn` and `learn_online` are pure, for `jit`, `vmap`, `scan` and sharding; a `GLN` keeps their parameters.
 
 Letters in the shapes: B samples, C heads, L layers, n neurons of a layer, N neurons of all layers, k halfspaces a
 neuron, d inputs of a neuron (bias included), D values of side information, K base logits.
@@ -19,13 +13,10 @@ neuron, d inputs of a neuron (bias included), D values of side information, K ba
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
+import importlib
 import math
-import operator
 import os
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -34,164 +25,188 @@ import numpy as np
 try:
     import jax
     import jax.numpy as jnp
-    from jax import lax
+    from jax import Array, lax
 except ImportError as error:
     raise ImportError("gln_jax needs JAX: pip install jax") from error
 
-__all__ = [
-    "GLN",
-    "Params",
-    "Settings",
-    "decaying_rate",
-    "gate",
-    "learn",
-    "learn_online",
-    "mix",
-    "paper_rate",
-    "predict",
-    "update",
-]
-
-# ---- Shared by all backends: the same text in each file, and a test holds the copies equal ---------------------------
+__all__ = ["GLN", "Params", "Settings", "decaying_rate", "gate", "learn", "learn_online", "mix", "paper_rate"]
+__all__ += ["predict", "update"]
 
 Rate = float | Callable[[int], float]
-
-FORMAT = "1"  # of saved models, and the arguments that they keep
-ARGUMENTS = [
-    *("layer_sizes", "input_size", "context_size", "num_classes", "context_map_size", "base_predictor", "bias"),
-    *("context_bias", "learning_rate", "normalize", "pred_clipping", "weight_clipping", "seed"),
-]
 MAX_HALFSPACES = 30  # 2^30 rows a neuron: beyond any memory, and a context still fits an int32
+MAX_FLOAT = float(np.finfo(np.float32).max)
 MAX_REAL = 1e30  # of rates, weights and offsets: products with logits, and their sums, stay finite in float32
+BLOCK_SAMPLES = 512  # at a time, where they need not wait for one another: to gate, and to predict without learning
 
 
-def decaying_rate(t: int, start: float = 10.0) -> float:
-    """Learning rate with `normalize=True` where none is given: start / sqrt(1 + t / 3000) after t training samples."""
-    return start / math.sqrt(1.0 + t / 3000.0)
+def gate(hyperplanes: Array, hyperplane_bias: Array, context: Array) -> Array:
+    """Context of each neuron: bit i tells on which side of its halfspace i the side information lies.
+
+    Shapes: (N, k, D), (N, k), (D, B) -> (B, N) of integers in [0, 2^k).
+    """
+    products = jnp.matmul(hyperplanes, context, precision="highest")  # (N, k, B), in float32 on every device
+    bits = products > hyperplane_bias[:, :, None]
+    return (bits << jnp.arange(bits.shape[1], dtype=jnp.int32)[:, None]).sum(axis=1, dtype=jnp.int32).T
 
 
-def paper_rate(t: int) -> float:
-    """Learning rate with `normalize=False` where none is given: min(100 / (t + 1), 0.01), the paper's for MNIST."""
-    return min(100.0 / (t + 1.0), 0.01)
+def mix(rows: Array, z: Array, logit_bound: float) -> Array:
+    """Geometric mixing of the predictions below, as logits: s = clip(w . z, -logit_bound, logit_bound).
+
+    Shapes: (n, C, d), (C or 1, d) -> (C, n). All heads of the first layer mix the same z.
+    """
+    s = jnp.einsum("ncd,cd->nc", rows, z, precision="highest")
+    return s.T.clip(-logit_bound, logit_bound)
 
 
-def _bad(name: str, expected: str, came: object) -> ValueError:
-    return ValueError(f"{name}: expected {expected}, got {came}")
+def update(rows: Array, z: Array, s: Array, y: Array, rate: Array) -> Array:
+    """One step of online gradient descent on the log-loss: w <- w - rate (sigmoid(s) - y) z.
+
+    Shapes: (n, C, d), (C or 1, d), (C, n), (C, 1), (C or 1, 1) -> (n, C, d).
+    """
+    steps = rate * (jax.nn.sigmoid(s) - y)  # (C, n)
+    return rows - steps.T[:, :, None] * z
 
 
-def _integer(name: str, value: Any, low: int, high: int | None = None) -> int:
-    expected = f"an integer of at least {low}" if high is None else f"an integer from {low} to {high}"
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise _bad(name, expected, repr(value)) from None
-    if isinstance(value, (bool, np.bool_)) or number < low or (high is not None and number > high):
-        raise _bad(name, expected, repr(value))
-    return number
+class Params(NamedTuple):
+    """The arrays of a network: the pytree that the pure functions take and give."""
+
+    hyperplanes: Array  # (N, k, D)
+    hyperplane_bias: Array  # (N, k)
+    # Row j 2^k + c of a layer is neuron j's in context c: the weights of all heads, side by side in memory.
+    weights: tuple[Array, ...]  # L of (n 2^k, C, d)
 
 
-def _sizes(name: str, value: Any) -> tuple[int, ...]:
-    try:
-        sizes = tuple(value)
-    except TypeError:
-        sizes = ()
-    if not sizes:
-        raise _bad(name, "a sequence of one or more integers", repr(value))
-    return tuple(_integer(f"{name}[{i}]", size, 1) for i, size in enumerate(sizes))
+class Settings(NamedTuple):
+    """What the pure functions are compiled for, beside the shapes: hashable, a static argument of `jax.jit`."""
+
+    bias: bool
+    normalize: bool
+    logit_bound: float
+    weight_clipping: float
 
 
-def _real(name: str, value: Any, expected: str, accept: Callable[[float], bool]) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise _bad(name, expected, repr(value)) from None
-    if isinstance(value, (bool, np.bool_, str, bytes)) or not accept(number):
-        raise _bad(name, expected, repr(value))
-    return number
+def predict(settings: Settings, params: Params, base, context, count=None) -> Array:
+    """Probabilities of a batch.
+
+    Shapes: base logits (K, B), side information (D, B), B at least 1 -> (C, B). With `count` only the first `count`
+    samples are meant; the rest pads the batch to a shape that is compiled already, and takes no time.
+
+    Raises:
+        ValueError: wrong shape, NaN or infinity; but of what `jit` or `vmap` traces only the shape can be checked.
+    """
+    return _run(settings, params, count, None, *_checked(settings, params, base, context))[1]
 
 
-def _rate(value: Any) -> float:
-    expected = "a number from 0 to 1e30, or a callable that gives such numbers"
-    return _real("learning_rate", value, expected, lambda v: 0 <= v <= MAX_REAL)
+def learn(settings: Settings, params: Params, base, context, targets, rates, count=None) -> tuple[Params, Array]:
+    """The parameters after the updates of all samples, added up, and what `predict` gives before them.
+
+    Shapes: (K, B), (D, B), targets (C, B), learning rates (B,) -> (C, B). `count` and errors are those of `predict`.
+    """
+    return _run(settings, params, count, None, *_checked(settings, params, base, context, targets, rates))
 
 
-def _switch(name: str, value: Any) -> bool:
-    if not isinstance(value, (bool, np.bool_)):
-        raise _bad(name, "True or False", repr(value))
-    return bool(value)
+def learn_online(settings: Settings, params: Params, base, context, targets, rates, batch_size=1, count=None) -> tuple:
+    """`learn` on one batch of `batch_size` samples after another, in one compiled loop; the last may be smaller."""
+    batch_size = _integer("batch_size", batch_size, 1)
+    return _run(settings, params, count, batch_size, *_checked(settings, params, base, context, targets, rates))
 
 
-def _floats(name: str, array: np.ndarray) -> np.ndarray:
-    """`array` as finite float32 of the same shape; raises ValueError on anything else."""
-    if array.dtype.kind not in "biuf":
-        raise _bad(name, "an array of real numbers", f"dtype {array.dtype}")
-    with np.errstate(over="ignore"):  # what overflows float32 becomes infinity, and is refused as such
-        array = array.astype(np.float32, copy=False)
-    if not np.isfinite(array).all():
-        raise _bad(name, "finite float32 numbers", "NaN or infinity")
-    return array
+def _checked(settings, params, *arrays) -> list[Array]:
+    """Base logits, side information and, where they are given, targets and rates, as float32."""
+    heads, d = params.weights[0].shape[1:]
+    shapes = {"base": [d - settings.bias], "context": [params.hyperplanes.shape[2]], "targets": [heads], "rates": []}
+    batch = None
+    for name, array in zip(shapes, arrays, strict=False):
+        traced = isinstance(array, jax.core.Tracer)  # which has no values to check
+        known = np.broadcast_to(np.zeros((), array.dtype), array.shape) if traced else array
+        batch = GLN._array(GLN, name, known, (*shapes[name], batch)).shape[-1]  # type: ignore[arg-type] # needs no model
+    _integer("samples of base", batch, 1)
+    return [jnp.asarray(array, jnp.float32) for array in arrays]
 
 
-def _memory() -> int:
-    """Bytes of physical memory, or no limit where the system does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 1 << 62
+@functools.partial(jax.jit, static_argnames=("settings", "batch_size"))
+def _run(settings, params, count, batch_size, base, context, targets=None, rates=None):
+    """Predict all as one batch or, given targets, one batch after another, and learn each before the next.
+
+    Shapes: () or None, (), (K, B), (D, B), (C, B) or None, (B,) or None -> parameters or None, (C, B).
+    """
+    size, k, sizes = base.shape[1], params.hyperplanes.shape[1], [len(weights) for weights in params.weights]
+    count = size if count is None else jnp.minimum(count, size)
+    batch_size = min(batch_size or size, size)
+    # Gates do not depend on the weights: one product for all batches.
+    rows = gate(params.hyperplanes, params.hyperplane_bias, context)
+    rows += np.concatenate([np.arange(0, n, 1 << k, dtype=np.int32) for n in sizes])
+    z = base.T[:, None].clip(-settings.logit_bound, settings.logit_bound)
+    samples = [z, rows] if targets is None else [z, rows, targets.T, rates]
+
+    def batch(weights, count, z, rows, targets=None, rates=None):
+        learned = []
+        # A layer reads the predictions of the one below, which were made before that one learned.
+        for old, picked in zip(weights, jnp.split(rows, np.cumsum(sizes)[:-1] >> k, axis=1), strict=True):
+            new, z = _layer(settings, old, count, z, picked, targets, rates)
+            learned.append(new)
+        return tuple(learned), jax.nn.sigmoid(z.mean(axis=2))  # (B, C)
+
+    if batch_size == size:
+        weights, p = batch(params.weights, count, *samples)
+        return (None if targets is None else params._replace(weights=weights)), p.T
+    missing = -size % batch_size  # in the last batch: a slice beyond the end would start earlier
+    samples = [jnp.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1)) for array in samples]
+
+    def learn_batch(i, carry):
+        (weights, output), first = carry, i * batch_size
+        some = [lax.dynamic_slice_in_dim(array, first, batch_size) for array in samples]
+        weights, p = batch(weights, jnp.minimum(count - first, batch_size), *some)
+        return weights, lax.dynamic_update_slice_in_dim(output, p, first, axis=0)
+
+    unlearned = params.weights, jnp.zeros((size + missing, len(targets)), jnp.float32)
+    weights, output = lax.fori_loop(0, -(-count // batch_size), learn_batch, unlearned)
+    return params._replace(weights=weights), output[:size].T
 
 
-def _checksum(config: str, arrays: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.sha256(config.encode())
-    for name in sorted(arrays):
-        digest.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
-        digest.update(arrays[name].tobytes())
-    return digest.hexdigest()
+_run_in_place = jax.jit(_run, static_argnames=("settings", "batch_size"), donate_argnames="params")  # for the class
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Configuration and arrays of a saved model; raises ValueError where the file is not as it was written."""
-    from safetensors import SafetensorError, safe_open
+def _layer(settings, weights, count, z, rows, targets, rates):
+    """Predict a batch with a layer and, given targets, let it learn.
 
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, AttributeError, TypeError, ValueError) as error:
-        raise _bad(str(path), "a saved GLN", f"a file that cannot be read: {error}") from error
-    if "checksum" not in metadata or metadata.get("format") != FORMAT:
-        raise _bad(str(path), f"a GLN saved in format {FORMAT}", f"format {metadata.get('format')}")
-    text = metadata.get("config", "")
-    if _checksum(text, arrays) != metadata["checksum"]:
-        raise _bad(str(path), "a GLN as it was saved", "a file that was changed since, for its checksum differs")
-    try:
-        config = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise _bad(str(path), "a saved GLN", f"a configuration that cannot be read: {error}") from error
-    if not isinstance(config, dict) or set(config) != set(ARGUMENTS):
-        raise _bad(str(path), f"a configuration of {ARGUMENTS}", config)
-    return config, arrays
+    Neuron j takes its turn with sample b as number i = b n + j, for a row is one run of memory that XLA slices and
+    replaces in place; gathers and scatters of all rows took four times as long on a CPU, and memory for the copies.
+
+    Shapes: (n 2^k, C, d), (), (B, C or 1, inputs), (B, n), (B, C), (B,) -> weights, logits (B, C, n).
+    """
+    (size, n), heads, rows = rows.shape, weights.shape[1], rows.ravel()
+    z = jnp.pad(z, ((0, 0), (0, 0), (0, int(settings.bias))), constant_values=1)
+
+    def predict(i, s):
+        row = lax.dynamic_slice_in_dim(weights, rows[i], 1)  # (1, C, d)
+        return lax.dynamic_update_index_in_dim(s, mix(row, z[i // n], settings.logit_bound), i, axis=0)
+
+    def change(learns, clips, i, weights):
+        row, b = lax.dynamic_slice_in_dim(weights, rows[i], 1), i // n
+        row = update(row, z[b], s[i], targets[b, :, None], rates[b, ..., None]) if learns else row
+        row = row.clip(-settings.weight_clipping, settings.weight_clipping) if clips else row
+        return lax.dynamic_update_slice_in_dim(weights, row, rows[i], axis=0)
+
+    s = lax.fori_loop(0, count * n, predict, jnp.zeros((size * n, heads, 1), jnp.float32))
+    if targets is not None:
+        if settings.normalize:
+            rates = rates[:, None] / (1 + jnp.square(z).sum(axis=2))  # (B, C or 1)
+        weights = lax.fori_loop(0, count * n, functools.partial(change, True, size == 1), weights)
+        if size > 1:  # samples may share a row, which is clipped when all of them have changed it
+            weights = lax.fori_loop(0, count * n, functools.partial(change, False, True), weights)
+    return weights, s.reshape(size, n, heads).swapaxes(1, 2)
 
 
-class Explanation(NamedTuple):
-    """What `explain` gives: output logit = sum of weights * base logits, plus constant.
+class GLN:
+    """A Gated Linear Network whose state is `params`, to be used with `settings` in the pure functions too.
 
-    The shapes are those of one head; with more heads all begin with C, and for one sample none has B.
+    Learning by the class invalidates the arrays of the `params` before: `jax.tree.map(jnp.copy, params)` keeps them.
     """
 
-    weights: np.ndarray  # (K, B), of the base logits, which without `base_predictor` are the inputs
-    constant: np.ndarray  # (B,)
-    clipped: np.ndarray  # (B,) of bools: an input or a neuron's logit was clipped
+    # ---- The same in every backend -----------------------------------------------------------------------------------
 
-
-class GLNBase:
-    """What is the same in every backend: arguments, the initial draw, the learning rate, the state's names and shapes.
-
-    A backend adds `_load_hyperplanes`, `_load_weights` and `_dump` (arrays in and out), `_tensor` (a NumPy array as the
-    framework's own tensor), `_contexts`, `_predict` and `_predict_online` (the work), and holds the count of training
-    samples as `step`.
-    """
-
-    step: Any
+    step: Any  # the count of samples learned
     extra: Mapping[str, np.ndarray] = MappingProxyType({})  # what `save` was given with a model that was loaded
 
     def __init__(
@@ -217,103 +232,50 @@ class GLNBase:
             layer_sizes: neurons of each layer, from first to last, each at least 1.
             input_size: values of one sample, at least 1.
             context_size: values of side information of one sample, at least 1.
-            num_classes: 2 for one head that gives the probability of class 1; more for one head a class, one-vs-rest.
+            num_classes: 2 for one head, the probability of class 1; more for one head a class, one-vs-rest.
             context_map_size: halfspaces of a neuron, 0 to 30; a neuron has 2^context_map_size weight rows a head.
             base_predictor: callable (input_size, B) -> (K, B) of probabilities, which take the place of the inputs;
                 it is called once here, with zeros, to learn K. Without it the inputs are logits.
             bias: whether a constant logit 1 is appended to the input of every layer.
             context_bias: standard deviation of the halfspaces' offsets from the origin, 0 to 1e30.
-            learning_rate: a number, or a callable from the count of training samples seen so far to one; 0 to 1e30.
-                None takes `decaying_rate` from min(10, sqrt(d)) on, d the first layer's inputs, for few inputs
-                overshoot at a rate that many need; without `normalize` it takes `paper_rate`.
+            learning_rate: a number, or a callable from the count of samples learned so far to one; 0 to 1e30. None is
+                `decaying_rate` from min(10, sqrt(d)) on, d the first layer's inputs; without `normalize` `paper_rate`.
             normalize: whether a step is divided by 1 + |z|^2, z a neuron's input; without, the paper's plain step.
             pred_clipping: probabilities are kept in [pred_clipping, 1 - pred_clipping]; between 0 and 0.5.
             weight_clipping: weights are kept in [-weight_clipping, weight_clipping]; above 0, at most 1e30.
-            seed: integer of at least 0, or None for fresh halfspaces each time. The same seed gives the same network
-                in every backend.
+            seed: at least 0; the same one gives the same network in every backend. None draws others each time.
 
         Raises:
             ValueError: an argument outside these ranges, or a network larger than the machine's memory.
         """
         super().__init__()
-        self.layer_sizes = _sizes("layer_sizes", layer_sizes)
+        if not isinstance(layer_sizes, Iterable) or not (sizes := tuple(layer_sizes)):
+            raise _bad("layer_sizes", "a sequence of one or more integers", repr(layer_sizes))
+        self.layer_sizes = tuple(_integer(f"layer_sizes[{i}]", size, 1) for i, size in enumerate(sizes))
         self.input_size = _integer("input_size", input_size, 1)
         self.context_size = _integer("context_size", context_size, 1)
         self.num_classes = _integer("num_classes", num_classes, 2)
         self.num_heads = 1 if self.num_classes == 2 else self.num_classes
         self.context_map_size = _integer("context_map_size", context_map_size, 0, MAX_HALFSPACES)
-        if base_predictor is not None and not callable(base_predictor):
-            raise _bad("base_predictor", "a callable or None", repr(base_predictor))
-        self.base_predictor = base_predictor
-        self.bias = _switch("bias", bias)
-        self.context_bias = _real("context_bias", context_bias, "a number from 0 to 1e30", lambda v: 0 <= v <= MAX_REAL)
-        self.normalize = _switch("normalize", normalize)
-        self.pred_clipping = _real("pred_clipping", pred_clipping, "a number in (0, 0.5)", lambda v: 0 < v < 0.5)
+        self.bias, self.normalize = _bool("bias", bias), _bool("normalize", normalize)
+        self.context_bias = _real("context_bias", context_bias, "from 0 to 1e30", lambda v: 0 <= v <= MAX_REAL)
+        self.pred_clipping = _real("pred_clipping", pred_clipping, "in (0, 0.5)", lambda v: 0 < v < 0.5)
         self.logit_bound = math.log1p(-self.pred_clipping) - math.log(self.pred_clipping)
-        expected = "a number above 0, at most 1e30"
-        self.weight_clipping = _real("weight_clipping", weight_clipping, expected, lambda v: 0 < v <= MAX_REAL)
+        self.weight_clipping = _real("weight_clipping", weight_clipping, "in (0, 1e30]", lambda v: 0 < v <= MAX_REAL)
         self.seed = None if seed is None else _integer("seed", seed, 0)
-        self.base_size = self.input_size
+        self.base_predictor, self.base_size = base_predictor, self.input_size
         if base_predictor is not None:
-            self.base_size = len(self._base_logits(base_predictor, np.zeros((self.input_size, 1), np.float32)))
-        planes = sum(self.layer_sizes) * self.context_map_size * (self.context_size + 1)
-        needed, memory = 4 * (planes + sum(map(math.prod, self._rooms()))), _memory()
-        if needed > memory:
-            raise _bad(
-                "layer_sizes, input_size, context_size, num_classes, context_map_size",
-                f"a network within the {memory / 2**30:.1f} GiB of memory",
-                f"one of {-(-needed >> 30)} GiB",
-            )
+            if not callable(base_predictor):
+                raise _bad("base_predictor", "a callable or None", repr(base_predictor))
+            self.base_size = len(self._base_logits(np.zeros((self.input_size, 1), np.float32), None))
+        _check_memory(sum(map(math.prod, self._shapes().values())))
         self.set_learning_rate(learning_rate)
         self._load(self._initial_state(), 0)
 
-    # What a backend adds.
-
-    def _load_hyperplanes(self, hyperplanes: np.ndarray, hyperplane_bias: np.ndarray) -> None:
-        """Copy in the halfspaces of all layers, (N, k, D) and (N, k)."""
-        raise NotImplementedError
-
-    def _load_weights(self, weights: list[np.ndarray], step: int) -> None:
-        """Copy in the weights of each layer, (n, 2^k, C, d), and the count of training samples."""
-        raise NotImplementedError
-
-    def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
-        """What was loaded, as NumPy arrays that the caller only reads; the weights may have another shape."""
-        raise NotImplementedError
-
-    def _tensor(self, array: np.ndarray) -> Any:
-        raise NotImplementedError
-
-    def _contexts(self, context) -> np.ndarray:  # (D, B) -> (B, N), what the gates say
-        raise NotImplementedError
-
-    def _predict(self, base, context, targets, rates) -> Any:  # (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)
-        raise NotImplementedError
-
-    def _predict_online(self, base, context, targets, rates, batch_size) -> Any:  # as _predict, all with targets
-        raise NotImplementedError
-
-    # What a backend replaces where its tensors differ from NumPy's arrays.
-
-    @staticmethod
-    def _numpy(value: Any) -> np.ndarray:
-        array = np.asarray(value)
-        return array.astype(np.float32) if array.dtype.kind == "V" else array  # bfloat16, which NumPy does not know
-
-    @staticmethod
-    def _reshape(output: Any, shape: tuple[int, ...]) -> Any:
-        return output.reshape(shape)
-
-    def _rooms(self) -> list[tuple[int, ...]]:
-        """Shapes of the layers' weights as they lie in memory."""
-        return [shape for name, shape in self._shapes().items() if name.startswith("weights")]
-
-    # What users call.
-
     def __repr__(self) -> str:
-        names = ("input_size", "context_size", "num_classes", "context_map_size")
-        sizes = ", ".join(f"{name}={getattr(self, name)}" for name in names)
-        return f"GLN({list(self.layer_sizes)}, {sizes}, step={int(self.step)})"
+        sizes = f"{list(self.layer_sizes)}, input_size={self.input_size}, context_size={self.context_size}"
+        heads = f"num_classes={self.num_classes}, context_map_size={self.context_map_size}"
+        return f"GLN({sizes}, {heads}, step={int(self.step)})"
 
     def predict(self, inputs: Any, context_inputs: Any, targets: Any = None) -> Any:
         """Predict a batch and, given targets, learn from it.
@@ -323,7 +285,8 @@ class GLNBase:
         (Algorithm 1 of the paper).
 
         Args:
-            inputs: (input_size, B) logits, or whatever `base_predictor` takes; (input_size,) is one sample.
+            inputs: (input_size, B) logits, or whatever `base_predictor` takes; (input_size,) is one sample. A sample is
+                a column: no check can tell that a square array holds its samples in rows.
             context_inputs: (context_size, B) side information, often the same array; (context_size,) is one sample.
             targets: (B,) of bools or probabilities in [0, 1]; with more than two classes, of integers below
                 num_classes. None only predicts.
@@ -334,7 +297,7 @@ class GLNBase:
         Raises:
             ValueError: wrong shape, NaN, infinity or a target outside its range; the model is then unchanged.
         """
-        return self._answer(self._predict, inputs, context_inputs, targets)
+        return self._answer(inputs, context_inputs, targets, None)
 
     def predict_online(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int = 1) -> Any:
         """`predict` with targets on one batch of `batch_size` samples after another, in one fast call.
@@ -343,12 +306,7 @@ class GLNBase:
         """
         if targets is None:
             raise _bad("targets", "one target a sample", None)
-        batch_size = _integer("batch_size", batch_size, 1)
-
-        def online(base, context, targets, rates):  # a batch is no larger than the stream
-            return self._predict_online(base, context, targets, rates, min(batch_size, len(rates)))
-
-        return self._answer(online, inputs, context_inputs, targets)
+        return self._answer(inputs, context_inputs, targets, _integer("batch_size", batch_size, 1))
 
     def fit_hyperplanes(self, context_inputs: Any) -> None:
         """Redraw every halfspace as the perpendicular bisector of two of the samples, drawn by `seed`.
@@ -362,12 +320,11 @@ class GLNBase:
         """
         if int(self.step) > 0:
             raise RuntimeError(f"fit_hyperplanes: expected a model before its first update, got step {int(self.step)}")
-        context, one = self._samples("context_inputs", context_inputs, self.context_size)
-        if one or context.shape[1] < 2:
+        context = self._array("context_inputs", context_inputs, (self.context_size, None))
+        if context.shape[1] < 2:
             raise _bad("context_inputs", f"({self.context_size}, B) with B at least 2", f"shape {context.shape}")
-        samples, rng = context.T, np.random.default_rng(self.seed)
-        old = self._dump()[0]
-        hyperplanes, hyperplane_bias = np.empty_like(old), np.empty(old.shape[:2], np.float32)
+        samples, rng, old = context.T, np.random.default_rng(self.seed), self._dump()[0]
+        hyperplanes, hyperplane_bias = np.empty_like(old), np.empty(old.shape[:2])
         for neurons in self._layers():
             shape = old[neurons].shape[:2]  # (n, k)
             first = rng.integers(0, len(samples), shape)
@@ -377,21 +334,20 @@ class GLNBase:
             # Two equal samples have no bisector: the direction stays, and moves to go through that sample.
             planes = np.where(length > 0, (x - y) / np.where(length > 0, length, 1), old[neurons])
             hyperplanes[neurons], hyperplane_bias[neurons] = planes, (planes * (x + y)).sum(axis=-1) / 2
-        self._load_hyperplanes(hyperplanes, _floats("context_inputs' midpoints", hyperplane_bias))
+        self._load_hyperplanes(hyperplanes, self._array("context_inputs' midpoints", hyperplane_bias, old.shape[:2]))
 
     def get_state(self) -> dict[str, np.ndarray]:
         """All arrays of the model, copied, by the names that every backend shares.
 
         For each layer l = 1 ... L `hyperplanes.{l}` (n, k, D), `hyperplane_bias.{l}` (n, k), `weights.{l}`
-        (n, 2^k, C, d), and `step` (), the count of training samples.
+        (n, 2^k, C, d), and `step` (), the count of samples learned.
         """
         hyperplanes, hyperplane_bias, weights, step = self._dump()
-        arrays: dict[str, Any] = {}
+        arrays: dict[str, Any] = {"step": np.int64(step)}
         for layer, neurons in enumerate(self._layers(), start=1):
             arrays[f"hyperplanes.{layer}"] = hyperplanes[neurons]
             arrays[f"hyperplane_bias.{layer}"] = hyperplane_bias[neurons]
             arrays[f"weights.{layer}"] = weights[layer - 1]
-        arrays["step"] = np.int64(step)
         shapes = self._shapes().items()
         return {name: np.array(arrays[name], order="C").reshape(shape) for name, shape in shapes}
 
@@ -399,147 +355,32 @@ class GLNBase:
         """Take over the state of a model of the same shape, from whichever backend.
 
         Raises:
-            ValueError: a missing or unknown name, a wrong shape, NaN or infinity; the model is then unchanged.
+            ValueError: a missing or unknown name, a wrong shape, NaN, infinity or a weight beyond `weight_clipping`;
+                the model is then unchanged.
         """
         shapes = self._shapes()
         if not isinstance(state, Mapping) or set(state) != set(shapes):
             came = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
             raise _bad("state", f"a mapping of the names {sorted(shapes)}", came)
-        arrays = {name: self._array(f"state[{name!r}]", state[name]) for name in shapes}
+        arrays = {}
         for name, shape in shapes.items():
-            if arrays[name].shape != shape:
-                raise _bad(f"state[{name!r}]", f"shape {shape}", f"shape {arrays[name].shape}")
-        step = _integer("state['step']", arrays["step"].item(), 0, 2**63 - 1)
-        self._load({name: _floats(f"state[{name!r}]", array) for name, array in arrays.items()}, step)
-
-    def explain(self, inputs: Any, context_inputs: Any) -> Explanation:
-        """Why a prediction is what it is: until a gate turns, the network is a linear function of its base logits.
-
-        Its weights are the product of the rows that the gates picked, as in the paper. A neuron whose logit was clipped
-        counts with its row made smaller to fit, so that the sum holds there too; but there the weights are shares, and
-        no slopes any more, and `clipped` tells so. The result is NumPy arrays.
-
-        Arguments and errors are those of `predict`.
-        """
-        base, context, _, one = self._check(inputs, context_inputs, None)
-        (size, count), heads = base.shape, self.num_heads
-        layers, contexts = self._dump()[2], self._contexts(context) if count > 0 else ()
-        weights, constant = np.empty((heads, size, count), np.float32), np.empty((heads, count), np.float32)
-        clipped = np.empty((heads, count), bool)
-        for b, picked in enumerate(contexts):
-            weights[:, :, b], constant[:, b], clipped[:, b] = self._explain_one(layers, base[:, b], picked)
-        c, samples = () if heads == 1 else (heads,), () if one else (count,)
-        return Explanation(
-            weights.reshape(*c, size, *samples), constant.reshape(c + samples), clipped.reshape(c + samples)
-        )
-
-    def _explain_one(self, layers, base, contexts) -> tuple[np.ndarray, ...]:
-        # weights of each layer, (K,), (N,) -> (C, K), (C,), (C,)
-        z = np.tile(base.clip(-self.logit_bound, self.logit_bound), (self.num_heads, 1))  # (C, K)
-        clipped, picked = (z != base).any(axis=1), []
-        for weights, neurons in zip(layers, self._layers(), strict=True):
-            n, d = neurons.stop - neurons.start, z.shape[1] + self.bias
-            rows = weights.reshape(-1, self.num_heads, d)[(np.arange(n) << self.context_map_size) + contexts[neurons]]
-            rows = rows.astype(np.float64)  # (n, C, d)
-            s = np.einsum("ncd,cd->cn", rows, np.pad(z, ((0, 0), (0, int(self.bias))), constant_values=1))
-            excess = np.maximum(np.abs(s) / self.logit_bound, 1)
-            clipped |= (excess > 1).any(axis=1)
-            picked.append(rows / excess.T[:, :, None])
-            z = s / excess
-        explained, constant = np.full(z.shape, 1 / n), np.zeros(self.num_heads)
-        for rows in reversed(picked):
-            explained = np.einsum("cn,ncd->cd", explained, rows)
-            if self.bias:
-                explained, constant = explained[:, :-1], constant + explained[:, -1]
-        return explained, constant, clipped
+            bound = np.float32(max(self.weight_clipping, 1 / shape[-1])) if name.startswith("weights") else MAX_FLOAT
+            arrays[name] = self._array(f"state[{name!r}]", state[name], shape, low=-bound, high=bound)
+        self._load(arrays, _integer("state['step']", self._numpy(state["step"])[()], 0, 2**63 - 1))
 
     def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
-        """Write the model to a file from which every backend can go on: safetensors, with a checksum.
-
-        It is written under another name in the same folder and then moved, so that `path` is never half a model.
-
-        Args:
-            path: the file, replaced if it exists.
-            extra: arrays to keep with the model, by their names, such as the state of what prepares its inputs.
-
-        Raises:
-            ImportError: the package `safetensors` is missing.
-            OSError: the file cannot be written; what was at `path` is still there.
-            ValueError: what is in `extra` is no array of numbers, or one of more than 8 bytes each.
-        """
-        from safetensors import SafetensorError
-        from safetensors.numpy import save_file
-
-        arrays = self.get_state()
-        for name, value in (extra or {}).items():
-            array = self._array(f"extra[{name!r}]", value)
-            if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
-                raise _bad(f"extra[{name!r}]", "an array of numbers of at most 8 bytes", f"dtype {array.dtype}")
-            # In the byte order that it will be read in, for the checksum's sake.
-            arrays[f"extra.{name}"] = array.astype(array.dtype.newbyteorder("="), order="C")
-        config = json.dumps(self._config())
-        metadata = {"format": FORMAT, "config": config, "checksum": _checksum(config, arrays)}
-        path = Path(os.path.realpath(path))  # a link stays, and what it leads to is replaced
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-        try:
-            unfinished.touch()
-            mode = unfinished.stat().st_mode & 0o777  # what the umask gives; safetensors puts a private file there
-            save_file(arrays, unfinished, metadata)
-            unfinished.chmod(mode)
-            with unfinished.open("rb+") as file:
-                os.fsync(file.fileno())
-            unfinished.replace(path)
-        except SafetensorError as error:
-            raise OSError(f"{path}: {error}") from error
-        finally:
-            unfinished.unlink(missing_ok=True)
+        """Write the model to a file from which every backend can go on, see `gln.saving.save`."""
+        _of_gln("saving").save(self, path, extra)
 
     @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike[str],
-        *,
-        learning_rate: Rate | None = None,
-        base_predictor: Callable[[Any], Any] | None = None,
-    ) -> Any:
-        """The model that a backend's `save` wrote to a file. Nothing in it is run, and what was changed is refused.
+    def load(cls, path: str | os.PathLike[str], **callables: Any) -> Any:
+        """The model in a file that any backend's `save` wrote, see `gln.saving.load`."""
+        return _of_gln("saving").load(cls, path, **callables)
 
-        Args:
-            path: the file.
-            learning_rate: takes the place of the saved one; needed if that was a callable, which no file can hold.
-            base_predictor: needed if the model had one, and refused if it had none.
-
-        Raises:
-            ImportError: the package `safetensors` is missing.
-            OSError: there is no such file, or it may not be read.
-            ValueError: it is no saved model, or not as it was saved, or a callable is needed, or one too many.
-        """
-        config, arrays = _read(Path(path))
-        if base_predictor is not None and config["base_predictor"] is None:
-            raise _bad("base_predictor", "None, for the saved model had none", repr(base_predictor))
-        for name, given in (("learning_rate", learning_rate), ("base_predictor", base_predictor)):
-            if config[name] == "callable" and given is None:
-                raise _bad(name, "the callable that the saved model had", None)
-            config[name] = config[name] if given is None else given
-        model = cls(**config)
-        model.extra = {name[6:]: arrays.pop(name) for name in list(arrays) if name.startswith("extra.")}
-        model.set_state(arrays)
-        return model
-
-    def _config(self) -> dict[str, Any]:
-        """The arguments of `__init__`, as far as JSON can hold them."""
-        values = {name: getattr(self, name) for name in ARGUMENTS}
-        values["learning_rate"] = None if self._default_rate else self.learning_rate
-        return {name: "callable" if callable(value) else value for name, value in values.items()}
-
-    @property
-    def learning_rate(self) -> Rate:
-        """A number, or a callable from the count of training samples so far to one."""
-        return self._learning_rate
-
-    @learning_rate.setter
-    def learning_rate(self, rate: Rate | None) -> None:
-        self.set_learning_rate(rate)
+    def explain(self, inputs: Any, context_inputs: Any) -> Any:
+        """Weights (K, B), constant (B,) and clipped (B,) of the linear function that the network is for each sample, or
+        all with C in front, see `gln.explaining.explain`."""
+        return _of_gln("explaining").explain(self, inputs, context_inputs)
 
     def set_learning_rate(self, rate: Rate | None) -> None:
         """Set `learning_rate`: a number from 0 to 1e30, a callable t -> number, or None for the default."""
@@ -547,109 +388,74 @@ class GLNBase:
         if rate is None:
             start = min(10.0, math.sqrt(self.base_size + self.bias))
             rate = functools.partial(decaying_rate, start=start) if self.normalize else paper_rate
-        self._learning_rate, self._default_rate = rate if callable(rate) else _rate(rate), default
+        elif not callable(rate):
+            rate = _real("learning_rate", rate, "from 0 to 1e30, or a callable", lambda v: 0 <= v <= MAX_REAL)
+        self._learning_rate, self.has_default_rate = rate, default
 
-    # How arguments are checked, and predictions given their shape.
+    learning_rate = property(lambda self: self._learning_rate, set_learning_rate, doc="What `set_learning_rate` set.")
 
-    def _answer(self, work: Callable[..., Any], inputs: Any, context_inputs: Any, targets: Any) -> Any:
-        """What `work` makes of checked arguments, in the shape that users get: nothing has changed if a check fails."""
-        base, context, labels, one = self._check(inputs, context_inputs, targets)
-        count = base.shape[1]
-        rates = None if labels is None else self._rates(count)
-        empty = np.empty((self.num_heads, 0), np.float32)
-        output = work(base, context, labels, rates) if count > 0 else self._tensor(empty)  # (C, B)
-        heads, samples = () if self.num_heads == 1 else (self.num_heads,), () if one else (count,)
-        return self._reshape(output, heads + samples)
+    def _answer(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int | None) -> Any:
+        """Predictions in the shape that users get; given targets the model learns. `batch_size` None is one batch."""
+        base, context, targets, one = self._checked(inputs, context_inputs, targets)
+        count, learns = base.shape[1], targets is not None
+        rates = self._rates(count) if learns else None
+        at_once = (batch_size or count) if learns else BLOCK_SAMPLES  # a prediction needs no other sample
+        none = np.empty((self.num_heads, 0), np.float32)
+        output = self._stream(base, context, targets, rates, min(at_once, count)) if count else none  # (C, B)
+        output = output[0] if self.num_heads == 1 else output
+        return self._tensor(output[..., 0] if one else output)
 
-    def _check(self, inputs, context_inputs, targets) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, bool]:
+    def _checked(self, inputs, context_inputs, targets) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, bool]:
         """Base logits (K, B), side information (D, B), targets of the heads (C, B) or None, whether one vector came."""
-        base, one = self._samples("inputs", inputs, self.input_size)
-        if context_inputs is inputs and self.context_size == self.input_size:
-            context = base
-        else:
-            context, context_one = self._samples("context_inputs", context_inputs, self.context_size)
-            if context_one != one or context.shape[1] != base.shape[1]:
-                expected = (
-                    f"({self.context_size},)" if one else f"({self.context_size}, {base.shape[1]}) as inputs have"
-                )
-                raise _bad("context_inputs", expected, f"shape {context.shape[: 1 if context_one else 2]}")
-        labels = None if targets is None else self._labels(targets, base.shape[1], one)
-        if self.base_predictor is not None:
-            base = self._base_logits(self.base_predictor, base, self.base_size)
-        return base, context, labels, one
+        base = context = self._array("inputs", inputs, (self.input_size, None), (self.input_size,))
+        batch, one = base.shape[1:], base.ndim == 1
+        if context_inputs is not inputs or self.context_size != self.input_size:
+            context = self._array("context_inputs", context_inputs, (self.context_size, *batch))
+        if targets is not None:
+            shapes = [(), (1,)] if one else [batch]
+            targets = self._array("targets", targets, *shapes, low=0, high=max(self.num_heads - 1, 1)).reshape(1, -1)
+            if self.num_heads > 1:
+                if (targets % 1).any():
+                    raise _bad("targets", "numbers of classes, which are integers", targets[targets % 1 > 0][0])
+                targets = (targets == np.arange(self.num_heads)[:, None]).astype(np.float32)
+        base, context = (base[:, None], context[:, None]) if one else (base, context)
+        if self.base_predictor is not None and base.size > 0:  # few predictors take an empty batch
+            base = self._base_logits(base, self.base_size)
+        return base, context, targets, one
 
-    def _samples(self, name: str, value: Any, size: int) -> tuple[np.ndarray, bool]:
-        """`value` as (size, B) float32, and whether it came as one vector."""
-        array = self._array(name, value)
-        if array.ndim not in (1, 2) or array.shape[0] != size:
-            raise _bad(name, f"shape ({size}, B) or ({size},)", f"shape {array.shape}")
-        array = _floats(name, array)
-        return (array[:, None], True) if array.ndim == 1 else (array, False)
-
-    def _array(self, name: str, value: Any) -> np.ndarray:
-        try:
-            return self._numpy(value)
-        except (TypeError, ValueError) as error:
-            raise _bad(name, "an array of real numbers", f"{type(value).__name__} ({error})") from None
-
-    def _labels(self, targets: Any, count: int, one: bool) -> np.ndarray:
-        """What each head is to predict, (C, B) in [0, 1]."""
-        array = self._array("targets", targets)
-        if array.shape != (count,) and not (one and array.shape == ()):
-            raise _bad("targets", f"shape ({count},), one target a sample", f"shape {array.shape}")
-        array = _floats("targets", array.reshape(1, count))
-        if self.num_heads == 1:
-            wrong, expected = (array < 0) | (array > 1), "0, 1, or probabilities between"
-        else:
-            classes = np.arange(self.num_heads, dtype=np.float32)[:, None]  # (C, 1)
-            wrong = (array < 0) | (array >= self.num_heads) | (array % 1 != 0)
-            expected = f"integers from 0 to {self.num_heads - 1}"
-        if wrong.any():
-            raise _bad("targets", expected, array[wrong][0])
-        return array if self.num_heads == 1 else (array == classes).astype(np.float32)
-
-    def _base_logits(self, predictor, inputs, size=None) -> np.ndarray:  # (input_size, B) -> (K, B)
-        name, count = "base_predictor's output", inputs.shape[1]
-        if count == 0:
-            return np.empty((size or 0, 0), np.float32)  # few predictors take an empty batch
-        p = self._array(name, predictor(self._tensor(inputs.copy())))  # its to change
-        if p.ndim != 2 or p.shape[1] != count or len(p) != (size or max(len(p), 1)):
-            raise _bad(name, f"shape ({size or 'K'}, {count})", f"shape {p.shape}")
-        p = _floats(name, p).astype(np.float64)
-        if ((p < 0) | (p > 1)).any():
-            raise _bad(name, "probabilities in [0, 1]", f"values from {p.min()} to {p.max()}")
-        p = np.clip(p, self.pred_clipping, 1 - self.pred_clipping)
+    def _base_logits(self, inputs: np.ndarray, size: int | None) -> np.ndarray:  # (input_size, B) -> (K, B)
+        p = self.base_predictor(self._tensor(inputs.copy()))  # type: ignore[misc] # and it may change its copy
+        p = self._array("base_predictor's output", p, (size, inputs.shape[1]), low=0, high=1).astype(np.float64)
+        if len(p) == 0:
+            raise _bad("base_predictor's output", "at least one row", "none")
+        p = p.clip(self.pred_clipping, 1 - self.pred_clipping)
         return (np.log(p) - np.log1p(-p)).astype(np.float32)
 
     def _rates(self, count: int) -> np.ndarray:
         """Learning rates of the next `count` samples, (count,), each from the count of samples before it."""
         rate, step = self.learning_rate, int(self.step)
-        if not callable(rate):
-            return np.full(count, rate, np.float32)
-        values = [rate(t) for t in range(step, step + count)]
-        try:
-            rates = np.array(values)
-        except (TypeError, ValueError):
-            rates = np.empty(0)
-        usual = rates.dtype.kind in "iuf" and rates.shape == (count,)
-        if not (usual and ((rates >= 0) & (rates <= MAX_REAL)).all()):
-            rates = np.array([_rate(value) for value in values])  # slow, but it says what is wrong
-        return rates.astype(np.float32)
+        rates = [rate(t) for t in range(step, step + count)] if callable(rate) else [rate] * count
+        return self._array("learning_rate", rates, (count,), low=0, high=MAX_REAL)
 
-    # The state's shapes and first values.
+    def _array(self, name: str, value: Any, *shapes: tuple, low=-MAX_FLOAT, high=MAX_FLOAT) -> np.ndarray:
+        """`value` as float32 of one of the `shapes`, where None is any size, and all of it from `low` to `high`."""
+        try:
+            array = self._numpy(value)
+        except (TypeError, ValueError) as error:
+            raise _bad(name, "an array of real numbers", f"{type(value).__name__} ({error})") from None
+        if array.dtype.kind not in "biuf":
+            raise _bad(name, "an array of real numbers", f"dtype {array.dtype}")
+        if not any(len(shape) == array.ndim and all(map(_fits, shape, array.shape)) for shape in shapes):
+            expected = " or ".join(str(shape).replace("None", "B") for shape in shapes)
+            raise _bad(name, f"shape {expected}", f"shape {array.shape}")
+        if array.size and not (float(array.min()) >= low and float(array.max()) <= high):
+            raise _bad(name, f"numbers from {low:g} to {high:g}", f"numbers from {array.min()} to {array.max()}")
+        return array.astype(np.float32, copy=False)
 
     def _layers(self) -> list[slice]:
         """Of each layer, where its neurons are among those of all layers."""
         ends = np.cumsum(self.layer_sizes).tolist()
         return [slice(end - n, end) for n, end in zip(self.layer_sizes, ends, strict=True)]
-
-    def _load(self, state: dict[str, np.ndarray], step: int) -> None:
-        def of_layers(kind: str) -> list[np.ndarray]:
-            return [state[f"{kind}.{layer}"] for layer in range(1, len(self.layer_sizes) + 1)]
-
-        # The halfspaces of all layers lie in one array, so that the gates of a batch are one matrix product.
-        self._load_hyperplanes(np.concatenate(of_layers("hyperplanes")), np.concatenate(of_layers("hyperplane_bias")))
-        self._load_weights(of_layers("weights"), step)
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {}
@@ -662,274 +468,133 @@ class GLNBase:
         return {**shapes, "step": ()}
 
     def _initial_state(self) -> dict[str, np.ndarray]:
-        rng = np.random.default_rng(self.seed)
-        state = {}
+        rng, state = np.random.default_rng(self.seed), {}
         for name, shape in self._shapes().items():
             if name.startswith("hyperplanes"):
                 planes = rng.standard_normal(shape)
-                planes /= np.linalg.norm(planes, axis=-1, keepdims=True)
-                state[name] = planes.astype(np.float32)
+                state[name] = (planes / np.linalg.norm(planes, axis=-1, keepdims=True)).astype(np.float32)
             elif name.startswith("hyperplane_bias"):
                 state[name] = (self.context_bias * rng.standard_normal(shape)).astype(np.float32)
             elif name.startswith("weights"):
                 state[name] = np.broadcast_to(np.float32(1 / shape[-1]), shape)  # which takes no memory
         return state
 
+    def _load(self, state: Mapping[str, np.ndarray], step: int) -> None:
+        # The halfspaces of all layers lie in one array, so that the gates of a batch are one matrix product.
+        kinds = ("hyperplanes", "hyperplane_bias", "weights")
+        of = {kind: [state[f"{kind}.{layer + 1}"] for layer in range(len(self.layer_sizes))] for kind in kinds}
+        self._load_hyperplanes(np.concatenate(of["hyperplanes"]), np.concatenate(of["hyperplane_bias"]))
+        self._load_weights(of["weights"], step)
 
-# ---- JAX -------------------------------------------------------------------------------------------------------------
+    # ---- JAX ---------------------------------------------------------------------------------------------------------
 
-# predict_online computes the gates of about this many samples with one product.
-GATED_SAMPLES = 512
-FULL = lax.Precision.HIGHEST  # float32 products on every device, so that gates come out as in NumPy
+    def __copy__(self) -> GLN:
+        """A model that learns on its own: learning takes parameters over, also from who shares them."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__, params=jax.tree.map(jnp.copy, self.params), extra=dict(self.extra))
+        return twin
 
-
-class Params(NamedTuple):
-    """The arrays of a network: the pytree that the pure functions take and give."""
-
-    hyperplanes: jax.Array  # (N, k, D)
-    hyperplane_bias: jax.Array  # (N, k)
-    # Row j 2^k + c of a layer is neuron j's in context c: the weights of all heads, side by side in memory.
-    weights: tuple[jax.Array, ...]  # L of (n 2^k, C, d)
-
-
-class Settings(NamedTuple):
-    """What the pure functions are compiled for, beside the shapes: hashable, a static argument of `jax.jit`."""
-
-    bias: bool
-    normalize: bool
-    logit_bound: float
-    weight_clipping: float
-
-
-def gate(hyperplanes: jax.Array, hyperplane_bias: jax.Array, context: jax.Array) -> jax.Array:
-    """Context of each neuron: bit i tells on which side of its halfspace i the side information lies.
-
-    Shapes: (N, k, D), (N, k), (D, B) -> (B, N) of integers in [0, 2^k).
-    """
-    products = jnp.matmul(hyperplanes, context, precision=FULL)  # (N, k, B)
-    bits = products > hyperplane_bias[:, :, None]
-    return (bits << jnp.arange(bits.shape[1], dtype=jnp.int32)[:, None]).sum(axis=1, dtype=jnp.int32).T
-
-
-def mix(rows: jax.Array, z: jax.Array, logit_bound: float) -> jax.Array:
-    """Geometric mixing of the predictions below, as logits: s = clip(w . z, -logit_bound, logit_bound).
-
-    Shapes: (n, C, d), (C or 1, d) -> (C, n). All heads of the first layer mix the same z.
-    """
-    s = jnp.einsum("ncd,cd->nc", rows, z, precision=FULL)
-    return s.T.clip(-logit_bound, logit_bound)
-
-
-def update(rows: jax.Array, z: jax.Array, s: jax.Array, y: jax.Array, rate: jax.Array) -> jax.Array:
-    """One step of online gradient descent on the log-loss: w <- w - rate (sigmoid(s) - y) z.
-
-    Shapes: (n, C, d), (C or 1, d), (C, n), (C, 1), (C or 1, 1) -> (n, C, d).
-    """
-    steps = rate * (jax.nn.sigmoid(s) - y)  # (C, n)
-    return rows - steps.T[:, :, None] * z
-
-
-def predict(
-    settings: Settings, params: Params, base: jax.Array, context: jax.Array, count: jax.Array | int | None = None
-) -> jax.Array:
-    """Probabilities of a batch.
-
-    Shapes: base logits (K, B), side information (D, B) -> (C, B), B at least 1. With `count` only the first `count`
-    samples are meant; the rest pads the batch to a shape that is compiled already, and takes no time.
-    """
-    z, rows = _gated(settings, params, base, context)
-    return _batch(settings, params.weights, z, rows, None, None, count)[1]
-
-
-def learn(
-    settings: Settings,
-    params: Params,
-    base: jax.Array,
-    context: jax.Array,
-    targets: jax.Array,
-    rates: jax.Array,
-    count: jax.Array | int | None = None,
-) -> tuple[Params, jax.Array]:
-    """What `predict` gives, and the parameters after the updates of all samples, added up.
-
-    Shapes: (K, B), (D, B), targets of the heads (C, B), learning rates of the samples (B,) -> (C, B).
-    """
-    z, rows = _gated(settings, params, base, context)
-    weights, p = _batch(settings, params.weights, z, rows, targets.T, rates, count)
-    return params._replace(weights=weights), p
-
-
-def learn_online(
-    settings: Settings,
-    params: Params,
-    base: jax.Array,
-    context: jax.Array,
-    targets: jax.Array,
-    rates: jax.Array,
-    batch_size: int = 1,
-    count: jax.Array | int | None = None,
-) -> tuple[Params, jax.Array]:
-    """`learn` on one batch of `batch_size` samples after another, in one compiled loop.
-
-    Shapes: those of `learn`, with B a multiple of `batch_size`; `count` may end the stream in a smaller batch.
-    """
-    count = base.shape[1] if count is None else count
-    samples = *_gated(settings, params, base, context), targets.T, rates
-
-    def learn_batch(i, carry):
-        weights, output = carry
-        first = i * batch_size
-        z, rows, y, rate = jax.tree.map(lambda array: lax.dynamic_slice_in_dim(array, first, batch_size), samples)
-        weights, p = _batch(settings, weights, z, rows, y, rate, jnp.minimum(count - first, batch_size))
-        return weights, lax.dynamic_update_slice_in_dim(output, p, first, axis=1)
-
-    unlearned = params.weights, jnp.zeros(targets.shape, jnp.float32)
-    weights, output = lax.fori_loop(0, -(-count // batch_size), learn_batch, unlearned)
-    return params._replace(weights=weights), output
-
-
-def _gated(settings, params, base, context):  # (K, B), (D, B) -> (B, 1, d), L of (B, n)
-    """What does not depend on the weights: the first layer's input and the rows that each layer's neurons pick."""
-    z = _with_bias(settings, base.T[:, None].clip(-settings.logit_bound, settings.logit_bound))
-    k = params.hyperplanes.shape[1]
-    sizes = [len(weights) >> k for weights in params.weights]
-    first_rows = np.concatenate([np.arange(n, dtype=np.int32) << k for n in sizes])
-    rows = gate(params.hyperplanes, params.hyperplane_bias, context) + first_rows
-    return z, jnp.split(rows, np.cumsum(sizes)[:-1], axis=1)
-
-
-def _with_bias(settings, z):  # (B, C or 1, inputs) -> (B, C or 1, d)
-    return jnp.pad(z, ((0, 0), (0, 0), (0, int(settings.bias))), constant_values=1)
-
-
-def _batch(settings, weights, z, rows, targets, rates, count):
-    # L of (n 2^k, C, d), (B, 1, d), L of (B, n), (B, C) or None, (B,) or None, () or None -> weights, (C, B)
-    """Predict a batch and, given targets, learn it, one layer after another: a layer reads the predictions of the
-    one below, which were made before that one learned."""
-    count = len(z) if count is None else count
-    learned = []
-    for old, picked in zip(weights, rows, strict=True):
-        new, s = _layer(settings, old, picked, z, targets, rates, count)
-        learned.append(new)
-        z = _with_bias(settings, s)
-    return tuple(learned), jax.nn.sigmoid(s.mean(axis=2)).T
-
-
-def _layer(settings, weights, rows, z, targets, rates, count):
-    # (n 2^k, C, d), (B, n), (B, C or 1, d), (B, C) or None, (B,) or None, () -> weights, logits (B, C, n)
-    """Predict a batch with a layer and, given targets, let it learn.
-
-    Neuron j takes its turn with sample b as number i = b n + j, for a row is one run of memory that XLA slices and
-    replaces in place; gathers and scatters of all rows took four times as long on a CPU, and memory for the copies.
-    """
-    (size, n), heads, rows = rows.shape, weights.shape[1], rows.ravel()
-
-    def predict_one(i, s):
-        row = lax.dynamic_slice_in_dim(weights, rows[i], 1)  # (1, C, d)
-        return lax.dynamic_update_index_in_dim(s, mix(row, z[i // n], settings.logit_bound), i, axis=0)
-
-    def learn_one(i, weights):
-        b = i // n
-        row = lax.dynamic_slice_in_dim(weights, rows[i], 1)
-        row = update(row, z[b], s[i], targets[b, :, None], rates[b, ..., None])
-        return lax.dynamic_update_slice_in_dim(weights, clip(row) if size == 1 else row, rows[i], axis=0)
-
-    def clip_one(i, weights):
-        row = lax.dynamic_slice_in_dim(weights, rows[i], 1)
-        return lax.dynamic_update_slice_in_dim(weights, clip(row), rows[i], axis=0)
-
-    def clip(row):
-        return row.clip(-settings.weight_clipping, settings.weight_clipping)
-
-    visits = count * n
-    s = lax.fori_loop(0, visits, predict_one, jnp.zeros((size * n, heads, 1), jnp.float32))
-    if targets is not None:
-        if settings.normalize:
-            rates = rates[:, None] / (1 + jnp.square(z).sum(axis=2))  # (B, C or 1)
-        weights = lax.fori_loop(0, visits, learn_one, weights)
-        if size > 1:  # samples may share a row, which is clipped when all of them have changed it
-            weights = lax.fori_loop(0, visits, clip_one, weights)
-    return weights, s.reshape(size, n, heads).swapaxes(1, 2)
-
-
-# Learning takes the parameters over and changes them in place.
-_predict = jax.jit(predict, static_argnames="settings")
-_learn = jax.jit(learn, static_argnames="settings", donate_argnames="params")
-_learn_online = jax.jit(learn_online, static_argnames=("settings", "batch_size"), donate_argnames="params")
-
-
-def _owned(array: np.ndarray) -> jax.Array:
-    """A copy of what NumPy holds: JAX may share the memory of an array that is only passed on.
-
-    Of one number many times, as weights are at first, JAX makes the copies, or there would be two of them for a while.
-    """
-    return jnp.array(array) if any(array.strides) else jnp.full(array.shape, array.flat[0])
-
-
-def _padded(array: np.ndarray, size: int) -> np.ndarray:  # (..., B) -> (..., size)
-    """`array` with zeros after its samples: sizes that are powers of two, or full blocks, are compiled only once."""
-    missing = size - array.shape[-1]
-    return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)]) if missing else array
-
-
-def _power_of_two(count: int) -> int:
-    return 1 << (count - 1).bit_length()
-
-
-class GLN(GLNBase):
-    """A Gated Linear Network whose state is `params`, which the compiled functions above predict with and learn.
-
-    `params` and `settings` are there to be used with the pure functions. Learning by this class invalidates the arrays
-    of the `params` before it: take a copy, `jax.tree.map(jnp.copy, model.params)`, to keep them.
-    """
-
-    params = Params(None, None, ())  # type: ignore[arg-type] # until the first load
-
-    def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:
+    def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
         self.settings = Settings(self.bias, self.normalize, self.logit_bound, self.weight_clipping)
-        self.params = Params(jnp.array(hyperplanes), jnp.array(hyperplane_bias), self.params.weights)
+        weights = self.params.weights if hasattr(self, "params") else ()
+        self.params: Params = Params(jnp.array(hyperplanes), jnp.array(hyperplane_bias), weights)
 
-    def _load_weights(self, weights, step) -> None:
-        rows = tuple(_owned(array.reshape(-1, *array.shape[2:])) for array in weights)
-        self.params = self.params._replace(weights=rows)
+    def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
+        rows = [array.reshape(-1, *array.shape[2:]) for array in weights]
+        # Of one number many times, as weights are at first, JAX makes the copies: else there would be two for a while.
+        owned = [jnp.array(array) if any(array.strides) else jnp.full(array.shape, array.flat[0]) for array in rows]
+        self.params = self.params._replace(weights=tuple(owned))
         self.step = step  # no part of `params`: JAX's integers are of 32 bits, and the pure functions are given rates
 
-    def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
-        hyperplanes, hyperplane_bias, weights = jax.tree.map(np.asarray, self.params)
-        return hyperplanes, hyperplane_bias, list(weights), self.step
+    def _dump(self) -> tuple:
+        return *jax.tree.map(np.asarray, self.params), self.step
 
-    def _tensor(self, array: np.ndarray) -> jax.Array:
+    def _tensor(self, array: np.ndarray) -> Array:
         return jnp.asarray(array)
 
     @staticmethod
-    def _reshape(output: Any, shape: tuple[int, ...]) -> jax.Array:
-        return jnp.asarray(np.reshape(output, shape))  # NumPy's reshape is the faster one outside of `jit`
+    def _numpy(value: Any) -> np.ndarray:
+        array = np.asarray(value)
+        return array.astype(np.float32) if array.dtype.kind == "V" else array  # bfloat16, which NumPy does not know
 
-    def _contexts(self, context) -> np.ndarray:
+    def _contexts(self, context) -> np.ndarray:  # (D, B) -> (B, N)
         return np.asarray(gate(self.params.hyperplanes, self.params.hyperplane_bias, context))
 
-    def _predict(self, base, context, targets, rates) -> np.ndarray:
-        count = base.shape[1]
-        size = _power_of_two(count)
-        base, context = _padded(base, size), _padded(context, size)
-        if targets is None:
-            p = _predict(self.settings, self.params, base, context, count)
-        else:
-            targets, rates = _padded(targets, size), _padded(rates, size)
-            self.params, p = _learn(self.settings, self.params, base, context, targets, rates, count)
-            self.step += count
-        return np.asarray(p)[:, :count]
+    def _stream(self, base, context, targets, rates, batch_size) -> np.ndarray:
+        """Block after block of few sizes, so that few are compiled; a single batch is padded to a power of two.
 
-    def _predict_online(self, base, context, targets, rates, batch_size) -> np.ndarray:
-        if batch_size == len(rates):
-            return self._predict(base, context, targets, rates)
-        batches = min(max(1, GATED_SAMPLES // batch_size), _power_of_two(-(-len(rates) // batch_size)))
-        block, output = batches * batch_size, np.empty_like(targets)
-        for start in range(0, len(rates), block):
-            part = slice(start, start + block)
-            count = len(rates[part])
-            samples = [_padded(array[..., part], block) for array in (base, context, targets, rates)]
-            self.params, p = _learn_online(self.settings, self.params, *samples, batch_size=batch_size, count=count)
-            output[:, part] = np.asarray(p)[:, :count]
-            self.step += count
-        return output
+        Shapes: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B).
+        """
+        count = base.shape[1]
+        size = 1 << (count - 1).bit_length()
+        batch_size = size if batch_size == count else batch_size
+        block = batch_size * max(1, BLOCK_SAMPLES // batch_size)
+        outputs = []
+        for start in range(0, count, block):
+            arrays = [a[..., start : start + block] for a in (base, context, targets, rates) if a is not None]
+            here = arrays[0].shape[1]
+            if missing := min(size, block) - here:
+                arrays = [np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)]) for array in arrays]
+            run = _run if targets is None else _run_in_place
+            params, p = run(self.settings, self.params, here, batch_size, *arrays)
+            if targets is not None:
+                self.params, self.step = params, self.step + here
+            outputs.append(np.asarray(p)[:, :here])
+        return np.concatenate(outputs, axis=1)
+
+
+# ---- The same in every backend ---------------------------------------------------------------------------------------
+
+
+def decaying_rate(t: int, start: float = 10.0) -> float:
+    """Learning rate with `normalize=True` where none is given: start / sqrt(1 + t / 3000) after t samples."""
+    return start / math.sqrt(1.0 + t / 3000.0)
+
+
+def paper_rate(t: int) -> float:
+    """Learning rate with `normalize=False` where none is given: min(100 / (t + 1), 0.01), the paper's for MNIST."""
+    return min(100.0 / (t + 1.0), 0.01)
+
+
+def _bad(name: str, expected: str, came: object) -> ValueError:
+    return ValueError(f"{name}: expected {expected}, got {came}")
+
+
+def _integer(name: str, value: Any, low: int, high: float = math.inf) -> int:
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not low <= value <= high:
+        raise _bad(name, f"an integer from {low} to {high}", repr(value))
+    return int(value)
+
+
+def _real(name: str, value: Any, expected: str, accept: Callable[[Any], bool]) -> float:
+    if not isinstance(value, (int, float, np.integer, np.floating)) or isinstance(value, bool) or not accept(value):
+        raise _bad(name, f"a number {expected}", repr(value))
+    return float(value)
+
+
+def _bool(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise _bad(name, "True or False", repr(value))
+    return bool(value)
+
+
+def _fits(size: int | None, came: int) -> bool:
+    return size is None or size == came
+
+
+def _check_memory(numbers: int) -> None:
+    """Raises ValueError where so many float32 are more than the machine's memory, if the system tells of it."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
+    if 4 * numbers > memory:
+        names = "layer_sizes, input_size, context_size, num_classes, context_map_size"
+        raise _bad(names, f"a network within {memory / 2**30:.1f} GiB of memory", f"one of {4 * numbers >> 30} GiB")
+
+
+def _of_gln(module: str) -> Any:
+    """A module of the package `gln`, where stands what is the same around all backends."""
+    try:
+        return importlib.import_module(f"gln.{module}")
+    except ModuleNotFoundError as error:
+        if not str(error.name).startswith("gln"):
+            raise
+        raise ImportError(f"this needs the package gln, which belongs to {__name__} and is not installed") from error

@@ -11,15 +11,12 @@ neuron, d inputs of a neuron (bias included), D values of side information, K ba
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
+import importlib
 import math
-import operator
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -30,146 +27,78 @@ except ImportError as error:
 
 __all__ = ["GLN", "decaying_rate", "gate", "mix", "paper_rate", "update"]
 
-# ---- Shared by all backends: the same text in each file, and a test holds the copies equal ---------------------------
-
 Rate = float | Callable[[int], float]
-
-FORMAT = "1"  # of saved models, and the arguments that they keep
-ARGUMENTS = [
-    *("layer_sizes", "input_size", "context_size", "num_classes", "context_map_size", "base_predictor", "bias"),
-    *("context_bias", "learning_rate", "normalize", "pred_clipping", "weight_clipping", "seed"),
-]
 MAX_HALFSPACES = 30  # 2^30 rows a neuron: beyond any memory, and a context still fits an int32
+MAX_FLOAT = float(np.finfo(np.float32).max)
 MAX_REAL = 1e30  # of rates, weights and offsets: products with logits, and their sums, stay finite in float32
+BLOCK_SAMPLES = 512  # at a time, where they need not wait for one another: to gate, and to predict without learning
+
+# Copies, of what comes from NumPy and of the rows that a prediction in a graph picks, are kept within this many bytes.
+ROWS_BYTES = 1 << 24
+# XLA compiles anew for every size of a block, which takes a second: blocks are padded to these, or to many of the last.
+SIZES = (1, 8, 64, BLOCK_SAMPLES)
+MATRIX, VECTOR = tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((None,), tf.float32)  # of any size in one trace
+INTEGER, SWITCH = tf.TensorSpec((), tf.int32), tf.TensorSpec((), tf.bool)
+# What a block is given beside variables, what it is compiled for beside shapes, and what was compiled.
+BLOCK = MATRIX, MATRIX, MATRIX, VECTOR, INTEGER, INTEGER, SWITCH
+KIND: tuple[str, ...] = "layer_sizes", "base_size", "num_heads", "context_map_size"
+KIND += "bias", "normalize", "logit_bound", "weight_clipping"
+COMPILED: dict[tuple, Callable[..., tf.Tensor]] = {}
 
 
-def decaying_rate(t: int, start: float = 10.0) -> float:
-    """Learning rate with `normalize=True` where none is given: start / sqrt(1 + t / 3000) after t training samples."""
-    return start / math.sqrt(1.0 + t / 3000.0)
+def gate(hyperplanes: tf.Tensor, hyperplane_bias: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
+    """Context of each neuron: bit i tells on which side of its halfspace i the side information lies.
+
+    Shapes: (N, k, D), (N, k), (D, B) -> (B, N) of int32 in [0, 2^k).
+    """
+    neurons, k, size = hyperplanes.shape
+    products = tf.reshape(tf.reshape(hyperplanes, (neurons * k, size)) @ context, (neurons, k, tf.shape(context)[1]))
+    bits = tf.cast(products > hyperplane_bias[:, :, None], tf.int32)
+    return tf.transpose(tf.reduce_sum(bits * (1 << np.arange(k, dtype=np.int32))[:, None], axis=1))
 
 
-def paper_rate(t: int) -> float:
-    """Learning rate with `normalize=False` where none is given: min(100 / (t + 1), 0.01), the paper's for MNIST."""
-    return min(100.0 / (t + 1.0), 0.01)
+def mix(rows: tf.Tensor, z: tf.Tensor, logit_bound: float) -> tf.Tensor:
+    """Geometric mixing of the predictions below, as logits: s = clip(w . z, -logit_bound, logit_bound).
+
+    Shapes: (..., n, C, d), (..., C or 1, d) -> (..., n, C). All heads of the first layer mix the same z.
+    """
+    same = z.shape[-2] == 1
+    s = tf.einsum("...ncd,...d->...nc", rows, z[..., 0, :]) if same else tf.einsum("...ncd,...cd->...nc", rows, z)
+    return tf.clip_by_value(s, -logit_bound, logit_bound)
 
 
-def _bad(name: str, expected: str, came: object) -> ValueError:
-    return ValueError(f"{name}: expected {expected}, got {came}")
+def update(row: tf.Tensor, z: tf.Tensor, step: tf.Tensor, weight_clipping: tf.Tensor) -> tf.Tensor:
+    """One step of online gradient descent on the log-loss, w <- w - step z, where step = rate (sigmoid(s) - y).
+
+    Shapes, of one neuron: (C, d), (C or 1, d), (C,), () -> (C, d).
+    """
+    return tf.clip_by_value(row - step[:, None] * z, -weight_clipping, weight_clipping)
 
 
-def _integer(name: str, value: Any, low: int, high: int | None = None) -> int:
-    expected = f"an integer of at least {low}" if high is None else f"an integer from {low} to {high}"
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise _bad(name, expected, repr(value)) from None
-    if isinstance(value, (bool, np.bool_)) or number < low or (high is not None and number > high):
-        raise _bad(name, expected, repr(value))
-    return number
+def _loop(start: Any, stop: Any, step: Callable[[Any, Any], Any], state: Any) -> Any:
+    """`state` after `state = step(i, state)` for i from start to stop - 1, one after another."""
+    return tf.while_loop(
+        lambda i, _: i < stop, lambda i, state: (i + 1, step(i, state)), (start, state), parallel_iterations=1
+    )[1]
 
 
-def _sizes(name: str, value: Any) -> tuple[int, ...]:
-    try:
-        sizes = tuple(value)
-    except TypeError:
-        sizes = ()
-    if not sizes:
-        raise _bad(name, "a sequence of one or more integers", repr(value))
-    return tuple(_integer(f"{name}[{i}]", size, 1) for i, size in enumerate(sizes))
+def _padded(array: np.ndarray) -> np.ndarray:  # (..., B) -> (..., one of SIZES)
+    count = array.shape[-1]
+    size = next((size for size in SIZES if size >= count), -(-count // BLOCK_SAMPLES) * BLOCK_SAMPLES)
+    return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, size - count)]) if size > count else array
 
 
-def _real(name: str, value: Any, expected: str, accept: Callable[[float], bool]) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise _bad(name, expected, repr(value)) from None
-    if isinstance(value, (bool, np.bool_, str, bytes)) or not accept(number):
-        raise _bad(name, expected, repr(value))
-    return number
+class GLN(tf.Module):
+    """A Gated Linear Network whose state is variables, for `tf.train.Checkpoint` and `tf.saved_model.save`.
 
-
-def _rate(value: Any) -> float:
-    expected = "a number from 0 to 1e30, or a callable that gives such numbers"
-    return _real("learning_rate", value, expected, lambda v: 0 <= v <= MAX_REAL)
-
-
-def _switch(name: str, value: Any) -> bool:
-    if not isinstance(value, (bool, np.bool_)):
-        raise _bad(name, "True or False", repr(value))
-    return bool(value)
-
-
-def _floats(name: str, array: np.ndarray) -> np.ndarray:
-    """`array` as finite float32 of the same shape; raises ValueError on anything else."""
-    if array.dtype.kind not in "biuf":
-        raise _bad(name, "an array of real numbers", f"dtype {array.dtype}")
-    with np.errstate(over="ignore"):  # what overflows float32 becomes infinity, and is refused as such
-        array = array.astype(np.float32, copy=False)
-    if not np.isfinite(array).all():
-        raise _bad(name, "finite float32 numbers", "NaN or infinity")
-    return array
-
-
-def _memory() -> int:
-    """Bytes of physical memory, or no limit where the system does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 1 << 62
-
-
-def _checksum(config: str, arrays: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.sha256(config.encode())
-    for name in sorted(arrays):
-        digest.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
-        digest.update(arrays[name].tobytes())
-    return digest.hexdigest()
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Configuration and arrays of a saved model; raises ValueError where the file is not as it was written."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, AttributeError, TypeError, ValueError) as error:
-        raise _bad(str(path), "a saved GLN", f"a file that cannot be read: {error}") from error
-    if "checksum" not in metadata or metadata.get("format") != FORMAT:
-        raise _bad(str(path), f"a GLN saved in format {FORMAT}", f"format {metadata.get('format')}")
-    text = metadata.get("config", "")
-    if _checksum(text, arrays) != metadata["checksum"]:
-        raise _bad(str(path), "a GLN as it was saved", "a file that was changed since, for its checksum differs")
-    try:
-        config = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise _bad(str(path), "a saved GLN", f"a configuration that cannot be read: {error}") from error
-    if not isinstance(config, dict) or set(config) != set(ARGUMENTS):
-        raise _bad(str(path), f"a configuration of {ARGUMENTS}", config)
-    return config, arrays
-
-
-class Explanation(NamedTuple):
-    """What `explain` gives: output logit = sum of weights * base logits, plus constant.
-
-    The shapes are those of one head; with more heads all begin with C, and for one sample none has B.
+    What `tf.saved_model.save(model, folder, signatures=model.serve)` writes needs nothing of this project: a server
+    finds its signature, and `tf.saved_model.load(folder).serve` predicts. Keras does not save a GLN that is a bare
+    attribute of a Keras model, and does not tell: `gln.keras.GLNLayer` is a layer round a GLN, which it does save.
     """
 
-    weights: np.ndarray  # (K, B), of the base logits, which without `base_predictor` are the inputs
-    constant: np.ndarray  # (B,)
-    clipped: np.ndarray  # (B,) of bools: an input or a neuron's logit was clipped
+    # ---- The same in every backend -----------------------------------------------------------------------------------
 
-
-class GLNBase:
-    """What is the same in every backend: arguments, the initial draw, the learning rate, the state's names and shapes.
-
-    A backend adds `_load_hyperplanes`, `_load_weights` and `_dump` (arrays in and out), `_tensor` (a NumPy array as the
-    framework's own tensor), `_contexts`, `_predict` and `_predict_online` (the work), and holds the count of training
-    samples as `step`.
-    """
-
-    step: Any
+    step: Any  # the count of samples learned
     extra: Mapping[str, np.ndarray] = MappingProxyType({})  # what `save` was given with a model that was loaded
 
     def __init__(
@@ -195,103 +124,50 @@ class GLNBase:
             layer_sizes: neurons of each layer, from first to last, each at least 1.
             input_size: values of one sample, at least 1.
             context_size: values of side information of one sample, at least 1.
-            num_classes: 2 for one head that gives the probability of class 1; more for one head a class, one-vs-rest.
+            num_classes: 2 for one head, the probability of class 1; more for one head a class, one-vs-rest.
             context_map_size: halfspaces of a neuron, 0 to 30; a neuron has 2^context_map_size weight rows a head.
             base_predictor: callable (input_size, B) -> (K, B) of probabilities, which take the place of the inputs;
                 it is called once here, with zeros, to learn K. Without it the inputs are logits.
             bias: whether a constant logit 1 is appended to the input of every layer.
             context_bias: standard deviation of the halfspaces' offsets from the origin, 0 to 1e30.
-            learning_rate: a number, or a callable from the count of training samples seen so far to one; 0 to 1e30.
-                None takes `decaying_rate` from min(10, sqrt(d)) on, d the first layer's inputs, for few inputs
-                overshoot at a rate that many need; without `normalize` it takes `paper_rate`.
+            learning_rate: a number, or a callable from the count of samples learned so far to one; 0 to 1e30. None is
+                `decaying_rate` from min(10, sqrt(d)) on, d the first layer's inputs; without `normalize` `paper_rate`.
             normalize: whether a step is divided by 1 + |z|^2, z a neuron's input; without, the paper's plain step.
             pred_clipping: probabilities are kept in [pred_clipping, 1 - pred_clipping]; between 0 and 0.5.
             weight_clipping: weights are kept in [-weight_clipping, weight_clipping]; above 0, at most 1e30.
-            seed: integer of at least 0, or None for fresh halfspaces each time. The same seed gives the same network
-                in every backend.
+            seed: at least 0; the same one gives the same network in every backend. None draws others each time.
 
         Raises:
             ValueError: an argument outside these ranges, or a network larger than the machine's memory.
         """
         super().__init__()
-        self.layer_sizes = _sizes("layer_sizes", layer_sizes)
+        if not isinstance(layer_sizes, Iterable) or not (sizes := tuple(layer_sizes)):
+            raise _bad("layer_sizes", "a sequence of one or more integers", repr(layer_sizes))
+        self.layer_sizes = tuple(_integer(f"layer_sizes[{i}]", size, 1) for i, size in enumerate(sizes))
         self.input_size = _integer("input_size", input_size, 1)
         self.context_size = _integer("context_size", context_size, 1)
         self.num_classes = _integer("num_classes", num_classes, 2)
         self.num_heads = 1 if self.num_classes == 2 else self.num_classes
         self.context_map_size = _integer("context_map_size", context_map_size, 0, MAX_HALFSPACES)
-        if base_predictor is not None and not callable(base_predictor):
-            raise _bad("base_predictor", "a callable or None", repr(base_predictor))
-        self.base_predictor = base_predictor
-        self.bias = _switch("bias", bias)
-        self.context_bias = _real("context_bias", context_bias, "a number from 0 to 1e30", lambda v: 0 <= v <= MAX_REAL)
-        self.normalize = _switch("normalize", normalize)
-        self.pred_clipping = _real("pred_clipping", pred_clipping, "a number in (0, 0.5)", lambda v: 0 < v < 0.5)
+        self.bias, self.normalize = _bool("bias", bias), _bool("normalize", normalize)
+        self.context_bias = _real("context_bias", context_bias, "from 0 to 1e30", lambda v: 0 <= v <= MAX_REAL)
+        self.pred_clipping = _real("pred_clipping", pred_clipping, "in (0, 0.5)", lambda v: 0 < v < 0.5)
         self.logit_bound = math.log1p(-self.pred_clipping) - math.log(self.pred_clipping)
-        expected = "a number above 0, at most 1e30"
-        self.weight_clipping = _real("weight_clipping", weight_clipping, expected, lambda v: 0 < v <= MAX_REAL)
+        self.weight_clipping = _real("weight_clipping", weight_clipping, "in (0, 1e30]", lambda v: 0 < v <= MAX_REAL)
         self.seed = None if seed is None else _integer("seed", seed, 0)
-        self.base_size = self.input_size
+        self.base_predictor, self.base_size = base_predictor, self.input_size
         if base_predictor is not None:
-            self.base_size = len(self._base_logits(base_predictor, np.zeros((self.input_size, 1), np.float32)))
-        planes = sum(self.layer_sizes) * self.context_map_size * (self.context_size + 1)
-        needed, memory = 4 * (planes + sum(map(math.prod, self._rooms()))), _memory()
-        if needed > memory:
-            raise _bad(
-                "layer_sizes, input_size, context_size, num_classes, context_map_size",
-                f"a network within the {memory / 2**30:.1f} GiB of memory",
-                f"one of {-(-needed >> 30)} GiB",
-            )
+            if not callable(base_predictor):
+                raise _bad("base_predictor", "a callable or None", repr(base_predictor))
+            self.base_size = len(self._base_logits(np.zeros((self.input_size, 1), np.float32), None))
+        _check_memory(sum(map(math.prod, self._shapes().values())))
         self.set_learning_rate(learning_rate)
         self._load(self._initial_state(), 0)
 
-    # What a backend adds.
-
-    def _load_hyperplanes(self, hyperplanes: np.ndarray, hyperplane_bias: np.ndarray) -> None:
-        """Copy in the halfspaces of all layers, (N, k, D) and (N, k)."""
-        raise NotImplementedError
-
-    def _load_weights(self, weights: list[np.ndarray], step: int) -> None:
-        """Copy in the weights of each layer, (n, 2^k, C, d), and the count of training samples."""
-        raise NotImplementedError
-
-    def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
-        """What was loaded, as NumPy arrays that the caller only reads; the weights may have another shape."""
-        raise NotImplementedError
-
-    def _tensor(self, array: np.ndarray) -> Any:
-        raise NotImplementedError
-
-    def _contexts(self, context) -> np.ndarray:  # (D, B) -> (B, N), what the gates say
-        raise NotImplementedError
-
-    def _predict(self, base, context, targets, rates) -> Any:  # (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)
-        raise NotImplementedError
-
-    def _predict_online(self, base, context, targets, rates, batch_size) -> Any:  # as _predict, all with targets
-        raise NotImplementedError
-
-    # What a backend replaces where its tensors differ from NumPy's arrays.
-
-    @staticmethod
-    def _numpy(value: Any) -> np.ndarray:
-        array = np.asarray(value)
-        return array.astype(np.float32) if array.dtype.kind == "V" else array  # bfloat16, which NumPy does not know
-
-    @staticmethod
-    def _reshape(output: Any, shape: tuple[int, ...]) -> Any:
-        return output.reshape(shape)
-
-    def _rooms(self) -> list[tuple[int, ...]]:
-        """Shapes of the layers' weights as they lie in memory."""
-        return [shape for name, shape in self._shapes().items() if name.startswith("weights")]
-
-    # What users call.
-
     def __repr__(self) -> str:
-        names = ("input_size", "context_size", "num_classes", "context_map_size")
-        sizes = ", ".join(f"{name}={getattr(self, name)}" for name in names)
-        return f"GLN({list(self.layer_sizes)}, {sizes}, step={int(self.step)})"
+        sizes = f"{list(self.layer_sizes)}, input_size={self.input_size}, context_size={self.context_size}"
+        heads = f"num_classes={self.num_classes}, context_map_size={self.context_map_size}"
+        return f"GLN({sizes}, {heads}, step={int(self.step)})"
 
     def predict(self, inputs: Any, context_inputs: Any, targets: Any = None) -> Any:
         """Predict a batch and, given targets, learn from it.
@@ -301,7 +177,8 @@ class GLNBase:
         (Algorithm 1 of the paper).
 
         Args:
-            inputs: (input_size, B) logits, or whatever `base_predictor` takes; (input_size,) is one sample.
+            inputs: (input_size, B) logits, or whatever `base_predictor` takes; (input_size,) is one sample. A sample is
+                a column: no check can tell that a square array holds its samples in rows.
             context_inputs: (context_size, B) side information, often the same array; (context_size,) is one sample.
             targets: (B,) of bools or probabilities in [0, 1]; with more than two classes, of integers below
                 num_classes. None only predicts.
@@ -312,7 +189,7 @@ class GLNBase:
         Raises:
             ValueError: wrong shape, NaN, infinity or a target outside its range; the model is then unchanged.
         """
-        return self._answer(self._predict, inputs, context_inputs, targets)
+        return self._answer(inputs, context_inputs, targets, None)
 
     def predict_online(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int = 1) -> Any:
         """`predict` with targets on one batch of `batch_size` samples after another, in one fast call.
@@ -321,12 +198,7 @@ class GLNBase:
         """
         if targets is None:
             raise _bad("targets", "one target a sample", None)
-        batch_size = _integer("batch_size", batch_size, 1)
-
-        def online(base, context, targets, rates):  # a batch is no larger than the stream
-            return self._predict_online(base, context, targets, rates, min(batch_size, len(rates)))
-
-        return self._answer(online, inputs, context_inputs, targets)
+        return self._answer(inputs, context_inputs, targets, _integer("batch_size", batch_size, 1))
 
     def fit_hyperplanes(self, context_inputs: Any) -> None:
         """Redraw every halfspace as the perpendicular bisector of two of the samples, drawn by `seed`.
@@ -340,12 +212,11 @@ class GLNBase:
         """
         if int(self.step) > 0:
             raise RuntimeError(f"fit_hyperplanes: expected a model before its first update, got step {int(self.step)}")
-        context, one = self._samples("context_inputs", context_inputs, self.context_size)
-        if one or context.shape[1] < 2:
+        context = self._array("context_inputs", context_inputs, (self.context_size, None))
+        if context.shape[1] < 2:
             raise _bad("context_inputs", f"({self.context_size}, B) with B at least 2", f"shape {context.shape}")
-        samples, rng = context.T, np.random.default_rng(self.seed)
-        old = self._dump()[0]
-        hyperplanes, hyperplane_bias = np.empty_like(old), np.empty(old.shape[:2], np.float32)
+        samples, rng, old = context.T, np.random.default_rng(self.seed), self._dump()[0]
+        hyperplanes, hyperplane_bias = np.empty_like(old), np.empty(old.shape[:2])
         for neurons in self._layers():
             shape = old[neurons].shape[:2]  # (n, k)
             first = rng.integers(0, len(samples), shape)
@@ -355,21 +226,20 @@ class GLNBase:
             # Two equal samples have no bisector: the direction stays, and moves to go through that sample.
             planes = np.where(length > 0, (x - y) / np.where(length > 0, length, 1), old[neurons])
             hyperplanes[neurons], hyperplane_bias[neurons] = planes, (planes * (x + y)).sum(axis=-1) / 2
-        self._load_hyperplanes(hyperplanes, _floats("context_inputs' midpoints", hyperplane_bias))
+        self._load_hyperplanes(hyperplanes, self._array("context_inputs' midpoints", hyperplane_bias, old.shape[:2]))
 
     def get_state(self) -> dict[str, np.ndarray]:
         """All arrays of the model, copied, by the names that every backend shares.
 
         For each layer l = 1 ... L `hyperplanes.{l}` (n, k, D), `hyperplane_bias.{l}` (n, k), `weights.{l}`
-        (n, 2^k, C, d), and `step` (), the count of training samples.
+        (n, 2^k, C, d), and `step` (), the count of samples learned.
         """
         hyperplanes, hyperplane_bias, weights, step = self._dump()
-        arrays: dict[str, Any] = {}
+        arrays: dict[str, Any] = {"step": np.int64(step)}
         for layer, neurons in enumerate(self._layers(), start=1):
             arrays[f"hyperplanes.{layer}"] = hyperplanes[neurons]
             arrays[f"hyperplane_bias.{layer}"] = hyperplane_bias[neurons]
             arrays[f"weights.{layer}"] = weights[layer - 1]
-        arrays["step"] = np.int64(step)
         shapes = self._shapes().items()
         return {name: np.array(arrays[name], order="C").reshape(shape) for name, shape in shapes}
 
@@ -377,147 +247,32 @@ class GLNBase:
         """Take over the state of a model of the same shape, from whichever backend.
 
         Raises:
-            ValueError: a missing or unknown name, a wrong shape, NaN or infinity; the model is then unchanged.
+            ValueError: a missing or unknown name, a wrong shape, NaN, infinity or a weight beyond `weight_clipping`;
+                the model is then unchanged.
         """
         shapes = self._shapes()
         if not isinstance(state, Mapping) or set(state) != set(shapes):
             came = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
             raise _bad("state", f"a mapping of the names {sorted(shapes)}", came)
-        arrays = {name: self._array(f"state[{name!r}]", state[name]) for name in shapes}
+        arrays = {}
         for name, shape in shapes.items():
-            if arrays[name].shape != shape:
-                raise _bad(f"state[{name!r}]", f"shape {shape}", f"shape {arrays[name].shape}")
-        step = _integer("state['step']", arrays["step"].item(), 0, 2**63 - 1)
-        self._load({name: _floats(f"state[{name!r}]", array) for name, array in arrays.items()}, step)
-
-    def explain(self, inputs: Any, context_inputs: Any) -> Explanation:
-        """Why a prediction is what it is: until a gate turns, the network is a linear function of its base logits.
-
-        Its weights are the product of the rows that the gates picked, as in the paper. A neuron whose logit was clipped
-        counts with its row made smaller to fit, so that the sum holds there too; but there the weights are shares, and
-        no slopes any more, and `clipped` tells so. The result is NumPy arrays.
-
-        Arguments and errors are those of `predict`.
-        """
-        base, context, _, one = self._check(inputs, context_inputs, None)
-        (size, count), heads = base.shape, self.num_heads
-        layers, contexts = self._dump()[2], self._contexts(context) if count > 0 else ()
-        weights, constant = np.empty((heads, size, count), np.float32), np.empty((heads, count), np.float32)
-        clipped = np.empty((heads, count), bool)
-        for b, picked in enumerate(contexts):
-            weights[:, :, b], constant[:, b], clipped[:, b] = self._explain_one(layers, base[:, b], picked)
-        c, samples = () if heads == 1 else (heads,), () if one else (count,)
-        return Explanation(
-            weights.reshape(*c, size, *samples), constant.reshape(c + samples), clipped.reshape(c + samples)
-        )
-
-    def _explain_one(self, layers, base, contexts) -> tuple[np.ndarray, ...]:
-        # weights of each layer, (K,), (N,) -> (C, K), (C,), (C,)
-        z = np.tile(base.clip(-self.logit_bound, self.logit_bound), (self.num_heads, 1))  # (C, K)
-        clipped, picked = (z != base).any(axis=1), []
-        for weights, neurons in zip(layers, self._layers(), strict=True):
-            n, d = neurons.stop - neurons.start, z.shape[1] + self.bias
-            rows = weights.reshape(-1, self.num_heads, d)[(np.arange(n) << self.context_map_size) + contexts[neurons]]
-            rows = rows.astype(np.float64)  # (n, C, d)
-            s = np.einsum("ncd,cd->cn", rows, np.pad(z, ((0, 0), (0, int(self.bias))), constant_values=1))
-            excess = np.maximum(np.abs(s) / self.logit_bound, 1)
-            clipped |= (excess > 1).any(axis=1)
-            picked.append(rows / excess.T[:, :, None])
-            z = s / excess
-        explained, constant = np.full(z.shape, 1 / n), np.zeros(self.num_heads)
-        for rows in reversed(picked):
-            explained = np.einsum("cn,ncd->cd", explained, rows)
-            if self.bias:
-                explained, constant = explained[:, :-1], constant + explained[:, -1]
-        return explained, constant, clipped
+            bound = np.float32(max(self.weight_clipping, 1 / shape[-1])) if name.startswith("weights") else MAX_FLOAT
+            arrays[name] = self._array(f"state[{name!r}]", state[name], shape, low=-bound, high=bound)
+        self._load(arrays, _integer("state['step']", self._numpy(state["step"])[()], 0, 2**63 - 1))
 
     def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
-        """Write the model to a file from which every backend can go on: safetensors, with a checksum.
-
-        It is written under another name in the same folder and then moved, so that `path` is never half a model.
-
-        Args:
-            path: the file, replaced if it exists.
-            extra: arrays to keep with the model, by their names, such as the state of what prepares its inputs.
-
-        Raises:
-            ImportError: the package `safetensors` is missing.
-            OSError: the file cannot be written; what was at `path` is still there.
-            ValueError: what is in `extra` is no array of numbers, or one of more than 8 bytes each.
-        """
-        from safetensors import SafetensorError
-        from safetensors.numpy import save_file
-
-        arrays = self.get_state()
-        for name, value in (extra or {}).items():
-            array = self._array(f"extra[{name!r}]", value)
-            if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
-                raise _bad(f"extra[{name!r}]", "an array of numbers of at most 8 bytes", f"dtype {array.dtype}")
-            # In the byte order that it will be read in, for the checksum's sake.
-            arrays[f"extra.{name}"] = array.astype(array.dtype.newbyteorder("="), order="C")
-        config = json.dumps(self._config())
-        metadata = {"format": FORMAT, "config": config, "checksum": _checksum(config, arrays)}
-        path = Path(os.path.realpath(path))  # a link stays, and what it leads to is replaced
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-        try:
-            unfinished.touch()
-            mode = unfinished.stat().st_mode & 0o777  # what the umask gives; safetensors puts a private file there
-            save_file(arrays, unfinished, metadata)
-            unfinished.chmod(mode)
-            with unfinished.open("rb+") as file:
-                os.fsync(file.fileno())
-            unfinished.replace(path)
-        except SafetensorError as error:
-            raise OSError(f"{path}: {error}") from error
-        finally:
-            unfinished.unlink(missing_ok=True)
+        """Write the model to a file from which every backend can go on, see `gln.saving.save`."""
+        _of_gln("saving").save(self, path, extra)
 
     @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike[str],
-        *,
-        learning_rate: Rate | None = None,
-        base_predictor: Callable[[Any], Any] | None = None,
-    ) -> Any:
-        """The model that a backend's `save` wrote to a file. Nothing in it is run, and what was changed is refused.
+    def load(cls, path: str | os.PathLike[str], **callables: Any) -> Any:
+        """The model in a file that any backend's `save` wrote, see `gln.saving.load`."""
+        return _of_gln("saving").load(cls, path, **callables)
 
-        Args:
-            path: the file.
-            learning_rate: takes the place of the saved one; needed if that was a callable, which no file can hold.
-            base_predictor: needed if the model had one, and refused if it had none.
-
-        Raises:
-            ImportError: the package `safetensors` is missing.
-            OSError: there is no such file, or it may not be read.
-            ValueError: it is no saved model, or not as it was saved, or a callable is needed, or one too many.
-        """
-        config, arrays = _read(Path(path))
-        if base_predictor is not None and config["base_predictor"] is None:
-            raise _bad("base_predictor", "None, for the saved model had none", repr(base_predictor))
-        for name, given in (("learning_rate", learning_rate), ("base_predictor", base_predictor)):
-            if config[name] == "callable" and given is None:
-                raise _bad(name, "the callable that the saved model had", None)
-            config[name] = config[name] if given is None else given
-        model = cls(**config)
-        model.extra = {name[6:]: arrays.pop(name) for name in list(arrays) if name.startswith("extra.")}
-        model.set_state(arrays)
-        return model
-
-    def _config(self) -> dict[str, Any]:
-        """The arguments of `__init__`, as far as JSON can hold them."""
-        values = {name: getattr(self, name) for name in ARGUMENTS}
-        values["learning_rate"] = None if self._default_rate else self.learning_rate
-        return {name: "callable" if callable(value) else value for name, value in values.items()}
-
-    @property
-    def learning_rate(self) -> Rate:
-        """A number, or a callable from the count of training samples so far to one."""
-        return self._learning_rate
-
-    @learning_rate.setter
-    def learning_rate(self, rate: Rate | None) -> None:
-        self.set_learning_rate(rate)
+    def explain(self, inputs: Any, context_inputs: Any) -> Any:
+        """Weights (K, B), constant (B,) and clipped (B,) of the linear function that the network is for each sample, or
+        all with C in front, see `gln.explaining.explain`."""
+        return _of_gln("explaining").explain(self, inputs, context_inputs)
 
     def set_learning_rate(self, rate: Rate | None) -> None:
         """Set `learning_rate`: a number from 0 to 1e30, a callable t -> number, or None for the default."""
@@ -525,109 +280,74 @@ class GLNBase:
         if rate is None:
             start = min(10.0, math.sqrt(self.base_size + self.bias))
             rate = functools.partial(decaying_rate, start=start) if self.normalize else paper_rate
-        self._learning_rate, self._default_rate = rate if callable(rate) else _rate(rate), default
+        elif not callable(rate):
+            rate = _real("learning_rate", rate, "from 0 to 1e30, or a callable", lambda v: 0 <= v <= MAX_REAL)
+        self._learning_rate, self.has_default_rate = rate, default
 
-    # How arguments are checked, and predictions given their shape.
+    learning_rate = property(lambda self: self._learning_rate, set_learning_rate, doc="What `set_learning_rate` set.")
 
-    def _answer(self, work: Callable[..., Any], inputs: Any, context_inputs: Any, targets: Any) -> Any:
-        """What `work` makes of checked arguments, in the shape that users get: nothing has changed if a check fails."""
-        base, context, labels, one = self._check(inputs, context_inputs, targets)
-        count = base.shape[1]
-        rates = None if labels is None else self._rates(count)
-        empty = np.empty((self.num_heads, 0), np.float32)
-        output = work(base, context, labels, rates) if count > 0 else self._tensor(empty)  # (C, B)
-        heads, samples = () if self.num_heads == 1 else (self.num_heads,), () if one else (count,)
-        return self._reshape(output, heads + samples)
+    def _answer(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int | None) -> Any:
+        """Predictions in the shape that users get; given targets the model learns. `batch_size` None is one batch."""
+        base, context, targets, one = self._checked(inputs, context_inputs, targets)
+        count, learns = base.shape[1], targets is not None
+        rates = self._rates(count) if learns else None
+        at_once = (batch_size or count) if learns else BLOCK_SAMPLES  # a prediction needs no other sample
+        none = np.empty((self.num_heads, 0), np.float32)
+        output = self._stream(base, context, targets, rates, min(at_once, count)) if count else none  # (C, B)
+        output = output[0] if self.num_heads == 1 else output
+        return self._tensor(output[..., 0] if one else output)
 
-    def _check(self, inputs, context_inputs, targets) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, bool]:
+    def _checked(self, inputs, context_inputs, targets) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, bool]:
         """Base logits (K, B), side information (D, B), targets of the heads (C, B) or None, whether one vector came."""
-        base, one = self._samples("inputs", inputs, self.input_size)
-        if context_inputs is inputs and self.context_size == self.input_size:
-            context = base
-        else:
-            context, context_one = self._samples("context_inputs", context_inputs, self.context_size)
-            if context_one != one or context.shape[1] != base.shape[1]:
-                expected = (
-                    f"({self.context_size},)" if one else f"({self.context_size}, {base.shape[1]}) as inputs have"
-                )
-                raise _bad("context_inputs", expected, f"shape {context.shape[: 1 if context_one else 2]}")
-        labels = None if targets is None else self._labels(targets, base.shape[1], one)
-        if self.base_predictor is not None:
-            base = self._base_logits(self.base_predictor, base, self.base_size)
-        return base, context, labels, one
+        base = context = self._array("inputs", inputs, (self.input_size, None), (self.input_size,))
+        batch, one = base.shape[1:], base.ndim == 1
+        if context_inputs is not inputs or self.context_size != self.input_size:
+            context = self._array("context_inputs", context_inputs, (self.context_size, *batch))
+        if targets is not None:
+            shapes = [(), (1,)] if one else [batch]
+            targets = self._array("targets", targets, *shapes, low=0, high=max(self.num_heads - 1, 1)).reshape(1, -1)
+            if self.num_heads > 1:
+                if (targets % 1).any():
+                    raise _bad("targets", "numbers of classes, which are integers", targets[targets % 1 > 0][0])
+                targets = (targets == np.arange(self.num_heads)[:, None]).astype(np.float32)
+        base, context = (base[:, None], context[:, None]) if one else (base, context)
+        if self.base_predictor is not None and base.size > 0:  # few predictors take an empty batch
+            base = self._base_logits(base, self.base_size)
+        return base, context, targets, one
 
-    def _samples(self, name: str, value: Any, size: int) -> tuple[np.ndarray, bool]:
-        """`value` as (size, B) float32, and whether it came as one vector."""
-        array = self._array(name, value)
-        if array.ndim not in (1, 2) or array.shape[0] != size:
-            raise _bad(name, f"shape ({size}, B) or ({size},)", f"shape {array.shape}")
-        array = _floats(name, array)
-        return (array[:, None], True) if array.ndim == 1 else (array, False)
-
-    def _array(self, name: str, value: Any) -> np.ndarray:
-        try:
-            return self._numpy(value)
-        except (TypeError, ValueError) as error:
-            raise _bad(name, "an array of real numbers", f"{type(value).__name__} ({error})") from None
-
-    def _labels(self, targets: Any, count: int, one: bool) -> np.ndarray:
-        """What each head is to predict, (C, B) in [0, 1]."""
-        array = self._array("targets", targets)
-        if array.shape != (count,) and not (one and array.shape == ()):
-            raise _bad("targets", f"shape ({count},), one target a sample", f"shape {array.shape}")
-        array = _floats("targets", array.reshape(1, count))
-        if self.num_heads == 1:
-            wrong, expected = (array < 0) | (array > 1), "0, 1, or probabilities between"
-        else:
-            classes = np.arange(self.num_heads, dtype=np.float32)[:, None]  # (C, 1)
-            wrong = (array < 0) | (array >= self.num_heads) | (array % 1 != 0)
-            expected = f"integers from 0 to {self.num_heads - 1}"
-        if wrong.any():
-            raise _bad("targets", expected, array[wrong][0])
-        return array if self.num_heads == 1 else (array == classes).astype(np.float32)
-
-    def _base_logits(self, predictor, inputs, size=None) -> np.ndarray:  # (input_size, B) -> (K, B)
-        name, count = "base_predictor's output", inputs.shape[1]
-        if count == 0:
-            return np.empty((size or 0, 0), np.float32)  # few predictors take an empty batch
-        p = self._array(name, predictor(self._tensor(inputs.copy())))  # its to change
-        if p.ndim != 2 or p.shape[1] != count or len(p) != (size or max(len(p), 1)):
-            raise _bad(name, f"shape ({size or 'K'}, {count})", f"shape {p.shape}")
-        p = _floats(name, p).astype(np.float64)
-        if ((p < 0) | (p > 1)).any():
-            raise _bad(name, "probabilities in [0, 1]", f"values from {p.min()} to {p.max()}")
-        p = np.clip(p, self.pred_clipping, 1 - self.pred_clipping)
+    def _base_logits(self, inputs: np.ndarray, size: int | None) -> np.ndarray:  # (input_size, B) -> (K, B)
+        p = self.base_predictor(self._tensor(inputs.copy()))  # type: ignore[misc] # and it may change its copy
+        p = self._array("base_predictor's output", p, (size, inputs.shape[1]), low=0, high=1).astype(np.float64)
+        if len(p) == 0:
+            raise _bad("base_predictor's output", "at least one row", "none")
+        p = p.clip(self.pred_clipping, 1 - self.pred_clipping)
         return (np.log(p) - np.log1p(-p)).astype(np.float32)
 
     def _rates(self, count: int) -> np.ndarray:
         """Learning rates of the next `count` samples, (count,), each from the count of samples before it."""
         rate, step = self.learning_rate, int(self.step)
-        if not callable(rate):
-            return np.full(count, rate, np.float32)
-        values = [rate(t) for t in range(step, step + count)]
-        try:
-            rates = np.array(values)
-        except (TypeError, ValueError):
-            rates = np.empty(0)
-        usual = rates.dtype.kind in "iuf" and rates.shape == (count,)
-        if not (usual and ((rates >= 0) & (rates <= MAX_REAL)).all()):
-            rates = np.array([_rate(value) for value in values])  # slow, but it says what is wrong
-        return rates.astype(np.float32)
+        rates = [rate(t) for t in range(step, step + count)] if callable(rate) else [rate] * count
+        return self._array("learning_rate", rates, (count,), low=0, high=MAX_REAL)
 
-    # The state's shapes and first values.
+    def _array(self, name: str, value: Any, *shapes: tuple, low=-MAX_FLOAT, high=MAX_FLOAT) -> np.ndarray:
+        """`value` as float32 of one of the `shapes`, where None is any size, and all of it from `low` to `high`."""
+        try:
+            array = self._numpy(value)
+        except (TypeError, ValueError) as error:
+            raise _bad(name, "an array of real numbers", f"{type(value).__name__} ({error})") from None
+        if array.dtype.kind not in "biuf":
+            raise _bad(name, "an array of real numbers", f"dtype {array.dtype}")
+        if not any(len(shape) == array.ndim and all(map(_fits, shape, array.shape)) for shape in shapes):
+            expected = " or ".join(str(shape).replace("None", "B") for shape in shapes)
+            raise _bad(name, f"shape {expected}", f"shape {array.shape}")
+        if array.size and not (float(array.min()) >= low and float(array.max()) <= high):
+            raise _bad(name, f"numbers from {low:g} to {high:g}", f"numbers from {array.min()} to {array.max()}")
+        return array.astype(np.float32, copy=False)
 
     def _layers(self) -> list[slice]:
         """Of each layer, where its neurons are among those of all layers."""
         ends = np.cumsum(self.layer_sizes).tolist()
         return [slice(end - n, end) for n, end in zip(self.layer_sizes, ends, strict=True)]
-
-    def _load(self, state: dict[str, np.ndarray], step: int) -> None:
-        def of_layers(kind: str) -> list[np.ndarray]:
-            return [state[f"{kind}.{layer}"] for layer in range(1, len(self.layer_sizes) + 1)]
-
-        # The halfspaces of all layers lie in one array, so that the gates of a batch are one matrix product.
-        self._load_hyperplanes(np.concatenate(of_layers("hyperplanes")), np.concatenate(of_layers("hyperplane_bias")))
-        self._load_weights(of_layers("weights"), step)
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {}
@@ -640,112 +360,43 @@ class GLNBase:
         return {**shapes, "step": ()}
 
     def _initial_state(self) -> dict[str, np.ndarray]:
-        rng = np.random.default_rng(self.seed)
-        state = {}
+        rng, state = np.random.default_rng(self.seed), {}
         for name, shape in self._shapes().items():
             if name.startswith("hyperplanes"):
                 planes = rng.standard_normal(shape)
-                planes /= np.linalg.norm(planes, axis=-1, keepdims=True)
-                state[name] = planes.astype(np.float32)
+                state[name] = (planes / np.linalg.norm(planes, axis=-1, keepdims=True)).astype(np.float32)
             elif name.startswith("hyperplane_bias"):
                 state[name] = (self.context_bias * rng.standard_normal(shape)).astype(np.float32)
             elif name.startswith("weights"):
                 state[name] = np.broadcast_to(np.float32(1 / shape[-1]), shape)  # which takes no memory
         return state
 
+    def _load(self, state: Mapping[str, np.ndarray], step: int) -> None:
+        # The halfspaces of all layers lie in one array, so that the gates of a batch are one matrix product.
+        kinds = ("hyperplanes", "hyperplane_bias", "weights")
+        of = {kind: [state[f"{kind}.{layer + 1}"] for layer in range(len(self.layer_sizes))] for kind in kinds}
+        self._load_hyperplanes(np.concatenate(of["hyperplanes"]), np.concatenate(of["hyperplane_bias"]))
+        self._load_weights(of["weights"], step)
 
-# ---- TensorFlow ------------------------------------------------------------------------------------------------------
+    # ---- TensorFlow --------------------------------------------------------------------------------------------------
 
-# A batch copies the rows that its samples pick; it takes as many samples at a time as keep the copies within this.
-ROWS_BYTES = 1 << 24
-# predict_online works through about this many samples with one call of a compiled function.
-BLOCK_SAMPLES = 256
-
-# One trace serves batches of all sizes.
-MATRIX, VECTOR = tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((None,), tf.float32)
-INTEGER, SWITCH = tf.TensorSpec((), tf.int32), tf.TensorSpec((), tf.bool)
-
-
-def gate(hyperplanes: tf.Tensor, hyperplane_bias: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
-    """Context of each neuron: bit i tells on which side of its halfspace i the side information lies.
-
-    Shapes: (N, k, D), (N, k), (D, B) -> (B, N) of int32 in [0, 2^k).
-    """
-    neurons, k, size = hyperplanes.shape
-    products = tf.reshape(tf.reshape(hyperplanes, (neurons * k, size)) @ context, (neurons, k, tf.shape(context)[1]))
-    bits = tf.cast(products > hyperplane_bias[:, :, None], tf.int32)
-    return tf.transpose(tf.reduce_sum(bits * (1 << np.arange(k, dtype=np.int32))[:, None], axis=1))
-
-
-def mix(rows: tf.Tensor, z: tf.Tensor, logit_bound: float) -> tf.Tensor:
-    """Geometric mixing of the predictions below, as logits: s = clip(w . z, -logit_bound, logit_bound).
-
-    Shapes: (..., n, C, d), (..., C or 1, d) -> (..., n, C). All heads of the first layer mix the same z.
-    """
-    same = z.shape[-2] == 1
-    s = tf.einsum("...ncd,...d->...nc", rows, z[..., 0, :]) if same else tf.einsum("...ncd,...cd->...nc", rows, z)
-    return tf.clip_by_value(s, -logit_bound, logit_bound)
-
-
-def update(rows: tf.Tensor | float, z: tf.Tensor, s: tf.Tensor, y: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
-    """One step of online gradient descent on the log-loss: w <- w - rate (sigmoid(s) - y) z.
-
-    Shapes: (..., C, d), (..., C or 1, d), (..., C), (..., C), (..., C or 1) -> (..., C, d).
-    """
-    return rows - (rate * (tf.sigmoid(s) - y))[..., None] * z
-
-
-def _table(values: tf.Tensor) -> tf.TensorArray:
-    """`values` by rows, in the form that XLA writes in place."""
-    table = tf.TensorArray(tf.float32, tf.shape(values)[0], element_shape=values.shape[1:], clear_after_read=False)
-    return table.unstack(values)
-
-
-def _loop(start: Any, stop: Any, step: Callable[[Any, Any], Any], state: Any) -> Any:
-    """`state` after `state = step(i, state)` for i from start to stop - 1, one after another."""
-
-    def body(i, state):
-        return i + 1, step(i, state)
-
-    return tf.while_loop(lambda i, _: i < stop, body, (start, state), parallel_iterations=1)[1]
-
-
-def _change(table: tf.TensorArray, rows: tf.Tensor, change: Callable[[Any, tf.Tensor], tf.Tensor]) -> tf.TensorArray:
-    """`table` after row = change(j, row) for each of `rows`, (n,), the j-th of them."""
-    return _loop(0, rows.shape[0], lambda j, table: table.write(rows[j], change(j, table.read(rows[j]))), table)
-
-
-def _parts(count: Any, size: Any) -> Any:
-    """How many parts of at most `size` make `count`."""
-    return -(-count // size)
-
-
-class GLN(GLNBase, tf.Module):
-    """A Gated Linear Network whose state is variables, for `tf.train.Checkpoint` and `tf.saved_model.save`.
-
-    What `tf.saved_model.save(model, path)` writes needs nothing of this project: the `serve` of what
-    `tf.saved_model.load(path)` gives predicts. With `signatures=model.serve` a server finds it as well.
-    """
-
-    def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:
-        if not hasattr(self, "_hyperplanes"):  # later the variables stay, and with them what was traced and compiled
-            self._hyperplanes = tf.Variable(tf.zeros(hyperplanes.shape))
-            self._hyperplane_bias = tf.Variable(tf.zeros(hyperplane_bias.shape))
+    def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
+        if not hasattr(self, "_hyperplanes"):  # later the variables stay
+            self._hyperplanes = tf.Variable(tf.zeros(hyperplanes.shape), trainable=False)
+            self._hyperplane_bias = tf.Variable(tf.zeros(hyperplane_bias.shape), trainable=False)
         self._hyperplanes.assign(hyperplanes)
         self._hyperplane_bias.assign(hyperplane_bias)
 
-    def _load_weights(self, weights, step) -> None:
+    def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
         # Row j 2^k + c of a layer is neuron j's in context c: the weights of all heads, side by side in memory.
         weights = [array.reshape(-1, *array.shape[2:]) for array in weights]
         if not hasattr(self, "_weights"):
-            self._weights = [tf.Variable(tf.zeros(array.shape)) for array in weights]
-            self.step = tf.Variable(0, dtype=tf.int64)
+            self._weights = [tf.Variable(tf.zeros(array.shape), trainable=False) for array in weights]
+            self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.step.assign(step)
         for variable, array in zip(self._weights, weights, strict=True):
-            size = max(1, ROWS_BYTES // array[0].nbytes)
-            for start in range(0, len(array), size):  # in parts, because TensorFlow copies what comes from NumPy
-                part = array[start : start + size]
-                variable.scatter_update(tf.IndexedSlices(part, np.arange(start, start + len(part))))
+            for some in np.array_split(np.arange(len(array)), array.nbytes // ROWS_BYTES + 1):  # copied by TensorFlow
+                variable.scatter_update(tf.IndexedSlices(array[some], some))
 
     def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
         weights = [variable.numpy() for variable in self._weights]
@@ -755,96 +406,58 @@ class GLN(GLNBase, tf.Module):
         return tf.constant(array)
 
     @staticmethod
-    def _reshape(output: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
-        return tf.reshape(output, shape)
+    def _numpy(value: Any) -> np.ndarray:
+        if not tf.executing_eagerly():
+            raise TypeError("inside a graph, as of tf.function, it is serve(inputs, context_inputs) that predicts")
+        array = np.asarray(value)
+        return array.astype(np.float32) if array.dtype.kind == "V" else array  # bfloat16, which NumPy does not know
 
-    @tf.function(input_signature=[MATRIX, MATRIX], autograph=False)
-    def serve(self, inputs: tf.Tensor, context_inputs: tf.Tensor) -> tf.Tensor:
-        """`predict` without targets and checks: (input_size, B), (context_size, B) -> (B,) or (C, B).
-
-        This is what an exported SavedModel offers. A `base_predictor` has to be made of TensorFlow's operations.
-        """
-        if self.base_predictor is not None:
-            p = tf.cast(self.base_predictor(inputs), tf.float64)
-            p = tf.clip_by_value(p, self.pred_clipping, 1 - self.pred_clipping)
-            inputs = tf.cast(tf.math.log(p) - tf.math.log1p(-p), tf.float32)
-        output = self._output(self._forward(*self._gated(inputs, context_inputs)))
-        return output[0] if self.num_heads == 1 else output
-
-    def _contexts(self, context) -> np.ndarray:
+    def _contexts(self, context) -> np.ndarray:  # (D, B) -> (B, N)
         return gate(self._hyperplanes, self._hyperplane_bias, tf.constant(context)).numpy()
 
-    def _predict(self, base, context, targets, rates) -> tf.Tensor:
-        learns = targets is not None
-        if base.shape[1] == 1 and self._samples_at_once() > 0:  # the call that has to be quick
-            if not learns:
-                targets, rates = np.zeros((self.num_heads, 1), np.float32), np.zeros(1, np.float32)
-            return self._quick(*map(tf.constant, (base, context, targets, rates, 1, 1, learns)))
-        return self._learn(base, context, targets, rates) if learns else self._only_predict(base, context)
+    def _stream(self, base, context, targets, rates, batch_size) -> np.ndarray:
+        """Block after block, each of whole batches, through the compiled function.
 
-    def _predict_online(self, base, context, targets, rates, batch_size) -> tf.Tensor:
-        compiled = batch_size <= BLOCK_SAMPLES and self._samples_at_once() > 0
-        block = BLOCK_SAMPLES - BLOCK_SAMPLES % batch_size if compiled else batch_size
-        outputs = []
-        for start in range(0, len(rates), block):
-            arrays = [array[..., start : start + block] for array in (base, context, targets, rates)]
-            if compiled:  # XLA compiles anew for every shape, so that all blocks get the same
-                count = len(arrays[-1])
-                arrays = [np.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, BLOCK_SAMPLES - count)]) for a in arrays]
-                outputs.append(self._learn_block(*arrays, count, batch_size, True)[:, :count])
-            else:
-                outputs.append(self._predict(*arrays))
-        return tf.concat(outputs, axis=1)
-
-    @tf.function(input_signature=[MATRIX, MATRIX], autograph=False)
-    def _only_predict(self, base, context) -> tf.Tensor:
-        return self._output(self._forward(*self._gated(base, context)))
-
-    @tf.function(input_signature=[MATRIX, MATRIX, MATRIX, VECTOR], autograph=False)
-    def _learn(self, base, context, targets, rates) -> tf.Tensor:
-        """Predict a batch and learn it, as many samples at a time as `ROWS_BYTES` allows."""
-        z, rows = self._gated(base, context)
-        s, y, at_once = self._forward(z, rows), tf.transpose(targets), max(1, self._samples_at_once())
-
-        def learn(i, _):
-            some = slice(i * at_once, (i + 1) * at_once)
-            for weights, neurons, z_l, s_l in self._by_layer(self._weights, z[some], s[some]):
-                rate = self._normalized(rates[some], z_l)
-                # Samples of one context share a row: their steps add up in it.
-                steps = update(0.0, z_l[:, None], s_l, y[some, None], rate[:, None])
-                weights.scatter_add(tf.IndexedSlices(steps, rows[some, neurons]))
-            return ()
-
-        _loop(0, _parts(tf.size(rates), at_once), learn, ())
-        for weights, neurons in zip(self._weights, self._layers(), strict=True):
-            touched, _ = tf.unique(tf.reshape(rows[:, neurons], (-1,)))
-            self._clip(weights, touched, at_once * (neurons.stop - neurons.start))
-        self.step.assign_add(tf.size(rates, tf.int64))
-        return self._output(s)
-
-    def _clip(self, weights, rows, at_once) -> None:
-        def clip(i, _):
-            some = rows[i * at_once : (i + 1) * at_once]
-            clipped = tf.clip_by_value(tf.gather(weights, some), -self.weight_clipping, self.weight_clipping)
-            weights.scatter_update(tf.IndexedSlices(clipped, some))
-            return ()
-
-        _loop(0, _parts(tf.size(rows), at_once), clip, ())
-
-    @tf.function(
-        input_signature=[MATRIX, MATRIX, MATRIX, VECTOR, INTEGER, INTEGER, SWITCH], autograph=False, jit_compile=True
-    )
-    def _learn_block(self, base, context, targets, rates, count, batch_size, learns) -> tf.Tensor:
-        """Predict the first `count` samples, batch after batch, and if `learns` learn each batch, row by row in place.
-
-        Whether it learns is an argument, so that the same machine code predicts with targets and without.
+        Shapes: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B).
         """
-        z, rows = self._gated(base, context)
+        learns, samples = targets is not None, base.shape[1]
+        if not learns:
+            targets, rates = np.zeros((self.num_heads, samples), np.float32), np.zeros(samples, np.float32)
+        block = batch_size * max(1, BLOCK_SAMPLES // batch_size)
+        outputs = []
+        for start in range(0, samples, block):
+            arrays = [array[..., start : start + block] for array in (base, context, targets, rates)]
+            given = map(tf.constant, (*map(_padded, arrays), len(arrays[-1]), batch_size, learns))
+            outputs.append(self._quick(*given).numpy()[:, : len(arrays[-1])])
+        return np.concatenate(outputs, axis=1)
+
+    @functools.cached_property
+    def _quick(self) -> Callable[..., tf.Tensor]:
+        """`_block` on this network's variables: compiled once for all networks of its kind, and called without the
+        dispatch of a tf.function, which takes longer than to learn a sample."""
+        variables = self._hyperplanes, self._hyperplane_bias, list(self._weights), self.step
+        kind = {name: getattr(self, name) for name in KIND}
+        key = (self.context_size, *kind.values())
+        if key not in COMPILED:
+            blank = object.__new__(GLN)  # without variables, for what is compiled lives longer than a network
+            blank.__dict__.update(kind)
+            block = tf.function(blank._block, autograph=False, jit_compile=True)
+            COMPILED[key] = block.get_concrete_function(*variables, *BLOCK)
+        return functools.partial(COMPILED[key], *variables)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_quick"}  # a copy has its own variables
+
+    def _block(self, planes, plane_bias, weights, step, base, context, targets, rates, count, batch_size, learns):
+        """Predict the first `count` samples, batch after batch, and if `learns` learn each batch, row by row in place.
+        Whether it learns is an argument, so that the same machine code predicts with targets and without."""
+        z, rows = self._gated(planes, plane_bias, base, context)
         y = tf.transpose(targets)
 
         def batch(i, state):
             tables, s = state
             first, end = i * batch_size, tf.minimum((i + 1) * batch_size, count)
+            last = tf.where(learns, end, first) - 1
 
             # A tensor index stands alone: in a loop XLA reads rows[b, 2:3] as rows[b, 0:1] (TensorFlow 2.21).
             def predict(b, s):
@@ -852,97 +465,136 @@ class GLN(GLNBase, tf.Module):
 
             def learn(b, tables):
                 # Only the last sample's steps complete the sums in its rows; those of the others are clipped after it.
-                bound = tf.where(b < end - 1, np.float32(np.inf), np.float32(self.weight_clipping))
+                bound = tf.where(b < last, np.float32(np.inf), np.float32(self.weight_clipping))
                 return self._learn_rows(tables, rows[b], z[b], s.read(b), y[b], rates[b], bound)
 
-            s = _loop(first, end, predict, s)
-            end = tf.where(learns, end, first)
-            tables = _loop(first, end, learn, tables)
-            return _loop(first, end - 1, lambda b, tables: self._clip_rows(tables, rows[b]), tables), s
+            def clip(b, tables):
+                return self._learn_rows(tables, rows[b], z[b], s.read(b), y[b], 0.0, self.weight_clipping)
 
-        tables = [_table(weights.read_value()) for weights in self._weights]
-        s = _table(tf.zeros((tf.shape(base)[1], sum(self.layer_sizes), self.num_heads)))
-        tables, s = _loop(0, _parts(count, batch_size), batch, (tables, s))
-        for weights, table in zip(self._weights, tables, strict=True):
-            weights.assign(table.stack())
-        self.step.assign_add(tf.cast(tf.where(learns, count, 0), tf.int64))
+            s = _loop(first, end, predict, s)
+            return _loop(first, last, clip, _loop(first, last + 1, learn, tables)), s
+
+        tables = [tf.TensorArray(tf.float32, w.shape[0]).unstack(w.read_value()) for w in weights]
+        s = tf.TensorArray(tf.float32, tf.shape(base)[1], element_shape=(sum(self.layer_sizes), self.num_heads))
+        tables, s = _loop(0, -(-count // batch_size), batch, (tables, s))
+        for variable, table in zip(weights, tables, strict=True):
+            variable.assign(table.stack())
+        step.assign_add(tf.cast(tf.where(learns, count, 0), tf.int64))
         return self._output(s.stack())
 
     def _learn_rows(self, tables, rows, z, s, y, rate, bound) -> list[tf.TensorArray]:
-        """What `_learn` does, for one sample: rows (N,), z (1, d), s (N, C), y (C,), rate and bound ()."""
+        """Learn one sample: L tables, rows (N,), z (1, d), s (N, C), y (C,), rate and bound ()."""
         learned = []
-        for table, neurons, z_l, s_l in self._by_layer(tables, z, s):
-            rate_l = self._normalized(rate, z_l)
+        of_layers = (tf.split(array, self.layer_sizes) for array in (rows, s))
+        for n, table, rows_l, s_l in zip(self.layer_sizes, tables, *of_layers, strict=True):
+            scale = 1 + tf.reduce_sum(z * z, axis=-1) if self.normalize else tf.ones(1)
+            steps = rate / scale * (tf.sigmoid(s_l) - y)
 
-            def learn(j, row, z_l=z_l, s_l=s_l, rate_l=rate_l):
-                return tf.clip_by_value(update(row, z_l, s_l[j], y, rate_l), -bound, bound)
+            def learn(j, table, rows_l=rows_l, z=z, steps=steps):
+                return table.write(rows_l[j], update(table.read(rows_l[j]), z, steps[j], bound))
 
-            learned.append(_change(table, rows[neurons], learn))
+            learned.append(_loop(0, n, learn, table))
+            z = self._above(s_l)
         return learned
 
-    def _clip_rows(self, tables, rows) -> list[tf.TensorArray]:
-        def clip(_, row):
-            return tf.clip_by_value(row, -self.weight_clipping, self.weight_clipping)
-
-        return [_change(table, rows[neurons], clip) for table, neurons in zip(tables, self._layers(), strict=True)]
-
-    @functools.cached_property
-    def _quick(self) -> Callable[..., tf.Tensor]:
-        """`_learn_block` without the dispatch of a tf.function, which takes longer than to learn a sample."""
-        return functools.partial(self._learn_block.get_concrete_function())
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_quick"}  # a copy has its own variables
-
-    def _gated(self, base, context) -> tuple[tf.Tensor, tf.Tensor]:  # (K, B), (D, B) -> (B, 1, d), (B, N)
-        """What does not depend on the weights: the first layer's input and the row that each neuron picks."""
-        z = tf.ensure_shape(tf.transpose(base), (None, self.base_size))
-        z = tf.clip_by_value(z, -self.logit_bound, self.logit_bound)
+    def _gated(self, planes, plane_bias, base, context) -> tuple[tf.Tensor, tf.Tensor]:
+        """Of (K, B), (D, B) the first layer's input (B, 1, d), and the rows that the neurons pick (B, N)."""
+        z = tf.clip_by_value(tf.transpose(base), -self.logit_bound, self.logit_bound)
         first_rows = np.concatenate([np.arange(n, dtype=np.int32) << self.context_map_size for n in self.layer_sizes])
-        return self._with_bias(z[:, None]), gate(self._hyperplanes, self._hyperplane_bias, context) + first_rows
+        z = tf.ensure_shape(z, (None, self.base_size))[:, :, None]
+        return self._above(z), gate(planes, plane_bias, context) + first_rows
 
-    def _with_bias(self, z) -> tf.Tensor:  # (..., n) -> (..., d)
+    def _above(self, s) -> tf.Tensor:  # (..., n, C) -> (..., C, d), the input of the layer above
+        z = tf.linalg.matrix_transpose(s)
         return tf.concat([z, tf.ones_like(z[..., :1])], axis=-1) if self.bias else z
-
-    def _forward(self, z, rows) -> tf.Tensor:  # (B, 1, d), (B, N) -> (B, N, C)
-        """Logits of all neurons for a batch, as many samples at a time as `ROWS_BYTES` allows."""
-        at_once = max(1, self._samples_at_once())
-        parts, shape = _parts(tf.shape(z)[0], at_once), (None, sum(self.layer_sizes), self.num_heads)
-        gathers = [weights.sparse_read for weights in self._weights]
-
-        def predict(i, s):
-            some = slice(i * at_once, (i + 1) * at_once)
-            return s.write(i, self._logits(z[some], rows[some], gathers))
-
-        logits = tf.TensorArray(tf.float32, parts, infer_shape=False, element_shape=shape)
-        return _loop(0, parts, predict, logits).concat()
 
     def _logits(self, z, rows, gathers) -> tf.Tensor:  # (..., 1, d), (..., N) -> (..., N, C)
         """Logits of all neurons, with the weights that `gathers` give for the rows of each layer."""
         logits = []
-        for gather, neurons in zip(gathers, self._layers(), strict=True):
-            logits.append(mix(gather(rows[..., neurons]), z, self.logit_bound))
+        for gather, picked in zip(gathers, tf.split(rows, self.layer_sizes, axis=-1), strict=True):
+            logits.append(mix(gather(picked), z, self.logit_bound))
             z = self._above(logits[-1])
         return tf.concat(logits, axis=-2)
 
-    def _by_layer(self, weights, z, s) -> Iterator[tuple[Any, slice, tf.Tensor, tf.Tensor]]:
-        """Of each layer its weights, which neurons it has, its input (..., C or 1, d) and its logits (..., n, C)."""
-        for weights_l, neurons in zip(weights, self._layers(), strict=True):
-            s_l = s[..., neurons, :]
-            yield weights_l, neurons, z, s_l
-            z = self._above(s_l)
-
-    def _above(self, s) -> tf.Tensor:  # (..., n, C) -> (..., C, d)
-        """The input of the layer above."""
-        return self._with_bias(tf.linalg.matrix_transpose(s))
-
-    def _normalized(self, rates, z) -> tf.Tensor:  # (...), (..., C or 1, d) -> (..., C or 1)
-        return rates[..., None] / (1 + tf.reduce_sum(z * z, axis=-1)) if self.normalize else rates[..., None]
-
     def _output(self, s) -> tf.Tensor:  # (B, N, C) -> (C, B)
-        return tf.transpose(tf.sigmoid(tf.reduce_mean(s[:, self._layers()[-1]], axis=1)))
+        return tf.transpose(tf.sigmoid(tf.reduce_mean(s[:, -self.layer_sizes[-1] :], axis=1)))
 
-    def _samples_at_once(self) -> int:
-        """Of how many samples the copied rows of a layer keep within ROWS_BYTES; 0 where those of one do not."""
-        sample = max(n * math.prod(w.shape[1:]) for n, w in zip(self.layer_sizes, self._weights, strict=True))
-        return ROWS_BYTES // (4 * sample)
+    @tf.function(input_signature=[MATRIX, MATRIX], autograph=False)
+    def serve(self, inputs: tf.Tensor, context_inputs: tf.Tensor) -> tf.Tensor:
+        """`predict` without targets, in a graph: (input_size, B), (context_size, B) -> (B,) or (C, B).
+
+        An exported SavedModel offers it. Shapes are checked, values are not; a `base_predictor` has to be TensorFlow's.
+        """
+        tf.debugging.assert_shapes([(inputs, (self.input_size, "B")), (context_inputs, (self.context_size, "B"))])
+        if self.base_predictor is not None:
+            p = tf.cast(self.base_predictor(inputs), tf.float64)
+            p = tf.clip_by_value(p, self.pred_clipping, 1 - self.pred_clipping)
+            inputs = tf.cast(tf.math.log(p) - tf.math.log1p(-p), tf.float32)
+        z, rows = self._gated(self._hyperplanes, self._hyperplane_bias, inputs, context_inputs)
+        at_once = ROWS_BYTES // (4 * max(math.prod(w.shape) >> self.context_map_size for w in self._weights)) or 1
+
+        def predict(i, s):
+            some = slice(i * at_once, (i + 1) * at_once)
+            return s.write(i, self._logits(z[some], rows[some], [w.sparse_read for w in self._weights]))
+
+        parts, shape = -(-tf.shape(z)[0] // at_once), (None, sum(self.layer_sizes), self.num_heads)
+        s = _loop(0, parts, predict, tf.TensorArray(tf.float32, parts, infer_shape=False, element_shape=shape))
+        output = self._output(s.concat())
+        return output[0] if self.num_heads == 1 else output
+
+
+# ---- The same in every backend ---------------------------------------------------------------------------------------
+
+
+def decaying_rate(t: int, start: float = 10.0) -> float:
+    """Learning rate with `normalize=True` where none is given: start / sqrt(1 + t / 3000) after t samples."""
+    return start / math.sqrt(1.0 + t / 3000.0)
+
+
+def paper_rate(t: int) -> float:
+    """Learning rate with `normalize=False` where none is given: min(100 / (t + 1), 0.01), the paper's for MNIST."""
+    return min(100.0 / (t + 1.0), 0.01)
+
+
+def _bad(name: str, expected: str, came: object) -> ValueError:
+    return ValueError(f"{name}: expected {expected}, got {came}")
+
+
+def _integer(name: str, value: Any, low: int, high: float = math.inf) -> int:
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not low <= value <= high:
+        raise _bad(name, f"an integer from {low} to {high}", repr(value))
+    return int(value)
+
+
+def _real(name: str, value: Any, expected: str, accept: Callable[[Any], bool]) -> float:
+    if not isinstance(value, (int, float, np.integer, np.floating)) or isinstance(value, bool) or not accept(value):
+        raise _bad(name, f"a number {expected}", repr(value))
+    return float(value)
+
+
+def _bool(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise _bad(name, "True or False", repr(value))
+    return bool(value)
+
+
+def _fits(size: int | None, came: int) -> bool:
+    return size is None or size == came
+
+
+def _check_memory(numbers: int) -> None:
+    """Raises ValueError where so many float32 are more than the machine's memory, if the system tells of it."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
+    if 4 * numbers > memory:
+        names = "layer_sizes, input_size, context_size, num_classes, context_map_size"
+        raise _bad(names, f"a network within {memory / 2**30:.1f} GiB of memory", f"one of {4 * numbers >> 30} GiB")
+
+
+def _of_gln(module: str) -> Any:
+    """A module of the package `gln`, where stands what is the same around all backends."""
+    try:
+        return importlib.import_module(f"gln.{module}")
+    except ModuleNotFoundError as error:
+        if not str(error.name).startswith("gln"):
+            raise
+        raise ImportError(f"this needs the package gln, which belongs to {__name__} and is not installed") from error

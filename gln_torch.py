@@ -11,15 +11,12 @@ neuron, d inputs of a neuron (bias included), D values of side information, K ba
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
+import importlib
 import math
-import operator
 import os
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -31,146 +28,71 @@ except ImportError as error:
 
 __all__ = ["GLN", "decaying_rate", "gate", "mix", "paper_rate", "update"]
 
-# ---- Shared by all backends: the same text in each file, and a test holds the copies equal ---------------------------
-
 Rate = float | Callable[[int], float]
-
-FORMAT = "1"  # of saved models, and the arguments that they keep
-ARGUMENTS = [
-    *("layer_sizes", "input_size", "context_size", "num_classes", "context_map_size", "base_predictor", "bias"),
-    *("context_bias", "learning_rate", "normalize", "pred_clipping", "weight_clipping", "seed"),
-]
 MAX_HALFSPACES = 30  # 2^30 rows a neuron: beyond any memory, and a context still fits an int32
+MAX_FLOAT = float(np.finfo(np.float32).max)
 MAX_REAL = 1e30  # of rates, weights and offsets: products with logits, and their sums, stay finite in float32
+BLOCK_SAMPLES = 512  # at a time, where they need not wait for one another: to gate, and to predict without learning
+
+# A layer copies the rows it works on, as many neurons and samples at a time as keep the copies within this many bytes.
+ROWS_BYTES = 1 << 20
+COMPILED_SAMPLES = 4  # a call of what is compiled: with more of them calls cost less, and compiling takes longer
+ALIKE = ("bias", "normalize", "pred_clipping", "weight_clipping")  # which a state is for, and its shapes do not show
 
 
-def decaying_rate(t: int, start: float = 10.0) -> float:
-    """Learning rate with `normalize=True` where none is given: start / sqrt(1 + t / 3000) after t training samples."""
-    return start / math.sqrt(1.0 + t / 3000.0)
+def gate(hyperplanes: torch.Tensor, hyperplane_bias: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+    """Context of each neuron: bit i tells on which side of its halfspace i the side information lies.
+
+    Shapes: (N, k, D), (N, k), (D, B) -> (B, N) of integers in [0, 2^k).
+    """
+    if hyperplanes.is_cuda:  # where a float32 product may be one of TF32, which would tell samples apart differently
+        hyperplanes, context = hyperplanes.double(), context.double()
+    products = (hyperplanes.flatten(0, 1) @ context).unflatten(0, hyperplane_bias.shape)
+    bits = (products > hyperplane_bias[:, :, None]).int()
+    return (bits << torch.arange(bits.shape[1], dtype=torch.int32, device=bits.device)[:, None]).sum(dim=1).T
 
 
-def paper_rate(t: int) -> float:
-    """Learning rate with `normalize=False` where none is given: min(100 / (t + 1), 0.01), the paper's for MNIST."""
-    return min(100.0 / (t + 1.0), 0.01)
+def mix(rows: torch.Tensor, z: torch.Tensor, logit_bound: float) -> torch.Tensor:
+    """Geometric mixing of the predictions below, as logits: s = clip(w . z, -logit_bound, logit_bound).
+
+    Shapes: (..., n, C, d), (..., 1, C or 1, d) -> (..., n, C, 1). All heads of the first layer mix the same z.
+    """
+    if z.shape[-2] == 1:
+        s = (rows.flatten(-3, -2) @ z.squeeze(-3).mT).view(*rows.shape[:-1], 1)
+    else:  # each head reads its own z, and so many small products are slower than one sum
+        s = (rows * z).sum(dim=-1, keepdim=True)
+    return s.clamp(-logit_bound, logit_bound)
 
 
-def _bad(name: str, expected: str, came: object) -> ValueError:
-    return ValueError(f"{name}: expected {expected}, got {came}")
+def update(rows: torch.Tensor, z: torch.Tensor, s: torch.Tensor, y: torch.Tensor, rate: torch.Tensor) -> torch.Tensor:
+    """One step of online gradient descent on the log-loss, in place: w <- w - rate (sigmoid(s) - y) z.
+
+    Shapes: (..., n, C, d), (..., 1, C or 1, d), (..., n, C, 1), (..., 1, C, 1), (..., 1, C or 1, 1) -> (..., n, C, d).
+    """
+    return rows.addcmul_(s.sigmoid().sub_(y).mul_(rate), z, value=-1)
 
 
-def _integer(name: str, value: Any, low: int, high: int | None = None) -> int:
-    expected = f"an integer of at least {low}" if high is None else f"an integer from {low} to {high}"
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise _bad(name, expected, repr(value)) from None
-    if isinstance(value, (bool, np.bool_)) or number < low or (high is not None and number > high):
-        raise _bad(name, expected, repr(value))
-    return number
+def _exact(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Without autograd, and without autocast, which would round what the gates see."""
+
+    @functools.wraps(method)
+    def run(self, *arguments, **options):
+        with torch.no_grad(), torch.autocast(self.hyperplanes.device.type, enabled=False):
+            return method(self, *arguments, **options)
+
+    return run
 
 
-def _sizes(name: str, value: Any) -> tuple[int, ...]:
-    try:
-        sizes = tuple(value)
-    except TypeError:
-        sizes = ()
-    if not sizes:
-        raise _bad(name, "a sequence of one or more integers", repr(value))
-    return tuple(_integer(f"{name}[{i}]", size, 1) for i, size in enumerate(sizes))
+class GLN(nn.Module):
+    """A Gated Linear Network as an `nn.Module`: its state is buffers, and it works where `.to(device)` puts it.
 
-
-def _real(name: str, value: Any, expected: str, accept: Callable[[float], bool]) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise _bad(name, expected, repr(value)) from None
-    if isinstance(value, (bool, np.bool_, str, bytes)) or not accept(number):
-        raise _bad(name, expected, repr(value))
-    return number
-
-
-def _rate(value: Any) -> float:
-    expected = "a number from 0 to 1e30, or a callable that gives such numbers"
-    return _real("learning_rate", value, expected, lambda v: 0 <= v <= MAX_REAL)
-
-
-def _switch(name: str, value: Any) -> bool:
-    if not isinstance(value, (bool, np.bool_)):
-        raise _bad(name, "True or False", repr(value))
-    return bool(value)
-
-
-def _floats(name: str, array: np.ndarray) -> np.ndarray:
-    """`array` as finite float32 of the same shape; raises ValueError on anything else."""
-    if array.dtype.kind not in "biuf":
-        raise _bad(name, "an array of real numbers", f"dtype {array.dtype}")
-    with np.errstate(over="ignore"):  # what overflows float32 becomes infinity, and is refused as such
-        array = array.astype(np.float32, copy=False)
-    if not np.isfinite(array).all():
-        raise _bad(name, "finite float32 numbers", "NaN or infinity")
-    return array
-
-
-def _memory() -> int:
-    """Bytes of physical memory, or no limit where the system does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 1 << 62
-
-
-def _checksum(config: str, arrays: Mapping[str, np.ndarray]) -> str:
-    digest = hashlib.sha256(config.encode())
-    for name in sorted(arrays):
-        digest.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
-        digest.update(arrays[name].tobytes())
-    return digest.hexdigest()
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Configuration and arrays of a saved model; raises ValueError where the file is not as it was written."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, AttributeError, TypeError, ValueError) as error:
-        raise _bad(str(path), "a saved GLN", f"a file that cannot be read: {error}") from error
-    if "checksum" not in metadata or metadata.get("format") != FORMAT:
-        raise _bad(str(path), f"a GLN saved in format {FORMAT}", f"format {metadata.get('format')}")
-    text = metadata.get("config", "")
-    if _checksum(text, arrays) != metadata["checksum"]:
-        raise _bad(str(path), "a GLN as it was saved", "a file that was changed since, for its checksum differs")
-    try:
-        config = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise _bad(str(path), "a saved GLN", f"a configuration that cannot be read: {error}") from error
-    if not isinstance(config, dict) or set(config) != set(ARGUMENTS):
-        raise _bad(str(path), f"a configuration of {ARGUMENTS}", config)
-    return config, arrays
-
-
-class Explanation(NamedTuple):
-    """What `explain` gives: output logit = sum of weights * base logits, plus constant.
-
-    The shapes are those of one head; with more heads all begin with C, and for one sample none has B.
+    Nothing is recorded for autograd. `.double()` computes in float64; below float32 small steps of learning are lost.
+    On a CPU small networks are fastest after `torch.set_num_threads(1)`: an operation is too short to share.
     """
 
-    weights: np.ndarray  # (K, B), of the base logits, which without `base_predictor` are the inputs
-    constant: np.ndarray  # (B,)
-    clipped: np.ndarray  # (B,) of bools: an input or a neuron's logit was clipped
+    # ---- The same in every backend -----------------------------------------------------------------------------------
 
-
-class GLNBase:
-    """What is the same in every backend: arguments, the initial draw, the learning rate, the state's names and shapes.
-
-    A backend adds `_load_hyperplanes`, `_load_weights` and `_dump` (arrays in and out), `_tensor` (a NumPy array as the
-    framework's own tensor), `_contexts`, `_predict` and `_predict_online` (the work), and holds the count of training
-    samples as `step`.
-    """
-
-    step: Any
+    step: Any  # the count of samples learned
     extra: Mapping[str, np.ndarray] = MappingProxyType({})  # what `save` was given with a model that was loaded
 
     def __init__(
@@ -196,103 +118,50 @@ class GLNBase:
             layer_sizes: neurons of each layer, from first to last, each at least 1.
             input_size: values of one sample, at least 1.
             context_size: values of side information of one sample, at least 1.
-            num_classes: 2 for one head that gives the probability of class 1; more for one head a class, one-vs-rest.
+            num_classes: 2 for one head, the probability of class 1; more for one head a class, one-vs-rest.
             context_map_size: halfspaces of a neuron, 0 to 30; a neuron has 2^context_map_size weight rows a head.
             base_predictor: callable (input_size, B) -> (K, B) of probabilities, which take the place of the inputs;
                 it is called once here, with zeros, to learn K. Without it the inputs are logits.
             bias: whether a constant logit 1 is appended to the input of every layer.
             context_bias: standard deviation of the halfspaces' offsets from the origin, 0 to 1e30.
-            learning_rate: a number, or a callable from the count of training samples seen so far to one; 0 to 1e30.
-                None takes `decaying_rate` from min(10, sqrt(d)) on, d the first layer's inputs, for few inputs
-                overshoot at a rate that many need; without `normalize` it takes `paper_rate`.
+            learning_rate: a number, or a callable from the count of samples learned so far to one; 0 to 1e30. None is
+                `decaying_rate` from min(10, sqrt(d)) on, d the first layer's inputs; without `normalize` `paper_rate`.
             normalize: whether a step is divided by 1 + |z|^2, z a neuron's input; without, the paper's plain step.
             pred_clipping: probabilities are kept in [pred_clipping, 1 - pred_clipping]; between 0 and 0.5.
             weight_clipping: weights are kept in [-weight_clipping, weight_clipping]; above 0, at most 1e30.
-            seed: integer of at least 0, or None for fresh halfspaces each time. The same seed gives the same network
-                in every backend.
+            seed: at least 0; the same one gives the same network in every backend. None draws others each time.
 
         Raises:
             ValueError: an argument outside these ranges, or a network larger than the machine's memory.
         """
         super().__init__()
-        self.layer_sizes = _sizes("layer_sizes", layer_sizes)
+        if not isinstance(layer_sizes, Iterable) or not (sizes := tuple(layer_sizes)):
+            raise _bad("layer_sizes", "a sequence of one or more integers", repr(layer_sizes))
+        self.layer_sizes = tuple(_integer(f"layer_sizes[{i}]", size, 1) for i, size in enumerate(sizes))
         self.input_size = _integer("input_size", input_size, 1)
         self.context_size = _integer("context_size", context_size, 1)
         self.num_classes = _integer("num_classes", num_classes, 2)
         self.num_heads = 1 if self.num_classes == 2 else self.num_classes
         self.context_map_size = _integer("context_map_size", context_map_size, 0, MAX_HALFSPACES)
-        if base_predictor is not None and not callable(base_predictor):
-            raise _bad("base_predictor", "a callable or None", repr(base_predictor))
-        self.base_predictor = base_predictor
-        self.bias = _switch("bias", bias)
-        self.context_bias = _real("context_bias", context_bias, "a number from 0 to 1e30", lambda v: 0 <= v <= MAX_REAL)
-        self.normalize = _switch("normalize", normalize)
-        self.pred_clipping = _real("pred_clipping", pred_clipping, "a number in (0, 0.5)", lambda v: 0 < v < 0.5)
+        self.bias, self.normalize = _bool("bias", bias), _bool("normalize", normalize)
+        self.context_bias = _real("context_bias", context_bias, "from 0 to 1e30", lambda v: 0 <= v <= MAX_REAL)
+        self.pred_clipping = _real("pred_clipping", pred_clipping, "in (0, 0.5)", lambda v: 0 < v < 0.5)
         self.logit_bound = math.log1p(-self.pred_clipping) - math.log(self.pred_clipping)
-        expected = "a number above 0, at most 1e30"
-        self.weight_clipping = _real("weight_clipping", weight_clipping, expected, lambda v: 0 < v <= MAX_REAL)
+        self.weight_clipping = _real("weight_clipping", weight_clipping, "in (0, 1e30]", lambda v: 0 < v <= MAX_REAL)
         self.seed = None if seed is None else _integer("seed", seed, 0)
-        self.base_size = self.input_size
+        self.base_predictor, self.base_size = base_predictor, self.input_size
         if base_predictor is not None:
-            self.base_size = len(self._base_logits(base_predictor, np.zeros((self.input_size, 1), np.float32)))
-        planes = sum(self.layer_sizes) * self.context_map_size * (self.context_size + 1)
-        needed, memory = 4 * (planes + sum(map(math.prod, self._rooms()))), _memory()
-        if needed > memory:
-            raise _bad(
-                "layer_sizes, input_size, context_size, num_classes, context_map_size",
-                f"a network within the {memory / 2**30:.1f} GiB of memory",
-                f"one of {-(-needed >> 30)} GiB",
-            )
+            if not callable(base_predictor):
+                raise _bad("base_predictor", "a callable or None", repr(base_predictor))
+            self.base_size = len(self._base_logits(np.zeros((self.input_size, 1), np.float32), None))
+        _check_memory(sum(map(math.prod, self._shapes().values())))
         self.set_learning_rate(learning_rate)
         self._load(self._initial_state(), 0)
 
-    # What a backend adds.
-
-    def _load_hyperplanes(self, hyperplanes: np.ndarray, hyperplane_bias: np.ndarray) -> None:
-        """Copy in the halfspaces of all layers, (N, k, D) and (N, k)."""
-        raise NotImplementedError
-
-    def _load_weights(self, weights: list[np.ndarray], step: int) -> None:
-        """Copy in the weights of each layer, (n, 2^k, C, d), and the count of training samples."""
-        raise NotImplementedError
-
-    def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
-        """What was loaded, as NumPy arrays that the caller only reads; the weights may have another shape."""
-        raise NotImplementedError
-
-    def _tensor(self, array: np.ndarray) -> Any:
-        raise NotImplementedError
-
-    def _contexts(self, context) -> np.ndarray:  # (D, B) -> (B, N), what the gates say
-        raise NotImplementedError
-
-    def _predict(self, base, context, targets, rates) -> Any:  # (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)
-        raise NotImplementedError
-
-    def _predict_online(self, base, context, targets, rates, batch_size) -> Any:  # as _predict, all with targets
-        raise NotImplementedError
-
-    # What a backend replaces where its tensors differ from NumPy's arrays.
-
-    @staticmethod
-    def _numpy(value: Any) -> np.ndarray:
-        array = np.asarray(value)
-        return array.astype(np.float32) if array.dtype.kind == "V" else array  # bfloat16, which NumPy does not know
-
-    @staticmethod
-    def _reshape(output: Any, shape: tuple[int, ...]) -> Any:
-        return output.reshape(shape)
-
-    def _rooms(self) -> list[tuple[int, ...]]:
-        """Shapes of the layers' weights as they lie in memory."""
-        return [shape for name, shape in self._shapes().items() if name.startswith("weights")]
-
-    # What users call.
-
     def __repr__(self) -> str:
-        names = ("input_size", "context_size", "num_classes", "context_map_size")
-        sizes = ", ".join(f"{name}={getattr(self, name)}" for name in names)
-        return f"GLN({list(self.layer_sizes)}, {sizes}, step={int(self.step)})"
+        sizes = f"{list(self.layer_sizes)}, input_size={self.input_size}, context_size={self.context_size}"
+        heads = f"num_classes={self.num_classes}, context_map_size={self.context_map_size}"
+        return f"GLN({sizes}, {heads}, step={int(self.step)})"
 
     def predict(self, inputs: Any, context_inputs: Any, targets: Any = None) -> Any:
         """Predict a batch and, given targets, learn from it.
@@ -302,7 +171,8 @@ class GLNBase:
         (Algorithm 1 of the paper).
 
         Args:
-            inputs: (input_size, B) logits, or whatever `base_predictor` takes; (input_size,) is one sample.
+            inputs: (input_size, B) logits, or whatever `base_predictor` takes; (input_size,) is one sample. A sample is
+                a column: no check can tell that a square array holds its samples in rows.
             context_inputs: (context_size, B) side information, often the same array; (context_size,) is one sample.
             targets: (B,) of bools or probabilities in [0, 1]; with more than two classes, of integers below
                 num_classes. None only predicts.
@@ -313,7 +183,7 @@ class GLNBase:
         Raises:
             ValueError: wrong shape, NaN, infinity or a target outside its range; the model is then unchanged.
         """
-        return self._answer(self._predict, inputs, context_inputs, targets)
+        return self._answer(inputs, context_inputs, targets, None)
 
     def predict_online(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int = 1) -> Any:
         """`predict` with targets on one batch of `batch_size` samples after another, in one fast call.
@@ -322,12 +192,7 @@ class GLNBase:
         """
         if targets is None:
             raise _bad("targets", "one target a sample", None)
-        batch_size = _integer("batch_size", batch_size, 1)
-
-        def online(base, context, targets, rates):  # a batch is no larger than the stream
-            return self._predict_online(base, context, targets, rates, min(batch_size, len(rates)))
-
-        return self._answer(online, inputs, context_inputs, targets)
+        return self._answer(inputs, context_inputs, targets, _integer("batch_size", batch_size, 1))
 
     def fit_hyperplanes(self, context_inputs: Any) -> None:
         """Redraw every halfspace as the perpendicular bisector of two of the samples, drawn by `seed`.
@@ -341,12 +206,11 @@ class GLNBase:
         """
         if int(self.step) > 0:
             raise RuntimeError(f"fit_hyperplanes: expected a model before its first update, got step {int(self.step)}")
-        context, one = self._samples("context_inputs", context_inputs, self.context_size)
-        if one or context.shape[1] < 2:
+        context = self._array("context_inputs", context_inputs, (self.context_size, None))
+        if context.shape[1] < 2:
             raise _bad("context_inputs", f"({self.context_size}, B) with B at least 2", f"shape {context.shape}")
-        samples, rng = context.T, np.random.default_rng(self.seed)
-        old = self._dump()[0]
-        hyperplanes, hyperplane_bias = np.empty_like(old), np.empty(old.shape[:2], np.float32)
+        samples, rng, old = context.T, np.random.default_rng(self.seed), self._dump()[0]
+        hyperplanes, hyperplane_bias = np.empty_like(old), np.empty(old.shape[:2])
         for neurons in self._layers():
             shape = old[neurons].shape[:2]  # (n, k)
             first = rng.integers(0, len(samples), shape)
@@ -356,21 +220,20 @@ class GLNBase:
             # Two equal samples have no bisector: the direction stays, and moves to go through that sample.
             planes = np.where(length > 0, (x - y) / np.where(length > 0, length, 1), old[neurons])
             hyperplanes[neurons], hyperplane_bias[neurons] = planes, (planes * (x + y)).sum(axis=-1) / 2
-        self._load_hyperplanes(hyperplanes, _floats("context_inputs' midpoints", hyperplane_bias))
+        self._load_hyperplanes(hyperplanes, self._array("context_inputs' midpoints", hyperplane_bias, old.shape[:2]))
 
     def get_state(self) -> dict[str, np.ndarray]:
         """All arrays of the model, copied, by the names that every backend shares.
 
         For each layer l = 1 ... L `hyperplanes.{l}` (n, k, D), `hyperplane_bias.{l}` (n, k), `weights.{l}`
-        (n, 2^k, C, d), and `step` (), the count of training samples.
+        (n, 2^k, C, d), and `step` (), the count of samples learned.
         """
         hyperplanes, hyperplane_bias, weights, step = self._dump()
-        arrays: dict[str, Any] = {}
+        arrays: dict[str, Any] = {"step": np.int64(step)}
         for layer, neurons in enumerate(self._layers(), start=1):
             arrays[f"hyperplanes.{layer}"] = hyperplanes[neurons]
             arrays[f"hyperplane_bias.{layer}"] = hyperplane_bias[neurons]
             arrays[f"weights.{layer}"] = weights[layer - 1]
-        arrays["step"] = np.int64(step)
         shapes = self._shapes().items()
         return {name: np.array(arrays[name], order="C").reshape(shape) for name, shape in shapes}
 
@@ -378,147 +241,32 @@ class GLNBase:
         """Take over the state of a model of the same shape, from whichever backend.
 
         Raises:
-            ValueError: a missing or unknown name, a wrong shape, NaN or infinity; the model is then unchanged.
+            ValueError: a missing or unknown name, a wrong shape, NaN, infinity or a weight beyond `weight_clipping`;
+                the model is then unchanged.
         """
         shapes = self._shapes()
         if not isinstance(state, Mapping) or set(state) != set(shapes):
             came = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
             raise _bad("state", f"a mapping of the names {sorted(shapes)}", came)
-        arrays = {name: self._array(f"state[{name!r}]", state[name]) for name in shapes}
+        arrays = {}
         for name, shape in shapes.items():
-            if arrays[name].shape != shape:
-                raise _bad(f"state[{name!r}]", f"shape {shape}", f"shape {arrays[name].shape}")
-        step = _integer("state['step']", arrays["step"].item(), 0, 2**63 - 1)
-        self._load({name: _floats(f"state[{name!r}]", array) for name, array in arrays.items()}, step)
-
-    def explain(self, inputs: Any, context_inputs: Any) -> Explanation:
-        """Why a prediction is what it is: until a gate turns, the network is a linear function of its base logits.
-
-        Its weights are the product of the rows that the gates picked, as in the paper. A neuron whose logit was clipped
-        counts with its row made smaller to fit, so that the sum holds there too; but there the weights are shares, and
-        no slopes any more, and `clipped` tells so. The result is NumPy arrays.
-
-        Arguments and errors are those of `predict`.
-        """
-        base, context, _, one = self._check(inputs, context_inputs, None)
-        (size, count), heads = base.shape, self.num_heads
-        layers, contexts = self._dump()[2], self._contexts(context) if count > 0 else ()
-        weights, constant = np.empty((heads, size, count), np.float32), np.empty((heads, count), np.float32)
-        clipped = np.empty((heads, count), bool)
-        for b, picked in enumerate(contexts):
-            weights[:, :, b], constant[:, b], clipped[:, b] = self._explain_one(layers, base[:, b], picked)
-        c, samples = () if heads == 1 else (heads,), () if one else (count,)
-        return Explanation(
-            weights.reshape(*c, size, *samples), constant.reshape(c + samples), clipped.reshape(c + samples)
-        )
-
-    def _explain_one(self, layers, base, contexts) -> tuple[np.ndarray, ...]:
-        # weights of each layer, (K,), (N,) -> (C, K), (C,), (C,)
-        z = np.tile(base.clip(-self.logit_bound, self.logit_bound), (self.num_heads, 1))  # (C, K)
-        clipped, picked = (z != base).any(axis=1), []
-        for weights, neurons in zip(layers, self._layers(), strict=True):
-            n, d = neurons.stop - neurons.start, z.shape[1] + self.bias
-            rows = weights.reshape(-1, self.num_heads, d)[(np.arange(n) << self.context_map_size) + contexts[neurons]]
-            rows = rows.astype(np.float64)  # (n, C, d)
-            s = np.einsum("ncd,cd->cn", rows, np.pad(z, ((0, 0), (0, int(self.bias))), constant_values=1))
-            excess = np.maximum(np.abs(s) / self.logit_bound, 1)
-            clipped |= (excess > 1).any(axis=1)
-            picked.append(rows / excess.T[:, :, None])
-            z = s / excess
-        explained, constant = np.full(z.shape, 1 / n), np.zeros(self.num_heads)
-        for rows in reversed(picked):
-            explained = np.einsum("cn,ncd->cd", explained, rows)
-            if self.bias:
-                explained, constant = explained[:, :-1], constant + explained[:, -1]
-        return explained, constant, clipped
+            bound = np.float32(max(self.weight_clipping, 1 / shape[-1])) if name.startswith("weights") else MAX_FLOAT
+            arrays[name] = self._array(f"state[{name!r}]", state[name], shape, low=-bound, high=bound)
+        self._load(arrays, _integer("state['step']", self._numpy(state["step"])[()], 0, 2**63 - 1))
 
     def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
-        """Write the model to a file from which every backend can go on: safetensors, with a checksum.
-
-        It is written under another name in the same folder and then moved, so that `path` is never half a model.
-
-        Args:
-            path: the file, replaced if it exists.
-            extra: arrays to keep with the model, by their names, such as the state of what prepares its inputs.
-
-        Raises:
-            ImportError: the package `safetensors` is missing.
-            OSError: the file cannot be written; what was at `path` is still there.
-            ValueError: what is in `extra` is no array of numbers, or one of more than 8 bytes each.
-        """
-        from safetensors import SafetensorError
-        from safetensors.numpy import save_file
-
-        arrays = self.get_state()
-        for name, value in (extra or {}).items():
-            array = self._array(f"extra[{name!r}]", value)
-            if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
-                raise _bad(f"extra[{name!r}]", "an array of numbers of at most 8 bytes", f"dtype {array.dtype}")
-            # In the byte order that it will be read in, for the checksum's sake.
-            arrays[f"extra.{name}"] = array.astype(array.dtype.newbyteorder("="), order="C")
-        config = json.dumps(self._config())
-        metadata = {"format": FORMAT, "config": config, "checksum": _checksum(config, arrays)}
-        path = Path(os.path.realpath(path))  # a link stays, and what it leads to is replaced
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-        try:
-            unfinished.touch()
-            mode = unfinished.stat().st_mode & 0o777  # what the umask gives; safetensors puts a private file there
-            save_file(arrays, unfinished, metadata)
-            unfinished.chmod(mode)
-            with unfinished.open("rb+") as file:
-                os.fsync(file.fileno())
-            unfinished.replace(path)
-        except SafetensorError as error:
-            raise OSError(f"{path}: {error}") from error
-        finally:
-            unfinished.unlink(missing_ok=True)
+        """Write the model to a file from which every backend can go on, see `gln.saving.save`."""
+        _of_gln("saving").save(self, path, extra)
 
     @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike[str],
-        *,
-        learning_rate: Rate | None = None,
-        base_predictor: Callable[[Any], Any] | None = None,
-    ) -> Any:
-        """The model that a backend's `save` wrote to a file. Nothing in it is run, and what was changed is refused.
+    def load(cls, path: str | os.PathLike[str], **callables: Any) -> Any:
+        """The model in a file that any backend's `save` wrote, see `gln.saving.load`."""
+        return _of_gln("saving").load(cls, path, **callables)
 
-        Args:
-            path: the file.
-            learning_rate: takes the place of the saved one; needed if that was a callable, which no file can hold.
-            base_predictor: needed if the model had one, and refused if it had none.
-
-        Raises:
-            ImportError: the package `safetensors` is missing.
-            OSError: there is no such file, or it may not be read.
-            ValueError: it is no saved model, or not as it was saved, or a callable is needed, or one too many.
-        """
-        config, arrays = _read(Path(path))
-        if base_predictor is not None and config["base_predictor"] is None:
-            raise _bad("base_predictor", "None, for the saved model had none", repr(base_predictor))
-        for name, given in (("learning_rate", learning_rate), ("base_predictor", base_predictor)):
-            if config[name] == "callable" and given is None:
-                raise _bad(name, "the callable that the saved model had", None)
-            config[name] = config[name] if given is None else given
-        model = cls(**config)
-        model.extra = {name[6:]: arrays.pop(name) for name in list(arrays) if name.startswith("extra.")}
-        model.set_state(arrays)
-        return model
-
-    def _config(self) -> dict[str, Any]:
-        """The arguments of `__init__`, as far as JSON can hold them."""
-        values = {name: getattr(self, name) for name in ARGUMENTS}
-        values["learning_rate"] = None if self._default_rate else self.learning_rate
-        return {name: "callable" if callable(value) else value for name, value in values.items()}
-
-    @property
-    def learning_rate(self) -> Rate:
-        """A number, or a callable from the count of training samples so far to one."""
-        return self._learning_rate
-
-    @learning_rate.setter
-    def learning_rate(self, rate: Rate | None) -> None:
-        self.set_learning_rate(rate)
+    def explain(self, inputs: Any, context_inputs: Any) -> Any:
+        """Weights (K, B), constant (B,) and clipped (B,) of the linear function that the network is for each sample, or
+        all with C in front, see `gln.explaining.explain`."""
+        return _of_gln("explaining").explain(self, inputs, context_inputs)
 
     def set_learning_rate(self, rate: Rate | None) -> None:
         """Set `learning_rate`: a number from 0 to 1e30, a callable t -> number, or None for the default."""
@@ -526,109 +274,74 @@ class GLNBase:
         if rate is None:
             start = min(10.0, math.sqrt(self.base_size + self.bias))
             rate = functools.partial(decaying_rate, start=start) if self.normalize else paper_rate
-        self._learning_rate, self._default_rate = rate if callable(rate) else _rate(rate), default
+        elif not callable(rate):
+            rate = _real("learning_rate", rate, "from 0 to 1e30, or a callable", lambda v: 0 <= v <= MAX_REAL)
+        self._learning_rate, self.has_default_rate = rate, default
 
-    # How arguments are checked, and predictions given their shape.
+    learning_rate = property(lambda self: self._learning_rate, set_learning_rate, doc="What `set_learning_rate` set.")
 
-    def _answer(self, work: Callable[..., Any], inputs: Any, context_inputs: Any, targets: Any) -> Any:
-        """What `work` makes of checked arguments, in the shape that users get: nothing has changed if a check fails."""
-        base, context, labels, one = self._check(inputs, context_inputs, targets)
-        count = base.shape[1]
-        rates = None if labels is None else self._rates(count)
-        empty = np.empty((self.num_heads, 0), np.float32)
-        output = work(base, context, labels, rates) if count > 0 else self._tensor(empty)  # (C, B)
-        heads, samples = () if self.num_heads == 1 else (self.num_heads,), () if one else (count,)
-        return self._reshape(output, heads + samples)
+    def _answer(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int | None) -> Any:
+        """Predictions in the shape that users get; given targets the model learns. `batch_size` None is one batch."""
+        base, context, targets, one = self._checked(inputs, context_inputs, targets)
+        count, learns = base.shape[1], targets is not None
+        rates = self._rates(count) if learns else None
+        at_once = (batch_size or count) if learns else BLOCK_SAMPLES  # a prediction needs no other sample
+        none = np.empty((self.num_heads, 0), np.float32)
+        output = self._stream(base, context, targets, rates, min(at_once, count)) if count else none  # (C, B)
+        output = output[0] if self.num_heads == 1 else output
+        return self._tensor(output[..., 0] if one else output)
 
-    def _check(self, inputs, context_inputs, targets) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, bool]:
+    def _checked(self, inputs, context_inputs, targets) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, bool]:
         """Base logits (K, B), side information (D, B), targets of the heads (C, B) or None, whether one vector came."""
-        base, one = self._samples("inputs", inputs, self.input_size)
-        if context_inputs is inputs and self.context_size == self.input_size:
-            context = base
-        else:
-            context, context_one = self._samples("context_inputs", context_inputs, self.context_size)
-            if context_one != one or context.shape[1] != base.shape[1]:
-                expected = (
-                    f"({self.context_size},)" if one else f"({self.context_size}, {base.shape[1]}) as inputs have"
-                )
-                raise _bad("context_inputs", expected, f"shape {context.shape[: 1 if context_one else 2]}")
-        labels = None if targets is None else self._labels(targets, base.shape[1], one)
-        if self.base_predictor is not None:
-            base = self._base_logits(self.base_predictor, base, self.base_size)
-        return base, context, labels, one
+        base = context = self._array("inputs", inputs, (self.input_size, None), (self.input_size,))
+        batch, one = base.shape[1:], base.ndim == 1
+        if context_inputs is not inputs or self.context_size != self.input_size:
+            context = self._array("context_inputs", context_inputs, (self.context_size, *batch))
+        if targets is not None:
+            shapes = [(), (1,)] if one else [batch]
+            targets = self._array("targets", targets, *shapes, low=0, high=max(self.num_heads - 1, 1)).reshape(1, -1)
+            if self.num_heads > 1:
+                if (targets % 1).any():
+                    raise _bad("targets", "numbers of classes, which are integers", targets[targets % 1 > 0][0])
+                targets = (targets == np.arange(self.num_heads)[:, None]).astype(np.float32)
+        base, context = (base[:, None], context[:, None]) if one else (base, context)
+        if self.base_predictor is not None and base.size > 0:  # few predictors take an empty batch
+            base = self._base_logits(base, self.base_size)
+        return base, context, targets, one
 
-    def _samples(self, name: str, value: Any, size: int) -> tuple[np.ndarray, bool]:
-        """`value` as (size, B) float32, and whether it came as one vector."""
-        array = self._array(name, value)
-        if array.ndim not in (1, 2) or array.shape[0] != size:
-            raise _bad(name, f"shape ({size}, B) or ({size},)", f"shape {array.shape}")
-        array = _floats(name, array)
-        return (array[:, None], True) if array.ndim == 1 else (array, False)
-
-    def _array(self, name: str, value: Any) -> np.ndarray:
-        try:
-            return self._numpy(value)
-        except (TypeError, ValueError) as error:
-            raise _bad(name, "an array of real numbers", f"{type(value).__name__} ({error})") from None
-
-    def _labels(self, targets: Any, count: int, one: bool) -> np.ndarray:
-        """What each head is to predict, (C, B) in [0, 1]."""
-        array = self._array("targets", targets)
-        if array.shape != (count,) and not (one and array.shape == ()):
-            raise _bad("targets", f"shape ({count},), one target a sample", f"shape {array.shape}")
-        array = _floats("targets", array.reshape(1, count))
-        if self.num_heads == 1:
-            wrong, expected = (array < 0) | (array > 1), "0, 1, or probabilities between"
-        else:
-            classes = np.arange(self.num_heads, dtype=np.float32)[:, None]  # (C, 1)
-            wrong = (array < 0) | (array >= self.num_heads) | (array % 1 != 0)
-            expected = f"integers from 0 to {self.num_heads - 1}"
-        if wrong.any():
-            raise _bad("targets", expected, array[wrong][0])
-        return array if self.num_heads == 1 else (array == classes).astype(np.float32)
-
-    def _base_logits(self, predictor, inputs, size=None) -> np.ndarray:  # (input_size, B) -> (K, B)
-        name, count = "base_predictor's output", inputs.shape[1]
-        if count == 0:
-            return np.empty((size or 0, 0), np.float32)  # few predictors take an empty batch
-        p = self._array(name, predictor(self._tensor(inputs.copy())))  # its to change
-        if p.ndim != 2 or p.shape[1] != count or len(p) != (size or max(len(p), 1)):
-            raise _bad(name, f"shape ({size or 'K'}, {count})", f"shape {p.shape}")
-        p = _floats(name, p).astype(np.float64)
-        if ((p < 0) | (p > 1)).any():
-            raise _bad(name, "probabilities in [0, 1]", f"values from {p.min()} to {p.max()}")
-        p = np.clip(p, self.pred_clipping, 1 - self.pred_clipping)
+    def _base_logits(self, inputs: np.ndarray, size: int | None) -> np.ndarray:  # (input_size, B) -> (K, B)
+        p = self.base_predictor(self._tensor(inputs.copy()))  # type: ignore[misc] # and it may change its copy
+        p = self._array("base_predictor's output", p, (size, inputs.shape[1]), low=0, high=1).astype(np.float64)
+        if len(p) == 0:
+            raise _bad("base_predictor's output", "at least one row", "none")
+        p = p.clip(self.pred_clipping, 1 - self.pred_clipping)
         return (np.log(p) - np.log1p(-p)).astype(np.float32)
 
     def _rates(self, count: int) -> np.ndarray:
         """Learning rates of the next `count` samples, (count,), each from the count of samples before it."""
         rate, step = self.learning_rate, int(self.step)
-        if not callable(rate):
-            return np.full(count, rate, np.float32)
-        values = [rate(t) for t in range(step, step + count)]
-        try:
-            rates = np.array(values)
-        except (TypeError, ValueError):
-            rates = np.empty(0)
-        usual = rates.dtype.kind in "iuf" and rates.shape == (count,)
-        if not (usual and ((rates >= 0) & (rates <= MAX_REAL)).all()):
-            rates = np.array([_rate(value) for value in values])  # slow, but it says what is wrong
-        return rates.astype(np.float32)
+        rates = [rate(t) for t in range(step, step + count)] if callable(rate) else [rate] * count
+        return self._array("learning_rate", rates, (count,), low=0, high=MAX_REAL)
 
-    # The state's shapes and first values.
+    def _array(self, name: str, value: Any, *shapes: tuple, low=-MAX_FLOAT, high=MAX_FLOAT) -> np.ndarray:
+        """`value` as float32 of one of the `shapes`, where None is any size, and all of it from `low` to `high`."""
+        try:
+            array = self._numpy(value)
+        except (TypeError, ValueError) as error:
+            raise _bad(name, "an array of real numbers", f"{type(value).__name__} ({error})") from None
+        if array.dtype.kind not in "biuf":
+            raise _bad(name, "an array of real numbers", f"dtype {array.dtype}")
+        if not any(len(shape) == array.ndim and all(map(_fits, shape, array.shape)) for shape in shapes):
+            expected = " or ".join(str(shape).replace("None", "B") for shape in shapes)
+            raise _bad(name, f"shape {expected}", f"shape {array.shape}")
+        if array.size and not (float(array.min()) >= low and float(array.max()) <= high):
+            raise _bad(name, f"numbers from {low:g} to {high:g}", f"numbers from {array.min()} to {array.max()}")
+        return array.astype(np.float32, copy=False)
 
     def _layers(self) -> list[slice]:
         """Of each layer, where its neurons are among those of all layers."""
         ends = np.cumsum(self.layer_sizes).tolist()
         return [slice(end - n, end) for n, end in zip(self.layer_sizes, ends, strict=True)]
-
-    def _load(self, state: dict[str, np.ndarray], step: int) -> None:
-        def of_layers(kind: str) -> list[np.ndarray]:
-            return [state[f"{kind}.{layer}"] for layer in range(1, len(self.layer_sizes) + 1)]
-
-        # The halfspaces of all layers lie in one array, so that the gates of a batch are one matrix product.
-        self._load_hyperplanes(np.concatenate(of_layers("hyperplanes")), np.concatenate(of_layers("hyperplane_bias")))
-        self._load_weights(of_layers("weights"), step)
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {}
@@ -641,278 +354,247 @@ class GLNBase:
         return {**shapes, "step": ()}
 
     def _initial_state(self) -> dict[str, np.ndarray]:
-        rng = np.random.default_rng(self.seed)
-        state = {}
+        rng, state = np.random.default_rng(self.seed), {}
         for name, shape in self._shapes().items():
             if name.startswith("hyperplanes"):
                 planes = rng.standard_normal(shape)
-                planes /= np.linalg.norm(planes, axis=-1, keepdims=True)
-                state[name] = planes.astype(np.float32)
+                state[name] = (planes / np.linalg.norm(planes, axis=-1, keepdims=True)).astype(np.float32)
             elif name.startswith("hyperplane_bias"):
                 state[name] = (self.context_bias * rng.standard_normal(shape)).astype(np.float32)
             elif name.startswith("weights"):
                 state[name] = np.broadcast_to(np.float32(1 / shape[-1]), shape)  # which takes no memory
         return state
 
+    def _load(self, state: Mapping[str, np.ndarray], step: int) -> None:
+        # The halfspaces of all layers lie in one array, so that the gates of a batch are one matrix product.
+        kinds = ("hyperplanes", "hyperplane_bias", "weights")
+        of = {kind: [state[f"{kind}.{layer + 1}"] for layer in range(len(self.layer_sizes))] for kind in kinds}
+        self._load_hyperplanes(np.concatenate(of["hyperplanes"]), np.concatenate(of["hyperplane_bias"]))
+        self._load_weights(of["weights"], step)
 
-# ---- PyTorch ---------------------------------------------------------------------------------------------------------
-
-# A layer copies the rows it works on, as many neurons and samples at a time as keep the copies within this many bytes,
-# which fit a core's cache.
-ROWS_BYTES = 1 << 20
-# predict_online takes this many samples through a layer before it turns to the next, or as few as keep what a layer
-# predicts of them within BLOCK_BYTES.
-BLOCK_SAMPLES, BLOCK_BYTES = 2048, 1 << 22
-# A row of fewer values is cheaper to copy than to look up.
-LONG_ROW = 1 << 10
-# Samples a call of what compile() makes: with more of them calls cost less, and compiling takes longer.
-COMPILED_SAMPLES = 4
-
-
-def gate(hyperplanes: torch.Tensor, hyperplane_bias: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
-    """Context of each neuron: bit i tells on which side of its halfspace i the side information lies.
-
-    Shapes: (N, k, D), (N, k), (D, B) -> (B, N) of integers in [0, 2^k).
-    """
-    neurons, k, size = hyperplanes.shape
-    if hyperplanes.is_cuda:  # where a float32 product may be one of TF32, which would tell samples apart differently
-        hyperplanes, context = hyperplanes.double(), context.double()
-    products = (hyperplanes.reshape(neurons * k, size) @ context).reshape(neurons, k, context.shape[1])
-    bits = (products > hyperplane_bias[:, :, None]).int()
-    return (bits << torch.arange(k, dtype=torch.int32, device=bits.device)[:, None]).sum(dim=1).T
-
-
-def mix(rows: torch.Tensor, z: torch.Tensor, logit_bound: float) -> torch.Tensor:
-    """Geometric mixing of the predictions below, as logits: s = clip(w . z, -logit_bound, logit_bound).
-
-    Shapes: (..., n, C, d), (..., 1, C or 1, d) -> (..., n, C, 1). All heads of the first layer mix the same z.
-    """
-    if z.shape[-2] == 1:
-        s = (rows.flatten(-3, -2) @ z.squeeze(-3).mT).view(*rows.shape[:-1], 1)
-    else:  # each head reads its own z, and so many small products are slower than one sum
-        s = (rows * z).sum(dim=-1, keepdim=True)
-    return s.clamp_(-logit_bound, logit_bound)
-
-
-def update(rows: torch.Tensor, z: torch.Tensor, s: torch.Tensor, y: torch.Tensor, rate: torch.Tensor) -> torch.Tensor:
-    """One step of online gradient descent on the log-loss, in place: w <- w - rate (sigmoid(s) - y) z.
-
-    Shapes: (..., n, C, d), (..., 1, C or 1, d), (..., n, C, 1), (..., 1, C, 1), (..., 1, C or 1, 1) -> (..., n, C, d).
-    """
-    return rows.addcmul_(s.sigmoid().sub_(y).mul_(rate), z, value=-1)
-
-
-def _exact(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Without autograd, and without autocast, which would round what the gates see."""
-
-    @functools.wraps(method)
-    def run(self, *arguments, **options):
-        with torch.no_grad(), torch.autocast(self.hyperplanes.device.type, enabled=False):
-            return method(self, *arguments, **options)
-
-    return run
-
-
-class GLN(GLNBase, nn.Module):
-    """A Gated Linear Network as an `nn.Module`: its state is buffers, and it works where `.to(device)` puts it.
-
-    Nothing is recorded for autograd. `.double()` computes in float64; below float32 small steps of learning are lost.
-    On a CPU small networks are fastest after `torch.set_num_threads(1)`: an operation is too short to share.
-    """
+    # ---- PyTorch -----------------------------------------------------------------------------------------------------
 
     hyperplanes: torch.Tensor
     hyperplane_bias: torch.Tensor
     first_rows: torch.Tensor
-    _compiled = False
+    _compiled: Callable[..., torch.Tensor] | None = None  # `_block`
 
-    def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:
-        self._fill("hyperplanes", hyperplanes)
-        self._fill("hyperplane_bias", hyperplane_bias)
+    def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
         first_rows = np.concatenate([np.arange(n) << self.context_map_size for n in self.layer_sizes])
-        self._fill("first_rows", first_rows, persistent=False)
+        self._fill(hyperplanes=hyperplanes, hyperplane_bias=hyperplane_bias, first_rows=first_rows)
 
-    def _load_weights(self, weights, step) -> None:
+    def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
         # Row j 2^k + c of a layer is neuron j's in context c: the weights of all heads, side by side in memory.
-        for layer, array in enumerate(weights, start=1):
-            self._fill(f"weights_{layer}", array.reshape(-1, *array.shape[2:]))
-        self._fill("step", step)
+        rows = {f"weights_{layer}": array.reshape(-1, *array.shape[2:]) for layer, array in enumerate(weights, start=1)}
+        self._fill(**rows, step=np.int64(step))
 
-    def _fill(self, name: str, values: Any, persistent: bool = True) -> None:
-        """Copy `values` into a buffer, which stays once it is there: it may be shared, or referred to."""
-        with torch.inference_mode(False):  # what is made in that mode could not learn outside of it
-            tensor = torch.as_tensor(np.array(values, order="C"))
-        if name in self._buffers:
-            getattr(self, name).copy_(tensor)
-        else:
-            self.register_buffer(name, tensor, persistent)
+    def _fill(self, **arrays: Any) -> None:
+        """Copy arrays into buffers, which stay once they are there: they may be shared, or referred to."""
+        for name, array in arrays.items():
+            with torch.inference_mode(False):  # what is made in that mode could not learn outside of it
+                tensor = torch.as_tensor(np.array(array, order="C"))
+            if name in self._buffers:
+                getattr(self, name).copy_(tensor)
+            else:
+                self.register_buffer(name, tensor, persistent=name != "first_rows")
 
     def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
-        weights = [self._numpy(rows) for rows in self._weights()]
+        weights = [self._numpy(getattr(self, f"weights_{layer + 1}")) for layer in range(len(self.layer_sizes))]
         return self._numpy(self.hyperplanes), self._numpy(self.hyperplane_bias), weights, int(self.step)
 
-    def _weights(self) -> list[torch.Tensor]:
-        return [getattr(self, f"weights_{layer}") for layer in range(1, len(self.layer_sizes) + 1)]
-
-    def _tensor(self, array: np.ndarray) -> torch.Tensor:
-        """`array` where the buffers are and of their dtype; before there are any, float32 on the CPU."""
-        like = self._buffers.get("hyperplanes", torch.empty(0, dtype=torch.float32))
-        return torch.from_numpy(np.array(array, order="C")).to(like)
+    def _tensor(self, array: np.ndarray | torch.Tensor) -> torch.Tensor:
+        like = getattr(self, "hyperplanes", torch.empty(0, dtype=torch.float32))  # before there are buffers, float32
+        return (array if isinstance(array, torch.Tensor) else torch.as_tensor(np.array(array, order="C"))).to(like)
 
     @staticmethod
     def _numpy(value: Any) -> np.ndarray:
         if isinstance(value, torch.Tensor):
             value = value.detach().cpu()
-            value = value.float() if value.is_floating_point() else value  # NumPy has no bfloat16
-        return np.asarray(value)
-
-    def forward(self, inputs: Any, context_inputs: Any) -> torch.Tensor:
-        """`predict` without targets."""
-        return self.predict(inputs, context_inputs)
-
-    def compile(self) -> None:
-        """Let `predict_online` with a batch_size of 1 run compiled, from the next call on.
-
-        That call takes up to a minute, and on a CPU needs a C++ compiler. See `torch.compile`.
-        """
-        self._compiled = True
+            return (value.float() if value.is_floating_point() else value).numpy()  # NumPy has no bfloat16
+        try:
+            return np.asarray(value)
+        except (RuntimeError, TypeError):  # a list of tensors that only PyTorch reads
+            return np.asarray([GLN._numpy(each) for each in value])
 
     @_exact
-    def _contexts(self, context) -> np.ndarray:
+    def _contexts(self, context) -> np.ndarray:  # (D, B) -> (B, N)
         return self._numpy(gate(self.hyperplanes, self.hyperplane_bias, self._tensor(context)))
 
     @_exact
-    def _predict(self, base, context, targets, rates) -> torch.Tensor:
-        if targets is not None:
-            targets, rates = self._tensor(targets.T), self._tensor(rates)
-        return self._block(len(base.T), *self._gated(base, context), targets, rates).T
+    def _stream(self, base, context, targets, rates, batch_size) -> torch.Tensor:
+        """One batch after another. What does not depend on the weights is computed for many batches at once.
 
-    @_exact
-    def _predict_online(self, base, context, targets, rates, batch_size) -> torch.Tensor:
-        targets, rates = self._tensor(targets.T), self._tensor(rates)
-        output = torch.empty_like(targets)  # (B, C)
-        fitting = BLOCK_BYTES // (max(self.layer_sizes) * targets[0].nbytes)
-        block = batch_size * max(1, min(BLOCK_SAMPLES, fitting) // batch_size)
-        compiled = batch_size == 1 and self._compiled
-        for start in range(0, len(rates), block):
-            here = slice(start, start + block)
-            parts = *self._gated(base[:, here], context[:, here]), targets[here], rates[here]
-            groups = zip(*(part.split(COMPILED_SAMPLES if compiled else block) for part in parts), strict=True)
-            output[here] = torch.cat([self._group(compiled, batch_size, *group) for group in groups])
-        return output.T
-
-    def _group(self, compiled, batch_size, *parts) -> torch.Tensor:  # of _block -> (B, C)
-        if compiled and len(parts[0]) == COMPILED_SAMPLES:  # another shape would be compiled anew
-            return _compiled_block()(self, batch_size, *parts)
-        return self._block(batch_size, *parts)
-
-    def _gated(self, base, context) -> tuple[torch.Tensor, torch.Tensor]:  # (K, B), (D, B) -> (B, 1, 1, d), (B, N)
-        """What does not depend on the weights: the first layer's input and the row that each neuron picks."""
-        base, context = self._tensor(base), self._tensor(context)
-        z = base.new_ones(base.shape[1], 1, 1, self.base_size + self.bias)
-        torch.clamp(base.T, -self.logit_bound, self.logit_bound, out=z[:, 0, 0, : self.base_size])
-        return z, gate(self.hyperplanes, self.hyperplane_bias, context) + self.first_rows
-
-    def _block(self, batch_size, z, rows, targets, rates) -> torch.Tensor:
-        """Predict one batch after another and, given targets, learn each before the next.
-
-        A layer never reads what those above it make, so it takes all batches before the next layer starts: what can be
-        computed for all of them at once takes fewer operations.
-
-        Shapes: (B, 1, 1, d), (B, N), (B, C) or None, (B,) or None -> (B, C).
+        Shapes: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B).
         """
-        learn: tuple[torch.Tensor, ...] = ()
-        for weights, picked in zip(self._weights(), rows.split(self.layer_sizes, dim=1), strict=True):
+        compiled = self._compiled if targets is not None and batch_size == 1 else None
+        output, many = [], batch_size * max(1, BLOCK_SAMPLES // batch_size)
+        for start in range(0, base.shape[1], many):
+            here = slice(start, start + many)
+            parts = [*self._gated(base[:, here], context[:, here])]
             if targets is not None:
-                learn = targets[:, None, :, None], rates[:, None, None, None]
-                if self.normalize:
-                    learn = learn[0], learn[1] / z.square().sum(dim=3, keepdim=True).add_(1)  # (B, 1, C or 1, 1)
-            copied = max(1, ROWS_BYTES // weights[0].nbytes)  # rows at a time
-            if batch_size == 1:
-                some = [self._in_turn(weights, part, z, *learn) for part in picked.split(copied, dim=1)]
-                s = torch.cat(some, dim=1)  # (B, n, C, 1)
-            else:
-                batches = zip(*(part.split(batch_size) for part in (picked, z, *learn)), strict=True)
-                s = torch.cat([self._batch(weights, copied, *batch) for batch in batches])
-            z = torch.cat([s.transpose(1, 3), s.new_ones(len(s), 1, self.num_heads, self.bias)], dim=3)
-        if targets is not None:
-            self.step.add_(len(s))
-        return s[..., 0].mean(dim=1).sigmoid_()
+                parts += [self._tensor(targets.T[here, None, :, None]), self._tensor(rates[here, None, None, None])]
+                self.step.add_(len(parts[0]))
+            for group in zip(*(part.split(COMPILED_SAMPLES if compiled else many) for part in parts), strict=True):
+                run = compiled if compiled and len(group[0]) == COMPILED_SAMPLES else self._block  # made for one shape
+                output.append(run(batch_size, *group))
+        return torch.cat(output).T
 
-    def _in_turn(self, weights, rows, z, *learn) -> torch.Tensor:
-        """Neurons of a layer predict one sample after another and, given y and rate, learn each before the next.
+    def _gated(self, base, context) -> tuple[torch.Tensor, torch.Tensor]:  # (K, B), (D, B) -> (B, K, 1, 1), (B, N)
+        s = self._tensor(base).T[:, :, None, None].clamp(-self.logit_bound, self.logit_bound)
+        return s, gate(self.hyperplanes, self.hyperplane_bias, self._tensor(context)) + self.first_rows
 
-        Shapes: (n 2^k, C, d), (B, n), (B, 1, C or 1, d), (B, 1, C, 1), (B, 1, C or 1, 1) -> (B, n, C, 1).
+    def _block(self, batch_size, s, rows, y=None, rate=None) -> torch.Tensor:
+        """Predict one batch after another and, given targets, learn each before the next; a size of 0 is all at once.
+
+        A layer never reads what those above it make, so it takes all batches before the next one starts. Shapes:
+        (B, K, 1, 1), (B, N), (B, 1, C, 1) or None, (B, 1, 1, 1) or None -> (B, C).
         """
-        if learn and weights.is_cpu and weights[0].numel() >= LONG_ROW and not torch.compiler.is_compiling():
-            return self._in_place(weights, rows, z, *learn)
-        logits = []
-        for picked, x, *goal in zip(rows, z, *learn, strict=True):
-            copies = weights.index_select(0, picked)
-            logits.append(mix(copies, x, self.logit_bound))
-            if goal:  # no two neurons share a row, and the copies themselves can learn
-                self._store(weights, picked, update(copies, x, logits[-1], *goal))
-        return torch.stack(logits)
+        for layer, picked in enumerate(rows.split(self.layer_sizes, dim=1), start=1):
+            weights = getattr(self, f"weights_{layer}")
+            z = nn.functional.pad(s.transpose(1, 3), (0, int(self.bias)), value=1.0).contiguous()
+            learn: tuple[torch.Tensor, ...] = ()
+            if y is not None:
+                learn = y, rate / (1 + z.square().sum(dim=3, keepdim=True)) if self.normalize else rate
+            s = self._layer(batch_size, weights, picked, z, *learn) if batch_size else self._mixed(weights, picked, z)
+        return s[..., 0].mean(dim=1).sigmoid()
 
-    def _in_place(self, weights, rows, z, y, rate) -> torch.Tensor:
-        """`_in_turn` for long rows, which learn where they are, as `update` would let copies learn.
+    def _layer(self, batch_size, weights, rows, z, *learn) -> torch.Tensor:
+        # Of a layer: (n 2^k, C, d), (B, n), (B, 1, C or 1, d), (B, 1, C, 1), (B, 1, C or 1, 1) -> (B, n, C, 1).
+        at_once = max(1, ROWS_BYTES // weights[0].nbytes)
+        if rows.shape[1] > at_once:
+            some = [self._layer(batch_size, weights, part, z, *learn) for part in rows.split(at_once, dim=1)]
+            return torch.cat(some, dim=1)
+        if batch_size == 1:
+            return torch.stack([self._one(weights, *sample) for sample in zip(rows, z, *learn, strict=True)])
+        batches = zip(*(part.split(batch_size) for part in (rows, z, *learn)), strict=True)
+        return torch.cat([self._batch(weights, at_once, *batch) for batch in batches])
 
-        To copy them back takes longer than to learn. A row at a time is also too short for PyTorch to share among
-        threads, and they would wait for each other longer than they work.
-        """
-        views = {row: weights[row] for row in rows.unique().tolist()}
-        steps = weights.new_empty(rows.shape[1], self.num_heads, 1)
-        step_of_each, logits, limit = steps.unbind(), [], self.weight_clipping
-        in_bounds = self._in_bounds(weights, rows, z, rate)
-        for b, (picked, x, goal, scale) in enumerate(zip(rows.tolist(), z, y, rate, strict=True)):
-            places = [views[row] for row in picked]
-            logits.append(mix(torch.stack(places), x, self.logit_bound))
-            torch.mul(logits[-1].sigmoid().sub_(goal), scale, out=steps)
-            torch._foreach_addcmul_(places, step_of_each, [x[0]] * len(places), value=-1)
-            if b >= in_bounds:
-                torch._foreach_clamp_min_(places, -limit)
-                torch._foreach_clamp_max_(places, limit)
-        return torch.stack(logits)
-
-    def _in_bounds(self, weights, rows, z, rate) -> int:
-        """After how many samples no weight can have left its bounds yet: until then there is nothing to clip.
-
-        Shapes: (n 2^k, C, d), (B, n), (B, 1, C or 1, d), (B, 1, C or 1, 1).
-        """
-        if rows.numel() < len(weights):
-            return 0  # to look at all weights takes longer than to clip those
-        farthest = max(map(abs, weights.aminmax()))
-        steps = (rate * z.abs().amax(dim=3, keepdim=True)).amax(dim=(1, 2, 3))  # (B,), for |sigmoid(s) - y| <= 1
-        return int((farthest + steps.cumsum(0) < 0.99 * self.weight_clipping).sum())  # 0.99 is for rounding
-
-    def _batch(self, weights, copied, rows, z, *learn) -> torch.Tensor:  # as _in_turn, all samples at once
-        count, n = rows.shape
-        s = z.new_empty(count, n, self.num_heads, 1)
-        block = min(n, copied)
-        parts = [(b, j) for b in _slices(count, copied // block) for j in _slices(n, block)]
-        for b, j in parts:
-            picked = rows[b, j]
-            copies = weights.index_select(0, picked.flatten()).unflatten(0, picked.shape)
-            s[b, j] = mix(copies, z[b], self.logit_bound)
-        if not learn:
-            return s
-        y, rate = learn
-        for b, j in parts:  # the steps of samples of one context add up in the row that they share
-            picked = rows[b, j]
-            steps = update(weights.new_zeros(*picked.shape, *weights.shape[1:]), z[b], s[b, j], y[b], rate[b])
-            weights.index_add_(0, picked.flatten(), steps.flatten(0, 1))
-        for touched in rows.unique().split(copied):
-            self._store(weights, touched, weights.index_select(0, touched))
+    def _one(self, weights, rows, z, *learn) -> torch.Tensor:  # as _layer, without B
+        copies, limit = weights.index_select(0, rows), self.weight_clipping
+        s = mix(copies, z, self.logit_bound)
+        if learn:  # no two neurons share a row, and the copies themselves can learn
+            weights.index_put_((rows,), update(copies, z, s, *learn).clamp_(-limit, limit))
         return s
 
-    def _store(self, weights, rows, values) -> None:  # rows (U,), values (U, C, d)
-        weights.index_put_((rows,), values.clamp_(-self.weight_clipping, self.weight_clipping))
+    def _batch(self, weights, at_once, rows, z, *learn) -> torch.Tensor:  # as _layer
+        parts = list(zip(*(part.split(at_once // rows.shape[1]) for part in (rows, z, *learn)), strict=True))
+        logits, limit = [self._mixed(weights, *part[:2]) for part in parts], self.weight_clipping
+        if learn:  # samples of one context share a row, in which their steps add up
+            for (picked, x, *goal), s in zip(parts, logits, strict=True):
+                steps = update(weights.new_zeros(*picked.shape, *weights.shape[1:]), x, s, *goal)
+                weights.index_add_(0, picked.flatten(), steps.flatten(0, 1))
+            for touched in rows.unique().split(at_once):
+                weights.index_put_((touched,), weights.index_select(0, touched).clamp_(-limit, limit))
+        return torch.cat(logits)
+
+    def _mixed(self, weights, rows, z) -> torch.Tensor:
+        return mix(weights.index_select(0, rows.flatten()).unflatten(0, rows.shape), z, self.logit_bound)
+
+    @_exact
+    def forward(self, inputs: torch.Tensor, context_inputs: torch.Tensor) -> torch.Tensor:
+        """`predict` without targets in tensor operations alone, which PyTorch can trace, export and map.
+
+        Of what comes only the shapes are checked. What is recorded takes all samples of a batch at once.
+        """
+        base = self._shaped("inputs", inputs, (self.input_size, None), (self.input_size,))
+        context = self._shaped("context_inputs", context_inputs, (self.context_size, *base.shape[1:]))
+        base, context, one = (base[:, None], context[:, None], True) if base.ndim == 1 else (base, context, False)
+        if self.base_predictor is not None:
+            p = self.base_predictor(self._tensor(base.clone()))
+            p = self._shaped("base_predictor's output", p, (self.base_size, base.shape[1]))
+            base = torch.logit(p.double(), self.pred_clipping).float()
+        size = 0 if torch.jit.is_tracing() or torch.compiler.is_compiling() else min(BLOCK_SAMPLES, base.shape[1])
+        output = self._stream(base, context, None, None, size) if size else self._block(0, *self._gated(base, context)).T
+        output = output[0] if self.num_heads == 1 else output
+        return output[..., 0] if one else output
+
+    def _shaped(self, name: str, value: Any, *shapes: tuple) -> torch.Tensor:
+        tensor = (value if isinstance(value, torch.Tensor) else torch.as_tensor(value)).float()
+        if not any(len(shape) == tensor.ndim and all(map(_fits, shape, tensor.shape)) for shape in shapes):
+            expected = " or ".join(map(str, shapes)).replace("None", "B")
+            raise _bad(name, f"shape {expected}", f"shape {tuple(tensor.shape)}")
+        return tensor
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile `forward`, as `nn.Module.compile` does, and what `predict_online` runs with a batch_size of 1.
+
+        Both take the arguments, those of `torch.compile`; without any, what learns is compiled for one thread, for its
+        operations are too short to share. The first call takes up to a minute, and on a CPU needs a C++ compiler.
+        """
+        super().compile(*args, **kwargs)
+        kwargs = kwargs or {"dynamic": False, "options": {"cpp.threads": 1}}
+        self._compiled = torch.compile(self._block, *args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_compiled": None}  # copies are not compiled, as those of any module
+
+    def get_extra_state(self) -> torch.Tensor:
+        """What of a network its arrays do not show: a part of `state_dict` that no conversion of the module rounds."""
+        return torch.tensor([getattr(self, name) for name in ALIKE], dtype=torch.float64, device="cpu")
+
+    def set_extra_state(self, state: torch.Tensor) -> None:
+        """Nothing is left to do: a state that does not fit was refused before anything was loaded."""
+
+    def _load_from_state_dict(self, state_dict, prefix, *rest) -> None:
+        came = state_dict.get(f"{prefix}_extra_state", self.get_extra_state())
+        for name, value in zip(ALIKE, came.tolist(), strict=True):
+            if value != (expected := getattr(self, name)):
+                raise RuntimeError(f"{prefix}{name}: expected {expected}, got {type(expected)(value)}")
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
-def _slices(count: int, size: int) -> list[slice]:
-    return [slice(start, start + size) for start in range(0, count, size)]
+# ---- The same in every backend ---------------------------------------------------------------------------------------
 
 
-@functools.cache
-def _compiled_block() -> Callable[..., torch.Tensor]:
-    # One thread: an operation is too short to share, and waiting for other threads takes far longer than it.
-    return torch.compile(GLN._block, dynamic=False, options={"cpp.threads": 1})
+def decaying_rate(t: int, start: float = 10.0) -> float:
+    """Learning rate with `normalize=True` where none is given: start / sqrt(1 + t / 3000) after t samples."""
+    return start / math.sqrt(1.0 + t / 3000.0)
+
+
+def paper_rate(t: int) -> float:
+    """Learning rate with `normalize=False` where none is given: min(100 / (t + 1), 0.01), the paper's for MNIST."""
+    return min(100.0 / (t + 1.0), 0.01)
+
+
+def _bad(name: str, expected: str, came: object) -> ValueError:
+    return ValueError(f"{name}: expected {expected}, got {came}")
+
+
+def _integer(name: str, value: Any, low: int, high: float = math.inf) -> int:
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not low <= value <= high:
+        raise _bad(name, f"an integer from {low} to {high}", repr(value))
+    return int(value)
+
+
+def _real(name: str, value: Any, expected: str, accept: Callable[[Any], bool]) -> float:
+    if not isinstance(value, (int, float, np.integer, np.floating)) or isinstance(value, bool) or not accept(value):
+        raise _bad(name, f"a number {expected}", repr(value))
+    return float(value)
+
+
+def _bool(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise _bad(name, "True or False", repr(value))
+    return bool(value)
+
+
+def _fits(size: int | None, came: int) -> bool:
+    return size is None or size == came
+
+
+def _check_memory(numbers: int) -> None:
+    """Raises ValueError where so many float32 are more than the machine's memory, if the system tells of it."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
+    if 4 * numbers > memory:
+        names = "layer_sizes, input_size, context_size, num_classes, context_map_size"
+        raise _bad(names, f"a network within {memory / 2**30:.1f} GiB of memory", f"one of {4 * numbers >> 30} GiB")
+
+
+def _of_gln(module: str) -> Any:
+    """A module of the package `gln`, where stands what is the same around all backends."""
+    try:
+        return importlib.import_module(f"gln.{module}")
+    except ModuleNotFoundError as error:
+        if not str(error.name).startswith("gln"):
+            raise
+        raise ImportError(f"this needs the package gln, which belongs to {__name__} and is not installed") from error

@@ -1,4 +1,4 @@
-"""What is installed: the modules at the top of this folder and the package of the embedded digits."""
+"""What is installed: the networks, a module a framework, and the package `gln` round them."""
 
 from pathlib import Path
 
@@ -12,7 +12,10 @@ FRAMEWORKS = {
 }
 PLOTS = ["matplotlib>=3.8"]
 TEST = ["hypothesis>=6.100", "ipykernel>=6.29", "nbclient>=0.10", "pytest>=8", "pytest-xdist>=3.5"]
-DOCS = ["mkdocs>=1.6", "mkdocs-include-markdown-plugin>=7", "mkdocstrings[python]>=0.26"]
+DOCS = [
+    *("latex2mathml>=3.77", "mkdocs>=1.6", "mkdocs-include-markdown-plugin>=7", "mkdocs-jupyter>=0.25"),
+    *("mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"),
+]
 DEV = ["build>=1.2", "mypy>=1.11", "pandas-stubs", "pre-commit>=3.7", "ruff>=0.6"]
 
 setup(
@@ -31,12 +34,9 @@ setup(
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
     python_requires=">=3.10",
-    py_modules=[
-        *("gln_numpy", "gln_torch", "gln_tf", "gln_jax", "gln_numba"),
-        *("gln_features", "gln_plots", "gln_sklearn", "test_mnist"),
-    ],
-    packages=["gln_mnist_data"],
-    package_data={"gln_mnist_data": ["mnist.npz", "PROVENANCE.md", "LICENSE"]},
+    py_modules=["gln_numpy", "gln_torch", "gln_tf", "gln_jax", "gln_numba", "test_mnist"],
+    packages=["gln", "gln.mnist"],
+    package_data={"gln": ["py.typed"], "gln.mnist": ["mnist.npz", "PROVENANCE.md", "LICENSE"]},
     install_requires=[
         "numpy>=1.26",
         "pandas>=2.1",

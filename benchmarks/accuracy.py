@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import importlib
 from typing import Any
 
 import numpy as np
@@ -19,22 +18,16 @@ from sklearn.neural_network import MLPClassifier
 from tqdm import tqdm
 
 from benchmarks.report import machine, show
-from gln_features import Standardizer, orientation_features
-from test_mnist import (
-    TEN_DIGITS,
-    Digits,
-    TenDigits,
-    deskew,
-    fastest_backend,
-    get_ten_digits_metrics,
-    linear_rate,
-    load_mnist,
-)
+from gln.backends import load_backend
+from gln.features import Standardizer, orientation_features
+from gln.mnist import Digits, deskew, load_mnist
+from gln.rates import linear_rate
+from test_mnist import TenDigits, get_ten_digits_metrics
 
 # The recipe of `gln-mnist --all-classes`; everything else is a change to it.
 RECIPE: dict[str, Any] = {
-    "layer_sizes": TEN_DIGITS["layer_sizes"],
-    "context_map_size": TEN_DIGITS["halfspaces"],
+    "layer_sizes": [64, 32],
+    "context_map_size": 6,
     "halfspace_samples": 1000,
     "linear_rate": True,
 }
@@ -70,7 +63,7 @@ class Trials:
 
     def __init__(self, samples: int | None) -> None:
         self.samples = samples
-        self.gln = importlib.import_module(f"gln_{fastest_backend()}").GLN
+        self.gln = load_backend("auto").GLN
 
     @functools.cache  # noqa: B019 - one of these lives as long as the program
     def digits(self, upright: bool = True, features: bool = False) -> Digits:
@@ -170,7 +163,7 @@ def main() -> None:
         "Error in percent, each digit predicted before it was learned, since the line before", table_of_streams(hits), 2
     )
     if options.plot:
-        from gln_plots import plot_learning_curves  # only who draws needs Matplotlib
+        from gln.plots import plot_learning_curves  # only who draws needs Matplotlib
 
         plot_learning_curves(hits, per_decade=3).savefig(options.plot, dpi=150)
 

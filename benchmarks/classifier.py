@@ -25,7 +25,7 @@ from tqdm import tqdm
 from benchmarks.defaults import TABLES as BUNDLED
 from benchmarks.defaults import noisy_labels
 from benchmarks.report import machine, show
-from gln_sklearn import GLNClassifier
+from gln.sklearn import GLNClassifier
 
 TABLES: dict[str, Callable[[], Any]] = {
     **BUNDLED,

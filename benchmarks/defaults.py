@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import importlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -22,8 +21,9 @@ from sklearn import datasets
 from tqdm import tqdm
 
 from benchmarks.report import machine, show
-from gln_features import Standardizer
-from test_mnist import fastest_backend, load_mnist
+from gln.backends import load_backend
+from gln.features import Standardizer
+from gln.mnist import load_mnist
 
 Stream = tuple[np.ndarray, np.ndarray]  # samples (N, D), labels (N,)
 TABLES: dict[str, Callable[[], Any]] = {
@@ -93,7 +93,7 @@ def progressive(gln: Any, stream: Stream, seed: int, **setting: Any) -> tuple[fl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures say nothing")
-    gln = importlib.import_module(f"gln_{fastest_backend()}").GLN
+    gln = load_backend("auto").GLN
     found = streams(parser.parse_args().quick)
     rows: dict[str, dict[str, str]] = {}
     for title, setting in tqdm(SETTINGS.items(), leave=False):

@@ -18,7 +18,6 @@ Source of the experiment: Veness et al., Gated Linear Networks, AAAI 2021, where
 from __future__ import annotations
 
 import argparse
-import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -29,7 +28,8 @@ from sklearn.neural_network import MLPClassifier
 from tqdm import tqdm
 
 from benchmarks.report import machine, show
-from test_mnist import PIXELS, Digits, fastest_backend, load_mnist
+from gln.backends import load_backend
+from gln.mnist import PIXELS, Digits, load_mnist
 
 CHUNK = 800  # digits that a model is handed at a time, for the progress bar; whole batches of either estimator
 
@@ -58,7 +58,7 @@ class OnlineGLN:
     """A GLN that learns one digit at a time."""
 
     def __init__(self, layer_sizes: list[int], **settings: Any) -> None:
-        gln = importlib.import_module(f"gln_{fastest_backend()}").GLN
+        gln = load_backend("auto").GLN
         self.model = gln(layer_sizes, PIXELS, PIXELS, num_classes=10, **settings)
 
     def learn(self, images: np.ndarray, digits: np.ndarray) -> None:  # (B, 784), (B,)

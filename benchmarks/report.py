@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from test_mnist import BACKENDS
+from gln.backends import BACKENDS
 
 
 def machine() -> str:

@@ -9,7 +9,6 @@ longer it takes than the others is given apart.
 from __future__ import annotations
 
 import argparse
-import importlib
 import subprocess
 import sys
 import time
@@ -24,7 +23,8 @@ from sklearn.neural_network import MLPClassifier
 
 from benchmarks import bare
 from benchmarks.report import machine, show
-from test_mnist import BACKENDS, PIXELS, load_mnist
+from gln.backends import BACKENDS, load_backend
+from gln.mnist import PIXELS, load_mnist
 
 STATUS = Path("/proc/self/status")  # of this process, on Linux
 Run = Callable[[], Any]
@@ -35,7 +35,7 @@ def backends() -> dict[str, Any]:
     modules = {}
     for name in BACKENDS:
         try:
-            modules[name] = importlib.import_module(f"gln_{name}")
+            modules[name] = load_backend(name)
         except ImportError as error:
             print(f"left out {name}: {error}", file=sys.stderr)
     return modules
@@ -171,7 +171,7 @@ def table_of_latencies(modules: dict[str, Any], images: np.ndarray, digits: np.n
 
 def measure_wide(backend: str, layer_sizes: list[int], samples: int) -> None:
     """In a process of its own: what a wide network costs a sample, and what memory it takes above the bare imports."""
-    module = importlib.import_module(f"gln_{backend}")
+    module = load_backend(backend)
     rng = np.random.default_rng(0)
     images, digits = rng.random((PIXELS, samples), np.float32), rng.integers(0, 10, samples)
     warm = module.GLN([2, 1], PIXELS, PIXELS, num_classes=10, seed=0)

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 
-from gln_features import Standardizer, orientation_features
+import gln.features
+from gln.features import Standardizer, orientation_features
 
 
 def stream(count: int = 50) -> np.ndarray:
     """Values of very different scales and places, (4, count); the last never changes."""
     rng = np.random.default_rng(3)
     return np.array([[1.0], [1e-3], [1e6], [0.0]]) * rng.normal(size=(4, count)) + np.array([[0], [5], [1e8], [7]])
+
+
+def assert_same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
 
 @pytest.mark.parametrize("floor", [0.0, 0.1])
@@ -50,29 +58,88 @@ def test_transform_counts_nothing():
     scale = x.std(axis=1) + 0.1 * (x.max(axis=1) - x.min(axis=1))
     scale[3] = 1  # what never varied has no scale
     np.testing.assert_allclose(z, (x + 1 - x.mean(axis=1)[:, None]) / scale[:, None], rtol=1e-4)
-    after = standardizer.get_state()
-    assert all((before[name] == after[name]).all() for name in before)
-    assert (
-        Standardizer(4).transform(x) == x.astype(np.float32)
-    ).all()  # before the first: mean 0, nothing to divide by
+    assert_same(standardizer.get_state(), before)
+    # Before the first: mean 0, and nothing to divide by.
+    np.testing.assert_array_equal(Standardizer(4).transform(x), x.astype(np.float32))
+
+
+@pytest.mark.parametrize("block", [1, 7, 100])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_blocks_change_no_digit(monkeypatch, block, order):
+    x = np.asarray(stream(), order=order)
+    whole, blocks = Standardizer(4), Standardizer(4)
+    expected = [whole.learn(x[:, :20]), whole.learn(x[:, 20:]), whole.transform(x)]
+    monkeypatch.setattr(gln.features, "BLOCK", block)
+    found = [blocks.learn(x[:, :20]), blocks.learn(x[:, 20:]), blocks.transform(x)]
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert_same(whole.get_state(), blocks.get_state())
+
+
+@pytest.mark.parametrize("name", ["learn", "transform"])
+def test_little_memory_beside_what_is_returned(digits, name):
+    standardizer = Standardizer(784)
+    standardizer.learn(digits[0][:, :10])
+    tracemalloc.start()
+    try:
+        size = getattr(standardizer, name)(digits[0]).nbytes
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * size
+    assert kept < size / 10
 
 
 def test_state_goes_to_another():
-    x, one, other = stream(), Standardizer(4), Standardizer(4)
+    x, one, other = stream(), Standardizer(4, 0.05), Standardizer(4)
     one.learn(x)
     other.set_state(one.get_state())
+    np.testing.assert_array_equal(one.transform(x), other.transform(x))
+    np.testing.assert_array_equal(one.learn(x), other.learn(x))
+
+
+def test_state_of_the_first_release_leaves_the_floor():
+    x, one, other = stream(), Standardizer(4, 0.05), Standardizer(4, 0.05)
+    one.learn(x)
+    state = one.get_state()
+    assert state.pop("floor") == 0.05
+    other.set_state(state)
     np.testing.assert_array_equal(one.learn(x), other.learn(x))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"mean": np.zeros(3)}, r"state\['mean'\]: expected finite numbers of shape \(4,\), got shape \(3,\)$"),
-        ({"count": np.zeros(784)}, r"state\['count'\]: expected finite numbers of shape \(\), got shape \(784,\)$"),
-        ({"squares": -np.ones(4)}, r"state\['squares'\]: expected numbers of at least 0, got -1.0$"),
-        ({"count": np.nan}, r"state\['count'\]: expected finite numbers, got NaN or infinity$"),
-        ({"count": 2.7}, r"state\['count'\]: expected an integer of at least 0, got 2.7$"),
-        ({"other": 1}, "state: expected a mapping of the names"),
+        pytest.param(
+            {"mean": np.zeros(3)},
+            r"state\['mean'\]: expected finite numbers of shape \(4,\), got shape \(3,\)$",
+            id="another size",
+        ),
+        pytest.param(
+            {"count": np.zeros(784)},
+            r"state\['count'\]: expected finite numbers of shape \(\), got shape \(784,\)$",
+            id="many counts",
+        ),
+        pytest.param(
+            {"floor": np.zeros(4)},
+            r"state\['floor'\]: expected finite numbers of shape \(\), got shape \(4,\)$",
+            id="many floors",
+        ),
+        pytest.param(
+            {"squares": -np.ones(4)},
+            r"state\['squares'\]: expected numbers of at least 0, got -1.0$",
+            id="negative squares",
+        ),
+        pytest.param(
+            {"floor": -0.5}, r"state\['floor'\]: expected numbers of at least 0, got -0.5$", id="negative floor"
+        ),
+        pytest.param(
+            {"count": np.nan}, r"state\['count'\]: expected finite numbers, got NaN or infinity$", id="count is NaN"
+        ),
+        pytest.param(
+            {"count": 2.7}, r"state\['count'\]: expected an integer of at least 0, got 2.7$", id="count is broken"
+        ),
+        pytest.param({"other": 1}, "state: expected a mapping of the names", id="unknown name"),
     ],
 )
 def test_bad_state_changes_nothing(change, message):
@@ -81,12 +148,21 @@ def test_bad_state_changes_nothing(change, message):
     before = standardizer.get_state()
     with pytest.raises(ValueError, match=message):
         standardizer.set_state({**before, **change})
-    after = standardizer.get_state()
-    assert all((before[name] == after[name]).all() for name in before)
+    assert_same(standardizer.get_state(), before)
+    with pytest.raises(ValueError, match="state: expected a mapping of the names"):
+        standardizer.set_state({name: before[name] for name in before if name != "mean"})
 
 
 @pytest.mark.parametrize(
-    "samples", [np.zeros((3, 2)), np.zeros(4), [["a"]] * 4, np.full((4, 1), np.nan), np.full((4, 1), 1e200)]
+    "samples",
+    [
+        pytest.param(np.zeros((3, 2)), id="too few values"),
+        pytest.param(np.zeros(4), id="a vector"),
+        pytest.param([["a"]] * 4, id="text"),
+        pytest.param(np.full((4, 1), np.nan), id="NaN"),
+        pytest.param(np.full((4, 1), np.inf, np.float16), id="infinity in half precision"),
+        pytest.param(np.full((4, 1), 1e200), id="too large"),
+    ],
 )
 def test_bad_samples_change_nothing(samples):
     standardizer = Standardizer(4)
@@ -96,7 +172,17 @@ def test_bad_samples_change_nothing(samples):
     assert standardizer.count == 0
 
 
-@pytest.mark.parametrize(("size", "floor"), [(0, 0), (1.5, 0), (True, 0), (3, -1), (3, np.nan), (3, "a")])
+@pytest.mark.parametrize(
+    ("size", "floor"),
+    [
+        pytest.param(0, 0, id="size 0"),
+        pytest.param(1.5, 0, id="size is no integer"),
+        pytest.param(True, 0, id="size is a bool"),
+        pytest.param(3, -1, id="negative floor"),
+        pytest.param(3, np.nan, id="floor is NaN"),
+        pytest.param(3, "a", id="floor is text"),
+    ],
+)
 def test_bad_arguments(size, floor):
     with pytest.raises(ValueError, match=r"size|floor"):
         Standardizer(size, floor)

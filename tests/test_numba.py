@@ -1,99 +1,165 @@
-"""What is special to Numba: work shared among threads gives what it gives in turn, and rows are padded with zeros."""
+"""What is special to Numba: threads change nothing, whoever asks for them, and what was compiled once serves all."""
 
 from __future__ import annotations
 
-import copy
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 from backends import load_backend
-from reference import clear_of_hyperplanes
 
 import gln_numpy
 
+ROOT = Path(__file__).parents[1]
 
-@pytest.mark.parametrize("shared", ["heads", "neurons"])
+
+@pytest.fixture
+def gln_numba() -> ModuleType:
+    return load_backend("numba")
+
+
 @pytest.mark.parametrize("batch_size", [1, 5])
-def test_threads_change_nothing(digits, monkeypatch, shared, batch_size):
-    gln_numba = load_backend("numba")
-    everything, nothing = 0, 1 << 60
-    monkeypatch.setattr(gln_numba, "CALL_PRODUCTS", everything if shared == "heads" else nothing)
-    monkeypatch.setattr(gln_numba, "LAYER_PRODUCTS", everything)
+@pytest.mark.parametrize("threads", [2, 3, 64])  # of 70 units and 50, so that threads share neurons, and get none
+def test_threads_change_nothing(gln_numba, digits, monkeypatch, threads, batch_size):
+    monkeypatch.setattr(gln_numba.numba, "get_num_threads", lambda: threads)
     images, labels = digits[0][:, :98], digits[1][:98]
-    expected, model = (
-        module.GLN([7, 5], 784, 784, num_classes=10, seed=3, learning_rate=1.0) for module in (gln_numpy, gln_numba)
+    expected, alone, shared = (
+        module.GLN([7, 5], 784, 784, num_classes=10, seed=3, learning_rate=1.0)
+        for module in (gln_numpy, gln_numba, gln_numba)
     )
-    of_heads, of_neurons = model._parts(98, batch_size)
-    threads = gln_numba.numba.get_num_threads()
-    assert (of_heads, of_neurons) == ((min(threads, 10), 1) if shared == "heads" else (1, threads))
     for _ in range(2):
-        np.testing.assert_allclose(
-            model.predict_online(images, images, labels, batch_size),
-            expected.predict_online(images, images, labels, batch_size),
-            atol=1e-4,
-        )
-    np.testing.assert_allclose(model.predict(images, images), expected.predict(images, images), atol=1e-4)
+        outputs = []
+        for model, from_products in ((expected, 0), (alone, 1 << 60), (shared, 0)):
+            monkeypatch.setattr(gln_numba, "SHARED_PRODUCTS", from_products)
+            outputs.append([model.predict(images, images), model.predict_online(images, images, labels, batch_size)])
+        np.testing.assert_allclose(outputs[1], outputs[0], rtol=0, atol=1e-4)
+        np.testing.assert_allclose(outputs[2], outputs[1], rtol=0, atol=1e-6)
+    for name, array in alone.get_state().items():
+        np.testing.assert_allclose(shared.get_state()[name], array, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 11])
-def test_gates_are_those_of_numpy(digits, count):
-    gln_numba = load_backend("numba")
+LEARN = """
+import os, signal, sys, threading
+import numpy as np
+import gln_numba
+
+inputs = np.random.default_rng(0).normal(size=(6, 700)).astype(np.float32)
+targets = np.arange(700) % 3
+
+def learn(shared=True):
+    gln_numba.SHARED_PRODUCTS = 0 if shared else 1 << 60
+    model = gln_numba.GLN([4, 2], 6, 6, num_classes=3, seed=0)
+    return [model.predict(inputs, inputs), model.predict_online(inputs, inputs, targets, 5), model._weights]
+
+def same(arrays):
+    return all(np.allclose(*pair, rtol=0, atol=1e-5) for pair in zip(arrays, expected, strict=True))
+
+expected = learn(shared=False)
+"""
+
+AT_ONCE = """
+results = []
+threads = [threading.Thread(target=lambda: results.extend(learn() for _ in range(20))) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert len(results) == 40
+assert all(map(same, results))
+"""
+
+FORKED = """
+def learn_in_child():
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        os._exit(0 if same(learn()) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+learn_in_child()  # the threads were started but never used
+assert same(learn())
+learn_in_child()
+with gln_numba.THREADS:  # as if another call were using them
+    learn_in_child()
+assert same(learn())
+"""
+
+
+def run(script: str, layer: str) -> None:
+    environment = {**os.environ, "NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2"}
+    command = [sys.executable, "-c", LEARN + script]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_models_in_two_threads(gln_numba):
+    run(AT_ONCE, "workqueue")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.parametrize("layer", ["workqueue", "omp"])
+def test_forked_process_works_alone(gln_numba, layer):
+    pytest.importorskip("numba.np.ufunc." + {"omp": "omppool"}.get(layer, layer))
+    run(FORKED, layer)
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 11])
+def test_gates_are_those_of_numpy(gln_numba, digits, count):
     model = gln_numpy.GLN([7, 5], 784, 784, context_bias=0.5, seed=3)
-    planes, context = (model._hyperplanes, model._hyperplane_bias), digits[0][:, :count]
+    planes, context = (model._hyperplanes, model._hyperplane_bias), np.ascontiguousarray(digits[0][:, :count])
     expected = gln_numpy.gate(*planes, context)
     np.testing.assert_array_equal(gln_numba.gate(*planes, context), expected)
-    np.testing.assert_array_equal(gln_numba.gate_in_parallel(*planes, context, 2), expected)
-
-
-@pytest.mark.parametrize("input_size", [14, 15, 16, 17, 31, 32, 33])
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("num_classes", [2, 3])
-def test_padding_changes_nothing(input_size, bias, num_classes):
-    gln_numba, rng = load_backend("numba"), np.random.default_rng(input_size)
-    inputs, labels = rng.normal(size=(input_size, 40)), rng.integers(0, num_classes, 40)
-    reference, model = (
-        module.GLN([15, 16, 17, 33, 2], input_size, input_size, num_classes=num_classes, bias=bias, seed=1)
-        for module in (gln_numpy, gln_numba)
+    np.testing.assert_array_equal(
+        gln_numba.gate(*planes, np.repeat(context, 5, axis=1)), np.repeat(expected, 5, axis=0)
     )
-    assert clear_of_hyperplanes(reference, inputs).all()
-    for batch_size in (1, 7):
-        expected, output = (m.predict_online(inputs, inputs, labels, batch_size) for m in (reference, model))
-        np.testing.assert_allclose(output, expected, rtol=0, atol=1e-4)
-    state = model.get_state()
-    for name, array in reference.get_state().items():
-        np.testing.assert_allclose(state[name], array, rtol=1e-3, atol=1e-4, err_msg=name)
-    rest = copy.deepcopy(model)
-    assert rest._weights.size > sum(array.size for name, array in state.items() if name.startswith("weights"))
-    for weights in rest._of_layers():
-        weights[:] = 0
-    assert not rest._weights.any()
 
 
-def test_padding_is_counted_as_memory(monkeypatch):
-    gln_numba = load_backend("numba")
-    plain, padded = (4 * (2**4 * room + 4 * (5 + 1)) for room in (17, 32))  # one neuron of 16 inputs and the bias
-    monkeypatch.setattr(gln_numba, "_memory", lambda: padded)
-    gln_numba.GLN([1], 16, 5)
-    for memory in (plain, padded - 1):
-        monkeypatch.setattr(gln_numba, "_memory", lambda memory=memory: memory)
-        with pytest.raises(ValueError, match="expected a network within the"):
-            gln_numba.GLN([1], 16, 5)
+@pytest.mark.parametrize("targets", [[1, 0], [0, 1]])
+def test_a_row_is_clipped_when_the_whole_batch_has_changed_it(gln_numba, targets):
+    arguments: dict[str, Any] = {"context_map_size": 0, "bias": False, "weight_clipping": 1.0, "learning_rate": 8.0}
+    model = gln_numba.GLN([1], 1, 1, **arguments)  # of one weight, which is 1
+    p = model.predict([[1.0, 1.0]], [[0.0, 0.0]], targets)
+    np.testing.assert_allclose(p, 1 / (1 + np.exp(-1.0)), rtol=1e-6)
+    # The rate is 8 / (1 + 1). Clipped after each step, the weight would be -1 or, the other way round, 0.08.
+    np.testing.assert_allclose(model.get_state()["weights.1"], 1 - 4 * (2 * p[0] - 1), rtol=1e-5)
 
 
-def test_arrays_of_all_kinds_run_what_is_compiled():
-    gln_numba, rng = load_backend("numba"), np.random.default_rng(0)
-    model, inputs, targets = gln_numba.GLN([3, 2], 5, 5), rng.normal(size=(5, 8)), rng.random(8)
+def test_arrays_of_all_kinds_run_what_is_compiled(gln_numba):
+    rng = np.random.default_rng(0)
+    model, inputs, targets = gln_numba.GLN([3, 2], 5, 5), rng.normal(size=(5, 600)), rng.random(600)
     inputs, targets = inputs.astype(np.float32), targets.astype(np.float32)
-    functions = (gln_numba.gate, gln_numba.transpose, gln_numba.learn_stream)
+    functions = [each for each in vars(gln_numba).values() if hasattr(each, "signatures")]
+    assert {"gate", "learn_block", "learn_units", "share_units"} <= {each.__name__ for each in functions}
 
     def learn(inputs: np.ndarray, targets: np.ndarray) -> list[int]:
-        model.predict(inputs, inputs, targets)
-        model.predict_online(inputs, inputs, targets)
-        model.explain(inputs, inputs)
+        model.predict(inputs, inputs)
+        model.predict(inputs[:, 0], inputs[:, 0], targets[0])
+        model.predict_online(inputs, inputs, targets)  # in two blocks, the second one a slice
+        model.explain(inputs[:, :1], inputs[:, :1])
+        model.explain(inputs[:, :9], inputs[:, :9])
         model.set_state({name: np.array(array, order="F") for name, array in model.get_state().items()})
         return [len(function.signatures) for function in functions]
 
     compiled = learn(inputs, targets)
-    assert learn(np.asfortranarray(inputs)[:, ::2], targets[::2]) == compiled
+    assert learn(np.asfortranarray(inputs)[:, ::-1], targets[::-1]) == compiled
     inputs.flags.writeable = targets.flags.writeable = False
     assert learn(inputs, targets) == compiled
+    deep, other = gln_numba.GLN([4, 3, 2], 5, 5, num_classes=3), inputs.astype(np.float64)
+    deep.predict_online(other, other, np.arange(600) % 3, 7)
+    assert [len(function.signatures) for function in functions] == compiled
+
+
+def test_models_can_be_pickled(gln_numba):
+    rng = np.random.default_rng(1)
+    model, inputs, targets = gln_numba.GLN([17, 2], 5, 5, seed=0), rng.normal(size=(5, 40)), rng.random(40)
+    model.predict_online(inputs, inputs, targets)
+    twin = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(*(each.predict_online(inputs, inputs, targets, 3) for each in (model, twin)))
+    for name, array in model.get_state().items():
+        np.testing.assert_array_equal(twin.get_state()[name], array, err_msg=name)

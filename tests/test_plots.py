@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import subprocess
 import sys
@@ -13,13 +14,44 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.svm import LinearSVC
 
 from gln_numpy import GLN
 
 if not os.environ.get("GLN_REQUIRE_BACKENDS"):
     pytest.importorskip("matplotlib")
 
-import gln_plots
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+
+from gln import plots
+
+ROOT = Path(plots.__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regions that are drawn sooner."""
+    monkeypatch.setattr(plots, "SIDE", 60)
+
+
+@pytest.fixture(scope="module")
+def learned() -> tuple[GLN, np.ndarray, np.ndarray]:
+    """A network that has learned two classes, the samples as columns (2, 40) and their labels."""
+    samples = np.random.default_rng(0).standard_normal((2, 40)).astype(np.float32)
+    labels = (samples[0] * samples[1] > 0).astype(int)
+    model = GLN([8, 1], 2, 2, context_bias=1.0, seed=0)
+    model.predict_online(samples, samples, labels)
+    return model, samples, labels
+
+
+@pytest.fixture(scope="module")
+def thirds() -> tuple[np.ndarray, np.ndarray]:
+    """Samples as rows (60, 2) round three places, and the numbers of their classes."""
+    labels = np.arange(60) % 3
+    places = np.array([[-3, 0], [3, 0], [0, 4]])
+    return places[labels] + np.random.default_rng(0).standard_normal((60, 2)), labels
 
 
 def test_a_notebook_shows_a_figure_once(monkeypatch):
@@ -27,9 +59,9 @@ def test_a_notebook_shows_a_figure_once(monkeypatch):
         for package in ("nbclient", "ipykernel"):
             pytest.importorskip(package)
     nbclient, v4 = importlib.import_module("nbclient"), importlib.import_module("nbformat.v4")
-    monkeypatch.setenv("PYTHONPATH", str(Path(gln_plots.__file__).parent))
-    plot = 'gln_plots.plot_learning_curves({"one": [True, False]})'
-    sources = ["import gln_plots\n" + plot, "%matplotlib inline\n" + plot]  # before and after Matplotlib is set up
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    plot = 'plots.plot_learning_curves({"one": [True, False]})'
+    sources = ["from gln import plots\n" + plot, "%matplotlib inline\n" + plot]  # before and after Matplotlib is set up
     notebook = v4.new_notebook(cells=[v4.new_code_cell(source) for source in sources])
     nbclient.NotebookClient(notebook, timeout=300).execute()
     for cell in notebook.cells:
@@ -39,7 +71,7 @@ def test_a_notebook_shows_a_figure_once(monkeypatch):
 def test_explanations_show_contributions():
     rng = np.random.default_rng(0)
     images, weights, inputs = rng.random((3, 16, 2))
-    figure = gln_plots.plot_explanations(images, weights, inputs, ["a", "b"])
+    figure = plots.plot_explanations(images, weights, inputs, ["a", "b"])
     first, second, first_parts, second_parts = figure.axes[:4]
     assert [axes.get_title() for axes in (first, second)] == ["a", "b"]
     np.testing.assert_array_equal(first.images[0].get_array(), images[:, 0].reshape(4, 4))
@@ -47,19 +79,19 @@ def test_explanations_show_contributions():
     assert first_parts.images[0].norm is second_parts.images[0].norm
     for titles in (["a"], "ab"):
         with pytest.raises(ValueError, match="titles: expected a sequence of 2 strings"):
-            gln_plots.plot_explanations(images, weights, inputs, titles)
+            plots.plot_explanations(images, weights, inputs, titles)
     with pytest.raises(ValueError, match="images, weights, inputs: expected"):
-        gln_plots.plot_explanations(images, weights, inputs[:, :1], ["a", "b"])
+        plots.plot_explanations(images, weights, inputs[:, :1], ["a", "b"])
     for bad in (images[:15], images[:, 0], images[:, :0]):
         with pytest.raises(ValueError, match="images: expected"):
-            gln_plots.plot_explanations(bad, bad, bad, ["a", "b"])
+            plots.plot_explanations(bad, bad, bad, ["a", "b"])
 
 
 def test_halfspaces_show_the_images_far_on_either_side():
     model = GLN([2, 1], 9, 9, context_map_size=2, seed=0)
     images = np.eye(9)
     plane = model.get_state()["hyperplanes.1"][1, 0]
-    axes = gln_plots.plot_halfspaces(model, images, images, neuron=1, shown=2).axes
+    axes = plots.plot_halfspaces(model, images, images, neuron=1, shown=2).axes
     assert len(axes) == 2 * 5
     order = plane.argsort()
     shown = [axes[i].images[0].get_array().ravel().argmax() for i in (0, 1, 3, 4)]
@@ -67,38 +99,38 @@ def test_halfspaces_show_the_images_far_on_either_side():
     np.testing.assert_allclose(axes[2].images[0].get_array().ravel(), plane)
     for layer, neuron in ((0, 0), (3, 0), (1, 2), (1, -1)):
         with pytest.raises(ValueError, match="layer, neuron"):
-            gln_plots.plot_halfspaces(model, images, images, layer, neuron)
+            plots.plot_halfspaces(model, images, images, layer, neuron)
     with pytest.raises(ValueError, match="context_inputs"):
-        gln_plots.plot_halfspaces(model, images, images[:8])
+        plots.plot_halfspaces(model, images, images[:8])
     with pytest.raises(ValueError, match="images: expected"):
-        gln_plots.plot_halfspaces(model, images[:, 0], images[:, 0])
-    assert len(gln_plots.plot_halfspaces(model, images, images, shown=9).axes) == 2 * 19
+        plots.plot_halfspaces(model, images[:, 0], images[:, 0])
+    assert len(plots.plot_halfspaces(model, images, images, shown=9).axes) == 2 * 19
     refused: list[Any] = [0, 10, -1, 1.5]
     for count in refused:
         with pytest.raises(ValueError, match="shown: expected an integer from 1 to 9"):
-            gln_plots.plot_halfspaces(model, images, images, shown=count)
+            plots.plot_halfspaces(model, images, images, shown=count)
     with pytest.raises(ValueError, match="model: expected halfspaces"):
-        gln_plots.plot_halfspaces(GLN([2, 1], 9, 9, context_map_size=0), images, images, shown=2)
+        plots.plot_halfspaces(GLN([2, 1], 9, 9, context_map_size=0), images, images, shown=2)
 
 
 def test_confusion_shows_every_count():
     counts = pd.DataFrame([[5, 1], [2, 7]], index=["no", "yes"], columns=["no", "yes"])
-    axes = gln_plots.plot_confusion(counts).axes[0]
+    axes = plots.plot_confusion(counts).axes[0]
     assert [text.get_text() for text in axes.texts] == ["5", "1", "2", "7"]
     np.testing.assert_array_equal(axes.images[0].get_array(), [[0, 1], [2, 0]])
     assert [label.get_text() for label in axes.get_yticklabels()] == ["no", "yes"]
     assert [label.get_rotation() for label in axes.get_xticklabels()] == [0, 0]
-    of_array = gln_plots.plot_confusion(counts.to_numpy()).axes[0]
+    of_array = plots.plot_confusion(counts.to_numpy()).axes[0]
     assert [text.get_text() for text in of_array.texts] == ["5", "1", "2", "7"]
     for bad in (counts[:1], [1, 2], np.ones((2, 3)), np.ones((0, 0))):
         with pytest.raises(ValueError, match="counts: expected"):
-            gln_plots.plot_confusion(bad)
+            plots.plot_confusion(bad)
 
 
 def test_confusion_shows_shares_and_long_names():
     names = ["setosa", "versicolor", "virginica"]
     shares = pd.DataFrame([[1, 0, 0], [0, 0.94, 0.06], [np.nan, np.nan, np.nan]], index=names, columns=names)
-    figure = gln_plots.plot_confusion(shares)
+    figure = plots.plot_confusion(shares)
     axes = figure.axes[0]
     assert [text.get_text() for text in axes.texts[:6]] == ["1.00", "0.00", "0.00", "0.00", "0.94", "0.06"]
     assert axes.images[0].get_clim() == pytest.approx((0, 0.06 * 1.3))
@@ -110,23 +142,25 @@ def test_confusion_shows_shares_and_long_names():
 def test_learning_curves_are_means_since_the_point_before():
     hits = np.ones(1000, bool)
     hits[:10], hits[100:200] = False, False
-    axes = gln_plots.plot_learning_curves({"one": hits, "short": [True]}, per_decade=1).axes[0]
+    axes = plots.plot_learning_curves({"one": hits, "short": [True]}, per_decade=1).axes[0]
     one, short = axes.lines
     assert one.get_xdata().tolist() == [10, 100, 1000]
     np.testing.assert_allclose(one.get_ydata(), [100, 0, 100 / 9])
     assert short.get_xdata().tolist() == [1]
     with pytest.raises(ValueError, match=r"hits\['empty'\]"):
-        gln_plots.plot_learning_curves({"empty": []})
+        plots.plot_learning_curves({"empty": []})
+    with pytest.raises(ValueError, match="hits: expected at least one curve"):
+        plots.plot_learning_curves({})
     for few in (0, -1):
         with pytest.raises(ValueError, match="per_decade: expected at least 1"):
-            gln_plots.plot_learning_curves({"one": hits}, few)
+            plots.plot_learning_curves({"one": hits}, few)
 
 
 @pytest.mark.parametrize(
     ("count", "last"), [(1, [1]), (9, [9]), (11, [11]), (1000, [562, 1000]), (1300, [562, 1300]), (2000, [1000, 2000])]
 )
 def test_learning_curves_end_in_no_point_of_a_few_samples(count, last):
-    (curve,) = gln_plots.plot_learning_curves({"one": np.zeros(count, bool)}).axes[0].lines
+    (curve,) = plots.plot_learning_curves({"one": np.zeros(count, bool)}).axes[0].lines
     assert curve.get_xdata()[-2:].tolist() == last
 
 
@@ -136,60 +170,224 @@ def test_learning_curves_leave_out_what_is_zero():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for curves in ({"reaches zero": hits, "none": ~np.zeros(50, bool)}, {"right": [True]}, {"wrong": [False]}):
-            figure = gln_plots.plot_learning_curves(curves)
+            figure = plots.plot_learning_curves(curves)
             figure.draw_without_rendering()
             low, high = figure.axes[0].get_ylim()
             assert 0 < low < high <= 2000
-    first = gln_plots.plot_learning_curves({"reaches zero": hits}).axes[0].lines[0]
+    first = plots.plot_learning_curves({"reaches zero": hits}).axes[0].lines[0]
     path = first.get_transform().transform_path_non_affine(first.get_path())
     assert np.isfinite(path.vertices).all(axis=1).tolist() == [True] + 8 * [False]
 
 
-def test_regions_are_those_after_so_many_samples():
-    rng = np.random.default_rng(0)
-    samples = rng.standard_normal((2, 40)).astype(np.float32)
-    labels = (samples[0] * samples[1] > 0).astype(int)
-    model, same = (GLN([8, 1], 2, 2, context_bias=1.0, seed=0) for _ in range(2))
-    figure = gln_plots.plot_regions(model, samples, labels, after=[5, 40])
-    assert [axes.get_title() for axes in figure.axes] == ["after 5", "after 40"]
-    assert [len(axes.collections[-1].get_offsets()) for axes in figure.axes] == [5, 40]
-    same.predict_online(samples, samples, labels)
-    for name, array in same.get_state().items():
-        np.testing.assert_array_equal(model.get_state()[name], array, err_msg=name)
-    again = gln_plots.plot_regions(model, samples, labels, after=np.array([7]))
-    assert [axes.get_title() for axes in again.axes] == ["after 7"]
-    border = figure.axes[1].collections[1].get_paths()[0].vertices.T  # the line of p = 0.5
-    step = np.array([[0.05], [0.05]])
-    sides = [same.predict(border + sign * step, border + sign * step) > 0.5 for sign in (-1, 1)]
+@pytest.mark.parametrize(
+    ("count", "of_samples", "of_errors"),
+    [
+        pytest.param(2, "1 3", "30 100", id="one point"),
+        pytest.param(100, "10 30 100", "3 10 30 100", id="100 samples"),
+        pytest.param(2000, "10 30 100 300 1,000 3,000", "1 3 10 30 100", id="2,000 samples"),
+        pytest.param(60_000, "10 30 100 300 1,000 3,000 10,000 30,000 100,000", "1 3 10 30 100", id="60,000 samples"),
+        pytest.param(1_000_000, "10 100 1,000 10,000 100,000 1,000,000", "1 3 10 30 100", id="a million samples"),
+    ],
+)
+def test_learning_curves_have_plain_numbers_side_by_side(count, of_samples, of_errors):
+    hits = np.arange(count) % 50 > 0  # errors of 2 %, after those of the first ten
+    hits[: min(10, count - 1)] = False
+    figure = plots.plot_learning_curves({"one": hits})
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    for axis, expected, side in ((axes.xaxis, of_samples, "x"), (axes.yaxis, of_errors, "y")):
+        labels = axis.get_ticklabels()
+        assert [label.get_text() for label in labels] == expected.split()
+        assert not any(label.get_text() for label in axis.get_ticklabels(minor=True))
+        boxes = [label.get_window_extent() for label in labels]
+        assert all(getattr(a, side + "1") < getattr(b, side + "0") for a, b in itertools.pairwise(boxes))
+        low, high = sorted(axis.get_view_interval())
+        data = axes.lines[0].get_data()[side == "y"]
+        assert low < min(data[data > 0]) <= max(data) < high
+
+
+def border_of(axes) -> np.ndarray:
+    """Where the line runs between two classes, (2, P)."""
+    (line,) = (artist for artist in axes.collections if artist.get_array() is not None)
+    return line.get_paths()[0].vertices.T
+
+
+def place_at(axes, point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The middle (2,) of the place of a region where a point (2,) lies, and its colour (3,)."""
+    (image,) = axes.images
+    low, high = np.reshape(image.get_extent(), (2, 2)).T
+    colours = np.array(image.get_array())
+    size = (high - low) / colours.shape[1::-1]
+    column, row = ((point - low) / size).astype(int)
+    return low + (np.array([column, row]) + 0.5) * size, colours[row, column]
+
+
+def points_of(axes) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Of each class its name, its samples (B, 2) and their colour (3,)."""
+    drawn = [artist for artist in axes.collections if artist.get_array() is None]
+    return {str(a.get_label()): (np.asarray(a.get_offsets()), np.array(a.get_facecolor())[0, :3]) for a in drawn}
+
+
+def test_regions_are_those_of_a_model_as_it_is(learned):
+    model, samples, labels = learned
+    before = model.get_state()
+    (axes,) = plots.plot_regions(model, samples, labels).axes
+    for name, array in model.get_state().items():
+        np.testing.assert_array_equal(array, before[name], err_msg=name)
+    border, step = border_of(axes), np.array([[0.05], [0.05]])
+    sides = [model.predict(border + sign * step, border + sign * step) > 0.5 for sign in (-1, 1)]
     assert border.shape[1] > 10
     assert (sides[0] != sides[1]).mean() > 0.5
+    for point in samples.T:
+        middle, colour = place_at(axes, point)
+        np.testing.assert_allclose(colour, colormaps["RdBu_r"](model.predict(middle, middle))[:3], atol=0.02)
+    for label, (points, colour) in points_of(axes).items():
+        np.testing.assert_array_equal(points, samples[:, labels == int(label)].T)
+        np.testing.assert_allclose(colour, colormaps["RdBu_r"](float(label))[:3])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(np.array(["no", "yes"]), id="strings"),
+        pytest.param(np.array([False, True]), id="bools"),
+        pytest.param(np.array([-1.0, 7.0]), id="floats"),
+        pytest.param(np.array(["no", "yes"], object), id="objects"),
+    ],
+)
+def test_regions_of_a_scikit_learn_classifier_have_its_rows_and_labels(thirds, names):
+    rows, labels = thirds[0], names[thirds[1] // 2]
+    classifier = LogisticRegression().fit(rows, labels)
+    before = classifier.coef_.copy()
+    (axes,) = plots.plot_regions(classifier, rows, pd.Series(labels)).axes
+    np.testing.assert_array_equal(classifier.coef_, before)
+    np.testing.assert_allclose(classifier.decision_function(border_of(axes).T), 0, atol=0.01)
+    points = points_of(axes)
+    assert list(points) == [text.get_text() for text in axes.get_legend().get_texts()] == list(map(str, names))
+    for name in names:
+        np.testing.assert_allclose(points[str(name)][0], rows[labels == name])
+
+
+@pytest.mark.parametrize("kind", ["GLN", "classifier"])
+def test_regions_of_three_classes_fade_where_the_model_is_unsure(thirds, kind):
+    rows, labels = thirds
+    if kind == "GLN":
+        model = GLN([8, 1], 2, 2, num_classes=3, context_bias=1.0, seed=0)
+        model.predict_online(rows.T, rows.T, labels)
+        (axes,) = plots.plot_regions(model, rows.T, labels).axes
+    else:
+        classifier = LogisticRegression().fit(rows, labels)
+        (axes,) = plots.plot_regions(classifier, rows, labels).axes
+    points, sure = points_of(axes), []
+    assert list(points) == ["0", "1", "2"]
+    for label, (drawn, colour) in points.items():
+        np.testing.assert_allclose(drawn, rows[labels == int(label)])
+        np.testing.assert_allclose(colour, colormaps["tab10"](int(label))[:3])
+    for point in np.concatenate([rows, 0.3 * rows]):
+        middle, colour = place_at(axes, point)
+        if kind == "GLN":
+            p = model.predict(middle, middle)
+            p = p / p.sum()
+        else:
+            (p,) = classifier.predict_proba([middle])
+        sure.append((3 * p.max() - 1) / 2)
+        of_class = points[str(p.argmax())][1]
+        np.testing.assert_allclose(colour, 1 - sure[-1] * (1 - of_class), atol=1e-4)
+    assert min(sure) < 0.4 < 0.8 < max(sure)
+
+
+def test_regions_ask_a_classifier_by_the_names_of_a_table(thirds):
+    table = pd.DataFrame(thirds[0], columns=["width", "height"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # scikit-learn's, where names are missing
+        (axes,) = plots.plot_regions(LogisticRegression().fit(table, thirds[1]), table, thirds[1]).axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("width", "height")
+
+
+def test_regions_are_drawn_in_given_axes(learned):
+    figure = Figure()
+    left, right = figure.subfigures(1, 2)
+    other, axes = left.subplots(), right.subplots()
+    axes.set(title="mine", aspect="equal")
+    assert plots.plot_regions(*learned, ax=axes) is figure
+    assert axes.images
+    assert not other.has_data()
+    assert (axes.get_title(), axes.get_aspect()) == ("mine", 1)
+    given: Any = np.array([axes])
+    with pytest.raises(ValueError, match="ax: expected Axes or None, got ndarray"):
+        plots.plot_regions(*learned, ax=given)
+
+
+def test_regions_without_border_or_extent_are_drawn():
+    sure, same = GLN([2, 1], 2, 2, seed=0), np.ones((2, 3))
+    sure.predict_online(same, same, [1, 1, 1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plots.plot_regions(sure, same, [1, 1, 1]).draw_without_rendering()
+        plots.plot_learning(GLN([2, 1], 2, 2, num_classes=3), same, [1, 1, 1]).draw_without_rendering()
+
+
+def test_regions_refuse_what_does_not_fit(learned, thirds):
+    network, (rows, labels) = learned[0], thirds
+    classifier = LogisticRegression().fit(rows, labels)
+    refused: list[Any] = [
+        (network, rows, labels, r"samples, labels: expected \(2, B\)"),
+        (network, rows[:0].T, [], r"samples, labels: expected \(2, B\)"),
+        (classifier, rows.T, labels, r"samples, labels: expected \(B, 2\)"),
+        (network, np.full((2, 60), np.nan), labels % 2, "samples: expected finite numbers"),
+        (classifier, rows.astype(str), labels, "samples: expected finite numbers"),
+        (network, rows.T, labels, r"labels: expected some of \[0, 1\], got 2"),
+        (classifier, rows, labels.astype(str), "labels: expected some of .*, got '0'"),
+        (GLN([2, 1], 3, 2), rows.T, labels, "model: expected a GLN with input_size"),
+        (GLN([2, 1], 2, 3), rows.T, labels, "model: expected a GLN with input_size"),
+        (LinearSVC(), rows, labels, "model: expected a GLN with input_size"),
+        (LogisticRegression(), rows, labels, "not fitted"),
+    ]
+    for model, samples, of_samples, message in refused:
+        with pytest.raises(ValueError, match=message):
+            plots.plot_regions(model, samples, of_samples)
+
+
+def test_learning_is_drawn_of_a_copy(learned):
+    model, samples, labels = learned
+    fresh = GLN([8, 1], 2, 2, context_bias=1.0, seed=0)
+    before = fresh.get_state()
+    first, last = plots.plot_learning(fresh, samples, labels, after=np.array([5, 40])).axes
+    for name, array in fresh.get_state().items():
+        np.testing.assert_array_equal(array, before[name], err_msg=name)
+    assert [axes.get_title() for axes in (first, last)] == ["after 5", "after 40"]
+    assert [sum(len(points) for points, _ in points_of(axes).values()) for axes in (first, last)] == [5, 40]
+    (whole,) = plots.plot_regions(model, samples, labels).axes
+    np.testing.assert_array_equal(last.images[0].get_array(), whole.images[0].get_array())
+    assert (first.images[0].get_array() != whole.images[0].get_array()).any()
+    with pytest.raises(ValueError, match="model: expected one that has learned nothing yet, got step 40"):
+        plots.plot_learning(model, samples, labels)
 
 
 @pytest.mark.parametrize(
     ("count", "after"), [(3, ["3"]), (30, ["10", "30"]), (1000, ["10", "30", "100", "1,000"]), (40, ["10", "30", "40"])]
 )
-def test_regions_are_drawn_up_to_the_last_sample(count, after):
+def test_learning_is_drawn_up_to_the_last_sample(count, after):
     samples = np.random.default_rng(0).standard_normal((2, count))
-    figure = gln_plots.plot_regions(GLN([2, 1], 2, 2), samples, np.arange(count) % 2)
+    figure = plots.plot_learning(GLN([1], 2, 2), samples, np.arange(count) % 2)
     assert [axes.get_title() for axes in figure.axes] == [f"after {end}" for end in after]
 
 
-def test_regions_refuse_what_does_not_fit():
+def test_learning_refuses_what_does_not_fit():
     samples, labels = np.zeros((2, 3)), [0, 1, 1]
-    model = GLN([2, 1], 2, 2)
     with pytest.raises(ValueError, match="samples, labels"):
-        gln_plots.plot_regions(model, samples.T, labels)
-    with pytest.raises(ValueError, match="model: expected"):
-        gln_plots.plot_regions(GLN([2, 1], 3, 2), samples, labels)
+        plots.plot_learning(GLN([1], 2, 2), samples.T, labels)
+    with pytest.raises(ValueError, match="labels: expected some of"):
+        plots.plot_learning(GLN([1], 2, 2), samples, [0, 1, 2])
+    with pytest.raises(ValueError, match="model: expected a GLN with input_size"):
+        plots.plot_learning(GLN([1], 3, 2), samples, labels)
     refused: list[Any] = [[], [4], [0, 1], [2, 2], np.array([2, 1]), [1.5]]
     for after in refused:
         with pytest.raises(ValueError, match="after: expected"):
-            gln_plots.plot_regions(model, samples, labels, after)
-    assert model.step == 0
+            plots.plot_learning(GLN([1], 2, 2), samples, labels, after)
 
 
 def test_missing_matplotlib_says_which_extra_to_install():
-    script = "import sys; sys.modules['matplotlib'] = None; import gln_plots"
-    root = Path(gln_plots.__file__).parent
-    done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=False)
-    assert 'pip install "gated-linear-networks[plots]"' in done.stderr
+    script = "import sys; sys.modules['matplotlib'] = None; import gln.plots"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert 'ImportError: gln.plots needs Matplotlib: pip install "gated-linear-networks[plots]"' in done.stderr

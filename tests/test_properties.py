@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from helpers import assert_same_state
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,9 +38,7 @@ def batch(network: dict[str, Any], count: int, seed: int) -> tuple[np.ndarray, n
 
 
 def assert_close_states(one: GLN, other: GLN) -> None:
-    state = other.get_state()
-    for name, array in one.get_state().items():
-        np.testing.assert_allclose(array, state[name], rtol=1e-3, atol=1e-4, err_msg=name)
+    assert_same_state(one, other, rtol=1e-3, atol=1e-4)
 
 
 @settings(deadline=None, max_examples=60, derandomize=True)
@@ -112,6 +111,6 @@ def test_wide_layers_are_worked_on_in_blocks(monkeypatch):
     inputs, context, targets = batch(network, 40, 0)
     expected = whole.predict_online(inputs, context, targets, 8)
     monkeypatch.setattr("gln_numpy.ROWS_BYTES", 1500)
-    monkeypatch.setattr("gln_numpy.GATED_SAMPLES", 10)
+    monkeypatch.setattr("gln_numpy.BLOCK_SAMPLES", 10)
     np.testing.assert_allclose(blocks.predict_online(inputs, context, targets, 8), expected, atol=1e-6)
     assert_close_states(blocks, whole)

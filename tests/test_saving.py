@@ -15,20 +15,15 @@ from typing import Any
 import numpy as np
 import pytest
 from backends import FRAMEWORKS, load_backend
+from helpers import ROOT, assert_same_state
 from safetensors.numpy import load_file, save_file
 
-import gln_numpy
+from gln import saving
 from gln_numpy import GLN, paper_rate
 
 
 def network(backend: Any, **arguments: Any) -> Any:
     return backend.GLN([8, 4], 784, 784, **{"num_classes": 10, "context_map_size": 3, "seed": 4, **arguments})
-
-
-def assert_same_state(one: Any, other: Any) -> None:
-    state = other.get_state()
-    for name, array in one.get_state().items():
-        np.testing.assert_array_equal(array, state[name], err_msg=name)
 
 
 def test_any_backend_goes_on_where_another_stopped(backend, digits, tmp_path):
@@ -155,7 +150,7 @@ def test_a_file_with_bytes_changed_is_refused_or_the_same_model(saved, tmp_path,
             refused += 1
         else:
             assert_same_state(loaded, model)
-            assert loaded._config() == model._config()
+            assert saving._config(loaded) == saving._config(model)
     assert refused > 180
 
 
@@ -190,16 +185,16 @@ def test_a_config_that_fits_its_checksum_but_is_none_is_refused(saved, tmp_path)
         "[]",
         "",
         "no json",
-        json.dumps({**saved[1]._config(), "run": "me"}),
-        json.dumps({**saved[1]._config(), "bias": 1}),
+        json.dumps({**saving._config(saved[1]), "run": "me"}),
+        json.dumps({**saving._config(saved[1]), "bias": 1}),
     ):
-        checksum = gln_numpy._checksum(config, arrays)
+        checksum = saving._checksum(config, arrays)
         with pytest.raises(ValueError, match=r"expected"):
             GLN.load(resaved(saved[0], tmp_path / "m", config=config, checksum=checksum))
 
 
 def test_no_config_is_refused(saved, tmp_path):
-    checksum = gln_numpy._checksum("", load_file(saved[0]))
+    checksum = saving._checksum("", load_file(saved[0]))
     with pytest.raises(ValueError, match="a configuration that cannot be read"):
         GLN.load(resaved(saved[0], tmp_path / "m", config=None, checksum=checksum))
 
@@ -236,24 +231,54 @@ def test_modes_and_links_are_as_for_any_file(saved, tmp_path):
     assert_same_state(GLN.load(tmp_path / "link"), saved[1])
 
 
-def test_a_crash_while_saving_leaves_what_was_there(saved, tmp_path):
-    file = tmp_path / "m"
-    file.write_bytes(saved[0].read_bytes())
+def killed_while_saving(file: Path, signal: str) -> int:
+    """The exit status of a process that half a save is written by."""
     script = f"""
-import os, safetensors.numpy
-from pathlib import Path
+import os, pathlib, signal
+import gln.saving
 from gln_numpy import GLN
 
 model = GLN.load({str(file)!r})
 def half(arrays, path, metadata):
-    Path(path).write_bytes(b"half a file")
-    os._exit(9)
-safetensors.numpy.save_file = half
+    pathlib.Path(path).write_bytes(b"half a file")
+    {signal}
+gln.saving.save_file = half
 model.save({str(file)!r})
 """
-    root = Path(gln_numpy.__file__).parent
-    assert subprocess.run([sys.executable, "-c", script], cwd=root, check=False).returncode == 9
+    return subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode
+
+
+def test_a_crash_while_saving_leaves_what_was_there(saved, tmp_path):
+    file = tmp_path / "m"
+    file.write_bytes(saved[0].read_bytes())
+    assert killed_while_saving(file, "os._exit(9)") == 9
     assert_same_state(GLN.load(file), saved[1])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="whether a process runs is asked in POSIX's way")
+def test_what_a_killed_save_left_goes_with_the_next(saved, tmp_path):
+    file, other = tmp_path / "m", tmp_path / "m.other"
+    for path in (file, other):
+        path.write_bytes(saved[0].read_bytes())
+        assert killed_while_saving(path, "os.kill(os.getpid(), signal.SIGKILL)") == -9
+    assert len(os.listdir(tmp_path)) == 4
+    of_a_running_process = tmp_path / f".m.{saving.socket.gethostname()}.{os.getppid()}.1.unfinished"
+    of_another_machine = tmp_path / f".m.elsewhere.{2**22 + 1}.1.unfinished"
+    for path in (of_a_running_process, of_another_machine):
+        path.touch()
+    saved[1].save(file)
+    left = set(os.listdir(tmp_path)) - {"m", "m.other", of_a_running_process.name, of_another_machine.name}
+    assert [name.startswith(".m.other.") for name in left] == [True]
+    assert_same_state(GLN.load(file), saved[1])
+
+
+def test_models_of_the_first_release_go_on(backend):
+    model = backend.GLN.load(Path(__file__).parent / "data" / "first_release.gln")
+    of = model.extra
+    np.testing.assert_allclose(model.predict(of["inputs"], of["context"]), of["before"], atol=1e-6)
+    model.predict_online(of["inputs"], of["context"], of["targets"])
+    np.testing.assert_allclose(model.predict(of["inputs"], of["context"]), of["after"], atol=1e-5)
+    assert model.step == 80
 
 
 def test_an_error_while_saving_leaves_what_was_there(saved, tmp_path):

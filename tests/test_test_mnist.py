@@ -8,26 +8,46 @@ import re
 import struct
 import subprocess
 import sys
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers import ROOT, assert_same_state
 from scipy import ndimage
+from sklearn.datasets import make_moons
 
 import test_mnist
-from gln_features import Standardizer
+from gln.features import Standardizer
+from gln.mnist import Digits, command
+from gln.rates import linear_rate
 from gln_numpy import GLN
-from test_mnist import deskew, get_mnist_metrics, get_ten_digits_metrics, linear_rate, load_mnist
+from test_mnist import TenDigits, deskew, get_mnist_metrics, get_ten_digits_metrics, load_mnist
 
-DATA = Path(test_mnist.__file__).parent / "gln_mnist_data"
+DATA = Path(str(resources.files("gln.mnist")))
+NAMES = ("x_train", "y_train", "x_test", "y_test")
 
 
 @pytest.fixture(scope="module")
-def few() -> tuple[np.ndarray, ...]:
+def mnist() -> Digits:
+    """All digits, as they are."""
+    return load_mnist(deskew=False)
+
+
+@pytest.fixture(scope="module")
+def few(mnist) -> Digits:
     """2,000 digits to train on and 500 to test on, deskewed."""
-    x_train, y_train, x_test, y_test = load_mnist(deskew=False)
+    x_train, y_train, x_test, y_test = mnist
     return deskew(x_train[:2000]), y_train[:2000], deskew(x_test[:500]), y_test[:500]
+
+
+@pytest.fixture(scope="module")
+def few_file(few, tmp_path_factory) -> str:
+    file = tmp_path_factory.mktemp("few") / "few.npz"
+    arrays = [np.rint(255 * part).astype(np.uint8) if part.ndim == 2 else part for part in few]
+    np.savez(file, **dict(zip(NAMES, arrays, strict=True)))
+    return str(file)
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
@@ -48,8 +68,8 @@ def test_embedded_digits_are_the_published_ones():
     assert sums == listed
 
 
-def test_load_mnist():
-    x_train, y_train, x_test, y_test = load_mnist(deskew=False)
+def test_load_mnist(mnist):
+    x_train, y_train, x_test, y_test = mnist
     assert (x_train.shape, y_train.shape, x_test.shape, y_test.shape) == (
         (60000, 784),
         (60000,),
@@ -133,8 +153,8 @@ def moments(image: np.ndarray) -> tuple[float, float, float, float]:
     return row, column, covariance, (image * (rows - row) ** 2).sum() / mass
 
 
-def test_deskew_is_an_affine_transform_of_each_image():
-    images = load_mnist(deskew=False)[2][:100].reshape(-1, 28, 28)
+def test_deskew_is_an_affine_transform_of_each_image(mnist):
+    images = mnist[2][:100].reshape(-1, 28, 28)
     upright = deskew(images.reshape(-1, 784)).reshape(-1, 28, 28)
     for image, ours in zip(images, upright, strict=True):
         row, column, covariance, variance = moments(image.astype(np.float64))
@@ -143,8 +163,8 @@ def test_deskew_is_an_affine_transform_of_each_image():
         np.testing.assert_allclose(ours, ndimage.affine_transform(image, matrix, offset=offset, order=1), atol=1e-4)
 
 
-def test_deskewed_digits_are_upright_and_central():
-    upright = deskew(load_mnist(deskew=False)[2][:500]).reshape(-1, 28, 28)
+def test_deskewed_digits_are_upright_and_central(few):
+    upright = few[2].reshape(-1, 28, 28)
     found = np.array([moments(image.astype(np.float64)) for image in upright])
     off = np.abs(np.column_stack([found[:, 0] - 14, found[:, 1] - 14, found[:, 2] / found[:, 3]]))
     # Not all digits: a very slanted one loses ink over the border, and its centre of mass moves by that.
@@ -214,66 +234,37 @@ def test_metrics_of_every_backend(backend, few, capsys):
 
 
 def test_metrics_are_repeatable_and_shuffled(few):
+    digits = (few[0][:500], few[1][:500], few[2][:10], few[3][:10])
+
     def run(seed: int) -> float:
         model = GLN([2, 1], 784, 784, seed=0)
-        get_mnist_metrics(model, 3, 100, digits=few, seed=seed, verbose=False)
+        get_mnist_metrics(model, 3, 100, digits=digits, seed=seed, verbose=False)
         return float(model.get_state()["weights.2"].sum())
 
     assert run(0) == run(0)
     assert run(0) != run(1)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "name"),
-    [({"mnist_class": 10}, "mnist_class"), ({"mnist_class": "3"}, "mnist_class"), ({"batch_size": 0}, "batch_size")],
-)
-def test_metrics_refuse_bad_arguments(few, arguments, name):
-    with pytest.raises(ValueError, match=f"{name}: expected .*, got "):
-        get_mnist_metrics(GLN([1], 784, 784), digits=few, **arguments)
-
-
-def test_metrics_refuse_a_model_of_ten_heads(few):
+def test_metrics_refuse_bad_arguments(few):
+    model = GLN([1], 784, 784)
+    for wrong in (10, "3"):
+        with pytest.raises(ValueError, match=r"mnist_class: expected .*, got "):
+            get_mnist_metrics(model, wrong, digits=few)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"batch_size: expected .*, got 0"):
+        get_mnist_metrics(model, batch_size=0, digits=few)
     with pytest.raises(ValueError, match="model: expected predictions of shape"):
         get_mnist_metrics(GLN([1], 784, 784, num_classes=10), digits=few, verbose=False)
 
 
-def small_file(folder: Path, few: tuple[np.ndarray, ...]) -> Path:
-    file = folder / "small.npz"
-    images = [np.rint(255 * few[part]).astype(np.uint8) for part in (0, 2)]
-    np.savez(file, x_train=images[0], y_train=few[1], x_test=images[1], y_test=few[3])
-    return file
+@pytest.fixture(scope="module")
+def after_pass(few, tmp_path_factory) -> tuple[GLN, TenDigits, Path]:
+    """A network of ten heads after one pass over the few digits, what was measured, and the file it was saved to."""
+    model, file = GLN([16, 8], 784, 784, num_classes=10, seed=0), tmp_path_factory.mktemp("pass") / "model.gln"
+    return model, get_ten_digits_metrics(model, digits=few, halfspace_samples=300, save=file, verbose=False), file
 
 
-def test_command_line(tmp_path, few):
-    script = Path(test_mnist.__file__)
-    command = [sys.executable, str(script), "--data", str(small_file(tmp_path, few)), "--no-deskew", "--seed", "1"]
-    shown = subprocess.run([*command, "--digit", "7"], capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert re.search(r"^Accuracy: 9\d\.\d\d$", shown.stdout, re.MULTILINE)
-    assert re.search(r"^Confusion matrix:\n +not_7 +is_7\nnot_7 +\d+ +\d+\nis_7 +\d+ +\d+$", shown.stdout, re.MULTILINE)
-    assert re.search(r"^precision +0\.\d+ +0\.\d+$", shown.stdout, re.MULTILINE)
-    assert "250/250" in shown.stderr
-    quiet = subprocess.run(
-        [*command, "--digit", "7", "--quiet"], capture_output=True, text=True, check=True, cwd=tmp_path
-    )
-    assert quiet.stdout == shown.stdout
-    assert quiet.stderr == ""
-
-
-@pytest.mark.parametrize(
-    "arguments", [["--layer-sizes", "0"], ["--batch-size", "0"], ["--data", "missing.npz"], ["--seed", "-1"]]
-)
-def test_command_line_says_what_is_wrong(arguments, capsys):
-    assert test_mnist.main([*arguments, "--quiet"]) == 2
-    assert re.search(r"^gln-mnist: .*: expected .*, got ", capsys.readouterr().err)
-
-
-def test_ten_digits(few):
-    model = GLN([16, 8], 784, 784, num_classes=10, seed=0)
-    first_digits = Standardizer(784).learn(few[0][np.random.default_rng(0).permutation(2000)[:300]].T)
-    fitted = GLN([16, 8], 784, 784, num_classes=10, seed=0)
-    fitted.fit_hyperplanes(first_digits)
-    ten = get_ten_digits_metrics(model, digits=few, halfspace_samples=300, verbose=False)
-    np.testing.assert_array_equal(model.get_state()["hyperplanes.1"], fitted.get_state()["hyperplanes.1"])
+def test_ten_digits(few, after_pass):
+    model, ten, _ = after_pass
     assert model.step == 2000
     assert ten.online_hits.shape == (2000,)
     assert 85 < 100 * ten.online_hits.mean() < ten.accuracy < 95
@@ -285,10 +276,53 @@ def test_ten_digits(few):
     np.testing.assert_allclose(scores[1], np.diag(counts) / counts.sum(axis=1))
     assert 0 < ten.calibration_error < 0.1
     assert 0.1 < ten.log_loss < 0.6
+
+
+def test_halfspaces_of_ten_digits_come_from_the_first_of_them(few, after_pass):
+    fitted = GLN([16, 8], 784, 784, num_classes=10, seed=0)
+    fitted.fit_hyperplanes(Standardizer(784).learn(few[0][np.random.default_rng(0).permutation(2000)[:300]].T))
+    planes = fitted.get_state()["hyperplanes.1"]
+    np.testing.assert_array_equal(after_pass[0].get_state()["hyperplanes.1"], planes)
     again = get_ten_digits_metrics(fitted, 7, digits=few, halfspace_samples=0, seed=1, verbose=False)
+    np.testing.assert_array_equal(fitted.get_state()["hyperplanes.1"], planes)
     assert 85 < again.accuracy < 95
-    with pytest.raises(ValueError, match="batch_size"):
-        get_ten_digits_metrics(model, 0, digits=few)
+
+
+def test_ten_digits_are_saved_with_the_standardizer(few, after_pass):
+    model, ten, file = after_pass
+    loaded = GLN.load(file)
+    assert_same_state(loaded, model)
+    standardizer = Standardizer(784)
+    standardizer.set_state(loaded.extra)
+    digits = few[2][:50].T
+    np.testing.assert_array_equal(standardizer.transform(digits), ten.standardizer.transform(digits))
+    assert standardizer.count == 2000
+
+
+def test_ten_digits_that_are_not_standardised(few, tmp_path):
+    digits = (few[0][:100], few[1][:100], few[2][:20], few[3][:20])
+    model = GLN([2], 784, 784, num_classes=10, seed=0)
+    ten = get_ten_digits_metrics(model, digits=digits, standardize=False, save=tmp_path / "m", verbose=False)
+    assert ten.standardizer is None
+    assert not GLN.load(tmp_path / "m").extra
+    other, order = GLN([2], 784, 784, num_classes=10, seed=0), np.random.default_rng(0).permutation(100)
+    stream = digits[0][order].T
+    other.fit_hyperplanes(stream)
+    other.predict_online(stream, stream, digits[1][order])
+    assert_same_state(other, model)
+
+
+def test_ten_digits_refuse_bad_arguments(few, after_pass):
+    digits = (few[0][:100], few[1][:100], few[2][:20], few[3][:20])
+    model = GLN.load(after_pass[2])
+    with pytest.raises(ValueError, match=r"model: expected one that has not learned yet, .* after 2000 samples"):
+        get_ten_digits_metrics(model, digits=digits, verbose=False)
+    with pytest.raises(ValueError, match=r"batch_size: expected .*, got 0"):
+        get_ten_digits_metrics(model, 0, digits=digits)
+    with pytest.raises(ValueError, match="model: expected one of 10 classes, got one of 2"):
+        get_ten_digits_metrics(GLN([2], 784, 784), digits=digits)
+    get_ten_digits_metrics(model, digits=digits, halfspace_samples=0, verbose=False)
+    assert model.step == 2100
 
 
 def test_calibration_error_of_known_cases():
@@ -303,26 +337,26 @@ def test_linear_rate():
     assert [linear_rate(t, 4, 10, 0) for t in (0, 1, 4, 9)] == [10, 7.5, 0, 0]
 
 
-def test_command_line_all_classes(few, tmp_path, capsys):
-    file = tmp_path / "few.npz"
-    names = ("x_train", "y_train", "x_test", "y_test")
-    np.savez(
-        file, **{n: np.rint(a * 255).astype(np.uint8) if n[0] == "x" else a for n, a in zip(names, few, strict=True)}
-    )
-    options = [
-        "--all-classes",
-        "--data",
-        str(file),
-        "--no-deskew",
-        "--quiet",
-        "--layer-sizes",
-        "8",
-        "--halfspaces",
-        "2",
-    ]
-    assert test_mnist.main([*options, "--features", "orientations"]) == 0
+def test_command_line(few_file, tmp_path, capsys):
+    """As a script in another folder and with bars, then quiet: the same result; and Matplotlib is not loaded."""
+    options = ["--data", few_file, "--no-deskew", "--seed", "1", "--digit", "7", "--backend", "numpy"]
+    script = [sys.executable, "-X", "importtime", str(ROOT / "test_mnist.py"), *options]
+    shown = subprocess.run(script, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert re.search(r"^Accuracy: 9\d\.\d\d$", shown.stdout, re.MULTILINE)
+    assert re.search(r"^Confusion matrix:\n +not_7 +is_7\nnot_7 +\d+ +\d+\nis_7 +\d+ +\d+$", shown.stdout, re.MULTILINE)
+    assert re.search(r"^precision +0\.\d+ +0\.\d+$", shown.stdout, re.MULTILINE)
+    assert "250/250" in shown.stderr
+    assert re.search(r"^import time: .* gln\.mnist$", shown.stderr, re.MULTILINE)
+    assert "matplotlib" not in shown.stderr
+    assert test_mnist.main([*options, "--quiet"]) == 0
+    assert capsys.readouterr() == (shown.stdout, "")
+
+
+def test_command_line_all_classes(few_file, capsys):
+    options = ["--data", few_file, "--no-deskew", "--quiet", "--layer-sizes", "8", "--halfspaces", "2"]
+    assert test_mnist.main([*options, "--all-classes", "--features", "orientations"]) == 0
     with_orientations, _ = capsys.readouterr()
-    assert test_mnist.main(options) == 0
+    assert test_mnist.main(["--all", *options]) == 0  # as argparse has it, what is clear may be shortened
     shown, seconds = capsys.readouterr()
     better, worse = (re.findall(r"^Accuracy: (.*)$", text, re.MULTILINE) for text in (with_orientations, shown))
     assert float(better[0]) > float(worse[0])
@@ -333,79 +367,25 @@ def test_command_line_all_classes(few, tmp_path, capsys):
     assert re.search(r"^Seconds, with gln_\w+: \d+\.\d$", seconds, re.MULTILINE)
 
 
-def test_a_pass_that_was_stopped_goes_on(few, tmp_path, monkeypatch):
-    class StoppedError(Exception):
-        pass
-
-    def network() -> GLN:
-        return GLN([8, 4], 784, 784, num_classes=10, seed=3, learning_rate=2.0)
-
-    whole = get_ten_digits_metrics(network(), digits=few, halfspace_samples=300, verbose=False)
-    monkeypatch.setattr(test_mnist, "SAVED_EVERY", 1000)
-    stopped, save = network(), GLN.save
-
-    def save_and_stop(*arguments: Any) -> None:
-        save(*arguments)
-        raise StoppedError
-
-    monkeypatch.setattr(GLN, "save", save_and_stop)
-    with pytest.raises(StoppedError):
-        get_ten_digits_metrics(stopped, digits=few, halfspace_samples=300, save=tmp_path / "m", verbose=False)
-    monkeypatch.setattr(GLN, "save", save)
-    resumed = GLN.load(tmp_path / "m")
-    assert resumed.step == 1024
-    ten = get_ten_digits_metrics(resumed, digits=few, halfspace_samples=300, save=tmp_path / "m", verbose=False)
-    np.testing.assert_array_equal(ten.online_hits, whole.online_hits)
-    np.testing.assert_allclose(ten.log_loss, whole.log_loss, rtol=1e-6)
-    at_the_end = GLN.load(tmp_path / "m")
-    assert at_the_end.step == 2000
-    again = get_ten_digits_metrics(at_the_end, digits=few, verbose=False)
-    assert (again.accuracy, again.online_hits.tolist()) == (ten.accuracy, ten.online_hits.tolist())
-
-
-def test_a_model_that_has_learned_is_no_pass_to_go_on_with(few, tmp_path):
-    digits = (few[0][:100], few[1][:100], few[2][:20], few[3][:20])
-    model = GLN([2], 784, 784, num_classes=10, seed=0)
-    get_ten_digits_metrics(model, digits=digits, save=tmp_path / "m", verbose=False)
-    with pytest.raises(ValueError, match=r"model: expected one that has not learned yet, .* after 100 samples"):
-        get_ten_digits_metrics(model, digits=digits, verbose=False)
-    get_ten_digits_metrics(model, digits=digits, halfspace_samples=0, verbose=False)
-    assert model.step == 200
-    resumed = GLN.load(tmp_path / "m")
-    resumed.predict(digits[0][0], digits[0][0], digits[1][0])
-    with pytest.raises(ValueError, match="model: expected one as it was saved, after 100 digits, got one after 101"):
-        get_ten_digits_metrics(resumed, digits=digits, verbose=False)
-    with pytest.raises(ValueError, match="model: expected one of 10 classes, got one of 2"):
-        get_ten_digits_metrics(GLN([2], 784, 784), digits=digits)
-
-
-def test_a_pass_goes_on_with_the_same_digits_only(few, tmp_path):
-    x_train, y_train, x_test, y_test = few[0][:100], few[1][:100], few[2][:20], few[3][:20]
-    model = GLN([2], 784, 784, num_classes=10, seed=0)
-    get_ten_digits_metrics(model, digits=(x_train, y_train, x_test, y_test), save=tmp_path / "m", verbose=False)
-    resumed = GLN.load(tmp_path / "m")
-    assert (resumed.extra["sha256"].dtype, resumed.extra["sha256"].shape) == (np.uint8, (32,))
-    others = [
-        (np.roll(x_train, 1, axis=1), y_train),
-        (x_train, 9 - y_train),
-        (x_train[:99], y_train[:99]),
-        (x_train[:, :588], y_train),
-    ]
-    for images, labels in others:
-        with pytest.raises(ValueError, match="digits, seed: expected the training digits of the pass"):
-            get_ten_digits_metrics(resumed, digits=(images, labels, x_test, y_test), verbose=False)
-    with pytest.raises(ValueError, match=r"digits, seed: expected .* in that order"):
-        get_ten_digits_metrics(resumed, digits=(x_train, y_train, x_test, y_test), seed=1, verbose=False)
-    columns_first = np.asfortranarray(x_train)  # the same digits, otherwise in memory
-    assert len(get_ten_digits_metrics(resumed, digits=(columns_first, y_train, *few[2:]), verbose=False)[1]) == 100
+@pytest.fixture
+def empty_images(tmp_path) -> list[str]:
+    """Options that take no time: five empty images, fewer than a picture shows in a row."""
+    np.savez(tmp_path / "empty.npz", **arrays_of(5))
+    return ["--data", str(tmp_path / "empty.npz"), "--no-deskew", "--quiet", "--layer-sizes", "3"]
 
 
 @pytest.fixture
-def ten_options(tmp_path) -> list[str]:
-    """A command line that takes no time: --all-classes with five empty images, fewer than a picture shows in a row."""
-    np.savez(tmp_path / "few.npz", **arrays_of(5))
-    data = str(tmp_path / "few.npz")
-    return ["--all-classes", "--data", data, "--no-deskew", "--quiet", "--backend", "numpy"]
+def ten_options(empty_images) -> list[str]:
+    return ["--all-classes", *empty_images, "--backend", "numpy"]
+
+
+def test_command_line_compares_backends(empty_images, monkeypatch, capsys):
+    monkeypatch.setattr(command, "BACKENDS", {"numpy": "numpy", "torch": "torch"})
+    monkeypatch.setitem(sys.modules, "gln_torch", None)
+    assert test_mnist.main([*empty_images, "--backend", "all"]) == 0
+    shown, said = capsys.readouterr()
+    assert re.fullmatch(rf" +version +accuracy +seconds +samples/s\nnumpy +{np.__version__} +80\.00 +\S+ +\d+\n", shown)
+    assert re.fullmatch("gln-mnist: left out torch: .*gln_torch.*\n", said)
 
 
 def pictures_or_skip() -> None:
@@ -413,27 +393,19 @@ def pictures_or_skip() -> None:
         pytest.importorskip("matplotlib")
 
 
-def test_command_line_saves_resumes_and_draws(tmp_path, ten_options, capsys):
+@pytest.mark.parametrize("halfspaces", [6, 0])
+def test_command_line_saves_and_draws(tmp_path, ten_options, monkeypatch, capsys, halfspaces):
     pictures_or_skip()
-    file = tmp_path / "model.gln"
-    assert test_mnist.main([*ten_options, "--layer-sizes", "3", "--seed", "6", "--save", str(file)]) == 0
-    first, _ = capsys.readouterr()
-    assert GLN.load(file, learning_rate=1).seed == 6
-    pictures = tmp_path / "new" / "pictures"
-    assert test_mnist.main([*ten_options, "--resume", str(file), "--plot", str(pictures)]) == 0
+    monkeypatch.setattr("gln.mnist.pictures.make_moons", lambda _, **moons: make_moons(40, **moons))  # drawn sooner
+    monkeypatch.setattr("gln.plots.SIDE", 20)
+    file, pictures = tmp_path / "model.gln", tmp_path / "new" / "pictures"
+    options = [*ten_options, "--seed", "6", "--halfspaces", str(halfspaces)]
+    assert test_mnist.main([*options, "--save", str(file), "--plot", str(pictures)]) == 0
+    assert capsys.readouterr()[0].startswith("\nAccuracy: ")
+    loaded = GLN.load(file, learning_rate=1)
+    assert (loaded.seed, loaded.step, loaded.layer_sizes, loaded.context_map_size) == (6, 5, (3,), halfspaces)
     drawn = ["confusion.png", "explanations.png", "halfspaces.png", "learning_curve.png", "two_moons.png"]
-    assert sorted(os.listdir(pictures)) == drawn
-    assert capsys.readouterr()[0] == first
-    assert test_mnist.main([*ten_options, "--resume", str(tmp_path / "none")]) == 2
-    assert "none" in capsys.readouterr()[1]
-
-
-def test_without_halfspaces_none_are_drawn(tmp_path, ten_options):
-    pictures_or_skip()
-    options = [*ten_options, "--layer-sizes", "3", "--halfspaces", "0"]
-    assert test_mnist.main([*options, "--plot", str(tmp_path / "p")]) == 0
-    drawn = ["confusion.png", "explanations.png", "learning_curve.png", "two_moons.png"]
-    assert sorted(os.listdir(tmp_path / "p")) == drawn
+    assert sorted(os.listdir(pictures)) == [name for name in drawn if halfspaces or name != "halfspaces.png"]
 
 
 def test_results_are_printed_before_pictures_fail(tmp_path, ten_options, monkeypatch, capsys):
@@ -442,112 +414,138 @@ def test_results_are_printed_before_pictures_fail(tmp_path, ten_options, monkeyp
     def fail(*_: Any) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(test_mnist, "_draw", fail)
-    assert test_mnist.main([*ten_options, "--layer-sizes", "3", "--plot", str(tmp_path / "p")]) == 2
+    monkeypatch.setattr("gln.mnist.pictures.draw", fail)
+    assert test_mnist.main([*ten_options, "--plot", str(tmp_path / "p")]) == 2
     shown, said = capsys.readouterr()
     assert shown.startswith("\nAccuracy: ")
     assert said.endswith("gln-mnist: no space left\n")
 
 
 @pytest.fixture
-def _no_training(monkeypatch) -> None:
-    def train(*_: Any, **__: Any) -> None:
-        pytest.fail("trained before what was wrong was said")
+def _no_digits(monkeypatch) -> None:
+    def load(*_: Any, **__: Any) -> None:
+        pytest.fail("loaded the digits before what was wrong was said")
 
-    monkeypatch.setattr(test_mnist, "get_ten_digits_metrics", train)
+    monkeypatch.setattr(command, "load_mnist", load)
 
 
-@pytest.mark.usefixtures("_no_training")
-@pytest.mark.parametrize(
-    ("option", "place", "message"),
-    [
-        ("--save", "none/m", "--save: expected a file in a folder that exists, got '.*none/m'"),
-        ("--save", "", "--save: expected a file in a folder that exists, got '"),
-        ("--plot", "few.npz", "--plot: expected a folder that is there or can be made, got .*few.npz"),
-        ("--plot", "few.npz/p", "--plot: expected a folder"),
-    ],
-)
-def test_outputs_are_checked_before_training(tmp_path, ten_options, capsys, option, place, message):
-    if option == "--plot":
+WRONG = {
+    "batch size": ("--batch-size 0", "--batch-size: expected an integer of at least 1, got 0"),
+    "layer size": ("--layer-sizes 4 0", "--layer-sizes: expected an integer of at least 1, got 0"),
+    "too many halfspaces": ("--halfspaces 31", "--halfspaces: expected an integer from 0 to 30, got 31"),
+    "negative halfspaces": ("--halfspaces -1", "--halfspaces: expected an integer from 0 to 30, got -1"),
+    "seed": ("--seed -1", "--seed: expected an integer of at least 0, got -1"),
+    "ten digits": ("--all-classes --batch-size 0", "--batch-size: expected an integer of at least 1, got 0"),
+    "all backends": ("--backend all --batch-size 0", "--batch-size: expected an integer of at least 1, got 0"),
+    "too large": (
+        "--halfspaces 30 --layer-sizes 99999",
+        "layer_sizes, .*: expected a network within .*, got one of .*",
+    ),
+    "no such data": ("--data none.npz", r"none\.npz: expected an \.npz file with the arrays .*, got no such file"),
+    "saved in no folder": (
+        "--all-classes --save none/m",
+        "--save: expected a file in a folder that exists, got 'none/m'",
+    ),
+    "saved as a folder": ("--all-classes --save .", r"--save: expected a file in a folder that exists, got '\.'"),
+    "pictures in a file": (
+        "--all-classes --plot file",
+        "--plot: expected a folder that is there or can be made, got .*file.*",
+    ),
+    "pictures below a file": ("--all-classes --plot file/p", "--plot: expected a folder .*, got .*file/p.*"),
+}
+
+
+@pytest.mark.usefixtures("_no_digits")
+@pytest.mark.parametrize(("options", "message"), WRONG.values(), ids=WRONG.keys())
+def test_what_is_wrong_is_said_before_digits_are_loaded(tmp_path, monkeypatch, capsys, options, message):
+    if "--plot" in options:
         pictures_or_skip()
-    assert test_mnist.main([*ten_options, option, str(tmp_path / place)]) == 2
-    assert re.fullmatch(f"gln-mnist: {message}.*\n", capsys.readouterr()[1])
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    assert test_mnist.main(["--backend", "numpy", *options.split()]) == 2
+    assert re.fullmatch(f"gln-mnist: {message}\n", capsys.readouterr()[1])
 
 
-@pytest.mark.usefixtures("_no_training")
-def test_matplotlib_is_looked_for_before_training(tmp_path, ten_options, monkeypatch, capsys):
-    monkeypatch.delitem(sys.modules, "gln_plots", raising=False)
+@pytest.mark.usefixtures("_no_digits")
+def test_a_framework_is_looked_for_before_digits_are_loaded(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "gln_torch", raising=False)
+    assert test_mnist.main(["--backend", "torch"]) == 2
+    assert capsys.readouterr()[1].startswith("gln-mnist: gln_torch needs PyTorch")
+
+
+@pytest.mark.usefixtures("_no_digits")
+def test_matplotlib_is_looked_for_before_digits_are_loaded(tmp_path, monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "gln.plots", raising=False)
     for module in ("matplotlib", "matplotlib.colors", "matplotlib.figure"):
         monkeypatch.setitem(sys.modules, module, None)
-    assert test_mnist.main([*ten_options, "--plot", str(tmp_path / "p")]) == 2
-    assert capsys.readouterr()[1].startswith("gln-mnist: gln_plots needs Matplotlib")
+    assert test_mnist.main(["--all-classes", "--plot", str(tmp_path / "p")]) == 2
+    assert capsys.readouterr()[1].startswith("gln-mnist: gln.plots needs Matplotlib")
     assert not (tmp_path / "p").exists()
-
-
-@pytest.mark.usefixtures("_no_training")
-@pytest.mark.parametrize("classes", [2, 10])
-def test_resume_refuses_other_models(tmp_path, ten_options, capsys, classes):
-    GLN([1], 784, 784, num_classes=classes, seed=0).save(tmp_path / "other", {"count": 3})
-    assert test_mnist.main([*ten_options, "--resume", str(tmp_path / "other")]) == 2
-    said = capsys.readouterr()[1]
-    assert re.fullmatch(r"gln-mnist: --resume: expected a file that gln-mnist --save wrote, got .*other\n", said)
-
-
-def test_resume_refuses_other_digits(tmp_path, ten_options, capsys):
-    file = str(tmp_path / "m")
-    assert test_mnist.main([*ten_options, "--layer-sizes", "2", "--save", file]) == 0
-    capsys.readouterr()
-    assert test_mnist.main([*ten_options, "--resume", file, "--features", "orientations"]) == 2
-    shown, said = capsys.readouterr()
-    assert shown == ""
-    assert re.fullmatch("gln-mnist: digits, seed: expected the training digits of the pass .*, got others .*\n", said)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--resume", "m"], "--save, --resume and --plot are for --all-classes with one backend"),
-        (["--all-classes", "--digit", "3"], "--digit is not for --all-classes"),
-        (["--all-classes", "--resume", "m", "--seed", "0"], "--seed stand in the file of --resume"),
-        (["--all-classes", "--resume", "m", "--layer-sizes", "4", "1"], "--layer-sizes, .* stand in the file"),
-        (["--all-classes", "--resume", "m", "--halfspaces", "6"], "--halfspaces and .* stand in the file"),
+        ("--save m", "--save and --plot are for --all-classes with one backend"),
+        ("--plot p", "--save and --plot are for --all-classes with one backend"),
+        ("--all-classes --backend all --save m", "--save and --plot are for --all-classes with one backend"),
+        ("--all-classes --digit 3", "--digit is not for --all-classes, which tells all ten apart"),
+        ("--digit 3 --all", "--digit is not for --all-classes, which tells all ten apart"),
     ],
 )
 def test_options_that_do_not_go_together(arguments, message, capsys):
     with pytest.raises(SystemExit) as stop:
-        test_mnist.main(arguments)
+        test_mnist.main(arguments.split())
     assert stop.value.code == 2
-    assert re.search(message, capsys.readouterr()[1])
+    assert capsys.readouterr()[1].endswith(f"gln-mnist: error: {message}\n")
 
 
-def test_help_says_what_is_taken_where_nothing_is_said(capsys):
-    with pytest.raises(SystemExit):
-        test_mnist.main(["--help"])
+HELP = {
+    "one digit": (
+        ["--help"],
+        [
+            "neurons of each layer: [4, 4, 1]",
+            "halfspaces a neuron: 4",
+            "online learning: 8",
+            "the digit told from the others: 3",
+            "gln-mnist --all-classes --help",
+        ],
+        ["--save", "--plot"],
+    ),
+    "ten digits": (
+        ["--all-classes", "--help"],
+        [
+            "neurons of each layer: [64, 32]",
+            "halfspaces a neuron: 6",
+            "online learning: 1",
+            "--save FILE",
+            "--plot FOLDER",
+            "gln-mnist --help",
+        ],
+        ["--digit"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "said", "unsaid"), HELP.values(), ids=HELP.keys())
+def test_help_says_what_is_taken_where_nothing_is_said(arguments, said, unsaid, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "1000")  # no line is broken
+    with pytest.raises(SystemExit) as stop:
+        test_mnist.main(arguments)
+    assert stop.value.code == 0
     shown = " ".join(capsys.readouterr()[0].split())
-    for words in (
-        "neurons of each layer: 4 4 1, with --all-classes 64 32",
-        "the digit told from the others: 3",
-        "auto: the fastest of numba, jax and numpy that is installed;",
-        "progress is kept only with --save too",
-        "on the way and at the end",
-    ):
+    for words in (*said, "order of the images: 0", "auto: the fastest of numba, jax and numpy that is installed;"):
         assert words in shown
+    for words in unsaid:
+        assert words not in shown
 
 
-def test_an_interrupted_pass_says_where_it_was_saved(tmp_path, ten_options, monkeypatch, capsys):
-    save = GLN.save
-
-    def save_and_interrupt(*arguments: Any) -> None:
-        save(*arguments)
-        raise KeyboardInterrupt
-
+def test_an_interrupted_pass_saves_nothing(tmp_path, ten_options, monkeypatch, capsys):
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    options = [*ten_options, "--layer-sizes", "2", "--save", str(tmp_path / "m")]
-    monkeypatch.setattr(GLN, "save", interrupt)
-    assert test_mnist.main(options) == 130
+    monkeypatch.setattr(GLN, "predict_online", interrupt)
+    assert test_mnist.main([*ten_options, "--save", str(tmp_path / "m")]) == 130
     assert capsys.readouterr() == ("", "gln-mnist: interrupted\n")
-    monkeypatch.setattr(GLN, "save", save_and_interrupt)
-    assert test_mnist.main(options) == 130
-    assert capsys.readouterr() == ("", f"gln-mnist: interrupted; what was last saved is in {tmp_path / 'm'}\n")
+    assert not (tmp_path / "m").exists()

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import copy
-import os
-import subprocess
-import sys
-from pathlib import Path
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
 import pytest
 from backends import load_backend
+from helpers import assert_same_state, run_python
 
 import gln_numpy
 
 gln_tf: Any = load_backend("tf")
 
 import tensorflow as tf  # noqa: E402 - only where TensorFlow is there, or must be
-
-FUNCTIONS = ("serve", "_only_predict", "_learn", "_learn_block")
 
 
 @pytest.fixture(scope="module")
@@ -32,80 +29,146 @@ def network(module: Any = gln_tf, **options: Any) -> Any:
     return module.GLN([5, 3, 2], 196, 196, **{"num_classes": 10, "seed": 1, **options})
 
 
-def run_python(code: str, cwd: Path) -> None:
-    """Run `code` in a fresh Python, away from this checkout."""
-    command = [sys.executable, "-c", code]
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
-def test_one_trace_serves_batches_of_all_sizes(columns):
+def test_networks_of_one_kind_share_what_is_compiled(columns):
     x, y = columns
-    model = network()
-    for count in (1, 2, 7, 64):
-        model.predict(x[:, :count], x[:, :count])
-        model.predict(x[:, :count], x[:, :count], y[:count])
-        model.serve(x[:, :count], x[:, :count])
-        for batch_size in (1, 3, count, 300):
-            model.predict_online(x[:, : 3 * count], x[:, : 3 * count], y[: 3 * count], batch_size)
-    model.predict(x[:, 0], x[:, 0], y[0])
-    model.set_state(network(seed=2).get_state())
-    model.predict(x[:, :5], x[:, :5], y[:5])
-    assert {name: getattr(model, name).experimental_get_tracing_count() for name in FUNCTIONS} == dict.fromkeys(
-        FUNCTIONS, 1
-    )
+    model, other = network(context_map_size=2), network(context_map_size=2, seed=2, learning_rate=1.0)
+    kinds = len(gln_tf.COMPILED)
+    for twin in (model, other):
+        for count in (1, 2, 7):
+            twin.predict(x[:, :count], x[:, :count])
+            twin.predict_online(x[:, :count], x[:, :count], y[:count], 2)
+            twin.serve(x[:, :count], x[:, :count])
+    assert len(gln_tf.COMPILED) == kinds + 1
+    assert model._quick.func is other._quick.func
+    assert model.serve.experimental_get_tracing_count() == 1
+    weak = weakref.ref(model)
+    del model, twin
+    gc.collect()
+    assert weak() is None  # what is compiled keeps no network alive
+    network(context_map_size=2, weight_clipping=3.0).predict(x[:, 0], x[:, 0])
+    assert len(gln_tf.COMPILED) == kinds + 2
 
 
 @pytest.mark.parametrize("rows_bytes", [0, 100_000, 1 << 24])
-def test_parts_of_a_batch_change_nothing(columns, monkeypatch, rows_bytes):
-    """The rows of no sample, of two, or of all are within the budget: the results are those of the reference."""
-    x, y = columns[0][:, :103], columns[1][:103]
+def test_a_server_reads_its_rows_in_parts(columns, monkeypatch, rows_bytes):
+    """The rows of no sample, of two, or of all are within the budget."""
+    x, model = columns[0][:, :40], network()
     monkeypatch.setattr(gln_tf, "ROWS_BYTES", rows_bytes)
+    np.testing.assert_allclose(model.serve(x, x), network(gln_numpy).predict(x, x), atol=1e-5)
+
+
+def test_clipped_weights_are_those_of_the_reference(columns):
+    x, y = columns[0][:, :103], columns[1][:103]
     options = {"learning_rate": 0.5, "weight_clipping": 0.3}
     model, reference = network(**options), network(gln_numpy, **options)
-    for count in (1, 40, 1):
-        before = model.predict(x[:, :count], x[:, :count]).numpy()
-        learned = model.predict(x[:, :count], x[:, :count], y[:count]).numpy()
-        np.testing.assert_array_equal(learned, before)
-        expected = reference.predict(x[:, :count], x[:, :count], y[:count])
-        np.testing.assert_allclose(learned, expected, atol=1e-5)
     for batch_size in (1, 8, 300):
         learned, expected = (m.predict_online(x, x, y, batch_size) for m in (model, reference))
         np.testing.assert_allclose(learned, expected, atol=1e-5)
-    state = model.get_state()
-    assert any((np.abs(array) == np.float32(0.3)).any() for name, array in state.items() if name[0] == "w")
-    for name, array in reference.get_state().items():
-        np.testing.assert_allclose(state[name], array, atol=1e-5, err_msg=name)
+    assert_same_state(model, reference, atol=1e-5)
+    assert any((np.abs(array) == np.float32(0.3)).any() for name, array in model.get_state().items() if name[0] == "w")
 
 
 def test_saved_model_predicts_without_this_project(columns, tmp_path):
     x, y = columns
     np.save(tmp_path / "x.npy", x)
-    expected = {}
     for num_classes in (2, 10):
         model = network(num_classes=num_classes)
         model.predict_online(x, x, y % num_classes)
         tf.saved_model.save(model, str(tmp_path / f"model_{num_classes}"), signatures=model.serve)
-        expected[num_classes] = model.predict(x, x).numpy()
-    tf.saved_model.save(model, str(tmp_path / "model_plain"))
+        np.save(tmp_path / f"expected_{num_classes}.npy", model.predict(x, x))
     code = """
 import sys
-sys.modules["gln_tf"] = None  # where this project is installed, importing it fails all the same
+for name in ("gln_tf", "gln"):
+    sys.modules[name] = None  # where this project is installed, importing it fails all the same
 import numpy as np, tensorflow as tf
 x = tf.constant(np.load("x.npy"))
-plain = tf.saved_model.load("model_plain")
-np.save("plain.npy", plain.serve(x, x))
 for num_classes in (2, 10):
-    loaded = tf.saved_model.load(f"model_{num_classes}")
+    loaded, expected = tf.saved_model.load(f"model_{num_classes}"), np.load(f"expected_{num_classes}.npy")
     [output] = loaded.signatures["serving_default"](inputs=x, context_inputs=x).values()
-    np.save(f"{num_classes}.npy", output)
+    for served in (output, loaded.serve(x, x)):
+        assert served.shape == expected.shape
+        np.testing.assert_allclose(served, expected, atol=1e-6)
 """
     run_python(code, cwd=tmp_path)
-    for name, predictions in [("2", expected[2]), ("10", expected[10]), ("plain", expected[10])]:
-        served = np.load(tmp_path / f"{name}.npy")
-        assert served.shape == predictions.shape
-        np.testing.assert_allclose(served, predictions, atol=1e-6)
+
+
+def test_nothing_is_trained_by_gradients():
+    model = network()
+    assert model.trainable_variables == ()
+    assert len(model.variables) == 6
+
+
+@pytest.mark.parametrize("call", ["predict", "predict_online"])
+def test_in_a_graph_an_error_says_what_predicts_there(columns, call):
+    x, model = columns[0], network()
+    targets = () if call == "predict" else (tf.zeros(300),)
+
+    @tf.function
+    def in_graph(x):
+        return getattr(model, call)(x, x, *targets)
+
+    with pytest.raises(ValueError, match=r"inputs: expected .*, got .*serve\(inputs, context_inputs\)"):
+        in_graph(tf.constant(x))
+    with pytest.raises(ValueError, match="serve"):
+        tf.data.Dataset.from_tensors(x).map(lambda x: model.predict(x, x))
+    served = next(iter(tf.data.Dataset.from_tensors(x).map(lambda x: model.serve(x, x))))
+    np.testing.assert_allclose(served, model.predict(x, x), atol=1e-6)
+
+
+def test_a_server_checks_shapes(columns):
+    x, model = columns[0], network()
+    for inputs, context in ((x[:5], x), (x, x[:5]), (x, x[:, :2])):
+        with pytest.raises((ValueError, tf.errors.InvalidArgumentError)):
+            model.serve(inputs, context)
+
+
+# ---- Keras -----------------------------------------------------------------------------------------------------------
+
+
+def keras_model(seed: int) -> Any:
+    import keras
+
+    from gln.keras import GLNLayer
+
+    inputs = keras.Input((196,))
+    layer = GLNLayer([5, 3], 196, 196, num_classes=10, seed=seed, learning_rate=2.0)
+    return keras.Model(inputs, layer(keras.layers.Rescaling(0.5)(inputs)))
+
+
+def test_keras_saves_what_the_layer_has_learned(columns, tmp_path):
+    import keras
+
+    x, y = columns
+    model = keras_model(seed=1)
+    gln = model.layers[-1].gln
+    gln.predict_online(x / 2, x / 2, y)
+    expected = model.predict(x.T, verbose=0)
+    np.testing.assert_allclose(expected, gln.predict(x / 2, x / 2).numpy().T, atol=1e-6)
+    model.save(tmp_path / "model.keras")
+    model.save_weights(tmp_path / "model.weights.h5")
+    loaded, other = keras.saving.load_model(tmp_path / "model.keras"), keras_model(seed=2)
+    assert not np.allclose(other.predict(x.T, verbose=0), expected, atol=0.1)
+    other.load_weights(tmp_path / "model.weights.h5")
+    for twin in (loaded, other):
+        np.testing.assert_allclose(twin.predict(x.T, verbose=0), expected, atol=1e-6)
+        assert_same_state(twin.layers[-1].gln, gln)
+    assert loaded.layers[-1].gln.learning_rate == 2.0
+    assert model.trainable_variables == []
+
+
+def test_an_optimiser_round_the_layer_moves_nothing(columns):
+    import keras
+
+    from gln.keras import GLNLayer
+
+    x, inputs = columns[0], keras.Input((196,))
+    scaled = keras.layers.Dense(196)(inputs)
+    layer = GLNLayer([3], 196, 196, seed=1)
+    model = keras.Model(inputs, keras.layers.Concatenate()([scaled, layer(inputs)[:, None]]))
+    before = layer.gln.get_state()
+    model.compile(keras.optimizers.AdamW(0.1, weight_decay=0.1), "mse")
+    model.fit(x.T, np.zeros((300, 197)), epochs=1, verbose=0)
+    assert_same_state(layer.gln, before)
 
 
 def test_bfloat16_is_read_as_it_is(columns):
@@ -140,8 +203,7 @@ def test_checkpoint_restores_the_state(columns, tmp_path):
     model.predict_online(x, x, y)
     path = tf.train.Checkpoint(model=model).save(str(tmp_path / "checkpoint"))
     tf.train.Checkpoint(model=other).restore(path).assert_consumed()
-    for name, array in other.get_state().items():
-        np.testing.assert_array_equal(array, model.get_state()[name], err_msg=name)
+    assert_same_state(other, model)
 
 
 def test_copy_learns_on_its_own(columns):

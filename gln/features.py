@@ -13,7 +13,9 @@ import numpy as np
 
 __all__ = ["Standardizer", "orientation_features"]
 
-STATE = ("count", "mean", "squares", "low", "high")  # of a Standardizer
+STATE = ("count", "floor", "mean", "squares", "low", "high")  # of a Standardizer
+MAX_FLOAT = np.finfo(np.float32).max  # no float, which beside float16 numbers would be taken for infinity
+BLOCK = 1 << 16  # numbers standardised at a time, so that what lies between takes little memory beside the samples
 
 
 class Standardizer:
@@ -48,21 +50,15 @@ class Standardizer:
             ValueError: another shape, NaN or infinity; nothing has then been counted.
         """
         samples = self._checked(samples)
+        standardised = np.empty_like(samples, np.float32)
         if samples.shape[1] == 0:
-            return np.empty(samples.shape, np.float32)
-        before = samples[:, 0] if self.count == 0 else self.mean
-        # Sums of differences from a value among the samples lose fewer digits than sums of the samples.
-        shifted = samples - before[:, None]
+            return standardised
         counts = self.count + np.arange(1, samples.shape[1] + 1)
-        shifts = np.cumsum(shifted, axis=1) / counts  # of the mean, after each sample
-        squares = self.squares[:, None] + np.cumsum(shifted**2, axis=1) - counts * shifts**2
-        low, high = np.minimum.accumulate(samples, axis=1), np.maximum.accumulate(samples, axis=1)
-        if self.count > 0:
-            low, high = np.minimum(low, self.low[:, None]), np.maximum(high, self.high[:, None])
-        deviation = np.sqrt(np.maximum(squares, 0) / counts)
-        self.count, self.mean, self.squares = int(counts[-1]), before + shifts[:, -1], np.maximum(squares[:, -1], 0)
-        self.low, self.high = low[:, -1], high[:, -1]
-        return self._scaled(shifted - shifts, deviation, high - low)
+        after = np.empty((4, self.size))  # mean, squares, low, high
+        for some in _blocks(*samples.shape):
+            standardised[some] = self._learned(samples[some].astype(np.float64), some, counts, after[:, some])
+        self.count, (self.mean, self.squares, self.low, self.high) = int(counts[-1]), after
+        return standardised
 
     def transform(self, samples: Any) -> np.ndarray:
         """Standardise samples by what was counted before, and count none: (D, B) -> (D, B) float32.
@@ -70,39 +66,64 @@ class Standardizer:
         Raises:
             ValueError: another shape, NaN or infinity.
         """
+        samples = self._checked(samples)
+        standardised = np.empty_like(samples, np.float32)
         deviation, reach = np.sqrt(self.squares / max(self.count, 1)), self.high - self.low
-        return self._scaled(self._checked(samples) - self.mean[:, None], deviation[:, None], reach[:, None])
+        for some in _blocks(*samples.shape[::-1]):
+            differences = samples[:, some].astype(np.float64) - self.mean[:, None]
+            standardised[:, some] = self._scaled(differences, deviation[:, None], reach[:, None])
+        return standardised
 
     def get_state(self) -> dict[str, np.ndarray]:
-        """What was counted, copied: `count` (), and `mean`, `squares`, `low` and `high` (D,)."""
+        """`floor` () and what was counted, copied: `count` (), and `mean`, `squares`, `low` and `high` (D,)."""
         return {name: np.array(getattr(self, name)) for name in STATE}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Take over what another `Standardizer` of the same size has counted.
+        """Go on as another `Standardizer` of the same size would. A state without `floor`, as the first release wrote
+        it, leaves that as it is.
 
         Raises:
             ValueError: a missing or unknown name, a wrong shape or number; nothing has then changed.
         """
-        if not isinstance(state, Mapping) or set(state) != set(STATE):
+        if not isinstance(state, Mapping) or {"floor", *state} != set(STATE):
             came = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
             raise ValueError(f"state: expected a mapping of the names {list(STATE)}, got {came}")
-        arrays = {}
-        for name in STATE:
-            array, shape = np.array(state[name], np.float64), () if name == "count" else (self.size,)
-            if array.shape != shape:
-                raise ValueError(f"state[{name!r}]: expected finite numbers of shape {shape}, got shape {array.shape}")
-            if not np.isfinite(array).all():
-                raise ValueError(f"state[{name!r}]: expected finite numbers, got NaN or infinity")
-            if (name in ("count", "squares") and (array < 0).any()) or (name == "count" and array % 1):
-                expected = "an integer" if name == "count" else "numbers"
-                raise ValueError(f"state[{name!r}]: expected {expected} of at least 0, got {array.min()}")
-            arrays[name] = array
-        self.count = int(arrays.pop("count"))
+        arrays = {name: self._state_array(name, value) for name, value in {"floor": self.floor, **state}.items()}
+        self.count, self.floor = int(arrays.pop("count")), float(arrays.pop("floor"))
         vars(self).update(arrays)
+
+    def _state_array(self, name: str, value: Any) -> np.ndarray:
+        array, shape = np.array(value, np.float64), () if name in ("count", "floor") else (self.size,)
+        if array.shape != shape:
+            raise ValueError(f"state[{name!r}]: expected finite numbers of shape {shape}, got shape {array.shape}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"state[{name!r}]: expected finite numbers, got NaN or infinity")
+        if (name in ("count", "floor", "squares") and (array < 0).any()) or (name == "count" and array % 1):
+            expected = "an integer" if name == "count" else "numbers"
+            raise ValueError(f"state[{name!r}]: expected {expected} of at least 0, got {array.min()}")
+        return array
+
+    def _learned(self, x: np.ndarray, some: slice, counts: np.ndarray, after: np.ndarray) -> np.ndarray:
+        """Some values of samples, standardised; into `after` go their mean, squares, low and high after the last.
+
+        Shapes: (d, B), a slice of d of D, (B,), (4, d) -> (d, B).
+        """
+        before = x[:, 0] if self.count == 0 else self.mean[some]
+        # Sums of differences from a value among the samples lose fewer digits than sums of the samples.
+        shifted = x - before[:, None]
+        shifts = np.add.accumulate(shifted, axis=1) / counts  # of the mean, after each sample
+        squares = self.squares[some, None] + np.add.accumulate(shifted**2, axis=1) - counts * shifts**2
+        low, high = np.minimum.accumulate(x, axis=1), np.maximum.accumulate(x, axis=1)
+        if self.count > 0:
+            low, high = np.minimum(low, self.low[some, None]), np.maximum(high, self.high[some, None])
+        squares = np.maximum(squares, 0)
+        after[0], after[1], after[2], after[3] = before + shifts[:, -1], squares[:, -1], low[:, -1], high[:, -1]
+        return self._scaled(shifted - shifts, np.sqrt(squares / counts), high - low)
 
     def _scaled(self, differences: np.ndarray, deviation: np.ndarray, reach: np.ndarray) -> np.ndarray:
         scale = deviation + self.floor * reach
-        return (differences / np.where(scale > 0, scale, 1)).astype(np.float32)
+        scale[scale == 0] = 1  # of what never varied
+        return differences / scale
 
     def _checked(self, samples: Any) -> np.ndarray:
         samples = np.asarray(samples)
@@ -111,11 +132,17 @@ class Standardizer:
                 f"samples: expected numbers of shape ({self.size}, B), got {samples.dtype} of shape {samples.shape}"
             )
         _check_finite("samples", samples)
-        return samples.astype(np.float64)
+        return samples
+
+
+def _blocks(count: int, length: int) -> list[slice]:
+    """Slices of so many rows (or columns) of that length, each of about `BLOCK` numbers."""
+    size = max(1, BLOCK // max(1, length))
+    return [slice(start, start + size) for start in range(0, count, size)]
 
 
 def _check_finite(name: str, array: np.ndarray) -> None:
-    if not (np.abs(array) <= np.finfo(np.float32).max).all():
+    if array.size and not (array.min() >= -MAX_FLOAT and array.max() <= MAX_FLOAT):
         raise ValueError(f"{name}: expected finite float32 numbers, got NaN, infinity or numbers too large")
 
 

@@ -7,8 +7,6 @@ Shapes: N samples, F features, C classes. As in scikit-learn a sample is a row; 
 from __future__ import annotations
 
 import functools
-import importlib
-import importlib.util
 from collections.abc import Callable, Sequence
 from numbers import Integral
 from typing import Any
@@ -16,30 +14,20 @@ from typing import Any
 import numpy as np
 from scipy.special import logit
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_random_state, check_scalar
+from sklearn.utils import check_random_state, check_scalar, gen_batches
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from tqdm import tqdm
 
-from gln_features import Standardizer
+from gln.backends import load_backend
+from gln.features import Standardizer
+from gln.rates import linear_rate
 
-__all__ = ["GLNClassifier", "fastest_backend", "linear_rate"]
+__all__ = ["GLNClassifier"]
 
-BACKENDS = ["numba", "jax", "numpy", "torch", "tf"]
-FASTEST = BACKENDS[:3]  # of which "auto" takes the first that is installed
 CHUNK = 1000  # samples that are standardised at a time, so that little memory is needed beside X
 FLOOR = 0.05  # of `Standardizer`: with 0 the digits lose 0.4 points, and from 0.1 on the wines do
 FARTHEST = 1e6  # what is further from the mean, in deviations, is taken to be there: float32 products stay finite
-
-
-def fastest_backend() -> str:
-    """The name of the fastest of `FASTEST` whose framework, which has the same name, is installed."""
-    return next(name for name in FASTEST if importlib.util.find_spec(name))  # NumPy is
-
-
-def linear_rate(t: int, samples: int, first: float = 10.0, last: float = 0.1) -> float:
-    """A learning rate that falls from `first` to `last` over a stream of so many samples, and stays there."""
-    return first + (last - first) * min(t / samples, 1)
 
 
 class GLNClassifier(ClassifierMixin, BaseEstimator):
@@ -91,7 +79,7 @@ class GLNClassifier(ClassifierMixin, BaseEstimator):
         Passes over the samples that the last `fit` or `partial_fit` made.
     gln_ : GLN
         The network, of the chosen backend.
-    standardizer_ : gln_features.Standardizer
+    standardizer_ : gln.features.Standardizer
         What standardises its inputs.
 
     References
@@ -101,7 +89,7 @@ class GLNClassifier(ClassifierMixin, BaseEstimator):
     Examples
     --------
     >>> from sklearn.datasets import load_iris
-    >>> from gln_sklearn import GLNClassifier
+    >>> from gln.sklearn import GLNClassifier
     >>> X, y = load_iris(return_X_y=True)
     >>> GLNClassifier(random_state=0).fit(X, y).predict(X[:2])
     array([0, 0])
@@ -156,7 +144,7 @@ class GLNClassifier(ClassifierMixin, BaseEstimator):
         halfspaces = round(np.log2(len(X) / (30 * np.sqrt(X.shape[1]))))
         rng = check_random_state(self.random_state)
         self._start(classes, X.shape[1], int(np.clip(halfspaces, 0, 6)), rng)
-        for part in self._parts(np.arange(len(X))):
+        for part in self._parts(X):
             self.standardizer_.learn(X[part].T)
         if self.halfspaces_from_data and len(X) > 1:
             self.gln_.fit_hyperplanes(self._standardized(X[rng.permutation(len(X))[:CHUNK]]))
@@ -168,7 +156,8 @@ class GLNClassifier(ClassifierMixin, BaseEstimator):
         """Learn the next samples of a stream, once and in their order.
 
         Features are standardised by the samples up to each. A stream learned in parts gives what it gives in one call,
-        where the parts hold a multiple of `batch_size` samples.
+        where the parts hold a multiple of `batch_size` samples. `batch_size` and `learning_rate` may be set anew
+        between two parts; the other parameters are those of the first call.
 
         Parameters
         ----------
@@ -194,8 +183,9 @@ class GLNClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"y holds labels that are not among the classes {known!r}: {sorted(unseen)}")
         if first:
             self._start(known, X.shape[1], 2, check_random_state(self.random_state))
+        self.gln_.set_learning_rate(self.learning_rate)  # which may have been set anew since the last call
         targets = np.searchsorted(self.classes_, y)
-        for part in self._parts(np.arange(len(X))):
+        for part in self._parts(X):
             self._learn(self.standardizer_.learn(X[part].T), targets[part])
         self.n_iter_ = 1
         return self
@@ -242,6 +232,9 @@ class GLNClassifier(ClassifierMixin, BaseEstimator):
         p = self.predict_proba(X)
         return self.classes_[p.argmax(axis=1)]
 
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "gln_")  # other attributes stand there even where the first samples were refused
+
     def __setstate__(self, state):
         super().__setstate__(state)
         if hasattr(self, "gln_"):  # joblib may have mapped a file that can only be read; this moves it into memory
@@ -250,8 +243,10 @@ class GLNClassifier(ClassifierMixin, BaseEstimator):
     def _validated(self, X, y, reset):
         """X and y, checked together with the parameters that the network does not check."""
         check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
-        if self.backend not in ["auto", *BACKENDS]:
-            raise ValueError(f"backend: expected 'auto' or one of {BACKENDS}, got {self.backend!r}")
+        for name in ("halfspaces_from_data", "shuffle", "verbose"):
+            if not isinstance(getattr(self, name), (bool, np.bool_)):
+                raise ValueError(f"{name}: expected True or False, got {getattr(self, name)!r}")
+        load_backend(self.backend)  # which refuses what is none
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], reset=reset)
         check_classification_targets(y)
         _check_magnitude(X)
@@ -261,15 +256,12 @@ class GLNClassifier(ClassifierMixin, BaseEstimator):
         """Make a network that knows nothing yet, with so many halfspaces a neuron where the user did not say."""
         if len(classes) < 2:
             raise ValueError(f"{type(self).__name__} needs samples of at least 2 classes, got one class: {classes[0]}")
-        name = self.backend
-        if name == "auto":
-            name = fastest_backend()
         if self.context_map_size is not None:
             halfspaces = self.context_map_size
         layer_sizes = self.layer_sizes
         if layer_sizes is None:
             layer_sizes = (1,) if halfspaces == 0 else (64, 32)
-        network = importlib.import_module(f"gln_{name}").GLN(
+        network = load_backend(self.backend).GLN(
             layer_sizes,
             features,
             features,
@@ -281,10 +273,9 @@ class GLNClassifier(ClassifierMixin, BaseEstimator):
         )
         self.gln_, self.classes_, self.standardizer_ = network, classes, Standardizer(features, FLOOR)
 
-    def _parts(self, order):
-        """`order` in parts of whole batches."""
-        size = self.batch_size * max(1, CHUNK // self.batch_size)
-        return [order[start : start + size] for start in range(0, len(order), size)]
+    def _parts(self, X):
+        """Slices of X, each of whole batches."""
+        return gen_batches(len(X), self.batch_size * max(1, CHUNK // self.batch_size))
 
     def _standardized(self, X):  # (N, F) -> (F, N)
         with np.errstate(over="ignore"):  # beyond float32 is beyond FARTHEST
@@ -299,9 +290,9 @@ class GLNClassifier(ClassifierMixin, BaseEstimator):
         with tqdm(total=total, unit=" samples", disable=not self.verbose) as bar:
             for _ in range(epochs):
                 order = rng.permutation(len(X)) if self.shuffle else np.arange(len(X))
-                for part in self._parts(order):
-                    self._learn(self._standardized(X[part]), targets[part])
-                    bar.update(len(part))
+                for part in self._parts(X):
+                    self._learn(self._standardized(X[order[part]]), targets[order[part]])
+                    bar.update(len(order[part]))
         self.gln_.set_learning_rate(self.learning_rate)  # of a stream that may follow
 
     def _learn(self, columns, targets):
@@ -312,7 +303,7 @@ class GLNClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         _check_magnitude(X)
-        parts = [self._standardized(X[start : start + CHUNK]) for start in range(0, len(X), CHUNK)]
+        parts = [self._standardized(X[part]) for part in gen_batches(len(X), CHUNK)]
         return np.concatenate([np.asarray(self.gln_.predict(z, z), np.float64).T for z in parts])
 
 

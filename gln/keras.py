@@ -1,0 +1,54 @@
+"""A GLN as a layer of Keras, which saves and loads it with the model around it. Keras has to run on TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from gln_tf import GLN
+
+__all__ = ["GLNLayer"]
+
+
+@keras.saving.register_keras_serializable(package="gln")
+class GLNLayer(keras.layers.Layer):
+    """A layer that predicts with its `gln`, a `gln_tf.GLN`, whose state is saved and loaded with the model by Keras.
+
+    Nothing in it is trained by gradients. It learns as every GLN does, by a call of its own:
+    `layer.gln.predict(inputs.T, context_inputs.T, targets)`, for a GLN has its samples in columns.
+    """
+
+    def __init__(
+        self, layer_sizes: Sequence[int], input_size: int, context_size: int, *, name: str | None = None, **options: Any
+    ) -> None:
+        """The arguments are those of `GLN`; `options` may hold `dtype` and `trainable`, too, as Keras restores them.
+
+        Raises:
+            ValueError: an argument outside its range.
+        """
+        of_keras = {key: options.pop(key) for key in ("dtype", "trainable") if key in options}
+        super().__init__(name=name, **of_keras)
+        sizes = {"layer_sizes": list(layer_sizes), "input_size": input_size, "context_size": context_size}
+        self.arguments: dict[str, Any] = {**sizes, **options}
+        self.gln = GLN(**self.arguments)
+
+    def call(self, inputs: Any, context_inputs: Any = None) -> tf.Tensor:
+        """Predictions, (B,) or with more heads (B, C), of samples in rows: (B, input_size), (B, context_size).
+
+        Without `context_inputs` the inputs are the side information too.
+        """
+        context = inputs if context_inputs is None else context_inputs
+        return tf.transpose(self.gln.serve(tf.transpose(inputs), tf.transpose(context)))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **self.arguments}
+
+    def save_own_variables(self, store: Any) -> None:
+        for name, array in self.gln.get_state().items():
+            store[name] = array
+
+    def load_own_variables(self, store: Any) -> None:
+        self.gln.set_state({name: store[name] for name in store.keys()})  # noqa: SIM118 - no mapping

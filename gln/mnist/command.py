@@ -1,0 +1,195 @@
+"""What the command `gln-mnist` is made of: its options and their checks, its networks, and the words of its results."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gln.backends import BACKENDS, load_backend
+from gln.features import orientation_features
+from gln.mnist.digits import PIXELS, Digits, load_mnist, not_mnist
+
+__all__ = ["check", "compare", "load_digits", "make_network", "parse", "text_of_one", "text_of_ten"]
+
+# What a network sees of images, (N, 784) -> (N, F), by the names that `--features` takes.
+FEATURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"pixels": np.asarray, "orientations": orientation_features}
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options, of the kind of run that `--all-classes` chooses; errors and `--help` end the program."""
+    kind = argparse.ArgumentParser(prog="gln-mnist", add_help=False)
+    kind.add_argument(
+        "--all-classes",
+        action="store_true",
+        help="ten heads, a head a digit, instead of one; gln-mnist --all-classes --help lists the options of that",
+    )
+    all_classes = kind.parse_known_args(arguments)[0].all_classes
+    parser = _ten_digits(kind) if all_classes else _one_digit(kind)
+    options = parser.parse_args(arguments)
+    one_network = all_classes and options.backend != "all"
+    if not one_network and (options.save is not None or options.plot is not None):
+        parser.error("--save and --plot are for --all-classes with one backend")
+    if all_classes and options.digit is not None:
+        parser.error("--digit is not for --all-classes, which tells all ten apart")
+    return options
+
+
+def _one_digit(kind: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser = _parser(
+        kind,
+        "Train a GLN on MNIST, to tell one digit from the rest, in one pass, and score it on the test set. For all ten "
+        "digits there are other options and defaults: gln-mnist --all-classes --help.",
+    )
+    parser.add_argument(
+        "--digit", type=int, choices=range(10), default=3, help="the digit told from the others: %(default)s"
+    )
+    for other in ("--save", "--plot"):
+        parser.add_argument(other, help=argparse.SUPPRESS)
+    parser.set_defaults(layer_sizes=[4, 4, 1], halfspaces=4, batch_size=8)
+    return parser
+
+
+def _ten_digits(kind: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser = _parser(
+        kind,
+        "Train a GLN on MNIST, to tell all ten digits apart, in one pass, and score it on the test set. For one digit "
+        "against the rest there are other options and defaults: gln-mnist --help.",
+    )
+    parser.add_argument("--digit", help=argparse.SUPPRESS)
+    parser.add_argument("--save", metavar="FILE", help="where to save the model at the end of the pass")
+    parser.add_argument("--plot", metavar="FOLDER", help="where to write pictures of the pass")
+    parser.set_defaults(layer_sizes=[64, 32], halfspaces=6, batch_size=1)
+    return parser
+
+
+def _parser(kind: argparse.ArgumentParser, description: str) -> argparse.ArgumentParser:
+    """The options that both kinds of run have."""
+    parser = argparse.ArgumentParser(prog=kind.prog, parents=[kind], description=description)
+    parser.add_argument(
+        "--features",
+        choices=list(FEATURES),
+        default="pixels",
+        help="what the network sees: pixels, or histograms of gradient orientations",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=["auto", *BACKENDS, "all"],
+        default="auto",
+        help="which implementation to run; auto: the fastest of numba, jax and numpy that is installed; all: each of "
+        "them, as a table",
+    )
+    parser.add_argument("--layer-sizes", type=int, nargs="+", metavar="N", help="neurons of each layer: %(default)s")
+    parser.add_argument("--halfspaces", type=int, metavar="K", help="halfspaces a neuron: %(default)s")
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        metavar="B",
+        help="digits learned at a time, 1 for exact online learning: %(default)s",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the halfspaces and of the order of the images: %(default)s"
+    )
+    parser.add_argument("--no-deskew", dest="deskew", action="store_false", help="take the digits as they are")
+    parser.add_argument("--data", metavar="FILE", help="an .npz file of other digits than the embedded MNIST")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    return parser
+
+
+def check(options: argparse.Namespace) -> None:
+    """What would fail after the digits are loaded, or after a pass over them, fails before it.
+
+    Raises:
+        ImportError: `--plot` without Matplotlib.
+        ValueError: a number out of range, or a file or folder that cannot be read or written.
+    """
+    for name, numbers, low, high in (
+        ("--layer-sizes", options.layer_sizes, 1, math.inf),
+        ("--halfspaces", [options.halfspaces], 0, 30),
+        ("--batch-size", [options.batch_size], 1, math.inf),
+        ("--seed", [options.seed], 0, math.inf),
+    ):
+        for number in numbers:
+            if not low <= number <= high:
+                expected = f"of at least {low}" if high == math.inf else f"from {low} to {high}"
+                raise ValueError(f"{name}: expected an integer {expected}, got {number}")
+    if options.data is not None and not Path(options.data).exists():
+        raise not_mnist(Path(options.data), "no such file")
+    if options.save is not None:
+        file = Path(options.save)
+        if file.is_dir() or not file.parent.is_dir():
+            raise ValueError(f"--save: expected a file in a folder that exists, got {options.save!r}")
+    if options.plot is not None:
+        importlib.import_module("gln.plots")  # only who draws needs Matplotlib
+        try:
+            Path(options.plot).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"--plot: expected a folder that is there or can be made, got {error}") from error
+
+
+def load_digits(options: argparse.Namespace) -> Digits:
+    x_train, y_train, x_test, y_test = load_mnist(options.deskew, options.data)
+    seen = FEATURES[options.features]
+    return seen(x_train), y_train, seen(x_test), y_test
+
+
+def make_network(backend: ModuleType, options: argparse.Namespace) -> Any:
+    """A new `GLN` of the backend; it needs no digits, so that it can be made, or refused, before they are loaded."""
+    size = FEATURES[options.features](np.zeros((1, PIXELS))).shape[1]
+    return backend.GLN(
+        options.layer_sizes,
+        size,
+        size,
+        num_classes=10 if options.all_classes else 2,
+        context_map_size=options.halfspaces,
+        seed=options.seed,
+    )
+
+
+def text_of_one(accuracy: float, conf_mat: pd.DataFrame, prfs: pd.DataFrame) -> str:
+    """What `test_mnist.get_mnist_metrics` measures, in words."""
+    return f"Accuracy: {accuracy:.2f}\nConfusion matrix:\n{conf_mat}\nPrec-Rec-F:\n{prfs}"
+
+
+def text_of_ten(scores: Any) -> str:
+    """What `test_mnist.get_ten_digits_metrics` measures, in words."""
+    lines = [
+        f"Accuracy: {scores.accuracy:.2f}",
+        f"Accuracy online, of each digit before it was learned: {100 * scores.online_hits.mean():.2f}",
+        f"Confusion matrix:\n{scores.conf_mat}",
+        f"Prec-Rec-F:\n{scores.prfs.T.astype({'support': int}).round(4)}",
+        f"Log-loss: {scores.log_loss:.4f}",
+        f"Calibration error: {scores.calibration_error:.4f}",
+    ]
+    return "\n".join(lines)
+
+
+def compare(options: argparse.Namespace, digits: Digits, score: Callable[..., Any]) -> pd.DataFrame:
+    """A row for each installed backend. The seconds are those of the whole pass and test, compiling included.
+
+    Args:
+        score: called with a network, the options and the digits, gives the accuracy and whatever may follow it.
+    """
+    rows = {}
+    for name, distribution in BACKENDS.items():
+        try:
+            backend = load_backend(name)
+        except ImportError as error:
+            print(f"gln-mnist: left out {name}: {error}", file=sys.stderr)
+            continue
+        start = time.perf_counter()
+        accuracy = score(make_network(backend, options), options, digits)[0]
+        seconds = time.perf_counter() - start
+        samples = (len(digits[0]) + len(digits[2])) / seconds
+        rows[name] = [metadata.version(distribution), f"{accuracy:.2f}", f"{seconds:.1f}", f"{samples:.0f}"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["version", "accuracy", "seconds", "samples/s"])

@@ -1,0 +1,391 @@
+"""Pictures of a GLN: what its halfspaces cut, why it decides, how well it learns. Needs Matplotlib, the extra `plots`.
+
+Every function gives a Matplotlib figure. As the last line of a notebook's cell it shows itself, and
+`figure.savefig("picture.png")` saves it.
+
+Shapes: B samples, C classes, D values of a sample.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+try:
+    from matplotlib import colormaps
+    from matplotlib.axes import Axes
+    from matplotlib.colors import TwoSlopeNorm
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
+except ImportError as error:
+    raise ImportError('gln.plots needs Matplotlib: pip install "gated-linear-networks[plots]"') from error
+
+__all__ = [
+    *("plot_confusion", "plot_explanations", "plot_halfspaces", "plot_learning", "plot_learning_curves"),
+    "plot_regions",
+]
+
+BLUE_TO_RED = "RdBu_r"  # below zero, zero, above
+SIDE = 150  # places along either side of a plane, of which a model is asked
+TICKS = [float(f"{digit}e{power}") for power in range(-9, 16) for digit in (1, 3)]  # of logarithmic axes
+
+
+def plot_explanations(images: Any, weights: Any, inputs: Any, titles: Sequence[str]) -> Figure:
+    """Each image beside what its pixels contribute to a prediction's logit: red speaks for the class, blue against it.
+
+    Args:
+        images: (D, B), square images.
+        weights: (D, B), of `GLN.explain`, for the head in question.
+        inputs: (D, B), what the GLN was given of these images.
+        titles: B strings, one for each image.
+
+    Raises:
+        ValueError: shapes that do not agree, images that are not square, or none, or titles that are one string.
+    """
+    images, weights, inputs = np.asarray(images), np.asarray(weights), np.asarray(inputs)
+    side, count = _side(images), images.shape[1]
+    if not images.shape == weights.shape == inputs.shape:
+        raise ValueError(
+            f"images, weights, inputs: expected (D, B) three times, got {images.shape}, {weights.shape} "
+            f"and {inputs.shape}"
+        )
+    if isinstance(titles, str) or len(titles) != count:
+        raise ValueError(f"titles: expected a sequence of {count} strings, got {titles!r}")
+    contributions = weights * inputs
+    figure = _Figure(figsize=(1.6 * count + 0.8, 3.6), layout="constrained")
+    axes = figure.subplots(2, count, squeeze=False)
+    norm = _around_zero(contributions)
+    for b, title in enumerate(titles):
+        axes[0, b].imshow(images[:, b].reshape(side, side), cmap="gray_r")
+        axes[0, b].set_title(title, fontsize=10)
+        shown = axes[1, b].imshow(contributions[:, b].reshape(side, side), cmap=BLUE_TO_RED, norm=norm)
+    _no_ticks(axes)
+    figure.colorbar(shown, ax=axes, shrink=0.6, label="contribution to the logit")
+    return figure
+
+
+def plot_halfspaces(
+    model: Any, images: Any, context_inputs: Any, layer: int = 1, neuron: int = 0, shown: int = 6
+) -> Figure:
+    """What the halfspaces of a neuron cut: a row for each, the hyperplane between images far on either side of it.
+
+    Args:
+        model: a GLN whose side information is square images.
+        images: (D, B), square images.
+        context_inputs: (D, B), the side information that the model was given of them.
+        layer: from 1 on.
+        neuron: from 0 on.
+        shown: images on either side, from 1 to B.
+
+    Raises:
+        ValueError: shapes that do not agree, no such neuron, a neuron without halfspaces, or `shown` out of range.
+    """
+    images, context, state = np.asarray(images), np.asarray(context_inputs), model.get_state()
+    side = _side(images)
+    if not (1 <= layer <= len(model.layer_sizes) and 0 <= neuron < model.layer_sizes[layer - 1]):
+        raise ValueError(f"layer, neuron: expected one of layer_sizes {model.layer_sizes}, got {layer} and {neuron}")
+    if context.shape != images.shape or len(context) != model.context_size:
+        raise ValueError(f"context_inputs: expected ({model.context_size}, B) as images, got {context.shape}")
+    planes, bias = state[f"hyperplanes.{layer}"][neuron], state[f"hyperplane_bias.{layer}"][neuron]  # (k, D), (k,)
+    if len(planes) == 0:
+        raise ValueError("model: expected halfspaces, context_map_size of at least 1, got 0")
+    if not isinstance(shown, (int, np.integer)) or not 1 <= shown <= images.shape[1]:
+        raise ValueError(f"shown: expected an integer from 1 to {images.shape[1]}, got {shown!r}")
+    figure = _Figure(figsize=(0.8 * (2 * shown + 1) + 0.6, 0.85 * len(planes) + 0.5), layout="constrained")
+    axes = figure.subplots(len(planes), 2 * shown + 1, squeeze=False)
+    for row, plane, distance in zip(axes, planes, planes @ context - bias[:, None], strict=True):
+        order = np.argsort(distance)
+        far = [*order[:shown], None, *order[len(order) - shown :]]
+        for axis, b in zip(row, far, strict=True):
+            if b is None:
+                axis.imshow(plane.reshape(side, side), cmap=BLUE_TO_RED, norm=_around_zero(plane))
+            else:
+                axis.imshow(images[:, b].reshape(side, side), cmap="gray_r")
+    axes[0, shown // 2].set_title("bit 0", fontsize=10)
+    axes[0, shown].set_title("hyperplane", fontsize=8)
+    axes[0, shown + 1 + shown // 2].set_title("bit 1", fontsize=10)
+    _no_ticks(axes)
+    return figure
+
+
+def plot_confusion(counts: Any) -> Figure:
+    """A confusion matrix as `test_mnist` gives it, a row for what is and a column for what it was taken for.
+
+    Args:
+        counts: (C, C), a DataFrame, which names the classes, or an array. Shares are shown with two decimals.
+
+    Raises:
+        ValueError: a table that is not square, or that is empty.
+    """
+    shape = np.shape(counts)
+    if len(shape) != 2 or shape[0] != shape[1] or shape[0] == 0:
+        raise ValueError(f"counts: expected (C, C), C at least 1, got {shape}")
+    table, size = pd.DataFrame(counts), len(counts)
+    columns, rows = [str(name) for name in table.columns], [str(name) for name in table.index]
+    longest = max(map(len, columns + rows))
+    room = 0.08 * max(longest - 3, 0)  # inches, for names that are longer than those of digits
+    figure = _Figure(figsize=(0.5 * size + 1.5 + room, 0.5 * size + 1.2 + room), layout="constrained")
+    axes = figure.subplots()
+    values = table.to_numpy(float)
+    mistakes = np.nan_to_num(values) * (1 - np.eye(size))  # NaN: shares of a class that never came
+    axes.imshow(mistakes, cmap="Reds", vmax=1.3 * (mistakes.max() or 1))
+    decimals = 0 if (values % 1 == 0).all() else 2
+    for (i, j), value in np.ndenumerate(values):
+        colour = "black" if i != j else "gray"
+        axes.text(j, i, f"{value:.{decimals}f}", ha="center", va="center", fontsize=8, color=colour)
+    slant = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if longest > 3 else {}
+    axes.set_xticks(range(size), columns, **slant)
+    axes.set_yticks(range(size), rows)
+    axes.set_xlabel("taken for")
+    axes.set_ylabel("is")
+    return figure
+
+
+def plot_learning_curves(hits: Mapping[str, Any], per_decade: int = 4) -> Figure:
+    """Errors of one pass or of several, each sample predicted before it was learned, over samples seen: log-log.
+
+    Args:
+        hits: of each curve its name, and (N,) bools, whether each sample was predicted right.
+        per_decade: points of a curve for each power of ten, at least 1. Each is the mean since the point before. A
+            rest of less than half such a step counts towards the last point. Means of zero have no place on a
+            logarithmic axis and are left out.
+
+    Raises:
+        ValueError: no curve, one that is not (N,) with N of at least 1, or `per_decade` below 1.
+    """
+    if not hits:
+        raise ValueError(f"hits: expected at least one curve, got {hits!r}")
+    if not per_decade >= 1:
+        raise ValueError(f"per_decade: expected at least 1, got {per_decade!r}")
+    figure = _Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    seen: list[float] = []
+    wrong: list[float] = []
+    for name, right in hits.items():
+        right = np.asarray(right, float)
+        if right.ndim != 1 or len(right) == 0:
+            raise ValueError(f"hits[{name!r}]: expected (N,) bools, N at least 1, got shape {right.shape}")
+        steps = round(math.log10(len(right)) * per_decade)
+        ends = np.unique([*(10 ** (np.arange(per_decade, steps) / per_decade)).astype(int), len(right)])
+        errors = [100 * (1 - part.mean()) for part in np.split(right, ends[:-1])]
+        axes.loglog(ends, errors, marker="o", markersize=3, label=name, nonpositive="mask")
+        seen, wrong = [*seen, *ends], [*wrong, *filter(None, errors)]
+    axes.set_autoscale_on(False)  # which warns where there is not one error
+    axes.set_xlim(*_plain_ticks(axes.xaxis, seen))
+    axes.set_ylim(*_plain_ticks(axes.yaxis, wrong or [1, 100]))
+    axes.set_xlabel("samples seen")
+    axes.set_ylabel("error, % of samples not yet learned")
+    axes.grid(which="both", alpha=0.2)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    return figure
+
+
+def plot_regions(model: Any, samples: Any, labels: Any, *, ax: Axes | None = None) -> Figure:
+    """Decision regions of a model of two inputs, drawn as the model is: it learns nothing here, and is not changed.
+
+    With two classes the probability is a colour, from blue to red. With more each class has a colour, which fades
+    where the model is unsure. Borders are black, and samples have the colours of their classes.
+
+    Args:
+        model: a GLN of two inputs, which are its side information too, or a classifier of two features as scikit-learn
+            has them, `GLNClassifier` among them, which was fitted and has `predict_proba`.
+        samples: each as the model takes them: for a GLN columns, (2, B); for a classifier rows, (B, 2), and the names
+            of a DataFrame's columns stand along the axes.
+        labels: (B,), for a GLN numbers of classes, for a classifier any of its `classes_`.
+        ax: where to draw. Without it a figure is made.
+
+    Returns:
+        The figure, which is that of `ax` if that was given. A notebook shows the figures of pyplot by itself: there, a
+        semicolon at the end of the line keeps it from showing such a figure twice.
+
+    Raises:
+        ValueError: shapes that do not agree, samples that are no finite numbers, labels of no class, another model, or
+            `ax` that is none.
+    """
+    if not (ax is None or isinstance(ax, Axes)):
+        raise ValueError(f"ax: expected Axes or None, got {type(ax).__name__}")
+    names = None
+    if hasattr(model, "predict_proba"):
+        names = getattr(samples, "columns", None)
+        points = _points(samples, labels, rows=True)
+        grid = _grid(points)
+        # A classifier that was fitted to names of features looks for them again.
+        p = np.asarray(model.predict_proba(grid.T if names is None else pd.DataFrame(grid.T, columns=names))).T
+        classes = model.classes_
+    else:
+        _check_inputs(model)
+        points = _points(samples, labels)
+        grid = _grid(points)
+        p, classes = _probabilities(model, grid), range(model.num_classes)
+    members = _members(labels, classes)
+    axes = _Figure(figsize=(4.8, 4), layout="constrained").subplots() if ax is None else ax
+    _draw_regions(axes, grid, p, points, members, classes)
+    if names is not None:
+        axes.set(xlabel=names[0], ylabel=names[1])
+    axes.legend(fontsize=8, markerscale=2)
+    return axes.figure.figure  # of a figure within a figure, the outer
+
+
+def plot_learning(model: Any, samples: Any, labels: Any, after: Iterable[int] | None = None) -> Figure:
+    """Decision regions as a network learns one sample after another: a picture each time that some more are learned.
+
+    Args:
+        model: a GLN of two inputs, which are its side information too, that has learned nothing yet. A copy of it
+            learns, and it stays as it is.
+        samples: (2, B), standardised.
+        labels: (B,), numbers of classes.
+        after: rising counts of samples, each from 1 to B; a picture is drawn when so many have been learned. None:
+            those of 10, 30, 100 and 1,000 that are less than B, and B.
+
+    Raises:
+        ValueError: shapes that do not agree, samples that are no finite numbers, labels of no class, another model, one
+            that has learned, or counts out of range.
+    """
+    _check_inputs(model)
+    if int(model.step) > 0:
+        raise ValueError(f"model: expected one that has learned nothing yet, got step {int(model.step)}")
+    points, classes = _points(samples, labels), range(model.num_classes)
+    members, labels = _members(labels, classes), np.asarray(labels)
+    ends = _ends(after, len(labels))
+    grid, learner = _grid(points), copy.deepcopy(model)
+    figure = _Figure(figsize=(3 * len(ends), 2.8), layout="constrained")
+    axes = figure.subplots(1, len(ends), squeeze=False)
+    for axis, (start, end) in zip(axes.flat, itertools.pairwise([0, *ends]), strict=True):
+        learner.predict_online(points[:, start:end], points[:, start:end], labels[start:end])
+        _draw_regions(axis, grid, _probabilities(learner, grid), points[:, :end], members[:, :end], classes)
+        axis.set_title(f"after {end:,}", fontsize=10)
+    _no_ticks(axes)
+    return figure
+
+
+class _Figure(Figure):
+    """A figure that a notebook shows, whether or not its Matplotlib is set up to show figures."""
+
+    def _repr_png_(self) -> bytes:
+        png = io.BytesIO()
+        self.savefig(png, format="png")
+        return png.getvalue()
+
+
+def _side(images: np.ndarray) -> int:
+    if images.ndim != 2 or images.size == 0 or math.isqrt(len(images)) ** 2 != len(images):
+        raise ValueError(f"images: expected (side * side, B), B at least 1, got {images.shape}")
+    return math.isqrt(len(images))
+
+
+def _around_zero(values: np.ndarray) -> TwoSlopeNorm:
+    """White at 0, and the strongest colours where 99.5 % of the values end, so that a single one outshines none."""
+    most = max(float(np.quantile(np.abs(values), 0.995)), 1e-9)
+    return TwoSlopeNorm(0, -most, most)
+
+
+def _no_ticks(axes: np.ndarray) -> None:
+    for axis in axes.flat:
+        axis.set_xticks([])
+        axis.set_yticks([])
+
+
+def _plain_ticks(axis: Any, values: Sequence[float]) -> tuple[float, float]:
+    """Put plain numbers along a logarithmic axis, 1, 3, 10, 30 or, where those are too many, 1, 10, 100.
+
+    Returns its limits, round which at least two of the numbers lie: the values may be close together.
+    """
+    last = int(np.searchsorted(TICKS, max(values)))
+    first = min(int(np.searchsorted(TICKS, min(values), side="right")) - 1, last - 1)
+    low, high = TICKS[first] / 1.1, TICKS[last] * 1.1
+    ticks = TICKS[first : last + 1]
+    if len(ticks) > 9:
+        ticks = [tick for tick in TICKS[::2] if low < tick < high]
+    axis.set_ticks(ticks, [f"{tick:,.12g}" for tick in ticks])
+    axis.set_minor_formatter(NullFormatter())
+    return low, high
+
+
+def _check_inputs(model: Any) -> None:
+    if [getattr(model, name, None) for name in ("input_size", "context_size")] != [2, 2]:
+        raise ValueError(f"model: expected a GLN with input_size and context_size of 2, got {model!r}")
+
+
+def _points(samples: Any, labels: Any, rows: bool = False) -> np.ndarray:
+    """The samples (2, B), checked; they come in rows or in columns."""
+    points, count = np.asarray(samples), np.shape(labels)
+    expected, shape = ("(B, 2)", (*count, 2)) if rows else ("(2, B)", (2, *count))
+    if len(count) != 1 or count[0] == 0 or points.shape != shape:
+        raise ValueError(f"samples, labels: expected {expected} and (B,), B at least 1, got {points.shape} and {count}")
+    if points.dtype.kind not in "biuf" or not np.isfinite(points).all():
+        raise ValueError(f"samples: expected finite numbers, got {points.dtype}, or NaN or infinity among them")
+    return points.T if rows else points
+
+
+def _members(labels: Any, classes: Any) -> np.ndarray:
+    """Which samples are of each class, (C, B) of bools."""
+    labels = np.asarray(labels, object)  # else NumPy may compare numbers and strings as strings
+    members = labels == np.asarray(classes, object)[:, None]
+    if not members.any(axis=0).all():
+        raise ValueError(f"labels: expected some of {list(classes)}, got {labels[~members.any(axis=0)][0]!r}")
+    return members
+
+
+def _ends(after: Iterable[int] | None, count: int) -> list[int]:
+    if after is None:
+        after = [*(end for end in (10, 30, 100, 1000) if end < count), count]
+    after = list(after)
+    ends = list(map(int, after))
+    rising = all(start < end for start, end in itertools.pairwise([0, *ends]))
+    if not ends or ends != after or not rising or ends[-1] > count:
+        raise ValueError(f"after: expected rising counts from 1 to {count}, got {after}")
+    return ends
+
+
+def _grid(points: np.ndarray) -> np.ndarray:
+    """Places all over the plane where the points (2, B) lie, (2, SIDE * SIDE), with room on every side."""
+    low, high = points.min(axis=1).astype(float), points.max(axis=1).astype(float)
+    margin = np.where(high > low, 0.15 * (high - low), 1)
+    return np.stack(np.meshgrid(*np.linspace(low - margin, high + margin, SIDE).T)).reshape(2, -1)
+
+
+def _probabilities(model: Any, points: np.ndarray) -> np.ndarray:
+    """Of the classes, by a GLN, bringing to one the sum of what heads say: (2, B) -> (C, B)."""
+    p = model._numpy(model.predict(points, points))  # which also fetches from another device
+    return np.stack([1 - p, p]) if p.ndim == 1 else p / p.sum(axis=0)
+
+
+def _draw_regions(
+    axes: Axes, grid: np.ndarray, p: np.ndarray, points: np.ndarray, members: np.ndarray, names: Iterable[Any]
+) -> None:
+    """Shapes: (2, SIDE * SIDE), (C, SIDE * SIDE), (2, B), (C, B), C names."""
+    x, y = grid.reshape(2, SIDE, SIDE)
+    shades, colours = _shades(p)
+    limits = [(values[0, 0], values[-1, -1]) for values in (x, y)]
+    half = [(high - low) / (SIDE - 1) / 2 for low, high in limits]  # of a place
+    extent = [end for (low, high), part in zip(limits, half, strict=True) for end in (low - part, high + part)]
+    looks = {"origin": "lower", "interpolation": "bilinear", "aspect": axes.get_aspect(), "alpha": 0.6}
+    axes.imshow(shades.reshape(SIDE, SIDE, 3), extent=extent, **looks)
+    for c in range(1, len(p)):  # each border is that of one of these
+        lead = p[c] - np.delete(p, c, axis=0).max(axis=0)
+        if lead.min() < 0 < lead.max():
+            axes.contour(x, y, lead.reshape(SIDE, SIDE), levels=[0], colors="black", linewidths=1)
+    for member, colour, name in zip(members, colours, names, strict=True):
+        axes.scatter(*points[:, member], s=12, color=colour, linewidths=0.3, edgecolors="white", label=str(name))
+    axes.set(xlim=limits[0], ylim=limits[1])
+
+
+def _shades(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Colours of places by their probabilities, and of the classes: (C, P) -> (P, 3), (C, 3)."""
+    count = len(p)
+    if count == 2:
+        blue_to_red = colormaps[BLUE_TO_RED]
+        return blue_to_red(p[1])[:, :3], blue_to_red([0.0, 1.0])[:, :3]
+    of_classes = colormaps["tab10"](range(count)) if count <= 10 else colormaps["hsv"](np.arange(count) / count)
+    colours = of_classes[:, :3]
+    sure = (count * p.max(axis=0) - 1) / max(count - 1, 1)  # 0 where all are as probable, 1 where one is certain
+    sure = sure.clip(0, 1)  # of what rounding adds Matplotlib would complain
+    return 1 - sure[:, None] * (1 - colours[p.argmax(axis=0)]), colours

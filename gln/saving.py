@@ -1,0 +1,168 @@
+"""Models in files that every backend reads: safetensors with a checksum. Nothing is run, a damaged file is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import hashlib
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+__all__ = ["load", "save"]
+
+FORMAT = "1"
+ARGUMENTS = (  # of `GLN`, which a file keeps
+    *("layer_sizes", "input_size", "context_size", "num_classes", "context_map_size", "base_predictor", "bias"),
+    *("context_bias", "learning_rate", "normalize", "pred_clipping", "weight_clipping", "seed"),
+)
+
+
+def save(model: Any, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
+    """Write a model to a file from which every backend can go on; `model.save` is this.
+
+    It is written under another name in the same folder and then moved, so that `path` is never half a model.
+
+    Args:
+        model: a `GLN` of any backend.
+        path: the file, replaced if it exists.
+        extra: arrays to keep with the model, by their names, such as the state of what prepares its inputs.
+
+    Raises:
+        OSError: the file cannot be written; what was at `path` is still there.
+        ValueError: what is in `extra` is no array of numbers, or one of more than 8 bytes each.
+    """
+    arrays = model.get_state()
+    for name, value in (extra or {}).items():
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+            raise _bad(f"extra[{name!r}]", "an array of numbers of at most 8 bytes", f"dtype {array.dtype}")
+        # In the byte order that it will be read in, for the checksum's sake.
+        arrays[f"extra.{name}"] = array.astype(array.dtype.newbyteorder("="), order="C")
+    config = json.dumps(_config(model))
+    metadata = {"format": FORMAT, "config": config, "checksum": _checksum(config, arrays)}
+    with _replacing(Path(path)) as unfinished:
+        save_file(arrays, unfinished, metadata)
+
+
+def load(
+    cls: Callable[..., Any],
+    path: str | os.PathLike[str],
+    *,
+    learning_rate: float | Callable[[int], float] | None = None,
+    base_predictor: Callable[[Any], Any] | None = None,
+) -> Any:
+    """The model that `save` wrote to a file, as one of `cls`; `GLN.load(path)` is this with that `GLN`.
+
+    Args:
+        cls: the `GLN` of any backend.
+        path: the file. Nothing in it is run.
+        learning_rate: takes the place of the saved one; needed if that was a callable, which no file can hold.
+        base_predictor: needed if the model had one, and refused if it had none.
+
+    Raises:
+        OSError: there is no such file, or it may not be read.
+        ValueError: it is no saved model, or not as it was saved, or a callable is needed, or one too many.
+    """
+    config, arrays = _read(Path(path))
+    if base_predictor is not None and config["base_predictor"] is None:
+        raise _bad("base_predictor", "None, for the saved model had none", repr(base_predictor))
+    for name, given in (("learning_rate", learning_rate), ("base_predictor", base_predictor)):
+        if config[name] == "callable" and given is None:
+            raise _bad(name, "the callable that the saved model had", None)
+        config[name] = config[name] if given is None else given
+    model = cls(**config)
+    extra = {name: arrays.pop(name) for name in list(arrays) if name.startswith("extra.")}
+    model.set_state(arrays)
+    model.extra = {name.removeprefix("extra."): array for name, array in extra.items()}
+    return model
+
+
+def _bad(name: str, expected: str, came: object) -> ValueError:
+    return ValueError(f"{name}: expected {expected}, got {came}")
+
+
+def _config(model: Any) -> dict[str, Any]:
+    """The arguments that made the model, as far as JSON can hold them."""
+    values = {name: getattr(model, name) for name in ARGUMENTS}
+    values["learning_rate"] = None if model.has_default_rate else model.learning_rate
+    return {name: "callable" if callable(value) else value for name, value in values.items()}
+
+
+def _checksum(config: str, arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(config.encode())
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
+        digest.update(arrays[name].tobytes())
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Configuration and arrays of a saved model; raises ValueError where the file is not as it was written."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, AttributeError, TypeError, ValueError) as error:
+        raise _bad(str(path), "a saved GLN", f"a file that cannot be read: {error}") from error
+    if "checksum" not in metadata or metadata.get("format") != FORMAT:
+        raise _bad(str(path), f"a GLN saved in format {FORMAT}", f"format {metadata.get('format')}")
+    text = metadata.get("config", "")
+    if _checksum(text, arrays) != metadata["checksum"]:
+        raise _bad(str(path), "a GLN as it was saved", "a file that was changed since, for its checksum differs")
+    try:
+        config = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise _bad(str(path), "a saved GLN", f"a configuration that cannot be read: {error}") from error
+    if not isinstance(config, dict) or set(config) != set(ARGUMENTS):
+        raise _bad(str(path), f"a configuration of {list(ARGUMENTS)}", config)
+    return config, arrays
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write to, which is moved to `path` when it is whole."""
+    path = Path(os.path.realpath(path))  # a link stays, and what it leads to is replaced
+    prefix = f".{path.name}.{socket.gethostname()}."
+    _remove_leftovers(path.parent, prefix)
+    unfinished = path.with_name(f"{prefix}{os.getpid()}.{threading.get_ident()}.unfinished")
+    try:
+        unfinished.touch()
+        mode = unfinished.stat().st_mode & 0o777  # what the umask gives; safetensors puts a private file there
+        yield unfinished
+        unfinished.chmod(mode)
+        with unfinished.open("rb+") as file:
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except SafetensorError as error:
+        raise OSError(f"{path}: {error}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _remove_leftovers(folder: Path, prefix: str) -> None:
+    """Remove what processes of this machine left behind that were killed while they saved."""
+    for file in folder.glob(f"{glob.escape(prefix)}*.unfinished"):
+        pid = file.name.removeprefix(prefix).split(".")[0]
+        if pid.isdigit() and not _runs(int(pid)):
+            file.unlink(missing_ok=True)
+
+
+def _runs(pid: int) -> bool:
+    if os.name != "posix":  # elsewhere to ask may be to kill
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True

@@ -1,0 +1,35 @@
+"""What several test files need: arrays out of tensors, states side by side, and a Python of its own for a script."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+
+
+def to_numpy(tensor: Any) -> np.ndarray:
+    return np.asarray(tensor)
+
+
+def assert_same_state(one: Any, other: Any, rtol: float = 0, atol: float = 0) -> None:
+    """Two states, or the states of two models, hold the same arrays."""
+    one, other = (state if isinstance(state, Mapping) else state.get_state() for state in (one, other))
+    assert one.keys() == other.keys()
+    for name, array in one.items():
+        np.testing.assert_allclose(array, other[name], rtol=rtol, atol=atol, err_msg=name)
+
+
+def run_python(code: str, cwd: Path = ROOT, **environment: str) -> str:
+    """What a script prints that runs in a process of its own; what it asserts, the test asserts."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    environ = {**os.environ, "PYTHONPATH": path, **environment}
+    done = subprocess.run([sys.executable, "-c", code], cwd=cwd, env=environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -1,0 +1,72 @@
+"""How the house is built: what imports what, how long a function is, and that nothing is loaded before it is needed."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from backends import FRAMEWORKS
+from helpers import ROOT, run_python
+
+NETWORKS = [ROOT / f"gln_{name}.py" for name in FRAMEWORKS]
+AROUND = sorted((ROOT / "gln").rglob("*.py"))
+ON_TOP = [ROOT / "test_mnist.py", *sorted((ROOT / "benchmarks").glob("*.py"))]
+LONGEST = 40  # lines of a function, its docstring aside; a longer one says why in a comment that begins "Long"
+
+
+def module(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(file: Path) -> set[str]:
+    """The modules of this project that a file imports, at its top or in a function."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+        found.update(names)
+    return found & {module(file) for file in [*NETWORKS, *AROUND, *ON_TOP]}
+
+
+def functions(file: Path) -> Iterator[tuple[str, int, str]]:
+    """Name, lines without the docstring, and text of every function."""
+    text = file.read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef) and node.end_lineno:
+            docstring = node.body[0] if ast.get_docstring(node) else None
+            of_docstring = (docstring.end_lineno or 0) - docstring.lineno + 1 if docstring else 0
+            source = "\n".join(text.splitlines()[node.lineno - 1 : node.end_lineno])
+            yield f"{file.name}:{node.name}", node.end_lineno - node.lineno + 1 - of_docstring, source
+
+
+def test_networks_import_nothing_of_this_project():
+    assert {module(file): imports(file) for file in NETWORKS} == {module(file): set() for file in NETWORKS}
+
+
+def test_no_arrow_runs_upward():
+    for file in AROUND:
+        assert imports(file) <= {module(file) for file in [*NETWORKS, *AROUND]}, file
+
+
+def test_no_circle():
+    arrows = {module(file): imports(file) - {module(file)} for file in [*AROUND, *ON_TOP]}
+    while arrows:
+        free = [name for name, below in arrows.items() if not below & arrows.keys()]
+        assert free, arrows
+        for name in free:
+            del arrows[name]
+
+
+@pytest.mark.parametrize("file", [*NETWORKS, *AROUND, *ON_TOP], ids=module)
+def test_functions_are_short(file):
+    long = {name: lines for name, lines, text in functions(file) if lines > LONGEST and not re.search("# Long", text)}
+    assert not long
+
+
+def test_importing_the_package_is_cheap():
+    loaded = run_python("import sys; before = set(sys.modules); import gln; print(*set(sys.modules) - before)")
+    assert loaded.split() == ["gln"]
