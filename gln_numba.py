@@ -30,7 +30,7 @@ MAX_FLOAT = float(np.finfo(np.float32).max)
 MAX_REAL = 1e30  # of rates, weights and offsets: products with logits, and their sums, stay finite in float32
 BLOCK_SAMPLES = 512  # at a time, where they need not wait for one another: to gate, and to predict without learning
 
-SHARED_PRODUCTS = 1 << 20  # in a block: from here on it is worth waking Numba's threads
+SHARED_PRODUCTS = 1 << 21  # of a layer in a block: from here on it is worth waking Numba's threads
 THREADS = threading.Lock()  # they are lent to one call at a time: Numba's workqueue layer ends the process at a second
 # Sums may be taken in any order, which is what lets the compiler vectorise them; NaN and infinity stay what they are.
 compiled: Any = functools.partial(numba.njit, cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
@@ -183,7 +183,7 @@ def learn_block(network, base, context, targets, rates, threads):  # (K, B), (D,
         planes = network.hyperplanes[neurons], network.hyperplane_bias[neurons]
         layer = Layer(*planes, weights.reshape(shape), columns, z, targets, rates)
         z = np.ones((len(targets), len(rates), n + network.bias), np.float32)
-        if threads > 1:
+        if threads > 1 and len(rates) * (planes[0].size + weights.size // shape[1]) >= SHARED_PRODUCTS:
             share_units(layer, network, z, threads)
         else:
             learn_units(layer, network, z, np.int64(0), n * len(targets))  # for a literal 0 all is compiled anew

@@ -51,10 +51,8 @@ def gate(hyperplanes: tf.Tensor, hyperplane_bias: tf.Tensor, context: tf.Tensor)
 
     Shapes: (N, k, D), (N, k), (D, B) -> (B, N) of int32 in [0, 2^k).
     """
-    neurons, k, size = hyperplanes.shape
-    products = tf.reshape(tf.reshape(hyperplanes, (neurons * k, size)) @ context, (neurons, k, tf.shape(context)[1]))
-    bits = tf.cast(products > hyperplane_bias[:, :, None], tf.int32)
-    return tf.transpose(tf.reduce_sum(bits * (1 << np.arange(k, dtype=np.int32))[:, None], axis=1))
+    bits = tf.cast(tf.einsum("nkd,db->bnk", hyperplanes, context) > hyperplane_bias, tf.int32)
+    return tf.reduce_sum(bits * (1 << np.arange(bits.shape[2], dtype=np.int32)), axis=2)
 
 
 def mix(rows: tf.Tensor, z: tf.Tensor, logit_bound: float) -> tf.Tensor:
@@ -67,12 +65,17 @@ def mix(rows: tf.Tensor, z: tf.Tensor, logit_bound: float) -> tf.Tensor:
     return tf.clip_by_value(s, -logit_bound, logit_bound)
 
 
-def update(row: tf.Tensor, z: tf.Tensor, step: tf.Tensor, weight_clipping: tf.Tensor) -> tf.Tensor:
-    """One step of online gradient descent on the log-loss, w <- w - step z, where step = rate (sigmoid(s) - y).
+def update(table: tf.TensorArray, rows: tf.Tensor, z: Any, steps: tf.Tensor, weight_clipping: Any) -> tf.TensorArray:
+    """One step of online gradient descent on the log-loss in some rows: w <- w - step z, step = rate (sigmoid(s) - y).
 
-    Shapes, of one neuron: (C, d), (C or 1, d), (C,), () -> (C, d).
+    Shapes: (n 2^k, C, d), (n,), (C or 1, d), (n, C), () -> (n 2^k, C, d). Row by row, for XLA does it in place.
     """
-    return tf.clip_by_value(row - step[:, None] * z, -weight_clipping, weight_clipping)
+
+    def change(j, table):
+        row = table.read(rows[j]) - steps[j][:, None] * z  # (C, d)
+        return table.write(rows[j], tf.clip_by_value(row, -weight_clipping, weight_clipping))
+
+    return _loop(0, rows.shape[0], change, table)
 
 
 def _loop(start: Any, stop: Any, step: Callable[[Any, Any], Any], state: Any) -> Any:
@@ -468,11 +471,9 @@ class GLN(tf.Module):
                 bound = tf.where(b < last, np.float32(np.inf), np.float32(self.weight_clipping))
                 return self._learn_rows(tables, rows[b], z[b], s.read(b), y[b], rates[b], bound)
 
-            def clip(b, tables):
-                return self._learn_rows(tables, rows[b], z[b], s.read(b), y[b], 0.0, self.weight_clipping)
-
             s = _loop(first, end, predict, s)
-            return _loop(first, last, clip, _loop(first, last + 1, learn, tables)), s
+            tables = _loop(first, last + 1, learn, tables)
+            return _loop(first, last, lambda b, tables: self._clip_rows(tables, rows[b]), tables), s
 
         tables = [tf.TensorArray(tf.float32, w.shape[0]).unstack(w.read_value()) for w in weights]
         s = tf.TensorArray(tf.float32, tf.shape(base)[1], element_shape=(sum(self.layer_sizes), self.num_heads))
@@ -486,16 +487,15 @@ class GLN(tf.Module):
         """Learn one sample: L tables, rows (N,), z (1, d), s (N, C), y (C,), rate and bound ()."""
         learned = []
         of_layers = (tf.split(array, self.layer_sizes) for array in (rows, s))
-        for n, table, rows_l, s_l in zip(self.layer_sizes, tables, *of_layers, strict=True):
+        for table, rows_l, s_l in zip(tables, *of_layers, strict=True):
             scale = 1 + tf.reduce_sum(z * z, axis=-1) if self.normalize else tf.ones(1)
-            steps = rate / scale * (tf.sigmoid(s_l) - y)
-
-            def learn(j, table, rows_l=rows_l, z=z, steps=steps):
-                return table.write(rows_l[j], update(table.read(rows_l[j]), z, steps[j], bound))
-
-            learned.append(_loop(0, n, learn, table))
+            learned.append(update(table, rows_l, z, rate / scale * (tf.sigmoid(s_l) - y), bound))
             z = self._above(s_l)
         return learned
+
+    def _clip_rows(self, tables, rows) -> list[tf.TensorArray]:  # L tables, (N,); steps of 0 that cost no arithmetic
+        parts = zip(tables, tf.split(rows, self.layer_sizes), self.layer_sizes, strict=True)
+        return [update(table, picked, 0.0, tf.zeros((n, 1)), self.weight_clipping) for table, picked, n in parts]
 
     def _gated(self, planes, plane_bias, base, context) -> tuple[tf.Tensor, tf.Tensor]:
         """Of (K, B), (D, B) the first layer's input (B, 1, d), and the rows that the neurons pick (B, N)."""

@@ -35,7 +35,7 @@ MAX_REAL = 1e30  # of rates, weights and offsets: products with logits, and thei
 BLOCK_SAMPLES = 512  # at a time, where they need not wait for one another: to gate, and to predict without learning
 
 # A layer copies the rows it works on, as many neurons and samples at a time as keep the copies within this many bytes.
-ROWS_BYTES = 1 << 20
+ROWS_BYTES = 1 << 21
 COMPILED_SAMPLES = 4  # a call of what is compiled: with more of them calls cost less, and compiling takes longer
 ALIKE = ("bias", "normalize", "pred_clipping", "weight_clipping")  # which a state is for, and its shapes do not show
 
@@ -439,23 +439,23 @@ class GLN(nn.Module):
                 output.append(run(batch_size, *group))
         return torch.cat(output).T
 
-    def _gated(self, base, context) -> tuple[torch.Tensor, torch.Tensor]:  # (K, B), (D, B) -> (B, K, 1, 1), (B, N)
-        s = self._tensor(base).T[:, :, None, None].clamp(-self.logit_bound, self.logit_bound)
-        return s, gate(self.hyperplanes, self.hyperplane_bias, self._tensor(context)) + self.first_rows
+    def _gated(self, base, context) -> tuple[torch.Tensor, torch.Tensor]:  # (K, B), (D, B) -> (B, 1, 1, d), (B, N)
+        z = self._tensor(base).T.clamp(-self.logit_bound, self.logit_bound)
+        z = torch.cat([z, z.new_ones(z.shape[0], self.bias)], dim=1)[:, None, None]
+        return z, gate(self.hyperplanes, self.hyperplane_bias, self._tensor(context)) + self.first_rows
 
-    def _block(self, batch_size, s, rows, y=None, rate=None) -> torch.Tensor:
+    def _block(self, batch_size, z, rows, *learn) -> torch.Tensor:
         """Predict one batch after another and, given targets, learn each before the next; a size of 0 is all at once.
 
         A layer never reads what those above it make, so it takes all batches before the next one starts. Shapes:
-        (B, K, 1, 1), (B, N), (B, 1, C, 1) or None, (B, 1, 1, 1) or None -> (B, C).
+        (B, 1, 1, d), (B, N) and to learn (B, 1, C, 1), (B, 1, 1, 1) -> (B, C).
         """
         for layer, picked in enumerate(rows.split(self.layer_sizes, dim=1), start=1):
             weights = getattr(self, f"weights_{layer}")
-            z = nn.functional.pad(s.transpose(1, 3), (0, int(self.bias)), value=1.0).contiguous()
-            learn: tuple[torch.Tensor, ...] = ()
-            if y is not None:
-                learn = y, rate / (1 + z.square().sum(dim=3, keepdim=True)) if self.normalize else rate
-            s = self._layer(batch_size, weights, picked, z, *learn) if batch_size else self._mixed(weights, picked, z)
+            norm = 1 + z.square().sum(dim=3, keepdim=True) if learn and self.normalize else 1
+            goal = [learn[0], learn[1] / norm] if learn else []
+            s = self._layer(batch_size, weights, picked, z, *goal) if batch_size else self._mixed(weights, picked, z)
+            z = torch.cat([s.transpose(1, 3), s.new_ones(s.shape[0], 1, self.num_heads, self.bias)], dim=3)
         return s[..., 0].mean(dim=1).sigmoid()
 
     def _layer(self, batch_size, weights, rows, z, *learn) -> torch.Tensor:
@@ -504,9 +504,9 @@ class GLN(nn.Module):
             p = self._shaped("base_predictor's output", p, (self.base_size, base.shape[1]))
             base = torch.logit(p.double(), self.pred_clipping).float()
         size = 0 if torch.jit.is_tracing() or torch.compiler.is_compiling() else min(BLOCK_SAMPLES, base.shape[1])
-        output = self._stream(base, context, None, None, size) if size else self._block(0, *self._gated(base, context)).T
-        output = output[0] if self.num_heads == 1 else output
-        return output[..., 0] if one else output
+        p = self._stream(base, context, None, None, size) if size else self._block(0, *self._gated(base, context)).T
+        p = p[0] if self.num_heads == 1 else p
+        return p[..., 0] if one else p
 
     def _shaped(self, name: str, value: Any, *shapes: tuple) -> torch.Tensor:
         tensor = (value if isinstance(value, torch.Tensor) else torch.as_tensor(value)).float()

@@ -13,8 +13,8 @@ FRAMEWORKS = {
 PLOTS = ["matplotlib>=3.8"]
 TEST = ["hypothesis>=6.100", "ipykernel>=6.29", "nbclient>=0.10", "pytest>=8", "pytest-xdist>=3.5"]
 DOCS = [
-    *("latex2mathml>=3.77", "mkdocs>=1.6", "mkdocs-include-markdown-plugin>=7", "mkdocs-jupyter>=0.25"),
-    *("mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"),
+    *("latex2mathml>=3.77", "mkdocs>=1.6", "mkdocs-include-markdown-plugin>=7", "mkdocs-jupyter>=0.26.3"),
+    *("mkdocs-material>=9.6", "mkdocstrings[python]>=0.30"),
 ]
 DEV = ["build>=1.2", "mypy>=1.11", "pandas-stubs", "pre-commit>=3.7", "ruff>=0.6"]
 

@@ -41,7 +41,8 @@ class GLNLayer(keras.layers.Layer):
         Without `context_inputs` the inputs are the side information too.
         """
         context = inputs if context_inputs is None else context_inputs
-        return tf.transpose(self.gln.serve(tf.transpose(inputs), tf.transpose(context)))
+        columns = (tf.transpose(tf.cast(array, tf.float32)) for array in (inputs, context))
+        return tf.transpose(self.gln.serve(*columns))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self.arguments}

@@ -1,6 +1,6 @@
 """What a GLN computes, as plainly as it can be said: loops over samples, heads, layers and neurons, in float64.
 
-Written from the description of the algorithm (README.md, "What is computed"), not from the backends.
+Written from the description of the algorithm (docs/algorithm.md), not from the backends.
 """
 
 from __future__ import annotations

@@ -25,18 +25,18 @@ def gln_numba() -> ModuleType:
 
 
 @pytest.mark.parametrize("batch_size", [1, 5])
-@pytest.mark.parametrize("threads", [2, 3, 64])  # of 70 units and 50, so that threads share neurons, and get none
+@pytest.mark.parametrize("threads", [2, 3, 64])  # 3 share neurons, and 64 are more than there is to share
 def test_threads_change_nothing(gln_numba, digits, monkeypatch, threads, batch_size):
-    monkeypatch.setattr(gln_numba.numba, "get_num_threads", lambda: threads)
     images, labels = digits[0][:, :98], digits[1][:98]
     expected, alone, shared = (
-        module.GLN([7, 5], 784, 784, num_classes=10, seed=3, learning_rate=1.0)
+        module.GLN([4, 7], 784, 784, num_classes=10, seed=3, learning_rate=1.0)
         for module in (gln_numpy, gln_numba, gln_numba)
     )
+    assert 98 * min(4 * (4 * 784 + 10 * 785), 7 * (4 * 784 + 10 * 5)) >= gln_numba.SHARED_PRODUCTS
     for _ in range(2):
         outputs = []
-        for model, from_products in ((expected, 0), (alone, 1 << 60), (shared, 0)):
-            monkeypatch.setattr(gln_numba, "SHARED_PRODUCTS", from_products)
+        for model, count in ((expected, 1), (alone, 1), (shared, threads)):
+            monkeypatch.setattr(gln_numba.numba, "get_num_threads", lambda count=count: count)
             outputs.append([model.predict(images, images), model.predict_online(images, images, labels, batch_size)])
         np.testing.assert_allclose(outputs[1], outputs[0], rtol=0, atol=1e-4)
         np.testing.assert_allclose(outputs[2], outputs[1], rtol=0, atol=1e-6)
@@ -45,22 +45,23 @@ def test_threads_change_nothing(gln_numba, digits, monkeypatch, threads, batch_s
 
 
 LEARN = """
-import os, signal, sys, threading
+import os, signal, threading
 import numpy as np
 import gln_numba
 
-inputs = np.random.default_rng(0).normal(size=(6, 700)).astype(np.float32)
-targets = np.arange(700) % 3
+inputs = np.random.default_rng(0).normal(size=(100, 600)).astype(np.float32)
+targets = np.arange(600) % 3
+assert 512 * 8 * (4 * 100 + 3 * 101) > gln_numba.SHARED_PRODUCTS
 
-def learn(shared=True):
-    gln_numba.SHARED_PRODUCTS = 0 if shared else 1 << 60
-    model = gln_numba.GLN([4, 2], 6, 6, num_classes=3, seed=0)
+def learn(threads=2):
+    gln_numba.numba.get_num_threads = lambda: threads
+    model = gln_numba.GLN([8, 2], 100, 100, num_classes=3, seed=0)
     return [model.predict(inputs, inputs), model.predict_online(inputs, inputs, targets, 5), model._weights]
 
 def same(arrays):
     return all(np.allclose(*pair, rtol=0, atol=1e-5) for pair in zip(arrays, expected, strict=True))
 
-expected = learn(shared=False)
+expected = learn(threads=1)
 """
 
 AT_ONCE = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import re
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 
 import test_mnist
+from gln.mnist import command as of_command
+from gln.mnist import load_mnist
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -32,7 +35,10 @@ def assert_shown(output: str, shown: str) -> None:
         np.testing.assert_allclose(float(ours), float(theirs), rtol=0.01, atol=slack, err_msg=output)
 
 
-def test_python_and_shell_blocks(capsys):
+def test_python_and_shell_blocks(monkeypatch):
+    once = functools.cache(load_mnist)  # to load and deskew the digits takes seconds, and four blocks do it
+    for module in (test_mnist, of_command):
+        monkeypatch.setattr(module, "load_mnist", once)
     namespace: dict[str, object] = {}
     compared, output = 0, ""
     for language, text in blocks():
@@ -66,7 +72,7 @@ def run_shell(text: str) -> None:
             script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
             installs = 'pip install --quiet ".[all,test]"' in script if words[:2] == ["pip", "install"] else True
             assert installs, script
-            assert words in (["pip", "install", "."], ["pip", "install", ".[all,test]"], ["pytest"]), command
+            assert words in (["pip", "install", "."], ["pip", "install", ".[all,test]"], ["pytest", "-n", "2"]), command
 
 
 def test_every_block_has_a_language():

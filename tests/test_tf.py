@@ -153,6 +153,8 @@ def test_keras_saves_what_the_layer_has_learned(columns, tmp_path):
         np.testing.assert_allclose(twin.predict(x.T, verbose=0), expected, atol=1e-6)
         assert_same_state(twin.layers[-1].gln, gln)
     assert loaded.layers[-1].gln.learning_rate == 2.0
+    ones = np.ones((196, 2), int)
+    np.testing.assert_allclose(loaded.layers[-1](ones.T), gln.predict(ones, ones).numpy().T, atol=1e-6)
     assert model.trainable_variables == []
 
 

@@ -1,4 +1,4 @@
-"""What is special to PyTorch: a module whose state is buffers, without gradients, and what `compile` makes of it."""
+"""What is special to PyTorch: a module whose state is buffers, without gradients, and what PyTorch makes of it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import io
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 from backends import load_backend
 
 gln_torch = load_backend("torch")
@@ -19,121 +21,213 @@ gln_torch = load_backend("torch")
 import torch  # noqa: E402 - only where PyTorch is there, or must be
 
 ROOT = Path(__file__).parents[1]
+HEADS = pytest.mark.parametrize("num_classes", [2, 3], ids=["one head", "three heads"])
+
+Stream = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def network(seed: int = 1, **options: Any) -> Any:
-    return gln_torch.GLN([6, 3], 196, 196, context_map_size=3, seed=seed, **{"num_classes": 10, **options})
+    return gln_torch.GLN([5, 3], 8, 6, seed=seed, **{"num_classes": 3, "context_map_size": 3, **options})
 
 
 @pytest.fixture(scope="module")
-def stream(digits: tuple[np.ndarray, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-    """60 digits of every fourth pixel, (196, 60), and their labels."""
-    return torch.tensor(digits[0][::4, :60]), torch.tensor(digits[1][:60].astype(np.int64))
+def stream() -> Stream:
+    """Inputs (8, 40), side information (6, 40), classes (40,)."""
+    rng = np.random.default_rng(3)
+    inputs, context = (torch.tensor(rng.normal(size=(size, 40)), dtype=torch.float32) for size in (8, 6))
+    return inputs, context, torch.tensor(rng.integers(0, 3, 40))
 
 
-def learned(stream: tuple[torch.Tensor, torch.Tensor], seed: int = 1) -> Any:
-    model = network(seed)
-    model.predict_online(stream[0], stream[0], stream[1])
+def targets_of(model: Any, stream: Stream) -> torch.Tensor:
+    return stream[2] if model.num_heads > 1 else stream[2] == 0
+
+
+def learned(stream: Stream, seed: int = 1, **options: Any) -> Any:
+    model = network(seed, **options)
+    model.predict_online(*stream[:2], targets_of(model, stream))
     return model
 
 
-def assert_equal_and_apart(one: Any, other: Any, stream: tuple[torch.Tensor, torch.Tensor]) -> None:
+def assert_same_state(one: Any, other: Any, atol: float = 0) -> None:
+    for name, array in one.get_state().items():
+        np.testing.assert_allclose(array, other.get_state()[name], rtol=0, atol=atol, err_msg=name)
+
+
+def assert_equal_and_apart(one: Any, other: Any, stream: Stream) -> None:
     """Both predict and learn the same from here on, and what one learns the other does not."""
-    images, labels = stream
-    before = other.predict(images, images)
-    assert torch.equal(one.predict(images, images, labels), before)
-    assert torch.equal(other.predict(images, images), before)
-    assert torch.equal(other.predict(images, images, labels), before)
-    assert int(one.step) == int(other.step) == 120
-    assert torch.equal(one.predict(images, images), other.predict(images, images))
+    before = other.predict(*stream[:2])
+    assert torch.equal(one.predict(*stream), before)
+    assert torch.equal(other.predict(*stream[:2]), before)
+    assert torch.equal(other.predict(*stream), before)
+    assert int(one.step) == int(other.step) == 80
+    assert torch.equal(one.predict(*stream[:2]), other.predict(*stream[:2]))
+
+
+# ---- State -----------------------------------------------------------------------------------------------------------
 
 
 def test_state_is_buffers():
     model = network()
     assert isinstance(model, torch.nn.Module)
     assert list(model.parameters()) == []
-    shapes = {name: tuple(buffer.shape) for name, buffer in model.state_dict().items()}
-    assert shapes == {
-        "hyperplanes": (9, 3, 196),
-        "hyperplane_bias": (9, 3),
-        "weights_1": (48, 10, 197),
-        "weights_2": (24, 10, 7),
-        "step": (),
+    assert {name: (tuple(array.shape), array.dtype) for name, array in model.state_dict().items()} == {
+        "hyperplanes": ((8, 3, 6), torch.float32),
+        "hyperplane_bias": ((8, 3), torch.float32),
+        "weights_1": ((40, 3, 9), torch.float32),
+        "weights_2": ((24, 3, 6), torch.float32),
+        "step": ((), torch.int64),
+        "_extra_state": ((4,), torch.float64),
     }
-    assert model.step.dtype == torch.int64
-    assert all(buffer.dtype == torch.float32 for name, buffer in model.state_dict().items() if name != "step")
 
 
-def test_state_dict_saved_and_loaded_carries_everything(stream):
-    model, file = learned(stream), io.BytesIO()
-    torch.save(model.state_dict(), file)
-    file.seek(0)
-    other = network(seed=2)
-    assert not torch.equal(other.predict(stream[0], stream[0]), model.predict(stream[0], stream[0]))
-    other.load_state_dict(torch.load(file, weights_only=True))
-    assert other.get_state()["step"] == 60
+def through_torch_save(state: dict[str, torch.Tensor], folder: Path) -> dict[str, torch.Tensor]:
+    torch.save(state, folder / "state.pt")
+    return torch.load(folder / "state.pt", weights_only=True)
+
+
+def through_safetensors(state: dict[str, torch.Tensor], folder: Path) -> dict[str, torch.Tensor]:
+    safetensors.torch.save_file(state, folder / "state.safetensors")
+    return safetensors.torch.load_file(folder / "state.safetensors")
+
+
+@pytest.mark.parametrize("through", [through_torch_save, through_safetensors])
+def test_state_dict_saved_and_loaded_carries_everything(stream, tmp_path, through):
+    model, other = learned(stream), network(seed=2)
+    assert not torch.equal(other.predict(*stream[:2]), model.predict(*stream[:2]))
+    other.load_state_dict(through(model.state_dict(), tmp_path))
+    assert other.get_state()["step"] == 40
     assert_equal_and_apart(model, other, stream)
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
-@pytest.mark.parametrize("compiled", [False, True])
-def test_copies_and_pickles_are_apart(stream, copied, compiled):
-    model = learned(stream)
-    if compiled:
-        model.compile()
-    assert_equal_and_apart(model, copied(model), stream)
-
-
-def test_loaded_state_of_a_part_of_a_larger_module(stream):
-    outer = torch.nn.ModuleDict({"gln": learned(stream)})
+def test_state_of_a_part_of_a_larger_module(stream):
+    outer, other = (torch.nn.ModuleDict({"gln": model}) for model in (learned(stream), network(seed=2)))
     assert {name.split(".")[0] for name in outer.state_dict()} == {"gln"}
-    other = torch.nn.ModuleDict({"gln": network(seed=2)})
     other.load_state_dict(outer.state_dict())
     assert_equal_and_apart(outer["gln"], other["gln"], stream)
 
 
-def test_no_gradient_is_recorded(stream):
-    images, labels = stream[0].clone().requires_grad_(), stream[1]
-    model, plain = network(), network()
-    for call in ("predict", "predict_online"):
-        output = getattr(model, call)(images, images, labels)
-        assert torch.equal(output, getattr(plain, call)(stream[0], stream[0], labels))
-        assert not output.requires_grad
-    assert not model(images, images).requires_grad
-    assert not any(buffer.requires_grad for buffer in model.buffers())
-    with torch.inference_mode():
-        model.predict(images, images, labels)
-    assert int(model.step) == 180
+UNLIKE: dict[str, tuple[dict[str, Any], str]] = {
+    "pred_clipping": ({"pred_clipping": 0.01}, "0.001, got 0.01"),
+    "weight_clipping": ({"weight_clipping": 0.3}, "200.0, got 0.3"),
+    "normalize": ({"normalize": False}, "True, got False"),
+    "bias": ({"bias": False, "input_size": 9}, "True, got False"),  # of the same shapes
+}
 
 
-@pytest.mark.parametrize("learn", ["predict", "predict_online"])
-def test_made_in_inference_mode_it_learns_outside(stream, learn):
-    images, labels = stream
-    with torch.inference_mode():
-        model = network(seed=2)
-        model.set_state(network().get_state())
-        model.fit_hyperplanes(images)
-    plain = network()
-    plain.fit_hyperplanes(images)
-    plain.set_state(model.get_state())
-    expected = getattr(plain, learn)(images, images, labels)
-    assert torch.equal(getattr(model, learn)(images, images, labels), expected)
+@pytest.mark.parametrize("name", list(UNLIKE))
+@pytest.mark.parametrize("prefix", ["", "0."], ids=["alone", "in a larger module"])
+def test_state_of_an_unlike_network_is_refused(name, prefix):
+    changes, message = UNLIKE[name]
+    arguments: dict[str, Any] = {"layer_sizes": [3], "input_size": 8, "context_size": 6}
+    model, other = (gln_torch.GLN(**{**arguments, **some}, seed=seed) for seed, some in enumerate(({}, changes)))
+    before, outer = copy.deepcopy(model), torch.nn.Sequential(model) if prefix else model
+    state = {prefix + key: array for key, array in other.state_dict().items()}
+    for strict in (True, False):
+        with pytest.raises(RuntimeError, match=rf"^{prefix}{name}: expected {message}$"):
+            outer.load_state_dict(state, strict)
+    assert_same_state(model, before)
+
+
+@pytest.mark.parametrize("convert", ["half", "bfloat16", "double"])
+def test_a_converted_network_still_knows_what_its_state_is_for(stream, convert):
+    model = getattr(learned(stream), convert)()
+    other = network(seed=2)
+    other.load_state_dict(model.state_dict())
+    torch.testing.assert_close(other.weights_1, learned(stream).weights_1, rtol=1e-2, atol=0)
+    with pytest.raises(RuntimeError, match=r"pred_clipping: expected 0\.002, got 0\.001"):
+        network(pred_clipping=0.002).load_state_dict(model.state_dict())
+
+
+def through_pickle(model: Any) -> Any:
+    return pickle.loads(pickle.dumps(model))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, through_pickle])
+@pytest.mark.parametrize("compiled", [False, True], ids=["", "compiled"])
+def test_copies_and_pickles_are_apart(stream, copied, compiled):
+    model = learned(stream)
+    if compiled:
+        model.compile(backend="eager")
+    assert_equal_and_apart(model, copied(model), stream)
 
 
 def test_buffers_stay_where_they_are(stream):
     model = network()
     before = {name: buffer.data_ptr() for name, buffer in model.named_buffers()}
-    model.fit_hyperplanes(stream[0])
+    model.fit_hyperplanes(stream[1])
     model.set_state(learned(stream).get_state())
     assert {name: buffer.data_ptr() for name, buffer in model.named_buffers()} == before
 
 
-def test_forward_only_predicts(stream):
-    model = learned(stream)
-    before = model.get_state()
-    assert torch.equal(model(stream[0], stream[0]), model.predict(stream[0], stream[0]))
-    for name, array in model.get_state().items():
-        np.testing.assert_array_equal(array, before[name])
+@pytest.mark.parametrize("learn", ["predict", "predict_online"])
+def test_made_in_inference_mode_it_learns_outside(stream, learn):
+    with torch.inference_mode():
+        model = network(seed=2)
+        model.set_state(network().get_state())
+        model.fit_hyperplanes(stream[1])
+    plain = network()
+    plain.fit_hyperplanes(stream[1])
+    plain.set_state(model.get_state())
+    assert torch.equal(getattr(model, learn)(*stream), getattr(plain, learn)(*stream))
+
+
+# ---- Tensors that come and go ----------------------------------------------------------------------------------------
+
+
+def test_no_gradient_is_recorded(stream):
+    inputs = stream[0].clone().requires_grad_()
+    model, plain = network(), network()
+    for call in ("predict", "predict_online"):
+        output = getattr(model, call)(inputs, *stream[1:])
+        assert torch.equal(output, getattr(plain, call)(*stream))
+        assert not output.requires_grad
+    assert not model(inputs, stream[1]).requires_grad
+    assert not any(buffer.requires_grad for buffer in model.buffers())
+    with torch.inference_mode():
+        model.predict(inputs, *stream[1:])
+    assert int(model.step) == 120
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(lambda x: list(x.clone().requires_grad_()), id="requiring gradients"),
+        pytest.param(lambda x: [list(row) for row in x.clone().requires_grad_()], id="of single numbers"),
+        pytest.param(lambda x: list(x.bfloat16()), id="bfloat16"),
+    ],
+)
+def test_lists_of_tensors(stream, kind):
+    inputs = stream[0].bfloat16().float()  # numbers that every kind can hold
+    expected = network().predict(inputs, *stream[1:])
+    assert torch.equal(network().predict(kind(inputs), *stream[1:]), expected)
+
+
+def test_low_precision_inputs_are_read_as_they_are(stream):
+    inputs = stream[0].bfloat16()
+    output = network().predict(inputs, *stream[1:])
+    assert output.dtype == torch.float32
+    assert torch.equal(output, network().predict(inputs.float(), *stream[1:]))
+
+
+def test_autocast_does_not_round(stream):
+    expected = learned(stream).predict(*stream[:2])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model = learned(stream)
+        assert torch.equal(model.predict(*stream[:2]), expected)
+        assert torch.equal(model(*stream[:2]), expected)
+
+
+def test_base_predictor_gets_a_tensor(stream):
+    seen = []
+
+    def base_predictor(inputs: torch.Tensor) -> torch.Tensor:
+        seen.append((inputs.dtype, tuple(inputs.shape)))
+        return inputs.clamp(0.1, 0.9)
+
+    model = network(base_predictor=base_predictor).double()
+    model.predict(*stream[:2])
+    model(*stream[:2])
+    assert seen == [(torch.float32, (8, 1)), (torch.float64, (8, 40)), (torch.float64, (8, 40))]
 
 
 def test_moves_with_to():
@@ -142,79 +236,172 @@ def test_moves_with_to():
     with torch.device("meta"):
         model = network()
     assert {buffer.device.type for buffer in model.buffers()} == {"meta"}
+    assert model.state_dict()["_extra_state"].device.type == "cpu"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("batch_size", [1, 8])
 def test_cuda_is_the_cpu(stream, batch_size):
-    images, labels = stream
     model, there = network(), network().to("cuda")
-    expected = model.predict_online(images, images, labels, batch_size)
-    output = there.predict_online(images.cuda(), images, labels.cuda(), batch_size)
+    expected = model.predict_online(*stream, batch_size)
+    output = there.predict_online(stream[0].cuda(), stream[1], stream[2].cuda(), batch_size)
     assert output.is_cuda
     torch.testing.assert_close(output.cpu(), expected, rtol=0, atol=1e-4)
+    output = there(stream[0].cuda(), stream[1].cuda())
+    assert output.is_cuda
+    torch.testing.assert_close(output.cpu(), model(*stream[:2]), rtol=0, atol=1e-4)
     there.set_state(there.get_state())
     assert {buffer.device.type for buffer in there.buffers()} == {"cuda"}
 
 
 def test_double_computes_in_float64(stream):
-    images, labels = stream
     model = network().double()
-    output = model.predict_online(images, images, labels)
+    output = model.predict_online(*stream)
     assert output.dtype == torch.float64
-    np.testing.assert_allclose(output, network().predict_online(images, images, labels), atol=1e-4)
+    np.testing.assert_allclose(output, network().predict_online(*stream), atol=1e-4)
+    assert torch.equal(model(*stream[:2]), model.predict(*stream[:2]))
     model.set_state(model.get_state())
     assert model.weights_1.dtype == torch.float64
     assert model.get_state()["weights.1"].dtype == np.float32
 
 
-def test_low_precision_inputs_are_read_as_they_are(stream):
-    images, labels = stream[0].bfloat16(), stream[1]
-    output = network().predict(images, images, labels)
-    assert output.dtype == torch.float32
-    assert torch.equal(output, network().predict(images.float(), images.float(), labels))
-
-
-def test_autocast_does_not_round(stream):
-    images = stream[0]
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        output = learned(stream).predict(images, images)
-    assert torch.equal(output, learned(stream).predict(images, images))
-
-
-def test_base_predictor_gets_a_tensor(stream):
-    seen = []
-
-    def base_predictor(inputs: torch.Tensor) -> torch.Tensor:
-        seen.append(inputs)
-        return inputs.clamp(0.1, 0.9)
-
-    model = network(base_predictor=base_predictor).double()
-    model.predict(stream[0], stream[0])
-    assert [(tensor.dtype, tuple(tensor.shape)) for tensor in seen] == [
-        (torch.float32, (196, 1)),
-        (torch.float64, (196, 60)),
-    ]
-
-
 def test_memory_of_a_batch_is_bounded(monkeypatch, stream):
-    """Blocks of a few rows give what whole layers give."""
-    images, labels = stream
-    expected = {size: network().predict_online(images, images, labels, size) for size in (1, 8)}
-    monkeypatch.setattr(gln_torch, "ROWS_BYTES", 4 * 10 * 197 * 4)  # four rows of the first layer
+    """Blocks of a few rows give what whole layers give, and no more samples are gated at a time than a block has."""
+    expected = {size: network().predict_online(*stream, size) for size in (1, 8)}
+    together = network()(*stream[:2])
+    seen: list[int] = []
+
+    def gate(hyperplanes: torch.Tensor, hyperplane_bias: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+        seen.append(context.shape[1])
+        return whole_gate(hyperplanes, hyperplane_bias, context)
+
+    whole_gate = gln_torch.gate
+    monkeypatch.setattr(gln_torch, "gate", gate)
+    monkeypatch.setattr(gln_torch, "ROWS_BYTES", 4 * 3 * 9 * 4)  # four rows of the first layer
+    monkeypatch.setattr(gln_torch, "BLOCK_SAMPLES", 16)
     for size, output in expected.items():
-        torch.testing.assert_close(network().predict_online(images, images, labels, size), output, rtol=0, atol=1e-5)
+        torch.testing.assert_close(network().predict_online(*stream, size), output, rtol=0, atol=1e-5)
+    for call in (network().predict, network()):
+        torch.testing.assert_close(call(*stream[:2]), together, rtol=0, atol=1e-6)
+    assert seen == 4 * [16, 16, 8]
+
+
+# ---- What PyTorch makes of `forward` ---------------------------------------------------------------------------------
+
+
+def first_three(inputs: torch.Tensor) -> torch.Tensor:  # (8, B) -> (3, B)
+    return inputs[:3].sigmoid()
+
+
+@HEADS
+@pytest.mark.parametrize("base_predictor", [None, first_three])
+@pytest.mark.parametrize("bias", [True, False], ids=["", "no bias"])
+def test_forward_is_predict(stream, num_classes, base_predictor, bias):
+    model = learned(stream, num_classes=num_classes, base_predictor=base_predictor, bias=bias)
+    before = copy.deepcopy(model)
+    inputs, context = stream[:2]
+    expected = model.predict(inputs, context)
+    assert torch.equal(model(inputs, context), expected)
+    assert torch.equal(model(inputs=inputs.numpy(), context_inputs=context.tolist()), expected)
+    assert torch.equal(model(inputs[:, 0], context[:, 0]), model.predict(inputs[:, 0], context[:, 0]))
+    assert model(inputs[:, :0], context[:, :0]).shape == expected[..., :0].shape
+    assert_same_state(model, before)
+
+
+def test_forward_checks_shapes(stream):
+    inputs, context = stream[:2]
+    calls: dict[str, Callable[[], Any]] = {
+        r"inputs: expected shape \(8, B\) or \(8,\), got shape \(7, 40\)": lambda: model(inputs[1:], context),
+        r"inputs: expected shape \(8, B\) or \(8,\), got shape \(1, 8, 40\)": lambda: model(inputs[None], context),
+        r"context_inputs: expected shape \(6, 40\), got shape \(6, 39\)": lambda: model(inputs, context[:, 1:]),
+        r"context_inputs: expected shape \(6,\), got shape \(6, 1\)": lambda: model(inputs[:, 0], context[:, :1]),
+        r"base_predictor's output: expected shape \(8, 40\), got shape \(5, 40\)": lambda: odd(inputs, context),
+    }
+    model, odd = network(), network(base_predictor=lambda x: x.sigmoid()[: 8 if x.shape[1] == 1 else 5])
+    for message, call in calls.items():
+        with pytest.raises(ValueError, match=f"^{message}$"):
+            call()
+
+
+def traced(model: Any, *example: torch.Tensor) -> Callable[..., torch.Tensor]:
+    file = io.BytesIO()
+    torch.jit.save(torch.jit.trace(model, example), file)
+    file.seek(0)
+    return torch.jit.load(file)
+
+
+def exported(model: Any, *example: torch.Tensor) -> Callable[..., torch.Tensor]:
+    batch = torch.export.Dim("batch")
+    return torch.export.export(model, example, dynamic_shapes=({1: batch}, {1: batch})).module()
+
+
+def mapped(model: Any, *_: torch.Tensor) -> Callable[..., torch.Tensor]:
+    return torch.func.vmap(model, in_dims=1, out_dims=-1)
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch.jit, which PyTorch is about to leave behind
+@HEADS
+@pytest.mark.parametrize("base_predictor", [None, first_three])
+@pytest.mark.parametrize("record", [traced, exported, mapped])
+def test_what_was_recorded_is_predict(stream, record, num_classes, base_predictor):
+    """From five samples, which are not those that it then gets, nor as many."""
+    model = learned(stream, num_classes=num_classes, base_predictor=base_predictor)
+    inputs, context = stream[:2]
+    again = record(model, inputs[:, :5].contiguous(), context[:, :5].contiguous())
+    for some in (slice(5, 40), slice(7, 9)):
+        expected = model.predict(inputs[:, some], context[:, some])
+        torch.testing.assert_close(again(inputs[:, some], context[:, some]), expected, rtol=0, atol=1e-6)
+
+
+def test_one_sample_exported(stream):
+    model, inputs, context = learned(stream), stream[0][:, 0], stream[1][:, 0]
+    again = torch.export.export(model, (inputs, context)).module()
+    torch.testing.assert_close(again(-inputs, -context), model.predict(-inputs, -context), rtol=0, atol=1e-6)
+
+
+# ---- Compiled --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="compiling needs a C++ compiler")
-def test_compiled_stream_is_the_eager_one(stream):
-    images, labels = stream[0][:, :58], stream[1][:58]  # two samples more than whole compiled calls
+def test_compiled_stream_is_the_eager_one(monkeypatch, stream):
+    monkeypatch.setattr(gln_torch, "COMPILED_SAMPLES", 2)  # of 39: the last one is left over
+    stream = tuple(tensor[..., :39] for tensor in stream)
     model, compiled = network(), network()
-    compiled.compile()
-    expected = model.predict_online(images, images, labels)
-    torch.testing.assert_close(compiled.predict_online(images, images, labels), expected, rtol=0, atol=1e-5)
-    for name, array in model.get_state().items():
-        np.testing.assert_allclose(compiled.get_state()[name], array, atol=1e-4)
+    # To try which vectors the compiler knows would take longer than the rest.
+    compiled.compile(dynamic=False, options={"cpp.threads": 1, "cpp.vec_isa_ok": True})
+    for _ in range(2):
+        expected = model.predict_online(*stream)
+        torch.testing.assert_close(compiled.predict_online(*stream), expected, rtol=0, atol=1e-5)
+        assert_same_state(compiled, model, atol=1e-4)
+
+
+def test_compile_takes_what_torch_compile_takes(stream):
+    """`forward` and the stream are one graph each, compiled by the backend that was asked for."""
+    made: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., Any]:
+        made.append(len(inputs))
+        return graph.forward
+
+    model, plain = network(), network()
+    model.compile(backend=backend, fullgraph=True)
+    torch.testing.assert_close(model(*stream[:2]), plain(*stream[:2]), rtol=0, atol=1e-6)
+    assert len(made) == 1
+    torch.testing.assert_close(model.predict_online(*stream), plain.predict_online(*stream), rtol=0, atol=1e-5)
+    assert len(made) == 2
+    assert_same_state(model, plain, atol=1e-5)
+
+
+def test_without_arguments_what_learns_is_compiled_for_one_thread(monkeypatch):
+    asked: list[dict[str, Any]] = []
+
+    def compile_nothing(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+        asked.append(options)
+        return function
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    network().compile()
+    assert asked == [{}, {"dynamic": False, "options": {"cpp.threads": 1}}]
 
 
 def test_import_changes_no_setting():
