@@ -496,8 +496,7 @@ class GLN:
         self._hyperplanes, self._hyperplane_bias = (np.array(a, order="C") for a in (hyperplanes, hyperplane_bias))
 
     def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
-        # In one array, so that networks of any depth run the same compiled code.
-        self._weights = np.empty(sum(array.size for array in weights), np.float32)
+        self._weights = np.empty(sum(array.size for array in weights), np.float32)  # one, for code of any depth
         for into, array in zip(self._of_layers(), weights, strict=True):
             into[:] = array
         self.step = step
@@ -537,10 +536,11 @@ class GLN:
 
     def _block(self, network: Network, block: list[np.ndarray]) -> np.ndarray:
         products = len(block[-1]) * (network.hyperplanes.size + (network.weights.size >> self.context_map_size))
-        if owner() != os.getpid() or products < SHARED_PRODUCTS:  # in this order, for the first call starts the threads
+        threads = numba.get_num_threads()  # to ask starts them, without which Numba before 0.63 fails on cached code
+        if owner() != os.getpid() or products < SHARED_PRODUCTS:
             return learn_block(network, *block, 1)
         with THREADS:
-            return learn_block(network, *block, numba.get_num_threads())
+            return learn_block(network, *block, threads)
 
 
 # ---- The same in every backend ---------------------------------------------------------------------------------------

@@ -394,7 +394,7 @@ def test_state_comes_out_as_copies_and_goes_back(backend):
 
 def test_models_can_be_copied(backend):
     inputs, context, targets = small_batch()
-    model = small(backend, layer_sizes=[17, 2])  # rows that Numba pads
+    model = small(backend, layer_sizes=[17, 2])
     model.predict(inputs, context, targets)
     twin = copy.deepcopy(model)
     state = model.get_state()

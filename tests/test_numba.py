@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from backends import load_backend
+from helpers import run_python
 
 import gln_numpy
 
@@ -164,3 +165,9 @@ def test_models_can_be_pickled(gln_numba):
     np.testing.assert_array_equal(*(each.predict_online(inputs, inputs, targets, 3) for each in (model, twin)))
     for name, array in model.get_state().items():
         np.testing.assert_array_equal(twin.get_state()[name], array, err_msg=name)
+
+
+def test_what_was_compiled_before_serves_a_small_call_first():
+    """Code from the cache needs threads that were started, even if it does without them."""
+    script = "import numpy as np, gln_numba as g; x = np.ones((3, 2)); print(g.GLN([2], 3, 3, seed=0).predict(x, x))"
+    assert run_python(script) == run_python(script)
