@@ -540,7 +540,7 @@ class GLN:
             if targets is not None:
                 self.params, self.step = params, self.step + here
             outputs.append(np.asarray(p)[:, :here])
-        return np.concatenate(outputs, axis=1)
+        return np.concatenate(outputs, axis=1) if len(outputs) > 1 else outputs[0]
 
 
 # ---- The same in every backend ---------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from helpers import assert_same_state
 
 import gln.features
 from gln.features import Standardizer, orientation_features
@@ -17,12 +18,6 @@ def stream(count: int = 50) -> np.ndarray:
     """Values of very different scales and places, (4, count); the last never changes."""
     rng = np.random.default_rng(3)
     return np.array([[1.0], [1e-3], [1e6], [0.0]]) * rng.normal(size=(4, count)) + np.array([[0], [5], [1e8], [7]])
-
-
-def assert_same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
-    assert one.keys() == other.keys()
-    for name in one:
-        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
 
 @pytest.mark.parametrize("floor", [0.0, 0.1])
@@ -58,7 +53,7 @@ def test_transform_counts_nothing():
     scale = x.std(axis=1) + 0.1 * (x.max(axis=1) - x.min(axis=1))
     scale[3] = 1  # what never varied has no scale
     np.testing.assert_allclose(z, (x + 1 - x.mean(axis=1)[:, None]) / scale[:, None], rtol=1e-4)
-    assert_same(standardizer.get_state(), before)
+    assert_same_state(standardizer.get_state(), before)
     # Before the first: mean 0, and nothing to divide by.
     np.testing.assert_array_equal(Standardizer(4).transform(x), x.astype(np.float32))
 
@@ -73,7 +68,7 @@ def test_blocks_change_no_digit(monkeypatch, block, order):
     found = [blocks.learn(x[:, :20]), blocks.learn(x[:, 20:]), blocks.transform(x)]
     for one, other in zip(expected, found, strict=True):
         np.testing.assert_array_equal(one, other)
-    assert_same(whole.get_state(), blocks.get_state())
+    assert_same_state(whole.get_state(), blocks.get_state())
 
 
 @pytest.mark.parametrize("name", ["learn", "transform"])
@@ -148,7 +143,7 @@ def test_bad_state_changes_nothing(change, message):
     before = standardizer.get_state()
     with pytest.raises(ValueError, match=message):
         standardizer.set_state({**before, **change})
-    assert_same(standardizer.get_state(), before)
+    assert_same_state(standardizer.get_state(), before)
     with pytest.raises(ValueError, match="state: expected a mapping of the names"):
         standardizer.set_state({name: before[name] for name in before if name != "mean"})
 

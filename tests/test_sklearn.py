@@ -15,6 +15,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import assert_same_state
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.exceptions import NotFittedError
@@ -55,12 +56,6 @@ def streamed(parts: int = 1, **arguments: Any) -> GLNClassifier:
 
 def state_of(model: GLNClassifier) -> dict[str, np.ndarray]:
     return {**model.gln_.get_state(), **model.standardizer_.get_state()}
-
-
-def assert_same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
-    assert one.keys() == other.keys()
-    for name in one:
-        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +193,7 @@ def test_a_rate_set_between_parts_is_that_of_the_next():
     before = state_of(model)
     with pytest.raises(ValueError, match="learning_rate"):
         model.set_params(learning_rate=-1).partial_fit(X, y)
-    assert_same(state_of(model), before)
+    assert_same_state(state_of(model), before)
     model.set_params(learning_rate=0.0).partial_fit(X, y)
     after = state_of(model)
     assert after["step"] == 300
@@ -232,7 +227,7 @@ def test_bad_input_changes_nothing(change, labels, classes, message):
     before = state_of(model)
     with pytest.raises(ValueError, match=message):
         model.partial_fit(change(IRIS[0]), np.repeat(labels, 50), classes=classes)
-    assert_same(state_of(model), before)
+    assert_same_state(state_of(model), before)
 
 
 def test_first_call_needs_all_classes():

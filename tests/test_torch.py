@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 from backends import load_backend
+from helpers import assert_same_state
 
 gln_torch = load_backend("torch")
 
@@ -46,11 +47,6 @@ def learned(stream: Stream, seed: int = 1, **options: Any) -> Any:
     model = network(seed, **options)
     model.predict_online(*stream[:2], targets_of(model, stream))
     return model
-
-
-def assert_same_state(one: Any, other: Any, atol: float = 0) -> None:
-    for name, array in one.get_state().items():
-        np.testing.assert_allclose(array, other.get_state()[name], rtol=0, atol=atol, err_msg=name)
 
 
 def assert_equal_and_apart(one: Any, other: Any, stream: Stream) -> None:
