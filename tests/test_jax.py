@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import copy
 import functools
-import os
 import pickle
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from backends import load_backend
+from helpers import run_python
 from reference import clear_of_hyperplanes
 
 import gln_numpy
@@ -24,7 +21,6 @@ gln_jax = load_backend("jax")
 import jax  # noqa: E402 - only where JAX is there, or must be
 import jax.numpy as jnp  # noqa: E402
 
-ROOT = Path(__file__).parents[1]
 SEEDS = (1, 2)
 
 
@@ -216,9 +212,7 @@ for model, output in zip(models, p):
     np.testing.assert_allclose(output[0], model.predict(x, x, y[0]), rtol=0, atol=1e-5)
 """
     flags = "--xla_force_host_platform_device_count=2"
-    environ = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "none_such", "XLA_FLAGS": flags}
-    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run_python(code, JAX_PLATFORMS="none_such", XLA_FLAGS=flags)
 
 
 @pytest.fixture

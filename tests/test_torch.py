@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import io
 import pickle
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +14,12 @@ import numpy as np
 import pytest
 import safetensors.torch
 from backends import load_backend
-from helpers import assert_same_state
+from helpers import assert_same_state, run_python
 
 gln_torch = load_backend("torch")
 
 import torch  # noqa: E402 - only where PyTorch is there, or must be
 
-ROOT = Path(__file__).parents[1]
 HEADS = pytest.mark.parametrize("num_classes", [2, 3], ids=["one head", "three heads"])
 
 Stream = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -413,5 +411,4 @@ model = gln_torch.GLN([4, 1], 3, 3, seed=1)
 model.predict([0.5, 0.2, 0.1], [0.5, 0.2, 0.1], 1)
 assert settings() == before
 """
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run_python(script)
