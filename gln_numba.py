@@ -29,8 +29,8 @@ MAX_HALFSPACES = 30  # 2^30 rows a neuron: beyond any memory, and a context stil
 MAX_FLOAT = float(np.finfo(np.float32).max)
 MAX_REAL = 1e30  # of rates, weights and offsets: products with logits, and their sums, stay finite in float32
 BLOCK_SAMPLES = 512  # at a time, where they need not wait for one another: to gate, and to predict without learning
-
 SHARED_PRODUCTS = 1 << 21  # of a layer in a block: from here on it is worth waking Numba's threads
+CACHED = 1 << 21  # numbers of z, which all neurons of a layer go through before they go on to later samples
 THREADS = threading.Lock()  # they are lent to one call at a time: Numba's workqueue layer ends the process at a second
 # Sums may be taken in any order, which is what lets the compiler vectorise them; NaN and infinity stay what they are.
 compiled: Any = functools.partial(numba.njit, cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
@@ -52,24 +52,19 @@ def dot(w, z):  # (d,), (d,) -> ()
 @compiled
 def gate(hyperplanes, hyperplane_bias, context):  # (N, k, D), (N, k), (D, B) -> (B, N) of integers in [0, 2^k)
     """Context of each neuron: bit i tells on which side of its halfspace i the side information lies."""
-    # In loops, for a product of matrices would wake the threads of the BLAS, which on a busy machine takes its time.
-    samples, (neurons, k, size) = np.ascontiguousarray(context.T), hyperplanes.shape
-    contexts = np.zeros((neurons, len(samples)), np.int64)
-    for b in range(0, len(samples) - 3, 4):  # four side by side, so that a halfspace is read once for all of them
-        x0, x1, x2, x3 = samples[b], samples[b + 1], samples[b + 2], samples[b + 3]
+    samples, (neurons, k, size) = np.ascontiguousarray(context.T), hyperplanes.shape  # loops: a BLAS wakes its threads
+    contexts, last = np.zeros((neurons, len(samples)), np.int64), len(samples) - 1
+    for b in range(0, len(samples), 4):  # four side by side, so that a halfspace is read once for all of them
+        x0, x1, x2, x3 = samples[b], samples[min(b + 1, last)], samples[min(b + 2, last)], samples[min(b + 3, last)]
         for j, i in np.ndindex(neurons, k):
-            h = hyperplanes[j, i]
             s0 = s1 = s2 = s3 = np.float32(0)
             for a in range(size):
-                s0 += h[a] * x0[a]
-                s1 += h[a] * x1[a]
-                s2 += h[a] * x2[a]
-                s3 += h[a] * x3[a]
+                s0 += hyperplanes[j, i, a] * x0[a]
+                s1 += hyperplanes[j, i, a] * x1[a]
+                s2 += hyperplanes[j, i, a] * x2[a]
+                s3 += hyperplanes[j, i, a] * x3[a]
             for place, s in enumerate((s0, s1, s2, s3)):
-                contexts[j, b + place] |= (s > hyperplane_bias[j, i]) << i
-    for b in range(len(samples) // 4 * 4, len(samples)):
-        for j, i in np.ndindex(neurons, k):
-            contexts[j, b] |= (dot(hyperplanes[j, i], samples[b]) > hyperplane_bias[j, i]) << i
+                contexts[j, min(b + place, last)] |= (s > hyperplane_bias[j, i]) << i
     return contexts.T
 
 
@@ -86,6 +81,16 @@ def update(w, z, step, weight_clipping):  # (d,), (d,) -> None
         w[i] = min(max(w[i] - step * z[i], -weight_clipping), weight_clipping)
 
 
+@compiled
+def update_and_mix(w, c, z, head, b, after, step, weight_clipping, logit_bound):  # (C, d), (), (C or 1, B, d), () ...
+    """`update` of w[c] with z[head, b], and `mix` with z[head, after], in one; slices take as long as sums."""
+    s = np.float32(0)
+    for i in range(w.shape[1]):
+        w[c, i] = weight = min(max(w[c, i] - step * z[head, b, i], -weight_clipping), weight_clipping)
+        s += weight * z[head, after, i]
+    return min(max(s, -logit_bound), logit_bound)
+
+
 class Network(NamedTuple):  # a model, and how it goes through a stream
     sizes: np.ndarray  # (L,)
     hyperplanes: np.ndarray  # (N, k, D)
@@ -99,72 +104,66 @@ class Network(NamedTuple):  # a model, and how it goes through a stream
     learns: bool
 
 
-class Layer(NamedTuple):  # a layer of it, and what comes to it in a block of samples
-    hyperplanes: np.ndarray  # (n, k, D)
-    hyperplane_bias: np.ndarray  # (n, k)
-    weights: np.ndarray  # (n, 2^k, C, d)
-    context: np.ndarray  # (D, B), in Fortran order
-    z: np.ndarray  # (C or 1, B, d)
-    targets: np.ndarray  # (C, B)
-    rates: np.ndarray  # (B,)
-
-
 @compiled
-def transposed(array, bound, bias):  # (n, B) -> (B, n), or with the bias (B, n + 1)
-    """Columns as rows, clipped, and with the bias followed by a 1: square by square, as the cache holds them."""
-    n, count = array.shape
-    rows = np.ones((count, n + bias), np.float32)
-    for start in range(0, count, 16):
-        for first in range(0, n, 16):
-            for b in range(start, min(start + 16, count)):
-                for i in range(first, min(first + 16, n)):
-                    rows[b, i] = min(max(array[i, b], -bound), bound)
+def transposed(array, bound, bias):  # (n, B) -> (B, n), clipped, or with the bias (B, n + 1)
+    rows = np.ones((array.shape[1], len(array) + bias), np.float32)
+    for i, b in np.ndindex(array.shape):
+        rows[b, i] = min(max(array[i, b], -bound), bound)
     return rows
 
 
 @compiled
-def scaled(rates, z, normalize):  # (B,), (C or 1, B, d) -> (C or 1, B)
-    """Rates, divided by 1 + |z|^2 where steps are normalised."""
-    scales = np.empty(z.shape[:2], np.float32)
-    for c, b in np.ndindex(scales.shape):
-        scales[c, b] = rates[b] / (np.float32(1) + dot(z[c, b], z[c, b])) if normalize else rates[b]
-    return scales
+def learn_row(network, own, w, z, targets, scales, start, later, s, steps):
+    """Heads `own` of a row, (C, d), go through the samples that picked it, `start` and those `later`; s is (C, B)."""
+    heads, clipping, bound, first = len(z) > 1, network.weight_clipping, network.logit_bound, start
+    while start < len(later):
+        b = end = start  # of its batch
+        while end < len(later) and end // network.batch_size == start // network.batch_size:
+            end = later[end]
+        while b != end:
+            if b != start or b == first or not network.learns:  # others are predicted by the update before
+                for c in own:  # all heads of the first layer mix the same z
+                    s[c, b] = mix(w[c], z[c * heads, b], bound)
+            b = later[b]
+        while start != end:
+            b, start = start, later[start]
+            if network.learns:
+                for c in own:
+                    steps[c] = scales[c * heads, b] * (sigmoid(s[c, b]) - targets[c, b])
+                for c in own:
+                    if start == end and end < len(later):
+                        s[c, end] = update_and_mix(w, c, z, c * heads, b, end, steps[c], clipping, bound)
+                    else:  # the row is clipped when all of its batch have changed it
+                        update(w[c], z[c * heads, b], steps[c], clipping if start == end else np.float32(np.inf))
 
 
 @compiled
 def learn_units(layer, network, above, first, last):
     """Units first ... last - 1 of a layer go through a block and write their logits to `above`, (C, B, n or n + 1)."""
-    (heads, count), z = layer.targets.shape, layer.z
+    # (n, k, D), (n, k), (n, 2^k, C, d), (D, B) in Fortran order, (C or 1, B, d), (C, B), (C or 1, B)
+    hyperplanes, hyperplane_bias, weights, context, z, targets, scales = layer
+    (heads, count), steps = targets.shape, np.empty(len(targets), np.float32)
     neurons = slice(first // heads, -(-last // heads))
-    contexts = gate(layer.hyperplanes[neurons], layer.hyperplane_bias[neurons], layer.context)
-    scales, s = scaled(layer.rates, z, network.normalize), np.empty((heads, count), np.float32)
-    latest = np.empty(layer.weights.shape[1], np.int64)  # of each row in a batch, the last sample that picked it
-    for j in range(neurons.start, neurons.stop):
-        weights, rows = layer.weights[j], contexts[:, j - neurons.start]
-        own = range(max(first - j * heads, 0), min(last - j * heads, heads))  # unit j C + c is head c of neuron j
-        for start in range(0, count, network.batch_size):
-            batch = range(start, min(start + network.batch_size, count))
-            for b in batch:
-                latest[rows[b]] = b
-            for c in own:
-                below = c if len(z) > 1 else 0  # all heads of the first layer mix the same z
-                for b in batch:
-                    s[c, b] = mix(weights[rows[b], c], z[below, b], network.logit_bound)
-                if network.learns:
-                    for b in batch:
-                        step = scales[below, b] * (sigmoid(s[c, b]) - layer.targets[c, b])
-                        # Samples may share a row, which is clipped when all of them have changed it.
-                        bound = network.weight_clipping if latest[rows[b]] == b else np.float32(np.inf)
-                        update(weights[rows[b], c], z[below, b], step, bound)
-        for c in own:
-            for b in range(count):  # one by one, for what NumPy's slices can do takes seconds to compile
-                above[c, b, j] = s[c, b]
+    contexts = gate(hyperplanes[neurons], hyperplane_bias[neurons], context)
+    earliest, later = np.empty(weights.shape[1], np.int64), np.empty(count, np.int64)  # chains of a row's samples
+    tile = network.batch_size * max(1, CACHED // (len(z) * z.shape[2] * network.batch_size))
+    for begin in range(0, count, tile):
+        block = range(begin, min(begin + tile, count))
+        for j in range(neurons.start, neurons.stop):
+            own = range(max(first - j * heads, 0), min(last - j * heads, heads))  # unit j C + c is head c of neuron j
+            rows = contexts[:, j - neurons.start]
+            for b in block:
+                earliest[rows[b]] = count
+            for b in range(block.stop - 1, begin - 1, -1):
+                later[b], earliest[rows[b]] = earliest[rows[b]], b
+            for b in block:
+                if earliest[rows[b]] == b:  # row after row: each stays in the cache while its samples go through it
+                    learn_row(network, own, weights[j, rows[b]], z, targets, scales, b, later, above[:, :, j], steps)
 
 
 @compiled(parallel=True)
-def share_units(layer, network, above, threads):
-    """`learn_units` of a whole layer, where each thread takes some of them: they know nothing of one another."""
-    units = len(layer.weights) * len(above)
+def share_units(layer, network, above, threads):  # each takes some, which know nothing of one another
+    units = len(layer[0]) * len(above)
     parts = min(threads, units)
     for part in numba.prange(parts):
         learn_units(layer, network, above, part * units // parts, (part + 1) * units // parts)
@@ -177,11 +176,13 @@ def learn_block(network, base, context, targets, rates, threads):  # (K, B), (D,
     z = transposed(base, network.logit_bound, network.bias).reshape(1, len(rates), -1)
     first_neuron = first_weight = 0
     for n in network.sizes:
-        neurons = slice(first_neuron, first_neuron + n)
         shape = n, 1 << network.hyperplanes.shape[1], len(targets), z.shape[2]
         weights = network.weights[first_weight:][: shape[0] * shape[1] * shape[2] * shape[3]]
-        planes = network.hyperplanes[neurons], network.hyperplane_bias[neurons]
-        layer = Layer(*planes, weights.reshape(shape), columns, z, targets, rates)
+        planes = network.hyperplanes[first_neuron:][:n], network.hyperplane_bias[first_neuron:][:n]
+        scales = np.empty(z.shape[:2], np.float32)
+        for c, b in np.ndindex(scales.shape):
+            scales[c, b] = rates[b] / (np.float32(1) + dot(z[c, b], z[c, b]) if network.normalize else np.float32(1))
+        layer = *planes, weights.reshape(shape), columns, z, targets, scales
         z = np.ones((len(targets), len(rates), n + network.bias), np.float32)
         if threads > 1 and len(rates) * (planes[0].size + weights.size // shape[1]) >= SHARED_PRODUCTS:
             share_units(layer, network, z, threads)
@@ -522,8 +523,7 @@ class GLN:
     def _stream(self, base, context, targets, rates, batch_size) -> np.ndarray:
         """One block of batches after another. Shapes: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
         output, learns = np.zeros((self.num_heads, base.shape[1]), np.float32), targets is not None
-        if not learns:
-            targets, rates, batch_size = output, output[0], 1
+        targets, rates, batch_size = (targets, rates, batch_size) if learns else (output, output[0], 1)
         arrays = np.array(self.layer_sizes), self._hyperplanes, self._hyperplane_bias, self._weights
         bounds = np.float32(self.logit_bound), np.float32(self.weight_clipping)
         network = Network(*arrays, self.bias, self.normalize, *bounds, batch_size, learns)
