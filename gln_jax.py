@@ -49,22 +49,21 @@ def gate(hyperplanes: Array, hyperplane_bias: Array, context: Array) -> Array:
     return (bits << jnp.arange(bits.shape[1], dtype=jnp.int32)[:, None]).sum(axis=1, dtype=jnp.int32).T
 
 
-def mix(rows: Array, z: Array, logit_bound: float) -> Array:
+def mix(row: Array, z: Array, logit_bound: float) -> Array:
     """Geometric mixing of the predictions below, as logits: s = clip(w . z, -logit_bound, logit_bound).
 
-    Shapes: (n, C, d), (C or 1, d) -> (C, n). All heads of the first layer mix the same z.
+    Shapes: (C, d), (C or 1, d) -> (C,). All heads of the first layer mix the same z.
     """
-    s = jnp.einsum("ncd,cd->nc", rows, z, precision="highest")
-    return s.T.clip(-logit_bound, logit_bound)
+    s = jnp.matmul(row, z[0], precision="highest") if len(z) == 1 else (row * z).sum(axis=1)
+    return s.clip(-logit_bound, logit_bound)
 
 
-def update(rows: Array, z: Array, s: Array, y: Array, rate: Array) -> Array:
+def update(row: Array, z: Array, s: Array, y: Array, rate: Array) -> Array:
     """One step of online gradient descent on the log-loss: w <- w - rate (sigmoid(s) - y) z.
 
-    Shapes: (n, C, d), (C or 1, d), (C, n), (C, 1), (C or 1, 1) -> (n, C, d).
+    Shapes: (C, d), (C or 1, d), (C,), (C,), (C or 1,) -> (C, d).
     """
-    steps = rate * (jax.nn.sigmoid(s) - y)  # (C, n)
-    return rows - steps.T[:, :, None] * z
+    return row - (rate * (jax.nn.sigmoid(s) - y))[:, None] * z
 
 
 class Params(NamedTuple):
@@ -125,77 +124,78 @@ def _checked(settings, params, *arrays) -> list[Array]:
 
 
 @functools.partial(jax.jit, static_argnames=("settings", "batch_size"))
-def _run(settings, params, count, batch_size, base, context, targets=None, rates=None):
+def _run(settings, params, count, batch_size, *samples):
     """Predict all as one batch or, given targets, one batch after another, and learn each before the next.
 
-    Shapes: () or None, (), (K, B), (D, B), (C, B) or None, (B,) or None -> parameters or None, (C, B).
+    Networks that `vmap` maps take turns: XLA would gather and scatter their rows, four times as slow as in place.
+    Shapes: () or None, (), (K, B), (D, B) and, with targets, (C, B), (B,) -> parameters or None, (C, B).
     """
-    size, k, sizes = base.shape[1], params.hyperplanes.shape[1], [len(weights) for weights in params.weights]
-    count = size if count is None else jnp.minimum(count, size)
-    batch_size = min(batch_size or size, size)
-    # Gates do not depend on the weights: one product for all batches.
-    rows = gate(params.hyperplanes, params.hyperplane_bias, context)
-    rows += np.concatenate([np.arange(0, n, 1 << k, dtype=np.int32) for n in sizes])
-    z = base.T[:, None].clip(-settings.logit_bound, settings.logit_bound)
-    samples = [z, rows] if targets is None else [z, rows, targets.T, rates]
-
-    def batch(weights, count, z, rows, targets=None, rates=None):
-        learned = []
-        # A layer reads the predictions of the one below, which were made before that one learned.
-        for old, picked in zip(weights, jnp.split(rows, np.cumsum(sizes)[:-1] >> k, axis=1), strict=True):
-            new, z = _layer(settings, old, count, z, picked, targets, rates)
-            learned.append(new)
-        return tuple(learned), jax.nn.sigmoid(z.mean(axis=2))  # (B, C)
-
-    if batch_size == size:
-        weights, p = batch(params.weights, count, *samples)
-        return (None if targets is None else params._replace(weights=weights)), p.T
-    missing = -size % batch_size  # in the last batch: a slice beyond the end would start earlier
-    samples = [jnp.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1)) for array in samples]
-
-    def learn_batch(i, carry):
-        (weights, output), first = carry, i * batch_size
-        some = [lax.dynamic_slice_in_dim(array, first, batch_size) for array in samples]
-        weights, p = batch(weights, jnp.minimum(count - first, batch_size), *some)
-        return weights, lax.dynamic_update_slice_in_dim(output, p, first, axis=0)
-
-    unlearned = params.weights, jnp.zeros((size + missing, len(targets)), jnp.float32)
-    weights, output = lax.fori_loop(0, -(-count // batch_size), learn_batch, unlearned)
-    return params._replace(weights=weights), output[:size].T
+    one = functools.partial(_run_one, settings, batch_size or samples[0].shape[1])
+    return jax.custom_batching.sequential_vmap(one)(params, count, *samples)
 
 
 _run_in_place = jax.jit(_run, static_argnames=("settings", "batch_size"), donate_argnames="params")  # for the class
 
 
-def _layer(settings, weights, count, z, rows, targets, rates):
-    """Predict a batch with a layer and, given targets, let it learn.
+def _run_one(settings, batch_size, params, count, *samples):
+    """`_run` of one network, block after block of whole batches."""
+    planes, plane_bias, weights = params
+    size, ends = samples[0].shape[1], np.cumsum([len(rows) >> planes.shape[1] for rows in weights])
+    block = min(batch_size * max(1, BLOCK_SAMPLES // batch_size), size)
 
-    Neuron j takes its turn with sample b as number i = b n + j, for a row is one run of memory that XLA slices and
-    replaces in place; gathers and scatters of all rows took four times as long on a CPU, and memory for the copies.
+    def learn(weights, some):
+        """A layer never reads those above it, and so all of a block go through it at once."""
+        count, base, context, *learned = some
+        weights, z = list(weights), base[:, None].clip(-settings.logit_bound, settings.logit_bound)
+        for i, picked in enumerate(jnp.split(gate(planes, plane_bias, context.T), ends[:-1], axis=1)):
+            weights[i], z = _layer(settings, min(batch_size, block), weights[i], count, z, picked, *learned)
+        return tuple(weights), jax.nn.sigmoid(z.mean(axis=2))  # (B, C)
 
+    counts = (size if count is None else jnp.minimum(count, size)) - jnp.arange(0, size, block, dtype=jnp.int32)
+    blocks = [jnp.pad(a.T, [(0, -size % block), (0, 0)][: a.ndim]).reshape(-1, block, *a.shape[:-1]) for a in samples]
+    weights, p = lax.scan(learn, weights, [counts.clip(0, block), *blocks])
+    return (params._replace(weights=weights) if len(blocks) > 2 else None), p.reshape(-1, p.shape[2])[:size].T
+
+
+def _layer(settings, batch_size, weights, count, z, contexts, targets=None, rates=None):
+    """Predict a block with a layer and, given targets, let it learn.
+
+    Rows know nothing of one another: one after another goes through the samples that pick it, and stays in the
+    processor's cache. Those that are predicted before any of them is learned are a group.
     Shapes: (n 2^k, C, d), (), (B, C or 1, inputs), (B, n), (B, C), (B,) -> weights, logits (B, C, n).
     """
-    (size, n), heads, rows = rows.shape, weights.shape[1], rows.ravel()
+    (size, n), heads, learns = contexts.shape, weights.shape[1], targets is not None
+    alone, bound = learns and batch_size == 1, settings.weight_clipping  # alone: all of a row are in one loop
     z = jnp.pad(z, ((0, 0), (0, 0), (0, int(settings.bias))), constant_values=1)
+    if learns:
+        rates = rates[:, None] / (1 + jnp.square(z).sum(axis=2) if settings.normalize else 1)  # (B, C or 1)
+    # Visit i is of row rows[i] by sample order[i]. What pads the block comes last, and is left out.
+    neurons, order = (lax.broadcasted_iota(jnp.int32, (n, size), axis).ravel() for axis in range(2))
+    rows = jnp.where(order < count, neurons * (len(weights) // n) + contexts.T.ravel(), len(weights))
+    fits = (len(weights) + 1) * size < 2**31  # both in one integer, which is sorted five times as fast
+    rows, order = jnp.divmod(jnp.sort(rows * size + order), size) if fits else lax.sort((rows, order), num_keys=1)
+    batch, place = order // (size if alone else batch_size), rows // (len(weights) // n) * size + order
+    last = jnp.append((rows[1:] != rows[:-1]) | (batch[1:] != batch[:-1]), True)  # of its group
 
-    def predict(i, s):
-        row = lax.dynamic_slice_in_dim(weights, rows[i], 1)  # (1, C, d)
-        return lax.dynamic_update_index_in_dim(s, mix(row, z[i // n], settings.logit_bound), i, axis=0)
+    def group(state):
+        i, weights, s = state
+        old = lax.dynamic_index_in_dim(weights, rows[i], keepdims=False)  # (C, d)
 
-    def change(learns, clips, i, weights):
-        row, b = lax.dynamic_slice_in_dim(weights, rows[i], 1), i // n
-        row = update(row, z[b], s[i], targets[b, :, None], rates[b, ..., None]) if learns else row
-        row = row.clip(-settings.weight_clipping, settings.weight_clipping) if clips else row
-        return lax.dynamic_update_slice_in_dim(weights, row, rows[i], axis=0)
+        def visit(state):
+            (i, _, row, s), b = state, order[state[0]]
+            s_b = mix(row if alone else old, z[b], settings.logit_bound)
+            row = update(row, z[b], s_b, targets[b], rates[b]) if learns else row
+            row = row.clip(-bound, bound) if alone else row
+            return i + 1, last[i], row, lax.dynamic_update_index_in_dim(s, s_b, place[i], axis=0)
 
-    s = lax.fori_loop(0, count * n, predict, jnp.zeros((size * n, heads, 1), jnp.float32))
-    if targets is not None:
-        if settings.normalize:
-            rates = rates[:, None] / (1 + jnp.square(z).sum(axis=2))  # (B, C or 1)
-        weights = lax.fori_loop(0, count * n, functools.partial(change, True, size == 1), weights)
-        if size > 1:  # samples may share a row, which is clipped when all of them have changed it
-            weights = lax.fori_loop(0, count * n, functools.partial(change, False, True), weights)
-    return weights, s.reshape(size, n, heads).swapaxes(1, 2)
+        end, _, row, s = lax.while_loop(lambda state: ~state[1], visit, (i, False, old if learns else i, s))
+        if learns:  # samples of a batch may share a row, which is clipped when all of them have changed it
+            weights = lax.dynamic_update_index_in_dim(weights, row.clip(-bound, bound), rows[i], axis=0)
+        return end, weights, s
+
+    s = jnp.zeros((n * size, heads), jnp.float32)
+    _, weights, s = lax.while_loop(lambda state: state[0] < count * n, group, (jnp.int32(0), weights, s))
+    return weights, s.reshape(n, size, heads).transpose(1, 2, 0)
 
 
 class GLN:

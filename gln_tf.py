@@ -44,6 +44,7 @@ BLOCK = MATRIX, MATRIX, MATRIX, VECTOR, INTEGER, INTEGER, SWITCH
 KIND: tuple[str, ...] = "layer_sizes", "base_size", "num_heads", "context_map_size"
 KIND += "bias", "normalize", "logit_bound", "weight_clipping"
 COMPILED: dict[tuple, Callable[..., tf.Tensor]] = {}
+_while = functools.partial(tf.while_loop, parallel_iterations=1)
 
 
 def gate(hyperplanes: tf.Tensor, hyperplane_bias: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
@@ -65,24 +66,17 @@ def mix(rows: tf.Tensor, z: tf.Tensor, logit_bound: float) -> tf.Tensor:
     return tf.clip_by_value(s, -logit_bound, logit_bound)
 
 
-def update(table: tf.TensorArray, rows: tf.Tensor, z: Any, steps: tf.Tensor, weight_clipping: Any) -> tf.TensorArray:
-    """One step of online gradient descent on the log-loss in some rows: w <- w - step z, step = rate (sigmoid(s) - y).
+def update(row: tf.Tensor, z: tf.Tensor, s: tf.Tensor, y: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
+    """One step of online gradient descent on the log-loss: w <- w - rate (sigmoid(s) - y) z.
 
-    Shapes: (n 2^k, C, d), (n,), (C or 1, d), (n, C), () -> (n 2^k, C, d). Row by row, for XLA does it in place.
+    Shapes: (C, d), (C or 1, d), (C,), (C,), (C or 1,) -> (C, d).
     """
-
-    def change(j, table):
-        row = table.read(rows[j]) - steps[j][:, None] * z  # (C, d)
-        return table.write(rows[j], tf.clip_by_value(row, -weight_clipping, weight_clipping))
-
-    return _loop(0, rows.shape[0], change, table)
+    return row - (rate * (tf.sigmoid(s) - y))[:, None] * z
 
 
 def _loop(start: Any, stop: Any, step: Callable[[Any, Any], Any], state: Any) -> Any:
-    """`state` after `state = step(i, state)` for i from start to stop - 1, one after another."""
-    return tf.while_loop(
-        lambda i, _: i < stop, lambda i, state: (i + 1, step(i, state)), (start, state), parallel_iterations=1
-    )[1]
+    """`state` after `state = step(i, state)` for i from start to stop - 1."""
+    return _while(lambda i, _: i < stop, lambda i, state: (i + 1, step(i, state)), (start, state))[1]
 
 
 def _padded(array: np.ndarray) -> np.ndarray:  # (..., B) -> (..., one of SIZES)
@@ -452,50 +446,60 @@ class GLN(tf.Module):
         return {name: value for name, value in vars(self).items() if name != "_quick"}  # a copy has its own variables
 
     def _block(self, planes, plane_bias, weights, step, base, context, targets, rates, count, batch_size, learns):
-        """Predict the first `count` samples, batch after batch, and if `learns` learn each batch, row by row in place.
-        Whether it learns is an argument, so that the same machine code predicts with targets and without."""
+        """Predict the first `count` samples, batch after batch, and if `learns` learn each batch: an argument, so that
+        the same machine code predicts with targets and without. All go through a layer at once, which never reads those
+        above it."""
         z, rows = self._gated(planes, plane_bias, base, context)
-        y = tf.transpose(targets)
-
-        def batch(i, state):
-            tables, s = state
-            first, end = i * batch_size, tf.minimum((i + 1) * batch_size, count)
-            last = tf.where(learns, end, first) - 1
-
-            # A tensor index stands alone: in a loop XLA reads rows[b, 2:3] as rows[b, 0:1] (TensorFlow 2.21).
-            def predict(b, s):
-                return s.write(b, self._logits(z[b], rows[b], [table.gather for table in tables]))
-
-            def learn(b, tables):
-                # Only the last sample's steps complete the sums in its rows; those of the others are clipped after it.
-                bound = tf.where(b < last, np.float32(np.inf), np.float32(self.weight_clipping))
-                return self._learn_rows(tables, rows[b], z[b], s.read(b), y[b], rates[b], bound)
-
-            s = _loop(first, end, predict, s)
-            tables = _loop(first, last + 1, learn, tables)
-            return _loop(first, last, lambda b, tables: self._clip_rows(tables, rows[b]), tables), s
-
-        tables = [tf.TensorArray(tf.float32, w.shape[0]).unstack(w.read_value()) for w in weights]
-        s = tf.TensorArray(tf.float32, tf.shape(base)[1], element_shape=(sum(self.layer_sizes), self.num_heads))
-        tables, s = _loop(0, -(-count // batch_size), batch, (tables, s))
-        for variable, table in zip(weights, tables, strict=True):
-            variable.assign(table.stack())
+        y = tf.ensure_shape(tf.transpose(targets), (None, self.num_heads))
+        for variable, picked in zip(weights, tf.split(rows, self.layer_sizes, axis=1), strict=True):
+            scaled = rates[:, None] / (1 + tf.reduce_sum(z * z, axis=2) if self.normalize else tf.ones((1, 1)))
+            s = self._layer(variable, self._visits(picked, count, batch_size), count, z, y, scaled, learns)
+            z = self._above(s)
         step.assign_add(tf.cast(tf.where(learns, count, 0), tf.int64))
-        return self._output(s.stack())
+        return self._output(s)
 
-    def _learn_rows(self, tables, rows, z, s, y, rate, bound) -> list[tf.TensorArray]:
-        """Learn one sample: L tables, rows (N,), z (1, d), s (N, C), y (C,), rate and bound ()."""
-        learned = []
-        of_layers = (tf.split(array, self.layer_sizes) for array in (rows, s))
-        for table, rows_l, s_l in zip(tables, *of_layers, strict=True):
-            scale = 1 + tf.reduce_sum(z * z, axis=-1) if self.normalize else tf.ones(1)
-            learned.append(update(table, rows_l, z, rate / scale * (tf.sigmoid(s_l) - y), bound))
-            z = self._above(s_l)
-        return learned
+    def _visits(self, rows, count, batch_size) -> tuple[tf.Tensor, ...]:  # (B, n), (), () -> five of (n B,)
+        """Rows know nothing of one another: one after another goes through the samples that pick it, and stays in the
+        processor's cache. What pads the block comes last.
+        Of each visit its row, sample and place j B + b, and whether it is its row's last in a batch, and in all."""
+        size, n = tf.shape(rows, tf.int64)[0], rows.shape[1]
+        samples, contexts = tf.range(size), 1 << self.context_map_size
+        rows = tf.where(samples < tf.cast(count, tf.int64), tf.transpose(rows), n * contexts)  # (n, B)
+        keys = tf.sort(tf.reshape(tf.cast(rows, tf.int64) * size + samples, [-1]))
+        rows, order = tf.cast(keys // size, tf.int32), tf.cast(keys % size, tf.int32)
+        batch, place = order // batch_size, rows // contexts * tf.cast(size, tf.int32) + order
+        ends = tf.concat([rows[1:] != rows[:-1], [True]], axis=0)
+        return rows, order, place, ends | tf.concat([batch[1:] != batch[:-1], [True]], axis=0), ends
 
-    def _clip_rows(self, tables, rows) -> list[tf.TensorArray]:  # L tables, (N,); steps of 0 that cost no arithmetic
-        parts = zip(tables, tf.split(rows, self.layer_sizes), self.layer_sizes, strict=True)
-        return [update(table, picked, 0.0, tf.zeros((n, 1)), self.weight_clipping) for table, picked, n in parts]
+    def _layer(self, variable, visits, count, z, y, rates, learns) -> tf.Tensor:
+        """Let the first `count` samples go through a layer, which without targets stays as it is: logits (B, n, C)."""
+        (rows, order, place, batch_ends, ends), n = visits, variable.shape[0] >> self.context_map_size
+        at = tf.gather  # with [] instead, in loops within loops, XLA takes a minute to compile a block of 512
+
+        def visit_row(first, table, s):
+            _, end, row, s = _while(lambda done, *_: ~done, visit_batch, (False, first, table.read(at(rows, first)), s))
+            return end, _loop(0, tf.cast(learns, tf.int32), lambda _, t: t.write(at(rows, first), row), table), s
+
+        def visit_batch(_, first, row, s):
+            def predict(_, i, s):
+                s_b = mix(row[None], at(z, at(order, i)), self.logit_bound)[0]
+                return at(batch_ends, i), i + 1, s.write(at(place, i), s_b)
+
+            def learn(i, row):
+                b = at(order, i)
+                # Samples may share a row, which is clipped when all of them have changed it.
+                bound = tf.where(i < end - 1, np.float32(np.inf), np.float32(self.weight_clipping))
+                row = update(row, at(z, b), s.read(at(place, i)), at(y, b), at(rates, b))
+                return tf.clip_by_value(row, -bound, bound)
+
+            _, end, s = _while(lambda done, *_: ~done, predict, (False, first, s))
+            return at(ends, end - 1), end, _loop(first, tf.where(learns, end, first), learn, row), s
+
+        table = tf.TensorArray(tf.float32, variable.shape[0]).unstack(variable.read_value())
+        s = tf.TensorArray(tf.float32, tf.shape(rows)[0], element_shape=(self.num_heads,))
+        _, table, s = _while(lambda i, *_: i < count * n, visit_row, (0, table, s))
+        variable.assign(table.stack())
+        return tf.transpose(tf.reshape(s.stack(), (n, -1, self.num_heads)), (1, 0, 2))
 
     def _gated(self, planes, plane_bias, base, context) -> tuple[tf.Tensor, tf.Tensor]:
         """Of (K, B), (D, B) the first layer's input (B, 1, d), and the rows that the neurons pick (B, N)."""
@@ -508,16 +512,8 @@ class GLN(tf.Module):
         z = tf.linalg.matrix_transpose(s)
         return tf.concat([z, tf.ones_like(z[..., :1])], axis=-1) if self.bias else z
 
-    def _logits(self, z, rows, gathers) -> tf.Tensor:  # (..., 1, d), (..., N) -> (..., N, C)
-        """Logits of all neurons, with the weights that `gathers` give for the rows of each layer."""
-        logits = []
-        for gather, picked in zip(gathers, tf.split(rows, self.layer_sizes, axis=-1), strict=True):
-            logits.append(mix(gather(picked), z, self.logit_bound))
-            z = self._above(logits[-1])
-        return tf.concat(logits, axis=-2)
-
-    def _output(self, s) -> tf.Tensor:  # (B, N, C) -> (C, B)
-        return tf.transpose(tf.sigmoid(tf.reduce_mean(s[:, -self.layer_sizes[-1] :], axis=1)))
+    def _output(self, s) -> tf.Tensor:  # (B, n, C) -> (C, B)
+        return tf.transpose(tf.sigmoid(tf.reduce_mean(s, axis=1)))
 
     @tf.function(input_signature=[MATRIX, MATRIX], autograph=False)
     def serve(self, inputs: tf.Tensor, context_inputs: tf.Tensor) -> tf.Tensor:
@@ -535,9 +531,13 @@ class GLN(tf.Module):
 
         def predict(i, s):
             some = slice(i * at_once, (i + 1) * at_once)
-            return s.write(i, self._logits(z[some], rows[some], [w.sparse_read for w in self._weights]))
+            below = z[some]
+            for weights, picked in zip(self._weights, tf.split(rows[some], self.layer_sizes, axis=1), strict=True):
+                logits = mix(weights.sparse_read(picked), below, self.logit_bound)
+                below = self._above(logits)
+            return s.write(i, logits)
 
-        parts, shape = -(-tf.shape(z)[0] // at_once), (None, sum(self.layer_sizes), self.num_heads)
+        parts, shape = -(-tf.shape(z)[0] // at_once), (None, self.layer_sizes[-1], self.num_heads)
         s = _loop(0, parts, predict, tf.TensorArray(tf.float32, parts, infer_shape=False, element_shape=shape))
         output = self._output(s.concat())
         return output[0] if self.num_heads == 1 else output

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from backends import load_backend
-from helpers import run_python
+from helpers import assert_same_state, run_python
 from reference import clear_of_hyperplanes
 
 import gln_numpy
@@ -119,6 +119,58 @@ def test_vmap_over_seeds(stream, settings):
         assert_close(p[i], reference.predict(stream[0], stream[0], stream[1]))
         assert_params(jax.tree.map(lambda array, i=i: array[i], together), reference)
         assert_close(after[i], reference.predict(stream[0], stream[0]))
+
+
+MIXTURES = {
+    "networks": (True, False, False),
+    "streams": (False, True, False),
+    "networks, each with its stream": (True, True, False),
+    "rates": (False, False, True),
+}
+
+
+@pytest.mark.parametrize("mixture", MIXTURES)
+@pytest.mark.parametrize("compiled", [as_they_are, jax.jit])
+def test_vmap_of_learn_online_gives_what_single_calls_give(stream, settings, mixture, compiled):
+    first = network(gln_jax, SEEDS[0]).params, arguments(stream)[:3], arguments(stream)[3]
+    second = network(gln_jax, SEEDS[1]).params, tuple(array[:, ::-1] for array in first[1]), first[2] / 2
+    pairs = list(zip(MIXTURES[mixture], first, second, strict=True))
+    stacked = [jax.tree.map(lambda *two: jnp.stack(two), a, b) if mapped else a for mapped, a, b in pairs]
+
+    def learn(params: Any, arrays: Any, rates: Any) -> Any:
+        return gln_jax.learn_online(settings, params, *arrays, rates, batch_size=4, count=50)
+
+    together = jax.vmap(learn, in_axes=[0 if mapped else None for mapped, _, _ in pairs])
+    output = compiled(together)(*stacked)
+    for i in range(2):
+        expected = learn(*[(b if mapped and i else a) for mapped, a, b in pairs])
+        jax.tree.map(lambda many, one, i=i: np.testing.assert_allclose(many[i], one, atol=1e-6), output, expected)
+
+
+def test_vmap_of_vmap(stream, settings):
+    """Two networks by two streams, with nothing but predictions and with a learning of one batch."""
+    params = [network(gln_jax, seed).params for seed in SEEDS]
+    together = jax.tree.map(lambda *arrays: jnp.stack(arrays), *params)
+    arrays = [np.stack([array, array[..., ::-1]]) for array in arguments(stream)]
+    for function, given in ((gln_jax.predict, arrays[:2]), (gln_jax.learn, arrays)):
+        call = functools.partial(function, settings)
+        of_streams = jax.vmap(call, in_axes=(None, *[0] * len(given)))
+        output = jax.jit(jax.vmap(of_streams, in_axes=(0, *[None] * len(given))))(together, *given)
+        for i, j in np.ndindex(2, 2):
+            expected = call(params[i], *[array[j] for array in given])
+            picked = jax.tree.map(lambda many, i=i, j=j: many[i, j], output)
+            jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), picked, expected)
+
+
+def test_more_rows_than_one_integer_can_sort():
+    """Rows and samples are sorted as two numbers where their product is beyond an int32."""
+    reference, model = (
+        module.GLN([1], 1, 1, context_map_size=21, context_bias=0.5, seed=0) for module in (gln_numpy, gln_jax)
+    )
+    x = np.random.default_rng(0).normal(size=(1, 1030)).astype(np.float32)
+    expected, output = (np.asarray(each.predict(x, x, x[0] > 0)) for each in (reference, model))
+    np.testing.assert_allclose(output, expected, atol=1e-5)
+    assert_same_state(model, reference, rtol=1e-6, atol=1e-5)
 
 
 def test_scan(stream, settings, params):
