@@ -28,8 +28,8 @@ MAX_FLOAT = float(np.finfo(np.float32).max)
 MAX_REAL = 1e30  # of rates, weights and offsets: products with logits, and their sums, stay finite in float32
 BLOCK_SAMPLES = 512  # at a time, where they need not wait for one another: to gate, and to predict without learning
 
-# A layer copies the rows it works on; it takes as many neurons at a time as keep the copies within this many bytes.
-ROWS_BYTES = 1 << 24
+# A layer copies what it works on: of a row that many samples, and so many rows as keep the copies within these bytes.
+ROW_SAMPLES, ROWS_BYTES = 16, 1 << 23
 
 
 def sigmoid(s: np.ndarray) -> np.ndarray:
@@ -52,8 +52,7 @@ def mix(rows: np.ndarray, z: np.ndarray, logit_bound: float) -> np.ndarray:
 
     Shapes: (n, C, d), (C or 1, d) -> (C, n). All heads of the first layer mix the same z.
     """
-    s = np.matmul(rows.transpose(1, 0, 2), z[:, :, None])[:, :, 0]
-    return s.clip(-logit_bound, logit_bound)
+    return np.einsum("ncd,cd->cn", rows, z).clip(-logit_bound, logit_bound)
 
 
 def update(rows: np.ndarray, z: np.ndarray, s: np.ndarray, y: np.ndarray, rate: np.ndarray) -> np.ndarray:
@@ -356,6 +355,7 @@ class GLN:
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
         self._hyperplanes, self._hyperplane_bias = np.array(hyperplanes), np.array(hyperplane_bias)
         self._first_rows = np.concatenate([np.arange(n) << self.context_map_size for n in self.layer_sizes])
+        self._ones = np.ones((self.num_heads, int(self.bias)), np.float32)
 
     def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
         # Row j 2^k + c of a layer is neuron j's in context c: the weights of all heads, side by side in memory.
@@ -377,70 +377,128 @@ class GLN:
 
     @np.errstate(over="ignore")  # where pred_clipping is tiny exp(-s) may be infinite, and 1 / inf is right
     def _stream(self, base, context, targets, rates, batch_size) -> np.ndarray:
-        """One batch after another. What does not depend on the weights is computed for many batches at once.
+        """One block of whole batches after another: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
+        output, arrays = [], (base, context) if targets is None else (base, context, targets, rates)
+        many = min(max(64, 8 << self.context_map_size), BLOCK_SAMPLES) // batch_size  # some eight samples a row
+        size = batch_size * (many if batch_size < ROW_SAMPLES else 1)
+        for start in range(0, base.shape[1], size):
+            block = [array[..., start : start + size] for array in arrays]
+            output.append(self._one(*block) if block[0].shape[1] == 1 else self._block(batch_size, *block))
+            self.step += 0 if targets is None else block[0].shape[1]
+        return sigmoid(np.concatenate(output, axis=1))
 
-        Shapes: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B).
-        """
-        logits = np.empty((base.shape[1], self.num_heads), np.float32)
-        # With room for what each layer predicts, which with the bias is the input of the layer above.
-        above = [np.ones((batch_size, self.num_heads, n + self.bias), np.float32) for n in self.layer_sizes]
-        layers = list(zip(self._weights, self._layers(), above, strict=True))
-        gated = batch_size * max(1, BLOCK_SAMPLES // batch_size)
-        for start in range(0, len(logits), gated):
-            many = slice(start, start + gated)
-            z = np.ones((len(logits[many]), 1, self.base_size + self.bias), np.float32)
-            base.T[many].clip(-self.logit_bound, self.logit_bound, out=z[:, 0, : self.base_size])
-            parts = [logits[many], z, self._contexts(context[:, many]) + self._first_rows]
+    def _one(self, base, context, targets=None, rates=None) -> np.ndarray:
+        """The logits of a sample alone, (C, 1), for which the detours of a block cost more than they save."""
+        z, rows = base.T.clip(-self.logit_bound, self.logit_bound), self._contexts(context)[0] + self._first_rows
+        for weights, neurons in zip(self._weights, self._layers(), strict=True):
+            z = np.concatenate([z, self._ones[: len(z)]], axis=1)  # (1, d), and above the first layer (C, d)
+            copies = weights.take(rows[neurons], axis=0)
+            s = mix(copies, z, self.logit_bound)
             if targets is not None:
-                rate = rates[many, None, None]
-                parts += [targets.T[many, :, None], rate, self._scaled(rate, z)]
-            for first in range(0, len(z), batch_size):
-                self._batch(layers, *[part[first : first + batch_size] for part in parts])
-        return sigmoid(logits / self.layer_sizes[-1]).T
+                copies = update(copies, z, s, targets, self._scaled(rates, z))
+                weights[rows[neurons]] = copies.clip(-self.weight_clipping, self.weight_clipping, out=copies)
+            z = s
+        return z.mean(axis=1, keepdims=True)
 
-    def _scaled(self, rates, z) -> np.ndarray:  # (B, 1, 1), (B, C or 1, d) -> (B, C or 1, 1)
-        return rates / (1 + np.einsum("bcd,bcd->bc", z, z)[:, :, None]) if self.normalize else rates
+    def _block(self, batch_size, base, context, targets=None, rates=None) -> np.ndarray:
+        """The logits of a block, (C, B). All samples go through a layer, then through the next, which it never reads.
 
-    def _batch(self, layers, logits, z, rows, targets=None, rates=None, scaled=None) -> None:
-        """Predict a batch, into `logits`, and given targets learn it, one layer after another: a layer reads the
-        predictions of the one below, which were made before that one learned.
-
-        Shapes: layers, (B, C), (B, 1, d), (B, N), (B, C, 1), (B, 1, 1), (B, 1, 1).
+        One more sample, of zeros, fills up what has to be of one size.
         """
-        for weights, neurons, room in layers:
-            if scaled is None and targets is not None:
-                scaled = self._scaled(rates, z)
-            s = room[: len(z), :, : neurons.stop - neurons.start]
-            self._layer(weights, rows[:, neurons], z, s, targets, scaled)
-            z, scaled = room[: len(z)], None
-        s.sum(axis=2, out=logits)
+        count, learn = base.shape[1], ()
+        rows = (self._contexts(context) + self._first_rows).T
+        z = np.ones((1, count + 1, self.base_size + self.bias), np.float32)
+        base.T.clip(-self.logit_bound, self.logit_bound, out=z[0, :-1, : self.base_size])
+        batches = np.arange(count + 1) // batch_size
+        earlier = batches[:, None] < batches if count > batch_size else None
         if targets is not None:
-            self.step += len(z)
+            targets, rates = np.pad(targets, [(0, 0), (0, 1)]), np.pad(rates, (0, 1))[:, None]
+        for weights, neurons in zip(self._weights, self._layers(), strict=True):
+            z[:, -1] = 0
+            above = np.ones((self.num_heads, count + 1, neurons.stop - neurons.start + self.bias), np.float32)
+            if targets is not None:
+                x = z if batch_size == 1 else z.astype(np.float64)  # batches may overshoot: large sums of small result
+                learn = targets, self._scaled(rates, z), None if earlier is None else x @ x.swapaxes(1, 2) * earlier
+            picked = rows[neurons].ravel()
+            order = picked.argsort(kind="stable")  # by row, and the samples of a row as they came
+            self._visit((weights, z, above, *learn), picked[order], order % count, batch_size)
+            z = above
+        return z[:, :-1, : self.layer_sizes[-1]].mean(axis=2)
 
-    def _layer(self, weights, rows, z, s, targets, scaled) -> None:
-        """Predict a batch with some neurons of a layer, into s, and given targets let them learn.
+    def _scaled(self, rates, z) -> np.ndarray:  # (..., 1), (..., d) -> (..., 1)
+        return rates / (1 + self.normalize * np.einsum("...d,...d->...", z, z)[..., None])
 
-        Shapes: (n 2^k, C, d), (B, n), (B, C or 1, d), (B, C, n), (B, C, 1), (B, C or 1, 1).
+    def _visit(self, layer, rows, samples, batch_size) -> None:
+        """Samples mix the rows that they pick and correct them: (V,), (V,), in order of rows, those of a row in time.
+
+        The samples of a row are filled up to one of few sizes, so that all rows of a size are products side by side.
         """
-        at_once = ROWS_BYTES // (min(len(rows), 2**self.context_map_size) * weights[0].nbytes) or 1
-        if rows.shape[1] > at_once:
-            for j in range(0, rows.shape[1], at_once):
-                some = slice(j, j + at_once)
-                self._layer(weights, rows[:, some], z, s[:, :, some], targets, scaled)
-            return
-        touched, picks = rows[0], [slice(None)]
-        if len(rows) > 1:
-            # Samples of one context share a row, which is copied once, so that their updates add up in it.
-            touched, inverse = np.unique(rows, return_inverse=True)
-            picks = list(inverse.reshape(rows.shape))
-        copies = weights.take(touched, axis=0)
-        for b, pick in enumerate(picks):
-            s[b] = mix(copies[pick], z[b], self.logit_bound)
-        if targets is None:
-            return
-        for b, pick in enumerate(picks):
-            copies[pick] = update(copies[pick], z[b], s[b], targets[b], scaled[b])
-        weights[touched] = copies.clip(-self.weight_clipping, self.weight_clipping, out=copies)
+        weights, z = layer[:2]
+        starts = np.flatnonzero(np.diff(rows, prepend=-1))
+        counts = np.diff(starts, append=len(rows))[:, None]
+        sizes = np.maximum(2, 1 << np.ceil(np.log2(counts[:, 0])).astype(int))
+        for m in np.unique(sizes):
+            first, parts = starts[sizes == m], max(1, m // ROW_SAMPLES) if batch_size == 1 else 1
+            members = samples.take(first[:, None] + np.arange(m), mode="clip")  # (q, m)
+            members[np.arange(m) >= counts[sizes == m]] = z.shape[1] - 1
+            at_once = max(1, ROWS_BYTES // (weights[0].nbytes + m // parts * z[:, 0].nbytes))
+            for some in (slice(i, i + at_once) for i in range(0, len(first), at_once)):
+                for part in np.split(members[some], parts, axis=1):
+                    self._learn(layer, rows[first[some]], part, batch_size)
+
+    def _learn(self, layer, rows, members, batch_size) -> None:
+        """As `_visit`, of rows (q,), each with the samples that pick it, (q, m).
+
+        Layer: weights (n 2^k, C, d), inputs (H, B + 1, d), H = 1 in the first layer, where all heads mix the same, and
+        C above, what comes out (C, B + 1, n or n + 1); and to learn targets (C, B + 1), rates (H, B + 1, 1) and, if
+        there are several batches, products of each input with those of later ones (H, B + 1, B + 1).
+        """
+        (weights, z, above, *learn), (heads, size, d), m = layer, layer[1].shape, members.shape[1]
+        at = members[:, None, None] + size * np.arange(self.num_heads).reshape(heads, -1, 1)
+        at = at.reshape(len(rows) * heads, -1, m)  # (q H, C / H, m) places in (C, B + 1)
+        w, x = weights.take(rows, axis=0).reshape(len(at), -1, d), z.reshape(-1, d).take(at[:, 0], axis=0)
+        # A sample alone, or in one batch, has its sums taken in one order, whatever the others are; a product of
+        # matrices has many, and is faster.
+        s = w @ x.swapaxes(1, 2) if learn and learn[2] is not None else np.einsum("upd,umd->upm", w, x)
+        if learn:
+            s = s if learn[2] is None else s.astype(learn[2].dtype, copy=False)
+            steps = self._steps(s, at, size, *learn)
+            reach = max(w.max(), -w.min()) + max(1, self.logit_bound) * np.abs(steps).sum(axis=2).max()
+            clips = reach > 0.99 * self.weight_clipping
+            if clips and learn[2] is not None and self._in_halves(layer, rows, members, batch_size):
+                return
+            w -= steps @ x
+            if clips:
+                w.clip(-self.weight_clipping, self.weight_clipping, out=w)
+            weights[rows] = w.reshape(-1, *weights.shape[1:])
+        neurons = (rows >> self.context_map_size).repeat(heads)[:, None, None]
+        above.reshape(-1, above.shape[2])[at, neurons] = s.clip(-self.logit_bound, self.logit_bound, out=s)
+
+    def _steps(self, s, at, size, targets, rates, products) -> np.ndarray:
+        """Steps of learning, and in place logits, (q H, C / H, m), by the weights that each sample finds.
+
+        Batches before its own changed them. This alone goes sample by sample, and is of numbers, not of rows.
+        """
+        y, rates, steps, one = targets.take(at), rates.take(at[:, :1]), np.empty_like(s), s.shape[2]
+        if products is not None:
+            products, one = products.take(at[:, :1] % size + size * at[:, 0, :, None]), 1  # (q H, m, m)
+        for i in range(0, s.shape[2], one):
+            here = slice(i, i + one)
+            s[:, :, here].clip(-self.logit_bound, self.logit_bound, out=s[:, :, here])
+            steps[:, :, here] = rates[:, :, here] * (sigmoid(s[:, :, here]) - y[:, :, here])
+            if products is not None:
+                s[:, :, i + 1 :] -= steps[:, :, here] * products[:, here, i + 1 :]
+        return steps.astype(np.float32, copy=False)
+
+    def _in_halves(self, layer, rows, members, batch_size) -> bool:
+        """As `_learn`, in two shorter blocks, after each of which weights are clipped; if there are several batches."""
+        blank, batches = layer[1].shape[1] - 1, members // batch_size
+        first, last = batches.min(), (batches * (members < blank)).max()
+        early = batches <= (first + last) // 2
+        for half in (early, ~early & (members < blank)) if first < last else ():
+            part, some = np.sort(np.where(half, members, blank), axis=1), half.any(axis=1)  # other rows stay unclipped
+            self._learn(layer, rows[some], part[some, : half.sum(axis=1).max()], batch_size)
+        return first < last
 
 
 # ---- The same in every backend ---------------------------------------------------------------------------------------

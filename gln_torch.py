@@ -34,9 +34,8 @@ MAX_FLOAT = float(np.finfo(np.float32).max)
 MAX_REAL = 1e30  # of rates, weights and offsets: products with logits, and their sums, stay finite in float32
 BLOCK_SAMPLES = 512  # at a time, where they need not wait for one another: to gate, and to predict without learning
 
-# A layer copies the rows it works on, as many neurons and samples at a time as keep the copies within this many bytes.
-ROWS_BYTES = 1 << 21
-COMPILED_SAMPLES = 4  # a call of what is compiled: with more of them calls cost less, and compiling takes longer
+# A layer copies what it works on: of a row that many samples, and so many rows as keep the copies within these bytes.
+ROW_SAMPLES, ROWS_BYTES = 32, 1 << 23
 ALIKE = ("bias", "normalize", "pred_clipping", "weight_clipping")  # which a state is for, and its shapes do not show
 
 
@@ -377,7 +376,6 @@ class GLN(nn.Module):
     hyperplanes: torch.Tensor
     hyperplane_bias: torch.Tensor
     first_rows: torch.Tensor
-    _compiled: Callable[..., torch.Tensor] | None = None  # `_block`
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
         first_rows = np.concatenate([np.arange(n) << self.context_map_size for n in self.layer_sizes])
@@ -422,73 +420,129 @@ class GLN(nn.Module):
 
     @_exact
     def _stream(self, base, context, targets, rates, batch_size) -> torch.Tensor:
-        """One batch after another. What does not depend on the weights is computed for many batches at once.
-
-        Shapes: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B).
-        """
-        compiled = self._compiled if targets is not None and batch_size == 1 else None
-        output, many = [], batch_size * max(1, BLOCK_SAMPLES // batch_size)
-        for start in range(0, base.shape[1], many):
-            here = slice(start, start + many)
-            parts = [*self._gated(base[:, here], context[:, here])]
+        """One block of whole batches after another: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
+        output, arrays = [], (base, context) if targets is None else (base, context, targets, rates)
+        many = min(max(64, 8 << self.context_map_size), BLOCK_SAMPLES) // batch_size  # some eight samples a row
+        size = batch_size * (many if batch_size < ROW_SAMPLES else 1)
+        for start in range(0, base.shape[1], size):
+            block = [self._tensor(array[..., start : start + size]) for array in arrays]
+            output.append(self._each(*block) if block[0].shape[1] == 1 else self._block(batch_size, *block))
             if targets is not None:
-                parts += [self._tensor(targets.T[here, None, :, None]), self._tensor(rates[here, None, None, None])]
-                self.step.add_(len(parts[0]))
-            for group in zip(*(part.split(COMPILED_SAMPLES if compiled else many) for part in parts), strict=True):
-                run = compiled if compiled and len(group[0]) == COMPILED_SAMPLES else self._block  # made for one shape
-                output.append(run(batch_size, *group))
-        return torch.cat(output).T
+                self.step.add_(block[0].shape[1])
+        return torch.cat(output, dim=1).sigmoid()
 
-    def _gated(self, base, context) -> tuple[torch.Tensor, torch.Tensor]:  # (K, B), (D, B) -> (B, 1, 1, d), (B, N)
-        z = self._tensor(base).T.clamp(-self.logit_bound, self.logit_bound)
-        z = torch.cat([z, z.new_ones(z.shape[0], self.bias)], dim=1)[:, None, None]
-        return z, gate(self.hyperplanes, self.hyperplane_bias, self._tensor(context)) + self.first_rows
-
-    def _block(self, batch_size, z, rows, *learn) -> torch.Tensor:
-        """Predict one batch after another and, given targets, learn each before the next; a size of 0 is all at once.
-
-        A layer never reads what those above it make, so it takes all batches before the next one starts. Shapes:
-        (B, 1, 1, d), (B, N) and to learn (B, 1, C, 1), (B, 1, 1, 1) -> (B, C).
-        """
-        for layer, picked in enumerate(rows.split(self.layer_sizes, dim=1), start=1):
+    def _each(self, base, context, targets=None, rates=None) -> torch.Tensor:
+        """Logits (C, B) of samples that have copies of their rows each. One alone may learn, which is quickest so."""
+        z = base.T.clamp(-self.logit_bound, self.logit_bound)[:, None]
+        contexts = gate(self.hyperplanes, self.hyperplane_bias, context)
+        for layer, rows in enumerate((contexts + self.first_rows).split(self.layer_sizes, dim=1), start=1):
             weights = getattr(self, f"weights_{layer}")
-            norm = 1 + z.square().sum(dim=3, keepdim=True) if learn and self.normalize else 1
-            goal = [learn[0], learn[1] / norm] if learn else []
-            s = self._layer(batch_size, weights, picked, z, *goal) if batch_size else self._mixed(weights, picked, z)
-            z = torch.cat([s.transpose(1, 3), s.new_ones(s.shape[0], 1, self.num_heads, self.bias)], dim=3)
-        return s[..., 0].mean(dim=1).sigmoid()
+            z = torch.cat([z, z.new_ones(*z.shape[:2], self.bias)], dim=2)[:, None]  # (B, 1, C or 1, d)
+            copies = weights.index_select(0, rows.flatten()).unflatten(0, rows.shape)  # (B, n, C, d)
+            s = mix(copies, z, self.logit_bound)
+            if targets is not None:
+                copies = update(copies, z, s, targets, self._scaled(rates, z))
+                weights.index_put_((rows[0],), copies[0].clamp_(-self.weight_clipping, self.weight_clipping))
+            z = s.squeeze(3).mT
+        return z.mean(dim=2).T
 
-    def _layer(self, batch_size, weights, rows, z, *learn) -> torch.Tensor:
-        # Of a layer: (n 2^k, C, d), (B, n), (B, 1, C or 1, d), (B, 1, C, 1), (B, 1, C or 1, 1) -> (B, n, C, 1).
-        at_once = max(1, ROWS_BYTES // weights[0].nbytes)
-        if rows.shape[1] > at_once:
-            some = [self._layer(batch_size, weights, part, z, *learn) for part in rows.split(at_once, dim=1)]
-            return torch.cat(some, dim=1)
-        if batch_size == 1:
-            return torch.stack([self._one(weights, *sample) for sample in zip(rows, z, *learn, strict=True)])
-        batches = zip(*(part.split(batch_size) for part in (rows, z, *learn)), strict=True)
-        return torch.cat([self._batch(weights, at_once, *batch) for batch in batches])
+    def _scaled(self, rates, z) -> torch.Tensor:  # (..., 1), (..., d) -> (..., 1)
+        return rates / (1 + self.normalize * z.square().sum(dim=-1, keepdim=True))
 
-    def _one(self, weights, rows, z, *learn) -> torch.Tensor:  # as _layer, without B
-        copies, limit = weights.index_select(0, rows), self.weight_clipping
-        s = mix(copies, z, self.logit_bound)
-        if learn:  # no two neurons share a row, and the copies themselves can learn
-            weights.index_put_((rows,), update(copies, z, s, *learn).clamp_(-limit, limit))
-        return s
+    def _block(self, batch_size, base, context, targets=None, rates=None) -> torch.Tensor:
+        """The logits of a block, (C, B). All samples go through a layer, then through the next, which it never reads.
 
-    def _batch(self, weights, at_once, rows, z, *learn) -> torch.Tensor:  # as _layer
-        parts = list(zip(*(part.split(at_once // rows.shape[1]) for part in (rows, z, *learn)), strict=True))
-        logits, limit = [self._mixed(weights, *part[:2]) for part in parts], self.weight_clipping
-        if learn:  # samples of one context share a row, in which their steps add up
-            for (picked, x, *goal), s in zip(parts, logits, strict=True):
-                steps = update(weights.new_zeros(*picked.shape, *weights.shape[1:]), x, s, *goal)
-                weights.index_add_(0, picked.flatten(), steps.flatten(0, 1))
-            for touched in rows.unique().split(at_once):
-                weights.index_put_((touched,), weights.index_select(0, touched).clamp_(-limit, limit))
-        return torch.cat(logits)
+        One more sample, of zeros, fills up what has to be of one size.
+        """
+        count, learn = base.shape[1], ()
+        rows = gate(self.hyperplanes, self.hyperplane_bias, context) + self.first_rows
+        z = base.new_ones(1, count + 1, self.base_size + self.bias)
+        z[0, :-1, : self.base_size] = base.T.clamp(-self.logit_bound, self.logit_bound)
+        batches = torch.arange(count + 1, device=z.device) // batch_size
+        earlier = batches[:, None] < batches if count > batch_size else None
+        if targets is not None:
+            targets, rates = nn.functional.pad(targets, (0, 1)), nn.functional.pad(rates, (0, 1))[:, None]
+        for layer, picked in enumerate(rows.T.split(self.layer_sizes), start=1):
+            z[:, -1] = 0
+            above = z.new_ones(self.num_heads, count + 1, len(picked) + self.bias)
+            if targets is not None:
+                x = z if batch_size == 1 else z.double()  # batches may overshoot: large sums of small result
+                learn = targets, self._scaled(rates, z), None if earlier is None else x @ x.mT * earlier
+            picked, order = picked.flatten().sort(stable=True)  # by row, and the samples of a row as they came
+            self._visit((getattr(self, f"weights_{layer}"), z, above, *learn), picked, order % count, batch_size)
+            z = above
+        return z[:, :-1, : self.layer_sizes[-1]].mean(dim=2)
 
-    def _mixed(self, weights, rows, z) -> torch.Tensor:
-        return mix(weights.index_select(0, rows.flatten()).unflatten(0, rows.shape), z, self.logit_bound)
+    def _visit(self, layer, rows, samples, batch_size) -> None:
+        """Samples mix the rows that they pick and correct them: (V,), (V,), in order of rows, those of a row in time.
+
+        The samples of a row are filled up to one of few sizes, so that all rows of a size are products side by side.
+        """
+        weights, z = layer[:2]
+        rows, counts = rows.unique_consecutive(return_counts=True)
+        starts, sizes = counts.cumsum(0) - counts, counts.double().log2().ceil().exp2().long().clamp(min=2)
+        for m in sizes.unique().tolist():
+            some, parts = sizes == m, max(1, m // ROW_SAMPLES) if batch_size == 1 else 1
+            places = torch.arange(m, device=rows.device)
+            members = samples[(starts[some, None] + places).clamp(max=len(samples) - 1)]  # (q, m)
+            members = members.masked_fill_(places >= counts[some, None], z.shape[1] - 1)
+            at_once = max(1, ROWS_BYTES // (weights[0].nbytes + m // parts * z[:, 0].nbytes))
+            for picked, whose in zip(rows[some].split(at_once), members.split(at_once), strict=True):
+                for part in whose.chunk(parts, dim=1):
+                    self._learn(layer, picked, part, batch_size)
+
+    def _learn(self, layer, rows, members, batch_size) -> None:
+        """As `_visit`, of rows (q,), each with the samples that pick it, (q, m).
+
+        Layer: weights (n 2^k, C, d), inputs (H, B + 1, d), H = 1 in the first layer, where all heads mix the same, and
+        C above, what comes out (C, B + 1, n or n + 1); and to learn targets (C, B + 1), rates (H, B + 1, 1) and, if
+        there are several batches, products of each input with those of later ones (H, B + 1, B + 1).
+        """
+        (weights, z, above, *learn), (heads, size, d), m = layer, layer[1].shape, members.shape[1]
+        at = members[:, None, None] + size * torch.arange(self.num_heads, device=z.device).view(heads, -1, 1)
+        at = at.flatten(0, 1)  # (q H, C / H, m) places in (C, B + 1)
+        w = weights.index_select(0, rows).view(len(at), -1, d)
+        x = z.view(-1, d).index_select(0, at[:, 0].flatten()).view(len(at), m, d)
+        s = w @ x.mT
+        if learn:
+            s = s if learn[2] is None else s.to(learn[2])
+            steps = self._steps(s, at, size, *learn)
+            low, high = w.aminmax()
+            reach = torch.maximum(high, -low) + max(1, self.logit_bound) * steps.abs().sum(dim=2).max()
+            clips = bool(reach > 0.99 * self.weight_clipping)
+            if clips and learn[2] is not None and self._in_halves(layer, rows, members, batch_size):
+                return
+            w.baddbmm_(steps, x, alpha=-1)
+            if clips:
+                w.clamp_(-self.weight_clipping, self.weight_clipping)
+            weights.index_put_((rows,), w.view(-1, *weights.shape[1:]))
+        neurons = (rows >> self.context_map_size).repeat_interleave(heads)[:, None, None]
+        above.view(-1, above.shape[2]).index_put_((at, neurons), s.clamp_(-self.logit_bound, self.logit_bound).to(z))
+
+    def _steps(self, s, at, size, targets, rates, products) -> torch.Tensor:
+        """Steps of learning, and in place logits, (q H, C / H, m), by the weights that each sample finds.
+
+        Batches before its own changed them. This alone goes sample by sample, and is of numbers, not of rows.
+        """
+        steps, one = [], s.shape[2] if products is None else 1
+        if products is not None:
+            products = products.take(at[:, :1] % size + size * at[:, 0, :, None]).split(1, dim=1)
+        parts = zip(*(each.split(one, dim=2) for each in (s, targets.take(at), rates.take(at[:, :1]))), strict=True)
+        for i, (now, y, rate) in enumerate(parts):
+            steps.append(now.clamp_(-self.logit_bound, self.logit_bound).sigmoid().sub_(y).mul_(rate))
+            if products is not None:
+                s.addcmul_(steps[i], products[i], value=-1)
+        return torch.cat(steps, dim=2).to(targets)
+
+    def _in_halves(self, layer, rows, members, batch_size) -> bool:
+        """As `_learn`, in two shorter blocks, after each of which weights are clipped; if there are several batches."""
+        blank, batches = layer[1].shape[1] - 1, members // batch_size
+        first, last = int(batches.min()), int((batches * (members < blank)).max())
+        early = batches <= (first + last) // 2
+        for half in (early, ~early & (members < blank)) if first < last else ():
+            part, some = members.where(half, blank).sort(dim=1).values, half.any(dim=1)  # other rows stay unclipped
+            self._learn(layer, rows[some], part[some, : half.sum(dim=1).max()], batch_size)
+        return first < last
 
     @_exact
     def forward(self, inputs: torch.Tensor, context_inputs: torch.Tensor) -> torch.Tensor:
@@ -504,7 +558,8 @@ class GLN(nn.Module):
             p = self._shaped("base_predictor's output", p, (self.base_size, base.shape[1]))
             base = torch.logit(p.double(), self.pred_clipping).float()
         size = 0 if torch.jit.is_tracing() or torch.compiler.is_compiling() else min(BLOCK_SAMPLES, base.shape[1])
-        p = self._stream(base, context, None, None, size) if size else self._block(0, *self._gated(base, context)).T
+        parts = map(self._tensor, (base, context))
+        p = self._stream(base, context, None, None, size) if size else self._each(*parts).sigmoid()
         p = p[0] if self.num_heads == 1 else p
         return p[..., 0] if one else p
 
@@ -514,19 +569,6 @@ class GLN(nn.Module):
             expected = " or ".join(map(str, shapes)).replace("None", "B")
             raise _bad(name, f"shape {expected}", f"shape {tuple(tensor.shape)}")
         return tensor
-
-    def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compile `forward`, as `nn.Module.compile` does, and what `predict_online` runs with a batch_size of 1.
-
-        Both take the arguments, those of `torch.compile`; without any, what learns is compiled for one thread, for its
-        operations are too short to share. The first call takes up to a minute, and on a CPU needs a C++ compiler.
-        """
-        super().compile(*args, **kwargs)
-        kwargs = kwargs or {"dynamic": False, "options": {"cpp.threads": 1}}
-        self._compiled = torch.compile(self._block, *args, **kwargs)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_compiled": None}  # copies are not compiled, as those of any module
 
     def get_extra_state(self) -> torch.Tensor:
         """What of a network its arrays do not show: a part of `state_dict` that no conversion of the module rounds."""

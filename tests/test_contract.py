@@ -128,6 +128,39 @@ def test_predict_online_is_predict_batch_by_batch(backend, digits, batch_size, n
     assert online.get_state()["step"] == 30
 
 
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_weights_that_reach_their_bounds_in_mid_block(backend, batch_size, num_classes):
+    """A block that is learned at once gives what its batches give one by one, though some of them clip weights."""
+    rng = np.random.default_rng(6)
+    inputs, context, targets = rng.normal(size=(5, 150)), rng.normal(size=(4, 150)), rng.integers(0, num_classes, 150)
+    options = {"layer_sizes": [4, 3], "num_classes": num_classes, "context_map_size": 1, "learning_rate": 2.0}
+    model, free = (small(backend, **options, weight_clipping=bound) for bound in (0.6, 200.0))
+    slow = SlowGLN(model)
+    parts = [slice(start, start + batch_size) for start in range(0, 150, batch_size)]
+    expected = [slow.predict(inputs[:, part], context[:, part], targets[part]) for part in parts]
+    output = np.atleast_2d(to_numpy(model.predict_online(inputs, context, targets, batch_size)))
+    np.testing.assert_allclose(output, np.concatenate(expected, axis=1), atol=5e-5)
+    assert_same_state(slow.state, model.get_state(), rtol=1e-4, atol=5e-5)
+    weights = np.concatenate([array.ravel() for name, array in model.get_state().items() if name.startswith("weights")])
+    assert np.abs(weights).max() == np.float32(0.6)
+    clipped_on_the_way = np.abs(output - np.atleast_2d(to_numpy(free.predict_online(inputs, context, targets)))) > 0.01
+    assert clipped_on_the_way[:, : 64 - batch_size].any()  # a change that was felt before the first block ended
+
+
+@pytest.mark.parametrize("halfspaces", [0, 2])
+@pytest.mark.parametrize("batch_size", [5, 31, 40])
+def test_batches_that_fill_no_block_evenly(backend, halfspaces, batch_size):
+    rng = np.random.default_rng(7)
+    inputs, context, targets = rng.normal(size=(5, 333)), rng.normal(size=(4, 333)), rng.integers(0, 2, 333)
+    online, stepwise = (small(backend, context_map_size=halfspaces, learning_rate=0.3) for _ in range(2))
+    output = to_numpy(online.predict_online(inputs, context, targets, batch_size))
+    parts = [slice(start, start + batch_size) for start in range(0, 333, batch_size)]
+    expected = [to_numpy(stepwise.predict(inputs[:, part], context[:, part], targets[part])) for part in parts]
+    np.testing.assert_allclose(output, np.concatenate(expected), atol=2e-5)
+    assert_same_state(online, stepwise, rtol=1e-3, atol=5e-5)
+
+
 @pytest.mark.parametrize("batch_size", [7, 10**12, 10**19])
 def test_a_batch_size_beyond_the_stream_is_one_batch(backend, batch_size):
     online, at_once = small(backend), small(backend)
