@@ -63,17 +63,13 @@ def take_turns(models: dict[str, Prepare], repeats: int, samples: int) -> pd.Dat
     )
 
 
-def online(
-    module: Any, images: np.ndarray, digits: np.ndarray, batch_size: int = 1, compiled: bool = False, **settings: Any
-) -> Prepare:
+def online(module: Any, images: np.ndarray, digits: np.ndarray, batch_size: int = 1, **settings: Any) -> Prepare:
     """A pass of `predict_online` by an untrained network, [16, 16, 1] with ten heads if nothing else is said."""
     settings = {"layer_sizes": [16, 16, 1], "num_classes": 10, "seed": 0, **settings}
     targets = digits if settings["num_classes"] > 2 else digits == 3
 
     model = module.GLN(input_size=PIXELS, context_size=PIXELS, **settings)
     first_state = model.get_state()
-    if compiled:
-        model.compile()
 
     def prepare() -> Run:
         model.set_state(first_state)  # and not a new network: TensorFlow compiles for each anew
@@ -120,8 +116,6 @@ def one_by_one(estimator: Callable[[], Any], images: np.ndarray, digits: np.ndar
 
 def table_of_passes(modules: dict[str, Any], images: np.ndarray, digits: np.ndarray, repeats: int) -> pd.DataFrame:
     models = {f"gln_{name}": online(module, images, digits) for name, module in modules.items()}
-    if "torch" in modules:
-        models["gln_torch, compiled"] = online(modules["torch"], images, digits, compiled=True)
     models["bare NumPy loop"] = bare_loop(modules["numpy"], images, digits)
     models["memory alone"] = memory_alone(modules["numpy"], images)
     models["SGDClassifier"] = one_by_one(lambda: SGDClassifier(loss="log_loss"), images, digits)
@@ -169,7 +163,7 @@ def table_of_latencies(modules: dict[str, Any], images: np.ndarray, digits: np.n
     return pd.DataFrame(rows)
 
 
-def measure_wide(backend: str, layer_sizes: list[int], samples: int) -> None:
+def measure_wide(backend: str, halfspaces: int, layer_sizes: list[int], samples: int) -> None:
     """In a process of its own: what a wide network costs a sample, and what memory it takes above the bare imports."""
     module = load_backend(backend)
     rng = np.random.default_rng(0)
@@ -177,15 +171,15 @@ def measure_wide(backend: str, layer_sizes: list[int], samples: int) -> None:
     warm = module.GLN([2, 1], PIXELS, PIXELS, num_classes=10, seed=0)
     warm.predict_online(images, images, digits)
     before = _peak()
-    model = module.GLN(layer_sizes, PIXELS, PIXELS, num_classes=10, seed=0)
+    model = module.GLN(layer_sizes, PIXELS, PIXELS, num_classes=10, context_map_size=halfspaces, seed=0)
     built = _peak()
-    model.predict_online(images[:, :2], images[:, :2], digits[:2])
+    model.predict_online(images, images, digits)  # which compiles
     start = time.perf_counter()
     model.predict_online(images, images, digits)
     seconds = time.perf_counter() - start
     model.predict(images[:, :8], images[:, :8], digits[:8])
     below = [PIXELS, *layer_sizes[:-1]]
-    weights = sum(n * 16 * 10 * (d + 1) * 4 for n, d in zip(layer_sizes, below, strict=True))
+    weights = sum((n << halfspaces) * 10 * (d + 1) * 4 for n, d in zip(layer_sizes, below, strict=True))
     print(1e3 * seconds / samples, (built - before) / weights, (_peak() - before) / weights, weights / 2**30)
 
 
@@ -194,11 +188,13 @@ def _peak() -> int:
     return 1024 * int(next(line for line in STATUS.open() if line.startswith("VmHWM")).split()[1])
 
 
-def table_of_wide(modules: dict[str, Any], layer_sizes: list[int], samples: int) -> pd.DataFrame:
+def table_of_wide(modules: dict[str, Any], halfspaces: int, layer_sizes: list[int], samples: int) -> pd.DataFrame:
     columns = ["ms a sample", "peak when built / weights", "peak in all / weights", "weights, GiB"]
     rows = {}
     for name in modules:
-        command = f"-m benchmarks.speed --samples {samples} --wide {name} {' '.join(map(str, layer_sizes))}"
+        command = (
+            f"-m benchmarks.speed --samples {samples} --wide {name} {halfspaces} {' '.join(map(str, layer_sizes))}"
+        )
         done = subprocess.run([sys.executable, *command.split()], capture_output=True, text=True, check=True)
         rows[f"gln_{name}"] = [float(figure) for figure in done.stdout.split()]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
@@ -229,7 +225,8 @@ def main() -> None:
     parser.add_argument("--wide", nargs="+", help=argparse.SUPPRESS)  # how table_of_wide calls itself
     options = parser.parse_args()
     if options.wide:
-        measure_wide(options.wide[0], [int(n) for n in options.wide[1:]], options.samples)
+        backend, *numbers = options.wide
+        measure_wide(backend, int(numbers[0]), [int(n) for n in numbers[1:]], options.samples)
         return
     samples, repeats = (40, 1) if options.quick else (options.samples, options.repeats)
     modules = backends()
@@ -249,9 +246,10 @@ def main() -> None:
     if not STATUS.exists():
         print("left out a wide network, whose memory is read from Linux's /proc", file=sys.stderr)
         return
-    sizes = [20, 10, 1] if options.quick else [2000, 1000, 500, 1]
-    wide = table_of_wide(modules, sizes, 2 if options.quick else 20)
-    show(f"A wide network, {sizes}, ten heads, batch of one", wide, 2)
+    for sizes, halfspaces in (([2000, 1000, 500, 1], 4), ([1000, 100], 6)):
+        sizes = [20, 10, 1] if options.quick else sizes
+        wide = table_of_wide(modules, halfspaces, sizes, 2 if options.quick else 512)
+        show(f"A wide network, {sizes}, {halfspaces} halfspaces, ten heads, batch of one", wide, 2)
 
 
 if __name__ == "__main__":
