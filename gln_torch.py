@@ -35,7 +35,7 @@ MAX_REAL = 1e30  # of rates, weights and offsets: products with logits, and thei
 BLOCK_SAMPLES = 512  # at a time, where they need not wait for one another: to gate, and to predict without learning
 
 # A layer copies what it works on: of a row that many samples, and so many rows as keep the copies within these bytes.
-ROW_SAMPLES, ROWS_BYTES = 32, 1 << 23
+ROW_SAMPLES, ROWS_BYTES = 32, 1 << 24
 ALIKE = ("bias", "normalize", "pred_clipping", "weight_clipping")  # which a state is for, and its shapes do not show
 
 
