@@ -466,7 +466,8 @@ class GLN(nn.Module):
             z[:, -1] = 0
             above = z.new_ones(self.num_heads, count + 1, len(picked) + self.bias)
             if targets is not None:
-                x = z if batch_size == 1 else z.double()  # batches may overshoot: large sums of small result
+                # Batches may overshoot: the sums are large, and what is left of them small.
+                x = z if batch_size == 1 or z.is_mps else z.double()  # which MPS does not know
                 learn = targets, self._scaled(rates, z), None if earlier is None else x @ x.mT * earlier
             picked, order = picked.flatten().sort(stable=True)  # by row, and the samples of a row as they came
             self._visit((getattr(self, f"weights_{layer}"), z, above, *learn), picked, order % count, batch_size)
@@ -480,7 +481,8 @@ class GLN(nn.Module):
         """
         weights, z = layer[:2]
         rows, counts = rows.unique_consecutive(return_counts=True)
-        starts, sizes = counts.cumsum(0) - counts, counts.double().log2().ceil().exp2().long().clamp(min=2)
+        starts, powers = counts.cumsum(0) - counts, 2 ** torch.arange(1, 32, device=rows.device)
+        sizes = powers[torch.bucketize(counts, powers)]
         for m in sizes.unique().tolist():
             some, parts = sizes == m, max(1, m // ROW_SAMPLES) if batch_size == 1 else 1
             places = torch.arange(m, device=rows.device)

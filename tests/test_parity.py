@@ -33,6 +33,12 @@ def stream(digits: tuple[np.ndarray, np.ndarray], num_classes: int, count: int) 
     return images[:, keep], labels[keep] if num_classes > 2 else labels[keep] == 3
 
 
+def stable_rate(batch_size: int) -> float | None:
+    """64 samples learned at once at the default rate of 10 overshoot and swing, which amplifies the last digit of
+    float32: NumPy's predictions then differ from its own with the pixels in another order. A rate of 1 is stable."""
+    return 1.0 if batch_size == 64 else None
+
+
 def learn(model: Any, images: np.ndarray, targets: np.ndarray, batch_size: int) -> np.ndarray:
     parts = [slice(start, start + batch_size) for start in range(0, len(targets), batch_size)]
     outputs = [np.asarray(model.predict(images[:, part], images[:, part], targets[part])) for part in parts]
@@ -45,9 +51,7 @@ def learn(model: Any, images: np.ndarray, targets: np.ndarray, batch_size: int) 
 def test_same_predictions_and_state(digits, name, num_classes, batch_size):
     images, targets = stream(digits, num_classes, 300)
     images[:, 65], targets[65] = images[:, 64], targets[64]  # equal samples in one batch
-    # 64 samples learned at once at the default rate of 10 overshoot and swing, which amplifies the last digit of
-    # float32: NumPy's predictions then differ from its own with the pixels in another order. A rate of 1 is stable.
-    rate = 1.0 if batch_size == 64 else None
+    rate = stable_rate(batch_size)
     models = [network(module, num_classes, learning_rate=rate) for module in (gln_numpy, load_backend(name))]
     expected, output = (learn(model, images, targets, batch_size) for model in models)
     np.testing.assert_allclose(output, expected, rtol=0, atol=1e-4)
@@ -56,10 +60,11 @@ def test_same_predictions_and_state(digits, name, num_classes, batch_size):
 
 @pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.parametrize("num_classes", [2, 10])
-@pytest.mark.parametrize("batch_size", [1, 8])
+@pytest.mark.parametrize("batch_size", [1, 8, 64])
 def test_2000_digits_online(digits, name, num_classes, batch_size):
     images, targets = stream(digits, num_classes, 2000)
-    models = [network(module, num_classes) for module in (gln_numpy, load_backend(name))]
+    rate = stable_rate(batch_size)
+    models = [network(module, num_classes, learning_rate=rate) for module in (gln_numpy, load_backend(name))]
     expected, output = (np.asarray(m.predict_online(images, images, targets, batch_size)) for m in models)
     np.testing.assert_allclose(output, expected, rtol=0, atol=1e-4)
     assert_same_state(models[1], models[0], rtol=1e-3, atol=1e-4)
@@ -113,3 +118,13 @@ def test_fitted_halfspaces_are_the_same(digits, name):
     for model in models:
         model.fit_hyperplanes(images[:, :100])
     assert_same_state(*models)
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, 64])
+def test_2000_digits_in_blocks_are_those_one_batch_after_another(digits, batch_size):
+    """NumPy's blocks, which the others are held against, against batches that are no part of a block."""
+    images, targets = stream(digits, 10, 2000)
+    blocks, stepwise = (network(gln_numpy, 10, learning_rate=stable_rate(batch_size)) for _ in range(2))
+    output = blocks.predict_online(images, images, targets, batch_size)
+    np.testing.assert_allclose(output, learn(stepwise, images, targets, batch_size), rtol=0, atol=1e-4)
+    assert_same_state(blocks, stepwise, rtol=1e-3, atol=1e-4)
