@@ -96,10 +96,12 @@ def test_any_depth_and_width_and_clipped_weights(backend, layer_sizes, weight_cl
 def test_prediction_with_targets_is_the_one_without(backend, digits, num_classes, count):
     model = backend.GLN([4, 3, 1], PIXELS, PIXELS, num_classes=num_classes, seed=0)
     images, labels = digits
+    # In JAX they are two programs, and XLA of early versions takes a sum in one of them in another order.
+    last_digit = 1e-7 if backend.__name__ == "gln_jax" else 0
     for start in range(0, 5 * count, count):
         batch, targets = images[:, start : start + count], targets_of(model, labels[start : start + count])
         before = to_numpy(model.predict(batch, batch)).copy()
-        np.testing.assert_array_equal(to_numpy(model.predict(batch, batch, targets)), before)
+        np.testing.assert_allclose(to_numpy(model.predict(batch, batch, targets)), before, rtol=0, atol=last_digit)
         assert not np.array_equal(to_numpy(model.predict(batch, batch)), before)
 
 
