@@ -405,7 +405,8 @@ class GLN:
 
         One more sample, of zeros, fills up what has to be of one size.
         """
-        count, learn = base.shape[1], ()
+        learn: tuple[Any, ...] = ()
+        count = base.shape[1]
         rows = (self._contexts(context) + self._first_rows).T
         z = np.ones((1, count + 1, self.base_size + self.bias), np.float32)
         base.T.clip(-self.logit_bound, self.logit_bound, out=z[0, :-1, : self.base_size])

@@ -454,7 +454,8 @@ class GLN(nn.Module):
 
         One more sample, of zeros, fills up what has to be of one size.
         """
-        count, learn = base.shape[1], ()
+        learn: tuple[Any, ...] = ()
+        count = base.shape[1]
         rows = gate(self.hyperplanes, self.hyperplane_bias, context) + self.first_rows
         z = base.new_ones(1, count + 1, self.base_size + self.bias)
         z[0, :-1, : self.base_size] = base.T.clamp(-self.logit_bound, self.logit_bound)
