@@ -465,7 +465,7 @@ class GLN:
             s = s if learn[2] is None else s.astype(learn[2].dtype, copy=False)
             steps = self._steps(s, at, size, *learn)
             reach = max(w.max(), -w.min()) + max(1, self.logit_bound) * np.abs(steps).sum(axis=2).max()
-            clips = reach > 0.99 * self.weight_clipping
+            clips = not reach <= 0.99 * self.weight_clipping  # also where sums overflowed, and are no number
             if clips and learn[2] is not None and self._in_halves(layer, rows, members, batch_size):
                 return
             w -= steps @ x

@@ -512,7 +512,7 @@ class GLN(nn.Module):
             steps = self._steps(s, at, size, *learn)
             low, high = w.aminmax()
             reach = torch.maximum(high, -low) + max(1, self.logit_bound) * steps.abs().sum(dim=2).max()
-            clips = bool(reach > 0.99 * self.weight_clipping)
+            clips = not reach <= 0.99 * self.weight_clipping  # also where sums overflowed, and are no number
             if clips and learn[2] is not None and self._in_halves(layer, rows, members, batch_size):
                 return
             w.baddbmm_(steps, x, alpha=-1)
