@@ -25,12 +25,18 @@ except ImportError as error:
 __all__ = ["GLN", "decaying_rate", "gate", "mix", "paper_rate", "update"]
 
 Rate = float | Callable[[int], float]
+LOSSES = {  # and the arguments that only some have a use for, first what gives them heads
+    "log_loss": ("num_classes", "pred_clipping"),
+    "squared_error": ("num_outputs", "value_clipping"),
+    "quantile": ("quantiles", "value_clipping"),
+}
 MAX_HALFSPACES = 30  # 2^30 rows a neuron: beyond any memory, and a context still fits an int32
 MAX_FLOAT = float(np.finfo(np.float32).max)
 MAX_REAL = 1e30  # of rates, weights and offsets: products with logits, and their sums, stay finite in float32
 BLOCK_SAMPLES = 512  # at a time, where they need not wait for one another: to gate, and to predict without learning
 SHARED_PRODUCTS = 1 << 21  # of a layer in a block: from here on it is worth waking Numba's threads
 CACHED = 1 << 21  # numbers of z, which all neurons of a layer go through before they go on to later samples
+LOG_LOSS, _, QUANTILE = range(len(LOSSES))  # in compiled code, where to compare strings takes long
 THREADS = threading.Lock()  # they are lent to one call at a time: Numba's workqueue layer ends the process at a second
 # Sums may be taken in any order, which is what lets the compiler vectorise them; NaN and infinity stay what they are.
 compiled: Any = functools.partial(numba.njit, cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
@@ -69,26 +75,38 @@ def gate(hyperplanes, hyperplane_bias, context):  # (N, k, D), (N, k), (D, B) ->
 
 
 @compiled
-def mix(w, z, logit_bound):  # (d,), (d,) -> ()
-    """Geometric mixing of the predictions below, as a logit: s = clip(w . z, -logit_bound, logit_bound)."""
-    return min(max(dot(w, z), -logit_bound), logit_bound)
+def mix(w, z, bound):  # (d,), (d,) -> ()
+    """Geometric mixing of the predictions below: s = clip(w . z, -bound, bound), a logit with the log-loss."""
+    return min(max(dot(w, z), -bound), bound)
+
+
+@compiled
+def output(s, loss):
+    """What a mixed s predicts: a probability with the log-loss, and s itself with another."""
+    return sigmoid(s) if loss == LOG_LOSS else s
+
+
+@compiled
+def residual(s, y, loss, quantile):
+    """Derivative of the loss by s, which with the quantile loss is [s > y] - quantile."""
+    return np.float32(s > y) - quantile if loss == QUANTILE else output(s, loss) - y
 
 
 @compiled
 def update(w, z, step, weight_clipping):  # (d,), (d,) -> None
-    """One step of online gradient descent on the log-loss, in place, where step = rate (sigmoid(s) - y)."""
+    """One step of online gradient descent, in place: w <- clip(w - step z), where step = rate * residual."""
     for i in range(len(z)):
         w[i] = min(max(w[i] - step * z[i], -weight_clipping), weight_clipping)
 
 
 @compiled
-def update_and_mix(w, c, z, head, b, after, step, weight_clipping, logit_bound):  # (C, d), (), (C or 1, B, d), () ...
+def update_and_mix(w, c, z, head, b, after, step, weight_clipping, bound):  # (C, d), (), (C or 1, B, d), () ...
     """`update` of w[c] with z[head, b], and `mix` with z[head, after], in one; slices take as long as sums."""
     s = np.float32(0)
     for i in range(w.shape[1]):
         w[c, i] = weight = min(max(w[c, i] - step * z[head, b, i], -weight_clipping), weight_clipping)
         s += weight * z[head, after, i]
-    return min(max(s, -logit_bound), logit_bound)
+    return min(max(s, -bound), bound)
 
 
 class Network(NamedTuple):  # a model, and how it goes through a stream
@@ -98,8 +116,10 @@ class Network(NamedTuple):  # a model, and how it goes through a stream
     weights: np.ndarray  # of all layers one after another, each (n, 2^k, C, d)
     bias: bool
     normalize: bool
-    logit_bound: np.float32
+    bound: np.float32
     weight_clipping: np.float32
+    loss: int  # its place among LOSSES
+    quantiles: np.ndarray  # (C,), which only one loss knows
     batch_size: int
     learns: bool
 
@@ -115,7 +135,7 @@ def transposed(array, bound, bias):  # (n, B) -> (B, n), clipped, or with the bi
 @compiled
 def learn_row(network, own, w, z, targets, scales, start, later, s, steps):
     """Heads `own` of a row, (C, d), go through the samples that picked it, `start` and those `later`; s is (C, B)."""
-    heads, clipping, bound, first = len(z) > 1, network.weight_clipping, network.logit_bound, start
+    heads, clipping, bound, first = len(z) > 1, network.weight_clipping, network.bound, start
     while start < len(later):
         b = end = start  # of its batch
         while end < len(later) and end // network.batch_size == start // network.batch_size:
@@ -129,7 +149,8 @@ def learn_row(network, own, w, z, targets, scales, start, later, s, steps):
             b, start = start, later[start]
             if network.learns:
                 for c in own:
-                    steps[c] = scales[c * heads, b] * (sigmoid(s[c, b]) - targets[c, b])
+                    r = residual(s[c, b], targets[c, b], network.loss, network.quantiles[c])
+                    steps[c] = scales[c * heads, b] * r
                 for c in own:
                     if start == end and end < len(later):
                         s[c, end] = update_and_mix(w, c, z, c * heads, b, end, steps[c], clipping, bound)
@@ -173,7 +194,7 @@ def share_units(layer, network, above, threads):  # each takes some, which know 
 def learn_block(network, base, context, targets, rates, threads):  # (K, B), (D, B), (C, B), (B,) -> (C, B)
     """All of a block go through a layer, whose rows stay in the cache, then through the next, which it never reads."""
     columns = transposed(context, np.float32(np.inf), False).T
-    z = transposed(base, network.logit_bound, network.bias).reshape(1, len(rates), -1)
+    z = transposed(base, network.bound, network.bias).reshape(1, len(rates), -1)
     first_neuron = first_weight = 0
     for n in network.sizes:
         shape = n, 1 << network.hyperplanes.shape[1], len(targets), z.shape[2]
@@ -189,10 +210,10 @@ def learn_block(network, base, context, targets, rates, threads):  # (K, B), (D,
         else:
             learn_units(layer, network, z, np.int64(0), n * len(targets))  # for a literal 0 all is compiled anew
         first_neuron, first_weight = first_neuron + n, first_weight + weights.size
-    output = np.empty(z.shape[:2], np.float32)
-    for c, b in np.ndindex(output.shape):
-        output[c, b] = sigmoid(z[c, b, :n].sum() / np.float32(n))
-    return output
+    p = np.empty(z.shape[:2], np.float32)
+    for c, b in np.ndindex(p.shape):
+        p[c, b] = output(z[c, b, :n].sum() / np.float32(n), network.loss)
+    return p
 
 
 @functools.cache
@@ -230,6 +251,10 @@ class GLN:
         pred_clipping: float = 1e-3,
         weight_clipping: float = 200.0,
         seed: int | None = None,
+        loss: str = "log_loss",
+        num_outputs: int = 1,
+        quantiles: Sequence[float] | None = None,
+        value_clipping: float = 10.0,
     ) -> None:
         """Build the network and draw its halfspaces; every weight starts at 1 / d.
 
@@ -239,9 +264,10 @@ class GLN:
             context_size: values of side information of one sample, at least 1.
             num_classes: 2 for one head, the probability of class 1; more for one head a class, one-vs-rest.
             context_map_size: halfspaces of a neuron, 0 to 30; a neuron has 2^context_map_size weight rows a head.
-            base_predictor: callable (input_size, B) -> (K, B) of probabilities, which take the place of the inputs;
-                it is called once here, with zeros, to learn K. Without it the inputs are logits.
-            bias: whether a constant logit 1 is appended to the input of every layer.
+            base_predictor: callable (input_size, B) -> (K, B) of probabilities, or of values where the loss is not the
+                log-loss, which take the place of the inputs; it is called once here, with zeros, to learn K. Without it
+                the inputs are logits, or values.
+            bias: whether a constant 1 is appended to the input of every layer.
             context_bias: standard deviation of the halfspaces' offsets from the origin, 0 to 1e30.
             learning_rate: a number, or a callable from the count of samples learned so far to one; 0 to 1e30. None is
                 `decaying_rate` from min(10, sqrt(d)) on, d the first layer's inputs; without `normalize` `paper_rate`.
@@ -249,38 +275,61 @@ class GLN:
             pred_clipping: probabilities are kept in [pred_clipping, 1 - pred_clipping]; between 0 and 0.5.
             weight_clipping: weights are kept in [-weight_clipping, weight_clipping]; above 0, at most 1e30.
             seed: at least 0; the same one gives the same network in every backend. None draws others each time.
+            loss: what a neuron minimises: "log_loss" for probabilities, "squared_error" for means of numbers or
+                "quantile" for their quantiles.
+            num_outputs: heads with squared error, one for each target of a sample; at least 1.
+            quantiles: with the quantile loss, one head for each of these levels in (0, 1).
+            value_clipping: without the log-loss, inputs, targets and predictions are kept in [-value_clipping,
+                value_clipping], so they are best standardised; above 0, at most 1e4.
 
         Raises:
-            ValueError: an argument outside these ranges, or a network larger than the machine's memory.
+            ValueError: an argument outside these ranges, or that the loss has no use for, or a network larger than the
+                machine's memory.
         """
         super().__init__()
-        if not isinstance(layer_sizes, Iterable) or not (sizes := tuple(layer_sizes)):
-            raise _bad("layer_sizes", "a sequence of one or more integers", repr(layer_sizes))
+        sizes = _sequence("layer_sizes", layer_sizes)
         self.layer_sizes = tuple(_integer(f"layer_sizes[{i}]", size, 1) for i, size in enumerate(sizes))
         self.input_size = _integer("input_size", input_size, 1)
         self.context_size = _integer("context_size", context_size, 1)
-        self.num_classes = _integer("num_classes", num_classes, 2)
-        self.num_heads = 1 if self.num_classes == 2 else self.num_classes
+        self._set_loss(loss, num_classes, pred_clipping, num_outputs, quantiles, value_clipping)
         self.context_map_size = _integer("context_map_size", context_map_size, 0, MAX_HALFSPACES)
         self.bias, self.normalize = _bool("bias", bias), _bool("normalize", normalize)
         self.context_bias = _real("context_bias", context_bias, "from 0 to 1e30", lambda v: 0 <= v <= MAX_REAL)
-        self.pred_clipping = _real("pred_clipping", pred_clipping, "in (0, 0.5)", lambda v: 0 < v < 0.5)
-        self.logit_bound = math.log1p(-self.pred_clipping) - math.log(self.pred_clipping)
         self.weight_clipping = _real("weight_clipping", weight_clipping, "in (0, 1e30]", lambda v: 0 < v <= MAX_REAL)
         self.seed = None if seed is None else _integer("seed", seed, 0)
         self.base_predictor, self.base_size = base_predictor, self.input_size
         if base_predictor is not None:
             if not callable(base_predictor):
                 raise _bad("base_predictor", "a callable or None", repr(base_predictor))
-            self.base_size = len(self._base_logits(np.zeros((self.input_size, 1), np.float32), None))
+            self.base_size = len(self._base_values(np.zeros((self.input_size, 1), np.float32), None))
         _check_memory(sum(map(math.prod, self._shapes().values())))
         self.set_learning_rate(learning_rate)
         self._load(self._initial_state(), 0)
 
     def __repr__(self) -> str:
         sizes = f"{list(self.layer_sizes)}, input_size={self.input_size}, context_size={self.context_size}"
-        heads = f"num_classes={self.num_classes}, context_map_size={self.context_map_size}"
-        return f"GLN({sizes}, {heads}, step={int(self.step)})"
+        loss = "" if self.loss == "log_loss" else f"loss={self.loss!r}, "
+        heads = f"{loss}{LOSSES[self.loss][0]}={getattr(self, LOSSES[self.loss][0])}"
+        return f"GLN({sizes}, {heads}, context_map_size={self.context_map_size}, step={int(self.step)})"
+
+    def _set_loss(self, loss, num_classes, pred_clipping, num_outputs, quantiles, value_clipping) -> None:
+        """What is learned, by how many heads, and `bound`, within which logits or values are kept."""
+        if not isinstance(loss, str) or loss not in LOSSES:
+            raise _bad("loss", f"one of {list(LOSSES)}", repr(loss))
+        self.num_classes = _integer("num_classes", num_classes, 2)
+        self.pred_clipping = _real("pred_clipping", pred_clipping, "in (0, 0.5)", lambda v: 0 < v < 0.5)
+        self.num_outputs = _integer("num_outputs", num_outputs, 1)
+        self.value_clipping = _real("value_clipping", value_clipping, "in (0, 1e4]", lambda v: 0 < v <= 1e4)
+        given = () if quantiles is None and loss != "quantile" else _sequence("quantiles", quantiles)
+        levels = tuple(_real(f"quantiles[{i}]", q, "in (0, 1)", lambda v: 0 < v < 1) for i, q in enumerate(given))
+        self.loss, self.quantiles = loss, levels or None
+        defaults = {"num_classes": 2, "pred_clipping": 1e-3, "num_outputs": 1, "quantiles": None, "value_clipping": 10}
+        for name in defaults.keys() - {*LOSSES[loss]}:
+            if getattr(self, name) != defaults[name]:
+                raise _bad(name, f"{defaults[name]}, for {loss} has no use for it", getattr(self, name))
+        self.num_heads = max(1 if num_classes == 2 else self.num_classes, self.num_outputs, len(levels))
+        logit_bound = math.log1p(-self.pred_clipping) - math.log(self.pred_clipping)
+        self.bound = logit_bound if loss == "log_loss" else self.value_clipping
 
     def predict(self, inputs: Any, context_inputs: Any, targets: Any = None) -> Any:
         """Predict a batch and, given targets, learn from it.
@@ -290,14 +339,15 @@ class GLN:
         (Algorithm 1 of the paper).
 
         Args:
-            inputs: (input_size, B) logits, or whatever `base_predictor` takes; (input_size,) is one sample. A sample is
-                a column: no check can tell that a square array holds its samples in rows.
+            inputs: (input_size, B) logits or values, or whatever `base_predictor` takes; (input_size,) is one sample. A
+                sample is a column: no check can tell that a square array holds its samples in rows.
             context_inputs: (context_size, B) side information, often the same array; (context_size,) is one sample.
             targets: (B,) of bools or probabilities in [0, 1]; with more than two classes, of integers below
-                num_classes. None only predicts.
+                num_classes, or (C, B) of probabilities; with squared error (B,) or, with several outputs, (C, B) of
+                numbers; with the quantile loss (B,) of numbers. None only predicts.
 
         Returns:
-            Probabilities, (B,) with one head and (C, B) with more; for one sample a scalar or (C,).
+            Probabilities or values, (B,) with one head and (C, B) with more; for one sample a scalar or (C,).
 
         Raises:
             ValueError: wrong shape, NaN, infinity or a target outside its range; the model is then unchanged.
@@ -391,7 +441,7 @@ class GLN:
         """Set `learning_rate`: a number from 0 to 1e30, a callable t -> number, or None for the default."""
         default = rate is None
         if rate is None:
-            start = min(10.0, math.sqrt(self.base_size + self.bias))
+            start = min(10.0, math.sqrt(self.base_size + self.bias)) if self.loss == "log_loss" else 0.5
             rate = functools.partial(decaying_rate, start=start) if self.normalize else paper_rate
         elif not callable(rate):
             rate = _real("learning_rate", rate, "from 0 to 1e30, or a callable", lambda v: 0 <= v <= MAX_REAL)
@@ -411,30 +461,43 @@ class GLN:
         return self._tensor(output[..., 0] if one else output)
 
     def _checked(self, inputs, context_inputs, targets) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, bool]:
-        """Base logits (K, B), side information (D, B), targets of the heads (C, B) or None, whether one vector came."""
+        """Base values (K, B), side information (D, B), targets of the heads (C, B) or None, whether one vector came."""
         base = context = self._array("inputs", inputs, (self.input_size, None), (self.input_size,))
         batch, one = base.shape[1:], base.ndim == 1
         if context_inputs is not inputs or self.context_size != self.input_size:
             context = self._array("context_inputs", context_inputs, (self.context_size, *batch))
         if targets is not None:
-            shapes = [(), (1,)] if one else [batch]
-            targets = self._array("targets", targets, *shapes, low=0, high=max(self.num_heads - 1, 1)).reshape(1, -1)
-            if self.num_heads > 1:
-                if (targets % 1).any():
-                    raise _bad("targets", "numbers of classes, which are integers", targets[targets % 1 > 0][0])
-                targets = (targets == np.arange(self.num_heads)[:, None]).astype(np.float32)
+            targets = self._of_heads(targets, batch)
         base, context = (base[:, None], context[:, None]) if one else (base, context)
         if self.base_predictor is not None and base.size > 0:  # few predictors take an empty batch
-            base = self._base_logits(base, self.base_size)
+            base = self._base_values(base, self.base_size)
         return base, context, targets, one
 
-    def _base_logits(self, inputs: np.ndarray, size: int | None) -> np.ndarray:  # (input_size, B) -> (K, B)
-        p = self.base_predictor(self._tensor(inputs.copy()))  # type: ignore[misc] # and it may change its copy
-        p = self._array("base_predictor's output", p, (size, inputs.shape[1]), low=0, high=1).astype(np.float64)
-        if len(p) == 0:
+    def _of_heads(self, targets, batch: tuple[int, ...]) -> np.ndarray:  # (B,) or (C, B), or of one sample -> (C, B)
+        heads, count, each = self.num_heads, math.prod(batch), (self.num_heads, *batch)  # a target for each head
+        shapes = [batch] if batch else [(), (1,)]
+        if heads > 1 and self.loss != "quantile":
+            shapes = [each] if self.loss == "squared_error" else [*shapes, each]
+        targets = self._array("targets", targets, *shapes)
+        targets = targets.reshape(heads if each in shapes and targets.shape == each else 1, count)
+        if self.loss != "log_loss":  # a target beyond all predictions would drive the weights to their bounds
+            targets = targets.clip(-self.bound, self.bound)
+        elif len(targets) == heads:
+            self._array("targets", targets, targets.shape, low=0, high=1)
+        else:
+            numbers, targets = targets[0], (targets == np.arange(heads)[:, None]).astype(np.float32)
+            if not targets.any(axis=0).all():
+                raise _bad("targets", f"numbers of classes, integers from 0 to {heads - 1}", numbers)
+        return np.broadcast_to(targets, (heads, count))
+
+    def _base_values(self, inputs: np.ndarray, size: int | None) -> np.ndarray:  # (input_size, B) -> (K, B)
+        values = self.base_predictor(self._tensor(inputs.copy()))  # type: ignore[misc] # and it may change its copy
+        low, high = (0.0, 1.0) if self.loss == "log_loss" else (-MAX_FLOAT, MAX_FLOAT)
+        values = self._array("base_predictor's output", values, (size, inputs.shape[1]), low=low, high=high)
+        if len(values) == 0:
             raise _bad("base_predictor's output", "at least one row", "none")
-        p = p.clip(self.pred_clipping, 1 - self.pred_clipping)
-        return (np.log(p) - np.log1p(-p)).astype(np.float32)
+        p = values.astype(np.float64).clip(self.pred_clipping, 1 - self.pred_clipping)
+        return (np.log(p) - np.log1p(-p)).astype(np.float32) if self.loss == "log_loss" else values
 
     def _rates(self, count: int) -> np.ndarray:
         """Learning rates of the next `count` samples, (count,), each from the count of samples before it."""
@@ -522,17 +585,18 @@ class GLN:
 
     def _stream(self, base, context, targets, rates, batch_size) -> np.ndarray:
         """One block of batches after another. Shapes: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
-        output, learns = np.zeros((self.num_heads, base.shape[1]), np.float32), targets is not None
-        targets, rates, batch_size = (targets, rates, batch_size) if learns else (output, output[0], 1)
+        p, learns = np.zeros((self.num_heads, base.shape[1]), np.float32), targets is not None
+        targets, rates, batch_size = (targets, rates, batch_size) if learns else (p, p[0], 1)
         arrays = np.array(self.layer_sizes), self._hyperplanes, self._hyperplane_bias, self._weights
-        bounds = np.float32(self.logit_bound), np.float32(self.weight_clipping)
-        network = Network(*arrays, self.bias, self.normalize, *bounds, batch_size, learns)
+        bounds = np.float32(self.bound), np.float32(self.weight_clipping)
+        loss = list(LOSSES).index(self.loss), np.array(self.quantiles or [0] * self.num_heads, np.float32)
+        network = Network(*arrays, self.bias, self.normalize, *bounds, *loss, batch_size, learns)
         size = batch_size * max(1, BLOCK_SAMPLES // batch_size)
         for start in range(0, len(rates), size):
             block = [plain(array[..., start : start + size]) for array in (base, context, targets, rates)]
-            output[:, start : start + size] = self._block(network, block)
+            p[:, start : start + size] = self._block(network, block)
             self.step += len(block[-1]) if learns else 0
-        return output
+        return p
 
     def _block(self, network: Network, block: list[np.ndarray]) -> np.ndarray:
         products = len(block[-1]) * (network.hyperplanes.size + (network.weights.size >> self.context_map_size))
@@ -558,6 +622,12 @@ def paper_rate(t: int) -> float:
 
 def _bad(name: str, expected: str, came: object) -> ValueError:
     return ValueError(f"{name}: expected {expected}, got {came}")
+
+
+def _sequence(name: str, value: Any) -> tuple:
+    if not isinstance(value, Iterable) or not (items := tuple(value)):
+        raise _bad(name, "a sequence of one or more numbers", repr(value))
+    return items
 
 
 def _integer(name: str, value: Any, low: int, high: float = math.inf) -> int:

@@ -23,6 +23,11 @@ import numpy as np
 __all__ = ["GLN", "decaying_rate", "gate", "mix", "paper_rate", "update"]
 
 Rate = float | Callable[[int], float]
+LOSSES = {  # and the arguments that only some have a use for, first what gives them heads
+    "log_loss": ("num_classes", "pred_clipping"),
+    "squared_error": ("num_outputs", "value_clipping"),
+    "quantile": ("quantiles", "value_clipping"),
+}
 MAX_HALFSPACES = 30  # 2^30 rows a neuron: beyond any memory, and a context still fits an int32
 MAX_FLOAT = float(np.finfo(np.float32).max)
 MAX_REAL = 1e30  # of rates, weights and offsets: products with logits, and their sums, stay finite in float32
@@ -47,21 +52,30 @@ def gate(hyperplanes: np.ndarray, hyperplane_bias: np.ndarray, context: np.ndarr
     return (bits << np.arange(k)[:, None]).sum(axis=1).T
 
 
-def mix(rows: np.ndarray, z: np.ndarray, logit_bound: float) -> np.ndarray:
-    """Geometric mixing of the predictions below, as logits: s = clip(w . z, -logit_bound, logit_bound).
+def mix(rows: np.ndarray, z: np.ndarray, bound: float) -> np.ndarray:
+    """Geometric mixing of the predictions below: s = clip(w . z, -bound, bound), a logit with the log-loss.
 
     Shapes: (n, C, d), (C or 1, d) -> (C, n). All heads of the first layer mix the same z.
     """
-    return np.einsum("ncd,cd->cn", rows, z).clip(-logit_bound, logit_bound)
+    return np.einsum("ncd,cd->cn", rows, z).clip(-bound, bound)
 
 
-def update(rows: np.ndarray, z: np.ndarray, s: np.ndarray, y: np.ndarray, rate: np.ndarray) -> np.ndarray:
-    """One step of online gradient descent on the log-loss, in place: w <- w - rate (sigmoid(s) - y) z.
+def output(s: np.ndarray, loss: str) -> np.ndarray:
+    """What a mixed s predicts: a probability with the log-loss, and s itself with another."""
+    return sigmoid(s) if loss == "log_loss" else s
 
-    Shapes: (n, C, d), (C or 1, d), (C, n), (C, 1), (C or 1, 1) -> (n, C, d).
+
+def residual(s: np.ndarray, y: np.ndarray, loss: str, quantile: Any) -> np.ndarray:
+    """Derivative of the loss by s, which with the quantile loss is [s > y] - quantile."""
+    return (s > y) - quantile if loss == "quantile" else output(s, loss) - y
+
+
+def update(rows: np.ndarray, z: np.ndarray, r: np.ndarray, rate: np.ndarray) -> np.ndarray:
+    """One step of online gradient descent, in place: w <- w - rate r z, r the residual.
+
+    Shapes: (n, C, d), (C or 1, d), (C, n), (C or 1, 1) -> (n, C, d).
     """
-    steps = rate * (sigmoid(s) - y)  # (C, n)
-    rows -= np.einsum("cn,cd->ncd", steps, z)  # faster than a broadcast product, whose inner loop is short
+    rows -= np.einsum("cn,cd->ncd", rate * r, z)  # faster than a broadcast product, whose inner loop is short
     return rows
 
 
@@ -89,6 +103,10 @@ class GLN:
         pred_clipping: float = 1e-3,
         weight_clipping: float = 200.0,
         seed: int | None = None,
+        loss: str = "log_loss",
+        num_outputs: int = 1,
+        quantiles: Sequence[float] | None = None,
+        value_clipping: float = 10.0,
     ) -> None:
         """Build the network and draw its halfspaces; every weight starts at 1 / d.
 
@@ -98,9 +116,10 @@ class GLN:
             context_size: values of side information of one sample, at least 1.
             num_classes: 2 for one head, the probability of class 1; more for one head a class, one-vs-rest.
             context_map_size: halfspaces of a neuron, 0 to 30; a neuron has 2^context_map_size weight rows a head.
-            base_predictor: callable (input_size, B) -> (K, B) of probabilities, which take the place of the inputs;
-                it is called once here, with zeros, to learn K. Without it the inputs are logits.
-            bias: whether a constant logit 1 is appended to the input of every layer.
+            base_predictor: callable (input_size, B) -> (K, B) of probabilities, or of values where the loss is not the
+                log-loss, which take the place of the inputs; it is called once here, with zeros, to learn K. Without it
+                the inputs are logits, or values.
+            bias: whether a constant 1 is appended to the input of every layer.
             context_bias: standard deviation of the halfspaces' offsets from the origin, 0 to 1e30.
             learning_rate: a number, or a callable from the count of samples learned so far to one; 0 to 1e30. None is
                 `decaying_rate` from min(10, sqrt(d)) on, d the first layer's inputs; without `normalize` `paper_rate`.
@@ -108,38 +127,61 @@ class GLN:
             pred_clipping: probabilities are kept in [pred_clipping, 1 - pred_clipping]; between 0 and 0.5.
             weight_clipping: weights are kept in [-weight_clipping, weight_clipping]; above 0, at most 1e30.
             seed: at least 0; the same one gives the same network in every backend. None draws others each time.
+            loss: what a neuron minimises: "log_loss" for probabilities, "squared_error" for means of numbers or
+                "quantile" for their quantiles.
+            num_outputs: heads with squared error, one for each target of a sample; at least 1.
+            quantiles: with the quantile loss, one head for each of these levels in (0, 1).
+            value_clipping: without the log-loss, inputs, targets and predictions are kept in [-value_clipping,
+                value_clipping], so they are best standardised; above 0, at most 1e4.
 
         Raises:
-            ValueError: an argument outside these ranges, or a network larger than the machine's memory.
+            ValueError: an argument outside these ranges, or that the loss has no use for, or a network larger than the
+                machine's memory.
         """
         super().__init__()
-        if not isinstance(layer_sizes, Iterable) or not (sizes := tuple(layer_sizes)):
-            raise _bad("layer_sizes", "a sequence of one or more integers", repr(layer_sizes))
+        sizes = _sequence("layer_sizes", layer_sizes)
         self.layer_sizes = tuple(_integer(f"layer_sizes[{i}]", size, 1) for i, size in enumerate(sizes))
         self.input_size = _integer("input_size", input_size, 1)
         self.context_size = _integer("context_size", context_size, 1)
-        self.num_classes = _integer("num_classes", num_classes, 2)
-        self.num_heads = 1 if self.num_classes == 2 else self.num_classes
+        self._set_loss(loss, num_classes, pred_clipping, num_outputs, quantiles, value_clipping)
         self.context_map_size = _integer("context_map_size", context_map_size, 0, MAX_HALFSPACES)
         self.bias, self.normalize = _bool("bias", bias), _bool("normalize", normalize)
         self.context_bias = _real("context_bias", context_bias, "from 0 to 1e30", lambda v: 0 <= v <= MAX_REAL)
-        self.pred_clipping = _real("pred_clipping", pred_clipping, "in (0, 0.5)", lambda v: 0 < v < 0.5)
-        self.logit_bound = math.log1p(-self.pred_clipping) - math.log(self.pred_clipping)
         self.weight_clipping = _real("weight_clipping", weight_clipping, "in (0, 1e30]", lambda v: 0 < v <= MAX_REAL)
         self.seed = None if seed is None else _integer("seed", seed, 0)
         self.base_predictor, self.base_size = base_predictor, self.input_size
         if base_predictor is not None:
             if not callable(base_predictor):
                 raise _bad("base_predictor", "a callable or None", repr(base_predictor))
-            self.base_size = len(self._base_logits(np.zeros((self.input_size, 1), np.float32), None))
+            self.base_size = len(self._base_values(np.zeros((self.input_size, 1), np.float32), None))
         _check_memory(sum(map(math.prod, self._shapes().values())))
         self.set_learning_rate(learning_rate)
         self._load(self._initial_state(), 0)
 
     def __repr__(self) -> str:
         sizes = f"{list(self.layer_sizes)}, input_size={self.input_size}, context_size={self.context_size}"
-        heads = f"num_classes={self.num_classes}, context_map_size={self.context_map_size}"
-        return f"GLN({sizes}, {heads}, step={int(self.step)})"
+        loss = "" if self.loss == "log_loss" else f"loss={self.loss!r}, "
+        heads = f"{loss}{LOSSES[self.loss][0]}={getattr(self, LOSSES[self.loss][0])}"
+        return f"GLN({sizes}, {heads}, context_map_size={self.context_map_size}, step={int(self.step)})"
+
+    def _set_loss(self, loss, num_classes, pred_clipping, num_outputs, quantiles, value_clipping) -> None:
+        """What is learned, by how many heads, and `bound`, within which logits or values are kept."""
+        if not isinstance(loss, str) or loss not in LOSSES:
+            raise _bad("loss", f"one of {list(LOSSES)}", repr(loss))
+        self.num_classes = _integer("num_classes", num_classes, 2)
+        self.pred_clipping = _real("pred_clipping", pred_clipping, "in (0, 0.5)", lambda v: 0 < v < 0.5)
+        self.num_outputs = _integer("num_outputs", num_outputs, 1)
+        self.value_clipping = _real("value_clipping", value_clipping, "in (0, 1e4]", lambda v: 0 < v <= 1e4)
+        given = () if quantiles is None and loss != "quantile" else _sequence("quantiles", quantiles)
+        levels = tuple(_real(f"quantiles[{i}]", q, "in (0, 1)", lambda v: 0 < v < 1) for i, q in enumerate(given))
+        self.loss, self.quantiles = loss, levels or None
+        defaults = {"num_classes": 2, "pred_clipping": 1e-3, "num_outputs": 1, "quantiles": None, "value_clipping": 10}
+        for name in defaults.keys() - {*LOSSES[loss]}:
+            if getattr(self, name) != defaults[name]:
+                raise _bad(name, f"{defaults[name]}, for {loss} has no use for it", getattr(self, name))
+        self.num_heads = max(1 if num_classes == 2 else self.num_classes, self.num_outputs, len(levels))
+        logit_bound = math.log1p(-self.pred_clipping) - math.log(self.pred_clipping)
+        self.bound = logit_bound if loss == "log_loss" else self.value_clipping
 
     def predict(self, inputs: Any, context_inputs: Any, targets: Any = None) -> Any:
         """Predict a batch and, given targets, learn from it.
@@ -149,14 +191,15 @@ class GLN:
         (Algorithm 1 of the paper).
 
         Args:
-            inputs: (input_size, B) logits, or whatever `base_predictor` takes; (input_size,) is one sample. A sample is
-                a column: no check can tell that a square array holds its samples in rows.
+            inputs: (input_size, B) logits or values, or whatever `base_predictor` takes; (input_size,) is one sample. A
+                sample is a column: no check can tell that a square array holds its samples in rows.
             context_inputs: (context_size, B) side information, often the same array; (context_size,) is one sample.
             targets: (B,) of bools or probabilities in [0, 1]; with more than two classes, of integers below
-                num_classes. None only predicts.
+                num_classes, or (C, B) of probabilities; with squared error (B,) or, with several outputs, (C, B) of
+                numbers; with the quantile loss (B,) of numbers. None only predicts.
 
         Returns:
-            Probabilities, (B,) with one head and (C, B) with more; for one sample a scalar or (C,).
+            Probabilities or values, (B,) with one head and (C, B) with more; for one sample a scalar or (C,).
 
         Raises:
             ValueError: wrong shape, NaN, infinity or a target outside its range; the model is then unchanged.
@@ -250,7 +293,7 @@ class GLN:
         """Set `learning_rate`: a number from 0 to 1e30, a callable t -> number, or None for the default."""
         default = rate is None
         if rate is None:
-            start = min(10.0, math.sqrt(self.base_size + self.bias))
+            start = min(10.0, math.sqrt(self.base_size + self.bias)) if self.loss == "log_loss" else 0.5
             rate = functools.partial(decaying_rate, start=start) if self.normalize else paper_rate
         elif not callable(rate):
             rate = _real("learning_rate", rate, "from 0 to 1e30, or a callable", lambda v: 0 <= v <= MAX_REAL)
@@ -270,30 +313,43 @@ class GLN:
         return self._tensor(output[..., 0] if one else output)
 
     def _checked(self, inputs, context_inputs, targets) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, bool]:
-        """Base logits (K, B), side information (D, B), targets of the heads (C, B) or None, whether one vector came."""
+        """Base values (K, B), side information (D, B), targets of the heads (C, B) or None, whether one vector came."""
         base = context = self._array("inputs", inputs, (self.input_size, None), (self.input_size,))
         batch, one = base.shape[1:], base.ndim == 1
         if context_inputs is not inputs or self.context_size != self.input_size:
             context = self._array("context_inputs", context_inputs, (self.context_size, *batch))
         if targets is not None:
-            shapes = [(), (1,)] if one else [batch]
-            targets = self._array("targets", targets, *shapes, low=0, high=max(self.num_heads - 1, 1)).reshape(1, -1)
-            if self.num_heads > 1:
-                if (targets % 1).any():
-                    raise _bad("targets", "numbers of classes, which are integers", targets[targets % 1 > 0][0])
-                targets = (targets == np.arange(self.num_heads)[:, None]).astype(np.float32)
+            targets = self._of_heads(targets, batch)
         base, context = (base[:, None], context[:, None]) if one else (base, context)
         if self.base_predictor is not None and base.size > 0:  # few predictors take an empty batch
-            base = self._base_logits(base, self.base_size)
+            base = self._base_values(base, self.base_size)
         return base, context, targets, one
 
-    def _base_logits(self, inputs: np.ndarray, size: int | None) -> np.ndarray:  # (input_size, B) -> (K, B)
-        p = self.base_predictor(self._tensor(inputs.copy()))  # type: ignore[misc] # and it may change its copy
-        p = self._array("base_predictor's output", p, (size, inputs.shape[1]), low=0, high=1).astype(np.float64)
-        if len(p) == 0:
+    def _of_heads(self, targets, batch: tuple[int, ...]) -> np.ndarray:  # (B,) or (C, B), or of one sample -> (C, B)
+        heads, count, each = self.num_heads, math.prod(batch), (self.num_heads, *batch)  # a target for each head
+        shapes = [batch] if batch else [(), (1,)]
+        if heads > 1 and self.loss != "quantile":
+            shapes = [each] if self.loss == "squared_error" else [*shapes, each]
+        targets = self._array("targets", targets, *shapes)
+        targets = targets.reshape(heads if each in shapes and targets.shape == each else 1, count)
+        if self.loss != "log_loss":  # a target beyond all predictions would drive the weights to their bounds
+            targets = targets.clip(-self.bound, self.bound)
+        elif len(targets) == heads:
+            self._array("targets", targets, targets.shape, low=0, high=1)
+        else:
+            numbers, targets = targets[0], (targets == np.arange(heads)[:, None]).astype(np.float32)
+            if not targets.any(axis=0).all():
+                raise _bad("targets", f"numbers of classes, integers from 0 to {heads - 1}", numbers)
+        return np.broadcast_to(targets, (heads, count))
+
+    def _base_values(self, inputs: np.ndarray, size: int | None) -> np.ndarray:  # (input_size, B) -> (K, B)
+        values = self.base_predictor(self._tensor(inputs.copy()))  # type: ignore[misc] # and it may change its copy
+        low, high = (0.0, 1.0) if self.loss == "log_loss" else (-MAX_FLOAT, MAX_FLOAT)
+        values = self._array("base_predictor's output", values, (size, inputs.shape[1]), low=low, high=high)
+        if len(values) == 0:
             raise _bad("base_predictor's output", "at least one row", "none")
-        p = p.clip(self.pred_clipping, 1 - self.pred_clipping)
-        return (np.log(p) - np.log1p(-p)).astype(np.float32)
+        p = values.astype(np.float64).clip(self.pred_clipping, 1 - self.pred_clipping)
+        return (np.log(p) - np.log1p(-p)).astype(np.float32) if self.loss == "log_loss" else values
 
     def _rates(self, count: int) -> np.ndarray:
         """Learning rates of the next `count` samples, (count,), each from the count of samples before it."""
@@ -356,6 +412,7 @@ class GLN:
         self._hyperplanes, self._hyperplane_bias = np.array(hyperplanes), np.array(hyperplane_bias)
         self._first_rows = np.concatenate([np.arange(n) << self.context_map_size for n in self.layer_sizes])
         self._ones = np.ones((self.num_heads, int(self.bias)), np.float32)
+        self._levels = np.array(self.quantiles or [0] * self.num_heads, np.float32)[:, None]
 
     def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
         # Row j 2^k + c of a layer is neuron j's in context c: the weights of all heads, side by side in memory.
@@ -378,24 +435,24 @@ class GLN:
     @np.errstate(over="ignore")  # where pred_clipping is tiny exp(-s) may be infinite, and 1 / inf is right
     def _stream(self, base, context, targets, rates, batch_size) -> np.ndarray:
         """One block of whole batches after another: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
-        output, arrays = [], (base, context) if targets is None else (base, context, targets, rates)
+        parts, arrays = [], (base, context) if targets is None else (base, context, targets, rates)
         many = min(max(64, 8 << self.context_map_size), BLOCK_SAMPLES) // batch_size  # some eight samples a row
         size = batch_size * (many if batch_size < ROW_SAMPLES else 1)
         for start in range(0, base.shape[1], size):
             block = [array[..., start : start + size] for array in arrays]
-            output.append(self._one(*block) if block[0].shape[1] == 1 else self._block(batch_size, *block))
+            parts.append(self._one(*block) if block[0].shape[1] == 1 else self._block(batch_size, *block))
             self.step += 0 if targets is None else block[0].shape[1]
-        return sigmoid(np.concatenate(output, axis=1))
+        return output(np.concatenate(parts, axis=1), self.loss)
 
     def _one(self, base, context, targets=None, rates=None) -> np.ndarray:
         """The logits of a sample alone, (C, 1), for which the detours of a block cost more than they save."""
-        z, rows = base.T.clip(-self.logit_bound, self.logit_bound), self._contexts(context)[0] + self._first_rows
+        z, rows = base.T.clip(-self.bound, self.bound), self._contexts(context)[0] + self._first_rows
         for weights, neurons in zip(self._weights, self._layers(), strict=True):
             z = np.concatenate([z, self._ones[: len(z)]], axis=1)  # (1, d), and above the first layer (C, d)
             copies = weights.take(rows[neurons], axis=0)
-            s = mix(copies, z, self.logit_bound)
+            s = mix(copies, z, self.bound)
             if targets is not None:
-                copies = update(copies, z, s, targets, self._scaled(rates, z))
+                copies = update(copies, z, residual(s, targets, self.loss, self._levels), self._scaled(rates, z))
                 weights[rows[neurons]] = copies.clip(-self.weight_clipping, self.weight_clipping, out=copies)
             z = s
         return z.mean(axis=1, keepdims=True)
@@ -409,7 +466,7 @@ class GLN:
         count = base.shape[1]
         rows = (self._contexts(context) + self._first_rows).T
         z = np.ones((1, count + 1, self.base_size + self.bias), np.float32)
-        base.T.clip(-self.logit_bound, self.logit_bound, out=z[0, :-1, : self.base_size])
+        base.T.clip(-self.bound, self.bound, out=z[0, :-1, : self.base_size])
         batches = np.arange(count + 1) // batch_size
         earlier = batches[:, None] < batches if count > batch_size else None
         if targets is not None:
@@ -464,7 +521,7 @@ class GLN:
         if learn:
             s = s if learn[2] is None else s.astype(learn[2].dtype, copy=False)
             steps = self._steps(s, at, size, *learn)
-            reach = max(w.max(), -w.min()) + max(1, self.logit_bound) * np.abs(steps).sum(axis=2).max()
+            reach = max(w.max(), -w.min()) + max(1, self.bound) * np.abs(steps).sum(axis=2).max()
             clips = not reach <= 0.99 * self.weight_clipping  # also where sums overflowed, and are no number
             if clips and learn[2] is not None and self._in_halves(layer, rows, members, batch_size):
                 return
@@ -473,7 +530,7 @@ class GLN:
                 w.clip(-self.weight_clipping, self.weight_clipping, out=w)
             weights[rows] = w.reshape(-1, *weights.shape[1:])
         neurons = (rows >> self.context_map_size).repeat(heads)[:, None, None]
-        above.reshape(-1, above.shape[2])[at, neurons] = s.clip(-self.logit_bound, self.logit_bound, out=s)
+        above.reshape(-1, above.shape[2])[at, neurons] = s.clip(-self.bound, self.bound, out=s)
 
     def _steps(self, s, at, size, targets, rates, products) -> np.ndarray:
         """Steps of learning, and in place logits, (q H, C / H, m), by the weights that each sample finds.
@@ -481,12 +538,13 @@ class GLN:
         Batches before its own changed them. This alone goes sample by sample, and is of numbers, not of rows.
         """
         y, rates, steps, one = targets.take(at), rates.take(at[:, :1]), np.empty_like(s), s.shape[2]
+        levels = self._levels.take(at[..., :1] // size) if self.quantiles else None
         if products is not None:
             products, one = products.take(at[:, :1] % size + size * at[:, 0, :, None]), 1  # (q H, m, m)
         for i in range(0, s.shape[2], one):
             here = slice(i, i + one)
-            s[:, :, here].clip(-self.logit_bound, self.logit_bound, out=s[:, :, here])
-            steps[:, :, here] = rates[:, :, here] * (sigmoid(s[:, :, here]) - y[:, :, here])
+            s[:, :, here].clip(-self.bound, self.bound, out=s[:, :, here])
+            steps[:, :, here] = rates[:, :, here] * residual(s[:, :, here], y[:, :, here], self.loss, levels)
             if products is not None:
                 s[:, :, i + 1 :] -= steps[:, :, here] * products[:, here, i + 1 :]
         return steps.astype(np.float32, copy=False)
@@ -517,6 +575,12 @@ def paper_rate(t: int) -> float:
 
 def _bad(name: str, expected: str, came: object) -> ValueError:
     return ValueError(f"{name}: expected {expected}, got {came}")
+
+
+def _sequence(name: str, value: Any) -> tuple:
+    if not isinstance(value, Iterable) or not (items := tuple(value)):
+        raise _bad(name, "a sequence of one or more numbers", repr(value))
+    return items
 
 
 def _integer(name: str, value: Any, low: int, high: float = math.inf) -> int:

@@ -28,6 +28,11 @@ except ImportError as error:
 __all__ = ["GLN", "decaying_rate", "gate", "mix", "paper_rate", "update"]
 
 Rate = float | Callable[[int], float]
+LOSSES = {  # and the arguments that only some have a use for, first what gives them heads
+    "log_loss": ("num_classes", "pred_clipping"),
+    "squared_error": ("num_outputs", "value_clipping"),
+    "quantile": ("quantiles", "value_clipping"),
+}
 MAX_HALFSPACES = 30  # 2^30 rows a neuron: beyond any memory, and a context still fits an int32
 MAX_FLOAT = float(np.finfo(np.float32).max)
 MAX_REAL = 1e30  # of rates, weights and offsets: products with logits, and their sums, stay finite in float32
@@ -42,7 +47,7 @@ INTEGER, SWITCH = tf.TensorSpec((), tf.int32), tf.TensorSpec((), tf.bool)
 # What a block is given beside variables, what it is compiled for beside shapes, and what was compiled.
 BLOCK = MATRIX, MATRIX, MATRIX, VECTOR, INTEGER, INTEGER, SWITCH
 KIND: tuple[str, ...] = "layer_sizes", "base_size", "num_heads", "context_map_size"
-KIND += "bias", "normalize", "logit_bound", "weight_clipping"
+KIND += "bias", "normalize", "bound", "weight_clipping", "loss", "quantiles"
 COMPILED: dict[tuple, Callable[..., tf.Tensor]] = {}
 _while = functools.partial(tf.while_loop, parallel_iterations=1)
 
@@ -56,22 +61,32 @@ def gate(hyperplanes: tf.Tensor, hyperplane_bias: tf.Tensor, context: tf.Tensor)
     return tf.reduce_sum(bits * (1 << np.arange(bits.shape[2], dtype=np.int32)), axis=2)
 
 
-def mix(rows: tf.Tensor, z: tf.Tensor, logit_bound: float) -> tf.Tensor:
-    """Geometric mixing of the predictions below, as logits: s = clip(w . z, -logit_bound, logit_bound).
+def mix(rows: tf.Tensor, z: tf.Tensor, bound: float) -> tf.Tensor:
+    """Geometric mixing of the predictions below: s = clip(w . z, -bound, bound), a logit with the log-loss.
 
     Shapes: (..., n, C, d), (..., C or 1, d) -> (..., n, C). All heads of the first layer mix the same z.
     """
     same = z.shape[-2] == 1
     s = tf.einsum("...ncd,...d->...nc", rows, z[..., 0, :]) if same else tf.einsum("...ncd,...cd->...nc", rows, z)
-    return tf.clip_by_value(s, -logit_bound, logit_bound)
+    return tf.clip_by_value(s, -bound, bound)
 
 
-def update(row: tf.Tensor, z: tf.Tensor, s: tf.Tensor, y: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
-    """One step of online gradient descent on the log-loss: w <- w - rate (sigmoid(s) - y) z.
+def output(s: tf.Tensor, loss: str) -> tf.Tensor:
+    """What a mixed s predicts: a probability with the log-loss, and s itself with another."""
+    return tf.sigmoid(s) if loss == "log_loss" else s
 
-    Shapes: (C, d), (C or 1, d), (C,), (C,), (C or 1,) -> (C, d).
+
+def residual(s: tf.Tensor, y: tf.Tensor, loss: str, quantile: Any) -> tf.Tensor:
+    """Derivative of the loss by s, which with the quantile loss is [s > y] - quantile."""
+    return tf.cast(s > y, tf.float32) - quantile if loss == "quantile" else output(s, loss) - y
+
+
+def update(row: tf.Tensor, z: tf.Tensor, r: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
+    """One step of online gradient descent: w <- w - rate r z, r the residual.
+
+    Shapes: (C, d), (C or 1, d), (C,), (C or 1,) -> (C, d).
     """
-    return row - (rate * (tf.sigmoid(s) - y))[:, None] * z
+    return row - (rate * r)[:, None] * z
 
 
 def _loop(start: Any, stop: Any, step: Callable[[Any, Any], Any], state: Any) -> Any:
@@ -114,6 +129,10 @@ class GLN(tf.Module):
         pred_clipping: float = 1e-3,
         weight_clipping: float = 200.0,
         seed: int | None = None,
+        loss: str = "log_loss",
+        num_outputs: int = 1,
+        quantiles: Sequence[float] | None = None,
+        value_clipping: float = 10.0,
     ) -> None:
         """Build the network and draw its halfspaces; every weight starts at 1 / d.
 
@@ -123,9 +142,10 @@ class GLN(tf.Module):
             context_size: values of side information of one sample, at least 1.
             num_classes: 2 for one head, the probability of class 1; more for one head a class, one-vs-rest.
             context_map_size: halfspaces of a neuron, 0 to 30; a neuron has 2^context_map_size weight rows a head.
-            base_predictor: callable (input_size, B) -> (K, B) of probabilities, which take the place of the inputs;
-                it is called once here, with zeros, to learn K. Without it the inputs are logits.
-            bias: whether a constant logit 1 is appended to the input of every layer.
+            base_predictor: callable (input_size, B) -> (K, B) of probabilities, or of values where the loss is not the
+                log-loss, which take the place of the inputs; it is called once here, with zeros, to learn K. Without it
+                the inputs are logits, or values.
+            bias: whether a constant 1 is appended to the input of every layer.
             context_bias: standard deviation of the halfspaces' offsets from the origin, 0 to 1e30.
             learning_rate: a number, or a callable from the count of samples learned so far to one; 0 to 1e30. None is
                 `decaying_rate` from min(10, sqrt(d)) on, d the first layer's inputs; without `normalize` `paper_rate`.
@@ -133,38 +153,61 @@ class GLN(tf.Module):
             pred_clipping: probabilities are kept in [pred_clipping, 1 - pred_clipping]; between 0 and 0.5.
             weight_clipping: weights are kept in [-weight_clipping, weight_clipping]; above 0, at most 1e30.
             seed: at least 0; the same one gives the same network in every backend. None draws others each time.
+            loss: what a neuron minimises: "log_loss" for probabilities, "squared_error" for means of numbers or
+                "quantile" for their quantiles.
+            num_outputs: heads with squared error, one for each target of a sample; at least 1.
+            quantiles: with the quantile loss, one head for each of these levels in (0, 1).
+            value_clipping: without the log-loss, inputs, targets and predictions are kept in [-value_clipping,
+                value_clipping], so they are best standardised; above 0, at most 1e4.
 
         Raises:
-            ValueError: an argument outside these ranges, or a network larger than the machine's memory.
+            ValueError: an argument outside these ranges, or that the loss has no use for, or a network larger than the
+                machine's memory.
         """
         super().__init__()
-        if not isinstance(layer_sizes, Iterable) or not (sizes := tuple(layer_sizes)):
-            raise _bad("layer_sizes", "a sequence of one or more integers", repr(layer_sizes))
+        sizes = _sequence("layer_sizes", layer_sizes)
         self.layer_sizes = tuple(_integer(f"layer_sizes[{i}]", size, 1) for i, size in enumerate(sizes))
         self.input_size = _integer("input_size", input_size, 1)
         self.context_size = _integer("context_size", context_size, 1)
-        self.num_classes = _integer("num_classes", num_classes, 2)
-        self.num_heads = 1 if self.num_classes == 2 else self.num_classes
+        self._set_loss(loss, num_classes, pred_clipping, num_outputs, quantiles, value_clipping)
         self.context_map_size = _integer("context_map_size", context_map_size, 0, MAX_HALFSPACES)
         self.bias, self.normalize = _bool("bias", bias), _bool("normalize", normalize)
         self.context_bias = _real("context_bias", context_bias, "from 0 to 1e30", lambda v: 0 <= v <= MAX_REAL)
-        self.pred_clipping = _real("pred_clipping", pred_clipping, "in (0, 0.5)", lambda v: 0 < v < 0.5)
-        self.logit_bound = math.log1p(-self.pred_clipping) - math.log(self.pred_clipping)
         self.weight_clipping = _real("weight_clipping", weight_clipping, "in (0, 1e30]", lambda v: 0 < v <= MAX_REAL)
         self.seed = None if seed is None else _integer("seed", seed, 0)
         self.base_predictor, self.base_size = base_predictor, self.input_size
         if base_predictor is not None:
             if not callable(base_predictor):
                 raise _bad("base_predictor", "a callable or None", repr(base_predictor))
-            self.base_size = len(self._base_logits(np.zeros((self.input_size, 1), np.float32), None))
+            self.base_size = len(self._base_values(np.zeros((self.input_size, 1), np.float32), None))
         _check_memory(sum(map(math.prod, self._shapes().values())))
         self.set_learning_rate(learning_rate)
         self._load(self._initial_state(), 0)
 
     def __repr__(self) -> str:
         sizes = f"{list(self.layer_sizes)}, input_size={self.input_size}, context_size={self.context_size}"
-        heads = f"num_classes={self.num_classes}, context_map_size={self.context_map_size}"
-        return f"GLN({sizes}, {heads}, step={int(self.step)})"
+        loss = "" if self.loss == "log_loss" else f"loss={self.loss!r}, "
+        heads = f"{loss}{LOSSES[self.loss][0]}={getattr(self, LOSSES[self.loss][0])}"
+        return f"GLN({sizes}, {heads}, context_map_size={self.context_map_size}, step={int(self.step)})"
+
+    def _set_loss(self, loss, num_classes, pred_clipping, num_outputs, quantiles, value_clipping) -> None:
+        """What is learned, by how many heads, and `bound`, within which logits or values are kept."""
+        if not isinstance(loss, str) or loss not in LOSSES:
+            raise _bad("loss", f"one of {list(LOSSES)}", repr(loss))
+        self.num_classes = _integer("num_classes", num_classes, 2)
+        self.pred_clipping = _real("pred_clipping", pred_clipping, "in (0, 0.5)", lambda v: 0 < v < 0.5)
+        self.num_outputs = _integer("num_outputs", num_outputs, 1)
+        self.value_clipping = _real("value_clipping", value_clipping, "in (0, 1e4]", lambda v: 0 < v <= 1e4)
+        given = () if quantiles is None and loss != "quantile" else _sequence("quantiles", quantiles)
+        levels = tuple(_real(f"quantiles[{i}]", q, "in (0, 1)", lambda v: 0 < v < 1) for i, q in enumerate(given))
+        self.loss, self.quantiles = loss, levels or None
+        defaults = {"num_classes": 2, "pred_clipping": 1e-3, "num_outputs": 1, "quantiles": None, "value_clipping": 10}
+        for name in defaults.keys() - {*LOSSES[loss]}:
+            if getattr(self, name) != defaults[name]:
+                raise _bad(name, f"{defaults[name]}, for {loss} has no use for it", getattr(self, name))
+        self.num_heads = max(1 if num_classes == 2 else self.num_classes, self.num_outputs, len(levels))
+        logit_bound = math.log1p(-self.pred_clipping) - math.log(self.pred_clipping)
+        self.bound = logit_bound if loss == "log_loss" else self.value_clipping
 
     def predict(self, inputs: Any, context_inputs: Any, targets: Any = None) -> Any:
         """Predict a batch and, given targets, learn from it.
@@ -174,14 +217,15 @@ class GLN(tf.Module):
         (Algorithm 1 of the paper).
 
         Args:
-            inputs: (input_size, B) logits, or whatever `base_predictor` takes; (input_size,) is one sample. A sample is
-                a column: no check can tell that a square array holds its samples in rows.
+            inputs: (input_size, B) logits or values, or whatever `base_predictor` takes; (input_size,) is one sample. A
+                sample is a column: no check can tell that a square array holds its samples in rows.
             context_inputs: (context_size, B) side information, often the same array; (context_size,) is one sample.
             targets: (B,) of bools or probabilities in [0, 1]; with more than two classes, of integers below
-                num_classes. None only predicts.
+                num_classes, or (C, B) of probabilities; with squared error (B,) or, with several outputs, (C, B) of
+                numbers; with the quantile loss (B,) of numbers. None only predicts.
 
         Returns:
-            Probabilities, (B,) with one head and (C, B) with more; for one sample a scalar or (C,).
+            Probabilities or values, (B,) with one head and (C, B) with more; for one sample a scalar or (C,).
 
         Raises:
             ValueError: wrong shape, NaN, infinity or a target outside its range; the model is then unchanged.
@@ -275,7 +319,7 @@ class GLN(tf.Module):
         """Set `learning_rate`: a number from 0 to 1e30, a callable t -> number, or None for the default."""
         default = rate is None
         if rate is None:
-            start = min(10.0, math.sqrt(self.base_size + self.bias))
+            start = min(10.0, math.sqrt(self.base_size + self.bias)) if self.loss == "log_loss" else 0.5
             rate = functools.partial(decaying_rate, start=start) if self.normalize else paper_rate
         elif not callable(rate):
             rate = _real("learning_rate", rate, "from 0 to 1e30, or a callable", lambda v: 0 <= v <= MAX_REAL)
@@ -295,30 +339,43 @@ class GLN(tf.Module):
         return self._tensor(output[..., 0] if one else output)
 
     def _checked(self, inputs, context_inputs, targets) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, bool]:
-        """Base logits (K, B), side information (D, B), targets of the heads (C, B) or None, whether one vector came."""
+        """Base values (K, B), side information (D, B), targets of the heads (C, B) or None, whether one vector came."""
         base = context = self._array("inputs", inputs, (self.input_size, None), (self.input_size,))
         batch, one = base.shape[1:], base.ndim == 1
         if context_inputs is not inputs or self.context_size != self.input_size:
             context = self._array("context_inputs", context_inputs, (self.context_size, *batch))
         if targets is not None:
-            shapes = [(), (1,)] if one else [batch]
-            targets = self._array("targets", targets, *shapes, low=0, high=max(self.num_heads - 1, 1)).reshape(1, -1)
-            if self.num_heads > 1:
-                if (targets % 1).any():
-                    raise _bad("targets", "numbers of classes, which are integers", targets[targets % 1 > 0][0])
-                targets = (targets == np.arange(self.num_heads)[:, None]).astype(np.float32)
+            targets = self._of_heads(targets, batch)
         base, context = (base[:, None], context[:, None]) if one else (base, context)
         if self.base_predictor is not None and base.size > 0:  # few predictors take an empty batch
-            base = self._base_logits(base, self.base_size)
+            base = self._base_values(base, self.base_size)
         return base, context, targets, one
 
-    def _base_logits(self, inputs: np.ndarray, size: int | None) -> np.ndarray:  # (input_size, B) -> (K, B)
-        p = self.base_predictor(self._tensor(inputs.copy()))  # type: ignore[misc] # and it may change its copy
-        p = self._array("base_predictor's output", p, (size, inputs.shape[1]), low=0, high=1).astype(np.float64)
-        if len(p) == 0:
+    def _of_heads(self, targets, batch: tuple[int, ...]) -> np.ndarray:  # (B,) or (C, B), or of one sample -> (C, B)
+        heads, count, each = self.num_heads, math.prod(batch), (self.num_heads, *batch)  # a target for each head
+        shapes = [batch] if batch else [(), (1,)]
+        if heads > 1 and self.loss != "quantile":
+            shapes = [each] if self.loss == "squared_error" else [*shapes, each]
+        targets = self._array("targets", targets, *shapes)
+        targets = targets.reshape(heads if each in shapes and targets.shape == each else 1, count)
+        if self.loss != "log_loss":  # a target beyond all predictions would drive the weights to their bounds
+            targets = targets.clip(-self.bound, self.bound)
+        elif len(targets) == heads:
+            self._array("targets", targets, targets.shape, low=0, high=1)
+        else:
+            numbers, targets = targets[0], (targets == np.arange(heads)[:, None]).astype(np.float32)
+            if not targets.any(axis=0).all():
+                raise _bad("targets", f"numbers of classes, integers from 0 to {heads - 1}", numbers)
+        return np.broadcast_to(targets, (heads, count))
+
+    def _base_values(self, inputs: np.ndarray, size: int | None) -> np.ndarray:  # (input_size, B) -> (K, B)
+        values = self.base_predictor(self._tensor(inputs.copy()))  # type: ignore[misc] # and it may change its copy
+        low, high = (0.0, 1.0) if self.loss == "log_loss" else (-MAX_FLOAT, MAX_FLOAT)
+        values = self._array("base_predictor's output", values, (size, inputs.shape[1]), low=low, high=high)
+        if len(values) == 0:
             raise _bad("base_predictor's output", "at least one row", "none")
-        p = p.clip(self.pred_clipping, 1 - self.pred_clipping)
-        return (np.log(p) - np.log1p(-p)).astype(np.float32)
+        p = values.astype(np.float64).clip(self.pred_clipping, 1 - self.pred_clipping)
+        return (np.log(p) - np.log1p(-p)).astype(np.float32) if self.loss == "log_loss" else values
 
     def _rates(self, count: int) -> np.ndarray:
         """Learning rates of the next `count` samples, (count,), each from the count of samples before it."""
@@ -482,14 +539,15 @@ class GLN(tf.Module):
 
         def visit_batch(_, first, row, s):
             def predict(_, i, s):
-                s_b = mix(row[None], at(z, at(order, i)), self.logit_bound)[0]
+                s_b = mix(row[None], at(z, at(order, i)), self.bound)[0]
                 return at(batch_ends, i), i + 1, s.write(at(place, i), s_b)
 
             def learn(i, row):
                 b = at(order, i)
                 # Samples may share a row, which is clipped when all of them have changed it.
                 bound = tf.where(i < end - 1, np.float32(np.inf), np.float32(self.weight_clipping))
-                row = update(row, at(z, b), s.read(at(place, i)), at(y, b), at(rates, b))
+                r = residual(s.read(at(place, i)), at(y, b), self.loss, self.quantiles)
+                row = update(row, at(z, b), r, at(rates, b))
                 return tf.clip_by_value(row, -bound, bound)
 
             _, end, s = _while(lambda done, *_: ~done, predict, (False, first, s))
@@ -503,7 +561,7 @@ class GLN(tf.Module):
 
     def _gated(self, planes, plane_bias, base, context) -> tuple[tf.Tensor, tf.Tensor]:
         """Of (K, B), (D, B) the first layer's input (B, 1, d), and the rows that the neurons pick (B, N)."""
-        z = tf.clip_by_value(tf.transpose(base), -self.logit_bound, self.logit_bound)
+        z = tf.clip_by_value(tf.transpose(base), -self.bound, self.bound)
         first_rows = np.concatenate([np.arange(n, dtype=np.int32) << self.context_map_size for n in self.layer_sizes])
         z = tf.ensure_shape(z, (None, self.base_size))[:, :, None]
         return self._above(z), gate(planes, plane_bias, context) + first_rows
@@ -513,7 +571,7 @@ class GLN(tf.Module):
         return tf.concat([z, tf.ones_like(z[..., :1])], axis=-1) if self.bias else z
 
     def _output(self, s) -> tf.Tensor:  # (B, n, C) -> (C, B)
-        return tf.transpose(tf.sigmoid(tf.reduce_mean(s, axis=1)))
+        return tf.transpose(output(tf.reduce_mean(s, axis=1), self.loss))
 
     @tf.function(input_signature=[MATRIX, MATRIX], autograph=False)
     def serve(self, inputs: tf.Tensor, context_inputs: tf.Tensor) -> tf.Tensor:
@@ -523,7 +581,9 @@ class GLN(tf.Module):
         """
         tf.debugging.assert_shapes([(inputs, (self.input_size, "B")), (context_inputs, (self.context_size, "B"))])
         if self.base_predictor is not None:
-            p = tf.cast(self.base_predictor(inputs), tf.float64)
+            inputs = self.base_predictor(inputs)
+        if self.base_predictor is not None and self.loss == "log_loss":
+            p = tf.cast(inputs, tf.float64)
             p = tf.clip_by_value(p, self.pred_clipping, 1 - self.pred_clipping)
             inputs = tf.cast(tf.math.log(p) - tf.math.log1p(-p), tf.float32)
         z, rows = self._gated(self._hyperplanes, self._hyperplane_bias, inputs, context_inputs)
@@ -533,14 +593,14 @@ class GLN(tf.Module):
             some = slice(i * at_once, (i + 1) * at_once)
             below = z[some]
             for weights, picked in zip(self._weights, tf.split(rows[some], self.layer_sizes, axis=1), strict=True):
-                logits = mix(weights.sparse_read(picked), below, self.logit_bound)
+                logits = mix(weights.sparse_read(picked), below, self.bound)
                 below = self._above(logits)
             return s.write(i, logits)
 
         parts, shape = -(-tf.shape(z)[0] // at_once), (None, self.layer_sizes[-1], self.num_heads)
         s = _loop(0, parts, predict, tf.TensorArray(tf.float32, parts, infer_shape=False, element_shape=shape))
-        output = self._output(s.concat())
-        return output[0] if self.num_heads == 1 else output
+        p = self._output(s.concat())
+        return p[0] if self.num_heads == 1 else p
 
 
 # ---- The same in every backend ---------------------------------------------------------------------------------------
@@ -558,6 +618,12 @@ def paper_rate(t: int) -> float:
 
 def _bad(name: str, expected: str, came: object) -> ValueError:
     return ValueError(f"{name}: expected {expected}, got {came}")
+
+
+def _sequence(name: str, value: Any) -> tuple:
+    if not isinstance(value, Iterable) or not (items := tuple(value)):
+        raise _bad(name, "a sequence of one or more numbers", repr(value))
+    return items
 
 
 def _integer(name: str, value: Any, low: int, high: float = math.inf) -> int:

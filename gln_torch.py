@@ -29,6 +29,11 @@ except ImportError as error:
 __all__ = ["GLN", "decaying_rate", "gate", "mix", "paper_rate", "update"]
 
 Rate = float | Callable[[int], float]
+LOSSES = {  # and the arguments that only some have a use for, first what gives them heads
+    "log_loss": ("num_classes", "pred_clipping"),
+    "squared_error": ("num_outputs", "value_clipping"),
+    "quantile": ("quantiles", "value_clipping"),
+}
 MAX_HALFSPACES = 30  # 2^30 rows a neuron: beyond any memory, and a context still fits an int32
 MAX_FLOAT = float(np.finfo(np.float32).max)
 MAX_REAL = 1e30  # of rates, weights and offsets: products with logits, and their sums, stay finite in float32
@@ -51,8 +56,8 @@ def gate(hyperplanes: torch.Tensor, hyperplane_bias: torch.Tensor, context: torc
     return (bits << torch.arange(bits.shape[1], dtype=torch.int32, device=bits.device)[:, None]).sum(dim=1).T
 
 
-def mix(rows: torch.Tensor, z: torch.Tensor, logit_bound: float) -> torch.Tensor:
-    """Geometric mixing of the predictions below, as logits: s = clip(w . z, -logit_bound, logit_bound).
+def mix(rows: torch.Tensor, z: torch.Tensor, bound: float) -> torch.Tensor:
+    """Geometric mixing of the predictions below: s = clip(w . z, -bound, bound), a logit with the log-loss.
 
     Shapes: (..., n, C, d), (..., 1, C or 1, d) -> (..., n, C, 1). All heads of the first layer mix the same z.
     """
@@ -60,15 +65,25 @@ def mix(rows: torch.Tensor, z: torch.Tensor, logit_bound: float) -> torch.Tensor
         s = (rows.flatten(-3, -2) @ z.squeeze(-3).mT).view(*rows.shape[:-1], 1)
     else:  # each head reads its own z, and so many small products are slower than one sum
         s = (rows * z).sum(dim=-1, keepdim=True)
-    return s.clamp(-logit_bound, logit_bound)
+    return s.clamp(-bound, bound)
 
 
-def update(rows: torch.Tensor, z: torch.Tensor, s: torch.Tensor, y: torch.Tensor, rate: torch.Tensor) -> torch.Tensor:
-    """One step of online gradient descent on the log-loss, in place: w <- w - rate (sigmoid(s) - y) z.
+def output(s: torch.Tensor, loss: str) -> torch.Tensor:
+    """What a mixed s predicts: a probability with the log-loss, and s itself with another."""
+    return s.sigmoid() if loss == "log_loss" else s
 
-    Shapes: (..., n, C, d), (..., 1, C or 1, d), (..., n, C, 1), (..., 1, C, 1), (..., 1, C or 1, 1) -> (..., n, C, d).
+
+def residual(s: torch.Tensor, y: torch.Tensor, loss: str, quantile: Any) -> torch.Tensor:
+    """Derivative of the loss by s, which with the quantile loss is [s > y] - quantile."""
+    return (s > y).to(s) - quantile if loss == "quantile" else output(s, loss) - y
+
+
+def update(rows: torch.Tensor, z: torch.Tensor, r: torch.Tensor, rate: torch.Tensor) -> torch.Tensor:
+    """One step of online gradient descent, in place: w <- w - rate r z, r the residual.
+
+    Shapes: (..., n, C, d), (..., 1, C or 1, d), (..., n, C, 1), (..., 1, C or 1, 1) -> (..., n, C, d).
     """
-    return rows.addcmul_(s.sigmoid().sub_(y).mul_(rate), z, value=-1)
+    return rows.addcmul_(r * rate, z, value=-1)
 
 
 def _exact(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -110,6 +125,10 @@ class GLN(nn.Module):
         pred_clipping: float = 1e-3,
         weight_clipping: float = 200.0,
         seed: int | None = None,
+        loss: str = "log_loss",
+        num_outputs: int = 1,
+        quantiles: Sequence[float] | None = None,
+        value_clipping: float = 10.0,
     ) -> None:
         """Build the network and draw its halfspaces; every weight starts at 1 / d.
 
@@ -119,9 +138,10 @@ class GLN(nn.Module):
             context_size: values of side information of one sample, at least 1.
             num_classes: 2 for one head, the probability of class 1; more for one head a class, one-vs-rest.
             context_map_size: halfspaces of a neuron, 0 to 30; a neuron has 2^context_map_size weight rows a head.
-            base_predictor: callable (input_size, B) -> (K, B) of probabilities, which take the place of the inputs;
-                it is called once here, with zeros, to learn K. Without it the inputs are logits.
-            bias: whether a constant logit 1 is appended to the input of every layer.
+            base_predictor: callable (input_size, B) -> (K, B) of probabilities, or of values where the loss is not the
+                log-loss, which take the place of the inputs; it is called once here, with zeros, to learn K. Without it
+                the inputs are logits, or values.
+            bias: whether a constant 1 is appended to the input of every layer.
             context_bias: standard deviation of the halfspaces' offsets from the origin, 0 to 1e30.
             learning_rate: a number, or a callable from the count of samples learned so far to one; 0 to 1e30. None is
                 `decaying_rate` from min(10, sqrt(d)) on, d the first layer's inputs; without `normalize` `paper_rate`.
@@ -129,38 +149,61 @@ class GLN(nn.Module):
             pred_clipping: probabilities are kept in [pred_clipping, 1 - pred_clipping]; between 0 and 0.5.
             weight_clipping: weights are kept in [-weight_clipping, weight_clipping]; above 0, at most 1e30.
             seed: at least 0; the same one gives the same network in every backend. None draws others each time.
+            loss: what a neuron minimises: "log_loss" for probabilities, "squared_error" for means of numbers or
+                "quantile" for their quantiles.
+            num_outputs: heads with squared error, one for each target of a sample; at least 1.
+            quantiles: with the quantile loss, one head for each of these levels in (0, 1).
+            value_clipping: without the log-loss, inputs, targets and predictions are kept in [-value_clipping,
+                value_clipping], so they are best standardised; above 0, at most 1e4.
 
         Raises:
-            ValueError: an argument outside these ranges, or a network larger than the machine's memory.
+            ValueError: an argument outside these ranges, or that the loss has no use for, or a network larger than the
+                machine's memory.
         """
         super().__init__()
-        if not isinstance(layer_sizes, Iterable) or not (sizes := tuple(layer_sizes)):
-            raise _bad("layer_sizes", "a sequence of one or more integers", repr(layer_sizes))
+        sizes = _sequence("layer_sizes", layer_sizes)
         self.layer_sizes = tuple(_integer(f"layer_sizes[{i}]", size, 1) for i, size in enumerate(sizes))
         self.input_size = _integer("input_size", input_size, 1)
         self.context_size = _integer("context_size", context_size, 1)
-        self.num_classes = _integer("num_classes", num_classes, 2)
-        self.num_heads = 1 if self.num_classes == 2 else self.num_classes
+        self._set_loss(loss, num_classes, pred_clipping, num_outputs, quantiles, value_clipping)
         self.context_map_size = _integer("context_map_size", context_map_size, 0, MAX_HALFSPACES)
         self.bias, self.normalize = _bool("bias", bias), _bool("normalize", normalize)
         self.context_bias = _real("context_bias", context_bias, "from 0 to 1e30", lambda v: 0 <= v <= MAX_REAL)
-        self.pred_clipping = _real("pred_clipping", pred_clipping, "in (0, 0.5)", lambda v: 0 < v < 0.5)
-        self.logit_bound = math.log1p(-self.pred_clipping) - math.log(self.pred_clipping)
         self.weight_clipping = _real("weight_clipping", weight_clipping, "in (0, 1e30]", lambda v: 0 < v <= MAX_REAL)
         self.seed = None if seed is None else _integer("seed", seed, 0)
         self.base_predictor, self.base_size = base_predictor, self.input_size
         if base_predictor is not None:
             if not callable(base_predictor):
                 raise _bad("base_predictor", "a callable or None", repr(base_predictor))
-            self.base_size = len(self._base_logits(np.zeros((self.input_size, 1), np.float32), None))
+            self.base_size = len(self._base_values(np.zeros((self.input_size, 1), np.float32), None))
         _check_memory(sum(map(math.prod, self._shapes().values())))
         self.set_learning_rate(learning_rate)
         self._load(self._initial_state(), 0)
 
     def __repr__(self) -> str:
         sizes = f"{list(self.layer_sizes)}, input_size={self.input_size}, context_size={self.context_size}"
-        heads = f"num_classes={self.num_classes}, context_map_size={self.context_map_size}"
-        return f"GLN({sizes}, {heads}, step={int(self.step)})"
+        loss = "" if self.loss == "log_loss" else f"loss={self.loss!r}, "
+        heads = f"{loss}{LOSSES[self.loss][0]}={getattr(self, LOSSES[self.loss][0])}"
+        return f"GLN({sizes}, {heads}, context_map_size={self.context_map_size}, step={int(self.step)})"
+
+    def _set_loss(self, loss, num_classes, pred_clipping, num_outputs, quantiles, value_clipping) -> None:
+        """What is learned, by how many heads, and `bound`, within which logits or values are kept."""
+        if not isinstance(loss, str) or loss not in LOSSES:
+            raise _bad("loss", f"one of {list(LOSSES)}", repr(loss))
+        self.num_classes = _integer("num_classes", num_classes, 2)
+        self.pred_clipping = _real("pred_clipping", pred_clipping, "in (0, 0.5)", lambda v: 0 < v < 0.5)
+        self.num_outputs = _integer("num_outputs", num_outputs, 1)
+        self.value_clipping = _real("value_clipping", value_clipping, "in (0, 1e4]", lambda v: 0 < v <= 1e4)
+        given = () if quantiles is None and loss != "quantile" else _sequence("quantiles", quantiles)
+        levels = tuple(_real(f"quantiles[{i}]", q, "in (0, 1)", lambda v: 0 < v < 1) for i, q in enumerate(given))
+        self.loss, self.quantiles = loss, levels or None
+        defaults = {"num_classes": 2, "pred_clipping": 1e-3, "num_outputs": 1, "quantiles": None, "value_clipping": 10}
+        for name in defaults.keys() - {*LOSSES[loss]}:
+            if getattr(self, name) != defaults[name]:
+                raise _bad(name, f"{defaults[name]}, for {loss} has no use for it", getattr(self, name))
+        self.num_heads = max(1 if num_classes == 2 else self.num_classes, self.num_outputs, len(levels))
+        logit_bound = math.log1p(-self.pred_clipping) - math.log(self.pred_clipping)
+        self.bound = logit_bound if loss == "log_loss" else self.value_clipping
 
     def predict(self, inputs: Any, context_inputs: Any, targets: Any = None) -> Any:
         """Predict a batch and, given targets, learn from it.
@@ -170,14 +213,15 @@ class GLN(nn.Module):
         (Algorithm 1 of the paper).
 
         Args:
-            inputs: (input_size, B) logits, or whatever `base_predictor` takes; (input_size,) is one sample. A sample is
-                a column: no check can tell that a square array holds its samples in rows.
+            inputs: (input_size, B) logits or values, or whatever `base_predictor` takes; (input_size,) is one sample. A
+                sample is a column: no check can tell that a square array holds its samples in rows.
             context_inputs: (context_size, B) side information, often the same array; (context_size,) is one sample.
             targets: (B,) of bools or probabilities in [0, 1]; with more than two classes, of integers below
-                num_classes. None only predicts.
+                num_classes, or (C, B) of probabilities; with squared error (B,) or, with several outputs, (C, B) of
+                numbers; with the quantile loss (B,) of numbers. None only predicts.
 
         Returns:
-            Probabilities, (B,) with one head and (C, B) with more; for one sample a scalar or (C,).
+            Probabilities or values, (B,) with one head and (C, B) with more; for one sample a scalar or (C,).
 
         Raises:
             ValueError: wrong shape, NaN, infinity or a target outside its range; the model is then unchanged.
@@ -271,7 +315,7 @@ class GLN(nn.Module):
         """Set `learning_rate`: a number from 0 to 1e30, a callable t -> number, or None for the default."""
         default = rate is None
         if rate is None:
-            start = min(10.0, math.sqrt(self.base_size + self.bias))
+            start = min(10.0, math.sqrt(self.base_size + self.bias)) if self.loss == "log_loss" else 0.5
             rate = functools.partial(decaying_rate, start=start) if self.normalize else paper_rate
         elif not callable(rate):
             rate = _real("learning_rate", rate, "from 0 to 1e30, or a callable", lambda v: 0 <= v <= MAX_REAL)
@@ -291,30 +335,43 @@ class GLN(nn.Module):
         return self._tensor(output[..., 0] if one else output)
 
     def _checked(self, inputs, context_inputs, targets) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, bool]:
-        """Base logits (K, B), side information (D, B), targets of the heads (C, B) or None, whether one vector came."""
+        """Base values (K, B), side information (D, B), targets of the heads (C, B) or None, whether one vector came."""
         base = context = self._array("inputs", inputs, (self.input_size, None), (self.input_size,))
         batch, one = base.shape[1:], base.ndim == 1
         if context_inputs is not inputs or self.context_size != self.input_size:
             context = self._array("context_inputs", context_inputs, (self.context_size, *batch))
         if targets is not None:
-            shapes = [(), (1,)] if one else [batch]
-            targets = self._array("targets", targets, *shapes, low=0, high=max(self.num_heads - 1, 1)).reshape(1, -1)
-            if self.num_heads > 1:
-                if (targets % 1).any():
-                    raise _bad("targets", "numbers of classes, which are integers", targets[targets % 1 > 0][0])
-                targets = (targets == np.arange(self.num_heads)[:, None]).astype(np.float32)
+            targets = self._of_heads(targets, batch)
         base, context = (base[:, None], context[:, None]) if one else (base, context)
         if self.base_predictor is not None and base.size > 0:  # few predictors take an empty batch
-            base = self._base_logits(base, self.base_size)
+            base = self._base_values(base, self.base_size)
         return base, context, targets, one
 
-    def _base_logits(self, inputs: np.ndarray, size: int | None) -> np.ndarray:  # (input_size, B) -> (K, B)
-        p = self.base_predictor(self._tensor(inputs.copy()))  # type: ignore[misc] # and it may change its copy
-        p = self._array("base_predictor's output", p, (size, inputs.shape[1]), low=0, high=1).astype(np.float64)
-        if len(p) == 0:
+    def _of_heads(self, targets, batch: tuple[int, ...]) -> np.ndarray:  # (B,) or (C, B), or of one sample -> (C, B)
+        heads, count, each = self.num_heads, math.prod(batch), (self.num_heads, *batch)  # a target for each head
+        shapes = [batch] if batch else [(), (1,)]
+        if heads > 1 and self.loss != "quantile":
+            shapes = [each] if self.loss == "squared_error" else [*shapes, each]
+        targets = self._array("targets", targets, *shapes)
+        targets = targets.reshape(heads if each in shapes and targets.shape == each else 1, count)
+        if self.loss != "log_loss":  # a target beyond all predictions would drive the weights to their bounds
+            targets = targets.clip(-self.bound, self.bound)
+        elif len(targets) == heads:
+            self._array("targets", targets, targets.shape, low=0, high=1)
+        else:
+            numbers, targets = targets[0], (targets == np.arange(heads)[:, None]).astype(np.float32)
+            if not targets.any(axis=0).all():
+                raise _bad("targets", f"numbers of classes, integers from 0 to {heads - 1}", numbers)
+        return np.broadcast_to(targets, (heads, count))
+
+    def _base_values(self, inputs: np.ndarray, size: int | None) -> np.ndarray:  # (input_size, B) -> (K, B)
+        values = self.base_predictor(self._tensor(inputs.copy()))  # type: ignore[misc] # and it may change its copy
+        low, high = (0.0, 1.0) if self.loss == "log_loss" else (-MAX_FLOAT, MAX_FLOAT)
+        values = self._array("base_predictor's output", values, (size, inputs.shape[1]), low=low, high=high)
+        if len(values) == 0:
             raise _bad("base_predictor's output", "at least one row", "none")
-        p = p.clip(self.pred_clipping, 1 - self.pred_clipping)
-        return (np.log(p) - np.log1p(-p)).astype(np.float32)
+        p = values.astype(np.float64).clip(self.pred_clipping, 1 - self.pred_clipping)
+        return (np.log(p) - np.log1p(-p)).astype(np.float32) if self.loss == "log_loss" else values
 
     def _rates(self, count: int) -> np.ndarray:
         """Learning rates of the next `count` samples, (count,), each from the count of samples before it."""
@@ -376,10 +433,12 @@ class GLN(nn.Module):
     hyperplanes: torch.Tensor
     hyperplane_bias: torch.Tensor
     first_rows: torch.Tensor
+    levels: torch.Tensor
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
         first_rows = np.concatenate([np.arange(n) << self.context_map_size for n in self.layer_sizes])
-        self._fill(hyperplanes=hyperplanes, hyperplane_bias=hyperplane_bias, first_rows=first_rows)
+        levels = np.array(self.quantiles or [0] * self.num_heads, np.float32)[:, None]
+        self._fill(hyperplanes=hyperplanes, hyperplane_bias=hyperplane_bias, first_rows=first_rows, levels=levels)
 
     def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
         # Row j 2^k + c of a layer is neuron j's in context c: the weights of all heads, side by side in memory.
@@ -394,7 +453,7 @@ class GLN(nn.Module):
             if name in self._buffers:
                 getattr(self, name).copy_(tensor)
             else:
-                self.register_buffer(name, tensor, persistent=name != "first_rows")
+                self.register_buffer(name, tensor, persistent=name not in ("first_rows", "levels"))
 
     def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
         weights = [self._numpy(getattr(self, f"weights_{layer + 1}")) for layer in range(len(self.layer_sizes))]
@@ -421,27 +480,27 @@ class GLN(nn.Module):
     @_exact
     def _stream(self, base, context, targets, rates, batch_size) -> torch.Tensor:
         """One block of whole batches after another: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
-        output, arrays = [], (base, context) if targets is None else (base, context, targets, rates)
+        parts, arrays = [], (base, context) if targets is None else (base, context, targets, rates)
         many = min(max(64, 8 << self.context_map_size), BLOCK_SAMPLES) // batch_size  # some eight samples a row
         size = batch_size * (many if batch_size < ROW_SAMPLES else 1)
         for start in range(0, base.shape[1], size):
             block = [self._tensor(array[..., start : start + size]) for array in arrays]
-            output.append(self._each(*block) if block[0].shape[1] == 1 else self._block(batch_size, *block))
+            parts.append(self._each(*block) if block[0].shape[1] == 1 else self._block(batch_size, *block))
             if targets is not None:
                 self.step.add_(block[0].shape[1])
-        return torch.cat(output, dim=1).sigmoid()
+        return output(torch.cat(parts, dim=1), self.loss)
 
     def _each(self, base, context, targets=None, rates=None) -> torch.Tensor:
         """Logits (C, B) of samples that have copies of their rows each. One alone may learn, which is quickest so."""
-        z = base.T.clamp(-self.logit_bound, self.logit_bound)[:, None]
+        z = base.T.clamp(-self.bound, self.bound)[:, None]
         contexts = gate(self.hyperplanes, self.hyperplane_bias, context)
         for layer, rows in enumerate((contexts + self.first_rows).split(self.layer_sizes, dim=1), start=1):
             weights = getattr(self, f"weights_{layer}")
             z = torch.cat([z, z.new_ones(*z.shape[:2], self.bias)], dim=2)[:, None]  # (B, 1, C or 1, d)
             copies = weights.index_select(0, rows.flatten()).unflatten(0, rows.shape)  # (B, n, C, d)
-            s = mix(copies, z, self.logit_bound)
+            s = mix(copies, z, self.bound)
             if targets is not None:
-                copies = update(copies, z, s, targets, self._scaled(rates, z))
+                copies = update(copies, z, residual(s, targets, self.loss, self.levels), self._scaled(rates, z))
                 weights.index_put_((rows[0],), copies[0].clamp_(-self.weight_clipping, self.weight_clipping))
             z = s.squeeze(3).mT
         return z.mean(dim=2).T
@@ -458,7 +517,7 @@ class GLN(nn.Module):
         count = base.shape[1]
         rows = gate(self.hyperplanes, self.hyperplane_bias, context) + self.first_rows
         z = base.new_ones(1, count + 1, self.base_size + self.bias)
-        z[0, :-1, : self.base_size] = base.T.clamp(-self.logit_bound, self.logit_bound)
+        z[0, :-1, : self.base_size] = base.T.clamp(-self.bound, self.bound)
         batches = torch.arange(count + 1, device=z.device) // batch_size
         earlier = batches[:, None] < batches if count > batch_size else None
         if targets is not None:
@@ -511,7 +570,7 @@ class GLN(nn.Module):
             s = s if learn[2] is None else s.to(learn[2])
             steps = self._steps(s, at, size, *learn)
             low, high = w.aminmax()
-            reach = torch.maximum(high, -low) + max(1, self.logit_bound) * steps.abs().sum(dim=2).max()
+            reach = torch.maximum(high, -low) + max(1, self.bound) * steps.abs().sum(dim=2).max()
             clips = not reach <= 0.99 * self.weight_clipping  # also where sums overflowed, and are no number
             if clips and learn[2] is not None and self._in_halves(layer, rows, members, batch_size):
                 return
@@ -520,7 +579,7 @@ class GLN(nn.Module):
                 w.clamp_(-self.weight_clipping, self.weight_clipping)
             weights.index_put_((rows,), w.view(-1, *weights.shape[1:]))
         neurons = (rows >> self.context_map_size).repeat_interleave(heads)[:, None, None]
-        above.view(-1, above.shape[2]).index_put_((at, neurons), s.clamp_(-self.logit_bound, self.logit_bound).to(z))
+        above.view(-1, above.shape[2]).index_put_((at, neurons), s.clamp_(-self.bound, self.bound).to(z))
 
     def _steps(self, s, at, size, targets, rates, products) -> torch.Tensor:
         """Steps of learning, and in place logits, (q H, C / H, m), by the weights that each sample finds.
@@ -531,8 +590,9 @@ class GLN(nn.Module):
         if products is not None:
             products = products.take(at[:, :1] % size + size * at[:, 0, :, None]).split(1, dim=1)
         parts = zip(*(each.split(one, dim=2) for each in (s, targets.take(at), rates.take(at[:, :1]))), strict=True)
+        levels = self.levels.take(at[..., :1] // size) if self.quantiles else None
         for i, (now, y, rate) in enumerate(parts):
-            steps.append(now.clamp_(-self.logit_bound, self.logit_bound).sigmoid().sub_(y).mul_(rate))
+            steps.append(residual(now.clamp_(-self.bound, self.bound), y, self.loss, levels).mul_(rate))
             if products is not None:
                 s.addcmul_(steps[i], products[i], value=-1)
         return torch.cat(steps, dim=2).to(targets)
@@ -559,10 +619,10 @@ class GLN(nn.Module):
         if self.base_predictor is not None:
             p = self.base_predictor(self._tensor(base.clone()))
             p = self._shaped("base_predictor's output", p, (self.base_size, base.shape[1]))
-            base = torch.logit(p.double(), self.pred_clipping).float()
+            base = torch.logit(p.double(), self.pred_clipping).float() if self.loss == "log_loss" else p
         size = 0 if torch.jit.is_tracing() or torch.compiler.is_compiling() else min(BLOCK_SAMPLES, base.shape[1])
         parts = map(self._tensor, (base, context))
-        p = self._stream(base, context, None, None, size) if size else self._each(*parts).sigmoid()
+        p = self._stream(base, context, None, None, size) if size else output(self._each(*parts), self.loss)
         p = p[0] if self.num_heads == 1 else p
         return p[..., 0] if one else p
 
@@ -575,15 +635,22 @@ class GLN(nn.Module):
 
     def get_extra_state(self) -> torch.Tensor:
         """What of a network its arrays do not show: a part of `state_dict` that no conversion of the module rounds."""
-        return torch.tensor([getattr(self, name) for name in ALIKE], dtype=torch.float64, device="cpu")
+        return torch.tensor([value for _, value in self._alike()], dtype=torch.float64, device="cpu")
+
+    def _alike(self) -> list[tuple[str, Any]]:  # for each loss another number of them
+        bound = [] if self.loss == "log_loss" else [("value_clipping", self.value_clipping)]
+        quantiles = [("quantiles", level) for level in self.quantiles or ()]
+        return [(name, getattr(self, name)) for name in ALIKE] + bound + quantiles
 
     def set_extra_state(self, state: torch.Tensor) -> None:
         """Nothing is left to do: a state that does not fit was refused before anything was loaded."""
 
     def _load_from_state_dict(self, state_dict, prefix, *rest) -> None:
-        came = state_dict.get(f"{prefix}_extra_state", self.get_extra_state())
-        for name, value in zip(ALIKE, came.tolist(), strict=True):
-            if value != (expected := getattr(self, name)):
+        own, came = self._alike(), state_dict.get(f"{prefix}_extra_state", self.get_extra_state()).tolist()
+        if len(came) != len(own):
+            raise RuntimeError(f"{prefix}loss: expected the state of a network with {self.loss}, got another's")
+        for (name, expected), value in zip(own, came, strict=True):
+            if value != expected:
                 raise RuntimeError(f"{prefix}{name}: expected {expected}, got {type(expected)(value)}")
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
@@ -603,6 +670,12 @@ def paper_rate(t: int) -> float:
 
 def _bad(name: str, expected: str, came: object) -> ValueError:
     return ValueError(f"{name}: expected {expected}, got {came}")
+
+
+def _sequence(name: str, value: Any) -> tuple:
+    if not isinstance(value, Iterable) or not (items := tuple(value)):
+        raise _bad(name, "a sequence of one or more numbers", repr(value))
+    return items
 
 
 def _integer(name: str, value: Any, low: int, high: float = math.inf) -> int:

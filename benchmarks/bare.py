@@ -22,7 +22,7 @@ def one_pass(model: Any, inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
     first_rows = [np.arange(n) << model.context_map_size for n in sizes]
     labels = (targets == np.arange(heads)[:, None]).astype(np.float32)
     rates = np.array([model.learning_rate(t) for t in range(len(targets))], np.float32)
-    output, bound = np.empty(labels.shape, np.float32), model.logit_bound
+    output, bound = np.empty(labels.shape, np.float32), model.bound
     for start in range(0, len(targets), 512):
         block = inputs[:, start : start + 512]
         bits = (planes.reshape(-1, len(inputs)) @ block).reshape(*planes.shape[:2], -1) > 0

@@ -1,7 +1,7 @@
-"""Why a prediction is what it is: until a gate turns, a GLN is a linear function of its base logits.
+"""Why a prediction is what it is: until a gate turns, a GLN is a linear function of its base logits, or values.
 
 Letters in the shapes: B samples, C heads, n neurons of a layer, N neurons of all layers, k halfspaces a neuron, d
-inputs of a neuron (bias included), K base logits.
+inputs of a neuron (bias included), K base values.
 """
 
 from __future__ import annotations
@@ -14,20 +14,22 @@ __all__ = ["Explanation", "explain"]
 
 
 class Explanation(NamedTuple):
-    """What `explain` gives: output logit = sum of weights * base logits, plus constant.
+    """What `explain` gives: output = sum of weights * base values, plus constant.
+
+    With the log-loss output and base values are logits.
 
     The shapes are those of one head; with more heads all begin with C, and for one sample none has B.
     """
 
-    weights: np.ndarray  # (K, B), of the base logits, which without `base_predictor` are the inputs
+    weights: np.ndarray  # (K, B), of the base values, which without `base_predictor` are the inputs
     constant: np.ndarray  # (B,)
-    clipped: np.ndarray  # (B,) of bools: an input or a neuron's logit was clipped
+    clipped: np.ndarray  # (B,) of bools: an input or what a neuron mixed was clipped
 
 
 def explain(model: Any, inputs: Any, context_inputs: Any) -> Explanation:
     """The linear function that a model of any backend is for each sample; `model.explain` is this.
 
-    Its weights are the product of the rows that the gates picked, as in the paper. A neuron whose logit was clipped
+    Its weights are the product of the rows that the gates picked, as in the paper. A neuron that was clipped
     counts with its row made smaller to fit, so that the sum holds there too; but there the weights are shares, and no
     slopes any more, and `clipped` tells so.
 
@@ -57,7 +59,7 @@ def _picked(layers: list[np.ndarray], contexts: np.ndarray) -> list[np.ndarray]:
 
 def _explain_one(model: Any, rows: list[np.ndarray], base: np.ndarray) -> tuple[np.ndarray, ...]:
     """L of (n, C, d), (K,) -> weights (C, K), constant (C,), clipped (C,)."""
-    bound, bias = model.logit_bound, int(model.bias)
+    bound, bias = model.bound, int(model.bias)
     z = np.tile(base.clip(-bound, bound), (model.num_heads, 1))  # (C, K)
     clipped, scaled = (z != base).any(axis=1), []
     for row in rows:

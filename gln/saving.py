@@ -23,7 +23,9 @@ FORMAT = "1"
 ARGUMENTS = (  # of `GLN`, which a file keeps
     *("layer_sizes", "input_size", "context_size", "num_classes", "context_map_size", "base_predictor", "bias"),
     *("context_bias", "learning_rate", "normalize", "pred_clipping", "weight_clipping", "seed"),
+    *("loss", "num_outputs", "quantiles", "value_clipping"),
 )
+FIRST_RELEASE = {"loss": "log_loss", "num_outputs": 1, "quantiles": None, "value_clipping": 10.0}  # knew no others
 
 
 def save(model: Any, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
@@ -122,9 +124,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         config = json.loads(text)
     except json.JSONDecodeError as error:
         raise _bad(str(path), "a saved GLN", f"a configuration that cannot be read: {error}") from error
-    if not isinstance(config, dict) or set(config) != set(ARGUMENTS):
+    if not isinstance(config, dict) or {*FIRST_RELEASE, *config} != set(ARGUMENTS):
         raise _bad(str(path), f"a configuration of {list(ARGUMENTS)}", config)
-    return config, arrays
+    return {**FIRST_RELEASE, **config}, arrays
 
 
 @contextlib.contextmanager

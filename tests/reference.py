@@ -18,11 +18,13 @@ class SlowGLN:
         self.state = {name: array.astype(np.float64) for name, array in model.get_state().items()}
         self.num_layers, self.num_heads = len(model.layer_sizes), model.num_heads
         self.bias, self.normalize = model.bias, model.normalize
-        self.bound = math.log((1 - model.pred_clipping) / model.pred_clipping)
+        self.loss, self.quantiles = model.loss, model.quantiles
+        logit_bound = math.log((1 - model.pred_clipping) / model.pred_clipping)
+        self.bound = logit_bound if self.loss == "log_loss" else model.value_clipping
         self.weight_clipping, self.rate = model.weight_clipping, model.learning_rate
 
     def predict(self, inputs: np.ndarray, context: np.ndarray, targets: np.ndarray | None = None) -> np.ndarray:
-        """(input_size, B), (context_size, B), (B,) -> (C, B)."""
+        """(input_size, B), (context_size, B), (B,) or (C, B) -> (C, B)."""
         count = inputs.shape[1]
         output = np.empty((self.num_heads, count))
         gradients = {name: np.zeros_like(array) for name, array in self.state.items() if name.startswith("weights")}
@@ -41,17 +43,32 @@ class SlowGLN:
                         s = max(-self.bound, min(self.bound, float(w @ z)))
                         logits.append(s)
                         if targets is not None:
-                            y = targets[b] if self.num_heads == 1 else float(targets[b] == head)
+                            r = self.residual(s, targets, head, b)
                             step = rate / (1 + z @ z) if self.normalize else rate
-                            gradients[f"weights.{layer}"][neuron, context_number, head] += step * (sigmoid(s) - y) * z
+                            gradients[f"weights.{layer}"][neuron, context_number, head] += step * r * z
                             touched[f"weights.{layer}"][neuron, context_number] = True
-                output[head, b] = sigmoid(sum(logits) / len(logits))
+                s = sum(logits) / len(logits)
+                output[head, b] = sigmoid(s) if self.loss == "log_loss" else s
         if targets is not None:
             for name, gradient in gradients.items():
                 new = np.clip(self.state[name] - gradient, -self.weight_clipping, self.weight_clipping)
                 self.state[name] = np.where(touched[name][:, :, None, None], new, self.state[name])
             self.state["step"] += count
         return output
+
+    def residual(self, s: float, targets: np.ndarray, head: int, b: int) -> float:
+        """Derivative by s of the loss of a head."""
+        targets = np.asarray(targets)
+        if targets.ndim == 2:
+            y = targets[head, b]
+        elif self.loss == "log_loss" and self.num_heads > 1:
+            y = float(targets[b] == head)
+        else:
+            y = targets[b]
+        if self.loss == "log_loss":
+            return sigmoid(s) - y
+        y = max(-self.bound, min(self.bound, y))
+        return s - y if self.loss == "squared_error" else float(s > y) - self.quantiles[head]
 
     def context(self, layer: int, neuron: int, x: np.ndarray) -> int:
         number = 0

@@ -74,6 +74,96 @@ def test_values_are_those_of_the_plain_loops(backend, digits, bias, normalize, h
     )
 
 
+LOSSES: dict[str, dict[str, Any]] = {
+    "squared error": {"loss": "squared_error"},
+    "squared error, two heads": {"loss": "squared_error", "num_outputs": 2, "bias": False},
+    "squared error, not normalized": {"loss": "squared_error", "normalize": False, "value_clipping": 2.5},
+    "a quantile": {"loss": "quantile", "quantiles": [0.3]},
+    "quantiles": {"loss": "quantile", "quantiles": (0.05, 0.5, 0.95), "context_map_size": 0},
+    "labels": {"num_classes": 3},
+}
+
+
+def numbers(model: Any, inputs: np.ndarray) -> np.ndarray:
+    """Targets with noise that is the larger the further from 0 an input is: (B,), or (C, B) where heads differ."""
+    noise = np.random.default_rng(9).normal(size=(max(2, model.num_heads), inputs.shape[1]))
+    y = inputs[0] * inputs[1] + np.abs(inputs[2]) * noise
+    if model.loss == "log_loss":
+        return 1 / (1 + np.exp(-y))
+    return y[: model.num_heads] if model.loss == "squared_error" and model.num_heads > 1 else y[0]
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_values_of_every_loss_are_those_of_the_plain_loops(backend, kind):
+    model = small(backend, **LOSSES[kind], learning_rate=0.2)
+    inputs, context, _ = small_batch(150)
+    targets, slow = numbers(model, inputs), SlowGLN(model)
+    for start, end in [(0, 1), (1, 2), (2, 9), (9, 17), (17, 23)]:
+        batch = inputs[:, start:end], context[:, start:end], targets[..., start:end]
+        output = np.atleast_2d(to_numpy(model.predict(*batch)))
+        np.testing.assert_allclose(output, slow.predict(*batch), atol=2e-5)
+    output = np.atleast_2d(to_numpy(model.predict_online(inputs[:, 23:], context[:, 23:], targets[..., 23:])))
+    one_by_one = [
+        slow.predict(inputs[:, b : b + 1], context[:, b : b + 1], targets[..., b : b + 1]) for b in range(23, 150)
+    ]
+    np.testing.assert_allclose(output, np.concatenate(one_by_one, axis=1), atol=5e-5)
+    assert_same_state(slow.state, model.get_state(), rtol=1e-3, atol=1e-4)
+    assert np.ptp(output, axis=1).min() > 0.1
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_one_sample_of_every_loss_is_a_batch_of_one(backend, kind):
+    one, batch = (small(backend, **LOSSES[kind]) for _ in range(2))
+    inputs, context, _ = small_batch()
+    targets = numbers(one, inputs)
+    alone = to_numpy(one.predict(inputs[:, 0], context[:, 0], targets[..., 0]))
+    expected = to_numpy(batch.predict(inputs[:, :1], context[:, :1], targets[..., :1]))
+    np.testing.assert_allclose(alone, expected[..., 0], atol=1e-6)
+    assert alone.shape == (() if one.num_heads == 1 else (one.num_heads,))
+    assert_same_state(one, batch, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["squared error, two heads", "quantiles"])
+def test_heads_of_numbers_know_nothing_of_one_another(backend, kind):
+    inputs, context, _ = small_batch(60)
+    together = small(backend, **LOSSES[kind])
+    targets = numbers(together, inputs)
+    output = to_numpy(together.predict_online(inputs, context, targets))
+    for head in range(together.num_heads):
+        arguments = {**LOSSES[kind], "num_outputs": 1}
+        if together.quantiles:
+            arguments["quantiles"] = together.quantiles[head : head + 1]
+        alone = to_numpy(
+            small(backend, **arguments).predict_online(
+                inputs, context, np.atleast_2d(targets)[0 if together.quantiles else head]
+            )
+        )
+        np.testing.assert_allclose(alone, output[head], atol=1e-5)
+
+
+def test_quantiles_of_a_stream_are_met(backend):
+    rng = np.random.default_rng(3)
+    inputs = rng.normal(size=(2, 3000))
+    targets = inputs[0] + (1 + (inputs[1] > 0)) * rng.normal(size=3000)
+    levels = [0.1, 0.5, 0.9]
+    model = backend.GLN([8], 2, 2, loss="quantile", quantiles=levels, seed=0)
+    output = to_numpy(model.predict_online(inputs, inputs, targets))[:, 1000:]
+    np.testing.assert_allclose((targets[1000:] <= output).mean(axis=1), levels, atol=0.03)
+    width = output[2] - output[0]
+    assert width[inputs[1, 1000:] > 0.2].mean() > 1.4 * width[inputs[1, 1000:] < -0.2].mean()
+
+
+@pytest.mark.parametrize("kind", ["squared error", "quantiles"])
+def test_targets_beyond_all_predictions_count_as_the_bound(backend, kind):
+    far, near = (small(backend, **LOSSES[kind]) for _ in range(2))
+    inputs, context, _ = small_batch(40)
+    targets = numbers(far, inputs)
+    targets[5], targets[6] = 3e38, -1e12
+    output = to_numpy(far.predict_online(inputs, context, targets))
+    np.testing.assert_array_equal(output, to_numpy(near.predict_online(inputs, context, targets.clip(-10, 10))))
+    assert np.abs(output).max() <= 10
+
+
 @pytest.mark.parametrize(("layer_sizes", "weight_clipping"), [([1], 200.0), ([7], 0.5), ([2, 5, 3], 1.0)])
 def test_any_depth_and_width_and_clipped_weights(backend, layer_sizes, weight_clipping):
     model = small(backend, layer_sizes=layer_sizes, weight_clipping=weight_clipping, learning_rate=3.0)
@@ -184,6 +274,17 @@ def test_targets_may_be_probabilities_or_bools(backend):
     assert_same_state(slow.state, soft.get_state(), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("loss", ["squared_error", "quantile"])
+def test_base_predictor_gives_the_base_values(backend, loss):
+    inputs, context, targets = small_batch()
+    kind = {"loss": loss, "quantiles": [0.5] if loss == "quantile" else None}
+    model = small(backend, **kind, base_predictor=lambda x: 3 * np.asarray(x)[:2])
+    plain = small(backend, **kind, input_size=2)
+    output = to_numpy(model.predict(inputs, context, targets))
+    np.testing.assert_allclose(output, to_numpy(plain.predict(3 * inputs[:2], context, targets)), atol=1e-5)
+    assert_same_state(model, plain, rtol=1e-4, atol=1e-5)
+
+
 def test_base_predictor_gives_the_base_logits(backend):
     def halves(inputs: Any) -> Any:  # (5, B) -> (2, B)
         return np.clip(np.asarray(inputs)[:2] / 8 + 0.5, 0, 1)
@@ -285,6 +386,21 @@ def test_explanations_add_up_to_the_predictions(backend, digits, num_classes):
     of_one = model.explain(images[:, 7], images[:, 7])
     for together, alone in zip((weights, constant, clipped), of_one, strict=True):
         np.testing.assert_allclose(alone, together[..., 7], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_explanations_of_every_loss_add_up(backend, kind):
+    model = small(backend, **LOSSES[kind])
+    inputs, context, _ = small_batch(60)
+    inputs[0, 0] = 300
+    model.predict_online(inputs, context, numbers(model, inputs))
+    weights, constant, clipped = model.explain(inputs, context)
+    output = to_numpy(model.predict(inputs, context)).astype(np.float64)
+    s = np.log(output / (1 - output)) if model.loss == "log_loss" else output
+    base = inputs.clip(-model.bound, model.bound)
+    np.testing.assert_allclose((weights * base).sum(axis=-2) + constant, s, atol=1e-3)
+    assert clipped[..., 0].all()
+    assert not clipped.all()
 
 
 def test_explanations_tell_what_was_clipped(backend):
@@ -629,6 +745,29 @@ def test_bad_batches_change_nothing(backend, case):
     for call in (model.predict, model.predict_online):
         with pytest.raises(ValueError, match=rf"^{name}: expected .*, got "):
             call(*batch)
+    assert_same_state(model.get_state(), state)
+
+
+BAD_TARGETS: dict[str, tuple[dict[str, Any], Any]] = {
+    "NaN": (LOSSES["squared error"], [0, 1, math.nan]),
+    "infinity": (LOSSES["quantiles"], [0, 1, math.inf]),
+    "a row": (LOSSES["squared error"], [[0, 1, 2]]),
+    "one row of two": (LOSSES["squared error, two heads"], [0, 1, 2]),
+    "columns": (LOSSES["squared error, two heads"], [[0, 1], [1, 2], [3, 4]]),
+    "a row a quantile": (LOSSES["quantiles"], [[0, 1, 2]] * 3),
+    "labels above one": (LOSSES["labels"], [[0, 1, 0], [1, 0, 2], [0, 0, 1]]),
+    "labels below zero": (LOSSES["labels"], [[0, 1, 0], [1, 0, -0.1], [0, 0, 1]]),
+    "labels of too few": (LOSSES["labels"], [[0, 1, 0], [1, 0, 0]]),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TARGETS)
+def test_bad_targets_of_every_loss_change_nothing(backend, case):
+    kind, targets = BAD_TARGETS[case]
+    model = small(backend, **kind)
+    state = model.get_state()
+    with pytest.raises(ValueError, match=r"^targets: expected .*, got "):
+        model.predict_online(INPUTS, CONTEXT, targets)
     assert_same_state(model.get_state(), state)
 
 
