@@ -144,7 +144,8 @@ class GLN(nn.Module):
             bias: whether a constant 1 is appended to the input of every layer.
             context_bias: standard deviation of the halfspaces' offsets from the origin, 0 to 1e30.
             learning_rate: a number, or a callable from the count of samples learned so far to one; 0 to 1e30. None is
-                `decaying_rate` from min(10, sqrt(d)) on, d the first layer's inputs; without `normalize` `paper_rate`.
+                `decaying_rate` from min(10, sqrt(d)) on, d the first layer's inputs, with squared error from 0.3 on and
+                with quantiles from 0.5; without `normalize` `paper_rate`.
             normalize: whether a step is divided by 1 + |z|^2, z a neuron's input; without, the paper's plain step.
             pred_clipping: probabilities are kept in [pred_clipping, 1 - pred_clipping]; between 0 and 0.5.
             weight_clipping: weights are kept in [-weight_clipping, weight_clipping]; above 0, at most 1e30.
@@ -315,7 +316,8 @@ class GLN(nn.Module):
         """Set `learning_rate`: a number from 0 to 1e30, a callable t -> number, or None for the default."""
         default = rate is None
         if rate is None:
-            start = min(10.0, math.sqrt(self.base_size + self.bias)) if self.loss == "log_loss" else 0.5
+            start = min(10.0, math.sqrt(self.base_size + self.bias))
+            start = {"squared_error": 0.3, "quantile": 0.5}.get(self.loss, start)
             rate = functools.partial(decaying_rate, start=start) if self.normalize else paper_rate
         elif not callable(rate):
             rate = _real("learning_rate", rate, "from 0 to 1e30, or a callable", lambda v: 0 <= v <= MAX_REAL)
@@ -704,7 +706,7 @@ def _check_memory(numbers: int) -> None:
     """Raises ValueError where so many float32 are more than the machine's memory, if the system tells of it."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
     if 4 * numbers > memory:
-        names = "layer_sizes, input_size, context_size, num_classes, context_map_size"
+        names = "layer_sizes, input_size, context_size, num_classes, num_outputs, context_map_size"
         raise _bad(names, f"a network within {memory / 2**30:.1f} GiB of memory", f"one of {4 * numbers >> 30} GiB")
 
 

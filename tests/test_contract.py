@@ -350,6 +350,9 @@ def test_default_rates(backend):
     assert small(backend, input_size=300).learning_rate(0) == 10
     wide = small(backend, base_predictor=lambda x: np.full((100, np.shape(x)[1]), 0.5))
     assert wide.learning_rate(0) == 10
+    numbers, quantiles = small(backend, loss="squared_error"), small(backend, loss="quantile", quantiles=[0.5])
+    assert [numbers.learning_rate(t) for t in (0, 9000)] == pytest.approx([0.3, 0.15])
+    assert [quantiles.learning_rate(t) for t in (0, 9000)] == pytest.approx([0.5, 0.25])
     assert [small(backend, normalize=False).learning_rate(t) for t in (0, 9999, 19999)] == pytest.approx(
         [0.01, 0.01, 0.005]
     )
@@ -681,7 +684,28 @@ BAD_ARGUMENTS: dict[str, list[Any]] = {
     "pred_clipping": [0, 0.5, math.nan, "0.1"],
     "weight_clipping": [0, math.inf, True, 2e30],
     "seed": [-1, 0.5, "seed"],
+    "loss": ["mse", None, 1, ["log_loss"]],
+    # Of these the last is in range, and of no use to the log-loss.
+    "num_outputs": [0, 1.5, 2],
+    "quantiles": [0.5, [], [0, 0.5], [1.0], ["half"], [math.nan], [0.5]],
+    "value_clipping": [0, math.nan, 2e4, 5.0],
 }
+USELESS: dict[str, tuple[dict[str, Any], str]] = {  # to a loss, and the argument that has to go
+    "classes": ({"loss": "squared_error", "num_classes": 3}, "num_classes"),
+    "levels": ({"loss": "squared_error", "quantiles": [0.5]}, "quantiles"),
+    "clipped probabilities": ({"loss": "squared_error", "pred_clipping": 0.01}, "pred_clipping"),
+    "classes of quantiles": ({"loss": "quantile", "quantiles": [0.5], "num_classes": 3}, "num_classes"),
+    "outputs beside quantiles": ({"loss": "quantile", "quantiles": [0.5], "num_outputs": 2}, "num_outputs"),
+    "no levels": ({"loss": "quantile"}, "quantiles"),
+    "too many outputs": ({"loss": "squared_error", "num_outputs": 10**15}, "num_outputs"),
+}
+
+
+@pytest.mark.parametrize("case", USELESS)
+def test_arguments_that_a_loss_has_no_use_for(case):
+    arguments, name = USELESS[case]
+    with pytest.raises(ValueError, match=rf"{name}.*: expected .*, got "):
+        small(gln_numpy, **arguments)
 
 
 @pytest.mark.parametrize("name", BAD_ARGUMENTS)

@@ -87,6 +87,23 @@ def test_learn_and_predict(stream, settings, params, compiled):
 
 
 @pytest.mark.parametrize(
+    "kind", [{"loss": "squared_error", "num_outputs": 2}, {"loss": "quantile", "quantiles": (0.1, 0.9)}]
+)
+def test_every_loss(stream, kind):
+    """`vmap` over two seeds of numbers' networks learns what NumPy's learn."""
+    models = [[module.GLN([6, 3], 196, 196, seed=seed, **kind) for seed in SEEDS] for module in (gln_jax, gln_numpy)]
+    targets = stream[0][100:102] if kind["loss"] == "squared_error" else stream[0][100]
+    rates = np.full(60, 0.3)
+    params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(model.params for model in models[0]))
+    learn = functools.partial(gln_jax.learn_online, models[0][0].settings)
+    each = np.broadcast_to(targets, (2, 60))
+    _, p = jax.jit(jax.vmap(lambda params: learn(params, stream[0], stream[0], each, rates)))(params)
+    for found, model in zip(p, models[1], strict=True):
+        model.set_learning_rate(0.3)
+        assert_close(found, model.predict_online(stream[0], stream[0], targets))
+
+
+@pytest.mark.parametrize(
     ("batch_size", "count"),
     [
         pytest.param(1, None, id="one by one"),

@@ -16,6 +16,7 @@ import pytest
 from backends import FRAMEWORKS, OTHERS, load_backend
 from helpers import assert_same_state
 from reference import clear_of_hyperplanes
+from sklearn.datasets import make_friedman1
 
 import gln_numpy
 
@@ -66,6 +67,31 @@ def test_2000_digits_online(digits, name, num_classes, batch_size):
     rate = stable_rate(batch_size)
     models = [network(module, num_classes, learning_rate=rate) for module in (gln_numpy, load_backend(name))]
     expected, output = (np.asarray(m.predict_online(images, images, targets, batch_size)) for m in models)
+    np.testing.assert_allclose(output, expected, rtol=0, atol=1e-4)
+    assert_same_state(models[1], models[0], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("batch_size", [1, 8])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"loss": "squared_error"},
+        {"loss": "squared_error", "num_outputs": 3},
+        {"loss": "quantile", "quantiles": [0.5]},
+        {"loss": "quantile", "quantiles": [0.05, 0.5, 0.95]},
+    ],
+    ids=lambda kind: f"{kind['loss']}-{kind.get('num_outputs', len(kind.get('quantiles', '1')))}",
+)
+def test_2000_numbers_online(name, kind, batch_size):
+    inputs, y = make_friedman1(2100, noise=1, random_state=0)
+    inputs, y = (inputs.T - 0.5) * 12**0.5, (y - y.mean()) / y.std()
+    targets = np.stack([y, -y, y**2])[: kind["num_outputs"]] if "num_outputs" in kind else y
+    models = [module.GLN([8, 4, 1], 10, 10, seed=2, **kind) for module in (gln_numpy, load_backend(name))]
+    keep = np.flatnonzero(clear_of_hyperplanes(models[0], inputs))[:2000]
+    inputs, targets = inputs[:, keep], targets[..., keep]
+    assert len(keep) == 2000
+    expected, output = (np.asarray(m.predict_online(inputs, inputs, targets, batch_size)) for m in models)
     np.testing.assert_allclose(output, expected, rtol=0, atol=1e-4)
     assert_same_state(models[1], models[0], rtol=1e-3, atol=1e-4)
 

@@ -65,6 +65,31 @@ def test_arguments_are_saved(backend, tmp_path):
     assert {name: getattr(loaded, name) for name in arguments} == arguments
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"loss": "squared_error", "num_outputs": 2, "value_clipping": 4.0},
+        {"loss": "quantile", "quantiles": (0.05, 0.3, 0.95)},
+    ],
+    ids=lambda kind: kind["loss"],
+)
+def test_a_model_of_numbers_goes_on_in_the_next_backend(backend, kind, tmp_path):
+    rng = np.random.default_rng(2)
+    inputs, targets = rng.normal(size=(5, 80)), rng.normal(size=(2, 80))
+    targets = targets if kind["loss"] == "squared_error" else targets[0]
+    whole, first = (backend.GLN([4, 2], 5, 5, seed=1, **kind) for _ in range(2))
+    expected = np.asarray(whole.predict_online(inputs, inputs, targets))
+    first.predict_online(inputs[:, :40], inputs[:, :40], targets[..., :40])
+    first.save(tmp_path / "m")
+    names = list(FRAMEWORKS)
+    resumed = load_backend(names[(names.index(backend.__name__.removeprefix("gln_")) + 1) % len(names)]).GLN.load(
+        tmp_path / "m"
+    )
+    assert {name: getattr(resumed, name) for name in kind} == kind
+    output = np.asarray(resumed.predict_online(inputs[:, 40:], inputs[:, 40:], targets[..., 40:]))
+    np.testing.assert_allclose(output, expected[:, 40:], atol=1e-4)
+
+
 def test_rates(backend, tmp_path):
     file = tmp_path / "m"
     for given, expected in ((None, backend.GLN([2], 5, 4).learning_rate(7)), (0.5, 0.5)):

@@ -71,19 +71,21 @@ def test_clipped_weights_are_those_of_the_reference(columns):
 def test_saved_model_predicts_without_this_project(columns, tmp_path):
     x, y = columns
     np.save(tmp_path / "x.npy", x)
-    for num_classes in (2, 10):
-        model = network(num_classes=num_classes)
-        model.predict_online(x, x, y % num_classes)
-        tf.saved_model.save(model, str(tmp_path / f"model_{num_classes}"), signatures=model.serve)
-        np.save(tmp_path / f"expected_{num_classes}.npy", model.predict(x, x))
+    kinds = {"2": {"num_classes": 2}, "10": {}, "mean": {"num_classes": 2, "loss": "squared_error"}}
+    kinds["quantiles"] = {"num_classes": 2, "loss": "quantile", "quantiles": [0.1, 0.9]}
+    for kind, options in kinds.items():
+        model = network(**options)
+        model.predict_online(x, x, y % 2)
+        tf.saved_model.save(model, str(tmp_path / f"model_{kind}"), signatures=model.serve)
+        np.save(tmp_path / f"expected_{kind}.npy", model.predict(x, x))
     code = """
 import sys
 for name in ("gln_tf", "gln"):
     sys.modules[name] = None  # where this project is installed, importing it fails all the same
 import numpy as np, tensorflow as tf
 x = tf.constant(np.load("x.npy"))
-for num_classes in (2, 10):
-    loaded, expected = tf.saved_model.load(f"model_{num_classes}"), np.load(f"expected_{num_classes}.npy")
+for kind in ("2", "10", "mean", "quantiles"):
+    loaded, expected = tf.saved_model.load(f"model_{kind}"), np.load(f"expected_{kind}.npy")
     [output] = loaded.signatures["serving_default"](inputs=x, context_inputs=x).values()
     for served in (output, loaded.serve(x, x)):
         assert served.shape == expected.shape

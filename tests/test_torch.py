@@ -99,6 +99,23 @@ def test_state_of_a_part_of_a_larger_module(stream):
     assert_equal_and_apart(outer["gln"], other["gln"], stream)
 
 
+@pytest.mark.parametrize("loss", ["squared_error", "quantile"])
+def test_state_of_every_loss(stream, loss):
+    kind: dict[str, Any] = {"num_classes": 2, "loss": loss, "value_clipping": 4.0}
+    kind |= {"quantiles": (0.1, 0.5)} if loss == "quantile" else {"num_outputs": 2}
+    model, other = network(**kind), network(seed=2, **kind)
+    targets = stream[0][:2] if loss == "squared_error" else stream[0][0]
+    model.predict_online(*stream[:2], targets)
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other.predict(*stream[:2]), model.predict(*stream[:2]))
+    assert torch.equal(model(*stream[:2]), model.predict(*stream[:2]))
+    others = [{"num_classes": 2}, {**kind, "value_clipping": 5.0}]
+    others += [{**kind, "quantiles": (0.1, 0.6)}] if loss == "quantile" else []
+    for name, arguments in zip(("loss", "value_clipping", "quantiles"), others, strict=False):
+        with pytest.raises(RuntimeError, match=rf"^{name}: expected "):
+            network(**arguments).load_state_dict(model.state_dict())
+
+
 UNLIKE: dict[str, tuple[dict[str, Any], str]] = {
     "pred_clipping": ({"pred_clipping": 0.01}, "0.001, got 0.01"),
     "weight_clipping": ({"weight_clipping": 0.3}, "200.0, got 0.3"),
