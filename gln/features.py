@@ -74,6 +74,11 @@ class Standardizer:
             standardised[:, some] = self._scaled(differences, deviation[:, None], reach[:, None])
         return standardised
 
+    def inverse_transform(self, standardised: Any) -> np.ndarray:
+        """What `transform` makes these of: (D, B) -> (D, B) float64. What never varied is its mean."""
+        scale = np.sqrt(self.squares / max(self.count, 1)) + self.floor * (self.high - self.low)
+        return np.asarray(standardised, np.float64) * scale[:, None] + self.mean[:, None]
+
     def get_state(self) -> dict[str, np.ndarray]:
         """`floor` () and what was counted, copied: `count` (), and `mean`, `squares`, `low` and `high` (D,)."""
         return {name: np.array(getattr(self, name)) for name in STATE}

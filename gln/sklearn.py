@@ -1,6 +1,7 @@
-"""A Gated Linear Network as a scikit-learn classifier, round the GLN of any backend.
+"""Gated Linear Networks as scikit-learn's classifier and regressor, round the GLN of any backend.
 
-Shapes: N samples, F features, C classes. As in scikit-learn a sample is a row; the backends take it as a column.
+Shapes: N samples, F features, C classes, T targets, Q quantiles. As in scikit-learn a sample is a row; the backends
+take it as a column.
 """
 # ruff: noqa: N803, N806 - X is scikit-learn's name
 
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from scipy.special import logit
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, MultiOutputMixin, RegressorMixin
 from sklearn.utils import check_random_state, check_scalar, gen_batches
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -23,14 +24,99 @@ from gln.backends import load_backend
 from gln.features import Standardizer
 from gln.rates import linear_rate
 
-__all__ = ["GLNClassifier"]
+__all__ = ["GLNClassifier", "GLNRegressor"]
 
 CHUNK = 1000  # samples that are standardised at a time, so that little memory is needed beside X
 FLOOR = 0.05  # of `Standardizer`: with 0 the digits lose 0.4 points, and from 0.1 on the wines do
 FARTHEST = 1e6  # what is further from the mean, in deviations, is taken to be there: float32 products stay finite
+FIT_RATES = {"log_loss": (None, 0.1), "squared_error": (0.5, 0.01), "quantile": (1.5, 0.01)}  # of `fit`, first and last
+DISTANCE = np.float32(0.8)  # of a normal feature from its mean, on average, in deviations
 
 
-class GLNClassifier(ClassifierMixin, BaseEstimator):
+class _Estimator(BaseEstimator):
+    """What classifier and regressor share: standardised features, passes over a table, the parts of a stream."""
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "gln_")  # other attributes stand there even where the first samples were refused
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        for (
+            network
+        ) in self._networks():  # joblib may have mapped a file that can only be read; this moves it into memory
+            network.set_state(network.get_state())
+
+    def _networks(self):
+        return [self.gln_] if hasattr(self, "gln_") else []
+
+    def _validated(self, X, y, reset, **checks):
+        """X and y, checked together with the parameters that the network does not check."""
+        check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
+        if self.n_epochs is not None:
+            check_scalar(self.n_epochs, "n_epochs", Integral, min_val=1)
+        for name in ("halfspaces_from_data", "shuffle", "verbose"):
+            if not isinstance(getattr(self, name), (bool, np.bool_)):
+                raise ValueError(f"{name}: expected True or False, got {getattr(self, name)!r}")
+        load_backend(self.backend)  # which refuses what is none
+        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], reset=reset, **checks)
+        _check_magnitude("X", X)
+        return X, y
+
+    def _network(self, features, halfspaces, seed, inputs=None, **kind):
+        """A network that knows nothing yet, with so many halfspaces a neuron where the user did not say."""
+        halfspaces = halfspaces if self.context_map_size is None else self.context_map_size
+        sizes = (1,) if halfspaces == 0 else (64, 32)
+        return load_backend(self.backend).GLN(
+            sizes if self.layer_sizes is None else self.layer_sizes,
+            inputs or features,
+            features,
+            context_map_size=halfspaces,
+            context_bias=self.context_bias,
+            learning_rate=self.learning_rate,
+            seed=seed,
+            **kind,
+        )
+
+    def _parts(self, X):
+        """Slices of X, each of whole batches."""
+        return gen_batches(len(X), self.batch_size * max(1, CHUNK // self.batch_size))
+
+    def _standardized(self, X):  # (N, F) -> (F, N)
+        with np.errstate(over="ignore"):  # beyond float32 is beyond FARTHEST
+            return np.clip(self.standardizer_.transform(X.T), -FARTHEST, FARTHEST)
+
+    def _new_columns(self, X):  # (N, F) -> parts of (F, n), standardised for prediction
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        _check_magnitude("X", X)
+        return [self._standardized(X[part]) for part in gen_batches(len(X), CHUNK)]
+
+    def _learn_table(self, X, targets, epochs, rng):
+        """Learn all samples, with targets (..., N), so many times, at rates that fall where the user gave none."""
+        if self.halfspaces_from_data and len(X) > 1:
+            some = self._standardized(X[rng.permutation(len(X))[:CHUNK]])
+            for network in self._networks():
+                network.fit_hyperplanes(some)
+        total = epochs * len(X)
+        for network in self._networks() if self.learning_rate is None else ():
+            first, last = FIT_RATES[network.loss]
+            first = network.learning_rate(0) if first is None else first
+            network.set_learning_rate(functools.partial(linear_rate, samples=total, first=first, last=last))
+        with tqdm(total=total, unit=" samples", disable=not self.verbose) as bar:
+            for _ in range(epochs):
+                order = rng.permutation(len(X)) if self.shuffle else np.arange(len(X))
+                for part in self._parts(X):
+                    self._learn(self._standardized(X[order[part]]), targets[..., order[part]])
+                    bar.update(len(order[part]))
+        self._set_rates()  # of a stream that may follow
+        self.n_iter_ = epochs
+
+    def _set_rates(self):
+        for network in self._networks():
+            network.set_learning_rate(self.learning_rate)
+
+
+class GLNClassifier(ClassifierMixin, _Estimator):
     """Gated Linear Network classifier.
 
     It learns one sample after another, without backpropagation: in several passes over a table by `fit`, or from a
@@ -137,19 +223,15 @@ class GLNClassifier(ClassifierMixin, BaseEstimator):
         self : GLNClassifier
         """
         X, y = self._validated(X, y, reset=True)
+        check_classification_targets(y)
         classes, targets = np.unique(y, return_inverse=True)
-        if self.n_epochs is not None:
-            check_scalar(self.n_epochs, "n_epochs", Integral, min_val=1)
         epochs = int(np.clip(2000 // len(X), 3, 20)) if self.n_epochs is None else self.n_epochs
         halfspaces = round(np.log2(len(X) / (30 * np.sqrt(X.shape[1]))))
         rng = check_random_state(self.random_state)
         self._start(classes, X.shape[1], int(np.clip(halfspaces, 0, 6)), rng)
         for part in self._parts(X):
             self.standardizer_.learn(X[part].T)
-        if self.halfspaces_from_data and len(X) > 1:
-            self.gln_.fit_hyperplanes(self._standardized(X[rng.permutation(len(X))[:CHUNK]]))
-        self._pass_over(X, targets, epochs, rng)
-        self.n_iter_ = epochs
+        self._learn_table(X, targets, epochs, rng)
         return self
 
     def partial_fit(self, X, y, classes=None):
@@ -179,11 +261,12 @@ class GLNClassifier(ClassifierMixin, BaseEstimator):
         if not (first or classes is None or np.array_equal(known, np.unique(classes))):
             raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known!r}")
         X, y = self._validated(X, y, reset=first)
+        check_classification_targets(y)
         if unseen := set(np.unique(y)) - set(known):
             raise ValueError(f"y holds labels that are not among the classes {known!r}: {sorted(unseen)}")
         if first:
             self._start(known, X.shape[1], 2, check_random_state(self.random_state))
-        self.gln_.set_learning_rate(self.learning_rate)  # which may have been set anew since the last call
+        self._set_rates()  # which may have been set anew since the last call
         targets = np.searchsorted(self.classes_, y)
         for part in self._parts(X):
             self._learn(self.standardizer_.learn(X[part].T), targets[part])
@@ -232,81 +315,272 @@ class GLNClassifier(ClassifierMixin, BaseEstimator):
         p = self.predict_proba(X)
         return self.classes_[p.argmax(axis=1)]
 
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "gln_")  # other attributes stand there even where the first samples were refused
-
-    def __setstate__(self, state):
-        super().__setstate__(state)
-        if hasattr(self, "gln_"):  # joblib may have mapped a file that can only be read; this moves it into memory
-            self.gln_.set_state(self.gln_.get_state())
-
-    def _validated(self, X, y, reset):
-        """X and y, checked together with the parameters that the network does not check."""
-        check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
-        for name in ("halfspaces_from_data", "shuffle", "verbose"):
-            if not isinstance(getattr(self, name), (bool, np.bool_)):
-                raise ValueError(f"{name}: expected True or False, got {getattr(self, name)!r}")
-        load_backend(self.backend)  # which refuses what is none
-        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], reset=reset)
-        check_classification_targets(y)
-        _check_magnitude(X)
-        return X, y
-
     def _start(self, classes, features, halfspaces, rng):
-        """Make a network that knows nothing yet, with so many halfspaces a neuron where the user did not say."""
         if len(classes) < 2:
             raise ValueError(f"{type(self).__name__} needs samples of at least 2 classes, got one class: {classes[0]}")
-        if self.context_map_size is not None:
-            halfspaces = self.context_map_size
-        layer_sizes = self.layer_sizes
-        if layer_sizes is None:
-            layer_sizes = (1,) if halfspaces == 0 else (64, 32)
-        network = load_backend(self.backend).GLN(
-            layer_sizes,
-            features,
-            features,
-            num_classes=len(classes),
-            context_map_size=halfspaces,
-            context_bias=self.context_bias,
-            learning_rate=self.learning_rate,
-            seed=int(rng.randint(np.iinfo(np.int32).max)),
-        )
-        self.gln_, self.classes_, self.standardizer_ = network, classes, Standardizer(features, FLOOR)
-
-    def _parts(self, X):
-        """Slices of X, each of whole batches."""
-        return gen_batches(len(X), self.batch_size * max(1, CHUNK // self.batch_size))
-
-    def _standardized(self, X):  # (N, F) -> (F, N)
-        with np.errstate(over="ignore"):  # beyond float32 is beyond FARTHEST
-            return np.clip(self.standardizer_.transform(X.T), -FARTHEST, FARTHEST)
-
-    def _pass_over(self, X, targets, epochs, rng):
-        """Learn all samples so many times, at a rate that falls to the end where the user gave none."""
-        total = epochs * len(X)
-        if self.learning_rate is None:
-            first = self.gln_.learning_rate(0)
-            self.gln_.set_learning_rate(functools.partial(linear_rate, samples=total, first=first))
-        with tqdm(total=total, unit=" samples", disable=not self.verbose) as bar:
-            for _ in range(epochs):
-                order = rng.permutation(len(X)) if self.shuffle else np.arange(len(X))
-                for part in self._parts(X):
-                    self._learn(self._standardized(X[order[part]]), targets[order[part]])
-                    bar.update(len(order[part]))
-        self.gln_.set_learning_rate(self.learning_rate)  # of a stream that may follow
+        self.gln_ = self._network(features, halfspaces, _seed(rng), num_classes=len(classes))
+        self.classes_, self.standardizer_ = classes, Standardizer(features, FLOOR)
 
     def _learn(self, columns, targets):
         self.gln_.predict_online(columns, columns, targets, self.batch_size)
 
     def _probabilities(self, X):  # (N, F) -> (N,) or (N, C)
         """What the heads say, each of its class against the rest."""
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        _check_magnitude(X)
-        parts = [self._standardized(X[part]) for part in gen_batches(len(X), CHUNK)]
+        parts = self._new_columns(X)
         return np.concatenate([np.asarray(self.gln_.predict(z, z), np.float64).T for z in parts])
 
 
-def _check_magnitude(X):
-    if max(X.max(), -X.min()) > np.finfo(np.float32).max:
-        raise ValueError("Input X contains infinity or a value too large for dtype('float32').")
+class GLNRegressor(RegressorMixin, MultiOutputMixin, _Estimator):
+    """Gated Linear Network regressor.
+
+    It learns one sample after another, without backpropagation: in several passes over a table by `fit`, or from a
+    stream by `partial_fit`. Features and targets need no scaling; they are standardised by what was seen of them. What
+    the network mixes is each feature and how far it is from its mean; its halfspaces see the features.
+
+    Parameters
+    ----------
+    layer_sizes : sequence of int or None, default=None
+        Neurons of each layer. None takes 64 and 32, or without halfspaces one neuron, for all would be the same.
+    quantiles : sequence of float or None, default=None
+        Levels in (0, 1) that `predict_quantiles` predicts: (0.05, 0.95) gives intervals that hold some 90 % of the
+        targets. They are learned by a network of their own, beside that of the mean.
+    context_map_size : int, default=3
+        Halfspaces of a neuron, which has a row of weights for each of their 2^context_map_size combinations.
+    halfspaces_from_data : bool, default=True
+        Whether `fit` draws the halfspaces as bisectors of two samples each, instead of at random. `partial_fit` always
+        draws them at random, for what it learns must not depend on how a stream is cut.
+    context_bias : float, default=1.0
+        Standard deviation of the distances from the features' mean of halfspaces that are drawn at random.
+    learning_rate : float, callable or None, default=None
+        A number from 0 to 1e30, or a callable from the count of samples learned so far to one. In `fit` None falls
+        linearly to 0.01, for means from 0.5 and for quantiles from 1.5; in `partial_fit` it falls from 0.3 and 0.5 with
+        the square root of the count, see `gln_numpy.decaying_rate`. Steps of batches add up: for means, more than 2
+        over the size of a batch swings.
+    n_epochs : int or None, default=None
+        Passes of `fit` over the samples. None makes about 1000 / N, at least 3 and at most 20.
+    batch_size : int, default=1
+        Samples predicted with the same weights before these learn; 1 is exact online learning.
+    shuffle : bool, default=True
+        Whether `fit` goes through the samples in a new order in each pass. `partial_fit` keeps their order.
+    backend : {"auto", "numpy", "numba", "torch", "jax", "tf"}, default="auto"
+        Which implementation learns. All give the same predictions but for rounding; "auto" takes the fastest of
+        Numba, JAX and NumPy that is installed.
+    random_state : int, RandomState instance or None, default=None
+        Draws the halfspaces and the order of the samples. Pass an int for the same results each time.
+    verbose : bool, default=False
+        Whether `fit` shows a progress bar.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Number of features seen.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features; defined only where all were strings.
+    n_iter_ : int
+        Passes over the samples that the last `fit` or `partial_fit` made.
+    gln_ : GLN
+        The network of the means, a head for each target.
+    quantile_glns_ : list of GLN
+        For each target the network of its quantiles, a head for each; empty without `quantiles`.
+    standardizer_, target_standardizer_ : gln.features.Standardizer
+        What standardises features and targets.
+
+    References
+    ----------
+    J. Veness et al., "Gated Linear Networks", AAAI 2021, https://arxiv.org/abs/1910.01526.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from gln.sklearn import GLNRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = GLNRegressor(quantiles=(0.05, 0.95), random_state=0).fit(X[:400], y[:400])
+    >>> model.predict(X[400:402]).shape, model.predict_quantiles(X[400:402]).shape
+    ((2,), (2, 2))
+    """
+
+    def __init__(
+        self,
+        layer_sizes: Sequence[int] | None = None,
+        *,
+        quantiles: Sequence[float] | None = None,
+        context_map_size: int = 3,
+        halfspaces_from_data: bool = True,
+        context_bias: float = 1.0,
+        learning_rate: float | Callable[[int], float] | None = None,
+        n_epochs: int | None = None,
+        batch_size: int = 1,
+        shuffle: bool = True,
+        backend: str = "auto",
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        self.layer_sizes = layer_sizes
+        self.quantiles = quantiles
+        self.context_map_size = context_map_size
+        self.halfspaces_from_data = halfspaces_from_data
+        self.context_bias = context_bias
+        self.learning_rate = learning_rate
+        self.n_epochs = n_epochs
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.backend = backend
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X, y):
+        """Learn a table from scratch.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, F)
+            Finite numbers, unscaled.
+        y : array-like of shape (N,) or (N, T)
+            Finite numbers, unscaled.
+
+        Returns
+        -------
+        self : GLNRegressor
+        """
+        X, y = self._numbers(X, y, reset=True)
+        epochs = int(np.clip(1000 // len(X), 3, 20)) if self.n_epochs is None else self.n_epochs
+        rng = check_random_state(self.random_state)
+        self._start(X.shape[1], y.shape[1:], rng)
+        columns = y.reshape(len(y), -1).T
+        for part in self._parts(X):
+            self.standardizer_.learn(X[part].T)
+            self.target_standardizer_.learn(columns[:, part])
+        self._learn_table(X, self.target_standardizer_.transform(columns), epochs, rng)
+        return self
+
+    def partial_fit(self, X, y):
+        """Learn the next samples of a stream, once and in their order.
+
+        Features and targets are standardised by the samples up to each. A stream learned in parts gives what it gives
+        in one call, where the parts hold a multiple of `batch_size` samples. `batch_size` and `learning_rate` may be
+        set anew between two parts; the other parameters are those of the first call.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, F)
+            Finite numbers, unscaled.
+        y : array-like of shape (N,) or (N, T)
+            Finite numbers, unscaled.
+
+        Returns
+        -------
+        self : GLNRegressor
+        """
+        first = not hasattr(self, "gln_")
+        X, y = self._numbers(X, y, reset=first)
+        if first:
+            self._start(X.shape[1], y.shape[1:], check_random_state(self.random_state))
+        elif y.shape[1:] != self._targets:
+            raise ValueError(f"y: expected shape {('N', *self._targets)}, as in the first call, got {y.shape}")
+        self._set_rates()  # which may have been set anew since the last call
+        for part in self._parts(X):
+            targets = self.target_standardizer_.learn(y[part].reshape(len(y[part]), -1).T)
+            self._learn(self.standardizer_.learn(X[part].T), targets)
+        self.n_iter_ = 1
+        return self
+
+    def predict(self, X):
+        """The mean of the targets.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, F)
+
+        Returns
+        -------
+        means : ndarray of shape (N,) or (N, T), as y was
+        """
+        parts = [np.atleast_2d(self.gln_.predict(_with_distances(z), z)) for z in self._new_columns(X)]
+        return self._restored(np.concatenate(parts, axis=1)).reshape(-1, *self._targets)
+
+    def predict_quantiles(self, X):
+        """The quantiles of the targets, in rising order.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, F)
+
+        Returns
+        -------
+        quantiles : ndarray of shape (N, Q) or (N, T, Q)
+        """
+        parts = self._new_columns(X)
+        if not self.quantile_glns_:
+            raise ValueError("quantiles: expected levels when the model was fitted, got None")
+        levels = [[np.atleast_2d(g.predict(_with_distances(z), z)) for z in parts] for g in self.quantile_glns_]
+        values = np.sort(np.stack([np.concatenate(each, axis=1) for each in levels]), axis=1)  # (T, Q, N)
+        restored = [self._restored(values[:, i]) for i in range(values.shape[1])]  # Q of (N, T)
+        return np.stack(restored, axis=-1).reshape(-1, *self._targets, len(restored))
+
+    def explain(self, X):
+        """What each feature contributes to a prediction, in units of the target: with the constant they add up to it.
+
+        Between the halfspaces the network is linear in each feature and in its distance from its mean; a feature's
+        contribution is that of both.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, F)
+
+        Returns
+        -------
+        contributions : ndarray of shape (N, F) or (N, T, F)
+        constant : ndarray of shape (N,) or (N, T)
+        """
+        columns = np.concatenate(self._new_columns(X), axis=1)
+        inputs, heads = _with_distances(columns), self.gln_.num_heads
+        weights, constant, _ = self.gln_.explain(inputs, columns)
+        of_distances = DISTANCE * weights.reshape(heads, 2, *columns.shape)[:, 1]  # what was taken off, (T, F, N)
+        parts = (weights * inputs.clip(-self.gln_.bound, self.gln_.bound)).reshape(heads, 2, *columns.shape)
+        contributions = parts.sum(axis=1) + of_distances
+        scale = self._restored(np.ones((heads, 1))) - self._restored(np.zeros((heads, 1)))  # (1, T)
+        shape = columns.shape[1], *self._targets
+        constant = self._restored(constant.reshape(heads, -1) - of_distances.sum(axis=1))
+        return (contributions.transpose(2, 0, 1) * scale[:, :, None]).reshape(*shape, -1), constant.reshape(shape)
+
+    def _networks(self):
+        return [*super()._networks(), *getattr(self, "quantile_glns_", [])]
+
+    def _numbers(self, X, y, reset):
+        X, y = self._validated(X, y, reset, multi_output=True)
+        y = np.asarray(y, np.float64)
+        _check_magnitude("y", y)
+        return X, y
+
+    def _start(self, features, targets, rng):
+        # Of one seed: all have the same halfspaces, and the means are the same with quantiles and without.
+        network = functools.partial(self._network, features, 3, _seed(rng), inputs=2 * features)
+        count = int(np.prod(targets))
+        mean = network(loss="squared_error", num_outputs=count)
+        levels = self.quantiles
+        quantiles = [network(loss="quantile", quantiles=levels) for _ in range(count) if levels is not None]
+        self.gln_, self.quantile_glns_, self._targets = mean, quantiles, targets
+        self.standardizer_, self.target_standardizer_ = Standardizer(features, FLOOR), Standardizer(count, 0.0)
+
+    def _learn(self, columns, targets):  # (F, N), (T, N)
+        inputs = _with_distances(columns)
+        self.gln_.predict_online(inputs, columns, targets if len(targets) > 1 else targets[0], self.batch_size)
+        for network, target in zip(self.quantile_glns_, targets, strict=len(self.quantile_glns_) > 0):
+            network.predict_online(inputs, columns, target, self.batch_size)
+
+    def _restored(self, standardized):  # (T, N) -> (N, T)
+        return self.target_standardizer_.inverse_transform(standardized).T
+
+
+def _with_distances(columns):  # (F, N) -> (2 F, N)
+    """Each feature, and how far it is from its mean: together a mixture bends where the feature is at its mean."""
+    return np.concatenate([columns, np.abs(columns) - DISTANCE])
+
+
+def _seed(rng):
+    return int(rng.randint(np.iinfo(np.int32).max))
+
+
+def _check_magnitude(name, array):
+    if max(array.max(), -array.min()) > np.finfo(np.float32).max:
+        raise ValueError(f"Input {name} contains infinity or a value too large for dtype('float32').")

@@ -71,7 +71,11 @@ def test_clipped_weights_are_those_of_the_reference(columns):
 def test_saved_model_predicts_without_this_project(columns, tmp_path):
     x, y = columns
     np.save(tmp_path / "x.npy", x)
-    kinds = {"2": {"num_classes": 2}, "10": {}, "mean": {"num_classes": 2, "loss": "squared_error"}}
+    kinds: dict[str, dict[str, Any]] = {
+        "2": {"num_classes": 2},
+        "10": {},
+        "mean": {"num_classes": 2, "loss": "squared_error"},
+    }
     kinds["quantiles"] = {"num_classes": 2, "loss": "quantile", "quantiles": [0.1, 0.9]}
     for kind, options in kinds.items():
         model = network(**options)

@@ -1,0 +1,277 @@
+"""The scikit-learn regressor: its conventions, its accuracy and intervals at the defaults, streams, odd targets."""
+# ruff: noqa: N803, N806 - X is scikit-learn's name
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import assert_same_state
+from sklearn.datasets import load_diabetes, make_friedman1
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import RidgeCV
+from sklearn.metrics import mean_pinball_loss
+from sklearn.model_selection import KFold, cross_val_score
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from gln.sklearn import GLNRegressor
+
+Data = tuple[np.ndarray, np.ndarray]
+DIABETES: Data = load_diabetes(return_X_y=True)
+FRIEDMAN: Data = make_friedman1(600, noise=1, random_state=0)
+ENDS = (0.05, 0.95)
+
+
+def state_of(model: GLNRegressor) -> dict[str, np.ndarray]:
+    networks = [model.gln_, *model.quantile_glns_]
+    states = {f"{i} {name}": array for i, g in enumerate(networks) for name, array in g.get_state().items()}
+    scales = [model.standardizer_.get_state(), model.target_standardizer_.get_state()]
+    return states | {f"{i} {name}": array for i, state in enumerate(scales) for name, array in state.items()}
+
+
+def streamed(data: Data, parts: int = 1, **arguments: Any) -> GLNRegressor:
+    model = GLNRegressor(random_state=0, quantiles=ENDS, **arguments)
+    for rows in np.array_split(np.arange(len(data[0])), parts):
+        model.partial_fit(data[0][rows], data[1][rows])
+    return model
+
+
+@pytest.fixture(scope="module")
+def fitted() -> GLNRegressor:
+    """Trained once, on the first 400 of the diabetics; nothing may be learned with it."""
+    return GLNRegressor(random_state=0, quantiles=ENDS).fit(DIABETES[0][:400], DIABETES[1][:400])
+
+
+@parametrize_with_checks([GLNRegressor(), GLNRegressor(backend="numpy", quantiles=(0.9, 0.1))])
+def test_conventions_of_scikit_learn(estimator, check):
+    check(estimator)
+
+
+# ---- How good it is at the defaults ----------------------------------------------------------------------------------
+
+
+def test_a_linear_table_is_predicted_nearly_as_by_a_linear_model():
+    folds = KFold(5, shuffle=True, random_state=0)
+    ours, linear = (
+        cross_val_score(model, *DIABETES, cv=folds).mean() for model in (GLNRegressor(random_state=0), RidgeCV())
+    )
+    assert ours > linear - 0.05
+
+
+def test_a_curved_table_is_predicted_as_by_trees():
+    folds = KFold(5, shuffle=True, random_state=0)
+    ours, trees, linear = (
+        cross_val_score(model, *FRIEDMAN, cv=folds).mean()
+        for model in (GLNRegressor(random_state=0), HistGradientBoostingRegressor(random_state=0), RidgeCV())
+    )
+    assert ours > linear + 0.1
+    assert ours > trees - 0.02
+
+
+@pytest.mark.parametrize("data", [DIABETES, FRIEDMAN], ids=["diabetes", "friedman1"])
+def test_intervals_hold_what_they_say(data):
+    (X, y), held, ours, trees = data, [], [], []
+    for train, test in KFold(5, shuffle=True, random_state=0).split(X):
+        model = GLNRegressor(random_state=0, quantiles=ENDS).fit(X[train], y[train])
+        ends = model.predict_quantiles(X[test])
+        assert (ends[:, 0] <= ends[:, 1]).all()
+        held.append(np.mean((ends[:, 0] <= y[test]) & (y[test] <= ends[:, 1])))
+        for i, level in enumerate(ENDS):
+            boosted = HistGradientBoostingRegressor(loss="quantile", quantile=level, random_state=0)
+            ours.append(mean_pinball_loss(y[test], ends[:, i], alpha=level))
+            trees.append(mean_pinball_loss(y[test], boosted.fit(X[train], y[train]).predict(X[test]), alpha=level))
+    assert 0.85 < np.mean(held) < 0.95
+    assert np.mean(ours) < np.mean(trees)
+
+
+def test_rates_fall_in_fit_and_a_stream_may_follow():
+    rates: list[tuple[float, float]] = []
+
+    class Watched(GLNRegressor):
+        def _learn(self, columns, targets):
+            rates.append(tuple(g.learning_rate(int(g.step)) for g in self._networks()))
+            super()._learn(columns, targets)
+
+    X, y = DIABETES
+    model = Watched(n_epochs=4, quantiles=[0.5], backend="numpy").fit(X, y)
+    expected = [(0.5 - 0.49 * epoch / 4, 1.5 - 1.49 * epoch / 4) for epoch in range(4)]
+    np.testing.assert_allclose(rates, expected)
+    assert [g.learning_rate(0) for g in model._networks()] == [0.3, 0.5]
+    assert model.partial_fit(X, y).gln_.step == 5 * len(X)
+    assert GLNRegressor(backend="numpy").fit(X, y).n_iter_ == 3
+    assert GLNRegressor(backend="numpy").fit(X[:60], y[:60]).n_iter_ == 16
+
+
+# ---- Streams ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("parts", [2, 7, 442])
+def test_a_stream_in_parts_is_the_stream_in_one(parts):
+    whole, cut = streamed(DIABETES), streamed(DIABETES, parts)
+    np.testing.assert_allclose(cut.predict(DIABETES[0]), whole.predict(DIABETES[0]), atol=1e-3)
+    ends = whole.predict_quantiles(DIABETES[0])
+    np.testing.assert_allclose(cut.predict_quantiles(DIABETES[0]), ends, atol=1e-3)
+    assert [g.step for g in cut._networks()] == [442, 442]
+
+
+def test_a_stream_is_learned():
+    X, y = FRIEDMAN
+    model = streamed((X[:500], y[:500]))
+    assert model.score(X[500:], y[500:]) > 0.6
+    ends = model.predict_quantiles(X[500:])
+    assert 0.85 < ((ends[:, 0] <= y[500:]) & (y[500:] <= ends[:, 1])).mean() <= 1
+
+
+# ---- Odd targets -----------------------------------------------------------------------------------------------------
+
+
+def learned(how: str, X: np.ndarray, y: np.ndarray) -> GLNRegressor:
+    return getattr(GLNRegressor(random_state=0, quantiles=ENDS), how)(X, y)
+
+
+HOW = pytest.mark.parametrize("how", ["fit", "partial_fit"])
+
+
+@HOW
+@pytest.mark.filterwarnings("error")
+def test_targets_far_from_zero(how):
+    X, y = FRIEDMAN
+    z = (y - y.mean()) / y.std()
+    near, far = learned(how, X, z), learned(how, X, 1e9 + z)
+    np.testing.assert_allclose(far.predict(X) - 1e9, near.predict(X), atol=1e-4)
+    np.testing.assert_allclose(far.predict_quantiles(X) - 1e9, near.predict_quantiles(X), atol=1e-4)
+
+
+@HOW
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("count", [1, 300])
+def test_targets_that_never_vary_are_predicted_exactly(how, count):
+    X, y = DIABETES[0][:count], np.full(count, 0.1)
+    model = learned(how, X, y)
+    np.testing.assert_array_equal(model.predict(DIABETES[0]), 0.1)
+    np.testing.assert_array_equal(model.predict_quantiles(DIABETES[0]), 0.1)
+
+
+# ---- What comes in and what comes out --------------------------------------------------------------------------------
+
+
+def test_several_targets():
+    X, y = DIABETES
+    both = np.stack([y, 1000 * X[:, 2] + np.random.default_rng(0).normal(0, 50, 442)], axis=1)
+    model = GLNRegressor(random_state=0, quantiles=[0.9, 0.1, 0.5]).fit(X, both)
+    alone = GLNRegressor(random_state=0).fit(X, both[:, 0])
+    assert model.predict(X).shape == (442, 2)
+    quantiles = model.predict_quantiles(X)
+    assert quantiles.shape == (442, 2, 3)
+    assert (np.diff(quantiles, axis=2) >= 0).all()
+    assert (both[:, :, None] <= quantiles).mean(axis=0) == pytest.approx(np.array([[0.1, 0.5, 0.9]] * 2), abs=0.1)
+    # The heads of one network know nothing of one another.
+    np.testing.assert_allclose(model.predict(X)[:, 0], alone.predict(X), rtol=1e-4)
+    assert model.predict(X[:1]).shape == (1, 2)
+    column = GLNRegressor(random_state=0).fit(X, both[:, :1])
+    np.testing.assert_array_equal(column.predict(X), alone.predict(X)[:, None])
+    with pytest.raises(ValueError, match=r"y: expected shape \('N', 2\), as in the first call, got \(442,\)"):
+        model.partial_fit(X, y)
+
+
+@pytest.mark.parametrize("targets", [1, 2])
+def test_explanations_add_up_to_the_predictions(targets):
+    X, y = DIABETES
+    y = y if targets == 1 else np.stack([y, -2 * y + X[:, 0]], axis=1)
+    model = GLNRegressor(random_state=0).fit(X[:300], y[:300])
+    samples = X[280:].copy()
+    samples[0, 2] = 1e3  # is clipped on its way
+    contributions, constant = model.explain(samples)
+    assert contributions.shape == (162, 10) if targets == 1 else (162, 2, 10)
+    np.testing.assert_allclose(contributions.sum(axis=-1) + constant, model.predict(samples), rtol=1e-4)
+
+
+def test_what_was_never_varied_contributes_nothing():
+    X, y = FRIEDMAN
+    X = X.copy()
+    X[:, 3] = 7
+    contributions, _ = GLNRegressor(random_state=0).fit(X, y).explain(X)
+    np.testing.assert_array_equal(contributions[:, 3], 0)
+    assert contributions[:, :3].std(axis=0).min() > 0.1
+
+
+def test_frames(fitted):
+    X, y = load_diabetes(return_X_y=True, as_frame=True)
+    model = GLNRegressor(random_state=0, quantiles=ENDS).fit(X[:400], y[:400])
+    assert list(model.feature_names_in_) == list(X.columns)
+    np.testing.assert_allclose(model.predict(X), fitted.predict(DIABETES[0]), rtol=1e-5)
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(X[X.columns[::-1]])
+    assert isinstance(pd.Series(model.predict(X)), pd.Series)
+
+
+def test_no_quantiles_without_levels():
+    model = GLNRegressor()
+    for call in (model.predict, model.predict_quantiles, model.explain):
+        with pytest.raises(NotFittedError):
+            call(DIABETES[0])
+    with pytest.raises(ValueError, match="quantiles: expected levels when the model was fitted, got None"):
+        model.fit(*DIABETES).predict_quantiles(DIABETES[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        pytest.param({"quantiles": [0.5, 1.0]}, ValueError, id="a level of one"),
+        pytest.param({"quantiles": []}, ValueError, id="no level"),
+        pytest.param({"quantiles": 0.5}, ValueError, id="a number"),
+        pytest.param({"layer_sizes": [0]}, ValueError, id="empty layer"),
+        pytest.param({"context_map_size": -1}, ValueError, id="negative halfspaces"),
+        pytest.param({"n_epochs": 0}, ValueError, id="no epoch"),
+        pytest.param({"batch_size": 1.5}, TypeError, id="half a sample"),
+        pytest.param({"learning_rate": -1}, ValueError, id="negative rate"),
+    ],
+)
+def test_bad_parameters(arguments, error):
+    model = GLNRegressor(**arguments)
+    with pytest.raises(error, match=next(iter(arguments))):
+        model.fit(*DIABETES)
+    with pytest.raises(NotFittedError):
+        model.predict(DIABETES[0])
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "message"),
+    [
+        pytest.param(DIABETES[0], np.where(DIABETES[1] > 300, np.nan, DIABETES[1]), "NaN", id="NaN"),
+        pytest.param(DIABETES[0], DIABETES[1] * 1e37, "Input y .* too large", id="beyond float32"),
+        pytest.param(DIABETES[0][:, :3], DIABETES[1], "3 features", id="too few features"),
+        pytest.param(DIABETES[0], DIABETES[1][:9], "inconsistent numbers", id="too few targets"),
+        pytest.param(DIABETES[0], np.array(["a"] * 442), "convert string|dtype", id="text"),
+    ],
+)
+def test_bad_input_changes_nothing(X, y, message):
+    model = streamed((DIABETES[0][:50], DIABETES[1][:50]))
+    before = state_of(model)
+    with pytest.raises(ValueError, match=message):
+        model.partial_fit(X, y)
+    assert_same_state(state_of(model), before)
+
+
+# ---- Every backend ---------------------------------------------------------------------------------------------------
+
+
+def test_backends_agree_and_copies_go_on_apart(backend):
+    X, y = DIABETES[0][:150], DIABETES[1][:150]
+    arguments: dict[str, Any] = {"layer_sizes": (8, 4), "n_epochs": 1, "random_state": 1, "quantiles": ENDS}
+    name = backend.__name__.removeprefix("gln_")
+    model, reference = (GLNRegressor(backend=each, **arguments).fit(X, y) for each in (name, "numpy"))
+    assert isinstance(model.gln_, backend.GLN)
+    np.testing.assert_allclose(model.predict(X), reference.predict(X), atol=0.05)
+    np.testing.assert_allclose(model.predict_quantiles(X), reference.predict_quantiles(X), atol=0.05)
+    copies = [pickle.loads(pickle.dumps(model)), copy.deepcopy(model)]
+    expected = model.predict(X)
+    model.partial_fit(X, y)
+    for other in copies:
+        np.testing.assert_allclose(other.predict(X), expected, rtol=1e-5)
+        np.testing.assert_allclose(other.partial_fit(X, y).predict(X), model.predict(X), rtol=1e-4)
