@@ -5,6 +5,7 @@ Every function gives a Matplotlib figure. As the last line of a notebook's cell 
 
 Shapes: B samples, C classes, D values of a sample.
 """
+# ruff: noqa: N803 - X is scikit-learn's name
 
 from __future__ import annotations
 
@@ -28,11 +29,13 @@ except ImportError as error:
     raise ImportError('gln.plots needs Matplotlib: pip install "gated-linear-networks[plots]"') from error
 
 __all__ = [
-    *("plot_confusion", "plot_explanations", "plot_halfspaces", "plot_learning", "plot_learning_curves"),
-    "plot_regions",
+    *("plot_confusion", "plot_explanations", "plot_halfspaces", "plot_intervals", "plot_learning"),
+    *("plot_learning_curves", "plot_regions"),
 ]
 
 BLUE_TO_RED = "RdBu_r"  # below zero, zero, above
+OF_MEAN, OF_BAND, OF_SAMPLES = "#d55e00", "#56b4e9", "#444444"  # told apart by the colour-blind, and in grey
+PLACES = 400  # along a line, at which a model is asked
 SIDE = 150  # places along either side of a plane, of which a model is asked
 TICKS = [float(f"{digit}e{power}") for power in range(-9, 16) for digit in (1, 3)]  # of logarithmic axes
 
@@ -266,6 +269,53 @@ def plot_learning(model: Any, samples: Any, labels: Any, after: Iterable[int] | 
     return figure
 
 
+def plot_intervals(model: Any, X: Any, y: Any, after: Iterable[int] | None = None) -> Figure:
+    """Predictions of one number from another, with their interval, as an estimator learns one sample after another.
+
+    Each picture shows the samples learned so far, the predicted mean as a line, and a band from the lowest to the
+    highest quantile. Its title says how many samples were learned, and of the later ones, which were not, the share
+    that lies within the band; where none come later it is the share of all samples, which were learned.
+
+    Args:
+        model: an estimator of one feature with `partial_fit`, `predict` and `predict_quantiles`, such as
+            `GLNRegressor` with `quantiles`. A copy of it learns, and it stays as it is.
+        X: (B, 1), in the order in which they are learned. The name of a DataFrame's column stands along the axis.
+        y: (B,), and so does the name of a Series.
+        after: rising counts of samples, each from 1 to B; a picture is drawn when so many have been learned. None:
+            those of 10, 30, 100 and 1,000 that are less than B, and B.
+
+    Raises:
+        ValueError: shapes that do not agree, samples or targets that are no finite numbers, another model, or counts
+            out of range.
+    """
+    for method in ("partial_fit", "predict", "predict_quantiles"):
+        if not hasattr(model, method):
+            raise ValueError(
+                f"model: expected partial_fit, predict, predict_quantiles, got {model!r}, without {method}"
+            )
+    x, targets = _pairs(X, y)
+    ends, names, learner = _ends(after, len(x)), getattr(X, "columns", None), copy.deepcopy(model)
+    rows = x if names is None else pd.DataFrame(x, columns=names)  # in which an estimator looks for the names again
+    line = _line(x)
+    places = line if names is None else pd.DataFrame(line, columns=names)
+    figure = _Figure(figsize=(max(3.2 * len(ends), 4.8), 3.4), layout="constrained")
+    axes = figure.subplots(1, len(ends), squeeze=False, sharex=True, sharey=True)
+    for axis, (start, end) in zip(axes.flat, itertools.pairwise([0, *ends]), strict=True):
+        learner.partial_fit(rows[start:end], targets[start:end])
+        _draw_interval(axis, learner, places, line[:, 0], x[:end, 0], targets[:end])
+        first = end if end < len(x) else 0  # of the samples that are counted
+        low, high = _band(learner, rows[first:])
+        share = ((low <= targets[first:]) & (targets[first:] <= high)).mean()
+        which = f"the {len(x) - end:,} to come" if first else f"these {end:,}"
+        axis.set_title(f"after {end:,}\nband holds {share:.1%} of {which}", fontsize=9)
+        axis.set_xlabel("" if names is None else str(names[0]))
+    # Of all samples: a band that is still far off would make them small.
+    axes[0, 0].set(xlim=line[[0, -1], 0], ylim=_line(targets)[[0, -1], 0], ylabel=str(getattr(y, "name", None) or ""))
+    legend = {"loc": "outside lower center", "ncols": 3, "frameon": False, "fontsize": 9}
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), **legend)
+    return figure
+
+
 class _Figure(Figure):
     """A figure that a notebook shows, whether or not its Matplotlib is set up to show figures."""
 
@@ -325,6 +375,17 @@ def _points(samples: Any, labels: Any, rows: bool = False) -> np.ndarray:
     return points.T if rows else points
 
 
+def _pairs(X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Samples (B, 1) and targets (B,), checked, as floats."""
+    x, y = np.asarray(X), np.asarray(y)
+    if x.ndim != 2 or x.shape[1] != 1 or len(x) == 0 or y.shape != (len(x),):
+        raise ValueError(f"X, y: expected (B, 1) and (B,), B at least 1, got {x.shape} and {y.shape}")
+    for name, values in (("X", x), ("y", y)):
+        if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
+            raise ValueError(f"{name}: expected finite numbers, got {values.dtype}, or NaN or infinity among them")
+    return x.astype(float), y.astype(float)
+
+
 def _members(labels: Any, classes: Any) -> np.ndarray:
     """Which samples are of each class, (C, B) of bools."""
     labels = np.asarray(labels, object)  # else NumPy may compare numbers and strings as strings
@@ -352,10 +413,33 @@ def _grid(points: np.ndarray) -> np.ndarray:
     return np.stack(np.meshgrid(*np.linspace(low - margin, high + margin, SIDE).T)).reshape(2, -1)
 
 
+def _line(x: np.ndarray) -> np.ndarray:
+    """Places all along the line where numbers lie, (PLACES, 1), with room on either side."""
+    low, high = float(x.min()), float(x.max())
+    margin = 0.05 * (high - low) or 1
+    return np.linspace(low - margin, high + margin, PLACES)[:, None]
+
+
 def _probabilities(model: Any, points: np.ndarray) -> np.ndarray:
     """Of the classes, by a GLN, bringing to one the sum of what heads say: (2, B) -> (C, B)."""
     p = model._numpy(model.predict(points, points))  # which also fetches from another device
     return np.stack([1 - p, p]) if p.ndim == 1 else p / p.sum(axis=0)
+
+
+def _band(model: Any, rows: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and the highest of a model's quantiles: (B, 1) -> (B,), (B,)."""
+    quantiles = np.asarray(model.predict_quantiles(rows))  # (B, Q)
+    return quantiles.min(axis=1), quantiles.max(axis=1)
+
+
+def _draw_interval(axes: Axes, model: Any, places: Any, line: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
+    """Shapes: (PLACES, 1) as the model takes them, (PLACES,), (B,), (B,)."""
+    size = float(np.clip(150 / math.sqrt(len(x)), 3, 12))
+    plain = {"alpha": 0.5, "linewidth": 0}
+    axes.fill_between(line, *_band(model, places), color=OF_BAND, label="band between quantiles", **plain)
+    axes.scatter(x, y, s=size, color=OF_SAMPLES, label="learned", **plain)
+    axes.plot(line, model.predict(places), color=OF_MEAN, linewidth=2, label="mean")
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _draw_regions(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, SGDRegressor
 from sklearn.svm import LinearSVC
 
 from gln_numpy import GLN
@@ -26,6 +26,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from gln import plots
+from gln.sklearn import GLNRegressor
 
 ROOT = Path(plots.__file__).parents[1]
 
@@ -385,6 +386,145 @@ def test_learning_refuses_what_does_not_fit():
     for after in refused:
         with pytest.raises(ValueError, match="after: expected"):
             plots.plot_learning(GLN([1], 2, 2), samples, labels, after)
+
+
+class SeenSoFar:
+    """An estimator whose predictions are plain to see: the mean of the targets it has seen plus x, and their lowest,
+    mean and highest times |x|."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+        self.names: list[Any] = []
+
+    def partial_fit(self, X, y):  # noqa: N803 - scikit-learn's name
+        self.seen, self.names = [*self.seen, *y], [*self.names, getattr(X, "columns", None)]
+
+    def predict(self, X):  # noqa: N803
+        return np.mean(self.seen) + np.asarray(X)[:, 0]
+
+    def predict_quantiles(self, X):  # noqa: N803
+        self.names.append(getattr(X, "columns", None))
+        return np.array([min(self.seen), np.mean(self.seen), max(self.seen)]) * np.abs(np.asarray(X))
+
+
+def interval_of(axes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of a picture the mean (2, P) and the corners of the band (V, 2), and the samples (B, 2)."""
+    band = next(artist for artist in axes.collections if artist.get_label() == "band between quantiles")
+    samples = next(artist for artist in axes.collections if artist.get_label() == "learned")
+    (mean,) = axes.lines
+    return np.array(mean.get_data()), band.get_paths()[0].vertices, np.asarray(samples.get_offsets())
+
+
+@pytest.fixture(scope="module")
+def waves() -> tuple[np.ndarray, np.ndarray]:
+    """Samples as rows (200, 1), the farther from 0 the noisier, and their targets (200,)."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-2, 2, (200, 1))
+    return x, np.sin(3 * x[:, 0]) + (0.1 + 0.4 * np.abs(x[:, 0])) * rng.standard_normal(200)
+
+
+def test_intervals_are_those_of_a_copy_after_so_many_samples(waves):
+    X, y = waves  # noqa: N806
+    model = SeenSoFar()
+    figure = plots.plot_intervals(model, X, y, after=np.array([5, 50, 200]))
+    assert model.seen == []
+    for axes, end in zip(figure.axes, (5, 50, 200), strict=True):
+        mean, corners, samples = interval_of(axes)
+        np.testing.assert_array_equal(samples, np.column_stack([X, y])[:end])
+        np.testing.assert_allclose(mean[1], y[:end].mean() + mean[0])
+        low, high = y[:end].min() * abs(mean[0]), y[:end].max() * abs(mean[0])
+        for x, bottom, top in zip(mean[0], low, high, strict=True):
+            at = corners[corners[:, 0] == x, 1]
+            np.testing.assert_allclose([at.min(), at.max()], [bottom, top])
+        later = slice(end if end < 200 else 0, 200)
+        reach = abs(X[later, 0])
+        share = ((y[:end].min() * reach <= y[later]) & (y[later] <= y[:end].max() * reach)).mean()
+        which = f"the {200 - end} to come" if end < 200 else "these 200"
+        assert axes.get_title() == f"after {end}\nband holds {share:.1%} of {which}"
+        assert mean[0].min() < X.min() < X.max() < mean[0].max()
+        assert axes.get_ylim()[0] < y.min() < y.max() < axes.get_ylim()[1]
+    assert len({axes.get_title().split()[4] for axes in figure.axes}) == 3
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert sorted(legend) == ["band between quantiles", "learned", "mean"]
+
+
+def test_intervals_of_a_regressor_go_on_from_what_it_has_learned(waves):
+    X, y = waves  # noqa: N806
+    model = GLNRegressor(quantiles=(0.1, 0.5, 0.9), backend="numpy", random_state=0).partial_fit(X[:50], y[:50])
+    before = model.predict(X)
+    (axes,) = plots.plot_intervals(model, X[50:], y[50:], after=[100]).axes
+    np.testing.assert_array_equal(model.predict(X), before)
+    model.partial_fit(X[50:150], y[50:150])
+    mean, corners, samples = interval_of(axes)
+    assert len(samples) == 100
+    np.testing.assert_array_equal(mean[1], model.predict(mean[0][:, None]))
+    quantiles = model.predict_quantiles(mean[0][:, None])
+    for x, bottom, top in zip(mean[0], quantiles[:, 0], quantiles[:, -1], strict=True):
+        at = corners[corners[:, 0] == x, 1]
+        np.testing.assert_allclose([at.min(), at.max()], [bottom, top])
+
+
+def test_intervals_have_the_names_of_a_table(waves):
+    table, target = pd.DataFrame(waves[0], columns=["width"]), pd.Series(waves[1], name="height")
+    model = SeenSoFar()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("copy.deepcopy", lambda model: model)  # so that what it was asked can be seen
+        first, last = plots.plot_intervals(model, table, target, after=[7, 9]).axes
+    assert [axes.get_xlabel() for axes in (first, last)] == ["width", "width"]
+    assert first.get_ylabel() == "height"
+    assert [list(names) for names in model.names] == 6 * [["width"]]
+    (plain,) = plots.plot_intervals(SeenSoFar(), waves[0], waves[1], after=[9]).axes
+    assert (plain.get_xlabel(), plain.get_ylabel()) == ("", "")
+    for array, expected in zip(interval_of(plain), interval_of(last), strict=True):
+        np.testing.assert_array_equal(array, expected)
+
+
+@pytest.mark.parametrize(
+    ("count", "after"), [(3, ["3"]), (40, ["10", "30", "40"]), (1000, ["10", "30", "100", "1,000"])]
+)
+def test_intervals_are_drawn_up_to_the_last_sample_without_overlap(count, after):
+    rng = np.random.default_rng(0)
+    figure = plots.plot_intervals(SeenSoFar(), rng.standard_normal((count, 1)), rng.standard_normal(count))
+    assert [axes.get_title().split()[1] for axes in figure.axes] == after
+    figure.draw_without_rendering()
+    titles = [axes.title.get_window_extent() for axes in figure.axes]
+    assert all(a.x1 < b.x0 for a, b in itertools.pairwise(titles))
+    legend = figure.legends[0].get_window_extent()
+    assert legend.x0 > 0
+    assert legend.x1 < figure.bbox.x1
+    assert all(legend.y1 <= axes.get_tightbbox().y0 for axes in figure.axes)
+
+
+def test_intervals_without_extent_are_drawn():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plots.plot_intervals(SeenSoFar(), np.ones((3, 1), int), [True, True, True]).draw_without_rendering()
+
+
+def test_intervals_refuse_what_does_not_fit():
+    X, y = np.zeros((3, 1)), np.zeros(3)  # noqa: N806
+    refused: list[Any] = [
+        (X[:, 0], y, r"X, y: expected \(B, 1\) and \(B,\), B at least 1, got \(3,\) and \(3,\)"),
+        (np.zeros((3, 2)), y, r"X, y: expected .* got \(3, 2\) and \(3,\)"),
+        (X, y[:2], r"X, y: expected .* got \(3, 1\) and \(2,\)"),
+        (X, y[:, None], r"X, y: expected .* got \(3, 1\) and \(3, 1\)"),
+        (X[:0], y[:0], r"X, y: expected .* got \(0, 1\) and \(0,\)"),
+        (X + np.nan, y, "X: expected finite numbers"),
+        (X, y - np.inf, "y: expected finite numbers"),
+        (X.astype(str), y, "X: expected finite numbers"),
+        (X, np.array(["a", "b", "c"]), "y: expected finite numbers"),
+    ]
+    for samples, targets, message in refused:
+        with pytest.raises(ValueError, match=message):
+            plots.plot_intervals(SeenSoFar(), samples, targets)
+    counts: list[Any] = [[], [4], [0, 1], [2, 2], np.array([2, 1]), [1.5]]
+    for after in counts:
+        with pytest.raises(ValueError, match="after: expected rising counts from 1 to 3"):
+            plots.plot_intervals(SeenSoFar(), X, y, after)
+    with pytest.raises(
+        ValueError, match=r"model: expected partial_fit, .* got SGDRegressor.*without predict_quantiles"
+    ):
+        plots.plot_intervals(SGDRegressor(), X, y)
 
 
 def test_missing_matplotlib_says_which_extra_to_install():
