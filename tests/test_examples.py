@@ -25,8 +25,8 @@ def kinds_of_outputs(notebook: Any) -> list[list[str]]:
     return [sorted({" ".join(sorted(o.get("data", ["text"]))) for o in cell}) for cell in outputs]
 
 
-def test_there_are_three():
-    assert [notebook.stem[:2] for notebook in NOTEBOOKS] == ["1_", "2_", "3_"]
+def test_there_are_four():
+    assert [notebook.stem[:2] for notebook in NOTEBOOKS] == ["1_", "2_", "3_", "4_"]
 
 
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
