@@ -1,4 +1,5 @@
-"""README.md does what it says: every block of it is run, and what it shows is compared with what comes out."""
+"""README.md does what it says: every block of it is run, and what it shows is compared with what comes out.
+So are the Python blocks of two pages in docs."""
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"-?\d+\.?\d*(?:e-?\d+)?")
 
 
-def blocks() -> list[tuple[str, str]]:
-    return BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+def blocks(page: str = "README.md") -> list[tuple[str, str]]:
+    return BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
 
 
 def words(text: str) -> list[str]:
@@ -65,6 +66,28 @@ def test_python_and_shell_blocks(monkeypatch):
                 run_shell(text)
         output = stream.getvalue()
     assert compared >= 5
+
+
+@pytest.mark.parametrize(("page", "comparisons"), [("docs/pictures.md", 0), ("docs/regression.md", 3)])
+def test_python_blocks_of_pages(page, comparisons, tmp_path, monkeypatch):
+    if not os.environ.get("GLN_REQUIRE_BACKENDS"):
+        pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)  # where pictures are saved
+    namespace: dict[str, object] = {}
+    compared, output = 0, ""
+    for language, text in blocks(page):
+        if language == "text":
+            assert_shown(output, text)
+            compared += 1
+        elif language == "python":
+            stream = io.StringIO()
+            with contextlib.redirect_stdout(stream):
+                exec(compile(text, page, "exec"), namespace)
+            output = stream.getvalue()
+    assert compared == comparisons
+    saved = re.findall(r'savefig\("(.*?)"', (ROOT / page).read_text(encoding="utf-8"))
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(saved)
+    assert all((ROOT / "docs" / "images" / name).exists() for name in saved)
 
 
 def run_shell(text: str) -> None:
