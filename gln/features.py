@@ -11,124 +11,173 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Standardizer", "orientation_features"]
+__all__ = ["Standardizer", "orientation_features", "with_distances"]
 
-STATE = ("count", "floor", "mean", "squares", "low", "high")  # of a Standardizer
+STATE = ("count", "floor", "limit", "mean", "squares", "low", "high")  # of a Standardizer
 MAX_FLOAT = np.finfo(np.float32).max  # no float, which beside float16 numbers would be taken for infinity
-BLOCK = 1 << 16  # numbers standardised at a time, so that what lies between takes little memory beside the samples
+DISTANCE = np.float32(0.8)  # of a normal value from its mean, on average, in deviations
+BLOCK = 1 << 16  # numbers at a time, so that what lies between takes little memory beside the samples
+ROUNDS = 10  # at most, in which values far off are set aside, which may show others
+SURE = 10  # values of which a scale is known well; of fewer, values are believed that are further off
 
 
 class Standardizer:
     """Standardises a stream by what was seen of it so far, each value by itself: raw tables as well as pixels.
 
-    A sample x becomes (x - mean) / (std + floor * (max - min)). It counts itself, so that nothing has to be known
-    before the first sample: the n-th is within sqrt(n - 1) of 0, and what never varies stays 0.
+    A value x becomes (x - mean) / scale, the scale being std + floor * (max - min). It counts itself, so that nothing
+    has to be known before the first sample: the n-th is within sqrt(n - 1) of 0, and what never varied is 0. What is
+    further from the mean than `limit` scales counts as if it were just there: a bad sample moves mean and scale no
+    further than a good one could. NaN is a missing value; it counts for nothing, and becomes 0, the mean.
     """
 
-    def __init__(self, size: int, floor: float = 0.2) -> None:
+    def __init__(self, size: int, floor: float = 0.2, limit: float = 5.0) -> None:
         """
         Args:
             size: D, values of a sample, at least 1.
             floor: at least 0. It keeps small what hardly ever varies, as a pixel at the edge of an image.
+            limit: above 0. What is standardised is within it.
 
         Raises:
             ValueError: an argument outside its range.
         """
         _check_integer("size", size, 1)
-        if not (isinstance(floor, (int, float, np.number)) and np.isfinite(floor) and floor >= 0):
-            raise ValueError(f"floor: expected a finite number of at least 0, got {floor!r}")
-        self.size, self.floor, self.count = int(size), float(floor), 0
-        # Mean, sum of squared differences from it, lowest and highest value: each (D,), float64.
-        self.mean, self.squares, self.low, self.high = np.zeros((4, self.size))
+        for name, value in (("floor", floor), ("limit", limit)):
+            if (
+                not isinstance(value, (int, float, np.number))
+                or not 0 <= value < np.inf
+                or (name, value) == ("limit", 0)
+            ):
+                expected = "of at least 0" if name == "floor" else "above 0"
+                raise ValueError(f"{name}: expected a finite number {expected}, got {value!r}")
+        self.size, self.floor, self.limit = int(size), float(floor), float(limit)
+        # How many values were known, their mean, sum of squared differences from it, lowest and highest: (D,), float64.
+        self.count, self.mean, self.squares, self.low, self.high = np.zeros((5, self.size))
+        self._rescale()
 
     def learn(self, samples: Any) -> np.ndarray:
         """Standardise samples one after another, each after it was counted: (D, B) -> (D, B) float32.
 
-        The same samples give the same numbers in one call and in many, but for float64's rounding.
+        The same samples give the same numbers in one call and in many.
 
         Raises:
-            ValueError: another shape, NaN or infinity; nothing has then been counted.
+            ValueError: another shape, or infinity; nothing has then been counted.
         """
         samples = self._checked(samples)
-        standardised = np.empty_like(samples, np.float32)
-        if samples.shape[1] == 0:
-            return standardised
-        counts = self.count + np.arange(1, samples.shape[1] + 1)
-        after = np.empty((4, self.size))  # mean, squares, low, high
-        for some in _blocks(*samples.shape):
-            standardised[some] = self._learned(samples[some].astype(np.float64), some, counts, after[:, some])
-        self.count, (self.mean, self.squares, self.low, self.high) = int(counts[-1]), after
+        standardised = np.empty(samples.shape, np.float32)
+        for b in range(samples.shape[1]):
+            standardised[:, b] = self.learn_one(samples[:, b].astype(np.float64))
         return standardised
+
+    def learn_one(self, x: np.ndarray) -> np.ndarray:
+        """`learn` of one sample that needs no check, a float64 vector: (D,) -> (D,)."""
+        known = x == x
+        apart = np.minimum(np.maximum(x - self.mean, -self._border), self._border)
+        apart[~known] = 0
+        first = known & (self.count == 0)
+        self.count += known
+        step = apart / np.maximum(self.count, 1)
+        np.minimum(self.low, self.mean + apart, out=self.low)
+        np.maximum(self.high, self.mean + apart, out=self.high)
+        self.low[first] = self.high[first] = x[first]
+        self.mean += step
+        self.squares += apart * (apart - step)
+        self._rescale()
+        return self.transform_one(x)
+
+    def transform_one(self, x: np.ndarray) -> np.ndarray:
+        """`transform` of one sample that needs no check, a float64 vector: (D,) -> (D,)."""
+        z = np.minimum(np.maximum((x - self.mean) / self._scale, -self.limit), self.limit)
+        z[z != z] = 0
+        return z
+
+    def fit(self, samples: Any) -> None:
+        """Count a whole table, (D, B), in place of what was counted before, whatever the order of its samples.
+
+        Raises:
+            ValueError: another shape, or infinity; nothing has then changed.
+        """
+        samples = self._checked(samples)
+        rows = max(1, BLOCK // max(1, samples.shape[1]))
+        for some in (slice(start, start + rows) for start in range(0, self.size, rows)):
+            x = samples[some].astype(np.float64)
+            far = np.zeros(x.shape, bool)
+            for _ in range(ROUNDS):
+                self._count_table(np.where(far, np.nan, x), some)
+                mean, border = self.mean[some, None], self.limit * self._scale[some, None]
+                if not (np.abs(x - mean) > border)[~far].any():
+                    break
+                far |= np.abs(x - mean) > border
+            rare = np.isinf(border)  # all but a few values are the same: what a few say is no mistake
+            self._count_table(np.where(rare, x, x.clip(mean - border, mean + border)), some)
 
     def transform(self, samples: Any) -> np.ndarray:
         """Standardise samples by what was counted before, and count none: (D, B) -> (D, B) float32.
 
         Raises:
-            ValueError: another shape, NaN or infinity.
+            ValueError: another shape, or infinity.
         """
         samples = self._checked(samples)
-        standardised = np.empty_like(samples, np.float32)
-        deviation, reach = np.sqrt(self.squares / max(self.count, 1)), self.high - self.low
-        for some in _blocks(*samples.shape[::-1]):
-            differences = samples[:, some].astype(np.float64) - self.mean[:, None]
-            standardised[:, some] = self._scaled(differences, deviation[:, None], reach[:, None])
+        standardised, size = np.empty(samples.shape, np.float32), max(1, BLOCK // self.size)
+        for some in (slice(start, start + size) for start in range(0, samples.shape[1], size)):
+            z = (samples[:, some].astype(np.float64) - self.mean[:, None]) / self._scale[:, None]
+            standardised[:, some] = np.nan_to_num(z.clip(-self.limit, self.limit))
         return standardised
 
     def inverse_transform(self, standardised: Any) -> np.ndarray:
         """What `transform` makes these of: (D, B) -> (D, B) float64. What never varied is its mean."""
-        scale = np.sqrt(self.squares / max(self.count, 1)) + self.floor * (self.high - self.low)
+        scale = np.where(np.isfinite(self._scale), self._scale, 0)
         return np.asarray(standardised, np.float64) * scale[:, None] + self.mean[:, None]
 
     def get_state(self) -> dict[str, np.ndarray]:
-        """`floor` () and what was counted, copied: `count` (), and `mean`, `squares`, `low` and `high` (D,)."""
+        """`floor` and `limit` (), and what was counted, copied: `count`, `mean`, `squares`, `low` and `high` (D,)."""
         return {name: np.array(getattr(self, name)) for name in STATE}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Go on as another `Standardizer` of the same size would. A state without `floor`, as the first release wrote
-        it, leaves that as it is.
+        """Go on as another `Standardizer` of the same size would. In a state of the first release one `count` is that
+        of all values, and `floor` and `limit` may be missing, which then stay as they are.
 
         Raises:
             ValueError: a missing or unknown name, a wrong shape or number; nothing has then changed.
         """
-        if not isinstance(state, Mapping) or {"floor", *state} != set(STATE):
+        own = {"floor": self.floor, "limit": self.limit}
+        if not isinstance(state, Mapping) or {*own, *state} != set(STATE):
             came = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
             raise ValueError(f"state: expected a mapping of the names {list(STATE)}, got {came}")
-        arrays = {name: self._state_array(name, value) for name, value in {"floor": self.floor, **state}.items()}
-        self.count, self.floor = int(arrays.pop("count")), float(arrays.pop("floor"))
+        arrays = {name: self._state_array(name, value) for name, value in {**own, **state}.items()}
+        self.floor, self.limit = (float(arrays.pop(name)) for name in own)
         vars(self).update(arrays)
+        self._rescale()
 
     def _state_array(self, name: str, value: Any) -> np.ndarray:
-        array, shape = np.array(value, np.float64), () if name in ("count", "floor") else (self.size,)
+        array, shape = np.array(value, np.float64), () if name in ("floor", "limit") else (self.size,)
+        if name == "count" and array.ndim == 0:
+            array = np.full(shape, array)
         if array.shape != shape:
             raise ValueError(f"state[{name!r}]: expected finite numbers of shape {shape}, got shape {array.shape}")
         if not np.isfinite(array).all():
             raise ValueError(f"state[{name!r}]: expected finite numbers, got NaN or infinity")
-        if (name in ("count", "floor", "squares") and (array < 0).any()) or (name == "count" and array % 1):
-            expected = "an integer" if name == "count" else "numbers"
+        if (name not in ("mean", "low", "high") and (array < 0).any()) or (name == "count" and (array % 1).any()):
+            expected = "integers" if name == "count" else "numbers"
             raise ValueError(f"state[{name!r}]: expected {expected} of at least 0, got {array.min()}")
         return array
 
-    def _learned(self, x: np.ndarray, some: slice, counts: np.ndarray, after: np.ndarray) -> np.ndarray:
-        """Some values of samples, standardised; into `after` go their mean, squares, low and high after the last.
+    def _rescale(self) -> None:
+        """What follows from the counts, (D,): the scale, and how far from the mean a value counts as it is."""
+        scale = np.sqrt(self.squares / np.maximum(self.count, 1)) + self.floor * (self.high - self.low)
+        self._scale = np.where(scale > 0, scale, np.inf)  # what never varied says nothing
+        self._border = self.limit * (1 + SURE / np.maximum(self.count, 1)) * self._scale
 
-        Shapes: (d, B), a slice of d of D, (B,), (4, d) -> (d, B).
-        """
-        before = x[:, 0] if self.count == 0 else self.mean[some]
-        # Sums of differences from a value among the samples lose fewer digits than sums of the samples.
-        shifted = x - before[:, None]
-        shifts = np.add.accumulate(shifted, axis=1) / counts  # of the mean, after each sample
-        squares = self.squares[some, None] + np.add.accumulate(shifted**2, axis=1) - counts * shifts**2
-        low, high = np.minimum.accumulate(x, axis=1), np.maximum.accumulate(x, axis=1)
-        if self.count > 0:
-            low, high = np.minimum(low, self.low[some, None]), np.maximum(high, self.high[some, None])
-        squares = np.maximum(squares, 0)
-        after[0], after[1], after[2], after[3] = before + shifts[:, -1], squares[:, -1], low[:, -1], high[:, -1]
-        return self._scaled(shifted - shifts, np.sqrt(squares / counts), high - low)
-
-    def _scaled(self, differences: np.ndarray, deviation: np.ndarray, reach: np.ndarray) -> np.ndarray:
-        scale = deviation + self.floor * reach
-        scale[scale == 0] = 1  # of what never varied
-        return differences / scale
+    def _count_table(self, x: np.ndarray, some: slice) -> None:  # (d, B), a slice of d of D
+        known = ~np.isnan(x)
+        count = known.sum(axis=1)
+        origin = x[np.arange(len(x)), known.argmax(axis=1)]  # sums of differences from a value lose fewer digits
+        apart = np.where(known, x - origin[:, None], 0)
+        shift = apart.sum(axis=1) / np.maximum(count, 1)
+        apart = np.where(known, apart - shift[:, None], 0)
+        mean = np.where(count > 0, origin + shift, 0)
+        self.count[some], self.mean[some], self.squares[some] = count, mean, np.square(apart).sum(axis=1)
+        self.low[some], self.high[some] = mean + apart.min(axis=1), mean + apart.max(axis=1)
+        self._rescale()
 
     def _checked(self, samples: Any) -> np.ndarray:
         samples = np.asarray(samples)
@@ -136,14 +185,20 @@ class Standardizer:
             raise ValueError(
                 f"samples: expected numbers of shape ({self.size}, B), got {samples.dtype} of shape {samples.shape}"
             )
-        _check_finite("samples", samples)
+        # `fmax` and `fmin` pass over NaN, and need no copy.
+        if samples.size and max(np.fmax.reduce(samples, None), -np.fmin.reduce(samples, None)) > MAX_FLOAT:
+            raise ValueError("samples: expected finite float32 numbers or NaN, got infinity or numbers too large")
         return samples
 
 
-def _blocks(count: int, length: int) -> list[slice]:
-    """Slices of so many rows (or columns) of that length, each of about `BLOCK` numbers."""
-    size = max(1, BLOCK // max(1, length))
-    return [slice(start, start + size) for start in range(0, count, size)]
+def with_distances(standardised: np.ndarray) -> np.ndarray:
+    """Each standardised value, and how far it is from its mean less what that is on average: (D, B) -> (2 D, B).
+
+    A mixture of both bends where a value is at its mean. A value of 0 is one that is missing, or that never varies: of
+    its distance nothing is known either.
+    """
+    distances = np.where(standardised == 0, standardised, np.abs(standardised) - DISTANCE)
+    return np.stack([standardised, distances], axis=1).reshape(-1, standardised.shape[1])
 
 
 def _check_finite(name: str, array: np.ndarray) -> None:

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
-__all__ = ["linear_rate"]
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["linear_rate", "stream_rate"]
+
+STREAM_RATES = {"squared_error": (0.3, 0.1), "quantile": (0.5, 0.05)}  # first and least, of each loss
 
 
 def linear_rate(t: int, samples: int, first: float = 10.0, last: float = 0.1) -> float:
     """A learning rate that falls from `first` to `last` over a stream of so many samples, and stays there."""
     return first + (last - first) * min(t / samples, 1)
+
+
+def stream_rate(t: int, first: float = 10.0, least: float = 1.0) -> float:
+    """A learning rate for a stream that may drift: first / sqrt(1 + t / 300) after t samples, but at least `least`."""
+    return max(first / math.sqrt(1.0 + t / 300.0), least)
+
+
+def rate_of_streams(network: Any) -> Callable[[int], float]:
+    """`stream_rate` for a network of inputs that are standardised, by its loss."""
+    first, least = STREAM_RATES.get(network.loss, (min(10.0, math.sqrt(network.base_size + 1)), 1.0))
+    return functools.partial(stream_rate, first=first, least=least)

@@ -21,16 +21,17 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from tqdm import tqdm
 
 from gln.backends import load_backend
-from gln.features import Standardizer
-from gln.rates import linear_rate
+from gln.features import Standardizer, with_distances
+from gln.rates import linear_rate, rate_of_streams
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
 
 CHUNK = 1000  # samples that are standardised at a time, so that little memory is needed beside X
 FLOOR = 0.05  # of `Standardizer`: with 0 the digits lose 0.4 points, and from 0.1 on the wines do
-FARTHEST = 1e6  # what is further from the mean, in deviations, is taken to be there: float32 products stay finite
+ALLOWED = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}  # a missing value counts as the mean
+LIMITS = 5.0, 10.0  # of features and of targets: further from the mean, in scales, counts as there
+STREAM_HALFSPACES = 5  # in `partial_fit`, which cannot know how many samples come
 FIT_RATES = {"log_loss": (None, 0.1), "squared_error": (0.5, 0.01), "quantile": (1.5, 0.01)}  # of `fit`, first and last
-DISTANCE = np.float32(0.8)  # of a normal feature from its mean, on average, in deviations
 
 
 class _Estimator(BaseEstimator):
@@ -41,34 +42,46 @@ class _Estimator(BaseEstimator):
 
     def __setstate__(self, state):
         super().__setstate__(state)
-        for (
-            network
-        ) in self._networks():  # joblib may have mapped a file that can only be read; this moves it into memory
-            network.set_state(network.get_state())
+        # joblib may have mapped a file that can only be read; this moves it into memory.
+        for each in (*self._networks(), *(vars(self)[name] for name in vars(self) if name.endswith("standardizer_"))):
+            each.set_state(each.get_state())
 
     def _networks(self):
         return [self.gln_] if hasattr(self, "gln_") else []
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
     def _validated(self, X, y, reset, **checks):
         """X and y, checked together with the parameters that the network does not check."""
         check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
-        if self.n_epochs is not None:
-            check_scalar(self.n_epochs, "n_epochs", Integral, min_val=1)
-        for name in ("halfspaces_from_data", "shuffle", "verbose"):
-            if not isinstance(getattr(self, name), (bool, np.bool_)):
-                raise ValueError(f"{name}: expected True or False, got {getattr(self, name)!r}")
-        load_backend(self.backend)  # which refuses what is none
-        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], reset=reset, **checks)
+        if reset:
+            if self.n_epochs is not None:
+                check_scalar(self.n_epochs, "n_epochs", Integral, min_val=1)
+            for name in ("halfspaces_from_data", "shuffle", "verbose"):
+                if not isinstance(getattr(self, name), (bool, np.bool_)):
+                    raise ValueError(f"{name}: expected True or False, got {getattr(self, name)!r}")
+            load_backend(self.backend)  # which refuses what is none
+        plain = type(y) is np.ndarray and y.dtype.kind in "biuf" and y.ndim == 1 and len(y) == len(X)
+        if reset or not plain or not self._is_plain(X) or not np.isfinite(y).all():
+            X, y = validate_data(self, X, y, **ALLOWED, reset=reset, **checks)
         _check_magnitude("X", X)
         return X, y
 
-    def _network(self, features, halfspaces, seed, inputs=None, **kind):
+    def _is_plain(self, X):
+        """Whether X, but for its magnitudes, is what `validate_data` would give back as it is, and take longer to."""
+        plain = type(X) is np.ndarray and X.dtype.char in "df" and X.ndim == 2 and len(X) > 0
+        return plain and X.shape[1] == self.n_features_in_ and not hasattr(self, "feature_names_in_")
+
+    def _network(self, features, halfspaces, seed, distances=True, **kind):
         """A network that knows nothing yet, with so many halfspaces a neuron where the user did not say."""
         halfspaces = halfspaces if self.context_map_size is None else self.context_map_size
         sizes = (1,) if halfspaces == 0 else (64, 32)
         return load_backend(self.backend).GLN(
             sizes if self.layer_sizes is None else self.layer_sizes,
-            inputs or features,
+            2 * features if distances else features,
             features,
             context_map_size=halfspaces,
             context_bias=self.context_bias,
@@ -77,24 +90,23 @@ class _Estimator(BaseEstimator):
             **kind,
         )
 
+    def _inputs(self, columns):  # (F, N) -> (2 F, N), or as it is
+        return with_distances(columns) if self.gln_.input_size > len(columns) else columns
+
     def _parts(self, X):
         """Slices of X, each of whole batches."""
         return gen_batches(len(X), self.batch_size * max(1, CHUNK // self.batch_size))
 
-    def _standardized(self, X):  # (N, F) -> (F, N)
-        with np.errstate(over="ignore"):  # beyond float32 is beyond FARTHEST
-            return np.clip(self.standardizer_.transform(X.T), -FARTHEST, FARTHEST)
-
     def _new_columns(self, X):  # (N, F) -> parts of (F, n), standardised for prediction
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        X = X if self._is_plain(X) else validate_data(self, X, **ALLOWED, reset=False)
         _check_magnitude("X", X)
-        return [self._standardized(X[part]) for part in gen_batches(len(X), CHUNK)]
+        return [self.standardizer_.transform(X[part].T) for part in gen_batches(len(X), CHUNK)]
 
     def _learn_table(self, X, targets, epochs, rng):
         """Learn all samples, with targets (..., N), so many times, at rates that fall where the user gave none."""
         if self.halfspaces_from_data and len(X) > 1:
-            some = self._standardized(X[rng.permutation(len(X))[:CHUNK]])
+            some = self.standardizer_.transform(X[rng.permutation(len(X))[:CHUNK]].T)
             for network in self._networks():
                 network.fit_hyperplanes(some)
         total = epochs * len(X)
@@ -106,14 +118,16 @@ class _Estimator(BaseEstimator):
             for _ in range(epochs):
                 order = rng.permutation(len(X)) if self.shuffle else np.arange(len(X))
                 for part in self._parts(X):
-                    self._learn(self._standardized(X[order[part]]), targets[..., order[part]])
+                    self._learn(self.standardizer_.transform(X[order[part]].T), targets[..., order[part]])
                     bar.update(len(order[part]))
-        self._set_rates()  # of a stream that may follow
+        self._set_rates()
         self.n_iter_ = epochs
 
-    def _set_rates(self):
+    def _set_rates(self, of_stream=False):
+        """Those that the user gave, or the networks' own, or while a part of a stream is learned those of streams."""
         for network in self._networks():
-            network.set_learning_rate(self.learning_rate)
+            default = rate_of_streams(network) if of_stream else None
+            network.set_learning_rate(default if self.learning_rate is None else self.learning_rate)
 
 
 class GLNClassifier(ClassifierMixin, _Estimator):
@@ -129,7 +143,7 @@ class GLNClassifier(ClassifierMixin, _Estimator):
     context_map_size : int or None, default=None
         Halfspaces of a neuron, which has a row of weights for each of their 2^context_map_size combinations. In `fit`
         None takes as many as make 2^context_map_size about N / (30 sqrt(F)), and at most 6; a table too short for one
-        gets a linear model. In `partial_fit`, which cannot know N, it takes 2.
+        gets a linear model. In `partial_fit`, which cannot know N, it takes 5.
     halfspaces_from_data : bool, default=True
         Whether `fit` draws the halfspaces as bisectors of two samples each, instead of at random. `partial_fit` always
         draws them at random, for what it learns must not depend on how a stream is cut.
@@ -138,7 +152,7 @@ class GLNClassifier(ClassifierMixin, _Estimator):
     learning_rate : float, callable or None, default=None
         A number from 0 to 1e30, or a callable from the count of samples learned so far to one. None starts at
         min(10, sqrt(F + 1)). In `fit`, which knows how many samples come, it falls linearly to 0.1; in `partial_fit` it
-        falls with the square root of the count, see `gln_numpy.decaying_rate`.
+        falls to 1, see `gln.rates.stream_rate`.
     n_epochs : int or None, default=None
         Passes of `fit` over the samples. None makes about 2000 / N, at least 3 and at most 20.
     batch_size : int, default=1
@@ -228,9 +242,8 @@ class GLNClassifier(ClassifierMixin, _Estimator):
         epochs = int(np.clip(2000 // len(X), 3, 20)) if self.n_epochs is None else self.n_epochs
         halfspaces = round(np.log2(len(X) / (30 * np.sqrt(X.shape[1]))))
         rng = check_random_state(self.random_state)
-        self._start(classes, X.shape[1], int(np.clip(halfspaces, 0, 6)), rng)
-        for part in self._parts(X):
-            self.standardizer_.learn(X[part].T)
+        self._start(classes, X.shape[1], int(np.clip(halfspaces, 0, 6)), rng, distances=False)
+        self.standardizer_.fit(X.T)
         self._learn_table(X, targets, epochs, rng)
         return self
 
@@ -254,24 +267,22 @@ class GLNClassifier(ClassifierMixin, _Estimator):
         -------
         self : GLNClassifier
         """
-        first = not hasattr(self, "gln_")
-        if first and classes is None:
-            raise ValueError("classes must be passed on the first call to partial_fit.")
-        known = np.unique(classes) if first else self.classes_
-        if not (first or classes is None or np.array_equal(known, np.unique(classes))):
-            raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known!r}")
-        X, y = self._validated(X, y, reset=first)
-        check_classification_targets(y)
-        if unseen := set(np.unique(y)) - set(known):
-            raise ValueError(f"y holds labels that are not among the classes {known!r}: {sorted(unseen)}")
-        if first:
-            self._start(known, X.shape[1], 2, check_random_state(self.random_state))
-        self._set_rates()  # which may have been set anew since the last call
-        targets = np.searchsorted(self.classes_, y)
-        for part in self._parts(X):
-            self._learn(self.standardizer_.learn(X[part].T), targets[part])
-        self.n_iter_ = 1
+        self._learn_stream(X, y, classes)
         return self
+
+    def partial_fit_predict_proba(self, X, y, classes=None):
+        """`partial_fit`, which gives what was predicted of each sample before it was learned.
+
+        Parameters
+        ----------
+        X, y, classes
+            As those of `partial_fit`.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (N, C)
+        """
+        return self._normalized(self._learn_stream(X, y, classes))
 
     def decision_function(self, X):
         """Logits of the classes.
@@ -298,8 +309,7 @@ class GLNClassifier(ClassifierMixin, _Estimator):
         -------
         probabilities : ndarray of shape (N, C)
         """
-        p = self._probabilities(X)
-        return np.stack([1 - p, p], axis=1) if p.ndim == 1 else p / p.sum(axis=1, keepdims=True)
+        return self._normalized(self._probabilities(X))
 
     def predict(self, X):
         """The most probable class of each sample.
@@ -315,19 +325,44 @@ class GLNClassifier(ClassifierMixin, _Estimator):
         p = self.predict_proba(X)
         return self.classes_[p.argmax(axis=1)]
 
-    def _start(self, classes, features, halfspaces, rng):
+    def _learn_stream(self, X, y, classes):
+        """Learn the next samples; gives what the heads said before, (N,) or (N, C)."""
+        first = not hasattr(self, "gln_")
+        if first and classes is None:
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        known = np.unique(classes) if first else self.classes_
+        if not (first or classes is None or np.array_equal(known, np.unique(classes))):
+            raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known!r}")
+        X, y = self._validated(X, y, reset=first)
+        targets = np.searchsorted(known, y) if known.dtype.kind == y.dtype.kind else np.zeros(len(y), int)
+        if (known[np.minimum(targets, len(known) - 1)] != y).any():
+            check_classification_targets(y)
+            raise ValueError(f"y holds labels that are not among the classes {known!r}: {sorted(set(y) - set(known))}")
+        if first:
+            self._start(known, X.shape[1], STREAM_HALFSPACES, check_random_state(self.random_state))
+        self._set_rates(of_stream=True)
+        said = [self._learn(self.standardizer_.learn(X[part].T), targets[part]) for part in self._parts(X)]
+        self._set_rates()
+        self.n_iter_ = 1
+        return np.concatenate(said, axis=-1).T
+
+    def _normalized(self, p):  # (N,) or (N, C) -> (N, C)
+        return np.stack([1 - p, p], axis=1) if p.ndim == 1 else p / p.sum(axis=1, keepdims=True)
+
+    def _start(self, classes, features, halfspaces, rng, distances=True):
         if len(classes) < 2:
             raise ValueError(f"{type(self).__name__} needs samples of at least 2 classes, got one class: {classes[0]}")
-        self.gln_ = self._network(features, halfspaces, _seed(rng), num_classes=len(classes))
-        self.classes_, self.standardizer_ = classes, Standardizer(features, FLOOR)
+        self.gln_ = self._network(features, halfspaces, _seed(rng), distances, num_classes=len(classes))
+        self.classes_, self.standardizer_ = classes, Standardizer(features, FLOOR, LIMITS[0])
 
     def _learn(self, columns, targets):
-        self.gln_.predict_online(columns, columns, targets, self.batch_size)
+        inputs = self._inputs(columns)
+        return np.asarray(self.gln_.predict_online(inputs, columns, targets, self.batch_size), np.float64)
 
     def _probabilities(self, X):  # (N, F) -> (N,) or (N, C)
         """What the heads say, each of its class against the rest."""
         parts = self._new_columns(X)
-        return np.concatenate([np.asarray(self.gln_.predict(z, z), np.float64).T for z in parts])
+        return np.concatenate([np.asarray(self.gln_.predict(self._inputs(z), z), np.float64).T for z in parts])
 
 
 class GLNRegressor(RegressorMixin, MultiOutputMixin, _Estimator):
@@ -344,8 +379,9 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, _Estimator):
     quantiles : sequence of float or None, default=None
         Levels in (0, 1) that `predict_quantiles` predicts: (0.05, 0.95) gives intervals that hold some 90 % of the
         targets. They are learned by a network of their own, beside that of the mean.
-    context_map_size : int, default=3
-        Halfspaces of a neuron, which has a row of weights for each of their 2^context_map_size combinations.
+    context_map_size : int or None, default=None
+        Halfspaces of a neuron, which has a row of weights for each of their 2^context_map_size combinations. None takes
+        3 in `fit` and 5 in `partial_fit`.
     halfspaces_from_data : bool, default=True
         Whether `fit` draws the halfspaces as bisectors of two samples each, instead of at random. `partial_fit` always
         draws them at random, for what it learns must not depend on how a stream is cut.
@@ -353,9 +389,9 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, _Estimator):
         Standard deviation of the distances from the features' mean of halfspaces that are drawn at random.
     learning_rate : float, callable or None, default=None
         A number from 0 to 1e30, or a callable from the count of samples learned so far to one. In `fit` None falls
-        linearly to 0.01, for means from 0.5 and for quantiles from 1.5; in `partial_fit` it falls from 0.3 and 0.5 with
-        the square root of the count, see `gln_numpy.decaying_rate`. Steps of batches add up: for means, more than 2
-        over the size of a batch swings.
+        linearly to 0.01, for means from 0.5 and for quantiles from 1.5; in `partial_fit` it falls from 0.3 to 0.1, and
+        from 0.5 to 0.05, see `gln.rates.stream_rate`. Steps of batches add up: for means, more than 2 over the size of
+        a batch swings.
     n_epochs : int or None, default=None
         Passes of `fit` over the samples. None makes about 1000 / N, at least 3 and at most 20.
     batch_size : int, default=1
@@ -404,7 +440,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, _Estimator):
         layer_sizes: Sequence[int] | None = None,
         *,
         quantiles: Sequence[float] | None = None,
-        context_map_size: int = 3,
+        context_map_size: int | None = None,
         halfspaces_from_data: bool = True,
         context_bias: float = 1.0,
         learning_rate: float | Callable[[int], float] | None = None,
@@ -445,11 +481,10 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, _Estimator):
         X, y = self._numbers(X, y, reset=True)
         epochs = int(np.clip(1000 // len(X), 3, 20)) if self.n_epochs is None else self.n_epochs
         rng = check_random_state(self.random_state)
-        self._start(X.shape[1], y.shape[1:], rng)
+        self._start(X.shape[1], y.shape[1:], 3, rng)
         columns = y.reshape(len(y), -1).T
-        for part in self._parts(X):
-            self.standardizer_.learn(X[part].T)
-            self.target_standardizer_.learn(columns[:, part])
+        self.standardizer_.fit(X.T)
+        self.target_standardizer_.fit(columns)
         self._learn_table(X, self.target_standardizer_.transform(columns), epochs, rng)
         return self
 
@@ -471,18 +506,22 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, _Estimator):
         -------
         self : GLNRegressor
         """
-        first = not hasattr(self, "gln_")
-        X, y = self._numbers(X, y, reset=first)
-        if first:
-            self._start(X.shape[1], y.shape[1:], check_random_state(self.random_state))
-        elif y.shape[1:] != self._targets:
-            raise ValueError(f"y: expected shape {('N', *self._targets)}, as in the first call, got {y.shape}")
-        self._set_rates()  # which may have been set anew since the last call
-        for part in self._parts(X):
-            targets = self.target_standardizer_.learn(y[part].reshape(len(y[part]), -1).T)
-            self._learn(self.standardizer_.learn(X[part].T), targets)
-        self.n_iter_ = 1
+        self._learn_stream(X, y)
         return self
+
+    def partial_fit_predict(self, X, y):
+        """`partial_fit`, which gives the mean that was predicted of each sample before it was learned.
+
+        Parameters
+        ----------
+        X, y
+            As those of `partial_fit`.
+
+        Returns
+        -------
+        means : ndarray of shape (N,) or (N, T)
+        """
+        return self._learn_stream(X, y)
 
     def predict(self, X):
         """The mean of the targets.
@@ -495,7 +534,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, _Estimator):
         -------
         means : ndarray of shape (N,) or (N, T), as y was
         """
-        parts = [np.atleast_2d(self.gln_.predict(_with_distances(z), z)) for z in self._new_columns(X)]
+        parts = [np.atleast_2d(self.gln_.predict(with_distances(z), z)) for z in self._new_columns(X)]
         return self._restored(np.concatenate(parts, axis=1)).reshape(-1, *self._targets)
 
     def predict_quantiles(self, X):
@@ -512,7 +551,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, _Estimator):
         parts = self._new_columns(X)
         if not self.quantile_glns_:
             raise ValueError("quantiles: expected levels when the model was fitted, got None")
-        levels = [[np.atleast_2d(g.predict(_with_distances(z), z)) for z in parts] for g in self.quantile_glns_]
+        levels = [[np.atleast_2d(g.predict(with_distances(z), z)) for z in parts] for g in self.quantile_glns_]
         values = np.sort(np.stack([np.concatenate(each, axis=1) for each in levels]), axis=1)  # (T, Q, N)
         restored = [self._restored(values[:, i]) for i in range(values.shape[1])]  # Q of (N, T)
         return np.stack(restored, axis=-1).reshape(-1, *self._targets, len(restored))
@@ -533,18 +572,39 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, _Estimator):
         constant : ndarray of shape (N,) or (N, T)
         """
         columns = np.concatenate(self._new_columns(X), axis=1)
-        inputs, heads = _with_distances(columns), self.gln_.num_heads
+        inputs, heads = with_distances(columns), self.gln_.num_heads
         weights, constant, _ = self.gln_.explain(inputs, columns)
-        of_distances = DISTANCE * weights.reshape(heads, 2, *columns.shape)[:, 1]  # what was taken off, (T, F, N)
-        parts = (weights * inputs.clip(-self.gln_.bound, self.gln_.bound)).reshape(heads, 2, *columns.shape)
-        contributions = parts.sum(axis=1) + of_distances
+        contributions = (weights * inputs.clip(-self.gln_.bound, self.gln_.bound)).reshape(heads, len(columns), 2, -1)
         scale = self._restored(np.ones((heads, 1))) - self._restored(np.zeros((heads, 1)))  # (1, T)
-        shape = columns.shape[1], *self._targets
-        constant = self._restored(constant.reshape(heads, -1) - of_distances.sum(axis=1))
-        return (contributions.transpose(2, 0, 1) * scale[:, :, None]).reshape(*shape, -1), constant.reshape(shape)
+        contributions, shape = contributions.sum(axis=2).transpose(2, 0, 1) * scale[:, :, None], self._targets
+        return contributions.reshape(-1, *shape, len(columns)), self._restored(constant.reshape(heads, -1)).reshape(
+            -1, *shape
+        )
 
     def _networks(self):
         return [*super()._networks(), *getattr(self, "quantile_glns_", [])]
+
+    def _learn_stream(self, X, y):
+        """Learn the next samples; gives the means that were predicted before."""
+        first = not hasattr(self, "gln_")
+        X, y = self._numbers(X, y, reset=first)
+        if first:
+            self._start(X.shape[1], y.shape[1:], STREAM_HALFSPACES, check_random_state(self.random_state))
+        elif y.shape[1:] != self._targets:
+            raise ValueError(f"y: expected shape {('N', *self._targets)}, as in the first call, got {y.shape}")
+        self._set_rates(of_stream=True)
+        means = []
+        for part in self._parts(X):
+            columns = y[part].reshape(len(y[part]), -1).T
+            targets, units = np.empty(columns.shape, np.float32), np.empty((2, *columns.shape))
+            for b, sample in enumerate(columns.T):  # a prediction is in units of what was known before its target
+                units[:, :, b] = self.target_standardizer_.inverse_transform(np.array([[0.0, 1.0]])).T
+                targets[:, b] = self.target_standardizer_.learn_one(sample)
+            said = self._learn(self.standardizer_.learn(X[part].T), targets)
+            means.append(units[0] + said * (units[1] - units[0]))
+        self._set_rates()
+        self.n_iter_ = 1
+        return np.concatenate(means, axis=1).T.reshape(-1, *self._targets)
 
     def _numbers(self, X, y, reset):
         X, y = self._validated(X, y, reset, multi_output=True)
@@ -552,29 +612,28 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, _Estimator):
         _check_magnitude("y", y)
         return X, y
 
-    def _start(self, features, targets, rng):
+    def _start(self, features, targets, halfspaces, rng):
         # Of one seed: all have the same halfspaces, and the means are the same with quantiles and without.
-        network = functools.partial(self._network, features, 3, _seed(rng), inputs=2 * features)
+        network = functools.partial(self._network, features, halfspaces, _seed(rng))
         count = int(np.prod(targets))
         mean = network(loss="squared_error", num_outputs=count)
         levels = self.quantiles
         quantiles = [network(loss="quantile", quantiles=levels) for _ in range(count) if levels is not None]
         self.gln_, self.quantile_glns_, self._targets = mean, quantiles, targets
-        self.standardizer_, self.target_standardizer_ = Standardizer(features, FLOOR), Standardizer(count, 0.0)
+        self.standardizer_, self.target_standardizer_ = (
+            Standardizer(features, FLOOR, LIMITS[0]),
+            Standardizer(count, 0.0, LIMITS[1]),
+        )
 
-    def _learn(self, columns, targets):  # (F, N), (T, N)
-        inputs = _with_distances(columns)
-        self.gln_.predict_online(inputs, columns, targets if len(targets) > 1 else targets[0], self.batch_size)
+    def _learn(self, columns, targets):  # (F, N), (T, N) -> (T, N)
+        inputs = with_distances(columns)
+        means = self.gln_.predict_online(inputs, columns, targets if len(targets) > 1 else targets[0], self.batch_size)
         for network, target in zip(self.quantile_glns_, targets, strict=len(self.quantile_glns_) > 0):
             network.predict_online(inputs, columns, target, self.batch_size)
+        return np.atleast_2d(np.asarray(means, np.float64))
 
     def _restored(self, standardized):  # (T, N) -> (N, T)
         return self.target_standardizer_.inverse_transform(standardized).T
-
-
-def _with_distances(columns):  # (F, N) -> (2 F, N)
-    """Each feature, and how far it is from its mean: together a mixture bends where the feature is at its mean."""
-    return np.concatenate([columns, np.abs(columns) - DISTANCE])
 
 
 def _seed(rng):
@@ -582,5 +641,5 @@ def _seed(rng):
 
 
 def _check_magnitude(name, array):
-    if max(array.max(), -array.min()) > np.finfo(np.float32).max:
+    if (np.abs(array) > np.finfo(np.float32).max).any():
         raise ValueError(f"Input {name} contains infinity or a value too large for dtype('float32').")

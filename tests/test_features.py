@@ -11,7 +11,7 @@ import pytest
 from helpers import assert_same_state
 
 import gln.features
-from gln.features import Standardizer, orientation_features
+from gln.features import Standardizer, orientation_features, with_distances
 
 
 def stream(count: int = 50) -> np.ndarray:
@@ -51,24 +51,117 @@ def test_transform_counts_nothing():
     before = standardizer.get_state()
     z = standardizer.transform(x + 1)
     scale = x.std(axis=1) + 0.1 * (x.max(axis=1) - x.min(axis=1))
-    scale[3] = 1  # what never varied has no scale
-    np.testing.assert_allclose(z, (x + 1 - x.mean(axis=1)[:, None]) / scale[:, None], rtol=1e-4)
+    scale[3] = np.inf  # what never varied says nothing
+    expected = (x + 1 - x.mean(axis=1)[:, None]) / scale[:, None]
+    np.testing.assert_allclose(z, expected.clip(-5, 5), rtol=1e-4)
+    assert (np.abs(expected[1]) > 5).all()
     assert_same_state(standardizer.get_state(), before)
-    # Before the first: mean 0, and nothing to divide by.
-    np.testing.assert_array_equal(Standardizer(4).transform(x), x.astype(np.float32))
+    np.testing.assert_array_equal(Standardizer(4).transform(x), 0)  # before the first
+
+
+def test_back_again():
+    x, standardizer = stream(), Standardizer(4, 0.1)
+    standardizer.learn(x)
+    np.testing.assert_allclose(standardizer.inverse_transform(standardizer.transform(x)), x, rtol=1e-5, atol=1e-6)
+
+
+def test_a_table_in_any_order_gives_what_its_stream_does():
+    x, table, turned, online = stream(), Standardizer(4), Standardizer(4), Standardizer(4)
+    table.learn(7 * x[:, :20])  # which is forgotten
+    table.fit(x)
+    turned.fit(x[:, ::-1])
+    online.learn(x)
+    assert_same_state(table.get_state(), turned.get_state(), rtol=1e-9)
+    assert_same_state(table.get_state(), online.get_state(), rtol=1e-9)
+
+
+# ---- Bad days --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["learn", "fit"])
+@pytest.mark.parametrize("far", [1e3, 1e6, -1e30])
+def test_a_sample_far_off_moves_the_scale_no_more_than_a_good_one_could(how, far):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3, 2000))
+    clean, bad = Standardizer(3, 0.05), Standardizer(3, 0.05)
+    getattr(clean, how)(x)
+    x[:, 700] *= far
+    z = getattr(bad, how)(x)
+    np.testing.assert_allclose(bad.transform(x[:, :9]), clean.transform(x[:, :9]), rtol=0.2, atol=0.02)
+    assert bad.count.tolist() == [2000] * 3
+    assert how == "fit" or (np.abs(z[:, 700]) == 5).all()
+
+
+def test_missing_values_count_for_nothing():
+    rng = np.random.default_rng(0)
+    x = rng.normal(3, 2, size=(2, 500))
+    holes, only = x.copy(), Standardizer(1)
+    holes[1, ::3] = np.nan
+    known = np.flatnonzero(~np.isnan(holes[1]))
+    expected = only.learn(x[1:, known])
+    for how in ("learn", "fit"):
+        standardizer = Standardizer(2)
+        z = getattr(standardizer, how)(holes)
+        assert standardizer.count.tolist() == [500, len(known)]
+        if how == "learn":
+            np.testing.assert_array_equal(z[1, known], expected[0])
+            assert (z[1, ::3] == 0).all()
+        np.testing.assert_allclose(standardizer.transform(holes)[1, known], only.transform(x[1:, known])[0], rtol=1e-5)
+    empty = Standardizer(1)
+    empty.fit(np.full((1, 4), np.nan))
+    assert (empty.count[0], empty.transform(np.array([[5.0, np.nan]])).tolist()) == (0, [[0, 0]])
+
+
+def test_minus_999_for_a_missing_value_in_one_of_a_hundred():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(4, 5000))
+    x[rng.random(x.shape) < 0.01] = -999
+    for how in ("learn", "fit"):
+        standardizer = Standardizer(4, 0.05)
+        getattr(standardizer, how)(x)
+        spread = np.sqrt(standardizer.squares / standardizer.count)
+        assert (np.abs(spread - 1) < 0.8).all(), how
+
+
+def test_what_is_rarely_there_keeps_its_size():
+    x = np.zeros((2, 1000))
+    x[0, 700], x[1, ::200] = 1, 1
+    for how in ("learn", "fit"):
+        standardizer = Standardizer(2, 0.05)
+        getattr(standardizer, how)(x)
+        np.testing.assert_allclose(standardizer.mean, x.mean(axis=1), rtol=0.5)
+        assert standardizer.high.tolist() == pytest.approx([1, 1], abs=0.3)
+
+
+def test_a_sensor_that_was_stuck_is_believed_in_the_end():
+    rng = np.random.default_rng(2)
+    x = np.concatenate([np.full(1000, 20.0), rng.normal(50, 3, 6000)])[None]
+    z = Standardizer(1, 0.05).learn(x)[0]
+    assert (z[:1000] == 0).all()
+    assert np.abs(z).max() <= 5
+    assert 0.05 < z[-1000:].std() < 5
+
+
+def test_distances_are_known_of_what_is_known():
+    z = np.array([[-2.0, 0.0, 0.5], [0.0, 1.0, 3.0]], np.float32)
+    expected = [[-2, 0, 0.5], [1.2, 0, -0.3], [0, 1, 3], [0, 0.2, 2.2]]
+    np.testing.assert_allclose(with_distances(z), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("block", [1, 7, 100])
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_blocks_change_no_digit(monkeypatch, block, order):
+def test_blocks_and_cuts_change_no_digit(monkeypatch, block, order):
     x = np.asarray(stream(), order=order)
-    whole, blocks = Standardizer(4), Standardizer(4)
-    expected = [whole.learn(x[:, :20]), whole.learn(x[:, 20:]), whole.transform(x)]
+    whole, blocks, table, table_in_blocks = (Standardizer(4) for _ in range(4))
+    expected = [whole.learn(x), whole.transform(x)]
+    table.fit(x)
     monkeypatch.setattr(gln.features, "BLOCK", block)
-    found = [blocks.learn(x[:, :20]), blocks.learn(x[:, 20:]), blocks.transform(x)]
+    found = [np.concatenate([blocks.learn(x[:, :20]), blocks.learn(x[:, 20:])], axis=1), blocks.transform(x)]
+    table_in_blocks.fit(x)
     for one, other in zip(expected, found, strict=True):
         np.testing.assert_array_equal(one, other)
     assert_same_state(whole.get_state(), blocks.get_state())
+    assert_same_state(table.get_state(), table_in_blocks.get_state(), rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["learn", "transform"])
@@ -97,8 +190,8 @@ def test_state_of_the_first_release_leaves_the_floor():
     x, one, other = stream(), Standardizer(4, 0.05), Standardizer(4, 0.05)
     one.learn(x)
     state = one.get_state()
-    assert state.pop("floor") == 0.05
-    other.set_state(state)
+    assert (state.pop("floor"), state.pop("limit")) == (0.05, 5)
+    other.set_state({**state, "count": 50})
     np.testing.assert_array_equal(one.learn(x), other.learn(x))
 
 
@@ -112,7 +205,7 @@ def test_state_of_the_first_release_leaves_the_floor():
         ),
         pytest.param(
             {"count": np.zeros(784)},
-            r"state\['count'\]: expected finite numbers of shape \(\), got shape \(784,\)$",
+            r"state\['count'\]: expected finite numbers of shape \(4,\), got shape \(784,\)$",
             id="many counts",
         ),
         pytest.param(
@@ -132,7 +225,7 @@ def test_state_of_the_first_release_leaves_the_floor():
             {"count": np.nan}, r"state\['count'\]: expected finite numbers, got NaN or infinity$", id="count is NaN"
         ),
         pytest.param(
-            {"count": 2.7}, r"state\['count'\]: expected an integer of at least 0, got 2.7$", id="count is broken"
+            {"count": 2.7}, r"state\['count'\]: expected integers of at least 0, got 2.7$", id="count is broken"
         ),
         pytest.param({"other": 1}, "state: expected a mapping of the names", id="unknown name"),
     ],
@@ -154,33 +247,34 @@ def test_bad_state_changes_nothing(change, message):
         pytest.param(np.zeros((3, 2)), id="too few values"),
         pytest.param(np.zeros(4), id="a vector"),
         pytest.param([["a"]] * 4, id="text"),
-        pytest.param(np.full((4, 1), np.nan), id="NaN"),
         pytest.param(np.full((4, 1), np.inf, np.float16), id="infinity in half precision"),
         pytest.param(np.full((4, 1), 1e200), id="too large"),
     ],
 )
 def test_bad_samples_change_nothing(samples):
     standardizer = Standardizer(4)
-    for call in (standardizer.learn, standardizer.transform):
+    for call in (standardizer.learn, standardizer.fit, standardizer.transform):
         with pytest.raises(ValueError, match="samples: expected"):
             call(samples)
-    assert standardizer.count == 0
+    assert (standardizer.count == 0).all()
 
 
 @pytest.mark.parametrize(
-    ("size", "floor"),
+    ("size", "floor", "limit"),
     [
-        pytest.param(0, 0, id="size 0"),
-        pytest.param(1.5, 0, id="size is no integer"),
-        pytest.param(True, 0, id="size is a bool"),
-        pytest.param(3, -1, id="negative floor"),
-        pytest.param(3, np.nan, id="floor is NaN"),
-        pytest.param(3, "a", id="floor is text"),
+        pytest.param(0, 0, 5, id="size 0"),
+        pytest.param(1.5, 0, 5, id="size is no integer"),
+        pytest.param(True, 0, 5, id="size is a bool"),
+        pytest.param(3, -1, 5, id="negative floor"),
+        pytest.param(3, np.nan, 5, id="floor is NaN"),
+        pytest.param(3, "a", 5, id="floor is text"),
+        pytest.param(3, 0, 0, id="no limit"),
+        pytest.param(3, 0, np.inf, id="infinite limit"),
     ],
 )
-def test_bad_arguments(size, floor):
-    with pytest.raises(ValueError, match=r"size|floor"):
-        Standardizer(size, floor)
+def test_bad_arguments(size, floor, limit):
+    with pytest.raises(ValueError, match=r"size|floor|limit"):
+        Standardizer(size, floor, limit)
 
 
 def test_orientations_are_those_of_the_plain_loops(digits):

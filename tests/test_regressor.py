@@ -95,7 +95,7 @@ def test_rates_fall_in_fit_and_a_stream_may_follow():
     class Watched(GLNRegressor):
         def _learn(self, columns, targets):
             rates.append(tuple(g.learning_rate(int(g.step)) for g in self._networks()))
-            super()._learn(columns, targets)
+            return super()._learn(columns, targets)
 
     X, y = DIABETES
     model = Watched(n_epochs=4, quantiles=[0.5], backend="numpy").fit(X, y)

@@ -149,7 +149,7 @@ def test_the_rate_falls_in_fit_and_a_stream_may_follow():
     class Watched(GLNClassifier):
         def _learn(self, columns, targets):
             rates.append(self.gln_.learning_rate(int(self.gln_.step)))
-            learn(self, columns, targets)
+            return learn(self, columns, targets)
 
     model = Watched(n_epochs=5, random_state=0, backend="numpy").fit(*IRIS)
     first = math.sqrt(5)  # four features and the bias
@@ -183,7 +183,7 @@ def test_a_stream_goes_on_after_fit():
     model = GLNClassifier(random_state=0).fit(X[:100], y[:100])
     step = model.gln_.step
     model.partial_fit(X[100:], y[100:])
-    assert (model.gln_.step, model.standardizer_.count) == (step + 50, 150)
+    assert (model.gln_.step, model.standardizer_.count.tolist()) == (step + 50, [150] * 4)
     assert model.fit(X[:100], y[:100]).gln_.step == step  # from scratch
 
 
@@ -199,20 +199,20 @@ def test_a_rate_set_between_parts_is_that_of_the_next():
     assert after["step"] == 300
     for name in ("weights.1", "weights.2"):
         np.testing.assert_array_equal(after[name], before[name], err_msg=name)
-    assert model.set_params(learning_rate=None).partial_fit(X, y).gln_.learning_rate(0) == pytest.approx(math.sqrt(5))
+    assert model.set_params(learning_rate=None).partial_fit(X, y).gln_.learning_rate(0) == pytest.approx(3)
     assert not np.array_equal(state_of(model)["weights.1"], before["weights.1"])
 
 
-def with_nan(X: np.ndarray) -> np.ndarray:
+def with_infinity(X: np.ndarray) -> np.ndarray:
     X = X.copy()
-    X[3, 1] = np.nan
+    X[3, 1] = np.inf
     return X
 
 
 @pytest.mark.parametrize(
     ("change", "labels", "classes", "message"),
     [
-        pytest.param(with_nan, [0, 1, 2], None, "NaN", id="NaN"),
+        pytest.param(with_infinity, [0, 1, 2], None, "infinity", id="infinity"),
         pytest.param(lambda X: X[:, :3], [0, 1, 2], None, "3 features", id="too few features"),
         pytest.param(lambda X: X * 1e38, [0, 1, 2], None, "too large", id="too large"),
         pytest.param(lambda X: X[:-1], [0, 1, 2], None, "inconsistent numbers", id="too many labels"),
@@ -242,14 +242,14 @@ def test_first_call_needs_all_classes():
 @pytest.mark.parametrize(
     ("change", "classes"),
     [
-        pytest.param(with_nan, [0, 1, 2], id="NaN"),
+        pytest.param(with_infinity, [0, 1, 2], id="infinity"),
         pytest.param(lambda X: X, [0, 1], id="a class that was not announced"),
     ],
 )
 def test_it_is_not_fitted_where_the_first_samples_were_refused(change, classes):
     X, y = IRIS
     model = GLNClassifier(layer_sizes=[4])
-    with pytest.raises(ValueError, match=r"NaN|not among the classes"):
+    with pytest.raises(ValueError, match=r"infinity|not among the classes"):
         model.partial_fit(change(X), y, classes=classes)
     for call in (model.predict, model.predict_proba, model.decision_function):
         with pytest.raises(NotFittedError):
