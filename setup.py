@@ -11,6 +11,7 @@ FRAMEWORKS = {
     "fast": ["numba>=0.60"],
 }
 PLOTS = ["matplotlib>=3.8"]
+RIVER = ["river>=0.22"]
 TEST = ["hypothesis>=6.100", "ipykernel>=6.29", "nbclient>=0.10", "pytest>=8", "pytest-xdist>=3.5"]
 DOCS = [
     *("latex2mathml>=3.77", "mkdocs>=1.6", "mkdocs-include-markdown-plugin>=7", "mkdocs-jupyter>=0.26.3"),
@@ -48,10 +49,11 @@ setup(
     extras_require={
         **FRAMEWORKS,
         "plots": PLOTS,
+        "river": RIVER,
         "test": TEST,
         "docs": DOCS,
         "dev": TEST + DEV + DOCS,
-        "all": PLOTS + [requirement for framework in FRAMEWORKS.values() for requirement in framework],
+        "all": PLOTS + RIVER + [requirement for framework in FRAMEWORKS.values() for requirement in framework],
     },
     entry_points={"console_scripts": ["gln-mnist = test_mnist:main"]},
 )

@@ -6,6 +6,7 @@ Shapes: B samples, D values of a sample.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,11 +14,12 @@ import numpy as np
 
 __all__ = ["Standardizer", "orientation_features", "with_distances"]
 
-STATE = ("count", "floor", "limit", "mean", "squares", "low", "high")  # of a Standardizer
+STATE = ("count", "floor", "limit", "mean", "squares", "low", "high", "first")  # of a Standardizer
 MAX_FLOAT = np.finfo(np.float32).max  # no float, which beside float16 numbers would be taken for infinity
 DISTANCE = np.float32(0.8)  # of a normal value from its mean, on average, in deviations
 BLOCK = 1 << 16  # numbers at a time, so that what lies between takes little memory beside the samples
 ROUNDS = 10  # at most, in which values far off are set aside, which may show others
+FAR = 4  # times the limit: what is further off is taken for no value
 SURE = 10  # values of which a scale is known well; of fewer, values are believed that are further off
 
 
@@ -27,7 +29,8 @@ class Standardizer:
     A value x becomes (x - mean) / scale, the scale being std + floor * (max - min). It counts itself, so that nothing
     has to be known before the first sample: the n-th is within sqrt(n - 1) of 0, and what never varied is 0. What is
     further from the mean than `limit` scales counts as if it were just there: a bad sample moves mean and scale no
-    further than a good one could. NaN is a missing value; it counts for nothing, and becomes 0, the mean.
+    further than a good one could. What is much further still is taken for no value at all. That, and NaN, a missing
+    value, become 0, the mean; NaN counts for nothing.
     """
 
     def __init__(self, size: int, floor: float = 0.2, limit: float = 5.0) -> None:
@@ -52,6 +55,7 @@ class Standardizer:
         self.size, self.floor, self.limit = int(size), float(floor), float(limit)
         # How many values were known, their mean, sum of squared differences from it, lowest and highest: (D,), float64.
         self.count, self.mean, self.squares, self.low, self.high = np.zeros((5, self.size))
+        self.first = np.zeros((0, self.size))  # the first samples, while they are few, which are judged together
         self._rescale()
 
     def learn(self, samples: Any) -> np.ndarray:
@@ -70,6 +74,16 @@ class Standardizer:
 
     def learn_one(self, x: np.ndarray) -> np.ndarray:
         """`learn` of one sample that needs no check, a float64 vector: (D,) -> (D,)."""
+        if self.count.max() <= len(self.first):
+            first = np.concatenate([self.first, x[None]])
+            self._count_all(first.T)
+            self.first = first if len(first) < SURE else first[:0]
+        else:
+            self._count_one(x)
+        self._rescale()
+        return self.transform_one(x)
+
+    def _count_one(self, x: np.ndarray) -> None:  # (D,)
         known = x == x
         apart = np.minimum(np.maximum(x - self.mean, -self._border), self._border)
         apart[~known] = 0
@@ -81,14 +95,14 @@ class Standardizer:
         self.low[first] = self.high[first] = x[first]
         self.mean += step
         self.squares += apart * (apart - step)
-        self._rescale()
-        return self.transform_one(x)
 
     def transform_one(self, x: np.ndarray) -> np.ndarray:
         """`transform` of one sample that needs no check, a float64 vector: (D,) -> (D,)."""
-        z = np.minimum(np.maximum((x - self.mean) / self._scale, -self.limit), self.limit)
-        z[z != z] = 0
-        return z
+        return self._within((x - self.mean) / self._scale)
+
+    def _within(self, z: np.ndarray) -> np.ndarray:
+        z[~(np.abs(z) < FAR * self.limit)] = 0  # NaN as well
+        return np.minimum(np.maximum(z, -self.limit), self.limit)
 
     def fit(self, samples: Any) -> None:
         """Count a whole table, (D, B), in place of what was counted before, whatever the order of its samples.
@@ -96,19 +110,26 @@ class Standardizer:
         Raises:
             ValueError: another shape, or infinity; nothing has then changed.
         """
-        samples = self._checked(samples)
+        self._count_all(self._checked(samples))
+        self.first = self.first[:0]
+        self._rescale()
+
+    def _count_all(self, samples: np.ndarray) -> None:
         rows = max(1, BLOCK // max(1, samples.shape[1]))
         for some in (slice(start, start + rows) for start in range(0, self.size, rows)):
             x = samples[some].astype(np.float64)
-            far = np.zeros(x.shape, bool)
-            for _ in range(ROUNDS):
-                self._count_table(np.where(far, np.nan, x), some)
-                mean, border = self.mean[some, None], self.limit * self._scale[some, None]
-                if not (np.abs(x - mean) > border)[~far].any():
+            counted, few = x, 1 < x.shape[1] <= SURE
+            far = _outliers(x, self.limit, self.floor) if few else np.zeros(x.shape, bool)
+            for _ in range(ROUNDS):  # values far off are set aside, which may show others
+                self._count_rows(np.where(far, np.nan, x), some)
+                mean, border = self.mean[some, None], self._border[some, None]
+                rare = np.isinf(border)  # all but a few values are the same: what a few say is no mistake
+                counted = np.where(rare, x, x.clip(mean - border, mean + border))
+                changed = (counted != x) & ~np.isnan(x)
+                if not (changed & ~far).any():
                     break
-                far |= np.abs(x - mean) > border
-            rare = np.isinf(border)  # all but a few values are the same: what a few say is no mistake
-            self._count_table(np.where(rare, x, x.clip(mean - border, mean + border)), some)
+                far |= changed
+            self._count_rows(counted, some)
 
     def transform(self, samples: Any) -> np.ndarray:
         """Standardise samples by what was counted before, and count none: (D, B) -> (D, B) float32.
@@ -120,7 +141,7 @@ class Standardizer:
         standardised, size = np.empty(samples.shape, np.float32), max(1, BLOCK // self.size)
         for some in (slice(start, start + size) for start in range(0, samples.shape[1], size)):
             z = (samples[:, some].astype(np.float64) - self.mean[:, None]) / self._scale[:, None]
-            standardised[:, some] = np.nan_to_num(z.clip(-self.limit, self.limit))
+            standardised[:, some] = self._within(z)
         return standardised
 
     def inverse_transform(self, standardised: Any) -> np.ndarray:
@@ -128,28 +149,40 @@ class Standardizer:
         scale = np.where(np.isfinite(self._scale), self._scale, 0)
         return np.asarray(standardised, np.float64) * scale[:, None] + self.mean[:, None]
 
+    def grow(self, size: int) -> None:
+        """Make room for further values, of which nothing was seen: from now on a sample has `size`."""
+        further = size - self.size
+        for name in ("count", "mean", "squares", "low", "high"):
+            setattr(self, name, np.concatenate([getattr(self, name), np.zeros(further)]))
+        self.first = np.pad(self.first, [(0, 0), (0, further)], constant_values=np.nan)
+        self.size = size
+        self._rescale()
+
     def get_state(self) -> dict[str, np.ndarray]:
-        """`floor` and `limit` (), and what was counted, copied: `count`, `mean`, `squares`, `low` and `high` (D,)."""
+        """`floor` and `limit` (), and what was counted, copied: `count`, `mean`, `squares`, `low` and `high` (D,), and
+        `first`, the first samples while they are few (n, D)."""
         return {name: np.array(getattr(self, name)) for name in STATE}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on as another `Standardizer` of the same size would. In a state of the first release one `count` is that
-        of all values, and `floor` and `limit` may be missing, which then stay as they are.
+        of all values, and `floor`, `limit` and `first` may be missing; the first two then stay as they are.
 
         Raises:
             ValueError: a missing or unknown name, a wrong shape or number; nothing has then changed.
         """
-        own = {"floor": self.floor, "limit": self.limit}
+        own = {"floor": self.floor, "limit": self.limit, "first": self.first[:0]}
         if not isinstance(state, Mapping) or {*own, *state} != set(STATE):
             came = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
             raise ValueError(f"state: expected a mapping of the names {list(STATE)}, got {came}")
         arrays = {name: self._state_array(name, value) for name, value in {**own, **state}.items()}
-        self.floor, self.limit = (float(arrays.pop(name)) for name in own)
+        self.floor, self.limit = (float(arrays.pop(name)) for name in ("floor", "limit"))
         vars(self).update(arrays)
         self._rescale()
 
     def _state_array(self, name: str, value: Any) -> np.ndarray:
         array, shape = np.array(value, np.float64), () if name in ("floor", "limit") else (self.size,)
+        if name == "first" and array.ndim == 2 and len(array) < SURE and array.shape[1] == self.size:
+            return array
         if name == "count" and array.ndim == 0:
             array = np.full(shape, array)
         if array.shape != shape:
@@ -167,7 +200,7 @@ class Standardizer:
         self._scale = np.where(scale > 0, scale, np.inf)  # what never varied says nothing
         self._border = self.limit * (1 + SURE / np.maximum(self.count, 1)) * self._scale
 
-    def _count_table(self, x: np.ndarray, some: slice) -> None:  # (d, B), a slice of d of D
+    def _count_rows(self, x: np.ndarray, some: slice) -> None:  # (d, B), a slice of d of D
         known = ~np.isnan(x)
         count = known.sum(axis=1)
         origin = x[np.arange(len(x)), known.argmax(axis=1)]  # sums of differences from a value lose fewer digits
@@ -189,6 +222,15 @@ class Standardizer:
         if samples.size and max(np.fmax.reduce(samples, None), -np.fmin.reduce(samples, None)) > MAX_FLOAT:
             raise ValueError("samples: expected finite float32 numbers or NaN, got infinity or numbers too large")
         return samples
+
+
+def _outliers(x: np.ndarray, limit: float, floor: float) -> np.ndarray:  # (d, B) -> (d, B) of bools
+    """Which of a few values are far off by the mean and the scale of the others; none where these are all the same."""
+    others = np.where(np.eye(x.shape[1], dtype=bool), np.nan, x[:, None])  # (d, B, B)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of values that are all missing
+        scale = np.nanstd(others, axis=2) + floor * (np.nanmax(others, axis=2) - np.nanmin(others, axis=2))
+        return (np.abs(x - np.nanmean(others, axis=2)) > limit * (1 + SURE / x.shape[1]) * scale) & (scale > 0)
 
 
 def with_distances(standardised: np.ndarray) -> np.ndarray:
