@@ -44,7 +44,7 @@ class _Stream(base.Estimator):
         self.seed = seed
         self._places: dict[Hashable, int] = {}
         self._networks: list[Any] = []
-        self._standardizer: Standardizer | None = None
+        self._standardizer: Any = None  # until the first sample tells how many features there are
         self._buffer = np.empty(0)
 
     @classmethod

@@ -154,7 +154,7 @@ def test_a_sensor_that_was_stuck_is_believed_in_the_end():
 
 def test_distances_are_known_of_what_is_known():
     z = np.array([[-2.0, 0.0, 0.5], [0.0, 1.0, 3.0]], np.float32)
-    expected = [[-2, 0, 0.5], [1.2, 0, -0.3], [0, 1, 3], [0, 0.2, 2.2]]
+    expected = np.array([[-2, 0, 0.5], [1.2, 0, -0.3], [0, 1, 3], [0, 0.2, 2.2]])
     np.testing.assert_allclose(with_distances(z), expected, rtol=1e-6)
 
 
