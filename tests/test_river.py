@@ -179,7 +179,7 @@ def test_before_the_first_sample():
 
 
 @pytest.mark.parametrize("model", [GLNClassifier(**SMALL), GLNRegressor(**SMALL)], ids=["classifier", "regressor"])
-@pytest.mark.parametrize("value", ["red", "3", [1], math.inf, object()], ids=str)
+@pytest.mark.parametrize("value", ["red", "3", [1], math.inf, {}], ids=str)
 def test_bad_values_change_nothing(model, value):
     model = learned(labelled(40), model.clone())
     before = pickle.dumps(model._standardizer.get_state()), model._networks[0].get_state(), dict(model._places)
