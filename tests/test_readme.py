@@ -1,5 +1,5 @@
 """README.md does what it says: every block of it is run, and what it shows is compared with what comes out.
-So are the Python blocks of two pages in docs."""
+So are the Python blocks of three pages in docs."""
 
 from __future__ import annotations
 
@@ -68,10 +68,11 @@ def test_python_and_shell_blocks(monkeypatch):
     assert compared >= 5
 
 
-@pytest.mark.parametrize(("page", "comparisons"), [("docs/pictures.md", 0), ("docs/regression.md", 3)])
+@pytest.mark.parametrize(("page", "comparisons"), [("docs/pictures.md", 0), ("docs/regression.md", 3), ("docs/streams.md", 8)])
 def test_python_blocks_of_pages(page, comparisons, tmp_path, monkeypatch):
     if not os.environ.get("GLN_REQUIRE_BACKENDS"):
-        pytest.importorskip("matplotlib")
+        for package in ("matplotlib", "river"):
+            pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)  # where pictures are saved
     namespace: dict[str, object] = {}
     compared, output = 0, ""
