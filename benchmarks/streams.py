@@ -4,7 +4,7 @@ Every sample is predicted and then learned, once and in order, as `river.evaluat
 `python -m benchmarks.streams` prints accuracy on streams of classes, mean absolute error on streams of numbers, and the
 microseconds that prediction and learning of a sample take together. Streams are River's: data sets that it brings
 along, and generators, most of which drift. `--plot FILE` draws, in place of the tables, how accuracy falls and recovers
-at two abrupt drifts. `--quick` runs two streams of either kind, 300 samples each.
+at two abrupt drifts. `--quick` runs two streams of either kind, 300 samples each. Shuttle needs a River newer than 0.22.
 """
 
 from __future__ import annotations

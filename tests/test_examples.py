@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 
 if not os.environ.get("GLN_REQUIRE_BACKENDS"):
-    for package in ("nbclient", "ipykernel", "matplotlib", "torch", "tensorflow", "jax", "numba"):
+    for package in ("nbclient", "ipykernel", "matplotlib", "torch", "tensorflow", "jax", "numba", "river"):
         pytest.importorskip(package)
 
 nbformat, nbclient = importlib.import_module("nbformat"), importlib.import_module("nbclient")

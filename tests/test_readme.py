@@ -68,7 +68,9 @@ def test_python_and_shell_blocks(monkeypatch):
     assert compared >= 5
 
 
-@pytest.mark.parametrize(("page", "comparisons"), [("docs/pictures.md", 0), ("docs/regression.md", 3), ("docs/streams.md", 8)])
+@pytest.mark.parametrize(
+    ("page", "comparisons"), [("docs/pictures.md", 0), ("docs/regression.md", 3), ("docs/streams.md", 8)]
+)
 def test_python_blocks_of_pages(page, comparisons, tmp_path, monkeypatch):
     if not os.environ.get("GLN_REQUIRE_BACKENDS"):
         for package in ("matplotlib", "river"):

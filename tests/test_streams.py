@@ -37,6 +37,8 @@ def test_scores_are_those_of_river(stream, title, metric):
 
 @pytest.mark.parametrize("name", [*streams.CLASSES, *streams.NUMBERS])
 def test_a_stream_has_so_many_samples_of_plain_numbers(name):
+    if name == "Shuttle" and not hasattr(streams.datasets, name):
+        pytest.skip("this River is older than the data set")
     stream = {**streams.CLASSES, **streams.NUMBERS}[name](101)
     assert len(stream) == 101
     assert all(isinstance(value, (int, float)) for x, _ in stream for value in x.values())
