@@ -1,10 +1,11 @@
 """How good River's estimators of `gln.river` are on streams, beside others of River, all at their defaults.
 
 Every sample is predicted and then learned, once and in order, as `river.evaluate.progressive_val_score` does it.
-`python -m benchmarks.streams` prints accuracy on streams of classes, mean absolute error on streams of numbers, and the
-microseconds that prediction and learning of a sample take together. Streams are River's: data sets that it brings
-along, and generators, most of which drift. `--plot FILE` draws, in place of the tables, how accuracy falls and recovers
-at two abrupt drifts. `--quick` runs two streams of either kind, 300 samples each. Shuttle needs a River newer than 0.22.
+`python -m benchmarks.streams` prints accuracy on streams of classes, mean absolute error on streams of numbers, and
+the microseconds that prediction and learning of a sample take together. Streams are River's: data sets that it brings
+along, and generators, most of which drift. `--plot FILE` draws, in place of the tables, how accuracy falls and
+recovers at two abrupt drifts. `--quick` runs two streams of either kind, 300 samples each. Shuttle came to River after
+0.22.
 """
 
 from __future__ import annotations
