@@ -124,12 +124,15 @@ def logistic_regression(classes: int) -> Any:
     return StandardScaler() | (model if classes == 2 else multiclass.OneVsRestClassifier(model))
 
 
-CLASSIFIERS: dict[str, Callable[[int], Any]] = {  # of how many classes come
+# Of how many classes come. Neighbours are sought by the default engine, which has a seed here: by itself it draws anew.
+CLASSIFIERS: dict[str, Callable[[int], Any]] = {
     "GLNClassifier": lambda _: GLNClassifier(seed=0),
     "StandardScaler, LogisticRegression": logistic_regression,
     "HoeffdingAdaptiveTreeClassifier": lambda _: tree.HoeffdingAdaptiveTreeClassifier(seed=0),
     "ARFClassifier": lambda _: forest.ARFClassifier(seed=0),
-    "StandardScaler, KNNClassifier": lambda _: StandardScaler() | neighbors.KNNClassifier(),
+    "StandardScaler, KNNClassifier": lambda _: (
+        StandardScaler() | neighbors.KNNClassifier(engine=neighbors.SWINN(seed=0))
+    ),
 }
 REGRESSORS: dict[str, Callable[[int], Any]] = {
     "GLNRegressor": lambda _: GLNRegressor(seed=0),
@@ -138,7 +141,7 @@ REGRESSORS: dict[str, Callable[[int], Any]] = {
         StandardScaler() | tree.HoeffdingAdaptiveTreeRegressor(seed=0)
     ),
     "ARFRegressor": lambda _: forest.ARFRegressor(seed=0),
-    "StandardScaler, KNNRegressor": lambda _: StandardScaler() | neighbors.KNNRegressor(),
+    "StandardScaler, KNNRegressor": lambda _: StandardScaler() | neighbors.KNNRegressor(engine=neighbors.SWINN(seed=0)),
 }
 
 
