@@ -134,7 +134,9 @@ class GLNClassifier(ClassifierMixin, _Estimator):
     """Gated Linear Network classifier.
 
     It learns one sample after another, without backpropagation: in several passes over a table by `fit`, or from a
-    stream by `partial_fit`. Features need no scaling; they are standardised by what was seen of them.
+    stream by `partial_fit`. Features need no scaling; they are standardised by what was seen of them. A missing one
+    counts as its mean, and one far off all that was seen as missing. In a stream the network mixes each feature and how
+    far it is from its mean, in a table the features; its halfspaces see the features.
 
     Parameters
     ----------
@@ -151,8 +153,8 @@ class GLNClassifier(ClassifierMixin, _Estimator):
         Standard deviation of the distances from the features' mean of halfspaces that are drawn at random.
     learning_rate : float, callable or None, default=None
         A number from 0 to 1e30, or a callable from the count of samples learned so far to one. None starts at
-        min(10, sqrt(F + 1)). In `fit`, which knows how many samples come, it falls linearly to 0.1; in `partial_fit` it
-        falls to 1, see `gln.rates.stream_rate`.
+        min(10, sqrt(d)), d the inputs of the first layer. In `fit`, which knows how many samples come, it falls
+        linearly to 0.1; in `partial_fit` it falls to 1, see `gln.rates.stream_rate`.
     n_epochs : int or None, default=None
         Passes of `fit` over the samples. None makes about 2000 / N, at least 3 and at most 20.
     batch_size : int, default=1
@@ -228,7 +230,7 @@ class GLNClassifier(ClassifierMixin, _Estimator):
         Parameters
         ----------
         X : array-like of shape (N, F)
-            Finite numbers, unscaled.
+            Numbers, unscaled; NaN is a missing value.
         y : array-like of shape (N,)
             Class labels, of two classes or more.
 
@@ -257,7 +259,7 @@ class GLNClassifier(ClassifierMixin, _Estimator):
         Parameters
         ----------
         X : array-like of shape (N, F)
-            Finite numbers, unscaled.
+            Numbers, unscaled; NaN is a missing value.
         y : array-like of shape (N,)
             Class labels, all among `classes`.
         classes : array-like of shape (C,), default=None
@@ -369,8 +371,9 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, _Estimator):
     """Gated Linear Network regressor.
 
     It learns one sample after another, without backpropagation: in several passes over a table by `fit`, or from a
-    stream by `partial_fit`. Features and targets need no scaling; they are standardised by what was seen of them. What
-    the network mixes is each feature and how far it is from its mean; its halfspaces see the features.
+    stream by `partial_fit`. Features and targets need no scaling; they are standardised by what was seen of them. A
+    missing feature counts as its mean, and one far off all that was seen as missing. The network mixes each feature and
+    how far it is from its mean; its halfspaces see the features.
 
     Parameters
     ----------
@@ -470,7 +473,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, _Estimator):
         Parameters
         ----------
         X : array-like of shape (N, F)
-            Finite numbers, unscaled.
+            Numbers, unscaled; NaN is a missing value.
         y : array-like of shape (N,) or (N, T)
             Finite numbers, unscaled.
 
@@ -498,7 +501,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, _Estimator):
         Parameters
         ----------
         X : array-like of shape (N, F)
-            Finite numbers, unscaled.
+            Numbers, unscaled; NaN is a missing value.
         y : array-like of shape (N,) or (N, T)
             Finite numbers, unscaled.
 
