@@ -126,23 +126,25 @@ class _Stream(base.Estimator):
         """A frame as columns (F, B), NaN where a feature is missing."""
         for name in X.columns[[dtype.kind not in "biuf" for dtype in X.dtypes]]:
             _no_number(name, X[name].iloc[0])
-        if learn and (new := set(X.columns) - self._places.keys()):
+        values = {name: X[name].to_numpy(np.float64, na_value=np.nan) for name in X.columns}
+        for name, column in values.items():
+            if np.isinf(column).any():
+                _no_number(name, np.inf)
+        if learn and (new := values.keys() - self._places.keys()):
             self._grow_features(new)
         columns = np.full((len(self._places), len(X)), np.nan)
-        for name in X.columns:
-            if name in self._places:
-                columns[self._places[name]] = X[name].to_numpy(np.float64)
+        for name in values.keys() & self._places.keys():
+            columns[self._places[name]] = values[name]
         return columns
 
 
 class GLNClassifier(_Stream, base.MiniBatchClassifier):
     """Gated Linear Network classifier.
 
-    It learns each sample once, without backpropagation, and never forgets by design: samples in other halfspaces leave
-    a row of weights alone. Features need no scaling, they are standardised by what was seen of them; one that is
-    missing counts as its mean, and what is far off all that was seen as missing. Numbers and bools are features,
-    strings are not: encode them first, by `preprocessing.OneHotEncoder` for example. Classes and features may appear
-    at any time: a new class gets a head that has seen nothing.
+    It learns each sample once, without backpropagation. Features need no scaling, they are standardised by what was
+    seen of them; one that is missing counts as its mean, and what is far off all that was seen as missing. Numbers and
+    bools are features, strings are not: encode them first, by `preprocessing.OneHotEncoder` for example. Classes and
+    features may appear at any time: a new class gets a head that has seen nothing.
 
     Parameters
     ----------
@@ -355,8 +357,8 @@ def _mirrored(weights: np.ndarray, name: str) -> np.ndarray:  # (n, 2^k, 1, d) -
 
 def _no_number(name: Hashable, value: Any) -> Any:
     raise ValueError(
-        f"x[{name!r}]: expected a number or a bool, got {value!r}; encode it first, for example by "
-        "river.preprocessing.OneHotEncoder"
+        f"x[{name!r}]: expected a finite number or a bool, got {value!r}; strings are to be encoded first, for example "
+        "by river.preprocessing.OneHotEncoder"
     )
 
 

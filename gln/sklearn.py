@@ -64,8 +64,8 @@ class _Estimator(BaseEstimator):
                 if not isinstance(getattr(self, name), (bool, np.bool_)):
                     raise ValueError(f"{name}: expected True or False, got {getattr(self, name)!r}")
             load_backend(self.backend)  # which refuses what is none
-        plain = type(y) is np.ndarray and y.dtype.kind in "biuf" and y.ndim == 1 and len(y) == len(X)
-        if reset or not plain or not self._is_plain(X) or not np.isfinite(y).all():
+        plain = not reset and self._is_plain(X) and type(y) is np.ndarray and y.dtype.kind in "biuf"
+        if not (plain and y.shape == (len(X),) and np.isfinite(y).all()):
             X, y = validate_data(self, X, y, **ALLOWED, reset=reset, **checks)
         _check_magnitude("X", X)
         return X, y

@@ -194,12 +194,23 @@ def test_bad_values_change_nothing(model, value):
 
 def test_strings_are_told_of_encoders():
     model = learned(labelled(5), GLNClassifier(**SMALL))
-    with pytest.raises(
-        ValueError, match=r"x\['b'\]: expected a number or a bool, got 'red'; encode it .*OneHotEncoder"
-    ):
+    with pytest.raises(ValueError, match=r"x\['b'\]: expected a finite number or a bool, got 'red'; .*OneHotEncoder"):
         model.learn_one({"b": "red"}, 1)
-    with pytest.raises(ValueError, match=r"x\['b'\]: expected a number or a bool, got 'red'; encode it"):
+    with pytest.raises(ValueError, match=r"x\['b'\]: expected a finite number or a bool, got 'red'"):
         model.learn_many(pd.DataFrame({"a": [1.0], "b": ["red"]}), pd.Series([1]))
+
+
+def test_bad_frames_change_nothing():
+    model = learned(labelled(40), GLNClassifier(**SMALL))
+    before = model._networks[0].get_state()
+    for bad in (pd.DataFrame({"a": [1.0, math.inf], "new": 1.0}), pd.DataFrame({"a": [1.0, 2.0], "new": ["x", "y"]})):
+        for call in (lambda frame: model.learn_many(frame, pd.Series([0, 1])), model.predict_proba_many):
+            with pytest.raises(ValueError, match="expected a finite number or a bool"):
+                call(bad)
+    assert_same_state(model._networks[0].get_state(), before)
+    assert "new" not in model._places
+    model.learn_many(pd.DataFrame({"a": pd.array([1, None], "Int64"), "b": [True, False]}), pd.Series([0, 1]))
+    assert model._standardizer.count[:3].tolist() == [41, 42, 40]
 
 
 @pytest.mark.parametrize("y", [math.nan, math.inf])
