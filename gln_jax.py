@@ -29,8 +29,8 @@ try:
 except ImportError as error:
     raise ImportError("gln_jax needs JAX: pip install jax") from error
 
-__all__ = ["GLN", "Params", "Settings", "decaying_rate", "gate", "learn", "learn_online", "mix", "paper_rate"]
-__all__ += ["predict", "update"]
+__all__ = ["GLN", "Params", "Settings", "decaying_rate", "gate", "learn", "learn_online", "mix", "output"]
+__all__ += ["paper_rate", "predict", "residual", "update"]
 
 Rate = float | Callable[[int], float]
 LOSSES = {  # and the arguments that only some have a use for, first what gives them heads
@@ -69,7 +69,7 @@ def output(s: Array, loss: str) -> Array:
 
 
 def residual(s: Array, y: Array, loss: str, quantile: Any) -> Array:
-    """Derivative of the loss by s, which with the quantile loss is [s > y] - quantile."""
+    """Derivative of the loss by s: output(s) - y, or with the quantile loss [s > y] - quantile."""
     return (s > y) - quantile if loss == "quantile" else output(s, loss) - y
 
 

@@ -22,7 +22,7 @@ try:
 except ImportError as error:
     raise ImportError("gln_numba needs Numba: pip install numba") from error
 
-__all__ = ["GLN", "decaying_rate", "gate", "mix", "paper_rate", "update"]
+__all__ = ["GLN", "decaying_rate", "gate", "mix", "output", "paper_rate", "residual", "update"]
 
 Rate = float | Callable[[int], float]
 LOSSES = {  # and the arguments that only some have a use for, first what gives them heads
@@ -88,7 +88,7 @@ def output(s, loss):
 
 @compiled
 def residual(s, y, loss, quantile):
-    """Derivative of the loss by s, which with the quantile loss is [s > y] - quantile."""
+    """Derivative of the loss by s: output(s) - y, or with the quantile loss [s > y] - quantile."""
     return np.float32(s > y) - quantile if loss == QUANTILE else output(s, loss) - y
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["GLN", "decaying_rate", "gate", "mix", "paper_rate", "update"]
+__all__ = ["GLN", "decaying_rate", "gate", "mix", "output", "paper_rate", "residual", "update"]
 
 Rate = float | Callable[[int], float]
 LOSSES = {  # and the arguments that only some have a use for, first what gives them heads
@@ -66,7 +66,7 @@ def output(s: np.ndarray, loss: str) -> np.ndarray:
 
 
 def residual(s: np.ndarray, y: np.ndarray, loss: str, quantile: Any) -> np.ndarray:
-    """Derivative of the loss by s, which with the quantile loss is [s > y] - quantile."""
+    """Derivative of the loss by s: output(s) - y, or with the quantile loss [s > y] - quantile."""
     return (s > y) - quantile if loss == "quantile" else output(s, loss) - y
 
 

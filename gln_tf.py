@@ -25,7 +25,7 @@ try:
 except ImportError as error:
     raise ImportError("gln_tf needs TensorFlow: pip install tensorflow") from error
 
-__all__ = ["GLN", "decaying_rate", "gate", "mix", "paper_rate", "update"]
+__all__ = ["GLN", "decaying_rate", "gate", "mix", "output", "paper_rate", "residual", "update"]
 
 Rate = float | Callable[[int], float]
 LOSSES = {  # and the arguments that only some have a use for, first what gives them heads
@@ -77,7 +77,7 @@ def output(s: tf.Tensor, loss: str) -> tf.Tensor:
 
 
 def residual(s: tf.Tensor, y: tf.Tensor, loss: str, quantile: Any) -> tf.Tensor:
-    """Derivative of the loss by s, which with the quantile loss is [s > y] - quantile."""
+    """Derivative of the loss by s: output(s) - y, or with the quantile loss [s > y] - quantile."""
     return tf.cast(s > y, tf.float32) - quantile if loss == "quantile" else output(s, loss) - y
 
 

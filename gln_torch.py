@@ -26,7 +26,7 @@ try:
 except ImportError as error:
     raise ImportError("gln_torch needs PyTorch: pip install torch") from error
 
-__all__ = ["GLN", "decaying_rate", "gate", "mix", "paper_rate", "update"]
+__all__ = ["GLN", "decaying_rate", "gate", "mix", "output", "paper_rate", "residual", "update"]
 
 Rate = float | Callable[[int], float]
 LOSSES = {  # and the arguments that only some have a use for, first what gives them heads
@@ -74,7 +74,7 @@ def output(s: torch.Tensor, loss: str) -> torch.Tensor:
 
 
 def residual(s: torch.Tensor, y: torch.Tensor, loss: str, quantile: Any) -> torch.Tensor:
-    """Derivative of the loss by s, which with the quantile loss is [s > y] - quantile."""
+    """Derivative of the loss by s: output(s) - y, or with the quantile loss [s > y] - quantile."""
     return (s > y).to(s) - quantile if loss == "quantile" else output(s, loss) - y
 
 

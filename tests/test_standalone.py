@@ -13,7 +13,20 @@ from backends import FRAMEWORKS, OTHERS, load_backend
 
 ROOT = Path(__file__).parents[1]
 NAMES = [
-    *("gate", "mix", "update", "GLN", "__init__", "_load_hyperplanes", "_load_weights", "_dump", "_tensor", "_numpy"),
+    *(
+        "gate",
+        "mix",
+        "output",
+        "residual",
+        "update",
+        "GLN",
+        "__init__",
+        "_load_hyperplanes",
+        "_load_weights",
+        "_dump",
+        "_tensor",
+        "_numpy",
+    ),
     *("_contexts", "_stream", "decaying_rate"),
 ]
 MARK = re.compile(r"^ *# ---- .* -+\n", re.MULTILINE)
