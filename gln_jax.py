@@ -33,11 +33,7 @@ __all__ = ["GLN", "Params", "Settings", "decaying_rate", "gate", "learn", "learn
 __all__ += ["paper_rate", "predict", "residual", "update"]
 
 Rate = float | Callable[[int], float]
-LOSSES = {  # and the arguments that only some have a use for, first what gives them heads
-    "log_loss": ("num_classes", "pred_clipping"),
-    "squared_error": ("num_outputs", "value_clipping"),
-    "quantile": ("quantiles", "value_clipping"),
-}
+LOSSES = {"log_loss": "num_classes", "squared_error": "num_outputs", "quantile": "quantiles"}  # and what gives heads
 MAX_HALFSPACES = 30  # 2^30 rows a neuron: beyond any memory, and a context still fits an int32
 MAX_FLOAT = float(np.finfo(np.float32).max)
 MAX_REAL = 1e30  # of rates, weights and offsets: products with logits, and their sums, stay finite in float32
@@ -304,7 +300,7 @@ class GLN:
     def __repr__(self) -> str:
         sizes = f"{list(self.layer_sizes)}, input_size={self.input_size}, context_size={self.context_size}"
         loss = "" if self.loss == "log_loss" else f"loss={self.loss!r}, "
-        heads = f"{loss}{LOSSES[self.loss][0]}={getattr(self, LOSSES[self.loss][0])}"
+        heads = f"{loss}{LOSSES[self.loss]}={getattr(self, LOSSES[self.loss])}"
         return f"GLN({sizes}, {heads}, context_map_size={self.context_map_size}, step={int(self.step)})"
 
     def _set_loss(self, loss, num_classes, pred_clipping, num_outputs, quantiles, value_clipping) -> None:
@@ -319,7 +315,7 @@ class GLN:
         levels = tuple(_real(f"quantiles[{i}]", q, "in (0, 1)", lambda v: 0 < v < 1) for i, q in enumerate(given))
         self.loss, self.quantiles = loss, levels or None
         defaults = {"num_classes": 2, "pred_clipping": 1e-3, "num_outputs": 1, "quantiles": None, "value_clipping": 10}
-        for name in defaults.keys() - {*LOSSES[loss]}:
+        for name in defaults.keys() - {LOSSES[loss], "pred_clipping" if loss == "log_loss" else "value_clipping"}:
             if getattr(self, name) != defaults[name]:
                 raise _bad(name, f"{defaults[name]}, for {loss} has no use for it", getattr(self, name))
         self.num_heads = max(1 if num_classes == 2 else self.num_classes, self.num_outputs, len(levels))
@@ -470,12 +466,10 @@ class GLN:
         return base, context, targets, one
 
     def _of_heads(self, targets, batch: tuple[int, ...]) -> np.ndarray:  # (B,) or (C, B), or of one sample -> (C, B)
-        heads, count, each = self.num_heads, math.prod(batch), (self.num_heads, *batch)  # a target for each head
-        shapes = [batch] if batch else [(), (1,)]
-        if heads > 1 and self.loss != "quantile":
-            shapes = [each] if self.loss == "squared_error" else [*shapes, each]
-        targets = self._array("targets", targets, *shapes)
-        targets = targets.reshape(heads if each in shapes and targets.shape == each else 1, count)
+        heads, count, one = self.num_heads, math.prod(batch), [batch] if batch else [(), (1,)]  # a target a sample
+        each = [] if heads == 1 or self.loss == "quantile" else [(heads, *batch)]  # a target for each head
+        targets = self._array("targets", targets, *(each if each and self.loss == "squared_error" else one + each))
+        targets = targets.reshape(heads if targets.shape in each else 1, count)
         if self.loss != "log_loss":  # a target beyond all predictions would drive the weights to their bounds
             targets = targets.clip(-self.bound, self.bound)
         elif len(targets) == heads:
