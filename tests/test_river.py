@@ -18,10 +18,10 @@ from sklearn.datasets import load_iris
 if not os.environ.get("GLN_REQUIRE_BACKENDS"):
     pytest.importorskip("river")
 
-from river import base, checks, compose, datasets, evaluate, metrics, preprocessing, stream  # noqa: E402
+from river import base, checks, compose, datasets, evaluate, metrics, preprocessing, stream
 
-import gln.river  # noqa: E402
-from gln.river import GLNClassifier, GLNRegressor  # noqa: E402
+import gln.river
+from gln.river import GLNClassifier, GLNRegressor
 
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "seed": 1}
 NAMES = "abcdefgh"
