@@ -336,7 +336,8 @@ class GLNClassifier(ClassifierMixin, _Estimator):
         if not (first or classes is None or np.array_equal(known, np.unique(classes))):
             raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known!r}")
         X, y = self._validated(X, y, reset=first)
-        targets = np.searchsorted(known, y) if known.dtype.kind == y.dtype.kind else np.zeros(len(y), int)
+        alike = (known.dtype.kind in "biuf") == (y.dtype.kind in "biuf")  # numbers, or none
+        targets = np.searchsorted(known, y) if alike else np.zeros(len(y), int)
         if (known[np.minimum(targets, len(known) - 1)] != y).any():
             check_classification_targets(y)
             raise ValueError(f"y holds labels that are not among the classes {known!r}: {sorted(set(y) - set(known))}")

@@ -230,6 +230,15 @@ def test_bad_input_changes_nothing(change, labels, classes, message):
     assert_same_state(state_of(model), before)
 
 
+@pytest.mark.parametrize(("classes", "kind"), [([0, 1, 2], float), (list("abc"), str), (list("abc"), object)])
+def test_labels_of_another_type_that_are_equal(classes, kind):
+    labels = np.array(classes)[IRIS[1]].astype(kind)
+    model = GLNClassifier([4], random_state=0).partial_fit(IRIS[0][:75], labels[:75], classes=classes)
+    model.partial_fit(IRIS[0][75:], labels[75:])
+    assert model.gln_.step == 150
+    assert set(model.predict(IRIS[0])) <= set(classes)
+
+
 def test_first_call_needs_all_classes():
     with pytest.raises(ValueError, match="classes must be passed on the first call"):
         GLNClassifier().partial_fit(*IRIS)
