@@ -52,7 +52,7 @@ def assert_same_predictions(one: Any, other: Any, samples: Any, atol: float = 1e
             assert other.predict_one(x) == pytest.approx(one.predict_one(x), abs=atol)
 
 
-CHECKED = [GLNClassifier(**SMALL), GLNRegressor(**SMALL), GLNRegressor(**SMALL, quantiles=(0.9, 0.1), backend="numpy")]
+CHECKED = [GLNClassifier(**SMALL), GLNRegressor(**SMALL, quantiles=(0.9, 0.1))]
 
 
 @pytest.mark.parametrize(
