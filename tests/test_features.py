@@ -59,6 +59,14 @@ def test_transform_counts_nothing():
     np.testing.assert_array_equal(Standardizer(4).transform(x), 0)  # before the first
 
 
+@pytest.mark.parametrize("kind", [bool, np.uint8, np.int64, np.float16])
+def test_numbers_of_any_kind(kind):
+    x = (np.arange(40).reshape(2, 20) % 3 > 0).astype(kind)
+    found, expected = (Standardizer(2).learn(samples) for samples in (x, x.astype(float)))
+    np.testing.assert_array_equal(found, expected)
+    assert found.any()
+
+
 def test_back_again():
     x, standardizer = stream(), Standardizer(4, 0.1)
     standardizer.learn(x)
