@@ -219,10 +219,8 @@ class Standardizer:
                 f"samples: expected numbers of shape ({self.size}, B), got {samples.dtype} of shape {samples.shape}"
             )
         # `fmax` and `fmin` pass over NaN, and need no copy.
-        if (
-            samples.size
-            and max(float(np.fmax.reduce(samples, None)), -float(np.fmin.reduce(samples, None))) > MAX_FLOAT
-        ):
+        ends = [abs(float(end.reduce(samples, None))) for end in (np.fmax, np.fmin)] if samples.size else [0.0]
+        if max(ends) > float(MAX_FLOAT):
             raise ValueError("samples: expected finite float32 numbers or NaN, got infinity or numbers too large")
         return samples
 
