@@ -19,13 +19,10 @@ except ImportError as error:
     raise ImportError('gln.river needs River: pip install "gated-linear-networks[river]"') from error
 
 from gln.backends import load_backend
-from gln.features import Standardizer, with_distances
+from gln.features import OF_FEATURES, OF_TARGETS, Standardizer, with_distances
 from gln.rates import rate_of_streams
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
-
-FLOOR = 0.05  # of `Standardizer`, as in `gln.sklearn`
-LIMIT, TARGET_LIMIT = 5.0, 10.0  # of features and of targets: further from the mean, in scales, counts as there
 
 
 class _Stream(base.Estimator):
@@ -62,7 +59,7 @@ class _Stream(base.Estimator):
         count = len(self._places)
         self._buffer = np.empty(count)
         if self._standardizer is None:
-            self._standardizer = Standardizer(count, FLOOR, LIMIT)
+            self._standardizer = Standardizer(count, **OF_FEATURES)
             self._networks = [self._network(kind) for kind in self._kinds()]
         else:
             self._standardizer.grow(count)
@@ -299,7 +296,7 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
     ) -> None:
         super().__init__(layer_sizes, context_map_size, context_bias, learning_rate, backend, seed)
         self.quantiles = quantiles
-        self._target = Standardizer(1, 0.0, TARGET_LIMIT)
+        self._target = Standardizer(1, **OF_TARGETS)
 
     def _kinds(self):
         kinds: list[dict[str, Any]] = [{"loss": "squared_error"}]

@@ -21,15 +21,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from tqdm import tqdm
 
 from gln.backends import load_backend
-from gln.features import Standardizer, with_distances
+from gln.features import OF_FEATURES, OF_TARGETS, Standardizer, with_distances
 from gln.rates import linear_rate, rate_of_streams
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
 
 CHUNK = 1000  # samples that are standardised at a time, so that little memory is needed beside X
-FLOOR = 0.05  # of `Standardizer`: with 0 the digits lose 0.4 points, and from 0.1 on the wines do
 ALLOWED = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}  # a missing value counts as the mean
-LIMITS = 5.0, 10.0  # of features and of targets: further from the mean, in scales, counts as there
 STREAM_HALFSPACES = 5  # in `partial_fit`, which cannot know how many samples come
 FIT_RATES = {"log_loss": (None, 0.1), "squared_error": (0.5, 0.01), "quantile": (1.5, 0.01)}  # of `fit`, first and last
 
@@ -356,7 +354,7 @@ class GLNClassifier(ClassifierMixin, _Estimator):
         if len(classes) < 2:
             raise ValueError(f"{type(self).__name__} needs samples of at least 2 classes, got one class: {classes[0]}")
         self.gln_ = self._network(features, halfspaces, _seed(rng), distances, num_classes=len(classes))
-        self.classes_, self.standardizer_ = classes, Standardizer(features, FLOOR, LIMITS[0])
+        self.classes_, self.standardizer_ = classes, Standardizer(features, **OF_FEATURES)
 
     def _learn(self, columns, targets):
         inputs = self._inputs(columns)
@@ -580,10 +578,9 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, _Estimator):
         weights, constant, _ = self.gln_.explain(inputs, columns)
         contributions = (weights * inputs.clip(-self.gln_.bound, self.gln_.bound)).reshape(heads, len(columns), 2, -1)
         scale = self._restored(np.ones((heads, 1))) - self._restored(np.zeros((heads, 1)))  # (1, T)
-        contributions, shape = contributions.sum(axis=2).transpose(2, 0, 1) * scale[:, :, None], self._targets
-        return contributions.reshape(-1, *shape, len(columns)), self._restored(constant.reshape(heads, -1)).reshape(
-            -1, *shape
-        )
+        contributions = contributions.sum(axis=2).transpose(2, 0, 1) * scale[:, :, None]  # (N, T, F)
+        constant = self._restored(constant.reshape(heads, -1)).reshape(-1, *self._targets)
+        return contributions.reshape(*constant.shape, len(columns)), constant
 
     def _networks(self):
         return [*super()._networks(), *getattr(self, "quantile_glns_", [])]
@@ -624,10 +621,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, _Estimator):
         levels = self.quantiles
         quantiles = [network(loss="quantile", quantiles=levels) for _ in range(count) if levels is not None]
         self.gln_, self.quantile_glns_, self._targets = mean, quantiles, targets
-        self.standardizer_, self.target_standardizer_ = (
-            Standardizer(features, FLOOR, LIMITS[0]),
-            Standardizer(count, 0.0, LIMITS[1]),
-        )
+        self.standardizer_ = Standardizer(features, **OF_FEATURES)
+        self.target_standardizer_ = Standardizer(count, **OF_TARGETS)
 
     def _learn(self, columns, targets):  # (F, N), (T, N) -> (T, N)
         inputs = with_distances(columns)
