@@ -15,7 +15,7 @@ import numpy as np
 __all__ = ["Standardizer", "orientation_features", "with_distances"]
 
 STATE = ("count", "floor", "limit", "mean", "squares", "low", "high", "first")  # of a Standardizer
-# How the estimators standardise features and targets. With a floor of 0 the digits lose 0.4 points, from 0.1 on wines do.
+# How estimators standardise features and targets. With a floor of 0 the digits lose 0.4 points, from 0.1 on wines do.
 OF_FEATURES, OF_TARGETS = {"floor": 0.05, "limit": 5.0}, {"floor": 0.0, "limit": 10.0}
 MAX_FLOAT = np.finfo(np.float32).max  # no float, which beside float16 numbers would be taken for infinity
 DISTANCE = np.float32(0.8)  # of a normal value from its mean, on average, in deviations
