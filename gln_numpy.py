@@ -53,7 +53,7 @@ def mix(rows: np.ndarray, z: np.ndarray, bound: float) -> np.ndarray:
 
     Shapes: (n, C, d), (C or 1, d) -> (C, n). All heads of the first layer mix the same z.
     """
-    return np.einsum("ncd,cd->cn", rows, z).clip(-bound, bound)
+    return np.einsum("ncd,cd->cn", rows, z, order="C").clip(-bound, bound)
 
 
 def output(s: np.ndarray, loss: str) -> np.ndarray:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
+import sys
 from types import ModuleType
+from typing import Any
 
 __all__ = ["BACKENDS", "fastest_backend", "load_backend"]
 
@@ -27,4 +30,26 @@ def load_backend(name: str) -> ModuleType:
     """
     if name not in ("auto", *BACKENDS):
         raise ValueError(f"backend: expected 'auto' or one of {list(BACKENDS)}, got {name!r}")
-    return importlib.import_module(f"gln_{fastest_backend() if name == 'auto' else name}")
+    name = fastest_backend() if name == "auto" else name
+    if name == "numba" and importlib.util.find_spec("numba"):
+        _tell_of_compiling()
+    return importlib.import_module(f"gln_{name}")
+
+
+@functools.cache
+def _tell_of_compiling() -> None:
+    """Have Numba say when it first compiles a function of `gln_numba`, for that is half a minute of silence."""
+    event = importlib.import_module("numba.core.event")
+
+    class Teller(event.Listener):  # type: ignore[name-defined] # of a module that need not be there
+        told = False
+
+        def on_start(self, started: Any) -> None:
+            if started.data["dispatcher"].py_func.__module__ == "gln_numba" and not self.told:
+                self.told = True
+                print("gln_numba compiles, once on this machine: up to half a minute", file=sys.stderr, flush=True)
+
+        def on_end(self, ended: Any) -> None:
+            pass
+
+    event.register("numba:compile", Teller())

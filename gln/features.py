@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 
 __all__ = ["Standardizer", "orientation_features", "with_distances"]
 
@@ -68,7 +69,7 @@ class Standardizer:
         Raises:
             ValueError: another shape, or infinity; nothing has then been counted.
         """
-        samples = self._checked(samples)
+        samples = _dense(self._checked(samples))
         standardised = np.empty(samples.shape, np.float32)
         for b in range(samples.shape[1]):
             standardised[:, b] = self.learn_one(samples[:, b].astype(np.float64))
@@ -119,7 +120,7 @@ class Standardizer:
     def _count_all(self, samples: np.ndarray) -> None:
         rows = max(1, BLOCK // max(1, samples.shape[1]))
         for some in (slice(start, start + rows) for start in range(0, self.size, rows)):
-            x = samples[some].astype(np.float64)
+            x = _dense(samples[some]).astype(np.float64)
             counted, few = x, 1 < x.shape[1] <= SURE
             far = _outliers(x, self.limit, self.floor) if few else np.zeros(x.shape, bool)
             for _ in range(ROUNDS):  # values far off are set aside, which may show others
@@ -142,7 +143,7 @@ class Standardizer:
         samples = self._checked(samples)
         standardised, size = np.empty(samples.shape, np.float32), max(1, BLOCK // self.size)
         for some in (slice(start, start + size) for start in range(0, samples.shape[1], size)):
-            z = (samples[:, some].astype(np.float64) - self.mean[:, None]) / self._scale[:, None]
+            z = (_dense(samples[:, some]).astype(np.float64) - self.mean[:, None]) / self._scale[:, None]
             standardised[:, some] = self._within(z)
         return standardised
 
@@ -215,16 +216,21 @@ class Standardizer:
         self._rescale()
 
     def _checked(self, samples: Any) -> np.ndarray:
-        samples = np.asarray(samples)
-        if samples.ndim != 2 or len(samples) != self.size or samples.dtype.kind not in "biuf":
+        samples = samples.tocsr() if issparse(samples) else np.asarray(samples)
+        if samples.ndim != 2 or samples.shape[0] != self.size or samples.dtype.kind not in "biuf":
             raise ValueError(
                 f"samples: expected numbers of shape ({self.size}, B), got {samples.dtype} of shape {samples.shape}"
             )
+        numbers = samples.data if issparse(samples) else samples
         # `fmax` and `fmin` pass over NaN, and need no copy.
-        ends = [abs(float(end.reduce(samples, None))) for end in (np.fmax, np.fmin)] if samples.size else [0.0]
+        ends = [abs(float(end.reduce(numbers, None))) for end in (np.fmax, np.fmin)] if numbers.size else [0.0]
         if max(ends) > float(MAX_FLOAT):
             raise ValueError("samples: expected finite float32 numbers or NaN, got infinity or numbers too large")
         return samples
+
+
+def _dense(samples: Any) -> np.ndarray:
+    return samples.toarray() if issparse(samples) else samples
 
 
 def _outliers(x: np.ndarray, limit: float, floor: float) -> np.ndarray:  # (d, B) -> (d, B) of bools

@@ -29,11 +29,12 @@ except ImportError as error:
     raise ImportError('gln.plots needs Matplotlib: pip install "gated-linear-networks[plots]"') from error
 
 __all__ = [
-    *("plot_confusion", "plot_explanations", "plot_halfspaces", "plot_intervals", "plot_learning"),
-    *("plot_learning_curves", "plot_regions"),
+    *("plot_confusion", "plot_contributions", "plot_explanations", "plot_halfspaces", "plot_intervals"),
+    *("plot_learning", "plot_learning_curves", "plot_regions"),
 ]
 
 BLUE_TO_RED = "RdBu_r"  # below zero, zero, above
+BLUE_AND_RED = "#2166ac", "#b2182b"  # its ends, a little lighter
 OF_MEAN, OF_BAND, OF_SAMPLES = "#d55e00", "#56b4e9", "#444444"  # told apart by the colour-blind, and in grey
 PLACES = 400  # along a line, at which a model is asked
 SIDE = 150  # places along either side of a plane, of which a model is asked
@@ -316,6 +317,49 @@ def plot_intervals(model: Any, X: Any, y: Any, after: Iterable[int] | None = Non
     return figure
 
 
+def plot_contributions(model: Any, X: Any, most: int = 8) -> Figure:
+    """What the features of a sample contribute to what an estimator predicts of it: red for more, blue for less.
+
+    A picture for each sample, its features named with their values, those that contribute most at the top. With the
+    constant in the title the bars add up to the number there, of a classifier the logit of the class that it predicts.
+
+    Args:
+        model: a fitted `GLNClassifier`, or `GLNRegressor` of one target.
+        X: (B, D), a few samples, in rows.
+        most: features with a bar of their own, at least 1; one more bar is the sum of the others.
+
+    Raises:
+        ValueError: another model, samples that it does not take, or none, or a `most` below 1.
+    """
+    if not hasattr(model, "explain") or len(getattr(model, "targets_shape_", ())) > 0:
+        raise ValueError(f"model: expected a GLNClassifier, or a GLNRegressor of one target, got {model!r}")
+    if not isinstance(most, int) or most < 1:
+        raise ValueError(f"most: expected an integer of at least 1, got {most!r}")
+    contributions, constants, titles = _explained(model, X)
+    values = pd.DataFrame(X)
+    names = getattr(model, "feature_names_in_", [f"feature {i}" for i in range(values.shape[1])])
+    bars = min(most, len(names)) + (len(names) > most)
+    figure = _Figure(figsize=(4.2 * len(titles), 0.3 * bars + 1.4), layout="constrained")
+    for axis, own, constant, (_, row), title in zip(
+        figure.subplots(1, len(titles), squeeze=False)[0],
+        contributions,
+        constants,
+        values.iterrows(),
+        titles,
+        strict=True,
+    ):
+        order = np.abs(own).argsort()[::-1]
+        told = [(f"{names[i]} = {row.iloc[i]:.4g}", own[i]) for i in order[:most]]
+        rest = [(f"the {len(names) - most} others", own[order[most:]].sum())] if len(names) > most else []
+        labels, lengths = zip(*told, *rest, strict=True)
+        axis.barh(labels, lengths, color=np.where(np.array(lengths) < 0, *BLUE_AND_RED))
+        axis.axvline(0, color="black", linewidth=0.8)
+        axis.invert_yaxis()
+        axis.set_title(f"{title}\nconstant {constant:.4g}, and", fontsize=10)
+    figure.supxlabel("contribution to the logit" if hasattr(model, "classes_") else "contribution", fontsize=9)
+    return figure
+
+
 class _Figure(Figure):
     """A figure that a notebook shows, whether or not its Matplotlib is set up to show figures."""
 
@@ -323,6 +367,22 @@ class _Figure(Figure):
         png = io.BytesIO()
         self.savefig(png, format="png")
         return png.getvalue()
+
+
+def _explained(model: Any, X: Any) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Of each sample contributions (B, D) and constant (B,) for the class that is predicted, or the number; titles."""
+    contributions, constants = model.explain(X)
+    if not hasattr(model, "classes_"):
+        return contributions, constants, [f"{number:.4g}" for number in model.predict(X)]
+    labels = model.predict(X)
+    best, samples = np.searchsorted(model.classes_, labels), np.arange(len(labels))
+    if len(model.classes_) == 2:  # all speak for the second class
+        signs = np.where(best == 1, 1, -1)
+        contributions, constants = contributions * signs[:, None], constants * signs
+    else:
+        contributions, constants = contributions[samples, best], constants[samples, best]
+    logits = contributions.sum(axis=1) + constants
+    return contributions, constants, [f"{label}: logit {s:.2f}" for label, s in zip(labels, logits, strict=True)]
 
 
 def _side(images: np.ndarray) -> int:

@@ -1,164 +1,63 @@
 """Gated Linear Networks as scikit-learn's classifier and regressor, round the GLN of any backend.
 
-Shapes: N samples, F features, C classes, T targets, Q quantiles. As in scikit-learn a sample is a row; the backends
-take it as a column.
+Shapes: N samples, F features, C classes, T targets, Q quantiles, M networks. As in scikit-learn a sample is a row; the
+backends take it as a column.
 """
 # ruff: noqa: N803, N806 - X is scikit-learn's name
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
-from numbers import Integral
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import logit
-from sklearn.base import BaseEstimator, ClassifierMixin, MultiOutputMixin, RegressorMixin
-from sklearn.utils import check_random_state, check_scalar, gen_batches
+from scipy.special import expit, logit
+from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
+from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
-from tqdm import tqdm
 
-from gln.backends import load_backend
+from gln.estimators import Estimator, check_magnitude, checked_weights, stream_visits, table_visits
 from gln.features import OF_FEATURES, OF_TARGETS, Standardizer, with_distances
-from gln.rates import linear_rate, rate_of_streams
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
 
-CHUNK = 1000  # samples that are standardised at a time, so that little memory is needed beside X
-ALLOWED = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}  # a missing value counts as the mean
-STREAM_HALFSPACES = 5  # in `partial_fit`, which cannot know how many samples come
-FIT_RATES = {"log_loss": (None, 0.1), "squared_error": (0.5, 0.01), "quantile": (1.5, 0.01)}  # of `fit`, first and last
+CLIPPING = 1e-4  # probabilities within [1e-4, 1 - 1e-4]: with 1e-3 the surest of easy tables are all alike
 
 
-class _Estimator(BaseEstimator):
-    """What classifier and regressor share: standardised features, passes over a table, the parts of a stream."""
-
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "gln_")  # other attributes stand there even where the first samples were refused
-
-    def __setstate__(self, state):
-        super().__setstate__(state)
-        # joblib may have mapped a file that can only be read; this moves it into memory.
-        for each in (*self._networks(), *(vars(self)[name] for name in vars(self) if name.endswith("standardizer_"))):
-            each.set_state(each.get_state())
-
-    def _networks(self):
-        return [self.gln_] if hasattr(self, "gln_") else []
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags
-
-    def _validated(self, X, y, reset, **checks):
-        """X and y, checked together with the parameters that the network does not check."""
-        check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
-        if reset:
-            if self.n_epochs is not None:
-                check_scalar(self.n_epochs, "n_epochs", Integral, min_val=1)
-            for name in ("halfspaces_from_data", "shuffle", "verbose"):
-                if not isinstance(getattr(self, name), (bool, np.bool_)):
-                    raise ValueError(f"{name}: expected True or False, got {getattr(self, name)!r}")
-            load_backend(self.backend)  # which refuses what is none
-        plain = not reset and self._is_plain(X) and type(y) is np.ndarray and y.dtype.kind in "biuf"
-        if not (plain and y.shape == (len(X),) and np.isfinite(y).all()):
-            X, y = validate_data(self, X, y, **ALLOWED, reset=reset, **checks)
-        _check_magnitude("X", X)
-        return X, y
-
-    def _is_plain(self, X):
-        """Whether X, but for its magnitudes, is what `validate_data` would give back as it is, and take longer to."""
-        plain = type(X) is np.ndarray and X.dtype.char in "df" and X.ndim == 2 and len(X) > 0
-        return plain and X.shape[1] == self.n_features_in_ and not hasattr(self, "feature_names_in_")
-
-    def _network(self, features, halfspaces, seed, distances=True, **kind):
-        """A network that knows nothing yet, with so many halfspaces a neuron where the user did not say."""
-        halfspaces = halfspaces if self.context_map_size is None else self.context_map_size
-        sizes = (1,) if halfspaces == 0 else (64, 32)
-        return load_backend(self.backend).GLN(
-            sizes if self.layer_sizes is None else self.layer_sizes,
-            2 * features if distances else features,
-            features,
-            context_map_size=halfspaces,
-            context_bias=self.context_bias,
-            learning_rate=self.learning_rate,
-            seed=seed,
-            **kind,
-        )
-
-    def _inputs(self, columns):  # (F, N) -> (2 F, N), or as it is
-        return with_distances(columns) if self.gln_.input_size > len(columns) else columns
-
-    def _parts(self, X):
-        """Slices of X, each of whole batches."""
-        return gen_batches(len(X), self.batch_size * max(1, CHUNK // self.batch_size))
-
-    def _new_columns(self, X):  # (N, F) -> parts of (F, n), standardised for prediction
-        check_is_fitted(self)
-        X = X if self._is_plain(X) else validate_data(self, X, **ALLOWED, reset=False)
-        _check_magnitude("X", X)
-        return [self.standardizer_.transform(X[part].T) for part in gen_batches(len(X), CHUNK)]
-
-    def _learn_table(self, X, targets, epochs, rng):
-        """Learn all samples, with targets (..., N), so many times, at rates that fall where the user gave none."""
-        if self.halfspaces_from_data and len(X) > 1:
-            some = self.standardizer_.transform(X[rng.permutation(len(X))[:CHUNK]].T)
-            for network in self._networks():
-                network.fit_hyperplanes(some)
-        total = epochs * len(X)
-        for network in self._networks() if self.learning_rate is None else ():
-            first, last = FIT_RATES[network.loss]
-            first = network.learning_rate(0) if first is None else first
-            network.set_learning_rate(functools.partial(linear_rate, samples=total, first=first, last=last))
-        with tqdm(total=total, unit=" samples", disable=not self.verbose) as bar:
-            for _ in range(epochs):
-                order = rng.permutation(len(X)) if self.shuffle else np.arange(len(X))
-                for part in self._parts(X):
-                    self._learn(self.standardizer_.transform(X[order[part]].T), targets[..., order[part]])
-                    bar.update(len(order[part]))
-        self._set_rates()
-        self.n_iter_ = epochs
-
-    def _set_rates(self, of_stream=False):
-        """Those that the user gave, or the networks' own, or while a part of a stream is learned those of streams."""
-        for network in self._networks():
-            default = rate_of_streams(network) if of_stream else None
-            network.set_learning_rate(default if self.learning_rate is None else self.learning_rate)
-
-
-class GLNClassifier(ClassifierMixin, _Estimator):
+class GLNClassifier(ClassifierMixin, Estimator):
     """Gated Linear Network classifier.
 
     It learns one sample after another, without backpropagation: in several passes over a table by `fit`, or from a
     stream by `partial_fit`. Features need no scaling; they are standardised by what was seen of them. A missing one
-    counts as its mean, and one far off all that was seen as missing. In a stream the network mixes each feature and how
-    far it is from its mean, in a table the features; its halfspaces see the features.
+    counts as its mean, and one far off all that was seen as missing. The networks mix each feature and how far it is
+    from its mean; their halfspaces see the features.
 
     Parameters
     ----------
     layer_sizes : sequence of int or None, default=None
-        Neurons of each layer. None takes 64 and 32, or without halfspaces one neuron, for all would be the same.
+        Neurons of each layer. None takes 64 and 32.
+    n_networks : int or None, default=None
+        Networks whose mean of logits is the prediction, each with its own halfspaces and order of samples. None takes 4
+        in `fit` and, for the sake of speed, 1 in `partial_fit`.
     context_map_size : int or None, default=None
-        Halfspaces of a neuron, which has a row of weights for each of their 2^context_map_size combinations. In `fit`
-        None takes as many as make 2^context_map_size about N / (30 sqrt(F)), and at most 6; a table too short for one
-        gets a linear model. In `partial_fit`, which cannot know N, it takes 5.
-    halfspaces_from_data : bool, default=True
-        Whether `fit` draws the halfspaces as bisectors of two samples each, instead of at random. `partial_fit` always
-        draws them at random, for what it learns must not depend on how a stream is cut.
+        Halfspaces of a neuron, which has a row of weights for each of their 2^context_map_size combinations. None takes
+        3 in `fit` and 5 in `partial_fit`.
     context_bias : float, default=1.0
-        Standard deviation of the distances from the features' mean of halfspaces that are drawn at random.
+        Standard deviation of the halfspaces' distances from the features' mean.
     learning_rate : float, callable or None, default=None
-        A number from 0 to 1e30, or a callable from the count of samples learned so far to one. None starts at
-        min(10, sqrt(d)), d the inputs of the first layer. In `fit`, which knows how many samples come, it falls
-        linearly to 0.1; in `partial_fit` it falls to 1, see `gln.rates.stream_rate`.
+        A number from 0 to 1e30, or a callable from the count of samples learned so far to one. In `fit`, which knows
+        how many samples come, None falls linearly from 3 to 0.01; in `partial_fit` it falls from min(10, sqrt(d)), d
+        the inputs of the first layer, to 1, see `gln.rates.stream_rate`.
     n_epochs : int or None, default=None
-        Passes of `fit` over the samples. None makes about 2000 / N, at least 3 and at most 20.
+        Passes of `fit` over the samples. None makes about 1000 / N, at least 3 and at most 20.
     batch_size : int, default=1
         Samples predicted with the same weights before these learn; 1 is exact online learning.
     shuffle : bool, default=True
         Whether `fit` goes through the samples in a new order in each pass. `partial_fit` keeps their order.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes, by which those of their samples are multiplied. "balanced", for `fit` alone, gives all
+        classes the same sum.
     backend : {"auto", "numpy", "numba", "torch", "jax", "tf"}, default="auto"
         Which implementation learns. All give the same predictions but for rounding; "auto" takes the fastest of
         Numba, JAX and NumPy that is installed.
@@ -177,10 +76,10 @@ class GLNClassifier(ClassifierMixin, _Estimator):
         Names of the features; defined only where all were strings.
     n_iter_ : int
         Passes over the samples that the last `fit` or `partial_fit` made.
-    gln_ : GLN
-        The network, of the chosen backend.
+    glns_ : list of GLN
+        The networks, of the chosen backend.
     standardizer_ : gln.features.Standardizer
-        What standardises its inputs.
+        What standardises their inputs.
 
     References
     ----------
@@ -199,38 +98,43 @@ class GLNClassifier(ClassifierMixin, _Estimator):
         self,
         layer_sizes: Sequence[int] | None = None,
         *,
+        n_networks: int | None = None,
         context_map_size: int | None = None,
-        halfspaces_from_data: bool = True,
         context_bias: float = 1.0,
         learning_rate: float | Callable[[int], float] | None = None,
         n_epochs: int | None = None,
         batch_size: int = 1,
         shuffle: bool = True,
+        class_weight: Mapping[Any, float] | str | None = None,
         backend: str = "auto",
         random_state: Any = None,
         verbose: bool = False,
     ) -> None:
         self.layer_sizes = layer_sizes
+        self.n_networks = n_networks
         self.context_map_size = context_map_size
-        self.halfspaces_from_data = halfspaces_from_data
         self.context_bias = context_bias
         self.learning_rate = learning_rate
         self.n_epochs = n_epochs
         self.batch_size = batch_size
         self.shuffle = shuffle
+        self.class_weight = class_weight
         self.backend = backend
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X, y):
-        """Learn a table from scratch.
+    def fit(self, X, y, sample_weight=None):
+        """Learn a table from scratch; to go on with what was learned is `partial_fit`.
 
         Parameters
         ----------
-        X : array-like of shape (N, F)
-            Numbers, unscaled; NaN is a missing value.
+        X : array-like or sparse array of shape (N, F)
+            Numbers, unscaled; NaN is a missing value. A sparse array is made dense by parts.
         y : array-like of shape (N,)
             Class labels, of two classes or more.
+        sample_weight : array-like of shape (N,), default=None
+            At least 0. A sample of weight 2 is learned as if it were there twice, one of 0.5 by half a step, and one of
+            0 not at all. Their mean is brought between 1 and 10, so that weights may sum to one, as AdaBoost's do.
 
         Returns
         -------
@@ -239,15 +143,14 @@ class GLNClassifier(ClassifierMixin, _Estimator):
         X, y = self._validated(X, y, reset=True)
         check_classification_targets(y)
         classes, targets = np.unique(y, return_inverse=True)
-        epochs = int(np.clip(2000 // len(X), 3, 20)) if self.n_epochs is None else self.n_epochs
-        halfspaces = round(np.log2(len(X) / (30 * np.sqrt(X.shape[1]))))
-        rng = check_random_state(self.random_state)
-        self._start(classes, X.shape[1], int(np.clip(halfspaces, 0, 6)), rng, distances=False)
+        visits, shares = table_visits(X, targets, self._weights(X, targets, classes, sample_weight), self.shuffle)
+        seeds = self._start(classes, X.shape[1], of_stream=False)
+        X = X[visits]
         self.standardizer_.fit(X.T)
-        self._learn_table(X, targets, epochs, rng)
+        self._fit(X, targets[visits], shares, seeds)
         return self
 
-    def partial_fit(self, X, y, classes=None):
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Learn the next samples of a stream, once and in their order.
 
         Features are standardised by the samples up to each. A stream learned in parts gives what it gives in one call,
@@ -256,18 +159,21 @@ class GLNClassifier(ClassifierMixin, _Estimator):
 
         Parameters
         ----------
-        X : array-like of shape (N, F)
+        X : array-like or sparse array of shape (N, F)
             Numbers, unscaled; NaN is a missing value.
         y : array-like of shape (N,)
             Class labels, all among `classes`.
         classes : array-like of shape (C,), default=None
             All classes that the stream may hold. Needed in the first call, and the same or None in later ones.
+        sample_weight : array-like of shape (N,), default=None
+            From 0 to 100, best about 1. A sample of weight 2 is learned twice in a row, one of 0.5 by half a step, and
+            one of 0 not at all.
 
         Returns
         -------
         self : GLNClassifier
         """
-        self._learn_stream(X, y, classes)
+        self._learn_stream(X, y, classes, sample_weight)
         return self
 
     def partial_fit_predict_proba(self, X, y, classes=None):
@@ -282,7 +188,7 @@ class GLNClassifier(ClassifierMixin, _Estimator):
         -------
         probabilities : ndarray of shape (N, C)
         """
-        return self._normalized(self._learn_stream(X, y, classes))
+        return self._normalized(np.concatenate(self._learn_stream(X, y, classes)))
 
     def decision_function(self, X):
         """Logits of the classes.
@@ -296,38 +202,67 @@ class GLNClassifier(ClassifierMixin, _Estimator):
         logits : ndarray of shape (N,) or (N, C)
             With two classes that of `classes_[1]`, else each class's against the rest.
         """
-        return logit(self._probabilities(X))
+        parts = []
+        for columns in self._new_columns(X):
+            inputs = with_distances(columns)
+            parts.append(_logits([network.predict(inputs, columns) for network in self.glns_]))
+        return np.concatenate(parts)
 
     def predict_proba(self, X):
         """Probabilities of the classes; with more than two, those of each against the rest, brought to sum to one.
 
         Parameters
         ----------
-        X : array-like of shape (N, F)
+        X : array-like or sparse array of shape (N, F)
 
         Returns
         -------
         probabilities : ndarray of shape (N, C)
         """
-        return self._normalized(self._probabilities(X))
+        return self._normalized(self.decision_function(X))
 
     def predict(self, X):
         """The most probable class of each sample.
 
         Parameters
         ----------
-        X : array-like of shape (N, F)
+        X : array-like or sparse array of shape (N, F)
 
         Returns
         -------
         labels : ndarray of shape (N,)
         """
-        p = self.predict_proba(X)
-        return self.classes_[p.argmax(axis=1)]
+        best = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[best]
 
-    def _learn_stream(self, X, y, classes):
-        """Learn the next samples; gives what the heads said before, (N,) or (N, C)."""
-        first = not hasattr(self, "gln_")
+    def explain(self, X):
+        """What each feature contributes to a prediction: with the constant they add up to `decision_function`.
+
+        Between the halfspaces a network is linear in each feature and in its distance from its mean; a feature's
+        contribution is that of both. `gln.plots.plot_contributions` draws it.
+
+        Parameters
+        ----------
+        X : array-like or sparse array of shape (N, F)
+
+        Returns
+        -------
+        contributions : ndarray of shape (N, F) or (N, C, F)
+            Parts of the logit, in the order of the features.
+        constant : ndarray of shape (N,) or (N, C)
+        """
+        contributions, constant = self._explained(X)
+        return (contributions[0], constant[0]) if len(constant) == 1 else (contributions.swapaxes(0, 1), constant.T)
+
+    def _weights(self, X, targets, classes, sample_weight):  # -> (N,), or None where all weigh the same
+        if sample_weight is None and self.class_weight is None:
+            return None
+        of_classes = compute_class_weight(self.class_weight, classes=classes, y=classes[targets])
+        return checked_weights(sample_weight, X) * of_classes[targets]
+
+    def _learn_stream(self, X, y, classes, sample_weight=None):
+        """Learn the next samples; gives by parts the logits that were predicted before, (n,) or (n, C)."""
+        first = not hasattr(self, "glns_")
         if first and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
         known = np.unique(classes) if first else self.classes_
@@ -339,56 +274,59 @@ class GLNClassifier(ClassifierMixin, _Estimator):
         if (known[np.minimum(targets, len(known) - 1)] != y).any():
             check_classification_targets(y)
             raise ValueError(f"y holds labels that are not among the classes {known!r}: {sorted(set(y) - set(known))}")
+        if isinstance(self.class_weight, str):
+            raise ValueError(f"class_weight: expected a dict or None in partial_fit, got {self.class_weight!r}")
+        visits, shares = stream_visits(self._weights(X, targets, known, sample_weight))
+        X, targets = X[visits], targets[visits]
         if first:
-            self._start(known, X.shape[1], STREAM_HALFSPACES, check_random_state(self.random_state))
+            self._start(known, X.shape[1], of_stream=True)
         self._set_rates(of_stream=True)
-        said = [self._learn(self.standardizer_.learn(X[part].T), targets[part]) for part in self._parts(X)]
+        parts = [_logits(self._learn_part(X, targets[part], shares, part)) for part in self._parts(len(targets))]
         self._set_rates()
         self.n_iter_ = 1
-        return np.concatenate(said, axis=-1).T
+        return parts
 
-    def _normalized(self, p):  # (N,) or (N, C) -> (N, C)
+    def _normalized(self, logits):  # (N,) or (N, C) -> (N, C)
+        p = expit(logits)
         return np.stack([1 - p, p], axis=1) if p.ndim == 1 else p / p.sum(axis=1, keepdims=True)
 
-    def _start(self, classes, features, halfspaces, rng, distances=True):
+    def _start(self, classes, features, of_stream):
+        """Networks that know nothing yet; gives their seeds."""
         if len(classes) < 2:
             raise ValueError(f"{type(self).__name__} needs samples of at least 2 classes, got one class: {classes[0]}")
-        self.gln_ = self._network(features, halfspaces, _seed(rng), distances, num_classes=len(classes))
+        seeds = self._seeds(of_stream)
+        kind: dict[str, Any] = {"num_classes": len(classes), "pred_clipping": CLIPPING}
+        self.glns_ = [self._built(features, seed, of_stream, **kind) for seed in seeds]
         self.classes_, self.standardizer_ = classes, Standardizer(features, **OF_FEATURES)
+        return seeds
 
-    def _learn(self, columns, targets):
-        inputs = self._inputs(columns)
-        return np.asarray(self.gln_.predict_online(inputs, columns, targets, self.batch_size), np.float64)
-
-    def _probabilities(self, X):  # (N, F) -> (N,) or (N, C)
-        """What the heads say, each of its class against the rest."""
-        parts = self._new_columns(X)
-        return np.concatenate([np.asarray(self.gln_.predict(self._inputs(z), z), np.float64).T for z in parts])
+    def _with_targets(self, targets):
+        return [(network, targets) for network in self.glns_]
 
 
-class GLNRegressor(RegressorMixin, MultiOutputMixin, _Estimator):
+class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     """Gated Linear Network regressor.
 
     It learns one sample after another, without backpropagation: in several passes over a table by `fit`, or from a
     stream by `partial_fit`. Features and targets need no scaling; they are standardised by what was seen of them. A
-    missing feature counts as its mean, and one far off all that was seen as missing. The network mixes each feature and
-    how far it is from its mean; its halfspaces see the features.
+    missing feature counts as its mean, and one far off all that was seen as missing. The networks mix each feature and
+    how far it is from its mean; their halfspaces see the features.
 
     Parameters
     ----------
     layer_sizes : sequence of int or None, default=None
-        Neurons of each layer. None takes 64 and 32, or without halfspaces one neuron, for all would be the same.
+        Neurons of each layer. None takes 64 and 32.
     quantiles : sequence of float or None, default=None
         Levels in (0, 1) that `predict_quantiles` predicts: (0.05, 0.95) gives intervals that hold some 90 % of the
-        targets. They are learned by a network of their own, beside that of the mean.
+        targets. They are learned by networks of their own, beside those of the mean.
+    n_networks : int or None, default=None
+        Networks whose mean is the prediction, each with its own halfspaces and order of samples. None takes 4 in `fit`
+        and, for the sake of speed, 1 in `partial_fit`.
     context_map_size : int or None, default=None
         Halfspaces of a neuron, which has a row of weights for each of their 2^context_map_size combinations. None takes
         3 in `fit` and 5 in `partial_fit`.
-    halfspaces_from_data : bool, default=True
-        Whether `fit` draws the halfspaces as bisectors of two samples each, instead of at random. `partial_fit` always
-        draws them at random, for what it learns must not depend on how a stream is cut.
     context_bias : float, default=1.0
-        Standard deviation of the distances from the features' mean of halfspaces that are drawn at random.
+        Standard deviation of the halfspaces' distances from the features' mean.
     learning_rate : float, callable or None, default=None
         A number from 0 to 1e30, or a callable from the count of samples learned so far to one. In `fit` None falls
         linearly to 0.01, for means from 0.5 and for quantiles from 1.5; in `partial_fit` it falls from 0.3 to 0.1, and
@@ -416,12 +354,14 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, _Estimator):
         Names of the features; defined only where all were strings.
     n_iter_ : int
         Passes over the samples that the last `fit` or `partial_fit` made.
-    gln_ : GLN
-        The network of the means, a head for each target.
-    quantile_glns_ : list of GLN
-        For each target the network of its quantiles, a head for each; empty without `quantiles`.
+    glns_ : list of GLN
+        The networks of the means, a head for each target.
+    quantile_glns_ : list of list of GLN
+        For each target the networks of its quantiles, a head for each; none without `quantiles`.
     standardizer_, target_standardizer_ : gln.features.Standardizer
         What standardises features and targets.
+    targets_shape_ : tuple
+        Shape of a sample's targets: () where y was (N,), else (T,).
 
     References
     ----------
@@ -442,8 +382,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, _Estimator):
         layer_sizes: Sequence[int] | None = None,
         *,
         quantiles: Sequence[float] | None = None,
+        n_networks: int | None = None,
         context_map_size: int | None = None,
-        halfspaces_from_data: bool = True,
         context_bias: float = 1.0,
         learning_rate: float | Callable[[int], float] | None = None,
         n_epochs: int | None = None,
@@ -455,8 +395,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, _Estimator):
     ) -> None:
         self.layer_sizes = layer_sizes
         self.quantiles = quantiles
+        self.n_networks = n_networks
         self.context_map_size = context_map_size
-        self.halfspaces_from_data = halfspaces_from_data
         self.context_bias = context_bias
         self.learning_rate = learning_rate
         self.n_epochs = n_epochs
@@ -466,31 +406,34 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, _Estimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X, y):
-        """Learn a table from scratch.
+    def fit(self, X, y, sample_weight=None):
+        """Learn a table from scratch; to go on with what was learned is `partial_fit`.
 
         Parameters
         ----------
-        X : array-like of shape (N, F)
-            Numbers, unscaled; NaN is a missing value.
+        X : array-like or sparse array of shape (N, F)
+            Numbers, unscaled; NaN is a missing value. A sparse array is made dense by parts.
         y : array-like of shape (N,) or (N, T)
             Finite numbers, unscaled.
+        sample_weight : array-like of shape (N,), default=None
+            At least 0. A sample of weight 2 is learned as if it were there twice, one of 0.5 by half a step, and one of
+            0 not at all. Their mean is brought between 1 and 10, so that weights may sum to one, as AdaBoost's do.
 
         Returns
         -------
         self : GLNRegressor
         """
-        X, y = self._numbers(X, y, reset=True)
-        epochs = int(np.clip(1000 // len(X), 3, 20)) if self.n_epochs is None else self.n_epochs
-        rng = check_random_state(self.random_state)
-        self._start(X.shape[1], y.shape[1:], 3, rng)
-        columns = y.reshape(len(y), -1).T
+        X, columns, targets = self._numbers_of(X, y, reset=True)
+        weights = None if sample_weight is None else checked_weights(sample_weight, X)
+        visits, shares = table_visits(X, columns, weights, self.shuffle)
+        seeds = self._start(X.shape[1], targets, of_stream=False)
+        X, columns = X[visits], columns[:, visits]
         self.standardizer_.fit(X.T)
         self.target_standardizer_.fit(columns)
-        self._learn_table(X, self.target_standardizer_.transform(columns), epochs, rng)
+        self._fit(X, self.target_standardizer_.transform(columns), shares, seeds)
         return self
 
-    def partial_fit(self, X, y):
+    def partial_fit(self, X, y, sample_weight=None):
         """Learn the next samples of a stream, once and in their order.
 
         Features and targets are standardised by the samples up to each. A stream learned in parts gives what it gives
@@ -499,16 +442,19 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, _Estimator):
 
         Parameters
         ----------
-        X : array-like of shape (N, F)
+        X : array-like or sparse array of shape (N, F)
             Numbers, unscaled; NaN is a missing value.
         y : array-like of shape (N,) or (N, T)
             Finite numbers, unscaled.
+        sample_weight : array-like of shape (N,), default=None
+            From 0 to 100, best about 1. A sample of weight 2 is learned twice in a row, one of 0.5 by half a step, and
+            one of 0 not at all.
 
         Returns
         -------
         self : GLNRegressor
         """
-        self._learn_stream(X, y)
+        self._learn_stream(X, y, sample_weight)
         return self
 
     def partial_fit_predict(self, X, y):
@@ -523,7 +469,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, _Estimator):
         -------
         means : ndarray of shape (N,) or (N, T)
         """
-        return self._learn_stream(X, y)
+        return np.concatenate(self._learn_stream(X, y), axis=1).T.reshape(-1, *self.targets_shape_)
 
     def predict(self, X):
         """The mean of the targets.
@@ -536,109 +482,116 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, _Estimator):
         -------
         means : ndarray of shape (N,) or (N, T), as y was
         """
-        parts = [np.atleast_2d(self.gln_.predict(with_distances(z), z)) for z in self._new_columns(X)]
-        return self._restored(np.concatenate(parts, axis=1)).reshape(-1, *self._targets)
+        parts = self._new_columns(X)
+        return self._restored(self._means(self.glns_, parts)).reshape(-1, *self.targets_shape_)
 
     def predict_quantiles(self, X):
         """The quantiles of the targets, in rising order.
 
         Parameters
         ----------
-        X : array-like of shape (N, F)
+        X : array-like or sparse array of shape (N, F)
 
         Returns
         -------
         quantiles : ndarray of shape (N, Q) or (N, T, Q)
         """
         parts = self._new_columns(X)
-        if not self.quantile_glns_:
+        if not any(self.quantile_glns_):
             raise ValueError("quantiles: expected levels when the model was fitted, got None")
-        levels = [[np.atleast_2d(g.predict(with_distances(z), z)) for z in parts] for g in self.quantile_glns_]
-        values = np.sort(np.stack([np.concatenate(each, axis=1) for each in levels]), axis=1)  # (T, Q, N)
-        restored = [self._restored(values[:, i]) for i in range(values.shape[1])]  # Q of (N, T)
-        return np.stack(restored, axis=-1).reshape(-1, *self._targets, len(restored))
+        levels = np.stack([self._means(networks, parts) for networks in self.quantile_glns_])  # (T, Q, N)
+        restored = [self._restored(level) for level in np.sort(levels, axis=1).swapaxes(0, 1)]  # Q of (N, T)
+        return np.stack(restored, axis=-1).reshape(-1, *self.targets_shape_, len(restored))
 
     def explain(self, X):
         """What each feature contributes to a prediction, in units of the target: with the constant they add up to it.
 
-        Between the halfspaces the network is linear in each feature and in its distance from its mean; a feature's
-        contribution is that of both.
+        Between the halfspaces a network is linear in each feature and in its distance from its mean; a feature's
+        contribution is that of both. `gln.plots.plot_contributions` draws it.
 
         Parameters
         ----------
-        X : array-like of shape (N, F)
+        X : array-like or sparse array of shape (N, F)
 
         Returns
         -------
         contributions : ndarray of shape (N, F) or (N, T, F)
         constant : ndarray of shape (N,) or (N, T)
         """
-        columns = np.concatenate(self._new_columns(X), axis=1)
-        inputs, heads = with_distances(columns), self.gln_.num_heads
-        weights, constant, _ = self.gln_.explain(inputs, columns)
-        contributions = (weights * inputs.clip(-self.gln_.bound, self.gln_.bound)).reshape(heads, len(columns), 2, -1)
-        scale = self._restored(np.ones((heads, 1))) - self._restored(np.zeros((heads, 1)))  # (1, T)
-        contributions = contributions.sum(axis=2).transpose(2, 0, 1) * scale[:, :, None]  # (N, T, F)
-        constant = self._restored(constant.reshape(heads, -1)).reshape(-1, *self._targets)
-        return contributions.reshape(*constant.shape, len(columns)), constant
+        contributions, constant = self._explained(X)  # (T, N, F), (T, N)
+        scale = self._restored(np.ones((len(constant), 1))) - self._restored(np.zeros((len(constant), 1)))  # (1, T)
+        contributions = contributions.swapaxes(0, 1) * scale[:, :, None]
+        shape = (-1, *self.targets_shape_)
+        return contributions.reshape(*shape, contributions.shape[2]), self._restored(constant).reshape(shape)
 
     def _networks(self):
-        return [*super()._networks(), *getattr(self, "quantile_glns_", [])]
+        return [*super()._networks(), *itertools.chain(*getattr(self, "quantile_glns_", []))]
 
-    def _learn_stream(self, X, y):
-        """Learn the next samples; gives the means that were predicted before."""
-        first = not hasattr(self, "gln_")
-        X, y = self._numbers(X, y, reset=first)
+    def _with_targets(self, targets):  # (T, n)
+        means = [(network, targets if len(targets) > 1 else targets[0]) for network in self.glns_]
+        pairs = zip(self.quantile_glns_, targets, strict=True)
+        return means + [(network, target) for networks, target in pairs for network in networks]
+
+    def _learn_stream(self, X, y, sample_weight=None):
+        """Learn the next samples; gives by parts the means that were predicted before, (T, n)."""
+        first = not hasattr(self, "glns_")
+        X, columns, targets = self._numbers_of(X, y, reset=first)
+        if not first and targets != self.targets_shape_:
+            expected, came = ("N", *self.targets_shape_), (X.shape[0], *targets)
+            raise ValueError(f"y: expected shape {expected}, as in the first call, got {came}")
+        visits, shares = stream_visits(None if sample_weight is None else checked_weights(sample_weight, X))
+        X, columns = X[visits], columns[:, visits]
         if first:
-            self._start(X.shape[1], y.shape[1:], STREAM_HALFSPACES, check_random_state(self.random_state))
-        elif y.shape[1:] != self._targets:
-            raise ValueError(f"y: expected shape {('N', *self._targets)}, as in the first call, got {y.shape}")
+            self._start(X.shape[1], targets, of_stream=True)
         self._set_rates(of_stream=True)
-        means = []
-        for part in self._parts(X):
-            columns = y[part].reshape(len(y[part]), -1).T
-            targets, units = np.empty(columns.shape, np.float32), np.empty((2, *columns.shape))
-            for b, sample in enumerate(columns.T):  # a prediction is in units of what was known before its target
+        parts = []
+        for part in self._parts(X.shape[0]):
+            numbers = columns[:, part]
+            standardised, units = np.empty(numbers.shape, np.float32), np.empty((2, *numbers.shape))
+            for b, sample in enumerate(numbers.T):  # a prediction is in units of what was known before its target
                 units[:, :, b] = self.target_standardizer_.inverse_transform(np.array([[0.0, 1.0]])).T
-                targets[:, b] = self.target_standardizer_.learn_one(sample)
-            said = self._learn(self.standardizer_.learn(X[part].T), targets)
-            means.append(units[0] + said * (units[1] - units[0]))
+                standardised[:, b] = self.target_standardizer_.learn_one(sample)
+            said = self._learn_part(X, standardised, shares, part)[: len(self.glns_)]
+            parts.append(units[0] + np.mean(said, axis=0) * (units[1] - units[0]))
         self._set_rates()
         self.n_iter_ = 1
-        return np.concatenate(means, axis=1).T.reshape(-1, *self._targets)
+        return parts
 
-    def _numbers(self, X, y, reset):
+    def _numbers_of(self, X, y, reset):
+        """X (N, F), targets (T, N), and the shape of a sample's targets."""
         X, y = self._validated(X, y, reset, multi_output=True)
         y = np.asarray(y, np.float64)
-        _check_magnitude("y", y)
-        return X, y
+        check_magnitude("y", y)
+        return X, y.reshape(len(y), -1).T, y.shape[1:]
 
-    def _start(self, features, targets, halfspaces, rng):
-        # Of one seed: all have the same halfspaces, and the means are the same with quantiles and without.
-        network = functools.partial(self._network, features, halfspaces, _seed(rng))
-        count = int(np.prod(targets))
-        mean = network(loss="squared_error", num_outputs=count)
-        levels = self.quantiles
-        quantiles = [network(loss="quantile", quantiles=levels) for _ in range(count) if levels is not None]
-        self.gln_, self.quantile_glns_, self._targets = mean, quantiles, targets
+    def _start(self, features, targets, of_stream):
+        """Networks that know nothing yet; gives their seeds."""
+        # Those of one seed have the same halfspaces, and the means are the same with quantiles and without.
+        seeds, count, levels = self._seeds(of_stream), int(np.prod(targets)), self.quantiles
+        of_mean = {"loss": "squared_error", "num_outputs": count}
+        of_levels = {"loss": "quantile", "quantiles": levels}
+        means = [self._built(features, seed, of_stream, **of_mean) for seed in seeds]
+        self.quantile_glns_ = [
+            [self._built(features, seed, of_stream, **of_levels) for seed in seeds if levels is not None]
+            for _ in range(count)
+        ]
+        self.glns_, self.targets_shape_ = means, targets
         self.standardizer_ = Standardizer(features, **OF_FEATURES)
         self.target_standardizer_ = Standardizer(count, **OF_TARGETS)
+        return seeds
 
-    def _learn(self, columns, targets):  # (F, N), (T, N) -> (T, N)
-        inputs = with_distances(columns)
-        means = self.gln_.predict_online(inputs, columns, targets if len(targets) > 1 else targets[0], self.batch_size)
-        for network, target in zip(self.quantile_glns_, targets, strict=len(self.quantile_glns_) > 0):
-            network.predict_online(inputs, columns, target, self.batch_size)
-        return np.atleast_2d(np.asarray(means, np.float64))
+    def _means(self, networks, parts):  # M, parts of (F, n) -> (H, N)
+        """What the networks say of standardised features, on average."""
+        said = []
+        for columns in parts:
+            inputs = with_distances(columns)
+            said.append(np.mean([np.atleast_2d(network.predict(inputs, columns)) for network in networks], axis=0))
+        return np.concatenate(said, axis=1)
 
     def _restored(self, standardized):  # (T, N) -> (N, T)
         return self.target_standardizer_.inverse_transform(standardized).T
 
 
-def _seed(rng):
-    return int(rng.randint(np.iinfo(np.int32).max))
-
-
-def _check_magnitude(name, array):
-    if (np.abs(array) > np.finfo(np.float32).max).any():
-        raise ValueError(f"Input {name} contains infinity or a value too large for dtype('float32').")
+def _logits(said):  # M of (n,) or (C, n) -> (n,) or (n, C)
+    """The mean of the logits of what networks said."""
+    return np.mean([logit(np.asarray(p, np.float64)) for p in said], axis=0).T

@@ -9,6 +9,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from helpers import assert_same_state
+from scipy import sparse
 
 import gln.features
 from gln.features import Standardizer, orientation_features, with_distances
@@ -345,3 +346,22 @@ def test_orientations_of_many_are_those_of_few(digits):
 def test_bad_images(images, options, message):
     with pytest.raises(ValueError, match=message):
         orientation_features(images, **options)
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_array, sparse.csc_matrix, sparse.coo_array])
+def test_sparse_samples_are_standardised_as_dense_ones(kind):
+    x = np.random.default_rng(0).integers(-3, 2, (40, 30)).clip(0).astype(float)
+    x[0, 3] = np.nan
+    for size in (30, 4):
+        for call in ("learn", "fit", "transform"):
+            dense, of_sparse = Standardizer(40), Standardizer(40)
+            for standardizer in (dense, of_sparse):
+                standardizer.fit(x)
+            one, other = getattr(dense, call)(x[:, :size]), getattr(of_sparse, call)(kind(x[:, :size]))
+            assert_same_state(dense.get_state(), of_sparse.get_state())
+            if one is not None:
+                np.testing.assert_array_equal(other, one)
+    with pytest.raises(ValueError, match=r"expected numbers of shape \(40, B\), got float64 of shape \(30, 40\)"):
+        Standardizer(40).fit(kind(x.T))
+    with pytest.raises(ValueError, match="infinity"):
+        Standardizer(40).learn(kind(np.where(x == 1, np.inf, x)))

@@ -171,3 +171,15 @@ def test_what_was_compiled_before_serves_a_small_call_first():
     """Code from the cache needs threads that were started, even if it does without them."""
     script = "import numpy as np, gln_numba as g; x = np.ones((3, 2)); print(g.GLN([2], 3, 3, seed=0).predict(x, x))"
     assert run_python(script) == run_python(script)
+
+
+def test_it_is_said_that_the_first_call_compiles(tmp_path):
+    script = """
+import contextlib, io
+from gln.sklearn import GLNClassifier
+errors = io.StringIO()
+with contextlib.redirect_stderr(errors):
+    GLNClassifier([2], n_networks=1, backend="numba").fit([[0.0], [1.0], [2.0]], [0, 1, 1])
+print(errors.getvalue().count("gln_numba compiles, once on this machine"))
+"""
+    assert [run_python(script, NUMBA_CACHE_DIR=str(tmp_path)).strip() for _ in range(2)] == ["1", "0"]

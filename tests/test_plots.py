@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.datasets import load_wine
 from sklearn.linear_model import LogisticRegression, SGDRegressor
 from sklearn.svm import LinearSVC
 
@@ -26,7 +27,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from gln import plots
-from gln.sklearn import GLNRegressor
+from gln.sklearn import GLNClassifier, GLNRegressor
 
 ROOT = Path(plots.__file__).parents[1]
 
@@ -531,3 +532,54 @@ def test_missing_matplotlib_says_which_extra_to_install():
     script = "import sys; sys.modules['matplotlib'] = None; import gln.plots"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert 'ImportError: gln.plots needs Matplotlib: pip install "gated-linear-networks[plots]"' in done.stderr
+
+
+# ---- Contributions ---------------------------------------------------------------------------------------------------
+
+
+def bars_of(axes: Any) -> dict[str, float]:
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    return dict(zip(labels, [bar.get_width() for bar in axes.patches], strict=True))
+
+
+@pytest.mark.parametrize("classes", [0, 2, 3])
+def test_contributions_add_up_to_what_is_predicted(classes):
+    X, y = load_wine(return_X_y=True, as_frame=True)  # noqa: N806
+    options: dict[str, Any] = {"layer_sizes": [8, 4], "n_epochs": 2, "backend": "numpy", "random_state": 0}
+    if classes == 0:
+        model = GLNRegressor(**options).fit(X.drop(columns="hue"), X["hue"])
+        X = X.drop(columns="hue")  # noqa: N806
+    else:
+        model = GLNClassifier(**options).fit(X, np.array(["a", "b", "c"])[np.minimum(y, classes - 1)])
+    some = X.iloc[[0, 70, 150]]
+    figure = plots.plot_contributions(model, some, most=4)
+    assert len(figure.axes) == 3
+    expected, labels = model.predict(some), model.predict(some)
+    if classes:
+        logits = model.decision_function(some)
+        logits = np.stack([-logits, logits], axis=1) if classes == 2 else logits
+        expected = logits.max(axis=1)
+    for axes, number, label, (_, row) in zip(figure.axes, expected, labels, some.iterrows(), strict=True):
+        bars, (title, constant) = bars_of(axes), axes.get_title().split("\n")
+        assert len(bars) == 5
+        assert list(bars)[-1] == f"the {some.shape[1] - 4} others"
+        assert all(f"{name} = {row[name]:.4g}" in bars for name in (bar.split(" = ")[0] for bar in list(bars)[:4]))
+        assert np.abs(list(bars.values())[:4]).tolist() == sorted(np.abs(list(bars.values())[:4]), reverse=True)
+        total = sum(bars.values()) + float(constant.removeprefix("constant ").removesuffix(", and"))
+        assert total == pytest.approx(number, rel=1e-2, abs=0.02)
+        assert title.startswith(f"{label}: logit " if classes else f"{number:.4g}")
+        assert float(title.split()[-1]) == pytest.approx(number, abs=0.02)
+
+
+def test_contributions_of_features_without_names():
+    X, y = load_wine(return_X_y=True)  # noqa: N806
+    model = GLNClassifier([2], n_epochs=1, backend="numpy").fit(X[:, :3], y)
+    (axes,) = plots.plot_contributions(model, X[:1, :3]).axes
+    assert sorted(name.split(" = ")[0] for name in bars_of(axes)) == ["feature 0", "feature 1", "feature 2"]
+    for bad, message in (({"most": 0}, "most: expected an integer of at least 1, got 0"), ({"X": X}, "13 features")):
+        with pytest.raises(ValueError, match=message):
+            plots.plot_contributions(**{"model": model, "X": X[:1, :3], **bad})
+    two = GLNRegressor([2], n_epochs=1, backend="numpy").fit(X, X[:, :2])
+    for other in (two, object()):
+        with pytest.raises(ValueError, match="model: expected a GLNClassifier, or a GLNRegressor of one target"):
+            plots.plot_contributions(other, X[:1])

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import assert_same_state
+from scipy import sparse
 from sklearn.datasets import load_diabetes, make_friedman1
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.exceptions import NotFittedError
@@ -28,8 +29,7 @@ ENDS = (0.05, 0.95)
 
 
 def state_of(model: GLNRegressor) -> dict[str, np.ndarray]:
-    networks = [model.gln_, *model.quantile_glns_]
-    states = {f"{i} {name}": array for i, g in enumerate(networks) for name, array in g.get_state().items()}
+    states = {f"{i} {name}": array for i, g in enumerate(model._networks()) for name, array in g.get_state().items()}
     scales = [model.standardizer_.get_state(), model.target_standardizer_.get_state()]
     return states | {f"{i} {name}": array for i, state in enumerate(scales) for name, array in state.items()}
 
@@ -90,21 +90,21 @@ def test_intervals_hold_what_they_say(data):
 
 
 def test_rates_fall_in_fit_and_a_stream_may_follow():
-    rates: list[tuple[float, float]] = []
+    rates: list[float] = []
 
     class Watched(GLNRegressor):
-        def _learn(self, columns, targets):
-            rates.append(tuple(g.learning_rate(int(g.step)) for g in self._networks()))
-            return super()._learn(columns, targets)
+        def _learn(self, network, *samples):
+            rates.append(network.learning_rate(int(network.step)))
+            return super()._learn(network, *samples)
 
     X, y = DIABETES
-    model = Watched(n_epochs=4, quantiles=[0.5], backend="numpy").fit(X, y)
-    expected = [(0.5 - 0.49 * epoch / 4, 1.5 - 1.49 * epoch / 4) for epoch in range(4)]
-    np.testing.assert_allclose(rates, expected)
+    model = Watched(n_epochs=4, n_networks=1, quantiles=[0.5], backend="numpy").fit(X, y)
+    expected = [[first - (first - 0.01) * epoch / 4 for epoch in range(4)] for first in (0.5, 1.5)]
+    np.testing.assert_allclose(rates, np.ravel(expected))
     assert [g.learning_rate(0) for g in model._networks()] == [0.3, 0.5]
-    assert model.partial_fit(X, y).gln_.step == 5 * len(X)
-    assert GLNRegressor(backend="numpy").fit(X, y).n_iter_ == 3
-    assert GLNRegressor(backend="numpy").fit(X[:60], y[:60]).n_iter_ == 16
+    assert [g.step for g in model.partial_fit(X, y)._networks()] == [5 * len(X)] * 2
+    assert GLNRegressor(layer_sizes=[2], backend="numpy").fit(X, y).n_iter_ == 3
+    assert GLNRegressor(layer_sizes=[2], backend="numpy").fit(X[:60], y[:60]).n_iter_ == 16
 
 
 # ---- Streams ---------------------------------------------------------------------------------------------------------
@@ -191,6 +191,31 @@ def test_explanations_add_up_to_the_predictions(targets):
     np.testing.assert_allclose(contributions.sum(axis=-1) + constant, model.predict(samples), rtol=1e-4)
 
 
+@HOW
+@pytest.mark.parametrize("targets", [1, 2])
+def test_a_weight_of_two_is_a_sample_twice(how, targets):
+    X, y = DIABETES[0][:100], np.stack([DIABETES[1][:100]] * targets, axis=1)
+    y = y[:, 0] if targets == 1 else y + np.array([0, 5])
+    weights = np.random.default_rng(0).integers(0, 3, 100)
+    twice, weighted = (GLNRegressor([8, 4], quantiles=ENDS, backend="numpy", random_state=0) for _ in range(2))
+    getattr(twice, how)(X.repeat(weights, axis=0), y.repeat(weights, axis=0))
+    getattr(weighted, how)(X, y, sample_weight=weights)
+    np.testing.assert_allclose(weighted.predict(X), twice.predict(X), rtol=1e-5)
+    np.testing.assert_allclose(weighted.predict_quantiles(X), twice.predict_quantiles(X), rtol=1e-5)
+    before = state_of(weighted)
+    weighted.partial_fit(X, -100 * y, sample_weight=np.zeros(100))
+    assert_same_state(state_of(weighted), before)
+
+
+@HOW
+def test_sparse_tables(how):
+    X, y = FRIEDMAN[0] * (FRIEDMAN[0] > 0.5), FRIEDMAN[1]
+    dense, of_sparse = (GLNRegressor([8, 4], backend="numpy", random_state=0, shuffle=False) for _ in range(2))
+    getattr(dense, how)(X, y)
+    getattr(of_sparse, how)(sparse.csr_array(X), y)
+    np.testing.assert_allclose(of_sparse.predict(sparse.csr_array(X)), dense.predict(X), rtol=1e-5)
+
+
 def test_what_was_never_varied_contributes_nothing():
     X, y = FRIEDMAN
     X = X.copy()
@@ -266,7 +291,7 @@ def test_backends_agree_and_copies_go_on_apart(backend):
     arguments: dict[str, Any] = {"layer_sizes": (8, 4), "n_epochs": 1, "random_state": 1, "quantiles": ENDS}
     name = backend.__name__.removeprefix("gln_")
     model, reference = (GLNRegressor(backend=each, **arguments).fit(X, y) for each in (name, "numpy"))
-    assert isinstance(model.gln_, backend.GLN)
+    assert isinstance(model.glns_[0], backend.GLN)
     np.testing.assert_allclose(model.predict(X), reference.predict(X), atol=0.05)
     np.testing.assert_allclose(model.predict_quantiles(X), reference.predict_quantiles(X), atol=0.05)
     copies = [pickle.loads(pickle.dumps(model)), copy.deepcopy(model)]

@@ -1,4 +1,5 @@
 """Saved models: from every backend to every other, and never a damaged one."""
+# ruff: noqa: N806 - X is scikit-learn's name
 
 from __future__ import annotations
 
@@ -13,12 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from backends import FRAMEWORKS, load_backend
-from helpers import ROOT, assert_same_state
+from helpers import ROOT, assert_same_state, run_python
 from safetensors.numpy import load_file, save_file
+from sklearn.datasets import load_wine
+from sklearn.exceptions import NotFittedError
 
 from gln import saving
+from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN, paper_rate
 
 
@@ -313,3 +318,112 @@ def test_an_error_while_saving_leaves_what_was_there(saved, tmp_path):
     with pytest.raises(OSError, match="none"):
         saved[1].save(tmp_path / "none" / "m")
     assert os.listdir(tmp_path) == ["folder"]
+
+
+# ---- Estimators ------------------------------------------------------------------------------------------------------
+
+
+def wines() -> tuple[pd.DataFrame, np.ndarray]:
+    X, y = load_wine(return_X_y=True, as_frame=True)
+    X.iloc[3, 2] = np.nan
+    return X, np.array(["barolo", "grignolino", "barbera"])[y]
+
+
+def test_a_classifier_goes_on_where_there_is_no_numba(tmp_path):
+    X, y = wines()
+    model = GLNClassifier(class_weight={"barbera": 2.0}, n_epochs=2, random_state=0).fit(X[::2], y[::2])
+    model.save(tmp_path / "wines.gln")
+    model.partial_fit(X[1::2], y[1::2])
+    script = f"""
+import importlib.util, sys
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == "numba" else find(name, *rest)
+sys.modules["numba"] = None
+import numpy as np
+from gln.sklearn import GLNClassifier
+from test_saving import wines
+X, y = wines()
+model = GLNClassifier.load({str(tmp_path / "wines.gln")!r}, backend="numpy")
+model.partial_fit(X[1::2], y[1::2])
+assert set(model.predict(X)) == {{"barolo", "grignolino", "barbera"}}
+np.save({str(tmp_path / "logits.npy")!r}, model.decision_function(X))
+"""
+    run_python(script)
+    np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), model.decision_function(X), atol=1e-3)
+
+
+def assert_same_estimator(one: Any, other: Any) -> None:
+    assert one.get_params() == other.get_params()
+    assert vars(one).keys() == vars(other).keys()
+    for mine, its in zip(one._networks(), other._networks(), strict=True):
+        assert_same_state(mine, its)
+        assert mine.has_default_rate == its.has_default_rate
+    for name, value in vars(one).items():
+        if name.endswith("standardizer_"):
+            assert_same_state(value, getattr(other, name))
+        elif isinstance(value, np.ndarray):
+            np.testing.assert_array_equal(value, getattr(other, name))
+            assert value.dtype == getattr(other, name).dtype
+
+
+@pytest.mark.parametrize(
+    ("estimator", "labels"),
+    [
+        pytest.param(GLNClassifier, lambda y: y.astype(np.int8), id="numbers"),
+        pytest.param(GLNClassifier, lambda y: y == 1, id="bools"),
+        pytest.param(GLNClassifier, lambda y: np.array(["a", "bb", "c"])[y], id="strings"),
+        pytest.param(GLNClassifier, lambda y: np.array(["a", "bb", "c"], object)[y], id="objects"),
+        pytest.param(GLNRegressor, lambda y: y + 0.5, id="one target"),
+        pytest.param(GLNRegressor, lambda y: np.stack([y, -y], axis=1), id="two targets"),
+    ],
+)
+def test_estimators(estimator, labels, tmp_path):
+    X, y = load_wine(return_X_y=True)
+    y, more = labels(y), {"quantiles": (0.1, 0.9)} if estimator is GLNRegressor else {"class_weight": "balanced"}
+    model = estimator((4, 2), n_networks=2, n_epochs=1, backend="numpy", random_state=3, **more)
+    for rate in (None, 0.25):
+        model.set_params(learning_rate=rate).fit(X, y).save(tmp_path / "m")
+        loaded = estimator.load(tmp_path / "m")
+        assert_same_estimator(loaded, model)
+        np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+    assert os.listdir(tmp_path) == ["m"]
+
+
+def test_what_an_estimators_file_cannot_hold(tmp_path):
+    X, y = load_wine(return_X_y=True)
+    rng, file = np.random.RandomState(0), tmp_path / "m"
+    model = GLNClassifier([2], n_epochs=1, backend="numpy", learning_rate=paper_rate, random_state=rng)
+    with pytest.raises(NotFittedError):
+        model.save(file)
+    model.fit(X, y).save(file)
+    with pytest.raises(ValueError, match="learning_rate: expected the callable that the saved model had, got None"):
+        GLNClassifier.load(file)
+    loaded = GLNClassifier.load(file, learning_rate=paper_rate)
+    assert loaded.learning_rate is loaded.glns_[0].learning_rate is paper_rate
+    assert loaded.random_state is None
+    with pytest.raises(ValueError, match=r"parameters: expected some of \[.*, got \['colour'\]"):
+        GLNClassifier.load(file, learning_rate=0.5, colour="red")
+    with pytest.raises(ValueError, match=r"classes_: expected numbers or text, got dtype datetime64"):
+        model.fit(X, y.astype("datetime64[D]")).save(file)
+    assert GLNClassifier.load(file, learning_rate=0.5).glns_[0].learning_rate == 0.5
+
+
+def test_a_file_of_another_kind_or_damaged(tmp_path):
+    X, y = load_wine(return_X_y=True)
+    GLNClassifier([2], n_epochs=1, backend="numpy").fit(X, y).save(tmp_path / "m")
+    with pytest.raises(ValueError, match="expected a saved GLNRegressor, got a saved GLNClassifier"):
+        GLNRegressor.load(tmp_path / "m")
+    with pytest.raises(ValueError, match="expected a saved network, got a saved GLNClassifier"):
+        GLN.load(tmp_path / "m")
+    GLN([2], 5, 4).save(tmp_path / "network")
+    with pytest.raises(ValueError, match="expected a saved GLNClassifier, got a saved network"):
+        GLNClassifier.load(tmp_path / "network")
+    with pytest.raises(FileNotFoundError):
+        GLNClassifier.load(tmp_path / "nothing")
+    data = bytearray((tmp_path / "m").read_bytes())
+    for place in (len(data) - 100, len(data) // 2, 300):
+        changed = data.copy()
+        changed[place] ^= 1
+        (tmp_path / "m").write_bytes(changed)
+        with pytest.raises(ValueError, match=r"expected a saved GLN|expected a GLN as it was saved"):
+            GLNClassifier.load(tmp_path / "m")
