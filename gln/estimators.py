@@ -30,8 +30,9 @@ from gln.saving import load_estimator, save_estimator
 CHUNK = 1000  # samples that are standardised at a time, so that little memory is needed beside X
 # A missing value counts as the mean; of a sparse table a chunk at a time is made dense.
 ALLOWED = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}
-FIT_NETWORKS, STREAM_NETWORKS = 4, 1  # a stream's sample has no time for more
-FIT_HALFSPACES, STREAM_HALFSPACES = 3, 5
+# What None stands for, in `fit` and in `partial_fit`, where a sample has no time for more than one network.
+OF_TABLES = {"layer_sizes": (48, 24), "n_networks": 4, "context_map_size": 3}
+OF_STREAMS = {"layer_sizes": (64, 32), "n_networks": 1, "context_map_size": 5}
 FIT_RATES = {"log_loss": (3.0, 0.01), "squared_error": (0.5, 0.01), "quantile": (1.5, 0.01)}  # first and last
 FIT_VISITS, FIT_PASSES = 1000, (3, 20)  # passes are as many as make these visits, but within these bounds
 FIT_WEIGHTS, STREAM_WEIGHT = (1, 10), 100  # what weights are on average in a table, and at most in a stream
@@ -127,23 +128,23 @@ class Estimator(BaseEstimator):
 
     # ---- Networks, and how they learn --------------------------------------------------------------------------------
 
+    def _setting(self, name, of_stream):
+        """A parameter as the user gave it, or its default."""
+        given = getattr(self, name)
+        return (OF_STREAMS if of_stream else OF_TABLES)[name] if given is None else given
+
     def _seeds(self, of_stream):
         """Of each network that is to be built."""
-        count = STREAM_NETWORKS if of_stream else FIT_NETWORKS
-        return (
-            check_random_state(self.random_state)
-            .randint(np.iinfo(np.int32).max, size=count if self.n_networks is None else self.n_networks)
-            .tolist()
-        )
+        rng, most = check_random_state(self.random_state), np.iinfo(np.int32).max
+        return rng.randint(most, size=self._setting("n_networks", of_stream)).tolist()
 
     def _built(self, features, seed, of_stream, **kind):
         """A network that knows nothing yet."""
-        halfspaces = STREAM_HALFSPACES if of_stream else FIT_HALFSPACES
         return load_backend(self.backend).GLN(
-            (64, 32) if self.layer_sizes is None else self.layer_sizes,
+            self._setting("layer_sizes", of_stream),
             2 * features,
             features,
-            context_map_size=halfspaces if self.context_map_size is None else self.context_map_size,
+            context_map_size=self._setting("context_map_size", of_stream),
             context_bias=self.context_bias,
             learning_rate=self.learning_rate,
             seed=seed,

@@ -355,7 +355,7 @@ def plot_contributions(model: Any, X: Any, most: int = 8) -> Figure:
         axis.barh(labels, lengths, color=np.where(np.array(lengths) < 0, *BLUE_AND_RED))
         axis.axvline(0, color="black", linewidth=0.8)
         axis.invert_yaxis()
-        axis.set_title(f"{title}\nconstant {constant:.4g}, and", fontsize=10)
+        axis.set_title(f"{title}\nconstant {constant:.3g}, and", fontsize=10)
     figure.supxlabel("contribution to the logit" if hasattr(model, "classes_") else "contribution", fontsize=9)
     return figure
 

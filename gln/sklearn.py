@@ -36,7 +36,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
     Parameters
     ----------
     layer_sizes : sequence of int or None, default=None
-        Neurons of each layer. None takes 64 and 32.
+        Neurons of each layer. None takes 48 and 24 in `fit`, and 64 and 32 in `partial_fit`.
     n_networks : int or None, default=None
         Networks whose mean of logits is the prediction, each with its own halfspaces and order of samples. None takes 4
         in `fit` and, for the sake of speed, 1 in `partial_fit`.
@@ -315,7 +315,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     Parameters
     ----------
     layer_sizes : sequence of int or None, default=None
-        Neurons of each layer. None takes 64 and 32.
+        Neurons of each layer. None takes 48 and 24 in `fit`, and 64 and 32 in `partial_fit`.
     quantiles : sequence of float or None, default=None
         Levels in (0, 1) that `predict_quantiles` predicts: (0.05, 0.95) gives intervals that hold some 90 % of the
         targets. They are learned by networks of their own, beside those of the mean.

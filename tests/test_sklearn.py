@@ -91,9 +91,9 @@ def test_docstring():
 @pytest.mark.parametrize(
     ("load", "least", "runs"),
     [
-        pytest.param(load_iris, 94.2, 3, id="iris"),
-        pytest.param(load_wine, 96.7, 3, id="wine"),
-        pytest.param(load_breast_cancer, 96.7, 2, id="cancer"),
+        pytest.param(load_iris, 94.1, 3, id="iris"),
+        pytest.param(load_wine, 96.1, 3, id="wine"),
+        pytest.param(load_breast_cancer, 96.8, 2, id="cancer"),
         pytest.param(load_digits, 94.2, 1, id="digits"),
     ],
 )
@@ -381,11 +381,12 @@ def test_labels_and_frames(of_iris):
     np.testing.assert_array_equal(named.predict(frame), names[of_iris.predict(IRIS[0])])
 
 
-def test_features_of_any_scale(of_iris):
+def test_features_of_any_scale():
     X, y = IRIS
     scales, offsets = np.array([1e-20, 1.0, 1e6, 1e20]), np.array([0.0, 1e3, -1e9, 1e21])
-    scaled = GLNClassifier(random_state=0).fit(X * scales + offsets, y)
-    np.testing.assert_array_equal(scaled.predict(X * scales + offsets), of_iris.predict(X))
+    # Which order they are shuffled into follows from their numbers, so they stay as they are.
+    plain, scaled = (GLNClassifier(random_state=0, shuffle=False).fit(x, y) for x in (X, X * scales + offsets))
+    np.testing.assert_array_equal(scaled.predict(X * scales + offsets), plain.predict(X))
     assert np.isfinite(scaled.predict_proba(np.full((1, 4), 1e38))).all()  # 1e58 deviations away
 
 
