@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed, effective_n_jobs
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_random_state, check_scalar, gen_batches
@@ -24,6 +25,7 @@ from tqdm import tqdm
 
 from gln.backends import load_backend
 from gln.features import with_distances
+from gln.heads import join_heads, split_heads
 from gln.rates import linear_rate, rate_of_streams
 from gln.saving import load_estimator, save_estimator
 
@@ -152,48 +154,34 @@ class Estimator(BaseEstimator):
         )
 
     def _fit(self, X, targets, shares, seeds):  # (V, F), (..., V), (V,) or None, (M,)
-        """Each network learns all visits of a table."""
-        count, jobs = X.shape[0], self._with_targets(targets)
+        """Each network learns all visits of a table; where there are workers enough, its heads apart."""
+        count, pairs, workers = X.shape[0], self._with_targets(targets), effective_n_jobs(self.n_jobs)
         self.n_iter_ = int(np.clip(FIT_VISITS // count, *FIT_PASSES)) if self.n_epochs is None else self.n_epochs
-        with tqdm(total=len(jobs) * self.n_iter_ * count, unit=" samples", disable=not self.verbose) as bar:
-            for (network, own), seed in zip(jobs, itertools.cycle(seeds)):
-                self._fit_network(network, X, own, shares, np.random.RandomState(seed), bar)
+        split = [split_heads(network, own, -(-workers // len(pairs))) for network, own in pairs]
+        jobs = [(*part, seed) for parts, seed in zip(split, itertools.cycle(seeds), strict=False) for part in parts]
+        table = {"X": X, "shares": shares, "standardizer": self.standardizer_}
+        setting = {"passes": self.n_iter_, "batch_size": self.batch_size, "shuffle": self.shuffle}
+        try:
+            with tqdm(total=len(pairs) * self.n_iter_ * count, unit=" samples", disable=not self.verbose) as bar:
+                learned = functools.partial(_learned, **table, **setting, update=bar.update if workers == 1 else None)
+                states = iter(Parallel(self.n_jobs)(delayed(learned)(*job) for _, *job in jobs))
+                bar.update(bar.total - bar.n)
+        except BaseException:
+            del self.glns_  # what has learned a part of the table is no model
+            raise
+        for (network, _), parts in zip(pairs, split, strict=True):
+            join_heads(network, [(some, next(states)) for some, *_ in parts])
         self._set_rates()
 
-    def _fit_network(self, network, X, targets, shares, rng, bar):
-        count, standardize = X.shape[0], self.standardizer_.transform
-        if self.learning_rate is None:
-            first, last = FIT_RATES[network.loss]
-            samples = self.n_iter_ * count
-            network.set_learning_rate(functools.partial(linear_rate, samples=samples, first=first, last=last))
-        for _ in range(self.n_iter_):
-            order = rng.permutation(count) if self.shuffle else np.arange(count)
-            for visits in (order[part] for part in self._parts(count)):
-                z = standardize(X[visits].T)
-                own = None if shares is None else shares[visits]
-                self._learn(network, with_distances(z), z, targets[..., visits], own)
-                bar.update(len(visits))
-
     def _parts(self, count):
-        """Slices of so many samples, each of whole batches."""
-        return gen_batches(count, self.batch_size * max(1, CHUNK // self.batch_size)) if count else ()
-
-    def _learn(self, network, inputs, columns, targets, shares):
-        """Learn samples, each by its share of a step, (n,), or all by whole ones; gives what was predicted before."""
-        if shares is None:
-            return network.predict_online(inputs, columns, targets, self.batch_size)
-        rate, start = network.learning_rate, int(network.step)
-        network.set_learning_rate(lambda t: shares[t - start] * (rate(t) if callable(rate) else rate))
-        try:
-            return network.predict_online(inputs, columns, targets, self.batch_size)
-        finally:
-            network.set_learning_rate(rate)
+        return batches(count, self.batch_size)
 
     def _learn_part(self, X, targets, shares, part):  # (V, F), (..., n), (V,) or None, slice of n of V
         """Each network learns a part of a stream; gives what each predicted before."""
         columns = self.standardizer_.learn(X[part].T)
         inputs, shares = with_distances(columns), None if shares is None else shares[part]
-        return [self._learn(network, inputs, columns, own, shares) for network, own in self._with_targets(targets)]
+        pairs = self._with_targets(targets)
+        return [learn(network, inputs, columns, own, shares, self.batch_size) for network, own in pairs]
 
     def _set_rates(self, of_stream=False):
         """Those that the user gave, or the networks' own, or while a part of a stream is learned those of streams."""
@@ -211,6 +199,42 @@ class Estimator(BaseEstimator):
         weights, constant = (np.mean([each[i] for each in told], axis=0) for i in range(2))
         contributions = (weights * inputs.clip(-bound, bound)).reshape(heads, len(columns), 2, -1).sum(axis=2)
         return contributions.transpose(0, 2, 1), constant.reshape(heads, -1)
+
+
+# ---- How a network learns, here or in another process ---------------------------------------------------------------
+
+
+def batches(count: int, batch_size: int) -> Any:
+    """Slices of so many samples, each of whole batches."""
+    return gen_batches(count, batch_size * max(1, CHUNK // batch_size)) if count else ()
+
+
+def learn(network: Any, inputs: Any, columns: Any, targets: Any, shares: Any, batch_size: int) -> Any:
+    """Learn samples, each by its share of a step, (n,), or all by whole ones; gives what was predicted before."""
+    if shares is None:
+        return network.predict_online(inputs, columns, targets, batch_size)
+    rate, start = network.learning_rate, int(network.step)
+    network.set_learning_rate(lambda t: shares[t - start] * (rate(t) if callable(rate) else rate))
+    try:
+        return network.predict_online(inputs, columns, targets, batch_size)
+    finally:
+        network.set_learning_rate(rate)
+
+
+def _learned(network, targets, seed, *, X, shares, standardizer, passes, batch_size, shuffle, update):
+    """The state of a network after so many passes over a table: targets (..., V), X (V, F), shares (V,) or None."""
+    rng, count = np.random.RandomState(seed), X.shape[0]
+    if network.has_default_rate:
+        first, last = FIT_RATES[network.loss]
+        network.set_learning_rate(functools.partial(linear_rate, samples=passes * count, first=first, last=last))
+    for _ in range(passes):
+        order = rng.permutation(count) if shuffle else np.arange(count)
+        for visits in (order[part] for part in batches(count, batch_size)):
+            z, own = standardizer.transform(X[visits].T), None if shares is None else shares[visits]
+            learn(network, with_distances(z), z, targets[..., visits], own, batch_size)
+            if update is not None:
+                update(len(visits))
+    return network.get_state()
 
 
 # ---- Weights of samples ----------------------------------------------------------------------------------------------

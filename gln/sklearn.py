@@ -61,6 +61,9 @@ class GLNClassifier(ClassifierMixin, Estimator):
     backend : {"auto", "numpy", "numba", "torch", "jax", "tf"}, default="auto"
         Which implementation learns. All give the same predictions but for rounding; "auto" takes the fastest of
         Numba, JAX and NumPy that is installed.
+    n_jobs : int or None, default=None
+        Processes that share the work of `fit`, by joblib: networks, and if these are fewer also the heads of each. None
+        is 1, or what `joblib.parallel_config` says, and -1 all processors. What is learned is the same.
     random_state : int, RandomState instance or None, default=None
         Draws the halfspaces and the order of the samples. Pass an int for the same results each time.
     verbose : bool, default=False
@@ -107,6 +110,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         shuffle: bool = True,
         class_weight: Mapping[Any, float] | str | None = None,
         backend: str = "auto",
+        n_jobs: int | None = None,
         random_state: Any = None,
         verbose: bool = False,
     ) -> None:
@@ -120,6 +124,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         self.shuffle = shuffle
         self.class_weight = class_weight
         self.backend = backend
+        self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
 
@@ -341,6 +346,9 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     backend : {"auto", "numpy", "numba", "torch", "jax", "tf"}, default="auto"
         Which implementation learns. All give the same predictions but for rounding; "auto" takes the fastest of
         Numba, JAX and NumPy that is installed.
+    n_jobs : int or None, default=None
+        Processes that share the work of `fit`, by joblib: networks, and if these are fewer also the heads of each. None
+        is 1, or what `joblib.parallel_config` says, and -1 all processors. What is learned is the same.
     random_state : int, RandomState instance or None, default=None
         Draws the halfspaces and the order of the samples. Pass an int for the same results each time.
     verbose : bool, default=False
@@ -390,6 +398,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         batch_size: int = 1,
         shuffle: bool = True,
         backend: str = "auto",
+        n_jobs: int | None = None,
         random_state: Any = None,
         verbose: bool = False,
     ) -> None:
@@ -403,6 +412,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.backend = backend
+        self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
 

@@ -20,6 +20,8 @@ from sklearn.metrics import mean_pinball_loss
 from sklearn.model_selection import KFold, cross_val_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+import gln.estimators
+from gln.estimators import learn
 from gln.sklearn import GLNRegressor
 
 Data = tuple[np.ndarray, np.ndarray]
@@ -89,16 +91,16 @@ def test_intervals_hold_what_they_say(data):
     assert np.mean(ours) < np.mean(trees)
 
 
-def test_rates_fall_in_fit_and_a_stream_may_follow():
+def test_rates_fall_in_fit_and_a_stream_may_follow(monkeypatch):
     rates: list[float] = []
 
-    class Watched(GLNRegressor):
-        def _learn(self, network, *samples):
-            rates.append(network.learning_rate(int(network.step)))
-            return super()._learn(network, *samples)
+    def watched(network, *samples):
+        rates.append(network.learning_rate(int(network.step)))
+        return learn(network, *samples)
 
+    monkeypatch.setattr(gln.estimators, "learn", watched)
     X, y = DIABETES
-    model = Watched(n_epochs=4, n_networks=1, quantiles=[0.5], backend="numpy").fit(X, y)
+    model = GLNRegressor(n_epochs=4, n_networks=1, quantiles=[0.5], backend="numpy").fit(X, y)
     expected = [[first - (first - 0.01) * epoch / 4 for epoch in range(4)] for first in (0.5, 1.5)]
     np.testing.assert_allclose(rates, np.ravel(expected))
     assert [g.learning_rate(0) for g in model._networks()] == [0.3, 0.5]

@@ -30,6 +30,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import gln.estimators
 import gln.sklearn
+from gln.estimators import learn
 from gln.features import with_distances
 from gln.sklearn import GLNClassifier
 
@@ -118,20 +119,21 @@ def test_epochs_follow_from_the_samples(samples, epochs):
     assert GLNClassifier(n_epochs=2, **small).fit(X, X[:, 0] > 20).glns_[0].step == 2 * samples
 
 
-def test_rates_fall_in_fit_and_a_stream_may_follow():
+def test_rates_fall_in_fit_and_a_stream_may_follow(monkeypatch):
     rates: list[float] = []
 
-    class Watched(GLNClassifier):
-        def _learn(self, network, *samples):
-            rates.append(network.learning_rate(int(network.step)))
-            return super()._learn(network, *samples)
+    def watched(network, *samples):
+        rates.append(network.learning_rate(int(network.step)))
+        return learn(network, *samples)
 
-    model = Watched(n_epochs=5, n_networks=2, random_state=0, backend="numpy").fit(*IRIS)
+    monkeypatch.setattr(gln.estimators, "learn", watched)
+    model = GLNClassifier(n_epochs=5, n_networks=2, random_state=0, backend="numpy").fit(*IRIS)
     np.testing.assert_allclose(rates, 2 * [3 + (0.01 - 3) * epoch / 5 for epoch in range(5)])
     for network in model.glns_:
         assert network.has_default_rate
         assert network.learning_rate(0) == pytest.approx(3)  # the root of eight inputs and the bias
     assert [network.step for network in model.partial_fit(*IRIS).glns_] == [900, 900]
+    monkeypatch.undo()
     assert GLNClassifier(learning_rate=0.5, n_epochs=1).fit(*IRIS).glns_[0].learning_rate == 0.5
 
 
