@@ -12,7 +12,14 @@ FRAMEWORKS = {
 }
 PLOTS = ["matplotlib>=3.8"]
 RIVER = ["river>=0.22"]
-TEST = ["hypothesis>=6.100", "ipykernel>=6.29", "nbclient>=0.10", "pytest>=8", "pytest-xdist>=3.5"]
+TEST = [
+    "dask[distributed]>=2024.8",
+    "hypothesis>=6.100",
+    "ipykernel>=6.29",
+    "nbclient>=0.10",
+    "pytest>=8",
+    "pytest-xdist>=3.5",
+]
 DOCS = [
     *("latex2mathml>=3.77", "mkdocs>=1.6", "mkdocs-include-markdown-plugin>=7", "mkdocs-jupyter>=0.26.3"),
     *("mkdocs-material>=9.6", "mkdocstrings[python]>=0.30"),

@@ -224,6 +224,8 @@ def learn(network: Any, inputs: Any, columns: Any, targets: Any, shares: Any, ba
 def _learned(network, targets, seed, *, X, shares, standardizer, passes, batch_size, shuffle, update):
     """The state of a network after so many passes over a table: targets (..., V), X (V, F), shares (V,) or None."""
     rng, count = np.random.RandomState(seed), X.shape[0]
+    if update is None:  # in another process, where joblib may have mapped arrays that can only be read
+        network.set_state(network.get_state())
     if network.has_default_rate:
         first, last = FIT_RATES[network.loss]
         network.set_learning_rate(functools.partial(linear_rate, samples=passes * count, first=first, last=last))
