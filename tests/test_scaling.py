@@ -112,7 +112,7 @@ def test_heads_apart_learn_what_they_learn_together(kind, parts, sizes):
     x, network = rng.normal(size=(5, 60)), GLN([4, 2], 5, 5, seed=0, learning_rate=0.2, **kind)
     together = GLN([4, 2], 5, 5, seed=0, learning_rate=0.2, **kind)
     if network.loss == "log_loss":
-        targets = rng.integers(0, network.num_classes, 60)
+        targets: Any = rng.integers(0, network.num_classes, 60)
     else:
         targets = rng.normal(size=(4, 60) if "num_outputs" in kind else 60)
     together.predict_online(x, x, targets)

@@ -1,0 +1,58 @@
+"""What processes gain: seconds of a fit of many heads, by one worker and by several.
+
+`python -m benchmarks.scaling` fits `GLNClassifier`, one network of 64 and 32 neurons, one pass, to random tables of 10,000
+samples, 50 features and so many classes, one head each. Each worker has one thread; compiling and the start of the
+processes come before. What two workers take beyond their share of what one takes is the cost of handing out the work;
+with it more workers are computed, not measured: their share, and the same cost. `--quick` runs
+a tiny setting.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from benchmarks.report import machine, show
+from gln.sklearn import GLNClassifier
+
+
+def seconds(heads: int, workers: int, samples: int, repeats: int) -> float:
+    """Of one fit, the median."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(samples, 50)), np.arange(samples) % heads
+    model = GLNClassifier((64, 32), n_networks=1, n_epochs=1, backend="numba", random_state=0, n_jobs=workers)
+    model.fit(x[: 2 * heads], y[: 2 * heads])  # compiles, and starts the processes
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        model.fit(x, y)
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures say nothing")
+    options = parser.parse_args()
+    os.environ["NUMBA_NUM_THREADS"] = "1"  # read when Numba is imported, here and in the workers
+    counts, samples, repeats = ([5, 10], 100, 1) if options.quick else ([10, 30, 100, 300], 10000, 3)
+    rows = {}
+    for heads in tqdm(counts, leave=False):
+        one, two = (seconds(heads, workers, samples, repeats) for workers in (1, 2))
+        rows[heads] = {"1 worker": one, "2 workers": two, "times as fast": one / two}
+    table = pd.DataFrame(rows).T.rename_axis("heads")
+    share = {workers: np.ceil(table.index / workers) / table.index for workers in (2, 4, 8, 16)}
+    cost = table["2 workers"] - table["1 worker"] * share.pop(2)
+    for workers, part in share.items():
+        table[f"{workers} workers, computed"] = table["1 worker"] * part + cost
+    print(machine())
+    show("Seconds of a fit, by heads", table, 2)
+
+
+if __name__ == "__main__":
+    main()
