@@ -546,6 +546,8 @@ class GLN:
 
     # ---- JAX ---------------------------------------------------------------------------------------------------------
 
+    _runs: tuple[Any, ...] = (_run, _run_in_place)  # to predict, and to learn
+
     def __copy__(self) -> GLN:
         """A model that learns on its own: learning takes parameters over, also from who shares them."""
         twin = object.__new__(type(self))
@@ -595,8 +597,7 @@ class GLN:
             here = arrays[0].shape[1]
             if missing := min(size, block) - here:
                 arrays = [np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)]) for array in arrays]
-            run = _run if targets is None else _run_in_place
-            params, p = run(self.settings, self.params, here, batch_size, *arrays)
+            params, p = self._runs[targets is not None](self.settings, self.params, here, batch_size, *arrays)
             if targets is not None:
                 self.params, self.step = params, self.step + here
             outputs.append(np.asarray(p)[:, :here])

@@ -13,7 +13,7 @@ FRAMEWORKS = {
 PLOTS = ["matplotlib>=3.8"]
 RIVER = ["river>=0.22"]
 TEST = [
-    "dask[distributed]>=2024.8",
+    "dask[dataframe,distributed]>=2024.8",
     "hypothesis>=6.100",
     "ipykernel>=6.29",
     "nbclient>=0.10",

@@ -400,3 +400,42 @@ def test_compilations(monkeypatch, stream):
         assert [compiled("predict", count, learns=learns) for count in (9, 12, 15, 16)] == [0, 0, 0, 0]
     assert compiled("predict", 30, learns=False) > 0
     assert [compiled("predict", count, learns=False) for count in (25, 47, 60)] == [0, 0, 0]
+
+
+# ---- Heads over devices ----------------------------------------------------------------------------------------------
+
+OVER_DEVICES = """
+import numpy as np
+import jax, pytest
+from gln_jax import GLN
+from gln.sharding import shard_heads
+from helpers import assert_same_state
+assert len(jax.devices()) == 4
+rng = np.random.default_rng(0)
+for heads, kind in ((10, {"num_classes": 10}), (64, {"loss": "squared_error", "num_outputs": 64}), (1, {})):
+    x = rng.normal(size=(20, 200))
+    y = rng.normal(size=(heads, 200)) if "loss" in kind else rng.integers(0, max(2, heads), 200)
+    alone = GLN([8, 4], 20, 20, seed=0, **kind)
+    sharded = shard_heads(alone)
+    for size in (1, 16):
+        expected = alone.predict_online(x, x, y, size)
+        np.testing.assert_allclose(sharded.predict_online(x, x, y, size), expected, atol=1e-5)
+    assert alone.step == sharded.step == 400
+    np.testing.assert_allclose(sharded.predict(x, x), alone.predict(x, x), atol=1e-5)
+    for array in jax.tree.leaves(sharded.params):
+        assert len(array.sharding.device_set) == 4
+    shards = {shard.data.shape[1] for shard in sharded.params.weights[0].addressable_shards}
+    assert shards == {-(-heads // 4)}
+    assert_same_state(sharded, alone, atol=1e-5)
+    sharded.set_state(alone.get_state())
+    np.testing.assert_allclose(sharded.predict(x, x), alone.predict(x, x), atol=1e-6)
+    assert len(shard_heads(alone, jax.devices()[:2]).params.weights[0].sharding.device_set) == 2
+with pytest.raises(ValueError, match="model: expected the log-loss or the squared error, got GLN"):
+    shard_heads(GLN([2], 3, 3, loss="quantile", quantiles=[0.5]))
+with pytest.raises(ValueError, match="devices: expected at least one, got none"):
+    shard_heads(alone, [])
+"""
+
+
+def test_heads_spread_over_devices_learn_what_they_learn_on_one():
+    run_python(OVER_DEVICES, XLA_FLAGS="--xla_force_host_platform_device_count=4")

@@ -1,5 +1,5 @@
 """README.md does what it says: every block of it is run, and what it shows is compared with what comes out.
-So are the Python blocks of five pages in docs."""
+So are the Python blocks of six pages in docs."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ def test_python_and_shell_blocks(monkeypatch):
     assert compared >= 5
 
 
-PAGES = {"pictures": 0, "rare_classes": 3, "regression": 3, "streams": 8, "tables": 3}  # and how often they compare
+PAGES = {"larger": 4, "pictures": 0, "rare_classes": 3, "regression": 3, "streams": 8, "tables": 3}  # and how often they compare
 
 
 @pytest.mark.parametrize(("page", "comparisons"), [(f"docs/{name}.md", count) for name, count in PAGES.items()])
 def test_python_blocks_of_pages(page, comparisons, tmp_path, monkeypatch):
     if not os.environ.get("GLN_REQUIRE_BACKENDS"):
-        for package in ("matplotlib", "river"):
+        for package in ("matplotlib", "river", "distributed", "jax", "numba"):
             pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)  # where pictures are saved
     namespace: dict[str, object] = {}
