@@ -68,7 +68,8 @@ def test_python_and_shell_blocks(monkeypatch):
     assert compared >= 5
 
 
-PAGES = {"larger": 4, "pictures": 0, "rare_classes": 3, "regression": 3, "streams": 8, "tables": 3}  # and how often they compare
+# And how often they compare.
+PAGES = {"larger": 4, "pictures": 0, "rare_classes": 3, "regression": 3, "streams": 8, "tables": 3}
 
 
 @pytest.mark.parametrize(("page", "comparisons"), [(f"docs/{name}.md", count) for name, count in PAGES.items()])
