@@ -160,11 +160,11 @@ class Estimator(BaseEstimator):
         split = [split_heads(network, own, -(-workers // len(pairs))) for network, own in pairs]
         jobs = [(*part, seed) for parts, seed in zip(split, itertools.cycle(seeds), strict=False) for part in parts]
         table = {"X": X, "shares": shares, "standardizer": self.standardizer_}
-        setting = {"passes": self.n_iter_, "batch_size": self.batch_size, "shuffle": self.shuffle}
+        setting: dict[str, Any] = {"passes": self.n_iter_, "batch_size": self.batch_size, "shuffle": self.shuffle}
         try:
             with tqdm(total=len(pairs) * self.n_iter_ * count, unit=" samples", disable=not self.verbose) as bar:
-                learned = functools.partial(_learned, **table, **setting, update=bar.update if workers == 1 else None)
-                states = iter(Parallel(self.n_jobs)(delayed(learned)(*job) for _, *job in jobs))
+                setting["update"] = bar.update if workers == 1 else None
+                states = iter(Parallel(self.n_jobs)(delayed(_learned)(*job, **table, **setting) for _, *job in jobs))
                 bar.update(bar.total - bar.n)
         except BaseException:
             del self.glns_  # what has learned a part of the table is no model
@@ -172,9 +172,6 @@ class Estimator(BaseEstimator):
         for (network, _), parts in zip(pairs, split, strict=True):
             join_heads(network, [(some, next(states)) for some, *_ in parts])
         self._set_rates()
-
-    def _parts(self, count):
-        return batches(count, self.batch_size)
 
     def _learn_part(self, X, targets, shares, part):  # (V, F), (..., n), (V,) or None, slice of n of V
         """Each network learns a part of a stream; gives what each predicted before."""

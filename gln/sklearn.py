@@ -17,7 +17,7 @@ from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
-from gln.estimators import Estimator, check_magnitude, checked_weights, stream_visits, table_visits
+from gln.estimators import Estimator, batches, check_magnitude, checked_weights, stream_visits, table_visits
 from gln.features import OF_FEATURES, OF_TARGETS, Standardizer, with_distances
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
@@ -286,7 +286,9 @@ class GLNClassifier(ClassifierMixin, Estimator):
         if first:
             self._start(known, X.shape[1], of_stream=True)
         self._set_rates(of_stream=True)
-        parts = [_logits(self._learn_part(X, targets[part], shares, part)) for part in self._parts(len(targets))]
+        parts = [
+            _logits(self._learn_part(X, targets[part], shares, part)) for part in batches(len(targets), self.batch_size)
+        ]
         self._set_rates()
         self.n_iter_ = 1
         return parts
@@ -555,7 +557,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
             self._start(X.shape[1], targets, of_stream=True)
         self._set_rates(of_stream=True)
         parts = []
-        for part in self._parts(X.shape[0]):
+        for part in batches(X.shape[0], self.batch_size):
             numbers = columns[:, part]
             standardised, units = np.empty(numbers.shape, np.float32), np.empty((2, *numbers.shape))
             for b, sample in enumerate(numbers.T):  # a prediction is in units of what was known before its target

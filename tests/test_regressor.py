@@ -49,7 +49,7 @@ def fitted() -> GLNRegressor:
     return GLNRegressor(random_state=0, quantiles=ENDS).fit(DIABETES[0][:400], DIABETES[1][:400])
 
 
-@parametrize_with_checks([GLNRegressor(), GLNRegressor(backend="numpy", quantiles=(0.9, 0.1))])
+@parametrize_with_checks([GLNRegressor(), GLNRegressor((4, 2), n_networks=2, backend="numpy", quantiles=(0.9, 0.1))])
 def test_conventions_of_scikit_learn(estimator, check):
     check(estimator)
 

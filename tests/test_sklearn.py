@@ -76,7 +76,8 @@ def of_cancer() -> GLNClassifier:
     return GLNClassifier(random_state=0).fit(X[:400], y[:400])
 
 
-@parametrize_with_checks([GLNClassifier(), GLNClassifier(backend="numpy")])
+# At the defaults in the fastest backend, and once more in NumPy, where networks are small for the sake of time.
+@parametrize_with_checks([GLNClassifier(), GLNClassifier((4, 2), n_networks=2, backend="numpy")])
 def test_conventions_of_scikit_learn(estimator, check):
     check(estimator)
 
