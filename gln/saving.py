@@ -108,7 +108,7 @@ def save_estimator(estimator: Any, path: str | os.PathLike[str]) -> None:
     Raises:
         OSError: the file cannot be written; what was at `path` is still there.
         NotFittedError: the estimator has learned nothing.
-        ValueError: classes that are neither numbers nor text.
+        ValueError: classes or parameters that are neither numbers nor text, nor sequences of them.
     """
     check_is_fitted(estimator)
     learned = {name: value for name, value in vars(estimator).items() if name.endswith("_")}
@@ -165,12 +165,16 @@ def _encoded(place: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
         return {"array": value.tolist(), "dtype": value.dtype.str}
     if isinstance(value, Mapping):
         return {"pairs": [[_encoded(place, each, arrays) for each in pair] for pair in value.items()]}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple, range)):
         return [_encoded(f"{place}.{i}", each, arrays) for i, each in enumerate(value)]
     if callable(value):
         return CALLABLE
     value = value.item() if isinstance(value, np.generic) else value
-    return value if isinstance(value, (bool, int, float, str)) else None
+    if isinstance(value, np.random.RandomState):
+        return None
+    if value is not None and not isinstance(value, (bool, int, float, str)):
+        raise _bad(place, "numbers, text or sequences of them", repr(value))
+    return value
 
 
 def _decoded(place: str, value: Any, arrays: Mapping[str, np.ndarray], network: Any) -> Any:

@@ -406,6 +406,11 @@ def test_what_an_estimators_file_cannot_hold(tmp_path):
     with pytest.raises(ValueError, match=r"classes_: expected numbers or text, got dtype datetime64"):
         model.fit(X, y.astype("datetime64[D]")).save(file)
     assert GLNClassifier.load(file, learning_rate=0.5).glns_[0].learning_rate == 0.5
+    model.set_params(layer_sizes=range(3, 1, -1)).fit(X, y).save(file)
+    assert GLNClassifier.load(file, learning_rate=0.5).layer_sizes == (3, 2)
+    model.set_params(layer_sizes={2}).fit(X, y)
+    with pytest.raises(ValueError, match=r"layer_sizes: expected numbers, text or sequences of them, got \{2\}"):
+        model.save(file)
 
 
 def test_a_file_of_another_kind_or_damaged(tmp_path):
