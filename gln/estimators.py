@@ -52,6 +52,7 @@ class Estimator(BaseEstimator):
             The file, replaced if it exists. Callables and random states are not in it, see
             `gln.saving.save_estimator`.
         """
+        check_is_fitted(self)
         save_estimator(self, path)
 
     @classmethod
@@ -159,18 +160,21 @@ class Estimator(BaseEstimator):
         self.n_iter_ = int(np.clip(FIT_VISITS // count, *FIT_PASSES)) if self.n_epochs is None else self.n_epochs
         split = [split_heads(network, own, -(-workers // len(pairs))) for network, own in pairs]
         jobs = [(*part, seed) for parts, seed in zip(split, itertools.cycle(seeds), strict=False) for part in parts]
-        table = {"X": X, "shares": shares, "standardizer": self.standardizer_}
-        setting: dict[str, Any] = {"passes": self.n_iter_, "batch_size": self.batch_size, "shuffle": self.shuffle}
+        table: dict[str, Any] = {"X": X, "shares": shares, "standardizer": self.standardizer_}
+        table |= {"passes": self.n_iter_, "batch_size": self.batch_size, "shuffle": self.shuffle}
         try:
             with tqdm(total=len(pairs) * self.n_iter_ * count, unit=" samples", disable=not self.verbose) as bar:
-                setting["update"] = bar.update if workers == 1 else None
-                states = iter(Parallel(self.n_jobs)(delayed(_learned)(*job, **table, **setting) for _, *job in jobs))
-                bar.update(bar.total - bar.n)
+                if workers == 1:  # here, whatever joblib is set up for
+                    for _, *job in jobs:
+                        _learned(*job, **table, update=bar.update)
+                else:
+                    states = iter(Parallel(self.n_jobs)(delayed(_learned)(*job, **table) for _, *job in jobs))
+                    for (network, _), parts in zip(pairs, split, strict=True):
+                        join_heads(network, [(some, next(states)) for some, *_ in parts])
+                    bar.update(bar.total)
         except BaseException:
             del self.glns_  # what has learned a part of the table is no model
             raise
-        for (network, _), parts in zip(pairs, split, strict=True):
-            join_heads(network, [(some, next(states)) for some, *_ in parts])
         self._set_rates()
 
     def _learn_part(self, X, targets, shares, part):  # (V, F), (..., n), (V,) or None, slice of n of V
@@ -218,10 +222,13 @@ def learn(network: Any, inputs: Any, columns: Any, targets: Any, shares: Any, ba
         network.set_learning_rate(rate)
 
 
-def _learned(network, targets, seed, *, X, shares, standardizer, passes, batch_size, shuffle, update):
-    """The state of a network after so many passes over a table: targets (..., V), X (V, F), shares (V,) or None."""
+def _learned(network, targets, seed, *, X, shares, standardizer, passes, batch_size, shuffle, update=None):
+    """So many passes of a network over a table: targets (..., V), X (V, F), shares (V,) or None.
+
+    Without `update`, which is told how many samples were learned, it is in another process, and gives the state.
+    """
     rng, count = np.random.RandomState(seed), X.shape[0]
-    if update is None:  # in another process, where joblib may have mapped arrays that can only be read
+    if update is None:  # joblib may have mapped arrays, which can then only be read
         network.set_state(network.get_state())
     if network.has_default_rate:
         first, last = FIT_RATES[network.loss]
@@ -233,16 +240,23 @@ def _learned(network, targets, seed, *, X, shares, standardizer, passes, batch_s
             learn(network, with_distances(z), z, targets[..., visits], own, batch_size)
             if update is not None:
                 update(len(visits))
-    return network.get_state()
+    return network.get_state() if update is None else None
+
+
+def predictions(parts: Any, networks: Any) -> Any:  # parts of (F, n), M -> parts of M of (n,) or (H, n)
+    """By parts of standardised samples, what each network says of them."""
+    for columns in parts:
+        inputs = with_distances(columns)
+        yield [network.predict(inputs, columns) for network in networks]
 
 
 # ---- Weights of samples ----------------------------------------------------------------------------------------------
 
 
-def checked_weights(sample_weight: Any, X: Any) -> np.ndarray:
-    """Weights of samples, (N,) float64 of at least 0; all 1 where none are given."""
+def checked_weights(sample_weight: Any, X: Any) -> np.ndarray | None:
+    """Weights of samples, (N,) float64 of at least 0, where some are given."""
     if sample_weight is None:
-        return np.ones(X.shape[0])
+        return None
     weights = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
     if weights.shape != (X.shape[0],):
         raise ValueError(f"sample_weight: expected shape {(X.shape[0],)}, got {weights.shape}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gln.saving import ARGUMENTS
+from gln.saving import arguments
 
 __all__ = ["join_heads", "split_heads"]
 
@@ -56,14 +56,13 @@ def _of_heads(network: Any, targets: np.ndarray, some: slice) -> np.ndarray:  # 
 
 
 def _with_heads(network: Any, some: slice) -> Any:
-    count, arguments = some.stop - some.start, {name: getattr(network, name) for name in ARGUMENTS}
-    arguments["learning_rate"] = None if network.has_default_rate else network.learning_rate
+    count, own = some.stop - some.start, arguments(network)
     if network.loss == "log_loss":
-        arguments["num_classes"] = max(2, count)
+        own["num_classes"] = max(2, count)
     elif network.loss == "quantile":
-        arguments["quantiles"] = network.quantiles[some]
+        own["quantiles"] = network.quantiles[some]
     else:
-        arguments["num_outputs"] = count
-    part, state = type(network)(**arguments), network.get_state()
+        own["num_outputs"] = count
+    part, state = type(network)(**own), network.get_state()
     part.set_state(state | {name: array[:, :, some] for name, array in state.items() if name.startswith("weights")})
     return part

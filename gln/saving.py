@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
-from sklearn.utils.validation import check_is_fitted
 
 from gln.backends import BACKENDS, load_backend
 from gln.features import Standardizer
@@ -102,15 +101,13 @@ def save_estimator(estimator: Any, path: str | os.PathLike[str]) -> None:
     file can hold is not: a callable, which `load_estimator` then wants again, and a random state, which becomes None.
 
     Args:
-        estimator: one that was fitted.
+        estimator: one that was fitted, as `estimator.save` makes sure.
         path: the file, replaced if it exists, but only by a whole one.
 
     Raises:
         OSError: the file cannot be written; what was at `path` is still there.
-        NotFittedError: the estimator has learned nothing.
         ValueError: classes or parameters that are neither numbers nor text, nor sequences of them.
     """
-    check_is_fitted(estimator)
     learned = {name: value for name, value in vars(estimator).items() if name.endswith("_")}
     arrays: dict[str, np.ndarray] = {}
     config = {
@@ -156,7 +153,9 @@ def load_estimator(cls: Any, path: str | os.PathLike[str], parameters: Mapping[s
 
 def _encoded(place: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
     """A value in JSON's types; what arrays it has of numbers goes to `arrays`, under names that begin with `place`."""
-    if hasattr(value, "get_state") and not isinstance(value, np.random.RandomState):
+    if isinstance(value, np.random.RandomState):
+        return None
+    if hasattr(value, "get_state"):
         arrays |= {f"{place}.{name}": array for name, array in value.get_state().items()}
         return {"standardizer": value.size} if isinstance(value, Standardizer) else {"network": _config(value)}
     if isinstance(value, np.ndarray):
@@ -170,8 +169,6 @@ def _encoded(place: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
     if callable(value):
         return CALLABLE
     value = value.item() if isinstance(value, np.generic) else value
-    if isinstance(value, np.random.RandomState):
-        return None
     if value is not None and not isinstance(value, (bool, int, float, str)):
         raise _bad(place, "numbers, text or sequences of them", repr(value))
     return value
@@ -200,11 +197,15 @@ def _bad(name: str, expected: str, came: object) -> ValueError:
     return ValueError(f"{name}: expected {expected}, got {came}")
 
 
-def _config(model: Any) -> dict[str, Any]:
-    """The arguments that made the model, as far as JSON can hold them."""
+def arguments(model: Any) -> dict[str, Any]:
+    """Those that make a network of the same kind."""
     values = {name: getattr(model, name) for name in ARGUMENTS}
-    values["learning_rate"] = None if model.has_default_rate else model.learning_rate
-    return {name: CALLABLE if callable(value) else value for name, value in values.items()}
+    return values | {"learning_rate": None if model.has_default_rate else model.learning_rate}
+
+
+def _config(model: Any) -> dict[str, Any]:
+    """Its arguments as far as JSON can hold them."""
+    return {name: CALLABLE if callable(value) else value for name, value in arguments(model).items()}
 
 
 def _write(path: str | os.PathLike[str], config: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:

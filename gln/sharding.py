@@ -6,6 +6,7 @@ layer, k halfspaces a neuron, d inputs of a neuron (bias included).
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
 import gln_jax
+from gln.saving import arguments
 
 try:
     shard_map = functools.partial(jax.shard_map, check_vma=False)
@@ -41,22 +43,34 @@ def shard_heads(model: gln_jax.GLN, devices: Sequence[Any] | None = None) -> Sha
     Raises:
         ValueError: a model of quantiles, or no devices.
     """
-    devices = jax.devices() if devices is None else list(devices)
-    if model.loss == "quantile":
-        raise ValueError(f"model: expected the log-loss or the squared error, got {model!r}")
-    if not devices:
-        raise ValueError("devices: expected at least one, got none")
-    sharded = object.__new__(ShardedGLN)
-    sharded.__dict__.update(model.__dict__, extra=dict(model.extra), mesh=Mesh(np.array(devices), ("heads",)))
-    sharded._runs = tuple(functools.partial(run, sharded.mesh) for run in (_run, _run_in_place))
+    sharded = ShardedGLN(**arguments(model), devices=devices)
     sharded.set_state(model.get_state())
+    sharded.extra = dict(model.extra)
     return sharded
 
 
 class ShardedGLN(gln_jax.GLN):
-    """What `shard_heads` makes; its `params` are arrays over all devices of `mesh`."""
+    """What `shard_heads` makes, and over all devices `load`. Its `params` are arrays over those of `mesh`."""
 
-    mesh: Mesh
+    def __init__(self, *args: Any, devices: Sequence[Any] | None = None, **arguments: Any) -> None:
+        devices = jax.devices() if devices is None else list(devices)
+        if not devices:
+            raise ValueError("devices: expected at least one, got none")
+        self.mesh = Mesh(np.array(devices), ("heads",))
+        self._runs = tuple(functools.partial(run, self.mesh) for run in (_run, _run_in_place))
+        super().__init__(*args, **arguments)
+        if self.loss == "quantile":
+            raise ValueError(f"model: expected the log-loss or the squared error, got {self!r}")
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return copy.copy(self)
+
+    def __reduce__(self) -> tuple:
+        """Devices cannot be pickled: elsewhere it is spread over those that are there."""
+        plain = gln_jax.GLN(**arguments(self))
+        plain.set_state(self.get_state())
+        plain.extra = dict(self.extra)
+        return shard_heads, (plain,)
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:
         super()._load_hyperplanes(hyperplanes, hyperplane_bias)

@@ -17,8 +17,16 @@ from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
-from gln.estimators import Estimator, batches, check_magnitude, checked_weights, stream_visits, table_visits
-from gln.features import OF_FEATURES, OF_TARGETS, Standardizer, with_distances
+from gln.estimators import (
+    Estimator,
+    batches,
+    check_magnitude,
+    checked_weights,
+    predictions,
+    stream_visits,
+    table_visits,
+)
+from gln.features import OF_FEATURES, OF_TARGETS, Standardizer
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
 
@@ -207,11 +215,8 @@ class GLNClassifier(ClassifierMixin, Estimator):
         logits : ndarray of shape (N,) or (N, C)
             With two classes that of `classes_[1]`, else each class's against the rest.
         """
-        parts = []
-        for columns in self._new_columns(X):
-            inputs = with_distances(columns)
-            parts.append(_logits([network.predict(inputs, columns) for network in self.glns_]))
-        return np.concatenate(parts)
+        parts = self._new_columns(X)
+        return np.concatenate([_logits(said) for said in predictions(parts, self.glns_)])
 
     def predict_proba(self, X):
         """Probabilities of the classes; with more than two, those of each against the rest, brought to sum to one.
@@ -260,10 +265,11 @@ class GLNClassifier(ClassifierMixin, Estimator):
         return (contributions[0], constant[0]) if len(constant) == 1 else (contributions.swapaxes(0, 1), constant.T)
 
     def _weights(self, X, targets, classes, sample_weight):  # -> (N,), or None where all weigh the same
-        if sample_weight is None and self.class_weight is None:
-            return None
-        of_classes = compute_class_weight(self.class_weight, classes=classes, y=classes[targets])
-        return checked_weights(sample_weight, X) * of_classes[targets]
+        weights = checked_weights(sample_weight, X)
+        if self.class_weight is None:
+            return weights
+        of_classes = compute_class_weight(self.class_weight, classes=classes, y=classes[targets])[targets]
+        return of_classes if weights is None else weights * of_classes
 
     def _learn_stream(self, X, y, classes, sample_weight=None):
         """Learn the next samples; gives by parts the logits that were predicted before, (n,) or (n, C)."""
@@ -436,8 +442,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         self : GLNRegressor
         """
         X, columns, targets = self._numbers_of(X, y, reset=True)
-        weights = None if sample_weight is None else checked_weights(sample_weight, X)
-        visits, shares = table_visits(X, columns, weights, self.shuffle)
+        visits, shares = table_visits(X, columns, checked_weights(sample_weight, X), self.shuffle)
         seeds = self._start(X.shape[1], targets, of_stream=False)
         X, columns = X[visits], columns[:, visits]
         self.standardizer_.fit(X.T)
@@ -495,7 +500,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         means : ndarray of shape (N,) or (N, T), as y was
         """
         parts = self._new_columns(X)
-        return self._restored(self._means(self.glns_, parts)).reshape(-1, *self.targets_shape_)
+        return self._restored(_means(parts, self.glns_)).reshape(-1, *self.targets_shape_)
 
     def predict_quantiles(self, X):
         """The quantiles of the targets, in rising order.
@@ -511,7 +516,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         parts = self._new_columns(X)
         if not any(self.quantile_glns_):
             raise ValueError("quantiles: expected levels when the model was fitted, got None")
-        levels = np.stack([self._means(networks, parts) for networks in self.quantile_glns_])  # (T, Q, N)
+        levels = np.stack([_means(parts, networks) for networks in self.quantile_glns_])  # (T, Q, N)
         restored = [self._restored(level) for level in np.sort(levels, axis=1).swapaxes(0, 1)]  # Q of (N, T)
         return np.stack(restored, axis=-1).reshape(-1, *self.targets_shape_, len(restored))
 
@@ -551,7 +556,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         if not first and targets != self.targets_shape_:
             expected, came = ("N", *self.targets_shape_), (X.shape[0], *targets)
             raise ValueError(f"y: expected shape {expected}, as in the first call, got {came}")
-        visits, shares = stream_visits(None if sample_weight is None else checked_weights(sample_weight, X))
+        visits, shares = stream_visits(checked_weights(sample_weight, X))
         X, columns = X[visits], columns[:, visits]
         if first:
             self._start(X.shape[1], targets, of_stream=True)
@@ -592,14 +597,6 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         self.target_standardizer_ = Standardizer(count, **OF_TARGETS)
         return seeds
 
-    def _means(self, networks, parts):  # M, parts of (F, n) -> (H, N)
-        """What the networks say of standardised features, on average."""
-        said = []
-        for columns in parts:
-            inputs = with_distances(columns)
-            said.append(np.mean([np.atleast_2d(network.predict(inputs, columns)) for network in networks], axis=0))
-        return np.concatenate(said, axis=1)
-
     def _restored(self, standardized):  # (T, N) -> (N, T)
         return self.target_standardizer_.inverse_transform(standardized).T
 
@@ -607,3 +604,9 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
 def _logits(said):  # M of (n,) or (C, n) -> (n,) or (n, C)
     """The mean of the logits of what networks said."""
     return np.mean([logit(np.asarray(p, np.float64)) for p in said], axis=0).T
+
+
+def _means(parts, networks):  # parts of (F, n), M -> (H, N)
+    """The mean of what networks say of standardised samples."""
+    means = [np.mean([np.atleast_2d(each) for each in said], axis=0) for said in predictions(parts, networks)]
+    return np.concatenate(means, axis=1)

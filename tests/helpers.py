@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+import gln.estimators
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -24,6 +26,19 @@ def assert_same_state(one: Any, other: Any, rtol: float = 0, atol: float = 0) ->
     assert one.keys() == other.keys()
     for name, array in one.items():
         np.testing.assert_allclose(array, other[name], rtol=rtol, atol=atol, err_msg=name)
+
+
+def watch_rates(monkeypatch: Any) -> list[float]:
+    """A list to which the rate is added with which an estimator's network begins each part that it learns."""
+    rates: list[float] = []
+    learn = gln.estimators.learn
+
+    def watched(network: Any, *samples: Any) -> Any:
+        rates.append(network.learning_rate(int(network.step)))
+        return learn(network, *samples)
+
+    monkeypatch.setattr(gln.estimators, "learn", watched)
+    return rates
 
 
 def run_python(code: str, cwd: Path = ROOT, **environment: str) -> str:

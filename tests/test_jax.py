@@ -405,6 +405,7 @@ def test_compilations(monkeypatch, stream):
 # ---- Heads over devices ----------------------------------------------------------------------------------------------
 
 OVER_DEVICES = """
+import copy, pickle
 import numpy as np
 import jax, pytest
 from gln_jax import GLN
@@ -429,6 +430,14 @@ for heads, kind, size in ((10, {"num_classes": 10}, 1), (64, {"loss": "squared_e
     sharded.set_state(alone.get_state())
     np.testing.assert_allclose(sharded.predict(x, x), alone.predict(x, x), atol=1e-6)
     assert len(shard_heads(alone, jax.devices()[:2]).params.weights[0].sharding.device_set) == 2
+    sharded.save("sharded.gln")
+    copies = [copy.copy(sharded), copy.deepcopy(sharded), pickle.loads(pickle.dumps(sharded))]
+    for twin in (*copies, type(sharded).load("sharded.gln")):
+        expected = alone.predict(x, x)
+        np.testing.assert_allclose(twin.predict_online(x, x, y, 16), sharded.predict_online(x, x, y, 16), atol=1e-5)
+        assert_same_state(twin, sharded, atol=1e-5)
+        sharded.set_state(alone.get_state())
+        np.testing.assert_allclose(sharded.predict(x, x), expected, atol=1e-6)
 with pytest.raises(ValueError, match="model: expected the log-loss or the squared error, got GLN"):
     shard_heads(GLN([2], 3, 3, loss="quantile", quantiles=[0.5]))
 with pytest.raises(ValueError, match="devices: expected at least one, got none"):
@@ -436,5 +445,5 @@ with pytest.raises(ValueError, match="devices: expected at least one, got none")
 """
 
 
-def test_heads_spread_over_devices_learn_what_they_learn_on_one():
-    run_python(OVER_DEVICES, XLA_FLAGS="--xla_force_host_platform_device_count=4")
+def test_heads_spread_over_devices_learn_what_they_learn_on_one(tmp_path):
+    run_python(OVER_DEVICES, tmp_path, XLA_FLAGS="--xla_force_host_platform_device_count=4")

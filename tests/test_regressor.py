@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import assert_same_state
+from helpers import assert_same_state, watch_rates
 from scipy import sparse
 from sklearn.datasets import load_diabetes, make_friedman1
 from sklearn.ensemble import HistGradientBoostingRegressor
@@ -20,8 +20,6 @@ from sklearn.metrics import mean_pinball_loss
 from sklearn.model_selection import KFold, cross_val_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-import gln.estimators
-from gln.estimators import learn
 from gln.sklearn import GLNRegressor
 
 Data = tuple[np.ndarray, np.ndarray]
@@ -92,13 +90,7 @@ def test_intervals_hold_what_they_say(data):
 
 
 def test_rates_fall_in_fit_and_a_stream_may_follow(monkeypatch):
-    rates: list[float] = []
-
-    def watched(network, *samples):
-        rates.append(network.learning_rate(int(network.step)))
-        return learn(network, *samples)
-
-    monkeypatch.setattr(gln.estimators, "learn", watched)
+    rates = watch_rates(monkeypatch)
     X, y = DIABETES
     model = GLNRegressor(n_epochs=4, n_networks=1, quantiles=[0.5], backend="numpy").fit(X, y)
     expected = [[first - (first - 0.01) * epoch / 4 for epoch in range(4)] for first in (0.5, 1.5)]

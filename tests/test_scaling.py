@@ -83,16 +83,23 @@ def kill(t: int) -> float:
     return 1.0
 
 
-def test_where_a_worker_is_killed_there_is_no_model(monkeypatch):
+def test_where_a_worker_is_killed_there_is_no_model():
     X, y = digits(10)
     model = GLNClassifier(**SMALL, backend="numpy", learning_rate=kill, n_jobs=2)
     with pytest.raises(Exception, match="terminated"):  # joblib's, or what it has it from
         model.fit(X, y)
     with pytest.raises(NotFittedError):
         model.predict(X)
-    monkeypatch.setattr("gln.estimators._learned", lambda *_, **__: kill)  # and where one learns alone
+
+
+def test_where_learning_fails_there_is_no_model(monkeypatch):
+    X, y = digits(10)
+    model = GLNClassifier(**SMALL, backend="numpy").fit(X, y)
+    monkeypatch.setattr("gln.estimators.learn", None)
     with pytest.raises(TypeError):
-        model.set_params(n_jobs=1, learning_rate=None).fit(X, y)
+        model.fit(X, y)
+    with pytest.raises(NotFittedError):
+        model.predict(X)
 
 
 @pytest.mark.parametrize(

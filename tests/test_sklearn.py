@@ -14,7 +14,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import assert_same_state
+from helpers import assert_same_state, watch_rates
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -30,7 +30,6 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import gln.estimators
 import gln.sklearn
-from gln.estimators import learn
 from gln.features import with_distances
 from gln.sklearn import GLNClassifier
 
@@ -121,13 +120,7 @@ def test_epochs_follow_from_the_samples(samples, epochs):
 
 
 def test_rates_fall_in_fit_and_a_stream_may_follow(monkeypatch):
-    rates: list[float] = []
-
-    def watched(network, *samples):
-        rates.append(network.learning_rate(int(network.step)))
-        return learn(network, *samples)
-
-    monkeypatch.setattr(gln.estimators, "learn", watched)
+    rates = watch_rates(monkeypatch)
     model = GLNClassifier(n_epochs=5, n_networks=2, random_state=0, backend="numpy").fit(*IRIS)
     np.testing.assert_allclose(rates, 2 * [3 + (0.01 - 3) * epoch / 5 for epoch in range(5)])
     for network in model.glns_:
