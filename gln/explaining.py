@@ -36,15 +36,18 @@ def explain(model: Any, inputs: Any, context_inputs: Any) -> Explanation:
     Arguments and errors are those of `GLN.predict`.
     """
     base, context, _, one = model._checked(inputs, context_inputs, None)
-    count, heads, state = base.shape[1], model.num_heads, model.get_state()
-    layers = [state[f"weights.{layer}"] for layer in range(1, len(model.layer_sizes) + 1)]
+    count, heads, weights = base.shape[1], model.num_heads, model._dump()[2]  # `get_state` would copy them
+    layers = [array.reshape(n, -1, *array.shape[-2:]) for n, array in zip(model.layer_sizes, weights, strict=True)]
     contexts = np.asarray(model._contexts(context)) if count > 0 else ()  # the backend's own, to the last rounding
-    weights, constant = np.empty((heads, model.base_size, count), np.float32), np.empty((heads, count), np.float32)
-    clipped = np.empty((heads, count), bool)
+    explanation = Explanation(
+        np.empty((heads, model.base_size, count), np.float32),
+        np.empty((heads, count), np.float32),
+        np.empty((heads, count), bool),
+    )
     for b, picked in enumerate(contexts):
-        rows = _picked(layers, picked)
-        weights[:, :, b], constant[:, b], clipped[:, b] = _explain_one(model, rows, base[:, b])
-    explanation = Explanation(weights, constant, clipped)
+        explained = _explain_one(model, _picked(layers, picked), base[:, b])
+        for array, values in zip(explanation, explained, strict=True):
+            array[..., b] = values
     if heads == 1:
         explanation = Explanation(*(array[0] for array in explanation))
     return Explanation(*(array[..., 0] for array in explanation)) if one else explanation
