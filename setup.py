@@ -12,13 +12,16 @@ FRAMEWORKS = {
 }
 PLOTS = ["matplotlib>=3.8"]
 RIVER = ["river>=0.22"]
+PAGE = [*FRAMEWORKS["fast"], "platformdirs>=4", "starlette>=0.40", "uvicorn>=0.30"]
 TEST = [
     "dask[dataframe,distributed]>=2024.8",
+    "httpx>=0.27",
     "hypothesis>=6.100",
     "ipykernel>=6.29",
     "nbclient>=0.10",
     "pytest>=8",
     "pytest-xdist>=3.5",
+    "selenium>=4.20",
 ]
 DOCS = [
     *("latex2mathml>=3.77", "mkdocs>=1.6", "mkdocs-include-markdown-plugin>=7", "mkdocs-jupyter>=0.26.3"),
@@ -43,8 +46,12 @@ setup(
     ],
     python_requires=">=3.10",
     py_modules=["gln_numpy", "gln_torch", "gln_tf", "gln_jax", "gln_numba", "test_mnist"],
-    packages=["gln", "gln.mnist"],
-    package_data={"gln": ["py.typed"], "gln.mnist": ["mnist.npz", "PROVENANCE.md", "LICENSE"]},
+    packages=["gln", "gln.mnist", "gln.page"],
+    package_data={
+        "gln": ["py.typed"],
+        "gln.mnist": ["mnist.npz", "PROVENANCE.md", "LICENSE"],
+        "gln.page": ["page.html"],
+    },
     install_requires=[
         "numpy>=1.26",
         "pandas>=2.1",
@@ -57,10 +64,11 @@ setup(
         **FRAMEWORKS,
         "plots": PLOTS,
         "river": RIVER,
+        "page": PAGE,
         "test": TEST,
         "docs": DOCS,
         "dev": TEST + DEV + DOCS,
-        "all": PLOTS + RIVER + [requirement for framework in FRAMEWORKS.values() for requirement in framework],
+        "all": PLOTS + RIVER + PAGE + [requirement for framework in FRAMEWORKS.values() for requirement in framework],
     },
-    entry_points={"console_scripts": ["gln-mnist = test_mnist:main"]},
+    entry_points={"console_scripts": ["gln-mnist = test_mnist:main", "gln-draw = gln.page.command:main"]},
 )

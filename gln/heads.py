@@ -1,19 +1,22 @@
 """Heads of a network as networks of their own, for heads know nothing of one another.
 
-So they can be trained apart, in other processes or on other machines, to the same numbers.
+So they can be trained apart, in other processes or on other machines, to the same numbers, and a network can be given
+another class and forgets nothing.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from gln.rates import linear_rate
 from gln.saving import arguments
 
-__all__ = ["join_heads", "split_heads"]
+__all__ = ["join_classes", "join_heads", "new_class", "split_heads"]
 
 
 def split_heads(network: Any, targets: np.ndarray, parts: int) -> list[tuple[slice, Any, np.ndarray]]:
@@ -45,6 +48,60 @@ def join_heads(network: Any, learned: Iterable[tuple[slice, Mapping[str, np.ndar
             state[name][:, :, some] = own[name]
         state["step"] = own["step"]
     network.set_state(state)
+
+
+def new_class(network: Any, inputs: np.ndarray, context_inputs: np.ndarray) -> Any:
+    """A head for a class that a network does not know, as a network of its own with the same halfspaces.
+
+    `join_classes` makes one network of both. No head that was there changes.
+
+    Args:
+        network: a `GLN` of any backend, with the log-loss.
+        inputs: (input_size, N), samples of the classes that it knows, and so not of the new one. The head learns that
+            of each, at a rate that falls from 10 to 0.1.
+        context_inputs: (context_size, N), their side information.
+
+    Raises:
+        ValueError: a network with another loss, or samples of another shape.
+    """
+    if network.loss != "log_loss":
+        raise ValueError(f"network: expected the log-loss, got {network!r}")
+    head = type(network)(**arguments(network) | {"num_classes": 2})
+    head._load_hyperplanes(*network._dump()[:2])
+    head.learning_rate = functools.partial(linear_rate, samples=max(1, np.shape(inputs)[-1]))
+    head.predict_online(inputs, context_inputs, np.zeros(np.shape(inputs)[-1]))
+    head.learning_rate = network.learning_rate
+    return head
+
+
+def join_classes(networks: Sequence[Any]) -> Any:
+    """One network with the heads of all, in their order: what it predicts of each is what the head predicted before.
+
+    Args:
+        networks: of one backend and one kind, with the same halfspaces: the first gives the count of samples learned.
+
+    Raises:
+        ValueError: fewer than three heads in all, or networks that differ in more than their heads.
+    """
+    states, first = [network.get_state() for network in networks], networks[0]
+    same = all(
+        network.loss == "log_loss"
+        and all(np.array_equal(state[name], states[0][name]) for name in state if name.startswith("hyperplane"))
+        for network, state in zip(networks, states, strict=True)
+    )
+    heads = sum(network.num_heads for network in networks)
+    if heads < 3 or not same:
+        raise ValueError(
+            f"networks: expected three heads or more with the log-loss and equal halfspaces, got {networks}"
+        )
+    joined = type(first)(**arguments(first) | {"num_classes": heads})
+    weights = {
+        name: np.concatenate([state[name] for state in states], axis=2)
+        for name in states[0]
+        if name.startswith("weights")
+    }
+    joined.set_state(states[0] | weights)
+    return joined
 
 
 def _of_heads(network: Any, targets: np.ndarray, some: slice) -> np.ndarray:  # -> (h, B), or (B,) of one head

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-__all__ = ["PIXELS", "Digits", "deskew", "load_mnist"]
+__all__ = ["PIXELS", "SIDE", "Digits", "deskew", "load_mnist"]
 
 SIDE = 28  # pixels
 PIXELS = SIDE * SIDE

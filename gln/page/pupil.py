@@ -1,0 +1,210 @@
+"""What the page asks: a network that was trained on MNIST, and what it has been taught since."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+import threading
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.utils import gen_batches
+
+from gln.backends import load_backend
+from gln.features import Standardizer
+from gln.heads import join_classes, new_class
+from gln.mnist import PIXELS, deskew, load_mnist
+from gln.page.lessons import Lesson, Lessons
+from gln.page.strokes import Drawing, image, variants
+
+__all__ = ["Answer", "Pupil", "State"]
+
+DIGITS = [str(digit) for digit in range(10)]
+LESSON_RATE = 2.0  # of each of the five columns of a lesson
+OTHERS = 1000  # of MNIST's training digits, of which a new class learns that it is none of them
+MOST_CLASSES = 40  # of 13 MB and a tenth of a millisecond each
+CHUNK = 250  # held-out digits at a time: some 10 ms, in which no other question is answered
+
+
+class State(NamedTuple):
+    """What a pupil has been taught."""
+
+    classes: list[str]  # in the order of the heads
+    lessons: int  # how many
+    last: int  # the number of the last lesson, 0 where there is none
+
+
+class Answer(NamedTuple):
+    """What a pupil says of a drawing."""
+
+    probabilities: np.ndarray  # (C,), of each class by itself
+    image: np.ndarray  # (784,) in [0, 1], deskewed
+    contributions: np.ndarray  # (784,), of each pixel to the logit of the likeliest class
+
+
+class Pupil:
+    """A network and its lessons. Threads may ask it and teach it at once, and so may other processes.
+
+    The lessons are what counts. The network is what comes of learning them, in their order, from the model as it was
+    trained: before each answer it catches up with them, and where some of them are gone it starts anew.
+    """
+
+    def __init__(self, model: Path, lessons: Path) -> None:
+        """
+        Args:
+            model: a file that `gln-mnist --all-classes --save` or `export` wrote.
+            lessons: a file of lessons, made where there is none.
+
+        Raises:
+            OSError: a file cannot be read, or made.
+            ValueError: it is not what it should be.
+        """
+        self._start, self._standardizer, self._names = _loaded(model)
+        self._lessons, self._lock = Lessons(lessons), threading.RLock()
+        self._counted = (
+            -1,
+            0.0,
+        )  # after which lesson the held-out digits were last counted, and the share that was right
+        self._begin()
+        self._catch_up()
+
+    def _begin(self) -> None:
+        self._networks = [copy.deepcopy(self._start)]  # and after it one of a head for each class of one's own
+        self._classes = list(self._names)
+        self._learned: list[int] = []  # the numbers of its lessons
+
+    def _catch_up(self) -> None:
+        numbers = self._lessons.numbers()
+        if numbers[: len(self._learned)] != self._learned:
+            self._begin()
+        if numbers != self._learned:
+            for lesson in self._lessons.after(self._last):
+                self._learn(lesson)
+
+    @property
+    def _last(self) -> int:
+        return self._learned[-1] if self._learned else 0
+
+    def _learn(self, lesson: Lesson) -> None:
+        if lesson.label not in self._classes:
+            others = self._seen(_mnist()[0])
+            self._networks.append(new_class(self._start, others, others))
+            self._classes.append(lesson.label)
+        z = self._seen(np.stack([image(drawing) for drawing in variants(lesson.drawing)]))
+        right = np.arange(len(self._classes)) == self._classes.index(lesson.label)
+        start, *own = self._networks
+        start.predict(z, z, np.tile(right[: start.num_heads, None], z.shape[1]))
+        for network, is_it in zip(own, right[start.num_heads :], strict=True):
+            network.predict(z, z, np.full(z.shape[1], is_it))
+        self._learned.append(lesson.number)
+
+    def _probabilities(self, z: np.ndarray) -> np.ndarray:  # (784, B) -> (C, B)
+        return np.concatenate([np.asarray(network.predict(z, z)).reshape(-1, z.shape[1]) for network in self._networks])
+
+    def _weights(self, z: np.ndarray, winner: int) -> np.ndarray:  # (784, 1) -> (784,)
+        start, *own = self._networks
+        if winner < start.num_heads:
+            return start.explain(z, z).weights[winner, :, 0]
+        return own[winner - start.num_heads].explain(z, z).weights[:, 0]
+
+    def _seen(self, images: np.ndarray) -> np.ndarray:  # (N, 784) -> (784, N)
+        return self._standardizer.transform(deskew(images).T)
+
+    def state(self) -> State:
+        with self._lock:
+            self._catch_up()
+            return State(list(self._classes), len(self._learned), self._last)
+
+    def look(self, drawing: Drawing) -> tuple[State, Answer]:
+        """What it takes a drawing for, and why."""
+        upright = deskew(image(drawing)[None])[0]
+        z = self._standardizer.transform(upright[:, None])
+        with self._lock:
+            state = self.state()
+            p = self._probabilities(z)[:, 0]
+            weights = self._weights(z, int(p.argmax()))
+        return state, Answer(p, upright, weights * z[:, 0])
+
+    def teach(self, drawing: Drawing, label: str) -> None:
+        """Keep a lesson, then learn it. A label that is no class yet becomes one.
+
+        Raises:
+            ValueError: it would be one class too many.
+        """
+        with self._lock:
+            classes = self.state().classes
+            if label not in classes and len(classes) >= MOST_CLASSES:
+                raise ValueError(f"label: expected a known class, for {MOST_CLASSES} are the most, got {label!r}")
+            self._lessons.add(drawing, label)
+            self._catch_up()
+
+    def undo(self, last: int) -> None:
+        """Take back the last lesson, by its number. Raises `ConflictError` where that is not the last one's."""
+        self._lessons.take_back(last)
+
+    def forget(self, last: int) -> None:
+        """Take back all lessons, by the number of the last. Raises `ConflictError` where that is not the last one's."""
+        self._lessons.forget(last)
+
+    def accuracy(self) -> tuple[float, float]:
+        """The shares of MNIST's 10,000 test digits that it names rightly: now, and before any lesson.
+
+        It takes half a second, in which other questions are answered; if a lesson is given meanwhile it counts again.
+        """
+        while (taught := self.state().last) != self._counted[0]:
+            share = self._share_right(taught) if taught else self._at_the_start
+            if share is not None:
+                self._counted = taught, share
+        return self._counted[1], self._at_the_start
+
+    @functools.cached_property
+    def _at_the_start(self) -> float:
+        _, images, labels = _mnist()
+        z = self._seen(images)
+        return float((np.asarray(self._start.predict(z, z)).argmax(axis=0) == labels).mean())
+
+    def _share_right(self, taught: int) -> float | None:
+        """Of the network after the lesson of this number; None where it is that no more."""
+        _, images, labels = _mnist()
+        right = 0
+        for part in gen_batches(len(labels), CHUNK):
+            z = self._seen(images[part])
+            with self._lock:
+                if self._last != taught:
+                    return None
+                right += int((self._probabilities(z).argmax(axis=0) == labels[part]).sum())
+        return right / len(labels)
+
+    def export(self, file: Path) -> None:
+        """Write the network with all that it was taught, by its own `save`.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        names = np.frombuffer(json.dumps(self._classes).encode(), np.uint8)
+        join_classes(self._networks).save(file, {**self._standardizer.get_state(), "classes": names})
+
+
+def _loaded(file: Path) -> tuple[Any, Standardizer, list[str]]:
+    """A saved network, what prepares its inputs, and its classes: as `export` wrote them beside it, or the digits."""
+    network, standardizer = load_backend("auto").GLN.load(file, learning_rate=LESSON_RATE), Standardizer(PIXELS)
+    extra = dict(network.extra)
+    names = json.loads(extra.pop("classes").tobytes()) if "classes" in extra else list(DIGITS)
+    shape = network.loss, network.input_size, network.context_size, network.num_heads
+    try:
+        if shape != ("log_loss", PIXELS, PIXELS, len(names)):
+            raise ValueError(repr(network))
+        standardizer.set_state(extra)
+    except ValueError as error:
+        expected = f"a network of {PIXELS} pixels and {len(names)} classes, as gln-mnist --all-classes --save writes it"
+        raise ValueError(f"{file}: expected {expected}, got {error}") from error
+    return network, standardizer, names
+
+
+@functools.cache
+def _mnist() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Digits to train with, (OTHERS, 784); digits held out, (10000, 784), and their labels; as they are in MNIST."""
+    x_train, _, x_test, y_test = load_mnist(deskew=False)
+    return x_train[:OTHERS].copy(), x_test, y_test

@@ -1,0 +1,93 @@
+"""Drawings: the strokes that a browser sends, and the image of them that a network knows from MNIST."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from gln.mnist import SIDE
+
+__all__ = ["Drawing", "checked", "image", "variants"]
+
+Drawing = list[np.ndarray]  # of each stroke the points, (P, 2): x to the right and y downward, in any unit
+
+MOST_POINTS = 2000
+FARTHEST = 10_000.0  # from the origin
+BOX = 20  # pixels, the square in which MNIST's makers fitted a digit
+WIDTH = (
+    2.5  # pixels, of the pen: the median of MNIST's strokes, and the mean ink of its digits, are those of 2.4 to 2.6
+)
+APART = 0.3  # pixels between points: nearer ones add time and no ink
+# How the same hand might have drawn it: turned either way, wider, narrower. Radians, and parts of the width.
+HANDS = ((0.0, 1.0), (0.12, 1.0), (-0.12, 1.0), (0.0, 1.2), (0.0, 1 / 1.2))
+
+
+def checked(strokes: Any) -> Drawing:
+    """What came as JSON, as a drawing.
+
+    Args:
+        strokes: a list of lists of points, each [x, y].
+
+    Raises:
+        ValueError: it is something else, has no point or more than 2,000, or one beyond 10,000 units.
+    """
+    if not isinstance(strokes, list) or not all(isinstance(stroke, list) for stroke in strokes):
+        raise _bad("a list of strokes, each a list of points", type(strokes).__name__)
+    points = [point for stroke in strokes for point in stroke]
+    if not 0 < len(points) <= MOST_POINTS:
+        raise _bad(f"1 to {MOST_POINTS} points", len(points))
+    for point in points:
+        if not isinstance(point, list) or len(point) != 2 or not all(_is_place(number) for number in point):
+            raise _bad(f"points [x, y] of numbers within {FARTHEST:g}", repr(point)[:50])
+    return [np.array(stroke, float) for stroke in strokes if stroke]
+
+
+def _is_place(number: Any) -> bool:
+    return isinstance(number, (int, float)) and not isinstance(number, bool) and abs(number) <= FARTHEST  # no NaN
+
+
+def _bad(expected: str, came: object) -> ValueError:
+    return ValueError(f"drawing: expected {expected}, got {came}")
+
+
+def image(drawing: Drawing) -> np.ndarray:
+    """The drawing, brought to one size as MNIST's makers did, by a pen as wide as theirs: -> (784,) float32 in [0, 1].
+
+    It fills a box of 20 pixels, at the ratio of its sides, amid 28; its grey edges are those of a line drawn smoothly.
+    Their centring by mass is a part of `gln.mnist.deskew`, which comes after.
+
+    Source: http://yann.lecun.com/exdb/mnist: "size normalized to fit in a 20x20 pixel box".
+    """
+    points = np.concatenate(drawing)
+    low, high = points.min(axis=0), points.max(axis=0)
+    scale = (BOX - WIDTH) / max((high - low).max(), 1e-9)  # of a single point none is needed
+    strokes = [_thinned((stroke - (low + high) / 2) * scale) for stroke in drawing]
+    start = np.concatenate([stroke[:-1] for stroke in strokes]).astype(np.float32)  # of S lines, (S, 2)
+    along = np.concatenate([np.diff(stroke, axis=0) for stroke in strokes]).astype(np.float32)
+    places = np.arange(SIDE, dtype=np.float32) - (SIDE - 1) / 2
+    right, down = (
+        places[None, :, None] - start[:, 0],
+        places[:, None, None] - start[:, 1],
+    )  # from each start to each pixel
+    share = (right * along[:, 0] + down * along[:, 1]) / np.maximum((along**2).sum(axis=1), 1e-9)
+    share = share.clip(0, 1)  # of the line up to its point that is nearest to the pixel, (28, 28, S)
+    squares = (right - share * along[:, 0]) ** 2 + (down - share * along[:, 1]) ** 2
+    return (WIDTH / 2 + 0.5 - np.sqrt(squares.min(axis=2))).clip(0, 1).ravel()
+
+
+def _thinned(stroke: np.ndarray) -> np.ndarray:  # (P, 2) -> (at most P, at least 2; 2)
+    passed = np.cumsum(np.hypot(*np.diff(stroke, axis=0).T))  # at each point but the first
+    kept = np.unique(np.floor(np.append(0, passed) / APART), return_index=True)[1]
+    return stroke[np.append(kept, -1)]
+
+
+def variants(drawing: Drawing) -> list[Drawing]:
+    """The drawing, and as the same hand might have drawn it: so one lesson reaches the gates of its neighbours too."""
+    return [[stroke @ _hand(*hand) for stroke in drawing] for hand in HANDS]
+
+
+def _hand(angle: float, stretch: float) -> np.ndarray:  # (2, 2)
+    cos, sin = math.cos(angle), math.sin(angle)
+    return np.array([[stretch * cos, stretch * sin], [-sin, cos]])

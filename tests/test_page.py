@@ -1,0 +1,555 @@
+"""The page of `gln-draw`: drawings, lessons, what HTTP lets in, and the page itself in a browser."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from backends import load_backend
+from helpers import ROOT
+
+import test_mnist
+from benchmarks.handwriting import DIGITS, STAR, browser, draw, shaken
+from gln.backends import load_backend as backend_of_name
+from gln.features import Standardizer
+from gln.mnist import deskew
+from gln.page import command
+from gln.page.lessons import ConflictError, Lessons
+from gln.page.pupil import LESSON_RATE, Pupil
+from gln.page.strokes import checked, image, variants
+
+COMMAND = "import sys; from gln.page.command import main; sys.exit(main())"
+REQUESTS, KILLS = 500, 3
+SEVEN, NINE = DIGITS[7][0], DIGITS[9][0]
+
+
+def needs(*modules: str) -> None:
+    """What is missing skips a test at home, and fails it where CI asked for everything."""
+    if not os.environ.get("GLN_REQUIRE_BACKENDS"):
+        for module in modules:
+            pytest.importorskip(module)
+
+
+def plain(drawing: Any) -> list:
+    """As JSON brings it."""
+    return json.loads(json.dumps(drawing))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the command trains at its first start."""
+    load_backend("numba")
+    file = tmp_path_factory.mktemp("page") / "digits.gln"
+    assert test_mnist.main(["--all-classes", "--quiet", "--save", str(file)]) == 0
+    return file
+
+
+@pytest.fixture
+def files(trained: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """The model, and where lessons are kept."""
+    return trained, tmp_path / "lessons"
+
+
+@pytest.fixture
+def pupil(files: tuple[Path, Path]) -> Pupil:
+    return Pupil(*files)
+
+
+def name(pupil: Pupil, drawing: Any) -> str:
+    state, answer = pupil.look(checked(plain(drawing)))
+    return state.classes[answer.probabilities.argmax()]
+
+
+def said(pupil: Pupil) -> np.ndarray:
+    """Probabilities of all thirty digits, to the last bit."""
+    return np.array([pupil.look(checked(plain(one)))[1].probabilities for three in DIGITS.values() for one in three])
+
+
+# ---- Drawings
+
+
+def test_an_image_does_not_depend_on_place_and_size():
+    one = image(checked(plain(SEVEN)))
+    other = image([np.array(stroke) * 0.3 + (500, -200) for stroke in SEVEN])
+    np.testing.assert_allclose(other, one, atol=1e-5)
+    assert one.shape == (784,)
+    assert one.dtype == np.float32
+
+
+def test_an_image_is_as_mnists_makers_made_theirs():
+    wide = image([np.array([[0.0, 0], [100, 0]]), np.array([[0.0, 10], [100, 10]])]).reshape(28, 28)
+    assert np.flatnonzero(wide.max(axis=0) > 0.5).tolist() == list(range(4, 24))  # 20 pixels of 28
+    digits, _, _, _ = test_mnist.load_mnist(deskew=False)
+    drawn = np.mean([image(checked(plain(one))) for three in DIGITS.values() for one in three])
+    assert abs(drawn / digits[:5000].mean() - 1) < 0.1  # as much ink
+
+
+def test_a_point_is_a_drawing():
+    assert 2 < image([np.array([[3.0, 4.0]])]).sum() < 8
+
+
+def test_points_that_are_near_add_no_ink():
+    often = [np.repeat(np.array(stroke), 20, axis=0) for stroke in SEVEN]
+    np.testing.assert_allclose(image(often), image(checked(plain(SEVEN))), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        *(None, 3, "x", {}, [], [[]], [3], [[3]], [[[1]]], [[[1, 2, 3]]], [[["1", 2]]], [[[True, 2]]], [[[1, None]]]),
+        *([[[1, float("nan")]]], [[[1, float("inf")]]], [[[1, 10**400]]], [[[0, 1]] * 2001], [{"x": 1}]),
+    ],
+    ids=lambda bad: repr(bad)[:30],
+)
+def test_what_is_no_drawing(bad):
+    with pytest.raises(ValueError, match=r"^drawing: expected .*, got "):
+        checked(bad)
+
+
+def test_digits_are_known_before_any_lesson(pupil):
+    known = [name(pupil, one) == str(digit) for digit, three in DIGITS.items() for one in three]
+    assert sum(known) >= 27
+
+
+# ---- Lessons
+
+
+def test_a_lesson_is_one_step_of_a_batch_of_five(pupil, files):
+    network = backend_of_name("auto").GLN.load(files[0], learning_rate=LESSON_RATE)
+    standardizer = Standardizer(784)
+    standardizer.set_state(network.extra)
+    drawing = checked(plain(SEVEN))
+    z = standardizer.transform(deskew(np.stack([image(one) for one in variants(drawing)])).T)
+    one = z[:, :1].copy()
+    network.predict(z, z, np.full(5, 1))
+    pupil.teach(drawing, "1")
+    np.testing.assert_array_equal(pupil.look(drawing)[1].probabilities, network.predict(one, one)[:, 0])
+    logits = np.log(network.predict(one, one) / (1 - network.predict(one, one)))[:, 0]
+    _, constant, _ = network.explain(one, one)
+    contributions = pupil.look(drawing)[1].contributions
+    assert contributions.sum() + constant[logits.argmax(), 0] == pytest.approx(logits.max(), abs=1e-3)
+
+
+def test_what_was_taken_for_another_is_taught_and_then_known(pupil):
+    assert name(pupil, SEVEN) == "7"
+    for _ in range(3):
+        pupil.teach(checked(plain(SEVEN)), "1")
+    assert name(pupil, SEVEN) == "1"
+
+
+def test_a_class_of_ones_own(pupil):
+    rng = np.random.default_rng(0)
+    before = said(pupil)
+    for _ in range(3):
+        pupil.teach(checked(plain(shaken(STAR, rng))), "star")
+    assert pupil.state().classes[10:] == ["star"]
+    assert [name(pupil, shaken(STAR, rng)) for _ in range(3)] == ["star"] * 3
+    assert [name(pupil, three[0]) for three in DIGITS.values()] == [str(digit) for digit in DIGITS]
+    now, at_the_start = pupil.accuracy()
+    assert at_the_start == pytest.approx(0.981, abs=0.003)
+    assert now >= at_the_start - 0.002
+    pupil.forget(pupil.state().last)
+    np.testing.assert_array_equal(said(pupil), before)
+
+
+def test_a_restart_and_an_undo_are_exact(pupil, files):
+    rng = np.random.default_rng(1)
+    heard = [said(pupil)]
+    for label, drawing in (("2", SEVEN), ("star", STAR), ("3", NINE), ("star", shaken(STAR, rng))):
+        pupil.teach(checked(plain(drawing)), label)
+        heard.append(said(pupil))
+    np.testing.assert_array_equal(said(Pupil(*files)), heard[-1])
+    while pupil.state().lessons:
+        heard.pop()
+        pupil.undo(pupil.state().last)
+        np.testing.assert_array_equal(said(pupil), heard[-1])
+    assert pupil.state() == (list("0123456789"), 0, 0)
+
+
+def test_nobody_takes_back_what_he_has_not_heard_of(pupil, files):
+    pupil.teach(checked(plain(SEVEN)), "1")
+    last = pupil.state().last
+    Pupil(*files).teach(checked(plain(NINE)), "4")  # another process
+    for take_back in (pupil.undo, pupil.forget):
+        with pytest.raises(ConflictError, match="last"):
+            take_back(last)
+    assert pupil.state().lessons == 2
+    np.testing.assert_array_equal(said(pupil), said(Pupil(*files)))
+
+
+def test_a_lesson_in_place_of_another_is_learned(pupil, files):
+    other = Pupil(*files)
+    pupil.teach(checked(plain(SEVEN)), "1")
+    other.undo(other.state().last)
+    other.teach(checked(plain(NINE)), "4")
+    np.testing.assert_array_equal(said(pupil), said(Pupil(*files)))
+
+
+def test_no_lesson_is_lost_between_threads(pupil, files):
+    def teach(label):
+        for _ in range(5):
+            pupil.teach(checked(plain(SEVEN)), label)
+            name(pupil, NINE)
+
+    threads = [threading.Thread(target=teach, args=(label,)) for label in ("1", "7", "star", "moon")]
+    for thread in threads:
+        thread.start()
+    pupil.accuracy()
+    for thread in threads:
+        thread.join()
+    assert pupil.state().lessons == 20
+    np.testing.assert_array_equal(said(pupil), said(Pupil(*files)))
+
+
+def test_what_is_exported_goes_on(pupil, tmp_path):
+    pupil.teach(checked(plain(STAR)), "star")
+    pupil.teach(checked(plain(SEVEN)), "1")
+    file = tmp_path / "taught.gln"
+    pupil.export(file)
+    again = Pupil(file, tmp_path / "others")
+    assert again.state() == ([*"0123456789", "star"], 0, 0)
+    np.testing.assert_array_equal(said(again), said(pupil))
+    assert load_backend("numpy").GLN.load(file).num_classes == 11
+
+
+def test_a_file_of_something_else_is_refused(trained, tmp_path):
+    (tmp_path / "text").write_text("no lessons" * 1000)
+    with pytest.raises(ValueError, match="text: expected a file of lessons"):
+        Lessons(tmp_path / "text")
+    with pytest.raises(OSError, match="nowhere"):
+        Lessons(tmp_path / "nowhere" / "lessons")
+    with contextlib.closing(sqlite3.connect(tmp_path / "changed")) as database, database:
+        database.execute("CREATE TABLE lessons (id INTEGER PRIMARY KEY, drawing TEXT, label TEXT, time TEXT)")
+        database.execute("INSERT INTO lessons VALUES (1, '[[1]]', '7', '')")
+    with pytest.raises(ValueError, match="changed: expected a file of lessons"):
+        Pupil(trained, tmp_path / "changed")
+    load_backend("numpy").GLN([2], 784, 784, num_classes=10).save(tmp_path / "bare.gln")
+    with pytest.raises(ValueError, match=r"bare.gln: expected a network of 784 pixels"):
+        Pupil(tmp_path / "bare.gln", tmp_path / "lessons")
+
+
+# ---- HTTP
+
+
+@pytest.fixture
+def client(pupil: Pupil) -> Any:
+    needs("starlette", "httpx")
+    from starlette.testclient import TestClient
+
+    from gln.page.server import application
+
+    return TestClient(application(pupil), base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
+
+
+def test_what_is_asked_is_answered(client):
+    drawing = plain(SEVEN)
+    assert "<h1>Draw a digit" in client.get("/").text
+    answer = client.post("/predictions", json={"drawing": drawing}).json()
+    assert np.argmax(answer["probabilities"]) == 7
+    assert len(answer["image"]) == len(answer["contributions"]) == 784
+    taught = client.post("/lessons", json={"drawing": drawing, "label": " star "}).json()
+    assert (taught["classes"][10:], taught["lessons"], len(taught["probabilities"])) == (["star"], 1, 11)
+    assert client.post("/undo", json={"last": taught["last"] + 1}).status_code == 409
+    assert client.post("/undo", json={"last": taught["last"]}).json()["lessons"] == 0
+    assert set(client.get("/accuracy").json()) == {"now", "before"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "error"),
+    [
+        ("/predictions", b"", 400, "body: expected JSON"),
+        ("/predictions", b"[" * 50000, 400, "body: expected JSON"),
+        ("/predictions", b"\xff\xfe{", 400, "body: expected JSON"),
+        ("/predictions", b"[]", 400, "body: expected a JSON object, got list"),
+        ("/predictions", b"{}", 400, "drawing: expected a list of strokes"),
+        ("/predictions", b'{"drawing": [[[1e999, 2]]]}', 400, "drawing: expected points"),
+        ("/predictions", b" " * 70000, 413, "body: expected at most 65536 bytes"),
+        ("/lessons", b'{"drawing": [[[1, 2]]]}', 400, "label: expected 1 to 20 characters"),
+        ("/lessons", b'{"drawing": [[[1, 2]]], "label": "  "}', 400, "label: expected 1 to 20 characters"),
+        ("/lessons", b'{"drawing": [[[1, 2]]], "label": "\\ud800"}', 400, "label: expected 1 to 20 characters"),
+        ("/lessons", b'{"drawing": [[[1, 2]]], "label": 7}', 400, "label: expected 1 to 20 characters"),
+        ("/lessons", b'{"drawing": [[[1, 2]]], "label": "aaaaaaaaaaaaaaaaaaaaa"}', 400, "label: expected 1 to 20"),
+        ("/undo", b"{}", 400, "last: expected the number of a lesson"),
+        ("/forget", b'{"last": true}', 400, "last: expected the number of a lesson"),
+        ("/undo", b'{"last": 99999999999999999999}', 400, "last: expected the number of a lesson"),
+        ("/forget", b'{"last": 3}', 409, "last: expected the number of the last lesson, got 3"),
+        ("/nowhere", b"{}", 404, "Not Found"),
+        ("/state", b"{}", 405, "Method Not Allowed"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_bad_requests(client, path, body, status, error):
+    answer = client.post(path, content=body)
+    assert answer.status_code == status
+    assert answer.json()["error"].startswith(error)
+    assert client.get("/state").json()["lessons"] == 0
+
+
+def test_other_origins_and_hosts_are_refused(client):
+    asked = {"drawing": plain(SEVEN), "label": "1"}
+    for origin in ("http://example.org", "null", "http://127.0.0.1:8001", "https://127.0.0.1:8000"):
+        assert client.post("/lessons", json=asked, headers={"Origin": origin}).status_code == 403
+    assert client.get("/state", headers={"Host": "example.org"}).status_code == 400
+    assert (
+        client.get("/state", headers={"Host": "localhost:8000", "Origin": "http://localhost:8000"}).status_code == 200
+    )
+    assert client.get("/state").json()["lessons"] == 0
+
+
+def test_a_full_disk_is_told_and_nothing_is_learned(client, pupil, monkeypatch):
+    def full(*_):
+        raise OSError("lessons: database or disk is full")
+
+    before = said(pupil)
+    monkeypatch.setattr(pupil._lessons, "add", full)
+    answer = client.post("/lessons", json={"drawing": plain(SEVEN), "label": "1"})
+    assert (answer.status_code, answer.json()["error"]) == (503, "lessons: database or disk is full")
+    np.testing.assert_array_equal(said(pupil), before)
+
+
+def test_a_mistake_of_ours_shows_no_traceback(client, pupil, monkeypatch):
+    monkeypatch.setattr(pupil, "state", lambda: 1 / 0)
+    answer = client.get("/state")
+    assert answer.status_code == 500
+    assert "gln-draw runs says what" in answer.json()["error"]
+
+
+def random_request(rng: np.random.Generator) -> tuple[str, str, bytes]:
+    """Method, path and body, now and then of a kind that could be right; none of them is a lesson."""
+    numbers: list[Any] = [0, -1, 1e4, 10001, None, True, "7", float("nan"), [], 3.5]
+    some: Any = [[[numbers[i] for i in rng.integers(len(numbers), size=2)] for _ in range(rng.integers(4))]]
+    values = [some, SEVEN, "star", "\x00", "", "x" * 30, {}, [], None, 1, -1, [[[1, 2]]] * 3]
+    body = {key: values[rng.integers(len(values))] for key in ("drawing", "last", "label") if rng.random() < 0.7}
+    path = ["/", "/state", "/predictions", "/undo", "/forget", "/accuracy", "/lessons", "/%00", "/../x", "/lessons/1"]
+    path_of_it = str(rng.choice(path))
+    if path_of_it == "/lessons":
+        body["label"] = ["", "x" * 30, 7, None, "\n"][rng.integers(5)]
+    text = json.dumps(body).encode()
+    if rng.random() < 0.3:
+        text = bytes(rng.integers(256, size=rng.integers(200), dtype=np.uint8)) if rng.random() < 0.5 else text[:-2]
+    return str(rng.choice(["GET", "POST", "POST", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"])), path_of_it, text
+
+
+def test_random_requests_change_nothing_and_show_no_traceback(client, pupil):
+    for label in ("1", "star"):
+        pupil.teach(checked(plain(SEVEN)), label)
+    before, state, rng = said(pupil), pupil.state(), np.random.default_rng(0)
+    seen = set()
+    for _ in range(REQUESTS):
+        method, path, body = random_request(rng)
+        if path in ("/undo", "/forget") and f'"last": {state.last}'.encode() in body:
+            continue
+        answer = client.request(method, path, content=body)
+        assert answer.status_code < 500, (method, path, body)
+        assert "Traceback" not in answer.text
+        seen.add(answer.status_code)
+    assert {200, 400, 404, 405, 409} <= seen
+    assert pupil.state() == state
+    np.testing.assert_array_equal(said(pupil), before)
+
+
+# ---- The command
+
+
+@contextlib.contextmanager
+def served(model: Path) -> Iterator[tuple[str, subprocess.Popen]]:
+    """The command with a model, at an address that it tells."""
+    needs("starlette", "uvicorn", "platformdirs")
+    asked = [sys.executable, "-c", COMMAND, "--port", "0", "--model", str(model)]
+    process = subprocess.Popen(asked, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().split()[1], process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def asked(url: str, body: Any = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    with urllib.request.urlopen(urllib.request.Request(url, data), timeout=30) as answer:
+        return json.load(answer)
+
+
+def test_killed_in_the_middle_of_lessons(trained, tmp_path):
+    model, rng = Path(shutil.copy(trained, tmp_path)), np.random.default_rng(0)
+    confirmed: list[tuple[int, str]] = []
+    for _ in range(KILLS):
+        with served(model) as (url, process):
+            assert asked(f"{url}/state")["lessons"] >= len(confirmed)
+            killer = threading.Timer(rng.uniform(0, 2), process.kill)
+            killer.start()
+            with contextlib.suppress(OSError, ValueError):  # of the connection, or half an answer
+                while True:
+                    label = str(rng.choice(["1", "star", "moon"]))
+                    answer = asked(f"{url}/lessons", {"drawing": plain(SEVEN), "label": label})
+                    confirmed.append((answer["last"], label))
+            killer.join()
+    kept = {lesson.number: lesson.label for lesson in Lessons(tmp_path / "digits.gln.lessons").after(0)}
+    assert len(confirmed) > 2 * KILLS
+    assert confirmed == [(number, kept[number]) for number, _ in confirmed]
+    assert len(kept) - len(confirmed) <= KILLS  # at most the one in each that was kept and not yet confirmed
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["digits.gln", "digits.gln.lessons"]
+
+
+def test_the_command_ends_and_exports(trained, tmp_path, capsys):
+    model = Path(shutil.copy(trained, tmp_path))
+    with served(model) as (url, process):
+        asked(f"{url}/lessons", {"drawing": plain(STAR), "label": "star"})
+        taken = url.rpartition(":")[2]
+        assert command.main(["--port", taken, "--model", str(model)]) == 2
+        assert f"gln-draw: --port {taken}: Address already in use" in capsys.readouterr().err
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=10)
+    assert command.main(["--model", str(model), "--export", str(tmp_path / "taught.gln")]) == 0
+    assert load_backend("numba").GLN.load(tmp_path / "taught.gln").num_classes == 11
+    for arguments, error in (
+        (["--export", str(tmp_path / "none" / "x")], "--export: expected a file in a folder that exists"),
+        (["--port", "70000"], "--port: expected an integer from 0 to 65535, got 70000"),
+        (["--port", "0", "--model", str(tmp_path / "none")], "none"),
+    ):
+        assert command.main(arguments) == 2
+        assert error in capsys.readouterr().err
+
+
+# ---- In a browser
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    needs("selenium")
+    try:
+        driver = browser()
+    except OSError as error:
+        if os.environ.get("GLN_REQUIRE_BACKENDS"):
+            raise
+        pytest.skip(str(error))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def site(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with served(Path(shutil.copy(trained, tmp_path_factory.mktemp("site")))) as (url, _):
+        yield url
+
+
+@pytest.fixture
+def page(chromium: Any, site: str) -> Iterator[Any]:
+    """The page, of a network without lessons."""
+    if last := asked(f"{site}/state")["last"]:
+        asked(f"{site}/forget", {"last": last})
+    chromium.get(site)
+    eventually(lambda: text(chromium, "before") != "…")
+    yield chromium
+    assert [entry for entry in chromium.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def eventually(holds: Any, seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def text(driver: Any, id: str) -> str:
+    return driver.find_element("id", id).text
+
+
+def press(driver: Any, label: str) -> None:
+    driver.find_element("css selector", f'button[aria-label="It is a {label}"]').click()
+
+
+def bar(driver: Any, label: str) -> str:
+    (row,) = [row for row in driver.find_elements("css selector", "#bars tr") if row.text.split()[0] == label]
+    return row.find_element("class name", "bar").get_attribute("style")
+
+
+def test_a_drawn_seven_becomes_a_seven_and_is_taught(page):
+    draw(page, SEVEN)
+    eventually(lambda: text(page, "said") == "It takes this for 7.")
+    before = bar(page, "1")
+    for _ in range(3):
+        lessons = text(page, "lessons")
+        press(page, "1")
+        eventually(lambda lessons=lessons: text(page, "lessons") != lessons)
+    assert bar(page, "1") != before
+    assert text(page, "said") == "It takes this for 1."
+    page.find_element("id", "undo").click()
+    eventually(lambda: text(page, "lessons") == "2 lessons")
+    page.refresh()
+    eventually(lambda: text(page, "lessons") == "2 lessons")
+    page.find_element("id", "forget").click()
+    page.find_element("css selector", "dialog button[value=forget]").click()
+    eventually(lambda: text(page, "lessons") == "No lessons yet")
+    draw(page, SEVEN)
+    eventually(lambda: text(page, "said") == "It takes this for 7." and bar(page, "1") == before)
+
+
+def test_a_class_of_ones_own_is_taught_by_drawing(page):
+    rng = np.random.default_rng(2)
+    for lesson in range(3):
+        draw(page, shaken(STAR, rng))
+        if lesson == 0:
+            page.find_element("id", "name").send_keys("star\n")
+        else:
+            press(page, "star")
+        eventually(lambda lesson=lesson: text(page, "lessons").split()[0] == ["One", "2", "3"][lesson])
+        page.find_element("id", "clear").click()
+    page.refresh()  # and it is kept
+    eventually(lambda: text(page, "before") != "…")
+    for _ in range(3):
+        draw(page, shaken(STAR, rng))
+        eventually(lambda: text(page, "said") == "It takes this for star.")
+        page.find_element("id", "clear").click()
+
+
+def test_all_is_done_by_keyboard(page):
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    ActionChains(page).send_keys(Keys.TAB).perform()
+    assert page.switch_to.active_element.get_attribute("id") == "pad"
+    keys = [Keys.ARROW_UP] * 15 + [Keys.SPACE] + [Keys.ARROW_DOWN] * 30
+    ActionChains(page).send_keys(*keys).perform()
+    eventually(lambda: text(page, "said") == "It takes this for 1.")
+    reached = set()
+    for _ in range(17):
+        ActionChains(page).send_keys(Keys.TAB).perform()
+        focused = page.switch_to.active_element
+        reached.add(focused.get_attribute("aria-label") or focused.text or focused.get_attribute("id"))
+    buttons = {"Clear", "Teach", "Undo the last lesson", "Forget all", "name"}
+    assert reached >= {f"It is a {digit}" for digit in range(10)} | buttons
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_a_screen_reader_finds_names_for_all(page, dark):
+    axe = Path(os.environ.get("AXE", ROOT / "node_modules" / "axe-core" / "axe.min.js"))
+    if not axe.exists() and not os.environ.get("GLN_REQUIRE_BACKENDS"):
+        pytest.skip("axe-core is not there: npm install --no-save axe-core")
+    scheme = {"features": [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]}
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", scheme)
+    draw(page, SEVEN)
+    press(page, "7")
+    eventually(lambda: text(page, "lessons") == "One lesson")
+    page.execute_script(axe.read_text(encoding="utf-8"))
+    for opened in (False, True):
+        if opened:
+            page.find_element("id", "forget").click()
+        found = page.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+        assert len(found["passes"]) > 10
+        assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found["violations"]] == []
