@@ -83,25 +83,20 @@ def join_classes(networks: Sequence[Any]) -> Any:
     Raises:
         ValueError: fewer than three heads in all, or networks that differ in more than their heads.
     """
-    states, first = [network.get_state() for network in networks], networks[0]
-    same = all(
-        network.loss == "log_loss"
-        and all(np.array_equal(state[name], states[0][name]) for name in state if name.startswith("hyperplane"))
-        for network, state in zip(networks, states, strict=True)
-    )
-    heads = sum(network.num_heads for network in networks)
-    if heads < 3 or not same:
-        raise ValueError(
-            f"networks: expected three heads or more with the log-loss and equal halfspaces, got {networks}"
-        )
-    joined = type(first)(**arguments(first) | {"num_classes": heads})
-    weights = {
-        name: np.concatenate([state[name] for state in states], axis=2)
-        for name in states[0]
-        if name.startswith("weights")
-    }
-    joined.set_state(states[0] | weights)
+    heads, first = sum(network.num_heads for network in networks), networks[0]
+    if heads < 3 or first.loss != "log_loss" or not all(_halfspaces_equal(first, network) for network in networks):
+        expected = "three heads or more, with the log-loss and the same halfspaces"
+        raise ValueError(f"networks: expected {expected}, got {networks}")
+    joined, states = type(first)(**arguments(first) | {"num_classes": heads}), [net.get_state() for net in networks]
+    weights = [name for name in states[0] if name.startswith("weights")]
+    joined.set_state(states[0] | {name: np.concatenate([state[name] for state in states], axis=2) for name in weights})
     return joined
+
+
+def _halfspaces_equal(one: Any, other: Any) -> bool:
+    """Whether two networks are the same but for what their heads have learned, and how many there are."""
+    kinds = [(network.loss, network.layer_sizes, network.base_size, network.bias) for network in (one, other)]
+    return kinds[0] == kinds[1] and all(map(np.array_equal, one._dump()[:2], other._dump()[:2]))
 
 
 def _of_heads(network: Any, targets: np.ndarray, some: slice) -> np.ndarray:  # -> (h, B), or (B,) of one head

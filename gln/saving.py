@@ -219,7 +219,7 @@ def _checksum(config: str, arrays: Mapping[str, np.ndarray]) -> str:
     digest = hashlib.sha256(config.encode())
     for name in sorted(arrays):
         digest.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
-        digest.update(arrays[name].tobytes())
+        digest.update(np.ascontiguousarray(arrays[name]).data)  # not `tobytes`, which copies
     return digest.hexdigest()
 
 

@@ -12,11 +12,12 @@ import joblib
 import numpy as np
 import pytest
 from backends import load_backend
+from helpers import assert_same_state, to_numpy
 from sklearn.datasets import load_diabetes, load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 
-from gln.heads import join_heads, split_heads
+from gln.heads import join_classes, join_heads, new_class, split_heads
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN
 
@@ -130,3 +131,32 @@ def test_heads_apart_learn_what_they_learn_together(kind, parts, sizes):
     join_heads(network, [(some, part.get_state()) for some, part, _ in apart])
     for name, array in together.get_state().items():
         np.testing.assert_allclose(network.get_state()[name], array, atol=1e-5, err_msg=name)
+
+
+def test_a_class_more_and_nothing_forgotten(backend, digits):
+    images, labels = digits[0][:, :200], digits[1][:200] % 3
+    network = backend.GLN([8, 4], 784, 784, num_classes=3, seed=0, learning_rate=1.0)
+    network.fit_hyperplanes(images)  # so that the seed does not tell where they are
+    network.predict_online(images, images, labels)
+    before, known = network.get_state(), to_numpy(network.predict(images, images))
+    head = new_class(network, images, images)
+    assert to_numpy(head.predict(images, images)).mean() < 0.05  # none of them is of the new class
+    joined = join_classes([network, head])
+    assert (joined.num_classes, int(joined.step), joined.learning_rate) == (4, 200, 1.0)
+    p = to_numpy(joined.predict(images, images))
+    np.testing.assert_allclose(p[:3], known, atol=1e-6)
+    np.testing.assert_allclose(p[3], to_numpy(head.predict(images, images)), atol=1e-6)
+    assert_same_state(network, before)
+    joined.predict(images[:, :1], images[:, :1], [3])
+    assert to_numpy(joined.predict(images[:, :1], images[:, :1]))[3] > p[3, 0]
+
+
+def test_classes_that_do_not_fit_together():
+    network = GLN([2], 3, 3, num_classes=3, seed=0)
+    with pytest.raises(ValueError, match="network: expected the log-loss"):
+        new_class(GLN([2], 3, 3, loss="squared_error"), np.zeros((3, 1)), np.zeros((3, 1)))
+    with pytest.raises(ValueError, match="inputs"):
+        new_class(network, np.zeros((4, 1)), np.zeros((3, 1)))
+    for networks in ([network, GLN([2], 3, 3, seed=1)], [GLN([2], 3, 3, seed=0)], [network, GLN([2, 2], 3, 3, seed=0)]):
+        with pytest.raises(ValueError, match="networks: expected"):
+            join_classes(networks)

@@ -1,0 +1,201 @@
+"""How good the page of `gln-draw` is on drawings, what it keeps of what it knew, and how long one waits for it.
+
+`python -m benchmarks.drawings` trains the page's network in a new cache folder and asks it as the page does:
+
+- thirty digits drawn by script (`benchmarks/handwriting.py`), each as it is and as ten other hands draw it;
+- `penbased` of the KEEL repository, fetched as `benchmarks.classifier` does: digits that 44 people wrote on a tablet.
+  The table keeps eight points of each, no lifting of the pen, and not the ratio of height and width. 500 of them, at
+  random, become lessons, one after another;
+- eighteen letters and shapes, each a class of its own, taught by three hands and drawn by nine others.
+
+The last table is of a browser, Chromium without a screen, in which the thirty digits are drawn by mouse and then
+taught: from the last move of the pen to the next picture with its bars, and from a click to the next. Without Chromium
+it is left out. `--picture FILE` writes a picture of the page. `--quick` takes a few drawings of each, and no table.
+
+Source of the table: see `benchmarks.classifier`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from benchmarks.classifier import of_keel
+from benchmarks.handwriting import DIGITS, STAR, THINGS, Stroke, browser, draw, shaken
+from benchmarks.report import machine, show
+from gln.page.pupil import Pupil
+from gln.page.strokes import checked
+
+DRAW = "import sys; from gln.page.command import main; sys.exit(main())"
+# In the page: when the pen last moved or a button was last clicked, and when bars were last shown after it.
+WATCH = """
+window.asked = window.shown = 0;
+for (const kind of ["pointermove", "click"]) addEventListener(kind, event => {
+  if (event.buttons || kind === "click") window.asked = performance.now();
+}, true);
+new MutationObserver(() => requestAnimationFrame(() => { window.shown = performance.now(); }))
+  .observe(document.getElementById("bars"), {attributes: true, characterData: true, childList: true, subtree: true});
+"""
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[tuple[str, float]]:
+    """The page with this cache folder: its address, and seconds from the command to the first answer."""
+    start = time.perf_counter()
+    environment = {**os.environ, "XDG_CACHE_HOME": str(folder)}
+    command = [sys.executable, "-c", DRAW, "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
+        assert process.stdout is not None
+        try:
+            url = process.stdout.readline().split()[1]
+            urllib.request.urlopen(url).read()
+            yield url, time.perf_counter() - start
+        finally:
+            process.terminate()
+
+
+def taken_for(pupil: Pupil, drawing: list[Stroke]) -> str:
+    state, answer = pupil.look(as_asked(drawing))
+    return state.classes[answer.probabilities.argmax()]
+
+
+def as_asked(drawing: list[Stroke]) -> list[np.ndarray]:
+    return checked([[list(point) for point in stroke] for stroke in drawing])
+
+
+def by_script(pupil: Pupil, hands: int) -> pd.DataFrame:
+    """Percent of the digits drawn by script that are known before any lesson."""
+    rng = np.random.default_rng(0)
+    drawn = [(str(digit), one) for digit, three in DIGITS.items() for one in three]
+    plain = [taken_for(pupil, one) == digit for digit, one in drawn]
+    others = [taken_for(pupil, shaken(one, rng)) == digit for digit, one in drawn for _ in range(hands)]
+    rows = {"as they are": plain, f"by {hands} other hands each": others}
+    return pd.DataFrame(
+        {name: {"drawings": str(len(hit)), "known": 100 * np.mean(hit)} for name, hit in rows.items()}
+    ).T
+
+
+def of_people(pupil: Pupil, lessons: list[int]) -> pd.DataFrame:
+    """What some lessons do to what people wrote, and to what was known."""
+    x, y = of_keel("penbased")
+    points = x.reshape(-1, 8, 2) * (1, -1)  # their y is upward
+    order, rows = np.random.default_rng(0).permutation(len(y)), {}
+    others = order[max(lessons) :][:1000]
+    for taught, i in enumerate(tqdm(order[: max(lessons) + 1], leave=False)):
+        if taught in lessons:
+            known = [taken_for(pupil, [points[j].tolist()]) == str(y[j]) for j in others]
+            rows[taught] = {
+                "1,000 others known": 100 * np.mean(known),
+                "MNIST's test digits": 100 * pupil.accuracy()[0],
+            }
+        if taught < max(lessons):
+            pupil.teach(as_asked([points[i].tolist()]), str(y[i]))
+    return pd.DataFrame(rows).T
+
+
+def of_ones_own(pupil: Pupil, things: list[str]) -> pd.DataFrame:
+    """Of each class of one's own, alone: what three lessons do."""
+    rng, rows = np.random.default_rng(0), {}
+    for name in tqdm(things, leave=False):
+        for _ in range(3):
+            pupil.teach(as_asked(shaken(THINGS[name], rng)), name)
+        known = [taken_for(pupil, shaken(THINGS[name], rng)) == name for _ in range(9)]
+        now, before = pupil.accuracy()
+        rows[name] = {
+            "known of nine others": str(sum(known)),
+            "points lost on MNIST's test digits": 100 * (before - now),
+        }
+        pupil.forget(pupil.state().last)
+    return pd.DataFrame(rows).T
+
+
+def in_a_browser(url: str, drawings: list[tuple[str, list[Stroke]]], picture: str | None) -> pd.DataFrame:
+    """Milliseconds that one waits, drawing after drawing; each is then taught."""
+    driver, waits, known = browser(1000, 900), [], []
+    try:
+        driver.get(url)
+        time.sleep(2)  # the held-out digits have been counted
+        driver.execute_script(WATCH)
+        for digit, one in drawings:
+            driver.find_element("id", "clear").click()
+            draw(driver, one)
+            drawn = waited(driver)
+            known.append(driver.find_element("id", "said").text == f"It takes this for {digit}.")
+            driver.find_element("css selector", f'button[aria-label="It is a {digit}"]').click()
+            waits.append((drawn, waited(driver)))
+        if picture is not None:
+            take_picture(driver, picture)
+    finally:
+        driver.quit()
+    columns = ("from the last stroke to new bars, ms", "from a click to new bars, ms")
+    table = pd.DataFrame(waits, columns=list(columns)).agg(["median", "max"]).T
+    table.loc["known when drawn, of each before its lesson"] = [str(sum(known)), f"of {len(known)}"]
+    return table
+
+
+def waited(driver: Any) -> float:
+    time.sleep(0.5)
+    return driver.execute_script("return window.shown - window.asked")
+
+
+def take_picture(driver: Any, file: str) -> None:
+    """A star that was taught by three lessons, with bars and reasons."""
+    rng = np.random.default_rng(0)
+    for lesson in range(4):
+        driver.find_element("id", "clear").click()
+        draw(driver, shaken(STAR, rng))
+        if lesson == 0:
+            driver.find_element("id", "name").send_keys("star\n")
+        elif lesson < 3:
+            driver.find_element("css selector", 'button[aria-label="It is a star"]').click()
+        time.sleep(1)
+    driver.save_screenshot(file)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a few drawings, whose figures say little")
+    parser.add_argument("--picture", metavar="FILE", help="where to write a picture of the page")
+    options = parser.parse_args()
+    quick = options.quick
+    print(machine())
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with served(folder) as (_, first):
+            pass
+        model = folder / "gated-linear-networks" / "digits.gln"
+        pupil = Pupil(model, folder / "lessons")
+        show("Digits by script, percent", by_script(pupil, 1 if quick else 10))
+        things = ["star"] if quick else list(THINGS)
+        show("Classes of one's own", of_ones_own(pupil, things), 2)
+        starts = {"first, which trains": first}
+        if not quick:
+            show("Digits of people, by lessons", of_people(pupil, [0, 20, 100, 500]), 2)
+            (folder / "lessons").rename(model.with_name("digits.gln.lessons"))
+            with served(folder) as (_, starts["after 500 lessons"]):
+                pass
+            model.with_name("digits.gln.lessons").unlink()
+        with served(folder) as (url, starts["later"]):
+            show("Seconds from the command to the page", pd.DataFrame({"seconds": starts}))
+            drawings = [(str(digit), one) for digit, three in DIGITS.items() for one in (three[:1] if quick else three)]
+            try:
+                show("In a browser", in_a_browser(url, drawings, options.picture))
+            except (ImportError, OSError) as error:
+                print(f"drawings: left out the browser: {error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
