@@ -96,7 +96,7 @@ def test_python_blocks_of_pages(page, comparisons, tmp_path, monkeypatch):
 
 
 def run_shell(text: str) -> None:
-    """`gln-mnist` is run here; installing and testing is what .ci/run does, with the same words."""
+    """`gln-mnist` is run here; installing, testing and `gln-draw` is what .ci/run does, with the same words."""
     for command in re.split(r"&&|\n", text.strip()):
         words = shlex.split(command, comments=True)
         if words[:1] == ["gln-mnist"]:
@@ -105,7 +105,9 @@ def run_shell(text: str) -> None:
             script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
             installs = 'pip install --quiet ".[all,test]"' in script if words[:2] == ["pip", "install"] else True
             assert installs, script
-            assert words in (["pip", "install", "."], ["pip", "install", ".[all,test]"], ["pytest", "-n", "2"]), command
+            extras = [["pip", "install", extra] for extra in (".", ".[all,test]", ".[page]")]
+            assert words in [*extras, ["pytest", "-n", "2"], ["gln-draw"]], command
+            assert "gln-draw" in script
 
 
 def test_every_block_has_a_language():
