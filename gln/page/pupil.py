@@ -63,10 +63,7 @@ class Pupil:
         """
         self._start, self._standardizer, self._names = _loaded(model)
         self._lessons, self._lock = Lessons(lessons), threading.RLock()
-        self._counted = (
-            -1,
-            0.0,
-        )  # after which lesson the held-out digits were last counted, and the share that was right
+        self._counted = -1, 0.0  # the lesson after which held-out digits were last counted, and the share right
         self._begin()
         self._catch_up()
 
@@ -191,14 +188,14 @@ def _loaded(file: Path) -> tuple[Any, Standardizer, list[str]]:
     """A saved network, what prepares its inputs, and its classes: as `export` wrote them beside it, or the digits."""
     network, standardizer = load_backend("auto").GLN.load(file, learning_rate=LESSON_RATE), Standardizer(PIXELS)
     extra = dict(network.extra)
-    names = json.loads(extra.pop("classes").tobytes()) if "classes" in extra else list(DIGITS)
-    shape = network.loss, network.input_size, network.context_size, network.num_heads
+    kind = network.loss, network.input_size, network.context_size, network.num_heads
     try:
-        if shape != ("log_loss", PIXELS, PIXELS, len(names)):
+        names = json.loads(extra.pop("classes").tobytes()) if "classes" in extra else list(DIGITS)
+        if kind != ("log_loss", PIXELS, PIXELS, len(names)):
             raise ValueError(repr(network))
         standardizer.set_state(extra)
     except ValueError as error:
-        expected = f"a network of {PIXELS} pixels and {len(names)} classes, as gln-mnist --all-classes --save writes it"
+        expected = f"a network of {PIXELS} pixels and a head a class, as gln-mnist --all-classes --save writes it"
         raise ValueError(f"{file}: expected {expected}, got {error}") from error
     return network, standardizer, names
 
