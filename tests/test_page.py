@@ -226,6 +226,14 @@ def test_what_is_exported_goes_on(pupil, tmp_path):
     assert load_backend("numpy").GLN.load(file).num_classes == 11
 
 
+def test_a_journal_that_a_kill_left_is_cleared(tmp_path):
+    file, journal = tmp_path / "lessons", tmp_path / "lessons-journal"
+    Lessons(file).add(checked(plain(SEVEN)), "7")
+    journal.write_bytes(b"\0" * 512)  # as SQLite leaves it before the first write is safe
+    assert [lesson.label for lesson in Lessons(file).after(0)] == ["7"]
+    assert not journal.exists()
+
+
 def test_a_file_of_something_else_is_refused(trained, tmp_path):
     (tmp_path / "text").write_text("no lessons" * 1000)
     with pytest.raises(ValueError, match="text: expected a file of lessons"):

@@ -43,6 +43,7 @@ class Lessons:
         self.file = file
         with self._opened() as database:
             database.execute(TABLE)
+            database.execute("PRAGMA user_version = 1")  # a write, which clears the journal of who was killed in one
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
