@@ -8,7 +8,7 @@ FRAMEWORKS = {
     "torch": ["torch>=2.4"],
     "tf": ["tensorflow>=2.16"],
     "jax": ["jax>=0.4.30"],
-    "fast": ["numba>=0.60"],
+    "fast": ["numba>=0.61"],  # from where code is the same to the last bit when compiled and when kept
 }
 PLOTS = ["matplotlib>=3.8"]
 RIVER = ["river>=0.22"]
