@@ -124,7 +124,7 @@ def of_ones_own(pupil: Pupil, things: list[str]) -> pd.DataFrame:
 
 def in_a_browser(url: str, drawings: list[tuple[str, list[Stroke]]], picture: str | None) -> pd.DataFrame:
     """Milliseconds that one waits, drawing after drawing; each is then taught."""
-    driver, waits, known = browser(1000, 830), [], []
+    driver, waits, known = browser(1000, 850), [], []
     try:
         driver.get(url)
         time.sleep(2)  # the held-out digits have been counted

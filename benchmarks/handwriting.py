@@ -15,7 +15,15 @@ import numpy as np
 __all__ = ["DIGITS", "STAR", "THINGS", "browser", "draw", "shaken"]
 
 Stroke = list[tuple[float, float]]
-FLAGS = ("headless=new", "no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking", "disable-sync")
+FLAGS = (
+    "headless=new",
+    "hide-scrollbars",
+    "no-sandbox",
+    "disable-gpu",
+    "no-first-run",
+    "disable-background-networking",
+    "disable-sync",
+)
 
 
 def arc(x: float, y: float, width: float, height: float, start: float, end: float) -> Stroke:
