@@ -83,20 +83,22 @@ def join_classes(networks: Sequence[Any]) -> Any:
     Raises:
         ValueError: fewer than three heads in all, or networks that differ in more than their heads.
     """
-    heads, first = sum(network.num_heads for network in networks), networks[0]
-    if heads < 3 or first.loss != "log_loss" or not all(_halfspaces_equal(first, network) for network in networks):
+    heads = sum(network.num_heads for network in networks)
+    if heads < 3 or not all(_of_one_kind(networks[0], network) for network in networks):
         expected = "three heads or more, with the log-loss and the same halfspaces"
         raise ValueError(f"networks: expected {expected}, got {networks}")
-    joined, states = type(first)(**arguments(first) | {"num_classes": heads}), [net.get_state() for net in networks]
+    joined = type(networks[0])(**arguments(networks[0]) | {"num_classes": heads})
+    states = [network.get_state() for network in networks]
     weights = [name for name in states[0] if name.startswith("weights")]
     joined.set_state(states[0] | {name: np.concatenate([state[name] for state in states], axis=2) for name in weights})
     return joined
 
 
-def _halfspaces_equal(one: Any, other: Any) -> bool:
-    """Whether two networks are the same but for what their heads have learned, and how many there are."""
+def _of_one_kind(one: Any, other: Any) -> bool:
+    """Whether two networks have the log-loss and are the same but for their heads."""
     kinds = [(network.loss, network.layer_sizes, network.base_size, network.bias) for network in (one, other)]
-    return kinds[0] == kinds[1] and all(map(np.array_equal, one._dump()[:2], other._dump()[:2]))
+    same = kinds[0] == kinds[1] and all(map(np.array_equal, one._dump()[:2], other._dump()[:2]))
+    return same and one.loss == "log_loss"
 
 
 def _of_heads(network: Any, targets: np.ndarray, some: slice) -> np.ndarray:  # -> (h, B), or (B,) of one head

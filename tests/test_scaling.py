@@ -157,6 +157,11 @@ def test_classes_that_do_not_fit_together():
         new_class(GLN([2], 3, 3, loss="squared_error"), np.zeros((3, 1)), np.zeros((3, 1)))
     with pytest.raises(ValueError, match="inputs"):
         new_class(network, np.zeros((4, 1)), np.zeros((3, 1)))
-    for networks in ([network, GLN([2], 3, 3, seed=1)], [GLN([2], 3, 3, seed=0)], [network, GLN([2, 2], 3, 3, seed=0)]):
+    for networks in (
+        [],
+        [network, GLN([2], 3, 3, seed=1)],
+        [GLN([2], 3, 3, seed=0)],
+        [network, GLN([2, 2], 3, 3, seed=0)],
+    ):
         with pytest.raises(ValueError, match="networks: expected"):
             join_classes(networks)

@@ -16,9 +16,7 @@ Drawing = list[np.ndarray]  # of each stroke the points, (P, 2): x to the right 
 MOST_POINTS = 2000
 FARTHEST = 10_000.0  # from the origin
 BOX = 20  # pixels, the square in which MNIST's makers fitted a digit
-WIDTH = (
-    2.5  # pixels, of the pen: the median of MNIST's strokes, and the mean ink of its digits, are those of 2.4 to 2.6
-)
+WIDTH = 2.5  # pixels, of the pen: the median of MNIST's strokes, and near to what gives its digits' mean ink
 APART = 0.3  # pixels between points: nearer ones add time and no ink
 # How the same hand might have drawn it: turned either way, wider, narrower. Radians, and parts of the width.
 HANDS = ((0.0, 1.0), (0.12, 1.0), (-0.12, 1.0), (0.0, 1.2), (0.0, 1 / 1.2))
