@@ -467,7 +467,7 @@ def page(chromium: Any, site: str) -> Iterator[Any]:
     assert [entry for entry in chromium.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
-def eventually(holds: Any, seconds: float = 10) -> None:
+def eventually(holds: Any, seconds: float = 30) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end
