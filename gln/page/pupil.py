@@ -86,8 +86,7 @@ class Pupil:
 
     def _learn(self, lesson: Lesson) -> None:
         if lesson.label not in self._classes:
-            others = self._seen(_mnist()[0])
-            self._networks.append(new_class(self._start, others, others))
+            self._networks.append(new_class(self._start, self._others, self._others))
             self._classes.append(lesson.label)
         z = self._seen(np.stack([image(drawing) for drawing in variants(lesson.drawing)]))
         right = np.arange(len(self._classes)) == self._classes.index(lesson.label)
@@ -108,6 +107,15 @@ class Pupil:
 
     def _seen(self, images: np.ndarray) -> np.ndarray:  # (N, 784) -> (784, N)
         return self._standardizer.transform(deskew(images).T)
+
+    @functools.cached_property
+    def _others(self) -> np.ndarray:  # (784, OTHERS)
+        return self._seen(load_mnist(deskew=False)[0][:OTHERS])
+
+    @functools.cached_property
+    def _held_out(self) -> tuple[np.ndarray, np.ndarray]:  # (784, 10000), (10000,)
+        _, _, images, labels = load_mnist(deskew=False)
+        return self._seen(images), labels
 
     def state(self) -> State:
         with self._lock:
@@ -158,20 +166,17 @@ class Pupil:
 
     @functools.cached_property
     def _at_the_start(self) -> float:
-        _, images, labels = _mnist()
-        z = self._seen(images)
+        z, labels = self._held_out
         return float((np.asarray(self._start.predict(z, z)).argmax(axis=0) == labels).mean())
 
     def _share_right(self, taught: int) -> float | None:
         """Of the network after the lesson of this number; None where it is that no more."""
-        _, images, labels = _mnist()
-        right = 0
+        (z, labels), right = self._held_out, 0
         for part in gen_batches(len(labels), CHUNK):
-            z = self._seen(images[part])
             with self._lock:
                 if self._last != taught:
                     return None
-                right += int((self._probabilities(z).argmax(axis=0) == labels[part]).sum())
+                right += int((self._probabilities(z[:, part]).argmax(axis=0) == labels[part]).sum())
         return right / len(labels)
 
     def export(self, file: Path) -> None:
@@ -198,10 +203,3 @@ def _loaded(file: Path) -> tuple[Any, Standardizer, list[str]]:
         expected = f"a network of {PIXELS} pixels and a head a class, as gln-mnist --all-classes --save writes it"
         raise ValueError(f"{file}: expected {expected}, got {error}") from error
     return network, standardizer, names
-
-
-@functools.cache
-def _mnist() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Digits to train with, (OTHERS, 784); digits held out, (10000, 784), and their labels; as they are in MNIST."""
-    x_train, _, x_test, y_test = load_mnist(deskew=False)
-    return x_train[:OTHERS].copy(), x_test, y_test
