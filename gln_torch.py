@@ -10,13 +10,17 @@ neuron, d inputs of a neuron (bias included), D values of side information, K ba
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
+import itertools
+import json
 import math
+import operator
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,18 +30,14 @@ try:
 except ImportError as error:
     raise ImportError("gln_torch needs PyTorch: pip install torch") from error
 
-__all__ = ["GLN", "decaying_rate", "gate", "mix", "output", "paper_rate", "residual", "update"]
+__all__ = ["Config", "GLN", "decaying_rate", "gate", "mix", "output", "paper_rate", "residual", "update"]
 
 Rate = float | Callable[[int], float]
-LOSSES = {"log_loss": "num_classes", "squared_error": "num_outputs", "quantile": "quantiles"}  # and what gives heads
-MAX_HALFSPACES = 30  # 2^30 rows a neuron: beyond any memory, and a context still fits an int32
 MAX_FLOAT = float(np.finfo(np.float32).max)
-MAX_REAL = 1e30  # of rates, weights and offsets: products with logits, and their sums, stay finite in float32
-BLOCK_SAMPLES = 512  # at a time, where they need not wait for one another: to gate, and to predict without learning
+BLOCK_SAMPLES = 512  # processed together where they need not wait for one another: to gate, and to predict only
 
 # A layer copies what it works on: of a row that many samples, and so many rows as keep the copies within these bytes.
 ROW_SAMPLES, ROWS_BYTES = 32, 1 << 24
-ALIKE = ("bias", "normalize", "pred_clipping", "weight_clipping")  # which a state is for, and its shapes do not show
 
 
 def gate(hyperplanes: torch.Tensor, hyperplane_bias: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
@@ -93,6 +93,90 @@ def _exact(method: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+# ---- The same in every backend ---------------------------------------------------------------------------------------
+
+
+class Loss(NamedTuple):
+    """What the code around a loss has to know about it; `output` and `residual` compute it."""
+
+    heads: str  # the argument that determines the number of heads
+    clipping: str  # the argument that bounds what neurons mix
+    targets: tuple[float, float]  # their range
+    first_rate: float | None  # default learning rate at the start; None is min(10, sqrt(d)), d the first layer's inputs
+    least_rate: float  # where the default of streams stops falling
+    table_rates: tuple[float, float]  # first and last one in passes over a table
+
+
+LOSSES = {
+    "log_loss": Loss("num_classes", "pred_clipping", (0, 1), None, 1.0, (3.0, 0.01)),
+    "squared_error": Loss("num_outputs", "value_clipping", (-MAX_FLOAT, MAX_FLOAT), 0.3, 0.1, (0.5, 0.01)),
+    "quantile": Loss("quantiles", "value_clipping", (-MAX_FLOAT, MAX_FLOAT), 0.5, 0.05, (1.5, 0.01)),
+}
+RANGES: dict[str, tuple[type, str]] = {
+    **dict.fromkeys(("input_size", "context_size", "num_outputs"), (int, "[1, inf)")),
+    **dict.fromkeys(("bias", "normalize"), (bool, "")),
+    **{"num_classes": (int, "[2, inf)"), "context_map_size": (int, "[0, 30]")},
+    # Up to 1e30 products with logits, and their sums, stay finite in float32.
+    **{"context_bias": (float, "[0, 1e30]"), "weight_clipping": (float, "(0, 1e30]")},
+    **{"pred_clipping": (float, "(0, 0.5)"), "value_clipping": (float, "(0, 1e4]")},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What a network is: the checked arguments of `GLN`, without the two that may be callables.
+
+    `dataclasses.asdict` turns it into a dict that JSON can hold, and `Config(**values)` turns that back.
+    """
+
+    layer_sizes: tuple[int, ...]
+    input_size: int
+    context_size: int
+    num_classes: int = 2
+    context_map_size: int = 4
+    bias: bool = True
+    context_bias: float = dataclasses.field(default=0.0, compare=False)  # it and `seed` only shape the first state
+    normalize: bool = True
+    pred_clipping: float = 1e-3
+    weight_clipping: float = 200.0
+    seed: int | None = dataclasses.field(default=None, compare=False)
+    loss: str = "log_loss"
+    num_outputs: int = 1
+    quantiles: tuple[float, ...] | None = None
+    value_clipping: float = 10.0
+
+    def __post_init__(self) -> None:
+        own: dict[str, Any] = vars(self)  # which can be changed although the class is frozen
+        if not isinstance(self.loss, str) or self.loss not in LOSSES:
+            raise _bad("loss", f"one of {list(LOSSES)}", repr(self.loss))
+        own |= {name: _number(name, own[name], *kind) for name, kind in RANGES.items()}
+        own["seed"] = None if self.seed is None else _number("seed", self.seed, int, "[0, inf)")
+        own["layer_sizes"] = _numbers("layer_sizes", self.layer_sizes, int, "[1, inf)")
+        if self.quantiles is not None or self.record.heads == "quantiles":
+            own["quantiles"] = _numbers("quantiles", self.quantiles, float, "(0, 1)")
+        for name in {*itertools.chain(*(record[:2] for record in LOSSES.values()))} - {*self.record[:2]}:
+            if own[name] != (default := self.__dataclass_fields__[name].default):
+                raise _bad(name, f"{default}, because {self.loss} does not use it", own[name])
+
+    @property
+    def record(self) -> Loss:
+        return LOSSES[self.loss]
+
+    @property
+    def logits(self) -> bool:
+        """Whether neurons mix logits, and not values."""
+        return self.record.clipping == "pred_clipping"
+
+    @functools.cached_property
+    def bound(self) -> float:
+        """What neurons read and mix is kept in [-bound, bound]."""
+        return math.log1p(-self.pred_clipping) - math.log(self.pred_clipping) if self.logits else self.value_clipping
+
+    @functools.cached_property
+    def num_heads(self) -> int:
+        return max(1 if self.num_classes == 2 else self.num_classes, self.num_outputs, len(self.quantiles or ()))
+
+
 class GLN(nn.Module):
     """A Gated Linear Network as an `nn.Module`: its state is buffers, and it works where `.to(device)` puts it.
 
@@ -103,7 +187,10 @@ class GLN(nn.Module):
     # ---- The same in every backend -----------------------------------------------------------------------------------
 
     step: Any  # the count of samples learned
-    extra: Mapping[str, np.ndarray] = MappingProxyType({})  # what `save` was given with a model that was loaded
+    extra: Mapping[str, np.ndarray] = MappingProxyType({})  # what was given to the `save` of a loaded model
+    config = property(lambda self: self._config, doc="What the network is, as a `Config`.")
+    base_predictor = property(lambda self: self._base_predictor, doc="The one given, or None.")
+    base_size = property(lambda self: self._base_size, doc="K, the number of base logits or values.")
 
     def __init__(
         self,
@@ -129,93 +216,62 @@ class GLN(nn.Module):
         """Build the network and draw its halfspaces; every weight starts at 1 / d.
 
         Args:
-            layer_sizes: neurons of each layer, from first to last, each at least 1.
-            input_size: values of one sample, at least 1.
-            context_size: values of side information of one sample, at least 1.
-            num_classes: 2 for one head, the probability of class 1; more for one head a class, one-vs-rest.
-            context_map_size: halfspaces of a neuron, 0 to 30; a neuron has 2^context_map_size weight rows a head.
-            base_predictor: callable (input_size, B) -> (K, B) of probabilities, or of values where the loss is not the
-                log-loss, which take the place of the inputs; it is called once here, with zeros, to learn K. Without it
-                the inputs are logits, or values.
+            layer_sizes: neurons of each layer, from first to last.
+            input_size, context_size: values per sample, of the inputs and of the side information.
+            num_classes: 2 for one head, the probability of class 1; more for one head per class, one-vs-rest.
+            context_map_size: halfspaces per neuron, 0 to 30; a neuron has 2^context_map_size weight rows per head.
+            base_predictor: callable (input_size, B) -> (K, B) of probabilities, or of values without the log-loss, that
+                replace the inputs; zeros are passed to it here to find K. Without it the inputs are logits or values.
             bias: whether a constant 1 is appended to the input of every layer.
             context_bias: standard deviation of the halfspaces' offsets from the origin, 0 to 1e30.
-            learning_rate: a number, or a callable from the count of samples learned so far to one; 0 to 1e30. None is
-                `decaying_rate` from min(10, sqrt(d)) on, d the first layer's inputs, with squared error from 0.3 on and
-                with quantiles from 0.5; without `normalize` `paper_rate`.
-            normalize: whether a step is divided by 1 + |z|^2, z a neuron's input; without, the paper's plain step.
-            pred_clipping: probabilities are kept in [pred_clipping, 1 - pred_clipping]; between 0 and 0.5.
-            weight_clipping: weights are kept in [-weight_clipping, weight_clipping]; above 0, at most 1e30.
-            seed: at least 0; the same one gives the same network in every backend. None draws others each time.
-            loss: what a neuron minimises: "log_loss" for probabilities, "squared_error" for means of numbers or
-                "quantile" for their quantiles.
-            num_outputs: heads with squared error, one for each target of a sample; at least 1.
-            quantiles: with the quantile loss, one head for each of these levels in (0, 1).
-            value_clipping: without the log-loss, inputs, targets and predictions are kept in [-value_clipping,
-                value_clipping], so they are best standardised; above 0, at most 1e4.
+            learning_rate: number, or callable from the count of samples learned to one; see `set_learning_rate`.
+            normalize: whether a step is divided by 1 + |z|^2, z a neuron's input; False is the paper's plain step.
+            pred_clipping: logits are kept within ±logit(1 - pred_clipping), in (0, 0.5). Below some 1e-7 the surest
+                probabilities are 0 and 1, by float32.
+            weight_clipping: weights are kept within ±weight_clipping, in (0, 1e30].
+            seed: an integer gives the same network in every backend, None gives another one each time.
+            loss: what neurons minimise: "log_loss" for probabilities, "squared_error" for means, or "quantile".
+            num_outputs: with squared error, one head per target of a sample.
+            quantiles: with the quantile loss, one head per level in (0, 1).
+            value_clipping: without the log-loss, inputs, targets and predictions are kept within ±value_clipping, in
+                (0, 1e4], so standardise them first.
 
         Raises:
-            ValueError: an argument outside these ranges, or that the loss has no use for, or a network larger than the
-                machine's memory.
+            ValueError: an argument outside its range or not used by the loss, or a network larger than memory.
         """
         super().__init__()
-        sizes = _sequence("layer_sizes", layer_sizes)
-        self.layer_sizes = tuple(_integer(f"layer_sizes[{i}]", size, 1) for i, size in enumerate(sizes))
-        self.input_size = _integer("input_size", input_size, 1)
-        self.context_size = _integer("context_size", context_size, 1)
-        self._set_loss(loss, num_classes, pred_clipping, num_outputs, quantiles, value_clipping)
-        self.context_map_size = _integer("context_map_size", context_map_size, 0, MAX_HALFSPACES)
-        self.bias, self.normalize = _bool("bias", bias), _bool("normalize", normalize)
-        self.context_bias = _real("context_bias", context_bias, "from 0 to 1e30", lambda v: 0 <= v <= MAX_REAL)
-        self.weight_clipping = _real("weight_clipping", weight_clipping, "in (0, 1e30]", lambda v: 0 < v <= MAX_REAL)
-        self.seed = None if seed is None else _integer("seed", seed, 0)
-        self.base_predictor, self.base_size = base_predictor, self.input_size
+        self._config = Config(
+            *(layer_sizes, input_size, context_size, num_classes, context_map_size, bias, context_bias, normalize),
+            *(pred_clipping, weight_clipping, seed, loss, num_outputs, quantiles, value_clipping),
+        )
+        self._base_predictor, self._base_size = base_predictor, self.config.input_size
+        if not (base_predictor is None or callable(base_predictor)):
+            raise _bad("base_predictor", "a callable or None", repr(base_predictor))
         if base_predictor is not None:
-            if not callable(base_predictor):
-                raise _bad("base_predictor", "a callable or None", repr(base_predictor))
-            self.base_size = len(self._base_values(np.zeros((self.input_size, 1), np.float32), None))
-        _check_memory(sum(map(math.prod, self._shapes().values())))
+            self._base_size = len(self._base_values(np.zeros((self.base_size, 1), np.float32), None))
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
+        if (size := 4 * sum(map(math.prod, self._shapes().values()))) > memory:
+            raise _bad("layer_sizes, context_map_size", f"at most {memory:.2g} bytes of memory", f"{size:.2g}")
         self.set_learning_rate(learning_rate)
         self._load(self._initial_state(), 0)
 
     def __repr__(self) -> str:
-        sizes = f"{list(self.layer_sizes)}, input_size={self.input_size}, context_size={self.context_size}"
-        loss = "" if self.loss == "log_loss" else f"loss={self.loss!r}, "
-        heads = f"{loss}{LOSSES[self.loss]}={getattr(self, LOSSES[self.loss])}"
-        return f"GLN({sizes}, {heads}, context_map_size={self.context_map_size}, step={int(self.step)})"
-
-    def _set_loss(self, loss, num_classes, pred_clipping, num_outputs, quantiles, value_clipping) -> None:
-        """What is learned, by how many heads, and `bound`, within which logits or values are kept."""
-        if not isinstance(loss, str) or loss not in LOSSES:
-            raise _bad("loss", f"one of {list(LOSSES)}", repr(loss))
-        self.num_classes = _integer("num_classes", num_classes, 2)
-        self.pred_clipping = _real("pred_clipping", pred_clipping, "in (0, 0.5)", lambda v: 0 < v < 0.5)
-        self.num_outputs = _integer("num_outputs", num_outputs, 1)
-        self.value_clipping = _real("value_clipping", value_clipping, "in (0, 1e4]", lambda v: 0 < v <= 1e4)
-        given = () if quantiles is None and loss != "quantile" else _sequence("quantiles", quantiles)
-        levels = tuple(_real(f"quantiles[{i}]", q, "in (0, 1)", lambda v: 0 < v < 1) for i, q in enumerate(given))
-        self.loss, self.quantiles = loss, levels or None
-        defaults = {"num_classes": 2, "pred_clipping": 1e-3, "num_outputs": 1, "quantiles": None, "value_clipping": 10}
-        for name in defaults.keys() - {LOSSES[loss], "pred_clipping" if loss == "log_loss" else "value_clipping"}:
-            if getattr(self, name) != defaults[name]:
-                raise _bad(name, f"{defaults[name]}, for {loss} has no use for it", getattr(self, name))
-        self.num_heads = max(1 if num_classes == 2 else self.num_classes, self.num_outputs, len(levels))
-        logit_bound = math.log1p(-self.pred_clipping) - math.log(self.pred_clipping)
-        self.bound = logit_bound if loss == "log_loss" else self.value_clipping
+        values = dataclasses.asdict(self.config).items()
+        shown = [f"{name}={value!r}" for name, value in values if value != getattr(Config, name, None)]
+        return f"GLN({', '.join(shown)}, step={int(self.step)})"
 
     def predict(self, inputs: Any, context_inputs: Any, targets: Any = None) -> Any:
         """Predict a batch and, given targets, learn from it.
 
-        All samples are predicted with the weights as they were; then the updates of all samples are added up. What
-        is returned are those predictions, the same with and without targets. A batch of one is exact online learning
-        (Algorithm 1 of the paper).
+        All samples are predicted with the weights as they were; then the updates of all samples are added up. The
+        result is the same with and without targets. A batch of one is exact online learning (Algorithm 1 of the paper).
 
         Args:
-            inputs: (input_size, B) logits or values, or whatever `base_predictor` takes; (input_size,) is one sample. A
-                sample is a column: no check can tell that a square array holds its samples in rows.
+            inputs: (input_size, B) logits or values, or what `base_predictor` takes; (input_size,) is one sample. A
+                transposed batch raises an error unless it is square.
             context_inputs: (context_size, B) side information, often the same array; (context_size,) is one sample.
-            targets: (B,) of bools or probabilities in [0, 1]; with more than two classes, of integers below
-                num_classes, or (C, B) of probabilities; with squared error (B,) or, with several outputs, (C, B) of
-                numbers; with the quantile loss (B,) of numbers. None only predicts.
+            targets: (B,) of bools, of probabilities in [0, 1], of integers below num_classes, or of numbers, by the
+                loss; with several classes or outputs (C, B) of probabilities or numbers. None only predicts.
 
         Returns:
             Probabilities or values, (B,) with one head and (C, B) with more; for one sample a scalar or (C,).
@@ -231,30 +287,59 @@ class GLN(nn.Module):
         Arguments, result and errors are those of `predict`; the last batch may be smaller.
         """
         if targets is None:
-            raise _bad("targets", "one target a sample", None)
-        return self._answer(inputs, context_inputs, targets, _integer("batch_size", batch_size, 1))
+            raise _bad("targets", "one target per sample", None)
+        return self._answer(inputs, context_inputs, targets, _number("batch_size", batch_size, int, "[1, inf)"))
+
+    def predict_arrays(self, base, context, targets=None, rates=None, batch_size: int = 1) -> np.ndarray:
+        """`predict`, or with targets `predict_online`, for code that has checked its arrays: only shapes are checked.
+
+        Shapes: base values (K, B), side information (D, B), targets of the heads (C, B), learning rates (B,), by
+        default `rates(B)` -> (C, B), all float32 in NumPy. Another shape raises ValueError.
+        """
+        arrays, config = (base, context, targets, rates), self.config
+        shapes = [(size, *base.shape[1:]) for size in (self.base_size, config.context_size, config.num_heads)]
+        shapes.append(base.shape[1:])
+        if any(a is not None and a.shape != shape for a, shape in zip(arrays, shapes, strict=True)) or base.ndim != 2:
+            raise _bad("base, context, targets, rates", f"shapes {shapes}", [np.shape(a) for a in arrays])
+        return self._numpy(self._predicted(base, context, targets, rates, batch_size))
+
+    def rates(self, count: int) -> np.ndarray:
+        """Learning rates of the next `count` samples, (count,), checked."""
+        rate, step = self.learning_rate, int(self.step)
+        rates = [rate(t) for t in range(step, step + count)] if callable(rate) else [rate] * count
+        return self._array("learning_rate", rates, (count,), low=0, high=1e30)
+
+    def prepare(self, inputs: Any, context_inputs: Any, targets: Any = None) -> tuple:
+        """The arguments of `predict`, checked as there: base values (K, B), side information (D, B) and targets of the
+        heads (C, B) or None, as `predict_arrays` takes them."""
+        size, context_size = self.config.input_size, self.config.context_size
+        base = context = self._array("inputs", inputs, (size, None), (size,))
+        batch = base.shape[1:]
+        if context_inputs is not inputs or context_size != size:
+            context = self._array("context_inputs", context_inputs, (context_size, *batch))
+        targets = None if targets is None else self._of_heads(targets, batch)
+        base, context = base.reshape(size, -1), context.reshape(context_size, -1)
+        if self.base_predictor is not None and base.size > 0:  # few predictors take an empty batch
+            base = self._base_values(base, self.base_size)
+        return base, context, targets
 
     def fit_hyperplanes(self, context_inputs: Any) -> None:
-        """Redraw every halfspace as the perpendicular bisector of two of the samples, drawn by `seed`.
-
-        Args:
-            context_inputs: (context_size, B) side information of two samples or more.
+        """Redraw every halfspace as the perpendicular bisector of two of the samples, (context_size, B).
 
         Raises:
-            ValueError: wrong shape, NaN or infinity.
+            ValueError: wrong shape, fewer than two samples, NaN or infinity.
             RuntimeError: the model has already learned; moving its gates would scramble what it knows.
         """
         if int(self.step) > 0:
             raise RuntimeError(f"fit_hyperplanes: expected a model before its first update, got step {int(self.step)}")
-        context = self._array("context_inputs", context_inputs, (self.context_size, None))
-        if context.shape[1] < 2:
-            raise _bad("context_inputs", f"({self.context_size}, B) with B at least 2", f"shape {context.shape}")
-        samples, rng, old = context.T, np.random.default_rng(self.seed), self._dump()[0]
+        samples = self._array("context_inputs", context_inputs, (self.config.context_size, None)).T
+        if len(samples) < 2:
+            raise _bad("context_inputs", "two samples or more", f"shape {samples.T.shape}")
+        old, rng = self._dump()[0], np.random.default_rng(self.config.seed)
         hyperplanes, hyperplane_bias = np.empty_like(old), np.empty(old.shape[:2])
         for neurons in self._layers():
-            shape = old[neurons].shape[:2]  # (n, k)
-            first = rng.integers(0, len(samples), shape)
-            second = (first + 1 + rng.integers(0, len(samples) - 1, shape)) % len(samples)
+            first = rng.integers(0, len(samples), old[neurons].shape[:2])  # (n, k)
+            second = (first + 1 + rng.integers(0, len(samples) - 1, first.shape)) % len(samples)
             x, y = samples[first].astype(np.float64), samples[second].astype(np.float64)  # (n, k, D)
             length = np.linalg.norm(x - y, axis=-1, keepdims=True)
             # Two equal samples have no bisector: the direction stays, and moves to go through that sample.
@@ -262,128 +347,111 @@ class GLN(nn.Module):
             hyperplanes[neurons], hyperplane_bias[neurons] = planes, (planes * (x + y)).sum(axis=-1) / 2
         self._load_hyperplanes(hyperplanes, self._array("context_inputs' midpoints", hyperplane_bias, old.shape[:2]))
 
-    def get_state(self) -> dict[str, np.ndarray]:
-        """All arrays of the model, copied, by the names that every backend shares.
+    def get_state(self, copy: bool = True) -> dict[str, np.ndarray]:
+        """All arrays of the model, by the names that every backend shares.
 
         For each layer l = 1 ... L `hyperplanes.{l}` (n, k, D), `hyperplane_bias.{l}` (n, k), `weights.{l}`
-        (n, 2^k, C, d), and `step` (), the count of samples learned.
+        (n, 2^k, C, d), and `step` (), the count of samples learned. With `copy=False` they may share the model's
+        memory, and must not be written to.
         """
-        hyperplanes, hyperplane_bias, weights, step = self._dump()
-        arrays: dict[str, Any] = {"step": np.int64(step)}
-        for layer, neurons in enumerate(self._layers(), start=1):
-            arrays[f"hyperplanes.{layer}"] = hyperplanes[neurons]
-            arrays[f"hyperplane_bias.{layer}"] = hyperplane_bias[neurons]
-            arrays[f"weights.{layer}"] = weights[layer - 1]
-        shapes = self._shapes().items()
-        return {name: np.array(arrays[name], order="C").reshape(shape) for name, shape in shapes}
+        *planes, weights, step = self._dump()
+        layers = zip(self._layers(), weights, strict=True)
+        arrays = [each for some, w in layers for each in (planes[0][some], planes[1][some], w)] + [np.int64(step)]
+        named, take = zip(self._shapes().items(), arrays, strict=True), np.array if copy else np.asarray
+        return {name: take(array, order="C").reshape(shape) for (name, shape), array in named}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Take over the state of a model of the same shape, from whichever backend.
+        """Take over the state of a model of the same shape, from any backend.
 
         Raises:
             ValueError: a missing or unknown name, a wrong shape, NaN, infinity or a weight beyond `weight_clipping`;
                 the model is then unchanged.
         """
-        shapes = self._shapes()
+        shapes, arrays = self._shapes(), {}
         if not isinstance(state, Mapping) or set(state) != set(shapes):
             came = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
             raise _bad("state", f"a mapping of the names {sorted(shapes)}", came)
-        arrays = {}
         for name, shape in shapes.items():
-            bound = np.float32(max(self.weight_clipping, 1 / shape[-1])) if name.startswith("weights") else MAX_FLOAT
+            most = max(self.config.weight_clipping, 1 / shape[-1]) if name.startswith("weights") else MAX_FLOAT
+            bound = np.float32(most)
             arrays[name] = self._array(f"state[{name!r}]", state[name], shape, low=-bound, high=bound)
-        self._load(arrays, _integer("state['step']", self._numpy(state["step"])[()], 0, 2**63 - 1))
+        self._load(arrays, _number("state['step']", self._numpy(state["step"])[()], int, "[0, 9.2e18]"))
 
     def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
-        """Write the model to a file from which every backend can go on, see `gln.saving.save`."""
+        """Save the model to a file that every backend can load, see `gln.saving.save`."""
         _of_gln("saving").save(self, path, extra)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **callables: Any) -> Any:
-        """The model in a file that any backend's `save` wrote, see `gln.saving.load`."""
+        """Load a model that any backend saved, see `gln.saving.load`."""
         return _of_gln("saving").load(cls, path, **callables)
 
     def explain(self, inputs: Any, context_inputs: Any) -> Any:
-        """Weights (K, B), constant (B,) and clipped (B,) of the linear function that the network is for each sample, or
-        all with C in front, see `gln.explaining.explain`."""
+        """The linear function that the network is for each sample, see `gln.explaining.explain`."""
         return _of_gln("explaining").explain(self, inputs, context_inputs)
 
     def set_learning_rate(self, rate: Rate | None) -> None:
-        """Set `learning_rate`: a number from 0 to 1e30, a callable t -> number, or None for the default."""
-        default = rate is None
-        if rate is None:
-            start = min(10.0, math.sqrt(self.base_size + self.bias))
-            start = {"squared_error": 0.3, "quantile": 0.5}.get(self.loss, start)
-            rate = functools.partial(decaying_rate, start=start) if self.normalize else paper_rate
-        elif not callable(rate):
-            rate = _real("learning_rate", rate, "from 0 to 1e30, or a callable", lambda v: 0 <= v <= MAX_REAL)
-        self._learning_rate, self.has_default_rate = rate, default
+        """Set `learning_rate`: a number from 0 to 1e30, a callable t -> number, or None for the default.
+
+        That is `decaying_rate` from min(10, sqrt(d)) on, d the first layer's inputs, with squared error from 0.3 and
+        with the quantile loss from 0.5; and without `normalize` `paper_rate`.
+        """
+        start = self.config.record.first_rate or min(10.0, math.sqrt(self.base_size + self.config.bias))
+        default = functools.partial(decaying_rate, start=start) if self.config.normalize else paper_rate
+        given = rate if rate is None or callable(rate) else _number("learning_rate", rate, float, "[0, 1e30]")
+        self._learning_rate, self.has_default_rate = default if given is None else given, given is None
 
     learning_rate = property(lambda self: self._learning_rate, set_learning_rate, doc="What `set_learning_rate` set.")
 
     def _answer(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int | None) -> Any:
         """Predictions in the shape that users get; given targets the model learns. `batch_size` None is one batch."""
-        base, context, targets, one = self._checked(inputs, context_inputs, targets)
-        count, learns = base.shape[1], targets is not None
-        rates = self._rates(count) if learns else None
-        at_once = (batch_size or count) if learns else BLOCK_SAMPLES  # a prediction needs no other sample
-        none = np.empty((self.num_heads, 0), np.float32)
-        output = self._stream(base, context, targets, rates, min(at_once, count)) if count else none  # (C, B)
-        output = output[0] if self.num_heads == 1 else output
-        return self._tensor(output[..., 0] if one else output)
+        base, context, targets = self.prepare(inputs, context_inputs, targets)
+        p = self._predicted(base, context, targets, None, batch_size or base.shape[1])  # (C, B)
+        p = p[0] if self.config.num_heads == 1 else p
+        return self._tensor(p[..., 0] if np.ndim(inputs) == 1 else p)
 
-    def _checked(self, inputs, context_inputs, targets) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, bool]:
-        """Base values (K, B), side information (D, B), targets of the heads (C, B) or None, whether one vector came."""
-        base = context = self._array("inputs", inputs, (self.input_size, None), (self.input_size,))
-        batch, one = base.shape[1:], base.ndim == 1
-        if context_inputs is not inputs or self.context_size != self.input_size:
-            context = self._array("context_inputs", context_inputs, (self.context_size, *batch))
-        if targets is not None:
-            targets = self._of_heads(targets, batch)
-        base, context = (base[:, None], context[:, None]) if one else (base, context)
-        if self.base_predictor is not None and base.size > 0:  # few predictors take an empty batch
-            base = self._base_values(base, self.base_size)
-        return base, context, targets, one
+    def _predicted(self, base, context, targets, rates, batch_size):  # (K, B), (D, B), (C, B), (B,) -> (C, B)
+        count = base.shape[1]
+        if targets is None:
+            batch_size, rates = BLOCK_SAMPLES, None  # a prediction needs no other sample
+        elif rates is None:
+            rates = self.rates(count)
+        none = np.empty((self.config.num_heads, 0), np.float32)
+        return self._stream(base, context, targets, rates, min(batch_size, count)) if count else none
 
     def _of_heads(self, targets, batch: tuple[int, ...]) -> np.ndarray:  # (B,) or (C, B), or of one sample -> (C, B)
-        heads, count, one = self.num_heads, math.prod(batch), [batch] if batch else [(), (1,)]  # a target a sample
-        each = [] if heads == 1 or self.loss == "quantile" else [(heads, *batch)]  # a target for each head
-        targets = self._array("targets", targets, *(each if each and self.loss == "squared_error" else one + each))
-        targets = targets.reshape(heads if targets.shape in each else 1, count)
-        if self.loss != "log_loss":  # a target beyond all predictions would drive the weights to their bounds
-            targets = targets.clip(-self.bound, self.bound)
-        elif len(targets) == heads:
-            self._array("targets", targets, targets.shape, low=0, high=1)
-        else:
+        config, heads, (low, high) = self.config, self.config.num_heads, self.config.record.targets
+        one, each = [batch] if batch else [(), (1,)], [(heads, *batch)] if heads > 1 else []  # per sample, or head
+        shapes = {"num_classes": one + each, "num_outputs": each or one, "quantiles": one}[config.record.heads]
+        targets = self._array("targets", targets, *shapes)
+        targets = targets.reshape(heads if targets.shape in each else 1, math.prod(batch))
+        if config.logits and len(targets) < heads:
             numbers, targets = targets[0], (targets == np.arange(heads)[:, None]).astype(np.float32)
             if not targets.any(axis=0).all():
-                raise _bad("targets", f"numbers of classes, integers from 0 to {heads - 1}", numbers)
-        return np.broadcast_to(targets, (heads, count))
+                raise _bad("targets", f"class numbers, integers from 0 to {heads - 1}", numbers)
+        targets = self._array("targets", targets, targets.shape, low=low, high=high)
+        if not config.logits:  # a target beyond all predictions would drive the weights to their bounds
+            targets = targets.clip(-config.bound, config.bound)
+        return np.broadcast_to(targets, (heads, targets.shape[1]))
 
     def _base_values(self, inputs: np.ndarray, size: int | None) -> np.ndarray:  # (input_size, B) -> (K, B)
         values = self.base_predictor(self._tensor(inputs.copy()))  # type: ignore[misc] # and it may change its copy
-        low, high = (0.0, 1.0) if self.loss == "log_loss" else (-MAX_FLOAT, MAX_FLOAT)
+        low, high = self.config.record.targets
         values = self._array("base_predictor's output", values, (size, inputs.shape[1]), low=low, high=high)
         if len(values) == 0:
             raise _bad("base_predictor's output", "at least one row", "none")
-        p = values.astype(np.float64).clip(self.pred_clipping, 1 - self.pred_clipping)
-        return (np.log(p) - np.log1p(-p)).astype(np.float32) if self.loss == "log_loss" else values
-
-    def _rates(self, count: int) -> np.ndarray:
-        """Learning rates of the next `count` samples, (count,), each from the count of samples before it."""
-        rate, step = self.learning_rate, int(self.step)
-        rates = [rate(t) for t in range(step, step + count)] if callable(rate) else [rate] * count
-        return self._array("learning_rate", rates, (count,), low=0, high=MAX_REAL)
+        p = values.astype(np.float64).clip(self.config.pred_clipping, 1 - self.config.pred_clipping)
+        return (np.log(p) - np.log1p(-p)).astype(np.float32) if self.config.logits else values
 
     def _array(self, name: str, value: Any, *shapes: tuple, low=-MAX_FLOAT, high=MAX_FLOAT) -> np.ndarray:
-        """`value` as float32 of one of the `shapes`, where None is any size, and all of it from `low` to `high`."""
+        """`value` as float32 of one of the `shapes`, where None is any size, with all numbers from `low` to `high`."""
         try:
             array = self._numpy(value)
         except (TypeError, ValueError) as error:
             raise _bad(name, "an array of real numbers", f"{type(value).__name__} ({error})") from None
         if array.dtype.kind not in "biuf":
             raise _bad(name, "an array of real numbers", f"dtype {array.dtype}")
-        if not any(len(shape) == array.ndim and all(map(_fits, shape, array.shape)) for shape in shapes):
+        if not any(_fits(array.shape, shape) for shape in shapes):
             expected = " or ".join(str(shape).replace("None", "B") for shape in shapes)
             raise _bad(name, f"shape {expected}", f"shape {array.shape}")
         if array.size and not (float(array.min()) >= low and float(array.max()) <= high):
@@ -391,38 +459,37 @@ class GLN(nn.Module):
         return array.astype(np.float32, copy=False)
 
     def _layers(self) -> list[slice]:
-        """Of each layer, where its neurons are among those of all layers."""
-        ends = np.cumsum(self.layer_sizes).tolist()
-        return [slice(end - n, end) for n, end in zip(self.layer_sizes, ends, strict=True)]
+        """Where the neurons of each layer are among those of all layers."""
+        ends = np.cumsum(self.config.layer_sizes).tolist()
+        return [slice(end - n, end) for n, end in zip(self.config.layer_sizes, ends, strict=True)]
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
-        shapes: dict[str, tuple[int, ...]] = {}
-        below = self.base_size
-        for layer, n in enumerate(self.layer_sizes, start=1):
-            shapes[f"hyperplanes.{layer}"] = (n, self.context_map_size, self.context_size)
-            shapes[f"hyperplane_bias.{layer}"] = (n, self.context_map_size)
-            shapes[f"weights.{layer}"] = (n, 2**self.context_map_size, self.num_heads, below + self.bias)
+        config, below, shapes = self.config, self.base_size, {}
+        for layer, n in enumerate(config.layer_sizes, start=1):
+            planes = n, config.context_map_size, config.context_size
+            shapes |= {f"hyperplanes.{layer}": planes, f"hyperplane_bias.{layer}": planes[:2]}
+            shapes[f"weights.{layer}"] = n, 2**config.context_map_size, config.num_heads, below + config.bias
             below = n
         return {**shapes, "step": ()}
 
     def _initial_state(self) -> dict[str, np.ndarray]:
-        rng, state = np.random.default_rng(self.seed), {}
+        rng, state = np.random.default_rng(self.config.seed), {}
         for name, shape in self._shapes().items():
             if name.startswith("hyperplanes"):
                 planes = rng.standard_normal(shape)
                 state[name] = (planes / np.linalg.norm(planes, axis=-1, keepdims=True)).astype(np.float32)
             elif name.startswith("hyperplane_bias"):
-                state[name] = (self.context_bias * rng.standard_normal(shape)).astype(np.float32)
+                state[name] = (self.config.context_bias * rng.standard_normal(shape)).astype(np.float32)
             elif name.startswith("weights"):
                 state[name] = np.broadcast_to(np.float32(1 / shape[-1]), shape)  # which takes no memory
         return state
 
     def _load(self, state: Mapping[str, np.ndarray], step: int) -> None:
-        # The halfspaces of all layers lie in one array, so that the gates of a batch are one matrix product.
         kinds = ("hyperplanes", "hyperplane_bias", "weights")
-        of = {kind: [state[f"{kind}.{layer + 1}"] for layer in range(len(self.layer_sizes))] for kind in kinds}
-        self._load_hyperplanes(np.concatenate(of["hyperplanes"]), np.concatenate(of["hyperplane_bias"]))
-        self._load_weights(of["weights"], step)
+        planes, plane_bias, weights = ([state[name] for name in state if name.startswith(kind)] for kind in kinds)
+        # The halfspaces of all layers lie in one array, so that the gates of a batch are one matrix product.
+        self._load_hyperplanes(np.concatenate(planes), np.concatenate(plane_bias))
+        self._load_weights(weights, step)
 
     # ---- PyTorch -----------------------------------------------------------------------------------------------------
 
@@ -470,7 +537,7 @@ class GLN(nn.Module):
             return np.asarray([GLN._numpy(each) for each in value])
 
     @_exact
-    def _contexts(self, context) -> np.ndarray:  # (D, B) -> (B, N)
+    def contexts(self, context) -> np.ndarray:  # (D, B) -> (B, N)
         return self._numpy(gate(self.hyperplanes, self.hyperplane_bias, self._tensor(context)))
 
     @_exact
@@ -624,43 +691,41 @@ class GLN(nn.Module):
 
     def _shaped(self, name: str, value: Any, *shapes: tuple) -> torch.Tensor:
         tensor = (value if isinstance(value, torch.Tensor) else torch.as_tensor(value)).float()
-        if not any(len(shape) == tensor.ndim and all(map(_fits, shape, tensor.shape)) for shape in shapes):
+        if not any(_fits(tuple(tensor.shape), shape) for shape in shapes):
             expected = " or ".join(map(str, shapes)).replace("None", "B")
             raise _bad(name, f"shape {expected}", f"shape {tuple(tensor.shape)}")
         return tensor
 
     def get_extra_state(self) -> torch.Tensor:
-        """What of a network its arrays do not show: a part of `state_dict` that no conversion of the module rounds."""
-        return torch.tensor([value for _, value in self._alike()], dtype=torch.float64, device="cpu")
-
-    def _alike(self) -> list[tuple[str, Any]]:  # for each loss another number of them
-        bound = [] if self.loss == "log_loss" else [("value_clipping", self.value_clipping)]
-        quantiles = [("quantiles", level) for level in self.quantiles or ()]
-        return [(name, getattr(self, name)) for name in ALIKE] + bound + quantiles
+        """The `config` as JSON in bytes: a part of `state_dict` that no conversion of the module rounds."""
+        return torch.tensor(list(json.dumps(dataclasses.asdict(self.config)).encode()), dtype=torch.uint8, device="cpu")
 
     def set_extra_state(self, state: torch.Tensor) -> None:
         """Nothing is left to do: a state that does not fit was refused before anything was loaded."""
 
     def _load_from_state_dict(self, state_dict, prefix, *rest) -> None:
-        own, came = self._alike(), state_dict.get(f"{prefix}_extra_state", self.get_extra_state()).tolist()
-        if len(came) != len(own):
-            raise RuntimeError(f"{prefix}loss: expected the state of a network with {self.loss}, got another's")
-        for (name, expected), value in zip(own, came, strict=True):
-            if value != expected:
-                raise RuntimeError(f"{prefix}{name}: expected {expected}, got {type(expected)(value)}")
+        extra = state_dict.get(f"{prefix}_extra_state", self.get_extra_state())
+        if (came := Config(**json.loads(bytes(extra.tolist())))) != self.config:
+            values = dataclasses.asdict(came).items()
+            differ = {name: value for name, value in values if value != getattr(self.config, name)}
+            raise RuntimeError(f"{prefix}config: expected that of {self!r}, got {differ}")
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 # ---- The same in every backend ---------------------------------------------------------------------------------------
 
 
+for _name in (*Config.__dataclass_fields__, "num_heads", "bound"):  # to be read, and not to be set
+    setattr(GLN, _name, property(operator.attrgetter(f"config.{_name}")))
+
+
 def decaying_rate(t: int, start: float = 10.0) -> float:
-    """Learning rate with `normalize=True` where none is given: start / sqrt(1 + t / 3000) after t samples."""
+    """Default learning rate with `normalize=True`: start / sqrt(1 + t / 3000) after t samples."""
     return start / math.sqrt(1.0 + t / 3000.0)
 
 
 def paper_rate(t: int) -> float:
-    """Learning rate with `normalize=False` where none is given: min(100 / (t + 1), 0.01), the paper's for MNIST."""
+    """Default learning rate with `normalize=False`: min(100 / (t + 1), 0.01), the paper's for MNIST."""
     return min(100.0 / (t + 1.0), 0.01)
 
 
@@ -668,47 +733,31 @@ def _bad(name: str, expected: str, came: object) -> ValueError:
     return ValueError(f"{name}: expected {expected}, got {came}")
 
 
-def _sequence(name: str, value: Any) -> tuple:
-    if not isinstance(value, Iterable) or not (items := tuple(value)):
-        raise _bad(name, "a sequence of one or more numbers", repr(value))
-    return items
+def _number(name: str, value: Any, kind: type, interval: str) -> Any:
+    """`value` as bool, or as int or float in an interval such as "(0, 1]"."""
+    types = {bool: (bool, np.bool_), int: (int, np.integer), float: (int, float, np.integer, np.floating)}[kind]
+    right = isinstance(value, types) and isinstance(value, (bool, np.bool_)) == (kind is bool)
+    if right and interval:
+        low, high = map(float, interval[1:-1].split(","))
+        right = low < value < high or (value == low and interval[0] == "[") or (value == high and interval[-1] == "]")
+    if not right:
+        raise _bad(name, f"{kind.__name__} {interval and 'in'} {interval}".strip(), repr(value))
+    return kind(value)
 
 
-def _integer(name: str, value: Any, low: int, high: float = math.inf) -> int:
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not low <= value <= high:
-        raise _bad(name, f"an integer from {low} to {high}", repr(value))
-    return int(value)
+def _numbers(name: str, values: Any, kind: type, interval: str) -> tuple:
+    if not isinstance(values, Iterable) or not (items := tuple(values)):
+        raise _bad(name, "a sequence of one or more numbers", repr(values))
+    return tuple(_number(f"{name}[{i}]", item, kind, interval) for i, item in enumerate(items))
 
 
-def _real(name: str, value: Any, expected: str, accept: Callable[[Any], bool]) -> float:
-    if not isinstance(value, (int, float, np.integer, np.floating)) or isinstance(value, bool) or not accept(value):
-        raise _bad(name, f"a number {expected}", repr(value))
-    return float(value)
-
-
-def _bool(name: str, value: Any) -> bool:
-    if not isinstance(value, (bool, np.bool_)):
-        raise _bad(name, "True or False", repr(value))
-    return bool(value)
-
-
-def _fits(size: int | None, came: int) -> bool:
-    return size is None or size == came
-
-
-def _check_memory(numbers: int) -> None:
-    """Raises ValueError where so many float32 are more than the machine's memory, if the system tells of it."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
-    if 4 * numbers > memory:
-        names = "layer_sizes, input_size, context_size, num_classes, num_outputs, context_map_size"
-        raise _bad(names, f"a network within {memory / 2**30:.1f} GiB of memory", f"one of {4 * numbers >> 30} GiB")
+def _fits(shape: tuple, expected: tuple) -> bool:  # in which None is any size
+    return len(shape) == len(expected) and all(n in (None, size) for n, size in zip(expected, shape, strict=True))
 
 
 def _of_gln(module: str) -> Any:
-    """A module of the package `gln`, where stands what is the same around all backends."""
+    """A module of the package `gln`, which holds what is the same for all backends."""
     try:
         return importlib.import_module(f"gln.{module}")
     except ModuleNotFoundError as error:
-        if not str(error.name).startswith("gln"):
-            raise
-        raise ImportError(f"this needs the package gln, which belongs to {__name__} and is not installed") from error
+        raise ImportError(f"this needs the package gln, which belongs to {__name__}: {error}") from error
