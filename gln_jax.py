@@ -1,10 +1,7 @@
 """Gated Linear Networks in JAX: pure functions on a pytree of parameters, and a class round them.
 
-A GLN learns online and without backpropagation. Every neuron predicts the target itself: halfspaces of the side
-information pick one of its weight rows, the row mixes the predictions of the layer below, and the neuron's own error
-corrects that row at once. Source: Veness et al., "Gated Linear Networks", AAAI 2021, https://arxiv.org/abs/1910.01526.
-
-`predict`, `learn` and `learn_online` are pure, for `jit`, `vmap`, `scan` and sharding; a `GLN` keeps their parameters.
+Source: Veness et al., "Gated Linear Networks", AAAI 2021, https://arxiv.org/abs/1910.01526. `predict`, `learn` and
+`learn_online` are pure, for `jit`, `vmap`, `scan` and sharding; a `GLN` keeps their parameters.
 
 Letters in the shapes: B samples, C heads, L layers, n neurons of a layer, N neurons of all layers, k halfspaces a
 neuron, d inputs of a neuron (bias included), D values of side information, K base logits.
@@ -19,6 +16,7 @@ import itertools
 import math
 import operator
 import os
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -40,23 +38,17 @@ MAX_FLOAT = float(np.finfo(np.float32).max)
 BLOCK_SAMPLES = 512  # processed together where they need not wait for one another: to gate, and to predict only
 
 
-def gate(hyperplanes: Array, hyperplane_bias: Array, context: Array) -> Array:
-    """Context of each neuron: bit i tells on which side of its halfspace i the side information lies.
-
-    Shapes: (N, k, D), (N, k), (D, B) -> (B, N) of integers in [0, 2^k).
-    """
+def gate(hyperplanes: Array, hyperplane_bias: Array, context: Array) -> Array:  # (N, k, D), (N, k), (D, B) -> (B, N)
+    """Context of each neuron, in [0, 2^k): bit i tells on which side of its halfspace i the side information lies."""
     products = jnp.matmul(hyperplanes, context, precision="highest")  # (N, k, B), in float32 on every device
     bits = products > hyperplane_bias[:, :, None]
     return (bits << jnp.arange(bits.shape[1], dtype=jnp.int32)[:, None]).sum(axis=1, dtype=jnp.int32).T
 
 
-def mix(row: Array, z: Array, bound: float) -> Array:
-    """Geometric mixing of the predictions below: s = clip(w . z, -bound, bound), a logit with the log-loss.
-
-    Shapes: (C, d), (C or 1, d) -> (C,). All heads of the first layer mix the same z.
-    """
-    s = jnp.matmul(row, z[0], precision="highest") if len(z) == 1 else (row * z).sum(axis=1)
-    return s.clip(-bound, bound)
+def mix(row: Array, z: Array, bound: float) -> Array:  # (C, d), (C or 1, d) -> (C,)
+    """Geometric mixing of the predictions below: s = clip(w . z, -bound, bound), a logit with the log-loss."""
+    same = len(z) == 1  # all heads of the first layer mix the same z
+    return (jnp.matmul(row, z[0], precision="highest") if same else (row * z).sum(axis=1)).clip(-bound, bound)
 
 
 def output(s: Array, loss: str) -> Array:
@@ -69,31 +61,27 @@ def residual(s: Array, y: Array, loss: str, quantile: Any) -> Array:
     return (s > y) - quantile if loss == "quantile" else output(s, loss) - y
 
 
-def update(row: Array, z: Array, r: Array, rate: Array) -> Array:
-    """One step of online gradient descent: w <- w - rate r z, r the residual.
-
-    Shapes: (C, d), (C or 1, d), (C,), (C or 1,) -> (C, d).
-    """
+def update(row: Array, z: Array, r: Array, rate: Array) -> Array:  # (C, d), (C or 1, d), (C,), (C or 1,) -> (C, d)
+    """One step of online gradient descent: w <- w - rate r z, r the residual."""
     return row - (rate * r)[:, None] * z
 
 
 class Params(NamedTuple):
-    """The arrays of a network: the pytree that the pure functions take and give."""
+    """The arrays of a network: the pytree that the pure functions take and give.
+
+    Row j 2^k + c of a layer is neuron j's in context c: the weights of all heads, side by side in memory.
+    """
 
     hyperplanes: Array  # (N, k, D)
     hyperplane_bias: Array  # (N, k)
-    # Row j 2^k + c of a layer is neuron j's in context c: the weights of all heads, side by side in memory.
     weights: tuple[Array, ...]  # L of (n 2^k, C, d)
 
 
 def predict(config: Config, params: Params, base, context, count=None) -> Array:
-    """Probabilities of a batch.
+    """Probabilities or values of a batch: base logits (K, B), side information (D, B), B at least 1 -> (C, B).
 
-    Shapes: base logits (K, B), side information (D, B), B at least 1 -> (C, B). With `count` only the first `count`
-    samples are meant; the rest pads the batch to a shape that is compiled already, and takes no time.
-
-    Raises:
-        ValueError: wrong shape, NaN or infinity; but of what `jit` or `vmap` traces only the shape can be checked.
+    With `count` the samples after the first `count` only pad the batch to a compiled shape; they take no time. A wrong
+    shape, NaN and infinity raise ValueError; of arrays that `jit` or `vmap` traces only the shape is checked.
     """
     return _run(config, params, count, None, *_checked(config, params, base, context))[1]
 
@@ -101,8 +89,7 @@ def predict(config: Config, params: Params, base, context, count=None) -> Array:
 def learn(config: Config, params: Params, base, context, targets, rates, count=None) -> tuple[Params, Array]:
     """The parameters after the updates of all samples, added up, and what `predict` gives before them.
 
-    Shapes: (K, B), (D, B), targets (C, B), learning rates (B,) -> (C, B). `count` and errors are those of `predict`.
-    Targets beyond `config.bound`, which no prediction reaches, are for the caller to clip.
+    Arguments are those of `predict`, targets (C, B), which the caller clips to `config.bound`, and rates (B,).
     """
     return _run(config, params, count, None, *_checked(config, params, base, context, targets, rates))
 
@@ -128,10 +115,9 @@ def _checked(config, params, *arrays) -> list[Array]:
 
 @functools.partial(jax.jit, static_argnames=("config", "batch_size"))
 def _run(config, params, count, batch_size, *samples):
-    """Predict all as one batch or, given targets, one batch after another, and learn each before the next.
+    """Predict (K, B), (D, B) or, with (C, B), (B,), learn batch after batch: parameters or None, and (C, B).
 
     Networks that `vmap` maps take turns: XLA would gather and scatter their rows, four times as slow as in place.
-    Shapes: () or None, (), (K, B), (D, B) and, with targets, (C, B), (B,) -> parameters or None, (C, B).
     """
     one = functools.partial(_run_one, config, batch_size or samples[0].shape[1])
     return jax.custom_batching.sequential_vmap(one)(params, count, *samples)
@@ -141,13 +127,12 @@ _run_in_place = jax.jit(_run, static_argnames=("config", "batch_size"), donate_a
 
 
 def _run_one(config, batch_size, params, count, *samples):
-    """`_run` of one network, block after block of whole batches."""
+    """`_run` of one network: block after block of whole batches, all of which go through a layer before the next."""
     planes, plane_bias, weights = params
     size, ends = samples[0].shape[1], np.cumsum([len(rows) >> planes.shape[1] for rows in weights])
     block = min(batch_size * max(1, BLOCK_SAMPLES // batch_size), size)
 
     def learn(weights, some):
-        """A layer never reads those above it, and so all of a block go through it at once."""
         count, base, context, *learned = some
         weights, z = list(weights), base[:, None].clip(-config.bound, config.bound)
         for i, picked in enumerate(jnp.split(gate(planes, plane_bias, context.T), ends[:-1], axis=1)):
@@ -161,82 +146,65 @@ def _run_one(config, batch_size, params, count, *samples):
 
 
 class Visits(NamedTuple):
-    """Which sample picks which row of a layer: row after row, and the samples of a row in the stream's order.
+    """Which sample picks which row of a layer: row by row, and within a row in the order of the stream.
 
-    Let a layer have one neuron, whose rows 1, 0, 1, 1 samples 0 to 3 pick. The visits are then those of sample 1 to row
-    0, and of samples 0, 2 and 3 to row 1. A group of them predicts before it learns: in batches of two, 1 | 0 | 2, 3.
+    Let samples 0 to 3, in batches of two, pick rows 1, 0, 1, 1 of a layer with one neuron: then sample 1 visits row 0,
+    and 0, 2 and 3 visit row 1. The visits of one batch to one row are a group, which is learned at once: 1 | 0 | 2, 3.
     """
 
     row: Array  # (n B,)
     sample: Array  # (n B,)
-    place: Array  # (n B,), neuron * B + sample
-    last: Array  # (n B,), whether a visit is the last of its group
+    batch: Array  # (n B,)
 
 
-class AtLayer(NamedTuple):  # after some groups
-    visit: Array  # (), the first one of the next group
-    weights: Array  # (n 2^k, C, d)
-    s: Array  # (n B, C), by the places of visits
-
-
-class AtRow(NamedTuple):  # after some visits of a group
-    visit: Array  # (), the next one
-    done: Array  # (), whether the one before was the group's last
-    row: Array  # (C, d)
-    s: Array  # (n B, C)
-
-
-def _visits(contexts, count, row_count, group_size) -> Visits:
-    """The visits to `row_count` rows; groups end with a row, and where a multiple of `group_size` samples is passed.
-
-    What pads the block, from sample `count` on, comes last. Shapes: (B, n), () -> four of (n B,).
-    """
-    (size, n), each = contexts.shape, row_count // contexts.shape[1]
-    neurons, samples = (lax.broadcasted_iota(jnp.int32, (n, size), axis).ravel() for axis in range(2))
-    rows = jnp.where(samples < count, neurons * each + contexts.T.ravel(), row_count)
-    fits = (row_count + 1) * size < 2**31  # both in one integer, which is sorted five times as fast
-    rows, samples = jnp.divmod(jnp.sort(rows * size + samples), size) if fits else lax.sort((rows, samples), num_keys=1)
-    group = samples // group_size
-    last = jnp.append((rows[1:] != rows[:-1]) | (group[1:] != group[:-1]), True)
-    return Visits(rows, samples, rows // each * size + samples, last)
+def _visits(contexts, count, rows_each, batch_size) -> Visits:  # (B, n), () and the rows of a neuron
+    """All visits of a block. Samples from `count` on, which only pad the block, come last."""
+    size, n = contexts.shape
+    neuron, sample = (lax.broadcasted_iota(jnp.int32, (n, size), axis).ravel() for axis in range(2))
+    row = jnp.where(sample < count, neuron * rows_each + contexts.T.ravel(), n * rows_each)
+    fits = (n * rows_each + 1) * size < 2**31  # both in one integer, which is sorted five times as fast
+    row, sample = jnp.divmod(jnp.sort(row * size + sample), size) if fits else lax.sort((row, sample), num_keys=1)
+    return Visits(row, sample, sample // batch_size)
 
 
 def _layer(config, batch_size, weights, count, z, contexts, targets=None, rates=None):
-    """Predict a block with a layer and, given targets, let it learn: group after group of visits.
+    """Predict a block with a layer and, given targets, let it learn, row by row, so that a row stays in the cache.
 
-    Rows know nothing of one another, so each learns all of its samples while it is in the processor's cache.
     Shapes: (n 2^k, C, d), (), (B, C or 1, inputs), (B, n), (B, C), (B,) -> weights, logits (B, C, n).
     """
     (size, n), heads, learns = contexts.shape, weights.shape[1], targets is not None
-    online, bound = learns and batch_size == 1, config.weight_clipping  # online: a row's visits are one group
-    visits = _visits(contexts, count, len(weights), size if online else batch_size)
+    rows_each, clipping, levels = len(weights) // n, config.weight_clipping, jnp.float32(config.quantiles or [0])
+    online = learns and batch_size == 1  # then all visits to a row are a group, and the row changes at each of them
+    visits = _visits(contexts, count, rows_each, size if online else batch_size)
     z = jnp.pad(z, ((0, 0), (0, 0), (0, int(config.bias))), constant_values=1)
-    levels = jnp.array(config.quantiles or [0.0], jnp.float32)
     if learns:
         rates = rates[:, None] / (1 + jnp.square(z).sum(axis=2) if config.normalize else 1)  # (B, C or 1)
 
-    def learn_group(layer: AtLayer) -> AtLayer:
-        at = visits.row[layer.visit]
-        before = lax.dynamic_index_in_dim(layer.weights, at, keepdims=False)  # (C, d)
+    def go_through_group(state):
+        first, weights, s = state
+        here, batch = visits.row[first], visits.batch[first]
+        before = lax.dynamic_index_in_dim(weights, here, keepdims=False)  # (C, d)
 
-        def visit(now: AtRow) -> AtRow:
-            b, row = visits.sample[now.visit], now.row
-            s = mix(row if online else before, z[b], config.bound)
+        def is_in_group(state):
+            i = state[0]
+            return (i < count * n) & (visits.row[i] == here) & (visits.batch[i] == batch)
+
+        def visit(state):
+            (i, row, s), b = state, visits.sample[state[0]]
+            s_b = mix(row if online else before, z[b], config.bound)
             if learns:
-                row = update(row, z[b], residual(s, targets[b], config.loss, levels), rates[b])
-            row = row.clip(-bound, bound) if online else row
-            all_s = lax.dynamic_update_index_in_dim(now.s, s, visits.place[now.visit], axis=0)
-            return AtRow(now.visit + 1, visits.last[now.visit], row, all_s)
+                row = update(row, z[b], residual(s_b, targets[b], config.loss, levels), rates[b])
+            row = row.clip(-clipping, clipping) if online else row
+            return i + 1, row, lax.dynamic_update_index_in_dim(s, s_b, here // rows_each * size + b, axis=0)
 
-        end = lax.while_loop(lambda now: ~now.done, visit, AtRow(layer.visit, False, before, layer.s))
-        weights = layer.weights
-        if learns:  # a batch's samples may share a row, which is clipped when all of them have changed it
-            weights = lax.dynamic_update_index_in_dim(weights, end.row.clip(-bound, bound), at, axis=0)
-        return AtLayer(end.visit, weights, end.s)
+        after, row, s = lax.while_loop(is_in_group, visit, (first, before, s))
+        if learns:  # samples of a batch may share a row, which is clipped when all of them have changed it
+            weights = lax.dynamic_update_index_in_dim(weights, row.clip(-clipping, clipping), here, axis=0)
+        return after, weights, s
 
-    start = AtLayer(jnp.int32(0), weights, jnp.zeros((n * size, heads), jnp.float32))
-    end = lax.while_loop(lambda layer: layer.visit < count * n, learn_group, start)
-    return end.weights, end.s.reshape(n, size, heads).transpose(1, 2, 0)
+    s = jnp.zeros((n * size, heads), jnp.float32)  # sample b's of neuron j at j B + b
+    _, weights, s = lax.while_loop(lambda state: state[0] < count * n, go_through_group, (jnp.int32(0), weights, s))
+    return weights, s.reshape(n, size, heads).transpose(1, 2, 0)
 
 
 # ---- The same in every backend ---------------------------------------------------------------------------------------
@@ -324,9 +292,9 @@ class Config:
 
 
 class GLN:
-    """A Gated Linear Network whose state is `params`, to be used with `config` in the pure functions too.
+    """A Gated Linear Network, whose `config` and `params` the pure functions take too.
 
-    Learning by the class invalidates the arrays of the `params` before: `jax.tree.map(jnp.copy, params)` keeps them.
+    Learning donates the arrays of `params` to the new ones: `jax.tree.map(jnp.copy, params)` keeps them.
     """
 
     # ---- The same in every backend -----------------------------------------------------------------------------------
@@ -639,26 +607,27 @@ class GLN:
     # ---- JAX ---------------------------------------------------------------------------------------------------------
 
     _runs: tuple[Any, ...] = (_run, _run_in_place)  # to predict, and to learn
+    _lock = threading.RLock()  # of all networks: learning donates `params`, which nobody reads until new ones are set
 
-    def __copy__(self) -> GLN:
-        """A model that learns on its own: learning takes parameters over, also from who shares them."""
-        twin = object.__new__(type(self))
-        twin.__dict__.update(self.__dict__, params=jax.tree.map(jnp.copy, self.params), extra=dict(self.extra))
-        return twin
+    def __getstate__(self) -> dict[str, Any]:  # of a copy, which learns on its own
+        with self._lock:
+            return vars(self) | {"params": jax.tree.map(jnp.copy, self.params), "extra": dict(self.extra)}
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
-        weights = self.params.weights if hasattr(self, "params") else ()
-        self.params: Params = Params(jnp.array(hyperplanes), jnp.array(hyperplane_bias), weights)
+        with self._lock:
+            weights = self.params.weights if hasattr(self, "params") else ()
+            self.params: Params = Params(jnp.array(hyperplanes), jnp.array(hyperplane_bias), weights)
 
     def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
         rows = [array.reshape(-1, *array.shape[2:]) for array in weights]
         # Of one number many times, as weights are at first, JAX makes the copies: else there would be two for a while.
         owned = [jnp.array(array) if any(array.strides) else jnp.full(array.shape, array.flat[0]) for array in rows]
-        self.params = self.params._replace(weights=tuple(owned))
-        self.step = step  # no part of `params`: JAX's integers are of 32 bits, and the pure functions are given rates
+        with self._lock:  # `step` is no part of `params`, for JAX's integers have 32 bits
+            self.params, self.step = self.params._replace(weights=tuple(owned)), step
 
     def _dump(self) -> tuple:
-        return *jax.tree.map(np.asarray, self.params), self.step
+        with self._lock:
+            return *jax.tree.map(np.asarray, self.params), self.step
 
     def _tensor(self, array: np.ndarray) -> Array:
         return jnp.asarray(array)
@@ -669,26 +638,27 @@ class GLN:
         return array.astype(np.float32) if array.dtype.kind == "V" else array  # bfloat16, which NumPy does not know
 
     def contexts(self, context) -> np.ndarray:  # (D, B) -> (B, N)
-        return np.asarray(gate(self.params.hyperplanes, self.params.hyperplane_bias, context))
+        with self._lock:
+            return np.asarray(gate(*self.params[:2], context))
 
     def _stream(self, base, context, targets, rates, batch_size) -> np.ndarray:
         """Block after block of few sizes, so that few are compiled; a single batch is padded to a power of two.
 
         Shapes: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B).
         """
-        count = base.shape[1]
+        (count, outputs), learns = (base.shape[1], []), targets is not None
         size = 1 << (count - 1).bit_length()
         batch_size = size if batch_size == count else batch_size
         block = batch_size * max(1, BLOCK_SAMPLES // batch_size)
-        outputs = []
         for start in range(0, count, block):
             arrays = [a[..., start : start + block] for a in (base, context, targets, rates) if a is not None]
             here = arrays[0].shape[1]
             if missing := min(size, block) - here:
                 arrays = [np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)]) for array in arrays]
-            params, p = self._runs[targets is not None](self.config, self.params, here, batch_size, *arrays)
-            if targets is not None:
-                self.params, self.step = params, self.step + here
+            with self._lock:
+                params, p = self._runs[learns](self.config, self.params, here, batch_size, *arrays)
+                if learns:
+                    self.params, self.step = params, self.step + here
             outputs.append(np.asarray(p)[:, :here])
         return np.concatenate(outputs, axis=1) if len(outputs) > 1 else outputs[0]
 

@@ -62,6 +62,11 @@ class ShardedGLN(gln_jax.GLN):
         if self.loss == "quantile":
             raise ValueError(f"model: expected the log-loss or the squared error, got {self!r}")
 
+    def __copy__(self) -> ShardedGLN:
+        twin = object.__new__(type(self))
+        vars(twin).update(self.__getstate__())
+        return twin
+
     def __deepcopy__(self, memo: Any) -> Any:
         return copy.copy(self)
 
@@ -73,16 +78,18 @@ class ShardedGLN(gln_jax.GLN):
         return shard_heads, (plain,)
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:
-        super()._load_hyperplanes(hyperplanes, hyperplane_bias)
         everywhere = NamedSharding(self.mesh, Spec())
-        planes, plane_bias = (jax.device_put(array, everywhere) for array in self.params[:2])
-        self.params = gln_jax.Params(planes, plane_bias, self.params.weights)
+        with self._lock:
+            super()._load_hyperplanes(hyperplanes, hyperplane_bias)
+            planes, plane_bias = (jax.device_put(array, everywhere) for array in self.params[:2])
+            self.params = gln_jax.Params(planes, plane_bias, self.params.weights)
 
     def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
         over = NamedSharding(self.mesh, OF_WEIGHTS)
         rows = [self._filled(array.reshape(-1, *array.shape[2:]), 1) for array in weights]
-        self.params = self.params._replace(weights=tuple(jax.device_put(array, over) for array in rows))
-        self.step = step
+        placed = tuple(jax.device_put(array, over) for array in rows)
+        with self._lock:
+            self.params, self.step = self.params._replace(weights=placed), step
 
     def _dump(self) -> tuple:
         planes, plane_bias, weights, step = super()._dump()
@@ -97,15 +104,15 @@ class ShardedGLN(gln_jax.GLN):
         return np.pad(array, [(0, further if i == axis else 0) for i in range(array.ndim)])
 
 
-@functools.partial(jax.jit, static_argnames=("mesh", "settings", "batch_size"))
-def _run(mesh, settings, params, count, batch_size, *samples):
+@functools.partial(jax.jit, static_argnames=("mesh", "config", "batch_size"))
+def _run(mesh, config, params, count, batch_size, *samples):
     """As `gln_jax._run`, each device with its own heads."""
     learns, everywhere, of_weights = len(samples) > 2, Spec(), (OF_WEIGHTS,) * len(params.weights)
     of_params: Any = params._replace(hyperplanes=everywhere, hyperplane_bias=everywhere, weights=of_weights)
     of_samples = (Spec(), Spec(), OF_HEADS, Spec())[: len(samples)]
-    one = functools.partial(gln_jax._run_one, settings, batch_size or samples[0].shape[1])
+    one = functools.partial(gln_jax._run_one, config, batch_size or samples[0].shape[1])
     outs = (of_params if learns else None, OF_HEADS)
     return shard_map(one, mesh=mesh, in_specs=(of_params, Spec(), *of_samples), out_specs=outs)(params, count, *samples)
 
 
-_run_in_place = jax.jit(_run, static_argnames=("mesh", "settings", "batch_size"), donate_argnames="params")
+_run_in_place = jax.jit(_run, static_argnames=("mesh", "config", "batch_size"), donate_argnames="params")

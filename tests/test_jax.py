@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import pickle
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,8 +38,8 @@ def stream(digits: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarra
 
 
 @pytest.fixture(scope="module")
-def settings() -> Any:
-    return network(gln_jax).settings
+def config() -> Any:
+    return network(gln_jax).config
 
 
 @pytest.fixture
@@ -75,10 +76,10 @@ def as_they_are(function: Any) -> Any:
 
 
 @pytest.mark.parametrize("compiled", [as_they_are, jax.jit])
-def test_learn_and_predict(stream, settings, params, compiled):
+def test_learn_and_predict(stream, config, params, compiled):
     reference = network(gln_numpy)
-    predict = compiled(functools.partial(gln_jax.predict, settings))
-    learned, p = compiled(functools.partial(gln_jax.learn, settings))(params, *arguments(stream))
+    predict = compiled(functools.partial(gln_jax.predict, config))
+    learned, p = compiled(functools.partial(gln_jax.learn, config))(params, *arguments(stream))
     assert_close(p, reference.predict(stream[0], stream[0], stream[1]))
     assert_params(learned, reference)
     # Nothing was donated here: the parameters from before are as they were, and predict the same.
@@ -95,7 +96,7 @@ def test_every_loss(stream, kind):
     targets = stream[0][100:102] if kind["loss"] == "squared_error" else stream[0][100]
     rates = np.full(60, 0.3)
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(model.params for model in models[0]))
-    learn = functools.partial(gln_jax.learn_online, models[0][0].settings)
+    learn = functools.partial(gln_jax.learn_online, models[0][0].config)
     each = np.broadcast_to(targets, (2, 60))
     _, p = jax.jit(jax.vmap(lambda params: learn(params, stream[0], stream[0], each, rates)))(params)
     for found, model in zip(p, models[1], strict=True):
@@ -114,22 +115,22 @@ def test_every_loss(stream, kind):
         pytest.param(4, 0, id="nothing"),
     ],
 )
-def test_learn_online(stream, settings, params, batch_size, count):
+def test_learn_online(stream, config, params, batch_size, count):
     """One loop over the batches; samples after `count` are not there."""
     reference = network(gln_numpy)
-    params, p = gln_jax.learn_online(settings, params, *arguments(stream), batch_size=batch_size, count=count)
+    params, p = gln_jax.learn_online(config, params, *arguments(stream), batch_size=batch_size, count=count)
     assert p.shape == (10, 60)
     images, labels = stream[0][:, :count], stream[1][:count]
     assert_close(p[:, :count], reference.predict_online(images, images, labels, batch_size))
     assert_params(params, reference)
 
 
-def test_vmap_over_seeds(stream, settings):
+def test_vmap_over_seeds(stream, config):
     params = [network(gln_jax, seed).params for seed in SEEDS]
     together = jax.tree.map(lambda *arrays: jnp.stack(arrays), *params)
-    learn = jax.vmap(functools.partial(gln_jax.learn, settings), in_axes=(0, None, None, None, None))
+    learn = jax.vmap(functools.partial(gln_jax.learn, config), in_axes=(0, None, None, None, None))
     together, p = jax.jit(learn)(together, *arguments(stream))
-    predict = jax.vmap(functools.partial(gln_jax.predict, settings), in_axes=(0, None, None))
+    predict = jax.vmap(functools.partial(gln_jax.predict, config), in_axes=(0, None, None))
     after = jax.jit(predict)(together, *arguments(stream)[:2])
     for i, seed in enumerate(SEEDS):
         reference = network(gln_numpy, seed)
@@ -148,14 +149,14 @@ MIXTURES = {
 
 @pytest.mark.parametrize("mixture", MIXTURES)
 @pytest.mark.parametrize("compiled", [as_they_are, jax.jit])
-def test_vmap_of_learn_online_gives_what_single_calls_give(stream, settings, mixture, compiled):
+def test_vmap_of_learn_online_gives_what_single_calls_give(stream, config, mixture, compiled):
     first = network(gln_jax, SEEDS[0]).params, arguments(stream)[:3], arguments(stream)[3]
     second = network(gln_jax, SEEDS[1]).params, tuple(array[:, ::-1] for array in first[1]), first[2] / 2
     pairs = list(zip(MIXTURES[mixture], first, second, strict=True))
     stacked = [jax.tree.map(lambda *two: jnp.stack(two), a, b) if mapped else a for mapped, a, b in pairs]
 
     def learn(params: Any, arrays: Any, rates: Any) -> Any:
-        return gln_jax.learn_online(settings, params, *arrays, rates, batch_size=4, count=50)
+        return gln_jax.learn_online(config, params, *arrays, rates, batch_size=4, count=50)
 
     together = jax.vmap(learn, in_axes=[0 if mapped else None for mapped, _, _ in pairs])
     output = compiled(together)(*stacked)
@@ -164,13 +165,13 @@ def test_vmap_of_learn_online_gives_what_single_calls_give(stream, settings, mix
         jax.tree.map(lambda many, one, i=i: np.testing.assert_allclose(many[i], one, atol=1e-6), output, expected)
 
 
-def test_vmap_of_vmap(stream, settings):
+def test_vmap_of_vmap(stream, config):
     """Two networks by two streams, with nothing but predictions and with a learning of one batch."""
     params = [network(gln_jax, seed).params for seed in SEEDS]
     together = jax.tree.map(lambda *arrays: jnp.stack(arrays), *params)
     arrays = [np.stack([array, array[..., ::-1]]) for array in arguments(stream)]
     for function, given in ((gln_jax.predict, arrays[:2]), (gln_jax.learn, arrays)):
-        call = functools.partial(function, settings)
+        call = functools.partial(function, config)
         of_streams = jax.vmap(call, in_axes=(None, *[0] * len(given)))
         output = jax.jit(jax.vmap(of_streams, in_axes=(0, *[None] * len(given))))(together, *given)
         for i, j in np.ndindex(2, 2):
@@ -190,14 +191,14 @@ def test_more_rows_than_one_integer_can_sort():
     assert_same_state(model, reference, rtol=1e-6, atol=1e-5)
 
 
-def test_scan(stream, settings, params):
+def test_scan(stream, config, params):
     reference, batch_size = network(gln_numpy), 4
     base, context, targets, _ = arguments(stream)
 
     def step(carry, batch):
         params, t = carry
         rates = 10 / jnp.sqrt(1 + (t + jnp.arange(batch_size)) / 3000)  # the default, in JAX
-        params, p = gln_jax.learn(settings, params, *batch, rates)
+        params, p = gln_jax.learn(config, params, *batch, rates)
         return (params, t + batch_size), p
 
     # (values, samples) -> (batches, values, batch_size)
@@ -227,32 +228,32 @@ BAD_SHAPES = {
 @pytest.mark.parametrize("case", BAD_SHAPES)
 @pytest.mark.parametrize("call", ["learn", "learn_online"])
 @pytest.mark.parametrize("traced", [True, False])
-def test_bad_shapes(settings, params, case, call, traced):
+def test_bad_shapes(config, params, case, call, traced):
     name, arrays = BAD_SHAPES[case]
-    function = functools.partial(getattr(gln_jax, call), settings)
+    function = functools.partial(getattr(gln_jax, call), config)
     with pytest.raises(ValueError, match=rf"^{name}: expected .*, got "):
         jax.eval_shape(function, params, *arrays) if traced else function(params, *arrays)
     if name not in ("targets", "rates"):
         with pytest.raises(ValueError, match=rf"^{name}: expected .*, got "):
-            gln_jax.predict(settings, params, *arrays[:2])
+            gln_jax.predict(config, params, *arrays[:2])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("place", range(4), ids=["base", "context", "targets", "rates"])
 @pytest.mark.parametrize("kind", [np.asarray, jnp.asarray])
-def test_bad_values(settings, params, place, value, kind):
+def test_bad_values(config, params, place, value, kind):
     arrays = [BASE, BASE, TARGETS, RATES]
     arrays[place] = arrays[place].copy()
     arrays[place].flat[2] = value
     name = ("base", "context", "targets", "rates")[place]
     with pytest.raises(ValueError, match=rf"^{name}: expected numbers .*, got "):
-        gln_jax.learn(settings, params, *map(kind, arrays))
+        gln_jax.learn(config, params, *map(kind, arrays))
 
 
 @pytest.mark.parametrize("batch_size", [0, -1, 1.5, None])
-def test_bad_batch_size(settings, params, batch_size):
+def test_bad_batch_size(config, params, batch_size):
     with pytest.raises(ValueError, match=r"^batch_size: expected .*, got "):
-        gln_jax.learn_online(settings, params, BASE, BASE, TARGETS, RATES, batch_size)
+        gln_jax.learn_online(config, params, BASE, BASE, TARGETS, RATES, batch_size)
 
 
 # ---- Devices and numbers ---------------------------------------------------------------------------------------------
@@ -274,7 +275,7 @@ params = jax.tree.map(lambda *arrays: jnp.stack(arrays), *[model.params for mode
 params = jax.device_put(params, NamedSharding(Mesh(jax.devices(), "seed"), PartitionSpec("seed")))
 x = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
 y, rates = np.arange(8, dtype=np.float32)[None] % 2, np.ones(8, np.float32)
-learn = jax.vmap(functools.partial(gln_jax.learn, models[0].settings), in_axes=(0, None, None, None, None))
+learn = jax.vmap(functools.partial(gln_jax.learn, models[0].config), in_axes=(0, None, None, None, None))
 params, p = jax.jit(learn)(params, x, x, y, rates)
 assert len(params.weights[0].sharding.device_set) == 2
 for model, output in zip(models, p):
@@ -292,9 +293,10 @@ def x64() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("x64")
-def test_float32_with_x64_on():
+@pytest.mark.parametrize("kind", [{"num_classes": 3}, {"loss": "quantile", "quantiles": (0.1, 0.9)}], ids=str)
+def test_float32_with_x64_on(kind):
     assert jnp.zeros(1).dtype == np.float64
-    models = [module.GLN([4, 1], 5, 5, num_classes=3, seed=0) for module in (gln_numpy, gln_jax)]
+    models = [module.GLN([4, 1], 5, 5, seed=0, **kind) for module in (gln_numpy, gln_jax)]
     x, y = np.random.default_rng(0).normal(size=(5, 21)), np.arange(21) % 3
     for call in (lambda m: m.predict_online(x, x, y, 4), lambda m: m.predict(x, x)):
         expected, output = map(call, models)
@@ -359,14 +361,50 @@ def test_weights_are_changed_in_place(stream):
     jax.tree.map(np.testing.assert_array_equal, state, kept)
 
 
+READS = {
+    "predict": lambda model, x: model.predict(x, x),
+    "get_state": lambda model, x: model.get_state(),
+    "explain": lambda model, x: model.explain(x[:, 0], x[:, 0]),
+    "copy": lambda model, x: copy.copy(model).get_state(),
+    "pickle": lambda model, x: pickled(model).get_state(),
+}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_no_thread_meets_donated_arrays(stream, monkeypatch, read):
+    """It reads what another thread learned, also where it asks after XLA took the arrays and before new ones are set."""
+    images, labels = stream
+    model, found = network(gln_jax), []
+
+    def run() -> None:
+        try:
+            found.append(read(model, images))
+        except (RuntimeError, ValueError) as error:
+            found.append(error)
+
+    predict, learn = model._runs
+    thread = threading.Thread(target=run)
+
+    def learn_slowly(*arguments: Any) -> Any:
+        learned = learn(*arguments)
+        thread.start()
+        thread.join(0.3)
+        return learned
+
+    monkeypatch.setattr(gln_jax.GLN, "_runs", (predict, learn_slowly))
+    model.predict(images, images, labels)
+    thread.join()
+    jax.tree.map(np.testing.assert_array_equal, found[0], read(model, images))
+
+
 def test_predict_takes_blocks(stream, monkeypatch):
     """What a prediction takes in memory does not grow with the samples, and only one size is compiled."""
     images, seen = stream[0], []
     run = gln_jax._run
 
-    def watched(settings, params, count, batch_size, base, context):
+    def watched(config, params, count, batch_size, base, context):
         seen.append((count, base.shape[1]))
-        return run(settings, params, count, batch_size, base, context)
+        return run(config, params, count, batch_size, base, context)
 
     monkeypatch.setattr(gln_jax.GLN, "_runs", (watched, None))
     monkeypatch.setattr(gln_jax, "BLOCK_SAMPLES", 16)
