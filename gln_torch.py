@@ -303,9 +303,9 @@ class GLN(nn.Module):
             raise _bad("base, context, targets, rates", f"shapes {shapes}", [np.shape(a) for a in arrays])
         return self._numpy(self._predicted(base, context, targets, rates, batch_size))
 
-    def rates(self, count: int) -> np.ndarray:
-        """Learning rates of the next `count` samples, (count,), checked."""
-        rate, step = self.learning_rate, int(self.step)
+    def rates(self, count: int, rate: Rate | None = None) -> np.ndarray:
+        """Learning rates of the next `count` samples, (count,), checked; `rate` takes the place of `learning_rate`."""
+        rate, step = self.learning_rate if rate is None else rate, int(self.step)
         rates = [rate(t) for t in range(step, step + count)] if callable(rate) else [rate] * count
         return self._array("learning_rate", rates, (count,), low=0, high=1e30)
 
