@@ -16,7 +16,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -259,7 +259,7 @@ class Config:
     `dataclasses.asdict` turns it into a dict that JSON can hold, and `Config(**values)` turns that back.
     """
 
-    layer_sizes: tuple[int, ...]
+    layer_sizes: Sequence[int]  # checked, a tuple
     input_size: int
     context_size: int
     num_classes: int = 2
@@ -272,7 +272,7 @@ class Config:
     seed: int | None = dataclasses.field(default=None, compare=False)
     loss: str = "log_loss"
     num_outputs: int = 1
-    quantiles: tuple[float, ...] | None = None
+    quantiles: Sequence[float] | None = None  # the same
     value_clipping: float = 10.0
 
     def __post_init__(self) -> None:
@@ -317,6 +317,9 @@ class GLN:
     config = property(lambda self: self._config, doc="What the network is, as a `Config`.")
     base_predictor = property(lambda self: self._base_predictor, doc="The one given, or None.")
     base_size = property(lambda self: self._base_size, doc="K, the number of base logits or values.")
+    if TYPE_CHECKING:  # what the class gets from `Config`, see below
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __init__(
         self,
@@ -561,7 +564,7 @@ class GLN:
         return np.broadcast_to(targets, (heads, targets.shape[1]))
 
     def _base_values(self, inputs: np.ndarray, size: int | None) -> np.ndarray:  # (input_size, B) -> (K, B)
-        values = self.base_predictor(self._tensor(inputs.copy()))  # type: ignore[misc] # and it may change its copy
+        values = self.base_predictor(self._tensor(inputs.copy()))  # it may change its copy
         low, high = self.config.record.targets
         values = self._array("base_predictor's output", values, (size, inputs.shape[1]), low=low, high=high)
         if len(values) == 0:
@@ -590,7 +593,8 @@ class GLN:
         return [slice(end - n, end) for n, end in zip(self.config.layer_sizes, ends, strict=True)]
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
-        config, below, shapes = self.config, self.base_size, {}
+        config, below = self.config, self.base_size
+        shapes: dict[str, tuple[int, ...]] = {}
         for layer, n in enumerate(config.layer_sizes, start=1):
             planes = n, config.context_map_size, config.context_size
             shapes |= {f"hyperplanes.{layer}": planes, f"hyperplane_bias.{layer}": planes[:2]}

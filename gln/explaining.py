@@ -29,16 +29,16 @@ class Explanation(NamedTuple):
 def explain(model: Any, inputs: Any, context_inputs: Any) -> Explanation:
     """The linear function that a model of any backend is for each sample; `model.explain` is this.
 
-    Its weights are the product of the rows that the gates picked, as in the paper. A neuron that was clipped
-    counts with its row made smaller to fit, so that the sum holds there too; but there the weights are shares, and no
-    slopes any more, and `clipped` tells so.
+    Its weights are the product of the rows that the gates picked, as in the paper. The row of a neuron that was clipped
+    is scaled down to fit, so that the sum holds there too; the weights are then shares of the output, not slopes, and
+    `clipped` is true.
 
     Arguments and errors are those of `GLN.predict`.
     """
-    base, context, _, one = model._checked(inputs, context_inputs, None)
-    count, heads, weights = base.shape[1], model.num_heads, model._dump()[2]  # `get_state` would copy them
-    layers = [array.reshape(n, -1, *array.shape[-2:]) for n, array in zip(model.layer_sizes, weights, strict=True)]
-    contexts = np.asarray(model._contexts(context)) if count > 0 else ()  # the backend's own, to the last rounding
+    base, context, _ = model.prepare(inputs, context_inputs)
+    count, heads, state = base.shape[1], model.num_heads, model.get_state(copy=False)
+    layers = [array for name, array in state.items() if name.startswith("weights")]  # (n, 2^k, C, d)
+    contexts = model.contexts(context) if count > 0 else ()  # the backend's own, to the last rounding
     explanation = Explanation(
         np.empty((heads, model.base_size, count), np.float32),
         np.empty((heads, count), np.float32),
@@ -50,7 +50,7 @@ def explain(model: Any, inputs: Any, context_inputs: Any) -> Explanation:
             array[..., b] = values
     if heads == 1:
         explanation = Explanation(*(array[0] for array in explanation))
-    return Explanation(*(array[..., 0] for array in explanation)) if one else explanation
+    return Explanation(*(array[..., 0] for array in explanation)) if np.ndim(inputs) == 1 else explanation
 
 
 def _picked(layers: list[np.ndarray], contexts: np.ndarray) -> list[np.ndarray]:

@@ -148,8 +148,12 @@ class Standardizer:
 
     def inverse_transform(self, standardised: Any) -> np.ndarray:
         """What `transform` makes these of: (D, B) -> (D, B) float64. What never varied is its mean."""
-        scale = np.where(np.isfinite(self._scale), self._scale, 0)
-        return np.asarray(standardised, np.float64) * scale[:, None] + self.mean[:, None]
+        return np.asarray(standardised, np.float64) * self.scale[:, None] + self.mean[:, None]
+
+    @property
+    def scale(self) -> np.ndarray:
+        """(D,), the length of a standardised 1; 0 where a value never varied."""
+        return np.where(np.isfinite(self._scale), self._scale, 0)
 
     def grow(self, size: int) -> None:
         """Make room for further values, of which nothing was seen: from now on a sample has `size`."""

@@ -1,11 +1,12 @@
-"""Heads of a network as networks of their own, for heads know nothing of one another.
+"""Heads of a network as networks of their own, and networks that grow: heads are independent of one another.
 
-So they can be trained apart, in other processes or on other machines, to the same numbers, and a network can be given
-another class and forgets nothing.
+So heads can be trained apart, in other processes or on other machines, with the same result, and a network can gain a
+class or an input and forgets nothing.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,16 +17,16 @@ import numpy as np
 from gln.rates import linear_rate
 from gln.saving import arguments
 
-__all__ = ["join_classes", "join_heads", "new_class", "split_heads"]
+__all__ = ["add_class", "add_inputs", "join_classes", "join_heads", "new_class", "split_heads"]
 
 
 def split_heads(network: Any, targets: np.ndarray, parts: int) -> list[tuple[slice, Any, np.ndarray]]:
-    """A network as several, each with some of its heads and the targets that these learn.
+    """Split a network into several, each with some of its heads and their targets.
 
     Args:
         network: a `GLN` of any backend.
         targets: what it would learn, as `predict` takes it, of several samples.
-        parts: at least 1; as many networks, or some more, but no more than there are heads. One is the network itself.
+        parts: how many networks, at least 1; there may be some more, but no more than heads. 1 keeps the network.
 
     Returns:
         Slices of the heads, networks of the same class, and their targets.
@@ -34,14 +35,14 @@ def split_heads(network: Any, targets: np.ndarray, parts: int) -> list[tuple[sli
         return [(slice(0, network.num_heads), network, targets)]
     ends = np.linspace(0, network.num_heads, min(parts, network.num_heads) + 1).astype(int).tolist()
     slices = [slice(*pair) for pair in itertools.pairwise(ends)]
-    if network.loss == "log_loss":  # where two classes have one head, so that two heads are no network
+    if network.config.record.heads == "num_classes":  # two classes have one head, so that two heads are no network
         sizes = [(some, 1 if some.stop - some.start == 2 else some.stop - some.start) for some in slices]
         slices = [slice(i, i + size) for some, size in sizes for i in range(some.start, some.stop, size)]
     return [(some, _with_heads(network, some), _of_heads(network, targets, some)) for some in slices]
 
 
 def join_heads(network: Any, learned: Iterable[tuple[slice, Mapping[str, np.ndarray]]]) -> None:
-    """Give a network what its heads have learned apart: slices of them, and states of the networks that they were."""
+    """Give a network what its heads have learned apart: slices of the heads, and states of the networks they were."""
     state = network.get_state()
     for some, own in learned:
         for name in (name for name in state if name.startswith("weights")):
@@ -50,7 +51,7 @@ def join_heads(network: Any, learned: Iterable[tuple[slice, Mapping[str, np.ndar
     network.set_state(state)
 
 
-def new_class(network: Any, inputs: np.ndarray, context_inputs: np.ndarray) -> Any:
+def new_class(network: Any, inputs: Any = None, context_inputs: Any = None) -> Any:
     """A head for a class that a network does not know, as a network of its own with the same halfspaces.
 
     `join_classes` makes one network of both. No head that was there changes.
@@ -58,65 +59,110 @@ def new_class(network: Any, inputs: np.ndarray, context_inputs: np.ndarray) -> A
     Args:
         network: a `GLN` of any backend, with the log-loss.
         inputs: (input_size, N), samples of the classes that it knows, and so not of the new one. The head learns that
-            of each, at a rate that falls from 10 to 0.1.
+            about each, at a rate that falls from 10 to 0.1. None leaves the head untrained.
         context_inputs: (context_size, N), their side information.
 
     Raises:
         ValueError: a network with another loss, or samples of another shape.
     """
-    if network.loss != "log_loss":
-        raise ValueError(f"network: expected the log-loss, got {network!r}")
+    if network.config.record.heads != "num_classes":
+        raise ValueError(f"network: expected one with classes, got {network!r}")
     head = type(network)(**arguments(network) | {"num_classes": 2})
-    head._load_hyperplanes(*network._dump()[:2])
-    head.learning_rate = functools.partial(linear_rate, samples=max(1, np.shape(inputs)[-1]))
-    head.predict_online(inputs, context_inputs, np.zeros(np.shape(inputs)[-1]))
-    head.learning_rate = network.learning_rate
+    head.set_state(head.get_state() | _halfspaces(network))
+    if inputs is not None:
+        count = np.shape(inputs)[-1]
+        head.learning_rate = functools.partial(linear_rate, samples=max(1, count))
+        head.predict_online(inputs, context_inputs, np.zeros(count))
+        head.learning_rate = None if network.has_default_rate else network.learning_rate
     return head
 
 
 def join_classes(networks: Sequence[Any]) -> Any:
-    """One network with the heads of all, in their order: what it predicts of each is what the head predicted before.
+    """One network with the heads of all, in their order: each predicts what it predicted before.
 
     Args:
-        networks: of one backend and one kind, with the same halfspaces: the first gives the count of samples learned.
+        networks: of one backend and one kind, with the same halfspaces. The first one's count of samples is kept.
 
     Raises:
         ValueError: fewer than three heads in all, or networks that differ in more than their heads.
     """
     heads = sum(network.num_heads for network in networks)
     if heads < 3 or not all(_of_one_kind(networks[0], network) for network in networks):
-        expected = "three heads or more, with the log-loss and the same halfspaces"
+        expected = "three heads or more with the log-loss, of networks that are alike and share their halfspaces"
         raise ValueError(f"networks: expected {expected}, got {networks}")
     joined = type(networks[0])(**arguments(networks[0]) | {"num_classes": heads})
-    states = [network.get_state() for network in networks]
+    states = [network.get_state(copy=False) for network in networks]
     weights = [name for name in states[0] if name.startswith("weights")]
     joined.set_state(states[0] | {name: np.concatenate([state[name] for state in states], axis=2) for name in weights})
     return joined
 
 
+def add_class(network: Any, inputs: Any = None, context_inputs: Any = None) -> Any:
+    """A network with one more class, and otherwise the same: `join_classes` of it and of a `new_class`.
+
+    Two classes have one head. For a third each of them gets its own, and both predict what that head predicted.
+
+    Arguments and errors are those of `new_class`.
+    """
+    new = new_class(network, inputs, context_inputs)
+    return join_classes([*([network] if network.num_heads > 1 else [_mirrored(network), network]), new])
+
+
+def add_inputs(network: Any, input_size: int, context_size: int) -> Any:
+    """A network that reads further inputs and side information, and predicts the same until it learns about them.
+
+    Args:
+        network: a `GLN` of any backend without a `base_predictor`. Its halfspaces get the further coefficients that its
+            seed draws, its weights zeros.
+        input_size, context_size: of the new network; what was there comes first.
+    """
+    grown = type(network)(**arguments(network) | {"input_size": input_size, "context_size": context_size})
+    state = grown.get_state()
+    for name, old in network.get_state(copy=False).items():
+        if name == "weights.1":
+            inputs = network.input_size
+            state[name][..., inputs:input_size] = 0  # nothing is known about new inputs
+            state[name][..., :inputs], state[name][..., input_size:] = old[..., :inputs], old[..., inputs:]  # the bias
+        else:
+            state[name][tuple(slice(0, size) for size in old.shape)] = old
+    grown.set_state(state)
+    return grown
+
+
+def _halfspaces(network: Any) -> dict[str, np.ndarray]:
+    return {name: array for name, array in network.get_state(copy=False).items() if name.startswith("hyperplane")}
+
+
 def _of_one_kind(one: Any, other: Any) -> bool:
-    """Whether two networks have the log-loss and are the same but for their heads."""
-    kinds = [(network.loss, network.layer_sizes, network.base_size, network.bias) for network in (one, other)]
-    same = kinds[0] == kinds[1] and all(map(np.array_equal, one._dump()[:2], other._dump()[:2]))
-    return same and one.loss == "log_loss"
+    """Whether two networks have classes and differ in no more than their heads."""
+    if one.config.record.heads != "num_classes" or other.config.record.heads != "num_classes":
+        return False
+    alike = dataclasses.replace(one.config, num_classes=2) == dataclasses.replace(other.config, num_classes=2)
+    halfspaces = _halfspaces(one), _halfspaces(other)
+    return alike and all(np.array_equal(array, halfspaces[1][name]) for name, array in halfspaces[0].items())
+
+
+def _mirrored(network: Any) -> Any:
+    """A network of one head that predicts the opposite class: above the first layer its inputs are opposite already."""
+    mirrored, state = type(network)(**arguments(network)), network.get_state()
+    state["weights.1"] = -state["weights.1"]
+    for name in [name for name in state if name.startswith("weights") and network.bias and name != "weights.1"]:
+        state[name][..., -1] *= -1
+    mirrored.set_state(state)
+    return mirrored
 
 
 def _of_heads(network: Any, targets: np.ndarray, some: slice) -> np.ndarray:  # -> (h, B), or (B,) of one head
-    if network.loss == "quantile":
+    if network.config.record.heads == "quantiles":  # which all learn the same target
         return targets
-    if targets.ndim == 1:  # of classes
+    if targets.ndim == 1:  # class numbers
         targets = targets == np.arange(network.num_heads)[:, None]
     return targets[some] if some.stop - some.start > 1 else targets[some.start]
 
 
 def _with_heads(network: Any, some: slice) -> Any:
-    count, own = some.stop - some.start, arguments(network)
-    if network.loss == "log_loss":
-        own["num_classes"] = max(2, count)
-    elif network.loss == "quantile":
-        own["quantiles"] = network.quantiles[some]
-    else:
-        own["num_outputs"] = count
-    part, state = type(network)(**own), network.get_state()
+    heads, count = network.config.record.heads, some.stop - some.start
+    values = {"num_classes": max(2, count), "num_outputs": count, "quantiles": (network.quantiles or ())[some]}
+    part, state = type(network)(**arguments(network) | {heads: values[heads]}), network.get_state(copy=False)
     part.set_state(state | {name: array[:, :, some] for name, array in state.items() if name.startswith("weights")})
     return part

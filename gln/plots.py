@@ -28,6 +28,8 @@ try:
 except ImportError as error:
     raise ImportError('gln.plots needs Matplotlib: pip install "gated-linear-networks[plots]"') from error
 
+from gln.learner import sum_to_one
+
 __all__ = [
     *("plot_confusion", "plot_contributions", "plot_explanations", "plot_halfspaces", "plot_intervals"),
     *("plot_learning", "plot_learning_curves", "plot_regions"),
@@ -481,9 +483,9 @@ def _line(x: np.ndarray) -> np.ndarray:
 
 
 def _probabilities(model: Any, points: np.ndarray) -> np.ndarray:
-    """Of the classes, by a GLN, bringing to one the sum of what heads say: (2, B) -> (C, B)."""
-    p = model._numpy(model.predict(points, points))  # which also fetches from another device
-    return np.stack([1 - p, p]) if p.ndim == 1 else p / p.sum(axis=0)
+    """Of the classes, by a GLN, normalised to sum to one: (2, B) -> (C, B)."""
+    base, context, _ = model.prepare(points, points)
+    return sum_to_one(model.predict_arrays(base, context))
 
 
 def _band(model: Any, rows: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -7,9 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["linear_rate", "stream_rate"]
-
-STREAM_RATES = {"squared_error": (0.3, 0.1), "quantile": (0.5, 0.05)}  # first and least, of each loss
+__all__ = ["linear_rate", "rate_of_streams", "stream_rate"]
 
 
 def linear_rate(t: int, samples: int, first: float = 10.0, last: float = 0.1) -> float:
@@ -23,6 +21,7 @@ def stream_rate(t: int, first: float = 10.0, least: float = 1.0) -> float:
 
 
 def rate_of_streams(network: Any) -> Callable[[int], float]:
-    """`stream_rate` for a network of inputs that are standardised, by its loss."""
-    first, least = STREAM_RATES.get(network.loss, (min(10.0, math.sqrt(network.base_size + 1)), 1.0))
-    return functools.partial(stream_rate, first=first, least=least)
+    """`stream_rate` with the first and the least rate of the network's loss, for standardised inputs."""
+    record = network.config.record
+    first = record.first_rate or min(10.0, math.sqrt(network.base_size + 1))
+    return functools.partial(stream_rate, first=first, least=record.least_rate)

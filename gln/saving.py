@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import glob
+import dataclasses
 import hashlib
 import importlib.util
 import json
 import os
-import socket
-import threading
-from collections.abc import Callable, Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +19,11 @@ from safetensors.numpy import save_file
 
 from gln.backends import BACKENDS, load_backend
 from gln.features import Standardizer
+from gln_numpy import Config
 
 __all__ = ["load", "load_estimator", "save", "save_estimator"]
 
 FORMAT, CALLABLE = "1", "callable"
-ARGUMENTS = (  # of `GLN`, which a file keeps
-    *("layer_sizes", "input_size", "context_size", "num_classes", "context_map_size", "base_predictor", "bias"),
-    *("context_bias", "learning_rate", "normalize", "pred_clipping", "weight_clipping", "seed"),
-    *("loss", "num_outputs", "quantiles", "value_clipping"),
-)
-FIRST_RELEASE = {"loss": "log_loss", "num_outputs": 1, "quantiles": None, "value_clipping": 10.0}  # knew no others
 
 
 def save(model: Any, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
@@ -78,9 +72,9 @@ def load(
     config, arrays = _read(Path(path))
     if "estimator" in config:
         raise _bad(str(path), "a saved network", f"a saved {config['estimator']}, which its own `load` takes")
-    if {*FIRST_RELEASE, *config} != set(ARGUMENTS):
-        raise _bad(str(path), f"a configuration of {list(ARGUMENTS)}", config)
-    config = {**FIRST_RELEASE, **config}
+    names = {*Config.__dataclass_fields__, "learning_rate", "base_predictor"}
+    if config.keys() != names:
+        raise _bad(str(path), f"a configuration of {sorted(names)}", config)
     if base_predictor is not None and config["base_predictor"] is None:
         raise _bad("base_predictor", "None, for the saved model had none", repr(base_predictor))
     for name, given in (("learning_rate", learning_rate), ("base_predictor", base_predictor)):
@@ -94,65 +88,67 @@ def load(
     return model
 
 
-def save_estimator(estimator: Any, path: str | os.PathLike[str]) -> None:
-    """Write an estimator of `gln.sklearn` to one file; `estimator.save` is this.
-
-    In it are the parameters, the classes, the features' names, and the states of networks and standardizers. What no
-    file can hold is not: a callable, which `load_estimator` then wants again, and a random state, which becomes None.
+def save_estimator(
+    path: str | os.PathLike[str], kind: str, parameters: Mapping[str, Any], learned: Mapping[str, Any]
+) -> None:
+    """Write an estimator to one file; the `save` of the estimators in `gln.sklearn` and `gln.river` calls this.
 
     Args:
-        estimator: one that was fitted, as `estimator.save` makes sure.
-        path: the file, replaced if it exists, but only by a whole one.
+        path: the file, replaced if it exists, but only by a complete one.
+        kind: the class of the estimator, which `load_estimator` has to be given again.
+        parameters: of its constructor. A callable is not written and has to be given again; a random state becomes
+            None.
+        learned: what makes a new estimator a fitted one: networks, standardizers, arrays, numbers, text, and
+            sequences, mappings and dataclasses of these.
 
     Raises:
         OSError: the file cannot be written; what was at `path` is still there.
-        ValueError: classes or parameters that are neither numbers nor text, nor sequences of them.
+        ValueError: a class, a feature's name or a parameter that is neither a number nor text, nor a sequence of them.
     """
-    learned = {name: value for name, value in vars(estimator).items() if name.endswith("_")}
     arrays: dict[str, np.ndarray] = {}
-    config = {
-        "estimator": type(estimator).__name__,
-        "parameters": {name: _encoded(name, value, arrays) for name, value in estimator.get_params(deep=False).items()},
-        "learned": {name: _encoded(name, value, arrays) for name, value in learned.items()},
+    values = {
+        group: {name: _encoded(name, value, arrays) for name, value in each.items()}
+        for group, each in {"parameters": parameters, "learned": learned}.items()
     }
-    _write(path, config, arrays)
+    _write(path, {"estimator": kind, **values}, arrays)
 
 
-def load_estimator(cls: Any, path: str | os.PathLike[str], parameters: Mapping[str, Any]) -> Any:
-    """The estimator that `save_estimator` wrote to a file; `cls.load(path, **parameters)` is this.
+def load_estimator(
+    path: str | os.PathLike[str], kind: str, given: Mapping[str, Any], changeable: Collection[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Parameters, and what was learned, from a file that `save_estimator` wrote. Nothing in it is run.
 
-    It goes on in the backend that it had, or where that is not installed in the fastest that is.
+    Dataclasses come back as dicts of their fields. Networks have the backend that they had, or the fastest one that is
+    installed.
 
     Args:
-        cls: `GLNClassifier` or `GLNRegressor`, whichever was saved.
-        path: the file. Nothing in it is run.
-        parameters: take the place of the saved ones. `learning_rate` is needed if that was a callable.
+        path: the file.
+        kind: as when it was saved.
+        given: parameters that replace the saved ones. `learning_rate` is needed if it was a callable.
+        changeable: the parameters that may be given, for the others have shaped what was learned.
 
     Raises:
         OSError: there is no such file, or it may not be read.
-        ValueError: it is no saved estimator of this class, or not as it was saved, or a parameter is missing or
-            unknown.
+        ValueError: it is not a saved estimator of this kind or was changed since, or a parameter is missing or may not
+            be given.
     """
     config, arrays = _read(Path(path))
-    if config.get("estimator") != cls.__name__:
-        raise _bad(str(path), f"a saved {cls.__name__}", f"a saved {config.get('estimator', 'network')}")
-    saved, known = config["parameters"], cls._get_param_names()
-    if unknown := {*saved, *parameters} - set(known):
-        raise _bad("parameters", f"some of {known}", sorted(unknown))
-    if saved["learning_rate"] == CALLABLE and "learning_rate" not in parameters:
+    if config.get("estimator") != kind:
+        raise _bad(str(path), f"a saved {kind}", f"a saved {config.get('estimator', 'network')}")
+    saved = config["parameters"]
+    if unknown := sorted(given.keys() - changeable):
+        raise _bad("parameters", f"some of {sorted(changeable)}, which what was learned does not depend on", unknown)
+    if saved["learning_rate"] == CALLABLE and "learning_rate" not in given:
         raise _bad("learning_rate", "the callable that the saved model had", None)
     if importlib.util.find_spec(BACKENDS.get(saved["backend"], "numpy")) is None:
         saved["backend"] = "auto"
-    estimator = cls(**{**{name: _decoded(name, value, {}, None) for name, value in saved.items()}, **parameters})
-    network = load_backend(estimator.backend).GLN
-    for name, value in config["learned"].items():
-        setattr(estimator, name, _decoded(name, value, arrays, network))
-    estimator._set_rates()
-    return estimator
+    parameters = {name: _decoded(name, value, {}, None) for name, value in saved.items()} | dict(given)
+    network = load_backend(parameters["backend"]).GLN
+    return parameters, {name: _decoded(name, value, arrays, network) for name, value in config["learned"].items()}
 
 
 def _encoded(place: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
-    """A value in JSON's types; what arrays it has of numbers goes to `arrays`, under names that begin with `place`."""
+    """A value in JSON's types; its arrays of numbers go to `arrays`, under names that begin with `place`."""
     if isinstance(value, np.random.RandomState):
         return None
     if hasattr(value, "get_state"):
@@ -162,10 +158,14 @@ def _encoded(place: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
         if value.dtype.kind not in "biufUO" or (value.dtype == object and not all(isinstance(v, str) for v in value)):
             raise _bad(place, "numbers or text", f"dtype {value.dtype}, {value.tolist()}")
         return {"array": value.tolist(), "dtype": value.dtype.str}
+    if dataclasses.is_dataclass(value):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {"fields": {name: _encoded(f"{place}.{name}", each, arrays) for name, each in value.items()}}
     if isinstance(value, Mapping):
         return {"pairs": [[_encoded(place, each, arrays) for each in pair] for pair in value.items()]}
     if isinstance(value, (list, tuple, range)):
-        return [_encoded(f"{place}.{i}", each, arrays) for i, each in enumerate(value)]
+        encoded = [_encoded(f"{place}.{i}", each, arrays) for i, each in enumerate(value)]
+        return encoded if isinstance(value, list) else {"tuple": encoded}
     if callable(value):
         return CALLABLE
     value = value.item() if isinstance(value, np.generic) else value
@@ -176,19 +176,22 @@ def _encoded(place: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
 
 def _decoded(place: str, value: Any, arrays: Mapping[str, np.ndarray], network: Any) -> Any:
     if isinstance(value, list):
-        return tuple(_decoded(f"{place}.{i}", each, arrays, network) for i, each in enumerate(value))
+        return [_decoded(f"{place}.{i}", each, arrays, network) for i, each in enumerate(value)]
     if not isinstance(value, dict):
         return value
-    if "array" in value:
-        return np.array(value["array"], value["dtype"])
-    if "pairs" in value:
-        return dict(value["pairs"])
+    [(kind, content)] = [(kind, each) for kind, each in value.items() if kind != "dtype"]
+    if kind == "array":
+        return np.array(content, value["dtype"])
+    if kind == "tuple":
+        return tuple(_decoded(place, content, arrays, network))
+    if kind == "pairs":
+        return {_decoded(place, key, arrays, network): _decoded(place, each, arrays, network) for key, each in content}
+    if kind == "fields":
+        return {name: _decoded(f"{place}.{name}", each, arrays, network) for name, each in content.items()}
     prefix = f"{place}."
     state = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-    if "standardizer" in value:
-        made = Standardizer(value["standardizer"])
-    else:
-        made = network(**value["network"] | {"learning_rate": None})  # which the estimator sets
+    # The estimator sets the rate of a network.
+    made = Standardizer(content) if kind == "standardizer" else network(**content | {"learning_rate": None})
     made.set_state(state)
     return made
 
@@ -198,9 +201,9 @@ def _bad(name: str, expected: str, came: object) -> ValueError:
 
 
 def arguments(model: Any) -> dict[str, Any]:
-    """Those that make a network of the same kind."""
-    values = {name: getattr(model, name) for name in ARGUMENTS}
-    return values | {"learning_rate": None if model.has_default_rate else model.learning_rate}
+    """The arguments that make a network of the same kind."""
+    rate = None if model.has_default_rate else model.learning_rate
+    return {**dataclasses.asdict(model.config), "learning_rate": rate, "base_predictor": model.base_predictor}
 
 
 def _config(model: Any) -> dict[str, Any]:
@@ -247,40 +250,17 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write to, which is moved to `path` when it is whole."""
-    path = Path(os.path.realpath(path))  # a link stays, and what it leads to is replaced
-    prefix = f".{path.name}.{socket.gethostname()}."
-    _remove_leftovers(path.parent, prefix)
-    unfinished = path.with_name(f"{prefix}{os.getpid()}.{threading.get_ident()}.unfinished")
-    try:
+    """A file beside `path` to write to, which is moved to `path` when it is complete."""
+    path = Path(os.path.realpath(path))  # a link stays, and the file that it leads to is replaced
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        unfinished = Path(folder, "unfinished")
         unfinished.touch()
-        mode = unfinished.stat().st_mode & 0o777  # what the umask gives; safetensors puts a private file there
-        yield unfinished
+        mode = unfinished.stat().st_mode & 0o777  # what the umask gives; safetensors makes the file private
+        try:
+            yield unfinished
+        except SafetensorError as error:
+            raise OSError(f"{path}: {error}") from error
         unfinished.chmod(mode)
         with unfinished.open("rb+") as file:
             os.fsync(file.fileno())
         unfinished.replace(path)
-    except SafetensorError as error:
-        raise OSError(f"{path}: {error}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _remove_leftovers(folder: Path, prefix: str) -> None:
-    """Remove what processes of this machine left behind that were killed while they saved."""
-    for file in folder.glob(f"{glob.escape(prefix)}*.unfinished"):
-        pid = file.name.removeprefix(prefix).split(".")[0]
-        if pid.isdigit() and not _runs(int(pid)):
-            file.unlink(missing_ok=True)
-
-
-def _runs(pid: int) -> bool:
-    if os.name != "posix":  # elsewhere to ask may be to kill
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        return True
-    return True

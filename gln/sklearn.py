@@ -7,7 +7,6 @@ backends take it as a column.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,16 +16,9 @@ from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
-from gln.estimators import (
-    Estimator,
-    batches,
-    check_magnitude,
-    checked_weights,
-    predictions,
-    stream_visits,
-    table_visits,
-)
+from gln.estimators import Estimator, checked_weights, stream_visits, table_visits
 from gln.features import OF_FEATURES, OF_TARGETS, Standardizer
+from gln.learner import Learner, check_magnitude, sum_to_one
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
 
@@ -153,14 +145,12 @@ class GLNClassifier(ClassifierMixin, Estimator):
         -------
         self : GLNClassifier
         """
-        X, y = self._validated(X, y, reset=True)
+        X, y = self._checked(X, y, reset=True)
         check_classification_targets(y)
-        classes, targets = np.unique(y, return_inverse=True)
-        visits, shares = table_visits(X, targets, self._weights(X, targets, classes, sample_weight), self.shuffle)
-        seeds = self._start(classes, X.shape[1], of_stream=False)
-        X = X[visits]
-        self.standardizer_.fit(X.T)
-        self._fit(X, targets[visits], shares, seeds)
+        classes, numbers = np.unique(y, return_inverse=True)
+        visits, shares = table_visits(X, numbers, self._weights(X, numbers, classes, sample_weight), self.shuffle)
+        self._fit(self._learner(X.shape[1], classes), X[visits], numbers[visits], shares)
+        self.classes_ = classes
         return self
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):
@@ -201,7 +191,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         -------
         probabilities : ndarray of shape (N, C)
         """
-        return self._normalized(np.concatenate(self._learn_stream(X, y, classes)))
+        return self._probabilities(np.concatenate(self._learn_stream(X, y, classes), axis=2))
 
     def decision_function(self, X):
         """Logits of the classes.
@@ -215,11 +205,12 @@ class GLNClassifier(ClassifierMixin, Estimator):
         logits : ndarray of shape (N,) or (N, C)
             With two classes that of `classes_[1]`, else each class's against the rest.
         """
-        parts = self._new_columns(X)
-        return np.concatenate([_logits(said) for said in predictions(parts, self.glns_)])
+        samples = self._samples(X)
+        logits = _logits(self.learner_.predict(samples))
+        return logits[0] if len(logits) == 1 else logits.T
 
     def predict_proba(self, X):
-        """Probabilities of the classes; with more than two, those of each against the rest, brought to sum to one.
+        """Probabilities of the classes; with more than two, each against the rest, normalised to sum to one.
 
         Parameters
         ----------
@@ -229,7 +220,8 @@ class GLNClassifier(ClassifierMixin, Estimator):
         -------
         probabilities : ndarray of shape (N, C)
         """
-        return self._normalized(self.decision_function(X))
+        samples = self._samples(X)
+        return self._probabilities(self.learner_.predict(samples))
 
     def predict(self, X):
         """The most probable class of each sample.
@@ -261,7 +253,8 @@ class GLNClassifier(ClassifierMixin, Estimator):
             Parts of the logit, in the order of the features.
         constant : ndarray of shape (N,) or (N, C)
         """
-        contributions, constant = self._explained(X)
+        samples = self._samples(X)
+        contributions, constant = self.learner_.explain(samples)
         return (contributions[0], constant[0]) if len(constant) == 1 else (contributions.swapaxes(0, 1), constant.T)
 
     def _weights(self, X, targets, classes, sample_weight):  # -> (N,), or None where all weigh the same
@@ -272,49 +265,37 @@ class GLNClassifier(ClassifierMixin, Estimator):
         return of_classes if weights is None else weights * of_classes
 
     def _learn_stream(self, X, y, classes, sample_weight=None):
-        """Learn the next samples; gives by parts the logits that were predicted before, (n,) or (n, C)."""
-        first = not hasattr(self, "glns_")
+        """Learn the next samples; returns part by part what the networks predicted before, (M, C, n)."""
+        first = not hasattr(self, "learner_")
         if first and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
         known = np.unique(classes) if first else self.classes_
         if not (first or classes is None or np.array_equal(known, np.unique(classes))):
             raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known!r}")
-        X, y = self._validated(X, y, reset=first)
+        X, y = self._checked(X, y, reset=first)
         alike = (known.dtype.kind in "biuf") == (y.dtype.kind in "biuf")  # numbers, or none
-        targets = np.searchsorted(known, y) if alike else np.zeros(len(y), int)
-        if (known[np.minimum(targets, len(known) - 1)] != y).any():
+        numbers = np.searchsorted(known, y) if alike else np.zeros(len(y), int)
+        if (known[np.minimum(numbers, len(known) - 1)] != y).any():
             check_classification_targets(y)
             raise ValueError(f"y holds labels that are not among the classes {known!r}: {sorted(set(y) - set(known))}")
         if isinstance(self.class_weight, str):
             raise ValueError(f"class_weight: expected a dict or None in partial_fit, got {self.class_weight!r}")
-        visits, shares = stream_visits(self._weights(X, targets, known, sample_weight))
-        X, targets = X[visits], targets[visits]
-        if first:
-            self._start(known, X.shape[1], of_stream=True)
-        self._set_rates(of_stream=True)
-        parts = [
-            _logits(self._learn_part(X, targets[part], shares, part)) for part in batches(len(targets), self.batch_size)
-        ]
-        self._set_rates()
-        self.n_iter_ = 1
-        return parts
+        visits, shares = stream_visits(self._weights(X, numbers, known, sample_weight))
+        learner = self._learner(X.shape[1], known, of_stream=True) if first else self.learner_
+        said = self._learn(learner, X[visits], numbers[visits], shares)
+        self.classes_ = known
+        return said
 
-    def _normalized(self, logits):  # (N,) or (N, C) -> (N, C)
-        p = expit(logits)
-        return np.stack([1 - p, p], axis=1) if p.ndim == 1 else p / p.sum(axis=1, keepdims=True)
+    def _probabilities(self, said):  # (M, C, N) -> (N, C)
+        return sum_to_one(expit(_logits(said))).T
 
-    def _start(self, classes, features, of_stream):
-        """Networks that know nothing yet; gives their seeds."""
+    def _learner(self, features, classes, of_stream=False):
+        """A learner that knows nothing yet."""
         if len(classes) < 2:
             raise ValueError(f"{type(self).__name__} needs samples of at least 2 classes, got one class: {classes[0]}")
-        seeds = self._seeds(of_stream)
         kind: dict[str, Any] = {"num_classes": len(classes), "pred_clipping": CLIPPING}
-        self.glns_ = [self._built(features, seed, of_stream, **kind) for seed in seeds]
-        self.classes_, self.standardizer_ = classes, Standardizer(features, **OF_FEATURES)
-        return seeds
-
-    def _with_targets(self, targets):
-        return [(network, targets) for network in self.glns_]
+        networks = [self._built(features, seed, of_stream, **kind) for seed in self._seeds(of_stream)]
+        return Learner([networks], Standardizer(features, **OF_FEATURES))
 
 
 class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
@@ -374,6 +355,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         The networks of the means, a head for each target.
     quantile_glns_ : list of list of GLN
         For each target the networks of its quantiles, a head for each; none without `quantiles`.
+    learner_ : gln.learner.Learner
+        What learns: these networks with their standardizers.
     standardizer_, target_standardizer_ : gln.features.Standardizer
         What standardises features and targets.
     targets_shape_ : tuple
@@ -441,13 +424,10 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         -------
         self : GLNRegressor
         """
-        X, columns, targets = self._numbers_of(X, y, reset=True)
-        visits, shares = table_visits(X, columns, checked_weights(sample_weight, X), self.shuffle)
-        seeds = self._start(X.shape[1], targets, of_stream=False)
-        X, columns = X[visits], columns[:, visits]
-        self.standardizer_.fit(X.T)
-        self.target_standardizer_.fit(columns)
-        self._fit(X, self.target_standardizer_.transform(columns), shares, seeds)
+        X, targets, shape = self._numbers_of(X, y, reset=True)
+        visits, shares = table_visits(X, targets, checked_weights(sample_weight, X), self.shuffle)
+        self._fit(self._learner(X.shape[1], len(targets)), X[visits], targets[:, visits], shares)
+        self.targets_shape_ = shape
         return self
 
     def partial_fit(self, X, y, sample_weight=None):
@@ -486,7 +466,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         -------
         means : ndarray of shape (N,) or (N, T)
         """
-        return np.concatenate(self._learn_stream(X, y), axis=1).T.reshape(-1, *self.targets_shape_)
+        return self._means(np.concatenate(self._learn_stream(X, y), axis=2))
 
     def predict(self, X):
         """The mean of the targets.
@@ -499,8 +479,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         -------
         means : ndarray of shape (N,) or (N, T), as y was
         """
-        parts = self._new_columns(X)
-        return self._restored(_means(parts, self.glns_)).reshape(-1, *self.targets_shape_)
+        samples = self._samples(X)
+        return self._means(self.learner_.predict(samples))
 
     def predict_quantiles(self, X):
         """The quantiles of the targets, in rising order.
@@ -513,12 +493,12 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         -------
         quantiles : ndarray of shape (N, Q) or (N, T, Q)
         """
-        parts = self._new_columns(X)
+        samples = self._samples(X)
         if not any(self.quantile_glns_):
             raise ValueError("quantiles: expected levels when the model was fitted, got None")
-        levels = np.stack([_means(parts, networks) for networks in self.quantile_glns_])  # (T, Q, N)
-        restored = [self._restored(level) for level in np.sort(levels, axis=1).swapaxes(0, 1)]  # Q of (N, T)
-        return np.stack(restored, axis=-1).reshape(-1, *self.targets_shape_, len(restored))
+        groups = range(1, len(self.learner_.groups))
+        levels = np.stack([self.learner_.predict(samples, group).mean(axis=0) for group in groups])  # (T, Q, N)
+        return np.sort(levels, axis=1).transpose(2, 0, 1).reshape(-1, *self.targets_shape_, levels.shape[1])
 
     def explain(self, X):
         """What each feature contributes to a prediction, in units of the target: with the constant they add up to it.
@@ -535,78 +515,48 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         contributions : ndarray of shape (N, F) or (N, T, F)
         constant : ndarray of shape (N,) or (N, T)
         """
-        contributions, constant = self._explained(X)  # (T, N, F), (T, N)
-        scale = self._restored(np.ones((len(constant), 1))) - self._restored(np.zeros((len(constant), 1)))  # (1, T)
-        contributions = contributions.swapaxes(0, 1) * scale[:, :, None]
-        shape = (-1, *self.targets_shape_)
-        return contributions.reshape(*shape, contributions.shape[2]), self._restored(constant).reshape(shape)
+        samples = self._samples(X)
+        contributions, constant = self.learner_.explain(samples)  # (T, N, F), (T, N)
+        contributions = contributions.swapaxes(0, 1) * self.target_standardizer_.scale[:, None]
+        constant, shape = self.target_standardizer_.inverse_transform(constant).T, (-1, *self.targets_shape_)
+        return contributions.reshape(*shape, contributions.shape[2]), constant.reshape(shape)
 
-    def _networks(self):
-        return [*super()._networks(), *itertools.chain(*getattr(self, "quantile_glns_", []))]
-
-    def _with_targets(self, targets):  # (T, n)
-        means = [(network, targets if len(targets) > 1 else targets[0]) for network in self.glns_]
-        pairs = zip(self.quantile_glns_, targets, strict=True)
-        return means + [(network, target) for networks, target in pairs for network in networks]
+    quantile_glns_ = property(lambda self: self.learner_.groups[1:], doc="For each target the networks of quantiles.")
+    target_standardizer_ = property(lambda self: self.learner_.target_standardizer, doc="What standardises targets.")
 
     def _learn_stream(self, X, y, sample_weight=None):
-        """Learn the next samples; gives by parts the means that were predicted before, (T, n)."""
-        first = not hasattr(self, "glns_")
-        X, columns, targets = self._numbers_of(X, y, reset=first)
-        if not first and targets != self.targets_shape_:
-            expected, came = ("N", *self.targets_shape_), (X.shape[0], *targets)
+        """Learn the next samples; returns part by part the means that were predicted before, (M, T, n)."""
+        first = not hasattr(self, "learner_")
+        X, targets, shape = self._numbers_of(X, y, reset=first)
+        if not first and shape != self.targets_shape_:
+            expected, came = ("N", *self.targets_shape_), (X.shape[0], *shape)
             raise ValueError(f"y: expected shape {expected}, as in the first call, got {came}")
         visits, shares = stream_visits(checked_weights(sample_weight, X))
-        X, columns = X[visits], columns[:, visits]
-        if first:
-            self._start(X.shape[1], targets, of_stream=True)
-        self._set_rates(of_stream=True)
-        parts = []
-        for part in batches(X.shape[0], self.batch_size):
-            numbers = columns[:, part]
-            standardised, units = np.empty(numbers.shape, np.float32), np.empty((2, *numbers.shape))
-            for b, sample in enumerate(numbers.T):  # a prediction is in units of what was known before its target
-                units[:, :, b] = self.target_standardizer_.inverse_transform(np.array([[0.0, 1.0]])).T
-                standardised[:, b] = self.target_standardizer_.learn_one(sample)
-            said = self._learn_part(X, standardised, shares, part)[: len(self.glns_)]
-            parts.append(units[0] + np.mean(said, axis=0) * (units[1] - units[0]))
-        self._set_rates()
-        self.n_iter_ = 1
-        return parts
+        learner = self._learner(X.shape[1], len(targets), of_stream=True) if first else self.learner_
+        said = self._learn(learner, X[visits], targets[:, visits], shares)
+        self.targets_shape_ = shape
+        return said
+
+    def _means(self, said):  # (M, T, N) -> (N,) or (N, T)
+        return said.mean(axis=0).T.reshape(-1, *self.targets_shape_)
 
     def _numbers_of(self, X, y, reset):
         """X (N, F), targets (T, N), and the shape of a sample's targets."""
-        X, y = self._validated(X, y, reset, multi_output=True)
+        X, y = self._checked(X, y, reset, multi_output=True)
         y = np.asarray(y, np.float64)
         check_magnitude("y", y)
         return X, y.reshape(len(y), -1).T, y.shape[1:]
 
-    def _start(self, features, targets, of_stream):
-        """Networks that know nothing yet; gives their seeds."""
-        # Those of one seed have the same halfspaces, and the means are the same with quantiles and without.
-        seeds, count, levels = self._seeds(of_stream), int(np.prod(targets)), self.quantiles
-        of_mean = {"loss": "squared_error", "num_outputs": count}
-        of_levels = {"loss": "quantile", "quantiles": levels}
-        means = [self._built(features, seed, of_stream, **of_mean) for seed in seeds]
-        self.quantile_glns_ = [
-            [self._built(features, seed, of_stream, **of_levels) for seed in seeds if levels is not None]
-            for _ in range(count)
-        ]
-        self.glns_, self.targets_shape_ = means, targets
-        self.standardizer_ = Standardizer(features, **OF_FEATURES)
-        self.target_standardizer_ = Standardizer(count, **OF_TARGETS)
-        return seeds
-
-    def _restored(self, standardized):  # (T, N) -> (N, T)
-        return self.target_standardizer_.inverse_transform(standardized).T
+    def _learner(self, features, targets, of_stream=False):
+        """A learner that knows nothing yet. Networks of one seed share their halfspaces, and the means are the same
+        with quantiles and without."""
+        seeds, levels = self._seeds(of_stream), {"loss": "quantile", "quantiles": self.quantiles}
+        mean = {"loss": "squared_error", "num_outputs": targets}
+        kinds = [mean] if self.quantiles is None else [mean] + targets * [levels]
+        groups = [[self._built(features, seed, of_stream, **kind) for seed in seeds] for kind in kinds]
+        return Learner(groups, Standardizer(features, **OF_FEATURES), Standardizer(targets, **OF_TARGETS))
 
 
-def _logits(said):  # M of (n,) or (C, n) -> (n,) or (n, C)
-    """The mean of the logits of what networks said."""
-    return np.mean([logit(np.asarray(p, np.float64)) for p in said], axis=0).T
-
-
-def _means(parts, networks):  # parts of (F, n), M -> (H, N)
-    """The mean of what networks say of standardised samples."""
-    means = [np.mean([np.atleast_2d(each) for each in said], axis=0) for said in predictions(parts, networks)]
-    return np.concatenate(means, axis=1)
+def _logits(said):  # (M, C, N) -> (C, N)
+    """The mean of the networks' logits."""
+    return logit(said.astype(np.float64)).mean(axis=0)

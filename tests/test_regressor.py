@@ -29,7 +29,8 @@ ENDS = (0.05, 0.95)
 
 
 def state_of(model: GLNRegressor) -> dict[str, np.ndarray]:
-    states = {f"{i} {name}": array for i, g in enumerate(model._networks()) for name, array in g.get_state().items()}
+    networks = [network.get_state() for network in model.learner_.networks]
+    states = {f"{i} {name}": array for i, state in enumerate(networks) for name, array in state.items()}
     scales = [model.standardizer_.get_state(), model.target_standardizer_.get_state()]
     return states | {f"{i} {name}": array for i, state in enumerate(scales) for name, array in state.items()}
 
@@ -94,9 +95,9 @@ def test_rates_fall_in_fit_and_a_stream_may_follow(monkeypatch):
     X, y = DIABETES
     model = GLNRegressor(n_epochs=4, n_networks=1, quantiles=[0.5], backend="numpy").fit(X, y)
     expected = [[first - (first - 0.01) * epoch / 4 for epoch in range(4)] for first in (0.5, 1.5)]
-    np.testing.assert_allclose(rates, np.ravel(expected))
-    assert [g.learning_rate(0) for g in model._networks()] == [0.3, 0.5]
-    assert [g.step for g in model.partial_fit(X, y)._networks()] == [5 * len(X)] * 2
+    np.testing.assert_allclose(rates, np.ravel(expected), rtol=1e-6)
+    assert [g.learning_rate(0) for g in model.learner_.networks] == [0.3, 0.5]
+    assert [g.step for g in model.partial_fit(X, y).learner_.networks] == [5 * len(X)] * 2
     assert GLNRegressor(layer_sizes=[2], backend="numpy").fit(X, y).n_iter_ == 3
     assert GLNRegressor(layer_sizes=[2], backend="numpy").fit(X[:60], y[:60]).n_iter_ == 16
 
@@ -110,7 +111,7 @@ def test_a_stream_in_parts_is_the_stream_in_one(parts):
     np.testing.assert_allclose(cut.predict(DIABETES[0]), whole.predict(DIABETES[0]), atol=1e-3)
     ends = whole.predict_quantiles(DIABETES[0])
     np.testing.assert_allclose(cut.predict_quantiles(DIABETES[0]), ends, atol=1e-3)
-    assert [g.step for g in cut._networks()] == [442, 442]
+    assert [g.step for g in cut.learner_.networks] == [442, 442]
 
 
 def test_a_stream_is_learned():

@@ -109,9 +109,10 @@ def test_a_new_class_gets_a_head_and_the_others_stay_as_they_were(seen):
     samples = labelled(400, seen)
     model = learned(samples, GLNClassifier(**SMALL))
     before = [model.predict_proba_one(x) for x, _ in samples[:50]]
-    heads = [network.num_heads for network in model._networks]
-    model._targets(["another"])
-    assert [network.num_heads for network in model._networks] == [seen + 1]
+    heads = [network.num_heads for network in model._learner.networks]
+    model._learner.add_class()
+    model._labels.append("another")
+    assert [network.num_heads for network in model._learner.networks] == [seen + 1]
     assert heads == [1 if seen == 2 else seen]
     for (x, _), old in zip(samples, before, strict=False):
         new = model.predict_proba_one(x)
@@ -128,7 +129,8 @@ def test_a_new_feature_changes_no_prediction_until_it_is_learned():
     model = learned(few, GLNClassifier(**SMALL))
     before = [model.predict_proba_one(x) for x, _ in few]
     assert [model.predict_proba_one(x) for x, _ in samples] == before  # of what was never seen nothing is known
-    model._grow_features(set("defgh"))
+    model._places = model._with_new(set("defgh"))
+    model._learner = model._learner.with_features(8)
     np.testing.assert_allclose(
         [list(model.predict_proba_one(x).values()) for x, _ in few], [list(p.values()) for p in before], atol=1e-6
     )
@@ -139,7 +141,7 @@ def test_a_new_feature_changes_no_prediction_until_it_is_learned():
 def test_a_missing_feature_counts_as_its_mean():
     model = learned(labelled(500), GLNClassifier(**SMALL))
     x = rows(1, seed=5)[0]
-    mean = dict(zip(sorted(NAMES), model._standardizer.mean, strict=True))
+    mean = dict(zip(sorted(NAMES), model._learner.standardizer.mean, strict=True))
     for missing in ({name: x[name] for name in "abd"}, {**x, "c": None, **dict.fromkeys("efgh", math.nan)}):
         expected = model.predict_proba_one({**mean, **{name: x[name] for name in "abd"}})
         found = model.predict_proba_one(missing)
@@ -157,11 +159,12 @@ def test_200_classes_one_by_one_and_features_that_come_and_go():
         kept = {name: x[name] for name in rng.choice(list(NAMES), 5, replace=False)} | {"label": label}
         hits.append(model.predict_one(kept) == label)
         model.learn_one(kept, label)
-    assert list(model.predict_proba_one(x)) == list(model._classes)
-    assert (len(model._classes), len(model._places)) == (len({*model._classes}), 9)
-    assert len(model._classes) > 180
-    [network] = model._networks
-    assert network.get_state()["weights.1"].shape == (4, 2, len(model._classes), 19)
+    assert list(model.predict_proba_one(x)) == list(model._labels)
+    assert (len(model._labels), len(model._places)) == (len({*model._labels}), 9)
+    assert len(model._labels) > 180
+    assert model._learner is not None
+    [network] = model._learner.networks
+    assert network.get_state()["weights.1"].shape == (4, 2, len(model._labels), 19)
 
 
 def test_before_the_first_sample():
@@ -175,6 +178,8 @@ def test_before_the_first_sample():
     empty = GLNClassifier()
     empty.learn_one({}, True)
     assert empty.predict_proba_one({}) == {True: 1}
+    empty.learn_one({}, False)
+    assert empty.predict_proba_one({}) == {True: 0.5, False: 0.5}
 
 
 # ---- Bad days --------------------------------------------------------------------------------------------------------
@@ -184,14 +189,16 @@ def test_before_the_first_sample():
 @pytest.mark.parametrize("value", ["red", "3", [1], math.inf, {}], ids=str)
 def test_bad_values_change_nothing(model, value):
     model = learned(labelled(40), model.clone())
-    before = pickle.dumps(model._standardizer.get_state()), model._networks[0].get_state(), dict(model._places)
+    learner, places = model._learner, dict(model._places)
+    before = pickle.dumps(learner.standardizer.get_state()), learner.networks[0].get_state()
     known, new = {**rows(1)[0], "b": value}, {"new": value}
     for call in (lambda: model.learn_one(known, 1), lambda: model.learn_one(new, 1), lambda: model.predict_one(known)):
         with pytest.raises(ValueError, match="x"):
             call()
-    assert pickle.dumps(model._standardizer.get_state()) == before[0]
-    assert_same_state(model._networks[0].get_state(), before[1])
-    assert model._places == before[2]
+    assert pickle.dumps(model._learner.standardizer.get_state()) == before[0]
+    assert_same_state(model._learner.networks[0].get_state(), before[1])
+    assert model._learner is learner
+    assert model._places == places
 
 
 def test_strings_are_told_of_encoders():
@@ -204,27 +211,27 @@ def test_strings_are_told_of_encoders():
 
 def test_bad_frames_change_nothing():
     model = learned(labelled(40), GLNClassifier(**SMALL))
-    before = model._networks[0].get_state()
+    before = model._learner.networks[0].get_state()
     for bad in (pd.DataFrame({"a": [1.0, math.inf], "new": 1.0}), pd.DataFrame({"a": [1.0, 2.0], "new": ["x", "y"]})):
         for call in (lambda frame: model.learn_many(frame, pd.Series([0, 1])), model.predict_proba_many):
             with pytest.raises(ValueError, match="expected a finite number or a bool"):
                 call(bad)
-    assert_same_state(model._networks[0].get_state(), before)
+    assert_same_state(model._learner.networks[0].get_state(), before)
     assert "new" not in model._places
     model.learn_many(pd.DataFrame({"a": pd.array([1, None], "Int64"), "b": [True, False]}), pd.Series([0, 1]))
-    assert model._standardizer.count[:3].tolist() == [41, 42, 40]
+    assert model._learner.standardizer.count[:3].tolist() == [41, 42, 40]
 
 
 @pytest.mark.parametrize("y", [math.nan, math.inf])
 def test_bad_targets_change_nothing(y):
     model = learned(labelled(40), GLNRegressor(**SMALL))
-    before = model._networks[0].get_state()
-    with pytest.raises(ValueError, match="y: expected finite numbers"):
+    before = model._learner.networks[0].get_state()
+    with pytest.raises(ValueError, match="targets: expected finite numbers"):
         model.learn_one(rows(1)[0], y)
-    with pytest.raises(ValueError, match="y: expected finite numbers"):
+    with pytest.raises(ValueError, match="targets: expected finite numbers"):
         model.learn_many(pd.DataFrame(rows(2)), pd.Series([1.0, y]))
-    assert_same_state(model._networks[0].get_state(), before)
-    assert model._target.count.tolist() == [40]
+    assert_same_state(model._learner.networks[0].get_state(), before)
+    assert model._learner.target_standardizer.count.tolist() == [40]
 
 
 @pytest.mark.parametrize("factor", [1e3, 1e6])
@@ -292,7 +299,7 @@ def test_backends_agree(backend):
     name = backend.__name__.removeprefix("gln_")
     for kind in (GLNClassifier, GLNRegressor):
         expected, model = (learned(samples, kind(**SMALL, backend=each)) for each in ("numpy", name))
-        assert isinstance(model._networks[0], backend.GLN)
+        assert isinstance(model._learner.networks[0], backend.GLN)
         assert_same_predictions(expected, model, samples, atol=1e-3)
 
 

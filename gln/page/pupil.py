@@ -14,7 +14,7 @@ from sklearn.utils import gen_batches
 
 from gln.backends import load_backend
 from gln.features import Standardizer
-from gln.heads import join_classes, new_class
+from gln.learner import Learner
 from gln.mnist import PIXELS, deskew, load_mnist
 from gln.page.lessons import Lesson, Lessons
 from gln.page.strokes import Drawing, image, variants
@@ -68,7 +68,7 @@ class Pupil:
         self._catch_up()
 
     def _begin(self) -> None:
-        self._networks = [copy.deepcopy(self._start)]  # and after it one of a head for each class of one's own
+        self._learner = Learner([[copy.deepcopy(self._start)]], None, distances=False, learning_rate=LESSON_RATE)
         self._classes = list(self._names)
         self._learned: list[int] = []  # the numbers of its lessons
 
@@ -86,24 +86,12 @@ class Pupil:
 
     def _learn(self, lesson: Lesson) -> None:
         if lesson.label not in self._classes:
-            self._networks.append(new_class(self._start, self._others, self._others))
+            self._learner.add_class(self._others)
             self._classes.append(lesson.label)
         z = self._seen(np.stack([image(drawing) for drawing in variants(lesson.drawing)]))
-        right = np.arange(len(self._classes)) == self._classes.index(lesson.label)
-        start, *own = self._networks
-        start.predict(z, z, np.tile(right[: start.num_heads, None], z.shape[1]))
-        for network, is_it in zip(own, right[start.num_heads :], strict=True):
-            network.predict(z, z, np.full(z.shape[1], is_it))
+        number = self._classes.index(lesson.label)
+        self._learner.learn(z, np.full(z.shape[1], number), batch_size=z.shape[1])
         self._learned.append(lesson.number)
-
-    def _probabilities(self, z: np.ndarray) -> np.ndarray:  # (784, B) -> (C, B)
-        return np.concatenate([np.asarray(network.predict(z, z)).reshape(-1, z.shape[1]) for network in self._networks])
-
-    def _weights(self, z: np.ndarray, winner: int) -> np.ndarray:  # (784, 1) -> (784,)
-        start, *own = self._networks
-        if winner < start.num_heads:
-            return start.explain(z, z).weights[winner, :, 0]
-        return own[winner - start.num_heads].explain(z, z).weights[:, 0]
 
     def _seen(self, images: np.ndarray) -> np.ndarray:  # (N, 784) -> (784, N)
         return self._standardizer.transform(deskew(images).T)
@@ -128,9 +116,9 @@ class Pupil:
         z = self._standardizer.transform(upright[:, None])
         with self._lock:
             state = self.state()
-            p = self._probabilities(z)[:, 0]
-            weights = self._weights(z, int(p.argmax()))
-        return state, Answer(p, upright, weights * z[:, 0])
+            p = self._learner.predict(z)[0, :, 0]
+            contributions = self._learner.explain(z)[0][p.argmax(), 0]
+        return state, Answer(p, upright, contributions)
 
     def teach(self, drawing: Drawing, label: str) -> None:
         """Keep a lesson, then learn it. A label that is no class yet becomes one.
@@ -167,7 +155,7 @@ class Pupil:
     @functools.cached_property
     def _at_the_start(self) -> float:
         z, labels = self._held_out
-        return float((np.asarray(self._start.predict(z, z)).argmax(axis=0) == labels).mean())
+        return float((self._start.predict_arrays(z, z).argmax(axis=0) == labels).mean())
 
     def _share_right(self, taught: int) -> float | None:
         """Of the network after the lesson of this number; None where it is that no more."""
@@ -176,7 +164,7 @@ class Pupil:
             with self._lock:
                 if self._last != taught:
                     return None
-                right += int((self._probabilities(z[:, part]).argmax(axis=0) == labels[part]).sum())
+                right += int((self._learner.predict(z[:, part])[0].argmax(axis=0) == labels[part]).sum())
         return right / len(labels)
 
     def export(self, file: Path) -> None:
@@ -186,7 +174,7 @@ class Pupil:
             OSError: the file cannot be written.
         """
         names = np.frombuffer(json.dumps(self._classes).encode(), np.uint8)
-        join_classes(self._networks).save(file, {**self._standardizer.get_state(), "classes": names})
+        self._learner.networks[0].save(file, {**self._standardizer.get_state(), "classes": names})
 
 
 def _loaded(file: Path) -> tuple[Any, Standardizer, list[str]]:

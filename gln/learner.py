@@ -1,0 +1,263 @@
+"""What all code that drives networks does with them: standardise samples, predict and learn them, grow, save.
+
+Shapes: B samples, F features, C heads or classes, T targets of a sample, M networks of a group.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import inspect
+import itertools
+import os
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+import numpy as np
+
+from gln.features import Standardizer, with_distances
+from gln.heads import add_class, add_inputs
+from gln.rates import rate_of_streams
+from gln.saving import load_estimator, save_estimator
+
+__all__ = ["Learner", "Saveable", "chunks", "check_magnitude", "sum_to_one"]
+
+CHUNK = 1000  # samples that are standardised at a time, so that little memory is needed beside them
+MAX_FLOAT = np.finfo(np.float32).max
+
+
+@dataclasses.dataclass
+class Learner:
+    """Networks that learn raw samples, each standardised by what was seen of the stream up to it.
+
+    Samples are columns, (F, B), with NaN where a value is missing. Targets are class numbers (B,), or with a
+    `target_standardizer` finite numbers (T, B).
+    """
+
+    groups: list[list[Any]]  # the networks that predict the targets, then for each target those of its quantiles
+    standardizer: Standardizer | None  # None takes samples as they are
+    target_standardizer: Standardizer | None = None
+    distances: bool = True  # whether networks also mix how far each feature is from its mean
+    learning_rate: float | Callable[[int], float] | None = None  # of the count of samples; None is that of streams
+
+    @property
+    def networks(self) -> list[Any]:
+        return list(itertools.chain(*self.groups))
+
+    def set_learning_rate(self, rate: float | Callable[[int], float] | None) -> None:
+        """Set `learning_rate`, and that of the networks, for whom None is their own default."""
+        for network in self.networks:
+            network.set_learning_rate(rate)
+        self.learning_rate = rate
+
+    def own_arrays(self) -> None:
+        """Move what it knows into memory: joblib may have mapped a file that can only be read."""
+        for each in (*self.networks, self.standardizer, self.target_standardizer):
+            if each is not None:
+                each.set_state(each.get_state())
+
+    # ---- Learning ----------------------------------------------------------------------------------------------------
+
+    def learn(
+        self, samples: Any, targets: np.ndarray, shares: np.ndarray | None = None, batch_size: int = 1
+    ) -> list[np.ndarray]:
+        """Learn samples one after another, or batch after batch, each after it was predicted.
+
+        A class or a feature that is new makes the networks grow, which predict the same until they learn about it.
+
+        Args:
+            samples: (F, B), may be a sparse array. New features come last.
+            targets: (B,) class numbers from 0, or (T, B) numbers.
+            shares: (B,), the part of a step that each sample makes. None is a whole step.
+            batch_size: samples that are predicted before any of them is learned, at least 1.
+
+        Returns:
+            Part by part the predictions of the networks of the first group, (M, C, n), in units of the targets.
+
+        Raises:
+            ValueError: another shape, infinity, a target or a learning rate out of range; nothing has changed then.
+        """
+        check_magnitude("samples", samples)
+        self._check_targets(targets, samples.shape[1])
+        grown = self.with_features(samples.shape[0])
+        rates = [self._rates(network, samples.shape[1]) for network in grown.networks]
+        if shares is not None:
+            rates = [each * shares.astype(np.float32) for each in rates]
+        vars(self).update(vars(grown))
+        return [
+            self._learn_part(samples[:, part], targets[..., part], [each[part] for each in rates], batch_size)
+            for part in self._parts(targets, batch_size)
+        ]
+
+    def _rates(self, network: Any, count: int) -> np.ndarray:
+        return network.rates(count, rate_of_streams(network) if self.learning_rate is None else self.learning_rate)
+
+    def _learn_part(self, samples: Any, targets: np.ndarray, rates: list[np.ndarray], batch_size: int) -> np.ndarray:
+        z = np.asarray(samples, np.float32) if self.standardizer is None else self.standardizer.learn(samples)
+        own, zero, unit = self._of_heads(targets) if self.target_standardizer is None else self._standardised(targets)
+        inputs, rate, said = self._inputs(z), iter(rates), []
+        for number, group in enumerate(self.groups):
+            wanted = own if number == 0 else own[number - 1 : number]
+            for network in group:
+                y = np.broadcast_to(wanted, (network.num_heads, wanted.shape[1]))
+                said.append(network.predict_arrays(inputs, z, y, next(rate), batch_size))
+        return zero + unit * np.stack(said[: len(self.groups[0])])
+
+    def _of_heads(self, numbers: np.ndarray) -> tuple[np.ndarray, Any, Any]:  # (n,) -> (C, n)
+        """What each head learns about classes, for which there may have to be a new head, and the units of that."""
+        while numbers.max(initial=0) >= self.groups[0][0].num_classes:
+            self.add_class()
+        heads = self.groups[0][0].num_heads
+        own = numbers[None] if heads == 1 else numbers == np.arange(heads)[:, None]
+        return own.astype(np.float32), 0, 1
+
+    def _standardised(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # (T, n) -> 3 of (T, n)
+        """Standardised targets, and the zero and the unit of what was known before each, in which it was predicted."""
+        standardizer, [bound] = self.target_standardizer, {network.bound for network in self.networks}
+        assert standardizer is not None
+        own, zero, unit = np.empty((3, *targets.shape))
+        for b, target in enumerate(targets.T):
+            zero[:, b], unit[:, b] = standardizer.mean, standardizer.scale
+            own[:, b] = standardizer.learn_one(target)
+        return own.clip(-bound, bound).astype(np.float32), zero, unit
+
+    def _parts(self, targets: np.ndarray, batch_size: int) -> Iterator[slice]:
+        """Parts of a stream, each of whole batches; another begins where a class comes that has no head yet."""
+        if self.target_standardizer is not None or targets.max(initial=0) < self.groups[0][0].num_classes:
+            return chunks(targets.shape[-1], batch_size)
+        known = self.groups[0][0].num_classes
+        first = {int(n): b for b, n in reversed(list(enumerate(targets.tolist()))) if n >= known}
+        ends = [0, *sorted(first.values()), len(targets)]
+        pieces = (range(*pair) for pair in itertools.pairwise(ends))
+        return (slice(p.start + c.start, p.start + c.stop) for p in pieces for c in chunks(len(p), batch_size))
+
+    def _check_targets(self, targets: np.ndarray, count: int) -> None:
+        shape = (count,) if self.target_standardizer is None else (self.target_standardizer.size, count)
+        if targets.shape != shape:
+            raise ValueError(f"targets: expected shape {shape}, one for each sample, got shape {targets.shape}")
+        if not np.isfinite(targets).all():
+            raise ValueError("targets: expected finite numbers, got NaN or infinity")
+
+    # ---- Growing -----------------------------------------------------------------------------------------------------
+
+    def add_class(self, samples: np.ndarray | None = None) -> None:
+        """Make room for one more class. Of standardised samples (F, B) its head learns that they are none of it."""
+        z = () if samples is None else (self._inputs(samples), samples)
+        self.groups = [[add_class(network, *z) for network in self.groups[0]]]
+
+    def with_features(self, features: int) -> Learner:
+        """A learner with room for further features, or this one where there are none."""
+        known = self.groups[0][0].context_size
+        if features == known:
+            return self
+        if self.standardizer is None or features < known:
+            raise ValueError(f"samples: expected {known} features, got {features}")
+        inputs = 2 * features if self.distances else features
+        groups = [[add_inputs(network, inputs, features) for network in group] for group in self.groups]
+        standardizer = copy.deepcopy(self.standardizer)
+        standardizer.grow(features)
+        return dataclasses.replace(self, groups=groups, standardizer=standardizer)
+
+    # ---- Predicting --------------------------------------------------------------------------------------------------
+
+    def predict(self, samples: Any, group: int = 0) -> np.ndarray:
+        """What each network of a group predicts for samples (F, B), in units of the targets: (M, C, B)."""
+        networks = self.groups[group]
+        parts = [self._transformed(samples[:, part]) for part in chunks(samples.shape[1])]
+        said = [np.stack([network.predict_arrays(self._inputs(z), z) for network in networks]) for z in parts]
+        p = np.concatenate(said, axis=2) if said else np.empty((len(networks), networks[0].num_heads, 0))
+        if self.target_standardizer is None:
+            return p
+        rows = slice(None) if group == 0 else slice(group - 1, group)
+        return self.target_standardizer.mean[rows, None] + self.target_standardizer.scale[rows, None] * p
+
+    def explain(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Contributions of features (C, B, F) and the constant (C, B), which add up to what the first group mixes.
+
+        That are logits, or standardised targets, on average over the networks.
+        """
+        z = self._transformed(samples)
+        inputs, networks = self._inputs(z), self.groups[0]
+        bound, heads = networks[0].bound, networks[0].num_heads
+        told = [network.explain(inputs, z) for network in networks]
+        weights, constant = (np.mean([each[i] for each in told], axis=0) for i in range(2))
+        contributions = (weights * inputs.clip(-bound, bound)).reshape(heads, len(z), -1, z.shape[1]).sum(axis=2)
+        return contributions.transpose(0, 2, 1), constant.reshape(heads, -1)
+
+    def _transformed(self, samples: Any) -> np.ndarray:
+        return np.asarray(samples, np.float32) if self.standardizer is None else self.standardizer.transform(samples)
+
+    def _inputs(self, z: np.ndarray) -> np.ndarray:  # (F, B) -> (K, B)
+        return with_distances(z) if self.distances else z
+
+
+def chunks(count: int, batch_size: int = 1) -> Iterator[slice]:
+    """Slices of about 1000 samples, each of whole batches."""
+    size = batch_size * max(1, CHUNK // batch_size)
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
+
+
+def check_magnitude(name: str, numbers: Any) -> None:
+    """Raises ValueError for infinity, and for numbers that float32 cannot hold; NaN passes."""
+    if (np.abs(getattr(numbers, "data", numbers) if hasattr(numbers, "tocsr") else numbers) > MAX_FLOAT).any():
+        raise ValueError(f"Input {name} contains infinity or a value too large for dtype('float32').")
+
+
+def sum_to_one(p: Any) -> np.ndarray:
+    """Probabilities of classes, (C, B), from those of heads, (C, B), or of the second of two classes, (1, B)."""
+    p = np.asarray(p, np.float64)
+    return np.concatenate([1 - p, p]) if len(p) == 1 else p / p.sum(axis=0)
+
+
+# ---- Saving ----------------------------------------------------------------------------------------------------------
+
+
+class Saveable:
+    """`save` and `load` of an estimator that keeps what it learned in a `Learner`, and maybe names beside it."""
+
+    learning_rate: Any
+    changeable: Collection[str] = ("backend", "learning_rate")  # parameters that what was learned does not depend on
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save parameters and everything that was learned, without pickle, for every backend.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file, replaced if it exists. Callables and random states are not in it, see
+            `gln.saving.save_estimator`.
+        """
+        parameters = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        save_estimator(path, _kind(type(self)), parameters, self._learned())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], **parameters: Any) -> Any:
+        """Load an estimator that `save` wrote; it continues where that one stopped. Nothing is unpickled.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file; a damaged one is refused, see `gln.saving.load_estimator`.
+        **parameters
+            Replace the saved ones, for example `backend`. Those that have shaped the networks are refused.
+
+        Returns
+        -------
+        estimator : of this class
+        """
+        parameters, learned = load_estimator(path, _kind(cls), parameters, cls.changeable)
+        estimator = cls(**parameters)
+        for name, value in learned.items():
+            if isinstance(value, dict) and "groups" in value:
+                value = Learner(**value)
+                value.set_learning_rate(estimator.learning_rate)
+            setattr(estimator, name, value)
+        return estimator
+
+    def _learned(self) -> dict[str, Any]:
+        """What `save` keeps beside the parameters, by the names of attributes."""
+        raise NotImplementedError
+
+
+def _kind(estimator: type) -> str:
+    return f"{estimator.__module__}.{estimator.__name__}"
