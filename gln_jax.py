@@ -119,14 +119,14 @@ def _run(config, params, count, batch_size, *samples):
 
     Networks that `vmap` maps take turns: XLA would gather and scatter their rows, four times as slow as in place.
     """
-    one = functools.partial(_run_one, config, batch_size or samples[0].shape[1])
+    one = functools.partial(run_blocks, config, batch_size or samples[0].shape[1])
     return jax.custom_batching.sequential_vmap(one)(params, count, *samples)
 
 
 _run_in_place = jax.jit(_run, static_argnames=("config", "batch_size"), donate_argnames="params")  # for the class
 
 
-def _run_one(config, batch_size, params, count, *samples):
+def run_blocks(config, batch_size, params, count, *samples):
     """`_run` of one network: block after block of whole batches, all of which go through a layer before the next."""
     planes, plane_bias, weights = params
     size, ends = samples[0].shape[1], np.cumsum([len(rows) >> planes.shape[1] for rows in weights])
@@ -610,28 +610,33 @@ class GLN:
 
     # ---- JAX ---------------------------------------------------------------------------------------------------------
 
-    _runs: tuple[Any, ...] = (_run, _run_in_place)  # to predict, and to learn
+    runs: tuple[Any, ...] = (_run, _run_in_place)  # to predict, and to learn
     _lock = threading.RLock()  # of all networks: learning donates `params`, which nobody reads until new ones are set
 
     def __getstate__(self) -> dict[str, Any]:  # of a copy, which learns on its own
         with self._lock:
             return vars(self) | {"params": jax.tree.map(jnp.copy, self.params), "extra": dict(self.extra)}
 
+    def placed(self, params: Params) -> Params:
+        """The parameters where they belong; a subclass may spread them over devices, with heads to fill these up."""
+        return params
+
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
         with self._lock:
             weights = self.params.weights if hasattr(self, "params") else ()
-            self.params: Params = Params(jnp.array(hyperplanes), jnp.array(hyperplane_bias), weights)
+            self.params: Params = self.placed(Params(jnp.array(hyperplanes), jnp.array(hyperplane_bias), weights))
 
     def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
         rows = [array.reshape(-1, *array.shape[2:]) for array in weights]
         # Of one number many times, as weights are at first, JAX makes the copies: else there would be two for a while.
         owned = [jnp.array(array) if any(array.strides) else jnp.full(array.shape, array.flat[0]) for array in rows]
         with self._lock:  # `step` is no part of `params`, for JAX's integers have 32 bits
-            self.params, self.step = self.params._replace(weights=tuple(owned)), step
+            self.params, self.step = self.placed(self.params._replace(weights=tuple(owned))), step
 
     def _dump(self) -> tuple:
         with self._lock:
-            return *jax.tree.map(np.asarray, self.params), self.step
+            planes, plane_bias, weights = jax.tree.map(np.asarray, self.params)
+            return planes, plane_bias, [array[:, : self.num_heads] for array in weights], self.step
 
     def _tensor(self, array: np.ndarray) -> Array:
         return jnp.asarray(array)
@@ -660,10 +665,10 @@ class GLN:
             if missing := min(size, block) - here:
                 arrays = [np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)]) for array in arrays]
             with self._lock:
-                params, p = self._runs[learns](self.config, self.params, here, batch_size, *arrays)
+                params, p = self.runs[learns](self.config, self.params, here, batch_size, *arrays)
                 if learns:
                     self.params, self.step = params, self.step + here
-            outputs.append(np.asarray(p)[:, :here])
+            outputs.append(np.asarray(p)[: self.num_heads, :here])
         return np.concatenate(outputs, axis=1) if len(outputs) > 1 else outputs[0]
 
 

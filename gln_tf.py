@@ -646,7 +646,7 @@ class GLN(tf.Module):
         tf.debugging.assert_shapes([(inputs, (self.input_size, "B")), (context_inputs, (self.context_size, "B"))])
         if self.base_predictor is not None:
             inputs = self.base_predictor(inputs)
-        if self.base_predictor is not None and self.loss == "log_loss":
+        if self.base_predictor is not None and self.config.logits:
             p = tf.cast(inputs, tf.float64)
             p = tf.clip_by_value(p, self.pred_clipping, 1 - self.pred_clipping)
             inputs = tf.cast(tf.math.log(p) - tf.math.log1p(-p), tf.float32)

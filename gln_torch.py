@@ -686,7 +686,7 @@ class GLN(nn.Module):
         if self.base_predictor is not None:
             p = self.base_predictor(self._tensor(base.clone()))
             p = self._shaped("base_predictor's output", p, (self.base_size, base.shape[1]))
-            base = torch.logit(p.double(), self.pred_clipping).float() if self.loss == "log_loss" else p
+            base = torch.logit(p.double(), self.pred_clipping).float() if self.config.logits else p
         size = 0 if torch.jit.is_tracing() or torch.compiler.is_compiling() else min(BLOCK_SAMPLES, base.shape[1])
         parts = map(self._tensor, (base, context))
         p = self._stream(base, context, None, None, size) if size else output(self._each(*parts), self.loss)

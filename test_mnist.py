@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from gln.backends import load_backend
 from gln.features import Standardizer
+from gln.learner import Learner, sum_to_one
 from gln.mnist import Digits, command, deskew, load_mnist
 from gln.rates import linear_rate
 
@@ -86,7 +87,7 @@ class TenDigits(NamedTuple):
     online_hits: np.ndarray  # (N,) bool, of the training digits in their order, each predicted before it was learned
     conf_mat: pd.DataFrame  # counts, a row for what a digit is and a column for what it was taken for
     prfs: pd.DataFrame  # precision, recall, F-score and support, a column for each digit
-    log_loss: float  # nats, of the heads' probabilities brought to sum to one
+    log_loss: float  # nats, of the heads' probabilities normalised to sum to one
     calibration_error: float  # how far from the share of hits those of the predicted digits are, on average
     seconds: float  # of the pass, compiling included
     standardizer: Standardizer | None  # of what the model was given, None if not standardised
@@ -127,35 +128,30 @@ def get_ten_digits_metrics(
     x_train, y_train, x_test, y_test = load_mnist() if digits is None else digits
     order = np.random.default_rng(seed).permutation(len(x_train))
     standardizer = Standardizer(x_train.shape[1]) if standardize else None
-    learn, transform = (standardizer.learn, standardizer.transform) if standardizer else (np.asarray, np.asarray)
     if halfspace_samples:
         if int(model.step) > 0:
             expected = "one that has not learned yet, or halfspace_samples=0"
             raise ValueError(f"model: expected {expected}, got one after {int(model.step)} samples")
         first = x_train[order[:halfspace_samples]].T
         model.fit_hyperplanes(Standardizer(len(first)).learn(first) if standardize else first)
+    learner = Learner([[model]], standardizer, distances=False, learning_rate=model.learning_rate)
     hits, start = np.empty(len(order), bool), time.perf_counter()
     with tqdm(total=len(order), unit=" digits", disable=not verbose) as bar:
         for part in gen_batches(len(order), batch_size * max(1, CHUNK // batch_size)):
-            z, labels = learn(x_train[order[part]].T), y_train[order[part]]
-            p = _probabilities(model.predict_online(z, z, labels, batch_size), (10, len(labels)))
-            hits[part] = p.argmax(axis=0) == labels
+            labels = y_train[order[part]]
+            [p] = learner.learn(x_train[order[part]].T, labels, batch_size=batch_size)
+            hits[part] = p[0].argmax(axis=0) == labels
             bar.update(len(labels))
             bar.set_postfix(accuracy=f"{100 * hits[: part.stop].mean():.2f}")
     seconds = time.perf_counter() - start
     if save is not None:
         model.save(save, standardizer.get_state() if standardizer else None)
-    scores = _test_scores(model, transform, x_test, y_test)
+    scores = _test_scores(sum_to_one(learner.predict(x_test.T)[0]), y_test)
     return TenDigits(online_hits=hits, seconds=seconds, standardizer=standardizer, **scores)
 
 
-def _test_scores(model: Any, transform: Any, images: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """What `TenDigits` has of the test set, (N, F), (N,); `transform` makes a model's inputs of columns of images."""
-    p = np.empty((10, len(images)))
-    for part in gen_batches(len(images), CHUNK):
-        z = transform(images[part].T)
-        p[:, part] = _probabilities(model.predict(z, z), (10, z.shape[1]))
-    p /= p.sum(axis=0)
+def _test_scores(p: np.ndarray, labels: np.ndarray) -> dict[str, Any]:  # (10, N), (N,)
+    """What `TenDigits` holds about the test set."""
     predicted = p.argmax(axis=0)
     conf_mat, prfs = _tables(labels, predicted, range(10), [str(digit) for digit in range(10)])
     return {

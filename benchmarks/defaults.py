@@ -23,6 +23,7 @@ from tqdm import tqdm
 from benchmarks.report import machine, show
 from gln.backends import load_backend
 from gln.features import Standardizer
+from gln.learner import Learner, sum_to_one
 from gln.mnist import load_mnist
 
 Stream = tuple[np.ndarray, np.ndarray]  # samples (N, D), labels (N,)
@@ -70,12 +71,10 @@ def streams(quick: bool) -> dict[str, tuple[Stream, int]]:
 
 
 def progressive(gln: Any, stream: Stream, seed: int, **setting: Any) -> tuple[float, float]:
-    """Accuracy in percent and log-loss of one pass; the probabilities of the heads are brought to sum to one."""
+    """Accuracy in percent and log-loss of one pass; the probabilities of the heads are normalised to sum to one."""
     x, y = stream
     order, classes = np.random.default_rng(seed).permutation(len(y)), max(2, int(y.max()) + 1)
-    standardizer, size = Standardizer(x.shape[1]), x.shape[1]
-    blocks = [standardizer.learn(x[part].T) for part in np.array_split(order, -(-len(order) // 500))]
-    z, labels = np.concatenate(blocks, axis=1), y[order]
+    samples, labels, size = x[order].T, y[order], x.shape[1]
     setting = {"layer_sizes": [16, 16], "rate": rate(None, 3000), "fitted": 0, **setting}
     learning_rate, fitted = setting.pop("rate")(size + 1), setting.pop("fitted")
     if not setting.get("normalize", True):
@@ -84,9 +83,9 @@ def progressive(gln: Any, stream: Stream, seed: int, **setting: Any) -> tuple[fl
         input_size=size, context_size=size, num_classes=classes, learning_rate=learning_rate, seed=seed, **setting
     )
     if fitted:
-        model.fit_hyperplanes(z[:, :fitted])
-    p = np.asarray(model.predict_online(z, z, labels), np.float64)
-    p = np.stack([1 - p, p]) if classes == 2 else p / p.sum(axis=0)
+        model.fit_hyperplanes(Standardizer(size).learn(samples[:, :fitted]))
+    learner = Learner([[model]], Standardizer(size), distances=False, learning_rate=model.learning_rate)
+    p = sum_to_one(np.concatenate(learner.learn(samples, labels), axis=2)[0])
     return 100 * float((p.argmax(axis=0) == labels).mean()), -float(np.log(p[labels, np.arange(len(labels))]).mean())
 
 

@@ -94,7 +94,7 @@ class Learner:
 
     def _learn_part(self, samples: Any, targets: np.ndarray, rates: list[np.ndarray], batch_size: int) -> np.ndarray:
         z = np.asarray(samples, np.float32) if self.standardizer is None else self.standardizer.learn(samples)
-        own, zero, unit = self._of_heads(targets) if self.target_standardizer is None else self._standardised(targets)
+        own, zero, unit = self._one_hot(targets) if self.target_standardizer is None else self._standardised(targets)
         inputs, rate, said = self._inputs(z), iter(rates), []
         for number, group in enumerate(self.groups):
             wanted = own if number == 0 else own[number - 1 : number]
@@ -103,7 +103,7 @@ class Learner:
                 said.append(network.predict_arrays(inputs, z, y, next(rate), batch_size))
         return zero + unit * np.stack(said[: len(self.groups[0])])
 
-    def _of_heads(self, numbers: np.ndarray) -> tuple[np.ndarray, Any, Any]:  # (n,) -> (C, n)
+    def _one_hot(self, numbers: np.ndarray) -> tuple[np.ndarray, Any, Any]:  # (n,) -> (C, n)
         """What each head learns about classes, for which there may have to be a new head, and the units of that."""
         while numbers.max(initial=0) >= self.groups[0][0].num_classes:
             self.add_class()

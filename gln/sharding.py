@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Spec
@@ -37,7 +38,7 @@ def shard_heads(model: gln_jax.GLN, devices: Sequence[Any] | None = None) -> Sha
     Where their number is no multiple of the devices', heads that learn nothing of use fill it up. It learns on its own.
 
     Args:
-        model: with the log-loss or the squared error; the heads of quantiles are few.
+        model: with classes or outputs; the heads of quantiles are few.
         devices: of JAX, at least one. None takes all.
 
     Raises:
@@ -57,15 +58,10 @@ class ShardedGLN(gln_jax.GLN):
         if not devices:
             raise ValueError("devices: expected at least one, got none")
         self.mesh = Mesh(np.array(devices), ("heads",))
-        self._runs = tuple(functools.partial(run, self.mesh) for run in (_run, _run_in_place))
+        self.runs = tuple(functools.partial(run, self.mesh) for run in (_run, _run_in_place))
         super().__init__(*args, **arguments)
-        if self.loss == "quantile":
-            raise ValueError(f"model: expected the log-loss or the squared error, got {self!r}")
-
-    def __copy__(self) -> ShardedGLN:
-        twin = object.__new__(type(self))
-        vars(twin).update(self.__getstate__())
-        return twin
+        if self.config.record.heads == "quantiles":
+            raise ValueError(f"model: expected one with classes or outputs, got {self!r}")
 
     def __deepcopy__(self, memo: Any) -> Any:
         return copy.copy(self)
@@ -77,40 +73,24 @@ class ShardedGLN(gln_jax.GLN):
         plain.extra = dict(self.extra)
         return shard_heads, (plain,)
 
-    def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:
-        everywhere = NamedSharding(self.mesh, Spec())
-        with self._lock:
-            super()._load_hyperplanes(hyperplanes, hyperplane_bias)
-            planes, plane_bias = (jax.device_put(array, everywhere) for array in self.params[:2])
-            self.params = gln_jax.Params(planes, plane_bias, self.params.weights)
-
-    def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
-        over = NamedSharding(self.mesh, OF_WEIGHTS)
-        rows = [self._filled(array.reshape(-1, *array.shape[2:]), 1) for array in weights]
-        placed = tuple(jax.device_put(array, over) for array in rows)
-        with self._lock:
-            self.params, self.step = self.params._replace(weights=placed), step
-
-    def _dump(self) -> tuple:
-        planes, plane_bias, weights, step = super()._dump()
-        return planes, plane_bias, tuple(array[:, : self.num_heads] for array in weights), step
-
-    def _stream(self, base, context, targets, rates, batch_size) -> np.ndarray:
-        targets = None if targets is None else self._filled(targets, 0)
-        return super()._stream(base, context, targets, rates, batch_size)[: self.num_heads]
-
-    def _filled(self, array: np.ndarray, axis: int) -> np.ndarray:  # C -> C' along an axis
-        further = -self.num_heads % self.mesh.size
-        return np.pad(array, [(0, further if i == axis else 0) for i in range(array.ndim)])
+    def placed(self, params: gln_jax.Params) -> gln_jax.Params:
+        heads = -(-self.num_heads // self.mesh.size) * self.mesh.size
+        filled = [jnp.pad(rows, [(0, 0), (0, heads - rows.shape[1]), (0, 0)]) for rows in params.weights]
+        over, everywhere = NamedSharding(self.mesh, OF_WEIGHTS), NamedSharding(self.mesh, Spec())
+        planes, plane_bias = (jax.device_put(array, everywhere) for array in params[:2])
+        return gln_jax.Params(planes, plane_bias, tuple(jax.device_put(rows, over) for rows in filled))
 
 
 @functools.partial(jax.jit, static_argnames=("mesh", "config", "batch_size"))
 def _run(mesh, config, params, count, batch_size, *samples):
-    """As `gln_jax._run`, each device with its own heads."""
+    """As `gln_jax.run_blocks`, each device with its own heads. Those that fill the devices up learn zeros."""
     learns, everywhere, of_weights = len(samples) > 2, Spec(), (OF_WEIGHTS,) * len(params.weights)
+    if learns:
+        base, context, targets, rates = samples
+        samples = base, context, jnp.pad(targets, [(0, params.weights[0].shape[1] - len(targets)), (0, 0)]), rates
     of_params: Any = params._replace(hyperplanes=everywhere, hyperplane_bias=everywhere, weights=of_weights)
     of_samples = (Spec(), Spec(), OF_HEADS, Spec())[: len(samples)]
-    one = functools.partial(gln_jax._run_one, config, batch_size or samples[0].shape[1])
+    one = functools.partial(gln_jax.run_blocks, config, batch_size or samples[0].shape[1])
     outs = (of_params if learns else None, OF_HEADS)
     return shard_map(one, mesh=mesh, in_specs=(of_params, Spec(), *of_samples), out_specs=outs)(params, count, *samples)
 

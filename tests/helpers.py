@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-import gln.estimators
+import gln_numpy
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,16 +29,17 @@ def assert_same_state(one: Any, other: Any, rtol: float = 0, atol: float = 0) ->
 
 
 def watch_rates(monkeypatch: Any) -> list[float]:
-    """A list to which the rate is added with which an estimator's network begins each part that it learns."""
-    rates: list[float] = []
-    learn = gln.estimators.learn
+    """A list to which the first rate is added of each part that a network of NumPy learns."""
+    firsts: list[float] = []
+    rates = gln_numpy.GLN.rates
 
-    def watched(network: Any, *samples: Any) -> Any:
-        rates.append(network.learning_rate(int(network.step)))
-        return learn(network, *samples)
+    def watched(*arguments: Any) -> Any:
+        found = rates(*arguments)
+        firsts.append(found[0])
+        return found
 
-    monkeypatch.setattr(gln.estimators, "learn", watched)
-    return rates
+    monkeypatch.setattr(gln_numpy.GLN, "rates", watched)
+    return firsts
 
 
 def run_python(code: str, cwd: Path = ROOT, **environment: str) -> str:

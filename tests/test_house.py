@@ -67,6 +67,37 @@ def test_functions_are_short(file):
     assert not long
 
 
+def test_nothing_reaches_under_a_network():
+    """Outside of its file nobody uses a name with an underscore of a network, or of its module."""
+    hidden = re.compile(r"_(?!_)\w+")
+    names: set[str] = set()
+    for file in NETWORKS:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        own = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == "GLN"]
+        names |= {node.name for node in ast.walk(own[0]) if isinstance(node, ast.FunctionDef)}
+        names |= {node.attr for node in ast.walk(own[0]) if isinstance(node, ast.Attribute)}
+    hidden_names = {name for name in names if hidden.fullmatch(name)}
+    assert {"_stream", "_config"} <= hidden_names
+    for file in [*AROUND, *ON_TOP]:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and hidden.fullmatch(node.attr):
+                of_module = isinstance(node.value, ast.Name) and node.value.id.startswith("gln_")
+                assert not (node.attr in hidden_names or of_module), f"{file}:{node.lineno} {node.attr}"
+
+
+def test_a_loss_is_named_by_its_record_output_and_residual_alone():
+    named = re.compile(r"[\"'](log_loss|squared_error|quantile)[\"']|LOG_LOSS|QUANTILE")
+    places = re.compile(
+        r"^ +\"\w+\": Loss\(|^ +loss: str = |^ +loss: what|^LOG_LOSS, _, QUANTILE = range|^    return .* if loss == "
+    )
+    for file in NETWORKS:
+        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if named.search(line)]
+        assert [line for line in lines if not places.search(line)] == [], file
+    for file in AROUND:  # where an estimator chooses one
+        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if named.search(line)]
+        assert [line for line in lines if not re.search(r"loss=\"|\"loss\": \"", line)] == [], file
+
+
 def test_importing_the_package_is_cheap():
     loaded = run_python("import sys; before = set(sys.modules); import gln; print(*set(sys.modules) - before)")
     assert loaded.split() == ["gln"]

@@ -476,7 +476,7 @@ for heads, kind, size in ((10, {"num_classes": 10}, 1), (64, {"loss": "squared_e
         assert_same_state(twin, sharded, atol=1e-5)
         sharded.set_state(alone.get_state())
         np.testing.assert_allclose(sharded.predict(x, x), expected, atol=1e-6)
-with pytest.raises(ValueError, match="model: expected the log-loss or the squared error, got GLN"):
+with pytest.raises(ValueError, match="model: expected one with classes or outputs, got GLN"):
     shard_heads(GLN([2], 3, 3, loss="quantile", quantiles=[0.5]))
 with pytest.raises(ValueError, match="devices: expected at least one, got none"):
     shard_heads(alone, [])

@@ -96,7 +96,7 @@ def test_where_a_worker_is_killed_there_is_no_model():
 def test_where_learning_fails_there_is_no_model(monkeypatch):
     X, y = digits(10)
     model = GLNClassifier(**SMALL, backend="numpy").fit(X, y)
-    monkeypatch.setattr("gln.estimators.learn", None)
+    monkeypatch.setattr("gln.estimators._learned", None)
     with pytest.raises(TypeError):
         model.fit(X, y)
     with pytest.raises(NotFittedError):

@@ -122,7 +122,7 @@ def test_epochs_follow_from_the_samples(samples, epochs):
 def test_rates_fall_in_fit_and_a_stream_may_follow(monkeypatch):
     rates = watch_rates(monkeypatch)
     model = GLNClassifier(n_epochs=5, n_networks=2, random_state=0, backend="numpy").fit(*IRIS)
-    np.testing.assert_allclose(rates, 2 * [3 + (0.01 - 3) * epoch / 5 for epoch in range(5)])
+    np.testing.assert_allclose(rates, 2 * [3 + (0.01 - 3) * epoch / 5 for epoch in range(5)], rtol=1e-6)
     for network in model.glns_:
         assert network.has_default_rate
         assert network.learning_rate(0) == pytest.approx(3)  # the root of eight inputs and the bias
@@ -232,7 +232,7 @@ def test_a_stream_in_parts_is_the_stream_in_one(parts):
 
 def test_a_stream_longer_than_a_chunk(monkeypatch):
     whole = streamed(batch_size=4)
-    monkeypatch.setattr(gln.estimators, "CHUNK", 30)
+    monkeypatch.setattr(gln.learner, "CHUNK", 30)
     cut = streamed(batch_size=4)
     np.testing.assert_allclose(cut.predict_proba(IRIS[0]), whole.predict_proba(IRIS[0]), atol=1e-3)
 

@@ -181,10 +181,10 @@ def _loaded(file: Path) -> tuple[Any, Standardizer, list[str]]:
     """A saved network, what prepares its inputs, and its classes: as `export` wrote them beside it, or the digits."""
     network, standardizer = load_backend("auto").GLN.load(file, learning_rate=LESSON_RATE), Standardizer(PIXELS)
     extra = dict(network.extra)
-    kind = network.loss, network.input_size, network.context_size, network.num_heads
+    kind = network.config.record.heads, network.input_size, network.context_size, network.num_heads
     try:
         names = json.loads(extra.pop("classes").tobytes()) if "classes" in extra else list(DIGITS)
-        if kind != ("log_loss", PIXELS, PIXELS, len(names)):
+        if kind != ("num_classes", PIXELS, PIXELS, len(names)):
             raise ValueError(repr(network))
         standardizer.set_state(extra)
     except ValueError as error:
