@@ -76,13 +76,16 @@ def test_nothing_reaches_under_a_network():
         own = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == "GLN"]
         names |= {node.name for node in ast.walk(own[0]) if isinstance(node, ast.FunctionDef)}
         names |= {node.attr for node in ast.walk(own[0]) if isinstance(node, ast.Attribute)}
-    hidden_names = {name for name in names if hidden.fullmatch(name)}
+    hidden_names = {name for name in names if hidden.fullmatch(name)} - {"_replace"}  # which is public
     assert {"_stream", "_config"} <= hidden_names
     for file in [*AROUND, *ON_TOP]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and hidden.fullmatch(node.attr):
-                of_module = isinstance(node.value, ast.Name) and node.value.id.startswith("gln_")
-                assert not (node.attr in hidden_names or of_module), f"{file}:{node.lineno} {node.attr}"
+                receiver = ast.unparse(node.value)
+                if receiver == "self" and file.name != "sharding.py":  # whose class is a network
+                    continue
+                reaches = node.attr in hidden_names or receiver.startswith("gln_")
+                assert not reaches, f"{file}:{node.lineno} {receiver}.{node.attr}"
 
 
 def test_a_loss_is_named_by_its_record_output_and_residual_alone():

@@ -373,6 +373,21 @@ def test_random_requests_change_nothing_and_show_no_traceback(client, pupil):
 # ---- The command
 
 
+def test_lessons_are_kept_with_data_and_move_there(tmp_path, monkeypatch):
+    needs("platformdirs")
+    monkeypatch.setattr("platformdirs.user_data_dir", lambda *_, **__: str(tmp_path))
+    cached = tmp_path / "cache" / "digits.gln.lessons"
+    cached.parent.mkdir()
+    Lessons(cached).add(checked(plain(SEVEN)), "3")
+    kept = command._kept(cached)
+    assert kept == tmp_path / "digits.gln.lessons"
+    assert [lesson.label for lesson in Lessons(kept).after(0)] == ["3"]
+    assert not cached.exists()
+    Lessons(kept).add(checked(plain(NINE)), "4")
+    assert command._kept(cached) == kept
+    assert [lesson.label for lesson in Lessons(kept).after(0)] == ["3", "4"]
+
+
 @contextlib.contextmanager
 def served(model: Path) -> Iterator[tuple[str, subprocess.Popen]]:
     """The command with a model, at an address that it tells."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,6 +15,7 @@ from typing import Any
 
 __all__ = ["main"]
 
+PROJECT = "gated-linear-networks"
 NEEDED = ("platformdirs", "starlette", "uvicorn")
 
 
@@ -35,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gln-draw",
         description="A page, for this machine alone, on which you draw a digit, see what a GLN takes it for and why, "
-        "and teach it. The first start trains the network, in half a minute; lessons are kept beside it.",
+        "and teach it. The first start trains the network, in half a minute. Lessons are kept in your data folder.",
     )
     parser.add_argument("--port", type=int, default=8000, help="of the page, 0 for any that is free: %(default)s")
     parser.add_argument(
@@ -64,16 +67,32 @@ def _pupil(options: argparse.Namespace) -> Any:
     from gln.page.pupil import Pupil  # half a second, which `--help` need not take
 
     model = _trained() if options.model is None else options.model
-    return Pupil(model, model.with_name(f"{model.name}.lessons"))
+    beside = model.with_name(f"{model.name}.lessons")
+    return Pupil(model, _kept(beside) if options.model is None else beside)
+
+
+def _kept(cached: Path) -> Path:
+    """The lessons of the user's data folder, for nobody can make them again; a file in the cache folder moves there."""
+    import platformdirs
+
+    lessons = Path(platformdirs.user_data_dir(PROJECT, appauthor=False, ensure_exists=True), cached.name)
+    if cached.exists() and not lessons.exists():
+        moving = lessons.with_name(f"{lessons.name}.moving")
+        with (
+            contextlib.closing(sqlite3.connect(cached)) as old,
+            contextlib.closing(sqlite3.connect(moving)) as new,
+        ):
+            old.backup(new)  # with what a killed process left in the journal
+        moving.replace(lessons)
+        cached.unlink()
+    return lessons
 
 
 def _trained() -> Path:
     """The model of the user's cache folder, trained now if there is none."""
     import platformdirs
 
-    model = Path(
-        platformdirs.user_cache_dir("gated-linear-networks", appauthor=False, ensure_exists=True), "digits.gln"
-    )
+    model = Path(platformdirs.user_cache_dir(PROJECT, appauthor=False, ensure_exists=True), "digits.gln")
     if not model.exists():
         print(f"gln-draw: training a network, once: {model}", file=sys.stderr)
         command = importlib.util.find_spec("test_mnist")
