@@ -1,14 +1,22 @@
-"""Fixtures that every test shares: the backends, and real digits."""
+"""Fixtures that every test shares: the backends, and real digits. And what is left out is said."""
 
 from __future__ import annotations
 
+import os
 from types import ModuleType
+from typing import Any
+
+# Two test processes on two cores, each with a thread per core in every matrix product, wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
 from backends import FRAMEWORKS, load_backend
 
-from test_mnist import load_mnist
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if config.option.markexpr == "not slow":
+        terminalreporter.write_line('Left out: the tests marked slow. All of them: pytest -n 2 -m ""')
 
 
 @pytest.fixture(params=list(FRAMEWORKS))
@@ -19,5 +27,7 @@ def backend(request: pytest.FixtureRequest) -> ModuleType:
 @pytest.fixture(scope="session")
 def digits() -> tuple[np.ndarray, np.ndarray]:
     """3,000 digits as columns (784, 3000) in [0, 1], and their labels."""
+    from gln.mnist import load_mnist  # takes a second, which xdist's controller need not wait
+
     images, labels, _, _ = load_mnist(deskew=False)
     return np.ascontiguousarray(images[:3000].T), labels[:3000]

@@ -1,4 +1,9 @@
-"""The contract of every backend: each test here runs on all of them."""
+"""The contract of every backend: each test here runs on all of them.
+
+TensorFlow and JAX compile anew, for about a second, for each kind of network and each size of a batch. They pad batches
+to 8, or to a power of two, so batches here have up to eight samples, tests share the networks of `small` and
+`on_digits`, and where two networks are compared, one is NumPy's if it can be.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +40,10 @@ def small(backend: Any, **arguments: Any) -> Any:
     return backend.GLN(**{"layer_sizes": [3, 2], "input_size": 5, "context_size": 4, "seed": 1, **arguments})
 
 
+def on_digits(backend: Any, num_classes: int) -> Any:
+    return backend.GLN([4, 1], PIXELS, PIXELS, num_classes=num_classes, context_map_size=2, seed=0)
+
+
 def small_batch(count: int = 6) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(5)
     return rng.normal(size=(5, count)), rng.normal(size=(4, count)), rng.integers(0, 2, count)
@@ -43,11 +52,20 @@ def small_batch(count: int = 6) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 # ---- What is computed ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("normalize", [True, False])
-@pytest.mark.parametrize("halfspaces", [0, 3])
-def test_values_are_those_of_the_plain_loops(backend, digits, bias, normalize, halfspaces):
-    num_classes = 2 if bias ^ normalize ^ (halfspaces > 0) else 10  # any three of the four in every combination
+# Any two of these in every combination, and with the slow ones any three.
+OPTIONS = ("bias", "normalize", "halfspaces", "num_classes")
+COMBINATIONS = [
+    (False, False, 0, 2),
+    (False, True, 3, 10),
+    (True, False, 3, 10),
+    (True, True, 0, 10),
+    (True, True, 3, 2),
+]
+MORE = [(False, False, 0, 10), (False, False, 3, 2), (False, True, 0, 2), (True, False, 0, 2)]
+
+
+@pytest.mark.parametrize(OPTIONS, COMBINATIONS + [pytest.param(*more, marks=pytest.mark.slow) for more in MORE])
+def test_values_are_those_of_the_plain_loops(backend, digits, bias, normalize, halfspaces, num_classes):
     model = backend.GLN(
         [3, 2],
         PIXELS,
@@ -62,16 +80,23 @@ def test_values_are_those_of_the_plain_loops(backend, digits, bias, normalize, h
     inputs, targets = clear_digits(model, digits, 23)
     inputs[:, 9], targets[9] = inputs[:, 8], targets[8]  # two equal samples in one batch
     slow = SlowGLN(model)
-    for start, end in [(0, 1), (1, 2), (2, 8), (8, 16), (16, 23)]:  # batches of one and of more, the last one ragged
+    for start, end in [(0, 8), (8, 16), (16, 23)]:
         batch, labels = inputs[:, start:end], targets[start:end]
         expected = slow.predict(batch, batch, labels)
         output = to_numpy(model.predict(batch, batch, labels))
         np.testing.assert_allclose(np.atleast_2d(output), expected, atol=2e-5)
     assert_same_state(slow.state, model.get_state(), rtol=1e-3, atol=1e-4)
-    again = inputs[:, :8]  # of a size that is compiled already
-    np.testing.assert_allclose(
-        np.atleast_2d(to_numpy(model.predict(again, again))), slow.predict(again, again), atol=5e-5
-    )
+
+
+def test_values_of_one_sample_after_another_are_those_of_the_plain_loops(backend):
+    model = small(backend)
+    slow, (inputs, context, targets) = SlowGLN(model), small_batch(12)
+    for b in range(12):
+        batch = inputs[:, b : b + 1], context[:, b : b + 1], targets[b : b + 1]
+        np.testing.assert_allclose(to_numpy(model.predict(*batch)), slow.predict(*batch)[0], atol=2e-5)
+    assert_same_state(slow.state, model.get_state(), rtol=1e-3, atol=1e-4)
+    again = inputs[:, :8], context[:, :8]
+    np.testing.assert_allclose(to_numpy(model.predict(*again)), slow.predict(*again)[0], atol=5e-5)
 
 
 LOSSES: dict[str, dict[str, Any]] = {
@@ -95,24 +120,25 @@ def numbers(model: Any, inputs: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("kind", LOSSES)
 def test_values_of_every_loss_are_those_of_the_plain_loops(backend, kind):
     model = small(backend, **LOSSES[kind], learning_rate=0.2)
-    inputs, context, _ = small_batch(150)
+    inputs, context, _ = small_batch(151)
     targets, slow = numbers(model, inputs), SlowGLN(model)
-    for start, end in [(0, 1), (1, 2), (2, 9), (9, 17), (17, 23)]:
+    for start, end in [(0, 7), (7, 15), (15, 23)]:
         batch = inputs[:, start:end], context[:, start:end], targets[..., start:end]
         output = np.atleast_2d(to_numpy(model.predict(*batch)))
         np.testing.assert_allclose(output, slow.predict(*batch), atol=2e-5)
-    output = np.atleast_2d(to_numpy(model.predict_online(inputs[:, 23:], context[:, 23:], targets[..., 23:])))
-    one_by_one = [
-        slow.predict(inputs[:, b : b + 1], context[:, b : b + 1], targets[..., b : b + 1]) for b in range(23, 150)
-    ]
-    np.testing.assert_allclose(output, np.concatenate(one_by_one, axis=1), atol=5e-5)
+    online, one_by_one = [], []
+    for start in range(23, 151, 8):
+        part = inputs[:, start : start + 8], context[:, start : start + 8], targets[..., start : start + 8]
+        online.append(np.atleast_2d(to_numpy(model.predict_online(*part))))
+        one_by_one += [slow.predict(*(array[..., b : b + 1] for array in part)) for b in range(8)]
+    np.testing.assert_allclose(np.concatenate(online, axis=1), np.concatenate(one_by_one, axis=1), atol=5e-5)
     assert_same_state(slow.state, model.get_state(), rtol=1e-3, atol=1e-4)
-    assert np.ptp(output, axis=1).min() > 0.1
+    assert np.ptp(online, axis=(0, 2)).min() > 0.1
 
 
 @pytest.mark.parametrize("kind", ["squared error, two heads", "quantiles", "labels"])
-def test_one_sample_of_every_loss_is_a_batch_of_one(backend, kind):
-    one, batch = (small(backend, **LOSSES[kind]) for _ in range(2))
+def test_one_sample_of_every_loss_is_a_batch_of_one(kind):
+    one, batch = (small(gln_numpy, **LOSSES[kind]) for _ in range(2))
     inputs, context, _ = small_batch()
     targets = numbers(one, inputs)
     alone = to_numpy(one.predict(inputs[:, 0], context[:, 0], targets[..., 0]))
@@ -120,16 +146,6 @@ def test_one_sample_of_every_loss_is_a_batch_of_one(backend, kind):
     np.testing.assert_allclose(alone, expected[..., 0], atol=1e-6)
     assert alone.shape == (() if one.num_heads == 1 else (one.num_heads,))
     assert_same_state(one, batch, atol=1e-6)
-
-
-def test_heads_of_numbers_know_nothing_of_one_another(backend):
-    inputs, context, _ = small_batch(60)
-    together = small(backend, loss="squared_error", num_outputs=2)
-    targets = numbers(together, inputs)
-    output = to_numpy(together.predict_online(inputs, context, targets))
-    for y, expected in zip(targets, output, strict=True):
-        alone = to_numpy(small(backend, loss="squared_error").predict_online(inputs, context, y))
-        np.testing.assert_allclose(alone, expected, atol=1e-5)
 
 
 def test_quantiles_of_a_stream_are_met(backend):
@@ -155,7 +171,7 @@ def test_targets_beyond_all_predictions_count_as_the_bound(backend, kind):
     assert np.abs(output).max() <= 10
 
 
-@pytest.mark.parametrize(("layer_sizes", "weight_clipping"), [([1], 200.0), ([7], 0.5), ([2, 5, 3], 1.0)])
+@pytest.mark.parametrize(("layer_sizes", "weight_clipping"), [([1], 0.5), ([2, 5, 3], 1.0)])
 def test_any_depth_and_width_and_clipped_weights(backend, layer_sizes, weight_clipping):
     model = small(backend, layer_sizes=layer_sizes, weight_clipping=weight_clipping, learning_rate=3.0)
     inputs, context, targets = small_batch(12)
@@ -168,14 +184,12 @@ def test_any_depth_and_width_and_clipped_weights(backend, layer_sizes, weight_cl
         )
     assert_same_state(slow.state, model.get_state(), rtol=1e-4, atol=1e-5)
     largest = max(np.abs(array).max() for name, array in model.get_state().items() if name.startswith("weights"))
-    assert largest <= weight_clipping
-    assert largest == weight_clipping or weight_clipping == 200  # the clipping was put to the test
+    assert largest == weight_clipping  # the clipping was put to the test
 
 
-@pytest.mark.parametrize("num_classes", [2, 10])
-@pytest.mark.parametrize("count", [1, 6])
+@pytest.mark.parametrize(("num_classes", "count"), [(2, 6), (10, 1)])
 def test_prediction_with_targets_is_the_one_without(backend, digits, num_classes, count):
-    model = backend.GLN([4, 3, 1], PIXELS, PIXELS, num_classes=num_classes, seed=0)
+    model = on_digits(backend, num_classes)
     images, labels = digits
     # In JAX they are two programs, and XLA of early versions takes a sum in one of them in another order.
     last_digit = 1e-7 if backend.__name__ == "gln_jax" else 0
@@ -196,19 +210,16 @@ def test_updates_of_equal_samples_add_up(backend):
     assert_same_state(state, other, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("batch_size", [1, 4, 50])
-@pytest.mark.parametrize("num_classes", [2, 10])
+@pytest.mark.parametrize(("num_classes", "batch_size"), [(2, 6), (10, 1)])
 def test_predict_online_is_predict_batch_by_batch(backend, digits, batch_size, num_classes):
-    online, stepwise = (
-        backend.GLN([4, 1], PIXELS, PIXELS, num_classes=num_classes, context_map_size=2, seed=0) for _ in range(2)
-    )
-    inputs, targets = clear_digits(online, digits, 30)
+    online, stepwise = (on_digits(backend, num_classes) for _ in range(2))
+    inputs, targets = clear_digits(online, digits, 29)
     output = to_numpy(online.predict_online(inputs, inputs, targets, batch_size=batch_size))
-    parts = [slice(start, start + batch_size) for start in range(0, 30, batch_size)]
+    parts = [slice(start, start + batch_size) for start in range(0, 29, batch_size)]
     expected = [to_numpy(stepwise.predict(inputs[:, part], inputs[:, part], targets[part])) for part in parts]
     np.testing.assert_allclose(output, np.concatenate(expected, axis=-1), atol=1e-5)
     assert_same_state(online.get_state(), stepwise.get_state(), rtol=1e-4, atol=1e-5)
-    assert online.get_state()["step"] == 30
+    assert online.get_state()["step"] == 29
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
@@ -218,7 +229,7 @@ def test_weights_that_reach_their_bounds_in_mid_block(backend, batch_size, num_c
     rng = np.random.default_rng(6)
     inputs, context, targets = rng.normal(size=(5, 150)), rng.normal(size=(4, 150)), rng.integers(0, num_classes, 150)
     options = {"layer_sizes": [4, 3], "num_classes": num_classes, "context_map_size": 1, "learning_rate": 2.0}
-    model, free = (small(backend, **options, weight_clipping=bound) for bound in (0.6, 200.0))
+    model, free = small(backend, **options, weight_clipping=0.6), small(gln_numpy, **options)
     slow = SlowGLN(model)
     parts = [slice(start, start + batch_size) for start in range(0, 150, batch_size)]
     expected = [slow.predict(inputs[:, part], context[:, part], targets[part]) for part in parts]
@@ -227,24 +238,25 @@ def test_weights_that_reach_their_bounds_in_mid_block(backend, batch_size, num_c
     assert_same_state(slow.state, model.get_state(), rtol=1e-4, atol=5e-5)
     weights = np.concatenate([array.ravel() for name, array in model.get_state().items() if name.startswith("weights")])
     assert np.abs(weights).max() == np.float32(0.6)
-    clipped_on_the_way = np.abs(output - np.atleast_2d(to_numpy(free.predict_online(inputs, context, targets)))) > 0.01
+    clipped_on_the_way = np.abs(output - np.atleast_2d(free.predict_online(inputs, context, targets))) > 0.01
     assert clipped_on_the_way[:, : 64 - batch_size].any()  # a change that was felt before the first block ended
 
 
-@pytest.mark.parametrize("halfspaces", [0, 2])
-@pytest.mark.parametrize("batch_size", [5, 31, 40])
+@pytest.mark.parametrize(("halfspaces", "batch_size"), [(0, 31), (2, 5), (2, 31), (2, 40)])
 def test_batches_that_fill_no_block_evenly(backend, halfspaces, batch_size):
     rng = np.random.default_rng(7)
     inputs, context, targets = rng.normal(size=(5, 333)), rng.normal(size=(4, 333)), rng.integers(0, 2, 333)
-    online, stepwise = (small(backend, context_map_size=halfspaces, learning_rate=0.3) for _ in range(2))
+    online, stepwise = (
+        small(module, context_map_size=halfspaces, learning_rate=0.3) for module in (backend, gln_numpy)
+    )
     output = to_numpy(online.predict_online(inputs, context, targets, batch_size))
     parts = [slice(start, start + batch_size) for start in range(0, 333, batch_size)]
-    expected = [to_numpy(stepwise.predict(inputs[:, part], context[:, part], targets[part])) for part in parts]
+    expected = [stepwise.predict(inputs[:, part], context[:, part], targets[part]) for part in parts]
     np.testing.assert_allclose(output, np.concatenate(expected), atol=2e-5)
     assert_same_state(online, stepwise, rtol=1e-3, atol=5e-5)
 
 
-@pytest.mark.parametrize("batch_size", [7, 10**12, 10**19])
+@pytest.mark.parametrize("batch_size", [7, 10**19])
 def test_a_batch_size_beyond_the_stream_is_one_batch(backend, batch_size):
     online, at_once = small(backend), small(backend)
     output = to_numpy(online.predict_online(*small_batch(), batch_size))
@@ -265,14 +277,12 @@ def test_targets_may_be_probabilities_or_bools(backend):
     assert_same_state(slow.state, soft.get_state(), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("loss", ["squared_error", "quantile"])
-def test_base_predictor_gives_the_base_values(backend, loss):
+def test_base_predictor_gives_the_base_values(backend):
     inputs, context, targets = small_batch()
-    kind = {"loss": loss, "quantiles": [0.5] if loss == "quantile" else None}
-    model = small(backend, **kind, base_predictor=lambda x: 3 * np.asarray(x)[:2])
-    plain = small(backend, **kind, input_size=2)
+    model = small(backend, loss="squared_error", base_predictor=lambda x: 3 * np.asarray(x)[:2])
+    plain = small(gln_numpy, loss="squared_error", input_size=2)
     output = to_numpy(model.predict(inputs, context, targets))
-    np.testing.assert_allclose(output, to_numpy(plain.predict(3 * inputs[:2], context, targets)), atol=1e-5)
+    np.testing.assert_allclose(output, plain.predict(3 * inputs[:2], context, targets), atol=1e-5)
     assert_same_state(model, plain, rtol=1e-4, atol=1e-5)
 
 
@@ -283,13 +293,12 @@ def test_base_predictor_gives_the_base_logits(backend):
     inputs, context, targets = small_batch()
     inputs[0, 0], inputs[1, 0] = 100, -100  # probabilities of exactly 1 and 0
     model = small(backend, base_predictor=halves)
-    plain = small(backend, input_size=2)
+    plain = small(gln_numpy, input_size=2)
     with np.errstate(divide="ignore"):
         logits = np.log(halves(inputs)) - np.log(1 - halves(inputs))
     logits = np.clip(logits, -50, 50)
-    np.testing.assert_allclose(
-        to_numpy(model.predict(inputs, context, targets)), to_numpy(plain.predict(logits, context, targets)), atol=1e-5
-    )
+    output = to_numpy(model.predict(inputs, context, targets))
+    np.testing.assert_allclose(output, plain.predict(logits, context, targets), atol=1e-5)
     assert_same_state(model.get_state(), plain.get_state(), rtol=1e-4, atol=1e-5)
     assert model.get_state()["weights.1"].shape == (3, 16, 1, 3)
 
@@ -303,17 +312,17 @@ def test_a_base_predictor_may_work_in_place(backend):
 
     inputs = small_batch()[0].astype(np.float32)
     kept = inputs.copy()
-    model, plain = small(backend, context_size=5, base_predictor=halve), small(backend, context_size=5)
+    model, plain = small(backend, context_size=5, base_predictor=halve), small(gln_numpy, context_size=5)
     output = to_numpy(model.predict(inputs, inputs))
     np.testing.assert_array_equal(inputs, kept)
-    np.testing.assert_allclose(output, to_numpy(plain.predict(np.zeros_like(inputs), inputs)), atol=1e-6)
+    np.testing.assert_allclose(output, plain.predict(np.zeros_like(inputs), inputs), atol=1e-6)
 
 
 # ---- Rates and the count ---------------------------------------------------------------------------------------------
 
 
 def test_the_clock_counts_samples(backend):
-    inputs, context, targets = small_batch(5)
+    inputs, context, targets = small_batch(13)
     asked: list[int] = []
 
     def rate(t: int) -> float:
@@ -323,13 +332,13 @@ def test_the_clock_counts_samples(backend):
     model = small(backend, learning_rate=rate)
     slow = SlowGLN(model)
     asked.clear()
-    model.predict(inputs, context)
+    model.predict(inputs[:, :8], context[:, :8])
     assert asked == []
-    model.predict(inputs[:, :2], context[:, :2], targets[:2])
-    model.predict_online(inputs[:, 2:], context[:, 2:], targets[2:], batch_size=2)
-    assert asked == [0, 1, 2, 3, 4]
-    assert model.get_state()["step"] == 5
-    for part in (slice(0, 2), slice(2, 4), slice(4, 5)):
+    model.predict(inputs[:, :5], context[:, :5], targets[:5])
+    model.predict_online(inputs[:, 5:], context[:, 5:], targets[5:], batch_size=3)
+    assert asked == list(range(13))
+    assert model.get_state()["step"] == 13
+    for part in (slice(0, 5), slice(5, 8), slice(8, 11), slice(11, 13)):
         slow.predict(inputs[:, part], context[:, part], targets[part])
     assert_same_state(slow.state, model.get_state(), rtol=1e-4, atol=1e-6)
 
@@ -364,15 +373,17 @@ def test_learning_rate_can_be_set(backend):
 # ---- Explanations ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("num_classes", [2, 10])
-def test_explanations_add_up_to_the_predictions(backend, digits, num_classes):
-    model = backend.GLN([6, 4, 2], PIXELS, PIXELS, num_classes=num_classes, seed=2, learning_rate=1.0)
+def test_explanations_add_up_to_the_predictions(backend, digits):
+    learned, model = (
+        module.GLN([6, 4, 2], PIXELS, PIXELS, num_classes=10, seed=2, learning_rate=1.0)
+        for module in (gln_numpy, backend)
+    )
     images, labels = digits
-    model.predict_online(images[:, :300], images[:, :300], targets_of(model, labels[:300]))
+    learned.predict_online(images[:, :300], images[:, :300], labels[:300])
+    model.set_state(learned.get_state())
     images = images[:, 300:400]
     weights, constant, clipped = model.explain(images, images)
-    heads = () if num_classes == 2 else (10,)
-    assert (weights.shape, constant.shape, clipped.shape) == ((*heads, PIXELS, 100), (*heads, 100), (*heads, 100))
+    assert (weights.shape, constant.shape, clipped.shape) == ((10, PIXELS, 100), (10, 100), (10, 100))
     p = to_numpy(model.predict(images, images)).astype(np.float64)
     logits = (weights * images).sum(axis=-2) + constant
     assert 0 < clipped.sum() < clipped.size
@@ -383,13 +394,13 @@ def test_explanations_add_up_to_the_predictions(backend, digits, num_classes):
 
 
 @pytest.mark.parametrize("kind", ["squared error, two heads", "quantiles", "labels"])
-def test_explanations_of_every_loss_add_up(backend, kind):
-    model = small(backend, **LOSSES[kind])
+def test_explanations_of_every_loss_add_up(kind):
+    model = small(gln_numpy, **LOSSES[kind])
     inputs, context, _ = small_batch(60)
     inputs[0, 0] = 300
     model.predict_online(inputs, context, numbers(model, inputs))
     weights, constant, clipped = model.explain(inputs, context)
-    output = to_numpy(model.predict(inputs, context)).astype(np.float64)
+    output = model.predict(inputs, context).astype(np.float64)
     s = np.log(output / (1 - output)) if model.loss == "log_loss" else output
     base = inputs.clip(-model.bound, model.bound)
     np.testing.assert_allclose((weights * base).sum(axis=-2) + constant, s, atol=1e-3)
@@ -412,17 +423,17 @@ def test_explanations_tell_what_was_clipped(backend):
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_explanations_of_base_predictors_are_of_their_logits(backend, bias):
-    def mixed(inputs: Any) -> np.ndarray:  # (5, B) -> (2, B)
-        return 1 / (1 + np.exp(-to_numpy(inputs)[:2]))
+def test_explanations_of_base_predictors_are_of_their_logits(bias):
+    def mixed(inputs: np.ndarray) -> np.ndarray:  # (5, B) -> (2, B)
+        return 1 / (1 + np.exp(-inputs[:2]))
 
     inputs, context, _ = small_batch()
     inputs = np.clip(inputs, -2, 2)
-    model = small(backend, bias=bias, base_predictor=mixed)
+    model = small(gln_numpy, bias=bias, base_predictor=mixed)
     weights, constant, clipped = model.explain(inputs, context)
     assert weights.shape == (2, 6)
     assert not clipped.any()
-    p = to_numpy(model.predict(inputs, context))
+    p = model.predict(inputs, context)
     np.testing.assert_allclose((weights * inputs[:2]).sum(axis=0) + constant, np.log(p / (1 - p)), atol=1e-5)
     assert constant.any() == bias
 
@@ -560,11 +571,11 @@ def test_what_is_printed(backend):
 # ---- Shapes and kinds of arrays --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("num_classes", [2, 4])
+@pytest.mark.parametrize("num_classes", [2, 3])
 def test_shapes_that_come_back(backend, num_classes):
     model = small(backend, num_classes=num_classes)
     inputs, context, targets = small_batch()
-    heads = () if num_classes == 2 else (4,)
+    heads = () if num_classes == 2 else (3,)
     assert to_numpy(model.predict(inputs, context)).shape == (*heads, 6)
     assert to_numpy(model.predict(inputs, context, targets)).shape == (*heads, 6)
     assert to_numpy(model.predict_online(inputs, context, targets)).shape == (*heads, 6)
