@@ -6,7 +6,6 @@ Shapes: B samples, D values of a sample.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,59 +13,62 @@ import numpy as np
 
 __all__ = ["Standardizer", "orientation_features", "with_distances"]
 
-STATE = ("count", "floor", "limit", "mean", "squares", "low", "high", "first")  # of a Standardizer
-# How estimators standardise features and targets. With a floor of 0 the digits lose 0.4 points, from 0.1 on wines do.
-OF_FEATURES, OF_TARGETS = {"floor": 0.05, "limit": 5.0}, {"floor": 0.0, "limit": 10.0}
-MAX_FLOAT = np.finfo(np.float32).max  # no float, which beside float16 numbers would be taken for infinity
-DISTANCE = np.float32(0.8)  # of a normal value from its mean, on average, in deviations
-BLOCK = 1 << 16  # numbers at a time, so that what lies between takes little memory beside the samples
-ROUNDS = 10  # at most, in which values far off are set aside, which may show others
-FAR = 4  # times the limit: what is further off is taken for no value
-SURE = 10  # values of which a scale is known well; of fewer, values are believed that are further off
+STATE = ("floor", "limit", "far_is_missing", "count", "mean", "squares", "low", "high", "first")  # of a Standardizer
+# How the estimators standardise. Features: digits lose 0.4 points with a floor of 0, wines with one from 0.1 on.
+# Targets: what lies further than the networks' bound is clipped there; the limit is for single errors.
+OF_FEATURES = {"floor": 0.05, "limit": 5.0}
+OF_TARGETS = {"floor": 0.0, "limit": 50.0, "far_is_missing": False}
+MAX_FLOAT = np.finfo(np.float32).max  # a scalar, not a float, which float16 arrays would turn into infinity
+DISTANCE = np.float32(0.8)  # mean distance of a normal value from its mean, in standard deviations
+BLOCK = 1 << 16  # numbers processed at a time, so that temporary arrays stay small beside the samples
+FAR = 4  # times the limit: values further from the mean count as missing
+FEW = 10  # values: of so few the scale is uncertain, so that the limit is wider
+ROUNDS = 10  # of removing outliers, at most: large ones hide smaller ones
 
 
 class Standardizer:
-    """Standardises a stream by what was seen of it so far, each value by itself: raw tables as well as pixels.
+    """Standardises the features of a stream by the mean and scale of the values seen so far.
 
-    A value x becomes (x - mean) / scale, the scale being std + floor * (max - min). It counts itself, so that nothing
-    has to be known before the first sample: the n-th is within sqrt(n - 1) of 0, and what never varied is 0. What is
-    further from the mean than `limit` scales counts as if it were just there: a bad sample moves mean and scale no
-    further than a good one could. What is much further still is taken for no value at all. That, and NaN, a missing
-    value, become 0, the mean; NaN counts for nothing.
+    A value x becomes (x - mean) / scale, where scale = std + floor * (max - min). Each sample is counted before it is
+    standardised, so nothing has to be known in advance; a feature that never varied becomes 0.
+
+    A value further than `limit` scales from the mean is clipped to that distance, both when it is counted and when it
+    is standardised, so that a bad value moves mean and scale no further than a good one could. NaN is a missing value:
+    it becomes 0, the mean, and is not counted. With `far_is_missing` a value further than 4 * `limit` scales from the
+    mean becomes 0 as well: there a sensor is more likely to be wrong than the world to have changed. Targets should be
+    clipped only.
     """
 
-    def __init__(self, size: int, floor: float = 0.2, limit: float = 5.0) -> None:
+    def __init__(self, size: int, floor: float = 0.2, limit: float = 5.0, far_is_missing: bool = True) -> None:
         """
         Args:
-            size: D, values of a sample, at least 1.
-            floor: at least 0. It keeps small what hardly ever varies, as a pixel at the edge of an image.
-            limit: above 0. What is standardised is within it.
+            size: D, the number of features, at least 1.
+            floor: at least 0. Keeps features small that hardly ever vary, such as pixels at the edge of an image.
+            limit: above 0. Standardised values lie within [-limit, limit].
+            far_is_missing: whether values further than 4 * limit scales from the mean become 0.
 
         Raises:
-            ValueError: an argument outside its range.
+            ValueError: an argument is outside its range.
         """
         _check_integer("size", size, 1)
-        for name, value in (("floor", floor), ("limit", limit)):
-            if (
-                not isinstance(value, (int, float, np.number))
-                or not 0 <= value < np.inf
-                or (name, value) == ("limit", 0)
-            ):
-                expected = "of at least 0" if name == "floor" else "above 0"
-                raise ValueError(f"{name}: expected a finite number {expected}, got {value!r}")
+        for name, value, least in (("floor", floor, "of at least 0"), ("limit", limit, "above 0")):
+            fits = isinstance(value, (int, float, np.number)) and 0 <= value < np.inf
+            if not fits or (name == "limit" and value == 0):
+                raise ValueError(f"{name}: expected a finite number {least}, got {value!r}")
         self.size, self.floor, self.limit = int(size), float(floor), float(limit)
-        # How many values were known, their mean, sum of squared differences from it, lowest and highest: (D,), float64.
+        self.far_is_missing = bool(far_is_missing)
+        # Number of known values, their mean, sum of squared differences from it, minimum and maximum: (D,), float64.
         self.count, self.mean, self.squares, self.low, self.high = np.zeros((5, self.size))
-        self.first = np.zeros((0, self.size))  # the first samples, while they are few, which are judged together
+        self.first = np.zeros((0, self.size))  # the first samples, until there are enough to know a scale
         self._rescale()
 
     def learn(self, samples: Any) -> np.ndarray:
-        """Standardise samples one after another, each after it was counted: (D, B) -> (D, B) float32.
+        """Count samples one after another, and standardise each by those up to it: (D, B) -> (D, B) float32.
 
-        The same samples give the same numbers in one call and in many.
+        Many calls give the same numbers as one.
 
         Raises:
-            ValueError: another shape, or infinity; nothing has then been counted.
+            ValueError: a wrong shape, or infinity; nothing has been counted then.
         """
         samples = _dense(self._checked(samples))
         standardised = np.empty(samples.shape, np.float32)
@@ -75,11 +77,11 @@ class Standardizer:
         return standardised
 
     def learn_one(self, x: np.ndarray) -> np.ndarray:
-        """`learn` of one sample that needs no check, a float64 vector: (D,) -> (D,)."""
-        if self.count.max() <= len(self.first):
+        """`learn` of one float64 vector, which is not checked: (D,) -> (D,)."""
+        if self.count.max() <= len(self.first):  # the first samples are judged together, for any may be an outlier
             first = np.concatenate([self.first, x[None]])
-            self._count_all(first.T)
-            self.first = first if len(first) < SURE else first[:0]
+            self._count_table(first.T)
+            self.first = first if len(first) < FEW else first[:0]
         else:
             self._count_one(x)
         self._rescale()
@@ -87,110 +89,105 @@ class Standardizer:
 
     def _count_one(self, x: np.ndarray) -> None:  # (D,)
         known = x == x
-        apart = np.minimum(np.maximum(x - self.mean, -self._border), self._border)
-        apart[~known] = 0
-        first = known & (self.count == 0)
+        difference = np.minimum(np.maximum(x - self.mean, -self._reach), self._reach)
+        difference[~known] = 0
+        is_first = known & (self.count == 0)
         self.count += known
-        step = apart / np.maximum(self.count, 1)
-        np.minimum(self.low, self.mean + apart, out=self.low)
-        np.maximum(self.high, self.mean + apart, out=self.high)
-        self.low[first] = self.high[first] = x[first]
+        step = difference / np.maximum(self.count, 1)
+        np.minimum(self.low, self.mean + difference, out=self.low)
+        np.maximum(self.high, self.mean + difference, out=self.high)
+        self.low[is_first] = self.high[is_first] = x[is_first]
         self.mean += step
-        self.squares += apart * (apart - step)
-
-    def transform_one(self, x: np.ndarray) -> np.ndarray:
-        """`transform` of one sample that needs no check, a float64 vector: (D,) -> (D,)."""
-        return self._within((x - self.mean) / self._scale)
-
-    def _within(self, z: np.ndarray) -> np.ndarray:
-        z[~(np.abs(z) < FAR * self.limit)] = 0  # NaN as well
-        return np.minimum(np.maximum(z, -self.limit), self.limit)
+        self.squares += difference * (difference - step)
 
     def fit(self, samples: Any) -> None:
-        """Count a whole table, (D, B), in place of what was counted before, whatever the order of its samples.
+        """Count a table, (D, B), in place of what was counted before; the order of its samples makes no difference.
 
         Raises:
-            ValueError: another shape, or infinity; nothing has then changed.
+            ValueError: a wrong shape, or infinity; nothing has changed then.
         """
-        self._count_all(self._checked(samples))
+        self._count_table(self._checked(samples))
         self.first = self.first[:0]
         self._rescale()
 
-    def _count_all(self, samples: np.ndarray) -> None:
+    def _count_table(self, samples: Any) -> None:  # (D, B)
         rows = max(1, BLOCK // max(1, samples.shape[1]))
         for some in (slice(start, start + rows) for start in range(0, self.size, rows)):
             x = _dense(samples[some]).astype(np.float64)
-            counted, few = x, 1 < x.shape[1] <= SURE
-            far = _outliers(x, self.limit, self.floor) if few else np.zeros(x.shape, bool)
-            for _ in range(ROUNDS):  # values far off are set aside, which may show others
-                self._count_rows(np.where(far, np.nan, x), some)
-                mean, border = self.mean[some, None], self._border[some, None]
-                rare = np.isinf(border)  # all but a few values are the same: what a few say is no mistake
-                counted = np.where(rare, x, x.clip(mean - border, mean + border))
-                changed = (counted != x) & ~np.isnan(x)
-                if not (changed & ~far).any():
+            typical, rounds = x, ROUNDS if x.shape[1] > FEW else 1  # what a few leave over is too few to judge again
+            for _ in range(rounds):
+                outliers = _outliers(typical, self.limit, self.floor)
+                if not outliers.any():
                     break
-                far |= changed
-            self._count_rows(counted, some)
+                typical = np.where(outliers, np.nan, typical)
+            count, mean, *_ = moments = _moments(typical)
+            reach = _widened(self.limit, count) * _divisor(moments, self.floor)
+            counted = _moments(x.clip((mean - reach)[:, None], (mean + reach)[:, None]))
+            self.count[some], self.mean[some], self.squares[some], self.low[some], self.high[some] = counted
 
     def transform(self, samples: Any) -> np.ndarray:
         """Standardise samples by what was counted before, and count none: (D, B) -> (D, B) float32.
 
         Raises:
-            ValueError: another shape, or infinity.
+            ValueError: a wrong shape, or infinity.
         """
         samples = self._checked(samples)
         standardised, size = np.empty(samples.shape, np.float32), max(1, BLOCK // self.size)
         for some in (slice(start, start + size) for start in range(0, samples.shape[1], size)):
-            z = (_dense(samples[:, some]).astype(np.float64) - self.mean[:, None]) / self._scale[:, None]
+            z = (_dense(samples[:, some]).astype(np.float64) - self.mean[:, None]) / self._divisor[:, None]
             standardised[:, some] = self._within(z)
         return standardised
 
+    def transform_one(self, x: np.ndarray) -> np.ndarray:
+        """`transform` of one float64 vector, which is not checked: (D,) -> (D,)."""
+        return self._within((x - self.mean) / self._divisor)
+
+    def _within(self, z: np.ndarray) -> np.ndarray:
+        z[~(np.abs(z) < FAR * self.limit) if self.far_is_missing else np.isnan(z)] = 0  # NaN is never `<`
+        return np.minimum(np.maximum(z, -self.limit), self.limit)
+
     def inverse_transform(self, standardised: Any) -> np.ndarray:
-        """What `transform` makes these of: (D, B) -> (D, B) float64. What never varied is its mean."""
+        """Values from standardised ones: (D, B) -> (D, B) float64. A feature that never varied gives its mean."""
         return np.asarray(standardised, np.float64) * self.scale[:, None] + self.mean[:, None]
 
     @property
     def scale(self) -> np.ndarray:
-        """(D,), the length of a standardised 1; 0 where a value never varied."""
-        return np.where(np.isfinite(self._scale), self._scale, 0)
+        """The length of a standardised 1, 0 for a feature that never varied: (D,)."""
+        return np.where(np.isfinite(self._divisor), self._divisor, 0)
 
     def grow(self, size: int) -> None:
-        """Make room for further values, of which nothing was seen: from now on a sample has `size`."""
-        further = size - self.size
+        """Append features of which nothing was seen yet, so that samples have `size` features from now on."""
+        new = size - self.size
         for name in ("count", "mean", "squares", "low", "high"):
-            setattr(self, name, np.concatenate([getattr(self, name), np.zeros(further)]))
-        self.first = np.pad(self.first, [(0, 0), (0, further)], constant_values=np.nan)
+            setattr(self, name, np.concatenate([getattr(self, name), np.zeros(new)]))
+        self.first = np.pad(self.first, [(0, 0), (0, new)], constant_values=np.nan)
         self.size = size
         self._rescale()
 
     def get_state(self) -> dict[str, np.ndarray]:
-        """`floor` and `limit` (), and what was counted, copied: `count`, `mean`, `squares`, `low` and `high` (D,), and
-        `first`, the first samples while they are few (n, D)."""
+        """A copy of the arguments `floor`, `limit` and `far_is_missing`, (), and of what was counted: `count`, `mean`,
+        `squares`, `low` and `high`, (D,), and `first`, the first samples while there are few, (n, D)."""
         return {name: np.array(getattr(self, name)) for name in STATE}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Go on as another `Standardizer` of the same size would. In a state of the first release one `count` is that
-        of all values, and `floor`, `limit` and `first` may be missing; the first two then stay as they are.
+        """Continue from the state of another `Standardizer` of the same size.
 
         Raises:
-            ValueError: a missing or unknown name, a wrong shape or number; nothing has then changed.
+            ValueError: a missing or unknown name, a wrong shape or number; nothing has changed then.
         """
-        own = {"floor": self.floor, "limit": self.limit, "first": self.first[:0]}
-        if not isinstance(state, Mapping) or {*own, *state} != set(STATE):
+        if not isinstance(state, Mapping) or set(state) != set(STATE):
             came = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
             raise ValueError(f"state: expected a mapping of the names {list(STATE)}, got {came}")
-        arrays = {name: self._state_array(name, value) for name, value in {**own, **state}.items()}
+        arrays = {name: self._state_array(name, value) for name, value in state.items()}
         self.floor, self.limit = (float(arrays.pop(name)) for name in ("floor", "limit"))
+        self.far_is_missing = bool(arrays.pop("far_is_missing"))
         vars(self).update(arrays)
         self._rescale()
 
     def _state_array(self, name: str, value: Any) -> np.ndarray:
-        array, shape = np.array(value, np.float64), () if name in ("floor", "limit") else (self.size,)
-        if name == "first" and array.ndim == 2 and len(array) < SURE and array.shape[1] == self.size:
-            return array
-        if name == "count" and array.ndim == 0:
-            array = np.full(shape, array)
+        array, shape = np.array(value, np.float64), () if name in STATE[:3] else (self.size,)
+        if name == "first" and array.ndim == 2 and len(array) < FEW and array.shape[1] == self.size:
+            return array  # which may hold NaN
         if array.shape != shape:
             raise ValueError(f"state[{name!r}]: expected finite numbers of shape {shape}, got shape {array.shape}")
         if not np.isfinite(array).all():
@@ -201,31 +198,17 @@ class Standardizer:
         return array
 
     def _rescale(self) -> None:
-        """What follows from the counts, (D,): the scale, and how far from the mean a value counts as it is."""
-        scale = np.sqrt(self.squares / np.maximum(self.count, 1)) + self.floor * (self.high - self.low)
-        self._scale = np.where(scale > 0, scale, np.inf)  # what never varied says nothing
-        self._border = self.limit * (1 + SURE / np.maximum(self.count, 1)) * self._scale
+        self._divisor = _divisor((self.count, self.mean, self.squares, self.low, self.high), self.floor)
+        self._reach = _widened(self.limit, self.count) * self._divisor  # values are clipped this far from the mean
 
-    def _count_rows(self, x: np.ndarray, some: slice) -> None:  # (d, B), a slice of d of D
-        known = ~np.isnan(x)
-        count = known.sum(axis=1)
-        origin = x[np.arange(len(x)), known.argmax(axis=1)]  # sums of differences from a value lose fewer digits
-        apart = np.where(known, x - origin[:, None], 0)
-        shift = apart.sum(axis=1) / np.maximum(count, 1)
-        apart = np.where(known, apart - shift[:, None], 0)
-        mean = np.where(count > 0, origin + shift, 0)
-        self.count[some], self.mean[some], self.squares[some] = count, mean, np.square(apart).sum(axis=1)
-        self.low[some], self.high[some] = mean + apart.min(axis=1), mean + apart.max(axis=1)
-        self._rescale()
-
-    def _checked(self, samples: Any) -> np.ndarray:
+    def _checked(self, samples: Any) -> Any:
         samples = samples.tocsr() if _is_sparse(samples) else np.asarray(samples)
         if samples.ndim != 2 or samples.shape[0] != self.size or samples.dtype.kind not in "biuf":
             raise ValueError(
                 f"samples: expected numbers of shape ({self.size}, B), got {samples.dtype} of shape {samples.shape}"
             )
         numbers = samples.data if _is_sparse(samples) else samples
-        # `fmax` and `fmin` pass over NaN, and need no copy.
+        # `fmax` and `fmin` ignore NaN, and need no copy.
         ends = [abs(float(end.reduce(numbers, None))) for end in (np.fmax, np.fmin)] if numbers.size else [0.0]
         if max(ends) > float(MAX_FLOAT):
             raise ValueError("samples: expected finite float32 numbers or NaN, got infinity or numbers too large")
@@ -240,13 +223,42 @@ def _is_sparse(samples: Any) -> bool:
     return hasattr(samples, "tocsr")  # by its looks, for SciPy's own check takes a tenth of a second to import
 
 
+def _moments(x: np.ndarray) -> tuple[np.ndarray, ...]:  # (d, B) -> 5 of (d,)
+    """Of the known values in each row: number, mean, sum of squared differences from it, minimum and maximum."""
+    known = ~np.isnan(x)
+    count = known.sum(axis=1)
+    origin = x[np.arange(len(x)), known.argmax(axis=1)]  # sums of differences from a value lose fewer digits
+    difference = np.where(known, x - origin[:, None], 0)
+    shift = difference.sum(axis=1) / np.maximum(count, 1)
+    difference = np.where(known, difference - shift[:, None], 0)
+    mean = np.where(count > 0, origin + shift, 0)
+    low, high = mean + difference.min(axis=1), mean + difference.max(axis=1)
+    return count, mean, np.square(difference).sum(axis=1), low, high
+
+
+def _divisor(moments: tuple[np.ndarray, ...], floor: float) -> np.ndarray:  # 5 of (d,) -> (d,)
+    """The scale that values are divided by; infinite for what never varied, which tells nothing."""
+    count, _, squares, low, high = moments
+    scale = np.sqrt(squares / np.maximum(count, 1)) + floor * (high - low)
+    return np.where(scale > 0, scale, np.inf)
+
+
+def _widened(limit: float, count: np.ndarray) -> np.ndarray:
+    """The limit for a scale that so many values gave: few do not give it well."""
+    return limit * (1 + FEW / np.maximum(count, 1))
+
+
 def _outliers(x: np.ndarray, limit: float, floor: float) -> np.ndarray:  # (d, B) -> (d, B) of bools
-    """Which of a few values are far off by the mean and the scale of the others; none where these are all the same."""
-    others = np.where(np.eye(x.shape[1], dtype=bool), np.nan, x[:, None])  # (d, B, B)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of values that are all missing
-        scale = np.nanstd(others, axis=2) + floor * (np.nanmax(others, axis=2) - np.nanmin(others, axis=2))
-        return (np.abs(x - np.nanmean(others, axis=2)) > limit * (1 + SURE / x.shape[1]) * scale) & (scale > 0)
+    """Which values lie further than `limit` scales from the mean, mean and scale being those of the other values."""
+    if x.shape[1] > FEW:  # the others' mean and deviation follow from those of all
+        count, mean, squares, low, high = (each[:, None] for each in _moments(x))
+        n, limits = np.maximum(count, 2), _widened(limit, count)
+        deviation = np.sqrt(squares / n * (n - 1) / (n + limits**2))
+        return np.abs(x - mean) > limits * (deviation + floor * (high - low))
+    others = np.where(np.eye(x.shape[1], dtype=bool), np.nan, x[:, None]).reshape(-1, x.shape[1])
+    count, mean, *_ = moments = _moments(others)
+    reach = _widened(limit, count + 1) * _divisor(moments, floor)
+    return np.abs(x - mean.reshape(x.shape)) > reach.reshape(x.shape)
 
 
 def with_distances(standardised: np.ndarray) -> np.ndarray:

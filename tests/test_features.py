@@ -161,6 +161,28 @@ def test_a_sensor_that_was_stuck_is_believed_in_the_end():
     assert 0.05 < z[-1000:].std() < 5
 
 
+@pytest.mark.parametrize("how", ["learn", "fit"])
+@pytest.mark.parametrize("far", [1e3, -1e30])
+def test_targets_far_off_are_clipped_and_never_become_the_mean(how, far):
+    x = np.random.default_rng(0).normal(size=(1, 300))
+    x[0, 200] = far
+    standardizer = Standardizer(1, **gln.features.OF_TARGETS)
+    getattr(standardizer, how)(x)
+    np.testing.assert_array_equal(standardizer.transform([[1e35, -1e35, np.nan]]), [[50, -50, 0]])
+    assert 1 < standardizer.scale[0] < 4  # the value counts as one 50 scales off
+    assert abs(standardizer.transform(x)[0, 200]) > 10
+
+
+@pytest.mark.parametrize("how", ["learn", "fit"])
+def test_a_long_tail_of_targets_counts_in_full(how):
+    x = np.random.default_rng(0).normal(size=(1, 4000))
+    x[0, ::300] += 1000
+    standardizer = Standardizer(1, **gln.features.OF_TARGETS)
+    getattr(standardizer, how)(x)
+    assert standardizer.mean[0] == pytest.approx(x.mean(), rel=0.3 if how == "learn" else 1e-9)
+    assert standardizer.transform([[1000.0]])[0, 0] * standardizer.scale[0] > 950
+
+
 def test_distances_are_known_of_what_is_known():
     z = np.array([[-2.0, 0.0, 0.5], [0.0, 1.0, 3.0]], np.float32)
     expected = np.array([[-2, 0, 0.5], [1.2, 0, -0.3], [0, 1, 3], [0, 0.2, 2.2]])
@@ -199,19 +221,10 @@ def test_little_memory_beside_what_is_returned(digits, name):
 
 @pytest.mark.parametrize("count", [0, 4, 50])
 def test_state_goes_to_another(count):
-    x, one, other = stream(), Standardizer(4, 0.05), Standardizer(4)
+    x, one, other = stream(), Standardizer(4, 0.05, 3.0, far_is_missing=False), Standardizer(4)
     one.learn(x[:, :count])
     other.set_state(one.get_state())
-    np.testing.assert_array_equal(one.transform(x), other.transform(x))
-    np.testing.assert_array_equal(one.learn(x), other.learn(x))
-
-
-def test_state_of_the_first_release_leaves_the_floor():
-    x, one, other = stream(), Standardizer(4, 0.05), Standardizer(4, 0.05)
-    one.learn(x)
-    state = one.get_state()
-    assert (state.pop("floor"), state.pop("limit"), len(state.pop("first"))) == (0.05, 5, 0)
-    other.set_state({**state, "count": 50})
+    np.testing.assert_array_equal(one.transform(1e9 * x), other.transform(1e9 * x))
     np.testing.assert_array_equal(one.learn(x), other.learn(x))
 
 
@@ -242,11 +255,16 @@ def test_state_of_the_first_release_leaves_the_floor():
             {"floor": -0.5}, r"state\['floor'\]: expected numbers of at least 0, got -0.5$", id="negative floor"
         ),
         pytest.param(
-            {"count": np.nan}, r"state\['count'\]: expected finite numbers, got NaN or infinity$", id="count is NaN"
+            {"count": np.full(4, np.nan)},
+            r"state\['count'\]: expected finite numbers, got NaN or infinity$",
+            id="count is NaN",
         ),
         pytest.param(
-            {"count": 2.7}, r"state\['count'\]: expected integers of at least 0, got 2.7$", id="count is broken"
+            {"count": np.full(4, 2.7)},
+            r"state\['count'\]: expected integers of at least 0, got 2.7$",
+            id="count is broken",
         ),
+        pytest.param({"count": 50}, r"state\['count'\]: expected finite numbers of shape", id="one count"),
         pytest.param({"other": 1}, "state: expected a mapping of the names", id="unknown name"),
     ],
 )
