@@ -7,7 +7,9 @@ here, except in `test_raw_stream`, which takes them as they come and counts them
 
 from __future__ import annotations
 
+import functools
 import itertools
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -46,42 +48,39 @@ def learn(model: Any, images: np.ndarray, targets: np.ndarray, batch_size: int) 
     return np.concatenate(outputs, axis=-1)
 
 
+@pytest.fixture(scope="module")
+def of_numpy(digits: tuple[np.ndarray, np.ndarray]) -> Callable[[int, int], tuple]:
+    """For classes and a batch size: 2,000 images, targets, what NumPy predicts online, and its network afterwards."""
+
+    @functools.cache
+    def learned(num_classes: int, batch_size: int) -> tuple:
+        images, targets = stream(digits, num_classes, 2000)
+        images[:, 65], targets[65] = images[:, 64], targets[64]  # equal samples in one batch
+        model = network(gln_numpy, num_classes, learning_rate=stable_rate(batch_size))
+        return images, targets, model.predict_online(images, images, targets, batch_size), model
+
+    return learned
+
+
 @pytest.mark.parametrize("name", OTHERS)
-@pytest.mark.parametrize("num_classes", [2, 10])
-@pytest.mark.parametrize("batch_size", [1, 8, 64])
-def test_same_predictions_and_state(digits, name, num_classes, batch_size):
-    images, targets = stream(digits, num_classes, 300)
-    images[:, 65], targets[65] = images[:, 64], targets[64]  # equal samples in one batch
-    rate = stable_rate(batch_size)
-    models = [network(module, num_classes, learning_rate=rate) for module in (gln_numpy, load_backend(name))]
-    expected, output = (learn(model, images, targets, batch_size) for model in models)
+@pytest.mark.parametrize(("num_classes", "batch_size"), [(2, 8), (10, 1), (10, 8), (10, 64)])
+def test_2000_digits_online(of_numpy, name, num_classes, batch_size):
+    images, targets, expected, model = of_numpy(num_classes, batch_size)
+    other = network(load_backend(name), num_classes, learning_rate=stable_rate(batch_size))
+    output = np.asarray(other.predict_online(images, images, targets, batch_size))
     np.testing.assert_allclose(output, expected, rtol=0, atol=1e-4)
-    assert_same_state(models[1], models[0], rtol=1e-3, atol=1e-4)
+    assert_same_state(other, model, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", OTHERS)
-@pytest.mark.parametrize("num_classes", [2, 10])
-@pytest.mark.parametrize("batch_size", [1, 8, 64])
-def test_2000_digits_online(digits, name, num_classes, batch_size):
-    images, targets = stream(digits, num_classes, 2000)
-    rate = stable_rate(batch_size)
-    models = [network(module, num_classes, learning_rate=rate) for module in (gln_numpy, load_backend(name))]
-    expected, output = (np.asarray(m.predict_online(images, images, targets, batch_size)) for m in models)
-    np.testing.assert_allclose(output, expected, rtol=0, atol=1e-4)
-    assert_same_state(models[1], models[0], rtol=1e-3, atol=1e-4)
-
-
-@pytest.mark.parametrize("name", OTHERS)
-@pytest.mark.parametrize("batch_size", [1, 8])
 @pytest.mark.parametrize(
-    "kind",
+    ("kind", "batch_size"),
     [
-        {"loss": "squared_error"},
-        {"loss": "squared_error", "num_outputs": 3},
-        {"loss": "quantile", "quantiles": [0.5]},
-        {"loss": "quantile", "quantiles": [0.05, 0.5, 0.95]},
+        pytest.param({"loss": "squared_error"}, 1, id="squared_error-1"),
+        pytest.param({"loss": "squared_error", "num_outputs": 3}, 8, id="squared_error-3"),
+        pytest.param({"loss": "quantile", "quantiles": [0.5]}, 8, id="quantile-1"),
+        pytest.param({"loss": "quantile", "quantiles": [0.05, 0.5, 0.95]}, 1, id="quantile-3"),
     ],
-    ids=lambda kind: f"{kind['loss']}-{kind.get('num_outputs', len(kind.get('quantiles', '1')))}",
 )
 def test_2000_numbers_online(name, kind, batch_size):
     inputs, y = make_friedman1(2100, noise=1, random_state=0)
@@ -97,8 +96,8 @@ def test_2000_numbers_online(name, kind, batch_size):
 
 
 @pytest.mark.parametrize("name", OTHERS)
-@pytest.mark.parametrize(("input_size", "bias"), [(16, True), (33, False)])
-def test_sizes_around_16_and_32(name, input_size, bias):
+@pytest.mark.parametrize(("input_size", "bias", "batch_size"), [(16, True, 7), (33, False, 1)])
+def test_sizes_around_16_and_32(name, input_size, bias, batch_size):
     rng = np.random.default_rng(input_size)
     inputs, targets = rng.normal(size=(input_size, 40)), rng.integers(0, 3, 40)
     models = [
@@ -106,7 +105,7 @@ def test_sizes_around_16_and_32(name, input_size, bias):
         for module in (gln_numpy, load_backend(name))
     ]
     assert clear_of_hyperplanes(models[0], inputs).all()
-    for batch_size in (1, 7):
+    for _ in range(2):
         expected, output = (np.asarray(m.predict_online(inputs, inputs, targets, batch_size)) for m in models)
         np.testing.assert_allclose(output, expected, rtol=0, atol=1e-4)
     assert_same_state(models[1], models[0], rtol=1e-3, atol=1e-4)
@@ -124,12 +123,18 @@ def test_raw_stream(digits, name):
     assert not (differs & ~close).any()
 
 
-@pytest.mark.parametrize(("source", "target"), list(itertools.permutations(FRAMEWORKS, 2)))
-def test_state_carried_over_in_mid_stream(digits, source, target):
+@pytest.fixture(scope="module")
+def few(digits: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray, Any, np.ndarray]:
+    """60 images, whether they are threes, NumPy's network after them, and what it predicted before it learned each."""
     images, targets = stream(digits, 2, 60)
     whole = network(gln_numpy, 2)
-    expected = learn(whole, images, targets, 4)
-    first, second = network(load_backend(source), 2), network(load_backend(target), 2, bias=True)
+    return images, targets, whole, learn(whole, images, targets, 4)
+
+
+@pytest.mark.parametrize(("source", "target"), list(itertools.permutations(FRAMEWORKS, 2)))
+def test_state_carried_over_in_mid_stream(few, source, target):
+    images, targets, whole, expected = few
+    first, second = (network(load_backend(name), 2) for name in (source, target))
     output = learn(first, images[:, :28], targets[:28], 4)
     second.set_state(first.get_state())
     output = np.concatenate([output, learn(second, images[:, 28:], targets[28:], 4)])
@@ -147,10 +152,9 @@ def test_fitted_halfspaces_are_the_same(digits, name):
 
 
 @pytest.mark.parametrize("batch_size", [1, 8, 64])
-def test_2000_digits_in_blocks_are_those_one_batch_after_another(digits, batch_size):
+def test_2000_digits_in_blocks_are_those_one_batch_after_another(of_numpy, batch_size):
     """NumPy's blocks, which the others are held against, against batches that are no part of a block."""
-    images, targets = stream(digits, 10, 2000)
-    blocks, stepwise = (network(gln_numpy, 10, learning_rate=stable_rate(batch_size)) for _ in range(2))
-    output = blocks.predict_online(images, images, targets, batch_size)
+    images, targets, output, blocks = of_numpy(10, batch_size)
+    stepwise = network(gln_numpy, 10, learning_rate=stable_rate(batch_size))
     np.testing.assert_allclose(output, learn(stepwise, images, targets, batch_size), rtol=0, atol=1e-4)
     assert_same_state(blocks, stepwise, rtol=1e-3, atol=1e-4)
