@@ -83,7 +83,6 @@ class Estimator(Saveable, BaseEstimator):
                 if not isinstance(getattr(self, name), (bool, np.bool_)):
                     raise ValueError(f"{name}: expected True or False, got {getattr(self, name)!r}")
             load_backend(self.backend)  # which refuses unknown names
-            self.__dict__.pop("learner_", None)  # which may know other features than those that come
         plain = not reset and self._is_plain(X) and type(y) is np.ndarray and y.dtype.kind in "biuf"
         if not (plain and y.shape == (len(X),) and np.isfinite(y).all()):
             X, y = self._numbers(X, y, reset=reset, **checks)
@@ -139,7 +138,8 @@ class Estimator(Saveable, BaseEstimator):
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
     def _fit(self, learner, X, targets, shares):  # (V, F), (V,) or (T, V), (V,) or None
-        """Learn a table; only when all of it is learned the estimator is fitted."""
+        """Learn a table from scratch; until all of it is learned the estimator is not fitted."""
+        self.__dict__.pop("learner_", None)
         passes = int(np.clip(FIT_VISITS // X.shape[0], *FIT_PASSES)) if self.n_epochs is None else self.n_epochs
         passing = {"passes": passes, "batch_size": self.batch_size, "shuffle": self.shuffle}
         fit_table(learner, X, targets, shares, self.n_jobs, self.verbose, **passing)

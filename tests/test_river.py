@@ -222,6 +222,62 @@ def test_bad_frames_change_nothing():
     assert model._learner.standardizer.count[:3].tolist() == [41, 42, 40]
 
 
+@pytest.mark.parametrize("kind", [GLNClassifier, GLNRegressor])
+def test_frames_and_targets_of_other_lengths_are_refused(kind):
+    frame, y = pd.DataFrame(rows(10)), pd.Series([0, 1] * 5)
+    model = kind(**SMALL)
+    model.learn_many(frame, y)
+    learner = model._learner
+    before, known = learner.networks[0].get_state(), learner.standardizer.get_state()
+    with pytest.raises(ValueError, match="targets: expected shape"):
+        model.learn_many(frame[:5], y)
+    assert_same_state(learner.networks[0].get_state(), before)
+    assert_same_state(learner.standardizer.get_state(), known)
+
+
+@pytest.mark.parametrize("label", [math.nan, None])
+def test_no_label_is_no_class(label):
+    model = learned(labelled(40), GLNClassifier(**SMALL))
+    with pytest.raises(ValueError, match="y: expected labels, got NaN or None"):
+        model.learn_one(rows(1)[0], label)
+    with pytest.raises(ValueError, match="y: expected labels, got NaN or None"):
+        model.learn_many(pd.DataFrame(rows(2)), pd.Series([1, label], dtype=object))
+    assert len(model._labels) == 2
+
+
+def test_a_rate_that_fails_changes_nothing():
+    def rate(t: int) -> float:
+        return 1.0 if t < 40 else -1.0
+
+    model = learned(labelled(40), GLNClassifier(**SMALL, learning_rate=rate))
+    learner = model._learner
+    before, known = learner.networks[0].get_state(), learner.standardizer.get_state()
+    for x, y in ((rows(1)[0], 1), (rows(1)[0], "new"), ({**rows(1)[0], "new": 1.0}, 1)):
+        with pytest.raises(ValueError, match="learning_rate: expected numbers from 0"):
+            model.learn_one(x, y)
+    with pytest.raises(ValueError, match="learning_rate: expected numbers from 0"):
+        model.learn_many(pd.DataFrame(rows(3)), pd.Series([0, 1, "new"]))
+    assert model._learner is learner
+    assert (sorted(model._labels), "new" in model._places) == ([0, 1], False)
+    assert_same_state(learner.networks[0].get_state(), before)
+    assert_same_state(learner.standardizer.get_state(), known)
+
+
+def test_saved_in_mid_stream_and_gone_on_with(tmp_path):
+    samples = list(labelled(60, 3))
+    for model in (GLNClassifier(**SMALL), GLNRegressor(**SMALL, quantiles=(0.1, 0.9))):
+        model.save(tmp_path / "empty")
+        assert type(model).load(tmp_path / "empty")._learner is None
+        learned(samples[:30], model).save(tmp_path / "m")
+        resumed = type(model).load(tmp_path / "m", backend="numpy")
+        learned(samples[30:], resumed)
+        assert_same_predictions(learned(samples[30:], model), resumed, samples, atol=1e-3)
+    with pytest.raises(ValueError, match=r"expected a saved gln\.river\.GLNClassifier, got a saved gln\.river\.GLNReg"):
+        GLNClassifier.load(tmp_path / "m")
+    with pytest.raises(ValueError, match="parameters: expected some of .*, got \\['seed'\\]"):
+        GLNRegressor.load(tmp_path / "m", seed=3)
+
+
 @pytest.mark.parametrize("y", [math.nan, math.inf])
 def test_bad_targets_change_nothing(y):
     model = learned(labelled(40), GLNRegressor(**SMALL))

@@ -361,6 +361,7 @@ def test_estimators(estimator, labels, tmp_path):
         loaded = estimator.load(tmp_path / "m")
         assert_same_estimator(loaded, model)
         np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+        assert type(loaded.glns_) is list
     assert os.listdir(tmp_path) == ["m"]
 
 
@@ -376,8 +377,9 @@ def test_what_an_estimators_file_cannot_hold(tmp_path):
     loaded = GLNClassifier.load(file, learning_rate=paper_rate)
     assert loaded.learning_rate is loaded.glns_[0].learning_rate is paper_rate
     assert loaded.random_state is None
-    with pytest.raises(ValueError, match=r"parameters: expected some of \[.*, got \['colour'\]"):
-        GLNClassifier.load(file, learning_rate=0.5, colour="red")
+    for fixed in ("colour", "layer_sizes", "n_networks"):
+        with pytest.raises(ValueError, match=rf"parameters: expected some of \[.*, got \['{fixed}'\]"):
+            GLNClassifier.load(file, learning_rate=0.5, **{fixed: 3})
     with pytest.raises(ValueError, match=r"classes_: expected numbers or text, got dtype datetime64"):
         model.fit(X, y.astype("datetime64[D]")).save(file)
     assert GLNClassifier.load(file, learning_rate=0.5).glns_[0].learning_rate == 0.5

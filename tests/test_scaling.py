@@ -17,7 +17,7 @@ from sklearn.datasets import load_diabetes, load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 
-from gln.heads import join_classes, join_heads, new_class, split_heads
+from gln.heads import add_class, add_inputs, join_classes, join_heads, new_class, split_heads
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN
 
@@ -151,9 +151,33 @@ def test_a_class_more_and_nothing_forgotten(backend, digits):
     assert to_numpy(joined.predict(images[:, :1], images[:, :1]))[3] > p[3, 0]
 
 
+OTHER_KINDS: list[dict[str, Any]] = [{"pred_clipping": 0.01}, {"normalize": False}, {"weight_clipping": 2.0}]
+
+
+def test_a_new_class_can_be_saved_and_loaded(tmp_path):
+    network = GLN([2], 3, 3, num_classes=3, seed=0)
+    new_class(network, np.ones((3, 4)), np.ones((3, 4))).save(tmp_path / "head.gln")
+    head = GLN.load(tmp_path / "head.gln")
+    assert (head.step, head.has_default_rate) == (4, True)
+
+
+def test_a_third_class_and_further_inputs_change_no_prediction(backend):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(6, 40))
+    network = backend.GLN([3, 2], 4, 3, seed=0, context_bias=0.5)
+    network.predict_online(x[:4], x[:3], x[0] > 0)
+    p = to_numpy(network.predict(x[:4], x[:3]))
+    three = to_numpy(add_class(network).predict(x[:4], x[:3]))
+    np.testing.assert_allclose(three[:2], [1 - p, p], atol=1e-6)
+    wider = add_inputs(network, 6, 5)
+    np.testing.assert_allclose(to_numpy(wider.predict(x, x[:5] * [[1], [1], [1], [0], [0]])), p, atol=1e-6)
+    wider.predict_online(x, x[:5], x[5] > 0)
+    assert np.abs(wider.get_state()["weights.1"][..., 4:6]).max() > 0.01
+
+
 def test_classes_that_do_not_fit_together():
     network = GLN([2], 3, 3, num_classes=3, seed=0)
-    with pytest.raises(ValueError, match="network: expected the log-loss"):
+    with pytest.raises(ValueError, match="network: expected one with classes"):
         new_class(GLN([2], 3, 3, loss="squared_error"), np.zeros((3, 1)), np.zeros((3, 1)))
     with pytest.raises(ValueError, match="inputs"):
         new_class(network, np.zeros((4, 1)), np.zeros((3, 1)))
@@ -162,6 +186,7 @@ def test_classes_that_do_not_fit_together():
         [network, GLN([2], 3, 3, seed=1)],
         [GLN([2], 3, 3, seed=0)],
         [network, GLN([2, 2], 3, 3, seed=0)],
+        *([network, GLN([2], 3, 3, seed=0, **other)] for other in OTHER_KINDS),
     ):
         with pytest.raises(ValueError, match="networks: expected"):
             join_classes(networks)

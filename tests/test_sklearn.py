@@ -190,6 +190,17 @@ def test_a_weight_of_zero_changes_nothing():
     assert_same_state(state_of(model), before)
 
 
+@pytest.mark.parametrize("kind", [sparse.csr_array, np.float32], ids=["sparse", "float32"])
+def test_the_same_numbers_are_learned_in_the_same_order(kind):
+    X, y = IRIS[0].astype(np.float32).astype(np.float64), IRIS[1].copy()
+    X[:, 1] *= X[:, 1] > 3  # zeros, which a sparse array leaves out
+    X[::7, 2] = np.nan
+    model = GLNClassifier([4, 2], n_networks=1, n_epochs=1, backend="numpy", random_state=0)
+    given = kind(X) if kind is sparse.csr_array else X.astype(kind)
+    expected, p = model.fit(X, y).predict_proba(X), clone(model).fit(given, y).predict_proba(X)
+    np.testing.assert_allclose(p, expected, atol=1e-5)
+
+
 def test_a_weight_below_one_is_so_much_of_a_step():
     model, X, y, _ = weighted_cancer(learning_rate=0.5, n_networks=1, n_epochs=1)
     weights = np.full(120, 0.5)
@@ -460,7 +471,7 @@ def test_text_is_told_by_the_name_of_its_column():
     fitted = GLNClassifier(**SMALL).fit(frame, IRIS[1])
     frame["c"] = ["1.5", "wide"] * 75
     for call in (lambda: GLNClassifier().fit(frame, IRIS[1]), lambda: fitted.predict(frame)):
-        with pytest.raises(ValueError, match="X: expected numbers, got 'wide' in column 'c'; an encoder makes"):
+        with pytest.raises(ValueError, match="X: expected numbers, got 'wide' in column 'c'; an encoder turns text"):
             call()
     with pytest.raises(ValueError, match="got 'wide' in column 2"):
         GLNClassifier().fit(frame.to_numpy(), IRIS[1])

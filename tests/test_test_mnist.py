@@ -439,7 +439,7 @@ WRONG = {
     "all backends": ("--backend all --batch-size 0", "--batch-size: expected an integer of at least 1, got 0"),
     "too large": (
         "--halfspaces 30 --layer-sizes 99999",
-        "layer_sizes, .*: expected a network within .*, got one of .*",
+        "layer_sizes, context_map_size: expected at most .* bytes of memory, got .*",
     ),
     "no such data": ("--data none.npz", r"none\.npz: expected an \.npz file with the arrays .*, got no such file"),
     "saved in no folder": (
@@ -545,7 +545,7 @@ def test_an_interrupted_pass_saves_nothing(tmp_path, ten_options, monkeypatch, c
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(GLN, "predict_online", interrupt)
+    monkeypatch.setattr(GLN, "predict_arrays", interrupt)
     assert test_mnist.main([*ten_options, "--save", str(tmp_path / "m")]) == 130
     assert capsys.readouterr() == ("", "gln-mnist: interrupted\n")
     assert not (tmp_path / "m").exists()

@@ -1,0 +1,107 @@
+"""What a network is, as one record; and the ways in for code that has arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import to_numpy
+
+KINDS: list[dict[str, Any]] = [
+    {},
+    {"num_classes": 3, "pred_clipping": 0.01, "bias": False},
+    {"loss": "squared_error", "num_outputs": 2, "value_clipping": 3},
+    {"loss": "quantile", "quantiles": [0.1, 0.9], "weight_clipping": 2, "seed": np.int64(1)},
+]
+
+
+def small(backend: Any, **kind: Any) -> Any:
+    return backend.GLN([3, 2], 5, 4, **kind)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_a_config_goes_to_json_and_back(backend, kind):
+    config = small(backend, **kind).config
+    values = json.loads(json.dumps(dataclasses.asdict(config)))
+    assert backend.Config(**values) == config == backend.GLN(**values).config
+    assert hash(backend.Config(**values)) == hash(config)
+
+
+def test_configs_are_equal_where_networks_are_of_one_kind(backend):
+    config = small(backend, seed=1, context_bias=1.0).config
+    assert config == small(backend, seed=2).config  # which only shapes the first state
+    for kind in ({"num_classes": 3}, {"normalize": False}, {"weight_clipping": 2.0}, {"loss": "squared_error"}):
+        assert config != small(backend, **kind).config, kind
+
+
+def test_nothing_but_the_rate_can_be_set(backend):
+    model = small(backend)
+    for name in [*dataclasses.asdict(model.config), "num_heads", "bound", "base_size", "base_predictor", "config"]:
+        with pytest.raises(AttributeError):
+            setattr(model, name, 3)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        model.config.bias = False
+    model.learning_rate = 0.5
+    assert model.learning_rate == 0.5
+
+
+def test_every_loss_has_a_record(backend):
+    for loss, record in backend.LOSSES.items():
+        given = {"num_classes": 3, "num_outputs": 2, "quantiles": (0.2, 0.4)}
+        model = small(backend, loss=loss, **{record.heads: given[record.heads]})
+        assert model.config.record is record
+        assert model.num_heads == (3 if record.heads == "num_classes" else 2)
+        for name in given.keys() - {record.heads}:
+            with pytest.raises(ValueError, match=f"{name}: expected .*, because {loss} does not use it"):
+                small(backend, loss=loss, **{record.heads: given[record.heads]}, **{name: given[name]})
+
+
+def arrays(*rows: int) -> list[np.ndarray]:
+    return [np.random.default_rng(rows).random((n, 8) if n else 8, np.float32) for n in rows]
+
+
+def test_arrays_give_what_the_checked_calls_give(backend):
+    checked, plain = (small(backend, num_classes=3, seed=1, learning_rate=0.3) for _ in range(2))
+    base, context, targets = arrays(5, 4, 3)
+    expected = to_numpy(checked.predict_online(base, context, targets))
+    output = plain.predict_arrays(base, context, targets)
+    assert type(output) is np.ndarray
+    np.testing.assert_array_equal(output, expected)
+    np.testing.assert_array_equal(plain.predict_arrays(base, context), to_numpy(checked.predict(base, context)))
+    assert int(plain.step) == 8
+    given = plain.predict_arrays(base, context, targets, np.zeros(8, np.float32))
+    np.testing.assert_array_equal(plain.predict_arrays(base, context), given)  # rates of 0 change nothing
+
+
+@pytest.mark.parametrize("rows", [(5, 5), (4, 4), (5, 4, 2), (5, 4, 3, 1)], ids=str)
+def test_arrays_of_another_shape_are_refused(backend, rows):
+    model = small(backend, num_classes=3, seed=1)
+    with pytest.raises(ValueError, match="base, context, targets, rates: expected shapes"):
+        model.predict_arrays(*arrays(*rows))
+    base, context, targets, rates = arrays(5, 4, 3, 0)
+    for given in ((base[:, :7], context), (base, context, targets[:, :7]), (base, context, targets, rates[:7])):
+        with pytest.raises(ValueError, match="base, context, targets, rates: expected shapes"):
+            model.predict_arrays(*given)
+    assert int(model.step) == 0
+
+
+def test_arguments_are_prepared_as_arrays(backend):
+    model = small(backend, num_classes=3, seed=1)
+    base, context, targets = model.prepare(np.ones(5), np.ones(4), 2)
+    assert (base.shape, context.shape, targets.tolist()) == ((5, 1), (4, 1), [[0], [0], [1]])
+    with pytest.raises(ValueError, match="inputs"):
+        model.prepare(np.full(5, np.nan), np.ones(4))
+    contexts = model.contexts(context)
+    assert contexts.shape == (1, 5)
+    assert (contexts >= 0).all()
+    assert (contexts < 16).all()
+
+
+def test_a_state_without_copies_is_the_state(backend):
+    model = small(backend, num_classes=3, seed=1)
+    copied = model.get_state()
+    for name, array in model.get_state(copy=False).items():
+        np.testing.assert_array_equal(array, copied[name], err_msg=name)

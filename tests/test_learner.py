@@ -1,0 +1,112 @@
+"""What drives networks: one step that learns all or nothing, and growth that changes no prediction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import assert_same_state
+
+from gln.features import Standardizer
+from gln.learner import Learner, sum_to_one
+from gln_numpy import GLN
+
+RNG = np.random.default_rng(0)
+SAMPLES = RNG.normal(size=(3, 60)) * [[1], [10], [100]]
+NUMBERS = (SAMPLES[0] > 0).astype(int)
+
+
+def learner(features: int = 3, **kind: Any) -> Learner:
+    network = GLN([3, 2], 2 * features, features, seed=0, context_bias=1.0, **kind)
+    return Learner([[network]], Standardizer(features))
+
+
+def of_numbers() -> Learner:
+    kinds: list[dict[str, Any]] = [{"loss": "squared_error"}, {"loss": "quantile", "quantiles": (0.1, 0.9)}]
+    groups = [[GLN([3, 2], 6, 3, seed=seed, **kind) for seed in range(2)] for kind in kinds]
+    return Learner(groups, Standardizer(3), Standardizer(1, floor=0.0))
+
+
+def states(model: Learner) -> list[dict[str, np.ndarray]]:
+    known = [each.get_state() for each in (model.standardizer, model.target_standardizer) if each is not None]
+    return [network.get_state() for network in model.networks] + known
+
+
+@pytest.mark.parametrize("parts", [2, 60])
+def test_a_stream_in_parts_is_the_stream_in_one(parts):
+    for make, targets in ((learner, NUMBERS), (of_numbers, SAMPLES[:1] * 1e3)):
+        whole, cut = make(), make()
+        [said] = whole.learn(SAMPLES, targets)
+        ends = np.array_split(np.arange(60), parts)
+        pieces = [cut.learn(SAMPLES[:, part], targets[..., part])[0] for part in ends]
+        np.testing.assert_allclose(np.concatenate(pieces, axis=2), said, rtol=1e-4, atol=1e-3)
+        for one, other in zip(states(whole), states(cut), strict=True):
+            assert_same_state(one, other, rtol=1e-4, atol=1e-5)
+
+
+def bad_steps() -> dict[str, Any]:
+    infinite = SAMPLES.copy()
+    infinite[1, 50] = np.inf
+    return {
+        "samples": (infinite, NUMBERS),
+        "targets: expected shape": (SAMPLES, NUMBERS[:5]),
+        "features": (SAMPLES[:2], NUMBERS),
+        "learning_rate": (SAMPLES, NUMBERS),
+    }
+
+
+@pytest.mark.parametrize("message", bad_steps())
+def test_what_is_refused_changes_nothing(message):
+    model = learner()
+    model.learn(SAMPLES[:, :30], NUMBERS[:30])
+    if message == "learning_rate":
+        model.learning_rate = lambda t: 1.0 if t < 80 else np.nan  # fails far into the stream
+    before, network = states(model), model.networks[0]
+    with pytest.raises(ValueError, match=message):
+        model.learn(*bad_steps()[message])
+    assert model.networks == [network]
+    for one, other in zip(before, states(model), strict=True):
+        assert_same_state(one, other)
+
+
+def test_targets_that_are_not_finite_are_refused():
+    model = of_numbers()
+    with pytest.raises(ValueError, match="targets: expected finite numbers"):
+        model.learn(SAMPLES, np.where(SAMPLES[:1] > 0, SAMPLES[:1], np.nan))
+    assert model.standardizer is not None
+    assert model.standardizer.count.tolist() == [0, 0, 0]
+
+
+def test_classes_and_features_may_come_at_any_time():
+    numbers = np.where(np.arange(60) < 40, NUMBERS, 3)
+    whole, cut = learner(), learner()
+    whole.learn(SAMPLES, numbers)
+    cut.learn(SAMPLES[:, :40], numbers[:40])
+    before = sum_to_one(cut.predict(SAMPLES)[0])
+    cut.add_class()
+    p = sum_to_one(cut.predict(SAMPLES)[0])
+    np.testing.assert_allclose(p[:2] / p[:2].sum(axis=0), before, atol=1e-6)
+    cut.learn(SAMPLES[:, 40:], numbers[40:])
+    for one, other in zip(states(whole), states(cut), strict=True):
+        assert_same_state(one, other, rtol=1e-5, atol=1e-6)
+    p = cut.predict(SAMPLES)
+    wider = cut.with_features(5)
+    np.testing.assert_allclose(wider.predict(np.concatenate([SAMPLES, np.full((2, 60), np.nan)])), p, atol=1e-6)
+    assert cut.networks[0].context_size == 3
+    wider.learn(np.concatenate([SAMPLES, SAMPLES[:2]]), numbers)
+    assert wider.networks[0].num_classes == 4
+
+
+def test_contributions_add_up():
+    model = learner(num_classes=3)
+    model.learn(SAMPLES, NUMBERS)
+    contributions, constant = model.explain(SAMPLES)
+    assert contributions.shape == (3, 60, 3)
+    p = 1 / (1 + np.exp(-contributions.sum(axis=2) - constant))
+    np.testing.assert_allclose(p, model.predict(SAMPLES)[0], atol=1e-5)
+
+
+def test_probabilities_sum_to_one():
+    np.testing.assert_allclose(sum_to_one([[0.3, 1.0]]), [[0.7, 0.0], [0.3, 1.0]])
+    np.testing.assert_allclose(sum_to_one([[0.2], [0.2], [0.4]]), [[0.25], [0.25], [0.5]])
