@@ -53,7 +53,7 @@ new MutationObserver(() => requestAnimationFrame(() => { window.shown = performa
 
 @contextlib.contextmanager
 def served(folder: Path) -> Iterator[tuple[str, float]]:
-    """The page with this folder for model and lessons: its address, and seconds from the command to the first answer."""
+    """The page with this folder for model and lessons: its address, and seconds from command to first answer."""
     start = time.perf_counter()
     environment = {**os.environ, "XDG_CACHE_HOME": str(folder), "XDG_DATA_HOME": str(folder)}
     command = [sys.executable, "-c", DRAW, "--port", "0"]

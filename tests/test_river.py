@@ -274,7 +274,7 @@ def test_saved_in_mid_stream_and_gone_on_with(tmp_path):
         assert_same_predictions(learned(samples[30:], model), resumed, samples, atol=1e-3)
     with pytest.raises(ValueError, match=r"expected a saved gln\.river\.GLNClassifier, got a saved gln\.river\.GLNReg"):
         GLNClassifier.load(tmp_path / "m")
-    with pytest.raises(ValueError, match="parameters: expected some of .*, got \\['seed'\\]"):
+    with pytest.raises(ValueError, match=r"parameters: expected some of .*, got \['seed'\]"):
         GLNRegressor.load(tmp_path / "m", seed=3)
 
 

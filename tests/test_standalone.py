@@ -27,7 +27,7 @@ NAMES = [
         "_tensor",
         "_numpy",
     ),
-    *("_contexts", "_stream", "decaying_rate"),
+    *("contexts", "_stream", "decaying_rate"),
 ]
 MARK = re.compile(r"^ *# ---- .* -+\n", re.MULTILINE)
 CONSTANTS = re.compile(r"^Rate = .*?^BLOCK_SAMPLES = .*?\n", re.MULTILINE | re.DOTALL)
@@ -86,14 +86,15 @@ def source(name: str) -> str:
 
 
 def shared_text(name: str) -> str:
-    """The constants, the methods of the class and the checks that stand in each file, as they stand there."""
+    """The constants, the records, the methods of the class and the checks, as each file has them."""
     text = source(name)
     [constants] = CONSTANTS.findall(text)
     marks = [mark.group().strip(" #-\n") for mark in MARK.finditer(text)]
-    assert marks[::2] == ["The same in every backend"] * 2, marks
-    assert len(marks) == 3, marks
-    _, methods, _, checks = MARK.split(text)
-    return constants + methods + checks
+    same = "The same in every backend"
+    assert [marks[0], marks[1], marks[3]] == [same] * 3, marks
+    assert len(marks) == 4, marks
+    _, records, methods, _, checks = MARK.split(text)
+    return constants + records.partition("class GLN")[0] + methods + checks
 
 
 @pytest.mark.parametrize("name", FRAMEWORKS)
