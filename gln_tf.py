@@ -1,8 +1,6 @@
 """Gated Linear Networks in TensorFlow: a `tf.Module` of variables, exported as a SavedModel like any other.
 
-A GLN learns online and without backpropagation. Every neuron predicts the target itself: halfspaces of the side
-information pick one of its weight rows, the row mixes the predictions of the layer below, and the neuron's own error
-corrects that row at once. Source: Veness et al., "Gated Linear Networks", AAAI 2021, https://arxiv.org/abs/1910.01526.
+Source: Veness et al., "Gated Linear Networks", AAAI 2021, https://arxiv.org/abs/1910.01526.
 
 Letters in the shapes: B samples, C heads, L layers, n neurons of a layer, N neurons of all layers, k halfspaces a
 neuron, d inputs of a neuron (bias included), D values of side information, K base logits.
@@ -34,33 +32,30 @@ Rate = float | Callable[[int], float]
 MAX_FLOAT = float(np.finfo(np.float32).max)
 BLOCK_SAMPLES = 512  # processed together where they need not wait for one another: to gate, and to predict only
 
-# Copies, of what comes from NumPy and of the rows that a prediction in a graph picks, are kept within this many bytes.
-ROWS_BYTES = 1 << 24
-# XLA compiles anew for every size of a block, which takes a second: blocks are padded to these, or to many of the last.
-SIZES = (1, 8, 64, BLOCK_SAMPLES)
+ROWS_BYTES = 1 << 24  # of copies: of what comes from NumPy, and of the rows that a prediction in a graph picks
+SIZES = (1, 8, 64, BLOCK_SAMPLES)  # to which, or many of the last, blocks are padded: XLA compiles each for a second
 MATRIX, VECTOR = tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((None,), tf.float32)  # of any size in one trace
 INTEGER, SWITCH = tf.TensorSpec((), tf.int32), tf.TensorSpec((), tf.bool)
-# What a block is given beside variables, and what was compiled for each kind of network.
-BLOCK = MATRIX, MATRIX, MATRIX, VECTOR, INTEGER, INTEGER, SWITCH
-COMPILED: dict[tuple, Callable[..., tf.Tensor]] = {}
+BLOCK = MATRIX, MATRIX, MATRIX, VECTOR, INTEGER, INTEGER, SWITCH  # what a block is given beside variables
+COMPILED: dict[tuple, Callable[..., tf.Tensor]] = {}  # for each kind of network
 _while = functools.partial(tf.while_loop, parallel_iterations=1)
 
 
-def gate(hyperplanes: tf.Tensor, hyperplane_bias: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
+def gate(hyperplanes: Any, hyperplane_bias: Any, context: tf.Tensor, portable: bool = False) -> tf.Tensor:
     """Context of each neuron: bit i tells on which side of its halfspace i the side information lies.
 
-    Shapes: (N, k, D), (N, k), (D, B) -> (B, N) of int32 in [0, 2^k).
+    Shapes: (N, k, D), (N, k), (D, B) -> (B, N) of int32 in [0, 2^k). A GPU multiplies float32 as TF32, which would tell
+    samples apart differently: where there is one, and in a `portable` graph, products are float64.
     """
-    bits = tf.cast(tf.einsum("nkd,db->bnk", hyperplanes, context) > hyperplane_bias, tf.int32)
-    return tf.reduce_sum(bits * (1 << np.arange(bits.shape[2], dtype=np.int32)), axis=2)
+    dtype = tf.float64 if portable or tf.config.list_logical_devices("GPU") else tf.float32
+    planes, offsets, context = (tf.cast(array, dtype) for array in (hyperplanes, hyperplane_bias, context))
+    bits = tf.cast(tf.tensordot(planes, context, 1) > offsets[:, :, None], tf.int32)  # (N, k, B)
+    return tf.transpose(tf.reduce_sum(bits * (1 << np.arange(bits.shape[1], dtype=np.int32))[:, None], axis=1))
 
 
-def mix(rows: tf.Tensor, z: tf.Tensor, bound: float) -> tf.Tensor:
-    """Geometric mixing of the predictions below: s = clip(w . z, -bound, bound), a logit with the log-loss.
-
-    Shapes: (..., n, C, d), (..., C or 1, d) -> (..., n, C). All heads of the first layer mix the same z.
-    """
-    same = z.shape[-2] == 1
+def mix(rows: tf.Tensor, z: tf.Tensor, bound: float) -> tf.Tensor:  # (..., n, C, d), (..., C or 1, d) -> (..., n, C)
+    """Geometric mixing of the predictions below: s = clip(w . z, -bound, bound), a logit with the log-loss."""
+    same = z.shape[-2] == 1  # all heads of the first layer mix the same z
     s = tf.einsum("...ncd,...d->...nc", rows, z[..., 0, :]) if same else tf.einsum("...ncd,...cd->...nc", rows, z)
     return tf.clip_by_value(s, -bound, bound)
 
@@ -75,12 +70,28 @@ def residual(s: tf.Tensor, y: tf.Tensor, loss: str, quantile: Any) -> tf.Tensor:
     return tf.cast(s > y, tf.float32) - quantile if loss == "quantile" else output(s, loss) - y
 
 
-def update(row: tf.Tensor, z: tf.Tensor, r: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
-    """One step of online gradient descent: w <- w - rate r z, r the residual.
-
-    Shapes: (C, d), (C or 1, d), (C,), (C or 1,) -> (C, d).
-    """
+def update(row: tf.Tensor, z: tf.Tensor, r: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:  # all have C, or C or 1, in front
+    """One step of online gradient descent: w <- w - rate r z, r the residual."""
     return row - (rate * r)[:, None] * z
+
+
+class Visits(NamedTuple):
+    """Which sample picks which row of a layer: row by row, and within a row in the order of the stream.
+
+    Let samples 0 to 3, in batches of two, pick rows 1, 0, 1, 1 of a layer with one neuron. Then sample 1 visits row 0,
+    and 0, 2 and 3 visit row 1, which learns 0, then predicts both 2 and 3, then learns them.
+    """
+
+    row: tf.Tensor  # (n B,)
+    sample: tf.Tensor  # (n B,)
+    place: tf.Tensor  # (n B,), neuron * B + sample
+    ends_batch: tf.Tensor  # (n B,), whether the next visit is to another row, or of another batch
+    ends_row: tf.Tensor  # (n B,)
+
+
+def _until_done(step: Callable[..., tuple], *state: Any) -> tuple:
+    """`state` after `done, *state = step(*state)` until done."""
+    return _while(lambda done, *_: ~done, lambda _, *state: step(*state), (False, *state))[1:]
 
 
 def _loop(start: Any, stop: Any, step: Callable[[Any, Any], Any], state: Any) -> Any:
@@ -553,7 +564,8 @@ class GLN(tf.Module):
     @functools.cached_property
     def _quick(self) -> Callable[..., tf.Tensor]:
         """`_block` on this network's variables: compiled once for all networks of its kind, and called without the
-        dispatch of a tf.function, which takes longer than to learn a sample."""
+        dispatch of a tf.function, which takes longer than to learn a sample.
+        """
         variables = self._hyperplanes, self._hyperplane_bias, list(self._weights), self.step
         key = self.config, self.base_size
         if key not in COMPILED:
@@ -568,8 +580,8 @@ class GLN(tf.Module):
 
     def _block(self, planes, plane_bias, weights, step, base, context, targets, rates, count, batch_size, learns):
         """Predict the first `count` samples, batch after batch, and if `learns` learn each batch: an argument, so that
-        the same machine code predicts with targets and without. All go through a layer at once, which never reads those
-        above it."""
+        one machine code predicts with targets and without. All go through a layer before the next.
+        """
         z, rows = self._gated(planes, plane_bias, base, context)
         y = tf.ensure_shape(tf.transpose(targets), (None, self.num_heads))
         for variable, picked in zip(weights, tf.split(rows, self.layer_sizes, axis=1), strict=True):
@@ -579,56 +591,56 @@ class GLN(tf.Module):
         step.assign_add(tf.cast(tf.where(learns, count, 0), tf.int64))
         return self._output(s)
 
-    def _visits(self, rows, count, batch_size) -> tuple[tf.Tensor, ...]:  # (B, n), (), () -> five of (n B,)
-        """Rows know nothing of one another: one after another goes through the samples that pick it, and stays in the
-        processor's cache. What pads the block comes last.
-        Of each visit its row, sample and place j B + b, and whether it is its row's last in a batch, and in all."""
-        size, n = tf.shape(rows, tf.int64)[0], rows.shape[1]
-        samples, contexts = tf.range(size), 1 << self.context_map_size
-        rows = tf.where(samples < tf.cast(count, tf.int64), tf.transpose(rows), n * contexts)  # (n, B)
-        keys = tf.sort(tf.reshape(tf.cast(rows, tf.int64) * size + samples, [-1]))
-        rows, order = tf.cast(keys // size, tf.int32), tf.cast(keys % size, tf.int32)
-        batch, place = order // batch_size, rows // contexts * tf.cast(size, tf.int32) + order
-        ends = tf.concat([rows[1:] != rows[:-1], [True]], axis=0)
-        return rows, order, place, ends | tf.concat([batch[1:] != batch[:-1], [True]], axis=0), ends
+    def _visits(self, rows, count, batch_size) -> Visits:  # (B, n), (), ()
+        """All visits of a block. Samples from `count` on, which only pad the block, come last."""
+        size, (_, n), each = tf.shape(rows, tf.int64)[0], rows.shape, 1 << self.context_map_size
+        sample = tf.range(size)
+        rows = tf.where(sample < tf.cast(count, tf.int64), tf.transpose(rows), n * each)  # (n, B)
+        keys = tf.sort(tf.reshape(tf.cast(rows, tf.int64) * size + sample, [-1]))
+        row, sample = tf.cast(keys // size, tf.int32), tf.cast(keys % size, tf.int32)
+        batch, place = sample // batch_size, row // each * tf.cast(size, tf.int32) + sample
+        ends_row, ends_batch = (tf.concat([of[1:] != of[:-1], [True]], axis=0) for of in (row, batch))
+        return Visits(row, sample, place, ends_row | ends_batch, ends_row)
 
-    def _layer(self, variable, visits, count, z, y, rates, learns) -> tf.Tensor:
-        """Let the first `count` samples go through a layer, which without targets stays as it is: logits (B, n, C)."""
-        (rows, order, place, batch_ends, ends), n = visits, variable.shape[0] >> self.context_map_size
-        at = tf.gather  # with [] instead, in loops within loops, XLA takes a minute to compile a block of 512
+    def _layer(self, weights, visits, count, z, y, rates, learns) -> tf.Tensor:
+        """Let the first `count` samples go through a layer, row by row, so that a row stays in the cache; (B, n, C).
 
-        def visit_row(first, table, s):
-            _, end, row, s = _while(lambda done, *_: ~done, visit_batch, (False, first, table.read(at(rows, first)), s))
-            return end, _loop(0, tf.cast(learns, tf.int32), lambda _, t: t.write(at(rows, first), row), table), s
+        Without `learns` it stays as it is.
+        """
+        n, at = weights.shape[0] >> self.context_map_size, tf.gather  # with [] for it, XLA takes a minute to compile
 
-        def visit_batch(_, first, row, s):
-            def predict(_, i, s):
-                s_b = mix(row[None], at(z, at(order, i)), self.bound)[0]
-                return at(batch_ends, i), i + 1, s.write(at(place, i), s_b)
+        def go_through_row(first, table, s):
+            here = at(visits.row, first)
+            after, row, s = _until_done(go_through_batch, first, table.read(here), s)
+            return after, _loop(0, tf.cast(learns, tf.int32), lambda _, t: t.write(here, row), table), s
+
+        def go_through_batch(first, row, s):
+            def predict(i, s):
+                s_b = mix(row[None], at(z, at(visits.sample, i)), self.bound)[0]
+                return at(visits.ends_batch, i), i + 1, s.write(at(visits.place, i), s_b)
 
             def learn(i, row):
-                b = at(order, i)
+                b = at(visits.sample, i)
                 # Samples may share a row, which is clipped when all of them have changed it.
-                bound = tf.where(i < end - 1, np.float32(np.inf), np.float32(self.weight_clipping))
-                r = residual(s.read(at(place, i)), at(y, b), self.loss, self.quantiles)
-                row = update(row, at(z, b), r, at(rates, b))
-                return tf.clip_by_value(row, -bound, bound)
+                bound = tf.where(i < after - 1, np.float32(np.inf), np.float32(self.weight_clipping))
+                r = residual(s.read(at(visits.place, i)), at(y, b), self.loss, self.quantiles)
+                return tf.clip_by_value(update(row, at(z, b), r, at(rates, b)), -bound, bound)
 
-            _, end, s = _while(lambda done, *_: ~done, predict, (False, first, s))
-            return at(ends, end - 1), end, _loop(first, tf.where(learns, end, first), learn, row), s
+            after, s = _until_done(predict, first, s)
+            return at(visits.ends_row, after - 1), after, _loop(first, tf.where(learns, after, first), learn, row), s
 
-        table = tf.TensorArray(tf.float32, variable.shape[0]).unstack(variable.read_value())
-        s = tf.TensorArray(tf.float32, tf.shape(rows)[0], element_shape=(self.num_heads,))
-        _, table, s = _while(lambda i, *_: i < count * n, visit_row, (0, table, s))
-        variable.assign(table.stack())
+        table = tf.TensorArray(tf.float32, weights.shape[0]).unstack(weights.read_value())
+        s = tf.TensorArray(tf.float32, tf.shape(visits.row)[0], element_shape=(self.num_heads,))
+        _, table, s = _while(lambda i, *_: i < count * n, go_through_row, (0, table, s))
+        weights.assign(table.stack())
         return tf.transpose(tf.reshape(s.stack(), (n, -1, self.num_heads)), (1, 0, 2))
 
-    def _gated(self, planes, plane_bias, base, context) -> tuple[tf.Tensor, tf.Tensor]:
+    def _gated(self, planes, plane_bias, base, context, portable=False) -> tuple[tf.Tensor, tf.Tensor]:
         """Of (K, B), (D, B) the first layer's input (B, 1, d), and the rows that the neurons pick (B, N)."""
         z = tf.clip_by_value(tf.transpose(base), -self.bound, self.bound)
         first_rows = np.concatenate([np.arange(n, dtype=np.int32) << self.context_map_size for n in self.layer_sizes])
         z = tf.ensure_shape(z, (None, self.base_size))[:, :, None]
-        return self._above(z), gate(planes, plane_bias, context) + first_rows
+        return self._above(z), gate(planes, plane_bias, context, portable) + first_rows
 
     def _above(self, s) -> tf.Tensor:  # (..., n, C) -> (..., C, d), the input of the layer above
         z = tf.linalg.matrix_transpose(s)
@@ -644,13 +656,11 @@ class GLN(tf.Module):
         An exported SavedModel offers it. Shapes are checked, values are not; a `base_predictor` has to be TensorFlow's.
         """
         tf.debugging.assert_shapes([(inputs, (self.input_size, "B")), (context_inputs, (self.context_size, "B"))])
-        if self.base_predictor is not None:
-            inputs = self.base_predictor(inputs)
+        inputs = inputs if self.base_predictor is None else self.base_predictor(inputs)
         if self.base_predictor is not None and self.config.logits:
-            p = tf.cast(inputs, tf.float64)
-            p = tf.clip_by_value(p, self.pred_clipping, 1 - self.pred_clipping)
+            p = tf.clip_by_value(tf.cast(inputs, tf.float64), self.pred_clipping, 1 - self.pred_clipping)
             inputs = tf.cast(tf.math.log(p) - tf.math.log1p(-p), tf.float32)
-        z, rows = self._gated(self._hyperplanes, self._hyperplane_bias, inputs, context_inputs)
+        z, rows = self._gated(self._hyperplanes, self._hyperplane_bias, inputs, context_inputs, portable=True)
         at_once = ROWS_BYTES // (4 * max(math.prod(w.shape) >> self.context_map_size for w in self._weights)) or 1
 
         def predict(i, s):

@@ -15,25 +15,35 @@ __all__ = ["GLNLayer"]
 
 @keras.saving.register_keras_serializable(package="gln")
 class GLNLayer(keras.layers.Layer):
-    """A layer that predicts with its `gln`, a `gln_tf.GLN`, whose state is saved and loaded with the model by Keras.
+    """A layer that predicts with its `gln`, a `gln_tf.GLN`, whose state is the layer's non-trainable weights.
 
     Nothing in it is trained by gradients. It learns as every GLN does, by a call of its own:
-    `layer.gln.predict(inputs.T, context_inputs.T, targets)`, for a GLN has its samples in columns.
+    `layer.gln.predict(inputs.T, context_inputs.T, targets)`, for a GLN has its samples in columns. It computes in
+    float32 under every dtype policy. Keras saves its state, and its learning rate if that is a number. It cannot save a
+    callable: with one as the learning rate, or with a `base_predictor`, saving and cloning raise ValueError.
     """
 
     def __init__(
         self, layer_sizes: Sequence[int], input_size: int, context_size: int, *, name: str | None = None, **options: Any
     ) -> None:
-        """The arguments are those of `GLN`; `options` may hold `dtype` and `trainable`, too, as Keras restores them.
+        """The arguments are those of `GLN`; `options` may hold `trainable`, too, as Keras restores it.
 
         Raises:
             ValueError: an argument outside its range.
         """
-        of_keras = {key: options.pop(key) for key in ("dtype", "trainable") if key in options}
-        super().__init__(name=name, **of_keras)
+        super().__init__(name=name, trainable=options.pop("trainable", True), dtype="float32")
         sizes = {"layer_sizes": list(layer_sizes), "input_size": input_size, "context_size": context_size}
         self.arguments: dict[str, Any] = {**sizes, **options}
         self.gln = GLN(**self.arguments)
+        for place, variable in enumerate(self.gln.variables):
+            variable.path = f"{self.name}/{place}"  # which Keras's own variables have
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """The state of the GLN, which `get_weights` and `set_weights` copy."""
+        return list(self.gln.variables)
+
+    weights = variables
 
     def call(self, inputs: Any, context_inputs: Any = None) -> tf.Tensor:
         """Predictions, (B,) or with more heads (B, C), of samples in rows: (B, input_size), (B, context_size).
@@ -45,7 +55,13 @@ class GLNLayer(keras.layers.Layer):
         return tf.transpose(self.gln.serve(*columns))
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **self.arguments}
+        rate = None if self.gln.has_default_rate else self.gln.learning_rate
+        config = {**super().get_config(), **self.arguments, "learning_rate": rate}
+        del config["dtype"]  # which is float32
+        for key, value in config.items():
+            if callable(value):
+                raise ValueError(f"{key}: expected no callable, because Keras cannot save it, got {value!r}")
+        return config
 
     def save_own_variables(self, store: Any) -> None:
         for name, array in self.gln.get_state().items():

@@ -372,7 +372,7 @@ READS = {
 
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
 def test_no_thread_meets_donated_arrays(stream, monkeypatch, read):
-    """It reads what another thread learned, also where it asks after XLA took the arrays and before new ones are set."""
+    """It reads what another thread learned, even if it asks when XLA has taken the arrays and new ones are not set."""
     images, labels = stream
     model, found = network(gln_jax), []
 

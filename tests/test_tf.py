@@ -57,6 +57,24 @@ def test_a_server_reads_its_rows_in_parts(columns, monkeypatch, rows_bytes):
     np.testing.assert_allclose(model.serve(x, x), network(gln_numpy).predict(x, x), atol=1e-5)
 
 
+def test_gates_multiply_in_float64_where_a_gpu_may_run_them(columns, monkeypatch):
+    """A GPU multiplies float32 as TF32. What is exported may run on one; what runs here does where there is one."""
+
+    def of_gates(graph: Any) -> set[Any]:
+        compared = [op for op in graph.get_operations() if op.type in ("MatMul", "Greater")]
+        return {tensor.dtype for op in compared for tensor in op.inputs}
+
+    x = columns[0][:, :7]
+    alone = network(context_map_size=3)
+    expected = alone.predict(x, x)
+    assert of_gates(alone._quick.func.graph) == {tf.float32}  # half the time, on a CPU
+    assert of_gates(alone.serve.get_concrete_function().graph) == {tf.float64}
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [kind])
+    model = network(context_map_size=3, weight_clipping=100.0)  # of another kind, which is not compiled yet
+    np.testing.assert_allclose(model.predict(x, x), expected, atol=1e-6)
+    assert of_gates(model._quick.func.graph) == {tf.float64}
+
+
 def test_clipped_weights_are_those_of_the_reference(columns):
     x, y = columns[0][:, :103], columns[1][:103]
     options = {"learning_rate": 0.5, "weight_clipping": 0.3}
@@ -148,6 +166,7 @@ def test_keras_saves_what_the_layer_has_learned(columns, tmp_path):
     model = keras_model(seed=1)
     gln = model.layers[-1].gln
     gln.predict_online(x / 2, x / 2, y)
+    gln.set_learning_rate(0.5)
     expected = model.predict(x.T, verbose=0)
     np.testing.assert_allclose(expected, gln.predict(x / 2, x / 2).numpy().T, atol=1e-6)
     model.save(tmp_path / "model.keras")
@@ -158,10 +177,55 @@ def test_keras_saves_what_the_layer_has_learned(columns, tmp_path):
     for twin in (loaded, other):
         np.testing.assert_allclose(twin.predict(x.T, verbose=0), expected, atol=1e-6)
         assert_same_state(twin.layers[-1].gln, gln)
-    assert loaded.layers[-1].gln.learning_rate == 2.0
+    assert loaded.layers[-1].gln.learning_rate == 0.5
     ones = np.ones((196, 2), int)
     np.testing.assert_allclose(loaded.layers[-1](ones.T), gln.predict(ones, ones).numpy().T, atol=1e-6)
     assert model.trainable_variables == []
+
+
+def test_keras_copies_what_the_layer_has_learned_as_weights(columns, tmp_path):
+    import keras
+
+    x, y = columns
+    model = keras_model(seed=1)
+    gln = model.layers[-1].gln
+    gln.predict_online(x / 2, x / 2, y)
+    gln.set_learning_rate(None)
+    assert [each.shape for each in model.get_weights()] == [tuple(variable.shape) for variable in gln.variables]
+    assert model.trainable_weights == []
+    assert model.count_params() == sum(array.size for array in gln.get_state().values())
+    clone = keras.models.clone_model(model)
+    assert clone.layers[-1].gln.has_default_rate
+    clone.set_weights(model.get_weights())
+    model.save(tmp_path / "model.h5")  # of weights alone
+    for twin in (clone, keras.saving.load_model(tmp_path / "model.h5")):
+        assert_same_state(twin.layers[-1].gln, gln)
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "base_predictor"])
+def test_keras_says_that_it_cannot_save_a_callable(name):
+    from gln.keras import GLNLayer
+
+    layer = GLNLayer([2], 3, 3, **{name: lambda given: given * 0.5})
+    layer(np.ones((1, 3)))
+    with pytest.raises(ValueError, match=f"^{name}: expected no callable, because Keras cannot save it, got <function"):
+        layer.get_config()
+
+
+def test_a_layer_computes_in_float32_under_every_policy(columns):
+    import keras
+
+    from gln.keras import GLNLayer
+
+    x, policy = columns[0], keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        layer = GLNLayer([5, 3], 196, 196, num_classes=10, seed=1)
+        output = layer(x.T)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    assert output.dtype == tf.float32
+    np.testing.assert_allclose(output, layer.gln.predict(x, x).numpy().T, atol=1e-6)
 
 
 def test_an_optimiser_round_the_layer_moves_nothing(columns):
