@@ -340,17 +340,16 @@ class GLN:
                 replace the inputs; zeros are passed to it here to find K. Without it the inputs are logits or values.
             bias: whether a constant 1 is appended to the input of every layer.
             context_bias: standard deviation of the halfspaces' offsets from the origin, 0 to 1e30.
-            learning_rate: number, or callable from the count of samples learned to one; see `set_learning_rate`.
+            learning_rate: what `set_learning_rate` takes.
             normalize: whether a step is divided by 1 + |z|^2, z a neuron's input; False is the paper's plain step.
-            pred_clipping: logits are kept within ±logit(1 - pred_clipping), in (0, 0.5). Below some 1e-7 the surest
-                probabilities are 0 and 1, by float32.
+            pred_clipping: logits are kept within ±logit(1 - pred_clipping), in (0, 0.5); 1 - 1e-8 is 1 in float32.
             weight_clipping: weights are kept within ±weight_clipping, in (0, 1e30].
-            seed: an integer gives the same network in every backend, None gives another one each time.
+            seed: an integer gives the same network in every backend, None another one each time.
             loss: what neurons minimise: "log_loss" for probabilities, "squared_error" for means, or "quantile".
             num_outputs: with squared error, one head per target of a sample.
             quantiles: with the quantile loss, one head per level in (0, 1).
-            value_clipping: without the log-loss, inputs, targets and predictions are kept within ±value_clipping, in
-                (0, 1e4], so standardise them first.
+            value_clipping: without the log-loss, standardise inputs and targets: they and predictions are kept within
+                ±value_clipping, in (0, 1e4].
 
         Raises:
             ValueError: an argument outside its range or not used by the loss, or a network larger than memory.
@@ -361,9 +360,9 @@ class GLN:
             *(pred_clipping, weight_clipping, seed, loss, num_outputs, quantiles, value_clipping),
         )
         self._base_predictor, self._base_size = base_predictor, self.config.input_size
-        if not (base_predictor is None or callable(base_predictor)):
-            raise _bad("base_predictor", "a callable or None", repr(base_predictor))
         if base_predictor is not None:
+            if not callable(base_predictor):
+                raise _bad("base_predictor", "a callable or None", repr(base_predictor))
             self._base_size = len(self._base_values(np.zeros((self.base_size, 1), np.float32), None))
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
         if (size := 4 * sum(map(math.prod, self._shapes().values()))) > memory:
@@ -385,9 +384,9 @@ class GLN:
         Args:
             inputs: (input_size, B) logits or values, or what `base_predictor` takes; (input_size,) is one sample. A
                 transposed batch raises an error unless it is square.
-            context_inputs: (context_size, B) side information, often the same array; (context_size,) is one sample.
-            targets: (B,) of bools, of probabilities in [0, 1], of integers below num_classes, or of numbers, by the
-                loss; with several classes or outputs (C, B) of probabilities or numbers. None only predicts.
+            context_inputs: (context_size, B) or (context_size,) side information, often the same array.
+            targets: (B,) of bools, probabilities, class numbers or numbers, by the loss; with several classes or
+                outputs (C, B) of probabilities or numbers, one for each head. None only predicts.
 
         Returns:
             Probabilities or values, (B,) with one head and (C, B) with more; for one sample a scalar or (C,).
@@ -412,11 +411,12 @@ class GLN:
         Shapes: base values (K, B), side information (D, B), targets of the heads (C, B), learning rates (B,), by
         default `rates(B)` -> (C, B), all float32 in NumPy. Another shape raises ValueError.
         """
-        arrays, config = (base, context, targets, rates), self.config
-        shapes = [(size, *base.shape[1:]) for size in (self.base_size, config.context_size, config.num_heads)]
-        shapes.append(base.shape[1:])
-        if any(a is not None and a.shape != shape for a, shape in zip(arrays, shapes, strict=True)) or base.ndim != 2:
-            raise _bad("base, context, targets, rates", f"shapes {shapes}", [np.shape(a) for a in arrays])
+        size, count = self._base_size, base.shape[-1]
+        fits = base.shape == (size, count) and context.shape == (self._config.context_size, count)
+        fits &= targets is None or targets.shape == (self._config.num_heads, count)
+        if not fits or not (rates is None or rates.shape == (count,)):
+            shapes = [np.shape(array) for array in (base, context, targets, rates)]
+            raise _bad("base, context, targets, rates", f"shapes {(size, 'B')} and those of {self!r}", shapes)
         return self._numpy(self._predicted(base, context, targets, rates, batch_size))
 
     def rates(self, count: int, rate: Rate | None = None) -> np.ndarray:
@@ -485,11 +485,11 @@ class GLN:
         """
         shapes, arrays = self._shapes(), {}
         if not isinstance(state, Mapping) or set(state) != set(shapes):
-            came = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
-            raise _bad("state", f"a mapping of the names {sorted(shapes)}", came)
+            raise _bad("state", f"a mapping of the names {sorted(shapes)}", repr(state)[:200])
         for name, shape in shapes.items():
-            most = max(self.config.weight_clipping, 1 / shape[-1]) if name.startswith("weights") else MAX_FLOAT
-            bound = np.float32(most)
+            bound = MAX_FLOAT
+            if name.startswith("weights"):
+                bound = np.float32(max(self.config.weight_clipping, 1 / shape[-1]))
             arrays[name] = self._array(f"state[{name!r}]", state[name], shape, low=-bound, high=bound)
         self._load(arrays, _number("state['step']", self._numpy(state["step"])[()], int, "[0, 9.2e18]"))
 

@@ -93,23 +93,30 @@ class Learner:
         return network.rates(count, rate_of_streams(network) if self.learning_rate is None else self.learning_rate)
 
     def _learn_part(self, samples: Any, targets: np.ndarray, rates: list[np.ndarray], batch_size: int) -> np.ndarray:
-        z = np.asarray(samples, np.float32) if self.standardizer is None else self.standardizer.learn(samples)
-        own, zero, unit = self._one_hot(targets) if self.target_standardizer is None else self._standardised(targets)
+        z, samples = np.empty(samples.shape, np.float32), samples.toarray() if hasattr(samples, "tocsr") else samples
+        for b in range(z.shape[1]):  # by `learn_one`, for all was checked before
+            x = samples[:, b]
+            z[:, b] = x if self.standardizer is None else self.standardizer.learn_one(x.astype(np.float64))
+        if self.target_standardizer is None:
+            own = self._one_hot(targets)
+        else:
+            own, zero, unit = self._standardised(targets)
         inputs, rate, said = self._inputs(z), iter(rates), []
         for number, group in enumerate(self.groups):
             wanted = own if number == 0 else own[number - 1 : number]
             for network in group:
-                y = np.broadcast_to(wanted, (network.num_heads, wanted.shape[1]))
+                y = np.broadcast_to(wanted, (network.num_heads, wanted.shape[1])) if number else wanted
                 said.append(network.predict_arrays(inputs, z, y, next(rate), batch_size))
-        return zero + unit * np.stack(said[: len(self.groups[0])])
+        p = np.array(said[: len(self.groups[0])])
+        return p if self.target_standardizer is None else zero + unit * p
 
-    def _one_hot(self, numbers: np.ndarray) -> tuple[np.ndarray, Any, Any]:  # (n,) -> (C, n)
-        """What each head learns about classes, for which there may have to be a new head, and the units of that."""
+    def _one_hot(self, numbers: np.ndarray) -> np.ndarray:  # (n,) -> (C, n)
+        """What each head learns about classes, for which there may have to be a new head."""
         while numbers.max(initial=0) >= self.groups[0][0].num_classes:
             self.add_class()
         heads = self.groups[0][0].num_heads
         own = numbers[None] if heads == 1 else numbers == np.arange(heads)[:, None]
-        return own.astype(np.float32), 0, 1
+        return own.astype(np.float32)
 
     def _standardised(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # (T, n) -> 3 of (T, n)
         """Standardised targets, and the zero and the unit of what was known before each, in which it was predicted."""
@@ -135,7 +142,7 @@ class Learner:
         shape = (count,) if self.target_standardizer is None else (self.target_standardizer.size, count)
         if targets.shape != shape:
             raise ValueError(f"targets: expected shape {shape}, one for each sample, got shape {targets.shape}")
-        if not np.isfinite(targets).all():
+        if targets.dtype.kind == "f" and not np.isfinite(targets).all():
             raise ValueError("targets: expected finite numbers, got NaN or infinity")
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
@@ -164,7 +171,7 @@ class Learner:
         """What each network of a group predicts for samples (F, B), in units of the targets: (M, C, B)."""
         networks = self.groups[group]
         parts = [self._transformed(samples[:, part]) for part in chunks(samples.shape[1])]
-        said = [np.stack([network.predict_arrays(self._inputs(z), z) for network in networks]) for z in parts]
+        said = [np.array([network.predict_arrays(self._inputs(z), z) for network in networks]) for z in parts]
         p = np.concatenate(said, axis=2) if said else np.empty((len(networks), networks[0].num_heads, 0))
         if self.target_standardizer is None:
             return p
