@@ -152,6 +152,41 @@ def test_targets_that_never_vary_are_predicted_exactly(how, count):
     np.testing.assert_array_equal(model.predict_quantiles(DIABETES[0]), 0.1)
 
 
+def rare(count: int = 4000, many: int = 13) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features, targets, and which few of these are 1,000 deviations higher, as the last feature tells."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(count, 4))
+    X[:, 3] = 0
+    chosen = rng.choice(count, many, replace=False)
+    X[chosen, 3] = 1
+    return X, X[:, 0] + rng.normal(size=count) + 1000 * X[:, 3], chosen
+
+
+@HOW
+def test_rare_large_targets_are_not_predicted_as_the_mean(how):
+    X, y, chosen = rare()
+    said = getattr(GLNRegressor(random_state=0), how)(X, y).predict(X)
+    assert said[chosen].mean() > (500 if how == "fit" else 300)  # 10 deviations of all targets are 573
+    assert abs(np.delete(said, chosen).mean()) < 1
+
+
+def test_a_long_tail_belongs_to_the_mean():
+    rng = np.random.default_rng(0)
+    X, noise = rng.normal(size=(10000, 3)), rng.normal(size=10000)
+    y = np.exp(2.5 * (0.8 * X[:, 0] + 0.6 * noise))  # of the 18 largest, a third of the sum
+    said = GLNRegressor(random_state=0).fit(X, y).predict(X)
+    assert 0.8 < said.sum() / y.sum() < 1.1
+
+
+@HOW
+def test_one_wrong_target_leaves_the_others(how):
+    X, y = FRIEDMAN
+    wrong = y.copy()
+    wrong[117] = 1e6 * y.std()
+    clean, bad = (getattr(GLNRegressor(random_state=0), how)(X[:300], of[:300]) for of in (y, wrong))
+    assert bad.score(X[300:], y[300:]) > clean.score(X[300:], y[300:]) - 0.2
+
+
 # ---- What comes in and what comes out --------------------------------------------------------------------------------
 
 
