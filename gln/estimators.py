@@ -61,13 +61,8 @@ class Estimator(Saveable, BaseEstimator):
         tags.input_tags.allow_nan = tags.input_tags.sparse = True
         return tags
 
-    def save(self, path):
-        check_is_fitted(self)
-        super().save(path)
-
-    save.__doc__ = Saveable.save.__doc__
-
     def _learned(self):
+        check_is_fitted(self)
         return {name: value for name, value in vars(self).items() if name.endswith("_")}
 
     # ---- What comes in -----------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
-"""Gated Linear Networks as scikit-learn's classifier and regressor, round the GLN of any backend.
+"""Gated Linear Networks as scikit-learn's classifier and regressor, on the GLN of any backend.
 
-Shapes: N samples, F features, C classes, T targets, Q quantiles, M networks. As in scikit-learn a sample is a row; the
-backends take it as a column.
+Shapes: N samples, F features, C classes, T targets, Q quantiles, M networks. A sample is a row, as in scikit-learn; for a
+`Learner` it is a column.
 """
 # ruff: noqa: N803, N806 - X is scikit-learn's name
 
@@ -29,43 +29,43 @@ class GLNClassifier(ClassifierMixin, Estimator):
     """Gated Linear Network classifier.
 
     It learns one sample after another, without backpropagation: in several passes over a table by `fit`, or from a
-    stream by `partial_fit`. Features need no scaling; they are standardised by what was seen of them. A missing one
-    counts as its mean, and one far off all that was seen as missing. The networks mix each feature and how far it is
+    stream by `partial_fit`. Features need no scaling: they are standardised by what was seen of them. A missing feature
+    counts as its mean, and so does a value far from all earlier ones. The networks mix each feature and its distance
     from its mean; their halfspaces see the features.
 
     Parameters
     ----------
     layer_sizes : sequence of int or None, default=None
-        Neurons of each layer. None takes 48 and 24 in `fit`, and 64 and 32 in `partial_fit`.
+        Neurons of each layer. None is (48, 24) in `fit` and (64, 32) in `partial_fit`.
     n_networks : int or None, default=None
-        Networks whose mean of logits is the prediction, each with its own halfspaces and order of samples. None takes 4
-        in `fit` and, for the sake of speed, 1 in `partial_fit`.
+        Networks, each with its own halfspaces and order of samples, whose mean logit is the prediction. None is 4 in
+        `fit` and, for speed, 1 in `partial_fit`.
     context_map_size : int or None, default=None
-        Halfspaces of a neuron, which has a row of weights for each of their 2^context_map_size combinations. None takes
-        3 in `fit` and 5 in `partial_fit`.
+        Halfspaces per neuron, which has a row of weights for each of their 2^context_map_size combinations. None is 3
+        in `fit` and 5 in `partial_fit`.
     context_bias : float, default=1.0
-        Standard deviation of the halfspaces' distances from the features' mean.
+        Standard deviation of the halfspaces' distances from the mean of the features.
     learning_rate : float, callable or None, default=None
         A number from 0 to 1e30, or a callable from the count of samples learned so far to one. In `fit`, which knows
         how many samples come, None falls linearly from 3 to 0.01; in `partial_fit` it falls from min(10, sqrt(d)), d
         the inputs of the first layer, to 1, see `gln.rates.stream_rate`.
     n_epochs : int or None, default=None
-        Passes of `fit` over the samples. None makes about 1000 / N, at least 3 and at most 20.
+        Passes of `fit` over the samples. None is about 1000 / N, at least 3 and at most 20.
     batch_size : int, default=1
         Samples predicted with the same weights before these learn; 1 is exact online learning.
     shuffle : bool, default=True
-        Whether `fit` goes through the samples in a new order in each pass. `partial_fit` keeps their order.
+        Whether each pass of `fit` takes the samples in a new order. `partial_fit` keeps their order.
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, by which those of their samples are multiplied. "balanced", for `fit` alone, gives all
-        classes the same sum.
+        Weights by which those of the samples of a class are multiplied. "balanced", in `fit` only, gives all classes
+        the same total weight.
     backend : {"auto", "numpy", "numba", "torch", "jax", "tf"}, default="auto"
-        Which implementation learns. All give the same predictions but for rounding; "auto" takes the fastest of
-        Numba, JAX and NumPy that is installed.
+        Which implementation learns. All predict the same, up to rounding; "auto" is the fastest of Numba, JAX and NumPy
+        that is installed.
     n_jobs : int or None, default=None
-        Processes that share the work of `fit`, by joblib: networks, and if these are fewer also the heads of each. None
-        is 1, or what `joblib.parallel_config` says, and -1 all processors. What is learned is the same.
+        Processes, by joblib, that share the networks of `fit` and, if there are fewer networks than processes, their
+        heads. None is 1 or what `joblib.parallel_config` says, -1 all processors. The result does not depend on it.
     random_state : int, RandomState instance or None, default=None
-        Draws the halfspaces and the order of the samples. Pass an int for the same results each time.
+        Draws the halfspaces and the order of the samples. Pass an int for reproducible results.
     verbose : bool, default=False
         Whether `fit` shows a progress bar.
 
@@ -76,13 +76,11 @@ class GLNClassifier(ClassifierMixin, Estimator):
     n_features_in_ : int
         Number of features seen.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features; defined only where all were strings.
+        Names of the features, if all are strings.
     n_iter_ : int
-        Passes over the samples that the last `fit` or `partial_fit` made.
-    glns_ : list of GLN
-        The networks, of the chosen backend.
-    standardizer_ : gln.features.Standardizer
-        What standardises their inputs.
+        Passes of the last `fit` or `partial_fit` over its samples.
+    learner_ : gln.learner.Learner
+        The networks with what standardises their inputs, which are also `glns_` and `standardizer_`.
 
     References
     ----------
@@ -129,21 +127,17 @@ class GLNClassifier(ClassifierMixin, Estimator):
         self.verbose = verbose
 
     def fit(self, X, y, sample_weight=None):
-        """Learn a table from scratch; to go on with what was learned is `partial_fit`.
+        """Learn a table from scratch; `partial_fit` continues instead.
 
         Parameters
         ----------
         X : array-like or sparse array of shape (N, F)
-            Numbers, unscaled; NaN is a missing value. A sparse array is made dense by parts.
+            Numbers, unscaled; NaN is a missing value. A sparse array is made dense part by part.
         y : array-like of shape (N,)
             Class labels, of two classes or more.
         sample_weight : array-like of shape (N,), default=None
             At least 0. A sample of weight 2 is learned as if it were there twice, one of 0.5 by half a step, and one of
-            0 not at all. Their mean is brought between 1 and 10, so that weights may sum to one, as AdaBoost's do.
-
-        Returns
-        -------
-        self : GLNClassifier
+            0 not at all. Their mean is limited to [1, 10] by scaling, so that weights may sum to one, as AdaBoost's do.
         """
         X, y = self._checked(X, y, reset=True)
         check_classification_targets(y)
@@ -154,91 +148,44 @@ class GLNClassifier(ClassifierMixin, Estimator):
         return self
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):
-        """Learn the next samples of a stream, once and in their order.
+        """Learn the next samples of a stream, once and in their order, standardised by the samples up to each.
 
-        Features are standardised by the samples up to each. A stream learned in parts gives what it gives in one call,
-        where the parts hold a multiple of `batch_size` samples. `batch_size` and `learning_rate` may be set anew
-        between two parts; the other parameters are those of the first call.
+        A stream learned in parts gives what it gives in one call, if parts hold multiples of `batch_size` samples.
+        `batch_size` and `learning_rate` may change between two parts; other parameters are those of the first call.
 
         Parameters
         ----------
-        X : array-like or sparse array of shape (N, F)
-            Numbers, unscaled; NaN is a missing value.
-        y : array-like of shape (N,)
-            Class labels, all among `classes`.
+        X, y : as in `fit`
         classes : array-like of shape (C,), default=None
-            All classes that the stream may hold. Needed in the first call, and the same or None in later ones.
+            All classes that the stream may contain. Needed in the first call, and the same or None in later ones.
         sample_weight : array-like of shape (N,), default=None
-            From 0 to 100, best about 1. A sample of weight 2 is learned twice in a row, one of 0.5 by half a step, and
-            one of 0 not at all.
-
-        Returns
-        -------
-        self : GLNClassifier
+            As in `fit`, from 0 to 100, best about 1.
         """
         self._learn_stream(X, y, classes, sample_weight)
         return self
 
     def partial_fit_predict_proba(self, X, y, classes=None):
-        """`partial_fit`, which gives what was predicted of each sample before it was learned.
-
-        Parameters
-        ----------
-        X, y, classes
-            As those of `partial_fit`.
-
-        Returns
-        -------
-        probabilities : ndarray of shape (N, C)
-        """
+        """`partial_fit` that returns the probabilities (N, C) predicted for each sample before it was learned."""
         return self._probabilities(np.concatenate(self._learn_stream(X, y, classes), axis=2))
 
     def decision_function(self, X):
-        """Logits of the classes.
-
-        Parameters
-        ----------
-        X : array-like of shape (N, F)
-
-        Returns
-        -------
-        logits : ndarray of shape (N,) or (N, C)
-            With two classes that of `classes_[1]`, else each class's against the rest.
-        """
+        """Logits of X (N, F): of `classes_[1]` (N,), or with more than two classes of each against the rest (N, C)."""
         samples = self._samples(X)
         logits = _logits(self.learner_.predict(samples))
         return logits[0] if len(logits) == 1 else logits.T
 
     def predict_proba(self, X):
-        """Probabilities of the classes; with more than two, each against the rest, normalised to sum to one.
-
-        Parameters
-        ----------
-        X : array-like or sparse array of shape (N, F)
-
-        Returns
-        -------
-        probabilities : ndarray of shape (N, C)
-        """
+        """Probabilities (N, C) for X (N, F); with more than two classes, each against the rest, normalised."""
         samples = self._samples(X)
         return self._probabilities(self.learner_.predict(samples))
 
     def predict(self, X):
-        """The most probable class of each sample.
-
-        Parameters
-        ----------
-        X : array-like or sparse array of shape (N, F)
-
-        Returns
-        -------
-        labels : ndarray of shape (N,)
-        """
+        """The most probable class, (N,), of each sample of X (N, F)."""
         best = self.predict_proba(X).argmax(axis=1)
         return self.classes_[best]
 
     def explain(self, X):
-        """What each feature contributes to a prediction: with the constant they add up to `decision_function`.
+        """Contribution of each feature to a prediction: with a constant they add up to `decision_function`.
 
         Between the halfspaces a network is linear in each feature and in its distance from its mean; a feature's
         contribution is that of both. `gln.plots.plot_contributions` draws it.
@@ -250,7 +197,6 @@ class GLNClassifier(ClassifierMixin, Estimator):
         Returns
         -------
         contributions : ndarray of shape (N, F) or (N, C, F)
-            Parts of the logit, in the order of the features.
         constant : ndarray of shape (N,) or (N, C)
         """
         samples = self._samples(X)
@@ -301,45 +247,43 @@ class GLNClassifier(ClassifierMixin, Estimator):
 class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     """Gated Linear Network regressor.
 
-    It learns one sample after another, without backpropagation: in several passes over a table by `fit`, or from a
-    stream by `partial_fit`. Features and targets need no scaling; they are standardised by what was seen of them. A
-    missing feature counts as its mean, and one far off all that was seen as missing. The networks mix each feature and
-    how far it is from its mean; their halfspaces see the features.
+    It learns as `GLNClassifier` does: in several passes over a table by `fit`, or from a stream by `partial_fit`.
+    Features and targets need no scaling: they are standardised by what was seen of them.
 
     Parameters
     ----------
     layer_sizes : sequence of int or None, default=None
-        Neurons of each layer. None takes 48 and 24 in `fit`, and 64 and 32 in `partial_fit`.
+        Neurons of each layer. None is (48, 24) in `fit` and (64, 32) in `partial_fit`.
     quantiles : sequence of float or None, default=None
-        Levels in (0, 1) that `predict_quantiles` predicts: (0.05, 0.95) gives intervals that hold some 90 % of the
-        targets. They are learned by networks of their own, beside those of the mean.
+        Levels in (0, 1) that `predict_quantiles` predicts: (0.05, 0.95) gives intervals that contain about 90 % of the
+        targets. Networks of their own learn them, beside those of the mean.
     n_networks : int or None, default=None
-        Networks whose mean is the prediction, each with its own halfspaces and order of samples. None takes 4 in `fit`
-        and, for the sake of speed, 1 in `partial_fit`.
+        Networks, each with its own halfspaces and order of samples, whose mean is the prediction. None is 4 in `fit`
+        and, for speed, 1 in `partial_fit`.
     context_map_size : int or None, default=None
-        Halfspaces of a neuron, which has a row of weights for each of their 2^context_map_size combinations. None takes
-        3 in `fit` and 5 in `partial_fit`.
+        Halfspaces per neuron, which has a row of weights for each of their 2^context_map_size combinations. None is 3
+        in `fit` and 5 in `partial_fit`.
     context_bias : float, default=1.0
-        Standard deviation of the halfspaces' distances from the features' mean.
+        Standard deviation of the halfspaces' distances from the mean of the features.
     learning_rate : float, callable or None, default=None
         A number from 0 to 1e30, or a callable from the count of samples learned so far to one. In `fit` None falls
         linearly to 0.01, for means from 0.5 and for quantiles from 1.5; in `partial_fit` it falls from 0.3 to 0.1, and
         from 0.5 to 0.05, see `gln.rates.stream_rate`. Steps of batches add up: for means, more than 2 over the size of
         a batch swings.
     n_epochs : int or None, default=None
-        Passes of `fit` over the samples. None makes about 1000 / N, at least 3 and at most 20.
+        Passes of `fit` over the samples. None is about 1000 / N, at least 3 and at most 20.
     batch_size : int, default=1
         Samples predicted with the same weights before these learn; 1 is exact online learning.
     shuffle : bool, default=True
-        Whether `fit` goes through the samples in a new order in each pass. `partial_fit` keeps their order.
+        Whether each pass of `fit` takes the samples in a new order. `partial_fit` keeps their order.
     backend : {"auto", "numpy", "numba", "torch", "jax", "tf"}, default="auto"
-        Which implementation learns. All give the same predictions but for rounding; "auto" takes the fastest of
-        Numba, JAX and NumPy that is installed.
+        Which implementation learns. All predict the same, up to rounding; "auto" is the fastest of Numba, JAX and NumPy
+        that is installed.
     n_jobs : int or None, default=None
-        Processes that share the work of `fit`, by joblib: networks, and if these are fewer also the heads of each. None
-        is 1, or what `joblib.parallel_config` says, and -1 all processors. What is learned is the same.
+        Processes, by joblib, that share the networks of `fit` and, if there are fewer networks than processes, their
+        heads. None is 1 or what `joblib.parallel_config` says, -1 all processors. The result does not depend on it.
     random_state : int, RandomState instance or None, default=None
-        Draws the halfspaces and the order of the samples. Pass an int for the same results each time.
+        Draws the halfspaces and the order of the samples. Pass an int for reproducible results.
     verbose : bool, default=False
         Whether `fit` shows a progress bar.
 
@@ -348,17 +292,13 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     n_features_in_ : int
         Number of features seen.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features; defined only where all were strings.
+        Names of the features, if all are strings.
     n_iter_ : int
-        Passes over the samples that the last `fit` or `partial_fit` made.
-    glns_ : list of GLN
-        The networks of the means, a head for each target.
-    quantile_glns_ : list of list of GLN
-        For each target the networks of its quantiles, a head for each; none without `quantiles`.
+        Passes of the last `fit` or `partial_fit` over its samples.
     learner_ : gln.learner.Learner
-        What learns: these networks with their standardizers.
-    standardizer_, target_standardizer_ : gln.features.Standardizer
-        What standardises features and targets.
+        The networks with what standardises features and targets, which are also `standardizer_`,
+        `target_standardizer_`, `glns_` (of the means, a head for each target) and `quantile_glns_` (for each target a
+        list, a head for each level).
     targets_shape_ : tuple
         Shape of a sample's targets: () where y was (N,), else (T,).
 
@@ -408,21 +348,16 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         self.verbose = verbose
 
     def fit(self, X, y, sample_weight=None):
-        """Learn a table from scratch; to go on with what was learned is `partial_fit`.
+        """Learn a table from scratch; `partial_fit` continues instead.
 
         Parameters
         ----------
         X : array-like or sparse array of shape (N, F)
-            Numbers, unscaled; NaN is a missing value. A sparse array is made dense by parts.
+            Numbers, unscaled; NaN is a missing value. A sparse array is made dense part by part.
         y : array-like of shape (N,) or (N, T)
             Finite numbers, unscaled.
         sample_weight : array-like of shape (N,), default=None
-            At least 0. A sample of weight 2 is learned as if it were there twice, one of 0.5 by half a step, and one of
-            0 not at all. Their mean is brought between 1 and 10, so that weights may sum to one, as AdaBoost's do.
-
-        Returns
-        -------
-        self : GLNRegressor
+            As those of `GLNClassifier.fit`.
         """
         X, targets, shape = self._numbers_of(X, y, reset=True)
         visits, shares = table_visits(X, targets, checked_weights(sample_weight, X), self.shuffle)
@@ -431,68 +366,28 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         return self
 
     def partial_fit(self, X, y, sample_weight=None):
-        """Learn the next samples of a stream, once and in their order.
-
-        Features and targets are standardised by the samples up to each. A stream learned in parts gives what it gives
-        in one call, where the parts hold a multiple of `batch_size` samples. `batch_size` and `learning_rate` may be
-        set anew between two parts; the other parameters are those of the first call.
+        """Learn the next samples of a stream, as `GLNClassifier.partial_fit` does.
 
         Parameters
         ----------
-        X : array-like or sparse array of shape (N, F)
-            Numbers, unscaled; NaN is a missing value.
-        y : array-like of shape (N,) or (N, T)
-            Finite numbers, unscaled.
+        X, y : as in `fit`
         sample_weight : array-like of shape (N,), default=None
-            From 0 to 100, best about 1. A sample of weight 2 is learned twice in a row, one of 0.5 by half a step, and
-            one of 0 not at all.
-
-        Returns
-        -------
-        self : GLNRegressor
+            From 0 to 100, best about 1.
         """
         self._learn_stream(X, y, sample_weight)
         return self
 
     def partial_fit_predict(self, X, y):
-        """`partial_fit`, which gives the mean that was predicted of each sample before it was learned.
-
-        Parameters
-        ----------
-        X, y
-            As those of `partial_fit`.
-
-        Returns
-        -------
-        means : ndarray of shape (N,) or (N, T)
-        """
+        """`partial_fit` that returns the mean predicted for each sample before it was learned, in the shape of y."""
         return self._means(np.concatenate(self._learn_stream(X, y), axis=2))
 
     def predict(self, X):
-        """The mean of the targets.
-
-        Parameters
-        ----------
-        X : array-like of shape (N, F)
-
-        Returns
-        -------
-        means : ndarray of shape (N,) or (N, T), as y was
-        """
+        """The mean of the targets, (N,) or (N, T) as y was, for X (N, F)."""
         samples = self._samples(X)
         return self._means(self.learner_.predict(samples))
 
     def predict_quantiles(self, X):
-        """The quantiles of the targets, in rising order.
-
-        Parameters
-        ----------
-        X : array-like or sparse array of shape (N, F)
-
-        Returns
-        -------
-        quantiles : ndarray of shape (N, Q) or (N, T, Q)
-        """
+        """The quantiles of the targets in rising order, (N, Q) or (N, T, Q), for X (N, F)."""
         samples = self._samples(X)
         if not any(self.quantile_glns_):
             raise ValueError("quantiles: expected levels when the model was fitted, got None")
@@ -501,19 +396,9 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         return np.sort(levels, axis=1).transpose(2, 0, 1).reshape(-1, *self.targets_shape_, levels.shape[1])
 
     def explain(self, X):
-        """What each feature contributes to a prediction, in units of the target: with the constant they add up to it.
+        """Contribution of each feature to a prediction, in units of the target: with a constant they add up to it.
 
-        Between the halfspaces a network is linear in each feature and in its distance from its mean; a feature's
-        contribution is that of both. `gln.plots.plot_contributions` draws it.
-
-        Parameters
-        ----------
-        X : array-like or sparse array of shape (N, F)
-
-        Returns
-        -------
-        contributions : ndarray of shape (N, F) or (N, T, F)
-        constant : ndarray of shape (N,) or (N, T)
+        See `GLNClassifier.explain`. Shapes: X (N, F) -> contributions (N, F) or (N, T, F), constant (N,) or (N, T).
         """
         samples = self._samples(X)
         contributions, constant = self.learner_.explain(samples)  # (T, N, F), (T, N)
