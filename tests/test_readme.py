@@ -1,5 +1,5 @@
 """README.md does what it says: every block of it is run, and what it shows is compared with what comes out.
-So are the Python blocks of six pages in docs."""
+So are the Python blocks of six pages in docs. What takes long is marked slow."""
 
 from __future__ import annotations
 
@@ -41,55 +41,64 @@ def assert_shown(output: str, shown: str) -> None:
         np.testing.assert_allclose(float(ours), float(theirs), rtol=0.01, atol=slack, err_msg=output)
 
 
-def test_python_and_shell_blocks(monkeypatch):
-    once = functools.cache(load_mnist)  # to load and deskew the digits takes seconds, and four blocks do it
+def compared(page: str, language: str) -> int:
+    """Run the blocks of one language, and count the blocks of text after them, which are what they print."""
+    namespace: dict[str, object] = {}
+    count, last, output = 0, "", ""
+    for kind, text in blocks(page):
+        if kind == "text":
+            if last == language:
+                assert_shown(output, text)
+                count += 1
+            continue
+        last, stream = kind, io.StringIO()
+        if kind == language:
+            with contextlib.redirect_stdout(stream):
+                if language == "python":
+                    exec(compile(text, page, "exec"), namespace)
+                else:
+                    run_shell(text)
+        output = stream.getvalue()
+    return count
+
+
+@pytest.fixture
+def _loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    once = functools.cache(load_mnist)  # to load and deskew the digits takes seconds
     for module in (test_mnist, of_command):
         monkeypatch.setattr(module, "load_mnist", once)
-    namespace: dict[str, object] = {}
-    compared, output = 0, ""
-    for language, text in blocks():
-        if language == "text":
-            assert_shown(output, text)
-            compared += 1
-            continue
-        stream = io.StringIO()
-        with contextlib.redirect_stdout(stream):
-            if language == "python":
-                try:
-                    exec(compile(text, "README.md", "exec"), namespace)
-                except ImportError as error:
-                    if os.environ.get("GLN_REQUIRE_BACKENDS"):
-                        raise
-                    pytest.skip(f"the rest of the README: {error}")
-            else:
-                assert language == "bash", f"a block of {language}, which nothing here runs"
-                run_shell(text)
-        output = stream.getvalue()
-    assert compared >= 5
 
 
-# And how often they compare.
-PAGES = {"larger": 4, "pictures": 0, "rare_classes": 3, "regression": 3, "streams": 8, "tables": 3}
+@pytest.mark.usefixtures("_loaded_once")
+def test_python_blocks():
+    try:
+        assert compared("README.md", "python") >= 5
+    except ImportError as error:
+        if os.environ.get("GLN_REQUIRE_BACKENDS"):
+            raise
+        pytest.skip(f"the rest of the README: {error}")
 
 
-@pytest.mark.parametrize(("page", "comparisons"), [(f"docs/{name}.md", count) for name, count in PAGES.items()])
+@pytest.mark.slow
+@pytest.mark.usefixtures("_loaded_once")
+def test_shell_blocks():
+    assert compared("README.md", "bash") >= 2
+
+
+LONG = {"larger": 4, "rare_classes": 3, "streams": 8}  # and how often they compare
+SHORT = {"pictures": 0, "regression": 3, "tables": 3}
+
+
+@pytest.mark.parametrize(
+    ("page", "comparisons"), [*SHORT.items(), *(pytest.param(*page, marks=pytest.mark.slow) for page in LONG.items())]
+)
 def test_python_blocks_of_pages(page, comparisons, tmp_path, monkeypatch):
     if not os.environ.get("GLN_REQUIRE_BACKENDS"):
         for package in ("matplotlib", "river", "distributed", "jax", "numba"):
             pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)  # where pictures are saved
-    namespace: dict[str, object] = {}
-    compared, output = 0, ""
-    for language, text in blocks(page):
-        if language == "text":
-            assert_shown(output, text)
-            compared += 1
-        elif language == "python":
-            stream = io.StringIO()
-            with contextlib.redirect_stdout(stream):
-                exec(compile(text, page, "exec"), namespace)
-            output = stream.getvalue()
-    assert compared == comparisons
+    page = f"docs/{page}.md"
+    assert compared(page, "python") == comparisons
     saved = re.findall(r'savefig\("(.*?)"', (ROOT / page).read_text(encoding="utf-8"))
     assert sorted(file.name for file in tmp_path.glob("*.png")) == sorted(saved)
     assert all((ROOT / "docs" / "images" / name).exists() for name in saved)
@@ -110,6 +119,7 @@ def run_shell(text: str) -> None:
             assert "gln-draw" in script
 
 
-def test_every_block_has_a_language():
+def test_every_block_has_a_language_that_is_run():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert text.count("\n```") == 2 * len(blocks())
+    assert {language for language, _ in blocks()} == {"bash", "python", "text"}
