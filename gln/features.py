@@ -16,8 +16,8 @@ __all__ = ["Standardizer", "orientation_features", "with_distances"]
 STATE = ("floor", "limit", "far_is_missing", "count", "mean", "squares", "low", "high", "first")  # of a Standardizer
 # How the estimators standardise. Features: digits lose 0.4 points with a floor of 0, wines with one from 0.1 on.
 # Targets: what lies further than the networks' bound is clipped there; the limit is for single errors.
-OF_FEATURES = {"floor": 0.05, "limit": 5.0}
-OF_TARGETS = {"floor": 0.0, "limit": 50.0, "far_is_missing": False}
+OF_FEATURES: dict[str, Any] = {"floor": 0.05, "limit": 5.0}
+OF_TARGETS: dict[str, Any] = {"floor": 0.0, "limit": 50.0, "far_is_missing": False}
 MAX_FLOAT = np.finfo(np.float32).max  # a scalar, not a float, which float16 arrays would turn into infinity
 DISTANCE = np.float32(0.8)  # mean distance of a normal value from its mean, in standard deviations
 BLOCK = 1 << 16  # numbers processed at a time, so that temporary arrays stay small beside the samples
