@@ -1,7 +1,7 @@
 """Gated Linear Networks as scikit-learn's classifier and regressor, on the GLN of any backend.
 
-Shapes: N samples, F features, C classes, T targets, Q quantiles, M networks. A sample is a row, as in scikit-learn; for a
-`Learner` it is a column.
+Shapes: N samples, F features, C classes, T targets, Q quantiles, M networks. A sample is a row, as in scikit-learn; a
+`Learner` takes it as a column.
 """
 # ruff: noqa: N803, N806 - X is scikit-learn's name
 
