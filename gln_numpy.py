@@ -94,14 +94,11 @@ LOSSES = {
     "squared_error": Loss("num_outputs", "value_clipping", (-MAX_FLOAT, MAX_FLOAT), 0.3, 0.1, (0.5, 0.01)),
     "quantile": Loss("quantiles", "value_clipping", (-MAX_FLOAT, MAX_FLOAT), 0.5, 0.05, (1.5, 0.01)),
 }
-RANGES: dict[str, tuple[type, str]] = {
-    **dict.fromkeys(("input_size", "context_size", "num_outputs"), (int, "[1, inf)")),
-    **dict.fromkeys(("bias", "normalize"), (bool, "")),
-    **{"num_classes": (int, "[2, inf)"), "context_map_size": (int, "[0, 30]")},
-    # Up to 1e30 products with logits, and their sums, stay finite in float32.
-    **{"context_bias": (float, "[0, 1e30]"), "weight_clipping": (float, "(0, 1e30]")},
-    **{"pred_clipping": (float, "(0, 0.5)"), "value_clipping": (float, "(0, 1e4]")},
-}
+
+
+def _in(kind: type, interval: str, default: Any = dataclasses.MISSING, compare: bool = True) -> Any:
+    """A field of `Config` whose values lie in an interval, or are bools."""
+    return dataclasses.field(default=default, compare=compare, metadata={"range": (kind, interval)})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,26 +109,28 @@ class Config:
     """
 
     layer_sizes: Sequence[int]  # checked, a tuple
-    input_size: int
-    context_size: int
-    num_classes: int = 2
-    context_map_size: int = 4
-    bias: bool = True
-    context_bias: float = dataclasses.field(default=0.0, compare=False)  # it and `seed` only shape the first state
-    normalize: bool = True
-    pred_clipping: float = 1e-3
-    weight_clipping: float = 200.0
+    input_size: int = _in(int, "[1, inf)")
+    context_size: int = _in(int, "[1, inf)")
+    num_classes: int = _in(int, "[2, inf)", 2)
+    context_map_size: int = _in(int, "[0, 30]", 4)  # of 2^30 rows per neuron a context still fits an int32
+    bias: bool = _in(bool, "", True)
+    context_bias: float = _in(float, "[0, 1e30]", 0.0, compare=False)  # like `seed` it only shapes the first state
+    normalize: bool = _in(bool, "", True)
+    pred_clipping: float = _in(float, "(0, 0.5)", 1e-3)
+    weight_clipping: float = _in(float, "(0, 1e30]", 200.0)  # so that sums of products stay finite in float32
     seed: int | None = dataclasses.field(default=None, compare=False)
     loss: str = "log_loss"
-    num_outputs: int = 1
-    quantiles: Sequence[float] | None = None  # the same
-    value_clipping: float = 10.0
+    num_outputs: int = _in(int, "[1, inf)", 1)
+    quantiles: Sequence[float] | None = None  # checked, a tuple
+    value_clipping: float = _in(float, "(0, 1e4]", 10.0)
 
     def __post_init__(self) -> None:
         own: dict[str, Any] = vars(self)  # which can be changed although the class is frozen
         if not isinstance(self.loss, str) or self.loss not in LOSSES:
             raise _bad("loss", f"one of {list(LOSSES)}", repr(self.loss))
-        own |= {name: _number(name, own[name], *kind) for name, kind in RANGES.items()}
+        for field in dataclasses.fields(self):
+            if "range" in field.metadata:
+                own[field.name] = _number(field.name, own[field.name], *field.metadata["range"])
         own["seed"] = None if self.seed is None else _number("seed", self.seed, int, "[0, inf)")
         own["layer_sizes"] = _numbers("layer_sizes", self.layer_sizes, int, "[1, inf)")
         if self.quantiles is not None or self.record.heads == "quantiles":
@@ -307,9 +306,8 @@ class GLN:
     def fit_hyperplanes(self, context_inputs: Any) -> None:
         """Redraw every halfspace as the perpendicular bisector of two of the samples, (context_size, B).
 
-        Raises:
-            ValueError: wrong shape, fewer than two samples, NaN or infinity.
-            RuntimeError: the model has already learned; moving its gates would scramble what it knows.
+        Raises ValueError for a wrong shape, fewer than two samples, NaN or infinity, and RuntimeError after the first
+        update: moving the gates would scramble what the model knows.
         """
         if int(self.step) > 0:
             raise RuntimeError(f"fit_hyperplanes: expected a model before its first update, got step {int(self.step)}")
@@ -352,9 +350,8 @@ class GLN:
         if not isinstance(state, Mapping) or set(state) != set(shapes):
             raise _bad("state", f"a mapping of the names {sorted(shapes)}", repr(state)[:200])
         for name, shape in shapes.items():
-            bound = MAX_FLOAT
-            if name.startswith("weights"):
-                bound = np.float32(max(self.config.weight_clipping, 1 / shape[-1]))
+            most = max(self.config.weight_clipping, 1 / shape[-1]) if name.startswith("weights") else MAX_FLOAT
+            bound = np.float32(most)
             arrays[name] = self._array(f"state[{name!r}]", state[name], shape, low=-bound, high=bound)
         self._load(arrays, _number("state['step']", self._numpy(state["step"])[()], int, "[0, 9.2e18]"))
 
