@@ -86,7 +86,7 @@ def test_shell_blocks():
 
 
 LONG = {"larger": 4, "rare_classes": 3, "streams": 8}  # and how often they compare
-SHORT = {"pictures": 0, "regression": 3, "tables": 3}
+SHORT = {"pictures": 0, "regression": 4, "tables": 3}
 
 
 @pytest.mark.parametrize(
