@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import doctest
-import itertools
 import math
 import os
 import pickle
@@ -334,24 +333,23 @@ def test_frames_of_numbers():
     np.testing.assert_allclose(found, [one.predict_one(x) for x, _ in samples], atol=1e-5)
 
 
-@pytest.mark.parametrize("model", [GLNClassifier(**SMALL), GLNRegressor(**SMALL)], ids=["classifier", "regressor"])
-def test_pickled_in_mid_stream_and_gone_on_with_in_another_process(model, tmp_path):
-    samples = labelled(60, 3)
-    expected = learned(samples, model.clone())
-    (tmp_path / "half.pickle").write_bytes(pickle.dumps(learned(samples[:35], model.clone())))
+def test_pickled_in_mid_stream_and_gone_on_with_in_another_process(tmp_path):
+    samples, models = labelled(60, 3), [GLNClassifier(**SMALL), GLNRegressor(**SMALL)]
+    (tmp_path / "half.pickle").write_bytes(pickle.dumps([learned(samples[:35], model.clone()) for model in models]))
     code = """
 import pickle
 from pathlib import Path
 from test_river import labelled, learned
-model = pickle.loads(Path("half.pickle").read_bytes())
-Path("whole.pickle").write_bytes(pickle.dumps(learned(labelled(60, 3)[35:], model)))
+halves = pickle.loads(Path("half.pickle").read_bytes())
+Path("whole.pickle").write_bytes(pickle.dumps([learned(labelled(60, 3)[35:], model) for model in halves]))
 """
     run_python(code, cwd=tmp_path)
-    assert_same_predictions(expected, pickle.loads((tmp_path / "whole.pickle").read_bytes()), samples, atol=1e-6)
+    for model, whole in zip(models, pickle.loads((tmp_path / "whole.pickle").read_bytes()), strict=True):
+        assert_same_predictions(learned(samples, model), whole, samples, atol=1e-6)
 
 
 def test_backends_agree(backend):
-    samples = list(itertools.islice(labelled(60, 3), 60))
+    samples = labelled(60)
     name = backend.__name__.removeprefix("gln_")
     for kind in (GLNClassifier, GLNRegressor):
         expected, model = (learned(samples, kind(**SMALL, backend=each)) for each in ("numpy", name))

@@ -75,9 +75,14 @@ def of_cancer() -> GLNClassifier:
     return GLNClassifier(random_state=0).fit(X[:400], y[:400])
 
 
-# At the defaults in the fastest backend, and once more in NumPy, where networks are small for the sake of time.
-@parametrize_with_checks([GLNClassifier(), GLNClassifier((4, 2), n_networks=2, backend="numpy")])
+@parametrize_with_checks([GLNClassifier()])
 def test_conventions_of_scikit_learn(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks([GLNClassifier((4, 2), n_networks=2, backend="numpy")])
+def test_conventions_of_scikit_learn_in_numpy(estimator, check):
     check(estimator)
 
 
@@ -95,7 +100,7 @@ def test_docstring():
         pytest.param(load_iris, 94.1, 3, id="iris"),
         pytest.param(load_wine, 96.1, 3, id="wine"),
         pytest.param(load_breast_cancer, 96.8, 2, id="cancer"),
-        pytest.param(load_digits, 94.2, 1, id="digits"),
+        pytest.param(load_digits, 94.2, 1, id="digits", marks=pytest.mark.slow),
     ],
 )
 def test_accuracy(load, least, runs):
@@ -510,19 +515,16 @@ def test_progress_bar(capsys):
 # ---- Every backend ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("data", [pytest.param(IRIS, id="three classes"), pytest.param(CANCER, id="two classes")])
-def test_backends_agree(backend, data):
-    X, y = shuffled(data)
+def test_backends_agree(backend):
+    X, y = shuffled(IRIS)
     arguments: dict[str, Any] = {"layer_sizes": (8, 4), "context_map_size": 2, "n_epochs": 1, "random_state": 1}
-    model, reference = (
-        GLNClassifier(backend=name, **arguments).fit(X[:150], y[:150]) for name in (backend_name(backend), "numpy")
-    )
+    model, reference = (GLNClassifier(backend=name, **arguments).fit(X, y) for name in (backend_name(backend), "numpy"))
     assert isinstance(model.glns_[0], backend.GLN)
     np.testing.assert_allclose(model.predict_proba(X), reference.predict_proba(X), atol=1e-3)
 
 
 def test_copies_go_on_apart(backend, tmp_path):
-    model = streamed(layer_sizes=(8, 4), backend=backend_name(backend))
+    model = streamed(layer_sizes=(8, 4), context_map_size=2, backend=backend_name(backend))
     joblib.dump(model, tmp_path / "model")
     copies = [pickle.loads(pickle.dumps(model)), copy.deepcopy(model), joblib.load(tmp_path / "model", mmap_mode="r")]
     expected = model.predict_proba(IRIS[0])
