@@ -39,11 +39,6 @@ compiled: Any = functools.partial(numba.njit, cache=True, nogil=True, fastmath={
 
 
 @compiled
-def sigmoid(s):
-    return np.float32(1) / (np.float32(1) + np.exp(-s))
-
-
-@compiled
 def dot(w, z):  # (d,), (d,) -> ()
     s = np.float32(0)
     for i in range(len(z)):
@@ -79,7 +74,7 @@ def mix(w, z, bound):  # (d,), (d,) -> ()
 @compiled
 def output(s, loss):
     """What a mixed s predicts: a probability with the log-loss, and s itself with another."""
-    return sigmoid(s) if loss == LOG_LOSS else s
+    return np.float32(1) / (np.float32(1) + np.exp(-s)) if loss == LOG_LOSS else s
 
 
 @compiled
@@ -129,29 +124,36 @@ def transposed(array, bound, bias):  # (n, B) -> (B, n), clipped, or with the bi
 
 
 @compiled
-def learn_row(network, own, w, z, targets, scales, start, later, s, steps):
-    """Heads `own` of a row, (C, d), go through the samples that picked it, `start` and those `later`; s is (C, B)."""
-    heads, clipping, bound, first = len(z) > 1, network.weight_clipping, network.bound, start
-    while start < len(later):
-        b = end = start  # of its batch
-        while end < len(later) and end // network.batch_size == start // network.batch_size:
-            end = later[end]
-        while b != end:
-            if b != start or b == first or not network.learns:  # others are predicted by the update before
-                for c in own:  # all heads of the first layer mix the same z
-                    s[c, b] = mix(w[c], z[c * heads, b], bound)
+def predict_row(own, w, z, bound, b, end, later, s):
+    """Heads `own` of a row, (C, d), predict those of its samples from b on that come before `end`: the next one."""
+    while b < end:
+        for c in own:  # all heads of the first layer mix the same z
+            s[c, b] = mix(w[c], z[c * (len(z) > 1), b], bound)
+        b = later[b]
+    return b
+
+
+@compiled
+def learn_row(network, own, w, z, targets, scales, b, later, s, steps):
+    """Heads `own` of a row predict and learn its samples from b on, batch after batch."""
+    heads, size, count, bound = len(z) > 1, network.batch_size, len(later), network.bound
+    predict_row(own, w, z, bound, b, b + 1, later, s)  # the first of any other batch is predicted by an update
+    while b < count:
+        after, end = later[b], min((b // size + 1) * size, count)
+        if after < end:  # others of its batch
+            after = predict_row(own, w, z, bound, after, end, later, s)
+        while b != after:
+            last = later[b] == after  # the row is clipped when all of its batch have changed it
+            clipping = network.weight_clipping if last else np.float32(np.inf)
+            for c in own:
+                r = residual(s[c, b], targets[c, b], network.loss, network.quantiles[c])
+                steps[c] = scales[c * heads, b] * r
+            for c in own:
+                if last and after < count:
+                    s[c, after] = update_and_mix(w, c, z, c * heads, b, after, steps[c], clipping, bound)
+                else:
+                    update(w[c], z[c * heads, b], steps[c], clipping)
             b = later[b]
-        while start != end:
-            b, start = start, later[start]
-            if network.learns:
-                for c in own:
-                    r = residual(s[c, b], targets[c, b], network.loss, network.quantiles[c])
-                    steps[c] = scales[c * heads, b] * r
-                for c in own:
-                    if start == end and end < len(later):
-                        s[c, end] = update_and_mix(w, c, z, c * heads, b, end, steps[c], clipping, bound)
-                    else:  # the row is clipped when all of its batch have changed it
-                        update(w[c], z[c * heads, b], steps[c], clipping if start == end else np.float32(np.inf))
 
 
 @compiled
@@ -174,8 +176,13 @@ def learn_units(layer, network, above, first, last):
             for b in range(block.stop - 1, begin - 1, -1):
                 later[b], earliest[rows[b]] = earliest[rows[b]], b
             for b in block:
-                if earliest[rows[b]] == b:  # row after row: each stays in the cache while its samples go through it
-                    learn_row(network, own, weights[j, rows[b]], z, targets, scales, b, later, above[:, :, j], steps)
+                if earliest[rows[b]] != b:
+                    continue  # row after row: each stays in the cache while its samples go through it
+                w, s = weights[j, rows[b]], above[:, :, j]
+                if network.learns:
+                    learn_row(network, own, w, z, targets, scales, b, later, s, steps)
+                else:
+                    predict_row(own, w, z, network.bound, b, count, later, s)
 
 
 @compiled(parallel=True)

@@ -6,6 +6,7 @@ import functools
 import importlib
 import importlib.util
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -24,6 +25,8 @@ def fastest_backend() -> str:
 def load_backend(name: str) -> ModuleType:
     """The module of a backend, by its name or as `"auto"` the fastest.
 
+    Where Numba has nothing compiled on disk yet, a line on stderr says that the first call will compile.
+
     Raises:
         ImportError: its framework is not installed.
         ValueError: there is no such backend.
@@ -31,25 +34,15 @@ def load_backend(name: str) -> ModuleType:
     if name not in ("auto", *BACKENDS):
         raise ValueError(f"backend: expected 'auto' or one of {list(BACKENDS)}, got {name!r}")
     name = fastest_backend() if name == "auto" else name
-    if name == "numba" and importlib.util.find_spec("numba"):
-        _tell_of_compiling()
-    return importlib.import_module(f"gln_{name}")
+    module = importlib.import_module(f"gln_{name}")
+    if name == "numba":
+        _tell_of_compiling(module)
+    return module
 
 
 @functools.cache
-def _tell_of_compiling() -> None:
-    """Have Numba say when it first compiles a function of `gln_numba`, for that is half a minute of silence."""
-    event = importlib.import_module("numba.core.event")
-
-    class Teller(event.Listener):  # type: ignore[name-defined] # of a module that need not be there
-        told = False
-
-        def on_start(self, started: Any) -> None:
-            if started.data["dispatcher"].py_func.__module__ == "gln_numba" and not self.told:
-                self.told = True
-                print("gln_numba compiles, once on this machine: up to half a minute", file=sys.stderr, flush=True)
-
-        def on_end(self, ended: Any) -> None:
-            pass
-
-    event.register("numba:compile", Teller())
+def _tell_of_compiling(gln_numba: Any) -> None:
+    compiled = Path(gln_numba.learn_block.stats.cache_path).glob("gln_numba.learn_block-*.nbi")
+    changed = Path(gln_numba.__file__).stat().st_mtime
+    if not any(file.stat().st_mtime > changed for file in compiled):
+        print("gln_numba: the first call compiles, once on this machine: up to half a minute", file=sys.stderr)
