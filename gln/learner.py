@@ -77,8 +77,7 @@ class Learner:
         Raises:
             ValueError: another shape, infinity, a target or a learning rate out of range; nothing has changed then.
         """
-        check_magnitude("samples", samples)
-        self._check_targets(targets, samples.shape[1])
+        self._check(samples, targets, shares, batch_size)
         grown = self.with_features(samples.shape[0])
         rates = [self._rates(network, samples.shape[1]) for network in grown.networks]
         if shares is not None:
@@ -93,10 +92,7 @@ class Learner:
         return network.rates(count, rate_of_streams(network) if self.learning_rate is None else self.learning_rate)
 
     def _learn_part(self, samples: Any, targets: np.ndarray, rates: list[np.ndarray], batch_size: int) -> np.ndarray:
-        z, samples = np.empty(samples.shape, np.float32), samples.toarray() if hasattr(samples, "tocsr") else samples
-        for b in range(z.shape[1]):  # by `learn_one`, for all was checked before
-            x = samples[:, b]
-            z[:, b] = x if self.standardizer is None else self.standardizer.learn_one(x.astype(np.float64))
+        z = self._seen(samples)
         if self.target_standardizer is None:
             own = self._one_hot(targets)
         else:
@@ -109,6 +105,14 @@ class Learner:
                 said.append(network.predict_arrays(inputs, z, y, next(rate), batch_size))
         p = np.array(said[: len(self.groups[0])])
         return p if self.target_standardizer is None else zero + unit * p
+
+    def _seen(self, samples: Any) -> np.ndarray:  # (F, n) -> (F, n)
+        """Standardised samples, each after it was counted. By `learn_one`, for all of them were checked before."""
+        columns = (samples.toarray() if hasattr(samples, "tocsr") else samples).astype(np.float64)
+        if self.standardizer is not None:
+            for b, sample in enumerate(columns.T.copy()):
+                columns[:, b] = self.standardizer.learn_one(sample)
+        return columns.astype(np.float32)
 
     def _one_hot(self, numbers: np.ndarray) -> np.ndarray:  # (n,) -> (C, n)
         """What each head learns about classes, for which there may have to be a new head."""
@@ -138,12 +142,20 @@ class Learner:
         pieces = (range(*pair) for pair in itertools.pairwise(ends))
         return (slice(p.start + c.start, p.start + c.stop) for p in pieces for c in chunks(len(p), batch_size))
 
-    def _check_targets(self, targets: np.ndarray, count: int) -> None:
-        shape = (count,) if self.target_standardizer is None else (self.target_standardizer.size, count)
+    def _check(self, samples: Any, targets: np.ndarray, shares: np.ndarray | None, batch_size: int) -> None:
+        check_magnitude("samples", samples)
+        count = samples.shape[1:]
+        shape = count if self.target_standardizer is None else (self.target_standardizer.size, *count)
         if targets.shape != shape:
             raise ValueError(f"targets: expected shape {shape}, one for each sample, got shape {targets.shape}")
+        if self.target_standardizer is None and (targets.dtype.kind not in "iu" or targets.min(initial=0) < 0):
+            raise ValueError(f"targets: expected class numbers, integers of at least 0, got {targets}")
         if targets.dtype.kind == "f" and not np.isfinite(targets).all():
             raise ValueError("targets: expected finite numbers, got NaN or infinity")
+        if shares is not None and not (shares.shape == count and (shares >= 0).all() and np.isfinite(shares).all()):
+            raise ValueError(f"shares: expected {count} finite numbers of at least 0, got {shares}")
+        if batch_size < 1:
+            raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
 
@@ -255,7 +267,7 @@ class Saveable:
         parameters, learned = load_estimator(path, _kind(cls), parameters, cls.changeable)
         estimator = cls(**parameters)
         for name, value in learned.items():
-            if isinstance(value, dict) and "groups" in value:
+            if name.strip("_") == "learner" and value is not None:
                 value = Learner(**value)
                 value.set_learning_rate(estimator.learning_rate)
             setattr(estimator, name, value)

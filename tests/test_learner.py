@@ -52,6 +52,9 @@ def bad_steps() -> dict[str, Any]:
         "samples": (infinite, NUMBERS),
         "targets: expected shape": (SAMPLES, NUMBERS[:5]),
         "features": (SAMPLES[:2], NUMBERS),
+        "targets: expected class numbers": (SAMPLES, NUMBERS - 1),
+        "shares": (SAMPLES, NUMBERS, np.full(60, -1.0)),
+        "batch_size": (SAMPLES, NUMBERS, None, 0),
         "learning_rate": (SAMPLES, NUMBERS),
     }
 
