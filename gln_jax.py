@@ -67,10 +67,7 @@ def update(row: Array, z: Array, r: Array, rate: Array) -> Array:  # (C, d), (C 
 
 
 class Params(NamedTuple):
-    """The arrays of a network: the pytree that the pure functions take and give.
-
-    Row j 2^k + c of a layer is neuron j's in context c: the weights of all heads, side by side in memory.
-    """
+    """The arrays of a network, a pytree. Row j 2^k + c of a layer is neuron j's in context c, of all heads."""
 
     hyperplanes: Array  # (N, k, D)
     hyperplane_bias: Array  # (N, k)
@@ -78,19 +75,16 @@ class Params(NamedTuple):
 
 
 def predict(config: Config, params: Params, base, context, count=None) -> Array:
-    """Probabilities or values of a batch: base logits (K, B), side information (D, B), B at least 1 -> (C, B).
+    """Predict a batch: base logits (K, B), side information (D, B), B at least 1 -> (C, B).
 
-    With `count` the samples after the first `count` only pad the batch to a compiled shape; they take no time. A wrong
-    shape, NaN and infinity raise ValueError; of arrays that `jit` or `vmap` traces only the shape is checked.
+    Samples after the first `count` only pad the batch to a compiled shape, and take no time. A wrong shape, NaN and
+    infinity raise ValueError; of arrays that `jit` or `vmap` traces only the shape is checked.
     """
     return _run(config, params, count, None, *_checked(config, params, base, context))[1]
 
 
 def learn(config: Config, params: Params, base, context, targets, rates, count=None) -> tuple[Params, Array]:
-    """The parameters after the updates of all samples, added up, and what `predict` gives before them.
-
-    Arguments are those of `predict`, targets (C, B), which the caller clips to `config.bound`, and rates (B,).
-    """
+    """`predict`, and with targets (C, B), within ±`config.bound`, and rates (B,) the parameters after all updates."""
     return _run(config, params, count, None, *_checked(config, params, base, context, targets, rates))
 
 
@@ -105,9 +99,9 @@ def _checked(config, params, *arrays) -> list[Array]:
     heads, d = params.weights[0].shape[1:]
     shapes = {"base": [d - config.bias], "context": [params.hyperplanes.shape[2]], "targets": [heads], "rates": []}
     batch = None
-    for name, array in zip(shapes, arrays, strict=False):
-        traced = isinstance(array, jax.core.Tracer)  # which has no values to check
-        known = np.broadcast_to(np.zeros((), array.dtype), array.shape) if traced else array
+    for name, known in zip(shapes, arrays, strict=False):
+        if isinstance(known, jax.core.Tracer):  # which has no values to check
+            known = np.broadcast_to(np.zeros((), known.dtype), known.shape)
         batch = GLN._array(GLN, name, known, (*shapes[name], batch)).shape[-1]  # type: ignore[arg-type] # needs no model
     _number("samples of base", batch, int, "[1, inf)")
     return [jnp.asarray(array, jnp.float32) for array in arrays]
@@ -115,11 +109,9 @@ def _checked(config, params, *arrays) -> list[Array]:
 
 @functools.partial(jax.jit, static_argnames=("config", "batch_size"))
 def _run(config, params, count, batch_size, *samples):
-    """Predict (K, B), (D, B) or, with (C, B), (B,), learn batch after batch: parameters or None, and (C, B).
-
-    Networks that `vmap` maps take turns: XLA would gather and scatter their rows, four times as slow as in place.
-    """
+    """Predict (K, B), (D, B) or, with (C, B), (B,), learn batch after batch: parameters or None, and (C, B)."""
     one = functools.partial(run_blocks, config, batch_size or samples[0].shape[1])
+    # Networks that `vmap` maps take turns: XLA would gather and scatter their rows, four times as slow as in place.
     return jax.custom_batching.sequential_vmap(one)(params, count, *samples)
 
 
@@ -608,14 +600,13 @@ class GLN:
     # ---- JAX ---------------------------------------------------------------------------------------------------------
 
     runs: tuple[Any, ...] = (_run, _run_in_place)  # to predict, and to learn
-    _lock = threading.RLock()  # of all networks: learning donates `params`, which nobody reads until new ones are set
+    _lock = threading.Lock()  # of all networks: learning donates `params`, which nobody reads until new ones are set
 
     def __getstate__(self) -> dict[str, Any]:  # of a copy, which learns on its own
         with self._lock:
             return vars(self) | {"params": jax.tree.map(jnp.copy, self.params), "extra": dict(self.extra)}
 
-    def placed(self, params: Params) -> Params:
-        """The parameters where they belong; a subclass may spread them over devices, with heads to fill these up."""
+    def placed(self, params: Params) -> Params:  # where they belong; a subclass may spread heads over devices
         return params
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
@@ -648,25 +639,22 @@ class GLN:
             return np.asarray(gate(*self.params[:2], context))
 
     def _stream(self, base, context, targets, rates, batch_size) -> np.ndarray:
-        """Block after block of few sizes, so that few are compiled; a single batch is padded to a power of two.
-
-        Shapes: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B).
-        """
-        (count, outputs), learns = (base.shape[1], []), targets is not None
+        """Block after block of few sizes, so that few are compiled; a single batch is padded to a power of two."""
+        count, learns, outputs = base.shape[1], targets is not None, []
         size = 1 << (count - 1).bit_length()
         batch_size = size if batch_size == count else batch_size
-        block = batch_size * max(1, BLOCK_SAMPLES // batch_size)
+        block = min(batch_size * max(1, BLOCK_SAMPLES // batch_size), size)
         for start in range(0, count, block):
             arrays = [a[..., start : start + block] for a in (base, context, targets, rates) if a is not None]
             here = arrays[0].shape[1]
-            if missing := min(size, block) - here:
-                arrays = [np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)]) for array in arrays]
+            if here < block:
+                arrays = [np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, block - here)]) for array in arrays]
             with self._lock:
                 params, p = self.runs[learns](self.config, self.params, here, batch_size, *arrays)
                 if learns:
                     self.params, self.step = params, self.step + here
             outputs.append(np.asarray(p)[: self.num_heads, :here])
-        return np.concatenate(outputs, axis=1) if len(outputs) > 1 else outputs[0]
+        return np.concatenate(outputs, axis=1)
 
 
 # ---- The same in every backend ---------------------------------------------------------------------------------------

@@ -110,7 +110,7 @@ class Network(NamedTuple):  # a model, and how it goes through a stream
     bound: np.float32
     weight_clipping: np.float32
     loss: int  # its place among LOSSES
-    quantiles: np.ndarray  # (C,), which only one loss knows
+    quantiles: np.ndarray  # (C,)
     batch_size: int
     learns: bool
 
@@ -134,7 +134,7 @@ def predict_row(own, w, z, bound, b, end, later, s):
 
 
 @compiled
-def learn_row(network, own, w, z, targets, scales, b, later, s, steps):
+def learn_row(network, own, w, z, targets, scales, b, later, s):
     """Heads `own` of a row predict and learn its samples from b on, batch after batch."""
     heads, size, count, bound = len(z) > 1, network.batch_size, len(later), network.bound
     predict_row(own, w, z, bound, b, b + 1, later, s)  # the first of any other batch is predicted by an update
@@ -146,13 +146,11 @@ def learn_row(network, own, w, z, targets, scales, b, later, s, steps):
             last = later[b] == after  # the row is clipped when all of its batch have changed it
             clipping = network.weight_clipping if last else np.float32(np.inf)
             for c in own:
-                r = residual(s[c, b], targets[c, b], network.loss, network.quantiles[c])
-                steps[c] = scales[c * heads, b] * r
-            for c in own:
+                step = scales[c * heads, b] * residual(s[c, b], targets[c, b], network.loss, network.quantiles[c])
                 if last and after < count:
-                    s[c, after] = update_and_mix(w, c, z, c * heads, b, after, steps[c], clipping, bound)
+                    s[c, after] = update_and_mix(w, c, z, c * heads, b, after, step, clipping, bound)
                 else:
-                    update(w[c], z[c * heads, b], steps[c], clipping)
+                    update(w[c], z[c * heads, b], step, clipping)
             b = later[b]
 
 
@@ -161,10 +159,11 @@ def learn_units(layer, network, above, first, last):
     """Units first ... last - 1 of a layer go through a block and write their logits to `above`, (C, B, n or n + 1)."""
     # (n, k, D), (n, k), (n, 2^k, C, d), (D, B) in Fortran order, (C or 1, B, d), (C, B), (C or 1, B)
     hyperplanes, hyperplane_bias, weights, context, z, targets, scales = layer
-    (heads, count), steps = targets.shape, np.empty(len(targets), np.float32)
+    heads, count = targets.shape
     neurons = slice(first // heads, -(-last // heads))
     contexts = gate(hyperplanes[neurons], hyperplane_bias[neurons], context)
-    earliest, later = np.empty(weights.shape[1], np.int64), np.empty(count, np.int64)  # chains of a row's samples
+    # Chains of a row's samples: where 0 to 3 pick rows 1, 0, 1, 1, earliest is 1, 0 and later is 2, 4, 3, 4.
+    earliest, later = np.empty(weights.shape[1], np.int64), np.empty(count, np.int64)
     tile = network.batch_size * max(1, CACHED // (len(z) * z.shape[2] * network.batch_size))
     for begin in range(0, count, tile):
         block = range(begin, min(begin + tile, count))
@@ -176,13 +175,12 @@ def learn_units(layer, network, above, first, last):
             for b in range(block.stop - 1, begin - 1, -1):
                 later[b], earliest[rows[b]] = earliest[rows[b]], b
             for b in block:
-                if earliest[rows[b]] != b:
-                    continue  # row after row: each stays in the cache while its samples go through it
-                w, s = weights[j, rows[b]], above[:, :, j]
-                if network.learns:
-                    learn_row(network, own, w, z, targets, scales, b, later, s, steps)
-                else:
-                    predict_row(own, w, z, network.bound, b, count, later, s)
+                if earliest[rows[b]] == b:  # row after row: each stays in the cache while its samples go through it
+                    w, s = weights[j, rows[b]], above[:, :, j]
+                    if network.learns:
+                        learn_row(network, own, w, z, targets, scales, b, later, s)
+                    else:
+                        predict_row(own, w, z, network.bound, b, count, later, s)
 
 
 @compiled(parallel=True)

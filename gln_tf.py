@@ -44,8 +44,8 @@ _while = functools.partial(tf.while_loop, parallel_iterations=1)
 def gate(hyperplanes: Any, hyperplane_bias: Any, context: tf.Tensor, portable: bool = False) -> tf.Tensor:
     """Context of each neuron: bit i tells on which side of its halfspace i the side information lies.
 
-    Shapes: (N, k, D), (N, k), (D, B) -> (B, N) of int32 in [0, 2^k). A GPU multiplies float32 as TF32, which would tell
-    samples apart differently: where there is one, and in a `portable` graph, products are float64.
+    (N, k, D), (N, k), (D, B) -> (B, N). A GPU multiplies float32 as TF32, which would tell samples apart differently:
+    where there is one, and in a `portable` graph, products are float64.
     """
     dtype = tf.float64 if portable or tf.config.list_logical_devices("GPU") else tf.float32
     planes, offsets, context = (tf.cast(array, dtype) for array in (hyperplanes, hyperplane_bias, context))
@@ -76,17 +76,17 @@ def update(row: tf.Tensor, z: tf.Tensor, r: tf.Tensor, rate: tf.Tensor) -> tf.Te
 
 
 class Visits(NamedTuple):
-    """Which sample picks which row of a layer: row by row, and within a row in the order of the stream.
+    """Which sample picks which row of a layer: row by row, and within a row in the order of the stream; each is (n B,).
 
     Let samples 0 to 3, in batches of two, pick rows 1, 0, 1, 1 of a layer with one neuron. Then sample 1 visits row 0,
     and 0, 2 and 3 visit row 1, which learns 0, then predicts both 2 and 3, then learns them.
     """
 
-    row: tf.Tensor  # (n B,)
-    sample: tf.Tensor  # (n B,)
-    place: tf.Tensor  # (n B,), neuron * B + sample
-    ends_batch: tf.Tensor  # (n B,), whether the next visit is to another row, or of another batch
-    ends_row: tf.Tensor  # (n B,)
+    row: tf.Tensor
+    sample: tf.Tensor
+    place: tf.Tensor  # neuron * B + sample
+    ends_batch: tf.Tensor  # whether it is its row's last in a batch
+    ends_row: tf.Tensor  # whether it is its row's last
 
 
 def _until_done(step: Callable[..., tuple], *state: Any) -> tuple:
@@ -543,26 +543,21 @@ class GLN(tf.Module):
         return gate(self._hyperplanes, self._hyperplane_bias, tf.constant(context)).numpy()
 
     def _stream(self, base, context, targets, rates, batch_size) -> np.ndarray:
-        """Block after block, each of whole batches, through the compiled function.
-
-        Shapes: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B).
-        """
-        learns, samples = targets is not None, base.shape[1]
+        """Block after block, each of whole batches, through the compiled function."""
+        count, learns, outputs = base.shape[1], targets is not None, []
         if not learns:
-            targets, rates = np.zeros((self.num_heads, samples), np.float32), np.zeros(samples, np.float32)
+            targets, rates = np.zeros((self.num_heads, count), np.float32), np.zeros(count, np.float32)
         block = batch_size * max(1, BLOCK_SAMPLES // batch_size)
-        outputs = []
-        for start in range(0, samples, block):
+        for start in range(0, count, block):
             arrays = [array[..., start : start + block] for array in (base, context, targets, rates)]
-            given = map(tf.constant, (*map(_padded, arrays), len(arrays[-1]), batch_size, learns))
-            outputs.append(self._quick(*given).numpy()[:, : len(arrays[-1])])
+            here = len(arrays[-1])
+            given = map(tf.constant, (*map(_padded, arrays), here, batch_size, learns))
+            outputs.append(self._quick(*given).numpy()[:, :here])
         return np.concatenate(outputs, axis=1)
 
     @functools.cached_property
     def _quick(self) -> Callable[..., tf.Tensor]:
-        """`_block` on this network's variables: compiled once for all networks of its kind, and called without the
-        dispatch of a tf.function, which takes longer than to learn a sample.
-        """
+        """`_block` on this network's variables, compiled once for all networks of its kind."""
         variables = self._hyperplanes, self._hyperplane_bias, list(self._weights), self.step
         key = self.config, self.base_size
         if key not in COMPILED:
@@ -570,15 +565,13 @@ class GLN(tf.Module):
             blank._config, blank._base_size = key
             block = tf.function(blank._block, autograph=False, jit_compile=True)
             COMPILED[key] = block.get_concrete_function(*variables, *BLOCK)
-        return functools.partial(COMPILED[key], *variables)
+        return functools.partial(COMPILED[key], *variables)  # a tf.function's dispatch would take longer than a sample
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_quick"}  # a copy has its own variables
 
     def _block(self, planes, plane_bias, weights, step, base, context, targets, rates, count, batch_size, learns):
-        """Predict the first `count` samples, batch after batch, and if `learns` learn each batch: an argument, so that
-        one machine code predicts with targets and without. All go through a layer before the next.
-        """
+        """Predict the first `count` samples and if `learns`, so that one machine code does both, learn each batch."""
         z, rows = self._gated(planes, plane_bias, base, context)
         y = tf.ensure_shape(tf.transpose(targets), (None, self.num_heads))
         for variable, picked in zip(weights, tf.split(rows, self.layer_sizes, axis=1), strict=True):
@@ -600,10 +593,7 @@ class GLN(tf.Module):
         return Visits(row, sample, place, ends_row | ends_batch, ends_row)
 
     def _layer(self, weights, visits, count, z, y, rates, learns) -> tf.Tensor:
-        """Let the first `count` samples go through a layer, row by row, so that a row stays in the cache; (B, n, C).
-
-        Without `learns` it stays as it is.
-        """
+        """Let the first `count` samples go through a layer, row by row, so that a row stays in the cache: (B, n, C)."""
         n, at = weights.shape[0] >> self.context_map_size, tf.gather  # with [] for it, XLA takes a minute to compile
 
         def go_through_row(first, table, s):
@@ -650,7 +640,7 @@ class GLN(tf.Module):
     def serve(self, inputs: tf.Tensor, context_inputs: tf.Tensor) -> tf.Tensor:
         """`predict` without targets, in a graph: (input_size, B), (context_size, B) -> (B,) or (C, B).
 
-        An exported SavedModel offers it. Shapes are checked, values are not; a `base_predictor` has to be TensorFlow's.
+        Shapes are checked, values are not; a `base_predictor` has to be TensorFlow's.
         """
         tf.debugging.assert_shapes([(inputs, (self.input_size, "B")), (context_inputs, (self.context_size, "B"))])
         inputs = inputs if self.base_predictor is None else self.base_predictor(inputs)

@@ -382,7 +382,7 @@ def test_no_thread_meets_donated_arrays(stream, monkeypatch, read):
         except (RuntimeError, ValueError) as error:
             found.append(error)
 
-    predict, learn = model._runs
+    predict, learn = model.runs
     thread = threading.Thread(target=run)
 
     def learn_slowly(*arguments: Any) -> Any:
@@ -391,7 +391,7 @@ def test_no_thread_meets_donated_arrays(stream, monkeypatch, read):
         thread.join(0.3)
         return learned
 
-    monkeypatch.setattr(gln_jax.GLN, "_runs", (predict, learn_slowly))
+    monkeypatch.setattr(gln_jax.GLN, "runs", (predict, learn_slowly))
     model.predict(images, images, labels)
     thread.join()
     jax.tree.map(np.testing.assert_array_equal, found[0], read(model, images))
@@ -406,7 +406,7 @@ def test_predict_takes_blocks(stream, monkeypatch):
         seen.append((count, base.shape[1]))
         return run(config, params, count, batch_size, base, context)
 
-    monkeypatch.setattr(gln_jax.GLN, "_runs", (watched, None))
+    monkeypatch.setattr(gln_jax.GLN, "runs", (watched, None))
     monkeypatch.setattr(gln_jax, "BLOCK_SAMPLES", 16)
     assert_close(network(gln_jax).predict(images, images), network(gln_numpy).predict(images, images))
     assert seen == [(16, 16), (16, 16), (16, 16), (12, 16)]
