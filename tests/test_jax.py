@@ -483,5 +483,6 @@ with pytest.raises(ValueError, match="devices: expected at least one, got none")
 """
 
 
+@pytest.mark.slow
 def test_heads_spread_over_devices_learn_what_they_learn_on_one(tmp_path):
     run_python(OVER_DEVICES, tmp_path, XLA_FLAGS="--xla_force_host_platform_device_count=4")

@@ -82,7 +82,7 @@ def test_a_model_of_numbers_goes_on_in_the_next_backend(backend, kind, tmp_path)
     rng = np.random.default_rng(2)
     inputs, targets = rng.normal(size=(5, 80)), rng.normal(size=(2, 80))
     targets = targets if kind["loss"] == "squared_error" else targets[0]
-    whole, first = (backend.GLN([4, 2], 5, 5, seed=1, **kind) for _ in range(2))
+    whole, first = (backend.GLN([4], 5, 5, seed=1, **kind) for _ in range(2))
     for model in (whole, first):
         model.predict_online(inputs[:, :40], inputs[:, :40], targets[..., :40])
     expected = np.asarray(whole.predict_online(inputs[:, 40:], inputs[:, 40:], targets[..., 40:]))

@@ -136,7 +136,7 @@ def test_heads_apart_learn_what_they_learn_together(kind, parts, sizes):
 
 def test_a_class_more_and_nothing_forgotten(backend, digits):
     images, labels = digits[0][:, :200], digits[1][:200] % 3
-    network = backend.GLN([8, 4], 784, 784, num_classes=3, seed=0, learning_rate=1.0)
+    network = backend.GLN([8], 784, 784, num_classes=3, seed=0, learning_rate=1.0)
     network.fit_hyperplanes(images)  # so that the seed does not tell where they are
     network.predict_online(images, images, labels)
     before, known = network.get_state(), to_numpy(network.predict(images, images))

@@ -86,6 +86,7 @@ def test_clipped_weights_are_those_of_the_reference(columns):
     assert any((np.abs(array) == np.float32(0.3)).any() for name, array in model.get_state().items() if name[0] == "w")
 
 
+@pytest.mark.slow
 def test_saved_model_predicts_without_this_project(columns, tmp_path):
     x, y = columns
     np.save(tmp_path / "x.npy", x)
