@@ -220,14 +220,14 @@ LOSSES = {
 }
 
 
-def _in(kind: type, interval: str, default: Any = dataclasses.MISSING, compare: bool = True) -> Any:
-    """A field of `Config` whose values lie in an interval, or are bools."""
-    return dataclasses.field(default=default, compare=compare, metadata={"range": (kind, interval)})
+def _in(*kind: Any, compare: bool = True) -> Any:
+    """A field of `Config`, of numbers in an interval or of bools, or of what `Config` checks itself."""
+    return dataclasses.field(compare=compare, metadata={"kind": kind})
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What a network is: the checked arguments of `GLN`, without the two that may be callables.
+    """What a network is: the checked arguments of `GLN`, which has the defaults, without the two that may be callables.
 
     `dataclasses.asdict` turns it into a dict that JSON can hold, and `Config(**values)` turns that back.
     """
@@ -235,32 +235,32 @@ class Config:
     layer_sizes: Sequence[int]  # checked, a tuple
     input_size: int = _in(int, "[1, inf)")
     context_size: int = _in(int, "[1, inf)")
-    num_classes: int = _in(int, "[2, inf)", 2)
-    context_map_size: int = _in(int, "[0, 30]", 4)  # of 2^30 rows per neuron a context still fits an int32
-    bias: bool = _in(bool, "", True)
-    context_bias: float = _in(float, "[0, 1e30]", 0.0, compare=False)  # like `seed` it only shapes the first state
-    normalize: bool = _in(bool, "", True)
-    pred_clipping: float = _in(float, "(0, 0.5)", 1e-3)
-    weight_clipping: float = _in(float, "(0, 1e30]", 200.0)  # so that sums of products stay finite in float32
-    seed: int | None = dataclasses.field(default=None, compare=False)
-    loss: str = "log_loss"
-    num_outputs: int = _in(int, "[1, inf)", 1)
-    quantiles: Sequence[float] | None = None  # checked, a tuple
-    value_clipping: float = _in(float, "(0, 1e4]", 10.0)
+    num_classes: int = _in(int, "[2, inf)")
+    context_map_size: int = _in(int, "[0, 30]")  # of 2^30 rows per neuron a context still fits an int32
+    bias: bool = _in(bool)
+    context_bias: float = _in(float, "[0, 1e30]", compare=False)  # like `seed` it only shapes the first state
+    normalize: bool = _in(bool)
+    pred_clipping: float = _in(float, "(0, 0.5)")
+    weight_clipping: float = _in(float, "(0, 1e30]")  # so that sums of products stay finite in float32
+    seed: int | None = _in(compare=False)
+    loss: str = _in()
+    num_outputs: int = _in(int, "[1, inf)")
+    quantiles: Sequence[float] | None = _in()  # checked, a tuple
+    value_clipping: float = _in(float, "(0, 1e4]")
 
     def __post_init__(self) -> None:
         own: dict[str, Any] = vars(self)  # which can be changed although the class is frozen
         if not isinstance(self.loss, str) or self.loss not in LOSSES:
             raise _bad("loss", f"one of {list(LOSSES)}", repr(self.loss))
         for field in dataclasses.fields(self):
-            if "range" in field.metadata:
-                own[field.name] = _number(field.name, own[field.name], *field.metadata["range"])
+            if kind := field.metadata.get("kind"):
+                own[field.name] = _number(field.name, own[field.name], *kind)
         own["seed"] = None if self.seed is None else _number("seed", self.seed, int, "[0, inf)")
         own["layer_sizes"] = _numbers("layer_sizes", self.layer_sizes, int, "[1, inf)")
         if self.quantiles is not None or self.record.heads == "quantiles":
             own["quantiles"] = _numbers("quantiles", self.quantiles, float, "(0, 1)")
         for name in {*itertools.chain(*(record[:2] for record in LOSSES.values()))} - {*self.record[:2]}:
-            if own[name] != (default := self.__dataclass_fields__[name].default):
+            if own[name] != (default := DEFAULTS[name]):
                 raise _bad(name, f"{default}, because {self.loss} does not use it", own[name])
 
     @property
@@ -337,13 +337,11 @@ class GLN:
             weight_clipping: weights are kept within ±weight_clipping, in (0, 1e30].
             seed: an integer gives the same network in every backend, None another one each time.
             loss: what neurons minimise: "log_loss" for probabilities, "squared_error" for means, or "quantile".
-            num_outputs: with squared error, one head per target of a sample.
-            quantiles: with the quantile loss, one head per level in (0, 1).
-            value_clipping: without the log-loss, standardise inputs and targets: they and predictions are kept within
-                ±value_clipping, in (0, 1e4].
+            num_outputs, quantiles: one head per target of a sample, or per level in (0, 1), with these two losses.
+            value_clipping: without the log-loss, inputs, targets and predictions are kept within ±value_clipping, in
+                (0, 1e4]; standardise them first.
 
-        Raises:
-            ValueError: an argument outside its range or not used by the loss, or a network larger than memory.
+        An argument outside its range or not used by the loss, or a network larger than memory, raises ValueError.
         """
         super().__init__()
         self._config = Config(
@@ -363,24 +361,21 @@ class GLN:
 
     def __repr__(self) -> str:
         values = dataclasses.asdict(self.config).items()
-        shown = [f"{name}={value!r}" for name, value in values if value != getattr(Config, name, None)]
+        shown = [f"{name}={value!r}" for name, value in values if value != DEFAULTS.get(name)]
         return f"GLN({', '.join(shown)}, step={int(self.step)})"
 
     def predict(self, inputs: Any, context_inputs: Any, targets: Any = None) -> Any:
-        """Predict a batch and, given targets, learn from it.
+        """Predict a batch and, given targets, learn from it: probabilities or values, (B,), with several heads (C, B).
 
         All samples are predicted with the weights as they were; then the updates of all samples are added up. The
         result is the same with and without targets. A batch of one is exact online learning (Algorithm 1 of the paper).
 
         Args:
-            inputs: (input_size, B) logits or values, or what `base_predictor` takes; (input_size,) is one sample. A
-                transposed batch raises an error unless it is square.
-            context_inputs: (context_size, B) or (context_size,) side information, often the same array.
+            inputs: (input_size, B) logits or values, or what `base_predictor` takes. A transposed batch raises an error
+                unless it is square. With (input_size,), one sample, the axis B is missing everywhere.
+            context_inputs: (context_size, B) side information, often the same array.
             targets: (B,) of bools, probabilities, class numbers or numbers, by the loss; with several classes or
                 outputs (C, B) of probabilities or numbers, one for each head. None only predicts.
-
-        Returns:
-            Probabilities or values, (B,) with one head and (C, B) with more; for one sample a scalar or (C,).
 
         Raises:
             ValueError: wrong shape, NaN, infinity or a target outside its range; the model is then unchanged.
@@ -388,10 +383,7 @@ class GLN:
         return self._answer(inputs, context_inputs, targets, None)
 
     def predict_online(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int = 1) -> Any:
-        """`predict` with targets on one batch of `batch_size` samples after another, in one fast call.
-
-        Arguments, result and errors are those of `predict`; the last batch may be smaller.
-        """
+        """`predict` with targets on one batch of `batch_size` samples after another, in one fast call."""
         if targets is None:
             raise _bad("targets", "one target per sample", None)
         return self._answer(inputs, context_inputs, targets, _number("batch_size", batch_size, int, "[1, inf)"))
@@ -431,11 +423,8 @@ class GLN:
         return base, context, targets
 
     def fit_hyperplanes(self, context_inputs: Any) -> None:
-        """Redraw every halfspace as the perpendicular bisector of two of the samples, (context_size, B).
-
-        Raises ValueError for a wrong shape, fewer than two samples, NaN or infinity, and RuntimeError after the first
-        update: moving the gates would scramble what the model knows.
-        """
+        """Redraw every halfspace as the perpendicular bisector of two of the samples, (context_size, B), at least two.
+        After the first update this is a RuntimeError: moving the gates would scramble what the model knows."""
         if int(self.step) > 0:
             raise RuntimeError(f"fit_hyperplanes: expected a model before its first update, got step {int(self.step)}")
         samples = self._array("context_inputs", context_inputs, (self.config.context_size, None)).T
@@ -454,12 +443,9 @@ class GLN:
         self._load_hyperplanes(hyperplanes, self._array("context_inputs' midpoints", hyperplane_bias, old.shape[:2]))
 
     def get_state(self, copy: bool = True) -> dict[str, np.ndarray]:
-        """All arrays of the model, by the names that every backend shares.
-
-        For each layer l = 1 ... L `hyperplanes.{l}` (n, k, D), `hyperplane_bias.{l}` (n, k), `weights.{l}`
-        (n, 2^k, C, d), and `step` (), the count of samples learned. With `copy=False` they may share the model's
-        memory, and must not be written to.
-        """
+        """All arrays by the names that every backend shares: of each layer l = 1 ... L `hyperplanes.{l}` (n, k, D),
+        `hyperplane_bias.{l}` (n, k) and `weights.{l}` (n, 2^k, C, d), and `step` (), the count of samples learned. With
+        `copy=False` they may share the model's memory, and must not be written to."""
         *planes, weights, step = self._dump()
         layers = zip(self._layers(), weights, strict=True)
         arrays = [each for some, w in layers for each in (planes[0][some], planes[1][some], w)] + [np.int64(step)]
@@ -467,12 +453,8 @@ class GLN:
         return {name: take(array, order="C").reshape(shape) for (name, shape), array in named}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Take over the state of a model of the same shape, from any backend.
-
-        Raises:
-            ValueError: a missing or unknown name, a wrong shape, NaN, infinity or a weight beyond `weight_clipping`;
-                the model is then unchanged.
-        """
+        """Take over the state of a model of the same shape, from any backend. A missing or unknown name, a wrong shape,
+        NaN, infinity or a weight beyond `weight_clipping` raises ValueError, and changes nothing."""
         shapes, arrays = self._shapes(), {}
         if not isinstance(state, Mapping) or set(state) != set(shapes):
             raise _bad("state", f"a mapping of the names {sorted(shapes)}", repr(state)[:200])
@@ -496,10 +478,10 @@ class GLN:
         return _of_gln("explaining").explain(self, inputs, context_inputs)
 
     def set_learning_rate(self, rate: Rate | None) -> None:
-        """Set `learning_rate`: a number from 0 to 1e30, a callable t -> number, or None for the default.
+        """Set `learning_rate`: a number from 0 to 1e30, a callable from the count of samples learned to one, or None.
 
-        That is `decaying_rate` from min(10, sqrt(d)) on, d the first layer's inputs, with squared error from 0.3 and
-        with the quantile loss from 0.5; and without `normalize` `paper_rate`.
+        That is `decaying_rate` from min(10, sqrt(d)), d the first layer's inputs, with squared error from 0.3 and with
+        quantiles from 0.5; without `normalize` it is `paper_rate`.
         """
         start = self.config.record.first_rate or min(10.0, math.sqrt(self.base_size + self.config.bias))
         default = functools.partial(decaying_rate, start=start) if self.config.normalize else paper_rate
@@ -660,6 +642,7 @@ class GLN:
 # ---- The same in every backend ---------------------------------------------------------------------------------------
 
 
+DEFAULTS: dict[str, Any] = GLN.__init__.__kwdefaults__ or {}  # of the arguments
 for _name in (*Config.__dataclass_fields__, "num_heads", "bound"):  # to be read, and not to be set
     setattr(GLN, _name, property(operator.attrgetter(f"config.{_name}")))
 
@@ -678,7 +661,7 @@ def _bad(name: str, expected: str, came: object) -> ValueError:
     return ValueError(f"{name}: expected {expected}, got {came}")
 
 
-def _number(name: str, value: Any, kind: type, interval: str) -> Any:
+def _number(name: str, value: Any, kind: type, interval: str = "") -> Any:
     """`value` as bool, or as int or float in an interval such as "(0, 1]"."""
     types = {bool: (bool, np.bool_), int: (int, np.integer), float: (int, float, np.integer, np.floating)}[kind]
     right = isinstance(value, types) and isinstance(value, (bool, np.bool_)) == (kind is bool)
