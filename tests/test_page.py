@@ -14,6 +14,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from gln.page.pupil import LESSON_RATE, Pupil
 from gln.page.strokes import checked, image, variants
 
 COMMAND = "import sys; from gln.page.command import main; sys.exit(main())"
+DATA = Path(str(resources.files("gln.mnist"))) / "mnist.npz"
 REQUESTS, KILLS = 500, 3
 SEVEN, NINE = DIGITS[7][0], DIGITS[9][0]
 
@@ -58,8 +60,12 @@ def train(folder: Path, *options: str) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network that is small, for the sake of time."""
-    return train(tmp_path_factory.mktemp("small"), "--layer-sizes", "16", "16", "--halfspaces", "4")
+    """A small network, after 10,000 digits, for the sake of time."""
+    folder = tmp_path_factory.mktemp("small")
+    with np.load(DATA) as arrays:
+        few = {name: array[: 10000 if "train" in name else 100] for name, array in arrays.items()}
+    np.savez(folder / "few.npz", **few)
+    return train(folder, "--data", str(folder / "few.npz"), "--layer-sizes", "16", "16", "--halfspaces", "4")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +74,7 @@ def default(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(tmp_path_factory.mktemp("default"))
 
 
-RIGHT = {"trained": 0.976, "default": 0.981}  # shares of the test set
+RIGHT = {"trained": 0.966, "default": 0.981}  # shares of the test set
 EACH_MODEL = pytest.mark.parametrize("model", ["trained", pytest.param("default", marks=pytest.mark.slow)])
 
 
