@@ -627,14 +627,20 @@ class GLN:
     def contexts(self, context) -> np.ndarray:  # (D, B) -> (B, N)
         return gate(self._hyperplanes, self._hyperplane_bias, plain(context))
 
+    @functools.cached_property
+    def _kind(self) -> tuple:  # what compiled code has of `config`
+        config = self.config
+        bounds = np.float32(config.bound), np.float32(config.weight_clipping)
+        loss = list(LOSSES).index(config.loss), np.array(config.quantiles or [0] * config.num_heads, np.float32)
+        return np.array(config.layer_sizes), config.bias, config.normalize, *bounds, *loss
+
     def _stream(self, base, context, targets, rates, batch_size) -> np.ndarray:
         """One block of batches after another. Shapes: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
         p, learns = np.zeros((self.num_heads, base.shape[1]), np.float32), targets is not None
         targets, rates, batch_size = (targets, rates, batch_size) if learns else (p, p[0], 1)
-        arrays = np.array(self.layer_sizes), self._hyperplanes, self._hyperplane_bias, self._weights
-        bounds = np.float32(self.bound), np.float32(self.weight_clipping)
-        loss = list(LOSSES).index(self.loss), np.array(self.quantiles or [0] * self.num_heads, np.float32)
-        network = Network(*arrays, self.bias, self.normalize, *bounds, *loss, batch_size, learns)
+        sizes, *kind = self._kind
+        arrays = sizes, self._hyperplanes, self._hyperplane_bias, self._weights
+        network = Network(*arrays, *kind, batch_size, learns)
         size = batch_size * max(1, BLOCK_SAMPLES // batch_size)
         for start in range(0, len(rates), size):
             block = [plain(array[..., start : start + size]) for array in (base, context, targets, rates)]

@@ -267,8 +267,10 @@ def with_distances(standardised: np.ndarray) -> np.ndarray:
     A mixture of both bends where a value is at its mean. A value of 0 is one that is missing, or that never varies: of
     its distance nothing is known either.
     """
-    distances = np.where(standardised == 0, standardised, np.abs(standardised) - DISTANCE)
-    return np.stack([standardised, distances], axis=1).reshape(-1, standardised.shape[1])
+    both = np.empty((2 * len(standardised), standardised.shape[1]), standardised.dtype)
+    both[::2] = standardised
+    both[1::2] = np.where(standardised == 0, standardised, np.abs(standardised) - DISTANCE)
+    return both
 
 
 def _check_finite(name: str, array: np.ndarray) -> None:

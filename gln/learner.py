@@ -82,7 +82,7 @@ class Learner:
         rates = [self._rates(network, samples.shape[1]) for network in grown.networks]
         if shares is not None:
             rates = [each * shares.astype(np.float32) for each in rates]
-        vars(self).update(vars(grown))
+        self.groups, self.standardizer = grown.groups, grown.standardizer
         return [
             self._learn_part(samples[:, part], targets[..., part], [each[part] for each in rates], batch_size)
             for part in self._parts(targets, batch_size)

@@ -74,8 +74,9 @@ class _Stream(Saveable, base.Estimator):
         """A dictionary as a column (F, 1), NaN where a feature is missing; others are left out."""
         sample = np.full((len(places), 1), np.nan)
         for name, value in x.items():
-            if name in places:
-                sample[places[name], 0] = _number(name, value)
+            if name in places:  # most values are what `_number` would make of them
+                is_plain = value.__class__ is float and abs(value) < np.inf
+                sample[places[name], 0] = value if is_plain else _number(name, value)
         return sample
 
     @staticmethod
