@@ -102,15 +102,15 @@ def update_and_mix(w, c, z, head, b, after, step, weight_clipping, bound):  # (C
 
 class Network(NamedTuple):  # a model, and how it goes through a stream
     sizes: np.ndarray  # (L,)
-    hyperplanes: np.ndarray  # (N, k, D)
-    hyperplane_bias: np.ndarray  # (N, k)
-    weights: np.ndarray  # of all layers one after another, each (n, 2^k, C, d)
     bias: bool
     normalize: bool
     bound: np.float32
     weight_clipping: np.float32
     loss: int  # its place among LOSSES
     quantiles: np.ndarray  # (C,)
+    hyperplanes: np.ndarray  # (N, k, D)
+    hyperplane_bias: np.ndarray  # (N, k)
+    weights: np.ndarray  # of all layers one after another, each (n, 2^k, C, d)
     batch_size: int
     learns: bool
 
@@ -628,7 +628,7 @@ class GLN:
         return gate(self._hyperplanes, self._hyperplane_bias, plain(context))
 
     @functools.cached_property
-    def _kind(self) -> tuple:  # what compiled code has of `config`
+    def _kind(self) -> Any:  # the fields of `Network` that `config` gives
         config = self.config
         bounds = np.float32(config.bound), np.float32(config.weight_clipping)
         loss = list(LOSSES).index(config.loss), np.array(config.quantiles or [0] * config.num_heads, np.float32)
@@ -638,9 +638,8 @@ class GLN:
         """One block of batches after another. Shapes: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
         p, learns = np.zeros((self.num_heads, base.shape[1]), np.float32), targets is not None
         targets, rates, batch_size = (targets, rates, batch_size) if learns else (p, p[0], 1)
-        sizes, *kind = self._kind
-        arrays = sizes, self._hyperplanes, self._hyperplane_bias, self._weights
-        network = Network(*arrays, *kind, batch_size, learns)
+        arrays = self._hyperplanes, self._hyperplane_bias, self._weights
+        network = Network(*self._kind, *arrays, batch_size, learns)
         size = batch_size * max(1, BLOCK_SAMPLES // batch_size)
         for start in range(0, len(rates), size):
             block = [plain(array[..., start : start + size]) for array in (base, context, targets, rates)]
