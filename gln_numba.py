@@ -628,18 +628,17 @@ class GLN:
         return gate(self._hyperplanes, self._hyperplane_bias, plain(context))
 
     @functools.cached_property
-    def _kind(self) -> Any:  # the fields of `Network` that `config` gives
+    def _network(self) -> Callable[..., Network]:  # with what `config` gives
         config = self.config
         bounds = np.float32(config.bound), np.float32(config.weight_clipping)
         loss = list(LOSSES).index(config.loss), np.array(config.quantiles or [0] * config.num_heads, np.float32)
-        return np.array(config.layer_sizes), config.bias, config.normalize, *bounds, *loss
+        return functools.partial(Network, np.array(config.layer_sizes), config.bias, config.normalize, *bounds, *loss)
 
     def _stream(self, base, context, targets, rates, batch_size) -> np.ndarray:
         """One block of batches after another. Shapes: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
         p, learns = np.zeros((self.num_heads, base.shape[1]), np.float32), targets is not None
         targets, rates, batch_size = (targets, rates, batch_size) if learns else (p, p[0], 1)
-        arrays = self._hyperplanes, self._hyperplane_bias, self._weights
-        network = Network(*self._kind, *arrays, batch_size, learns)
+        network = self._network(self._hyperplanes, self._hyperplane_bias, self._weights, batch_size, learns)
         size = batch_size * max(1, BLOCK_SAMPLES // batch_size)
         for start in range(0, len(rates), size):
             block = [plain(array[..., start : start + size]) for array in (base, context, targets, rates)]
