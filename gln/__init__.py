@@ -1,4 +1,4 @@
-"""What stands round the networks, for any backend: saving, explaining, features, pictures, estimators, the digits.
+"""The code around the networks, for any backend: learners, saving, explaining, features, pictures, estimators, digits.
 
 Importing this package imports nothing else; each of its modules says what it needs.
 """
