@@ -257,7 +257,8 @@ class GLN(tf.Module):
             self._base_size = len(self._base_values(np.zeros((self.base_size, 1), np.float32), None))
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
         if (size := 4 * sum(map(math.prod, self._shapes().values()))) > memory:
-            raise _bad("layer_sizes, context_map_size", f"at most {memory:.2g} bytes of memory", f"{size:.2g}")
+            names = "layer_sizes, input_size, context_size, num_classes, num_outputs, context_map_size"
+            raise _bad(names, f"a network within {memory / 2**30:.1f} GiB of memory", f"one of {size >> 30} GiB")
         self.set_learning_rate(learning_rate)
         self._load(self._initial_state(), 0)
 
@@ -418,7 +419,8 @@ class GLN(tf.Module):
             numbers, targets = targets[0], (targets == np.arange(heads)[:, None]).astype(np.float32)
             if not targets.any(axis=0).all():
                 raise _bad("targets", f"class numbers, integers from 0 to {heads - 1}", numbers)
-        targets = self._array("targets", targets, targets.shape, low=low, high=high)
+        else:
+            self._array("targets", targets, targets.shape, low=low, high=high)
         if not config.logits:  # a target beyond all predictions would drive the weights to their bounds
             targets = targets.clip(-config.bound, config.bound)
         return np.broadcast_to(targets, (heads, targets.shape[1]))
