@@ -207,7 +207,8 @@ def test_keras_copies_what_the_layer_has_learned_as_weights(columns, tmp_path):
 def test_keras_says_that_it_cannot_save_a_callable(name):
     from gln.keras import GLNLayer
 
-    layer = GLNLayer([2], 3, 3, **{name: lambda given: given * 0.5})
+    options: dict[str, Any] = {name: lambda given: given * 0.5}
+    layer = GLNLayer([2], 3, 3, **options)
     layer(np.ones((1, 3)))
     with pytest.raises(ValueError, match=f"^{name}: expected no callable, because Keras cannot save it, got <function"):
         layer.get_config()
