@@ -14,7 +14,6 @@ import functools
 import importlib
 import itertools
 import math
-import operator
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -272,12 +271,12 @@ class Config:
         """Whether neurons mix logits, and not values."""
         return self.record.clipping == "pred_clipping"
 
-    @functools.cached_property
+    @property
     def bound(self) -> float:
         """What neurons read and mix is kept in [-bound, bound]."""
         return math.log1p(-self.pred_clipping) - math.log(self.pred_clipping) if self.logits else self.value_clipping
 
-    @functools.cached_property
+    @property
     def num_heads(self) -> int:
         return max(1 if self.num_classes == 2 else self.num_classes, self.num_outputs, len(self.quantiles or ()))
 
@@ -411,17 +410,17 @@ class GLN:
 
     def prepare(self, inputs: Any, context_inputs: Any, targets: Any = None) -> tuple:
         """The arguments of `predict`, checked as there: base values (K, B), side information (D, B) and targets of the
-        heads (C, B) or None, as `predict_arrays` takes them."""
+        heads (C, B) or None, as `predict_arrays` takes them, and whether they are of one sample, a vector."""
         size, context_size = self.config.input_size, self.config.context_size
         base = context = self._array("inputs", inputs, (size, None), (size,))
-        batch = base.shape[1:]
+        batch, one = base.shape[1:], base.ndim == 1
         if context_inputs is not inputs or context_size != size:
             context = self._array("context_inputs", context_inputs, (context_size, *batch))
         targets = None if targets is None else self._of_heads(targets, batch)
         base, context = base.reshape(size, -1), context.reshape(context_size, -1)
         if self.base_predictor is not None and base.size > 0:  # few predictors take an empty batch
             base = self._base_values(base, self.base_size)
-        return base, context, targets
+        return base, context, targets, one
 
     def fit_hyperplanes(self, context_inputs: Any) -> None:
         """Redraw every halfspace as the perpendicular bisector of two of the samples, (context_size, B), at least two.
@@ -493,10 +492,10 @@ class GLN:
 
     def _answer(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int | None) -> Any:
         """Predictions in the shape that users get; given targets the model learns. `batch_size` None is one batch."""
-        base, context, targets = self.prepare(inputs, context_inputs, targets)
+        base, context, targets, one = self.prepare(inputs, context_inputs, targets)
         p = self._predicted(base, context, targets, None, batch_size or base.shape[1])  # (C, B)
         p = p[0] if self.config.num_heads == 1 else p
-        return self._tensor(p[..., 0] if np.ndim(inputs) == 1 else p)
+        return self._tensor(p[..., 0] if one else p)
 
     def _predicted(self, base, context, targets, rates, batch_size):  # (K, B), (D, B), (C, B), (B,) -> (C, B)
         count = base.shape[1]
@@ -646,7 +645,7 @@ class GLN:
 
 DEFAULTS: dict[str, Any] = GLN.__init__.__kwdefaults__ or {}  # of the arguments
 for _name in (*Config.__dataclass_fields__, "num_heads", "bound"):  # to be read, and not to be set
-    setattr(GLN, _name, property(operator.attrgetter(f"config.{_name}")))
+    setattr(GLN, _name, property(lambda self, name=_name: getattr(self._config, name)))  # type: ignore[misc]
 
 
 def decaying_rate(t: int, start: float = 10.0) -> float:

@@ -202,7 +202,8 @@ def _learned(network, targets, *, X, shares, standardizer, passes, batch_size, s
         for visits in (order[part] for part in chunks(count, batch_size)):
             z, rates = standardizer.transform(X[visits].T), network.rates(len(visits), rate)
             rates = rates if shares is None else (rates * shares[visits]).astype(np.float32)
-            network.predict_arrays(*network.prepare(with_distances(z), z, targets[..., visits]), rates, batch_size)
+            base, context, own, _ = network.prepare(with_distances(z), z, targets[..., visits])
+            network.predict_arrays(base, context, own, rates, batch_size)
             if update is not None:
                 update(len(visits))
     return network.get_state() if update is None else None

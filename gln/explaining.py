@@ -35,7 +35,7 @@ def explain(model: Any, inputs: Any, context_inputs: Any) -> Explanation:
 
     Arguments and errors are those of `GLN.predict`.
     """
-    base, context, _ = model.prepare(inputs, context_inputs)
+    base, context, _, one = model.prepare(inputs, context_inputs)
     count, heads, state = base.shape[1], model.num_heads, model.get_state(copy=False)
     layers = [array for name, array in state.items() if name.startswith("weights")]  # (n, 2^k, C, d)
     contexts = model.contexts(context) if count > 0 else ()  # the backend's own, to the last rounding
@@ -50,7 +50,7 @@ def explain(model: Any, inputs: Any, context_inputs: Any) -> Explanation:
             array[..., b] = values
     if heads == 1:
         explanation = Explanation(*(array[0] for array in explanation))
-    return Explanation(*(array[..., 0] for array in explanation)) if np.ndim(inputs) == 1 else explanation
+    return Explanation(*(array[..., 0] for array in explanation)) if one else explanation
 
 
 def _picked(layers: list[np.ndarray], contexts: np.ndarray) -> list[np.ndarray]:

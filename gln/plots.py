@@ -484,7 +484,7 @@ def _line(x: np.ndarray) -> np.ndarray:
 
 def _probabilities(model: Any, points: np.ndarray) -> np.ndarray:
     """Of the classes, by a GLN, normalised to sum to one: (2, B) -> (C, B)."""
-    base, context, _ = model.prepare(points, points)
+    base, context, *_ = model.prepare(points, points)
     return sum_to_one(model.predict_arrays(base, context))
 
 

@@ -90,7 +90,8 @@ def test_arrays_of_another_shape_are_refused(backend, rows):
 
 def test_arguments_are_prepared_as_arrays(backend):
     model = small(backend, num_classes=3, seed=1)
-    base, context, targets = model.prepare(np.ones(5), np.ones(4), 2)
+    base, context, targets, one = model.prepare(np.ones(5), np.ones(4), 2)
+    assert one
     assert (base.shape, context.shape, targets.tolist()) == ((5, 1), (4, 1), [[0], [0], [1]])
     with pytest.raises(ValueError, match="inputs"):
         model.prepare(np.full(5, np.nan), np.ones(4))
