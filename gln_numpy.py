@@ -102,10 +102,8 @@ def _in(*kind: Any, compare: bool = True) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What a network is: the checked arguments of `GLN`, which has the defaults, without the two that may be callables.
-
-    `dataclasses.asdict` turns it into a dict that JSON can hold, and `Config(**values)` turns that back.
-    """
+    """What a network is: the checked arguments of `GLN` but for the two that may be callables. `dataclasses.asdict` makes
+    a dict for JSON of it, and `Config(**values)` turns that back."""
 
     layer_sizes: Sequence[int]  # checked, a tuple
     input_size: int = _in(int, "[1, inf)")
@@ -144,7 +142,6 @@ class Config:
 
     @property
     def logits(self) -> bool:
-        """Whether neurons mix logits, and not values."""
         return self.record.clipping == "pred_clipping"
 
     @property
@@ -250,8 +247,7 @@ class GLN:
             targets: (B,) of bools, probabilities, class numbers or numbers, by the loss; with several classes or
                 outputs (C, B) of probabilities or numbers, one for each head. None only predicts.
 
-        Raises:
-            ValueError: wrong shape, NaN, infinity or a target outside its range; the model is then unchanged.
+        A wrong shape, NaN, infinity or a target outside its range raises ValueError, and changes nothing.
         """
         return self._answer(inputs, context_inputs, targets, None)
 
