@@ -248,8 +248,8 @@ def _in(*kind: Any, compare: bool = True) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What a network is: the checked arguments of `GLN` but for the two that may be callables. `dataclasses.asdict` makes
-    a dict for JSON of it, and `Config(**values)` turns that back."""
+    """What a network is: `GLN`'s checked arguments, without the two that may be callables. `dataclasses.asdict` makes a
+    dict for JSON of it, and `Config(**values)` turns that back."""
 
     layer_sizes: Sequence[int]  # checked, a tuple
     input_size: int = _in(int, "[1, inf)")
@@ -518,8 +518,8 @@ class GLN:
             batch_size, rates = BLOCK_SAMPLES, None  # a prediction needs no other sample
         elif rates is None:
             rates = self.rates(count)
-        none = np.empty((self.config.num_heads, 0), np.float32)
-        return self._stream(base, context, targets, rates, min(batch_size, count)) if count else none
+        given = base, context, targets, rates, min(batch_size, count)
+        return self._stream(*given) if count else np.empty((self.config.num_heads, 0), np.float32)
 
     def _of_heads(self, targets, batch: tuple[int, ...]) -> np.ndarray:  # (B,) or (C, B), or of one sample -> (C, B)
         config, heads, (low, high) = self.config, self.config.num_heads, self.config.record.targets
