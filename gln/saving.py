@@ -110,7 +110,8 @@ def save_estimator(
         group: {name: _encoded(name, value, arrays) for name, value in each.items()}
         for group, each in {"parameters": parameters, "learned": learned}.items()
     }
-    _write(path, {"estimator": kind, **values}, arrays)
+    # Early versions of safetensors cannot read a file without arrays, as of a stream that has not begun.
+    _write(path, {"estimator": kind, **values}, arrays or {"none": np.zeros(1)})
 
 
 def load_estimator(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -192,11 +193,12 @@ def test_prediction_with_targets_is_the_one_without(backend, digits, num_classes
     model = on_digits(backend, num_classes)
     images, labels = digits
     # In JAX they are two programs, and XLA of early versions takes a sum in one of them in another order.
-    last_digit = 1e-7 if backend.__name__ == "gln_jax" else 0
+    early = backend.__name__ == "gln_jax" and metadata.version("jax").startswith("0.4.")
+    last_digits = 1e-6 if early else 0
     for start in range(0, 5 * count, count):
         batch, targets = images[:, start : start + count], targets_of(model, labels[start : start + count])
         before = to_numpy(model.predict(batch, batch)).copy()
-        np.testing.assert_allclose(to_numpy(model.predict(batch, batch, targets)), before, rtol=0, atol=last_digit)
+        np.testing.assert_allclose(to_numpy(model.predict(batch, batch, targets)), before, rtol=0, atol=last_digits)
         assert not np.array_equal(to_numpy(model.predict(batch, batch)), before)
 
 
