@@ -16,7 +16,7 @@ import importlib
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,8 +28,8 @@ Rate = float | Callable[[int], float]
 MAX_FLOAT = float(np.finfo(np.float32).max)
 BLOCK_SAMPLES = 512  # processed together where they need not wait for one another: to gate, and to predict only
 
-# A layer copies what it works on: of a row that many samples, and so many rows as keep the copies within these bytes.
-ROW_SAMPLES, ROWS_BYTES = 16, 1 << 23
+# So many samples of a row are learned side by side, with as many rows as keep what is copied within these bytes.
+CHUNK, COPIES_BYTES = 16, 1 << 21
 
 
 def sigmoid(s: np.ndarray) -> np.ndarray:
@@ -72,6 +72,41 @@ def update(rows: np.ndarray, z: np.ndarray, r: np.ndarray, rate: np.ndarray) -> 
     """
     rows -= np.einsum("cn,cd->ncd", rate * r, z)  # faster than a broadcast product, whose inner loop is short
     return rows
+
+
+class Layer(NamedTuple):
+    """A layer while a block goes through it. H is 1 in the first one, whose heads all mix the same z, and C above."""
+
+    weights: np.ndarray  # (n 2^k, C, d)
+    z: np.ndarray  # (B, H, d)
+    batch_size: int
+    targets: np.ndarray | None = None  # (B, C), None only predicts
+    rates: np.ndarray | None = None  # (B, H), divided by 1 + |z|^2
+    peak: Any = 0.0  # largest |z_i|
+    products: np.ndarray | None = None  # (B, B, H), z_u . z_b where u is in an earlier batch than b, 0 elsewhere
+
+    def chunks(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:  # (n, B) -> (q,), (m, q), (m, q) each time
+        """Rows with the samples that pick them: of each row CHUNK samples, and the rest of the last one's batch.
+
+        The first samples of all rows come first, then the next ones. A row with fewer samples than the others repeats
+        its last one, where the mask is 0. With CHUNK = 2, four samples that pick the rows 5, 2, 5, 5 give rows [2, 5],
+        samples [[1, 0], [1, 2]], mask [[1, 1], [0, 1]], and then rows [5], samples [[3], [3]], mask [[1], [0]].
+        """
+        size = -(-len(self.z) // self.batch_size) * self.batch_size  # of whole batches: a number tells row and batch
+        visits = np.sort(rows * size + np.arange(len(self.z)), axis=None)
+        rows, samples = visits // size, visits % size
+        starts, batches = (np.flatnonzero(np.diff(a, prepend=-1, append=-1)) for a in (rows, visits // self.batch_size))
+        starts, ends = starts[:-1], starts[1:]
+        while len(starts):
+            stops = batches[np.searchsorted(batches, np.minimum(starts + CHUNK, ends))]
+            left = np.argsort(stops - starts)  # rows with about as many samples go together
+            while len(left):
+                longest = max(2, (stops - starts)[left[-1]])  # NumPy is slow with products of one sample
+                at_once = max(1, COPIES_BYTES // (self.weights[0].nbytes + longest * self.z[0].nbytes))
+                left, some = left[:-at_once], left[-at_once:]
+                places = starts[some] + np.arange(longest)[:, None]
+                yield rows[starts[some]], samples[np.minimum(places, stops[some] - 1)], places < stops[some]
+            starts, ends = stops[stops < ends], ends[stops < ends]
 
 
 # ---- The same in every backend ---------------------------------------------------------------------------------------
@@ -454,8 +489,7 @@ class GLN:
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
         self._hyperplanes, self._hyperplane_bias = np.array(hyperplanes), np.array(hyperplane_bias)
         self._first_rows = np.concatenate([np.arange(n) << self.context_map_size for n in self.layer_sizes])
-        self._ones = np.ones((self.num_heads, int(self.bias)), np.float32)
-        self._levels = np.array(self.quantiles or [0] * self.num_heads, np.float32)[:, None]
+        self._levels, self._neurons = np.array(self.quantiles or [0], np.float32), self._layers()
 
     def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
         # Row j 2^k + c of a layer is neuron j's in context c: the weights of all heads, side by side in memory.
@@ -479,128 +513,85 @@ class GLN:
     def _stream(self, base, context, targets, rates, batch_size) -> np.ndarray:
         """One block of whole batches after another: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
         parts, arrays = [], (base, context) if targets is None else (base, context, targets, rates)
-        many = min(max(64, 8 << self.context_map_size), BLOCK_SAMPLES) // batch_size  # some eight samples a row
-        size = batch_size * (many if batch_size < ROW_SAMPLES else 1)
+        many = min(max(64, 8 << self.config.context_map_size), BLOCK_SAMPLES) // batch_size  # some eight samples a row
+        size = batch_size * (many if batch_size < max(8, 2 << self.config.context_map_size) else 1)
         for start in range(0, base.shape[1], size):
-            block = [array[..., start : start + size] for array in arrays]
-            parts.append(self._one(*block) if block[0].shape[1] == 1 else self._block(batch_size, *block))
-            self.step += 0 if targets is None else block[0].shape[1]
-        return output(np.concatenate(parts, axis=1), self.loss)
-
-    def _one(self, base, context, targets=None, rates=None) -> np.ndarray:
-        """The logits of a sample alone, (C, 1), for which the detours of a block cost more than they save."""
-        z, rows = base.T.clip(-self.bound, self.bound), self.contexts(context)[0] + self._first_rows
-        for weights, neurons in zip(self._weights, self._layers(), strict=True):
-            z = np.concatenate([z, self._ones[: len(z)]], axis=1)  # (1, d), and above the first layer (C, d)
-            copies = weights.take(rows[neurons], axis=0)
-            s = mix(copies, z, self.bound)
-            if targets is not None:
-                copies = update(copies, z, residual(s, targets, self.loss, self._levels), self._scaled(rates, z))
-                weights[rows[neurons]] = copies.clip(-self.weight_clipping, self.weight_clipping, out=copies)
-            z = s
-        return z.mean(axis=1, keepdims=True)
+            parts.append(self._block(batch_size, *(array[..., start : start + size] for array in arrays)))
+            self.step += 0 if targets is None else parts[-1].shape[1]
+        return output(np.concatenate(parts, axis=1), self.config.loss)
 
     def _block(self, batch_size, base, context, targets=None, rates=None) -> np.ndarray:
-        """The logits of a block, (C, B). All samples go through a layer, then through the next, which it never reads.
-
-        One more sample, of zeros, fills up what has to be of one size.
-        """
+        """The logits of a block, (C, B), which goes through a layer as a whole, then through the next one."""
+        config, count = self.config, base.shape[1]
         learn: tuple[Any, ...] = ()
-        count = base.shape[1]
-        rows = (self.contexts(context) + self._first_rows).T
-        z = np.ones((1, count + 1, self.base_size + self.bias), np.float32)
-        base.T.clip(-self.bound, self.bound, out=z[0, :-1, : self.base_size])
-        batches = np.arange(count + 1) // batch_size
-        earlier = batches[:, None] < batches if count > batch_size else None
-        if targets is not None:
-            targets, rates = np.pad(targets, [(0, 0), (0, 1)]), np.pad(rates, (0, 1))[:, None]
-        for weights, neurons in zip(self._weights, self._layers(), strict=True):
-            z[:, -1] = 0
-            above = np.ones((self.num_heads, count + 1, neurons.stop - neurons.start + self.bias), np.float32)
+        rows = gate(self._hyperplanes, self._hyperplane_bias, context) + self._first_rows
+        z = np.ascontiguousarray(base.T).clip(-config.bound, config.bound)[:, None]
+        ones = np.ones((count, config.num_heads, int(config.bias)), np.float32)
+        for weights, neurons in zip(self._weights, self._neurons, strict=True):
+            z = np.concatenate([z, ones[:, : z.shape[1]]], axis=2)  # (B, H, d)
             if targets is not None:
-                x = z if batch_size == 1 else z.astype(np.float64)  # batches may overshoot: large sums of small result
-                learn = targets, self._scaled(rates, z), None if earlier is None else x @ x.swapaxes(1, 2) * earlier
-            picked = rows[neurons].ravel()
-            order = picked.argsort(kind="stable")  # by row, and the samples of a row as they came
-            self._visit((weights, z, above, *learn), picked[order], order % count, batch_size)
-            z = above
-        return z[:, :-1, : self.layer_sizes[-1]].mean(axis=2)
+                learn = targets.T, rates[:, None] / (1 + (z * z).sum(axis=2) if config.normalize else 1)
+                if count > batch_size:
+                    batches = np.arange(count) // batch_size
+                    products = z.swapaxes(0, 1) @ z.transpose(1, 2, 0) * (batches[:, None] < batches)
+                    learn += np.abs(z).max(), products.transpose(1, 2, 0)
+            layer = Layer(weights, z, batch_size, *learn)
+            z = self._by_sample(layer, rows[0, neurons]) if count == 1 else self._by_row(layer, rows[:, neurons].T)
+        return z.mean(axis=2).T
 
-    def _scaled(self, rates, z) -> np.ndarray:  # (..., 1), (..., d) -> (..., 1)
-        return rates / (1 + self.normalize * np.einsum("...d,...d->...", z, z)[..., None])
+    def _by_sample(self, layer, rows) -> np.ndarray:  # (n,) -> (1, C, n)
+        """The logits of a sample alone: it copies the rows that it picks, which takes least time."""
+        config, copies, z = self.config, layer.weights.take(rows, axis=0), layer.z[0]
+        s = mix(copies, z, config.bound)
+        if layer.targets is not None:
+            r = residual(s, layer.targets.T, config.loss, self._levels[:, None])
+            copies = update(copies, z, r, layer.rates.T)
+            layer.weights[rows] = copies.clip(-config.weight_clipping, config.weight_clipping, out=copies)
+        return s[None]
 
-    def _visit(self, layer, rows, samples, batch_size) -> None:
-        """Samples mix the rows that they pick and correct them: (V,), (V,), in order of rows, those of a row in time.
+    def _by_row(self, layer, rows) -> np.ndarray:  # (n, B) -> (B, C, n)
+        """The logits of a block: a row copies the samples that pick it, and is itself fetched once for all of them."""
+        s = np.empty((len(layer.z) + 1, self.config.num_heads, len(rows)), np.float32)  # repeats go to the last
+        for picked, samples, mask in layer.chunks(rows):
+            x = layer.z.take(samples.T, axis=0).swapaxes(1, 2)  # (q, H, m, d)
+            w = layer.weights.take(picked, axis=0).reshape(*x.shape[:2], -1, x.shape[3])  # (q, H, C / H, d)
+            places = np.where(mask, samples, len(layer.z))
+            s[places, :, picked >> self.config.context_map_size] = self._learn(layer, w, x, samples, mask)
+            if layer.targets is not None:
+                layer.weights[picked] = w.reshape(-1, *layer.weights.shape[1:])
+        return s[:-1]
 
-        The samples of a row are filled up to one of few sizes, so that all rows of a size are products side by side.
+    def _learn(self, layer, w, x, samples, mask) -> np.ndarray:
+        """The logits of samples (m, q, C), from which their rows w learn in place if there are targets.
+
+        How samples of several batches do so at once is in docs/algorithm.md, "Blocks". It holds while no weight is
+        clipped on the way; where one might be, each row learns one batch after another.
         """
-        weights, z = layer[:2]
-        starts = np.flatnonzero(np.diff(rows, prepend=-1))
-        counts = np.diff(starts, append=len(rows))[:, None]
-        sizes = np.maximum(2, 1 << np.ceil(np.log2(counts[:, 0])).astype(int))
-        for m in np.unique(sizes):
-            first, parts = starts[sizes == m], max(1, m // ROW_SAMPLES) if batch_size == 1 else 1
-            members = samples.take(first[:, None] + np.arange(m), mode="clip")  # (q, m)
-            members[np.arange(m) >= counts[sizes == m]] = z.shape[1] - 1
-            at_once = max(1, ROWS_BYTES // (weights[0].nbytes + m // parts * z[:, 0].nbytes))
-            for some in (slice(i, i + at_once) for i in range(0, len(first), at_once)):
-                for part in np.split(members[some], parts, axis=1):
-                    self._learn(layer, rows[first[some]], part, batch_size)
-
-    def _learn(self, layer, rows, members, batch_size) -> None:
-        """As `_visit`, of rows (q,), each with the samples that pick it, (q, m).
-
-        Layer: weights (n 2^k, C, d), inputs (H, B + 1, d), H = 1 in the first layer, where all heads mix the same, and
-        C above, what comes out (C, B + 1, n or n + 1); and to learn targets (C, B + 1), rates (H, B + 1, 1) and, if
-        there are several batches, products of each input with those of later ones (H, B + 1, B + 1).
-        """
-        (weights, z, above, *learn), (heads, size, d), m = layer, layer[1].shape, members.shape[1]
-        at = members[:, None, None] + size * np.arange(self.num_heads).reshape(heads, -1, 1)
-        at = at.reshape(len(rows) * heads, -1, m)  # (q H, C / H, m) places in (C, B + 1)
-        w, x = weights.take(rows, axis=0).reshape(len(at), -1, d), z.reshape(-1, d).take(at[:, 0], axis=0)
-        # A sample alone, or in one batch, has its sums taken in one order, whatever the others are; a product of
-        # matrices has many, and is faster.
-        s = w @ x.swapaxes(1, 2) if learn and learn[2] is not None else np.einsum("upd,umd->upm", w, x)
-        if learn:
-            s = s if learn[2] is None else s.astype(learn[2].dtype, copy=False)
-            steps = self._steps(s, at, size, *learn)
-            reach = max(w.max(), -w.min()) + max(1, self.bound) * np.abs(steps).sum(axis=2).max()
-            clips = not reach <= 0.99 * self.weight_clipping  # also where sums overflowed, and are no number
-            if clips and learn[2] is not None and self._in_halves(layer, rows, members, batch_size):
-                return
-            w -= steps @ x
-            if clips:
-                w.clip(-self.weight_clipping, self.weight_clipping, out=w)
-            weights[rows] = w.reshape(-1, *weights.shape[1:])
-        neurons = (rows >> self.context_map_size).repeat(heads)[:, None, None]
-        above.reshape(-1, above.shape[2])[at, neurons] = s.clip(-self.bound, self.bound, out=s)
-
-    def _steps(self, s, at, size, targets, rates, products) -> np.ndarray:
-        """Steps of learning, and in place logits, (q H, C / H, m), by the weights that each sample finds.
-
-        Batches before its own changed them. This alone goes sample by sample, and is of numbers, not of rows.
-        """
-        y, rates, steps, one = targets.take(at), rates.take(at[:, :1]), np.empty_like(s), s.shape[2]
-        levels = self._levels.take(at[..., :1] // size) if self.quantiles else None
-        if products is not None:
-            products, one = products.take(at[:, :1] % size + size * at[:, 0, :, None]), 1  # (q H, m, m)
-        for i in range(0, s.shape[2], one):
-            here = slice(i, i + one)
-            s[:, :, here].clip(-self.bound, self.bound, out=s[:, :, here])
-            steps[:, :, here] = rates[:, :, here] * residual(s[:, :, here], y[:, :, here], self.loss, levels)
-            if products is not None:
-                s[:, :, i + 1 :] -= steps[:, :, here] * products[:, here, i + 1 :]
-        return steps.astype(np.float32, copy=False)
-
-    def _in_halves(self, layer, rows, members, batch_size) -> bool:
-        """As `_learn`, in two shorter blocks, after each of which weights are clipped; if there are several batches."""
-        blank, batches = layer[1].shape[1] - 1, members // batch_size
-        first, last = batches.min(), (batches * (members < blank)).max()
-        early = batches <= (first + last) // 2
-        for half in (early, ~early & (members < blank)) if first < last else ():
-            part, some = np.sort(np.where(half, members, blank), axis=1), half.any(axis=1)  # other rows stay unclipped
-            self._learn(layer, rows[some], part[some, : half.sum(axis=1).max()], batch_size)
-        return first < last
+        config, bound, limit = self.config, self.config.bound, self.config.weight_clipping
+        s = (x @ w.swapaxes(2, 3)).transpose(2, 0, 1, 3).reshape(*mask.shape, -1)  # a copy
+        if layer.targets is None:
+            return s.clip(-bound, bound, out=s)
+        y, rates, steps = layer.targets[samples], layer.rates[samples] * mask[..., None], np.empty_like(s)
+        room = math.inf if layer.products is None else 0.99 * limit - max(w.max(), -w.min())
+        if layer.products is None:
+            steps = rates * residual(s.clip(-bound, bound, out=s), y, config.loss, self._levels)
+        elif room > 0:
+            products = layer.products[samples[:, None], samples]  # (m, m, q, H)
+            for i, (found, target, rate, step, product) in enumerate(zip(s, y, rates, steps, products, strict=True)):
+                r = residual(found.clip(-bound, bound, out=found), target, config.loss, self._levels)
+                s[i + 1 :] -= np.multiply(rate, r, out=step) * product[i + 1 :]
+            room -= layer.peak * np.abs(steps).sum(axis=0).max()
+        if not room > 0:
+            turns = (np.diff(samples // layer.batch_size, axis=0, prepend=-1) > 0).cumsum(axis=0)
+            for turn in range(1, turns.max() + 1):
+                now = mask & (turns == turn)
+                m, q = (slice(at[0], at[-1] + 2) for at in map(np.flatnonzero, (now.any(axis=1), now.any(axis=0))))
+                part = w[q], x[q, :, m], samples[m, q], now[m, q]
+                np.copyto(s[m, q], self._learn(layer._replace(products=None), *part), where=now[m, q, None])
+            return s
+        w -= steps.reshape(len(s), *x.shape[:2], -1).transpose(1, 2, 3, 0) @ x
+        w.clip(-limit, limit, out=w)
+        return s
 
 
 # ---- The same in every backend ---------------------------------------------------------------------------------------

@@ -110,7 +110,7 @@ def test_wide_layers_are_worked_on_in_blocks(monkeypatch):
     whole, blocks = GLN(**network), GLN(**network)
     inputs, context, targets = batch(network, 40, 0)
     expected = whole.predict_online(inputs, context, targets, 8)
-    monkeypatch.setattr("gln_numpy.ROWS_BYTES", 1500)
+    monkeypatch.setattr("gln_numpy.COPIES_BYTES", 1500)
     monkeypatch.setattr("gln_numpy.BLOCK_SAMPLES", 10)
     np.testing.assert_allclose(blocks.predict_online(inputs, context, targets, 8), expected, atol=1e-6)
     assert_close_states(blocks, whole)
