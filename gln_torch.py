@@ -17,7 +17,7 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,8 +35,8 @@ Rate = float | Callable[[int], float]
 MAX_FLOAT = float(np.finfo(np.float32).max)
 BLOCK_SAMPLES = 512  # processed together where they need not wait for one another: to gate, and to predict only
 
-# A layer copies what it works on: of a row that many samples, and so many rows as keep the copies within these bytes.
-ROW_SAMPLES, ROWS_BYTES = 32, 1 << 24
+# So many samples of a row are learned side by side, with as many rows as keep what is copied within these bytes.
+CHUNK, COPIES_BYTES = 16, 1 << 21
 
 
 def gate(hyperplanes: torch.Tensor, hyperplane_bias: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
@@ -90,6 +90,47 @@ def _exact(method: Callable[..., Any]) -> Callable[..., Any]:
             return method(self, *arguments, **options)
 
     return run
+
+
+class Layer(NamedTuple):
+    """A layer while a block goes through it. H is 1 in the first one, whose heads all mix the same z, and C above."""
+
+    weights: torch.Tensor  # (n 2^k, C, d)
+    z: torch.Tensor  # (B, H, d)
+    batch_size: int
+    targets: torch.Tensor | None = None  # (B, C), None only predicts
+    rates: torch.Tensor | None = None  # (B, H), divided by 1 + |z|^2
+    peak: Any = 0.0  # largest |z_i|
+    products: torch.Tensor | None = None  # (B, B, H), z_u . z_b where u is in an earlier batch than b, 0 elsewhere
+
+    def chunks(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:  # (n, B) -> (q,), (m, q), (m, q) each time
+        """Rows with the samples that pick them: of each row CHUNK samples, and the rest of the last one's batch.
+
+        The first samples of all rows come first, then the next ones. A row with fewer samples than the others repeats
+        its last one, where the mask is 0. With CHUNK = 2, four samples that pick the rows 5, 2, 5, 5 give rows [2, 5],
+        samples [[1, 0], [1, 2]], mask [[1, 1], [0, 1]], and then rows [5], samples [[3], [3]], mask [[1], [0]].
+        """
+        size = -(-len(self.z) // self.batch_size) * self.batch_size  # of whole batches: a number tells row and batch
+        visits = np.sort(rows * size + np.arange(len(self.z)), axis=None)
+        rows, samples = visits // size, visits % size
+        starts, batches = (np.flatnonzero(np.diff(a, prepend=-1, append=-1)) for a in (rows, visits // self.batch_size))
+        starts, ends = starts[:-1], starts[1:]
+        while len(starts):
+            stops = batches[np.searchsorted(batches, np.minimum(starts + CHUNK, ends))]
+            left = np.argsort(stops - starts)  # rows with about as many samples go together
+            while len(left):
+                longest = int((stops - starts)[left[-1]])
+                at_once = max(1, COPIES_BYTES // (self.weights[0].nbytes + longest * self.z[0].nbytes))
+                left, some = left[:-at_once], left[-at_once:]
+                places = starts[some] + np.arange(longest)[:, None]
+                yield rows[starts[some]], samples[np.minimum(places, stops[some] - 1)], places < stops[some]
+            starts, ends = stops[stops < ends], ends[stops < ends]
+
+
+def _recorded() -> bool:
+    """Whether PyTorch traces, compiles or maps what runs, so that no value can be asked for."""
+    now = torch.jit.is_tracing() or torch.compiler.is_compiling()
+    return now or torch._C._functorch.peek_interpreter_stack() is not None
 
 
 # ---- The same in every backend ---------------------------------------------------------------------------------------
@@ -475,13 +516,9 @@ class GLN(nn.Module):
 
     hyperplanes: torch.Tensor
     hyperplane_bias: torch.Tensor
-    first_rows: torch.Tensor
-    levels: torch.Tensor
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
-        first_rows = np.concatenate([np.arange(n) << self.context_map_size for n in self.layer_sizes])
-        levels = np.array(self.quantiles or [0] * self.num_heads, np.float32)[:, None]
-        self._fill(hyperplanes=hyperplanes, hyperplane_bias=hyperplane_bias, first_rows=first_rows, levels=levels)
+        self._fill(hyperplanes=hyperplanes, hyperplane_bias=hyperplane_bias)
 
     def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
         # Row j 2^k + c of a layer is neuron j's in context c: the weights of all heads, side by side in memory.
@@ -496,7 +533,7 @@ class GLN(nn.Module):
             if name in self._buffers:
                 getattr(self, name).copy_(tensor)
             else:
-                self.register_buffer(name, tensor, persistent=name not in ("first_rows", "levels"))
+                self.register_buffer(name, tensor)
 
     def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
         weights = [self._numpy(getattr(self, f"weights_{layer + 1}")) for layer in range(len(self.layer_sizes))]
@@ -524,131 +561,95 @@ class GLN(nn.Module):
     def _stream(self, base, context, targets, rates, batch_size) -> torch.Tensor:
         """One block of whole batches after another: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
         parts, arrays = [], (base, context) if targets is None else (base, context, targets, rates)
-        many = min(max(64, 8 << self.context_map_size), BLOCK_SAMPLES) // batch_size  # some eight samples a row
-        size = batch_size * (many if batch_size < ROW_SAMPLES else 1)
+        many = min(max(64, 8 << self.config.context_map_size), BLOCK_SAMPLES) // batch_size  # some eight samples a row
+        size = batch_size * (many if batch_size < max(8, 2 << self.config.context_map_size) else 1)
         for start in range(0, base.shape[1], size):
-            block = [self._tensor(array[..., start : start + size]) for array in arrays]
-            parts.append(self._each(*block) if block[0].shape[1] == 1 else self._block(batch_size, *block))
+            parts.append(self._block(batch_size, *(self._tensor(array[..., start : start + size]) for array in arrays)))
             if targets is not None:
-                self.step.add_(block[0].shape[1])
-        return output(torch.cat(parts, dim=1), self.loss)
-
-    def _each(self, base, context, targets=None, rates=None) -> torch.Tensor:
-        """Logits (C, B) of samples that have copies of their rows each. One alone may learn, which is quickest so."""
-        z = base.T.clamp(-self.bound, self.bound)[:, None]
-        contexts = gate(self.hyperplanes, self.hyperplane_bias, context)
-        for layer, rows in enumerate((contexts + self.first_rows).split(self.layer_sizes, dim=1), start=1):
-            weights = getattr(self, f"weights_{layer}")
-            z = torch.cat([z, z.new_ones(*z.shape[:2], self.bias)], dim=2)[:, None]  # (B, 1, C or 1, d)
-            copies = weights.index_select(0, rows.flatten()).unflatten(0, rows.shape)  # (B, n, C, d)
-            s = mix(copies, z, self.bound)
-            if targets is not None:
-                copies = update(copies, z, residual(s, targets, self.loss, self.levels), self._scaled(rates, z))
-                weights.index_put_((rows[0],), copies[0].clamp_(-self.weight_clipping, self.weight_clipping))
-            z = s.squeeze(3).mT
-        return z.mean(dim=2).T
-
-    def _scaled(self, rates, z) -> torch.Tensor:  # (..., 1), (..., d) -> (..., 1)
-        return rates / (1 + self.normalize * z.square().sum(dim=-1, keepdim=True))
+                self.step.add_(parts[-1].shape[1])
+        return output(torch.cat(parts, dim=1), self.config.loss)
 
     def _block(self, batch_size, base, context, targets=None, rates=None) -> torch.Tensor:
-        """The logits of a block, (C, B). All samples go through a layer, then through the next, which it never reads.
-
-        One more sample, of zeros, fills up what has to be of one size.
-        """
+        """The logits of a block, (C, B), which goes through a layer as a whole, then through the next one."""
+        config, count = self.config, base.shape[1]
         learn: tuple[Any, ...] = ()
-        count = base.shape[1]
-        rows = gate(self.hyperplanes, self.hyperplane_bias, context) + self.first_rows
-        z = base.new_ones(1, count + 1, self.base_size + self.bias)
-        z[0, :-1, : self.base_size] = base.T.clamp(-self.bound, self.bound)
-        batches = torch.arange(count + 1, device=z.device) // batch_size
-        earlier = batches[:, None] < batches if count > batch_size else None
-        if targets is not None:
-            targets, rates = nn.functional.pad(targets, (0, 1)), nn.functional.pad(rates, (0, 1))[:, None]
-        for layer, picked in enumerate(rows.T.split(self.layer_sizes), start=1):
-            z[:, -1] = 0
-            above = z.new_ones(self.num_heads, count + 1, len(picked) + self.bias)
+        contexts = gate(self.hyperplanes, self.hyperplane_bias, context).split(config.layer_sizes, dim=1)
+        z = base.T.clamp(-config.bound, config.bound)[:, None]
+        ones = z.new_ones(count, config.num_heads, config.bias)
+        for number, picked in enumerate(contexts, start=1):
+            rows = picked + (torch.arange(picked.shape[1], device=z.device) << config.context_map_size)
+            z = torch.cat([z, ones[:, : z.shape[1]]], dim=2)  # (B, H, d)
             if targets is not None:
-                # Batches may overshoot: the sums are large, and what is left of them small.
-                x = z if batch_size == 1 or z.is_mps else z.double()  # which MPS does not know
-                learn = targets, self._scaled(rates, z), None if earlier is None else x @ x.mT * earlier
-            picked, order = picked.flatten().sort(stable=True)  # by row, and the samples of a row as they came
-            self._visit((getattr(self, f"weights_{layer}"), z, above, *learn), picked, order % count, batch_size)
-            z = above
-        return z[:, :-1, : self.layer_sizes[-1]].mean(dim=2)
+                learn = targets.T, rates[:, None] / (1 + (z * z).sum(dim=2) if config.normalize else 1)
+                if count > batch_size:
+                    batches = torch.arange(count, device=z.device) // batch_size
+                    products = z.transpose(0, 1) @ z.permute(1, 2, 0) * (batches[:, None] < batches)
+                    learn += z.abs().max(), products.permute(1, 2, 0)
+            layer = Layer(getattr(self, f"weights_{number}"), z, batch_size, *learn)
+            z = self._by_sample(layer, rows) if count == 1 or _recorded() else self._by_row(layer, rows.T)
+        return z.mean(dim=2).T
 
-    def _visit(self, layer, rows, samples, batch_size) -> None:
-        """Samples mix the rows that they pick and correct them: (V,), (V,), in order of rows, those of a row in time.
+    def _by_sample(self, layer, rows) -> torch.Tensor:  # (B, n) -> (B, C, n)
+        """The logits of samples that copy the rows that they pick. One alone may learn, and takes least time so."""
+        config, z = self.config, layer.z[:, None]  # (B, 1, H, d)
+        copies = layer.weights.index_select(0, rows.flatten()).unflatten(0, rows.shape)  # (B, n, C, d)
+        s = mix(copies, z, config.bound)
+        if layer.targets is not None:
+            levels = z.new_tensor(config.quantiles or [0])[:, None]
+            r = residual(s, layer.targets[:, None, :, None], config.loss, levels)
+            copies = update(copies, z, r, layer.rates[:, None, :, None])
+            layer.weights.index_put_((rows[0],), copies[0].clamp_(-config.weight_clipping, config.weight_clipping))
+        return s.squeeze(3).mT
 
-        The samples of a row are filled up to one of few sizes, so that all rows of a size are products side by side.
+    def _by_row(self, layer, rows) -> torch.Tensor:  # (n, B) -> (B, C, n)
+        """The logits of a block: a row copies the samples that pick it, and is itself fetched once for all of them."""
+        s = layer.z.new_empty(len(layer.z) + 1, len(rows), self.config.num_heads)  # repeats go to the last
+        for chunk in layer.chunks(self._numpy(rows)):
+            picked, samples, mask = (torch.from_numpy(array).to(s.device) for array in chunk)
+            x = layer.z.index_select(0, samples.T.flatten()).unflatten(0, samples.T.shape)
+            x = x.transpose(1, 2)  # (q, H, m, d)
+            w = layer.weights.index_select(0, picked).view(*x.shape[:2], -1, x.shape[3])  # (q, H, C / H, d)
+            places = samples.where(mask, len(layer.z))
+            s[places, picked >> self.config.context_map_size] = self._learn(layer, w, x, samples, mask)
+            if layer.targets is not None:
+                layer.weights.index_put_((picked,), w.view(-1, *layer.weights.shape[1:]))
+        return s[:-1].mT
+
+    def _learn(self, layer, w, x, samples, mask) -> torch.Tensor:
+        """The logits of samples (m, q, C), from which their rows w learn in place if there are targets.
+
+        How samples of several batches do so at once is in docs/algorithm.md, "Blocks". It holds while no weight is
+        clipped on the way; where one might be, each row learns one batch after another.
         """
-        weights, z = layer[:2]
-        rows, counts = rows.unique_consecutive(return_counts=True)
-        starts, powers = counts.cumsum(0) - counts, 2 ** torch.arange(1, 32, device=rows.device)
-        sizes = powers[torch.bucketize(counts, powers)]
-        for m in sizes.unique().tolist():
-            some, parts = sizes == m, max(1, m // ROW_SAMPLES) if batch_size == 1 else 1
-            places = torch.arange(m, device=rows.device)
-            members = samples[(starts[some, None] + places).clamp(max=len(samples) - 1)]  # (q, m)
-            members = members.masked_fill_(places >= counts[some, None], z.shape[1] - 1)
-            at_once = max(1, ROWS_BYTES // (weights[0].nbytes + m // parts * z[:, 0].nbytes))
-            for picked, whose in zip(rows[some].split(at_once), members.split(at_once), strict=True):
-                for part in whose.chunk(parts, dim=1):
-                    self._learn(layer, picked, part, batch_size)
-
-    def _learn(self, layer, rows, members, batch_size) -> None:
-        """As `_visit`, of rows (q,), each with the samples that pick it, (q, m).
-
-        Layer: weights (n 2^k, C, d), inputs (H, B + 1, d), H = 1 in the first layer, where all heads mix the same, and
-        C above, what comes out (C, B + 1, n or n + 1); and to learn targets (C, B + 1), rates (H, B + 1, 1) and, if
-        there are several batches, products of each input with those of later ones (H, B + 1, B + 1).
-        """
-        (weights, z, above, *learn), (heads, size, d), m = layer, layer[1].shape, members.shape[1]
-        at = members[:, None, None] + size * torch.arange(self.num_heads, device=z.device).view(heads, -1, 1)
-        at = at.flatten(0, 1)  # (q H, C / H, m) places in (C, B + 1)
-        w = weights.index_select(0, rows).view(len(at), -1, d)
-        x = z.view(-1, d).index_select(0, at[:, 0].flatten()).view(len(at), m, d)
-        s = w @ x.mT
-        if learn:
-            s = s if learn[2] is None else s.to(learn[2])
-            steps = self._steps(s, at, size, *learn)
-            low, high = w.aminmax()
-            reach = torch.maximum(high, -low) + max(1, self.bound) * steps.abs().sum(dim=2).max()
-            clips = not reach <= 0.99 * self.weight_clipping  # also where sums overflowed, and are no number
-            if clips and learn[2] is not None and self._in_halves(layer, rows, members, batch_size):
-                return
-            w.baddbmm_(steps, x, alpha=-1)
-            if clips:
-                w.clamp_(-self.weight_clipping, self.weight_clipping)
-            weights.index_put_((rows,), w.view(-1, *weights.shape[1:]))
-        neurons = (rows >> self.context_map_size).repeat_interleave(heads)[:, None, None]
-        above.view(-1, above.shape[2]).index_put_((at, neurons), s.clamp_(-self.bound, self.bound).to(z))
-
-    def _steps(self, s, at, size, targets, rates, products) -> torch.Tensor:
-        """Steps of learning, and in place logits, (q H, C / H, m), by the weights that each sample finds.
-
-        Batches before its own changed them. This alone goes sample by sample, and is of numbers, not of rows.
-        """
-        steps, one = [], s.shape[2] if products is None else 1
-        if products is not None:
-            products = products.take(at[:, :1] % size + size * at[:, 0, :, None]).split(1, dim=1)
-        parts = zip(*(each.split(one, dim=2) for each in (s, targets.take(at), rates.take(at[:, :1]))), strict=True)
-        levels = self.levels.take(at[..., :1] // size) if self.quantiles else None
-        for i, (now, y, rate) in enumerate(parts):
-            steps.append(residual(now.clamp_(-self.bound, self.bound), y, self.loss, levels).mul_(rate))
-            if products is not None:
-                s.addcmul_(steps[i], products[i], value=-1)
-        return torch.cat(steps, dim=2).to(targets)
-
-    def _in_halves(self, layer, rows, members, batch_size) -> bool:
-        """As `_learn`, in two shorter blocks, after each of which weights are clipped; if there are several batches."""
-        blank, batches = layer[1].shape[1] - 1, members // batch_size
-        first, last = int(batches.min()), int((batches * (members < blank)).max())
-        early = batches <= (first + last) // 2
-        for half in (early, ~early & (members < blank)) if first < last else ():
-            part, some = members.where(half, blank).sort(dim=1).values, half.any(dim=1)  # other rows stay unclipped
-            self._learn(layer, rows[some], part[some, : half.sum(dim=1).max()], batch_size)
-        return first < last
+        config, bound, limit = self.config, self.config.bound, self.config.weight_clipping
+        s = (x @ w.mT).permute(2, 0, 1, 3).reshape(*mask.shape, -1)
+        if layer.targets is None:
+            return s.clamp_(-bound, bound)
+        y, rates, steps = layer.targets[samples], layer.rates[samples] * mask[..., None], torch.empty_like(s)
+        levels = s.new_tensor(config.quantiles or [0])
+        room = math.inf if layer.products is None else 0.99 * limit - float(w.abs().max())
+        if layer.products is None:
+            steps = rates * residual(s.clamp_(-bound, bound), y, config.loss, levels)
+        elif room > 0:
+            products = layer.products[samples[:, None], samples]  # (m, m, q, H)
+            for i, (found, target, rate, step, product) in enumerate(zip(s, y, rates, steps, products, strict=True)):
+                r = residual(found.clamp_(-bound, bound), target, config.loss, levels)
+                s[i + 1 :].addcmul_(torch.mul(rate, r, out=step), product[i + 1 :], value=-1)
+            room -= float(layer.peak * steps.abs().sum(dim=0).max())
+        if not room > 0:
+            batches = samples // layer.batch_size
+            turns = (batches.diff(dim=0, prepend=batches[:1] - 1) > 0).cumsum(dim=0)
+            for turn in range(1, int(turns.max()) + 1):
+                now = mask & (turns == turn)
+                m, q = (slice(int(at[0]), int(at[-1]) + 2) for at in (now.any(1).nonzero(), now.any(0).nonzero()))
+                part = w[q], x[q, :, m], samples[m, q], now[m, q]
+                found = self._learn(layer._replace(products=None), *part)
+                s[m, q] = found.where(now[m, q, None], s[m, q])
+            return s
+        steps = steps.view(len(s), *x.shape[:2], -1).permute(1, 2, 3, 0)
+        w.flatten(0, 1).baddbmm_(steps.flatten(0, 1), x.flatten(0, 1), alpha=-1)
+        w.clamp_(-limit, limit)
+        return s
 
     @_exact
     def forward(self, inputs: torch.Tensor, context_inputs: torch.Tensor) -> torch.Tensor:
@@ -663,9 +664,10 @@ class GLN(nn.Module):
             p = self.base_predictor(self._tensor(base.clone()))
             p = self._shaped("base_predictor's output", p, (self.base_size, base.shape[1]))
             base = torch.logit(p.double(), self.pred_clipping).float() if self.config.logits else p
-        size = 0 if torch.jit.is_tracing() or torch.compiler.is_compiling() else min(BLOCK_SAMPLES, base.shape[1])
-        parts = map(self._tensor, (base, context))
-        p = self._stream(base, context, None, None, size) if size else output(self._each(*parts), self.loss)
+        if _recorded() or base.shape[1] == 0:
+            p = output(self._block(1, *map(self._tensor, (base, context))), self.config.loss)
+        else:
+            p = self._stream(base, context, None, None, min(BLOCK_SAMPLES, base.shape[1]))
         p = p[0] if self.num_heads == 1 else p
         return p[..., 0] if one else p
 

@@ -290,13 +290,25 @@ def test_memory_of_a_batch_is_bounded(monkeypatch, stream):
 
     whole_gate = gln_torch.gate
     monkeypatch.setattr(gln_torch, "gate", gate)
-    monkeypatch.setattr(gln_torch, "ROWS_BYTES", 4 * 3 * 9 * 4)  # four rows of the first layer
+    monkeypatch.setattr(gln_torch, "COPIES_BYTES", 4 * 3 * 9 * 4)  # four rows of the first layer
     monkeypatch.setattr(gln_torch, "BLOCK_SAMPLES", 16)
     for size, output in expected.items():
         torch.testing.assert_close(network().predict_online(*stream, size), output, rtol=0, atol=1e-5)
     for call in (network().predict, network()):
         torch.testing.assert_close(call(*stream[:2]), together, rtol=0, atol=1e-6)
     assert seen == 4 * [16, 16, 8]
+
+
+def test_a_network_made_on_meta_is_filled_by_its_state(stream):
+    model = network()
+    model.predict_online(*stream)
+    with torch.device("meta"):
+        empty = network(seed=2)
+    empty.to_empty(device="cpu").load_state_dict(model.state_dict())
+    for name, buffer in empty.named_buffers():
+        torch.testing.assert_close(buffer, model.get_buffer(name), rtol=0, atol=0)
+    for call in (lambda each: each.predict(*stream[:2]), lambda each: each.predict_online(*stream)):
+        torch.testing.assert_close(call(empty), call(model), rtol=0, atol=0)
 
 
 # ---- What PyTorch makes of `forward` ---------------------------------------------------------------------------------
@@ -407,3 +419,19 @@ model.predict([0.5, 0.2, 0.1], [0.5, 0.2, 0.1], 1)
 assert settings() == before
 """
     run_python(script)
+
+
+def test_forward_is_mapped_over_batches_and_over_networks(stream):
+    inputs, context = (torch.as_tensor(array[:, :24], dtype=torch.float32) for array in stream[:2])
+    batches = [array.unflatten(1, (4, 6)).movedim(1, 0) for array in (inputs, context)]  # 4 batches of 6
+    model = network()
+    expected = torch.stack([model(*pair) for pair in zip(*batches, strict=True)])
+    torch.testing.assert_close(torch.func.vmap(model)(*batches), expected, rtol=0, atol=1e-6)
+    models = [network(seed=seed) for seed in range(3)]
+    parameters, buffers = torch.func.stack_module_state(models)
+
+    def call(parameters: Any, buffers: Any) -> torch.Tensor:
+        return torch.func.functional_call(model, (parameters, buffers), (inputs, context))
+
+    expected = torch.stack([each(inputs, context) for each in models])
+    torch.testing.assert_close(torch.func.vmap(call)(parameters, buffers), expected, rtol=0, atol=1e-6)
