@@ -568,7 +568,7 @@ class GLN:
         clipped on the way; where one might be, each row learns one batch after another.
         """
         config, bound, limit = self.config, self.config.bound, self.config.weight_clipping
-        # In one batch the sums of a sample are those that it has alone; a product of matrices is faster, in another order.
+        # In one batch a sample has the sums that it has alone; a product of matrices is faster, in another order.
         s = np.einsum("qhmd,qhcd->qhmc", x, w) if layer.products is None else x @ w.swapaxes(2, 3)
         s = s.transpose(2, 0, 1, 3).reshape(*mask.shape, -1)  # a copy
         if layer.targets is None:
