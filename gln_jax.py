@@ -388,14 +388,13 @@ class GLN:
         """`predict`, or with targets `predict_online`, for code that has checked its arrays: only shapes are checked.
 
         Shapes: base values (K, B), side information (D, B), targets of the heads (C, B), learning rates (B,), by
-        default `rates(B)` -> (C, B), all float32 in NumPy. Another shape raises ValueError.
+        default `rates(B)` -> (C, B), all float32 in NumPy, or else it raises ValueError.
         """
-        size, count = self._base_size, base.shape[-1]
-        fits = base.shape == (size, count) and context.shape == (self._config.context_size, count)
-        fits &= targets is None or targets.shape == (self._config.num_heads, count)
-        if not fits or not (rates is None or rates.shape == (count,)):
-            shapes = [np.shape(array) for array in (base, context, targets, rates)]
-            raise _bad("base, context, targets, rates", f"shapes {(size, 'B')} and those of {self!r}", shapes)
+        count, arrays = base.shape[-1], (base, context, targets, rates)
+        shapes = (self._base_size, count), (self._config.context_size, count), (self._config.num_heads, count), (count,)
+        if any(a is not None and (a.shape != s or a.dtype != np.float32) for a, s in zip(arrays, shapes, strict=True)):
+            came = [None if array is None else f"{array.dtype} {array.shape}" for array in arrays]
+            raise _bad("base, context, targets, rates", f"float32 of shapes {shapes}", came)
         return self._numpy(self._predicted(base, context, targets, rates, batch_size))
 
     def rates(self, count: int, rate: Rate | None = None) -> np.ndarray:
