@@ -101,7 +101,7 @@ class Layer(NamedTuple):
             stops = batches[np.searchsorted(batches, np.minimum(starts + CHUNK, ends))]
             left = np.argsort(stops - starts)  # rows with about as many samples go together
             while len(left):
-                longest = max(2, (stops - starts)[left[-1]])  # NumPy is slow with products of one sample
+                longest = max(2, (stops - starts)[left[-1]])  # products of one sample take NumPy longer
                 at_once = max(1, COPIES_BYTES // (self.weights[0].nbytes + longest * self.z[0].nbytes))
                 left, some = left[:-at_once], left[-at_once:]
                 places = starts[some] + np.arange(longest)[:, None]
@@ -513,7 +513,7 @@ class GLN:
         """One block of whole batches after another: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
         parts, arrays = [], (base, context) if targets is None else (base, context, targets, rates)
         many = min(max(64, 8 << self.config.context_map_size), BLOCK_SAMPLES) // batch_size  # some eight samples a row
-        size = batch_size * (many if batch_size < max(8, 2 << self.config.context_map_size) else 1)
+        size = batch_size * (many if batch_size < min(max(8, 2 << self.config.context_map_size), 32) else 1)
         for start in range(0, base.shape[1], size):
             parts.append(self._block(batch_size, *(array[..., start : start + size] for array in arrays)))
             self.step += 0 if targets is None else parts[-1].shape[1]
@@ -568,7 +568,7 @@ class GLN:
         """
         config, bound, limit = self.config, self.config.bound, self.config.weight_clipping
         # In one batch a sample has the sums that it has alone; a product of matrices is faster, in another order.
-        s = np.einsum("qhmd,qhcd->qhmc", x, w) if layer.products is None else x @ w.swapaxes(2, 3)
+        s = np.einsum("qhmd,qhcd->qhmc", x, w) if layer.batch_size >= len(layer.z) else x @ w.swapaxes(2, 3)
         s = s.transpose(2, 0, 1, 3).reshape(*mask.shape, -1)  # a copy
         if layer.targets is None:
             return s.clip(-bound, bound, out=s)

@@ -119,7 +119,7 @@ class Layer(NamedTuple):
             stops = batches[np.searchsorted(batches, np.minimum(starts + CHUNK, ends))]
             left = np.argsort(stops - starts)  # rows with about as many samples go together
             while len(left):
-                longest = int((stops - starts)[left[-1]])
+                longest = max(2, (stops - starts)[left[-1]])  # products of one sample take NumPy longer
                 at_once = max(1, COPIES_BYTES // (self.weights[0].nbytes + longest * self.z[0].nbytes))
                 left, some = left[:-at_once], left[-at_once:]
                 places = starts[some] + np.arange(longest)[:, None]
@@ -518,6 +518,9 @@ class GLN(nn.Module):
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
         self._fill(hyperplanes=hyperplanes, hyperplane_bias=hyperplane_bias)
+        # No buffers, which `to_empty` would leave unfilled, for they are not part of `state_dict`.
+        self._first_rows = np.concatenate([np.arange(n) << self.context_map_size for n in self.layer_sizes])
+        self._levels = np.array(self.quantiles or [0], np.float32)
 
     def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
         # Row j 2^k + c of a layer is neuron j's in context c: the weights of all heads, side by side in memory.
@@ -561,7 +564,7 @@ class GLN(nn.Module):
         """One block of whole batches after another: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
         parts, arrays = [], (base, context) if targets is None else (base, context, targets, rates)
         many = min(max(64, 8 << self.config.context_map_size), BLOCK_SAMPLES) // batch_size  # some eight samples a row
-        size = batch_size * (many if batch_size < max(8, 2 << self.config.context_map_size) else 1)
+        size = batch_size * (many if batch_size < min(max(8, 2 << self.config.context_map_size), 32) else 1)
         for start in range(0, base.shape[1], size):
             parts.append(self._block(batch_size, *(self._tensor(array[..., start : start + size]) for array in arrays)))
             if targets is not None:
@@ -572,11 +575,10 @@ class GLN(nn.Module):
         """The logits of a block, (C, B), which goes through a layer as a whole, then through the next one."""
         config, count = self.config, base.shape[1]
         learn: tuple[Any, ...] = ()
-        contexts = gate(self.hyperplanes, self.hyperplane_bias, context).split(config.layer_sizes, dim=1)
+        rows = gate(self.hyperplanes, self.hyperplane_bias, context) + torch.from_numpy(self._first_rows).to(base.device)
         z = base.T.clamp(-config.bound, config.bound)[:, None]
         ones = z.new_ones(count, config.num_heads, config.bias)
-        for number, picked in enumerate(contexts, start=1):
-            rows = picked + (torch.arange(picked.shape[1], device=z.device) << config.context_map_size)
+        for number, picked in enumerate(rows.split(config.layer_sizes, dim=1), start=1):
             z = torch.cat([z, ones[:, : z.shape[1]]], dim=2)  # (B, H, d)
             if targets is not None:
                 learn = targets.T, rates[:, None] / (1 + (z * z).sum(dim=2) if config.normalize else 1)
@@ -585,7 +587,7 @@ class GLN(nn.Module):
                     products = z.transpose(0, 1) @ z.permute(1, 2, 0) * (batches[:, None] < batches)
                     learn += z.abs().max(), products.permute(1, 2, 0)
             layer = Layer(getattr(self, f"weights_{number}"), z, batch_size, *learn)
-            z = self._by_sample(layer, rows) if count == 1 or _recorded() else self._by_row(layer, rows.T)
+            z = self._by_sample(layer, picked) if count == 1 or _recorded() else self._by_row(layer, picked.T)
         return z.mean(dim=2).T
 
     def _by_sample(self, layer, rows) -> torch.Tensor:  # (B, n) -> (B, C, n)
@@ -594,7 +596,7 @@ class GLN(nn.Module):
         copies = layer.weights.index_select(0, rows.flatten()).unflatten(0, rows.shape)  # (B, n, C, d)
         s = mix(copies, z, config.bound)
         if layer.targets is not None:
-            levels = z.new_tensor(config.quantiles or [0])[:, None]
+            levels = torch.from_numpy(self._levels).to(z)[:, None]
             r = residual(s, layer.targets[:, None, :, None], config.loss, levels)
             copies = update(copies, z, r, layer.rates[:, None, :, None])
             layer.weights.index_put_((rows[0],), copies[0].clamp_(-config.weight_clipping, config.weight_clipping))
@@ -603,13 +605,13 @@ class GLN(nn.Module):
     def _by_row(self, layer, rows) -> torch.Tensor:  # (n, B) -> (B, C, n)
         """The logits of a block: a row copies the samples that pick it, and is itself fetched once for all of them."""
         s = layer.z.new_empty(len(layer.z) + 1, len(rows), self.config.num_heads)  # repeats go to the last
-        for chunk in layer.chunks(self._numpy(rows)):
-            picked, samples, mask = (torch.from_numpy(array).to(s.device) for array in chunk)
-            x = layer.z.index_select(0, samples.T.flatten()).unflatten(0, samples.T.shape)
-            x = x.transpose(1, 2)  # (q, H, m, d)
+        for picked, samples, mask in layer.chunks(self._numpy(rows)):
+            places, neurons = np.where(mask, samples, len(layer.z)), picked >> self.config.context_map_size
+            arrays = samples.T.ravel(), picked, places, neurons
+            members, picked, places, neurons = (torch.from_numpy(array).to(s.device) for array in arrays)
+            x = layer.z.index_select(0, members).view(*samples.T.shape, *layer.z.shape[1:]).transpose(1, 2)
             w = layer.weights.index_select(0, picked).view(*x.shape[:2], -1, x.shape[3])  # (q, H, C / H, d)
-            places = samples.where(mask, len(layer.z))
-            s[places, picked >> self.config.context_map_size] = self._learn(layer, w, x, samples, mask)
+            s[places, neurons] = self._learn(layer, w, x, samples, mask)
             if layer.targets is not None:
                 layer.weights.index_put_((picked,), w.view(-1, *layer.weights.shape[1:]))
         return s[:-1].mT
@@ -624,26 +626,25 @@ class GLN(nn.Module):
         s = (x @ w.mT).permute(2, 0, 1, 3).reshape(*mask.shape, -1)
         if layer.targets is None:
             return s.clamp_(-bound, bound)
-        y, rates, steps = layer.targets[samples], layer.rates[samples] * mask[..., None], torch.empty_like(s)
-        levels = s.new_tensor(config.quantiles or [0])
+        at, counts = (torch.from_numpy(array).to(s.device) for array in (samples, mask))
+        y, rates, steps = layer.targets[at], layer.rates[at] * counts[..., None], torch.empty_like(s)
+        levels = torch.from_numpy(self._levels).to(s)
         room = math.inf if layer.products is None else 0.99 * limit - float(w.abs().max())
         if layer.products is None:
             steps = rates * residual(s.clamp_(-bound, bound), y, config.loss, levels)
         elif room > 0:
-            products = layer.products[samples[:, None], samples]  # (m, m, q, H)
+            products = layer.products[at[:, None], at]  # (m, m, q, H)
             for i, (found, target, rate, step, product) in enumerate(zip(s, y, rates, steps, products, strict=True)):
                 r = residual(found.clamp_(-bound, bound), target, config.loss, levels)
                 s[i + 1 :].addcmul_(torch.mul(rate, r, out=step), product[i + 1 :], value=-1)
             room -= float(layer.peak * steps.abs().sum(dim=0).max())
         if not room > 0:
-            batches = samples // layer.batch_size
-            turns = (batches.diff(dim=0, prepend=batches[:1] - 1) > 0).cumsum(dim=0)
-            for turn in range(1, int(turns.max()) + 1):
+            turns = (np.diff(samples // layer.batch_size, axis=0, prepend=-1) > 0).cumsum(axis=0)
+            for turn in range(1, turns.max() + 1):
                 now = mask & (turns == turn)
-                m, q = (slice(int(at[0]), int(at[-1]) + 2) for at in (now.any(1).nonzero(), now.any(0).nonzero()))
-                part = w[q], x[q, :, m], samples[m, q], now[m, q]
-                found = self._learn(layer._replace(products=None), *part)
-                s[m, q] = found.where(now[m, q, None], s[m, q])
+                m, q = (slice(at[0], at[-1] + 2) for at in map(np.flatnonzero, (now.any(axis=1), now.any(axis=0))))
+                found = self._learn(layer._replace(products=None), w[q], x[q, :, m], samples[m, q], now[m, q])
+                s[m, q] = found.where(torch.from_numpy(now[m, q, None]).to(s.device), s[m, q])
             return s
         steps = steps.view(len(s), *x.shape[:2], -1).permute(1, 2, 3, 0)
         w.flatten(0, 1).baddbmm_(steps.flatten(0, 1), x.flatten(0, 1), alpha=-1)
