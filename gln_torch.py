@@ -575,7 +575,8 @@ class GLN(nn.Module):
         """The logits of a block, (C, B), which goes through a layer as a whole, then through the next one."""
         config, count = self.config, base.shape[1]
         learn: tuple[Any, ...] = ()
-        rows = gate(self.hyperplanes, self.hyperplane_bias, context) + torch.from_numpy(self._first_rows).to(base.device)
+        first_rows = torch.from_numpy(self._first_rows).to(base.device)
+        rows = gate(self.hyperplanes, self.hyperplane_bias, context) + first_rows
         z = base.T.clamp(-config.bound, config.bound)[:, None]
         ones = z.new_ones(count, config.num_heads, config.bias)
         for number, picked in enumerate(rows.split(config.layer_sizes, dim=1), start=1):
@@ -605,13 +606,13 @@ class GLN(nn.Module):
     def _by_row(self, layer, rows) -> torch.Tensor:  # (n, B) -> (B, C, n)
         """The logits of a block: a row copies the samples that pick it, and is itself fetched once for all of them."""
         s = layer.z.new_empty(len(layer.z) + 1, len(rows), self.config.num_heads)  # repeats go to the last
-        for picked, samples, mask in layer.chunks(self._numpy(rows)):
-            places, neurons = np.where(mask, samples, len(layer.z)), picked >> self.config.context_map_size
-            arrays = samples.T.ravel(), picked, places, neurons
-            members, picked, places, neurons = (torch.from_numpy(array).to(s.device) for array in arrays)
+        for rows_of_chunk, samples, mask in layer.chunks(self._numpy(rows)):
+            places, units = np.where(mask, samples, len(layer.z)), rows_of_chunk >> self.config.context_map_size
+            arrays = samples.T.ravel(), rows_of_chunk, places, units
+            members, picked, at, neurons = (torch.from_numpy(array).to(s.device) for array in arrays)
             x = layer.z.index_select(0, members).view(*samples.T.shape, *layer.z.shape[1:]).transpose(1, 2)
             w = layer.weights.index_select(0, picked).view(*x.shape[:2], -1, x.shape[3])  # (q, H, C / H, d)
-            s[places, neurons] = self._learn(layer, w, x, samples, mask)
+            s[at, neurons] = self._learn(layer, w, x, samples, mask)
             if layer.targets is not None:
                 layer.weights.index_put_((picked,), w.view(-1, *layer.weights.shape[1:]))
         return s[:-1].mT
