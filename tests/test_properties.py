@@ -9,7 +9,7 @@ from helpers import assert_same_state
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gln_numpy import GLN
+from gln_numpy import CHUNK, GLN, Layer
 
 SIZES = st.integers(1, 5)
 
@@ -114,3 +114,32 @@ def test_wide_layers_are_worked_on_in_blocks(monkeypatch):
     monkeypatch.setattr("gln_numpy.BLOCK_SAMPLES", 10)
     np.testing.assert_allclose(blocks.predict_online(inputs, context, targets, 8), expected, atol=1e-6)
     assert_close_states(blocks, whole)
+
+
+def chunks(rows: np.ndarray, batch_size: int) -> list[list[np.ndarray]]:
+    layer = Layer(np.zeros((1, 1, 2), np.float32), np.zeros((rows.shape[1], 1, 2), np.float32), batch_size)
+    return [list(chunk) for chunk in layer.chunks(rows)]
+
+
+def test_chunks_of_the_example_in_their_docstring(monkeypatch):
+    monkeypatch.setattr("gln_numpy.CHUNK", 2)
+    found = [[array.tolist() for array in chunk] for chunk in chunks(np.array([[5, 2, 5, 5]]), 1)]
+    assert found == [[[2, 5], [[1, 0], [1, 2]], [[1, 1], [0, 1]]], [[5], [[3], [3]], [[1], [0]]]]
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(count=st.integers(1, 70), batch_size=st.integers(1, 70), contexts=st.integers(1, 6), seed=st.integers(0, 99))
+def test_chunks_hold_every_visit_once_and_in_time(count, batch_size, contexts, seed):
+    """A row gets its samples in their order, and those of a batch together."""
+    rows = np.random.default_rng(seed).integers(0, contexts, (3, count)) + contexts * np.arange(3)[:, None]
+    of_row: dict[int, list[list[int]]] = {}
+    for picked, samples, mask in chunks(rows, min(batch_size, count)):
+        for row, some, which in zip(picked.tolist(), samples.T, mask.T, strict=True):
+            of_row.setdefault(row, []).append(some[which].tolist())
+            assert set(some.tolist()) == set(some[which].tolist())  # what fills a chunk up is of the same batches
+    for row, parts in of_row.items():
+        assert [b for part in parts for b in part] == np.flatnonzero((rows == row).any(axis=0)).tolist()
+        batches = [{b // batch_size for b in part} for part in parts]
+        assert sum(map(len, batches)) == len(set().union(*batches))
+        assert all(len(part) < CHUNK + batch_size for part in parts)
+    assert of_row.keys() == set(rows.ravel().tolist())
