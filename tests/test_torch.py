@@ -299,15 +299,17 @@ def test_memory_of_a_batch_is_bounded(monkeypatch, stream):
     assert seen == 4 * [16, 16, 8]
 
 
-def test_a_network_made_on_meta_is_filled_by_its_state(stream):
-    model = network()
-    model.predict_online(*stream)
+@pytest.mark.parametrize("kind", [{}, {"num_classes": 2, "loss": "quantile", "quantiles": (0.1, 0.5)}], ids=str)
+def test_a_network_made_on_meta_is_filled_by_its_state(stream, kind):
+    samples = *stream[:2], stream[0][0] if kind else stream[2]
+    model = network(**kind)
+    model.predict_online(*samples)
     with torch.device("meta"):
-        empty = network(seed=2)
+        empty = network(seed=2, **kind)
     empty.to_empty(device="cpu").load_state_dict(model.state_dict())
     for name, buffer in empty.named_buffers():
         torch.testing.assert_close(buffer, model.get_buffer(name), rtol=0, atol=0)
-    for call in (lambda each: each.predict(*stream[:2]), lambda each: each.predict_online(*stream)):
+    for call in (lambda each: each.predict(*stream[:2]), lambda each: each.predict_online(*samples)):
         torch.testing.assert_close(call(empty), call(model), rtol=0, atol=0)
 
 
