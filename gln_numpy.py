@@ -554,18 +554,15 @@ class GLN:
         for picked, samples, mask in layer.chunks(rows):
             x = layer.z.take(samples.T, axis=0).swapaxes(1, 2)  # (q, H, m, d)
             w = layer.weights.take(picked, axis=0).reshape(*x.shape[:2], -1, x.shape[3])  # (q, H, C / H, d)
-            places = np.where(mask, samples, len(layer.z))
-            s[places, :, picked >> self.config.context_map_size] = self._learn(layer, w, x, samples, mask)
+            neurons = picked >> self.config.context_map_size
+            s[np.where(mask, samples, -1), :, neurons] = self._learn(layer, w, x, samples, mask)
             if layer.targets is not None:
                 layer.weights[picked] = w.reshape(-1, *layer.weights.shape[1:])
         return s[:-1]
 
     def _learn(self, layer, w, x, samples, mask) -> np.ndarray:
-        """The logits of samples (m, q, C), from which their rows w learn in place if there are targets.
-
-        How samples of several batches do so at once is in docs/algorithm.md, "Blocks". It holds while no weight is
-        clipped on the way; where one might be, each row learns one batch after another.
-        """
+        """The logits of samples (m, q, C), from which their rows w learn in place if there are targets: several batches
+        at once as in docs/algorithm.md, "Blocks", or, where a weight might be clipped on the way, one after another."""
         config, bound, limit = self.config, self.config.bound, self.config.weight_clipping
         # In one batch a sample has the sums that it has alone; a product of matrices is faster, in another order.
         s = np.einsum("qhmd,qhcd->qhmc", x, w) if layer.batch_size >= len(layer.z) else x @ w.swapaxes(2, 3)

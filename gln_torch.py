@@ -606,23 +606,19 @@ class GLN(nn.Module):
     def _by_row(self, layer, rows) -> torch.Tensor:  # (n, B) -> (B, C, n)
         """The logits of a block: a row copies the samples that pick it, and is itself fetched once for all of them."""
         s = layer.z.new_empty(len(layer.z) + 1, len(rows), self.config.num_heads)  # repeats go to the last
-        for rows_of_chunk, samples, mask in layer.chunks(self._numpy(rows)):
-            places, units = np.where(mask, samples, len(layer.z)), rows_of_chunk >> self.config.context_map_size
-            arrays = samples.T.ravel(), rows_of_chunk, places, units
-            members, picked, at, neurons = (torch.from_numpy(array).to(s.device) for array in arrays)
+        for chunk, samples, mask in layer.chunks(self._numpy(rows)):
+            arrays = chunk, chunk >> self.config.context_map_size, samples.T.ravel(), np.where(mask, samples, -1)
+            picked, neurons, members, places = (torch.from_numpy(array).to(s.device) for array in arrays)
             x = layer.z.index_select(0, members).view(*samples.T.shape, *layer.z.shape[1:]).transpose(1, 2)
             w = layer.weights.index_select(0, picked).view(*x.shape[:2], -1, x.shape[3])  # (q, H, C / H, d)
-            s[at, neurons] = self._learn(layer, w, x, samples, mask)
+            s[places, neurons] = self._learn(layer, w, x, samples, mask)
             if layer.targets is not None:
                 layer.weights.index_put_((picked,), w.view(-1, *layer.weights.shape[1:]))
         return s[:-1].mT
 
     def _learn(self, layer, w, x, samples, mask) -> torch.Tensor:
-        """The logits of samples (m, q, C), from which their rows w learn in place if there are targets.
-
-        How samples of several batches do so at once is in docs/algorithm.md, "Blocks". It holds while no weight is
-        clipped on the way; where one might be, each row learns one batch after another.
-        """
+        """The logits of samples (m, q, C), from which their rows w learn in place if there are targets: several batches
+        at once as in docs/algorithm.md, "Blocks", or, where a weight might be clipped on the way, one after another."""
         config, bound, limit = self.config, self.config.bound, self.config.weight_clipping
         s = (x @ w.mT).permute(2, 0, 1, 3).reshape(*mask.shape, -1)
         if layer.targets is None:
