@@ -154,9 +154,9 @@ LOSSES = {
 }
 
 
-def _in(*kind: Any, compare: bool = True) -> Any:
+def _in(*kind: Any, **options: Any) -> Any:
     """A field of `Config`, of numbers in an interval or of bools, or of what `Config` checks itself."""
-    return dataclasses.field(compare=compare, metadata={"kind": kind})
+    return dataclasses.field(metadata={"kind": kind}, **options)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,20 +174,21 @@ class Config:
     normalize: bool = _in(bool)
     pred_clipping: float = _in(float, "(0, 0.5)")
     weight_clipping: float = _in(float, "(0, 1e30]")  # so that sums of products stay finite in float32
-    seed: int | None = _in(compare=False)
+    seed: int | None = _in(int, "[0, inf)", compare=False)
     loss: str = _in()
     num_outputs: int = _in(int, "[1, inf)")
     quantiles: Sequence[float] | None = _in()  # checked, a tuple
     value_clipping: float = _in(float, "(0, 1e4]")
+    context_features: int | None = _in(int, "[1, 1e9]", compare=False, default=None)  # not in files of older versions
 
     def __post_init__(self) -> None:
         own: dict[str, Any] = vars(self)  # which can be changed although the class is frozen
         if not isinstance(self.loss, str) or self.loss not in LOSSES:
             raise _bad("loss", f"one of {list(LOSSES)}", repr(self.loss))
         for field in dataclasses.fields(self):
-            if kind := field.metadata.get("kind"):
+            may_be_none = own[field.name] is None and str(field.type).endswith("None")
+            if (kind := field.metadata.get("kind")) and not may_be_none:
                 own[field.name] = _number(field.name, own[field.name], *kind)
-        own["seed"] = None if self.seed is None else _number("seed", self.seed, int, "[0, inf)")
         own["layer_sizes"] = _numbers("layer_sizes", self.layer_sizes, int, "[1, inf)")
         if self.quantiles is not None or self.record.heads == "quantiles":
             own["quantiles"] = _numbers("quantiles", self.quantiles, float, "(0, 1)")
@@ -251,6 +252,7 @@ class GLN(nn.Module):
         num_outputs: int = 1,
         quantiles: Sequence[float] | None = None,
         value_clipping: float = 10.0,
+        context_features: int | None = None,
     ) -> None:
         """Build the network and draw its halfspaces; every weight starts at 1 / d.
 
@@ -272,13 +274,15 @@ class GLN(nn.Module):
             num_outputs, quantiles: one head per target of a sample, or per level in (0, 1), with these two losses.
             value_clipping: without the log-loss, inputs, targets and predictions are kept within ±value_clipping, in
                 (0, 1e4]; standardise them first.
+            context_features: the most values of the side information that a halfspace sees: how many, from 1 on, and
+                which are drawn for each. None is all of them, as in the paper.
 
         An argument outside its range or not used by the loss, or a network larger than memory, raises ValueError.
         """
         super().__init__()
         self._config = Config(
             *(layer_sizes, input_size, context_size, num_classes, context_map_size, bias, context_bias, normalize),
-            *(pred_clipping, weight_clipping, seed, loss, num_outputs, quantiles, value_clipping),
+            *(pred_clipping, weight_clipping, seed, loss, num_outputs, quantiles, value_clipping, context_features),
         )
         self._base_predictor, self._base_size = base_predictor, self.config.input_size
         if base_predictor is not None:
@@ -355,7 +359,9 @@ class GLN(nn.Module):
 
     def fit_hyperplanes(self, context_inputs: Any) -> None:
         """Redraw every halfspace as the perpendicular bisector of two of the samples, (context_size, B), at least two.
-        After the first update this is a RuntimeError: moving the gates would scramble what the model knows."""
+
+        With `context_features` it keeps its direction, and lies somewhere between two of them. After the first update
+        this is a RuntimeError: moving the gates would scramble what the model knows."""
         if int(self.step) > 0:
             raise RuntimeError(f"fit_hyperplanes: expected a model before its first update, got step {int(self.step)}")
         samples = self._array("context_inputs", context_inputs, (self.config.context_size, None)).T
@@ -363,15 +369,10 @@ class GLN(nn.Module):
             raise _bad("context_inputs", "two samples or more", f"shape {samples.T.shape}")
         old, rng = self._dump()[0], np.random.default_rng(self.config.seed)
         hyperplanes, hyperplane_bias = np.empty_like(old), np.empty(old.shape[:2])
+        lay = _bisectors if self.config.context_features is None else _between_samples
         for neurons in self._layers():
-            first = rng.integers(0, len(samples), old[neurons].shape[:2])  # (n, k)
-            second = (first + 1 + rng.integers(0, len(samples) - 1, first.shape)) % len(samples)
-            x, y = samples[first].astype(np.float64), samples[second].astype(np.float64)  # (n, k, D)
-            length = np.linalg.norm(x - y, axis=-1, keepdims=True)
-            # Two equal samples have no bisector: the direction stays, and moves to go through that sample.
-            planes = np.where(length > 0, (x - y) / np.where(length > 0, length, 1), old[neurons])
-            hyperplanes[neurons], hyperplane_bias[neurons] = planes, (planes * (x + y)).sum(axis=-1) / 2
-        self._load_hyperplanes(hyperplanes, self._array("context_inputs' midpoints", hyperplane_bias, old.shape[:2]))
+            hyperplanes[neurons], hyperplane_bias[neurons] = lay(old[neurons], samples, rng)
+        self._load_hyperplanes(hyperplanes, self._array("offsets from context_inputs", hyperplane_bias, old.shape[:2]))
 
     def get_state(self, copy: bool = True) -> dict[str, np.ndarray]:
         """All arrays by the names that every backend shares: of each layer l = 1 ... L `hyperplanes.{l}` (n, k, D),
@@ -493,13 +494,16 @@ class GLN(nn.Module):
         return {**shapes, "step": ()}
 
     def _initial_state(self) -> dict[str, np.ndarray]:
-        rng, state = np.random.default_rng(self.config.seed), {}
+        rng, state, most = np.random.default_rng(self.config.seed), {}, self.config.context_features
         for name, shape in self._shapes().items():
             if name.startswith("hyperplanes"):
-                planes = rng.standard_normal(shape)
+                planes, offsets = rng.standard_normal(shape), rng.standard_normal(shape[:2])
+                if most is not None:  # of as many random numbers as values the smallest tell which a halfspace sees
+                    count, drawn = rng.integers(1, most + 1, (*shape[:2], 1)).clip(max=shape[2]), rng.random(shape)
+                    planes[drawn > np.take_along_axis(np.sort(drawn), count - 1, axis=-1)] = 0
                 state[name] = (planes / np.linalg.norm(planes, axis=-1, keepdims=True)).astype(np.float32)
             elif name.startswith("hyperplane_bias"):
-                state[name] = (self.config.context_bias * rng.standard_normal(shape)).astype(np.float32)
+                state[name] = (self.config.context_bias * offsets).astype(np.float32)
             elif name.startswith("weights"):
                 state[name] = np.broadcast_to(np.float32(1 / shape[-1]), shape)  # which takes no memory
         return state
@@ -708,6 +712,32 @@ def decaying_rate(t: int, start: float = 10.0) -> float:
 def paper_rate(t: int) -> float:
     """Default learning rate with `normalize=False`: min(100 / (t + 1), 0.01), the paper's for MNIST."""
     return min(100.0 / (t + 1.0), 0.01)
+
+
+def _pairs(rng: np.random.Generator, count: int, shape: tuple) -> np.ndarray:  # (2, n, k) of numbers below `count`
+    first = rng.integers(0, count, shape)
+    return np.stack([first, (first + 1 + rng.integers(0, count - 1, shape)) % count])
+
+
+def _bisectors(planes: np.ndarray, samples: np.ndarray, rng: np.random.Generator) -> tuple:
+    """Perpendicular bisectors of two of the samples: (n, k, D), (N, D) -> (n, k, D), (n, k)."""
+    x, y = samples[_pairs(rng, len(samples), planes.shape[:2])].astype(np.float64)  # (n, k, D)
+    length = np.linalg.norm(x - y, axis=-1, keepdims=True)
+    # Two equal samples have no bisector: the direction stays, and moves to go through that sample.
+    planes = np.where(length > 0, (x - y) / np.where(length > 0, length, 1), planes)
+    return planes, (planes * (x + y)).sum(axis=-1) / 2
+
+
+def _between_samples(planes: np.ndarray, samples: np.ndarray, rng: np.random.Generator) -> tuple:
+    """The same directions, with offsets between projections of two samples: (n, k, D), (N, D) -> (n, k, D), (n, k)."""
+    most = (planes != 0).sum(axis=-1).max(initial=0)
+    seen = np.argsort(planes == 0, axis=-1, kind="stable")[..., :most]  # (n, k, m)
+    coefficients = np.take_along_axis(planes, seen, axis=-1).astype(np.float64)
+    ends = np.zeros((2, *planes.shape[:2]))
+    for _ in range(10):  # where projections are equal another pair is drawn
+        found = (samples[_pairs(rng, len(samples), planes.shape[:2])[..., None], seen] * coefficients).sum(axis=-1)
+        ends = np.where(ends[0] == ends[1], found, ends)
+    return planes, ends[0] + rng.random(ends[0].shape) * (ends[1] - ends[0])
 
 
 def _bad(name: str, expected: str, came: object) -> ValueError:

@@ -113,7 +113,7 @@ def add_inputs(network: Any, input_size: int, context_size: int) -> Any:
 
     Args:
         network: a `GLN` of any backend without a `base_predictor`. Its halfspaces get the further coefficients that its
-            seed draws, its weights zeros.
+            seed draws, as far as `context_features` has room for them, its weights zeros.
         input_size, context_size: of the new network; what was there comes first.
     """
     grown = type(network)(**arguments(network) | {"input_size": input_size, "context_size": context_size})
@@ -125,6 +125,9 @@ def add_inputs(network: Any, input_size: int, context_size: int) -> Any:
             state[name][..., :inputs], state[name][..., input_size:] = old[..., :inputs], old[..., inputs:]  # the bias
         else:
             state[name][tuple(slice(0, size) for size in old.shape)] = old
+        if name.startswith("hyperplanes") and network.context_features is not None:
+            room = (state[name] != 0).cumsum(axis=2) <= network.context_features
+            state[name][..., network.context_size :] *= room[..., network.context_size :]
     grown.set_state(state)
     return grown
 

@@ -73,6 +73,7 @@ def load(
     if "estimator" in config:
         raise _bad(str(path), "a saved network", f"a saved {config['estimator']}, which its own `load` takes")
     names = {*Config.__dataclass_fields__, "learning_rate", "base_predictor"}
+    config = {"context_features": None, **config}  # which older files lack
     if config.keys() != names:
         raise _bad(str(path), f"a configuration of {sorted(names)}", config)
     if base_predictor is not None and config["base_predictor"] is None:

@@ -15,6 +15,7 @@ KINDS: list[dict[str, Any]] = [
     {"num_classes": 3, "pred_clipping": 0.01, "bias": False},
     {"loss": "squared_error", "num_outputs": 2, "value_clipping": 3},
     {"loss": "quantile", "quantiles": [0.1, 0.9], "weight_clipping": 2, "seed": np.int64(1)},
+    {"context_features": np.int64(2)},
 ]
 
 
@@ -27,12 +28,15 @@ def test_a_config_goes_to_json_and_back(backend, kind):
     config = small(backend, **kind).config
     values = json.loads(json.dumps(dataclasses.asdict(config)))
     assert backend.Config(**values) == config == backend.GLN(**values).config
+    assert dataclasses.asdict(backend.Config(**values)) == dataclasses.asdict(config)  # with what is not compared
     assert hash(backend.Config(**values)) == hash(config)
+    assert values.pop("context_features") == kind.get("context_features")
+    assert backend.Config(**values).context_features is None  # as in files of older versions
 
 
 def test_configs_are_equal_where_networks_are_of_one_kind(backend):
-    config = small(backend, seed=1, context_bias=1.0).config
-    assert config == small(backend, seed=2).config  # which only shapes the first state
+    config = small(backend, seed=1, context_bias=1.0, context_features=2).config
+    assert config == small(backend, seed=2).config  # these only shape the first state
     for kind in ({"num_classes": 3}, {"normalize": False}, {"weight_clipping": 2.0}, {"loss": "squared_error"}):
         assert config != small(backend, **kind).config, kind
 

@@ -105,7 +105,7 @@ LOSSES: dict[str, dict[str, Any]] = {
     "squared error, two heads": {"loss": "squared_error", "num_outputs": 2, "bias": False},
     "squared error, not normalized": {"loss": "squared_error", "normalize": False, "value_clipping": 2.5},
     "quantiles": {"loss": "quantile", "quantiles": (0.05, 0.5, 0.95), "context_map_size": 0},
-    "labels": {"num_classes": 3},
+    "labels": {"num_classes": 3, "context_features": 1},
 }
 
 
@@ -450,20 +450,27 @@ def test_explaining_nothing_and_bad_input(backend):
 # ---- First state -----------------------------------------------------------------------------------------------------
 
 
-def test_first_state_is_the_documented_draw(backend):
-    model = small(backend, num_classes=3, context_bias=0.7, seed=11)
+@pytest.mark.parametrize("context_features", [None, 2, 9])
+def test_first_state_is_the_documented_draw(backend, context_features):
+    model = small(backend, num_classes=3, context_bias=0.7, seed=11, context_features=context_features)
     rng = np.random.default_rng(11)
     state = model.get_state()
     assert list(state) == [f"{kind}.{i}" for i in (1, 2) for kind in ("hyperplanes", "hyperplane_bias", "weights")] + [
         "step"
     ]
     for layer, n, d in ((1, 3, 6), (2, 2, 4)):
-        planes = rng.standard_normal((n, 4, 4))
+        planes, offsets = rng.standard_normal((n, 4, 4)), 0.7 * rng.standard_normal((n, 4))
+        if context_features is not None:
+            counts, drawn = rng.integers(1, context_features + 1, (n, 4, 1)), rng.random((n, 4, 4))
+            for neuron, half in np.ndindex(n, 4):
+                from_the_smallest = drawn[neuron, half].argsort()
+                planes[neuron, half, from_the_smallest[counts[neuron, half, 0] :]] = 0
         planes /= np.sqrt((planes**2).sum(axis=2))[..., None]
-        offsets = 0.7 * rng.standard_normal((n, 4))
-        np.testing.assert_allclose(state[f"hyperplanes.{layer}"], planes, rtol=1e-6)
+        np.testing.assert_array_equal(state[f"hyperplanes.{layer}"], planes.astype(np.float32))
         np.testing.assert_array_equal(state[f"hyperplane_bias.{layer}"], offsets.astype(np.float32))
         np.testing.assert_array_equal(state[f"weights.{layer}"], np.full((n, 16, 3, d), np.float32(1 / d)))
+    seen = (state["hyperplanes.1"] != 0).sum(axis=2)
+    assert (seen.min(), seen.max()) == {None: (4, 4), 2: (1, 2), 9: (1, 4)}[context_features]
     assert state["step"].dtype == np.int64
     assert state["step"].shape == ()
     assert {array.dtype for name, array in state.items() if name != "step"} == {np.dtype(np.float32)}
@@ -508,8 +515,34 @@ def test_fit_hyperplanes_draws_bisectors(backend, digits):
     np.testing.assert_allclose(to_numpy(model.predict(inputs, inputs, targets)), expected, atol=2e-5)
 
 
-def test_fit_hyperplanes_keeps_directions_where_samples_are_equal(backend):
-    model = small(backend)
+def test_fit_hyperplanes_draws_offsets_of_sparse_halfspaces(backend):
+    rng = np.random.default_rng(4)
+    values = rng.normal(size=12), rng.integers(0, 2, 12), np.full(12, 3.7), np.eye(12)[5]  # some differ rarely or never
+    model, samples = small(backend, context_features=2, seed=7), np.array(values, np.float32)
+    before = model.get_state()
+    model.fit_hyperplanes(samples)
+    after, rng, redrawn, kept = model.get_state(), np.random.default_rng(7), 0, 0
+    for layer, n in ((1, 3), (2, 2)):
+        pairs = []
+        for _ in range(10):
+            i = rng.integers(0, 12, (n, 4))
+            pairs.append((i, (i + 1 + rng.integers(0, 11, (n, 4))) % 12))
+        places, planes = rng.random((n, 4)), before[f"hyperplanes.{layer}"]
+        np.testing.assert_array_equal(after[f"hyperplanes.{layer}"], planes)
+        for each in np.ndindex(n, 4):
+            projections = (planes[each].astype(np.float64)[:, None] * samples).sum(axis=0)
+            ends = [(projections[i[each]], projections[j[each]]) for i, j in pairs]
+            one, other = next((pair for pair in ends if pair[0] != pair[1]), ends[-1])
+            redrawn, kept = redrawn + (ends[0] != (one, other)), kept + (one == other)
+            offset = after[f"hyperplane_bias.{layer}"][each]
+            np.testing.assert_allclose(offset, one + places[each] * (other - one), rtol=1e-6)
+    assert redrawn > 1
+    assert kept > 1
+
+
+@pytest.mark.parametrize("context_features", [None, 2])
+def test_fit_hyperplanes_keeps_directions_where_samples_are_equal(backend, context_features):
+    model = small(backend, context_features=context_features)
     before = model.get_state()
     sample = np.array([1.0, -2.0, 0.5, 3.0])
     model.fit_hyperplanes(np.repeat(sample[:, None], 6, axis=1))
@@ -519,6 +552,12 @@ def test_fit_hyperplanes_keeps_directions_where_samples_are_equal(backend):
         np.testing.assert_allclose(
             after[f"hyperplane_bias.{layer}"], before[f"hyperplanes.{layer}"] @ sample, rtol=1e-5, atol=1e-6
         )
+
+
+def test_fit_hyperplanes_without_halfspaces(backend):
+    model = small(backend, context_map_size=0, context_features=2)
+    model.fit_hyperplanes(small_batch()[1])
+    assert model.get_state()["hyperplanes.1"].shape == (3, 0, 4)
 
 
 def test_fit_hyperplanes_after_an_update_is_refused(backend):
@@ -536,9 +575,10 @@ def test_fit_hyperplanes_after_an_update_is_refused(backend):
 # ---- State -----------------------------------------------------------------------------------------------------------
 
 
-def test_state_comes_out_as_copies_and_goes_back(backend):
-    inputs, context, targets = small_batch()
-    model = small(backend, num_classes=3)
+@pytest.mark.parametrize("context_features", [None, 1])
+def test_state_comes_out_as_copies_and_goes_back(backend, context_features):
+    inputs, context, targets = small_batch(8)
+    model = small(backend, num_classes=3, context_features=context_features)
     model.predict(inputs, context, targets)
     state = model.get_state()
     kept = copy.deepcopy(state)
@@ -565,9 +605,10 @@ def test_models_can_be_copied(backend):
 
 
 def test_what_is_printed(backend):
-    model = small(backend, num_classes=3)
+    model = small(backend, num_classes=3, context_features=2)
     model.predict(*small_batch())
-    assert repr(model) == "GLN(layer_sizes=(3, 2), input_size=5, context_size=4, num_classes=3, seed=1, step=6)"
+    shown = "layer_sizes=(3, 2), input_size=5, context_size=4, num_classes=3, seed=1, context_features=2, step=6"
+    assert repr(model) == f"GLN({shown})"
 
 
 # ---- Shapes and kinds of arrays --------------------------------------------------------------------------------------
@@ -689,6 +730,7 @@ BAD_ARGUMENTS: dict[str, list[Any]] = {
     "weight_clipping": [0, math.inf, True, 2e30],
     "seed": [-1, 0.5, "seed"],
     "loss": ["mse", None, 1, ["log_loss"]],
+    "context_features": [0, -1, 1.5, True, "3", 2**40],
     # Of these the last is in range, and of no use to the log-loss.
     "num_outputs": [0, 1.5, 2],
     "quantiles": [0.5, [], [0, 0.5], [1.0], ["half"], [math.nan], [0.5]],

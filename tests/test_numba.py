@@ -122,6 +122,20 @@ def test_gates_are_those_of_numpy(gln_numba, digits, count):
     )
 
 
+@pytest.mark.parametrize("count", [1, 7, 8, 300])
+def test_gates_that_see_few_values_are_those_of_all_values(gln_numba, count):
+    rng = np.random.default_rng(count)
+    model = gln_numba.GLN([7, 5], 9, 9, context_features=4, seed=3)
+    model.fit_hyperplanes(rng.normal(size=(9, 50)))
+    planes, context = model._planes, rng.normal(size=(9, count)).astype(np.float32)
+    assert planes[1].shape == (12, 4, 4)
+    contexts = gln_numba.gate_all(*planes, context)
+    np.testing.assert_array_equal(contexts, gln_numba.gate(planes[0], planes[3], context))
+    np.testing.assert_array_equal(contexts, model.contexts(context))
+    np.testing.assert_array_equal(contexts, [model.contexts(x[:, None])[0] for x in context.T])
+    assert count == 1 or (contexts[1:] != contexts[:-1]).any(axis=0).all()
+
+
 @pytest.mark.parametrize("targets", [[1, 0], [0, 1]])
 def test_a_row_is_clipped_when_the_whole_batch_has_changed_it(gln_numba, targets):
     arguments: dict[str, Any] = {"context_map_size": 0, "bias": False, "weight_clipping": 1.0, "learning_rate": 8.0}
@@ -137,7 +151,7 @@ def test_arrays_of_all_kinds_run_what_is_compiled(gln_numba):
     model, inputs, targets = gln_numba.GLN([3, 2], 5, 5), rng.normal(size=(5, 600)), rng.random(600)
     inputs, targets = inputs.astype(np.float32), targets.astype(np.float32)
     functions = [each for each in vars(gln_numba).values() if hasattr(each, "signatures")]
-    assert {"gate", "learn_block", "learn_units", "share_units"} <= {each.__name__ for each in functions}
+    assert {"gate", "gate_block", "learn_block", "learn_units", "share_units"} <= {each.__name__ for each in functions}
 
     def learn(inputs: np.ndarray, targets: np.ndarray) -> list[int]:
         model.predict(inputs, inputs)
@@ -152,7 +166,7 @@ def test_arrays_of_all_kinds_run_what_is_compiled(gln_numba):
     assert learn(np.asfortranarray(inputs)[:, ::-1], targets[::-1]) == compiled
     inputs.flags.writeable = targets.flags.writeable = False
     assert learn(inputs, targets) == compiled
-    deep, other = gln_numba.GLN([4, 3, 2], 5, 5, num_classes=3), inputs.astype(np.float64)
+    deep, other = gln_numba.GLN([4, 3, 2], 5, 5, num_classes=3, context_features=2), inputs.astype(np.float64)
     deep.predict_online(other, other, np.arange(600) % 3, 7)
     assert [len(function.signatures) for function in functions] == compiled
 

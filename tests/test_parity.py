@@ -78,6 +78,7 @@ def test_2000_digits_online(of_numpy, name, num_classes, batch_size):
     [
         pytest.param({"loss": "squared_error", "num_outputs": 3}, 8, id="squared_error"),
         pytest.param({"loss": "quantile", "quantiles": [0.05, 0.5, 0.95]}, 1, id="quantile"),
+        pytest.param({"loss": "squared_error", "num_outputs": 3, "context_features": 2}, 8, id="sparse halfspaces"),
     ],
 )
 def test_2000_numbers_online(name, kind, batch_size):
@@ -85,6 +86,8 @@ def test_2000_numbers_online(name, kind, batch_size):
     inputs, y = (inputs.T - 0.5) * 12**0.5, (y - y.mean()) / y.std()
     targets = np.stack([y, -y, y**2]) if "num_outputs" in kind else y
     models = [module.GLN([8, 4, 1], 10, 10, seed=2, **kind) for module in (gln_numpy, load_backend(name))]
+    for model in models if "context_features" in kind else []:
+        model.fit_hyperplanes(inputs[:, :100])
     keep = np.flatnonzero(clear_of_hyperplanes(models[0], inputs))[:2000]
     inputs, targets = inputs[:, keep], targets[..., keep]
     assert len(keep) == 2000
@@ -141,9 +144,11 @@ def test_state_carried_over_in_mid_stream(few, source, target):
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_fitted_halfspaces_are_the_same(digits, name):
+@pytest.mark.parametrize("context_features", [None, 300])
+def test_fitted_halfspaces_are_the_same(digits, name, context_features):
     images, _ = digits
-    models = [network(module, 2, context_bias=0.3) for module in (gln_numpy, load_backend(name))]
+    options = {"context_bias": 0.3, "context_features": context_features}
+    models = [network(module, 2, **options) for module in (gln_numpy, load_backend(name))]
     for model in models:
         model.fit_hyperplanes(images[:, :100])
     assert_same_state(*models)

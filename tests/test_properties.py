@@ -27,6 +27,7 @@ def networks(draw: Any) -> dict[str, Any]:
         "normalize": draw(st.booleans()),
         "weight_clipping": draw(st.sampled_from([0.3, 200.0])),
         "seed": draw(st.integers(0, 2**32)),
+        "context_features": draw(st.sampled_from([None, 1, 3])),
     }
 
 

@@ -63,6 +63,7 @@ def test_arguments_are_saved(backend, tmp_path):
         "pred_clipping": 0.01,
         "weight_clipping": 5.0,
         "seed": 2**40,
+        "context_features": 3,
     }
     backend.GLN((3, 1), 5, 4, **arguments).save(tmp_path / "m")
     loaded = backend.GLN.load(str(tmp_path / "m"))
@@ -74,7 +75,7 @@ def test_arguments_are_saved(backend, tmp_path):
     "kind",
     [
         {"loss": "squared_error", "num_outputs": 2, "value_clipping": 4.0},
-        {"loss": "quantile", "quantiles": (0.05, 0.3, 0.95)},
+        {"loss": "quantile", "quantiles": (0.05, 0.3, 0.95), "context_features": 2},
     ],
     ids=lambda kind: kind["loss"],
 )
@@ -185,13 +186,43 @@ def test_a_file_with_bytes_changed_is_refused_or_the_same_model(saved, tmp_path,
     assert refused > 180
 
 
+def metadata_of(file: Path) -> dict[str, str]:
+    size = struct.unpack("<Q", file.read_bytes()[:8])[0]
+    return json.loads(file.read_bytes()[8 : 8 + size])["__metadata__"]
+
+
 def resaved(file: Path, to: Path, **changes: str | None) -> Path:
     """The file with other metadata, None for left out."""
-    size = struct.unpack("<Q", file.read_bytes()[:8])[0]
-    metadata = json.loads(file.read_bytes()[8 : 8 + size])["__metadata__"]
-    metadata = {name: value for name, value in {**metadata, **changes}.items() if value is not None}
+    metadata = {name: value for name, value in {**metadata_of(file), **changes}.items() if value is not None}
     save_file(load_file(file), to, metadata)
     return to
+
+
+def older(file: Path, to: Path) -> Path:
+    """The file as versions wrote it that did not know what has been added since."""
+
+    def without(value: Any) -> Any:
+        if isinstance(value, list):
+            return [without(each) for each in value]
+        added = ("context_features", "pieces", "blends")
+        return {k: without(v) for k, v in value.items() if k not in added} if isinstance(value, dict) else value
+
+    config = metadata_of(file)["config"]
+    changed = json.dumps(without(json.loads(config)))
+    assert changed != config
+    return resaved(file, to, config=changed, checksum=saving._checksum(changed, load_file(file)))
+
+
+def test_files_of_older_versions(saved, tmp_path):
+    file, model = saved
+    loaded, x = GLN.load(older(file, tmp_path / "older")), np.random.default_rng(0).normal(size=(5, 9))
+    assert loaded.context_features is None
+    np.testing.assert_array_equal(loaded.predict(x, x[:4]), model.predict(x, x[:4]))
+    X, y = load_wine(return_X_y=True)
+    estimator = GLNClassifier([2], backend="numpy", random_state=0).partial_fit(X, y, classes=[0, 1, 2])
+    estimator.save(tmp_path / "estimator")
+    loaded = GLNClassifier.load(older(tmp_path / "estimator", tmp_path / "older"))
+    np.testing.assert_array_equal(loaded.predict_proba(X), estimator.predict_proba(X))
 
 
 @pytest.mark.parametrize(

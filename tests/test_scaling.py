@@ -162,16 +162,21 @@ def test_a_new_class_can_be_saved_and_loaded(tmp_path):
     assert (head.step, head.has_default_rate) == (4, True)
 
 
-def test_a_third_class_and_further_inputs_change_no_prediction():
+@pytest.mark.parametrize("context_features", [None, 2])
+def test_a_third_class_and_further_inputs_change_no_prediction(context_features):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(6, 40))
-    network = GLN([3, 2], 4, 3, seed=0, context_bias=0.5)
+    network = GLN([3, 2], 4, 3, seed=0, context_bias=0.5, context_features=context_features)
     network.predict_online(x[:4], x[:3], x[0] > 0)
     p = network.predict(x[:4], x[:3])
     three = add_class(network).predict(x[:4], x[:3])
     np.testing.assert_allclose(three[:2], [1 - p, p], atol=1e-6)
     wider = add_inputs(network, 6, 5)
     np.testing.assert_allclose(wider.predict(x, x[:5] * [[1], [1], [1], [0], [0]]), p, atol=1e-6)
+    for layer in (1, 2):
+        seen = wider.get_state()[f"hyperplanes.{layer}"] != 0
+        assert seen.sum(axis=2).max() == (context_features or 5)
+        assert seen[..., 3:].any()
     wider.predict_online(x, x[:5], x[5] > 0)
     assert np.abs(wider.get_state()["weights.1"][..., 4:6]).max() > 0.01
 

@@ -86,7 +86,13 @@ def through_safetensors(state: dict[str, torch.Tensor], folder: Path) -> dict[st
     return safetensors.torch.load_file(folder / "state.safetensors")
 
 
-@pytest.mark.parametrize("through", [through_torch_save, through_safetensors])
+def through_an_older_version(state: dict[str, torch.Tensor], _: Path) -> dict[str, torch.Tensor]:
+    config = json.loads(bytes(state["_extra_state"].tolist()))
+    del config["context_features"]
+    return {**state, "_extra_state": torch.tensor(list(json.dumps(config).encode()), dtype=torch.uint8)}
+
+
+@pytest.mark.parametrize("through", [through_torch_save, through_safetensors, through_an_older_version])
 def test_state_dict_saved_and_loaded_carries_everything(stream, tmp_path, through):
     model, other = learned(stream), network(seed=2)
     assert not torch.equal(other.predict(*stream[:2]), model.predict(*stream[:2]))
