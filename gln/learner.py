@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from gln.features import Standardizer, with_distances
+from gln.calibration import Blend, equal
+from gln.features import Pieces, Standardizer, piecewise_linear, quantile_pieces, with_distances
 from gln.heads import add_class, add_inputs
 from gln.rates import rate_of_streams
 from gln.saving import load_estimator, save_estimator
@@ -23,6 +24,7 @@ from gln.saving import load_estimator, save_estimator
 __all__ = ["Learner", "Saveable", "chunks", "check_magnitude", "sum_to_one"]
 
 CHUNK = 1000  # samples that are standardised at a time, so that little memory is needed beside them
+NO_PIECES = quantile_pieces(np.zeros((0, 0)))
 MAX_FLOAT = np.finfo(np.float32).max
 
 
@@ -39,6 +41,12 @@ class Learner:
     target_standardizer: Standardizer | None = None
     distances: bool = True  # whether networks also mix how far each feature is from its mean
     learning_rate: float | Callable[[int], float] | None = None  # of the count of samples; None is that of streams
+    pieces: Pieces = NO_PIECES  # of the encodings that networks with more inputs mix too
+    blends: list[Blend] | None = None  # of what the networks of each group mix; None is their mean
+
+    def __post_init__(self) -> None:  # from a file tuples come without their names
+        self.pieces = Pieces(*self.pieces)
+        self.blends = None if self.blends is None else [Blend(*each) for each in self.blends]
 
     @property
     def networks(self) -> list[Any]:
@@ -72,7 +80,7 @@ class Learner:
             batch_size: samples that are predicted before any of them is learned, at least 1.
 
         Returns:
-            Part by part the predictions of the networks of the first group, (M, C, n), in units of the targets.
+            Part by part what the first group predicted, (C, n), as `predict` would have.
 
         Raises:
             ValueError: another shape, infinity, a target or a learning rate out of range; nothing has changed then.
@@ -97,14 +105,14 @@ class Learner:
             own = self._one_hot(targets)
         else:
             own, zero, unit = self._standardised(targets)
-        inputs, rate, said = self._inputs(z), iter(rates), []
+        rate, said = iter(rates), []
         for number, group in enumerate(self.groups):
             wanted = own if number == 0 else own[number - 1 : number]
             for network in group:
                 y = np.broadcast_to(wanted, (network.num_heads, wanted.shape[1])) if number else wanted
-                said.append(network.predict_arrays(inputs, z, y, next(rate), batch_size))
-        p = np.array(said[: len(self.groups[0])])
-        return p if self.target_standardizer is None else zero + unit * p
+                said.append(network.predict_arrays(self.inputs(network, z), z, y, next(rate), batch_size))
+        p, blend = np.array(said[: len(self.groups[0])], np.float64), self._blend(0)
+        return _expit(blend.of(_logit(p))) if self.target_standardizer is None else zero + unit * blend.of(p)
 
     def _seen(self, samples: Any) -> np.ndarray:  # (F, n) -> (F, n)
         """Standardised samples, each after it was counted. By `learn_one`, for all of them were checked before."""
@@ -161,8 +169,8 @@ class Learner:
 
     def add_class(self, samples: np.ndarray | None = None) -> None:
         """Make room for one more class. Of standardised samples (F, B) its head learns that they are none of it."""
-        z = () if samples is None else (self._inputs(samples), samples)
-        self.groups = [[add_class(network, *z) for network in self.groups[0]]]
+        seen = [() if samples is None else (self.inputs(network, samples), samples) for network in self.groups[0]]
+        self.groups = [[add_class(network, *z) for network, z in zip(self.groups[0], seen, strict=True)]]
 
     def with_features(self, features: int) -> Learner:
         """A learner with room for further features, or this one where there are none."""
@@ -171,8 +179,8 @@ class Learner:
             return self
         if self.standardizer is None or features < known:
             raise ValueError(f"samples: expected {known} features, got {features}")
-        inputs = 2 * features if self.distances else features
-        groups = [[add_inputs(network, inputs, features) for network in group] for group in self.groups]
+        new = (features - known) * (1 + self.distances)
+        groups = [[add_inputs(network, network.input_size + new, features) for network in g] for g in self.groups]
         standardizer = copy.deepcopy(self.standardizer)
         standardizer.grow(features)
         return dataclasses.replace(self, groups=groups, standardizer=standardizer)
@@ -180,34 +188,71 @@ class Learner:
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
     def predict(self, samples: Any, group: int = 0) -> np.ndarray:
-        """What each network of a group predicts for samples (F, B), in units of the targets: (M, C, B)."""
-        networks = self.groups[group]
-        parts = [self._transformed(samples[:, part]) for part in chunks(samples.shape[1])]
-        said = [np.array([network.predict_arrays(self._inputs(z), z) for network in networks]) for z in parts]
-        p = np.concatenate(said, axis=2) if said else np.empty((len(networks), networks[0].num_heads, 0))
+        """What a group predicts for samples (F, B), each class by itself, or in units of the targets: (C, B)."""
+        decided = self.decide(samples, group)
+        return _expit(decided) if self.target_standardizer is None else decided
+
+    def decide(self, samples: Any, group: int = 0) -> np.ndarray:
+        """`predict` before probabilities are made of logits: (F, B) -> (C, B)."""
+        mixed = self._blend(group).of(self.said(samples, self.groups[group]))
         if self.target_standardizer is None:
-            return p
+            return mixed
         rows = slice(None) if group == 0 else slice(group - 1, group)
-        return self.target_standardizer.mean[rows, None] + self.target_standardizer.scale[rows, None] * p
+        return self.target_standardizer.mean[rows, None] + self.target_standardizer.scale[rows, None] * mixed
+
+    def said(self, samples: Any, networks: list[Any]) -> np.ndarray:
+        """What each network mixes for samples (F, B), logits or values, in float64: (M, C, B)."""
+        said = np.empty((len(networks), networks[0].num_heads, samples.shape[1]))
+        for part in chunks(samples.shape[1]):
+            z = self._transformed(samples[:, part])
+            for number, network in enumerate(networks):
+                said[number, :, part] = network.predict_arrays(self.inputs(network, z), z)
+        return _logit(said) if networks[0].config.logits else said
 
     def explain(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:
         """Contributions of features (C, B, F) and the constant (C, B), which add up to what the first group mixes.
 
-        That are logits, or standardised targets, on average over the networks.
+        That are logits, or standardised targets. A feature contributes what it changes compared with its mean.
         """
-        z = self._transformed(samples)
-        inputs, networks = self._inputs(z), self.groups[0]
-        bound, heads = networks[0].bound, networks[0].num_heads
-        told = [network.explain(inputs, z) for network in networks]
-        weights, constant = (np.mean([each[i] for each in told], axis=0) for i in range(2))
-        contributions = (weights * inputs.clip(-bound, bound)).reshape(heads, len(z), -1, z.shape[1]).sum(axis=2)
-        return contributions.transpose(0, 2, 1), constant.reshape(heads, -1)
+        z, networks = self._transformed(samples), self.groups[0]
+        blend, heads = self._blend(0), networks[0].num_heads
+        contributions, constant = np.zeros((heads, *z.shape)), np.zeros((heads, z.shape[1])) + blend.offsets[:, None]
+        for network, weight in zip(networks, blend.weights[:, :, None], strict=True):
+            mixed, of_mean = self.inputs(network, z), self.inputs(network, np.zeros_like(z[:, :1]))
+            slopes, constants, _ = network.explain(mixed, z)
+            slopes, bound = weight[:, None] * slopes.reshape(heads, *mixed.shape), network.bound  # (C, K, B)
+            terms = slopes * (mixed.clip(-bound, bound) - of_mean)
+            np.add.at(contributions.swapaxes(0, 1), self._features_of(network), terms.swapaxes(0, 1))
+            constant += weight * constants + (slopes * of_mean).sum(axis=1)
+        return contributions.transpose(0, 2, 1), constant
+
+    def inputs(self, network: Any, z: np.ndarray) -> np.ndarray:
+        """What a network mixes of standardised samples, (F, B) -> (K, B)."""
+        rows = with_distances(z) if self.distances else z
+        return np.concatenate([piecewise_linear(z, self.pieces), rows]) if self.encodes(network) else rows
+
+    def encodes(self, network: Any) -> bool:
+        """Whether a network mixes encodings, before all else that it mixes."""
+        return network.input_size > network.context_size * (1 + self.distances)
+
+    def _features_of(self, network: Any) -> np.ndarray:  # (K,)
+        """The feature that each input of a network is made of."""
+        features = np.arange(network.context_size).repeat(1 + self.distances)
+        return np.concatenate([self.pieces.features, features]) if self.encodes(network) else features
+
+    def _blend(self, group: int) -> Blend:
+        return equal(len(self.groups[group])) if self.blends is None else self.blends[group]
 
     def _transformed(self, samples: Any) -> np.ndarray:
         return np.asarray(samples, np.float32) if self.standardizer is None else self.standardizer.transform(samples)
 
-    def _inputs(self, z: np.ndarray) -> np.ndarray:  # (F, B) -> (K, B)
-        return with_distances(z) if self.distances else z
+
+def _logit(p: np.ndarray) -> np.ndarray:
+    return np.log(p) - np.log1p(-p)
+
+
+def _expit(s: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-s))
 
 
 def chunks(count: int, batch_size: int = 1) -> Iterator[slice]:

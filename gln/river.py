@@ -185,7 +185,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         count = len(self._labels)
         if self._learner is None or count < 2:  # nothing tells classes apart
             return np.full((count, samples.shape[1]), 1 / max(1, count))
-        return sum_to_one(self._learner.predict(samples)[0])
+        return sum_to_one(self._learner.predict(samples))
 
 
 class GLNRegressor(_Stream, base.MiniBatchRegressor):
@@ -276,7 +276,7 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
     def _predicted(self, samples: np.ndarray, group: int = 0) -> np.ndarray:  # (F, B) -> (1 or Q, B)
         if self._learner is None:
             return np.zeros((len(self.quantiles or ()) if group else 1, samples.shape[1]))
-        return self._learner.predict(samples, group)[0]
+        return self._learner.predict(samples, group)
 
 
 def _number(name: Hashable, value: Any) -> float:

@@ -11,14 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, logit
 from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from gln.estimators import Estimator, checked_weights, stream_visits, table_visits
-from gln.features import OF_FEATURES, OF_TARGETS, Standardizer
-from gln.learner import Learner, check_magnitude, sum_to_one
+from gln.learner import check_magnitude, sum_to_one
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
 
@@ -143,7 +141,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         check_classification_targets(y)
         classes, numbers = np.unique(y, return_inverse=True)
         visits, shares = table_visits(X, numbers, self._weights(X, numbers, classes, sample_weight), self.shuffle)
-        self._fit(self._learner(X.shape[1], classes), X[visits], numbers[visits], shares)
+        self._fit([_kind(classes)], X[visits], numbers[visits], shares)
         self.classes_ = classes
         return self
 
@@ -166,18 +164,18 @@ class GLNClassifier(ClassifierMixin, Estimator):
 
     def partial_fit_predict_proba(self, X, y, classes=None):
         """`partial_fit` that returns the probabilities (N, C) predicted for each sample before it was learned."""
-        return self._probabilities(np.concatenate(self._learn_stream(X, y, classes), axis=2))
+        return sum_to_one(np.concatenate(self._learn_stream(X, y, classes), axis=1)).T
 
     def decision_function(self, X):
         """Logits of X (N, F): of `classes_[1]` (N,), or with more than two classes of each against the rest (N, C)."""
         samples = self._samples(X)
-        logits = _logits(self.learner_.predict(samples))
+        logits = self.learner_.decide(samples)
         return logits[0] if len(logits) == 1 else logits.T
 
     def predict_proba(self, X):
         """Probabilities (N, C) for X (N, F); with more than two classes, each against the rest, normalised."""
         samples = self._samples(X)
-        return self._probabilities(self.learner_.predict(samples))
+        return sum_to_one(self.learner_.predict(samples)).T
 
     def predict(self, X):
         """The most probable class, (N,), of each sample of X (N, F)."""
@@ -211,7 +209,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         return of_classes if weights is None else weights * of_classes
 
     def _learn_stream(self, X, y, classes, sample_weight=None):
-        """Learn the next samples; returns part by part what the networks predicted before, (M, C, n)."""
+        """Learn the next samples; returns part by part what was predicted before, (C, n)."""
         first = not hasattr(self, "learner_")
         if first and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
@@ -227,21 +225,10 @@ class GLNClassifier(ClassifierMixin, Estimator):
         if isinstance(self.class_weight, str):
             raise ValueError(f"class_weight: expected a dict or None in partial_fit, got {self.class_weight!r}")
         visits, shares = stream_visits(self._weights(X, numbers, known, sample_weight))
-        learner = self._learner(X.shape[1], known, of_stream=True) if first else self.learner_
-        said = self._learn(learner, X[visits], numbers[visits], shares)
+        learner = self._of_stream([_kind(known)], X.shape[1]) if first else self.learner_
+        predicted = self._learn(learner, X[visits], numbers[visits], shares)
         self.classes_ = known
-        return said
-
-    def _probabilities(self, said):  # (M, C, N) -> (N, C)
-        return sum_to_one(expit(_logits(said))).T
-
-    def _learner(self, features, classes, of_stream=False):
-        """A learner that knows nothing yet."""
-        if len(classes) < 2:
-            raise ValueError(f"{type(self).__name__} needs samples of at least 2 classes, got one class: {classes[0]}")
-        kind: dict[str, Any] = {"num_classes": len(classes), "pred_clipping": CLIPPING}
-        networks = [self._built(features, seed, of_stream, **kind) for seed in self._seeds(of_stream)]
-        return Learner([networks], Standardizer(features, **OF_FEATURES))
+        return predicted
 
 
 class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
@@ -361,7 +348,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         """
         X, targets, shape = self._numbers_of(X, y, reset=True)
         visits, shares = table_visits(X, targets, checked_weights(sample_weight, X), self.shuffle)
-        self._fit(self._learner(X.shape[1], len(targets)), X[visits], targets[:, visits], shares)
+        self._fit(self._kinds(len(targets)), X[visits], targets[:, visits], shares)
         self.targets_shape_ = shape
         return self
 
@@ -379,7 +366,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
 
     def partial_fit_predict(self, X, y):
         """`partial_fit` that returns the mean predicted for each sample before it was learned, in the shape of y."""
-        return self._means(np.concatenate(self._learn_stream(X, y), axis=2))
+        return self._means(np.concatenate(self._learn_stream(X, y), axis=1))
 
     def predict(self, X):
         """The mean of the targets, (N,) or (N, T) as y was, for X (N, F)."""
@@ -392,7 +379,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         if not any(self.quantile_glns_):
             raise ValueError("quantiles: expected levels when the model was fitted, got None")
         groups = range(1, len(self.learner_.groups))
-        levels = np.stack([self.learner_.predict(samples, group).mean(axis=0) for group in groups])  # (T, Q, N)
+        levels = np.stack([self.learner_.predict(samples, group) for group in groups])  # (T, Q, N)
         return np.sort(levels, axis=1).transpose(2, 0, 1).reshape(-1, *self.targets_shape_, levels.shape[1])
 
     def explain(self, X):
@@ -410,20 +397,20 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     target_standardizer_ = property(lambda self: self.learner_.target_standardizer, doc="What standardises targets.")
 
     def _learn_stream(self, X, y, sample_weight=None):
-        """Learn the next samples; returns part by part the means that were predicted before, (M, T, n)."""
+        """Learn the next samples; returns part by part the means that were predicted before, (T, n)."""
         first = not hasattr(self, "learner_")
         X, targets, shape = self._numbers_of(X, y, reset=first)
         if not first and shape != self.targets_shape_:
             expected, came = ("N", *self.targets_shape_), (X.shape[0], *shape)
             raise ValueError(f"y: expected shape {expected}, as in the first call, got {came}")
         visits, shares = stream_visits(checked_weights(sample_weight, X))
-        learner = self._learner(X.shape[1], len(targets), of_stream=True) if first else self.learner_
-        said = self._learn(learner, X[visits], targets[:, visits], shares)
+        learner = self._of_stream(self._kinds(len(targets)), X.shape[1], len(targets)) if first else self.learner_
+        predicted = self._learn(learner, X[visits], targets[:, visits], shares)
         self.targets_shape_ = shape
-        return said
+        return predicted
 
-    def _means(self, said):  # (M, T, N) -> (N,) or (N, T)
-        return said.mean(axis=0).T.reshape(-1, *self.targets_shape_)
+    def _means(self, predicted):  # (T, N) -> (N,) or (N, T)
+        return predicted.T.reshape(-1, *self.targets_shape_)
 
     def _numbers_of(self, X, y, reset):
         """X (N, F), targets (T, N), and the shape of a sample's targets."""
@@ -432,16 +419,17 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         check_magnitude("y", y)
         return X, y.reshape(len(y), -1).T, y.shape[1:]
 
-    def _learner(self, features, targets, of_stream=False):
-        """A learner that knows nothing yet. Networks of one seed share their halfspaces, and the means are the same
-        with quantiles and without."""
-        seeds, levels = self._seeds(of_stream), {"loss": "quantile", "quantiles": self.quantiles}
-        mean = {"loss": "squared_error", "num_outputs": targets}
-        kinds = [mean] if self.quantiles is None else [mean] + targets * [levels]
-        groups = [[self._built(features, seed, of_stream, **kind) for seed in seeds] for kind in kinds]
-        return Learner(groups, Standardizer(features, **OF_FEATURES), Standardizer(targets, **OF_TARGETS))
+    def _kinds(self, targets):
+        """Arguments of the networks of each group. Those of quantiles change nothing about the means."""
+        mean, levels = (
+            {"loss": "squared_error", "num_outputs": targets},
+            {"loss": "quantile", "quantiles": self.quantiles},
+        )
+        return [mean] if self.quantiles is None else [mean] + targets * [levels]
 
 
-def _logits(said):  # (M, C, N) -> (C, N)
-    """The mean of the networks' logits."""
-    return logit(said.astype(np.float64)).mean(axis=0)
+def _kind(classes):
+    """Arguments of the networks that tell these classes apart."""
+    if len(classes) < 2:
+        raise ValueError(f"GLNClassifier needs samples of at least 2 classes, got one class: {classes[0]}")
+    return {"num_classes": len(classes), "pred_clipping": CLIPPING}

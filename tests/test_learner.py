@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from helpers import assert_same_state
 
-from gln.features import Standardizer
+from gln.calibration import Blend
+from gln.features import Standardizer, quantile_pieces
 from gln.learner import Learner, sum_to_one
 from gln_numpy import GLN
 
@@ -40,7 +41,7 @@ def test_a_stream_in_parts_is_the_stream_in_one(parts):
         [said] = whole.learn(SAMPLES, targets)
         ends = np.array_split(np.arange(60), parts)
         pieces = [cut.learn(SAMPLES[:, part], targets[..., part])[0] for part in ends]
-        np.testing.assert_allclose(np.concatenate(pieces, axis=2), said, rtol=1e-4, atol=1e-3)
+        np.testing.assert_allclose(np.concatenate(pieces, axis=1), said, rtol=1e-4, atol=1e-3)
         for one, other in zip(states(whole), states(cut), strict=True):
             assert_same_state(one, other, rtol=1e-4, atol=1e-5)
 
@@ -86,9 +87,9 @@ def test_classes_and_features_may_come_at_any_time():
     whole, cut = learner(), learner()
     whole.learn(SAMPLES, numbers)
     cut.learn(SAMPLES[:, :40], numbers[:40])
-    before = sum_to_one(cut.predict(SAMPLES)[0])
+    before = sum_to_one(cut.predict(SAMPLES))
     cut.add_class()
-    p = sum_to_one(cut.predict(SAMPLES)[0])
+    p = sum_to_one(cut.predict(SAMPLES))
     np.testing.assert_allclose(p[:2] / p[:2].sum(axis=0), before, atol=1e-6)
     cut.learn(SAMPLES[:, 40:], numbers[40:])
     for one, other in zip(states(whole), states(cut), strict=True):
@@ -107,7 +108,25 @@ def test_contributions_add_up():
     contributions, constant = model.explain(SAMPLES)
     assert contributions.shape == (3, 60, 3)
     p = 1 / (1 + np.exp(-contributions.sum(axis=2) - constant))
-    np.testing.assert_allclose(p, model.predict(SAMPLES)[0], atol=1e-5)
+    np.testing.assert_allclose(p, model.predict(SAMPLES), atol=1e-5)
+
+
+def test_encodings_come_before_what_all_networks_mix():
+    """Contributions of a blend add up, and further features change nothing until something is learned of them."""
+    z = Standardizer(3)
+    z.fit(SAMPLES)
+    pieces = quantile_pieces(z.transform(SAMPLES))
+    networks = [GLN([3, 2], encodings + 6, 3, seed=0, context_bias=1.0) for encodings in (0, len(pieces.features))]
+    blend = Blend(np.array([[0.7], [1.5]]), np.array([0.2]))
+    model = Learner([networks], z, pieces=pieces, blends=[blend])
+    model.learn(SAMPLES, NUMBERS)
+    said = model.said(SAMPLES, networks)
+    np.testing.assert_allclose(model.decide(SAMPLES), 0.7 * said[0] + 1.5 * said[1] + 0.2)
+    np.testing.assert_array_equal(model.inputs(networks[1], SAMPLES)[-6:], model.inputs(networks[0], SAMPLES))
+    contributions, constant = model.explain(SAMPLES)
+    np.testing.assert_allclose(contributions.sum(axis=2) + constant, model.decide(SAMPLES), atol=1e-3)
+    wider = model.with_features(5).predict(np.concatenate([SAMPLES, np.full((2, 60), np.nan)]))
+    np.testing.assert_allclose(wider, model.predict(SAMPLES), atol=1e-6)
 
 
 def test_probabilities_sum_to_one():

@@ -116,7 +116,7 @@ class Pupil:
         z = self._standardizer.transform(upright[:, None])
         with self._lock:
             state = self.state()
-            p = self._learner.predict(z)[0, :, 0]
+            p = self._learner.predict(z)[:, 0]
             contributions = self._learner.explain(z)[0][p.argmax(), 0]
         return state, Answer(p, upright, contributions)
 
@@ -164,7 +164,7 @@ class Pupil:
             with self._lock:
                 if self._last != taught:
                     return None
-                right += int((self._learner.predict(z[:, part])[0].argmax(axis=0) == labels[part]).sum())
+                right += int((self._learner.predict(z[:, part]).argmax(axis=0) == labels[part]).sum())
         return right / len(labels)
 
     def export(self, file: Path) -> None:

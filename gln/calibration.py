@@ -1,0 +1,130 @@
+"""How much networks count: learned on samples that each of them has left out, which tell how sure it may be.
+
+Shapes: M networks, G kinds of them, C heads, n samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.optimize import lsq_linear, minimize
+from scipy.special import logsumexp
+
+__all__ = ["PARTS", "Blend", "calibration_error", "equal", "learned_blend", "parts_of_table", "reliability"]
+
+PARTS = 8  # of a table, of which a network leaves out one
+# Times the squared distance from equal weights, and the squared offset, beside a sum over samples: few change little.
+PENALTY, OFFSET_PENALTY = 0.5, 100.0
+LARGEST = {"classes": 3.0, "values": 1.5}  # weights
+
+
+class Blend(NamedTuple):
+    """What networks predict together: a weighted sum of the logits or values that they mix, and an offset."""
+
+    weights: np.ndarray  # (M, C or 1)
+    offsets: np.ndarray  # (C or 1,)
+
+    def of(self, mixed: np.ndarray) -> np.ndarray:  # (M, C, n) -> (C, n)
+        return (mixed * self.weights[:, :, None]).sum(axis=0) + self.offsets[:, None]
+
+
+def equal(networks: int) -> Blend:
+    """The mean of so many networks."""
+    return Blend(np.full((networks, 1), 1 / networks), np.zeros(1))
+
+
+def parts_of_table(groups: np.ndarray, rng: np.random.RandomState) -> np.ndarray:  # (n,) -> (n,)
+    """Numbers from 0 to PARTS - 1, the part that each sample is in; all have about as many samples of each group.
+
+    The first sample of a group is in part 0: a network that leaves out another part has seen all groups.
+    """
+    parts, order = np.empty(len(groups), int), rng.permutation(len(groups))
+    for group in np.unique(groups):
+        members = order[groups[order] == group]
+        parts[members] = np.arange(len(members)) % PARTS
+    return parts
+
+
+def learned_blend(
+    config: Any,  # of the networks
+    kinds: Sequence[np.ndarray],  # G of integers, which networks are of each kind
+    mixed: np.ndarray,  # (G, C, n), the mean of what those of each kind mix for samples that they have left out
+    targets: np.ndarray,  # (n,), or (C, n)
+    shares: np.ndarray,  # (n,), how much each sample counts
+) -> Blend:
+    """The blend with the least loss; of quantiles the mean, with offsets for their coverage."""
+    heads, networks = config.record.heads, sum(map(len, kinds))
+    if heads == "quantiles":
+        residuals = zip(targets - mixed.mean(axis=0), config.quantiles, strict=True)
+        return equal(networks)._replace(offsets=np.array([_offset(*each, shares) for each in residuals]))
+    if heads == "num_classes":
+        found = np.append(_class_weights(mixed, targets, shares), 0)[:, None]  # weights and offset, (G + 1, C or 1)
+    else:
+        of_heads = zip(mixed.swapaxes(0, 1), np.atleast_2d(targets), strict=True)
+        found = np.stack([_value_weights(*each, shares) for each in of_heads], axis=1)
+    weights = np.empty((networks, found.shape[1]))
+    for kind, weight in zip(kinds, found[:-1], strict=True):
+        weights[kind] = weight / len(kind)
+    return Blend(weights, found[-1])
+
+
+def _class_weights(logits: np.ndarray, classes: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Weights of the kinds for the least log-loss, samples counting by their shares: (G, C, n), (n,), (n,) -> (G,)."""
+    mean = np.full(len(logits), 1 / len(logits))
+
+    def loss(weights: np.ndarray) -> float:
+        losses = shares @ _log_losses(np.tensordot(weights, logits, 1), classes)
+        return (losses + PENALTY * np.square(weights - mean).sum()) / max(1, shares.sum())
+
+    return minimize(loss, mean, method="L-BFGS-B", bounds=len(mean) * [(0, LARGEST["classes"])]).x
+
+
+def _value_weights(values: np.ndarray, targets: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Weights of the kinds, and an offset, for the least squared error: (G, n), (n,), (n,) -> (G + 1,)."""
+    kinds, root, penalty = len(values), np.sqrt(shares), np.sqrt([PENALTY] * len(values) + [OFFSET_PENALTY])
+    rows = np.concatenate([root * np.concatenate([values, np.ones((1, len(targets)))]), np.diag(penalty)], axis=1)
+    wanted = np.concatenate([root * targets, penalty[:-1] / kinds, [0]])
+    lowest, largest = [0.0] * kinds + [-np.inf], [LARGEST["values"]] * kinds + [np.inf]
+    return lsq_linear(rows.T, wanted, bounds=(lowest, largest)).x
+
+
+def _offset(residuals: np.ndarray, level: float, shares: np.ndarray) -> float:  # (n,), (), (n,) -> ()
+    """What a quantile needs so that a share `level` of the targets lies below it; 0 where too few samples tell.
+
+    Source: Romano et al., Conformalized Quantile Regression, NeurIPS 2019.
+    """
+    if shares.sum() * min(level, 1 - level) < 1:
+        return 0.0
+    order = np.argsort(residuals)
+    below = np.cumsum(shares[order])
+    return float(residuals[order][np.searchsorted(below, level * below[-1])])
+
+
+def reliability(confidence: np.ndarray, hits: np.ndarray, bins: int = 15) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Predictions by their probability, in equal parts of [0, 1]: mean probability, share of hits and how many.
+
+    Shapes: (n,) in [0, 1], (n,) of bools -> 3 of (at most `bins`,), of the parts that have predictions.
+    """
+    part = np.minimum((confidence * bins).astype(int), bins - 1)
+    count = np.bincount(part, minlength=bins)
+    expected, found = (np.bincount(part, values, bins)[count > 0] / count[count > 0] for values in (confidence, hits))
+    return expected, found, count[count > 0]
+
+
+def calibration_error(confidence: np.ndarray, hits: np.ndarray, bins: int = 15) -> float:
+    """Expected calibration error: how far mean probability and share of hits are apart in a part, on average.
+
+    Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, section 2.
+    """
+    expected, found, count = reliability(confidence, hits, bins)
+    return float(np.abs(expected - found) @ count / len(hits))
+
+
+def _log_losses(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:  # (C, n), (n,) -> (n,)
+    """Of the heads' probabilities, normalised to sum to one."""
+    if len(logits) == 1:
+        return np.logaddexp(0, np.where(classes == 1, -logits[0], logits[0]))
+    log_p = -np.logaddexp(0, -logits)
+    return logsumexp(log_p, axis=0) - log_p[classes, np.arange(len(classes))]
