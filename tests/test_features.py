@@ -1,4 +1,4 @@
-"""What a GLN is fed with: streams standardised as they come, and orientations."""
+"""What a GLN is fed with: streams standardised as they come, encodings, and orientations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from helpers import assert_same_state
 from scipy import sparse
 
 import gln.features
-from gln.features import Standardizer, orientation_features, with_distances
+from gln.features import Standardizer, orientation_features, piecewise_linear, quantile_pieces, with_distances
 
 
 def stream(count: int = 50) -> np.ndarray:
@@ -190,6 +190,38 @@ def test_distances_are_known_of_what_is_known():
 
 
 @pytest.mark.parametrize("block", [1, 7, 100])
+def test_pieces_lie_between_quantiles_of_what_a_feature_takes():
+    rng = np.random.default_rng(0)
+    values = np.stack([rng.normal(size=400), rng.integers(0, 2, 400), np.zeros(400), rng.integers(0, 3, 400)])
+    pieces = quantile_pieces(values)
+    assert pieces.features.tolist() == 8 * [0] + 2 * [3]  # none of two values or one
+    np.testing.assert_allclose(pieces.low[:8], np.quantile(values[0], np.arange(8) / 8), rtol=1e-6)
+    np.testing.assert_allclose(pieces.high[:8], np.quantile(values[0], np.arange(1, 9) / 8), rtol=1e-6)
+    assert (pieces.low[8:].tolist(), pieces.high[8:].tolist()) == ([0, 1], [1, 2])
+    zeros = np.zeros((1, 400))
+    zeros[0, :20] = np.arange(20)  # quantiles of values that are mostly zero would all be zero
+    assert len(quantile_pieces(zeros).features) == 8
+    for features, each in ((25, 8), (50, 4), (150, 2)):
+        assert len(quantile_pieces(rng.normal(size=(features, 30))).features) == features * each
+    assert len(quantile_pieces(np.zeros((3, 0))).features) == 0
+    near = np.float32(1) + np.float32(2**-23) * np.arange(3, dtype=np.float32)  # neighbours in float32
+    pieces = quantile_pieces(near[None])
+    assert (pieces.low < pieces.high).all()
+
+
+def test_piecewise_linear_encodings_are_those_of_the_plain_loops():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(3, 50)).astype(np.float32)
+    pieces = quantile_pieces(values[:, :30], most=3)
+    encoded = piecewise_linear(values, pieces)
+    assert (encoded.shape, encoded.dtype) == ((9, 50), np.float32)
+    for i, (feature, low, high) in enumerate(zip(*pieces, strict=True)):
+        for b in range(50):
+            passed = (float(values[feature, b]) - low) / (high - low)
+            assert encoded[i, b] == pytest.approx(2 * min(max(passed, 0), 1) - 1, abs=1e-4)
+    assert (encoded.min(), encoded.max()) == (-1, 1)
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_blocks_and_cuts_change_no_digit(monkeypatch, block, order):
     x = np.asarray(stream(), order=order)

@@ -1,0 +1,166 @@
+"""How much networks count: weights and offsets that samples left out have told."""
+# ruff: noqa: N806 - X is scikit-learn's name
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import expit
+from sklearn.datasets import load_breast_cancer, make_friedman1
+from sklearn.metrics import log_loss
+
+from gln.calibration import PARTS, Blend, calibration_error, equal, learned_blend, parts_of_table, reliability
+from gln.learner import sum_to_one
+from gln.sklearn import GLNClassifier, GLNRegressor
+from gln_numpy import GLN
+
+RNG = np.random.default_rng(0)
+
+
+def test_parts_have_as_many_samples_of_each_group_and_the_first_has_all():
+    groups = RNG.permutation(np.repeat([0, 1, 2], [1, 9, 90]))
+    parts = parts_of_table(groups, np.random.RandomState(0))
+    counts = np.array([np.bincount(parts[groups == group], minlength=PARTS) for group in range(3)])
+    assert counts.sum(axis=1).tolist() == [1, 9, 90]
+    assert (np.ptp(counts, axis=1) <= 1).all()
+    assert (counts[:, 0] > 0).all()
+    np.testing.assert_array_equal(parts, parts_of_table(groups, np.random.RandomState(0)))
+    assert (parts != parts_of_table(groups, np.random.RandomState(1))).any()
+
+
+def config(**kind: Any) -> Any:
+    return GLN([2], 1, 1, **kind).config
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_weights_of_classes_undo_what_made_the_networks_too_sure(classes):
+    heads = 1 if classes == 2 else classes
+    logits = RNG.normal(size=(heads, 40000)) * 2
+    p = sum_to_one(expit(logits))
+    numbers = (p.cumsum(axis=0) < RNG.random(40000)).sum(axis=0)
+    said = np.stack([logits / 0.3, RNG.normal(size=logits.shape)])  # one kind is too sure, another knows nothing
+    kinds = [np.array([0, 1]), np.array([2])]
+    blend = learned_blend(config(num_classes=classes), kinds, said, numbers, np.ones(40000))
+    np.testing.assert_allclose(blend.weights.ravel(), [0.15, 0.15, 0], atol=0.015)
+    np.testing.assert_array_equal(blend.offsets, 0)
+    each = np.stack([said[0], said[0], said[1]])
+    mixed = sum_to_one(expit(blend.of(each)))
+    losses = [log_loss(numbers, q.T) for q in (mixed, p, sum_to_one(expit(equal(3).of(each))))]
+    assert losses[0] == pytest.approx(losses[1], abs=2e-3)
+    assert losses[0] < losses[2] - 0.1
+
+
+def test_shares_count_as_so_many_samples():
+    logits, numbers = RNG.normal(size=(2, 1, 30)), RNG.integers(0, 2, 30)
+    times = RNG.integers(1, 4, 30)
+    kinds = [np.array([0]), np.array([1])]
+    weighted = learned_blend(config(), kinds, logits, numbers, times.astype(float))
+    repeated = learned_blend(config(), kinds, logits.repeat(times, axis=2), numbers.repeat(times), np.ones(times.sum()))
+    np.testing.assert_allclose(weighted.weights, repeated.weights, atol=1e-4)
+
+
+def test_weights_and_offsets_of_values():
+    y = RNG.normal(size=(2, 20000))
+    said = np.stack([2 * y - 0.4, RNG.normal(size=y.shape)])
+    kinds = [np.array([0]), np.array([1])]
+    blend = learned_blend(config(loss="squared_error", num_outputs=2), kinds, said, y, np.ones(20000))
+    np.testing.assert_allclose(blend.weights, np.array([[0.5, 0.5], [0, 0]]), atol=0.01)
+    np.testing.assert_allclose(blend.offsets, 0.2, atol=0.01)
+    np.testing.assert_allclose(blend.of(said), y, atol=0.1)
+
+
+def test_offsets_of_quantiles():
+    y, levels = RNG.normal(size=5000), (0.05, 0.5, 0.9)
+    said = np.zeros((2, 3, 5000))
+    blend = learned_blend(
+        config(loss="quantile", quantiles=levels), [np.array([0]), np.array([1])], said, y, np.ones(5000)
+    )
+    np.testing.assert_array_equal(blend.weights, 0.5)
+    below = (y <= blend.of(said)).mean(axis=1)
+    np.testing.assert_allclose(below, levels, atol=1e-3)
+
+
+@pytest.mark.parametrize("count", [0, 5])
+@pytest.mark.parametrize("kind", [{}, {"loss": "squared_error"}, {"loss": "quantile", "quantiles": (0.1,)}])
+def test_few_samples_change_little(kind, count):
+    said, y = np.ones((2, 1, count)), np.ones(count, int)
+    blend = learned_blend(config(**kind), [np.array([0]), np.array([1])], said, y, np.ones(count))
+    if count == 0 or "quantiles" in kind:
+        np.testing.assert_allclose(blend.weights, 0.5)
+        np.testing.assert_array_equal(blend.offsets, 0)
+    assert np.abs(blend.weights - 0.5).max() < 0.7
+    assert np.abs(blend.offsets).max() < 0.1
+
+
+def test_blends():
+    said = RNG.normal(size=(3, 2, 5))
+    np.testing.assert_allclose(equal(3).of(said), said.mean(axis=0))
+    blend = Blend(np.array([[1, 2], [0, 1], [3, 0]]), np.array([0.5, -1]))
+    np.testing.assert_allclose(blend.of(said), [said[0, 0] + 3 * said[2, 0] + 0.5, 2 * said[0, 1] + said[1, 1] - 1])
+
+
+def test_calibration_error_is_that_of_a_slow_loop():
+    confidence = np.append(RNG.random(500), [0.0, 1.0])
+    hits = RNG.random(502) < confidence**2
+    gap = 0.0
+    for i in range(15):
+        low, high = i / 15, (i + 1) / 15
+        inside = (confidence >= low) & ((confidence < high) | (i == 14))
+        gap += abs(confidence[inside].sum() - hits[inside].sum()) / 502
+    assert calibration_error(confidence, hits) == pytest.approx(gap)
+    expected, found, count = reliability(confidence, hits, 4)
+    assert count.sum() == 502
+    assert expected @ count == pytest.approx(confidence.sum())
+    assert found @ count == pytest.approx(hits.sum())
+    assert calibration_error(np.ones(3), np.ones(3, bool)) == 0
+
+
+# ---- What the estimators make of it ----------------------------------------------------------------------------------
+
+
+def test_a_fit_is_calibrated_and_says_so_of_a_copy():
+    X, y = load_breast_cancer(return_X_y=True)
+    model = GLNClassifier(random_state=0).fit(X[::2], y[::2])
+    [blend] = model.learner_.blends
+    assert blend.weights.sum() < 0.9  # networks alone are too sure
+    sure = GLNClassifier(random_state=0).fit(X[::2], y[::2])
+    sure.learner_.blends = None
+    assert log_loss(y[1::2], model.predict_proba(X[1::2])) < log_loss(y[1::2], sure.predict_proba(X[1::2]))
+
+
+@pytest.mark.parametrize("networks", [1, 3, 5, 9, 20])
+def test_any_number_of_networks(networks):
+    X, y = load_breast_cancer(return_X_y=True)
+    model = GLNClassifier([2], n_networks=networks, n_epochs=1, random_state=0).fit(X[:60], y[:60])
+    encoded = sum(network.input_size > 60 for network in model.glns_)
+    assert (len(model.glns_), encoded) == (networks, networks // 2 if networks > 4 else 0)
+    weights = model.learner_.blends[0].weights[:, 0]
+    assert len(np.unique(weights[: networks - encoded])) == 1
+    assert np.isfinite(model.predict_proba(X)).all()
+
+
+def test_a_class_of_one_sample_is_learned_by_all():
+    X, y = np.arange(40.0)[:, None], np.zeros(40, int)
+    y[-1] = 1
+    model = GLNClassifier([4], n_networks=7, random_state=0).fit(X, y)
+    z = model.standardizer_.transform(X.T)
+    for network in model.glns_:
+        p = network.predict(model.learner_.inputs(network, z), z)
+        assert p[-1] == p.max()
+
+
+def test_binary_features_need_no_encodings():
+    X = RNG.integers(0, 2, (60, 3)).astype(float)
+    model = GLNClassifier([2], random_state=0).fit(X, X[:, 0])
+    assert {network.input_size for network in model.glns_} == {6}
+    assert len(np.unique(model.learner_.blends[0].weights)) == 1
+
+
+def test_weights_of_several_targets_are_their_own():
+    X, y = make_friedman1(200, random_state=0)
+    model = GLNRegressor([4], random_state=0).fit(X, np.stack([y, RNG.normal(size=200)], axis=1))
+    weights = model.learner_.blends[0].weights
+    assert weights.shape == (8, 2)
+    assert weights[:, 1].sum() < 0.5 < weights[:, 0].sum()  # noise is predicted by its mean
