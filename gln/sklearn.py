@@ -29,24 +29,28 @@ class GLNClassifier(ClassifierMixin, Estimator):
     It learns one sample after another, without backpropagation: in several passes over a table by `fit`, or from a
     stream by `partial_fit`. Features need no scaling: they are standardised by what was seen of them. A missing feature
     counts as its mean, and so does a value far from all earlier ones. The networks mix each feature and its distance
-    from its mean; their halfspaces see the features.
+    from its mean; their halfspaces see the features, in `fit` one to three of them each.
+
+    Half of the networks of `fit` mix piecewise-linear encodings of the features too. Each network leaves out an eighth
+    of the samples. On these a weight for either kind is learned, which calibrates the probabilities.
 
     Parameters
     ----------
     layer_sizes : sequence of int or None, default=None
-        Neurons of each layer. None is (48, 24) in `fit` and (64, 32) in `partial_fit`.
+        Neurons of each layer. None is (32, 16) in `fit` and (64, 32) in `partial_fit`.
     n_networks : int or None, default=None
-        Networks, each with its own halfspaces and order of samples, whose mean logit is the prediction. None is 4 in
-        `fit` and, for speed, 1 in `partial_fit`.
+        Networks, each with its own halfspaces and order of samples, whose logits are averaged and, in `fit`, weighted.
+        Of more than four, half mix encodings. None is 8 in `fit` and, for speed, 1 in `partial_fit`.
     context_map_size : int or None, default=None
         Halfspaces per neuron, which has a row of weights for each of their 2^context_map_size combinations. None is 3
         in `fit` and 5 in `partial_fit`.
     context_bias : float, default=1.0
-        Standard deviation of the halfspaces' distances from the mean of the features.
+        Standard deviation of the halfspaces' distances from the mean of the features in `partial_fit`. `fit` lays
+        halfspaces between samples.
     learning_rate : float, callable or None, default=None
         A number from 0 to 1e30, or a callable from the count of samples learned so far to one. In `fit`, which knows
-        how many samples come, None falls linearly from 3 to 0.01; in `partial_fit` it falls from min(10, sqrt(d)), d
-        the inputs of the first layer, to 1, see `gln.rates.stream_rate`.
+        how many samples come, None falls linearly to 0.01, from 3 and with encodings from 9; in `partial_fit` it falls
+        from min(10, sqrt(d)), d the inputs of the first layer, to 1, see `gln.rates.stream_rate`.
     n_epochs : int or None, default=None
         Passes of `fit` over the samples. None is about 1000 / N, at least 3 and at most 20.
     batch_size : int, default=1
@@ -185,8 +189,9 @@ class GLNClassifier(ClassifierMixin, Estimator):
     def explain(self, X):
         """Contribution of each feature to a prediction: with a constant they add up to `decision_function`.
 
-        Between the halfspaces a network is linear in each feature and in its distance from its mean; a feature's
-        contribution is that of both. `gln.plots.plot_contributions` draws it.
+        Between the halfspaces a network is linear in each feature, its distance from its mean and its encoding; a
+        feature's contribution is the sum of theirs, compared with that of its mean. `gln.plots.plot_contributions`
+        draws it.
 
         Parameters
         ----------
@@ -235,28 +240,30 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     """Gated Linear Network regressor.
 
     It learns as `GLNClassifier` does: in several passes over a table by `fit`, or from a stream by `partial_fit`.
-    Features and targets need no scaling: they are standardised by what was seen of them.
+    Features and targets need no scaling: they are standardised by what was seen of them. In `fit` the samples that each
+    network leaves out give weights and an offset of the means, and offsets of the quantiles for their coverage.
 
     Parameters
     ----------
     layer_sizes : sequence of int or None, default=None
-        Neurons of each layer. None is (48, 24) in `fit` and (64, 32) in `partial_fit`.
+        Neurons of each layer. None is (32, 16) in `fit` and (64, 32) in `partial_fit`.
     quantiles : sequence of float or None, default=None
         Levels in (0, 1) that `predict_quantiles` predicts: (0.05, 0.95) gives intervals that contain about 90 % of the
         targets. Networks of their own learn them, beside those of the mean.
     n_networks : int or None, default=None
-        Networks, each with its own halfspaces and order of samples, whose mean is the prediction. None is 4 in `fit`
-        and, for speed, 1 in `partial_fit`.
+        Networks, each with its own halfspaces and order of samples, whose predictions are averaged and, in `fit`,
+        weighted. Of more than four, half mix encodings. None is 8 in `fit` and, for speed, 1 in `partial_fit`.
     context_map_size : int or None, default=None
         Halfspaces per neuron, which has a row of weights for each of their 2^context_map_size combinations. None is 3
         in `fit` and 5 in `partial_fit`.
     context_bias : float, default=1.0
-        Standard deviation of the halfspaces' distances from the mean of the features.
+        Standard deviation of the halfspaces' distances from the mean of the features in `partial_fit`. `fit` lays
+        halfspaces between samples.
     learning_rate : float, callable or None, default=None
         A number from 0 to 1e30, or a callable from the count of samples learned so far to one. In `fit` None falls
-        linearly to 0.01, for means from 0.5 and for quantiles from 1.5; in `partial_fit` it falls from 0.3 to 0.1, and
-        from 0.5 to 0.05, see `gln.rates.stream_rate`. Steps of batches add up: for means, more than 2 over the size of
-        a batch swings.
+        linearly to 0.01, for means from 0.5 and for quantiles from 1.5, with encodings from three times as much; in
+        `partial_fit` it falls from 0.3 to 0.1, and from 0.5 to 0.05, see `gln.rates.stream_rate`. Steps of batches add
+        up: for means, more than 2 over the size of a batch swings.
     n_epochs : int or None, default=None
         Passes of `fit` over the samples. None is about 1000 / N, at least 3 and at most 20.
     batch_size : int, default=1
