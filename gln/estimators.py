@@ -37,7 +37,7 @@ OF_STREAMS = {"layer_sizes": (64, 32), "n_networks": 1, "context_map_size": 5}
 # Of a table a halfspace sees one to three features: what so few decide is rarely met by one that sees all. Of more
 # networks than ONE_KIND half mix encodings of the features too, and learn at a rate that is so many times higher.
 CONTEXT_FEATURES, ONE_KIND, ENCODED_RATE = 3, 4, 3.0
-LOOKED_AT = 5000  # samples of a table that halfspaces and encodings are made from
+LOOKED_AT = (500, 5000), 10**7  # samples of a table that halfspaces and encodings are made from, and their numbers
 FIT_VISITS, FIT_PASSES = 1000, (3, 20)  # passes are as many as make these visits, but within these bounds
 FIT_WEIGHTS, STREAM_WEIGHT = (1, 10), 100  # mean weight of a table, and largest weight in a stream
 MISSING = -271.828  # where samples are ordered: hardly a value of its own
@@ -151,7 +151,8 @@ class Estimator(Saveable, BaseEstimator):
         if targets.ndim == 2:
             target_standardizer = Standardizer(len(targets), **OF_TARGETS)
             target_standardizer.fit(targets)
-        z = standardizer.transform(X[np.linspace(0, count - 1, min(count, LOOKED_AT)).astype(int)].T)
+        some = np.linspace(0, count - 1, min(count, np.clip(LOOKED_AT[1] // features, *LOOKED_AT[0]))).astype(int)
+        z = standardizer.transform(X[some].T)
         networks, pieces = self._networks(groups, z)
         learner = Learner(networks, standardizer, target_standardizer, pieces=pieces)
         passes = int(np.clip(FIT_VISITS // count, *FIT_PASSES)) if self.n_epochs is None else self.n_epochs
