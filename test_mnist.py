@@ -21,9 +21,10 @@ from sklearn.utils import gen_batches
 from tqdm import tqdm
 
 from gln.backends import load_backend
+from gln.calibration import calibration_error
 from gln.features import Standardizer
 from gln.learner import Learner, sum_to_one
-from gln.mnist import Digits, command, deskew, load_mnist
+from gln.mnist import PIXELS, Digits, command, deskew, fit_windows, load_mnist
 from gln.rates import linear_rate
 
 __all__ = ["TenDigits", "deskew", "get_mnist_metrics", "get_ten_digits_metrics", "load_mnist", "main"]
@@ -100,6 +101,7 @@ def get_ten_digits_metrics(
     digits: Digits | None = None,
     standardize: bool = True,
     halfspace_samples: int = 1000,
+    halfspace_window: int | None = 6,
     seed: int | None = 0,
     save: str | Path | None = None,
     verbose: bool = True,
@@ -114,6 +116,8 @@ def get_ten_digits_metrics(
         standardize: whether the digits are standardised online, see `gln.features.Standardizer`.
         halfspace_samples: the halfspaces become bisectors of so many digits, the first of the stream; 0 leaves them, as
             it has to be with a model that has learned before.
+        halfspace_window: of pixels they see a window of this side, from 1 to 28, see `gln.mnist.fit_windows`; None is
+            the whole image. Of other features they see all.
         seed: of the order of the training digits.
         save: a file where the model is saved after the pass, with the standardizer's state as `extra`.
         verbose: whether to show a progress bar, with the accuracy so far.
@@ -129,11 +133,7 @@ def get_ten_digits_metrics(
     order = np.random.default_rng(seed).permutation(len(x_train))
     standardizer = Standardizer(x_train.shape[1]) if standardize else None
     if halfspace_samples:
-        if int(model.step) > 0:
-            expected = "one that has not learned yet, or halfspace_samples=0"
-            raise ValueError(f"model: expected {expected}, got one after {int(model.step)} samples")
-        first = x_train[order[:halfspace_samples]].T
-        model.fit_hyperplanes(Standardizer(len(first)).learn(first) if standardize else first)
+        _lay_halfspaces(model, x_train[order[:halfspace_samples]].T, standardize, halfspace_window)
     learner = Learner([[model]], standardizer, distances=False, learning_rate=model.learning_rate)
     hits, start = np.empty(len(order), bool), time.perf_counter()
     with tqdm(total=len(order), unit=" digits", disable=not verbose) as bar:
@@ -150,6 +150,17 @@ def get_ten_digits_metrics(
     return TenDigits(online_hits=hits, seconds=seconds, standardizer=standardizer, **scores)
 
 
+def _lay_halfspaces(model: Any, digits: np.ndarray, standardize: bool, window: int | None) -> None:  # (F, N)
+    if int(model.step) > 0:
+        expected = "one that has not learned yet, or halfspace_samples=0"
+        raise ValueError(f"model: expected {expected}, got one after {int(model.step)} samples")
+    digits = Standardizer(len(digits)).learn(digits) if standardize else digits
+    if window is not None and len(digits) == PIXELS:
+        fit_windows(model, digits, window)
+    else:
+        model.fit_hyperplanes(digits)
+
+
 def _test_scores(p: np.ndarray, labels: np.ndarray) -> dict[str, Any]:  # (10, N), (N,)
     """What `TenDigits` holds about the test set."""
     predicted = p.argmax(axis=0)
@@ -159,7 +170,7 @@ def _test_scores(p: np.ndarray, labels: np.ndarray) -> dict[str, Any]:  # (10, N
         "conf_mat": conf_mat,
         "prfs": prfs,
         "log_loss": float(log_loss(labels, p.T, labels=range(10))),
-        "calibration_error": _calibration_error(p.max(axis=0), predicted == labels),
+        "calibration_error": calibration_error(p.max(axis=0), predicted == labels),
     }
 
 
@@ -176,16 +187,6 @@ def _tables(
         pd.DataFrame(counts, index=names, columns=names),
         pd.DataFrame(np.stack(scores), index=["precision", "recall", "fscore", "support"], columns=names),
     )
-
-
-def _calibration_error(confidence: np.ndarray, hit: np.ndarray, bins: int = 15) -> float:  # (N,), (N,)
-    """Expected calibration error: in each of `bins` equal parts of [0, 1], mean confidence against share of hits.
-
-    Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, section 2.
-    """
-    part = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = np.bincount(part, confidence - hit, minlength=bins)
-    return float(np.abs(gaps).sum() / len(hit))
 
 
 def _probabilities(output: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -248,6 +248,7 @@ class Learner:
 
 
 def _logit(p: np.ndarray) -> np.ndarray:
+    p = p.clip(2.0**-126, 1 - 2.0**-24)  # in float32 what is next to 0 and to 1
     return np.log(p) - np.log1p(-p)
 
 

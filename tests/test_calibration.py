@@ -117,6 +117,14 @@ def test_calibration_error_is_that_of_a_slow_loop():
     assert calibration_error(np.ones(3), np.ones(3, bool)) == 0
 
 
+def test_calibration_error_of_known_cases():
+    sure, half = np.ones(10), np.full(10, 0.55)
+    hits = np.arange(10) < 5
+    assert calibration_error(sure, hits) == pytest.approx(0.5)
+    assert calibration_error(half, hits) == pytest.approx(0.05)
+    assert calibration_error(np.concatenate([sure, half]), np.append(hits, hits)) == pytest.approx(0.275)
+
+
 # ---- What the estimators make of it ----------------------------------------------------------------------------------
 
 

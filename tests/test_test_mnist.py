@@ -18,9 +18,10 @@ from helpers import ROOT, assert_same_state
 from scipy import ndimage
 from sklearn.datasets import make_moons
 
+import gln_numpy
 import test_mnist
 from gln.features import Standardizer
-from gln.mnist import Digits, command
+from gln.mnist import Digits, command, fit_windows
 from gln.rates import linear_rate
 from gln_numpy import GLN
 from test_mnist import TenDigits, deskew, get_mnist_metrics, get_ten_digits_metrics, load_mnist
@@ -278,14 +279,112 @@ def test_ten_digits(few, after_pass):
     assert 0.1 < ten.log_loss < 0.6
 
 
+def first_of_stream(digits: Digits, count: int) -> np.ndarray:  # (F, count)
+    order = np.random.default_rng(0).permutation(len(digits[0]))
+    return Standardizer(digits[0].shape[1]).learn(digits[0][order[:count]].T)
+
+
 def test_halfspaces_of_ten_digits_come_from_the_first_of_them(few, after_pass):
     fitted = GLN([16, 8], 784, 784, num_classes=10, seed=0)
-    fitted.fit_hyperplanes(Standardizer(784).learn(few[0][np.random.default_rng(0).permutation(2000)[:300]].T))
+    fit_windows(fitted, first_of_stream(few, 300))
     planes = fitted.get_state()["hyperplanes.1"]
     np.testing.assert_array_equal(after_pass[0].get_state()["hyperplanes.1"], planes)
     again = get_ten_digits_metrics(fitted, 7, digits=few, halfspace_samples=0, seed=1, verbose=False)
     np.testing.assert_array_equal(fitted.get_state()["hyperplanes.1"], planes)
     assert 85 < again.accuracy < 95
+
+
+@pytest.mark.parametrize("size", [784, 588])
+def test_halfspaces_of_ten_digits_see_all_of_an_image_or_of_other_features(few, size):
+    digits = (few[0][:50, :size], few[1][:50], few[2][:5, :size], few[3][:5])
+    model, fitted = (GLN([2], size, size, num_classes=10, seed=0) for _ in range(2))
+    window = None if size == 784 else 6
+    get_ten_digits_metrics(model, digits=digits, halfspace_window=window, verbose=False)
+    fitted.fit_hyperplanes(first_of_stream(digits, 50))
+    for name in ("hyperplanes.1", "hyperplane_bias.1"):
+        np.testing.assert_array_equal(model.get_state()[name], fitted.get_state()[name])
+
+
+def slow_windows(rng: np.random.Generator, shape: tuple[int, int], images: np.ndarray, window: int) -> tuple:
+    """One halfspace after another, from images (B, 28, 28) in float64: (n, k, 28, 28), (n, k)."""
+    tries = []
+    for _ in range(10):
+        row, column = rng.integers(0, 29 - window, shape), rng.integers(0, 29 - window, shape)
+        first = rng.integers(0, len(images), shape)
+        tries.append((row, column, first, (first + 1 + rng.integers(0, len(images) - 1, shape)) % len(images)))
+    planes, bias = np.zeros((*shape, 28, 28)), np.zeros(shape)
+    for j, i in np.ndindex(shape):
+        for row, column, first, second in tries:
+            inside = slice(row[j, i], row[j, i] + window), slice(column[j, i], column[j, i] + window)
+            x, y = images[first[j, i]][inside], images[second[j, i]][inside]
+            if (x != y).any():
+                break
+        normal = x - y if (x != y).any() else np.ones_like(x)
+        normal = normal / np.linalg.norm(normal)
+        planes[j, i][inside], bias[j, i] = normal, (normal * (x + y) / 2).sum()
+    return planes, bias
+
+
+@pytest.mark.parametrize("window", [1, 6, 9, 28])
+def test_windows_are_bisectors_of_two_digits(few, window):
+    samples = first_of_stream(few, 30)
+    images = samples.T.reshape(-1, 28, 28).astype(np.float64)
+    network = GLN([5, 3], 784, 784, num_classes=10, context_map_size=2, seed=4)
+    before = network.get_state()
+    fit_windows(network, samples, window)
+    state, rng = network.get_state(), np.random.default_rng(4)
+    for layer, n in ((1, 5), (2, 3)):
+        planes, bias = slow_windows(rng, (n, 2), images, window)
+        found = state[f"hyperplanes.{layer}"]
+        np.testing.assert_allclose(found, planes.reshape(n, 2, 784), atol=1e-7)
+        np.testing.assert_allclose(state[f"hyperplane_bias.{layer}"], bias, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(np.linalg.norm(found, axis=-1), 1, rtol=1e-6)
+        for plane in found.reshape(-1, 28, 28):
+            assert all(np.ptp(np.flatnonzero(plane.any(axis=axis))) < window for axis in (0, 1))
+        np.testing.assert_array_equal(state[f"weights.{layer}"], before[f"weights.{layer}"])
+
+
+def test_windows_of_equal_digits():
+    network = GLN([3], 784, 784, context_map_size=2, seed=0)
+    fit_windows(network, np.full((784, 4), 0.5), 3)
+    state = network.get_state()
+    np.testing.assert_allclose(np.sort(state["hyperplanes.1"])[..., -9:], 1 / 3, rtol=1e-6)
+    assert (np.sort(state["hyperplanes.1"])[..., :-9] == 0).all()
+    np.testing.assert_allclose(state["hyperplane_bias.1"], 1.5, rtol=1e-6)
+
+
+def test_windows_are_the_same_in_every_backend(backend, few):
+    samples = first_of_stream(few, 30)
+    models = [module.GLN([4, 2], 784, 784, context_map_size=3, seed=7) for module in (gln_numpy, backend)]
+    for model in models:
+        fit_windows(model, samples)
+    assert_same_state(*models)
+    fit_windows(models[0], samples)  # again
+    assert_same_state(*models)
+    other = GLN([4, 2], 784, 784, context_map_size=3, seed=8)
+    fit_windows(other, samples)
+    assert (other.get_state()["hyperplanes.1"] != models[0].get_state()["hyperplanes.1"]).any()
+
+
+def test_windows_refuse_bad_arguments_and_change_nothing(few):
+    network, samples = GLN([2], 784, 784, seed=0), few[0][:5].T
+    before = network.get_state()
+    infinite = samples.copy()
+    infinite[3, 2] = np.inf
+    for wrong in (samples.T, samples[:, :1], samples[:, 0], infinite, np.full((784, 2), "a")):
+        with pytest.raises(ValueError, match=r"samples: expected .*, got "):
+            fit_windows(network, wrong)
+    for side in (0, 29, 2.0, True, "6"):
+        with pytest.raises(ValueError, match=r"window: expected an integer from 1 to 28, got "):
+            fit_windows(network, samples, side)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="network: expected a context_size of 784, got 783"):
+        fit_windows(GLN([2], 784, 783), samples)
+    assert_same_state(network, before)
+    network.predict(samples, samples, np.zeros(5))
+    before = network.get_state()
+    with pytest.raises(RuntimeError, match="network: expected one before its first update, got step 5"):
+        fit_windows(network, samples)
+    assert_same_state(network, before)
 
 
 def test_ten_digits_are_saved_with_the_standardizer(few, after_pass):
@@ -307,7 +406,7 @@ def test_ten_digits_that_are_not_standardised(few, tmp_path):
     assert not GLN.load(tmp_path / "m").extra
     other, order = GLN([2], 784, 784, num_classes=10, seed=0), np.random.default_rng(0).permutation(100)
     stream = digits[0][order].T
-    other.fit_hyperplanes(stream)
+    fit_windows(other, stream)
     other.predict_online(stream, stream, digits[1][order])
     assert_same_state(other, model)
 
@@ -319,18 +418,12 @@ def test_ten_digits_refuse_bad_arguments(few, after_pass):
         get_ten_digits_metrics(model, digits=digits, verbose=False)
     with pytest.raises(ValueError, match=r"batch_size: expected .*, got 0"):
         get_ten_digits_metrics(model, 0, digits=digits)
+    with pytest.raises(ValueError, match=r"window: expected an integer from 1 to 28, got 0"):
+        get_ten_digits_metrics(GLN([2], 784, 784, num_classes=10), digits=digits, halfspace_window=0)
     with pytest.raises(ValueError, match="model: expected one of 10 classes, got one of 2"):
         get_ten_digits_metrics(GLN([2], 784, 784), digits=digits)
     get_ten_digits_metrics(model, digits=digits, halfspace_samples=0, verbose=False)
     assert model.step == 2100
-
-
-def test_calibration_error_of_known_cases():
-    sure, half = np.ones(10), np.full(10, 0.55)
-    hits = np.arange(10) < 5
-    assert test_mnist._calibration_error(sure, hits) == pytest.approx(0.5)
-    assert test_mnist._calibration_error(half, hits) == pytest.approx(0.05)
-    assert test_mnist._calibration_error(np.concatenate([sure, half]), np.append(hits, hits)) == pytest.approx(0.275)
 
 
 def test_linear_rate():

@@ -1,0 +1,84 @@
+"""Halfspaces that see a window of an image, in place of all its pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gln.mnist.digits import PIXELS, SIDE
+
+__all__ = ["fit_windows"]
+
+TRIES = 10  # pairs of digits that are drawn for a halfspace, at most
+
+
+def fit_windows(network: Any, samples: Any, window: int = 6) -> None:
+    """Redraw every halfspace as the bisector of two of the samples within a window of `window` x `window` pixels.
+
+    A neuron then picks its weights by parts of strokes, which many digits share, and not by how much a whole digit
+    looks like another. Windows lie inside the image, at random places. Outside of its window a halfspace's coefficients
+    are 0; inside, it is the perpendicular bisector of the two digits' pixels there. Where these are equal, as often at
+    the edges of the image, another window and another pair are drawn, up to ten in all. If the last ones are equal too,
+    all pixels of the window get the same coefficient, and the halfspace goes through that digit.
+
+    `network.seed` determines windows and pairs; the same seed gives the same halfspaces in every backend. Weights stay
+    as they are; while the state is set, they may be in memory twice.
+
+    Args:
+        network: a `GLN` of any backend, with 784 values of side information, that has not learned yet.
+        samples: (784, B), B at least 2: digits as the network will be given them as side information.
+        window: pixels from 1 to 28.
+
+    Raises:
+        ValueError: an argument outside its range or of another size, NaN or infinity; nothing is changed then.
+        RuntimeError: the network has learned; moving its gates would scramble what it knows.
+    """
+    digits = _checked(network, samples, window)
+    rng, state = np.random.default_rng(network.seed), network.get_state(copy=False)
+    for layer, n in enumerate(network.layer_sizes, start=1):
+        planes, bias = _bisectors(rng, digits, (n, network.context_map_size), window)
+        state |= {f"hyperplanes.{layer}": planes, f"hyperplane_bias.{layer}": bias}
+    network.set_state(state)
+
+
+def _checked(network: Any, samples: Any, window: Any) -> np.ndarray:  # (784, B) -> (B, 784)
+    if network.context_size != PIXELS:
+        raise ValueError(f"network: expected a context_size of {PIXELS}, got {network.context_size}")
+    if int(network.step) > 0:
+        raise RuntimeError(f"network: expected one before its first update, got step {int(network.step)}")
+    if not isinstance(window, (int, np.integer)) or isinstance(window, bool) or not 1 <= window <= SIDE:
+        raise ValueError(f"window: expected an integer from 1 to {SIDE}, got {window!r}")
+    digits = np.asarray(samples)
+    if digits.ndim != 2 or len(digits) != PIXELS or digits.shape[1] < 2 or digits.dtype.kind not in "biuf":
+        came = f"{digits.dtype} of shape {digits.shape}"
+        raise ValueError(f"samples: expected numbers of shape ({PIXELS}, B), B at least 2, got {came}")
+    digits = digits.T.astype(np.float32, order="C")
+    if not np.isfinite(digits).all():
+        raise ValueError("samples: expected finite numbers, got NaN or infinity")
+    return digits
+
+
+def _bisectors(
+    rng: np.random.Generator,
+    digits: np.ndarray,  # (B, 784)
+    shape: tuple[int, int],  # (n, k)
+    window: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Hyperplanes (n, k, 784) and their offsets (n, k), float32. Only windows are held in float64."""
+    inside = (SIDE * np.arange(window)[:, None] + np.arange(window)).ravel()  # pixels of a window in the corner
+    seen = np.zeros((*shape, window * window), np.int64)
+    x, y = np.zeros((2, *seen.shape), np.float32)
+    for _ in range(TRIES):
+        corner = SIDE * rng.integers(0, SIDE - window + 1, shape) + rng.integers(0, SIDE - window + 1, shape)
+        first = rng.integers(0, len(digits), shape)
+        second = (first + 1 + rng.integers(0, len(digits) - 1, shape)) % len(digits)
+        equal = (x == y).all(axis=-1)  # at first everywhere
+        seen[equal] = corner[equal][:, None] + inside
+        x[equal], y[equal] = (digits[pair[equal][:, None], seen[equal]] for pair in (first, second))
+    normal = x.astype(np.float64) - y
+    normal[(x == y).all(axis=-1)] = 1
+    normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
+    planes = np.zeros((*shape, PIXELS), np.float32)
+    np.put_along_axis(planes, seen, normal.astype(np.float32), axis=-1)
+    return planes, (normal * (x.astype(np.float64) + y)).sum(axis=-1).astype(np.float32) / 2
