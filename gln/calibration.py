@@ -1,4 +1,4 @@
-"""How much networks count: learned on samples that each of them has left out, which tell how sure it may be.
+"""Weights of networks, learned on samples that each network has left out, so that predictions are calibrated.
 
 Shapes: M networks, G kinds of them, C heads, n samples.
 """
@@ -14,14 +14,15 @@ from scipy.special import logsumexp
 
 __all__ = ["PARTS", "Blend", "calibration_error", "equal", "learned_blend", "parts_of_table", "reliability"]
 
-PARTS = 8  # of a table, of which a network leaves out one
-# Times the squared distance from equal weights, and the squared offset, beside a sum over samples: few change little.
+PARTS = 8  # of a table; each network leaves out one
+# Added to the sum of the losses, times the squared distance from equal weights and the squared offset, so that few
+# samples change little.
 PENALTY, OFFSET_PENALTY = 0.5, 100.0
 LARGEST = {"classes": 3.0, "values": 1.5}  # weights
 
 
 class Blend(NamedTuple):
-    """What networks predict together: a weighted sum of the logits or values that they mix, and an offset."""
+    """The prediction of several networks: a weighted sum of their logits or values, plus an offset."""
 
     weights: np.ndarray  # (M, C or 1)
     offsets: np.ndarray  # (C or 1,)
@@ -31,14 +32,14 @@ class Blend(NamedTuple):
 
 
 def equal(networks: int) -> Blend:
-    """The mean of so many networks."""
+    """The mean of the networks."""
     return Blend(np.full((networks, 1), 1 / networks), np.zeros(1))
 
 
 def parts_of_table(groups: np.ndarray, rng: np.random.RandomState) -> np.ndarray:  # (n,) -> (n,)
-    """Numbers from 0 to PARTS - 1, the part that each sample is in; all have about as many samples of each group.
+    """The part of each sample, 0 to PARTS - 1, at random and stratified by group.
 
-    The first sample of a group is in part 0: a network that leaves out another part has seen all groups.
+    Each group has a sample in part 0, so a network that leaves out another part has seen every group.
     """
     parts, order = np.empty(len(groups), int), rng.permutation(len(groups))
     for group in np.unique(groups):
@@ -50,11 +51,11 @@ def parts_of_table(groups: np.ndarray, rng: np.random.RandomState) -> np.ndarray
 def learned_blend(
     config: Any,  # of the networks
     kinds: Sequence[np.ndarray],  # G of integers, which networks are of each kind
-    mixed: np.ndarray,  # (G, C, n), the mean of what those of each kind mix for samples that they have left out
+    mixed: np.ndarray,  # (G, C, n), mean logits or values of each kind, for samples that its networks have left out
     targets: np.ndarray,  # (n,), or (C, n)
     shares: np.ndarray,  # (n,), how much each sample counts
 ) -> Blend:
-    """The blend with the least loss; of quantiles the mean, with offsets for their coverage."""
+    """The blend with the least loss; for quantiles the mean, with offsets that correct the coverage."""
     heads, networks = config.record.heads, sum(map(len, kinds))
     if heads == "quantiles":
         residuals = zip(targets - mixed.mean(axis=0), config.quantiles, strict=True)
@@ -71,7 +72,7 @@ def learned_blend(
 
 
 def _class_weights(logits: np.ndarray, classes: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Weights of the kinds for the least log-loss, samples counting by their shares: (G, C, n), (n,), (n,) -> (G,)."""
+    """Weights of the kinds with the least log-loss: (G, C, n), (n,), (n,) -> (G,)."""
     mean = np.full(len(logits), 1 / len(logits))
 
     def loss(weights: np.ndarray) -> float:
@@ -82,7 +83,7 @@ def _class_weights(logits: np.ndarray, classes: np.ndarray, shares: np.ndarray) 
 
 
 def _value_weights(values: np.ndarray, targets: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Weights of the kinds, and an offset, for the least squared error: (G, n), (n,), (n,) -> (G + 1,)."""
+    """Weights of the kinds, and an offset, with the least squared error: (G, n), (n,), (n,) -> (G + 1,)."""
     kinds, root, penalty = len(values), np.sqrt(shares), np.sqrt([PENALTY] * len(values) + [OFFSET_PENALTY])
     rows = np.concatenate([root * np.concatenate([values, np.ones((1, len(targets)))]), np.diag(penalty)], axis=1)
     wanted = np.concatenate([root * targets, penalty[:-1] / kinds, [0]])
@@ -91,7 +92,7 @@ def _value_weights(values: np.ndarray, targets: np.ndarray, shares: np.ndarray) 
 
 
 def _offset(residuals: np.ndarray, level: float, shares: np.ndarray) -> float:  # (n,), (), (n,) -> ()
-    """What a quantile needs so that a share `level` of the targets lies below it; 0 where too few samples tell.
+    """The offset that puts a share `level` of the targets below a quantile; 0 if there are too few samples.
 
     Source: Romano et al., Conformalized Quantile Regression, NeurIPS 2019.
     """
@@ -103,9 +104,9 @@ def _offset(residuals: np.ndarray, level: float, shares: np.ndarray) -> float:  
 
 
 def reliability(confidence: np.ndarray, hits: np.ndarray, bins: int = 15) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Predictions by their probability, in equal parts of [0, 1]: mean probability, share of hits and how many.
+    """Mean probability, share of hits and number of predictions in equal bins of [0, 1], without empty bins.
 
-    Shapes: (n,) in [0, 1], (n,) of bools -> 3 of (at most `bins`,), of the parts that have predictions.
+    Shapes: (n,) in [0, 1], (n,) of bools -> 3 of (at most `bins`,).
     """
     part = np.minimum((confidence * bins).astype(int), bins - 1)
     count = np.bincount(part, minlength=bins)
@@ -114,7 +115,7 @@ def reliability(confidence: np.ndarray, hits: np.ndarray, bins: int = 15) -> tup
 
 
 def calibration_error(confidence: np.ndarray, hits: np.ndarray, bins: int = 15) -> float:
-    """Expected calibration error: how far mean probability and share of hits are apart in a part, on average.
+    """Expected calibration error: the mean distance between probability and share of hits of a bin.
 
     Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, section 2.
     """
@@ -123,7 +124,7 @@ def calibration_error(confidence: np.ndarray, hits: np.ndarray, bins: int = 15) 
 
 
 def _log_losses(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:  # (C, n), (n,) -> (n,)
-    """Of the heads' probabilities, normalised to sum to one."""
+    """Log-losses of the heads' probabilities, normalised to sum to one."""
     if len(logits) == 1:
         return np.logaddexp(0, np.where(classes == 1, -logits[0], logits[0]))
     log_p = -np.logaddexp(0, -logits)

@@ -34,10 +34,10 @@ ALLOWED = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "ensure_al
 # What None stands for, in `fit` and in `partial_fit`, where a sample has no time for more than one network.
 OF_TABLES = {"layer_sizes": (32, 16), "n_networks": 8, "context_map_size": 3}
 OF_STREAMS = {"layer_sizes": (64, 32), "n_networks": 1, "context_map_size": 5}
-# Of a table a halfspace sees one to three features: what so few decide is rarely met by one that sees all. Of more
-# networks than ONE_KIND half mix encodings of the features too, and learn at a rate that is so many times higher.
+# In `fit` a halfspace sees one to three features: one that sees all rarely finds what so few decide. Of more than
+# ONE_KIND networks half also mix encodings of the features, and learn at a rate that is ENCODED_RATE times as high.
 CONTEXT_FEATURES, ONE_KIND, ENCODED_RATE = 3, 4, 3.0
-LOOKED_AT = (500, 5000), 10**7  # samples of a table that halfspaces and encodings are made from, and their numbers
+LOOKED_AT = (500, 5000), 10**7  # samples that halfspaces and encodings are made from: bounds, and numbers in all
 FIT_VISITS, FIT_PASSES = 1000, (3, 20)  # passes are as many as make these visits, but within these bounds
 FIT_WEIGHTS, STREAM_WEIGHT = (1, 10), 100  # mean weight of a table, and largest weight in a stream
 MISSING = -271.828  # where samples are ordered: hardly a value of its own
@@ -124,7 +124,7 @@ class Estimator(Saveable, BaseEstimator):
         return rng.randint(most, size=self._setting("n_networks", of_stream)).tolist()
 
     def _built(self, features, seed, of_stream, encodings=0, **kind):
-        """A network that knows nothing yet."""
+        """A new network."""
         return load_backend(self.backend).GLN(
             self._setting("layer_sizes", of_stream),
             encodings + 2 * features,
@@ -161,14 +161,14 @@ class Estimator(Saveable, BaseEstimator):
         self.learner_, self.n_iter_ = learner, passes
 
     def _of_stream(self, groups, features, targets=None):
-        """A learner that knows nothing yet, of a stream."""
+        """A new learner for a stream."""
         seeds = self._seeds(of_stream=True)
         networks = [[self._built(features, seed, True, **kind) for seed in seeds] for kind in groups]
         target_standardizer = None if targets is None else Standardizer(targets, **OF_TARGETS)
         return Learner(networks, Standardizer(features, **OF_FEATURES), target_standardizer)
 
     def _networks(self, groups, z):  # (F, n), standardised samples
-        """For each group networks whose halfspaces lie between these samples, and the encodings that the last mix."""
+        """New networks for each group, with halfspaces between these samples, and the encodings for half of them."""
         seeds, pieces = self._seeds(of_stream=False), quantile_pieces(z)
         encoded = len(seeds) // 2 if len(seeds) > ONE_KIND else 0
         encodings = [0] * (len(seeds) - encoded) + [len(pieces.features)] * encoded
@@ -204,7 +204,7 @@ class Job(NamedTuple):
 
 
 def fit_table(learner: Learner, table: Table, n_jobs: int | None, verbose: bool, **passing: Any) -> None:
-    """Each network learns a table but for a part of it; what it then says of this part tells how much it counts."""
+    """Train each network on all but one part of a table, then weight the networks by how they predict these parts."""
     targets, classes = [table.targets], table.targets
     if learner.target_standardizer is not None:
         own = learner.target_standardizer.transform(table.targets)
@@ -221,13 +221,13 @@ def fit_table(learner: Learner, table: Table, n_jobs: int | None, verbose: bool,
 
 
 def _kinds(group: list[Any]) -> list[np.ndarray]:
-    """Which of the networks read the same inputs."""
+    """Indices of the networks of each kind; those of a kind have the same inputs."""
     sizes = np.array([network.input_size for network in group])
     return [np.flatnonzero(sizes == size) for size in np.unique(sizes)]
 
 
 def _left_out(group: list[Any]) -> np.ndarray:  # (M,)
-    """The part of a table that each network leaves out: those of a kind different ones, and none the first."""
+    """The part of a table that each network leaves out, a different one for each of a kind, and never part 0."""
     parts = np.empty(len(group), int)
     for kind in _kinds(group):
         parts[kind] = 1 + np.arange(len(kind)) % (PARTS - 1)
@@ -237,7 +237,7 @@ def _left_out(group: list[Any]) -> np.ndarray:  # (M,)
 def _learn_all(
     jobs: list[Job], table: Table, learner: Learner, n_jobs: int | None, verbose: bool, passing: dict[str, Any]
 ) -> None:
-    """All networks learn, here or in processes; where there are workers enough, the heads of each apart."""
+    """Train all networks, here or in processes; with enough workers, the heads of each network separately."""
     workers, parts_each = effective_n_jobs(n_jobs), -(-effective_n_jobs(n_jobs) // len(jobs))
     split = [
         [(some, job._replace(network=part, targets=own)) for some, part, own in split_heads(*job[:2], parts_each)]
@@ -257,9 +257,9 @@ def _learn_all(
 
 
 def _learned(job, table, learner, *, passes, batch_size, shuffle, update=None):
-    """So many passes of a network over its visits; `learner` prepares inputs.
+    """Train a network for some passes over its visits; `learner` prepares the inputs.
 
-    Without `update`, which is told how many samples were learned, it is in another process, and returns the state.
+    `update` is called with the number of samples learned. None means another process, which returns the state.
     """
     network, targets, visits = job
     rng, count = np.random.RandomState(network.seed), len(visits)
@@ -282,18 +282,21 @@ def _learned(job, table, learner, *, passes, batch_size, shuffle, update=None):
 
 
 def _blend(learner: Learner, group: list[Any], targets: np.ndarray, table: Table, parts: np.ndarray) -> Blend:
-    """What a group predicts together, by what its networks say of the samples that they have left out."""
+    """How to combine the networks of a group, learned from their predictions for the samples that they left out."""
     kinds, left_out = _kinds(group), _left_out(group)
-    said, known = [np.empty((len(kinds), group[0].num_heads, 0))], [np.empty(0, int)]  # (G, C, n) and (n,) of each part
+    outputs, known = (
+        [np.empty((len(kinds), group[0].num_heads, 0))],
+        [np.empty(0, int)],
+    )  # (G, C, n) and (n,) of each part
     for part in np.unique(left_out):
         of_kinds = [[group[place] for place in kind if left_out[place] == part] for kind in kinds]
         if all(of_kinds):
             known.append(np.flatnonzero(parts == part))
             samples = table.X[known[-1]].T
-            said.append(np.stack([learner.said(samples, networks).mean(axis=0) for networks in of_kinds]))
+            outputs.append(np.stack([learner.outputs(samples, networks).mean(axis=0) for networks in of_kinds]))
     visits = np.concatenate(known)
     shares = np.ones(len(visits)) if table.shares is None else table.shares[visits]
-    return learned_blend(group[0].config, kinds, np.concatenate(said, axis=2), targets[..., visits], shares)
+    return learned_blend(group[0].config, kinds, np.concatenate(outputs, axis=2), targets[..., visits], shares)
 
 
 # ---- Weights of samples ----------------------------------------------------------------------------------------------

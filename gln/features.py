@@ -287,12 +287,12 @@ class Pieces(NamedTuple):
 
 
 def quantile_pieces(values: np.ndarray, most: int = 8, total: int = 200) -> Pieces:
-    """Pieces between quantiles of the values that each feature takes: (D, N) -> E pieces.
+    """Pieces between quantiles of the distinct values of each feature: (D, N) -> E pieces.
 
     Args:
-        values: finite numbers. A feature of one or two values gets no piece: it is linear in itself already.
-        most: pieces of a feature at most, fewer where it takes fewer values.
-        total: pieces in all, about; but a feature gets two or more.
+        values: finite numbers. A feature of one or two distinct values gets no pieces.
+        most: pieces per feature at most; a feature with fewer distinct values gets fewer.
+        total: pieces of all features, approximately: each feature gets two or more.
     """
     distinct = {feature: found for feature, row in enumerate(values) if len(found := np.unique(row)) > 2}
     most = min(most, max(2, total // max(1, len(distinct))))
@@ -305,10 +305,10 @@ def quantile_pieces(values: np.ndarray, most: int = 8, total: int = 200) -> Piec
 
 
 def piecewise_linear(values: np.ndarray, pieces: Pieces) -> np.ndarray:
-    """How far each piece is passed: -1 below it, 1 above it, and linear between. Shapes: (D, B) -> (E, B) float32.
+    """Encode features: a piece is -1 below its range, 1 above it, and linear in between. (D, B) -> (E, B) float32.
 
-    A mixture of a feature's pieces is a piecewise-linear function of it. Source: Gorishniy et al., On Embeddings for
-    Numerical Features in Tabular Deep Learning, NeurIPS 2022, section 3.2; there from 0 to 1.
+    A linear combination of a feature's pieces is a piecewise-linear function of it. Source: Gorishniy et al., On
+    Embeddings for Numerical Features in Tabular Deep Learning, NeurIPS 2022, section 3.2; there from 0 to 1.
     """
     passed = (values[pieces.features] - pieces.low[:, None]) * (2 / (pieces.high - pieces.low))[:, None] - 1
     return passed.clip(-1, 1).astype(np.float32, copy=False)

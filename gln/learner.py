@@ -41,8 +41,8 @@ class Learner:
     target_standardizer: Standardizer | None = None
     distances: bool = True  # whether networks also mix how far each feature is from its mean
     learning_rate: float | Callable[[int], float] | None = None  # of the count of samples; None is that of streams
-    pieces: Pieces = NO_PIECES  # of the encodings that networks with more inputs mix too
-    blends: list[Blend] | None = None  # of what the networks of each group mix; None is their mean
+    pieces: Pieces = NO_PIECES  # of the encodings that networks with more inputs also mix
+    blends: list[Blend] | None = None  # how to combine the networks of each group; None is their mean
 
     def __post_init__(self) -> None:  # from a file tuples come without their names
         self.pieces = Pieces(*self.pieces)
@@ -188,31 +188,31 @@ class Learner:
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
     def predict(self, samples: Any, group: int = 0) -> np.ndarray:
-        """What a group predicts for samples (F, B), each class by itself, or in units of the targets: (C, B)."""
-        decided = self.decide(samples, group)
-        return _expit(decided) if self.target_standardizer is None else decided
+        """A group's predictions, probabilities of each class against the rest or numbers: (F, B) -> (C, B)."""
+        decision = self.decision(samples, group)
+        return _expit(decision) if self.target_standardizer is None else decision
 
-    def decide(self, samples: Any, group: int = 0) -> np.ndarray:
-        """`predict` before probabilities are made of logits: (F, B) -> (C, B)."""
-        mixed = self._blend(group).of(self.said(samples, self.groups[group]))
+    def decision(self, samples: Any, group: int = 0) -> np.ndarray:
+        """`predict` that returns logits instead of probabilities: (F, B) -> (C, B)."""
+        mixed = self._blend(group).of(self.outputs(samples, self.groups[group]))
         if self.target_standardizer is None:
             return mixed
         rows = slice(None) if group == 0 else slice(group - 1, group)
         return self.target_standardizer.mean[rows, None] + self.target_standardizer.scale[rows, None] * mixed
 
-    def said(self, samples: Any, networks: list[Any]) -> np.ndarray:
-        """What each network mixes for samples (F, B), logits or values, in float64: (M, C, B)."""
-        said = np.empty((len(networks), networks[0].num_heads, samples.shape[1]))
+    def outputs(self, samples: Any, networks: list[Any]) -> np.ndarray:
+        """Logits or standardised values of each network for samples (F, B), in float64: (M, C, B)."""
+        outputs = np.empty((len(networks), networks[0].num_heads, samples.shape[1]))
         for part in chunks(samples.shape[1]):
             z = self._transformed(samples[:, part])
             for number, network in enumerate(networks):
-                said[number, :, part] = network.predict_arrays(self.inputs(network, z), z)
-        return _logit(said) if networks[0].config.logits else said
+                outputs[number, :, part] = network.predict_arrays(self.inputs(network, z), z)
+        return _logit(outputs) if networks[0].config.logits else outputs
 
     def explain(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:
         """Contributions of features (C, B, F) and the constant (C, B), which add up to what the first group mixes.
 
-        That are logits, or standardised targets. A feature contributes what it changes compared with its mean.
+        These are logits, or standardised targets. A contribution compares the feature with its mean.
         """
         z, networks = self._transformed(samples), self.groups[0]
         blend, heads = self._blend(0), networks[0].num_heads
@@ -227,16 +227,16 @@ class Learner:
         return contributions.transpose(0, 2, 1), constant
 
     def inputs(self, network: Any, z: np.ndarray) -> np.ndarray:
-        """What a network mixes of standardised samples, (F, B) -> (K, B)."""
+        """The inputs of a network for standardised samples: (F, B) -> (K, B)."""
         rows = with_distances(z) if self.distances else z
         return np.concatenate([piecewise_linear(z, self.pieces), rows]) if self.encodes(network) else rows
 
     def encodes(self, network: Any) -> bool:
-        """Whether a network mixes encodings, before all else that it mixes."""
+        """Whether a network also mixes encodings, which then come first in its inputs."""
         return network.input_size > network.context_size * (1 + self.distances)
 
     def _features_of(self, network: Any) -> np.ndarray:  # (K,)
-        """The feature that each input of a network is made of."""
+        """The feature that each input of a network comes from."""
         features = np.arange(network.context_size).repeat(1 + self.distances)
         return np.concatenate([self.pieces.features, features]) if self.encodes(network) else features
 

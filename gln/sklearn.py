@@ -173,7 +173,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
     def decision_function(self, X):
         """Logits of X (N, F): of `classes_[1]` (N,), or with more than two classes of each against the rest (N, C)."""
         samples = self._samples(X)
-        logits = self.learner_.decide(samples)
+        logits = self.learner_.decision(samples)
         return logits[0] if len(logits) == 1 else logits.T
 
     def predict_proba(self, X):
