@@ -284,10 +284,8 @@ def _learned(job, table, learner, *, passes, batch_size, shuffle, update=None):
 def _blend(learner: Learner, group: list[Any], targets: np.ndarray, table: Table, parts: np.ndarray) -> Blend:
     """How to combine the networks of a group, learned from their predictions for the samples that they left out."""
     kinds, left_out = _kinds(group), _left_out(group)
-    outputs, known = (
-        [np.empty((len(kinds), group[0].num_heads, 0))],
-        [np.empty(0, int)],
-    )  # (G, C, n) and (n,) of each part
+    outputs = [np.empty((len(kinds), group[0].num_heads, 0))]  # (G, C, n) for each part
+    known = [np.empty(0, int)]  # the visits of each part
     for part in np.unique(left_out):
         of_kinds = [[group[place] for place in kind if left_out[place] == part] for kind in kinds]
         if all(of_kinds):
