@@ -629,7 +629,9 @@ class GLN:
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
         most = int((hyperplanes != 0).sum(axis=2).max(initial=0))
-        seen = np.argsort(hyperplanes == 0, axis=2, kind="stable")[..., : most * (2 * most < hyperplanes.shape[2])]
+        seen = np.zeros((*hyperplanes.shape[:2], 0), np.int64)
+        if 2 * most < hyperplanes.shape[2]:
+            seen = np.argsort(hyperplanes == 0, axis=2, kind="stable")[..., :most]
         arrays = hyperplanes, seen, np.take_along_axis(hyperplanes, seen, axis=2), hyperplane_bias
         self._planes = tuple(np.array(array, order="C") for array in arrays)
 

