@@ -25,6 +25,7 @@ OF_FEATURES: dict[str, Any] = {"floor": 0.05, "limit": 5.0}
 OF_TARGETS: dict[str, Any] = {"floor": 0.0, "limit": 50.0, "far_is_missing": False}
 MAX_FLOAT = np.finfo(np.float32).max  # a scalar, not a float, which float16 arrays would turn into infinity
 DISTANCE = np.float32(0.8)  # mean distance of a normal value from its mean, in standard deviations
+NARROWEST = 1e-6  # width of a piece of standardised values: what divides by less may overflow
 BLOCK = 1 << 16  # numbers processed at a time, so that temporary arrays stay small beside the samples
 FAR = 4  # times the limit: values further from the mean count as missing
 FEW = 10  # values: of so few the scale is uncertain, so that the limit is wider
@@ -299,7 +300,8 @@ def quantile_pieces(values: np.ndarray, most: int = 8, total: int = 200) -> Piec
     pieces = []
     for feature, row in distinct.items():
         knots = np.quantile(row, np.linspace(0, 1, min(most, len(row) - 1) + 1)).astype(np.float32)
-        pieces += [(feature, *ends) for ends in itertools.pairwise(np.unique(knots))]
+        wide = np.diff(knots, prepend=-np.inf) > NARROWEST
+        pieces += [(feature, *ends) for ends in itertools.pairwise(knots[wide])]
     features, low, high = zip(*pieces, strict=True) if pieces else ((), (), ())
     return Pieces(np.array(features, int), np.array(low, np.float32), np.array(high, np.float32))
 

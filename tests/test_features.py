@@ -203,9 +203,10 @@ def test_pieces_lie_between_quantiles_of_what_a_feature_takes():
     for features, each in ((25, 8), (50, 4), (150, 2)):
         assert len(quantile_pieces(rng.normal(size=(features, 30))).features) == features * each
     assert len(quantile_pieces(np.zeros((3, 0))).features) == 0
-    near = np.float32(1) + np.float32(2**-23) * np.arange(3, dtype=np.float32)  # neighbours in float32
-    pieces = quantile_pieces(near[None])
-    assert (pieces.low < pieces.high).all()
+    near = np.array([[0.0, 1e-44, 2.0]], np.float32)  # of which the first two are neighbours in float32
+    pieces = quantile_pieces(near)
+    assert (pieces.low.tolist(), pieces.high.tolist()) == ([0], [2])
+    np.testing.assert_array_equal(piecewise_linear(near, pieces), [[-1, -1, 1]])
 
 
 def test_piecewise_linear_encodings_are_those_of_the_plain_loops():
