@@ -16,11 +16,14 @@ from gln.learner import sum_to_one
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN
 
-RNG = np.random.default_rng(0)
+
+@pytest.fixture
+def rng() -> np.random.Generator:  # each test its own: the tests of a process come in any order
+    return np.random.default_rng(0)
 
 
-def test_parts_have_as_many_samples_of_each_group_and_the_first_has_all():
-    groups = RNG.permutation(np.repeat([0, 1, 2], [1, 9, 90]))
+def test_parts_have_as_many_samples_of_each_group_and_the_first_has_all(rng):
+    groups = rng.permutation(np.repeat([0, 1, 2], [1, 9, 90]))
     parts = parts_of_table(groups, np.random.RandomState(0))
     counts = np.array([np.bincount(parts[groups == group], minlength=PARTS) for group in range(3)])
     assert counts.sum(axis=1).tolist() == [1, 9, 90]
@@ -35,12 +38,12 @@ def config(**kind: Any) -> Any:
 
 
 @pytest.mark.parametrize("classes", [2, 4])
-def test_weights_of_classes_undo_what_made_the_networks_too_sure(classes):
+def test_weights_of_classes_undo_what_made_the_networks_too_sure(classes, rng):
     heads = 1 if classes == 2 else classes
-    logits = RNG.normal(size=(heads, 40000)) * 2
+    logits = rng.normal(size=(heads, 40000)) * 2
     p = sum_to_one(expit(logits))
-    numbers = (p.cumsum(axis=0) < RNG.random(40000)).sum(axis=0)
-    said = np.stack([logits / 0.3, RNG.normal(size=logits.shape)])  # one kind is too sure, another knows nothing
+    numbers = (p.cumsum(axis=0) < rng.random(40000)).sum(axis=0)
+    said = np.stack([logits / 0.3, rng.normal(size=logits.shape)])  # one kind is too sure, another knows nothing
     kinds = [np.array([0, 1]), np.array([2])]
     blend = learned_blend(config(num_classes=classes), kinds, said, numbers, np.ones(40000))
     np.testing.assert_allclose(blend.weights.ravel(), [0.15, 0.15, 0], atol=0.015)
@@ -52,18 +55,18 @@ def test_weights_of_classes_undo_what_made_the_networks_too_sure(classes):
     assert losses[0] < losses[2] - 0.1
 
 
-def test_shares_count_as_so_many_samples():
-    logits, numbers = RNG.normal(size=(2, 1, 30)), RNG.integers(0, 2, 30)
-    times = RNG.integers(1, 4, 30)
+def test_shares_count_as_so_many_samples(rng):
+    logits, numbers = rng.normal(size=(2, 1, 30)), rng.integers(0, 2, 30)
+    times = rng.integers(1, 4, 30)
     kinds = [np.array([0]), np.array([1])]
     weighted = learned_blend(config(), kinds, logits, numbers, times.astype(float))
     repeated = learned_blend(config(), kinds, logits.repeat(times, axis=2), numbers.repeat(times), np.ones(times.sum()))
     np.testing.assert_allclose(weighted.weights, repeated.weights, atol=1e-4)
 
 
-def test_weights_and_offsets_of_values():
-    y = RNG.normal(size=(2, 20000))
-    said = np.stack([2 * y - 0.4, RNG.normal(size=y.shape)])
+def test_weights_and_offsets_of_values(rng):
+    y = rng.normal(size=(2, 20000))
+    said = np.stack([2 * y - 0.4, rng.normal(size=y.shape)])
     kinds = [np.array([0]), np.array([1])]
     blend = learned_blend(config(loss="squared_error", num_outputs=2), kinds, said, y, np.ones(20000))
     np.testing.assert_allclose(blend.weights, np.array([[0.5, 0.5], [0, 0]]), atol=0.01)
@@ -71,8 +74,8 @@ def test_weights_and_offsets_of_values():
     np.testing.assert_allclose(blend.of(said), y, atol=0.1)
 
 
-def test_offsets_of_quantiles():
-    y, levels = RNG.normal(size=5000), (0.05, 0.5, 0.9)
+def test_offsets_of_quantiles(rng):
+    y, levels = rng.normal(size=5000), (0.05, 0.5, 0.9)
     said = np.zeros((2, 3, 5000))
     blend = learned_blend(
         config(loss="quantile", quantiles=levels), [np.array([0]), np.array([1])], said, y, np.ones(5000)
@@ -94,16 +97,16 @@ def test_few_samples_change_little(kind, count):
     assert np.abs(blend.offsets).max() < 0.1
 
 
-def test_blends():
-    said = RNG.normal(size=(3, 2, 5))
+def test_blends(rng):
+    said = rng.normal(size=(3, 2, 5))
     np.testing.assert_allclose(equal(3).of(said), said.mean(axis=0))
     blend = Blend(np.array([[1, 2], [0, 1], [3, 0]]), np.array([0.5, -1]))
     np.testing.assert_allclose(blend.of(said), [said[0, 0] + 3 * said[2, 0] + 0.5, 2 * said[0, 1] + said[1, 1] - 1])
 
 
-def test_calibration_error_is_that_of_a_slow_loop():
-    confidence = np.append(RNG.random(500), [0.0, 1.0])
-    hits = RNG.random(502) < confidence**2
+def test_calibration_error_is_that_of_a_slow_loop(rng):
+    confidence = np.append(rng.random(500), [0.0, 1.0])
+    hits = rng.random(502) < confidence**2
     gap = 0.0
     for i in range(15):
         low, high = i / 15, (i + 1) / 15
@@ -159,16 +162,16 @@ def test_a_class_of_one_sample_is_learned_by_all():
         assert p[-1] == p.max()
 
 
-def test_binary_features_need_no_encodings():
-    X = RNG.integers(0, 2, (60, 3)).astype(float)
+def test_binary_features_need_no_encodings(rng):
+    X = rng.integers(0, 2, (60, 3)).astype(float)
     model = GLNClassifier([2], random_state=0).fit(X, X[:, 0])
     assert {network.input_size for network in model.glns_} == {6}
     assert len(np.unique(model.learner_.blends[0].weights)) == 1
 
 
-def test_weights_of_several_targets_are_their_own():
+def test_weights_of_several_targets_are_their_own(rng):
     X, y = make_friedman1(200, random_state=0)
-    model = GLNRegressor([4], random_state=0).fit(X, np.stack([y, RNG.normal(size=200)], axis=1))
+    model = GLNRegressor([4], random_state=0).fit(X, np.stack([y, rng.normal(size=200)], axis=1))
     weights = model.learner_.blends[0].weights
     assert weights.shape == (8, 2)
     assert weights[:, 1].sum() < 0.5 < weights[:, 0].sum()  # noise is predicted by its mean
