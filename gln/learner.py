@@ -111,8 +111,8 @@ class Learner:
             for network in group:
                 y = np.broadcast_to(wanted, (network.num_heads, wanted.shape[1])) if number else wanted
                 said.append(network.predict_arrays(self.inputs(network, z), z, y, next(rate), batch_size))
-        p, blend = np.array(said[: len(self.groups[0])], np.float64), self._blend(0)
-        return _expit(blend.of(_logit(p))) if self.target_standardizer is None else zero + unit * blend.of(p)
+        combined = self._combined(np.array(said[: len(self.groups[0])]), 0)
+        return combined if self.target_standardizer is None else zero + unit * combined
 
     def _seen(self, samples: Any) -> np.ndarray:  # (F, n) -> (F, n)
         """Standardised samples, each after it was counted. By `learn_one`, for all of them were checked before."""
@@ -189,25 +189,37 @@ class Learner:
 
     def predict(self, samples: Any, group: int = 0) -> np.ndarray:
         """A group's predictions, probabilities of each class against the rest or numbers: (F, B) -> (C, B)."""
-        decision = self.decision(samples, group)
-        return _expit(decision) if self.target_standardizer is None else decision
+        return self._in_units(self._combined(self._predicted(samples, self.groups[group]), group), group)
 
     def decision(self, samples: Any, group: int = 0) -> np.ndarray:
         """`predict` that returns logits instead of probabilities: (F, B) -> (C, B)."""
-        mixed = self._blend(group).of(self.outputs(samples, self.groups[group]))
-        if self.target_standardizer is None:
-            return mixed
-        rows = slice(None) if group == 0 else slice(group - 1, group)
-        return self.target_standardizer.mean[rows, None] + self.target_standardizer.scale[rows, None] * mixed
+        return self._in_units(self._blend(group).of(self.outputs(samples, self.groups[group])), group)
 
     def outputs(self, samples: Any, networks: list[Any]) -> np.ndarray:
         """Logits or standardised values of each network for samples (F, B), in float64: (M, C, B)."""
-        outputs = np.empty((len(networks), networks[0].num_heads, samples.shape[1]))
+        predicted = self._predicted(samples, networks)
+        return _logit(predicted) if networks[0].config.logits else predicted
+
+    def _predicted(self, samples: Any, networks: list[Any]) -> np.ndarray:  # (F, B) -> (M, C, B), standardised
+        predicted = np.empty((len(networks), networks[0].num_heads, samples.shape[1]))
         for part in chunks(samples.shape[1]):
             z = self._transformed(samples[:, part])
             for number, network in enumerate(networks):
-                outputs[number, :, part] = network.predict_arrays(self.inputs(network, z), z)
-        return _logit(outputs) if networks[0].config.logits else outputs
+                predicted[number, :, part] = network.predict_arrays(self.inputs(network, z), z)
+        return predicted
+
+    def _combined(self, predicted: np.ndarray, group: int) -> np.ndarray:  # (M, C, n) -> (C, n)
+        """The prediction of a group, from those of its networks."""
+        if self.blends is None and len(predicted) == 1:  # in streams, which learn many samples one by one
+            return predicted[0]
+        blend, p = self._blend(group), predicted.astype(np.float64)
+        return _expit(blend.of(_logit(p))) if self.target_standardizer is None else blend.of(p)
+
+    def _in_units(self, combined: np.ndarray, group: int) -> np.ndarray:  # (C, B), of the targets if these are numbers
+        if self.target_standardizer is None:
+            return combined
+        rows = slice(None) if group == 0 else slice(group - 1, group)
+        return self.target_standardizer.mean[rows, None] + self.target_standardizer.scale[rows, None] * combined
 
     def explain(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:
         """Contributions of features (C, B, F) and the constant (C, B), which add up to what the first group mixes.
