@@ -145,7 +145,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         check_classification_targets(y)
         classes, numbers = np.unique(y, return_inverse=True)
         visits, shares = table_visits(X, numbers, self._weights(X, numbers, classes, sample_weight), self.shuffle)
-        self._fit([_kind(classes)], X[visits], numbers[visits], shares)
+        self._fit([_group(classes)], X[visits], numbers[visits], shares)
         self.classes_ = classes
         return self
 
@@ -230,7 +230,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         if isinstance(self.class_weight, str):
             raise ValueError(f"class_weight: expected a dict or None in partial_fit, got {self.class_weight!r}")
         visits, shares = stream_visits(self._weights(X, numbers, known, sample_weight))
-        learner = self._of_stream([_kind(known)], X.shape[1]) if first else self.learner_
+        learner = self._of_stream([_group(known)], X.shape[1]) if first else self.learner_
         predicted = self._learn(learner, X[visits], numbers[visits], shares)
         self.classes_ = known
         return predicted
@@ -355,7 +355,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         """
         X, targets, shape = self._numbers_of(X, y, reset=True)
         visits, shares = table_visits(X, targets, checked_weights(sample_weight, X), self.shuffle)
-        self._fit(self._kinds(len(targets)), X[visits], targets[:, visits], shares)
+        self._fit(self._groups(len(targets)), X[visits], targets[:, visits], shares)
         self.targets_shape_ = shape
         return self
 
@@ -411,7 +411,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
             expected, came = ("N", *self.targets_shape_), (X.shape[0], *shape)
             raise ValueError(f"y: expected shape {expected}, as in the first call, got {came}")
         visits, shares = stream_visits(checked_weights(sample_weight, X))
-        learner = self._of_stream(self._kinds(len(targets)), X.shape[1], len(targets)) if first else self.learner_
+        learner = self._of_stream(self._groups(len(targets)), X.shape[1], len(targets)) if first else self.learner_
         predicted = self._learn(learner, X[visits], targets[:, visits], shares)
         self.targets_shape_ = shape
         return predicted
@@ -426,16 +426,14 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         check_magnitude("y", y)
         return X, y.reshape(len(y), -1).T, y.shape[1:]
 
-    def _kinds(self, targets):
+    def _groups(self, targets):
         """Arguments of the networks of each group. Those of quantiles change nothing about the means."""
-        mean, levels = (
-            {"loss": "squared_error", "num_outputs": targets},
-            {"loss": "quantile", "quantiles": self.quantiles},
-        )
+        mean = {"loss": "squared_error", "num_outputs": targets}
+        levels = {"loss": "quantile", "quantiles": self.quantiles}
         return [mean] if self.quantiles is None else [mean] + targets * [levels]
 
 
-def _kind(classes):
+def _group(classes):
     """Arguments of the networks that tell these classes apart."""
     if len(classes) < 2:
         raise ValueError(f"GLNClassifier needs samples of at least 2 classes, got one class: {classes[0]}")
