@@ -214,6 +214,11 @@ def learn_block(network, base, context, targets, rates, threads):  # (K, B), (D,
     z = np.ones((1, len(rates), len(base) + network.bias), np.float32)
     for i, b in np.ndindex(base.shape):
         z[0, b, i] = min(max(base[i, b], -network.bound), network.bound)
+    return learn_layers(network, z, context, targets, rates, threads)
+
+
+@compiled
+def learn_layers(network, z, context, targets, rates, threads):  # (C or 1, B, d), (D, B), (C, B), (B,) -> (C, B)
     columns, first_neuron, first_weight = np.asfortranarray(context), 0, 0
     for n in network.sizes:
         shape = n, 1 << network.hyperplanes.shape[1], len(targets), z.shape[2]
@@ -230,16 +235,100 @@ def learn_block(network, base, context, targets, rates, threads):  # (K, B), (D,
         else:
             learn_units(layer, network, z, np.int64(0), n * len(targets))  # for a literal 0 all is compiled anew
         first_neuron, first_weight = first_neuron + n, first_weight + weights.size
-    p = np.empty(z.shape[:2], np.float32)
+    p, last = np.empty(z.shape[:2], np.float32), z.shape[2] - network.bias
     for c, b in np.ndindex(p.shape):
-        p[c, b] = output(z[c, b, :n].sum() / np.float32(n), network.loss)
+        p[c, b] = output(z[c, b, :last].sum() / np.float32(last), network.loss)
     return p
+
+
+class Columns(NamedTuple):  # sparse samples, of which only what is not zero is stored
+    starts: np.ndarray  # (B + 1,): sample b has the values from starts[b] to starts[b + 1]
+    places: np.ndarray  # (S,), which of its sample's values each is
+    values: np.ndarray  # (S,)
+
+
+@compiled
+def seen_values(samples, places, size):  # Columns, (D,) -> (size, B)
+    """The values of side information that halfspaces see, at their places; the place of what none sees is -1."""
+    context = np.zeros((size, len(samples.starts) - 1), np.float32)
+    for b in range(context.shape[1]):
+        for i in range(samples.starts[b], samples.starts[b + 1]):
+            if places[samples.places[i]] >= 0:
+                context[places[samples.places[i]], b] = samples.values[i]
+    return context
+
+
+@compiled
+def mix_sparse(w, places, values, bound):  # (d,), (S,), (S,) -> ()
+    s = np.float32(0)
+    for i in range(len(places)):
+        s += w[places[i]] * values[i]
+    return min(max(s, -bound), bound)
+
+
+@compiled
+def update_sparse(w, places, values, step, weight_clipping):  # (d,), (S,), (S,) -> None
+    for i in range(len(places)):
+        w[places[i]] = min(max(w[places[i]] - step * values[i], -weight_clipping), weight_clipping)
+
+
+@compiled
+def learn_sparse(network, samples, contexts, targets, rates):  # Columns, (B, n), (C, B), (B,) -> (C, B, n or n + 1)
+    """The first layer mixes and learns only what is there of each sample: a value of 0 would change nothing.
+
+    Each head of a neuron goes through the block before the next does, so that its rows stay in the cache.
+    """
+    heads, count, n = len(targets), len(rates), contexts.shape[1]
+    weights = network.weights.reshape(n, 1 << network.hyperplanes.shape[1], heads, -1)
+    above, scales = np.ones((heads, count, n + network.bias), np.float32), np.empty(count, np.float32)
+    for b in range(count):
+        z = samples.values[samples.starts[b] : samples.starts[b + 1]]
+        scales[b] = rates[b] / (np.float32(1) + dot(z, z) if network.normalize else np.float32(1))
+    # A row is clipped when all of a batch have changed it.
+    first_clipping = network.weight_clipping if network.batch_size == 1 else np.float32(np.inf)
+    for j, c in np.ndindex(n, heads):
+        for start in range(0, count, network.batch_size):
+            batch = range(start, min(start + network.batch_size, count))
+            for b in batch:
+                some, w = slice(samples.starts[b], samples.starts[b + 1]), weights[j, contexts[b, j], c]
+                above[c, b, j] = mix_sparse(w, samples.places[some], samples.values[some], network.bound)
+            for b in batch if network.learns else range(0):
+                some, w = slice(samples.starts[b], samples.starts[b + 1]), weights[j, contexts[b, j], c]
+                step = scales[b] * residual(above[c, b, j], targets[c, b], network.loss, network.quantiles[c])
+                update_sparse(w, samples.places[some], samples.values[some], step, first_clipping)
+            for b in batch if network.learns and network.batch_size > 1 else range(0):
+                some, w = slice(samples.starts[b], samples.starts[b + 1]), weights[j, contexts[b, j], c]
+                update_sparse(w, samples.places[some], samples.values[some], np.float32(0), network.weight_clipping)
+    return above
 
 
 @functools.cache
 def owner() -> int:
     """The process that may use threads: the first to ask. In a fork of it they are gone, and to wake them is fatal."""
     return os.getpid()
+
+
+def is_sparse(array: Any) -> bool:
+    return hasattr(array, "tocsc")  # of SciPy, which need not be there
+
+
+def canonical(array: Any) -> Any:  # (D, B) -> the same as CSC with every value stored once, and in order
+    columns = array.tocsc()
+    if not columns.has_canonical_format:
+        columns = columns.copy()
+        columns.sum_duplicates()
+    return columns
+
+
+def columns(array: Any, bound: float = np.inf, bias: bool = False) -> Columns:  # (D, B), sparse
+    """Its values within bounds, and with `bias` a 1 at the end of each sample."""
+    array = canonical(array)
+    starts, places = array.indptr.astype(np.int64), array.indices.astype(np.int64)
+    values = array.data.clip(-bound, bound)
+    if bias:
+        places, values = np.insert(places, starts[1:], array.shape[0]), np.insert(values, starts[1:], 1)
+        starts += np.arange(len(starts))
+    return Columns(starts, places, values)
 
 
 def plain(array: np.ndarray) -> np.ndarray:
@@ -457,10 +546,10 @@ class GLN:
         """The arguments of `predict`, checked as there: base values (K, B), side information (D, B) and targets of the
         heads (C, B) or None, as `predict_arrays` takes them, and whether they are of one sample, a vector."""
         size, context_size = self.config.input_size, self.config.context_size
-        base = context = self._array("inputs", inputs, (size, None), (size,))
+        base = context = self._array("inputs", inputs, (size, None), (size,), sparse=True)
         batch, one = base.shape[1:], base.ndim == 1
         if context_inputs is not inputs or context_size != size:
-            context = self._array("context_inputs", context_inputs, (context_size, *batch))
+            context = self._array("context_inputs", context_inputs, (context_size, *batch), sparse=True)
         targets = None if targets is None else self._of_heads(targets, batch)
         base, context = base.reshape(size, -1), context.reshape(context_size, -1)
         if self.base_predictor is not None and base.size > 0:  # few predictors take an empty batch
@@ -573,14 +662,15 @@ class GLN:
         p = values.astype(np.float64).clip(self.config.pred_clipping, 1 - self.config.pred_clipping)
         return (np.log(p) - np.log1p(-p)).astype(np.float32) if self.config.logits else values
 
-    def _array(self, name: str, value: Any, *shapes: tuple, low=-MAX_FLOAT, high=MAX_FLOAT) -> np.ndarray:
+    def _array(self, name: str, value: Any, *shapes: tuple, low=-MAX_FLOAT, high=MAX_FLOAT, sparse=False) -> Any:
         """`value` as float32 of one of the `shapes`, where None is any size, with all numbers from `low` to `high`."""
         try:
             array = self._numpy(value)
         except (TypeError, ValueError) as error:
             raise _bad(name, "an array of real numbers", f"{type(value).__name__} ({error})") from None
-        if array.dtype.kind not in "biuf":
-            raise _bad(name, "an array of real numbers", f"dtype {array.dtype}")
+        if array.dtype.kind not in "biuf" or (hasattr(array, "tocsc") and not sparse):
+            expected = "an array of real numbers, which only as inputs of gln_numba may be sparse"
+            raise _bad(name, expected, f"{type(value).__name__} of dtype {array.dtype}")
         if not any(_fits(array.shape, shape) for shape in shapes):
             expected = " or ".join(str(shape).replace("None", "B") for shape in shapes)
             raise _bad(name, f"shape {expected}", f"shape {array.shape}")
@@ -627,6 +717,8 @@ class GLN:
 
     # ---- Numba -------------------------------------------------------------------------------------------------------
 
+    takes_sparse = True  # inputs and side information may be sparse arrays of SciPy, samples as columns
+
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
         most = int((hyperplanes != 0).sum(axis=2).max(initial=0))
         seen = np.zeros((*hyperplanes.shape[:2], 0), np.int64)
@@ -634,6 +726,18 @@ class GLN:
             seen = np.argsort(hyperplanes == 0, axis=2, kind="stable")[..., :most]
         arrays = hyperplanes, seen, np.take_along_axis(hyperplanes, seen, axis=2), hyperplane_bias
         self._planes = tuple(np.array(array, order="C") for array in arrays)
+        self._sparse_planes = self._planes_of_seen()
+
+    def _planes_of_seen(self) -> tuple[np.ndarray, ...]:
+        """Where each value of side information lies among those that halfspaces see, -1 for others, (D,), and planes
+        that read only these."""
+        hyperplanes, seen, coefficients, hyperplane_bias = self._planes
+        some = np.flatnonzero((hyperplanes != 0).any(axis=(0, 1)))
+        places = np.full(hyperplanes.shape[2], -1)
+        places[some] = np.arange(len(some))
+        hyperplanes = hyperplanes if len(some) == len(places) else np.ascontiguousarray(hyperplanes[..., some])
+        # What fills up `seen` has coefficients of 0, and may lie anywhere.
+        return places, hyperplanes, places[seen].clip(0), coefficients, hyperplane_bias
 
     def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
         self._weights = np.empty(sum(array.size for array in weights), np.float32)  # one, for code of any depth
@@ -654,10 +758,18 @@ class GLN:
 
     @staticmethod
     def _numpy(value: Any) -> np.ndarray:
-        return np.asarray(value)
+        return canonical(value) if is_sparse(value) else np.asarray(value)
 
     def contexts(self, context) -> np.ndarray:  # (D, B) -> (B, N)
-        return gate_all(*self._planes, plain(context))
+        planes, context = self._side_information(context)
+        return gate_all(*planes, plain(context))
+
+    def _side_information(self, context) -> tuple[tuple[np.ndarray, ...], np.ndarray]:  # (D, B) -> 4 arrays, (R, B)
+        """Halfspaces and what they see: of sparse side information no more than that is made dense."""
+        if not is_sparse(context):
+            return self._planes, context
+        places, *planes = self._sparse_planes
+        return tuple(planes), seen_values(columns(context), places, planes[0].shape[2])
 
     @functools.cached_property
     def _network(self) -> Callable[..., Network]:  # with what `config` gives
@@ -673,10 +785,28 @@ class GLN:
         network = self._network(*self._planes, self._weights, batch_size, learns)
         size = batch_size * max(1, BLOCK_SAMPLES // batch_size)
         for start in range(0, len(rates), size):
-            block = [plain(array[..., start : start + size]) for array in (base, context, targets, rates)]
-            p[:, start : start + size] = self._block(network, block)
-            self.step += len(block[-1]) if learns else 0
+            some = slice(start, start + size)
+            if is_sparse(base) or is_sparse(context):
+                p[:, some] = self._sparse_block(network, base[:, some], context[:, some], targets[:, some], rates[some])
+            else:
+                block = [plain(array[..., some]) for array in (base, context, targets, rates)]
+                p[:, some] = self._block(network, block)
+            self.step += len(rates[some]) if learns else 0
         return p
+
+    def _sparse_block(self, network: Network, base, context, targets, rates) -> np.ndarray:
+        """`_block` where inputs or side information are sparse."""
+        planes, context = self._side_information(context)
+        network = self._network(*planes, self._weights, network.batch_size, network.learns)
+        context, targets, rates = map(plain, (context, targets, rates))
+        if not is_sparse(base):
+            return self._block(network, [plain(base), context, targets, rates])
+        n, size, samples = network.sizes[0], self._of_layers()[0].size, columns(base, self.bound, self.bias)
+        contexts = gate_all(*(array[:n] for array in planes), context)
+        z = learn_sparse(network._replace(weights=self._weights[:size]), samples, contexts, targets, rates)
+        planes = tuple(array[n:] for array in planes)
+        above = self._network(*planes, self._weights[size:], network.batch_size, network.learns)
+        return learn_layers(above._replace(sizes=network.sizes[1:]), z, context, targets, rates, 1)
 
     def _block(self, network: Network, block: list[np.ndarray]) -> np.ndarray:
         products = len(block[-1]) * (network.hyperplanes.size + (network.weights.size >> self.context_map_size))

@@ -319,10 +319,10 @@ class GLN:
         """The arguments of `predict`, checked as there: base values (K, B), side information (D, B) and targets of the
         heads (C, B) or None, as `predict_arrays` takes them, and whether they are of one sample, a vector."""
         size, context_size = self.config.input_size, self.config.context_size
-        base = context = self._array("inputs", inputs, (size, None), (size,))
+        base = context = self._array("inputs", inputs, (size, None), (size,), sparse=True)
         batch, one = base.shape[1:], base.ndim == 1
         if context_inputs is not inputs or context_size != size:
-            context = self._array("context_inputs", context_inputs, (context_size, *batch))
+            context = self._array("context_inputs", context_inputs, (context_size, *batch), sparse=True)
         targets = None if targets is None else self._of_heads(targets, batch)
         base, context = base.reshape(size, -1), context.reshape(context_size, -1)
         if self.base_predictor is not None and base.size > 0:  # few predictors take an empty batch
@@ -435,14 +435,15 @@ class GLN:
         p = values.astype(np.float64).clip(self.config.pred_clipping, 1 - self.config.pred_clipping)
         return (np.log(p) - np.log1p(-p)).astype(np.float32) if self.config.logits else values
 
-    def _array(self, name: str, value: Any, *shapes: tuple, low=-MAX_FLOAT, high=MAX_FLOAT) -> np.ndarray:
+    def _array(self, name: str, value: Any, *shapes: tuple, low=-MAX_FLOAT, high=MAX_FLOAT, sparse=False) -> Any:
         """`value` as float32 of one of the `shapes`, where None is any size, with all numbers from `low` to `high`."""
         try:
             array = self._numpy(value)
         except (TypeError, ValueError) as error:
             raise _bad(name, "an array of real numbers", f"{type(value).__name__} ({error})") from None
-        if array.dtype.kind not in "biuf":
-            raise _bad(name, "an array of real numbers", f"dtype {array.dtype}")
+        if array.dtype.kind not in "biuf" or (hasattr(array, "tocsc") and not sparse):
+            expected = "an array of real numbers, which only as inputs of gln_numba may be sparse"
+            raise _bad(name, expected, f"{type(value).__name__} of dtype {array.dtype}")
         if not any(_fits(array.shape, shape) for shape in shapes):
             expected = " or ".join(str(shape).replace("None", "B") for shape in shapes)
             raise _bad(name, f"shape {expected}", f"shape {array.shape}")

@@ -36,6 +36,7 @@ def explain(model: Any, inputs: Any, context_inputs: Any) -> Explanation:
     Arguments and errors are those of `GLN.predict`.
     """
     base, context, _, one = model.prepare(inputs, context_inputs)
+    base = base.toarray() if hasattr(base, "tocsc") else base
     count, heads, state = base.shape[1], model.num_heads, model.get_state(copy=False)
     layers = [array for name, array in state.items() if name.startswith("weights")]  # (n, 2^k, C, d)
     contexts = model.contexts(context) if count > 0 else ()  # the backend's own, to the last rounding
