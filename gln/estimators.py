@@ -24,16 +24,19 @@ from tqdm import tqdm
 
 from gln.backends import load_backend
 from gln.calibration import PARTS, Blend, learned_blend, parts_of_table
-from gln.features import OF_FEATURES, OF_TARGETS, Standardizer, quantile_pieces
+from gln.features import OF_FEATURES, OF_TARGETS, SparseScaler, Standardizer, quantile_pieces
 from gln.heads import join_heads, split_heads
-from gln.learner import Learner, Saveable, check_magnitude, chunks
+from gln.learner import Learner, Saveable, as_taken, check_magnitude, chunks
 from gln.rates import linear_rate
 
-# A missing value counts as the mean; of a sparse table a chunk at a time is made dense.
+# A missing value counts as the mean; of a sparse table that is not wide a chunk at a time is made dense.
 ALLOWED = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}
 # What None stands for, in `fit` and in `partial_fit`, where a sample has no time for more than one network.
 OF_TABLES = {"layer_sizes": (32, 16), "n_networks": 8, "context_map_size": 3}
 OF_STREAMS = {"layer_sizes": (64, 32), "n_networks": 1, "context_map_size": 5}
+# A sparse table of more than WIDE features, such as texts, stays sparse. Its networks are one neuron without gates: a
+# word is missing from most texts, so that halfspaces hardly split them, and layers above the first overfit.
+WIDE, OF_WIDE, WIDE_PASSES = 1000, {"layer_sizes": (1,), "context_map_size": 0}, (5, 20)
 # In `fit` a halfspace sees one to three features: one that sees all rarely finds what so few decide. Of more than
 # ONE_KIND networks half also mix encodings of the features, and learn at a rate that is ENCODED_RATE times as high.
 CONTEXT_FEATURES, ONE_KIND, ENCODED_RATE = 3, 4, 3.0
@@ -145,6 +148,9 @@ class Estimator(Saveable, BaseEstimator):
         `groups` are the arguments of the networks of each group.
         """
         self.__dict__.pop("learner_", None)
+        if _is_wide(X):
+            self._fit_wide(groups, X, targets, shares)
+            return
         count, features = X.shape
         standardizer, target_standardizer = Standardizer(features, **OF_FEATURES), None
         standardizer.fit(X.T)
@@ -155,14 +161,40 @@ class Estimator(Saveable, BaseEstimator):
         z = standardizer.transform(X[some].T)
         networks, pieces = self._networks(groups, z)
         learner = Learner(networks, standardizer, target_standardizer, pieces=pieces)
-        passes = int(np.clip(FIT_VISITS // count, *FIT_PASSES)) if self.n_epochs is None else self.n_epochs
+        self._fit_learner(learner, Table(X, targets, shares), FIT_PASSES)
+
+    def _fit_wide(self, groups, X, targets, shares):
+        """`_fit` of a wide sparse table, which stays sparse."""
+        learner = self._of_wide(groups, X.shape[1], False, len(targets) if targets.ndim == 2 else None)
+        learner.standardizer.fit(X.T)
+        if targets.ndim == 2:
+            learner.target_standardizer.fit(targets)
+        self._fit_learner(learner, Table(X, targets, shares), WIDE_PASSES)
+
+    def _fit_learner(self, learner, table, least_and_most):
+        count = table.X.shape[0]
+        passes = int(np.clip(FIT_VISITS // count, *least_and_most)) if self.n_epochs is None else self.n_epochs
         passing = {"passes": passes, "batch_size": self.batch_size, "shuffle": self.shuffle}
-        fit_table(learner, Table(X, targets, shares), self.n_jobs, self.verbose, **passing)
+        fit_table(learner, table, self.n_jobs, self.verbose, **passing)
         self.learner_, self.n_iter_ = learner, passes
 
-    def _of_stream(self, groups, features, targets=None):
-        """A new learner for a stream."""
-        seeds = self._seeds(of_stream=True)
+    def _of_wide(self, groups, features, of_stream, targets=None):
+        """A new learner for a wide sparse table or stream."""
+        settings = {name: getattr(self, name) for name in OF_WIDE}
+        sizes, k = (OF_WIDE[name] if given is None else given for name, given in settings.items())
+        options = {"context_bias": self.context_bias, "context_features": CONTEXT_FEATURES, "context_map_size": k}
+        options["learning_rate"] = self.learning_rate
+        new = functools.partial(load_backend(self.backend).GLN, sizes, features, features, **options)
+        seeds = self._seeds(of_stream)
+        networks = [[new(seed=seed, **kind) for seed in seeds] for kind in groups]
+        target_standardizer = None if targets is None else Standardizer(targets, **OF_TARGETS)
+        return Learner(networks, SparseScaler(features), target_standardizer, distances=False)
+
+    def _of_stream(self, groups, X, targets=None):
+        """A new learner for a stream that begins with X, with so many targets where these are numbers."""
+        if _is_wide(X):
+            return self._of_wide(groups, X.shape[1], True, targets)
+        features, seeds = X.shape[1], self._seeds(of_stream=True)
         networks = [[self._built(features, seed, True, **kind) for seed in seeds] for kind in groups]
         target_standardizer = None if targets is None else Standardizer(targets, **OF_TARGETS)
         return Learner(networks, Standardizer(features, **OF_FEATURES), target_standardizer)
@@ -273,6 +305,7 @@ def _learned(job, table, learner, *, passes, batch_size, shuffle, update=None):
         order = visits[rng.permutation(count)] if shuffle else visits
         for some in (order[part] for part in chunks(count, batch_size)):
             z, rates = learner.standardizer.transform(table.X[some].T), network.rates(len(some), rate)
+            z = as_taken(network, z)
             rates = rates if table.shares is None else (rates * table.shares[some]).astype(np.float32)
             base, context, own, _ = network.prepare(learner.inputs(network, z), z, targets[..., some])
             network.predict_arrays(base, context, own, rates, batch_size)
@@ -295,6 +328,10 @@ def _blend(learner: Learner, group: list[Any], targets: np.ndarray, table: Table
     visits = np.concatenate(known)
     shares = np.ones(len(visits)) if table.shares is None else table.shares[visits]
     return learned_blend(group[0].config, kinds, np.concatenate(outputs, axis=2), targets[..., visits], shares)
+
+
+def _is_wide(X: Any) -> bool:  # (N, F)
+    return issparse(X) and X.shape[1] > WIDE
 
 
 # ---- Weights of samples ----------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 __all__ = [
-    *("Pieces", "Standardizer", "orientation_features", "piecewise_linear", "quantile_pieces"),
+    *("Pieces", "SparseScaler", "Standardizer", "orientation_features", "piecewise_linear", "quantile_pieces"),
     "with_distances",
 ]
 
@@ -25,6 +25,7 @@ OF_FEATURES: dict[str, Any] = {"floor": 0.05, "limit": 5.0}
 OF_TARGETS: dict[str, Any] = {"floor": 0.0, "limit": 50.0, "far_is_missing": False}
 MAX_FLOAT = np.finfo(np.float32).max  # a scalar, not a float, which float16 arrays would turn into infinity
 DISTANCE = np.float32(0.8)  # mean distance of a normal value from its mean, in standard deviations
+SPARSE_SIZE = 0.25  # of what `SparseScaler` makes of a value; half or twice as much makes little difference
 NARROWEST = 1e-6  # width of a piece of standardised values: what divides by less may overflow
 BLOCK = 1 << 16  # numbers processed at a time, so that temporary arrays stay small beside the samples
 FAR = 4  # times the limit: values further from the mean count as missing
@@ -209,16 +210,122 @@ class Standardizer:
 
     def _checked(self, samples: Any) -> Any:
         samples = samples.tocsr() if _is_sparse(samples) else np.asarray(samples)
-        if samples.ndim != 2 or samples.shape[0] != self.size or samples.dtype.kind not in "biuf":
-            raise ValueError(
-                f"samples: expected numbers of shape ({self.size}, B), got {samples.dtype} of shape {samples.shape}"
-            )
-        numbers = samples.data if _is_sparse(samples) else samples
-        # `fmax` and `fmin` ignore NaN, and need no copy.
-        ends = [abs(float(end.reduce(numbers, None))) for end in (np.fmax, np.fmin)] if numbers.size else [0.0]
-        if max(ends) > float(MAX_FLOAT):
-            raise ValueError("samples: expected finite float32 numbers or NaN, got infinity or numbers too large")
+        _check_samples(samples, self.size)
         return samples
+
+
+class SparseScaler:
+    """Scales the features of wide sparse samples, such as texts, by what was seen of them; zeros stay zeros.
+
+    A value x becomes 0.25 x / sqrt(r m), where r is the root of the mean square of its feature, zeros included, and m
+    the geometric mean of the sizes of all values but zeros. So a rare word counts for more than a frequent one, but for
+    less than if each were divided by its own r. NaN is a missing value and becomes 0, as does a feature never seen.
+    """
+
+    def __init__(self, size: int) -> None:
+        """
+        Args:
+            size: D, the number of features, at least 1.
+
+        Raises:
+            ValueError: it is not.
+        """
+        _check_integer("size", size, 1)
+        self.size, self.squares = int(size), np.zeros(size)  # sum of the squares of each feature
+        self.count = self.stored = self.logs = 0.0  # number of samples and of values, and sum of the values' logarithms
+
+    def fit(self, samples: Any) -> None:
+        """Count a table, (D, B), in place of what was counted before.
+
+        Raises:
+            ValueError: a wrong shape, or infinity; nothing has changed then.
+        """
+        columns = self._checked(samples)
+        self.squares, self.count, self.stored, self.logs = np.zeros(self.size), 0.0, 0.0, 0.0
+        self._count(columns.indices, columns.data, columns.shape[1])
+
+    def learn(self, samples: Any) -> Any:
+        """Count samples one after another, and scale each by those up to it: (D, B) -> (D, B), sparse float32.
+
+        Raises:
+            ValueError: a wrong shape, or infinity; nothing has been counted then.
+        """
+        columns = self._checked(samples)
+        for start, end in itertools.pairwise(columns.indptr):
+            words, values = columns.indices[start:end], columns.data[start:end]
+            self._count(words, values, 1)
+            columns.data[start:end] = self._scaled(words, values)
+        return columns.astype(np.float32)
+
+    def transform(self, samples: Any) -> Any:
+        """Scale samples by what was counted before, and count none: (D, B) -> (D, B), sparse float32 columns.
+
+        Raises:
+            ValueError: a wrong shape, or infinity.
+        """
+        columns = self._checked(samples)
+        columns.data = self._scaled(columns.indices, columns.data)
+        return columns.astype(np.float32)
+
+    def grow(self, size: int) -> None:
+        """Append features of which nothing was seen yet, so that samples have `size` features from now on."""
+        self.squares = np.pad(self.squares, (0, size - self.size))
+        self.size = size
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """A copy of what was counted: `squares`, (D,), and `count`, `stored` and `logs`, ()."""
+        return {name: np.array(getattr(self, name)) for name in ("squares", "count", "stored", "logs")}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from the state of another `SparseScaler` of the same size.
+
+        Raises:
+            ValueError: a missing or unknown name, a wrong shape or number; nothing has changed then.
+        """
+        shapes = {name: array.shape for name, array in self.get_state().items()}
+        arrays = {name: np.array(value, np.float64) for name, value in state.items()}
+        if {name: array.shape for name, array in arrays.items()} != shapes:
+            raise ValueError(f"state: expected arrays of shapes {shapes}, got {sorted(state)}")
+        if not all(np.isfinite(a).all() and (name == "logs" or (a >= 0).all()) for name, a in arrays.items()):
+            raise ValueError("state: expected finite numbers, and counts of at least 0")
+        self.squares = arrays.pop("squares")
+        self.count, self.stored, self.logs = (float(arrays[name]) for name in ("count", "stored", "logs"))
+
+    def _count(self, words: np.ndarray, values: np.ndarray, samples: int) -> None:  # (S,), (S,)
+        np.add.at(self.squares, words, np.square(values))
+        self.count += samples
+        self.stored += len(values)
+        self.logs += float(np.log(np.abs(values)).sum())
+
+    def _scaled(self, words: np.ndarray, values: np.ndarray) -> np.ndarray:  # (S,), (S,) -> (S,)
+        typical = math.exp(self.logs / max(1, self.stored))
+        divisor = np.sqrt(np.sqrt(self.squares[words] / max(1, self.count)) * typical)
+        scaled = np.where(divisor > 0, SPARSE_SIZE * values / np.where(divisor > 0, divisor, 1), 0)
+        return scaled.clip(-MAX_FLOAT, MAX_FLOAT)
+
+    def _checked(self, samples: Any) -> Any:
+        """A copy as float64 columns, of which only known values other than 0 are stored."""
+        from scipy.sparse import csc_array  # which takes a tenth of a second, and who has nothing sparse can do without
+
+        samples = samples.tocsc() if _is_sparse(samples) else np.asarray(samples)
+        _check_samples(samples, self.size)
+        columns = csc_array(samples, dtype=np.float64, copy=True)
+        columns.sum_duplicates()
+        columns.data = np.nan_to_num(columns.data)
+        columns.eliminate_zeros()
+        return columns
+
+
+def _check_samples(samples: Any, size: int) -> None:
+    if samples.ndim != 2 or samples.shape[0] != size or samples.dtype.kind not in "biuf":
+        raise ValueError(
+            f"samples: expected numbers of shape ({size}, B), got {samples.dtype} of shape {samples.shape}"
+        )
+    numbers = samples.data if _is_sparse(samples) else samples
+    # `fmax` and `fmin` ignore NaN, and need no copy.
+    ends = [abs(float(end.reduce(numbers, None))) for end in (np.fmax, np.fmin)] if numbers.size else [0.0]
+    if max(ends) > float(MAX_FLOAT):
+        raise ValueError("samples: expected finite float32 numbers or NaN, got infinity or numbers too large")
 
 
 def _dense(samples: Any) -> np.ndarray:

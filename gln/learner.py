@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from gln.calibration import Blend, equal
-from gln.features import Pieces, Standardizer, piecewise_linear, quantile_pieces, with_distances
+from gln.features import Pieces, SparseScaler, Standardizer, piecewise_linear, quantile_pieces, with_distances
 from gln.heads import add_class, add_inputs
 from gln.rates import rate_of_streams
 from gln.saving import load_estimator, save_estimator
 
-__all__ = ["Learner", "Saveable", "chunks", "check_magnitude", "sum_to_one"]
+__all__ = ["Learner", "Saveable", "as_taken", "chunks", "check_magnitude", "sum_to_one"]
 
 CHUNK = 1000  # samples that are standardised at a time, so that little memory is needed beside them
 NO_PIECES = quantile_pieces(np.zeros((0, 0)))
@@ -37,7 +37,7 @@ class Learner:
     """
 
     groups: list[list[Any]]  # the networks that predict the targets, then for each target those of its quantiles
-    standardizer: Standardizer | None  # None takes samples as they are
+    standardizer: Any  # a Standardizer, a SparseScaler, which keeps samples sparse, or None: samples as they are
     target_standardizer: Standardizer | None = None
     distances: bool = True  # whether networks also mix how far each feature is from its mean
     learning_rate: float | Callable[[int], float] | None = None  # of the count of samples; None is that of streams
@@ -116,6 +116,8 @@ class Learner:
 
     def _seen(self, samples: Any) -> np.ndarray:  # (F, n) -> (F, n)
         """Standardised samples, each after it was counted. By `learn_one`, for all of them were checked before."""
+        if isinstance(self.standardizer, SparseScaler):
+            return as_taken(self.networks[0], self.standardizer.learn(samples))
         columns = (samples.toarray() if hasattr(samples, "tocsr") else samples).astype(np.float64)
         if self.standardizer is not None:
             for b, sample in enumerate(columns.T.copy()):
@@ -227,6 +229,7 @@ class Learner:
         These are logits, or standardised targets. A contribution compares the feature with its mean.
         """
         z, networks = self._transformed(samples), self.groups[0]
+        z = as_taken(None, z)
         blend, heads = self._blend(0), networks[0].num_heads
         contributions, constant = np.zeros((heads, *z.shape)), np.zeros((heads, z.shape[1])) + blend.offsets[:, None]
         for network, weight in zip(networks, blend.weights[:, :, None], strict=True):
@@ -256,7 +259,9 @@ class Learner:
         return equal(len(self.groups[group])) if self.blends is None else self.blends[group]
 
     def _transformed(self, samples: Any) -> np.ndarray:
-        return np.asarray(samples, np.float32) if self.standardizer is None else self.standardizer.transform(samples)
+        if self.standardizer is None:
+            return np.asarray(samples, np.float32)
+        return as_taken(self.networks[0], self.standardizer.transform(samples))
 
 
 def _logit(p: np.ndarray) -> np.ndarray:
@@ -266,6 +271,11 @@ def _logit(p: np.ndarray) -> np.ndarray:
 
 def _expit(s: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-s))
+
+
+def as_taken(network: Any, z: Any) -> Any:
+    """Standardised samples as a network takes them: sparse ones are made dense for any but those of Numba."""
+    return z if not hasattr(z, "tocsc") or getattr(network, "takes_sparse", False) else z.toarray()
 
 
 def chunks(count: int, batch_size: int = 1) -> Iterator[slice]:

@@ -18,12 +18,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from gln.backends import BACKENDS, load_backend
-from gln.features import Standardizer
+from gln.features import SparseScaler, Standardizer
 from gln_numpy import Config
 
 __all__ = ["load", "load_estimator", "save", "save_estimator"]
 
 FORMAT, CALLABLE = "1", "callable"
+SCALERS: dict[str, Any] = {"standardizer": Standardizer, "sparse_scaler": SparseScaler}
 
 
 def save(model: Any, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
@@ -155,7 +156,10 @@ def _encoded(place: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
         return None
     if hasattr(value, "get_state"):
         arrays |= {f"{place}.{name}": array for name, array in value.get_state().items()}
-        return {"standardizer": value.size} if isinstance(value, Standardizer) else {"network": _config(value)}
+        for kind, cls in SCALERS.items():
+            if isinstance(value, cls):
+                return {kind: value.size}
+        return {"network": _config(value)}
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in "biufUO" or (value.dtype == object and not all(isinstance(v, str) for v in value)):
             raise _bad(place, "numbers or text", f"dtype {value.dtype}, {value.tolist()}")
@@ -193,7 +197,7 @@ def _decoded(place: str, value: Any, arrays: Mapping[str, np.ndarray], network: 
     prefix = f"{place}."
     state = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
     # The estimator sets the rate of a network.
-    made = Standardizer(content) if kind == "standardizer" else network(**content | {"learning_rate": None})
+    made = SCALERS[kind](content) if kind in SCALERS else network(**content | {"learning_rate": None})
     made.set_state(state)
     return made
 

@@ -230,7 +230,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         if isinstance(self.class_weight, str):
             raise ValueError(f"class_weight: expected a dict or None in partial_fit, got {self.class_weight!r}")
         visits, shares = stream_visits(self._weights(X, numbers, known, sample_weight))
-        learner = self._of_stream([_group(known)], X.shape[1]) if first else self.learner_
+        learner = self._of_stream([_group(known)], X) if first else self.learner_
         predicted = self._learn(learner, X[visits], numbers[visits], shares)
         self.classes_ = known
         return predicted
@@ -411,7 +411,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
             expected, came = ("N", *self.targets_shape_), (X.shape[0], *shape)
             raise ValueError(f"y: expected shape {expected}, as in the first call, got {came}")
         visits, shares = stream_visits(checked_weights(sample_weight, X))
-        learner = self._of_stream(self._groups(len(targets)), X.shape[1], len(targets)) if first else self.learner_
+        learner = self._of_stream(self._groups(len(targets)), X, len(targets)) if first else self.learner_
         predicted = self._learn(learner, X[visits], targets[:, visits], shares)
         self.targets_shape_ = shape
         return predicted

@@ -1,8 +1,10 @@
 """Sparse samples: Numba's networks learn from them what they learn from dense ones, and estimators keep them sparse."""
+# ruff: noqa: N806 - X is scikit-learn's name
 
 from __future__ import annotations
 
 import re
+import tracemalloc
 from types import ModuleType
 from typing import Any
 
@@ -11,8 +13,16 @@ import pytest
 from backends import load_backend
 from helpers import assert_same_state
 from scipy import sparse
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.metrics import log_loss
+from sklearn.svm import LinearSVC
 
-SAMPLES: Any = sparse.random_array((60, 700), density=0.1, rng=0, data_sampler=np.random.default_rng(1).normal) * 4
+import gln.estimators
+from gln.features import SparseScaler
+from gln.sklearn import GLNClassifier, GLNRegressor
+
+RNG = np.random.default_rng(0)
+SAMPLES: Any = sparse.coo_array(np.where(RNG.random((60, 700)) < 0.1, 4 * RNG.normal(size=(60, 700)), 0))
 KINDS: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {  # arguments of a network, and the shape of its targets
     "two classes": ({"context_features": 3}, (700,)),
     "classes": ({"num_classes": 4, "context_features": 3, "bias": False}, (4, 700)),
@@ -83,3 +93,134 @@ def test_other_backends_say_that_they_take_no_sparse_samples(backend):
             with pytest.raises(ValueError, match=r"^inputs: expected an array .* gln_numba may be sparse, got cs"):
                 model.predict(samples, samples, np.zeros(700))
         assert int(model.step) == 0
+
+
+# ---- Estimators ------------------------------------------------------------------------------------------------------
+
+
+def texts(samples: int, words: int = 1500) -> tuple[Any, np.ndarray]:
+    """Counts of words (samples, words), of which few are frequent, and which of three topics each text is about."""
+    rng = np.random.default_rng(0)
+    usual = 1 / np.arange(1, words + 1)
+    topics = rng.gamma(1.0, size=(3, words)) * usual
+    y = np.arange(samples) % 3
+    drawn = [rng.multinomial(60, (usual + topic) / (usual + topic).sum()) for topic in topics[y]]
+    return sparse.csr_array(np.array(drawn, float)), y
+
+
+def test_wide_tables_are_the_same_to_every_backend_and_from_a_file(tmp_path):
+    X, y = texts(90)
+    models = [GLNClassifier(n_networks=2, backend=name, random_state=0) for name in ("auto", "numpy")]
+    p, *others = (model.fit(X, y).predict_proba(X) for model in models)
+    for model in models:
+        assert model.n_iter_ == 11
+        assert [each.layer_sizes for each in model.glns_] == [(1,)] * 2
+        model.save(tmp_path / "model")
+        others += [GLNClassifier.load(tmp_path / "model").predict_proba(some) for some in (X, X.tocsc(), X.toarray())]
+        contributions, constant = model.explain(X[:5])
+        assert contributions.shape == (5, 3, 1500)
+        np.testing.assert_allclose(contributions.sum(axis=2) + constant, model.decision_function(X[:5]), atol=1e-4)
+        assert not contributions[:, :, X[:5].toarray().max(axis=0) == 0].any()
+    np.testing.assert_allclose(others, [p] * len(others), atol=1e-4)
+
+
+def test_texts_are_classified_as_well_as_by_a_linear_model():
+    X, y = texts(900)
+    linear, model = CalibratedClassifierCV(LinearSVC()).fit(X[:600], y[:600]), GLNClassifier(random_state=0)
+    p = model.fit(X[:600], y[:600]).predict_proba(X[600:])
+    assert log_loss(y[600:], p) < log_loss(y[600:], linear.predict_proba(X[600:]))
+    assert (p.argmax(axis=1) == y[600:]).mean() > linear.score(X[600:], y[600:]) - 0.02
+    streamed = GLNClassifier(random_state=0).partial_fit(X[:600], y[:600], classes=[0, 1, 2])
+    assert log_loss(y[600:], streamed.predict_proba(X[600:])) < 2.5 * log_loss(y[600:], p)
+
+
+@pytest.mark.parametrize("backend", ["auto", "numpy"])
+def test_wide_streams_in_parts(backend):
+    X, y = texts(40)
+    X.data[3] = np.nan  # as good as 0
+    whole, parts = (GLNClassifier(random_state=0, backend=backend) for _ in range(2))
+    whole.partial_fit(sparse.csr_array(np.nan_to_num(X.toarray())), y, classes=[0, 1, 2])
+    for some in np.split(np.arange(40), [1, 2, 20]):
+        parts.partial_fit(X[some], y[some], classes=[0, 1, 2])
+    np.testing.assert_allclose(parts.predict_proba(X), whole.predict_proba(X), atol=1e-5)
+    before = parts.learner_.standardizer.get_state()
+    X.data[3] = np.inf
+    for call in (parts.partial_fit, GLNClassifier().fit):
+        with pytest.raises(ValueError, match="infinity"):
+            call(X, y)
+    assert_same_state(parts.learner_.standardizer.get_state(), before)
+
+
+def test_wide_tables_of_numbers():
+    X, _ = texts(300)
+    weights = np.random.default_rng(1).normal(size=(1500, 2))
+    y = X @ weights
+    model = GLNRegressor(quantiles=(0.1, 0.9), n_networks=2, random_state=0).fit(X[:250], y[:250])
+    assert model.score(X[250:], y[250:]) > 0.3
+    low, high = model.predict_quantiles(X[250:]).transpose(2, 0, 1)
+    assert 0.65 < ((low < y[250:]) & (y[250:] < high)).mean() < 0.95
+
+
+def test_memory_does_not_grow_with_what_is_not_there():
+    X = sparse.random(200, 100_000, 1e-3, "csr", random_state=0)  # 160 MB if it were dense
+    y = np.arange(200) % 2
+    tracemalloc.start()
+    model = GLNClassifier(random_state=0).fit(X, y)
+    model.predict(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40e6
+
+
+def test_narrow_sparse_tables_are_learned_as_dense_ones():
+    X, y = texts(60, gln.estimators.WIDE)
+    small: Any = {"layer_sizes": [2], "n_networks": 1, "n_epochs": 1, "backend": "numpy", "random_state": 0}
+    dense, of_sparse = (GLNClassifier(**small).fit(each, y) for each in (X.toarray(), X))
+    np.testing.assert_allclose(of_sparse.predict_proba(X), dense.predict_proba(X), atol=1e-5)
+
+
+# ---- Scaling ---------------------------------------------------------------------------------------------------------
+
+
+def test_sparse_scaler():
+    x = sparse.csc_array([[4.0, 0, 0, 0], [0, 1, 1, np.nan], [0, 0, 0, 0]])
+    scaler = SparseScaler(3)
+    scaler.fit(x)
+    typical = 4 ** (1 / 3)  # the geometric mean of 4, 1 and 1
+    z = scaler.transform(x).toarray()
+    np.testing.assert_allclose(z[0], [0.25 * 4 / np.sqrt(2 * typical), 0, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(z[1, 1:3], 0.25 / np.sqrt(np.sqrt(0.5) * typical), rtol=1e-6)
+    assert not z[2].any()
+    assert not scaler.transform(np.array([[0.0], [0], [7]])).toarray().any()  # never seen
+    scaler.fit(1e-30 * x)
+    np.testing.assert_allclose(scaler.transform([[3e38], [0], [0]]).toarray()[0], np.finfo(np.float32).max)
+
+
+def test_sparse_scaler_of_streams():
+    samples = SAMPLES.tocsc()
+    whole, parts, table = SparseScaler(60), SparseScaler(40), SparseScaler(60)
+    z = whole.learn(samples)
+    np.testing.assert_allclose(parts.learn(samples[:40, :0]).toarray(), np.zeros((40, 0)))
+    parts.grow(60)
+    found = sparse.hstack([parts.learn(samples[:, :300]), parts.learn(samples[:, 300:])])
+    np.testing.assert_allclose(found.toarray(), z.toarray(), rtol=1e-5)
+    for b in (0, 5, 699):
+        table.fit(samples[:, : b + 1])
+        expected = table.transform(samples[:, [b]]).toarray()
+        np.testing.assert_allclose(z[:, [b]].toarray(), expected, rtol=1e-5)
+    assert_same_state(table, whole, rtol=1e-9)
+    before = whole.get_state()
+    bad = samples.copy()
+    bad.data[-1] = np.inf
+    for call in (whole.fit, whole.learn, whole.transform):
+        with pytest.raises(ValueError, match="infinity"):
+            call(bad)
+        with pytest.raises(ValueError, match=r"expected numbers of shape \(60, B\), got float64 of shape \(700, 60\)"):
+            call(samples.T)
+    for state in ({}, {**before, "squares": np.zeros(3)}, {**before, "count": -1.0}, {**before, "logs": np.nan}):
+        with pytest.raises(ValueError, match="state: expected"):
+            whole.set_state(state)
+    assert_same_state(whole, before)
+    twin = SparseScaler(60)
+    twin.set_state(before)
+    assert_same_state(twin, whole)
