@@ -1,4 +1,4 @@
-"""Gated Linear Networks in Numba: `gln_numpy` with its inner loops compiled, for streams on a CPU.
+"""Gated Linear Networks in Numba: `gln_numpy` with its inner loops compiled, for streams on a CPU and sparse samples.
 
 Letters in the shapes: B samples, C heads, L layers, n neurons of a layer, N neurons of all layers, k halfspaces a
 neuron, d inputs of a neuron (bias included), D values of side information, K base logits.
@@ -418,7 +418,11 @@ class Config:
 
 
 class GLN:
-    """A Gated Linear Network in compiled loops: the one to take for a stream on a CPU."""
+    """A Gated Linear Network in compiled loops: the one to take for a stream on a CPU.
+
+    Inputs and side information may be sparse arrays of SciPy, (input_size, B) and (context_size, B). The first layer
+    then goes only over values that are not zero, and predictions are those for the same arrays made dense.
+    """
 
     # ---- The same in every backend -----------------------------------------------------------------------------------
 

@@ -34,16 +34,20 @@ class GLNClassifier(ClassifierMixin, Estimator):
     Half of the networks of `fit` mix piecewise-linear encodings of the features too. Each network leaves out an eighth
     of the samples. On these a weight for either kind is learned, which calibrates the probabilities.
 
+    A wide sparse table, a sparse array of more than 1,000 features such as words, is learned in another way: features
+    are scaled but not centred, a missing one counts as 0, and each network is by default one neuron without halfspaces.
+    That is about as good as a linear model, and calibrated.
+
     Parameters
     ----------
     layer_sizes : sequence of int or None, default=None
-        Neurons of each layer. None is (32, 16) in `fit` and (64, 32) in `partial_fit`.
+        Neurons of each layer. None is (32, 16) in `fit` and (64, 32) in `partial_fit`; (1,) for wide sparse tables.
     n_networks : int or None, default=None
         Networks, each with its own halfspaces and order of samples, whose logits are averaged and, in `fit`, weighted.
         Of more than four, half mix encodings. None is 8 in `fit` and, for speed, 1 in `partial_fit`.
     context_map_size : int or None, default=None
         Halfspaces per neuron, which has a row of weights for each of their 2^context_map_size combinations. None is 3
-        in `fit` and 5 in `partial_fit`.
+        in `fit` and 5 in `partial_fit`; 0, so no halfspaces, for wide sparse tables.
     context_bias : float, default=1.0
         Standard deviation of the halfspaces' distances from the mean of the features in `partial_fit`. `fit` lays
         halfspaces between samples.
@@ -52,7 +56,8 @@ class GLNClassifier(ClassifierMixin, Estimator):
         how many samples come, None falls linearly to 0.01, from 3 and with encodings from 9; in `partial_fit` it falls
         from min(10, sqrt(d)), d the inputs of the first layer, to 1, see `gln.rates.stream_rate`.
     n_epochs : int or None, default=None
-        Passes of `fit` over the samples. None is about 1000 / N, at least 3 and at most 20.
+        Passes of `fit` over the samples. None is about 1000 / N, at least 3, or 5 over a wide sparse table, and at most
+        20.
     batch_size : int, default=1
         Samples predicted with the same weights before these learn; 1 is exact online learning.
     shuffle : bool, default=True
@@ -134,7 +139,8 @@ class GLNClassifier(ClassifierMixin, Estimator):
         Parameters
         ----------
         X : array-like or sparse array of shape (N, F)
-            Numbers, unscaled; NaN is a missing value. A sparse array is made dense part by part.
+            Numbers, unscaled; NaN is a missing value. A sparse array of more than 1,000 features stays sparse where
+            Numba learns; any other is made dense part by part.
         y : array-like of shape (N,)
             Class labels, of two classes or more.
         sample_weight : array-like of shape (N,), default=None
@@ -241,12 +247,13 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
 
     It learns as `GLNClassifier` does: in several passes over a table by `fit`, or from a stream by `partial_fit`.
     Features and targets need no scaling: they are standardised by what was seen of them. In `fit` the samples that each
-    network leaves out give weights and an offset of the means, and offsets of the quantiles for their coverage.
+    network leaves out give weights and an offset of the means, and offsets of the quantiles for their coverage. Wide
+    sparse tables are learned as `GLNClassifier` learns them.
 
     Parameters
     ----------
     layer_sizes : sequence of int or None, default=None
-        Neurons of each layer. None is (32, 16) in `fit` and (64, 32) in `partial_fit`.
+        Neurons of each layer. None is (32, 16) in `fit` and (64, 32) in `partial_fit`; (1,) for wide sparse tables.
     quantiles : sequence of float or None, default=None
         Levels in (0, 1) that `predict_quantiles` predicts: (0.05, 0.95) gives intervals that contain about 90 % of the
         targets. Networks of their own learn them, beside those of the mean.
@@ -255,7 +262,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         weighted. Of more than four, half mix encodings. None is 8 in `fit` and, for speed, 1 in `partial_fit`.
     context_map_size : int or None, default=None
         Halfspaces per neuron, which has a row of weights for each of their 2^context_map_size combinations. None is 3
-        in `fit` and 5 in `partial_fit`.
+        in `fit` and 5 in `partial_fit`; 0, so no halfspaces, for wide sparse tables.
     context_bias : float, default=1.0
         Standard deviation of the halfspaces' distances from the mean of the features in `partial_fit`. `fit` lays
         halfspaces between samples.
@@ -265,7 +272,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         `partial_fit` it falls from 0.3 to 0.1, and from 0.5 to 0.05, see `gln.rates.stream_rate`. Steps of batches add
         up: for means, more than 2 over the size of a batch swings.
     n_epochs : int or None, default=None
-        Passes of `fit` over the samples. None is about 1000 / N, at least 3 and at most 20.
+        Passes of `fit` over the samples. None is about 1000 / N, at least 3, or 5 over a wide sparse table, and at most
+        20.
     batch_size : int, default=1
         Samples predicted with the same weights before these learn; 1 is exact online learning.
     shuffle : bool, default=True
@@ -347,7 +355,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         Parameters
         ----------
         X : array-like or sparse array of shape (N, F)
-            Numbers, unscaled; NaN is a missing value. A sparse array is made dense part by part.
+            Numbers, unscaled; NaN is a missing value. A sparse array of more than 1,000 features stays sparse where
+            Numba learns; any other is made dense part by part.
         y : array-like of shape (N,) or (N, T)
             Finite numbers, unscaled.
         sample_weight : array-like of shape (N,), default=None
