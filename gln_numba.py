@@ -210,7 +210,7 @@ def share_units(layer, network, above, threads):  # each takes some, which know 
 
 @compiled
 def learn_block(network, base, context, targets, rates, threads):  # (K, B), (D, B), (C, B), (B,) -> (C, B)
-    """All of a block go through a layer, whose rows stay in the cache, then through the next, which it never reads."""
+    """Predict a block, and where the network learns, learn it."""
     z = np.ones((1, len(rates), len(base) + network.bias), np.float32)
     for i, b in np.ndindex(base.shape):
         z[0, b, i] = min(max(base[i, b], -network.bound), network.bound)
@@ -219,6 +219,7 @@ def learn_block(network, base, context, targets, rates, threads):  # (K, B), (D,
 
 @compiled
 def learn_layers(network, z, context, targets, rates, threads):  # (C or 1, B, d), (D, B), (C, B), (B,) -> (C, B)
+    """All of a block go through a layer, whose rows stay in the cache, then through the next, which it never reads."""
     columns, first_neuron, first_weight = np.asfortranarray(context), 0, 0
     for n in network.sizes:
         shape = n, 1 << network.hyperplanes.shape[1], len(targets), z.shape[2]
@@ -259,26 +260,29 @@ def seen_values(samples, places, size):  # Columns, (D,) -> (size, B)
 
 
 @compiled
-def mix_sparse(w, places, values, bound):  # (d,), (S,), (S,) -> ()
+def mix_sparse(w, samples, b, bound):  # (d,), Columns, (), () -> ()
+    """`mix` of sample b."""
     s = np.float32(0)
-    for i in range(len(places)):
-        s += w[places[i]] * values[i]
+    for i in range(samples.starts[b], samples.starts[b + 1]):
+        s += w[samples.places[i]] * samples.values[i]
     return min(max(s, -bound), bound)
 
 
 @compiled
-def update_sparse(w, places, values, step, weight_clipping):  # (d,), (S,), (S,) -> None
-    for i in range(len(places)):
-        w[places[i]] = min(max(w[places[i]] - step * values[i], -weight_clipping), weight_clipping)
+def update_sparse(w, samples, b, step, weight_clipping):  # (d,), Columns, (), (), () -> None
+    """`update` with sample b: a value that is 0 changes no weight."""
+    for i in range(samples.starts[b], samples.starts[b + 1]):
+        place = samples.places[i]
+        w[place] = min(max(w[place] - step * samples.values[i], -weight_clipping), weight_clipping)
 
 
 @compiled
-def learn_sparse(network, samples, contexts, targets, rates):  # Columns, (B, n), (C, B), (B,) -> (C, B, n or n + 1)
-    """The first layer mixes and learns only what is there of each sample: a value of 0 would change nothing.
+def learn_sparse(network, samples, contexts, targets, rates):  # Columns, (n, B), (C, B), (B,) -> (C, B, n or n + 1)
+    """A block goes through the first layer, which mixes and learns only what is there of each sample.
 
-    Each head of a neuron goes through the block before the next does, so that its rows stay in the cache.
+    Each head of a neuron goes through all of it before the next does, so that its rows stay in the cache.
     """
-    heads, count, n = len(targets), len(rates), contexts.shape[1]
+    heads, count, n = len(targets), len(rates), len(contexts)
     weights = network.weights.reshape(n, 1 << network.hyperplanes.shape[1], heads, -1)
     above, scales = np.ones((heads, count, n + network.bias), np.float32), np.empty(count, np.float32)
     for b in range(count):
@@ -290,15 +294,12 @@ def learn_sparse(network, samples, contexts, targets, rates):  # Columns, (B, n)
         for start in range(0, count, network.batch_size):
             batch = range(start, min(start + network.batch_size, count))
             for b in batch:
-                some, w = slice(samples.starts[b], samples.starts[b + 1]), weights[j, contexts[b, j], c]
-                above[c, b, j] = mix_sparse(w, samples.places[some], samples.values[some], network.bound)
+                above[c, b, j] = mix_sparse(weights[j, contexts[j, b], c], samples, b, network.bound)
             for b in batch if network.learns else range(0):
-                some, w = slice(samples.starts[b], samples.starts[b + 1]), weights[j, contexts[b, j], c]
                 step = scales[b] * residual(above[c, b, j], targets[c, b], network.loss, network.quantiles[c])
-                update_sparse(w, samples.places[some], samples.values[some], step, first_clipping)
+                update_sparse(weights[j, contexts[j, b], c], samples, b, step, first_clipping)
             for b in batch if network.learns and network.batch_size > 1 else range(0):
-                some, w = slice(samples.starts[b], samples.starts[b + 1]), weights[j, contexts[b, j], c]
-                update_sparse(w, samples.places[some], samples.values[some], np.float32(0), network.weight_clipping)
+                update_sparse(weights[j, contexts[j, b], c], samples, b, np.float32(0), network.weight_clipping)
     return above
 
 
@@ -324,7 +325,7 @@ def columns(array: Any, bound: float = np.inf, bias: bool = False) -> Columns:  
     """Its values within bounds, and with `bias` a 1 at the end of each sample."""
     array = canonical(array)
     starts, places = array.indptr.astype(np.int64), array.indices.astype(np.int64)
-    values = array.data.clip(-bound, bound)
+    values = array.data.astype(np.float32).clip(-bound, bound)
     if bias:
         places, values = np.insert(places, starts[1:], array.shape[0]), np.insert(values, starts[1:], 1)
         starts += np.arange(len(starts))
@@ -806,10 +807,11 @@ class GLN:
         if not is_sparse(base):
             return self._block(network, [plain(base), context, targets, rates])
         n, size, samples = network.sizes[0], self._of_layers()[0].size, columns(base, self.bound, self.bias)
-        contexts = gate_all(*(array[:n] for array in planes), context)
+        contexts = np.ascontiguousarray(gate_all(*(array[:n] for array in planes), context).T)
         z = learn_sparse(network._replace(weights=self._weights[:size]), samples, contexts, targets, rates)
         planes = tuple(array[n:] for array in planes)
         above = self._network(*planes, self._weights[size:], network.batch_size, network.learns)
+        numba.get_num_threads()  # starts them, as in `_block`
         return learn_layers(above._replace(sizes=network.sizes[1:]), z, context, targets, rates, 1)
 
     def _block(self, network: Network, block: list[np.ndarray]) -> np.ndarray:

@@ -22,7 +22,9 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def gln_numba() -> ModuleType:
-    return load_backend("numba")
+    module = load_backend("numba")
+    module.numba.get_num_threads()  # starts threads, which cached code needs, before a test says how many there are
+    return module
 
 
 @pytest.mark.parametrize("batch_size", [1, 5])
@@ -50,6 +52,7 @@ import os, signal, threading
 import numpy as np
 import gln_numba
 
+gln_numba.numba.get_num_threads()  # starts them
 inputs = np.random.default_rng(0).normal(size=(100, 600)).astype(np.float32)
 targets = np.arange(600) % 3
 assert 512 * 8 * (4 * 100 + 3 * 101) > gln_numba.SHARED_PRODUCTS

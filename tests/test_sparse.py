@@ -68,6 +68,19 @@ def test_values_that_are_stored_twice_are_added(gln_numba):
     assert model.predict(columns[:, :0], columns[:, :0]).shape == (0,)
 
 
+def test_sparse_arrays_of_all_kinds_run_what_is_compiled(gln_numba):
+    model, targets = gln_numba.GLN([3, 2], 60, 60, context_features=2), np.arange(700) % 2
+    frozen = SAMPLES.tocsc()
+    frozen.data.flags.writeable = frozen.indices.flags.writeable = frozen.indptr.flags.writeable = False
+    integers = SAMPLES.astype(int).tocsr()
+    integers.indices, integers.indptr = integers.indices.astype(np.int64), integers.indptr.astype(np.int64)
+    for samples in (SAMPLES, frozen, integers, sparse.csc_matrix(SAMPLES)[:, :1]):
+        model.predict_online(samples, samples, targets[: samples.shape[1]])
+        model.contexts(samples)
+    for function in (gln_numba.seen_values, gln_numba.learn_sparse, gln_numba.learn_layers):
+        assert len(function.signatures) == 1, function.signatures
+
+
 def test_bad_sparse_samples_change_nothing(gln_numba):
     model, columns, targets = gln_numba.GLN([2], 60, 60, seed=0), SAMPLES.tocsc(), np.zeros(700)
     before = model.get_state()
