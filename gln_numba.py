@@ -262,18 +262,18 @@ def seen_values(samples, places, size):  # Columns, (D,) -> (size, B)
 @compiled
 def mix_sparse(w, samples, b, bound):  # (d,), Columns, (), () -> ()
     """`mix` of sample b."""
-    s = np.float32(0)
-    for i in range(samples.starts[b], samples.starts[b + 1]):
-        s += w[samples.places[i]] * samples.values[i]
+    some, s = slice(samples.starts[b], samples.starts[b + 1]), np.float32(0)
+    for place, value in zip(samples.places[some], samples.values[some]):  # noqa: B905 - Numba knows no strict
+        s += w[place] * value
     return min(max(s, -bound), bound)
 
 
 @compiled
 def update_sparse(w, samples, b, step, weight_clipping):  # (d,), Columns, (), (), () -> None
     """`update` with sample b: a value that is 0 changes no weight."""
-    for i in range(samples.starts[b], samples.starts[b + 1]):
-        place = samples.places[i]
-        w[place] = min(max(w[place] - step * samples.values[i], -weight_clipping), weight_clipping)
+    some = slice(samples.starts[b], samples.starts[b + 1])
+    for place, value in zip(samples.places[some], samples.values[some]):  # noqa: B905
+        w[place] = min(max(w[place] - step * value, -weight_clipping), weight_clipping)
 
 
 @compiled
