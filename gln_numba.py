@@ -31,7 +31,7 @@ MAX_FLOAT = float(np.finfo(np.float32).max)
 BLOCK_SAMPLES = 512  # processed together where they need not wait for one another: to gate, and to predict only
 SHARED_PRODUCTS = 1 << 21  # of a layer in a block: from here on it is worth waking Numba's threads
 CACHED = 1 << 21  # numbers of z, which all neurons of a layer go through before they go on to later samples
-NARROW, SMALL = 1 << 10, 1 << 20  # weights of a row and of a layer that takes less time sample after sample
+NARROW, SMALL = 1 << 8, 1 << 19  # weights per head of a row, and of a layer, that takes less time sample after sample
 LOG_LOSS, _, QUANTILE = range(3)  # places in LOSSES: in compiled code comparing strings takes long
 THREADS = threading.Lock()  # they are lent to one call at a time: Numba's workqueue layer ends the process at a second
 # Sums may be taken in any order, which is what lets the compiler vectorise them; NaN and infinity stay what they are.
@@ -204,31 +204,52 @@ def learn_units(layer, network, above, first, last):
 
 
 @compiled
+def list_heads(targets, b, heads):  # (C, B), (), (C,) -> ()
+    """Write to `heads` which heads have a target that is not infinite, and return how many."""
+    count = 0
+    for c in range(len(targets)):
+        if not np.isinf(targets[c, b]):
+            heads[count] = c
+            count += 1
+    return count
+
+
+@compiled
 def learn_samples(layer, network, above):
-    """`learn_units` of a whole layer, sample after sample; heads whose target is infinite are skipped."""
+    """`learn_units` of a whole layer, sample after sample; heads whose target is infinite are skipped.
+
+    `mix` and `update` are written out, for slices of weights take as long as short sums.
+    """
     hyperplanes, seen, coefficients, hyperplane_bias, weights, context, columns, z, targets, scales = layer
     contexts = np.ascontiguousarray(gate_block(hyperplanes, seen, coefficients, hyperplane_bias, context, columns))
-    neurons, heads, own, size = range(len(weights)), range(len(targets)), len(z) > 1, network.batch_size
-    for begin in range(0, targets.shape[1], size):
-        batch = range(begin, min(begin + size, targets.shape[1]))
+    own, heads, bound = len(z) > 1, np.empty(len(targets), np.int64), network.bound
+    for begin in range(0, targets.shape[1], network.batch_size):
+        batch = range(begin, min(begin + network.batch_size, targets.shape[1]))
         for b in batch:
-            for c in heads:
-                if not np.isinf(targets[c, b]):
-                    for j in neurons:
-                        above[c, b, j] = mix(weights[j, contexts[b, j], c], z[c * own, b], network.bound)
+            count = list_heads(targets, b, heads)
+            for j in range(len(weights)):
+                row = contexts[b, j]
+                for c in heads[:count]:
+                    s = np.float32(0)
+                    for i in range(weights.shape[3]):
+                        s += weights[j, row, c, i] * z[c * own, b, i]
+                    above[c, b, j] = min(max(s, -bound), bound)
         if network.learns:
             clipping = network.weight_clipping if len(batch) == 1 else np.float32(np.inf)
             for b in batch:
-                for c in heads:
-                    if np.isfinite(targets[c, b]):
-                        for j in neurons:
-                            r = residual(above[c, b, j], targets[c, b], network.loss, network.quantiles[c])
-                            update(weights[j, contexts[b, j], c], z[c * own, b], scales[c * own, b] * r, clipping)
-            if len(batch) > 1:  # clipped when all have changed it
+                count = list_heads(targets, b, heads)
+                for j in range(len(weights)):
+                    row = contexts[b, j]
+                    for c in heads[:count]:
+                        r = residual(above[c, b, j], targets[c, b], network.loss, network.quantiles[c])
+                        step = scales[c * own, b] * r
+                        for i in range(weights.shape[3]):
+                            w = weights[j, row, c, i] - step * z[c * own, b, i]
+                            weights[j, row, c, i] = min(max(w, -clipping), clipping)
+            if len(batch) > 1:  # rows are clipped when all of their batch have changed them
                 for b in batch:
-                    for j in neurons:
-                        for c in heads:
-                            update(weights[j, contexts[b, j], c], z[c * own, b], np.float32(0), network.weight_clipping)
+                    for j, c in np.ndindex(len(weights), len(targets)):
+                        update(weights[j, contexts[b, j], c], z[c * own, b], np.float32(0), network.weight_clipping)
 
 
 @compiled(parallel=True)
@@ -256,7 +277,7 @@ def learn_block(network, base, context, targets, rates, threads):  # (K, B), (D,
             scales[c, b] = rates[b] / (np.float32(1) + dot(z[c, b], z[c, b]) if network.normalize else np.float32(1))
         layer = *planes, weights.reshape(shape), context, columns, z, targets, scales
         z = np.ones((len(targets), len(rates), n + network.bias), np.float32)
-        narrow = shape[2] * shape[3] <= NARROW and weights.size <= SMALL
+        narrow = shape[3] <= NARROW and shape[0] * shape[1] * shape[3] <= SMALL
         if narrow or np.isinf(targets).any():
             learn_samples(layer, network, z)
         elif threads > 1 and len(rates) * (planes[0].size + weights.size // shape[1]) >= SHARED_PRODUCTS:
@@ -608,7 +629,9 @@ class GLN:
         p = values.astype(np.float64).clip(self.config.pred_clipping, 1 - self.config.pred_clipping)
         return (np.log(p) - np.log1p(-p)).astype(np.float32) if self.config.logits else values
 
-    def _array(self, name: str, value: Any, *shapes: tuple, low=-MAX_FLOAT, high=MAX_FLOAT, unknown=False) -> np.ndarray:
+    def _array(
+        self, name: str, value: Any, *shapes: tuple, low=-MAX_FLOAT, high=MAX_FLOAT, unknown=False
+    ) -> np.ndarray:
         """`value` as float32 of one of the `shapes`, None for any size: from `low` to `high`, or if `unknown` NaN."""
         try:
             array = self._numpy(value)

@@ -106,20 +106,25 @@ class Standardizer:
         self.mean += step
         self.squares += difference * (difference - step)
 
-    def fit(self, samples: Any) -> None:
-        """Count a table, (D, B), in place of what was counted before; the order of its samples makes no difference.
+    def fit(self, samples: Any, visits: np.ndarray | None = None) -> None:
+        """Count a table in place of what was counted before.
+
+        Args:
+            samples: (D, B), whose order makes no difference.
+            visits: (V,), the samples to count, some more than once. None is each of them once.
 
         Raises:
             ValueError: a wrong shape, or infinity; nothing has changed then.
         """
-        self._count_table(self._checked(samples))
+        self._count_table(self._checked(samples), visits)
         self.first = self.first[:0]
         self._rescale()
 
-    def _count_table(self, samples: Any) -> None:  # (D, B)
+    def _count_table(self, samples: Any, visits: np.ndarray | None = None) -> None:  # (D, B), (V,)
         rows = max(1, BLOCK // max(1, samples.shape[1]))
         for some in (slice(start, start + rows) for start in range(0, self.size, rows)):
             x = _dense(samples[some]).astype(np.float64)
+            x = x if visits is None else x[:, visits]
             typical, rounds = x, ROUNDS if x.shape[1] > FEW else 1  # what a few leave over is too few to judge again
             for _ in range(rounds):
                 outliers = _outliers(typical, self.limit, self.floor)
@@ -213,12 +218,17 @@ class Standardizer:
             raise ValueError(
                 f"samples: expected numbers of shape ({self.size}, B), got {samples.dtype} of shape {samples.shape}"
             )
-        numbers = samples.data if _is_sparse(samples) else samples
-        # `fmax` and `fmin` ignore NaN, and need no copy.
-        ends = [abs(float(end.reduce(numbers, None))) for end in (np.fmax, np.fmin)] if numbers.size else [0.0]
-        if max(ends) > float(MAX_FLOAT):
+        if magnitude(samples) > float(MAX_FLOAT):
             raise ValueError("samples: expected finite float32 numbers or NaN, got infinity or numbers too large")
         return samples
+
+
+def magnitude(samples: Any) -> float:
+    """The largest absolute value in a dense or sparse array, NaN apart; 0 for an empty one."""
+    numbers = samples.data if _is_sparse(samples) else samples
+    if numbers.size == 0:
+        return 0.0
+    return max(abs(float(end.reduce(numbers, None))) for end in (np.fmax, np.fmin))  # which ignore NaN, and do not copy
 
 
 def _dense(samples: Any) -> np.ndarray:
