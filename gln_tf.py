@@ -65,7 +65,7 @@ def output(s: tf.Tensor, loss: str) -> tf.Tensor:
 
 
 def residual(s: tf.Tensor, y: tf.Tensor, loss: str, quantile: Any) -> tf.Tensor:
-    """Derivative of the loss by s: output(s) - y, or with the quantile loss [s > y] - quantile; 0 where y is unknown."""
+    """Derivative of the loss by s: output(s) - y, or with the quantile loss [s > y] - quantile; 0 if y is unknown."""
     r = tf.cast(s > y, tf.float32) - quantile if loss == "quantile" else output(s, loss) - y
     return tf.where(tf.math.is_finite(y), r, 0.0)
 
@@ -295,7 +295,7 @@ class GLN(tf.Module):
         """`predict`, or with targets `predict_online`, for code that has checked its arrays: only shapes are checked.
 
         Shapes: base values (K, B), side information (D, B), targets of the heads (C, B), learning rates (B,), by
-        default `rates(B)` -> (C, B), all float32 in NumPy, or else it raises ValueError. A head whose target is infinite
+        default `rates(B)` -> (C, B), all float32 in NumPy, or else it raises ValueError. A head of an infinite target
         does not learn, as with NaN, and need not predict: Numba skips it.
         """
         count, arrays = base.shape[-1], (base, context, targets, rates)
@@ -431,9 +431,7 @@ class GLN(tf.Module):
         p = values.astype(np.float64).clip(self.config.pred_clipping, 1 - self.config.pred_clipping)
         return (np.log(p) - np.log1p(-p)).astype(np.float32) if self.config.logits else values
 
-    def _array(
-        self, name: str, value: Any, *shapes: tuple, low=-MAX_FLOAT, high=MAX_FLOAT, unknown=False
-    ) -> np.ndarray:
+    def _array(self, name: str, value: Any, *shapes: tuple, low=-MAX_FLOAT, high=MAX_FLOAT, unknown=False) -> Any:
         """`value` as float32 of one of the `shapes`, None for any size: from `low` to `high`, or if `unknown` NaN."""
         try:
             array = self._numpy(value)

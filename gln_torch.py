@@ -69,7 +69,7 @@ def output(s: torch.Tensor, loss: str) -> torch.Tensor:
 
 
 def residual(s: torch.Tensor, y: torch.Tensor, loss: str, quantile: Any) -> torch.Tensor:
-    """Derivative of the loss by s: output(s) - y, or with the quantile loss [s > y] - quantile; 0 where y is unknown."""
+    """Derivative of the loss by s: output(s) - y, or with the quantile loss [s > y] - quantile; 0 if y is unknown."""
     r = (s > y).to(s) - quantile if loss == "quantile" else output(s, loss) - y
     return r.masked_fill(~y.isfinite(), 0)
 
@@ -329,7 +329,7 @@ class GLN(nn.Module):
         """`predict`, or with targets `predict_online`, for code that has checked its arrays: only shapes are checked.
 
         Shapes: base values (K, B), side information (D, B), targets of the heads (C, B), learning rates (B,), by
-        default `rates(B)` -> (C, B), all float32 in NumPy, or else it raises ValueError. A head whose target is infinite
+        default `rates(B)` -> (C, B), all float32 in NumPy, or else it raises ValueError. A head of an infinite target
         does not learn, as with NaN, and need not predict: Numba skips it.
         """
         count, arrays = base.shape[-1], (base, context, targets, rates)
@@ -465,9 +465,7 @@ class GLN(nn.Module):
         p = values.astype(np.float64).clip(self.config.pred_clipping, 1 - self.config.pred_clipping)
         return (np.log(p) - np.log1p(-p)).astype(np.float32) if self.config.logits else values
 
-    def _array(
-        self, name: str, value: Any, *shapes: tuple, low=-MAX_FLOAT, high=MAX_FLOAT, unknown=False
-    ) -> np.ndarray:
+    def _array(self, name: str, value: Any, *shapes: tuple, low=-MAX_FLOAT, high=MAX_FLOAT, unknown=False) -> Any:
         """`value` as float32 of one of the `shapes`, None for any size: from `low` to `high`, or if `unknown` NaN."""
         try:
             array = self._numpy(value)

@@ -316,7 +316,7 @@ def _learned(job, table, learner, *, passes, batch_size, shuffle, seconds, updat
 
 
 def _order(visits: np.ndarray, passes: int, batch_size: int, rng: Any) -> Iterator[tuple[int, np.ndarray]]:
-    """Passes over visits, each in a new order if there is an `rng`: parts of whole batches, and how many came before."""
+    """Passes over visits, in new orders if there is an `rng`: parts of whole batches, and how many came before."""
     for number in range(passes):
         order = visits if rng is None else visits[rng.permutation(len(visits))]
         for part in chunks(len(visits), batch_size):

@@ -1,4 +1,4 @@
-"""Many classes: a sample teaches the head of its own class and some of the others, so that time does not grow with them.
+"""Many classes: a sample teaches the head of its own class and some of the others, so that time grows little with them.
 
 A head then sees too few samples of other classes, which moves its logit by a known constant (G. King and L. Zeng,
 Logistic Regression in Rare Events Data, Political Analysis 9, 2001, section 4.1), and starts at the rate of its class

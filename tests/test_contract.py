@@ -146,8 +146,8 @@ def test_heads_do_not_learn_from_unknown_targets(backend, kind):
     targets[0, ::2] = targets[1, 8:] = np.nan
     slow = SlowGLN(model)
     for batch in (slice(0, 1), slice(1, 8)):
-        some = inputs[:, batch], context[:, batch], targets[:, batch]
-        np.testing.assert_allclose(to_numpy(model.predict(*some)), slow.predict(*some), atol=2e-5)
+        now = inputs[:, batch], context[:, batch], targets[:, batch]
+        np.testing.assert_allclose(to_numpy(model.predict(*now)), slow.predict(*now), atol=2e-5)
     before, some = model.get_state(), (inputs[:, 8:], context[:, 8:])
     expected = [slow.predict(x, c, y) for x, c, y in zip(*map(each_sample, (*some, targets[:, 8:])), strict=True)]
     predicted = to_numpy(model.predict_online(*some, targets[:, 8:]))
@@ -156,10 +156,10 @@ def test_heads_do_not_learn_from_unknown_targets(backend, kind):
     for name, array in model.get_state().items():
         if name.startswith("weights"):
             np.testing.assert_array_equal(array[:, :, 1], before[name][:, :, 1])
-    learned = model.get_state()
+    state = model.get_state()
     arrays = [array.astype(np.float32) for array in (*some, np.full((model.num_heads, 8), np.inf))]
     model.predict_arrays(*arrays)  # heads that are not even asked
-    assert_same_state(learned | {"step": np.int64(24)}, model.get_state(), rtol=0, atol=0)
+    assert_same_state(state | {"step": np.int64(24)}, model.get_state(), rtol=0, atol=0)
 
 
 def each_sample(array: np.ndarray) -> list[np.ndarray]:
