@@ -31,6 +31,7 @@ MAX_FLOAT = float(np.finfo(np.float32).max)
 BLOCK_SAMPLES = 512  # processed together where they need not wait for one another: to gate, and to predict only
 SHARED_PRODUCTS = 1 << 21  # of a layer in a block: from here on it is worth waking Numba's threads
 CACHED = 1 << 21  # numbers of z, which all neurons of a layer go through before they go on to later samples
+NARROW, SMALL = 1 << 8, 1 << 19  # weights per head of a row, and of a layer, that takes less time sample after sample
 LOG_LOSS, _, QUANTILE = range(3)  # places in LOSSES: in compiled code comparing strings takes long
 THREADS = threading.Lock()  # they are lent to one call at a time: Numba's workqueue layer ends the process at a second
 # Sums may be taken in any order, which is what lets the compiler vectorise them; NaN and infinity stay what they are.
@@ -101,7 +102,9 @@ def output(s, loss):
 
 @compiled
 def residual(s, y, loss, quantile):
-    """Derivative of the loss by s: output(s) - y, or with the quantile loss [s > y] - quantile."""
+    """Derivative of the loss by s: output(s) - y, or with the quantile loss [s > y] - quantile; 0 if y is unknown."""
+    if not np.isfinite(y):
+        return np.float32(0)
     return np.float32(s > y) - quantile if loss == QUANTILE else output(s, loss) - y
 
 
@@ -200,6 +203,55 @@ def learn_units(layer, network, above, first, last):
                         predict_row(own, w, z, network.bound, b, count, later, s)
 
 
+@compiled
+def list_heads(targets, b, heads):  # (C, B), (), (C,) -> ()
+    """Write to `heads` which heads have a target that is not infinite, and return how many."""
+    count = 0
+    for c in range(len(targets)):
+        if not np.isinf(targets[c, b]):
+            heads[count] = c
+            count += 1
+    return count
+
+
+@compiled
+def learn_samples(layer, network, above):
+    """`learn_units` of a whole layer, sample after sample; heads whose target is infinite are skipped.
+
+    `mix` and `update` are written out, for slices of weights take as long as short sums.
+    """
+    hyperplanes, seen, coefficients, hyperplane_bias, weights, context, columns, z, targets, scales = layer
+    contexts = np.ascontiguousarray(gate_block(hyperplanes, seen, coefficients, hyperplane_bias, context, columns))
+    own, heads, bound = len(z) > 1, np.empty(len(targets), np.int64), network.bound
+    for begin in range(0, targets.shape[1], network.batch_size):
+        batch = range(begin, min(begin + network.batch_size, targets.shape[1]))
+        for b in batch:
+            count = list_heads(targets, b, heads)
+            for j in range(len(weights)):
+                row = contexts[b, j]
+                for c in heads[:count]:
+                    s = np.float32(0)
+                    for i in range(weights.shape[3]):
+                        s += weights[j, row, c, i] * z[c * own, b, i]
+                    above[c, b, j] = min(max(s, -bound), bound)
+        if network.learns:
+            clipping = network.weight_clipping if len(batch) == 1 else np.float32(np.inf)
+            for b in batch:
+                count = list_heads(targets, b, heads)
+                for j in range(len(weights)):
+                    row = contexts[b, j]
+                    for c in heads[:count]:
+                        r = residual(above[c, b, j], targets[c, b], network.loss, network.quantiles[c])
+                        step = scales[c * own, b] * r
+                        for i in range(weights.shape[3]):
+                            w = weights[j, row, c, i] - step * z[c * own, b, i]
+                            weights[j, row, c, i] = min(max(w, -clipping), clipping)
+            if len(batch) > 1:  # rows are clipped when all of their batch have changed them
+                for b in batch:
+                    for j, c in np.ndindex(len(weights), len(targets)):
+                        update(weights[j, contexts[b, j], c], z[c * own, b], np.float32(0), network.weight_clipping)
+
+
 @compiled(parallel=True)
 def share_units(layer, network, above, threads):  # each takes some, which know nothing of one another
     units = len(layer[0]) * len(above)
@@ -231,7 +283,10 @@ def learn_layers(network, z, context, targets, rates, threads):  # (C or 1, B, d
             scales[c, b] = rates[b] / (np.float32(1) + dot(z[c, b], z[c, b]) if network.normalize else np.float32(1))
         layer = *planes, weights.reshape(shape), context, columns, z, targets, scales
         z = np.ones((len(targets), len(rates), n + network.bias), np.float32)
-        if threads > 1 and len(rates) * (planes[0].size + weights.size // shape[1]) >= SHARED_PRODUCTS:
+        narrow = shape[3] <= NARROW and shape[0] * shape[1] * shape[3] <= SMALL
+        if narrow or np.isinf(targets).any():
+            learn_samples(layer, network, z)
+        elif threads > 1 and len(rates) * (planes[0].size + weights.size // shape[1]) >= SHARED_PRODUCTS:
             share_units(layer, network, z, threads)
         else:
             learn_units(layer, network, z, np.int64(0), n * len(targets))  # for a literal 0 all is compiled anew
@@ -294,7 +349,8 @@ def learn_sparse(network, samples, contexts, targets, rates):  # Columns, (n, B)
         for start in range(0, count, network.batch_size):
             batch = range(start, min(start + network.batch_size, count))
             for b in batch:
-                above[c, b, j] = mix_sparse(weights[j, contexts[j, b], c], samples, b, network.bound)
+                if not np.isinf(targets[c, b]):  # as in `learn_samples`
+                    above[c, b, j] = mix_sparse(weights[j, contexts[j, b], c], samples, b, network.bound)
             for b in batch if network.learns else range(0):
                 step = scales[b] * residual(above[c, b, j], targets[c, b], network.loss, network.quantiles[c])
                 update_sparse(weights[j, contexts[j, b], c], samples, b, step, first_clipping)
@@ -516,7 +572,7 @@ class GLN:
                 unless it is square. With (input_size,), one sample, the axis B is missing everywhere.
             context_inputs: (context_size, B) side information, often the same array.
             targets: (B,) of bools, probabilities, class numbers or numbers, by the loss; with several classes or
-                outputs (C, B) of probabilities or numbers, one for each head. None only predicts.
+                outputs (C, B) of probabilities or numbers, NaN where a head shall not learn. None only predicts.
 
         A wrong shape, NaN, infinity or a target outside its range raises ValueError, and changes nothing.
         """
@@ -532,7 +588,8 @@ class GLN:
         """`predict`, or with targets `predict_online`, for code that has checked its arrays: only shapes are checked.
 
         Shapes: base values (K, B), side information (D, B), targets of the heads (C, B), learning rates (B,), by
-        default `rates(B)` -> (C, B), all float32 in NumPy, or else it raises ValueError.
+        default `rates(B)` -> (C, B), all float32 in NumPy, or else it raises ValueError. A head of an infinite target
+        does not learn, as with NaN, and need not predict: Numba skips it.
         """
         count, arrays = base.shape[-1], (base, context, targets, rates)
         shapes = (self._base_size, count), (self._config.context_size, count), (self._config.num_heads, count), (count,)
@@ -646,14 +703,14 @@ class GLN:
         config, heads, (low, high) = self.config, self.config.num_heads, self.config.record.targets
         one, each = [batch] if batch else [(), (1,)], [(heads, *batch)] if heads > 1 else []  # per sample, or head
         shapes = {"num_classes": one + each, "num_outputs": each or one, "quantiles": one}[config.record.heads]
-        targets = self._array("targets", targets, *shapes)
+        targets = self._array("targets", targets, *shapes, unknown=True)
         targets = targets.reshape(heads if targets.shape in each else 1, math.prod(batch))
         if config.logits and len(targets) < heads:
             numbers, targets = targets[0], (targets == np.arange(heads)[:, None]).astype(np.float32)
             if not targets.any(axis=0).all():
                 raise _bad("targets", f"class numbers, integers from 0 to {heads - 1}", numbers)
         else:
-            self._array("targets", targets, targets.shape, low=low, high=high)
+            self._array("targets", targets, targets.shape, low=low, high=high, unknown=len(targets) > 1)
         if not config.logits:  # a target beyond all predictions would drive the weights to their bounds
             targets = targets.clip(-config.bound, config.bound)
         return np.broadcast_to(targets, (heads, targets.shape[1]))
@@ -667,8 +724,8 @@ class GLN:
         p = values.astype(np.float64).clip(self.config.pred_clipping, 1 - self.config.pred_clipping)
         return (np.log(p) - np.log1p(-p)).astype(np.float32) if self.config.logits else values
 
-    def _array(self, name: str, value: Any, *shapes: tuple, low=-MAX_FLOAT, high=MAX_FLOAT, sparse=False) -> Any:
-        """`value` as float32 of one of the `shapes`, where None is any size, with all numbers from `low` to `high`."""
+    def _array(self, name, value, *shapes, low=-MAX_FLOAT, high=MAX_FLOAT, unknown=False, sparse=False) -> Any:
+        """`value` as float32 of one of the `shapes`, None for any size: from `low` to `high`, or if `unknown` NaN."""
         try:
             array = self._numpy(value)
         except (TypeError, ValueError) as error:
@@ -679,7 +736,8 @@ class GLN:
         if not any(_fits(array.shape, shape) for shape in shapes):
             expected = " or ".join(str(shape).replace("None", "B") for shape in shapes)
             raise _bad(name, f"shape {expected}", f"shape {array.shape}")
-        if array.size and not (float(array.min()) >= low and float(array.max()) <= high):
+        known = array[~np.isnan(array)] if unknown else array
+        if known.size and not (float(known.min()) >= low and float(known.max()) <= high):
             raise _bad(name, f"numbers from {low:g} to {high:g}", f"numbers from {array.min()} to {array.max()}")
         return array.astype(np.float32, copy=False)
 

@@ -61,8 +61,9 @@ def output(s: np.ndarray, loss: str) -> np.ndarray:
 
 
 def residual(s: np.ndarray, y: np.ndarray, loss: str, quantile: Any) -> np.ndarray:
-    """Derivative of the loss by s: output(s) - y, or with the quantile loss [s > y] - quantile."""
-    return (s > y) - quantile if loss == "quantile" else output(s, loss) - y
+    """Derivative of the loss by s: output(s) - y, or with the quantile loss [s > y] - quantile; 0 if y is unknown."""
+    r = (s > y) - quantile if loss == "quantile" else output(s, loss) - y
+    return np.where(np.isfinite(y), r, np.float32(0))
 
 
 def update(rows: np.ndarray, z: np.ndarray, r: np.ndarray, rate: np.ndarray) -> np.ndarray:
@@ -284,7 +285,7 @@ class GLN:
                 unless it is square. With (input_size,), one sample, the axis B is missing everywhere.
             context_inputs: (context_size, B) side information, often the same array.
             targets: (B,) of bools, probabilities, class numbers or numbers, by the loss; with several classes or
-                outputs (C, B) of probabilities or numbers, one for each head. None only predicts.
+                outputs (C, B) of probabilities or numbers, NaN where a head shall not learn. None only predicts.
 
         A wrong shape, NaN, infinity or a target outside its range raises ValueError, and changes nothing.
         """
@@ -300,7 +301,8 @@ class GLN:
         """`predict`, or with targets `predict_online`, for code that has checked its arrays: only shapes are checked.
 
         Shapes: base values (K, B), side information (D, B), targets of the heads (C, B), learning rates (B,), by
-        default `rates(B)` -> (C, B), all float32 in NumPy, or else it raises ValueError.
+        default `rates(B)` -> (C, B), all float32 in NumPy, or else it raises ValueError. A head of an infinite target
+        does not learn, as with NaN, and need not predict: Numba skips it.
         """
         count, arrays = base.shape[-1], (base, context, targets, rates)
         shapes = (self._base_size, count), (self._config.context_size, count), (self._config.num_heads, count), (count,)
@@ -414,14 +416,14 @@ class GLN:
         config, heads, (low, high) = self.config, self.config.num_heads, self.config.record.targets
         one, each = [batch] if batch else [(), (1,)], [(heads, *batch)] if heads > 1 else []  # per sample, or head
         shapes = {"num_classes": one + each, "num_outputs": each or one, "quantiles": one}[config.record.heads]
-        targets = self._array("targets", targets, *shapes)
+        targets = self._array("targets", targets, *shapes, unknown=True)
         targets = targets.reshape(heads if targets.shape in each else 1, math.prod(batch))
         if config.logits and len(targets) < heads:
             numbers, targets = targets[0], (targets == np.arange(heads)[:, None]).astype(np.float32)
             if not targets.any(axis=0).all():
                 raise _bad("targets", f"class numbers, integers from 0 to {heads - 1}", numbers)
         else:
-            self._array("targets", targets, targets.shape, low=low, high=high)
+            self._array("targets", targets, targets.shape, low=low, high=high, unknown=len(targets) > 1)
         if not config.logits:  # a target beyond all predictions would drive the weights to their bounds
             targets = targets.clip(-config.bound, config.bound)
         return np.broadcast_to(targets, (heads, targets.shape[1]))
@@ -435,8 +437,8 @@ class GLN:
         p = values.astype(np.float64).clip(self.config.pred_clipping, 1 - self.config.pred_clipping)
         return (np.log(p) - np.log1p(-p)).astype(np.float32) if self.config.logits else values
 
-    def _array(self, name: str, value: Any, *shapes: tuple, low=-MAX_FLOAT, high=MAX_FLOAT, sparse=False) -> Any:
-        """`value` as float32 of one of the `shapes`, where None is any size, with all numbers from `low` to `high`."""
+    def _array(self, name, value, *shapes, low=-MAX_FLOAT, high=MAX_FLOAT, unknown=False, sparse=False) -> Any:
+        """`value` as float32 of one of the `shapes`, None for any size: from `low` to `high`, or if `unknown` NaN."""
         try:
             array = self._numpy(value)
         except (TypeError, ValueError) as error:
@@ -447,7 +449,8 @@ class GLN:
         if not any(_fits(array.shape, shape) for shape in shapes):
             expected = " or ".join(str(shape).replace("None", "B") for shape in shapes)
             raise _bad(name, f"shape {expected}", f"shape {array.shape}")
-        if array.size and not (float(array.min()) >= low and float(array.max()) <= high):
+        known = array[~np.isnan(array)] if unknown else array
+        if known.size and not (float(known.min()) >= low and float(known.max()) <= high):
             raise _bad(name, f"numbers from {low:g} to {high:g}", f"numbers from {array.min()} to {array.max()}")
         return array.astype(np.float32, copy=False)
 

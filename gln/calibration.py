@@ -12,6 +12,8 @@ import numpy as np
 from scipy.optimize import lsq_linear, minimize
 from scipy.special import logsumexp
 
+from gln.many import log_share
+
 __all__ = ["PARTS", "Blend", "calibration_error", "equal", "learned_blend", "parts_of_table", "reliability"]
 
 PARTS = 8  # of a table; each network leaves out one
@@ -31,9 +33,9 @@ class Blend(NamedTuple):
         return (mixed * self.weights[:, :, None]).sum(axis=0) + self.offsets[:, None]
 
 
-def equal(networks: int) -> Blend:
+def equal(networks: int, offset: float = 0.0) -> Blend:
     """The mean of the networks."""
-    return Blend(np.full((networks, 1), 1 / networks), np.zeros(1))
+    return Blend(np.full((networks, 1), 1 / networks), np.array([offset]))
 
 
 def parts_of_table(groups: np.ndarray, rng: np.random.RandomState) -> np.ndarray:  # (n,) -> (n,)
@@ -56,12 +58,14 @@ def learned_blend(
     shares: np.ndarray,  # (n,), how much each sample counts
 ) -> Blend:
     """The blend with the least loss; for quantiles the mean, with offsets that correct the coverage."""
-    heads, networks = config.record.heads, sum(map(len, kinds))
+    heads, networks, offset = config.record.heads, sum(map(len, kinds)), log_share(config.num_heads)
     if heads == "quantiles":
         residuals = zip(targets - mixed.mean(axis=0), config.quantiles, strict=True)
         return equal(networks)._replace(offsets=np.array([_offset(*each, shares) for each in residuals]))
     if heads == "num_classes":
-        found = np.append(_class_weights(mixed, targets, shares), 0)[:, None]  # weights and offset, (G + 1, C or 1)
+        found = np.append(_class_weights(mixed, targets, shares, offset), offset)[
+            :, None
+        ]  # weights and offset, (G + 1, C or 1)
     else:
         of_heads = zip(mixed.swapaxes(0, 1), np.atleast_2d(targets), strict=True)
         found = np.stack([_value_weights(*each, shares) for each in of_heads], axis=1)
@@ -71,12 +75,12 @@ def learned_blend(
     return Blend(weights, found[-1])
 
 
-def _class_weights(logits: np.ndarray, classes: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Weights of the kinds with the least log-loss: (G, C, n), (n,), (n,) -> (G,)."""
+def _class_weights(logits: np.ndarray, classes: np.ndarray, shares: np.ndarray, offset: float) -> np.ndarray:
+    """Weights of the kinds with the least log-loss: (G, C, n), (n,), (n,), () -> (G,)."""
     mean = np.full(len(logits), 1 / len(logits))
 
     def loss(weights: np.ndarray) -> float:
-        losses = shares @ _log_losses(np.tensordot(weights, logits, 1), classes)
+        losses = shares @ _log_losses(np.tensordot(weights, logits, 1) + offset, classes)
         return (losses + PENALTY * np.square(weights - mean).sum()) / max(1, shares.sum())
 
     return minimize(loss, mean, method="L-BFGS-B", bounds=len(mean) * [(0, LARGEST["classes"])]).x

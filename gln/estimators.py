@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Sequence
-from numbers import Integral
+import time
+from collections.abc import Iterator, Sequence
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ from gln.calibration import PARTS, Blend, learned_blend, parts_of_table
 from gln.features import OF_FEATURES, OF_TARGETS, SparseScaler, Standardizer, quantile_pieces
 from gln.heads import join_heads, split_heads
 from gln.learner import Learner, Saveable, as_taken, check_magnitude, chunks
+from gln.many import MANY, log_share, some_heads, start_at
 from gln.rates import linear_rate
 
 # A missing value counts as the mean; of a sparse table that is not wide a chunk at a time is made dense.
@@ -41,6 +43,7 @@ WIDE, OF_WIDE, WIDE_PASSES = 1000, {"layer_sizes": (1,), "context_map_size": 0},
 # ONE_KIND networks half also mix encodings of the features, and learn at a rate that is ENCODED_RATE times as high.
 CONTEXT_FEATURES, ONE_KIND, ENCODED_RATE = 3, 4, 3.0
 LOOKED_AT = (500, 5000), 10**7  # samples that halfspaces and encodings are made from: bounds, and numbers in all
+CALIBRATED_ON = 40_000  # samples at most, which are plenty for a few weights
 FIT_VISITS, FIT_PASSES = 1000, (3, 20)  # passes are as many as make these visits, but within these bounds
 FIT_WEIGHTS, STREAM_WEIGHT = (1, 10), 100  # mean weight of a table, and largest weight in a stream
 MISSING = -271.828  # where samples are ordered: hardly a value of its own
@@ -50,7 +53,17 @@ class Estimator(Saveable, BaseEstimator):
     """The common part of `GLNClassifier` and `GLNRegressor`: a `learner_`, and checks of what it is given."""
 
     changeable = (
-        *("backend", "batch_size", "class_weight", "learning_rate", "n_epochs", "n_jobs", "random_state", "shuffle"),
+        *(
+            "backend",
+            "batch_size",
+            "class_weight",
+            "learning_rate",
+            "max_seconds",
+            "n_epochs",
+            "n_jobs",
+            "random_state",
+            "shuffle",
+        ),
         "verbose",
     )
 
@@ -83,9 +96,12 @@ class Estimator(Saveable, BaseEstimator):
             for name in ("n_networks", "n_epochs"):
                 if getattr(self, name) is not None:
                     check_scalar(getattr(self, name), name, Integral, min_val=1)
-            for name in ("shuffle", "verbose"):
-                if not isinstance(getattr(self, name), (bool, np.bool_)):
-                    raise ValueError(f"{name}: expected True or False, got {getattr(self, name)!r}")
+            if self.max_seconds is not None:
+                check_scalar(self.max_seconds, "max_seconds", Real, min_val=0, include_boundaries="neither")
+            if not isinstance(self.shuffle, (bool, np.bool_)):
+                raise ValueError(f"shuffle: expected True or False, got {self.shuffle!r}")
+            if not isinstance(self.verbose, (bool, np.bool_, Integral)):
+                raise ValueError(f"verbose: expected a bool or an integer, got {self.verbose!r}")
             load_backend(self.backend)  # which refuses unknown names
         plain = not reset and self._is_plain(X) and type(y) is np.ndarray and y.dtype.kind in "biuf"
         if not (plain and y.shape == (len(X),) and np.isfinite(y).all()):
@@ -142,40 +158,45 @@ class Estimator(Saveable, BaseEstimator):
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
-    def _fit(self, groups, X, targets, shares):  # (V, F), (V,) or (T, V), (V,) or None
+    def _fit(self, groups, table):
         """Learn a table from scratch; until all of it is learned the estimator is not fitted.
 
         `groups` are the arguments of the networks of each group.
         """
         self.__dict__.pop("learner_", None)
-        if _is_wide(X):
-            self._fit_wide(groups, X, targets, shares)
+        if _is_wide(table.X):
+            self._fit_wide(groups, table)
             return
-        count, features = X.shape
+        count, features = len(table.visits), table.X.shape[1]
         standardizer, target_standardizer = Standardizer(features, **OF_FEATURES), None
-        standardizer.fit(X.T)
-        if targets.ndim == 2:
-            target_standardizer = Standardizer(len(targets), **OF_TARGETS)
-            target_standardizer.fit(targets)
-        some = np.linspace(0, count - 1, min(count, np.clip(LOOKED_AT[1] // features, *LOOKED_AT[0]))).astype(int)
-        z = standardizer.transform(X[some].T)
-        networks, pieces = self._networks(groups, z)
+        standardizer.fit(table.X.T, table.visits)
+        if table.targets.ndim == 2:
+            target_standardizer = Standardizer(len(table.targets), **OF_TARGETS)
+            target_standardizer.fit(table.targets)
+        some = _spread(count, int(np.clip(LOOKED_AT[1] // features, *LOOKED_AT[0])))
+        networks, pieces = self._networks(groups, standardizer.transform(table.samples(some)))
         learner = Learner(networks, standardizer, target_standardizer, pieces=pieces)
-        self._fit_learner(learner, Table(X, targets, shares), FIT_PASSES)
+        self._fit_learner(learner, table, FIT_PASSES)
 
-    def _fit_wide(self, groups, X, targets, shares):
+    def _fit_wide(self, groups, table):
         """`_fit` of a wide sparse table, which stays sparse."""
-        learner = self._of_wide(groups, X.shape[1], False, len(targets) if targets.ndim == 2 else None)
-        learner.standardizer.fit(X.T)
-        if targets.ndim == 2:
+        targets = table.targets if table.targets.ndim == 2 else None
+        learner = self._of_wide(groups, table.X.shape[1], False, None if targets is None else len(targets))
+        learner.standardizer.fit(table.X.T, table.visits)
+        if targets is not None:
             learner.target_standardizer.fit(targets)
-        self._fit_learner(learner, Table(X, targets, shares), WIDE_PASSES)
+        self._fit_learner(learner, table, WIDE_PASSES)
 
     def _fit_learner(self, learner, table, least_and_most):
-        count = table.X.shape[0]
+        count, networks = len(table.visits), learner.groups[0]
+        if learner.target_standardizer is None and networks[0].num_heads >= MANY:
+            rates = np.bincount(table.targets) / count
+            for network in networks:
+                start_at(network, np.log(rates / (1 - rates)) - log_share(len(rates)))
         passes = int(np.clip(FIT_VISITS // count, *least_and_most)) if self.n_epochs is None else self.n_epochs
         passing = {"passes": passes, "batch_size": self.batch_size, "shuffle": self.shuffle}
-        fit_table(learner, table, self.n_jobs, self.verbose, **passing)
+        passing["seconds"] = np.inf if self.max_seconds is None else self.max_seconds
+        fit_table(learner, table, self.n_jobs, bool(self.verbose), **passing)
         self.learner_, self.n_iter_ = learner, passes
 
     def _of_wide(self, groups, features, of_stream, targets=None):
@@ -212,10 +233,10 @@ class Estimator(Saveable, BaseEstimator):
             network.fit_hyperplanes(z)
         return networks, pieces
 
-    def _learn(self, learner, X, targets, shares):
-        """Learn the next samples of a stream; returns part by part what was predicted before, (C, n)."""
+    def _learn(self, learner, X, targets, shares, predicts):
+        """Learn the next samples of a stream; returns part by part what was predicted before, (C, n), if wanted."""
         learner.set_learning_rate(self.learning_rate)
-        said = learner.learn(X.T, targets, shares, self.batch_size)
+        said = learner.learn(X.T, targets, shares, self.batch_size, predicts)
         self.learner_, self.n_iter_ = learner, 1
         return said
 
@@ -224,15 +245,20 @@ class Estimator(Saveable, BaseEstimator):
 
 
 class Table(NamedTuple):
-    X: Any  # (V, F)
+    X: Any  # (N, F)
+    visits: np.ndarray  # (V,), the sample of each visit
     targets: np.ndarray  # (V,) class numbers, or (T, V)
     shares: np.ndarray | None  # (V,), the part of a step that each visit makes
+
+    def samples(self, visits: np.ndarray) -> Any:  # (n,) -> (F, n)
+        return self.X[self.visits[visits]].T
 
 
 class Job(NamedTuple):
     network: Any
     targets: np.ndarray  # (..., V)
-    visits: np.ndarray  # of the table, those that it learns
+    parts: np.ndarray  # (V,), the part of the table that each visit belongs to
+    left_out: int  # the part that the network does not learn
 
 
 def fit_table(learner: Learner, table: Table, n_jobs: int | None, verbose: bool, **passing: Any) -> None:
@@ -244,12 +270,17 @@ def fit_table(learner: Learner, table: Table, n_jobs: int | None, verbose: bool,
     parts = parts_of_table(classes, np.random.RandomState(learner.networks[0].seed))
     groups = list(zip(learner.groups, targets, strict=False))  # without quantiles there is one
     jobs = [
-        Job(network, own, np.flatnonzero(parts != part))
+        Job(network, own, parts, part)
         for group, own in groups
         for network, part in zip(group, _left_out(group), strict=True)
     ]
     _learn_all(jobs, table, dataclasses.replace(learner, groups=[]), n_jobs, verbose, passing)
     learner.blends = [_blend(learner, group, own, table, parts) for group, own in groups]
+
+
+def _spread(count: int, most: int) -> np.ndarray:
+    """At most so many of `count` numbers from 0 on, evenly spread."""
+    return np.linspace(0, count - 1, min(count, most)).astype(int)
 
 
 def _kinds(group: list[Any]) -> list[np.ndarray]:
@@ -270,12 +301,14 @@ def _learn_all(
     jobs: list[Job], table: Table, learner: Learner, n_jobs: int | None, verbose: bool, passing: dict[str, Any]
 ) -> None:
     """Train all networks, here or in processes; with enough workers, the heads of each network separately."""
-    workers, parts_each = effective_n_jobs(n_jobs), -(-effective_n_jobs(n_jobs) // len(jobs))
+    workers = effective_n_jobs(n_jobs)
+    parts_each = 1 if jobs[0].network.num_classes >= MANY else -(-workers // len(jobs))
+    passing = passing | {"seconds": passing["seconds"] * min(1, workers / len(jobs))}
     split = [
         [(some, job._replace(network=part, targets=own)) for some, part, own in split_heads(*job[:2], parts_each)]
         for job in jobs
     ]
-    total = passing["passes"] * sum(len(job.visits) for parts in split for _, job in parts)
+    total = passing["passes"] * sum((job.parts != job.left_out).sum() for parts in split for _, job in parts)
     with tqdm(total=total, unit=" samples", disable=not verbose) as bar:
         if workers == 1:  # here, whatever joblib is set up for
             for _, job in itertools.chain(*split):
@@ -288,30 +321,40 @@ def _learn_all(
             bar.update(bar.total)
 
 
-def _learned(job, table, learner, *, passes, batch_size, shuffle, update=None):
-    """Train a network for some passes over its visits; `learner` prepares the inputs.
+def _learned(job, table, learner, *, passes, batch_size, shuffle, seconds, update=None):
+    """Train a network for some passes over its visits, or for `seconds`; `learner` prepares the inputs.
 
     `update` is called with the number of samples learned. None means another process, which returns the state.
     """
-    network, targets, visits = job
-    rng, count = np.random.RandomState(network.seed), len(visits)
+    network, targets, visits = job.network, job.targets, np.flatnonzero(job.parts != job.left_out)
+    rng, count, start = np.random.RandomState(network.seed), len(visits), time.monotonic()
     if update is None:  # joblib may have mapped arrays, which can then only be read
         network.set_state(network.get_state())
     first, last = network.config.record.table_rates
     first *= ENCODED_RATE if learner.encodes(network) else 1
-    falling = functools.partial(linear_rate, samples=passes * count, first=first, last=last)
-    rate = falling if network.has_default_rate else network.learning_rate
-    for _ in range(passes):
-        order = visits[rng.permutation(count)] if shuffle else visits
-        for some in (order[part] for part in chunks(count, batch_size)):
-            z, rates = learner.standardizer.transform(table.X[some].T), network.rates(len(some), rate)
-            z = as_taken(network, z)
-            rates = rates if table.shares is None else (rates * table.shares[some]).astype(np.float32)
-            base, context, own, _ = network.prepare(learner.inputs(network, z), z, targets[..., some])
-            network.predict_arrays(base, context, own, rates, batch_size)
-            if update is not None:
-                update(len(some))
+    for learned, some in _order(visits, passes, batch_size, rng if shuffle else None):
+        passed = (time.monotonic() - start) / seconds  # the rate falls by the time where that is short
+        if passed >= 1:
+            break
+        done = np.arange(len(some)) + max(learned, passed * passes * count)
+        falling = linear_rate(done, passes * count, first, last).astype(np.float32)
+        rates = falling if network.has_default_rate else network.rates(len(some))
+        rates = rates if table.shares is None else (rates * table.shares[some]).astype(np.float32)
+        z = as_taken(network, learner.standardizer.transform(table.samples(some)))
+        base, context, own, _ = network.prepare(learner.inputs(network, z), z, targets[..., some])
+        own = some_heads(own, int(network.step)) if network.config.logits else own
+        network.predict_arrays(base, context, own, rates, batch_size)
+        if update is not None:
+            update(len(some))
     return network.get_state() if update is None else None
+
+
+def _order(visits: np.ndarray, passes: int, batch_size: int, rng: Any) -> Iterator[tuple[int, np.ndarray]]:
+    """Passes over visits, in new orders if there is an `rng`: parts of whole batches, and how many came before."""
+    for number in range(passes):
+        order = visits if rng is None else visits[rng.permutation(len(visits))]
+        for part in chunks(len(visits), batch_size):
+            yield number * len(visits) + part.start, order[part]
 
 
 def _blend(learner: Learner, group: list[Any], targets: np.ndarray, table: Table, parts: np.ndarray) -> Blend:
@@ -322,8 +365,9 @@ def _blend(learner: Learner, group: list[Any], targets: np.ndarray, table: Table
     for part in np.unique(left_out):
         of_kinds = [[group[place] for place in kind if left_out[place] == part] for kind in kinds]
         if all(of_kinds):
-            known.append(np.flatnonzero(parts == part))
-            samples = table.X[known[-1]].T
+            visits = np.flatnonzero(parts == part)
+            known.append(visits[_spread(len(visits), CALIBRATED_ON // PARTS)])
+            samples = table.samples(known[-1])
             outputs.append(np.stack([learner.outputs(samples, networks).mean(axis=0) for networks in of_kinds]))
     visits = np.concatenate(known)
     shares = np.ones(len(visits)) if table.shares is None else table.shares[visits]

@@ -107,20 +107,25 @@ class Standardizer:
         self.mean += step
         self.squares += difference * (difference - step)
 
-    def fit(self, samples: Any) -> None:
-        """Count a table, (D, B), in place of what was counted before; the order of its samples makes no difference.
+    def fit(self, samples: Any, visits: np.ndarray | None = None) -> None:
+        """Count a table in place of what was counted before.
+
+        Args:
+            samples: (D, B), whose order makes no difference.
+            visits: (V,), the samples to count, some more than once. None is each of them once.
 
         Raises:
             ValueError: a wrong shape, or infinity; nothing has changed then.
         """
-        self._count_table(self._checked(samples))
+        self._count_table(self._checked(samples), visits)
         self.first = self.first[:0]
         self._rescale()
 
-    def _count_table(self, samples: Any) -> None:  # (D, B)
+    def _count_table(self, samples: Any, visits: np.ndarray | None = None) -> None:  # (D, B), (V,)
         rows = max(1, BLOCK // max(1, samples.shape[1]))
         for some in (slice(start, start + rows) for start in range(0, self.size, rows)):
             x = _dense(samples[some]).astype(np.float64)
+            x = x if visits is None else x[:, visits]
             typical, rounds = x, ROUNDS if x.shape[1] > FEW else 1  # what a few leave over is too few to judge again
             for _ in range(rounds):
                 outliers = _outliers(typical, self.limit, self.floor)
@@ -234,15 +239,16 @@ class SparseScaler:
         self.size, self.squares = int(size), np.zeros(size)  # sum of the squares of each feature
         self.count = self.stored = self.logs = 0.0  # number of samples and of values, and sum of the values' logarithms
 
-    def fit(self, samples: Any) -> None:
-        """Count a table, (D, B), in place of what was counted before.
+    def fit(self, samples: Any, visits: np.ndarray | None = None) -> None:
+        """Count a table, (D, B), in place of what was counted before; or the samples that `visits`, (V,), names.
 
         Raises:
             ValueError: a wrong shape, or infinity; nothing has changed then.
         """
         columns = self._checked(samples)
         self.squares, self.count, self.stored, self.logs = np.zeros(self.size), 0.0, 0.0, 0.0
-        self._count(columns.indices, columns.data, columns.shape[1])
+        times = np.ones(columns.shape[1]) if visits is None else np.bincount(visits, minlength=columns.shape[1])
+        self._count(columns.indices, columns.data, times.repeat(np.diff(columns.indptr)), times.sum())
 
     def learn(self, samples: Any) -> Any:
         """Count samples one after another, and scale each by those up to it: (D, B) -> (D, B), sparse float32.
@@ -253,7 +259,7 @@ class SparseScaler:
         columns = self._checked(samples)
         for start, end in itertools.pairwise(columns.indptr):
             words, values = columns.indices[start:end], columns.data[start:end]
-            self._count(words, values, 1)
+            self._count(words, values, np.ones(len(values)), 1)
             columns.data[start:end] = self._scaled(words, values)
         return columns.astype(np.float32)
 
@@ -291,11 +297,11 @@ class SparseScaler:
         self.squares = arrays.pop("squares")
         self.count, self.stored, self.logs = (float(arrays[name]) for name in ("count", "stored", "logs"))
 
-    def _count(self, words: np.ndarray, values: np.ndarray, samples: int) -> None:  # (S,), (S,)
-        np.add.at(self.squares, words, np.square(values))
-        self.count += samples
-        self.stored += len(values)
-        self.logs += float(np.log(np.abs(values)).sum())
+    def _count(self, words: np.ndarray, values: np.ndarray, times: np.ndarray, samples: float) -> None:  # 3 of (S,)
+        np.add.at(self.squares, words, times * np.square(values))
+        self.count += float(samples)
+        self.stored += float(times.sum())
+        self.logs += float(times @ np.log(np.abs(values)))
 
     def _scaled(self, words: np.ndarray, values: np.ndarray) -> np.ndarray:  # (S,), (S,) -> (S,)
         typical = math.exp(self.logs / max(1, self.stored))
@@ -321,11 +327,16 @@ def _check_samples(samples: Any, size: int) -> None:
         raise ValueError(
             f"samples: expected numbers of shape ({size}, B), got {samples.dtype} of shape {samples.shape}"
         )
-    numbers = samples.data if _is_sparse(samples) else samples
-    # `fmax` and `fmin` ignore NaN, and need no copy.
-    ends = [abs(float(end.reduce(numbers, None))) for end in (np.fmax, np.fmin)] if numbers.size else [0.0]
-    if max(ends) > float(MAX_FLOAT):
+    if magnitude(samples) > float(MAX_FLOAT):
         raise ValueError("samples: expected finite float32 numbers or NaN, got infinity or numbers too large")
+
+
+def magnitude(samples: Any) -> float:
+    """The largest absolute value in a dense or sparse array, NaN apart; 0 for an empty one."""
+    numbers = samples.data if _is_sparse(samples) else samples
+    if numbers.size == 0:
+        return 0.0
+    return max(abs(float(end.reduce(numbers, None))) for end in (np.fmax, np.fmin))  # which ignore NaN, and do not copy
 
 
 def _dense(samples: Any) -> np.ndarray:

@@ -16,8 +16,17 @@ from typing import Any
 import numpy as np
 
 from gln.calibration import Blend, equal
-from gln.features import Pieces, SparseScaler, Standardizer, piecewise_linear, quantile_pieces, with_distances
+from gln.features import (
+    Pieces,
+    SparseScaler,
+    Standardizer,
+    magnitude,
+    piecewise_linear,
+    quantile_pieces,
+    with_distances,
+)
 from gln.heads import add_class, add_inputs
+from gln.many import MANY, log_share, some_heads
 from gln.rates import rate_of_streams
 from gln.saving import load_estimator, save_estimator
 
@@ -67,7 +76,12 @@ class Learner:
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
     def learn(
-        self, samples: Any, targets: np.ndarray, shares: np.ndarray | None = None, batch_size: int = 1
+        self,
+        samples: Any,
+        targets: np.ndarray,
+        shares: np.ndarray | None = None,
+        batch_size: int = 1,
+        predicts: bool = True,
     ) -> list[np.ndarray]:
         """Learn samples one after another, or batch after batch, each after it was predicted.
 
@@ -78,9 +92,10 @@ class Learner:
             targets: (B,) class numbers from 0, or (T, B) numbers.
             shares: (B,), the part of a step that each sample makes. None is a whole step.
             batch_size: samples that are predicted before any of them is learned, at least 1.
+            predicts: whether the predictions are wanted. Of many classes they take longer than learning.
 
         Returns:
-            Part by part what the first group predicted, (C, n), as `predict` would have.
+            Part by part what the first group predicted, (C, n), as `predict` would have; nothing without `predicts`.
 
         Raises:
             ValueError: another shape, infinity, a target or a learning rate out of range; nothing has changed then.
@@ -91,18 +106,22 @@ class Learner:
         if shares is not None:
             rates = [each * shares.astype(np.float32) for each in rates]
         self.groups, self.standardizer = grown.groups, grown.standardizer
-        return [
-            self._learn_part(samples[:, part], targets[..., part], [each[part] for each in rates], batch_size)
-            for part in self._parts(targets, batch_size)
-        ]
+        predicted = []
+        for part in self._parts(targets, batch_size):
+            some = samples[:, part], targets[..., part], [each[part] for each in rates]
+            predicted.append(self._learn_part(*some, batch_size, predicts))
+        return predicted if predicts else []
 
     def _rates(self, network: Any, count: int) -> np.ndarray:
         return network.rates(count, rate_of_streams(network) if self.learning_rate is None else self.learning_rate)
 
-    def _learn_part(self, samples: Any, targets: np.ndarray, rates: list[np.ndarray], batch_size: int) -> np.ndarray:
+    def _learn_part(
+        self, samples: Any, targets: np.ndarray, rates: list[np.ndarray], batch_size: int, predicts: bool
+    ) -> np.ndarray:
         z = self._seen(samples)
         if self.target_standardizer is None:
-            own = self._one_hot(targets)
+            own = some_heads(self._one_hot(targets), int(self.groups[0][0].step))
+            own = np.where(np.isinf(own), np.float32(np.nan), own) if predicts else own
         else:
             own, zero, unit = self._standardised(targets)
         rate, said = iter(rates), []
@@ -212,7 +231,7 @@ class Learner:
 
     def _combined(self, predicted: np.ndarray, group: int) -> np.ndarray:  # (M, C, n) -> (C, n)
         """The prediction of a group, from those of its networks."""
-        if self.blends is None and len(predicted) == 1:  # in streams, which learn many samples one by one
+        if self.blends is None and len(predicted) == 1 and predicted.shape[1] < MANY:  # quickly, for streams one by one
             return predicted[0]
         blend, p = self._blend(group), predicted.astype(np.float64)
         return _expit(blend.of(_logit(p))) if self.target_standardizer is None else blend.of(p)
@@ -256,7 +275,10 @@ class Learner:
         return np.concatenate([self.pieces.features, features]) if self.encodes(network) else features
 
     def _blend(self, group: int) -> Blend:
-        return equal(len(self.groups[group])) if self.blends is None else self.blends[group]
+        if self.blends is not None:
+            return self.blends[group]
+        networks = self.groups[group]
+        return equal(len(networks), log_share(networks[0].num_heads) if networks[0].config.logits else 0.0)
 
     def _transformed(self, samples: Any) -> np.ndarray:
         if self.standardizer is None:
@@ -286,7 +308,7 @@ def chunks(count: int, batch_size: int = 1) -> Iterator[slice]:
 
 def check_magnitude(name: str, numbers: Any) -> None:
     """Raises ValueError for infinity, and for numbers that float32 cannot hold; NaN passes."""
-    if (np.abs(getattr(numbers, "data", numbers) if hasattr(numbers, "tocsr") else numbers) > MAX_FLOAT).any():
+    if magnitude(numbers) > float(MAX_FLOAT):
         raise ValueError(f"Input {name} contains infinity or a value too large for dtype('float32').")
 
 

@@ -7,12 +7,17 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 __all__ = ["linear_rate", "rate_of_streams", "stream_rate"]
 
 
-def linear_rate(t: int, samples: int, first: float = 10.0, last: float = 0.1) -> float:
-    """A learning rate that falls from `first` to `last` over a stream of so many samples, and stays there."""
-    return first + (last - first) * min(t / samples, 1)
+def linear_rate(t: Any, samples: int, first: float = 10.0, last: float = 0.1) -> Any:
+    """A learning rate that falls from `first` to `last` over a stream of so many samples, and stays there.
+
+    `t` is a count or an array of counts.
+    """
+    return first + (last - first) * np.minimum(t / samples, 1)
 
 
 def stream_rate(t: int, first: float = 10.0, least: float = 1.0) -> float:

@@ -58,7 +58,7 @@ class _Stream(Saveable, base.Estimator):
         if not places:
             return
         learner = self._built(len(places)) if self._learner is None else self._learner
-        learner.learn(samples, targets)
+        learner.learn(samples, targets, predicts=False)
         self._places, self._learner = places, learner
 
     def _with_new(self, names: Set[Hashable]) -> dict[Hashable, int]:

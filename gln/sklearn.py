@@ -15,7 +15,7 @@ from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
-from gln.estimators import Estimator, checked_weights, stream_visits, table_visits
+from gln.estimators import Estimator, Table, checked_weights, stream_visits, table_visits
 from gln.learner import check_magnitude, sum_to_one
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
@@ -58,6 +58,9 @@ class GLNClassifier(ClassifierMixin, Estimator):
     n_epochs : int or None, default=None
         Passes of `fit` over the samples. None is about 1000 / N, at least 3, or 5 over a wide sparse table, and at most
         20.
+    max_seconds : float or None, default=None
+        About how long `fit` may learn. With less time than all passes take, the learning rate falls faster, and results
+        depend on the machine.
     batch_size : int, default=1
         Samples predicted with the same weights before these learn; 1 is exact online learning.
     shuffle : bool, default=True
@@ -73,7 +76,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         heads. None is 1 or what `joblib.parallel_config` says, -1 all processors. The result does not depend on it.
     random_state : int, RandomState instance or None, default=None
         Draws the halfspaces and the order of the samples. Pass an int for reproducible results.
-    verbose : bool, default=False
+    verbose : bool or int, default=False
         Whether `fit` shows a progress bar.
 
     Attributes
@@ -111,13 +114,14 @@ class GLNClassifier(ClassifierMixin, Estimator):
         context_bias: float = 1.0,
         learning_rate: float | Callable[[int], float] | None = None,
         n_epochs: int | None = None,
+        max_seconds: float | None = None,
         batch_size: int = 1,
         shuffle: bool = True,
         class_weight: Mapping[Any, float] | str | None = None,
         backend: str = "auto",
         n_jobs: int | None = None,
         random_state: Any = None,
-        verbose: bool = False,
+        verbose: bool | int = False,
     ) -> None:
         self.layer_sizes = layer_sizes
         self.n_networks = n_networks
@@ -125,6 +129,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         self.context_bias = context_bias
         self.learning_rate = learning_rate
         self.n_epochs = n_epochs
+        self.max_seconds = max_seconds
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.class_weight = class_weight
@@ -151,7 +156,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         check_classification_targets(y)
         classes, numbers = np.unique(y, return_inverse=True)
         visits, shares = table_visits(X, numbers, self._weights(X, numbers, classes, sample_weight), self.shuffle)
-        self._fit([_group(classes)], X[visits], numbers[visits], shares)
+        self._fit([_group(classes)], Table(X, visits, numbers[visits], shares))
         self.classes_ = classes
         return self
 
@@ -174,7 +179,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
 
     def partial_fit_predict_proba(self, X, y, classes=None):
         """`partial_fit` that returns the probabilities (N, C) predicted for each sample before it was learned."""
-        return sum_to_one(np.concatenate(self._learn_stream(X, y, classes), axis=1)).T
+        return sum_to_one(np.concatenate(self._learn_stream(X, y, classes, predicts=True), axis=1)).T
 
     def decision_function(self, X):
         """Logits of X (N, F): of `classes_[1]` (N,), or with more than two classes of each against the rest (N, C)."""
@@ -219,8 +224,8 @@ class GLNClassifier(ClassifierMixin, Estimator):
         of_classes = compute_class_weight(self.class_weight, classes=classes, y=classes[targets])[targets]
         return of_classes if weights is None else weights * of_classes
 
-    def _learn_stream(self, X, y, classes, sample_weight=None):
-        """Learn the next samples; returns part by part what was predicted before, (C, n)."""
+    def _learn_stream(self, X, y, classes, sample_weight=None, predicts=False):
+        """Learn the next samples; returns part by part what was predicted before, (C, n), if wanted."""
         first = not hasattr(self, "learner_")
         if first and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
@@ -237,7 +242,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
             raise ValueError(f"class_weight: expected a dict or None in partial_fit, got {self.class_weight!r}")
         visits, shares = stream_visits(self._weights(X, numbers, known, sample_weight))
         learner = self._of_stream([_group(known)], X) if first else self.learner_
-        predicted = self._learn(learner, X[visits], numbers[visits], shares)
+        predicted = self._learn(learner, X[visits], numbers[visits], shares, predicts)
         self.classes_ = known
         return predicted
 
@@ -274,6 +279,9 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     n_epochs : int or None, default=None
         Passes of `fit` over the samples. None is about 1000 / N, at least 3, or 5 over a wide sparse table, and at most
         20.
+    max_seconds : float or None, default=None
+        About how long `fit` may learn. With less time than all passes take, the learning rate falls faster, and results
+        depend on the machine.
     batch_size : int, default=1
         Samples predicted with the same weights before these learn; 1 is exact online learning.
     shuffle : bool, default=True
@@ -286,7 +294,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         heads. None is 1 or what `joblib.parallel_config` says, -1 all processors. The result does not depend on it.
     random_state : int, RandomState instance or None, default=None
         Draws the halfspaces and the order of the samples. Pass an int for reproducible results.
-    verbose : bool, default=False
+    verbose : bool or int, default=False
         Whether `fit` shows a progress bar.
 
     Attributes
@@ -328,12 +336,13 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         context_bias: float = 1.0,
         learning_rate: float | Callable[[int], float] | None = None,
         n_epochs: int | None = None,
+        max_seconds: float | None = None,
         batch_size: int = 1,
         shuffle: bool = True,
         backend: str = "auto",
         n_jobs: int | None = None,
         random_state: Any = None,
-        verbose: bool = False,
+        verbose: bool | int = False,
     ) -> None:
         self.layer_sizes = layer_sizes
         self.quantiles = quantiles
@@ -342,6 +351,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         self.context_bias = context_bias
         self.learning_rate = learning_rate
         self.n_epochs = n_epochs
+        self.max_seconds = max_seconds
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.backend = backend
@@ -364,7 +374,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         """
         X, targets, shape = self._numbers_of(X, y, reset=True)
         visits, shares = table_visits(X, targets, checked_weights(sample_weight, X), self.shuffle)
-        self._fit(self._groups(len(targets)), X[visits], targets[:, visits], shares)
+        self._fit(self._groups(len(targets)), Table(X, visits, targets[:, visits], shares))
         self.targets_shape_ = shape
         return self
 
@@ -382,7 +392,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
 
     def partial_fit_predict(self, X, y):
         """`partial_fit` that returns the mean predicted for each sample before it was learned, in the shape of y."""
-        return self._means(np.concatenate(self._learn_stream(X, y), axis=1))
+        return self._means(np.concatenate(self._learn_stream(X, y, predicts=True), axis=1))
 
     def predict(self, X):
         """The mean of the targets, (N,) or (N, T) as y was, for X (N, F)."""
@@ -412,8 +422,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     quantile_glns_ = property(lambda self: self.learner_.groups[1:], doc="For each target the networks of quantiles.")
     target_standardizer_ = property(lambda self: self.learner_.target_standardizer, doc="What standardises targets.")
 
-    def _learn_stream(self, X, y, sample_weight=None):
-        """Learn the next samples; returns part by part the means that were predicted before, (T, n)."""
+    def _learn_stream(self, X, y, sample_weight=None, predicts=False):
+        """Learn the next samples; returns part by part the means that were predicted before, (T, n), if wanted."""
         first = not hasattr(self, "learner_")
         X, targets, shape = self._numbers_of(X, y, reset=first)
         if not first and shape != self.targets_shape_:
@@ -421,7 +431,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
             raise ValueError(f"y: expected shape {expected}, as in the first call, got {came}")
         visits, shares = stream_visits(checked_weights(sample_weight, X))
         learner = self._of_stream(self._groups(len(targets)), X, len(targets)) if first else self.learner_
-        predicted = self._learn(learner, X[visits], targets[:, visits], shares)
+        predicted = self._learn(learner, X[visits], targets[:, visits], shares, predicts)
         self.targets_shape_ = shape
         return predicted
 

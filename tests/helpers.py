@@ -31,14 +31,14 @@ def assert_same_state(one: Any, other: Any, rtol: float = 0, atol: float = 0) ->
 def watch_rates(monkeypatch: Any) -> list[float]:
     """A list to which the first rate is added of each part that a network of NumPy learns."""
     firsts: list[float] = []
-    rates = gln_numpy.GLN.rates
+    learn = gln_numpy.GLN.predict_arrays
 
-    def watched(*arguments: Any) -> Any:
-        found = rates(*arguments)
-        firsts.append(found[0])
-        return found
+    def watched(self: Any, base: Any, context: Any, targets: Any = None, rates: Any = None, *others: Any) -> Any:
+        if targets is not None:
+            firsts.append(rates[0])
+        return learn(self, base, context, targets, rates, *others)
 
-    monkeypatch.setattr(gln_numpy.GLN, "rates", watched)
+    monkeypatch.setattr(gln_numpy.GLN, "predict_arrays", watched)
     return firsts
 
 

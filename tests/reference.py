@@ -65,6 +65,8 @@ class SlowGLN:
             y = float(targets[b] == head)
         else:
             y = targets[b]
+        if math.isnan(y):  # nobody knows it
+            return 0.0
         if self.loss == "log_loss":
             return sigmoid(s) - y
         y = max(-self.bound, min(self.bound, y))

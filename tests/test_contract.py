@@ -137,6 +137,35 @@ def test_values_of_every_loss_are_those_of_the_plain_loops(backend, kind):
     assert np.ptp(online, axis=(0, 2)).min() > 0.1
 
 
+@pytest.mark.parametrize("kind", ["squared error, two heads", "labels"])
+def test_heads_do_not_learn_from_unknown_targets(backend, kind):
+    model = small(backend, **LOSSES[kind])
+    inputs, context, _ = small_batch(16)
+    targets = numbers(model, inputs)[: model.num_heads]
+    targets = np.concatenate([targets, -targets])[: model.num_heads].clip(0, 1)
+    targets[0, ::2] = targets[1, 8:] = np.nan
+    slow = SlowGLN(model)
+    for batch in (slice(0, 1), slice(1, 8)):
+        now = inputs[:, batch], context[:, batch], targets[:, batch]
+        np.testing.assert_allclose(to_numpy(model.predict(*now)), slow.predict(*now), atol=2e-5)
+    before, some = model.get_state(), (inputs[:, 8:], context[:, 8:])
+    expected = [slow.predict(x, c, y) for x, c, y in zip(*map(each_sample, (*some, targets[:, 8:])), strict=True)]
+    predicted = to_numpy(model.predict_online(*some, targets[:, 8:]))
+    np.testing.assert_allclose(predicted, np.concatenate(expected, axis=1), atol=2e-5)
+    assert_same_state(slow.state, model.get_state(), rtol=1e-3, atol=1e-4)
+    for name, array in model.get_state().items():
+        if name.startswith("weights"):
+            np.testing.assert_array_equal(array[:, :, 1], before[name][:, :, 1])
+    state = model.get_state()
+    arrays = [array.astype(np.float32) for array in (*some, np.full((model.num_heads, 8), np.inf))]
+    model.predict_arrays(*arrays)  # heads that are not even asked
+    assert_same_state(state | {"step": np.int64(24)}, model.get_state(), rtol=0, atol=0)
+
+
+def each_sample(array: np.ndarray) -> list[np.ndarray]:
+    return [array[:, b : b + 1] for b in range(array.shape[1])]
+
+
 @pytest.mark.parametrize("kind", ["squared error, two heads", "quantiles", "labels"])
 def test_one_sample_of_every_loss_is_a_batch_of_one(kind):
     one, batch = (small(gln_numpy, **LOSSES[kind]) for _ in range(2))

@@ -368,10 +368,10 @@ def test_bad_parameters(arguments, error):
         GLNClassifier(**arguments).fit(*IRIS)
 
 
-@pytest.mark.parametrize("name", ["shuffle", "verbose"])
-def test_what_is_no_bool_is_refused_of_a_stream_too(name):
+@pytest.mark.parametrize(("name", "expected"), [("shuffle", "True or False"), ("verbose", "a bool or an integer")])
+def test_what_is_no_bool_is_refused_of_a_stream_too(name, expected):
     model = GLNClassifier(layer_sizes=[4], n_epochs=1).set_params(**{name: "no"})
-    with pytest.raises(ValueError, match=f"{name}: expected True or False, got 'no'"):
+    with pytest.raises(ValueError, match=f"{name}: expected {expected}, got 'no'"):
         model.partial_fit(*IRIS, classes=[0, 1, 2])
     assert model.set_params(**{name: np.False_}).fit(*IRIS).n_iter_ == 1
 
@@ -513,7 +513,7 @@ def test_inside_of_scikit_learn():
 
 
 def test_progress_bar(capsys):
-    GLNClassifier(n_epochs=2, verbose=True).fit(*IRIS)
+    GLNClassifier(n_epochs=2, verbose=1).fit(*IRIS)
     assert "2100/2100" in capsys.readouterr().err  # eight networks, each without an eighth
     GLNClassifier(n_epochs=2).fit(*IRIS)
     assert capsys.readouterr().err == ""
