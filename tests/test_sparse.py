@@ -60,6 +60,16 @@ def test_sparse_samples_are_learned_as_dense_ones(gln_numba, kind, sizes, batch_
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
+@pytest.mark.parametrize("unknown", [np.nan, np.inf])
+def test_heads_whose_target_is_unknown_do_not_learn(gln_numba, unknown):
+    dense, of_sparse = (gln_numba.GLN([3, 2], 60, 60, num_classes=4, seed=0) for _ in range(2))
+    x, rng = SAMPLES.tocsc().astype(np.float32), np.random.default_rng(0)
+    targets = np.where(rng.random((4, 700)) < 0.5, unknown, rng.random((4, 700))).astype(np.float32)
+    dense.predict_arrays(x.toarray(), x.toarray(), targets, batch_size=3)
+    of_sparse.predict_arrays(x, x, targets, batch_size=3)
+    assert_same_state(of_sparse, dense, atol=1e-4)
+
+
 def test_values_that_are_stored_twice_are_added(gln_numba):
     columns = sparse.csc_array((np.full(6, 0.5), [2, 0, 2, 1, 1, 0], [0, 3, 6]), (3, 2))
     model, stored = gln_numba.GLN([3], 3, 3, seed=0), columns.indices.copy()
@@ -147,6 +157,16 @@ def test_texts_are_classified_as_well_as_by_a_linear_model():
     assert log_loss(y[600:], streamed.predict_proba(X[600:])) < 2.5 * log_loss(y[600:], p)
 
 
+def test_wide_tables_of_many_classes():
+    X, _ = texts(400)
+    y = np.arange(400) % 50
+    X = sparse.hstack([X, sparse.csr_array((np.ones(400), (np.arange(400), y)))]).tocsr()
+    for model in (GLNClassifier(random_state=0), GLNClassifier(max_seconds=0.5, random_state=0)):
+        assert model.fit(X[:300], y[:300]).score(X[300:], y[300:]) > 0.5
+    streamed = GLNClassifier(random_state=0).partial_fit(X[:300], y[:300], classes=range(50))
+    assert streamed.score(X[300:], y[300:]) > 0.3
+
+
 @pytest.mark.parametrize("backend", ["auto", "numpy"])
 def test_wide_streams_in_parts(backend):
     X, y = texts(40)
@@ -222,6 +242,9 @@ def test_sparse_scaler_of_streams():
         expected = table.transform(samples[:, [b]]).toarray()
         np.testing.assert_allclose(z[:, [b]].toarray(), expected, rtol=1e-5)
     assert_same_state(table, whole, rtol=1e-9)
+    table.fit(samples, np.array([3, 0, 3]))
+    parts.fit(samples[:, [0, 3, 3]])
+    assert_same_state(table, parts, rtol=1e-9)
     before = whole.get_state()
     bad = samples.copy()
     bad.data[-1] = np.inf
