@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import time
 from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
@@ -32,17 +33,28 @@ from gln.rates import linear_rate
 
 # A missing value counts as the mean; of a sparse table a chunk at a time is made dense.
 ALLOWED = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}
-# What None stands for, in `fit` and in `partial_fit`, where a sample has no time for more than one network.
-OF_TABLES = {"layer_sizes": (32, 16), "n_networks": 8, "context_map_size": 3}
+# What None stands for in `partial_fit`, where a sample has no time for more than one network; for `fit` see `of_table`.
 OF_STREAMS = {"layer_sizes": (64, 32), "n_networks": 1, "context_map_size": 5}
-# In `fit` a halfspace sees one to three features: one that sees all rarely finds what so few decide. Of more than
-# ONE_KIND networks half also mix encodings of the features, and learn at a rate that is ENCODED_RATE times as high.
-CONTEXT_FEATURES, ONE_KIND, ENCODED_RATE = 3, 4, 3.0
+# In `fit` a halfspace sees one to three features: one that sees all rarely finds what so few decide. Half of the
+# networks also mix encodings of the features, and learn at a rate that is ENCODED_RATE times as high.
+CONTEXT_FEATURES, ENCODED_RATE = 3, 3.0
 LOOKED_AT = (500, 5000), 10**7  # samples that halfspaces and encodings are made from: bounds, and numbers in all
 CALIBRATED_ON = 40_000  # samples at most, which are plenty for a few weights
-FIT_VISITS, FIT_PASSES = 1000, (3, 20)  # passes are as many as make these visits, but within these bounds
+LONG = 100_000  # visits of a table that four networks learn in about the time of gradient boosting
 FIT_WEIGHTS, STREAM_WEIGHT = (1, 10), 100  # mean weight of a table, and largest weight in a stream
 MISSING = -271.828  # where samples are ordered: hardly a value of its own
+
+
+def of_table(visits: int, heads: int) -> dict[str, Any]:
+    """What None stands for in `fit` of a table with so many visits a pass."""
+    # Rows of weights, one halfspace more for three times as many visits, and passes that share the visits there are.
+    halfspaces, passes = round(3 + math.log(visits / 5000, 3)), max(1000 // visits, min(3, 150_000 // visits))
+    return {
+        "layer_sizes": (32, 16),
+        "n_networks": 8 if visits < LONG and heads < MANY else 4,
+        "context_map_size": int(np.clip(halfspaces, 3, 8)),
+        "n_epochs": int(np.clip(passes, 1, 20)),
+    }
 
 
 class Estimator(Saveable, BaseEstimator):
@@ -128,25 +140,24 @@ class Estimator(Saveable, BaseEstimator):
 
     # ---- Networks ----------------------------------------------------------------------------------------------------
 
-    def _setting(self, name, of_stream):
-        """A parameter as the user gave it, or its default."""
-        given = getattr(self, name)
-        return (OF_STREAMS if of_stream else OF_TABLES)[name] if given is None else given
+    def _settings(self, defaults):
+        """The parameters that have these defaults, as the user gave them or as the defaults are."""
+        given = {name: getattr(self, name) for name in defaults}
+        return {name: defaults[name] if value is None else value for name, value in given.items()}
 
-    def _seeds(self, of_stream):
+    def _seeds(self, settings):
         """One for each network."""
         rng, most = check_random_state(self.random_state), np.iinfo(np.int32).max
-        return rng.randint(most, size=self._setting("n_networks", of_stream)).tolist()
+        return rng.randint(most, size=settings["n_networks"]).tolist()
 
-    def _built(self, features, seed, of_stream, encodings=0, **kind):
+    def _built(self, settings, features, seed, encodings=0, **kind):
         """A new network."""
         return load_backend(self.backend).GLN(
-            self._setting("layer_sizes", of_stream),
+            settings["layer_sizes"],
             encodings + 2 * features,
             features,
-            context_map_size=self._setting("context_map_size", of_stream),
+            context_map_size=settings["context_map_size"],
             context_bias=self.context_bias,
-            context_features=None if of_stream else CONTEXT_FEATURES,
             learning_rate=self.learning_rate,
             seed=seed,
             **kind,
@@ -166,33 +177,37 @@ class Estimator(Saveable, BaseEstimator):
         if table.targets.ndim == 2:
             target_standardizer = Standardizer(len(table.targets), **OF_TARGETS)
             target_standardizer.fit(table.targets)
+        settings = self._settings(of_table(count, 1 if target_standardizer else int(table.targets.max()) + 1))
         some = _spread(count, int(np.clip(LOOKED_AT[1] // features, *LOOKED_AT[0])))
-        networks, pieces = self._networks(groups, standardizer.transform(table.samples(some)))
+        networks, pieces = self._networks(settings, groups, standardizer.transform(table.samples(some)))
         learner = Learner(networks, standardizer, target_standardizer, pieces=pieces)
-        if target_standardizer is None and networks[0][0].num_heads >= MANY:
+        if networks[0][0].num_classes >= MANY:
             rates = np.bincount(table.targets) / count
             for network in networks[0]:
                 start_at(network, np.log(rates / (1 - rates)) - log_share(len(rates)))
-        passes = int(np.clip(FIT_VISITS // count, *FIT_PASSES)) if self.n_epochs is None else self.n_epochs
-        passing = {"passes": passes, "batch_size": self.batch_size, "shuffle": self.shuffle}
+        passing = {"passes": settings["n_epochs"], "batch_size": self.batch_size, "shuffle": self.shuffle}
         passing["seconds"] = np.inf if self.max_seconds is None else self.max_seconds
         fit_table(learner, table, self.n_jobs, bool(self.verbose), **passing)
-        self.learner_, self.n_iter_ = learner, passes
+        self.learner_, self.n_iter_ = learner, settings["n_epochs"]
 
     def _of_stream(self, groups, features, targets=None):
         """A new learner for a stream."""
-        seeds = self._seeds(of_stream=True)
-        networks = [[self._built(features, seed, True, **kind) for seed in seeds] for kind in groups]
+        settings = self._settings(OF_STREAMS)
+        seeds = self._seeds(settings)
+        networks = [[self._built(settings, features, seed, **kind) for seed in seeds] for kind in groups]
         target_standardizer = None if targets is None else Standardizer(targets, **OF_TARGETS)
         return Learner(networks, Standardizer(features, **OF_FEATURES), target_standardizer)
 
-    def _networks(self, groups, z):  # (F, n), standardised samples
+    def _networks(self, settings, groups, z):  # (F, n), standardised samples
         """New networks for each group, with halfspaces between these samples, and the encodings for half of them."""
-        seeds, pieces = self._seeds(of_stream=False), quantile_pieces(z)
-        encoded = len(seeds) // 2 if len(seeds) > ONE_KIND else 0
+        seeds, pieces = self._seeds(settings), quantile_pieces(z)
+        encoded = 0 if groups[0].get("num_classes", 0) >= MANY else len(seeds) // 2
         encodings = [0] * (len(seeds) - encoded) + [len(pieces.features)] * encoded
         networks = [
-            [self._built(len(z), seed, False, size, **kind) for seed, size in zip(seeds, encodings, strict=True)]
+            [
+                self._built(settings, len(z), seed, size, context_features=CONTEXT_FEATURES, **kind)
+                for seed, size in zip(seeds, encodings, strict=True)
+            ]
             for kind in groups
         ]
         for network in itertools.chain(*networks) if z.shape[1] > 1 else ():
