@@ -31,6 +31,10 @@ class GLNClassifier(ClassifierMixin, Estimator):
     counts as its mean, and so does a value far from all earlier ones. The networks mix each feature and its distance
     from its mean; their halfspaces see the features, in `fit` one to three of them each.
 
+    A category of at most ten levels becomes columns of 0 and 1. One of more becomes the log-odds of each class at its
+    level. They are counted in the order in which samples are learned, so that those of a sample are of the samples
+    before it. In `partial_fit` few levels have both. A level that was never seen is a missing value.
+
     Half of the networks of `fit` mix piecewise-linear encodings of the features too. Each network leaves out an eighth
     of the samples. On these a weight for either kind is learned, which calibrates the probabilities.
 
@@ -70,6 +74,9 @@ class GLNClassifier(ClassifierMixin, Estimator):
         Draws the halfspaces and the order of the samples. Pass an int for reproducible results.
     verbose : bool, default=False
         Whether `fit` shows a progress bar.
+    categorical_features : "from_dtype", array-like or None, default="from_dtype"
+        Which features are categories: "from_dtype" takes the categories and the text of a frame of pandas or polars;
+        an array-like holds a mask, column numbers or names. None takes all features as numbers.
 
     Attributes
     ----------
@@ -79,6 +86,8 @@ class GLNClassifier(ClassifierMixin, Estimator):
         Number of features seen.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features, if all are strings.
+    categories_ : dict
+        For the column number of each category, the codes of its levels.
     n_iter_ : int
         Passes of the last `fit` or `partial_fit` over its samples.
     learner_ : gln.learner.Learner
@@ -113,6 +122,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         n_jobs: int | None = None,
         random_state: Any = None,
         verbose: bool = False,
+        categorical_features: Any = "from_dtype",
     ) -> None:
         self.layer_sizes = layer_sizes
         self.n_networks = n_networks
@@ -127,6 +137,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
+        self.categorical_features = categorical_features
 
     def fit(self, X, y, sample_weight=None):
         """Learn a table from scratch; `partial_fit` continues instead.
@@ -134,7 +145,8 @@ class GLNClassifier(ClassifierMixin, Estimator):
         Parameters
         ----------
         X : array-like or sparse array of shape (N, F)
-            Numbers, unscaled; NaN is a missing value. A sparse array is made dense part by part.
+            Numbers, unscaled, and categories; NaN or None is a missing value. Dates are refused: turn them into numbers
+            or categories. A sparse array is made dense part by part.
         y : array-like of shape (N,)
             Class labels, of two classes or more.
         sample_weight : array-like of shape (N,), default=None
@@ -145,14 +157,15 @@ class GLNClassifier(ClassifierMixin, Estimator):
         check_classification_targets(y)
         classes, numbers = np.unique(y, return_inverse=True)
         visits, shares = table_visits(X, numbers, self._weights(X, numbers, classes, sample_weight), self.shuffle)
-        self._fit([_group(classes)], X[visits], numbers[visits], shares)
+        self._fit([_group(classes)], X[visits], numbers[visits], shares, visits)
         self.classes_ = classes
         return self
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Learn the next samples of a stream, once and in their order, standardised by the samples up to each.
 
-        A stream learned in parts gives what it gives in one call, if parts hold multiples of `batch_size` samples.
+        A stream learned in parts gives what it gives in one call, if parts hold multiples of `batch_size` samples and
+        the first holds all levels of the categories that have few.
         `batch_size` and `learning_rate` may change between two parts; other parameters are those of the first call.
 
         Parameters
@@ -230,7 +243,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         if isinstance(self.class_weight, str):
             raise ValueError(f"class_weight: expected a dict or None in partial_fit, got {self.class_weight!r}")
         visits, shares = stream_visits(self._weights(X, numbers, known, sample_weight))
-        learner = self._of_stream([_group(known)], X.shape[1]) if first else self.learner_
+        learner = self._of_stream([_group(known)], X) if first else self.learner_
         predicted = self._learn(learner, X[visits], numbers[visits], shares)
         self.classes_ = known
         return predicted
@@ -240,6 +253,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     """Gated Linear Network regressor.
 
     It learns as `GLNClassifier` does: in several passes over a table by `fit`, or from a stream by `partial_fit`.
+    Categories become the same columns, and the mean of each target at their level in place of log-odds.
     Features and targets need no scaling: they are standardised by what was seen of them. In `fit` the samples that each
     network leaves out give weights and an offset of the means, and offsets of the quantiles for their coverage.
 
@@ -280,6 +294,9 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         Draws the halfspaces and the order of the samples. Pass an int for reproducible results.
     verbose : bool, default=False
         Whether `fit` shows a progress bar.
+    categorical_features : "from_dtype", array-like or None, default="from_dtype"
+        Which features are categories: "from_dtype" takes the categories and the text of a frame of pandas or polars;
+        an array-like holds a mask, column numbers or names. None takes all features as numbers.
 
     Attributes
     ----------
@@ -287,6 +304,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         Number of features seen.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features, if all are strings.
+    categories_ : dict
+        For the column number of each category, the codes of its levels.
     n_iter_ : int
         Passes of the last `fit` or `partial_fit` over its samples.
     learner_ : gln.learner.Learner
@@ -326,6 +345,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         n_jobs: int | None = None,
         random_state: Any = None,
         verbose: bool = False,
+        categorical_features: Any = "from_dtype",
     ) -> None:
         self.layer_sizes = layer_sizes
         self.quantiles = quantiles
@@ -340,6 +360,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
+        self.categorical_features = categorical_features
 
     def fit(self, X, y, sample_weight=None):
         """Learn a table from scratch; `partial_fit` continues instead.
@@ -347,7 +368,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         Parameters
         ----------
         X : array-like or sparse array of shape (N, F)
-            Numbers, unscaled; NaN is a missing value. A sparse array is made dense part by part.
+            As that of `GLNClassifier.fit`.
         y : array-like of shape (N,) or (N, T)
             Finite numbers, unscaled.
         sample_weight : array-like of shape (N,), default=None
@@ -355,7 +376,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         """
         X, targets, shape = self._numbers_of(X, y, reset=True)
         visits, shares = table_visits(X, targets, checked_weights(sample_weight, X), self.shuffle)
-        self._fit(self._groups(len(targets)), X[visits], targets[:, visits], shares)
+        self._fit(self._groups(len(targets)), X[visits], targets[:, visits], shares, visits)
         self.targets_shape_ = shape
         return self
 
@@ -411,7 +432,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
             expected, came = ("N", *self.targets_shape_), (X.shape[0], *shape)
             raise ValueError(f"y: expected shape {expected}, as in the first call, got {came}")
         visits, shares = stream_visits(checked_weights(sample_weight, X))
-        learner = self._of_stream(self._groups(len(targets)), X.shape[1], len(targets)) if first else self.learner_
+        learner = self._of_stream(self._groups(len(targets)), X, len(targets)) if first else self.learner_
         predicted = self._learn(learner, X[visits], targets[:, visits], shares)
         self.targets_shape_ = shape
         return predicted
