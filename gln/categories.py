@@ -48,9 +48,8 @@ class Categories:
     def __post_init__(self) -> None:
         self.columns = [Column(*column) for column in self.columns]  # from a file they come without their names
         self._known = set(self.columns)
-        none = Column(-1, -1, -1)
-        filled = [[n if n is not None else -1 for n in column] for column in self.columns]
-        self.features, self._levels, self._targets = np.array([none, *filled], int)[1:].T  # (D,) each
+        filled = [[-1 if n is None else n for n in column] for column in self.columns]
+        self.features, self._levels, self._targets = np.array(filled, int).reshape(-1, 3).T  # (D,) each
         kinds = [self._levels >= 0, self._targets >= 0]
         self._rows = {f: [np.flatnonzero((self.features == f) & kind) for kind in kinds] for f in self.counts}
 
@@ -62,7 +61,7 @@ class Categories:
 
     def of_table(self, levels: Mapping[int, int]) -> Categories:
         """For a table whose categories have so many levels, each with columns or statistics."""
-        # With one level a category has a statistic, for a table has one column at least.
+        # A single level has a statistic, so that a table becomes at least one column.
         few = {feature: count for feature, count in levels.items() if 2 <= count <= FEW}
         columns = [column for column in self.columns if column.feature not in levels]
         columns += [Column(feature, level=level) for feature, count in few.items() for level in _told_apart(count)]
@@ -153,7 +152,7 @@ class Categories:
     def _columns(
         self, samples: np.ndarray, before: Mapping[int, np.ndarray], overall: np.ndarray, many: Mapping[int, Any]
     ) -> np.ndarray:
-        columns, of_level = samples[self.features].astype(np.float64), self._levels >= 0
+        columns, of_level = samples[self.features].astype(np.float64), self._levels >= 0  # columns of numbers are done
         has_level = columns[of_level] == self._levels[of_level, None]
         columns[of_level] = np.where(np.isnan(columns[of_level]), np.nan, has_level)
         for feature, (levels, statistics) in self._rows.items():
