@@ -93,7 +93,7 @@ class _Stream(Saveable, base.Estimator):
         """A dictionary that will be learned."""
         new: dict[Hashable, Levels] = {}
         x = self._coded(x, new)
-        places = self._with_new({name for name, value in x.items() if not _is_missing(value)})
+        places = self._with_new({name for name in x.keys() - self._places.keys() if not _is_missing(x[name])})
         return _Samples(self._sample(x, places), places, new)
 
     def _seen_frame(self, X: pd.DataFrame) -> _Samples:

@@ -203,8 +203,8 @@ class GLNClassifier(ClassifierMixin, Estimator):
         """Contribution of each feature to a prediction: with a constant they add up to `decision_function`.
 
         Between the halfspaces a network is linear in each feature, its distance from its mean and its encoding; a
-        feature's contribution is the sum of theirs, compared with that of its mean. `gln.plots.plot_contributions`
-        draws it.
+        feature's contribution is the sum of theirs, compared with that of its mean, and a category's that of all its
+        columns. `gln.plots.plot_contributions` draws it.
 
         Parameters
         ----------
