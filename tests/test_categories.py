@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import math
 from typing import Any
@@ -13,6 +14,7 @@ from helpers import assert_same_state
 
 from gln.categories import FEW, MOST_CLASSES, STRENGTH, Categories, Column
 from gln.levels import categorical_columns
+from gln.saving import load_estimator, save_estimator
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "n_networks": 2, "n_epochs": 2, "random_state": 0, "backend": "numpy"}
@@ -184,6 +186,29 @@ def test_saved_and_gone_on_with(how, tmp_path):
     np.testing.assert_array_equal(loaded.predict(frame), model.predict(frame))
     np.testing.assert_array_equal(loaded.predict_quantiles(frame), model.predict_quantiles(frame))
     assert model.categories_[0]["purple"] == 3
+
+
+def test_a_file_without_categories_loads(tmp_path):
+    x, y = np.random.default_rng(0).normal(size=(50, 2)), np.arange(50) % 2
+    model, kind = GLNClassifier(**SMALL).fit(x, y), "gln.sklearn.GLNClassifier"
+    model.save(tmp_path / "m")
+    parameters, learned = load_estimator(tmp_path / "m", kind, {}, ())
+    del parameters["categorical_features"], learned["categories_"], learned["learner_"]["categories"]
+    fields = learned["learner_"]
+    learned["learner_"] = dataclasses.make_dataclass("Learner", fields)(**fields)
+    save_estimator(tmp_path / "old", kind, parameters, learned)
+    loaded = GLNClassifier.load(tmp_path / "old")
+    np.testing.assert_array_equal(loaded.predict_proba(x), model.predict_proba(x))
+    loaded.partial_fit(x, y)
+
+
+def test_a_weight_of_two_is_a_sample_twice_in_a_stream():
+    frame, y = table(60)
+    weights = np.arange(60) % 3
+    weighted = GLNClassifier(**SMALL).partial_fit(frame, y, classes=[0, 1], sample_weight=weights)
+    rows = np.arange(60).repeat(weights)
+    twice = GLNClassifier(**SMALL).partial_fit(frame.iloc[rows], y[rows], classes=[0, 1])
+    np.testing.assert_allclose(weighted.predict_proba(frame), twice.predict_proba(frame), atol=1e-6)
 
 
 def test_a_stream_in_parts_is_the_stream_in_one():
