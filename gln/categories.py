@@ -17,6 +17,7 @@ import numpy as np
 
 __all__ = ["Categories", "Column"]
 
+# 5 or 10 levels, and strengths of 1 to 10, are equally good within the noise.
 FEW = 10  # a feature of so many levels has a column for each; of more it has statistics, in a stream always
 MOST_CLASSES = 40  # statistics of a feature: of more classes some share one
 STRENGTH = 3.0  # samples that the overall rate, or mean, counts as beside those of a level

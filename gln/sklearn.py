@@ -32,8 +32,8 @@ class GLNClassifier(ClassifierMixin, Estimator):
     from its mean; their halfspaces see the features, in `fit` one to three of them each.
 
     A category of at most ten levels becomes columns of 0 and 1. One of more becomes the log-odds of each class at its
-    level. They are counted in the order in which samples are learned, so that those of a sample are of the samples
-    before it. In `partial_fit` few levels have both. A level that was never seen is a missing value.
+    level, which for training are counted from the samples before each. In `partial_fit` few levels have both. A level
+    that was never seen is a missing value.
 
     Half of the networks of `fit` mix piecewise-linear encodings of the features too. Each network leaves out an eighth
     of the samples. On these a weight for either kind is learned, which calibrates the probabilities.
