@@ -25,10 +25,12 @@ from tqdm import tqdm
 
 from gln.backends import load_backend
 from gln.calibration import PARTS, Blend, learned_blend, parts_of_table
+from gln.categories import Categories
 from gln.features import OF_FEATURES, OF_TARGETS, Standardizer, quantile_pieces
 from gln.heads import join_heads, split_heads
 from gln.learner import Learner, Saveable, check_magnitude, chunks
-from gln.many import MANY, log_share, some_heads, start_at
+from gln.levels import Levels, as_pandas, categorical_columns, check_no_dates, new_levels, with_codes
+from gln.many import MANY, OTHERS, log_share, some_heads, start_at
 from gln.rates import linear_rate
 
 # A missing value counts as the mean; of a sparse table a chunk at a time is made dense.
@@ -77,6 +79,7 @@ class Estimator(Saveable, BaseEstimator):
 
     glns_ = property(lambda self: self.learner_.groups[0], doc="The networks that predict.")
     standardizer_ = property(lambda self: self.learner_.standardizer, doc="What standardises features.")
+    _levels = property(lambda self: vars(self).get("categories_", {}))  # which estimators from older files lack
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "learner_")  # other attributes are there even where the first samples were refused
@@ -119,18 +122,41 @@ class Estimator(Saveable, BaseEstimator):
 
     def _numbers(self, X, *y, **checks):
         """What `validate_data` makes of X, or of X and y; an error about text names the column."""
+        X = self._coded(X, checks["reset"], learning=len(y) > 0)
         try:
             return validate_data(self, X, *y, **ALLOWED, **checks)
         except ValueError as error:
             text = _first_text(X)
-            if text is None:
+            if text is None or "convert" not in str(error):
                 raise
-            raise ValueError(f"X: expected numbers, got {text}; an encoder turns text into numbers") from error
+            raise ValueError(
+                f"X: expected numbers, got {text}; name it in categorical_features, or encode it"
+            ) from error
+
+    def _coded(self, X, reset, learning):
+        """X with codes in place of categories, of which new ones get a code when learning."""
+        X, chosen = as_pandas(X), self.categorical_features
+        if isinstance(X, pd.DataFrame):
+            check_no_dates(X)
+        if not (hasattr(X, "shape") or chosen is None or isinstance(chosen, str)):
+            X = np.asarray(X, object)
+        if reset:
+            found = categorical_columns(X, chosen) if getattr(X, "ndim", 2) == 2 else []
+            self.categories_: dict[int, Levels] = {column: {} for column in found}
+        if not self._levels or np.ndim(X) != 2 or not (reset or X.shape[1] == self.n_features_in_):
+            return X  # where there are categories `validate_data` refuses it
+        if issparse(X):
+            raise ValueError("X: expected a dense array or a frame for categorical_features, got a sparse array")
+        if learning:
+            columns = X.iloc if isinstance(X, pd.DataFrame) else X
+            self.categories_ = {i: own | new_levels(own, columns[:, i], False) for i, own in self._levels.items()}
+        return with_codes(X, self._levels)
 
     def _is_plain(self, X):
         """Whether X, apart from its magnitudes, is what `validate_data` would return unchanged, and slowly."""
         plain = type(X) is np.ndarray and X.dtype.char in "df" and X.ndim == 2 and len(X) > 0
-        return plain and X.shape[1] == self.n_features_in_ and not hasattr(self, "feature_names_in_")
+        plain = plain and X.shape[1] == self.n_features_in_ and not hasattr(self, "feature_names_in_")
+        return plain and not self._levels
 
     def _samples(self, X):  # (N, F) -> (F, N), for prediction
         check_is_fitted(self)
@@ -171,12 +197,18 @@ class Estimator(Saveable, BaseEstimator):
         `groups` are the arguments of the networks of each group.
         """
         self.__dict__.pop("learner_", None)
-        count, features = len(table.visits), table.X.shape[1]
-        standardizer, target_standardizer = Standardizer(features, **OF_FEATURES), None
-        standardizer.fit(table.X.T, table.visits)
+        target_standardizer = None
         if table.targets.ndim == 2:
             target_standardizer = Standardizer(len(table.targets), **OF_TARGETS)
             target_standardizer.fit(table.targets)
+        categories = self._categories(groups, table.X.shape[1])
+        if categories is not None:
+            rng = check_random_state(self.random_state) if self.shuffle else None
+            own = table.targets if target_standardizer is None else target_standardizer.transform(table.targets)
+            table = with_columns(categories, table, own, rng)
+        count, features = len(table.visits), table.X.shape[1]
+        standardizer = Standardizer(features, **OF_FEATURES)
+        standardizer.fit(table.X.T, table.visits)
         settings = self._settings(of_table(count, 1 if target_standardizer else int(table.targets.max()) + 1))
         some = _spread(count, int(np.clip(LOOKED_AT[1] // features, *LOOKED_AT[0])))
         networks, pieces = self._networks(settings, groups, standardizer.transform(table.samples(some)))
@@ -188,15 +220,28 @@ class Estimator(Saveable, BaseEstimator):
         passing = {"passes": settings["n_epochs"], "batch_size": self.batch_size, "shuffle": self.shuffle}
         passing["seconds"] = np.inf if self.max_seconds is None else self.max_seconds
         fit_table(learner, table, self.n_jobs, bool(self.verbose), **passing)
+        learner.categories = categories
         self.learner_, self.n_iter_ = learner, settings["n_epochs"]
 
-    def _of_stream(self, groups, features, targets=None):
-        """A new learner for a stream."""
+    def _categories(self, groups, features):
+        """What the categories of a table become, before they are counted."""
+        if not self._levels:
+            return None
+        return _of_numbers(groups, features).of_table({column: len(own) for column, own in self._levels.items()})
+
+    def _of_stream(self, groups, X, targets=None):
+        """A new learner for a stream that begins with X (N, F)."""
         settings = self._settings(OF_STREAMS)
         seeds = self._seeds(settings)
+        categories = _of_numbers(groups, 0).of_stream(X.T, self._levels.keys()) if self._levels else None
+        features = X.shape[1] if categories is None else len(categories.columns)
         networks = [[self._built(settings, features, seed, **kind) for seed in seeds] for kind in groups]
+        if networks[0][0].num_classes >= MANY:
+            for network in networks[0]:
+                start_at(network, np.full(network.num_heads, -math.log(OTHERS)))
         target_standardizer = None if targets is None else Standardizer(targets, **OF_TARGETS)
-        return Learner(networks, Standardizer(features, **OF_FEATURES), target_standardizer)
+        standardizer = Standardizer(features, **OF_FEATURES)
+        return Learner(networks, standardizer, target_standardizer, categories=categories)
 
     def _networks(self, settings, groups, z):  # (F, n), standardised samples
         """New networks for each group, with halfspaces between these samples, and the encodings for half of them."""
@@ -217,7 +262,7 @@ class Estimator(Saveable, BaseEstimator):
     def _learn(self, learner, X, targets, shares, predicts):
         """Learn the next samples of a stream; returns part by part what was predicted before, (C, n), if wanted."""
         learner.set_learning_rate(self.learning_rate)
-        said = learner.learn(X.T, targets, shares, self.batch_size, predicts)
+        said = learner.learn(X.T, targets, shares, self.batch_size, self._levels.keys(), predicts)
         self.learner_, self.n_iter_ = learner, 1
         return said
 
@@ -240,6 +285,26 @@ class Job(NamedTuple):
     targets: np.ndarray  # (..., V)
     parts: np.ndarray  # (V,), the part of the table that each visit belongs to
     left_out: int  # the part that the network does not learn
+
+
+def _of_numbers(groups: list[dict[str, Any]], features: int) -> Categories:
+    kind = groups[0]  # of the networks that predict classes or means
+    return Categories.of_numbers(features, kind.get("num_classes") or kind["num_outputs"], "num_classes" in kind)
+
+
+def with_columns(categories: Categories, table: Table, targets: np.ndarray, rng: np.random.RandomState | None) -> Table:
+    """The table with categories as columns, whose statistics are counted in a random order, for None in their own.
+
+    A sample that is visited several times, one after another, is counted once, so that it does not see its target.
+    """
+    is_first = np.diff(table.visits, prepend=-1) != 0
+    first, visits = np.flatnonzero(is_first), is_first.cumsum() - 1
+    weights = np.bincount(visits, table.shares)
+    columns = np.empty((len(first), len(categories.columns)), table.X.dtype)
+    order = np.arange(len(first)) if rng is None else rng.permutation(len(first))
+    for some in (order[part] for part in chunks(len(order))):
+        columns[some] = categories.learn(table.samples(first[some]), targets[..., first[some]], weights[some]).T
+    return table._replace(X=columns, visits=visits)
 
 
 def fit_table(learner: Learner, table: Table, n_jobs: int | None, verbose: bool, **passing: Any) -> None:
