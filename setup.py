@@ -19,6 +19,7 @@ TEST = [
     "hypothesis>=6.100",
     "ipykernel>=6.29",
     "nbclient>=0.10",
+    "polars>=1",
     "pytest>=8",
     "pytest-xdist>=3.5",
     "selenium>=4.20",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import math
 import time
 from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
@@ -25,28 +26,41 @@ from tqdm import tqdm
 
 from gln.backends import load_backend
 from gln.calibration import PARTS, Blend, learned_blend, parts_of_table
+from gln.categories import Categories
 from gln.features import OF_FEATURES, OF_TARGETS, SparseScaler, Standardizer, quantile_pieces
 from gln.heads import join_heads, split_heads
 from gln.learner import Learner, Saveable, as_taken, check_magnitude, chunks
-from gln.many import MANY, log_share, some_heads, start_at
+from gln.levels import Levels, as_pandas, categorical_columns, check_no_dates, new_levels, with_codes
+from gln.many import MANY, OTHERS, log_share, some_heads, start_at
 from gln.rates import linear_rate
 
 # A missing value counts as the mean; of a sparse table that is not wide a chunk at a time is made dense.
 ALLOWED = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}
-# What None stands for, in `fit` and in `partial_fit`, where a sample has no time for more than one network.
-OF_TABLES = {"layer_sizes": (32, 16), "n_networks": 8, "context_map_size": 3}
+# What None stands for in `partial_fit`, where a sample has no time for more than one network; for `fit` see `of_table`.
 OF_STREAMS = {"layer_sizes": (64, 32), "n_networks": 1, "context_map_size": 5}
 # A sparse table of more than WIDE features, such as texts, stays sparse. Its networks are one neuron without gates: a
 # word is missing from most texts, so that halfspaces hardly split them, and layers above the first overfit.
-WIDE, OF_WIDE, WIDE_PASSES = 1000, {"layer_sizes": (1,), "context_map_size": 0}, (5, 20)
-# In `fit` a halfspace sees one to three features: one that sees all rarely finds what so few decide. Of more than
-# ONE_KIND networks half also mix encodings of the features, and learn at a rate that is ENCODED_RATE times as high.
-CONTEXT_FEATURES, ONE_KIND, ENCODED_RATE = 3, 4, 3.0
+WIDE, OF_WIDE, WIDE_PASSES = 1000, {"layer_sizes": (1,), "n_networks": 8, "context_map_size": 0}, (5, 20)
+# In `fit` a halfspace sees one to three features: one that sees all rarely finds what so few decide. Half of the
+# networks also mix encodings of the features, and learn at a rate that is ENCODED_RATE times as high.
+CONTEXT_FEATURES, ENCODED_RATE = 3, 3.0
 LOOKED_AT = (500, 5000), 10**7  # samples that halfspaces and encodings are made from: bounds, and numbers in all
 CALIBRATED_ON = 40_000  # samples at most, which are plenty for a few weights
-FIT_VISITS, FIT_PASSES = 1000, (3, 20)  # passes are as many as make these visits, but within these bounds
+LONG = 100_000  # visits of a table that four networks learn in about the time of gradient boosting
 FIT_WEIGHTS, STREAM_WEIGHT = (1, 10), 100  # mean weight of a table, and largest weight in a stream
 MISSING = -271.828  # where samples are ordered: hardly a value of its own
+
+
+def of_table(visits: int, heads: int) -> dict[str, Any]:
+    """What None stands for in `fit` of a table with so many visits a pass."""
+    # Rows of weights, one halfspace more for three times as many visits, and passes that share the visits there are.
+    halfspaces, passes = round(3 + math.log(visits / 5000, 3)), max(1000 // visits, min(3, 150_000 // visits))
+    return {
+        "layer_sizes": (32, 16),
+        "n_networks": 8 if visits < LONG and heads < MANY else 4,
+        "context_map_size": int(np.clip(halfspaces, 3, 8)),
+        "n_epochs": int(np.clip(passes, 1, 20)),
+    }
 
 
 class Estimator(Saveable, BaseEstimator):
@@ -69,6 +83,7 @@ class Estimator(Saveable, BaseEstimator):
 
     glns_ = property(lambda self: self.learner_.groups[0], doc="The networks that predict.")
     standardizer_ = property(lambda self: self.learner_.standardizer, doc="What standardises features.")
+    _levels = property(lambda self: vars(self).get("categories_", {}))  # which estimators from older files lack
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "learner_")  # other attributes are there even where the first samples were refused
@@ -111,18 +126,41 @@ class Estimator(Saveable, BaseEstimator):
 
     def _numbers(self, X, *y, **checks):
         """What `validate_data` makes of X, or of X and y; an error about text names the column."""
+        X = self._coded(X, checks["reset"], learning=len(y) > 0)
         try:
             return validate_data(self, X, *y, **ALLOWED, **checks)
         except ValueError as error:
             text = _first_text(X)
-            if text is None:
+            if text is None or "convert" not in str(error):
                 raise
-            raise ValueError(f"X: expected numbers, got {text}; an encoder turns text into numbers") from error
+            raise ValueError(
+                f"X: expected numbers, got {text}; name it in categorical_features, or encode it"
+            ) from error
+
+    def _coded(self, X, reset, learning):
+        """X with codes in place of categories, of which new ones get a code when learning."""
+        X, chosen = as_pandas(X), self.categorical_features
+        if isinstance(X, pd.DataFrame):
+            check_no_dates(X)
+        if not (hasattr(X, "shape") or chosen is None or isinstance(chosen, str)):
+            X = np.asarray(X, object)
+        if reset:
+            found = categorical_columns(X, chosen) if getattr(X, "ndim", 2) == 2 else []
+            self.categories_: dict[int, Levels] = {column: {} for column in found}
+        if not self._levels or np.ndim(X) != 2 or not (reset or X.shape[1] == self.n_features_in_):
+            return X  # where there are categories `validate_data` refuses it
+        if issparse(X):
+            raise ValueError("X: expected a dense array or a frame for categorical_features, got a sparse array")
+        if learning:
+            columns = X.iloc if isinstance(X, pd.DataFrame) else X
+            self.categories_ = {i: own | new_levels(own, columns[:, i], False) for i, own in self._levels.items()}
+        return with_codes(X, self._levels)
 
     def _is_plain(self, X):
         """Whether X, apart from its magnitudes, is what `validate_data` would return unchanged, and slowly."""
         plain = type(X) is np.ndarray and X.dtype.char in "df" and X.ndim == 2 and len(X) > 0
-        return plain and X.shape[1] == self.n_features_in_ and not hasattr(self, "feature_names_in_")
+        plain = plain and X.shape[1] == self.n_features_in_ and not hasattr(self, "feature_names_in_")
+        return plain and not self._levels
 
     def _samples(self, X):  # (N, F) -> (F, N), for prediction
         check_is_fitted(self)
@@ -132,25 +170,24 @@ class Estimator(Saveable, BaseEstimator):
 
     # ---- Networks ----------------------------------------------------------------------------------------------------
 
-    def _setting(self, name, of_stream):
-        """A parameter as the user gave it, or its default."""
-        given = getattr(self, name)
-        return (OF_STREAMS if of_stream else OF_TABLES)[name] if given is None else given
+    def _settings(self, defaults):
+        """The parameters that have these defaults, as the user gave them or as the defaults are."""
+        given = {name: getattr(self, name) for name in defaults}
+        return {name: defaults[name] if value is None else value for name, value in given.items()}
 
-    def _seeds(self, of_stream):
+    def _seeds(self, settings):
         """One for each network."""
         rng, most = check_random_state(self.random_state), np.iinfo(np.int32).max
-        return rng.randint(most, size=self._setting("n_networks", of_stream)).tolist()
+        return rng.randint(most, size=settings["n_networks"]).tolist()
 
-    def _built(self, features, seed, of_stream, encodings=0, **kind):
+    def _built(self, settings, features, seed, encodings=0, **kind):
         """A new network."""
         return load_backend(self.backend).GLN(
-            self._setting("layer_sizes", of_stream),
+            settings["layer_sizes"],
             encodings + 2 * features,
             features,
-            context_map_size=self._setting("context_map_size", of_stream),
+            context_map_size=settings["context_map_size"],
             context_bias=self.context_bias,
-            context_features=None if of_stream else CONTEXT_FEATURES,
             learning_rate=self.learning_rate,
             seed=seed,
             **kind,
@@ -164,69 +201,94 @@ class Estimator(Saveable, BaseEstimator):
         `groups` are the arguments of the networks of each group.
         """
         self.__dict__.pop("learner_", None)
-        if _is_wide(table.X):
+        if self._is_wide(table.X):
             self._fit_wide(groups, table)
             return
-        count, features = len(table.visits), table.X.shape[1]
-        standardizer, target_standardizer = Standardizer(features, **OF_FEATURES), None
-        standardizer.fit(table.X.T, table.visits)
+        target_standardizer = None
         if table.targets.ndim == 2:
             target_standardizer = Standardizer(len(table.targets), **OF_TARGETS)
             target_standardizer.fit(table.targets)
+        categories = self._categories(groups, table.X.shape[1])
+        if categories is not None:
+            rng = check_random_state(self.random_state) if self.shuffle else None
+            own = table.targets if target_standardizer is None else target_standardizer.transform(table.targets)
+            table = with_columns(categories, table, own, rng)
+        count, features = len(table.visits), table.X.shape[1]
+        standardizer = Standardizer(features, **OF_FEATURES)
+        standardizer.fit(table.X.T, table.visits)
+        settings = self._settings(of_table(count, 1 if target_standardizer else int(table.targets.max()) + 1))
         some = _spread(count, int(np.clip(LOOKED_AT[1] // features, *LOOKED_AT[0])))
-        networks, pieces = self._networks(groups, standardizer.transform(table.samples(some)))
+        networks, pieces = self._networks(settings, groups, standardizer.transform(table.samples(some)))
         learner = Learner(networks, standardizer, target_standardizer, pieces=pieces)
-        self._fit_learner(learner, table, FIT_PASSES)
+        self._fit_learner(learner, table, settings["n_epochs"])
+        learner.categories = categories
 
     def _fit_wide(self, groups, table):
         """`_fit` of a wide sparse table, which stays sparse."""
-        targets = table.targets if table.targets.ndim == 2 else None
-        learner = self._of_wide(groups, table.X.shape[1], False, None if targets is None else len(targets))
+        passes = {"n_epochs": int(np.clip(1000 // len(table.visits), *WIDE_PASSES))}
+        settings, targets = self._settings(OF_WIDE | passes), table.targets if table.targets.ndim == 2 else None
+        learner = self._of_wide(settings, groups, table.X.shape[1], None if targets is None else len(targets))
         learner.standardizer.fit(table.X.T, table.visits)
         if targets is not None:
             learner.target_standardizer.fit(targets)
-        self._fit_learner(learner, table, WIDE_PASSES)
+        self._fit_learner(learner, table, settings["n_epochs"])
 
-    def _fit_learner(self, learner, table, least_and_most):
-        count, networks = len(table.visits), learner.groups[0]
-        if learner.target_standardizer is None and networks[0].num_heads >= MANY:
-            rates = np.bincount(table.targets) / count
+    def _fit_learner(self, learner, table, passes):
+        networks = learner.groups[0]
+        if networks[0].num_classes >= MANY:
+            rates = np.bincount(table.targets) / len(table.visits)
             for network in networks:
                 start_at(network, np.log(rates / (1 - rates)) - log_share(len(rates)))
-        passes = int(np.clip(FIT_VISITS // count, *least_and_most)) if self.n_epochs is None else self.n_epochs
         passing = {"passes": passes, "batch_size": self.batch_size, "shuffle": self.shuffle}
         passing["seconds"] = np.inf if self.max_seconds is None else self.max_seconds
         fit_table(learner, table, self.n_jobs, bool(self.verbose), **passing)
         self.learner_, self.n_iter_ = learner, passes
 
-    def _of_wide(self, groups, features, of_stream, targets=None):
+    def _of_wide(self, settings, groups, features, targets=None):
         """A new learner for a wide sparse table or stream."""
-        settings = {name: getattr(self, name) for name in OF_WIDE}
-        sizes, k = (OF_WIDE[name] if given is None else given for name, given in settings.items())
-        options = {"context_bias": self.context_bias, "context_features": CONTEXT_FEATURES, "context_map_size": k}
-        options["learning_rate"] = self.learning_rate
+        sizes, seeds = settings["layer_sizes"], self._seeds(settings)
+        options = {"context_map_size": settings["context_map_size"], "context_features": CONTEXT_FEATURES}
+        options |= {"context_bias": self.context_bias, "learning_rate": self.learning_rate}
         new = functools.partial(load_backend(self.backend).GLN, sizes, features, features, **options)
-        seeds = self._seeds(of_stream)
         networks = [[new(seed=seed, **kind) for seed in seeds] for kind in groups]
         target_standardizer = None if targets is None else Standardizer(targets, **OF_TARGETS)
         return Learner(networks, SparseScaler(features), target_standardizer, distances=False)
 
-    def _of_stream(self, groups, X, targets=None):
-        """A new learner for a stream that begins with X, with so many targets where these are numbers."""
-        if _is_wide(X):
-            return self._of_wide(groups, X.shape[1], True, targets)
-        features, seeds = X.shape[1], self._seeds(of_stream=True)
-        networks = [[self._built(features, seed, True, **kind) for seed in seeds] for kind in groups]
-        target_standardizer = None if targets is None else Standardizer(targets, **OF_TARGETS)
-        return Learner(networks, Standardizer(features, **OF_FEATURES), target_standardizer)
+    def _is_wide(self, X):
+        return issparse(X) and X.shape[1] > WIDE and not self._levels
 
-    def _networks(self, groups, z):  # (F, n), standardised samples
+    def _categories(self, groups, features):
+        """What the categories of a table become, before they are counted."""
+        if not self._levels:
+            return None
+        return _of_numbers(groups, features).of_table({column: len(own) for column, own in self._levels.items()})
+
+    def _of_stream(self, groups, X, targets=None):
+        """A new learner for a stream that begins with X (N, F)."""
+        if self._is_wide(X):
+            return self._of_wide(self._settings(OF_WIDE | {"n_networks": 1}), groups, X.shape[1], targets)
+        settings = self._settings(OF_STREAMS)
+        seeds = self._seeds(settings)
+        categories = _of_numbers(groups, 0).of_stream(X.T, self._levels.keys()) if self._levels else None
+        features = X.shape[1] if categories is None else len(categories.columns)
+        networks = [[self._built(settings, features, seed, **kind) for seed in seeds] for kind in groups]
+        if networks[0][0].num_classes >= MANY:
+            for network in networks[0]:
+                start_at(network, np.full(network.num_heads, -math.log(OTHERS)))
+        target_standardizer = None if targets is None else Standardizer(targets, **OF_TARGETS)
+        standardizer = Standardizer(features, **OF_FEATURES)
+        return Learner(networks, standardizer, target_standardizer, categories=categories)
+
+    def _networks(self, settings, groups, z):  # (F, n), standardised samples
         """New networks for each group, with halfspaces between these samples, and the encodings for half of them."""
-        seeds, pieces = self._seeds(of_stream=False), quantile_pieces(z)
-        encoded = len(seeds) // 2 if len(seeds) > ONE_KIND else 0
+        seeds, pieces = self._seeds(settings), quantile_pieces(z)
+        encoded = 0 if groups[0].get("num_classes", 0) >= MANY else len(seeds) // 2
         encodings = [0] * (len(seeds) - encoded) + [len(pieces.features)] * encoded
         networks = [
-            [self._built(len(z), seed, False, size, **kind) for seed, size in zip(seeds, encodings, strict=True)]
+            [
+                self._built(settings, len(z), seed, size, context_features=CONTEXT_FEATURES, **kind)
+                for seed, size in zip(seeds, encodings, strict=True)
+            ]
             for kind in groups
         ]
         for network in itertools.chain(*networks) if z.shape[1] > 1 else ():
@@ -236,7 +298,7 @@ class Estimator(Saveable, BaseEstimator):
     def _learn(self, learner, X, targets, shares, predicts):
         """Learn the next samples of a stream; returns part by part what was predicted before, (C, n), if wanted."""
         learner.set_learning_rate(self.learning_rate)
-        said = learner.learn(X.T, targets, shares, self.batch_size, predicts)
+        said = learner.learn(X.T, targets, shares, self.batch_size, self._levels.keys(), predicts)
         self.learner_, self.n_iter_ = learner, 1
         return said
 
@@ -259,6 +321,26 @@ class Job(NamedTuple):
     targets: np.ndarray  # (..., V)
     parts: np.ndarray  # (V,), the part of the table that each visit belongs to
     left_out: int  # the part that the network does not learn
+
+
+def _of_numbers(groups: list[dict[str, Any]], features: int) -> Categories:
+    kind = groups[0]  # of the networks that predict classes or means
+    return Categories.of_numbers(features, kind.get("num_classes") or kind["num_outputs"], "num_classes" in kind)
+
+
+def with_columns(categories: Categories, table: Table, targets: np.ndarray, rng: np.random.RandomState | None) -> Table:
+    """The table with categories as columns, whose statistics are counted in a random order, for None in their own.
+
+    A sample that is visited several times, one after another, is counted once, so that it does not see its target.
+    """
+    is_first = np.diff(table.visits, prepend=-1) != 0
+    first, visits = np.flatnonzero(is_first), is_first.cumsum() - 1
+    weights = np.bincount(visits, table.shares)
+    columns = np.empty((len(first), len(categories.columns)), table.X.dtype)
+    order = np.arange(len(first)) if rng is None else rng.permutation(len(first))
+    for some in (order[part] for part in chunks(len(order))):
+        columns[some] = categories.learn(table.samples(first[some]), targets[..., first[some]], weights[some]).T
+    return table._replace(X=columns, visits=visits)
 
 
 def fit_table(learner: Learner, table: Table, n_jobs: int | None, verbose: bool, **passing: Any) -> None:
@@ -372,10 +454,6 @@ def _blend(learner: Learner, group: list[Any], targets: np.ndarray, table: Table
     visits = np.concatenate(known)
     shares = np.ones(len(visits)) if table.shares is None else table.shares[visits]
     return learned_blend(group[0].config, kinds, np.concatenate(outputs, axis=2), targets[..., visits], shares)
-
-
-def _is_wide(X: Any) -> bool:  # (N, F)
-    return issparse(X) and X.shape[1] > WIDE
 
 
 # ---- Weights of samples ----------------------------------------------------------------------------------------------

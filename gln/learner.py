@@ -10,12 +10,13 @@ import dataclasses
 import inspect
 import itertools
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Set
 from typing import Any
 
 import numpy as np
 
 from gln.calibration import Blend, equal
+from gln.categories import Categories
 from gln.features import (
     Pieces,
     SparseScaler,
@@ -41,8 +42,8 @@ MAX_FLOAT = np.finfo(np.float32).max
 class Learner:
     """Networks that learn raw samples, each standardised by what was seen of the stream up to it.
 
-    Samples are columns, (F, B), with NaN where a value is missing. Targets are class numbers (B,), or with a
-    `target_standardizer` finite numbers (T, B).
+    Samples are columns, (F, B), with NaN where a value is missing. A category comes as the code of its level. Targets
+    are class numbers (B,), or with a `target_standardizer` finite numbers (T, B).
     """
 
     groups: list[list[Any]]  # the networks that predict the targets, then for each target those of its quantiles
@@ -52,10 +53,13 @@ class Learner:
     learning_rate: float | Callable[[int], float] | None = None  # of the count of samples; None is that of streams
     pieces: Pieces = NO_PIECES  # of the encodings that networks with more inputs also mix
     blends: list[Blend] | None = None  # how to combine the networks of each group; None is their mean
+    categories: Categories | None = None  # None where all features are numbers
 
     def __post_init__(self) -> None:  # from a file tuples come without their names
         self.pieces = Pieces(*self.pieces)
         self.blends = None if self.blends is None else [Blend(*each) for each in self.blends]
+        if isinstance(self.categories, dict):
+            self.categories = Categories(**self.categories)
 
     @property
     def networks(self) -> list[Any]:
@@ -72,6 +76,7 @@ class Learner:
         for each in (*self.networks, self.standardizer, self.target_standardizer):
             if each is not None:
                 each.set_state(each.get_state())
+        self.categories = None if self.categories is None else self.categories.copy()
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
@@ -81,17 +86,20 @@ class Learner:
         targets: np.ndarray,
         shares: np.ndarray | None = None,
         batch_size: int = 1,
+        categorical: Set[int] = frozenset(),
         predicts: bool = True,
     ) -> list[np.ndarray]:
         """Learn samples one after another, or batch after batch, each after it was predicted.
 
-        A class or a feature that is new makes the networks grow, which predict the same until they learn about it.
+        A class, a feature or one of the first levels of a category that is new makes the networks grow, which predict
+        the same until they learn about it.
 
         Args:
             samples: (F, B), may be a sparse array. New features come last.
             targets: (B,) class numbers from 0, or (T, B) numbers.
             shares: (B,), the part of a step that each sample makes. None is a whole step.
             batch_size: samples that are predicted before any of them is learned, at least 1.
+            categorical: the features that are categories.
             predicts: whether the predictions are wanted. Of many classes they take longer than learning.
 
         Returns:
@@ -101,29 +109,38 @@ class Learner:
             ValueError: another shape, infinity, a target or a learning rate out of range; nothing has changed then.
         """
         self._check(samples, targets, shares, batch_size)
-        grown = self.with_features(samples.shape[0])
+        grown = self._grown(samples, categorical)
         rates = [self._rates(network, samples.shape[1]) for network in grown.networks]
         if shares is not None:
             rates = [each * shares.astype(np.float32) for each in rates]
-        self.groups, self.standardizer = grown.groups, grown.standardizer
-        predicted = []
+        self._take(grown)
+        said = []
         for part in self._parts(targets, batch_size):
-            some = samples[:, part], targets[..., part], [each[part] for each in rates]
-            predicted.append(self._learn_part(*some, batch_size, predicts))
-        return predicted if predicts else []
+            own = None if shares is None else shares[part]
+            of_part = samples[:, part], targets[..., part], own, [each[part] for each in rates]
+            said.append(self._learn_part(*of_part, batch_size, predicts))
+        return said if predicts else []
 
     def _rates(self, network: Any, count: int) -> np.ndarray:
         return network.rates(count, rate_of_streams(network) if self.learning_rate is None else self.learning_rate)
 
     def _learn_part(
-        self, samples: Any, targets: np.ndarray, rates: list[np.ndarray], batch_size: int, predicts: bool
+        self,
+        samples: Any,
+        targets: np.ndarray,
+        shares: np.ndarray | None,
+        rates: list[np.ndarray],
+        batch_size: int,
+        predicts: bool,
     ) -> np.ndarray:
-        z = self._seen(samples)
         if self.target_standardizer is None:
             own = some_heads(self._one_hot(targets), int(self.groups[0][0].step))
             own = np.where(np.isinf(own), np.float32(np.nan), own) if predicts else own
         else:
             own, zero, unit = self._standardised(targets)
+        if self.categories is not None:
+            samples = self.categories.learn(samples, targets if self.target_standardizer is None else own, shares)
+        z = self._seen(samples)
         rate, said = iter(rates), []
         for number, group in enumerate(self.groups):
             wanted = own if number == 0 else own[number - 1 : number]
@@ -192,9 +209,30 @@ class Learner:
         """Make room for one more class. Of standardised samples (F, B) its head learns that they are none of it."""
         seen = [() if samples is None else (self.inputs(network, samples), samples) for network in self.groups[0]]
         self.groups = [[add_class(network, *z) for network, z in zip(self.groups[0], seen, strict=True)]]
+        if self.categories is not None:
+            self._take(self._with_categories(self.categories.with_class()))
+
+    def _grown(self, samples: Any, categorical: Set[int]) -> Learner:
+        """A learner with room for what is new in samples, or this one where nothing is."""
+        if self.categories is None and not categorical:
+            return self.with_features(samples.shape[0])
+        network = self.groups[0][0]
+        targets = network.num_classes if self.target_standardizer is None else network.num_heads
+        numbers = Categories.of_numbers(network.context_size, targets, self.target_standardizer is None)
+        known = numbers if self.categories is None else self.categories
+        if samples.shape[0] < known.size:
+            raise ValueError(f"samples: expected {known.size} features, got {samples.shape[0]}")
+        categories = known.of_stream(samples, categorical)
+        return self if categories is self.categories else self._with_categories(categories)
+
+    def _with_categories(self, categories: Categories) -> Learner:
+        return dataclasses.replace(self.with_features(len(categories.columns)), categories=categories)
+
+    def _take(self, grown: Learner) -> None:
+        self.groups, self.standardizer, self.categories = grown.groups, grown.standardizer, grown.categories
 
     def with_features(self, features: int) -> Learner:
-        """A learner with room for further features, or this one where there are none."""
+        """A learner with room for further features, which are numbers, or this one where there are none."""
         known = self.groups[0][0].context_size
         if features == known:
             return self
@@ -258,7 +296,10 @@ class Learner:
             terms = slopes * (mixed.clip(-bound, bound) - of_mean)
             np.add.at(contributions.swapaxes(0, 1), self._features_of(network), terms.swapaxes(0, 1))
             constant += weight * constants + (slopes * of_mean).sum(axis=1)
-        return contributions.transpose(0, 2, 1), constant
+        contributions = contributions.transpose(0, 2, 1)
+        if self.categories is not None:  # a feature's columns together
+            contributions = contributions @ (self.categories.features[:, None] == np.arange(self.categories.size))
+        return contributions, constant
 
     def inputs(self, network: Any, z: np.ndarray) -> np.ndarray:
         """The inputs of a network for standardised samples: (F, B) -> (K, B)."""
@@ -281,6 +322,8 @@ class Learner:
         return equal(len(networks), log_share(networks[0].num_heads) if networks[0].config.logits else 0.0)
 
     def _transformed(self, samples: Any) -> np.ndarray:
+        if self.categories is not None:
+            samples = self.categories.transform(samples)
         if self.standardizer is None:
             return np.asarray(samples, np.float32)
         return as_taken(self.networks[0], self.standardizer.transform(samples))

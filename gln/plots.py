@@ -29,6 +29,7 @@ except ImportError as error:
     raise ImportError('gln.plots needs Matplotlib: pip install "gated-linear-networks[plots]"') from error
 
 from gln.learner import sum_to_one
+from gln.levels import as_pandas
 
 __all__ = [
     *("plot_confusion", "plot_contributions", "plot_explanations", "plot_halfspaces", "plot_intervals"),
@@ -338,7 +339,7 @@ def plot_contributions(model: Any, X: Any, most: int = 8) -> Figure:
     if not isinstance(most, int) or most < 1:
         raise ValueError(f"most: expected an integer of at least 1, got {most!r}")
     contributions, constants, titles = _explained(model, X)
-    values = pd.DataFrame(X)
+    values = pd.DataFrame(as_pandas(X))
     names = getattr(model, "feature_names_in_", [f"feature {i}" for i in range(values.shape[1])])
     bars = min(most, len(names)) + (len(names) > most)
     figure = _Figure(figsize=(4.2 * len(titles), 0.3 * bars + 1.4), layout="constrained")
@@ -351,7 +352,7 @@ def plot_contributions(model: Any, X: Any, most: int = 8) -> Figure:
         strict=True,
     ):
         order = np.abs(own).argsort()[::-1]
-        told = [(f"{names[i]} = {row.iloc[i]:.4g}", own[i]) for i in order[:most]]
+        told = [(f"{names[i]} = {_short(row.iloc[i])}", own[i]) for i in order[:most]]
         rest = [(f"the {len(names) - most} others", own[order[most:]].sum())] if len(names) > most else []
         labels, lengths = zip(*told, *rest, strict=True)
         axis.barh(labels, lengths, color=np.where(np.array(lengths) < 0, *BLUE_AND_RED))
@@ -360,6 +361,11 @@ def plot_contributions(model: Any, X: Any, most: int = 8) -> Figure:
         axis.set_title(f"{title}\nconstant {constant:.3g}, and", fontsize=10)
     figure.supxlabel("contribution to the logit" if hasattr(model, "classes_") else "contribution", fontsize=9)
     return figure
+
+
+def _short(value: Any) -> str:
+    """A feature's value, which is text where it is a category."""
+    return f"{value:.4g}" if isinstance(value, (int, float, np.number)) else str(value)
 
 
 class _Figure(Figure):

@@ -31,6 +31,10 @@ class GLNClassifier(ClassifierMixin, Estimator):
     counts as its mean, and so does a value far from all earlier ones. The networks mix each feature and its distance
     from its mean; their halfspaces see the features, in `fit` one to three of them each.
 
+    A category of at most ten levels becomes columns of 0 and 1. One of more becomes the log-odds of each class at its
+    level, which for training are counted from the samples before each. In `partial_fit` few levels have both. A level
+    that was never seen is a missing value.
+
     Half of the networks of `fit` mix piecewise-linear encodings of the features too. Each network leaves out an eighth
     of the samples. On these a weight for either kind is learned, which calibrates the probabilities.
 
@@ -78,6 +82,9 @@ class GLNClassifier(ClassifierMixin, Estimator):
         Draws the halfspaces and the order of the samples. Pass an int for reproducible results.
     verbose : bool or int, default=False
         Whether `fit` shows a progress bar.
+    categorical_features : "from_dtype", array-like or None, default="from_dtype"
+        Which features are categories: "from_dtype" takes the categories and the text of a frame of pandas or polars;
+        an array-like holds a mask, column numbers or names. None takes all features as numbers.
 
     Attributes
     ----------
@@ -87,6 +94,8 @@ class GLNClassifier(ClassifierMixin, Estimator):
         Number of features seen.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features, if all are strings.
+    categories_ : dict
+        For the column number of each category, the codes of its levels.
     n_iter_ : int
         Passes of the last `fit` or `partial_fit` over its samples.
     learner_ : gln.learner.Learner
@@ -122,6 +131,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         n_jobs: int | None = None,
         random_state: Any = None,
         verbose: bool | int = False,
+        categorical_features: Any = "from_dtype",
     ) -> None:
         self.layer_sizes = layer_sizes
         self.n_networks = n_networks
@@ -137,6 +147,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
+        self.categorical_features = categorical_features
 
     def fit(self, X, y, sample_weight=None):
         """Learn a table from scratch; `partial_fit` continues instead.
@@ -144,8 +155,9 @@ class GLNClassifier(ClassifierMixin, Estimator):
         Parameters
         ----------
         X : array-like or sparse array of shape (N, F)
-            Numbers, unscaled; NaN is a missing value. A sparse array of more than 1,000 features stays sparse where
-            Numba learns; any other is made dense part by part.
+            Numbers, unscaled, and categories; NaN or None is a missing value. Dates are refused: turn them into numbers
+            or categories. A sparse array of more than 1,000 features stays sparse where Numba learns; any other is made
+            dense part by part.
         y : array-like of shape (N,)
             Class labels, of two classes or more.
         sample_weight : array-like of shape (N,), default=None
@@ -163,7 +175,8 @@ class GLNClassifier(ClassifierMixin, Estimator):
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Learn the next samples of a stream, once and in their order, standardised by the samples up to each.
 
-        A stream learned in parts gives what it gives in one call, if parts hold multiples of `batch_size` samples.
+        A stream learned in parts gives what it gives in one call, if parts hold multiples of `batch_size` samples and
+        the first holds all levels of the categories that have few.
         `batch_size` and `learning_rate` may change between two parts; other parameters are those of the first call.
 
         Parameters
@@ -201,8 +214,8 @@ class GLNClassifier(ClassifierMixin, Estimator):
         """Contribution of each feature to a prediction: with a constant they add up to `decision_function`.
 
         Between the halfspaces a network is linear in each feature, its distance from its mean and its encoding; a
-        feature's contribution is the sum of theirs, compared with that of its mean. `gln.plots.plot_contributions`
-        draws it.
+        feature's contribution is the sum of theirs, compared with that of its mean, and a category's that of all its
+        columns. `gln.plots.plot_contributions` draws it.
 
         Parameters
         ----------
@@ -251,6 +264,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     """Gated Linear Network regressor.
 
     It learns as `GLNClassifier` does: in several passes over a table by `fit`, or from a stream by `partial_fit`.
+    Categories become the same columns, and the mean of each target at their level in place of log-odds.
     Features and targets need no scaling: they are standardised by what was seen of them. In `fit` the samples that each
     network leaves out give weights and an offset of the means, and offsets of the quantiles for their coverage. Wide
     sparse tables are learned as `GLNClassifier` learns them.
@@ -296,6 +310,9 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         Draws the halfspaces and the order of the samples. Pass an int for reproducible results.
     verbose : bool or int, default=False
         Whether `fit` shows a progress bar.
+    categorical_features : "from_dtype", array-like or None, default="from_dtype"
+        Which features are categories: "from_dtype" takes the categories and the text of a frame of pandas or polars;
+        an array-like holds a mask, column numbers or names. None takes all features as numbers.
 
     Attributes
     ----------
@@ -303,6 +320,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         Number of features seen.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features, if all are strings.
+    categories_ : dict
+        For the column number of each category, the codes of its levels.
     n_iter_ : int
         Passes of the last `fit` or `partial_fit` over its samples.
     learner_ : gln.learner.Learner
@@ -343,6 +362,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         n_jobs: int | None = None,
         random_state: Any = None,
         verbose: bool | int = False,
+        categorical_features: Any = "from_dtype",
     ) -> None:
         self.layer_sizes = layer_sizes
         self.quantiles = quantiles
@@ -358,6 +378,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
+        self.categorical_features = categorical_features
 
     def fit(self, X, y, sample_weight=None):
         """Learn a table from scratch; `partial_fit` continues instead.
@@ -365,8 +386,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         Parameters
         ----------
         X : array-like or sparse array of shape (N, F)
-            Numbers, unscaled; NaN is a missing value. A sparse array of more than 1,000 features stays sparse where
-            Numba learns; any other is made dense part by part.
+            As that of `GLNClassifier.fit`.
         y : array-like of shape (N,) or (N, T)
             Finite numbers, unscaled.
         sample_weight : array-like of shape (N,), default=None

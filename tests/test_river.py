@@ -185,7 +185,7 @@ def test_before_the_first_sample():
 
 
 @pytest.mark.parametrize("model", [GLNClassifier(**SMALL), GLNRegressor(**SMALL)], ids=["classifier", "regressor"])
-@pytest.mark.parametrize("value", ["red", "3", [1], math.inf, {}], ids=str)
+@pytest.mark.parametrize("value", [[1], math.inf, {}], ids=str)
 def test_bad_values_change_nothing(model, value):
     model = learned(labelled(40), model.clone())
     learner, places = model._learner, dict(model._places)
@@ -200,20 +200,12 @@ def test_bad_values_change_nothing(model, value):
     assert model._places == places
 
 
-def test_strings_are_told_of_encoders():
-    model = learned(labelled(5), GLNClassifier(**SMALL))
-    with pytest.raises(ValueError, match=r"x\['b'\]: expected a finite number or a bool, got 'red'; .*OneHotEncoder"):
-        model.learn_one({"b": "red"}, 1)
-    with pytest.raises(ValueError, match=r"x\['b'\]: expected a finite number or a bool, got 'red'"):
-        model.learn_many(pd.DataFrame({"a": [1.0], "b": ["red"]}), pd.Series([1]))
-
-
 def test_bad_frames_change_nothing():
     model = learned(labelled(40), GLNClassifier(**SMALL))
     before = model._learner.networks[0].get_state()
-    for bad in (pd.DataFrame({"a": [1.0, math.inf], "new": 1.0}), pd.DataFrame({"a": [1.0, 2.0], "new": ["x", "y"]})):
+    for bad in (pd.DataFrame({"a": [1.0, math.inf], "new": 1.0}), pd.DataFrame({"a": ["x", "y"], "new": 1.0})):
         for call in (lambda frame: model.learn_many(frame, pd.Series([0, 1])), model.predict_proba_many):
-            with pytest.raises(ValueError, match="expected a finite number or a bool"):
+            with pytest.raises(ValueError, match="expected a finite number"):
                 call(bad)
     assert_same_state(model._learner.networks[0].get_state(), before)
     assert "new" not in model._places

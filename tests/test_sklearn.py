@@ -482,8 +482,9 @@ def test_text_is_told_by_the_name_of_its_column():
     frame = pd.DataFrame(IRIS[0], columns=["a", "b", "c", "d"])
     fitted = GLNClassifier(**SMALL).fit(frame, IRIS[1])
     frame["c"] = ["1.5", "wide"] * 75
-    for call in (lambda: GLNClassifier().fit(frame, IRIS[1]), lambda: fitted.predict(frame)):
-        with pytest.raises(ValueError, match="X: expected numbers, got 'wide' in column 'c'; an encoder turns text"):
+    numbers = GLNClassifier(categorical_features=None)
+    for call in (lambda: numbers.fit(frame, IRIS[1]), lambda: fitted.predict(frame)):
+        with pytest.raises(ValueError, match="X: expected numbers, got 'wide' in column 'c'; name it in categorical_"):
             call()
     with pytest.raises(ValueError, match="got 'wide' in column 2"):
         GLNClassifier().fit(frame.to_numpy(), IRIS[1])

@@ -1,0 +1,106 @@
+"""Levels of categories as codes, and which columns of a table are categories.
+
+Shapes: N samples, F features.
+"""
+# ruff: noqa: N803 - X is scikit-learn's name
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["Levels", "as_pandas", "categorical_columns", "check_no_dates", "codes_of", "new_levels", "with_codes"]
+
+Levels = dict[Any, int]  # the code of each level: text, numbers and bools
+DATES = ("date", "datetime", "datetime64", "period", "time", "timedelta", "timedelta64")  # as pandas names them
+
+
+def as_pandas(X: Any) -> Any:
+    """A frame of polars as one of pandas; anything else as it is."""
+    if not type(X).__module__.startswith("polars") or not hasattr(X, "get_columns"):
+        return X
+    columns = {
+        column.name: column.to_numpy() if column.dtype.is_numeric() else pd.Series(column.to_list(), dtype=object)
+        for column in X.get_columns()
+    }
+    return pd.DataFrame(columns)
+
+
+def check_no_dates(frame: pd.DataFrame) -> None:
+    """Raises ValueError with the name of the first column that holds dates or times."""
+    for place, dtype in enumerate(frame.dtypes):
+        if dtype.kind not in "biuf" and pd.api.types.infer_dtype(frame.iloc[:, place], skipna=True) in DATES:
+            raise ValueError(
+                f"X: expected numbers or categories, got dates or times in column {frame.columns[place]!r}; turn them "
+                "into numbers, such as days since the first, or into categories, such as the day of the week"
+            )
+
+
+def categorical_columns(X: Any, chosen: Any) -> list[int]:
+    """The columns of a table that are categories.
+
+    Args:
+        X: a frame of pandas, or an array.
+        chosen: "from_dtype" for categories and text of a frame, None for no column, or as an array-like bools (F,),
+            column numbers, or names of a frame's columns.
+
+    Raises:
+        ValueError: `chosen` is something else, or is not among the columns.
+    """
+    if chosen is None:
+        return []
+    if isinstance(chosen, str) and chosen == "from_dtype":
+        return [i for i in range(X.shape[1]) if _is_text(X.iloc[:, i])] if isinstance(X, pd.DataFrame) else []
+    names, wanted, count = list(getattr(X, "columns", ())), np.asarray(chosen), X.shape[1]
+    if wanted.dtype.kind == "b" and wanted.shape == (count,):
+        return np.flatnonzero(wanted).tolist()
+    if wanted.ndim == 1 and all(isinstance(name, str) and name in names for name in wanted.tolist()):
+        return [names.index(name) for name in wanted.tolist()]
+    if wanted.ndim == 1 and wanted.dtype.kind in "iu" and ((wanted >= 0) & (wanted < count)).all():
+        return wanted.tolist()
+    expected = "'from_dtype', None, or a mask, numbers or names of columns"
+    raise ValueError(f"categorical_features: expected {expected} of X, which has {count}, got {chosen!r}")
+
+
+def _is_text(column: pd.Series) -> bool:
+    if isinstance(column.dtype, (pd.CategoricalDtype, pd.StringDtype)):
+        return True
+    return column.dtype.kind not in "biufmM" and any(isinstance(value, str) for value in column)
+
+
+def with_codes(X: Any, levels: Mapping[int, Levels]) -> Any:
+    """A copy of a frame or an array with codes in its categorical columns."""
+    if isinstance(X, pd.DataFrame):
+        coded = X.copy(deep=False)
+        for column, own in levels.items():
+            coded.isetitem(column, codes_of(X.iloc[:, column], own))
+        return coded
+    coded = X.astype(np.float64 if X.dtype.kind in "biuf" else object)
+    for column, own in levels.items():
+        coded[:, column] = codes_of(X[:, column], own)
+    return coded
+
+
+def new_levels(levels: Levels, values: Any, in_order: bool = True) -> Levels:
+    """Further levels among values (N,), with the next codes in the order in which they appear, or sorted."""
+    found = dict.fromkeys(_level(value) for value in pd.unique(pd.Series(values).dropna()))
+    new = [level for level in found if level not in levels]
+    if not in_order:
+        new.sort(key=lambda level: (isinstance(level, str), level))
+    return {level: len(levels) + i for i, level in enumerate(new)}
+
+
+def codes_of(values: Any, levels: Levels) -> np.ndarray:
+    """The code of each value, NaN for one that is missing or not among the levels: (N,) -> (N,)."""
+    places, found = pd.factorize(pd.Series(values))
+    codes = [levels.get(_level(value), np.nan) for value in found]
+    return np.array([*codes, np.nan])[places]  # whose place is -1 is missing
+
+
+def _level(value: Any) -> Any:
+    """What a file can hold: text, numbers and bools as they are, for anything else its text."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return value if isinstance(value, (str, bool, int, float)) else str(value)

@@ -1,0 +1,344 @@
+"""Categories: ordered statistics, tables of pandas and polars, streams with strings, files, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import assert_same_state
+
+from gln.categories import FEW, MOST_CLASSES, STRENGTH, Categories, Column
+from gln.levels import categorical_columns
+from gln.saving import load_estimator, save_estimator
+from gln.sklearn import GLNClassifier, GLNRegressor
+
+SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "n_networks": 2, "n_epochs": 2, "random_state": 0, "backend": "numpy"}
+
+
+def table(count: int = 300, zips: int = 40, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
+    """A colour and a zip code, which decide the class, and a number; some are missing."""
+    rng = np.random.default_rng(seed)
+    colour, code = rng.integers(0, 3, count), rng.integers(0, zips, count)
+    y = ((colour == 1) ^ (code % 2 == 0)).astype(int)
+    frame = pd.DataFrame({"colour": np.array(["red", "green", "blue"], object)[colour], "x": rng.normal(size=count)})
+    frame["zip"] = np.array([f"z{each}" for each in code], object)
+    frame.loc[::17, "zip"] = None
+    frame.loc[::13, "colour"] = np.nan
+    return frame, y
+
+
+def state_of(learner: Any) -> dict[str, np.ndarray]:
+    counts = {f"counts {feature}": counted for feature, counted in learner.categories.counts.items()}
+    return learner.networks[0].get_state() | learner.standardizer.get_state() | counts
+
+
+# ---- Ordered statistics ----------------------------------------------------------------------------------------------
+
+
+def by_loop(samples: Any, targets: Any, weights: Any, are_classes: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The statistics of the second class, or of a number, before each sample and of all, as their definition has it."""
+    seen: list[tuple[float, float, float]] = []  # code, target, weight
+
+    def statistic(code: float) -> float:
+        own = [(target, weight) for other, target, weight in seen if other == code]
+        count, total = sum(weight for _, weight in own), sum(target * weight for target, weight in own)
+        if count == 0:
+            return math.nan
+        if not are_classes:
+            return total / (count + STRENGTH)
+        rate = (sum(t * w for _, t, w in seen) + 0.5) / (sum(w for _, _, w in seen) + 1)
+        odds = (total + STRENGTH * rate) / (count - total + STRENGTH * (1 - rate))
+        return math.log(odds) - math.log(rate / (1 - rate))
+
+    before = []
+    for code, target, weight in zip(samples, targets, weights, strict=True):
+        before.append(statistic(code))
+        seen.append((code, target, weight))
+    return np.array(before), np.array([statistic(code) for code in samples])
+
+
+@pytest.mark.parametrize("are_classes", [True, False])
+@pytest.mark.parametrize("parts", [1, 200])
+def test_a_statistic_is_of_the_samples_before(are_classes, parts):
+    rng = np.random.default_rng(0)
+    codes, weights = rng.integers(0, 30, 200).astype(float), rng.uniform(0.5, 2, 200)
+    codes[::9] = np.nan
+    targets = rng.integers(0, 2, 200) if are_classes else rng.normal(size=(1, 200))
+    categories = Categories.of_numbers(1, 2 if are_classes else 1, are_classes).of_table({0: 30})
+    assert categories.columns == [Column(0, target=int(are_classes))]
+    found = [
+        categories.learn(codes[None, part], targets[..., part], weights[part])
+        for part in np.array_split(np.arange(200), parts)
+    ]
+    before, of_all = by_loop(codes, targets.ravel(), weights, are_classes)
+    np.testing.assert_allclose(np.concatenate(found, axis=1)[0], before, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(categories.transform(codes[None])[0], of_all, rtol=1e-9, atol=1e-12)
+    assert np.isnan(categories.transform(np.array([[99.0, np.nan]]))).all()
+
+
+def test_few_levels_are_columns():
+    samples = np.array([[0, 1, 2, np.nan], [0, 1, np.nan, 0], [5.0, 6.0, 7.0, 8.0]])
+    categories = Categories.of_numbers(3, 2, True).of_table({0: 3, 1: 2})
+    expected = [[5, 6, 7, 8], [1, 0, 0, np.nan], [0, 1, 0, np.nan], [0, 0, 1, np.nan], [0, 1, np.nan, 0]]
+    np.testing.assert_array_equal(categories.transform(samples), expected)
+    assert categories.features.tolist() == [2, 0, 0, 0, 1]
+
+
+def test_in_a_stream_columns_say_nothing_once_there_are_many_levels():
+    codes = np.arange(2.0 * FEW)[None] % (FEW + 1)
+    categories = Categories.of_numbers(0, 2, True).of_stream(codes[:, :FEW], {0})
+    assert len(categories.columns) == 1 + FEW
+    assert categories.of_stream(codes[:, :2], {0}) is categories
+    columns = categories.learn(codes, np.zeros(2 * FEW, int))
+    np.testing.assert_array_equal(columns[:FEW, :FEW], np.eye(FEW))
+    assert np.isnan(columns[:FEW, FEW:]).all()
+    assert categories.of_stream(codes[:, :FEW], {0}) is categories
+
+
+def test_statistics_of_many_classes_are_bounded():
+    categories = Categories.of_numbers(0, 2, True).of_stream(np.zeros((1, 1)), {0})
+    for classes in range(2, 60):
+        assert len(categories.columns) == (1 if classes == 2 else min(classes, MOST_CLASSES))
+        categories.learn(np.zeros((1, 5)), np.full(5, classes - 1))
+        categories = categories.with_class()
+    assert categories.totals[0] == 5 * 58
+
+
+# ---- Tables ----------------------------------------------------------------------------------------------------------
+
+
+def test_text_and_categories_of_any_frame_are_the_same():
+    frame, y = table()
+    expected = GLNClassifier(**SMALL).fit(frame, y).predict_proba(frame)
+    same = [frame.astype({"colour": "category", "zip": "string"}), frame.astype({"zip": "category"})]
+    for other in same:
+        np.testing.assert_array_equal(GLNClassifier(**SMALL).fit(other, y).predict_proba(other), expected)
+    array = GLNClassifier(**SMALL, categorical_features=[0, 2]).fit(frame.to_numpy(), y)
+    np.testing.assert_array_equal(array.predict_proba(frame.to_numpy().tolist()), expected)
+    named = GLNClassifier(**SMALL, categorical_features=["zip", "colour"]).fit(frame, y)
+    np.testing.assert_array_equal(named.predict_proba(frame), expected)
+
+
+def test_frames_of_polars():
+    polars = pytest.importorskip("polars")
+    frame, y = table()
+    columns = {name: frame[name].astype(object).where(frame[name].notna(), None).tolist() for name in frame}
+    given = polars.DataFrame(columns).with_columns(polars.col("colour").cast(polars.Categorical))
+    model, expected = GLNClassifier(**SMALL).fit(given, y), GLNClassifier(**SMALL).fit(frame, y)
+    assert model.feature_names_in_.tolist() == ["colour", "x", "zip"]
+    np.testing.assert_array_equal(model.predict_proba(given), expected.predict_proba(frame))
+    dated = given.with_columns(day=datetime.date(2020, 1, 1))
+    with pytest.raises(ValueError, match="dates or times in column 'day'"):
+        GLNClassifier(**SMALL).fit(dated, y)
+
+
+def test_no_order_of_samples_and_no_number_of_processes_changes_what_fit_learns():
+    frame, y = table()
+    weights = np.random.default_rng(1).integers(0, 3, len(y))
+    order = np.random.default_rng(0).permutation(len(y))
+    expected = GLNClassifier(**SMALL).fit(frame, y, weights).predict_proba(frame)
+    other = GLNClassifier(**SMALL, n_jobs=2).fit(frame.iloc[order], y[order], weights[order])
+    np.testing.assert_array_equal(other.predict_proba(frame), expected)
+    ordered = GLNClassifier(**SMALL, shuffle=False).fit(frame.iloc[order], y[order])
+    assert not np.array_equal(ordered.predict_proba(frame), expected)
+
+
+def test_a_zip_code_is_learned_and_an_unknown_one_is_missing():
+    frame, y = table(800)
+    model = GLNClassifier(**SMALL).fit(frame[:600], y[:600])
+    without = GLNClassifier(**SMALL).fit(frame[:600][["colour", "x"]], y[:600])
+    assert model.score(frame[600:], y[600:]) > without.score(frame[600:][["colour", "x"]], y[600:]) + 0.15
+    unknown, missing = frame[600:].assign(zip="elsewhere"), frame[600:].assign(zip=None)
+    np.testing.assert_array_equal(model.predict_proba(unknown), model.predict_proba(missing))
+    assert model.categories_[2].keys() == set(frame["zip"][:600].dropna())  # nothing was learned
+
+
+@pytest.mark.parametrize("how", ["fit", "partial_fit"])
+@pytest.mark.parametrize("kind", [GLNClassifier, GLNRegressor])
+def test_contributions_are_of_the_features(kind, how):
+    frame, y = table()
+    arguments = {"classes": [0, 1]} if kind is GLNClassifier and how == "partial_fit" else {}
+    model = getattr(kind(**SMALL), how)(frame, y, **arguments)
+    contributions, constant = model.explain(frame)
+    said = model.decision_function(frame) if kind is GLNClassifier else model.predict(frame)
+    assert contributions.shape == frame.shape
+    np.testing.assert_allclose(contributions.sum(axis=1) + constant, said, atol=1e-3)
+    assert (contributions[frame["zip"].isna(), 2] == 0).all()
+    assert (model.n_features_in_, len(model.learner_.categories.columns) > 3) == (3, True)
+
+
+@pytest.mark.parametrize("how", ["fit", "partial_fit"])
+def test_saved_and_gone_on_with(how, tmp_path):
+    frame, y = table()
+    frame["floor"] = pd.Categorical(np.arange(len(y)) % 4)  # whose levels are numbers
+    targets = np.stack([y, frame["x"]], axis=1)
+    model = getattr(GLNRegressor(**SMALL, quantiles=(0.1, 0.9)), how)(frame[:200], targets[:200])
+    model.save(tmp_path / "m")
+    loaded = GLNRegressor.load(tmp_path / "m")
+    assert loaded.categories_ == model.categories_
+    for each in (model, loaded):
+        each.partial_fit(frame[200:].assign(colour="purple"), targets[200:])
+    np.testing.assert_array_equal(loaded.predict(frame), model.predict(frame))
+    np.testing.assert_array_equal(loaded.predict_quantiles(frame), model.predict_quantiles(frame))
+    assert model.categories_[0]["purple"] == 3
+
+
+def test_a_file_without_categories_loads(tmp_path):
+    x, y = np.random.default_rng(0).normal(size=(50, 2)), np.arange(50) % 2
+    model, kind = GLNClassifier(**SMALL).fit(x, y), "gln.sklearn.GLNClassifier"
+    model.save(tmp_path / "m")
+    parameters, learned = load_estimator(tmp_path / "m", kind, {}, ())
+    del parameters["categorical_features"], learned["categories_"], learned["learner_"]["categories"]
+    fields = learned["learner_"]
+    learned["learner_"] = dataclasses.make_dataclass("Learner", fields)(**fields)
+    save_estimator(tmp_path / "old", kind, parameters, learned)
+    loaded = GLNClassifier.load(tmp_path / "old")
+    np.testing.assert_array_equal(loaded.predict_proba(x), model.predict_proba(x))
+    loaded.partial_fit(x, y)
+
+
+def test_a_weight_of_two_is_a_sample_twice_in_a_stream():
+    frame, y = table(60)
+    weights = np.arange(60) % 3
+    weighted = GLNClassifier(**SMALL).partial_fit(frame, y, classes=[0, 1], sample_weight=weights)
+    rows = np.arange(60).repeat(weights)
+    twice = GLNClassifier(**SMALL).partial_fit(frame.iloc[rows], y[rows], classes=[0, 1])
+    np.testing.assert_allclose(weighted.predict_proba(frame), twice.predict_proba(frame), atol=1e-6)
+
+
+def test_a_stream_in_parts_is_the_stream_in_one():
+    frame, y = table()
+    whole, cut = (GLNClassifier(**SMALL) for _ in range(2))
+    whole.partial_fit(frame, y, classes=[0, 1])
+    for part in np.split(np.arange(len(y)), [200, 201]):
+        cut.partial_fit(frame.iloc[part], y[part], classes=[0, 1])
+    np.testing.assert_allclose(cut.predict_proba(frame), whole.predict_proba(frame), atol=1e-4)
+    assert_same_state(state_of(cut.learner_), state_of(whole.learner_), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "days",
+    [
+        pytest.param(pd.date_range("2020", periods=300, tz="UTC"), id="times"),
+        pytest.param(pd.period_range("2020", periods=300, freq="D"), id="periods"),
+        pytest.param(pd.to_timedelta(np.arange(300), "D"), id="durations"),
+        pytest.param(300 * [datetime.date(2020, 1, 1)], id="objects"),
+    ],
+)
+def test_dates_are_refused_by_name(days):
+    frame, y = table()
+    model = GLNClassifier(**SMALL).fit(frame, y)
+    for call in (lambda: GLNClassifier().fit(frame.assign(x=days), y), lambda: model.predict(frame.assign(x=days))):
+        with pytest.raises(ValueError, match="got dates or times in column 'x'; turn them into numbers, such as days"):
+            call()
+    model.fit(frame.assign(x=pd.Series(days).astype(str)), y)
+
+
+def test_which_columns_are_categories():
+    mixed = pd.Series(["a", 1, None] * 100, dtype=object)
+    frame = table()[0].assign(flag=True, floor=pd.Categorical(np.arange(300) % 4), mixed=mixed)
+    assert categorical_columns(frame, "from_dtype") == [0, 2, 4, 5]
+    assert categorical_columns(frame.to_numpy(), "from_dtype") == categorical_columns(frame, None) == []
+    assert categorical_columns(frame, [True, False, False, True, False, False]) == [0, 3]
+    assert categorical_columns(frame, np.array([3, 1])) == [3, 1]
+    for wrong in ("colour", ["color"], [6], [-1], [True], [0.5], [[0]]):
+        with pytest.raises(ValueError, match="categorical_features: expected 'from_dtype', None, or a mask, numbers"):
+            GLNClassifier(categorical_features=wrong).fit(frame, table()[1])
+    from_numbers = GLNClassifier(**SMALL, categorical_features=[0]).fit([[1, 2.5], [3, 0], [1, 1]], [0, 1, 0])
+    assert from_numbers.categories_ == {0: {1: 0, 3: 1}}
+
+
+def test_a_table_may_hold_a_single_level_or_none():
+    frame = pd.DataFrame({"a": pd.Series(["same"] * 20, dtype="category")})
+    for given in (frame, frame.assign(a=pd.Series([None] * 20, dtype="category"))):
+        p = GLNClassifier(**SMALL).fit(given, np.arange(20) % 2).predict_proba(given)
+        np.testing.assert_allclose(p, 0.5, atol=0.2)
+
+
+def test_a_picture_names_the_levels():
+    plots = pytest.importorskip("gln.plots")
+    frame, y = table()
+    figure = plots.plot_contributions(GLNClassifier(**SMALL).fit(frame, y), frame[1:2])
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert sorted(names)[::2] == [f"colour = {frame['colour'][1]}", f"zip = {frame['zip'][1]}"]
+
+
+# ---- Streams of River ------------------------------------------------------------------------------------------------
+
+
+def stream(count: int = 150, **arguments: Any) -> list[tuple[dict[Any, Any], int]]:
+    frame, y = table(count, **arguments)
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return list(zip(rows, y.tolist(), strict=True))
+
+
+def of_river(kind: str, **arguments: Any) -> Any:
+    river = pytest.importorskip("gln.river")
+    return getattr(river, kind)(**{"layer_sizes": (8, 4), "seed": 1, **arguments})
+
+
+@pytest.mark.parametrize("kind", ["GLNClassifier", "GLNRegressor"])
+def test_strings_of_river_are_learned_row_by_row(kind, tmp_path):
+    samples, one, many = stream(zips=80), of_river(kind), of_river(kind)
+    for x, y in samples[:70]:
+        for model in (one, many):
+            model.learn_one(x, y)
+    one.save(tmp_path / "m")
+    loaded, rest = type(one).load(tmp_path / "m"), pd.DataFrame([x for x, _ in samples[70:]])
+    many.learn_many(rest.astype({"colour": "category"}), pd.Series([y for _, y in samples[70:]]))
+    for x, y in samples[70:]:
+        for model in (one, loaded):
+            model.learn_one(x, y)
+    predicted = [one.predict_proba_one(x)[1] if kind == "GLNClassifier" else one.predict_one(x) for x, _ in samples]
+    frame = pd.DataFrame([x for x, _ in samples])
+    for model in (many, loaded):
+        found = model.predict_proba_many(frame)[1] if kind == "GLNClassifier" else model.predict_many(frame)
+        np.testing.assert_allclose(found, predicted, atol=1e-4)
+    assert one._levels == many._levels == loaded._levels
+    assert len(one._levels["zip"]) > 60
+
+
+def test_a_stream_of_numbers_may_get_strings_classes_and_levels_later():
+    model, samples = of_river("GLNClassifier"), stream(300, zips=12)
+    hits = []
+    for i, (x, y) in enumerate(samples):
+        label = 2 if i > 150 and x["colour"] == "blue" else y
+        if i > 200:
+            hits.append(model.predict_one(x) == label)
+        model.learn_one(x if i > 30 else {"x": x["x"], "colour": None}, label)
+    assert np.mean(hits) > 0.7
+    p = model.predict_proba_one({**x, "zip": "elsewhere"})
+    assert p == model.predict_proba_one({"x": x["x"], "colour": x["colour"]})
+    assert p.keys() == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"colour": 3.0}, r"x\['colour'\]: expected a string, as its first value is one, got 3.0"),
+        ({"x": "red"}, r"x\['x'\]: expected a finite number or a bool, as its first value is one, got 'red'"),
+        ({"zip": "new", "x": math.inf}, "got inf"),
+    ],
+)
+def test_what_is_refused_changes_nothing(bad, message):
+    model, samples = of_river("GLNClassifier"), stream(40)
+    for x, y in samples:
+        model.learn_one(x, y)
+    levels, before = {name: dict(own) for name, own in model._levels.items()}, state_of(model._learner)
+    row = {**samples[0][0], **bad}
+    frame = pd.DataFrame([{**samples[0][0], "zip": "new"}, row])
+    for call in (lambda: model.learn_one(row, 1), lambda: model.learn_many(frame, pd.Series([0, 1]))):
+        with pytest.raises(ValueError, match=message):
+            call()
+    for call in (lambda: model.predict_one(row), lambda: model.predict_many(frame)):
+        with pytest.raises(ValueError, match=message):
+            call()
+    with pytest.raises(ValueError, match="targets: expected shape"):
+        model.learn_many(pd.DataFrame([{"zip": "new", "town": "new"}]), pd.Series([0, 1]))
+    assert model._levels == levels
+    assert_same_state(state_of(model._learner), before)
