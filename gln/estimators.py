@@ -28,10 +28,10 @@ from gln.backends import load_backend
 from gln.calibration import PARTS, Blend, learned_blend, parts_of_table
 from gln.categories import Categories
 from gln.features import OF_FEATURES, OF_TARGETS, SparseScaler, Standardizer, quantile_pieces
-from gln.heads import join_heads, split_heads
+from gln.heads import join_heads, split_heads, start_at
 from gln.learner import Learner, Saveable, as_taken, check_magnitude, chunks
 from gln.levels import Levels, as_pandas, categorical_columns, check_no_dates, new_levels, with_codes
-from gln.many import MANY, OTHERS, log_share, some_heads, start_at
+from gln.many import MANY, OTHERS, log_share, some_heads
 from gln.rates import linear_rate
 
 # A missing value counts as the mean; of a sparse table that is not wide a chunk at a time is made dense.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from gln.rates import linear_rate
 from gln.saving import arguments
 
-__all__ = ["add_class", "add_inputs", "join_classes", "join_heads", "new_class", "split_heads"]
+__all__ = ["add_class", "add_inputs", "join_classes", "join_heads", "new_class", "split_heads", "start_at"]
 
 
 def split_heads(network: Any, targets: np.ndarray, parts: int) -> list[tuple[slice, Any, np.ndarray]]:
@@ -59,7 +60,8 @@ def new_class(network: Any, inputs: Any = None, context_inputs: Any = None) -> A
     Args:
         network: a `GLN` of any backend, with the log-loss.
         inputs: (input_size, N), samples of the classes that it knows, and so not of the new one. The head learns that
-            about each, at a rate that falls from 10 to 0.1. None leaves the head untrained.
+            about each, at a rate that falls from 10 to 0.1. None lets a network with a bias start at the rate of a
+            class that is new after all samples so far.
         context_inputs: (context_size, N), their side information.
 
     Raises:
@@ -74,7 +76,19 @@ def new_class(network: Any, inputs: Any = None, context_inputs: Any = None) -> A
         head.learning_rate = functools.partial(linear_rate, samples=max(1, count))
         head.predict_online(inputs, context_inputs, np.zeros(count))
         head.learning_rate = None if network.has_default_rate else network.learning_rate
+    elif network.bias:
+        start_at(head, np.array([-math.log(int(network.step) + 1)]))
     return head
+
+
+def start_at(network: Any, logits: np.ndarray) -> None:  # (C,)
+    """Make the heads of a network that has a bias and has learned nothing predict these logits, whatever the inputs."""
+    state = network.get_state()
+    for name in [name for name in state if name.startswith("weights")]:
+        below = state[name].shape[-1] - 1
+        state[name][..., :-1] = 0 if name == "weights.1" else 1 / below
+        state[name][..., -1] = logits if name == "weights.1" else 0
+    network.set_state(state)
 
 
 def join_classes(networks: Sequence[Any]) -> Any:

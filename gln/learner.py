@@ -118,8 +118,8 @@ class Learner:
         for part in self._parts(targets, batch_size):
             own = None if shares is None else shares[part]
             of_part = samples[:, part], targets[..., part], own, [each[part] for each in rates]
-            said.append(self._learn_part(*of_part, batch_size, predicts))
-        return said if predicts else []
+            said += self._learn_part(*of_part, batch_size, predicts)
+        return said
 
     def _rates(self, network: Any, count: int) -> np.ndarray:
         return network.rates(count, rate_of_streams(network) if self.learning_rate is None else self.learning_rate)
@@ -132,7 +132,7 @@ class Learner:
         rates: list[np.ndarray],
         batch_size: int,
         predicts: bool,
-    ) -> np.ndarray:
+    ) -> list[np.ndarray]:
         if self.target_standardizer is None:
             own = some_heads(self._one_hot(targets), int(self.groups[0][0].step))
             own = np.where(np.isinf(own), np.float32(np.nan), own) if predicts else own
@@ -147,8 +147,10 @@ class Learner:
             for network in group:
                 y = np.broadcast_to(wanted, (network.num_heads, wanted.shape[1])) if number else wanted
                 said.append(network.predict_arrays(self.inputs(network, z), z, y, next(rate), batch_size))
+        if not predicts:
+            return []
         combined = self._combined(np.array(said[: len(self.groups[0])]), 0)
-        return combined if self.target_standardizer is None else zero + unit * combined
+        return [combined if self.target_standardizer is None else zero + unit * combined]
 
     def _seen(self, samples: Any) -> np.ndarray:  # (F, n) -> (F, n)
         """Standardised samples, each after it was counted. By `learn_one`, for all of them were checked before."""

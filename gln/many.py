@@ -1,8 +1,7 @@
 """Many classes: a sample teaches the head of its own class and some of the others, so that time grows little with them.
 
-A head then sees too few samples of other classes, which moves its logit by a known constant (G. King and L. Zeng,
-Logistic Regression in Rare Events Data, Political Analysis 9, 2001, section 4.1), and starts at the rate of its class
-instead of one half, of which it would have to learn its way down.
+A head then sees too few samples of other classes, which moves its logit by a known constant: G. King and L. Zeng,
+Logistic Regression in Rare Events Data, Political Analysis 9, 2001, section 4.1.
 
 Shapes: C heads, n samples.
 """
@@ -10,11 +9,10 @@ Shapes: C heads, n samples.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
-__all__ = ["MANY", "OTHERS", "log_share", "some_heads", "start_at"]
+__all__ = ["MANY", "OTHERS", "log_share", "some_heads"]
 
 MANY, OTHERS = 100, 40  # from so many classes on a sample teaches its own head and so many of all
 
@@ -35,13 +33,3 @@ def some_heads(targets: np.ndarray, first: int) -> np.ndarray:  # (C, n) -> (C, 
 def log_share(heads: int) -> float:
     """The logarithm of the share of the samples of other classes that a head learns from."""
     return math.log(OTHERS / heads) if heads >= MANY else 0.0
-
-
-def start_at(network: Any, logits: np.ndarray) -> None:  # (C,)
-    """Make the heads of a network that has a bias and has learned nothing predict these logits, whatever the inputs."""
-    state = network.get_state()
-    for name in [name for name in state if name.startswith("weights")]:
-        below = state[name].shape[-1] - 1
-        state[name][..., :-1] = 0 if name == "weights.1" else 1 / below
-        state[name][..., -1] = logits if name == "weights.1" else 0
-    network.set_state(state)
