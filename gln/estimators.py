@@ -54,7 +54,7 @@ MISSING = -271.828  # where samples are ordered: hardly a value of its own
 def of_table(visits: int, heads: int) -> dict[str, Any]:
     """What None stands for in `fit` of a table with so many visits a pass."""
     # Rows of weights, one halfspace more for three times as many visits, and passes that share the visits there are.
-    halfspaces, passes = round(3 + math.log(visits / 5000, 3)), max(1000 // visits, min(3, 150_000 // visits))
+    halfspaces, passes = round(3 + math.log(visits / 5000, 3)), max(1000 // visits, min(3, 300_000 // visits))
     return {
         "layer_sizes": (32, 16),
         "n_networks": 8 if visits < LONG and heads < MANY else 4,

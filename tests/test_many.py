@@ -1,0 +1,145 @@
+"""Many classes, of which a sample teaches its own head and some others; and long tables."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import assert_same_state
+from sklearn.datasets import make_classification
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+
+import gln_numpy
+from gln.backends import fastest_backend
+from gln.estimators import of_table
+from gln.features import OF_FEATURES, Standardizer
+from gln.heads import new_class, start_at
+from gln.many import MANY, OTHERS, log_share, some_heads
+from gln.sklearn import GLNClassifier, GLNRegressor
+
+CLASSES = 120
+SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "n_networks": 2, "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def table() -> tuple[np.ndarray, np.ndarray]:
+    kind = {"n_informative": 10, "n_redundant": 0, "n_clusters_per_class": 1, "class_sep": 3.0}
+    return make_classification(2400, 10, n_classes=CLASSES, random_state=0, **kind)
+
+
+def one_hot(numbers: np.ndarray, classes: int) -> np.ndarray:
+    return (numbers == np.arange(classes)[:, None]).astype(np.float32)
+
+
+def test_a_sample_teaches_its_own_head_and_a_fair_share_of_the_others():
+    numbers = np.random.default_rng(0).integers(0, CLASSES, 3000)
+    targets = some_heads(one_hot(numbers, CLASSES), 7)
+    assert (targets[numbers, np.arange(3000)] == 1).all()
+    taught = np.isfinite(targets)
+    assert set(np.unique(targets[taught])) == {0, 1}
+    assert set(taught.sum(axis=0)) == {OTHERS, OTHERS + 1}  # the own head may be among them
+    share = (targets == 0).sum(axis=1) / (one_hot(numbers, CLASSES) == 0).sum(axis=1)
+    np.testing.assert_allclose(share, np.exp(log_share(CLASSES)), atol=0.05)  # of the samples of other classes
+    parts = [some_heads(one_hot(part, CLASSES), 7 + start) for start, part in ((0, numbers[:9]), (9, numbers[9:]))]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), targets)
+
+
+def test_few_classes_teach_all_heads():
+    targets = one_hot(np.arange(MANY - 1), MANY - 1)
+    np.testing.assert_array_equal(some_heads(targets, 0), targets)
+    assert log_share(MANY - 1) == 0
+
+
+def test_heads_start_where_they_are_told():
+    network, x = gln_numpy.GLN([4, 3], 5, 5, num_classes=3, seed=0), np.random.default_rng(0).normal(size=(5, 6))
+    start_at(network, np.array([-2.0, 0.0, 1.0]))
+    np.testing.assert_allclose(network.predict(x, x), np.tile(1 / (1 + np.exp([[2], [0], [-1]])), 6), rtol=1e-6)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_new_class_starts_at_its_rate(bias):
+    network, x = gln_numpy.GLN([4, 3], 5, 5, seed=0, bias=bias), np.random.default_rng(0).normal(size=(5, 99))
+    network.predict_online(x, x, np.arange(99) % 2)
+    p = new_class(network).predict(x, x)
+    assert np.allclose(p, 1 / 101) == bias
+
+
+def test_probabilities_of_many_classes_are_calibrated(table):
+    X, y = table
+    model = GLNClassifier(random_state=0, n_epochs=2).fit(X[:1600], y[:1600])
+    assert len(model.glns_) == 4
+    assert len({network.input_size for network in model.glns_}) == 1  # encodings would take five times as long
+    p = model.predict_proba(X[1600:])
+    np.testing.assert_allclose(p.sum(axis=1), 1)
+    linear = LogisticRegression(max_iter=300).fit(X[:1600], y[:1600]).predict_proba(X[1600:])
+    assert log_loss(y[1600:], p, labels=range(CLASSES)) < log_loss(y[1600:], linear, labels=range(CLASSES))
+    hits = p.argmax(axis=1) == y[1600:]
+    assert abs(p.max(axis=1).mean() - hits.mean()) < 0.05  # neither over- nor underconfident
+    contributions, constant = model.explain(X[:3])
+    np.testing.assert_allclose(contributions.sum(axis=2) + constant, model.decision_function(X[:3]), atol=1e-4)
+
+
+@pytest.mark.skipif(fastest_backend() == "numpy", reason="there is NumPy alone")
+def test_many_classes_are_the_same_in_numpy(table):
+    X, y = table[0][:600], table[1][:600] % MANY
+    models = [GLNClassifier(**SMALL, n_epochs=1, backend=backend).fit(X, y) for backend in ("numpy", "auto")]
+    np.testing.assert_allclose(*(model.predict_proba(X) for model in models), atol=1e-4)
+
+
+def test_a_stream_learns_the_same_with_and_without_predictions(table):
+    X, y = table[0][:600], table[1][:600]
+    silent, telling, cut = (GLNClassifier(layer_sizes=(8, 4), random_state=0) for _ in range(3))
+    silent.partial_fit(X, y, classes=range(CLASSES))
+    p = telling.partial_fit_predict_proba(X, y, classes=range(CLASSES))
+    cut.partial_fit(X[:77], y[:77], classes=range(CLASSES)).partial_fit(X[77:], y[77:])
+    np.testing.assert_allclose(p[0], 1 / CLASSES, rtol=1e-4)
+    for other in (telling, cut):
+        assert_same_state(silent.glns_[0].get_state(), other.glns_[0].get_state(), rtol=1e-5, atol=1e-6)
+
+
+# ---- Long tables -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("visits", "expected"),
+    [(30, (8, 3, 20)), (200, (8, 3, 5)), (8000, (8, 3, 3)), (9000, (8, 4, 3)), (50_000, (8, 5, 3))]
+    + [(90_000, (8, 6, 3)), (100_000, (4, 6, 3)), (150_000, (4, 6, 2)), (200_000, (4, 6, 1)), (10**9, (4, 8, 1))],
+)
+def test_what_fit_does_follows_from_the_length(visits, expected):
+    settings = of_table(visits, 1)
+    assert tuple(settings[name] for name in ("n_networks", "context_map_size", "n_epochs")) == expected
+    assert of_table(visits, MANY)["n_networks"] == 4
+
+
+def test_visits_count_as_copies():
+    x, visits = np.random.default_rng(0).normal(size=(3, 40)), np.array([3, 3, 5, 7, 7, 7, *range(10, 40)])
+    table, copies = Standardizer(3, **OF_FEATURES), Standardizer(3, **OF_FEATURES)
+    table.fit(x, visits)
+    copies.fit(x[:, visits])
+    assert_same_state(table.get_state(), copies.get_state(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("estimator", [GLNClassifier, GLNRegressor])
+def test_learning_ends_when_time_is_up(estimator):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(3000, 4)), np.arange(3000) % 2
+    model = estimator(**SMALL, n_epochs=10**4, max_seconds=0.5)
+    start = time.monotonic()
+    model.fit(X, y)
+    assert time.monotonic() - start < 60  # all passes would take many minutes
+    assert all(0 < network.step < 10**4 * 2000 for network in model.glns_)
+
+
+def test_enough_time_changes_nothing(table):
+    X, y = table[0][:200], table[1][:200] % 2
+    models = [GLNClassifier(**SMALL, max_seconds=seconds).fit(X, y) for seconds in (None, 1e9)]
+    np.testing.assert_allclose(*(model.predict_proba(X) for model in models), rtol=1e-6)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, "1"])
+def test_bad_seconds(table, seconds):
+    with pytest.raises((ValueError, TypeError), match="max_seconds"):
+        GLNClassifier(max_seconds=seconds).fit(table[0][:20], table[1][:20] % 2)
