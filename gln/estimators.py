@@ -67,18 +67,8 @@ class Estimator(Saveable, BaseEstimator):
     """The common part of `GLNClassifier` and `GLNRegressor`: a `learner_`, and checks of what it is given."""
 
     changeable = (
-        *(
-            "backend",
-            "batch_size",
-            "class_weight",
-            "learning_rate",
-            "max_seconds",
-            "n_epochs",
-            "n_jobs",
-            "random_state",
-            "shuffle",
-        ),
-        "verbose",
+        *("backend", "batch_size", "class_weight", "learning_rate", "max_seconds", "n_epochs", "n_jobs"),
+        *("random_state", "shuffle", "verbose"),
     )
 
     glns_ = property(lambda self: self.learner_.groups[0], doc="The networks that predict.")

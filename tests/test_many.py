@@ -1,4 +1,5 @@
 """Many classes, of which a sample teaches its own head and some others; and long tables."""
+# ruff: noqa: N806 - X is scikit-learn's name
 
 from __future__ import annotations
 
@@ -85,8 +86,8 @@ def test_probabilities_of_many_classes_are_calibrated(table):
 @pytest.mark.skipif(fastest_backend() == "numpy", reason="there is NumPy alone")
 def test_many_classes_are_the_same_in_numpy(table):
     X, y = table[0][:600], table[1][:600] % MANY
-    models = [GLNClassifier(**SMALL, n_epochs=1, backend=backend).fit(X, y) for backend in ("numpy", "auto")]
-    np.testing.assert_allclose(*(model.predict_proba(X) for model in models), atol=1e-4)
+    slow, fast = (GLNClassifier(**SMALL, n_epochs=1, backend=backend).fit(X, y) for backend in ("numpy", "auto"))
+    np.testing.assert_allclose(fast.predict_proba(X), slow.predict_proba(X), atol=1e-4)
 
 
 def test_a_stream_learns_the_same_with_and_without_predictions(table):
@@ -105,8 +106,10 @@ def test_a_stream_learns_the_same_with_and_without_predictions(table):
 
 @pytest.mark.parametrize(
     ("visits", "expected"),
-    [(30, (8, 3, 20)), (200, (8, 3, 5)), (8000, (8, 3, 3)), (9000, (8, 4, 3)), (50_000, (8, 5, 3))]
-    + [(90_000, (8, 6, 3)), (100_000, (4, 6, 3)), (150_000, (4, 6, 2)), (200_000, (4, 6, 1)), (10**9, (4, 8, 1))],
+    [
+        *[(30, (8, 3, 20)), (200, (8, 3, 5)), (8000, (8, 3, 3)), (9000, (8, 4, 3)), (50_000, (8, 5, 3))],
+        *[(90_000, (8, 6, 3)), (100_000, (4, 6, 3)), (150_000, (4, 6, 2)), (200_000, (4, 6, 1)), (10**9, (4, 8, 1))],
+    ],
 )
 def test_what_fit_does_follows_from_the_length(visits, expected):
     settings = of_table(visits, 1)
@@ -135,8 +138,8 @@ def test_learning_ends_when_time_is_up(estimator):
 
 def test_enough_time_changes_nothing(table):
     X, y = table[0][:200], table[1][:200] % 2
-    models = [GLNClassifier(**SMALL, max_seconds=seconds).fit(X, y) for seconds in (None, 1e9)]
-    np.testing.assert_allclose(*(model.predict_proba(X) for model in models), rtol=1e-6)
+    free, limited = (GLNClassifier(**SMALL, max_seconds=seconds).fit(X, y) for seconds in (None, 1e9))
+    np.testing.assert_allclose(limited.predict_proba(X), free.predict_proba(X), rtol=1e-6)
 
 
 @pytest.mark.parametrize("seconds", [0, -1, "1"])
