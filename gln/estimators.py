@@ -7,7 +7,6 @@ Shapes: N samples, F features, V visits of samples. As in scikit-learn a sample 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import math
 import time
@@ -170,11 +169,11 @@ class Estimator(Saveable, BaseEstimator):
         rng, most = check_random_state(self.random_state), np.iinfo(np.int32).max
         return rng.randint(most, size=settings["n_networks"]).tolist()
 
-    def _built(self, settings, features, seed, encodings=0, **kind):
-        """A new network."""
+    def _built(self, settings, inputs, features, seed, **kind):
+        """A new network with so many inputs, for so many features."""
         return load_backend(self.backend).GLN(
             settings["layer_sizes"],
-            encodings + 2 * features,
+            inputs,
             features,
             context_map_size=settings["context_map_size"],
             context_bias=self.context_bias,
@@ -236,11 +235,8 @@ class Estimator(Saveable, BaseEstimator):
 
     def _of_wide(self, settings, groups, features, targets=None):
         """A new learner for a wide sparse table or stream."""
-        sizes, seeds = settings["layer_sizes"], self._seeds(settings)
-        options = {"context_map_size": settings["context_map_size"], "context_features": CONTEXT_FEATURES}
-        options |= {"context_bias": self.context_bias, "learning_rate": self.learning_rate}
-        new = functools.partial(load_backend(self.backend).GLN, sizes, features, features, **options)
-        networks = [[new(seed=seed, **kind) for seed in seeds] for kind in groups]
+        seeds, sparse = self._seeds(settings), {"context_features": CONTEXT_FEATURES}
+        networks = [[self._built(settings, features, features, s, **sparse, **kind) for s in seeds] for kind in groups]
         target_standardizer = None if targets is None else Standardizer(targets, **OF_TARGETS)
         return Learner(networks, SparseScaler(features), target_standardizer, distances=False)
 
@@ -261,7 +257,7 @@ class Estimator(Saveable, BaseEstimator):
         seeds = self._seeds(settings)
         categories = _of_numbers(groups, 0).of_stream(X.T, self._levels.keys()) if self._levels else None
         features = X.shape[1] if categories is None else len(categories.columns)
-        networks = [[self._built(settings, features, seed, **kind) for seed in seeds] for kind in groups]
+        networks = [[self._built(settings, 2 * features, features, s, **kind) for s in seeds] for kind in groups]
         if networks[0][0].num_classes >= MANY:
             for network in networks[0]:
                 start_at(network, np.full(network.num_heads, -math.log(OTHERS)))
@@ -271,13 +267,13 @@ class Estimator(Saveable, BaseEstimator):
 
     def _networks(self, settings, groups, z):  # (F, n), standardised samples
         """New networks for each group, with halfspaces between these samples, and the encodings for half of them."""
-        seeds, pieces = self._seeds(settings), quantile_pieces(z)
+        seeds, pieces, sparse = self._seeds(settings), quantile_pieces(z), {"context_features": CONTEXT_FEATURES}
         encoded = 0 if groups[0].get("num_classes", 0) >= MANY else len(seeds) // 2
-        encodings = [0] * (len(seeds) - encoded) + [len(pieces.features)] * encoded
+        inputs = [2 * len(z)] * (len(seeds) - encoded) + [2 * len(z) + len(pieces.features)] * encoded
         networks = [
             [
-                self._built(settings, len(z), seed, size, context_features=CONTEXT_FEATURES, **kind)
-                for seed, size in zip(seeds, encodings, strict=True)
+                self._built(settings, size, len(z), seed, **sparse, **kind)
+                for seed, size in zip(seeds, inputs, strict=True)
             ]
             for kind in groups
         ]
