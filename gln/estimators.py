@@ -36,13 +36,14 @@ from gln.rates import linear_rate
 # A missing value counts as the mean; of a sparse table that is not wide a chunk at a time is made dense.
 ALLOWED = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}
 # What None stands for in `partial_fit`, where a sample has no time for more than one network; for `fit` see `of_table`.
-OF_STREAMS = {"layer_sizes": (64, 32), "n_networks": 1, "context_map_size": 5}
-# A sparse table of more than WIDE features, such as texts, stays sparse. Its networks are one neuron without gates: a
-# word is missing from most texts, so that halfspaces hardly split them, and layers above the first overfit.
-WIDE, OF_WIDE, WIDE_PASSES = 1000, {"layer_sizes": (1,), "n_networks": 8, "context_map_size": 0}, (5, 20)
+OF_STREAMS = {"layer_sizes": (64, 32), "n_networks": 1, "context_map_size": 5, "context_features": None}
 # In `fit` a halfspace sees one to three features: one that sees all rarely finds what so few decide. Half of the
 # networks also mix encodings of the features, and learn at a rate that is ENCODED_RATE times as high.
 CONTEXT_FEATURES, ENCODED_RATE = 3, 3.0
+# A sparse table of more than WIDE features, such as texts, stays sparse. Its networks are one neuron without gates: a
+# word is missing from most texts, so that halfspaces hardly split them, and layers above the first overfit.
+WIDE, WIDE_PASSES = 1000, (5, 20)
+OF_WIDE = {"layer_sizes": (1,), "n_networks": 8, "context_map_size": 0, "context_features": CONTEXT_FEATURES}
 LOOKED_AT = (500, 5000), 10**7  # samples that halfspaces and encodings are made from: bounds, and numbers in all
 CALIBRATED_ON = 40_000  # samples at most, which are plenty for a few weights
 LONG = 100_000  # visits of a table that four networks learn in about the time of gradient boosting
@@ -58,6 +59,7 @@ def of_table(visits: int, heads: int) -> dict[str, Any]:
         "layer_sizes": (32, 16),
         "n_networks": 8 if visits < LONG and heads < MANY else 4,
         "context_map_size": int(np.clip(halfspaces, 3, 8)),
+        "context_features": CONTEXT_FEATURES,
         "n_epochs": int(np.clip(passes, 1, 20)),
     }
 
@@ -161,7 +163,7 @@ class Estimator(Saveable, BaseEstimator):
 
     def _settings(self, defaults):
         """The parameters that have these defaults, as the user gave them or as the defaults are."""
-        given = {name: getattr(self, name) for name in defaults}
+        given = {name: getattr(self, name, None) for name in defaults}
         return {name: defaults[name] if value is None else value for name, value in given.items()}
 
     def _seeds(self, settings):
@@ -176,6 +178,7 @@ class Estimator(Saveable, BaseEstimator):
             inputs,
             features,
             context_map_size=settings["context_map_size"],
+            context_features=settings["context_features"],
             context_bias=self.context_bias,
             learning_rate=self.learning_rate,
             seed=seed,
@@ -235,8 +238,8 @@ class Estimator(Saveable, BaseEstimator):
 
     def _of_wide(self, settings, groups, features, targets=None):
         """A new learner for a wide sparse table or stream."""
-        seeds, sparse = self._seeds(settings), {"context_features": CONTEXT_FEATURES}
-        networks = [[self._built(settings, features, features, s, **sparse, **kind) for s in seeds] for kind in groups]
+        seeds = self._seeds(settings)
+        networks = [[self._built(settings, features, features, seed, **kind) for seed in seeds] for kind in groups]
         target_standardizer = None if targets is None else Standardizer(targets, **OF_TARGETS)
         return Learner(networks, SparseScaler(features), target_standardizer, distances=False)
 
@@ -257,7 +260,7 @@ class Estimator(Saveable, BaseEstimator):
         seeds = self._seeds(settings)
         categories = _of_numbers(groups, 0).of_stream(X.T, self._levels.keys()) if self._levels else None
         features = X.shape[1] if categories is None else len(categories.columns)
-        networks = [[self._built(settings, 2 * features, features, s, **kind) for s in seeds] for kind in groups]
+        networks = [[self._built(settings, 2 * features, features, seed, **kind) for seed in seeds] for kind in groups]
         if networks[0][0].num_classes >= MANY:
             for network in networks[0]:
                 start_at(network, np.full(network.num_heads, -math.log(OTHERS)))
@@ -267,14 +270,11 @@ class Estimator(Saveable, BaseEstimator):
 
     def _networks(self, settings, groups, z):  # (F, n), standardised samples
         """New networks for each group, with halfspaces between these samples, and the encodings for half of them."""
-        seeds, pieces, sparse = self._seeds(settings), quantile_pieces(z), {"context_features": CONTEXT_FEATURES}
+        seeds, pieces = self._seeds(settings), quantile_pieces(z)
         encoded = 0 if groups[0].get("num_classes", 0) >= MANY else len(seeds) // 2
         inputs = [2 * len(z)] * (len(seeds) - encoded) + [2 * len(z) + len(pieces.features)] * encoded
         networks = [
-            [
-                self._built(settings, size, len(z), seed, **sparse, **kind)
-                for seed, size in zip(seeds, inputs, strict=True)
-            ]
+            [self._built(settings, size, len(z), seed, **kind) for seed, size in zip(seeds, inputs, strict=True)]
             for kind in groups
         ]
         for network in itertools.chain(*networks) if z.shape[1] > 1 else ():
