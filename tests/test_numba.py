@@ -149,12 +149,32 @@ def test_a_row_is_clipped_when_the_whole_batch_has_changed_it(gln_numba, targets
     np.testing.assert_allclose(model.get_state()["weights.1"], 1 - 4 * (2 * p[0] - 1), rtol=1e-5)
 
 
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_narrow_and_wide_layers_learn_the_same(gln_numba, batch_size, num_classes):
+    """Sample after sample and row after row; inputs of zero make a layer wide, and change nothing."""
+    rng = np.random.default_rng(4)
+    x, targets = rng.normal(size=(5, 200)), rng.integers(0, num_classes, 200)
+    options: dict[str, Any] = {"num_classes": num_classes, "weight_clipping": 0.6, "learning_rate": 1.0, "seed": 0}
+    narrow, wide = (gln_numba.GLN([6, 3], size, 5, **options) for size in (5, gln_numba.NARROW))
+    state = narrow.get_state()
+    first = np.zeros(wide.get_state()["weights.1"].shape)
+    first[..., :5], first[..., -1] = state["weights.1"][..., :5], state["weights.1"][..., -1]
+    wide.set_state(state | {"weights.1": first})
+    padded = np.concatenate([x, np.zeros((gln_numba.NARROW - 5, 200))])
+    outputs = narrow.predict_online(x, x, targets, batch_size), wide.predict_online(padded, x, targets, batch_size)
+    np.testing.assert_allclose(*outputs, rtol=0, atol=1e-5)
+    assert np.abs(narrow.get_state()["weights.1"]).max() == np.float32(0.6)  # some were clipped
+
+
 def test_arrays_of_all_kinds_run_what_is_compiled(gln_numba):
     rng = np.random.default_rng(0)
     model, inputs, targets = gln_numba.GLN([3, 2], 5, 5), rng.normal(size=(5, 600)), rng.random(600)
     inputs, targets = inputs.astype(np.float32), targets.astype(np.float32)
     functions = [each for each in vars(gln_numba).values() if hasattr(each, "signatures")]
-    assert {"gate", "gate_block", "learn_block", "learn_units", "share_units"} <= {each.__name__ for each in functions}
+    assert {"gate", "gate_block", "learn_block", "learn_samples", "learn_units", "share_units"} <= {
+        each.__name__ for each in functions
+    }
 
     def learn(inputs: np.ndarray, targets: np.ndarray) -> list[int]:
         model.predict(inputs, inputs)
