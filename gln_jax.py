@@ -103,7 +103,7 @@ def _checked(config, params, *arrays) -> list[Array]:
         if isinstance(known, jax.core.Tracer):  # which has no values to check
             known = np.broadcast_to(np.zeros((), known.dtype), known.shape)
         given = known, (*shapes[name], batch)
-        batch = GLN._array(GLN, name, *given, unknown=name == "targets").shape[-1]  # type: ignore[arg-type] # no model
+        batch = GLN._array(GLN, name, *given, unknown=name == "targets" and heads > 1).shape[-1]  # type: ignore
     _number("samples of base", batch, int, "[1, inf)")
     return [jnp.asarray(array, jnp.float32) for array in arrays]
 

@@ -516,7 +516,9 @@ class GLN:
     def contexts(self, context) -> np.ndarray:  # (D, B) -> (B, N)
         return gate(self._hyperplanes, self._hyperplane_bias, context)
 
-    @np.errstate(over="ignore")  # where pred_clipping is tiny exp(-s) may be infinite, and 1 / inf is right
+    # Where pred_clipping is tiny exp(-s) may be infinite, and 1 / inf is right; and a BLAS that reads beyond the ends of
+    # matrices may say "invalid" of finite numbers.
+    @np.errstate(over="ignore", invalid="ignore")
     def _stream(self, base, context, targets, rates, batch_size) -> np.ndarray:
         """One block of whole batches after another: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
         parts, arrays = [], (base, context) if targets is None else (base, context, targets, rates)

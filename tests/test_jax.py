@@ -246,6 +246,9 @@ def test_bad_values(config, params, place, value, kind):
     arrays[place] = arrays[place].copy()
     arrays[place].flat[2] = value
     name = ("base", "context", "targets", "rates")[place]
+    if name == "targets" and np.isnan(value):  # unknown to one of several heads
+        assert np.isfinite(gln_jax.learn(config, params, *map(kind, arrays))[1]).all()
+        return
     with pytest.raises(ValueError, match=rf"^{name}: expected numbers .*, got "):
         gln_jax.learn(config, params, *map(kind, arrays))
 
