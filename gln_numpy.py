@@ -516,7 +516,7 @@ class GLN:
     def contexts(self, context) -> np.ndarray:  # (D, B) -> (B, N)
         return gate(self._hyperplanes, self._hyperplane_bias, context)
 
-    # Where pred_clipping is tiny exp(-s) may be infinite, and 1 / inf is right; and a BLAS that reads beyond the ends of
+    # Where pred_clipping is tiny exp(-s) may be infinite, and 1 / inf is right; and a BLAS that reads beyond the end of
     # matrices may say "invalid" of finite numbers.
     @np.errstate(over="ignore", invalid="ignore")
     def _stream(self, base, context, targets, rates, batch_size) -> np.ndarray:
