@@ -42,7 +42,7 @@ OF_STREAMS = {"layer_sizes": (64, 32), "n_networks": 1, "context_map_size": 5, "
 CONTEXT_FEATURES, ENCODED_RATE = 3, 3.0
 # A sparse table of more than WIDE features, such as texts, stays sparse. Its networks are one neuron without gates: a
 # word is missing from most texts, so that halfspaces hardly split them, and layers above the first overfit.
-WIDE, WIDE_PASSES = 1000, (5, 20)
+WIDE, WIDE_PASSES = 1000, 5
 OF_WIDE = {"layer_sizes": (1,), "n_networks": 8, "context_map_size": 0, "context_features": CONTEXT_FEATURES}
 LOOKED_AT = (500, 5000), 10**7  # samples that halfspaces and encodings are made from: bounds, and numbers in all
 CALIBRATED_ON = 40_000  # samples at most, which are plenty for a few weights
@@ -53,15 +53,19 @@ MISSING = -271.828  # where samples are ordered: hardly a value of its own
 
 def of_table(visits: int, heads: int) -> dict[str, Any]:
     """What None stands for in `fit` of a table with so many visits a pass."""
-    # Rows of weights, one halfspace more for three times as many visits, and passes that share the visits there are.
-    halfspaces, passes = round(3 + math.log(visits / 5000, 3)), max(1000 // visits, min(3, 300_000 // visits))
+    halfspaces = round(3 + math.log(visits / 5000, 3))  # one more for each factor of three
     return {
         "layer_sizes": (32, 16),
         "n_networks": 8 if visits < LONG and heads < MANY else 4,
         "context_map_size": int(np.clip(halfspaces, 3, 8)),
         "context_features": CONTEXT_FEATURES,
-        "n_epochs": int(np.clip(passes, 1, 20)),
+        "n_epochs": passes_over(visits, 3),
     }
+
+
+def passes_over(visits: int, usual: int) -> int:
+    """Passes over a table: `usual`, or more if it is short and fewer if it is long."""
+    return int(np.clip(max(1000 // visits, min(usual, 300_000 // visits)), 1, 20))
 
 
 class Estimator(Saveable, BaseEstimator):
@@ -217,7 +221,7 @@ class Estimator(Saveable, BaseEstimator):
 
     def _fit_wide(self, groups, table):
         """`_fit` of a wide sparse table, which stays sparse."""
-        passes = {"n_epochs": int(np.clip(1000 // len(table.visits), *WIDE_PASSES))}
+        passes = {"n_epochs": passes_over(len(table.visits), WIDE_PASSES)}
         settings, targets = self._settings(OF_WIDE | passes), table.targets if table.targets.ndim == 2 else None
         learner = self._of_wide(settings, groups, table.X.shape[1], None if targets is None else len(targets))
         learner.standardizer.fit(table.X.T, table.visits)

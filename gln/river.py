@@ -180,7 +180,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
     It learns each sample once, without backpropagation. Features need no scaling: they are standardised by what was
     seen of them. A missing feature counts as its mean, and so does a value far from all earlier ones. Features are
     numbers, bools and strings. A string is a category, of any number of levels, and a level that was never seen counts
-    as missing. Classes, features and levels may appear at any time: a new class gets a head that has not learned yet.
+    as missing. Classes, features and levels may appear at any time: a new class starts at the rate of one seen once.
 
     Parameters
     ----------

@@ -48,10 +48,11 @@ class GLNClassifier(ClassifierMixin, Estimator):
         Neurons of each layer. None is (32, 16) in `fit` and (64, 32) in `partial_fit`; (1,) for wide sparse tables.
     n_networks : int or None, default=None
         Networks, each with its own halfspaces and order of samples, whose logits are averaged and, in `fit`, weighted.
-        Of more than four, half mix encodings. None is 8 in `fit` and, for speed, 1 in `partial_fit`.
+        None is 8 in `fit`, 4 from 100,000 samples or 100 classes on, and, for speed, 1 in `partial_fit`.
     context_map_size : int or None, default=None
-        Halfspaces per neuron, which has a row of weights for each of their 2^context_map_size combinations. None is 3
-        in `fit` and 5 in `partial_fit`; 0, so no halfspaces, for wide sparse tables.
+        Halfspaces per neuron, which has a row of weights for each of their 2^context_map_size combinations. None is 5
+        in `partial_fit`, and in `fit` 3 to 8, one more for each factor of three beyond 5,000 samples; 0, so no
+        halfspaces, for wide sparse tables.
     context_bias : float, default=1.0
         Standard deviation of the halfspaces' distances from the mean of the features in `partial_fit`. `fit` lays
         halfspaces between samples.
@@ -61,7 +62,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         from min(10, sqrt(d)), d the inputs of the first layer, to 1, see `gln.rates.stream_rate`.
     n_epochs : int or None, default=None
         Passes of `fit` over the samples. None is about 1000 / N, at least 3, or 5 over a wide sparse table, and at most
-        20.
+        20; but of long tables about 300,000 / N, at least 1.
     max_seconds : float or None, default=None
         About how long `fit` may learn. With less time than all passes take, the learning rate falls faster, and results
         depend on the machine.
@@ -278,10 +279,11 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         targets. Networks of their own learn them, beside those of the mean.
     n_networks : int or None, default=None
         Networks, each with its own halfspaces and order of samples, whose predictions are averaged and, in `fit`,
-        weighted. Of more than four, half mix encodings. None is 8 in `fit` and, for speed, 1 in `partial_fit`.
+        weighted. None is 8 in `fit`, 4 from 100,000 samples on, and, for speed, 1 in `partial_fit`.
     context_map_size : int or None, default=None
-        Halfspaces per neuron, which has a row of weights for each of their 2^context_map_size combinations. None is 3
-        in `fit` and 5 in `partial_fit`; 0, so no halfspaces, for wide sparse tables.
+        Halfspaces per neuron, which has a row of weights for each of their 2^context_map_size combinations. None is 5
+        in `partial_fit`, and in `fit` 3 to 8, one more for each factor of three beyond 5,000 samples; 0, so no
+        halfspaces, for wide sparse tables.
     context_bias : float, default=1.0
         Standard deviation of the halfspaces' distances from the mean of the features in `partial_fit`. `fit` lays
         halfspaces between samples.
@@ -292,7 +294,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         up: for means, more than 2 over the size of a batch swings.
     n_epochs : int or None, default=None
         Passes of `fit` over the samples. None is about 1000 / N, at least 3, or 5 over a wide sparse table, and at most
-        20.
+        20; but of long tables about 300,000 / N, at least 1.
     max_seconds : float or None, default=None
         About how long `fit` may learn. With less time than all passes take, the learning rate falls faster, and results
         depend on the machine.
