@@ -14,7 +14,7 @@ import numpy as np
 
 __all__ = ["MANY", "OTHERS", "log_share", "some_heads"]
 
-MANY, OTHERS = 100, 40  # from so many classes on a sample teaches its own head and so many of all
+MANY, OTHERS = 100, 20  # from so many classes on a sample teaches its own head and so many of all
 
 
 def some_heads(targets: np.ndarray, first: int) -> np.ndarray:  # (C, n) -> (C, n)
