@@ -8,7 +8,9 @@ up, with seed 0:
 - "clusters": two classes, each of eight clusters at corners of a hypercube, and 20 features of which ten tell and four
   are mixtures of these (`make_classification`).
 - "noisy": two classes whose log-odds are a smooth function of five of 20 features (`make_friedman1`).
-- "areas", like covertype: seven unbalanced classes, ten numbers, and 44 columns of 0 and 1 for areas that these decide.
+- "forest", like covertype: seven kinds of trees, each of which prefers a height, an area and some soils; ten numbers,
+  such as slope and distances, and 44 columns of 0 and 1 for the area and the soil.
+- "areas": the same sizes, but the classes are clusters, four each, and what the 44 columns say depends on the numbers.
 - "classes": 200 or 40 classes, a cluster each, and 20 features of which 15 tell.
 
 `--tables` and `--models` take some by name. `--quick` runs tables of 2,000 rows.
@@ -65,6 +67,23 @@ def areas(count: int) -> Table:
     return np.concatenate(columns, axis=1), labels
 
 
+def forest(count: int) -> Table:
+    rng = np.random.default_rng(0)
+    area = rng.integers(0, 4, count)
+    height = 2000 + 300 * area + 400 * rng.normal(size=count)
+    soil = ((height - 1000) / 75 + 3 * area + 4 * rng.normal(size=count)).clip(0, 39).astype(int)
+    aspect, slope = rng.uniform(0, 2 * np.pi, count), rng.gamma(3, 5, count)
+    water, road, fire = (rng.exponential(mean, count) for mean in (250, 2000, 1800))
+    shade = [a + b * np.sin(aspect + c) * slope / 15 for a, b, c in ((220, 30, 0), (225, 15, np.pi / 2), (140, -30, 0))]
+    numbers = [height, aspect, slope, water, water * rng.normal(0.15, 0.1, count), road, *shade, fire]
+    preferred = np.array([3100, 2800, 2400, 2200, 2750, 2420, 3400])
+    likes = np.array([1, 1.5, 0.5, -1, -1.5, 0, 0.3]) - ((height[:, None] - preferred) / 180) ** 2 / 2
+    likes += rng.normal(0, 0.7, (40, 7))[soil] + rng.normal(0, 0.5, (4, 7))[area] + rng.gumbel(size=(count, 7))
+    others = np.stack([np.minimum(water / 300, 2), np.log1p(road / 1000), np.log1p(fire / 1000), shade[1] / 15 - 15])
+    likes += others.T @ rng.normal(0, 0.4, (4, 7))
+    return np.column_stack([*numbers, np.eye(4)[area], np.eye(40)[soil]]), likes.argmax(axis=1)
+
+
 def classes(count: int, number: int) -> Table:
     kind = {"n_informative": 15, "n_redundant": 0, "n_clusters_per_class": 1, "class_sep": 3, "flip_y": 0.02}
     return make_classification(count, 20, n_classes=number, random_state=0, **kind)
@@ -78,6 +97,7 @@ TABLES: dict[str, tuple[Callable[[int], Table], int, tuple[str, ...]]] = {  # a 
     "clusters, 1,000,000 rows": (clusters, 1_000_000, ALL[:2]),
     "noisy, 200,000 rows": (noisy, 200_000, ALL[:2]),
     "noisy, 1,000,000 rows": (noisy, 1_000_000, ALL[:2]),
+    "forest, 100,000 rows": (forest, 100_000, ALL),
     "areas, 100,000 rows": (areas, 100_000, ALL),
     "40 classes, 2,000 rows": (functools.partial(classes, number=40), 2_000, MANY),
     "200 classes, 2,000 rows": (functools.partial(classes, number=200), 2_000, MANY),
