@@ -834,6 +834,10 @@ class GLN:
         places, *planes = self._sparse_planes
         return tuple(planes), seen_values(columns(context), places, planes[0].shape[2])
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is made anew, for joblib maps arrays that can only be read, for which all would be compiled."""
+        return {name: value for name, value in vars(self).items() if name != "_network"}
+
     @functools.cached_property
     def _network(self) -> Callable[..., Network]:  # with what `config` gives
         config = self.config
