@@ -416,7 +416,7 @@ class GLN:
         config, heads, (low, high) = self.config, self.config.num_heads, self.config.record.targets
         one, each = [batch] if batch else [(), (1,)], [(heads, *batch)] if heads > 1 else []  # per sample, or head
         shapes = {"num_classes": one + each, "num_outputs": each or one, "quantiles": one}[config.record.heads]
-        targets = self._array("targets", targets, *shapes, unknown=True)
+        targets = self._array("targets", targets, *shapes, unknown=bool(each))
         targets = targets.reshape(heads if targets.shape in each else 1, math.prod(batch))
         if config.logits and len(targets) < heads:
             numbers, targets = targets[0], (targets == np.arange(heads)[:, None]).astype(np.float32)

@@ -70,8 +70,8 @@ def output(s: torch.Tensor, loss: str) -> torch.Tensor:
 
 def residual(s: torch.Tensor, y: torch.Tensor, loss: str, quantile: Any) -> torch.Tensor:
     """Derivative of the loss by s: output(s) - y, or with the quantile loss [s > y] - quantile; 0 if y is unknown."""
-    r = (s > y).to(s) - quantile if loss == "quantile" else output(s, loss) - y
-    return r.masked_fill(~y.isfinite(), 0)
+    r = (s > y).to(s) - quantile + 0 * y if loss == "quantile" else output(s, loss) - y
+    return r.nan_to_num(0.0, 0.0, 0.0)  # as y is neither NaN nor infinite where it is known
 
 
 def update(rows: torch.Tensor, z: torch.Tensor, r: torch.Tensor, rate: torch.Tensor) -> torch.Tensor:
@@ -444,7 +444,7 @@ class GLN(nn.Module):
         config, heads, (low, high) = self.config, self.config.num_heads, self.config.record.targets
         one, each = [batch] if batch else [(), (1,)], [(heads, *batch)] if heads > 1 else []  # per sample, or head
         shapes = {"num_classes": one + each, "num_outputs": each or one, "quantiles": one}[config.record.heads]
-        targets = self._array("targets", targets, *shapes, unknown=True)
+        targets = self._array("targets", targets, *shapes, unknown=bool(each))
         targets = targets.reshape(heads if targets.shape in each else 1, math.prod(batch))
         if config.logits and len(targets) < heads:
             numbers, targets = targets[0], (targets == np.arange(heads)[:, None]).astype(np.float32)
