@@ -63,9 +63,7 @@ def learned_blend(
         residuals = zip(targets - mixed.mean(axis=0), config.quantiles, strict=True)
         return equal(networks)._replace(offsets=np.array([_offset(*each, shares) for each in residuals]))
     if heads == "num_classes":
-        found = np.append(_class_weights(mixed, targets, shares, offset), offset)[
-            :, None
-        ]  # weights and offset, (G + 1, C or 1)
+        found = np.append(_class_weights(mixed, targets, shares, offset), offset)[:, None]  # (G + 1, C or 1)
     else:
         of_heads = zip(mixed.swapaxes(0, 1), np.atleast_2d(targets), strict=True)
         found = np.stack([_value_weights(*each, shares) for each in of_heads], axis=1)
