@@ -352,8 +352,9 @@ def learn_sparse(network, samples, contexts, targets, rates):  # Columns, (n, B)
                 if not np.isinf(targets[c, b]):  # as in `learn_samples`
                     above[c, b, j] = mix_sparse(weights[j, contexts[j, b], c], samples, b, network.bound)
             for b in batch if network.learns else range(0):
-                step = scales[b] * residual(above[c, b, j], targets[c, b], network.loss, network.quantiles[c])
-                update_sparse(weights[j, contexts[j, b], c], samples, b, step, first_clipping)
+                if np.isfinite(targets[c, b]):
+                    step = scales[b] * residual(above[c, b, j], targets[c, b], network.loss, network.quantiles[c])
+                    update_sparse(weights[j, contexts[j, b], c], samples, b, step, first_clipping)
             for b in batch if network.learns and network.batch_size > 1 else range(0):
                 update_sparse(weights[j, contexts[j, b], c], samples, b, np.float32(0), network.weight_clipping)
     return above

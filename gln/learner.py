@@ -287,8 +287,7 @@ class Learner:
 
         These are logits, or standardised targets. A contribution compares the feature with its mean.
         """
-        z, networks = self._transformed(samples), self.groups[0]
-        z = as_taken(None, z)
+        z, networks = as_taken(None, self._transformed(samples)), self.groups[0]
         blend, heads = self._blend(0), networks[0].num_heads
         contributions, constant = np.zeros((heads, *z.shape)), np.zeros((heads, z.shape[1])) + blend.offsets[:, None]
         for network, weight in zip(networks, blend.weights[:, :, None], strict=True):
