@@ -69,9 +69,16 @@ def gate(hyperplanes, hyperplane_bias, context):  # (N, k, D), (N, k), (D, B) ->
 def gate_block(hyperplanes, seen, coefficients, hyperplane_bias, context, columns):
     """`gate`, which in a block reads only the m values of side information that halfspaces see; m is 0 for many."""
     # (N, k, D), (N, k, m) twice, (N, k), (D, B) in C and in Fortran order, for what goes along samples or along values
-    if seen.shape[2] == 0 or context.shape[1] < 8:
+    if seen.shape[2] == 0 or 1 < context.shape[1] < 8:
         return gate(hyperplanes, hyperplane_bias, columns)
     contexts, s = np.zeros((len(seen), context.shape[1]), np.int64), np.empty(context.shape[1], np.float32)
+    if len(s) == 1:  # loops over one sample would take three times as long
+        for j, i in np.ndindex(hyperplane_bias.shape):
+            alone = np.float32(0)
+            for a in range(seen.shape[2]):
+                alone += coefficients[j, i, a] * context[seen[j, i, a], 0]
+            contexts[j, 0] |= (alone > hyperplane_bias[j, i]) << i
+        return contexts.T
     for j, i in np.ndindex(hyperplane_bias.shape):
         s[:] = 0
         for a in range(seen.shape[2]):
@@ -404,14 +411,14 @@ class Loss(NamedTuple):
     clipping: str  # the argument that bounds what neurons mix
     targets: tuple[float, float]  # their range
     first_rate: float | None  # default learning rate at the start; None is min(10, sqrt(d)), d the first layer's inputs
-    least_rate: float  # where the default of streams stops falling
+    least_rates: tuple[float, float]  # where those of streams stop falling, of a slow network and a fast one
     table_rates: tuple[float, float]  # first and last one in passes over a table
 
 
 LOSSES = {
-    "log_loss": Loss("num_classes", "pred_clipping", (0, 1), None, 1.0, (3.0, 0.01)),
-    "squared_error": Loss("num_outputs", "value_clipping", (-MAX_FLOAT, MAX_FLOAT), 0.3, 0.1, (0.5, 0.01)),
-    "quantile": Loss("quantiles", "value_clipping", (-MAX_FLOAT, MAX_FLOAT), 0.5, 0.05, (1.5, 0.01)),
+    "log_loss": Loss("num_classes", "pred_clipping", (0, 1), None, (0.5, 3.0), (3.0, 0.01)),
+    "squared_error": Loss("num_outputs", "value_clipping", (-MAX_FLOAT, MAX_FLOAT), 0.3, (0.1, 0.5), (0.5, 0.01)),
+    "quantile": Loss("quantiles", "value_clipping", (-MAX_FLOAT, MAX_FLOAT), 0.5, (0.05, 0.25), (1.5, 0.01)),
 }
 
 

@@ -108,14 +108,14 @@ class Loss(NamedTuple):
     clipping: str  # the argument that bounds what neurons mix
     targets: tuple[float, float]  # their range
     first_rate: float | None  # default learning rate at the start; None is min(10, sqrt(d)), d the first layer's inputs
-    least_rate: float  # where the default of streams stops falling
+    least_rates: tuple[float, float]  # where those of streams stop falling, of a slow network and a fast one
     table_rates: tuple[float, float]  # first and last one in passes over a table
 
 
 LOSSES = {
-    "log_loss": Loss("num_classes", "pred_clipping", (0, 1), None, 1.0, (3.0, 0.01)),
-    "squared_error": Loss("num_outputs", "value_clipping", (-MAX_FLOAT, MAX_FLOAT), 0.3, 0.1, (0.5, 0.01)),
-    "quantile": Loss("quantiles", "value_clipping", (-MAX_FLOAT, MAX_FLOAT), 0.5, 0.05, (1.5, 0.01)),
+    "log_loss": Loss("num_classes", "pred_clipping", (0, 1), None, (0.5, 3.0), (3.0, 0.01)),
+    "squared_error": Loss("num_outputs", "value_clipping", (-MAX_FLOAT, MAX_FLOAT), 0.3, (0.1, 0.5), (0.5, 0.01)),
+    "quantile": Loss("quantiles", "value_clipping", (-MAX_FLOAT, MAX_FLOAT), 0.5, (0.05, 0.25), (1.5, 0.01)),
 }
 
 

@@ -28,16 +28,14 @@ from gln.calibration import PARTS, Blend, learned_blend, parts_of_table
 from gln.categories import Categories
 from gln.features import OF_FEATURES, OF_TARGETS, SparseScaler, Standardizer, quantile_pieces
 from gln.heads import join_heads, split_heads, start_at
-from gln.learner import Learner, Saveable, as_taken, check_magnitude, chunks
+from gln.learner import OF_STREAMS, Learner, Saveable, as_taken, check_magnitude, chunks
 from gln.levels import Levels, as_pandas, categorical_columns, check_no_dates, new_levels, with_codes
 from gln.many import MANY, OTHERS, log_share, some_heads
 from gln.rates import linear_rate
 
 # A missing value counts as the mean; of a sparse table that is not wide a chunk at a time is made dense.
 ALLOWED = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}
-# What None stands for in `partial_fit`, where a sample has no time for more than one network; for `fit` see `of_table`.
-OF_STREAMS = {"layer_sizes": (64, 32), "n_networks": 1, "context_map_size": 5, "context_features": None}
-# In `fit` a halfspace sees one to three features: one that sees all rarely finds what so few decide. Half of the
+# A halfspace sees one to three features: one that sees all rarely finds what so few decide. In `fit` half of the
 # networks also mix encodings of the features, and learn at a rate that is ENCODED_RATE times as high.
 CONTEXT_FEATURES, ENCODED_RATE = 3, 3.0
 # A sparse table of more than WIDE features, such as texts, stays sparse. Its networks are one neuron without gates: a
@@ -47,8 +45,6 @@ OF_WIDE = {"layer_sizes": (1,), "n_networks": 8, "context_map_size": 0, "context
 LOOKED_AT = (500, 5000), 10**7  # samples that halfspaces and encodings are made from: bounds, and numbers in all
 CALIBRATED_ON = 40_000  # samples at most, which are plenty for a few weights
 LONG = 100_000  # visits of a table that four networks learn in about the time of gradient boosting
-FIT_WEIGHTS, STREAM_WEIGHT = (1, 10), 100  # mean weight of a table, and largest weight in a stream
-MISSING = -271.828  # where samples are ordered: hardly a value of its own
 
 
 def of_table(visits: int, heads: int) -> dict[str, Any]:
@@ -268,9 +264,7 @@ class Estimator(Saveable, BaseEstimator):
         if networks[0][0].num_classes >= MANY:
             for network in networks[0]:
                 start_at(network, np.full(network.num_heads, -math.log(OTHERS)))
-        target_standardizer = None if targets is None else Standardizer(targets, **OF_TARGETS)
-        standardizer = Standardizer(features, **OF_FEATURES)
-        return Learner(networks, standardizer, target_standardizer, categories=categories)
+        return Learner.of_stream(networks, features, targets, categories=categories)
 
     def _networks(self, settings, groups, z):  # (F, n), standardised samples
         """New networks for each group, with halfspaces between these samples, and the encodings for half of them."""
@@ -459,57 +453,6 @@ def checked_weights(sample_weight: Any, X: Any) -> np.ndarray | None:
     if (weights < 0).any():
         raise ValueError(f"sample_weight: expected numbers of at least 0, got {weights.min()}")
     return weights
-
-
-def table_visits(X: Any, targets: np.ndarray, weights: np.ndarray | None, shuffle: bool) -> tuple[Any, Any]:
-    """Which samples a pass of `fit` visits, and the share of a step that each gets, None where all get whole ones.
-
-    A sample of weight 2 is visited as two of weight 1 are; and where visits are shuffled it makes no difference in
-    which order the samples come. Shapes: (N, F), (..., N), (N,) or None -> (V,), (V,).
-    """
-    order = _sorted(X, targets) if shuffle else np.arange(X.shape[0])
-    if weights is None:
-        return order, None
-    if not (weights > 0).any():
-        raise ValueError("sample_weight, class_weight: expected some above zero, got none")
-    mean = weights[weights > 0].mean()
-    visits, shares = _repeated(weights[order] * (np.clip(mean, *FIT_WEIGHTS) / mean))
-    return order[visits], shares
-
-
-def stream_visits(weights: np.ndarray | None) -> tuple[Any, Any]:
-    """The same of a part of a stream, whose order stays: (N,) or None -> (V,), (V,) or None."""
-    if weights is None:
-        return slice(None), None
-    if (weights > STREAM_WEIGHT).any():
-        expected = f"numbers from 0 to {STREAM_WEIGHT} in partial_fit"
-        raise ValueError(f"sample_weight, class_weight: expected {expected}, got {weights.max()}")
-    return _repeated(weights)
-
-
-def _repeated(weights: np.ndarray) -> tuple[np.ndarray, Any]:
-    """A sample of weight w is visited ceil(w) times, each by w / ceil(w) of a step."""
-    times = np.ceil(weights).astype(int)
-    shares = (weights / np.maximum(times, 1)).repeat(times)
-    return np.arange(len(weights)).repeat(times), None if (shares == 1).all() else shares
-
-
-def _sorted(X: Any, targets: np.ndarray) -> np.ndarray:  # (N, F), (..., N) -> (N,)
-    """An order of the samples that does not depend on the order in which they came, except among equal ones.
-
-    It is by a projection, whose sums run over the features one by one, so that dense and sparse arrays give the same.
-    """
-    direction = np.random.default_rng(0).normal(size=X.shape[1])
-    if issparse(X):
-        X = X.astype(np.float64)
-        X.data = np.nan_to_num(X.data, nan=MISSING)
-        keys = X @ direction
-    else:
-        keys = np.zeros(len(X))
-        for column, factor in zip(X.T, direction, strict=True):
-            keys += factor * np.nan_to_num(column.astype(np.float64), nan=MISSING)
-    by_target = np.lexsort(np.atleast_2d(targets))
-    return by_target[keys[by_target].argsort(kind="stable")]
 
 
 # ---- Checks ----------------------------------------------------------------------------------------------------------

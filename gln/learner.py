@@ -18,6 +18,8 @@ import numpy as np
 from gln.calibration import Blend, equal
 from gln.categories import Categories
 from gln.features import (
+    OF_FEATURES,
+    OF_TARGETS,
     Pieces,
     SparseScaler,
     Standardizer,
@@ -28,12 +30,15 @@ from gln.features import (
 )
 from gln.heads import add_class, add_inputs
 from gln.many import MANY, log_share, some_heads
+from gln.mixture import Mixture, losses_of, weights_of
 from gln.rates import rate_of_streams
 from gln.saving import load_estimator, save_estimator
 
 __all__ = ["Learner", "Saveable", "as_taken", "chunks", "check_magnitude", "sum_to_one"]
 
 CHUNK = 1000  # samples that are standardised at a time, so that little memory is needed beside them
+# Networks for streams: a slow one and a fast one. Halfspaces that see up to 1 to 4 features are about as good.
+OF_STREAMS: dict[str, Any] = {"layer_sizes": (64, 32), "n_networks": 2, "context_map_size": 5, "context_features": 2}
 NO_PIECES = quantile_pieces(np.zeros((0, 0)))
 MAX_FLOAT = np.finfo(np.float32).max
 
@@ -54,12 +59,28 @@ class Learner:
     pieces: Pieces = NO_PIECES  # of the encodings that networks with more inputs also mix
     blends: list[Blend] | None = None  # how to combine the networks of each group; None is their mean
     categories: Categories | None = None  # None where all features are numbers
+    # Of networks that learn one stream at two rates, slow and fast by turns: the weights of each group, in place of
+    # `blends`.
+    mixtures: list[Mixture] | None = None
+    memory: int | None = None  # a category that the last network of the first group alone reads: the label before
 
     def __post_init__(self) -> None:  # from a file tuples come without their names
         self.pieces = Pieces(*self.pieces)
         self.blends = None if self.blends is None else [Blend(*each) for each in self.blends]
         if isinstance(self.categories, dict):
             self.categories = Categories(**self.categories)
+        if self.mixtures is not None:
+            self.mixtures = [Mixture(**each) if isinstance(each, dict) else each for each in self.mixtures]
+
+    @classmethod
+    def of_stream(cls, groups: list[list[Any]], features: int, targets: int | None = None, **fields: Any) -> Learner:
+        """A new learner for a stream of so many features and, unless it predicts classes, targets."""
+        mixtures = [
+            Mixture.equal(len(group), targets if number == 0 and targets else 1, targets is None)
+            for number, group in enumerate(groups)
+        ]
+        target_standardizer = None if targets is None else Standardizer(targets, **OF_TARGETS)
+        return cls(groups, Standardizer(features, **OF_FEATURES), target_standardizer, mixtures=mixtures, **fields)
 
     @property
     def networks(self) -> list[Any]:
@@ -110,7 +131,9 @@ class Learner:
         """
         self._check(samples, targets, shares, batch_size)
         grown = self._grown(samples, categorical)
-        rates = [self._rates(network, samples.shape[1]) for network in grown.networks]
+        rates = [
+            self._rates(network, number, samples.shape[1]) for g in grown.groups for number, network in enumerate(g)
+        ]
         if shares is not None:
             rates = [each * shares.astype(np.float32) for each in rates]
         self._take(grown)
@@ -121,8 +144,11 @@ class Learner:
             said += self._learn_part(*of_part, batch_size, predicts)
         return said
 
-    def _rates(self, network: Any, count: int) -> np.ndarray:
-        return network.rates(count, rate_of_streams(network) if self.learning_rate is None else self.learning_rate)
+    def _rates(self, network: Any, number: int, count: int) -> np.ndarray:
+        if self.learning_rate is not None:
+            return network.rates(count, self.learning_rate)
+        rate, step = rate_of_streams(network, fast=self.mixtures is not None and number % 2 == 1), int(network.step)
+        return rate(np.arange(step, step + count)).astype(np.float32)
 
     def _learn_part(
         self,
@@ -140,17 +166,21 @@ class Learner:
             own, zero, unit = self._standardised(targets)
         if self.categories is not None:
             samples = self.categories.learn(samples, targets if self.target_standardizer is None else own, shares)
-        z = self._seen(samples)
-        rate, said = iter(rates), []
+        z, rate, means = self._seen(samples), iter(rates), None
         for number, group in enumerate(self.groups):
             wanted = own if number == 0 else own[number - 1 : number]
-            for network in group:
-                y = np.broadcast_to(wanted, (network.num_heads, wanted.shape[1])) if number else wanted
-                said.append(network.predict_arrays(self.inputs(network, z), z, y, next(rate), batch_size))
-        if not predicts:
+            y = np.broadcast_to(wanted, (group[0].num_heads, wanted.shape[1])) if number else wanted
+            said = [each.predict_arrays(*read, y, next(rate), batch_size) for each, *read in self._reading(group, z)]
+            predicted, weights = np.array(said), None
+            if self.mixtures is not None:
+                losses = losses_of(group[0].config, predicted, y)
+                sums = self.mixtures[number].learn(losses, shares, batch_size)
+                weights = weights_of(sums) if predicts else None
+            if predicts and number == 0:
+                means = self._combined(predicted, 0, weights)
+        if means is None:
             return []
-        combined = self._combined(np.array(said[: len(self.groups[0])]), 0)
-        return [combined if self.target_standardizer is None else zero + unit * combined]
+        return [means if self.target_standardizer is None else zero + unit * means]
 
     def _seen(self, samples: Any) -> np.ndarray:  # (F, n) -> (F, n)
         """Standardised samples, each after it was counted. By `learn_one`, for all of them were checked before."""
@@ -209,7 +239,7 @@ class Learner:
 
     def add_class(self, samples: np.ndarray | None = None) -> None:
         """Make room for one more class. Of standardised samples (F, B) its head learns that they are none of it."""
-        seen = [() if samples is None else (self.inputs(network, samples), samples) for network in self.groups[0]]
+        seen = [() if samples is None else self.read(network, samples) for network in self.groups[0]]
         self.groups = [[add_class(network, *z) for network, z in zip(self.groups[0], seen, strict=True)]]
         if self.categories is not None:
             self._take(self._with_categories(self.categories.with_class()))
@@ -220,7 +250,7 @@ class Learner:
             return self.with_features(samples.shape[0])
         network = self.groups[0][0]
         targets = network.num_classes if self.target_standardizer is None else network.num_heads
-        numbers = Categories.of_numbers(network.context_size, targets, self.target_standardizer is None)
+        numbers = Categories.of_numbers(self._size, targets, self.target_standardizer is None)
         known = numbers if self.categories is None else self.categories
         if samples.shape[0] < known.size:
             raise ValueError(f"samples: expected {known.size} features, got {samples.shape[0]}")
@@ -228,23 +258,37 @@ class Learner:
         return self if categories is self.categories else self._with_categories(categories)
 
     def _with_categories(self, categories: Categories) -> Learner:
-        return dataclasses.replace(self.with_features(len(categories.columns)), categories=categories)
+        others = int((categories.features != self.memory).sum())
+        grown = self.with_features(len(categories.columns), others if self.memory is not None else None)
+        return dataclasses.replace(grown, categories=categories)
 
     def _take(self, grown: Learner) -> None:
         self.groups, self.standardizer, self.categories = grown.groups, grown.standardizer, grown.categories
 
-    def with_features(self, features: int) -> Learner:
-        """A learner with room for further features, which are numbers, or this one where there are none."""
-        known = self.groups[0][0].context_size
-        if features == known:
+    def with_features(self, features: int, others: int | None = None) -> Learner:
+        """A learner with room for further features, which are numbers, or this one where there are none.
+
+        Where there is a memory, `others` are the features without it.
+        """
+        if features == self._size:
             return self
-        if self.standardizer is None or features < known:
-            raise ValueError(f"samples: expected {known} features, got {features}")
-        new = (features - known) * (1 + self.distances)
-        groups = [[add_inputs(network, network.input_size + new, features) for network in g] for g in self.groups]
+        if self.standardizer is None or features < self._size:
+            raise ValueError(f"samples: expected {self._size} features, got {features}")
+        seen = features if others is None else others
+        groups = [[self._widened(network, seen) for network in group] for group in self.groups]
+        if others is not None:
+            groups[0][-1] = self._widened(self.groups[0][-1], features)
         standardizer = copy.deepcopy(self.standardizer)
         standardizer.grow(features)
         return dataclasses.replace(self, groups=groups, standardizer=standardizer)
+
+    @property
+    def _size(self) -> int:  # the number of features, which the last network reads all of
+        return self.groups[0][-1].context_size
+
+    def _widened(self, network: Any, features: int) -> Any:
+        new = (features - network.context_size) * (1 + self.distances)
+        return add_inputs(network, network.input_size + new, features) if new else network
 
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
@@ -265,16 +309,18 @@ class Learner:
         predicted = np.empty((len(networks), networks[0].num_heads, samples.shape[1]))
         for part in chunks(samples.shape[1]):
             z = self._transformed(samples[:, part])
-            for number, network in enumerate(networks):
-                predicted[number, :, part] = network.predict_arrays(self.inputs(network, z), z)
+            for number, (network, *read) in enumerate(self._reading(networks, z)):
+                predicted[number, :, part] = network.predict_arrays(*read)
         return predicted
 
-    def _combined(self, predicted: np.ndarray, group: int) -> np.ndarray:  # (M, C, n) -> (C, n)
-        """The prediction of a group, from those of its networks."""
+    def _combined(self, predicted: np.ndarray, group: int, weights: np.ndarray | None = None) -> np.ndarray:
+        """The prediction of a group, from those of its networks: (M, C, n), (M, C or 1, n) -> (C, n)."""
         if self.blends is None and len(predicted) == 1 and predicted.shape[1] < MANY:  # quickly, for streams one by one
             return predicted[0]
-        blend, p = self._blend(group), predicted.astype(np.float64)
-        return _expit(blend.of(_logit(p))) if self.target_standardizer is None else blend.of(p)
+        blend, are_logits = self._blend(group), self.target_standardizer is None
+        mixed = _logit(predicted) if are_logits else predicted
+        mixed = blend.of(mixed) if weights is None else (weights * mixed).sum(axis=0) + blend.offsets[:, None]
+        return _expit(mixed) if are_logits else mixed
 
     def _in_units(self, combined: np.ndarray, group: int) -> np.ndarray:  # (C, B), of the targets if these are numbers
         if self.target_standardizer is None:
@@ -291,8 +337,9 @@ class Learner:
         blend, heads = self._blend(0), networks[0].num_heads
         contributions, constant = np.zeros((heads, *z.shape)), np.zeros((heads, z.shape[1])) + blend.offsets[:, None]
         for network, weight in zip(networks, blend.weights[:, :, None], strict=True):
-            mixed, of_mean = self.inputs(network, z), self.inputs(network, np.zeros_like(z[:, :1]))
-            slopes, constants, _ = network.explain(mixed, z)
+            mixed, context = self.read(network, z)
+            of_mean = self.inputs(network, np.zeros_like(context[:, :1]))
+            slopes, constants, _ = network.explain(mixed, context)
             slopes, bound = weight[:, None] * slopes.reshape(heads, *mixed.shape), network.bound  # (C, K, B)
             terms = slopes * (mixed.clip(-bound, bound) - of_mean)
             np.add.at(contributions.swapaxes(0, 1), self._features_of(network), terms.swapaxes(0, 1))
@@ -302,8 +349,28 @@ class Learner:
             contributions = contributions @ (self.categories.features[:, None] == np.arange(self.categories.size))
         return contributions, constant
 
+    def read(self, network: Any, z: Any) -> tuple[Any, Any]:
+        """Inputs and side information of a network for standardised samples: (F, B) -> (K, B), (D, B)."""
+        z = z if network.context_size == z.shape[0] else z[self._rows(network)]
+        return self.inputs(network, z), z
+
+    def _reading(self, networks: list[Any], z: Any) -> Iterator[tuple[Any, Any, Any]]:
+        """Networks with what they `read`, made once for those that read the same."""
+        made: dict[tuple[int, int], tuple[Any, Any]] = {}
+        for network in networks:
+            sizes = network.input_size, network.context_size
+            if sizes not in made:
+                made[sizes] = self.read(network, z)
+            yield network, *made[sizes]
+
+    def _rows(self, network: Any) -> np.ndarray:  # (D,)
+        """The features that a network reads."""
+        if network.context_size == self._size or self.categories is None:
+            return np.arange(network.context_size)
+        return np.flatnonzero(self.categories.features != self.memory)
+
     def inputs(self, network: Any, z: np.ndarray) -> np.ndarray:
-        """The inputs of a network for standardised samples: (F, B) -> (K, B)."""
+        """The inputs of a network for side information: (D, B) -> (K, B)."""
         rows = with_distances(z) if self.distances else z
         return np.concatenate([piecewise_linear(z, self.pieces), rows]) if self.encodes(network) else rows
 
@@ -313,14 +380,15 @@ class Learner:
 
     def _features_of(self, network: Any) -> np.ndarray:  # (K,)
         """The feature that each input of a network comes from."""
-        features = np.arange(network.context_size).repeat(1 + self.distances)
+        features = self._rows(network).repeat(1 + self.distances)
         return np.concatenate([self.pieces.features, features]) if self.encodes(network) else features
 
     def _blend(self, group: int) -> Blend:
         if self.blends is not None:
             return self.blends[group]
         networks = self.groups[group]
-        return equal(len(networks), log_share(networks[0].num_heads) if networks[0].config.logits else 0.0)
+        blend = equal(len(networks), log_share(networks[0].num_heads) if networks[0].config.logits else 0.0)
+        return blend if self.mixtures is None else blend._replace(weights=weights_of(self.mixtures[group].losses))
 
     def _transformed(self, samples: Any) -> np.ndarray:
         if self.categories is not None:
@@ -331,7 +399,7 @@ class Learner:
 
 
 def _logit(p: np.ndarray) -> np.ndarray:
-    p = p.clip(2.0**-126, 1 - 2.0**-24)  # in float32 what is next to 0 and to 1
+    p = np.minimum(np.maximum(p.astype(np.float64), 2.0**-126), 1 - 2.0**-24)  # what in float32 is next to 0 and to 1
     return np.log(p) - np.log1p(-p)
 
 

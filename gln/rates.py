@@ -20,13 +20,17 @@ def linear_rate(t: Any, samples: int, first: float = 10.0, last: float = 0.1) ->
     return first + (last - first) * np.minimum(t / samples, 1)
 
 
-def stream_rate(t: int, first: float = 10.0, least: float = 1.0) -> float:
-    """A learning rate for a stream that may drift: first / sqrt(1 + t / 300) after t samples, but at least `least`."""
-    return max(first / math.sqrt(1.0 + t / 300.0), least)
+def stream_rate(t: Any, first: float = 5.0, least: float = 0.5) -> Any:
+    """A learning rate for a stream that may drift: first / sqrt(1 + t / 300) after t samples, but at least `least`.
+
+    `t` is a count or an array of counts.
+    """
+    return np.maximum(first / np.sqrt(1.0 + t / 300.0), least)
 
 
-def rate_of_streams(network: Any) -> Callable[[int], float]:
+def rate_of_streams(network: Any, fast: bool = False) -> Callable[[Any], Any]:
     """`stream_rate` with the first and the least rate of the network's loss, for standardised inputs."""
     record = network.config.record
-    first = record.first_rate or min(10.0, math.sqrt(network.base_size + 1))
-    return functools.partial(stream_rate, first=first, least=record.least_rate)
+    # Half of the default one, because the slow of two networks should be sure: log-loss is lower on most streams.
+    first = record.first_rate or min(10.0, math.sqrt(network.base_size + 1)) / 2
+    return functools.partial(stream_rate, first=first, least=record.least_rates[fast])

@@ -6,7 +6,6 @@ Shapes: B samples, F features, C classes.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
@@ -20,11 +19,14 @@ except ImportError as error:
 
 from gln.backends import load_backend
 from gln.categories import Categories
-from gln.features import OF_FEATURES, OF_TARGETS, Standardizer
-from gln.learner import Learner, Saveable, sum_to_one
+from gln.learner import OF_STREAMS, Learner, Saveable, sum_to_one
 from gln.levels import Levels, codes_of, new_levels
+from gln.visits import stream_visits
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
+
+COPIES = OF_STREAMS["n_networks"]
+PREVIOUS = ("previous", "label")  # the name of the feature that a memory reads
 
 
 class _Samples(NamedTuple):
@@ -40,6 +42,8 @@ class _Stream(Saveable, base.Estimator):
 
     A feature is there from its first value on, and is a category if that is a string.
     """
+
+    memory = False  # whether one more network reads the label before, as a category
 
     def __init__(self, layer_sizes, context_map_size, context_bias, learning_rate, backend, seed) -> None:
         self.layer_sizes = layer_sizes
@@ -58,36 +62,46 @@ class _Stream(Saveable, base.Estimator):
 
     def _learned(self):
         return {
-            name: value for name, value in vars(self).items() if name in ("_places", "_levels", "_labels", "_learner")
+            name: value
+            for name, value in vars(self).items()
+            if name in ("_places", "_levels", "_labels", "_last", "_learner")
         }
 
-    def _built(self, features: int) -> Learner:
-        """A learner that knows nothing yet."""
+    def _built(self, features: int, others: int, **fields: Any) -> Learner:
+        """A learner that knows nothing yet, of so many features, all and without those of a memory."""
         raise NotImplementedError
 
-    def _network(self, features: int, **kind: Any) -> Any:
-        sizes = {"input_size": 2 * features, "context_size": features, "context_map_size": self.context_map_size}
-        options = {"context_bias": self.context_bias, "seed": self.seed}
-        return load_backend(self.backend).GLN(self.layer_sizes, **sizes, **options, **kind)
+    def _networks(self, features: Sequence[int], **kind: Any) -> list[Any]:
+        """New networks, one for each of these numbers of features."""
+        options = {"context_bias": self.context_bias, "context_features": OF_STREAMS["context_features"]}
+        network, rng = load_backend(self.backend).GLN, np.random.RandomState(self.seed)
+        seeds = rng.randint(np.iinfo(np.int32).max, size=len(features)).tolist()
+        return [
+            network(self.layer_sizes, 2 * n, n, context_map_size=self.context_map_size, seed=seed, **options, **kind)
+            for n, seed in zip(features, seeds, strict=True)
+        ]
 
-    def _learn(self, samples: _Samples, targets: np.ndarray) -> None:
+    def _learn(self, samples: _Samples, targets: np.ndarray, shares: np.ndarray | None) -> None:
         """Learn samples, whose features and levels are the known ones if nothing is refused."""
-        if not samples.places:
+        if not (samples.places and samples.columns.shape[1]):
             return
-        categorical = {samples.places[name] for name in self._levels.keys() | samples.new.keys()}
-        learner = self._of_first(samples.columns, categorical) if self._learner is None else self._learner
-        learner.learn(samples.columns, targets, categorical=categorical, predicts=False)
+        names = self._levels.keys() | samples.new.keys() | ({PREVIOUS} if self.memory else set())
+        categorical = {samples.places[name] for name in names}
+        learner = self._learner or self._of_first(samples, categorical)
+        learner.learn(samples.columns, targets, shares, categorical=categorical, predicts=False)
         self._places, self._learner = samples.places, learner
         for name, new in samples.new.items():
             self._levels.setdefault(name, {}).update(new)
 
-    def _of_first(self, samples: np.ndarray, categorical: Set[int]) -> Learner:  # (F, B)
+    def _of_first(self, samples: _Samples, categorical: Set[int]) -> Learner:
         """A learner for a stream that begins with these samples."""
+        count, are_classes = len(samples.columns), isinstance(self, base.Classifier)
         if not categorical:
-            return self._built(len(samples))
-        are_classes = isinstance(self, base.Classifier)
-        categories = Categories.of_numbers(0, 1 + are_classes, are_classes).of_stream(samples, categorical)
-        return dataclasses.replace(self._built(len(categories.columns)), categories=categories)
+            return self._built(count, count)
+        categories = Categories.of_numbers(0, 1 + are_classes, are_classes).of_stream(samples.columns, categorical)
+        memory = samples.places.get(PREVIOUS)
+        others = sum(column.feature != memory for column in categories.columns)
+        return self._built(len(categories.columns), others, categories=categories, memory=memory)
 
     def _seen(self, x: Mapping[Hashable, Any]) -> _Samples:
         """A dictionary that will be learned."""
@@ -146,8 +160,23 @@ class _Stream(Saveable, base.Estimator):
         new = names - self._places.keys()
         if not new:
             return self._places
+        if self.memory and not self._places:
+            new = {*new, PREVIOUS}
         order = sorted(new, key=lambda name: (str(type(name)), str(name)))
         return self._places | {name: len(self._places) + i for i, name in enumerate(order)}
+
+    def _known(self, x: Mapping[Hashable, Any]) -> np.ndarray:
+        """A dictionary to predict, as a column (F, 1)."""
+        return self._sample(self._coded(x), self._places)
+
+    def _known_frame(self, X: pd.DataFrame) -> np.ndarray:
+        """A frame to predict, as columns (F, B)."""
+        return self._columns(self._coded_frame(X), self._places)
+
+    def _explained(self, x: Mapping[Hashable, Any]) -> tuple[np.ndarray, np.ndarray]:  # -> (C, F), (C,)
+        assert self._learner is not None
+        contributions, constant = self._learner.explain(self._known(x))
+        return contributions[:, 0], constant[:, 0]
 
     @staticmethod
     def _sample(x: Mapping[Hashable, Any], places: Mapping[Hashable, int]) -> np.ndarray:
@@ -182,6 +211,8 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
     numbers, bools and strings. A string is a category, of any number of levels, and a level that was never seen counts
     as missing. Classes, features and levels may appear at any time: a new class starts at the rate of one seen once.
 
+    Two networks learn the stream, one slowly and one fast, and are weighted by how well each predicted lately.
+
     Parameters
     ----------
     layer_sizes
@@ -191,8 +222,11 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
     context_bias
         Standard deviation of the halfspaces' distances from the mean of the features.
     learning_rate
-        A number, or a callable from the count of samples learned so far to one. None falls to 1, see
-        `gln.rates.stream_rate`.
+        A number, or a callable from the count of samples learned so far to one. None falls to 0.5 for one network and
+        to 3 for the other, see `gln.rates.stream_rate`.
+    memory
+        Whether a third network also reads the label of the sample learned last. That helps where labels come in runs
+        and each is known before the next sample is predicted.
     backend
         Which implementation learns: "numpy", "numba", "torch", "jax", "tf", or "auto", the fastest of Numba, JAX and
         NumPy that is installed.
@@ -219,49 +253,84 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         context_map_size: int = 5,
         context_bias: float = 1.0,
         learning_rate: float | Callable[[int], float] | None = None,
+        memory: bool = False,
         backend: str = "auto",
         seed: int | None = None,
     ) -> None:
         super().__init__(layer_sizes, context_map_size, context_bias, learning_rate, backend, seed)
+        self.memory = memory
         self._labels: list[Hashable] = []  # of classes, in the order in which they appeared
+        self._last = np.nan  # the number of the last label
 
     @property
     def _multiclass(self) -> bool:
         return True
 
-    def _built(self, features):
-        standardizer = Standardizer(features, **OF_FEATURES)
-        return Learner([[self._network(features)]], standardizer, learning_rate=self.learning_rate)
+    def _built(self, features, others, **fields):
+        classes = max(2, len(self._labels))  # of which samples without features may have brought some
+        networks = self._networks(COPIES * [others] + self.memory * [features], num_classes=classes)
+        return Learner.of_stream([networks], features, learning_rate=self.learning_rate, **fields)
 
-    def learn_one(self, x: dict[Any, Any], y: Any) -> None:
+    def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:
         """Learn a sample.
 
-        Infinity, NaN as a label, or a string in place of a number or the other way round is a ValueError, and nothing
-        is learned then.
+        A sample of weight 2 is learned as if it came twice, one of 0.5 by half a step and one of 0 not at all; 100 is
+        the largest weight. Infinity, NaN as a label, or a string in place of a number or the other way round is a
+        ValueError, and nothing is learned then.
         """
-        self._learn_labels(self._seen(x), [y])
+        self._learn_labels(self._seen(x), [y], w)
 
-    def learn_many(self, X: pd.DataFrame, y: pd.Series) -> None:
+    def learn_many(self, X: pd.DataFrame, y: pd.Series, w: float | pd.Series = 1.0) -> None:
         """Learn the rows of a frame one after another, in one fast call; first there is room for all its levels."""
-        self._learn_labels(self._seen_frame(X), list(y))
+        self._learn_labels(self._seen_frame(X), list(y), w)
 
-    def _learn_labels(self, samples: _Samples, labels: list[Any]) -> None:
+    def _learn_labels(self, samples: _Samples, labels: list[Any], w: Any) -> None:
         if any(label is None or label != label for label in labels):
             raise ValueError(f"y: expected labels, got NaN or None among {labels[:10]}")
-        known = list(dict.fromkeys([*self._labels, *labels]))
+        visits, shares = _visits(samples, labels, w)
+        known = list(dict.fromkeys([*self._labels, *(labels[row] for row in visits)]))
         numbers = {label: number for number, label in enumerate(known)}
-        self._learn(samples, np.array([numbers[label] for label in labels], int))
-        self._labels = known
+        targets = np.array([numbers.get(label, np.nan) for label in labels])  # NaN if its weight is 0
+        if self.memory and samples.places:
+            samples.columns[samples.places[PREVIOUS]] = [self._last, *targets[:-1]]
+        samples = samples._replace(columns=samples.columns[:, visits])
+        self._learn(samples, targets[visits].astype(int), shares)
+        self._labels, self._last = known, targets[-1] if labels else self._last
 
     def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, float]:
         """The probability of each class that was seen."""
-        p = self._probabilities(self._sample(self._coded(x), self._places))
+        p = self._probabilities(self._known(x))
         return dict(zip(self._labels, p[:, 0].tolist(), strict=True))
 
     def predict_proba_many(self, X: pd.DataFrame) -> pd.DataFrame:
         """The probability of each class that was seen, a column each."""
-        p = self._probabilities(self._columns(self._coded_frame(X), self._places))
+        p = self._probabilities(self._known_frame(X))
         return pd.DataFrame(p.T, index=X.index, columns=self._labels)
+
+    def explain_one(self, x: dict[Any, Any]) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
+        """Why a sample gets its probabilities: for each class the contributions of features, and a constant.
+
+        They add up to the logit of the class against the rest. With a memory the label before is the feature
+        ("previous", "label"). A class that is the only one has none.
+        """
+        if self._learner is None or len(self._labels) < 2:
+            return {label: {} for label in self._labels}, dict.fromkeys(self._labels, 0.0)
+        contributions, constant = self._explained(x)  # (C, F), (C,)
+        if len(constant) == 1:  # of two classes
+            contributions, constant = np.concatenate([-contributions, contributions]), np.append(-constant, constant)
+        of_classes = [dict(zip(self._places, row, strict=True)) for row in contributions.tolist()]
+        return dict(zip(self._labels, of_classes, strict=True)), dict(zip(self._labels, constant.tolist(), strict=True))
+
+    def _known(self, x: Mapping[Hashable, Any]) -> np.ndarray:
+        return self._remembering(super()._known(x))
+
+    def _known_frame(self, X: pd.DataFrame) -> np.ndarray:
+        return self._remembering(super()._known_frame(X))
+
+    def _remembering(self, samples: np.ndarray) -> np.ndarray:  # (F, B) -> (F, B)
+        if self.memory and self._places:
+            samples[self._places[PREVIOUS]] = self._last
+        return samples
 
     def _probabilities(self, samples: np.ndarray) -> np.ndarray:  # (F, B) -> (C, B)
         count = len(self._labels)
@@ -273,8 +342,9 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
 class GLNRegressor(_Stream, base.MiniBatchRegressor):
     """Gated Linear Network regressor.
 
-    Like `GLNClassifier` it learns each sample once, standardises features, and takes new ones as they appear; targets
-    are standardised too. It predicts the mean, and with `quantiles` intervals. Strings are categories.
+    Like `GLNClassifier` it learns each sample once, by a slow and a fast network, standardises features, and takes new
+    ones as they appear; targets are standardised too. It predicts the mean, and with `quantiles` intervals. Strings are
+    categories.
 
     Parameters
     ----------
@@ -282,14 +352,15 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         Neurons of each layer.
     quantiles
         Levels in (0, 1) that `predict_quantiles_one` predicts: (0.05, 0.95) gives intervals that contain about 90 % of
-        the targets. A second network learns them.
+        the targets. Two further networks learn them.
     context_map_size
         Halfspaces per neuron, which has a row of weights for each of their 2^context_map_size combinations.
     context_bias
         Standard deviation of the halfspaces' distances from the mean of the features.
     learning_rate
-        A number, or a callable from the count of samples learned so far to one. None falls from 0.3 to 0.1, and for
-        quantiles from 0.5 to 0.05, see `gln.rates.stream_rate`.
+        A number, or a callable from the count of samples learned so far to one. None falls from 0.3 to 0.1 for one
+        network and is 0.5 for the other; for quantiles it falls from 0.5 to 0.05 and 0.25, see
+        `gln.rates.stream_rate`.
     backend
         Which implementation learns: "numpy", "numba", "torch", "jax", "tf", or "auto", the fastest of Numba, JAX and
         NumPy that is installed.
@@ -322,38 +393,53 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         super().__init__(layer_sizes, context_map_size, context_bias, learning_rate, backend, seed)
         self.quantiles = quantiles
 
-    def _built(self, features):
-        groups = [[self._network(features, loss="squared_error")]]
+    def _built(self, features, others, **fields):
+        groups = [self._networks(COPIES * [others], loss="squared_error")]
         if self.quantiles is not None:
-            groups.append([self._network(features, loss="quantile", quantiles=self.quantiles)])
-        standardizers = Standardizer(features, **OF_FEATURES), Standardizer(1, **OF_TARGETS)
-        return Learner(groups, *standardizers, learning_rate=self.learning_rate)
+            groups.append(self._networks(COPIES * [others], loss="quantile", quantiles=self.quantiles))
+        return Learner.of_stream(groups, features, 1, learning_rate=self.learning_rate, **fields)
 
-    def learn_one(self, x: dict[Any, Any], y: float) -> None:
-        """Learn a sample.
+    def learn_one(self, x: dict[Any, Any], y: float, w: float = 1.0) -> None:
+        """Learn a sample, `w` as in `GLNClassifier`.
 
         Infinity, a target that is not finite, or a string in place of a number or the other way round is a ValueError,
         and nothing is learned then.
         """
-        self._learn(self._seen(x), np.array([[y]], np.float64))
+        self._learn_numbers(self._seen(x), [y], w)
 
-    def learn_many(self, X: pd.DataFrame, y: pd.Series) -> None:
+    def learn_many(self, X: pd.DataFrame, y: pd.Series, w: float | pd.Series = 1.0) -> None:
         """Learn the rows of a frame one after another, in one fast call; first there is room for all its levels."""
-        self._learn(self._seen_frame(X), np.asarray(y, np.float64)[None])
+        self._learn_numbers(self._seen_frame(X), y, w)
+
+    def _learn_numbers(self, samples: _Samples, y: Any, w: Any) -> None:
+        targets = np.asarray(y, np.float64)
+        visits, shares = _visits(samples, targets, w)
+        self._learn(samples._replace(columns=samples.columns[:, visits]), targets[None, visits], shares)
 
     def predict_one(self, x: dict[Any, Any]) -> float:
         """The mean of the target; 0 before the first sample."""
-        return float(self._predicted(self._sample(self._coded(x), self._places))[0, 0])
+        return float(self._predicted(self._known(x))[0, 0])
 
     def predict_many(self, X: pd.DataFrame) -> pd.Series:
         """The mean of the target of each row."""
-        return pd.Series(self._predicted(self._columns(self._coded_frame(X), self._places))[0], index=X.index)
+        return pd.Series(self._predicted(self._known_frame(X))[0], index=X.index)
+
+    def explain_one(self, x: dict[Any, Any]) -> tuple[dict[Any, float], float]:
+        """Contributions of features and a constant, in units of the target: they add up to the prediction."""
+        if self._learner is None:
+            return {}, 0.0
+        (contributions,), (constant,) = self._explained(x)
+        standardizer = self._learner.target_standardizer
+        assert standardizer is not None
+        contributions = contributions * standardizer.scale
+        constant = standardizer.inverse_transform([[constant]])
+        return dict(zip(self._places, contributions.tolist(), strict=True)), float(constant[0, 0])
 
     def predict_quantiles_one(self, x: dict[Any, Any]) -> dict[float, float]:
         """The quantiles of the target by their levels, both in rising order; 0 before the first sample."""
         if self.quantiles is None:
             raise ValueError("quantiles: expected levels, got None")
-        predicted = np.sort(self._predicted(self._sample(self._coded(x), self._places), group=1)[:, 0])
+        predicted = np.sort(self._predicted(self._known(x), group=1)[:, 0])
         return dict(zip(sorted(self.quantiles), predicted.tolist(), strict=True))
 
     def _predicted(self, samples: np.ndarray, group: int = 0) -> np.ndarray:  # (F, B) -> (1 or Q, B)
@@ -371,6 +457,19 @@ def _number(name: Hashable, value: Any) -> float:
     if abs(number) == np.inf:
         raise ValueError(f"x[{name!r}]: expected a finite number, a bool or a string, got {value!r}")
     return number
+
+
+def _visits(samples: _Samples, targets: Any, w: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """Which samples to learn, some more than once, and the part of a step that each makes."""
+    count = samples.columns.shape[1]
+    if len(targets) != count:
+        raise ValueError(f"y: expected {count} targets, one per row, got {len(targets)}")
+    if w.__class__ is float and w == 1:  # quickly
+        return np.arange(count), None
+    weights = np.asarray(w, np.float64)
+    if weights.shape not in ((), (count,)):
+        raise ValueError(f"w: expected a number or {count} of them, got shape {weights.shape}")
+    return stream_visits("w", np.broadcast_to(weights, (count,)))
 
 
 def _is_missing(value: Any) -> bool:

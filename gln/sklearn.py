@@ -15,8 +15,9 @@ from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
-from gln.estimators import Estimator, Table, checked_weights, stream_visits, table_visits
+from gln.estimators import Estimator, Table, checked_weights
 from gln.learner import check_magnitude, sum_to_one
+from gln.visits import stream_visits, table_visits
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
 
@@ -254,7 +255,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
             raise ValueError(f"y holds labels that are not among the classes {known!r}: {sorted(set(y) - set(known))}")
         if isinstance(self.class_weight, str):
             raise ValueError(f"class_weight: expected a dict or None in partial_fit, got {self.class_weight!r}")
-        visits, shares = stream_visits(self._weights(X, numbers, known, sample_weight))
+        visits, shares = stream_visits("sample_weight, class_weight", self._weights(X, numbers, known, sample_weight))
         learner = self._of_stream([_group(known)], X) if first else self.learner_
         predicted = self._learn(learner, X[visits], numbers[visits], shares, predicts)
         self.classes_ = known
@@ -451,7 +452,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         if not first and shape != self.targets_shape_:
             expected, came = ("N", *self.targets_shape_), (X.shape[0], *shape)
             raise ValueError(f"y: expected shape {expected}, as in the first call, got {came}")
-        visits, shares = stream_visits(checked_weights(sample_weight, X))
+        visits, shares = stream_visits("sample_weight", checked_weights(sample_weight, X))
         learner = self._of_stream(self._groups(len(targets)), X, len(targets)) if first else self.learner_
         predicted = self._learn(learner, X[visits], targets[:, visits], shares, predicts)
         self.targets_shape_ = shape

@@ -338,7 +338,7 @@ def test_what_is_refused_changes_nothing(bad, message):
     for call in (lambda: model.predict_one(row), lambda: model.predict_many(frame)):
         with pytest.raises(ValueError, match=message):
             call()
-    with pytest.raises(ValueError, match="targets: expected shape"):
+    with pytest.raises(ValueError, match="y: expected 1 targets, one per row, got 2"):
         model.learn_many(pd.DataFrame([{"zip": "new", "town": "new"}]), pd.Series([0, 1]))
     assert model._levels == levels
     assert_same_state(state_of(model._learner), before)

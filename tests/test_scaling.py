@@ -162,23 +162,33 @@ def test_a_new_class_can_be_saved_and_loaded(tmp_path):
     assert (head.step, head.has_default_rate) == (4, True)
 
 
-@pytest.mark.parametrize("context_features", [None, 2])
-def test_a_third_class_and_further_inputs_change_no_prediction(context_features):
+def test_a_third_class_and_further_inputs_change_no_prediction():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(6, 40))
-    network = GLN([3, 2], 4, 3, seed=0, context_bias=0.5, context_features=context_features)
+    network = GLN([3, 2], 4, 3, seed=0, context_bias=0.5)
     network.predict_online(x[:4], x[:3], x[0] > 0)
     p = network.predict(x[:4], x[:3])
     three = add_class(network).predict(x[:4], x[:3])
     np.testing.assert_allclose(three[:2], [1 - p, p], atol=1e-6)
     wider = add_inputs(network, 6, 5)
     np.testing.assert_allclose(wider.predict(x, x[:5] * [[1], [1], [1], [0], [0]]), p, atol=1e-6)
-    for layer in (1, 2):
-        seen = wider.get_state()[f"hyperplanes.{layer}"] != 0
-        assert seen.sum(axis=2).max() == (context_features or 5)
-        assert seen[..., 3:].any()
     wider.predict_online(x, x[:5], x[5] > 0)
     assert np.abs(wider.get_state()["weights.1"][..., 4:6]).max() > 0.01
+
+
+def test_further_side_information_is_seen_by_some_sparse_halfspaces():
+    network = GLN([40, 40], 4, 3, seed=0, context_bias=0.5, context_features=2)
+    wider = add_inputs(network, 6, 5)
+    old, new, drawn = (each.get_state() for each in (network, wider, GLN([40, 40], 6, 5, seed=0, context_features=2)))
+    for layer in (1, 2):
+        planes = new[f"hyperplanes.{layer}"]
+        sees_new = (planes[..., 3:] != 0).any(axis=2)
+        assert sees_new.any(axis=1).sum() == 10  # a quarter of the neurons
+        np.testing.assert_array_equal(planes[sees_new], drawn[f"hyperplanes.{layer}"][sees_new])
+        for name in (f"hyperplanes.{layer}", f"hyperplane_bias.{layer}"):
+            kept = new[name][..., :3] if "planes" in name else new[name]
+            np.testing.assert_array_equal(kept[~sees_new], old[name][~sees_new])
+        assert (planes != 0).sum(axis=2).max() == 2
 
 
 def test_classes_that_do_not_fit_together():

@@ -151,7 +151,7 @@ def test_networks_differ_and_the_logits_of_each_kind_are_averaged(of_iris):
     assert 0 <= min(plain, encoded) < max(plain, encoded) <= 3
     np.testing.assert_allclose(of_iris.decision_function(IRIS[0]), (plain * means[0] + encoded * means[1]).T)
     assert len(GLNClassifier(n_networks=2, n_epochs=1).fit(*IRIS).glns_) == 2
-    assert len(streamed().glns_) == 1
+    assert len(streamed().glns_) == 2
 
 
 def test_the_surest_are_ranked(of_cancer):
@@ -195,7 +195,7 @@ def test_a_weight_of_zero_changes_nothing():
         ):
             with pytest.raises(ValueError, match=f"sample_weight: expected {message}"):
                 call(X, y, sample_weight=weights)
-    with pytest.raises(ValueError, match="from 0 to 100 in partial_fit, got 101"):
+    with pytest.raises(ValueError, match="from 0 to 100 in a stream, got 101"):
         model.partial_fit(X, y, sample_weight=np.full(120, 101))
     with pytest.raises(ValueError, match="NaN"):
         model.partial_fit(X, y, sample_weight=np.full(120, np.nan))

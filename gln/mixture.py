@@ -1,0 +1,76 @@
+"""Networks that learn one stream at different rates, weighted by how well each predicted lately.
+
+A stream that stands still needs a low learning rate, one that has just changed a high one. Each network keeps a sum of
+its losses in which older ones count less, and the prediction is the mean of the networks weighted by
+exp(-SHARPNESS * sum). Source: N. Cesa-Bianchi and G. Lugosi, Prediction, Learning, and Games, 2006, sections 2.1
+(weights) and 2.11 (losses that count less with time).
+
+Shapes: M networks, C heads, T targets (1 for classes and for quantiles), n samples.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Mixture", "losses_of", "weights_of"]
+
+# Accuracy is the same within .1 points for .9 to .995, and for .1 to 1.
+FADING, SHARPNESS = 0.99, 0.3
+LEAST_PROBABILITY, LARGEST_LOSS = 0.001, 5.0  # so that one sample does not decide
+TINY = 1e-12
+
+
+@dataclasses.dataclass
+class Mixture:
+    """How well each network predicted lately."""
+
+    losses: np.ndarray  # (M, T), fading sums
+    spread: np.ndarray | None  # (T,), the fading mean of the least loss, by which losses of numbers are divided
+
+    @classmethod
+    def equal(cls, networks: int, targets: int, are_classes: bool) -> Mixture:
+        """Before any loss is known."""
+        return cls(np.zeros((networks, targets)), None if are_classes else np.ones(targets))
+
+    def learn(self, losses: np.ndarray, shares: np.ndarray | None = None, batch_size: int = 1) -> np.ndarray:
+        """Count the losses of samples, and return the sums before each of them, or before its batch.
+
+        Shapes: (M, T, n), and (n,) for how much each sample counts -> (M, T, n).
+        """
+        before = np.empty(losses.shape)
+        for b in range(losses.shape[2]):
+            before[..., b] = self.losses if b % batch_size == 0 else before[..., b - 1]
+            self._count(losses[..., b], 1.0 if shares is None else shares[b])
+        return before
+
+    def _count(self, loss: np.ndarray, share: float) -> None:  # (M, T), ()
+        fading = share * (1 - FADING)
+        if self.spread is not None:
+            self.spread = self.spread + fading * (loss.min(axis=0) - self.spread)
+            loss = np.minimum(loss / np.maximum(2 * self.spread, TINY), LARGEST_LOSS)
+        self.losses = self.losses + share * loss - fading * self.losses
+
+
+def weights_of(losses: np.ndarray) -> np.ndarray:  # (M, ...) -> (M, ...)
+    """The weights of networks with these sums of losses; they sum to one."""
+    weights = np.exp(SHARPNESS * (losses.min(axis=0) - losses))
+    return weights / weights.sum(axis=0)
+
+
+def losses_of(config: Any, predicted: np.ndarray, targets: np.ndarray) -> np.ndarray:  # (M, C, n), (C, n) -> (M, T, n)
+    """What networks of a `config` lose on samples: -log p of the class, squared errors, or the loss of quantiles."""
+    if config.record.heads == "num_classes":
+        if len(targets) == 1:
+            p = np.abs(predicted + targets - 1)
+        else:  # of many classes a sample teaches some heads alone, and only these have predicted
+            taught = np.where(np.isinf(targets), 0, predicted)
+            p = (taught * (targets == 1)).sum(axis=1, keepdims=True) / taught.sum(axis=1, keepdims=True)
+        return -np.log(np.maximum(p, LEAST_PROBABILITY))
+    errors = targets - predicted
+    if config.record.heads == "quantiles":
+        levels = np.array(config.quantiles)[:, None]
+        return np.maximum(levels * errors, (levels - 1) * errors).sum(axis=1, keepdims=True)
+    return np.square(errors)

@@ -1,0 +1,73 @@
+"""Weights of samples as visits: which samples are learned, in which order, and how much of a step each visit makes.
+
+Shapes: N samples, F features, V visits.
+"""
+# ruff: noqa: N803, N806 - X is scikit-learn's name
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+
+__all__ = ["stream_visits", "table_visits"]
+
+FIT_WEIGHTS, STREAM_WEIGHT = (1, 10), 100  # mean weight of a table, and largest weight in a stream
+MISSING = -271.828  # where samples are ordered: hardly a value of its own
+
+
+def table_visits(X: Any, targets: np.ndarray, weights: np.ndarray | None, shuffle: bool) -> tuple[Any, Any]:
+    """Which samples a pass of `fit` visits, and the share of a step that each gets, None where all get whole ones.
+
+    A sample of weight 2 is visited as two of weight 1 are; and where visits are shuffled it makes no difference in
+    which order the samples come. Shapes: (N, F), (..., N), (N,) or None -> (V,), (V,).
+    """
+    order = _sorted(X, targets) if shuffle else np.arange(X.shape[0])
+    if weights is None:
+        return order, None
+    if not (weights > 0).any():
+        raise ValueError("sample_weight, class_weight: expected some above zero, got none")
+    mean = weights[weights > 0].mean()
+    visits, shares = _repeated(weights[order] * (np.clip(mean, *FIT_WEIGHTS) / mean))
+    return order[visits], shares
+
+
+def stream_visits(name: str, weights: np.ndarray | None) -> tuple[Any, Any]:
+    """The same for a part of a stream, whose order stays: (N,) or None -> (V,), (V,) or None.
+
+    Raises:
+        ValueError: a weight that is not from 0 to 100; `name` is that of the argument.
+    """
+    if weights is None:
+        return slice(None), None
+    if not ((weights >= 0) & (weights <= STREAM_WEIGHT)).all():
+        raise ValueError(
+            f"{name}: expected numbers from 0 to {STREAM_WEIGHT} in a stream, got {weights.min()} to {weights.max()}"
+        )
+    return _repeated(weights)
+
+
+def _repeated(weights: np.ndarray) -> tuple[np.ndarray, Any]:
+    """A sample of weight w is visited ceil(w) times, each by w / ceil(w) of a step."""
+    times = np.ceil(weights).astype(int)
+    shares = (weights / np.maximum(times, 1)).repeat(times)
+    return np.arange(len(weights)).repeat(times), None if (shares == 1).all() else shares
+
+
+def _sorted(X: Any, targets: np.ndarray) -> np.ndarray:  # (N, F), (..., N) -> (N,)
+    """An order of the samples that does not depend on the order in which they came, except among equal ones.
+
+    It is by a projection, whose sums run over the features one by one, so that dense and sparse arrays give the same.
+    """
+    direction = np.random.default_rng(0).normal(size=X.shape[1])
+    if issparse(X):
+        X = X.astype(np.float64)
+        X.data = np.nan_to_num(X.data, nan=MISSING)
+        keys = X @ direction
+    else:
+        keys = np.zeros(len(X))
+        for column, factor in zip(X.T, direction, strict=True):
+            keys += factor * np.nan_to_num(column.astype(np.float64), nan=MISSING)
+    by_target = np.lexsort(np.atleast_2d(targets))
+    return by_target[keys[by_target].argsort(kind="stable")]
