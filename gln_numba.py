@@ -304,6 +304,15 @@ def learn_layers(network, z, context, targets, rates, threads):  # (C or 1, B, d
     return p
 
 
+@compiled
+def learn_blocks(networks, base, context, targets, rates):  # M, (K, B), (D, B), (C, B), (M, B) -> (M, C, B)
+    """`learn_block` of several networks, for short blocks: a call takes as long as a sample."""
+    p = np.empty((len(networks), *targets.shape), np.float32)
+    for m, network in enumerate(networks):
+        p[m] = learn_block(network, base, context, targets, rates[m], 1)
+    return p
+
+
 class Columns(NamedTuple):  # sparse samples, of which only what is not zero is stored
     starts: np.ndarray  # (B + 1,): sample b has the values from starts[b] to starts[b + 1]
     places: np.ndarray  # (S,), which of its sample's values each is
@@ -868,6 +877,19 @@ class GLN:
                 p[:, some] = self._block(network, block)
             self.step += len(rates[some]) if learns else 0
         return p
+
+    @staticmethod
+    def predict_all(networks: Sequence[GLN], base, context, targets=None, rates=None) -> np.ndarray:
+        """`predict_arrays` of networks of one size for one sample, in one call: (K, 1), (D, 1), (C, 1), M of (1,) ->
+        (M, C, 1)."""
+        numba.get_num_threads()  # starts them, as in `_block`
+        learns, p = targets is not None, np.zeros((networks[0].config.num_heads, 1), np.float32)
+        own = [each._network(*each._planes, each._weights, 1, learns) for each in networks]
+        targets, rates = (plain(targets), np.array(rates)) if learns else (p, np.zeros((len(own), 1), np.float32))
+        said = learn_blocks(tuple(own), plain(base), plain(context), targets, rates)
+        for each in networks:
+            each.step += learns
+        return said
 
     def _sparse_block(self, network: Network, base, context, targets, rates) -> np.ndarray:
         """`_block` where inputs or side information are sparse."""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Categories", "Column"]
+__all__ = ["FEW", "Categories", "Column"]
 
 # 5 or 10 levels, and strengths of 1 to 10, are equally good within the noise.
 FEW = 10  # a feature of so many levels has a column for each; of more it has statistics, in a stream always

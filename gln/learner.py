@@ -131,31 +131,31 @@ class Learner:
         """
         self._check(samples, targets, shares, batch_size)
         grown = self._grown(samples, categorical)
-        rates = [
-            self._rates(network, number, samples.shape[1]) for g in grown.groups for number, network in enumerate(g)
-        ]
-        if shares is not None:
-            rates = [each * shares.astype(np.float32) for each in rates]
+        rates = None
+        if self.learning_rate is not None:  # which may fail, and so before anything changes
+            rates = [network.rates(samples.shape[1], self.learning_rate) for network in grown.networks]
         self._take(grown)
         said = []
         for part in self._parts(targets, batch_size):
-            own = None if shares is None else shares[part]
-            of_part = samples[:, part], targets[..., part], own, [each[part] for each in rates]
+            own = None if shares is None else shares[part].astype(np.float32)
+            of_part = samples[:, part], targets[..., part], own, rates and [each[part] for each in rates]
             said += self._learn_part(*of_part, batch_size, predicts)
         return said
 
-    def _rates(self, network: Any, number: int, count: int) -> np.ndarray:
-        if self.learning_rate is not None:
-            return network.rates(count, self.learning_rate)
-        rate, step = rate_of_streams(network, fast=self.mixtures is not None and number % 2 == 1), int(network.step)
-        return rate(np.arange(step, step + count)).astype(np.float32)
+    def _rates(self, count: int) -> list[np.ndarray]:
+        """The default rates of so many samples, (count,) for each network."""
+        rates = []
+        for number, network in [pair for group in self.groups for pair in enumerate(group)]:
+            rate, step = rate_of_streams(network, fast=self.mixtures is not None and number % 2 == 1), int(network.step)
+            rates.append(rate(np.arange(step, step + count)).astype(np.float32))
+        return rates
 
     def _learn_part(
         self,
         samples: Any,
         targets: np.ndarray,
         shares: np.ndarray | None,
-        rates: list[np.ndarray],
+        rates: list[np.ndarray] | None,
         batch_size: int,
         predicts: bool,
     ) -> list[np.ndarray]:
@@ -166,12 +166,13 @@ class Learner:
             own, zero, unit = self._standardised(targets)
         if self.categories is not None:
             samples = self.categories.learn(samples, targets if self.target_standardizer is None else own, shares)
-        z, rate, means = self._seen(samples), iter(rates), None
+        z, means = self._seen(samples), None
+        rates = self._rates(z.shape[1]) if rates is None else rates
+        rate = iter(rates if shares is None else [each * shares for each in rates])
         for number, group in enumerate(self.groups):
             wanted = own if number == 0 else own[number - 1 : number]
             y = np.broadcast_to(wanted, (group[0].num_heads, wanted.shape[1])) if number else wanted
-            said = [each.predict_arrays(*read, y, next(rate), batch_size) for each, *read in self._reading(group, z)]
-            predicted, weights = np.array(said), None
+            predicted, weights = self._said(group, z, y, [next(rate) for _ in group], batch_size), None
             if self.mixtures is not None:
                 losses = losses_of(group[0].config, predicted, y)
                 sums = self.mixtures[number].learn(losses, shares, batch_size)
@@ -274,10 +275,11 @@ class Learner:
             return self
         if self.standardizer is None or features < self._size:
             raise ValueError(f"samples: expected {self._size} features, got {features}")
-        seen = features if others is None else others
-        groups = [[self._widened(network, seen) for network in group] for group in self.groups]
-        if others is not None:
-            groups[0][-1] = self._widened(self.groups[0][-1], features)
+        reader, seen = (None, features) if others is None else (self.groups[0][-1], others)
+        groups = [
+            [self._widened(network, features if network is reader else seen) for network in group]
+            for group in self.groups
+        ]
         standardizer = copy.deepcopy(self.standardizer)
         standardizer.grow(features)
         return dataclasses.replace(self, groups=groups, standardizer=standardizer)
@@ -308,9 +310,7 @@ class Learner:
     def _predicted(self, samples: Any, networks: list[Any]) -> np.ndarray:  # (F, B) -> (M, C, B), standardised
         predicted = np.empty((len(networks), networks[0].num_heads, samples.shape[1]))
         for part in chunks(samples.shape[1]):
-            z = self._transformed(samples[:, part])
-            for number, (network, *read) in enumerate(self._reading(networks, z)):
-                predicted[number, :, part] = network.predict_arrays(*read)
+            predicted[..., part] = self._said(networks, self._transformed(samples[:, part]))
         return predicted
 
     def _combined(self, predicted: np.ndarray, group: int, weights: np.ndarray | None = None) -> np.ndarray:
@@ -354,14 +354,27 @@ class Learner:
         z = z if network.context_size == z.shape[0] else z[self._rows(network)]
         return self.inputs(network, z), z
 
-    def _reading(self, networks: list[Any], z: Any) -> Iterator[tuple[Any, Any, Any]]:
-        """Networks with what they `read`, made once for those that read the same."""
+    def _said(
+        self,
+        networks: list[Any],
+        z: Any,
+        targets: np.ndarray | None = None,
+        rates: list[np.ndarray] | None = None,
+        batch_size: int = 1,
+    ) -> np.ndarray:
+        """What networks predict for standardised samples, before they learn them if there are targets.
+
+        Shapes: (F, n), (C, n), M of (n,) -> (M, C, n).
+        """
         made: dict[tuple[int, int], tuple[Any, Any]] = {}
-        for network in networks:
-            sizes = network.input_size, network.context_size
-            if sizes not in made:
-                made[sizes] = self.read(network, z)
-            yield network, *made[sizes]
+        sizes = [(network.input_size, network.context_size) for network in networks]
+        for size, network in zip(sizes, networks, strict=True):  # once for all of one size
+            made[size] = made[size] if size in made else self.read(network, z)
+        if z.shape[1] == 1 and len(made) == 1 < len(networks) and hasattr(networks[0], "predict_all"):
+            return networks[0].predict_all(networks, *made[sizes[0]], targets, rates)
+        each = zip(networks, sizes, itertools.repeat(None) if rates is None else rates, strict=False)
+        said = [network.predict_arrays(*made[size], targets, rate, batch_size) for network, size, rate in each]
+        return np.array(said)
 
     def _rows(self, network: Any) -> np.ndarray:  # (D,)
         """The features that a network reads."""

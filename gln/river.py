@@ -18,7 +18,7 @@ except ImportError as error:
     raise ImportError('gln.river needs River: pip install "gated-linear-networks[river]"') from error
 
 from gln.backends import load_backend
-from gln.categories import Categories
+from gln.categories import FEW, Categories
 from gln.learner import OF_STREAMS, Learner, Saveable, sum_to_one
 from gln.levels import Levels, codes_of, new_levels
 from gln.visits import stream_visits
@@ -292,7 +292,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         numbers = {label: number for number, label in enumerate(known)}
         targets = np.array([numbers.get(label, np.nan) for label in labels])  # NaN if its weight is 0
         if self.memory and samples.places:
-            samples.columns[samples.places[PREVIOUS]] = [self._last, *targets[:-1]]
+            samples.columns[samples.places[PREVIOUS]] = self._codes([self._last, *targets[:-1]])
         samples = samples._replace(columns=samples.columns[:, visits])
         self._learn(samples, targets[visits].astype(int), shares)
         self._labels, self._last = known, targets[-1] if labels else self._last
@@ -329,8 +329,13 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
 
     def _remembering(self, samples: np.ndarray) -> np.ndarray:  # (F, B) -> (F, B)
         if self.memory and self._places:
-            samples[self._places[PREVIOUS]] = self._last
+            samples[self._places[PREVIOUS]] = self._codes(self._last)
         return samples
+
+    @staticmethod
+    def _codes(numbers: Any) -> np.ndarray:
+        """Levels of the label before. From FEW on they have statistics alone, and no columns that come with levels."""
+        return np.add(numbers, FEW)
 
     def _probabilities(self, samples: np.ndarray) -> np.ndarray:  # (F, B) -> (C, B)
         count = len(self._labels)

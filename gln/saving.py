@@ -163,7 +163,7 @@ def _encoded(place: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in "biufUO" or (value.dtype == object and not all(isinstance(v, str) for v in value)):
             raise _bad(place, "numbers or text", f"dtype {value.dtype}, {value.tolist()}")
-        return {"array": value.tolist(), "dtype": value.dtype.str}
+        return {"array": value.ravel().tolist(), "dtype": value.dtype.str, "shape": list(value.shape)}
     if dataclasses.is_dataclass(value):
         value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         return {"fields": {name: _encoded(f"{place}.{name}", each, arrays) for name, each in value.items()}}
@@ -185,9 +185,10 @@ def _decoded(place: str, value: Any, arrays: Mapping[str, np.ndarray], network: 
         return [_decoded(f"{place}.{i}", each, arrays, network) for i, each in enumerate(value)]
     if not isinstance(value, dict):
         return value
-    [(kind, content)] = [(kind, each) for kind, each in value.items() if kind != "dtype"]
+    kind, content = next(iter(value.items()))
     if kind == "array":
-        return np.array(content, value["dtype"])
+        array = np.array(content, value["dtype"])
+        return array.reshape(value.get("shape", array.shape))  # which older files lack
     if kind == "tuple":
         return tuple(_decoded(place, content, arrays, network))
     if kind == "pairs":

@@ -51,7 +51,11 @@ def assert_same_predictions(one: Any, other: Any, samples: Any, atol: float = 1e
             assert other.predict_one(x) == pytest.approx(one.predict_one(x), abs=atol)
 
 
-CHECKED = [GLNClassifier(**SMALL), GLNRegressor(**SMALL, quantiles=(0.9, 0.1))]
+CHECKED = [
+    GLNClassifier(**SMALL),
+    GLNClassifier(**SMALL, memory=True),
+    GLNRegressor(**SMALL, quantiles=(0.9, 0.1)),
+]
 
 
 @pytest.mark.parametrize(
@@ -293,6 +297,108 @@ def test_one_bad_row_is_got_over(factor):
         hits.append(np.mean(hit[1600:]))
     assert hits[0] > 0.75
     assert hits[1] > hits[0] - 0.02
+
+
+# ---- Memory, weights, explanations -----------------------------------------------------------------------------------
+
+
+def in_runs(count: int) -> list[tuple[dict[Any, Any], Any]]:
+    """Labels in runs of ten or more, about which the features tell nothing."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(rng.integers(3, size=count // 10 + 1), 10)[:count]
+    return list(zip(rows(count), labels.tolist(), strict=True))
+
+
+def test_a_memory_learns_labels_that_come_in_runs():
+    samples = in_runs(900)
+    without, with_memory = (GLNClassifier(seed=0, memory=memory) for memory in (False, True))
+    accuracies = [
+        evaluate.progressive_val_score(iter(samples), m, metrics.Accuracy()).get() for m in (without, with_memory)
+    ]
+    assert accuracies[0] < 0.65
+    assert accuracies[1] > 0.85
+    p = with_memory.predict_proba_one(samples[0][0])
+    assert max(p, key=lambda label: p[label]) == samples[-1][1]
+    contributions, _ = with_memory.explain_one(samples[0][0])
+    assert max(contributions[samples[-1][1]].items(), key=lambda pair: abs(pair[1]))[0] == gln.river.PREVIOUS
+
+
+def test_a_memory_of_frames_of_new_features_and_in_a_file(tmp_path):
+    samples = [(x if i > 40 else {name: x[name] for name in "abc"}, y) for i, (x, y) in enumerate(in_runs(120))]
+    samples = [({**x, "colour": "red" if x["a"] > 0 else "blue"}, y) for x, y in samples]
+    one, many, saved = (GLNClassifier(**SMALL, memory=True) for _ in range(3))
+    learned(samples, one)
+    for part in (samples[:1], samples[1:70], samples[70:]):
+        many.learn_many(pd.DataFrame([x for x, _ in part]), pd.Series([y for _, y in part]))
+        saved = learned(part, saved)
+        saved.save(tmp_path / "m")
+        saved = GLNClassifier.load(tmp_path / "m")
+    assert_same_predictions(one, saved, samples[:30], atol=1e-4)
+    assert one._labels == many._labels
+    assert one._last == many._last == one._labels.index(samples[-1][1])
+
+
+def state(model: Any) -> list[dict[str, np.ndarray]]:
+    return [network.get_state() for network in model._learner.networks]
+
+
+@pytest.mark.parametrize("kind", [GLNClassifier, GLNRegressor])
+def test_weights(kind):
+    samples = labelled(60)
+    twice, weighted, frames = (kind(**SMALL) for _ in range(3))
+    learned([sample for sample in samples for _ in range(2)], twice)
+    for x, y in samples:
+        weighted.learn_one(x, y, w=2)
+        weighted.learn_one({**x, "a": 9.0}, 1 - y, w=0)
+    frame, labels = pd.DataFrame([x for x, _ in samples]), pd.Series([y for _, y in samples])
+    frames.learn_many(
+        pd.concat([frame, 9 * frame]), pd.concat([labels, 1 - labels]), w=pd.Series([2.0] * 60 + [0.0] * 60)
+    )
+    for model in (weighted, frames):
+        for one, other in zip(state(twice), state(model), strict=True):
+            assert_same_state(one, other, rtol=1e-4, atol=1e-5)
+    half = learned(samples, kind(**SMALL))
+    half.learn_one(*samples[0], w=0.5)
+    before = state(half)
+    for w, message in ((-1, "w: expected numbers from 0 to 100"), (math.nan, "w: expected"), (101, "w: expected")):
+        with pytest.raises(ValueError, match=message):
+            half.learn_one(*samples[0], w=w)
+    with pytest.raises(ValueError, match="w: expected a number or 60 of them"):
+        half.learn_many(frame, labels, w=pd.Series([1.0]))
+    for one, other in zip(before, state(half), strict=True):
+        assert_same_state(one, other)
+
+
+def test_a_label_whose_samples_have_no_weight_is_no_class():
+    model = learned(labelled(40), GLNClassifier(**SMALL))
+    model.learn_one({"new": 1.0}, "new", w=0)
+    assert (len(model._labels), "new" in model._places) == (2, False)
+    empty = GLNClassifier(**SMALL)
+    for label in "xyz":
+        empty.learn_one({}, label)
+    empty.learn_one({"a": 1.0}, "y")
+    assert empty.predict_proba_one({"a": 1.0}).keys() == {"x", "y", "z"}
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_explanations_add_up(classes):
+    samples = [({**x, "colour": "red" if x["a"] > 0 else "blue"}, y) for x, y in labelled(200, classes)]
+    model = GLNClassifier(**SMALL)
+    assert model.explain_one(samples[0][0]) == ({}, {})
+    model = learned(samples, model)
+    for x, _ in samples[:20]:
+        contributions, constant = model.explain_one(x)
+        assert contributions[0].keys() == {*NAMES, "colour"}
+        logits = {label: sum(of_class.values()) + constant[label] for label, of_class in contributions.items()}
+        p = {label: 1 / (1 + math.exp(-logit)) for label, logit in logits.items()}
+        expected = model.predict_proba_one(x)
+        for label in range(classes):
+            assert p[label] / sum(p.values()) == pytest.approx(expected[label], abs=1e-4)
+    regressor = GLNRegressor(**SMALL)
+    assert regressor.explain_one(samples[0][0]) == ({}, 0)
+    learned([(x, 50 + 9 * x["b"]) for x, _ in samples], regressor)
+    contributions, constant = regressor.explain_one(samples[0][0])
+    assert sum(contributions.values()) + constant == pytest.approx(regressor.predict_one(samples[0][0]), abs=1e-2)
 
 
 # ---- Batches, copies, backends ---------------------------------------------------------------------------------------

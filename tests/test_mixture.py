@@ -1,0 +1,155 @@
+"""A slow and a fast network, weighted by how well each predicted lately; a third one that reads the label before."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gln.features import OF_FEATURES, OF_TARGETS, Standardizer, with_distances
+from gln.learner import Learner
+from gln.mixture import Mixture, losses_of, weights_of
+from gln.rates import stream_rate
+from gln.saving import load_estimator, save_estimator
+from gln_numpy import GLN
+
+RNG = np.random.default_rng(0)
+SAMPLES = RNG.normal(size=(3, 80))
+NUMBERS = (SAMPLES[0] > 0).astype(int) + (SAMPLES[1] > 1)
+KINDS: dict[str, dict[str, Any]] = {
+    "two classes": {},
+    "three classes": {"num_classes": 3},
+    "numbers": {"loss": "squared_error", "num_outputs": 2},
+    "quantiles": {"loss": "quantile", "quantiles": (0.1, 0.5)},
+}
+
+
+TARGETS = np.array([SAMPLES[0] * SAMPLES[1], 100 + 10 * SAMPLES[2]])
+
+
+def learner(kind: str) -> Learner:
+    group = networks(**KINDS[kind])
+    groups = [networks(loss="squared_error"), group] if kind == "quantiles" else [group]
+    return Learner.of_stream(groups, 3, {"numbers": 2, "quantiles": 1}.get(kind))
+
+
+def networks(**kind: Any) -> list[GLN]:
+    return [GLN([4, 2], 6, 3, seed=seed, context_bias=1.0, context_features=2, **kind) for seed in range(2)]
+
+
+def by_hand(losses: np.ndarray, spread: float | None) -> list[list[float]]:  # (M, n) -> the weights before each sample
+    """The formulas, one sample at a time."""
+    sums, weights = [0.0] * len(losses), []
+    for of_sample in losses.T.tolist():
+        powers = [math.exp(-0.3 * total) for total in sums]
+        weights.append([power / sum(powers) for power in powers])
+        if spread is not None:
+            spread = 0.99 * spread + 0.01 * min(of_sample)
+            of_sample = [min(loss / (2 * spread), 5.0) for loss in of_sample]
+        sums = [0.99 * total + loss for total, loss in zip(sums, of_sample, strict=True)]
+    return weights
+
+
+@pytest.mark.parametrize("are_classes", [True, False])
+def test_weights_are_those_of_the_formula(are_classes):
+    losses = RNG.gamma(1.0, size=(2, 1, 50))
+    expected = by_hand(losses[:, 0], None if are_classes else 1.0)
+    found = weights_of(Mixture.equal(2, 1, are_classes).learn(losses))
+    np.testing.assert_allclose(found[:, 0].T, expected)
+
+
+def test_a_batch_is_weighted_by_what_was_known_before_it():
+    losses = RNG.gamma(1.0, size=(2, 1, 50))
+    one_by_one, batches = (Mixture.equal(2, 1, True).learn(losses, None, size) for size in (1, 10))
+    np.testing.assert_array_equal(batches, one_by_one[..., ::10].repeat(10, axis=2))
+
+
+def test_a_share_counts_as_a_part_of_a_loss():
+    losses = np.full((2, 1, 4), [[[1.0]], [[3.0]]])
+    mixture, half = Mixture.equal(2, 1, True), Mixture.equal(2, 1, True)
+    mixture.learn(losses)
+    half.learn(losses, np.array([0.5, 0, 0.5, 0]))
+    assert mixture.losses[1, 0] == pytest.approx(3 * sum(0.99**i for i in range(4)))
+    assert half.losses[1, 0] == pytest.approx(1.5 * (1 - 0.005) + 1.5)
+
+
+def test_losses_of_each_kind():
+    def of(kind: str, predicted: Any, targets: Any) -> list[Any]:
+        config = networks(**KINDS[kind])[0].config
+        return losses_of(config, np.array([predicted]), np.array(targets))[0].tolist()
+
+    assert of("two classes", [[0.8, 0.8]], [[1, 0]]) == [pytest.approx([-math.log(0.8), -math.log(0.2)])]
+    assert of("two classes", [[0.0]], [[1]]) == [pytest.approx([-math.log(0.001)])]  # at most
+    assert of("three classes", [[0.5], [0.2], [0.3]], [[0], [1], [0]]) == [pytest.approx([-math.log(0.2)])]
+    # The head of an infinite target was not taught, and has not predicted.
+    assert of("three classes", [[0.5], [0.2], [9.0]], [[0], [1], [np.inf]]) == [pytest.approx([-math.log(0.2 / 0.7)])]
+    assert of("numbers", [[1.0], [2.0]], [[3], [1]]) == [[4], [1]]
+    assert of("quantiles", [[1.0], [2.0]], [[3], [3]]) == [pytest.approx([0.1 * 2 + 0.5 * 1])]
+
+
+@pytest.mark.parametrize(
+    ("kind", "least"), [("two classes", (0.5, 3)), ("three classes", (0.5, 3)), ("numbers", (0.1, 0.5))]
+)
+def test_a_stream_is_learned_at_two_rates_and_predicted_by_both(kind, least):
+    are_classes, first = kind != "numbers", 0.3 if kind == "numbers" else math.sqrt(7) / 2
+    numbers = np.minimum(NUMBERS, 1 if kind == "two classes" else 2)
+    [said] = learner(kind).learn(SAMPLES, numbers if are_classes else TARGETS)
+    z, y = Standardizer(3, **OF_FEATURES).learn(SAMPLES), numbers[None].astype(np.float32)
+    zero, unit = np.zeros((2, 80)), np.ones((2, 80))
+    if kind == "three classes":
+        y = (numbers == np.arange(3)[:, None]).astype(np.float32)
+    if not are_classes:
+        y, zero, unit = standardised(TARGETS)
+    of_networks = np.array(
+        [
+            network.predict_arrays(with_distances(z), z, y, stream_rate(np.arange(80), first, low).astype(np.float32))
+            for network, low in zip(networks(**KINDS[kind]), least, strict=True)
+        ]
+    )
+    mixed = np.log(of_networks) - np.log1p(-of_networks) if are_classes else of_networks
+    losses = losses_of(networks(**KINDS[kind])[0].config, of_networks, y)
+    weights = np.array([by_hand(of_target, None if are_classes else 1.0) for of_target in losses.swapaxes(0, 1)])
+    mixed = (weights.transpose(2, 0, 1) * mixed).sum(axis=0)
+    expected = 1 / (1 + np.exp(-mixed)) if are_classes else zero + unit * mixed
+    np.testing.assert_allclose(said, expected, rtol=1e-4, atol=1e-5)
+
+
+def standardised(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # (T, n) -> 3 of (T, n)
+    standardizer, columns = Standardizer(len(targets), **OF_TARGETS), []
+    for target in targets.T:
+        zero, unit = standardizer.mean.copy(), standardizer.scale.copy()
+        columns.append([standardizer.learn_one(target), zero, unit])
+    y, zero, unit = np.array(columns).transpose(1, 2, 0)
+    return y.astype(np.float32), zero, unit
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stream_in_parts_or_saved_midway_is_the_stream_in_one(kind, tmp_path):
+    targets = TARGETS[:1] if kind == "quantiles" else TARGETS if kind == "numbers" else np.minimum(NUMBERS, 1)
+    whole, cut = learner(kind), learner(kind)
+    whole.learn(SAMPLES, targets)
+    for part in np.array_split(np.arange(80), 7):
+        save_estimator(tmp_path / "cut", "cut", {"learning_rate": None, "backend": "numpy"}, {"learner": cut})
+        cut = Learner(**load_estimator(tmp_path / "cut", "cut", {}, ())[1]["learner"])
+        cut.learn(SAMPLES[:, part], targets[..., part])
+    for group in range(len(whole.groups)):
+        np.testing.assert_allclose(cut.predict(SAMPLES, group), whole.predict(SAMPLES, group), rtol=1e-3, atol=1e-4)
+    assert whole.mixtures is not None
+    assert cut.mixtures is not None
+    for one, other in zip(whole.mixtures, cut.mixtures, strict=True):
+        np.testing.assert_allclose(one.losses, other.losses, rtol=1e-3)
+        assert np.ptp(weights_of(one.losses)) > 0.01
+
+
+@pytest.mark.parametrize("kind", ["two classes", "three classes", "numbers"])
+def test_contributions_add_up_to_what_both_predict(kind):
+    model = learner(kind)
+    model.learn(SAMPLES, TARGETS if kind == "numbers" else np.minimum(NUMBERS, 1))
+    contributions, constant = model.explain(SAMPLES)
+    if kind == "numbers":
+        assert model.target_standardizer is not None
+        contributions = contributions * model.target_standardizer.scale[:, None, None]
+        constant = model.target_standardizer.inverse_transform(constant)
+    np.testing.assert_allclose(contributions.sum(axis=2) + constant, model.decision(SAMPLES), rtol=1e-3, atol=1e-4)
