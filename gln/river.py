@@ -6,8 +6,8 @@ Shapes: B samples, F features, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
-from typing import Any, NamedTuple
+from collections.abc import Callable, Hashable, Mapping, Sequence, Set
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ except ImportError as error:
 from gln.backends import load_backend
 from gln.categories import FEW, Categories
 from gln.learner import OF_STREAMS, Learner, Saveable, sum_to_one
-from gln.levels import Levels, codes_of, new_levels
+from gln.named import Named, Samples
 from gln.visits import stream_visits
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
@@ -29,21 +29,11 @@ COPIES = OF_STREAMS["n_networks"]
 PREVIOUS = ("previous", "label")  # the name of the feature that a memory reads
 
 
-class _Samples(NamedTuple):
-    """Samples to learn, and what will be known once they are learned."""
-
-    columns: np.ndarray  # (F, B)
-    places: dict[Hashable, int]  # of the features, by their names
-    new: dict[Hashable, Levels]  # levels of categories
-
-
-class _Stream(Saveable, base.Estimator):
-    """What both share: names of features and levels, by which dictionaries and frames become samples for a learner.
-
-    A feature is there from its first value on, and is a category if that is a string.
-    """
+class _Stream(Named, Saveable, base.Estimator):
+    """What both share."""
 
     memory = False  # whether one more network reads the label before, as a category
+    _always = property(lambda self: {PREVIOUS} if self.memory else set())
 
     def __init__(self, layer_sizes, context_map_size, context_bias, learning_rate, backend, seed) -> None:
         self.layer_sizes = layer_sizes
@@ -52,8 +42,7 @@ class _Stream(Saveable, base.Estimator):
         self.learning_rate = learning_rate
         self.backend = backend
         self.seed = seed
-        self._places: dict[Hashable, int] = {}  # of features in a sample, by their names
-        self._levels: dict[Hashable, Levels] = {}  # of those that are categories
+        super().__init__()
         self._learner: Learner | None = None  # until there is a feature
 
     @classmethod
@@ -81,11 +70,11 @@ class _Stream(Saveable, base.Estimator):
             for n, seed in zip(features, seeds, strict=True)
         ]
 
-    def _learn(self, samples: _Samples, targets: np.ndarray, shares: np.ndarray | None) -> None:
+    def _learn(self, samples: Samples, targets: np.ndarray, shares: np.ndarray | None) -> None:
         """Learn samples, whose features and levels are the known ones if nothing is refused."""
         if not (samples.places and samples.columns.shape[1]):
             return
-        names = self._levels.keys() | samples.new.keys() | ({PREVIOUS} if self.memory else set())
+        names = self._levels.keys() | samples.new.keys() | self._always
         categorical = {samples.places[name] for name in names}
         learner = self._learner or self._of_first(samples, categorical)
         learner.learn(samples.columns, targets, shares, categorical=categorical, predicts=False)
@@ -93,7 +82,7 @@ class _Stream(Saveable, base.Estimator):
         for name, new in samples.new.items():
             self._levels.setdefault(name, {}).update(new)
 
-    def _of_first(self, samples: _Samples, categorical: Set[int]) -> Learner:
+    def _of_first(self, samples: Samples, categorical: Set[int]) -> Learner:
         """A learner for a stream that begins with these samples."""
         count, are_classes = len(samples.columns), isinstance(self, base.Classifier)
         if not categorical:
@@ -103,104 +92,10 @@ class _Stream(Saveable, base.Estimator):
         others = sum(column.feature != memory for column in categories.columns)
         return self._built(len(categories.columns), others, categories=categories, memory=memory)
 
-    def _seen(self, x: Mapping[Hashable, Any]) -> _Samples:
-        """A dictionary that will be learned."""
-        new: dict[Hashable, Levels] = {}
-        x = self._coded(x, new)
-        places = self._with_new({name for name in x.keys() - self._places.keys() if not _is_missing(x[name])})
-        return _Samples(self._sample(x, places), places, new)
-
-    def _seen_frame(self, X: pd.DataFrame) -> _Samples:
-        """A frame that will be learned."""
-        new: dict[Hashable, Levels] = {}
-        coded = self._coded_frame(X, new)
-        places = self._with_new(set(coded.columns[coded.notna().any()]))
-        return _Samples(self._columns(coded, places), places, new)
-
-    def _coded(self, x: Mapping[Hashable, Any], new: dict[Hashable, Levels] | None = None) -> Mapping[Hashable, Any]:
-        """A dictionary with codes in place of strings. Levels that are not known go to `new`, or are missing values."""
-        if not self._levels and not any(isinstance(value, str) for value in x.values()):
-            return x
-        coded = dict(x)
-        for name, value in x.items():
-            if not _is_missing(value) and self._is_category(name, [value]):
-                known = self._levels.get(name, {})
-                coded[name] = known.get(value, np.nan)
-                if new is not None and value not in known:
-                    coded[name] = len(known)
-                    new[name] = {value: len(known)}
-        return coded
-
-    def _coded_frame(self, X: pd.DataFrame, new: dict[Hashable, Levels] | None = None) -> pd.DataFrame:
-        """The same of a frame."""
-        coded = X.copy(deep=False)
-        for name in X.columns[[dtype.kind not in "biuf" or name in self._levels for name, dtype in X.dtypes.items()]]:
-            values = X[name].dropna()
-            if self._is_category(name, values):
-                known = self._levels.get(name, {})
-                found = {} if new is None else new_levels(known, values)
-                coded[name] = codes_of(X[name], known | found)
-                if new is not None and found:
-                    new[name] = found
-        return coded
-
-    def _is_category(self, name: Hashable, values: Iterable[Any]) -> bool:
-        """Whether a feature is a category, as its first value decides; raises ValueError if these values are not."""
-        is_text = isinstance(next(iter(values), None), str)
-        if name in self._places:
-            is_text = name in self._levels
-        for value in values:
-            if isinstance(value, str) != is_text:
-                expected = "a string" if is_text else "a finite number or a bool"
-                raise ValueError(f"x[{name!r}]: expected {expected}, as its first value is one, got {value!r}")
-        return is_text
-
-    def _with_new(self, names: Set[Hashable]) -> dict[Hashable, int]:
-        """The places of the known features and of these, the new ones in an order that does not depend on theirs."""
-        new = names - self._places.keys()
-        if not new:
-            return self._places
-        if self.memory and not self._places:
-            new = {*new, PREVIOUS}
-        order = sorted(new, key=lambda name: (str(type(name)), str(name)))
-        return self._places | {name: len(self._places) + i for i, name in enumerate(order)}
-
-    def _known(self, x: Mapping[Hashable, Any]) -> np.ndarray:
-        """A dictionary to predict, as a column (F, 1)."""
-        return self._sample(self._coded(x), self._places)
-
-    def _known_frame(self, X: pd.DataFrame) -> np.ndarray:
-        """A frame to predict, as columns (F, B)."""
-        return self._columns(self._coded_frame(X), self._places)
-
     def _explained(self, x: Mapping[Hashable, Any]) -> tuple[np.ndarray, np.ndarray]:  # -> (C, F), (C,)
         assert self._learner is not None
         contributions, constant = self._learner.explain(self._known(x))
         return contributions[:, 0], constant[:, 0]
-
-    @staticmethod
-    def _sample(x: Mapping[Hashable, Any], places: Mapping[Hashable, int]) -> np.ndarray:
-        """A dictionary as a column (F, 1), NaN where a feature is missing; others are left out."""
-        sample = np.full((len(places), 1), np.nan)
-        for name, value in x.items():
-            if name in places:  # most values are what `_number` would make of them
-                is_plain = value.__class__ is float and abs(value) < np.inf
-                sample[places[name], 0] = value if is_plain else _number(name, value)
-        return sample
-
-    @staticmethod
-    def _columns(X: pd.DataFrame, places: Mapping[Hashable, int]) -> np.ndarray:
-        """A frame as columns (F, B), NaN where a feature is missing; others are left out."""
-        columns = np.full((len(places), len(X)), np.nan)
-        for name, dtype in zip(X.columns, X.dtypes, strict=True):
-            if dtype.kind not in "biuf":
-                _number(name, X[name].iloc[0] if len(X) else None)
-            values = X[name].to_numpy(np.float64, na_value=np.nan)
-            if np.isinf(values).any():
-                _number(name, np.inf)
-            if name in places:
-                columns[places[name]] = values
-        return columns
 
 
 class GLNClassifier(_Stream, base.MiniBatchClassifier):
@@ -284,7 +179,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         """Learn the rows of a frame one after another, in one fast call; first there is room for all its levels."""
         self._learn_labels(self._seen_frame(X), list(y), w)
 
-    def _learn_labels(self, samples: _Samples, labels: list[Any], w: Any) -> None:
+    def _learn_labels(self, samples: Samples, labels: list[Any], w: Any) -> None:
         if any(label is None or label != label for label in labels):
             raise ValueError(f"y: expected labels, got NaN or None among {labels[:10]}")
         visits, shares = _visits(samples, labels, w)
@@ -416,7 +311,7 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         """Learn the rows of a frame one after another, in one fast call; first there is room for all its levels."""
         self._learn_numbers(self._seen_frame(X), y, w)
 
-    def _learn_numbers(self, samples: _Samples, y: Any, w: Any) -> None:
+    def _learn_numbers(self, samples: Samples, y: Any, w: Any) -> None:
         targets = np.asarray(y, np.float64)
         visits, shares = _visits(samples, targets, w)
         self._learn(samples._replace(columns=samples.columns[:, visits]), targets[None, visits], shares)
@@ -453,18 +348,7 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         return self._learner.predict(samples, group)
 
 
-def _number(name: Hashable, value: Any) -> float:
-    """A feature's value; None is one that is missing."""
-    try:
-        number = np.nan if _is_missing(value) else float(value)
-    except (TypeError, ValueError):
-        number = np.inf
-    if abs(number) == np.inf:
-        raise ValueError(f"x[{name!r}]: expected a finite number, a bool or a string, got {value!r}")
-    return number
-
-
-def _visits(samples: _Samples, targets: Any, w: Any) -> tuple[np.ndarray, np.ndarray | None]:
+def _visits(samples: Samples, targets: Any, w: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """Which samples to learn, some more than once, and the part of a step that each makes."""
     count = samples.columns.shape[1]
     if len(targets) != count:
@@ -475,7 +359,3 @@ def _visits(samples: _Samples, targets: Any, w: Any) -> tuple[np.ndarray, np.nda
     if weights.shape not in ((), (count,)):
         raise ValueError(f"w: expected a number or {count} of them, got shape {weights.shape}")
     return stream_visits("w", np.broadcast_to(weights, (count,)))
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or value is pd.NA or value != value

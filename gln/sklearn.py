@@ -30,7 +30,9 @@ class GLNClassifier(ClassifierMixin, Estimator):
     It learns one sample after another, without backpropagation: in several passes over a table by `fit`, or from a
     stream by `partial_fit`. Features need no scaling: they are standardised by what was seen of them. A missing feature
     counts as its mean, and so does a value far from all earlier ones. The networks mix each feature and its distance
-    from its mean; their halfspaces see the features, in `fit` one to three of them each.
+    from its mean; their halfspaces see one to three of the features each, in `partial_fit` one or two.
+
+    In `partial_fit` networks learn slowly and fast by turns, and are weighted by how well each predicted lately.
 
     A category of at most ten levels becomes columns of 0 and 1. One of more becomes the log-odds of each class at its
     level, which for training are counted from the samples before each. In `partial_fit` few levels have both. A level
@@ -48,8 +50,8 @@ class GLNClassifier(ClassifierMixin, Estimator):
     layer_sizes : sequence of int or None, default=None
         Neurons of each layer. None is (32, 16) in `fit` and (64, 32) in `partial_fit`; (1,) for wide sparse tables.
     n_networks : int or None, default=None
-        Networks, each with its own halfspaces and order of samples, whose logits are averaged and, in `fit`, weighted.
-        None is 8 in `fit`, 4 from 100,000 samples or 100 classes on, and, for speed, 1 in `partial_fit`.
+        Networks, each with its own halfspaces and order of samples, whose logits are averaged with weights. None is 8
+        in `fit`, 4 from 100,000 samples or 100 classes on, and 2 in `partial_fit`; 1 for wide sparse streams.
     context_map_size : int or None, default=None
         Halfspaces per neuron, which has a row of weights for each of their 2^context_map_size combinations. None is 5
         in `partial_fit`, and in `fit` 3 to 8, one more for each factor of three beyond 5,000 samples; 0, so no
@@ -59,8 +61,9 @@ class GLNClassifier(ClassifierMixin, Estimator):
         halfspaces between samples.
     learning_rate : float, callable or None, default=None
         A number from 0 to 1e30, or a callable from the count of samples learned so far to one. In `fit`, which knows
-        how many samples come, None falls linearly to 0.01, from 3 and with encodings from 9; in `partial_fit` it falls
-        from min(10, sqrt(d)), d the inputs of the first layer, to 1, see `gln.rates.stream_rate`.
+        how many samples come, None falls linearly to 0.01, from 3 and with encodings from 9. In `partial_fit` it falls
+        from min(5, sqrt(d) / 2), d the inputs of the first layer, to 0.5 for slow networks and 3 for fast ones, see
+        `gln.rates.stream_rate`.
     n_epochs : int or None, default=None
         Passes of `fit` over the samples. None is about 1000 / N, at least 3, or 5 over a wide sparse table, and at most
         20; but of long tables about 300,000 / N, at least 1.
@@ -279,8 +282,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         Levels in (0, 1) that `predict_quantiles` predicts: (0.05, 0.95) gives intervals that contain about 90 % of the
         targets. Networks of their own learn them, beside those of the mean.
     n_networks : int or None, default=None
-        Networks, each with its own halfspaces and order of samples, whose predictions are averaged and, in `fit`,
-        weighted. None is 8 in `fit`, 4 from 100,000 samples on, and, for speed, 1 in `partial_fit`.
+        Networks, each with its own halfspaces and order of samples, whose predictions are averaged with weights. None
+        is 8 in `fit`, 4 from 100,000 samples on, and 2 in `partial_fit`; 1 for wide sparse streams.
     context_map_size : int or None, default=None
         Halfspaces per neuron, which has a row of weights for each of their 2^context_map_size combinations. None is 5
         in `partial_fit`, and in `fit` 3 to 8, one more for each factor of three beyond 5,000 samples; 0, so no
@@ -290,9 +293,10 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         halfspaces between samples.
     learning_rate : float, callable or None, default=None
         A number from 0 to 1e30, or a callable from the count of samples learned so far to one. In `fit` None falls
-        linearly to 0.01, for means from 0.5 and for quantiles from 1.5, with encodings from three times as much; in
-        `partial_fit` it falls from 0.3 to 0.1, and from 0.5 to 0.05, see `gln.rates.stream_rate`. Steps of batches add
-        up: for means, more than 2 over the size of a batch swings.
+        linearly to 0.01, for means from 0.5 and for quantiles from 1.5, with encodings from three times as much. In
+        `partial_fit` it falls from 0.3 to 0.1 for slow networks and is 0.5 for fast ones; for quantiles it falls from
+        0.5 to 0.05 and 0.25, see `gln.rates.stream_rate`. Steps of batches add up: for means, more than 2 over the size
+        of a batch swings.
     n_epochs : int or None, default=None
         Passes of `fit` over the samples. None is about 1000 / N, at least 3, or 5 over a wide sparse table, and at most
         20; but of long tables about 300,000 / N, at least 1.

@@ -116,6 +116,11 @@ def test_targets_of_r_are_what_follows():
     assert abs(changed[steps]).max() < 1e-9
 
 
+def test_a_file_of_ones_own(tmp_path):
+    (tmp_path / "own.csv").write_text("a,b,kind\n1,x,yes\n2,y,no\n3,x,yes\n")
+    assert stream_data.of_csv(str(tmp_path / "own.csv"), 2) == [({"a": 1, "b": "x"}, "yes"), ({"a": 2, "b": "y"}, "no")]
+
+
 def test_concepts_follow_one_another_and_no_sample_comes_twice():
     stream = stream_data.concepts(11, *(synth.Sine(function, seed=function) for function in (0, 1)))
     assert stream == [*synth.Sine(0, seed=0).take(5), *synth.Sine(1, seed=1).take(6)]

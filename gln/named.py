@@ -1,0 +1,144 @@
+"""Samples as dictionaries and frames: names of features and levels, by which they become arrays for a `Learner`.
+
+Shapes: B samples, F features.
+"""
+# ruff: noqa: N803 - X is River's name
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Set
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from gln.levels import Levels, codes_of, new_levels
+
+__all__ = ["Named", "Samples"]
+
+
+class Samples(NamedTuple):
+    """Samples to learn, and what will be known once they are learned."""
+
+    columns: np.ndarray  # (F, B)
+    places: dict[Hashable, int]  # of the features, by their names
+    new: dict[Hashable, Levels]  # levels of categories
+
+
+class Named:
+    """A model of named features. A feature is there from its first value on, and is a category if that is a string."""
+
+    _always: Set[Hashable] = frozenset()  # names that are there beside the first features
+
+    def __init__(self) -> None:
+        self._places: dict[Hashable, int] = {}  # of features in a sample, by their names
+        self._levels: dict[Hashable, Levels] = {}  # of those that are categories
+
+    def _seen(self, x: Mapping[Hashable, Any]) -> Samples:
+        """A dictionary that will be learned."""
+        new: dict[Hashable, Levels] = {}
+        x = self._coded(x, new)
+        places = self._with_new({name for name in x.keys() - self._places.keys() if not _is_missing(x[name])})
+        return Samples(self._sample(x, places), places, new)
+
+    def _seen_frame(self, X: pd.DataFrame) -> Samples:
+        """A frame that will be learned."""
+        new: dict[Hashable, Levels] = {}
+        coded = self._coded_frame(X, new)
+        places = self._with_new(set(coded.columns[coded.notna().any()]))
+        return Samples(self._columns(coded, places), places, new)
+
+    def _coded(self, x: Mapping[Hashable, Any], new: dict[Hashable, Levels] | None = None) -> Mapping[Hashable, Any]:
+        """A dictionary with codes in place of strings. Levels that are not known go to `new`, or are missing values."""
+        if not self._levels and not any(isinstance(value, str) for value in x.values()):
+            return x
+        coded = dict(x)
+        for name, value in x.items():
+            if not _is_missing(value) and self._is_category(name, [value]):
+                known = self._levels.get(name, {})
+                coded[name] = known.get(value, np.nan)
+                if new is not None and value not in known:
+                    coded[name] = len(known)
+                    new[name] = {value: len(known)}
+        return coded
+
+    def _coded_frame(self, X: pd.DataFrame, new: dict[Hashable, Levels] | None = None) -> pd.DataFrame:
+        """The same of a frame."""
+        coded = X.copy(deep=False)
+        for name in X.columns[[dtype.kind not in "biuf" or name in self._levels for name, dtype in X.dtypes.items()]]:
+            values = X[name].dropna()
+            if self._is_category(name, values):
+                known = self._levels.get(name, {})
+                found = {} if new is None else new_levels(known, values)
+                coded[name] = codes_of(X[name], known | found)
+                if new is not None and found:
+                    new[name] = found
+        return coded
+
+    def _is_category(self, name: Hashable, values: Iterable[Any]) -> bool:
+        """Whether a feature is a category, as its first value decides; raises ValueError if these values are not."""
+        is_text = isinstance(next(iter(values), None), str)
+        if name in self._places:
+            is_text = name in self._levels
+        for value in values:
+            if isinstance(value, str) != is_text:
+                expected = "a string" if is_text else "a finite number or a bool"
+                raise ValueError(f"x[{name!r}]: expected {expected}, as its first value is one, got {value!r}")
+        return is_text
+
+    def _with_new(self, names: Set[Hashable]) -> dict[Hashable, int]:
+        """The places of the known features and of these, the new ones in an order that does not depend on theirs."""
+        new = names - self._places.keys()
+        if not new:
+            return self._places
+        if not self._places:
+            new = new | self._always
+        order = sorted(new, key=lambda name: (str(type(name)), str(name)))
+        return self._places | {name: len(self._places) + i for i, name in enumerate(order)}
+
+    def _known(self, x: Mapping[Hashable, Any]) -> np.ndarray:
+        """A dictionary to predict, as a column (F, 1)."""
+        return self._sample(self._coded(x), self._places)
+
+    def _known_frame(self, X: pd.DataFrame) -> np.ndarray:
+        """A frame to predict, as columns (F, B)."""
+        return self._columns(self._coded_frame(X), self._places)
+
+    @staticmethod
+    def _sample(x: Mapping[Hashable, Any], places: Mapping[Hashable, int]) -> np.ndarray:
+        """A dictionary as a column (F, 1), NaN where a feature is missing; others are left out."""
+        sample = np.full((len(places), 1), np.nan)
+        for name, value in x.items():
+            if name in places:  # most values are what `_number` would make of them
+                is_plain = value.__class__ is float and abs(value) < np.inf
+                sample[places[name], 0] = value if is_plain else _number(name, value)
+        return sample
+
+    @staticmethod
+    def _columns(X: pd.DataFrame, places: Mapping[Hashable, int]) -> np.ndarray:
+        """A frame as columns (F, B), NaN where a feature is missing; others are left out."""
+        columns = np.full((len(places), len(X)), np.nan)
+        for name, dtype in zip(X.columns, X.dtypes, strict=True):
+            if dtype.kind not in "biuf":
+                _number(name, X[name].iloc[0] if len(X) else None)
+            values = X[name].to_numpy(np.float64, na_value=np.nan)
+            if np.isinf(values).any():
+                _number(name, np.inf)
+            if name in places:
+                columns[places[name]] = values
+        return columns
+
+
+def _number(name: Hashable, value: Any) -> float:
+    """A feature's value; None is one that is missing."""
+    try:
+        number = np.nan if _is_missing(value) else float(value)
+    except (TypeError, ValueError):
+        number = np.inf
+    if abs(number) == np.inf:
+        raise ValueError(f"x[{name!r}]: expected a finite number, a bool or a string, got {value!r}")
+    return number
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value is pd.NA or value != value
