@@ -18,7 +18,10 @@ import numpy as np
 from gln.rates import linear_rate
 from gln.saving import arguments
 
-__all__ = ["add_class", "add_inputs", "join_classes", "join_heads", "new_class", "split_heads", "start_at"]
+__all__ = [
+    *("add_class", "add_inputs", "join_classes", "join_heads", "new_class", "split_heads", "start_at"),
+    "with_outputs",
+]
 
 REPLACED = 4  # one neuron of so many gets halfspaces that see new side information
 
@@ -150,6 +153,25 @@ def add_inputs(network: Any, input_size: int, context_size: int) -> Any:
             state[name][tuple(slice(0, size) for size in old.shape)] = old
     grown.set_state(state)
     return grown
+
+
+def with_outputs(network: Any, kept: Sequence[int], new: int) -> Any:
+    """A network with some of its outputs, in this order, and then new ones that have learned nothing.
+
+    Args:
+        network: a `GLN` of any backend whose loss has `num_outputs`. What is kept predicts what it predicted before.
+        kept: numbers of outputs.
+        new: how many.
+    """
+    made = type(network)(**arguments(network) | {"num_outputs": len(kept) + new})
+    state = made.get_state()
+    for name, old in network.get_state(copy=False).items():
+        if name.startswith("weights"):
+            state[name][:, :, : len(kept)] = old[:, :, list(kept)]
+        else:
+            state[name] = old
+    made.set_state(state)
+    return made
 
 
 def _replaced(drawn: Mapping[str, np.ndarray], network: Any) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ import dataclasses
 import inspect
 import itertools
 import os
-from collections.abc import Callable, Collection, Iterator, Set
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from gln.features import (
     quantile_pieces,
     with_distances,
 )
-from gln.heads import add_class, add_inputs
+from gln.heads import add_class, add_inputs, with_outputs
 from gln.many import MANY, log_share, some_heads
 from gln.mixture import Mixture, losses_of, weights_of
 from gln.rates import rate_of_streams
@@ -48,7 +48,8 @@ class Learner:
     """Networks that learn raw samples, each standardised by what was seen of the stream up to it.
 
     Samples are columns, (F, B), with NaN where a value is missing. A category comes as the code of its level. Targets
-    are class numbers (B,), or with a `target_standardizer` finite numbers (T, B).
+    are class numbers (B,), or with a `target_standardizer` numbers (T, B): finite, or of several NaN where one is
+    unknown. It standardises each target, or if its size is 1 all of them alike.
     """
 
     groups: list[list[Any]]  # the networks that predict the targets, then for each target those of its quantiles
@@ -74,9 +75,9 @@ class Learner:
 
     @classmethod
     def of_stream(cls, groups: list[list[Any]], features: int, targets: int | None = None, **fields: Any) -> Learner:
-        """A new learner for a stream of so many features and, unless it predicts classes, targets."""
+        """A new learner for a stream of so many features and, unless it predicts classes, targets to standardise."""
         mixtures = [
-            Mixture.equal(len(group), targets if number == 0 and targets else 1, targets is None)
+            Mixture.equal(len(group), group[0].num_heads if number == 0 and targets else 1, targets is None)
             for number, group in enumerate(groups)
         ]
         target_standardizer = None if targets is None else Standardizer(targets, **OF_TARGETS)
@@ -165,7 +166,7 @@ class Learner:
         else:
             own, zero, unit = self._standardised(targets)
         if self.categories is not None:
-            samples = self.categories.learn(samples, targets if self.target_standardizer is None else own, shares)
+            samples = self.categories.learn(samples, self._counted(targets, own), shares)
         z, means = self._seen(samples), None
         rates = self._rates(z.shape[1]) if rates is None else rates
         rate = iter(rates if shares is None else [each * shares for each in rates])
@@ -182,6 +183,12 @@ class Learner:
         if means is None:
             return []
         return [means if self.target_standardizer is None else zero + unit * means]
+
+    def _counted(self, targets: np.ndarray, own: np.ndarray) -> np.ndarray:
+        """What categories count statistics of: classes, each standardised target, or those that all stand for one."""
+        if self.target_standardizer is None:
+            return targets
+        return own if len(own) == self.target_standardizer.size else np.nansum(own, axis=0, keepdims=True)
 
     def _seen(self, samples: Any) -> np.ndarray:  # (F, n) -> (F, n)
         """Standardised samples, each after it was counted. By `learn_one`, for all of them were checked before."""
@@ -208,7 +215,12 @@ class Learner:
         own, zero, unit = np.empty((3, *targets.shape))
         for b, target in enumerate(targets.T):
             zero[:, b], unit[:, b] = standardizer.mean, standardizer.scale
-            own[:, b] = standardizer.learn_one(target)
+            if len(target) == standardizer.size:
+                own[:, b] = standardizer.learn_one(target)
+            else:
+                for t in np.flatnonzero(~np.isnan(target)):
+                    own[t, b] = standardizer.learn_one(target[t : t + 1])[0]
+        own[np.isnan(targets)] = np.nan  # which the standardizer takes for the mean
         return own.clip(-bound, bound).astype(np.float32), zero, unit
 
     def _parts(self, targets: np.ndarray, batch_size: int) -> Iterator[slice]:
@@ -224,12 +236,13 @@ class Learner:
     def _check(self, samples: Any, targets: np.ndarray, shares: np.ndarray | None, batch_size: int) -> None:
         check_magnitude("samples", samples)
         count = samples.shape[1:]
-        shape = count if self.target_standardizer is None else (self.target_standardizer.size, *count)
+        heads = self.groups[0][0].num_heads
+        shape = count if self.target_standardizer is None else (heads, *count)
         if targets.shape != shape:
             raise ValueError(f"targets: expected shape {shape}, one for each sample, got shape {targets.shape}")
         if self.target_standardizer is None and (targets.dtype.kind not in "iu" or targets.min(initial=0) < 0):
             raise ValueError(f"targets: expected class numbers, integers of at least 0, got {targets}")
-        if targets.dtype.kind == "f" and not np.isfinite(targets).all():
+        if targets.dtype.kind == "f" and (np.isinf(targets).any() or (heads == 1 and np.isnan(targets).any())):
             raise ValueError("targets: expected finite numbers, got NaN or infinity")
         if shares is not None and not (shares.shape == count and (shares >= 0).all() and np.isfinite(shares).all()):
             raise ValueError(f"shares: expected {count} finite numbers of at least 0, got {shares}")
@@ -245,12 +258,18 @@ class Learner:
         if self.categories is not None:
             self._take(self._with_categories(self.categories.with_class()))
 
+    def with_outputs(self, kept: Sequence[int], new: int) -> Learner:
+        """A learner that predicts some of its targets, in this order, and then new ones; it has no quantiles."""
+        groups = [[with_outputs(network, kept, new) for network in self.groups[0]]]
+        mixtures = None if self.mixtures is None else [self.mixtures[0].with_targets(kept, new)]
+        return dataclasses.replace(self, groups=groups, mixtures=mixtures)
+
     def _grown(self, samples: Any, categorical: Set[int]) -> Learner:
         """A learner with room for what is new in samples, or this one where nothing is."""
         if self.categories is None and not categorical:
             return self.with_features(samples.shape[0])
-        network = self.groups[0][0]
-        targets = network.num_classes if self.target_standardizer is None else network.num_heads
+        standardizer = self.target_standardizer
+        targets = self.groups[0][0].num_classes if standardizer is None else standardizer.size
         numbers = Categories.of_numbers(self._size, targets, self.target_standardizer is None)
         known = numbers if self.categories is None else self.categories
         if samples.shape[0] < known.size:
@@ -327,6 +346,11 @@ class Learner:
             return combined
         rows = slice(None) if group == 0 else slice(group - 1, group)
         return self.target_standardizer.mean[rows, None] + self.target_standardizer.scale[rows, None] * combined
+
+    def contexts(self, samples: Any) -> list[np.ndarray]:
+        """Which row of weights samples pick in each neuron of the first group's networks: (F, B) -> M of (B, N)."""
+        z = self._transformed(samples)
+        return [network.contexts(self.read(network, z)[1]) for network in self.groups[0]]
 
     def explain(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:
         """Contributions of features (C, B, F) and the constant (C, B), which add up to what the first group mixes.

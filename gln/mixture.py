@@ -11,6 +11,7 @@ Shapes: M networks, C heads, T targets (1 for classes and for quantiles), n samp
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,8 @@ class Mixture:
     def learn(self, losses: np.ndarray, shares: np.ndarray | None = None, batch_size: int = 1) -> np.ndarray:
         """Count the losses of samples, and return the sums before each of them, or before its batch.
 
+        A loss that is not finite is that of an unknown target.
+
         Shapes: (M, T, n), and (n,) for how much each sample counts -> (M, T, n).
         """
         before = np.empty(losses.shape)
@@ -46,8 +49,15 @@ class Mixture:
             self._count(losses[..., b], 1.0 if shares is None else shares[b])
         return before
 
+    def with_targets(self, kept: Sequence[int], new: int) -> Mixture:
+        """The same for some of the targets, and for new ones."""
+        fresh = Mixture.equal(len(self.losses), new, self.spread is None)
+        spread = None if self.spread is None else np.concatenate([self.spread[list(kept)], fresh.spread])
+        return Mixture(np.concatenate([self.losses[:, list(kept)], fresh.losses], axis=1), spread)
+
     def _count(self, loss: np.ndarray, share: float) -> None:  # (M, T), ()
-        fading = share * (1 - FADING)
+        known = np.isfinite(loss[0])  # of an unknown target nothing is counted
+        loss, fading = np.where(known, loss, 0), share * (1 - FADING) * known
         if self.spread is not None:
             self.spread = self.spread + fading * (loss.min(axis=0) - self.spread)
             loss = np.minimum(loss / np.maximum(2 * self.spread, TINY), LARGEST_LOSS)

@@ -6,15 +6,21 @@ Shapes: B samples, F features.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Set
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from gln.backends import load_backend
+from gln.categories import Categories
+from gln.learner import OF_STREAMS, Learner, Saveable
 from gln.levels import Levels, codes_of, new_levels
 
-__all__ = ["Named", "Samples"]
+__all__ = ["COPIES", "PREVIOUS", "Named", "Samples"]
+
+COPIES = OF_STREAMS["n_networks"]
+PREVIOUS = ("previous", "label")  # the name of the feature that a memory reads
 
 
 class Samples(NamedTuple):
@@ -25,14 +31,70 @@ class Samples(NamedTuple):
     new: dict[Hashable, Levels]  # levels of categories
 
 
-class Named:
-    """A model of named features. A feature is there from its first value on, and is a category if that is a string."""
+class Named(Saveable):
+    """A model that learns a stream of named features, each there from its first value on.
 
-    _always: Set[Hashable] = frozenset()  # names that are there beside the first features
+    A feature is a category if its first value is a string.
+    """
 
-    def __init__(self) -> None:
+    memory = False  # whether one more network reads the label before, as a category
+    _always = property(lambda self: {PREVIOUS} if self.memory else set())  # names of features beside the first ones
+    _are_classes = False  # the targets
+
+    def __init__(self, layer_sizes, context_map_size, context_bias, learning_rate, backend, seed) -> None:
+        self.layer_sizes = layer_sizes
+        self.context_map_size = context_map_size
+        self.context_bias = context_bias
+        self.learning_rate = learning_rate
+        self.backend = backend
+        self.seed = seed
         self._places: dict[Hashable, int] = {}  # of features in a sample, by their names
         self._levels: dict[Hashable, Levels] = {}  # of those that are categories
+        self._learner: Learner | None = None  # until there is a feature
+
+    def _learned(self):
+        return {name: value for name, value in vars(self).items() if name.startswith("_")}
+
+    def _built(self, features: int, others: int, **fields: Any) -> Learner:
+        """A learner that knows nothing yet, of so many features, all and without those of a memory."""
+        raise NotImplementedError
+
+    def _networks(self, features: Sequence[int], **kind: Any) -> list[Any]:
+        """New networks, one for each of these numbers of features."""
+        options = {"context_bias": self.context_bias, "context_features": OF_STREAMS["context_features"]}
+        network, rng = load_backend(self.backend).GLN, np.random.RandomState(self.seed)
+        seeds = rng.randint(np.iinfo(np.int32).max, size=len(features)).tolist()
+        return [
+            network(self.layer_sizes, 2 * n, n, context_map_size=self.context_map_size, seed=seed, **options, **kind)
+            for n, seed in zip(features, seeds, strict=True)
+        ]
+
+    def _learn(self, samples: Samples, targets: np.ndarray, shares: np.ndarray | None) -> None:
+        """Learn samples, whose features and levels are the known ones if nothing is refused."""
+        if not (samples.places and samples.columns.shape[1]):
+            return
+        names = self._levels.keys() | samples.new.keys() | self._always
+        categorical = {samples.places[name] for name in names}
+        learner = self._learner or self._of_first(samples, categorical)
+        learner.learn(samples.columns, targets, shares, categorical=categorical, predicts=False)
+        self._places, self._learner = samples.places, learner
+        for name, new in samples.new.items():
+            self._levels.setdefault(name, {}).update(new)
+
+    def _of_first(self, samples: Samples, categorical: Set[int]) -> Learner:
+        """A learner for a stream that begins with these samples."""
+        if not categorical:
+            return self._built(len(samples.columns), len(samples.columns))
+        numbers = Categories.of_numbers(0, 1 + self._are_classes, self._are_classes)
+        categories = numbers.of_stream(samples.columns, categorical)
+        memory = samples.places.get(PREVIOUS)
+        others = sum(column.feature != memory for column in categories.columns)
+        return self._built(len(categories.columns), others, categories=categories, memory=memory)
+
+    def _explained(self, x: Mapping[Hashable, Any]) -> tuple[np.ndarray, np.ndarray]:  # -> (C, F), (C,)
+        assert self._learner is not None
+        contributions, constant = self._learner.explain(self._known(x))
+        return contributions[:, 0], constant[:, 0]
 
     def _seen(self, x: Mapping[Hashable, Any]) -> Samples:
         """A dictionary that will be learned."""

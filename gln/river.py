@@ -6,7 +6,7 @@ Shapes: B samples, F features, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,85 +17,18 @@ try:
 except ImportError as error:
     raise ImportError('gln.river needs River: pip install "gated-linear-networks[river]"') from error
 
-from gln.backends import load_backend
-from gln.categories import FEW, Categories
-from gln.learner import OF_STREAMS, Learner, Saveable, sum_to_one
-from gln.named import Named, Samples
+from gln.categories import FEW
+from gln.learner import Learner, sum_to_one
+from gln.named import COPIES, PREVIOUS, Named, Samples
 from gln.visits import stream_visits
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
 
-COPIES = OF_STREAMS["n_networks"]
-PREVIOUS = ("previous", "label")  # the name of the feature that a memory reads
 
-
-class _Stream(Named, Saveable, base.Estimator):
-    """What both share."""
-
-    memory = False  # whether one more network reads the label before, as a category
-    _always = property(lambda self: {PREVIOUS} if self.memory else set())
-
-    def __init__(self, layer_sizes, context_map_size, context_bias, learning_rate, backend, seed) -> None:
-        self.layer_sizes = layer_sizes
-        self.context_map_size = context_map_size
-        self.context_bias = context_bias
-        self.learning_rate = learning_rate
-        self.backend = backend
-        self.seed = seed
-        super().__init__()
-        self._learner: Learner | None = None  # until there is a feature
-
+class _Stream(Named, base.Estimator):
     @classmethod
     def _unit_test_params(cls):
         yield {"layer_sizes": (8, 4), "seed": 1}
-
-    def _learned(self):
-        return {
-            name: value
-            for name, value in vars(self).items()
-            if name in ("_places", "_levels", "_labels", "_last", "_learner")
-        }
-
-    def _built(self, features: int, others: int, **fields: Any) -> Learner:
-        """A learner that knows nothing yet, of so many features, all and without those of a memory."""
-        raise NotImplementedError
-
-    def _networks(self, features: Sequence[int], **kind: Any) -> list[Any]:
-        """New networks, one for each of these numbers of features."""
-        options = {"context_bias": self.context_bias, "context_features": OF_STREAMS["context_features"]}
-        network, rng = load_backend(self.backend).GLN, np.random.RandomState(self.seed)
-        seeds = rng.randint(np.iinfo(np.int32).max, size=len(features)).tolist()
-        return [
-            network(self.layer_sizes, 2 * n, n, context_map_size=self.context_map_size, seed=seed, **options, **kind)
-            for n, seed in zip(features, seeds, strict=True)
-        ]
-
-    def _learn(self, samples: Samples, targets: np.ndarray, shares: np.ndarray | None) -> None:
-        """Learn samples, whose features and levels are the known ones if nothing is refused."""
-        if not (samples.places and samples.columns.shape[1]):
-            return
-        names = self._levels.keys() | samples.new.keys() | self._always
-        categorical = {samples.places[name] for name in names}
-        learner = self._learner or self._of_first(samples, categorical)
-        learner.learn(samples.columns, targets, shares, categorical=categorical, predicts=False)
-        self._places, self._learner = samples.places, learner
-        for name, new in samples.new.items():
-            self._levels.setdefault(name, {}).update(new)
-
-    def _of_first(self, samples: Samples, categorical: Set[int]) -> Learner:
-        """A learner for a stream that begins with these samples."""
-        count, are_classes = len(samples.columns), isinstance(self, base.Classifier)
-        if not categorical:
-            return self._built(count, count)
-        categories = Categories.of_numbers(0, 1 + are_classes, are_classes).of_stream(samples.columns, categorical)
-        memory = samples.places.get(PREVIOUS)
-        others = sum(column.feature != memory for column in categories.columns)
-        return self._built(len(categories.columns), others, categories=categories, memory=memory)
-
-    def _explained(self, x: Mapping[Hashable, Any]) -> tuple[np.ndarray, np.ndarray]:  # -> (C, F), (C,)
-        assert self._learner is not None
-        contributions, constant = self._learner.explain(self._known(x))
-        return contributions[:, 0], constant[:, 0]
 
 
 class GLNClassifier(_Stream, base.MiniBatchClassifier):
@@ -156,6 +89,8 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         self.memory = memory
         self._labels: list[Hashable] = []  # of classes, in the order in which they appeared
         self._last = np.nan  # the number of the last label
+
+    _are_classes = True
 
     @property
     def _multiclass(self) -> bool:

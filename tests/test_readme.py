@@ -85,7 +85,7 @@ def test_shell_blocks():
     assert compared("README.md", "bash") >= 2
 
 
-LONG = {"larger": 4, "rare_classes": 3, "streams": 8}  # and how often they compare
+LONG = {"larger": 4, "rare_classes": 3, "streams": 10}  # and how often they compare
 SHORT = {"pictures": 0, "regression": 4, "tables": 3}
 
 

@@ -1,0 +1,283 @@
+"""Contextual bandits: which arm to pull, learned from the rewards of the arms that were pulled.
+
+The heads of a learner are the arms, and the target of an arm that was not pulled is unknown. How often the rows of
+weights that a context picks were learned for an arm tells how well the arm is known there, and exploration goes by
+that. Source of the idea: Sezener et al., Online Learning in Contextual Bandits using Gated Linear Networks, NeurIPS
+2020. There a reward is a tree of bits, each with a network, and the bonus takes a soft maximum of counts.
+
+Shapes: A arms, F features, N neurons of a network, k halfspaces of a neuron.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gln.learner import Learner
+from gln.named import COPIES, Named
+
+__all__ = ["Decision", "GLNBandit"]
+
+# Ways to explore and their strength: of the bonus, of the gap, and the share of decisions at random.
+STRENGTHS = {"counts": 0.5, "inverse-gap": 100.0, "epsilon": 0.05, "greedy": 0.0}
+UNSEEN = 1e-3  # count of an arm that was never learned, so that it is tried before any other
+REWARDS = {"numbers": (-np.inf, np.inf), "probabilities": (0.0, 1.0)}
+
+
+class Decision(NamedTuple):
+    """What `GLNBandit.decide` gives."""
+
+    arm: Any
+    propensity: float  # the probability with which this arm was chosen
+    value: float  # its predicted reward
+
+
+class GLNBandit(Named):
+    """Contextual bandit that predicts the reward of each arm by Gated Linear Networks, and follows a changing world.
+
+    `decide` chooses an arm for a context, and `learn` takes the reward, at once or later and in any order. Features and
+    rewards need no scaling. Arms, features and levels of categories may appear at any time.
+
+    Parameters
+    ----------
+    arms
+        Arms that are known from the start, any hashables. Others become known when `decide` is offered them.
+    explore
+        "counts" chooses the arm of the largest value + strength * sqrt(ln t / n), in units of the rewards' deviation,
+        after t rewards of which n, on average over neurons, came from this arm in the same region. "inverse-gap" draws
+        an arm at random, so that each has a propensity above zero, 1 / (A + strength * sqrt(t) * gap) where gap is the
+        distance from the best value. "epsilon" draws any arm with a probability of strength. "greedy" never explores.
+    strength
+        How much to explore. None is 0.5 for "counts", 100 for "inverse-gap" and 0.05 for "epsilon".
+    rewards
+        "numbers", or "probabilities", which are from 0 to 1, as are then the values.
+    layer_sizes, context_map_size, context_bias, learning_rate, backend, seed
+        As in `gln.river.GLNRegressor`. The seed also draws arms.
+
+    Examples
+    --------
+    >>> from gln.bandits import GLNBandit
+    >>> bandit = GLNBandit(arms=["news", "sports"], seed=0)
+    >>> for i in range(300):
+    ...     context = {"age": 20 + i * 7 % 50}
+    ...     decision = bandit.decide(context)
+    ...     bandit.learn(context, decision.arm, reward=(decision.arm == "news") == (context["age"] > 45))
+    >>> bandit.decide({"age": 60}).arm, bandit.decide({"age": 30}).arm
+    ('news', 'sports')
+    """
+
+    def __init__(
+        self,
+        arms: Iterable[Hashable] = (),
+        *,
+        explore: str = "counts",
+        strength: float | None = None,
+        rewards: str = "numbers",
+        layer_sizes: Sequence[int] = (64, 32),
+        context_map_size: int = 5,
+        context_bias: float = 1.0,
+        learning_rate: float | Callable[[int], float] | None = None,
+        backend: str = "auto",
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(layer_sizes, context_map_size, context_bias, learning_rate, backend, seed)
+        for name, value, known in (("explore", explore, STRENGTHS), ("rewards", rewards, REWARDS)):
+            if value not in known:
+                raise ValueError(f"{name}: expected one of {list(known)}, got {value!r}")
+        if strength is not None and not 0 <= strength < math.inf:
+            raise ValueError(f"strength: expected a finite number of at least 0, got {strength!r}")
+        self.arms = tuple(arms)
+        self.explore = explore
+        self.strength = strength
+        self.rewards = rewards
+        self._heads: dict[Hashable, int] = {arm: number for number, arm in enumerate(dict.fromkeys(self.arms))}
+        self._retired: list[Hashable] = []
+        self._counts: list[np.ndarray] = []  # of each network, (N, 2^k, A): how often a row was learned for an arm
+        self._size: int | None = None  # of contexts that are vectors
+        self._draws = 0  # arms that were drawn so far
+        self._key = int(np.random.SeedSequence(seed).generate_state(1)[0])
+
+    # ---- Deciding ----------------------------------------------------------------------------------------------------
+
+    def decide(self, context: Any, arms: Iterable[Hashable] | None = None) -> Decision:
+        """Choose an arm for a context.
+
+        Parameters
+        ----------
+        context
+            A dictionary of numbers, bools and strings, or a vector; NaN, None or a key that is not there is a missing
+            value. None is no context.
+        arms
+            The arms to choose from, some of which may be new. None is all that are known and not retired.
+
+        Raises
+        ------
+        ValueError
+            No arm to choose from, a retired arm, infinity, or a vector of another length.
+        """
+        sample, offered = self._of(context), list(self._heads) if arms is None else list(dict.fromkeys(arms))
+        if not offered or any(arm in self._retired for arm in offered):
+            raise ValueError(f"arms: expected one or more that are not retired, got {offered}")
+        values, counts = self._known_about(sample, offered)
+        p = self._propensities(values, counts)
+        chosen = int(p.argmax())
+        if p[chosen] < 1:
+            chosen = int(np.random.default_rng([self._key, self._draws]).choice(len(p), p=p))
+            self._draws += 1
+        for arm in offered:
+            self._heads.setdefault(arm, len(self._heads))
+        return Decision(offered[chosen], float(p[chosen]), float(values[chosen]))
+
+    def predict(self, context: Any) -> dict[Any, float]:
+        """The predicted reward of each arm that is not retired."""
+        arms = list(self._heads)
+        return dict(zip(arms, self._known_about(self._of(context), arms)[0].tolist(), strict=True))
+
+    def novelty(self, context: Any) -> float:
+        """How unlike the contexts learned so far this one is, from 0 to 1, which is the novelty of the first.
+
+        It is the mean over neurons of 1 / sqrt(1 + n), where n counts how often the row that this context picks was
+        learned.
+        """
+        rows = self._rows(self._of(context))
+        return float(np.mean([1 / np.sqrt(1 + row.sum(axis=1)) for row in rows])) if rows else 1.0
+
+    def explain(self, context: Any) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
+        """Contributions of the features to the value of each arm that was learned, and a constant for each.
+
+        They add up to the value, before it is clipped where rewards are probabilities.
+        """
+        if self._learner is None:
+            return {}, {}
+        contributions, constant = self._explained(self._mapping(context))  # (A, F), (A,)
+        zero, unit = self._unit()
+        arms = [arm for arm, head in self._heads.items() if head < len(constant)]
+        of_arms = [dict(zip(self._places, row, strict=True)) for row in (unit * contributions).tolist()]
+        return dict(zip(arms, of_arms, strict=False)), dict(zip(arms, (zero + unit * constant).tolist(), strict=False))
+
+    # ---- Learning ----------------------------------------------------------------------------------------------------
+
+    def learn(self, context: Any, arm: Hashable, reward: float) -> None:
+        """Learn the reward that an arm gave in a context, as it was when the arm was chosen.
+
+        A reward of an arm that was retired meanwhile is ignored.
+
+        Raises
+        ------
+        ValueError
+            An arm that neither the constructor nor `decide` knows, a reward that is not finite or out of its range,
+            infinity in the context, or a vector of another length. Nothing has changed then.
+        """
+        if arm in self._retired:
+            return
+        if arm not in self._heads:
+            raise ValueError(f"arm: expected one of {list(self._heads)}, got {arm!r}")
+        low, high = REWARDS[self.rewards]
+        if not (low <= reward <= high and math.isfinite(reward)):
+            raise ValueError(f"reward: expected a finite number from {low} to {high}, got {reward!r}")
+        samples = self._seen(self._mapping(context))
+        self._grow()
+        targets = np.full((len(self._heads), 1), np.nan)
+        targets[self._heads[arm]] = reward
+        self._learn(samples, targets, None)
+        self._size = None if isinstance(context, Mapping) or context is None else len(context)
+        if self._learner is not None:
+            for own, rows in zip(self._counts, self._learner.contexts(samples.columns), strict=True):
+                own[np.arange(len(own)), rows[0], self._heads[arm]] += 1
+
+    def retire(self, arm: Hashable) -> None:
+        """Take an arm away for good; its head is forgotten. Raises ValueError for an arm that is not known."""
+        if arm not in self._heads:
+            raise ValueError(f"arm: expected one of {list(self._heads)}, got {arm!r}")
+        self._retired.append(arm)
+        heads = self._count_heads()
+        kept = [head for other, head in self._heads.items() if other != arm and head < heads]
+        self._heads = {other: head for head, other in enumerate(other for other in self._heads if other != arm)}
+        if self._learner is not None and len(kept) < heads:
+            self._resize(kept, 0 if kept else 1)
+
+    # ---- What it is made of ------------------------------------------------------------------------------------------
+
+    def _built(self, features, others, **fields):
+        group = self._networks(COPIES * [others], loss="squared_error", num_outputs=len(self._heads))
+        self._counts = [self._no_counts(network, len(self._heads)) for network in group]
+        return Learner.of_stream([group], features, 1, learning_rate=self.learning_rate, **fields)
+
+    @staticmethod
+    def _no_counts(network: Any, arms: int) -> np.ndarray:
+        return np.zeros((sum(network.layer_sizes), 2**network.context_map_size, arms), np.int32)
+
+    def _grow(self) -> None:
+        """Give each arm a head, where there is a learner."""
+        if self._learner is not None and (new := len(self._heads) - self._count_heads()) > 0:
+            self._resize(range(self._count_heads()), new)
+
+    def _resize(self, kept: Sequence[int], new: int) -> None:
+        """Keep some heads, in this order, and add new ones."""
+        assert self._learner is not None
+        self._learner = self._learner.with_outputs(kept, new)
+        self._counts = [np.pad(own[:, :, list(kept)], [(0, 0), (0, 0), (0, new)]) for own in self._counts]
+
+    def _count_heads(self) -> int:
+        return 0 if self._learner is None else self._learner.groups[0][0].num_heads
+
+    def _mapping(self, context: Any) -> Mapping[Hashable, Any]:
+        """A context as a dictionary of features."""
+        if isinstance(context, Mapping) and context:
+            return context
+        if context is None or isinstance(context, Mapping):
+            return {"constant": 1.0}
+        vector = np.asarray(context, np.float64)
+        if vector.ndim != 1 or len(vector) == 0 or len(vector) != (self._size or len(vector)):
+            expected = f"{self._size or 'one or more'} numbers"
+            raise ValueError(f"context: expected a dictionary or a vector of {expected}, got shape {vector.shape}")
+        return dict(enumerate(vector.tolist()))
+
+    def _of(self, context: Any) -> np.ndarray:
+        """A context to decide on, as a column (F, 1)."""
+        return self._known(self._mapping(context))
+
+    def _rows(self, sample: np.ndarray) -> list[np.ndarray]:  # (F, 1)
+        """For each network how often the rows that a context picks were learned for each arm, (N, A)."""
+        if self._learner is None:
+            return []
+        contexts = self._learner.contexts(sample)
+        return [own[np.arange(len(own)), rows[0]] for own, rows in zip(self._counts, contexts, strict=True)]
+
+    def _known_about(self, sample: np.ndarray, arms: list[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Values of arms in a context, and how often each was learned there, on average over neurons.
+
+        Shapes: (F, 1) -> (A,), (A,).
+        """
+        rows, (zero, _) = self._rows(sample), self._unit()
+        values, counts = np.array([zero]), np.zeros(1)  # of an arm of which nothing is known
+        if self._learner is not None:
+            values = np.append(values, self._learner.predict(sample)[:, 0])
+            counts = np.append(counts, np.concatenate(rows).mean(axis=0))
+        known = len(values) - 1
+        places = [1 + head if (head := self._heads.get(arm, known)) < known else 0 for arm in arms]
+        return values[places].clip(*REWARDS[self.rewards]), counts[places]
+
+    def _unit(self) -> tuple[float, float]:
+        """Mean and deviation of rewards; 0 and 1 before there are any, and 1 while all are equal."""
+        standardizer = None if self._learner is None else self._learner.target_standardizer
+        if standardizer is None:
+            return 0.0, 1.0
+        return float(standardizer.mean[0]), float(standardizer.scale[0]) or 1.0
+
+    def _propensities(self, values: np.ndarray, counts: np.ndarray) -> np.ndarray:  # (A,), (A,) -> (A,)
+        strength = STRENGTHS[self.explore] if self.strength is None else self.strength
+        lessons = 0 if self._learner is None else int(self._learner.groups[0][0].step)
+        unit, count = self._unit()[1], len(values)
+        if self.explore == "inverse-gap":
+            gaps = (values.max() - values) / unit
+            p = 1 / (count + strength * math.sqrt(lessons) * gaps)
+            p[values.argmax()] += 1 - p.sum()
+            return p
+        if self.explore == "counts":
+            values = values + strength * unit * np.sqrt(math.log(max(lessons, 2)) / np.maximum(counts, UNSEEN))
+        share = strength if self.explore == "epsilon" else 0.0
+        return share / count + (1 - share) * (np.arange(count) == values.argmax())
