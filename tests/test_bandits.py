@@ -1,0 +1,282 @@
+"""Bandits: they find the best arm, follow changes, and know what they did not try; what is refused changes nothing."""
+
+from __future__ import annotations
+
+import doctest
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import assert_same_state
+
+import gln.bandits
+from gln.bandits import STRENGTHS, GLNBandit
+
+SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "seed": 1}
+ARMS = ["left", "middle", "right"]
+
+
+def contexts(count: int, seed: int = 0) -> list[dict[str, float]]:
+    return [dict(zip("abcd", x, strict=True)) for x in np.random.default_rng(seed).normal(size=(count, 4)).tolist()]
+
+
+def best(x: dict[str, float]) -> str:
+    return ARMS[int(x["a"] > -0.4) + int(x["a"] + 0.3 * x["b"] > 0.6)]
+
+
+def played(bandit: GLNBandit, xs: list[dict[str, float]], **options: Any) -> list[float]:
+    """The rewards of a bandit: 10 for the best arm, 4 for another."""
+    rewards = []
+    for x in xs:
+        arm = bandit.decide(x, **options).arm
+        rewards.append(10.0 if arm == best(x) else 4.0)
+        bandit.learn(x, arm, rewards[-1])
+    return rewards
+
+
+def states(bandit: GLNBandit) -> list[dict[str, np.ndarray]]:
+    assert bandit._learner is not None
+    return [network.get_state() for network in bandit._learner.networks]
+
+
+def test_docstrings():
+    assert doctest.testmod(gln.bandits).failed == 0
+
+
+@pytest.mark.parametrize("explore", STRENGTHS)
+def test_the_best_arm_is_found(explore):
+    bandit = GLNBandit(ARMS, explore=explore, **SMALL)
+    rewards = played(bandit, contexts(2500))
+    assert np.mean(rewards[-500:]) > 8.8  # 6 at random
+    values = bandit.predict(contexts(1)[0])
+    assert values.keys() == set(ARMS)
+    assert 3 < min(values.values()) < max(values.values()) < 11
+
+
+def test_a_change_of_the_world_is_followed():
+    bandit = GLNBandit(ARMS, **SMALL)
+    played(bandit, contexts(1500))
+    turned = [{**x, "a": -x["a"], "b": -x["b"]} for x in contexts(1500, seed=1)]  # best(x) is another arm now
+    rewards = []
+    for x in turned:
+        seen = {**x, "a": -x["a"], "b": -x["b"]}
+        arm = bandit.decide(seen).arm
+        rewards.append(10.0 if arm == best(x) else 4.0)
+        bandit.learn(seen, arm, rewards[-1])
+    assert np.mean(rewards[:100]) < 7.5
+    assert np.mean(rewards[-500:]) > 8.8
+
+
+def test_what_was_not_pulled_stays_as_it_is():
+    bandit = GLNBandit(ARMS, **SMALL)
+    played(bandit, contexts(50))
+    before = states(bandit)
+    bandit.learn(contexts(1, seed=5)[0], "middle", 7.0)
+    for old, new in zip(before, states(bandit), strict=True):
+        for name in (name for name in old if name.startswith("weights")):
+            np.testing.assert_array_equal(new[name][:, :, [0, 2]], old[name][:, :, [0, 2]])
+            assert np.abs(new[name][:, :, 1] - old[name][:, :, 1]).max() > 0
+
+
+def test_late_rewards_new_arms_and_a_retired_one():
+    bandit, waiting, hits = GLNBandit(**SMALL), [], []
+    xs = contexts(2400)
+    for step, x in enumerate(xs):
+        arms = ["left", "middle"] if step < 600 else ["middle", "right", "left"] if step < 1500 else ["left", "right"]
+        if step == 1500:
+            bandit.retire("middle")
+        arm = bandit.decide(x, arms=arms if step < 1500 else None).arm
+        assert arm in arms
+        hits.append(arm == best(x))
+        waiting.append((x, arm, 10.0 if hits[-1] else 4.0))
+        if step >= 100:
+            bandit.learn(*waiting[step - 100])
+    known = [step for step, x in enumerate(xs) if best(x) == "right"]
+    assert np.mean([hits[step] for step in known if 1000 <= step < 1500]) > 0.8
+    left = [step for step, x in enumerate(xs) if best(x) != "middle" and step >= 1800]
+    assert np.mean([hits[step] for step in left]) > 0.85
+    assert bandit.predict(xs[0]).keys() == {"left", "right"}
+    lessons = [network["step"] for network in states(bandit)]
+    bandit.learn(xs[0], "middle", 10.0)  # comes too late
+    assert [network["step"] for network in states(bandit)] == lessons
+    bandit.retire("left")
+    bandit.retire("right")
+    with pytest.raises(ValueError, match="arms: expected one or more that are not retired"):
+        bandit.decide(xs[0])
+    assert bandit.decide(xs[0], arms=["other"]).arm == "other"
+    bandit.learn(xs[0], "other", 1.0)
+    assert bandit.predict(xs[0]).keys() == {"other"}
+
+
+def test_a_new_arm_changes_nothing_else():
+    bandit = GLNBandit(ARMS[:2], **SMALL)
+    played(bandit, contexts(200))
+    x = contexts(1, seed=3)[0]
+    values = bandit.predict(x)
+    assert bandit.decide(x, arms=[*ARMS]).arm == "right"  # of which nothing is known
+    after = bandit.predict(x)
+    assert {arm: after[arm] for arm in values} == values
+    assert after["right"] == pytest.approx(bandit._unit()[0])
+    bandit.learn(x, "right", 4.0)
+    assert {arm: bandit.predict(contexts(1, seed=4)[0])[arm] for arm in values}.keys() == values.keys()
+
+
+def test_propensities_and_what_another_policy_would_have_got():
+    bandit = GLNBandit(ARMS, explore="inverse-gap", strength=0.5, **SMALL)
+    xs, estimates, truth, inverse = contexts(3000), [], [], dict.fromkeys(ARMS, 0.0)
+    for x in xs:
+        decision = bandit.decide(x)
+        reward = 10.0 if decision.arm == best(x) else 4.0
+        bandit.learn(x, decision.arm, reward)
+        other = ARMS[int(x["c"] > 0)]  # another policy
+        estimates.append(reward / decision.propensity * (decision.arm == other))
+        truth.append(10.0 if other == best(x) else 4.0)
+        inverse[decision.arm] += 1 / decision.propensity
+    error = np.std(estimates) / math.sqrt(len(estimates))
+    assert abs(np.mean(estimates) - np.mean(truth)) < 2 * error
+    assert error < 0.5
+    for total in inverse.values():  # 1 for each sample on average
+        assert total / len(xs) == pytest.approx(1, abs=0.2)
+
+
+@pytest.mark.parametrize("explore", STRENGTHS)
+def test_propensities_add_up_to_one(explore):
+    bandit = GLNBandit(ARMS, explore=explore, **SMALL)
+    played(bandit, contexts(100))
+    values, counts = bandit._known_about(bandit._of(contexts(1)[0]), ARMS)
+    p = bandit._propensities(values, counts)
+    assert p.sum() == pytest.approx(1)
+    assert (p >= 0).all()
+    assert (p.min() > 0) == (explore in ("inverse-gap", "epsilon"))
+
+
+@pytest.mark.parametrize("explore", STRENGTHS)
+def test_saved_midway_it_decides_the_same(explore, tmp_path):
+    bandit = GLNBandit(ARMS, explore=explore, **SMALL)
+    xs = [{**x, "kind": "new" if x["d"] > 0 else "old"} for x in contexts(300)]
+    played(bandit, xs[:150])
+    bandit.retire("middle")
+    bandit.decide(xs[0], arms=["left", ("a", 1)])
+    bandit.save(tmp_path / "bandit.gln")
+    resumed = GLNBandit.load(tmp_path / "bandit.gln")
+    for x in xs[150:]:
+        expected, found = bandit.decide(x), resumed.decide(x)
+        assert found.arm == expected.arm
+        assert found[1:] == pytest.approx(expected[1:], abs=1e-3)
+        for each in (bandit, resumed):
+            each.learn(x, expected.arm, 10.0 if expected.arm == best(x) else 4.0)
+    assert resumed._retired == ["middle"]
+    for one, other in zip(states(bandit), states(resumed), strict=True):
+        assert_same_state(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_contexts_with_categories_gaps_and_new_features():
+    bandit = GLNBandit(ARMS[:2], **SMALL)
+    rng, hits = np.random.default_rng(0), []
+    for step in range(800):
+        town = str(rng.choice(["rome", "oslo", "lima"]))
+        x = {"town": town, "noise": float(rng.normal()) if rng.random() < 0.5 else None}
+        if step > 300:
+            x["late"] = float(rng.normal())
+        arm = bandit.decide(x).arm
+        hits.append((arm == "left") == (town == "oslo"))
+        bandit.learn(x, arm, float(hits[-1]))
+    assert np.mean(hits[-200:]) > 0.9
+    assert set(bandit._places) == {"town", "noise", "late"}
+    assert bandit.decide({"town": "never seen"}).arm in ARMS
+
+
+def test_vectors_and_no_context():
+    bandit, plain = GLNBandit(ARMS[:2], **SMALL), GLNBandit(ARMS[:2], explore="epsilon", **SMALL)
+    for x in np.random.default_rng(0).normal(size=(600, 3)):
+        arm = bandit.decide(x).arm
+        bandit.learn(x, arm, float((arm == "left") == (x[0] > 0)))
+        arm = plain.decide(None).arm
+        plain.learn(None, arm, 1.0 if arm == "middle" else 0.0)
+    assert bandit.decide([2.0, 0, math.nan]).arm == "left"
+    assert bandit.decide([-2.0, 0, 0]).arm == "middle"
+    assert max(plain.predict(None).items(), key=lambda pair: pair[1])[0] == "middle"
+
+
+def test_contributions_add_up():
+    bandit = GLNBandit(ARMS, **SMALL)
+    assert bandit.explain(contexts(1)[0]) == ({}, {})
+    played(bandit, contexts(300))
+    x = contexts(1, seed=7)[0]
+    contributions, constants = bandit.explain(x)
+    for arm, value in bandit.predict(x).items():
+        assert sum(contributions[arm].values()) + constants[arm] == pytest.approx(value, abs=1e-2)
+    assert contributions["left"].keys() == set("abcd")
+
+
+def test_what_was_never_seen_is_novel():
+    bandit = GLNBandit(ARMS, seed=0)
+    assert bandit.novelty(contexts(1)[0]) == 1
+    played(bandit, contexts(800))
+    inside = [bandit.novelty(x) for x in contexts(100, seed=9)]
+    outside = [bandit.novelty({**x, "a": x["a"] + 6, "c": -9.0}) for x in contexts(100, seed=9)]
+    assert np.quantile(outside, 0.05) > np.quantile(inside, 0.95)
+
+
+def test_rewards_that_are_probabilities():
+    bandit = GLNBandit(ARMS[:2], rewards="probabilities", **SMALL)
+    for x in contexts(200):
+        arm = bandit.decide(x).arm
+        bandit.learn(x, arm, float(arm == "left"))
+    assert all(0 <= value <= 1 for x in contexts(50) for value in bandit.predict(x).values())
+    with pytest.raises(ValueError, match="reward: expected a finite number from 0"):
+        bandit.learn(contexts(1)[0], "left", 2)
+
+
+@pytest.mark.parametrize(
+    ("message", "context", "arm", "reward"),
+    [
+        ("arm: expected one of .* got 'up'", {"a": 1.0}, "up", 1.0),
+        ("reward: expected a finite number", {"a": 1.0}, "left", math.nan),
+        ("reward: expected a finite number", {"a": 1.0}, "left", math.inf),
+        ("x\\['a'\\]: expected a finite number", {"a": math.inf, "new": 1.0}, "left", 1.0),
+        ("x\\['b'\\]: expected a finite number", {"b": "text"}, "left", 1.0),
+        ("context: expected a dictionary or a vector", [[1.0]], "left", 1.0),
+    ],
+)
+def test_what_is_refused_changes_nothing(message, context, arm, reward):
+    bandit = GLNBandit(ARMS, **SMALL)
+    played(bandit, contexts(50))
+    before, counts, places = states(bandit), [own.copy() for own in bandit._counts], dict(bandit._places)
+    with pytest.raises(ValueError, match=message):
+        bandit.learn(context, arm, reward)
+    for old, new in zip(before, states(bandit), strict=True):
+        assert_same_state(old, new)
+    assert all(np.array_equal(*pair) for pair in zip(counts, bandit._counts, strict=True))
+    assert bandit._places == places
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="explore: expected one of"):
+        GLNBandit(explore="thompson")
+    with pytest.raises(ValueError, match="rewards: expected one of"):
+        GLNBandit(rewards="euros")
+    with pytest.raises(ValueError, match="strength: expected a finite number"):
+        GLNBandit(strength=-1)
+    with pytest.raises(ValueError, match="arms: expected one or more"):
+        GLNBandit().decide({"a": 1.0})
+    bandit = GLNBandit(ARMS, **SMALL)
+    bandit.learn([1.0, 2.0], "left", 1.0)
+    with pytest.raises(ValueError, match=r"a vector of 2 numbers, got shape \(3,\)"):
+        bandit.decide([1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match="arm: expected one of"):
+        bandit.retire("up")
+
+
+def test_backends_agree(backend):
+    name = backend.__name__.removeprefix("gln_")
+    bandits = [GLNBandit(ARMS, backend=each, layer_sizes=(8,), seed=1) for each in ("numpy", name)]
+    for x in contexts(60):
+        arm = bandits[0].decide(x).arm
+        for bandit in bandits:
+            bandit.learn(x, arm, 10.0 if arm == best(x) else 4.0)
+    for x in contexts(20, seed=2):
+        expected, found = (bandit.predict(x) for bandit in bandits)
+        assert found == pytest.approx(expected, abs=1e-2)
+    assert [own.tolist() for own in bandits[0]._counts] == [own.tolist() for own in bandits[1]._counts]
