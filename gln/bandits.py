@@ -5,7 +5,7 @@ weights that a context picks were learned for an arm tells how well the arm is k
 that. Source of the idea: Sezener et al., Online Learning in Contextual Bandits using Gated Linear Networks, NeurIPS
 2020. There a reward is a tree of bits, each with a network, and the bonus takes a soft maximum of counts.
 
-Shapes: A arms, F features, N neurons of a network, k halfspaces of a neuron.
+Shapes: A arms, F features.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from gln.learner import Learner
 from gln.named import COPIES, Named
 
-__all__ = ["Decision", "GLNBandit"]
+__all__ = ["CobaLearner", "Decision", "GLNBandit"]
 
 # Ways to explore and their strength: of the bonus, of the gap, and the share of decisions at random.
 STRENGTHS = {"counts": 0.5, "inverse-gap": 100.0, "epsilon": 0.05, "greedy": 0.0}
@@ -95,7 +95,6 @@ class GLNBandit(Named):
         self.rewards = rewards
         self._heads: dict[Hashable, int] = {arm: number for number, arm in enumerate(dict.fromkeys(self.arms))}
         self._retired: list[Hashable] = []
-        self._counts: list[np.ndarray] = []  # of each network, (N, 2^k, A): how often a row was learned for an arm
         self._size: int | None = None  # of contexts that are vectors
         self._draws = 0  # arms that were drawn so far
         self._key = int(np.random.SeedSequence(seed).generate_state(1)[0])
@@ -118,18 +117,27 @@ class GLNBandit(Named):
         ValueError
             No arm to choose from, a retired arm, infinity, or a vector of another length.
         """
-        sample, offered = self._of(context), list(self._heads) if arms is None else list(dict.fromkeys(arms))
-        if not offered or any(arm in self._retired for arm in offered):
-            raise ValueError(f"arms: expected one or more that are not retired, got {offered}")
-        values, counts = self._known_about(sample, offered)
-        p = self._propensities(values, counts)
+        offered, values, p = self._choice(context, arms)
         chosen = int(p.argmax())
         if p[chosen] < 1:
             chosen = int(np.random.default_rng([self._key, self._draws]).choice(len(p), p=p))
             self._draws += 1
         for arm in offered:
-            self._heads.setdefault(arm, len(self._heads))
+            self.add_arm(arm)
         return Decision(offered[chosen], float(p[chosen]), float(values[chosen]))
+
+    def propensities(self, context: Any, arms: Iterable[Hashable] | None = None) -> dict[Any, float]:
+        """The probability with which `decide` would choose each arm; arguments and errors as there."""
+        offered, _, p = self._choice(context, arms)
+        return dict(zip(offered, p.tolist(), strict=True))
+
+    def _choice(self, context: Any, arms: Iterable[Hashable] | None) -> tuple[list[Any], np.ndarray, np.ndarray]:
+        """The arms to choose from, their values (A,) and propensities (A,)."""
+        offered = list(self._heads) if arms is None else list(dict.fromkeys(arms))
+        if not offered or any(arm in self._retired for arm in offered):
+            raise ValueError(f"arms: expected one or more that are not retired, got {offered}")
+        values, counts = self._known_about(self._of(context), offered)
+        return offered, values, self._propensities(values, counts)
 
     def predict(self, context: Any) -> dict[Any, float]:
         """The predicted reward of each arm that is not retired."""
@@ -142,8 +150,7 @@ class GLNBandit(Named):
         It is the mean over neurons of 1 / sqrt(1 + n), where n counts how often the row that this context picks was
         learned.
         """
-        rows = self._rows(self._of(context))
-        return float(np.mean([1 / np.sqrt(1 + row.sum(axis=1)) for row in rows])) if rows else 1.0
+        return 1.0 if self._learner is None else float(self._learner.novelty(self._of(context))[0])
 
     def explain(self, context: Any) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
         """Contributions of the features to the value of each arm that was learned, and a constant for each.
@@ -185,8 +192,12 @@ class GLNBandit(Named):
         self._learn(samples, targets, None)
         self._size = None if isinstance(context, Mapping) or context is None else len(context)
         if self._learner is not None:
-            for own, rows in zip(self._counts, self._learner.contexts(samples.columns), strict=True):
-                own[np.arange(len(own)), rows[0], self._heads[arm]] += 1
+            self._learner.count_visits(samples.columns, self._heads[arm], len(self._heads))
+
+    def add_arm(self, arm: Hashable) -> None:
+        """Make an arm known, if it is not; `decide` does so with those it is offered. A retired one stays retired."""
+        if arm not in self._retired:
+            self._heads.setdefault(arm, len(self._heads))
 
     def retire(self, arm: Hashable) -> None:
         """Take an arm away for good; its head is forgotten. Raises ValueError for an arm that is not known."""
@@ -197,29 +208,19 @@ class GLNBandit(Named):
         kept = [head for other, head in self._heads.items() if other != arm and head < heads]
         self._heads = {other: head for head, other in enumerate(other for other in self._heads if other != arm)}
         if self._learner is not None and len(kept) < heads:
-            self._resize(kept, 0 if kept else 1)
+            self._learner = self._learner.with_outputs(kept, 0 if kept else 1)
 
     # ---- What it is made of ------------------------------------------------------------------------------------------
 
     def _built(self, features, others, **fields):
         group = self._networks(COPIES * [others], loss="squared_error", num_outputs=len(self._heads))
-        self._counts = [self._no_counts(network, len(self._heads)) for network in group]
         return Learner.of_stream([group], features, 1, learning_rate=self.learning_rate, **fields)
-
-    @staticmethod
-    def _no_counts(network: Any, arms: int) -> np.ndarray:
-        return np.zeros((sum(network.layer_sizes), 2**network.context_map_size, arms), np.int32)
 
     def _grow(self) -> None:
         """Give each arm a head, where there is a learner."""
-        if self._learner is not None and (new := len(self._heads) - self._count_heads()) > 0:
-            self._resize(range(self._count_heads()), new)
-
-    def _resize(self, kept: Sequence[int], new: int) -> None:
-        """Keep some heads, in this order, and add new ones."""
-        assert self._learner is not None
-        self._learner = self._learner.with_outputs(kept, new)
-        self._counts = [np.pad(own[:, :, list(kept)], [(0, 0), (0, 0), (0, new)]) for own in self._counts]
+        heads = self._count_heads()
+        if self._learner is not None and len(self._heads) > heads:
+            self._learner = self._learner.with_outputs(range(heads), len(self._heads) - heads)
 
     def _count_heads(self) -> int:
         return 0 if self._learner is None else self._learner.groups[0][0].num_heads
@@ -240,23 +241,15 @@ class GLNBandit(Named):
         """A context to decide on, as a column (F, 1)."""
         return self._known(self._mapping(context))
 
-    def _rows(self, sample: np.ndarray) -> list[np.ndarray]:  # (F, 1)
-        """For each network how often the rows that a context picks were learned for each arm, (N, A)."""
-        if self._learner is None:
-            return []
-        contexts = self._learner.contexts(sample)
-        return [own[np.arange(len(own)), rows[0]] for own, rows in zip(self._counts, contexts, strict=True)]
-
     def _known_about(self, sample: np.ndarray, arms: list[Any]) -> tuple[np.ndarray, np.ndarray]:
         """Values of arms in a context, and how often each was learned there, on average over neurons.
 
         Shapes: (F, 1) -> (A,), (A,).
         """
-        rows, (zero, _) = self._rows(sample), self._unit()
-        values, counts = np.array([zero]), np.zeros(1)  # of an arm of which nothing is known
+        values, counts = np.array([self._unit()[0]]), np.zeros(1)  # of an arm of which nothing is known
         if self._learner is not None:
             values = np.append(values, self._learner.predict(sample)[:, 0])
-            counts = np.append(counts, np.concatenate(rows).mean(axis=0))
+            counts = np.append(counts, self._learner.visited(sample)[0].mean(axis=0))
         known = len(values) - 1
         places = [1 + head if (head := self._heads.get(arm, known)) < known else 0 for arm in arms]
         return values[places].clip(*REWARDS[self.rewards]), counts[places]
@@ -281,3 +274,40 @@ class GLNBandit(Named):
             values = values + strength * unit * np.sqrt(math.log(max(lessons, 2)) / np.maximum(counts, UNSEEN))
         share = strength if self.explore == "epsilon" else 0.0
         return share / count + (1 - share) * (np.arange(count) == values.argmax())
+
+
+class CobaLearner:
+    """`GLNBandit` as a learner for the experiments of coba: its actions are the arms, and have to be hashable.
+
+    Parameters
+    ----------
+    explore, strength, seed, **options
+        As in `GLNBandit`.
+    """
+
+    def __init__(
+        self, explore: str = "counts", strength: float | None = None, seed: int | None = 1, **options: Any
+    ) -> None:
+        self.params = {"family": "GLN", "explore": explore, "strength": strength, "seed": seed, **options}
+        self._bandit = GLNBandit(explore=explore, strength=strength, seed=seed, **options)
+
+    def predict(self, context: Any, actions: Sequence[Any]) -> tuple[Any, float]:
+        """The action that is chosen, and its propensity."""
+        decision = self._bandit.decide(_plain(context), actions)
+        return decision.arm, decision.propensity
+
+    def score(self, context: Any, actions: Sequence[Any], action: Any) -> float:
+        """The propensity of an action."""
+        return self._bandit.propensities(_plain(context), actions)[action]
+
+    def learn(self, context: Any, action: Any, reward: float, probability: float, **_: Any) -> None:
+        """Learn the reward of an action. Its propensity makes no difference."""
+        self._bandit.learn(_plain(context), action, reward)
+
+
+def _plain(context: Any) -> Any:
+    """A context of coba as one of `GLNBandit`: a single value is a vector of one."""
+    if context is None or isinstance(context, Mapping):
+        return context
+    values = [context] if isinstance(context, (str, int, float)) else context
+    return dict(enumerate(values))

@@ -43,7 +43,7 @@ CONTEXT_FEATURES, ENCODED_RATE = 3, 3.0
 WIDE, WIDE_PASSES = 1000, 5
 OF_WIDE = {"layer_sizes": (1,), "n_networks": 8, "context_map_size": 0, "context_features": CONTEXT_FEATURES}
 LOOKED_AT = (500, 5000), 10**7  # samples that halfspaces and encodings are made from: bounds, and numbers in all
-CALIBRATED_ON = 40_000  # samples at most, which are plenty for a few weights
+CALIBRATED_ON = 40_000  # samples at most, which are plenty for a few weights, and for counting what is usual
 LONG = 100_000  # visits of a table that four networks learn in about the time of gradient boosting
 
 
@@ -147,6 +147,25 @@ class Estimator(Saveable, BaseEstimator):
             self.categories_ = {i: own | new_levels(own, columns[:, i], False) for i, own in self._levels.items()}
         return with_codes(X, self._levels)
 
+    def novelty(self, X):
+        """How unlike the table that `fit` learned samples are, from 0 to 1.
+
+        The mean over neurons of 1 / sqrt(1 + n), n the number of learned samples between the same halfspaces, of 40,000
+        at most. `gln.river.GLNNovelty` does it for streams.
+
+        Parameters
+        ----------
+        X : array-like or sparse array of shape (N, F)
+
+        Returns
+        -------
+        novelty : ndarray of shape (N,)
+        """
+        samples = self._samples(X)
+        if self.learner_.visits is None:
+            raise ValueError("novelty: expected a model that `fit` has learned, got one of `partial_fit`")
+        return self.learner_.novelty(samples)
+
     def _is_plain(self, X):
         """Whether X, apart from its magnitudes, is what `validate_data` would return unchanged, and slowly."""
         plain = type(X) is np.ndarray and X.dtype.char in "df" and X.ndim == 2 and len(X) > 0
@@ -234,6 +253,8 @@ class Estimator(Saveable, BaseEstimator):
         passing = {"passes": passes, "batch_size": self.batch_size, "shuffle": self.shuffle}
         passing["seconds"] = np.inf if self.max_seconds is None else self.max_seconds
         fit_table(learner, table, self.n_jobs, bool(self.verbose), **passing)
+        for part in chunks(len(some := _spread(len(table.visits), CALIBRATED_ON))):
+            learner.count_visits(table.samples(some[part]))
         self.learner_, self.n_iter_ = learner, passes
 
     def _of_wide(self, settings, groups, features, targets=None):

@@ -64,6 +64,9 @@ class Learner:
     # `blends`.
     mixtures: list[Mixture] | None = None
     memory: int | None = None  # a category that the last network of the first group alone reads: the label before
+    # How often each row was picked, by samples of each head or, where these are not told apart, of all: for each
+    # network of the first group (N, 2^k, C or 1), N its neurons and k the halfspaces of each.
+    visits: list[np.ndarray] | None = None
 
     def __post_init__(self) -> None:  # from a file tuples come without their names
         self.pieces = Pieces(*self.pieces)
@@ -99,6 +102,7 @@ class Learner:
             if each is not None:
                 each.set_state(each.get_state())
         self.categories = None if self.categories is None else self.categories.copy()
+        self.visits = None if self.visits is None else [np.array(own) for own in self.visits]
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
@@ -262,7 +266,9 @@ class Learner:
         """A learner that predicts some of its targets, in this order, and then new ones; it has no quantiles."""
         groups = [[with_outputs(network, kept, new) for network in self.groups[0]]]
         mixtures = None if self.mixtures is None else [self.mixtures[0].with_targets(kept, new)]
-        return dataclasses.replace(self, groups=groups, mixtures=mixtures)
+        room = [(0, 0), (0, 0), (0, new)]
+        visits = None if self.visits is None else [np.pad(own[:, :, list(kept)], room) for own in self.visits]
+        return dataclasses.replace(self, groups=groups, mixtures=mixtures, visits=visits)
 
     def _grown(self, samples: Any, categorical: Set[int]) -> Learner:
         """A learner with room for what is new in samples, or this one where nothing is."""
@@ -347,8 +353,44 @@ class Learner:
         rows = slice(None) if group == 0 else slice(group - 1, group)
         return self.target_standardizer.mean[rows, None] + self.target_standardizer.scale[rows, None] * combined
 
-    def contexts(self, samples: Any) -> list[np.ndarray]:
-        """Which row of weights samples pick in each neuron of the first group's networks: (F, B) -> M of (B, N)."""
+    # ---- Counting ----------------------------------------------------------------------------------------------------
+
+    def meet(self, samples: Any, categorical: Set[int] = frozenset()) -> None:
+        """Count samples (F, B) as `learn` does, standardise each by those up to it, and count the rows that it picks.
+
+        Raises ValueError for infinity and for too few features; nothing has changed then.
+        """
+        check_magnitude("samples", samples)
+        self._take(self._grown(samples, categorical))
+        for b in range(samples.shape[1]):
+            sample = samples[:, b : b + 1]
+            nothing = np.zeros((1, 1))
+            self._seen(sample if self.categories is None else self.categories.learn(sample, nothing))
+            self.count_visits(sample)
+
+    def count_visits(self, samples: Any, head: int = 0, heads: int = 1) -> None:
+        """Count which rows samples (F, B) pick, as samples of one of so many heads."""
+        if self.visits is None:
+            shapes = [(sum(each.layer_sizes), 2**each.context_map_size, heads) for each in self.groups[0]]
+            self.visits = [np.zeros(shape, np.int32) for shape in shapes]
+        for own, contexts in zip(self.visits, self._contexts(samples), strict=True):
+            rows: Any = np.arange(len(own)), contexts, head
+            np.add.at(own, rows, 1)  # which counts a row twice that two samples pick
+
+    def visited(self, samples: Any) -> np.ndarray:  # (F, B) -> (B, N of all networks, C or 1)
+        """How often the rows that samples pick were picked before."""
+        counts = zip(self.visits or [], self._contexts(samples), strict=True)
+        return np.concatenate([own[np.arange(len(own)), contexts] for own, contexts in counts], axis=1)
+
+    def novelty(self, samples: Any) -> np.ndarray:  # (F, B) -> (B,)
+        """How unlike those that were counted samples are: the mean over neurons of 1 / sqrt(1 + count), in (0, 1].
+
+        Source: M. Bellemare et al., Unifying Count-Based Exploration and Intrinsic Motivation, NeurIPS 2016, for the
+        square root.
+        """
+        return (1 / np.sqrt(1 + self.visited(samples).sum(axis=2))).mean(axis=1)
+
+    def _contexts(self, samples: Any) -> list[np.ndarray]:  # (F, B) -> M of (B, N)
         z = self._transformed(samples)
         return [network.contexts(self.read(network, z)[1]) for network in self.groups[0]]
 

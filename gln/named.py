@@ -69,17 +69,21 @@ class Named(Saveable):
             for n, seed in zip(features, seeds, strict=True)
         ]
 
-    def _learn(self, samples: Samples, targets: np.ndarray, shares: np.ndarray | None) -> None:
+    def _learn(self, samples: Samples, targets: Any = None, shares: np.ndarray | None = None) -> None:
         """Learn samples, whose features and levels are the known ones if nothing is refused."""
         if not (samples.places and samples.columns.shape[1]):
             return
         names = self._levels.keys() | samples.new.keys() | self._always
         categorical = {samples.places[name] for name in names}
         learner = self._learner or self._of_first(samples, categorical)
-        learner.learn(samples.columns, targets, shares, categorical=categorical, predicts=False)
+        self._teach(learner, samples.columns, targets, shares, categorical)
         self._places, self._learner = samples.places, learner
         for name, new in samples.new.items():
             self._levels.setdefault(name, {}).update(new)
+
+    @staticmethod
+    def _teach(learner: Learner, samples: np.ndarray, targets: Any, shares: Any, categorical: Set[int]) -> None:
+        learner.learn(samples, targets, shares, categorical=categorical, predicts=False)
 
     def _of_first(self, samples: Samples, categorical: Set[int]) -> Learner:
         """A learner for a stream that begins with these samples."""

@@ -13,16 +13,22 @@ import numpy as np
 import pandas as pd
 
 try:
-    from river import base
+    from river import bandit, base
+
+    try:
+        from river.base import AnomalyDetector
+    except ImportError:  # River before 0.25
+        from river.anomaly.base import AnomalyDetector  # type: ignore[no-redef]
 except ImportError as error:
     raise ImportError('gln.river needs River: pip install "gated-linear-networks[river]"') from error
 
+from gln.bandits import GLNBandit
 from gln.categories import FEW
 from gln.learner import Learner, sum_to_one
 from gln.named import COPIES, PREVIOUS, Named, Samples
 from gln.visits import stream_visits
 
-__all__ = ["GLNClassifier", "GLNRegressor"]
+__all__ = ["GLNClassifier", "GLNNovelty", "GLNPolicy", "GLNRegressor"]
 
 
 class _Stream(Named, base.Estimator):
@@ -281,6 +287,123 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         if self._learner is None:
             return np.zeros((len(self.quantiles or ()) if group else 1, samples.shape[1]))
         return self._learner.predict(samples, group)
+
+
+class GLNNovelty(Named, AnomalyDetector):
+    """Novelty detector that counts how often the regions between random halfspaces were visited.
+
+    The score of a sample is from 0 to 1, the mean over neurons of 1 / sqrt(1 + n), where n samples fell between the
+    same halfspaces before. Features need no scaling; strings are categories; a missing value counts as the mean.
+
+    Parameters
+    ----------
+    neurons
+        Each of them divides the samples by halfspaces of its own, of one or two features each.
+    context_map_size
+        Halfspaces per neuron, and so 2^context_map_size regions.
+    context_bias
+        Standard deviation of the halfspaces' distances from the mean of the features.
+    backend
+        Which implementation finds the regions, as in `GLNClassifier`.
+    seed
+        Draws the halfspaces. Pass an int for the same results each time.
+
+    References
+    ----------
+    E. Sezener et al., "Online Learning in Contextual Bandits using Gated Linear Networks", NeurIPS 2020.
+
+    Examples
+    --------
+    >>> from gln.river import GLNNovelty
+    >>> model = GLNNovelty(seed=0)
+    >>> for i in range(500):
+    ...     model.learn_one({"a": i % 7, "b": i % 11})
+    >>> model.score_one({"a": 3, "b": 5}) < 0.3 < model.score_one({"a": 30, "b": -20})
+    True
+    """
+
+    def __init__(
+        self,
+        neurons: int = 96,
+        context_map_size: int = 8,
+        context_bias: float = 1.0,
+        backend: str = "auto",
+        seed: int | None = None,
+    ) -> None:
+        super().__init__((neurons,), context_map_size, context_bias, None, backend, seed)
+        self.neurons = neurons
+
+    @classmethod
+    def _unit_test_params(cls):
+        yield {"neurons": 16, "seed": 1}
+
+    def _built(self, features, others, **fields):
+        return Learner.of_stream([self._networks([others], loss="squared_error")], features, 1, **fields)
+
+    def learn_one(self, x: dict[Any, Any]) -> None:
+        """Count a sample. Infinity, or a string in place of a number or the other way round is a ValueError."""
+        self._learn(self._seen(x))
+
+    @staticmethod
+    def _teach(learner, samples, targets, shares, categorical):
+        learner.meet(samples, categorical)
+
+    def score_one(self, x: dict[Any, Any]) -> float:
+        """The novelty of a sample; 0 before the first."""
+        return 0.0 if self._learner is None else float(self._learner.novelty(self._known(x))[0])
+
+
+class GLNPolicy(bandit.base.ContextualPolicy):
+    """`gln.bandits.GLNBandit` as a contextual policy of River.
+
+    Parameters
+    ----------
+    explore, strength, layer_sizes, backend, seed
+        As in `gln.bandits.GLNBandit`.
+    reward_obj, burn_in
+        As in River's other policies.
+
+    Examples
+    --------
+    >>> from gln.river import GLNPolicy
+    >>> policy = GLNPolicy(seed=0)
+    >>> for i in range(200):
+    ...     context = {"age": 20 + i * 7 % 50}
+    ...     arm = policy.pull(["news", "sports"], context=context)
+    ...     policy.update(arm, context, float((arm == "news") == (context["age"] > 45)))
+    >>> policy.pull(["news", "sports"], context={"age": 65})
+    'news'
+    """
+
+    def __init__(
+        self,
+        explore: str = "counts",
+        strength: float | None = None,
+        layer_sizes: Sequence[int] = (64, 32),
+        backend: str = "auto",
+        seed: int | None = None,
+        reward_obj: Any = None,
+        burn_in: int = 0,
+    ) -> None:
+        super().__init__(reward_obj, burn_in=burn_in)
+        self.explore = explore
+        self.strength = strength
+        self.layer_sizes = layer_sizes
+        self.backend = backend
+        self.seed = seed
+        options: dict[str, Any] = {"layer_sizes": layer_sizes, "backend": backend, "seed": seed}
+        self._bandit = GLNBandit(explore=explore, strength=strength, **options)
+
+    def _pull(self, arm_ids, context=None):
+        return self._bandit.decide(context, arm_ids).arm
+
+    def update(self, arm_id, context, *reward_args, **reward_kwargs):
+        """Learn the reward that an arm gave in a context; without context, `update(arm_id, reward)`."""
+        if not reward_args:  # as `river.bandit.evaluate` calls it
+            context, reward_args = None, (context,)
+        super().update(arm_id, context, *reward_args, **reward_kwargs)
+        self._bandit.add_arm(arm_id)
+        self._bandit.learn(context, arm_id, reward_args[0])
 
 
 def _visits(samples: Samples, targets: Any, w: Any) -> tuple[np.ndarray, np.ndarray | None]:

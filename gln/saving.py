@@ -24,6 +24,7 @@ from gln_numpy import Config
 __all__ = ["load", "load_estimator", "save", "save_estimator"]
 
 FORMAT, CALLABLE = "1", "callable"
+LARGE = 1000  # numbers in an array, from which on it is a tensor and not text
 SCALERS: dict[str, Any] = {"standardizer": Standardizer, "sparse_scaler": SparseScaler}
 
 
@@ -141,7 +142,7 @@ def load_estimator(
     saved = config["parameters"]
     if unknown := sorted(given.keys() - changeable):
         raise _bad("parameters", f"some of {sorted(changeable)}, which what was learned does not depend on", unknown)
-    if saved["learning_rate"] == CALLABLE and "learning_rate" not in given:
+    if saved.get("learning_rate") == CALLABLE and "learning_rate" not in given:
         raise _bad("learning_rate", "the callable that the saved model had", None)
     if importlib.util.find_spec(BACKENDS.get(saved["backend"], "numpy")) is None:
         saved["backend"] = "auto"
@@ -163,12 +164,16 @@ def _encoded(place: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in "biufUO" or (value.dtype == object and not all(isinstance(v, str) for v in value)):
             raise _bad(place, "numbers or text", f"dtype {value.dtype}, {value.tolist()}")
+        if value.size > LARGE and value.dtype.kind in "biuf":
+            arrays[place] = value
+            return {"tensor": place}
         return {"array": value.ravel().tolist(), "dtype": value.dtype.str, "shape": list(value.shape)}
     if dataclasses.is_dataclass(value):
         value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         return {"fields": {name: _encoded(f"{place}.{name}", each, arrays) for name, each in value.items()}}
     if isinstance(value, Mapping):
-        return {"pairs": [[_encoded(place, each, arrays) for each in pair] for pair in value.items()]}
+        pairs = enumerate(value.items())
+        return {"pairs": [[_encoded(f"{place}.{i}", each, arrays) for each in pair] for i, pair in pairs]}
     if isinstance(value, (list, tuple, range)):
         encoded = [_encoded(f"{place}.{i}", each, arrays) for i, each in enumerate(value)]
         return encoded if isinstance(value, list) else {"tuple": encoded}
@@ -189,10 +194,13 @@ def _decoded(place: str, value: Any, arrays: Mapping[str, np.ndarray], network: 
     if kind == "array":
         array = np.array(content, value["dtype"])
         return array.reshape(value.get("shape", array.shape))  # which older files lack
+    if kind == "tensor":
+        return arrays[content]
     if kind == "tuple":
         return tuple(_decoded(place, content, arrays, network))
     if kind == "pairs":
-        return {_decoded(place, key, arrays, network): _decoded(place, each, arrays, network) for key, each in content}
+        pairs = ([_decoded(f"{place}.{i}", each, arrays, network) for each in pair] for i, pair in enumerate(content))
+        return dict(pairs)
     if kind == "fields":
         return {name: _decoded(f"{place}.{name}", each, arrays, network) for name, each in content.items()}
     prefix = f"{place}."

@@ -17,15 +17,15 @@ SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "seed": 1}
 ARMS = ["left", "middle", "right"]
 
 
-def contexts(count: int, seed: int = 0) -> list[dict[str, float]]:
+def contexts(count: int, seed: int = 0) -> list[dict[str, Any]]:
     return [dict(zip("abcd", x, strict=True)) for x in np.random.default_rng(seed).normal(size=(count, 4)).tolist()]
 
 
-def best(x: dict[str, float]) -> str:
+def best(x: dict[str, Any]) -> str:
     return ARMS[int(x["a"] > -0.4) + int(x["a"] + 0.3 * x["b"] > 0.6)]
 
 
-def played(bandit: GLNBandit, xs: list[dict[str, float]], **options: Any) -> list[float]:
+def played(bandit: GLNBandit, xs: list[dict[str, Any]], **options: Any) -> list[float]:
     """The rewards of a bandit: 10 for the best arm, 4 for another."""
     rewards = []
     for x in xs:
@@ -38,6 +38,12 @@ def played(bandit: GLNBandit, xs: list[dict[str, float]], **options: Any) -> lis
 def states(bandit: GLNBandit) -> list[dict[str, np.ndarray]]:
     assert bandit._learner is not None
     return [network.get_state() for network in bandit._learner.networks]
+
+
+def visits_of(bandit: GLNBandit) -> list[Any]:
+    assert bandit._learner is not None
+    assert bandit._learner.visits is not None
+    return [own.tolist() for own in bandit._learner.visits]
 
 
 def test_docstrings():
@@ -243,12 +249,12 @@ def test_rewards_that_are_probabilities():
 def test_what_is_refused_changes_nothing(message, context, arm, reward):
     bandit = GLNBandit(ARMS, **SMALL)
     played(bandit, contexts(50))
-    before, counts, places = states(bandit), [own.copy() for own in bandit._counts], dict(bandit._places)
+    before, visits, places = states(bandit), visits_of(bandit), dict(bandit._places)
     with pytest.raises(ValueError, match=message):
         bandit.learn(context, arm, reward)
     for old, new in zip(before, states(bandit), strict=True):
         assert_same_state(old, new)
-    assert all(np.array_equal(*pair) for pair in zip(counts, bandit._counts, strict=True))
+    assert visits_of(bandit) == visits
     assert bandit._places == places
 
 
@@ -279,4 +285,4 @@ def test_backends_agree(backend):
     for x in contexts(20, seed=2):
         expected, found = (bandit.predict(x) for bandit in bandits)
         assert found == pytest.approx(expected, abs=1e-2)
-    assert [own.tolist() for own in bandits[0]._counts] == [own.tolist() for own in bandits[1]._counts]
+    assert visits_of(bandits[0]) == visits_of(bandits[1])

@@ -17,10 +17,10 @@ from sklearn.datasets import load_iris
 if not os.environ.get("GLN_REQUIRE_BACKENDS"):
     pytest.importorskip("river")
 
-from river import base, checks, compose, datasets, evaluate, metrics, preprocessing, stream
+from river import bandit, base, checks, compose, datasets, evaluate, metrics, preprocessing, stats, stream
 
 import gln.river
-from gln.river import GLNClassifier, GLNRegressor
+from gln.river import GLNClassifier, GLNNovelty, GLNPolicy, GLNRegressor
 
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "seed": 1}
 NAMES = "abcdefgh"
@@ -55,16 +55,24 @@ CHECKED = [
     GLNClassifier(**SMALL),
     GLNClassifier(**SMALL, memory=True),
     GLNRegressor(**SMALL, quantiles=(0.9, 0.1)),
+    GLNNovelty(neurons=16, seed=1),
 ]
 
 
+class Usual:
+    """Stands for River's data set of credit cards, which would be downloaded: one sample in 20 has a value far off."""
+
+    def take(self, count: int) -> list[tuple[dict[Any, Any], int]]:
+        return [({**x, "c": x["c"] + 8 * (i % 20 == 19)}, int(i % 20 == 19)) for i, x in enumerate(rows(count))]
+
+
+with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(datasets, "CreditCard", Usual)
+    CHECKS = [(model, check) for model in CHECKED for check in checks.yield_checks(model)]
+
+
 @pytest.mark.parametrize(
-    ("model", "check"),
-    [
-        pytest.param(model, check, id=f"{model}-{check.__name__}")
-        for model in CHECKED
-        for check in checks.yield_checks(model)
-    ],
+    ("model", "check"), [pytest.param(*each, id=f"{each[0]}-{each[1].__name__}") for each in CHECKS]
 )
 def test_checks_of_river(model, check):
     assert not model._unit_test_skips()
@@ -399,6 +407,45 @@ def test_explanations_add_up(classes):
     learned([(x, 50 + 9 * x["b"]) for x, _ in samples], regressor)
     contributions, constant = regressor.explain_one(samples[0][0])
     assert sum(contributions.values()) + constant == pytest.approx(regressor.predict_one(samples[0][0]), abs=1e-2)
+
+
+# ---- Novelty and bandits ---------------------------------------------------------------------------------------------
+
+
+def test_novelty_of_what_was_never_seen(tmp_path):
+    model = GLNNovelty(seed=0)
+    assert model.score_one(rows(1)[0]) == 0
+    for x in rows(500):
+        model.learn_one({**x, "kind": "usual" if x["a"] > 0 else "other"})
+    usual, odd = ({**rows(1, seed=5)[0], "kind": "usual"} for _ in range(2))
+    odd["c"] = 9.0
+    assert model.score_one(odd) > model.score_one(usual) + 0.05
+    before = model.score_one(usual)
+    with pytest.raises(ValueError, match="x\\['c'\\]: expected a finite number"):
+        model.learn_one({**usual, "c": math.inf})
+    assert model.score_one(usual) == before
+    model.save(tmp_path / "novelty.gln")
+    assert GLNNovelty.load(tmp_path / "novelty.gln").score_one(usual) == before
+
+
+def test_a_policy_finds_the_arm():
+    policy, rewards = GLNPolicy(layer_sizes=(8, 4), burn_in=3, seed=1), []
+    for x in rows(800):
+        arm = policy.pull(["left", "right"], context=x)
+        rewards.append(float((arm == "left") == (x["a"] > 0)))
+        policy.update(arm, x, rewards[-1])
+    assert np.mean(rewards[-200:]) > 0.9
+    assert policy.ranking
+    assert policy.clone()._bandit._learner is None
+
+
+def test_a_policy_in_rivers_own_evaluation():
+    gym = pytest.importorskip("gymnasium")
+    policies = [GLNPolicy(layer_sizes=(8, 4), seed=1), bandit.EpsilonGreedy(epsilon=0.1, seed=1)]
+    environment = gym.make("river_bandits/KArmedTestbed-v0", max_episode_steps=100)
+    trace = pd.DataFrame(bandit.evaluate(policies, environment, stats.Mean(), n_episodes=3, seed=1))
+    means = trace[trace.step == 99].groupby("policy_idx").reward_stat.mean()
+    assert means[0] > 0.5  # 0 at random
 
 
 # ---- Batches, copies, backends ---------------------------------------------------------------------------------------

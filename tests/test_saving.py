@@ -397,6 +397,22 @@ def test_estimators(estimator, labels, tmp_path):
     assert os.listdir(tmp_path) == ["m"]
 
 
+def test_arrays_of_any_size_keep_their_shape_and_place(tmp_path):
+    arrays: dict[Any, np.ndarray] = {
+        "few": np.zeros((0, 3)),
+        "some": np.arange(6).reshape(2, 3),
+        **{i: np.full((40, 30), i) for i in range(2)},
+    }
+    saving.save_estimator(
+        tmp_path / "a", "kind", {"learning_rate": None, "backend": "numpy"}, {"arrays": arrays, "list": [*arrays]}
+    )
+    learned = saving.load_estimator(tmp_path / "a", "kind", {}, ())[1]
+    assert learned["list"] == [*arrays]
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(learned["arrays"][name], array)
+        assert learned["arrays"][name].shape == array.shape
+
+
 def test_what_an_estimators_file_cannot_hold(tmp_path):
     X, y = load_wine(return_X_y=True)
     rng, file = np.random.RandomState(0), tmp_path / "m"
