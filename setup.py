@@ -14,7 +14,9 @@ PLOTS = ["matplotlib>=3.8"]
 RIVER = ["river>=0.22"]
 PAGE = [*FRAMEWORKS["fast"], "platformdirs>=4", "starlette>=0.40", "uvicorn>=0.30"]
 TEST = [
+    "coba>=8",
     "dask[dataframe,distributed]>=2024.8",
+    "gymnasium>=0.29",
     "httpx>=0.27",
     "hypothesis>=6.100",
     "ipykernel>=6.29",

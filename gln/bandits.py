@@ -191,8 +191,6 @@ class GLNBandit(Named):
         targets[self._heads[arm]] = reward
         self._learn(samples, targets, None)
         self._size = None if isinstance(context, Mapping) or context is None else len(context)
-        if self._learner is not None:
-            self._learner.count_visits(samples.columns, self._heads[arm], len(self._heads))
 
     def add_arm(self, arm: Hashable) -> None:
         """Make an arm known, if it is not; `decide` does so with those it is offered. A retired one stays retired."""
@@ -214,7 +212,9 @@ class GLNBandit(Named):
 
     def _built(self, features, others, **fields):
         group = self._networks(COPIES * [others], loss="squared_error", num_outputs=len(self._heads))
-        return Learner.of_stream([group], features, 1, learning_rate=self.learning_rate, **fields)
+        learner = Learner.of_stream([group], features, 1, learning_rate=self.learning_rate, **fields)
+        learner.start_counting(len(self._heads))
+        return learner
 
     def _grow(self) -> None:
         """Give each arm a head, where there is a learner."""
@@ -248,8 +248,8 @@ class GLNBandit(Named):
         """
         values, counts = np.array([self._unit()[0]]), np.zeros(1)  # of an arm of which nothing is known
         if self._learner is not None:
-            values = np.append(values, self._learner.predict(sample)[:, 0])
-            counts = np.append(counts, self._learner.visited(sample)[0].mean(axis=0))
+            predicted, visits = self._learner.visited(sample)
+            values, counts = np.append(values, predicted), np.append(counts, visits)
         known = len(values) - 1
         places = [1 + head if (head := self._heads.get(arm, known)) < known else 0 for arm in arms]
         return values[places].clip(*REWARDS[self.rewards]), counts[places]

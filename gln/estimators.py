@@ -253,8 +253,9 @@ class Estimator(Saveable, BaseEstimator):
         passing = {"passes": passes, "batch_size": self.batch_size, "shuffle": self.shuffle}
         passing["seconds"] = np.inf if self.max_seconds is None else self.max_seconds
         fit_table(learner, table, self.n_jobs, bool(self.verbose), **passing)
+        learner.start_counting()
         for part in chunks(len(some := _spread(len(table.visits), CALIBRATED_ON))):
-            learner.count_visits(table.samples(some[part]))
+            learner.count(table.samples(some[part]))
         self.learner_, self.n_iter_ = learner, passes
 
     def _of_wide(self, settings, groups, features, targets=None):

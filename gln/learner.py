@@ -169,9 +169,12 @@ class Learner:
             own = np.where(np.isinf(own), np.float32(np.nan), own) if predicts else own
         else:
             own, zero, unit = self._standardised(targets)
+            own = own if predicts else np.where(np.isnan(own), np.float32(np.inf), own)  # which need not predict
         if self.categories is not None:
             samples = self.categories.learn(samples, self._counted(targets, own), shares)
         z, means = self._seen(samples), None
+        if self.visits is not None:
+            self._count(z, own)
         rates = self._rates(z.shape[1]) if rates is None else rates
         rate = iter(rates if shares is None else [each * shares for each in rates])
         for number, group in enumerate(self.groups):
@@ -355,43 +358,57 @@ class Learner:
 
     # ---- Counting ----------------------------------------------------------------------------------------------------
 
+    def start_counting(self, heads: int = 1) -> None:
+        """Count from now on which rows samples pick that are learned, each head's apart if there are several."""
+        shapes = [(sum(each.layer_sizes), 2**each.context_map_size, heads) for each in self.groups[0]]
+        self.visits = [np.zeros(shape, np.int32) for shape in shapes]
+
     def meet(self, samples: Any, categorical: Set[int] = frozenset()) -> None:
-        """Count samples (F, B) as `learn` does, standardise each by those up to it, and count the rows that it picks.
+        """Count samples (F, B) as `learn` does, each standardised by those up to it, and learn no targets.
 
         Raises ValueError for infinity and for too few features; nothing has changed then.
         """
         check_magnitude("samples", samples)
         self._take(self._grown(samples, categorical))
-        for b in range(samples.shape[1]):
-            sample = samples[:, b : b + 1]
-            nothing = np.zeros((1, 1))
-            self._seen(sample if self.categories is None else self.categories.learn(sample, nothing))
-            self.count_visits(sample)
+        nothing = np.zeros((1, samples.shape[1]))
+        columns = samples if self.categories is None else self.categories.learn(samples, nothing)
+        self._count(self._seen(columns))
 
-    def count_visits(self, samples: Any, head: int = 0, heads: int = 1) -> None:
-        """Count which rows samples (F, B) pick, as samples of one of so many heads."""
-        if self.visits is None:
-            shapes = [(sum(each.layer_sizes), 2**each.context_map_size, heads) for each in self.groups[0]]
-            self.visits = [np.zeros(shape, np.int32) for shape in shapes]
-        for own, contexts in zip(self.visits, self._contexts(samples), strict=True):
-            rows: Any = np.arange(len(own)), contexts, head
-            np.add.at(own, rows, 1)  # which counts a row twice that two samples pick
+    def count(self, samples: Any) -> None:
+        """Count the rows that samples (F, B) pick, as they are standardised now."""
+        self._count(self._transformed(samples))
 
-    def visited(self, samples: Any) -> np.ndarray:  # (F, B) -> (B, N of all networks, C or 1)
-        """How often the rows that samples pick were picked before."""
-        counts = zip(self.visits or [], self._contexts(samples), strict=True)
-        return np.concatenate([own[np.arange(len(own)), contexts] for own, contexts in counts], axis=1)
+    def _count(self, z: Any, targets: np.ndarray | None = None) -> None:  # (F, n), (C, n)
+        for own, contexts in zip(self.visits or [], self._contexts(z), strict=True):
+            neurons = np.arange(len(own))
+            if own.shape[2] == 1 or targets is None:
+                rows: Any = neurons, contexts, 0
+                np.add.at(own, rows, 1)  # which counts a row twice that two samples pick
+            else:
+                for head, b in np.argwhere(np.isfinite(targets)):
+                    own[neurons, contexts[b], head] += 1
+
+    def visited(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:
+        """The first group's predictions (C, B), and how often the rows that samples (F, B) pick were counted, on
+        average over neurons (C or 1, B)."""
+        z = self._transformed(samples)
+        predicted = self._in_units(self._combined(self._said(self.groups[0], z), 0), 0)
+        return predicted, self._visited(z).mean(axis=1).T
 
     def novelty(self, samples: Any) -> np.ndarray:  # (F, B) -> (B,)
         """How unlike those that were counted samples are: the mean over neurons of 1 / sqrt(1 + count), in (0, 1].
 
-        Source: M. Bellemare et al., Unifying Count-Based Exploration and Intrinsic Motivation, NeurIPS 2016, for the
-        square root.
+        Source of the square root: M. Bellemare et al., Unifying Count-Based Exploration and Intrinsic Motivation,
+        NeurIPS 2016.
         """
-        return (1 / np.sqrt(1 + self.visited(samples).sum(axis=2))).mean(axis=1)
+        visits = [self._visited(self._transformed(samples[:, part])) for part in chunks(samples.shape[1])]
+        return (1 / np.sqrt(1 + np.concatenate(visits).sum(axis=2))).mean(axis=1)
 
-    def _contexts(self, samples: Any) -> list[np.ndarray]:  # (F, B) -> M of (B, N)
-        z = self._transformed(samples)
+    def _visited(self, z: Any) -> np.ndarray:  # (F, n) -> (n, N of all networks, C or 1)
+        counts = zip(self.visits or [], self._contexts(z), strict=True)
+        return np.concatenate([own[np.arange(len(own)), contexts] for own, contexts in counts], axis=1)
+
+    def _contexts(self, z: Any) -> list[np.ndarray]:  # (F, n) -> M of (n, N)
         return [network.contexts(self.read(network, z)[1]) for network in self.groups[0]]
 
     def explain(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -338,7 +338,9 @@ class GLNNovelty(Named, AnomalyDetector):
         yield {"neurons": 16, "seed": 1}
 
     def _built(self, features, others, **fields):
-        return Learner.of_stream([self._networks([others], loss="squared_error")], features, 1, **fields)
+        learner = Learner.of_stream([self._networks([others], loss="squared_error")], features, 1, **fields)
+        learner.start_counting()
+        return learner
 
     def learn_one(self, x: dict[Any, Any]) -> None:
         """Count a sample. Infinity, or a string in place of a number or the other way round is a ValueError."""

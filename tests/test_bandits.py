@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import math
+import os
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from helpers import assert_same_state
 
 import gln.bandits
-from gln.bandits import STRENGTHS, GLNBandit
+from gln.bandits import STRENGTHS, CobaLearner, GLNBandit
 
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "seed": 1}
 ARMS = ["left", "middle", "right"]
@@ -273,6 +274,24 @@ def test_bad_arguments():
         bandit.decide([1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match="arm: expected one of"):
         bandit.retire("up")
+
+
+def test_in_an_experiment_of_coba():
+    if not os.environ.get("GLN_REQUIRE_BACKENDS"):
+        pytest.importorskip("coba")
+    import coba
+
+    learners = [CobaLearner(layer_sizes=(8, 4)), CobaLearner("epsilon", layer_sizes=(8, 4)), coba.RandomLearner()]
+    environments = coba.Environments.from_linear_synthetic(400, n_actions=3, n_action_features=0, seed=1)
+    result = coba.Experiment(environments, learners).run(quiet=True)
+    rewards = result.interactions.to_pandas().groupby("learner_id").reward.mean()
+    assert rewards[:2].min() > rewards[2] + 0.05
+    assert learners[1].score({"a": 1.0}, ["x", "y"], "y") == pytest.approx(0.025)
+    for context in (None, 2.0, [1.0, "red"], {"a": 1.0}):
+        learner = CobaLearner(layer_sizes=(8, 4))
+        action, probability = learner.predict(context, ["x", "y"])
+        learner.learn(context, action, 1.0, probability)
+    assert learner.params["explore"] == "counts"
 
 
 def test_backends_agree(backend):

@@ -1,5 +1,5 @@
 """README.md does what it says: every block of it is run, and what it shows is compared with what comes out.
-So are the Python blocks of six pages in docs. What takes long is marked slow."""
+So are the Python blocks of seven pages in docs. What takes long is marked slow."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_shell_blocks():
     assert compared("README.md", "bash") >= 2
 
 
-LONG = {"larger": 4, "rare_classes": 3, "streams": 10}  # and how often they compare
+LONG = {"larger": 4, "rare_classes": 3, "streams": 10, "bandits": 4}  # and how often they compare
 SHORT = {"pictures": 0, "regression": 4, "tables": 3}
 
 
