@@ -195,7 +195,9 @@ class Learner:
         """What categories count statistics of: classes, each standardised target, or those that all stand for one."""
         if self.target_standardizer is None:
             return targets
-        return own if len(own) == self.target_standardizer.size else np.nansum(own, axis=0, keepdims=True)
+        if len(own) == self.target_standardizer.size:
+            return own
+        return np.where(np.isfinite(own), own, 0).sum(axis=0, keepdims=True)
 
     def _seen(self, samples: Any) -> np.ndarray:  # (F, n) -> (F, n)
         """Standardised samples, each after it was counted. By `learn_one`, for all of them were checked before."""

@@ -76,7 +76,7 @@ def losses_of(config: Any, predicted: np.ndarray, targets: np.ndarray) -> np.nda
         if len(targets) == 1:
             p = np.abs(predicted + targets - 1)
         else:  # of many classes a sample teaches some heads alone, and only these have predicted
-            taught = np.where(np.isinf(targets), 0, predicted)
+            taught = np.where(np.isfinite(targets), predicted, 0)
             p = (taught * (targets == 1)).sum(axis=1, keepdims=True) / taught.sum(axis=1, keepdims=True)
         return -np.log(np.maximum(p, LEAST_PROBABILITY))
     errors = targets - predicted

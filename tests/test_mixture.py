@@ -75,6 +75,16 @@ def test_a_share_counts_as_a_part_of_a_loss():
     assert half.losses[1, 0] == pytest.approx(1.5 * (1 - 0.005) + 1.5)
 
 
+def test_an_unknown_target_counts_for_nothing():
+    losses = np.array([[[1.0, np.nan, 2.0, np.inf]], [[3.0, np.nan, 1.0, np.inf]]])
+    for are_classes in (True, False):
+        all_of_them, known = Mixture.equal(2, 1, are_classes), Mixture.equal(2, 1, are_classes)
+        all_of_them.learn(losses)
+        known.learn(losses[..., ::2])
+        np.testing.assert_array_equal(all_of_them.losses, known.losses)
+        np.testing.assert_array_equal(all_of_them.spread, known.spread)
+
+
 def test_losses_of_each_kind():
     def of(kind: str, predicted: Any, targets: Any) -> list[Any]:
         config = networks(**KINDS[kind])[0].config
@@ -83,9 +93,11 @@ def test_losses_of_each_kind():
     assert of("two classes", [[0.8, 0.8]], [[1, 0]]) == [pytest.approx([-math.log(0.8), -math.log(0.2)])]
     assert of("two classes", [[0.0]], [[1]]) == [pytest.approx([-math.log(0.001)])]  # at most
     assert of("three classes", [[0.5], [0.2], [0.3]], [[0], [1], [0]]) == [pytest.approx([-math.log(0.2)])]
-    # The head of an infinite target was not taught, and has not predicted.
+    # A head whose target is unknown was not taught, and one of an infinite target has not predicted.
+    assert of("three classes", [[0.5], [0.2], [0.1]], [[0], [1], [np.nan]]) == [pytest.approx([-math.log(0.2 / 0.7)])]
     assert of("three classes", [[0.5], [0.2], [9.0]], [[0], [1], [np.inf]]) == [pytest.approx([-math.log(0.2 / 0.7)])]
     assert of("numbers", [[1.0], [2.0]], [[3], [1]]) == [[4], [1]]
+    assert np.isnan(of("numbers", [[1.0], [2.0]], [[3], [np.nan]])[1][0])
     assert of("quantiles", [[1.0], [2.0]], [[3], [3]]) == [pytest.approx([0.1 * 2 + 0.5 * 1])]
 
 
