@@ -154,6 +154,16 @@ def test_networks_differ_and_the_logits_of_each_kind_are_averaged(of_iris):
     assert len(streamed().glns_) == 2
 
 
+def test_what_is_unlike_the_table_is_novel(of_iris, tmp_path):
+    usual, odd = of_iris.novelty(IRIS[0]), of_iris.novelty(IRIS[0] + [0, 4, -6, 0])
+    assert usual.shape == (150,)
+    assert np.quantile(odd, 0.05) > np.quantile(usual, 0.95)
+    of_iris.save(tmp_path / "iris.gln")
+    np.testing.assert_array_equal(GLNClassifier.load(tmp_path / "iris.gln").novelty(IRIS[0]), usual)
+    with pytest.raises(ValueError, match="novelty: expected a model that `fit` has learned"):
+        streamed().novelty(IRIS[0])
+
+
 def test_the_surest_are_ranked(of_cancer):
     X, _ = shuffled(CANCER)
     p = of_cancer.predict_proba(X[400:])[:, 1]
