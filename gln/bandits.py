@@ -88,8 +88,9 @@ class GLNBandit(Named):
         for name, value, known in (("explore", explore, STRENGTHS), ("rewards", rewards, REWARDS)):
             if value not in known:
                 raise ValueError(f"{name}: expected one of {list(known)}, got {value!r}")
-        if strength is not None and not 0 <= strength < math.inf:
-            raise ValueError(f"strength: expected a finite number of at least 0, got {strength!r}")
+        most = 1.0 if explore == "epsilon" else 1e30
+        if strength is not None and not 0 <= strength <= most:
+            raise ValueError(f"strength: expected a number from 0 to {most:g}, got {strength!r}")
         self.arms = tuple(arms)
         self.explore = explore
         self.strength = strength
@@ -171,8 +172,6 @@ class GLNBandit(Named):
     def learn(self, context: Any, arm: Hashable, reward: float) -> None:
         """Learn the reward that an arm gave in a context, as it was when the arm was chosen.
 
-        `learn_all` learns those of several arms, where these are known.
-
         A reward of an arm that was retired meanwhile is ignored.
 
         Raises
@@ -184,13 +183,14 @@ class GLNBandit(Named):
         self.learn_all(context, {arm: reward})
 
     def learn_all(self, context: Any, rewards: Mapping[Hashable, float]) -> None:
-        """Learn the rewards of some arms in one context; errors are those of `learn`."""
+        """Learn the rewards of several arms in one context, where these are known; errors are those of `learn`."""
         rewards = {arm: reward for arm, reward in rewards.items() if arm not in self._retired}
         low, high = REWARDS[self.rewards]
         for arm, reward in rewards.items():
             if arm not in self._heads:
                 raise ValueError(f"arm: expected one of {list(self._heads)}, got {arm!r}")
-            if not (low <= reward <= high and math.isfinite(reward)):
+            is_number = isinstance(reward, (bool, int, float, np.number, np.bool_))
+            if not (is_number and low <= reward <= high and math.isfinite(reward)):
                 raise ValueError(f"reward: expected a finite number from {low} to {high}, got {reward!r}")
         if not rewards:
             return
@@ -199,7 +199,8 @@ class GLNBandit(Named):
         targets = np.full((len(self._heads), 1), np.nan)
         targets[[self._heads[arm] for arm in rewards], 0] = list(rewards.values())
         self._learn(samples, targets)
-        self._size = None if isinstance(context, Mapping) or context is None else len(context)
+        if not isinstance(context, Mapping) and context is not None:
+            self._size = len(context)
 
     def add_arm(self, arm: Hashable) -> None:
         """Make an arm known, if it is not; `decide` does so with those it is offered. A retired one stays retired."""

@@ -163,7 +163,9 @@ class Estimator(Saveable, BaseEstimator):
         """
         samples = self._samples(X)
         if self.learner_.visits is None:
-            raise ValueError("novelty: expected a model that `fit` has learned, got one of `partial_fit`")
+            raise ValueError(
+                "novelty: expected a model that `fit` has learned, got one of `partial_fit` or of an older version"
+            )
         return self.learner_.novelty(samples)
 
     def _is_plain(self, X):

@@ -116,6 +116,16 @@ def test_late_rewards_new_arms_and_a_retired_one():
     assert bandit.predict(xs[0]).keys() == {"other"}
 
 
+def test_rewards_of_several_arms():
+    several = GLNBandit(ARMS, **SMALL)
+    for x in contexts(50):
+        several.learn_all(x, {"left": 1.0, "right": 3.0})
+    values = several.predict(contexts(1, seed=3)[0])
+    assert values["left"] < 1.5 < 2.5 < values["right"]
+    with pytest.raises(ValueError, match="arm: expected one of"):
+        several.learn_all(contexts(1)[0], {"left": 1.0, "up": 3.0})
+
+
 def test_a_new_arm_changes_nothing_else():
     bandit = GLNBandit(ARMS[:2], **SMALL)
     played(bandit, contexts(200))
@@ -242,6 +252,7 @@ def test_rewards_that_are_probabilities():
         ("arm: expected one of .* got 'up'", {"a": 1.0}, "up", 1.0),
         ("reward: expected a finite number", {"a": 1.0}, "left", math.nan),
         ("reward: expected a finite number", {"a": 1.0}, "left", math.inf),
+        ("reward: expected a finite number", {"a": 1.0}, "left", "much"),
         ("x\\['a'\\]: expected a finite number", {"a": math.inf, "new": 1.0}, "left", 1.0),
         ("x\\['b'\\]: expected a finite number", {"b": "text"}, "left", 1.0),
         ("context: expected a dictionary or a vector", [[1.0]], "left", 1.0),
@@ -264,8 +275,9 @@ def test_bad_arguments():
         GLNBandit(explore="thompson")
     with pytest.raises(ValueError, match="rewards: expected one of"):
         GLNBandit(rewards="euros")
-    with pytest.raises(ValueError, match="strength: expected a finite number"):
-        GLNBandit(strength=-1)
+    for strength, explore in ((-1, "counts"), (math.nan, "counts"), (2, "epsilon")):
+        with pytest.raises(ValueError, match="strength: expected a number from 0 to"):
+            GLNBandit(strength=strength, explore=explore)
     with pytest.raises(ValueError, match="arms: expected one or more"):
         GLNBandit().decide({"a": 1.0})
     bandit = GLNBandit(ARMS, **SMALL)
