@@ -256,13 +256,14 @@ class GLNBandit(Named):
 
         Shapes: (F, 1) -> (A,), (A,).
         """
-        values, counts = np.array([self._unit()[0]]), np.zeros(1)  # of an arm of which nothing is known
+        values, counts = np.full(len(arms), self._unit()[0]), np.zeros(len(arms))  # where nothing is known
         if self._learner is not None:
             predicted, visits = self._learner.visited(sample)
-            values, counts = np.append(values, predicted), np.append(counts, visits)
-        known = len(values) - 1
-        places = [1 + head if (head := self._heads.get(arm, known)) < known else 0 for arm in arms]
-        return values[places].clip(*REWARDS[self.rewards]), counts[places]
+            heads = [self._heads.get(arm, len(predicted)) for arm in arms]
+            for place, head in enumerate(heads):
+                if head < len(predicted):
+                    values[place], counts[place] = predicted[head, 0], visits[head, 0]
+        return values.clip(*REWARDS[self.rewards]), counts
 
     def _unit(self) -> tuple[float, float]:
         """Mean and deviation of rewards; 0 and 1 before there are any, and 1 while all are equal."""

@@ -220,7 +220,7 @@ class Learner:
 
     def _standardised(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # (T, n) -> 3 of (T, n)
         """Standardised targets, and the zero and the unit of what was known before each, in which it was predicted."""
-        standardizer, [bound] = self.target_standardizer, {network.bound for network in self.networks}
+        standardizer, bound = self.target_standardizer, self.groups[0][0].bound  # of all networks
         assert standardizer is not None
         own, zero, unit = np.empty((3, *targets.shape))
         for b, target in enumerate(targets.T):
@@ -412,7 +412,7 @@ class Learner:
         return np.concatenate([own[np.arange(len(own)), contexts] for own, contexts in counts], axis=1)
 
     def _contexts(self, z: Any) -> list[np.ndarray]:  # (F, n) -> M of (n, N)
-        return [network.contexts(self.read(network, z)[1]) for network in self.groups[0]]
+        return [network.contexts(self._side_information(network, z)) for network in self.groups[0]]
 
     def explain(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:
         """Contributions of features (C, B, F) and the constant (C, B), which add up to what the first group mixes.
@@ -437,8 +437,11 @@ class Learner:
 
     def read(self, network: Any, z: Any) -> tuple[Any, Any]:
         """Inputs and side information of a network for standardised samples: (F, B) -> (K, B), (D, B)."""
-        z = z if network.context_size == z.shape[0] else z[self._rows(network)]
+        z = self._side_information(network, z)
         return self.inputs(network, z), z
+
+    def _side_information(self, network: Any, z: Any) -> Any:  # (F, B) -> (D, B)
+        return z if network.context_size == z.shape[0] else z[self._rows(network)]
 
     def _said(
         self,
