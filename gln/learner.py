@@ -459,7 +459,8 @@ class Learner:
         sizes = [(network.input_size, network.context_size) for network in networks]
         for size, network in zip(sizes, networks, strict=True):  # once for all of one size
             made[size] = made[size] if size in made else self.read(network, z)
-        if z.shape[1] == 1 and len(made) == 1 < len(networks) and hasattr(networks[0], "predict_all"):
+        is_stream = self.mixtures is not None and z.shape[1] == 1 and len(made) == 1
+        if is_stream and hasattr(networks[0], "predict_all"):  # in one call, for a call takes as long as a sample
             return networks[0].predict_all(networks, *made[sizes[0]], targets, rates)
         each = zip(networks, sizes, itertools.repeat(None) if rates is None else rates, strict=False)
         said = [network.predict_arrays(*made[size], targets, rate, batch_size) for network, size, rate in each]

@@ -17,7 +17,7 @@ try:
 
     try:
         from river.base import AnomalyDetector
-    except ImportError:  # River before 0.25
+    except ImportError:  # an older River
         from river.anomaly.base import AnomalyDetector  # type: ignore[no-redef]
 except ImportError as error:
     raise ImportError('gln.river needs River: pip install "gated-linear-networks[river]"') from error

@@ -205,6 +205,17 @@ def test_memory_does_not_grow_with_what_is_not_there():
     assert peak < 40e6
 
 
+def test_a_single_wide_row():
+    X = sparse.random_array((60, 1200), density=0.02, format="csr", rng=0)
+    y = np.arange(60) % 2
+    fitted = GLNClassifier(random_state=0).fit(X, y)
+    streamed = GLNClassifier(n_networks=2, random_state=0)
+    for i in range(60):
+        streamed.partial_fit(X[i : i + 1], y[i : i + 1], classes=[0, 1])
+    for model in (fitted, streamed):
+        np.testing.assert_allclose(model.predict_proba(X[5:6]), model.predict_proba(X[:10])[5:6], atol=1e-5)
+
+
 def test_narrow_sparse_tables_are_learned_as_dense_ones():
     X, y = texts(60, gln.estimators.WIDE)
     small: Any = {"layer_sizes": [2], "n_networks": 1, "n_epochs": 1, "backend": "numpy", "random_state": 0}
