@@ -206,7 +206,7 @@ def test_memory_does_not_grow_with_what_is_not_there():
 
 
 def test_a_single_wide_row():
-    X = sparse.random_array((60, 1200), density=0.02, format="csr", rng=0)
+    X: Any = sparse.csr_array(np.where(RNG.random((60, 1200)) < 0.02, RNG.normal(size=(60, 1200)), 0))
     y = np.arange(60) % 2
     fitted = GLNClassifier(random_state=0).fit(X, y)
     streamed = GLNClassifier(n_networks=2, random_state=0)
