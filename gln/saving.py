@@ -165,7 +165,7 @@ def _encoded(place: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
         if value.dtype.kind not in "biufUO" or (value.dtype == object and not all(isinstance(v, str) for v in value)):
             raise _bad(place, "numbers or text", f"dtype {value.dtype}, {value.tolist()}")
         if value.size > LARGE and value.dtype.kind in "biuf":
-            arrays[place] = value
+            arrays[place] = np.ascontiguousarray(value)
             return {"tensor": place}
         return {"array": value.ravel().tolist(), "dtype": value.dtype.str, "shape": list(value.shape)}
     if dataclasses.is_dataclass(value):
