@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import subprocess
+import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +16,22 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pytest
 from backends import FRAMEWORKS, load_backend
+
+
+COMPILES = """
+import numpy as np
+from gln.sklearn import GLNClassifier
+X = np.random.default_rng(0).normal(size=(60, 5))
+model = GLNClassifier(backend="numba").partial_fit(X, X[:, 0] > 0, classes=[False, True])
+model.partial_fit(X[:1], [True]).predict_proba(X)
+"""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One process compiles Numba's code before several start: what each compiles may differ in the last bit."""
+    several = getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput")
+    if several and importlib.util.find_spec("numba"):
+        subprocess.run([sys.executable, "-c", COMPILES], cwd=Path(__file__).parents[1], check=True)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
