@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 from backends import FRAMEWORKS, load_backend
 
-
 COMPILES = """
 import numpy as np
 from gln.sklearn import GLNClassifier
