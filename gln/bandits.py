@@ -162,10 +162,9 @@ class GLNBandit(Named):
         if self._learner is None:
             return {}, {}
         contributions, constant = self._explained(self._mapping(context))  # (A, F), (A,)
-        zero, unit = self._unit()
         arms = [arm for arm, head in self._heads.items() if head < len(constant)]
-        of_arms = [dict(zip(self._places, row, strict=True)) for row in (unit * contributions).tolist()]
-        return dict(zip(arms, of_arms, strict=False)), dict(zip(arms, (zero + unit * constant).tolist(), strict=False))
+        of_arms = [dict(zip(self._places, row, strict=True)) for row in contributions.tolist()]
+        return dict(zip(arms, of_arms, strict=False)), dict(zip(arms, constant.tolist(), strict=False))
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 

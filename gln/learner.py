@@ -415,9 +415,9 @@ class Learner:
         return [network.contexts(self._side_information(network, z)) for network in self.groups[0]]
 
     def explain(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Contributions of features (C, B, F) and the constant (C, B), which add up to what the first group mixes.
+        """Contributions of features (C, B, F) and the constant (C, B), which add up to what the first group predicts.
 
-        These are logits, or standardised targets. A contribution compares the feature with its mean.
+        These are logits, or numbers in units of the targets. A contribution compares the feature with its mean.
         """
         z, networks = as_taken(None, self._transformed(samples)), self.groups[0]
         blend, heads = self._blend(0), networks[0].num_heads
@@ -433,6 +433,9 @@ class Learner:
         contributions = contributions.transpose(0, 2, 1)
         if self.categories is not None:  # a feature's columns together
             contributions = contributions @ (self.categories.features[:, None] == np.arange(self.categories.size))
+        if self.target_standardizer is not None:
+            contributions = contributions * self.target_standardizer.scale[:, None, None]
+            constant = self._in_units(constant, 0)
         return contributions, constant
 
     def read(self, network: Any, z: Any) -> tuple[Any, Any]:

@@ -270,11 +270,7 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         if self._learner is None:
             return {}, 0.0
         (contributions,), (constant,) = self._explained(x)
-        standardizer = self._learner.target_standardizer
-        assert standardizer is not None
-        contributions = contributions * standardizer.scale
-        constant = standardizer.inverse_transform([[constant]])
-        return dict(zip(self._places, contributions.tolist(), strict=True)), float(constant[0, 0])
+        return dict(zip(self._places, contributions.tolist(), strict=True)), float(constant)
 
     def predict_quantiles_one(self, x: dict[Any, Any]) -> dict[float, float]:
         """The quantiles of the target by their levels, both in rising order; 0 before the first sample."""

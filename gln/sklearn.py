@@ -442,8 +442,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         """
         samples = self._samples(X)
         contributions, constant = self.learner_.explain(samples)  # (T, N, F), (T, N)
-        contributions = contributions.swapaxes(0, 1) * self.target_standardizer_.scale[:, None]
-        constant, shape = self.target_standardizer_.inverse_transform(constant).T, (-1, *self.targets_shape_)
+        contributions, constant, shape = contributions.swapaxes(0, 1), constant.T, (-1, *self.targets_shape_)
         return contributions.reshape(*shape, contributions.shape[2]), constant.reshape(shape)
 
     quantile_glns_ = property(lambda self: self.learner_.groups[1:], doc="For each target the networks of quantiles.")
