@@ -34,6 +34,7 @@ __all__ += ["paper_rate", "predict", "residual", "update"]
 
 Rate = float | Callable[[int], float]
 MAX_FLOAT = float(np.finfo(np.float32).max)
+NUMBERS, MOST_LOG = (-MAX_FLOAT, MAX_FLOAT), 80.0  # whose exponential and its inverse float32 can hold
 BLOCK_SAMPLES = 512  # processed together where they need not wait for one another: to gate, and to predict only
 
 
@@ -51,13 +52,17 @@ def mix(row: Array, z: Array, bound: float) -> Array:  # (C, d), (C or 1, d) -> 
 
 
 def output(s: Array, loss: str) -> Array:
-    """What a mixed s predicts: a probability with the log-loss, and s itself with another."""
-    return jax.nn.sigmoid(s) if loss == "log_loss" else s
+    """What a mixed s predicts: a probability with the log-loss, a variance with its loss, and else s itself."""
+    return jax.nn.sigmoid(s) if loss == "log_loss" else jnp.exp(s) if loss == "variance" else s
 
 
 def residual(s: Array, y: Array, loss: str, quantile: Any) -> Array:
-    """Derivative of the loss by s: output(s) - y, or with the quantile loss [s > y] - quantile; 0 if y is unknown."""
-    r = (s > y) - quantile if loss == "quantile" else output(s, loss) - y
+    """Derivative of the loss by s: output(s) - y, with the quantile loss [s > y] - quantile, with that of variances
+    (1 - min(y^2 / output(s), 9)) / 2, where 9 keeps an outlier from deciding; 0 if y is unknown."""
+    if loss == "variance":
+        r = (1 - jnp.minimum(y * y * jnp.exp(-s), 9)) / 2
+    else:
+        r = (s > y) - quantile if loss == "quantile" else output(s, loss) - y
     return jnp.where(jnp.isfinite(y), r, 0)
 
 
@@ -212,12 +217,14 @@ class Loss(NamedTuple):
     first_rate: float | None  # default learning rate at the start; None is min(10, sqrt(d)), d the first layer's inputs
     least_rates: tuple[float, float]  # where those of streams stop falling, of a slow network and a fast one
     table_rates: tuple[float, float]  # first and last one in passes over a table
+    link: str  # what the mean of the last layer is of a prediction: its "logit", its "log" or "itself"
 
 
 LOSSES = {
-    "log_loss": Loss("num_classes", "pred_clipping", (0, 1), None, (0.5, 3.0), (3.0, 0.01)),
-    "squared_error": Loss("num_outputs", "value_clipping", (-MAX_FLOAT, MAX_FLOAT), 0.3, (0.1, 0.5), (0.5, 0.01)),
-    "quantile": Loss("quantiles", "value_clipping", (-MAX_FLOAT, MAX_FLOAT), 0.5, (0.05, 0.25), (1.5, 0.01)),
+    "log_loss": Loss("num_classes", "pred_clipping", (0, 1), None, (0.5, 3.0), (3.0, 0.01), "logit"),
+    "squared_error": Loss("num_outputs", "value_clipping", NUMBERS, 0.3, (0.1, 0.5), (0.5, 0.01), "itself"),
+    "quantile": Loss("quantiles", "value_clipping", NUMBERS, 0.5, (0.05, 0.25), (1.5, 0.01), "itself"),
+    "variance": Loss("num_outputs", "value_clipping", NUMBERS, 0.3, (0.1, 0.5), (0.5, 0.01), "log"),
 }
 
 
@@ -262,6 +269,8 @@ class Config:
         for name in {*itertools.chain(*(record[:2] for record in LOSSES.values()))} - {*self.record[:2]}:
             if own[name] != (default := DEFAULTS[name]):
                 raise _bad(name, f"{default}, because {self.loss} does not use it", own[name])
+        if self.record.link == "log" and self.bound > MOST_LOG:
+            raise _bad("value_clipping", f"at most {MOST_LOG:g} for log variances", self.bound)
 
     @property
     def record(self) -> Loss:
@@ -269,7 +278,7 @@ class Config:
 
     @property
     def logits(self) -> bool:
-        return self.record.clipping == "pred_clipping"
+        return self.record.link == "logit"
 
     @property
     def bound(self) -> float:
@@ -336,8 +345,9 @@ class GLN:
             pred_clipping: logits are kept within ±logit(1 - pred_clipping), in (0, 0.5); 1 - 1e-8 is 1 in float32.
             weight_clipping: weights are kept within ±weight_clipping, in (0, 1e30].
             seed: an integer gives the same network in every backend, None another one each time.
-            loss: what neurons minimise: "log_loss" for probabilities, "squared_error" for means, or "quantile".
-            num_outputs, quantiles: one head per target of a sample, or per level in (0, 1), with these two losses.
+            loss: what neurons minimise: "log_loss" for probabilities, "squared_error" for means, "quantile", or
+                "variance", whose targets are deviations from a mean that is predicted beforehand.
+            num_outputs, quantiles: one head per target of a sample, or with quantiles per level in (0, 1).
             value_clipping: without the log-loss, inputs, targets and predictions are kept within ±value_clipping, in
                 (0, 1e4]; standardise them first.
             context_features: the most values of the side information that a halfspace sees: how many, from 1 on, and
@@ -479,8 +489,8 @@ class GLN:
     def set_learning_rate(self, rate: Rate | None) -> None:
         """Set `learning_rate`: a number from 0 to 1e30, a callable from the count of samples learned to one, or None.
 
-        That is `decaying_rate` from min(10, sqrt(d)), d the first layer's inputs, with squared error from 0.3 and with
-        quantiles from 0.5; without `normalize` it is `paper_rate`.
+        That is `decaying_rate` from min(10, sqrt(d)), d the first layer's inputs, with squared errors and variances
+        from 0.3 and with quantiles from 0.5; without `normalize` it is `paper_rate`.
         """
         start = self.config.record.first_rate or min(10.0, math.sqrt(self.base_size + self.config.bias))
         default = functools.partial(decaying_rate, start=start) if self.config.normalize else paper_rate

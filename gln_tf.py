@@ -29,6 +29,7 @@ __all__ = ["Config", "GLN", "decaying_rate", "gate", "mix", "output", "paper_rat
 
 Rate = float | Callable[[int], float]
 MAX_FLOAT = float(np.finfo(np.float32).max)
+NUMBERS, MOST_LOG = (-MAX_FLOAT, MAX_FLOAT), 80.0  # whose exponential and its inverse float32 can hold
 BLOCK_SAMPLES = 512  # processed together where they need not wait for one another: to gate, and to predict only
 ROWS_BYTES = 1 << 24  # of copies: of what comes from NumPy, and of the rows that a prediction in a graph picks
 SIZES = (1, 8, 64, BLOCK_SAMPLES)  # to which, or many of the last, blocks are padded: XLA compiles each for a second
@@ -59,13 +60,17 @@ def mix(rows: tf.Tensor, z: tf.Tensor, bound: float) -> tf.Tensor:  # (..., n, C
 
 
 def output(s: tf.Tensor, loss: str) -> tf.Tensor:
-    """What a mixed s predicts: a probability with the log-loss, and s itself with another."""
-    return tf.sigmoid(s) if loss == "log_loss" else s
+    """What a mixed s predicts: a probability with the log-loss, a variance with its loss, and else s itself."""
+    return tf.sigmoid(s) if loss == "log_loss" else tf.exp(s) if loss == "variance" else s
 
 
 def residual(s: tf.Tensor, y: tf.Tensor, loss: str, quantile: Any) -> tf.Tensor:
-    """Derivative of the loss by s: output(s) - y, or with the quantile loss [s > y] - quantile; 0 if y is unknown."""
-    r = tf.cast(s > y, tf.float32) - quantile if loss == "quantile" else output(s, loss) - y
+    """Derivative of the loss by s: output(s) - y, with the quantile loss [s > y] - quantile, with that of variances
+    (1 - min(y^2 / output(s), 9)) / 2, where 9 keeps an outlier from deciding; 0 if y is unknown."""
+    if loss == "variance":
+        r = (1 - tf.minimum(y * y * tf.exp(-s), 9)) / 2
+    else:
+        r = tf.cast(s > y, tf.float32) - quantile if loss == "quantile" else output(s, loss) - y
     return tf.where(tf.math.is_finite(y), r, 0.0)
 
 
@@ -110,12 +115,14 @@ class Loss(NamedTuple):
     first_rate: float | None  # default learning rate at the start; None is min(10, sqrt(d)), d the first layer's inputs
     least_rates: tuple[float, float]  # where those of streams stop falling, of a slow network and a fast one
     table_rates: tuple[float, float]  # first and last one in passes over a table
+    link: str  # what the mean of the last layer is of a prediction: its "logit", its "log" or "itself"
 
 
 LOSSES = {
-    "log_loss": Loss("num_classes", "pred_clipping", (0, 1), None, (0.5, 3.0), (3.0, 0.01)),
-    "squared_error": Loss("num_outputs", "value_clipping", (-MAX_FLOAT, MAX_FLOAT), 0.3, (0.1, 0.5), (0.5, 0.01)),
-    "quantile": Loss("quantiles", "value_clipping", (-MAX_FLOAT, MAX_FLOAT), 0.5, (0.05, 0.25), (1.5, 0.01)),
+    "log_loss": Loss("num_classes", "pred_clipping", (0, 1), None, (0.5, 3.0), (3.0, 0.01), "logit"),
+    "squared_error": Loss("num_outputs", "value_clipping", NUMBERS, 0.3, (0.1, 0.5), (0.5, 0.01), "itself"),
+    "quantile": Loss("quantiles", "value_clipping", NUMBERS, 0.5, (0.05, 0.25), (1.5, 0.01), "itself"),
+    "variance": Loss("num_outputs", "value_clipping", NUMBERS, 0.3, (0.1, 0.5), (0.5, 0.01), "log"),
 }
 
 
@@ -160,6 +167,8 @@ class Config:
         for name in {*itertools.chain(*(record[:2] for record in LOSSES.values()))} - {*self.record[:2]}:
             if own[name] != (default := DEFAULTS[name]):
                 raise _bad(name, f"{default}, because {self.loss} does not use it", own[name])
+        if self.record.link == "log" and self.bound > MOST_LOG:
+            raise _bad("value_clipping", f"at most {MOST_LOG:g} for log variances", self.bound)
 
     @property
     def record(self) -> Loss:
@@ -167,7 +176,7 @@ class Config:
 
     @property
     def logits(self) -> bool:
-        return self.record.clipping == "pred_clipping"
+        return self.record.link == "logit"
 
     @property
     def bound(self) -> float:
@@ -236,8 +245,9 @@ class GLN(tf.Module):
             pred_clipping: logits are kept within ±logit(1 - pred_clipping), in (0, 0.5); 1 - 1e-8 is 1 in float32.
             weight_clipping: weights are kept within ±weight_clipping, in (0, 1e30].
             seed: an integer gives the same network in every backend, None another one each time.
-            loss: what neurons minimise: "log_loss" for probabilities, "squared_error" for means, or "quantile".
-            num_outputs, quantiles: one head per target of a sample, or per level in (0, 1), with these two losses.
+            loss: what neurons minimise: "log_loss" for probabilities, "squared_error" for means, "quantile", or
+                "variance", whose targets are deviations from a mean that is predicted beforehand.
+            num_outputs, quantiles: one head per target of a sample, or with quantiles per level in (0, 1).
             value_clipping: without the log-loss, inputs, targets and predictions are kept within ±value_clipping, in
                 (0, 1e4]; standardise them first.
             context_features: the most values of the side information that a halfspace sees: how many, from 1 on, and
@@ -379,8 +389,8 @@ class GLN(tf.Module):
     def set_learning_rate(self, rate: Rate | None) -> None:
         """Set `learning_rate`: a number from 0 to 1e30, a callable from the count of samples learned to one, or None.
 
-        That is `decaying_rate` from min(10, sqrt(d)), d the first layer's inputs, with squared error from 0.3 and with
-        quantiles from 0.5; without `normalize` it is `paper_rate`.
+        That is `decaying_rate` from min(10, sqrt(d)), d the first layer's inputs, with squared errors and variances
+        from 0.3 and with quantiles from 0.5; without `normalize` it is `paper_rate`.
         """
         start = self.config.record.first_rate or min(10.0, math.sqrt(self.base_size + self.config.bias))
         default = functools.partial(decaying_rate, start=start) if self.config.normalize else paper_rate

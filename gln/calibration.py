@@ -14,7 +14,10 @@ from scipy.special import logsumexp
 
 from gln.many import log_share
 
-__all__ = ["PARTS", "Blend", "calibration_error", "equal", "learned_blend", "parts_of_table", "reliability"]
+__all__ = [
+    *("PARTS", "Blend", "blend_of_kinds", "calibration_error", "equal", "learned_blend", "parts_of_table"),
+    "reliability",
+]
 
 PARTS = 8  # of a table; each network leaves out one
 # Added to the sum of the losses, times the squared distance from equal weights and the squared offset, so that few
@@ -67,7 +70,12 @@ def learned_blend(
     else:
         of_heads = zip(mixed.swapaxes(0, 1), np.atleast_2d(targets), strict=True)
         found = np.stack([_value_weights(*each, shares) for each in of_heads], axis=1)
-    weights = np.empty((networks, found.shape[1]))
+    return blend_of_kinds(found, kinds)
+
+
+def blend_of_kinds(found: np.ndarray, kinds: Sequence[np.ndarray]) -> Blend:
+    """The blend for weights of the kinds and offsets, (G + 1, C or 1)."""
+    weights = np.empty((sum(map(len, kinds)), found.shape[1]))
     for kind, weight in zip(kinds, found[:-1], strict=True):
         weights[kind] = weight / len(kind)
     return Blend(weights, found[-1])

@@ -24,8 +24,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from tqdm import tqdm
 
 from gln.backends import load_backend
-from gln.calibration import PARTS, Blend, learned_blend, parts_of_table
+from gln.calibration import PARTS, Blend, blend_of_kinds, learned_blend, parts_of_table
 from gln.categories import Categories
+from gln.densities import Shape, fitted
 from gln.features import OF_FEATURES, OF_TARGETS, SparseScaler, Standardizer, quantile_pieces
 from gln.heads import join_heads, split_heads, start_at
 from gln.learner import OF_STREAMS, Learner, Saveable, as_taken, check_magnitude, chunks
@@ -47,12 +48,13 @@ CALIBRATED_ON = 40_000  # samples at most, which are plenty for a few weights, a
 LONG = 100_000  # visits of a table that four networks learn in about the time of gradient boosting
 
 
-def of_table(visits: int, heads: int) -> dict[str, Any]:
-    """What None stands for in `fit` of a table with so many visits a pass."""
+def of_table(visits: int, heads: int, densities: bool = False) -> dict[str, Any]:
+    """What None stands for in `fit` of a table with so many visits per pass."""
     halfspaces = round(3 + math.log(visits / 5000, 3))  # one more for each factor of three
     return {
         "layer_sizes": (32, 16),
-        "n_networks": 8 if visits < LONG and heads < MANY else 4,
+        # With 16, two of them leave out each sample, and tell how far it deviates from its mean.
+        "n_networks": 4 if visits >= LONG or heads >= MANY else 16 if densities else 8,
         "context_map_size": int(np.clip(halfspaces, 3, 8)),
         "context_features": CONTEXT_FEATURES,
         "n_epochs": passes_over(visits, 3),
@@ -229,7 +231,8 @@ class Estimator(Saveable, BaseEstimator):
         count, features = len(table.visits), table.X.shape[1]
         standardizer = Standardizer(features, **OF_FEATURES)
         standardizer.fit(table.X.T, table.visits)
-        settings = self._settings(of_table(count, 1 if target_standardizer else int(table.targets.max()) + 1))
+        heads, densities = 1 if target_standardizer else int(table.targets.max()) + 1, getattr(self, "density", False)
+        settings = self._settings(of_table(count, heads, densities))
         some = _spread(count, int(np.clip(LOOKED_AT[1] // features, *LOOKED_AT[0])))
         networks, pieces = self._networks(settings, groups, standardizer.transform(table.samples(some)))
         learner = Learner(networks, standardizer, target_standardizer, pieces=pieces)
@@ -352,20 +355,58 @@ def with_columns(categories: Categories, table: Table, targets: np.ndarray, rng:
 
 
 def fit_table(learner: Learner, table: Table, n_jobs: int | None, verbose: bool, **passing: Any) -> None:
-    """Train each network on all but one part of a table, then weight the networks by how they predict these parts."""
+    """Train each network on all but one part of a table, then weight the networks by how they predict these parts.
+
+    The variances are learned last, from the deviations of the samples that networks of the means left out.
+    """
     targets, classes = [table.targets], table.targets
     if learner.target_standardizer is not None:
         own = learner.target_standardizer.transform(table.targets)
-        targets, classes = [own if len(own) > 1 else own[0], *own], np.zeros(own.shape[1], int)
+        targets, classes = [_for_heads(own), *own], np.zeros(own.shape[1], int)
+    groups = list(zip(learner.groups[: len(learner.groups) - learner.has_densities], targets, strict=False))
+    parts = _fit_groups(groups, classes, learner, table, n_jobs, verbose, passing)
+    learner.blends = [_blend(learner, group, own, table, parts) for group, own in groups]
+    if learner.has_densities:
+        visits, mixed = _of_left_out(learner, learner.groups[0], table, parts)
+        weights, offsets = learner.blends[0]
+        of_kinds = Blend(np.stack([weights[kind].sum(axis=0) for kind in _kinds(learner.groups[0])]), offsets)
+        bound = learner.groups[0][0].bound
+        deviations = (own[:, visits] - of_kinds.of(mixed)).clip(-bound, bound).astype(np.float32)
+        rest = table._replace(
+            visits=table.visits[visits], shares=None if table.shares is None else table.shares[visits]
+        )
+        group = learner.groups[-1], _for_heads(deviations)
+        parts = _fit_groups([group], np.zeros(len(visits), int), learner, rest, n_jobs, verbose, passing)
+        blend, learner.shape = _densities(learner, group[0], deviations, rest, parts)
+        learner.blends.append(blend)
+
+
+def _for_heads(targets: np.ndarray) -> np.ndarray:  # (T, V) -> (T, V), or (V,) for one head
+    return targets if len(targets) > 1 else targets[0]
+
+
+def _fit_groups(
+    groups: list[tuple[list[Any], np.ndarray]],
+    classes: np.ndarray,
+    learner: Learner,
+    table: Table,
+    n_jobs: int | None,
+    verbose: bool,
+    passing: dict[str, Any],
+) -> np.ndarray:
+    """Train each network of groups, which come with their targets, on all but one part of a table.
+
+    Parts are stratified by `classes` (V,). Returns the part of each visit, (V,).
+    """
     parts = parts_of_table(classes, np.random.RandomState(learner.networks[0].seed))
-    groups = list(zip(learner.groups, targets, strict=False))  # without quantiles there is one
     jobs = [
         Job(network, own, parts, part)
         for group, own in groups
         for network, part in zip(group, _left_out(group), strict=True)
     ]
+    passing = passing | {"seconds": passing["seconds"] * len(jobs) / len(learner.networks)}
     _learn_all(jobs, table, dataclasses.replace(learner, groups=[]), n_jobs, verbose, passing)
-    learner.blends = [_blend(learner, group, own, table, parts) for group, own in groups]
+    return parts
 
 
 def _spread(count: int, most: int) -> np.ndarray:
@@ -380,10 +421,11 @@ def _kinds(group: list[Any]) -> list[np.ndarray]:
 
 
 def _left_out(group: list[Any]) -> np.ndarray:  # (M,)
-    """The part of a table that each network leaves out, a different one for each of a kind, and never part 0."""
+    """The part of a table that each network leaves out, a different one for each of a kind; of classes never part 0."""
     parts = np.empty(len(group), int)
     for kind in _kinds(group):
-        parts[kind] = 1 + np.arange(len(kind)) % (PARTS - 1)
+        numbers = np.arange(len(kind))
+        parts[kind] = 1 + numbers % (PARTS - 1) if group[0].config.logits else (1 + numbers) % PARTS
     return parts
 
 
@@ -449,19 +491,39 @@ def _order(visits: np.ndarray, passes: int, batch_size: int, rng: Any) -> Iterat
 
 def _blend(learner: Learner, group: list[Any], targets: np.ndarray, table: Table, parts: np.ndarray) -> Blend:
     """How to combine the networks of a group, learned from their predictions for the samples that they left out."""
+    visits, mixed = _of_left_out(learner, group, table, parts, CALIBRATED_ON // PARTS)
+    return learned_blend(group[0].config, _kinds(group), mixed, targets[..., visits], _shares(table, visits))
+
+
+def _densities(
+    learner: Learner, group: list[Any], deviations: np.ndarray, table: Table, parts: np.ndarray
+) -> tuple[Blend, Shape]:
+    """How to combine the networks of variances, and the shape of what is left, from deviations (T, V)."""
+    visits, mixed = _of_left_out(learner, group, table, parts, CALIBRATED_ON // PARTS)
+    of_targets = zip(mixed.swapaxes(0, 1), deviations[:, visits], strict=True)
+    weights, skew, tails = zip(*(fitted(*each, _shares(table, visits)) for each in of_targets), strict=True)
+    return blend_of_kinds(np.stack(weights, axis=1), _kinds(group)), Shape(np.array(skew), np.array(tails))
+
+
+def _of_left_out(
+    learner: Learner, group: list[Any], table: Table, parts: np.ndarray, most: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:  # (n,), (G, C, n)
+    """The visits, at most so many of each part, that networks of each kind have left out, and what these mix there."""
     kinds, left_out = _kinds(group), _left_out(group)
-    outputs = [np.empty((len(kinds), group[0].num_heads, 0))]  # (G, C, n) for each part
+    outputs = [np.empty((len(kinds), group[0].num_heads, 0))]  # of each part
     known = [np.empty(0, int)]  # the visits of each part
     for part in np.unique(left_out):
         of_kinds = [[group[place] for place in kind if left_out[place] == part] for kind in kinds]
         if all(of_kinds):
             visits = np.flatnonzero(parts == part)
-            known.append(visits[_spread(len(visits), CALIBRATED_ON // PARTS)])
+            known.append(visits[_spread(len(visits), most or len(visits))])
             samples = table.samples(known[-1])
             outputs.append(np.stack([learner.outputs(samples, networks).mean(axis=0) for networks in of_kinds]))
-    visits = np.concatenate(known)
-    shares = np.ones(len(visits)) if table.shares is None else table.shares[visits]
-    return learned_blend(group[0].config, kinds, np.concatenate(outputs, axis=2), targets[..., visits], shares)
+    return np.concatenate(known), np.concatenate(outputs, axis=2)
+
+
+def _shares(table: Table, visits: np.ndarray) -> np.ndarray:  # (n,) -> (n,)
+    return np.ones(len(visits)) if table.shares is None else table.shares[visits]
 
 
 # ---- Weights of samples ----------------------------------------------------------------------------------------------

@@ -11,12 +11,13 @@ import inspect
 import itertools
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence, Set
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gln.calibration import Blend, equal
 from gln.categories import Categories
+from gln.densities import Shape
 from gln.features import (
     OF_FEATURES,
     OF_TARGETS,
@@ -52,7 +53,8 @@ class Learner:
     unknown. It standardises each target, or if its size is 1 all of them alike.
     """
 
-    groups: list[list[Any]]  # the networks that predict the targets, then for each target those of its quantiles
+    # The networks that predict the targets, then for each target those of its quantiles, then those of the variances.
+    groups: list[list[Any]]
     standardizer: Any  # a Standardizer, a SparseScaler, which keeps samples sparse, or None: samples as they are
     target_standardizer: Standardizer | None = None
     distances: bool = True  # whether networks also mix how far each feature is from its mean
@@ -67,10 +69,12 @@ class Learner:
     # How often each row was picked, by samples of each head or, where these are not told apart, of all: for each
     # network of the first group (N, 2^k, C or 1), N its neurons and k the halfspaces of each.
     visits: list[np.ndarray] | None = None
+    shape: Shape | None = None  # of the densities; None is normal
 
     def __post_init__(self) -> None:  # from a file tuples come without their names
         self.pieces = Pieces(*self.pieces)
         self.blends = None if self.blends is None else [Blend(*each) for each in self.blends]
+        self.shape = None if self.shape is None else Shape(*self.shape)
         if isinstance(self.categories, dict):
             self.categories = Categories(**self.categories)
         if self.mixtures is not None:
@@ -81,15 +85,20 @@ class Learner:
         """A new learner for a stream of so many features and, unless it predicts classes, targets to standardise."""
         mixtures = None
         if len(groups[0]) > 1:
-            heads = [group[0].num_heads if number == 0 and targets else 1 for number, group in enumerate(groups)]
-            pairs = zip(groups, heads, strict=True)
-            mixtures = [Mixture.equal(len(group), count, targets is None) for group, count in pairs]
+            records = [group[0].config.record for group in groups]
+            heads = [targets if targets and record.heads == "num_outputs" else 1 for record in records]
+            each = zip(groups, heads, records, strict=True)
+            mixtures = [Mixture.equal(len(group), count, record.link) for group, count, record in each]
         target_standardizer = None if targets is None else Standardizer(targets, **OF_TARGETS)
         return cls(groups, Standardizer(features, **OF_FEATURES), target_standardizer, mixtures=mixtures, **fields)
 
     @property
     def networks(self) -> list[Any]:
         return list(itertools.chain(*self.groups))
+
+    @property
+    def has_densities(self) -> bool:
+        return self.groups[-1][0].config.record.link == "log"
 
     def set_learning_rate(self, rate: float | Callable[[int], float] | None) -> None:
         """Set `learning_rate`, and that of the networks, for whom None is their own default."""
@@ -178,19 +187,49 @@ class Learner:
             self._count(z, own)
         rates = self._rates(z.shape[1]) if rates is None else rates
         rate = iter(rates if shares is None else [each * shares for each in rates])
+        combines = predicts or self.has_densities  # else the networks' own predictions are all that is needed
         for number, group in enumerate(self.groups):
-            wanted = own if number == 0 else own[number - 1 : number]
-            y = np.broadcast_to(wanted, (group[0].num_heads, wanted.shape[1])) if number else wanted
-            predicted, weights = self._said(group, z, y, [next(rate) for _ in group], batch_size), None
-            if self.mixtures is not None:
-                losses = losses_of(group[0].config, predicted, y)
-                sums = self.mixtures[number].learn(losses, shares, batch_size)
-                weights = weights_of(sums) if predicts else None
-            if predicts and number == 0:
+            y = self._wanted(number, own, means)
+            predicted = self._said(group, z, y, [next(rate) for _ in group], batch_size)
+            weights = self._weighed(number, predicted, y, shares, batch_size, combines)
+            if number == 0 and combines:
                 means = self._combined(predicted, 0, weights)
-        if means is None:
+        if not predicts or means is None:
             return []
         return [means if self.target_standardizer is None else zero + unit * means]
+
+    def _wanted(self, number: int, own: np.ndarray, means: np.ndarray | None) -> np.ndarray:
+        """What a group learns: the targets, one of them for each of its levels, or the deviations from their means."""
+        group, bound = self.groups[number], self.groups[number][0].bound
+        if number == 0:
+            return own
+        if group[0].config.record.heads == "quantiles":
+            return np.broadcast_to(own[number - 1], (group[0].num_heads, own.shape[1]))
+        return np.where(np.isfinite(own), (own - means).clip(-bound, bound), own).astype(np.float32)
+
+    def _weighed(
+        self,
+        number: int,
+        predicted: np.ndarray,
+        y: np.ndarray,
+        shares: np.ndarray | None,
+        batch_size: int,
+        combines: bool,
+    ) -> np.ndarray | None:
+        """Count the losses of a group's networks and, if it `combines`, return their weights before each sample.
+
+        Shapes: (M, C, n), (C, n), (n,) -> (M, C or 1, n), None where they are not weighted by losses.
+        """
+        if self.mixtures is None:
+            return None
+        mixture, config = self.mixtures[number], self.groups[number][0].config
+        sums = mixture.learn(losses_of(config, predicted, y), shares, batch_size)
+        if not combines:
+            return None
+        weights = weights_of(sums)
+        if mixture.scale is not None:
+            mixture.rescale(y, np.exp((weights * np.log(predicted)).sum(axis=0)), shares)
+        return weights
 
     def _counted(self, targets: np.ndarray, own: np.ndarray) -> np.ndarray:
         """What categories count statistics of: classes, each standardised target, or those that all stand for one."""
@@ -329,14 +368,18 @@ class Learner:
         """A group's predictions, probabilities of each class against the rest or numbers: (F, B) -> (C, B)."""
         return self._in_units(self._combined(self._predicted(samples, self.groups[group]), group), group)
 
+    def deviations(self, samples: Any) -> np.ndarray:  # (F, B) -> (T, B)
+        """Standard deviations of the targets from their means."""
+        return np.sqrt(self.predict(samples, len(self.groups) - 1))
+
     def decision(self, samples: Any, group: int = 0) -> np.ndarray:
         """`predict` that returns logits instead of probabilities: (F, B) -> (C, B)."""
         return self._in_units(self._blend(group).of(self.outputs(samples, self.groups[group])), group)
 
     def outputs(self, samples: Any, networks: list[Any]) -> np.ndarray:
-        """Logits or standardised values of each network for samples (F, B), in float64: (M, C, B)."""
-        predicted = self._predicted(samples, networks)
-        return _logit(predicted) if networks[0].config.logits else predicted
+        """What each network mixes for samples (F, B), in float64, so logits, standardised values or logarithms of
+        variances: (M, C, B)."""
+        return LINKS[networks[0].config.record.link].of(self._predicted(samples, networks))
 
     def _predicted(self, samples: Any, networks: list[Any]) -> np.ndarray:  # (F, B) -> (M, C, B), standardised
         predicted = np.empty((len(networks), networks[0].num_heads, samples.shape[1]))
@@ -348,15 +391,18 @@ class Learner:
         """The prediction of a group, from those of its networks: (M, C, n), (M, C or 1, n) -> (C, n)."""
         if self.blends is None and len(predicted) == 1 and predicted.shape[1] < MANY:  # quickly, for streams one by one
             return predicted[0]
-        blend, are_logits = self._blend(group), self.target_standardizer is None
-        mixed = _logit(predicted) if are_logits else predicted
+        blend, link = self._blend(group), LINKS[self.groups[group][0].config.record.link]
+        mixed = link.of(predicted)
         mixed = blend.of(mixed) if weights is None else (weights * mixed).sum(axis=0) + blend.offsets[:, None]
-        return _expit(mixed) if are_logits else mixed
+        return link.inverse(mixed)
 
     def _in_units(self, combined: np.ndarray, group: int) -> np.ndarray:  # (C, B), of the targets if these are numbers
         if self.target_standardizer is None:
             return combined
-        rows = slice(None) if group == 0 else slice(group - 1, group)
+        record = self.groups[group][0].config.record
+        if record.link == "log":
+            return np.square(self.target_standardizer.scale)[:, None] * combined
+        rows = slice(group - 1, group) if record.heads == "quantiles" else slice(None)
         return self.target_standardizer.mean[rows, None] + self.target_standardizer.scale[rows, None] * combined
 
     # ---- Counting ----------------------------------------------------------------------------------------------------
@@ -494,7 +540,11 @@ class Learner:
             return self.blends[group]
         networks = self.groups[group]
         blend = equal(len(networks), log_share(networks[0].num_heads) if networks[0].config.logits else 0.0)
-        return blend if self.mixtures is None else blend._replace(weights=weights_of(self.mixtures[group].losses))
+        if self.mixtures is None:
+            return blend
+        mixture = self.mixtures[group]
+        offsets = blend.offsets if mixture.scale is None else np.log(mixture.scale)
+        return Blend(weights_of(mixture.losses), offsets)
 
     def _transformed(self, samples: Any) -> np.ndarray:
         if self.categories is not None:
@@ -511,6 +561,20 @@ def _logit(p: np.ndarray) -> np.ndarray:
 
 def _expit(s: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-s))
+
+
+def _itself(s: np.ndarray) -> np.ndarray:
+    return s
+
+
+class Link(NamedTuple):
+    """From a prediction to what networks mix, and back."""
+
+    of: Callable[[np.ndarray], np.ndarray]
+    inverse: Callable[[np.ndarray], np.ndarray]
+
+
+LINKS = {"logit": Link(_logit, _expit), "log": Link(np.log, np.exp), "itself": Link(_itself, _itself)}
 
 
 def as_taken(network: Any, z: Any) -> Any:

@@ -20,8 +20,12 @@ __all__ = ["Mixture", "losses_of", "weights_of"]
 
 # Accuracy is the same within .1 points for .9 to .995, and for .1 to 1.
 FADING, SHARPNESS = 0.99, 0.3
-LEAST_PROBABILITY, LARGEST_LOSS = 0.001, 5.0  # so that one sample does not decide
+# So that one sample does not decide.
+LEAST_PROBABILITY, LARGEST_LOSS, LARGEST_DEVIATION = 0.001, 5.0, 3.0
 TINY = 1e-12
+# NLL is the same within .01 for .99 to .999, and for 25 to no cap where targets have no glitches; intervals are most
+# accurate for the lower caps, and NLL is lowest with the higher ones.
+SCALE_FADING, MOST_RATIO = 0.997, 100.0
 
 
 @dataclasses.dataclass
@@ -30,11 +34,15 @@ class Mixture:
 
     losses: np.ndarray  # (M, T), fading sums
     spread: np.ndarray | None  # (T,), the fading mean of the least loss, by which losses of numbers are divided
+    # (T,), what variances are multiplied by: the fading mean of squared deviations from the mean, each divided by its
+    # variance. Networks underestimate it where targets have long tails, because they cap outliers.
+    scale: np.ndarray | None = None
 
     @classmethod
-    def equal(cls, networks: int, targets: int, are_classes: bool) -> Mixture:
-        """Before any loss is known."""
-        return cls(np.zeros((networks, targets)), None if are_classes else np.ones(targets))
+    def equal(cls, networks: int, targets: int, link: str) -> Mixture:
+        """Before any loss is known; `link` is that of the networks' loss."""
+        spread, scale = (np.ones(targets) if link == which else None for which in ("itself", "log"))
+        return cls(np.zeros((networks, targets)), spread, scale)
 
     def learn(self, losses: np.ndarray, shares: np.ndarray | None = None, batch_size: int = 1) -> np.ndarray:
         """Count the losses of samples, and return the sums before each of them, or before its batch.
@@ -51,9 +59,18 @@ class Mixture:
 
     def with_targets(self, kept: Sequence[int], new: int) -> Mixture:
         """The same for some of the targets, and for new ones."""
-        fresh = Mixture.equal(len(self.losses), new, self.spread is None)
+        fresh = Mixture.equal(len(self.losses), new, "logit" if self.spread is None else "itself")
         spread = None if self.spread is None else np.concatenate([self.spread[list(kept)], fresh.spread])
         return Mixture(np.concatenate([self.losses[:, list(kept)], fresh.losses], axis=1), spread)
+
+    def rescale(self, deviations: np.ndarray, variances: np.ndarray, shares: np.ndarray | None = None) -> None:
+        """Learn `scale` from deviations (T, n) for which the networks together predicted variances (T, n)."""
+        ratios = np.minimum(np.square(deviations) / variances, MOST_RATIO)
+        assert self.scale is not None
+        for b in range(ratios.shape[1]):
+            known = np.isfinite(deviations[:, b])
+            fading = known * (1 - SCALE_FADING) * (1.0 if shares is None else shares[b])
+            self.scale = self.scale + fading * (np.where(known, ratios[:, b], 0) - self.scale)
 
     def _count(self, loss: np.ndarray, share: float) -> None:  # (M, T), ()
         known = np.isfinite(loss[0])  # of an unknown target nothing is counted
@@ -71,7 +88,11 @@ def weights_of(losses: np.ndarray) -> np.ndarray:  # (M, ...) -> (M, ...)
 
 
 def losses_of(config: Any, predicted: np.ndarray, targets: np.ndarray) -> np.ndarray:  # (M, C, n), (C, n) -> (M, T, n)
-    """What networks of a `config` lose on samples: -log p of the class, squared errors, or the loss of quantiles."""
+    """What networks of a `config` lose on samples: -log p of the class, squared errors, the loss of quantiles, or with
+    variances -log p of the deviation, which is capped as in their loss."""
+    if config.record.link == "log":
+        known = np.where(np.isfinite(targets), targets, np.nan)
+        return (np.log(predicted) + np.minimum(np.square(known) / predicted, LARGEST_DEVIATION**2)) / 2
     if config.record.heads == "num_classes":
         if len(targets) == 1:
             p = np.abs(predicted + targets - 1)

@@ -6,6 +6,7 @@ Shapes: B samples, F features, C classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 try:
-    from river import bandit, base
+    from river import bandit, base, proba
 
     try:
         from river.base import AnomalyDetector
@@ -194,6 +195,9 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
     quantiles
         Levels in (0, 1) that `predict_quantiles_one` predicts: (0.05, 0.95) gives intervals that contain about 90 % of
         the targets. Two further networks learn them.
+    density
+        Whether two further networks learn the variance of the target around its mean, for `predict_one` with
+        `with_dist`.
     context_map_size
         Halfspaces per neuron, which has a row of weights for each of their 2^context_map_size combinations.
     context_bias
@@ -225,6 +229,7 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         self,
         layer_sizes: Sequence[int] = (64, 32),
         quantiles: Sequence[float] | None = None,
+        density: bool = False,
         context_map_size: int = 5,
         context_bias: float = 1.0,
         learning_rate: float | Callable[[int], float] | None = None,
@@ -233,11 +238,14 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
     ) -> None:
         super().__init__(layer_sizes, context_map_size, context_bias, learning_rate, backend, seed)
         self.quantiles = quantiles
+        self.density = density
 
     def _built(self, features, others, **fields):
         groups = [self._networks(COPIES * [others], loss="squared_error")]
         if self.quantiles is not None:
             groups.append(self._networks(COPIES * [others], loss="quantile", quantiles=self.quantiles))
+        if self.density:
+            groups.append(self._networks(COPIES * [others], loss="variance"))
         return Learner.of_stream(groups, features, 1, learning_rate=self.learning_rate, **fields)
 
     def learn_one(self, x: dict[Any, Any], y: float, w: float = 1.0) -> None:
@@ -257,9 +265,22 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         visits, shares = _visits(samples, targets, w)
         self._learn(samples._replace(columns=samples.columns[:, visits]), targets[None, visits], shares)
 
-    def predict_one(self, x: dict[Any, Any]) -> float:
-        """The mean of the target; 0 before the first sample."""
-        return float(self._predicted(self._known(x))[0, 0])
+    def predict_one(self, x: dict[Any, Any], with_dist: bool = False) -> Any:
+        """The mean of the target, or if `with_dist` its normal distribution, a `river.proba.Gaussian`.
+
+        Before the first sample the mean is 0, with a standard deviation of 1.
+        """
+        sample = self._known(x)
+        mean = float(self._predicted(sample)[0, 0])
+        if not with_dist:
+            return mean
+        if not self.density:
+            raise ValueError("with_dist: expected a model with density=True, got one without")
+        apart = (1.0 if self._learner is None else float(self._learner.deviations(sample)[0, 0])) / math.sqrt(2)
+        normal = proba.Gaussian()  # which is that of two values so far from their mean
+        normal.update(mean - apart)
+        normal.update(mean + apart)
+        return normal
 
     def predict_many(self, X: pd.DataFrame) -> pd.Series:
         """The mean of the target of each row."""

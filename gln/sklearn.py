@@ -8,13 +8,15 @@ Shapes: N samples, F features, C classes, T targets, Q quantiles, M networks. A 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
-from sklearn.utils import compute_class_weight
+from sklearn.utils import check_array, check_random_state, check_scalar, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
+from gln.densities import Shape
 from gln.estimators import Estimator, Table, checked_weights
 from gln.learner import check_magnitude, sum_to_one
 from gln.visits import stream_visits, table_visits
@@ -281,9 +283,14 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     quantiles : sequence of float or None, default=None
         Levels in (0, 1) that `predict_quantiles` predicts: (0.05, 0.95) gives intervals that contain about 90 % of the
         targets. Networks of their own learn them, beside those of the mean.
+    density : bool, default=False
+        Whether to learn the distribution of each target around its mean: `predict` with `return_std`,
+        `predict_quantiles` of any levels, `log_density` and `sample`. Networks of their own learn the variance. `fit`
+        learns it from samples that the networks of the mean left out, with the skew and the tails that all samples
+        share; `partial_fit` learns a normal distribution.
     n_networks : int or None, default=None
         Networks, each with its own halfspaces and order of samples, whose predictions are averaged with weights. None
-        is 8 in `fit`, 4 from 100,000 samples on, and 2 in `partial_fit`; 1 for wide sparse streams.
+        is 8 in `fit`, 16 with `density`, 4 from 100,000 samples on, and 2 in `partial_fit`; 1 for wide sparse streams.
     context_map_size : int or None, default=None
         Halfspaces per neuron, which has a row of weights for each of their 2^context_map_size combinations. None is 5
         in `partial_fit`, and in `fit` 3 to 8, one more for each factor of three beyond 5,000 samples; 0, so no
@@ -333,8 +340,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         Passes of the last `fit` or `partial_fit` over its samples.
     learner_ : gln.learner.Learner
         The networks with what standardises features and targets, which are also `standardizer_`,
-        `target_standardizer_`, `glns_` (of the means, a head for each target) and `quantile_glns_` (for each target a
-        list, a head for each level).
+        `target_standardizer_`, `glns_` (of the means, a head for each target), `quantile_glns_` (for each target a
+        list, a head for each level) and `variance_glns_` (a head for each target).
     targets_shape_ : tuple
         Shape of a sample's targets: () where y was (N,), else (T,).
 
@@ -357,6 +364,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         layer_sizes: Sequence[int] | None = None,
         *,
         quantiles: Sequence[float] | None = None,
+        density: bool = False,
         n_networks: int | None = None,
         context_map_size: int | None = None,
         context_bias: float = 1.0,
@@ -373,6 +381,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     ) -> None:
         self.layer_sizes = layer_sizes
         self.quantiles = quantiles
+        self.density = density
         self.n_networks = n_networks
         self.context_map_size = context_map_size
         self.context_bias = context_bias
@@ -421,19 +430,71 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         """`partial_fit` that returns the mean predicted for each sample before it was learned, in the shape of y."""
         return self._means(np.concatenate(self._learn_stream(X, y, predicts=True), axis=1))
 
-    def predict(self, X):
-        """The mean of the targets, (N,) or (N, T) as y was, for X (N, F)."""
-        samples = self._samples(X)
-        return self._means(self.learner_.predict(samples))
+    def predict(self, X, return_std=False):
+        """The mean of the targets, (N,) or (N, T) as y was, for X (N, F).
 
-    def predict_quantiles(self, X):
-        """The quantiles of the targets in rising order, (N, Q) or (N, T, Q), for X (N, F)."""
+        Parameters
+        ----------
+        X : array-like or sparse array of shape (N, F)
+        return_std : bool, default=False
+            Whether to return the standard deviations of the targets as well, in the same shape; needs `density`.
+        """
         samples = self._samples(X)
-        if not any(self.quantile_glns_):
-            raise ValueError("quantiles: expected levels when the model was fitted, got None")
-        groups = range(1, len(self.learner_.groups))
-        levels = np.stack([self.learner_.predict(samples, group) for group in groups])  # (T, Q, N)
-        return np.sort(levels, axis=1).transpose(2, 0, 1).reshape(-1, *self.targets_shape_, levels.shape[1])
+        if not return_std:
+            return self._means(self.learner_.predict(samples))
+        mean, std = self._moments(samples, "return_std")
+        return self._means(mean), self._means(std)
+
+    def predict_quantiles(self, X, levels=None):
+        """The quantiles of the targets in rising order, (N, Q) or (N, T, Q).
+
+        Parameters
+        ----------
+        X : array-like or sparse array of shape (N, F)
+        levels : sequence of float or None, default=None
+            Levels in (0, 1) of the density. None is those of `quantiles`, which their own networks have learned, or
+            without these 0.05 and 0.95.
+        """
+        samples = self._samples(X)
+        if levels is None and self.quantile_glns_:
+            groups = range(1, 1 + len(self.quantile_glns_))
+            found = np.stack([self.learner_.predict(samples, group) for group in groups])  # (T, Q, N)
+        elif levels is None and not self.learner_.has_densities:
+            raise ValueError("quantiles: expected levels or density=True when the model was fitted, got neither")
+        else:
+            mean, std = self._moments(samples, "levels")
+            levels = np.sort(_levels((0.05, 0.95) if levels is None else levels))
+            found = mean[:, None] + std[:, None] * self._shape.quantiles(levels)[..., None]
+        return np.sort(found, axis=1).transpose(2, 0, 1).reshape(-1, *self.targets_shape_, found.shape[1])
+
+    def log_density(self, X, y):
+        """The natural logarithm of the density of each target, whose unit is that of 1 / y; needs `density`.
+
+        Shapes: X (N, F), y (N,) or (N, T) -> (N,) or (N, T). Their mean is the log-likelihood.
+        """
+        mean, std = self._moments(self._samples(X), "log_density")
+        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+        if y.shape != (mean.shape[1], *self.targets_shape_):
+            raise ValueError(f"y: expected shape {(mean.shape[1], *self.targets_shape_)}, got {y.shape}")
+        deviations = (y.reshape(len(y), -1).T - mean) / std
+        return self._means(self._shape.log_density(deviations) - np.log(std))
+
+    def sample(self, X, n=1, random_state=None):
+        """Draw targets from their densities, (N, n) or (N, T, n); needs `density`.
+
+        Parameters
+        ----------
+        X : array-like or sparse array of shape (N, F)
+        n : int, default=1
+            How many for each sample of X.
+        random_state : int, RandomState instance or None, default=None
+            Pass an int for the same ones each time.
+        """
+        mean, std = self._moments(self._samples(X), "sample")
+        check_scalar(n, "n", Integral, min_val=1)
+        normal = check_random_state(random_state).normal(size=(*mean.shape, n))
+        drawn = mean[..., None] + std[..., None] * self._shape.of(normal)  # (T, N, n)
+        return drawn.swapaxes(0, 1).reshape(-1, *self.targets_shape_, n)
 
     def explain(self, X):
         """Contribution of each feature to a prediction, in units of the target: with a constant they add up to it.
@@ -445,7 +506,21 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         contributions, constant, shape = contributions.swapaxes(0, 1), constant.T, (-1, *self.targets_shape_)
         return contributions.reshape(*shape, contributions.shape[2]), constant.reshape(shape)
 
-    quantile_glns_ = property(lambda self: self.learner_.groups[1:], doc="For each target the networks of quantiles.")
+    @property
+    def quantile_glns_(self):
+        """For each target the networks of quantiles."""
+        groups = self.learner_.groups
+        return groups[1 : len(groups) - self.learner_.has_densities]
+
+    @property
+    def variance_glns_(self):
+        """The networks of variances, none without `density`."""
+        return self.learner_.groups[-1] if self.learner_.has_densities else []
+
+    @property
+    def _shape(self):
+        return self.learner_.shape or Shape.normal(len(self.learner_.target_standardizer.mean))
+
     target_standardizer_ = property(lambda self: self.learner_.target_standardizer, doc="What standardises targets.")
 
     def _learn_stream(self, X, y, sample_weight=None, predicts=False):
@@ -461,6 +536,12 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         self.targets_shape_ = shape
         return predicted
 
+    def _moments(self, samples, wanted):  # (F, N) -> (T, N), (T, N)
+        """Means and standard deviations, for what was `wanted`."""
+        if not self.learner_.has_densities:
+            raise ValueError(f"{wanted}: expected density=True when the model was fitted, got False")
+        return self.learner_.predict(samples), self.learner_.deviations(samples)
+
     def _means(self, predicted):  # (T, N) -> (N,) or (N, T)
         return predicted.T.reshape(-1, *self.targets_shape_)
 
@@ -472,10 +553,19 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         return X, y.reshape(len(y), -1).T, y.shape[1:]
 
     def _groups(self, targets):
-        """Arguments of the networks of each group. Those of quantiles change nothing about the means."""
+        """Arguments of the networks of each group. Those of quantiles and variances change nothing about the means."""
         mean = {"loss": "squared_error", "num_outputs": targets}
         levels = {"loss": "quantile", "quantiles": self.quantiles}
-        return [mean] if self.quantiles is None else [mean] + targets * [levels]
+        variance = {"loss": "variance", "num_outputs": targets}
+        return [mean] + (targets * [levels] if self.quantiles is not None else []) + self.density * [variance]
+
+
+def _levels(levels):
+    """Levels of quantiles, checked, (Q,)."""
+    numbers = check_array(levels, ensure_2d=False, dtype=np.float64, input_name="levels")
+    if numbers.ndim != 1 or not ((numbers > 0) & (numbers < 1)).all():
+        raise ValueError(f"levels: expected numbers in (0, 1), got {levels}")
+    return numbers
 
 
 def _group(classes):

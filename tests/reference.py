@@ -48,7 +48,7 @@ class SlowGLN:
                             gradients[f"weights.{layer}"][neuron, context_number, head] += step * r * z
                             touched[f"weights.{layer}"][neuron, context_number] = True
                 s = sum(logits) / len(logits)
-                output[head, b] = sigmoid(s) if self.loss == "log_loss" else s
+                output[head, b] = {"log_loss": sigmoid, "variance": math.exp}.get(self.loss, float)(s)
         if targets is not None:
             for name, gradient in gradients.items():
                 new = np.clip(self.state[name] - gradient, -self.weight_clipping, self.weight_clipping)
@@ -70,6 +70,8 @@ class SlowGLN:
         if self.loss == "log_loss":
             return sigmoid(s) - y
         y = max(-self.bound, min(self.bound, y))
+        if self.loss == "variance":
+            return 0.5 * (1 - min(y * y / math.exp(s), 9))
         return s - y if self.loss == "squared_error" else float(s > y) - self.quantiles[head]
 
     def context(self, layer: int, neuron: int, x: np.ndarray) -> int:

@@ -105,6 +105,8 @@ LOSSES: dict[str, dict[str, Any]] = {
     "squared error, two heads": {"loss": "squared_error", "num_outputs": 2, "bias": False},
     "squared error, not normalized": {"loss": "squared_error", "normalize": False, "value_clipping": 2.5},
     "quantiles": {"loss": "quantile", "quantiles": (0.05, 0.5, 0.95), "context_map_size": 0},
+    "variances": {"loss": "variance", "num_outputs": 2},
+    "variance, not normalized": {"loss": "variance", "normalize": False, "value_clipping": 2.5, "bias": False},
     "labels": {"num_classes": 3, "context_features": 1},
 }
 
@@ -115,7 +117,7 @@ def numbers(model: Any, inputs: np.ndarray) -> np.ndarray:
     y = inputs[0] * inputs[1] + np.abs(inputs[2]) * noise
     if model.loss == "log_loss":
         return 1 / (1 + np.exp(-y))
-    return y[: model.num_heads] if model.loss == "squared_error" and model.num_heads > 1 else y[0]
+    return y[: model.num_heads] if model.config.record.heads == "num_outputs" and model.num_heads > 1 else y[0]
 
 
 @pytest.mark.parametrize("kind", LOSSES)

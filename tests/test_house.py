@@ -89,10 +89,10 @@ def test_nothing_reaches_under_a_network():
 
 
 def test_a_loss_is_named_by_its_record_output_and_residual_alone():
-    named = re.compile(r"[\"'](log_loss|squared_error|quantile)[\"']|LOG_LOSS|QUANTILE")
+    named = re.compile(r"[\"'](log_loss|squared_error|quantile|variance)[\"']|LOG_LOSS|QUANTILE|VARIANCE")
     places = re.compile(
-        r"^ +\"\w+\": Loss\(|^ +loss: str = |^ +loss: what|^LOG_LOSS, _, QUANTILE = range|"
-        r"^    (return|r =) .* if loss == "
+        r"^ +\"\w+\": Loss\(|^ +loss: str = |^ +loss: what|^LOG_LOSS, _, QUANTILE, VARIANCE = range|"
+        r"^    (    )?(return|r =) .* if loss == |^    if loss == |^ +\"variance\", whose targets"
     )
     for file in NETWORKS:
         lines = [line for line in file.read_text(encoding="utf-8").splitlines() if named.search(line)]

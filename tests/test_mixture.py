@@ -56,19 +56,19 @@ def by_hand(losses: np.ndarray, spread: float | None) -> list[list[float]]:  # (
 def test_weights_are_those_of_the_formula(are_classes):
     losses = RNG.gamma(1.0, size=(2, 1, 50))
     expected = by_hand(losses[:, 0], None if are_classes else 1.0)
-    found = weights_of(Mixture.equal(2, 1, are_classes).learn(losses))
+    found = weights_of(Mixture.equal(2, 1, "logit" if are_classes else "itself").learn(losses))
     np.testing.assert_allclose(found[:, 0].T, expected)
 
 
 def test_a_batch_is_weighted_by_what_was_known_before_it():
     losses = RNG.gamma(1.0, size=(2, 1, 50))
-    one_by_one, batches = (Mixture.equal(2, 1, True).learn(losses, None, size) for size in (1, 10))
+    one_by_one, batches = (Mixture.equal(2, 1, "logit").learn(losses, None, size) for size in (1, 10))
     np.testing.assert_array_equal(batches, one_by_one[..., ::10].repeat(10, axis=2))
 
 
 def test_a_share_counts_as_a_part_of_a_loss():
     losses = np.full((2, 1, 4), [[[1.0]], [[3.0]]])
-    mixture, half = Mixture.equal(2, 1, True), Mixture.equal(2, 1, True)
+    mixture, half = Mixture.equal(2, 1, "logit"), Mixture.equal(2, 1, "logit")
     mixture.learn(losses)
     half.learn(losses, np.array([0.5, 0, 0.5, 0]))
     assert mixture.losses[1, 0] == pytest.approx(3 * sum(0.99**i for i in range(4)))
@@ -78,7 +78,10 @@ def test_a_share_counts_as_a_part_of_a_loss():
 def test_an_unknown_target_counts_for_nothing():
     losses = np.array([[[1.0, np.nan, 2.0, np.inf]], [[3.0, np.nan, 1.0, np.inf]]])
     for are_classes in (True, False):
-        all_of_them, known = Mixture.equal(2, 1, are_classes), Mixture.equal(2, 1, are_classes)
+        all_of_them, known = (
+            Mixture.equal(2, 1, "logit" if are_classes else "itself"),
+            Mixture.equal(2, 1, "logit" if are_classes else "itself"),
+        )
         all_of_them.learn(losses)
         known.learn(losses[..., ::2])
         np.testing.assert_array_equal(all_of_them.losses, known.losses)

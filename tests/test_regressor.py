@@ -277,7 +277,9 @@ def test_no_quantiles_without_levels():
     for call in (model.predict, model.predict_quantiles, model.explain):
         with pytest.raises(NotFittedError):
             call(DIABETES[0])
-    with pytest.raises(ValueError, match="quantiles: expected levels when the model was fitted, got None"):
+    with pytest.raises(
+        ValueError, match="quantiles: expected levels or density=True when the model was fitted, got neither"
+    ):
         model.fit(*DIABETES).predict_quantiles(DIABETES[0])
 
 
