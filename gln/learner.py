@@ -41,7 +41,7 @@ CHUNK = 1000  # samples that are standardised at a time, so that little memory i
 # Networks for streams: a slow one and a fast one. Halfspaces that see up to 1 to 4 features are about as good.
 OF_STREAMS: dict[str, Any] = {"layer_sizes": (64, 32), "n_networks": 2, "context_map_size": 5, "context_features": 2}
 NO_PIECES = quantile_pieces(np.zeros((0, 0)))
-MAX_FLOAT = np.finfo(np.float32).max
+MAX_FLOAT, LEAST_VARIANCE = np.finfo(np.float32).max, np.finfo(np.float32).tiny
 
 
 @dataclasses.dataclass
@@ -369,8 +369,8 @@ class Learner:
         return self._in_units(self._combined(self._predicted(samples, self.groups[group]), group), group)
 
     def deviations(self, samples: Any) -> np.ndarray:  # (F, B) -> (T, B)
-        """Standard deviations of the targets from their means."""
-        return np.sqrt(self.predict(samples, len(self.groups) - 1))
+        """Standard deviations of the targets from their means, above 0 even where a target never varied."""
+        return np.sqrt(np.maximum(self.predict(samples, len(self.groups) - 1), LEAST_VARIANCE))
 
     def decision(self, samples: Any, group: int = 0) -> np.ndarray:
         """`predict` that returns logits instead of probabilities: (F, B) -> (C, B)."""

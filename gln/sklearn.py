@@ -548,6 +548,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     def _numbers_of(self, X, y, reset):
         """X (N, F), targets (T, N), and the shape of a sample's targets."""
         X, y = self._checked(X, y, reset, multi_output=True)
+        if not isinstance(self.density, (bool, np.bool_)):
+            raise ValueError(f"density: expected True or False, got {self.density!r}")
         y = np.asarray(y, np.float64)
         check_magnitude("y", y)
         return X, y.reshape(len(y), -1).T, y.shape[1:]
@@ -562,9 +564,12 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
 
 def _levels(levels):
     """Levels of quantiles, checked, (Q,)."""
-    numbers = check_array(levels, ensure_2d=False, dtype=np.float64, input_name="levels")
-    if numbers.ndim != 1 or not ((numbers > 0) & (numbers < 1)).all():
-        raise ValueError(f"levels: expected numbers in (0, 1), got {levels}")
+    try:
+        numbers = np.asarray(levels, np.float64)
+    except (TypeError, ValueError):
+        numbers = np.empty(0)
+    if numbers.ndim != 1 or len(numbers) == 0 or not ((numbers > 0) & (numbers < 1)).all():
+        raise ValueError(f"levels: expected a sequence of numbers in (0, 1), got {levels!r}")
     return numbers
 
 

@@ -15,6 +15,7 @@ KINDS: list[dict[str, Any]] = [
     {"num_classes": 3, "pred_clipping": 0.01, "bias": False},
     {"loss": "squared_error", "num_outputs": 2, "value_clipping": 3},
     {"loss": "quantile", "quantiles": [0.1, 0.9], "weight_clipping": 2, "seed": np.int64(1)},
+    {"loss": "variance", "value_clipping": 80},
     {"context_features": np.int64(2)},
 ]
 

@@ -139,7 +139,7 @@ def test_values_of_every_loss_are_those_of_the_plain_loops(backend, kind):
     assert np.ptp(online, axis=(0, 2)).min() > 0.1
 
 
-@pytest.mark.parametrize("kind", ["squared error, two heads", "labels"])
+@pytest.mark.parametrize("kind", ["squared error, two heads", "variances", "labels"])
 def test_heads_do_not_learn_from_unknown_targets(backend, kind):
     model = small(backend, **LOSSES[kind])
     inputs, context, _ = small_batch(16)
@@ -168,7 +168,7 @@ def each_sample(array: np.ndarray) -> list[np.ndarray]:
     return [array[:, b : b + 1] for b in range(array.shape[1])]
 
 
-@pytest.mark.parametrize("kind", ["squared error, two heads", "quantiles", "labels"])
+@pytest.mark.parametrize("kind", ["squared error, two heads", "quantiles", "variances", "labels"])
 def test_one_sample_of_every_loss_is_a_batch_of_one(kind):
     one, batch = (small(gln_numpy, **LOSSES[kind]) for _ in range(2))
     inputs, context, _ = small_batch()
@@ -178,6 +178,19 @@ def test_one_sample_of_every_loss_is_a_batch_of_one(kind):
     np.testing.assert_allclose(alone, expected[..., 0], atol=1e-6)
     assert alone.shape == (() if one.num_heads == 1 else (one.num_heads,))
     assert_same_state(one, batch, atol=1e-6)
+
+
+def test_variances_of_a_stream_are_met(backend):
+    """The variance of deviations depends on the side of one halfspace; single outliers hardly change it."""
+    rng = np.random.default_rng(4)
+    inputs = rng.normal(size=(2, 3000))
+    noise = np.where(inputs[0] > 0, 2.0, 0.5)
+    targets = noise * rng.normal(size=3000)
+    targets[::100] = 1e6
+    model = backend.GLN([16, 8], 2, 2, loss="variance", context_bias=0.5, seed=0)
+    predicted = to_numpy(model.predict_online(inputs, inputs, targets))[-1000:]
+    for each, side in ((0.5, inputs[0] < -0.5), (2.0, inputs[0] > 0.5)):
+        assert 0.8 < np.sqrt(np.median(predicted[side[-1000:]])) / each < 1.4
 
 
 def test_quantiles_of_a_stream_are_met(backend):
@@ -426,7 +439,7 @@ def test_explanations_add_up_to_the_predictions(backend, digits):
         np.testing.assert_allclose(alone, together[..., 7], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["squared error, two heads", "quantiles", "labels"])
+@pytest.mark.parametrize("kind", ["squared error, two heads", "quantiles", "variances", "labels"])
 def test_explanations_of_every_loss_add_up(kind):
     model = small(gln_numpy, **LOSSES[kind])
     inputs, context, _ = small_batch(60)
@@ -434,7 +447,8 @@ def test_explanations_of_every_loss_add_up(kind):
     model.predict_online(inputs, context, numbers(model, inputs))
     weights, constant, clipped = model.explain(inputs, context)
     output = model.predict(inputs, context).astype(np.float64)
-    s = np.log(output / (1 - output)) if model.loss == "log_loss" else output
+    of_output = {"log_loss": lambda p: np.log(p / (1 - p)), "variance": np.log}
+    s = of_output.get(model.loss, np.asarray)(output)
     base = inputs.clip(-model.bound, model.bound)
     np.testing.assert_allclose((weights * base).sum(axis=-2) + constant, s, atol=1e-3)
     assert clipped[..., 0].all()
@@ -774,6 +788,7 @@ USELESS: dict[str, tuple[dict[str, Any], str]] = {  # to a loss, and the argumen
     "classes of quantiles": ({"loss": "quantile", "quantiles": [0.5], "num_classes": 3}, "num_classes"),
     "outputs beside quantiles": ({"loss": "quantile", "quantiles": [0.5], "num_outputs": 2}, "num_outputs"),
     "no levels": ({"loss": "quantile"}, "quantiles"),
+    "variances too large for float32": ({"loss": "variance", "value_clipping": 81.0}, "value_clipping"),
     "too many outputs": ({"loss": "squared_error", "num_outputs": 10**15}, "num_outputs"),
 }
 

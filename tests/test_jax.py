@@ -88,12 +88,18 @@ def test_learn_and_predict(stream, config, params, compiled):
 
 
 @pytest.mark.parametrize(
-    "kind", [{"loss": "squared_error", "num_outputs": 2}, {"loss": "quantile", "quantiles": (0.1, 0.9)}]
+    "kind",
+    [
+        {"loss": "squared_error", "num_outputs": 2},
+        {"loss": "variance", "num_outputs": 2},
+        {"loss": "quantile", "quantiles": (0.1, 0.9)},
+    ],
+    ids=lambda kind: kind["loss"],
 )
 def test_every_loss(stream, kind):
     """`vmap` over two seeds of numbers' networks learns what NumPy's learn."""
     models = [[module.GLN([6, 3], 196, 196, seed=seed, **kind) for seed in SEEDS] for module in (gln_jax, gln_numpy)]
-    targets = stream[0][100:102] if kind["loss"] == "squared_error" else stream[0][100]
+    targets = stream[0][100:102] if "num_outputs" in kind else stream[0][100]
     rates = np.full(60, 0.3)
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(model.params for model in models[0]))
     learn = functools.partial(gln_jax.learn_online, models[0][0].config)
@@ -296,7 +302,9 @@ def x64() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("kind", [{"num_classes": 3}, {"loss": "quantile", "quantiles": (0.1, 0.9)}], ids=str)
+@pytest.mark.parametrize(
+    "kind", [{"num_classes": 3}, {"loss": "quantile", "quantiles": (0.1, 0.9)}, {"loss": "variance"}], ids=str
+)
 def test_float32_with_x64_on(kind):
     assert jnp.zeros(1).dtype == np.float64
     models = [module.GLN([4, 1], 5, 5, seed=0, **kind) for module in (gln_numpy, gln_jax)]

@@ -49,12 +49,15 @@ def assert_same_predictions(one: Any, other: Any, samples: Any, atol: float = 1e
             np.testing.assert_allclose(list(found.values()), list(expected.values()), atol=atol)
         else:
             assert other.predict_one(x) == pytest.approx(one.predict_one(x), abs=atol)
+            if one.density:
+                expected, found = (model.predict_one(x, with_dist=True).sigma for model in (one, other))
+                assert found == pytest.approx(expected, rel=atol)
 
 
 CHECKED = [
     GLNClassifier(**SMALL),
     GLNClassifier(**SMALL, memory=True),
-    GLNRegressor(**SMALL, quantiles=(0.9, 0.1)),
+    GLNRegressor(**SMALL, quantiles=(0.9, 0.1), density=True),
     GLNNovelty(neurons=16, seed=1),
 ]
 
@@ -102,6 +105,22 @@ def test_a_stream_with_intervals():
         model.learn_one(x, y)
     assert 0.85 < np.mean(held) < 0.98
     assert abs(model.predict_one(x) - y) < 40
+
+
+def test_the_distribution_follows_noise_that_doubles_at_once():
+    rng = np.random.default_rng(0)
+    model, deviations, within = GLNRegressor(seed=0, density=True), [], []
+    for i, x in enumerate(rows(4500)):
+        y = 10 * x["a"] + (1 if i < 3000 else 2) * rng.normal()
+        normal = model.predict_one(x, with_dist=True)
+        assert normal.mu == pytest.approx(model.predict_one(x))
+        deviations.append(normal.sigma)
+        within.append(0.05 <= normal.cdf(y) <= 0.95)
+        model.learn_one(x, y)
+    assert 0.9 < np.mean(deviations[2500:3000]) < 1.3
+    assert 1.7 < np.mean(deviations[3400:3500]) < 2.4
+    for part in (slice(1000, 3000), slice(3500, 4500)):
+        assert abs(np.mean(within[part]) - 0.9) < 0.03
 
 
 def test_in_a_pipeline_with_strings_encoded():
@@ -185,6 +204,10 @@ def test_before_the_first_sample():
     assert classifier.predict_proba_one({"a": 1}) == {"x": 1}
     with pytest.raises(ValueError, match="quantiles: expected levels, got None"):
         GLNRegressor().predict_quantiles_one({"a": 1})
+    normal = GLNRegressor(density=True).predict_one({"a": 1}, with_dist=True)
+    assert (normal.mu, normal.sigma) == (0, pytest.approx(1))
+    with pytest.raises(ValueError, match="with_dist: expected a model with density=True, got one without"):
+        GLNRegressor().predict_one({"a": 1}, with_dist=True)
     empty = GLNClassifier()
     empty.learn_one({}, True)
     assert empty.predict_proba_one({}) == {True: 1}
@@ -268,7 +291,7 @@ def test_a_rate_that_fails_changes_nothing():
 def test_saved_in_mid_stream_and_gone_on_with(tmp_path):
     samples = list(labelled(60, 3))
     samples = [({"groups": x.pop("h"), **x}, y) for x, y in samples]  # also a name of the learner's
-    for model in (GLNClassifier(**SMALL), GLNRegressor(**SMALL, quantiles=(0.1, 0.9))):
+    for model in (GLNClassifier(**SMALL), GLNRegressor(**SMALL, quantiles=(0.1, 0.9), density=True)):
         model.save(tmp_path / "empty")
         assert type(model).load(tmp_path / "empty")._learner is None
         learned(samples[:30], model).save(tmp_path / "m")
@@ -471,7 +494,8 @@ def test_frames_are_learned_row_by_row(classes):
 
 def test_frames_of_numbers():
     samples = [(x, 7 + x["a"]) for x in rows(100)]
-    one, many = learned(samples, GLNRegressor(**SMALL)), GLNRegressor(**SMALL)
+    one, many = (GLNRegressor(**SMALL, density=True) for _ in range(2))
+    learned(samples, one)
     many.learn_many(pd.DataFrame([x for x, _ in samples]), pd.Series([y for _, y in samples]))
     assert_same_predictions(one, many, samples)
     found = many.predict_many(pd.DataFrame([x for x, _ in samples]))
@@ -496,8 +520,10 @@ Path("whole.pickle").write_bytes(pickle.dumps([learned(labelled(60, 3)[35:], mod
 def test_backends_agree(backend):
     samples = labelled(60)
     name = backend.__name__.removeprefix("gln_")
-    for kind in (GLNClassifier, GLNRegressor):
-        expected, model = (learned(samples, kind(layer_sizes=(8,), seed=1, backend=each)) for each in ("numpy", name))
+    kinds: list[tuple[Any, dict[str, Any]]] = [(GLNClassifier, {}), (GLNRegressor, {"density": True})]
+    for kind, own in kinds:
+        options: dict[str, Any] = {"layer_sizes": (8,), "seed": 1, **own}
+        expected, model = (learned(samples, kind(**options, backend=each)) for each in ("numpy", name))
         assert isinstance(model._learner.networks[0], backend.GLN)
         assert_same_predictions(expected, model, samples, atol=1e-3)
 

@@ -112,6 +112,7 @@ def test_where_learning_fails_there_is_no_model(monkeypatch):
         ({"num_classes": 10}, 99, [1] * 10),
         ({"num_classes": 2}, 3, [1]),
         ({"loss": "squared_error", "num_outputs": 4}, 2, [2, 2]),
+        ({"loss": "variance", "num_outputs": 4}, 2, [2, 2]),
         ({"loss": "quantile", "quantiles": (0.1, 0.5, 0.9)}, 2, [1, 2]),
     ],
     ids=str,

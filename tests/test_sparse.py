@@ -27,6 +27,7 @@ KINDS: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {  # arguments of a n
     "two classes": ({"context_features": 3}, (700,)),
     "classes": ({"num_classes": 4, "context_features": 3, "bias": False}, (4, 700)),
     "means": ({"loss": "squared_error", "num_outputs": 2, "normalize": False, "learning_rate": 0.01}, (2, 700)),
+    "variance": ({"loss": "variance", "context_features": 3}, (700,)),
     "quantiles": ({"loss": "quantile", "quantiles": (0.1, 0.9), "context_map_size": 0}, (700,)),
 }
 

@@ -94,6 +94,7 @@ def test_saved_model_predicts_without_this_project(columns, tmp_path):
         "2": {"num_classes": 2},
         "10": {},
         "mean": {"num_classes": 2, "loss": "squared_error"},
+        "variance": {"num_classes": 2, "loss": "variance"},
     }
     kinds["quantiles"] = {"num_classes": 2, "loss": "quantile", "quantiles": [0.1, 0.9]}
     for kind, options in kinds.items():
@@ -107,12 +108,12 @@ for name in ("gln_tf", "gln"):
     sys.modules[name] = None  # where this project is installed, importing it fails all the same
 import numpy as np, tensorflow as tf
 x = tf.constant(np.load("x.npy"))
-for kind in ("2", "10", "mean", "quantiles"):
+for kind in ("2", "10", "mean", "variance", "quantiles"):
     loaded, expected = tf.saved_model.load(f"model_{kind}"), np.load(f"expected_{kind}.npy")
     [output] = loaded.signatures["serving_default"](inputs=x, context_inputs=x).values()
     for served in (output, loaded.serve(x, x)):
         assert served.shape == expected.shape
-        np.testing.assert_allclose(served, expected, atol=1e-6)
+        np.testing.assert_allclose(served, expected, rtol=1e-6, atol=1e-6)
 """
     run_python(code, cwd=tmp_path)
 

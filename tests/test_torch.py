@@ -108,12 +108,12 @@ def test_state_of_a_part_of_a_larger_module(stream):
     assert_equal_and_apart(outer["gln"], other["gln"], stream)
 
 
-@pytest.mark.parametrize("loss", ["squared_error", "quantile"])
+@pytest.mark.parametrize("loss", ["squared_error", "quantile", "variance"])
 def test_state_of_every_loss(stream, loss):
     kind: dict[str, Any] = {"num_classes": 2, "loss": loss, "value_clipping": 4.0}
     kind |= {"quantiles": (0.1, 0.5)} if loss == "quantile" else {"num_outputs": 2}
     model, other = network(**kind), network(seed=2, **kind)
-    targets = stream[0][:2] if loss == "squared_error" else stream[0][0]
+    targets = stream[0][0] if loss == "quantile" else stream[0][:2]
     model.predict_online(*stream[:2], targets)
     other.load_state_dict(model.state_dict())
     assert torch.equal(other.predict(*stream[:2]), model.predict(*stream[:2]))
