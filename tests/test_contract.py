@@ -447,7 +447,7 @@ def test_explanations_of_every_loss_add_up(kind):
     model.predict_online(inputs, context, numbers(model, inputs))
     weights, constant, clipped = model.explain(inputs, context)
     output = model.predict(inputs, context).astype(np.float64)
-    of_output = {"log_loss": lambda p: np.log(p / (1 - p)), "variance": np.log}
+    of_output: dict[str, Any] = {"log_loss": lambda p: np.log(p / (1 - p)), "variance": np.log}
     s = of_output.get(model.loss, np.asarray)(output)
     base = inputs.clip(-model.bound, model.bound)
     np.testing.assert_allclose((weights * base).sum(axis=-2) + constant, s, atol=1e-3)
