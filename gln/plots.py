@@ -32,8 +32,8 @@ from gln.learner import sum_to_one
 from gln.levels import as_pandas
 
 __all__ = [
-    *("plot_confusion", "plot_contributions", "plot_explanations", "plot_halfspaces", "plot_intervals"),
-    *("plot_learning", "plot_learning_curves", "plot_regions"),
+    *("plot_calibration", "plot_confusion", "plot_contributions", "plot_explanations", "plot_fan", "plot_halfspaces"),
+    *("plot_intervals", "plot_learning", "plot_learning_curves", "plot_regions"),
 ]
 
 BLUE_TO_RED = "RdBu_r"  # below zero, zero, above
@@ -320,6 +320,71 @@ def plot_intervals(model: Any, X: Any, y: Any, after: Iterable[int] | None = Non
     return figure
 
 
+def plot_fan(y: Any, quantiles: Any, levels: Sequence[float]) -> Figure:
+    """Targets along a stream, as dots, with bands between the quantiles that were predicted for them.
+
+    Each band lies between a pair of quantiles, the outermost and so on inwards; where their number is odd the middle
+    one is a line.
+
+    Args:
+        y: (B,), in the order of time.
+        quantiles: (B, Q) of at least two levels, each in the units of y, predicted before y was learned.
+        levels: the Q levels, rising, in (0, 1).
+
+    Raises:
+        ValueError: shapes that do not agree, values that are no finite numbers, or levels that do not rise.
+    """
+    targets, predicted, ranks = _quantiles(y, quantiles, levels)
+    figure = _Figure(figsize=(7.2, 3.4), layout="constrained")
+    axes, count = figure.subplots(), len(ranks)
+    times, bands = np.arange(1, len(targets) + 1), count // 2
+    for number in range(bands):
+        share = ranks[-1 - number] - ranks[number]
+        looks = {"color": OF_BAND, "alpha": 0.25 + 0.35 * number / max(1, bands - 1), "linewidth": 0}
+        ends = predicted[:, number], predicted[:, -1 - number]
+        axes.fill_between(times, *ends, label=f"{100 * share:.3g} % interval", **looks)
+    axes.scatter(
+        times, targets, s=float(np.clip(2000 / len(targets), 2, 12)), color=OF_SAMPLES, label="target", linewidths=0
+    )
+    if count % 2:
+        axes.plot(times, predicted[:, bands], color=OF_MEAN, linewidth=1.2, label=f"{ranks[bands]:.3g} quantile")
+    axes.set_title("Intervals predicted before each target", fontsize=10)
+    axes.set(xlabel="sample", ylabel=str(getattr(y, "name", None) or "target"), xlim=(1, max(2, len(targets))))
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=2 + bands, frameon=False, fontsize=9)
+    return figure
+
+
+def plot_calibration(y: Any, quantiles: Any, levels: Sequence[float]) -> Figure:
+    """Of each quantile the share of targets below it, over its level; where densities are right both are the same.
+
+    The grey band is where 95 % of such shares lie by chance if they are.
+
+    Args:
+        y: (B,), targets that were not learned when their quantiles were predicted.
+        quantiles, levels: as in `plot_fan`, best of many levels, such as `numpy.arange(0.05, 1, 0.05)`.
+
+    Raises:
+        ValueError: as in `plot_fan`.
+    """
+    targets, predicted, ranks = _quantiles(y, quantiles, levels)
+    below = (targets[:, None] <= predicted).mean(axis=0)
+    figure = _Figure(figsize=(3.8, 3.8), layout="constrained")
+    axes = figure.subplots()
+    ends = np.linspace(0, 1, 101)
+    chance = 1.96 * np.sqrt(ends * (1 - ends) / len(targets))
+    axes.fill_between(ends, ends - chance, ends + chance, color="#bbbbbb", linewidth=0, label="by chance, 95 %")
+    axes.plot([0, 1], [0, 1], color=OF_SAMPLES, linewidth=0.8)
+    axes.set_title("Calibration of quantiles", fontsize=10)
+    axes.plot(ranks, below, "o-", color=OF_MEAN, markersize=4, label=f"{len(targets):,} targets")
+    axes.set(
+        xlabel="level of the quantile", ylabel="share of targets below it", xlim=(0, 1), ylim=(0, 1), aspect="equal"
+    )
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="upper left", frameon=False, fontsize=9)
+    return figure
+
+
 def plot_contributions(model: Any, X: Any, most: int = 8) -> Figure:
     """What the features of a sample contribute to what an estimator predicts of it: red for more, blue for less.
 
@@ -492,6 +557,20 @@ def _probabilities(model: Any, points: np.ndarray) -> np.ndarray:
     """Of the classes, by a GLN, normalised to sum to one: (2, B) -> (C, B)."""
     base, context, *_ = model.prepare(points, points)
     return sum_to_one(model.predict_arrays(base, context))
+
+
+def _quantiles(y: Any, quantiles: Any, levels: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Targets (B,), their quantiles (B, Q) and levels (Q,), checked."""
+    targets, predicted, ranks = (np.asarray(array, np.float64) for array in (y, quantiles, levels))
+    if ranks.ndim != 1 or len(ranks) < 2 or not ((ranks > 0) & (ranks < 1)).all() or (np.diff(ranks) <= 0).any():
+        raise ValueError(f"levels: expected two or more rising numbers in (0, 1), got {levels!r}")
+    if targets.ndim != 1 or len(targets) == 0 or predicted.shape != (len(targets), len(ranks)):
+        expected = f"shapes (B,) and (B, {len(ranks)}), B at least 1"
+        raise ValueError(f"y, quantiles: expected {expected}, got {targets.shape} and {predicted.shape}")
+    for name, array in (("y", targets), ("quantiles", predicted)):
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
+    return targets, predicted, ranks
 
 
 def _band(model: Any, rows: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -502,6 +502,55 @@ def test_intervals_without_extent_are_drawn():
         plots.plot_intervals(SeenSoFar(), np.ones((3, 1), int), [True, True, True]).draw_without_rendering()
 
 
+LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+def test_a_fan_shows_targets_and_bands_between_pairs_of_quantiles():
+    rng = np.random.default_rng(0)
+    y = pd.Series(rng.normal(size=30), name="price")
+    quantiles = np.sort(rng.normal(size=(30, 5)), axis=1)
+    (axes,) = plots.plot_fan(y, quantiles, LEVELS).axes
+    samples, line = axes.collections[-1].get_offsets(), axes.lines[0].get_xydata()
+    np.testing.assert_allclose(samples, np.column_stack([np.arange(1, 31), y]))
+    np.testing.assert_allclose(line, np.column_stack([np.arange(1, 31), quantiles[:, 2]]))
+    assert [each.get_label() for each in axes.collections] == ["90 % interval", "50 % interval", "target"]
+    for band, ends in zip(axes.collections, (quantiles[:, [0, 4]], quantiles[:, [1, 3]]), strict=False):
+        corners = band.get_paths()[0].vertices
+        for time, (low, high) in enumerate(ends, start=1):
+            at = corners[corners[:, 0] == time, 1]
+            np.testing.assert_allclose([at.min(), at.max()], [low, high])
+    assert axes.get_ylabel() == "price"
+    assert plots.plot_fan(y, quantiles[:, :2], LEVELS[:2]).axes[0].lines[:] == []
+
+
+def test_calibration_is_the_share_of_targets_below_each_quantile():
+    y, quantiles = np.arange(10.0), np.tile([0.5, 4.0, 99.0], (10, 1))
+    (axes,) = plots.plot_calibration(y, quantiles, (0.1, 0.6, 0.9)).axes
+    np.testing.assert_allclose(axes.lines[-1].get_xydata(), [[0.1, 0.1], [0.6, 0.5], [0.9, 1.0]])
+
+
+@pytest.mark.parametrize("draw", [plots.plot_fan, plots.plot_calibration])
+def test_fans_and_calibration_refuse_what_does_not_fit(draw):
+    y, quantiles = np.zeros(3), np.zeros((3, 2))
+    refused: list[Any] = [
+        (y, quantiles, (0.5,), r"levels: expected two or more rising numbers in \(0, 1\), got \(0.5,\)"),
+        (y, quantiles, (0.9, 0.1), "levels: expected"),
+        (y, quantiles, (0, 0.1), "levels: expected"),
+        (
+            y,
+            quantiles,
+            LEVELS,
+            r"y, quantiles: expected shapes \(B,\) and \(B, 5\), B at least 1, got \(3,\) and \(3, 2\)",
+        ),
+        (y[:0], quantiles[:0], (0.1, 0.9), "y, quantiles: expected shapes"),
+        (y + np.nan, quantiles, (0.1, 0.9), "y: expected finite numbers"),
+        (y, quantiles + np.inf, (0.1, 0.9), "quantiles: expected finite numbers"),
+    ]
+    for targets, predicted, levels, message in refused:
+        with pytest.raises(ValueError, match=message):
+            draw(targets, predicted, levels)
+
+
 def test_intervals_refuse_what_does_not_fit():
     X, y = np.zeros((3, 1)), np.zeros(3)  # noqa: N806
     refused: list[Any] = [
