@@ -228,7 +228,7 @@ class Learner:
             return None
         weights = weights_of(sums)
         if mixture.scale is not None:
-            mixture.rescale(y, np.exp((weights * np.log(predicted)).sum(axis=0)), shares)
+            mixture.rescale(y, (weights * predicted).sum(axis=0), shares)
         return weights
 
     def _counted(self, targets: np.ndarray, own: np.ndarray) -> np.ndarray:
@@ -391,6 +391,9 @@ class Learner:
         """The prediction of a group, from those of its networks: (M, C, n), (M, C or 1, n) -> (C, n)."""
         if self.blends is None and len(predicted) == 1 and predicted.shape[1] < MANY:  # quickly, for streams one by one
             return predicted[0]
+        mixture = None if self.mixtures is None else self.mixtures[group]
+        if mixture is not None and mixture.scale is not None:  # variances add up as they are
+            return mixture.scale[:, None] * (weights_of(mixture.losses)[:, :, None] * predicted).sum(axis=0)
         blend, link = self._blend(group), LINKS[self.groups[group][0].config.record.link]
         mixed = link.of(predicted)
         mixed = blend.of(mixed) if weights is None else (weights * mixed).sum(axis=0) + blend.offsets[:, None]
@@ -540,11 +543,7 @@ class Learner:
             return self.blends[group]
         networks = self.groups[group]
         blend = equal(len(networks), log_share(networks[0].num_heads) if networks[0].config.logits else 0.0)
-        if self.mixtures is None:
-            return blend
-        mixture = self.mixtures[group]
-        offsets = blend.offsets if mixture.scale is None else np.log(mixture.scale)
-        return Blend(weights_of(mixture.losses), offsets)
+        return blend if self.mixtures is None else blend._replace(weights=weights_of(self.mixtures[group].losses))
 
     def _transformed(self, samples: Any) -> np.ndarray:
         if self.categories is not None:

@@ -86,7 +86,7 @@ def test_shell_blocks():
 
 
 LONG = {"larger": 4, "rare_classes": 3, "streams": 10, "bandits": 4}  # and how often they compare
-SHORT = {"pictures": 0, "regression": 7, "tables": 3}
+SHORT = {"pictures": 0, "regression": 8, "tables": 3}
 
 
 @pytest.mark.parametrize(
