@@ -1,0 +1,380 @@
+"""How good predicted densities are, on tables and on streams that nothing was chosen on; all models at their defaults.
+
+    python -m benchmarks.densities
+    python -m benchmarks.densities --plot densities.png   # intervals along a stream, and calibration on R's streams
+
+For tables the figures are from 5-fold cross-validation; the samples of a stream are predicted and then learned, in
+order, and the first 100 predictions do not count. Targets are standardised beforehand for all models, so that units are
+standard deviations of the target. NLL is the mean of -log density. CRPS is the integral over levels of twice the
+pinball loss of the quantiles. The coverage error is how many points the 90 % intervals' coverage of the targets is off.
+
+Tables are those that `benchmarks.regressor` holds out and eight more of R, of at most 3,000 rows. Streams are R's
+streams of numbers in `benchmarks.stream_data`, and synthetic ones whose noise depends on features or on time.
+
+A model that predicts five quantiles becomes a density by interpolation: the probit of the level is linear in the target
+between them, and beyond the ends it has the slope from the first to the last. "One spread" is one standard deviation
+for all predictions, from residuals of samples not yet learned: on tables out-of-fold, on streams a mean of squares that
+fades. No standard deviation, and no slope of quantiles over probits, counts as less than 0.001. River's
+BayesianLinearRegression takes the noise's standard deviation as 1. The Gaussian process is for up to 1,000 rows.
+
+NGBoost and CatBoost are among the models where they are installed. NGBoost 0.6 asks for scikit-learn 1.6 but works with
+1.9: `pip install --no-deps ngboost lifelines autograd autograd-gamma formulaic interface-meta`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib
+import importlib.util
+import time
+import warnings
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from river.forest import ARFRegressor
+from river.linear_model import BayesianLinearRegression
+from river.rules import AMRules
+from scipy.stats import norm
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+from sklearn.linear_model import BayesianRidge
+from sklearn.metrics import r2_score
+from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import gln.river
+from benchmarks.regressor import HELD_OUT, Table, of_r
+from benchmarks.report import boosters, machine, show
+from benchmarks.stream_data import R_NUMBERS, Stream
+from benchmarks.streams import WARM, progressive, scaled
+from gln.sklearn import GLNRegressor
+
+GRID = np.arange(1, 40) / 40  # levels of the CRPS, and the ends of intervals
+FIVE = (0.05, 0.25, 0.5, 0.75, 0.95)  # levels of the models that predict quantiles
+LEAST = 0.001  # of a standard deviation, in the target's
+MOST_ROWS, MOST_OF_PROCESS, SAMPLES = 3000, 1000, 5000  # of a table, of one for the process, of a stream
+COLD = 100  # predictions at the start of a stream that do not count
+FADING = 0.01  # share of the last squared residual in a stream's one spread
+PERIOD = 100  # samples, of the synthetic stream whose features are periodic
+
+TABLES: dict[str, Callable[[], Table]] = {
+    **HELD_OUT,
+    "car_prices": functools.partial(of_r, "modeldata", "car_prices", "Price"),
+    "SaratogaHouses": functools.partial(of_r, "mosaicData", "SaratogaHouses", "price"),
+    "deliveries": functools.partial(of_r, "modeldata", "deliveries", "time_to_delivery"),
+    "stackoverflow": functools.partial(of_r, "modeldata", "stackoverflow", "Salary"),
+    "RiceFarms": functools.partial(of_r, "plm", "RiceFarms", "goutput", "id", "noutput"),
+    "CRSPday": functools.partial(of_r, "Ecdat", "CRSPday", "ge"),
+    "Exam": functools.partial(of_r, "mlmRev", "Exam", "normexam", "school", "student"),
+    "dietox": functools.partial(of_r, "geepack", "dietox", "Weight", "Pig"),
+}
+
+
+def noisy(spread: Callable[[np.ndarray, np.ndarray], Any], periodic: bool, n: int) -> Stream:
+    """Samples of four features, a mean that is a function of them, and Gaussian noise.
+
+    `spread` is the noise's standard deviation as a function of the features (4, N) and of the time (N,) from 0 to 1.
+    """
+    rng = np.random.default_rng(0)
+    x, time_of = rng.random((4, n)), np.arange(n) / n
+    if periodic:
+        x = 0.5 + 0.5 * np.sin(2 * np.pi * (np.arange(n) / PERIOD + np.arange(4)[:, None] / 4))
+    y = 2 * np.sin(np.pi * x[0] * x[1]) + 4 * (x[2] - 0.5) ** 2 + x[3] + spread(x, time_of) * rng.standard_normal(n)
+    return [(dict(enumerate(row)), target) for row, target in zip(x.T.tolist(), y.tolist(), strict=True)]
+
+
+SYNTHETIC: dict[str, Callable[[int], Stream]] = {
+    "noise of a feature": functools.partial(noisy, lambda x, t: 0.1 + 0.9 * x[2], False),
+    "noise of one, then of another": functools.partial(
+        noisy, lambda x, t: 0.1 + 0.9 * np.where(t < 0.5, x[0], x[1]), False
+    ),
+    "noise falls to a third": functools.partial(noisy, lambda x, t: np.where(t < 0.5, 0.9, 0.3), False),
+    "noise doubles": functools.partial(noisy, lambda x, t: np.where(t < 0.5, 0.2, 0.4), True),
+}
+
+
+class Forecast(NamedTuple):
+    """What was predicted of N targets."""
+
+    mean: np.ndarray  # (N,)
+    quantiles: np.ndarray  # (N, len(GRID))
+    log_density: np.ndarray  # (N,), at the targets
+
+
+def gaussian(y: np.ndarray, mean: np.ndarray, std: np.ndarray) -> Forecast:  # (N,), (N,), (N,)
+    std = np.maximum(std, LEAST)
+    return Forecast(mean, mean[:, None] + std[:, None] * norm.ppf(GRID), norm.logpdf(y, mean, std))
+
+
+def interpolated(y: np.ndarray, quantiles: np.ndarray) -> Forecast:  # (N,), (N, 5)
+    """The density whose quantiles of FIVE are these. Where they rise too little they are moved away from the median."""
+    probits, of_grid, middle = norm.ppf(FIVE), norm.ppf(GRID), len(FIVE) // 2
+    slopes = np.maximum(np.diff(np.sort(quantiles, axis=1)) / np.diff(probits), LEAST)  # (N, 4): standard deviations
+    knots = np.pad(np.cumsum(slopes * np.diff(probits), axis=1), ((0, 0), (1, 0)))  # (N, 5)
+    knots += (np.median(quantiles, axis=1) - knots[:, middle])[:, None]
+    whole = (knots[:, -1:] - knots[:, :1]) / (probits[-1] - probits[0])  # the last slope alone can be nearly 0
+    slopes, anchors = np.hstack([whole, slopes, whole]), np.array([0, 0, 1, 2, 3, 4])  # pieces, and a knot of each
+    pieces = np.searchsorted(probits, of_grid)
+    on_grid = knots[:, anchors[pieces]] + slopes[:, pieces] * (of_grid - probits[anchors[pieces]])
+    rows, piece = np.arange(len(y)), (y[:, None] > knots).sum(axis=1)  # of each target
+    slope, anchor = slopes[rows, piece], anchors[piece]
+    log_density = norm.logpdf(probits[anchor] + (y - knots[rows, anchor]) / slope) - np.log(slope)
+    return Forecast(on_grid.mean(axis=1), on_grid, log_density)
+
+
+def crps(y: np.ndarray, quantiles: np.ndarray) -> float:  # (N,), (N, len(GRID))
+    """By the trapezoid rule: pinball loss is 0 at the levels 0 and 1."""
+    ahead = y[:, None] - quantiles
+    return float(2 * np.maximum(GRID * ahead, (GRID - 1) * ahead).mean(axis=0).sum() / (len(GRID) + 1))
+
+
+def scores(y: np.ndarray, forecast: Forecast) -> list[float]:  # (N,)
+    """NLL, CRPS, coverage error in points, R²."""
+    low, high = forecast.quantiles[:, [1, -2]].T  # 5 % and 95 %
+    covered = 100 * np.mean((low <= y) & (y <= high))
+    return [-np.mean(forecast.log_density), crps(y, forecast.quantiles), abs(covered - 90), r2_score(y, forecast.mean)]
+
+
+Predict = Callable[[np.ndarray, np.ndarray], Forecast]  # of features (N, F) and targets (N,)
+
+
+def with_std(model: Any) -> Predict:
+    return lambda x, y: gaussian(y, *model.predict(x, return_std=True))
+
+
+def process(x: np.ndarray, y: np.ndarray, seed: int) -> Predict:
+    kernel = ConstantKernel() * Matern(np.ones(x.shape[1]), nu=2.5) + WhiteKernel()
+    model = GaussianProcessRegressor(kernel, normalize_y=True, random_state=seed)
+    return with_std(make_pipeline(StandardScaler(), model).fit(x, y))
+
+
+def one_spread(x: np.ndarray, y: np.ndarray, seed: int) -> Predict:
+    model = HistGradientBoostingRegressor(random_state=seed)
+    spread = np.std(y - cross_val_predict(model, x, y, cv=KFold(5, shuffle=True, random_state=seed)))
+    model.fit(x, y)
+    return lambda x, y: gaussian(y, model.predict(x), np.full(len(y), spread))
+
+
+def boosted_quantiles(x: np.ndarray, y: np.ndarray, seed: int) -> Predict:
+    options: dict[str, Any] = {"loss": "quantile", "random_state": seed}
+    models = [HistGradientBoostingRegressor(quantile=level, **options).fit(x, y) for level in FIVE]
+    return lambda x, y: interpolated(y, np.stack([model.predict(x) for model in models], axis=1))
+
+
+def ngboost(x: np.ndarray, y: np.ndarray, seed: int) -> Predict:
+    model = importlib.import_module("ngboost").NGBRegressor(verbose=False, random_state=seed).fit(x, y)
+    return lambda x, y: gaussian(y, model.predict(x), model.pred_dist(x).scale)
+
+
+def catboost(x: np.ndarray, y: np.ndarray, seed: int) -> Predict:
+    model = boosters("Regressor")["CatBoostRegressor"](seed).set_params(loss_function="RMSEWithUncertainty").fit(x, y)
+    return lambda x, y: gaussian(y, model.predict(x)[:, 0], np.sqrt(model.predict(x)[:, 1]))
+
+
+def gln_density(x: np.ndarray, y: np.ndarray, seed: int) -> Predict:
+    options: dict[str, Any] = {"density": True, "random_state": seed}
+    model = GLNRegressor(**options).fit(x, y)
+    return lambda x, y: Forecast(model.predict(x), model.predict_quantiles(x, GRID), model.log_density(x, y))
+
+
+def gln_quantiles(x: np.ndarray, y: np.ndarray, seed: int) -> Predict:
+    model = GLNRegressor(quantiles=FIVE, random_state=seed).fit(x, y)
+    return lambda x, y: interpolated(y, model.predict_quantiles(x))
+
+
+OURS, PROCESS = "GLNRegressor, density", "GaussianProcessRegressor"
+TABLE_MODELS: dict[str, Callable[[np.ndarray, np.ndarray, int], Predict]] = {  # of features, targets and a seed
+    OURS: gln_density,
+    "GLNRegressor, quantiles": gln_quantiles,
+    **({"NGBRegressor": ngboost} if importlib.util.find_spec("ngboost") else {}),
+    **({"CatBoostRegressor": catboost} if importlib.util.find_spec("catboost") else {}),
+    "HistGradientBoostingRegressor, quantiles": boosted_quantiles,
+    "HistGradientBoostingRegressor, one spread": one_spread,
+    "BayesianRidge": lambda x, y, _: with_std(make_pipeline(StandardScaler(), BayesianRidge()).fit(x, y)),
+    PROCESS: process,
+}
+
+
+def own_density(model: Any, stream: Stream) -> Forecast:
+    """Of a model that returns River's Gaussians."""
+    predicted = []
+    for x, y in stream:
+        density = model.predict_one(x, with_dist=True)
+        predicted.append((density.mu, density.sigma))
+        model.learn_one(x, y)
+    return gaussian(targets(stream), *np.array(predicted).T)
+
+
+def own_quantiles(model: Any, stream: Stream) -> Forecast:
+    predicted, _ = progressive(model, stream, "predict_quantiles_one")
+    return interpolated(targets(stream), np.array([list(each.values()) for each in predicted]))
+
+
+def fading_spread(model: Any, stream: Stream) -> Forecast:
+    y, mean = targets(stream), np.array(progressive(model, stream, "predict_one")[0], float)
+    variance = pd.Series((y - mean) ** 2).ewm(alpha=FADING).mean().shift(fill_value=0)  # of what was learned before
+    return gaussian(y, mean, np.sqrt(variance.to_numpy()))
+
+
+def river_gln(**options: Any) -> Any:
+    return gln.river.GLNRegressor(seed=0, **options)
+
+
+STREAM_MODELS: dict[str, Callable[[Stream], Forecast]] = {
+    OURS: lambda stream: own_density(river_gln(density=True), stream),
+    "GLNRegressor, quantiles": lambda stream: own_quantiles(river_gln(quantiles=FIVE), stream),
+    "GLNRegressor, one spread": lambda stream: fading_spread(river_gln(), stream),
+    "BayesianLinearRegression": lambda stream: own_density(scaled(stream) | BayesianLinearRegression(), stream),
+    "BayesianLinearRegression, one spread": lambda stream: fading_spread(
+        scaled(stream) | BayesianLinearRegression(), stream
+    ),
+    "ARFRegressor, one spread": lambda stream: fading_spread(scaled(stream) | ARFRegressor(seed=0), stream),
+    "AMRules, one spread": lambda stream: fading_spread(scaled(stream) | AMRules(), stream),
+}
+LOOKS = {  # of the picture: told apart in grey as well
+    OURS: ("#d55e00", "-"),
+    "ARFRegressor, one spread": ("#0072b2", "--"),
+    "BayesianLinearRegression": ("#009e73", "-."),
+}
+
+
+def targets(stream: Stream) -> np.ndarray:  # -> (N,)
+    return np.array([y for _, y in stream], float)
+
+
+def standardised(stream: Stream) -> Stream:
+    y = targets(stream)
+    z = (y - y.mean()) / y.std()
+    return [(x, target) for (x, _), target in zip(stream, z.tolist(), strict=True)]
+
+
+def on_table(title: str, table: Callable[[], Table], seeds: int, folds: int) -> list[float]:
+    """All measures of a model, and the seconds of a fit; NaN if the table is too long for it."""
+    warnings.simplefilter("ignore", ConvergenceWarning)  # the process's length scales at their bounds
+    x, y = table()
+    rows = np.random.default_rng(0).permutation(len(y))[:MOST_ROWS]
+    x, y = x[rows], (y[rows] - y[rows].mean()) / y[rows].std()
+    if title == PROCESS and len(y) > MOST_OF_PROCESS:
+        return [np.nan] * 5
+    results = []
+    for seed in range(seeds):
+        parts, places, seconds = [], [], 0.0
+        for train, test in KFold(folds, shuffle=True, random_state=seed).split(x):
+            start = time.perf_counter()
+            predict = TABLE_MODELS[title](x[train], y[train], seed)
+            seconds += (time.perf_counter() - start) / folds
+            parts.append(predict(x[test], y[test]))
+            places.append(test)
+        forecast = Forecast(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+        results.append([*scores(y[np.concatenate(places)], forecast), seconds])
+    return np.mean(results, axis=0).tolist()
+
+
+def on_stream(title: str, stream: Stream) -> list[float]:
+    """All measures of a model, and the microseconds per sample."""
+    STREAM_MODELS[title](stream[:WARM])  # compiles
+    start = time.perf_counter()
+    forecast = STREAM_MODELS[title](stream)
+    seconds = time.perf_counter() - start
+    counted = Forecast(*(each[COLD:] for each in forecast))
+    return [*scores(targets(stream)[COLD:], counted), 1e6 * seconds / len(stream)]
+
+
+def show_all(kind: str, results: list[list[float]], groups: dict[str, list[str]], models: list[str], last: str) -> None:
+    """Tables of each measure. `groups` are names of data by the words that follow "mean"."""
+    if not models:
+        return
+    names = [name for members in groups.values() for name in members]
+    values = np.array(results).reshape(len(names), len(models), -1)
+    digits = {"NLL": 3, "CRPS": 3, "Coverage error, points": 1, "R²": 3, last: 0 if "Micro" in last else 2}
+    for place, (measure, places) in enumerate(digits.items()):
+        table = pd.DataFrame(values[:, :, place], index=names, columns=models)
+        means = {f"mean{words}": table.loc[members].mean(skipna=False) for words, members in groups.items()}
+        if table.isna().to_numpy().any():
+            means["mean where all predict"] = table.dropna().mean()
+        means["median"] = table.median(skipna=False)
+        shown = pd.concat([table, pd.DataFrame(means).T])
+        show(f"{measure}, {kind}", shown.map(lambda value, n=places: "-" if np.isnan(value) else f"{value:.{n}f}"))
+
+
+def fan(axes: Any, samples: int) -> None:
+    """Intervals along the stream whose noise doubles, from two periods before to three after."""
+    stream = SYNTHETIC["noise doubles"](samples)
+    forecast, half = STREAM_MODELS[OURS](stream), samples // 2
+    shown = slice(max(0, half - 2 * PERIOD), half + 3 * PERIOD)
+    places = np.arange(samples)[shown]
+    for outer, share, alpha in ((1, 90, 0.25), (9, 50, 0.45)):  # of GRID: 5 % to 95 %, 25 % to 75 %
+        low, high = forecast.quantiles[shown, outer], forecast.quantiles[shown, -1 - outer]
+        axes.fill_between(places, low, high, color="#d55e00", alpha=alpha, linewidth=0, label=f"{share} % interval")
+    axes.plot(places, targets(stream)[shown], ".", color="black", markersize=3.5, label="target")
+    axes.axvline(half, color="#444444", linewidth=0.8)
+    axes.text(half, 0.02, "noise doubles ", transform=axes.get_xaxis_transform(), ha="right", color="#444444")
+    axes.set(xlabel="samples seen", ylabel="target", xlim=(places[0], places[-1]))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), markerscale=2, ncols=3, columnspacing=1)
+
+
+def calibration(axes: Any, streams: list[Stream]) -> None:
+    """The share of targets below each predicted quantile, a mean over streams."""
+    axes.plot([0, 100], [0, 100], color="#444444", linewidth=0.8)
+    for title, (colour, style) in LOOKS.items():
+        below = [
+            (targets(stream)[COLD:, None] <= STREAM_MODELS[title](stream).quantiles[COLD:]).mean(axis=0)
+            for stream in streams
+        ]
+        axes.plot(100 * GRID, 100 * np.mean(below, axis=0), color=colour, linestyle=style, linewidth=1.8, label=title)
+    axes.set(xlabel="level of the predicted quantile, %", ylabel="targets below it, %", xlim=(0, 100), ylim=(0, 100))
+    axes.set_title("R's streams", fontsize=10)
+    axes.legend(frameon=False, loc="upper left", fontsize=9)
+
+
+def draw(file: str, samples: int, streams: list[Stream]) -> None:
+    from matplotlib.figure import Figure  # only who draws needs Matplotlib
+
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(5, 4))
+    fan(left, samples)
+    calibration(right, streams)
+    for axes in (left, right):
+        axes.grid(alpha=0.2)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(file, dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures say nothing")
+    parser.add_argument("--seeds", type=int, default=1, metavar="S", help="seeds of models and folds, on tables")
+    parser.add_argument("--jobs", type=int, default=1, metavar="J", help="runs at a time; times want one")
+    parser.add_argument("--only", default="", metavar="NAME", help="only models whose names begin so")
+    parser.add_argument("--plot", metavar="FILE", help="draw intervals and calibration, and print no tables")
+    options = parser.parse_args()
+    tables, real, synthetic, folds, samples = TABLES, R_NUMBERS, SYNTHETIC, 5, SAMPLES
+    if options.quick:
+        tables, folds, samples = {"tips": TABLES["tips"]}, 2, 300
+        real, synthetic = dict(list(real.items())[:1]), dict(list(synthetic.items())[:1])
+    streams = [standardised(make(samples)) for make in {**real, **synthetic}.values()]
+    if options.plot:
+        draw(options.plot, samples, streams[: len(real)])
+        return
+    print(f"{machine()}, river {metadata.version('river')}")
+    parallel = Parallel(n_jobs=options.jobs)
+    models = [title for title in TABLE_MODELS if title.startswith(options.only)]
+    runs = [delayed(on_table)(title, table, options.seeds, folds) for table in tables.values() for title in models]
+    show_all("tables", parallel(runs), {"": list(tables)}, models, "Seconds of a fit")
+    models = [title for title in STREAM_MODELS if title.startswith(options.only)]
+    groups = {" of real streams": list(real), " of synthetic streams": list(synthetic)}
+    runs = [delayed(on_stream)(title, stream) for stream in streams for title in models]
+    show_all("streams", parallel(runs), groups, models, "Microseconds per sample")
+
+
+if __name__ == "__main__":
+    main()
