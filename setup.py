@@ -12,6 +12,7 @@ FRAMEWORKS = {
 }
 PLOTS = ["matplotlib>=3.8"]
 RIVER = ["river>=0.22"]
+ONNX = ["onnx>=1.17"]
 PAGE = [*FRAMEWORKS["fast"], "platformdirs>=4", "starlette>=0.40", "uvicorn>=0.30"]
 TEST = [
     "coba>=8",
@@ -21,6 +22,7 @@ TEST = [
     "hypothesis>=6.100",
     "ipykernel>=6.29",
     "nbclient>=0.10",
+    "onnxruntime>=1.20",
     "polars>=1",
     "pytest>=8",
     "pytest-xdist>=3.5",
@@ -73,12 +75,13 @@ setup(
         **FRAMEWORKS,
         "plots": PLOTS,
         "river": RIVER,
+        "onnx": ONNX,
         "page": PAGE,
         "test": TEST,
         "benchmarks": BENCHMARKS,
         "docs": DOCS,
         "dev": TEST + DEV + DOCS,
-        "all": PLOTS + RIVER + PAGE + [requirement for framework in FRAMEWORKS.values() for requirement in framework],
+        "all": PLOTS + RIVER + ONNX + PAGE + [each for framework in FRAMEWORKS.values() for each in framework],
     },
     entry_points={"console_scripts": ["gln-mnist = test_mnist:main", "gln-draw = gln.page.command:main"]},
 )

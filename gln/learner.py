@@ -374,7 +374,7 @@ class Learner:
 
     def decision(self, samples: Any, group: int = 0) -> np.ndarray:
         """`predict` that returns logits instead of probabilities: (F, B) -> (C, B)."""
-        return self._in_units(self._blend(group).of(self.outputs(samples, self.groups[group])), group)
+        return self._in_units(self.blend(group)[0].of(self.outputs(samples, self.groups[group])), group)
 
     def outputs(self, samples: Any, networks: list[Any]) -> np.ndarray:
         """What each network mixes for samples (F, B), in float64, so logits, standardised values or logarithms of
@@ -391,13 +391,10 @@ class Learner:
         """The prediction of a group, from those of its networks: (M, C, n), (M, C or 1, n) -> (C, n)."""
         if self.blends is None and len(predicted) == 1 and predicted.shape[1] < MANY:  # quickly, for streams one by one
             return predicted[0]
-        mixture = None if self.mixtures is None else self.mixtures[group]
-        if mixture is not None and mixture.scale is not None:  # variances add up as they are
-            return mixture.scale[:, None] * (weights_of(mixture.losses)[:, :, None] * predicted).sum(axis=0)
-        blend, link = self._blend(group), LINKS[self.groups[group][0].config.record.link]
-        mixed = link.of(predicted)
+        blend, link = self.blend(group)
+        mixed = LINKS[link].of(predicted)
         mixed = blend.of(mixed) if weights is None else (weights * mixed).sum(axis=0) + blend.offsets[:, None]
-        return link.inverse(mixed)
+        return LINKS[link].inverse(mixed)
 
     def _in_units(self, combined: np.ndarray, group: int) -> np.ndarray:  # (C, B), of the targets if these are numbers
         if self.target_standardizer is None:
@@ -469,7 +466,7 @@ class Learner:
         These are logits, or numbers in units of the targets. A contribution compares the feature with its mean.
         """
         z, networks = as_taken(None, self._transformed(samples)), self.groups[0]
-        blend, heads = self._blend(0), networks[0].num_heads
+        (blend, _), heads = self.blend(0), networks[0].num_heads
         contributions, constant = np.zeros((heads, *z.shape)), np.zeros((heads, z.shape[1])) + blend.offsets[:, None]
         for network, weight in zip(networks, blend.weights[:, :, None], strict=True):
             mixed, context = self.read(network, z)
@@ -538,12 +535,19 @@ class Learner:
         features = self._rows(network).repeat(1 + self.distances)
         return np.concatenate([self.pieces.features, features]) if self.encodes(network) else features
 
-    def _blend(self, group: int) -> Blend:
+    def blend(self, group: int) -> tuple[Blend, str]:
+        """How the networks of a group are combined, and the link of what is added up: what they mix, or "itself"."""
+        networks, record = self.groups[group], self.groups[group][0].config.record
         if self.blends is not None:
-            return self.blends[group]
-        networks = self.groups[group]
-        blend = equal(len(networks), log_share(networks[0].num_heads) if networks[0].config.logits else 0.0)
-        return blend if self.mixtures is None else blend._replace(weights=weights_of(self.mixtures[group].losses))
+            return self.blends[group], record.link
+        blend = equal(len(networks), log_share(networks[0].num_heads) if record.link == "logit" else 0.0)
+        if self.mixtures is None:
+            return blend, record.link
+        mixture = self.mixtures[group]
+        blend = blend._replace(weights=weights_of(mixture.losses))
+        if mixture.scale is None:
+            return blend, record.link
+        return blend._replace(weights=blend.weights * mixture.scale), "itself"  # variances add up as they are
 
     def _transformed(self, samples: Any) -> np.ndarray:
         if self.categories is not None:

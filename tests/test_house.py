@@ -89,7 +89,7 @@ def test_nothing_reaches_under_a_network():
 
 
 def test_a_loss_is_named_by_its_record_output_and_residual_alone():
-    named = re.compile(r"[\"'](log_loss|squared_error|quantile|variance)[\"']|LOG_LOSS|QUANTILE|VARIANCE")
+    named = re.compile(r"[\"'](log_loss|squared_error|quantile|variance)[\"']|\b(LOG_LOSS|QUANTILE|VARIANCE)\b")
     places = re.compile(
         r"^ +\"\w+\": Loss\(|^ +loss: str = |^ +loss: what|^LOG_LOSS, _, QUANTILE, VARIANCE = range|"
         r"^    (    )?(return|r =) .* if loss == |^    if loss == |^ +\"variance\", whose targets"

@@ -1,0 +1,261 @@
+"""Networks and fitted estimators as ONNX files, which predict without Python. Needs ONNX, the extra `onnx`.
+
+Letters in the shapes: B samples, F features, D columns that they become, K inputs of a network, C heads or classes, T
+targets, Q quantiles, M networks; n neurons of a layer, k halfspaces of each, d inputs of each. Within a graph a sample
+is a row.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+try:
+    from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+except ImportError as error:
+    raise ImportError('gln.onnx needs ONNX: pip install "gated-linear-networks[onnx]"') from error
+
+from gln.categories import Categories
+from gln.features import DISTANCE, FAR, Pieces, SparseScaler, Standardizer
+from gln.learner import Learner
+from gln.saving import _replacing
+from gln.sklearn import GLNClassifier, GLNRegressor
+
+__all__ = ["export"]
+
+OPSET, IR_VERSION = 18, 8  # which ONNX Runtime reads since 1.14, of 2023
+MOST_BYTES = 2**31 - 2**24  # of constants: protobuf ends at 2 GiB, and nodes need some of it
+INVERSE_LINKS = {"logit": "Sigmoid", "log": "Exp", "itself": "Identity"}
+
+
+def export(model: Any, path: str | os.PathLike[str]) -> None:
+    """Write a model to an ONNX file, which predicts the same in ONNX Runtime and in all else that reads opset 18.
+
+    It takes any number of samples at once, and cannot learn; to continue learning, `save` the model too.
+
+    - **A network** has the inputs `inputs` (input_size, B) and `context_inputs` (context_size, B), and the output
+      `predictions`, (B,) or (C, B), in the layout of its `predict`.
+    - **A classifier** has the input `X` (B, F), and the outputs `label` (B,) and `probabilities` (B, C).
+    - **A regressor** has the input `X` (B, F), and the output `variable`, the means (B,) or (B, T). With `quantiles` it
+      also has these, (B, Q) or (B, T, Q) in rising order, and with `density` the standard deviations `std`, of the
+      shape of the means.
+
+    All are float32, except labels, which are text, int64 or what other type the classes have. In `X` NaN is a missing
+    value, and a category is the code that it has in the estimator's `categories_`; an unknown code counts as missing.
+    Unlike `predict` the file checks nothing.
+
+    Args:
+        model: a `GLN` of any backend without a `base_predictor`, or a fitted estimator of `gln.sklearn`.
+        path: the file, replaced if it exists, but only by a complete one.
+
+    Raises:
+        OSError: the file cannot be written; what was at `path` is still there.
+        ValueError: another model, one that is not fitted, has a `base_predictor`, or is larger than the 2 GiB that an
+            ONNX file can hold.
+    """
+    graph = Graph()
+    if isinstance(model, (GLNClassifier, GLNRegressor)):
+        check_is_fitted(model)
+        export_estimator = _export_classifier if isinstance(model, GLNClassifier) else _export_regressor
+        export_estimator(graph, model)
+    elif hasattr(model, "config") and hasattr(model, "get_state"):
+        _export_network(graph, model)
+    else:
+        raise _bad("model", "a GLN, or a GLNClassifier or GLNRegressor of gln.sklearn", type(model))
+    with _replacing(Path(path)) as unfinished:
+        unfinished.write_bytes(graph.serialized())
+
+
+class Graph:
+    """A graph as it grows. Values are known by their names; an array as an input of a node is a constant."""
+
+    def __init__(self) -> None:
+        self.nodes: list[NodeProto] = []
+        self.constants: dict[str, np.ndarray] = {}
+        self.inputs: list[ValueInfoProto] = []
+        self.outputs: list[ValueInfoProto] = []
+
+    def __call__(self, kind: str, *inputs: Any, outputs: Sequence[str] = (), **attributes: Any) -> str:
+        """Append a node, and return the name of its first output."""
+        outputs = outputs or [f"{kind}_{len(self.nodes)}"]
+        names = [each if isinstance(each, str) else self._constant(np.asarray(each)) for each in inputs]
+        self.nodes.append(helper.make_node(kind, names, outputs, **attributes))
+        return outputs[0]
+
+    def _constant(self, array: np.ndarray) -> str:
+        name = f"constant_{len(self.constants)}"
+        self.constants[name] = array.astype(np.int64) if array.dtype.kind in "iu" else array
+        return name
+
+    def input(self, name: str, *shape: int | str) -> str:
+        self.inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        return name
+
+    def output(self, name: str, value: str, *shape: int | str, kind: int = TensorProto.FLOAT) -> None:
+        self("Identity", value, outputs=[name])
+        self.outputs.append(helper.make_tensor_value_info(name, kind, shape))
+
+    def serialized(self) -> bytes:
+        if (size := sum(array.nbytes for array in self.constants.values())) > MOST_BYTES:
+            raise _bad("model", f"at most {MOST_BYTES} bytes, because an ONNX file ends at 2 GiB", f"{size} bytes")
+        constants = [numpy_helper.from_array(array, name) for name, array in self.constants.items()]
+        graph = helper.make_graph(self.nodes, "gln", self.inputs, self.outputs, constants)
+        opsets = [helper.make_opsetid("", OPSET)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION).SerializeToString()
+
+
+# ---- Networks --------------------------------------------------------------------------------------------------------
+
+
+def _export_network(g: Graph, network: Any) -> None:
+    config = network.config
+    if network.base_predictor is not None:
+        expected = "None, because a file cannot hold a callable; export a network whose inputs are what it predicts"
+        raise _bad("base_predictor", expected, repr(network.base_predictor))
+    given = g.input("inputs", config.input_size, "B"), g.input("context_inputs", config.context_size, "B")
+    s = _mixed(g, network, *(g("Transpose", each, perm=[1, 0]) for each in given))
+    p, heads = g(INVERSE_LINKS[config.record.link], s), [config.num_heads] if config.num_heads > 1 else []
+    g.output("predictions", g("Squeeze", p, [2] if heads else [0, 2]), *heads, "B")
+
+
+def _mixed(g: Graph, network: Any, z: str, context: str) -> str:  # (B, K), (B, D) -> (C, B, 1)
+    """What a network mixes: the mean of its last layer."""
+    config, state = network.config, network.get_state(copy=False)
+    bound = np.float32(config.bound)
+    z = g("Unsqueeze", g("Clip", z, -bound, bound), [0])  # all heads of the first layer mix the same
+    for layer in range(1, 1 + len(config.layer_sizes)):
+        planes = state[f"hyperplanes.{layer}"], state[f"hyperplane_bias.{layer}"]
+        z = g("Pad", z, [0, 0, 0, 0, 0, 1], np.float32(1)) if config.bias else z
+        z = g("Clip", _products(g, *planes, state[f"weights.{layer}"], z, context), -bound, bound)
+    return g("ReduceMean", z, [2])
+
+
+def _products(g: Graph, planes: np.ndarray, plane_bias: np.ndarray, weights: np.ndarray, z: str, context: str) -> str:
+    """Products of what neurons mix and the weight rows that samples pick.
+
+    Shapes: (n, k, D), (n, k), (n, 2^k, C, d), (1 or C, B, d), (B, D) -> (C, B, n).
+    """
+    neurons, k, size = planes.shape
+    if k == 0:
+        return g("MatMul", z, weights[:, 0].transpose(1, 2, 0))
+    sides = g("Greater", g("MatMul", context, planes.reshape(neurons * k, size).T), plane_bias.ravel())
+    bits = g("Reshape", g("Where", sides, np.tile(1 << np.arange(k), neurons), 0), [0, neurons, k])
+    rows = g("Add", g("ReduceSum", bits, [2], keepdims=0), np.arange(neurons) << k)  # (B, n)
+    of_heads = weights.transpose(2, 0, 1, 3).reshape(weights.shape[2], neurons << k, -1)
+    picked = g("Gather", of_heads, rows, axis=1)  # (C, B, n, d)
+    return g("Squeeze", g("MatMul", picked, g("Unsqueeze", z, [3])), [3])
+
+
+# ---- Estimators ------------------------------------------------------------------------------------------------------
+
+
+def _export_classifier(g: Graph, classifier: GLNClassifier) -> None:
+    p, classes = _predicted(g, classifier.learner_, 0, _samples(g, classifier)), classifier.classes_
+    p = g("Concat", g("Sub", 1.0, p), p, axis=0) if len(classes) == 2 else g("Div", p, g("ReduceSum", p, [0]))
+    classes = classes.astype({"i": np.int64, "u": np.int64, "U": object}.get(classes.dtype.kind, classes.dtype))
+    label = g("Gather", classes, g("ArgMax", p, axis=0, keepdims=0))
+    g.output("label", label, "B", kind=helper.np_dtype_to_tensor_dtype(classes.dtype))
+    g.output("probabilities", _single(g, g("Transpose", p, perm=[1, 0])), "B", len(classes))
+
+
+def _export_regressor(g: Graph, regressor: GLNRegressor) -> None:
+    learner, z = regressor.learner_, _samples(g, regressor)
+    mean, scale = regressor.target_standardizer_.mean, regressor.target_standardizer_.scale  # (T,)
+
+    def give(name: str, value: str, *sizes: int) -> None:  # (B, T, ...)
+        value = value if regressor.targets_shape_ else g("Squeeze", value, [1])
+        g.output(name, _single(g, value), "B", *regressor.targets_shape_, *sizes)
+
+    def rows(group: int) -> str:  # (B, C)
+        return g("Transpose", _predicted(g, learner, group, z), perm=[1, 0])
+
+    give("variable", g("Add", g("Mul", rows(0), scale), mean))
+    if regressor.quantile_glns_:
+        levels = regressor.quantile_glns_[0][0].num_heads
+        of_targets = [g("Unsqueeze", rows(1 + t), [1]) for t in range(len(mean))]
+        found = g("Concat", *of_targets, axis=1)  # (B, T, Q)
+        found = g("Add", g("Mul", found, scale[:, None]), mean[:, None])
+        found = g("Pad", found, [0, 0, 0, 1, 0, 0])  # a row more: sorting none crashes ONNX Runtime up to 1.25 or so
+        rising = g("TopK", found, [levels], outputs=["rising", "ranks"], largest=0)
+        give("quantiles", g("Slice", rising, [0], [-1], [0]), levels)
+    if learner.has_densities:
+        variances = g("Mul", rows(len(learner.groups) - 1), np.square(scale))
+        give("std", g("Sqrt", g("Max", variances, float(np.finfo(np.float32).tiny))))
+
+
+def _single(g: Graph, value: str) -> str:
+    return g("Cast", value, to=TensorProto.FLOAT)
+
+
+def _predicted(g: Graph, learner: Learner, group: int, z: str) -> str:  # (B, D) -> (C, B) float64
+    """What the networks of a group predict together: probabilities of each head, or standardised values."""
+    networks, (blend, link) = learner.groups[group], learner.blend(group)
+    inputs = {encodes: _inputs(g, learner, encodes, z) for encodes in {learner.encodes(each) for each in networks}}
+    each = [_mixed(g, network, inputs[learner.encodes(network)], z) for network in networks]
+    mixed = g("Cast", g("Concat", *each, axis=2), to=TensorProto.DOUBLE)  # (C, B, M)
+    if (own := networks[0].config.record.link) != link:
+        mixed = g(INVERSE_LINKS[own], mixed)
+    sums = g("ReduceSum", g("Mul", mixed, blend.weights.T[:, None]), [2], keepdims=0)
+    return g(INVERSE_LINKS[link], g("Add", sums, blend.offsets[:, None]))
+
+
+def _inputs(g: Graph, learner: Learner, encodes: bool, z: str) -> str:  # (B, D) -> (B, K)
+    rows = _with_distances(g, z, learner.standardizer.size) if learner.distances else z
+    return g("Concat", _encoded(g, z, learner.pieces), rows, axis=1) if encodes else rows
+
+
+def _with_distances(g: Graph, z: str, size: int) -> str:  # (B, D) -> (B, 2 D)
+    distances = g("Where", g("Equal", z, np.float32(0)), z, g("Sub", g("Abs", z), DISTANCE))
+    in_turn = np.arange(2 * size).reshape(2, size).T.ravel()
+    return g("Gather", g("Concat", z, distances, axis=1), in_turn, axis=1)
+
+
+def _encoded(g: Graph, z: str, pieces: Pieces) -> str:  # (B, D) -> (B, E)
+    above = g("Sub", g("Gather", z, pieces.features, axis=1), pieces.low)
+    passed = g("Sub", g("Mul", above, 2 / (pieces.high - pieces.low)), np.float32(1))
+    return g("Clip", passed, np.float32(-1), np.float32(1))
+
+
+def _samples(g: Graph, estimator: Any) -> str:  # -> (B, D) float32
+    """The input X, (B, F), as columns that are standardised."""
+    learner, x = estimator.learner_, g.input("X", "B", estimator.n_features_in_)
+    if isinstance(learner.standardizer, SparseScaler):
+        factors = learner.standardizer.transform(np.ones((learner.standardizer.size, 1))).toarray()[:, 0]
+        return g("Mul", g("Where", g("IsNaN", x), np.float32(0), x), factors)
+    x = g("Cast", x, to=TensorProto.DOUBLE)
+    if learner.categories is not None:
+        x = _columns(g, x, learner.categories, {f: len(levels) for f, levels in estimator.categories_.items()})
+    return _standardised(g, x, learner.standardizer)
+
+
+def _standardised(g: Graph, x: str, standardizer: Standardizer) -> str:  # (B, D) float64 -> (B, D) float32
+    divisor = np.where(standardizer.scale > 0, standardizer.scale, np.inf)
+    far = FAR * standardizer.limit if standardizer.far_is_missing else np.inf
+    z = g("Div", g("Sub", x, standardizer.mean), divisor)
+    known = g("Where", g("Less", g("Abs", z), far), z, 0.0)  # NaN is never less
+    return _single(g, g("Clip", known, -standardizer.limit, standardizer.limit))
+
+
+def _columns(g: Graph, x: str, categories: Categories, levels: Mapping[int, int]) -> str:  # (B, F) -> (B, D)
+    """What samples with the codes of categories become: numbers as they are, the columns of each code from a table."""
+    numbers = np.flatnonzero(~np.isin(categories.features, list(levels)))
+    places, parts = [numbers], [g("Gather", x, categories.features[numbers], axis=1)]
+    for feature, count in levels.items():
+        places.append(np.flatnonzero(categories.features == feature))
+        samples = np.zeros((categories.size, count + 1))
+        samples[feature] = [*range(count), np.nan]
+        table = categories.transform(samples)[places[-1]].T  # (L + 1, columns), the last row for an unknown level
+        code = g("Gather", x, feature, axis=1)
+        known = g("And", g("GreaterOrEqual", code, 0.0), g("Less", code, float(count)))
+        code = g("Cast", g("Where", known, code, float(count)), to=TensorProto.INT64)
+        parts.append(g("Gather", table, code))
+    return g("Gather", g("Concat", *parts, axis=1), np.argsort(np.concatenate(places)), axis=1)
+
+
+def _bad(name: str, expected: str, came: object) -> ValueError:
+    return ValueError(f"{name}: expected {expected}, got {came}")
