@@ -1,5 +1,5 @@
 """README.md does what it says: every block of it is run, and what it shows is compared with what comes out.
-So are the Python blocks of seven pages in docs. What takes long is marked slow."""
+So are the Python blocks of eight pages in docs. What takes long is marked slow."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ def words(text: str) -> list[str]:
 
 def assert_shown(output: str, shown: str) -> None:
     """The words are the same, and so are the numbers, but for the few digits that another processor's rounding moves
-    across a hyperplane: within 1 %, or 10 where they are counts."""
+    across a hyperplane: within 1 %, or 10 where they are counts. What ends in a line of dots shows the first lines."""
+    lines = shown.splitlines(keepends=True)
+    if lines[-1] == "...\n":
+        output, shown = "".join(output.lstrip().splitlines(keepends=True)[: len(lines) - 1]), "".join(lines[:-1])
     assert words(output) == words(shown), output
     for ours, theirs in zip(NUMBER.findall(output), NUMBER.findall(shown), strict=True):
         slack = 0.01 if "." in theirs else 10
@@ -70,7 +73,8 @@ def _loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_loaded_once")
-def test_python_blocks():
+def test_python_blocks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where a model is saved
     try:
         assert compared("README.md", "python") >= 5
     except ImportError as error:
@@ -82,19 +86,21 @@ def test_python_blocks():
 @pytest.mark.slow
 @pytest.mark.usefixtures("_loaded_once")
 def test_shell_blocks():
-    assert compared("README.md", "bash") >= 2
+    assert compared("README.md", "bash") >= 1
 
 
 LONG = {"larger": 4, "rare_classes": 3, "streams": 10, "bandits": 4}  # and how often they compare
-SHORT = {"pictures": 0, "regression": 8, "tables": 3}
+SHORT = {"pictures": 0, "regression": 8, "tables": 3, "tour": 6}
 
 
 @pytest.mark.parametrize(
     ("page", "comparisons"), [*SHORT.items(), *(pytest.param(*page, marks=pytest.mark.slow) for page in LONG.items())]
 )
+@pytest.mark.usefixtures("_loaded_once")
 def test_python_blocks_of_pages(page, comparisons, tmp_path, monkeypatch):
     if not os.environ.get("GLN_REQUIRE_BACKENDS"):
-        for package in ("matplotlib", "river", "distributed", "jax", "numba"):
+        frameworks = ["jax", "numba", *(("torch", "tensorflow") if page == "tour" else ())]
+        for package in ("matplotlib", "river", "distributed", *frameworks):
             pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)  # where pictures are saved
     page = f"docs/{page}.md"
