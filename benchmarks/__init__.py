@@ -1,1 +1,1 @@
-"""What the figures of this project come from; see README.md in this folder."""
+"""The benchmarks behind this project's figures; see README.md in this folder."""

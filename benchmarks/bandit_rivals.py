@@ -1,6 +1,6 @@
-"""What `benchmarks.bandits` compares with. All get features standardised as they come, and most of them rewards too.
+"""The policies that `benchmarks.bandits` compares with. All get features standardised online, most also rewards.
 
-Vowpal Wabbit takes part where it is installed: pip install vowpalwabbit.
+Vowpal Wabbit is included if it is installed: pip install vowpalwabbit.
 
 Shapes: F features, D inputs of a linear model, K arms, N neurons.
 """

@@ -1,16 +1,16 @@
 """Contextual bandits: GLNs, linear bandits, NeuralLinear, GLCB and Vowpal Wabbit, on tables, wheels and after drifts.
 
     python -m benchmarks.bandits
-    python -m benchmarks.bandits --plot bandits.png   # rewards along a drift
+    python -m benchmarks.bandits --plot bandits.png   # rewards before and after a drift
 
-A policy sees a context, chooses an arm, and is told this arm's reward. The figures are its mean reward, where 0 is that
-of arms drawn uniformly and 1 that of a GLN that learns all arms' rewards at each step and always takes the arm whose
-predicted reward is highest. In environments that drift, only the last steps count. `benchmarks.bandit_data` says what
-the environments are.
+A policy gets a context, chooses an arm, and gets this arm's reward. The figures are mean rewards, scaled: 0 is drawing
+arms uniformly, 1 a GLN that learns the rewards of all arms at each step and always takes the arm with the highest
+predicted reward. In environments that drift, only the last steps count. `benchmarks.bandit_data` describes the
+environments.
 
-The settings of `GLNBandit`, and of rivals how much they explore, were chosen on other environments: twelve tables of
-KEEL's, two games with penalties made of these, and wheels. Vowpal Wabbit and GLCB are told the range of rewards, which
-the others find out; Vowpal Wabbit gets each feature's distance from its mean too, which it is better with.
+The settings of `GLNBandit`, and how much its rivals explore, were chosen on other environments: twelve KEEL tables, two
+games with penalties made from these, and wheels. Vowpal Wabbit and GLCB are given the range of the rewards, which the
+others estimate; Vowpal Wabbit also gets each feature's distance from its mean, which improves it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """One exact online pass of a GLN as the shortest NumPy loop that does the same arithmetic.
 
-It checks nothing, takes batches of one only, and knows one kind of network: of several heads, with the bias, steps that
-are normalised and halfspaces through the origin. `gln_numpy` is held against it, to see what a class with a contract
-costs.
+It has no checks, batches of one only, and one kind of network: several heads, a bias, normalised steps, and halfspaces
+through the origin. Comparing `gln_numpy` with it shows what checks and generality cost.
 """
 
 from __future__ import annotations

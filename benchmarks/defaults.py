@@ -1,10 +1,10 @@
-"""What `GLN`'s defaults were chosen by: streams long and short, wide and narrow, each learned in one pass.
+"""How `GLN`'s defaults were chosen: on long, short, wide and narrow streams, each learned in one pass.
 
-`python -m benchmarks.defaults` prints, for every setting that was tried, accuracy in percent and log-loss in
+`python -m benchmarks.defaults` prints accuracy in percent and log-loss for every setting that was tried, from
 progressive validation: each sample is predicted, then learned. The streams are scikit-learn's bundled tables and 2,000
-samples of which 30 % have a label at random, shuffled by 20 seeds, and MNIST, deskewed, by one. Inputs are standardised
-as they come and are the side information as well; the network is [16, 16] with 4 halfspaces a neuron; one thing is
-changed at a time, and the first line is the default. `--quick` runs on the first 40 samples of everything.
+samples of which 30 % have random labels, each shuffled with 20 seeds, and deskewed MNIST, shuffled with one. Inputs are
+standardised online and also serve as side information; the network is [16, 16] with 4 halfspaces per neuron. The first
+line is the default; every other line changes one thing. `--quick` runs on the first 40 samples of each stream.
 """
 
 from __future__ import annotations

@@ -1,24 +1,24 @@
-"""How good predicted densities are, on tables and on streams that nothing was chosen on; all models at their defaults.
+"""Predicted densities on tables and streams on which nothing was chosen; all models at their defaults.
 
     python -m benchmarks.densities
     python -m benchmarks.densities --plot densities.png   # intervals along a stream, and calibration on R's streams
 
-For tables the figures are from 5-fold cross-validation; the samples of a stream are predicted and then learned, in
-order, and the first 100 predictions do not count. Targets are standardised beforehand for all models, so that units are
-standard deviations of the target. NLL is the mean of -log density. CRPS is the integral over levels of twice the
-pinball loss of the quantiles. The coverage error is how many points the 90 % intervals' coverage of the targets is off.
+Tables are evaluated by 5-fold cross-validation. The samples of a stream are predicted and then learned, in order; the
+first 100 predictions do not count. Targets are standardised beforehand for all models, so the unit is the target's
+standard deviation. NLL is the mean of -log density. CRPS is twice the pinball loss of the quantiles, integrated over
+levels. The coverage error is the distance of the 90 % intervals' coverage from 90 %, in points.
 
-Tables are those that `benchmarks.regressor` holds out and eight more of R, of at most 3,000 rows. Streams are R's
-streams of numbers in `benchmarks.stream_data`, and synthetic ones whose noise depends on features or on time.
+Tables are the held-out ones of `benchmarks.regressor` and eight more of R, of at most 3,000 rows. Streams are R's
+numeric ones in `benchmarks.stream_data`, and synthetic ones whose noise depends on features or on time.
 
-A model that predicts five quantiles becomes a density by interpolation: the probit of the level is linear in the target
-between them, and beyond the ends it has the slope from the first to the last. "One spread" is one standard deviation
-for all predictions, from residuals of samples not yet learned: on tables out-of-fold, on streams a mean of squares that
-fades. No standard deviation, and no slope of quantiles over probits, counts as less than 0.001. River's
-BayesianLinearRegression takes the noise's standard deviation as 1. The Gaussian process is for up to 1,000 rows.
+Five predicted quantiles are converted to a density by interpolation: between them the probit of the level is linear in
+the target; beyond the ends it has the slope from the first to the last. "One spread" is a single standard deviation for
+all predictions, from residuals of samples not yet learned: out-of-fold on tables, a fading mean of squares on streams.
+Standard deviations, and slopes of quantiles over probits, are at least 0.001. River's BayesianLinearRegression assumes
+a noise of standard deviation 1. The Gaussian process runs on up to 1,000 rows.
 
-NGBoost and CatBoost are among the models where they are installed. NGBoost 0.6 asks for scikit-learn 1.6 but works with
-1.9: `pip install --no-deps ngboost lifelines autograd autograd-gamma formulaic interface-meta`.
+NGBoost and CatBoost are included if installed. NGBoost 0.6 requires scikit-learn 1.6 but works with 1.9:
+`pip install --no-deps ngboost lifelines autograd autograd-gamma formulaic interface-meta`.
 """
 
 from __future__ import annotations

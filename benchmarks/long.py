@@ -1,19 +1,19 @@
-"""What a fit of `GLNClassifier` takes on long tables and on many classes, beside scikit-learn's classifiers.
+"""Time and memory of `GLNClassifier` on long tables and many classes, compared with scikit-learn's classifiers.
 
-`OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python -m benchmarks.long` prints the seconds of processor time of a fit, the MiB
-of memory that it takes at most beside the table, and accuracy and log-loss on 5,000 other rows or, of 100,000 rows and
-more, 50,000. All are at their defaults; what is linear or a perceptron gets standardised features. The tables are made
-up, with seed 0:
+`OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python -m benchmarks.long` prints the CPU seconds of a fit, its peak memory in
+MiB besides the table, and accuracy and log-loss on 5,000 other rows (50,000 for tables of at least 100,000 rows). All
+models are at their defaults; linear models and perceptrons get standardised features. The tables are synthetic, with
+seed 0:
 
-- "clusters": two classes, each of eight clusters at corners of a hypercube, and 20 features of which ten tell and four
-  are mixtures of these (`make_classification`).
+- "clusters": two classes, each of eight clusters at corners of a hypercube, and 20 features, of which ten are
+  informative and four are linear combinations of these (`make_classification`).
 - "noisy": two classes whose log-odds are a smooth function of five of 20 features (`make_friedman1`).
-- "forest", like covertype: seven kinds of trees, each of which prefers a height, an area and some soils; ten numbers,
-  such as slope and distances, and 44 columns of 0 and 1 for the area and the soil.
-- "areas": the same sizes, but the classes are clusters, four each, and what the 44 columns say depends on the numbers.
-- "classes": 200 or 40 classes, a cluster each, and 20 features of which 15 tell.
+- "forest", like covertype: seven kinds of trees, each with a preferred elevation, area and some soils; ten numbers,
+  such as slope and distances, and 44 columns of 0 and 1 for area and soil.
+- "areas": the same sizes, but each class is four clusters, and the meaning of the 44 columns depends on the numbers.
+- "classes": 200 or 40 classes, one cluster each, and 20 features, of which 15 are informative.
 
-`--tables` and `--models` take some by name. `--quick` runs tables of 2,000 rows.
+`--tables` and `--models` select some by name. `--quick` runs tables of 2,000 rows.
 """
 
 from __future__ import annotations

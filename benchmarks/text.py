@@ -1,11 +1,11 @@
-"""How good `GLNClassifier` is on texts, which are wide sparse tables, beside scikit-learn's linear models.
+"""`GLNClassifier` on texts, which are wide sparse tables, compared with scikit-learn's linear models.
 
-`python -m benchmarks.text` prints accuracy, log-loss, the seconds of processor time and the MiB of memory that a fit
-takes, and the size of the saved model. The texts are docstrings of installed packages, where the class is the package,
-whose name is cut out; those of SciPy and scikit-learn alone; and 2,000 generated mails of two classes, mixtures of
-topics whose words are distributed by Zipf's law. `TfidfVectorizer` and the models are at their defaults; 30 % of the
-texts are held out, by three seeds. Set `OMP_NUM_THREADS=1` for one thread. Which packages are installed, and so the
-first table, differs between machines. `--quick` runs on a few texts.
+`python -m benchmarks.text` prints accuracy, log-loss, the CPU seconds and the memory in MiB of a fit, and the size of
+the saved model. The texts are docstrings of installed packages, where the class is the package, whose name is removed;
+those of SciPy and scikit-learn only; and 2,000 generated emails of two classes, mixtures of topics whose words follow
+Zipf's law. `TfidfVectorizer` and the models are at their defaults; 30 % of the texts are held out, with three seeds.
+Set `OMP_NUM_THREADS=1` for one thread. The first table depends on which packages are installed. `--quick` runs on a few
+texts.
 """
 
 from __future__ import annotations

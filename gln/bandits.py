@@ -1,9 +1,9 @@
 """Contextual bandits: which arm to pull, learned from the rewards of the arms that were pulled.
 
-The heads of a learner are the arms, and the target of an arm that was not pulled is unknown. How often the rows of
-weights that a context picks were learned for an arm tells how well the arm is known there, and exploration goes by
-that. Source of the idea: Sezener et al., Online Learning in Contextual Bandits using Gated Linear Networks, NeurIPS
-2020. There a reward is a tree of bits, each with a network, and the bonus takes a soft maximum of counts.
+Each arm is a head of a learner; the target of an arm that was not pulled is unknown. Exploration is based on counts:
+how often the rows of weights that a context picks were updated for an arm. Source of the idea: Sezener et al., Online
+Learning in Contextual Bandits using Gated Linear Networks, NeurIPS 2020. There, a reward is a tree of bits with one
+network each, and the bonus uses a soft maximum of the counts.
 
 Shapes: A arms, F features.
 """
@@ -21,14 +21,14 @@ from gln.named import Named
 
 __all__ = ["CobaLearner", "Decision", "GLNBandit"]
 
-# Ways to explore and their strength: of the bonus (.7 to 2 are equally good), of the gap, and the share of decisions at
-# random. Two networks at two rates are no better than one here, and take twice the time.
+# Ways to explore and their default strengths: of the bonus (.7 to 2 are equally good), of the gap, and the fraction of
+# random decisions. A slow and a fast network are no better than one here, and take twice the time.
 STRENGTHS = {"counts": 1.0, "inverse-gap": 100.0, "epsilon": 0.05, "greedy": 0.0}
 REWARDS = {"numbers": (-np.inf, np.inf), "probabilities": (0.0, 1.0)}
 
 
 class Decision(NamedTuple):
-    """What `GLNBandit.decide` gives."""
+    """What `GLNBandit.decide` returns."""
 
     arm: Any
     propensity: float  # the probability with which this arm was chosen
@@ -36,27 +36,27 @@ class Decision(NamedTuple):
 
 
 class GLNBandit(Named):
-    """Contextual bandit that predicts the reward of each arm by Gated Linear Networks, and follows a changing world.
+    """Contextual bandit that predicts each arm's reward with a Gated Linear Network, and adapts to drift.
 
-    `decide` chooses an arm for a context, and `learn` takes the reward, at once or later and in any order. Features and
+    `decide` chooses an arm for a context; `learn` learns its reward, at once or later and in any order. Features and
     rewards need no scaling. Arms, features and levels of categories may appear at any time.
 
     Parameters
     ----------
     arms
-        Arms that are known from the start, any hashables. Others become known when `decide` is offered them.
+        Arms known from the start, any hashables. `decide` adds those that it is offered.
     explore
-        "counts" chooses the arm of the largest value + strength * sqrt(ln t / (1 + n)), in units of the rewards'
-        deviation, after t rewards of which n, on average over neurons, came from this arm in the same region.
-        "inverse-gap" draws an arm at random, so that each has a propensity above zero, 1 / (A + strength * sqrt(t) *
-        gap), where gap is the distance from the best value. "epsilon" draws any arm with a probability of strength.
-        "greedy" never explores. Of equal arms the one that is known least is chosen.
+        "counts" chooses the arm with the largest value + strength * sqrt(ln t / (1 + n)), in standard deviations of the
+        rewards: t is the number of rewards learned, n how many of them were of this arm in the same region, a mean over
+        neurons. "inverse-gap" draws each arm with a probability above zero, 1 / (A + strength * sqrt(t) * gap), where
+        gap is the distance to the best value, and the best arm with the rest. "epsilon" draws a random arm with
+        probability strength. "greedy" never explores. Ties go to the arm with the fewest rewards in the region.
     strength
         How much to explore. None is 1 for "counts", 100 for "inverse-gap" and 0.05 for "epsilon".
     rewards
-        "numbers", or "probabilities", which are from 0 to 1, as are then the values.
+        "numbers", or "probabilities": then rewards and values are from 0 to 1.
     layer_sizes, context_map_size, context_bias, learning_rate, backend, seed
-        As in `gln.river.GLNRegressor`. The seed also draws arms.
+        As in `gln.river.GLNRegressor`. The seed also determines random decisions.
 
     Examples
     --------
@@ -97,8 +97,8 @@ class GLNBandit(Named):
         self.rewards = rewards
         self._heads: dict[Hashable, int] = {arm: number for number, arm in enumerate(dict.fromkeys(self.arms))}
         self._retired: list[Hashable] = []
-        self._size: int | None = None  # of contexts that are vectors
-        self._draws = 0  # arms that were drawn so far
+        self._size: int | None = None  # length of contexts that are vectors
+        self._draws = 0  # random decisions so far
         self._key = int(np.random.SeedSequence(seed).generate_state(1)[0])
 
     # ---- Deciding ----------------------------------------------------------------------------------------------------
@@ -109,15 +109,15 @@ class GLNBandit(Named):
         Parameters
         ----------
         context
-            A dictionary of numbers, bools and strings, or a vector; NaN, None or a key that is not there is a missing
-            value. None is no context.
+            A dictionary of numbers, bools and strings, or a vector; NaN, None or an absent key is a missing value. None
+            is no context.
         arms
-            The arms to choose from, some of which may be new. None is all that are known and not retired.
+            The arms to choose from; some may be new. None is all known arms that are not retired.
 
         Raises
         ------
         ValueError
-            No arm to choose from, a retired arm, infinity, or a vector of another length.
+            No arm to choose from, a retired arm, infinity, or a vector of the wrong length.
         """
         offered, values, p = self._choice(context, arms)
         chosen = int(p.argmax())
@@ -129,7 +129,7 @@ class GLNBandit(Named):
         return Decision(offered[chosen], float(p[chosen]), float(values[chosen]))
 
     def propensities(self, context: Any, arms: Iterable[Hashable] | None = None) -> dict[Any, float]:
-        """The probability with which `decide` would choose each arm; arguments and errors as there."""
+        """The probability with which `decide` would choose each arm; same arguments and errors."""
         offered, _, p = self._choice(context, arms)
         return dict(zip(offered, p.tolist(), strict=True))
 
@@ -147,17 +147,17 @@ class GLNBandit(Named):
         return dict(zip(arms, self._known_about(self._of(context), arms)[0].tolist(), strict=True))
 
     def novelty(self, context: Any) -> float:
-        """How unlike the contexts learned so far this one is, from 0 to 1, which is the novelty of the first.
+        """How unlike the contexts learned so far this one is, from 0 to 1; that of the first is 1.
 
-        It is the mean over neurons of 1 / sqrt(1 + n), where n counts how often the row that this context picks was
-        learned.
+        It is the mean over neurons of 1 / sqrt(1 + n), where n counts how often the row of weights that this context
+        picks was updated.
         """
         return 1.0 if self._learner is None else float(self._learner.novelty(self._of(context))[0])
 
     def explain(self, context: Any) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
-        """Contributions of the features to the value of each arm that was learned, and a constant for each.
+        """Contributions of the features to the value of each arm that was learned, and a constant for each arm.
 
-        They add up to the value, before it is clipped where rewards are probabilities.
+        They add up to the value; if rewards are probabilities, to the value before clipping.
         """
         if self._learner is None:
             return {}, {}
@@ -169,20 +169,20 @@ class GLNBandit(Named):
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
     def learn(self, context: Any, arm: Hashable, reward: float) -> None:
-        """Learn the reward that an arm gave in a context, as it was when the arm was chosen.
+        """Learn the reward of an arm, with the context in which it was chosen.
 
-        A reward of an arm that was retired meanwhile is ignored.
+        A reward is ignored if its arm has been retired since.
 
         Raises
         ------
         ValueError
-            An arm that neither the constructor nor `decide` knows, a reward that is not finite or out of its range,
-            infinity in the context, or a vector of another length. Nothing has changed then.
+            An unknown arm, a reward that is not finite or out of range, infinity in the context, or a vector of the
+            wrong length. Nothing has changed then.
         """
         self.learn_all(context, {arm: reward})
 
     def learn_all(self, context: Any, rewards: Mapping[Hashable, float]) -> None:
-        """Learn the rewards of several arms in one context, where these are known; errors are those of `learn`."""
+        """Learn the known rewards of several arms in one context; errors as in `learn`."""
         rewards = {arm: reward for arm, reward in rewards.items() if arm not in self._retired}
         low, high = REWARDS[self.rewards]
         for arm, reward in rewards.items():
@@ -202,12 +202,12 @@ class GLNBandit(Named):
             self._size = len(context)
 
     def add_arm(self, arm: Hashable) -> None:
-        """Make an arm known, if it is not; `decide` does so with those it is offered. A retired one stays retired."""
+        """Add an arm, unless it is known or retired. `decide` adds the arms that it is offered."""
         if arm not in self._retired:
             self._heads.setdefault(arm, len(self._heads))
 
     def retire(self, arm: Hashable) -> None:
-        """Take an arm away for good; its head is forgotten. Raises ValueError for an arm that is not known."""
+        """Remove an arm for good, with all that was learned about it. Raises ValueError for an unknown arm."""
         if arm not in self._heads:
             raise ValueError(f"arm: expected one of {list(self._heads)}, got {arm!r}")
         self._retired.append(arm)
@@ -217,7 +217,7 @@ class GLNBandit(Named):
         if self._learner is not None and len(kept) < heads:
             self._learner = self._learner.with_outputs(kept, 0 if kept else 1)
 
-    # ---- What it is made of ------------------------------------------------------------------------------------------
+    # ---- Internals ---------------------------------------------------------------------------------------------------
 
     def _built(self, features, others, **fields):
         group = self._networks([others], loss="squared_error", num_outputs=len(self._heads))
@@ -226,7 +226,7 @@ class GLNBandit(Named):
         return learner
 
     def _grow(self) -> None:
-        """Give each arm a head, where there is a learner."""
+        """Give each arm a head, if there is a learner."""
         heads = self._count_heads()
         if self._learner is not None and len(self._heads) > heads:
             self._learner = self._learner.with_outputs(range(heads), len(self._heads) - heads)
@@ -247,15 +247,15 @@ class GLNBandit(Named):
         return dict(enumerate(vector.tolist()))
 
     def _of(self, context: Any) -> np.ndarray:
-        """A context to decide on, as a column (F, 1)."""
+        """A context as a column (F, 1)."""
         return self._known(self._mapping(context))
 
     def _known_about(self, sample: np.ndarray, arms: list[Any]) -> tuple[np.ndarray, np.ndarray]:
-        """Values of arms in a context, and how often each was learned there, on average over neurons.
+        """Values of arms in a context, and how often each was learned there, a mean over neurons.
 
         Shapes: (F, 1) -> (A,), (A,).
         """
-        values, counts = np.full(len(arms), self._unit()[0]), np.zeros(len(arms))  # where nothing is known
+        values, counts = np.full(len(arms), self._unit()[0]), np.zeros(len(arms))  # for arms without a reward
         if self._learner is not None:
             predicted, visits = self._learner.visited(sample)
             heads = [self._heads.get(arm, len(predicted)) for arm in arms]
@@ -265,7 +265,7 @@ class GLNBandit(Named):
         return values.clip(*REWARDS[self.rewards]), counts
 
     def _unit(self) -> tuple[float, float]:
-        """Mean and deviation of rewards; 0 and 1 before there are any, and 1 while all are equal."""
+        """Mean and standard deviation of the rewards: 0 and 1 before the first, and 1 while all are equal."""
         standardizer = None if self._learner is None else self._learner.target_standardizer
         if standardizer is None:
             return 0.0, 1.0
@@ -277,7 +277,7 @@ class GLNBandit(Named):
         unit, count = self._unit()[1], len(values)
         if self.explore == "counts":
             values = values + strength * unit * np.sqrt(math.log(max(lessons, 2)) / (1 + counts))
-        best = np.lexsort((counts, -values))[0]  # of equal values the one that is known least
+        best = np.lexsort((counts, -values))[0]  # ties go to the lowest count
         if self.explore == "inverse-gap":
             gaps = (values[best] - values) / unit
             p = 1 / (count + strength * math.sqrt(lessons) * gaps)
@@ -288,7 +288,7 @@ class GLNBandit(Named):
 
 
 class CobaLearner:
-    """`GLNBandit` as a learner for the experiments of coba: its actions are the arms, and have to be hashable.
+    """`GLNBandit` as a learner for coba's experiments. The actions are the arms; they must be hashable.
 
     Parameters
     ----------
@@ -303,7 +303,7 @@ class CobaLearner:
         self._bandit = GLNBandit(explore=explore, strength=strength, seed=seed, **options)
 
     def predict(self, context: Any, actions: Sequence[Any]) -> tuple[Any, float]:
-        """The action that is chosen, and its propensity."""
+        """The chosen action and its propensity."""
         decision = self._bandit.decide(_plain(context), actions)
         return decision.arm, decision.propensity
 
@@ -312,12 +312,12 @@ class CobaLearner:
         return self._bandit.propensities(_plain(context), actions)[action]
 
     def learn(self, context: Any, action: Any, reward: float, probability: float, **_: Any) -> None:
-        """Learn the reward of an action. Its propensity makes no difference."""
+        """Learn the reward of an action. Its propensity is ignored."""
         self._bandit.learn(_plain(context), action, reward)
 
 
 def _plain(context: Any) -> Any:
-    """A context of coba as one of `GLNBandit`: a single value is a vector of one."""
+    """A coba context as one for `GLNBandit`; a single value is a vector of length one."""
     if context is None or isinstance(context, Mapping):
         return context
     values = [context] if isinstance(context, (str, int, float)) else context

@@ -1,6 +1,6 @@
-"""Weights of networks, learned on samples that each network has left out, so that predictions are calibrated.
+"""Weights of networks, learned from samples that each network left out, so that predictions are calibrated.
 
-Shapes: M networks, G kinds of them, C heads, n samples.
+Shapes: M networks, G kinds of networks, C heads, n samples.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ __all__ = [
 ]
 
 PARTS = 8  # of a table; each network leaves out one
-# Added to the sum of the losses, times the squared distance from equal weights and the squared offset, so that few
-# samples change little.
+# Factors of the squared distance from equal weights and of the squared offset, which are added to the sum of the
+# losses, so that few samples change little.
 PENALTY, OFFSET_PENALTY = 0.5, 100.0
-LARGEST = {"classes": 3.0, "values": 1.5}  # weights
+LARGEST = {"classes": 3.0, "values": 1.5}  # upper bounds of weights
 
 
 class Blend(NamedTuple):
-    """The prediction of several networks: a weighted sum of their logits or values, plus an offset."""
+    """The combined prediction of several networks: a weighted sum of their logits or values, plus an offset."""
 
     weights: np.ndarray  # (M, C or 1)
     offsets: np.ndarray  # (C or 1,)
@@ -42,7 +42,7 @@ def equal(networks: int, offset: float = 0.0) -> Blend:
 
 
 def parts_of_table(groups: np.ndarray, rng: np.random.RandomState) -> np.ndarray:  # (n,) -> (n,)
-    """The part of each sample, 0 to PARTS - 1, at random and stratified by group.
+    """Assign each sample at random to a part, 0 to PARTS - 1, stratified by group.
 
     Each group has a sample in part 0, so a network that leaves out another part has seen every group.
     """
@@ -55,12 +55,12 @@ def parts_of_table(groups: np.ndarray, rng: np.random.RandomState) -> np.ndarray
 
 def learned_blend(
     config: Any,  # of the networks
-    kinds: Sequence[np.ndarray],  # G of integers, which networks are of each kind
-    mixed: np.ndarray,  # (G, C, n), mean logits or values of each kind, for samples that its networks have left out
+    kinds: Sequence[np.ndarray],  # the indices of the networks of each kind, G arrays
+    mixed: np.ndarray,  # (G, C, n), mean logits or values of each kind, for samples that its networks left out
     targets: np.ndarray,  # (n,), or (C, n)
     shares: np.ndarray,  # (n,), how much each sample counts
 ) -> Blend:
-    """The blend with the least loss; for quantiles the mean, with offsets that correct the coverage."""
+    """The blend with the lowest loss; for quantiles the mean, with offsets that correct the coverage."""
     heads, networks, offset = config.record.heads, sum(map(len, kinds)), log_share(config.num_heads)
     if heads == "quantiles":
         residuals = zip(targets - mixed.mean(axis=0), config.quantiles, strict=True)
@@ -74,7 +74,7 @@ def learned_blend(
 
 
 def blend_of_kinds(found: np.ndarray, kinds: Sequence[np.ndarray]) -> Blend:
-    """The blend for weights of the kinds and offsets, (G + 1, C or 1)."""
+    """The blend for weights of kinds, and offsets in the last row: (G + 1, C or 1)."""
     weights = np.empty((sum(map(len, kinds)), found.shape[1]))
     for kind, weight in zip(kinds, found[:-1], strict=True):
         weights[kind] = weight / len(kind)
@@ -82,7 +82,7 @@ def blend_of_kinds(found: np.ndarray, kinds: Sequence[np.ndarray]) -> Blend:
 
 
 def _class_weights(logits: np.ndarray, classes: np.ndarray, shares: np.ndarray, offset: float) -> np.ndarray:
-    """Weights of the kinds with the least log-loss: (G, C, n), (n,), (n,), () -> (G,)."""
+    """Weights of the kinds with the lowest log-loss: (G, C, n), (n,), (n,), () -> (G,)."""
     mean = np.full(len(logits), 1 / len(logits))
 
     def loss(weights: np.ndarray) -> float:
@@ -93,7 +93,7 @@ def _class_weights(logits: np.ndarray, classes: np.ndarray, shares: np.ndarray, 
 
 
 def _value_weights(values: np.ndarray, targets: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Weights of the kinds, and an offset, with the least squared error: (G, n), (n,), (n,) -> (G + 1,)."""
+    """Weights of the kinds and an offset with the lowest squared error: (G, n), (n,), (n,) -> (G + 1,)."""
     kinds, root, penalty = len(values), np.sqrt(shares), np.sqrt([PENALTY] * len(values) + [OFFSET_PENALTY])
     rows = np.concatenate([root * np.concatenate([values, np.ones((1, len(targets)))]), np.diag(penalty)], axis=1)
     wanted = np.concatenate([root * targets, penalty[:-1] / kinds, [0]])
@@ -102,7 +102,7 @@ def _value_weights(values: np.ndarray, targets: np.ndarray, shares: np.ndarray) 
 
 
 def _offset(residuals: np.ndarray, level: float, shares: np.ndarray) -> float:  # (n,), (), (n,) -> ()
-    """The offset that puts a share `level` of the targets below a quantile; 0 if there are too few samples.
+    """The offset that puts a fraction `level` of the targets below the quantile; 0 if there are too few samples.
 
     Source: Romano et al., Conformalized Quantile Regression, NeurIPS 2019.
     """
@@ -114,7 +114,7 @@ def _offset(residuals: np.ndarray, level: float, shares: np.ndarray) -> float:  
 
 
 def reliability(confidence: np.ndarray, hits: np.ndarray, bins: int = 15) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean probability, share of hits and number of predictions in equal bins of [0, 1], without empty bins.
+    """Mean probability, fraction of hits and number of predictions in equal-width bins of [0, 1], except empty bins.
 
     Shapes: (n,) in [0, 1], (n,) of bools -> 3 of (at most `bins`,).
     """
@@ -125,7 +125,7 @@ def reliability(confidence: np.ndarray, hits: np.ndarray, bins: int = 15) -> tup
 
 
 def calibration_error(confidence: np.ndarray, hits: np.ndarray, bins: int = 15) -> float:
-    """Expected calibration error: the mean distance between probability and share of hits of a bin.
+    """Expected calibration error: the mean distance between the probability and the fraction of hits in a bin.
 
     Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, section 2.
     """
@@ -134,7 +134,7 @@ def calibration_error(confidence: np.ndarray, hits: np.ndarray, bins: int = 15) 
 
 
 def _log_losses(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:  # (C, n), (n,) -> (n,)
-    """Log-losses of the heads' probabilities, normalised to sum to one."""
+    """Log-losses of the heads' probabilities after normalising these to sum to one."""
     if len(logits) == 1:
         return np.logaddexp(0, np.where(classes == 1, -logits[0], logits[0]))
     log_p = -np.logaddexp(0, -logits)

@@ -1,10 +1,10 @@
-"""Categories as numbers: few levels become columns of 0 and 1, many become statistics of their targets.
+"""Categories as numbers: few levels become columns of 0 and 1, many levels become statistics of their targets.
 
-A category comes as the code of its level, 0, 1 and so on, or NaN where it is missing. Statistics are counted in the
-order in which samples are learned, and those of a sample are taken before it is counted, so that they do not hold its
-target. Source: Prokhorenkova et al., CatBoost: unbiased boosting with categorical features, NeurIPS 2018, section 3.2.
+A category is given as the code of its level, 0, 1 and so on, or NaN if it is missing. Statistics are counted in the
+order in which samples are learned. A sample is encoded before it is counted, so its own target does not leak into it.
+Source: Prokhorenkova et al., CatBoost: unbiased boosting with categorical features, NeurIPS 2018, section 3.2.
 
-Shapes: B samples, F features, D columns that they become, K targets or classes, L levels of a feature.
+Shapes: B samples, F features, D columns that these become, K targets or classes, L levels of a feature.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import numpy as np
 __all__ = ["FEW", "Categories", "Column"]
 
 # 5 or 10 levels, and strengths of 1 to 10, are equally good within the noise.
-FEW = 10  # a feature of so many levels has a column for each; of more it has statistics, in a stream always
-MOST_CLASSES = 40  # statistics of a feature: of more classes some share one
-STRENGTH = 3.0  # samples that the overall rate, or mean, counts as beside those of a level
+FEW = 10  # up to this many levels a feature has a column for each; with more, and in streams always, statistics
+MOST_CLASSES = 40  # statistics per feature; with more classes, several share one
+STRENGTH = 3.0  # weight of the overall rate, or mean, in samples of a level
 
 
 class Column(NamedTuple):
-    """A feature itself; or with `level` whether it has this level, or with `target` the statistic of its level."""
+    """A feature itself; with `level`, whether it has this level; with `target`, the statistic of its level."""
 
     feature: int
     level: int | None = None
@@ -33,10 +33,10 @@ class Column(NamedTuple):
 
 @dataclasses.dataclass
 class Categories:
-    """What samples with categories become, and what was counted of each level.
+    """The columns that samples with categories become, and the counts of each level.
 
-    The statistic of a class is the log-odds of the class in the samples of the level, less those in all samples; that
-    of a number is its mean, of targets whose overall mean is 0. STRENGTH draws both to 0. A level that was never
+    The statistic for a class is its log-odds among the samples of the level, minus its log-odds among all samples. For
+    a numeric target, standardised to mean 0, it is the mean. STRENGTH shrinks both towards 0. A level that was never
     counted is a missing value.
     """
 
@@ -44,10 +44,10 @@ class Categories:
     columns: list[Column]
     are_classes: bool  # the targets
     totals: np.ndarray  # (1 + K,), the number of samples and the sum of each target, or the samples of each class
-    counts: dict[int, np.ndarray]  # the same of each level, (L, 1 + K), by feature; with room for further levels
+    counts: dict[int, np.ndarray]  # by feature, the same for each level, (L, 1 + K), with room for further levels
 
     def __post_init__(self) -> None:
-        self.columns = [Column(*column) for column in self.columns]  # from a file they come without their names
+        self.columns = [Column(*column) for column in self.columns]  # a file holds plain tuples
         self._known = set(self.columns)
         filled = [[-1 if n is None else n for n in column] for column in self.columns]
         self.features, self._levels, self._targets = np.array(filled, int).reshape(-1, 3).T  # (D,) each
@@ -56,20 +56,20 @@ class Categories:
 
     @classmethod
     def of_numbers(cls, size: int, targets: int, are_classes: bool) -> Categories:
-        """Without categories yet: `size` numbers that become themselves."""
+        """Without categories yet: `size` numeric features that stay as they are."""
         count = min(targets, MOST_CLASSES) if are_classes else targets
         return cls(size, [Column(feature) for feature in range(size)], are_classes, np.zeros(1 + count), {})
 
     def of_table(self, levels: Mapping[int, int]) -> Categories:
-        """For a table whose categories have so many levels, each with columns or statistics."""
-        # A single level has a statistic, so that a table becomes at least one column.
+        """For a table whose categories have this many levels: each gets columns or statistics."""
+        # A category of one level gets a statistic, so that a table has at least one column.
         few = {feature: count for feature, count in levels.items() if 2 <= count <= FEW}
         columns = [column for column in self.columns if column.feature not in levels]
         columns += [Column(feature, level=level) for feature, count in few.items() for level in _told_apart(count)]
         return dataclasses.replace(self, columns=columns)._with_statistics(levels.keys() - few.keys())
 
     def of_stream(self, samples: np.ndarray, categorical: Set[int]) -> Categories:
-        """With columns for the features and levels that are new in samples (F, B), or this one if none are."""
+        """With columns for the features and levels that are new in samples (F, B), or unchanged if none are."""
         columns = [Column(f) for f in range(self.size, len(samples)) if f not in categorical]
         for feature in sorted(categorical):
             count = 1 + int(np.fmax.reduce(samples[feature], initial=-1))
@@ -89,7 +89,7 @@ class Categories:
         return dataclasses.replace(self, totals=np.append(self.totals, 0), counts=counts)._with_statistics(set())
 
     def _with_statistics(self, features: Set[int]) -> Categories:
-        """With statistics of further features, and all that those with statistics lack."""
+        """With statistics of further features, and those for new classes."""
         counts = self.counts | {feature: np.zeros((0, len(self.totals))) for feature in sorted(features)}
         targets = range(len(self.totals) - 1)
         wanted = [
@@ -99,14 +99,14 @@ class Categories:
         return dataclasses.replace(self, columns=columns, counts=counts)
 
     def copy(self) -> Categories:
-        """One that counts on its own."""
+        """A copy with its own counts."""
         counts = {feature: np.array(table) for feature, table in self.counts.items()}
         return dataclasses.replace(self, totals=np.array(self.totals), counts=counts)
 
     # ---- Counting ----------------------------------------------------------------------------------------------------
 
     def learn(self, samples: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-        """Columns of samples, with statistics of the samples before each, which is counted then: (F, B) -> (D, B).
+        """Encode samples one by one, each with the statistics of those before it, and count them: (F, B) -> (D, B).
 
         Args:
             samples: (F, B).
@@ -130,7 +130,7 @@ class Categories:
         return columns
 
     def transform(self, samples: np.ndarray) -> np.ndarray:
-        """Columns of samples, with statistics of all that was counted: (F, B) -> (D, B)."""
+        """Encode samples with the statistics of all that were counted: (F, B) -> (D, B)."""
         before = {}
         for feature, table in self.counts.items():
             known = samples[feature] < len(table)  # NaN never is
@@ -139,13 +139,13 @@ class Categories:
         return self._columns(samples, before, self.totals[:, None], {f: self._has_many(f) for f in self.counts})
 
     def _has_many(self, feature: int) -> bool:
-        """Whether so many levels were counted that the columns of the first say nothing any more."""
+        """Whether more than FEW levels were counted, so that columns of single levels are no longer used."""
         return feature in self.counts and bool(self.counts[feature][FEW : FEW + 1, 0].any())
 
     def _with_room(self, feature: int, levels: int) -> np.ndarray:
-        """The counts of a feature, for so many levels at least."""
+        """The counts of a feature, with room for at least this many levels."""
         table = self.counts[feature]
-        if levels > len(table):  # twice as many, so that levels that come one by one are not copied each time
+        if levels > len(table):  # twice as many, so that a new level rarely copies the table
             table = np.pad(table, [(0, max(levels, 2 * len(table)) - len(table)), (0, 0)])
             self.counts[feature] = table
         return table
@@ -153,7 +153,7 @@ class Categories:
     def _columns(
         self, samples: np.ndarray, before: Mapping[int, np.ndarray], overall: np.ndarray, many: Mapping[int, Any]
     ) -> np.ndarray:
-        columns, of_level = samples[self.features].astype(np.float64), self._levels >= 0  # columns of numbers are done
+        columns, of_level = samples[self.features].astype(np.float64), self._levels >= 0  # numeric features are done
         has_level = columns[of_level] == self._levels[of_level, None]
         columns[of_level] = np.where(np.isnan(columns[of_level]), np.nan, has_level)
         for feature, (levels, statistics) in self._rows.items():
@@ -173,7 +173,7 @@ class Categories:
 
 
 def _told_apart(count: int) -> range:
-    """The columns by which so many levels or classes are told apart: of two the second one is enough."""
+    """The columns that distinguish this many levels or classes: for two, the second is enough."""
     return range(count) if count > 2 else range(1, count)
 
 

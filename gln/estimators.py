@@ -1,6 +1,6 @@
-"""What the estimators of `gln.sklearn` share: checks of what comes in, and learning a table, in processes if wanted.
+"""What the estimators of `gln.sklearn` share: input validation, and learning a table, optionally in several processes.
 
-Shapes: N samples, F features, V visits of samples. As in scikit-learn a sample is a row; a `Learner` takes columns.
+Shapes: N samples, F features, V visits of samples. As in scikit-learn, a sample is a row; a `Learner` takes columns.
 """
 # ruff: noqa: N803, N806 - X is scikit-learn's name
 
@@ -34,26 +34,26 @@ from gln.levels import Levels, as_pandas, categorical_columns, check_no_dates, n
 from gln.many import MANY, OTHERS, log_share, some_heads
 from gln.rates import linear_rate
 
-# A missing value counts as the mean; of a sparse table that is not wide a chunk at a time is made dense.
+# A missing value counts as the mean. A sparse table that is not wide is made dense chunk by chunk.
 ALLOWED = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}
-# A halfspace sees one to three features: one that sees all rarely finds what so few decide. In `fit` half of the
-# networks also mix encodings of the features, and learn at a rate that is ENCODED_RATE times as high.
+# A halfspace sees one to three features: one that sees all rarely finds a split that depends on few. Half of the
+# networks of `fit` also mix encodings of the features; their learning rate is ENCODED_RATE times as high.
 CONTEXT_FEATURES, ENCODED_RATE = 3, 3.0
-# A sparse table of more than WIDE features, such as texts, stays sparse. Its networks are one neuron without gates: a
-# word is missing from most texts, so that halfspaces hardly split them, and layers above the first overfit.
+# A sparse table of more than WIDE features, such as texts, stays sparse. Its networks are single neurons without
+# halfspaces: a word is missing from most texts, so halfspaces hardly split them, and layers above the first overfit.
 WIDE, WIDE_PASSES = 1000, 5
 OF_WIDE = {"layer_sizes": (1,), "n_networks": 8, "context_map_size": 0, "context_features": CONTEXT_FEATURES}
-LOOKED_AT = (500, 5000), 10**7  # samples that halfspaces and encodings are made from: bounds, and numbers in all
-CALIBRATED_ON = 40_000  # samples at most, which are plenty for a few weights, and for counting what is usual
-LONG = 100_000  # visits of a table that four networks learn in about the time of gradient boosting
+LOOKED_AT = (500, 5000), 10**7  # samples used for halfspaces and encodings: bounds, and their values in total
+CALIBRATED_ON = 40_000  # samples at most: plenty for a few weights, and for the counts behind `novelty`
+LONG = 100_000  # visits: from here on four networks, which take about as long as gradient boosting
 
 
 def of_table(visits: int, heads: int, densities: bool = False) -> dict[str, Any]:
-    """What None stands for in `fit` of a table with so many visits per pass."""
+    """What None stands for in `fit`, for a table with this many visits per pass."""
     halfspaces = round(3 + math.log(visits / 5000, 3))  # one more for each factor of three
     return {
         "layer_sizes": (32, 16),
-        # With 16, two of them leave out each sample, and tell how far it deviates from its mean.
+        # With 16, each sample is left out by two networks, which give its deviation from the mean.
         "n_networks": 4 if visits >= LONG or heads >= MANY else 16 if densities else 8,
         "context_map_size": int(np.clip(halfspaces, 3, 8)),
         "context_features": CONTEXT_FEATURES,
@@ -62,12 +62,12 @@ def of_table(visits: int, heads: int, densities: bool = False) -> dict[str, Any]
 
 
 def passes_over(visits: int, usual: int) -> int:
-    """Passes over a table: `usual`, or more if it is short and fewer if it is long."""
+    """Passes over a table: `usual`, more for a short table, fewer for a long one."""
     return int(np.clip(max(1000 // visits, min(usual, 300_000 // visits)), 1, 20))
 
 
 class Estimator(Saveable, BaseEstimator):
-    """The common part of `GLNClassifier` and `GLNRegressor`: a `learner_`, and checks of what it is given."""
+    """The common part of `GLNClassifier` and `GLNRegressor`: a `learner_`, and validation of its input."""
 
     changeable = (
         *("backend", "batch_size", "class_weight", "learning_rate", "max_seconds", "n_epochs", "n_jobs"),
@@ -75,11 +75,11 @@ class Estimator(Saveable, BaseEstimator):
     )
 
     glns_ = property(lambda self: self.learner_.groups[0], doc="The networks that predict.")
-    standardizer_ = property(lambda self: self.learner_.standardizer, doc="What standardises features.")
-    _levels = property(lambda self: vars(self).get("categories_", {}))  # which estimators from older files lack
+    standardizer_ = property(lambda self: self.learner_.standardizer, doc="Standardises the features.")
+    _levels = property(lambda self: vars(self).get("categories_", {}))  # estimators from older files have none
 
     def __sklearn_is_fitted__(self):
-        return hasattr(self, "learner_")  # other attributes are there even where the first samples were refused
+        return hasattr(self, "learner_")  # other attributes exist even if the first samples were invalid
 
     def __setstate__(self, state):
         super().__setstate__(state)
@@ -95,10 +95,10 @@ class Estimator(Saveable, BaseEstimator):
         check_is_fitted(self)
         return {name: value for name, value in vars(self).items() if name.endswith("_")}
 
-    # ---- What comes in -----------------------------------------------------------------------------------------------
+    # ---- Input validation --------------------------------------------------------------------------------------------
 
     def _checked(self, X, y, reset, **checks):
-        """X and y, checked together with the parameters that the network does not check."""
+        """Validated X and y; also checks the parameters that the network does not."""
         check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
         if reset:
             for name in ("n_networks", "n_epochs"):
@@ -110,7 +110,7 @@ class Estimator(Saveable, BaseEstimator):
                 raise ValueError(f"shuffle: expected True or False, got {self.shuffle!r}")
             if not isinstance(self.verbose, (bool, np.bool_, Integral)):
                 raise ValueError(f"verbose: expected a bool or an integer, got {self.verbose!r}")
-            load_backend(self.backend)  # which refuses unknown names
+            load_backend(self.backend)  # raises an error for unknown names
         plain = not reset and self._is_plain(X) and type(y) is np.ndarray and y.dtype.kind in "biuf"
         if not (plain and y.shape == (len(X),) and np.isfinite(y).all()):
             X, y = self._numbers(X, y, reset=reset, **checks)
@@ -118,7 +118,7 @@ class Estimator(Saveable, BaseEstimator):
         return X, y
 
     def _numbers(self, X, *y, **checks):
-        """What `validate_data` makes of X, or of X and y; an error about text names the column."""
+        """X, or X and y, as `validate_data` returns them; an error about text names the column."""
         X = self._coded(X, checks["reset"], learning=len(y) > 0)
         try:
             return validate_data(self, X, *y, **ALLOWED, **checks)
@@ -131,7 +131,7 @@ class Estimator(Saveable, BaseEstimator):
             ) from error
 
     def _coded(self, X, reset, learning):
-        """X with codes in place of categories, of which new ones get a code when learning."""
+        """X with categories replaced by codes; when learning, new levels get a code."""
         X, chosen = as_pandas(X), self.categorical_features
         if isinstance(X, pd.DataFrame):
             check_no_dates(X)
@@ -141,7 +141,7 @@ class Estimator(Saveable, BaseEstimator):
             found = categorical_columns(X, chosen) if getattr(X, "ndim", 2) == 2 else []
             self.categories_: dict[int, Levels] = {column: {} for column in found}
         if not self._levels or np.ndim(X) != 2 or not (reset or X.shape[1] == self.n_features_in_):
-            return X  # where there are categories `validate_data` refuses it
+            return X  # with categories, `validate_data` rejects it
         if issparse(X):
             raise ValueError("X: expected a dense array or a frame for categorical_features, got a sparse array")
         if learning:
@@ -150,10 +150,10 @@ class Estimator(Saveable, BaseEstimator):
         return with_codes(X, self._levels)
 
     def novelty(self, X):
-        """How unlike the table that `fit` learned samples are, from 0 to 1.
+        """Novelty of samples, from 0 to 1: how unlike the training samples of `fit` they are.
 
-        The mean over neurons of 1 / sqrt(1 + n), n the number of learned samples between the same halfspaces, of 40,000
-        at most. `gln.river.GLNNovelty` does it for streams.
+        It is the mean over neurons of 1 / sqrt(1 + n), where n counts the training samples, of at most 40,000, that lie
+        between the same halfspaces. For streams there is `gln.river.GLNNovelty`.
 
         Parameters
         ----------
@@ -166,12 +166,12 @@ class Estimator(Saveable, BaseEstimator):
         samples = self._samples(X)
         if self.learner_.visits is None:
             raise ValueError(
-                "novelty: expected a model that `fit` has learned, got one of `partial_fit` or of an older version"
+                "novelty: expected a model trained by `fit`, got one trained by `partial_fit` or by an older version"
             )
         return self.learner_.novelty(samples)
 
     def _is_plain(self, X):
-        """Whether X, apart from its magnitudes, is what `validate_data` would return unchanged, and slowly."""
+        """Whether X, apart from its magnitudes, is valid as it is and can skip `validate_data`, which is slow."""
         plain = type(X) is np.ndarray and X.dtype.char in "df" and X.ndim == 2 and len(X) > 0
         plain = plain and X.shape[1] == self.n_features_in_ and not hasattr(self, "feature_names_in_")
         return plain and not self._levels
@@ -185,17 +185,17 @@ class Estimator(Saveable, BaseEstimator):
     # ---- Networks ----------------------------------------------------------------------------------------------------
 
     def _settings(self, defaults):
-        """The parameters that have these defaults, as the user gave them or as the defaults are."""
+        """The parameters named in `defaults`, with the defaults in place of None."""
         given = {name: getattr(self, name, None) for name in defaults}
         return {name: defaults[name] if value is None else value for name, value in given.items()}
 
     def _seeds(self, settings):
-        """One for each network."""
+        """One seed per network."""
         rng, most = check_random_state(self.random_state), np.iinfo(np.int32).max
         return rng.randint(most, size=settings["n_networks"]).tolist()
 
     def _built(self, settings, inputs, features, seed, **kind):
-        """A new network with so many inputs, for so many features."""
+        """A new network with this many inputs and features."""
         return load_backend(self.backend).GLN(
             settings["layer_sizes"],
             inputs,
@@ -211,9 +211,9 @@ class Estimator(Saveable, BaseEstimator):
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
     def _fit(self, groups, table):
-        """Learn a table from scratch; until all of it is learned the estimator is not fitted.
+        """Learn a table from scratch. If this is interrupted, the estimator is not fitted.
 
-        `groups` are the arguments of the networks of each group.
+        `groups` holds the arguments of each group's networks.
         """
         self.__dict__.pop("learner_", None)
         if self._is_wide(table.X):
@@ -240,7 +240,7 @@ class Estimator(Saveable, BaseEstimator):
         learner.categories = categories
 
     def _fit_wide(self, groups, table):
-        """`_fit` of a wide sparse table, which stays sparse."""
+        """`_fit` for a wide sparse table, which stays sparse."""
         passes = {"n_epochs": passes_over(len(table.visits), WIDE_PASSES)}
         settings, targets = self._settings(OF_WIDE | passes), table.targets if table.targets.ndim == 2 else None
         learner = self._of_wide(settings, groups, table.X.shape[1], None if targets is None else len(targets))
@@ -274,7 +274,7 @@ class Estimator(Saveable, BaseEstimator):
         return issparse(X) and X.shape[1] > WIDE and not self._levels
 
     def _categories(self, groups, features):
-        """What the categories of a table become, before they are counted."""
+        """The columns that a table's categories become, before anything is counted; None without categories."""
         if not self._levels:
             return None
         return _of_numbers(groups, features).of_table({column: len(own) for column, own in self._levels.items()})
@@ -294,7 +294,7 @@ class Estimator(Saveable, BaseEstimator):
         return Learner.of_stream(networks, features, targets, categories=categories)
 
     def _networks(self, settings, groups, z):  # (F, n), standardised samples
-        """New networks for each group, with halfspaces between these samples, and the encodings for half of them."""
+        """New networks of each group, with halfspaces between these samples, and encodings for half of the networks."""
         seeds, pieces = self._seeds(settings), quantile_pieces(z)
         encoded = 0 if groups[0].get("num_classes", 0) >= MANY else len(seeds) // 2
         inputs = [2 * len(z)] * (len(seeds) - encoded) + [2 * len(z) + len(pieces.features)] * encoded
@@ -307,21 +307,21 @@ class Estimator(Saveable, BaseEstimator):
         return networks, pieces
 
     def _learn(self, learner, X, targets, shares, predicts):
-        """Learn the next samples of a stream; returns part by part what was predicted before, (C, n), if wanted."""
+        """Predict, if `predicts`, and then learn the next samples. Returns a list of predictions, (C, n)."""
         learner.set_learning_rate(self.learning_rate)
         said = learner.learn(X.T, targets, shares, self.batch_size, self._levels.keys(), predicts)
         self.learner_, self.n_iter_ = learner, 1
         return said
 
 
-# ---- Learning a table, here or in other processes --------------------------------------------------------------------
+# ---- Learning a table, in this process or in others ------------------------------------------------------------------
 
 
 class Table(NamedTuple):
     X: Any  # (N, F)
-    visits: np.ndarray  # (V,), the sample of each visit
+    visits: np.ndarray  # (V,), index of the sample of each visit
     targets: np.ndarray  # (V,) class numbers, or (T, V)
-    shares: np.ndarray | None  # (V,), the part of a step that each visit makes
+    shares: np.ndarray | None  # (V,), the fraction of a step that each visit makes
 
     def samples(self, visits: np.ndarray) -> Any:  # (n,) -> (F, n)
         return self.X[self.visits[visits]].T
@@ -330,19 +330,19 @@ class Table(NamedTuple):
 class Job(NamedTuple):
     network: Any
     targets: np.ndarray  # (..., V)
-    parts: np.ndarray  # (V,), the part of the table that each visit belongs to
+    parts: np.ndarray  # (V,), the part of the table that each visit is in
     left_out: int  # the part that the network does not learn
 
 
 def _of_numbers(groups: list[dict[str, Any]], features: int) -> Categories:
-    kind = groups[0]  # of the networks that predict classes or means
+    kind = groups[0]  # arguments of the networks that predict classes or means
     return Categories.of_numbers(features, kind.get("num_classes") or kind["num_outputs"], "num_classes" in kind)
 
 
 def with_columns(categories: Categories, table: Table, targets: np.ndarray, rng: np.random.RandomState | None) -> Table:
-    """The table with categories as columns, whose statistics are counted in a random order, for None in their own.
+    """The table with categories as columns. Statistics are counted in random order, or in the table's if `rng` is None.
 
-    A sample that is visited several times, one after another, is counted once, so that it does not see its target.
+    A sample that is visited several times in a row is counted once, so that its own target does not leak into it.
     """
     is_first = np.diff(table.visits, prepend=-1) != 0
     first, visits = np.flatnonzero(is_first), is_first.cumsum() - 1
@@ -355,9 +355,9 @@ def with_columns(categories: Categories, table: Table, targets: np.ndarray, rng:
 
 
 def fit_table(learner: Learner, table: Table, n_jobs: int | None, verbose: bool, **passing: Any) -> None:
-    """Train each network on all but one part of a table, then weight the networks by how they predict these parts.
+    """Train each network on all but one part of a table, then learn the networks' weights on the parts left out.
 
-    The variances are learned last, from the deviations of the samples that networks of the means left out.
+    The variances are learned last, from the deviations of the samples that the networks of the means left out.
     """
     targets, classes = [table.targets], table.targets
     if learner.target_standardizer is not None:
@@ -394,7 +394,7 @@ def _fit_groups(
     verbose: bool,
     passing: dict[str, Any],
 ) -> np.ndarray:
-    """Train each network of groups, which come with their targets, on all but one part of a table.
+    """Train each network on all but one part of a table; each group comes with its targets.
 
     Parts are stratified by `classes` (V,). Returns the part of each visit, (V,).
     """
@@ -410,18 +410,18 @@ def _fit_groups(
 
 
 def _spread(count: int, most: int) -> np.ndarray:
-    """At most so many of `count` numbers from 0 on, evenly spread."""
+    """Indices below `count`, evenly spaced, at most `most` of them."""
     return np.linspace(0, count - 1, min(count, most)).astype(int)
 
 
 def _kinds(group: list[Any]) -> list[np.ndarray]:
-    """Indices of the networks of each kind; those of a kind have the same inputs."""
+    """Indices of the networks of each kind. Networks of one kind have the same inputs."""
     sizes = np.array([network.input_size for network in group])
     return [np.flatnonzero(sizes == size) for size in np.unique(sizes)]
 
 
 def _left_out(group: list[Any]) -> np.ndarray:  # (M,)
-    """The part of a table that each network leaves out, a different one for each of a kind; of classes never part 0."""
+    """The part that each network leaves out: different ones within a kind, and with classes never part 0."""
     parts = np.empty(len(group), int)
     for kind in _kinds(group):
         numbers = np.arange(len(kind))
@@ -432,7 +432,7 @@ def _left_out(group: list[Any]) -> np.ndarray:  # (M,)
 def _learn_all(
     jobs: list[Job], table: Table, learner: Learner, n_jobs: int | None, verbose: bool, passing: dict[str, Any]
 ) -> None:
-    """Train all networks, here or in processes; with enough workers, the heads of each network separately."""
+    """Train all networks, in this process or in others; with enough workers, each network's heads separately."""
     workers = effective_n_jobs(n_jobs)
     parts_each = 1 if jobs[0].network.num_classes >= MANY else -(-workers // len(jobs))
     passing = passing | {"seconds": passing["seconds"] * min(1, workers / len(jobs))}
@@ -442,7 +442,7 @@ def _learn_all(
     ]
     total = passing["passes"] * sum((job.parts != job.left_out).sum() for parts in split for _, job in parts)
     with tqdm(total=total, unit=" samples", disable=not verbose) as bar:
-        if workers == 1:  # here, whatever joblib is set up for
+        if workers == 1:  # in this process, whatever joblib's configuration
             for _, job in itertools.chain(*split):
                 _learned(job, table, learner, **passing, update=bar.update)
         else:
@@ -454,18 +454,18 @@ def _learn_all(
 
 
 def _learned(job, table, learner, *, passes, batch_size, shuffle, seconds, update=None):
-    """Train a network for some passes over its visits, or for `seconds`; `learner` prepares the inputs.
+    """Train a network for some passes over its visits, at most for `seconds`; `learner` prepares the inputs.
 
-    `update` is called with the number of samples learned. None means another process, which returns the state.
+    `update` is called with the number of samples learned. None means that this is another process: return the state.
     """
     network, targets, visits = job.network, job.targets, np.flatnonzero(job.parts != job.left_out)
     rng, count, start = np.random.RandomState(network.seed), len(visits), time.monotonic()
-    if update is None:  # joblib may have mapped arrays, which can then only be read
+    if update is None:  # joblib may have memory-mapped the arrays read-only
         network.set_state(network.get_state())
     first, last = network.config.record.table_rates
     first *= ENCODED_RATE if learner.encodes(network) else 1
     for learned, some in _order(visits, passes, batch_size, rng if shuffle else None):
-        passed = (time.monotonic() - start) / seconds  # the rate falls by the time where that is short
+        passed = (time.monotonic() - start) / seconds  # if time is short, the rate falls faster
         if passed >= 1:
             break
         done = np.arange(len(some)) + max(learned, passed * passes * count)
@@ -482,7 +482,7 @@ def _learned(job, table, learner, *, passes, batch_size, shuffle, seconds, updat
 
 
 def _order(visits: np.ndarray, passes: int, batch_size: int, rng: Any) -> Iterator[tuple[int, np.ndarray]]:
-    """Passes over visits, in new orders if there is an `rng`: parts of whole batches, and how many came before."""
+    """Yield the visits of all passes in whole batches, with the number before them. `rng` shuffles each pass."""
     for number in range(passes):
         order = visits if rng is None else visits[rng.permutation(len(visits))]
         for part in chunks(len(visits), batch_size):
@@ -490,7 +490,7 @@ def _order(visits: np.ndarray, passes: int, batch_size: int, rng: Any) -> Iterat
 
 
 def _blend(learner: Learner, group: list[Any], targets: np.ndarray, table: Table, parts: np.ndarray) -> Blend:
-    """How to combine the networks of a group, learned from their predictions for the samples that they left out."""
+    """How to combine a group's networks, learned from their predictions for the samples that they left out."""
     visits, mixed = _of_left_out(learner, group, table, parts, CALIBRATED_ON // PARTS)
     return learned_blend(group[0].config, _kinds(group), mixed, targets[..., visits], _shares(table, visits))
 
@@ -498,7 +498,7 @@ def _blend(learner: Learner, group: list[Any], targets: np.ndarray, table: Table
 def _densities(
     learner: Learner, group: list[Any], deviations: np.ndarray, table: Table, parts: np.ndarray
 ) -> tuple[Blend, Shape]:
-    """How to combine the networks of variances, and the shape of what is left, from deviations (T, V)."""
+    """How to combine the networks of variances, and the shape of the densities, from deviations (T, V)."""
     visits, mixed = _of_left_out(learner, group, table, parts, CALIBRATED_ON // PARTS)
     of_targets = zip(mixed.swapaxes(0, 1), deviations[:, visits], strict=True)
     weights, skew, tails = zip(*(fitted(*each, _shares(table, visits)) for each in of_targets), strict=True)
@@ -508,7 +508,7 @@ def _densities(
 def _of_left_out(
     learner: Learner, group: list[Any], table: Table, parts: np.ndarray, most: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:  # (n,), (G, C, n)
-    """The visits, at most so many of each part, that networks of each kind have left out, and what these mix there."""
+    """Visits that networks of each kind left out, at most `most` per part, and the mean output of each kind there."""
     kinds, left_out = _kinds(group), _left_out(group)
     outputs = [np.empty((len(kinds), group[0].num_heads, 0))]  # of each part
     known = [np.empty(0, int)]  # the visits of each part
@@ -530,7 +530,7 @@ def _shares(table: Table, visits: np.ndarray) -> np.ndarray:  # (n,) -> (n,)
 
 
 def checked_weights(sample_weight: Any, X: Any) -> np.ndarray | None:
-    """Weights of samples, (N,) float64 of at least 0, where some are given."""
+    """Validated weights of samples, (N,) float64 of at least 0; None if there are none."""
     if sample_weight is None:
         return None
     weights = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
@@ -545,7 +545,7 @@ def checked_weights(sample_weight: Any, X: Any) -> np.ndarray | None:
 
 
 def _first_text(X: Any) -> str | None:
-    """The first column of a table that holds text, in words; None without any."""
+    """The first text in a table and its column, for an error message; None if there is no text."""
     if not isinstance(X, (pd.DataFrame, Sequence, np.ndarray)) or np.ndim(X) != 2:
         return None
     for name, column in pd.DataFrame(X).items():

@@ -1,7 +1,7 @@
-"""Why a prediction is what it is: until a gate turns, a GLN is a linear function of its base logits, or values.
+"""Explain predictions: as long as no gate switches, a GLN is a linear function of its base logits, or values.
 
-Letters in the shapes: B samples, C heads, n neurons of a layer, N neurons of all layers, k halfspaces a neuron, d
-inputs of a neuron (bias included), K base values.
+Shapes: B samples, C heads, n neurons per layer, N neurons in all layers, k halfspaces per neuron, d inputs per neuron
+(bias included), K base values.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ __all__ = ["Explanation", "explain"]
 
 
 class Explanation(NamedTuple):
-    """What `explain` gives: output = sum of weights * base values, plus constant.
+    """What `explain` returns: output = sum of weights * base values, plus constant.
 
-    With the log-loss output and base values are logits.
+    With the log-loss, output and base values are logits.
 
-    The shapes are those of one head; with more heads all begin with C, and for one sample none has B.
+    Shapes are for one head; with more heads all begin with C. For a single sample, B is absent.
     """
 
-    weights: np.ndarray  # (K, B), of the base values, which without `base_predictor` are the inputs
+    weights: np.ndarray  # (K, B), of the base values; without a `base_predictor` these are the inputs
     constant: np.ndarray  # (B,)
-    clipped: np.ndarray  # (B,) of bools: an input or what a neuron mixed was clipped
+    clipped: np.ndarray  # (B,) of bools: whether an input or a neuron's output was clipped
 
 
 def explain(model: Any, inputs: Any, context_inputs: Any) -> Explanation:
-    """The linear function that a model of any backend is for each sample; `model.explain` is this.
+    """The linear function that a model computes for each sample, for any backend. `model.explain` calls this.
 
-    Its weights are the product of the rows that the gates picked, as in the paper. The row of a neuron that was clipped
-    is scaled down to fit, so that the sum holds there too; the weights are then shares of the output, not slopes, and
-    `clipped` is true.
+    Its weights are the product of the weight rows that the gates picked, as in the paper. If a neuron's output was
+    clipped, its row is scaled down accordingly, so that the sum still holds; the weights are then shares of the output
+    rather than slopes, and `clipped` is true.
 
     Arguments and errors are those of `GLN.predict`.
     """
@@ -39,7 +39,7 @@ def explain(model: Any, inputs: Any, context_inputs: Any) -> Explanation:
     base = base.toarray() if hasattr(base, "tocsc") else base
     count, heads, state = base.shape[1], model.num_heads, model.get_state(copy=False)
     layers = [array for name, array in state.items() if name.startswith("weights")]  # (n, 2^k, C, d)
-    contexts = model.contexts(context) if count > 0 else ()  # the backend's own, to the last rounding
+    contexts = model.contexts(context) if count > 0 else ()  # from the backend, so that rounding agrees
     explanation = Explanation(
         np.empty((heads, model.base_size, count), np.float32),
         np.empty((heads, count), np.float32),
@@ -55,14 +55,14 @@ def explain(model: Any, inputs: Any, context_inputs: Any) -> Explanation:
 
 
 def _picked(layers: list[np.ndarray], contexts: np.ndarray) -> list[np.ndarray]:
-    """Of each layer the rows that its neurons picked, (n, C, d): from (n, 2^k, C, d) a layer, and (N,)."""
+    """The rows that each layer's neurons picked: (n, 2^k, C, d) per layer, and contexts (N,) -> (n, C, d) per layer."""
     ends = np.cumsum([len(weights) for weights in layers])[:-1]
     parts = zip(layers, np.split(contexts, ends), strict=True)
     return [weights[np.arange(len(weights)), rows].astype(np.float64) for weights, rows in parts]
 
 
 def _explain_one(model: Any, rows: list[np.ndarray], base: np.ndarray) -> tuple[np.ndarray, ...]:
-    """L of (n, C, d), (K,) -> weights (C, K), constant (C,), clipped (C,)."""
+    """Rows (n, C, d) per layer, base values (K,) -> weights (C, K), constant (C,), clipped (C,)."""
     bound, bias = model.bound, int(model.bias)
     z = np.tile(base.clip(-bound, bound), (model.num_heads, 1))  # (C, K)
     clipped, scaled = (z != base).any(axis=1), []

@@ -1,7 +1,6 @@
-"""What a GLN is fed with: streams standardised as they come, encodings of numbers, and orientations of the strokes in
-an image.
+"""Features for a GLN: online standardisation, piecewise-linear encodings, and orientations of the edges in an image.
 
-Shapes: B samples, D values of a sample.
+Shapes: B samples, D features.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ __all__ = [
 ]
 
 STATE = ("floor", "limit", "far_is_missing", "count", "mean", "squares", "low", "high", "first")  # of a Standardizer
-# How the estimators standardise. Features: digits lose 0.4 points with a floor of 0, wines with one from 0.1 on.
-# Targets: what lies further than the networks' bound is clipped there; the limit is for single errors.
+# How the estimators standardise. Features: digits lose 0.4 points with a floor of 0, wines with floors from 0.1 on.
+# Targets: the networks clip them at their own bound; the limit only guards against single wrong values.
 OF_FEATURES: dict[str, Any] = {"floor": 0.05, "limit": 5.0}
 OF_TARGETS: dict[str, Any] = {"floor": 0.0, "limit": 50.0, "far_is_missing": False}
-MAX_FLOAT = np.finfo(np.float32).max  # a scalar, not a float, which float16 arrays would turn into infinity
+MAX_FLOAT = np.finfo(np.float32).max  # a NumPy scalar: float16 arrays would turn a float into infinity
 DISTANCE = np.float32(0.8)  # mean distance of a normal value from its mean, in standard deviations
-SPARSE_SIZE = 0.25  # of what `SparseScaler` makes of a value; half or twice as much makes little difference
-NARROWEST = 1e-6  # width of a piece of standardised values: what divides by less may overflow
-BLOCK = 1 << 16  # numbers processed at a time, so that temporary arrays stay small beside the samples
+SPARSE_SIZE = 0.25  # factor of `SparseScaler`; half or twice as much makes little difference
+NARROWEST = 1e-6  # width of a piece, in standardised values: dividing by less may overflow
+BLOCK = 1 << 16  # numbers processed at a time, to keep temporary arrays small
 FAR = 4  # times the limit: values further from the mean count as missing
-FEW = 10  # values: of so few the scale is uncertain, so that the limit is wider
-ROUNDS = 10  # of removing outliers, at most: large ones hide smaller ones
+FEW = 10  # values: with so few the scale is uncertain, so the limit is wider
+ROUNDS = 10  # of outlier removal at most: large outliers hide smaller ones
 
 
 class Standardizer:
@@ -39,18 +38,17 @@ class Standardizer:
     A value x becomes (x - mean) / scale, where scale = std + floor * (max - min). Each sample is counted before it is
     standardised, so nothing has to be known in advance; a feature that never varied becomes 0.
 
-    A value further than `limit` scales from the mean is clipped to that distance, both when it is counted and when it
-    is standardised, so that a bad value moves mean and scale no further than a good one could. NaN is a missing value:
-    it becomes 0, the mean, and is not counted. With `far_is_missing` a value further than 4 * `limit` scales from the
-    mean becomes 0 as well: there a sensor is more likely to be wrong than the world to have changed. Targets should be
-    clipped only.
+    A value further than `limit` scales from the mean is clipped to that distance, both when counted and when
+    standardised, so a bad value moves mean and scale no further than a good one could. NaN is a missing value: it
+    becomes 0, the mean, and is not counted. With `far_is_missing`, a value further than 4 * `limit` scales from the
+    mean becomes 0 too: it is more likely a faulty sensor than a real change. Targets should only be clipped.
     """
 
     def __init__(self, size: int, floor: float = 0.2, limit: float = 5.0, far_is_missing: bool = True) -> None:
         """
         Args:
             size: D, the number of features, at least 1.
-            floor: at least 0. Keeps features small that hardly ever vary, such as pixels at the edge of an image.
+            floor: at least 0. Keeps features small that rarely vary, such as pixels at the edge of an image.
             limit: above 0. Standardised values lie within [-limit, limit].
             far_is_missing: whether values further than 4 * limit scales from the mean become 0.
 
@@ -64,7 +62,7 @@ class Standardizer:
                 raise ValueError(f"{name}: expected a finite number {least}, got {value!r}")
         self.size, self.floor, self.limit = int(size), float(floor), float(limit)
         self.far_is_missing = bool(far_is_missing)
-        # Number of known values, their mean, sum of squared differences from it, minimum and maximum: (D,), float64.
+        # Number of known values, their mean, sum of squared deviations, minimum and maximum: (D,), float64.
         self.count, self.mean, self.squares, self.low, self.high = np.zeros((5, self.size))
         self.first = np.zeros((0, self.size))  # the first samples, until there are enough to know a scale
         self._rescale()
@@ -72,7 +70,7 @@ class Standardizer:
     def learn(self, samples: Any) -> np.ndarray:
         """Count samples one after another, and standardise each by those up to it: (D, B) -> (D, B) float32.
 
-        Many calls give the same numbers as one.
+        Several calls give the same numbers as one.
 
         Raises:
             ValueError: a wrong shape, or infinity; nothing has been counted then.
@@ -84,8 +82,8 @@ class Standardizer:
         return standardised
 
     def learn_one(self, x: np.ndarray) -> np.ndarray:
-        """`learn` of one float64 vector, which is not checked: (D,) -> (D,)."""
-        if self.count.max() <= len(self.first):  # the first samples are judged together, for any may be an outlier
+        """`learn` for one float64 vector, without checks: (D,) -> (D,)."""
+        if self.count.max() <= len(self.first):  # the first samples are judged together: any may be an outlier
             first = np.concatenate([self.first, x[None]])
             self._count_table(first.T)
             self.first = first if len(first) < FEW else first[:0]
@@ -108,11 +106,11 @@ class Standardizer:
         self.squares += difference * (difference - step)
 
     def fit(self, samples: Any, visits: np.ndarray | None = None) -> None:
-        """Count a table in place of what was counted before.
+        """Count a table, replacing earlier counts.
 
         Args:
-            samples: (D, B), whose order makes no difference.
-            visits: (V,), the samples to count, some more than once. None is each of them once.
+            samples: (D, B), in any order.
+            visits: (V,), the indices of the samples to count, with repetitions. None counts each sample once.
 
         Raises:
             ValueError: a wrong shape, or infinity; nothing has changed then.
@@ -126,7 +124,7 @@ class Standardizer:
         for some in (slice(start, start + rows) for start in range(0, self.size, rows)):
             x = _dense(samples[some]).astype(np.float64)
             x = x if visits is None else x[:, visits]
-            typical, rounds = x, ROUNDS if x.shape[1] > FEW else 1  # what a few leave over is too few to judge again
+            typical, rounds = x, ROUNDS if x.shape[1] > FEW else 1  # few values are judged once: too few remain
             for _ in range(rounds):
                 outliers = _outliers(typical, self.limit, self.floor)
                 if not outliers.any():
@@ -138,7 +136,7 @@ class Standardizer:
             self.count[some], self.mean[some], self.squares[some], self.low[some], self.high[some] = counted
 
     def transform(self, samples: Any) -> np.ndarray:
-        """Standardise samples by what was counted before, and count none: (D, B) -> (D, B) float32.
+        """Standardise samples by those counted before, without counting them: (D, B) -> (D, B) float32.
 
         Raises:
             ValueError: a wrong shape, or infinity.
@@ -151,7 +149,7 @@ class Standardizer:
         return standardised
 
     def transform_one(self, x: np.ndarray) -> np.ndarray:
-        """`transform` of one float64 vector, which is not checked: (D,) -> (D,)."""
+        """`transform` for one float64 vector, without checks: (D,) -> (D,)."""
         return self._within((x - self.mean) / self._divisor)
 
     def _within(self, z: np.ndarray) -> np.ndarray:
@@ -159,16 +157,16 @@ class Standardizer:
         return np.minimum(np.maximum(z, -self.limit), self.limit)
 
     def inverse_transform(self, standardised: Any) -> np.ndarray:
-        """Values from standardised ones: (D, B) -> (D, B) float64. A feature that never varied gives its mean."""
+        """Undo `transform`: (D, B) -> (D, B) float64. A feature that never varied gets its mean."""
         return np.asarray(standardised, np.float64) * self.scale[:, None] + self.mean[:, None]
 
     @property
     def scale(self) -> np.ndarray:
-        """The length of a standardised 1, 0 for a feature that never varied: (D,)."""
+        """The divisor of each feature, or 0 for one that never varied: (D,)."""
         return np.where(np.isfinite(self._divisor), self._divisor, 0)
 
     def grow(self, size: int) -> None:
-        """Append features of which nothing was seen yet, so that samples have `size` features from now on."""
+        """Append features without any values yet, so that samples have `size` features from now on."""
         new = size - self.size
         for name in ("count", "mean", "squares", "low", "high"):
             setattr(self, name, np.concatenate([getattr(self, name), np.zeros(new)]))
@@ -177,7 +175,7 @@ class Standardizer:
         self._rescale()
 
     def get_state(self) -> dict[str, np.ndarray]:
-        """A copy of the arguments `floor`, `limit` and `far_is_missing`, (), and of what was counted: `count`, `mean`,
+        """A copy of the arguments `floor`, `limit` and `far_is_missing`, (), and of the counts: `count`, `mean`,
         `squares`, `low` and `high`, (D,), and `first`, the first samples while there are few, (n, D)."""
         return {name: np.array(getattr(self, name)) for name in STATE}
 
@@ -185,7 +183,7 @@ class Standardizer:
         """Continue from the state of another `Standardizer` of the same size.
 
         Raises:
-            ValueError: a missing or unknown name, a wrong shape or number; nothing has changed then.
+            ValueError: a missing or unknown name, wrong shape or invalid number; nothing has changed then.
         """
         if not isinstance(state, Mapping) or set(state) != set(STATE):
             came = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
@@ -199,7 +197,7 @@ class Standardizer:
     def _state_array(self, name: str, value: Any) -> np.ndarray:
         array, shape = np.array(value, np.float64), () if name in STATE[:3] else (self.size,)
         if name == "first" and array.ndim == 2 and len(array) < FEW and array.shape[1] == self.size:
-            return array  # which may hold NaN
+            return array  # it may contain NaN
         if array.shape != shape:
             raise ValueError(f"state[{name!r}]: expected finite numbers of shape {shape}, got shape {array.shape}")
         if not np.isfinite(array).all():
@@ -220,10 +218,10 @@ class Standardizer:
 
 
 class SparseScaler:
-    """Scales the features of wide sparse samples, such as texts, by what was seen of them; zeros stay zeros.
+    """Scales the features of wide sparse samples, such as texts, by the values seen so far; zeros stay zeros.
 
-    A value x becomes 0.25 x / sqrt(r m), where r is the root of the mean square of its feature, zeros included, and m
-    the geometric mean of the sizes of all values but zeros. So a rare word counts for more than a frequent one, but for
+    A value x becomes 0.25 x / sqrt(r m), where r is the root mean square of its feature, zeros included, and m the
+    geometric mean of the magnitudes of all nonzero values. So a rare word counts for more than a frequent one, but for
     less than if each were divided by its own r. NaN is a missing value and becomes 0, as does a feature never seen.
     """
 
@@ -233,14 +231,14 @@ class SparseScaler:
             size: D, the number of features, at least 1.
 
         Raises:
-            ValueError: it is not.
+            ValueError: `size` is smaller, or not an integer.
         """
         _check_integer("size", size, 1)
         self.size, self.squares = int(size), np.zeros(size)  # sum of the squares of each feature
-        self.count = self.stored = self.logs = 0.0  # number of samples and of values, and sum of the values' logarithms
+        self.count = self.stored = self.logs = 0.0  # number of samples and of values, and sum of log |value|
 
     def fit(self, samples: Any, visits: np.ndarray | None = None) -> None:
-        """Count a table, (D, B), in place of what was counted before; or the samples that `visits`, (V,), names.
+        """Count a table, (D, B), replacing earlier counts; with `visits`, (V,), the samples with these indices.
 
         Raises:
             ValueError: a wrong shape, or infinity; nothing has changed then.
@@ -264,7 +262,7 @@ class SparseScaler:
         return columns.astype(np.float32)
 
     def transform(self, samples: Any) -> Any:
-        """Scale samples by what was counted before, and count none: (D, B) -> (D, B), sparse float32 columns.
+        """Scale samples by those counted before, without counting them: (D, B) -> (D, B), sparse float32 columns.
 
         Raises:
             ValueError: a wrong shape, or infinity.
@@ -274,19 +272,19 @@ class SparseScaler:
         return columns.astype(np.float32)
 
     def grow(self, size: int) -> None:
-        """Append features of which nothing was seen yet, so that samples have `size` features from now on."""
+        """Append features without any values yet, so that samples have `size` features from now on."""
         self.squares = np.pad(self.squares, (0, size - self.size))
         self.size = size
 
     def get_state(self) -> dict[str, np.ndarray]:
-        """A copy of what was counted: `squares`, (D,), and `count`, `stored` and `logs`, ()."""
+        """A copy of the counts: `squares`, (D,), and `count`, `stored` and `logs`, ()."""
         return {name: np.array(getattr(self, name)) for name in ("squares", "count", "stored", "logs")}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Continue from the state of another `SparseScaler` of the same size.
 
         Raises:
-            ValueError: a missing or unknown name, a wrong shape or number; nothing has changed then.
+            ValueError: a missing or unknown name, wrong shape or invalid number; nothing has changed then.
         """
         shapes = {name: array.shape for name, array in self.get_state().items()}
         arrays = {name: np.array(value, np.float64) for name, value in state.items()}
@@ -310,8 +308,8 @@ class SparseScaler:
         return scaled.clip(-MAX_FLOAT, MAX_FLOAT)
 
     def _checked(self, samples: Any) -> Any:
-        """A copy as float64 columns, of which only known values other than 0 are stored."""
-        from scipy.sparse import csc_array  # which takes a tenth of a second, and who has nothing sparse can do without
+        """A copy as float64 columns that store only known, nonzero values."""
+        from scipy.sparse import csc_array  # takes a tenth of a second, so only if something is sparse
 
         samples = samples.tocsc() if _is_sparse(samples) else np.asarray(samples)
         _check_samples(samples, self.size)
@@ -332,11 +330,11 @@ def _check_samples(samples: Any, size: int) -> None:
 
 
 def magnitude(samples: Any) -> float:
-    """The largest absolute value in a dense or sparse array, NaN apart; 0 for an empty one."""
+    """The largest absolute value in a dense or sparse array, ignoring NaN; 0 for an empty one."""
     numbers = samples.data if _is_sparse(samples) else samples
     if numbers.size == 0:
         return 0.0
-    return max(abs(float(end.reduce(numbers, None))) for end in (np.fmax, np.fmin))  # which ignore NaN, and do not copy
+    return max(abs(float(end.reduce(numbers, None))) for end in (np.fmax, np.fmin))  # these ignore NaN and do not copy
 
 
 def _dense(samples: Any) -> np.ndarray:
@@ -344,14 +342,14 @@ def _dense(samples: Any) -> np.ndarray:
 
 
 def _is_sparse(samples: Any) -> bool:
-    return hasattr(samples, "tocsr")  # by its looks, for SciPy's own check takes a tenth of a second to import
+    return hasattr(samples, "tocsr")  # duck typing: importing SciPy's own check takes a tenth of a second
 
 
 def _moments(x: np.ndarray) -> tuple[np.ndarray, ...]:  # (d, B) -> 5 of (d,)
-    """Of the known values in each row: number, mean, sum of squared differences from it, minimum and maximum."""
+    """Number, mean, sum of squared deviations, minimum and maximum of the known values in each row."""
     known = ~np.isnan(x)
     count = known.sum(axis=1)
-    origin = x[np.arange(len(x)), known.argmax(axis=1)]  # sums of differences from a value lose fewer digits
+    origin = x[np.arange(len(x)), known.argmax(axis=1)]  # sums of differences lose fewer digits
     difference = np.where(known, x - origin[:, None], 0)
     shift = difference.sum(axis=1) / np.maximum(count, 1)
     difference = np.where(known, difference - shift[:, None], 0)
@@ -361,20 +359,20 @@ def _moments(x: np.ndarray) -> tuple[np.ndarray, ...]:  # (d, B) -> 5 of (d,)
 
 
 def _divisor(moments: tuple[np.ndarray, ...], floor: float) -> np.ndarray:  # 5 of (d,) -> (d,)
-    """The scale that values are divided by; infinite for what never varied, which tells nothing."""
+    """The scale that values are divided by; infinite for features that never varied, so that they become 0."""
     count, _, squares, low, high = moments
     scale = np.sqrt(squares / np.maximum(count, 1)) + floor * (high - low)
     return np.where(scale > 0, scale, np.inf)
 
 
 def _widened(limit: float, count: np.ndarray) -> np.ndarray:
-    """The limit for a scale that so many values gave: few do not give it well."""
+    """The limit for a scale estimated from `count` values: wider for few, whose scale is uncertain."""
     return limit * (1 + FEW / np.maximum(count, 1))
 
 
 def _outliers(x: np.ndarray, limit: float, floor: float) -> np.ndarray:  # (d, B) -> (d, B) of bools
-    """Which values lie further than `limit` scales from the mean, mean and scale being those of the other values."""
-    if x.shape[1] > FEW:  # the others' mean and deviation follow from those of all
+    """Which values are further than `limit` scales from the mean, both computed from the other values in the row."""
+    if x.shape[1] > FEW:  # mean and deviation of the others follow from those of all
         count, mean, squares, low, high = (each[:, None] for each in _moments(x))
         n, limits = np.maximum(count, 2), _widened(limit, count)
         deviation = np.sqrt(squares / n * (n - 1) / (n + limits**2))
@@ -386,10 +384,10 @@ def _outliers(x: np.ndarray, limit: float, floor: float) -> np.ndarray:  # (d, B
 
 
 def with_distances(standardised: np.ndarray) -> np.ndarray:
-    """Each standardised value, and how far it is from its mean less what that is on average: (D, B) -> (2 D, B).
+    """Each standardised value and its distance from the mean, minus the average distance: (D, B) -> (2 D, B).
 
-    A mixture of both bends where a value is at its mean. A value of 0 is one that is missing, or that never varies: of
-    its distance nothing is known either.
+    A weighted sum of both is a function with a bend at the mean. A value of 0 is missing, or of a feature that never
+    varies; its distance is unknown as well, so it stays 0.
     """
     both = np.empty((2 * len(standardised), standardised.shape[1]), standardised.dtype)
     both[::2] = standardised
@@ -406,12 +404,12 @@ class Pieces(NamedTuple):
 
 
 def quantile_pieces(values: np.ndarray, most: int = 8, total: int = 200) -> Pieces:
-    """Pieces between quantiles of the distinct values of each feature: (D, N) -> E pieces.
+    """Pieces between quantiles of each feature's distinct values: (D, N) -> E pieces.
 
     Args:
         values: finite numbers. A feature of one or two distinct values gets no pieces.
-        most: pieces per feature at most; a feature with fewer distinct values gets fewer.
-        total: pieces of all features, approximately: each feature gets two or more.
+        most: maximum number of pieces per feature; a feature with fewer distinct values gets fewer.
+        total: approximate number of pieces of all features; each feature gets at least two.
     """
     distinct = {feature: found for feature, row in enumerate(values) if len(found := np.unique(row)) > 2}
     most = min(most, max(2, total // max(1, len(distinct))))
@@ -425,7 +423,7 @@ def quantile_pieces(values: np.ndarray, most: int = 8, total: int = 200) -> Piec
 
 
 def piecewise_linear(values: np.ndarray, pieces: Pieces) -> np.ndarray:
-    """Encode features: a piece is -1 below its range, 1 above it, and linear in between. (D, B) -> (E, B) float32.
+    """Encode features: a piece is -1 below its range, 1 above it and linear within it. (D, B) -> (E, B) float32.
 
     A linear combination of a feature's pieces is a piecewise-linear function of it. Source: Gorishniy et al., On
     Embeddings for Numerical Features in Tabular Deep Learning, NeurIPS 2022, section 3.2; there from 0 to 1.
@@ -445,22 +443,22 @@ def _check_integer(name: str, value: Any, least: int) -> None:
 
 
 def orientation_features(images: Any, orientations: int = 12, cells: int = 7) -> np.ndarray:
-    """Which way the edges run, and where: histograms of gradient orientations over cells that overlap.
+    """Directions of the edges in images, and where they are: histograms of oriented gradients over overlapping cells.
 
-    In each cell, the square root of the sum of the gradients' lengths, a sum for each direction. A gradient belongs in
-    part to the two directions, and to the four cells, that are next to it. Source of the idea: Dalal and Triggs,
-    Histograms of Oriented Gradients for Human Detection, CVPR 2005; there with other cells, and normalised.
+    For each cell and direction, the square root of the sum of the gradients' lengths. Each gradient is shared between
+    the two nearest directions and the four nearest cells. Source of the idea: Dalal and Triggs, Histograms of Oriented
+    Gradients for Human Detection, CVPR 2005; there with other cells, and normalised.
 
     Args:
         images: (N, side * side), square images by rows, side at least 2.
-        orientations: directions in the whole circle, at least 2; dark to bright is another one than bright to dark.
-        cells: along each side, at least 1.
+        orientations: number of directions in the full circle, at least 2; dark to bright differs from bright to dark.
+        cells: number of cells along each side, at least 1.
 
     Returns:
         (N, cells * cells * orientations) float32, at least 0.
 
     Raises:
-        ValueError: images of another shape, NaN or infinity, or an argument outside its range.
+        ValueError: images of the wrong shape, NaN or infinity, or an argument outside its range.
     """
     images = np.asarray(images)
     side = math.isqrt(images.shape[-1]) if images.ndim == 2 else 0
@@ -469,12 +467,12 @@ def orientation_features(images: Any, orientations: int = 12, cells: int = 7) ->
     _check_finite("images", images)
     _check_integer("orientations", orientations, 2)
     _check_integer("cells", cells, 1)
-    # How much a row of pixels counts in a row of cells, (side, cells): less with the distance from the cell's middle.
+    # Weight of each row of pixels in each row of cells, (side, cells): it falls with the distance from the middle.
     spacing = side / cells
     middles = (np.arange(cells) + 0.5) * spacing - 0.5
     share = np.maximum(1 - np.abs(np.arange(side)[:, None] - middles) / spacing, 0).astype(np.float32)
     features = np.empty((len(images), cells, cells, orientations), np.float32)
-    for start in range(0, len(images), 2000):  # blocks, for what lies between takes far more memory than the images
+    for start in range(0, len(images), 2000):  # in blocks: temporary arrays need far more memory than the images
         block = images[start : start + 2000].astype(np.float32).reshape(-1, side, side)
         down, right = np.gradient(block, axis=(1, 2))
         length = np.hypot(down, right)

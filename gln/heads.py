@@ -1,7 +1,7 @@
-"""Heads of a network as networks of their own, and networks that grow: heads are independent of one another.
+"""Split the heads of a network into separate networks, and grow networks: heads are independent of one another.
 
-So heads can be trained apart, in other processes or on other machines, with the same result, and a network can gain a
-class or an input and forgets nothing.
+So heads can be trained separately, in other processes or on other machines, with the same result, and a network can
+gain a class or an input without forgetting anything.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = [
     "with_outputs",
 ]
 
-REPLACED = 4  # one neuron of so many gets halfspaces that see new side information
+REPLACED = 4  # one in this many neurons gets halfspaces that see new side information
 
 
 def split_heads(network: Any, targets: np.ndarray, parts: int) -> list[tuple[slice, Any, np.ndarray]]:
@@ -31,24 +31,24 @@ def split_heads(network: Any, targets: np.ndarray, parts: int) -> list[tuple[sli
 
     Args:
         network: a `GLN` of any backend.
-        targets: what it would learn, as `predict` takes it, of several samples.
-        parts: how many networks, at least 1; there may be some more, but no more than heads. 1 keeps the network.
+        targets: its targets for several samples, as `predict` takes them.
+        parts: number of networks, at least 1; there may be more, but at most one per head. 1 keeps the network.
 
     Returns:
-        Slices of the heads, networks of the same class, and their targets.
+        For each part the slice of its heads, a network of the same class, and its targets.
     """
     if parts == 1 or network.num_heads == 1:
         return [(slice(0, network.num_heads), network, targets)]
     ends = np.linspace(0, network.num_heads, min(parts, network.num_heads) + 1).astype(int).tolist()
     slices = [slice(*pair) for pair in itertools.pairwise(ends)]
-    if network.config.record.heads == "num_classes":  # two classes have one head, so that two heads are no network
+    if network.config.record.heads == "num_classes":  # a network of two classes has one head, so none has two
         sizes = [(some, 1 if some.stop - some.start == 2 else some.stop - some.start) for some in slices]
         slices = [slice(i, i + size) for some, size in sizes for i in range(some.start, some.stop, size)]
     return [(some, _with_heads(network, some), _of_heads(network, targets, some)) for some in slices]
 
 
 def join_heads(network: Any, learned: Iterable[tuple[slice, Mapping[str, np.ndarray]]]) -> None:
-    """Give a network what its heads have learned apart: slices of the heads, and states of the networks they were."""
+    """Copy heads that were trained separately back into their network, from slices of heads and states of networks."""
     state = network.get_state()
     for some, own in learned:
         for name in (name for name in state if name.startswith("weights")):
@@ -58,22 +58,22 @@ def join_heads(network: Any, learned: Iterable[tuple[slice, Mapping[str, np.ndar
 
 
 def new_class(network: Any, inputs: Any = None, context_inputs: Any = None) -> Any:
-    """A head for a class that a network does not know, as a network of its own with the same halfspaces.
+    """A head for a new class, as a separate network with the same halfspaces.
 
-    `join_classes` makes one network of both. No head that was there changes.
+    `join_classes` makes one network of both. Existing heads do not change.
 
     Args:
         network: a `GLN` of any backend, with the log-loss.
-        inputs: (input_size, N), samples of the classes that it knows, and so not of the new one. The head learns that
-            about each, at a rate that falls from 10 to 0.1. None lets a network with a bias start at the rate of a
-            class that is new after all samples so far.
+        inputs: (input_size, N), samples of the known classes. The head learns that they are not of the new class, with
+            a learning rate that falls from 10 to 0.1. If None and the network has a bias, the head starts with the
+            probability of a class not seen in any sample so far.
         context_inputs: (context_size, N), their side information.
 
     Raises:
-        ValueError: a network with another loss, or samples of another shape.
+        ValueError: a network with another loss, or samples of the wrong shape.
     """
     if network.config.record.heads != "num_classes":
-        raise ValueError(f"network: expected one with classes, got {network!r}")
+        raise ValueError(f"network: expected one with the log-loss, got {network!r}")
     head = type(network)(**arguments(network) | {"num_classes": 2})
     head.set_state(head.get_state() | _halfspaces(network))
     if inputs is not None:
@@ -87,7 +87,7 @@ def new_class(network: Any, inputs: Any = None, context_inputs: Any = None) -> A
 
 
 def start_at(network: Any, logits: np.ndarray) -> None:  # (C,)
-    """Make the heads of a network that has a bias and has learned nothing predict these logits, whatever the inputs."""
+    """Make the heads of an untrained network with a bias predict these logits for any input."""
     state = network.get_state()
     for name in [name for name in state if name.startswith("weights")]:
         below = state[name].shape[-1] - 1
@@ -97,17 +97,17 @@ def start_at(network: Any, logits: np.ndarray) -> None:  # (C,)
 
 
 def join_classes(networks: Sequence[Any]) -> Any:
-    """One network with the heads of all, in their order: each predicts what it predicted before.
+    """One network with the heads of all networks, in this order. Each head predicts what it predicted before.
 
     Args:
-        networks: of one backend and one kind, with the same halfspaces. The first one's count of samples is kept.
+        networks: of one backend, with the same arguments and halfspaces. The first one's count of samples is kept.
 
     Raises:
-        ValueError: fewer than three heads in all, or networks that differ in more than their heads.
+        ValueError: fewer than three heads in total, or networks that differ in more than their heads.
     """
     heads = sum(network.num_heads for network in networks)
     if heads < 3 or not all(_of_one_kind(networks[0], network) for network in networks):
-        expected = "three heads or more with the log-loss, of networks that are alike and share their halfspaces"
+        expected = "at least three heads with the log-loss, of networks with the same arguments and halfspaces"
         raise ValueError(f"networks: expected {expected}, got {networks}")
     joined = type(networks[0])(**arguments(networks[0]) | {"num_classes": heads})
     states = [network.get_state(copy=False) for network in networks]
@@ -117,9 +117,10 @@ def join_classes(networks: Sequence[Any]) -> Any:
 
 
 def add_class(network: Any, inputs: Any = None, context_inputs: Any = None) -> Any:
-    """A network with one more class, and otherwise the same: `join_classes` of it and of a `new_class`.
+    """The network with one more class: `join_classes` of it and a `new_class`.
 
-    Two classes have one head. For a third each of them gets its own, and both predict what that head predicted.
+    A network of two classes has one head. When a third is added, each of the two gets its own head, and both predict
+    what the one predicted.
 
     Arguments and errors are those of `new_class`.
     """
@@ -128,15 +129,16 @@ def add_class(network: Any, inputs: Any = None, context_inputs: Any = None) -> A
 
 
 def add_inputs(network: Any, input_size: int, context_size: int) -> Any:
-    """A network that reads further inputs and side information.
+    """The network with additional inputs and side information.
 
-    Their weights are zeros, so that it predicts the same until it learns about them. With `context_features` some of
-    its halfspaces are replaced by others, for none has room for more values; so it then predicts a little differently.
+    The weights of new inputs are zero, so predictions stay the same until it learns about them. With
+    `context_features`, some halfspaces are replaced by ones that see the new side information, which changes
+    predictions a little.
 
     Args:
-        network: a `GLN` of any backend without a `base_predictor`. Without `context_features` its halfspaces get the
-            further coefficients that its seed draws.
-        input_size, context_size: of the new network; what was there comes first.
+        network: a `GLN` of any backend without a `base_predictor`. Without `context_features`, its halfspaces get
+            additional coefficients drawn from its seed.
+        input_size, context_size: of the new network; existing values come first.
     """
     grown = type(network)(**arguments(network) | {"input_size": input_size, "context_size": context_size})
     state = grown.get_state()
@@ -156,12 +158,12 @@ def add_inputs(network: Any, input_size: int, context_size: int) -> Any:
 
 
 def with_outputs(network: Any, kept: Sequence[int], new: int) -> Any:
-    """A network with some of its outputs, in this order, and then new ones that have learned nothing.
+    """The network with the outputs `kept`, in this order, followed by untrained ones.
 
     Args:
-        network: a `GLN` of any backend whose loss has `num_outputs`. What is kept predicts what it predicted before.
-        kept: numbers of outputs.
-        new: how many.
+        network: a `GLN` of any backend whose loss has `num_outputs`. Kept outputs predict what they predicted before.
+        kept: indices of outputs.
+        new: number of new outputs.
     """
     made = type(network)(**arguments(network) | {"num_outputs": len(kept) + new})
     state = made.get_state()
@@ -175,10 +177,10 @@ def with_outputs(network: Any, kept: Sequence[int], new: int) -> Any:
 
 
 def _replaced(drawn: Mapping[str, np.ndarray], network: Any) -> dict[str, np.ndarray]:
-    """Which halfspaces of a network give way to those `drawn` for more side information, (n, k) by their names.
+    """Which halfspaces of a network are replaced by those `drawn` for more side information: by name, (n, k).
 
-    In one neuron of REPLACED, others each time, those that would see a new value. In all neurons, new features are
-    learned as fast but features that tell nothing cost .8 to 2 points of accuracy on streams, here .1.
+    Those that would see a new value, in one of REPLACED neurons, different ones each time. Replacing them in all
+    neurons learns new features no faster, and uninformative ones cost .8 to 2 points of accuracy on streams, not .1.
     """
     replaced: dict[str, np.ndarray] = {}
     for layer, n in enumerate(network.layer_sizes, start=1):
@@ -194,7 +196,7 @@ def _halfspaces(network: Any) -> dict[str, np.ndarray]:
 
 
 def _of_one_kind(one: Any, other: Any) -> bool:
-    """Whether two networks have classes and differ in no more than their heads."""
+    """Whether two networks have classes and differ only in their heads."""
     if one.config.record.heads != "num_classes" or other.config.record.heads != "num_classes":
         return False
     alike = dataclasses.replace(one.config, num_classes=2) == dataclasses.replace(other.config, num_classes=2)
@@ -203,7 +205,7 @@ def _of_one_kind(one: Any, other: Any) -> bool:
 
 
 def _mirrored(network: Any) -> Any:
-    """A network of one head that predicts the opposite class: above the first layer its inputs are opposite already."""
+    """A network of one head that predicts the other class. Above the first layer, inputs are mirrored already."""
     mirrored, state = type(network)(**arguments(network)), network.get_state()
     state["weights.1"] = -state["weights.1"]
     for name in [name for name in state if name.startswith("weights") and network.bias and name != "weights.1"]:
@@ -213,7 +215,7 @@ def _mirrored(network: Any) -> Any:
 
 
 def _of_heads(network: Any, targets: np.ndarray, some: slice) -> np.ndarray:  # -> (h, B), or (B,) of one head
-    if network.config.record.heads == "quantiles":  # which all learn the same target
+    if network.config.record.heads == "quantiles":  # all levels learn the same target
         return targets
     if targets.ndim == 1:  # class numbers
         targets = targets == np.arange(network.num_heads)[:, None]

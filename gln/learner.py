@@ -1,6 +1,6 @@
-"""What all code that drives networks does with them: standardise samples, predict and learn them, grow, save.
+"""What all code that drives networks shares: standardising, learning, predicting, growing and saving.
 
-Shapes: B samples, F features, C heads or classes, T targets of a sample, M networks of a group.
+Shapes: B samples, F features, C heads or classes, T targets per sample, M networks of a group.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from gln.saving import load_estimator, save_estimator
 
 __all__ = ["Learner", "Saveable", "as_taken", "chunks", "check_magnitude", "sum_to_one"]
 
-CHUNK = 1000  # samples that are standardised at a time, so that little memory is needed beside them
-# Networks for streams: a slow one and a fast one. Halfspaces that see up to 1 to 4 features are about as good.
+CHUNK = 1000  # samples that are standardised at a time, to save memory
+# Networks for streams: a slow and a fast one. Halfspaces that see at most 1, 3 or 4 features are about as good.
 OF_STREAMS: dict[str, Any] = {"layer_sizes": (64, 32), "n_networks": 2, "context_map_size": 5, "context_features": 2}
 NO_PIECES = quantile_pieces(np.zeros((0, 0)))
 MAX_FLOAT, LEAST_VARIANCE = np.finfo(np.float32).max, np.finfo(np.float32).tiny
@@ -46,32 +46,31 @@ MAX_FLOAT, LEAST_VARIANCE = np.finfo(np.float32).max, np.finfo(np.float32).tiny
 
 @dataclasses.dataclass
 class Learner:
-    """Networks that learn raw samples, each standardised by what was seen of the stream up to it.
+    """Networks that learn raw samples, each standardised by the samples of the stream up to it.
 
-    Samples are columns, (F, B), with NaN where a value is missing. A category comes as the code of its level. Targets
-    are class numbers (B,), or with a `target_standardizer` numbers (T, B): finite, or of several NaN where one is
-    unknown. It standardises each target, or if its size is 1 all of them alike.
+    Samples are columns, (F, B), with NaN for a missing value. A category is given as the code of its level. Targets are
+    class numbers (B,), or with a `target_standardizer` finite numbers (T, B); with several targets, NaN is an unknown
+    one. The standardizer has a scale for each target, or if its size is 1 the same for all.
     """
 
-    # The networks that predict the targets, then for each target those of its quantiles, then those of the variances.
+    # The networks that predict the targets, then those of the quantiles of each target, then those of the variances.
     groups: list[list[Any]]
-    standardizer: Any  # a Standardizer, a SparseScaler, which keeps samples sparse, or None: samples as they are
+    standardizer: Any  # a Standardizer, a SparseScaler, which keeps samples sparse, or None: samples stay as they are
     target_standardizer: Standardizer | None = None
-    distances: bool = True  # whether networks also mix how far each feature is from its mean
-    learning_rate: float | Callable[[int], float] | None = None  # of the count of samples; None is that of streams
-    pieces: Pieces = NO_PIECES  # of the encodings that networks with more inputs also mix
+    distances: bool = True  # whether networks also mix each feature's distance from its mean
+    learning_rate: float | Callable[[int], float] | None = None  # or of the samples so far; None is for streams
+    pieces: Pieces = NO_PIECES  # of the encodings, which networks with more inputs also mix
     blends: list[Blend] | None = None  # how to combine the networks of each group; None is their mean
-    categories: Categories | None = None  # None where all features are numbers
-    # Of networks that learn one stream at two rates, slow and fast by turns: the weights of each group, in place of
-    # `blends`.
+    categories: Categories | None = None  # None if all features are numbers
+    # The weights of each group, in place of `blends`, if slow and fast networks alternate to learn one stream.
     mixtures: list[Mixture] | None = None
-    memory: int | None = None  # a category that the last network of the first group alone reads: the label before
-    # How often each row was picked, by samples of each head or, where these are not told apart, of all: for each
-    # network of the first group (N, 2^k, C or 1), N its neurons and k the halfspaces of each.
+    memory: int | None = None  # a category that only the last network of the first group reads: the previous label
+    # How many samples picked each row of weights, per head or for all heads together: for each network of the first
+    # group (N, 2^k, C or 1), with N neurons of k halfspaces.
     visits: list[np.ndarray] | None = None
     shape: Shape | None = None  # of the densities; None is normal
 
-    def __post_init__(self) -> None:  # from a file tuples come without their names
+    def __post_init__(self) -> None:  # a file holds plain tuples and dicts
         self.pieces = Pieces(*self.pieces)
         self.blends = None if self.blends is None else [Blend(*each) for each in self.blends]
         self.shape = None if self.shape is None else Shape(*self.shape)
@@ -82,7 +81,7 @@ class Learner:
 
     @classmethod
     def of_stream(cls, groups: list[list[Any]], features: int, targets: int | None = None, **fields: Any) -> Learner:
-        """A new learner for a stream of so many features and, unless it predicts classes, targets to standardise."""
+        """A new learner for a stream of this many features. `targets` is the number of targets, None for classes."""
         mixtures = None
         if len(groups[0]) > 1:
             records = [group[0].config.record for group in groups]
@@ -101,13 +100,13 @@ class Learner:
         return self.groups[-1][0].config.record.link == "log"
 
     def set_learning_rate(self, rate: float | Callable[[int], float] | None) -> None:
-        """Set `learning_rate`, and that of the networks, for whom None is their own default."""
+        """Set the learning rate of this learner and of its networks, for which None is their own default."""
         for network in self.networks:
             network.set_learning_rate(rate)
         self.learning_rate = rate
 
     def own_arrays(self) -> None:
-        """Move what it knows into memory: joblib may have mapped a file that can only be read."""
+        """Copy all arrays into memory: joblib may have memory-mapped them read-only."""
         for each in (*self.networks, self.standardizer, self.target_standardizer):
             if each is not None:
                 each.set_state(each.get_state())
@@ -125,29 +124,29 @@ class Learner:
         categorical: Set[int] = frozenset(),
         predicts: bool = True,
     ) -> list[np.ndarray]:
-        """Learn samples one after another, or batch after batch, each after it was predicted.
+        """Predict samples and then learn them, one after another or batch after batch.
 
-        A class, a feature or one of the first levels of a category that is new makes the networks grow, which predict
-        the same until they learn about it.
+        The networks grow when a class, a feature or one of the first levels of a category is new. Predictions stay the
+        same until they learn about it.
 
         Args:
-            samples: (F, B), may be a sparse array. New features come last.
+            samples: (F, B), dense or sparse. New features come last.
             targets: (B,) class numbers from 0, or (T, B) numbers.
-            shares: (B,), the part of a step that each sample makes. None is a whole step.
+            shares: (B,), the fraction of a step that each sample makes. None is a whole step.
             batch_size: samples that are predicted before any of them is learned, at least 1.
             categorical: the features that are categories.
-            predicts: whether the predictions are wanted. Of many classes they take longer than learning.
+            predicts: whether to return predictions. With many classes, predicting takes longer than learning.
 
         Returns:
-            Part by part what the first group predicted, (C, n), as `predict` would have; nothing without `predicts`.
+            A list of the first group's predictions (C, n), equal to those of `predict`; empty without `predicts`.
 
         Raises:
-            ValueError: another shape, infinity, a target or a learning rate out of range; nothing has changed then.
+            ValueError: wrong shape, infinity, a target or a learning rate out of range; nothing has changed then.
         """
         self._check(samples, targets, shares, batch_size)
         grown = self._grown(samples, categorical)
         rates = None
-        if self.learning_rate is not None:  # which may fail, and so before anything changes
+        if self.learning_rate is not None:  # which may fail, so before anything changes
             rates = [network.rates(samples.shape[1], self.learning_rate) for network in grown.networks]
         self._take(grown)
         said = []
@@ -158,7 +157,7 @@ class Learner:
         return said
 
     def _rates(self, count: int) -> list[np.ndarray]:
-        """The default rates of so many samples, (count,) for each network."""
+        """The default rates for the next `count` samples, (count,) for each network."""
         rates = []
         for number, network in [pair for group in self.groups for pair in enumerate(group)]:
             rate, step = rate_of_streams(network, fast=self.mixtures is not None and number % 2 == 1), int(network.step)
@@ -179,7 +178,7 @@ class Learner:
             own = np.where(np.isinf(own), np.float32(np.nan), own) if predicts else own
         else:
             own, zero, unit = self._standardised(targets)
-            own = own if predicts else np.where(np.isnan(own), np.float32(np.inf), own)  # which need not predict
+            own = own if predicts else np.where(np.isnan(own), np.float32(np.inf), own)  # no prediction either
         if self.categories is not None:
             samples = self.categories.learn(samples, self._counted(targets, own), shares)
         z, means = self._seen(samples), None
@@ -187,7 +186,7 @@ class Learner:
             self._count(z, own)
         rates = self._rates(z.shape[1]) if rates is None else rates
         rate = iter(rates if shares is None else [each * shares for each in rates])
-        combines = predicts or self.has_densities  # else the networks' own predictions are all that is needed
+        combines = predicts or self.has_densities  # otherwise the networks' own predictions suffice
         for number, group in enumerate(self.groups):
             y = self._wanted(number, own, means)
             predicted = self._said(group, z, y, [next(rate) for _ in group], batch_size)
@@ -199,7 +198,7 @@ class Learner:
         return [means if self.target_standardizer is None else zero + unit * means]
 
     def _wanted(self, number: int, own: np.ndarray, means: np.ndarray | None) -> np.ndarray:
-        """What a group learns: the targets, one of them for each of its levels, or the deviations from their means."""
+        """What a group learns: the targets, one target for all of its levels, or the deviations from the means."""
         group, bound = self.groups[number], self.groups[number][0].bound
         if number == 0:
             return own
@@ -216,9 +215,9 @@ class Learner:
         batch_size: int,
         combines: bool,
     ) -> np.ndarray | None:
-        """Count the losses of a group's networks and, if it `combines`, return their weights before each sample.
+        """Count the losses of a group's networks and, if `combines`, return the networks' weights before each sample.
 
-        Shapes: (M, C, n), (C, n), (n,) -> (M, C or 1, n), None where they are not weighted by losses.
+        Shapes: (M, C, n), (C, n), (n,) -> (M, C or 1, n). None if the networks are not weighted by losses.
         """
         if self.mixtures is None:
             return None
@@ -232,7 +231,7 @@ class Learner:
         return weights
 
     def _counted(self, targets: np.ndarray, own: np.ndarray) -> np.ndarray:
-        """What categories count statistics of: classes, each standardised target, or those that all stand for one."""
+        """What category statistics are made from: classes, each standardised target, or the sum of those known."""
         if self.target_standardizer is None:
             return targets
         if len(own) == self.target_standardizer.size:
@@ -240,7 +239,7 @@ class Learner:
         return np.where(np.isfinite(own), own, 0).sum(axis=0, keepdims=True)
 
     def _seen(self, samples: Any) -> np.ndarray:  # (F, n) -> (F, n)
-        """Standardised samples, each after it was counted. By `learn_one`, for all of them were checked before."""
+        """Count and standardise samples one by one, with the unchecked `learn_one`: they were checked before."""
         if isinstance(self.standardizer, SparseScaler):
             return as_taken(self.networks[0], self.standardizer.learn(samples))
         columns = (samples.toarray() if hasattr(samples, "tocsr") else samples).astype(np.float64)
@@ -250,7 +249,7 @@ class Learner:
         return columns.astype(np.float32)
 
     def _one_hot(self, numbers: np.ndarray) -> np.ndarray:  # (n,) -> (C, n)
-        """What each head learns about classes, for which there may have to be a new head."""
+        """One-vs-rest targets of the heads; adds heads for new classes."""
         while numbers.max(initial=0) >= self.groups[0][0].num_classes:
             self.add_class()
         heads = self.groups[0][0].num_heads
@@ -258,8 +257,8 @@ class Learner:
         return own.astype(np.float32)
 
     def _standardised(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # (T, n) -> 3 of (T, n)
-        """Standardised targets, and the zero and the unit of what was known before each, in which it was predicted."""
-        standardizer, bound = self.target_standardizer, self.groups[0][0].bound  # of all networks
+        """Standardised targets, and the mean and scale before each, in which it was predicted."""
+        standardizer, bound = self.target_standardizer, self.groups[0][0].bound  # the same for all networks
         assert standardizer is not None
         own, zero, unit = np.empty((3, *targets.shape))
         for b, target in enumerate(targets.T):
@@ -269,11 +268,11 @@ class Learner:
             else:
                 for t in np.flatnonzero(~np.isnan(target)):
                     own[t, b] = standardizer.learn_one(target[t : t + 1])[0]
-        own[np.isnan(targets)] = np.nan  # which the standardizer takes for the mean
+        own[np.isnan(targets)] = np.nan  # the standardizer returns 0 for NaN
         return own.clip(-bound, bound).astype(np.float32), zero, unit
 
     def _parts(self, targets: np.ndarray, batch_size: int) -> Iterator[slice]:
-        """Parts of a stream, each of whole batches; another begins where a class comes that has no head yet."""
+        """Parts of a stream, in whole batches. A new part begins at the first sample of a class without a head."""
         if self.target_standardizer is not None or targets.max(initial=0) < self.groups[0][0].num_classes:
             return chunks(targets.shape[-1], batch_size)
         known = self.groups[0][0].num_classes
@@ -288,7 +287,7 @@ class Learner:
         heads = self.groups[0][0].num_heads
         shape = count if self.target_standardizer is None else (heads, *count)
         if targets.shape != shape:
-            raise ValueError(f"targets: expected shape {shape}, one for each sample, got shape {targets.shape}")
+            raise ValueError(f"targets: expected shape {shape}, one target per sample, got shape {targets.shape}")
         if self.target_standardizer is None and (targets.dtype.kind not in "iu" or targets.min(initial=0) < 0):
             raise ValueError(f"targets: expected class numbers, integers of at least 0, got {targets}")
         if targets.dtype.kind == "f" and (np.isinf(targets).any() or (heads == 1 and np.isnan(targets).any())):
@@ -301,14 +300,14 @@ class Learner:
     # ---- Growing -----------------------------------------------------------------------------------------------------
 
     def add_class(self, samples: np.ndarray | None = None) -> None:
-        """Make room for one more class. Of standardised samples (F, B) its head learns that they are none of it."""
+        """Add a head for one more class. It learns that standardised samples (F, B), if given, are of other classes."""
         seen = [() if samples is None else self.read(network, samples) for network in self.groups[0]]
         self.groups = [[add_class(network, *z) for network, z in zip(self.groups[0], seen, strict=True)]]
         if self.categories is not None:
             self._take(self._with_categories(self.categories.with_class()))
 
     def with_outputs(self, kept: Sequence[int], new: int) -> Learner:
-        """A learner that predicts some of its targets, in this order, and then new ones; it has no quantiles."""
+        """A learner with the targets `kept`, in this order, followed by `new` new ones. Only without quantiles."""
         groups = [[with_outputs(network, kept, new) for network in self.groups[0]]]
         mixtures = None if self.mixtures is None else [self.mixtures[0].with_targets(kept, new)]
         room = [(0, 0), (0, 0), (0, new)]
@@ -316,7 +315,7 @@ class Learner:
         return dataclasses.replace(self, groups=groups, mixtures=mixtures, visits=visits)
 
     def _grown(self, samples: Any, categorical: Set[int]) -> Learner:
-        """A learner with room for what is new in samples, or this one where nothing is."""
+        """A learner with room for what is new in samples, or this one if nothing is."""
         if self.categories is None and not categorical:
             return self.with_features(samples.shape[0])
         standardizer = self.target_standardizer
@@ -337,9 +336,9 @@ class Learner:
         self.groups, self.standardizer, self.categories = grown.groups, grown.standardizer, grown.categories
 
     def with_features(self, features: int, others: int | None = None) -> Learner:
-        """A learner with room for further features, which are numbers, or this one where there are none.
+        """A learner with room for this many features, the new ones numeric, or this one if none is new.
 
-        Where there is a memory, `others` are the features without it.
+        With a memory, `others` is the number of features without it.
         """
         if features == self._size:
             return self
@@ -355,7 +354,7 @@ class Learner:
         return dataclasses.replace(self, groups=groups, standardizer=standardizer)
 
     @property
-    def _size(self) -> int:  # the number of features, which the last network reads all of
+    def _size(self) -> int:  # the number of features; the last network reads all of them
         return self.groups[0][-1].context_size
 
     def _widened(self, network: Any, features: int) -> Any:
@@ -365,20 +364,19 @@ class Learner:
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
     def predict(self, samples: Any, group: int = 0) -> np.ndarray:
-        """A group's predictions, probabilities of each class against the rest or numbers: (F, B) -> (C, B)."""
+        """A group's predictions: probabilities of each class against the rest, or numbers. (F, B) -> (C, B)."""
         return self._in_units(self._combined(self._predicted(samples, self.groups[group]), group), group)
 
     def deviations(self, samples: Any) -> np.ndarray:  # (F, B) -> (T, B)
-        """Standard deviations of the targets from their means, above 0 even where a target never varied."""
+        """Standard deviations of the targets from their means, above 0 even if a target never varied."""
         return np.sqrt(np.maximum(self.predict(samples, len(self.groups) - 1), LEAST_VARIANCE))
 
     def decision(self, samples: Any, group: int = 0) -> np.ndarray:
-        """`predict` that returns logits instead of probabilities: (F, B) -> (C, B)."""
+        """Like `predict`, but logits instead of probabilities: (F, B) -> (C, B)."""
         return self._in_units(self.blend(group)[0].of(self.outputs(samples, self.groups[group])), group)
 
     def outputs(self, samples: Any, networks: list[Any]) -> np.ndarray:
-        """What each network mixes for samples (F, B), in float64, so logits, standardised values or logarithms of
-        variances: (M, C, B)."""
+        """What networks mix for samples (F, B), in float64: logits, standardised values or log variances, (M, C, B)."""
         return LINKS[networks[0].config.record.link].of(self._predicted(samples, networks))
 
     def _predicted(self, samples: Any, networks: list[Any]) -> np.ndarray:  # (F, B) -> (M, C, B), standardised
@@ -388,15 +386,15 @@ class Learner:
         return predicted
 
     def _combined(self, predicted: np.ndarray, group: int, weights: np.ndarray | None = None) -> np.ndarray:
-        """The prediction of a group, from those of its networks: (M, C, n), (M, C or 1, n) -> (C, n)."""
-        if self.blends is None and len(predicted) == 1 and predicted.shape[1] < MANY:  # quickly, for streams one by one
+        """A group's predictions, from those of its networks: (M, C, n), (M, C or 1, n) -> (C, n)."""
+        if self.blends is None and len(predicted) == 1 and predicted.shape[1] < MANY:  # fast, for streams one by one
             return predicted[0]
         blend, link = self.blend(group)
         mixed = LINKS[link].of(predicted)
         mixed = blend.of(mixed) if weights is None else (weights * mixed).sum(axis=0) + blend.offsets[:, None]
         return LINKS[link].inverse(mixed)
 
-    def _in_units(self, combined: np.ndarray, group: int) -> np.ndarray:  # (C, B), of the targets if these are numbers
+    def _in_units(self, combined: np.ndarray, group: int) -> np.ndarray:  # (C, B), in the targets' units
         if self.target_standardizer is None:
             return combined
         record = self.groups[group][0].config.record
@@ -408,14 +406,14 @@ class Learner:
     # ---- Counting ----------------------------------------------------------------------------------------------------
 
     def start_counting(self, heads: int = 1) -> None:
-        """Count from now on which rows samples pick that are learned, each head's apart if there are several."""
+        """From now on, count which rows learned samples pick: for each head if there are several, else in total."""
         shapes = [(sum(each.layer_sizes), 2**each.context_map_size, heads) for each in self.groups[0]]
         self.visits = [np.zeros(shape, np.int32) for shape in shapes]
 
     def meet(self, samples: Any, categorical: Set[int] = frozenset()) -> None:
-        """Count samples (F, B) as `learn` does, each standardised by those up to it, and learn no targets.
+        """Standardise and count samples (F, B) as `learn` does, but learn no targets.
 
-        Raises ValueError for infinity and for too few features; nothing has changed then.
+        Raises ValueError for infinity or too few features; nothing has changed then.
         """
         check_magnitude("samples", samples)
         self._take(self._grown(samples, categorical))
@@ -424,7 +422,7 @@ class Learner:
         self._count(self._seen(columns))
 
     def count(self, samples: Any) -> None:
-        """Count the rows that samples (F, B) pick, as they are standardised now."""
+        """Count the rows that samples (F, B) pick, with the current mean and scale."""
         self._count(self._transformed(samples))
 
     def _count(self, z: Any, targets: np.ndarray | None = None) -> None:  # (F, n), (C, n)
@@ -432,20 +430,20 @@ class Learner:
             neurons = np.arange(len(own))
             if own.shape[2] == 1 or targets is None:
                 rows: Any = neurons, contexts, 0
-                np.add.at(own, rows, 1)  # which counts a row twice that two samples pick
+                np.add.at(own, rows, 1)  # `+=` would count a row once that two samples pick
             else:
                 for head, b in np.argwhere(np.isfinite(targets)):
                     own[neurons, contexts[b], head] += 1
 
     def visited(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:
-        """The first group's predictions (C, B), and how often the rows that samples (F, B) pick were counted, on
-        average over neurons (C or 1, B)."""
+        """The first group's predictions (C, B) for samples (F, B), and how often the rows that these pick were counted,
+        a mean over neurons (C or 1, B)."""
         z = self._transformed(samples)
         predicted = self._in_units(self._combined(self._said(self.groups[0], z), 0), 0)
         return predicted, self._visited(z).mean(axis=1).T
 
     def novelty(self, samples: Any) -> np.ndarray:  # (F, B) -> (B,)
-        """How unlike those that were counted samples are: the mean over neurons of 1 / sqrt(1 + count), in (0, 1].
+        """How unlike the counted samples these are: the mean over neurons of 1 / sqrt(1 + count), in (0, 1].
 
         Source of the square root: M. Bellemare et al., Unifying Count-Based Exploration and Intrinsic Motivation,
         NeurIPS 2016.
@@ -461,9 +459,9 @@ class Learner:
         return [network.contexts(self._side_information(network, z)) for network in self.groups[0]]
 
     def explain(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Contributions of features (C, B, F) and the constant (C, B), which add up to what the first group predicts.
+        """Contributions of features (C, B, F) and a constant (C, B), which add up to the first group's predictions.
 
-        These are logits, or numbers in units of the targets. A contribution compares the feature with its mean.
+        They are logits, or numbers in the targets' units. A contribution compares the feature with its mean.
         """
         z, networks = as_taken(None, self._transformed(samples)), self.groups[0]
         (blend, _), heads = self.blend(0), networks[0].num_heads
@@ -477,7 +475,7 @@ class Learner:
             np.add.at(contributions.swapaxes(0, 1), self._features_of(network), terms.swapaxes(0, 1))
             constant += weight * constants + (slopes * of_mean).sum(axis=1)
         contributions = contributions.transpose(0, 2, 1)
-        if self.categories is not None:  # a feature's columns together
+        if self.categories is not None:  # the sum over each feature's columns
             contributions = contributions @ (self.categories.features[:, None] == np.arange(self.categories.size))
         if self.target_standardizer is not None:
             contributions = contributions * self.target_standardizer.scale[:, None, None]
@@ -485,7 +483,7 @@ class Learner:
         return contributions, constant
 
     def read(self, network: Any, z: Any) -> tuple[Any, Any]:
-        """Inputs and side information of a network for standardised samples: (F, B) -> (K, B), (D, B)."""
+        """A network's inputs and side information for standardised samples: (F, B) -> (K, B), (D, B)."""
         z = self._side_information(network, z)
         return self.inputs(network, z), z
 
@@ -500,16 +498,16 @@ class Learner:
         rates: list[np.ndarray] | None = None,
         batch_size: int = 1,
     ) -> np.ndarray:
-        """What networks predict for standardised samples, before they learn them if there are targets.
+        """The networks' predictions for standardised samples, which they then learn if there are targets.
 
         Shapes: (F, n), (C, n), M of (n,) -> (M, C, n).
         """
         made: dict[tuple[int, int], tuple[Any, Any]] = {}
         sizes = [(network.input_size, network.context_size) for network in networks]
-        for size, network in zip(sizes, networks, strict=True):  # once for all of one size
+        for size, network in zip(sizes, networks, strict=True):  # once per size
             made[size] = made[size] if size in made else self.read(network, z)
         is_stream = self.mixtures is not None and z.shape[1] == 1 and len(made) == 1
-        if is_stream and hasattr(networks[0], "predict_all"):  # in one call, for a call takes as long as a sample
+        if is_stream and hasattr(networks[0], "predict_all"):  # one call, since a call takes as long as a sample
             return networks[0].predict_all(networks, *made[sizes[0]], targets, rates)
         each = zip(networks, sizes, itertools.repeat(None) if rates is None else rates, strict=False)
         said = [network.predict_arrays(*made[size], targets, rate, batch_size) for network, size, rate in each]
@@ -522,12 +520,12 @@ class Learner:
         return np.flatnonzero(self.categories.features != self.memory)
 
     def inputs(self, network: Any, z: np.ndarray) -> np.ndarray:
-        """The inputs of a network for side information: (D, B) -> (K, B)."""
+        """A network's inputs for its side information: (D, B) -> (K, B)."""
         rows = with_distances(z) if self.distances else z
         return np.concatenate([piecewise_linear(z, self.pieces), rows]) if self.encodes(network) else rows
 
     def encodes(self, network: Any) -> bool:
-        """Whether a network also mixes encodings, which then come first in its inputs."""
+        """Whether a network also mixes encodings, which come first in its inputs."""
         return network.input_size > network.context_size * (1 + self.distances)
 
     def _features_of(self, network: Any) -> np.ndarray:  # (K,)
@@ -536,7 +534,7 @@ class Learner:
         return np.concatenate([self.pieces.features, features]) if self.encodes(network) else features
 
     def blend(self, group: int) -> tuple[Blend, str]:
-        """How the networks of a group are combined, and the link of what is added up: what they mix, or "itself"."""
+        """How a group's networks are combined, and the link of what is summed: "itself" if it is their predictions."""
         networks, record = self.groups[group], self.groups[group][0].config.record
         if self.blends is not None:
             return self.blends[group], record.link
@@ -547,7 +545,7 @@ class Learner:
         blend = blend._replace(weights=weights_of(mixture.losses))
         if mixture.scale is None:
             return blend, record.link
-        return blend._replace(weights=blend.weights * mixture.scale), "itself"  # variances add up as they are
+        return blend._replace(weights=blend.weights * mixture.scale), "itself"  # variances, not logarithms
 
     def _transformed(self, samples: Any) -> np.ndarray:
         if self.categories is not None:
@@ -558,7 +556,7 @@ class Learner:
 
 
 def _logit(p: np.ndarray) -> np.ndarray:
-    p = np.minimum(np.maximum(p.astype(np.float64), 2.0**-126), 1 - 2.0**-24)  # what in float32 is next to 0 and to 1
+    p = np.minimum(np.maximum(p.astype(np.float64), 2.0**-126), 1 - 2.0**-24)  # float32's neighbours of 0 and 1
     return np.log(p) - np.log1p(-p)
 
 
@@ -571,7 +569,7 @@ def _itself(s: np.ndarray) -> np.ndarray:
 
 
 class Link(NamedTuple):
-    """From a prediction to what networks mix, and back."""
+    """Maps a prediction to what networks mix, and back."""
 
     of: Callable[[np.ndarray], np.ndarray]
     inverse: Callable[[np.ndarray], np.ndarray]
@@ -581,7 +579,7 @@ LINKS = {"logit": Link(_logit, _expit), "log": Link(np.log, np.exp), "itself": L
 
 
 def as_taken(network: Any, z: Any) -> Any:
-    """Standardised samples as a network takes them: sparse ones are made dense for any but those of Numba."""
+    """Standardised samples as a network takes them: sparse ones are made dense for all backends but Numba."""
     return z if not hasattr(z, "tocsc") or getattr(network, "takes_sparse", False) else z.toarray()
 
 
@@ -592,13 +590,13 @@ def chunks(count: int, batch_size: int = 1) -> Iterator[slice]:
 
 
 def check_magnitude(name: str, numbers: Any) -> None:
-    """Raises ValueError for infinity, and for numbers that float32 cannot hold; NaN passes."""
+    """Raise ValueError for infinity, and for numbers that float32 cannot hold; NaN passes."""
     if magnitude(numbers) > float(MAX_FLOAT):
         raise ValueError(f"Input {name} contains infinity or a value too large for dtype('float32').")
 
 
 def sum_to_one(p: Any) -> np.ndarray:
-    """Probabilities of classes, (C, B), from those of heads, (C, B), or of the second of two classes, (1, B)."""
+    """Normalise the heads' probabilities to sum to one: (C, B), or (1, B) of the second of two classes, -> (C, B)."""
     p = np.asarray(p, np.float64)
     return np.concatenate([1 - p, p]) if len(p) == 1 else p / p.sum(axis=0)
 
@@ -607,18 +605,18 @@ def sum_to_one(p: Any) -> np.ndarray:
 
 
 class Saveable:
-    """`save` and `load` of an estimator that keeps what it learned in a `Learner`, and maybe names beside it."""
+    """`save` and `load` for an estimator that keeps what it learned in a `Learner`, and perhaps other attributes."""
 
     learning_rate: Any
-    changeable: Collection[str] = ("backend", "learning_rate")  # parameters that what was learned does not depend on
+    changeable: Collection[str] = ("backend", "learning_rate")  # parameters that `load` may replace
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Save parameters and everything that was learned, without pickle, for every backend.
+        """Save parameters and everything that was learned, without pickle, in a file that any backend can load.
 
         Parameters
         ----------
         path : str or path-like
-            The file, replaced if it exists. Callables and random states are not in it, see
+            The file, replaced if it exists. Callables and random states are not saved, see
             `gln.saving.save_estimator`.
         """
         parameters = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
@@ -626,14 +624,14 @@ class Saveable:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **parameters: Any) -> Any:
-        """Load an estimator that `save` wrote; it continues where that one stopped. Nothing is unpickled.
+        """Load an estimator from a file that `save` wrote, to continue where it stopped. Nothing is unpickled.
 
         Parameters
         ----------
         path : str or path-like
-            The file; a damaged one is refused, see `gln.saving.load_estimator`.
+            The file. A damaged one raises an error, see `gln.saving.load_estimator`.
         **parameters
-            Replace the saved ones, for example `backend`. Those that have shaped the networks are refused.
+            Replace saved ones, for example `backend`. Those that determine the networks raise an error.
 
         Returns
         -------
@@ -649,7 +647,7 @@ class Saveable:
         return estimator
 
     def _learned(self) -> dict[str, Any]:
-        """What `save` keeps beside the parameters, by the names of attributes."""
+        """The attributes that `save` keeps besides the parameters."""
         raise NotImplementedError
 
 

@@ -1,4 +1,4 @@
-"""Levels of categories as codes, and which columns of a table are categories.
+"""Encode the levels of categories as codes, and find which columns of a table are categories.
 
 Shapes: N samples, F features.
 """
@@ -19,7 +19,7 @@ DATES = ("date", "datetime", "datetime64", "period", "time", "timedelta", "timed
 
 
 def as_pandas(X: Any) -> Any:
-    """A frame of polars as one of pandas; anything else as it is."""
+    """A polars frame converted to pandas; anything else unchanged."""
     if not type(X).__module__.startswith("polars") or not hasattr(X, "get_columns"):
         return X
     columns = {
@@ -30,12 +30,12 @@ def as_pandas(X: Any) -> Any:
 
 
 def check_no_dates(frame: pd.DataFrame) -> None:
-    """Raises ValueError with the name of the first column that holds dates or times."""
+    """Raise ValueError, naming the column, if one holds dates or times."""
     for place, dtype in enumerate(frame.dtypes):
         if dtype.kind not in "biuf" and pd.api.types.infer_dtype(frame.iloc[:, place], skipna=True) in DATES:
             raise ValueError(
-                f"X: expected numbers or categories, got dates or times in column {frame.columns[place]!r}; turn them "
-                "into numbers, such as days since the first, or into categories, such as the day of the week"
+                f"X: expected numbers or categories, got dates or times in column {frame.columns[place]!r}; convert "
+                "them to numbers, such as days since the first, or to categories, such as the day of the week"
             )
 
 
@@ -43,12 +43,12 @@ def categorical_columns(X: Any, chosen: Any) -> list[int]:
     """The columns of a table that are categories.
 
     Args:
-        X: a frame of pandas, or an array.
-        chosen: "from_dtype" for categories and text of a frame, None for no column, or as an array-like bools (F,),
-            column numbers, or names of a frame's columns.
+        X: a pandas frame, or an array.
+        chosen: "from_dtype" for the categorical and text columns of a frame, None for no column, or an array-like: a
+            mask (F,), column numbers, or column names of a frame.
 
     Raises:
-        ValueError: `chosen` is something else, or is not among the columns.
+        ValueError: `chosen` is something else, or not among the columns.
     """
     if chosen is None:
         return []
@@ -61,8 +61,8 @@ def categorical_columns(X: Any, chosen: Any) -> list[int]:
         return [names.index(name) for name in wanted.tolist()]
     if wanted.ndim == 1 and wanted.dtype.kind in "iu" and ((wanted >= 0) & (wanted < count)).all():
         return wanted.tolist()
-    expected = "'from_dtype', None, or a mask, numbers or names of columns"
-    raise ValueError(f"categorical_features: expected {expected} of X, which has {count}, got {chosen!r}")
+    expected = "'from_dtype', None, or a mask, numbers or names"
+    raise ValueError(f"categorical_features: expected {expected} of the {count} columns of X, got {chosen!r}")
 
 
 def _is_text(column: pd.Series) -> bool:
@@ -72,7 +72,7 @@ def _is_text(column: pd.Series) -> bool:
 
 
 def with_codes(X: Any, levels: Mapping[int, Levels]) -> Any:
-    """A copy of a frame or an array with codes in its categorical columns."""
+    """A copy of a frame or array with codes in the categorical columns."""
     if isinstance(X, pd.DataFrame):
         coded = X.copy(deep=False)
         for column, own in levels.items():
@@ -85,7 +85,7 @@ def with_codes(X: Any, levels: Mapping[int, Levels]) -> Any:
 
 
 def new_levels(levels: Levels, values: Any, in_order: bool = True) -> Levels:
-    """Further levels among values (N,), with the next codes in the order in which they appear, or sorted."""
+    """The levels among values (N,) that are new, with the next codes, in order of appearance or sorted."""
     found = dict.fromkeys(_level(value) for value in pd.unique(pd.Series(values).dropna()))
     new = [level for level in found if level not in levels]
     if not in_order:
@@ -94,13 +94,13 @@ def new_levels(levels: Levels, values: Any, in_order: bool = True) -> Levels:
 
 
 def codes_of(values: Any, levels: Levels) -> np.ndarray:
-    """The code of each value, NaN for one that is missing or not among the levels: (N,) -> (N,)."""
+    """The code of each value, NaN if it is missing or an unknown level: (N,) -> (N,)."""
     places, found = pd.factorize(pd.Series(values))
     codes = [levels.get(_level(value), np.nan) for value in found]
-    return np.array([*codes, np.nan])[places]  # whose place is -1 is missing
+    return np.array([*codes, np.nan])[places]  # place -1 is a missing value
 
 
 def _level(value: Any) -> Any:
-    """What a file can hold: text, numbers and bools as they are, for anything else its text."""
+    """A level in a form that can be saved: text, numbers and bools unchanged, anything else as text."""
     value = value.item() if isinstance(value, np.generic) else value
     return value if isinstance(value, (str, bool, int, float)) else str(value)

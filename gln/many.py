@@ -1,7 +1,7 @@
-"""Many classes: a sample teaches the head of its own class and some of the others, so that time grows little with them.
+"""Many classes: a sample updates the head of its own class and a few others, so time grows little with their number.
 
-A head then sees too few samples of other classes, which moves its logit by a known constant: G. King and L. Zeng,
-Logistic Regression in Rare Events Data, Political Analysis 9, 2001, section 4.1.
+A head then sees too few samples of other classes, which shifts its logit by a known constant. Source: G. King and L.
+Zeng, Logistic Regression in Rare Events Data, Political Analysis 9, 2001, section 4.1.
 
 Shapes: C heads, n samples.
 """
@@ -14,13 +14,13 @@ import numpy as np
 
 __all__ = ["MANY", "OTHERS", "log_share", "some_heads"]
 
-MANY, OTHERS = 100, 20  # from so many classes on a sample teaches its own head and so many of all
+MANY, OTHERS = 100, 20  # from MANY classes on, a sample updates its own head and OTHERS of all heads
 
 
 def some_heads(targets: np.ndarray, first: int) -> np.ndarray:  # (C, n) -> (C, n)
-    """One-vs-rest targets, infinite for the heads that a sample does not teach.
+    """One-vs-rest targets, with infinity for the heads that a sample does not update.
 
-    Which ones these are follows from the count of samples, of which there were `first` before.
+    The choice depends only on the count of samples, of which there were `first` before these.
     """
     heads, count = targets.shape
     if heads < MANY:
@@ -31,5 +31,5 @@ def some_heads(targets: np.ndarray, first: int) -> np.ndarray:  # (C, n) -> (C, 
 
 
 def log_share(heads: int) -> float:
-    """The logarithm of the share of the samples of other classes that a head learns from."""
+    """Log of the fraction of other classes' samples that a head learns from."""
     return math.log(OTHERS / heads) if heads >= MANY else 0.0

@@ -1,7 +1,7 @@
-"""Networks that learn one stream at different rates, weighted by how well each predicted lately.
+"""Networks that learn one stream at different rates, weighted by how well each predicted recently.
 
-A stream that stands still needs a low learning rate, one that has just changed a high one. Each network keeps a sum of
-its losses in which older ones count less, and the prediction is the mean of the networks weighted by
+A stationary stream needs a low learning rate, one that has just drifted a high one. Each network has a fading sum of
+its losses, in which older ones count less; the prediction is the mean of the networks weighted by
 exp(-SHARPNESS * sum). Source: N. Cesa-Bianchi and G. Lugosi, Prediction, Learning, and Games, 2006, sections 2.1
 (weights) and 2.11 (losses that count less with time).
 
@@ -18,24 +18,24 @@ import numpy as np
 
 __all__ = ["Mixture", "losses_of", "weights_of"]
 
-# Accuracy is the same within .1 points for .9 to .995, and for .1 to 1.
+# Accuracy is the same within .1 points for fadings of .9 to .995 and sharpnesses of .1 to 1.
 FADING, SHARPNESS = 0.99, 0.3
-# So that one sample does not decide.
+# Caps, so that no single sample decides.
 LEAST_PROBABILITY, LARGEST_LOSS, LARGEST_DEVIATION = 0.001, 5.0, 3.0
 TINY = 1e-12
-# NLL is the same within .01 for .99 to .999, and for 25 to no cap where targets have no glitches; intervals are most
-# accurate for the lower caps, and NLL is lowest with the higher ones.
+# NLL is the same within .01 for fadings of .99 to .999, and on targets without glitches for caps from 25 up to none.
+# Lower caps give the most accurate intervals, higher ones the lowest NLL.
 SCALE_FADING, MOST_RATIO = 0.997, 100.0
 
 
 @dataclasses.dataclass
 class Mixture:
-    """How well each network predicted lately."""
+    """How well each network predicted recently."""
 
     losses: np.ndarray  # (M, T), fading sums
-    spread: np.ndarray | None  # (T,), the fading mean of the least loss, by which losses of numbers are divided
-    # (T,), what variances are multiplied by: the fading mean of squared deviations from the mean, each divided by its
-    # variance. Networks underestimate it where targets have long tails, because they cap outliers.
+    spread: np.ndarray | None  # (T,), the fading mean of the lowest loss, by which losses of numbers are divided
+    # (T,), factor of the variances: the fading mean of squared deviations, each divided by its predicted variance.
+    # Networks underestimate variances of targets with long tails, because their loss caps outliers.
     scale: np.ndarray | None = None
 
     @classmethod
@@ -45,11 +45,11 @@ class Mixture:
         return cls(np.zeros((networks, targets)), spread, scale)
 
     def learn(self, losses: np.ndarray, shares: np.ndarray | None = None, batch_size: int = 1) -> np.ndarray:
-        """Count the losses of samples, and return the sums before each of them, or before its batch.
+        """Count the losses of samples, and return the sums before each sample, or before its batch.
 
-        A loss that is not finite is that of an unknown target.
+        The loss of an unknown target is not finite, and not counted.
 
-        Shapes: (M, T, n), and (n,) for how much each sample counts -> (M, T, n).
+        Shapes: losses (M, T, n), and shares (n,), how much each sample counts -> (M, T, n).
         """
         before = np.empty(losses.shape)
         for b in range(losses.shape[2]):
@@ -58,13 +58,13 @@ class Mixture:
         return before
 
     def with_targets(self, kept: Sequence[int], new: int) -> Mixture:
-        """The same for some of the targets, and for new ones."""
+        """A mixture for the targets `kept` and then `new` new ones."""
         fresh = Mixture.equal(len(self.losses), new, "logit" if self.spread is None else "itself")
         spread = None if self.spread is None else np.concatenate([self.spread[list(kept)], fresh.spread])
         return Mixture(np.concatenate([self.losses[:, list(kept)], fresh.losses], axis=1), spread)
 
     def rescale(self, deviations: np.ndarray, variances: np.ndarray, shares: np.ndarray | None = None) -> None:
-        """Learn `scale` from deviations (T, n) for which the networks together predicted variances (T, n)."""
+        """Learn `scale` from deviations (T, n) and the combined predictions of their variances (T, n)."""
         ratios = np.minimum(np.square(deviations) / variances, MOST_RATIO)
         assert self.scale is not None
         for b in range(ratios.shape[1]):
@@ -73,7 +73,7 @@ class Mixture:
             self.scale = self.scale + fading * (np.where(known, ratios[:, b], 0) - self.scale)
 
     def _count(self, loss: np.ndarray, share: float) -> None:  # (M, T), ()
-        known = np.isfinite(loss[0])  # of an unknown target nothing is counted
+        known = np.isfinite(loss[0])  # unknown targets are not counted
         loss, fading = np.where(known, loss, 0), share * (1 - FADING) * known
         if self.spread is not None:
             self.spread = self.spread + fading * (loss.min(axis=0) - self.spread)
@@ -82,21 +82,21 @@ class Mixture:
 
 
 def weights_of(losses: np.ndarray) -> np.ndarray:  # (M, ...) -> (M, ...)
-    """The weights of networks with these sums of losses; they sum to one."""
+    """The networks' weights, which sum to one, from their sums of losses."""
     weights = np.exp(SHARPNESS * (losses.min(axis=0) - losses))
     return weights / weights.sum(axis=0)
 
 
 def losses_of(config: Any, predicted: np.ndarray, targets: np.ndarray) -> np.ndarray:  # (M, C, n), (C, n) -> (M, T, n)
-    """What networks of a `config` lose on samples: -log p of the class, squared errors, the loss of quantiles, or with
-    variances -log p of the deviation, which is capped as in their loss."""
+    """Losses of networks with this `config`: -log p of the class, squared errors, the quantiles' loss, or for variances
+    -log p of the deviation, which is capped as in their loss."""
     if config.record.link == "log":
         known = np.where(np.isfinite(targets), targets, np.nan)
         return (np.log(predicted) + np.minimum(np.square(known) / predicted, LARGEST_DEVIATION**2)) / 2
     if config.record.heads == "num_classes":
         if len(targets) == 1:
             p = np.abs(predicted + targets - 1)
-        else:  # of many classes a sample teaches some heads alone, and only these have predicted
+        else:  # with many classes, a sample updates only some heads, and only these have predicted
             taught = np.where(np.isfinite(targets), predicted, 0)
             p = (taught * (targets == 1)).sum(axis=1, keepdims=True) / taught.sum(axis=1, keepdims=True)
         return -np.log(np.maximum(p, LEAST_PROBABILITY))

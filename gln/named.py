@@ -1,4 +1,4 @@
-"""Samples as dictionaries and frames: names of features and levels, by which they become arrays for a `Learner`.
+"""Convert dictionaries and frames to arrays for a `Learner`, by the names of features and levels.
 
 Shapes: B samples, F features.
 """
@@ -20,26 +20,26 @@ from gln.levels import Levels, codes_of, new_levels
 __all__ = ["COPIES", "PREVIOUS", "Named", "Samples"]
 
 COPIES = OF_STREAMS["n_networks"]
-PREVIOUS = ("previous", "label")  # the name of the feature that a memory reads
+PREVIOUS = ("previous", "label")  # name of the feature that `memory` adds
 
 
 class Samples(NamedTuple):
-    """Samples to learn, and what will be known once they are learned."""
+    """Samples to learn, and the features and levels that are known once they are learned."""
 
     columns: np.ndarray  # (F, B)
-    places: dict[Hashable, int]  # of the features, by their names
-    new: dict[Hashable, Levels]  # levels of categories
+    places: dict[Hashable, int]  # of the features, by name
+    new: dict[Hashable, Levels]  # new levels of categories, by name
 
 
 class Named(Saveable):
-    """A model that learns a stream of named features, each there from its first value on.
+    """A model that learns a stream of named features. A feature is added with its first value.
 
-    A feature is a category if its first value is a string.
+    It is a category if that value is a string.
     """
 
-    memory = False  # whether one more network reads the label before, as a category
-    _always = property(lambda self: {PREVIOUS} if self.memory else set())  # names of features beside the first ones
-    _are_classes = False  # the targets
+    memory = False  # whether one more network reads the previous label, as a category
+    _always = property(lambda self: {PREVIOUS} if self.memory else set())  # added to the first features
+    _are_classes = False  # whether targets are classes
 
     def __init__(self, layer_sizes, context_map_size, context_bias, learning_rate, backend, seed) -> None:
         self.layer_sizes = layer_sizes
@@ -48,19 +48,19 @@ class Named(Saveable):
         self.learning_rate = learning_rate
         self.backend = backend
         self.seed = seed
-        self._places: dict[Hashable, int] = {}  # of features in a sample, by their names
-        self._levels: dict[Hashable, Levels] = {}  # of those that are categories
+        self._places: dict[Hashable, int] = {}  # of features in a sample, by name
+        self._levels: dict[Hashable, Levels] = {}  # of features that are categories, by name
         self._learner: Learner | None = None  # until there is a feature
 
     def _learned(self):
         return {name: value for name, value in vars(self).items() if name.startswith("_")}
 
     def _built(self, features: int, others: int, **fields: Any) -> Learner:
-        """A learner that knows nothing yet, of so many features, all and without those of a memory."""
+        """A new learner for this many features; `others` is the number without the memory's."""
         raise NotImplementedError
 
     def _networks(self, features: Sequence[int], **kind: Any) -> list[Any]:
-        """New networks, one for each of these numbers of features."""
+        """New networks, one for each entry of `features`, which is its number of features."""
         options = {"context_bias": self.context_bias, "context_features": OF_STREAMS["context_features"]}
         network, rng = load_backend(self.backend).GLN, np.random.RandomState(self.seed)
         seeds = rng.randint(np.iinfo(np.int32).max, size=len(features)).tolist()
@@ -70,7 +70,7 @@ class Named(Saveable):
         ]
 
     def _learn(self, samples: Samples, targets: Any = None, shares: np.ndarray | None = None) -> None:
-        """Learn samples, whose features and levels are the known ones if nothing is refused."""
+        """Learn samples, and keep their features and levels unless there is an error."""
         if not (samples.places and samples.columns.shape[1]):
             return
         names = self._levels.keys() | samples.new.keys() | self._always
@@ -101,21 +101,21 @@ class Named(Saveable):
         return contributions[:, 0], constant[:, 0]
 
     def _seen(self, x: Mapping[Hashable, Any]) -> Samples:
-        """A dictionary that will be learned."""
+        """Convert a dictionary to learn."""
         new: dict[Hashable, Levels] = {}
         x = self._coded(x, new)
         places = self._with_new({name for name in x.keys() - self._places.keys() if not _is_missing(x[name])})
         return Samples(self._sample(x, places), places, new)
 
     def _seen_frame(self, X: pd.DataFrame) -> Samples:
-        """A frame that will be learned."""
+        """Convert a frame to learn."""
         new: dict[Hashable, Levels] = {}
         coded = self._coded_frame(X, new)
         places = self._with_new(set(coded.columns[coded.notna().any()]))
         return Samples(self._columns(coded, places), places, new)
 
     def _coded(self, x: Mapping[Hashable, Any], new: dict[Hashable, Levels] | None = None) -> Mapping[Hashable, Any]:
-        """A dictionary with codes in place of strings. Levels that are not known go to `new`, or are missing values."""
+        """Replace strings in a dictionary by codes. Unknown levels are added to `new`; without it they are missing."""
         if not self._levels and not any(isinstance(value, str) for value in x.values()):
             return x
         coded = dict(x)
@@ -129,7 +129,7 @@ class Named(Saveable):
         return coded
 
     def _coded_frame(self, X: pd.DataFrame, new: dict[Hashable, Levels] | None = None) -> pd.DataFrame:
-        """The same of a frame."""
+        """The same for a frame."""
         coded = X.copy(deep=False)
         for name in X.columns[[dtype.kind not in "biuf" or name in self._levels for name, dtype in X.dtypes.items()]]:
             values = X[name].dropna()
@@ -142,18 +142,18 @@ class Named(Saveable):
         return coded
 
     def _is_category(self, name: Hashable, values: Iterable[Any]) -> bool:
-        """Whether a feature is a category, as its first value decides; raises ValueError if these values are not."""
+        """Whether a feature is a category, by its first value. Raises ValueError if other values differ in kind."""
         is_text = isinstance(next(iter(values), None), str)
         if name in self._places:
             is_text = name in self._levels
         for value in values:
             if isinstance(value, str) != is_text:
                 expected = "a string" if is_text else "a finite number or a bool"
-                raise ValueError(f"x[{name!r}]: expected {expected}, as its first value is one, got {value!r}")
+                raise ValueError(f"x[{name!r}]: expected {expected}, like its first value, got {value!r}")
         return is_text
 
     def _with_new(self, names: Set[Hashable]) -> dict[Hashable, int]:
-        """The places of the known features and of these, the new ones in an order that does not depend on theirs."""
+        """The places of known features and of `names`. New ones are sorted, so the order of `names` is irrelevant."""
         new = names - self._places.keys()
         if not new:
             return self._places
@@ -163,26 +163,26 @@ class Named(Saveable):
         return self._places | {name: len(self._places) + i for i, name in enumerate(order)}
 
     def _known(self, x: Mapping[Hashable, Any]) -> np.ndarray:
-        """A dictionary to predict, as a column (F, 1)."""
+        """Convert a dictionary to predict to a column (F, 1)."""
         return self._sample(self._coded(x), self._places)
 
     def _known_frame(self, X: pd.DataFrame) -> np.ndarray:
-        """A frame to predict, as columns (F, B)."""
+        """Convert a frame to predict to columns (F, B)."""
         return self._columns(self._coded_frame(X), self._places)
 
     @staticmethod
     def _sample(x: Mapping[Hashable, Any], places: Mapping[Hashable, int]) -> np.ndarray:
-        """A dictionary as a column (F, 1), NaN where a feature is missing; others are left out."""
+        """A dictionary as a column (F, 1), with NaN for missing features; unknown features are ignored."""
         sample = np.full((len(places), 1), np.nan)
         for name, value in x.items():
-            if name in places:  # most values are what `_number` would make of them
+            if name in places:  # most values need no `_number`
                 is_plain = value.__class__ is float and abs(value) < np.inf
                 sample[places[name], 0] = value if is_plain else _number(name, value)
         return sample
 
     @staticmethod
     def _columns(X: pd.DataFrame, places: Mapping[Hashable, int]) -> np.ndarray:
-        """A frame as columns (F, B), NaN where a feature is missing; others are left out."""
+        """A frame as columns (F, B), with NaN for missing features; unknown features are ignored."""
         columns = np.full((len(places), len(X)), np.nan)
         for name, dtype in zip(X.columns, X.dtypes, strict=True):
             if dtype.kind not in "biuf":
@@ -196,7 +196,7 @@ class Named(Saveable):
 
 
 def _number(name: Hashable, value: Any) -> float:
-    """A feature's value; None is one that is missing."""
+    """A feature's value as a float; NaN if it is missing."""
     try:
         number = np.nan if _is_missing(value) else float(value)
     except (TypeError, ValueError):

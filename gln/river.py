@@ -1,4 +1,4 @@
-"""Gated Linear Networks as estimators of River: dictionaries in, one at a time, classes and features as they appear.
+"""Gated Linear Networks as River estimators: one dictionary at a time; classes and features may appear at any time.
 
 Shapes: B samples, F features, C classes.
 """
@@ -41,32 +41,32 @@ class _Stream(Named, base.Estimator):
 class GLNClassifier(_Stream, base.MiniBatchClassifier):
     """Gated Linear Network classifier.
 
-    It learns each sample once, without backpropagation. Features need no scaling: they are standardised by what was
-    seen of them. A missing feature counts as its mean, and so does a value far from all earlier ones. Features are
-    numbers, bools and strings. A string is a category, of any number of levels, and a level that was never seen counts
-    as missing. Classes, features and levels may appear at any time: a new class starts at the rate of one seen once.
+    It learns each sample once, without backpropagation. Features are numbers, bools and strings. They need no scaling:
+    they are standardised by the samples seen so far. A missing value counts as the feature's mean, and so does a value
+    far from all earlier ones. A string is a category, with any number of levels; a level never seen is a missing value.
+    Classes, features and levels may appear at any time. A new class starts with the probability of a class seen once.
 
-    Two networks learn the stream, one slowly and one fast, and are weighted by how well each predicted lately.
+    A slow and a fast network learn the stream, weighted by how well each predicted recently.
 
     Parameters
     ----------
     layer_sizes
         Neurons of each layer.
     context_map_size
-        Halfspaces per neuron, which has a row of weights for each of their 2^context_map_size combinations.
+        Halfspaces per neuron. A neuron has a row of weights for each of their 2^context_map_size combinations.
     context_bias
         Standard deviation of the halfspaces' distances from the mean of the features.
     learning_rate
-        A number, or a callable from the count of samples learned so far to one. None falls to 0.5 for one network and
-        to 3 for the other, see `gln.rates.stream_rate`.
+        A number, or a callable that returns one for the number of samples learned so far. None falls to 0.5 for the
+        slow network and to 3 for the fast one; see `gln.rates.stream_rate`.
     memory
-        Whether a third network also reads the label of the sample learned last. That helps where labels come in runs
-        and each is known before the next sample is predicted.
+        Whether a third network also reads the label of the sample learned last. That helps if labels come in runs and
+        each is known before the next sample is predicted.
     backend
-        Which implementation learns: "numpy", "numba", "torch", "jax", "tf", or "auto", the fastest of Numba, JAX and
-        NumPy that is installed.
+        The implementation: "numpy", "numba", "torch", "jax", "tf", or "auto", the fastest of Numba, JAX and NumPy that
+        is installed.
     seed
-        Draws the halfspaces. Pass an int for the same results each time.
+        Determines the halfspaces. Pass an int for reproducible results.
 
     References
     ----------
@@ -95,7 +95,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         super().__init__(layer_sizes, context_map_size, context_bias, learning_rate, backend, seed)
         self.memory = memory
         self._labels: list[Hashable] = []  # of classes, in the order in which they appeared
-        self._last = np.nan  # the number of the last label
+        self._last = np.nan  # the number of the previous label
 
     _are_classes = True
 
@@ -104,21 +104,21 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         return True
 
     def _built(self, features, others, **fields):
-        classes = max(2, len(self._labels))  # of which samples without features may have brought some
+        classes = max(2, len(self._labels))  # samples without features may have added some
         networks = self._networks(COPIES * [others] + self.memory * [features], num_classes=classes)
         return Learner.of_stream([networks], features, learning_rate=self.learning_rate, **fields)
 
     def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:
         """Learn a sample.
 
-        A sample of weight 2 is learned as if it came twice, one of 0.5 by half a step and one of 0 not at all; 100 is
-        the largest weight. Infinity, NaN as a label, or a string in place of a number or the other way round is a
-        ValueError, and nothing is learned then.
+        A sample of weight 2 is learned as if it came twice, one of 0.5 by half a step and one of 0 not at all; the
+        largest weight is 100. Raises ValueError for infinity, NaN as a label, or a string in a numeric feature or vice
+        versa; nothing is learned then.
         """
         self._learn_labels(self._seen(x), [y], w)
 
     def learn_many(self, X: pd.DataFrame, y: pd.Series, w: float | pd.Series = 1.0) -> None:
-        """Learn the rows of a frame one after another, in one fast call; first there is room for all its levels."""
+        """Learn the rows of a frame one after another, in one fast call. All their levels are added first."""
         self._learn_labels(self._seen_frame(X), list(y), w)
 
     def _learn_labels(self, samples: Samples, labels: list[Any], w: Any) -> None:
@@ -135,20 +135,20 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         self._labels, self._last = known, targets[-1] if labels else self._last
 
     def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, float]:
-        """The probability of each class that was seen."""
+        """The probability of each class seen so far."""
         p = self._probabilities(self._known(x))
         return dict(zip(self._labels, p[:, 0].tolist(), strict=True))
 
     def predict_proba_many(self, X: pd.DataFrame) -> pd.DataFrame:
-        """The probability of each class that was seen, a column each."""
+        """The probabilities of the classes seen so far, one column per class."""
         p = self._probabilities(self._known_frame(X))
         return pd.DataFrame(p.T, index=X.index, columns=self._labels)
 
     def explain_one(self, x: dict[Any, Any]) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
-        """Why a sample gets its probabilities: for each class the contributions of features, and a constant.
+        """Contributions of the features to the prediction of each class, and a constant for each class.
 
-        They add up to the logit of the class against the rest. With a memory the label before is the feature
-        ("previous", "label"). A class that is the only one has none.
+        They add up to the logit of the class against the rest. With `memory`, the previous label is the feature
+        ("previous", "label"). While there is only one class, there are no contributions.
         """
         if self._learner is None or len(self._labels) < 2:
             return {label: {} for label in self._labels}, dict.fromkeys(self._labels, 0.0)
@@ -171,12 +171,12 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
 
     @staticmethod
     def _codes(numbers: Any) -> np.ndarray:
-        """Levels of the label before. From FEW on they have statistics alone, and no columns that come with levels."""
+        """Codes of previous labels. From FEW on, levels have statistics only, so no level adds a column."""
         return np.add(numbers, FEW)
 
     def _probabilities(self, samples: np.ndarray) -> np.ndarray:  # (F, B) -> (C, B)
         count = len(self._labels)
-        if self._learner is None or count < 2:  # nothing tells classes apart
+        if self._learner is None or count < 2:  # nothing to distinguish yet
             return np.full((count, samples.shape[1]), 1 / max(1, count))
         return sum_to_one(self._learner.predict(samples))
 
@@ -184,9 +184,9 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
 class GLNRegressor(_Stream, base.MiniBatchRegressor):
     """Gated Linear Network regressor.
 
-    Like `GLNClassifier` it learns each sample once, by a slow and a fast network, standardises features, and takes new
-    ones as they appear; targets are standardised too. It predicts the mean, and with `quantiles` intervals. Strings are
-    categories.
+    Like `GLNClassifier`, it learns each sample once, with a slow and a fast network, standardises features and accepts
+    new ones at any time. Strings are categories. Targets are standardised too. It predicts the mean, and with
+    `quantiles` also intervals.
 
     Parameters
     ----------
@@ -194,23 +194,22 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         Neurons of each layer.
     quantiles
         Levels in (0, 1) that `predict_quantiles_one` predicts: (0.05, 0.95) gives intervals that contain about 90 % of
-        the targets. Two further networks learn them.
+        the targets. Two more networks learn them.
     density
-        Whether two further networks learn the variance of the target around its mean, for `predict_one` with
-        `with_dist`.
+        Whether two more networks learn the variance of the target around its mean, for `predict_one` with `with_dist`.
     context_map_size
-        Halfspaces per neuron, which has a row of weights for each of their 2^context_map_size combinations.
+        Halfspaces per neuron. A neuron has a row of weights for each of their 2^context_map_size combinations.
     context_bias
         Standard deviation of the halfspaces' distances from the mean of the features.
     learning_rate
-        A number, or a callable from the count of samples learned so far to one. None falls from 0.3 to 0.1 for one
-        network and is 0.5 for the other; for quantiles it falls from 0.5 to 0.05 and 0.25, see
+        A number, or a callable that returns one for the number of samples learned so far. None falls from 0.3 to 0.1
+        for the slow network and is 0.5 for the fast one; for quantiles it falls from 0.5 to 0.05 and 0.25; see
         `gln.rates.stream_rate`.
     backend
-        Which implementation learns: "numpy", "numba", "torch", "jax", "tf", or "auto", the fastest of Numba, JAX and
-        NumPy that is installed.
+        The implementation: "numpy", "numba", "torch", "jax", "tf", or "auto", the fastest of Numba, JAX and NumPy that
+        is installed.
     seed
-        Draws the halfspaces. Pass an int for the same results each time.
+        Determines the halfspaces. Pass an int for reproducible results.
 
     References
     ----------
@@ -249,15 +248,15 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         return Learner.of_stream(groups, features, 1, learning_rate=self.learning_rate, **fields)
 
     def learn_one(self, x: dict[Any, Any], y: float, w: float = 1.0) -> None:
-        """Learn a sample, `w` as in `GLNClassifier`.
+        """Learn a sample; `w` as in `GLNClassifier`.
 
-        Infinity, a target that is not finite, or a string in place of a number or the other way round is a ValueError,
-        and nothing is learned then.
+        Raises ValueError for infinity, a target that is not finite, or a string in a numeric feature or vice versa;
+        nothing is learned then.
         """
         self._learn_numbers(self._seen(x), [y], w)
 
     def learn_many(self, X: pd.DataFrame, y: pd.Series, w: float | pd.Series = 1.0) -> None:
-        """Learn the rows of a frame one after another, in one fast call; first there is room for all its levels."""
+        """Learn the rows of a frame one after another, in one fast call. All their levels are added first."""
         self._learn_numbers(self._seen_frame(X), y, w)
 
     def _learn_numbers(self, samples: Samples, y: Any, w: Any) -> None:
@@ -266,9 +265,9 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         self._learn(samples._replace(columns=samples.columns[:, visits]), targets[None, visits], shares)
 
     def predict_one(self, x: dict[Any, Any], with_dist: bool = False) -> Any:
-        """The mean of the target, or if `with_dist` its normal distribution, a `river.proba.Gaussian`.
+        """The mean of the target, or with `with_dist` its normal distribution, a `river.proba.Gaussian`.
 
-        Before the first sample the mean is 0, with a standard deviation of 1.
+        Before the first sample the mean is 0, and the standard deviation 1.
         """
         sample = self._known(x)
         mean = float(self._predicted(sample)[0, 0])
@@ -277,7 +276,7 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         if not self.density:
             raise ValueError("with_dist: expected a model with density=True, got one without")
         apart = (1.0 if self._learner is None else float(self._learner.deviations(sample)[0, 0])) / math.sqrt(2)
-        normal = proba.Gaussian()  # which is that of two values so far from their mean
+        normal = proba.Gaussian()  # has no setter: two values with this mean and std
         normal.update(mean - apart)
         normal.update(mean + apart)
         return normal
@@ -287,14 +286,14 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         return pd.Series(self._predicted(self._known_frame(X))[0], index=X.index)
 
     def explain_one(self, x: dict[Any, Any]) -> tuple[dict[Any, float], float]:
-        """Contributions of features and a constant, in units of the target: they add up to the prediction."""
+        """Contributions of the features and a constant, in the target's units; they add up to the prediction."""
         if self._learner is None:
             return {}, 0.0
         (contributions,), (constant,) = self._explained(x)
         return dict(zip(self._places, contributions.tolist(), strict=True)), float(constant)
 
     def predict_quantiles_one(self, x: dict[Any, Any]) -> dict[float, float]:
-        """The quantiles of the target by their levels, both in rising order; 0 before the first sample."""
+        """The quantiles of the target by level, both in ascending order; 0 before the first sample."""
         if self.quantiles is None:
             raise ValueError("quantiles: expected levels, got None")
         predicted = np.sort(self._predicted(self._known(x), group=1)[:, 0])
@@ -309,21 +308,21 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
 class GLNNovelty(Named, AnomalyDetector):
     """Novelty detector that counts how often the regions between random halfspaces were visited.
 
-    The score of a sample is from 0 to 1, the mean over neurons of 1 / sqrt(1 + n), where n samples fell between the
-    same halfspaces before. Features need no scaling; strings are categories; a missing value counts as the mean.
+    The score of a sample, from 0 to 1, is the mean over neurons of 1 / sqrt(1 + n), where n is the number of earlier
+    samples in the same region. Features need no scaling; strings are categories; a missing value counts as the mean.
 
     Parameters
     ----------
     neurons
-        Each of them divides the samples by halfspaces of its own, of one or two features each.
+        Number of neurons. Each divides the space of samples by its own halfspaces, which see one or two features.
     context_map_size
-        Halfspaces per neuron, and so 2^context_map_size regions.
+        Halfspaces per neuron, which make 2^context_map_size regions.
     context_bias
         Standard deviation of the halfspaces' distances from the mean of the features.
     backend
-        Which implementation finds the regions, as in `GLNClassifier`.
+        The implementation, as in `GLNClassifier`.
     seed
-        Draws the halfspaces. Pass an int for the same results each time.
+        Determines the halfspaces. Pass an int for reproducible results.
 
     References
     ----------
@@ -360,7 +359,7 @@ class GLNNovelty(Named, AnomalyDetector):
         return learner
 
     def learn_one(self, x: dict[Any, Any]) -> None:
-        """Count a sample. Infinity, or a string in place of a number or the other way round is a ValueError."""
+        """Count a sample. Raises ValueError for infinity, or a string in a numeric feature or vice versa."""
         self._learn(self._seen(x))
 
     @staticmethod
@@ -368,7 +367,7 @@ class GLNNovelty(Named, AnomalyDetector):
         learner.meet(samples, categorical)
 
     def score_one(self, x: dict[Any, Any]) -> float:
-        """The novelty of a sample; 0 before the first."""
+        """The novelty of a sample; 0 before the first one is learned."""
         return 0.0 if self._learner is None else float(self._learner.novelty(self._known(x))[0])
 
 
@@ -417,8 +416,8 @@ class GLNPolicy(bandit.base.ContextualPolicy):
         return self._bandit.decide(context, arm_ids).arm
 
     def update(self, arm_id, context, *reward_args, **reward_kwargs):
-        """Learn the reward that an arm gave in a context; without context, `update(arm_id, reward)`."""
-        if not reward_args:  # as `river.bandit.evaluate` calls it
+        """Learn the reward of an arm in a context; without a context, `update(arm_id, reward)`."""
+        if not reward_args:  # `river.bandit.evaluate` calls it so
             context, reward_args = None, (context,)
         super().update(arm_id, context, *reward_args, **reward_kwargs)
         self._bandit.add_arm(arm_id)
@@ -426,11 +425,11 @@ class GLNPolicy(bandit.base.ContextualPolicy):
 
 
 def _visits(samples: Samples, targets: Any, w: Any) -> tuple[np.ndarray, np.ndarray | None]:
-    """Which samples to learn, some more than once, and the part of a step that each makes."""
+    """Which samples to learn, some more than once, and the fraction of a step that each makes."""
     count = samples.columns.shape[1]
     if len(targets) != count:
         raise ValueError(f"y: expected {count} targets, one per row, got {len(targets)}")
-    if w.__class__ is float and w == 1:  # quickly
+    if w.__class__ is float and w == 1:  # a shortcut
         return np.arange(count), None
     weights = np.asarray(w, np.float64)
     if weights.shape not in ((), (count,)):

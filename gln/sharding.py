@@ -1,7 +1,7 @@
-"""A GLN of JAX whose heads are spread over devices: they know nothing of one another, and so devices exchange nothing.
+"""A JAX GLN whose heads are sharded over devices. Heads are independent, so devices need not communicate.
 
-Letters in the shapes: B samples, C heads, C' heads filled up to a multiple of the devices, L layers, n neurons of a
-layer, k halfspaces a neuron, d inputs of a neuron (bias included).
+Shapes: B samples, C heads, C' heads padded to a multiple of the devices, L layers, n neurons per layer, k halfspaces
+per neuron, d inputs per neuron (bias included).
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ OF_WEIGHTS, OF_HEADS = Spec(None, "heads", None), Spec("heads", None)  # (n 2^k,
 
 
 def shard_heads(model: gln_jax.GLN, devices: Sequence[Any] | None = None) -> ShardedGLN:
-    """A model of the same state and calls as a `gln_jax.GLN`, with a part of its heads on each device.
+    """A copy of a `gln_jax.GLN`, with the same state and methods, that keeps a part of its heads on each device.
 
-    Where their number is no multiple of the devices', heads that learn nothing of use fill it up. It learns on its own.
+    If the number of heads is not a multiple of the number of devices, it is padded with unused heads.
 
     Args:
-        model: with classes or outputs; the heads of quantiles are few.
-        devices: of JAX, at least one. None takes all.
+        model: with classes or outputs; quantiles are not supported, since they have few heads.
+        devices: JAX devices, at least one. None takes all.
 
     Raises:
         ValueError: a model of quantiles, or no devices.
@@ -51,7 +51,7 @@ def shard_heads(model: gln_jax.GLN, devices: Sequence[Any] | None = None) -> Sha
 
 
 class ShardedGLN(gln_jax.GLN):
-    """What `shard_heads` makes, and over all devices `load`. Its `params` are arrays over those of `mesh`."""
+    """The result of `shard_heads`; `load` shards over all devices. Its `params` are sharded arrays on `mesh`."""
 
     def __init__(self, *args: Any, devices: Sequence[Any] | None = None, **arguments: Any) -> None:
         devices = jax.devices() if devices is None else list(devices)
@@ -67,7 +67,7 @@ class ShardedGLN(gln_jax.GLN):
         return copy.copy(self)
 
     def __reduce__(self) -> tuple:
-        """Devices cannot be pickled: elsewhere it is spread over those that are there."""
+        """Devices cannot be pickled: unpickling shards over all devices present."""
         plain = gln_jax.GLN(**arguments(self))
         plain.set_state(self.get_state())
         plain.extra = dict(self.extra)
@@ -83,7 +83,7 @@ class ShardedGLN(gln_jax.GLN):
 
 @functools.partial(jax.jit, static_argnames=("mesh", "config", "batch_size"))
 def _run(mesh, config, params, count, batch_size, *samples):
-    """As `gln_jax.run_blocks`, each device with its own heads. Those that fill the devices up learn zeros."""
+    """`gln_jax.run_blocks` on each device with its own heads. Padding heads learn targets of zero."""
     learns, everywhere, of_weights = len(samples) > 2, Spec(), (OF_WEIGHTS,) * len(params.weights)
     if learns:
         base, context, targets, rates = samples

@@ -1,7 +1,7 @@
 """Gated Linear Networks as scikit-learn's classifier and regressor, on the GLN of any backend.
 
-Shapes: N samples, F features, C classes, T targets, Q quantiles, M networks. A sample is a row, as in scikit-learn; a
-`Learner` takes it as a column.
+Shapes: N samples, F features, C classes, T targets, Q quantiles, M networks. As in scikit-learn, a sample is a row; a
+`Learner` takes columns.
 """
 # ruff: noqa: N803, N806 - X is scikit-learn's name
 
@@ -23,28 +23,28 @@ from gln.visits import stream_visits, table_visits
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
 
-CLIPPING = 1e-4  # probabilities within [1e-4, 1 - 1e-4]: with 1e-3 the surest of easy tables are all alike
+CLIPPING = 1e-4  # probabilities are in [1e-4, 1 - 1e-4]; with 1e-3 the most confident ones would all be equal
 
 
 class GLNClassifier(ClassifierMixin, Estimator):
     """Gated Linear Network classifier.
 
     It learns one sample after another, without backpropagation: in several passes over a table by `fit`, or from a
-    stream by `partial_fit`. Features need no scaling: they are standardised by what was seen of them. A missing feature
-    counts as its mean, and so does a value far from all earlier ones. The networks mix each feature and its distance
-    from its mean; their halfspaces see one to three of the features each, in `partial_fit` one or two.
+    stream by `partial_fit`. Features need no scaling: they are standardised by the samples seen so far. A missing value
+    counts as the feature's mean, and so does a value far from all earlier ones. The networks mix each feature and its
+    distance from its mean; each of their halfspaces sees one to three features, in `partial_fit` one or two.
 
-    In `partial_fit` networks learn slowly and fast by turns, and are weighted by how well each predicted lately.
+    In `partial_fit`, slow and fast networks alternate, weighted by how well each predicted recently.
 
-    A category of at most ten levels becomes columns of 0 and 1. One of more becomes the log-odds of each class at its
-    level, which for training are counted from the samples before each. In `partial_fit` few levels have both. A level
-    that was never seen is a missing value.
+    A category of at most ten levels becomes columns of 0 and 1. A category of more levels becomes the log-odds of each
+    class at its level, counted in training from earlier samples only. In `partial_fit`, a category of few levels
+    becomes both. A level not seen in training is a missing value.
 
-    Half of the networks of `fit` mix piecewise-linear encodings of the features too. Each network leaves out an eighth
-    of the samples. On these a weight for either kind is learned, which calibrates the probabilities.
+    Half of the networks of `fit` also mix piecewise-linear encodings of the features. Each network leaves out an eighth
+    of the samples. On these, a weight for each of the two kinds is learned, which calibrates the probabilities.
 
-    A wide sparse table, a sparse array of more than 1,000 features such as words, is learned in another way: features
-    are scaled but not centred, a missing one counts as 0, and each network is by default one neuron without halfspaces.
+    Wide sparse tables (sparse arrays of more than 1,000 features, such as words) are learned differently: features are
+    scaled but not centred, a missing value counts as 0, and each network is by default one neuron without halfspaces.
     That is about as good as a linear model, and calibrated.
 
     Parameters
@@ -52,45 +52,46 @@ class GLNClassifier(ClassifierMixin, Estimator):
     layer_sizes : sequence of int or None, default=None
         Neurons of each layer. None is (32, 16) in `fit` and (64, 32) in `partial_fit`; (1,) for wide sparse tables.
     n_networks : int or None, default=None
-        Networks, each with its own halfspaces and order of samples, whose logits are averaged with weights. None is 8
-        in `fit`, 4 from 100,000 samples or 100 classes on, and 2 in `partial_fit`; 1 for wide sparse streams.
+        Number of networks, each with its own halfspaces and order of samples; the prediction is the weighted mean of
+        their logits. None is 8 in `fit`, or 4 from 100,000 samples or 100 classes on; and 2 in `partial_fit`, or 1 for
+        wide sparse streams.
     context_map_size : int or None, default=None
-        Halfspaces per neuron, which has a row of weights for each of their 2^context_map_size combinations. None is 5
-        in `partial_fit`, and in `fit` 3 to 8, one more for each factor of three beyond 5,000 samples; 0, so no
-        halfspaces, for wide sparse tables.
+        Halfspaces per neuron. A neuron has a row of weights for each of their 2^context_map_size combinations. None is
+        5 in `partial_fit`, and 3 to 8 in `fit`: one more for each factor of three beyond 5,000 samples. For wide sparse
+        tables it is 0: no halfspaces.
     context_bias : float, default=1.0
-        Standard deviation of the halfspaces' distances from the mean of the features in `partial_fit`. `fit` lays
-        halfspaces between samples.
+        In `partial_fit`, the standard deviation of the halfspaces' distances from the mean of the features. `fit`
+        places halfspaces between samples.
     learning_rate : float, callable or None, default=None
-        A number from 0 to 1e30, or a callable from the count of samples learned so far to one. In `fit`, which knows
-        how many samples come, None falls linearly to 0.01, from 3 and with encodings from 9. In `partial_fit` it falls
-        from min(5, sqrt(d) / 2), d the inputs of the first layer, to 0.5 for slow networks and 3 for fast ones, see
-        `gln.rates.stream_rate`.
+        A number from 0 to 1e30, or a callable that returns one for the number of samples learned so far. In `fit`, None
+        falls linearly to 0.01, from 3, or from 9 with encodings. In `partial_fit`, it falls from min(5, sqrt(d) / 2),
+        d the inputs of the first layer, to 0.5 for slow networks and 3 for fast ones; see `gln.rates.stream_rate`.
     n_epochs : int or None, default=None
-        Passes of `fit` over the samples. None is about 1000 / N, at least 3, or 5 over a wide sparse table, and at most
-        20; but of long tables about 300,000 / N, at least 1.
+        Passes of `fit` over the samples. None is about 1000 / N, at least 3 (5 for wide sparse tables) and at most 20;
+        for long tables it is about 300,000 / N, at least 1.
     max_seconds : float or None, default=None
-        About how long `fit` may learn. With less time than all passes take, the learning rate falls faster, and results
+        Approximate time limit of `fit`. If it is too short for all passes, the learning rate falls faster, and results
         depend on the machine.
     batch_size : int, default=1
-        Samples predicted with the same weights before these learn; 1 is exact online learning.
+        Samples per update: all samples of a batch are predicted before any is learned. 1 is exact online learning.
     shuffle : bool, default=True
-        Whether each pass of `fit` takes the samples in a new order. `partial_fit` keeps their order.
+        Whether `fit` shuffles the samples before each pass. `partial_fit` keeps their order.
     class_weight : dict, "balanced" or None, default=None
-        Weights by which those of the samples of a class are multiplied. "balanced", in `fit` only, gives all classes
-        the same total weight.
+        Factors by which the weights of each class's samples are multiplied. "balanced", in `fit` only, gives all
+        classes the same total weight.
     backend : {"auto", "numpy", "numba", "torch", "jax", "tf"}, default="auto"
-        Which implementation learns. All predict the same, up to rounding; "auto" is the fastest of Numba, JAX and NumPy
-        that is installed.
+        The implementation. All predict the same, up to rounding; "auto" is the fastest of Numba, JAX and NumPy that is
+        installed.
     n_jobs : int or None, default=None
-        Processes, by joblib, that share the networks of `fit` and, if there are fewer networks than processes, their
-        heads. None is 1 or what `joblib.parallel_config` says, -1 all processors. The result does not depend on it.
+        Number of joblib processes among which `fit` divides the networks, or their heads if there are more processes
+        than networks. None is 1, or the value set by `joblib.parallel_config`; -1 is all processors. The result does
+        not depend on it.
     random_state : int, RandomState instance or None, default=None
-        Draws the halfspaces and the order of the samples. Pass an int for reproducible results.
+        Determines the halfspaces and the order of the samples. Pass an int for reproducible results.
     verbose : bool or int, default=False
         Whether `fit` shows a progress bar.
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
-        Which features are categories: "from_dtype" takes the categories and the text of a frame of pandas or polars;
+        Which features are categories: "from_dtype" takes the categorical and text columns of a pandas or polars frame;
         an array-like holds a mask, column numbers or names. None takes all features as numbers.
 
     Attributes
@@ -102,11 +103,11 @@ class GLNClassifier(ClassifierMixin, Estimator):
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features, if all are strings.
     categories_ : dict
-        For the column number of each category, the codes of its levels.
+        For each category, by column number, the codes of its levels.
     n_iter_ : int
-        Passes of the last `fit` or `partial_fit` over its samples.
+        Passes over the samples in the last `fit` or `partial_fit`.
     learner_ : gln.learner.Learner
-        The networks with what standardises their inputs, which are also `glns_` and `standardizer_`.
+        The networks and the standardizer of their inputs, also available as `glns_` and `standardizer_`.
 
     References
     ----------
@@ -157,19 +158,19 @@ class GLNClassifier(ClassifierMixin, Estimator):
         self.categorical_features = categorical_features
 
     def fit(self, X, y, sample_weight=None):
-        """Learn a table from scratch; `partial_fit` continues instead.
+        """Learn a table from scratch. To continue learning, use `partial_fit`.
 
         Parameters
         ----------
         X : array-like or sparse array of shape (N, F)
-            Numbers, unscaled, and categories; NaN or None is a missing value. Dates are refused: turn them into numbers
-            or categories. A sparse array of more than 1,000 features stays sparse where Numba learns; any other is made
-            dense part by part.
+            Unscaled numbers, and categories; NaN or None is a missing value. Dates raise an error: convert them to
+            numbers or categories. With Numba, a sparse array of more than 1,000 features stays sparse; any other is
+            made dense chunk by chunk.
         y : array-like of shape (N,)
-            Class labels, of two classes or more.
+            Class labels, of at least two classes.
         sample_weight : array-like of shape (N,), default=None
             At least 0. A sample of weight 2 is learned as if it were there twice, one of 0.5 by half a step, and one of
-            0 not at all. Their mean is limited to [1, 10] by scaling, so that weights may sum to one, as AdaBoost's do.
+            0 not at all. Weights whose mean is outside [1, 10] are scaled, so they may sum to one, as in AdaBoost.
         """
         X, y = self._checked(X, y, reset=True)
         check_classification_targets(y)
@@ -180,49 +181,49 @@ class GLNClassifier(ClassifierMixin, Estimator):
         return self
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):
-        """Learn the next samples of a stream, once and in their order, standardised by the samples up to each.
+        """Learn the next samples of a stream once, in order, each standardised by the samples up to it.
 
-        A stream learned in parts gives what it gives in one call, if parts hold multiples of `batch_size` samples and
-        the first holds all levels of the categories that have few.
-        `batch_size` and `learning_rate` may change between two parts; other parameters are those of the first call.
+        Learning a stream in parts gives the same result as in one call if each part is a multiple of `batch_size` long,
+        and the first part contains all levels of the categories with few levels. `batch_size` and `learning_rate` may
+        change between calls; other parameters are those of the first call.
 
         Parameters
         ----------
         X, y : as in `fit`
         classes : array-like of shape (C,), default=None
-            All classes that the stream may contain. Needed in the first call, and the same or None in later ones.
+            All classes that the stream may contain. Required in the first call; in later ones the same, or None.
         sample_weight : array-like of shape (N,), default=None
-            As in `fit`, from 0 to 100, best about 1.
+            As in `fit`, but from 0 to 100, ideally about 1.
         """
         self._learn_stream(X, y, classes, sample_weight)
         return self
 
     def partial_fit_predict_proba(self, X, y, classes=None):
-        """`partial_fit` that returns the probabilities (N, C) predicted for each sample before it was learned."""
+        """`partial_fit` that returns the probabilities (N, C) predicted for each sample before learning it."""
         return sum_to_one(np.concatenate(self._learn_stream(X, y, classes, predicts=True), axis=1)).T
 
     def decision_function(self, X):
-        """Logits of X (N, F): of `classes_[1]` (N,), or with more than two classes of each against the rest (N, C)."""
+        """Logits for X (N, F): of `classes_[1]`, (N,); with more than two classes, of each against the rest, (N, C)."""
         samples = self._samples(X)
         logits = self.learner_.decision(samples)
         return logits[0] if len(logits) == 1 else logits.T
 
     def predict_proba(self, X):
-        """Probabilities (N, C) for X (N, F); with more than two classes, each against the rest, normalised."""
+        """Probabilities (N, C) for X (N, F); with more than two classes they are one-vs-rest, normalised."""
         samples = self._samples(X)
         return sum_to_one(self.learner_.predict(samples)).T
 
     def predict(self, X):
-        """The most probable class, (N,), of each sample of X (N, F)."""
+        """The most probable class of each sample, (N,), for X (N, F)."""
         best = self.predict_proba(X).argmax(axis=1)
         return self.classes_[best]
 
     def explain(self, X):
-        """Contribution of each feature to a prediction: with a constant they add up to `decision_function`.
+        """Contributions of the features to each prediction; with a constant they add up to `decision_function`.
 
-        Between the halfspaces a network is linear in each feature, its distance from its mean and its encoding; a
-        feature's contribution is the sum of theirs, compared with that of its mean, and a category's that of all its
-        columns. `gln.plots.plot_contributions` draws it.
+        Between its halfspaces, a network is linear in each feature, its distance from its mean and its encoding. A
+        feature's contribution is the sum of these three, minus their sum at the feature's mean; a category's is the sum
+        over its columns. `gln.plots.plot_contributions` draws them.
 
         Parameters
         ----------
@@ -237,7 +238,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         contributions, constant = self.learner_.explain(samples)
         return (contributions[0], constant[0]) if len(constant) == 1 else (contributions.swapaxes(0, 1), constant.T)
 
-    def _weights(self, X, targets, classes, sample_weight):  # -> (N,), or None where all weigh the same
+    def _weights(self, X, targets, classes, sample_weight):  # -> (N,), or None if all have the same weight
         weights = checked_weights(sample_weight, X)
         if self.class_weight is None:
             return weights
@@ -245,7 +246,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         return of_classes if weights is None else weights * of_classes
 
     def _learn_stream(self, X, y, classes, sample_weight=None, predicts=False):
-        """Learn the next samples; returns part by part what was predicted before, (C, n), if wanted."""
+        """Predict, if `predicts`, and then learn the next samples. Returns a list of predictions, (C, n)."""
         first = not hasattr(self, "learner_")
         if first and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
@@ -253,11 +254,11 @@ class GLNClassifier(ClassifierMixin, Estimator):
         if not (first or classes is None or np.array_equal(known, np.unique(classes))):
             raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known!r}")
         X, y = self._checked(X, y, reset=first)
-        alike = (known.dtype.kind in "biuf") == (y.dtype.kind in "biuf")  # numbers, or none
+        alike = (known.dtype.kind in "biuf") == (y.dtype.kind in "biuf")  # both numbers, or neither
         numbers = np.searchsorted(known, y) if alike else np.zeros(len(y), int)
         if (known[np.minimum(numbers, len(known) - 1)] != y).any():
             check_classification_targets(y)
-            raise ValueError(f"y holds labels that are not among the classes {known!r}: {sorted(set(y) - set(known))}")
+            raise ValueError(f"y contains labels that are not in classes {known!r}: {sorted(set(y) - set(known))}")
         if isinstance(self.class_weight, str):
             raise ValueError(f"class_weight: expected a dict or None in partial_fit, got {self.class_weight!r}")
         visits, shares = stream_visits("sample_weight, class_weight", self._weights(X, numbers, known, sample_weight))
@@ -270,11 +271,11 @@ class GLNClassifier(ClassifierMixin, Estimator):
 class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     """Gated Linear Network regressor.
 
-    It learns as `GLNClassifier` does: in several passes over a table by `fit`, or from a stream by `partial_fit`.
-    Categories become the same columns, and the mean of each target at their level in place of log-odds.
-    Features and targets need no scaling: they are standardised by what was seen of them. In `fit` the samples that each
-    network leaves out give weights and an offset of the means, and offsets of the quantiles for their coverage. Wide
-    sparse tables are learned as `GLNClassifier` learns them.
+    It learns like `GLNClassifier`: in several passes over a table by `fit`, or from a stream by `partial_fit`.
+    Categories become the same columns, with the mean of each target at their level in place of the log-odds. Features
+    and targets need no scaling: they are standardised by the samples seen so far. In `fit`, the samples that each
+    network leaves out are used to learn weights and an offset for the means, and offsets that correct the quantiles'
+    coverage. Wide sparse tables are learned as in `GLNClassifier`.
 
     Parameters
     ----------
@@ -282,50 +283,52 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         Neurons of each layer. None is (32, 16) in `fit` and (64, 32) in `partial_fit`; (1,) for wide sparse tables.
     quantiles : sequence of float or None, default=None
         Levels in (0, 1) that `predict_quantiles` predicts: (0.05, 0.95) gives intervals that contain about 90 % of the
-        targets. Networks of their own learn them, beside those of the mean.
+        targets. Separate networks learn them.
     density : bool, default=False
-        Whether to learn the distribution of each target around its mean: `predict` with `return_std`,
-        `predict_quantiles` of any levels, `log_density` and `sample`. Networks of their own learn the variance. `fit`
-        learns it from samples that the networks of the mean left out, with the skew and the tails that all samples
-        share; `partial_fit` learns a normal distribution.
+        Whether to learn the distribution of each target around its mean, for `predict` with `return_std`,
+        `predict_quantiles` with any levels, `log_density` and `sample`. Separate networks learn the variance. `fit`
+        learns it from samples that the networks of the mean left out, and adds a skew and tails that all samples share;
+        `partial_fit` learns normal distributions.
     n_networks : int or None, default=None
-        Networks, each with its own halfspaces and order of samples, whose predictions are averaged with weights. None
-        is 8 in `fit`, 16 with `density`, 4 from 100,000 samples on, and 2 in `partial_fit`; 1 for wide sparse streams.
+        Number of networks, each with its own halfspaces and order of samples; the prediction is the weighted mean of
+        theirs. None is 8 in `fit`, 16 with `density`, or 4 from 100,000 samples on; and 2 in `partial_fit`, or 1 for
+        wide sparse streams.
     context_map_size : int or None, default=None
-        Halfspaces per neuron, which has a row of weights for each of their 2^context_map_size combinations. None is 5
-        in `partial_fit`, and in `fit` 3 to 8, one more for each factor of three beyond 5,000 samples; 0, so no
-        halfspaces, for wide sparse tables.
+        Halfspaces per neuron. A neuron has a row of weights for each of their 2^context_map_size combinations. None is
+        5 in `partial_fit`, and 3 to 8 in `fit`: one more for each factor of three beyond 5,000 samples. For wide sparse
+        tables it is 0: no halfspaces.
     context_bias : float, default=1.0
-        Standard deviation of the halfspaces' distances from the mean of the features in `partial_fit`. `fit` lays
-        halfspaces between samples.
+        In `partial_fit`, the standard deviation of the halfspaces' distances from the mean of the features. `fit`
+        places halfspaces between samples.
     learning_rate : float, callable or None, default=None
-        A number from 0 to 1e30, or a callable from the count of samples learned so far to one. In `fit` None falls
-        linearly to 0.01, for means from 0.5 and for quantiles from 1.5, with encodings from three times as much. In
-        `partial_fit` it falls from 0.3 to 0.1 for slow networks and is 0.5 for fast ones; for quantiles it falls from
-        0.5 to 0.05 and 0.25, see `gln.rates.stream_rate`. Steps of batches add up: for means, more than 2 over the size
-        of a batch swings.
+        A number from 0 to 1e30, or a callable that returns one for the number of samples learned so far. In `fit`, None
+        falls linearly to 0.01, from 0.5 for means and 1.5 for quantiles, or with encodings from three times as much. In
+        `partial_fit`, for means it falls from 0.3 to 0.1 for slow networks and is 0.5 for fast ones; for quantiles it
+        falls from 0.5 to 0.05 and 0.25; see `gln.rates.stream_rate`. The steps of a batch add up: means oscillate if
+        the rate exceeds 2 / batch_size.
     n_epochs : int or None, default=None
-        Passes of `fit` over the samples. None is about 1000 / N, at least 3, or 5 over a wide sparse table, and at most
-        20; but of long tables about 300,000 / N, at least 1.
+        Passes of `fit` over the samples. None is about 1000 / N, at least 3 (5 for wide sparse tables) and at most 20;
+        for long tables it is about 300,000 / N, at least 1.
     max_seconds : float or None, default=None
-        About how long `fit` may learn. With less time than all passes take, the learning rate falls faster, and results
+        Approximate time limit of `fit`. If it is too short for all passes, the learning rate falls faster, and results
         depend on the machine.
     batch_size : int, default=1
-        Samples predicted with the same weights before these learn; 1 is exact online learning.
+        Samples per update: all samples of a batch are predicted before any is learned. 1 is exact online learning.
     shuffle : bool, default=True
-        Whether each pass of `fit` takes the samples in a new order. `partial_fit` keeps their order.
+        Whether `fit` shuffles the samples before each pass. `partial_fit` keeps their order.
     backend : {"auto", "numpy", "numba", "torch", "jax", "tf"}, default="auto"
-        Which implementation learns. All predict the same, up to rounding; "auto" is the fastest of Numba, JAX and NumPy
-        that is installed.
+        The implementation. All predict the same, up to rounding; "auto" is the fastest of Numba, JAX and NumPy that is
+        installed.
     n_jobs : int or None, default=None
-        Processes, by joblib, that share the networks of `fit` and, if there are fewer networks than processes, their
-        heads. None is 1 or what `joblib.parallel_config` says, -1 all processors. The result does not depend on it.
+        Number of joblib processes among which `fit` divides the networks, or their heads if there are more processes
+        than networks. None is 1, or the value set by `joblib.parallel_config`; -1 is all processors. The result does
+        not depend on it.
     random_state : int, RandomState instance or None, default=None
-        Draws the halfspaces and the order of the samples. Pass an int for reproducible results.
+        Determines the halfspaces and the order of the samples. Pass an int for reproducible results.
     verbose : bool or int, default=False
         Whether `fit` shows a progress bar.
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
-        Which features are categories: "from_dtype" takes the categories and the text of a frame of pandas or polars;
+        Which features are categories: "from_dtype" takes the categorical and text columns of a pandas or polars frame;
         an array-like holds a mask, column numbers or names. None takes all features as numbers.
 
     Attributes
@@ -335,15 +338,15 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features, if all are strings.
     categories_ : dict
-        For the column number of each category, the codes of its levels.
+        For each category, by column number, the codes of its levels.
     n_iter_ : int
-        Passes of the last `fit` or `partial_fit` over its samples.
+        Passes over the samples in the last `fit` or `partial_fit`.
     learner_ : gln.learner.Learner
-        The networks with what standardises features and targets, which are also `standardizer_`,
-        `target_standardizer_`, `glns_` (of the means, a head for each target), `quantile_glns_` (for each target a
-        list, a head for each level) and `variance_glns_` (a head for each target).
+        The networks and the standardizers of features and targets, also available as `standardizer_`,
+        `target_standardizer_`, `glns_` (means, one head per target), `quantile_glns_` (a list for each target, one head
+        per level) and `variance_glns_` (one head per target).
     targets_shape_ : tuple
-        Shape of a sample's targets: () where y was (N,), else (T,).
+        Shape of a sample's targets: () if y was (N,), else (T,).
 
     References
     ----------
@@ -397,16 +400,16 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         self.categorical_features = categorical_features
 
     def fit(self, X, y, sample_weight=None):
-        """Learn a table from scratch; `partial_fit` continues instead.
+        """Learn a table from scratch. To continue learning, use `partial_fit`.
 
         Parameters
         ----------
         X : array-like or sparse array of shape (N, F)
-            As that of `GLNClassifier.fit`.
+            As in `GLNClassifier.fit`.
         y : array-like of shape (N,) or (N, T)
-            Finite numbers, unscaled.
+            Finite, unscaled numbers.
         sample_weight : array-like of shape (N,), default=None
-            As those of `GLNClassifier.fit`.
+            As in `GLNClassifier.fit`.
         """
         X, targets, shape = self._numbers_of(X, y, reset=True)
         visits, shares = table_visits(X, targets, checked_weights(sample_weight, X), self.shuffle)
@@ -421,23 +424,23 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         ----------
         X, y : as in `fit`
         sample_weight : array-like of shape (N,), default=None
-            From 0 to 100, best about 1.
+            From 0 to 100, ideally about 1.
         """
         self._learn_stream(X, y, sample_weight)
         return self
 
     def partial_fit_predict(self, X, y):
-        """`partial_fit` that returns the mean predicted for each sample before it was learned, in the shape of y."""
+        """`partial_fit` that returns the mean predicted for each sample before learning it, in the shape of y."""
         return self._means(np.concatenate(self._learn_stream(X, y, predicts=True), axis=1))
 
     def predict(self, X, return_std=False):
-        """The mean of the targets, (N,) or (N, T) as y was, for X (N, F).
+        """The mean of the targets for X (N, F): (N,) or (N, T), as y was.
 
         Parameters
         ----------
         X : array-like or sparse array of shape (N, F)
         return_std : bool, default=False
-            Whether to return the standard deviations of the targets as well, in the same shape; needs `density`.
+            Whether to return the targets' standard deviations too, in the same shape; needs `density`.
         """
         samples = self._samples(X)
         if not return_std:
@@ -446,14 +449,14 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         return self._means(mean), self._means(std)
 
     def predict_quantiles(self, X, levels=None):
-        """The quantiles of the targets in rising order, (N, Q) or (N, T, Q).
+        """Quantiles of the targets in ascending order, (N, Q) or (N, T, Q).
 
         Parameters
         ----------
         X : array-like or sparse array of shape (N, F)
         levels : sequence of float or None, default=None
-            Levels in (0, 1) of the density. None is those of `quantiles`, which their own networks have learned, or
-            without these 0.05 and 0.95.
+            Levels in (0, 1); needs `density`. None is the levels of `quantiles`, which have their own networks, or
+            without `quantiles` 0.05 and 0.95, from the density.
         """
         samples = self._samples(X)
         if levels is None and self.quantile_glns_:
@@ -468,7 +471,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         return np.sort(found, axis=1).transpose(2, 0, 1).reshape(-1, *self.targets_shape_, found.shape[1])
 
     def log_density(self, X, y):
-        """The natural logarithm of the density of each target, whose unit is that of 1 / y; needs `density`.
+        """Natural logarithm of the predicted density at each target, in units of 1 / y; needs `density`.
 
         Shapes: X (N, F), y (N,) or (N, T) -> (N,) or (N, T). Their mean is the log-likelihood.
         """
@@ -480,15 +483,15 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         return self._means(self._shape.log_density(deviations) - np.log(std))
 
     def sample(self, X, n=1, random_state=None):
-        """Draw targets from their densities, (N, n) or (N, T, n); needs `density`.
+        """Draw targets from their predicted densities, (N, n) or (N, T, n); needs `density`.
 
         Parameters
         ----------
         X : array-like or sparse array of shape (N, F)
         n : int, default=1
-            How many for each sample of X.
+            Number of draws for each sample of X.
         random_state : int, RandomState instance or None, default=None
-            Pass an int for the same ones each time.
+            Pass an int for reproducible draws.
         """
         mean, std = self._moments(self._samples(X), "sample")
         check_scalar(n, "n", Integral, min_val=1)
@@ -497,7 +500,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         return drawn.swapaxes(0, 1).reshape(-1, *self.targets_shape_, n)
 
     def explain(self, X):
-        """Contribution of each feature to a prediction, in units of the target: with a constant they add up to it.
+        """Contributions of the features to each prediction, in the target's units; with a constant they add up to it.
 
         See `GLNClassifier.explain`. Shapes: X (N, F) -> contributions (N, F) or (N, T, F), constant (N,) or (N, T).
         """
@@ -508,23 +511,23 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
 
     @property
     def quantile_glns_(self):
-        """For each target the networks of quantiles."""
+        """The networks of quantiles, a list for each target."""
         groups = self.learner_.groups
         return groups[1 : len(groups) - self.learner_.has_densities]
 
     @property
     def variance_glns_(self):
-        """The networks of variances, none without `density`."""
+        """The networks of variances; empty without `density`."""
         return self.learner_.groups[-1] if self.learner_.has_densities else []
 
     @property
     def _shape(self):
         return self.learner_.shape or Shape.normal(len(self.learner_.target_standardizer.mean))
 
-    target_standardizer_ = property(lambda self: self.learner_.target_standardizer, doc="What standardises targets.")
+    target_standardizer_ = property(lambda self: self.learner_.target_standardizer, doc="Standardises the targets.")
 
     def _learn_stream(self, X, y, sample_weight=None, predicts=False):
-        """Learn the next samples; returns part by part the means that were predicted before, (T, n), if wanted."""
+        """Predict, if `predicts`, and then learn the next samples. Returns a list of predicted means, (T, n)."""
         first = not hasattr(self, "learner_")
         X, targets, shape = self._numbers_of(X, y, reset=first)
         if not first and shape != self.targets_shape_:
@@ -537,7 +540,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         return predicted
 
     def _moments(self, samples, wanted):  # (F, N) -> (T, N), (T, N)
-        """Means and standard deviations, for what was `wanted`."""
+        """Means and standard deviations. `wanted` names what needs them, for the error message."""
         if not self.learner_.has_densities:
             raise ValueError(f"{wanted}: expected density=True when the model was fitted, got False")
         return self.learner_.predict(samples), self.learner_.deviations(samples)
@@ -546,7 +549,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         return predicted.T.reshape(-1, *self.targets_shape_)
 
     def _numbers_of(self, X, y, reset):
-        """X (N, F), targets (T, N), and the shape of a sample's targets."""
+        """Validated X (N, F) and targets (T, N), and the shape of a sample's targets."""
         X, y = self._checked(X, y, reset, multi_output=True)
         if not isinstance(self.density, (bool, np.bool_)):
             raise ValueError(f"density: expected True or False, got {self.density!r}")
@@ -555,7 +558,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         return X, y.reshape(len(y), -1).T, y.shape[1:]
 
     def _groups(self, targets):
-        """Arguments of the networks of each group. Those of quantiles and variances change nothing about the means."""
+        """Arguments of each group's networks. Networks of quantiles and variances do not affect the means."""
         mean = {"loss": "squared_error", "num_outputs": targets}
         levels = {"loss": "quantile", "quantiles": self.quantiles}
         variance = {"loss": "variance", "num_outputs": targets}
@@ -563,7 +566,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
 
 
 def _levels(levels):
-    """Levels of quantiles, checked, (Q,)."""
+    """Validated levels of quantiles, (Q,)."""
     try:
         numbers = np.asarray(levels, np.float64)
     except (TypeError, ValueError):
@@ -574,7 +577,7 @@ def _levels(levels):
 
 
 def _group(classes):
-    """Arguments of the networks that tell these classes apart."""
+    """Arguments of the networks for these classes."""
     if len(classes) < 2:
         raise ValueError(f"GLNClassifier needs samples of at least 2 classes, got one class: {classes[0]}")
     return {"num_classes": len(classes), "pred_clipping": CLIPPING}

@@ -1,4 +1,4 @@
-"""Weights of samples as visits: which samples are learned, in which order, and how much of a step each visit makes.
+"""Turn sample weights into visits: which samples are learned, in which order, and the fraction of a step for each.
 
 Shapes: N samples, F features, V visits.
 """
@@ -13,31 +13,31 @@ from scipy.sparse import issparse
 
 __all__ = ["stream_visits", "table_visits"]
 
-FIT_WEIGHTS, STREAM_WEIGHT = (1, 10), 100  # mean weight of a table, and largest weight in a stream
-MISSING = -271.828  # where samples are ordered: hardly a value of its own
+FIT_WEIGHTS, STREAM_WEIGHT = (1, 10), 100  # bounds of the mean weight in a table, and largest weight in a stream
+MISSING = -271.828  # stands for NaN in sort keys; unlikely as a real value
 
 
 def table_visits(X: Any, targets: np.ndarray, weights: np.ndarray | None, shuffle: bool) -> tuple[Any, Any]:
-    """Which samples a pass of `fit` visits, and the share of a step that each gets, None where all get whole ones.
+    """The samples that a pass of `fit` visits, and the fraction of a step of each, None if all steps are whole.
 
-    A sample of weight 2 is visited as two of weight 1 are; and where visits are shuffled it makes no difference in
-    which order the samples come. Shapes: (N, F), (..., N), (N,) or None -> (V,), (V,).
+    A sample of weight 2 is visited like two of weight 1. If visits are shuffled, the order of the samples makes no
+    difference. Shapes: (N, F), (..., N), (N,) or None -> (V,), (V,) or None.
     """
     order = _sorted(X, targets) if shuffle else np.arange(X.shape[0])
     if weights is None:
         return order, None
     if not (weights > 0).any():
-        raise ValueError("sample_weight, class_weight: expected some above zero, got none")
+        raise ValueError("sample_weight, class_weight: expected at least one above 0, got none")
     mean = weights[weights > 0].mean()
     visits, shares = _repeated(weights[order] * (np.clip(mean, *FIT_WEIGHTS) / mean))
     return order[visits], shares
 
 
 def stream_visits(name: str, weights: np.ndarray | None) -> tuple[Any, Any]:
-    """The same for a part of a stream, whose order stays: (N,) or None -> (V,), (V,) or None.
+    """The same for a part of a stream, in its own order: (N,) or None -> (V,), (V,) or None.
 
     Raises:
-        ValueError: a weight that is not from 0 to 100; `name` is that of the argument.
+        ValueError: a weight that is not from 0 to 100; `name` is the argument's.
     """
     if weights is None:
         return slice(None), None
@@ -49,16 +49,16 @@ def stream_visits(name: str, weights: np.ndarray | None) -> tuple[Any, Any]:
 
 
 def _repeated(weights: np.ndarray) -> tuple[np.ndarray, Any]:
-    """A sample of weight w is visited ceil(w) times, each by w / ceil(w) of a step."""
+    """Visit a sample of weight w ceil(w) times, each with w / ceil(w) of a step."""
     times = np.ceil(weights).astype(int)
     shares = (weights / np.maximum(times, 1)).repeat(times)
     return np.arange(len(weights)).repeat(times), None if (shares == 1).all() else shares
 
 
 def _sorted(X: Any, targets: np.ndarray) -> np.ndarray:  # (N, F), (..., N) -> (N,)
-    """An order of the samples that does not depend on the order in which they came, except among equal ones.
+    """An order of the samples that does not depend on their original order, except among equal samples.
 
-    It is by a projection, whose sums run over the features one by one, so that dense and sparse arrays give the same.
+    Sorts by a random projection. It is summed feature by feature, so that dense and sparse arrays give equal results.
     """
     direction = np.random.default_rng(0).normal(size=X.shape[1])
     if issparse(X):

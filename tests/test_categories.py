@@ -234,7 +234,7 @@ def test_dates_are_refused_by_name(days):
     frame, y = table()
     model = GLNClassifier(**SMALL).fit(frame, y)
     for call in (lambda: GLNClassifier().fit(frame.assign(x=days), y), lambda: model.predict(frame.assign(x=days))):
-        with pytest.raises(ValueError, match="got dates or times in column 'x'; turn them into numbers, such as days"):
+        with pytest.raises(ValueError, match="got dates or times in column 'x'; convert them to numbers, such as days"):
             call()
     model.fit(frame.assign(x=pd.Series(days).astype(str)), y)
 
@@ -320,8 +320,8 @@ def test_a_stream_of_numbers_may_get_strings_classes_and_levels_later():
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ({"colour": 3.0}, r"x\['colour'\]: expected a string, as its first value is one, got 3.0"),
-        ({"x": "red"}, r"x\['x'\]: expected a finite number or a bool, as its first value is one, got 'red'"),
+        ({"colour": 3.0}, r"x\['colour'\]: expected a string, like its first value, got 3.0"),
+        ({"x": "red"}, r"x\['x'\]: expected a finite number or a bool, like its first value, got 'red'"),
         ({"zip": "new", "x": math.inf}, "got inf"),
     ],
 )

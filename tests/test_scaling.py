@@ -194,7 +194,7 @@ def test_further_side_information_is_seen_by_some_sparse_halfspaces():
 
 def test_classes_that_do_not_fit_together():
     network = GLN([2], 3, 3, num_classes=3, seed=0)
-    with pytest.raises(ValueError, match="network: expected one with classes"):
+    with pytest.raises(ValueError, match="network: expected one with the log-loss"):
         new_class(GLN([2], 3, 3, loss="squared_error"), np.zeros((3, 1)), np.zeros((3, 1)))
     with pytest.raises(ValueError, match="inputs"):
         new_class(network, np.zeros((4, 1)), np.zeros((3, 1)))

@@ -1,4 +1,4 @@
-"""The digits that this project is measured on, and what the command `gln-mnist` is made of."""
+"""The MNIST digits, halfspaces for them, and the command `gln-mnist`."""
 
 from gln.mnist.digits import PIXELS, SIDE, Digits, deskew, load_mnist
 from gln.mnist.windows import fit_windows

@@ -1,4 +1,4 @@
-"""The MNIST digits: loaded from the file that this package brings or from another, and sheared upright."""
+"""Load the MNIST digits, from the file in this package or from another, and deskew them."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ Digits = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def load_mnist(deskew: bool = True, path: str | Path | None = None) -> Digits:
-    """The MNIST digits, from the data embedded in this project or from a file of the same arrays.
+    """The MNIST digits, from the file in this package or from another with the same arrays.
 
     Args:
         deskew: whether to shear every digit upright, see `deskew`.
-        path: an `.npz` file with `x_train` and `x_test`, (N, 28, 28) or (N, 784) of uint8, and `y_train` and `y_test`,
-            (N,) of integers 0 ... 9. None takes the embedded digits: 60,000 to train, 10,000 to test.
+        path: an `.npz` file with `x_train` and `x_test`, (N, 28, 28) or (N, 784) uint8, and `y_train` and `y_test`,
+            (N,) integers from 0 to 9. None loads the file in this package: 60,000 digits to train, 10,000 to test.
 
     Returns:
         x_train, y_train, x_test, y_test: images (N, 784) float32 in [0, 1], labels (N,) int64.
 
     Raises:
-        ValueError: the file is missing, cut, or holds something else; the message names it and says what was expected.
+        ValueError: the file is missing, truncated or invalid; the message names it and says what was expected.
     """
     file = Path(str(resources.files("gln.mnist") / "mnist.npz")) if path is None else Path(path)
     digits: list[np.ndarray] = []
     try:
-        with np.load(file, allow_pickle=False) as arrays:  # never unpickle: a foreign file could run code
+        with np.load(file, allow_pickle=False) as arrays:  # never unpickle: a file could run code
             for part in ("train", "test"):
                 digits += _checked(file, part, arrays[f"x_{part}"], arrays[f"y_{part}"])
     except FileNotFoundError as error:
@@ -57,26 +57,26 @@ def _checked(file: Path, part: str, images: np.ndarray, labels: np.ndarray) -> l
             file, f"x_{part} of dtype {images.dtype} and shape {images.shape}, not uint8 (N, {SIDE}, {SIDE})"
         )
     if len(images) == 0:
-        raise not_mnist(file, f"x_{part} without a digit")
+        raise not_mnist(file, f"an empty x_{part}")
     if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1] or (labels > 9).any() or (labels < 0).any():
         raise not_mnist(file, f"y_{part} that is not {len(images)} integers 0 to 9")
     return [images.reshape(-1, PIXELS).astype(np.float32) / np.float32(255), labels.astype(np.int64)]
 
 
 def deskew(images: np.ndarray) -> np.ndarray:
-    """Shear every digit upright about its centre of mass, and move that to the middle of the image.
+    """Shear every digit upright about its centre of mass, and move it to the middle of the image.
 
-    The shear is the one that makes the covariance of rows and columns vanish, with the pixels' intensities as mass, as
-    in the MNIST experiments of the GLN paper. Between pixels the intensity is interpolated linearly.
+    The shear makes the covariance of rows and columns zero, with the pixels' intensities as mass, as in the MNIST
+    experiments of the GLN paper. Intensities between pixels are interpolated linearly.
 
     Args:
         images: (N, 784), finite, at least 0; an empty image stays empty.
 
     Returns:
-        (N, 784) float32, in the range of the images.
+        (N, 784) float32, in the range of the input.
 
     Raises:
-        ValueError: another shape, a negative intensity, NaN or infinity.
+        ValueError: wrong shape, a negative intensity, NaN or infinity.
     """
     images = np.asarray(images)
     if images.ndim != 2 or images.shape[1] != PIXELS or images.dtype.kind not in "biuf":
@@ -89,7 +89,7 @@ def deskew(images: np.ndarray) -> np.ndarray:
 def _deskewed(images: np.ndarray, block: int = 2000) -> np.ndarray:
     rows, columns = np.mgrid[:SIDE, :SIDE].astype(np.float32)
     upright = np.empty_like(images)
-    for start in range(0, len(images), block):  # blocks, for the coordinates take far more memory than the images
+    for start in range(0, len(images), block):  # in blocks: coordinates need far more memory than the images
         image = images[start : start + block].reshape(-1, SIDE, SIDE)
         mass = image.sum(axis=(1, 2), keepdims=True)
         mass[mass == 0] = 1

@@ -1,4 +1,4 @@
-"""Halfspaces that see a window of an image, in place of all its pixels."""
+"""Halfspaces that see only a window of an image."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from gln.mnist.digits import PIXELS, SIDE
 
 __all__ = ["fit_windows"]
 
-TRIES = 10  # pairs of digits that are drawn for a halfspace, at most
+TRIES = 10  # pairs of digits drawn for a halfspace, at most
 
 
 def fit_windows(network: Any, samples: Any, window: int = 6) -> None:
-    """Redraw every halfspace as the bisector of two of the samples within a window of `window` x `window` pixels.
+    """Redraw every halfspace as the bisector of two samples within a window of `window` x `window` pixels.
 
-    A neuron then picks its weights by parts of strokes, which many digits share, and not by how much a whole digit
-    looks like another. Windows lie inside the image, at random places. Outside of its window a halfspace's coefficients
-    are 0; inside, it is the perpendicular bisector of the two digits' pixels there. Where these are equal, as often at
-    the edges of the image, another window and another pair are drawn, up to ten in all. If the last ones are equal too,
-    all pixels of the window get the same coefficient, and the halfspace goes through that digit.
+    A neuron then picks its weights by parts of strokes, which many digits share, rather than by the similarity of whole
+    digits. Windows are at random places inside the image. A halfspace's coefficients are 0 outside its window; inside,
+    it is the perpendicular bisector of the two digits' pixels. If these are equal, as often at the edges of the image,
+    another window and another pair are drawn, up to ten in total. If the last ones are equal too, all pixels of the
+    window get the same coefficient, and the halfspace goes through that digit.
 
-    `network.seed` determines windows and pairs; the same seed gives the same halfspaces in every backend. Weights stay
-    as they are; while the state is set, they may be in memory twice.
+    `network.seed` determines windows and pairs; the same seed gives the same halfspaces in every backend. Weights are
+    unchanged; while the state is set, they may be in memory twice.
 
     Args:
-        network: a `GLN` of any backend, with 784 values of side information, that has not learned yet.
-        samples: (784, B), B at least 2: digits as the network will be given them as side information.
-        window: pixels from 1 to 28.
+        network: an untrained `GLN` of any backend, with 784 values of side information.
+        samples: (784, B), B at least 2: digits in the form in which the network gets them as side information.
+        window: width and height in pixels, from 1 to 28.
 
     Raises:
-        ValueError: an argument outside its range or of another size, NaN or infinity; nothing is changed then.
-        RuntimeError: the network has learned; moving its gates would scramble what it knows.
+        ValueError: an argument outside its range or of the wrong size, NaN or infinity; nothing has changed then.
+        RuntimeError: the network has already learned; moving its halfspaces would scramble what it learned.
     """
     digits = _checked(network, samples, window)
     rng, state = np.random.default_rng(network.seed), network.get_state(copy=False)
@@ -65,7 +65,7 @@ def _bisectors(
     shape: tuple[int, int],  # (n, k)
     window: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Hyperplanes (n, k, 784) and their offsets (n, k), float32. Only windows are held in float64."""
+    """Hyperplanes (n, k, 784) and their offsets (n, k), float32. Only windows are kept in float64."""
     inside = (SIDE * np.arange(window)[:, None] + np.arange(window)).ravel()  # pixels of a window in the corner
     seen = np.zeros((*shape, window * window), np.int64)
     x, y = np.zeros((2, *seen.shape), np.float32)
