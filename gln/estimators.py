@@ -365,20 +365,34 @@ def fit_table(learner: Learner, table: Table, n_jobs: int | None, verbose: bool,
         targets, classes = [_for_heads(own), *own], np.zeros(own.shape[1], int)
     groups = list(zip(learner.groups[: len(learner.groups) - learner.has_densities], targets, strict=False))
     parts = _fit_groups(groups, classes, learner, table, n_jobs, verbose, passing)
-    learner.blends = [_blend(learner, group, own, table, parts) for group, own in groups]
+    blends = [_blend(learner, group, own, table, parts) for group, own in groups]
     if learner.has_densities:
-        visits, mixed = _of_left_out(learner, learner.groups[0], table, parts)
-        weights, offsets = learner.blends[0]
-        of_kinds = Blend(np.stack([weights[kind].sum(axis=0) for kind in _kinds(learner.groups[0])]), offsets)
-        bound = learner.groups[0][0].bound
-        deviations = (own[:, visits] - of_kinds.of(mixed)).clip(-bound, bound).astype(np.float32)
-        rest = table._replace(
-            visits=table.visits[visits], shares=None if table.shares is None else table.shares[visits]
-        )
-        group = learner.groups[-1], _for_heads(deviations)
-        parts = _fit_groups([group], np.zeros(len(visits), int), learner, rest, n_jobs, verbose, passing)
-        blend, learner.shape = _densities(learner, group[0], deviations, rest, parts)
-        learner.blends.append(blend)
+        blends.append(_fit_variances(learner, blends[0], own, table, parts, n_jobs, verbose, passing))
+    learner.blends = blends
+
+
+def _fit_variances(
+    learner: Learner,
+    of_means: Blend,
+    targets: np.ndarray,
+    table: Table,
+    parts: np.ndarray,
+    n_jobs: int | None,
+    verbose: bool,
+    passing: dict[str, Any],
+) -> Blend:
+    """Train the networks of variances on the deviations of standardised targets (T, V) from their means, as predicted
+    by networks that left out the sample's part of the table (V,). Sets the shape of densities, and returns a blend."""
+    means, variances = learner.groups[0], learner.groups[-1]
+    visits, mixed = _of_left_out(learner, means, table, parts)
+    of_kinds = of_means._replace(weights=np.stack([of_means.weights[kind].sum(axis=0) for kind in _kinds(means)]))
+    deviations = (targets[:, visits] - of_kinds.of(mixed)).clip(-means[0].bound, means[0].bound).astype(np.float32)
+    shares = None if table.shares is None else table.shares[visits]
+    rest = table._replace(visits=table.visits[visits], shares=shares)
+    groups = [(variances, _for_heads(deviations))]
+    parts = _fit_groups(groups, np.zeros(len(visits), int), learner, rest, n_jobs, verbose, passing)
+    blend, learner.shape = _densities(learner, variances, deviations, rest, parts)
+    return blend
 
 
 def _for_heads(targets: np.ndarray) -> np.ndarray:  # (T, V) -> (T, V), or (V,) for one head
