@@ -80,12 +80,16 @@ class Params(NamedTuple):
 
 
 def predict(config: Config, params: Params, base, context, count=None) -> Array:
-    """Predict a batch: base logits (K, B), side information (D, B), B at least 1 -> (C, B).
+    """Predict a batch: base logits (K, B), side information (D, B), B at least 1 -> (C, B). One sample has no axis B.
 
     Samples after the first `count` only pad the batch to a compiled shape, and take no time. A wrong shape, NaN and
-    infinity raise ValueError; of arrays that `jit` or `vmap` traces only the shape is checked.
+    infinity raise ValueError; of arrays that JAX traces only the shape is checked. A batch is predicted row by row,
+    which suits a CPU. One sample copies the rows that it picks, as do all samples of a batch that is differentiated.
     """
-    return _run(config, params, count, None, *_checked(config, params, base, context))[1]
+    base, context = _checked(config, params, base, context)
+    if base.ndim == 1:
+        return _of_sample(config, params, base, context)
+    return _of_batch(config, params, base, context, count)
 
 
 def learn(config: Config, params: Params, base, context, targets, rates, count=None) -> tuple[Params, Array]:
@@ -103,19 +107,46 @@ def _checked(config, params, *arrays) -> list[Array]:
     """Base logits, side information and, where they are given, targets and rates, as float32."""
     heads, d = params.weights[0].shape[1:]
     shapes = {"base": [d - config.bias], "context": [params.hyperplanes.shape[2]], "targets": [heads], "rates": []}
-    batch = None
-    for name, known in zip(shapes, arrays, strict=False):
+    batches: list[tuple] = [(None,), ()]
+    for (name, shape), known in zip(shapes.items(), arrays, strict=False):
         if isinstance(known, jax.core.Tracer):  # which has no values to check
             known = np.broadcast_to(np.zeros((), known.dtype), known.shape)
-        given = known, (*shapes[name], batch)
-        batch = GLN._array(GLN, name, *given, unknown=name == "targets" and heads > 1).shape[-1]  # type: ignore
-    _number("samples of base", batch, int, "[1, inf)")
+        given = name, known, *((*shape, *batch) for batch in batches)
+        found = GLN._array(GLN, *given, unknown=name == "targets" and heads > 1)  # type: ignore
+        batches = [found.shape[len(shape) :]]
+    _number("samples of base", math.prod(batches[0]), int, "[1, inf)")
     return [jnp.asarray(array, jnp.float32) for array in arrays]
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def _of_sample(config, params, base, context):  # (K,), (D,) -> (C,)
+    """Predict one sample, which copies the rows that it picks: no loops, so JAX can differentiate and map it."""
+    (planes, plane_bias, weights), z = params, base[None].clip(-config.bound, config.bound)
+    picked = jnp.split(gate(planes, plane_bias, context[:, None])[0], np.cumsum(config.layer_sizes[:-1]))
+    for rows, contexts in zip(weights, picked, strict=True):
+        rows = rows[(np.arange(len(contexts)) << planes.shape[1]) + contexts]  # (n, C, d)
+        z = jnp.pad(z, ((0, 0), (0, int(config.bias))), constant_values=1)
+        z = jax.vmap(mix, in_axes=(0, None, None), out_axes=1)(rows, z, config.bound)  # (C, n)
+    return output(z.mean(axis=1), config.loss)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _of_batch(config, params, base, context, count):  # (K, B), (D, B), () or None -> (C, B)
+    return _run(config, params, count, None, base, context)[1]
+
+
+@_of_batch.defjvp
+def _derivative(config, at, along):  # of `_of_sample`, as JAX goes backward through no loop whose end is open
+    predict = jax.vmap(functools.partial(_of_sample, config), in_axes=(None, 1, 1), out_axes=1)
+    return jax.jvp(predict, at[:3], along[:3])
 
 
 @functools.partial(jax.jit, static_argnames=("config", "batch_size"))
 def _run(config, params, count, batch_size, *samples):
     """Predict (K, B), (D, B) or, with (C, B), (B,), learn batch after batch: parameters or None, and (C, B)."""
+    if samples[0].ndim == 1:  # one sample
+        params, p = _run(config, params, count, batch_size, *(array[..., None] for array in samples))
+        return params, p[:, 0]
     one = functools.partial(run_blocks, config, batch_size or samples[0].shape[1])
     # Networks that `vmap` maps take turns: XLA would gather and scatter their rows, four times as slow as in place.
     return jax.custom_batching.sequential_vmap(one)(params, count, *samples)

@@ -88,11 +88,11 @@ def update(rows: torch.Tensor, z: torch.Tensor, r: torch.Tensor, rate: torch.Ten
 
 
 def _exact(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Without autograd, and without autocast, which would round what the gates see."""
+    """Without autocast, which would round what the gates see."""
 
     @functools.wraps(method)
     def run(self, *arguments, **options):
-        with torch.no_grad(), torch.autocast(self.hyperplanes.device.type, enabled=False):
+        with torch.autocast(self.hyperplanes.device.type, enabled=False):
             return method(self, *arguments, **options)
 
     return run
@@ -133,9 +133,9 @@ class Layer(NamedTuple):
             starts, ends = stops[stops < ends], ends[stops < ends]
 
 
-def _recorded() -> bool:
-    """Whether PyTorch traces, compiles or maps what runs, so that no value can be asked for."""
-    now = torch.jit.is_tracing() or torch.compiler.is_compiling()
+def _recorded(x: torch.Tensor) -> bool:
+    """Whether PyTorch differentiates x, or traces, compiles or maps it, so that no value can be asked for."""
+    now = torch.jit.is_tracing() or torch.compiler.is_compiling() or (x.requires_grad and torch.is_grad_enabled())
     return now or torch._C._functorch.peek_interpreter_stack() is not None
 
 
@@ -227,8 +227,8 @@ class Config:
 class GLN(nn.Module):
     """A Gated Linear Network as an `nn.Module`: its state is buffers, and it works where `.to(device)` puts it.
 
-    Nothing is recorded for autograd. `.double()` computes in float64; below float32 small steps of learning are lost.
-    On a CPU small networks are fastest after `torch.set_num_threads(1)`: an operation is too short to share.
+    Autograd sees `forward` alone. `.double()` computes in float64; below float32 small steps of learning are lost. On a
+    CPU small networks are fastest after `torch.set_num_threads(1)`: an operation is too short to share.
     """
 
     # ---- The same in every backend -----------------------------------------------------------------------------------
@@ -577,6 +577,7 @@ class GLN(nn.Module):
     def contexts(self, context) -> np.ndarray:  # (D, B) -> (B, N)
         return self._numpy(gate(self.hyperplanes, self.hyperplane_bias, self._tensor(context)))
 
+    @torch.no_grad()
     @_exact
     def _stream(self, base, context, targets, rates, batch_size) -> torch.Tensor:
         """One block of whole batches after another: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
@@ -606,7 +607,7 @@ class GLN(nn.Module):
                     products = z.transpose(0, 1) @ z.permute(1, 2, 0) * (batches[:, None] < batches)
                     learn += z.abs().max(), products.permute(1, 2, 0)
             layer = Layer(getattr(self, f"weights_{number}"), z, batch_size, *learn)
-            z = self._by_sample(layer, picked) if count == 1 or _recorded() else self._by_row(layer, picked.T)
+            z = self._by_sample(layer, picked) if count == 1 or _recorded(z) else self._by_row(layer, picked.T)
         return z.mean(dim=2).T
 
     def _by_sample(self, layer, rows) -> torch.Tensor:  # (B, n) -> (B, C, n)
@@ -668,9 +669,10 @@ class GLN(nn.Module):
 
     @_exact
     def forward(self, inputs: torch.Tensor, context_inputs: torch.Tensor) -> torch.Tensor:
-        """`predict` without targets in tensor operations alone, which PyTorch can trace, export and map.
+        """`predict` without targets in tensor operations alone, which PyTorch can trace, export, map and differentiate.
 
-        Of what comes only the shapes are checked. What is recorded takes all samples of a batch at once.
+        Of what comes only the shapes are checked. What is recorded takes all samples of a batch at once, and copies the
+        rows that each of them picks. Side information has no gradient: gates are steps.
         """
         base = self._shaped("inputs", inputs, (self.input_size, None), (self.input_size,))
         context = self._shaped("context_inputs", context_inputs, (self.context_size, *base.shape[1:]))
@@ -679,7 +681,7 @@ class GLN(nn.Module):
             p = self.base_predictor(self._tensor(base.clone()))
             p = self._shaped("base_predictor's output", p, (self.base_size, base.shape[1]))
             base = torch.logit(p.double(), self.pred_clipping).float() if self.config.logits else p
-        if _recorded() or base.shape[1] == 0:
+        if _recorded(base) or base.shape[1] == 0:
             p = output(self._block(1, *map(self._tensor, (base, context))), self.config.loss)
         else:
             p = self._stream(base, context, None, None, min(BLOCK_SAMPLES, base.shape[1]))

@@ -171,6 +171,36 @@ def test_vmap_of_learn_online_gives_what_single_calls_give(stream, config, mixtu
         jax.tree.map(lambda many, one, i=i: np.testing.assert_allclose(many[i], one, atol=1e-6), output, expected)
 
 
+def test_one_sample(stream, config, params):
+    """Alone it has no axis of samples, also where `jit` and `vmap` see it; its numbers are those of a batch."""
+    arrays = arguments(stream)
+    expected = gln_jax.predict(config, params, *arrays[:2])
+    predict = jax.jit(functools.partial(gln_jax.predict, config))
+    output = predict(params, arrays[0][:, 3], arrays[1][:, 3])
+    assert_close(output, expected[:, 3])
+    mapped = jax.vmap(predict, in_axes=(None, 1, 1), out_axes=1)(params, *arrays[:2])
+    np.testing.assert_allclose(mapped, expected, rtol=0, atol=1e-5)
+    for learn in (gln_jax.learn, gln_jax.learn_online):
+        learned, p = learn(config, params, *[array[..., 3] for array in arrays])
+        batch, of_batch = learn(config, params, *[array[..., 3:4] for array in arrays])
+        np.testing.assert_array_equal(p, of_batch[:, 0])
+        jax.tree.map(np.testing.assert_array_equal, learned, batch)
+
+
+def test_gradients_of_samples_and_networks_that_vmap_maps(stream, config):
+    images = stream[0][:, :5]
+    params = [network(gln_jax, seed).params for seed in SEEDS]
+    together = jax.tree.map(lambda *arrays: jnp.stack(arrays), *params)
+    slope = jax.grad(lambda images, params, context: gln_jax.predict(config, params, images, context).sum())
+    of_networks = jax.jit(jax.vmap(slope, in_axes=(None, 0, None)))(images, together, images)
+    for i, each in enumerate(params):
+        expected = slope(images, each, images)
+        assert np.abs(expected).max() > 0
+        np.testing.assert_allclose(of_networks[i], expected, atol=1e-6)
+        of_samples = jax.vmap(slope, in_axes=(1, None, 1), out_axes=1)(images, each, images)
+        np.testing.assert_allclose(of_samples, expected, atol=1e-6)
+
+
 def test_vmap_of_vmap(stream, config):
     """Two networks by two streams, with nothing but predictions and with a learning of one batch."""
     params = [network(gln_jax, seed).params for seed in SEEDS]
@@ -218,7 +248,8 @@ def test_scan(stream, config, params):
 BASE, TARGETS, RATES = np.zeros((196, 5)), np.zeros((10, 5)), np.ones(5)
 BAD_SHAPES = {
     "base of other inputs": ("base", (BASE[1:], BASE, TARGETS, RATES)),
-    "base of one sample": ("base", (BASE[:, 0], BASE[:, 0], TARGETS[:, 0], RATES[0])),
+    "base of two axes of samples": ("base", (BASE[..., None], BASE, TARGETS, RATES)),
+    "context of a batch": ("context", (BASE[:, 0], BASE, TARGETS, RATES)),
     "base of no sample": ("samples of base", (BASE[:, :0], BASE[:, :0], TARGETS[:, :0], RATES[:0])),
     "context of other values": ("context", (BASE, BASE[1:], TARGETS, RATES)),
     "context of fewer samples": ("context", (BASE, BASE[:, 1:], TARGETS, RATES)),

@@ -89,7 +89,7 @@ def test_shell_blocks():
     assert compared("README.md", "bash") >= 1
 
 
-LONG = {"larger": 4, "rare_classes": 3, "streams": 10, "bandits": 4}  # and how often they compare
+LONG = {"backends": 1, "larger": 4, "rare_classes": 3, "streams": 10, "bandits": 4}  # and how often they compare
 SHORT = {"pictures": 0, "regression": 8, "tables": 3, "tour": 6}
 
 
@@ -99,7 +99,7 @@ SHORT = {"pictures": 0, "regression": 8, "tables": 3, "tour": 6}
 @pytest.mark.usefixtures("_loaded_once")
 def test_python_blocks_of_pages(page, comparisons, tmp_path, monkeypatch):
     if not os.environ.get("GLN_REQUIRE_BACKENDS"):
-        frameworks = ["jax", "numba", *(("torch", "tensorflow") if page == "tour" else ())]
+        frameworks = ["jax", "numba", "torch", *(["tensorflow"] if page == "tour" else [])]
         for package in ("matplotlib", "river", "distributed", *frameworks):
             pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)  # where pictures are saved

@@ -246,6 +246,25 @@ def test_an_optimiser_round_the_layer_moves_nothing(columns):
     assert_same_state(layer.gln, before)
 
 
+def test_gradients_go_through_the_layer(columns):
+    import keras
+
+    from gln.keras import GLNLayer
+
+    x, below, layer = columns[0].T, keras.layers.Dense(196), GLNLayer([5, 3], 196, 196, num_classes=10, seed=1)
+    with tf.GradientTape() as tape:
+        p = layer(below(x), x)
+    assert all(np.any(gradient) for gradient in tape.gradient(p, below.trainable_weights))
+
+
+def test_learning_is_not_recorded(columns):
+    x, model = tf.constant(columns[0]), network()
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        outputs = model.predict(x, x, columns[1]), model.predict_online(x, x, columns[1])
+    assert [tape.gradient(output, x) for output in outputs] == [None, None]
+
+
 def test_bfloat16_is_read_as_it_is(columns):
     x, y = tf.constant(columns[0], tf.bfloat16), tf.constant(columns[1] % 2, tf.bfloat16)
     output = network(num_classes=2).predict(x, x, y)

@@ -193,15 +193,16 @@ def test_made_in_inference_mode_it_learns_outside(stream, learn):
 # ---- Tensors that come and go ----------------------------------------------------------------------------------------
 
 
-def test_no_gradient_is_recorded(stream):
+def test_learning_records_no_gradient(stream):
     inputs = stream[0].clone().requires_grad_()
     model, plain = network(), network()
     for call in ("predict", "predict_online"):
         output = getattr(model, call)(inputs, *stream[1:])
         assert torch.equal(output, getattr(plain, call)(*stream))
         assert not output.requires_grad
-    assert not model(inputs, stream[1]).requires_grad
     assert not any(buffer.requires_grad for buffer in model.buffers())
+    with torch.no_grad():
+        assert torch.equal(model(inputs, stream[1]), model.predict(*stream[:2]))
     with torch.inference_mode():
         model.predict(inputs, *stream[1:])
     assert int(model.step) == 120
@@ -384,6 +385,34 @@ def test_what_was_recorded_is_predict(stream, record, num_classes, base_predicto
     for some in (slice(5, 40), slice(7, 9)):
         expected = model.predict(inputs[:, some], context[:, some])
         torch.testing.assert_close(again(inputs[:, some], context[:, some]), expected, rtol=0, atol=1e-6)
+
+
+def test_gradients_are_those_of_the_weights_that_predicted(stream):
+    """Learning between forward and backward changes nothing that autograd keeps."""
+    model, inputs = learned(stream), stream[0].clone().requires_grad_()
+    (expected,) = torch.autograd.grad(model(inputs, stream[1]).sum(), inputs)
+    output = model(inputs, stream[1])
+    model.predict_online(*stream)
+    (found,) = torch.autograd.grad(output.sum(), inputs)
+    assert torch.equal(found, expected)
+    (after,) = torch.autograd.grad(model(inputs, stream[1]).sum(), inputs)
+    assert not torch.allclose(after, expected)
+
+
+def test_gradients_of_each_sample(stream):
+    model, inputs = learned(stream, num_classes=2), stream[0].clone().requires_grad_()
+    (expected,) = torch.autograd.grad(model(inputs, stream[1]).sum(), inputs)
+    found = torch.func.vmap(torch.func.grad(model), in_dims=1, out_dims=1)(*stream[:2])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+def test_a_base_predictor_is_trained_through_the_network(stream):
+    scale = torch.nn.Parameter(torch.ones(8, 1))
+    model = network(base_predictor=lambda inputs: (scale * inputs).sigmoid())
+    model(*stream[:2]).sum().backward()
+    assert scale.grad is not None
+    assert scale.grad.any()
+    assert not model.predict(*stream).requires_grad
 
 
 def test_one_sample_exported(stream):

@@ -1,0 +1,138 @@
+"""The frameworks differentiate predictions by inputs: before its link, a GLN is piecewise linear in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from backends import load_backend
+
+KINDS: dict[str, dict[str, Any]] = {
+    "one head": {},
+    "three heads": {"num_classes": 3},
+    "means, no bias": {"loss": "squared_error", "num_outputs": 2, "bias": False},
+    "quantiles": {"loss": "quantile", "quantiles": (0.1, 0.9)},
+    "variance": {"loss": "variance"},
+}
+Gradients = tuple[np.ndarray, np.ndarray, Any]  # predictions, and their derivatives by inputs and side information
+
+
+def of_torch(model: Any, inputs: np.ndarray, context: np.ndarray, given: np.ndarray) -> Gradients:
+    import torch
+
+    x, c = (torch.tensor(array, requires_grad=True) for array in (inputs, context))
+    p = model(x, c)
+    p.backward(torch.tensor(given))
+    return p.detach().numpy(), np.asarray(x.grad), c.grad
+
+
+def of_torch_func(model: Any, inputs: np.ndarray, context: np.ndarray, given: np.ndarray) -> Gradients:
+    import torch
+
+    p, backward = torch.func.vjp(model, torch.tensor(inputs), torch.tensor(context))[:2]
+    by_inputs, by_context = backward(torch.tensor(given))
+    return p.detach().numpy(), by_inputs.numpy(), by_context.numpy()
+
+
+def of_jax(model: Any, inputs: np.ndarray, context: np.ndarray, given: np.ndarray) -> Gradients:
+    import jax
+
+    def predict(inputs: Any, context: Any) -> Any:
+        base = inputs
+        if model.base_predictor is not None:
+            p = model.base_predictor(inputs)
+            base = jax.numpy.log(p / (1 - p))
+        p = load_backend("jax").predict(model.config, model.params, base, context)
+        return p[0] if model.num_heads == 1 else p
+
+    p, backward = jax.vjp(predict, inputs, context)
+    by_inputs, by_context = backward(given)
+    return np.asarray(p), np.asarray(by_inputs), np.asarray(by_context)
+
+
+def of_tf(model: Any, inputs: np.ndarray, context: np.ndarray, given: np.ndarray) -> Gradients:
+    import tensorflow as tf
+
+    x, c = tf.constant(inputs), tf.constant(context)
+    with tf.GradientTape() as tape:
+        tape.watch([x, c])
+        p = model.serve(x, c)
+    by_inputs, by_context = tape.gradient(p, [x, c], given)
+    return p.numpy(), by_inputs.numpy(), by_context
+
+
+WAYS = {"torch": of_torch, "torch.func": of_torch_func, "jax": of_jax, "tf": of_tf}
+
+
+@pytest.fixture(params=list(WAYS))
+def way(request: pytest.FixtureRequest) -> tuple[Any, Callable[..., Gradients]]:
+    """A backend's module, and how its framework differentiates."""
+    return load_backend(request.param.split(".")[0]), WAYS[request.param]
+
+
+def learned(module: Any, **options: Any) -> tuple[Any, np.ndarray, np.ndarray]:
+    """A network that has learned 40 samples, with these samples: inputs (8, 40) and side information."""
+    rng = np.random.default_rng(3)
+    inputs, context = (rng.normal(size=(size, 40)).astype(np.float32) for size in (8, 6))
+    model = module.GLN([5, 3], 8, 6, **{"context_map_size": 3, "seed": 1, **options})
+    targets = inputs[0] > 0 if model.config.logits else inputs[: model.num_outputs].squeeze()
+    model.predict_online(inputs, context, targets)
+    return model, inputs, context
+
+
+def given_for(model: Any) -> np.ndarray:
+    shape = (40,) if model.num_heads == 1 else (model.num_heads, 40)
+    return np.random.default_rng(4).normal(size=shape).astype(np.float32)
+
+
+def measured(model: Any, inputs: np.ndarray, context: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Central differences of what is predicted; as the side information stays, no gate turns."""
+    slopes, step = np.empty_like(inputs), 1e-2
+    for i, each in enumerate(np.eye(len(inputs), dtype=np.float32)[:, :, None]):
+        above, below = (np.asarray(model.predict(inputs + sign * step * each, context)) for sign in (1, -1))
+        slopes[i] = ((above - below) * given).reshape(-1, 40).sum(axis=0) / (2 * step)
+    return slopes
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_are_finite_differences_and_what_explains_a_prediction(way, kind):
+    """What explains: the weights, times p (1 - p) with the log-loss and times the variance with its loss."""
+    module, gradients = way
+    model, inputs, context = learned(module, **KINDS[kind])
+    given, explained = given_for(model), model.explain(inputs, context)
+    p, by_inputs, by_context = gradients(model, inputs, context, given)
+    np.testing.assert_allclose(p, np.asarray(model.predict(inputs, context)), atol=1e-5)
+    expected = measured(model, inputs, context, given)
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(by_inputs, expected, rtol=1e-3, atol=1e-3)
+    assert by_context is None or not by_context.any()
+    slope = {"logit": p * (1 - p), "log": p, "itself": np.ones_like(p)}[model.config.record.link]
+    expected = (np.moveaxis(explained.weights, -2, 0) * slope * given).reshape(8, -1, 40).sum(axis=1)
+    free = ~explained.clipped.reshape(-1, 40).any(axis=0)
+    assert free.sum() > 30
+    np.testing.assert_allclose(by_inputs[:, free], expected[:, free], atol=1e-5)
+
+
+def test_gradients_go_through_the_base_predictor(way):
+    module, gradients = way
+
+    def first_three(inputs: Any) -> Any:
+        return 1 / (1 + abs(inputs[:3] - 4) ** 1.5)
+
+    model, inputs, context = learned(module, base_predictor=first_three)
+    given = given_for(model)
+    _, by_inputs, _ = gradients(model, inputs, context, given)
+    np.testing.assert_allclose(by_inputs, measured(model, inputs, context, given), rtol=1e-3, atol=1e-3)
+    assert by_inputs[:3].any()
+    assert not by_inputs[3:].any()
+
+
+def test_where_an_input_is_clipped_the_slope_is_zero(way):
+    module, gradients = way
+    model, inputs, context = learned(module, loss="squared_error", value_clipping=2.0)
+    inputs[:4] = np.sign(inputs[:4]) * 2.5
+    _, by_inputs, _ = gradients(model, inputs, context, given_for(model))
+    assert not by_inputs[:4].any()
+    assert by_inputs[4:].any()

@@ -1,0 +1,109 @@
+"""A GLN on top of modules of PyTorch: samples in rows, gradients to what is below, and learning outside of autograd."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from backends import load_backend
+from helpers import assert_same_state
+
+gln_torch = load_backend("torch")
+
+import torch  # noqa: E402 - only where PyTorch is there, or must be
+from torch import nn  # noqa: E402
+
+from gln.torch_layer import GLNLayer  # noqa: E402
+
+KINDS: dict[str, dict[str, Any]] = {
+    "one head": {},
+    "three heads": {"num_classes": 3},
+    "means": {"loss": "squared_error", "num_outputs": 2},
+}
+
+
+@pytest.fixture(params=list(KINDS))
+def layer(request: pytest.FixtureRequest) -> Any:
+    return GLNLayer(gln_torch.GLN([6, 1], 20, 20, seed=0, **KINDS[request.param]))
+
+
+def rows(count: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(count, 20, generator=torch.Generator().manual_seed(seed))
+
+
+def targets_for(layer: Any, count: int) -> torch.Tensor:
+    values = rows(count, 1)[:, : layer.gln.num_heads]
+    if layer.gln.config.logits:
+        return values.argmax(dim=1) if layer.gln.num_heads > 1 else values[:, 0] > 0
+    return values
+
+
+def test_rows_go_in_and_come_out(layer):
+    x, context, plain = rows(30), rows(30, 2), copy.deepcopy(layer.gln)
+    targets = targets_for(layer, 30)
+    assert torch.equal(layer(x), plain.predict(x.t(), x.t()).t())
+    assert torch.equal(layer(x, context), plain.predict(x.t(), context.t()).t())
+    assert layer(x).shape == ((30,) if plain.num_heads == 1 else (30, plain.num_heads))
+    assert layer(x[:0]).shape == (0, *layer(x).shape[1:])
+    assert torch.equal(layer.learn(x, targets), plain.predict_online(x.t(), x.t(), targets.t()).t())
+    assert torch.equal(layer.learn(x, targets, context), plain.predict_online(x.t(), context.t(), targets.t()).t())
+    assert_same_state(layer.gln, plain)
+    assert int(layer.gln.step) == 60
+
+
+def test_gradients_reach_what_is_below_and_learning_does_not(layer):
+    x, targets = rows(30), targets_for(layer, 30)
+    below = nn.Linear(20, 20)
+    model = nn.Sequential(below, layer)
+    assert {name for name, _ in model.named_parameters()} == {"0.weight", "0.bias"}
+    layer.learn(below(x), targets)
+    before = copy.deepcopy(layer.gln)
+    model(x).sum().backward()
+    assert below.weight.grad is not None
+    assert below.weight.grad.any()
+    assert_same_state(layer.gln, before)
+    gradient = below.weight.grad.clone()
+    assert not layer.learn(below(x), targets).requires_grad
+    assert torch.equal(below.weight.grad, gradient)
+
+
+def test_side_information_alone_passes_no_gradient(layer):
+    context = rows(30, 2).requires_grad_()
+    assert not layer(rows(30), context).requires_grad
+
+
+def test_a_layer_below_learns_what_the_network_needs():
+    """Four random projections of 20 values lose what decides; gradients find it, while the network learns online."""
+    x = rows(1500)
+    labels = (x[:, 0] + x[:, 1] > 0).float()
+    right = {}
+    for rate in (0.0, 0.01):
+        torch.manual_seed(0)
+        below, layer = nn.Linear(20, 4), GLNLayer(gln_torch.GLN([4, 1], 4, 20, seed=0))
+        optimiser = torch.optim.Adam(below.parameters(), lr=rate)
+        for some, targets in zip(x[:1000].split(20), labels[:1000].split(20), strict=True):
+            features = below(some)
+            optimiser.zero_grad()
+            nn.functional.binary_cross_entropy(layer(features, some), targets).backward()
+            optimiser.step()
+            layer.learn(features, targets, some)
+        right[rate] = ((layer(below(x), x) > 0.5) == labels)[1000:].float().mean()
+    assert right[0.0] < 0.85
+    assert right[0.01] > 0.9
+
+
+def test_shapes_are_checked(layer):
+    with pytest.raises(ValueError, match=r"^inputs: expected shape \(20, B\)"):
+        layer(rows(30)[:, :19])
+    with pytest.raises(ValueError, match=r"^context_inputs: expected "):
+        layer(rows(30), rows(29))
+
+
+def test_state_dict_carries_the_network(layer):
+    x, other = rows(30), copy.deepcopy(layer)
+    layer.learn(x, targets_for(layer, 30))
+    assert not torch.equal(other(x), layer(x))
+    other.load_state_dict(layer.state_dict())
+    assert torch.equal(other(x), layer(x))
+    assert_same_state(other.gln, layer.gln)
