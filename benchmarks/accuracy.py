@@ -175,7 +175,7 @@ def main() -> None:
     )
     hits = streams(trials)
     show(
-        "Error in percent, each digit predicted before it was learned, since the line before", table_of_streams(hits), 2
+        "Error in percent since the previous line, each digit predicted before it is learned", table_of_streams(hits), 2
     )
     if options.plot:
         from gln.plots import plot_learning_curves  # only who draws needs Matplotlib

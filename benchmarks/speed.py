@@ -234,13 +234,13 @@ def main() -> None:
     images, digits = np.ascontiguousarray(x_train[:samples].T), y_train[:samples]
     print(machine())
     passes = table_of_passes(modules, images, digits, repeats)
-    title = "One exact online pass, ten heads, [16, 16, 1], 4 halfspaces: microseconds a sample, first run in seconds"
+    title = "One exact online pass, ten heads, [16, 16, 1], 4 halfspaces: microseconds per sample, first run in seconds"
     show(title, passes)
     if options.plot:
         draw(passes, options.plot)
     few = slice(0, max(40, samples // 4))
     growth = table_of_growth(modules, images[:, few], digits[few], repeats)
-    show("Microseconds a sample as one thing grows", growth, 0)
+    show("Microseconds per sample as one setting grows", growth, 0)
     latencies = table_of_latencies(modules, images[:, few], digits[few])
     show("Microseconds of one call of predict for one sample", latencies, 0)
     if not STATUS.exists():

@@ -1,4 +1,5 @@
-"""Equations become MathML, which browsers draw by themselves: the site fetches no script for them."""
+"""Equations become MathML, which browsers draw by themselves, and the link to the repository asks GitHub for nothing:
+the site fetches neither scripts nor numbers of stars."""
 
 from __future__ import annotations
 
@@ -15,5 +16,11 @@ def on_page_content(content: str, **_: Any) -> str:
     return EQUATION.sub(_mathml, content)
 
 
+def on_post_page(output: str, **_: Any) -> str:
+    return output.replace(' data-md-component="source"', "")
+
+
 def _mathml(found: re.Match[str]) -> str:
-    return convert(html.unescape(found[2]), display="block" if found[1] == "div" else "inline")
+    if found[1] == "span":
+        return convert(html.unescape(found[2]), display="inline")
+    return f'<div class="equation">{convert(html.unescape(found[2]), display="block")}</div>'

@@ -1,10 +1,11 @@
-"""Pictures: that they show what they were given. How they look was looked at."""
+"""Pictures: that they show what they were given, in words that fit. How they look was looked at."""
 
 from __future__ import annotations
 
 import importlib
 import itertools
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -74,11 +75,13 @@ def test_explanations_show_contributions():
     rng = np.random.default_rng(0)
     images, weights, inputs = rng.random((3, 16, 2))
     figure = plots.plot_explanations(images, weights, inputs, ["a", "b"])
-    first, second, first_parts, second_parts = figure.axes[:4]
+    first, first_parts, second, second_parts = figure.axes[:4]
     assert [axes.get_title() for axes in (first, second)] == ["a", "b"]
     np.testing.assert_array_equal(first.images[0].get_array(), images[:, 0].reshape(4, 4))
     np.testing.assert_allclose(second_parts.images[0].get_array(), (weights * inputs)[:, 1].reshape(4, 4))
     assert first_parts.images[0].norm is second_parts.images[0].norm
+    (label,) = (axes.get_xlabel() for axes in figure.axes if axes.get_xlabel())
+    assert label == "contribution to the logit: red for, blue against"
     for titles in (["a"], "ab"):
         with pytest.raises(ValueError, match="titles: expected a sequence of 2 strings"):
             plots.plot_explanations(images, weights, inputs, titles)
@@ -87,6 +90,26 @@ def test_explanations_show_contributions():
     for bad in (images[:15], images[:, 0], images[:, :0]):
         with pytest.raises(ValueError, match="images: expected"):
             plots.plot_explanations(bad, bad, bad, ["a", "b"])
+
+
+@pytest.mark.parametrize(("count", "columns"), [(1, 1), (4, 4), (5, 5), (6, 3), (7, 4), (10, 5)])
+def test_explanations_stand_below_their_images_in_rows_of_up_to_five(count, columns):
+    images = np.random.default_rng(0).random((4, count))
+    titles = [f"true {b}\npredicted {b}" for b in range(count)]
+    figure = plots.plot_explanations(images, images, images, titles)
+    figure.draw_without_rendering()
+    assert figure.get_figwidth() < 6
+    *drawn, bar = figure.axes
+    assert [axes.get_title() for axes in drawn[::2]] == titles
+    for b, (above, below) in enumerate(zip(drawn[::2], drawn[1::2], strict=True)):
+        np.testing.assert_array_equal(below.images[0].get_array().ravel(), images[:, b] ** 2)
+        box, upper, lower = above.title.get_window_extent(), above.get_window_extent(), below.get_window_extent()
+        assert lower.x0 == pytest.approx(upper.x0)
+        assert lower.y1 < upper.y0
+        assert box.x0 >= 0
+        assert box.y1 <= (figure.bbox.y1 if b < columns else drawn[2 * (b - columns) + 1].get_window_extent().y0)
+    assert bar.get_tightbbox().y0 >= 0
+    assert bar.get_tightbbox().y1 < lower.y0
 
 
 def test_halfspaces_show_the_images_far_on_either_side():
@@ -122,6 +145,7 @@ def test_confusion_shows_every_count():
     np.testing.assert_array_equal(axes.images[0].get_array(), [[0, 1], [2, 0]])
     assert [label.get_text() for label in axes.get_yticklabels()] == ["no", "yes"]
     assert [label.get_rotation() for label in axes.get_xticklabels()] == [0, 0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
     of_array = plots.plot_confusion(counts.to_numpy()).axes[0]
     assert [text.get_text() for text in of_array.texts] == ["5", "1", "2", "7"]
     for bad in (counts[:1], [1, 2], np.ones((2, 3)), np.ones((0, 0))):
@@ -187,7 +211,7 @@ def test_learning_curves_leave_out_what_is_zero():
         pytest.param(2, "1 3", "30 100", id="one point"),
         pytest.param(100, "10 30 100", "3 10 30 100", id="100 samples"),
         pytest.param(2000, "10 30 100 300 1,000 3,000", "1 3 10 30 100", id="2,000 samples"),
-        pytest.param(60_000, "10 30 100 300 1,000 3,000 10,000 30,000 100,000", "1 3 10 30 100", id="60,000 samples"),
+        pytest.param(60_000, "10 100 1,000 10,000 100,000", "1 3 10 30 100", id="60,000 samples"),
         pytest.param(1_000_000, "10 100 1,000 10,000 100,000 1,000,000", "1 3 10 30 100", id="a million samples"),
     ],
 )
@@ -357,7 +381,7 @@ def test_learning_is_drawn_of_a_copy(learned):
     first, last = plots.plot_learning(fresh, samples, labels, after=np.array([5, 40])).axes
     for name, array in fresh.get_state().items():
         np.testing.assert_array_equal(array, before[name], err_msg=name)
-    assert [axes.get_title() for axes in (first, last)] == ["after 5", "after 40"]
+    assert [axes.get_title() for axes in (first, last)] == ["5 samples", "40 samples"]
     assert [sum(len(points) for points, _ in points_of(axes).values()) for axes in (first, last)] == [5, 40]
     (whole,) = plots.plot_regions(model, samples, labels).axes
     np.testing.assert_array_equal(last.images[0].get_array(), whole.images[0].get_array())
@@ -372,7 +396,11 @@ def test_learning_is_drawn_of_a_copy(learned):
 def test_learning_is_drawn_up_to_the_last_sample(count, after):
     samples = np.random.default_rng(0).standard_normal((2, count))
     figure = plots.plot_learning(GLN([1], 2, 2), samples, np.arange(count) % 2)
-    assert [axes.get_title() for axes in figure.axes] == [f"after {end}" for end in after]
+    assert [axes.get_title() for axes in figure.axes] == [f"{end} samples" for end in after]
+    (legend,) = figure.legends
+    assert legend.get_title().get_text() == "true class"
+    assert [text.get_text() for text in legend.get_texts()] == ["0", "1"]
+    assert figure.get_figwidth() < 6
 
 
 def test_learning_refuses_what_does_not_fit():
@@ -410,8 +438,8 @@ class SeenSoFar:
 
 def interval_of(axes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of a picture the mean (2, P) and the corners of the band (V, 2), and the samples (B, 2)."""
-    band = next(artist for artist in axes.collections if artist.get_label() == "band between quantiles")
-    samples = next(artist for artist in axes.collections if artist.get_label() == "learned")
+    band = next(artist for artist in axes.collections if artist.get_label() == "interval")
+    samples = next(artist for artist in axes.collections if artist.get_label() == "samples learned")
     (mean,) = axes.lines
     return np.array(mean.get_data()), band.get_paths()[0].vertices, np.asarray(samples.get_offsets())
 
@@ -440,13 +468,13 @@ def test_intervals_are_those_of_a_copy_after_so_many_samples(waves):
         later = slice(end if end < 200 else 0, 200)
         reach = abs(X[later, 0])
         share = ((y[:end].min() * reach <= y[later]) & (y[later] <= y[:end].max() * reach)).mean()
-        which = f"the {200 - end} to come" if end < 200 else "these 200"
-        assert axes.get_title() == f"after {end}\nband holds {share:.1%} of {which}"
+        which = f"the next {200 - end}" if end < 200 else "them"
+        assert axes.get_title() == f"{end} samples: the interval covers {share:.1%} of {which}"
         assert mean[0].min() < X.min() < X.max() < mean[0].max()
         assert axes.get_ylim()[0] < y.min() < y.max() < axes.get_ylim()[1]
-    assert len({axes.get_title().split()[4] for axes in figure.axes}) == 3
+    assert len({axes.get_title().split()[5] for axes in figure.axes}) == 3
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert sorted(legend) == ["band between quantiles", "learned", "mean"]
+    assert sorted(legend) == ["interval", "predicted mean", "samples learned"]
 
 
 def test_intervals_of_a_regressor_go_on_from_what_it_has_learned(waves):
@@ -471,8 +499,8 @@ def test_intervals_have_the_names_of_a_table(waves):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("copy.deepcopy", lambda model: model)  # so that what it was asked can be seen
         first, last = plots.plot_intervals(model, table, target, after=[7, 9]).axes
-    assert [axes.get_xlabel() for axes in (first, last)] == ["width", "width"]
-    assert first.get_ylabel() == "height"
+    assert [axes.get_xlabel() for axes in (first, last)] == ["", "width"]
+    assert [axes.get_ylabel() for axes in (first, last)] == ["height", "height"]
     assert [list(names) for names in model.names] == 6 * [["width"]]
     (plain,) = plots.plot_intervals(SeenSoFar(), waves[0], waves[1], after=[9]).axes
     assert (plain.get_xlabel(), plain.get_ylabel()) == ("", "")
@@ -486,10 +514,11 @@ def test_intervals_have_the_names_of_a_table(waves):
 def test_intervals_are_drawn_up_to_the_last_sample_without_overlap(count, after):
     rng = np.random.default_rng(0)
     figure = plots.plot_intervals(SeenSoFar(), rng.standard_normal((count, 1)), rng.standard_normal(count))
-    assert [axes.get_title().split()[1] for axes in figure.axes] == after
+    assert [axes.get_title().split()[0] for axes in figure.axes] == after
     figure.draw_without_rendering()
     titles = [axes.title.get_window_extent() for axes in figure.axes]
-    assert all(a.x1 < b.x0 for a, b in itertools.pairwise(titles))
+    assert all(figure.bbox.x0 <= title.x0 and title.x1 <= figure.bbox.x1 for title in titles)
+    assert all(a.get_tightbbox().y0 > b.get_tightbbox().y1 for a, b in itertools.pairwise(figure.axes))
     legend = figure.legends[0].get_window_extent()
     assert legend.x0 > 0
     assert legend.x1 < figure.bbox.x1
@@ -601,23 +630,26 @@ def test_contributions_add_up_to_what_is_predicted(classes):
     else:
         model = GLNClassifier(**options).fit(X, np.array(["a", "b", "c"])[np.minimum(y, classes - 1)])
     some = X.iloc[[0, 70, 150]]
-    figure = plots.plot_contributions(model, some, most=4)
+    truth = ["x", "y", "z"]
+    figure = plots.plot_contributions(model, some, most=4, y=truth)
     assert len(figure.axes) == 3
+    for axes, before in zip(figure.axes, plots.plot_contributions(model, some, most=4).axes, strict=True):
+        assert before.get_title() == re.sub(r" \(true: .\)", "", axes.get_title())
     expected, labels = model.predict(some), model.predict(some)
     if classes:
         logits = model.decision_function(some)
         logits = np.stack([-logits, logits], axis=1) if classes == 2 else logits
         expected = logits.max(axis=1)
-    for axes, number, label, (_, row) in zip(figure.axes, expected, labels, some.iterrows(), strict=True):
-        bars, (title, constant) = bars_of(axes), axes.get_title().split("\n")
+    for axes, number, label, true, (_, row) in zip(figure.axes, expected, labels, truth, some.iterrows(), strict=True):
+        bars, (title, equation) = bars_of(axes), axes.get_title().split("\n")
         assert len(bars) == 5
-        assert list(bars)[-1] == f"the {some.shape[1] - 4} others"
+        assert list(bars)[-1] == f"{some.shape[1] - 4} other features"
         assert all(f"{name} = {row[name]:.4g}" in bars for name in (bar.split(" = ")[0] for bar in list(bars)[:4]))
         assert np.abs(list(bars.values())[:4]).tolist() == sorted(np.abs(list(bars.values())[:4]), reverse=True)
-        total = sum(bars.values()) + float(constant.removeprefix("constant ").removesuffix(", and"))
-        assert total == pytest.approx(number, rel=1e-2, abs=0.02)
-        assert title.startswith(f"{label}: logit " if classes else f"{number:.4g}")
-        assert float(title.split()[-1]) == pytest.approx(number, abs=0.02)
+        total, constant = equation.removeprefix("logit ").removesuffix(" + contributions").split(" = ")
+        assert sum(bars.values()) + float(constant) == pytest.approx(number, rel=1e-2, abs=0.02)
+        assert title == f"predicted {label if classes else f'{number:.4g}'} (true: {true})"
+        assert float(total) == pytest.approx(number, abs=0.02)
 
 
 def test_contributions_of_features_without_names():
@@ -625,7 +657,11 @@ def test_contributions_of_features_without_names():
     model = GLNClassifier([2], n_epochs=1, backend="numpy").fit(X[:, :3], y)
     (axes,) = plots.plot_contributions(model, X[:1, :3]).axes
     assert sorted(name.split(" = ")[0] for name in bars_of(axes)) == ["feature 0", "feature 1", "feature 2"]
-    for bad, message in (({"most": 0}, "most: expected an integer of at least 1, got 0"), ({"X": X}, "13 features")):
+    for bad, message in (
+        ({"most": 0}, "most: expected an integer of at least 1, got 0"),
+        ({"X": X}, "13 features"),
+        ({"y": [1, 2]}, r"y: expected shape \(1,\), got \(2,\)"),
+    ):
         with pytest.raises(ValueError, match=message):
             plots.plot_contributions(**{"model": model, "X": X[:1, :3], **bad})
     two = GLNRegressor([2], n_epochs=1, backend="numpy").fit(X, X[:, :2])
