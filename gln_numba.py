@@ -37,9 +37,10 @@ LOG_LOSS, _, QUANTILE, VARIANCE = range(4)  # places in LOSSES: in compiled code
 THREADS = threading.Lock()  # they are lent to one call at a time: Numba's workqueue layer ends the process at a second
 # Sums may be taken in any order, which is what lets the compiler vectorise them; NaN and infinity stay what they are.
 compiled: Any = functools.partial(numba.njit, cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+inner: Any = functools.partial(compiled, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # called by compiled code
 
 
-@compiled
+@inner
 def dot(w, z):  # (d,), (d,) -> ()
     s = np.float32(0)
     for i in range(len(z)):
@@ -66,7 +67,7 @@ def gate(hyperplanes, hyperplane_bias, context):  # (N, k, D), (N, k), (D, B) ->
     return contexts.T
 
 
-@compiled
+@inner
 def gate_block(hyperplanes, seen, coefficients, hyperplane_bias, context, columns):
     """`gate`, which in a block reads only the m values of side information that halfspaces see; m is 0 for many."""
     # (N, k, D), (N, k, m) twice, (N, k), (D, B) in C and in Fortran order, for what goes along samples or along values
@@ -126,7 +127,7 @@ def update(w, z, step, weight_clipping):  # (d,), (d,) -> None
         w[i] = min(max(w[i] - step * z[i], -weight_clipping), weight_clipping)
 
 
-@compiled
+@inner
 def update_and_mix(w, c, z, head, b, after, step, weight_clipping, bound):  # (C, d), (), (C or 1, B, d), () ...
     """`update` of w[c] with z[head, b], and `mix` with z[head, after], in one; slices take as long as sums."""
     s = np.float32(0)
@@ -153,7 +154,7 @@ class Network(NamedTuple):  # a model, and how it goes through a stream
     learns: bool
 
 
-@compiled
+@inner
 def predict_row(own, w, z, bound, b, end, later, s):
     """Heads `own` of a row, (C, d), predict those of its samples from b on that come before `end`: the next one."""
     while b < end:
@@ -163,7 +164,7 @@ def predict_row(own, w, z, bound, b, end, later, s):
     return b
 
 
-@compiled
+@inner
 def learn_row(network, own, w, z, targets, scales, b, later, s):
     """Heads `own` of a row predict and learn its samples from b on, batch after batch."""
     heads, size, count, bound = len(z) > 1, network.batch_size, len(later), network.bound
@@ -184,7 +185,7 @@ def learn_row(network, own, w, z, targets, scales, b, later, s):
             b = later[b]
 
 
-@compiled
+@inner
 def learn_units(layer, network, above, first, last):
     """Units first ... last - 1 of a layer go through a block and write their logits to `above`, (C, B, n or n + 1)."""
     # (n, k, D), (n, k, m) twice, (n, k), (n, 2^k, C, d), (D, B) twice, (C or 1, B, d), (C, B), (C or 1, B)
@@ -214,7 +215,7 @@ def learn_units(layer, network, above, first, last):
                         predict_row(own, w, z, network.bound, b, count, later, s)
 
 
-@compiled
+@inner
 def list_heads(targets, b, heads):  # (C, B), (), (C,) -> ()
     """Write to `heads` which heads have a target that is not infinite, and return how many."""
     count = 0
@@ -225,7 +226,7 @@ def list_heads(targets, b, heads):  # (C, B), (), (C,) -> ()
     return count
 
 
-@compiled
+@inner
 def learn_samples(layer, network, above):
     """`learn_units` of a whole layer, sample after sample; heads whose target is infinite are skipped.
 
@@ -263,7 +264,7 @@ def learn_samples(layer, network, above):
                         update(weights[j, contexts[b, j], c], z[c * own, b], np.float32(0), network.weight_clipping)
 
 
-@compiled(parallel=True)
+@inner(parallel=True)
 def share_units(layer, network, above, threads):  # each takes some, which know nothing of one another
     units = len(layer[0]) * len(above)
     parts = min(threads, units)
@@ -271,18 +272,18 @@ def share_units(layer, network, above, threads):  # each takes some, which know 
         learn_units(layer, network, above, part * units // parts, (part + 1) * units // parts)
 
 
-@compiled
-def learn_block(network, base, context, targets, rates, threads):  # (K, B), (D, B), (C, B), (B,) -> (C, B)
-    """Predict a block, and where the network learns, learn it."""
-    z = np.ones((1, len(rates), len(base) + network.bias), np.float32)
+@inner
+def read(base, bias, bound):  # (K, B) -> (1, B, d), the first layer's
+    z = np.ones((1, base.shape[1], len(base) + bias), np.float32)
     for i, b in np.ndindex(base.shape):
-        z[0, b, i] = min(max(base[i, b], -network.bound), network.bound)
-    return learn_layers(network, z, context, targets, rates, threads)
+        z[0, b, i] = min(max(base[i, b], -bound), bound)
+    return z
 
 
 @compiled
-def learn_layers(network, z, context, targets, rates, threads):  # (C or 1, B, d), (D, B), (C, B), (B,) -> (C, B)
+def learn_block(network, base, context, targets, rates, threads):  # (K, B) or (C, B, d), (D, B), (C, B), (B,) -> (C, B)
     """All of a block go through a layer, whose rows stay in the cache, then through the next, which it never reads."""
+    z = read(base, network.bias, network.bound) if base.ndim == 2 else base  # what a layer of sparse samples gave
     columns, first_neuron, first_weight = np.asfortranarray(context), 0, 0
     for n in network.sizes:
         shape = n, 1 << network.hyperplanes.shape[1], len(targets), z.shape[2]
@@ -313,7 +314,9 @@ def learn_blocks(networks, base, context, targets, rates):  # M, (K, B), (D, B),
     """`learn_block` of several networks, for short blocks: a call takes as long as a sample."""
     p = np.empty((len(networks), *targets.shape), np.float32)
     for m, network in enumerate(networks):
-        p[m] = learn_block(network, base, context, targets, rates[m], 1)
+        found = learn_block(network, base, context, targets, rates[m], np.int64(1))
+        for c, b in np.ndindex(found.shape):  # to assign all at once takes seconds to compile
+            p[m, c, b] = found[c, b]
     return p
 
 
@@ -334,7 +337,7 @@ def seen_values(samples, places, size):  # Columns, (D,) -> (size, B)
     return context
 
 
-@compiled
+@inner
 def mix_sparse(w, samples, b, bound):  # (d,), Columns, (), () -> ()
     """`mix` of sample b."""
     some, s = slice(samples.starts[b], samples.starts[b + 1]), np.float32(0)
@@ -343,7 +346,7 @@ def mix_sparse(w, samples, b, bound):  # (d,), Columns, (), () -> ()
     return min(max(s, -bound), bound)
 
 
-@compiled
+@inner
 def update_sparse(w, samples, b, step, weight_clipping):  # (d,), Columns, (), (), () -> None
     """`update` with sample b: a value that is 0 changes no weight."""
     some = slice(samples.starts[b], samples.starts[b + 1])
@@ -882,8 +885,8 @@ class GLN:
             if is_sparse(base) or is_sparse(context):
                 p[:, some] = self._sparse_block(network, base[:, some], context[:, some], targets[:, some], rates[some])
             else:
-                block = [plain(array[..., some]) for array in (base, context, targets, rates)]
-                p[:, some] = self._block(network, block)
+                block = (plain(array[..., some]) for array in (base, context, targets, rates))
+                p[:, some] = self._block(network, *block)
             self.step += len(rates[some]) if learns else 0
         return p
 
@@ -906,16 +909,16 @@ class GLN:
         network = self._network(*planes, self._weights, network.batch_size, network.learns)
         context, targets, rates = map(plain, (context, targets, rates))
         if not is_sparse(base):
-            return self._block(network, [plain(base), context, targets, rates])
+            return self._block(network, plain(base), context, targets, rates)
         n, size, samples = network.sizes[0], self._of_layers()[0].size, columns(base, self.bound, self.bias)
         contexts = np.ascontiguousarray(gate_all(*(array[:n] for array in planes), context).T)
         z = learn_sparse(network._replace(weights=self._weights[:size]), samples, contexts, targets, rates)
         planes = tuple(array[n:] for array in planes)
         above = self._network(*planes, self._weights[size:], network.batch_size, network.learns)
         numba.get_num_threads()  # starts them, as in `_block`
-        return learn_layers(above._replace(sizes=network.sizes[1:]), z, context, targets, rates, 1)
+        return learn_block(above._replace(sizes=network.sizes[1:]), z, context, targets, rates, 1)
 
-    def _block(self, network: Network, block: list[np.ndarray]) -> np.ndarray:
+    def _block(self, network: Network, *block: np.ndarray) -> np.ndarray:
         products = len(block[-1]) * (network.hyperplanes.size + (network.weights.size >> self.context_map_size))
         threads = numba.get_num_threads()  # to ask starts them, without which Numba before 0.63 fails on cached code
         if owner() != os.getpid() or products < SHARED_PRODUCTS:

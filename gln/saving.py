@@ -23,7 +23,7 @@ from gln_numpy import Config
 
 __all__ = ["load", "load_estimator", "save", "save_estimator"]
 
-FORMAT, CALLABLE = "1", "callable"
+FORMAT, READABLE, CALLABLE = "2", ("1", "2"), "callable"
 LARGE = 1000  # numbers in an array, from which on it is a tensor and not text
 SCALERS: dict[str, Any] = {"standardizer": Standardizer, "sparse_scaler": SparseScaler}
 
@@ -42,7 +42,7 @@ def save(model: Any, path: str | os.PathLike[str], extra: Mapping[str, Any] | No
         OSError: the file cannot be written; what was at `path` is still there.
         ValueError: what is in `extra` is no array of numbers, or one of more than 8 bytes each.
     """
-    arrays = model.get_state()
+    arrays = _packed(model)
     for name, value in (extra or {}).items():
         array = np.asarray(value)
         if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
@@ -86,7 +86,7 @@ def load(
         config[name] = config[name] if given is None else given
     model = cls(**config)
     extra = {name: arrays.pop(name) for name in list(arrays) if name.startswith("extra.")}
-    model.set_state(arrays)
+    model.set_state(_unpacked(model, arrays))
     model.extra = {name.removeprefix("extra."): array for name, array in extra.items()}
     return model
 
@@ -156,11 +156,10 @@ def _encoded(place: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, np.random.RandomState):
         return None
     if hasattr(value, "get_state"):
-        arrays |= {f"{place}.{name}": array for name, array in value.get_state().items()}
-        for kind, cls in SCALERS.items():
-            if isinstance(value, cls):
-                return {kind: value.size}
-        return {"network": _config(value)}
+        kinds = [kind for kind, cls in SCALERS.items() if isinstance(value, cls)]
+        state = value.get_state() if kinds else _packed(value)
+        arrays |= {f"{place}.{name}": array for name, array in state.items()}
+        return {kinds[0]: value.size} if kinds else {"network": _config(value)}
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in "biufUO" or (value.dtype == object and not all(isinstance(v, str) for v in value)):
             raise _bad(place, "numbers or text", f"dtype {value.dtype}, {value.tolist()}")
@@ -205,10 +204,49 @@ def _decoded(place: str, value: Any, arrays: Mapping[str, np.ndarray], network: 
         return {name: _decoded(f"{place}.{name}", each, arrays, network) for name, each in content.items()}
     prefix = f"{place}."
     state = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-    # The estimator sets the rate of a network.
-    made = SCALERS[kind](content) if kind in SCALERS else network(**content | {"learning_rate": None})
-    made.set_state(state)
+    if kind in SCALERS:
+        made = SCALERS[kind](content)
+        made.set_state(state)
+    else:
+        made = network(**content | {"learning_rate": None})  # which the estimator sets
+        made.set_state(_unpacked(made, state))
     return made
+
+
+def _packed(model: Any) -> dict[str, np.ndarray]:
+    """Its state, of weights each different row once, (m, d), and the number of every head's row, (n, 2^k, C).
+
+    Rows that no sample picked are all the same one; so are those of two classes of which a context had no sample.
+    """
+    arrays = {}
+    for name, array in model.get_state(copy=False).items():
+        arrays[name] = array
+        if name.startswith("weights"):
+            numbers: dict[bytes, int] = {}
+            rows = np.ascontiguousarray(array).reshape(-1, array.shape[-1])
+            places = [numbers.setdefault(row.tobytes(), len(numbers)) for row in rows]
+            if len(numbers) < len(rows) * (1 - 1 / rows.shape[1]):  # or else the places would take more than they save
+                arrays[name] = np.frombuffer(b"".join(numbers), array.dtype).reshape(-1, rows.shape[1])
+                arrays[f"{name}.rows"] = np.array(places, np.int32).reshape(array.shape[:-1])
+    return arrays
+
+
+def _unpacked(model: Any, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The state of a network of the same shape as `model` from what `_packed` gave; format 1 has the state itself."""
+    state = dict(arrays)
+    for name, array in model.get_state(copy=False).items():
+        if (numbers := state.pop(f"{name}.rows", None)) is not None:
+            rows, size = state.get(name, np.empty(0)), array.shape[-1]
+            if rows.shape != (len(rows), size):
+                raise _bad(name, f"rows of {size} weights", f"shape {rows.shape}")
+            if numbers.dtype != np.int32 or numbers.shape != array.shape[:-1]:
+                expected = f"int32 of shape {array.shape[:-1]}"
+                raise _bad(f"{name}.rows", expected, f"{numbers.dtype} of shape {numbers.shape}")
+            if not 0 <= numbers.min() <= numbers.max() < len(rows):
+                expected = f"numbers from 0 to {len(rows) - 1}"
+                raise _bad(f"{name}.rows", expected, f"numbers from {numbers.min()} to {numbers.max()}")
+            state[name] = rows[numbers]
+    return state
 
 
 def _bad(name: str, expected: str, came: object) -> ValueError:
@@ -229,7 +267,7 @@ def _config(model: Any) -> dict[str, Any]:
 def _write(path: str | os.PathLike[str], config: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     text = json.dumps(config)
     metadata = {"format": FORMAT, "config": text, "checksum": _checksum(text, arrays)}
-    with _replacing(Path(path)) as unfinished:
+    with replacing(Path(path)) as unfinished:
         save_file(arrays, unfinished, metadata)
 
 
@@ -249,8 +287,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, AttributeError, TypeError, ValueError) as error:
         raise _bad(str(path), "a saved GLN", f"a file that cannot be read: {error}") from error
-    if "checksum" not in metadata or metadata.get("format") != FORMAT:
-        raise _bad(str(path), f"a GLN saved in format {FORMAT}", f"format {metadata.get('format')}")
+    if "checksum" not in metadata or metadata.get("format") not in READABLE:
+        raise _bad(str(path), f"a GLN saved in format {' or '.join(READABLE)}", f"format {metadata.get('format')}")
     text = metadata.get("config", "")
     if _checksum(text, arrays) != metadata["checksum"]:
         raise _bad(str(path), "a GLN as it was saved", "a file that was changed since, for its checksum differs")
@@ -264,7 +302,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A file beside `path` to write to, which is moved to `path` when it is complete."""
     path = Path(os.path.realpath(path))  # a link stays, and the file that it leads to is replaced
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:

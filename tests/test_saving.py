@@ -208,16 +208,20 @@ def older(file: Path, to: Path) -> Path:
         added = ("context_features", "pieces", "blends")
         return {k: without(v) for k, v in value.items() if k not in added} if isinstance(value, dict) else value
 
-    config = metadata_of(file)["config"]
+    config, arrays = metadata_of(file)["config"], load_file(file)
     changed = json.dumps(without(json.loads(config)))
     assert changed != config
-    return resaved(file, to, config=changed, checksum=saving._checksum(changed, load_file(file)))
+    for name in [name.removesuffix(".rows") for name in arrays if name.endswith(".rows")]:  # format 1 has all rows
+        arrays[name] = arrays[name][arrays.pop(f"{name}.rows")]
+    save_file(arrays, to, {"format": "1", "config": changed, "checksum": saving._checksum(changed, arrays)})
+    return to
 
 
 def test_files_of_older_versions(saved, tmp_path):
     file, model = saved
     loaded, x = GLN.load(older(file, tmp_path / "older")), np.random.default_rng(0).normal(size=(5, 9))
     assert loaded.context_features is None
+    assert_same_state(loaded, model)
     np.testing.assert_array_equal(loaded.predict(x, x[:4]), model.predict(x, x[:4]))
     X, y = load_wine(return_X_y=True)
     estimator = GLNClassifier([2], backend="numpy", random_state=0).partial_fit(X, y, classes=[0, 1, 2])
@@ -229,9 +233,9 @@ def test_files_of_older_versions(saved, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": "2"}, "expected a GLN saved in format 1, got format 2"),
-        ({"format": None}, "expected a GLN saved in format 1, got format None"),
-        ({"checksum": None}, "expected a GLN saved in format 1"),
+        ({"format": "3"}, "expected a GLN saved in format 1 or 2, got format 3"),
+        ({"format": None}, "expected a GLN saved in format 1 or 2, got format None"),
+        ({"checksum": None}, "expected a GLN saved in format 1 or 2"),
         ({"config": "{}"}, "checksum differs"),
         ({"checksum": "0"}, "checksum differs"),
     ],
@@ -254,6 +258,49 @@ def test_a_config_that_fits_its_checksum_but_is_none_is_refused(saved, tmp_path)
         checksum = saving._checksum(config, arrays)
         with pytest.raises(ValueError, match=r"expected"):
             GLN.load(resaved(saved[0], tmp_path / "m", config=config, checksum=checksum))
+
+
+def test_every_row_is_saved_once(backend, digits, tmp_path):
+    model, image = network(backend), digits[0][:, :1]
+    model.predict_online(image, image, [[1], [1], [0]] + [[np.nan]] * 7)
+    model.save(tmp_path / "m")
+    arrays = load_file(tmp_path / "m")
+    assert arrays["weights.1"].shape == (
+        3,
+        785,
+    )  # the first one, and those of heads that learned 1 and 0 from the image
+    assert arrays["weights.1.rows"].shape == (8, 8, 10)
+    assert_same_state(backend.GLN.load(tmp_path / "m"), model)
+    network(backend).save(tmp_path / "m")
+    assert load_file(tmp_path / "m")["weights.1"].shape == (1, 785)
+    assert_same_state(backend.GLN.load(tmp_path / "m"), network(backend))
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("weights.1", None, r"weights.1: expected rows of 6 weights, got shape \(0,\)"),
+        ("weights.1", np.zeros((0, 2**40)), r"weights.1: expected rows of 6 .*, got shape \(0, 1099511627776\)"),
+        ("weights.1", np.zeros((0, 6)), r"weights.1.rows: expected numbers from 0 to -1, got numbers from 0 to 0"),
+        ("weights.1.rows", None, r"state\['weights.1'\]: expected shape"),
+        ("weights.1.rows", np.zeros((3, 4, 1)), r"weights.1.rows: expected int32 of shape \(3, 4, 1\), got float64"),
+        (
+            "weights.1.rows",
+            np.zeros((9, 4, 1), np.int32),
+            r"weights.1.rows: expected .*, got int32 of shape \(9, 4, 1\)",
+        ),
+        ("weights.1.rows", np.full((3, 4, 1), -1, np.int32), "weights.1.rows: expected .*, got numbers from -1 to -1"),
+        ("weights.9.rows", np.zeros(1, np.int32), "state: expected a mapping of the names"),
+    ],
+)
+def test_rows_that_fit_their_checksum_but_no_network_are_refused(name, array, message, tmp_path):
+    GLN([3, 2], 5, 4, context_map_size=2).save(tmp_path / "m")
+    changed = {**load_file(tmp_path / "m"), name: array}
+    arrays = {name: array for name, array in changed.items() if array is not None}
+    metadata = metadata_of(tmp_path / "m")
+    save_file(arrays, tmp_path / "m", metadata | {"checksum": saving._checksum(metadata["config"], arrays)})
+    with pytest.raises(ValueError, match=message):
+        GLN.load(tmp_path / "m")
 
 
 def test_no_config_is_refused(saved, tmp_path):

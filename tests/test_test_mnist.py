@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -582,6 +583,8 @@ def test_matplotlib_is_looked_for_before_digits_are_loaded(tmp_path, monkeypatch
     [
         ("--save m", "--save and --plot are for --all-classes with one backend"),
         ("--plot p", "--save and --plot are for --all-classes with one backend"),
+        ("--plot", "--save and --plot are for --all-classes with one backend"),
+        ("--save --quiet", "--save and --plot are for --all-classes with one backend"),
         ("--all-classes --backend all --save m", "--save and --plot are for --all-classes with one backend"),
         ("--all-classes --digit 3", "--digit is not for --all-classes, which tells all ten apart"),
         ("--digit 3 --all", "--digit is not for --all-classes, which tells all ten apart"),
@@ -642,3 +645,19 @@ def test_an_interrupted_pass_saves_nothing(tmp_path, ten_options, monkeypatch, c
     assert test_mnist.main([*ten_options, "--save", str(tmp_path / "m")]) == 130
     assert capsys.readouterr() == ("", "gln-mnist: interrupted\n")
     assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are those of POSIX")
+def test_an_interrupt_during_the_imports_is_said_in_one_line(tmp_path):
+    """The import waits where it stands in for a slow one, until the signal comes."""
+    (tmp_path / "test_mnist.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    script = (
+        f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; import gln_mnist; sys.exit(gln_mnist.main())"
+    )
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, **pipes) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate()[1] == "gln-mnist: interrupted\n"
+    assert process.returncode == 130

@@ -54,8 +54,8 @@ def _one_digit(kind: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument(
         "--digit", type=int, choices=range(10), default=3, help="the digit told from the others: %(default)s"
     )
-    for other in ("--save", "--plot"):
-        parser.add_argument(other, help=argparse.SUPPRESS)
+    for other in ("--save", "--plot"):  # of the other kind, which is said with and without a value
+        parser.add_argument(other, nargs="?", const="", help=argparse.SUPPRESS)
     parser.set_defaults(layer_sizes=[4, 4, 1], halfspaces=4, batch_size=8)
     return parser
 

@@ -1,0 +1,81 @@
+"""`python -m gln.warm_up` compiles what Numba runs for networks and estimators, which else their first calls do.
+
+Code is kept in `__pycache__` beside `gln_numba.py`, or in the user's cache folder if that cannot be written;
+`NUMBA_CACHE_DIR` names another one. It is code for this kind of processor: warm up where it will run.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csc_array
+
+from gln.backends import load_backend
+from gln.sklearn import GLNClassifier, GLNRegressor
+
+__all__ = ["main", "warm_up"]
+
+
+def warm_up() -> dict[str, float]:
+    """Make each kind of call once; the seconds of each by its name.
+
+    Raises:
+        ImportError: Numba is not installed.
+    """
+    seconds, x = {}, np.random.default_rng(0).normal(size=(5, 60))
+    for call in (networks, tables, streams):
+        start = time.perf_counter()
+        call(x, x[0])
+        seconds[call.__name__] = time.perf_counter() - start
+    return seconds
+
+
+def networks(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
+    """Dense and sparse samples of a GLN."""
+    model, sparse = load_backend("numba").GLN([2, 1], 5, 5, seed=0), csc_array(x)
+    for inputs, context_inputs in ((x, x), (sparse, sparse), (x, sparse), (sparse, x)):
+        model.predict_online(inputs, context_inputs, y > 0)
+    model.explain(x, x)
+
+
+def estimators(**more: Any) -> Iterator[tuple[Any, bool]]:
+    """Estimators of classes, means, quantiles and densities, and whether each is a classifier."""
+    yield GLNClassifier(backend="numba", **more), True
+    for kind in ({}, {"quantiles": (0.1, 0.9)}, {"density": True}):
+        yield GLNRegressor(backend="numba", **more, **kind), False
+
+
+def tables(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
+    """`fit`, a sample a row."""
+    for estimator, classifies in estimators(n_epochs=1):
+        estimator.fit(x.T, y > 0 if classifies else y).predict(x.T)
+
+
+def streams(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
+    """`partial_fit`, of many samples and of one, which two networks learn in one compiled call."""
+    for estimator, classifies in estimators():
+        for some in (slice(0, 50), slice(50, 51), slice(51, 52)):
+            known = {"classes": [False, True]} if classifies else {}
+            estimator.partial_fit(x[:, some].T, y[some] > 0 if classifies else y[some], **known).predict(x[:, some].T)
+
+
+def main() -> int:
+    """The command line; returns the exit status."""
+    try:
+        start = time.perf_counter()
+        for name, seconds in warm_up().items():
+            print(f"{name}: {seconds:.1f} s", flush=True)
+        folder = load_backend("numba").learn_block.stats.cache_path
+    except ImportError as error:
+        print(f"gln.warm_up: {error}", file=sys.stderr)
+        return 2
+    print(f"{time.perf_counter() - start:.1f} s in all; compiled code is in {folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

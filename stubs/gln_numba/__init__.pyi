@@ -1,0 +1,26 @@
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gln_numpy import _GLN, Config, decaying_rate, paper_rate
+
+__all__ = ["Config", "GLN", "decaying_rate", "gate", "mix", "output", "paper_rate", "residual", "update"]
+
+class _Sparse(Protocol):  # an array of SciPy
+    def tocsc(self, copy: bool = ...) -> Any: ...
+
+# In compiled code, which counts losses: see LOSSES.
+gate: Any
+mix: Any
+output: Any
+residual: Any
+update: Any
+
+class GLN(_GLN[NDArray[np.float32], ArrayLike | _Sparse]):
+    takes_sparse: bool
+    @staticmethod
+    def predict_all(
+        networks: Sequence[GLN], base: Any, context: Any, targets: Any = None, rates: Any = None
+    ) -> NDArray[np.float32]: ...

@@ -1,0 +1,19 @@
+from typing import Any
+
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from gln_numpy import _GLN, Config, decaying_rate, paper_rate
+
+__all__ = ["Config", "GLN", "decaying_rate", "gate", "mix", "output", "paper_rate", "residual", "update"]
+
+def gate(hyperplanes: Tensor, hyperplane_bias: Tensor, context: Tensor) -> Tensor: ...
+def mix(rows: Tensor, z: Tensor, bound: float) -> Tensor: ...
+def output(s: Tensor, loss: str) -> Tensor: ...
+def residual(s: Tensor, y: Tensor, loss: str, quantile: Any) -> Tensor: ...
+def update(rows: Tensor, z: Tensor, r: Tensor, rate: Tensor) -> Tensor: ...
+
+class GLN(_GLN[Tensor, ArrayLike | Tensor], nn.Module):
+    hyperplanes: Tensor
+    hyperplane_bias: Tensor
+    def forward(self, inputs: Tensor, context_inputs: Tensor) -> Tensor: ...

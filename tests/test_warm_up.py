@@ -1,0 +1,48 @@
+"""`python -m gln.warm_up`: afterwards a new process compiles nothing."""
+
+from __future__ import annotations
+
+import pytest
+from helpers import run_python
+
+from gln import warm_up
+
+NOTHING_NEW = """
+import numpy as np
+from scipy.sparse import csr_array
+from sklearn.datasets import load_diabetes, load_wine
+import gln_numba
+from gln.sklearn import GLNClassifier, GLNRegressor
+
+X, y = load_wine(return_X_y=True)
+GLNClassifier(n_epochs=1).fit(X, y).predict_proba(X)
+model = GLNClassifier()
+for i in range(0, 9, 3):
+    model.partial_fit(X[i::60], y[i::60], classes=[0, 1, 2]).partial_fit(X[i : i + 1], y[i : i + 1]).predict(X)
+words = csr_array(np.random.default_rng(0).random((90, 1200)) > 0.99).astype(float)
+GLNClassifier(n_epochs=1).fit(words, y[:90]).predict(words)
+X, y = load_diabetes(return_X_y=True)
+GLNRegressor(n_epochs=1, density=True).fit(X, y).predict(X)
+model = GLNRegressor(density=True).partial_fit(X, y)
+model.partial_fit(X[:1], y[:1]).predict(X[:1])
+GLNRegressor(quantiles=(0.1, 0.5, 0.9)).partial_fit(X, y).predict(X)
+functions = [each for each in vars(gln_numba).values() if hasattr(each, "stats")]
+print({each.__name__: sum(each.stats.cache_misses.values()) for each in functions if each.stats.cache_misses})
+"""
+
+
+def test_a_new_process_compiles_nothing():
+    pytest.importorskip("numba")
+    said = run_python("import sys; from gln import warm_up; sys.exit(warm_up.main())").splitlines()
+    assert [line.split(":")[0] for line in said[:-1]] == ["networks", "tables", "streams"]
+    assert "s in all; compiled code is in" in said[-1]
+    assert run_python(NOTHING_NEW).strip() == "{}"
+
+
+def test_without_numba(monkeypatch, capsys):
+    def missing() -> None:
+        raise ImportError("gln_numba needs Numba: pip install numba")
+
+    monkeypatch.setattr(warm_up, "warm_up", missing)
+    assert warm_up.main() == 2
+    assert capsys.readouterr() == ("", "gln.warm_up: gln_numba needs Numba: pip install numba\n")
