@@ -1,4 +1,4 @@
-"""Images, one bit after the other: nats that a GLN needs for MNIST's digits in black and white, and digits it imagines.
+"""Images, one bit after the other: nats per image of a GLN on binarised MNIST, and digits that it imagines.
 
     python -m benchmarks.images
     python -m benchmarks.images --plot docs/images   # draws imagined.png and completed.png there
@@ -323,7 +323,7 @@ def main() -> None:
         start = time.process_time()
         rows[name] = ["", float(fit(train, test).mean()), "", time.process_time() - start]
     header = "training images as they come", "test, frozen", "test, still learning", "seconds of processor time"
-    show(f"Nats an image, {len(train):,} and {len(test):,}", pd.DataFrame(rows, index=list(header)).T)
+    show(f"Nats per image, {len(train):,} and {len(test):,}", pd.DataFrame(rows, index=list(header)).T)
     if keep:
         draw(options.plot, [kept for *_, kept in parts], test)
 
