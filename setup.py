@@ -82,7 +82,7 @@ setup(
         **{name: ["*.pyi"] for name in STUBS},
         "gln": ["py.typed"],
         "gln.mnist": ["mnist.npz", "PROVENANCE.md", "LICENSE"],
-        "gln.page": ["page.html"],
+        "gln.page": ["*.html", "style.css", "words/*.json"],
     },
     install_requires=[
         "numpy>=1.26",

@@ -166,6 +166,7 @@ def draw(driver: Any, drawing: list[Stroke]) -> None:
     from selenium.webdriver.common.actions.pointer_input import PointerInput
 
     pad = driver.find_element("id", "pad")
+    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", pad)
     builder = ActionBuilder(driver, mouse=PointerInput("mouse", "hand"), duration=4)
     for stroke in drawing:
         places = [tuple(round((at - 140) * pad.size["width"] / 280) for at in point) for point in stroke]

@@ -1,15 +1,17 @@
-"""The command `gln-draw`: a page on this machine on which a digit is drawn, and a network is taught."""
+"""The command `gln-draw`: a page on which a digit is drawn, and a network is taught."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import importlib.util
+import ipaddress
 import socket
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import time
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +39,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gln-draw",
-        description="A page, for this machine alone, on which you draw a digit, see what a GLN takes it for and why, "
-        "and teach it. The first start trains the network, in half a minute. Lessons are kept in your data folder.",
+        description="A page on which you draw a digit, see what a GLN takes it for and why, and teach it. The first "
+        "start trains the network, in half a minute. Lessons are kept in your data folder.",
     )
     parser.add_argument("--port", type=int, default=8000, help="of the page, 0 for any that is free: %(default)s")
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="the address of this machine at which others reach the page, 0.0.0.0 for any; they need the password. By "
+        "default the page is for this machine alone",
+    )
+    parser.add_argument(
+        "--password",
+        help="8 characters or more, which whoever has an account here can read; else --host prints a random one",
+    )
+    parser.add_argument(
+        "--fair",
+        type=time_of_day,
+        nargs="?",
+        const=time(4),
+        metavar="HH:MM",
+        help="for fairs: clear the drawing after a lesson, and forget all lessons each night at this time, 04:00. "
+        "These lessons have a file of their own",
+    )
+    parser.add_argument("--language", metavar="XX", help="of the page, en or de: the one that the browser asks for")
     parser.add_argument(
         "--model",
         type=Path,
@@ -53,22 +76,38 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def time_of_day(text: str) -> time:
+    return time.fromisoformat(text)
+
+
 def _run(options: argparse.Namespace) -> None:
     if options.export is not None:
         if options.export.is_dir() or not options.export.parent.is_dir():
             raise ValueError(f"--export: expected a file in a folder that exists, got {str(options.export)!r}")
         _pupil(options).export(options.export)
     else:
-        with _listening(options.port) as listening:  # a port that is taken is found so before anything is trained
-            _serve(_pupil(options), listening)
+        _check(options)
+        # a port that is taken is found so before anything is trained
+        with _listening(options.host, options.port) as listening:
+            _serve(options, listening)
+
+
+def _check(options: argparse.Namespace) -> None:
+    from gln.page.door import LEAST_CHARACTERS
+    from gln.page.words import languages
+
+    if options.password is not None and len(options.password) < LEAST_CHARACTERS:
+        raise ValueError(f"--password: expected at least {LEAST_CHARACTERS} characters, got {len(options.password)}")
+    if options.language not in (None, *languages()):
+        raise ValueError(f"--language: expected one of {', '.join(languages())}, got {options.language!r}")
 
 
 def _pupil(options: argparse.Namespace) -> Any:
     from gln.page.pupil import Pupil  # half a second, which `--help` need not take
 
     model = _trained() if options.model is None else options.model
-    beside = model.with_name(f"{model.name}.lessons")
-    return Pupil(model, _kept(beside) if options.model is None else beside)
+    beside = model.with_name(f"{model.name}.{'lessons' if options.fair is None else 'fair'}")
+    return Pupil(model, _kept(beside) if options.model is None else beside, options.fair)
 
 
 def _kept(cached: Path) -> Path:
@@ -104,24 +143,38 @@ def _trained() -> Path:
     return model
 
 
-def _listening(port: int) -> socket.socket:
-    from gln.page.server import HOST
-
+def _listening(host: str, port: int) -> socket.socket:
     if not 0 <= port < 1 << 16:
         raise ValueError(f"--port: expected an integer from 0 to {(1 << 16) - 1}, got {port}")
     try:
-        listening = socket.create_server((HOST, port))
+        listening = socket.create_server((host, port))
     except OSError as error:
-        raise OSError(f"--port {port}: {error.strerror}; another may be free") from error
+        raise OSError(f"--host {host} --port {port}: {error.strerror}") from error
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or an answer's end waits 40 ms for a receipt
     return listening
 
 
-def _serve(pupil: Any, listening: socket.socket) -> None:
+def _serve(options: argparse.Namespace, listening: socket.socket) -> None:
     import uvicorn
 
+    from gln.page.door import new_password
     from gln.page.server import application
 
-    print("gln-draw: http://{}:{} (Ctrl+C ends it)".format(*listening.getsockname()), flush=True)
-    server = uvicorn.Server(uvicorn.Config(application(pupil), log_level="warning"))
-    server.run(sockets=[listening])
+    address, port = listening.getsockname()
+    is_open = not ipaddress.ip_address(address).is_loopback
+    password = options.password or (new_password() if is_open else None)
+    app = application(_pupil(options), password, options.language, fair=options.fair is not None)
+    print(f"gln-draw: http://{_reached_at(address)}:{port} (Ctrl+C ends it)", flush=True)
+    if options.password is None and password is not None:
+        print(f"gln-draw: the password is {password}", flush=True)
+    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listening])
+
+
+def _reached_at(address: str) -> str:
+    """Where others reach a page that listens at an address: of 0.0.0.0 the one that this machine goes out from."""
+    if address != "0.0.0.0":
+        return address
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+        out.connect(("192.0.2.1", 9))  # an address for documentation, to which nothing is sent
+        return out.getsockname()[0]
+    return "127.0.0.1"

@@ -49,6 +49,7 @@ class Lessons:
     def _opened(self) -> Iterator[sqlite3.Connection]:
         try:
             with contextlib.closing(sqlite3.connect(self.file)) as database, database:  # commits, or rolls back
+                database.execute("PRAGMA secure_delete = on")  # what is forgotten is overwritten
                 yield database
         except sqlite3.OperationalError as error:
             raise OSError(f"{self.file}: {error}") from error
@@ -69,30 +70,40 @@ class Lessons:
     def add(self, drawing: Drawing, label: str) -> None:
         """Keep a lesson: when this returns it is on the disk."""
         text = json.dumps([stroke.tolist() for stroke in drawing])
-        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        now = _written(datetime.now(timezone.utc))
         with self._opened() as database:
             database.execute("INSERT INTO lessons (drawing, label, time) VALUES (?, ?, ?)", (text, label, now))
 
-    def take_back(self, last: int) -> None:
-        """Forget the last lesson, if that has this number.
+    def take_back(self, number: int) -> None:
+        """Delete the lesson of this number.
 
         Raises:
-            ConflictError: it has another.
+            ConflictError: there is none.
         """
-        self._delete("id = ?1 AND id = (SELECT max(id) FROM lessons)", last)
+        if self._delete("id = ?", number) == 0:
+            raise ConflictError(f"lesson: expected the number of a lesson, got {number}")
 
     def forget(self, last: int) -> None:
-        """Forget all lessons, if the last has this number.
+        """Delete all lessons, if the last has this number.
 
         Raises:
             ConflictError: it has another.
         """
-        self._delete("?1 = (SELECT max(id) FROM lessons)", last)
+        if self._delete("? = (SELECT max(id) FROM lessons)", last) == 0:
+            raise ConflictError(f"last: expected the number of the last lesson, got {last}")
 
-    def _delete(self, which: str, last: int) -> None:
+    def forget_before(self, moment: datetime) -> None:
+        """Delete the lessons given before a moment, which has a time zone."""
+        self._delete("time < ?", _written(moment))
+
+    def _delete(self, which: str, value: int | str) -> int:
         with self._opened() as database:
-            if database.execute(f"DELETE FROM lessons WHERE {which}", (last,)).rowcount == 0:
-                raise ConflictError(f"last: expected the number of the last lesson, got {last}")
+            return database.execute(f"DELETE FROM lessons WHERE {which}", (value,)).rowcount
+
+
+def _written(moment: datetime) -> str:
+    """A time as the file has it: in order of the alphabet where in order of time."""
+    return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds")
 
 
 def checked_label(label: Any) -> str:

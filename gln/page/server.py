@@ -1,73 +1,86 @@
-"""The page and what it asks, over HTTP: JSON in and out, for this machine alone."""
+"""The page and what it asks, over HTTP: JSON in and out, for this machine or for those that know a password."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable
-from importlib import resources
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gln.page.door import Door
 from gln.page.lessons import ConflictError, checked_label
 from gln.page.pupil import Pupil
 from gln.page.strokes import checked
+from gln.page.web import HEADERS, TooLongError, body
+from gln.page.words import chosen, filled, languages
 
-__all__ = ["HOST", "application"]
+__all__ = ["application"]
 
-HOST = "127.0.0.1"
-MOST_BYTES = 1 << 16  # of a request: more than a drawing of as many points as are taken
-# Nothing from elsewhere, and in frames only of pages that this machine serves, such as notebooks.
-POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'self' http://127.0.0.1:* http://localhost:*"
-)
-HEADERS = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+LOOPBACK = "127.0.0.1"
 
 
-class OwnOrigin:
-    """Refuses what a page from elsewhere sends: a browser then names its origin."""
+class OwnPages:
+    """Refuses what a page from elsewhere sends: a browser then names its origin, or a host that is not this one."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            headers = Request(scope).headers
-            own = f"http://{headers.get('host')}"
-            if headers.get("origin", own) != own:
-                refusal = JSONResponse({"error": f"Origin: expected {own}, got {headers['origin'][:100]}"}, 403)
-                return await refusal(scope, receive, send)
+        if scope["type"] == "http" and (refusal := _refusal(Request(scope))) is not None:
+            return await refusal(scope, receive, send)
         await self.app(scope, receive, send)
+
+
+def _refusal(request: Request) -> Response | None:
+    """A host is known by the address at which it was reached: no foreign name leads to one."""
+    host, address = request.headers.get("host", ""), (request.scope.get("server") or ("",))[0]
+    known = {address, "localhost"} if address == LOOPBACK else {address}
+    if host.split(":")[0] not in known:
+        return JSONResponse({"error": f"Host: expected {address}, got {host[:100]}"}, 400)
+    own = f"http://{host}"
+    if request.headers.get("origin", own) != own:
+        return JSONResponse({"error": f"Origin: expected {own}, got {request.headers['origin'][:100]}"}, 403)
+    return None
 
 
 Asked = dict[str, Any]  # and what is answered: JSON objects
 
 
-def application(pupil: Pupil) -> Starlette:
-    """The page for one pupil, as an ASGI application."""
-    html = (resources.files("gln.page") / "page.html").read_text(encoding="utf-8")
+def application(
+    pupil: Pupil, password: str | None = None, language: str | None = None, fair: bool = False
+) -> Starlette:
+    """The page for one pupil, as an ASGI application.
+
+    Args:
+        pupil: what is asked and taught.
+        password: what a browser has to know once; None lets in everybody.
+        language: of the page, one of `gln.page.words.languages()`; None is what the browser asks for.
+        fair: whether the page clears the drawing after a lesson.
+    """
+    pages = {each: filled("page.html", each, clipping=pupil.clipping, fair=fair) for each in languages()}
 
     async def page(request: Request) -> Response:
-        return HTMLResponse(html, headers=HEADERS)
+        return HTMLResponse(pages[chosen(request.headers, language)], headers=HEADERS)
 
-    gets = {"/state": _state, "/accuracy": _accuracy}
+    gets = {"/state": _state, "/accuracy": _accuracy, "/lessons": _lessons}
     posts = {"/predictions": _predict, "/lessons": _teach, "/undo": _undo, "/forget": _forget}
+    door = [] if password is None else [Middleware(Door, password=password, language=language)]
     return Starlette(
         routes=[
             Route("/", page),
             *(Route(path, _answering(pupil, answer), methods=["GET"]) for path, answer in gets.items()),
             *(Route(path, _answering(pupil, answer), methods=["POST"]) for path, answer in posts.items()),
         ],
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"]), Middleware(OwnOrigin)],
+        middleware=[Middleware(OwnPages), *door],
         exception_handlers={HTTPException: _refused, Exception: _failed},
     )
 
@@ -91,17 +104,25 @@ def _predict(pupil: Pupil, asked: Asked) -> Asked:
 
 
 def _teach(pupil: Pupil, asked: Asked) -> Asked:
-    pupil.teach(checked(asked.get("drawing")), checked_label(asked.get("label")))
-    return _predict(pupil, asked)
+    before = pupil.teach(checked(asked.get("drawing")), checked_label(asked.get("label")))
+    return {**_predict(pupil, asked), "before": before}
+
+
+def _lessons(pupil: Pupil, asked: Asked) -> Asked:
+    after = asked.get("after", "0")
+    if not re.fullmatch("[0-9]{1,18}", after):
+        raise ValueError(f"after: expected the number of a lesson, got {after[:50]!r}")
+    given = [lesson._asdict() for lesson in pupil.lessons(int(after))]
+    return {"lessons": [{**each, "drawing": [stroke.tolist() for stroke in each["drawing"]]} for each in given]}
 
 
 def _undo(pupil: Pupil, asked: Asked) -> Asked:
-    pupil.undo(_number(asked.get("last")))
+    pupil.undo(_number("lesson", asked.get("lesson")))
     return _state(pupil, asked)
 
 
 def _forget(pupil: Pupil, asked: Asked) -> Asked:
-    pupil.forget(_number(asked.get("last")))
+    pupil.forget(_number("last", asked.get("last")))
     return _state(pupil, asked)
 
 
@@ -110,8 +131,10 @@ def _answering(pupil: Pupil, answer: Callable[[Pupil, Asked], Asked]) -> Callabl
 
     async def endpoint(request: Request) -> Response:
         try:
-            asked = _asked(await _body(request)) if request.method == "POST" else {}
+            asked = _asked(await body(request)) if request.method == "POST" else dict(request.query_params)
             return JSONResponse(await run_in_threadpool(answer, pupil, asked), headers=HEADERS)
+        except TooLongError as error:
+            return JSONResponse({"error": str(error)}, 413)
         except ValueError as error:
             return JSONResponse({"error": str(error)}, 400)
         except ConflictError as error:
@@ -122,18 +145,9 @@ def _answering(pupil: Pupil, answer: Callable[[Pupil, Asked], Asked]) -> Callabl
     return endpoint
 
 
-async def _body(request: Request) -> bytes:
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MOST_BYTES:
-            raise HTTPException(413, f"body: expected at most {MOST_BYTES} bytes, got more")
-    return body
-
-
-def _asked(body: bytes) -> Asked:
+def _asked(text: bytes) -> Asked:
     try:
-        asked = json.loads(body)
+        asked = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"body: expected JSON, got {error}") from error
     if not isinstance(asked, dict):
@@ -141,10 +155,10 @@ def _asked(body: bytes) -> Asked:
     return asked
 
 
-def _number(last: Any) -> int:
-    if not isinstance(last, int) or isinstance(last, bool) or not 0 < last < 1 << 63:
-        raise ValueError(f"last: expected the number of a lesson, got {repr(last)[:50]}")
-    return last
+def _number(name: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 1 << 63:
+        raise ValueError(f"{name}: expected the number of a lesson, got {repr(value)[:50]}")
+    return value
 
 
 async def _refused(request: Request, error: Exception) -> Response:
