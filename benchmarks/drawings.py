@@ -136,7 +136,7 @@ def in_a_browser(url: str, drawings: list[tuple[str, list[Stroke]]], picture: st
             driver.find_element("id", "clear").click()
             draw(driver, one)
             drawn = waited(driver)
-            known.append(driver.find_element("id", "said").text == f"It takes this for {digit}.")
+            known.append(driver.find_element("id", "said").text == f"Prediction: {digit}")
             driver.find_element("css selector", f'button[aria-label="It is a {digit}"]').click()
             waits.append((drawn, waited(driver)))
         if picture is not None:

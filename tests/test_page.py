@@ -716,12 +716,12 @@ def test_a_drawn_seven_becomes_a_seven_and_is_taught(page):
     assert invitation.is_displayed()
     draw(page, SEVEN)
     assert not invitation.is_displayed()
-    eventually(lambda: text(page, "said") == "It takes this for 7.")
+    eventually(lambda: text(page, "said") == "Prediction: 7")
     before, was = bar(page, "1"), percent(page, "1")
     press(page, "1")
     eventually(lambda: text(page, "lessons") == "One lesson" and "→" in text(page, "told"))
     assert text(page, "told") == f"1: {was} → {percent(page, '1')}"
-    assert text(page, "said") == "It takes this for 1."
+    assert text(page, "said") == "Prediction: 1"
     press(page, "7")  # of the same drawing
     assert "as 1. Teach it again, as 7?" in text(page, "question")
     answer_dialog(page, "no")
@@ -737,7 +737,7 @@ def test_a_drawn_seven_becomes_a_seven_and_is_taught(page):
     page.find_element("id", "undo").click()
     eventually(lambda: text(page, "lessons") == "No lessons yet" and not strip(page))
     draw(page, SEVEN)
-    eventually(lambda: text(page, "said") == "It takes this for 7." and bar(page, "1") == before)
+    eventually(lambda: text(page, "said") == "Prediction: 7" and bar(page, "1") == before)
     press(page, "1")
     eventually(lambda: text(page, "lessons") == "One lesson")
     page.find_element("id", "forget").click()
@@ -779,7 +779,7 @@ def test_a_class_of_ones_own_is_taught_by_drawing(page):
     eventually(lambda: text(page, "before") != "…")
     for _ in range(3):
         draw(page, shaken(STAR, rng))
-        eventually(lambda: text(page, "said") == "It takes this for star.")
+        eventually(lambda: text(page, "said") == "Prediction: star")
         page.find_element("id", "clear").click()
 
 
@@ -792,7 +792,7 @@ def test_all_is_done_by_keyboard(page):
     assert page.switch_to.active_element.get_attribute("id") == "pad"
     keys = [Keys.ARROW_UP] * 15 + [Keys.SPACE] + [Keys.ARROW_DOWN] * 30
     ActionChains(page).send_keys(*keys).perform()
-    eventually(lambda: text(page, "said") == "It takes this for 1.")
+    eventually(lambda: text(page, "said") == "Prediction: 1")
     reached = set()
     for _ in range(17):
         ActionChains(page).send_keys(Keys.TAB).perform()
