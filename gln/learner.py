@@ -365,11 +365,16 @@ class Learner:
 
     def predict(self, samples: Any, group: int = 0) -> np.ndarray:
         """A group's predictions: probabilities of each class against the rest, or numbers. (F, B) -> (C, B)."""
-        return self._in_units(self._combined(self._predicted(samples, self.groups[group]), group), group)
+        [predicted] = self._predicted(samples, self.groups[group])
+        return self._in_units(self._combined(predicted, group), group)
 
-    def deviations(self, samples: Any) -> np.ndarray:  # (F, B) -> (T, B)
-        """Standard deviations of the targets from their means, above 0 even if a target never varied."""
-        return np.sqrt(np.maximum(self.predict(samples, len(self.groups) - 1), LEAST_VARIANCE))
+    def moments(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:  # (F, B) -> (T, B), (T, B)
+        """Means and standard deviations of the targets; these are above 0 even if a target never varied."""
+        numbers = 0, len(self.groups) - 1
+        predicted = self._predicted(samples, *(self.groups[number] for number in numbers))
+        each = zip(predicted, numbers, strict=True)
+        mean, variance = (self._in_units(self._combined(own, number), number) for own, number in each)
+        return mean, np.sqrt(np.maximum(variance, LEAST_VARIANCE))
 
     def decision(self, samples: Any, group: int = 0) -> np.ndarray:
         """Like `predict`, but logits instead of probabilities: (F, B) -> (C, B)."""
@@ -377,12 +382,16 @@ class Learner:
 
     def outputs(self, samples: Any, networks: list[Any]) -> np.ndarray:
         """What networks mix for samples (F, B), in float64: logits, standardised values or log variances, (M, C, B)."""
-        return LINKS[networks[0].config.record.link].of(self._predicted(samples, networks))
+        [predicted] = self._predicted(samples, networks)
+        return LINKS[networks[0].config.record.link].of(predicted)
 
-    def _predicted(self, samples: Any, networks: list[Any]) -> np.ndarray:  # (F, B) -> (M, C, B), standardised
-        predicted = np.empty((len(networks), networks[0].num_heads, samples.shape[1]))
+    def _predicted(self, samples: Any, *groups: list[Any]) -> list[np.ndarray]:
+        """Predictions of the networks of each of these groups, standardised: (F, B) -> (M, C, B) each."""
+        predicted = [np.empty((len(group), group[0].num_heads, samples.shape[1])) for group in groups]
         for part in chunks(samples.shape[1]):
-            predicted[..., part] = self._said(networks, self._transformed(samples[:, part]))
+            z = self._transformed(samples[:, part])
+            for own, group in zip(predicted, groups, strict=True):
+                own[..., part] = self._said(group, z)
         return predicted
 
     def _combined(self, predicted: np.ndarray, group: int, weights: np.ndarray | None = None) -> np.ndarray:

@@ -270,15 +270,14 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         Before the first sample the mean is 0, and the standard deviation 1.
         """
         sample = self._known(x)
-        mean = float(self._predicted(sample)[0, 0])
         if not with_dist:
-            return mean
+            return float(self._predicted(sample)[0, 0])
         if not self.density:
             raise ValueError("with_dist: expected a model with density=True, got one without")
-        apart = (1.0 if self._learner is None else float(self._learner.deviations(sample)[0, 0])) / math.sqrt(2)
+        mean, std = (0.0, 1.0) if self._learner is None else (float(m[0, 0]) for m in self._learner.moments(sample))
         normal = proba.Gaussian()  # has no setter: two values with this mean and std
-        normal.update(mean - apart)
-        normal.update(mean + apart)
+        normal.update(mean - std / math.sqrt(2))
+        normal.update(mean + std / math.sqrt(2))
         return normal
 
     def predict_many(self, X: pd.DataFrame) -> pd.Series:

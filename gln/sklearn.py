@@ -543,7 +543,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         """Means and standard deviations. `wanted` names what needs them, for the error message."""
         if not self.learner_.has_densities:
             raise ValueError(f"{wanted}: expected density=True when the model was fitted, got False")
-        return self.learner_.predict(samples), self.learner_.deviations(samples)
+        return self.learner_.moments(samples)
 
     def _means(self, predicted):  # (T, N) -> (N,) or (N, T)
         return predicted.T.reshape(-1, *self.targets_shape_)
