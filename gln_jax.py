@@ -1,10 +1,10 @@
-"""Gated Linear Networks in JAX: pure functions on a pytree of parameters, and a class round them.
+"""Gated Linear Networks in JAX: pure functions on a pytree of parameters, and a class around them.
 
 Source: Veness et al., "Gated Linear Networks", AAAI 2021, https://arxiv.org/abs/1910.01526. `predict`, `learn` and
-`learn_online` are pure, for `jit`, `vmap`, `scan` and sharding; a `GLN` keeps their parameters.
+`learn_online` are pure, for `jit`, `vmap`, `scan` and sharding; a `GLN` holds their parameters.
 
-Letters in the shapes: B samples, C heads, L layers, n neurons of a layer, N neurons of all layers, k halfspaces a
-neuron, d inputs of a neuron (bias included), D values of side information, K base logits.
+Letters in the shapes: B samples, C heads, L layers, n neurons in a layer, N neurons in all layers, k halfspaces
+per neuron, d inputs per neuron (bias included), D values of side information, K base logits.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ __all__ += ["paper_rate", "predict", "residual", "update"]
 
 Rate = float | Callable[[int], float]
 MAX_FLOAT = float(np.finfo(np.float32).max)
-NUMBERS, MOST_LOG = (-MAX_FLOAT, MAX_FLOAT), 80.0  # whose exponential and its inverse float32 can hold
-BLOCK_SAMPLES = 512  # processed together where they need not wait for one another: to gate, and to predict only
+NUMBERS, MOST_LOG = (-MAX_FLOAT, MAX_FLOAT), 80.0  # exp(MOST_LOG) and exp(-MOST_LOG) fit in float32
+BLOCK_SAMPLES = 512  # per block in steps where samples are independent: gating, and prediction without learning
 
 
 def gate(hyperplanes: Array, hyperplane_bias: Array, context: Array) -> Array:  # (N, k, D), (N, k), (D, B) -> (B, N)
@@ -52,13 +52,13 @@ def mix(row: Array, z: Array, bound: float) -> Array:  # (C, d), (C or 1, d) -> 
 
 
 def output(s: Array, loss: str) -> Array:
-    """What a mixed s predicts: a probability with the log-loss, a variance with its loss, and else s itself."""
+    """The prediction for a mixed s: a probability with the log-loss, a variance with the variance loss, otherwise s."""
     return jax.nn.sigmoid(s) if loss == "log_loss" else jnp.exp(s) if loss == "variance" else s
 
 
 def residual(s: Array, y: Array, loss: str, quantile: Any) -> Array:
-    """Derivative of the loss by s: output(s) - y, with the quantile loss [s > y] - quantile, with that of variances
-    (1 - min(y^2 / output(s), 9)) / 2, where 9 keeps an outlier from deciding; 0 if y is unknown."""
+    """Derivative of the loss with respect to s: output(s) - y; for the quantile loss [s > y] - quantile; for the
+    variance loss (1 - min(y^2 / output(s), 9)) / 2, where 9 limits the effect of outliers; 0 if y is unknown."""
     if loss == "variance":
         r = (1 - jnp.minimum(y * y * jnp.exp(-s), 9)) / 2
     else:
@@ -72,7 +72,7 @@ def update(row: Array, z: Array, r: Array, rate: Array) -> Array:  # (C, d), (C 
 
 
 class Params(NamedTuple):
-    """The arrays of a network, a pytree. Row j 2^k + c of a layer is neuron j's in context c, of all heads."""
+    """The arrays of a network, a pytree. Row j 2^k + c of a layer has neuron j's weights in context c, of all heads."""
 
     hyperplanes: Array  # (N, k, D)
     hyperplane_bias: Array  # (N, k)
@@ -80,11 +80,11 @@ class Params(NamedTuple):
 
 
 def predict(config: Config, params: Params, base, context, count=None) -> Array:
-    """Predict a batch: base logits (K, B), side information (D, B), B at least 1 -> (C, B). One sample has no axis B.
+    """Predict a batch: base logits (K, B), side information (D, B), B at least 1 -> (C, B), or a sample without axis B.
 
-    Samples after the first `count` only pad the batch to a compiled shape, and take no time. A wrong shape, NaN and
-    infinity raise ValueError; of arrays that JAX traces only the shape is checked. A batch is predicted row by row,
-    which suits a CPU. One sample copies the rows that it picks, as do all samples of a batch that is differentiated.
+    Samples after the first `count` only pad the batch to a compiled shape and take no time. Raises ValueError for a
+    wrong shape, NaN or infinity; only the shape of traced arrays is checked. A batch is predicted row by row, which
+    suits a CPU. A single sample copies the rows that it picks, and so do the samples of a differentiated batch.
     """
     base, context = _checked(config, params, base, context)
     if base.ndim == 1:
@@ -93,7 +93,7 @@ def predict(config: Config, params: Params, base, context, count=None) -> Array:
 
 
 def learn(config: Config, params: Params, base, context, targets, rates, count=None) -> tuple[Params, Array]:
-    """`predict`, and with targets (C, B), within ±`config.bound`, and rates (B,) the parameters after all updates."""
+    """`predict`, then update with targets (C, B), within ±`config.bound`, and rates (B,): parameters, predictions."""
     return _run(config, params, count, None, *_checked(config, params, base, context, targets, rates))
 
 
@@ -104,12 +104,12 @@ def learn_online(config: Config, params: Params, base, context, targets, rates, 
 
 
 def _checked(config, params, *arrays) -> list[Array]:
-    """Base logits, side information and, where they are given, targets and rates, as float32."""
+    """Base logits, side information and, if given, targets and rates, as float32."""
     heads, d = params.weights[0].shape[1:]
     shapes = {"base": [d - config.bias], "context": [params.hyperplanes.shape[2]], "targets": [heads], "rates": []}
     batches: list[tuple] = [(None,), ()]
     for (name, shape), known in zip(shapes.items(), arrays, strict=False):
-        if isinstance(known, jax.core.Tracer):  # which has no values to check
+        if isinstance(known, jax.core.Tracer):  # has no values to check
             known = np.broadcast_to(np.zeros((), known.dtype), known.shape)
         given = name, known, *((*shape, *batch) for batch in batches)
         found = GLN._array(GLN, *given, unknown=name == "targets" and heads > 1)  # type: ignore
@@ -120,7 +120,7 @@ def _checked(config, params, *arrays) -> list[Array]:
 
 @functools.partial(jax.jit, static_argnames="config")
 def _of_sample(config, params, base, context):  # (K,), (D,) -> (C,)
-    """Predict one sample, which copies the rows that it picks: no loops, so JAX can differentiate and map it."""
+    """Predict one sample by copying the rows that it picks: no loops, so JAX can differentiate and map it."""
     (planes, plane_bias, weights), z = params, base[None].clip(-config.bound, config.bound)
     picked = jnp.split(gate(planes, plane_bias, context[:, None])[0], np.cumsum(config.layer_sizes[:-1]))
     for rows, contexts in zip(weights, picked, strict=True):
@@ -136,19 +136,19 @@ def _of_batch(config, params, base, context, count):  # (K, B), (D, B), () or No
 
 
 @_of_batch.defjvp
-def _derivative(config, at, along):  # of `_of_sample`, as JAX goes backward through no loop whose end is open
+def _derivative(config, at, along):  # of `_of_sample`: JAX has no reverse mode for `while_loop`
     predict = jax.vmap(functools.partial(_of_sample, config), in_axes=(None, 1, 1), out_axes=1)
     return jax.jvp(predict, at[:3], along[:3])
 
 
 @functools.partial(jax.jit, static_argnames=("config", "batch_size"))
 def _run(config, params, count, batch_size, *samples):
-    """Predict (K, B), (D, B) or, with (C, B), (B,), learn batch after batch: parameters or None, and (C, B)."""
+    """Predict (K, B), (D, B) and, given (C, B), (B,), learn batch after batch: parameters or None, and (C, B)."""
     if samples[0].ndim == 1:  # one sample
         params, p = _run(config, params, count, batch_size, *(array[..., None] for array in samples))
         return params, p[:, 0]
     one = functools.partial(run_blocks, config, batch_size or samples[0].shape[1])
-    # Networks that `vmap` maps take turns: XLA would gather and scatter their rows, four times as slow as in place.
+    # `vmap` runs networks one after another: XLA would gather and scatter their rows, four times as slow as in place.
     return jax.custom_batching.sequential_vmap(one)(params, count, *samples)
 
 
@@ -156,7 +156,7 @@ _run_in_place = jax.jit(_run, static_argnames=("config", "batch_size"), donate_a
 
 
 def run_blocks(config, batch_size, params, count, *samples):
-    """`_run` of one network: block after block of whole batches, all of which go through a layer before the next."""
+    """`_run` for one network: in blocks of whole batches, each of which passes through a layer before the next."""
     planes, plane_bias, weights = params
     size, ends = samples[0].shape[1], np.cumsum([len(rows) >> planes.shape[1] for rows in weights])
     block = min(batch_size * max(1, BLOCK_SAMPLES // batch_size), size)
@@ -175,7 +175,7 @@ def run_blocks(config, batch_size, params, count, *samples):
 
 
 class Visits(NamedTuple):
-    """Which sample picks which row of a layer: row by row, and within a row in the order of the stream.
+    """The pairs of a row of a layer and a sample that picks it, sorted by row, then by sample.
 
     Let samples 0 to 3, in batches of two, pick rows 1, 0, 1, 1 of a layer with one neuron: then sample 1 visits row 0,
     and 0, 2 and 3 visit row 1. The visits of one batch to one row are a group, which is learned at once: 1 | 0 | 2, 3.
@@ -187,23 +187,23 @@ class Visits(NamedTuple):
 
 
 def _visits(contexts, count, rows_each, batch_size) -> Visits:  # (B, n), () and the rows of a neuron
-    """All visits of a block. Samples from `count` on, which only pad the block, come last."""
+    """All visits of a block. Padding, the samples from `count` on, comes last."""
     size, n = contexts.shape
     neuron, sample = (lax.broadcasted_iota(jnp.int32, (n, size), axis).ravel() for axis in range(2))
     row = jnp.where(sample < count, neuron * rows_each + contexts.T.ravel(), n * rows_each)
-    fits = (n * rows_each + 1) * size < 2**31  # both in one integer, which is sorted five times as fast
+    fits = (n * rows_each + 1) * size < 2**31  # both in one integer, which sorts five times as fast
     row, sample = jnp.divmod(jnp.sort(row * size + sample), size) if fits else lax.sort((row, sample), num_keys=1)
     return Visits(row, sample, sample // batch_size)
 
 
 def _layer(config, batch_size, weights, count, z, contexts, targets=None, rates=None):
-    """Predict a block with a layer and, given targets, let it learn, row by row, so that a row stays in the cache.
+    """Predict a block in a layer and, given targets, learn it, row by row, so that a row stays in the cache.
 
     Shapes: (n 2^k, C, d), (), (B, C or 1, inputs), (B, n), (B, C), (B,) -> weights, logits (B, C, n).
     """
     (size, n), heads, learns = contexts.shape, weights.shape[1], targets is not None
     rows_each, clipping, levels = len(weights) // n, config.weight_clipping, jnp.float32(config.quantiles or [0])
-    online = learns and batch_size == 1  # then all visits to a row are a group, and the row changes at each of them
+    online = learns and batch_size == 1  # all visits to a row are one group, and each of them changes the row
     visits = _visits(contexts, count, rows_each, size if online else batch_size)
     z = jnp.pad(z, ((0, 0), (0, 0), (0, int(config.bias))), constant_values=1)
     if learns:
@@ -227,11 +227,11 @@ def _layer(config, batch_size, weights, count, z, contexts, targets=None, rates=
             return i + 1, row, lax.dynamic_update_index_in_dim(s, s_b, here // rows_each * size + b, axis=0)
 
         after, row, s = lax.while_loop(is_in_group, visit, (first, before, s))
-        if learns:  # samples of a batch may share a row, which is clipped when all of them have changed it
+        if learns:  # samples of a batch may share a row, which is clipped after all their updates
             weights = lax.dynamic_update_index_in_dim(weights, row.clip(-clipping, clipping), here, axis=0)
         return after, weights, s
 
-    s = jnp.zeros((n * size, heads), jnp.float32)  # sample b's of neuron j at j B + b
+    s = jnp.zeros((n * size, heads), jnp.float32)  # sample b, neuron j at j B + b
     _, weights, s = lax.while_loop(lambda state: state[0] < count * n, go_through_group, (jnp.int32(0), weights, s))
     return weights, s.reshape(n, size, heads).transpose(1, 2, 0)
 
@@ -240,15 +240,15 @@ def _layer(config, batch_size, weights, count, z, contexts, targets=None, rates=
 
 
 class Loss(NamedTuple):
-    """What the code around a loss has to know about it; `output` and `residual` compute it."""
+    """The properties of a loss that other code needs; `output` and `residual` compute it."""
 
     heads: str  # the argument that determines the number of heads
-    clipping: str  # the argument that bounds what neurons mix
-    targets: tuple[float, float]  # their range
+    clipping: str  # the argument that sets the bound of logits or values
+    targets: tuple[float, float]  # range of the targets
     first_rate: float | None  # default learning rate at the start; None is min(10, sqrt(d)), d the first layer's inputs
-    least_rates: tuple[float, float]  # where those of streams stop falling, of a slow network and a fast one
-    table_rates: tuple[float, float]  # first and last one in passes over a table
-    link: str  # what the mean of the last layer is of a prediction: its "logit", its "log" or "itself"
+    least_rates: tuple[float, float]  # lowest learning rates on streams, of the slow network and the fast one
+    table_rates: tuple[float, float]  # first and last learning rate in passes over a table
+    link: str  # the mean of the last layer is the prediction's "logit", its "log", or the prediction "itself"
 
 
 LOSSES = {
@@ -260,34 +260,34 @@ LOSSES = {
 
 
 def _in(*kind: Any, **options: Any) -> Any:
-    """A field of `Config`, of numbers in an interval or of bools, or of what `Config` checks itself."""
+    """A field of `Config`: a number in an interval, a bool, or a value that `Config` checks itself."""
     return dataclasses.field(metadata={"kind": kind}, **options)
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What a network is: `GLN`'s checked arguments, without the two that may be callables. `dataclasses.asdict` makes a
-    dict for JSON of it, and `Config(**values)` turns that back."""
+    """The checked arguments of a `GLN`, without the two that may be callables. `dataclasses.asdict` converts it to a
+    dict for JSON, and `Config(**values)` converts that back."""
 
-    layer_sizes: Sequence[int]  # checked, a tuple
+    layer_sizes: Sequence[int]  # a tuple after the check
     input_size: int = _in(int, "[1, inf)")
     context_size: int = _in(int, "[1, inf)")
     num_classes: int = _in(int, "[2, inf)")
-    context_map_size: int = _in(int, "[0, 30]")  # of 2^30 rows per neuron a context still fits an int32
+    context_map_size: int = _in(int, "[0, 30]")  # contexts below 2^30 fit an int32
     bias: bool = _in(bool)
-    context_bias: float = _in(float, "[0, 1e30]", compare=False)  # like `seed` it only shapes the first state
+    context_bias: float = _in(float, "[0, 1e30]", compare=False)  # like `seed`, only affects the initial state
     normalize: bool = _in(bool)
     pred_clipping: float = _in(float, "(0, 0.5)")
     weight_clipping: float = _in(float, "(0, 1e30]")  # so that sums of products stay finite in float32
     seed: int | None = _in(int, "[0, inf)", compare=False)
     loss: str = _in()
     num_outputs: int = _in(int, "[1, inf)")
-    quantiles: Sequence[float] | None = _in()  # checked, a tuple
+    quantiles: Sequence[float] | None = _in()  # a tuple after the check
     value_clipping: float = _in(float, "(0, 1e4]")
-    context_features: int | None = _in(int, "[1, 1e9]", compare=False, default=None)  # not in files of older versions
+    context_features: int | None = _in(int, "[1, 1e9]", compare=False, default=None)  # missing in older files
 
     def __post_init__(self) -> None:
-        own: dict[str, Any] = vars(self)  # which can be changed although the class is frozen
+        own: dict[str, Any] = vars(self)  # can be changed although the class is frozen
         if not isinstance(self.loss, str) or self.loss not in LOSSES:
             raise _bad("loss", f"one of {list(LOSSES)}", repr(self.loss))
         for field in dataclasses.fields(self):
@@ -313,7 +313,7 @@ class Config:
 
     @property
     def bound(self) -> float:
-        """What neurons read and mix is kept in [-bound, bound]."""
+        """Inputs and outputs of neurons are clipped to [-bound, bound]."""
         return math.log1p(-self.pred_clipping) - math.log(self.pred_clipping) if self.logits else self.value_clipping
 
     @property
@@ -322,19 +322,19 @@ class Config:
 
 
 class GLN:
-    """A Gated Linear Network, whose `config` and `params` the pure functions take too.
+    """A Gated Linear Network; its `config` and `params` are the arguments of the pure functions.
 
-    Learning donates the arrays of `params` to the new ones: `jax.tree.map(jnp.copy, params)` keeps them.
+    Learning donates the arrays of `params` to the new ones; `jax.tree.map(jnp.copy, params)` makes a copy to keep.
     """
 
     # ---- The same in every backend -----------------------------------------------------------------------------------
 
-    step: Any  # the count of samples learned
-    extra: Mapping[str, np.ndarray] = MappingProxyType({})  # what was given to the `save` of a loaded model
-    config = property(lambda self: self._config, doc="What the network is, as a `Config`.")
-    base_predictor = property(lambda self: self._base_predictor, doc="The one given, or None.")
+    step: Any  # number of samples learned
+    extra: Mapping[str, np.ndarray] = MappingProxyType({})  # of a loaded model: the `extra` given to `save`
+    config = property(lambda self: self._config, doc="The checked arguments, a `Config`.")
+    base_predictor = property(lambda self: self._base_predictor, doc="The callable given, or None.")
     base_size = property(lambda self: self._base_size, doc="K, the number of base logits or values.")
-    if TYPE_CHECKING:  # what the class gets from `Config`, see below
+    if TYPE_CHECKING:  # the properties set from `Config` below
 
         def __getattr__(self, name: str) -> Any: ...
 
@@ -363,28 +363,28 @@ class GLN:
         """Build the network and draw its halfspaces; every weight starts at 1 / d.
 
         Args:
-            layer_sizes: neurons of each layer, from first to last.
-            input_size, context_size: values per sample, of the inputs and of the side information.
+            layer_sizes: number of neurons in each layer, first to last.
+            input_size, context_size: values per sample in the inputs and in the side information.
             num_classes: 2 for one head, the probability of class 1; more for one head per class, one-vs-rest.
             context_map_size: halfspaces per neuron, 0 to 30; a neuron has 2^context_map_size weight rows per head.
             base_predictor: callable (input_size, B) -> (K, B) of probabilities, or of values without the log-loss, that
-                replace the inputs; zeros are passed to it here to find K. Without it the inputs are logits or values.
-            bias: whether a constant 1 is appended to the input of every layer.
+                replace the inputs; called once here with zeros to find K. Without it the inputs are logits or values.
+            bias: whether to append a constant 1 to the input of every layer.
             context_bias: standard deviation of the halfspaces' offsets from the origin, 0 to 1e30.
-            learning_rate: what `set_learning_rate` takes.
-            normalize: whether a step is divided by 1 + |z|^2, z a neuron's input; False is the paper's plain step.
-            pred_clipping: logits are kept within ±logit(1 - pred_clipping), in (0, 0.5); 1 - 1e-8 is 1 in float32.
-            weight_clipping: weights are kept within ±weight_clipping, in (0, 1e30].
-            seed: an integer gives the same network in every backend, None another one each time.
+            learning_rate: a number, a callable or None, see `set_learning_rate`.
+            normalize: whether to divide a step by 1 + |z|^2, z the neuron's input; False gives the paper's plain step.
+            pred_clipping: in (0, 0.5); logits are clipped to ±logit(1 - pred_clipping). In float32, 1 - 1e-8 is 1.
+            weight_clipping: in (0, 1e30]; weights are clipped to ±weight_clipping.
+            seed: an integer gives the same network in every backend; None gives a different one each time.
             loss: what neurons minimise: "log_loss" for probabilities, "squared_error" for means, "quantile", or
                 "variance", whose targets are deviations from a mean that is predicted beforehand.
-            num_outputs, quantiles: one head per target of a sample, or with quantiles per level in (0, 1).
-            value_clipping: without the log-loss, inputs, targets and predictions are kept within ±value_clipping, in
-                (0, 1e4]; standardise them first.
-            context_features: the most values of the side information that a halfspace sees: how many, from 1 on, and
-                which are drawn for each. None is all of them, as in the paper.
+            num_outputs, quantiles: one head per target of a sample, or one head per quantile level, in (0, 1).
+            value_clipping: in (0, 1e4]; without the log-loss, inputs, targets and predictions are clipped to
+                ±value_clipping, so standardise them first.
+            context_features: maximum number of values of the side information that a halfspace sees. How many, at least
+                1, and which ones are drawn for each halfspace. None: all of them, as in the paper.
 
-        An argument outside its range or not used by the loss, or a network larger than memory, raises ValueError.
+        Raises ValueError for an argument outside its range or not used by the loss, or a network larger than memory.
         """
         super().__init__()
         self._config = Config(
@@ -409,19 +409,19 @@ class GLN:
         return f"GLN({', '.join(shown)}, step={int(self.step)})"
 
     def predict(self, inputs: Any, context_inputs: Any, targets: Any = None) -> Any:
-        """Predict a batch and, given targets, learn from it: probabilities or values, (B,), with several heads (C, B).
+        """Predict a batch, and learn from it if targets are given: probabilities or values, (B,), or (C, B) for C > 1.
 
-        All samples are predicted with the weights as they were; then the updates of all samples are added up. The
-        result is the same with and without targets. A batch of one is exact online learning (Algorithm 1 of the paper).
+        All samples are predicted with the same weights, then the updates of all samples are added up. Predictions are
+        the same with and without targets. A batch of one is exact online learning (Algorithm 1 of the paper).
 
         Args:
             inputs: (input_size, B) logits or values, or what `base_predictor` takes. A transposed batch raises an error
-                unless it is square. With (input_size,), one sample, the axis B is missing everywhere.
+                unless it is square. For a single sample, (input_size,), omit the axis B everywhere.
             context_inputs: (context_size, B) side information, often the same array.
-            targets: (B,) of bools, probabilities, class numbers or numbers, by the loss; with several classes or
-                outputs (C, B) of probabilities or numbers, NaN where a head shall not learn. None only predicts.
+            targets: (B,) of bools, probabilities, class numbers or numbers, depending on the loss; for several classes
+                or outputs (C, B) of probabilities or numbers, NaN if a head should not learn. None: predict only.
 
-        A wrong shape, NaN, infinity or a target outside its range raises ValueError, and changes nothing.
+        Raises ValueError, and changes nothing, for a wrong shape, NaN, infinity or a target outside its range.
         """
         return self._answer(inputs, context_inputs, targets, None)
 
@@ -432,11 +432,11 @@ class GLN:
         return self._answer(inputs, context_inputs, targets, _number("batch_size", batch_size, int, "[1, inf)"))
 
     def predict_arrays(self, base, context, targets=None, rates=None, batch_size: int = 1) -> np.ndarray:
-        """`predict`, or with targets `predict_online`, for code that has checked its arrays: only shapes are checked.
+        """`predict`, or with targets `predict_online`, for checked arrays: only shapes and dtypes are checked.
 
         Shapes: base values (K, B), side information (D, B), targets of the heads (C, B), learning rates (B,), by
-        default `rates(B)` -> (C, B), all float32 in NumPy, or else it raises ValueError. A head of an infinite target
-        does not learn, as with NaN, and need not predict: Numba skips it.
+        default `rates(B)` -> (C, B). Raises ValueError for another shape, or arrays that are not NumPy's float32. With
+        an infinite target a head does not learn, as with NaN, and need not predict: Numba skips it.
         """
         count, arrays = base.shape[-1], (base, context, targets, rates)
         shapes = (self._base_size, count), (self._config.context_size, count), (self._config.num_heads, count), (count,)
@@ -446,14 +446,14 @@ class GLN:
         return self._numpy(self._predicted(base, context, targets, rates, batch_size))
 
     def rates(self, count: int, rate: Rate | None = None) -> np.ndarray:
-        """Learning rates of the next `count` samples, (count,), checked; `rate` takes the place of `learning_rate`."""
+        """Learning rates of the next `count` samples, (count,), checked; `rate` replaces `learning_rate`."""
         rate, step = self.learning_rate if rate is None else rate, int(self.step)
         rates = [rate(t) for t in range(step, step + count)] if callable(rate) else [rate] * count
         return self._array("learning_rate", rates, (count,), low=0, high=1e30)
 
     def prepare(self, inputs: Any, context_inputs: Any, targets: Any = None) -> tuple:
-        """The arguments of `predict`, checked as there: base values (K, B), side information (D, B) and targets of the
-        heads (C, B) or None, as `predict_arrays` takes them, and whether they are of one sample, a vector."""
+        """Check the arguments of `predict` and convert them for `predict_arrays`: base values (K, B), side information
+        (D, B), targets of the heads (C, B) or None; also returns whether they are a single sample, a vector."""
         size, context_size = self.config.input_size, self.config.context_size
         base = context = self._array("inputs", inputs, (size, None), (size,), sparse=True)
         batch, one = base.shape[1:], base.ndim == 1
@@ -466,10 +466,10 @@ class GLN:
         return base, context, targets, one
 
     def fit_hyperplanes(self, context_inputs: Any) -> None:
-        """Redraw every halfspace as the perpendicular bisector of two of the samples, (context_size, B), at least two.
+        """Redraw every halfspace as the perpendicular bisector of two of the samples, (context_size, B), B at least 2.
 
-        With `context_features` it keeps its direction, and lies somewhere between two of them. After the first update
-        this is a RuntimeError: moving the gates would scramble what the model knows."""
+        With `context_features` a halfspace keeps its direction and gets an offset between two samples. Raises
+        RuntimeError after the first update, because moving the gates would scramble what the model has learned."""
         if int(self.step) > 0:
             raise RuntimeError(f"fit_hyperplanes: expected a model before its first update, got step {int(self.step)}")
         samples = self._array("context_inputs", context_inputs, (self.config.context_size, None)).T
@@ -483,9 +483,9 @@ class GLN:
         self._load_hyperplanes(hyperplanes, self._array("offsets from context_inputs", hyperplane_bias, old.shape[:2]))
 
     def get_state(self, copy: bool = True) -> dict[str, np.ndarray]:
-        """All arrays by the names that every backend shares: of each layer l = 1 ... L `hyperplanes.{l}` (n, k, D),
-        `hyperplane_bias.{l}` (n, k) and `weights.{l}` (n, 2^k, C, d), and `step` (), the count of samples learned. With
-        `copy=False` they may share the model's memory, and must not be written to."""
+        """All arrays, under the same names in every backend: for each layer l = 1 ... L `hyperplanes.{l}` (n, k, D),
+        `hyperplane_bias.{l}` (n, k) and `weights.{l}` (n, 2^k, C, d), and `step` (), the number of samples learned.
+        With `copy=False` they may share the model's memory and must not be modified."""
         *planes, weights, step = self._dump()
         layers = zip(self._layers(), weights, strict=True)
         arrays = [each for some, w in layers for each in (planes[0][some], planes[1][some], w)] + [np.int64(step)]
@@ -493,8 +493,8 @@ class GLN:
         return {name: take(array, order="C").reshape(shape) for (name, shape), array in named}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Take over the state of a model of the same shape, from any backend. A missing or unknown name, a wrong shape,
-        NaN, infinity or a weight beyond `weight_clipping` raises ValueError, and changes nothing."""
+        """Load the state of a model of the same shape, from any backend. Raises ValueError, and changes nothing, for a
+        missing or unknown name, a wrong shape, NaN, infinity or a weight beyond `weight_clipping`."""
         shapes, arrays = self._shapes(), {}
         if not isinstance(state, Mapping) or set(state) != set(shapes):
             raise _bad("state", f"a mapping of the names {sorted(shapes)}", repr(state)[:200])
@@ -514,24 +514,24 @@ class GLN:
         return _of_gln("saving").load(cls, path, **callables)
 
     def explain(self, inputs: Any, context_inputs: Any) -> Any:
-        """The linear function that the network is for each sample, see `gln.explaining.explain`."""
+        """The linear function that the network computes for each sample, see `gln.explaining.explain`."""
         return _of_gln("explaining").explain(self, inputs, context_inputs)
 
     def set_learning_rate(self, rate: Rate | None) -> None:
-        """Set `learning_rate`: a number from 0 to 1e30, a callable from the count of samples learned to one, or None.
+        """Set `learning_rate`: a number from 0 to 1e30, a callable of the number of samples learned, or None.
 
-        That is `decaying_rate` from min(10, sqrt(d)), d the first layer's inputs, with squared errors and variances
-        from 0.3 and with quantiles from 0.5; without `normalize` it is `paper_rate`.
+        None stands for `decaying_rate`, starting at min(10, sqrt(d)), d the inputs of the first layer, at 0.3 for
+        squared errors and variances, and at 0.5 for quantiles; without `normalize` it stands for `paper_rate`.
         """
         start = self.config.record.first_rate or min(10.0, math.sqrt(self.base_size + self.config.bias))
         default = functools.partial(decaying_rate, start=start) if self.config.normalize else paper_rate
         given = rate if rate is None or callable(rate) else _number("learning_rate", rate, float, "[0, 1e30]")
         self._learning_rate, self.has_default_rate = default if given is None else given, given is None
 
-    learning_rate = property(lambda self: self._learning_rate, set_learning_rate, doc="What `set_learning_rate` set.")
+    learning_rate = property(lambda self: self._learning_rate, set_learning_rate, doc="See `set_learning_rate`.")
 
     def _answer(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int | None) -> Any:
-        """Predictions in the shape that users get; given targets the model learns. `batch_size` None is one batch."""
+        """Predictions in the shape that users get; learns if targets are given. `batch_size=None`: a single batch."""
         base, context, targets, one = self.prepare(inputs, context_inputs, targets)
         p = self._predicted(base, context, targets, None, batch_size or base.shape[1])  # (C, B)
         p = p[0] if self.config.num_heads == 1 else p
@@ -540,7 +540,7 @@ class GLN:
     def _predicted(self, base, context, targets, rates, batch_size):  # (K, B), (D, B), (C, B), (B,) -> (C, B)
         count = base.shape[1]
         if targets is None:
-            batch_size, rates = BLOCK_SAMPLES, None  # a prediction needs no other sample
+            batch_size, rates = BLOCK_SAMPLES, None  # predictions are independent
         elif rates is None:
             rates = self.rates(count)
         given = base, context, targets, rates, min(batch_size, count)
@@ -572,7 +572,7 @@ class GLN:
         return (np.log(p) - np.log1p(-p)).astype(np.float32) if self.config.logits else values
 
     def _array(self, name, value, *shapes, low=-MAX_FLOAT, high=MAX_FLOAT, unknown=False, sparse=False) -> Any:
-        """`value` as float32 of one of the `shapes`, None for any size: from `low` to `high`, or if `unknown` NaN."""
+        """`value` as float32 of one of the `shapes`, None for any size; from `low` to `high`, NaN only if `unknown`."""
         try:
             array = self._numpy(value)
         except (TypeError, ValueError) as error:
@@ -589,7 +589,7 @@ class GLN:
         return array.astype(np.float32, copy=False)
 
     def _layers(self) -> list[slice]:
-        """Where the neurons of each layer are among those of all layers."""
+        """The slice of each layer's neurons among those of all layers."""
         ends = np.cumsum(self.config.layer_sizes).tolist()
         return [slice(end - n, end) for n, end in zip(self.config.layer_sizes, ends, strict=True)]
 
@@ -608,33 +608,33 @@ class GLN:
         for name, shape in self._shapes().items():
             if name.startswith("hyperplanes"):
                 planes, offsets = rng.standard_normal(shape), rng.standard_normal(shape[:2])
-                if most is not None:  # of as many random numbers as values the smallest tell which a halfspace sees
+                if most is not None:  # a halfspace sees the values with the smallest random numbers
                     count, drawn = rng.integers(1, most + 1, (*shape[:2], 1)).clip(max=shape[2]), rng.random(shape)
                     planes[drawn > np.take_along_axis(np.sort(drawn), count - 1, axis=-1)] = 0
                 state[name] = (planes / np.linalg.norm(planes, axis=-1, keepdims=True)).astype(np.float32)
             elif name.startswith("hyperplane_bias"):
                 state[name] = (self.config.context_bias * offsets).astype(np.float32)
             elif name.startswith("weights"):
-                state[name] = np.broadcast_to(np.float32(1 / shape[-1]), shape)  # which takes no memory
+                state[name] = np.broadcast_to(np.float32(1 / shape[-1]), shape)  # takes no memory
         return state
 
     def _load(self, state: Mapping[str, np.ndarray], step: int) -> None:
         kinds = ("hyperplanes", "hyperplane_bias", "weights")
         planes, plane_bias, weights = ([state[name] for name in state if name.startswith(kind)] for kind in kinds)
-        # The halfspaces of all layers lie in one array, so that the gates of a batch are one matrix product.
+        # The halfspaces of all layers are in one array, so that the gates of a batch are one matrix product.
         self._load_hyperplanes(np.concatenate(planes), np.concatenate(plane_bias))
         self._load_weights(weights, step)
 
     # ---- JAX ---------------------------------------------------------------------------------------------------------
 
-    runs: tuple[Any, ...] = (_run, _run_in_place)  # to predict, and to learn
-    _lock = threading.Lock()  # of all networks: learning donates `params`, which nobody reads until new ones are set
+    runs: tuple[Any, ...] = (_run, _run_in_place)  # for prediction, for learning
+    _lock = threading.Lock()  # for all networks: learning donates `params`, which are unreadable until replaced
 
-    def __getstate__(self) -> dict[str, Any]:  # of a copy, which learns on its own
+    def __getstate__(self) -> dict[str, Any]:  # copies the arrays: a copy learns on its own
         with self._lock:
             return vars(self) | {"params": jax.tree.map(jnp.copy, self.params), "extra": dict(self.extra)}
 
-    def placed(self, params: Params) -> Params:  # where they belong; a subclass may spread heads over devices
+    def placed(self, params: Params) -> Params:  # a subclass may spread heads over devices
         return params
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
@@ -644,9 +644,9 @@ class GLN:
 
     def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
         rows = [array.reshape(-1, *array.shape[2:]) for array in weights]
-        # Of one number many times, as weights are at first, JAX makes the copies: else there would be two for a while.
+        # JAX itself fills arrays of one repeated number, such as initial weights, so that there are never two copies.
         owned = [jnp.array(array) if any(array.strides) else jnp.full(array.shape, array.flat[0]) for array in rows]
-        with self._lock:  # `step` is no part of `params`, for JAX's integers have 32 bits
+        with self._lock:  # `step` is not in `params`, because JAX's integers have 32 bits
             self.params, self.step = self.placed(self.params._replace(weights=tuple(owned))), step
 
     def _dump(self) -> tuple:
@@ -667,7 +667,7 @@ class GLN:
             return np.asarray(gate(*self.params[:2], context))
 
     def _stream(self, base, context, targets, rates, batch_size) -> np.ndarray:
-        """Block after block of few sizes, so that few are compiled; a single batch is padded to a power of two."""
+        """Run blocks of few sizes, so that few are compiled; a single batch is padded to a power of two."""
         count, learns, outputs = base.shape[1], targets is not None, []
         size = 1 << (count - 1).bit_length()
         batch_size = size if batch_size == count else batch_size
@@ -688,8 +688,8 @@ class GLN:
 # ---- The same in every backend ---------------------------------------------------------------------------------------
 
 
-DEFAULTS: dict[str, Any] = GLN.__init__.__kwdefaults__ or {}  # of the arguments
-for _name in (*Config.__dataclass_fields__, "num_heads", "bound"):  # to be read, and not to be set
+DEFAULTS: dict[str, Any] = GLN.__init__.__kwdefaults__ or {}  # of the optional arguments
+for _name in (*Config.__dataclass_fields__, "num_heads", "bound"):  # read-only
     setattr(GLN, _name, property(lambda self, name=_name: getattr(self._config, name)))  # type: ignore[misc]
 
 
@@ -703,27 +703,27 @@ def paper_rate(t: int) -> float:
     return min(100.0 / (t + 1.0), 0.01)
 
 
-def _pairs(rng: np.random.Generator, count: int, shape: tuple) -> np.ndarray:  # (2, n, k) of numbers below `count`
+def _pairs(rng: np.random.Generator, count: int, shape: tuple) -> np.ndarray:  # (2, n, k) of integers below `count`
     first = rng.integers(0, count, shape)
     return np.stack([first, (first + 1 + rng.integers(0, count - 1, shape)) % count])
 
 
 def _bisectors(planes: np.ndarray, samples: np.ndarray, rng: np.random.Generator) -> tuple:
-    """Perpendicular bisectors of two of the samples: (n, k, D), (N, D) -> (n, k, D), (n, k)."""
+    """Perpendicular bisectors of random pairs of samples: (n, k, D), (N, D) -> (n, k, D), (n, k)."""
     x, y = samples[_pairs(rng, len(samples), planes.shape[:2])].astype(np.float64)  # (n, k, D)
     length = np.linalg.norm(x - y, axis=-1, keepdims=True)
-    # Two equal samples have no bisector: the direction stays, and moves to go through that sample.
+    # Equal samples have no bisector: the halfspace keeps its direction and goes through that sample.
     planes = np.where(length > 0, (x - y) / np.where(length > 0, length, 1), planes)
     return planes, (planes * (x + y)).sum(axis=-1) / 2
 
 
 def _between_samples(planes: np.ndarray, samples: np.ndarray, rng: np.random.Generator) -> tuple:
-    """The same directions, with offsets between projections of two samples: (n, k, D), (N, D) -> (n, k, D), (n, k)."""
+    """The same directions, with offsets between the projections of pairs: (n, k, D), (N, D) -> (n, k, D), (n, k)."""
     most = (planes != 0).sum(axis=-1).max(initial=0)
     seen = np.argsort(planes == 0, axis=-1, kind="stable")[..., :most]  # (n, k, m)
     coefficients = np.take_along_axis(planes, seen, axis=-1).astype(np.float64)
     ends = np.zeros((2, *planes.shape[:2]))
-    for _ in range(10):  # where projections are equal another pair is drawn
+    for _ in range(10):  # if projections are equal, another pair is drawn
         found = (samples[_pairs(rng, len(samples), planes.shape[:2])[..., None], seen] * coefficients).sum(axis=-1)
         ends = np.where(ends[0] == ends[1], found, ends)
     return planes, ends[0] + rng.random(ends[0].shape) * (ends[1] - ends[0])
@@ -751,12 +751,12 @@ def _numbers(name: str, values: Any, kind: type, interval: str) -> tuple:
     return tuple(_number(f"{name}[{i}]", item, kind, interval) for i, item in enumerate(items))
 
 
-def _fits(shape: tuple, expected: tuple) -> bool:  # in which None is any size
+def _fits(shape: tuple, expected: tuple) -> bool:  # in `expected`, None is any size
     return len(shape) == len(expected) and all(n in (None, size) for n, size in zip(expected, shape, strict=True))
 
 
 def _of_gln(module: str) -> Any:
-    """A module of the package `gln`, which holds what is the same for all backends."""
+    """Import a module of the package `gln`, the code shared by all backends."""
     try:
         return importlib.import_module(f"gln.{module}")
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""The command `gln-mnist`: `test_mnist.main`, which may be interrupted while it is still being imported."""
+"""The command `gln-mnist`: `test_mnist.main`, with Ctrl+C also handled during the imports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> int:
-    """The command line; returns the exit status."""
+    """Run the command line; returns the exit status."""
     try:
         import test_mnist
 

@@ -1,7 +1,7 @@
 """Gated Linear Networks in Numba: `gln_numpy` with its inner loops compiled, for streams on a CPU and sparse samples.
 
-Letters in the shapes: B samples, C heads, L layers, n neurons of a layer, N neurons of all layers, k halfspaces a
-neuron, d inputs of a neuron (bias included), D values of side information, K base logits.
+Letters in the shapes: B samples, C heads, L layers, n neurons in a layer, N neurons in all layers, k halfspaces
+per neuron, d inputs per neuron (bias included), D values of side information, K base logits.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ __all__ = ["Config", "GLN", "decaying_rate", "gate", "mix", "output", "paper_rat
 
 Rate = float | Callable[[int], float]
 MAX_FLOAT = float(np.finfo(np.float32).max)
-NUMBERS, MOST_LOG = (-MAX_FLOAT, MAX_FLOAT), 80.0  # whose exponential and its inverse float32 can hold
-BLOCK_SAMPLES = 512  # processed together where they need not wait for one another: to gate, and to predict only
-SHARED_PRODUCTS = 1 << 21  # of a layer in a block: from here on it is worth waking Numba's threads
-CACHED = 1 << 21  # numbers of z, which all neurons of a layer go through before they go on to later samples
-NARROW, SMALL = 1 << 8, 1 << 19  # weights per head of a row, and of a layer, that takes less time sample after sample
-LOG_LOSS, _, QUANTILE, VARIANCE = range(4)  # places in LOSSES: in compiled code comparing strings takes long
-THREADS = threading.Lock()  # they are lent to one call at a time: Numba's workqueue layer ends the process at a second
-# Sums may be taken in any order, which is what lets the compiler vectorise them; NaN and infinity stay what they are.
+NUMBERS, MOST_LOG = (-MAX_FLOAT, MAX_FLOAT), 80.0  # exp(MOST_LOG) and exp(-MOST_LOG) fit in float32
+BLOCK_SAMPLES = 512  # per block in steps where samples are independent: gating, and prediction without learning
+SHARED_PRODUCTS = 1 << 21  # per layer and block; with more, waking Numba's threads pays off
+CACHED = 1 << 21  # numbers of z that all neurons of a layer process before later samples
+NARROW, SMALL = 1 << 8, 1 << 19  # weights per head, in a row and in a layer, up to which sample by sample is faster
+LOG_LOSS, _, QUANTILE, VARIANCE = range(4)  # indices in LOSSES: comparing strings is slow in compiled code
+THREADS = threading.Lock()  # for one call at a time: Numba's workqueue layer ends the process at a second one
+# Sums may be reordered, so that the compiler can vectorise them; NaN and infinity are respected.
 compiled: Any = functools.partial(numba.njit, cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
-inner: Any = functools.partial(compiled, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # called by compiled code
+inner: Any = functools.partial(compiled, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # called by compiled code only
 
 
 @inner
@@ -51,9 +51,9 @@ def dot(w, z):  # (d,), (d,) -> ()
 @compiled
 def gate(hyperplanes, hyperplane_bias, context):  # (N, k, D), (N, k), (D, B) -> (B, N) of integers in [0, 2^k)
     """Context of each neuron: bit i tells on which side of its halfspace i the side information lies."""
-    samples, (neurons, k, size) = np.ascontiguousarray(context.T), hyperplanes.shape  # loops: a BLAS wakes its threads
+    samples, (neurons, k, size) = np.ascontiguousarray(context.T), hyperplanes.shape  # no BLAS: it wakes threads
     contexts, last = np.zeros((neurons, len(samples)), np.int64), len(samples) - 1
-    for b in range(0, len(samples), 4):  # four side by side, so that a halfspace is read once for all of them
+    for b in range(0, len(samples), 4):  # four at a time, so that a halfspace is read once for all of them
         x0, x1, x2, x3 = samples[b], samples[min(b + 1, last)], samples[min(b + 2, last)], samples[min(b + 3, last)]
         for j, i in np.ndindex(neurons, k):
             s0 = s1 = s2 = s3 = np.float32(0)
@@ -69,8 +69,8 @@ def gate(hyperplanes, hyperplane_bias, context):  # (N, k, D), (N, k), (D, B) ->
 
 @inner
 def gate_block(hyperplanes, seen, coefficients, hyperplane_bias, context, columns):
-    """`gate`, which in a block reads only the m values of side information that halfspaces see; m is 0 for many."""
-    # (N, k, D), (N, k, m) twice, (N, k), (D, B) in C and in Fortran order, for what goes along samples or along values
+    """`gate` for a block, reading only the m values of side information that halfspaces see; all if m is 0."""
+    # (N, k, D), (N, k, m) twice, (N, k), (D, B) in C and in Fortran order, for loops over samples or over values
     if seen.shape[2] == 0 or 1 < context.shape[1] < 8:
         return gate(hyperplanes, hyperplane_bias, columns)
     contexts, s = np.zeros((len(seen), context.shape[1]), np.int64), np.empty(context.shape[1], np.float32)
@@ -105,14 +105,14 @@ def mix(w, z, bound):  # (d,), (d,) -> ()
 
 @compiled
 def output(s, loss):
-    """What a mixed s predicts: a probability with the log-loss, a variance with its loss, and else s itself."""
+    """The prediction for a mixed s: a probability with the log-loss, a variance with the variance loss, otherwise s."""
     return np.float32(1) / (np.float32(1) + np.exp(-s)) if loss == LOG_LOSS else np.exp(s) if loss == VARIANCE else s
 
 
 @compiled
 def residual(s, y, loss, quantile):
-    """Derivative of the loss by s: output(s) - y, with the quantile loss [s > y] - quantile, with that of variances
-    (1 - min(y^2 / output(s), 9)) / 2, where 9 keeps an outlier from deciding; 0 if y is unknown."""
+    """Derivative of the loss with respect to s: output(s) - y; for the quantile loss [s > y] - quantile; for the
+    variance loss (1 - min(y^2 / output(s), 9)) / 2, where 9 limits the effect of outliers; 0 if y is unknown."""
     if not np.isfinite(y):
         return np.float32(0)
     if loss == VARIANCE:
@@ -129,7 +129,7 @@ def update(w, z, step, weight_clipping):  # (d,), (d,) -> None
 
 @inner
 def update_and_mix(w, c, z, head, b, after, step, weight_clipping, bound):  # (C, d), (), (C or 1, B, d), () ...
-    """`update` of w[c] with z[head, b], and `mix` with z[head, after], in one; slices take as long as sums."""
+    """`update` of w[c] with z[head, b], and `mix` with z[head, after], in one loop; slices take as long as sums."""
     s = np.float32(0)
     for i in range(w.shape[1]):
         w[c, i] = weight = min(max(w[c, i] - step * z[head, b, i], -weight_clipping), weight_clipping)
@@ -137,16 +137,16 @@ def update_and_mix(w, c, z, head, b, after, step, weight_clipping, bound):  # (C
     return min(max(s, -bound), bound)
 
 
-class Network(NamedTuple):  # a model, and how it goes through a stream
+class Network(NamedTuple):  # a model, and how it processes a stream
     sizes: np.ndarray  # (L,)
     bias: bool
     normalize: bool
     bound: np.float32
     weight_clipping: np.float32
-    loss: int  # its place among LOSSES
+    loss: int  # its index in LOSSES
     quantiles: np.ndarray  # (C,)
     hyperplanes: np.ndarray  # (N, k, D)
-    seen: np.ndarray  # (N, k, m), the values of side information that halfspaces see; m is 0 where these are many
+    seen: np.ndarray  # (N, k, m), indices of the side information that halfspaces see; m is 0 if these are many
     coefficients: np.ndarray  # (N, k, m), of these values
     hyperplane_bias: np.ndarray  # (N, k)
     weights: np.ndarray  # of all layers one after another, each (n, 2^k, C, d)
@@ -156,7 +156,7 @@ class Network(NamedTuple):  # a model, and how it goes through a stream
 
 @inner
 def predict_row(own, w, z, bound, b, end, later, s):
-    """Heads `own` of a row, (C, d), predict those of its samples from b on that come before `end`: the next one."""
+    """Predict the samples of a row, (C, d), from b on and before `end` with heads `own`; returns its next sample."""
     while b < end:
         for c in own:  # all heads of the first layer mix the same z
             s[c, b] = mix(w[c], z[c * (len(z) > 1), b], bound)
@@ -166,15 +166,15 @@ def predict_row(own, w, z, bound, b, end, later, s):
 
 @inner
 def learn_row(network, own, w, z, targets, scales, b, later, s):
-    """Heads `own` of a row predict and learn its samples from b on, batch after batch."""
+    """Predict and learn the samples of a row from b on with heads `own`, batch after batch."""
     heads, size, count, bound = len(z) > 1, network.batch_size, len(later), network.bound
-    predict_row(own, w, z, bound, b, b + 1, later, s)  # the first of any other batch is predicted by an update
+    predict_row(own, w, z, bound, b, b + 1, later, s)  # an update predicts the first of each later batch
     while b < count:
         after, end = later[b], min((b // size + 1) * size, count)
-        if after < end:  # others of its batch
+        if after < end:  # more samples of its batch
             after = predict_row(own, w, z, bound, after, end, later, s)
         while b != after:
-            last = later[b] == after  # the row is clipped when all of its batch have changed it
+            last = later[b] == after  # the row is clipped after the last update of a batch
             clipping = network.weight_clipping if last else np.float32(np.inf)
             for c in own:
                 step = scales[c * heads, b] * residual(s[c, b], targets[c, b], network.loss, network.quantiles[c])
@@ -187,14 +187,14 @@ def learn_row(network, own, w, z, targets, scales, b, later, s):
 
 @inner
 def learn_units(layer, network, above, first, last):
-    """Units first ... last - 1 of a layer go through a block and write their logits to `above`, (C, B, n or n + 1)."""
+    """Process a block in units first ... last - 1 of a layer; writes their logits to `above`, (C, B, n or n + 1)."""
     # (n, k, D), (n, k, m) twice, (n, k), (n, 2^k, C, d), (D, B) twice, (C or 1, B, d), (C, B), (C or 1, B)
     hyperplanes, seen, coefficients, hyperplane_bias, weights, context, columns, z, targets, scales = layer
     heads, count = targets.shape
     neurons = slice(first // heads, -(-last // heads))
     planes = hyperplanes[neurons], seen[neurons], coefficients[neurons], hyperplane_bias[neurons]
     contexts = gate_block(*planes, context, columns)
-    # Chains of a row's samples: where 0 to 3 pick rows 1, 0, 1, 1, earliest is 1, 0 and later is 2, 4, 3, 4.
+    # Linked lists of the samples of each row: if 0 to 3 pick rows 1, 0, 1, 1, earliest is 1, 0 and later is 2, 4, 3, 4.
     earliest, later = np.empty(weights.shape[1], np.int64), np.empty(count, np.int64)
     tile = network.batch_size * max(1, CACHED // (len(z) * z.shape[2] * network.batch_size))
     for begin in range(0, count, tile):
@@ -207,7 +207,7 @@ def learn_units(layer, network, above, first, last):
             for b in range(block.stop - 1, begin - 1, -1):
                 later[b], earliest[rows[b]] = earliest[rows[b]], b
             for b in block:
-                if earliest[rows[b]] == b:  # row after row: each stays in the cache while its samples go through it
+                if earliest[rows[b]] == b:  # row by row: each stays in the cache for all its samples
                     w, s = weights[j, rows[b]], above[:, :, j]
                     if network.learns:
                         learn_row(network, own, w, z, targets, scales, b, later, s)
@@ -217,7 +217,7 @@ def learn_units(layer, network, above, first, last):
 
 @inner
 def list_heads(targets, b, heads):  # (C, B), (), (C,) -> ()
-    """Write to `heads` which heads have a target that is not infinite, and return how many."""
+    """Write the heads whose target is not infinite to `heads`, and return their number."""
     count = 0
     for c in range(len(targets)):
         if not np.isinf(targets[c, b]):
@@ -228,9 +228,9 @@ def list_heads(targets, b, heads):  # (C, B), (), (C,) -> ()
 
 @inner
 def learn_samples(layer, network, above):
-    """`learn_units` of a whole layer, sample after sample; heads whose target is infinite are skipped.
+    """`learn_units` for a whole layer, sample by sample; skips heads whose target is infinite.
 
-    `mix` and `update` are written out, for slices of weights take as long as short sums.
+    `mix` and `update` are inlined, because slicing weights takes as long as short sums.
     """
     hyperplanes, seen, coefficients, hyperplane_bias, weights, context, columns, z, targets, scales = layer
     contexts = np.ascontiguousarray(gate_block(hyperplanes, seen, coefficients, hyperplane_bias, context, columns))
@@ -258,14 +258,14 @@ def learn_samples(layer, network, above):
                         for i in range(weights.shape[3]):
                             w = weights[j, row, c, i] - step * z[c * own, b, i]
                             weights[j, row, c, i] = min(max(w, -clipping), clipping)
-            if len(batch) > 1:  # rows are clipped when all of their batch have changed them
+            if len(batch) > 1:  # rows are clipped after all updates of a batch
                 for b in batch:
                     for j, c in np.ndindex(len(weights), len(targets)):
                         update(weights[j, contexts[b, j], c], z[c * own, b], np.float32(0), network.weight_clipping)
 
 
 @inner(parallel=True)
-def share_units(layer, network, above, threads):  # each takes some, which know nothing of one another
+def share_units(layer, network, above, threads):  # units are independent
     units = len(layer[0]) * len(above)
     parts = min(threads, units)
     for part in numba.prange(parts):
@@ -282,8 +282,8 @@ def read(base, bias, bound):  # (K, B) -> (1, B, d), the first layer's
 
 @compiled
 def learn_block(network, base, context, targets, rates, threads):  # (K, B) or (C, B, d), (D, B), (C, B), (B,) -> (C, B)
-    """All of a block go through a layer, whose rows stay in the cache, then through the next, which it never reads."""
-    z = read(base, network.bias, network.bound) if base.ndim == 2 else base  # what a layer of sparse samples gave
+    """Process a block in one layer, whose rows stay in the cache, then in the next: no layer reads one above it."""
+    z = read(base, network.bias, network.bound) if base.ndim == 2 else base  # from `learn_sparse`
     columns, first_neuron, first_weight = np.asfortranarray(context), 0, 0
     for n in network.sizes:
         shape = n, 1 << network.hyperplanes.shape[1], len(targets), z.shape[2]
@@ -301,7 +301,7 @@ def learn_block(network, base, context, targets, rates, threads):  # (K, B) or (
         elif threads > 1 and len(rates) * (planes[0].size + weights.size // shape[1]) >= SHARED_PRODUCTS:
             share_units(layer, network, z, threads)
         else:
-            learn_units(layer, network, z, np.int64(0), n * len(targets))  # for a literal 0 all is compiled anew
+            learn_units(layer, network, z, np.int64(0), n * len(targets))  # a literal 0 would compile it again
         first_neuron, first_weight = first_neuron + n, first_weight + weights.size
     p, last = np.empty(z.shape[:2], np.float32), z.shape[2] - network.bias
     for c, b in np.ndindex(p.shape):
@@ -311,24 +311,24 @@ def learn_block(network, base, context, targets, rates, threads):  # (K, B) or (
 
 @compiled
 def learn_blocks(networks, base, context, targets, rates):  # M, (K, B), (D, B), (C, B), (M, B) -> (M, C, B)
-    """`learn_block` of several networks, for short blocks: a call takes as long as a sample."""
+    """`learn_block` for several networks, for short blocks: a call takes as long as a sample."""
     p = np.empty((len(networks), *targets.shape), np.float32)
     for m, network in enumerate(networks):
         found = learn_block(network, base, context, targets, rates[m], np.int64(1))
-        for c, b in np.ndindex(found.shape):  # to assign all at once takes seconds to compile
+        for c, b in np.ndindex(found.shape):  # a single assignment takes seconds to compile
             p[m, c, b] = found[c, b]
     return p
 
 
-class Columns(NamedTuple):  # sparse samples, of which only what is not zero is stored
+class Columns(NamedTuple):  # sparse samples: only non-zero values are stored
     starts: np.ndarray  # (B + 1,): sample b has the values from starts[b] to starts[b + 1]
-    places: np.ndarray  # (S,), which of its sample's values each is
+    places: np.ndarray  # (S,), the index of each value in its sample
     values: np.ndarray  # (S,)
 
 
 @compiled
 def seen_values(samples, places, size):  # Columns, (D,) -> (size, B)
-    """The values of side information that halfspaces see, at their places; the place of what none sees is -1."""
+    """The values of side information that halfspaces see, at their places; values that none sees have place -1."""
     context = np.zeros((size, len(samples.starts) - 1), np.float32)
     for b in range(context.shape[1]):
         for i in range(samples.starts[b], samples.starts[b + 1]):
@@ -356,9 +356,9 @@ def update_sparse(w, samples, b, step, weight_clipping):  # (d,), Columns, (), (
 
 @compiled
 def learn_sparse(network, samples, contexts, targets, rates):  # Columns, (n, B), (C, B), (B,) -> (C, B, n or n + 1)
-    """A block goes through the first layer, which mixes and learns only what is there of each sample.
+    """Process a block in the first layer, mixing and learning only the non-zero values of each sample.
 
-    Each head of a neuron goes through all of it before the next does, so that its rows stay in the cache.
+    Each head of a neuron processes the whole block before the next head does, so that its rows stay in the cache.
     """
     heads, count, n = len(targets), len(rates), len(contexts)
     weights = network.weights.reshape(n, 1 << network.hyperplanes.shape[1], heads, -1)
@@ -366,7 +366,7 @@ def learn_sparse(network, samples, contexts, targets, rates):  # Columns, (n, B)
     for b in range(count):
         z = samples.values[samples.starts[b] : samples.starts[b + 1]]
         scales[b] = rates[b] / (np.float32(1) + dot(z, z) if network.normalize else np.float32(1))
-    # A row is clipped when all of a batch have changed it.
+    # A row is clipped after all updates of a batch.
     first_clipping = network.weight_clipping if network.batch_size == 1 else np.float32(np.inf)
     for j, c in np.ndindex(n, heads):
         for start in range(0, count, network.batch_size):
@@ -385,15 +385,15 @@ def learn_sparse(network, samples, contexts, targets, rates):  # Columns, (n, B)
 
 @functools.cache
 def owner() -> int:
-    """The process that may use threads: the first to ask. In a fork of it they are gone, and to wake them is fatal."""
+    """The process that may use threads: the first to call this. In a fork they are gone, and waking them is fatal."""
     return os.getpid()
 
 
 def is_sparse(array: Any) -> bool:
-    return hasattr(array, "tocsc")  # of SciPy, which need not be there
+    return hasattr(array, "tocsc")  # of SciPy, which may be missing
 
 
-def canonical(array: Any) -> Any:  # (D, B) -> the same as CSC with every value stored once, and in order
+def canonical(array: Any) -> Any:  # (D, B) -> the same as CSC, each value stored once, in order
     columns = array.tocsc()
     if not columns.has_canonical_format:
         columns = columns.copy()
@@ -402,7 +402,7 @@ def canonical(array: Any) -> Any:  # (D, B) -> the same as CSC with every value 
 
 
 def columns(array: Any, bound: float = np.inf, bias: bool = False) -> Columns:  # (D, B), sparse
-    """Its values within bounds, and with `bias` a 1 at the end of each sample."""
+    """Its values clipped to ±bound, with a 1 at the end of each sample if `bias`."""
     array = canonical(array)
     starts, places = array.indptr.astype(np.int64), array.indices.astype(np.int64)
     values = array.data.astype(np.float32).clip(-bound, bound)
@@ -413,7 +413,7 @@ def columns(array: Any, bound: float = np.inf, bias: bool = False) -> Columns:  
 
 
 def plain(array: np.ndarray) -> np.ndarray:
-    """Contiguous and writeable: for slices, and for arrays that may only be read, all would be compiled again."""
+    """Contiguous and writeable: for slices and read-only arrays, Numba would compile everything again."""
     return array if array.flags.carray else array.copy()
 
 
@@ -421,15 +421,15 @@ def plain(array: np.ndarray) -> np.ndarray:
 
 
 class Loss(NamedTuple):
-    """What the code around a loss has to know about it; `output` and `residual` compute it."""
+    """The properties of a loss that other code needs; `output` and `residual` compute it."""
 
     heads: str  # the argument that determines the number of heads
-    clipping: str  # the argument that bounds what neurons mix
-    targets: tuple[float, float]  # their range
+    clipping: str  # the argument that sets the bound of logits or values
+    targets: tuple[float, float]  # range of the targets
     first_rate: float | None  # default learning rate at the start; None is min(10, sqrt(d)), d the first layer's inputs
-    least_rates: tuple[float, float]  # where those of streams stop falling, of a slow network and a fast one
-    table_rates: tuple[float, float]  # first and last one in passes over a table
-    link: str  # what the mean of the last layer is of a prediction: its "logit", its "log" or "itself"
+    least_rates: tuple[float, float]  # lowest learning rates on streams, of the slow network and the fast one
+    table_rates: tuple[float, float]  # first and last learning rate in passes over a table
+    link: str  # the mean of the last layer is the prediction's "logit", its "log", or the prediction "itself"
 
 
 LOSSES = {
@@ -441,34 +441,34 @@ LOSSES = {
 
 
 def _in(*kind: Any, **options: Any) -> Any:
-    """A field of `Config`, of numbers in an interval or of bools, or of what `Config` checks itself."""
+    """A field of `Config`: a number in an interval, a bool, or a value that `Config` checks itself."""
     return dataclasses.field(metadata={"kind": kind}, **options)
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What a network is: `GLN`'s checked arguments, without the two that may be callables. `dataclasses.asdict` makes a
-    dict for JSON of it, and `Config(**values)` turns that back."""
+    """The checked arguments of a `GLN`, without the two that may be callables. `dataclasses.asdict` converts it to a
+    dict for JSON, and `Config(**values)` converts that back."""
 
-    layer_sizes: Sequence[int]  # checked, a tuple
+    layer_sizes: Sequence[int]  # a tuple after the check
     input_size: int = _in(int, "[1, inf)")
     context_size: int = _in(int, "[1, inf)")
     num_classes: int = _in(int, "[2, inf)")
-    context_map_size: int = _in(int, "[0, 30]")  # of 2^30 rows per neuron a context still fits an int32
+    context_map_size: int = _in(int, "[0, 30]")  # contexts below 2^30 fit an int32
     bias: bool = _in(bool)
-    context_bias: float = _in(float, "[0, 1e30]", compare=False)  # like `seed` it only shapes the first state
+    context_bias: float = _in(float, "[0, 1e30]", compare=False)  # like `seed`, only affects the initial state
     normalize: bool = _in(bool)
     pred_clipping: float = _in(float, "(0, 0.5)")
     weight_clipping: float = _in(float, "(0, 1e30]")  # so that sums of products stay finite in float32
     seed: int | None = _in(int, "[0, inf)", compare=False)
     loss: str = _in()
     num_outputs: int = _in(int, "[1, inf)")
-    quantiles: Sequence[float] | None = _in()  # checked, a tuple
+    quantiles: Sequence[float] | None = _in()  # a tuple after the check
     value_clipping: float = _in(float, "(0, 1e4]")
-    context_features: int | None = _in(int, "[1, 1e9]", compare=False, default=None)  # not in files of older versions
+    context_features: int | None = _in(int, "[1, 1e9]", compare=False, default=None)  # missing in older files
 
     def __post_init__(self) -> None:
-        own: dict[str, Any] = vars(self)  # which can be changed although the class is frozen
+        own: dict[str, Any] = vars(self)  # can be changed although the class is frozen
         if not isinstance(self.loss, str) or self.loss not in LOSSES:
             raise _bad("loss", f"one of {list(LOSSES)}", repr(self.loss))
         for field in dataclasses.fields(self):
@@ -494,7 +494,7 @@ class Config:
 
     @property
     def bound(self) -> float:
-        """What neurons read and mix is kept in [-bound, bound]."""
+        """Inputs and outputs of neurons are clipped to [-bound, bound]."""
         return math.log1p(-self.pred_clipping) - math.log(self.pred_clipping) if self.logits else self.value_clipping
 
     @property
@@ -503,20 +503,20 @@ class Config:
 
 
 class GLN:
-    """A Gated Linear Network in compiled loops: the one to take for a stream on a CPU.
+    """A Gated Linear Network in compiled loops, the fastest backend for streams on a CPU.
 
-    Inputs and side information may be sparse arrays of SciPy, (input_size, B) and (context_size, B). The first layer
-    then goes only over values that are not zero, and predictions are those for the same arrays made dense.
+    Inputs and side information may be SciPy sparse arrays, (input_size, B) and (context_size, B). The first layer then
+    mixes and learns only the non-zero values, with the same predictions as for dense arrays.
     """
 
     # ---- The same in every backend -----------------------------------------------------------------------------------
 
-    step: Any  # the count of samples learned
-    extra: Mapping[str, np.ndarray] = MappingProxyType({})  # what was given to the `save` of a loaded model
-    config = property(lambda self: self._config, doc="What the network is, as a `Config`.")
-    base_predictor = property(lambda self: self._base_predictor, doc="The one given, or None.")
+    step: Any  # number of samples learned
+    extra: Mapping[str, np.ndarray] = MappingProxyType({})  # of a loaded model: the `extra` given to `save`
+    config = property(lambda self: self._config, doc="The checked arguments, a `Config`.")
+    base_predictor = property(lambda self: self._base_predictor, doc="The callable given, or None.")
     base_size = property(lambda self: self._base_size, doc="K, the number of base logits or values.")
-    if TYPE_CHECKING:  # what the class gets from `Config`, see below
+    if TYPE_CHECKING:  # the properties set from `Config` below
 
         def __getattr__(self, name: str) -> Any: ...
 
@@ -545,28 +545,28 @@ class GLN:
         """Build the network and draw its halfspaces; every weight starts at 1 / d.
 
         Args:
-            layer_sizes: neurons of each layer, from first to last.
-            input_size, context_size: values per sample, of the inputs and of the side information.
+            layer_sizes: number of neurons in each layer, first to last.
+            input_size, context_size: values per sample in the inputs and in the side information.
             num_classes: 2 for one head, the probability of class 1; more for one head per class, one-vs-rest.
             context_map_size: halfspaces per neuron, 0 to 30; a neuron has 2^context_map_size weight rows per head.
             base_predictor: callable (input_size, B) -> (K, B) of probabilities, or of values without the log-loss, that
-                replace the inputs; zeros are passed to it here to find K. Without it the inputs are logits or values.
-            bias: whether a constant 1 is appended to the input of every layer.
+                replace the inputs; called once here with zeros to find K. Without it the inputs are logits or values.
+            bias: whether to append a constant 1 to the input of every layer.
             context_bias: standard deviation of the halfspaces' offsets from the origin, 0 to 1e30.
-            learning_rate: what `set_learning_rate` takes.
-            normalize: whether a step is divided by 1 + |z|^2, z a neuron's input; False is the paper's plain step.
-            pred_clipping: logits are kept within ±logit(1 - pred_clipping), in (0, 0.5); 1 - 1e-8 is 1 in float32.
-            weight_clipping: weights are kept within ±weight_clipping, in (0, 1e30].
-            seed: an integer gives the same network in every backend, None another one each time.
+            learning_rate: a number, a callable or None, see `set_learning_rate`.
+            normalize: whether to divide a step by 1 + |z|^2, z the neuron's input; False gives the paper's plain step.
+            pred_clipping: in (0, 0.5); logits are clipped to ±logit(1 - pred_clipping). In float32, 1 - 1e-8 is 1.
+            weight_clipping: in (0, 1e30]; weights are clipped to ±weight_clipping.
+            seed: an integer gives the same network in every backend; None gives a different one each time.
             loss: what neurons minimise: "log_loss" for probabilities, "squared_error" for means, "quantile", or
                 "variance", whose targets are deviations from a mean that is predicted beforehand.
-            num_outputs, quantiles: one head per target of a sample, or with quantiles per level in (0, 1).
-            value_clipping: without the log-loss, inputs, targets and predictions are kept within ±value_clipping, in
-                (0, 1e4]; standardise them first.
-            context_features: the most values of the side information that a halfspace sees: how many, from 1 on, and
-                which are drawn for each. None is all of them, as in the paper.
+            num_outputs, quantiles: one head per target of a sample, or one head per quantile level, in (0, 1).
+            value_clipping: in (0, 1e4]; without the log-loss, inputs, targets and predictions are clipped to
+                ±value_clipping, so standardise them first.
+            context_features: maximum number of values of the side information that a halfspace sees. How many, at least
+                1, and which ones are drawn for each halfspace. None: all of them, as in the paper.
 
-        An argument outside its range or not used by the loss, or a network larger than memory, raises ValueError.
+        Raises ValueError for an argument outside its range or not used by the loss, or a network larger than memory.
         """
         super().__init__()
         self._config = Config(
@@ -591,19 +591,19 @@ class GLN:
         return f"GLN({', '.join(shown)}, step={int(self.step)})"
 
     def predict(self, inputs: Any, context_inputs: Any, targets: Any = None) -> Any:
-        """Predict a batch and, given targets, learn from it: probabilities or values, (B,), with several heads (C, B).
+        """Predict a batch, and learn from it if targets are given: probabilities or values, (B,), or (C, B) for C > 1.
 
-        All samples are predicted with the weights as they were; then the updates of all samples are added up. The
-        result is the same with and without targets. A batch of one is exact online learning (Algorithm 1 of the paper).
+        All samples are predicted with the same weights, then the updates of all samples are added up. Predictions are
+        the same with and without targets. A batch of one is exact online learning (Algorithm 1 of the paper).
 
         Args:
             inputs: (input_size, B) logits or values, or what `base_predictor` takes. A transposed batch raises an error
-                unless it is square. With (input_size,), one sample, the axis B is missing everywhere.
+                unless it is square. For a single sample, (input_size,), omit the axis B everywhere.
             context_inputs: (context_size, B) side information, often the same array.
-            targets: (B,) of bools, probabilities, class numbers or numbers, by the loss; with several classes or
-                outputs (C, B) of probabilities or numbers, NaN where a head shall not learn. None only predicts.
+            targets: (B,) of bools, probabilities, class numbers or numbers, depending on the loss; for several classes
+                or outputs (C, B) of probabilities or numbers, NaN if a head should not learn. None: predict only.
 
-        A wrong shape, NaN, infinity or a target outside its range raises ValueError, and changes nothing.
+        Raises ValueError, and changes nothing, for a wrong shape, NaN, infinity or a target outside its range.
         """
         return self._answer(inputs, context_inputs, targets, None)
 
@@ -614,11 +614,11 @@ class GLN:
         return self._answer(inputs, context_inputs, targets, _number("batch_size", batch_size, int, "[1, inf)"))
 
     def predict_arrays(self, base, context, targets=None, rates=None, batch_size: int = 1) -> np.ndarray:
-        """`predict`, or with targets `predict_online`, for code that has checked its arrays: only shapes are checked.
+        """`predict`, or with targets `predict_online`, for checked arrays: only shapes and dtypes are checked.
 
         Shapes: base values (K, B), side information (D, B), targets of the heads (C, B), learning rates (B,), by
-        default `rates(B)` -> (C, B), all float32 in NumPy, or else it raises ValueError. A head of an infinite target
-        does not learn, as with NaN, and need not predict: Numba skips it.
+        default `rates(B)` -> (C, B). Raises ValueError for another shape, or arrays that are not NumPy's float32. With
+        an infinite target a head does not learn, as with NaN, and need not predict: Numba skips it.
         """
         count, arrays = base.shape[-1], (base, context, targets, rates)
         shapes = (self._base_size, count), (self._config.context_size, count), (self._config.num_heads, count), (count,)
@@ -628,14 +628,14 @@ class GLN:
         return self._numpy(self._predicted(base, context, targets, rates, batch_size))
 
     def rates(self, count: int, rate: Rate | None = None) -> np.ndarray:
-        """Learning rates of the next `count` samples, (count,), checked; `rate` takes the place of `learning_rate`."""
+        """Learning rates of the next `count` samples, (count,), checked; `rate` replaces `learning_rate`."""
         rate, step = self.learning_rate if rate is None else rate, int(self.step)
         rates = [rate(t) for t in range(step, step + count)] if callable(rate) else [rate] * count
         return self._array("learning_rate", rates, (count,), low=0, high=1e30)
 
     def prepare(self, inputs: Any, context_inputs: Any, targets: Any = None) -> tuple:
-        """The arguments of `predict`, checked as there: base values (K, B), side information (D, B) and targets of the
-        heads (C, B) or None, as `predict_arrays` takes them, and whether they are of one sample, a vector."""
+        """Check the arguments of `predict` and convert them for `predict_arrays`: base values (K, B), side information
+        (D, B), targets of the heads (C, B) or None; also returns whether they are a single sample, a vector."""
         size, context_size = self.config.input_size, self.config.context_size
         base = context = self._array("inputs", inputs, (size, None), (size,), sparse=True)
         batch, one = base.shape[1:], base.ndim == 1
@@ -648,10 +648,10 @@ class GLN:
         return base, context, targets, one
 
     def fit_hyperplanes(self, context_inputs: Any) -> None:
-        """Redraw every halfspace as the perpendicular bisector of two of the samples, (context_size, B), at least two.
+        """Redraw every halfspace as the perpendicular bisector of two of the samples, (context_size, B), B at least 2.
 
-        With `context_features` it keeps its direction, and lies somewhere between two of them. After the first update
-        this is a RuntimeError: moving the gates would scramble what the model knows."""
+        With `context_features` a halfspace keeps its direction and gets an offset between two samples. Raises
+        RuntimeError after the first update, because moving the gates would scramble what the model has learned."""
         if int(self.step) > 0:
             raise RuntimeError(f"fit_hyperplanes: expected a model before its first update, got step {int(self.step)}")
         samples = self._array("context_inputs", context_inputs, (self.config.context_size, None)).T
@@ -665,9 +665,9 @@ class GLN:
         self._load_hyperplanes(hyperplanes, self._array("offsets from context_inputs", hyperplane_bias, old.shape[:2]))
 
     def get_state(self, copy: bool = True) -> dict[str, np.ndarray]:
-        """All arrays by the names that every backend shares: of each layer l = 1 ... L `hyperplanes.{l}` (n, k, D),
-        `hyperplane_bias.{l}` (n, k) and `weights.{l}` (n, 2^k, C, d), and `step` (), the count of samples learned. With
-        `copy=False` they may share the model's memory, and must not be written to."""
+        """All arrays, under the same names in every backend: for each layer l = 1 ... L `hyperplanes.{l}` (n, k, D),
+        `hyperplane_bias.{l}` (n, k) and `weights.{l}` (n, 2^k, C, d), and `step` (), the number of samples learned.
+        With `copy=False` they may share the model's memory and must not be modified."""
         *planes, weights, step = self._dump()
         layers = zip(self._layers(), weights, strict=True)
         arrays = [each for some, w in layers for each in (planes[0][some], planes[1][some], w)] + [np.int64(step)]
@@ -675,8 +675,8 @@ class GLN:
         return {name: take(array, order="C").reshape(shape) for (name, shape), array in named}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Take over the state of a model of the same shape, from any backend. A missing or unknown name, a wrong shape,
-        NaN, infinity or a weight beyond `weight_clipping` raises ValueError, and changes nothing."""
+        """Load the state of a model of the same shape, from any backend. Raises ValueError, and changes nothing, for a
+        missing or unknown name, a wrong shape, NaN, infinity or a weight beyond `weight_clipping`."""
         shapes, arrays = self._shapes(), {}
         if not isinstance(state, Mapping) or set(state) != set(shapes):
             raise _bad("state", f"a mapping of the names {sorted(shapes)}", repr(state)[:200])
@@ -696,24 +696,24 @@ class GLN:
         return _of_gln("saving").load(cls, path, **callables)
 
     def explain(self, inputs: Any, context_inputs: Any) -> Any:
-        """The linear function that the network is for each sample, see `gln.explaining.explain`."""
+        """The linear function that the network computes for each sample, see `gln.explaining.explain`."""
         return _of_gln("explaining").explain(self, inputs, context_inputs)
 
     def set_learning_rate(self, rate: Rate | None) -> None:
-        """Set `learning_rate`: a number from 0 to 1e30, a callable from the count of samples learned to one, or None.
+        """Set `learning_rate`: a number from 0 to 1e30, a callable of the number of samples learned, or None.
 
-        That is `decaying_rate` from min(10, sqrt(d)), d the first layer's inputs, with squared errors and variances
-        from 0.3 and with quantiles from 0.5; without `normalize` it is `paper_rate`.
+        None stands for `decaying_rate`, starting at min(10, sqrt(d)), d the inputs of the first layer, at 0.3 for
+        squared errors and variances, and at 0.5 for quantiles; without `normalize` it stands for `paper_rate`.
         """
         start = self.config.record.first_rate or min(10.0, math.sqrt(self.base_size + self.config.bias))
         default = functools.partial(decaying_rate, start=start) if self.config.normalize else paper_rate
         given = rate if rate is None or callable(rate) else _number("learning_rate", rate, float, "[0, 1e30]")
         self._learning_rate, self.has_default_rate = default if given is None else given, given is None
 
-    learning_rate = property(lambda self: self._learning_rate, set_learning_rate, doc="What `set_learning_rate` set.")
+    learning_rate = property(lambda self: self._learning_rate, set_learning_rate, doc="See `set_learning_rate`.")
 
     def _answer(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int | None) -> Any:
-        """Predictions in the shape that users get; given targets the model learns. `batch_size` None is one batch."""
+        """Predictions in the shape that users get; learns if targets are given. `batch_size=None`: a single batch."""
         base, context, targets, one = self.prepare(inputs, context_inputs, targets)
         p = self._predicted(base, context, targets, None, batch_size or base.shape[1])  # (C, B)
         p = p[0] if self.config.num_heads == 1 else p
@@ -722,7 +722,7 @@ class GLN:
     def _predicted(self, base, context, targets, rates, batch_size):  # (K, B), (D, B), (C, B), (B,) -> (C, B)
         count = base.shape[1]
         if targets is None:
-            batch_size, rates = BLOCK_SAMPLES, None  # a prediction needs no other sample
+            batch_size, rates = BLOCK_SAMPLES, None  # predictions are independent
         elif rates is None:
             rates = self.rates(count)
         given = base, context, targets, rates, min(batch_size, count)
@@ -754,7 +754,7 @@ class GLN:
         return (np.log(p) - np.log1p(-p)).astype(np.float32) if self.config.logits else values
 
     def _array(self, name, value, *shapes, low=-MAX_FLOAT, high=MAX_FLOAT, unknown=False, sparse=False) -> Any:
-        """`value` as float32 of one of the `shapes`, None for any size: from `low` to `high`, or if `unknown` NaN."""
+        """`value` as float32 of one of the `shapes`, None for any size; from `low` to `high`, NaN only if `unknown`."""
         try:
             array = self._numpy(value)
         except (TypeError, ValueError) as error:
@@ -771,7 +771,7 @@ class GLN:
         return array.astype(np.float32, copy=False)
 
     def _layers(self) -> list[slice]:
-        """Where the neurons of each layer are among those of all layers."""
+        """The slice of each layer's neurons among those of all layers."""
         ends = np.cumsum(self.config.layer_sizes).tolist()
         return [slice(end - n, end) for n, end in zip(self.config.layer_sizes, ends, strict=True)]
 
@@ -790,20 +790,20 @@ class GLN:
         for name, shape in self._shapes().items():
             if name.startswith("hyperplanes"):
                 planes, offsets = rng.standard_normal(shape), rng.standard_normal(shape[:2])
-                if most is not None:  # of as many random numbers as values the smallest tell which a halfspace sees
+                if most is not None:  # a halfspace sees the values with the smallest random numbers
                     count, drawn = rng.integers(1, most + 1, (*shape[:2], 1)).clip(max=shape[2]), rng.random(shape)
                     planes[drawn > np.take_along_axis(np.sort(drawn), count - 1, axis=-1)] = 0
                 state[name] = (planes / np.linalg.norm(planes, axis=-1, keepdims=True)).astype(np.float32)
             elif name.startswith("hyperplane_bias"):
                 state[name] = (self.config.context_bias * offsets).astype(np.float32)
             elif name.startswith("weights"):
-                state[name] = np.broadcast_to(np.float32(1 / shape[-1]), shape)  # which takes no memory
+                state[name] = np.broadcast_to(np.float32(1 / shape[-1]), shape)  # takes no memory
         return state
 
     def _load(self, state: Mapping[str, np.ndarray], step: int) -> None:
         kinds = ("hyperplanes", "hyperplane_bias", "weights")
         planes, plane_bias, weights = ([state[name] for name in state if name.startswith(kind)] for kind in kinds)
-        # The halfspaces of all layers lie in one array, so that the gates of a batch are one matrix product.
+        # The halfspaces of all layers are in one array, so that the gates of a batch are one matrix product.
         self._load_hyperplanes(np.concatenate(planes), np.concatenate(plane_bias))
         self._load_weights(weights, step)
 
@@ -821,18 +821,18 @@ class GLN:
         self._sparse_planes = self._planes_of_seen()
 
     def _planes_of_seen(self) -> tuple[np.ndarray, ...]:
-        """Where each value of side information lies among those that halfspaces see, -1 for others, (D,), and planes
+        """The index of each value of side information among those that halfspaces see, -1 for others, (D,), and planes
         that read only these."""
         hyperplanes, seen, coefficients, hyperplane_bias = self._planes
         some = np.flatnonzero((hyperplanes != 0).any(axis=(0, 1)))
         places = np.full(hyperplanes.shape[2], -1)
         places[some] = np.arange(len(some))
         hyperplanes = hyperplanes if len(some) == len(places) else np.ascontiguousarray(hyperplanes[..., some])
-        # What fills up `seen` has coefficients of 0, and may lie anywhere.
+        # The padding of `seen` has coefficients of 0, so its indices do not matter.
         return places, hyperplanes, places[seen].clip(0), coefficients, hyperplane_bias
 
     def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
-        self._weights = np.empty(sum(array.size for array in weights), np.float32)  # one, for code of any depth
+        self._weights = np.empty(sum(array.size for array in weights), np.float32)  # one array for any number of layers
         for into, array in zip(self._of_layers(), weights, strict=True):
             into[:] = array
         self.step = step
@@ -857,18 +857,18 @@ class GLN:
         return gate_all(*planes, plain(context))
 
     def _side_information(self, context) -> tuple[tuple[np.ndarray, ...], np.ndarray]:  # (D, B) -> 4 arrays, (R, B)
-        """Halfspaces and what they see: of sparse side information no more than that is made dense."""
+        """Halfspaces and the values that they see; of sparse side information only these are made dense."""
         if not is_sparse(context):
             return self._planes, context
         places, *planes = self._sparse_planes
         return tuple(planes), seen_values(columns(context), places, planes[0].shape[2])
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what is made anew, for joblib maps arrays that can only be read, for which all would be compiled."""
+        """Without the cached `_network`: joblib maps arrays read-only, and Numba would compile everything for them."""
         return {name: value for name, value in vars(self).items() if name != "_network"}
 
     @functools.cached_property
-    def _network(self) -> Callable[..., Network]:  # with what `config` gives
+    def _network(self) -> Callable[..., Network]:  # with the arguments that `config` gives
         config = self.config
         bounds = np.float32(config.bound), np.float32(config.weight_clipping)
         loss = list(LOSSES).index(config.loss), np.array(config.quantiles or [0] * config.num_heads, np.float32)
@@ -892,8 +892,8 @@ class GLN:
 
     @staticmethod
     def predict_all(networks: Sequence[GLN], base, context, targets=None, rates=None) -> np.ndarray:
-        """`predict_arrays` of networks of one size for one sample, in one call: (K, 1), (D, 1), (C, 1), M of (1,) ->
-        (M, C, 1)."""
+        """`predict_arrays` for M networks of the same size and one sample, in one call: (K, 1), (D, 1), (C, 1), M of
+        (1,) -> (M, C, 1)."""
         numba.get_num_threads()  # starts them, as in `_block`
         learns, p = targets is not None, np.zeros((networks[0].config.num_heads, 1), np.float32)
         own = [each._network(*each._planes, each._weights, 1, learns) for each in networks]
@@ -904,7 +904,7 @@ class GLN:
         return said
 
     def _sparse_block(self, network: Network, base, context, targets, rates) -> np.ndarray:
-        """`_block` where inputs or side information are sparse."""
+        """`_block` for sparse inputs or side information."""
         planes, context = self._side_information(context)
         network = self._network(*planes, self._weights, network.batch_size, network.learns)
         context, targets, rates = map(plain, (context, targets, rates))
@@ -920,7 +920,7 @@ class GLN:
 
     def _block(self, network: Network, *block: np.ndarray) -> np.ndarray:
         products = len(block[-1]) * (network.hyperplanes.size + (network.weights.size >> self.context_map_size))
-        threads = numba.get_num_threads()  # to ask starts them, without which Numba before 0.63 fails on cached code
+        threads = numba.get_num_threads()  # starts them: without it, Numba before 0.63 fails on cached code
         if owner() != os.getpid() or products < SHARED_PRODUCTS:
             return learn_block(network, *block, 1)
         with THREADS:
@@ -930,8 +930,8 @@ class GLN:
 # ---- The same in every backend ---------------------------------------------------------------------------------------
 
 
-DEFAULTS: dict[str, Any] = GLN.__init__.__kwdefaults__ or {}  # of the arguments
-for _name in (*Config.__dataclass_fields__, "num_heads", "bound"):  # to be read, and not to be set
+DEFAULTS: dict[str, Any] = GLN.__init__.__kwdefaults__ or {}  # of the optional arguments
+for _name in (*Config.__dataclass_fields__, "num_heads", "bound"):  # read-only
     setattr(GLN, _name, property(lambda self, name=_name: getattr(self._config, name)))  # type: ignore[misc]
 
 
@@ -945,27 +945,27 @@ def paper_rate(t: int) -> float:
     return min(100.0 / (t + 1.0), 0.01)
 
 
-def _pairs(rng: np.random.Generator, count: int, shape: tuple) -> np.ndarray:  # (2, n, k) of numbers below `count`
+def _pairs(rng: np.random.Generator, count: int, shape: tuple) -> np.ndarray:  # (2, n, k) of integers below `count`
     first = rng.integers(0, count, shape)
     return np.stack([first, (first + 1 + rng.integers(0, count - 1, shape)) % count])
 
 
 def _bisectors(planes: np.ndarray, samples: np.ndarray, rng: np.random.Generator) -> tuple:
-    """Perpendicular bisectors of two of the samples: (n, k, D), (N, D) -> (n, k, D), (n, k)."""
+    """Perpendicular bisectors of random pairs of samples: (n, k, D), (N, D) -> (n, k, D), (n, k)."""
     x, y = samples[_pairs(rng, len(samples), planes.shape[:2])].astype(np.float64)  # (n, k, D)
     length = np.linalg.norm(x - y, axis=-1, keepdims=True)
-    # Two equal samples have no bisector: the direction stays, and moves to go through that sample.
+    # Equal samples have no bisector: the halfspace keeps its direction and goes through that sample.
     planes = np.where(length > 0, (x - y) / np.where(length > 0, length, 1), planes)
     return planes, (planes * (x + y)).sum(axis=-1) / 2
 
 
 def _between_samples(planes: np.ndarray, samples: np.ndarray, rng: np.random.Generator) -> tuple:
-    """The same directions, with offsets between projections of two samples: (n, k, D), (N, D) -> (n, k, D), (n, k)."""
+    """The same directions, with offsets between the projections of pairs: (n, k, D), (N, D) -> (n, k, D), (n, k)."""
     most = (planes != 0).sum(axis=-1).max(initial=0)
     seen = np.argsort(planes == 0, axis=-1, kind="stable")[..., :most]  # (n, k, m)
     coefficients = np.take_along_axis(planes, seen, axis=-1).astype(np.float64)
     ends = np.zeros((2, *planes.shape[:2]))
-    for _ in range(10):  # where projections are equal another pair is drawn
+    for _ in range(10):  # if projections are equal, another pair is drawn
         found = (samples[_pairs(rng, len(samples), planes.shape[:2])[..., None], seen] * coefficients).sum(axis=-1)
         ends = np.where(ends[0] == ends[1], found, ends)
     return planes, ends[0] + rng.random(ends[0].shape) * (ends[1] - ends[0])
@@ -993,12 +993,12 @@ def _numbers(name: str, values: Any, kind: type, interval: str) -> tuple:
     return tuple(_number(f"{name}[{i}]", item, kind, interval) for i, item in enumerate(items))
 
 
-def _fits(shape: tuple, expected: tuple) -> bool:  # in which None is any size
+def _fits(shape: tuple, expected: tuple) -> bool:  # in `expected`, None is any size
     return len(shape) == len(expected) and all(n in (None, size) for n, size in zip(expected, shape, strict=True))
 
 
 def _of_gln(module: str) -> Any:
-    """A module of the package `gln`, which holds what is the same for all backends."""
+    """Import a module of the package `gln`, the code shared by all backends."""
     try:
         return importlib.import_module(f"gln.{module}")
     except ModuleNotFoundError as error:

@@ -4,8 +4,8 @@ A GLN learns online and without backpropagation. Every neuron predicts the targe
 information pick one of its weight rows, the row mixes the predictions of the layer below, and the neuron's own error
 corrects that row at once. Source: Veness et al., "Gated Linear Networks", AAAI 2021, https://arxiv.org/abs/1910.01526.
 
-Letters in the shapes: B samples, C heads, L layers, n neurons of a layer, N neurons of all layers, k halfspaces a
-neuron, d inputs of a neuron (bias included), D values of side information, K base logits.
+Letters in the shapes: B samples, C heads, L layers, n neurons in a layer, N neurons in all layers, k halfspaces
+per neuron, d inputs per neuron (bias included), D values of side information, K base logits.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ __all__ = ["Config", "GLN", "decaying_rate", "gate", "mix", "output", "paper_rat
 
 Rate = float | Callable[[int], float]
 MAX_FLOAT = float(np.finfo(np.float32).max)
-NUMBERS, MOST_LOG = (-MAX_FLOAT, MAX_FLOAT), 80.0  # whose exponential and its inverse float32 can hold
-BLOCK_SAMPLES = 512  # processed together where they need not wait for one another: to gate, and to predict only
+NUMBERS, MOST_LOG = (-MAX_FLOAT, MAX_FLOAT), 80.0  # exp(MOST_LOG) and exp(-MOST_LOG) fit in float32
+BLOCK_SAMPLES = 512  # per block in steps where samples are independent: gating, and prediction without learning
 
-# So many samples of a row are learned side by side, with as many rows as keep what is copied within these bytes.
+# Samples of a row that are learned side by side, and the bytes that limit how many rows are copied at once.
 CHUNK, COPIES_BYTES = 16, 1 << 21
 
 
@@ -45,7 +45,7 @@ def gate(hyperplanes: torch.Tensor, hyperplane_bias: torch.Tensor, context: torc
 
     Shapes: (N, k, D), (N, k), (D, B) -> (B, N) of integers in [0, 2^k).
     """
-    if hyperplanes.is_cuda:  # where a float32 product may be one of TF32, which would tell samples apart differently
+    if hyperplanes.is_cuda:  # float32 products may be computed in TF32, which gates some samples differently
         hyperplanes, context = hyperplanes.double(), context.double()
     products = (hyperplanes.flatten(0, 1) @ context).unflatten(0, hyperplane_bias.shape)
     bits = (products > hyperplane_bias[:, :, None]).int()
@@ -59,24 +59,24 @@ def mix(rows: torch.Tensor, z: torch.Tensor, bound: float) -> torch.Tensor:
     """
     if z.shape[-2] == 1:
         s = (rows.flatten(-3, -2) @ z.squeeze(-3).mT).view(*rows.shape[:-1], 1)
-    else:  # each head reads its own z, and so many small products are slower than one sum
+    else:  # each head has its own z; one sum is faster than many small products
         s = (rows * z).sum(dim=-1, keepdim=True)
     return s.clamp(-bound, bound)
 
 
 def output(s: torch.Tensor, loss: str) -> torch.Tensor:
-    """What a mixed s predicts: a probability with the log-loss, a variance with its loss, and else s itself."""
+    """The prediction for a mixed s: a probability with the log-loss, a variance with the variance loss, otherwise s."""
     return s.sigmoid() if loss == "log_loss" else s.exp() if loss == "variance" else s
 
 
 def residual(s: torch.Tensor, y: torch.Tensor, loss: str, quantile: Any) -> torch.Tensor:
-    """Derivative of the loss by s: output(s) - y, with the quantile loss [s > y] - quantile, with that of variances
-    (1 - min(y^2 / output(s), 9)) / 2, where 9 keeps an outlier from deciding; 0 if y is unknown."""
+    """Derivative of the loss with respect to s: output(s) - y; for the quantile loss [s > y] - quantile; for the
+    variance loss (1 - min(y^2 / output(s), 9)) / 2, where 9 limits the effect of outliers; 0 if y is unknown."""
     if loss == "variance":
         r = (1 - (y * y * (-s).exp()).clamp(max=9)) / 2 + 0 * y
     else:
         r = (s > y).to(s) - quantile + 0 * y if loss == "quantile" else output(s, loss) - y
-    return r.nan_to_num(0.0, 0.0, 0.0)  # as y is neither NaN nor infinite where it is known
+    return r.nan_to_num(0.0, 0.0, 0.0)  # a known y is finite
 
 
 def update(rows: torch.Tensor, z: torch.Tensor, r: torch.Tensor, rate: torch.Tensor) -> torch.Tensor:
@@ -88,7 +88,7 @@ def update(rows: torch.Tensor, z: torch.Tensor, r: torch.Tensor, rate: torch.Ten
 
 
 def _exact(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Without autocast, which would round what the gates see."""
+    """Disable autocast, which would round the side information."""
 
     @functools.wraps(method)
     def run(self, *arguments, **options):
@@ -99,33 +99,33 @@ def _exact(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Layer(NamedTuple):
-    """A layer while a block goes through it. H is 1 in the first one, whose heads all mix the same z, and C above."""
+    """A layer and its inputs for one block. H is 1 in the first layer, whose heads all mix the same z, and C above."""
 
     weights: torch.Tensor  # (n 2^k, C, d)
     z: torch.Tensor  # (B, H, d)
     batch_size: int
-    targets: torch.Tensor | None = None  # (B, C), None only predicts
+    targets: torch.Tensor | None = None  # (B, C); None: predict only
     rates: torch.Tensor | None = None  # (B, H), divided by 1 + |z|^2
     peak: Any = 0.0  # largest |z_i|
-    products: torch.Tensor | None = None  # (B, B, H), z_u . z_b where u is in an earlier batch than b, 0 elsewhere
+    products: torch.Tensor | None = None  # (B, B, H), z_u . z_b if u is in an earlier batch than b, otherwise 0
 
     def chunks(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:  # (n, B) -> (q,), (m, q), (m, q) each time
-        """Rows with the samples that pick them: of each row CHUNK samples, and the rest of the last one's batch.
+        """Rows with the samples that pick them: CHUNK samples per row, and the rest of the last sample's batch.
 
         The first samples of all rows come first, then the next ones. A row with fewer samples than the others repeats
-        its last one, where the mask is 0. With CHUNK = 2, four samples that pick the rows 5, 2, 5, 5 give rows [2, 5],
+        its last one, with mask 0. With CHUNK = 2, four samples that pick the rows 5, 2, 5, 5 give rows [2, 5],
         samples [[1, 0], [1, 2]], mask [[1, 1], [0, 1]], and then rows [5], samples [[3], [3]], mask [[1], [0]].
         """
-        size = -(-len(self.z) // self.batch_size) * self.batch_size  # of whole batches: a number tells row and batch
+        size = -(-len(self.z) // self.batch_size) * self.batch_size  # whole batches: one number encodes row and sample
         visits = np.sort(rows * size + np.arange(len(self.z)), axis=None)
         rows, samples = visits // size, visits % size
         starts, batches = (np.flatnonzero(np.diff(a, prepend=-1, append=-1)) for a in (rows, visits // self.batch_size))
         starts, ends = starts[:-1], starts[1:]
         while len(starts):
             stops = batches[np.searchsorted(batches, np.minimum(starts + CHUNK, ends))]
-            left = np.argsort(stops - starts)  # rows with about as many samples go together
+            left = np.argsort(stops - starts)  # groups rows with similar numbers of samples
             while len(left):
-                longest = max(2, (stops - starts)[left[-1]])  # products of one sample take NumPy longer
+                longest = max(2, (stops - starts)[left[-1]])  # NumPy is slower for products of one sample
                 at_once = max(1, COPIES_BYTES // (self.weights[0].nbytes + longest * self.z[0].nbytes))
                 left, some = left[:-at_once], left[-at_once:]
                 places = starts[some] + np.arange(longest)[:, None]
@@ -134,7 +134,7 @@ class Layer(NamedTuple):
 
 
 def _recorded(x: torch.Tensor) -> bool:
-    """Whether PyTorch differentiates x, or traces, compiles or maps it, so that no value can be asked for."""
+    """Whether PyTorch differentiates, traces, compiles or maps x, so that its values cannot be read."""
     now = torch.jit.is_tracing() or torch.compiler.is_compiling() or (x.requires_grad and torch.is_grad_enabled())
     return now or torch._C._functorch.peek_interpreter_stack() is not None
 
@@ -143,15 +143,15 @@ def _recorded(x: torch.Tensor) -> bool:
 
 
 class Loss(NamedTuple):
-    """What the code around a loss has to know about it; `output` and `residual` compute it."""
+    """The properties of a loss that other code needs; `output` and `residual` compute it."""
 
     heads: str  # the argument that determines the number of heads
-    clipping: str  # the argument that bounds what neurons mix
-    targets: tuple[float, float]  # their range
+    clipping: str  # the argument that sets the bound of logits or values
+    targets: tuple[float, float]  # range of the targets
     first_rate: float | None  # default learning rate at the start; None is min(10, sqrt(d)), d the first layer's inputs
-    least_rates: tuple[float, float]  # where those of streams stop falling, of a slow network and a fast one
-    table_rates: tuple[float, float]  # first and last one in passes over a table
-    link: str  # what the mean of the last layer is of a prediction: its "logit", its "log" or "itself"
+    least_rates: tuple[float, float]  # lowest learning rates on streams, of the slow network and the fast one
+    table_rates: tuple[float, float]  # first and last learning rate in passes over a table
+    link: str  # the mean of the last layer is the prediction's "logit", its "log", or the prediction "itself"
 
 
 LOSSES = {
@@ -163,34 +163,34 @@ LOSSES = {
 
 
 def _in(*kind: Any, **options: Any) -> Any:
-    """A field of `Config`, of numbers in an interval or of bools, or of what `Config` checks itself."""
+    """A field of `Config`: a number in an interval, a bool, or a value that `Config` checks itself."""
     return dataclasses.field(metadata={"kind": kind}, **options)
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What a network is: `GLN`'s checked arguments, without the two that may be callables. `dataclasses.asdict` makes a
-    dict for JSON of it, and `Config(**values)` turns that back."""
+    """The checked arguments of a `GLN`, without the two that may be callables. `dataclasses.asdict` converts it to a
+    dict for JSON, and `Config(**values)` converts that back."""
 
-    layer_sizes: Sequence[int]  # checked, a tuple
+    layer_sizes: Sequence[int]  # a tuple after the check
     input_size: int = _in(int, "[1, inf)")
     context_size: int = _in(int, "[1, inf)")
     num_classes: int = _in(int, "[2, inf)")
-    context_map_size: int = _in(int, "[0, 30]")  # of 2^30 rows per neuron a context still fits an int32
+    context_map_size: int = _in(int, "[0, 30]")  # contexts below 2^30 fit an int32
     bias: bool = _in(bool)
-    context_bias: float = _in(float, "[0, 1e30]", compare=False)  # like `seed` it only shapes the first state
+    context_bias: float = _in(float, "[0, 1e30]", compare=False)  # like `seed`, only affects the initial state
     normalize: bool = _in(bool)
     pred_clipping: float = _in(float, "(0, 0.5)")
     weight_clipping: float = _in(float, "(0, 1e30]")  # so that sums of products stay finite in float32
     seed: int | None = _in(int, "[0, inf)", compare=False)
     loss: str = _in()
     num_outputs: int = _in(int, "[1, inf)")
-    quantiles: Sequence[float] | None = _in()  # checked, a tuple
+    quantiles: Sequence[float] | None = _in()  # a tuple after the check
     value_clipping: float = _in(float, "(0, 1e4]")
-    context_features: int | None = _in(int, "[1, 1e9]", compare=False, default=None)  # not in files of older versions
+    context_features: int | None = _in(int, "[1, 1e9]", compare=False, default=None)  # missing in older files
 
     def __post_init__(self) -> None:
-        own: dict[str, Any] = vars(self)  # which can be changed although the class is frozen
+        own: dict[str, Any] = vars(self)  # can be changed although the class is frozen
         if not isinstance(self.loss, str) or self.loss not in LOSSES:
             raise _bad("loss", f"one of {list(LOSSES)}", repr(self.loss))
         for field in dataclasses.fields(self):
@@ -216,7 +216,7 @@ class Config:
 
     @property
     def bound(self) -> float:
-        """What neurons read and mix is kept in [-bound, bound]."""
+        """Inputs and outputs of neurons are clipped to [-bound, bound]."""
         return math.log1p(-self.pred_clipping) - math.log(self.pred_clipping) if self.logits else self.value_clipping
 
     @property
@@ -225,20 +225,20 @@ class Config:
 
 
 class GLN(nn.Module):
-    """A Gated Linear Network as an `nn.Module`: its state is buffers, and it works where `.to(device)` puts it.
+    """A Gated Linear Network as an `nn.Module`: its state is buffers, on the device that `.to(device)` selects.
 
-    Autograd sees `forward` alone. `.double()` computes in float64; below float32 small steps of learning are lost. On a
-    CPU small networks are fastest after `torch.set_num_threads(1)`: an operation is too short to share.
+    Autograd records only `forward`. `.double()` computes in float64; below float32 small updates are lost. On a CPU
+    small networks are fastest after `torch.set_num_threads(1)`, because an operation is too short to share.
     """
 
     # ---- The same in every backend -----------------------------------------------------------------------------------
 
-    step: Any  # the count of samples learned
-    extra: Mapping[str, np.ndarray] = MappingProxyType({})  # what was given to the `save` of a loaded model
-    config = property(lambda self: self._config, doc="What the network is, as a `Config`.")
-    base_predictor = property(lambda self: self._base_predictor, doc="The one given, or None.")
+    step: Any  # number of samples learned
+    extra: Mapping[str, np.ndarray] = MappingProxyType({})  # of a loaded model: the `extra` given to `save`
+    config = property(lambda self: self._config, doc="The checked arguments, a `Config`.")
+    base_predictor = property(lambda self: self._base_predictor, doc="The callable given, or None.")
     base_size = property(lambda self: self._base_size, doc="K, the number of base logits or values.")
-    if TYPE_CHECKING:  # what the class gets from `Config`, see below
+    if TYPE_CHECKING:  # the properties set from `Config` below
 
         def __getattr__(self, name: str) -> Any: ...
 
@@ -267,28 +267,28 @@ class GLN(nn.Module):
         """Build the network and draw its halfspaces; every weight starts at 1 / d.
 
         Args:
-            layer_sizes: neurons of each layer, from first to last.
-            input_size, context_size: values per sample, of the inputs and of the side information.
+            layer_sizes: number of neurons in each layer, first to last.
+            input_size, context_size: values per sample in the inputs and in the side information.
             num_classes: 2 for one head, the probability of class 1; more for one head per class, one-vs-rest.
             context_map_size: halfspaces per neuron, 0 to 30; a neuron has 2^context_map_size weight rows per head.
             base_predictor: callable (input_size, B) -> (K, B) of probabilities, or of values without the log-loss, that
-                replace the inputs; zeros are passed to it here to find K. Without it the inputs are logits or values.
-            bias: whether a constant 1 is appended to the input of every layer.
+                replace the inputs; called once here with zeros to find K. Without it the inputs are logits or values.
+            bias: whether to append a constant 1 to the input of every layer.
             context_bias: standard deviation of the halfspaces' offsets from the origin, 0 to 1e30.
-            learning_rate: what `set_learning_rate` takes.
-            normalize: whether a step is divided by 1 + |z|^2, z a neuron's input; False is the paper's plain step.
-            pred_clipping: logits are kept within ±logit(1 - pred_clipping), in (0, 0.5); 1 - 1e-8 is 1 in float32.
-            weight_clipping: weights are kept within ±weight_clipping, in (0, 1e30].
-            seed: an integer gives the same network in every backend, None another one each time.
+            learning_rate: a number, a callable or None, see `set_learning_rate`.
+            normalize: whether to divide a step by 1 + |z|^2, z the neuron's input; False gives the paper's plain step.
+            pred_clipping: in (0, 0.5); logits are clipped to ±logit(1 - pred_clipping). In float32, 1 - 1e-8 is 1.
+            weight_clipping: in (0, 1e30]; weights are clipped to ±weight_clipping.
+            seed: an integer gives the same network in every backend; None gives a different one each time.
             loss: what neurons minimise: "log_loss" for probabilities, "squared_error" for means, "quantile", or
                 "variance", whose targets are deviations from a mean that is predicted beforehand.
-            num_outputs, quantiles: one head per target of a sample, or with quantiles per level in (0, 1).
-            value_clipping: without the log-loss, inputs, targets and predictions are kept within ±value_clipping, in
-                (0, 1e4]; standardise them first.
-            context_features: the most values of the side information that a halfspace sees: how many, from 1 on, and
-                which are drawn for each. None is all of them, as in the paper.
+            num_outputs, quantiles: one head per target of a sample, or one head per quantile level, in (0, 1).
+            value_clipping: in (0, 1e4]; without the log-loss, inputs, targets and predictions are clipped to
+                ±value_clipping, so standardise them first.
+            context_features: maximum number of values of the side information that a halfspace sees. How many, at least
+                1, and which ones are drawn for each halfspace. None: all of them, as in the paper.
 
-        An argument outside its range or not used by the loss, or a network larger than memory, raises ValueError.
+        Raises ValueError for an argument outside its range or not used by the loss, or a network larger than memory.
         """
         super().__init__()
         self._config = Config(
@@ -313,19 +313,19 @@ class GLN(nn.Module):
         return f"GLN({', '.join(shown)}, step={int(self.step)})"
 
     def predict(self, inputs: Any, context_inputs: Any, targets: Any = None) -> Any:
-        """Predict a batch and, given targets, learn from it: probabilities or values, (B,), with several heads (C, B).
+        """Predict a batch, and learn from it if targets are given: probabilities or values, (B,), or (C, B) for C > 1.
 
-        All samples are predicted with the weights as they were; then the updates of all samples are added up. The
-        result is the same with and without targets. A batch of one is exact online learning (Algorithm 1 of the paper).
+        All samples are predicted with the same weights, then the updates of all samples are added up. Predictions are
+        the same with and without targets. A batch of one is exact online learning (Algorithm 1 of the paper).
 
         Args:
             inputs: (input_size, B) logits or values, or what `base_predictor` takes. A transposed batch raises an error
-                unless it is square. With (input_size,), one sample, the axis B is missing everywhere.
+                unless it is square. For a single sample, (input_size,), omit the axis B everywhere.
             context_inputs: (context_size, B) side information, often the same array.
-            targets: (B,) of bools, probabilities, class numbers or numbers, by the loss; with several classes or
-                outputs (C, B) of probabilities or numbers, NaN where a head shall not learn. None only predicts.
+            targets: (B,) of bools, probabilities, class numbers or numbers, depending on the loss; for several classes
+                or outputs (C, B) of probabilities or numbers, NaN if a head should not learn. None: predict only.
 
-        A wrong shape, NaN, infinity or a target outside its range raises ValueError, and changes nothing.
+        Raises ValueError, and changes nothing, for a wrong shape, NaN, infinity or a target outside its range.
         """
         return self._answer(inputs, context_inputs, targets, None)
 
@@ -336,11 +336,11 @@ class GLN(nn.Module):
         return self._answer(inputs, context_inputs, targets, _number("batch_size", batch_size, int, "[1, inf)"))
 
     def predict_arrays(self, base, context, targets=None, rates=None, batch_size: int = 1) -> np.ndarray:
-        """`predict`, or with targets `predict_online`, for code that has checked its arrays: only shapes are checked.
+        """`predict`, or with targets `predict_online`, for checked arrays: only shapes and dtypes are checked.
 
         Shapes: base values (K, B), side information (D, B), targets of the heads (C, B), learning rates (B,), by
-        default `rates(B)` -> (C, B), all float32 in NumPy, or else it raises ValueError. A head of an infinite target
-        does not learn, as with NaN, and need not predict: Numba skips it.
+        default `rates(B)` -> (C, B). Raises ValueError for another shape, or arrays that are not NumPy's float32. With
+        an infinite target a head does not learn, as with NaN, and need not predict: Numba skips it.
         """
         count, arrays = base.shape[-1], (base, context, targets, rates)
         shapes = (self._base_size, count), (self._config.context_size, count), (self._config.num_heads, count), (count,)
@@ -350,14 +350,14 @@ class GLN(nn.Module):
         return self._numpy(self._predicted(base, context, targets, rates, batch_size))
 
     def rates(self, count: int, rate: Rate | None = None) -> np.ndarray:
-        """Learning rates of the next `count` samples, (count,), checked; `rate` takes the place of `learning_rate`."""
+        """Learning rates of the next `count` samples, (count,), checked; `rate` replaces `learning_rate`."""
         rate, step = self.learning_rate if rate is None else rate, int(self.step)
         rates = [rate(t) for t in range(step, step + count)] if callable(rate) else [rate] * count
         return self._array("learning_rate", rates, (count,), low=0, high=1e30)
 
     def prepare(self, inputs: Any, context_inputs: Any, targets: Any = None) -> tuple:
-        """The arguments of `predict`, checked as there: base values (K, B), side information (D, B) and targets of the
-        heads (C, B) or None, as `predict_arrays` takes them, and whether they are of one sample, a vector."""
+        """Check the arguments of `predict` and convert them for `predict_arrays`: base values (K, B), side information
+        (D, B), targets of the heads (C, B) or None; also returns whether they are a single sample, a vector."""
         size, context_size = self.config.input_size, self.config.context_size
         base = context = self._array("inputs", inputs, (size, None), (size,), sparse=True)
         batch, one = base.shape[1:], base.ndim == 1
@@ -370,10 +370,10 @@ class GLN(nn.Module):
         return base, context, targets, one
 
     def fit_hyperplanes(self, context_inputs: Any) -> None:
-        """Redraw every halfspace as the perpendicular bisector of two of the samples, (context_size, B), at least two.
+        """Redraw every halfspace as the perpendicular bisector of two of the samples, (context_size, B), B at least 2.
 
-        With `context_features` it keeps its direction, and lies somewhere between two of them. After the first update
-        this is a RuntimeError: moving the gates would scramble what the model knows."""
+        With `context_features` a halfspace keeps its direction and gets an offset between two samples. Raises
+        RuntimeError after the first update, because moving the gates would scramble what the model has learned."""
         if int(self.step) > 0:
             raise RuntimeError(f"fit_hyperplanes: expected a model before its first update, got step {int(self.step)}")
         samples = self._array("context_inputs", context_inputs, (self.config.context_size, None)).T
@@ -387,9 +387,9 @@ class GLN(nn.Module):
         self._load_hyperplanes(hyperplanes, self._array("offsets from context_inputs", hyperplane_bias, old.shape[:2]))
 
     def get_state(self, copy: bool = True) -> dict[str, np.ndarray]:
-        """All arrays by the names that every backend shares: of each layer l = 1 ... L `hyperplanes.{l}` (n, k, D),
-        `hyperplane_bias.{l}` (n, k) and `weights.{l}` (n, 2^k, C, d), and `step` (), the count of samples learned. With
-        `copy=False` they may share the model's memory, and must not be written to."""
+        """All arrays, under the same names in every backend: for each layer l = 1 ... L `hyperplanes.{l}` (n, k, D),
+        `hyperplane_bias.{l}` (n, k) and `weights.{l}` (n, 2^k, C, d), and `step` (), the number of samples learned.
+        With `copy=False` they may share the model's memory and must not be modified."""
         *planes, weights, step = self._dump()
         layers = zip(self._layers(), weights, strict=True)
         arrays = [each for some, w in layers for each in (planes[0][some], planes[1][some], w)] + [np.int64(step)]
@@ -397,8 +397,8 @@ class GLN(nn.Module):
         return {name: take(array, order="C").reshape(shape) for (name, shape), array in named}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Take over the state of a model of the same shape, from any backend. A missing or unknown name, a wrong shape,
-        NaN, infinity or a weight beyond `weight_clipping` raises ValueError, and changes nothing."""
+        """Load the state of a model of the same shape, from any backend. Raises ValueError, and changes nothing, for a
+        missing or unknown name, a wrong shape, NaN, infinity or a weight beyond `weight_clipping`."""
         shapes, arrays = self._shapes(), {}
         if not isinstance(state, Mapping) or set(state) != set(shapes):
             raise _bad("state", f"a mapping of the names {sorted(shapes)}", repr(state)[:200])
@@ -418,24 +418,24 @@ class GLN(nn.Module):
         return _of_gln("saving").load(cls, path, **callables)
 
     def explain(self, inputs: Any, context_inputs: Any) -> Any:
-        """The linear function that the network is for each sample, see `gln.explaining.explain`."""
+        """The linear function that the network computes for each sample, see `gln.explaining.explain`."""
         return _of_gln("explaining").explain(self, inputs, context_inputs)
 
     def set_learning_rate(self, rate: Rate | None) -> None:
-        """Set `learning_rate`: a number from 0 to 1e30, a callable from the count of samples learned to one, or None.
+        """Set `learning_rate`: a number from 0 to 1e30, a callable of the number of samples learned, or None.
 
-        That is `decaying_rate` from min(10, sqrt(d)), d the first layer's inputs, with squared errors and variances
-        from 0.3 and with quantiles from 0.5; without `normalize` it is `paper_rate`.
+        None stands for `decaying_rate`, starting at min(10, sqrt(d)), d the inputs of the first layer, at 0.3 for
+        squared errors and variances, and at 0.5 for quantiles; without `normalize` it stands for `paper_rate`.
         """
         start = self.config.record.first_rate or min(10.0, math.sqrt(self.base_size + self.config.bias))
         default = functools.partial(decaying_rate, start=start) if self.config.normalize else paper_rate
         given = rate if rate is None or callable(rate) else _number("learning_rate", rate, float, "[0, 1e30]")
         self._learning_rate, self.has_default_rate = default if given is None else given, given is None
 
-    learning_rate = property(lambda self: self._learning_rate, set_learning_rate, doc="What `set_learning_rate` set.")
+    learning_rate = property(lambda self: self._learning_rate, set_learning_rate, doc="See `set_learning_rate`.")
 
     def _answer(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int | None) -> Any:
-        """Predictions in the shape that users get; given targets the model learns. `batch_size` None is one batch."""
+        """Predictions in the shape that users get; learns if targets are given. `batch_size=None`: a single batch."""
         base, context, targets, one = self.prepare(inputs, context_inputs, targets)
         p = self._predicted(base, context, targets, None, batch_size or base.shape[1])  # (C, B)
         p = p[0] if self.config.num_heads == 1 else p
@@ -444,7 +444,7 @@ class GLN(nn.Module):
     def _predicted(self, base, context, targets, rates, batch_size):  # (K, B), (D, B), (C, B), (B,) -> (C, B)
         count = base.shape[1]
         if targets is None:
-            batch_size, rates = BLOCK_SAMPLES, None  # a prediction needs no other sample
+            batch_size, rates = BLOCK_SAMPLES, None  # predictions are independent
         elif rates is None:
             rates = self.rates(count)
         given = base, context, targets, rates, min(batch_size, count)
@@ -476,7 +476,7 @@ class GLN(nn.Module):
         return (np.log(p) - np.log1p(-p)).astype(np.float32) if self.config.logits else values
 
     def _array(self, name, value, *shapes, low=-MAX_FLOAT, high=MAX_FLOAT, unknown=False, sparse=False) -> Any:
-        """`value` as float32 of one of the `shapes`, None for any size: from `low` to `high`, or if `unknown` NaN."""
+        """`value` as float32 of one of the `shapes`, None for any size; from `low` to `high`, NaN only if `unknown`."""
         try:
             array = self._numpy(value)
         except (TypeError, ValueError) as error:
@@ -493,7 +493,7 @@ class GLN(nn.Module):
         return array.astype(np.float32, copy=False)
 
     def _layers(self) -> list[slice]:
-        """Where the neurons of each layer are among those of all layers."""
+        """The slice of each layer's neurons among those of all layers."""
         ends = np.cumsum(self.config.layer_sizes).tolist()
         return [slice(end - n, end) for n, end in zip(self.config.layer_sizes, ends, strict=True)]
 
@@ -512,20 +512,20 @@ class GLN(nn.Module):
         for name, shape in self._shapes().items():
             if name.startswith("hyperplanes"):
                 planes, offsets = rng.standard_normal(shape), rng.standard_normal(shape[:2])
-                if most is not None:  # of as many random numbers as values the smallest tell which a halfspace sees
+                if most is not None:  # a halfspace sees the values with the smallest random numbers
                     count, drawn = rng.integers(1, most + 1, (*shape[:2], 1)).clip(max=shape[2]), rng.random(shape)
                     planes[drawn > np.take_along_axis(np.sort(drawn), count - 1, axis=-1)] = 0
                 state[name] = (planes / np.linalg.norm(planes, axis=-1, keepdims=True)).astype(np.float32)
             elif name.startswith("hyperplane_bias"):
                 state[name] = (self.config.context_bias * offsets).astype(np.float32)
             elif name.startswith("weights"):
-                state[name] = np.broadcast_to(np.float32(1 / shape[-1]), shape)  # which takes no memory
+                state[name] = np.broadcast_to(np.float32(1 / shape[-1]), shape)  # takes no memory
         return state
 
     def _load(self, state: Mapping[str, np.ndarray], step: int) -> None:
         kinds = ("hyperplanes", "hyperplane_bias", "weights")
         planes, plane_bias, weights = ([state[name] for name in state if name.startswith(kind)] for kind in kinds)
-        # The halfspaces of all layers lie in one array, so that the gates of a batch are one matrix product.
+        # The halfspaces of all layers are in one array, so that the gates of a batch are one matrix product.
         self._load_hyperplanes(np.concatenate(planes), np.concatenate(plane_bias))
         self._load_weights(weights, step)
 
@@ -536,19 +536,19 @@ class GLN(nn.Module):
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
         self._fill(hyperplanes=hyperplanes, hyperplane_bias=hyperplane_bias)
-        # No buffers, which `to_empty` would leave unfilled, for they are not part of `state_dict`.
+        # Not buffers: they are not in `state_dict`, so `to_empty` would leave them unfilled.
         self._first_rows = np.concatenate([np.arange(n) << self.context_map_size for n in self.layer_sizes])
         self._levels = np.array(self.quantiles or [0], np.float32)
 
     def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
-        # Row j 2^k + c of a layer is neuron j's in context c: the weights of all heads, side by side in memory.
+        # Row j 2^k + c of a layer has neuron j's weights in context c, of all heads side by side in memory.
         rows = {f"weights_{layer}": array.reshape(-1, *array.shape[2:]) for layer, array in enumerate(weights, start=1)}
         self._fill(**rows, step=np.int64(step))
 
     def _fill(self, **arrays: Any) -> None:
-        """Copy arrays into buffers, which stay once they are there: they may be shared, or referred to."""
+        """Copy arrays into buffers. Existing buffers are kept: they may be shared or referred to."""
         for name, array in arrays.items():
-            with torch.inference_mode(False):  # what is made in that mode could not learn outside of it
+            with torch.inference_mode(False):  # a tensor created in that mode cannot learn outside of it
                 tensor = torch.as_tensor(np.array(array, order="C"))
             if name in self._buffers:
                 getattr(self, name).copy_(tensor)
@@ -560,7 +560,7 @@ class GLN(nn.Module):
         return self._numpy(self.hyperplanes), self._numpy(self.hyperplane_bias), weights, int(self.step)
 
     def _tensor(self, array: np.ndarray | torch.Tensor) -> torch.Tensor:
-        like = getattr(self, "hyperplanes", torch.empty(0, dtype=torch.float32))  # before there are buffers, float32
+        like = getattr(self, "hyperplanes", torch.empty(0, dtype=torch.float32))  # float32 before there are buffers
         return (array if isinstance(array, torch.Tensor) else torch.as_tensor(np.array(array, order="C"))).to(like)
 
     @staticmethod
@@ -570,7 +570,7 @@ class GLN(nn.Module):
             return (value.float() if value.is_floating_point() else value).numpy()  # NumPy has no bfloat16
         try:
             return np.asarray(value)
-        except (RuntimeError, TypeError):  # a list of tensors that only PyTorch reads
+        except (RuntimeError, TypeError):  # a list of tensors that only PyTorch can read
             return np.asarray([GLN._numpy(each) for each in value])
 
     @_exact
@@ -582,7 +582,7 @@ class GLN(nn.Module):
     def _stream(self, base, context, targets, rates, batch_size) -> torch.Tensor:
         """One block of whole batches after another: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
         parts, arrays = [], (base, context) if targets is None else (base, context, targets, rates)
-        many = min(max(64, 8 << self.config.context_map_size), BLOCK_SAMPLES) // batch_size  # some eight samples a row
+        many = min(max(64, 8 << self.config.context_map_size), BLOCK_SAMPLES) // batch_size  # about eight per row
         size = batch_size * (many if batch_size < min(max(8, 2 << self.config.context_map_size), 32) else 1)
         for start in range(0, base.shape[1], size):
             parts.append(self._block(batch_size, *(self._tensor(array[..., start : start + size]) for array in arrays)))
@@ -591,7 +591,7 @@ class GLN(nn.Module):
         return output(torch.cat(parts, dim=1), self.config.loss)
 
     def _block(self, batch_size, base, context, targets=None, rates=None) -> torch.Tensor:
-        """The logits of a block, (C, B), which goes through a layer as a whole, then through the next one."""
+        """The logits of a block, (C, B). The whole block passes through one layer, then through the next."""
         config, count = self.config, base.shape[1]
         learn: tuple[Any, ...] = ()
         first_rows = torch.from_numpy(self._first_rows).to(base.device)
@@ -611,7 +611,7 @@ class GLN(nn.Module):
         return z.mean(dim=2).T
 
     def _by_sample(self, layer, rows) -> torch.Tensor:  # (B, n) -> (B, C, n)
-        """The logits of samples that copy the rows that they pick. One alone may learn, and takes least time so."""
+        """The logits of samples, copying the rows that they pick: the fastest way for a single one, which may learn."""
         config, z = self.config, layer.z[:, None]  # (B, 1, H, d)
         copies = layer.weights.index_select(0, rows.flatten()).unflatten(0, rows.shape)  # (B, n, C, d)
         s = mix(copies, z, config.bound)
@@ -623,8 +623,8 @@ class GLN(nn.Module):
         return s.squeeze(3).mT
 
     def _by_row(self, layer, rows) -> torch.Tensor:  # (n, B) -> (B, C, n)
-        """The logits of a block: a row copies the samples that pick it, and is itself fetched once for all of them."""
-        s = layer.z.new_empty(len(layer.z) + 1, len(rows), self.config.num_heads)  # repeats go to the last
+        """The logits of a block: each row is read once and gathers the samples that pick it."""
+        s = layer.z.new_empty(len(layer.z) + 1, len(rows), self.config.num_heads)  # the last entry takes repeats
         for chunk, samples, mask in layer.chunks(self._numpy(rows)):
             arrays = chunk, chunk >> self.config.context_map_size, samples.T.ravel(), np.where(mask, samples, -1)
             picked, neurons, members, places = (torch.from_numpy(array).to(s.device) for array in arrays)
@@ -636,8 +636,8 @@ class GLN(nn.Module):
         return s[:-1].mT
 
     def _learn(self, layer, w, x, samples, mask) -> torch.Tensor:
-        """The logits of samples (m, q, C), from which their rows w learn in place if there are targets: several batches
-        at once as in docs/algorithm.md, "Blocks", or, where a weight might be clipped on the way, one after another."""
+        """The logits of samples (m, q, C); with targets, their rows w learn in place: several batches at once as in
+        docs/algorithm.md, "Blocks", or one batch after another if a weight might be clipped on the way."""
         config, bound, limit = self.config, self.config.bound, self.config.weight_clipping
         s = (x @ w.mT).permute(2, 0, 1, 3).reshape(*mask.shape, -1)
         if layer.targets is None:
@@ -669,10 +669,10 @@ class GLN(nn.Module):
 
     @_exact
     def forward(self, inputs: torch.Tensor, context_inputs: torch.Tensor) -> torch.Tensor:
-        """`predict` without targets in tensor operations alone, which PyTorch can trace, export, map and differentiate.
+        """`predict` without targets, in tensor operations that PyTorch can trace, export, map and differentiate.
 
-        Of what comes only the shapes are checked. What is recorded takes all samples of a batch at once, and copies the
-        rows that each of them picks. Side information has no gradient: gates are steps.
+        Only the shapes of the arguments are checked. Recorded by PyTorch, it predicts all samples of a batch at once
+        and copies the rows that each of them picks. Side information has no gradient: gates are step functions.
         """
         base = self._shaped("inputs", inputs, (self.input_size, None), (self.input_size,))
         context = self._shaped("context_inputs", context_inputs, (self.context_size, *base.shape[1:]))
@@ -696,11 +696,11 @@ class GLN(nn.Module):
         return tensor
 
     def get_extra_state(self) -> torch.Tensor:
-        """The `config` as JSON in bytes: a part of `state_dict` that no conversion of the module rounds."""
+        """The `config` as JSON bytes, a part of `state_dict` that no dtype conversion of the module rounds."""
         return torch.tensor(list(json.dumps(dataclasses.asdict(self.config)).encode()), dtype=torch.uint8, device="cpu")
 
     def set_extra_state(self, state: torch.Tensor) -> None:
-        """Nothing is left to do: a state that does not fit was refused before anything was loaded."""
+        """Does nothing: `_load_from_state_dict` raises an error for another `config` before anything is loaded."""
 
     def _load_from_state_dict(self, state_dict, prefix, *rest) -> None:
         extra = state_dict.get(f"{prefix}_extra_state", self.get_extra_state())
@@ -715,8 +715,8 @@ class GLN(nn.Module):
 # ---- The same in every backend ---------------------------------------------------------------------------------------
 
 
-DEFAULTS: dict[str, Any] = GLN.__init__.__kwdefaults__ or {}  # of the arguments
-for _name in (*Config.__dataclass_fields__, "num_heads", "bound"):  # to be read, and not to be set
+DEFAULTS: dict[str, Any] = GLN.__init__.__kwdefaults__ or {}  # of the optional arguments
+for _name in (*Config.__dataclass_fields__, "num_heads", "bound"):  # read-only
     setattr(GLN, _name, property(lambda self, name=_name: getattr(self._config, name)))  # type: ignore[misc]
 
 
@@ -730,27 +730,27 @@ def paper_rate(t: int) -> float:
     return min(100.0 / (t + 1.0), 0.01)
 
 
-def _pairs(rng: np.random.Generator, count: int, shape: tuple) -> np.ndarray:  # (2, n, k) of numbers below `count`
+def _pairs(rng: np.random.Generator, count: int, shape: tuple) -> np.ndarray:  # (2, n, k) of integers below `count`
     first = rng.integers(0, count, shape)
     return np.stack([first, (first + 1 + rng.integers(0, count - 1, shape)) % count])
 
 
 def _bisectors(planes: np.ndarray, samples: np.ndarray, rng: np.random.Generator) -> tuple:
-    """Perpendicular bisectors of two of the samples: (n, k, D), (N, D) -> (n, k, D), (n, k)."""
+    """Perpendicular bisectors of random pairs of samples: (n, k, D), (N, D) -> (n, k, D), (n, k)."""
     x, y = samples[_pairs(rng, len(samples), planes.shape[:2])].astype(np.float64)  # (n, k, D)
     length = np.linalg.norm(x - y, axis=-1, keepdims=True)
-    # Two equal samples have no bisector: the direction stays, and moves to go through that sample.
+    # Equal samples have no bisector: the halfspace keeps its direction and goes through that sample.
     planes = np.where(length > 0, (x - y) / np.where(length > 0, length, 1), planes)
     return planes, (planes * (x + y)).sum(axis=-1) / 2
 
 
 def _between_samples(planes: np.ndarray, samples: np.ndarray, rng: np.random.Generator) -> tuple:
-    """The same directions, with offsets between projections of two samples: (n, k, D), (N, D) -> (n, k, D), (n, k)."""
+    """The same directions, with offsets between the projections of pairs: (n, k, D), (N, D) -> (n, k, D), (n, k)."""
     most = (planes != 0).sum(axis=-1).max(initial=0)
     seen = np.argsort(planes == 0, axis=-1, kind="stable")[..., :most]  # (n, k, m)
     coefficients = np.take_along_axis(planes, seen, axis=-1).astype(np.float64)
     ends = np.zeros((2, *planes.shape[:2]))
-    for _ in range(10):  # where projections are equal another pair is drawn
+    for _ in range(10):  # if projections are equal, another pair is drawn
         found = (samples[_pairs(rng, len(samples), planes.shape[:2])[..., None], seen] * coefficients).sum(axis=-1)
         ends = np.where(ends[0] == ends[1], found, ends)
     return planes, ends[0] + rng.random(ends[0].shape) * (ends[1] - ends[0])
@@ -778,12 +778,12 @@ def _numbers(name: str, values: Any, kind: type, interval: str) -> tuple:
     return tuple(_number(f"{name}[{i}]", item, kind, interval) for i, item in enumerate(items))
 
 
-def _fits(shape: tuple, expected: tuple) -> bool:  # in which None is any size
+def _fits(shape: tuple, expected: tuple) -> bool:  # in `expected`, None is any size
     return len(shape) == len(expected) and all(n in (None, size) for n, size in zip(expected, shape, strict=True))
 
 
 def _of_gln(module: str) -> Any:
-    """A module of the package `gln`, which holds what is the same for all backends."""
+    """Import a module of the package `gln`, the code shared by all backends."""
     try:
         return importlib.import_module(f"gln.{module}")
     except ModuleNotFoundError as error:

@@ -1,7 +1,7 @@
 """Train and score any backend's GLN on MNIST, one digit against the rest or all ten, in one pass over the training set.
 
-From the shell: `gln-mnist --help`, or `python test_mnist.py --help` in a checkout. This module is a tool that people
-import and run; the tests of this project are in `tests/`.
+On the command line: `gln-mnist --help`, or `python test_mnist.py --help` in a checkout. This module is a tool to import
+and run; the tests of this project are in `tests/`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from gln.rates import linear_rate
 
 __all__ = ["TenDigits", "deskew", "get_mnist_metrics", "get_ten_digits_metrics", "load_mnist", "main"]
 
-CHUNK = 512  # digits that a stream is cut into, for the progress bar
+CHUNK = 512  # digits learned between updates of the progress bar
 
 
 def get_mnist_metrics(
@@ -44,21 +44,21 @@ def get_mnist_metrics(
     """Train a model on one pass over the MNIST training set, then score it on the test set.
 
     Args:
-        model: anything with `predict(inputs, context_inputs, targets=None)` on columns of 784 pixels that returns one
-            probability a column, from whichever backend.
-        mnist_class: the digit, 0 to 9, that is told from the others.
+        model: any object with `predict(inputs, context_inputs, targets=None)` that takes columns of 784 pixels and
+            returns one probability per column, in any framework.
+        mnist_class: the digit, 0 to 9, to distinguish from the others.
         batch_size: images that the model predicts and learns at a time, at least 1; 1 is exact online learning.
-        digits: what `load_mnist` returned, to load it once for many models; None loads the embedded, deskewed digits.
-        seed: of the order of the training images.
-        verbose: whether to show a progress bar, in batches, for either set.
+        digits: the result of `load_mnist`, to load it once for many models; None loads the embedded, deskewed digits.
+        seed: seed for the order of the training images.
+        verbose: whether to show a progress bar, in batches, for each set.
 
     Returns:
         accuracy: on the test set, in percent.
-        conf_mat: DataFrame of counts, a row for what a digit is and a column for what it was taken for.
-        prfs: DataFrame of precision, recall, F-score and support, a column for each of the two classes.
+        conf_mat: DataFrame of counts; rows are true classes, columns predicted ones.
+        prfs: DataFrame of precision, recall, F-score and support, one column per class.
 
     Raises:
-        ValueError: a digit or a batch size outside its range, or a model that does not return one probability a column.
+        ValueError: mnist_class or batch_size is out of range, or the model does not return one probability per column.
     """
     if mnist_class not in range(10):
         raise ValueError(f"mnist_class: expected an integer from 0 to 9, got {mnist_class!r}")
@@ -82,16 +82,16 @@ def _check_batch_size(batch_size: Any) -> None:
 
 
 class TenDigits(NamedTuple):
-    """What `get_ten_digits_metrics` measures; but for `online_hits` and `seconds` on the test set."""
+    """The results of `get_ten_digits_metrics`, on the test set except `online_hits` and `seconds`."""
 
     accuracy: float  # percent
-    online_hits: np.ndarray  # (N,) bool, of the training digits in their order, each predicted before it was learned
-    conf_mat: pd.DataFrame  # counts, a row for what a digit is and a column for what it was taken for
-    prfs: pd.DataFrame  # precision, recall, F-score and support, a column for each digit
+    online_hits: np.ndarray  # (N,) bool: whether each training digit, in order, was predicted right before learning it
+    conf_mat: pd.DataFrame  # counts; rows are true digits, columns predicted ones
+    prfs: pd.DataFrame  # precision, recall, F-score and support, one column per digit
     log_loss: float  # nats, of the heads' probabilities normalised to sum to one
-    calibration_error: float  # how far from the share of hits those of the predicted digits are, on average
-    seconds: float  # of the pass, compiling included
-    standardizer: Standardizer | None  # of what the model was given, None if not standardised
+    calibration_error: float  # mean distance of the predicted digits' probabilities from their share of hits
+    seconds: float  # for the pass, including compilation
+    standardizer: Standardizer | None  # of the inputs, None if not standardised
 
 
 def get_ten_digits_metrics(
@@ -106,24 +106,24 @@ def get_ten_digits_metrics(
     save: str | Path | None = None,
     verbose: bool = True,
 ) -> TenDigits:
-    """Train a model of ten heads on one pass over the MNIST training set, then score it on the test set.
+    """Train a model with ten heads on one pass over the MNIST training set, then score it on the test set.
 
     Args:
         model: a `GLN` of any backend, with `num_classes=10`.
         batch_size: digits that the model predicts and learns at a time, at least 1; 1 is exact online learning.
-        digits: what `load_mnist` returned, or the same with other features than pixels, (N, F) in [0, 1]; None loads
+        digits: the result of `load_mnist`, or the same with features other than pixels, (N, F) in [0, 1]; None loads
             the embedded, deskewed digits.
-        standardize: whether the digits are standardised online, see `gln.features.Standardizer`.
-        halfspace_samples: the halfspaces become bisectors of so many digits, the first of the stream; 0 leaves them, as
-            it has to be with a model that has learned before.
-        halfspace_window: of pixels they see a window of this side, from 1 to 28, see `gln.mnist.fit_windows`; None is
-            the whole image. Of other features they see all.
-        seed: of the order of the training digits.
-        save: a file where the model is saved after the pass, with the standardizer's state as `extra`.
+        standardize: whether to standardise the digits online, see `gln.features.Standardizer`.
+        halfspace_samples: number of digits, the first of the stream, whose bisectors become the halfspaces; 0 keeps the
+            halfspaces, which is required for a model that has already learned.
+        halfspace_window: side of the window of pixels that a halfspace sees, 1 to 28, see `gln.mnist.fit_windows`; None
+            is the whole image. With other features a halfspace sees all of them.
+        seed: seed for the order of the training digits.
+        save: file to save the model to after the pass, with the standardizer's state as `extra`.
         verbose: whether to show a progress bar, with the accuracy so far.
 
     Raises:
-        ValueError: an argument outside its range, a model of another size, or one that has learned before.
+        ValueError: an argument is out of range, or the model has another size or has already learned.
         OSError: the model cannot be saved.
     """
     _check_batch_size(batch_size)
@@ -162,7 +162,7 @@ def _lay_halfspaces(model: Any, digits: np.ndarray, standardize: bool, window: i
 
 
 def _test_scores(p: np.ndarray, labels: np.ndarray) -> dict[str, Any]:  # (10, N), (N,)
-    """What `TenDigits` holds about the test set."""
+    """The fields of `TenDigits` for the test set."""
     predicted = p.argmax(axis=0)
     conf_mat, prfs = _tables(labels, predicted, range(10), [str(digit) for digit in range(10)])
     return {
@@ -180,7 +180,7 @@ def _tables(
     labels: Sequence[int],
     names: list[str],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The confusion matrix, and precision, recall, F-score and support, of classes with these labels and names."""
+    """Confusion matrix, and precision, recall, F-score and support, for classes with these labels and names."""
     counts = confusion_matrix(actual, predicted, labels=labels)
     scores = precision_recall_fscore_support(actual, predicted, labels=labels, zero_division=0)
     return (
@@ -190,7 +190,7 @@ def _tables(
 
 
 def _probabilities(output: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """A model's output as NumPy, from whichever framework and device."""
+    """A model's output as a NumPy array, from any framework and device."""
     array = np.asarray(output.detach().cpu() if hasattr(output, "detach") else output)
     if array.shape != shape:
         raise ValueError(f"model: expected predictions of shape {shape}, got shape {array.shape}")
@@ -198,7 +198,7 @@ def _probabilities(output: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _score(model: Any, options: argparse.Namespace, digits: Digits) -> Any:
-    """What `get_mnist_metrics` or `get_ten_digits_metrics` measures; the first is the accuracy."""
+    """The result of `get_mnist_metrics` or `get_ten_digits_metrics`; its first entry is the accuracy."""
     passing = {"digits": digits, "seed": options.seed, "verbose": not options.quiet}
     if not options.all_classes:
         return get_mnist_metrics(model, options.digit, options.batch_size, **passing)
@@ -217,17 +217,17 @@ def _run(options: argparse.Namespace) -> None:
     start = time.perf_counter()
     scores = _score(model, options, digits)
     text = command.text_of_ten(scores) if options.all_classes else command.text_of_one(*scores)
-    print(f"\n{text}", flush=True)  # before anything can go wrong with the pictures
-    if options.all_classes:  # apart from the result, which is the same each time
+    print(f"\n{text}", flush=True)  # before the pictures, which may fail
+    if options.all_classes:  # not with the result, which is reproducible
         print(f"Seconds, with {backend.__name__}: {time.perf_counter() - start:.1f}", file=sys.stderr)
     if options.plot is not None:
-        from gln.mnist import pictures  # only who draws needs Matplotlib
+        from gln.mnist import pictures  # Matplotlib is needed only for pictures
 
         pictures.draw(Path(options.plot), model, scores, digits)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Run the command line; returns the exit status."""
     options = command.parse(arguments)
     try:
         _run(options)
@@ -236,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"gln-mnist: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        pass  # what comes below is printed when the progress bar has gone with the traceback
+        pass  # printed below, once the traceback has removed the progress bar
     print("gln-mnist: interrupted", file=sys.stderr)
     return 130
 

@@ -1,4 +1,4 @@
-"""Predicted densities on tables and streams on which nothing was chosen; all models at their defaults.
+"""Predicted densities on tables and streams not used for tuning; all models have default settings.
 
     python -m benchmarks.densities
     python -m benchmarks.densities --plot densities.png   # intervals along a stream, and calibration on R's streams
@@ -8,7 +8,7 @@ first 100 predictions do not count. Targets are standardised beforehand for all 
 standard deviation. NLL is the mean of -log density. CRPS is twice the pinball loss of the quantiles, integrated over
 levels. The coverage error is the distance of the 90 % intervals' coverage from 90 %, in points.
 
-Tables are the held-out ones of `benchmarks.regressor` and eight more of R, of at most 3,000 rows. Streams are R's
+Tables are the held-out ones of `benchmarks.regressor` and eight more from R, with at most 3,000 rows. Streams are R's
 numeric ones in `benchmarks.stream_data`, and synthetic ones whose noise depends on features or on time.
 
 Five predicted quantiles are converted to a density by interpolation: between them the probit of the level is linear in
@@ -57,13 +57,13 @@ from benchmarks.stream_data import R_NUMBERS, Stream
 from benchmarks.streams import WARM, progressive, scaled
 from gln.sklearn import GLNRegressor
 
-GRID = np.arange(1, 40) / 40  # levels of the CRPS, and the ends of intervals
+GRID = np.arange(1, 40) / 40  # levels for the CRPS and for the ends of intervals
 FIVE = (0.05, 0.25, 0.5, 0.75, 0.95)  # levels of the models that predict quantiles
-LEAST = 0.001  # of a standard deviation, in the target's
-MOST_ROWS, MOST_OF_PROCESS, SAMPLES = 3000, 1000, 5000  # of a table, of one for the process, of a stream
-COLD = 100  # predictions at the start of a stream that do not count
-FADING = 0.01  # share of the last squared residual in a stream's one spread
-PERIOD = 100  # samples, of the synthetic stream whose features are periodic
+LEAST = 0.001  # smallest standard deviation, in standard deviations of the target
+MOST_ROWS, MOST_OF_PROCESS, SAMPLES = 3000, 1000, 5000  # of a table, for the Gaussian process, of a stream
+COLD = 100  # first predictions of a stream, not scored
+FADING = 0.01  # weight of the last squared residual in "one spread" on streams
+PERIOD = 100  # in samples, of the synthetic stream with periodic features
 
 TABLES: dict[str, Callable[[], Table]] = {
     **HELD_OUT,
@@ -81,7 +81,7 @@ TABLES: dict[str, Callable[[], Table]] = {
 def noisy(spread: Callable[[np.ndarray, np.ndarray], Any], periodic: bool, n: int) -> Stream:
     """Samples of four features, a mean that is a function of them, and Gaussian noise.
 
-    `spread` is the noise's standard deviation as a function of the features (4, N) and of the time (N,) from 0 to 1.
+    `spread` gives the standard deviation of the noise from the features (4, N) and the time (N,) from 0 to 1.
     """
     rng = np.random.default_rng(0)
     x, time_of = rng.random((4, n)), np.arange(n) / n
@@ -102,7 +102,7 @@ SYNTHETIC: dict[str, Callable[[int], Stream]] = {
 
 
 class Forecast(NamedTuple):
-    """What was predicted of N targets."""
+    """Predictions for N targets."""
 
     mean: np.ndarray  # (N,)
     quantiles: np.ndarray  # (N, len(GRID))
@@ -115,23 +115,23 @@ def gaussian(y: np.ndarray, mean: np.ndarray, std: np.ndarray) -> Forecast:  # (
 
 
 def interpolated(y: np.ndarray, quantiles: np.ndarray) -> Forecast:  # (N,), (N, 5)
-    """The density whose quantiles of FIVE are these. Where they rise too little they are moved away from the median."""
+    """A density with these quantiles at levels FIVE. Quantiles that rise too little are moved away from the median."""
     probits, of_grid, middle = norm.ppf(FIVE), norm.ppf(GRID), len(FIVE) // 2
     slopes = np.maximum(np.diff(np.sort(quantiles, axis=1)) / np.diff(probits), LEAST)  # (N, 4): standard deviations
     knots = np.pad(np.cumsum(slopes * np.diff(probits), axis=1), ((0, 0), (1, 0)))  # (N, 5)
     knots += (np.median(quantiles, axis=1) - knots[:, middle])[:, None]
     whole = (knots[:, -1:] - knots[:, :1]) / (probits[-1] - probits[0])  # the last slope alone can be nearly 0
-    slopes, anchors = np.hstack([whole, slopes, whole]), np.array([0, 0, 1, 2, 3, 4])  # pieces, and a knot of each
+    slopes, anchors = np.hstack([whole, slopes, whole]), np.array([0, 0, 1, 2, 3, 4])  # slope and knot of each piece
     pieces = np.searchsorted(probits, of_grid)
     on_grid = knots[:, anchors[pieces]] + slopes[:, pieces] * (of_grid - probits[anchors[pieces]])
-    rows, piece = np.arange(len(y)), (y[:, None] > knots).sum(axis=1)  # of each target
+    rows, piece = np.arange(len(y)), (y[:, None] > knots).sum(axis=1)  # the piece of each target
     slope, anchor = slopes[rows, piece], anchors[piece]
     log_density = norm.logpdf(probits[anchor] + (y - knots[rows, anchor]) / slope) - np.log(slope)
     return Forecast(on_grid.mean(axis=1), on_grid, log_density)
 
 
 def crps(y: np.ndarray, quantiles: np.ndarray) -> float:  # (N,), (N, len(GRID))
-    """By the trapezoid rule: pinball loss is 0 at the levels 0 and 1."""
+    """CRPS by the trapezoid rule; the pinball loss is 0 at levels 0 and 1."""
     ahead = y[:, None] - quantiles
     return float(2 * np.maximum(GRID * ahead, (GRID - 1) * ahead).mean(axis=0).sum() / (len(GRID) + 1))
 
@@ -143,7 +143,7 @@ def scores(y: np.ndarray, forecast: Forecast) -> list[float]:  # (N,)
     return [-np.mean(forecast.log_density), crps(y, forecast.quantiles), abs(covered - 90), r2_score(y, forecast.mean)]
 
 
-Predict = Callable[[np.ndarray, np.ndarray], Forecast]  # of features (N, F) and targets (N,)
+Predict = Callable[[np.ndarray, np.ndarray], Forecast]  # from features (N, F) and targets (N,)
 
 
 def with_std(model: Any) -> Predict:
@@ -191,7 +191,7 @@ def gln_quantiles(x: np.ndarray, y: np.ndarray, seed: int) -> Predict:
 
 
 OURS, PROCESS = "GLNRegressor, density", "GaussianProcessRegressor"
-TABLE_MODELS: dict[str, Callable[[np.ndarray, np.ndarray, int], Predict]] = {  # of features, targets and a seed
+TABLE_MODELS: dict[str, Callable[[np.ndarray, np.ndarray, int], Predict]] = {  # from features, targets and a seed
     OURS: gln_density,
     "GLNRegressor, quantiles": gln_quantiles,
     **({"NGBRegressor": ngboost} if importlib.util.find_spec("ngboost") else {}),
@@ -204,7 +204,7 @@ TABLE_MODELS: dict[str, Callable[[np.ndarray, np.ndarray, int], Predict]] = {  #
 
 
 def own_density(model: Any, stream: Stream) -> Forecast:
-    """Of a model that returns River's Gaussians."""
+    """Forecast of a model that returns River's Gaussians."""
     predicted = []
     for x, y in stream:
         density = model.predict_one(x, with_dist=True)
@@ -220,7 +220,7 @@ def own_quantiles(model: Any, stream: Stream) -> Forecast:
 
 def fading_spread(model: Any, stream: Stream) -> Forecast:
     y, mean = targets(stream), np.array(progressive(model, stream, "predict_one")[0], float)
-    variance = pd.Series((y - mean) ** 2).ewm(alpha=FADING).mean().shift(fill_value=0)  # of what was learned before
+    variance = pd.Series((y - mean) ** 2).ewm(alpha=FADING).mean().shift(fill_value=0)  # of samples learned before
     return gaussian(y, mean, np.sqrt(variance.to_numpy()))
 
 
@@ -239,7 +239,7 @@ STREAM_MODELS: dict[str, Callable[[Stream], Forecast]] = {
     "ARFRegressor, one spread": lambda stream: fading_spread(scaled(stream) | ARFRegressor(seed=0), stream),
     "AMRules, one spread": lambda stream: fading_spread(scaled(stream) | AMRules(), stream),
 }
-LOOKS = {  # of the picture: told apart in grey as well
+LOOKS = {  # in the picture: distinguishable in grey
     OURS: ("#d55e00", "-"),
     "ARFRegressor, one spread": ("#0072b2", "--"),
     "BayesianLinearRegression": ("#009e73", "-."),
@@ -257,8 +257,8 @@ def standardised(stream: Stream) -> Stream:
 
 
 def on_table(title: str, table: Callable[[], Table], seeds: int, folds: int) -> list[float]:
-    """All measures of a model, and the seconds of a fit; NaN if the table is too long for it."""
-    warnings.simplefilter("ignore", ConvergenceWarning)  # the process's length scales at their bounds
+    """All scores of a model, and the seconds of a fit; NaN if the table is too long for the model."""
+    warnings.simplefilter("ignore", ConvergenceWarning)  # length scales of the Gaussian process at their bounds
     x, y = table()
     rows = np.random.default_rng(0).permutation(len(y))[:MOST_ROWS]
     x, y = x[rows], (y[rows] - y[rows].mean()) / y[rows].std()
@@ -279,7 +279,7 @@ def on_table(title: str, table: Callable[[], Table], seeds: int, folds: int) -> 
 
 
 def on_stream(title: str, stream: Stream) -> list[float]:
-    """All measures of a model, and the microseconds per sample."""
+    """All scores of a model, and the microseconds per sample."""
     STREAM_MODELS[title](stream[:WARM])  # compiles
     start = time.perf_counter()
     forecast = STREAM_MODELS[title](stream)
@@ -289,7 +289,7 @@ def on_stream(title: str, stream: Stream) -> list[float]:
 
 
 def show_all(kind: str, results: list[list[float]], groups: dict[str, list[str]], models: list[str], last: str) -> None:
-    """Tables of each measure. `groups` are names of data by the words that follow "mean"."""
+    """Show a table for each score. `groups` maps the words after "mean" to the names of data sets."""
     if not models:
         return
     names = [name for members in groups.values() for name in members]
@@ -306,12 +306,12 @@ def show_all(kind: str, results: list[list[float]], groups: dict[str, list[str]]
 
 
 def fan(axes: Any, samples: int) -> None:
-    """Intervals along the stream whose noise doubles, from two periods before to three after."""
+    """Plot intervals along the stream whose noise doubles, from two periods before to three after."""
     stream = SYNTHETIC["noise doubles"](samples)
     forecast, half = STREAM_MODELS[OURS](stream), samples // 2
     shown = slice(max(0, half - 2 * PERIOD), half + 3 * PERIOD)
     places = np.arange(samples)[shown]
-    for outer, share, alpha in ((1, 90, 0.25), (9, 50, 0.45)):  # of GRID: 5 % to 95 %, 25 % to 75 %
+    for outer, share, alpha in ((1, 90, 0.25), (9, 50, 0.45)):  # indices in GRID: 5 % to 95 %, 25 % to 75 %
         low, high = forecast.quantiles[shown, outer], forecast.quantiles[shown, -1 - outer]
         axes.fill_between(places, low, high, color="#d55e00", alpha=alpha, linewidth=0, label=f"{share} % interval")
     axes.plot(places, targets(stream)[shown], ".", color="black", markersize=3.5, label="target")
@@ -323,7 +323,7 @@ def fan(axes: Any, samples: int) -> None:
 
 
 def calibration(axes: Any, streams: list[Stream]) -> None:
-    """The share of targets below each predicted quantile, a mean over streams."""
+    """Plot the share of targets below each predicted quantile, averaged over streams."""
     axes.plot([0, 100], [0, 100], color="#444444", linewidth=0.8)
     for title, (colour, style) in LOOKS.items():
         below = [
@@ -337,7 +337,7 @@ def calibration(axes: Any, streams: list[Stream]) -> None:
 
 
 def draw(file: str, samples: int, streams: list[Stream]) -> None:
-    from matplotlib.figure import Figure  # only who draws needs Matplotlib
+    from matplotlib.figure import Figure  # Matplotlib is needed only for pictures
 
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(5, 4))

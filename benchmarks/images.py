@@ -1,19 +1,18 @@
-"""Images, one bit after the other: nats per image of a GLN on binarised MNIST, and digits that it imagines.
+"""Images, one bit after the other: nats per image of a GLN on binarised MNIST, and digits that it draws.
 
     python -m benchmarks.images
     python -m benchmarks.images --plot docs/images   # draws imagined.png and completed.png there
 
 Each pixel's bit is drawn once, 1 with probability intensity / 255. A model reads the bits in raster order and predicts
-each from those before it; the nats of an image are the sum of -ln P(bit). The GLN learns each bit right after it has
-predicted it, in one pass over the 60,000 training images, and is tested on the 10,000 others: frozen, and still
-learning. The task is the third of Veness et al., "Gated Linear Networks", AAAI 2021, which has a network for each
-pixel. Here a network is shared by a square of 7 x 7 pixels, and half of its neurons also gate on which of them it is.
+each from those before it; the nats of an image are the sum of -ln P(bit). The GLN learns each bit right after
+predicting it, in one pass over the 60,000 training images, and is tested on the 10,000 test images: frozen, and still
+learning. The task is the third of Veness et al., "Gated Linear Networks", AAAI 2021, which uses one network per pixel.
+Here a square of 7 x 7 pixels shares a network, and half of its neurons also gate on the position of the pixel in it.
 
-The squares know nothing of one another's weights, and are learned side by side. Settings were
-chosen on training images.
+The squares share no weights and are learned in parallel. Settings were chosen on training images.
 
-Letters in the shapes: B images, P pixels of a square, S = B P samples, m nearest earlier pixels, T tables of counts,
-n neurons of a layer, N of both, k halfspaces a neuron, R rows of a neuron, d inputs of a neuron.
+Letters in the shapes: B images, P pixels in a square, S = B P samples, m nearest earlier pixels, T tables of counts,
+n neurons in a layer, N in both, k halfspaces per neuron, R rows per neuron, d inputs per neuron.
 """
 
 from __future__ import annotations
@@ -31,16 +30,16 @@ from benchmarks.report import machine, show
 from gln.mnist import PIXELS, SIDE, load_mnist
 from gln_numba import compiled, mix, residual, update
 
-SQUARE, MARGIN, CELL = 7, 8, 4  # pixels: a network's square, the blank margin, a cell of the coarse image
-NEAREST, NEAR = 80, 40  # earlier pixels that are inputs, and those that single pixels in gates are drawn from
-DEPTHS = np.array([4, 8, 12, 16, 20, 26, 34])  # nearest pixels that index a table of counts
-TABLE_BITS, TRUST = 20, np.float32(8)  # a table's size, and how many counts its prior from a shorter context is worth
+SQUARE, MARGIN, CELL = 7, 8, 4  # sides in pixels: a network's square, the blank margin, a cell of the coarse image
+NEAREST, NEAR = 80, 40  # earlier pixels used as inputs, and those among which gates are drawn
+DEPTHS = np.array([4, 8, 12, 16, 20, 26, 34])  # numbers of nearest pixels that index the tables of counts
+TABLE_BITS, TRUST = 20, np.float32(8)  # size of a table; weight, in counts, of its prior from a shorter context
 SIZES, HALFSPACES = (16, 8), 7
-RATES, STEADY = (1.0, 0.25), 100.0  # of the two layers; a row's rate falls after it was visited so often
+RATES, STEADY = (1.0, 0.25), 100.0  # of the two layers; visits after which a row's rate falls
 BOUND, CLIPPING, LOG_LOSS = np.float32(11.5), np.float32(200), 0
-RIDGE = 0.1  # added to the variances of inputs before these are whitened
-CHUNK = 500  # images whose features are computed at a time; the first ones also determine how inputs are whitened
-COMPONENTS, STEPS, PASSES, ADAM_RATE = 200, 30, 5, 0.003  # of the mixture and its EM, and of logistic regressions
+RIDGE = 0.1  # added to the variances of the inputs before whitening
+CHUNK = 500  # images whose features are computed at a time; the whitening is computed on the first ones
+COMPONENTS, STEPS, PASSES, ADAM_RATE = 200, 30, 5, 0.003  # of the mixture and its EM, and of the logistic regressions
 
 
 # ---- Data and features -----------------------------------------------------------------------------------------------
@@ -55,7 +54,7 @@ def load_bits(count: int, tests: int) -> tuple[np.ndarray, np.ndarray]:  # (B, 7
 
 
 def earlier_pixels() -> np.ndarray:  # (m, 2)
-    """How many rows and columns away the nearest pixels are that come before a pixel, nearest first."""
+    """Offsets, in rows and columns, to the nearest pixels that come before a pixel, nearest first."""
     reach = range(-MARGIN, MARGIN + 1)
     earlier = [(row, column) for row in range(-MARGIN, 1) for column in reach if row < 0 or column < 0]
     return np.array(sorted(earlier, key=lambda at: (at[0] ** 2 + at[1] ** 2, -at[0], at[1]))[:NEAREST])
@@ -72,7 +71,7 @@ def neighbours(bits: np.ndarray, pixels: np.ndarray) -> np.ndarray:  # (B, 784),
 
 
 def coarse(bits: np.ndarray, pixels: np.ndarray) -> np.ndarray:  # (B, 784), (P,) -> (S, 49)
-    """Ink of cells of 4 x 4 pixels, of each the rows above the pixel."""
+    """Ink in cells of 4 x 4 pixels, counting only the rows above the pixel."""
     across = SIDE // CELL
     ink = bits.reshape(-1, across, CELL, across, CELL).sum(axis=4, dtype=np.float32) / (2 * CELL)
     above = np.pad(ink.cumsum(axis=2), ((0, 0), (0, 0), (1, 0), (0, 0)))  # (B, 7, 5, 7)
@@ -85,9 +84,9 @@ def coarse(bits: np.ndarray, pixels: np.ndarray) -> np.ndarray:  # (B, 784), (P,
 
 @compiled
 def count(near, y, tables, learns):  # (S, m), (S,), (T, 2^TABLE_BITS, 2), () -> (S, T)
-    """Logits of counts: of ones and zeros that followed the same 4, 8, ... nearest pixels anywhere in the square.
+    """Logits of counts of ones and zeros that followed the same 4, 8, ... nearest pixels anywhere in the square.
 
-    The probability from a short context is the prior of the next longer one. Long contexts are hashed.
+    The probability from a short context is the prior for the next longer one. Long contexts are hashed.
     """
     logits = np.empty((len(near), len(DEPTHS)), np.float32)
     for b in range(len(near)):
@@ -108,14 +107,14 @@ def count(near, y, tables, learns):  # (S, m), (S,), (T, 2^TABLE_BITS, 2), () ->
 
 @compiled
 def learn_layer(z, rows, y, weights, visits, rate, steady, learns, s):  # (d,), (n,), (), (n, R, d), (n, R) ... (n,)
-    """The neurons of a layer write their logits to s, and learn. What differs from `gln_numba.GLN` is the rate."""
+    """Write the logits of a layer's neurons to s, and learn. Only the rate differs from `gln_numba.GLN`."""
     normalised = np.float32(1)
     for i in range(len(z)):
         normalised += z[i] * z[i]
     for j in range(len(weights)):
         w = weights[j, rows[j]]
         s[j] = mix(w, z, BOUND)
-        if learns:  # each row has a clock of its own, for a common one would slow down rare rows
+        if learns:  # each row counts its own visits; a common count would slow down rare rows
             visits[j, rows[j]] += np.float32(1)
             step = rate / np.sqrt(np.float32(1) + visits[j, rows[j]] / steady) / normalised
             update(w, z, step * residual(s[j], y, LOG_LOSS, np.float32(0)), CLIPPING)
@@ -123,7 +122,7 @@ def learn_layer(z, rows, y, weights, visits, rate, steady, learns, s):  # (d,), 
 
 @compiled
 def learn_stream(z, rows, y, weights, visits, rates, steady, learns):  # (S, d), (S, N), (S,), 2 of each ... -> (S,)
-    """Sample after sample through both layers: the logits of the last one's mean."""
+    """Process one sample after another in both layers; returns the mean logits of the last layer."""
     first, logits = len(weights[0]), np.empty(len(z), np.float32)
     below, last = np.ones(first + 1, np.float32), np.empty(len(weights[1]), np.float32)
     for b in range(len(z)):
@@ -138,21 +137,21 @@ def learn_stream(z, rows, y, weights, visits, rates, steady, learns):  # (S, d),
 
 
 class Square:
-    """A network, with its tables of counts, that predicts the bits of a square of pixels."""
+    """A network with tables of counts that predicts the bits of a square of pixels."""
 
     def __init__(self, pixels: np.ndarray, first: np.ndarray, seed: int = 0) -> None:  # (P,), (B, 784)
-        """Draw halfspaces, each the side of one pixel; the first images determine how inputs are whitened."""
+        """Draw halfspaces, each the value of one pixel; the whitening is computed on the first images."""
         self.pixels, self.rates, self.steady = pixels, np.array(RATES, np.float32), np.float32(STEADY)
         self.tables = np.zeros((len(DEPTHS), 1 << TABLE_BITS, 2), np.float32)
         near, y = neighbours(first, pixels), first[:, pixels].ravel()
         logits = count(near, y, self.tables.copy(), True)
         initial = self._whiten(np.concatenate([near, coarse(first, pixels), logits], axis=1))
         rng, neurons = np.random.default_rng(seed), np.arange(sum(SIZES))
-        nearest = np.where(neurons % 2, NEAR, NEAR // 2)  # a pixel of so many is a halfspace
-        self.places = np.zeros((NEAREST, len(neurons)), np.float32)  # (m, N): 2^i where the pixel is bit i of a row
+        nearest = np.where(neurons % 2, NEAR, NEAR // 2)  # a halfspace is one of so many pixels
+        self.places = np.zeros((NEAREST, len(neurons)), np.float32)  # (m, N): 2^i if the pixel is bit i of the context
         for most, places in zip(nearest, self.places.T, strict=True):
             places[rng.choice(most, HALFSPACES, replace=False)] = 1 << np.arange(HALFSPACES)
-        # Every second pair of neurons has rows for each pixel of the square: they learn slower, but what is special.
+        # Every second pair of neurons has separate rows for each pixel of the square: slower to learn, but specific.
         self.by_pixel, size = neurons // 2 % 2 == 0, len(pixels) << HALFSPACES
         sizes = [(SIZES[0], size, len(initial)), (SIZES[1], size, SIZES[0] + 1)]
         first_layer, last = (np.empty(size, np.float32) for size in sizes)
@@ -161,10 +160,10 @@ class Square:
         self.weights, self.visits = (first_layer, last), tuple(np.zeros(size[:2], np.float32) for size in sizes)
 
     def _whiten(self, inputs: np.ndarray) -> np.ndarray:  # (S, d - 1) -> (d,)
-        """Choose how inputs are whitened, and return the first weights: those of the mean of the counts' logits.
+        """Compute the whitening of the inputs; returns initial weights, which predict the mean of the counts' logits.
 
-        Neighbouring pixels are much alike, and gradient descent is slow on such inputs. The transformation is linear,
-        and so takes nothing from what a neuron can learn.
+        Neighbouring pixels are correlated, and gradient descent is slow on such inputs. The whitening is linear, so it
+        does not change what a neuron can learn.
         """
         self.mean, size = inputs.mean(axis=0), inputs.shape[1]
         variances, directions = np.linalg.eigh(np.cov(inputs.T.astype(np.float64)) + RIDGE * np.eye(size))
@@ -184,7 +183,7 @@ class Square:
         return z, rows + (pixel[:, None] * self.by_pixel << HALFSPACES), y
 
     def predict(self, bits: np.ndarray, learns: bool, pixels: np.ndarray | None = None) -> np.ndarray:  # -> (B, P)
-        """Logits of the square's pixels, or of some of them, which are learned in this order of images and pixels."""
+        """Logits of the square's pixels, or of some of them; learned image by image, and pixel by pixel in each."""
         pixels = self.pixels if pixels is None else pixels
         parts = []
         for start in range(0, len(bits), CHUNK):
@@ -207,7 +206,7 @@ def nats(logits: np.ndarray, bits: np.ndarray) -> np.ndarray:  # (B, P), (B, P) 
 
 
 def learn_square(pixels: np.ndarray, train: np.ndarray, test: np.ndarray, keep: bool) -> tuple:  # (P,), (B, 784) twice
-    """Nats of images as they come, of the test frozen, and still learning; seconds; the network as trained, if kept."""
+    """Nats of training images as they come, of test images frozen and still learning; seconds; the trained network."""
     start = time.process_time()
     square = Square(pixels, train[:CHUNK])
     came = nats(square.predict(train, learns=True), train[:, pixels])
@@ -217,15 +216,15 @@ def learn_square(pixels: np.ndarray, train: np.ndarray, test: np.ndarray, keep: 
     return came, frozen, still, time.process_time() - start, kept
 
 
-# ---- Rivals ----------------------------------------------------------------------------------------------------------
+# ---- Other models ----------------------------------------------------------------------------------------------------
 
 
 def fit_logistic(train: np.ndarray, test: np.ndarray, batch: int = 100) -> np.ndarray:  # (B, 784) twice -> (B,)
-    """Nats of the test under a logistic regression of each pixel on all before it, fitted by Adam in PASSES passes."""
+    """Nats of test images under a logistic regression per pixel on all before it, fitted by Adam in PASSES passes."""
     rng, steps = np.random.default_rng(0), PASSES * len(train) // batch
     weights = np.zeros((PIXELS + 1, PIXELS), np.float32)
     ones = train.mean(axis=0).clip(1e-4, 1 - 1e-4)
-    weights[-1] = np.log(ones / (1 - ones))  # the last row are biases
+    weights[-1] = np.log(ones / (1 - ones))  # the last row has the biases
     mask = np.append(np.triu(np.ones((PIXELS, PIXELS), np.float32), 1), np.ones((1, PIXELS), np.float32), axis=0)
     mean, square = np.zeros_like(weights), np.zeros_like(weights)
     for step in range(steps):
@@ -234,14 +233,14 @@ def fit_logistic(train: np.ndarray, test: np.ndarray, batch: int = 100) -> np.nd
         gradient = inputs.T @ (1 / (1 + np.exp(-inputs @ weights)) - x) * mask / batch
         mean += 0.1 * (gradient - mean)
         square += 0.001 * (gradient**2 - square)
-        rate = ADAM_RATE * (1 - step / steps)  # falls to 0, so that the last step's noise does not count
+        rate = ADAM_RATE * (1 - step / steps)  # falls to 0, so that the noise of the last steps does not matter
         scale = np.sqrt(square / (1 - 0.999 ** (step + 1))) + 1e-8
         weights -= np.float32(rate / (1 - 0.9 ** (step + 1))) * mean / scale.astype(np.float32)
     return nats(np.append(test, np.ones((len(test), 1), np.uint8), axis=1) @ weights, test)
 
 
 def fit_mixture(train: np.ndarray, test: np.ndarray) -> np.ndarray:  # (B, 784) twice -> (B,)
-    """Nats of the test under a mixture of Bernoullis, fitted by EM, which starts from random images."""
+    """Nats of test images under a mixture of Bernoullis, fitted by EM starting from random images."""
     rng = np.random.default_rng(0)
     p = 0.25 + 0.5 * train[rng.choice(len(train), COMPONENTS, replace=False)].astype(np.float32)  # (components, 784)
     shares = np.full(COMPONENTS, 1 / COMPONENTS, np.float32)
@@ -263,7 +262,7 @@ def fit_mixture(train: np.ndarray, test: np.ndarray) -> np.ndarray:  # (B, 784) 
 
 
 def imagine(networks: list[Square], bits: np.ndarray, start: int) -> np.ndarray:  # (B, 784) -> (B, 784)
-    """Draw the pixels from `start` on, each from its prediction given those before it."""
+    """Draw the pixels from `start` on, each from its prediction given the pixels before it."""
     rng, bits = np.random.default_rng(0), bits.copy()
     bits[:, start:] = 0
     owner = {pixel: network for network in networks for pixel in network.pixels}
@@ -279,14 +278,14 @@ def draw(folder: Path, networks: list[Square], test: np.ndarray) -> None:
     picture(folder / "imagined.png", digits, 15, "Digits imagined from nothing, the first 60", 0)
     given, copies = test[:12], 5
     drawn = imagine(networks, np.repeat(given, copies, axis=0), half).reshape(len(given), copies, PIXELS)
-    table = np.concatenate([given[:, None], drawn], axis=1).swapaxes(0, 1).reshape(-1, PIXELS)  # row after row
+    table = np.concatenate([given[:, None], drawn], axis=1).swapaxes(0, 1).reshape(-1, PIXELS)  # row by row
     title = "Test digits, above, and their lower halves drawn five times"
     picture(folder / "completed.png", table, len(given), title, half, len(given))
 
 
 def picture(file: Path, digits: np.ndarray, columns: int, title: str, given: int, whole: int = 0) -> None:
-    """Digits row after row; pixels before `given` are blue, as all are of the first `whole` digits."""
-    from matplotlib.figure import Figure  # only who draws needs Matplotlib
+    """Draw digits row by row; pixels before `given`, and all pixels of the first `whole` digits, are blue."""
+    from matplotlib.figure import Figure  # Matplotlib is needed only for pictures
 
     rows = -(-len(digits) // columns)
     figure = Figure(figsize=(9, 9 * rows / columns + 0.5), layout="constrained")

@@ -1,8 +1,8 @@
-"""Networks and fitted estimators as ONNX files, which predict without Python. Needs ONNX, the extra `onnx`.
+"""Export networks and fitted estimators to ONNX files, which predict without Python. Needs ONNX, the extra `onnx`.
 
-Letters in the shapes: B samples, F features, D columns that they become, K inputs of a network, C heads or classes, T
-targets, Q quantiles, M networks; n neurons of a layer, k halfspaces of each, d inputs of each. Within a graph a sample
-is a row.
+Letters in the shapes: B samples, F features, D columns made from the features, K inputs of a network, C heads or
+classes, T targets, Q quantiles, M networks; n neurons in a layer, k halfspaces and d inputs per neuron. Within a graph
+samples are rows.
 """
 
 from __future__ import annotations
@@ -28,35 +28,35 @@ from gln.sklearn import GLNClassifier, GLNRegressor
 
 __all__ = ["export"]
 
-OPSET, IR_VERSION = 18, 8  # which ONNX Runtime reads since 1.14, of 2023
-MOST_BYTES = 2**31 - 2**24  # of constants: protobuf ends at 2 GiB, and nodes need some of it
+OPSET, IR_VERSION = 18, 8  # supported by ONNX Runtime since 1.14 (2023)
+MOST_BYTES = 2**31 - 2**24  # of constants: protobuf is limited to 2 GiB, part of which the nodes need
 INVERSE_LINKS = {"logit": "Sigmoid", "log": "Exp", "itself": "Identity"}
 
 
 def export(model: Any, path: str | os.PathLike[str]) -> None:
-    """Write a model to an ONNX file, which predicts the same in ONNX Runtime and in all else that reads opset 18.
+    """Export a model to an ONNX file, with the same predictions in ONNX Runtime or any other reader of opset 18.
 
-    It takes any number of samples at once, and cannot learn; to continue learning, `save` the model too.
+    The file takes any number of samples at once and cannot learn; to continue learning, also `save` the model.
 
     - **A network** has the inputs `inputs` (input_size, B) and `context_inputs` (context_size, B), and the output
       `predictions`, (B,) or (C, B), in the layout of its `predict`.
     - **A classifier** has the input `X` (B, F), and the outputs `label` (B,) and `probabilities` (B, C).
     - **A regressor** has the input `X` (B, F), and the output `variable`, the means (B,) or (B, T). With `quantiles` it
-      also has these, (B, Q) or (B, T, Q) in rising order, and with `density` the standard deviations `std`, of the
-      shape of the means.
+      also has the output `quantiles`, (B, Q) or (B, T, Q) in ascending order, and with `density` the output `std`, the
+      standard deviations, with the shape of the means.
 
-    All are float32, except labels, which are text, int64 or what other type the classes have. In `X` NaN is a missing
-    value, and a category is the code that it has in the estimator's `categories_`; an unknown code counts as missing.
-    Unlike `predict` the file checks nothing.
+    Inputs and outputs are float32, except labels, which are text, int64 or another type of the classes. In `X`, NaN is
+    a missing value, and a category is its code in the estimator's `categories_`; an unknown code counts as missing.
+    Unlike `predict`, the file does not check its inputs.
 
     Args:
         model: a `GLN` of any backend without a `base_predictor`, or a fitted estimator of `gln.sklearn`.
         path: the file, replaced if it exists, but only by a complete one.
 
     Raises:
-        OSError: the file cannot be written; what was at `path` is still there.
-        ValueError: another model, one that is not fitted, has a `base_predictor`, or is larger than the 2 GiB that an
-            ONNX file can hold.
+        OSError: the file cannot be written; an existing file at `path` is kept.
+        ValueError: the model is of another kind, is not fitted, has a `base_predictor`, or is larger than the 2 GiB
+            that an ONNX file can hold.
     """
     graph = Graph()
     if isinstance(model, (GLNClassifier, GLNRegressor)):
@@ -72,7 +72,7 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
 
 
 class Graph:
-    """A graph as it grows. Values are known by their names; an array as an input of a node is a constant."""
+    """A graph under construction. Values are referred to by name; an array given to a node becomes a constant."""
 
     def __init__(self) -> None:
         self.nodes: list[NodeProto] = []
@@ -81,7 +81,7 @@ class Graph:
         self.outputs: list[ValueInfoProto] = []
 
     def __call__(self, kind: str, *inputs: Any, outputs: Sequence[str] = (), **attributes: Any) -> str:
-        """Append a node, and return the name of its first output."""
+        """Append a node; returns the name of its first output."""
         outputs = outputs or [f"{kind}_{len(self.nodes)}"]
         names = [each if isinstance(each, str) else self._constant(np.asarray(each)) for each in inputs]
         self.nodes.append(helper.make_node(kind, names, outputs, **attributes))
@@ -124,10 +124,10 @@ def _export_network(g: Graph, network: Any) -> None:
 
 
 def _mixed(g: Graph, network: Any, z: str, context: str) -> str:  # (B, K), (B, D) -> (C, B, 1)
-    """What a network mixes: the mean of its last layer."""
+    """The output of a network before the inverse link: the mean of its last layer."""
     config, state = network.config, network.get_state(copy=False)
     bound = np.float32(config.bound)
-    z = g("Unsqueeze", g("Clip", z, -bound, bound), [0])  # all heads of the first layer mix the same
+    z = g("Unsqueeze", g("Clip", z, -bound, bound), [0])  # all heads of the first layer mix the same z
     for layer in range(1, 1 + len(config.layer_sizes)):
         planes = state[f"hyperplanes.{layer}"], state[f"hyperplane_bias.{layer}"]
         z = g("Pad", z, [0, 0, 0, 0, 0, 1], np.float32(1)) if config.bias else z
@@ -136,7 +136,7 @@ def _mixed(g: Graph, network: Any, z: str, context: str) -> str:  # (B, K), (B, 
 
 
 def _products(g: Graph, planes: np.ndarray, plane_bias: np.ndarray, weights: np.ndarray, z: str, context: str) -> str:
-    """Products of what neurons mix and the weight rows that samples pick.
+    """Products of the inputs of neurons and the weight rows that samples pick.
 
     Shapes: (n, k, D), (n, k), (n, 2^k, C, d), (1 or C, B, d), (B, D) -> (C, B, n).
     """
@@ -180,7 +180,7 @@ def _export_regressor(g: Graph, regressor: GLNRegressor) -> None:
         of_targets = [g("Unsqueeze", rows(1 + t), [1]) for t in range(len(mean))]
         found = g("Concat", *of_targets, axis=1)  # (B, T, Q)
         found = g("Add", g("Mul", found, scale[:, None]), mean[:, None])
-        found = g("Pad", found, [0, 0, 0, 1, 0, 0])  # a row more: sorting none crashes ONNX Runtime up to 1.25 or so
+        found = g("Pad", found, [0, 0, 0, 1, 0, 0])  # one more row: sorting none crashes ONNX Runtime up to about 1.25
         rising = g("TopK", found, [levels], outputs=["rising", "ranks"], largest=0)
         give("quantiles", g("Slice", rising, [0], [-1], [0]), levels)
     if learner.has_densities:
@@ -193,7 +193,7 @@ def _single(g: Graph, value: str) -> str:
 
 
 def _predicted(g: Graph, learner: Learner, group: int, z: str) -> str:  # (B, D) -> (C, B) float64
-    """What the networks of a group predict together: probabilities of each head, or standardised values."""
+    """The blended prediction of a group of networks: probabilities of each head, or standardised values."""
     networks, (blend, link) = learner.groups[group], learner.blend(group)
     inputs = {encodes: _inputs(g, learner, encodes, z) for encodes in {learner.encodes(each) for each in networks}}
     each = [_mixed(g, network, inputs[learner.encodes(network)], z) for network in networks]
@@ -222,7 +222,7 @@ def _encoded(g: Graph, z: str, pieces: Pieces) -> str:  # (B, D) -> (B, E)
 
 
 def _samples(g: Graph, estimator: Any) -> str:  # -> (B, D) float32
-    """The input X, (B, F), as columns that are standardised."""
+    """The input X, (B, F), as standardised columns."""
     learner, x = estimator.learner_, g.input("X", "B", estimator.n_features_in_)
     if isinstance(learner.standardizer, SparseScaler):
         factors = learner.standardizer.transform(np.ones((learner.standardizer.size, 1))).toarray()[:, 0]
@@ -242,7 +242,7 @@ def _standardised(g: Graph, x: str, standardizer: Standardizer) -> str:  # (B, D
 
 
 def _columns(g: Graph, x: str, categories: Categories, levels: Mapping[int, int]) -> str:  # (B, F) -> (B, D)
-    """What samples with the codes of categories become: numbers as they are, the columns of each code from a table."""
+    """Columns of samples with coded categories: numbers are kept, the columns of each code come from a table."""
     numbers = np.flatnonzero(~np.isin(categories.features, list(levels)))
     places, parts = [numbers], [g("Gather", x, categories.features[numbers], axis=1)]
     for feature, count in levels.items():

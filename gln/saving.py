@@ -1,4 +1,4 @@
-"""Models in files that every backend reads: safetensors with a checksum. Nothing is run, a damaged file is refused."""
+"""Save and load models, for every backend: safetensors with a checksum. Runs no code; damaged files raise an error."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ from gln_numpy import Config
 __all__ = ["load", "load_estimator", "save", "save_estimator"]
 
 FORMAT, READABLE, CALLABLE = "2", ("1", "2"), "callable"
-LARGE = 1000  # numbers in an array, from which on it is a tensor and not text
+LARGE = 1000  # larger arrays of numbers are stored as tensors, not as text
 SCALERS: dict[str, Any] = {"standardizer": Standardizer, "sparse_scaler": SparseScaler}
 
 
 def save(model: Any, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
-    """Write a model to a file from which every backend can go on; `model.save` is this.
+    """Save a model to a file from which every backend can continue; `model.save` calls this.
 
-    It is written under another name in the same folder and then moved, so that `path` is never half a model.
+    The file is written under another name in the same folder and then moved, so that `path` is never incomplete.
 
     Args:
         model: a `GLN` of any backend.
         path: the file, replaced if it exists.
-        extra: arrays to keep with the model, by their names, such as the state of what prepares its inputs.
+        extra: named arrays to save with the model, such as the state of a standardizer.
 
     Raises:
-        OSError: the file cannot be written; what was at `path` is still there.
-        ValueError: what is in `extra` is no array of numbers, or one of more than 8 bytes each.
+        OSError: the file cannot be written; an existing file at `path` is kept.
+        ValueError: a value in `extra` is not an array of numbers of at most 8 bytes.
     """
     arrays = _packed(model)
     for name, value in (extra or {}).items():
         array = np.asarray(value)
         if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
             raise _bad(f"extra[{name!r}]", "an array of numbers of at most 8 bytes", f"dtype {array.dtype}")
-        # In the byte order that it will be read in, for the checksum's sake.
+        # In native byte order, as it will be read, so that the checksum matches.
         arrays[f"extra.{name}"] = array.astype(array.dtype.newbyteorder("="), order="C")
     _write(path, _config(model), arrays)
 
@@ -59,23 +59,23 @@ def load(
     learning_rate: float | Callable[[int], float] | None = None,
     base_predictor: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """The model that `save` wrote to a file, as one of `cls`; `GLN.load(path)` is this with that `GLN`.
+    """Load a model that `save` wrote, as an instance of `cls`; `GLN.load(path)` calls this.
 
     Args:
         cls: the `GLN` of any backend.
-        path: the file. Nothing in it is run.
-        learning_rate: takes the place of the saved one; needed if that was a callable, which no file can hold.
-        base_predictor: needed if the model had one, and refused if it had none.
+        path: the file. Loading runs no code from it.
+        learning_rate: replaces the saved one; required if that was a callable, which a file cannot hold.
+        base_predictor: required if the model had one, not allowed if it had none.
 
     Raises:
-        OSError: there is no such file, or it may not be read.
-        ValueError: it is no saved model, or not as it was saved, or a callable is needed, or one too many.
+        OSError: the file does not exist or cannot be read.
+        ValueError: the file is not a saved model or was changed, or a callable is missing or not allowed.
     """
     config, arrays = _read(Path(path))
     if "estimator" in config:
         raise _bad(str(path), "a saved network", f"a saved {config['estimator']}, which its own `load` takes")
     names = {*Config.__dataclass_fields__, "learning_rate", "base_predictor"}
-    config = {"context_features": None, **config}  # which older files lack
+    config = {"context_features": None, **config}  # missing in older files
     if config.keys() != names:
         raise _bad(str(path), f"a configuration of {sorted(names)}", config)
     if base_predictor is not None and config["base_predictor"] is None:
@@ -94,47 +94,47 @@ def load(
 def save_estimator(
     path: str | os.PathLike[str], kind: str, parameters: Mapping[str, Any], learned: Mapping[str, Any]
 ) -> None:
-    """Write an estimator to one file; the `save` of the estimators in `gln.sklearn` and `gln.river` calls this.
+    """Save an estimator to one file; the `save` of the estimators in `gln.sklearn` and `gln.river` calls this.
 
     Args:
         path: the file, replaced if it exists, but only by a complete one.
-        kind: the class of the estimator, which `load_estimator` has to be given again.
-        parameters: of its constructor. A callable is not written and has to be given again; a random state becomes
-            None.
-        learned: what makes a new estimator a fitted one: networks, standardizers, arrays, numbers, text, and
-            sequences, mappings and dataclasses of these.
+        kind: the class name of the estimator, to pass to `load_estimator`.
+        parameters: constructor parameters. A callable is not saved and must be passed again when loading; a random
+            state becomes None.
+        learned: the fitted attributes: networks, standardizers, arrays, numbers, text, and sequences, mappings and
+            dataclasses of these.
 
     Raises:
-        OSError: the file cannot be written; what was at `path` is still there.
-        ValueError: a class, a feature's name or a parameter that is neither a number nor text, nor a sequence of them.
+        OSError: the file cannot be written; an existing file at `path` is kept.
+        ValueError: a class, a feature's name or a parameter is neither a number nor text, nor a sequence of them.
     """
     arrays: dict[str, np.ndarray] = {}
     values = {
         group: {name: _encoded(name, value, arrays) for name, value in each.items()}
         for group, each in {"parameters": parameters, "learned": learned}.items()
     }
-    # Early versions of safetensors cannot read a file without arrays, as of a stream that has not begun.
+    # Early versions of safetensors cannot read a file without arrays, as before the first sample of a stream.
     _write(path, {"estimator": kind, **values}, arrays or {"none": np.zeros(1)})
 
 
 def load_estimator(
     path: str | os.PathLike[str], kind: str, given: Mapping[str, Any], changeable: Collection[str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Parameters, and what was learned, from a file that `save_estimator` wrote. Nothing in it is run.
+    """Load the parameters and the fitted attributes that `save_estimator` wrote. Runs no code from the file.
 
-    Dataclasses come back as dicts of their fields. Networks have the backend that they had, or the fastest one that is
-    installed.
+    Dataclasses are returned as dicts of their fields. Networks keep their backend, or get the fastest installed one if
+    it is missing.
 
     Args:
         path: the file.
-        kind: as when it was saved.
-        given: parameters that replace the saved ones. `learning_rate` is needed if it was a callable.
-        changeable: the parameters that may be given, for the others have shaped what was learned.
+        kind: the class name given to `save_estimator`.
+        given: parameters that replace the saved ones. `learning_rate` is required if it was a callable.
+        changeable: the parameters that may be given; the fitted attributes depend on the others.
 
     Raises:
-        OSError: there is no such file, or it may not be read.
-        ValueError: it is not a saved estimator of this kind or was changed since, or a parameter is missing or may not
-            be given.
+        OSError: the file does not exist or cannot be read.
+        ValueError: the file is not a saved estimator of this kind or was changed, or a parameter is missing or not
+            allowed.
     """
     config, arrays = _read(Path(path))
     if config.get("estimator") != kind:
@@ -152,7 +152,7 @@ def load_estimator(
 
 
 def _encoded(place: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
-    """A value in JSON's types; its arrays of numbers go to `arrays`, under names that begin with `place`."""
+    """A value as JSON types; its large arrays are added to `arrays`, under names that begin with `place`."""
     if isinstance(value, np.random.RandomState):
         return None
     if hasattr(value, "get_state"):
@@ -192,7 +192,7 @@ def _decoded(place: str, value: Any, arrays: Mapping[str, np.ndarray], network: 
     kind, content = next(iter(value.items()))
     if kind == "array":
         array = np.array(content, value["dtype"])
-        return array.reshape(value.get("shape", array.shape))  # which older files lack
+        return array.reshape(value.get("shape", array.shape))  # missing in older files
     if kind == "tensor":
         return arrays[content]
     if kind == "tuple":
@@ -208,15 +208,15 @@ def _decoded(place: str, value: Any, arrays: Mapping[str, np.ndarray], network: 
         made = SCALERS[kind](content)
         made.set_state(state)
     else:
-        made = network(**content | {"learning_rate": None})  # which the estimator sets
+        made = network(**content | {"learning_rate": None})  # the estimator sets it
         made.set_state(_unpacked(made, state))
     return made
 
 
 def _packed(model: Any) -> dict[str, np.ndarray]:
-    """Its state, of weights each different row once, (m, d), and the number of every head's row, (n, 2^k, C).
+    """The state of a model, with each distinct weight row stored once, (m, d), and indices into these, (n, 2^k, C).
 
-    Rows that no sample picked are all the same one; so are those of two classes of which a context had no sample.
+    All rows that no sample has picked are equal, and so are the rows of classes without a sample in a context.
     """
     arrays = {}
     for name, array in model.get_state(copy=False).items():
@@ -225,14 +225,14 @@ def _packed(model: Any) -> dict[str, np.ndarray]:
             numbers: dict[bytes, int] = {}
             rows = np.ascontiguousarray(array).reshape(-1, array.shape[-1])
             places = [numbers.setdefault(row.tobytes(), len(numbers)) for row in rows]
-            if len(numbers) < len(rows) * (1 - 1 / rows.shape[1]):  # or else the places would take more than they save
+            if len(numbers) < len(rows) * (1 - 1 / rows.shape[1]):  # otherwise indices would take more than they save
                 arrays[name] = np.frombuffer(b"".join(numbers), array.dtype).reshape(-1, rows.shape[1])
                 arrays[f"{name}.rows"] = np.array(places, np.int32).reshape(array.shape[:-1])
     return arrays
 
 
 def _unpacked(model: Any, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The state of a network of the same shape as `model` from what `_packed` gave; format 1 has the state itself."""
+    """The state of a network of the same shape as `model` from the result of `_packed`; format 1 stores the state."""
     state = dict(arrays)
     for name, array in model.get_state(copy=False).items():
         if (numbers := state.pop(f"{name}.rows", None)) is not None:
@@ -254,13 +254,13 @@ def _bad(name: str, expected: str, came: object) -> ValueError:
 
 
 def arguments(model: Any) -> dict[str, Any]:
-    """The arguments that make a network of the same kind."""
+    """The constructor arguments for a network of the same kind."""
     rate = None if model.has_default_rate else model.learning_rate
     return {**dataclasses.asdict(model.config), "learning_rate": rate, "base_predictor": model.base_predictor}
 
 
 def _config(model: Any) -> dict[str, Any]:
-    """Its arguments as far as JSON can hold them."""
+    """The constructor arguments in JSON types; a callable becomes CALLABLE."""
     return {name: CALLABLE if callable(value) else value for name, value in arguments(model).items()}
 
 
@@ -275,12 +275,12 @@ def _checksum(config: str, arrays: Mapping[str, np.ndarray]) -> str:
     digest = hashlib.sha256(config.encode())
     for name in sorted(arrays):
         digest.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
-        digest.update(np.ascontiguousarray(arrays[name]).data)  # not `tobytes`, which copies
+        digest.update(np.ascontiguousarray(arrays[name]).data)  # `tobytes` would copy
     return digest.hexdigest()
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Configuration and arrays of a saved model; raises ValueError where the file is not as it was written."""
+    """Configuration and arrays of a saved model; raises ValueError if the file is not as it was written."""
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -303,12 +303,12 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write to, which is moved to `path` when it is complete."""
-    path = Path(os.path.realpath(path))  # a link stays, and the file that it leads to is replaced
+    """A temporary file beside `path` to write to; it is moved to `path` once it is complete."""
+    path = Path(os.path.realpath(path))  # keep a link and replace its target
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         unfinished = Path(folder, "unfinished")
         unfinished.touch()
-        mode = unfinished.stat().st_mode & 0o777  # what the umask gives; safetensors makes the file private
+        mode = unfinished.stat().st_mode & 0o777  # from the umask; safetensors makes the file private
         try:
             yield unfinished
         except SafetensorError as error:

@@ -1,4 +1,4 @@
-"""A GLN as a layer of PyTorch, on top of modules that gradients train."""
+"""A GLN as a PyTorch layer, on top of modules trained by gradients."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["GLNLayer"]
 
 
 class GLNLayer(nn.Module):
-    """A layer that predicts with `gln`, samples in rows, and passes gradients on to what is below it.
+    """A layer around `gln` that takes samples as rows and passes gradients to the modules below.
 
-    The GLN has no parameters, so an optimiser leaves it alone: it learns online, by `learn`. Without `context_inputs`
-    the inputs are the side information too.
+    The GLN has no parameters, so optimisers do not change it; it learns online, with `learn`. Without `context_inputs`
+    the inputs are also the side information.
     """
 
     def __init__(self, gln: GLN) -> None:
@@ -22,9 +22,9 @@ class GLNLayer(nn.Module):
         self.gln = gln
 
     def forward(self, inputs: torch.Tensor, context_inputs: torch.Tensor | None = None) -> torch.Tensor:
-        """Predictions, (B,) or with more heads (B, C), of (B, input_size) and (B, context_size).
+        """Predictions for (B, input_size) and (B, context_size): (B,), or (B, C) with several heads.
 
-        Side information has no gradient: gates are steps. A wrong shape raises ValueError.
+        Side information has no gradient: gates are step functions. Raises ValueError for a wrong shape.
         """
         context = inputs if context_inputs is None else context_inputs
         return self.gln(inputs.t(), context.t()).t()
@@ -32,9 +32,9 @@ class GLNLayer(nn.Module):
     def learn(
         self, inputs: torch.Tensor, targets: torch.Tensor, context_inputs: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Learn one sample after another, outside of autograd, and return what was predicted before each update.
+        """Learn one sample after another, outside autograd; returns the predictions before each update.
 
-        Targets are (B,) or (B, C), else as in `GLN.predict`. A wrong shape or value raises ValueError.
+        Targets are (B,) or (B, C), otherwise as in `GLN.predict`. Raises ValueError for a wrong shape or value.
         """
         context = inputs if context_inputs is None else context_inputs
         return self.gln.predict_online(inputs.t(), context.t(), targets.t()).t()

@@ -1,7 +1,7 @@
-"""`python -m gln.warm_up` compiles what Numba runs for networks and estimators, which else their first calls do.
+"""`python -m gln.warm_up` compiles the Numba code of networks and estimators, so that their first calls need not.
 
-Code is kept in `__pycache__` beside `gln_numba.py`, or in the user's cache folder if that cannot be written;
-`NUMBA_CACHE_DIR` names another one. It is code for this kind of processor: warm up where it will run.
+Compiled code is cached in `__pycache__` beside `gln_numba.py`, or in the user's cache folder if that is not writable;
+`NUMBA_CACHE_DIR` selects another folder. The code is specific to the kind of processor: warm up where it will run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["main", "warm_up"]
 
 
 def warm_up() -> dict[str, float]:
-    """Make each kind of call once; the seconds of each by its name.
+    """Make each kind of call once; returns its seconds by name.
 
     Raises:
         ImportError: Numba is not installed.
@@ -35,7 +35,7 @@ def warm_up() -> dict[str, float]:
 
 
 def networks(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
-    """Dense and sparse samples of a GLN."""
+    """A GLN with dense and sparse samples."""
     model, sparse = load_backend("numba").GLN([2, 1], 5, 5, seed=0), csc_array(x)
     for inputs, context_inputs in ((x, x), (sparse, sparse), (x, sparse), (sparse, x)):
         model.predict_online(inputs, context_inputs, y > 0)
@@ -43,20 +43,20 @@ def networks(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
 
 
 def estimators(**more: Any) -> Iterator[tuple[Any, bool]]:
-    """Estimators of classes, means, quantiles and densities, and whether each is a classifier."""
+    """Estimators for classes, means, quantiles and densities, and whether each is a classifier."""
     yield GLNClassifier(backend="numba", **more), True
     for kind in ({}, {"quantiles": (0.1, 0.9)}, {"density": True}):
         yield GLNRegressor(backend="numba", **more, **kind), False
 
 
 def tables(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
-    """`fit`, a sample a row."""
+    """`fit`, with samples as rows."""
     for estimator, classifies in estimators(n_epochs=1):
         estimator.fit(x.T, y > 0 if classifies else y).predict(x.T)
 
 
 def streams(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
-    """`partial_fit`, of many samples and of one, which two networks learn in one compiled call."""
+    """`partial_fit` with many samples, and with one, which two networks learn in one compiled call."""
     for estimator, classifies in estimators():
         for some in (slice(0, 50), slice(50, 51), slice(51, 52)):
             known = {"classes": [False, True]} if classifies else {}
@@ -64,7 +64,7 @@ def streams(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
 
 
 def main() -> int:
-    """The command line; returns the exit status."""
+    """Run the command line; returns the exit status."""
     try:
         start = time.perf_counter()
         for name, seconds in warm_up().items():

@@ -1,4 +1,4 @@
-"""What the command `gln-mnist` is made of: its options and their checks, its networks, and the words of its results."""
+"""The parts of the command `gln-mnist`: options and their checks, networks, and the text of the results."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from gln.mnist.digits import PIXELS, Digits, load_mnist, not_mnist
 
 __all__ = ["check", "compare", "load_digits", "make_network", "parse", "text_of_one", "text_of_ten"]
 
-# What a network sees of images, (N, 784) -> (N, F), by the names that `--features` takes.
+# The features of images, (N, 784) -> (N, F), by the names that `--features` takes.
 FEATURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"pixels": np.asarray, "orientations": orientation_features}
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The options, of the kind of run that `--all-classes` chooses; errors and `--help` end the program."""
+    """Parse the options of the kind of run that `--all-classes` selects; errors and `--help` end the program."""
     kind = argparse.ArgumentParser(prog="gln-mnist", add_help=False)
     kind.add_argument(
         "--all-classes",
@@ -54,7 +54,7 @@ def _one_digit(kind: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument(
         "--digit", type=int, choices=range(10), default=3, help="the digit told from the others: %(default)s"
     )
-    for other in ("--save", "--plot"):  # of the other kind, which is said with and without a value
+    for other in ("--save", "--plot"):  # of the other kind of run; `parse` raises an error, with or without a value
         parser.add_argument(other, nargs="?", const="", help=argparse.SUPPRESS)
     parser.set_defaults(layer_sizes=[4, 4, 1], halfspaces=4, batch_size=8)
     return parser
@@ -74,7 +74,7 @@ def _ten_digits(kind: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def _parser(kind: argparse.ArgumentParser, description: str) -> argparse.ArgumentParser:
-    """The options that both kinds of run have."""
+    """A parser with the options that both kinds of run share."""
     parser = argparse.ArgumentParser(prog=kind.prog, parents=[kind], description=description)
     parser.add_argument(
         "--features",
@@ -107,11 +107,11 @@ def _parser(kind: argparse.ArgumentParser, description: str) -> argparse.Argumen
 
 
 def check(options: argparse.Namespace) -> None:
-    """What would fail after the digits are loaded, or after a pass over them, fails before it.
+    """Raise errors that would otherwise occur only after loading the digits, or after a pass over them.
 
     Raises:
-        ImportError: `--plot` without Matplotlib.
-        ValueError: a number out of range, or a file or folder that cannot be read or written.
+        ImportError: `--plot` is given and Matplotlib is not installed.
+        ValueError: a number is out of range, or a file or folder cannot be read or written.
     """
     for name, numbers, low, high in (
         ("--layer-sizes", options.layer_sizes, 1, math.inf),
@@ -130,7 +130,7 @@ def check(options: argparse.Namespace) -> None:
         if file.is_dir() or not file.parent.is_dir():
             raise ValueError(f"--save: expected a file in a folder that exists, got {options.save!r}")
     if options.plot is not None:
-        importlib.import_module("gln.plots")  # only who draws needs Matplotlib
+        importlib.import_module("gln.plots")  # raises ImportError without Matplotlib
         try:
             Path(options.plot).mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -144,7 +144,7 @@ def load_digits(options: argparse.Namespace) -> Digits:
 
 
 def make_network(backend: ModuleType, options: argparse.Namespace) -> Any:
-    """A new `GLN` of the backend; it needs no digits, so that it can be made, or refused, before they are loaded."""
+    """A new `GLN` of the backend. It needs no digits, so that invalid options raise an error before they are loaded."""
     size = FEATURES[options.features](np.zeros((1, PIXELS))).shape[1]
     return backend.GLN(
         options.layer_sizes,
@@ -157,12 +157,12 @@ def make_network(backend: ModuleType, options: argparse.Namespace) -> Any:
 
 
 def text_of_one(accuracy: float, conf_mat: pd.DataFrame, prfs: pd.DataFrame) -> str:
-    """What `test_mnist.get_mnist_metrics` measures, in words."""
+    """The result of `test_mnist.get_mnist_metrics` as text."""
     return f"Accuracy: {accuracy:.2f}\nConfusion matrix:\n{conf_mat}\nPrec-Rec-F:\n{prfs}"
 
 
 def text_of_ten(scores: Any) -> str:
-    """What `test_mnist.get_ten_digits_metrics` measures, in words."""
+    """The result of `test_mnist.get_ten_digits_metrics` as text."""
     lines = [
         f"Accuracy: {scores.accuracy:.2f}",
         f"Accuracy online, of each digit before it was learned: {100 * scores.online_hits.mean():.2f}",
@@ -175,10 +175,10 @@ def text_of_ten(scores: Any) -> str:
 
 
 def compare(options: argparse.Namespace, digits: Digits, score: Callable[..., Any]) -> pd.DataFrame:
-    """A row for each installed backend. The seconds are those of the whole pass and test, compiling included.
+    """One row per installed backend. The seconds are for the whole pass and the test, including compilation.
 
     Args:
-        score: called with a network, the options and the digits, gives the accuracy and whatever may follow it.
+        score: called with a network, the options and the digits; the first entry of its result is the accuracy.
     """
     rows = {}
     for name, distribution in BACKENDS.items():

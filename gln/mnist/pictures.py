@@ -16,12 +16,12 @@ __all__ = ["draw"]
 
 
 def draw(folder: Path, model: Any, ten: Any, digits: Digits) -> None:
-    """Pictures of a pass over standardised digits. Networks that see pixels also get halfspaces and explanations.
+    """Draw pictures of a pass over standardised digits; for networks on pixels also halfspaces and explanations.
 
     MNIST cannot be drawn in a plane, so two moons show how decision regions form, in a network of the same backend.
 
     Args:
-        folder: where the pictures are written, as PNG.
+        folder: the folder to write the pictures to, as PNG.
         model: the network after the pass.
         ten: the result of `test_mnist.get_ten_digits_metrics`.
         digits: the digits of the pass.
@@ -38,14 +38,14 @@ def draw(folder: Path, model: Any, ten: Any, digits: Digits) -> None:
         z = ten.standardizer.transform(x_test.T)
         if model.context_map_size > 0:
             figures["halfspaces"] = plots.plot_halfspaces(model, x_test.T, z, shown=min(4, len(x_test)))
-        of_each = np.unique(y_test, return_index=True)[1]  # the first of each digit
+        of_each = np.unique(y_test, return_index=True)[1]  # the first image of each digit
         figures["explanations"] = _explanations(model, x_test[of_each].T, z[:, of_each], y_test[of_each])
     for name, figure in figures.items():
         figure.savefig(folder / f"{name}.png", dpi=120)
 
 
 def _explanations(model: Any, images: np.ndarray, z: np.ndarray, labels: np.ndarray) -> Any:  # (784, B) twice, (B,)
-    """Explanations of the class that is predicted for each image."""
+    """Explanations of the predicted class of each image."""
     p = np.asarray(model.predict(z, z))
     predicted, every = p.argmax(axis=0), np.arange(len(z.T))
     titles = [

@@ -8,10 +8,10 @@ from gln_numpy import _GLN, Config, decaying_rate, paper_rate
 
 __all__ = ["Config", "GLN", "decaying_rate", "gate", "mix", "output", "paper_rate", "residual", "update"]
 
-class _Sparse(Protocol):  # an array of SciPy
+class _Sparse(Protocol):  # a SciPy sparse array
     def tocsc(self, copy: bool = ...) -> Any: ...
 
-# In compiled code, which counts losses: see LOSSES.
+# Compiled functions, which take the loss as its index in LOSSES.
 gate: Any
 mix: Any
 output: Any

@@ -1,5 +1,5 @@
-# The types of all five backends, for a module that is one file cannot carry `py.typed`. What they share stands here;
-# `tests/test_types.py` compares it with each of them.
+# Types of the backends, as stubs because a single-file module cannot have a `py.typed`. This file has the types shared
+# by all five; `tests/test_types.py` compares them with each backend.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -17,8 +17,8 @@ __all__ = ["Config", "GLN", "decaying_rate", "gate", "mix", "output", "paper_rat
 _Rate = float | Callable[[int], float]
 _BasePredictor = Callable[[Any], Any]
 _Floats = NDArray[np.float32]
-_Array = TypeVar("_Array")  # what comes back
-_Samples = TypeVar("_Samples")  # what inputs and side information may be
+_Array = TypeVar("_Array")  # the type of predictions
+_Samples = TypeVar("_Samples")  # the types accepted as inputs and side information
 
 def gate(hyperplanes: _Floats, hyperplane_bias: _Floats, context: _Floats) -> NDArray[np.integer[Any]]: ...
 def mix(rows: _Floats, z: _Floats, bound: float) -> _Floats: ...
@@ -29,7 +29,7 @@ def decaying_rate(t: int, start: float = 10.0) -> float: ...
 def paper_rate(t: int) -> float: ...
 
 @dataclass(frozen=True)
-class _Settings:  # which can be read from a network, too
+class _Settings:  # also properties of a network
     layer_sizes: Sequence[int]
     input_size: int
     context_size: int
