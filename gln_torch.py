@@ -283,8 +283,8 @@ class GLN(nn.Module):
             loss: what neurons minimise: "log_loss" for probabilities, "squared_error" for means, "quantile", or
                 "variance", whose targets are deviations from a mean that is predicted beforehand.
             num_outputs, quantiles: one head per target of a sample, or one head per quantile level, in (0, 1).
-            value_clipping: in (0, 1e4]; without the log-loss, inputs, targets and predictions are clipped to
-                ±value_clipping, so standardise them first.
+            value_clipping: in (0, 1e4], or (0, 80] for variances; without the log-loss, inputs, targets and predictions
+                are clipped to ±value_clipping, so standardise them first.
             context_features: maximum number of values of the side information that a halfspace sees. How many, at least
                 1, and which ones are drawn for each halfspace. None: all of them, as in the paper.
 

@@ -35,7 +35,7 @@ RECIPE: dict[str, Any] = {
 BEST: dict[str, Any] = {"layer_sizes": [2000, 200], "pred_clipping": 1e-4}
 NO_WINDOWS: dict[str, Any] = {"halfspace_window": None}
 # The network of the paper, with random halfspaces and the rate that the paper gives, and in the recipe. What the paper
-# does not say is how many halfspaces a neuron had, here four, and what became of the pixels, so there are two rows.
+# does not say is the number of halfspaces per neuron, here four, and how pixels were scaled, so there are two rows.
 PAPER: dict[str, Any] = {"layer_sizes": [2000, 1000, 500, 1], "context_map_size": 4}
 PAPER_SETTING: dict[str, Any] = {**PAPER, "halfspace_samples": 0, "linear_rate": False, "normalize": False}
 PROBABILITIES: dict[str, Any] = {"standardize": False, "base_predictor": np.asarray}
@@ -56,7 +56,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "random halfspaces, not from data": {"halfspace_samples": 0},
     "the default rate, which knows no length": {"linear_rate": False},
     "steps not normalised, the paper's rate": {"linear_rate": False, "normalize": False},
-    "4 halfspaces a neuron": {"context_map_size": 4},
+    "4 halfspaces per neuron": {"context_map_size": 4},
     "[16, 16]": {"layer_sizes": [16, 16]},
     "[64]": {"layer_sizes": [64]},
     "[64, 32, 1]": {"layer_sizes": [64, 32, 1]},
@@ -105,7 +105,7 @@ class Trials:
             "online": f"{100 * np.mean([run.online_hits.mean() for run in runs]):.2f}",
             "log-loss": f"{np.mean([run.log_loss for run in runs]):.3f}",
             "calibration error": f"{np.mean([run.calibration_error for run in runs]):.3f}",
-            "seconds a pass": f"{np.median([run.seconds for run in runs]):.1f}",
+            "seconds per pass": f"{np.median([run.seconds for run in runs]):.1f}",
         }
 
 

@@ -100,7 +100,7 @@ def of_people(pupil: Pupil, lessons: list[int]) -> pd.DataFrame:
             rows[taught] = {
                 "1,000 others known": 100 * np.mean(known),
                 "MNIST's test digits": 100 * pupil.accuracy()[0],
-                "ms a lesson, median": 1000 * np.median(waits),
+                "ms per lesson, median": 1000 * np.median(waits),
             }
         if taught < max(lessons):
             start = time.perf_counter()

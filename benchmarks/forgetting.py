@@ -51,7 +51,7 @@ class Model(Protocol):
         """Learn a part of the stream."""
 
     def classify(self, images: np.ndarray) -> np.ndarray:  # (B, 784) -> (B,)
-        """The digits that images are taken for."""
+        """The predicted digits of images."""
 
 
 class OnlineGLN:

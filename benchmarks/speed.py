@@ -49,7 +49,7 @@ def time_of(prepare: Prepare) -> float:
 
 
 def take_turns(models: dict[str, Prepare], repeats: int, samples: int) -> pd.DataFrame:
-    """Microseconds a sample: median and spread of `repeats` runs, and what the first run took longer, in seconds."""
+    """Microseconds per sample: median and spread of `repeats` runs, and what the first run took longer, in seconds."""
     first = {name: time_of(prepare) for name, prepare in models.items()}
     runs = pd.DataFrame([{name: time_of(prepare) for name, prepare in models.items()} for _ in range(repeats)])
     microseconds = runs * 1e6 / samples
@@ -127,7 +127,7 @@ def table_of_passes(modules: dict[str, Any], images: np.ndarray, digits: np.ndar
 
 
 def table_of_growth(modules: dict[str, Any], images: np.ndarray, digits: np.ndarray, repeats: int) -> pd.DataFrame:
-    """Median microseconds a sample as one thing grows and the others stay."""
+    """Median microseconds per sample as one thing grows and the others stay."""
     settings: dict[str, dict[str, Any]] = {
         "[16, 16, 1], 4 halfspaces, 10 heads, batch of 1": {},
         "[4, 4, 1]": {"layer_sizes": [4, 4, 1]},
@@ -189,7 +189,7 @@ def _peak() -> int:
 
 
 def table_of_wide(modules: dict[str, Any], halfspaces: int, layer_sizes: list[int], samples: int) -> pd.DataFrame:
-    columns = ["ms a sample", "peak when built / weights", "peak in all / weights", "weights, GiB"]
+    columns = ["ms per sample", "peak when built / weights", "peak in all / weights", "weights, GiB"]
     rows = {}
     for name in modules:
         command = (

@@ -602,7 +602,7 @@ HELP = {
         ["--help"],
         [
             "neurons of each layer: [4, 4, 1]",
-            "halfspaces a neuron: 4",
+            "halfspaces per neuron: 4",
             "online learning: 8",
             "the digit told from the others: 3",
             "gln-mnist --all-classes --help",
@@ -613,7 +613,7 @@ HELP = {
         ["--all-classes", "--help"],
         [
             "neurons of each layer: [64, 32]",
-            "halfspaces a neuron: 6",
+            "halfspaces per neuron: 6",
             "online learning: 1",
             "--save FILE",
             "--plot FOLDER",

@@ -32,7 +32,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     kind.add_argument(
         "--all-classes",
         action="store_true",
-        help="ten heads, a head a digit, instead of one; gln-mnist --all-classes --help lists the options of that",
+        help="ten heads, one head per digit, instead of one; gln-mnist --all-classes --help lists the options of that",
     )
     all_classes = kind.parse_known_args(arguments)[0].all_classes
     parser = _ten_digits(kind) if all_classes else _one_digit(kind)
@@ -90,7 +90,7 @@ def _parser(kind: argparse.ArgumentParser, description: str) -> argparse.Argumen
         "them, as a table",
     )
     parser.add_argument("--layer-sizes", type=int, nargs="+", metavar="N", help="neurons of each layer: %(default)s")
-    parser.add_argument("--halfspaces", type=int, metavar="K", help="halfspaces a neuron: %(default)s")
+    parser.add_argument("--halfspaces", type=int, metavar="K", help="halfspaces per neuron: %(default)s")
     parser.add_argument(
         "--batch-size",
         type=int,

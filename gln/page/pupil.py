@@ -198,7 +198,7 @@ class Pupil:
         self._lessons.forget(last)
 
     def accuracy(self) -> tuple[float, float]:
-        """The shares of MNIST's 10,000 test digits that it names rightly: now, and before any lesson.
+        """Accuracy on MNIST's 10,000 test digits: now, and before any lesson.
 
         It takes half a second, in which other questions are answered; if a lesson is given meanwhile it counts again.
         """
@@ -256,6 +256,6 @@ def _loaded(file: Path) -> tuple[Any, Standardizer, list[str]]:
             raise ValueError(repr(network))
         standardizer.set_state(extra)
     except ValueError as error:
-        expected = f"a network of {PIXELS} pixels and a head a class, as gln-mnist --all-classes --save writes it"
+        expected = f"a network of {PIXELS} pixels and one head per class, as gln-mnist --all-classes --save writes it"
         raise ValueError(f"{file}: expected {expected}, got {error}") from error
     return network, standardizer, names
