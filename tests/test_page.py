@@ -670,8 +670,13 @@ def page(chromium: Any, site: str) -> Iterator[Any]:
 
 
 def eventually(holds: Any, seconds: float = 30) -> None:
+    from selenium.common.exceptions import StaleElementReferenceException  # only tests in a browser wait
+
     end = time.monotonic() + seconds
-    while not holds():
+    while True:
+        with contextlib.suppress(StaleElementReferenceException):  # the page replaced an element while it was read
+            if holds():
+                return
         assert time.monotonic() < end
         time.sleep(0.02)
 
