@@ -23,7 +23,7 @@ PARTS = 8  # of a table; each network leaves out one
 # Factors of the squared distance from equal weights and of the squared offset, which are added to the sum of the
 # losses, so that few samples change little.
 PENALTY, OFFSET_PENALTY = 0.5, 100.0
-LARGEST = {"classes": 3.0, "values": 1.5}  # upper bounds of weights
+LARGEST = {"classes": 3.0, "values": 1.5, "logs": 3.0}  # upper bounds of weights
 
 
 class Blend(NamedTuple):

@@ -17,13 +17,13 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import ndtri
 
+from gln.calibration import LARGEST, PENALTY
+
 __all__ = ["Shape", "fitted"]
 
 LOG_ROOT = 0.5 * np.log(2 * np.pi)
 NO_TAILS, MOST_TAILS, MOST_SKEW = 1e-3, 0.9, 3.0  # with NO_TAILS it is normal to 1e-6
-# Factors of the squared distances from equal weights and from a normal distribution, which are added to the sum of the
-# losses, so that few samples change little.
-PENALTY, SHAPE_PENALTY, LARGEST_WEIGHT = 0.5, 1.0, 3.0
+SHAPE_PENALTY = 1.0  # like PENALTY, but for the squared distance from a normal distribution
 
 
 class Shape(NamedTuple):
@@ -76,6 +76,6 @@ def fitted(logs: np.ndarray, deviations: np.ndarray, shares: np.ndarray) -> tupl
         penalty = PENALTY * np.square(p[:-3] - equal).sum() + SHAPE_PENALTY * np.square(shape).sum()
         return (losses + penalty) / max(1, shares.sum())
 
-    bounds = [(0, LARGEST_WEIGHT)] * len(logs) + [(-9, 9), (-MOST_SKEW, MOST_SKEW), (NO_TAILS, MOST_TAILS)]
+    bounds = [(0, LARGEST["logs"])] * len(logs) + [(-9, 9), (-MOST_SKEW, MOST_SKEW), (NO_TAILS, MOST_TAILS)]
     found = minimize(loss, [*equal, 0, 0, 0.3], method="L-BFGS-B", bounds=bounds).x
     return found[:-2], found[-2], found[-1]

@@ -302,10 +302,10 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         places halfspaces between samples.
     learning_rate : float, callable or None, default=None
         A number from 0 to 1e30, or a callable that returns one for the number of samples learned so far. In `fit`, None
-        falls linearly to 0.01, from 0.5 for means and 1.5 for quantiles, or with encodings from three times as much. In
-        `partial_fit`, for means it falls from 0.3 to 0.1 for slow networks and is 0.5 for fast ones; for quantiles it
-        falls from 0.5 to 0.05 and 0.25; see `gln.rates.stream_rate`. The steps of a batch add up: means oscillate if
-        the rate exceeds 2 / batch_size.
+        falls linearly to 0.01, from 0.5 for means and variances and 1.5 for quantiles, or with encodings from three
+        times as much. In `partial_fit`, for means and variances it falls from 0.3 to 0.1 for slow networks and is 0.5
+        for fast ones; for quantiles it falls from 0.5 to 0.05 and 0.25; see `gln.rates.stream_rate`. The steps of a
+        batch add up: means oscillate if the rate exceeds 2 / batch_size.
     n_epochs : int or None, default=None
         Passes of `fit` over the samples. None is about 1000 / N, at least 3 (5 for wide sparse tables) and at most 20;
         for long tables it is about 300,000 / N, at least 1.
