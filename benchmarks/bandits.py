@@ -171,7 +171,7 @@ def draw(file: str, steps: int, seeds: int) -> None:
 
     name, make = next(iter(DRIFTS.items()))
     environments = [make(steps, seed) for seed in range(seeds)]
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = Figure(figsize=(5.4, 3.8), layout="constrained")
     axes, window = figure.subplots(), min(WINDOW, steps // 4)
     places = np.arange(window, steps + 1, max(1, window // 20))  # all would blur the dashes
     for title, (colour, style) in LOOKS.items():
@@ -186,7 +186,7 @@ def draw(file: str, steps: int, seeds: int) -> None:
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.grid(axis="y", alpha=0.2)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.2, 0), fontsize=9)  # where no line runs
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.06, 0), fontsize=8)  # where no line runs
     axes.set_title(name.split(",")[0], loc="left", fontsize=10)
     figure.savefig(file, dpi=150)
 

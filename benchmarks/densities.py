@@ -339,11 +339,11 @@ def calibration(axes: Any, streams: list[Stream]) -> None:
 def draw(file: str, samples: int, streams: list[Stream]) -> None:
     from matplotlib.figure import Figure  # Matplotlib is needed only for pictures
 
-    figure = Figure(figsize=(9, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(5, 4))
-    fan(left, samples)
-    calibration(right, streams)
-    for axes in (left, right):
+    figure = Figure(figsize=(5.4, 7.6), layout="constrained")
+    above, below = figure.subplots(2, 1, height_ratios=(4, 5))
+    fan(above, samples)
+    calibration(below, streams)
+    for axes in (above, below):
         axes.grid(alpha=0.2)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, dpi=150)

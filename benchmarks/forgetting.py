@@ -161,8 +161,8 @@ def summary(runs: np.ndarray) -> dict[str, Any]:  # (seeds, tasks, tasks)
 def draw(runs: dict[str, np.ndarray], file: str) -> None:
     from matplotlib.figure import Figure  # only who draws needs Matplotlib
 
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
+    figure = Figure(figsize=(5.4, 5.8), layout="constrained")
+    panels = figure.subplots(2, 1, sharex=True, sharey=True)
     for name, run in runs.items():
         mean = run.mean(axis=0)
         tasks = np.arange(1, len(mean) + 1)
@@ -170,10 +170,10 @@ def draw(runs: dict[str, np.ndarray], file: str) -> None:
         panels[1].plot(tasks, np.nanmean(mean, axis=1), marker="o", markersize=4, label=name)
     panels[0].set_title("Task 0", fontsize=11)
     panels[1].set_title("Mean of the tasks learned", fontsize=11)
-    panels[0].set_ylabel("accuracy, %")
     panels[0].legend(frameon=False)
+    panels[1].set_xlabel("tasks learned")
     for axes in panels:
-        axes.set_xlabel("tasks learned")
+        axes.set_ylabel("accuracy, %")
         axes.set_xticks(tasks)
         axes.grid(alpha=0.2)
         axes.spines[["top", "right"]].set_visible(False)

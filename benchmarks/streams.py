@@ -238,28 +238,27 @@ def draw(file: str, samples: int, window: int) -> None:
     from matplotlib.figure import Figure  # only who draws needs Matplotlib
 
     stream = agrawal(samples, CONCEPTS)
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = Figure(figsize=(5.4, 3.4), layout="constrained")
     axes = figure.subplots()
     looks = {"GLNClassifier": ("#d55e00", "-"), "ARFClassifier": ("#0072b2", "--")}  # told apart in grey as well
     for title, (colour, style) in looks.items():
         predicted, _ = progressive(CLASSIFIERS[title](stream), stream, "predict_one")
         accuracy = rolling([100.0 * (p == y) for p, (_, y) in zip(predicted, stream, strict=True)], window)
-        places, few = (
-            np.arange(window, samples + 1),
-            slice(None, None, max(1, window // 20)),
-        )  # all would blur the dashes
-        axes.plot(places[few], accuracy[few], color=colour, linestyle=style, linewidth=1.8, label=title)
+        places = np.arange(window, samples + 1)
+        few = slice(None, None, max(1, window // 20))  # all would blur the dashes
+        axes.plot(places[few], accuracy[few], color=colour, linestyle=style, linewidth=1.5, label=title)
     ends = [samples * i // len(CONCEPTS) for i in range(len(CONCEPTS) + 1)]
     for function, (start, end) in zip(CONCEPTS, itertools.pairwise(ends), strict=True):
         axes.text((start + end) / 2, 1.02, f"function {function}", transform=axes.get_xaxis_transform(), ha="center")
         if start:
             axes.axvline(start, color="#444444", linewidth=0.8)
             axes.text(start, 1.02, "drift", transform=axes.get_xaxis_transform(), ha="center", color="#444444")
-    axes.set(xlabel="samples seen", ylabel=f"accuracy of the last {window}, %", xlim=(0, samples))
+    axes.set(xlabel="samples seen", ylabel=f"accuracy over the last {window}, %", xlim=(0, samples))
+    axes.set_xticks(np.linspace(0, samples, 5))
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.grid(axis="y", alpha=0.2)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="lower left")
     figure.savefig(file, dpi=150)
 
 
