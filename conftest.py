@@ -1,3 +1,3 @@
-"""Keeps pytest from taking `test_mnist.py`, which people import and run, for a test."""
+"""Keeps pytest from collecting `test_mnist.py`, which is a module to import and run, not a test."""
 
 collect_ignore = ["test_mnist.py"]

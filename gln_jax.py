@@ -578,7 +578,7 @@ class GLN:
         except (TypeError, ValueError) as error:
             raise _bad(name, "an array of real numbers", f"{type(value).__name__} ({error})") from None
         if array.dtype.kind not in "biuf" or (hasattr(array, "tocsc") and not sparse):
-            expected = "an array of real numbers, which only as inputs of gln_numba may be sparse"
+            expected = "a dense array of real numbers (gln_numba also takes sparse inputs)"
             raise _bad(name, expected, f"{type(value).__name__} of dtype {array.dtype}")
         if not any(_fits(array.shape, shape) for shape in shapes):
             expected = " or ".join(str(shape).replace("None", "B") for shape in shapes)

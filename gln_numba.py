@@ -34,7 +34,7 @@ SHARED_PRODUCTS = 1 << 21  # per layer and block; with more, waking Numba's thre
 CACHED = 1 << 21  # numbers of z that all neurons of a layer process before later samples
 NARROW, SMALL = 1 << 8, 1 << 19  # weights per head, in a row and in a layer, up to which sample by sample is faster
 LOG_LOSS, _, QUANTILE, VARIANCE = range(4)  # indices in LOSSES: comparing strings is slow in compiled code
-THREADS = threading.Lock()  # for one call at a time: Numba's workqueue layer ends the process at a second one
+THREADS = threading.Lock()  # one call at a time: under Numba's workqueue layer, a second one ends the process
 # Sums may be reordered, so that the compiler can vectorise them; NaN and infinity are respected.
 compiled: Any = functools.partial(numba.njit, cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
 inner: Any = functools.partial(compiled, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # called by compiled code only
@@ -273,7 +273,7 @@ def share_units(layer, network, above, threads):  # units are independent
 
 
 @inner
-def read(base, bias, bound):  # (K, B) -> (1, B, d), the first layer's
+def read(base, bias, bound):  # (K, B) -> (1, B, d), for the first layer
     z = np.ones((1, base.shape[1], len(base) + bias), np.float32)
     for i, b in np.ndindex(base.shape):
         z[0, b, i] = min(max(base[i, b], -bound), bound)
@@ -328,7 +328,7 @@ class Columns(NamedTuple):  # sparse samples: only non-zero values are stored
 
 @compiled
 def seen_values(samples, places, size):  # Columns, (D,) -> (size, B)
-    """The values of side information that halfspaces see, at their places; values that none sees have place -1."""
+    """The values of side information that halfspaces see, at their places; unseen values have place -1."""
     context = np.zeros((size, len(samples.starts) - 1), np.float32)
     for b in range(context.shape[1]):
         for i in range(samples.starts[b], samples.starts[b + 1]):
@@ -341,7 +341,7 @@ def seen_values(samples, places, size):  # Columns, (D,) -> (size, B)
 def mix_sparse(w, samples, b, bound):  # (d,), Columns, (), () -> ()
     """`mix` of sample b."""
     some, s = slice(samples.starts[b], samples.starts[b + 1]), np.float32(0)
-    for place, value in zip(samples.places[some], samples.values[some]):  # noqa: B905 - Numba knows no strict
+    for place, value in zip(samples.places[some], samples.values[some]):  # noqa: B905 - no strict in Numba
         s += w[place] * value
     return min(max(s, -bound), bound)
 
@@ -385,7 +385,7 @@ def learn_sparse(network, samples, contexts, targets, rates):  # Columns, (n, B)
 
 @functools.cache
 def owner() -> int:
-    """The process that may use threads: the first to call this. In a fork they are gone, and waking them is fatal."""
+    """The process that may use threads: the first to call this. A fork has no threads, and waking them is fatal."""
     return os.getpid()
 
 
@@ -402,7 +402,7 @@ def canonical(array: Any) -> Any:  # (D, B) -> the same as CSC, each value store
 
 
 def columns(array: Any, bound: float = np.inf, bias: bool = False) -> Columns:  # (D, B), sparse
-    """Its values clipped to ±bound, with a 1 at the end of each sample if `bias`."""
+    """The values, clipped to ±bound, with a 1 at the end of each sample if `bias`."""
     array = canonical(array)
     starts, places = array.indptr.astype(np.int64), array.indices.astype(np.int64)
     values = array.data.astype(np.float32).clip(-bound, bound)
@@ -760,7 +760,7 @@ class GLN:
         except (TypeError, ValueError) as error:
             raise _bad(name, "an array of real numbers", f"{type(value).__name__} ({error})") from None
         if array.dtype.kind not in "biuf" or (hasattr(array, "tocsc") and not sparse):
-            expected = "an array of real numbers, which only as inputs of gln_numba may be sparse"
+            expected = "a dense array of real numbers (gln_numba also takes sparse inputs)"
             raise _bad(name, expected, f"{type(value).__name__} of dtype {array.dtype}")
         if not any(_fits(array.shape, shape) for shape in shapes):
             expected = " or ".join(str(shape).replace("None", "B") for shape in shapes)
@@ -857,7 +857,7 @@ class GLN:
         return gate_all(*planes, plain(context))
 
     def _side_information(self, context) -> tuple[tuple[np.ndarray, ...], np.ndarray]:  # (D, B) -> 4 arrays, (R, B)
-        """Halfspaces and the values that they see; of sparse side information only these are made dense."""
+        """Halfspaces and the values that they see; only these are made dense if side information is sparse."""
         if not is_sparse(context):
             return self._planes, context
         places, *planes = self._sparse_planes

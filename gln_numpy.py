@@ -454,7 +454,7 @@ class GLN:
         except (TypeError, ValueError) as error:
             raise _bad(name, "an array of real numbers", f"{type(value).__name__} ({error})") from None
         if array.dtype.kind not in "biuf" or (hasattr(array, "tocsc") and not sparse):
-            expected = "an array of real numbers, which only as inputs of gln_numba may be sparse"
+            expected = "a dense array of real numbers (gln_numba also takes sparse inputs)"
             raise _bad(name, expected, f"{type(value).__name__} of dtype {array.dtype}")
         if not any(_fits(array.shape, shape) for shape in shapes):
             expected = " or ".join(str(shape).replace("None", "B") for shape in shapes)
@@ -584,7 +584,7 @@ class GLN:
         """The logits of samples (m, q, C); with targets, their rows w learn in place: several batches at once as in
         docs/algorithm.md, "Blocks", or one batch after another if a weight might be clipped on the way."""
         config, bound, limit = self.config, self.config.bound, self.config.weight_clipping
-        # In a single batch, sums have the same order as for a single sample; a matrix product is faster, in another.
+        # A single batch sums in the same order as a single sample; a matrix product is faster, but in another order.
         s = np.einsum("qhmd,qhcd->qhmc", x, w) if layer.batch_size >= len(layer.z) else x @ w.swapaxes(2, 3)
         s = s.transpose(2, 0, 1, 3).reshape(*mask.shape, -1)  # a copy
         if layer.targets is None:

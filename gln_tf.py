@@ -32,7 +32,7 @@ MAX_FLOAT = float(np.finfo(np.float32).max)
 NUMBERS, MOST_LOG = (-MAX_FLOAT, MAX_FLOAT), 80.0  # exp(MOST_LOG) and exp(-MOST_LOG) fit in float32
 BLOCK_SAMPLES = 512  # per block in steps where samples are independent: gating, and prediction without learning
 ROWS_BYTES = 1 << 24  # limit for copies: of NumPy arrays, and of the rows that a prediction in a graph picks
-SIZES = (1, 8, 64, BLOCK_SAMPLES)  # blocks are padded to these or multiples of the last: each compiles for a second
+SIZES = (1, 8, 64, BLOCK_SAMPLES)  # blocks are padded to these or multiples of the last; each takes a second to compile
 MATRIX, VECTOR = tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((None,), tf.float32)  # of any size in one trace
 INTEGER, SWITCH = tf.TensorSpec((), tf.int32), tf.TensorSpec((), tf.bool)
 BLOCK = MATRIX, MATRIX, MATRIX, VECTOR, INTEGER, INTEGER, SWITCH  # the arguments of a block other than variables
@@ -447,7 +447,7 @@ class GLN(tf.Module):
         except (TypeError, ValueError) as error:
             raise _bad(name, "an array of real numbers", f"{type(value).__name__} ({error})") from None
         if array.dtype.kind not in "biuf" or (hasattr(array, "tocsc") and not sparse):
-            expected = "an array of real numbers, which only as inputs of gln_numba may be sparse"
+            expected = "a dense array of real numbers (gln_numba also takes sparse inputs)"
             raise _bad(name, expected, f"{type(value).__name__} of dtype {array.dtype}")
         if not any(_fits(array.shape, shape) for shape in shapes):
             expected = " or ".join(str(shape).replace("None", "B") for shape in shapes)
@@ -524,7 +524,7 @@ class GLN(tf.Module):
     @staticmethod
     def _numpy(value: Any) -> np.ndarray:
         if not tf.executing_eagerly():
-            raise TypeError("inside a graph, as of tf.function, it is serve(inputs, context_inputs) that predicts")
+            raise TypeError("inside a graph, such as a tf.function, only serve(inputs, context_inputs) predicts")
         array = np.asarray(value)
         return array.astype(np.float32) if array.dtype.kind == "V" else array  # bfloat16, which NumPy does not know
 

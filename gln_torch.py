@@ -482,7 +482,7 @@ class GLN(nn.Module):
         except (TypeError, ValueError) as error:
             raise _bad(name, "an array of real numbers", f"{type(value).__name__} ({error})") from None
         if array.dtype.kind not in "biuf" or (hasattr(array, "tocsc") and not sparse):
-            expected = "an array of real numbers, which only as inputs of gln_numba may be sparse"
+            expected = "a dense array of real numbers (gln_numba also takes sparse inputs)"
             raise _bad(name, expected, f"{type(value).__name__} of dtype {array.dtype}")
         if not any(_fits(array.shape, shape) for shape in shapes):
             expected = " or ".join(str(shape).replace("None", "B") for shape in shapes)
@@ -611,7 +611,7 @@ class GLN(nn.Module):
         return z.mean(dim=2).T
 
     def _by_sample(self, layer, rows) -> torch.Tensor:  # (B, n) -> (B, C, n)
-        """The logits of samples, copying the rows that they pick: the fastest way for a single one, which may learn."""
+        """The logits of samples, by copying the rows that they pick: fastest for a single sample, which may learn."""
         config, z = self.config, layer.z[:, None]  # (B, 1, H, d)
         copies = layer.weights.index_select(0, rows.flatten()).unflatten(0, rows.shape)  # (B, n, C, d)
         s = mix(copies, z, config.bound)

@@ -85,11 +85,11 @@ class TenDigits(NamedTuple):
     """The results of `get_ten_digits_metrics`, on the test set except `online_hits` and `seconds`."""
 
     accuracy: float  # percent
-    online_hits: np.ndarray  # (N,) bool: whether each training digit, in order, was predicted right before learning it
+    online_hits: np.ndarray  # (N,) bool: whether each training digit was predicted correctly before it was learned
     conf_mat: pd.DataFrame  # counts; rows are true digits, columns predicted ones
     prfs: pd.DataFrame  # precision, recall, F-score and support, one column per digit
     log_loss: float  # nats, of the heads' probabilities normalised to sum to one
-    calibration_error: float  # mean distance of the predicted digits' probabilities from their share of hits
+    calibration_error: float  # mean distance between the predicted digits' probabilities and their share of hits
     seconds: float  # for the pass, including compilation
     standardizer: Standardizer | None  # of the inputs, None if not standardised
 
@@ -218,7 +218,7 @@ def _run(options: argparse.Namespace) -> None:
     scores = _score(model, options, digits)
     text = command.text_of_ten(scores) if options.all_classes else command.text_of_one(*scores)
     print(f"\n{text}", flush=True)  # before the pictures, which may fail
-    if options.all_classes:  # not with the result, which is reproducible
+    if options.all_classes:  # on stderr, because the output is reproducible without it
         print(f"Seconds, with {backend.__name__}: {time.perf_counter() - start:.1f}", file=sys.stderr)
     if options.plot is not None:
         from gln.mnist import pictures  # Matplotlib is needed only for pictures
@@ -236,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"gln-mnist: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        pass  # printed below, once the traceback has removed the progress bar
+        pass  # reported below, once the exception has closed the progress bar
     print("gln-mnist: interrupted", file=sys.stderr)
     return 130
 

@@ -1,4 +1,4 @@
-"""Accuracy of a GLN on MNIST in one exact online pass, and which parts of its recipe matter.
+"""Accuracy of a GLN on MNIST in one exact online pass, and the contribution of each part of its recipe.
 
 `python -m benchmarks.accuracy` prints its tables as Markdown, `--plot FILE` draws the learning curves, `--quick` runs
 on a few digits only, to check that everything works. Figures are for the test set, means over several seeds, which
@@ -34,8 +34,8 @@ RECIPE: dict[str, Any] = {
 }
 BEST: dict[str, Any] = {"layer_sizes": [2000, 200], "pred_clipping": 1e-4}
 NO_WINDOWS: dict[str, Any] = {"halfspace_window": None}
-# The network of the paper, with random halfspaces and the rate that the paper gives, and in the recipe. What the paper
-# does not say is the number of halfspaces per neuron, here four, and how pixels were scaled, so there are two rows.
+# The paper's network, in its own setting (random halfspaces, the paper's rate) and in the recipe. The paper does not
+# give the number of halfspaces per neuron, here four, nor the scaling of the pixels, so there are two rows.
 PAPER: dict[str, Any] = {"layer_sizes": [2000, 1000, 500, 1], "context_map_size": 4}
 PAPER_SETTING: dict[str, Any] = {**PAPER, "halfspace_samples": 0, "linear_rate": False, "normalize": False}
 PROBABILITIES: dict[str, Any] = {"standardize": False, "base_predictor": np.asarray}
@@ -54,7 +54,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "windows of 3 x 3 pixels": {"halfspace_window": 3},
     "windows of 14 x 14 pixels": {"halfspace_window": 14},
     "random halfspaces, not from data": {"halfspace_samples": 0},
-    "the default rate, which knows no length": {"linear_rate": False},
+    "the default rate, which does not depend on the length": {"linear_rate": False},
     "steps not normalised, the paper's rate": {"linear_rate": False, "normalize": False},
     "4 halfspaces per neuron": {"context_map_size": 4},
     "[16, 16]": {"layer_sizes": [16, 16]},
@@ -75,7 +75,7 @@ class Trials:
         self.samples = samples
         self.gln = load_backend("auto").GLN
 
-    @functools.cache  # noqa: B019 - one of these lives as long as the program
+    @functools.cache  # noqa: B019 - the only instance lives as long as the program
     def digits(self, upright: bool = True, features: bool = False) -> Digits:
         x_train, y_train, x_test, y_test = (part[: self.samples] for part in load_mnist(deskew=False))
         if upright:
@@ -110,7 +110,7 @@ class Trials:
 
 
 def hits_of(estimator: Any, digits: Digits, seed: int) -> np.ndarray:
-    """Whether scikit-learn's estimator knew each digit of the stream before it learned it, (N,)."""
+    """Whether a scikit-learn estimator predicted each digit of the stream correctly before learning it, (N,)."""
     x_train, y_train, _, _ = digits
     order, standardizer = np.random.default_rng(seed).permutation(len(x_train)), Standardizer(x_train.shape[1])
     hits: list[bool] = []
@@ -122,7 +122,7 @@ def hits_of(estimator: Any, digits: Digits, seed: int) -> np.ndarray:
 
 
 def streams(trials: Trials, seed: int = 0) -> dict[str, np.ndarray]:
-    """Of each model, whether it knew each digit of one pass before it learned it."""
+    """For each model, whether it predicted each digit of one pass correctly before learning it."""
     mlp, linear = MLPClassifier((64,), random_state=seed), SGDClassifier(loss="log_loss", random_state=seed)
     return {
         "GLN [64, 32], orientations": trials.one(seed, features=True).online_hits,
@@ -134,7 +134,7 @@ def streams(trials: Trials, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def table_of_streams(hits: dict[str, np.ndarray]) -> pd.DataFrame:
-    """Error in percent between one count of digits seen and the next."""
+    """Error in percent between successive counts of digits seen."""
     count = len(next(iter(hits.values())))
     ends = [end for end in (100, 300, 1000, 3000, 10000, 30000, 60000) if end <= count]
     errors = {
@@ -145,7 +145,7 @@ def table_of_streams(hits: dict[str, np.ndarray]) -> pd.DataFrame:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures say nothing")
+    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
     parser.add_argument("--plot", metavar="FILE", help="draw the learning curves")
     options = parser.parse_args()
     trials = Trials(300 if options.quick else None)
@@ -178,7 +178,7 @@ def main() -> None:
         "Error in percent since the previous line, each digit predicted before it is learned", table_of_streams(hits), 2
     )
     if options.plot:
-        from gln.plots import plot_learning_curves  # only who draws needs Matplotlib
+        from gln.plots import plot_learning_curves  # Matplotlib is needed only for pictures
 
         plot_learning_curves(hits, per_decade=3).savefig(options.plot, dpi=150)
 

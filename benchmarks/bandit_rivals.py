@@ -1,4 +1,5 @@
-"""The policies that `benchmarks.bandits` compares with. All get features standardised online, most also rewards.
+"""The policies that `benchmarks.bandits` compares with. All get features standardised online, and most also get
+standardised rewards.
 
 Vowpal Wabbit is included if it is installed: pip install vowpalwabbit.
 
@@ -24,7 +25,7 @@ CLIP = 10.0  # of standardised rewards, as in a GLN
 
 
 class Task(NamedTuple):
-    """What a policy is made for."""
+    """The properties of an environment that policies may use."""
 
     features: int
     arms: int
@@ -39,12 +40,12 @@ class Policy(Protocol):
         ...
 
     def learn(self, x: np.ndarray, arm: int, reward: float) -> None:  # (F,)
-        """The reward of the arm that `choose` gave for x, before it is called again."""
+        """Learn the reward of the arm that `choose` returned for x, before its next call."""
         ...
 
 
 class Standardised:
-    """A policy that gets standardised features and rewards, or rewards in [0, 1] if it is told their range."""
+    """A policy with standardised features and rewards, or with rewards scaled to [0, 1] if it is told their range."""
 
     def __init__(self, policy: Policy, task: Task, in_range: bool = False) -> None:
         self.policy, self.features = policy, Standardizer(task.features, **OF_FEATURES)
@@ -73,15 +74,15 @@ def and_distances(x: np.ndarray) -> np.ndarray:  # (F,) -> (2 F + 1,)
 
 
 class Linear:
-    """Ridge regression of each arm's reward, and what is uncertain about it."""
+    """Ridge regression of each arm's reward, with its uncertainty."""
 
     def __init__(self, inputs: int, arms: int) -> None:
-        self.inverse = np.tile(np.eye(inputs), (arms, 1, 1))  # (K, D, D), of the sums of x x' and of 1
+        self.inverse = np.tile(np.eye(inputs), (arms, 1, 1))  # (K, D, D), of the sum of x x' plus the identity
         self.sums, self.weights = np.zeros((2, arms, inputs))  # (K, D) each
 
     def add(self, x: np.ndarray, arm: int, reward: float) -> None:  # (D,)
         column = self.inverse[arm] @ x
-        self.inverse[arm] -= np.outer(column, column) / (1 + x @ column)  # Sherman and Morrison
+        self.inverse[arm] -= np.outer(column, column) / (1 + x @ column)  # Sherman-Morrison formula
         self.sums[arm] += reward * x
         self.weights[arm] = self.inverse[arm] @ self.sums[arm]
 
@@ -109,7 +110,8 @@ class LinUCB:
 class LinTS:
     """S. Agrawal and N. Goyal, Thompson Sampling for Contextual Bandits with Linear Payoffs, 2013.
 
-    Weights are sampled for each arm. What they give for one x is normal, and so it is sampled itself.
+    The method samples weights for each arm. Their prediction for one x is normally distributed, so it is sampled
+    instead.
     """
 
     ALPHA = 1.0
@@ -129,17 +131,17 @@ class LinTS:
 class NeuralLinear:
     """Thompson sampling from linear models on a network's last layer; C. Riquelme et al., as for wheels.
 
-    The network learns all that was seen now and then. To arms that were not pulled its target is what it predicts.
+    The network is retrained at intervals. For arms that were not pulled, the targets are its own predictions.
     """
 
     ALPHA = 0.3
-    EVERY, PASSES, MOST = 100, 10, 2000  # steps between lessons, of so many passes over the last so many steps
+    EVERY, PASSES, MOST = 100, 10, 2000  # steps between trainings, passes in each, and most recent steps used
 
     def __init__(self, task: Task) -> None:
         self.net = MLPRegressor(
             hidden_layer_sizes=(50,), learning_rate_init=0.01, batch_size=64, random_state=task.seed
         )
-        self.net.partial_fit(np.zeros((64, task.features)), np.zeros((64, task.arms)))  # only now it has weights
+        self.net.partial_fit(np.zeros((64, task.features)), np.zeros((64, task.arms)))  # creates the weights
         self.arms, self.rng = task.arms, np.random.default_rng(task.seed)
         self.seen: list[tuple[np.ndarray, int, float]] = []
         self.linear = Linear(51, task.arms)
@@ -176,7 +178,8 @@ class NeuralLinear:
 
 
 class GLCB:
-    """E. Sezener et al., Online Learning in Contextual Bandits using Gated Linear Networks, 2020, with its sizes.
+    """E. Sezener et al., Online Learning in Contextual Bandits using Gated Linear Networks, 2020, with the paper's
+    sizes.
 
     Rewards in [0, 1] are learned as probabilities, where the paper has a tree of networks for real ones.
     """
@@ -201,7 +204,7 @@ class GLCB:
 
     def visits(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (F,) -> (N,), (K, N)
         """The rows that x picks, and how often each was learned for each arm."""
-        [rows] = self.networks[0].contexts(x.astype(np.float32)[:, None])  # of the same seed, and so the same for all
+        [rows] = self.networks[0].contexts(x.astype(np.float32)[:, None])  # the same for all, since all have one seed
         return rows, self.counts[:, self.neurons, rows]
 
     def choose(self, x: np.ndarray) -> int:  # (F,)
@@ -221,7 +224,7 @@ class GLCB:
 
 
 class VowpalWabbit:
-    """Contextual bandits with features of arms, which here are only their names, and costs in [0, 1]."""
+    """Contextual bandits with costs in [0, 1] and features of arms, here only their names."""
 
     def __init__(self, task: Task, explore: str, inputs: Callable[[np.ndarray], np.ndarray]) -> None:
         self.inputs = inputs

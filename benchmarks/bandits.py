@@ -1,11 +1,11 @@
-"""Contextual bandits: GLNs, linear bandits, NeuralLinear, GLCB and Vowpal Wabbit, on tables, wheels and after drifts.
+"""Contextual bandits: GLNs, linear bandits, NeuralLinear, GLCB and Vowpal Wabbit, on tables, on wheels and after drift.
 
     python -m benchmarks.bandits
     python -m benchmarks.bandits --plot bandits.png   # rewards before and after a drift
 
-A policy gets a context, chooses an arm, and gets this arm's reward. The figures are mean rewards, scaled: 0 is drawing
-arms uniformly, 1 a GLN that learns the rewards of all arms at each step and always takes the arm with the highest
-predicted reward. In environments that drift, only the last steps count. `benchmarks.bandit_data` describes the
+A policy gets a context, chooses an arm, and gets this arm's reward. The figures are mean rewards, scaled: 0 is choosing
+arms uniformly at random, 1 is a GLN that learns the rewards of all arms at each step and always takes the arm with the
+highest predicted reward. In environments that drift, only the last steps count. `benchmarks.bandit_data` describes the
 environments.
 
 The settings of `GLNBandit`, and how much its rivals explore, were chosen on other environments: twelve KEEL tables, two
@@ -45,9 +45,9 @@ from benchmarks.stream_data import HAS_R
 from gln.bandits import GLNBandit
 
 KINDS = {"tables": TABLES, "games with penalties": PENALTIES, "wheels": WHEELS, "drifts": DRIFTS}
-LAST = 5  # of environments that drift, what counts is this part of the steps, at the end
-ARMS, FEATURES, ROUND, ROUNDS = (2, 7), 10, 200, 10  # where time is taken: rounds of so many steps, in turns
-WINDOW = 250  # of the picture: of how many steps before each the mean is taken
+LAST = 5  # in environments that drift, only the last fifth of the steps counts
+ARMS, FEATURES, ROUND, ROUNDS = (2, 7), 10, 200, 10  # for timing: models take turns in rounds of ROUND steps
+WINDOW = 250  # of the picture: number of steps in a moving average
 
 
 class Gated:
@@ -69,7 +69,7 @@ RIVALS: dict[str, Callable[[Task], Policy]] = {
     "LinTS": LinTS,
     "NeuralLinear": NeuralLinear,
 }
-IN_RANGE: dict[str, Callable[[Task], Policy]] = {"GLCB": GLCB}  # they are told the range of rewards
+IN_RANGE: dict[str, Callable[[Task], Policy]] = {"GLCB": GLCB}  # told the range of rewards
 if HAS_VW:
     IN_RANGE |= {
         f"VW {name}": functools.partial(VowpalWabbit, explore=option, inputs=and_distances)
@@ -82,10 +82,10 @@ MODELS: dict[str, Callable[[Task], Policy]] = {
     **{name: lambda task, make=make: Standardised(make(task), task, True) for name, make in IN_RANGE.items()},  # type: ignore[misc]
 }
 TIMED = dict(MODELS)
-if HAS_VW:  # with ten features as they are it is faster
+if HAS_VW:  # faster with the ten features alone
     TIMED["VW squarecb alone"] = functools.partial(VowpalWabbit, explore="--squarecb", inputs=lambda x: x)
 OURS = "GLN counts"
-LOOKS = {  # of the picture: told apart in grey as well
+LOOKS = {  # of the picture: distinguishable in greyscale
     OURS: ("#d55e00", "-"),
     "GLCB": ("#0072b2", "--"),
     "VW squarecb": ("#009e73", "-."),
@@ -95,7 +95,7 @@ LOOKS = {  # of the picture: told apart in grey as well
 
 
 def task_of(environment: Environment, seed: int) -> Task:
-    """What a policy may know of an environment beforehand."""
+    """What a policy may know about an environment beforehand."""
     rewards = environment.rewards
     return Task(environment.contexts.shape[1], rewards.shape[1], float(rewards.min()), float(rewards.max()), seed)
 
@@ -111,7 +111,7 @@ def play(policy: Policy, environment: Environment) -> np.ndarray:  # -> (T,)
 
 
 def told_all(environment: Environment, seed: int) -> np.ndarray:  # -> (T,)
-    """The rewards of a bandit's network that learns those of all arms, and always takes the best."""
+    """The rewards of a bandit that learns the rewards of all arms and always takes the best one."""
     arms = range(environment.rewards.shape[1])
     bandit, rewards = GLNBandit(arms, explore="greedy", seed=seed), []
     for context, of_arms in zip(*environment, strict=True):
@@ -132,7 +132,7 @@ def scores(name: str, steps: int, seed: int) -> dict[str, float]:
 
 
 def show_rewards(steps: int, seeds: int, jobs: int, most: int | None) -> None:
-    """Run and print the first so many environments of each kind."""
+    """Run and print all environments of each kind, or the first `most`."""
     kinds = {kind: list(environments)[:most] for kind, environments in KINDS.items()}
     names = [name for members in kinds.values() for name in members]
     runs = [delayed(scores)(name, steps, seed) for name in names for seed in range(seeds)]
@@ -148,7 +148,7 @@ def show_rewards(steps: int, seeds: int, jobs: int, most: int | None) -> None:
 
 
 def microseconds(arms: int, rounds: int) -> pd.Series:
-    """Median times of rounds in which models take turns, each of decisions and their lessons on random numbers."""
+    """Median times per step, as models take turns in rounds of decisions and learning on random numbers."""
     rng = np.random.default_rng(0)
     environment = Environment(rng.standard_normal((ROUND, FEATURES)), rng.random((ROUND, arms)))
     policies = {title: make(task_of(environment, 0)) for title, make in TIMED.items()}
@@ -157,7 +157,7 @@ def microseconds(arms: int, rounds: int) -> pd.Series:
         start = time.perf_counter()
         play(policies[title], environment)
         times.loc[number, title] = 1e6 * (time.perf_counter() - start) / ROUND
-    return times[1:].median()  # the first round compiles
+    return times[1:].median()  # the first round includes compilation
 
 
 def show_times(rounds: int) -> None:
@@ -166,14 +166,14 @@ def show_times(rounds: int) -> None:
 
 
 def draw(file: str, steps: int, seeds: int) -> None:
-    """Rewards along the first environment that drifts."""
-    from matplotlib.figure import Figure  # only who draws needs Matplotlib
+    """Plot rewards over time in the first environment that drifts."""
+    from matplotlib.figure import Figure  # Matplotlib is needed only for pictures
 
     name, make = next(iter(DRIFTS.items()))
     environments = [make(steps, seed) for seed in range(seeds)]
     figure = Figure(figsize=(5.4, 3.8), layout="constrained")
     axes, window = figure.subplots(), min(WINDOW, steps // 4)
-    places = np.arange(window, steps + 1, max(1, window // 20))  # all would blur the dashes
+    places = np.arange(window, steps + 1, max(1, window // 20))  # fewer points, so that dashes stay visible
     for title, (colour, style) in LOOKS.items():
         if title in MODELS:
             runs = [play(MODELS[title](task_of(each, seed)), each) for seed, each in enumerate(environments)]
@@ -186,17 +186,17 @@ def draw(file: str, steps: int, seeds: int) -> None:
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.grid(axis="y", alpha=0.2)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.06, 0), fontsize=8)  # where no line runs
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.06, 0), fontsize=8)  # away from the lines
     axes.set_title(name.split(",")[0], loc="left", fontsize=10)
     figure.savefig(file, dpi=150)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures say nothing")
-    parser.add_argument("--seeds", type=int, default=5, metavar="S", help="of environments and of models")
+    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
+    parser.add_argument("--seeds", type=int, default=5, metavar="S", help="seeds of environments and models")
     parser.add_argument("--jobs", type=int, default=1, metavar="J", help="environments at a time")
-    parser.add_argument("--plot", metavar="FILE", help="draw rewards along a drift, and print no tables")
+    parser.add_argument("--plot", metavar="FILE", help="draw rewards around a drift instead of printing tables")
     options = parser.parse_args()
     steps, seeds, most = (200, 1, 1) if options.quick else (STEPS, options.seeds, None)
     if options.plot:

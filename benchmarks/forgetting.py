@@ -1,16 +1,16 @@
-"""How much a GLN forgets: permuted MNIST, one task after another, beside scikit-learn's MLP and linear model.
+"""How much a GLN forgets on permuted MNIST, one task after another, compared with scikit-learn's MLP and linear model.
 
 Task 0 is MNIST, deskewed; each later task has its own permutation of the pixels. One model learns all tasks online, in
-one pass, and is never told where a task ends, nor which task a digit is of. After each task it is tested on all tasks
-so far, on the test set. All models see the same digits in the same order. The GLN takes pixels as they are: statistics
-that run on from task to task fit none of them, and shift the network's gates. The other two do better on pixels scaled
-by the mean and the deviation of all MNIST, and have them so.
+one pass, and is never told where a task ends or which task a digit belongs to. After each task it is tested on all
+tasks so far, on the test set. All models see the same digits in the same order. The GLN gets unscaled pixels: running
+statistics over several tasks fit none of them, and shift the network's gates. The other two do better on pixels scaled
+by the mean and standard deviation of all of MNIST, so they get these.
 
 `python -m benchmarks.forgetting` prints, as Markdown, a table of these accuracies for each model, and a summary of all.
-`--plot FILE` draws how the accuracy changes with the tasks learned, `--quick` runs on a few digits only, which shows
-that everything works. Every figure is in percent of the test digits and the mean of several seeds, which draw the
-permutations, the digits, their order and the models' first weights or halfspaces. The fastest installed backend does
-the work.
+`--plot FILE` draws how the accuracy changes with the tasks learned, `--quick` runs on a few digits only, to check that
+everything works. Every figure is a percentage of the test digits, averaged over several seeds, which determine the
+permutations, the digits, their order and the models' initial weights or halfspaces. The fastest installed backend is
+used.
 
 Source of the experiment: Veness et al., Gated Linear Networks, AAAI 2021, where it shows resilience to forgetting.
 """
@@ -31,11 +31,11 @@ from benchmarks.report import machine, show
 from gln.backends import load_backend
 from gln.mnist import PIXELS, Digits, load_mnist
 
-CHUNK = 800  # digits that a model is handed at a time, for the progress bar; whole batches of either estimator
+CHUNK = 800  # digits passed to a model at a time, for the progress bar; a multiple of both batch sizes
 
 
 class Size(NamedTuple):
-    """Of the experiment."""
+    """The size of the experiment."""
 
     tasks: int
     train: int  # digits of each task that are learned
@@ -69,7 +69,7 @@ class OnlineGLN:
 
 
 class InBatches:
-    """An estimator of scikit-learn that is handed `batch_size` digits at a time, with scaled pixels."""
+    """A scikit-learn estimator that gets `batch_size` digits at a time, with scaled pixels."""
 
     def __init__(self, estimator: Any, batch_size: int) -> None:
         self.estimator, self.batch_size = estimator, batch_size
@@ -84,14 +84,14 @@ class InBatches:
 
 
 def scaled(images: np.ndarray) -> np.ndarray:  # (B, 784) -> (B, 784)
-    """Pixels of about mean 0 and deviation 1, by those of all MNIST, which no permutation changes."""
+    """Pixels scaled by the mean and standard deviation of all of MNIST, which permutations do not change."""
     return (images - np.float32(0.1307)) / np.float32(0.3081)
 
 
-# The settings were compared by the mean of all tasks at the end, on training digits kept apart. The GLN is at its
-# defaults but for the sizes. The MLP is the best of those tried: SGD and Adam, 100 to 2000 hidden neurons, rates of
-# 0.0001 to 1, batches of 1 to 100, pixels scaled or not. The linear model has a constant rate, for it forgets far more
-# at its default one, which takes samples for being in random order.
+# The settings were compared by the mean of all tasks at the end, on held-out training digits. The GLN is at its
+# defaults except for the sizes. The MLP is the best of those tried: SGD and Adam, 100 to 2000 hidden neurons, rates of
+# 0.0001 to 1, batches of 1 to 100, pixels scaled or not. The linear model has a constant rate, because it forgets far
+# more at its default rate, which assumes samples in random order.
 
 
 def gln(seed: int) -> Model:
@@ -116,7 +116,7 @@ MODELS: dict[str, Callable[[int], Model]] = {
 
 
 def retention(model: Model, digits: Digits, size: Size, seed: int, bar: tqdm) -> np.ndarray:
-    """Percent of the test digits that are recognised: (tasks, tasks), [i, j] of task j after task i, NaN for j > i."""
+    """Percentage of test digits recognised: (tasks, tasks), [i, j] for task j after task i, NaN for j > i."""
     x_train, y_train, x_test, y_test = digits
     rng = np.random.default_rng(seed)
     pixels = [np.arange(PIXELS), *(rng.permutation(PIXELS) for _ in range(size.tasks - 1))]
@@ -140,7 +140,7 @@ def runs_of(name: str, digits: Digits, size: Size) -> np.ndarray:
 
 
 def table_of_tasks(runs: np.ndarray) -> pd.DataFrame:  # (seeds, tasks, tasks)
-    """Accuracy on each task after each, as text, for there is none on tasks yet to come."""
+    """Accuracy on each task after each task, as text: it is blank for later tasks."""
     mean = pd.DataFrame(runs.mean(axis=0)).rename(index="after task {}".format, columns="task {}".format)
     mean["mean"] = mean.mean(axis=1)  # of the tasks so far
     return mean.map(lambda accuracy: "" if np.isnan(accuracy) else f"{accuracy:.1f}")
@@ -154,12 +154,12 @@ def summary(runs: np.ndarray) -> dict[str, Any]:  # (seeds, tasks, tasks)
         "lowest and highest seed": f"{means.min():.1f}, {means.max():.1f}",
         "task 0 at the end": f"{end[:, 0].mean():.1f}",
         "each task when just learned": f"{learned.mean():.1f}",
-        "forgotten of all but the last": f"{(learned - end)[:, :-1].mean():.1f}",
+        "forgotten, on all but the last": f"{(learned - end)[:, :-1].mean():.1f}",
     }
 
 
 def draw(runs: dict[str, np.ndarray], file: str) -> None:
-    from matplotlib.figure import Figure  # only who draws needs Matplotlib
+    from matplotlib.figure import Figure  # Matplotlib is needed only for pictures
 
     figure = Figure(figsize=(5.4, 5.8), layout="constrained")
     panels = figure.subplots(2, 1, sharex=True, sharey=True)
@@ -177,13 +177,13 @@ def draw(runs: dict[str, np.ndarray], file: str) -> None:
         axes.set_xticks(tasks)
         axes.grid(alpha=0.2)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle("Permuted MNIST, one online pass, tasks one after another", fontsize=11)
+    figure.suptitle("Permuted MNIST, one online pass, one task after another", fontsize=11)
     figure.savefig(file, dpi=150)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures say nothing")
+    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
     parser.add_argument("--plot", metavar="FILE", help="draw accuracy against the tasks learned")
     options = parser.parse_args()
     size, digits = QUICK if options.quick else FULL, load_mnist()

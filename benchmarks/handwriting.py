@@ -1,6 +1,6 @@
-"""Digits and a star as a hand would draw them, for the page of `gln-draw`, and a browser in which they are drawn.
+"""Simulated drawings of digits and shapes for the page of `gln-draw`, and a browser to draw them in.
 
-A drawing is a list of strokes, a stroke a list of points (x, y) on a page of 280 by 280, y downward.
+A drawing is a list of strokes, and a stroke a list of points (x, y) on a page of 280 by 280, y downward.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ FLAGS = (
 
 
 def arc(x: float, y: float, width: float, height: float, start: float, end: float) -> Stroke:
-    """Part of an ellipse round (x, y) with these half axes, between two angles in degrees, clockwise from the right."""
+    """Part of an ellipse around (x, y) with these half axes, between two angles in degrees, clockwise from the
+    right."""
     angles = np.radians(np.linspace(start, end, 24))
     return list(zip((x + width * np.cos(angles)).tolist(), (y + height * np.sin(angles)).tolist(), strict=True))
 
 
 def line(*corners: tuple[float, float]) -> Stroke:
-    """Straight from corner to corner, in as many points as a mouse gives."""
+    """Straight lines from corner to corner, with as many points as a mouse gives."""
     stroke: Stroke = []
     for start, end in itertools.pairwise(corners):
         stroke += [tuple(point) for point in np.linspace(start, end, 12).tolist()]
     return stroke
 
 
-# Each digit three ways.
+# Each digit in three ways.
 DIGITS: dict[int, list[list[Stroke]]] = {
     0: [[arc(140, 140, 60, 90, -90, 270)], [arc(140, 140, 80, 85, -60, -420)], [arc(140, 140, 45, 90, -100, 275)]],
     1: [[line((140, 40), (140, 240))], [line((165, 45), (120, 235))], [line((105, 90), (150, 45), (148, 240))]],
@@ -98,7 +99,7 @@ DIGITS: dict[int, list[list[Stroke]]] = {
 STAR = [
     line(*((140 + 100 * math.sin(4 / 5 * math.pi * i), 140 - 100 * math.cos(4 / 5 * math.pi * i)) for i in range(6)))
 ]
-# What is no digit: each a class of one's own.
+# Letters and shapes, each a new class.
 THINGS: dict[str, list[Stroke]] = {
     "star": STAR,
     "triangle": [line((140, 50), (230, 220), (50, 220), (140, 50))],
@@ -133,7 +134,7 @@ THINGS: dict[str, list[Stroke]] = {
 
 
 def shaken(drawing: list[Stroke], rng: np.random.Generator) -> list[Stroke]:
-    """As another hand draws it: slanted, stretched, turned by some 5 degrees, and not quite steady."""
+    """A drawing in another person's style: slanted, stretched, rotated by about 5 degrees, and slightly shaky."""
     slant, stretch, angle = rng.normal(0, 0.1), math.exp(rng.normal(0, 0.1)), rng.normal(0, 0.08)
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
     hand = np.array([[stretch, 0], [-slant, 1]]) @ turn
@@ -142,11 +143,11 @@ def shaken(drawing: list[Stroke], rng: np.random.Generator) -> list[Stroke]:
 
 
 def browser(width: int = 1000, height: int = 800, dark: bool = False) -> Any:
-    """Chromium without a screen, driven by Selenium.
+    """Headless Chromium, driven by Selenium.
 
     Raises:
         ImportError: Selenium is not installed.
-        OSError: Chromium or its driver is not.
+        OSError: Chromium or its driver is not installed.
     """
     from selenium import webdriver
 

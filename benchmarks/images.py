@@ -1,4 +1,4 @@
-"""Images, one bit after the other: nats per image of a GLN on binarised MNIST, and digits that it draws.
+"""Images, bit by bit: nats per image of a GLN on binarised MNIST, and digits that it draws.
 
     python -m benchmarks.images
     python -m benchmarks.images --plot docs/images   # draws imagined.png and completed.png there
@@ -147,7 +147,7 @@ class Square:
         logits = count(near, y, self.tables.copy(), True)
         initial = self._whiten(np.concatenate([near, coarse(first, pixels), logits], axis=1))
         rng, neurons = np.random.default_rng(seed), np.arange(sum(SIZES))
-        nearest = np.where(neurons % 2, NEAR, NEAR // 2)  # a halfspace is one of so many pixels
+        nearest = np.where(neurons % 2, NEAR, NEAR // 2)  # the number of pixels that a halfspace is drawn from
         self.places = np.zeros((NEAREST, len(neurons)), np.float32)  # (m, N): 2^i if the pixel is bit i of the context
         for most, places in zip(nearest, self.places.T, strict=True):
             places[rng.choice(most, HALFSPACES, replace=False)] = 1 << np.arange(HALFSPACES)
@@ -183,7 +183,7 @@ class Square:
         return z, rows + (pixel[:, None] * self.by_pixel << HALFSPACES), y
 
     def predict(self, bits: np.ndarray, learns: bool, pixels: np.ndarray | None = None) -> np.ndarray:  # -> (B, P)
-        """Logits of the square's pixels, or of some of them; learned image by image, and pixel by pixel in each."""
+        """Logits of the square's pixels, or of some of them; learns image by image, and pixel by pixel in each."""
         pixels = self.pixels if pixels is None else pixels
         parts = []
         for start in range(0, len(bits), CHUNK):
@@ -206,7 +206,7 @@ def nats(logits: np.ndarray, bits: np.ndarray) -> np.ndarray:  # (B, P), (B, P) 
 
 
 def learn_square(pixels: np.ndarray, train: np.ndarray, test: np.ndarray, keep: bool) -> tuple:  # (P,), (B, 784) twice
-    """Nats of training images as they come, of test images frozen and still learning; seconds; the trained network."""
+    """Nats of training images, and of test images with the network frozen and still learning; seconds; the network."""
     start = time.process_time()
     square = Square(pixels, train[:CHUNK])
     came = nats(square.predict(train, learns=True), train[:, pixels])
@@ -305,9 +305,9 @@ def picture(file: Path, digits: np.ndarray, columns: int, title: str, given: int
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures say nothing")
+    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
     parser.add_argument("--jobs", type=int, default=2, metavar="J", help="squares at a time")
-    parser.add_argument("--plot", type=Path, metavar="DIRECTORY", help="also draw digits, there")
+    parser.add_argument("--plot", type=Path, metavar="DIRECTORY", help="also draw digits, into this folder")
     options = parser.parse_args()
     train, test = load_bits(*(600, 100) if options.quick else (60_000, 10_000))
     keep = options.plot is not None

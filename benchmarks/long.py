@@ -8,7 +8,7 @@ seed 0:
 - "clusters": two classes, each of eight clusters at corners of a hypercube, and 20 features, of which ten are
   informative and four are linear combinations of these (`make_classification`).
 - "noisy": two classes whose log-odds are a smooth function of five of 20 features (`make_friedman1`).
-- "forest", like covertype: seven kinds of trees, each with a preferred elevation, area and some soils; ten numbers,
+- "forest", like covertype: seven kinds of trees, each with a preferred elevation, area and soils; ten numbers,
   such as slope and distances, and 44 columns of 0 and 1 for area and soil.
 - "areas": the same sizes, but each class is four clusters, and the meaning of the 44 columns depends on the numbers.
 - "classes": 200 or 40 classes, one cluster each, and 20 features, of which 15 are informative.
@@ -61,7 +61,7 @@ def areas(count: int) -> Table:
     shares = [0.36, 0.48, 0.06, 0.01, 0.02, 0.03, 0.04]
     hidden, labels = make_classification(count, 16, n_classes=7, weights=shares, random_state=0, **kind)
     rng, columns = np.random.default_rng(0), [hidden[:, :10]]
-    for number, noise in ((4, 1.0), (40, 1.5)):  # a kind of area, and what it depends on
+    for number, noise in ((4, 1.0), (40, 1.5)):  # columns of 0 and 1, and noise in choosing one of them
         scores = hidden[:, 10:] @ rng.normal(size=(6, number)) + noise * rng.gumbel(size=(count, number))
         columns.append(np.eye(number)[scores.argmax(axis=1)])
     return np.concatenate(columns, axis=1), labels
@@ -114,7 +114,7 @@ MEASURES = ("seconds of a fit", "MiB of a fit", "accuracy in percent", "log-loss
 
 
 def resident() -> float:
-    """MiB of memory that this process has; NaN where /proc does not tell."""
+    """MiB of memory that this process uses; NaN without /proc."""
     try:
         return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * 4096 / 2**20
     except OSError:
@@ -122,9 +122,9 @@ def resident() -> float:
 
 
 def watched(fit: Callable[[], Any]) -> tuple[float, float]:
-    """Seconds of processor time, and MiB of memory at most beside what there was."""
+    """CPU seconds of a fit, and its peak memory in MiB above what was in use before."""
     if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-        libc.malloc_trim(0)  # memory that was used before and given back would hide what is taken now
+        libc.malloc_trim(0)  # freed memory that is reused would not count
     seen, done = [resident()], threading.Event()
 
     def watch() -> None:
@@ -142,7 +142,7 @@ def watched(fit: Callable[[], Any]) -> tuple[float, float]:
 
 
 def measured(model: Any, table: Table, rows: int) -> list[float]:
-    """A model's MEASURES when it has learned so many rows."""
+    """A model's MEASURES after learning this many rows."""
     (x, y), known = table, np.unique(table[1][:rows])
     seconds, memory = watched(lambda: model.fit(x[:rows], y[:rows]))
     p = model.predict_proba(x[rows:])
@@ -151,7 +151,7 @@ def measured(model: Any, table: Table, rows: int) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures say nothing")
+    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES), metavar="TABLE")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), metavar="MODEL")
     options = parser.parse_args()

@@ -29,18 +29,18 @@ def table(seed: int, rows: int = PARTITION) -> pd.DataFrame:
 
 
 def probabilities(part: pd.DataFrame, model: GLNClassifier) -> pd.Series:
-    """Of class 1, for each row of a partition."""
+    """Probability of class 1 for each row of a partition."""
     return pd.Series(model.predict_proba(part)[:, 1], part.index, name="p")
 
 
 def most_memory() -> float:
-    """That this process has held, in GiB."""
+    """Peak memory of this process, in GiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures say nothing")
+    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
     parser.add_argument("--rows", type=int, default=10_000_000, metavar="N", help="rows of the table")
     options = parser.parse_args()
     rows = 200_000 if options.quick else options.rows
@@ -53,7 +53,7 @@ def main() -> None:
         positives = int((p > 0.5).sum().compute())
         seconds, memory = time.perf_counter() - start, client.run(most_memory).values()
     print(machine())
-    print(f"{rows:,} rows in {seconds:.0f} s, {positives:,} positive; most memory of a worker {max(memory):.2f} GiB")
+    print(f"{rows:,} rows in {seconds:.0f} s, {positives:,} positive; peak memory of a worker {max(memory):.2f} GiB")
 
 
 if __name__ == "__main__":

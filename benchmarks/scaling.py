@@ -1,8 +1,8 @@
-"""Speed-up by processes: seconds of a fit of many heads, with one worker and with several.
+"""Speed-up with several processes: seconds of a fit of many heads, with one worker and with more.
 
 `python -m benchmarks.scaling` fits `GLNClassifier`, one network of 64 and 32 neurons in one pass, to random tables of
 10,000 samples, 50 features and various numbers of classes, one head per class. Each worker has one thread; compilation
-and process start are not timed. The time of two workers beyond half the time of one is the overhead. Times for more
+and process start are not timed. The overhead is the time of two workers minus half the time of one. Times for more
 workers are computed, not measured: their share of one worker's time, plus this overhead. `--quick` runs a tiny setting.
 """
 
@@ -21,7 +21,7 @@ from gln.sklearn import GLNClassifier
 
 
 def seconds(heads: int, workers: int, samples: int, repeats: int) -> float:
-    """Of one fit, the median."""
+    """The median time of a fit."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(samples, 50)), np.arange(samples) % heads
     model = GLNClassifier((64, 32), n_networks=1, n_epochs=1, backend="numba", random_state=0, n_jobs=workers)
@@ -36,7 +36,7 @@ def seconds(heads: int, workers: int, samples: int, repeats: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures say nothing")
+    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
     options = parser.parse_args()
     os.environ["NUMBA_NUM_THREADS"] = "1"  # read when Numba is imported, here and in the workers
     counts, samples, repeats = ([5, 10], 100, 1) if options.quick else ([10, 30, 100, 300], 10000, 3)

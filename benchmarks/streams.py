@@ -38,14 +38,14 @@ from benchmarks.report import machine, show
 from benchmarks.stream_data import CLASSES, HAS_R, NUMBERS, R_CLASSES, R_NUMBERS, Stream, agrawal, of_csv
 from gln.river import GLNClassifier, GLNRegressor
 
-WARM = 30  # samples that another model of the kind learns before time is taken: compiling happens once a process
+WARM = 30  # samples that a model of the same kind learns before timing, because each process compiles once
 LEAST = 0.001  # probability in the log-loss
-DRIFTS, WINDOW = 20000, 500  # of the picture: samples, and of how many before each accuracy is taken
-CONCEPTS = (0, 6, 3)  # of the picture: Agrawal's functions, one after another
+DRIFTS, WINDOW = 20000, 500  # of the picture: samples, and size of the moving average
+CONCEPTS = (0, 6, 3)  # of the picture: Agrawal's functions, in this order
 
 
 def scaled(stream: Stream) -> Any:
-    """Standardises numbers, and encodes strings if there are any."""
+    """A pipeline that standardises numbers, and one-hot encodes strings if there are any."""
     if not strings(stream):
         return StandardScaler()
     return (compose.SelectType(Number) | StandardScaler()) + (compose.SelectType(str) | OneHotEncoder())
@@ -66,10 +66,10 @@ def logistic_regression(stream: Stream) -> Any:
 
 
 class CapyMOA:
-    """A classifier of CapyMOA with River's methods. MOA needs to know all classes and categories beforehand."""
+    """A CapyMOA classifier with River's interface. MOA needs to know all classes and categories beforehand."""
 
     def __init__(self, name: str, stream: Stream) -> None:
-        self.core = importlib.import_module("capymoa.core")  # only this comparison needs it, and Java
+        self.core = importlib.import_module("capymoa.core")  # only this comparison needs it and Java
         self.labels, self.names = labels(stream), list(stream[0][0])
         self.categories = {name: list(dict.fromkeys(x[name] for x, _ in stream)) for name in strings(stream)}
         self.schema = importlib.import_module("capymoa.stream").Schema.from_custom(
@@ -89,7 +89,7 @@ class CapyMOA:
         self.model.train(self.core.LabeledInstance.from_array(self.schema, self._array(x), label))
 
 
-# Of a stream. Neighbours are sought by the default engine, which has a seed here: by itself it draws anew.
+# Models, as functions of a stream. Nearest neighbours use River's default engine, with a seed: it has none by default.
 CLASSIFIERS: dict[str, Callable[[Stream], Any]] = {
     "GLNClassifier": lambda _: GLNClassifier(seed=0),
     "GLNClassifier, memory": lambda _: GLNClassifier(memory=True, seed=0),
@@ -127,7 +127,7 @@ CAPYMOA: dict[str, Callable[[Stream], Any]] = {
 
 
 class Measure(NamedTuple):
-    """What a table shows, and the line below each kind of streams."""
+    """The title of a table, and the summary line of each kind of stream."""
 
     title: str
     digits: int
@@ -138,15 +138,15 @@ class Measure(NamedTuple):
 class Comparison(NamedTuple):
     """Models on streams of classes or of numbers, and what is measured."""
 
-    streams: dict[str, dict[str, Callable[[int], Stream]]]  # by kind and name, each of how many samples it has at most
+    streams: dict[str, dict[str, Callable[[int], Stream]]]  # by kind and name; each takes the maximum number of samples
     models: dict[str, Callable[[Stream], Any]]
     measures: tuple[Measure, ...]
-    score: Callable[[list[Any], Stream], list[float]]  # what was predicted by all measures but time, which is the last
+    score: Callable[[list[Any], Stream], list[float]]  # all measures of the predictions except time, which is the last
     predict: str  # the method of a model
 
 
 def progressive(model: Any, stream: Stream, predict: str) -> tuple[list[Any], float]:
-    """What a model's method predicted of each sample before it was learned, and the seconds that this took."""
+    """What a model's method predicted for each sample before learning it, and the seconds that this took."""
     predicted, start = [], time.perf_counter()
     for x, y in stream:
         predicted.append(getattr(model, predict)(x))
@@ -155,7 +155,8 @@ def progressive(model: Any, stream: Stream, predict: str) -> tuple[list[Any], fl
 
 
 def class_scores(predicted: list[dict[Any, float]], stream: Stream) -> list[float]:
-    """Accuracy, log-loss (NaN if all probabilities are 0 or 1) and kappa; as in River without samples not predicted."""
+    """Accuracy, log-loss (NaN if all probabilities are 0 or 1) and kappa; as in River, unpredicted samples do not
+    count."""
     pairs = [(p, y) for p, (_, y) in zip(predicted, stream, strict=True) if p]
     named, true = [max(p, key=lambda label: p[label]) for p, _ in pairs], [y for _, y in pairs]
     has_probabilities = any(0 < value < 1 for p, _ in pairs for value in p.values())
@@ -209,7 +210,7 @@ def scored(comparison: Comparison, stream: Stream, title: str) -> list[float]:
 
 
 def show_all(comparison: Comparison, samples: int, jobs: int, most: int | None) -> None:
-    """Run and print the first so many streams of each kind."""
+    """Run and print all streams of each kind, or the first `most`."""
     kinds = {kind: dict(list(streams.items())[:most]) for kind, streams in comparison.streams.items() if streams}
     streams = {name: make(samples) for kind in kinds.values() for name, make in kind.items()}
     runs = [delayed(scored)(comparison, stream, title) for stream in streams.values() for title in comparison.models]
@@ -228,24 +229,24 @@ def cell(value: float, digits: int) -> str:
 
 
 def rolling(hits: list[float], window: int) -> np.ndarray:  # n -> (n - window + 1,)
-    """Means of so many neighbours."""
+    """Moving averages of `window` values."""
     sums = np.cumsum([0.0, *hits])
     return (sums[window:] - sums[:-window]) / window
 
 
 def draw(file: str, samples: int, window: int) -> None:
-    """Accuracy along a stream of abrupt drifts."""
-    from matplotlib.figure import Figure  # only who draws needs Matplotlib
+    """Plot accuracy along a stream with abrupt drifts."""
+    from matplotlib.figure import Figure  # Matplotlib is needed only for pictures
 
     stream = agrawal(samples, CONCEPTS)
     figure = Figure(figsize=(5.4, 3.4), layout="constrained")
     axes = figure.subplots()
-    looks = {"GLNClassifier": ("#d55e00", "-"), "ARFClassifier": ("#0072b2", "--")}  # told apart in grey as well
+    looks = {"GLNClassifier": ("#d55e00", "-"), "ARFClassifier": ("#0072b2", "--")}  # distinguishable in greyscale
     for title, (colour, style) in looks.items():
         predicted, _ = progressive(CLASSIFIERS[title](stream), stream, "predict_one")
         accuracy = rolling([100.0 * (p == y) for p, (_, y) in zip(predicted, stream, strict=True)], window)
         places = np.arange(window, samples + 1)
-        few = slice(None, None, max(1, window // 20))  # all would blur the dashes
+        few = slice(None, None, max(1, window // 20))  # fewer points, so that dashes stay visible
         axes.plot(places[few], accuracy[few], color=colour, linestyle=style, linewidth=1.5, label=title)
     ends = [samples * i // len(CONCEPTS) for i in range(len(CONCEPTS) + 1)]
     for function, (start, end) in zip(CONCEPTS, itertools.pairwise(ends), strict=True):
@@ -264,12 +265,14 @@ def draw(file: str, samples: int, window: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures say nothing")
-    parser.add_argument("--samples", type=int, default=5000, metavar="N", help="of each stream, at most")
-    parser.add_argument("--jobs", type=int, default=1, metavar="J", help="runs at a time; times want one")
+    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
+    parser.add_argument("--samples", type=int, default=5000, metavar="N", help="maximum length of each stream")
+    parser.add_argument("--jobs", type=int, default=1, metavar="J", help="runs at a time; use 1 for reliable times")
     parser.add_argument("--capymoa", type=int, metavar="N", help="compare with CapyMOA on the first N samples")
-    parser.add_argument("--csv", nargs="+", metavar="FILE", help="streams of classes of your own")
-    parser.add_argument("--plot", metavar="FILE", help="draw accuracy along a stream of drifts, and print no tables")
+    parser.add_argument("--csv", nargs="+", metavar="FILE", help="your own classification streams")
+    parser.add_argument(
+        "--plot", metavar="FILE", help="draw accuracy along a stream with drifts instead of printing tables"
+    )
     options = parser.parse_args()
     if options.capymoa and not importlib.util.find_spec("capymoa"):
         parser.error("--capymoa needs Java and CapyMOA: pip install capymoa")

@@ -1,11 +1,11 @@
 """`GLNClassifier` on texts, which are wide sparse tables, compared with scikit-learn's linear models.
 
 `python -m benchmarks.text` prints accuracy, log-loss, the CPU seconds and the memory in MiB of a fit, and the size of
-the saved model. The texts are docstrings of installed packages, where the class is the package, whose name is removed;
-those of SciPy and scikit-learn only; and 2,000 generated emails of two classes, mixtures of topics whose words follow
-Zipf's law. `TfidfVectorizer` and the models are at their defaults; 30 % of the texts are held out, with three seeds.
-Set `OMP_NUM_THREADS=1` for one thread. The first table depends on which packages are installed. `--quick` runs on a few
-texts.
+the saved model. The texts are docstrings of installed packages, where the class is the package, and package names are
+removed; those of SciPy and scikit-learn only; and 2,000 generated emails of two classes, mixtures of topics whose words
+follow Zipf's law. `TfidfVectorizer` and the models are at their defaults; 30 % of the texts are held out, with three
+seeds. Set `OMP_NUM_THREADS=1` for one thread. The first table depends on which packages are installed. `--quick` runs
+on a few texts.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ MEASURES = ("accuracy in percent", "log-loss", "seconds of a fit", "MiB of a fit
 
 
 def docstrings(package: str, most: int) -> list[str]:
-    """Docstrings of a package, of 200 letters or more, out of files in a random order."""
-    spec = importlib.util.find_spec(package)  # which imports nothing
+    """Docstrings of a package, of 200 letters or more, from its files in random order."""
+    spec = importlib.util.find_spec(package)  # does not import it
     folders = (spec and spec.submodule_search_locations) or []
     files = sorted(file for folder in folders for file in Path(folder).rglob("*.py"))
     random.Random(0).shuffle(files)
@@ -76,7 +76,7 @@ def _docstrings(file: Path) -> Iterator[str]:
 
 
 def of_packages(packages: tuple[str, ...], most: int) -> Texts:
-    """Docstrings without the packages' names, and the number of the package of each."""
+    """Docstrings without the packages' names, and the number of each one's package."""
     found = [docstrings(package, most) for package in packages]
     found = [texts for texts in found if len(texts) >= min(most, 100)]
     names = re.compile(
@@ -108,7 +108,7 @@ def measured(make: Callable[[int], Any], texts: Texts, seed: int) -> list[float]
     x_train, x_test = vectorizer.fit_transform(train), vectorizer.transform(test)
     make(seed).fit(x_train, y_train)  # compiles
     tracemalloc.start()
-    make(seed).fit(x_train, y_train)  # takes longer, for it is watched
+    make(seed).fit(x_train, y_train)  # again, because measuring memory takes time
     memory = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     start = time.process_time()
@@ -128,7 +128,7 @@ def file_size(model: Any) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures say nothing")
+    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
     parser.add_argument("--seeds", type=int, default=3, metavar="S", help="splits, and seeds of the models")
     options = parser.parse_args()
     most, count, seeds = (60, 60, 1) if options.quick else (700, 2000, options.seeds)

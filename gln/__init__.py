@@ -1,6 +1,6 @@
 """The code around the networks, for any backend: learners, saving, explaining, features, pictures, estimators, digits.
 
-Importing this package imports nothing else; each of its modules says what it needs.
+Importing this package imports nothing else; each module imports what it needs.
 """
 
 __version__ = "1.0.0"

@@ -23,7 +23,7 @@ def fastest_backend() -> str:
 
 
 def load_backend(name: str) -> ModuleType:
-    """The module of a backend by name; `"auto"` is the fastest one installed.
+    """Load the module of a backend by name; `"auto"` is the fastest one installed.
 
     If Numba's code has not been compiled on this machine yet, a line on stderr says that the first call will compile.
 

@@ -1,7 +1,7 @@
 """Contextual bandits: which arm to pull, learned from the rewards of the arms that were pulled.
 
 Each arm is a head of a learner; the target of an arm that was not pulled is unknown. Exploration is based on counts:
-how often the rows of weights that a context picks were updated for an arm. Source of the idea: Sezener et al., Online
+how often the weight rows that a context picks were updated for an arm. Source of the idea: Sezener et al., Online
 Learning in Contextual Bandits using Gated Linear Networks, NeurIPS 2020. There, a reward is a tree of bits with one
 network each, and the bonus uses a soft maximum of the counts.
 
@@ -21,8 +21,9 @@ from gln.named import Named
 
 __all__ = ["CobaLearner", "Decision", "GLNBandit"]
 
-# Ways to explore and their default strengths: of the bonus (.7 to 2 are equally good), of the gap, and the fraction of
-# random decisions. A slow and a fast network are no better than one here, and take twice the time.
+# Ways to explore and their default strengths: the factor of the bonus (0.7 to 2 are equally good), the factor of the
+# gap, and the fraction of random decisions. Two networks, slow and fast, are no better than one here and take twice the
+# time.
 STRENGTHS = {"counts": 1.0, "inverse-gap": 100.0, "epsilon": 0.05, "greedy": 0.0}
 REWARDS = {"numbers": (-np.inf, np.inf), "probabilities": (0.0, 1.0)}
 
@@ -44,7 +45,7 @@ class GLNBandit(Named):
     Parameters
     ----------
     arms
-        Arms known from the start, any hashables. `decide` adds those that it is offered.
+        Arms known from the start; any hashable values. `decide` adds those that it is offered.
     explore
         "counts" chooses the arm with the largest value + strength * sqrt(ln t / (1 + n)), in standard deviations of the
         rewards: t is the number of rewards learned, n how many of them were of this arm in the same region, a mean over
@@ -110,7 +111,7 @@ class GLNBandit(Named):
         ----------
         context
             A dictionary of numbers, bools and strings, or a vector; NaN, None or an absent key is a missing value. None
-            is no context.
+            means that there is no context.
         arms
             The arms to choose from; some may be new. None is all known arms that are not retired.
 
@@ -149,13 +150,13 @@ class GLNBandit(Named):
     def novelty(self, context: Any) -> float:
         """How unlike the contexts learned so far this one is, from 0 to 1; that of the first is 1.
 
-        It is the mean over neurons of 1 / sqrt(1 + n), where n counts how often the row of weights that this context
-        picks was updated.
+        It is the mean over neurons of 1 / sqrt(1 + n), where n is the number of updates of the weight row that this
+        context picks.
         """
         return 1.0 if self._learner is None else float(self._learner.novelty(self._of(context))[0])
 
     def explain(self, context: Any) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
-        """Contributions of the features to the value of each arm that was learned, and a constant for each arm.
+        """Contributions of the features to the value of each arm with a learned reward, and a constant for each arm.
 
         They add up to the value; if rewards are probabilities, to the value before clipping.
         """
@@ -177,7 +178,7 @@ class GLNBandit(Named):
         ------
         ValueError
             An unknown arm, a reward that is not finite or out of range, infinity in the context, or a vector of the
-            wrong length. Nothing has changed then.
+            wrong length; nothing is learned then.
         """
         self.learn_all(context, {arm: reward})
 
@@ -207,7 +208,7 @@ class GLNBandit(Named):
             self._heads.setdefault(arm, len(self._heads))
 
     def retire(self, arm: Hashable) -> None:
-        """Remove an arm for good, with all that was learned about it. Raises ValueError for an unknown arm."""
+        """Remove an arm for good, with everything learned about it. Raises ValueError for an unknown arm."""
         if arm not in self._heads:
             raise ValueError(f"arm: expected one of {list(self._heads)}, got {arm!r}")
         self._retired.append(arm)
@@ -317,7 +318,7 @@ class CobaLearner:
 
 
 def _plain(context: Any) -> Any:
-    """A coba context as one for `GLNBandit`; a single value is a vector of length one."""
+    """Convert a coba context for `GLNBandit`; a single value becomes a vector of length one."""
     if context is None or isinstance(context, Mapping):
         return context
     values = [context] if isinstance(context, (str, int, float)) else context

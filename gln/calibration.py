@@ -21,7 +21,7 @@ __all__ = [
 
 PARTS = 8  # of a table; each network leaves out one
 # Factors of the squared distance from equal weights and of the squared offset, which are added to the sum of the
-# losses, so that few samples change little.
+# losses, so that a few samples change little.
 PENALTY, OFFSET_PENALTY = 0.5, 100.0
 LARGEST = {"classes": 3.0, "values": 1.5, "logs": 3.0}  # upper bounds of weights
 
@@ -42,7 +42,7 @@ def equal(networks: int, offset: float = 0.0) -> Blend:
 
 
 def parts_of_table(groups: np.ndarray, rng: np.random.RandomState) -> np.ndarray:  # (n,) -> (n,)
-    """Assign each sample at random to a part, 0 to PARTS - 1, stratified by group.
+    """Assign each sample to a random part, 0 to PARTS - 1, stratified by group.
 
     Each group has a sample in part 0, so a network that leaves out another part has seen every group.
     """

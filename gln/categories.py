@@ -18,9 +18,9 @@ import numpy as np
 __all__ = ["FEW", "Categories", "Column"]
 
 # 5 or 10 levels, and strengths of 1 to 10, are equally good within the noise.
-FEW = 10  # up to this many levels a feature has a column for each; with more, and in streams always, statistics
+FEW = 10  # up to this many levels, a feature has a column per level; with more, and always in streams, statistics
 MOST_CLASSES = 40  # statistics per feature; with more classes, several share one
-STRENGTH = 3.0  # weight of the overall rate, or mean, in samples of a level
+STRENGTH = 3.0  # weight of the overall rate or mean, as a number of samples
 
 
 class Column(NamedTuple):
@@ -56,12 +56,12 @@ class Categories:
 
     @classmethod
     def of_numbers(cls, size: int, targets: int, are_classes: bool) -> Categories:
-        """Without categories yet: `size` numeric features that stay as they are."""
+        """No categories yet: `size` numeric features that stay as they are."""
         count = min(targets, MOST_CLASSES) if are_classes else targets
         return cls(size, [Column(feature) for feature in range(size)], are_classes, np.zeros(1 + count), {})
 
     def of_table(self, levels: Mapping[int, int]) -> Categories:
-        """For a table whose categories have this many levels: each gets columns or statistics."""
+        """A copy for a table whose categories have this many levels: each gets columns or statistics."""
         # A category of one level gets a statistic, so that a table has at least one column.
         few = {feature: count for feature, count in levels.items() if 2 <= count <= FEW}
         columns = [column for column in self.columns if column.feature not in levels]
@@ -69,7 +69,7 @@ class Categories:
         return dataclasses.replace(self, columns=columns)._with_statistics(levels.keys() - few.keys())
 
     def of_stream(self, samples: np.ndarray, categorical: Set[int]) -> Categories:
-        """With columns for the features and levels that are new in samples (F, B), or unchanged if none are."""
+        """A copy with columns for new features and levels in samples (F, B), or this object if there are none."""
         columns = [Column(f) for f in range(self.size, len(samples)) if f not in categorical]
         for feature in sorted(categorical):
             count = 1 + int(np.fmax.reduce(samples[feature], initial=-1))
@@ -82,14 +82,14 @@ class Categories:
         return grown._with_statistics(categorical - self.counts.keys())
 
     def with_class(self) -> Categories:
-        """With one more class."""
+        """A copy with one more class."""
         if len(self.totals) > MOST_CLASSES:
             return self
         counts = {feature: np.pad(table, [(0, 0), (0, 1)]) for feature, table in self.counts.items()}
         return dataclasses.replace(self, totals=np.append(self.totals, 0), counts=counts)._with_statistics(set())
 
     def _with_statistics(self, features: Set[int]) -> Categories:
-        """With statistics of further features, and those for new classes."""
+        """A copy with statistics of further features and of new classes."""
         counts = self.counts | {feature: np.zeros((0, len(self.totals))) for feature in sorted(features)}
         targets = range(len(self.totals) - 1)
         wanted = [
@@ -130,7 +130,7 @@ class Categories:
         return columns
 
     def transform(self, samples: np.ndarray) -> np.ndarray:
-        """Encode samples with the statistics of all that were counted: (F, B) -> (D, B)."""
+        """Encode samples with the statistics of all counted samples: (F, B) -> (D, B)."""
         before = {}
         for feature, table in self.counts.items():
             known = samples[feature] < len(table)  # NaN never is
@@ -153,7 +153,7 @@ class Categories:
     def _columns(
         self, samples: np.ndarray, before: Mapping[int, np.ndarray], overall: np.ndarray, many: Mapping[int, Any]
     ) -> np.ndarray:
-        columns, of_level = samples[self.features].astype(np.float64), self._levels >= 0  # numeric features are done
+        columns, of_level = samples[self.features].astype(np.float64), self._levels >= 0  # numeric features stay
         has_level = columns[of_level] == self._levels[of_level, None]
         columns[of_level] = np.where(np.isnan(columns[of_level]), np.nan, has_level)
         for feature, (levels, statistics) in self._rows.items():

@@ -1,4 +1,4 @@
-"""What the estimators of `gln.sklearn` share: input validation, and learning a table, optionally in several processes.
+"""Shared by the estimators of `gln.sklearn`: input validation, and learning a table, optionally in several processes.
 
 Shapes: N samples, F features, V visits of samples. As in scikit-learn, a sample is a row; a `Learner` takes columns.
 """
@@ -43,9 +43,9 @@ CONTEXT_FEATURES, ENCODED_RATE = 3, 3.0
 # halfspaces: a word is missing from most texts, so halfspaces hardly split them, and layers above the first overfit.
 WIDE, WIDE_PASSES = 1000, 5
 OF_WIDE = {"layer_sizes": (1,), "n_networks": 8, "context_map_size": 0, "context_features": CONTEXT_FEATURES}
-LOOKED_AT = (500, 5000), 10**7  # samples used for halfspaces and encodings: bounds, and their values in total
-CALIBRATED_ON = 40_000  # samples at most: plenty for a few weights, and for the counts behind `novelty`
-LONG = 100_000  # visits: from here on four networks, which take about as long as gradient boosting
+LOOKED_AT = (500, 5000), 10**7  # samples for halfspaces and encodings: least and most, and most values in total
+CALIBRATED_ON = 40_000  # samples at most: enough for a few weights, and for the counts behind `novelty`
+LONG = 100_000  # visits: tables this long get four networks, which take about as long as gradient boosting
 
 
 def of_table(visits: int, heads: int, densities: bool = False) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def of_table(visits: int, heads: int, densities: bool = False) -> dict[str, Any]
     halfspaces = round(3 + math.log(visits / 5000, 3))  # one more for each factor of three
     return {
         "layer_sizes": (32, 16),
-        # With 16, each sample is left out by two networks, which give its deviation from the mean.
+        # With 16, two networks leave out each sample, and these give its deviation from the mean.
         "n_networks": 4 if visits >= LONG or heads >= MANY else 16 if densities else 8,
         "context_map_size": int(np.clip(halfspaces, 3, 8)),
         "context_features": CONTEXT_FEATURES,
@@ -152,8 +152,8 @@ class Estimator(Saveable, BaseEstimator):
     def novelty(self, X):
         """Novelty of samples, from 0 to 1: how unlike the training samples of `fit` they are.
 
-        It is the mean over neurons of 1 / sqrt(1 + n), where n counts the training samples, of at most 40,000, that lie
-        between the same halfspaces. For streams there is `gln.river.GLNNovelty`.
+        It is the mean over neurons of 1 / sqrt(1 + n), where n is the number of training samples, out of at most
+        40,000, between the same halfspaces. For streams there is `gln.river.GLNNovelty`.
 
         Parameters
         ----------

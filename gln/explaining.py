@@ -1,4 +1,4 @@
-"""Explain predictions: as long as no gate switches, a GLN is a linear function of its base logits, or values.
+"""Explain predictions: as long as no gate switches, a GLN is a linear function of its base logits or values.
 
 Shapes: B samples, C heads, n neurons per layer, N neurons in all layers, k halfspaces per neuron, d inputs per neuron
 (bias included), K base values.
@@ -18,7 +18,7 @@ class Explanation(NamedTuple):
 
     With the log-loss, output and base values are logits.
 
-    Shapes are for one head; with more heads all begin with C. For a single sample, B is absent.
+    Shapes are for one head; with more heads, all shapes begin with C. For a single sample, B is absent.
     """
 
     weights: np.ndarray  # (K, B), of the base values; without a `base_predictor` these are the inputs

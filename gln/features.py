@@ -18,8 +18,8 @@ __all__ = [
 ]
 
 STATE = ("floor", "limit", "far_is_missing", "count", "mean", "squares", "low", "high", "first")  # of a Standardizer
-# How the estimators standardise. Features: digits lose 0.4 points with a floor of 0, wines with floors from 0.1 on.
-# Targets: the networks clip them at their own bound; the limit only guards against single wrong values.
+# How the estimators standardise. Features: a floor of 0 costs 0.4 points on digits, floors of 0.1 or more on wines.
+# Targets: the networks clip them at their own bound; the limit only guards against a single wrong value.
 OF_FEATURES: dict[str, Any] = {"floor": 0.05, "limit": 5.0}
 OF_TARGETS: dict[str, Any] = {"floor": 0.0, "limit": 50.0, "far_is_missing": False}
 MAX_FLOAT = np.finfo(np.float32).max  # a NumPy scalar: float16 arrays would turn a float into infinity
@@ -41,14 +41,15 @@ class Standardizer:
     A value further than `limit` scales from the mean is clipped to that distance, both when counted and when
     standardised, so a bad value moves mean and scale no further than a good one could. NaN is a missing value: it
     becomes 0, the mean, and is not counted. With `far_is_missing`, a value further than 4 * `limit` scales from the
-    mean becomes 0 too: it is more likely a faulty sensor than a real change. Targets should only be clipped.
+    mean becomes 0 too: it is more likely a faulty sensor than a real change. For targets, switch it off, so that they
+    are only clipped.
     """
 
     def __init__(self, size: int, floor: float = 0.2, limit: float = 5.0, far_is_missing: bool = True) -> None:
         """
         Args:
             size: D, the number of features, at least 1.
-            floor: at least 0. Keeps features small that rarely vary, such as pixels at the edge of an image.
+            floor: at least 0. Keeps rarely varying features small, such as pixels at the edge of an image.
             limit: above 0. Standardised values lie within [-limit, limit].
             far_is_missing: whether values further than 4 * limit scales from the mean become 0.
 
@@ -83,7 +84,7 @@ class Standardizer:
 
     def learn_one(self, x: np.ndarray) -> np.ndarray:
         """`learn` for one float64 vector, without checks: (D,) -> (D,)."""
-        if self.count.max() <= len(self.first):  # the first samples are judged together: any may be an outlier
+        if self.count.max() <= len(self.first):  # the first samples are judged together: any of them may be an outlier
             first = np.concatenate([self.first, x[None]])
             self._count_table(first.T)
             self.first = first if len(first) < FEW else first[:0]
@@ -124,7 +125,7 @@ class Standardizer:
         for some in (slice(start, start + rows) for start in range(0, self.size, rows)):
             x = _dense(samples[some]).astype(np.float64)
             x = x if visits is None else x[:, visits]
-            typical, rounds = x, ROUNDS if x.shape[1] > FEW else 1  # few values are judged once: too few remain
+            typical, rounds = x, ROUNDS if x.shape[1] > FEW else 1  # few values: once, or too few would remain
             for _ in range(rounds):
                 outliers = _outliers(typical, self.limit, self.floor)
                 if not outliers.any():
@@ -231,7 +232,7 @@ class SparseScaler:
             size: D, the number of features, at least 1.
 
         Raises:
-            ValueError: `size` is smaller, or not an integer.
+            ValueError: `size` is less than 1 or not an integer.
         """
         _check_integer("size", size, 1)
         self.size, self.squares = int(size), np.zeros(size)  # sum of the squares of each feature
@@ -386,8 +387,8 @@ def _outliers(x: np.ndarray, limit: float, floor: float) -> np.ndarray:  # (d, B
 def with_distances(standardised: np.ndarray) -> np.ndarray:
     """Each standardised value and its distance from the mean, minus the average distance: (D, B) -> (2 D, B).
 
-    A weighted sum of both is a function with a bend at the mean. A value of 0 is missing, or of a feature that never
-    varies; its distance is unknown as well, so it stays 0.
+    A weighted sum of both is a function with a bend at the mean. A value of 0 is missing or belongs to a feature that
+    never varies; its distance is unknown as well, so it stays 0.
     """
     both = np.empty((2 * len(standardised), standardised.shape[1]), standardised.dtype)
     both[::2] = standardised

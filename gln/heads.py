@@ -23,7 +23,7 @@ __all__ = [
     "with_outputs",
 ]
 
-REPLACED = 4  # one in this many neurons gets halfspaces that see new side information
+REPLACED = 4  # one neuron in this many gets halfspaces that see new side information
 
 
 def split_heads(network: Any, targets: np.ndarray, parts: int) -> list[tuple[slice, Any, np.ndarray]]:
@@ -32,7 +32,7 @@ def split_heads(network: Any, targets: np.ndarray, parts: int) -> list[tuple[sli
     Args:
         network: a `GLN` of any backend.
         targets: its targets for several samples, as `predict` takes them.
-        parts: number of networks, at least 1; there may be more, but at most one per head. 1 keeps the network.
+        parts: number of networks, at least 1; there may be more, up to one per head. 1 returns the network itself.
 
     Returns:
         For each part the slice of its heads, a network of the same class, and its targets.
@@ -48,7 +48,7 @@ def split_heads(network: Any, targets: np.ndarray, parts: int) -> list[tuple[sli
 
 
 def join_heads(network: Any, learned: Iterable[tuple[slice, Mapping[str, np.ndarray]]]) -> None:
-    """Copy heads that were trained separately back into their network, from slices of heads and states of networks."""
+    """Copy separately trained heads back into their network, given the slice and the state of each part."""
     state = network.get_state()
     for some, own in learned:
         for name in (name for name in state if name.startswith("weights")):
@@ -66,7 +66,7 @@ def new_class(network: Any, inputs: Any = None, context_inputs: Any = None) -> A
         network: a `GLN` of any backend, with the log-loss.
         inputs: (input_size, N), samples of the known classes. The head learns that they are not of the new class, with
             a learning rate that falls from 10 to 0.1. If None and the network has a bias, the head starts with the
-            probability of a class not seen in any sample so far.
+            probability of a class that no sample so far had.
         context_inputs: (context_size, N), their side information.
 
     Raises:
@@ -131,7 +131,7 @@ def add_class(network: Any, inputs: Any = None, context_inputs: Any = None) -> A
 def add_inputs(network: Any, input_size: int, context_size: int) -> Any:
     """The network with additional inputs and side information.
 
-    The weights of new inputs are zero, so predictions stay the same until it learns about them. With
+    The weights of new inputs are zero, so predictions stay the same until the network learns about them. With
     `context_features`, some halfspaces are replaced by ones that see the new side information, which changes
     predictions a little.
 
@@ -179,8 +179,9 @@ def with_outputs(network: Any, kept: Sequence[int], new: int) -> Any:
 def _replaced(drawn: Mapping[str, np.ndarray], network: Any) -> dict[str, np.ndarray]:
     """Which halfspaces of a network are replaced by those `drawn` for more side information: by name, (n, k).
 
-    Those that would see a new value, in one of REPLACED neurons, different ones each time. Replacing them in all
-    neurons learns new features no faster, and uninformative ones cost .8 to 2 points of accuracy on streams, not .1.
+    They are those that would see a new value in every REPLACED-th neuron, different neurons each time. Replacing them
+    in all neurons learns new features no faster, and uninformative ones cost .8 to 2 points of accuracy on streams, not
+    .1.
     """
     replaced: dict[str, np.ndarray] = {}
     for layer, n in enumerate(network.layer_sizes, start=1):
@@ -205,7 +206,7 @@ def _of_one_kind(one: Any, other: Any) -> bool:
 
 
 def _mirrored(network: Any) -> Any:
-    """A network of one head that predicts the other class. Above the first layer, inputs are mirrored already."""
+    """A network of one head that predicts the other class. Above the first layer, the inputs are already mirrored."""
     mirrored, state = type(network)(**arguments(network)), network.get_state()
     state["weights.1"] = -state["weights.1"]
     for name in [name for name in state if name.startswith("weights") and network.bias and name != "weights.1"]:

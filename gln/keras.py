@@ -36,7 +36,7 @@ class GLNLayer(keras.layers.Layer):
         self.arguments: dict[str, Any] = {**sizes, **options}
         self.gln = GLN(**self.arguments)
         for place, variable in enumerate(self.gln.variables):
-            variable.path = f"{self.name}/{place}"  # as Keras's own variables have
+            variable.path = f"{self.name}/{place}"  # as Keras names its own variables
 
     @property
     def variables(self) -> list[tf.Variable]:

@@ -1,4 +1,4 @@
-"""What all code that drives networks shares: standardising, learning, predicting, growing and saving.
+"""Shared by all code that trains networks: standardising, learning, predicting, growing and saving.
 
 Shapes: B samples, F features, C heads or classes, T targets per sample, M networks of a group.
 """
@@ -50,21 +50,21 @@ class Learner:
 
     Samples are columns, (F, B), with NaN for a missing value. A category is given as the code of its level. Targets are
     class numbers (B,), or with a `target_standardizer` finite numbers (T, B); with several targets, NaN is an unknown
-    one. The standardizer has a scale for each target, or if its size is 1 the same for all.
+    one. That standardizer has a scale for each target, or a single one for all if its size is 1.
     """
 
     # The networks that predict the targets, then those of the quantiles of each target, then those of the variances.
     groups: list[list[Any]]
-    standardizer: Any  # a Standardizer, a SparseScaler, which keeps samples sparse, or None: samples stay as they are
+    standardizer: Any  # a Standardizer; a SparseScaler, which keeps samples sparse; or None: samples stay as they are
     target_standardizer: Standardizer | None = None
     distances: bool = True  # whether networks also mix each feature's distance from its mean
-    learning_rate: float | Callable[[int], float] | None = None  # or of the samples so far; None is for streams
+    learning_rate: float | Callable[[int], float] | None = None  # None: the rates of streams
     pieces: Pieces = NO_PIECES  # of the encodings, which networks with more inputs also mix
     blends: list[Blend] | None = None  # how to combine the networks of each group; None is their mean
     categories: Categories | None = None  # None if all features are numbers
-    # The weights of each group, in place of `blends`, if slow and fast networks alternate to learn one stream.
+    # The weights of each group, in place of `blends`, if slow and fast networks alternate, as in streams.
     mixtures: list[Mixture] | None = None
-    memory: int | None = None  # a category that only the last network of the first group reads: the previous label
+    memory: int | None = None  # the category that only the last network of the first group reads: the previous label
     # How many samples picked each row of weights, per head or for all heads together: for each network of the first
     # group (N, 2^k, C or 1), with N neurons of k halfspaces.
     visits: list[np.ndarray] | None = None
@@ -127,7 +127,7 @@ class Learner:
         """Predict samples and then learn them, one after another or batch after batch.
 
         The networks grow when a class, a feature or one of the first levels of a category is new. Predictions stay the
-        same until they learn about it.
+        same until the networks learn about it.
 
         Args:
             samples: (F, B), dense or sparse. New features come last.
@@ -146,7 +146,7 @@ class Learner:
         self._check(samples, targets, shares, batch_size)
         grown = self._grown(samples, categorical)
         rates = None
-        if self.learning_rate is not None:  # which may fail, so before anything changes
+        if self.learning_rate is not None:  # before anything changes, because a callable may fail
             rates = [network.rates(samples.shape[1], self.learning_rate) for network in grown.networks]
         self._take(grown)
         said = []
@@ -198,7 +198,7 @@ class Learner:
         return [means if self.target_standardizer is None else zero + unit * means]
 
     def _wanted(self, number: int, own: np.ndarray, means: np.ndarray | None) -> np.ndarray:
-        """What a group learns: the targets, one target for all of its levels, or the deviations from the means."""
+        """What a group learns: the targets, one target for all quantile levels, or the deviations from the means."""
         group, bound = self.groups[number], self.groups[number][0].bound
         if number == 0:
             return own
@@ -231,7 +231,7 @@ class Learner:
         return weights
 
     def _counted(self, targets: np.ndarray, own: np.ndarray) -> np.ndarray:
-        """What category statistics are made from: classes, each standardised target, or the sum of those known."""
+        """The input of category statistics: classes, each standardised target, or the sum of the known ones."""
         if self.target_standardizer is None:
             return targets
         if len(own) == self.target_standardizer.size:
@@ -257,7 +257,7 @@ class Learner:
         return own.astype(np.float32)
 
     def _standardised(self, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # (T, n) -> 3 of (T, n)
-        """Standardised targets, and the mean and scale before each, in which it was predicted."""
+        """Standardised targets, and the mean and scale before each, with which it was predicted."""
         standardizer, bound = self.target_standardizer, self.groups[0][0].bound  # the same for all networks
         assert standardizer is not None
         own, zero, unit = np.empty((3, *targets.shape))
@@ -396,7 +396,7 @@ class Learner:
 
     def _combined(self, predicted: np.ndarray, group: int, weights: np.ndarray | None = None) -> np.ndarray:
         """A group's predictions, from those of its networks: (M, C, n), (M, C or 1, n) -> (C, n)."""
-        if self.blends is None and len(predicted) == 1 and predicted.shape[1] < MANY:  # fast, for streams one by one
+        if self.blends is None and len(predicted) == 1 and predicted.shape[1] < MANY:  # fast, for single samples
             return predicted[0]
         blend, link = self.blend(group)
         mixed = LINKS[link].of(predicted)
@@ -415,7 +415,7 @@ class Learner:
     # ---- Counting ----------------------------------------------------------------------------------------------------
 
     def start_counting(self, heads: int = 1) -> None:
-        """From now on, count which rows learned samples pick: for each head if there are several, else in total."""
+        """From now on, count which rows the learned samples pick: for each head if there are several, else in total."""
         shapes = [(sum(each.layer_sizes), 2**each.context_map_size, heads) for each in self.groups[0]]
         self.visits = [np.zeros(shape, np.int32) for shape in shapes]
 
@@ -439,7 +439,7 @@ class Learner:
             neurons = np.arange(len(own))
             if own.shape[2] == 1 or targets is None:
                 rows: Any = neurons, contexts, 0
-                np.add.at(own, rows, 1)  # `+=` would count a row once that two samples pick
+                np.add.at(own, rows, 1)  # `+=` would count a row that two samples pick only once
             else:
                 for head, b in np.argwhere(np.isfinite(targets)):
                     own[neurons, contexts[b], head] += 1
@@ -543,7 +543,7 @@ class Learner:
         return np.concatenate([self.pieces.features, features]) if self.encodes(network) else features
 
     def blend(self, group: int) -> tuple[Blend, str]:
-        """How a group's networks are combined, and the link of what is summed: "itself" if it is their predictions."""
+        """How a group's networks are combined, and the link of the summands: "itself" if these are the predictions."""
         networks, record = self.groups[group], self.groups[group][0].config.record
         if self.blends is not None:
             return self.blends[group], record.link

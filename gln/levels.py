@@ -85,7 +85,7 @@ def with_codes(X: Any, levels: Mapping[int, Levels]) -> Any:
 
 
 def new_levels(levels: Levels, values: Any, in_order: bool = True) -> Levels:
-    """The levels among values (N,) that are new, with the next codes, in order of appearance or sorted."""
+    """New levels among values (N,), with the next codes, in order of appearance or sorted."""
     found = dict.fromkeys(_level(value) for value in pd.unique(pd.Series(values).dropna()))
     new = [level for level in found if level not in levels]
     if not in_order:

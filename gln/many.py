@@ -1,4 +1,4 @@
-"""Many classes: a sample updates the head of its own class and a few others, so time grows little with their number.
+"""Many classes: a sample updates the head of its own class and a few others, so time hardly grows with their number.
 
 A head then sees too few samples of other classes, which shifts its logit by a known constant. Source: G. King and L.
 Zeng, Logistic Regression in Rare Events Data, Political Analysis 9, 2001, section 4.1.
@@ -14,13 +14,13 @@ import numpy as np
 
 __all__ = ["MANY", "OTHERS", "log_share", "some_heads"]
 
-MANY, OTHERS = 100, 20  # from MANY classes on, a sample updates its own head and OTHERS of all heads
+MANY, OTHERS = 100, 20  # with at least MANY classes, a sample updates its own head and OTHERS of all heads
 
 
 def some_heads(targets: np.ndarray, first: int) -> np.ndarray:  # (C, n) -> (C, n)
     """One-vs-rest targets, with infinity for the heads that a sample does not update.
 
-    The choice depends only on the count of samples, of which there were `first` before these.
+    The choice depends only on the count of samples; `first` is the count before these.
     """
     heads, count = targets.shape
     if heads < MANY:

@@ -23,8 +23,8 @@ FADING, SHARPNESS = 0.99, 0.3
 # Caps, so that no single sample decides.
 LEAST_PROBABILITY, LARGEST_LOSS, LARGEST_DEVIATION = 0.001, 5.0, 3.0
 TINY = 1e-12
-# NLL is the same within .01 for fadings of .99 to .999, and on targets without glitches for caps from 25 up to none.
-# Lower caps give the most accurate intervals, higher ones the lowest NLL.
+# NLL is the same within .01 for fadings of .99 to .999 and, on targets without glitches, for caps of 25 or more, or
+# none. Lower caps give the most accurate intervals, higher ones the lowest NLL.
 SCALE_FADING, MOST_RATIO = 0.997, 100.0
 
 
@@ -40,7 +40,7 @@ class Mixture:
 
     @classmethod
     def equal(cls, networks: int, targets: int, link: str) -> Mixture:
-        """Before any loss is known; `link` is that of the networks' loss."""
+        """Equal weights, before any loss is known; `link` is that of the networks' loss."""
         spread, scale = (np.ones(targets) if link == which else None for which in ("itself", "log"))
         return cls(np.zeros((networks, targets)), spread, scale)
 
@@ -58,7 +58,7 @@ class Mixture:
         return before
 
     def with_targets(self, kept: Sequence[int], new: int) -> Mixture:
-        """A mixture for the targets `kept` and then `new` new ones."""
+        """A mixture for the targets `kept`, followed by `new` new ones."""
         fresh = Mixture.equal(len(self.losses), new, "logit" if self.spread is None else "itself")
         spread = None if self.spread is None else np.concatenate([self.spread[list(kept)], fresh.spread])
         return Mixture(np.concatenate([self.losses[:, list(kept)], fresh.losses], axis=1), spread)

@@ -24,7 +24,7 @@ PREVIOUS = ("previous", "label")  # name of the feature that `memory` adds
 
 
 class Samples(NamedTuple):
-    """Samples to learn, and the features and levels that are known once they are learned."""
+    """Samples to learn, and the features and levels that will be known afterwards."""
 
     columns: np.ndarray  # (F, B)
     places: dict[Hashable, int]  # of the features, by name
@@ -38,7 +38,7 @@ class Named(Saveable):
     """
 
     memory = False  # whether one more network reads the previous label, as a category
-    _always = property(lambda self: {PREVIOUS} if self.memory else set())  # added to the first features
+    _always = property(lambda self: {PREVIOUS} if self.memory else set())  # added with the first features
     _are_classes = False  # whether targets are classes
 
     def __init__(self, layer_sizes, context_map_size, context_bias, learning_rate, backend, seed) -> None:
@@ -101,21 +101,22 @@ class Named(Saveable):
         return contributions[:, 0], constant[:, 0]
 
     def _seen(self, x: Mapping[Hashable, Any]) -> Samples:
-        """Convert a dictionary to learn."""
+        """Convert a dictionary for learning."""
         new: dict[Hashable, Levels] = {}
         x = self._coded(x, new)
         places = self._with_new({name for name in x.keys() - self._places.keys() if not _is_missing(x[name])})
         return Samples(self._sample(x, places), places, new)
 
     def _seen_frame(self, X: pd.DataFrame) -> Samples:
-        """Convert a frame to learn."""
+        """Convert a frame for learning."""
         new: dict[Hashable, Levels] = {}
         coded = self._coded_frame(X, new)
         places = self._with_new(set(coded.columns[coded.notna().any()]))
         return Samples(self._columns(coded, places), places, new)
 
     def _coded(self, x: Mapping[Hashable, Any], new: dict[Hashable, Levels] | None = None) -> Mapping[Hashable, Any]:
-        """Replace strings in a dictionary by codes. Unknown levels are added to `new`; without it they are missing."""
+        """Replace strings in a dictionary by codes. Unknown levels are added to `new`, or without it become missing
+        values."""
         if not self._levels and not any(isinstance(value, str) for value in x.values()):
             return x
         coded = dict(x)
@@ -129,7 +130,7 @@ class Named(Saveable):
         return coded
 
     def _coded_frame(self, X: pd.DataFrame, new: dict[Hashable, Levels] | None = None) -> pd.DataFrame:
-        """The same for a frame."""
+        """`_coded` for a frame."""
         coded = X.copy(deep=False)
         for name in X.columns[[dtype.kind not in "biuf" or name in self._levels for name, dtype in X.dtypes.items()]]:
             values = X[name].dropna()
@@ -163,11 +164,11 @@ class Named(Saveable):
         return self._places | {name: len(self._places) + i for i, name in enumerate(order)}
 
     def _known(self, x: Mapping[Hashable, Any]) -> np.ndarray:
-        """Convert a dictionary to predict to a column (F, 1)."""
+        """Convert a dictionary to a column (F, 1) for prediction."""
         return self._sample(self._coded(x), self._places)
 
     def _known_frame(self, X: pd.DataFrame) -> np.ndarray:
-        """Convert a frame to predict to columns (F, B)."""
+        """Convert a frame to columns (F, B) for prediction."""
         return self._columns(self._coded_frame(X), self._places)
 
     @staticmethod

@@ -51,7 +51,7 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
 
     Args:
         model: a `GLN` of any backend without a `base_predictor`, or a fitted estimator of `gln.sklearn`.
-        path: the file, replaced if it exists, but only by a complete one.
+        path: the file; an existing one is replaced only by a complete one.
 
     Raises:
         OSError: the file cannot be written; an existing file at `path` is kept.
@@ -102,7 +102,9 @@ class Graph:
 
     def serialized(self) -> bytes:
         if (size := sum(array.nbytes for array in self.constants.values())) > MOST_BYTES:
-            raise _bad("model", f"at most {MOST_BYTES} bytes, because an ONNX file ends at 2 GiB", f"{size} bytes")
+            raise _bad(
+                "model", f"at most {MOST_BYTES} bytes, because an ONNX file is limited to 2 GiB", f"{size} bytes"
+            )
         constants = [numpy_helper.from_array(array, name) for name, array in self.constants.items()]
         graph = helper.make_graph(self.nodes, "gln", self.inputs, self.outputs, constants)
         opsets = [helper.make_opsetid("", OPSET)]
@@ -115,7 +117,7 @@ class Graph:
 def _export_network(g: Graph, network: Any) -> None:
     config = network.config
     if network.base_predictor is not None:
-        expected = "None, because a file cannot hold a callable; export a network whose inputs are what it predicts"
+        expected = "None, because a file cannot hold a callable; export a network whose inputs are its predictions"
         raise _bad("base_predictor", expected, repr(network.base_predictor))
     given = g.input("inputs", config.input_size, "B"), g.input("context_inputs", config.context_size, "B")
     s = _mixed(g, network, *(g("Transpose", each, perm=[1, 0]) for each in given))
@@ -222,7 +224,7 @@ def _encoded(g: Graph, z: str, pieces: Pieces) -> str:  # (B, D) -> (B, E)
 
 
 def _samples(g: Graph, estimator: Any) -> str:  # -> (B, D) float32
-    """The input X, (B, F), as standardised columns."""
+    """The input X, (B, F), converted to standardised columns."""
     learner, x = estimator.learner_, g.input("X", "B", estimator.n_features_in_)
     if isinstance(learner.standardizer, SparseScaler):
         factors = learner.standardizer.transform(np.ones((learner.standardizer.size, 1))).toarray()[:, 0]

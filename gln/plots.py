@@ -37,14 +37,14 @@ __all__ = [
 ]
 
 BLUE_TO_RED = "RdBu_r"  # below zero, zero, above
-BLUE_AND_RED = "#2166ac", "#b2182b"  # its ends, a little lighter
-OF_MEAN, OF_BAND, OF_SAMPLES = "#d55e00", "#56b4e9", "#444444"  # distinct for the colour-blind, and in grey
+BLUE_AND_RED = "#2166ac", "#b2182b"  # the same, a little lighter
+OF_MEAN, OF_BAND, OF_SAMPLES = "#d55e00", "#56b4e9", "#444444"  # distinct for the colour-blind, and in greyscale
 PLACES = 400  # points of a line at which a model predicts
 SIDE = 150  # points along each side of a plane at which a model predicts
 TICKS = [float(f"{digit}e{power}") for power in range(-9, 16) for digit in (1, 3)]  # of logarithmic axes
 # Inches: a phone shows text of 10 points in a picture of this width at about 9 pixels.
 WIDTH = 5.4
-COLUMNS = 5  # images beside one another
+COLUMNS = 5  # images per row
 
 
 def plot_explanations(images: Any, weights: Any, inputs: Any, titles: Sequence[str]) -> Figure:
@@ -102,7 +102,7 @@ def plot_halfspaces(
     if not (1 <= layer <= len(model.layer_sizes) and 0 <= neuron < model.layer_sizes[layer - 1]):
         raise ValueError(f"layer, neuron: expected one of layer_sizes {model.layer_sizes}, got {layer} and {neuron}")
     if context.shape != images.shape or len(context) != model.context_size:
-        raise ValueError(f"context_inputs: expected ({model.context_size}, B) as images, got {context.shape}")
+        raise ValueError(f"context_inputs: expected ({model.context_size}, B), like images, got {context.shape}")
     planes, bias = state[f"hyperplanes.{layer}"][neuron], state[f"hyperplane_bias.{layer}"][neuron]  # (k, D), (k,)
     if len(planes) == 0:
         raise ValueError("model: expected halfspaces, context_map_size of at least 1, got 0")
@@ -141,11 +141,11 @@ def plot_confusion(counts: Any) -> Figure:
     table, size = pd.DataFrame(counts), len(counts)
     columns, rows = [str(name) for name in table.columns], [str(name) for name in table.index]
     longest = max(map(len, columns + rows))
-    room = 0.08 * max(longest - 3, 0)  # inches, for names that are longer than those of digits
+    room = 0.08 * max(longest - 3, 0)  # inches, for names longer than those of digits
     figure = _Figure(figsize=(0.5 * size + 1 + room, 0.5 * size + 1.1 + room), layout="constrained")
     axes = figure.subplots()
     values = table.to_numpy(float)
-    mistakes = np.nan_to_num(values) * (1 - np.eye(size))  # NaN: shares of a class that never came
+    mistakes = np.nan_to_num(values) * (1 - np.eye(size))  # NaN: shares of a class without samples
     axes.imshow(mistakes, cmap="Reds", vmax=1.3 * (mistakes.max() or 1))
     decimals = 0 if (values % 1 == 0).all() else 2
     for (i, j), value in np.ndenumerate(values):
@@ -161,7 +161,7 @@ def plot_confusion(counts: Any) -> Figure:
 
 
 def plot_learning_curves(hits: Mapping[str, Any], per_decade: int = 4) -> Figure:
-    """Online error over samples seen, on logarithmic axes: each sample is predicted before it is learned.
+    """Online error against samples seen, on logarithmic axes: each sample is predicted before it is learned.
 
     Args:
         hits: for each curve its name, and (N,) bools that say which samples were predicted correctly.
@@ -189,7 +189,7 @@ def plot_learning_curves(hits: Mapping[str, Any], per_decade: int = 4) -> Figure
         errors = [100 * (1 - part.mean()) for part in np.split(right, ends[:-1])]
         axes.loglog(ends, errors, marker="o", markersize=3, label=name, nonpositive="mask")
         seen, wrong = [*seen, *ends], [*wrong, *filter(None, errors)]
-    axes.set_autoscale_on(False)  # which warns where there is not one error
+    axes.set_autoscale_on(False)  # autoscaling warns if there are no errors
     axes.set_xlim(*_plain_ticks(axes.xaxis, seen))
     axes.set_ylim(*_plain_ticks(axes.yaxis, wrong or [1, 100]))
     axes.set_title("Error on each sample before it is learned", fontsize=11)
@@ -210,14 +210,14 @@ def plot_regions(model: Any, samples: Any, labels: Any, *, ax: Axes | None = Non
     Args:
         model: a GLN with two inputs that are also its side information, or a fitted scikit-learn classifier of two
             features with `predict_proba`, such as `GLNClassifier`.
-        samples: as the model takes them: columns (2, B) for a GLN, rows (B, 2) for a classifier. The names of a
-            DataFrame's columns become axis labels.
+        samples: as the model takes them: columns (2, B) for a GLN, rows (B, 2) for a classifier. The column names of a
+            DataFrame become axis labels.
         labels: (B,), the true classes: class numbers for a GLN, any of `classes_` for a classifier.
         ax: where to draw. None: a new figure.
 
     Returns:
-        The figure, or that of `ax`. Notebooks show figures of pyplot by themselves; a semicolon at the end of the line
-        keeps such a figure from being shown twice.
+        The figure, or that of `ax`. Notebooks already show pyplot's figures; a semicolon at the end of the line keeps
+        such a figure from being shown twice.
 
     Raises:
         ValueError: shapes do not match, samples are not finite numbers, a label is not a class, the model is of
@@ -230,7 +230,7 @@ def plot_regions(model: Any, samples: Any, labels: Any, *, ax: Axes | None = Non
         names = getattr(samples, "columns", None)
         points = _points(samples, labels, rows=True)
         grid = _grid(points)
-        # A classifier that was fitted to names of features looks for them again.
+        # A classifier that was fitted with feature names expects them again.
         p = np.asarray(model.predict_proba(grid.T if names is None else pd.DataFrame(grid.T, columns=names))).T
         classes = model.classes_
     else:
@@ -244,7 +244,7 @@ def plot_regions(model: Any, samples: Any, labels: Any, *, ax: Axes | None = Non
     if names is not None:
         axes.set(xlabel=names[0], ylabel=names[1])
     axes.legend(title="true class", markerscale=2)
-    return axes.figure.figure  # of a figure within a figure, the outer
+    return axes.figure.figure  # the outermost figure, if `ax` is in a subfigure
 
 
 def plot_learning(model: Any, samples: Any, labels: Any, after: Iterable[int] | None = None) -> Figure:
@@ -319,13 +319,13 @@ def plot_intervals(model: Any, X: Any, y: Any, after: Iterable[int] | None = Non
     for axis, (start, end) in zip(axes.flat, itertools.pairwise([0, *ends]), strict=True):
         learner.partial_fit(rows[start:end], targets[start:end])
         _draw_interval(axis, learner, places, line[:, 0], x[:end, 0], targets[:end])
-        first = end if end < len(x) else 0  # of the samples that are counted
+        first = end if end < len(x) else 0  # the first sample that is counted
         low, high = _band(learner, rows[first:])
         share = ((low <= targets[first:]) & (targets[first:] <= high)).mean()
         which = f"the next {len(x) - end:,}" if first else "them"
         axis.set_title(f"{_samples(end)}: the interval covers {share:.1%} of {which}", fontsize=10)
         axis.set_ylabel(str(getattr(y, "name", None) or ""))
-    # The limits are those of all samples: an interval that is still far off would make them small.
+    # Limits include all samples, but not the intervals: one that is still far off would dwarf the samples.
     axes[0, 0].set(xlim=line[[0, -1], 0], ylim=_line(targets)[[0, -1], 0])
     axes[-1, 0].set_xlabel("" if names is None else str(names[0]))
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
@@ -333,13 +333,13 @@ def plot_intervals(model: Any, X: Any, y: Any, after: Iterable[int] | None = Non
 
 
 def plot_fan(y: Any, quantiles: Any, levels: Sequence[float]) -> Figure:
-    """Targets of a stream, as dots, and the intervals between quantiles that were predicted for them.
+    """Targets of a stream, as dots, and the intervals between the quantiles predicted for them.
 
-    Intervals lie between pairs of quantiles, from the outermost pair inwards. If their number is odd, the middle one
-    is a line.
+    Intervals lie between pairs of quantiles, from the outermost pair inwards. If the number of quantiles is odd, the
+    middle one is a line.
 
     Args:
-        y: (B,), in the order of time.
+        y: (B,), in chronological order.
         quantiles: (B, Q), of at least two levels, in the units of y, predicted before y was learned.
         levels: the Q levels, increasing, in (0, 1).
 
@@ -368,9 +368,10 @@ def plot_fan(y: Any, quantiles: Any, levels: Sequence[float]) -> Figure:
 
 
 def plot_calibration(y: Any, quantiles: Any, levels: Sequence[float]) -> Figure:
-    """The share of targets below each predicted quantile, over its level. If densities are calibrated, both are equal.
+    """The share of targets below each predicted quantile, plotted against its level. If densities are calibrated, both
+    are equal.
 
-    Even then chance moves the shares: 95 % of them lie within the grey band.
+    Even then they differ by chance: 95 % of the shares lie within the grey band.
 
     Args:
         y: (B,), targets that were not learned when their quantiles were predicted.
@@ -404,7 +405,7 @@ def plot_contributions(model: Any, X: Any, most: int = 8, *, y: Any = None) -> F
     Args:
         model: a fitted `GLNClassifier`, or a `GLNRegressor` of one target.
         X: (B, D), a few samples as rows.
-        most: features with a bar of their own, at least 1; one more bar is the sum of the others.
+        most: features that get their own bar, at least 1; one more bar is the sum of the others.
         y: (B,), true labels or targets, shown beside the predictions. None: they are unknown.
 
     Raises:
@@ -491,8 +492,8 @@ def _around_zero(values: np.ndarray) -> TwoSlopeNorm:
 
 
 def _pairs_of_axes(count: int, lines: int) -> tuple[Figure, np.ndarray, Axes]:
-    """Axes (count, 2), pairs below titles of so many lines, up to `COLUMNS` in a row; and the axes of a colour bar."""
-    columns = math.ceil(count / math.ceil(count / COLUMNS))  # rows of the same length, or nearly
+    """Axes (count, 2), in pairs below titles of `lines` lines, `COLUMNS` per row; and the axes of a colour bar."""
+    columns = math.ceil(count / math.ceil(count / COLUMNS))  # rows of nearly the same length
     cell, gap, title = 1.02, 0.06, 0.18 * lines + 0.12  # inches
     width, row = max(columns * (cell + gap) + gap, 3.6), title + 2 * cell + gap
     height = math.ceil(count / columns) * row + 0.8
@@ -572,7 +573,7 @@ def _ends(after: Iterable[int] | None, count: int) -> list[int]:
     ends = list(map(int, after))
     rising = all(start < end for start, end in itertools.pairwise([0, *ends]))
     if not ends or ends != after or not rising or ends[-1] > count:
-        raise ValueError(f"after: expected rising counts from 1 to {count}, got {after}")
+        raise ValueError(f"after: expected increasing counts from 1 to {count}, got {after}")
     return ends
 
 
@@ -600,7 +601,7 @@ def _quantiles(y: Any, quantiles: Any, levels: Any) -> tuple[np.ndarray, np.ndar
     """Targets (B,), their quantiles (B, Q) and levels (Q,), checked."""
     targets, predicted, ranks = (np.asarray(array, np.float64) for array in (y, quantiles, levels))
     if ranks.ndim != 1 or len(ranks) < 2 or not ((ranks > 0) & (ranks < 1)).all() or (np.diff(ranks) <= 0).any():
-        raise ValueError(f"levels: expected two or more rising numbers in (0, 1), got {levels!r}")
+        raise ValueError(f"levels: expected two or more increasing numbers in (0, 1), got {levels!r}")
     if targets.ndim != 1 or len(targets) == 0 or predicted.shape != (len(targets), len(ranks)):
         expected = f"shapes (B,) and (B, {len(ranks)}), B at least 1"
         raise ValueError(f"y, quantiles: expected {expected}, got {targets.shape} and {predicted.shape}")
@@ -637,7 +638,7 @@ def _draw_regions(
     extent = [end for (low, high), part in zip(limits, half, strict=True) for end in (low - part, high + part)]
     looks = {"origin": "lower", "interpolation": "bilinear", "aspect": axes.get_aspect(), "alpha": 0.6}
     axes.imshow(shades.reshape(SIDE, SIDE, 3), extent=extent, **looks)
-    for c in range(1, len(p)):  # every boundary is that of one of these
+    for c in range(1, len(p)):  # each boundary belongs to one of these
         lead = p[c] - np.delete(p, c, axis=0).max(axis=0)
         if lead.min() < 0 < lead.max():
             axes.contour(x, y, lead.reshape(SIDE, SIDE), levels=[0], colors="black", linewidths=1)
@@ -655,5 +656,5 @@ def _shades(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     of_classes = colormaps["tab10"](range(count)) if count <= 10 else colormaps["hsv"](np.arange(count) / count)
     colours = of_classes[:, :3]
     sure = (count * p.max(axis=0) - 1) / max(count - 1, 1)  # 0 if all are equally probable, 1 if one is certain
-    sure = sure.clip(0, 1)  # Matplotlib rejects what rounding may add
+    sure = sure.clip(0, 1)  # rounding may exceed [0, 1], which Matplotlib rejects
     return 1 - sure[:, None] * (1 - colours[p.argmax(axis=0)]), colours

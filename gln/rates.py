@@ -1,4 +1,4 @@
-"""Learning rates other than the networks' default: functions of the number of samples learned so far."""
+"""Learning rates other than the networks' default, as functions of the number of samples learned so far."""
 
 from __future__ import annotations
 
@@ -31,6 +31,6 @@ def stream_rate(t: Any, first: float = 5.0, least: float = 0.5) -> Any:
 def rate_of_streams(network: Any, fast: bool = False) -> Callable[[Any], Any]:
     """`stream_rate` with the first and least rates of the network's loss, for standardised inputs."""
     record = network.config.record
-    # Half of the networks' default, which gives the slow of two networks a lower log-loss on most streams.
+    # Half of the networks' default, which gives the slow one of two networks a lower log-loss on most streams.
     first = record.first_rate or min(10.0, math.sqrt(network.base_size + 1)) / 2
     return functools.partial(stream_rate, first=first, least=record.least_rates[fast])

@@ -60,7 +60,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         A number, or a callable that returns one for the number of samples learned so far. None falls to 0.5 for the
         slow network and to 3 for the fast one; see `gln.rates.stream_rate`.
     memory
-        Whether a third network also reads the label of the sample learned last. That helps if labels come in runs and
+        Whether a third network also reads the label of the sample learned last. This helps if labels come in runs and
         each is known before the next sample is predicted.
     backend
         The implementation: "numpy", "numba", "torch", "jax", "tf", or "auto", the fastest of Numba, JAX and NumPy that
@@ -94,7 +94,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
     ) -> None:
         super().__init__(layer_sizes, context_map_size, context_bias, learning_rate, backend, seed)
         self.memory = memory
-        self._labels: list[Hashable] = []  # of classes, in the order in which they appeared
+        self._labels: list[Hashable] = []  # the classes, in order of appearance
         self._last = np.nan  # the number of the previous label
 
     _are_classes = True
@@ -104,21 +104,21 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         return True
 
     def _built(self, features, others, **fields):
-        classes = max(2, len(self._labels))  # samples without features may have added some
+        classes = max(2, len(self._labels))  # samples without features may have added classes
         networks = self._networks(COPIES * [others] + self.memory * [features], num_classes=classes)
         return Learner.of_stream([networks], features, learning_rate=self.learning_rate, **fields)
 
     def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:
         """Learn a sample.
 
-        A sample of weight 2 is learned as if it came twice, one of 0.5 by half a step and one of 0 not at all; the
+        A sample of weight 2 is learned as if it occurred twice, one of 0.5 by half a step and one of 0 not at all; the
         largest weight is 100. Raises ValueError for infinity, NaN as a label, or a string in a numeric feature or vice
         versa; nothing is learned then.
         """
         self._learn_labels(self._seen(x), [y], w)
 
     def learn_many(self, X: pd.DataFrame, y: pd.Series, w: float | pd.Series = 1.0) -> None:
-        """Learn the rows of a frame one after another, in one fast call. All their levels are added first."""
+        """Learn the rows of a frame one after another, in one fast call. New levels of all rows are added first."""
         self._learn_labels(self._seen_frame(X), list(y), w)
 
     def _learn_labels(self, samples: Samples, labels: list[Any], w: Any) -> None:
@@ -256,7 +256,7 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         self._learn_numbers(self._seen(x), [y], w)
 
     def learn_many(self, X: pd.DataFrame, y: pd.Series, w: float | pd.Series = 1.0) -> None:
-        """Learn the rows of a frame one after another, in one fast call. All their levels are added first."""
+        """Learn the rows of a frame one after another, in one fast call. New levels of all rows are added first."""
         self._learn_numbers(self._seen_frame(X), y, w)
 
     def _learn_numbers(self, samples: Samples, y: Any, w: Any) -> None:
@@ -275,7 +275,7 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         if not self.density:
             raise ValueError("with_dist: expected a model with density=True, got one without")
         mean, std = (0.0, 1.0) if self._learner is None else (float(m[0, 0]) for m in self._learner.moments(sample))
-        normal = proba.Gaussian()  # has no setter: two values with this mean and std
+        normal = proba.Gaussian()  # it has no setter, so learn two values with this mean and std
         normal.update(mean - std / math.sqrt(2))
         normal.update(mean + std / math.sqrt(2))
         return normal
@@ -416,7 +416,7 @@ class GLNPolicy(bandit.base.ContextualPolicy):
 
     def update(self, arm_id, context, *reward_args, **reward_kwargs):
         """Learn the reward of an arm in a context; without a context, `update(arm_id, reward)`."""
-        if not reward_args:  # `river.bandit.evaluate` calls it so
+        if not reward_args:  # as `river.bandit.evaluate` calls it
             context, reward_args = None, (context,)
         super().update(arm_id, context, *reward_args, **reward_kwargs)
         self._bandit.add_arm(arm_id)

@@ -1,4 +1,4 @@
-"""Save and load models, for every backend: safetensors with a checksum. Runs no code; damaged files raise an error."""
+"""Save and load models of any backend: safetensors with a checksum. Runs no code; damaged files raise an error."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def load(
     if config.keys() != names:
         raise _bad(str(path), f"a configuration of {sorted(names)}", config)
     if base_predictor is not None and config["base_predictor"] is None:
-        raise _bad("base_predictor", "None, for the saved model had none", repr(base_predictor))
+        raise _bad("base_predictor", "None, because the saved model had none", repr(base_predictor))
     for name, given in (("learning_rate", learning_rate), ("base_predictor", base_predictor)):
         if config[name] == CALLABLE and given is None:
             raise _bad(name, "the callable that the saved model had", None)
@@ -97,7 +97,7 @@ def save_estimator(
     """Save an estimator to one file; the `save` of the estimators in `gln.sklearn` and `gln.river` calls this.
 
     Args:
-        path: the file, replaced if it exists, but only by a complete one.
+        path: the file; an existing one is replaced only by a complete one.
         kind: the class name of the estimator, to pass to `load_estimator`.
         parameters: constructor parameters. A callable is not saved and must be passed again when loading; a random
             state becomes None.
@@ -141,7 +141,9 @@ def load_estimator(
         raise _bad(str(path), f"a saved {kind}", f"a saved {config.get('estimator', 'network')}")
     saved = config["parameters"]
     if unknown := sorted(given.keys() - changeable):
-        raise _bad("parameters", f"some of {sorted(changeable)}, which what was learned does not depend on", unknown)
+        raise _bad(
+            "parameters", f"some of {sorted(changeable)}, because the others determine what was learned", unknown
+        )
     if saved.get("learning_rate") == CALLABLE and "learning_rate" not in given:
         raise _bad("learning_rate", "the callable that the saved model had", None)
     if importlib.util.find_spec(BACKENDS.get(saved["backend"], "numpy")) is None:
@@ -216,7 +218,7 @@ def _decoded(place: str, value: Any, arrays: Mapping[str, np.ndarray], network: 
 def _packed(model: Any) -> dict[str, np.ndarray]:
     """The state of a model, with each distinct weight row stored once, (m, d), and indices into these, (n, 2^k, C).
 
-    All rows that no sample has picked are equal, and so are the rows of classes without a sample in a context.
+    Rows that no sample has picked are all equal, and so are the rows of classes without a sample in a context.
     """
     arrays = {}
     for name, array in model.get_state(copy=False).items():
@@ -291,19 +293,19 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise _bad(str(path), f"a GLN saved in format {' or '.join(READABLE)}", f"format {metadata.get('format')}")
     text = metadata.get("config", "")
     if _checksum(text, arrays) != metadata["checksum"]:
-        raise _bad(str(path), "a GLN as it was saved", "a file that was changed since, for its checksum differs")
+        raise _bad(str(path), "a GLN as it was saved", "a file that was changed since: its checksum differs")
     try:
         config = json.loads(text)
     except json.JSONDecodeError as error:
         raise _bad(str(path), "a saved GLN", f"a configuration that cannot be read: {error}") from error
     if not isinstance(config, dict):
-        raise _bad(str(path), "a saved GLN", f"a configuration that is no object: {text}")
+        raise _bad(str(path), "a saved GLN", f"a configuration that is not a JSON object: {text}")
     return config, arrays
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` to write to; it is moved to `path` once it is complete."""
+    """A temporary file beside `path` to write to; it is moved to `path` when the block ends without an error."""
     path = Path(os.path.realpath(path))  # keep a link and replace its target
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         unfinished = Path(folder, "unfinished")

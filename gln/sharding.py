@@ -1,4 +1,4 @@
-"""A JAX GLN whose heads are sharded over devices. Heads are independent, so devices need not communicate.
+"""A JAX GLN whose heads are sharded over devices. Heads are independent, so the devices need not communicate.
 
 Shapes: B samples, C heads, C' heads padded to a multiple of the devices, L layers, n neurons per layer, k halfspaces
 per neuron, d inputs per neuron (bias included).
@@ -33,12 +33,12 @@ OF_WEIGHTS, OF_HEADS = Spec(None, "heads", None), Spec("heads", None)  # (n 2^k,
 
 
 def shard_heads(model: gln_jax.GLN, devices: Sequence[Any] | None = None) -> ShardedGLN:
-    """A copy of a `gln_jax.GLN`, with the same state and methods, that keeps a part of its heads on each device.
+    """A copy of a `gln_jax.GLN`, with the same state and methods, that keeps some of its heads on each device.
 
     If the number of heads is not a multiple of the number of devices, it is padded with unused heads.
 
     Args:
-        model: with classes or outputs; quantiles are not supported, since they have few heads.
+        model: has classes or outputs; quantiles are not supported, since they have few heads.
         devices: JAX devices, at least one. None takes all.
 
     Raises:

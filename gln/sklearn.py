@@ -1,4 +1,4 @@
-"""Gated Linear Networks as scikit-learn's classifier and regressor, on the GLN of any backend.
+"""Gated Linear Networks as a scikit-learn classifier and regressor, on any backend.
 
 Shapes: N samples, F features, C classes, T targets, Q quantiles, M networks. As in scikit-learn, a sample is a row; a
 `Learner` takes columns.
@@ -45,7 +45,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
 
     Wide sparse tables (sparse arrays of more than 1,000 features, such as words) are learned differently: features are
     scaled but not centred, a missing value counts as 0, and each network is by default one neuron without halfspaces.
-    That is about as good as a linear model, and calibrated.
+    The result is about as good as a linear model, and calibrated.
 
     Parameters
     ----------
@@ -53,8 +53,8 @@ class GLNClassifier(ClassifierMixin, Estimator):
         Neurons of each layer. None is (32, 16) in `fit` and (64, 32) in `partial_fit`; (1,) for wide sparse tables.
     n_networks : int or None, default=None
         Number of networks, each with its own halfspaces and order of samples; the prediction is the weighted mean of
-        their logits. None is 8 in `fit`, or 4 from 100,000 samples or 100 classes on; and 2 in `partial_fit`, or 1 for
-        wide sparse streams.
+        their logits. None is 8 in `fit`, or 4 with at least 100,000 samples or 100 classes. In `partial_fit` it is 2,
+        or 1 for wide sparse streams.
     context_map_size : int or None, default=None
         Halfspaces per neuron. A neuron has a row of weights for each of their 2^context_map_size combinations. None is
         5 in `partial_fit`, and 3 to 8 in `fit`: one more for each factor of three beyond 5,000 samples. For wide sparse
@@ -83,8 +83,8 @@ class GLNClassifier(ClassifierMixin, Estimator):
         The implementation. All predict the same, up to rounding; "auto" is the fastest of Numba, JAX and NumPy that is
         installed.
     n_jobs : int or None, default=None
-        Number of joblib processes among which `fit` divides the networks, or their heads if there are more processes
-        than networks. None is 1, or the value set by `joblib.parallel_config`; -1 is all processors. The result does
+        Number of joblib processes that share the networks in `fit`, or their heads if there are more processes than
+        networks. None is 1, or the value set by `joblib.parallel_config`; -1 is all processors. The result does
         not depend on it.
     random_state : int, RandomState instance or None, default=None
         Determines the halfspaces and the order of the samples. Pass an int for reproducible results.
@@ -169,8 +169,8 @@ class GLNClassifier(ClassifierMixin, Estimator):
         y : array-like of shape (N,)
             Class labels, of at least two classes.
         sample_weight : array-like of shape (N,), default=None
-            At least 0. A sample of weight 2 is learned as if it were there twice, one of 0.5 by half a step, and one of
-            0 not at all. Weights whose mean is outside [1, 10] are scaled, so they may sum to one, as in AdaBoost.
+            At least 0. A sample of weight 2 is learned as if it occurred twice, one of 0.5 by half a step, and one of 0
+            not at all. Weights whose mean is outside [1, 10] are scaled, so they may sum to one, as in AdaBoost.
         """
         X, y = self._checked(X, y, reset=True)
         check_classification_targets(y)
@@ -183,9 +183,9 @@ class GLNClassifier(ClassifierMixin, Estimator):
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Learn the next samples of a stream once, in order, each standardised by the samples up to it.
 
-        Learning a stream in parts gives the same result as in one call if each part is a multiple of `batch_size` long,
-        and the first part contains all levels of the categories with few levels. `batch_size` and `learning_rate` may
-        change between calls; other parameters are those of the first call.
+        Several calls give the same result as one if each part of the stream is a multiple of `batch_size` long, and the
+        first part contains all levels of the categories with few levels. `batch_size` and `learning_rate` may change
+        between calls; other parameters are those of the first call.
 
         Parameters
         ----------
@@ -199,7 +199,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         return self
 
     def partial_fit_predict_proba(self, X, y, classes=None):
-        """`partial_fit` that returns the probabilities (N, C) predicted for each sample before learning it."""
+        """Like `partial_fit`, but returns the probabilities (N, C) predicted for each sample before learning it."""
         return sum_to_one(np.concatenate(self._learn_stream(X, y, classes, predicts=True), axis=1)).T
 
     def decision_function(self, X):
@@ -290,8 +290,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         learns it from samples that the networks of the mean left out, and adds a skew and tails that all samples share;
         `partial_fit` learns normal distributions.
     n_networks : int or None, default=None
-        Number of networks, each with its own halfspaces and order of samples; the prediction is the weighted mean of
-        theirs. None is 8 in `fit`, 16 with `density`, or 4 from 100,000 samples on; and 2 in `partial_fit`, or 1 for
+        Number of networks, each with its own halfspaces and order of samples; the prediction is their weighted mean.
+        None is 8 in `fit`, 16 with `density`, or 4 with at least 100,000 samples. In `partial_fit` it is 2, or 1 for
         wide sparse streams.
     context_map_size : int or None, default=None
         Halfspaces per neuron. A neuron has a row of weights for each of their 2^context_map_size combinations. None is
@@ -302,10 +302,10 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         places halfspaces between samples.
     learning_rate : float, callable or None, default=None
         A number from 0 to 1e30, or a callable that returns one for the number of samples learned so far. In `fit`, None
-        falls linearly to 0.01, from 0.5 for means and variances and 1.5 for quantiles, or with encodings from three
-        times as much. In `partial_fit`, for means and variances it falls from 0.3 to 0.1 for slow networks and is 0.5
-        for fast ones; for quantiles it falls from 0.5 to 0.05 and 0.25; see `gln.rates.stream_rate`. The steps of a
-        batch add up: means oscillate if the rate exceeds 2 / batch_size.
+        falls linearly to 0.01, from 0.5 for means and variances and 1.5 for quantiles, or from three times as much with
+        encodings. In `partial_fit`, for means and variances it falls from 0.3 to 0.1 for slow networks and is 0.5 for
+        fast ones; for quantiles it falls from 0.5 to 0.05 and 0.25; see `gln.rates.stream_rate`. The steps of a batch
+        add up: means oscillate if the rate exceeds 2 / batch_size.
     n_epochs : int or None, default=None
         Passes of `fit` over the samples. None is about 1000 / N, at least 3 (5 for wide sparse tables) and at most 20;
         for long tables it is about 300,000 / N, at least 1.
@@ -320,8 +320,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         The implementation. All predict the same, up to rounding; "auto" is the fastest of Numba, JAX and NumPy that is
         installed.
     n_jobs : int or None, default=None
-        Number of joblib processes among which `fit` divides the networks, or their heads if there are more processes
-        than networks. None is 1, or the value set by `joblib.parallel_config`; -1 is all processors. The result does
+        Number of joblib processes that share the networks in `fit`, or their heads if there are more processes than
+        networks. None is 1, or the value set by `joblib.parallel_config`; -1 is all processors. The result does
         not depend on it.
     random_state : int, RandomState instance or None, default=None
         Determines the halfspaces and the order of the samples. Pass an int for reproducible results.
@@ -430,11 +430,11 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         return self
 
     def partial_fit_predict(self, X, y):
-        """`partial_fit` that returns the mean predicted for each sample before learning it, in the shape of y."""
+        """Like `partial_fit`, but returns the mean predicted for each sample before learning it, in the shape of y."""
         return self._means(np.concatenate(self._learn_stream(X, y, predicts=True), axis=1))
 
     def predict(self, X, return_std=False):
-        """The mean of the targets for X (N, F): (N,) or (N, T), as y was.
+        """The mean of the targets for X (N, F): (N,) or (N, T), like y.
 
         Parameters
         ----------
@@ -455,8 +455,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         ----------
         X : array-like or sparse array of shape (N, F)
         levels : sequence of float or None, default=None
-            Levels in (0, 1); needs `density`. None is the levels of `quantiles`, which have their own networks, or
-            without `quantiles` 0.05 and 0.95, from the density.
+            Levels in (0, 1); needs `density`. None is the levels of `quantiles`, which have their own networks; without
+            `quantiles`, 0.05 and 0.95, from the density.
         """
         samples = self._samples(X)
         if levels is None and self.quantile_glns_:
@@ -473,7 +473,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     def log_density(self, X, y):
         """Natural logarithm of the predicted density at each target, in units of 1 / y; needs `density`.
 
-        Shapes: X (N, F), y (N,) or (N, T) -> (N,) or (N, T). Their mean is the log-likelihood.
+        Shapes: X (N, F), y (N,) or (N, T) -> (N,) or (N, T). The mean of the result is the mean log-likelihood.
         """
         mean, std = self._moments(self._samples(X), "log_density")
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")

@@ -13,7 +13,7 @@ __all__ = ["GLNLayer"]
 class GLNLayer(nn.Module):
     """A layer around `gln` that takes samples as rows and passes gradients to the modules below.
 
-    The GLN has no parameters, so optimisers do not change it; it learns online, with `learn`. Without `context_inputs`
+    The GLN has no parameters, so optimisers do not change it; it learns online, by `learn`. Without `context_inputs`
     the inputs are also the side information.
     """
 

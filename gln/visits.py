@@ -1,4 +1,4 @@
-"""Turn sample weights into visits: which samples are learned, in which order, and the fraction of a step for each.
+"""Convert sample weights to visits: which samples are learned, in which order, and the fraction of a step for each.
 
 Shapes: N samples, F features, V visits.
 """
@@ -34,10 +34,10 @@ def table_visits(X: Any, targets: np.ndarray, weights: np.ndarray | None, shuffl
 
 
 def stream_visits(name: str, weights: np.ndarray | None) -> tuple[Any, Any]:
-    """The same for a part of a stream, in its own order: (N,) or None -> (V,), (V,) or None.
+    """`table_visits` for a part of a stream, in its own order: (N,) or None -> (V,), (V,) or None.
 
     Raises:
-        ValueError: a weight that is not from 0 to 100; `name` is the argument's.
+        ValueError: a weight outside 0 to 100. The message begins with `name`, the name of the argument.
     """
     if weights is None:
         return slice(None), None

@@ -21,7 +21,7 @@ __all__ = ["main", "warm_up"]
 
 
 def warm_up() -> dict[str, float]:
-    """Make each kind of call once; returns its seconds by name.
+    """Make each kind of call once; returns the seconds of each, by name.
 
     Raises:
         ImportError: Numba is not installed.
@@ -73,7 +73,7 @@ def main() -> int:
     except ImportError as error:
         print(f"gln.warm_up: {error}", file=sys.stderr)
         return 2
-    print(f"{time.perf_counter() - start:.1f} s in all; compiled code is in {folder}")
+    print(f"{time.perf_counter() - start:.1f} s in total; the compiled code is in {folder}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Which backends there are, and how the tests get at one."""
+"""The backends, and how the tests load one."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ OTHERS = [name for name in FRAMEWORKS if name != "numpy"]
 
 
 def load_backend(name: str) -> ModuleType:
-    """The backend's module; without its framework the test is skipped, or fails where GLN_REQUIRE_BACKENDS is set."""
+    """The backend's module. Without its framework the test is skipped, or fails if GLN_REQUIRE_BACKENDS is set."""
     if not os.environ.get("GLN_REQUIRE_BACKENDS"):
         pytest.importorskip(FRAMEWORKS[name], reason=f"{FRAMEWORKS[name]} is not installed")
-    if name == "torch":  # on a busy machine its threads wait for one another far longer than these small tests work
+    if name == "torch":  # on a busy machine, its threads would spend most of these small tests waiting for one another
         importlib.import_module("torch").set_num_threads(1)
     return importlib.import_module(f"gln_{name}")

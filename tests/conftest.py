@@ -1,4 +1,4 @@
-"""Fixtures that every test shares: the backends, and real digits. And what is left out is said."""
+"""Fixtures shared by all tests: the backends, and real digits. Also reports that slow tests were left out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-# Two test processes on two cores, each with a thread per core in every matrix product, wait for one another.
+# With a thread per core in every matrix product, two test processes on two cores would wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
@@ -27,7 +27,7 @@ model.partial_fit(X[:1], [True]).predict_proba(X)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """One process compiles Numba's code before several start: what each compiles may differ in the last bit."""
+    """Compile Numba's code in one process before several start: what each compiles may differ in the last bit."""
     several = getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput")
     if several and importlib.util.find_spec("numba"):
         subprocess.run([sys.executable, "-c", COMPILES], cwd=Path(__file__).parents[1], check=True)
@@ -46,7 +46,7 @@ def backend(request: pytest.FixtureRequest) -> ModuleType:
 @pytest.fixture(scope="session")
 def digits() -> tuple[np.ndarray, np.ndarray]:
     """3,000 digits as columns (784, 3000) in [0, 1], and their labels."""
-    from gln.mnist import load_mnist  # takes a second, which xdist's controller need not wait
+    from gln.mnist import load_mnist  # takes a second, which xdist's controller need not wait for
 
     images, labels, _, _ = load_mnist(deskew=False)
     return np.ascontiguousarray(images[:3000].T), labels[:3000]

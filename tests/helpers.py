@@ -1,4 +1,4 @@
-"""What several test files need: arrays out of tensors, states side by side, and a Python of its own for a script."""
+"""Shared by several test files: converting tensors, comparing states, and running scripts in a separate Python."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def to_numpy(tensor: Any) -> np.ndarray:
 
 
 def assert_same_state(one: Any, other: Any, rtol: float = 0, atol: float = 0) -> None:
-    """Two states, or the states of two models, hold the same arrays."""
+    """Assert that two states, or the states of two models, have the same arrays."""
     one, other = (state if isinstance(state, Mapping) else state.get_state() for state in (one, other))
     assert one.keys() == other.keys()
     for name, array in one.items():
@@ -29,7 +29,7 @@ def assert_same_state(one: Any, other: Any, rtol: float = 0, atol: float = 0) ->
 
 
 def watch_rates(monkeypatch: Any) -> list[float]:
-    """A list to which the first rate is added of each part that a network of NumPy learns."""
+    """A list that collects the first learning rate of each part that a NumPy network learns."""
     firsts: list[float] = []
     learn = gln_numpy.GLN.predict_arrays
 
@@ -43,7 +43,7 @@ def watch_rates(monkeypatch: Any) -> list[float]:
 
 
 def run_python(code: str, cwd: Path = ROOT, **environment: str) -> str:
-    """What a script prints that runs in a process of its own; what it asserts, the test asserts."""
+    """Run a script in a separate process and return its output; a failed assertion there fails the test."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     environ = {**os.environ, "PYTHONPATH": path, **environment}
     done = subprocess.run([sys.executable, "-c", code], cwd=cwd, env=environ, capture_output=True, text=True)

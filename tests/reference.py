@@ -1,4 +1,4 @@
-"""What a GLN computes, as plainly as it can be said: loops over samples, heads, layers and neurons, in float64.
+"""A GLN in its plainest form: loops over samples, heads, layers and neurons, in float64.
 
 Written from the description of the algorithm (docs/algorithm.md), not from the backends.
 """
@@ -57,7 +57,7 @@ class SlowGLN:
         return output
 
     def residual(self, s: float, targets: np.ndarray, head: int, b: int) -> float:
-        """Derivative by s of the loss of a head."""
+        """Derivative of a head's loss with respect to s."""
         targets = np.asarray(targets)
         if targets.ndim == 2:
             y = targets[head, b]
@@ -65,7 +65,7 @@ class SlowGLN:
             y = float(targets[b] == head)
         else:
             y = targets[b]
-        if math.isnan(y):  # nobody knows it
+        if math.isnan(y):  # unknown
             return 0.0
         if self.loss == "log_loss":
             return sigmoid(s) - y
@@ -89,10 +89,10 @@ def sigmoid(s: float) -> float:
 
 
 def clear_of_hyperplanes(model: Any, context: np.ndarray) -> np.ndarray:
-    """Which samples (D, B) lie further from every hyperplane than float32 can round a product, (B,) of bool.
+    """Which samples (D, B) are further from every hyperplane than the rounding error of a float32 product, (B,) bools.
 
-    On which side of a hyperplane any other sample lies is for each framework's order of summation to say, so tests that
-    compare values leave those few samples out.
+    The side of a hyperplane that other samples lie on depends on a framework's order of summation, so tests that
+    compare values leave these few samples out.
     """
     state = model.get_state()
     clear = np.ones(context.shape[1], bool)

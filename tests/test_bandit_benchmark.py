@@ -1,4 +1,4 @@
-"""The environments of `benchmarks.bandits` are what they say, and its rivals compute what theirs do."""
+"""`benchmarks.bandits`: its environments are as documented, and its rivals compute what their papers describe."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_penalties():
     leave, take = PENALTIES["Phishing"](5000, 0).rewards.T
     assert set(leave) == {0.0}
     assert set(take) == {5.0, -35.0}
-    assert np.mean(take == -35) == pytest.approx(548 / 1250 / 2, abs=0.02)  # the frauds of the table, half of the time
+    assert np.mean(take == -35) == pytest.approx(548 / 1250 / 2, abs=0.02)  # the table's frauds, half of the time
 
 
 @pytest.mark.parametrize("radius", RADII)
@@ -77,7 +77,7 @@ def test_scores_of_extremes():
 
 @pytest.mark.parametrize("title", list(MODELS))
 def test_models_learn(title):
-    """Each is better than drawing where one arm is always best, and knows of the arms that it chose alone."""
+    """Each beats random choice if one arm is always best, and learns only the rewards of the arms that it chose."""
     rng = np.random.default_rng(0)
     environment = Environment(rng.standard_normal((STEPS, 3)), np.tile([0.0, 1.0, 0.0], (STEPS, 1)))
     assert play(MODELS[title](task_of(environment, 0)), environment)[-100:].mean() > 0.6

@@ -1,4 +1,4 @@
-"""Bandits: they find the best arm, follow changes, and know what they did not try; what is refused changes nothing."""
+"""Bandits find the best arm, adapt to changes, and know which arms they have not tried; errors change nothing."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ def test_the_best_arm_is_found(explore):
     assert 3 < min(values.values()) < max(values.values()) < 11
 
 
-def test_a_change_of_the_world_is_followed():
+def test_adapts_when_rewards_change():
     bandit = GLNBandit(ARMS, **SMALL)
     played(bandit, contexts(1500))
-    turned = [{**x, "a": -x["a"], "b": -x["b"]} for x in contexts(1500, seed=1)]  # best(x) is another arm now
+    turned = [{**x, "a": -x["a"], "b": -x["b"]} for x in contexts(1500, seed=1)]  # best(x) is now another arm
     rewards = []
     for x in turned:
         seen = {**x, "a": -x["a"], "b": -x["b"]}
@@ -75,7 +75,7 @@ def test_a_change_of_the_world_is_followed():
     assert np.mean(rewards[-500:]) > 8.8
 
 
-def test_what_was_not_pulled_stays_as_it_is():
+def test_arms_that_were_not_pulled_stay_unchanged():
     bandit = GLNBandit(ARMS, **SMALL)
     played(bandit, contexts(50))
     before = states(bandit)
@@ -131,7 +131,7 @@ def test_a_new_arm_changes_nothing_else():
     played(bandit, contexts(200))
     x = contexts(1, seed=3)[0]
     values = bandit.predict(x)
-    assert bandit.decide(x, arms=[*ARMS]).arm == "right"  # of which nothing is known
+    assert bandit.decide(x, arms=[*ARMS]).arm == "right"  # about which nothing is known
     after = bandit.predict(x)
     assert {arm: after[arm] for arm in values} == values
     assert after["right"] == pytest.approx(bandit._unit()[0])
@@ -139,7 +139,7 @@ def test_a_new_arm_changes_nothing_else():
     assert {arm: bandit.predict(contexts(1, seed=4)[0])[arm] for arm in values}.keys() == values.keys()
 
 
-def test_propensities_and_what_another_policy_would_have_got():
+def test_propensities_estimate_the_reward_of_another_policy():
     bandit = GLNBandit(ARMS, explore="inverse-gap", strength=0.5, **SMALL)
     xs, estimates, truth, inverse = contexts(3000), [], [], dict.fromkeys(ARMS, 0.0)
     for x in xs:
@@ -169,7 +169,7 @@ def test_propensities_add_up_to_one(explore):
 
 
 @pytest.mark.parametrize("explore", STRENGTHS)
-def test_saved_midway_it_decides_the_same(explore, tmp_path):
+def test_decides_the_same_after_saving_midway(explore, tmp_path):
     bandit = GLNBandit(ARMS, explore=explore, **SMALL)
     xs = [{**x, "kind": "new" if x["d"] > 0 else "old"} for x in contexts(300)]
     played(bandit, xs[:150])
@@ -227,7 +227,7 @@ def test_contributions_add_up():
     assert contributions["left"].keys() == set("abcd")
 
 
-def test_what_was_never_seen_is_novel():
+def test_unseen_contexts_are_novel():
     bandit = GLNBandit(ARMS, seed=0)
     assert bandit.novelty(contexts(1)[0]) == 1
     played(bandit, contexts(800))
@@ -258,7 +258,7 @@ def test_rewards_that_are_probabilities():
         ("context: expected a dictionary or a vector", [[1.0]], "left", 1.0),
     ],
 )
-def test_what_is_refused_changes_nothing(message, context, arm, reward):
+def test_errors_change_nothing(message, context, arm, reward):
     bandit = GLNBandit(ARMS, **SMALL)
     played(bandit, contexts(50))
     before, visits, places = states(bandit), visits_of(bandit), dict(bandit._places)

@@ -1,4 +1,4 @@
-"""How much networks count: weights and offsets that samples left out have told."""
+"""Weights and offsets of networks, learned from the samples that each left out."""
 # ruff: noqa: N806 - X is scikit-learn's name
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gln_numpy import GLN
 
 
 @pytest.fixture
-def rng() -> np.random.Generator:  # each test its own: the tests of a process come in any order
+def rng() -> np.random.Generator:  # one per test, because the tests of a process run in any order
     return np.random.default_rng(0)
 
 
@@ -38,12 +38,12 @@ def config(**kind: Any) -> Any:
 
 
 @pytest.mark.parametrize("classes", [2, 4])
-def test_weights_of_classes_undo_what_made_the_networks_too_sure(classes, rng):
+def test_class_weights_correct_overconfident_networks(classes, rng):
     heads = 1 if classes == 2 else classes
     logits = rng.normal(size=(heads, 40000)) * 2
     p = sum_to_one(expit(logits))
     numbers = (p.cumsum(axis=0) < rng.random(40000)).sum(axis=0)
-    said = np.stack([logits / 0.3, rng.normal(size=logits.shape)])  # one kind is too sure, another knows nothing
+    said = np.stack([logits / 0.3, rng.normal(size=logits.shape)])  # one kind is overconfident, the other knows nothing
     kinds = [np.array([0, 1]), np.array([2])]
     blend = learned_blend(config(num_classes=classes), kinds, said, numbers, np.ones(40000))
     np.testing.assert_allclose(blend.weights.ravel(), [0.15, 0.15, 0], atol=0.015)
@@ -55,7 +55,7 @@ def test_weights_of_classes_undo_what_made_the_networks_too_sure(classes, rng):
     assert losses[0] < losses[2] - 0.1
 
 
-def test_shares_count_as_so_many_samples(rng):
+def test_shares_count_as_numbers_of_samples(rng):
     logits, numbers = rng.normal(size=(2, 1, 30)), rng.integers(0, 2, 30)
     times = rng.integers(1, 4, 30)
     kinds = [np.array([0]), np.array([1])]
@@ -128,14 +128,14 @@ def test_calibration_error_of_known_cases():
     assert calibration_error(np.concatenate([sure, half]), np.append(hits, hits)) == pytest.approx(0.275)
 
 
-# ---- What the estimators make of it ----------------------------------------------------------------------------------
+# ---- In the estimators -----------------------------------------------------------------------------------------------
 
 
-def test_a_fit_is_calibrated_and_says_so_of_a_copy():
+def test_fit_calibrates_probabilities():
     X, y = load_breast_cancer(return_X_y=True)
     model = GLNClassifier(random_state=0).fit(X[::2], y[::2])
     [blend] = model.learner_.blends
-    assert blend.weights.sum() < 0.9  # networks alone are too sure
+    assert blend.weights.sum() < 0.9  # the networks alone are overconfident
     sure = GLNClassifier(random_state=0).fit(X[::2], y[::2])
     sure.learner_.blends = None
     assert log_loss(y[1::2], model.predict_proba(X[1::2])) < log_loss(y[1::2], sure.predict_proba(X[1::2]))

@@ -1,4 +1,4 @@
-"""Categories: ordered statistics, tables of pandas and polars, streams with strings, files, and what is refused."""
+"""Categories: ordered statistics, pandas and polars tables, streams with strings, files, and errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "n_networks": 2, "n_epochs": 2, 
 
 
 def table(count: int = 300, zips: int = 40, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
-    """A colour and a zip code, which decide the class, and a number; some are missing."""
+    """A colour and a zip code, which determine the class, and a number; some values are missing."""
     rng = np.random.default_rng(seed)
     colour, code = rng.integers(0, 3, count), rng.integers(0, zips, count)
     y = ((colour == 1) ^ (code % 2 == 0)).astype(int)
@@ -41,7 +41,7 @@ def state_of(learner: Any) -> dict[str, np.ndarray]:
 
 
 def by_loop(samples: Any, targets: Any, weights: Any, are_classes: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The statistics of the second class, or of a number, before each sample and of all, as their definition has it."""
+    """Statistics of the second class or of a number, before each sample and of all samples, by their definition."""
     seen: list[tuple[float, float, float]] = []  # code, target, weight
 
     def statistic(code: float) -> float:
@@ -137,7 +137,7 @@ def test_frames_of_polars():
         GLNClassifier(**SMALL).fit(dated, y)
 
 
-def test_no_order_of_samples_and_no_number_of_processes_changes_what_fit_learns():
+def test_fit_does_not_depend_on_the_order_of_samples_or_the_number_of_processes():
     frame, y = table()
     weights = np.random.default_rng(1).integers(0, 3, len(y))
     order = np.random.default_rng(0).permutation(len(y))
@@ -173,7 +173,7 @@ def test_contributions_are_of_the_features(kind, how):
 
 
 @pytest.mark.parametrize("how", ["fit", "partial_fit"])
-def test_saved_and_gone_on_with(how, tmp_path):
+def test_learning_continues_after_loading(how, tmp_path):
     frame, y = table()
     frame["floor"] = pd.Categorical(np.arange(len(y)) % 4)  # whose levels are numbers
     targets = np.stack([y, frame["x"]], axis=1)
@@ -268,7 +268,7 @@ def test_a_picture_names_the_levels():
     assert sorted(names)[::2] == [f"colour = {frame['colour'][1]}", f"zip = {frame['zip'][1]}"]
 
 
-# ---- Streams of River ------------------------------------------------------------------------------------------------
+# ---- River streams ---------------------------------------------------------------------------------------------------
 
 
 def stream(count: int = 150, **arguments: Any) -> list[tuple[dict[Any, Any], int]]:
@@ -325,7 +325,7 @@ def test_a_stream_of_numbers_may_get_strings_classes_and_levels_later():
         ({"zip": "new", "x": math.inf}, "got inf"),
     ],
 )
-def test_what_is_refused_changes_nothing(bad, message):
+def test_errors_change_nothing(bad, message):
     model, samples = of_river("GLNClassifier"), stream(40)
     for x, y in samples:
         model.learn_one(x, y)

@@ -1,4 +1,4 @@
-"""What a network is, as one record; and the ways in for code that has arrays."""
+"""`Config`, the record of a network's arguments; and the methods for code that already has arrays."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def small(backend: Any, **kind: Any) -> Any:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_a_config_goes_to_json_and_back(backend, kind):
+def test_a_config_survives_json(backend, kind):
     config = small(backend, **kind).config
     values = json.loads(json.dumps(dataclasses.asdict(config)))
     assert backend.Config(**values) == config == backend.GLN(**values).config
-    assert dataclasses.asdict(backend.Config(**values)) == dataclasses.asdict(config)  # with what is not compared
+    assert dataclasses.asdict(backend.Config(**values)) == dataclasses.asdict(config)  # `==` ignores some fields
     assert hash(backend.Config(**values)) == hash(config)
     assert values.pop("context_features") == kind.get("context_features")
     assert backend.Config(**values).context_features is None  # as in files of older versions
@@ -37,7 +37,7 @@ def test_a_config_goes_to_json_and_back(backend, kind):
 
 def test_configs_are_equal_where_networks_are_of_one_kind(backend):
     config = small(backend, seed=1, context_bias=1.0, context_features=2).config
-    assert config == small(backend, seed=2).config  # these only shape the first state
+    assert config == small(backend, seed=2).config  # these only affect the initial state
     for kind in ({"num_classes": 3}, {"normalize": False}, {"weight_clipping": 2.0}, {"loss": "squared_error"}):
         assert config != small(backend, **kind).config, kind
 
@@ -87,7 +87,7 @@ def test_arrays_of_another_shape_are_refused(backend, rows):
     with pytest.raises(ValueError, match="base, context, targets, rates: expected float32 of shapes"):
         model.predict_arrays(*arrays(*rows))
     base, context, targets, rates = arrays(5, 4, 3, 0)
-    doubles = base.astype(np.float64)  # for which Numba would compile everything again
+    doubles = base.astype(np.float64)  # Numba would compile everything again for these
     bad = (base[:, :7], context), (base, context, targets[:, :7]), (base, context, targets, rates[:7])
     for given in (*bad, (doubles, context)):
         with pytest.raises(ValueError, match="base, context, targets, rates: expected float32 of shapes"):
@@ -108,7 +108,7 @@ def test_arguments_are_prepared_as_arrays(backend):
     assert (contexts < 16).all()
 
 
-def test_a_state_without_copies_is_the_state(backend):
+def test_a_state_without_copies_equals_the_state(backend):
     model = small(backend, num_classes=3, seed=1)
     copied = model.get_state()
     for name, array in model.get_state(copy=False).items():

@@ -1,8 +1,8 @@
 """The contract of every backend: each test here runs on all of them.
 
-TensorFlow and JAX compile anew, for about a second, for each kind of network and each size of a batch. They pad batches
-to 8, or to a power of two, so batches here have up to eight samples, tests share the networks of `small` and
-`on_digits`, and where two networks are compared, one is NumPy's if it can be.
+TensorFlow and JAX compile for about a second for each kind of network and each batch size. They pad batches to 8, or to
+a power of two, so batches here have up to eight samples, tests share the networks of `small` and `on_digits`, and if
+two networks are compared, one is NumPy's whenever possible.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def targets_of(model: Any, labels: np.ndarray) -> np.ndarray:
 
 
 def clear_digits(model: Any, digits: tuple[np.ndarray, np.ndarray], count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first `count` digits that no rounding can move across a hyperplane, (784, count), and their targets."""
+    """The first `count` digits that rounding cannot move across a hyperplane, (784, count), and their targets."""
     images, labels = digits
     keep = np.flatnonzero(clear_of_hyperplanes(model, images[:, : 2 * count]))[:count]
     assert len(keep) == count
@@ -37,7 +37,7 @@ def clear_digits(model: Any, digits: tuple[np.ndarray, np.ndarray], count: int) 
 
 
 def small(backend: Any, **arguments: Any) -> Any:
-    """A network that is quick to run and uneven in all its sizes."""
+    """A network that is fast, and whose sizes all differ."""
     return backend.GLN(**{"layer_sizes": [3, 2], "input_size": 5, "context_size": 4, "seed": 1, **arguments})
 
 
@@ -50,10 +50,10 @@ def small_batch(count: int = 6) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return rng.normal(size=(5, count)), rng.normal(size=(4, count)), rng.integers(0, 2, count)
 
 
-# ---- What is computed ------------------------------------------------------------------------------------------------
+# ---- Values ----------------------------------------------------------------------------------------------------------
 
 
-# Any two of these in every combination, and with the slow ones any three.
+# All pairs of values of these options occur; with the slow tests, all triples.
 OPTIONS = ("bias", "normalize", "halfspaces", "num_classes")
 COMBINATIONS = [
     (False, False, 0, 2),
@@ -112,7 +112,7 @@ LOSSES: dict[str, dict[str, Any]] = {
 
 
 def numbers(model: Any, inputs: np.ndarray) -> np.ndarray:
-    """Targets with noise that is the larger the further from 0 an input is: (B,), or (C, B) where heads differ."""
+    """Targets whose noise grows with an input's distance from 0: (B,), or (C, B) if heads have different ones."""
     noise = np.random.default_rng(9).normal(size=(max(2, model.num_heads), inputs.shape[1]))
     y = inputs[0] * inputs[1] + np.abs(inputs[2]) * noise
     if model.loss == "log_loss":
@@ -160,7 +160,7 @@ def test_heads_do_not_learn_from_unknown_targets(backend, kind):
             np.testing.assert_array_equal(array[:, :, 1], before[name][:, :, 1])
     state = model.get_state()
     arrays = [array.astype(np.float32) for array in (*some, np.full((model.num_heads, 8), np.inf))]
-    model.predict_arrays(*arrays)  # heads that are not even asked
+    model.predict_arrays(*arrays)  # heads that need not even predict
     assert_same_state(state | {"step": np.int64(24)}, model.get_state(), rtol=0, atol=0)
 
 
@@ -180,7 +180,7 @@ def test_one_sample_of_every_loss_is_a_batch_of_one(kind):
     assert_same_state(one, batch, atol=1e-6)
 
 
-def test_variances_of_a_stream_are_met(backend):
+def test_variances_of_a_stream_are_learned(backend):
     """The variance of deviations depends on the side of one halfspace; single outliers hardly change it."""
     rng = np.random.default_rng(4)
     inputs = rng.normal(size=(2, 3000))
@@ -193,7 +193,7 @@ def test_variances_of_a_stream_are_met(backend):
         assert 0.8 < np.sqrt(np.median(predicted[side[-1000:]])) / each < 1.4
 
 
-def test_quantiles_of_a_stream_are_met(backend):
+def test_quantiles_of_a_stream_are_learned(backend):
     rng = np.random.default_rng(3)
     inputs = rng.normal(size=(2, 3000))
     targets = inputs[0] + (1 + (inputs[1] > 0)) * rng.normal(size=3000)
@@ -229,14 +229,14 @@ def test_any_depth_and_width_and_clipped_weights(backend, layer_sizes, weight_cl
         )
     assert_same_state(slow.state, model.get_state(), rtol=1e-4, atol=1e-5)
     largest = max(np.abs(array).max() for name, array in model.get_state().items() if name.startswith("weights"))
-    assert largest == weight_clipping  # the clipping was put to the test
+    assert largest == weight_clipping  # some weights were clipped
 
 
 @pytest.mark.parametrize(("num_classes", "count"), [(2, 6), (10, 1)])
 def test_prediction_with_targets_is_the_one_without(backend, digits, num_classes, count):
     model = on_digits(backend, num_classes)
     images, labels = digits
-    # In JAX they are two programs, and XLA of early versions takes a sum in one of them in another order.
+    # In JAX they are two programs, and early versions of XLA sum in a different order in one of them.
     early = backend.__name__ == "gln_jax" and metadata.version("jax").startswith("0.4.")
     last_digits = 1e-6 if early else 0
     for start in range(0, 5 * count, count):
@@ -271,7 +271,7 @@ def test_predict_online_is_predict_batch_by_batch(backend, digits, batch_size, n
 @pytest.mark.parametrize("batch_size", [1, 3])
 @pytest.mark.parametrize("num_classes", [2, 3])
 def test_weights_that_reach_their_bounds_in_mid_block(backend, batch_size, num_classes):
-    """A block that is learned at once gives what its batches give one by one, though some of them clip weights."""
+    """Learning a whole block at once gives the same as its batches one by one, even if some of them clip weights."""
     rng = np.random.default_rng(6)
     inputs, context, targets = rng.normal(size=(5, 150)), rng.normal(size=(4, 150)), rng.integers(0, num_classes, 150)
     options = {"layer_sizes": [4, 3], "num_classes": num_classes, "context_map_size": 1, "learning_rate": 2.0}
@@ -285,7 +285,7 @@ def test_weights_that_reach_their_bounds_in_mid_block(backend, batch_size, num_c
     weights = np.concatenate([array.ravel() for name, array in model.get_state().items() if name.startswith("weights")])
     assert np.abs(weights).max() == np.float32(0.6)
     clipped_on_the_way = np.abs(output - np.atleast_2d(free.predict_online(inputs, context, targets))) > 0.01
-    assert clipped_on_the_way[:, : 64 - batch_size].any()  # a change that was felt before the first block ended
+    assert clipped_on_the_way[:, : 64 - batch_size].any()  # clipping had an effect before the first block ended
 
 
 @pytest.mark.parametrize(("halfspaces", "batch_size"), [(0, 31), (2, 5), (2, 31), (2, 40)])
@@ -390,7 +390,7 @@ def test_the_clock_counts_samples(backend):
 
 
 def test_default_rates(backend):
-    model = small(backend)  # of five inputs and the bias
+    model = small(backend)  # five inputs and the bias
     assert [model.learning_rate(t) for t in (0, 9000)] == pytest.approx([math.sqrt(6), math.sqrt(6) / 2])
     assert small(backend, bias=False).learning_rate(0) == pytest.approx(math.sqrt(5))
     assert small(backend, input_size=300).learning_rate(0) == 10
@@ -464,7 +464,7 @@ def test_explanations_tell_what_was_clipped(backend):
     clipped = model.explain(inputs, context[:, :2]).clipped
     assert clipped.tolist() == [True, False]
     state = model.get_state()
-    state["weights.1"][2] = 9.0  # one neuron goes out of bounds
+    state["weights.1"][2] = 9.0  # one neuron exceeds its bounds
     model.set_state(state)
     assert model.explain(inputs, context[:, :2]).clipped.all()
 
@@ -562,7 +562,7 @@ def test_fit_hyperplanes_draws_bisectors(backend, digits):
 
 def test_fit_hyperplanes_draws_offsets_of_sparse_halfspaces(backend):
     rng = np.random.default_rng(4)
-    values = rng.normal(size=12), rng.integers(0, 2, 12), np.full(12, 3.7), np.eye(12)[5]  # some differ rarely or never
+    values = rng.normal(size=12), rng.integers(0, 2, 12), np.full(12, 3.7), np.eye(12)[5]  # some rarely or never vary
     model, samples = small(backend, context_features=2, seed=7), np.array(values, np.float32)
     before = model.get_state()
     model.fit_hyperplanes(samples)
@@ -621,19 +621,19 @@ def test_fit_hyperplanes_after_an_update_is_refused(backend):
 
 
 @pytest.mark.parametrize("context_features", [None, 1])
-def test_state_comes_out_as_copies_and_goes_back(backend, context_features):
+def test_state_is_copied_out_and_set_again(backend, context_features):
     inputs, context, targets = small_batch(8)
     model = small(backend, num_classes=3, context_features=context_features)
     model.predict(inputs, context, targets)
     state = model.get_state()
     kept = copy.deepcopy(state)
     expected = to_numpy(model.predict(inputs, context, targets)).copy()
-    assert_same_state(state, kept)  # what the model learned since is not in the copy
+    assert_same_state(state, kept)  # the copy does not change when the model learns
     other = small(backend, num_classes=3, seed=99)
     other.set_state(state)
     np.testing.assert_array_equal(to_numpy(other.predict(inputs, context, targets)), expected)
     assert_same_state(other.get_state(), model.get_state())
-    assert_same_state(state, kept)  # nor did the other model learn into the caller's arrays
+    assert_same_state(state, kept)  # nor did the other model change the caller's arrays
 
 
 def test_models_can_be_copied(backend):
@@ -649,7 +649,7 @@ def test_models_can_be_copied(backend):
     assert_same_state(twin.get_state(), model.get_state())
 
 
-def test_what_is_printed(backend):
+def test_repr(backend):
     model = small(backend, num_classes=3, context_features=2)
     model.predict(*small_batch())
     shown = "layer_sizes=(3, 2), input_size=5, context_size=4, num_classes=3, seed=1, context_features=2, step=6"
@@ -660,7 +660,7 @@ def test_what_is_printed(backend):
 
 
 @pytest.mark.parametrize("num_classes", [2, 3])
-def test_shapes_that_come_back(backend, num_classes):
+def test_shapes_of_predictions(backend, num_classes):
     model = small(backend, num_classes=num_classes)
     inputs, context, targets = small_batch()
     heads = () if num_classes == 2 else (3,)
@@ -758,8 +758,8 @@ def test_largest_numbers_stay_finite(backend, normalize):
 
 # ---- Bad input -------------------------------------------------------------------------------------------------------
 
-# The text of the checks is the same in all backends, and a test holds it so: here NumPy's is put to every case, and the
-# others to one of each kind.
+# The code of the checks is the same in all backends, as another test ensures, so only NumPy's is tested with every
+# case, and the others with one case of each kind.
 BAD_ARGUMENTS: dict[str, list[Any]] = {
     "layer_sizes": [[], 4, "444", [4, 0], [4, 1.5], [True], [10**12], [10**400]],
     "input_size": [0, 2.0, None, 10**15, 10**400],
@@ -776,12 +776,12 @@ BAD_ARGUMENTS: dict[str, list[Any]] = {
     "seed": [-1, 0.5, "seed"],
     "loss": ["mse", None, 1, ["log_loss"]],
     "context_features": [0, -1, 1.5, True, "3", 2**40],
-    # Of these the last is in range, and of no use to the log-loss.
+    # The last of these is in range, but the log-loss does not use it.
     "num_outputs": [0, 1.5, 2],
     "quantiles": [0.5, [], [0, 0.5], [1.0], ["half"], [math.nan], [0.5]],
     "value_clipping": [0, math.nan, 2e4, 5.0],
 }
-USELESS: dict[str, tuple[dict[str, Any], str]] = {  # to a loss, and the argument that has to go
+USELESS: dict[str, tuple[dict[str, Any], str]] = {  # arguments, and the one that the loss does not use
     "classes": ({"loss": "squared_error", "num_classes": 3}, "num_classes"),
     "levels": ({"loss": "squared_error", "quantiles": [0.5]}, "quantiles"),
     "clipped probabilities": ({"loss": "squared_error", "pred_clipping": 0.01}, "pred_clipping"),
@@ -794,7 +794,7 @@ USELESS: dict[str, tuple[dict[str, Any], str]] = {  # to a loss, and the argumen
 
 
 @pytest.mark.parametrize("case", USELESS)
-def test_arguments_that_a_loss_has_no_use_for(case):
+def test_arguments_that_a_loss_does_not_use(case):
     arguments, name = USELESS[case]
     with pytest.raises(ValueError, match=rf"{name}.*: expected .*, got "):
         small(gln_numpy, **arguments)
@@ -909,7 +909,7 @@ def test_bad_rate_of_a_callable_changes_nothing(backend, rate):
     assert_same_state(model.get_state(), state)
     with pytest.raises(ValueError, match=r"^learning_rate: expected .*, got "):
         model.set_learning_rate(-1)
-    assert not model.has_default_rate  # the callable is still there
+    assert not model.has_default_rate  # the callable is kept
 
 
 @pytest.mark.parametrize("batch_size", [0, -1, 1.5, True, None])
@@ -977,9 +977,9 @@ def broken_states() -> dict[str, Any]:
     }
 
 
-def test_a_state_of_weights_at_their_bounds_is_none_too_far(backend):
+def test_a_state_with_weights_at_their_bounds_is_accepted(backend):
     for model in (small(backend, weight_clipping=0.1), small(backend, weight_clipping=0.1, learning_rate=9.0)):
-        model.predict(*small_batch())  # the first weights are 1 / 6 and 1 / 4, and stay so where no sample came
+        model.predict(*small_batch())  # initial weights are 1 / 6 and 1 / 4, and stay so in contexts without samples
         small(backend, weight_clipping=0.1).set_state(model.get_state())
 
 
@@ -1005,7 +1005,7 @@ def test_a_long_prediction_takes_little_memory(backend):
     model = backend.GLN([16, 16, 1], PIXELS, PIXELS, num_classes=10, seed=0)
     part = to_numpy(model.predict(samples[:, :1500], samples[:, :1500]))
     before = memory("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak
     output = to_numpy(model.predict(samples, samples))
     assert memory("VmHWM") - before < 30
     np.testing.assert_allclose(output[:, :1500], part, atol=1e-6)

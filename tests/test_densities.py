@@ -22,14 +22,14 @@ X = RNG.normal(size=(4000, 4))
 STD = np.exp(0.8 * X[:, 1] - 1)
 MEAN = 3 * X[:, 0]
 NORMAL = MEAN + STD * RNG.normal(size=4000)
-SKEWED = MEAN + STD * (RNG.lognormal(0, 0.5, 4000) - np.exp(0.125)) * 1.66  # of mean 0 and deviation 1, nearly
+SKEWED = MEAN + STD * (RNG.lognormal(0, 0.5, 4000) - np.exp(0.125)) * 1.66  # with mean and deviation of about 0 and 1
 TRAIN, TEST = slice(0, 3000), slice(3000, 4000)
 LEVELS = (0.02, 0.05, 0.25, 0.5, 0.75, 0.95, 0.98)
 
 
 @pytest.fixture(scope="module")
 def normal() -> GLNRegressor:
-    """Trained once; nothing may be learned with it."""
+    """Trained once for all tests, which must not train it further."""
     return GLNRegressor(density=True, random_state=0).fit(X[TRAIN], NORMAL[TRAIN])
 
 
@@ -176,7 +176,7 @@ def test_small_tables(count, spread):
     assert np.isfinite(model.log_density(X[:count], y)).all()
 
 
-def test_what_is_not_there_is_refused(normal):
+def test_missing_densities_and_bad_arguments_raise_errors(normal):
     plain = GLNRegressor((2,), random_state=0).fit(X[:50], NORMAL[:50])
     calls: dict[str, Any] = {
         "return_std": lambda: plain.predict(X[:2], return_std=True),
@@ -203,7 +203,7 @@ def test_what_is_not_there_is_refused(normal):
 # ---- Streams ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_stream_is_learned_whole_as_in_parts():
+def test_a_stream_in_parts_is_the_stream_in_one():
     models = [GLNRegressor((8, 4), density=True, random_state=0, quantiles=(0.1, 0.9)) for _ in range(3)]
     for model, parts in zip(models, (1, 3, 40), strict=True):
         for rows in np.array_split(np.arange(400), parts):
@@ -244,11 +244,11 @@ def test_deviations_of_unknown_targets_are_not_learned():
         found, expected = half.moments(X[:20].T)[1], whole.moments(X[:20].T)[1]
         np.testing.assert_allclose(found[0], expected[0], rtol=1e-5)
         before = learner().moments(X[:20].T)[1]
-        # What is known of a target is its scale alone, and the state of its head.
+        # The unknown target has its own head, so its deviation hardly changes.
         np.testing.assert_allclose(found[1], before[1], rtol=0.2)
 
 
-def test_variances_of_long_tails_are_scaled_by_what_came():
+def test_variances_of_long_tails_are_rescaled():
     mixture = Mixture.equal(2, 1, "log")
     mixture.rescale(np.full((1, 2000), 2.0), np.ones((1, 2000)))
     assert mixture.scale == pytest.approx([4.0], rel=0.01)

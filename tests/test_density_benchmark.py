@@ -1,4 +1,4 @@
-"""The measures of `benchmarks.densities` are what they say."""
+"""`benchmarks.densities`: its measures, its synthetic streams and its models."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_crps(drawn, factor):
 
 
 def test_interpolation_of_gaussian_quantiles(drawn):
-    """Gaussian quantiles are linear in the probit, also beyond the ends, so that nothing is lost."""
+    """Gaussian quantiles are linear in the probit, also beyond the ends, so interpolation is exact."""
     mean, std, y = drawn
     true, between = gaussian(y, mean, std), interpolated(y, mean[:, None] + std[:, None] * norm.ppf(FIVE))
     for part, expected in zip(between, true, strict=True):
@@ -56,14 +56,14 @@ def test_interpolation_of_gaussian_quantiles(drawn):
 
 
 def test_interpolated_density_sums_to_one():
-    quantiles = np.array([[-1.0, 0.5, 0.2, 0.2, 4.0]])  # as of models that cross, and of targets that repeat
+    quantiles = np.array([[-1.0, 0.5, 0.2, 0.2, 4.0]])  # quantiles that cross or are equal
     y = np.concatenate([np.linspace(-60, 60, 200001), np.linspace(0.19, 0.51, 200001)])
     y.sort()
     forecast = interpolated(y, np.repeat(quantiles, len(y), axis=0))
     assert trapezoid(np.exp(forecast.log_density), y) == pytest.approx(1, abs=1e-3)
     assert (np.diff(forecast.quantiles[0]) > 0).all()
     assert forecast.log_density.max() <= norm.logpdf(0, scale=LEAST)
-    levels = np.cumsum(np.exp(forecast.log_density) * np.gradient(y))  # quantiles and density are of one distribution
+    levels = np.cumsum(np.exp(forecast.log_density) * np.gradient(y))  # density and quantiles must agree
     np.testing.assert_allclose(np.interp(forecast.quantiles[0], y, levels), GRID, atol=5e-3)
 
 
@@ -73,7 +73,7 @@ def test_scores(drawn):
     assert nll == pytest.approx(np.mean(np.log(std)) + norm.entropy(), abs=0.05)
     assert off < 1.5
     assert r2 == pytest.approx(1 - np.mean(std**2) / y.var(), abs=0.05)
-    assert scores(y, gaussian(y, mean, 99 * std))[2] == 10  # all targets are within
+    assert scores(y, gaussian(y, mean, 99 * std))[2] == 10  # all targets are inside
 
 
 def test_a_spread_follows_the_noise():
@@ -88,7 +88,7 @@ def test_a_spread_follows_the_noise():
     noise[2000:] *= 2
     forecast = fading_spread(Zero(), [({}, y) for y in noise.tolist()])
     spread = forecast.quantiles[:, -2] / norm.ppf(0.95)
-    assert spread[0] == LEAST  # nothing was learned
+    assert spread[0] == LEAST  # before anything was learned
     assert spread[1] == pytest.approx(abs(noise[0]))
     assert spread[1000:2000].mean() == pytest.approx(1, abs=0.05)
     assert spread[3000:].mean() == pytest.approx(2, abs=0.1)
@@ -104,7 +104,7 @@ def test_noise_doubles():
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("title", [title for title in TABLE_MODELS if "GLN" not in title])
 def test_table_models(title):
-    """Each predicts a better density than the Gaussian of all targets."""
+    """Each predicts better densities than a Gaussian fitted to all targets."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((300, 2))
     y = x[:, 0] + 0.5 * rng.standard_normal(300)

@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom, offline, and are kept with what they show."""
+"""The notebooks run from top to bottom, offline, and are stored with their output."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ nbformat, nbclient = importlib.import_module("nbformat"), importlib.import_modul
 
 
 def kinds_of_outputs(notebook: Any) -> list[list[str]]:
-    """Of each cell the kinds of its outputs, without what libraries may say on the side."""
+    """The kinds of each cell's outputs, except what libraries write to stderr."""
     outputs = [[o for o in cell.get("outputs", []) if o.get("name") != "stderr"] for cell in notebook.cells]
     return [sorted({" ".join(sorted(o.get("data", ["text"]))) for o in cell}) for cell in outputs]
 

@@ -1,4 +1,4 @@
-"""What a GLN is fed with: streams standardised as they come, encodings, and orientations."""
+"""Features for a GLN: online standardisation, encodings, and orientations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gln.features import Standardizer, orientation_features, piecewise_linear, q
 
 
 def stream(count: int = 50) -> np.ndarray:
-    """Values of very different scales and places, (4, count); the last never changes."""
+    """Values with very different scales and means, (4, count); the last never changes."""
     rng = np.random.default_rng(3)
     return np.array([[1.0], [1e-3], [1e6], [0.0]]) * rng.normal(size=(4, count)) + np.array([[0], [5], [1e8], [7]])
 
@@ -52,12 +52,12 @@ def test_transform_counts_nothing():
     before = standardizer.get_state()
     z = standardizer.transform(x + 1)
     scale = x.std(axis=1) + 0.1 * (x.max(axis=1) - x.min(axis=1))
-    scale[3] = np.inf  # what never varied says nothing
+    scale[3] = np.inf  # a feature that never varied becomes 0
     expected = (x + 1 - x.mean(axis=1)[:, None]) / scale[:, None]
     assert (np.abs(expected[1]) > 20).all()
     np.testing.assert_allclose(z, np.where(np.abs(expected) < 20, expected.clip(-5, 5), 0), rtol=1e-4)
     assert_same_state(standardizer.get_state(), before)
-    np.testing.assert_array_equal(Standardizer(4).transform(x), 0)  # before the first
+    np.testing.assert_array_equal(Standardizer(4).transform(x), 0)  # before the first sample
 
 
 @pytest.mark.parametrize("kind", [bool, np.uint8, np.int64, np.float16])
@@ -68,7 +68,7 @@ def test_numbers_of_any_kind(kind):
     assert found.any()
 
 
-def test_back_again():
+def test_inverse_transform():
     x, standardizer = stream(), Standardizer(4, 0.1)
     standardizer.learn(x)
     np.testing.assert_allclose(standardizer.inverse_transform(standardizer.transform(x)), x, rtol=1e-5, atol=1e-6)
@@ -76,7 +76,7 @@ def test_back_again():
 
 def test_a_table_in_any_order_gives_what_its_stream_does():
     x, table, turned, online = stream(), Standardizer(4), Standardizer(4), Standardizer(4)
-    table.learn(7 * x[:, :20])  # which is forgotten
+    table.learn(7 * x[:, :20])  # `fit` forgets these
     table.fit(x)
     turned.fit(x[:, ::-1])
     online.learn(x)
@@ -84,7 +84,7 @@ def test_a_table_in_any_order_gives_what_its_stream_does():
     assert_same_state(table.get_state(), online.get_state(), rtol=1e-9)
 
 
-# ---- Bad days --------------------------------------------------------------------------------------------------------
+# ---- Outliers and bad data -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", ["learn", "fit"])
@@ -98,7 +98,7 @@ def test_a_sample_far_off_moves_the_scale_no_more_than_a_good_one_could(how, far
     z = getattr(bad, how)(x)
     np.testing.assert_allclose(bad.transform(x[:, :9]), clean.transform(x[:, :9]), rtol=0.2, atol=0.02)
     assert bad.count.tolist() == [2000] * 3
-    assert how == "fit" or (z[:, 700] == 0).all()  # it is taken for no value at all
+    assert how == "fit" or (z[:, 700] == 0).all()  # it counts as missing
 
 
 def test_missing_values_count_for_nothing():
@@ -121,17 +121,17 @@ def test_missing_values_count_for_nothing():
     assert (empty.count[0], empty.transform(np.array([[5.0, np.nan]])).tolist()) == (0, [[0, 0]])
 
 
-def test_a_first_value_far_off_is_seen_in_the_end():
+def test_an_outlier_among_the_first_values_is_detected_eventually():
     rng = np.random.default_rng(4)
     x = rng.normal(size=(5, 500))
-    x[np.arange(5), np.arange(5)] = -999  # among the first, second ... fifth values
+    x[np.arange(5), np.arange(5)] = -999  # as the first value of one feature, the second of the next, and so on
     standardizer = Standardizer(5, 0.05)
     z = standardizer.learn(x)
     np.testing.assert_allclose(np.sqrt(standardizer.squares / standardizer.count), 1, atol=0.4)
     assert 0.4 < z[:, 100:].std() < 1
 
 
-def test_minus_999_for_a_missing_value_in_one_of_a_hundred():
+def test_minus_999_as_a_missing_value_in_one_of_a_hundred():
     rng = np.random.default_rng(1)
     x = rng.normal(size=(4, 5000))
     x[rng.random(x.shape) < 0.01] = -999
@@ -142,7 +142,7 @@ def test_minus_999_for_a_missing_value_in_one_of_a_hundred():
         assert (np.abs(spread - 1) < 0.8).all(), how
 
 
-def test_what_is_rarely_there_keeps_its_size():
+def test_features_that_rarely_vary_stay_small():
     x = np.zeros((2, 1000))
     x[0, 700], x[1, ::200] = 1, 1
     for how in ("learn", "fit"):
@@ -152,7 +152,7 @@ def test_what_is_rarely_there_keeps_its_size():
         assert standardizer.high.tolist() == pytest.approx([1, 1], abs=0.3)
 
 
-def test_a_sensor_that_was_stuck_is_believed_in_the_end():
+def test_a_sensor_that_was_stuck_is_believed_eventually():
     rng = np.random.default_rng(2)
     x = np.concatenate([np.full(1000, 20.0), rng.normal(50, 3, 6000)])[None]
     z = Standardizer(1, 0.05).learn(x)[0]
@@ -169,7 +169,7 @@ def test_targets_far_off_are_clipped_and_never_become_the_mean(how, far):
     standardizer = Standardizer(1, **gln.features.OF_TARGETS)
     getattr(standardizer, how)(x)
     np.testing.assert_array_equal(standardizer.transform([[1e35, -1e35, np.nan]]), [[50, -50, 0]])
-    assert 1 < standardizer.scale[0] < 4  # the value counts as one 50 scales off
+    assert 1 < standardizer.scale[0] < 4  # the value counts as if 50 scales away
     assert abs(standardizer.transform(x)[0, 200]) > 10
 
 
@@ -183,27 +183,27 @@ def test_a_long_tail_of_targets_counts_in_full(how):
     assert standardizer.transform([[1000.0]])[0, 0] * standardizer.scale[0] > 950
 
 
-def test_distances_are_known_of_what_is_known():
+def test_only_known_values_have_distances():
     z = np.array([[-2.0, 0.0, 0.5], [0.0, 1.0, 3.0]], np.float32)
     expected = np.array([[-2, 0, 0.5], [1.2, 0, -0.3], [0, 1, 3], [0, 0.2, 2.2]])
     np.testing.assert_allclose(with_distances(z), expected, rtol=1e-6)
 
 
-def test_pieces_lie_between_quantiles_of_what_a_feature_takes():
+def test_pieces_lie_between_quantiles_of_distinct_values():
     rng = np.random.default_rng(0)
     values = np.stack([rng.normal(size=400), rng.integers(0, 2, 400), np.zeros(400), rng.integers(0, 3, 400)])
     pieces = quantile_pieces(values)
-    assert pieces.features.tolist() == 8 * [0] + 2 * [3]  # none of two values or one
+    assert pieces.features.tolist() == 8 * [0] + 2 * [3]  # none for features with one or two values
     np.testing.assert_allclose(pieces.low[:8], np.quantile(values[0], np.arange(8) / 8), rtol=1e-6)
     np.testing.assert_allclose(pieces.high[:8], np.quantile(values[0], np.arange(1, 9) / 8), rtol=1e-6)
     assert (pieces.low[8:].tolist(), pieces.high[8:].tolist()) == ([0, 1], [1, 2])
     zeros = np.zeros((1, 400))
-    zeros[0, :20] = np.arange(20)  # quantiles of values that are mostly zero would all be zero
+    zeros[0, :20] = np.arange(20)  # most quantiles of all values would be zero
     assert len(quantile_pieces(zeros).features) == 8
     for features, each in ((25, 8), (50, 4), (150, 2)):
         assert len(quantile_pieces(rng.normal(size=(features, 30))).features) == features * each
     assert len(quantile_pieces(np.zeros((3, 0))).features) == 0
-    near = np.array([[0.0, 1e-44, 2.0]], np.float32)  # of which the first two are neighbours in float32
+    near = np.array([[0.0, 1e-44, 2.0]], np.float32)  # the first two are almost equal
     pieces = quantile_pieces(near)
     assert (pieces.low.tolist(), pieces.high.tolist()) == ([0], [2])
     np.testing.assert_array_equal(piecewise_linear(near, pieces), [[-1, -1, 1]])
@@ -224,7 +224,7 @@ def test_piecewise_linear_encodings_are_those_of_the_plain_loops():
 
 @pytest.mark.parametrize("block", [1, 7, 100])
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_blocks_and_cuts_change_no_digit(monkeypatch, block, order):
+def test_blocks_and_several_calls_give_the_same(monkeypatch, block, order):
     x = np.asarray(stream(), order=order)
     whole, blocks, table, table_in_blocks = (Standardizer(4) for _ in range(4))
     expected = [whole.learn(x), whole.transform(x)]
@@ -239,7 +239,7 @@ def test_blocks_and_cuts_change_no_digit(monkeypatch, block, order):
 
 
 @pytest.mark.parametrize("name", ["learn", "transform"])
-def test_little_memory_beside_what_is_returned(digits, name):
+def test_little_memory_besides_the_result(digits, name):
     standardizer = Standardizer(784)
     standardizer.learn(digits[0][:, :10])
     tracemalloc.start()
@@ -253,7 +253,7 @@ def test_little_memory_beside_what_is_returned(digits, name):
 
 
 @pytest.mark.parametrize("count", [0, 4, 50])
-def test_state_goes_to_another(count):
+def test_state_is_copied_to_another_standardizer(count):
     x, one, other = stream(), Standardizer(4, 0.05, 3.0, far_is_missing=False), Standardizer(4)
     one.learn(x[:, :count])
     other.set_state(one.get_state())
@@ -364,15 +364,15 @@ def test_orientations_are_those_of_the_plain_loops(digits):
         np.testing.assert_allclose(found, np.sqrt(expected), atol=2e-3)
 
 
-def test_orientations_know_which_way_an_edge_runs():
+def test_orientations_distinguish_the_directions_of_edges():
     bright_below = np.repeat(np.arange(28) >= 14, 28).astype(float)
     images = np.stack([bright_below, 1 - bright_below, bright_below.reshape(28, 28).T.ravel(), np.ones(784)])
     strength = orientation_features(images, orientations=4).reshape(4, 49, 4).sum(axis=1)
-    assert strength[:3].argmax(axis=1).tolist() == [1, 3, 0]  # downwards, upwards, to the right
+    assert strength[:3].argmax(axis=1).tolist() == [1, 3, 0]  # down, up, right
     assert np.allclose(strength[3], 0)
 
 
-def test_orientations_of_many_are_those_of_few(digits):
+def test_orientations_of_many_images_are_those_of_each(digits):
     images = digits[0].T
     together = orientation_features(images[:2100])
     assert together.shape == (2100, 588)

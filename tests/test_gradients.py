@@ -1,4 +1,4 @@
-"""The frameworks differentiate predictions by inputs: before its link, a GLN is piecewise linear in them."""
+"""Frameworks differentiate predictions with respect to inputs: before its link, a GLN is piecewise linear in them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "quantiles": {"loss": "quantile", "quantiles": (0.1, 0.9)},
     "variance": {"loss": "variance"},
 }
-Gradients = tuple[np.ndarray, np.ndarray, Any]  # predictions, and their derivatives by inputs and side information
+Gradients = tuple[np.ndarray, np.ndarray, Any]  # predictions, and derivatives by inputs and by side information
 
 
 def of_torch(model: Any, inputs: np.ndarray, context: np.ndarray, given: np.ndarray) -> Gradients:
@@ -88,7 +88,7 @@ def given_for(model: Any) -> np.ndarray:
 
 
 def measured(model: Any, inputs: np.ndarray, context: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """Central differences of what is predicted; as the side information stays, no gate turns."""
+    """Central differences of predictions; the side information is fixed, so no gate switches."""
     slopes, step = np.empty_like(inputs), 1e-2
     for i, each in enumerate(np.eye(len(inputs), dtype=np.float32)[:, :, None]):
         above, below = (np.asarray(model.predict(inputs + sign * step * each, context)) for sign in (1, -1))
@@ -98,7 +98,7 @@ def measured(model: Any, inputs: np.ndarray, context: np.ndarray, given: np.ndar
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_are_finite_differences_and_what_explains_a_prediction(way, kind):
-    """What explains: the weights, times p (1 - p) with the log-loss and times the variance with its loss."""
+    """The weights of the explanation are multiplied by p (1 - p) for the log-loss, and by the variance for its loss."""
     module, gradients = way
     model, inputs, context = learned(module, **KINDS[kind])
     given, explained = given_for(model), model.explain(inputs, context)

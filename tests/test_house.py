@@ -1,4 +1,4 @@
-"""How the house is built: what imports what, how long a function is, and that nothing is loaded before it is needed."""
+"""The structure of the code: which modules import which, the length of functions, and that imports are lazy."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def test_networks_import_nothing_of_this_project():
     assert {module(file): imports(file) for file in NETWORKS} == {module(file): set() for file in NETWORKS}
 
 
-def test_no_arrow_runs_upward():
+def test_no_module_imports_from_a_higher_level():
     for file in AROUND:
         assert imports(file) <= {module(file) for file in [*NETWORKS, *AROUND]}, file
 
 
-def test_no_circle():
+def test_no_circular_imports():
     arrows = {module(file): imports(file) - {module(file)} for file in [*AROUND, *ON_TOP]}
     while arrows:
         free = [name for name, below in arrows.items() if not below & arrows.keys()]
@@ -67,8 +67,8 @@ def test_functions_are_short(file):
     assert not long
 
 
-def test_nothing_reaches_under_a_network():
-    """Outside of its file nobody uses a name with an underscore of a network, or of its module."""
+def test_private_names_of_networks_are_used_nowhere_else():
+    """No other file uses a private name of a network or of its module."""
     hidden = re.compile(r"_(?!_)\w+")
     names: set[str] = set()
     for file in NETWORKS:
@@ -76,13 +76,13 @@ def test_nothing_reaches_under_a_network():
         own = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == "GLN"]
         names |= {node.name for node in ast.walk(own[0]) if isinstance(node, ast.FunctionDef)}
         names |= {node.attr for node in ast.walk(own[0]) if isinstance(node, ast.Attribute)}
-    hidden_names = {name for name in names if hidden.fullmatch(name)} - {"_replace"}  # which is public
+    hidden_names = {name for name in names if hidden.fullmatch(name)} - {"_replace"}  # `_replace` is public
     assert {"_stream", "_config"} <= hidden_names
     for file in [*AROUND, *ON_TOP]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and hidden.fullmatch(node.attr):
                 receiver = ast.unparse(node.value)
-                if receiver == "self" and file.name != "sharding.py":  # whose class is a network
+                if receiver == "self" and file.name != "sharding.py":  # its class is a network
                     continue
                 reaches = node.attr in hidden_names or receiver.startswith("gln_")
                 assert not reaches, f"{file}:{node.lineno} {receiver}.{node.attr}"
@@ -97,7 +97,7 @@ def test_a_loss_is_named_by_its_record_output_and_residual_alone():
     for file in NETWORKS:
         lines = [line for line in file.read_text(encoding="utf-8").splitlines() if named.search(line)]
         assert [line for line in lines if not places.search(line)] == [], file
-    for file in AROUND:  # where an estimator chooses one
+    for file in AROUND:  # code in which an estimator may choose a loss
         lines = [line for line in file.read_text(encoding="utf-8").splitlines() if named.search(line)]
         assert [line for line in lines if not re.search(r"loss=\"|\"loss\": \"", line)] == [], file
 

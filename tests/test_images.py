@@ -1,4 +1,4 @@
-"""`benchmarks.images`: its network is the library's, no prediction sees a later bit, and the mixture is one."""
+"""`benchmarks.images`: its network is that of `gln_numba`, no prediction sees later bits, the mixture sums to one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def bits():
 
 
 def test_network_is_that_of_gln_numba(bits):
-    """One pixel at a constant rate: the same predictions, learning and after it."""
+    """One pixel at a constant rate: the same predictions, during learning and afterwards."""
     square = images.Square(PIXEL, bits)
     square.rates[:], square.steady = 0.5, np.float32(np.inf)
     near = images.neighbours(bits, PIXEL).astype(np.float32).T
@@ -73,7 +73,7 @@ def test_a_prediction_sees_only_earlier_bits(bits):
         assert (square.predict(changed, learns=False, pixels=pixels[[place]])[:, 0] == before[:, place]).all()
 
 
-def test_what_is_learned_of_an_image_is_learned_after_its_prediction(bits):
+def test_an_image_is_learned_after_its_prediction(bits):
     pixels, changed = images.squares()[6], bits.copy()
     changed[-1] ^= 1
     one, other = (images.Square(pixels, bits[:100]).predict(each, learns=True) for each in (bits, changed))
@@ -86,7 +86,7 @@ def test_squares_are_all_pixels():
 
 
 def test_mixture_is_a_distribution(monkeypatch):
-    """Of images of four pixels, all sixteen have probabilities that sum to one."""
+    """The probabilities of all sixteen images of four pixels sum to one."""
     monkeypatch.setattr(images, "COMPONENTS", 3)
     every = (np.arange(16)[:, None] >> np.arange(4) & 1).astype(np.uint8)
     train = every[np.random.default_rng(0).integers(0, 8, 200)]

@@ -1,4 +1,4 @@
-"""What is special to JAX: pure functions on a pytree under `jit`, `vmap`, `scan` and sharding, and what is compiled."""
+"""Specific to JAX: pure functions on a pytree under `jit`, `vmap`, `scan` and sharding, and what is compiled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import gln_numpy
 
 gln_jax = load_backend("jax")
 
-import jax  # noqa: E402 - only where JAX is there, or must be
+import jax  # noqa: E402 - after skipping without JAX
 import jax.numpy as jnp  # noqa: E402
 
 SEEDS = (1, 2)
@@ -31,7 +31,7 @@ def network(module: Any, seed: int = 1) -> Any:
 
 @pytest.fixture(scope="module")
 def stream(digits: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """60 digits of every fourth pixel, (196, 60), clear of the hyperplanes of all seeds, and their labels."""
+    """Every fourth pixel of 60 digits, (196, 60), clear of the hyperplanes of all seeds, and their labels."""
     images, labels = np.ascontiguousarray(digits[0][::4, :500]), digits[1][:500]
     keep = np.logical_and.reduce([clear_of_hyperplanes(network(gln_numpy, seed), images) for seed in SEEDS])
     return images[:, keep][:, :60], labels[keep][:60]
@@ -48,14 +48,14 @@ def params() -> Any:
 
 
 def arguments(stream: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, ...]:
-    """base, context, targets, rates: what the pure functions take, as arrays of NumPy."""
+    """The arguments of the pure functions as NumPy arrays: base, context, targets, rates."""
     images, labels = stream
     rates = [gln_jax.decaying_rate(t) for t in range(len(labels))]
     return images, images, labels == np.arange(10)[:, None], np.array(rates)
 
 
 def assert_params(params: Any, model: Any) -> None:
-    """`params` hold what the NumPy model holds."""
+    """Assert that `params` are those of a NumPy model."""
     state = model.get_state()
     for layer, weights in enumerate(params.weights, start=1):
         expected = state[f"weights.{layer}"]
@@ -82,7 +82,7 @@ def test_learn_and_predict(stream, config, params, compiled):
     learned, p = compiled(functools.partial(gln_jax.learn, config))(params, *arguments(stream))
     assert_close(p, reference.predict(stream[0], stream[0], stream[1]))
     assert_params(learned, reference)
-    # Nothing was donated here: the parameters from before are as they were, and predict the same.
+    # Nothing was donated here: the earlier parameters are unchanged, and predict the same.
     np.testing.assert_array_equal(predict(params, *arguments(stream)[:2]), p)
     assert_close(predict(learned, *arguments(stream)[:2]), reference.predict(stream[0], stream[0]))
 
@@ -97,7 +97,7 @@ def test_learn_and_predict(stream, config, params, compiled):
     ids=lambda kind: kind["loss"],
 )
 def test_every_loss(stream, kind):
-    """`vmap` over two seeds of numbers' networks learns what NumPy's learn."""
+    """`vmap` over two seeds learns the same as NumPy's networks, for every loss but the log-loss."""
     models = [[module.GLN([6, 3], 196, 196, seed=seed, **kind) for seed in SEEDS] for module in (gln_jax, gln_numpy)]
     targets = stream[0][100:102] if "num_outputs" in kind else stream[0][100]
     rates = np.full(60, 0.3)
@@ -122,7 +122,7 @@ def test_every_loss(stream, kind):
     ],
 )
 def test_learn_online(stream, config, params, batch_size, count):
-    """One loop over the batches; samples after `count` are not there."""
+    """One loop over the batches; samples after `count` are ignored."""
     reference = network(gln_numpy)
     params, p = gln_jax.learn_online(config, params, *arguments(stream), batch_size=batch_size, count=count)
     assert p.shape == (10, 60)
@@ -172,7 +172,7 @@ def test_vmap_of_learn_online_gives_what_single_calls_give(stream, config, mixtu
 
 
 def test_one_sample(stream, config, params):
-    """Alone it has no axis of samples, also where `jit` and `vmap` see it; its numbers are those of a batch."""
+    """A single sample has no sample axis, also under `jit` and `vmap`, and gets the same predictions as in a batch."""
     arrays = arguments(stream)
     expected = gln_jax.predict(config, params, *arrays[:2])
     predict = jax.jit(functools.partial(gln_jax.predict, config))
@@ -202,7 +202,7 @@ def test_gradients_of_samples_and_networks_that_vmap_maps(stream, config):
 
 
 def test_vmap_of_vmap(stream, config):
-    """Two networks by two streams, with nothing but predictions and with a learning of one batch."""
+    """Two networks on two streams, predicting only and learning one batch."""
     params = [network(gln_jax, seed).params for seed in SEEDS]
     together = jax.tree.map(lambda *arrays: jnp.stack(arrays), *params)
     arrays = [np.stack([array, array[..., ::-1]]) for array in arguments(stream)]
@@ -217,7 +217,7 @@ def test_vmap_of_vmap(stream, config):
 
 
 def test_more_rows_than_one_integer_can_sort():
-    """Rows and samples are sorted as two numbers where their product is beyond an int32."""
+    """Rows and samples are sorted as two numbers if their product exceeds int32."""
     reference, model = (
         module.GLN([1], 1, 1, context_map_size=21, context_bias=0.5, seed=0) for module in (gln_numpy, gln_jax)
     )
@@ -283,7 +283,7 @@ def test_bad_values(config, params, place, value, kind):
     arrays[place] = arrays[place].copy()
     arrays[place].flat[2] = value
     name = ("base", "context", "targets", "rates")[place]
-    if name == "targets" and np.isnan(value):  # unknown to one of several heads
+    if name == "targets" and np.isnan(value):  # unknown for one of several heads, which is allowed
         assert np.isfinite(gln_jax.learn(config, params, *map(kind, arrays))[1]).all()
         return
     with pytest.raises(ValueError, match=rf"^{name}: expected numbers .*, got "):
@@ -300,7 +300,7 @@ def test_bad_batch_size(config, params, batch_size):
 
 
 def test_import_does_nothing_and_seeds_are_shared_out():
-    """In a process of its own, with two devices. While there is no platform of that name, what needs a device fails."""
+    """In a separate process with two devices, which are not available before the import, so it cannot use one."""
     code = """
 import functools
 import jax, jax.numpy as jnp, numpy as np
@@ -390,7 +390,7 @@ def test_copies_learn_on_their_own(stream, copied):
 
 
 def test_weights_are_changed_in_place(stream):
-    """Learning takes no second copy of the weights, and what `get_state` gave before stays as it was."""
+    """Learning makes no second copy of the weights, and earlier results of `get_state` do not change."""
     images, labels = stream
     model = network(gln_jax)
     model.predict(images, images, labels)
@@ -413,8 +413,8 @@ READS = {
 
 
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
-def test_no_thread_meets_donated_arrays(stream, monkeypatch, read):
-    """It reads what another thread learned, even if it asks when XLA has taken the arrays and new ones are not set."""
+def test_no_thread_reads_donated_arrays(stream, monkeypatch, read):
+    """A thread that reads after the old arrays were donated and before the new ones are set gets the new ones."""
     images, labels = stream
     model, found = network(gln_jax), []
 
@@ -440,7 +440,7 @@ def test_no_thread_meets_donated_arrays(stream, monkeypatch, read):
 
 
 def test_predict_takes_blocks(stream, monkeypatch):
-    """What a prediction takes in memory does not grow with the samples, and only one size is compiled."""
+    """The memory of a prediction does not grow with the number of samples, and only one size is compiled."""
     images, seen = stream[0], []
     run = gln_jax._run
 
@@ -455,7 +455,7 @@ def test_predict_takes_blocks(stream, monkeypatch):
 
 
 def test_compilations(monkeypatch, stream):
-    """Compiled are one block for streams, and batches of sizes that are powers of two; models of a shape share them."""
+    """Only one block for streams and power-of-two batches are compiled; models of the same shape share them."""
     traces: list[tuple[Any, ...]] = []
     mix = gln_jax.mix
 
@@ -482,7 +482,7 @@ def test_compilations(monkeypatch, stream):
     assert [compiled("predict", count, learns=False) for count in (25, 47, 60)] == [0, 0, 0]
 
 
-# ---- Heads over devices ----------------------------------------------------------------------------------------------
+# ---- Heads sharded over devices --------------------------------------------------------------------------------------
 
 OVER_DEVICES = """
 import copy, pickle

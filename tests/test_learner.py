@@ -1,4 +1,4 @@
-"""What drives networks: one step that learns all or nothing, and growth that changes no prediction."""
+"""`Learner`: a step learns everything or, after an error, nothing; and growing does not change predictions."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def bad_steps() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("message", bad_steps())
-def test_what_is_refused_changes_nothing(message):
+def test_errors_change_nothing(message):
     model = learner()
     model.learn(SAMPLES[:, :30], NUMBERS[:30])
     if message == "learning_rate":
@@ -82,7 +82,7 @@ def test_targets_that_are_not_finite_are_refused():
     assert model.standardizer.count.tolist() == [0, 0, 0]
 
 
-def test_classes_and_features_may_come_at_any_time():
+def test_classes_and_features_may_appear_at_any_time():
     numbers = np.where(np.arange(60) < 40, NUMBERS, 3)
     whole, cut = learner(), learner()
     whole.learn(SAMPLES, numbers)
@@ -112,7 +112,7 @@ def test_contributions_add_up():
 
 
 def test_encodings_come_before_what_all_networks_mix():
-    """Contributions of a blend add up, and further features change nothing until something is learned of them."""
+    """Contributions of a blend add up, and new features change nothing until something is learned about them."""
     z = Standardizer(3)
     z.fit(SAMPLES)
     pieces = quantile_pieces(z.transform(SAMPLES))

@@ -1,4 +1,4 @@
-"""Many classes, of which a sample teaches its own head and some others; and long tables."""
+"""Many classes, where a sample updates its own head and some others; and long tables."""
 # ruff: noqa: N806 - X is scikit-learn's name
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def test_a_sample_teaches_its_own_head_and_a_fair_share_of_the_others():
     assert (targets[numbers, np.arange(3000)] == 1).all()
     taught = np.isfinite(targets)
     assert set(np.unique(targets[taught])) == {0, 1}
-    assert set(taught.sum(axis=0)) == {OTHERS, OTHERS + 1}  # the own head may be among them
+    assert set(taught.sum(axis=0)) == {OTHERS, OTHERS + 1}  # its own head may be among them
     share = (targets == 0).sum(axis=1) / (one_hot(numbers, CLASSES) == 0).sum(axis=1)
     np.testing.assert_allclose(share, np.exp(log_share(CLASSES)), atol=0.05)  # of the samples of other classes
     parts = [some_heads(one_hot(part, CLASSES), 7 + start) for start, part in ((0, numbers[:9]), (9, numbers[9:]))]
@@ -54,7 +54,7 @@ def test_few_classes_teach_all_heads():
     assert log_share(MANY - 1) == 0
 
 
-def test_heads_start_where_they_are_told():
+def test_heads_start_at_given_logits():
     network, x = gln_numpy.GLN([4, 3], 5, 5, num_classes=3, seed=0), np.random.default_rng(0).normal(size=(5, 6))
     start_at(network, np.array([-2.0, 0.0, 1.0]))
     np.testing.assert_allclose(network.predict(x, x), np.tile(1 / (1 + np.exp([[2], [0], [-1]])), 6), rtol=1e-6)
@@ -83,7 +83,7 @@ def test_probabilities_of_many_classes_are_calibrated(table):
     np.testing.assert_allclose(contributions.sum(axis=2) + constant, model.decision_function(X[:3]), atol=1e-4)
 
 
-@pytest.mark.skipif(fastest_backend() == "numpy", reason="there is NumPy alone")
+@pytest.mark.skipif(fastest_backend() == "numpy", reason="only NumPy is installed")
 def test_many_classes_are_the_same_in_numpy(table):
     X, y = table[0][:600], table[1][:600] % MANY
     slow, fast = (GLNClassifier(**SMALL, n_epochs=1, backend=backend).fit(X, y) for backend in ("numpy", "auto"))
@@ -111,7 +111,7 @@ def test_a_stream_learns_the_same_with_and_without_predictions(table):
         *[(90_000, (8, 6, 3)), (100_000, (4, 6, 3)), (150_000, (4, 6, 2)), (200_000, (4, 6, 1)), (10**9, (4, 8, 1))],
     ],
 )
-def test_what_fit_does_follows_from_the_length(visits, expected):
+def test_defaults_of_fit_follow_from_the_length(visits, expected):
     settings = of_table(visits, 1)
     assert tuple(settings[name] for name in ("n_networks", "context_map_size", "n_epochs")) == expected
     assert of_table(visits, MANY)["n_networks"] == 4

@@ -1,4 +1,4 @@
-"""A slow and a fast network, weighted by how well each predicted lately; a third one that reads the label before."""
+"""A slow and a fast network, weighted by how well each predicted recently; a third that reads the previous label."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_losses_of_each_kind():
     assert of("two classes", [[0.8, 0.8]], [[1, 0]]) == [pytest.approx([-math.log(0.8), -math.log(0.2)])]
     assert of("two classes", [[0.0]], [[1]]) == [pytest.approx([-math.log(0.001)])]  # at most
     assert of("three classes", [[0.5], [0.2], [0.3]], [[0], [1], [0]]) == [pytest.approx([-math.log(0.2)])]
-    # A head whose target is unknown was not taught, and one of an infinite target has not predicted.
+    # A head with an unknown target did not learn, and one with an infinite target did not predict.
     assert of("three classes", [[0.5], [0.2], [0.1]], [[0], [1], [np.nan]]) == [pytest.approx([-math.log(0.2 / 0.7)])]
     assert of("three classes", [[0.5], [0.2], [9.0]], [[0], [1], [np.inf]]) == [pytest.approx([-math.log(0.2 / 0.7)])]
     assert of("numbers", [[1.0], [2.0]], [[3], [1]]) == [[4], [1]]

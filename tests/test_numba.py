@@ -1,4 +1,4 @@
-"""What is special to Numba: threads change nothing, whoever asks for them, and what was compiled once serves all."""
+"""Specific to Numba: threads do not change results, and code is compiled only once."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture
 def gln_numba() -> ModuleType:
     module = load_backend("numba")
-    module.numba.get_num_threads()  # starts threads, which cached code needs, before a test says how many there are
+    module.numba.get_num_threads()  # starts threads, which cached code needs, before tests set their number
     return module
 
 
 @pytest.mark.parametrize("batch_size", [1, 5])
-@pytest.mark.parametrize("threads", [2, 3, 64])  # 3 share neurons, and 64 are more than there is to share
+@pytest.mark.parametrize("threads", [2, 3, 64])  # with 3, threads share neurons; 64 is more than there are units
 def test_threads_change_nothing(gln_numba, digits, monkeypatch, threads, batch_size):
     images, labels = digits[0][:, :98], digits[1][:98]
     expected, alone, shared = (
@@ -142,17 +142,17 @@ def test_gates_that_see_few_values_are_those_of_all_values(gln_numba, count):
 @pytest.mark.parametrize("targets", [[1, 0], [0, 1]])
 def test_a_row_is_clipped_when_the_whole_batch_has_changed_it(gln_numba, targets):
     arguments: dict[str, Any] = {"context_map_size": 0, "bias": False, "weight_clipping": 1.0, "learning_rate": 8.0}
-    model = gln_numba.GLN([1], 1, 1, **arguments)  # of one weight, which is 1
+    model = gln_numba.GLN([1], 1, 1, **arguments)  # a single weight, initially 1
     p = model.predict([[1.0, 1.0]], [[0.0, 0.0]], targets)
     np.testing.assert_allclose(p, 1 / (1 + np.exp(-1.0)), rtol=1e-6)
-    # The rate is 8 / (1 + 1). Clipped after each step, the weight would be -1 or, the other way round, 0.08.
+    # The rate is 8 / (1 + 1). Clipped after each step, the weight would be -1 or, in the other order, 0.08.
     np.testing.assert_allclose(model.get_state()["weights.1"], 1 - 4 * (2 * p[0] - 1), rtol=1e-5)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
 @pytest.mark.parametrize("num_classes", [2, 3])
 def test_narrow_and_wide_layers_learn_the_same(gln_numba, batch_size, num_classes):
-    """Sample after sample and row after row; inputs of zero make a layer wide, and change nothing."""
+    """Sample by sample and row by row; inputs of zero make a layer wide without changing its results."""
     rng = np.random.default_rng(4)
     x, targets = rng.normal(size=(5, 200)), rng.integers(0, num_classes, 200)
     options: dict[str, Any] = {"num_classes": num_classes, "weight_clipping": 0.6, "learning_rate": 1.0, "seed": 0}
@@ -179,7 +179,7 @@ def test_arrays_of_all_kinds_run_what_is_compiled(gln_numba):
     def learn(inputs: np.ndarray, targets: np.ndarray) -> list[int]:
         model.predict(inputs, inputs)
         model.predict(inputs[:, 0], inputs[:, 0], targets[0])
-        model.predict_online(inputs, inputs, targets)  # in two blocks, the second one a slice
+        model.predict_online(inputs, inputs, targets)  # in two blocks, the second of which is a slice
         model.explain(inputs[:, :1], inputs[:, :1])
         model.explain(inputs[:, :9], inputs[:, :9])
         model.set_state({name: np.array(array, order="F") for name, array in model.get_state().items()})
@@ -204,13 +204,13 @@ def test_models_can_be_pickled(gln_numba):
         np.testing.assert_array_equal(twin.get_state()[name], array, err_msg=name)
 
 
-def test_what_was_compiled_before_serves_a_small_call_first():
-    """Code from the cache needs threads that were started, even if it does without them."""
+def test_cached_code_works_if_the_first_call_is_small():
+    """Cached code needs threads to be started, even if it does not use them."""
     script = "import numpy as np, gln_numba as g; x = np.ones((3, 2)); print(g.GLN([2], 3, 3, seed=0).predict(x, x))"
     assert run_python(script) == run_python(script)
 
 
-def test_it_is_said_once_that_the_first_call_compiles(gln_numba, tmp_path):
+def test_a_single_message_says_that_the_first_call_compiles(gln_numba, tmp_path):
     script = """
 import contextlib, io
 from gln.backends import load_backend
@@ -219,6 +219,6 @@ with contextlib.redirect_stderr(errors):
     load_backend("numba"), load_backend("numba")
 print(errors.getvalue().count("the first call on this machine compiles"))
 """
-    gln_numba.GLN([2], 2, 2).predict(np.ones((2, 3)), np.ones((2, 3)))  # whose code is then in Numba's own folder
+    gln_numba.GLN([2], 2, 2).predict(np.ones((2, 3)), np.ones((2, 3)))  # its code is then in Numba's own folder
     assert run_python(script, NUMBA_CACHE_DIR=str(tmp_path)).strip() == "1"
     assert run_python(script).strip() == "0"

@@ -1,4 +1,4 @@
-"""ONNX files: ONNX Runtime predicts from them what the models predict, for any number of samples."""
+"""ONNX files: ONNX Runtime predicts the same as the models, for any number of samples."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from gln_numpy import GLN
 
 RNG = np.random.default_rng(0)
 COUNT = 1000
-SOME = (slice(None), slice(0), slice(1), slice(100, 177))  # of the samples, which go through one session
+SOME = (slice(None), slice(0), slice(1), slice(100, 177))  # samples for one session
 INPUTS = RNG.normal(size=(6, COUNT)).astype(np.float32)
 CONTEXT = RNG.normal(size=(5, COUNT)).astype(np.float32)
 KINDS: dict[str, dict[str, Any]] = {
@@ -45,7 +45,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "no halfspaces": {"layer_sizes": (4, 4), "num_classes": 3, "context_map_size": 0},
 }
 
-# A table as float32 rows: a large number that varies little, missing values, a constant, and what lies far away.
+# A table as float32 rows: a large number that varies little, missing values, a constant, and outliers.
 X = RNG.normal(size=(COUNT, 5))
 TARGET = np.abs(X[:, 0]) + X[:, 1] * X[:, 2] + 0.1 * RNG.normal(size=COUNT)
 CLASSES = np.digitize(TARGET, (0.3, 1.2))
@@ -83,7 +83,7 @@ def expected_of(model: Any, rows: Any) -> dict[str, np.ndarray]:
 
 
 def assert_same_predictions(model: Any, folder: Path, rows: Any, given: np.ndarray | None = None) -> None:
-    """The outputs for rows, which the session gets as they are `given` (N, F), and for none, one and some of them."""
+    """Assert equal outputs for none, one, some and all of the rows; the session gets them as `given` (N, F)."""
     session = session_of(model, folder)
     given = np.asarray(rows if given is None else given, np.float32)
     expected = expected_of(model, rows)
@@ -111,7 +111,7 @@ def learned(**arguments: Any) -> GLN:
 
 def assert_network_predicts_the_same(model: Any, folder: Path) -> None:
     session = session_of(model, folder)
-    inputs = INPUTS * np.float32(9)  # of which some are clipped
+    inputs = INPUTS * np.float32(9)  # so that some are clipped
     expected = to_numpy(model.predict(inputs, CONTEXT))
     assert np.ptp(expected) > 0.2
     for some in SOME:
@@ -209,7 +209,7 @@ def test_other_models_are_refused(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_what_no_file_can_hold_is_refused_and_leaves_the_old_file(tmp_path, monkeypatch):
+def test_a_model_too_large_for_a_file_leaves_the_old_file(tmp_path, monkeypatch):
     export(GLN([2], 3, 3, seed=0), tmp_path / "m")
     before = (tmp_path / "m").read_bytes()
     monkeypatch.setattr(gln.onnx, "MOST_BYTES", 1000)
@@ -228,7 +228,7 @@ def test_without_onnx_the_error_says_what_to_install(monkeypatch):
         importlib.import_module("gln.onnx")
 
 
-def test_the_documents_example(tmp_path, monkeypatch):
+def test_the_example_in_the_documentation(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "saving.md").read_text(encoding="utf-8")
     (_, code), (_, shown) = BLOCK.findall(page.partition("\n## ONNX\n")[2])[:2]

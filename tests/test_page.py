@@ -1,4 +1,4 @@
-"""The page of `gln-draw`: drawings, lessons, what HTTP lets in, and the page itself in a browser."""
+"""The page of `gln-draw`: drawings, lessons, HTTP requests, and the page itself in a browser."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ DATA = Path(str(resources.files("gln.mnist"))) / "mnist.npz"
 AXE = Path(os.environ.get("AXE", ROOT / "node_modules" / "axe-core" / "axe.min.js"))
 REQUESTS, KILLS = 500, 3
 SEVEN, NINE = DIGITS[7][0], DIGITS[9][0]
-LOGIN_SAYS = ["wrong_password", "too_many_tries"]  # words that no page names
+LOGIN_SAYS = ["wrong_password", "too_many_tries"]  # texts that no template names
 
 
 def needs(*modules: str) -> None:
-    """What is missing skips a test at home, and fails it where CI asked for everything."""
+    """Skip a test if a module is missing, or fail it in CI, which requires everything."""
     if not os.environ.get("GLN_REQUIRE_BACKENDS"):
         for module in modules:
             pytest.importorskip(module)
 
 
 def plain(drawing: Any) -> list:
-    """As JSON brings it."""
+    """A drawing as parsed JSON."""
     return json.loads(json.dumps(drawing))
 
 
@@ -67,7 +67,7 @@ def train(folder: Path, *options: str) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small network, after 10,000 digits, for the sake of time."""
+    """A small network after 10,000 digits, to save time."""
     folder = tmp_path_factory.mktemp("small")
     with np.load(DATA) as arrays:
         few = {name: array[: 10000 if "train" in name else 100] for name, array in arrays.items()}
@@ -77,7 +77,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def default(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the command trains at its first start."""
+    """The network that the command trains at its first start."""
     return train(tmp_path_factory.mktemp("default"))
 
 
@@ -87,7 +87,7 @@ EACH_MODEL = pytest.mark.parametrize("model", ["trained", pytest.param("default"
 
 @pytest.fixture
 def files(trained: Path, tmp_path: Path) -> tuple[Path, Path]:
-    """The model, and where lessons are kept."""
+    """The files of the model and of the lessons."""
     return trained, tmp_path / "lessons"
 
 
@@ -102,7 +102,7 @@ def name(pupil: Pupil, drawing: Any) -> str:
 
 
 def said(pupil: Pupil) -> np.ndarray:
-    """Probabilities of all thirty digits, to the last bit."""
+    """Unrounded probabilities for all thirty digits."""
     return np.array([pupil.look(checked(plain(one)))[1].probabilities for three in DIGITS.values() for one in three])
 
 
@@ -117,12 +117,12 @@ def test_an_image_does_not_depend_on_place_and_size():
     assert one.dtype == np.float32
 
 
-def test_an_image_is_as_mnists_makers_made_theirs():
+def test_an_image_is_like_those_of_mnist():
     wide = image([np.array([[0.0, 0], [100, 0]]), np.array([[0.0, 10], [100, 10]])]).reshape(28, 28)
     assert np.flatnonzero(wide.max(axis=0) > 0.5).tolist() == list(range(4, 24))  # 20 pixels of 28
     digits, _, _, _ = test_mnist.load_mnist(deskew=False)
     drawn = np.mean([image(checked(plain(one))) for three in DIGITS.values() for one in three])
-    assert abs(drawn / digits[:5000].mean() - 1) < 0.1  # as much ink
+    assert abs(drawn / digits[:5000].mean() - 1) < 0.1  # about as much ink
 
 
 def test_a_point_is_a_drawing():
@@ -142,7 +142,7 @@ def test_points_that_are_near_add_no_ink():
     ],
     ids=lambda bad: repr(bad)[:30],
 )
-def test_what_is_no_drawing(bad):
+def test_invalid_drawings(bad):
     with pytest.raises(ValueError, match=r"^drawing: expected .*, got "):
         checked(bad)
 
@@ -199,7 +199,7 @@ def test_one_lesson_is_known_and_what_is_known_changes_nothing(pupil):
 
 
 @EACH_MODEL
-def test_a_class_of_ones_own(model, request, tmp_path):
+def test_a_new_class(model, request, tmp_path):
     pupil, rng = Pupil(request.getfixturevalue(model), tmp_path / "lessons"), np.random.default_rng(0)
     before = said(pupil)
     for _ in range(3):
@@ -263,7 +263,7 @@ def test_lessons_are_forgotten_at_night(trained, tmp_path, monkeypatch):
     assert len(Pupil(trained, tmp_path / "lessons", night=clock_time(4)).state().lessons) == 1
 
 
-def test_nobody_takes_back_what_he_has_not_heard_of(pupil, files):
+def test_nobody_takes_back_lessons_without_knowing_the_latest(pupil, files):
     pupil.teach(checked(plain(SEVEN)), "1")
     (last,) = pupil.state().lessons
     Pupil(*files).teach(checked(plain(NINE)), "4")  # another process
@@ -299,7 +299,7 @@ def test_no_lesson_is_lost_between_threads(pupil, files):
     np.testing.assert_array_equal(said(pupil), said(Pupil(*files)))
 
 
-def test_what_is_exported_goes_on(pupil, tmp_path):
+def test_an_exported_network_continues(pupil, tmp_path):
     pupil.teach(checked(plain(STAR)), "star")
     pupil.teach(checked(plain(SEVEN)), "1")
     file = tmp_path / "taught.gln"
@@ -313,12 +313,12 @@ def test_what_is_exported_goes_on(pupil, tmp_path):
 def test_a_journal_that_a_kill_left_is_cleared(tmp_path):
     file, journal = tmp_path / "lessons", tmp_path / "lessons-journal"
     Lessons(file).add(checked(plain(SEVEN)), "7")
-    journal.write_bytes(b"\0" * 512)  # as SQLite leaves it before the first write is safe
+    journal.write_bytes(b"\0" * 512)  # as SQLite leaves it if killed before its first write
     assert [lesson.label for lesson in Lessons(file).after(0)] == ["7"]
     assert not journal.exists()
 
 
-def test_what_is_forgotten_is_not_in_the_file(tmp_path):
+def test_forgotten_lessons_are_not_in_the_file(tmp_path):
     lessons = Lessons(tmp_path / "lessons")
     lessons.add(checked(plain(STAR)), "moonshine")
     assert b"moonshine" in lessons.file.read_bytes()
@@ -355,7 +355,7 @@ def client(pupil: Pupil) -> Any:
     return TestClient(application(pupil), base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
 
 
-def test_what_is_asked_is_answered(client):
+def test_requests_are_answered(client):
     drawing = plain(SEVEN)
     assert "<h1>Draw a digit" in client.get("/").text
     answer = client.post("/predictions", json={"drawing": drawing}).json()
@@ -382,10 +382,10 @@ def test_what_is_asked_is_answered(client):
         ("/predictions", b"{}", 400, "drawing: expected a list of strokes"),
         ("/predictions", b'{"drawing": [[[1e999, 2]]]}', 400, "drawing: expected points"),
         ("/predictions", b" " * 70000, 413, "body: expected at most 65536 bytes"),
-        ("/lessons", b'{"drawing": [[[1, 2]]]}', 400, "label: expected 1 to 20 characters"),
-        ("/lessons", b'{"drawing": [[[1, 2]]], "label": "  "}', 400, "label: expected 1 to 20 characters"),
-        ("/lessons", b'{"drawing": [[[1, 2]]], "label": "\\ud800"}', 400, "label: expected 1 to 20 characters"),
-        ("/lessons", b'{"drawing": [[[1, 2]]], "label": 7}', 400, "label: expected 1 to 20 characters"),
+        ("/lessons", b'{"drawing": [[[1, 2]]]}', 400, "label: expected 1 to 20 printable"),
+        ("/lessons", b'{"drawing": [[[1, 2]]], "label": "  "}', 400, "label: expected 1 to 20 printable"),
+        ("/lessons", b'{"drawing": [[[1, 2]]], "label": "\\ud800"}', 400, "label: expected 1 to 20 printable"),
+        ("/lessons", b'{"drawing": [[[1, 2]]], "label": 7}', 400, "label: expected 1 to 20 printable"),
         ("/lessons", b'{"drawing": [[[1, 2]]], "label": "aaaaaaaaaaaaaaaaaaaaa"}', 400, "label: expected 1 to 20"),
         ("/undo", b"{}", 400, "lesson: expected the number of a lesson"),
         ("/forget", b'{"last": true}', 400, "last: expected the number of a lesson"),
@@ -417,7 +417,7 @@ def test_other_origins_and_hosts_are_refused(client):
 
 @pytest.fixture
 def visitor(pupil: Pupil) -> Any:
-    """Of a page with a password, at an address in a network."""
+    """A client of a page with a password, at an address in a network."""
     needs("starlette", "httpx")
     from starlette.testclient import TestClient
 
@@ -480,7 +480,7 @@ def test_the_page_speaks_the_language_that_is_asked_for(client):
         assert "{{" not in page
 
 
-def test_a_full_disk_is_told_and_nothing_is_learned(client, pupil, monkeypatch):
+def test_a_full_disk_is_reported_and_nothing_is_learned(client, pupil, monkeypatch):
     def full(*_):
         raise OSError("lessons: database or disk is full")
 
@@ -491,15 +491,15 @@ def test_a_full_disk_is_told_and_nothing_is_learned(client, pupil, monkeypatch):
     np.testing.assert_array_equal(said(pupil), before)
 
 
-def test_a_mistake_of_ours_shows_no_traceback(client, pupil, monkeypatch):
+def test_an_internal_error_shows_no_traceback(client, pupil, monkeypatch):
     monkeypatch.setattr(pupil, "state", lambda: 1 / 0)
     answer = client.get("/state")
     assert answer.status_code == 500
-    assert "gln-draw runs says what" in answer.json()["error"]
+    assert "terminal where gln-draw runs" in answer.json()["error"]
 
 
 def random_request(rng: np.random.Generator) -> tuple[str, str, bytes]:
-    """Method, path and body, now and then of a kind that could be right; none of them is a lesson."""
+    """A random method, path and body, sometimes a valid one, but never a lesson."""
     numbers: list[Any] = [0, -1, 1e4, 10001, None, True, "7", float("nan"), [], 3.5]
     some: Any = [[[numbers[i] for i in rng.integers(len(numbers), size=2)] for _ in range(rng.integers(4))]]
     values = [some, SEVEN, "star", "\x00", "", "x" * 30, {}, [], None, 1, *[3, 4] * 3, -1, [[[1, 2]]] * 3]
@@ -554,7 +554,7 @@ def test_lessons_are_kept_with_data_and_move_there(tmp_path, monkeypatch):
 
 @contextlib.contextmanager
 def served(model: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen]]:
-    """The command with a model, at an address that it tells."""
+    """Run the command with a model: the address that it prints, and its process."""
     needs("starlette", "uvicorn", "platformdirs")
     asked = [sys.executable, "-c", COMMAND, "--port", "0", "--model", str(model), *options]
     process = subprocess.Popen(asked, cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -580,18 +580,18 @@ def test_killed_in_the_middle_of_lessons(trained, tmp_path):
         with served(model) as (url, process):
             assert len(asked(f"{url}/state")["lessons"]) >= len(confirmed)
             killer = threading.Timer(rng.uniform(0, 2), process.kill)
-            with contextlib.suppress(OSError, ValueError):  # of the connection, or half an answer
+            with contextlib.suppress(OSError, ValueError):  # from the connection, or because half an answer arrived
                 while True:
                     label = str(rng.choice(["1", "star", "moon"]))
                     answer = asked(f"{url}/lessons", {"drawing": plain(SEVEN), "label": label})
                     confirmed.append((answer["lessons"][-1], label))
-                    if not killer.ident:  # the first lesson waits until what learns is loaded
+                    if not killer.ident:  # the first lesson waits until the network is loaded
                         killer.start()
             killer.join()
     kept = {lesson.number: lesson.label for lesson in Lessons(tmp_path / "digits.gln.lessons").after(0)}
     assert len(confirmed) > 2 * KILLS
     assert confirmed == [(number, kept[number]) for number, _ in confirmed]
-    assert len(kept) - len(confirmed) <= KILLS  # at most the one in each that was kept and not yet confirmed
+    assert len(kept) - len(confirmed) <= KILLS  # at most one for each kill, stored but not yet confirmed
     assert sorted(file.name for file in tmp_path.iterdir()) == ["digits.gln", "digits.gln.lessons"]
 
 
@@ -660,7 +660,7 @@ def site(default: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
 
 @pytest.fixture
 def page(chromium: Any, site: str) -> Iterator[Any]:
-    """The page, of a network without lessons."""
+    """The page, without any lessons."""
     if lessons := asked(f"{site}/state")["lessons"]:
         asked(f"{site}/forget", {"last": lessons[-1]})
     chromium.get(site)
@@ -670,7 +670,7 @@ def page(chromium: Any, site: str) -> Iterator[Any]:
 
 
 def eventually(holds: Any, seconds: float = 30) -> None:
-    from selenium.common.exceptions import StaleElementReferenceException  # only tests in a browser wait
+    from selenium.common.exceptions import StaleElementReferenceException  # only needed by tests in a browser
 
     end = time.monotonic() + seconds
     while True:
@@ -704,7 +704,7 @@ def bar(driver: Any, label: str) -> str:
 
 
 def violations(driver: Any) -> list:
-    """What axe-core finds wrong on the page."""
+    """The accessibility violations that axe-core finds on the page."""
     driver.execute_script(AXE.read_text(encoding="utf-8"))
     found = driver.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
     assert len(found["passes"]) > 10
@@ -727,7 +727,7 @@ def test_a_drawn_seven_becomes_a_seven_and_is_taught(page):
     eventually(lambda: text(page, "lessons") == "One lesson" and "→" in text(page, "told"))
     assert text(page, "told") == f"1: {was} → {percent(page, '1')}"
     assert text(page, "said") == "Prediction: 1"
-    press(page, "7")  # of the same drawing
+    press(page, "7")  # for the same drawing
     assert "as 1. Teach it again, as 7?" in text(page, "question")
     answer_dialog(page, "no")
     draw(page, STAR)
@@ -761,15 +761,15 @@ def test_at_a_fair_a_lesson_clears_the_drawing(chromium, trained, tmp_path):
         draw(chromium, SEVEN)
         press(chromium, "1")
         eventually(lambda: "→" in text(chromium, "told"))
-        assert text(chromium, "said") == "Nothing is drawn yet."
+        assert text(chromium, "said") == "Nothing drawn yet."
         assert chromium.find_element("id", "invitation").is_displayed()
         eventually(lambda: len(strip(chromium)) == 1)
-        chromium.get("about:blank")  # and no question is left open
-    chromium.get_log("browser")  # which has the answer to the first request, 401
+        chromium.get("about:blank")  # so that no dialog stays open
+    chromium.get_log("browser")  # drop the log of the first answer, 401
 
 
 @pytest.mark.slow
-def test_a_class_of_ones_own_is_taught_by_drawing(page):
+def test_a_new_class_is_taught_by_drawing(page):
     rng = np.random.default_rng(2)
     for lesson in range(3):
         draw(page, shaken(STAR, rng))
@@ -780,7 +780,7 @@ def test_a_class_of_ones_own_is_taught_by_drawing(page):
         eventually(lambda lesson=lesson: text(page, "lessons").split()[0] == ["One", "2", "3"][lesson])
         eventually(lambda: not page.find_elements("class name", "busy"))
         page.find_element("id", "clear").click()
-    page.refresh()  # and it is kept
+    page.refresh()  # it was stored
     eventually(lambda: text(page, "before") != "…")
     for _ in range(3):
         draw(page, shaken(STAR, rng))
@@ -789,7 +789,7 @@ def test_a_class_of_ones_own_is_taught_by_drawing(page):
 
 
 @pytest.mark.slow
-def test_all_is_done_by_keyboard(page):
+def test_everything_works_by_keyboard(page):
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys
 
@@ -809,7 +809,7 @@ def test_all_is_done_by_keyboard(page):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_a_screen_reader_finds_names_for_all(page, dark):
+def test_all_elements_have_names_for_screen_readers(page, dark):
     if not AXE.exists() and not os.environ.get("GLN_REQUIRE_BACKENDS"):
         pytest.skip("axe-core is not there: npm install --no-save axe-core")
     scheme = {"features": [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]}

@@ -1,8 +1,8 @@
-"""All backends are the same network: their predictions and states against NumPy's, on one stream of real digits.
+"""All backends agree: their predictions and states are compared with NumPy's, on one stream of real digits.
 
 A digit that lies within float32 rounding of a hyperplane may fall on either side of it, depending on the order in which
-a framework sums a product. `clear_of_hyperplanes` finds those digits in float64 and they are left out of the streams
-here, except in `test_raw_stream`, which takes them as they come and counts them.
+a framework sums a product. `clear_of_hyperplanes` finds those digits in float64, and they are left out of the streams
+here, except in `test_raw_stream`, which keeps and counts them.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def stream(digits: tuple[np.ndarray, np.ndarray], num_classes: int, count: int) 
 
 
 def stable_rate(batch_size: int) -> float | None:
-    """64 samples learned at once at the default rate of 10 overshoot and swing, which amplifies the last digit of
-    float32: NumPy's predictions then differ from its own with the pixels in another order. A rate of 1 is stable."""
+    """64 samples learned at once at the default rate of 10 overshoot and oscillate, which amplifies rounding errors:
+    even NumPy's predictions then change with the order of the pixels. A rate of 1 is stable."""
     return 1.0 if batch_size == 64 else None
 
 
@@ -50,7 +50,7 @@ def learn(model: Any, images: np.ndarray, targets: np.ndarray, batch_size: int) 
 
 @pytest.fixture(scope="module")
 def of_numpy(digits: tuple[np.ndarray, np.ndarray]) -> Callable[[int, int], tuple]:
-    """For classes and a batch size: 2,000 images, targets, what NumPy predicts online, and its network afterwards."""
+    """For a number of classes and a batch size: 2,000 images, targets, NumPy's online predictions, and its network."""
 
     @functools.cache
     def learned(num_classes: int, batch_size: int) -> tuple:
@@ -116,7 +116,7 @@ def test_sizes_around_16_and_32(name, input_size, bias, batch_size):
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_raw_stream(digits, name):
-    """Nothing left out: digits on a hyperplane are few, and so are predictions that differ."""
+    """With all digits: few are on a hyperplane, and few predictions differ."""
     images, _ = digits
     models = [network(module, 10) for module in (gln_numpy, load_backend(name))]
     close = ~clear_of_hyperplanes(models[0], images)
@@ -128,7 +128,7 @@ def test_raw_stream(digits, name):
 
 @pytest.fixture(scope="module")
 def few(digits: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray, Any, np.ndarray]:
-    """60 images, whether they are threes, NumPy's network after them, and what it predicted before it learned each."""
+    """60 images, whether each is a three, NumPy's network after them, and its predictions before learning each."""
     images, targets = stream(digits, 2, 60)
     whole = network(gln_numpy, 2)
     return images, targets, whole, learn(whole, images, targets, 4)
@@ -158,7 +158,7 @@ def test_fitted_halfspaces_are_the_same(digits, name, context_features):
 
 @pytest.mark.parametrize("batch_size", [1, 8, 64])
 def test_2000_digits_in_blocks_are_those_one_batch_after_another(of_numpy, batch_size):
-    """NumPy's blocks, which the others are held against, against batches that are no part of a block."""
+    """NumPy's blocks, which the other backends are compared with, give the same as batches outside of blocks."""
     images, targets, output, blocks = of_numpy(10, batch_size)
     stepwise = network(gln_numpy, 10, learning_rate=stable_rate(batch_size))
     np.testing.assert_allclose(output, learn(stepwise, images, targets, batch_size), rtol=0, atol=1e-4)

@@ -1,4 +1,4 @@
-"""Pictures: that they show what they were given, in words that fit. How they look was looked at."""
+"""Pictures show what they were given, and their text fits. Their looks were checked by eye."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ROOT = Path(plots.__file__).parents[1]
 
 @pytest.fixture(autouse=True)
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Regions that are drawn sooner."""
+    """Coarser grids, which are faster to draw."""
     monkeypatch.setattr(plots, "SIDE", 60)
 
 
@@ -51,7 +51,7 @@ def learned() -> tuple[GLN, np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def thirds() -> tuple[np.ndarray, np.ndarray]:
-    """Samples as rows (60, 2) round three places, and the numbers of their classes."""
+    """Samples as rows (60, 2) in three clusters, and their class numbers."""
     labels = np.arange(60) % 3
     places = np.array([[-3, 0], [3, 0], [0, 4]])
     return places[labels] + np.random.default_rng(0).standard_normal((60, 2)), labels
@@ -64,7 +64,7 @@ def test_a_notebook_shows_a_figure_once(monkeypatch):
     nbclient, v4 = importlib.import_module("nbclient"), importlib.import_module("nbformat.v4")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     plot = 'plots.plot_learning_curves({"one": [True, False]})'
-    sources = ["from gln import plots\n" + plot, "%matplotlib inline\n" + plot]  # before and after Matplotlib is set up
+    sources = ["from gln import plots\n" + plot, "%matplotlib inline\n" + plot]  # without and with the inline backend
     notebook = v4.new_notebook(cells=[v4.new_code_cell(source) for source in sources])
     nbclient.NotebookClient(notebook, timeout=300).execute()
     for cell in notebook.cells:
@@ -161,7 +161,7 @@ def test_confusion_shows_shares_and_long_names():
     assert [text.get_text() for text in axes.texts[:6]] == ["1.00", "0.00", "0.00", "0.00", "0.94", "0.06"]
     assert axes.images[0].get_clim() == pytest.approx((0, 0.06 * 1.3))
     figure.draw_without_rendering()
-    assert axes.get_window_extent().width / 3 > 0.45 * figure.dpi  # inches of a cell, beside such names
+    assert axes.get_window_extent().width / 3 > 0.45 * figure.dpi  # inches per cell, despite long names
     assert [label.get_rotation() for label in axes.get_xticklabels()] == [45, 45, 45]
 
 
@@ -185,12 +185,12 @@ def test_learning_curves_are_means_since_the_point_before():
 @pytest.mark.parametrize(
     ("count", "last"), [(1, [1]), (9, [9]), (11, [11]), (1000, [562, 1000]), (1300, [562, 1300]), (2000, [1000, 2000])]
 )
-def test_learning_curves_end_in_no_point_of_a_few_samples(count, last):
+def test_learning_curves_do_not_end_with_a_point_of_few_samples(count, last):
     (curve,) = plots.plot_learning_curves({"one": np.zeros(count, bool)}).axes[0].lines
     assert curve.get_xdata()[-2:].tolist() == last
 
 
-def test_learning_curves_leave_out_what_is_zero():
+def test_learning_curves_leave_out_zeros():
     hits = np.ones(1000, bool)
     hits[:10] = False
     with warnings.catch_warnings():
@@ -233,13 +233,13 @@ def test_learning_curves_have_plain_numbers_side_by_side(count, of_samples, of_e
 
 
 def border_of(axes) -> np.ndarray:
-    """Where the line runs between two classes, (2, P)."""
+    """The line between two classes, (2, P)."""
     (line,) = (artist for artist in axes.collections if artist.get_array() is not None)
     return line.get_paths()[0].vertices.T
 
 
 def place_at(axes, point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The middle (2,) of the place of a region where a point (2,) lies, and its colour (3,)."""
+    """The centre (2,) and colour (3,) of the grid cell that contains a point (2,)."""
     (image,) = axes.images
     low, high = np.reshape(image.get_extent(), (2, 2)).T
     colours = np.array(image.get_array())
@@ -249,7 +249,7 @@ def place_at(axes, point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def points_of(axes) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Of each class its name, its samples (B, 2) and their colour (3,)."""
+    """By the name of each class, its samples (B, 2) and their colour (3,)."""
     drawn = [artist for artist in axes.collections if artist.get_array() is None]
     return {str(a.get_label()): (np.asarray(a.get_offsets()), np.array(a.get_facecolor())[0, :3]) for a in drawn}
 
@@ -325,7 +325,7 @@ def test_regions_of_three_classes_fade_where_the_model_is_unsure(thirds, kind):
 def test_regions_ask_a_classifier_by_the_names_of_a_table(thirds):
     table = pd.DataFrame(thirds[0], columns=["width", "height"])
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # scikit-learn's, where names are missing
+        warnings.simplefilter("error")  # scikit-learn warns if names are missing
         (axes,) = plots.plot_regions(LogisticRegression().fit(table, thirds[1]), table, thirds[1]).axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("width", "height")
 
@@ -353,7 +353,7 @@ def test_regions_without_border_or_extent_are_drawn():
         plots.plot_learning(GLN([2, 1], 2, 2, num_classes=3), same, [1, 1, 1]).draw_without_rendering()
 
 
-def test_regions_refuse_what_does_not_fit(learned, thirds):
+def test_regions_raise_errors(learned, thirds):
     network, (rows, labels) = learned[0], thirds
     classifier = LogisticRegression().fit(rows, labels)
     refused: list[Any] = [
@@ -403,7 +403,7 @@ def test_learning_is_drawn_up_to_the_last_sample(count, after):
     assert figure.get_figwidth() < 6
 
 
-def test_learning_refuses_what_does_not_fit():
+def test_learning_raises_errors():
     samples, labels = np.zeros((2, 3)), [0, 1, 1]
     with pytest.raises(ValueError, match="samples, labels"):
         plots.plot_learning(GLN([1], 2, 2), samples.T, labels)
@@ -418,8 +418,8 @@ def test_learning_refuses_what_does_not_fit():
 
 
 class SeenSoFar:
-    """An estimator whose predictions are plain to see: the mean of the targets it has seen plus x, and their lowest,
-    mean and highest times |x|."""
+    """An estimator with simple predictions: the mean of its targets plus x; as quantiles, their lowest, mean and
+    highest times |x|."""
 
     def __init__(self) -> None:
         self.seen: list[float] = []
@@ -437,7 +437,7 @@ class SeenSoFar:
 
 
 def interval_of(axes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of a picture the mean (2, P) and the corners of the band (V, 2), and the samples (B, 2)."""
+    """The mean (2, P), the corners of the band (V, 2) and the samples (B, 2) in a picture."""
     band = next(artist for artist in axes.collections if artist.get_label() == "interval")
     samples = next(artist for artist in axes.collections if artist.get_label() == "samples learned")
     (mean,) = axes.lines
@@ -446,7 +446,7 @@ def interval_of(axes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def waves() -> tuple[np.ndarray, np.ndarray]:
-    """Samples as rows (200, 1), the farther from 0 the noisier, and their targets (200,)."""
+    """Samples as rows (200, 1), and their targets (200,), whose noise grows with the distance from 0."""
     rng = np.random.default_rng(0)
     x = rng.uniform(-2, 2, (200, 1))
     return x, np.sin(3 * x[:, 0]) + (0.1 + 0.4 * np.abs(x[:, 0])) * rng.standard_normal(200)
@@ -477,7 +477,7 @@ def test_intervals_are_those_of_a_copy_after_so_many_samples(waves):
     assert sorted(legend) == ["interval", "predicted mean", "samples learned"]
 
 
-def test_intervals_of_a_regressor_go_on_from_what_it_has_learned(waves):
+def test_intervals_of_a_trained_regressor_continue_from_it(waves):
     X, y = waves  # noqa: N806
     model = GLNRegressor(quantiles=(0.1, 0.5, 0.9), backend="numpy", random_state=0).partial_fit(X[:50], y[:50])
     before = model.predict(X)
@@ -497,7 +497,7 @@ def test_intervals_have_the_names_of_a_table(waves):
     table, target = pd.DataFrame(waves[0], columns=["width"]), pd.Series(waves[1], name="height")
     model = SeenSoFar()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("copy.deepcopy", lambda model: model)  # so that what it was asked can be seen
+        patch.setattr("copy.deepcopy", lambda model: model)  # so that its calls can be inspected
         first, last = plots.plot_intervals(model, table, target, after=[7, 9]).axes
     assert [axes.get_xlabel() for axes in (first, last)] == ["", "width"]
     assert [axes.get_ylabel() for axes in (first, last)] == ["height", "height"]
@@ -559,10 +559,10 @@ def test_calibration_is_the_share_of_targets_below_each_quantile():
 
 
 @pytest.mark.parametrize("draw", [plots.plot_fan, plots.plot_calibration])
-def test_fans_and_calibration_refuse_what_does_not_fit(draw):
+def test_fans_and_calibration_raise_errors(draw):
     y, quantiles = np.zeros(3), np.zeros((3, 2))
     refused: list[Any] = [
-        (y, quantiles, (0.5,), r"levels: expected two or more rising numbers in \(0, 1\), got \(0.5,\)"),
+        (y, quantiles, (0.5,), r"levels: expected two or more increasing numbers in \(0, 1\), got \(0.5,\)"),
         (y, quantiles, (0.9, 0.1), "levels: expected"),
         (y, quantiles, (0, 0.1), "levels: expected"),
         (
@@ -580,7 +580,7 @@ def test_fans_and_calibration_refuse_what_does_not_fit(draw):
             draw(targets, predicted, levels)
 
 
-def test_intervals_refuse_what_does_not_fit():
+def test_intervals_raise_errors():
     X, y = np.zeros((3, 1)), np.zeros(3)  # noqa: N806
     refused: list[Any] = [
         (X[:, 0], y, r"X, y: expected \(B, 1\) and \(B,\), B at least 1, got \(3,\) and \(3,\)"),
@@ -598,7 +598,7 @@ def test_intervals_refuse_what_does_not_fit():
             plots.plot_intervals(SeenSoFar(), samples, targets)
     counts: list[Any] = [[], [4], [0, 1], [2, 2], np.array([2, 1]), [1.5]]
     for after in counts:
-        with pytest.raises(ValueError, match="after: expected rising counts from 1 to 3"):
+        with pytest.raises(ValueError, match="after: expected increasing counts from 1 to 3"):
             plots.plot_intervals(SeenSoFar(), X, y, after)
     with pytest.raises(
         ValueError, match=r"model: expected partial_fit, .* got SGDRegressor.*without predict_quantiles"

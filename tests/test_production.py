@@ -26,7 +26,7 @@ from gln.sklearn import GLNClassifier
 
 
 def post(port: int, sample: Any) -> tuple[int, Any]:
-    """Status and answer."""
+    """Status and body of the answer."""
     request = urllib.request.Request(f"http://127.0.0.1:{port}", json.dumps(sample).encode())
     try:
         with urllib.request.urlopen(request, timeout=300) as answer:
@@ -41,7 +41,7 @@ def python_blocks() -> list[str]:
 
 @contextmanager
 def service(folder: Path) -> Iterator[int]:
-    """The port of a service that is stopped in the end, and then saves."""
+    """The port of a service that saves when it is stopped at the end."""
     (folder / "service.py").write_text(python_blocks()[0])
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -67,7 +67,7 @@ def service(folder: Path) -> Iterator[int]:
 def test_the_service_learns_while_it_serves(tmp_path):
     X = np.random.default_rng(0).normal(size=(60, 2))  # noqa: N806
     with service(tmp_path) as port:
-        assert post(port, {"x": [0.0, 1.0]})[0] == 400  # it has learned nothing yet
+        assert post(port, {"x": [0.0, 1.0]})[0] == 400  # it has not learned yet
         for x in X:
             assert post(port, {"x": x.tolist(), "y": int(x[0] > 0)})[0] == 200
         wrong: list[Any] = [{"x": [0.0, 1.0], "y": 2}, {"x": [0.0]}, {"x": None}, {"y": 1}, []]
@@ -77,11 +77,11 @@ def test_the_service_learns_while_it_serves(tmp_path):
     model = GLNClassifier.load(tmp_path / "model.gln")
     np.testing.assert_allclose([p for _, p in answers], model.predict_proba(X), atol=1e-6)
     assert (model.predict(X) == (X[:, 0] > 0)).mean() > 0.8
-    with service(tmp_path) as port:  # which continues
+    with service(tmp_path) as port:  # continues
         assert post(port, {"x": X[0].tolist()}) == answers[0]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no module resource")
+@pytest.mark.skipif(sys.platform == "win32", reason="the module resource is missing")
 @pytest.mark.parametrize("argument", [[], ["numpy"]], ids=str)
 def test_a_first_prediction_is_measured(argument):
     said = run_python(f"import sys; sys.argv[1:] = {argument}\n{python_blocks()[1]}")

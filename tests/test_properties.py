@@ -66,7 +66,7 @@ def test_shapes_and_ranges(network, count, seed):
 @settings(deadline=None, max_examples=60, derandomize=True)
 @given(network=networks(), count=st.integers(1, 20), batch_size=st.integers(1, 7), seed=st.integers(0, 99))
 def test_any_split_of_a_stream(network, count, batch_size, seed):
-    """predict_online is predict on the batches, and a stream may be cut between any two of them."""
+    """`predict_online` equals `predict` on each batch, and a stream may be split between any two batches."""
     online, stepwise, halves = (GLN(**network) for _ in range(3))
     inputs, context, targets = batch(network, count, seed)
     output = online.predict_online(inputs, context, targets, batch_size)
@@ -95,8 +95,8 @@ def test_order_within_a_batch_does_not_matter(network, count, seed):
 @settings(deadline=None, max_examples=40, derandomize=True)
 @given(network=networks(), seed=st.integers(0, 99))
 def test_an_update_brings_the_prediction_nearer(network, seed):
-    """A normalised step with a rate of at most 1 on one sample cannot overshoot a neuron's target: the log-loss of the
-    first layer, whose inputs stay, falls."""
+    """A normalised step on one sample with a rate of at most 1 cannot overshoot a neuron's target, so the log-loss of
+    the first layer, whose inputs stay the same, falls."""
     network = {**network, "layer_sizes": [1], "normalize": True, "num_classes": 2, "weight_clipping": 200.0}
     model = GLN(**network, learning_rate=1.0)
     inputs, context, targets = batch(network, 1, seed)
@@ -105,8 +105,8 @@ def test_an_update_brings_the_prediction_nearer(network, seed):
     assert abs(after[0] - targets[0]) <= abs(before[0] - targets[0])
 
 
-def test_wide_layers_are_worked_on_in_blocks(monkeypatch):
-    """However few bytes of rows may be copied at a time, the numbers are the same."""
+def test_wide_layers_are_processed_in_blocks(monkeypatch):
+    """The limit on the bytes copied at a time does not change results."""
     network: dict[str, Any] = {"layer_sizes": [9, 4], "input_size": 6, "context_size": 5, "num_classes": 3, "seed": 0}
     whole, blocks = GLN(**network), GLN(**network)
     inputs, context, targets = batch(network, 40, 0)
@@ -131,13 +131,13 @@ def test_chunks_of_the_example_in_their_docstring(monkeypatch):
 @settings(deadline=None, max_examples=60, derandomize=True)
 @given(count=st.integers(1, 70), batch_size=st.integers(1, 70), contexts=st.integers(1, 6), seed=st.integers(0, 99))
 def test_chunks_hold_every_visit_once_and_in_time(count, batch_size, contexts, seed):
-    """A row gets its samples in their order, and those of a batch together."""
+    """A row gets its samples in order, and those of a batch together."""
     rows = np.random.default_rng(seed).integers(0, contexts, (3, count)) + contexts * np.arange(3)[:, None]
     of_row: dict[int, list[list[int]]] = {}
     for picked, samples, mask in chunks(rows, min(batch_size, count)):
         for row, some, which in zip(picked.tolist(), samples.T, mask.T, strict=True):
             of_row.setdefault(row, []).append(some[which].tolist())
-            assert set(some.tolist()) == set(some[which].tolist())  # what fills a chunk up is of the same batches
+            assert set(some.tolist()) == set(some[which].tolist())  # padding repeats samples of the same chunk
     for row, parts in of_row.items():
         assert [b for part in parts for b in part] == np.flatnonzero((rows == row).any(axis=0)).tolist()
         batches = [{b // batch_size for b in part} for part in parts]

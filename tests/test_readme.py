@@ -1,5 +1,5 @@
-"""README.md does what it says: every block of it is run, and what it shows is compared with what comes out.
-So are the Python blocks of eight pages in docs. What takes long is marked slow."""
+"""README.md is correct: each of its code blocks is run, and its output compared with the output shown. The same holds
+for the Python blocks of nine pages in docs. Slow tests are marked."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def blocks(page: str = "README.md") -> list[tuple[str, str]]:
 
 
 def words(text: str) -> list[str]:
-    """Numbers as #; a bracket by itself, for NumPy fills up a last number that happens to be a digit shorter."""
+    """Words with numbers as #; brackets are separate words, because NumPy pads numbers that are a digit shorter."""
     return re.sub(r"([\[\]])", r" \1 ", NUMBER.sub("#", text)).split()
 
 
 def assert_shown(output: str, shown: str) -> None:
-    """The words are the same, and so are the numbers, but for the few digits that another processor's rounding moves
-    across a hyperplane: within 1 %, or 10 where they are counts. What ends in a line of dots shows the first lines."""
+    """Assert equal words and nearly equal numbers: within 1 %, or 10 for counts, because rounding on another processor
+    moves a few digits across a hyperplane. If the shown output ends in a line of dots, only its lines are compared."""
     lines = shown.splitlines(keepends=True)
     if lines[-1] == "...\n":
         output, shown = "".join(output.lstrip().splitlines(keepends=True)[: len(lines) - 1]), "".join(lines[:-1])
@@ -45,7 +45,7 @@ def assert_shown(output: str, shown: str) -> None:
 
 
 def compared(page: str, language: str) -> int:
-    """Run the blocks of one language, and count the blocks of text after them, which are what they print."""
+    """Run the blocks of one language, compare the text blocks after them with their output, and count these."""
     namespace: dict[str, object] = {}
     count, last, output = 0, "", ""
     for kind, text in blocks(page):
@@ -67,14 +67,14 @@ def compared(page: str, language: str) -> int:
 
 @pytest.fixture
 def _loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    once = functools.cache(load_mnist)  # to load and deskew the digits takes seconds
+    once = functools.cache(load_mnist)  # loading and deskewing the digits takes seconds
     for module in (test_mnist, of_command):
         monkeypatch.setattr(module, "load_mnist", once)
 
 
 @pytest.mark.usefixtures("_loaded_once")
 def test_python_blocks(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # where a model is saved
+    monkeypatch.chdir(tmp_path)  # the code saves a model
     try:
         assert compared("README.md", "python") >= 5
     except ImportError as error:
@@ -90,7 +90,7 @@ def test_shell_blocks():
 
 
 LONG = {"backends": 1, "bandits": 4, "larger": 4, "rare_classes": 3, "regression": 8, "streams": 10, "tour": 6}
-SHORT = {"pictures": 0, "tables": 3}  # and how often they compare
+SHORT = {"pictures": 0, "tables": 3}  # pages that are not slow, and their numbers of compared blocks
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_python_blocks_of_pages(page, comparisons, tmp_path, monkeypatch):
         frameworks = ["jax", "numba", "torch", *(["tensorflow"] if page == "tour" else [])]
         for package in ("matplotlib", "river", "distributed", *frameworks):
             pytest.importorskip(package)
-    monkeypatch.chdir(tmp_path)  # where pictures are saved
+    monkeypatch.chdir(tmp_path)  # the code saves pictures
     page = f"docs/{page}.md"
     assert compared(page, "python") == comparisons
     saved = re.findall(r'savefig\("(.*?)"', (ROOT / page).read_text(encoding="utf-8"))
@@ -111,7 +111,7 @@ def test_python_blocks_of_pages(page, comparisons, tmp_path, monkeypatch):
 
 
 def run_shell(text: str) -> None:
-    """`gln-mnist` is run here; installing, testing and `gln-draw` is what .ci/run does, with the same words."""
+    """Run `gln-mnist`; for installing, testing and `gln-draw`, check that .ci/run has the same commands."""
     for command in re.split(r"&&|\n", text.strip()):
         words = shlex.split(command, comments=True)
         if words[:1] == ["gln-mnist"]:

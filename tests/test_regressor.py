@@ -44,7 +44,7 @@ def streamed(data: Data, parts: int = 1, **arguments: Any) -> GLNRegressor:
 
 @pytest.fixture(scope="module")
 def fitted() -> GLNRegressor:
-    """Trained once, on the first 400 of the diabetics; nothing may be learned with it."""
+    """Trained once for all tests, on the first 400 diabetes samples; tests must not train it further."""
     return GLNRegressor(random_state=0, quantiles=ENDS).fit(DIABETES[0][:400], DIABETES[1][:400])
 
 
@@ -59,7 +59,7 @@ def test_conventions_of_scikit_learn_in_numpy(estimator, check):
     check(estimator)
 
 
-# ---- How good it is at the defaults ----------------------------------------------------------------------------------
+# ---- Accuracy at the defaults ----------------------------------------------------------------------------------------
 
 
 def test_a_linear_table_is_predicted_nearly_as_by_a_linear_model():
@@ -81,7 +81,7 @@ def test_a_curved_table_is_predicted_as_by_trees():
 
 
 @pytest.mark.parametrize("data", [DIABETES, FRIEDMAN], ids=["diabetes", "friedman1"])
-def test_intervals_hold_what_they_say(data):
+def test_intervals_have_their_coverage(data):
     (X, y), held, ours, trees = data, [], [], []
     for train, test in KFold(5, shuffle=True, random_state=0).split(X):
         model = GLNRegressor(random_state=0, quantiles=ENDS).fit(X[train], y[train])
@@ -160,7 +160,7 @@ def test_targets_that_never_vary_are_predicted_exactly(how, count):
 
 
 def rare(count: int = 4000, many: int = 13) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features, targets, and which few of these are 1,000 deviations higher, as the last feature tells."""
+    """Features, targets, and which few targets are 1,000 deviations higher, as the last feature indicates."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(count, 4))
     X[:, 3] = 0
@@ -173,14 +173,14 @@ def rare(count: int = 4000, many: int = 13) -> tuple[np.ndarray, np.ndarray, np.
 def test_rare_large_targets_are_not_predicted_as_the_mean(how):
     X, y, chosen = rare()
     said = getattr(GLNRegressor(random_state=0), how)(X, y).predict(X)
-    assert said[chosen].mean() > (500 if how == "fit" else 300)  # 10 deviations of all targets are 573
+    assert said[chosen].mean() > (500 if how == "fit" else 300)  # 10 standard deviations of all targets are 573
     assert abs(np.delete(said, chosen).mean()) < 1
 
 
 def test_a_long_tail_belongs_to_the_mean():
     rng = np.random.default_rng(0)
     X, noise = rng.normal(size=(10000, 3)), rng.normal(size=10000)
-    y = np.exp(2.5 * (0.8 * X[:, 0] + 0.6 * noise))  # of the 18 largest, a third of the sum
+    y = np.exp(2.5 * (0.8 * X[:, 0] + 0.6 * noise))  # the 18 largest are a third of the sum
     said = GLNRegressor(random_state=0).fit(X, y).predict(X)
     assert 0.8 < said.sum() / y.sum() < 1.1
 
@@ -194,7 +194,7 @@ def test_one_wrong_target_leaves_the_others(how):
     assert bad.score(X[300:], y[300:]) > clean.score(X[300:], y[300:]) - 0.2
 
 
-# ---- What comes in and what comes out --------------------------------------------------------------------------------
+# ---- Input and output ------------------------------------------------------------------------------------------------
 
 
 def test_several_targets():
@@ -207,7 +207,7 @@ def test_several_targets():
     assert quantiles.shape == (442, 2, 3)
     assert (np.diff(quantiles, axis=2) >= 0).all()
     assert (both[:, :, None] <= quantiles).mean(axis=0) == pytest.approx(np.array([[0.1, 0.5, 0.9]] * 2), abs=0.1)
-    # The heads of one network know nothing of one another.
+    # The heads of a network are independent.
     np.testing.assert_allclose(model.predict(X)[:, 0], alone.predict(X), rtol=1e-4)
     assert model.predict(X[:1]).shape == (1, 2)
     column = GLNRegressor(random_state=0).fit(X, both[:, :1])
@@ -222,7 +222,7 @@ def test_explanations_add_up_to_the_predictions(targets):
     y = y if targets == 1 else np.stack([y, -2 * y + X[:, 0]], axis=1)
     model = GLNRegressor(random_state=0).fit(X[:300], y[:300])
     samples = X[280:].copy()
-    samples[0, 2] = 1e3  # is clipped on its way
+    samples[0, 2] = 1e3  # is clipped
     contributions, constant = model.explain(samples)
     assert contributions.shape == (162, 10) if targets == 1 else (162, 2, 10)
     np.testing.assert_allclose(contributions.sum(axis=-1) + constant, model.predict(samples), rtol=1e-4)
@@ -253,7 +253,7 @@ def test_sparse_tables(how):
     np.testing.assert_allclose(of_sparse.predict(sparse.csr_array(X)), dense.predict(X), rtol=1e-5)
 
 
-def test_what_was_never_varied_contributes_nothing():
+def test_constant_features_contribute_nothing():
     X, y = FRIEDMAN
     X = X.copy()
     X[:, 3] = 7
@@ -325,7 +325,7 @@ def test_bad_input_changes_nothing(X, y, message):
 # ---- Every backend ---------------------------------------------------------------------------------------------------
 
 
-def test_backends_agree_and_copies_go_on_apart(backend):
+def test_backends_agree_and_copies_learn_independently(backend):
     X, y = DIABETES[0][:150], DIABETES[1][:150]
     arguments: dict[str, Any] = {"layer_sizes": (8,), "n_epochs": 1, "random_state": 1, "quantiles": ENDS}
     name = backend.__name__.removeprefix("gln_")

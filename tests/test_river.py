@@ -1,4 +1,4 @@
-"""River's estimators: its own checks, streams whose classes and features come and go, bad days, every backend."""
+"""River's estimators: its own checks, streams whose classes and features come and go, bad data, every backend."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ CHECKED = [
 
 
 class Usual:
-    """Stands for River's data set of credit cards, which would be downloaded: one sample in 20 has a value far off."""
+    """Replaces River's credit card data, which would be downloaded: one sample in 20 has an outlier."""
 
     def take(self, count: int) -> list[tuple[dict[Any, Any], int]]:
         return [({**x, "c": x["c"] + 8 * (i % 20 == 19)}, int(i % 20 == 19)) for i, x in enumerate(rows(count))]
@@ -86,12 +86,12 @@ def test_docstrings():
     assert doctest.testmod(gln.river).failed == 0
 
 
-# ---- How good it is --------------------------------------------------------------------------------------------------
+# ---- Accuracy --------------------------------------------------------------------------------------------------------
 
 
 def test_a_stream_of_two_classes():
     metric = evaluate.progressive_val_score(datasets.Bananas().take(2000), GLNClassifier(seed=0), metrics.Accuracy())
-    assert metric.get() > 0.82  # where a linear model has 0.55
+    assert metric.get() > 0.82  # a linear model gets 0.55
 
 
 def test_a_stream_with_intervals():
@@ -107,7 +107,7 @@ def test_a_stream_with_intervals():
     assert abs(model.predict_one(x) - y) < 40
 
 
-def test_the_distribution_follows_noise_that_doubles_at_once():
+def test_the_distribution_follows_noise_that_doubles_suddenly():
     rng = np.random.default_rng(0)
     model, deviations, within = GLNRegressor(seed=0, density=True), [], []
     for i, x in enumerate(rows(4500)):
@@ -131,7 +131,7 @@ def test_in_a_pipeline_with_strings_encoded():
     assert evaluate.progressive_val_score(iter(samples), model, metrics.Accuracy()).get() > 0.9
 
 
-# ---- What appears when it appears ------------------------------------------------------------------------------------
+# ---- Classes and features that appear at any time --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seen", [2, 3, 5])
@@ -158,7 +158,7 @@ def test_features_that_come_late_are_learned():
     few = [({name: x[name] for name in "cdefgh"}, y) for x, y in samples[:500]]
     model = learned(few, GLNClassifier(seed=0))
     before = [model.predict_proba_one(x) for x, _ in few]
-    assert [model.predict_proba_one(x) for x, _ in samples[:500]] == before  # of what was never seen nothing is known
+    assert [model.predict_proba_one(x) for x, _ in samples[:500]] == before  # unknown features do not matter
     hits = []
     for x, y in samples[500:]:
         hits.append(model.predict_one(x) == y)
@@ -174,7 +174,7 @@ def test_a_missing_feature_counts_as_its_mean():
     for missing in ({name: x[name] for name in "abd"}, {**x, "c": None, **dict.fromkeys("efgh", math.nan)}):
         expected = model.predict_proba_one({**mean, **{name: x[name] for name in "abd"}})
         found = model.predict_proba_one(missing)
-        # The mean itself is known to be no distance away; of a missing value that is not known.
+        # The distance of the mean from itself is 0; that of a missing value is unknown.
         assert found[1] == pytest.approx(expected[1], abs=0.3)
         assert found == model.predict_proba_one({name: x[name] for name in "abd"})
 
@@ -215,7 +215,7 @@ def test_before_the_first_sample():
     assert empty.predict_proba_one({}) == {True: 0.5, False: 0.5}
 
 
-# ---- Bad days --------------------------------------------------------------------------------------------------------
+# ---- Outliers and bad data -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("model", [GLNClassifier(**SMALL), GLNRegressor(**SMALL)], ids=["classifier", "regressor"])
@@ -261,7 +261,7 @@ def test_frames_and_targets_of_other_lengths_are_refused(kind):
 
 
 @pytest.mark.parametrize("label", [math.nan, None])
-def test_no_label_is_no_class(label):
+def test_a_missing_label_is_not_a_class(label):
     model = learned(labelled(40), GLNClassifier(**SMALL))
     with pytest.raises(ValueError, match="y: expected labels, got NaN or None"):
         model.learn_one(rows(1)[0], label)
@@ -288,9 +288,9 @@ def test_a_rate_that_fails_changes_nothing():
     assert_same_state(learner.standardizer.get_state(), known)
 
 
-def test_saved_in_mid_stream_and_gone_on_with(tmp_path):
+def test_learning_continues_after_loading_in_mid_stream(tmp_path):
     samples = list(labelled(60, 3))
-    samples = [({"groups": x.pop("h"), **x}, y) for x, y in samples]  # also a name of the learner's
+    samples = [({"groups": x.pop("h"), **x}, y) for x, y in samples]  # also the name of an attribute of the learner
     for model in (GLNClassifier(**SMALL), GLNRegressor(**SMALL, quantiles=(0.1, 0.9), density=True)):
         model.save(tmp_path / "empty")
         assert type(model).load(tmp_path / "empty")._learner is None
@@ -317,7 +317,7 @@ def test_bad_targets_change_nothing(y):
 
 
 @pytest.mark.parametrize("factor", [1e3, 1e6])
-def test_one_bad_row_is_got_over(factor):
+def test_recovers_from_one_bad_row(factor):
     samples = labelled(3000, 3)
     hits = []
     for bad in (False, True):
@@ -334,7 +334,7 @@ def test_one_bad_row_is_got_over(factor):
 
 
 def in_runs(count: int) -> list[tuple[dict[Any, Any], Any]]:
-    """Labels in runs of ten or more, about which the features tell nothing."""
+    """Labels in runs of ten or more, which do not depend on the features."""
     rng = np.random.default_rng(0)
     labels = np.repeat(rng.integers(3, size=count // 10 + 1), 10)[:count]
     return list(zip(rows(count), labels.tolist(), strict=True))
@@ -435,7 +435,7 @@ def test_explanations_add_up(classes):
 # ---- Novelty and bandits ---------------------------------------------------------------------------------------------
 
 
-def test_novelty_of_what_was_never_seen(tmp_path):
+def test_novelty_of_unseen_samples(tmp_path):
     model = GLNNovelty(seed=0)
     assert model.score_one(rows(1)[0]) == 0
     for x in rows(500):
@@ -502,7 +502,7 @@ def test_frames_of_numbers():
     np.testing.assert_allclose(found, [one.predict_one(x) for x, _ in samples], atol=1e-5)
 
 
-def test_pickled_in_mid_stream_and_gone_on_with_in_another_process(tmp_path):
+def test_learning_continues_after_unpickling_in_another_process(tmp_path):
     samples, models = labelled(60, 3), [GLNClassifier(**SMALL), GLNRegressor(**SMALL)]
     (tmp_path / "half.pickle").write_bytes(pickle.dumps([learned(samples[:35], model.clone()) for model in models]))
     code = """
@@ -528,7 +528,7 @@ def test_backends_agree(backend):
         assert_same_predictions(expected, model, samples, atol=1e-3)
 
 
-def test_of_a_table_of_scikit_learn():
+def test_a_table_from_scikit_learn():
     model = GLNClassifier(**SMALL)
     for x, label in stream.iter_array(*load_iris(return_X_y=True)):
         model.learn_one(x, label)

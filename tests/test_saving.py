@@ -1,4 +1,4 @@
-"""Saved models: from every backend to every other, and never a damaged one."""
+"""Saved models: every backend can load them, and damaged files raise errors."""
 # ruff: noqa: N806 - X is scikit-learn's name
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def network(backend: Any, **arguments: Any) -> Any:
     return backend.GLN([8, 4], 784, 784, **{"num_classes": 10, "context_map_size": 3, "seed": 4, **arguments})
 
 
-def test_any_backend_goes_on_where_another_stopped(backend, digits, tmp_path):
+def test_any_backend_continues_from_another(backend, digits, tmp_path):
     images, labels = digits
     first, rest = slice(0, 150), slice(150, 300)
     uninterrupted = network(backend)
@@ -41,7 +41,7 @@ def test_any_backend_goes_on_where_another_stopped(backend, digits, tmp_path):
     others = {name: load_backend(name).GLN.load(tmp_path / "half.gln") for name in FRAMEWORKS}
     for other in others.values():
         assert_same_state(uninterrupted, other)
-    # To learn on takes some frameworks seconds to compile, so each backend hands over to the next one only.
+    # Some frameworks take seconds to compile learning, so each backend hands over only to the next one.
     names = list(FRAMEWORKS)
     resumed = others[names[(names.index(backend.__name__.removeprefix("gln_")) + 1) % len(names)]]
     expected, found = (
@@ -80,7 +80,7 @@ def test_arguments_are_saved(backend, tmp_path):
     ],
     ids=lambda kind: kind["loss"],
 )
-def test_a_model_of_numbers_goes_on_in_the_next_backend(backend, kind, tmp_path):
+def test_a_model_of_numbers_continues_in_the_next_backend(backend, kind, tmp_path):
     rng = np.random.default_rng(2)
     inputs, targets = rng.normal(size=(5, 80)), rng.normal(size=(2, 80))
     targets = targets if "num_outputs" in kind else targets[0]
@@ -115,7 +115,7 @@ def test_rates(backend, tmp_path):
     assert backend.GLN.load(file, learning_rate=paper_rate).learning_rate is paper_rate
 
 
-def test_base_predictor_is_asked_for(tmp_path):
+def test_base_predictor_is_required(tmp_path):
     def halves(inputs: np.ndarray) -> np.ndarray:
         return np.full((3, inputs.shape[1]), 0.5)
 
@@ -124,7 +124,7 @@ def test_base_predictor_is_asked_for(tmp_path):
         GLN.load(tmp_path / "m")
     assert GLN.load(tmp_path / "m", base_predictor=halves).base_predictor is halves
     GLN([2], 5, 4).save(tmp_path / "m")
-    with pytest.raises(ValueError, match="base_predictor: expected None, for the saved model had none, got <function"):
+    with pytest.raises(ValueError, match="base_predictor: expected None, because the saved model had none, got <fun"):
         GLN.load(tmp_path / "m", base_predictor=halves)
 
 
@@ -144,7 +144,7 @@ def test_extra_arrays(backend, tmp_path):
 
 
 @pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="a long double is a double here")
-def test_extra_numbers_that_no_file_can_hold(tmp_path):
+def test_extra_numbers_too_large_for_a_file(tmp_path):
     with pytest.raises(ValueError, match=r"extra\['a'\]: expected an array of numbers of at most 8 bytes, got dtype"):
         GLN([2], 5, 4).save(tmp_path / "m", {"a": np.ones(2, np.longdouble)})
     assert os.listdir(tmp_path) == []
@@ -193,14 +193,14 @@ def metadata_of(file: Path) -> dict[str, str]:
 
 
 def resaved(file: Path, to: Path, **changes: str | None) -> Path:
-    """The file with other metadata, None for left out."""
+    """The file with changed metadata; None removes an entry."""
     metadata = {name: value for name, value in {**metadata_of(file), **changes}.items() if value is not None}
     save_file(load_file(file), to, metadata)
     return to
 
 
 def older(file: Path, to: Path) -> Path:
-    """The file as versions wrote it that did not know what has been added since."""
+    """The file as older versions wrote it, without later additions."""
 
     def without(value: Any) -> Any:
         if isinstance(value, list):
@@ -245,7 +245,7 @@ def test_other_metadata_is_refused(saved, tmp_path, changes, message):
         GLN.load(resaved(saved[0], tmp_path / "m", **changes))
 
 
-def test_a_config_that_fits_its_checksum_but_is_none_is_refused(saved, tmp_path):
+def test_an_invalid_config_with_a_valid_checksum_is_refused(saved, tmp_path):
     arrays = load_file(saved[0])
     for config in (
         "{}",
@@ -268,7 +268,7 @@ def test_every_row_is_saved_once(backend, digits, tmp_path):
     assert arrays["weights.1"].shape == (
         3,
         785,
-    )  # the first one, and those of heads that learned 1 and 0 from the image
+    )  # the initial row, and those of heads that learned 1 and 0 from the image
     assert arrays["weights.1.rows"].shape == (8, 8, 10)
     assert_same_state(backend.GLN.load(tmp_path / "m"), model)
     network(backend).save(tmp_path / "m")
@@ -293,7 +293,7 @@ def test_every_row_is_saved_once(backend, digits, tmp_path):
         ("weights.9.rows", np.zeros(1, np.int32), "state: expected a mapping of the names"),
     ],
 )
-def test_rows_that_fit_their_checksum_but_no_network_are_refused(name, array, message, tmp_path):
+def test_invalid_rows_with_a_valid_checksum_are_refused(name, array, message, tmp_path):
     GLN([3, 2], 5, 4, context_map_size=2).save(tmp_path / "m")
     changed = {**load_file(tmp_path / "m"), name: array}
     arrays = {name: array for name, array in changed.items() if array is not None}
@@ -303,7 +303,7 @@ def test_rows_that_fit_their_checksum_but_no_network_are_refused(name, array, me
         GLN.load(tmp_path / "m")
 
 
-def test_no_config_is_refused(saved, tmp_path):
+def test_a_missing_config_is_refused(saved, tmp_path):
     checksum = saving._checksum("", load_file(saved[0]))
     with pytest.raises(ValueError, match="a configuration that cannot be read"):
         GLN.load(resaved(saved[0], tmp_path / "m", config=None, checksum=checksum))
@@ -342,7 +342,7 @@ def test_modes_and_links_are_as_for_any_file(saved, tmp_path):
 
 
 def killed_while_saving(file: Path, signal: str) -> int:
-    """The exit status of a process that half a save is written by."""
+    """The exit status of a process that is killed halfway through a save."""
     script = f"""
 import os, pathlib, signal
 import gln.saving
@@ -358,14 +358,14 @@ model.save({str(file)!r})
     return subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode
 
 
-def test_a_crash_while_saving_leaves_what_was_there(saved, tmp_path):
+def test_a_crash_while_saving_leaves_the_old_file(saved, tmp_path):
     file = tmp_path / "m"
     file.write_bytes(saved[0].read_bytes())
     assert killed_while_saving(file, "os._exit(9)") == 9
     assert_same_state(GLN.load(file), saved[1])
 
 
-def test_an_error_while_saving_leaves_what_was_there(saved, tmp_path):
+def test_an_error_while_saving_leaves_the_old_file(saved, tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError, match="folder"):
         saved[1].save(tmp_path / "folder")
@@ -383,7 +383,7 @@ def wines() -> tuple[pd.DataFrame, np.ndarray]:
     return X, np.array(["barolo", "grignolino", "barbera"])[y]
 
 
-def test_a_classifier_goes_on_where_there_is_no_numba(tmp_path):
+def test_a_classifier_continues_without_numba(tmp_path):
     X, y = wines()
     model = GLNClassifier(class_weight={"barbera": 2.0}, n_epochs=2, random_state=0).fit(X[::2], y[::2])
     model.save(tmp_path / "wines.gln")
@@ -461,7 +461,7 @@ def test_arrays_of_any_size_keep_their_shape_and_place(tmp_path):
         assert learned["arrays"][name].shape == array.shape
 
 
-def test_what_an_estimators_file_cannot_hold(tmp_path):
+def test_parameters_that_a_file_cannot_hold(tmp_path):
     X, y = load_wine(return_X_y=True)
     rng, file = np.random.RandomState(0), tmp_path / "m"
     model = GLNClassifier([2], n_epochs=1, backend="numpy", learning_rate=paper_rate, random_state=rng)

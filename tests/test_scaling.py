@@ -1,4 +1,4 @@
-"""Work shared among processes, of joblib and of Dask: the same numbers as alone, and no model where one was killed."""
+"""Work shared among joblib and Dask processes: the same results as in one process, and no model if one is killed."""
 # ruff: noqa: N806 - X is scikit-learn's name
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def cluster() -> Iterator[Any]:
 def processes(request: pytest.FixtureRequest) -> Any:
     if request.param == "dask":
         request.getfixturevalue("cluster")
-    load_backend("numba")  # whose heads are the same to the last bit, however many there are beside them
+    load_backend("numba")  # its heads are the same to the last bit, however many there are
     return joblib.parallel_config(backend=request.param, n_jobs=2)
 
 
@@ -85,16 +85,16 @@ def kill(t: int) -> float:
 
 
 @pytest.mark.slow
-def test_where_a_worker_is_killed_there_is_no_model():
+def test_a_killed_worker_leaves_no_model():
     X, y = digits(10)
     model = GLNClassifier(**SMALL, backend="numpy", learning_rate=kill, n_jobs=2)
-    with pytest.raises(Exception, match="terminated"):  # joblib's, or what it has it from
+    with pytest.raises(Exception, match="terminated"):  # joblib's error, or its cause
         model.fit(X, y)
     with pytest.raises(NotFittedError):
         model.predict(X)
 
 
-def test_where_learning_fails_there_is_no_model(monkeypatch):
+def test_failed_learning_leaves_no_model(monkeypatch):
     X, y = digits(10)
     model = GLNClassifier(**SMALL, backend="numpy").fit(X, y)
     monkeypatch.setattr("gln.estimators._learned", None)
@@ -135,14 +135,14 @@ def test_heads_apart_learn_what_they_learn_together(kind, parts, sizes):
         np.testing.assert_allclose(network.get_state()[name], array, atol=1e-5, err_msg=name)
 
 
-def test_a_class_more_and_nothing_forgotten(backend, digits):
+def test_a_new_class_leaves_the_others_unchanged(backend, digits):
     images, labels = digits[0][:, :200], digits[1][:200] % 3
     network = backend.GLN([8], 784, 784, num_classes=3, seed=0, learning_rate=1.0)
-    network.fit_hyperplanes(images)  # so that the seed does not tell where they are
+    network.fit_hyperplanes(images)  # so that they do not follow from the seed
     network.predict_online(images, images, labels)
     before, known = network.get_state(), to_numpy(network.predict(images, images))
     head = new_class(network, images, images)
-    assert to_numpy(head.predict(images, images)).mean() < 0.05  # none of them is of the new class
+    assert to_numpy(head.predict(images, images)).mean() < 0.05  # none of them belongs to the new class
     joined = join_classes([network, head])
     assert (joined.num_classes, int(joined.step), joined.learning_rate) == (4, 200, 1.0)
     p = to_numpy(joined.predict(images, images))

@@ -1,4 +1,4 @@
-"""The documentation site: it builds without a warning, no page is wider than its screen, nothing else is fetched."""
+"""The documentation site builds without warnings, no page is wider than the screen, and nothing external is loaded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from benchmarks.handwriting import browser
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 NEEDS = ("latex2mathml", "material", "mkdocs", "mkdocs_include_markdown_plugin", "mkdocs_jupyter", "mkdocstrings")
-# Of the page its width, what was fetched, and what neither lies within the screen nor in a box that scrolls or is cut.
+# The page's width, what it loaded, and elements that extend beyond the screen and are in no box that scrolls or clips.
 LOOK = """
 const width = document.documentElement.clientWidth;
 const cut = e => e !== document.body && (getComputedStyle(e).overflowX !== 'visible' || cut(e.parentElement));

@@ -22,7 +22,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.ensemble import AdaBoostClassifier
 from sklearn.exceptions import NotFittedError
-from sklearn.experimental import enable_halving_search_cv  # noqa: F401 - which makes the next import possible
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401 - enables the next import
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, TunedThresholdClassifierCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
@@ -48,7 +48,7 @@ def shuffled(data: Data) -> Data:
 
 
 def streamed(parts: int = 1, **arguments: Any) -> GLNClassifier:
-    """A classifier that has seen a stream of 150 irises, in so many parts."""
+    """A classifier that has seen a stream of 150 irises, in this many parts."""
     X, y = shuffled(IRIS)
     model = GLNClassifier(random_state=0, **arguments)
     for rows in np.array_split(np.arange(len(X)), parts):
@@ -64,13 +64,13 @@ def state_of(model: GLNClassifier) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def of_iris() -> GLNClassifier:
-    """Trained once on all irises; nothing may be learned with it."""
+    """Trained once for all tests, on all irises; tests must not train it further."""
     return GLNClassifier(random_state=0).fit(*IRIS)
 
 
 @pytest.fixture(scope="module")
 def of_cancer() -> GLNClassifier:
-    """The same with two classes, of the first 400 samples of a random order."""
+    """The same for two classes, trained on the first 400 samples in a random order."""
     X, y = shuffled(CANCER)
     return GLNClassifier(random_state=0).fit(X[:400], y[:400])
 
@@ -90,10 +90,10 @@ def test_docstring():
     assert doctest.testmod(gln.sklearn).failed == 0
 
 
-# ---- Accuracy at the defaults, on features as they come --------------------------------------------------------------
+# ---- Accuracy at the defaults, on unscaled features ------------------------------------------------------------------
 
 
-# The least that was measured in 20 runs, of digits in three, less half a point.
+# The lowest accuracy of 20 runs, of three for digits, minus half a point.
 @pytest.mark.parametrize(
     ("load", "least", "runs"),
     [
@@ -122,7 +122,7 @@ def test_epochs_follow_from_the_samples(samples, epochs):
     small: dict[str, Any] = {"layer_sizes": [2], "n_networks": 1}
     assert GLNClassifier(**small).fit(X, X[:, 0] > 20).n_iter_ == epochs
     step = GLNClassifier(n_epochs=2, **small).fit(X, X[:, 0] > 20).glns_[0].step
-    assert 2 * samples * 6 / 7 < step < 2 * samples  # without an eighth
+    assert 2 * samples * 6 / 7 < step < 2 * samples  # each leaves out an eighth
 
 
 def test_rates_fall_in_fit_and_a_stream_may_follow(monkeypatch):
@@ -154,7 +154,7 @@ def test_networks_differ_and_the_logits_of_each_kind_are_averaged(of_iris):
     assert len(streamed().glns_) == 2
 
 
-def test_what_is_unlike_the_table_is_novel(of_iris, tmp_path):
+def test_samples_unlike_the_table_are_novel(of_iris, tmp_path):
     usual, odd = of_iris.novelty(IRIS[0]), of_iris.novelty(IRIS[0] + [0, 4, -6, 0])
     assert usual.shape == (150,)
     assert np.quantile(odd, 0.05) > np.quantile(usual, 0.95)
@@ -164,7 +164,7 @@ def test_what_is_unlike_the_table_is_novel(of_iris, tmp_path):
         streamed().novelty(IRIS[0])
 
 
-def test_the_surest_are_ranked(of_cancer):
+def test_even_the_most_confident_probabilities_differ(of_cancer):
     X, _ = shuffled(CANCER)
     p = of_cancer.predict_proba(X[400:])[:, 1]
     assert len(np.unique(p)) > 0.95 * len(p)
@@ -215,7 +215,7 @@ def test_a_weight_of_zero_changes_nothing():
 @pytest.mark.parametrize("kind", [sparse.csr_array, np.float32], ids=["sparse", "float32"])
 def test_the_same_numbers_are_learned_in_the_same_order(kind):
     X, y = IRIS[0].astype(np.float32).astype(np.float64), IRIS[1].copy()
-    X[:, 1] *= X[:, 1] > 3  # zeros, which a sparse array leaves out
+    X[:, 1] *= X[:, 1] > 3  # zeros, which a sparse array does not store
     X[::7, 2] = np.nan
     model = GLNClassifier([4, 2], n_networks=1, n_epochs=1, backend="numpy", random_state=0)
     given = kind(X) if kind is sparse.csr_array else X.astype(kind)
@@ -223,7 +223,7 @@ def test_the_same_numbers_are_learned_in_the_same_order(kind):
     np.testing.assert_allclose(p, expected, atol=1e-5)
 
 
-def test_a_weight_below_one_is_so_much_of_a_step():
+def test_a_weight_below_one_is_a_fraction_of_a_step():
     model, X, y, _ = weighted_cancer(learning_rate=0.5, n_networks=1, n_epochs=1)
     weights = np.full(120, 0.5)
     weights[-1] = 1.0
@@ -232,7 +232,7 @@ def test_a_weight_below_one_is_so_much_of_a_step():
     expected.set_params(learning_rate=0.5).partial_fit(X[-1:], y[-1:])
     assert_same_state(state_of(half), state_of(expected), rtol=1e-5, atol=1e-7)
     assert half.glns_[0].learning_rate == 0.5
-    # What a table's weights are altogether says nothing.
+    # The sum of a table's weights does not matter.
     tiny, one = (clone(model).fit(X, y, sample_weight=np.full(120, w)).predict_proba(X) for w in (1e-6, 1.0))
     np.testing.assert_allclose(tiny, one, atol=1e-6)
 
@@ -270,7 +270,7 @@ def test_a_stream_longer_than_a_chunk(monkeypatch):
     np.testing.assert_allclose(cut.predict_proba(IRIS[0]), whole.predict_proba(IRIS[0]), atol=1e-3)
 
 
-def test_a_stream_goes_on_after_fit():
+def test_partial_fit_continues_after_fit():
     X, y = shuffled(IRIS)
     model = GLNClassifier(random_state=0).fit(X[:100], y[:100])
     steps = [network.step for network in model.glns_]
@@ -348,7 +348,7 @@ def test_first_call_needs_all_classes():
         pytest.param(lambda X: X, [0, 1], id="a class that was not announced"),
     ],
 )
-def test_it_is_not_fitted_where_the_first_samples_were_refused(change, classes):
+def test_not_fitted_if_the_first_samples_were_refused(change, classes):
     X, y = IRIS
     model = GLNClassifier(layer_sizes=[4])
     with pytest.raises(ValueError, match=r"infinity|not in classes"):
@@ -379,14 +379,14 @@ def test_bad_parameters(arguments, error):
 
 
 @pytest.mark.parametrize(("name", "expected"), [("shuffle", "True or False"), ("verbose", "a bool or an integer")])
-def test_what_is_no_bool_is_refused_of_a_stream_too(name, expected):
+def test_parameters_that_are_not_bools_are_refused_in_partial_fit_too(name, expected):
     model = GLNClassifier(layer_sizes=[4], n_epochs=1).set_params(**{name: "no"})
     with pytest.raises(ValueError, match=f"{name}: expected {expected}, got 'no'"):
         model.partial_fit(*IRIS, classes=[0, 1, 2])
     assert model.set_params(**{name: np.False_}).fit(*IRIS).n_iter_ == 1
 
 
-# ---- What comes in and what comes out --------------------------------------------------------------------------------
+# ---- Input and output ------------------------------------------------------------------------------------------------
 
 
 def test_two_classes_and_more(of_cancer, of_iris):
@@ -413,10 +413,10 @@ def test_labels_and_frames(of_iris):
 def test_features_of_any_scale():
     X, y = IRIS
     scales, offsets = np.array([1e-20, 1.0, 1e6, 1e20]), np.array([0.0, 1e3, -1e9, 1e21])
-    # Which order they are shuffled into follows from their numbers, so they stay as they are.
+    # The shuffled order depends on the values, so samples are not shuffled here.
     plain, scaled = (GLNClassifier(random_state=0, shuffle=False).fit(x, y) for x in (X, X * scales + offsets))
     np.testing.assert_array_equal(scaled.predict(X * scales + offsets), plain.predict(X))
-    assert np.isfinite(scaled.predict_proba(np.full((1, 4), 1e38))).all()  # 1e58 deviations away
+    assert np.isfinite(scaled.predict_proba(np.full((1, 4), 1e38))).all()  # 1e58 standard deviations away
 
 
 def test_same_seed_same_model():
@@ -488,7 +488,7 @@ def test_sparse_tables(kind, how):
         of_sparse.partial_fit(kind(np.where(X == 16, np.inf, X)), y)
 
 
-def test_text_is_told_by_the_name_of_its_column():
+def test_errors_about_text_name_the_column():
     frame = pd.DataFrame(IRIS[0], columns=["a", "b", "c", "d"])
     fitted = GLNClassifier(**SMALL).fit(frame, IRIS[1])
     frame["c"] = ["1.5", "wide"] * 75
@@ -505,7 +505,7 @@ def test_text_is_told_by_the_name_of_its_column():
 def test_explanations_add_up_to_the_logits(of_cancer, of_iris):
     for model, (X, _), shape in ((of_cancer, CANCER, (30,)), (of_iris, IRIS, (3, 4))):
         X = X[::10].copy()
-        X[0, 2] = 1e3  # is clipped on its way
+        X[0, 2] = 1e3  # is clipped
         X[1, 0] = np.nan
         contributions, constant = model.explain(X)
         assert contributions.shape == (len(X), *shape)
@@ -513,8 +513,8 @@ def test_explanations_add_up_to_the_logits(of_cancer, of_iris):
         assert (contributions[1, ..., 0] == 0).all()
 
 
-def test_inside_of_scikit_learn():
-    # NumPy's, for each process may have to compile the others.
+def test_in_pipelines_and_searches_of_scikit_learn():
+    # NumPy's, because each process might have to compile the others.
     network = GLNClassifier([8, 4], backend="numpy", random_state=0, n_epochs=2)
     model = make_pipeline(FunctionTransformer(np.sqrt), network)
     np.testing.assert_array_equal(cross_val_score(model, *IRIS), cross_val_score(model, *IRIS, n_jobs=2))
@@ -525,7 +525,7 @@ def test_inside_of_scikit_learn():
 
 def test_progress_bar(capsys):
     GLNClassifier(n_epochs=2, verbose=1).fit(*IRIS)
-    assert "2100/2100" in capsys.readouterr().err  # eight networks, each without an eighth
+    assert "2100/2100" in capsys.readouterr().err  # eight networks, each of which leaves out an eighth
     GLNClassifier(n_epochs=2).fit(*IRIS)
     assert capsys.readouterr().err == ""
 
@@ -541,7 +541,7 @@ def test_backends_agree(backend):
     np.testing.assert_allclose(model.predict_proba(X), reference.predict_proba(X), atol=1e-3)
 
 
-def test_copies_go_on_apart(backend, tmp_path):
+def test_copies_learn_independently(backend, tmp_path):
     model = streamed(layer_sizes=(8,), context_map_size=2, backend=backend_name(backend))
     joblib.dump(model, tmp_path / "model")
     copies = [pickle.loads(pickle.dumps(model)), copy.deepcopy(model), joblib.load(tmp_path / "model", mmap_mode="r")]

@@ -1,4 +1,4 @@
-"""Sparse samples: Numba's networks learn from them what they learn from dense ones, and estimators keep them sparse."""
+"""Sparse samples: Numba's networks learn the same from them as from dense ones, and estimators keep them sparse."""
 # ruff: noqa: N806 - X is scikit-learn's name
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def test_values_that_are_stored_twice_are_added(gln_numba):
     columns = sparse.csc_array((np.full(6, 0.5), [2, 0, 2, 1, 1, 0], [0, 3, 6]), (3, 2))
     model, stored = gln_numba.GLN([3], 3, 3, seed=0), columns.indices.copy()
     np.testing.assert_allclose(model.predict(columns, columns), model.predict(*2 * [columns.toarray()]), rtol=1e-6)
-    np.testing.assert_array_equal(columns.indices, stored)  # in the caller's array they are still apart
+    np.testing.assert_array_equal(columns.indices, stored)  # the caller's array still has both
     assert model.predict(columns[:, :0], columns[:, :0]).shape == (0,)
 
 
@@ -90,7 +90,7 @@ def test_sparse_arrays_of_all_kinds_run_what_is_compiled(gln_numba):
         model.contexts(samples)
     for function in (gln_numba.seen_values, gln_numba.learn_sparse):
         assert len(function.signatures) == 1, function.signatures
-    assert len(gln_numba.learn_block.signatures) <= 2  # of dense samples, and above a layer of sparse ones
+    assert len(gln_numba.learn_block.signatures) <= 2  # for dense samples, and for layers above a sparse one
 
 
 def test_bad_sparse_samples_change_nothing(gln_numba):
@@ -106,7 +106,7 @@ def test_bad_sparse_samples_change_nothing(gln_numba):
     with pytest.raises(ValueError, match=r"^context_inputs: expected shape \(60, 700\), got shape \(60, 9\)"):
         model.predict(columns, columns[:, :9], targets)
     for call in (lambda: model.predict(columns, columns, columns[:1]), lambda: model.fit_hyperplanes(columns)):
-        with pytest.raises(ValueError, match="which only as inputs of gln_numba may be sparse, got csc_array of dtype"):
+        with pytest.raises(ValueError, match=r"\(gln_numba also takes sparse inputs\), got csc_array of dtype"):
             call()
     assert_same_state(model, before)
 
@@ -115,7 +115,7 @@ def test_other_backends_say_that_they_take_no_sparse_samples(backend):
     if backend.__name__ != "gln_numba":
         model = backend.GLN([2], 60, 60, seed=0)
         for samples in (SAMPLES.tocsr(), sparse.csc_matrix(SAMPLES)):
-            with pytest.raises(ValueError, match=r"^inputs: expected an array .* gln_numba may be sparse, got cs"):
+            with pytest.raises(ValueError, match=r"^inputs: expected a dense array .*gln_numba .*, got cs"):
                 model.predict(samples, samples, np.zeros(700))
         assert int(model.step) == 0
 
@@ -124,7 +124,7 @@ def test_other_backends_say_that_they_take_no_sparse_samples(backend):
 
 
 def texts(samples: int, words: int = 1500) -> tuple[Any, np.ndarray]:
-    """Counts of words (samples, words), of which few are frequent, and which of three topics each text is about."""
+    """Word counts (samples, words), with few frequent words, and the topic of each text, one of three."""
     rng = np.random.default_rng(0)
     usual = 1 / np.arange(1, words + 1)
     topics = rng.gamma(1.0, size=(3, words)) * usual
@@ -172,7 +172,7 @@ def test_wide_tables_of_many_classes():
 @pytest.mark.parametrize("backend", ["auto", "numpy"])
 def test_wide_streams_in_parts(backend):
     X, y = texts(40)
-    X.data[3] = np.nan  # as good as 0
+    X.data[3] = np.nan  # counts as 0
     whole, parts = (GLNClassifier(random_state=0, backend=backend) for _ in range(2))
     whole.partial_fit(sparse.csr_array(np.nan_to_num(X.toarray())), y, classes=[0, 1, 2])
     for some in np.split(np.arange(40), [1, 2, 20]):
@@ -196,8 +196,8 @@ def test_wide_tables_of_numbers():
     assert 0.65 < ((low < y[250:]) & (y[250:] < high)).mean() < 0.95
 
 
-def test_memory_does_not_grow_with_what_is_not_there():
-    X = sparse.random(200, 100_000, 1e-3, "csr", random_state=0)  # 160 MB if it were dense
+def test_memory_does_not_grow_with_zeros():
+    X = sparse.random(200, 100_000, 1e-3, "csr", random_state=0)  # 160 MB as a dense array
     y = np.arange(200) % 2
     tracemalloc.start()
     model = GLNClassifier(random_state=0).fit(X, y)
@@ -237,7 +237,7 @@ def test_sparse_scaler():
     np.testing.assert_allclose(z[0], [0.25 * 4 / np.sqrt(2 * typical), 0, 0, 0], rtol=1e-6)
     np.testing.assert_allclose(z[1, 1:3], 0.25 / np.sqrt(np.sqrt(0.5) * typical), rtol=1e-6)
     assert not z[2].any()
-    assert not scaler.transform(np.array([[0.0], [0], [7]])).toarray().any()  # never seen
+    assert not scaler.transform(np.array([[0.0], [0], [7]])).toarray().any()  # never seen before
     scaler.fit(1e-30 * x)
     np.testing.assert_allclose(scaler.transform([[3e38], [0], [0]]).toarray()[0], np.finfo(np.float32).max)
 

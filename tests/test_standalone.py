@@ -1,4 +1,4 @@
-"""Each backend is one file that needs NumPy and its framework and nothing else of this project."""
+"""Each backend is one file that needs only NumPy and its framework, and nothing else from this project."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def source(name: str) -> str:
 
 
 def shared_text(name: str) -> str:
-    """The constants, the records, the methods of the class and the checks, as each file has them."""
+    """The shared part of a file: constants, records, methods of the class and checks."""
     text = source(name)
     [constants] = CONSTANTS.findall(text)
     marks = [mark.group().strip(" #-\n") for mark in MARK.finditer(text)]

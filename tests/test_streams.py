@@ -1,4 +1,4 @@
-"""The benchmark of streams scores as River does, and its streams are what they say."""
+"""`benchmarks.streams` scores as River does, and its streams are as documented."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_scores_of_classes_are_those_of_river(name, title, monkeypatch):
     loss = metrics.LogLoss() if len(streams.labels(samples)) == 2 else metrics.CrossEntropy()
     for p, (_, y) in zip(streams.progressive(make(samples), samples, "predict_proba_one")[0], samples, strict=True):
         if p:
-            loss.update(y, {y: 0.0, **p})  # an unknown class costs nothing in River
+            loss.update(y, {y: 0.0, **p})  # River ignores an unknown class
     *ours, micros = streams.scored(streams.OF_CLASSES, samples, title)
     np.testing.assert_allclose(np.array(ours), [100 * accuracy, loss.get(), kappa], rtol=1e-4)
     assert micros > 0
@@ -95,7 +95,7 @@ def test_a_stream_has_so_many_samples_of_plain_values(make):
     assert all(isinstance(value, (int, float, str)) and not isinstance(value, np.generic) for value in values)
     assert all(value == value for value in values)
     kinds = {tuple(isinstance(value, str) for value in x.values()) for x, _ in stream}
-    assert len(kinds) == 1  # a feature is a category in all samples or in none
+    assert len(kinds) == 1  # each feature is a category in all samples or in none
 
 
 @pytest.mark.parametrize("frame", FRAMES, ids=[*FRAMES_OF_CLASSES, *FRAMES_OF_NUMBERS])

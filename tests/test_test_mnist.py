@@ -33,7 +33,7 @@ NAMES = ("x_train", "y_train", "x_test", "y_test")
 
 @pytest.fixture(scope="module")
 def mnist() -> Digits:
-    """All digits, as they are."""
+    """All digits, not deskewed."""
     return load_mnist(deskew=False)
 
 
@@ -169,7 +169,7 @@ def test_deskewed_digits_are_upright_and_central(few):
     upright = few[2].reshape(-1, 28, 28)
     found = np.array([moments(image.astype(np.float64)) for image in upright])
     off = np.abs(np.column_stack([found[:, 0] - 14, found[:, 1] - 14, found[:, 2] / found[:, 3]]))
-    # Not all digits: a very slanted one loses ink over the border, and its centre of mass moves by that.
+    # Not all digits: a very slanted one loses ink at the border, which moves its centre of mass.
     assert (np.quantile(off, 0.95, axis=0) < [0.01, 0.03, 0.03]).all(), np.quantile(off, 0.95, axis=0)
     assert upright.min() >= 0
     assert upright.max() <= 1
@@ -178,7 +178,7 @@ def test_deskewed_digits_are_upright_and_central(few):
 def test_deskew_of_images_without_a_shape():
     images = np.zeros((3, 784), np.float32)
     images[1, 14 * 28 + 14] = 1  # one pixel has no variance
-    images[2, 14 * 28 : 14 * 28 + 29] = 1  # nor has a single row, but for one pixel
+    images[2, 14 * 28 : 14 * 28 + 29] = 1  # a row and one more pixel has almost none
     out = deskew(images)
     np.testing.assert_array_equal(out[:2], images[:2])
     assert np.isfinite(out).all()
@@ -188,13 +188,13 @@ def test_deskew_of_images_without_a_shape():
 @pytest.mark.parametrize(
     "images", [np.zeros(784), np.zeros((2, 783)), np.full((1, 784), np.nan), -np.ones((1, 784)), np.full((1, 784), "a")]
 )
-def test_deskew_refuses_what_is_no_image(images):
+def test_deskew_refuses_invalid_images(images):
     with pytest.raises(ValueError, match=r"images: expected .*, got "):
         deskew(images)
 
 
-def test_metrics_of_a_model_that_knows(few):
-    """A stand-in that is wrong on chosen digits, so that every number of the tables is known."""
+def test_metrics_of_a_model_with_known_mistakes(few):
+    """A stand-in that is wrong on chosen digits, so that every number in the tables is known."""
 
     class Oracle:
         def __init__(self) -> None:
@@ -207,7 +207,7 @@ def test_metrics_of_a_model_that_knows(few):
                 return np.full(len(targets), 0.5)
             labels = few[3][self.tested : self.tested + inputs.shape[1]]
             self.tested += len(labels)
-            return np.where((labels == 3) | (labels == 8), 0.5, 0.49)  # takes every 8 for a 3
+            return np.where((labels == 3) | (labels == 8), 0.5, 0.49)  # predicts that every 8 is a 3
 
     oracle = Oracle()
     accuracy, conf_mat, prfs = get_mnist_metrics(oracle, 3, 7, digits=few, verbose=False)
@@ -228,7 +228,7 @@ def test_metrics_of_a_model_that_knows(few):
 def test_metrics_of_every_backend(backend, few, capsys):
     model = backend.GLN([4], 784, 784, seed=0)
     accuracy, conf_mat, _ = get_mnist_metrics(model, mnist_class=3, batch_size=16, digits=few)
-    assert accuracy > 96  # one answer for all digits would give 91
+    assert accuracy > 96  # always predicting the same class would give 91
     assert conf_mat.to_numpy().sum() == 500
     bars = capsys.readouterr().err
     assert "125/125" in bars  # the bars count batches
@@ -260,7 +260,7 @@ def test_metrics_refuse_bad_arguments(few):
 
 @pytest.fixture(scope="module")
 def after_pass(few, tmp_path_factory) -> tuple[GLN, TenDigits, Path]:
-    """A network of ten heads after one pass over the few digits, what was measured, and the file it was saved to."""
+    """A network with ten heads after one pass over the few digits, its scores, and the file that it was saved to."""
     model, file = GLN([16, 8], 784, 784, num_classes=10, seed=0), tmp_path_factory.mktemp("pass") / "model.gln"
     return model, get_ten_digits_metrics(model, digits=few, halfspace_samples=300, save=file, verbose=False), file
 
@@ -307,7 +307,7 @@ def test_halfspaces_of_ten_digits_see_all_of_an_image_or_of_other_features(few, 
 
 
 def slow_windows(rng: np.random.Generator, shape: tuple[int, int], images: np.ndarray, window: int) -> tuple:
-    """One halfspace after another, from images (B, 28, 28) in float64: (n, k, 28, 28), (n, k)."""
+    """`fit_windows` as a plain loop over halfspaces, from images (B, 28, 28) in float64: (n, k, 28, 28), (n, k)."""
     tries = []
     for _ in range(10):
         row, column = rng.integers(0, 29 - window, shape), rng.integers(0, 29 - window, shape)
@@ -432,7 +432,7 @@ def test_linear_rate():
 
 
 def test_command_line(few_file, tmp_path, capsys):
-    """As a script in another folder and with bars, then quiet: the same result; and Matplotlib is not loaded."""
+    """A script in another folder with progress bars, then quiet: the same result, and Matplotlib is not loaded."""
     options = ["--data", few_file, "--no-deskew", "--seed", "1", "--digit", "7", "--backend", "numpy"]
     script = [sys.executable, "-X", "importtime", str(ROOT / "test_mnist.py"), *options]
     shown = subprocess.run(script, capture_output=True, text=True, check=True, cwd=tmp_path)
@@ -450,20 +450,20 @@ def test_command_line_all_classes(few_file, capsys):
     options = ["--data", few_file, "--no-deskew", "--quiet", "--layer-sizes", "8", "--halfspaces", "2"]
     assert test_mnist.main([*options, "--all-classes", "--features", "orientations"]) == 0
     with_orientations, _ = capsys.readouterr()
-    assert test_mnist.main(["--all", *options]) == 0  # as argparse has it, what is clear may be shortened
+    assert test_mnist.main(["--all", *options]) == 0  # argparse accepts unambiguous abbreviations
     shown, seconds = capsys.readouterr()
     better, worse = (re.findall(r"^Accuracy: (.*)$", text, re.MULTILINE) for text in (with_orientations, shown))
     assert float(better[0]) > float(worse[0])
     assert re.search(r"^Accuracy: (8\d|9\d)\.\d\d$", shown, re.MULTILINE)
     assert all(
-        word in shown for word in ("online", "Confusion matrix", "support", "Log-loss: 0.", "Calibration error: 0.")
+        word in shown for word in ("Online", "Confusion matrix", "support", "Log-loss: 0.", "Calibration error: 0.")
     )
     assert re.search(r"^Seconds, with gln_\w+: \d+\.\d$", seconds, re.MULTILINE)
 
 
 @pytest.fixture
 def empty_images(tmp_path) -> list[str]:
-    """Options that take no time: five empty images, fewer than a picture shows in a row."""
+    """Options for a fast run: five empty images, fewer than a picture shows in a row."""
     np.savez(tmp_path / "empty.npz", **arrays_of(5))
     return ["--data", str(tmp_path / "empty.npz"), "--no-deskew", "--quiet", "--layer-sizes", "3"]
 
@@ -490,7 +490,7 @@ def pictures_or_skip() -> None:
 @pytest.mark.parametrize("halfspaces", [6, 0])
 def test_command_line_saves_and_draws(tmp_path, ten_options, monkeypatch, capsys, halfspaces):
     pictures_or_skip()
-    monkeypatch.setattr("gln.mnist.pictures.make_moons", lambda _, **moons: make_moons(40, **moons))  # drawn sooner
+    monkeypatch.setattr("gln.mnist.pictures.make_moons", lambda _, **moons: make_moons(40, **moons))  # faster to draw
     monkeypatch.setattr("gln.plots.SIDE", 20)
     file, pictures = tmp_path / "model.gln", tmp_path / "new" / "pictures"
     options = [*ten_options, "--seed", "6", "--halfspaces", str(halfspaces)]
@@ -518,7 +518,7 @@ def test_results_are_printed_before_pictures_fail(tmp_path, ten_options, monkeyp
 @pytest.fixture
 def _no_digits(monkeypatch) -> None:
     def load(*_: Any, **__: Any) -> None:
-        pytest.fail("loaded the digits before what was wrong was said")
+        pytest.fail("loaded the digits before reporting the error")
 
     monkeypatch.setattr(command, "load_mnist", load)
 
@@ -543,7 +543,7 @@ WRONG = {
     "saved as a folder": ("--all-classes --save .", r"--save: expected a file in a folder that exists, got '\.'"),
     "pictures in a file": (
         "--all-classes --plot file",
-        "--plot: expected a folder that is there or can be made, got .*file.*",
+        "--plot: expected a folder that exists or can be created, got .*file.*",
     ),
     "pictures below a file": ("--all-classes --plot file/p", "--plot: expected a folder .*, got .*file/p.*"),
 }
@@ -551,7 +551,7 @@ WRONG = {
 
 @pytest.mark.usefixtures("_no_digits")
 @pytest.mark.parametrize(("options", "message"), WRONG.values(), ids=WRONG.keys())
-def test_what_is_wrong_is_said_before_digits_are_loaded(tmp_path, monkeypatch, capsys, options, message):
+def test_errors_are_reported_before_digits_are_loaded(tmp_path, monkeypatch, capsys, options, message):
     if "--plot" in options:
         pictures_or_skip()
     monkeypatch.chdir(tmp_path)
@@ -561,7 +561,7 @@ def test_what_is_wrong_is_said_before_digits_are_loaded(tmp_path, monkeypatch, c
 
 
 @pytest.mark.usefixtures("_no_digits")
-def test_a_framework_is_looked_for_before_digits_are_loaded(monkeypatch, capsys):
+def test_a_missing_framework_is_reported_before_digits_are_loaded(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, "gln_torch", raising=False)
     assert test_mnist.main(["--backend", "torch"]) == 2
@@ -569,7 +569,7 @@ def test_a_framework_is_looked_for_before_digits_are_loaded(monkeypatch, capsys)
 
 
 @pytest.mark.usefixtures("_no_digits")
-def test_matplotlib_is_looked_for_before_digits_are_loaded(tmp_path, monkeypatch, capsys):
+def test_missing_matplotlib_is_reported_before_digits_are_loaded(tmp_path, monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, "gln.plots", raising=False)
     for module in ("matplotlib", "matplotlib.colors", "matplotlib.figure"):
         monkeypatch.setitem(sys.modules, module, None)
@@ -581,13 +581,13 @@ def test_matplotlib_is_looked_for_before_digits_are_loaded(tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--save m", "--save and --plot are for --all-classes with one backend"),
-        ("--plot p", "--save and --plot are for --all-classes with one backend"),
-        ("--plot", "--save and --plot are for --all-classes with one backend"),
-        ("--save --quiet", "--save and --plot are for --all-classes with one backend"),
-        ("--all-classes --backend all --save m", "--save and --plot are for --all-classes with one backend"),
-        ("--all-classes --digit 3", "--digit is not for --all-classes, which tells all ten apart"),
-        ("--digit 3 --all", "--digit is not for --all-classes, which tells all ten apart"),
+        ("--save m", "--save and --plot need --all-classes and a single backend"),
+        ("--plot p", "--save and --plot need --all-classes and a single backend"),
+        ("--plot", "--save and --plot need --all-classes and a single backend"),
+        ("--save --quiet", "--save and --plot need --all-classes and a single backend"),
+        ("--all-classes --backend all --save m", "--save and --plot need --all-classes and a single backend"),
+        ("--all-classes --digit 3", "--digit cannot be used with --all-classes, which classifies all ten digits"),
+        ("--digit 3 --all", "--digit cannot be used with --all-classes, which classifies all ten digits"),
     ],
 )
 def test_options_that_do_not_go_together(arguments, message, capsys):
@@ -601,10 +601,10 @@ HELP = {
     "one digit": (
         ["--help"],
         [
-            "neurons of each layer: [4, 4, 1]",
-            "halfspaces per neuron: 4",
-            "online learning: 8",
-            "the digit told from the others: 3",
+            "neurons in each layer (default: [4, 4, 1])",
+            "halfspaces per neuron (default: 4)",
+            "online learning (default: 8)",
+            "digit to tell from the others (default: 3)",
             "gln-mnist --all-classes --help",
         ],
         ["--save", "--plot"],
@@ -612,9 +612,9 @@ HELP = {
     "ten digits": (
         ["--all-classes", "--help"],
         [
-            "neurons of each layer: [64, 32]",
-            "halfspaces per neuron: 6",
-            "online learning: 1",
+            "neurons in each layer (default: [64, 32])",
+            "halfspaces per neuron (default: 6)",
+            "online learning (default: 1)",
             "--save FILE",
             "--plot FOLDER",
             "gln-mnist --help",
@@ -625,13 +625,17 @@ HELP = {
 
 
 @pytest.mark.parametrize(("arguments", "said", "unsaid"), HELP.values(), ids=HELP.keys())
-def test_help_says_what_is_taken_where_nothing_is_said(arguments, said, unsaid, monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", "1000")  # no line is broken
+def test_help_shows_the_defaults(arguments, said, unsaid, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "1000")  # no line wraps
     with pytest.raises(SystemExit) as stop:
         test_mnist.main(arguments)
     assert stop.value.code == 0
     shown = " ".join(capsys.readouterr()[0].split())
-    for words in (*said, "order of the images: 0", "auto: the fastest of numba, jax and numpy that is installed;"):
+    for words in (
+        *said,
+        "order of the images (default: 0)",
+        "auto: the fastest of numba, jax and numpy that is installed;",
+    ):
         assert words in shown
     for words in unsaid:
         assert words not in shown
@@ -648,8 +652,8 @@ def test_an_interrupted_pass_saves_nothing(tmp_path, ten_options, monkeypatch, c
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are those of POSIX")
-def test_an_interrupt_during_the_imports_is_said_in_one_line(tmp_path):
-    """The import waits where it stands in for a slow one, until the signal comes."""
+def test_an_interrupt_during_the_imports_is_reported_in_one_line(tmp_path):
+    """A stand-in module imitates a slow import, which the signal interrupts."""
     (tmp_path / "test_mnist.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
     script = (
         f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; import gln_mnist; sys.exit(gln_mnist.main())"

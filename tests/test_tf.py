@@ -1,4 +1,4 @@
-"""What only TensorFlow has: variables, traces, checkpoints and the SavedModel."""
+"""Specific to TensorFlow: variables, traces, checkpoints and the SavedModel."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import gln_numpy
 
 gln_tf: Any = load_backend("tf")
 
-import tensorflow as tf  # noqa: E402 - only where TensorFlow is there, or must be
+import tensorflow as tf  # noqa: E402 - after skipping without TensorFlow
 
 
 @pytest.fixture(scope="module")
 def columns(digits: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """300 digits as columns of every fourth pixel, (196, 300), and their labels."""
+    """Every fourth pixel of 300 digits, as columns (196, 300), and their labels."""
     return np.ascontiguousarray(digits[0][::4, :300]), digits[1][:300]
 
 
@@ -44,21 +44,21 @@ def test_networks_of_one_kind_share_what_is_compiled(columns):
     weak = weakref.ref(model)
     del model, twin
     gc.collect()
-    assert weak() is None  # what is compiled keeps no network alive
+    assert weak() is None  # compiled functions keep no network alive
     network(context_map_size=2, weight_clipping=3.0).predict(x[:, 0], x[:, 0])
     assert len(gln_tf.COMPILED) == kinds + 2
 
 
 @pytest.mark.parametrize("rows_bytes", [0, 100_000, 1 << 24])
 def test_a_server_reads_its_rows_in_parts(columns, monkeypatch, rows_bytes):
-    """The rows of no sample, of two, or of all are within the budget."""
+    """The budget is enough for the rows of no sample, of two, or of all."""
     x, model = columns[0][:, :40], network()
     monkeypatch.setattr(gln_tf, "ROWS_BYTES", rows_bytes)
     np.testing.assert_allclose(model.serve(x, x), network(gln_numpy).predict(x, x), atol=1e-5)
 
 
 def test_gates_multiply_in_float64_where_a_gpu_may_run_them(columns, monkeypatch):
-    """A GPU multiplies float32 as TF32. What is exported may run on one; what runs here does where there is one."""
+    """A GPU multiplies float32 as TF32. An exported model may run on one, and a model here does if there is one."""
 
     def of_gates(graph: Any) -> set[Any]:
         compared = [op for op in graph.get_operations() if op.type in ("MatMul", "Greater")]
@@ -67,10 +67,10 @@ def test_gates_multiply_in_float64_where_a_gpu_may_run_them(columns, monkeypatch
     x = columns[0][:, :7]
     alone = network(context_map_size=3)
     expected = alone.predict(x, x)
-    assert of_gates(alone._quick.func.graph) == {tf.float32}  # half the time, on a CPU
+    assert of_gates(alone._quick.func.graph) == {tf.float32}  # which takes half the time on a CPU
     assert of_gates(alone.serve.get_concrete_function().graph) == {tf.float64}
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [kind])
-    model = network(context_map_size=3, weight_clipping=100.0)  # of another kind, which is not compiled yet
+    model = network(context_map_size=3, weight_clipping=100.0)  # another kind of network, not compiled yet
     np.testing.assert_allclose(model.predict(x, x), expected, atol=1e-6)
     assert of_gates(model._quick.func.graph) == {tf.float64}
 
@@ -105,7 +105,7 @@ def test_saved_model_predicts_without_this_project(columns, tmp_path):
     code = """
 import sys
 for name in ("gln_tf", "gln"):
-    sys.modules[name] = None  # where this project is installed, importing it fails all the same
+    sys.modules[name] = None  # importing this project fails even if it is installed
 import numpy as np, tensorflow as tf
 x = tf.constant(np.load("x.npy"))
 for kind in ("2", "10", "mean", "variance", "quantiles"):
@@ -125,7 +125,7 @@ def test_nothing_is_trained_by_gradients():
 
 
 @pytest.mark.parametrize("call", ["predict", "predict_online"])
-def test_in_a_graph_an_error_says_what_predicts_there(columns, call):
+def test_in_a_graph_an_error_says_how_to_predict(columns, call):
     x, model = columns[0], network()
     targets = () if call == "predict" else (tf.zeros(300),)
 
@@ -199,7 +199,7 @@ def test_keras_copies_what_the_layer_has_learned_as_weights(columns, tmp_path):
     clone = keras.models.clone_model(model)
     assert clone.layers[-1].gln.has_default_rate
     clone.set_weights(model.get_weights())
-    model.save(tmp_path / "model.h5")  # of weights alone
+    model.save(tmp_path / "model.h5")  # weights only
     for twin in (clone, keras.saving.load_model(tmp_path / "model.h5")):
         assert_same_state(twin.layers[-1].gln, gln)
 
@@ -231,7 +231,7 @@ def test_a_layer_computes_in_float32_under_every_policy(columns):
     np.testing.assert_allclose(output, layer.gln.predict(x, x).numpy().T, atol=1e-6)
 
 
-def test_an_optimiser_round_the_layer_moves_nothing(columns):
+def test_an_optimiser_changes_nothing_in_the_layer(columns):
     import keras
 
     from gln.keras import GLNLayer

@@ -1,4 +1,4 @@
-"""What is special to PyTorch: a module whose state is buffers, without gradients, and what PyTorch makes of it."""
+"""Specific to PyTorch: a module whose state is buffers, without gradients; and recording, compiling and mapping it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from helpers import assert_same_state, run_python
 
 gln_torch = load_backend("torch")
 
-import torch  # noqa: E402 - only where PyTorch is there, or must be
+import torch  # noqa: E402 - after skipping without PyTorch
 
 HEADS = pytest.mark.parametrize("num_classes", [2, 3], ids=["one head", "three heads"])
 
@@ -48,7 +48,7 @@ def learned(stream: Stream, seed: int = 1, **options: Any) -> Any:
 
 
 def assert_equal_and_apart(one: Any, other: Any, stream: Stream) -> None:
-    """Both predict and learn the same from here on, and what one learns the other does not."""
+    """Assert that both predict and learn the same, and independently of each other."""
     before = other.predict(*stream[:2])
     assert torch.equal(one.predict(*stream), before)
     assert torch.equal(other.predict(*stream[:2]), before)
@@ -129,13 +129,13 @@ UNLIKE: dict[str, tuple[dict[str, Any], str]] = {
     "pred_clipping": ({"pred_clipping": 0.01}, "0.001, got 0.01"),
     "weight_clipping": ({"weight_clipping": 0.3}, "200.0, got 0.3"),
     "normalize": ({"normalize": False}, "True, got False"),
-    "bias": ({"bias": False, "input_size": 9}, "True, got False"),  # of the same shapes
+    "bias": ({"bias": False, "input_size": 9}, "True, got False"),  # with the same shapes
 }
 
 
 @pytest.mark.parametrize("name", list(UNLIKE))
 @pytest.mark.parametrize("prefix", ["", "0."], ids=["alone", "in a larger module"])
-def test_state_of_an_unlike_network_is_refused(name, prefix):
+def test_the_state_of_a_different_network_is_refused(name, prefix):
     changes, message = UNLIKE[name]
     arguments: dict[str, Any] = {"layer_sizes": [3], "input_size": 8, "context_size": 6}
     model, other = (gln_torch.GLN(**{**arguments, **some}, seed=seed) for seed, some in enumerate(({}, changes)))
@@ -148,7 +148,7 @@ def test_state_of_an_unlike_network_is_refused(name, prefix):
 
 
 @pytest.mark.parametrize("convert", ["half", "bfloat16", "double"])
-def test_a_converted_network_still_knows_what_its_state_is_for(stream, convert):
+def test_a_converted_network_still_checks_the_config(stream, convert):
     model = getattr(learned(stream), convert)()
     other = network(seed=2)
     other.load_state_dict(model.state_dict())
@@ -179,7 +179,7 @@ def test_buffers_stay_where_they_are(stream):
 
 
 @pytest.mark.parametrize("learn", ["predict", "predict_online"])
-def test_made_in_inference_mode_it_learns_outside(stream, learn):
+def test_a_network_made_in_inference_mode_learns_outside(stream, learn):
     with torch.inference_mode():
         model = network(seed=2)
         model.set_state(network().get_state())
@@ -190,7 +190,7 @@ def test_made_in_inference_mode_it_learns_outside(stream, learn):
     assert torch.equal(getattr(model, learn)(*stream), getattr(plain, learn)(*stream))
 
 
-# ---- Tensors that come and go ----------------------------------------------------------------------------------------
+# ---- Tensors in and out ----------------------------------------------------------------------------------------------
 
 
 def test_learning_records_no_gradient(stream):
@@ -217,7 +217,7 @@ def test_learning_records_no_gradient(stream):
     ],
 )
 def test_lists_of_tensors(stream, kind):
-    inputs = stream[0].bfloat16().float()  # numbers that every kind can hold
+    inputs = stream[0].bfloat16().float()  # numbers that every dtype can represent
     expected = network().predict(inputs, *stream[1:])
     assert torch.equal(network().predict(kind(inputs), *stream[1:]), expected)
 
@@ -286,7 +286,7 @@ def test_double_computes_in_float64(stream):
 
 
 def test_memory_of_a_batch_is_bounded(monkeypatch, stream):
-    """Blocks of a few rows give what whole layers give, and no more samples are gated at a time than a block has."""
+    """Blocks of a few rows give the same as whole layers, and gates never get more samples than a block has."""
     expected = {size: network().predict_online(*stream, size) for size in (1, 8)}
     together = network()(*stream[:2])
     seen: list[int] = []
@@ -320,7 +320,7 @@ def test_a_network_made_on_meta_is_filled_by_its_state(stream, kind):
         torch.testing.assert_close(call(empty), call(model), rtol=0, atol=0)
 
 
-# ---- What PyTorch makes of `forward` ---------------------------------------------------------------------------------
+# ---- `forward` traced, exported, mapped and compiled -----------------------------------------------------------------
 
 
 def first_three(inputs: torch.Tensor) -> torch.Tensor:  # (8, B) -> (3, B)
@@ -373,12 +373,12 @@ def mapped(model: Any, *_: torch.Tensor) -> Callable[..., torch.Tensor]:
     return torch.func.vmap(model, in_dims=1, out_dims=-1)
 
 
-@pytest.mark.filterwarnings("ignore")  # of torch.jit, which PyTorch is about to leave behind
+@pytest.mark.filterwarnings("ignore")  # from torch.jit, which is deprecated
 @HEADS
 @pytest.mark.parametrize("base_predictor", [None, first_three])
 @pytest.mark.parametrize("record", [traced, exported, mapped])
-def test_what_was_recorded_is_predict(stream, record, num_classes, base_predictor):
-    """From five samples, which are not those that it then gets, nor as many."""
+def test_recorded_functions_predict_the_same(stream, record, num_classes, base_predictor):
+    """Recorded with five samples, then called with others, and with another number of them."""
     model = learned(stream, num_classes=num_classes, base_predictor=base_predictor)
     inputs, context = stream[:2]
     again = record(model, inputs[:, :5].contiguous(), context[:, :5].contiguous())
@@ -388,7 +388,7 @@ def test_what_was_recorded_is_predict(stream, record, num_classes, base_predicto
 
 
 def test_gradients_are_those_of_the_weights_that_predicted(stream):
-    """Learning between forward and backward changes nothing that autograd keeps."""
+    """Learning between forward and backward does not change what autograd has saved."""
     model, inputs = learned(stream), stream[0].clone().requires_grad_()
     (expected,) = torch.autograd.grad(model(inputs, stream[1]).sum(), inputs)
     output = model(inputs, stream[1])
@@ -425,7 +425,7 @@ def test_one_sample_exported(stream):
 
 
 def test_compile_takes_what_torch_compile_takes(stream):
-    """`forward` is one graph, compiled by the backend that was asked for, and learning goes on as before."""
+    """`forward` is one graph, compiled by the chosen backend, and learning still works."""
     made: list[int] = []
 
     def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., Any]:

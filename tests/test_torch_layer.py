@@ -1,4 +1,4 @@
-"""A GLN on top of modules of PyTorch: samples in rows, gradients to what is below, and learning outside of autograd."""
+"""A GLN on top of PyTorch modules: samples as rows, gradients to the modules below, and learning outside autograd."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from helpers import assert_same_state
 
 gln_torch = load_backend("torch")
 
-import torch  # noqa: E402 - only where PyTorch is there, or must be
+import torch  # noqa: E402 - after skipping without PyTorch
 from torch import nn  # noqa: E402
 
 from gln.torch_layer import GLNLayer  # noqa: E402
@@ -74,7 +74,7 @@ def test_side_information_alone_passes_no_gradient(layer):
 
 
 def test_a_layer_below_learns_what_the_network_needs():
-    """Four random projections of 20 values lose what decides; gradients find it, while the network learns online."""
+    """Four random projections of 20 values lose the informative ones; gradients find them as the GLN learns online."""
     x = rows(1500)
     labels = (x[:, 0] + x[:, 1] > 0).float()
     right = {}

@@ -1,4 +1,4 @@
-"""What a user's type checker sees of the five modules: the stubs are true, and an installed wheel brings them."""
+"""Types of the five modules as a user's type checker sees them: the stubs are correct, and in an installed wheel."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import pytest
 from backends import FRAMEWORKS, load_backend
 from helpers import ROOT
 
-# A backend's name, the type of its predictions as mypy writes it, and arrays that its users have.
+# By backend, the type of its predictions as mypy prints it, and an array as its users have it.
 KINDS = {
     "numpy": ("numpy.ndarray", "np.zeros((4, 3))"),
     "torch": ("torch._tensor.Tensor", "torch.zeros((4, 3))"),
-    "tf": ("Any", "tf.zeros((4, 3))"),  # TensorFlow itself brings mypy no types
+    "tf": ("Any", "tf.zeros((4, 3))"),  # TensorFlow has no types for mypy
     "jax": ("jax._src.basearray.Array", "jnp.zeros((4, 3))"),
     "numba": ("numpy.ndarray", "[[0.0, 1.0, 2.0]] * 4"),
 }
@@ -80,7 +80,7 @@ def test_stubs_describe_the_module(name, tmp_path):
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
-    """The Python of an environment with the wheel in it, and whatever is installed here."""
+    """The Python of an environment with the wheel, and with everything that is installed here."""
     folder = tmp_path_factory.mktemp("installed")
     pip, source = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"], folder / "source"
     shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "build", "docs", "*.egg-info"))
@@ -93,7 +93,7 @@ def installed(tmp_path_factory) -> Path:
 
 
 def check(python: Path, text: str, folder: Path) -> tuple[list[str], list[str]]:
-    """What mypy reveals of a user's file, and its errors."""
+    """The types that mypy reveals in a user's file, and its errors."""
     pytest.importorskip("mypy")
     (folder / "user.py").write_text(text)
     options = [
@@ -125,7 +125,7 @@ def test_a_users_file_has_types(name, installed, tmp_path):
 
 
 @pytest.mark.slow
-def test_helpers_have_types_and_slips_are_found(installed, tmp_path):
+def test_helpers_have_types_and_mistakes_are_found(installed, tmp_path):
     revealed, errors = check(installed, ON_TOP, tmp_path)
     assert errors == []
     assert [each.replace("builtins.", "")[:11] for each in revealed] == ["tuple[float", "float"]

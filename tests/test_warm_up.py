@@ -1,4 +1,4 @@
-"""`python -m gln.warm_up`: afterwards a new process compiles nothing."""
+"""`python -m gln.warm_up`: a new process compiles nothing afterwards."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_new_process_compiles_nothing():
     pytest.importorskip("numba")
     said = run_python("import sys; from gln import warm_up; sys.exit(warm_up.main())").splitlines()
     assert [line.split(":")[0] for line in said[:-1]] == ["networks", "tables", "streams"]
-    assert "s in all; compiled code is in" in said[-1]
+    assert "s in total; the compiled code is in" in said[-1]
     assert run_python(NOTHING_NEW).strip() == "{}"
 
 

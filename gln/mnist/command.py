@@ -27,34 +27,34 @@ FEATURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"pixels": np.asarray,
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the options of the kind of run that `--all-classes` selects; errors and `--help` end the program."""
+    """Parse the options, which depend on `--all-classes`; errors and `--help` end the program."""
     kind = argparse.ArgumentParser(prog="gln-mnist", add_help=False)
     kind.add_argument(
         "--all-classes",
         action="store_true",
-        help="ten heads, one head per digit, instead of one; gln-mnist --all-classes --help lists the options of that",
+        help="classify all ten digits, with one head per digit; gln-mnist --all-classes --help lists its options",
     )
     all_classes = kind.parse_known_args(arguments)[0].all_classes
     parser = _ten_digits(kind) if all_classes else _one_digit(kind)
     options = parser.parse_args(arguments)
     one_network = all_classes and options.backend != "all"
     if not one_network and (options.save is not None or options.plot is not None):
-        parser.error("--save and --plot are for --all-classes with one backend")
+        parser.error("--save and --plot need --all-classes and a single backend")
     if all_classes and options.digit is not None:
-        parser.error("--digit is not for --all-classes, which tells all ten apart")
+        parser.error("--digit cannot be used with --all-classes, which classifies all ten digits")
     return options
 
 
 def _one_digit(kind: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser = _parser(
         kind,
-        "Train a GLN on MNIST, to tell one digit from the rest, in one pass, and score it on the test set. For all ten "
-        "digits there are other options and defaults: gln-mnist --all-classes --help.",
+        "Train a GLN to tell one MNIST digit from the rest, in one pass, and score it on the test set. Options and "
+        "defaults differ for all ten digits: gln-mnist --all-classes --help.",
     )
     parser.add_argument(
-        "--digit", type=int, choices=range(10), default=3, help="the digit told from the others: %(default)s"
+        "--digit", type=int, choices=range(10), default=3, help="digit to tell from the others (default: %(default)s)"
     )
-    for other in ("--save", "--plot"):  # of the other kind of run; `parse` raises an error, with or without a value
+    for other in ("--save", "--plot"):  # only for ten digits; `parse` raises an error, with or without a value
         parser.add_argument(other, nargs="?", const="", help=argparse.SUPPRESS)
     parser.set_defaults(layer_sizes=[4, 4, 1], halfspaces=4, batch_size=8)
     return parser
@@ -63,12 +63,12 @@ def _one_digit(kind: argparse.ArgumentParser) -> argparse.ArgumentParser:
 def _ten_digits(kind: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser = _parser(
         kind,
-        "Train a GLN on MNIST, to tell all ten digits apart, in one pass, and score it on the test set. For one digit "
-        "against the rest there are other options and defaults: gln-mnist --help.",
+        "Train a GLN to classify all ten MNIST digits, in one pass, and score it on the test set. Options and "
+        "defaults differ for one digit against the rest: gln-mnist --help.",
     )
     parser.add_argument("--digit", help=argparse.SUPPRESS)
-    parser.add_argument("--save", metavar="FILE", help="where to save the model at the end of the pass")
-    parser.add_argument("--plot", metavar="FOLDER", help="where to write pictures of the pass")
+    parser.add_argument("--save", metavar="FILE", help="file to save the model to after the pass")
+    parser.add_argument("--plot", metavar="FOLDER", help="folder to write pictures of the pass to")
     parser.set_defaults(layer_sizes=[64, 32], halfspaces=6, batch_size=1)
     return parser
 
@@ -80,28 +80,33 @@ def _parser(kind: argparse.ArgumentParser, description: str) -> argparse.Argumen
         "--features",
         choices=list(FEATURES),
         default="pixels",
-        help="what the network sees: pixels, or histograms of gradient orientations",
+        help="inputs of the network: pixels, or histograms of gradient orientations (default: %(default)s)",
     )
     parser.add_argument(
         "--backend",
         choices=["auto", *BACKENDS, "all"],
         default="auto",
-        help="which implementation to run; auto: the fastest of numba, jax and numpy that is installed; all: each of "
-        "them, as a table",
+        help="implementation to run; auto: the fastest of numba, jax and numpy that is installed; all: each installed "
+        "one, as a table (default: %(default)s)",
     )
-    parser.add_argument("--layer-sizes", type=int, nargs="+", metavar="N", help="neurons of each layer: %(default)s")
-    parser.add_argument("--halfspaces", type=int, metavar="K", help="halfspaces per neuron: %(default)s")
+    parser.add_argument(
+        "--layer-sizes", type=int, nargs="+", metavar="N", help="neurons in each layer (default: %(default)s)"
+    )
+    parser.add_argument("--halfspaces", type=int, metavar="K", help="halfspaces per neuron (default: %(default)s)")
     parser.add_argument(
         "--batch-size",
         type=int,
         metavar="B",
-        help="digits learned at a time, 1 for exact online learning: %(default)s",
+        help="digits learned at a time, 1 for exact online learning (default: %(default)s)",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="of the halfspaces and of the order of the images: %(default)s"
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of the halfspaces and of the order of the images (default: %(default)s)",
     )
-    parser.add_argument("--no-deskew", dest="deskew", action="store_false", help="take the digits as they are")
-    parser.add_argument("--data", metavar="FILE", help="an .npz file of other digits than the embedded MNIST")
+    parser.add_argument("--no-deskew", dest="deskew", action="store_false", help="use the digits as they are")
+    parser.add_argument("--data", metavar="FILE", help=".npz file of digits to use instead of the embedded MNIST")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     return parser
 
@@ -134,7 +139,7 @@ def check(options: argparse.Namespace) -> None:
         try:
             Path(options.plot).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ValueError(f"--plot: expected a folder that is there or can be made, got {error}") from error
+            raise ValueError(f"--plot: expected a folder that exists or can be created, got {error}") from error
 
 
 def load_digits(options: argparse.Namespace) -> Digits:
@@ -144,7 +149,7 @@ def load_digits(options: argparse.Namespace) -> Digits:
 
 
 def make_network(backend: ModuleType, options: argparse.Namespace) -> Any:
-    """A new `GLN` of the backend. It needs no digits, so that invalid options raise an error before they are loaded."""
+    """A new `GLN` of the backend. It needs no digits, so errors in options are raised before these are loaded."""
     size = FEATURES[options.features](np.zeros((1, PIXELS))).shape[1]
     return backend.GLN(
         options.layer_sizes,
@@ -165,7 +170,7 @@ def text_of_ten(scores: Any) -> str:
     """The result of `test_mnist.get_ten_digits_metrics` as text."""
     lines = [
         f"Accuracy: {scores.accuracy:.2f}",
-        f"Accuracy online, of each digit before it was learned: {100 * scores.online_hits.mean():.2f}",
+        f"Online accuracy, on each digit before it was learned: {100 * scores.online_hits.mean():.2f}",
         f"Confusion matrix:\n{scores.conf_mat}",
         f"Prec-Rec-F:\n{scores.prfs.T.astype({'support': int}).round(4)}",
         f"Log-loss: {scores.log_loss:.4f}",
@@ -175,7 +180,7 @@ def text_of_ten(scores: Any) -> str:
 
 
 def compare(options: argparse.Namespace, digits: Digits, score: Callable[..., Any]) -> pd.DataFrame:
-    """One row per installed backend. The seconds are for the whole pass and the test, including compilation.
+    """One row per installed backend. The seconds are for the whole pass and testing, including compilation.
 
     Args:
         score: called with a network, the options and the digits; the first entry of its result is the accuracy.

@@ -16,7 +16,7 @@ __all__ = ["draw"]
 
 
 def draw(folder: Path, model: Any, ten: Any, digits: Digits) -> None:
-    """Draw pictures of a pass over standardised digits; for networks on pixels also halfspaces and explanations.
+    """Draw pictures of a pass over standardised digits, including halfspaces and explanations if the inputs are pixels.
 
     MNIST cannot be drawn in a plane, so two moons show how decision regions form, in a network of the same backend.
 

@@ -18,12 +18,12 @@ def fit_windows(network: Any, samples: Any, window: int = 6) -> None:
 
     A neuron then picks its weights by parts of strokes, which many digits share, rather than by the similarity of whole
     digits. Windows are at random places inside the image. A halfspace's coefficients are 0 outside its window; inside,
-    it is the perpendicular bisector of the two digits' pixels. If these are equal, as often at the edges of the image,
-    another window and another pair are drawn, up to ten in total. If the last ones are equal too, all pixels of the
-    window get the same coefficient, and the halfspace goes through that digit.
+    it is the perpendicular bisector of the two digits' pixels. If these are equal, as they often are at the edges of
+    the image, another window and pair are drawn, up to ten in total. If the last pair is equal too, all pixels of the
+    window get the same coefficient, and the halfspace's boundary goes through that digit.
 
     `network.seed` determines windows and pairs; the same seed gives the same halfspaces in every backend. Weights are
-    unchanged; while the state is set, they may be in memory twice.
+    unchanged, but may be in memory twice while the state is set.
 
     Args:
         network: an untrained `GLN` of any backend, with 784 values of side information.
@@ -73,7 +73,7 @@ def _bisectors(
         corner = SIDE * rng.integers(0, SIDE - window + 1, shape) + rng.integers(0, SIDE - window + 1, shape)
         first = rng.integers(0, len(digits), shape)
         second = (first + 1 + rng.integers(0, len(digits) - 1, shape)) % len(digits)
-        equal = (x == y).all(axis=-1)  # at first everywhere
+        equal = (x == y).all(axis=-1)  # at first all are
         seen[equal] = corner[equal][:, None] + inside
         x[equal], y[equal] = (digits[pair[equal][:, None], seen[equal]] for pair in (first, second))
     normal = x.astype(np.float64) - y

@@ -1,1 +1,1 @@
-"""The page on which one draws a digit and teaches a network. Needs the extra `page`."""
+"""A page to draw digits on and teach a network. Needs the extra `page`."""

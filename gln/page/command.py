@@ -1,4 +1,4 @@
-"""The command `gln-draw`: a page on which a digit is drawn, and a network is taught."""
+"""The command `gln-draw`: a page to draw digits on and teach a network."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ NEEDED = ("platformdirs", "starlette", "uvicorn")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Run the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
         if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
-            raise ImportError(f'this needs {", ".join(missing)}: pip install "gated-linear-networks[page]"')
+            raise ImportError(f'the page needs {", ".join(missing)}: pip install "gated-linear-networks[page]"')
         _run(options)
         return 0
     except (ImportError, OSError, ValueError) as error:
@@ -39,20 +39,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gln-draw",
-        description="A page on which you draw a digit, see what a GLN takes it for and why, and teach it. The first "
-        "start trains the network, in half a minute. Lessons are kept in your data folder.",
+        description="Serve a page on which you draw a digit, see what a GLN predicts and why, and teach it. The first "
+        "start trains the network, which takes half a minute. Lessons are kept in your data folder.",
     )
-    parser.add_argument("--port", type=int, default=8000, help="of the page, 0 for any that is free: %(default)s")
+    parser.add_argument("--port", type=int, default=8000, help="port, 0 for any free one (default: %(default)s)")
     parser.add_argument(
         "--host",
         default="127.0.0.1",
         metavar="ADDRESS",
-        help="the address of this machine at which others reach the page, 0.0.0.0 for any; they need the password. By "
-        "default the page is for this machine alone",
+        help="address at which other machines reach the page, with the password; 0.0.0.0 is all addresses of this "
+        "machine. By default only this machine can open the page",
     )
     parser.add_argument(
         "--password",
-        help="8 characters or more, which whoever has an account here can read; else --host prints a random one",
+        help="password of at least 8 characters; other users of this machine can see it in the list of processes. "
+        "Without it, --host prints a random one",
     )
     parser.add_argument(
         "--fair",
@@ -60,18 +61,18 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         const=time(4),
         metavar="HH:MM",
-        help="for fairs: clear the drawing after a lesson, and forget all lessons each night at this time, 04:00. "
-        "These lessons have a file of their own",
+        help="for fairs: clear the drawing after each lesson and forget all lessons every night at this time, 04:00 if "
+        "none is given. These lessons are kept in a separate file",
     )
-    parser.add_argument("--language", metavar="XX", help="of the page, en or de: the one that the browser asks for")
+    parser.add_argument("--language", metavar="XX", help="language of the page, en or de (default: the browser's)")
     parser.add_argument(
         "--model",
         type=Path,
         metavar="FILE",
-        help="a network that gln-mnist --all-classes --save, or --export, wrote; its lessons are kept in FILE.lessons",
+        help="network saved by gln-mnist --all-classes --save or by --export; its lessons are kept in FILE.lessons",
     )
     parser.add_argument(
-        "--export", type=Path, metavar="FILE", help="write the network with all that it was taught, and start no page"
+        "--export", type=Path, metavar="FILE", help="save the network with everything it was taught, and exit"
     )
     return parser
 
@@ -87,7 +88,7 @@ def _run(options: argparse.Namespace) -> None:
         _pupil(options).export(options.export)
     else:
         _check(options)
-        # a port that is taken is found so before anything is trained
+        # The port is opened first, so that a port in use is reported before anything is trained.
         with _listening(options.host, options.port) as listening:
             _serve(options, listening)
 
@@ -103,7 +104,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _pupil(options: argparse.Namespace) -> Any:
-    from gln.page.pupil import Pupil  # half a second, which `--help` need not take
+    from gln.page.pupil import Pupil  # takes half a second, which `--help` need not wait for
 
     model = _trained() if options.model is None else options.model
     beside = model.with_name(f"{model.name}.{'lessons' if options.fair is None else 'fair'}")
@@ -111,7 +112,7 @@ def _pupil(options: argparse.Namespace) -> Any:
 
 
 def _kept(cached: Path) -> Path:
-    """The lessons of the user's data folder, for nobody can make them again; a file in the cache folder moves there."""
+    """The file of lessons in the user's data folder, which is permanent; one in the cache folder is moved there."""
     import platformdirs
 
     lessons = Path(platformdirs.user_data_dir(PROJECT, appauthor=False, ensure_exists=True), cached.name)
@@ -121,19 +122,19 @@ def _kept(cached: Path) -> Path:
             contextlib.closing(sqlite3.connect(cached)) as old,
             contextlib.closing(sqlite3.connect(moving)) as new,
         ):
-            old.backup(new)  # with what a killed process left in the journal
+            old.backup(new)  # including what a killed process left in the journal
         moving.replace(lessons)
         cached.unlink()
     return lessons
 
 
 def _trained() -> Path:
-    """The model of the user's cache folder, trained now if there is none."""
+    """The model in the user's cache folder, trained now if there is none."""
     import platformdirs
 
     model = Path(platformdirs.user_cache_dir(PROJECT, appauthor=False, ensure_exists=True), "digits.gln")
     if not model.exists():
-        print(f"gln-draw: training a network, once: {model}", file=sys.stderr)
+        print(f"gln-draw: training the network, only this once: {model}", file=sys.stderr)
         command = importlib.util.find_spec("test_mnist")
         assert command is not None
         assert command.origin is not None
@@ -150,7 +151,7 @@ def _listening(host: str, port: int) -> socket.socket:
         listening = socket.create_server((host, port))
     except OSError as error:
         raise OSError(f"--host {host} --port {port}: {error.strerror}") from error
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or an answer's end waits 40 ms for a receipt
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # otherwise the end of an answer waits 40 ms
     return listening
 
 
@@ -164,17 +165,17 @@ def _serve(options: argparse.Namespace, listening: socket.socket) -> None:
     is_open = not ipaddress.ip_address(address).is_loopback
     password = options.password or (new_password() if is_open else None)
     app = application(_pupil(options), password, options.language, fair=options.fair is not None)
-    print(f"gln-draw: http://{_reached_at(address)}:{port} (Ctrl+C ends it)", flush=True)
+    print(f"gln-draw: http://{_reached_at(address)}:{port} (press Ctrl+C to stop)", flush=True)
     if options.password is None and password is not None:
         print(f"gln-draw: the password is {password}", flush=True)
     uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listening])
 
 
 def _reached_at(address: str) -> str:
-    """Where others reach a page that listens at an address: of 0.0.0.0 the one that this machine goes out from."""
+    """Where others reach a page that listens on an address: for 0.0.0.0, the address of outgoing connections."""
     if address != "0.0.0.0":
         return address
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
-        out.connect(("192.0.2.1", 9))  # an address for documentation, to which nothing is sent
+        out.connect(("192.0.2.1", 9))  # reserved for documentation; nothing is sent to it
         return out.getsockname()[0]
     return "127.0.0.1"

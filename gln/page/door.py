@@ -1,4 +1,4 @@
-"""The door before the page: a password that a browser gives once, and a cookie that it shows from then on."""
+"""Login: a browser sends the password once, and is recognised by a cookie from then on."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from gln.page.words import chosen, filled, words
 __all__ = ["Door", "LEAST_CHARACTERS", "new_password"]
 
 LEAST_CHARACTERS = 8
-LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # none that looks like another
+LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # no two look alike
 COOKIE = "gln-draw"
 FORM = HEADERS | {"Content-Security-Policy": POLICY.replace("form-action 'none'", "form-action 'self'")}
-TRIES, WAIT = 5, 60.0  # after so many wrong passwords, of all browsers together, so many seconds without another try
+TRIES, WAIT = 5, 60.0  # wrong passwords, of all browsers together, and seconds to wait after them
 
 
 def new_password() -> str:
-    """A random one of 49 bits."""
+    """A random password of 49 bits."""
     return "".join(secrets.choice(LETTERS) for _ in range(10))
 
 
 class Door:
-    """Lets in those that know the password. Whoever starts the command anew changes the cookie."""
+    """Middleware that asks for a password. Each start of the command needs a new login, since the cookie is new."""
 
     def __init__(self, app: ASGIApp, password: str, language: str | None = None) -> None:
         self.app, self.password, self.language = app, password, language
         self.token = secrets.token_urlsafe()
-        self.wrong, self.tried = 0, 0.0  # wrong passwords in a row, and when the last one came
+        self.wrong, self.tried = 0, 0.0  # number of wrong passwords in a row, and time of the last one
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive) if scope["type"] == "http" else None
@@ -47,7 +47,7 @@ class Door:
         if asked == ("GET", "/"):
             return self._form(request, 401)
         if asked != ("POST", "/login"):
-            return JSONResponse({"error": "expected a cookie that /login gives for the password, got none"}, 401)
+            return JSONResponse({"error": "cookie: expected the one that /login sets, got none or another"}, 401)
         try:
             return self._login(request, await body(request))
         except TooLongError as error:
@@ -74,5 +74,5 @@ class Door:
 
 
 def _equal(one: str, other: str) -> bool:
-    """In a time that does not tell where they differ."""
+    """Compare in a time that does not depend on where they differ."""
     return secrets.compare_digest(one.encode(), other.encode())

@@ -1,4 +1,4 @@
-"""The lessons that somebody gave, in an SQLite file: a row each, kept before anybody says that it was learned."""
+"""Lessons in an SQLite file, one row each; a lesson is stored before the page reports it as learned."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from gln.page.strokes import Drawing, checked
 
 __all__ = ["ConflictError", "Lesson", "Lessons"]
 
-# A number is never given twice, so that a lesson taken back and another in its place are not mistaken for one another.
+# A number is never used again, so that a deleted lesson is not confused with a later one.
 TABLE = """CREATE TABLE IF NOT EXISTS lessons
     (id INTEGER PRIMARY KEY AUTOINCREMENT, drawing TEXT NOT NULL, label TEXT NOT NULL, time TEXT NOT NULL)"""
 LONGEST_LABEL = 20
 
 
 class ConflictError(Exception):
-    """Somebody else gave a lesson, or took one back, that whoever asked has not heard of."""
+    """The request refers to a lesson that somebody else has deleted, or misses one that somebody else has added."""
 
 
 class Lesson(NamedTuple):
@@ -31,25 +31,25 @@ class Lesson(NamedTuple):
 
 
 class Lessons:
-    """A file of lessons. Each call opens it anew, so that threads and processes can share it."""
+    """A file of lessons. Each call reopens it, so threads and processes can share it."""
 
     def __init__(self, file: Path) -> None:
-        """Make the file if there is none.
+        """Create the file if there is none.
 
         Raises:
-            OSError: it cannot be opened, read or written; so all other calls.
-            ValueError: it is there, and no file of lessons; so all other calls.
+            OSError: the file cannot be opened, read or written; as in all other methods.
+            ValueError: the file exists but is not a file of lessons; as in all other methods.
         """
         self.file = file
         with self._opened() as database:
             database.execute(TABLE)
-            database.execute("PRAGMA user_version = 1")  # a write, which clears the journal of who was killed in one
+            database.execute("PRAGMA user_version = 1")  # clears the journal of a process killed during a write
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
         try:
             with contextlib.closing(sqlite3.connect(self.file)) as database, database:  # commits, or rolls back
-                database.execute("PRAGMA secure_delete = on")  # what is forgotten is overwritten
+                database.execute("PRAGMA secure_delete = on")  # overwrite deleted lessons
                 yield database
         except sqlite3.OperationalError as error:
             raise OSError(f"{self.file}: {error}") from error
@@ -57,43 +57,43 @@ class Lessons:
             raise ValueError(f"{self.file}: expected a file of lessons, got {error}") from error
 
     def numbers(self) -> list[int]:
-        """Those of all lessons, in the order in which they were given."""
+        """The numbers of all lessons, oldest first."""
         with self._opened() as database:
             return [number for (number,) in database.execute("SELECT id FROM lessons ORDER BY id")]
 
     def after(self, number: int) -> list[Lesson]:
-        """All lessons given after the one of this number, from first to last."""
+        """All lessons after the one with this number, oldest first."""
         with self._opened() as database:
             rows = database.execute("SELECT id, drawing, label FROM lessons WHERE id > ? ORDER BY id", (number,))
             return [Lesson(id, checked(json.loads(drawing)), checked_label(label)) for id, drawing, label in rows]
 
     def add(self, drawing: Drawing, label: str) -> None:
-        """Keep a lesson: when this returns it is on the disk."""
+        """Store a lesson; it is on disk when this returns."""
         text = json.dumps([stroke.tolist() for stroke in drawing])
         now = _written(datetime.now(timezone.utc))
         with self._opened() as database:
             database.execute("INSERT INTO lessons (drawing, label, time) VALUES (?, ?, ?)", (text, label, now))
 
     def take_back(self, number: int) -> None:
-        """Delete the lesson of this number.
+        """Delete the lesson with this number.
 
         Raises:
-            ConflictError: there is none.
+            ConflictError: there is no such lesson.
         """
         if self._delete("id = ?", number) == 0:
             raise ConflictError(f"lesson: expected the number of a lesson, got {number}")
 
     def forget(self, last: int) -> None:
-        """Delete all lessons, if the last has this number.
+        """Delete all lessons if the last one has this number.
 
         Raises:
-            ConflictError: it has another.
+            ConflictError: the last one has another number.
         """
         if self._delete("? = (SELECT max(id) FROM lessons)", last) == 0:
             raise ConflictError(f"last: expected the number of the last lesson, got {last}")
 
     def forget_before(self, moment: datetime) -> None:
-        """Delete the lessons given before a moment, which has a time zone."""
+        """Delete the lessons given before a time, which must have a time zone."""
         self._delete("time < ?", _written(moment))
 
     def _delete(self, which: str, value: int | str) -> int:
@@ -102,16 +102,16 @@ class Lessons:
 
 
 def _written(moment: datetime) -> str:
-    """A time as the file has it: in order of the alphabet where in order of time."""
+    """A time as the file stores it: alphabetical order is chronological order."""
     return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds")
 
 
 def checked_label(label: Any) -> str:
-    """A class by its name, without spaces round it.
+    """The name of a class, without surrounding spaces.
 
     Raises:
-        ValueError: it is no text of 1 to 20 characters that can be shown.
+        ValueError: it is not a string of 1 to 20 printable characters.
     """
     if not isinstance(label, str) or not label.isprintable() or not 0 < len(label.strip()) <= LONGEST_LABEL:
-        raise ValueError(f"label: expected 1 to {LONGEST_LABEL} characters that can be shown, got {repr(label)[:50]}")
+        raise ValueError(f"label: expected 1 to {LONGEST_LABEL} printable characters, got {repr(label)[:50]}")
     return label.strip()

@@ -1,4 +1,4 @@
-"""What the page asks: a network that was trained on MNIST, and what it has been taught since."""
+"""The network behind the page: trained on MNIST, and taught by lessons since."""
 
 from __future__ import annotations
 
@@ -23,67 +23,67 @@ from gln.page.strokes import Drawing, image, variants
 __all__ = ["Answer", "Pupil", "State"]
 
 DIGITS = [str(digit) for digit in range(10)]
-LESSON_RATE = 2.0  # of each of the five columns of a lesson
-KNOWN = 0.9  # a lesson ends when its head says at least this of all five, and every other head at most the rest of 1,
-MOST_STEPS = 10  # or after so many steps
-OTHERS = 1000  # of MNIST's training digits, of which a new class learns that it is none of them
-REHEARSED = 20  # training digits that are learned again after each step
-AMONG = 2000  # training digits, from which these are chosen
-REHEARSAL = 0.5  # the part of a lesson's rate at which they are learned
-MOST_CLASSES = 40  # of 13 MB and a tenth of a millisecond each
-CHUNK = 250  # held-out digits at a time: some 10 ms, in which no other question is answered
+LESSON_RATE = 2.0  # learning rate of each of a lesson's five columns
+KNOWN = 0.9  # a lesson ends when its head predicts at least this for all five, and the others at most 1 minus this,
+MOST_STEPS = 10  # or after this many steps
+OTHERS = 1000  # of MNIST's training digits, which a new class learns as negative examples
+REHEARSED = 20  # training digits that are learned again in each step
+AMONG = 2000  # training digits that these are chosen from
+REHEARSAL = 0.5  # their learning rate, as a fraction of a lesson's
+MOST_CLASSES = 40  # each takes 13 MB, and a tenth of a millisecond per prediction
+CHUNK = 250  # held-out digits at a time: about 10 ms, during which other requests wait
 
 
 class State(NamedTuple):
-    """What a pupil has been taught."""
+    """What the network has been taught."""
 
     classes: list[str]  # in the order of the heads
-    lessons: list[int]  # their numbers, in the order in which they were given
+    lessons: list[int]  # their numbers, oldest first
 
 
 class Answer(NamedTuple):
-    """What a pupil says of a drawing."""
+    """The prediction for a drawing."""
 
-    probabilities: np.ndarray  # (C,), of each class by itself
+    probabilities: np.ndarray  # (C,), of each class against the rest
     image: np.ndarray  # (784,) in [0, 1], deskewed
-    contributions: np.ndarray  # (784,), of each pixel to the logit of the likeliest class
+    contributions: np.ndarray  # (784,), of each pixel to the logit of the most probable class
 
 
 class Digits(NamedTuple):
-    """MNIST's first training digits, some of which are learned again beside a lesson."""
+    """MNIST's first training digits, some of which are rehearsed with each lesson."""
 
     z: np.ndarray  # (784, AMONG), standardised
     labels: np.ndarray  # (AMONG,)
-    contexts: np.ndarray  # (AMONG, N), the row of weights that each of them picks in each of N neurons
+    contexts: np.ndarray  # (AMONG, N), the weight row that each digit picks in each of N neurons
 
     def like(self, contexts: np.ndarray) -> np.ndarray:  # (1, N) -> (REHEARSED,)
-        """The numbers of those that share most rows with a drawing, for these are the ones that a lesson can cost."""
+        """Indices of the digits that share most rows with a drawing: the ones that a lesson might make it forget."""
         return np.argsort(-(self.contexts == contexts).sum(axis=1), kind="stable")[:REHEARSED]
 
 
 class Pupil:
-    """A network and its lessons. Threads may ask it and teach it at once, and so may other processes.
+    """A network and its lessons. Several threads and processes may query and teach it at the same time.
 
-    The lessons are what counts. The network is what comes of learning them, in their order, from the model as it was
-    trained: before each answer it catches up with them, and where some of them are gone it starts anew.
+    The file of lessons determines the state: the network is the trained model after learning them in order. Before each
+    answer it learns any new lessons; if some were deleted, it starts again from the trained model.
     """
 
     def __init__(self, model: Path, lessons: Path, night: time | None = None) -> None:
         """
         Args:
             model: a file that `gln-mnist --all-classes --save` or `export` wrote.
-            lessons: a file of lessons, made where there is none.
+            lessons: a file of lessons, created if there is none.
             night: the local time of day at which all lessons are forgotten; None keeps them.
 
         Raises:
-            OSError: a file cannot be read, or made.
-            ValueError: it is not what it should be.
+            OSError: a file cannot be read or created.
+            ValueError: a file has other contents.
         """
         self._start, self._standardizer, self._names = _loaded(model)
         self._lessons, self._lock = Lessons(lessons), threading.RLock()
         self._night = night
-        self._slept: datetime | None = None  # the night after which it forgot
-        # The lessons after which held-out digits were last counted, and the share right.
+        self._slept: datetime | None = None  # the last night for which lessons were deleted
+        # The lessons after which accuracy on the held-out digits was last computed, and this accuracy.
         self._counted: tuple[list[int] | None, float] = None, 0.0
         self._begin()
         self._catch_up()
@@ -91,7 +91,7 @@ class Pupil:
     def _begin(self) -> None:
         self._learner = Learner([[copy.deepcopy(self._start)]], None, distances=False, learning_rate=LESSON_RATE)
         self._classes = list(self._names)
-        self._learned: list[int] = []  # the numbers of its lessons
+        self._learned: list[int] = []  # numbers of the lessons it has learned
 
     def _catch_up(self) -> None:
         self._sleep()
@@ -103,7 +103,7 @@ class Pupil:
                 self._learn(lesson)
 
     def _sleep(self) -> None:
-        """Forget what was taught before the last night, once."""
+        """Delete, once per night, all lessons given before it."""
         if self._night is not None and (night := _last_at(self._night)) != self._slept:
             self._lessons.forget_before(night)
             self._slept = night
@@ -149,7 +149,7 @@ class Pupil:
 
     @property
     def clipping(self) -> float:
-        """The least probability that a head gives, and 1 less the most."""
+        """The lowest probability that a head predicts; the highest is 1 minus this."""
         return self._start.config.pred_clipping
 
     def state(self) -> State:
@@ -158,7 +158,7 @@ class Pupil:
             return State(list(self._classes), list(self._learned))
 
     def look(self, drawing: Drawing) -> tuple[State, Answer]:
-        """What it takes a drawing for, and why."""
+        """The prediction for a drawing, and its explanation."""
         upright = deskew(image(drawing)[None])[0]
         z = self._standardizer.transform(upright[:, None])
         with self._lock:
@@ -168,39 +168,40 @@ class Pupil:
         return state, Answer(p, upright, contributions)
 
     def teach(self, drawing: Drawing, label: str) -> float:
-        """Keep a lesson, then learn it. A label that is no class yet becomes one.
+        """Store a lesson, then learn it. An unknown label becomes a new class.
 
         Returns:
-            The probability of the label before the lesson, 0 of a new class.
+            The probability of the label before the lesson, 0 for a new class.
 
         Raises:
-            ValueError: it would be one class too many.
+            ValueError: there would be too many classes.
         """
         with self._lock:
             state, answer = self.look(drawing)
             if label not in state.classes and len(state.classes) >= MOST_CLASSES:
-                raise ValueError(f"label: expected a known class, for {MOST_CLASSES} are the most, got {label!r}")
+                raise ValueError(f"label: expected a known class, because {MOST_CLASSES} is the maximum, got {label!r}")
             self._lessons.add(drawing, label)
             self._catch_up()
         return float(dict(zip(state.classes, answer.probabilities, strict=True)).get(label, 0))
 
     def lessons(self, after: int = 0) -> list[Lesson]:
-        """The lessons given after the one of this number."""
-        self.state()  # which forgets what it should
+        """The lessons after the one with this number, oldest first."""
+        self.state()  # deletes the lessons of past days
         return self._lessons.after(after)
 
     def undo(self, number: int) -> None:
-        """Take back a lesson, by its number. Raises `ConflictError` where there is none."""
+        """Take back a lesson by its number. Raises `ConflictError` if there is none."""
         self._lessons.take_back(number)
 
     def forget(self, last: int) -> None:
-        """Take back all lessons, by the number of the last. Raises `ConflictError` where that is not the last one's."""
+        """Take back all lessons. Raises `ConflictError` if `last` is not the number of the last lesson."""
         self._lessons.forget(last)
 
     def accuracy(self) -> tuple[float, float]:
         """Accuracy on MNIST's 10,000 test digits: now, and before any lesson.
 
-        It takes half a second, in which other questions are answered; if a lesson is given meanwhile it counts again.
+        It takes half a second, during which other requests are answered. If a lesson is given meanwhile, it starts
+        again.
         """
         while (taught := self.state().lessons) != self._counted[0]:
             share = self._share_right(taught) if taught else self._at_the_start
@@ -214,7 +215,7 @@ class Pupil:
         return float((self._start.predict_arrays(z, z).argmax(axis=0) == labels).mean())
 
     def _share_right(self, taught: list[int]) -> float | None:
-        """Of the network after these lessons; None where it is that no more."""
+        """Accuracy of the network after these lessons; None if its lessons have changed meanwhile."""
         (z, labels), right = self._held_out, 0
         for part in gen_batches(len(labels), CHUNK):
             with self._lock:
@@ -224,7 +225,7 @@ class Pupil:
         return right / len(labels)
 
     def export(self, file: Path) -> None:
-        """Write the network with all that it was taught, by its own `save`.
+        """Save the network with everything it was taught, by its own `save`.
 
         Raises:
             OSError: the file cannot be written.
@@ -239,14 +240,14 @@ def _is_known(p: np.ndarray, number: int) -> bool:  # (C, B)
 
 
 def _last_at(moment: time) -> datetime:
-    """When it was last this local time of day."""
+    """The last time at which it was this time of day, in local time."""
     now = datetime.now().astimezone()
     today = now.replace(hour=moment.hour, minute=moment.minute, second=0, microsecond=0)
     return today if today <= now else today - timedelta(days=1)
 
 
 def _loaded(file: Path) -> tuple[Any, Standardizer, list[str]]:
-    """A saved network, what prepares its inputs, and its classes: as `export` wrote them beside it, or the digits."""
+    """A saved network, the standardizer of its inputs, and its classes: those that `export` saved, or the digits."""
     network, standardizer = load_backend("auto").GLN.load(file, learning_rate=LESSON_RATE), Standardizer(PIXELS)
     extra = dict(network.extra)
     kind = network.config.record.heads, network.input_size, network.context_size, network.num_heads

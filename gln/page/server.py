@@ -1,4 +1,4 @@
-"""The page and what it asks, over HTTP: JSON in and out, for this machine or for those that know a password."""
+"""The page and its requests over HTTP: JSON in and out, for this machine or for those who know a password."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LOOPBACK = "127.0.0.1"
 
 
 class OwnPages:
-    """Refuses what a page from elsewhere sends: a browser then names its origin, or a host that is not this one."""
+    """Refuses requests from other sites' pages, by their Origin header or by a Host header that is not this machine."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -41,7 +41,7 @@ class OwnPages:
 
 
 def _refusal(request: Request) -> Response | None:
-    """A host is known by the address at which it was reached: no foreign name leads to one."""
+    """The Host header must be the address that the request arrived at, so no other domain name can be used."""
     host, address = request.headers.get("host", ""), (request.scope.get("server") or ("",))[0]
     known = {address, "localhost"} if address == LOOPBACK else {address}
     if host.split(":")[0] not in known:
@@ -52,7 +52,7 @@ def _refusal(request: Request) -> Response | None:
     return None
 
 
-Asked = dict[str, Any]  # and what is answered: JSON objects
+Asked = dict[str, Any]  # a request or an answer: a JSON object
 
 
 def application(
@@ -61,9 +61,9 @@ def application(
     """The page for one pupil, as an ASGI application.
 
     Args:
-        pupil: what is asked and taught.
-        password: what a browser has to know once; None lets in everybody.
-        language: of the page, one of `gln.page.words.languages()`; None is what the browser asks for.
+        pupil: the network that answers and is taught.
+        password: a browser has to send it once; None lets everybody in.
+        language: of the page, one of `gln.page.words.languages()`; None is the browser's.
         fair: whether the page clears the drawing after a lesson.
     """
     pages = {each: filled("page.html", each, clipping=pupil.clipping, fair=fair) for each in languages()}
@@ -127,7 +127,7 @@ def _forget(pupil: Pupil, asked: Asked) -> Asked:
 
 
 def _answering(pupil: Pupil, answer: Callable[[Pupil, Asked], Asked]) -> Callable[[Request], Awaitable[Response]]:
-    """An endpoint: what was asked goes to `answer`, in a thread, and its error to whoever asked."""
+    """An endpoint that calls `answer` in a thread, and reports its errors as JSON."""
 
     async def endpoint(request: Request) -> Response:
         try:
@@ -139,7 +139,7 @@ def _answering(pupil: Pupil, answer: Callable[[Pupil, Asked], Asked]) -> Callabl
             return JSONResponse({"error": str(error)}, 400)
         except ConflictError as error:
             return JSONResponse({"error": str(error)}, 409)
-        except OSError as error:  # of the lessons' file
+        except OSError as error:  # from the file of lessons
             return JSONResponse({"error": str(error)}, 503)
 
     return endpoint
@@ -167,4 +167,4 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": "something went wrong; the terminal where gln-draw runs says what"}, 500)
+    return JSONResponse({"error": "something went wrong; see the terminal where gln-draw runs"}, 500)

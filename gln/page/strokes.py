@@ -1,4 +1,4 @@
-"""Drawings: the strokes that a browser sends, and the image of them that a network knows from MNIST."""
+"""Drawings: the strokes that a browser sends, and their image in the style of MNIST."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from gln.mnist import SIDE
 
 __all__ = ["Drawing", "checked", "image", "variants"]
 
-Drawing = list[np.ndarray]  # of each stroke the points, (P, 2): x to the right and y downward, in any unit
+Drawing = list[np.ndarray]  # the points of each stroke, (P, 2): x to the right and y downward, in any unit
 
 MOST_POINTS = 2000
 FARTHEST = 10_000.0  # from the origin
-BOX = 20  # pixels, the square in which MNIST's makers fitted a digit
-WIDTH = 2.5  # pixels, of the pen: the median of MNIST's strokes, and near to what gives its digits' mean ink
-APART = 0.3  # pixels between points: nearer ones add time and no ink
-# How the same hand might have drawn it: turned either way, wider, narrower. Radians, and parts of the width.
+BOX = 20  # pixels: the side of the square that MNIST's digits were scaled to
+WIDTH = 2.5  # of the pen, in pixels: the median of MNIST's strokes, which gives about the same mean amount of ink
+APART = 0.3  # pixels between points: closer ones take time and add no ink
+# Variants of a drawing, as the same person might have drawn it: rotation in radians, and factor of the width.
 HANDS = ((0.0, 1.0), (0.12, 1.0), (-0.12, 1.0), (0.0, 1.2), (0.0, 1 / 1.2))
 
 
 def checked(strokes: Any) -> Drawing:
-    """What came as JSON, as a drawing.
+    """Convert parsed JSON to a drawing.
 
     Args:
         strokes: a list of lists of points, each [x, y].
 
     Raises:
-        ValueError: it is something else, has no point or more than 2,000, or one beyond 10,000 units.
+        ValueError: it is something else, has no points or more than 2,000, or one beyond 10,000 units.
     """
     if not isinstance(strokes, list) or not all(isinstance(stroke, list) for stroke in strokes):
         raise _bad("a list of strokes, each a list of points", type(strokes).__name__)
@@ -51,16 +51,16 @@ def _bad(expected: str, came: object) -> ValueError:
 
 
 def image(drawing: Drawing) -> np.ndarray:
-    """The drawing, brought to one size as MNIST's makers did, by a pen as wide as theirs: -> (784,) float32 in [0, 1].
+    """The drawing at the size and pen width of MNIST's digits: -> (784,) float32 in [0, 1].
 
-    It fills a box of 20 pixels, at the ratio of its sides, amid 28; its grey edges are those of a line drawn smoothly.
-    Their centring by mass is a part of `gln.mnist.deskew`, which comes after.
+    It fills a box of 20 pixels in the middle of 28, keeps its aspect ratio, and is antialiased. MNIST's centring by
+    mass is left to `gln.mnist.deskew`, which comes after.
 
     Source: http://yann.lecun.com/exdb/mnist: "size normalized to fit in a 20x20 pixel box".
     """
     points = np.concatenate(drawing)
     low, high = points.min(axis=0), points.max(axis=0)
-    scale = (BOX - WIDTH) / max((high - low).max(), 1e-9)  # of a single point none is needed
+    scale = (BOX - WIDTH) / max((high - low).max(), 1e-9)  # a single point needs none
     strokes = [_thinned((stroke - (low + high) / 2) * scale) for stroke in drawing]
     start = np.concatenate([stroke[:-1] for stroke in strokes]).astype(np.float32)  # of S lines, (S, 2)
     along = np.concatenate([np.diff(stroke, axis=0) for stroke in strokes]).astype(np.float32)
@@ -70,19 +70,19 @@ def image(drawing: Drawing) -> np.ndarray:
         places[:, None, None] - start[:, 1],
     )  # from each start to each pixel
     share = (right * along[:, 0] + down * along[:, 1]) / np.maximum((along**2).sum(axis=1), 1e-9)
-    share = share.clip(0, 1)  # of the line up to its point that is nearest to the pixel, (28, 28, S)
+    share = share.clip(0, 1)  # position along the line of the point nearest to the pixel, (28, 28, S)
     squares = (right - share * along[:, 0]) ** 2 + (down - share * along[:, 1]) ** 2
     return (WIDTH / 2 + 0.5 - np.sqrt(squares.min(axis=2))).clip(0, 1).ravel()
 
 
 def _thinned(stroke: np.ndarray) -> np.ndarray:  # (P, 2) -> (at most P, at least 2; 2)
-    passed = np.cumsum(np.hypot(*np.diff(stroke, axis=0).T))  # at each point but the first
+    passed = np.cumsum(np.hypot(*np.diff(stroke, axis=0).T))  # length up to each point but the first
     kept = np.unique(np.floor(np.append(0, passed) / APART), return_index=True)[1]
     return stroke[np.append(kept, -1)]
 
 
 def variants(drawing: Drawing) -> list[Drawing]:
-    """The drawing, and as the same hand might have drawn it: so one lesson reaches the gates of its neighbours too."""
+    """The drawing and four variants of it, so that one lesson also reaches the contexts of similar drawings."""
     return [[stroke @ _hand(*hand) for stroke in drawing] for hand in HANDS]
 
 

@@ -1,4 +1,4 @@
-"""What all answers over HTTP have in common: their headers, and how much of a request is read."""
+"""Shared by all HTTP answers: headers, and a limit on the size of requests."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from starlette.requests import Request
 
 __all__ = ["HEADERS", "POLICY", "TooLongError", "body"]
 
-MOST_BYTES = 1 << 16  # of a request: more than a drawing of as many points as are taken
-# Nothing from elsewhere, and in frames only of pages that this machine serves, such as notebooks.
+MOST_BYTES = 1 << 16  # of a request: enough for a drawing with the maximum number of points
+# Loads nothing from other sites, and may be framed only by pages that this machine serves, such as notebooks.
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'self' http://127.0.0.1:* http://localhost:*"
@@ -16,11 +16,11 @@ HEADERS = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store", "X-Co
 
 
 class TooLongError(ValueError):
-    """A request of too many bytes."""
+    """A request has too many bytes."""
 
 
 async def body(request: Request) -> bytes:
-    """Raises `TooLongError` where there is more than `MOST_BYTES` of it."""
+    """Read the body of a request. Raises `TooLongError` if it is longer than `MOST_BYTES`."""
     read = b""
     async for part in request.stream():
         read += part
