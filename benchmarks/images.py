@@ -1,4 +1,4 @@
-"""Images, bit by bit: nats per image of a GLN on binarised MNIST, and digits that it draws.
+"""Images, one bit at a time: nats per image of a GLN on binarised MNIST, and digits that it draws.
 
     python -m benchmarks.images
     python -m benchmarks.images --plot docs/images   # draws imagined.png and completed.png there
