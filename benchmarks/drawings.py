@@ -129,7 +129,7 @@ def of_ones_own(pupil: Pupil, things: list[str]) -> pd.DataFrame:
 
 def in_a_browser(url: str, drawings: list[tuple[str, list[Stroke]]], picture: str | None) -> pd.DataFrame:
     """Milliseconds until the page responds, for one drawing after another; each is then taught."""
-    driver, waits, known = browser(1280, 1190), [], []
+    driver, waits, known = browser(1280, 1132), [], []
     try:
         driver.get(url)
         time.sleep(2)  # until accuracy on the held-out digits has been computed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -33,7 +34,7 @@ from gln.backends import load_backend as backend_of_name
 from gln.features import Standardizer
 from gln.mnist import deskew
 from gln.page import command
-from gln.page.lessons import ConflictError, Lessons
+from gln.page.lessons import ConflictError, Lessons, checked_label
 from gln.page.pupil import AMONG, KNOWN, LESSON_RATE, MOST_STEPS, REHEARSAL, REHEARSED, Pupil
 from gln.page.strokes import checked, image, variants
 from gln.page.words import languages, words
@@ -342,6 +343,14 @@ def test_a_file_of_something_else_is_refused(trained, tmp_path):
         Pupil(tmp_path / "bare.gln", tmp_path / "lessons")
 
 
+def test_a_name_is_text_that_can_be_shown():
+    for label in ("7", "Stern", " ★ ", "👨\u200d👩\u200d👧", "क\u094d\u200dष"):
+        assert checked_label(label) == label.strip()
+    for bad in (None, 7, "", "  ", "\u200d", "\u202eabc", "a\nb", "\ud800", "x" * 21, "👨" + 20 * "\u200d"):
+        with pytest.raises(ValueError, match=r"^label: expected 1 to 20 printable characters, got "):
+            checked_label(bad)
+
+
 # ---- HTTP
 
 
@@ -480,6 +489,14 @@ def test_the_page_speaks_the_language_that_is_asked_for(client):
         assert "{{" not in page
 
 
+def test_too_many_classes_raise_an_error(client, pupil, monkeypatch):
+    monkeypatch.setattr("gln.page.pupil.MOST_CLASSES", 10)
+    answer = client.post("/lessons", json={"drawing": plain(STAR), "label": "star"})
+    assert answer.status_code == 507
+    assert answer.json()["error"] == "label: expected a known class, because 10 is the maximum, got 'star'"
+    assert pupil.state().lessons == []
+
+
 def test_a_full_disk_is_reported_and_nothing_is_learned(client, pupil, monkeypatch):
     def full(*_):
         raise OSError("lessons: database or disk is full")
@@ -489,6 +506,25 @@ def test_a_full_disk_is_reported_and_nothing_is_learned(client, pupil, monkeypat
     answer = client.post("/lessons", json={"drawing": plain(SEVEN), "label": "1"})
     assert (answer.status_code, answer.json()["error"]) == (503, "lessons: database or disk is full")
     np.testing.assert_array_equal(said(pupil), before)
+
+
+@pytest.mark.parametrize(("path", "password"), [("/lessons", None), ("/login", "open sesame")])
+def test_a_browser_that_disconnects_leaves_no_traceback(pupil, path, password):
+    needs("starlette")
+    from gln.page.server import application
+
+    async def gone() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def answered(message: Any) -> None:
+        answers.append(message)
+
+    answers: list[Any] = []
+    headers = [(b"host", b"127.0.0.1:8000")]
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
+    asyncio.run(application(pupil, password)({**scope, "server": ("127.0.0.1", 8000)}, gone, answered))
+    assert answers[0]["status"] == 413
+    assert pupil.state().lessons == []
 
 
 def test_an_internal_error_shows_no_traceback(client, pupil, monkeypatch):
@@ -605,6 +641,7 @@ def test_the_command_ends_and_exports(trained, tmp_path, capsys):
         process.send_signal(signal.SIGINT)
         process.wait(timeout=10)
     assert command.main(["--model", str(model), "--export", str(tmp_path / "taught.gln")]) == 0
+    assert "gln-draw: learning the lessons again: 1" in capsys.readouterr().err
     assert load_backend("numba").GLN.load(tmp_path / "taught.gln").num_classes == 11
     for arguments, error in (
         (["--export", str(tmp_path / "none" / "x")], "--export: expected a file in a folder that exists"),
@@ -616,6 +653,16 @@ def test_the_command_ends_and_exports(trained, tmp_path, capsys):
     ):
         assert command.main(arguments) == 2
         assert error in capsys.readouterr().err
+
+
+def test_the_time_of_forgetting():
+    parse = command._parser().parse_args
+    assert [parse(given).fair for given in ([], ["--fair"])] == [None, clock_time(4)]
+    for given, moment in (("04:30", clock_time(4, 30)), ("4:30", clock_time(4, 30)), ("0:00", clock_time(0))):
+        assert parse(["--fair", given]).fair == moment
+    for bad in ("24:00", "4", "04:00+02:00", "noon"):  # no time zone: it is the clock on the wall
+        with pytest.raises(SystemExit):
+            parse(["--fair", bad])
 
 
 def test_others_need_the_password_that_the_command_prints(trained, tmp_path):
@@ -766,6 +813,80 @@ def test_at_a_fair_a_lesson_clears_the_drawing(chromium, trained, tmp_path):
         eventually(lambda: len(strip(chromium)) == 1)
         chromium.get("about:blank")  # so that no dialog stays open
     chromium.get_log("browser")  # drop the log of the first answer, 401
+
+
+@pytest.mark.slow
+def test_what_cannot_be_done_is_told_in_the_pages_language(chromium, trained, tmp_path):
+    with served(Path(shutil.copy(trained, tmp_path)), "--language", "de") as (url, _):
+        chromium.get(url)
+        eventually(lambda: text(chromium, "before") != "…")
+        assert text(chromium, "winner") == "die erkannte Klasse"
+        draw(chromium, SEVEN)
+        for bad in ("  ", "\u202e"):
+            chromium.find_element("id", "name").send_keys(f"{bad}\n")
+            eventually(lambda: text(chromium, "wrong") == words("de")["bad_name"])
+            chromium.execute_script("document.getElementById('own').reset(); complain('')")
+        for status, name in ((500, "mistake"), (503, "not_kept"), (507, "too_many_classes")):
+            answer = f"async () => new Response(JSON.stringify({{error: 'disk'}}), {{status: {status}}})"
+            chromium.execute_script(f"window.fetch = {answer}; teach('7')")
+            eventually(lambda name=name: text(chromium, "wrong") == words("de")[name].format(error="disk"))
+        chromium.execute_script("window.fetch = async () => new Response('half an')")
+        chromium.execute_script("teach('7')")
+        eventually(lambda: text(chromium, "wrong") == words("de")["no_answer"])
+    chromium.get_log("browser")  # which has the answer to the bad name, 400
+
+
+@pytest.mark.slow
+def test_a_long_name_fits_a_phone(page):
+    page.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    )
+    try:
+        draw(page, STAR)
+        page.find_element("id", "name").send_keys("W" * 20 + "\n")
+        eventually(lambda: "→" in text(page, "told") and text(page, "said").endswith("WW"))
+        press(page, "7")  # asks, for it is the same drawing
+        assert page.execute_script("return document.documentElement.scrollWidth") == 390
+        assert page.find_element("id", "sure").rect["x"] >= 0
+        answer_dialog(page, "no")
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.slow
+def test_a_full_drawing_says_so(page):
+    page.execute_script("for (let i = 0; i < MOST_POINTS; i++) begin([i % SIZE, 7 * i % SIZE]); changed()")
+    eventually(lambda: text(page, "said").startswith("Prediction: "))
+    draw(page, SEVEN)
+    time.sleep(0.5)
+    assert text(page, "wrong") == words("en")["full"]
+
+
+@pytest.mark.slow
+def test_what_is_taken_back_is_told_beside_the_lessons(page, site):
+    for drawing, label in ((SEVEN, "1"), (NINE, "4")):
+        asked(f"{site}/lessons", {"drawing": plain(drawing), "label": label})  # in another tab
+    draw(page, STAR)
+    eventually(lambda: len(strip(page)) == 2)
+    now = asked(f"{site}/accuracy")["now"]
+    eventually(lambda: text(page, "now") == f"{100 * now:.2f}%")
+    strip(page)[0].click()
+    answer_dialog(page, "yes")
+    eventually(lambda: text(page, "taken") == "Taken back." and len(strip(page)) == 1)
+    assert text(page, "told") == ""
+    assert page.switch_to.active_element.get_attribute("id") == "undo"  # where one goes on by keyboard
+    page.execute_script("during('taken', 'busy', () => new Promise(done => setTimeout(() => done('end'), 500)))")
+    press(page, "7")
+    assert text(page, "wrong") == "One moment: it is still learning."
+    eventually(lambda: text(page, "taken") == "end")
+    eventually(lambda: text(page, "wrong") == "")
+    assert text(page, "lessons") == "One lesson"
+    page.execute_script("takeBack('/undo', {lesson: 99})")
+    eventually(lambda: text(page, "wrong") == words("en")["conflict"])
+    page.execute_script("refresh().then(count)")
+    time.sleep(1)  # answers that nobody asked for leave it
+    assert text(page, "wrong") == words("en")["conflict"]
+    page.get_log("browser")  # which has the answer 409
 
 
 @pytest.mark.slow

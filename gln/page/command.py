@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
-from datetime import time
+from datetime import datetime, time
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def time_of_day(text: str) -> time:
-    return time.fromisoformat(text)
+    return datetime.strptime(text, "%H:%M").time()
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -104,11 +104,15 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _pupil(options: argparse.Namespace) -> Any:
+    from gln.page.lessons import Lessons
     from gln.page.pupil import Pupil  # takes half a second, which `--help` need not wait for
 
     model = _trained() if options.model is None else options.model
     beside = model.with_name(f"{model.name}.{'lessons' if options.fair is None else 'fair'}")
-    return Pupil(model, _kept(beside) if options.model is None else beside, options.fair)
+    lessons = _kept(beside) if options.model is None else beside
+    if lessons.exists() and (count := len(Lessons(lessons).numbers())):
+        print(f"gln-draw: learning the lessons again: {count}", file=sys.stderr)  # some hundreds take seconds
+    return Pupil(model, lessons, options.fair)
 
 
 def _kept(cached: Path) -> Path:

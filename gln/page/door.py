@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gln.page.web import HEADERS, POLICY, TooLongError, body
+from gln.page.web import HEADERS, POLICY, BodyError, body
 from gln.page.words import chosen, filled, words
 
 __all__ = ["Door", "LEAST_CHARACTERS", "new_password"]
@@ -50,7 +50,7 @@ class Door:
             return JSONResponse({"error": "cookie: expected the one that /login sets, got none or another"}, 401)
         try:
             return self._login(request, await body(request))
-        except TooLongError as error:
+        except BodyError as error:
             return JSONResponse({"error": str(error)}, 413)
 
     def _login(self, request: Request, form: bytes) -> Response:

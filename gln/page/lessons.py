@@ -18,6 +18,7 @@ __all__ = ["ConflictError", "Lesson", "Lessons"]
 TABLE = """CREATE TABLE IF NOT EXISTS lessons
     (id INTEGER PRIMARY KEY AUTOINCREMENT, drawing TEXT NOT NULL, label TEXT NOT NULL, time TEXT NOT NULL)"""
 LONGEST_LABEL = 20
+JOINERS = str.maketrans("", "", "\u200c\u200d")  # do not show, but a Persian word or an emoji of a family needs them
 
 
 class ConflictError(Exception):
@@ -112,6 +113,7 @@ def checked_label(label: Any) -> str:
     Raises:
         ValueError: it is not a string of 1 to 20 printable characters.
     """
-    if not isinstance(label, str) or not label.isprintable() or not 0 < len(label.strip()) <= LONGEST_LABEL:
+    shown = label.translate(JOINERS).strip() if isinstance(label, str) else ""
+    if not shown or not shown.isprintable() or len(label.strip()) > LONGEST_LABEL:
         raise ValueError(f"label: expected 1 to {LONGEST_LABEL} printable characters, got {repr(label)[:50]}")
     return label.strip()

@@ -20,7 +20,7 @@ from gln.mnist import PIXELS, deskew, load_mnist
 from gln.page.lessons import Lesson, Lessons
 from gln.page.strokes import Drawing, image, variants
 
-__all__ = ["Answer", "Pupil", "State"]
+__all__ = ["Answer", "FullError", "Pupil", "State"]
 
 DIGITS = [str(digit) for digit in range(10)]
 LESSON_RATE = 2.0  # learning rate of each of a lesson's five columns
@@ -32,6 +32,10 @@ AMONG = 2000  # training digits that these are chosen from
 REHEARSAL = 0.5  # their learning rate, as a fraction of a lesson's
 MOST_CLASSES = 40  # each takes 13 MB, and a tenth of a millisecond per prediction
 CHUNK = 250  # held-out digits at a time: about 10 ms, during which other requests wait
+
+
+class FullError(Exception):
+    """A lesson of a new class, where there are `MOST_CLASSES`."""
 
 
 class State(NamedTuple):
@@ -174,12 +178,12 @@ class Pupil:
             The probability of the label before the lesson, 0 for a new class.
 
         Raises:
-            ValueError: there would be too many classes.
+            FullError: there would be too many classes.
         """
         with self._lock:
             state, answer = self.look(drawing)
             if label not in state.classes and len(state.classes) >= MOST_CLASSES:
-                raise ValueError(f"label: expected a known class, because {MOST_CLASSES} is the maximum, got {label!r}")
+                raise FullError(f"label: expected a known class, because {MOST_CLASSES} is the maximum, got {label!r}")
             self._lessons.add(drawing, label)
             self._catch_up()
         return float(dict(zip(state.classes, answer.probabilities, strict=True)).get(label, 0))

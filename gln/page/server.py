@@ -18,9 +18,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gln.page.door import Door
 from gln.page.lessons import ConflictError, checked_label
-from gln.page.pupil import Pupil
+from gln.page.pupil import FullError, Pupil
 from gln.page.strokes import checked
-from gln.page.web import HEADERS, TooLongError, body
+from gln.page.web import HEADERS, BodyError, body
 from gln.page.words import chosen, filled, languages
 
 __all__ = ["application"]
@@ -133,7 +133,7 @@ def _answering(pupil: Pupil, answer: Callable[[Pupil, Asked], Asked]) -> Callabl
         try:
             asked = _asked(await body(request)) if request.method == "POST" else dict(request.query_params)
             return JSONResponse(await run_in_threadpool(answer, pupil, asked), headers=HEADERS)
-        except TooLongError as error:
+        except BodyError as error:
             return JSONResponse({"error": str(error)}, 413)
         except ValueError as error:
             return JSONResponse({"error": str(error)}, 400)
@@ -141,6 +141,8 @@ def _answering(pupil: Pupil, answer: Callable[[Pupil, Asked], Asked]) -> Callabl
             return JSONResponse({"error": str(error)}, 409)
         except OSError as error:  # from the file of lessons
             return JSONResponse({"error": str(error)}, 503)
+        except FullError as error:
+            return JSONResponse({"error": str(error)}, 507)
 
     return endpoint
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
-__all__ = ["HEADERS", "POLICY", "TooLongError", "body"]
+__all__ = ["HEADERS", "POLICY", "BodyError", "body"]
 
 MOST_BYTES = 1 << 16  # of a request: enough for a drawing with the maximum number of points
 # Loads nothing from other sites, and may be framed only by pages that this machine serves, such as notebooks.
@@ -15,15 +15,18 @@ POLICY = (
 HEADERS = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
-class TooLongError(ValueError):
-    """A request has too many bytes."""
+class BodyError(ValueError):
+    """A request has too many bytes, or broke off."""
 
 
 async def body(request: Request) -> bytes:
-    """Read the body of a request. Raises `TooLongError` if it is longer than `MOST_BYTES`."""
+    """Read the body of a request. Raises `BodyError` if it is longer than `MOST_BYTES`, or the browser disconnects."""
     read = b""
-    async for part in request.stream():
-        read += part
-        if len(read) > MOST_BYTES:
-            raise TooLongError(f"body: expected at most {MOST_BYTES} bytes, got more")
+    try:
+        async for part in request.stream():
+            read += part
+            if len(read) > MOST_BYTES:
+                raise BodyError(f"body: expected at most {MOST_BYTES} bytes, got more")
+    except ClientDisconnect as error:  # nobody reads the answer, but the terminal would have a traceback
+        raise BodyError("body: expected all of it, got a part") from error
     return read
