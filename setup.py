@@ -61,8 +61,8 @@ setup(
         "Issues": f"{URL}/issues",
         "Paper": "https://arxiv.org/abs/1910.01526",
     },
-    license="Apache-2.0",
-    license_files=["LICENSE"],
+    license="Apache-2.0 AND CC-BY-SA-3.0",  # the code, and MNIST
+    license_files=["LICENSE", "gln/mnist/LICENSE"],
     keywords=["gated linear networks", "online learning", "geometric mixing", "backpropagation-free", "MNIST"],
     classifiers=[
         "Development Status :: 5 - Production/Stable",

@@ -17,13 +17,15 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import ndtri
 
-from gln.calibration import LARGEST, PENALTY
+from gln.calibration import LARGEST
 
 __all__ = ["Shape", "fitted"]
 
 LOG_ROOT = 0.5 * np.log(2 * np.pi)
 NO_TAILS, MOST_TAILS, MOST_SKEW = 1e-3, 0.9, 3.0  # with NO_TAILS it is normal to 1e-6
-SHAPE_PENALTY = 1.0  # like PENALTY, but for the squared distance from a normal distribution
+# Factors of the squared distances from equal weights without an offset, and from a normal distribution; they are added
+# to the sum of the losses. Without the first, very few deviations may say that all are tiny.
+PENALTY, SHAPE_PENALTY = 4.0, 1.0
 
 
 class Shape(NamedTuple):
@@ -68,14 +70,14 @@ def fitted(logs: np.ndarray, deviations: np.ndarray, shares: np.ndarray) -> tupl
 
     Shapes: log variances (G, n), deviations (n,), weights of samples (n,) -> (G + 1,), (), ().
     """
-    equal = np.full(len(logs), 1 / len(logs))
+    start = np.append(np.full(len(logs), 1 / len(logs)), 0)  # equal weights and no offset
 
     def loss(p: np.ndarray) -> float:
         s, shape = p[:-3] @ logs + p[-3], p[-2:]
         losses = shares @ (_loss(deviations * np.exp(-s / 2), *shape) + s / 2)
-        penalty = PENALTY * np.square(p[:-3] - equal).sum() + SHAPE_PENALTY * np.square(shape).sum()
+        penalty = PENALTY * np.square(p[:-2] - start).sum() + SHAPE_PENALTY * np.square(shape).sum()
         return (losses + penalty) / max(1, shares.sum())
 
     bounds = [(0, LARGEST["logs"])] * len(logs) + [(-9, 9), (-MOST_SKEW, MOST_SKEW), (NO_TAILS, MOST_TAILS)]
-    found = minimize(loss, [*equal, 0, 0, 0.3], method="L-BFGS-B", bounds=bounds).x
+    found = minimize(loss, [*start, 0, 0.3], method="L-BFGS-B", bounds=bounds).x
     return found[:-2], found[-2], found[-1]

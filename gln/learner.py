@@ -41,7 +41,7 @@ CHUNK = 1000  # samples that are standardised at a time, to save memory
 # Networks for streams: a slow and a fast one. Halfspaces that see at most 1, 3 or 4 features are about as good.
 OF_STREAMS: dict[str, Any] = {"layer_sizes": (64, 32), "n_networks": 2, "context_map_size": 5, "context_features": 2}
 NO_PIECES = quantile_pieces(np.zeros((0, 0)))
-MAX_FLOAT, LEAST_VARIANCE = np.finfo(np.float32).max, np.finfo(np.float32).tiny
+MAX_FLOAT, LEAST_STD = np.finfo(np.float32).max, float(np.finfo(np.float32).tiny)
 
 
 @dataclasses.dataclass
@@ -189,7 +189,7 @@ class Learner:
         combines = predicts or self.has_densities  # otherwise the networks' own predictions suffice
         for number, group in enumerate(self.groups):
             y = self._wanted(number, own, means)
-            predicted = self._said(group, z, y, [next(rate) for _ in group], batch_size)
+            predicted = self._said(group, z, _reachable(group, y), [next(rate) for _ in group], batch_size)
             weights = self._weighed(number, predicted, y, shares, batch_size, combines)
             if number == 0 and combines:
                 means = self._combined(predicted, 0, weights)
@@ -290,8 +290,9 @@ class Learner:
             raise ValueError(f"targets: expected shape {shape}, one target per sample, got shape {targets.shape}")
         if self.target_standardizer is None and (targets.dtype.kind not in "iu" or targets.min(initial=0) < 0):
             raise ValueError(f"targets: expected class numbers, integers of at least 0, got {targets}")
-        if targets.dtype.kind == "f" and (np.isinf(targets).any() or (heads == 1 and np.isnan(targets).any())):
-            raise ValueError("targets: expected finite numbers, got NaN or infinity")
+        numbers, unknown = targets.dtype.kind == "f", heads == 1 and np.isnan(targets).any()
+        if numbers and (unknown or magnitude(targets) > float(MAX_FLOAT)):
+            raise ValueError("targets: expected finite numbers, got NaN, infinity or numbers too large for float32")
         if shares is not None and not (shares.shape == count and (shares >= 0).all() and np.isfinite(shares).all()):
             raise ValueError(f"shares: expected {count} finite numbers of at least 0, got {shares}")
         if batch_size < 1:
@@ -374,7 +375,7 @@ class Learner:
         predicted = self._predicted(samples, *(self.groups[number] for number in numbers))
         each = zip(predicted, numbers, strict=True)
         mean, variance = (self._in_units(self._combined(own, number), number) for own, number in each)
-        return mean, np.sqrt(np.maximum(variance, LEAST_VARIANCE))
+        return mean, np.maximum(np.sqrt(variance), LEAST_STD)
 
     def decision(self, samples: Any, group: int = 0) -> np.ndarray:
         """Like `predict`, but logits instead of probabilities: (F, B) -> (C, B)."""
@@ -585,6 +586,14 @@ class Link(NamedTuple):
 
 
 LINKS = {"logit": Link(_logit, _expit), "log": Link(np.log, np.exp), "itself": Link(_itself, _itself)}
+
+
+def _reachable(group: list[Any], targets: np.ndarray) -> np.ndarray:  # (C, n) -> (C, n)
+    """Targets as a group learns them: deviations are at least the least standard deviation that it can predict, because
+    otherwise weights would grow for as long as a target is constant."""
+    if group[0].config.record.link != "log":
+        return targets
+    return np.maximum(np.abs(targets), np.float32(np.exp(-group[0].bound / 2)))
 
 
 def as_taken(network: Any, z: Any) -> Any:

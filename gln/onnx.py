@@ -22,7 +22,7 @@ except ImportError as error:
 
 from gln.categories import Categories
 from gln.features import DISTANCE, FAR, Pieces, SparseScaler, Standardizer
-from gln.learner import Learner
+from gln.learner import LEAST_STD, Learner
 from gln.saving import replacing
 from gln.sklearn import GLNClassifier, GLNRegressor
 
@@ -186,8 +186,8 @@ def _export_regressor(g: Graph, regressor: GLNRegressor) -> None:
         rising = g("TopK", found, [levels], outputs=["rising", "ranks"], largest=0)
         give("quantiles", g("Slice", rising, [0], [-1], [0]), levels)
     if learner.has_densities:
-        variances = g("Mul", rows(len(learner.groups) - 1), np.square(scale))
-        give("std", g("Sqrt", g("Max", variances, float(np.finfo(np.float32).tiny))))
+        stds = g("Mul", g("Sqrt", rows(len(learner.groups) - 1)), scale)
+        give("std", g("Max", stds, LEAST_STD))
 
 
 def _single(g: Graph, value: str) -> str:

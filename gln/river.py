@@ -275,6 +275,7 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         if not self.density:
             raise ValueError("with_dist: expected a model with density=True, got one without")
         mean, std = (0.0, 1.0) if self._learner is None else (float(m[0, 0]) for m in self._learner.moments(sample))
+        std = max(std, 2 * math.ulp(mean))  # otherwise, if a target never varied, both values below would be the mean
         normal = proba.Gaussian()  # it has no setter, so learn two values with this mean and std
         normal.update(mean - std / math.sqrt(2))
         normal.update(mean + std / math.sqrt(2))

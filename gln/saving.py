@@ -239,7 +239,7 @@ def _unpacked(model: Any, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray
     for name, array in model.get_state(copy=False).items():
         if (numbers := state.pop(f"{name}.rows", None)) is not None:
             rows, size = state.get(name, np.empty(0)), array.shape[-1]
-            if rows.shape != (len(rows), size):
+            if rows.ndim != 2 or rows.shape[1] != size:
                 raise _bad(name, f"rows of {size} weights", f"shape {rows.shape}")
             if numbers.dtype != np.int32 or numbers.shape != array.shape[:-1]:
                 expected = f"int32 of shape {array.shape[:-1]}"

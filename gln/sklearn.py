@@ -477,6 +477,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         """
         mean, std = self._moments(self._samples(X), "log_density")
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+        check_magnitude("y", y)
         if y.shape != (mean.shape[1], *self.targets_shape_):
             raise ValueError(f"y: expected shape {(mean.shape[1], *self.targets_shape_)}, got {y.shape}")
         deviations = (y.reshape(len(y), -1).T - mean) / std
@@ -484,6 +485,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
 
     def sample(self, X, n=1, random_state=None):
         """Draw targets from their predicted densities, (N, n) or (N, T, n); needs `density`.
+
+        Several targets are drawn independently of each other.
 
         Parameters
         ----------
@@ -562,7 +565,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         mean = {"loss": "squared_error", "num_outputs": targets}
         levels = {"loss": "quantile", "quantiles": self.quantiles}
         variance = {"loss": "variance", "num_outputs": targets}
-        return [mean] + (targets * [levels] if self.quantiles is not None else []) + self.density * [variance]
+        of_levels = targets * [levels] if self.quantiles is not None else []
+        return [mean, *of_levels, *([variance] if self.density else [])]
 
 
 def _levels(levels):

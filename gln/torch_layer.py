@@ -27,7 +27,7 @@ class GLNLayer(nn.Module):
         Side information has no gradient: gates are step functions. Raises ValueError for a wrong shape.
         """
         context = inputs if context_inputs is None else context_inputs
-        return self.gln(inputs.t(), context.t()).t()
+        return self.gln(inputs.transpose(0, -1), context.transpose(0, -1)).t()
 
     def learn(
         self, inputs: torch.Tensor, targets: torch.Tensor, context_inputs: torch.Tensor | None = None
@@ -37,4 +37,5 @@ class GLNLayer(nn.Module):
         Targets are (B,) or (B, C), otherwise as in `GLN.predict`. Raises ValueError for a wrong shape or value.
         """
         context = inputs if context_inputs is None else context_inputs
-        return self.gln.predict_online(inputs.t(), context.t(), targets.t()).t()
+        columns = inputs.transpose(0, -1), context.transpose(0, -1)  # `t` raises RuntimeError for three axes
+        return self.gln.predict_online(*columns, targets.transpose(0, -1)).t()

@@ -50,6 +50,8 @@ def stream_visits(name: str, weights: np.ndarray | None) -> tuple[Any, Any]:
 
 def _repeated(weights: np.ndarray) -> tuple[np.ndarray, Any]:
     """Visit a sample of weight w ceil(w) times, each with w / ceil(w) of a step."""
+    whole = np.rint(weights)
+    weights = np.where(np.isclose(weights, whole, rtol=1e-9, atol=0), whole, weights)  # or rounding errors add visits
     times = np.ceil(weights).astype(int)
     shares = (weights / np.maximum(times, 1)).repeat(times)
     return np.arange(len(weights)).repeat(times), None if (shares == 1).all() else shares

@@ -176,6 +176,35 @@ def test_small_tables(count, spread):
     assert np.isfinite(model.log_density(X[:count], y)).all()
 
 
+@pytest.mark.parametrize("networks", [1, 3, 4])
+def test_few_deviations_do_not_make_narrow_intervals(networks):
+    """Few networks leave out few samples: here one or two decide the width."""
+    shares, scores = [], []
+    for seed in range(8):
+        rows = slice(40 * seed, 40 * seed + 40)
+        model = GLNRegressor((4, 2), density=True, n_networks=networks, random_state=seed).fit(X[rows], NORMAL[rows])
+        shares.append(held(model, NORMAL))
+        scores.append(model.log_density(X[TEST], NORMAL[TEST]).mean())
+    assert min(shares) > 0.65
+    assert min(scores) > -6
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1e-12, 1e30])
+def test_units_make_no_difference(unit):
+    model, scaled = (GLNRegressor((4,), density=True, n_networks=2, random_state=0) for _ in range(2))
+    model.fit(X[:200], NORMAL[:200])
+    scaled.fit(X[:200], unit * NORMAL[:200])
+    np.testing.assert_allclose(scaled.predict_quantiles(X[:50]) / unit, model.predict_quantiles(X[:50]), rtol=1e-2)
+    expected = model.log_density(X[:50], NORMAL[:50]) - np.log(unit)
+    np.testing.assert_allclose(scaled.log_density(X[:50], unit * NORMAL[:50]), expected, rtol=1e-2)
+
+
+def test_density_may_be_a_bool_of_numpy():
+    density: Any = np.True_  # as from a grid of parameters
+    model = GLNRegressor((2,), density=density, random_state=0).fit(X[:50], NORMAL[:50])
+    assert model.predict(X[:2], return_std=True)[1].shape == (2,)
+
+
 def test_missing_densities_and_bad_arguments_raise_errors(normal):
     plain = GLNRegressor((2,), random_state=0).fit(X[:50], NORMAL[:50])
     calls: dict[str, Any] = {
@@ -193,6 +222,8 @@ def test_missing_densities_and_bad_arguments_raise_errors(normal):
     for y in (NORMAL[:3], NORMAL[:2, None], [np.nan, 0]):
         with pytest.raises(ValueError, match=r"^(y: expected shape|Input y contains NaN)"):
             normal.log_density(X[:2], y)
+    with pytest.raises(ValueError, match="Input y contains infinity or a value too large"):
+        normal.log_density(X[:2], [1e300, 0])
     for n in (0, -1):
         with pytest.raises(ValueError, match="n == "):
             normal.sample(X[:2], n)

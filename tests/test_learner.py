@@ -78,6 +78,8 @@ def test_targets_that_are_not_finite_are_refused():
     model = of_numbers()
     with pytest.raises(ValueError, match="targets: expected finite numbers"):
         model.learn(SAMPLES, np.where(SAMPLES[:1] > 0, SAMPLES[:1], np.nan))
+    with pytest.raises(ValueError, match=r"targets: expected finite numbers, got .* numbers too large for float32"):
+        model.learn(SAMPLES, np.where(SAMPLES[:1] > 0, SAMPLES[:1], 1e200))
     assert model.standardizer is not None
     assert model.standardizer.count.tolist() == [0, 0, 0]
 

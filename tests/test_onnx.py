@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import io
 import os
 import sys
 from pathlib import Path
@@ -12,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import ROOT, to_numpy
+from helpers import to_numpy
 from scipy.sparse import random_array
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from test_readme import BLOCK, assert_shown
 
 if not os.environ.get("GLN_REQUIRE_BACKENDS"):
     pytest.importorskip("onnx")
@@ -226,12 +223,3 @@ def test_without_onnx_the_error_says_what_to_install(monkeypatch):
     monkeypatch.delitem(sys.modules, "gln.onnx")
     with pytest.raises(ImportError, match=r'^gln.onnx needs ONNX: pip install "gated-linear-networks\[onnx\]"$'):
         importlib.import_module("gln.onnx")
-
-
-def test_the_example_in_the_documentation(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    page = (ROOT / "docs" / "saving.md").read_text(encoding="utf-8")
-    (_, code), (_, shown) = BLOCK.findall(page.partition("\n## ONNX\n")[2])[:2]
-    with contextlib.redirect_stdout(io.StringIO()) as output:
-        exec(compile(code, "docs/saving.md", "exec"), {})
-    assert_shown(output.getvalue(), shown)

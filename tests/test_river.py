@@ -107,6 +107,20 @@ def test_a_stream_with_intervals():
     assert abs(model.predict_one(x) - y) < 40
 
 
+def test_the_distribution_of_a_target_that_does_not_vary_at_first():
+    rng = np.random.default_rng(0)
+    model, scores = GLNRegressor(seed=0, density=True), []
+    for i, x in enumerate(rows(2000)):
+        if i == 1200:
+            normal = model.predict_one(x, with_dist=True)
+            assert (normal.cdf(7.0), normal.cdf(7.2)) == (0, 1)
+            assert 0 < normal.sigma < 1e-10
+        y = 7.1 + (i >= 1200) * rng.normal()
+        scores.append(model.predict_one(x, with_dist=True).log_pdf(y))
+        model.learn_one(x, y)
+    assert np.mean(scores[-300:]) > -2.5
+
+
 def test_the_distribution_follows_noise_that_doubles_suddenly():
     rng = np.random.default_rng(0)
     model, deviations, within = GLNRegressor(seed=0, density=True), [], []

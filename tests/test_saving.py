@@ -282,6 +282,7 @@ def test_every_row_is_saved_once(backend, digits, tmp_path):
         ("weights.1", None, r"weights.1: expected rows of 6 weights, got shape \(0,\)"),
         ("weights.1", np.zeros((0, 2**40)), r"weights.1: expected rows of 6 .*, got shape \(0, 1099511627776\)"),
         ("weights.1", np.zeros((0, 6)), r"weights.1.rows: expected numbers from 0 to -1, got numbers from 0 to 0"),
+        ("weights.1", np.array(1, np.float32), r"weights.1: expected rows of 6 weights, got shape \(\)"),
         ("weights.1.rows", None, r"state\['weights.1'\]: expected shape"),
         ("weights.1.rows", np.zeros((3, 4, 1)), r"weights.1.rows: expected int32 of shape \(3, 4, 1\), got float64"),
         (

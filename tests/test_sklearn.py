@@ -32,6 +32,7 @@ import gln.estimators
 import gln.sklearn
 from gln.features import piecewise_linear, with_distances
 from gln.sklearn import GLNClassifier
+from gln.visits import table_visits
 
 Data = tuple[np.ndarray, np.ndarray]
 IRIS: Data = load_iris(return_X_y=True)
@@ -235,6 +236,16 @@ def test_a_weight_below_one_is_a_fraction_of_a_step():
     # The sum of a table's weights does not matter.
     tiny, one = (clone(model).fit(X, y, sample_weight=np.full(120, w)).predict_proba(X) for w in (1e-6, 1.0))
     np.testing.assert_allclose(tiny, one, atol=1e-6)
+
+
+def test_equal_weights_are_the_same_as_none():
+    for count in range(2, 200):  # their mean is rounded, so they are scaled to nearly one
+        visits, shares = table_visits(np.zeros((count, 1)), np.zeros(count), np.full(count, 1 / count), shuffle=True)
+        assert len(visits) == count
+        assert shares is None
+    visits, shares = table_visits(np.zeros((3, 1)), np.zeros(3), np.array([0.5, 1.0, 2.1]), shuffle=False)
+    assert visits.tolist() == [0, 1, 2, 2, 2]
+    np.testing.assert_allclose(shares, [0.5, 1, 0.7, 0.7, 0.7])
 
 
 def test_class_weights(of_cancer):

@@ -98,6 +98,11 @@ def test_shapes_are_checked(layer):
         layer(rows(30)[:, :19])
     with pytest.raises(ValueError, match=r"^context_inputs: expected "):
         layer(rows(30), rows(29))
+    sequences = rows(30).view(5, 6, 20)
+    with pytest.raises(ValueError, match=r"^inputs: expected shape \(20, B\) .* got shape \(20, 6, 5\)"):
+        layer(sequences)
+    with pytest.raises(ValueError, match=r"^inputs: expected shape \(20, B\) .* got shape \(20, 6, 5\)"):
+        layer.learn(sequences, rows(5))
 
 
 def test_state_dict_carries_the_network(layer):
