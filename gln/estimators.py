@@ -149,7 +149,7 @@ class Estimator(Saveable, BaseEstimator):
             self.categories_ = {i: own | new_levels(own, columns[:, i], False) for i, own in self._levels.items()}
         return with_codes(X, self._levels)
 
-    def novelty(self, X):
+    def novelty(self, X: Any) -> np.ndarray:
         """Novelty of samples, from 0 to 1: how unlike the training samples of `fit` they are.
 
         It is the mean over neurons of 1 / sqrt(1 + n), where n is the number of training samples, out of at most

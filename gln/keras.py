@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import keras
-import tensorflow as tf
+try:
+    import keras
+    import tensorflow as tf
+except ImportError as error:
+    raise ImportError('gln.keras needs TensorFlow: pip install "gated-linear-networks[tf]"') from error
 
 from gln_tf import GLN
 

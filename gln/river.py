@@ -415,7 +415,7 @@ class GLNPolicy(bandit.base.ContextualPolicy):
     def _pull(self, arm_ids, context=None):
         return self._bandit.decide(context, arm_ids).arm
 
-    def update(self, arm_id, context, *reward_args, **reward_kwargs):
+    def update(self, arm_id: Any, context: Any, *reward_args: Any, **reward_kwargs: Any) -> None:
         """Learn the reward of an arm in a context; without a context, `update(arm_id, reward)`."""
         if not reward_args:  # as `river.bandit.evaluate` calls it
             context, reward_args = None, (context,)

@@ -157,7 +157,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         self.verbose = verbose
         self.categorical_features = categorical_features
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> GLNClassifier:
         """Learn a table from scratch. To continue learning, use `partial_fit`.
 
         Parameters
@@ -180,7 +180,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         self.classes_ = classes
         return self
 
-    def partial_fit(self, X, y, classes=None, sample_weight=None):
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> GLNClassifier:
         """Learn the next samples of a stream once, in order, each standardised by the samples up to it.
 
         Several calls give the same result as one if each part of the stream is a multiple of `batch_size` long, and the
@@ -198,27 +198,27 @@ class GLNClassifier(ClassifierMixin, Estimator):
         self._learn_stream(X, y, classes, sample_weight)
         return self
 
-    def partial_fit_predict_proba(self, X, y, classes=None):
+    def partial_fit_predict_proba(self, X: Any, y: Any, classes: Any = None) -> np.ndarray:
         """Like `partial_fit`, but returns the probabilities (N, C) predicted for each sample before learning it."""
         return sum_to_one(np.concatenate(self._learn_stream(X, y, classes, predicts=True), axis=1)).T
 
-    def decision_function(self, X):
+    def decision_function(self, X: Any) -> np.ndarray:
         """Logits for X (N, F): of `classes_[1]`, (N,); with more than two classes, of each against the rest, (N, C)."""
         samples = self._samples(X)
         logits = self.learner_.decision(samples)
         return logits[0] if len(logits) == 1 else logits.T
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities (N, C) for X (N, F); with more than two classes they are one-vs-rest, normalised."""
         samples = self._samples(X)
         return sum_to_one(self.learner_.predict(samples)).T
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """The most probable class of each sample, (N,), for X (N, F)."""
         best = self.predict_proba(X).argmax(axis=1)
         return self.classes_[best]
 
-    def explain(self, X):
+    def explain(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Contributions of the features to each prediction; with a constant they add up to `decision_function`.
 
         Between its halfspaces, a network is linear in each feature, its distance from its mean and its encoding. A
@@ -399,7 +399,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         self.verbose = verbose
         self.categorical_features = categorical_features
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> GLNRegressor:
         """Learn a table from scratch. To continue learning, use `partial_fit`.
 
         Parameters
@@ -417,7 +417,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         self.targets_shape_ = shape
         return self
 
-    def partial_fit(self, X, y, sample_weight=None):
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> GLNRegressor:
         """Learn the next samples of a stream, as `GLNClassifier.partial_fit` does.
 
         Parameters
@@ -429,11 +429,11 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         self._learn_stream(X, y, sample_weight)
         return self
 
-    def partial_fit_predict(self, X, y):
+    def partial_fit_predict(self, X: Any, y: Any) -> np.ndarray:
         """Like `partial_fit`, but returns the mean predicted for each sample before learning it, in the shape of y."""
         return self._means(np.concatenate(self._learn_stream(X, y, predicts=True), axis=1))
 
-    def predict(self, X, return_std=False):
+    def predict(self, X: Any, return_std: bool = False) -> Any:
         """The mean of the targets for X (N, F): (N,) or (N, T), like y.
 
         Parameters
@@ -448,7 +448,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         mean, std = self._moments(samples, "return_std")
         return self._means(mean), self._means(std)
 
-    def predict_quantiles(self, X, levels=None):
+    def predict_quantiles(self, X: Any, levels: Any = None) -> np.ndarray:
         """Quantiles of the targets in ascending order, (N, Q) or (N, T, Q).
 
         Parameters
@@ -470,7 +470,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
             found = mean[:, None] + std[:, None] * self._shape.quantiles(levels)[..., None]
         return np.sort(found, axis=1).transpose(2, 0, 1).reshape(-1, *self.targets_shape_, found.shape[1])
 
-    def log_density(self, X, y):
+    def log_density(self, X: Any, y: Any) -> np.ndarray:
         """Natural logarithm of the predicted density at each target, in units of 1 / y; needs `density`.
 
         Shapes: X (N, F), y (N,) or (N, T) -> (N,) or (N, T). The mean of the result is the mean log-likelihood.
@@ -483,7 +483,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         deviations = (y.reshape(len(y), -1).T - mean) / std
         return self._means(self._shape.log_density(deviations) - np.log(std))
 
-    def sample(self, X, n=1, random_state=None):
+    def sample(self, X: Any, n: int = 1, random_state: Any = None) -> np.ndarray:
         """Draw targets from their predicted densities, (N, n) or (N, T, n); needs `density`.
 
         Several targets are drawn independently of each other.
@@ -502,7 +502,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         drawn = mean[..., None] + std[..., None] * self._shape.of(normal)  # (T, N, n)
         return drawn.swapaxes(0, 1).reshape(-1, *self.targets_shape_, n)
 
-    def explain(self, X):
+    def explain(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Contributions of the features to each prediction, in the target's units; with a constant they add up to it.
 
         See `GLNClassifier.explain`. Shapes: X (N, F) -> contributions (N, F) or (N, T, F), constant (N,) or (N, T).
@@ -513,13 +513,13 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         return contributions.reshape(*shape, contributions.shape[2]), constant.reshape(shape)
 
     @property
-    def quantile_glns_(self):
+    def quantile_glns_(self) -> list[list[Any]]:
         """The networks of quantiles, a list for each target."""
         groups = self.learner_.groups
         return groups[1 : len(groups) - self.learner_.has_densities]
 
     @property
-    def variance_glns_(self):
+    def variance_glns_(self) -> list[Any]:
         """The networks of variances; empty without `density`."""
         return self.learner_.groups[-1] if self.learner_.has_densities else []
 

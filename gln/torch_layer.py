@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+try:
+    import torch
+    from torch import nn
+except ImportError as error:
+    raise ImportError('gln.torch_layer needs PyTorch: pip install "gated-linear-networks[torch]"') from error
 
 from gln_torch import GLN
 

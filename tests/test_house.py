@@ -105,3 +105,19 @@ def test_a_loss_is_named_by_its_record_output_and_residual_alone():
 def test_importing_the_package_is_cheap():
     loaded = run_python("import sys; before = set(sys.modules); import gln; print(*set(sys.modules) - before)")
     assert loaded.split() == ["gln"]
+
+
+MISSING = [("gln.keras", "keras", "tf"), ("gln.river", "river", "river"), ("gln.torch_layer", "torch", "torch")]
+
+
+@pytest.mark.parametrize(("name", "missing", "extra"), MISSING)
+def test_what_is_not_installed_is_named_with_its_extra(name, missing, extra):
+    said = run_python(f"""if True:
+        import sys
+        sys.modules[{missing!r}] = None
+        try:
+            import {name}
+        except ImportError as error:
+            print(error)
+    """)
+    assert re.fullmatch(rf'{name} needs \w+: pip install "gated-linear-networks\[{extra}\]"\n', said)

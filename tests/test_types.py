@@ -51,6 +51,20 @@ from test_mnist import get_mnist_metrics, get_ten_digits_metrics
 reveal_type(get_mnist_metrics(GLN([1], 784, 784), mnist_class=3))
 reveal_type(get_ten_digits_metrics(GLN([1], 784, 784, num_classes=10)).accuracy)
 """
+ESTIMATORS = """
+from gln.sklearn import GLNClassifier, GLNRegressor
+
+X, y = [[0.0], [1.0]], [0, 1]
+classifier = GLNClassifier().fit(X, y).partial_fit(X, y, classes=[0, 1])
+reveal_type(classifier)
+reveal_type(classifier.predict_proba(X))
+reveal_type(classifier.explain(X)[0])
+classifier.decision_function(X), classifier.partial_fit_predict_proba(X, y), classifier.novelty(X)
+regressor = GLNRegressor(density=True).fit(X, y).partial_fit(X, y)
+reveal_type(regressor)
+reveal_type(regressor.predict_quantiles(X, levels=[0.5]))
+regressor.predict(X, return_std=True), regressor.log_density(X, y), regressor.sample(X, 3), regressor.explain(X)
+"""
 WRONG = """
 from gln_numpy import GLN
 
@@ -131,3 +145,11 @@ def test_helpers_have_types_and_mistakes_are_found(installed, tmp_path):
     assert [each.replace("builtins.", "")[:11] for each in revealed] == ["tuple[float", "float"]
     found = re.findall(r"\[([\w-]+)\]$", "\n".join(check(installed, WRONG, tmp_path)[1]), re.MULTILINE)
     assert found == ["call-arg", "attr-defined", "arg-type", "misc"]
+
+
+@pytest.mark.slow
+def test_estimators_have_types(installed, tmp_path):
+    revealed, errors = check(installed, ESTIMATORS, tmp_path)
+    assert errors == []
+    kinds = ["gln.sklearn.GLNClassifier", *["numpy.ndarray"] * 2, "gln.sklearn.GLNRegressor", "numpy.ndarray"]
+    assert [each.split("[")[0] for each in revealed] == kinds
