@@ -7,7 +7,6 @@ determine the halfspaces and the order of the digits. The fastest installed back
 
 from __future__ import annotations
 
-import argparse
 import functools
 from typing import Any
 
@@ -17,7 +16,7 @@ from sklearn.linear_model import SGDClassifier
 from sklearn.neural_network import MLPClassifier
 from tqdm import tqdm
 
-from benchmarks.report import machine, show
+from benchmarks.report import command_line, machine, show
 from gln.backends import load_backend
 from gln.features import Standardizer, orientation_features
 from gln.mnist import Digits, deskew, load_mnist
@@ -144,8 +143,7 @@ def table_of_streams(hits: dict[str, np.ndarray]) -> pd.DataFrame:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
+    parser = command_line(__doc__)
     parser.add_argument("--plot", metavar="FILE", help="draw the learning curves")
     options = parser.parse_args()
     trials = Trials(300 if options.quick else None)

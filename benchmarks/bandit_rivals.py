@@ -230,11 +230,8 @@ class VowpalWabbit:
         self.inputs = inputs
         workspace: Any = importlib.import_module("vowpalwabbit").Workspace  # only this rival needs it
         self.workspace = workspace(f"--cb_explore_adf {explore} -q sa --quiet --random_seed {task.seed + 1}")
-        self.rng, self.arms, self.chosen = (
-            np.random.default_rng(task.seed),
-            task.arms,
-            1.0,
-        )  # the probability of the arm chosen
+        self.rng, self.arms = np.random.default_rng(task.seed), task.arms
+        self.chosen = 1.0  # the probability of the arm chosen
 
     def example(self, x: np.ndarray, arm: int | None = None, reward: float = 0.0) -> list[str]:  # (F,)
         labels = ["" if a != arm else f"0:{1 - reward}:{self.chosen} " for a in range(self.arms)]

@@ -15,7 +15,6 @@ others estimate; Vowpal Wabbit also gets each feature's distance from its mean, 
 
 from __future__ import annotations
 
-import argparse
 import functools
 import itertools
 import time
@@ -40,7 +39,7 @@ from benchmarks.bandit_rivals import (
     and_distances,
     with_one,
 )
-from benchmarks.report import machine, show
+from benchmarks.report import command_line, machine, show
 from benchmarks.stream_data import HAS_R
 from gln.bandits import GLNBandit
 
@@ -192,8 +191,7 @@ def draw(file: str, steps: int, seeds: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
+    parser = command_line(__doc__)
     parser.add_argument("--seeds", type=int, default=5, metavar="S", help="seeds of environments and models")
     parser.add_argument("--jobs", type=int, default=1, metavar="J", help="environments at a time")
     parser.add_argument("--plot", metavar="FILE", help="draw rewards around a drift instead of printing tables")

@@ -14,7 +14,6 @@ Multiple-Valued Logic and Soft Computing 17, 2011.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import io
 import subprocess
@@ -40,7 +39,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.defaults import TABLES as BUNDLED
-from benchmarks.report import boosters, machine, show
+from benchmarks.report import boosters, command_line, machine, show
 from gln.calibration import calibration_error, reliability
 from gln.sklearn import GLNClassifier
 
@@ -137,7 +136,8 @@ def plot(scores: dict[str, list[Scores]], file: Path) -> None:
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
     for title, of_tables in scores.items():
-        confidence, hits = (np.concatenate([s[place] for s in of_tables]) for place in (1, 2))
+        confidence = np.concatenate([each.confidence for each in of_tables])
+        hits = np.concatenate([each.hits for each in of_tables])
         axes.plot(*reliability(confidence, hits)[:2], marker="o", markersize=3, label=title.split(", ")[-1])
     axes.set(xlabel="probability of the predicted class", ylabel="share of correct predictions")
     axes.set(xlim=(0.2, 1), ylim=(0.2, 1))
@@ -146,8 +146,7 @@ def plot(scores: dict[str, list[Scores]], file: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
+    parser = command_line(__doc__)
     parser.add_argument("--held-out", action="store_true", help="tables that were not used to choose the defaults")
     parser.add_argument("--categories", action="store_true", help="categories as they are, and as columns of 0 and 1")
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS), help="all by default")

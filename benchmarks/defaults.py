@@ -9,7 +9,6 @@ line is the default; every other line changes one thing. `--quick` runs on the f
 
 from __future__ import annotations
 
-import argparse
 import functools
 import math
 from collections.abc import Callable
@@ -20,7 +19,7 @@ import pandas as pd
 from sklearn import datasets
 from tqdm import tqdm
 
-from benchmarks.report import machine, show
+from benchmarks.report import command_line, machine, show
 from gln.backends import load_backend
 from gln.features import Standardizer
 from gln.learner import Learner, sum_to_one
@@ -90,10 +89,8 @@ def progressive(gln: Any, stream: Stream, seed: int, **setting: Any) -> tuple[fl
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
     gln = load_backend("auto").GLN
-    found = streams(parser.parse_args().quick)
+    found = streams(command_line(__doc__).parse_args().quick)
     rows: dict[str, dict[str, str]] = {}
     for title, setting in tqdm(SETTINGS.items(), leave=False):
         rows[title] = {}

@@ -23,7 +23,6 @@ NGBoost and CatBoost are included if installed. NGBoost 0.6 requires scikit-lear
 
 from __future__ import annotations
 
-import argparse
 import functools
 import importlib
 import importlib.util
@@ -52,7 +51,7 @@ from sklearn.preprocessing import StandardScaler
 
 import gln.river
 from benchmarks.regressor import HELD_OUT, Table, of_r
-from benchmarks.report import boosters, machine, show
+from benchmarks.report import boosters, command_line, machine, show
 from benchmarks.stream_data import R_NUMBERS, Stream
 from benchmarks.streams import WARM, progressive, scaled
 from gln.sklearn import GLNRegressor
@@ -350,8 +349,7 @@ def draw(file: str, samples: int, streams: list[Stream]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
+    parser = command_line(__doc__)
     parser.add_argument("--seeds", type=int, default=1, metavar="S", help="seeds of models and folds, on tables")
     parser.add_argument("--jobs", type=int, default=1, metavar="J", help="runs at a time; use 1 for reliable times")
     parser.add_argument("--only", default="", metavar="NAME", help="only models whose names begin with this")

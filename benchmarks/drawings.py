@@ -18,7 +18,6 @@ Source of the table: see `benchmarks.classifier`.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import subprocess
@@ -36,7 +35,7 @@ from tqdm import tqdm
 
 from benchmarks.classifier import of_keel
 from benchmarks.handwriting import DIGITS, STAR, THINGS, Stroke, browser, draw, shaken
-from benchmarks.report import machine, show
+from benchmarks.report import command_line, machine, show
 from gln.page.pupil import Pupil
 from gln.page.strokes import checked
 
@@ -171,8 +170,7 @@ def take_picture(driver: Any, file: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a few drawings, whose figures say little")
+    parser = command_line(__doc__)
     parser.add_argument("--picture", metavar="FILE", help="save a screenshot of the page")
     options = parser.parse_args()
     quick = options.quick

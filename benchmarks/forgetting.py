@@ -17,7 +17,6 @@ Source of the experiment: Veness et al., Gated Linear Networks, AAAI 2021, where
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -27,7 +26,7 @@ from sklearn.linear_model import SGDClassifier
 from sklearn.neural_network import MLPClassifier
 from tqdm import tqdm
 
-from benchmarks.report import machine, show
+from benchmarks.report import command_line, machine, show
 from gln.backends import load_backend
 from gln.mnist import PIXELS, Digits, load_mnist
 
@@ -182,8 +181,7 @@ def draw(runs: dict[str, np.ndarray], file: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
+    parser = command_line(__doc__)
     parser.add_argument("--plot", metavar="FILE", help="draw accuracy against the tasks learned")
     options = parser.parse_args()
     size, digits = QUICK if options.quick else FULL, load_mnist()

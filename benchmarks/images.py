@@ -17,7 +17,6 @@ n neurons in a layer, N in both, k halfspaces per neuron, R rows per neuron, d i
 
 from __future__ import annotations
 
-import argparse
 import copy
 import time
 from pathlib import Path
@@ -26,7 +25,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from benchmarks.report import machine, show
+from benchmarks.report import command_line, machine, show
 from gln.mnist import PIXELS, SIDE, load_mnist
 from gln_numba import compiled, mix, residual, update
 
@@ -304,8 +303,7 @@ def picture(file: Path, digits: np.ndarray, columns: int, title: str, given: int
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
+    parser = command_line(__doc__)
     parser.add_argument("--jobs", type=int, default=2, metavar="J", help="squares at a time")
     parser.add_argument("--plot", type=Path, metavar="DIRECTORY", help="also draw digits, into this folder")
     options = parser.parse_args()

@@ -18,7 +18,6 @@ seed 0:
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import functools
 import threading
@@ -39,7 +38,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.report import machine, show
+from benchmarks.report import command_line, machine, show
 from gln.sklearn import GLNClassifier
 
 Table = tuple[np.ndarray, np.ndarray]  # features (N, F), classes (N,)
@@ -150,8 +149,7 @@ def measured(model: Any, table: Table, rows: int) -> list[float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
+    parser = command_line(__doc__)
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES), metavar="TABLE")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), metavar="MODEL")
     options = parser.parse_args()

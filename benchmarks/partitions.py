@@ -7,7 +7,6 @@ seconds and a worker's peak memory. `--rows` sets another number.
 
 from __future__ import annotations
 
-import argparse
 import resource
 import time
 
@@ -17,7 +16,7 @@ import pandas as pd
 from distributed import Client, LocalCluster
 from sklearn.datasets import make_classification
 
-from benchmarks.report import machine
+from benchmarks.report import command_line, machine
 from gln.sklearn import GLNClassifier
 
 PARTITION = 100_000
@@ -39,8 +38,7 @@ def most_memory() -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
+    parser = command_line(__doc__)
     parser.add_argument("--rows", type=int, default=10_000_000, metavar="N", help="rows of the table")
     options = parser.parse_args()
     rows = 200_000 if options.quick else options.rows

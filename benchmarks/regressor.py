@@ -10,7 +10,6 @@ LightGBM and CatBoost are included if installed (the extra `benchmarks`). `--qui
 
 from __future__ import annotations
 
-import argparse
 import functools
 import time
 import warnings
@@ -31,7 +30,7 @@ from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.report import boosters, machine, show
+from benchmarks.report import boosters, command_line, machine, show
 from gln.sklearn import GLNRegressor
 
 Table = tuple[np.ndarray, np.ndarray]  # features (N, F), targets (N,)
@@ -143,8 +142,7 @@ def scored(title: str, intervals: bool, table: Callable[[], Table], seeds: int, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
+    parser = command_line(__doc__)
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--held-out", action="store_true", help="tables that were not used to choose the defaults")
     which.add_argument("--skewed", action="store_true", help="tables with skewed targets")

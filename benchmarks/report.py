@@ -1,7 +1,8 @@
-"""Output that all benchmarks share: a description of the machine, and tables as Markdown."""
+"""What all benchmarks share: a command line, a description of the machine, and tables as Markdown."""
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import importlib.util
 import os
@@ -14,6 +15,13 @@ from typing import Any
 import pandas as pd
 
 from gln.backends import BACKENDS
+
+
+def command_line(description: str | None) -> argparse.ArgumentParser:
+    """A parser with this description and `--quick`, to which a benchmark adds its own options."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
+    return parser
 
 
 def machine() -> str:

@@ -8,7 +8,6 @@ workers are computed, not measured: their share of one worker's time, plus this 
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
 
@@ -16,7 +15,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from benchmarks.report import machine, show
+from benchmarks.report import command_line, machine, show
 from gln.sklearn import GLNClassifier
 
 
@@ -35,9 +34,7 @@ def seconds(heads: int, workers: int, samples: int, repeats: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
-    options = parser.parse_args()
+    options = command_line(__doc__).parse_args()
     os.environ["NUMBA_NUM_THREADS"] = "1"  # read when Numba is imported, here and in the workers
     counts, samples, repeats = ([5, 10], 100, 1) if options.quick else ([10, 30, 100, 300], 10000, 3)
     rows = {}

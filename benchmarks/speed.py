@@ -22,7 +22,7 @@ from sklearn.linear_model import SGDClassifier
 from sklearn.neural_network import MLPClassifier
 
 from benchmarks import bare
-from benchmarks.report import machine, show
+from benchmarks.report import command_line, machine, show
 from gln.backends import BACKENDS, load_backend
 from gln.mnist import PIXELS, load_mnist
 
@@ -217,8 +217,7 @@ def draw(table: pd.DataFrame, file: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
+    parser = command_line(__doc__)
     parser.add_argument("--plot", metavar="FILE", help="draw the first table")
     parser.add_argument("--samples", type=int, default=4000, metavar="N", help="digits per run")
     parser.add_argument("--repeats", type=int, default=5, metavar="R", help="timed runs of each model")

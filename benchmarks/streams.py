@@ -17,7 +17,6 @@ of each kind, 300 samples each.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import importlib.util
 import itertools
@@ -34,7 +33,7 @@ from river import compose, dummy, ensemble, forest, linear_model, multiclass, ne
 from river.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.metrics import cohen_kappa_score
 
-from benchmarks.report import machine, show
+from benchmarks.report import command_line, machine, show
 from benchmarks.stream_data import CLASSES, HAS_R, NUMBERS, R_CLASSES, R_NUMBERS, Stream, agrawal, of_csv
 from gln.river import GLNClassifier, GLNRegressor
 
@@ -245,9 +244,8 @@ def draw(file: str, samples: int, window: int) -> None:
     for title, (colour, style) in looks.items():
         predicted, _ = progressive(CLASSIFIERS[title](stream), stream, "predict_one")
         accuracy = rolling([100.0 * (p == y) for p, (_, y) in zip(predicted, stream, strict=True)], window)
-        places = np.arange(window, samples + 1)
-        few = slice(None, None, max(1, window // 20))  # fewer points, so that dashes stay visible
-        axes.plot(places[few], accuracy[few], color=colour, linestyle=style, linewidth=1.5, label=title)
+        places, step = np.arange(window, samples + 1), max(1, window // 20)  # fewer points, so that dashes stay visible
+        axes.plot(places[::step], accuracy[::step], color=colour, linestyle=style, linewidth=1.5, label=title)
     ends = [samples * i // len(CONCEPTS) for i in range(len(CONCEPTS) + 1)]
     for function, (start, end) in zip(CONCEPTS, itertools.pairwise(ends), strict=True):
         axes.text((start + end) / 2, 1.02, f"function {function}", transform=axes.get_xaxis_transform(), ha="center")
@@ -264,8 +262,7 @@ def draw(file: str, samples: int, window: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
+    parser = command_line(__doc__)
     parser.add_argument("--samples", type=int, default=5000, metavar="N", help="maximum length of each stream")
     parser.add_argument("--jobs", type=int, default=1, metavar="J", help="runs at a time; use 1 for reliable times")
     parser.add_argument("--capymoa", type=int, metavar="N", help="compare with CapyMOA on the first N samples")

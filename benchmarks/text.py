@@ -10,7 +10,6 @@ on a few texts.
 
 from __future__ import annotations
 
-import argparse
 import ast
 import importlib.util
 import pickle
@@ -33,7 +32,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.svm import LinearSVC
 
-from benchmarks.report import machine, show
+from benchmarks.report import command_line, machine, show
 from gln.sklearn import GLNClassifier
 
 Texts = tuple[list[str], np.ndarray]  # texts, class numbers
@@ -127,8 +126,7 @@ def file_size(model: Any) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
+    parser = command_line(__doc__)
     parser.add_argument("--seeds", type=int, default=3, metavar="S", help="splits, and seeds of the models")
     options = parser.parse_args()
     most, count, seeds = (60, 60, 1) if options.quick else (700, 2000, options.seeds)

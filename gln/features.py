@@ -17,7 +17,9 @@ __all__ = [
     "with_distances",
 ]
 
-STATE = ("floor", "limit", "far_is_missing", "count", "mean", "squares", "low", "high", "first")  # of a Standardizer
+# The state of a Standardizer: its options, what it has counted of each feature, and the first samples.
+OPTIONS, COUNTED = ("floor", "limit", "far_is_missing"), ("count", "mean", "squares", "low", "high")
+STATE = (*OPTIONS, *COUNTED, "first")
 # How the estimators standardise. Features: a floor of 0 costs 0.4 points on digits, floors of 0.1 or more on wines.
 # Targets: the networks clip them at their own bound; the limit only guards against a single wrong value.
 OF_FEATURES: dict[str, Any] = {"floor": 0.05, "limit": 5.0}
@@ -131,9 +133,9 @@ class Standardizer:
                 if not outliers.any():
                     break
                 typical = np.where(outliers, np.nan, typical)
-            count, mean, *_ = moments = _moments(typical)
-            reach = _widened(self.limit, count) * _divisor(moments, self.floor)
-            counted = _moments(x.clip((mean - reach)[:, None], (mean + reach)[:, None]))
+            moments = _moments(typical)
+            reach = _widened(self.limit, moments.known) * _divisor(moments, self.floor)
+            counted = _moments(x.clip((moments.mean - reach)[:, None], (moments.mean + reach)[:, None]))
             self.count[some], self.mean[some], self.squares[some], self.low[some], self.high[some] = counted
 
     def transform(self, samples: Any) -> np.ndarray:
@@ -169,7 +171,7 @@ class Standardizer:
     def grow(self, size: int) -> None:
         """Append features without any values yet, so that samples have `size` features from now on."""
         new = size - self.size
-        for name in ("count", "mean", "squares", "low", "high"):
+        for name in COUNTED:
             setattr(self, name, np.concatenate([getattr(self, name), np.zeros(new)]))
         self.first = np.pad(self.first, [(0, 0), (0, new)], constant_values=np.nan)
         self.size = size
@@ -196,7 +198,7 @@ class Standardizer:
         self._rescale()
 
     def _state_array(self, name: str, value: Any) -> np.ndarray:
-        array, shape = np.array(value, np.float64), () if name in STATE[:3] else (self.size,)
+        array, shape = np.array(value, np.float64), () if name in OPTIONS else (self.size,)
         if name == "first" and array.ndim == 2 and len(array) < FEW and array.shape[1] == self.size:
             return array  # it may contain NaN
         if array.shape != shape:
@@ -209,7 +211,7 @@ class Standardizer:
         return array
 
     def _rescale(self) -> None:
-        self._divisor = _divisor((self.count, self.mean, self.squares, self.low, self.high), self.floor)
+        self._divisor = _divisor(Moments(self.count, self.mean, self.squares, self.low, self.high), self.floor)
         self._reach = _widened(self.limit, self.count) * self._divisor  # values are clipped this far from the mean
 
     def _checked(self, samples: Any) -> Any:
@@ -346,8 +348,17 @@ def _is_sparse(samples: Any) -> bool:
     return hasattr(samples, "tocsr")  # duck typing: importing SciPy's own check takes a tenth of a second
 
 
-def _moments(x: np.ndarray) -> tuple[np.ndarray, ...]:  # (d, B) -> 5 of (d,)
-    """Number, mean, sum of squared deviations, minimum and maximum of the known values in each row."""
+class Moments(NamedTuple):
+    """What is counted of the known values of d features, (d,) each."""
+
+    known: np.ndarray  # their number
+    mean: np.ndarray
+    squares: np.ndarray  # sum of squared deviations
+    low: np.ndarray
+    high: np.ndarray
+
+
+def _moments(x: np.ndarray) -> Moments:  # (d, B)
     known = ~np.isnan(x)
     count = known.sum(axis=1)
     origin = x[np.arange(len(x)), known.argmax(axis=1)]  # sums of differences lose fewer digits
@@ -356,13 +367,13 @@ def _moments(x: np.ndarray) -> tuple[np.ndarray, ...]:  # (d, B) -> 5 of (d,)
     difference = np.where(known, difference - shift[:, None], 0)
     mean = np.where(count > 0, origin + shift, 0)
     low, high = mean + difference.min(axis=1), mean + difference.max(axis=1)
-    return count, mean, np.square(difference).sum(axis=1), low, high
+    return Moments(count, mean, np.square(difference).sum(axis=1), low, high)
 
 
-def _divisor(moments: tuple[np.ndarray, ...], floor: float) -> np.ndarray:  # 5 of (d,) -> (d,)
+def _divisor(moments: Moments, floor: float) -> np.ndarray:  # -> (d,)
     """The scale that values are divided by; infinite for features that never varied, so that they become 0."""
-    count, _, squares, low, high = moments
-    scale = np.sqrt(squares / np.maximum(count, 1)) + floor * (high - low)
+    deviation = np.sqrt(moments.squares / np.maximum(moments.known, 1))
+    scale = deviation + floor * (moments.high - moments.low)
     return np.where(scale > 0, scale, np.inf)
 
 
@@ -379,9 +390,9 @@ def _outliers(x: np.ndarray, limit: float, floor: float) -> np.ndarray:  # (d, B
         deviation = np.sqrt(squares / n * (n - 1) / (n + limits**2))
         return np.abs(x - mean) > limits * (deviation + floor * (high - low))
     others = np.where(np.eye(x.shape[1], dtype=bool), np.nan, x[:, None]).reshape(-1, x.shape[1])
-    count, mean, *_ = moments = _moments(others)
-    reach = _widened(limit, count + 1) * _divisor(moments, floor)
-    return np.abs(x - mean.reshape(x.shape)) > reach.reshape(x.shape)
+    moments = _moments(others)
+    reach = _widened(limit, moments.known + 1) * _divisor(moments, floor)
+    return np.abs(x - moments.mean.reshape(x.shape)) > reach.reshape(x.shape)
 
 
 def with_distances(standardised: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Shared by all code that trains networks: standardising, learning, predicting, growing and saving.
+"""Shared by all code that trains networks: standardising, learning, predicting and growing.
 
 Shapes: B samples, F features, C heads or classes, T targets per sample, M networks of a group.
 """
@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import inspect
 import itertools
-import os
-from collections.abc import Callable, Collection, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,9 +31,8 @@ from gln.heads import add_class, add_inputs, with_outputs
 from gln.many import MANY, log_share, some_heads
 from gln.mixture import Mixture, losses_of, weights_of
 from gln.rates import rate_of_streams
-from gln.saving import load_estimator, save_estimator
 
-__all__ = ["Learner", "Saveable", "as_taken", "chunks", "check_magnitude", "sum_to_one"]
+__all__ = ["Learner", "as_taken", "chunks", "check_magnitude", "sum_to_one"]
 
 CHUNK = 1000  # samples that are standardised at a time, to save memory
 # Networks for streams: a slow and a fast one. Halfspaces that see at most 1, 3 or 4 features are about as good.
@@ -617,57 +614,3 @@ def sum_to_one(p: Any) -> np.ndarray:
     """Normalise the heads' probabilities to sum to one: (C, B), or (1, B) of the second of two classes, -> (C, B)."""
     p = np.asarray(p, np.float64)
     return np.concatenate([1 - p, p]) if len(p) == 1 else p / p.sum(axis=0)
-
-
-# ---- Saving ----------------------------------------------------------------------------------------------------------
-
-
-class Saveable:
-    """`save` and `load` for an estimator that keeps what it learned in a `Learner`, and perhaps other attributes."""
-
-    learning_rate: Any
-    changeable: Collection[str] = ("backend", "learning_rate")  # parameters that `load` may replace
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Save parameters and everything that was learned, without pickle, in a file that any backend can load.
-
-        Parameters
-        ----------
-        path : str or path-like
-            The file, replaced if it exists. Callables and random states are not saved, see
-            `gln.saving.save_estimator`.
-        """
-        parameters = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-        save_estimator(path, _kind(type(self)), parameters, self._learned())
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str], **parameters: Any) -> Any:
-        """Load an estimator from a file that `save` wrote, to continue where it stopped. Nothing is unpickled.
-
-        Parameters
-        ----------
-        path : str or path-like
-            The file. A damaged one raises an error, see `gln.saving.load_estimator`.
-        **parameters
-            Replace saved ones, for example `backend`. Those that determine the networks raise an error.
-
-        Returns
-        -------
-        estimator : of this class
-        """
-        parameters, learned = load_estimator(path, _kind(cls), parameters, cls.changeable)
-        estimator = cls(**parameters)
-        for name, value in learned.items():
-            if name.strip("_") == "learner" and value is not None:
-                value = Learner(**value)
-                value.set_learning_rate(estimator.learning_rate)
-            setattr(estimator, name, value)
-        return estimator
-
-    def _learned(self) -> dict[str, Any]:
-        """The attributes that `save` keeps besides the parameters."""
-        raise NotImplementedError
-
-
-def _kind(estimator: type) -> str:
-    return f"{estimator.__module__}.{estimator.__name__}"

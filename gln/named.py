@@ -14,8 +14,9 @@ import pandas as pd
 
 from gln.backends import load_backend
 from gln.categories import Categories
-from gln.learner import OF_STREAMS, Learner, Saveable
+from gln.learner import OF_STREAMS, Learner
 from gln.levels import Levels, codes_of, new_levels
+from gln.saveable import Saveable
 
 __all__ = ["COPIES", "PREVIOUS", "Named", "Samples"]
 

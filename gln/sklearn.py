@@ -17,8 +17,9 @@ from sklearn.utils import check_array, check_random_state, check_scalar, compute
 from sklearn.utils.multiclass import check_classification_targets
 
 from gln.densities import Shape
-from gln.estimators import Estimator, Table, checked_weights
+from gln.estimators import Estimator, checked_weights
 from gln.learner import check_magnitude, sum_to_one
+from gln.tables import Table
 from gln.visits import stream_visits, table_visits
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
@@ -466,7 +467,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
             raise ValueError("quantiles: expected levels or density=True when the model was fitted, got neither")
         else:
             mean, std = self._moments(samples, "levels")
-            levels = np.sort(_levels((0.05, 0.95) if levels is None else levels))
+            levels = np.sort(checked_levels((0.05, 0.95) if levels is None else levels))
             found = mean[:, None] + std[:, None] * self._shape.quantiles(levels)[..., None]
         return np.sort(found, axis=1).transpose(2, 0, 1).reshape(-1, *self.targets_shape_, found.shape[1])
 
@@ -569,7 +570,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         return [mean, *of_levels, *([variance] if self.density else [])]
 
 
-def _levels(levels):
+def checked_levels(levels):
     """Validated levels of quantiles, (Q,)."""
     try:
         numbers = np.asarray(levels, np.float64)

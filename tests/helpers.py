@@ -16,6 +16,10 @@ import gln_numpy
 ROOT = Path(__file__).parents[1]
 
 
+def backend_name(backend: Any) -> str:
+    return backend.__name__.removeprefix("gln_")
+
+
 def to_numpy(tensor: Any) -> np.ndarray:
     return np.asarray(tensor)
 
@@ -26,6 +30,20 @@ def assert_same_state(one: Any, other: Any, rtol: float = 0, atol: float = 0) ->
     assert one.keys() == other.keys()
     for name, array in one.items():
         np.testing.assert_allclose(array, other[name], rtol=rtol, atol=atol, err_msg=name)
+
+
+def learner_state(learner: Any) -> dict[str, np.ndarray]:
+    """Copies of all arrays that a learner has learned, for `assert_same_state`; "0 step" is of its first network."""
+    parts: dict[Any, Any] = {**dict(enumerate(learner.networks)), "features": learner.standardizer}
+    if learner.target_standardizer is not None:
+        parts["targets"] = learner.target_standardizer
+    state = {f"{part} {name}": array for part, each in parts.items() for name, array in each.get_state().items()}
+    counts = learner.categories.counts if learner.categories is not None else {}
+    losses = [mixture.losses for mixture in learner.mixtures or []]
+    for kind, arrays in {"counts": counts, "visits": learner.visits or [], "losses": losses}.items():
+        named = arrays.items() if isinstance(arrays, Mapping) else enumerate(arrays)
+        state |= {f"{kind} {name}": np.array(array) for name, array in named}
+    return state
 
 
 def watch_rates(monkeypatch: Any) -> list[float]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import assert_same_state
+from helpers import assert_same_state, learner_state
 
 from gln.categories import FEW, MOST_CLASSES, STRENGTH, Categories, Column
 from gln.levels import categorical_columns
@@ -30,11 +30,6 @@ def table(count: int = 300, zips: int = 40, seed: int = 0) -> tuple[pd.DataFrame
     frame.loc[::17, "zip"] = None
     frame.loc[::13, "colour"] = np.nan
     return frame, y
-
-
-def state_of(learner: Any) -> dict[str, np.ndarray]:
-    counts = {f"counts {feature}": counted for feature, counted in learner.categories.counts.items()}
-    return learner.networks[0].get_state() | learner.standardizer.get_state() | counts
 
 
 # ---- Ordered statistics ----------------------------------------------------------------------------------------------
@@ -218,7 +213,7 @@ def test_a_stream_in_parts_is_the_stream_in_one():
     for part in np.split(np.arange(len(y)), [200, 201]):
         cut.partial_fit(frame.iloc[part], y[part], classes=[0, 1])
     np.testing.assert_allclose(cut.predict_proba(frame), whole.predict_proba(frame), atol=1e-4)
-    assert_same_state(state_of(cut.learner_), state_of(whole.learner_), rtol=1e-3, atol=1e-3)
+    assert_same_state(learner_state(cut.learner_), learner_state(whole.learner_), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -329,7 +324,7 @@ def test_errors_change_nothing(bad, message):
     model, samples = of_river("GLNClassifier"), stream(40)
     for x, y in samples:
         model.learn_one(x, y)
-    levels, before = {name: dict(own) for name, own in model._levels.items()}, state_of(model._learner)
+    levels, before = {name: dict(own) for name, own in model._levels.items()}, learner_state(model._learner)
     row = {**samples[0][0], **bad}
     frame = pd.DataFrame([{**samples[0][0], "zip": "new"}, row])
     for call in (lambda: model.learn_one(row, 1), lambda: model.learn_many(frame, pd.Series([0, 1]))):
@@ -341,4 +336,4 @@ def test_errors_change_nothing(bad, message):
     with pytest.raises(ValueError, match="y: expected 1 targets, one per row, got 2"):
         model.learn_many(pd.DataFrame([{"zip": "new", "town": "new"}]), pd.Series([0, 1]))
     assert model._levels == levels
-    assert_same_state(state_of(model._learner), before)
+    assert_same_state(learner_state(model._learner), before)

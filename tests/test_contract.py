@@ -258,11 +258,11 @@ def test_updates_of_equal_samples_add_up(backend):
 
 @pytest.mark.parametrize(("num_classes", "batch_size"), [(2, 6), (10, 1)])
 def test_predict_online_is_predict_batch_by_batch(backend, digits, batch_size, num_classes):
-    online, stepwise = (on_digits(backend, num_classes) for _ in range(2))
+    online, stepwise = (on_digits(module, num_classes) for module in (backend, gln_numpy))
     inputs, targets = clear_digits(online, digits, 29)
     output = to_numpy(online.predict_online(inputs, inputs, targets, batch_size=batch_size))
     parts = [slice(start, start + batch_size) for start in range(0, 29, batch_size)]
-    expected = [to_numpy(stepwise.predict(inputs[:, part], inputs[:, part], targets[part])) for part in parts]
+    expected = [stepwise.predict(inputs[:, part], inputs[:, part], targets[part]) for part in parts]
     np.testing.assert_allclose(output, np.concatenate(expected, axis=-1), atol=1e-5)
     assert_same_state(online.get_state(), stepwise.get_state(), rtol=1e-4, atol=1e-5)
     assert online.get_state()["step"] == 29

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from backends import load_backend
 
+import gln_numpy
+
 KINDS: dict[str, dict[str, Any]] = {
     "one head": {},
     "three heads": {"num_classes": 3},
@@ -72,14 +74,15 @@ def way(request: pytest.FixtureRequest) -> tuple[Any, Callable[..., Gradients]]:
     return load_backend(request.param.split(".")[0]), WAYS[request.param]
 
 
-def learned(module: Any, **options: Any) -> tuple[Any, np.ndarray, np.ndarray]:
-    """A network that has learned 40 samples, with these samples: inputs (8, 40) and side information."""
+def learned(module: Any, **options: Any) -> tuple[Any, Any, np.ndarray, np.ndarray]:
+    """A network that has learned 40 samples, NumPy's in the same state, and these samples: inputs (8, 40), context."""
     rng = np.random.default_rng(3)
     inputs, context = (rng.normal(size=(size, 40)).astype(np.float32) for size in (8, 6))
-    model = module.GLN([5, 3], 8, 6, **{"context_map_size": 3, "seed": 1, **options})
+    model, reference = (each.GLN([5, 3], 8, 6, context_map_size=3, seed=1, **options) for each in (module, gln_numpy))
     targets = inputs[0] > 0 if model.config.logits else inputs[: model.num_outputs].squeeze()
-    model.predict_online(inputs, context, targets)
-    return model, inputs, context
+    reference.predict_online(inputs, context, targets)
+    model.set_state(reference.get_state())
+    return model, reference, inputs, context
 
 
 def given_for(model: Any) -> np.ndarray:
@@ -91,7 +94,7 @@ def measured(model: Any, inputs: np.ndarray, context: np.ndarray, given: np.ndar
     """Central differences of predictions; the side information is fixed, so no gate switches."""
     slopes, step = np.empty_like(inputs), 1e-2
     for i, each in enumerate(np.eye(len(inputs), dtype=np.float32)[:, :, None]):
-        above, below = (np.asarray(model.predict(inputs + sign * step * each, context)) for sign in (1, -1))
+        above, below = (model.predict(inputs + sign * step * each, context) for sign in (1, -1))
         slopes[i] = ((above - below) * given).reshape(-1, 40).sum(axis=0) / (2 * step)
     return slopes
 
@@ -100,11 +103,11 @@ def measured(model: Any, inputs: np.ndarray, context: np.ndarray, given: np.ndar
 def test_gradients_are_finite_differences_and_what_explains_a_prediction(way, kind):
     """The weights of the explanation are multiplied by p (1 - p) for the log-loss, and by the variance for its loss."""
     module, gradients = way
-    model, inputs, context = learned(module, **KINDS[kind])
-    given, explained = given_for(model), model.explain(inputs, context)
+    model, reference, inputs, context = learned(module, **KINDS[kind])
+    given, explained = given_for(model), reference.explain(inputs, context)
     p, by_inputs, by_context = gradients(model, inputs, context, given)
-    np.testing.assert_allclose(p, np.asarray(model.predict(inputs, context)), atol=1e-5)
-    expected = measured(model, inputs, context, given)
+    np.testing.assert_allclose(p, reference.predict(inputs, context), atol=1e-5)
+    expected = measured(reference, inputs, context, given)
     assert np.abs(expected).max() > 0.1
     np.testing.assert_allclose(by_inputs, expected, rtol=1e-3, atol=1e-3)
     assert by_context is None or not by_context.any()
@@ -121,17 +124,17 @@ def test_gradients_go_through_the_base_predictor(way):
     def first_three(inputs: Any) -> Any:
         return 1 / (1 + abs(inputs[:3] - 4) ** 1.5)
 
-    model, inputs, context = learned(module, base_predictor=first_three)
+    model, reference, inputs, context = learned(module, base_predictor=first_three)
     given = given_for(model)
     _, by_inputs, _ = gradients(model, inputs, context, given)
-    np.testing.assert_allclose(by_inputs, measured(model, inputs, context, given), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(by_inputs, measured(reference, inputs, context, given), rtol=1e-3, atol=1e-3)
     assert by_inputs[:3].any()
     assert not by_inputs[3:].any()
 
 
 def test_where_an_input_is_clipped_the_slope_is_zero(way):
     module, gradients = way
-    model, inputs, context = learned(module, loss="squared_error", value_clipping=2.0)
+    model, _, inputs, context = learned(module, loss="squared_error", value_clipping=2.0)
     inputs[:4] = np.sign(inputs[:4]) * 2.5
     _, by_inputs, _ = gradients(model, inputs, context, given_for(model))
     assert not by_inputs[:4].any()

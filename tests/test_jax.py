@@ -153,8 +153,9 @@ MIXTURES = {
 }
 
 
-@pytest.mark.parametrize("mixture", MIXTURES)
-@pytest.mark.parametrize("compiled", [as_they_are, jax.jit])
+@pytest.mark.parametrize(
+    ("compiled", "mixture"), [(as_they_are, "networks, each with its stream"), *[(jax.jit, name) for name in MIXTURES]]
+)
 def test_vmap_of_learn_online_gives_what_single_calls_give(stream, config, mixture, compiled):
     first = network(gln_jax, SEEDS[0]).params, arguments(stream)[:3], arguments(stream)[3]
     second = network(gln_jax, SEEDS[1]).params, tuple(array[:, ::-1] for array in first[1]), first[2] / 2

@@ -83,6 +83,14 @@ def test_probabilities_of_many_classes_are_calibrated(table):
     np.testing.assert_allclose(contributions.sum(axis=2) + constant, model.decision_function(X[:3]), atol=1e-4)
 
 
+@pytest.mark.parametrize("gone", [5, MANY - 1])
+def test_a_class_whose_samples_weigh_nothing(table, gone):
+    X, y = table[0][:600], table[1][:600] % MANY
+    p = GLNClassifier(**SMALL, n_epochs=1).fit(X, y, y != gone).predict_proba(X)
+    assert p.shape == (600, MANY)
+    assert p[:, gone].max() < p.mean()
+
+
 @pytest.mark.skipif(fastest_backend() == "numpy", reason="only NumPy is installed")
 def test_many_classes_are_the_same_in_numpy(table):
     X, y = table[0][:600], table[1][:600] % MANY

@@ -324,9 +324,10 @@ def test_regions_of_three_classes_fade_where_the_model_is_unsure(thirds, kind):
 
 def test_regions_ask_a_classifier_by_the_names_of_a_table(thirds):
     table = pd.DataFrame(thirds[0], columns=["width", "height"])
+    model = LogisticRegression().fit(table, thirds[1])
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # scikit-learn warns if names are missing
-        (axes,) = plots.plot_regions(LogisticRegression().fit(table, thirds[1]), table, thirds[1]).axes
+        (axes,) = plots.plot_regions(model, table, thirds[1]).axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("width", "height")
 
 

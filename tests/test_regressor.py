@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import assert_same_state, watch_rates
+from helpers import assert_same_state, backend_name, learner_state, watch_rates
 from scipy import sparse
 from sklearn.datasets import load_diabetes, make_friedman1
 from sklearn.ensemble import HistGradientBoostingRegressor
@@ -26,13 +26,6 @@ Data = tuple[np.ndarray, np.ndarray]
 DIABETES: Data = load_diabetes(return_X_y=True)
 FRIEDMAN: Data = make_friedman1(600, noise=1, random_state=0)
 ENDS = (0.05, 0.95)
-
-
-def state_of(model: GLNRegressor) -> dict[str, np.ndarray]:
-    networks = [network.get_state() for network in model.learner_.networks]
-    states = {f"{i} {name}": array for i, state in enumerate(networks) for name, array in state.items()}
-    scales = [model.standardizer_.get_state(), model.target_standardizer_.get_state()]
-    return states | {f"{i} {name}": array for i, state in enumerate(scales) for name, array in state.items()}
 
 
 def streamed(data: Data, parts: int = 1, **arguments: Any) -> GLNRegressor:
@@ -239,9 +232,9 @@ def test_a_weight_of_two_is_a_sample_twice(how, targets):
     getattr(weighted, how)(X, y, sample_weight=weights)
     np.testing.assert_allclose(weighted.predict(X), twice.predict(X), rtol=1e-5)
     np.testing.assert_allclose(weighted.predict_quantiles(X), twice.predict_quantiles(X), rtol=1e-5)
-    before = state_of(weighted)
+    before = learner_state(weighted.learner_)
     weighted.partial_fit(X, -100 * y, sample_weight=np.zeros(100))
-    assert_same_state(state_of(weighted), before)
+    assert_same_state(learner_state(weighted.learner_), before)
 
 
 @HOW
@@ -316,10 +309,10 @@ def test_bad_parameters(arguments, error):
 )
 def test_bad_input_changes_nothing(X, y, message):
     model = streamed((DIABETES[0][:50], DIABETES[1][:50]))
-    before = state_of(model)
+    before = learner_state(model.learner_)
     with pytest.raises(ValueError, match=message):
         model.partial_fit(X, y)
-    assert_same_state(state_of(model), before)
+    assert_same_state(learner_state(model.learner_), before)
 
 
 # ---- Every backend ---------------------------------------------------------------------------------------------------
@@ -327,9 +320,15 @@ def test_bad_input_changes_nothing(X, y, message):
 
 def test_backends_agree_and_copies_learn_independently(backend):
     X, y = DIABETES[0][:150], DIABETES[1][:150]
-    arguments: dict[str, Any] = {"layer_sizes": (8,), "n_epochs": 1, "random_state": 1, "quantiles": ENDS}
-    name = backend.__name__.removeprefix("gln_")
-    model, reference = (GLNRegressor(backend=each, **arguments).fit(X, y) for each in (name, "numpy"))
+    arguments: dict[str, Any] = {
+        "layer_sizes": (8,),
+        "n_epochs": 1,
+        "n_networks": 1,
+        "random_state": 1,
+        "quantiles": ENDS,
+    }
+    names = backend_name(backend), "numpy"
+    model, reference = (GLNRegressor(backend=name, **arguments).fit(X, y) for name in names)
     assert isinstance(model.glns_[0], backend.GLN)
     np.testing.assert_allclose(model.predict(X), reference.predict(X), atol=0.05)
     np.testing.assert_allclose(model.predict_quantiles(X), reference.predict_quantiles(X), atol=0.05)

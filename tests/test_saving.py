@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from backends import FRAMEWORKS, load_backend
-from helpers import ROOT, assert_same_state, run_python
+from helpers import ROOT, assert_same_state, backend_name, run_python
 from safetensors.numpy import load_file, save_file
 from sklearn.datasets import load_wine
 from sklearn.exceptions import NotFittedError
@@ -31,6 +31,12 @@ def network(backend: Any, **arguments: Any) -> Any:
     return backend.GLN([8, 4], 784, 784, **{"num_classes": 10, "context_map_size": 3, "seed": 4, **arguments})
 
 
+def next_of(backend: Any) -> str:
+    """The backend that continues: some take seconds to compile learning, so each hands over only to the next one."""
+    names = list(FRAMEWORKS)
+    return names[(names.index(backend_name(backend)) + 1) % len(names)]
+
+
 def test_any_backend_continues_from_another(backend, digits, tmp_path):
     images, labels = digits
     first, rest = slice(0, 150), slice(150, 300)
@@ -41,9 +47,7 @@ def test_any_backend_continues_from_another(backend, digits, tmp_path):
     others = {name: load_backend(name).GLN.load(tmp_path / "half.gln") for name in FRAMEWORKS}
     for other in others.values():
         assert_same_state(uninterrupted, other)
-    # Some frameworks take seconds to compile learning, so each backend hands over only to the next one.
-    names = list(FRAMEWORKS)
-    resumed = others[names[(names.index(backend.__name__.removeprefix("gln_")) + 1) % len(names)]]
+    resumed = others[next_of(backend)]
     expected, found = (
         np.asarray(model.predict_online(images[:, rest], images[:, rest], labels[rest]))
         for model in (uninterrupted, resumed)
@@ -89,10 +93,7 @@ def test_a_model_of_numbers_continues_in_the_next_backend(backend, kind, tmp_pat
         model.predict_online(inputs[:, :40], inputs[:, :40], targets[..., :40])
     expected = np.asarray(whole.predict_online(inputs[:, 40:], inputs[:, 40:], targets[..., 40:]))
     first.save(tmp_path / "m")
-    names = list(FRAMEWORKS)
-    resumed = load_backend(names[(names.index(backend.__name__.removeprefix("gln_")) + 1) % len(names)]).GLN.load(
-        tmp_path / "m"
-    )
+    resumed = load_backend(next_of(backend)).GLN.load(tmp_path / "m")
     assert {name: getattr(resumed, name) for name in kind} == kind
     output = np.asarray(resumed.predict_online(inputs[:, 40:], inputs[:, 40:], targets[..., 40:]))
     np.testing.assert_allclose(output, expected, atol=1e-4)

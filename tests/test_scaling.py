@@ -97,7 +97,7 @@ def test_a_killed_worker_leaves_no_model():
 def test_failed_learning_leaves_no_model(monkeypatch):
     X, y = digits(10)
     model = GLNClassifier(**SMALL, backend="numpy").fit(X, y)
-    monkeypatch.setattr("gln.estimators._learned", None)
+    monkeypatch.setattr("gln.tables._train", None)
     with pytest.raises(TypeError):
         model.fit(X, y)
     with pytest.raises(NotFittedError):

@@ -14,7 +14,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import assert_same_state, watch_rates
+from helpers import assert_same_state, backend_name, learner_state, watch_rates
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -39,10 +39,6 @@ IRIS: Data = load_iris(return_X_y=True)
 CANCER: Data = load_breast_cancer(return_X_y=True)
 
 
-def backend_name(backend: Any) -> str:
-    return backend.__name__.removeprefix("gln_")
-
-
 def shuffled(data: Data) -> Data:
     order = np.random.default_rng(0).permutation(len(data[0]))
     return data[0][order], data[1][order]
@@ -55,12 +51,6 @@ def streamed(parts: int = 1, **arguments: Any) -> GLNClassifier:
     for rows in np.array_split(np.arange(len(X)), parts):
         model.partial_fit(X[rows], y[rows], classes=[0, 1, 2])
     return model
-
-
-def state_of(model: GLNClassifier) -> dict[str, np.ndarray]:
-    networks = [network.get_state() for network in model.glns_]
-    states = {f"{i} {name}": array for i, state in enumerate(networks) for name, array in state.items()}
-    return {**states, **model.standardizer_.get_state()}
 
 
 @pytest.fixture(scope="module")
@@ -196,9 +186,9 @@ def test_a_weight_of_two_is_a_sample_twice(shuffle):
 def test_a_weight_of_zero_changes_nothing():
     model, X, y, _ = weighted_cancer()
     model.partial_fit(X, y, classes=[0, 1])
-    before = state_of(model)
+    before = learner_state(model.learner_)
     model.partial_fit(1e6 * X, 1 - y, sample_weight=np.zeros(120))
-    assert_same_state(state_of(model), before)
+    assert_same_state(learner_state(model.learner_), before)
     for call in (model.partial_fit, model.fit):
         for weights, message in (
             (-np.ones(120), "numbers of at least 0, got -1"),
@@ -210,7 +200,7 @@ def test_a_weight_of_zero_changes_nothing():
         model.partial_fit(X, y, sample_weight=np.full(120, 101))
     with pytest.raises(ValueError, match="NaN"):
         model.partial_fit(X, y, sample_weight=np.full(120, np.nan))
-    assert_same_state(state_of(model), before)
+    assert_same_state(learner_state(model.learner_), before)
 
 
 @pytest.mark.parametrize("kind", [sparse.csr_array, np.float32], ids=["sparse", "float32"])
@@ -231,7 +221,7 @@ def test_a_weight_below_one_is_a_fraction_of_a_step():
     half = clone(model).partial_fit(X, y, classes=[0, 1], sample_weight=weights)
     expected = clone(model).set_params(learning_rate=0.25).partial_fit(X[:-1], y[:-1], classes=[0, 1])
     expected.set_params(learning_rate=0.5).partial_fit(X[-1:], y[-1:])
-    assert_same_state(state_of(half), state_of(expected), rtol=1e-5, atol=1e-7)
+    assert_same_state(learner_state(half.learner_), learner_state(expected.learner_), rtol=1e-5, atol=1e-7)
     assert half.glns_[0].learning_rate == 0.5
     # The sum of a table's weights does not matter.
     tiny, one = (clone(model).fit(X, y, sample_weight=np.full(120, w)).predict_proba(X) for w in (1e-6, 1.0))
@@ -294,17 +284,17 @@ def test_partial_fit_continues_after_fit():
 def test_a_rate_set_between_parts_is_that_of_the_next():
     X, y = shuffled(IRIS)
     model = streamed(backend="numpy")
-    before = state_of(model)
+    before = learner_state(model.learner_)
     with pytest.raises(ValueError, match="learning_rate"):
         model.set_params(learning_rate=-1).partial_fit(X, y)
-    assert_same_state(state_of(model), before)
+    assert_same_state(learner_state(model.learner_), before)
     model.set_params(learning_rate=0.0).partial_fit(X, y)
-    after = state_of(model)
+    after = learner_state(model.learner_)
     assert after["0 step"] == 300
     for name in ("0 weights.1", "0 weights.2"):
         np.testing.assert_array_equal(after[name], before[name], err_msg=name)
     assert model.set_params(learning_rate=None).partial_fit(X, y).glns_[0].learning_rate(0) == pytest.approx(3)
-    assert not np.array_equal(state_of(model)["0 weights.1"], before["0 weights.1"])
+    assert not np.array_equal(learner_state(model.learner_)["0 weights.1"], before["0 weights.1"])
 
 
 def with_infinity(X: np.ndarray) -> np.ndarray:
@@ -328,10 +318,10 @@ def with_infinity(X: np.ndarray) -> np.ndarray:
 )
 def test_bad_input_changes_nothing(change, labels, classes, message):
     model = streamed()
-    before = state_of(model)
+    before = learner_state(model.learner_)
     with pytest.raises(ValueError, match=message):
         model.partial_fit(change(IRIS[0]), np.repeat(labels, 50), classes=classes)
-    assert_same_state(state_of(model), before)
+    assert_same_state(learner_state(model.learner_), before)
 
 
 @pytest.mark.parametrize(("classes", "kind"), [([0, 1, 2], float), (list("abc"), str), (list("abc"), object)])

@@ -1,0 +1,269 @@
+"""Learn a table in passes, in this process or in others, and then how to combine the networks.
+
+Each network leaves out one part of the table. On the samples that networks left out, their weights are learned.
+
+Shapes: N samples, F features, V visits of samples, M networks of a group, G kinds of networks, C heads, T targets.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from joblib import Parallel, delayed, effective_n_jobs
+from tqdm import tqdm
+
+from gln.calibration import PARTS, Blend, blend_of_kinds, learned_blend, parts_of_table
+from gln.categories import Categories
+from gln.densities import Shape, fitted
+from gln.heads import join_heads, split_heads, start_at
+from gln.learner import Learner, as_taken, chunks
+from gln.many import MANY, log_share, some_heads
+from gln.rates import linear_rate
+
+__all__ = ["Table", "Training", "fit_table", "spread", "with_columns"]
+
+CALIBRATED_ON = 40_000  # samples at most: enough for a few weights, and for the counts behind `novelty`
+ENCODED_RATE = 3.0  # factor of the learning rate of networks that also mix encodings
+
+
+class Table(NamedTuple):
+    X: Any  # (N, F)
+    visits: np.ndarray  # (V,), index of the sample of each visit
+    targets: np.ndarray  # (V,) class numbers, or (T, V)
+    shares: np.ndarray | None  # (V,), the fraction of a step that each visit makes
+
+    def samples(self, visits: np.ndarray) -> Any:  # (n,) -> (F, n)
+        return self.X[self.visits[visits]].T
+
+
+class Training(NamedTuple):
+    """How to train networks on a table."""
+
+    passes: int
+    batch_size: int
+    shuffle: bool
+    seconds: float  # approximate limit, for all networks together
+    n_jobs: int | None
+    verbose: bool
+
+
+class Job(NamedTuple):
+    network: Any
+    targets: np.ndarray  # (..., V)
+    parts: np.ndarray  # (V,), the part of the table that each visit is in
+    left_out: int  # the part that the network does not learn
+
+
+def with_columns(categories: Categories, table: Table, targets: np.ndarray, rng: np.random.RandomState | None) -> Table:
+    """The table with categories as columns. Statistics are counted in random order, or in the table's if `rng` is None.
+
+    A sample that is visited several times in a row is counted once, so that its own target does not leak into it.
+    """
+    is_first = np.diff(table.visits, prepend=-1) != 0
+    first, visits = np.flatnonzero(is_first), is_first.cumsum() - 1
+    weights = np.bincount(visits, table.shares)
+    columns = np.empty((len(first), len(categories.columns)), table.X.dtype)
+    order = np.arange(len(first)) if rng is None else rng.permutation(len(first))
+    for some in (order[part] for part in chunks(len(order))):
+        columns[some] = categories.learn(table.samples(first[some]), targets[..., first[some]], weights[some]).T
+    return table._replace(X=columns, visits=visits)
+
+
+def spread(count: int, most: int) -> np.ndarray:
+    """Indices below `count`, evenly spaced, at most `most` of them."""
+    return np.linspace(0, count - 1, min(count, most)).astype(int)
+
+
+def fit_table(learner: Learner, table: Table, training: Training) -> None:
+    """Train each network on all but one part of a table, then learn the networks' weights on the parts left out.
+
+    The variances are learned last, from the deviations of the samples that the networks of the means left out. In the
+    end, rows that samples pick are counted.
+    """
+    if learner.groups[0][0].num_classes >= MANY:
+        _start_at_rates(learner.groups[0], table.targets)
+    targets, classes = [table.targets], table.targets
+    if learner.target_standardizer is not None:
+        own = learner.target_standardizer.transform(table.targets)
+        targets, classes = [_for_heads(own), *own], np.zeros(own.shape[1], int)
+    groups = list(zip(learner.groups[: len(learner.groups) - learner.has_densities], targets, strict=False))
+    parts = _fit_groups(groups, classes, learner, table, training)
+    blends = [_blend(learner, group, own, table, parts) for group, own in groups]
+    if learner.has_densities:
+        blends.append(_fit_variances(learner, blends[0], own, table, parts, training))
+    learner.blends = blends
+    learner.start_counting()
+    some = spread(len(table.visits), CALIBRATED_ON)
+    for part in chunks(len(some)):
+        learner.count(table.samples(some[part]))
+
+
+def _start_at_rates(networks: list[Any], classes: np.ndarray) -> None:  # (V,)
+    """Make each head predict the rate of its class; a class without visits, of weight 0, counts as half a visit."""
+    counts = np.bincount(classes, minlength=networks[0].num_classes)
+    rates = counts.clip(0.5, len(classes) - 0.5) / len(classes)
+    for network in networks:
+        start_at(network, np.log(rates / (1 - rates)) - log_share(len(rates)))
+
+
+def _fit_variances(
+    learner: Learner, of_means: Blend, targets: np.ndarray, table: Table, parts: np.ndarray, training: Training
+) -> Blend:
+    """Train the networks of variances on the deviations of standardised targets (T, V) from their means, as predicted
+    by networks that left out the sample's part of the table (V,). Sets the shape of densities, and returns a blend."""
+    means, variances = learner.groups[0], learner.groups[-1]
+    visits, mixed = _of_left_out(learner, means, table, parts)
+    of_kinds = of_means._replace(weights=np.stack([of_means.weights[kind].sum(axis=0) for kind in _kinds(means)]))
+    deviations = (targets[:, visits] - of_kinds.of(mixed)).clip(-means[0].bound, means[0].bound).astype(np.float32)
+    shares = None if table.shares is None else table.shares[visits]
+    rest = table._replace(visits=table.visits[visits], shares=shares)
+    parts = _fit_groups([(variances, _for_heads(deviations))], np.zeros(len(visits), int), learner, rest, training)
+    blend, learner.shape = _densities(learner, variances, deviations, rest, parts)
+    return blend
+
+
+def _for_heads(targets: np.ndarray) -> np.ndarray:  # (T, V) -> (T, V), or (V,) for one head
+    return targets if len(targets) > 1 else targets[0]
+
+
+# ---- Training --------------------------------------------------------------------------------------------------------
+
+
+def _fit_groups(
+    groups: list[tuple[list[Any], np.ndarray]], classes: np.ndarray, learner: Learner, table: Table, training: Training
+) -> np.ndarray:
+    """Train each network on all but one part of a table; each group comes with its targets.
+
+    Parts are stratified by `classes` (V,). Returns the part of each visit, (V,).
+    """
+    parts = parts_of_table(classes, np.random.RandomState(learner.networks[0].seed))
+    jobs = [
+        Job(network, own, parts, part)
+        for group, own in groups
+        for network, part in zip(group, _left_out(group), strict=True)
+    ]
+    training = training._replace(seconds=training.seconds * len(jobs) / len(learner.networks))
+    _train_all(jobs, table, dataclasses.replace(learner, groups=[]), training)
+    return parts
+
+
+def _train_all(jobs: list[Job], table: Table, learner: Learner, training: Training) -> None:
+    """Train all networks, in this process or in others; with enough workers, each network's heads separately."""
+    workers = effective_n_jobs(training.n_jobs)
+    parts_each = 1 if jobs[0].network.num_classes >= MANY else -(-workers // len(jobs))
+    training = training._replace(seconds=training.seconds * min(1, workers / len(jobs)))
+    split = [
+        [
+            (heads, job._replace(network=network, targets=own))
+            for heads, network, own in split_heads(job.network, job.targets, parts_each)
+        ]
+        for job in jobs
+    ]
+    apart = [job for of_network in split for _, job in of_network]
+    total = training.passes * sum((job.parts != job.left_out).sum() for job in apart)
+    with tqdm(total=total, unit=" samples", disable=not training.verbose) as bar:
+        if workers == 1:  # in this process, whatever joblib's configuration
+            for job in apart:
+                _train(job, table, learner, training, bar.update)
+        else:
+            states = iter(Parallel(training.n_jobs)(delayed(_train)(job, table, learner, training) for job in apart))
+            for job, of_network in zip(jobs, split, strict=True):
+                join_heads(job.network, [(heads, next(states)) for heads, _ in of_network])
+            bar.update(bar.total)
+
+
+def _train(
+    job: Job, table: Table, learner: Learner, training: Training, update: Callable[[int], Any] | None = None
+) -> Any:
+    """Train a network for some passes over its visits, for at most so many seconds; `learner` prepares the inputs.
+
+    `update` is called with the number of samples learned. None means that this is another process: return the state.
+    """
+    network, visits = job.network, np.flatnonzero(job.parts != job.left_out)
+    rng, planned, start = np.random.RandomState(network.seed), training.passes * len(visits), time.monotonic()
+    if update is None:  # joblib may have memory-mapped the arrays read-only
+        network.set_state(network.get_state())
+    first, last = network.config.record.table_rates
+    first *= ENCODED_RATE if learner.encodes(network) else 1
+    for learned, some in _order(visits, training, rng):
+        passed = (time.monotonic() - start) / training.seconds  # if time is short, the rate falls faster
+        if passed >= 1:
+            break
+        done = np.arange(len(some)) + max(learned, passed * planned)
+        falling = linear_rate(done, planned, first, last).astype(np.float32)
+        rates = falling if network.has_default_rate else network.rates(len(some))
+        rates = rates if table.shares is None else (rates * table.shares[some]).astype(np.float32)
+        z = as_taken(network, learner.standardizer.transform(table.samples(some)))
+        base, context, own, _ = network.prepare(learner.inputs(network, z), z, job.targets[..., some])
+        own = some_heads(own, int(network.step)) if network.config.logits else own
+        network.predict_arrays(base, context, own, rates, training.batch_size)
+        if update is not None:
+            update(len(some))
+    return network.get_state() if update is None else None
+
+
+def _order(visits: np.ndarray, training: Training, rng: np.random.RandomState) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the visits of all passes in whole batches, with the number before them."""
+    for number in range(training.passes):
+        order = visits[rng.permutation(len(visits))] if training.shuffle else visits
+        for part in chunks(len(visits), training.batch_size):
+            yield number * len(visits) + part.start, order[part]
+
+
+# ---- Parts left out --------------------------------------------------------------------------------------------------
+
+
+def _kinds(group: list[Any]) -> list[np.ndarray]:
+    """Indices of the networks of each kind. Networks of one kind have the same inputs."""
+    sizes = np.array([network.input_size for network in group])
+    return [np.flatnonzero(sizes == size) for size in np.unique(sizes)]
+
+
+def _left_out(group: list[Any]) -> np.ndarray:  # (M,)
+    """The part that each network leaves out: different ones within a kind, and with classes never part 0."""
+    parts = np.empty(len(group), int)
+    for kind in _kinds(group):
+        numbers = np.arange(len(kind))
+        parts[kind] = 1 + numbers % (PARTS - 1) if group[0].config.logits else (1 + numbers) % PARTS
+    return parts
+
+
+def _blend(learner: Learner, group: list[Any], targets: np.ndarray, table: Table, parts: np.ndarray) -> Blend:
+    """How to combine a group's networks, learned from their predictions for the samples that they left out."""
+    visits, mixed = _of_left_out(learner, group, table, parts, CALIBRATED_ON // PARTS)
+    return learned_blend(group[0].config, _kinds(group), mixed, targets[..., visits], _shares(table, visits))
+
+
+def _densities(
+    learner: Learner, group: list[Any], deviations: np.ndarray, table: Table, parts: np.ndarray
+) -> tuple[Blend, Shape]:
+    """How to combine the networks of variances, and the shape of the densities, from deviations (T, V)."""
+    visits, mixed = _of_left_out(learner, group, table, parts, CALIBRATED_ON // PARTS)
+    of_targets = zip(mixed.swapaxes(0, 1), deviations[:, visits], strict=True)
+    weights, skew, tails = zip(*(fitted(*each, _shares(table, visits)) for each in of_targets), strict=True)
+    return blend_of_kinds(np.stack(weights, axis=1), _kinds(group)), Shape(np.array(skew), np.array(tails))
+
+
+def _of_left_out(
+    learner: Learner, group: list[Any], table: Table, parts: np.ndarray, most: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:  # (n,), (G, C, n)
+    """Visits that networks of each kind left out, at most `most` per part, and the mean output of each kind there."""
+    kinds, left_out = _kinds(group), _left_out(group)
+    outputs = [np.empty((len(kinds), group[0].num_heads, 0))]  # of each part
+    known = [np.empty(0, int)]  # the visits of each part
+    for part in np.unique(left_out):
+        of_kinds = [[group[place] for place in kind if left_out[place] == part] for kind in kinds]
+        if all(of_kinds):
+            visits = np.flatnonzero(parts == part)
+            known.append(visits[spread(len(visits), most or len(visits))])
+            samples = table.samples(known[-1])
+            outputs.append(np.stack([learner.outputs(samples, networks).mean(axis=0) for networks in of_kinds]))
+    return np.concatenate(known), np.concatenate(outputs, axis=2)
+
+
+def _shares(table: Table, visits: np.ndarray) -> np.ndarray:  # (n,) -> (n,)
+    return np.ones(len(visits)) if table.shares is None else table.shares[visits]
