@@ -290,9 +290,9 @@ class Estimator(Saveable, BaseEstimator):
     def _learn(self, learner, X, targets, shares, predicts):
         """Predict, if `predicts`, and then learn the next samples. Returns a list of predictions, (C, n)."""
         learner.set_learning_rate(self.learning_rate)
-        said = learner.learn(X.T, targets, shares, self.batch_size, self._levels.keys(), predicts)
+        predicted = learner.learn(X.T, targets, shares, self.batch_size, self._levels.keys(), predicts)
         self.learner_, self.n_iter_ = learner, 1
-        return said
+        return predicted
 
 
 def _of_numbers(groups: list[dict[str, Any]], features: int) -> Categories:

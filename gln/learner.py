@@ -146,12 +146,12 @@ class Learner:
         if self.learning_rate is not None:  # before anything changes, because a callable may fail
             rates = [network.rates(samples.shape[1], self.learning_rate) for network in grown.networks]
         self._take(grown)
-        said = []
+        predictions = []
         for part in self._parts(targets, batch_size):
             own = None if shares is None else shares[part].astype(np.float32)
             of_part = samples[:, part], targets[..., part], own, rates and [each[part] for each in rates]
-            said += self._learn_part(*of_part, batch_size, predicts)
-        return said
+            predictions += self._learn_part(*of_part, batch_size, predicts)
+        return predictions
 
     def _rates(self, count: int) -> list[np.ndarray]:
         """The default rates for the next `count` samples, (count,) for each network."""
@@ -185,16 +185,16 @@ class Learner:
         rate = iter(rates if shares is None else [each * shares for each in rates])
         combines = predicts or self.has_densities  # otherwise the networks' own predictions suffice
         for number, group in enumerate(self.groups):
-            y = self._wanted(number, own, means)
-            predicted = self._said(group, z, _reachable(group, y), [next(rate) for _ in group], batch_size)
-            weights = self._weighed(number, predicted, y, shares, batch_size, combines)
+            y = self._targets_of(number, own, means)
+            predicted = self._run(group, z, _reachable(group, y), [next(rate) for _ in group], batch_size)
+            weights = self._weights_before(number, predicted, y, shares, batch_size, combines)
             if number == 0 and combines:
                 means = self._combined(predicted, 0, weights)
         if not predicts or means is None:
             return []
         return [means if self.target_standardizer is None else zero + unit * means]
 
-    def _wanted(self, number: int, own: np.ndarray, means: np.ndarray | None) -> np.ndarray:
+    def _targets_of(self, number: int, own: np.ndarray, means: np.ndarray | None) -> np.ndarray:
         """What a group learns: the targets, one target for all quantile levels, or the deviations from the means."""
         group, bound = self.groups[number], self.groups[number][0].bound
         if number == 0:
@@ -203,7 +203,7 @@ class Learner:
             return np.broadcast_to(own[number - 1], (group[0].num_heads, own.shape[1]))
         return np.where(np.isfinite(own), (own - means).clip(-bound, bound), own).astype(np.float32)
 
-    def _weighed(
+    def _weights_before(
         self,
         number: int,
         predicted: np.ndarray,
@@ -305,7 +305,8 @@ class Learner:
             self._take(self._with_categories(self.categories.with_class()))
 
     def with_outputs(self, kept: Sequence[int], new: int) -> Learner:
-        """A learner with the targets `kept`, in this order, followed by `new` new ones. Only without quantiles."""
+        """A learner with the targets `kept`, in this order, followed by `new` new ones. Quantiles and densities
+        are left out."""
         groups = [[with_outputs(network, kept, new) for network in self.groups[0]]]
         mixtures = None if self.mixtures is None else [self.mixtures[0].with_targets(kept, new)]
         room = [(0, 0), (0, 0), (0, new)]
@@ -389,7 +390,7 @@ class Learner:
         for part in chunks(samples.shape[1]):
             z = self._transformed(samples[:, part])
             for own, group in zip(predicted, groups, strict=True):
-                own[..., part] = self._said(group, z)
+                own[..., part] = self._run(group, z)
         return predicted
 
     def _combined(self, predicted: np.ndarray, group: int, weights: np.ndarray | None = None) -> np.ndarray:
@@ -446,7 +447,7 @@ class Learner:
         """The first group's predictions (C, B) for samples (F, B), and how often the rows that these pick were counted,
         a mean over neurons (C or 1, B)."""
         z = self._transformed(samples)
-        predicted = self._in_units(self._combined(self._said(self.groups[0], z), 0), 0)
+        predicted = self._in_units(self._combined(self._run(self.groups[0], z), 0), 0)
         return predicted, self._visited(z).mean(axis=1).T
 
     def novelty(self, samples: Any) -> np.ndarray:  # (F, B) -> (B,)
@@ -497,7 +498,7 @@ class Learner:
     def _side_information(self, network: Any, z: Any) -> Any:  # (F, B) -> (D, B)
         return z if network.context_size == z.shape[0] else z[self._rows(network)]
 
-    def _said(
+    def _run(
         self,
         networks: list[Any],
         z: Any,
@@ -517,8 +518,9 @@ class Learner:
         if is_stream and hasattr(networks[0], "predict_all"):  # one call, since a call takes as long as a sample
             return networks[0].predict_all(networks, *made[sizes[0]], targets, rates)
         each = zip(networks, sizes, itertools.repeat(None) if rates is None else rates, strict=False)
-        said = [network.predict_arrays(*made[size], targets, rate, batch_size) for network, size, rate in each]
-        return np.array(said)
+        return np.array(
+            [network.predict_arrays(*made[size], targets, rate, batch_size) for network, size, rate in each]
+        )
 
     def _rows(self, network: Any) -> np.ndarray:  # (D,)
         """The features that a network reads."""
