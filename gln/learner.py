@@ -186,7 +186,7 @@ class Learner:
         combines = predicts or self.has_densities  # otherwise the networks' own predictions suffice
         for number, group in enumerate(self.groups):
             y = self._targets_of(number, own, means)
-            predicted = self._run(group, z, _reachable(group, y), [next(rate) for _ in group], batch_size)
+            predicted = self._run(group, z, y, [next(rate) for _ in group], batch_size)
             weights = self._weights_before(number, predicted, y, shares, batch_size, combines)
             if number == 0 and combines:
                 means = self._combined(predicted, 0, weights)
@@ -201,7 +201,9 @@ class Learner:
             return own
         if group[0].config.record.heads == "quantiles":
             return np.broadcast_to(own[number - 1], (group[0].num_heads, own.shape[1]))
-        return np.where(np.isfinite(own), (own - means).clip(-bound, bound), own).astype(np.float32)
+        # Deviations below the least one that can be predicted would drive the weights to their bounds.
+        deviations = np.abs(own - means).clip(np.exp(-bound / 2), bound)
+        return np.where(np.isfinite(own), deviations, own).astype(np.float32)
 
     def _weights_before(
         self,
@@ -219,6 +221,8 @@ class Learner:
         if self.mixtures is None:
             return None
         mixture, config = self.mixtures[number], self.groups[number][0].config
+        if mixture.recent is not None:
+            predicted = np.concatenate([predicted, mixture.learn_recent(y, shares, batch_size)[None]])
         sums = mixture.learn(losses_of(config, predicted, y), shares, batch_size)
         if not combines:
             return None
@@ -551,10 +555,11 @@ class Learner:
         if self.mixtures is None:
             return blend, record.link
         mixture = self.mixtures[group]
-        blend = blend._replace(weights=weights_of(mixture.losses))
-        if mixture.scale is None:
-            return blend, record.link
-        return blend._replace(weights=blend.weights * mixture.scale), "itself"  # variances, not logarithms
+        weights = weights_of(mixture.losses)
+        if mixture.recent is None:
+            return blend._replace(weights=weights), record.link
+        weights = weights * mixture.scale
+        return Blend(weights[:-1], weights[-1] * mixture.recent), "itself"  # variances, not logarithms
 
     def _transformed(self, samples: Any) -> np.ndarray:
         if self.categories is not None:
@@ -585,14 +590,6 @@ class Link(NamedTuple):
 
 
 LINKS = {"logit": Link(_logit, _expit), "log": Link(np.log, np.exp), "itself": Link(_itself, _itself)}
-
-
-def _reachable(group: list[Any], targets: np.ndarray) -> np.ndarray:  # (C, n) -> (C, n)
-    """Targets as a group learns them: deviations are at least the least standard deviation that it can predict, because
-    otherwise weights would grow for as long as a target is constant."""
-    if group[0].config.record.link != "log":
-        return targets
-    return np.maximum(np.abs(targets), np.float32(np.exp(-group[0].bound / 2)))
 
 
 def as_taken(network: Any, z: Any) -> Any:

@@ -21,11 +21,14 @@ __all__ = ["Mixture", "losses_of", "weights_of"]
 # Accuracy is the same within .1 points for fadings of .9 to .995 and sharpnesses of .1 to 1.
 FADING, SHARPNESS = 0.99, 0.3
 # Caps, so that no single sample decides.
-LEAST_PROBABILITY, LARGEST_LOSS, LARGEST_DEVIATION = 0.001, 5.0, 3.0
+LEAST_PROBABILITY, LARGEST_LOSS, LARGEST_DEVIATION = 0.001, 5.0, 5.0
 TINY = 1e-12
 # NLL is the same within .01 for fadings of .99 to .999 and, on targets without glitches, for caps of 25 or more, or
 # none. Lower caps give the most accurate intervals, higher ones the lowest NLL.
 SCALE_FADING, MOST_RATIO = 0.997, 100.0
+RECENT_FADING = (
+    0.95  # NLL is the same within .01 for .9 to .98, but where the mean suddenly fails lower ones are better
+)
 
 
 @dataclasses.dataclass
@@ -37,12 +40,15 @@ class Mixture:
     # (T,), factor of the variances: the fading mean of squared deviations, each divided by its predicted variance.
     # Networks underestimate variances of targets with long tails, because their loss caps outliers.
     scale: np.ndarray | None = None
+    # (T,), the fading mean of the last squared deviations, weighted like the prediction of one more network. It widens
+    # intervals within a few samples when something happens that the features do not tell.
+    recent: np.ndarray | None = None
 
     @classmethod
     def equal(cls, networks: int, targets: int, link: str) -> Mixture:
         """Equal weights, before any loss is known; `link` is that of the networks' loss."""
-        spread, scale = (np.ones(targets) if link == which else None for which in ("itself", "log"))
-        return cls(np.zeros((networks, targets)), spread, scale)
+        spread, scale, recent = (np.ones(targets) if link == which else None for which in ("itself", "log", "log"))
+        return cls(np.zeros((networks + (link == "log"), targets)), spread, scale, recent)
 
     def learn(self, losses: np.ndarray, shares: np.ndarray | None = None, batch_size: int = 1) -> np.ndarray:
         """Count the losses of samples, and return the sums before each sample, or before its batch.
@@ -66,11 +72,15 @@ class Mixture:
     def rescale(self, deviations: np.ndarray, variances: np.ndarray, shares: np.ndarray | None = None) -> None:
         """Learn `scale` from deviations (T, n) and the combined predictions of their variances (T, n)."""
         ratios = np.minimum(np.square(deviations) / variances, MOST_RATIO)
-        assert self.scale is not None
-        for b in range(ratios.shape[1]):
-            known = np.isfinite(deviations[:, b])
-            fading = known * (1 - SCALE_FADING) * (1.0 if shares is None else shares[b])
-            self.scale = self.scale + fading * (np.where(known, ratios[:, b], 0) - self.scale)
+        ratios[~np.isfinite(deviations)] = np.nan
+        self.scale = _fading_means(self.scale, ratios, SCALE_FADING, shares)[:, -1]
+
+    def learn_recent(self, deviations: np.ndarray, shares: np.ndarray | None = None, batch_size: int = 1) -> np.ndarray:
+        """Learn `recent` from deviations (T, n), and return it before each sample, or before its batch: (T, n)."""
+        squares = np.where(np.isfinite(deviations), np.square(deviations), np.nan)
+        means = _fading_means(self.recent, squares, RECENT_FADING, shares)
+        self.recent = means[:, -1]
+        return means[:, np.arange(deviations.shape[1]) // batch_size * batch_size]
 
     def _count(self, loss: np.ndarray, share: float) -> None:  # (M, T), ()
         known = np.isfinite(loss[0])  # unknown targets are not counted
@@ -81,6 +91,19 @@ class Mixture:
         self.losses = self.losses + share * loss - fading * self.losses
 
 
+def _fading_means(mean: Any, values: np.ndarray, fading: float, shares: np.ndarray | None) -> np.ndarray:
+    """The fading mean before each sample, and after the last; NaN is an unknown value.
+
+    Shapes: (T,), (T, n), (), (n,) -> (T, n + 1).
+    """
+    means = np.empty((values.shape[0], values.shape[1] + 1))
+    means[:, 0] = mean
+    for b, value in enumerate(values.T):
+        step = (1 - fading) * (1.0 if shares is None else shares[b])
+        means[:, b + 1] = means[:, b] + np.where(np.isnan(value), 0, step * (value - means[:, b]))
+    return means
+
+
 def weights_of(losses: np.ndarray) -> np.ndarray:  # (M, ...) -> (M, ...)
     """The networks' weights, which sum to one, from their sums of losses."""
     weights = np.exp(SHARPNESS * (losses.min(axis=0) - losses))
@@ -89,7 +112,7 @@ def weights_of(losses: np.ndarray) -> np.ndarray:  # (M, ...) -> (M, ...)
 
 def losses_of(config: Any, predicted: np.ndarray, targets: np.ndarray) -> np.ndarray:  # (M, C, n), (C, n) -> (M, T, n)
     """Losses of networks with this `config`: -log p of the class, squared errors, the quantiles' loss, or for variances
-    -log p of the deviation, which is capped as in their loss."""
+    -log p of the deviation, capped."""
     if config.record.link == "log":
         known = np.where(np.isfinite(targets), targets, np.nan)
         return (np.log(predicted) + np.minimum(np.square(known) / predicted, LARGEST_DEVIATION**2)) / 2

@@ -266,7 +266,7 @@ def test_deviations_of_unknown_targets_are_not_learned():
         plain = GLNRegressor((4,), density=True, random_state=0)
         return plain.partial_fit(X[:50], np.stack([NORMAL, -NORMAL], axis=1)[:50]).learner_
 
-    whole, half = learner(), learner()
+    whole = learner()
     targets = np.stack([NORMAL[50:90], NORMAL[50:90]])
     whole.learn(X[50:90].T, targets)
     for predicts in (True, False):
@@ -277,6 +277,39 @@ def test_deviations_of_unknown_targets_are_not_learned():
         before = learner().moments(X[:20].T)[1]
         # The unknown target has its own head, so its deviation hardly changes.
         np.testing.assert_allclose(found[1], before[1], rtol=0.2)
+
+
+def test_recent_deviations_count_like_one_more_network():
+    deviations, shares = RNG.normal(size=(2, 60)), RNG.uniform(size=60)
+    deviations[1, ::3] = np.nan  # unknown targets
+    recent, expected = np.ones(2), []
+    for deviation, share in zip(deviations.T, shares, strict=True):
+        expected.append(recent)
+        recent = recent + np.where(np.isnan(deviation), 0, 0.05 * share * (deviation**2 - recent))
+    one_by_one, batches, parts = (Mixture.equal(2, 2, "log") for _ in range(3))
+    np.testing.assert_allclose(one_by_one.learn_recent(deviations, shares).T, expected)
+    np.testing.assert_allclose(
+        batches.learn_recent(deviations, shares, 25).T, np.repeat(expected[::25], 25, axis=0)[:60]
+    )
+    for part in (slice(0, 13), slice(13, 60)):
+        parts.learn_recent(deviations[:, part], shares[part])
+    for mixture in (one_by_one, batches, parts):
+        np.testing.assert_allclose(mixture.recent, recent)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_width_follows_a_sudden_change_within_twenty_samples(seed):
+    rng = np.random.default_rng(seed)
+    rows, noise = rng.normal(size=(1100, 3)), rng.normal(size=1100) * np.where(np.arange(1100) < 1000, 1, 10)
+    model = GLNRegressor(density=True, random_state=0).partial_fit(rows[:1000], rows[:1000, 0] + noise[:1000])
+    widths = [model.predict(rows[:1], return_std=True)[1].item()]
+    for start in range(1000, 1100, 20):
+        some = slice(start, start + 20)
+        model.partial_fit(rows[some], rows[some, 0] + noise[some])
+        widths.append(model.predict(rows[:1], return_std=True)[1].item())
+    assert 0.7 < widths[0] < 1.5
+    assert min(widths[1:]) > 5
+    assert max(widths) < 20
 
 
 def test_variances_of_long_tails_are_rescaled():
