@@ -23,8 +23,8 @@ __all__ = ["Shape", "fitted"]
 
 LOG_ROOT = 0.5 * np.log(2 * np.pi)
 NO_TAILS, MOST_TAILS, MOST_SKEW = 1e-3, 0.9, 3.0  # with NO_TAILS it is normal to 1e-6
-# Factors of the squared distances from equal weights without an offset, and from a normal distribution; they are added
-# to the sum of the losses. Without the first, very few deviations may say that all are tiny.
+# Factors of the squared distances from equal weights without an offset, and from a normal distribution, which are added
+# to the losses. Without the first, a single tiny deviation among a few would make all intervals narrow.
 PENALTY, SHAPE_PENALTY = 4.0, 1.0
 
 
