@@ -291,8 +291,8 @@ class Learner:
             raise ValueError(f"targets: expected shape {shape}, one target per sample, got shape {targets.shape}")
         if self.target_standardizer is None and (targets.dtype.kind not in "iu" or targets.min(initial=0) < 0):
             raise ValueError(f"targets: expected class numbers, integers of at least 0, got {targets}")
-        numbers, unknown = targets.dtype.kind == "f", heads == 1 and np.isnan(targets).any()
-        if numbers and (unknown or magnitude(targets) > float(MAX_FLOAT)):
+        unknown = targets.dtype.kind == "f" and heads == 1 and np.isnan(targets).any()
+        if unknown or (targets.dtype.kind == "f" and magnitude(targets) > float(MAX_FLOAT)):
             raise ValueError("targets: expected finite numbers, got NaN, infinity or numbers too large for float32")
         if shares is not None and not (shares.shape == count and (shares >= 0).all() and np.isfinite(shares).all()):
             raise ValueError(f"shares: expected {count} finite numbers of at least 0, got {shares}")
