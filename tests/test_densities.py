@@ -294,7 +294,7 @@ def test_recent_deviations_count_like_one_more_network():
     for part in (slice(0, 13), slice(13, 60)):
         parts.learn_recent(deviations[:, part], shares[part])
     for mixture in (one_by_one, batches, parts):
-        np.testing.assert_allclose(mixture.recent, recent)
+        assert mixture.recent == pytest.approx(recent)
 
 
 @pytest.mark.parametrize("seed", range(3))
