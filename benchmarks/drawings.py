@@ -145,7 +145,7 @@ def in_a_browser(url: str, drawings: list[tuple[str, list[Stroke]]], picture: st
     finally:
         driver.quit()
     columns = ("from the last stroke to new bars, ms", "from a click to new bars, ms")
-    table = pd.DataFrame(waits, columns=list(columns)).agg(["median", "max"]).T
+    table = pd.DataFrame(waits, columns=list(columns)).agg(["median", "max"]).T.astype(object)
     table.loc["recognised before their lesson"] = [str(sum(known)), f"of {len(known)}"]
     return table
 
