@@ -26,9 +26,7 @@ TINY = 1e-12
 # NLL is the same within .01 for fadings of .99 to .999 and, on targets without glitches, for caps of 25 or more, or
 # none. Lower caps give the most accurate intervals, higher ones the lowest NLL.
 SCALE_FADING, MOST_RATIO = 0.997, 100.0
-RECENT_FADING = (
-    0.95  # NLL is the same within .01 for .9 to .98, but where the mean suddenly fails lower ones are better
-)
+RECENT_FADING = 0.95  # NLL is the same within .01 for .9 to .98; where means suddenly fail, lower is better
 
 
 @dataclasses.dataclass
