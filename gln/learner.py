@@ -522,7 +522,9 @@ class Learner:
         if is_stream and hasattr(networks[0], "predict_all"):  # one call, since a call takes as long as a sample
             return networks[0].predict_all(networks, *made[sizes[0]], targets, rates)
         each = zip(networks, sizes, itertools.repeat(None) if rates is None else rates, strict=False)
-        return np.array([network.predict_arrays(*made[size], targets, rate, batch_size) for network, size, rate in each])
+        return np.array(
+            [network.predict_arrays(*made[size], targets, rate, batch_size) for network, size, rate in each]
+        )
 
     def _rows(self, network: Any) -> np.ndarray:  # (D,)
         """The features that a network reads."""
