@@ -289,10 +289,10 @@ class Learner:
         shape = count if self.target_standardizer is None else (heads, *count)
         if targets.shape != shape:
             raise ValueError(f"targets: expected shape {shape}, one target per sample, got shape {targets.shape}")
-        if self.target_standardizer is None and (targets.dtype.kind not in "iu" or targets.min(initial=0) < 0):
-            raise ValueError(f"targets: expected class numbers, integers of at least 0, got {targets}")
-        unknown = targets.dtype.kind == "f" and heads == 1 and np.isnan(targets).any()
-        if unknown or (targets.dtype.kind == "f" and magnitude(targets) > float(MAX_FLOAT)):
+        if self.target_standardizer is None:
+            if targets.dtype.kind not in "iu" or targets.min(initial=0) < 0:
+                raise ValueError(f"targets: expected class numbers, integers of at least 0, got {targets}")
+        elif magnitude(targets) > float(MAX_FLOAT) or (heads == 1 and np.isnan(targets).any()):
             raise ValueError("targets: expected finite numbers, got NaN, infinity or numbers too large for float32")
         if shares is not None and not (shares.shape == count and (shares >= 0).all() and np.isfinite(shares).all()):
             raise ValueError(f"shares: expected {count} finite numbers of at least 0, got {shares}")

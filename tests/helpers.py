@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -39,8 +40,13 @@ def learner_state(learner: Any) -> dict[str, np.ndarray]:
         parts["targets"] = learner.target_standardizer
     state = {f"{part} {name}": array for part, each in parts.items() for name, array in each.get_state().items()}
     counts = learner.categories.counts if learner.categories is not None else {}
-    losses = [mixture.losses for mixture in learner.mixtures or []]
-    for kind, arrays in {"counts": counts, "visits": learner.visits or [], "losses": losses}.items():
+    mixtures = {
+        f"{place} {name}": array
+        for place, mixture in enumerate(learner.mixtures or [])
+        for name, array in dataclasses.asdict(mixture).items()
+        if array is not None
+    }
+    for kind, arrays in {"counts": counts, "visits": learner.visits or [], "mixtures": mixtures}.items():
         named = arrays.items() if isinstance(arrays, Mapping) else enumerate(arrays)
         state |= {f"{kind} {name}": np.array(array) for name, array in named}
     return state
