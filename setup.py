@@ -76,7 +76,7 @@ setup(
     ],
     python_requires=">=3.10",
     py_modules=[*MODULES, "gln_mnist"],
-    packages=["gln", "gln.mnist", "gln.page", *STUBS],
+    packages=["gln", "gln.learning", "gln.mnist", "gln.page", *STUBS],
     package_dir=STUBS,
     package_data={
         **{name: ["*.pyi"] for name in STUBS},

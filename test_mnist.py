@@ -21,9 +21,9 @@ from sklearn.utils import gen_batches
 from tqdm import tqdm
 
 from gln.backends import load_backend
-from gln.calibration import calibration_error
 from gln.features import Standardizer
-from gln.learner import Learner, sum_to_one
+from gln.learning.calibration import calibration_error
+from gln.learning.learner import Learner, sum_to_one
 from gln.mnist import PIXELS, Digits, command, deskew, fit_windows, load_mnist
 from gln.rates import linear_rate
 

@@ -40,7 +40,7 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.defaults import TABLES as BUNDLED
 from benchmarks.report import boosters, command_line, machine, show
-from gln.calibration import calibration_error, reliability
+from gln.learning.calibration import calibration_error, reliability
 from gln.sklearn import GLNClassifier
 
 Table = tuple[Any, np.ndarray]  # features (N, F), an array or a frame, labels (N,)

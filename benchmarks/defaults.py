@@ -22,7 +22,7 @@ from tqdm import tqdm
 from benchmarks.report import command_line, machine, show
 from gln.backends import load_backend
 from gln.features import Standardizer
-from gln.learner import Learner, sum_to_one
+from gln.learning.learner import Learner, sum_to_one
 from gln.mnist import load_mnist
 
 Stream = tuple[np.ndarray, np.ndarray]  # samples (N, D), labels (N,)

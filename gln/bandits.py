@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gln.learner import Learner
-from gln.named import Named
+from gln.learning.learner import Learner
+from gln.learning.named import Named
 
 __all__ = ["CobaLearner", "Decision", "GLNBandit"]
 

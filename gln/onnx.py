@@ -20,9 +20,11 @@ try:
 except ImportError as error:
     raise ImportError('gln.onnx needs ONNX: pip install "gated-linear-networks[onnx]"') from error
 
-from gln.categories import Categories
-from gln.features import DISTANCE, FAR, Pieces, SparseScaler, Standardizer
-from gln.learner import LEAST_STD, Learner
+from gln.learning.categories import Categories
+from gln.learning.encodings import DISTANCE, Pieces
+from gln.learning.learner import LEAST_STD, Learner
+from gln.learning.sparse_scaler import SparseScaler
+from gln.learning.standardizer import FAR, Standardizer
 from gln.saving import replacing
 from gln.sklearn import GLNClassifier, GLNRegressor
 

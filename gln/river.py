@@ -24,10 +24,10 @@ except ImportError as error:
     raise ImportError('gln.river needs River: pip install "gated-linear-networks[river]"') from error
 
 from gln.bandits import GLNBandit
-from gln.categories import FEW
-from gln.learner import Learner, sum_to_one
-from gln.named import COPIES, PREVIOUS, Named, Samples
-from gln.visits import stream_visits
+from gln.learning.categories import FEW
+from gln.learning.learner import Learner, sum_to_one
+from gln.learning.named import COPIES, PREVIOUS, Named, Samples
+from gln.learning.visits import stream_visits
 
 __all__ = ["GLNClassifier", "GLNNovelty", "GLNPolicy", "GLNRegressor"]
 

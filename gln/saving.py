@@ -18,7 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from gln.backends import BACKENDS, load_backend
-from gln.features import SparseScaler, Standardizer
+from gln.learning.sparse_scaler import SparseScaler
+from gln.learning.standardizer import Standardizer
 from gln_numpy import Config
 
 __all__ = ["load", "load_estimator", "save", "save_estimator"]

@@ -16,11 +16,12 @@ from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
 from sklearn.utils import check_array, check_random_state, check_scalar, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
-from gln.densities import Shape
-from gln.estimators import Estimator, checked_weights
-from gln.learner import check_magnitude, sum_to_one
-from gln.tables import Table
-from gln.visits import stream_visits, table_visits
+from gln.learning.densities import Shape
+from gln.learning.estimators import Estimator, checked_weights
+from gln.learning.learner import sum_to_one
+from gln.learning.samples import check_magnitude
+from gln.learning.tables import Table
+from gln.learning.visits import stream_visits, table_visits
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
 
@@ -107,7 +108,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         For each category, by column number, the codes of its levels.
     n_iter_ : int
         Passes over the samples in the last `fit` or `partial_fit`.
-    learner_ : gln.learner.Learner
+    learner_ : gln.learning.learner.Learner
         The networks and the standardizer of their inputs, also available as `glns_` and `standardizer_`.
 
     References
@@ -342,7 +343,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         For each category, by column number, the codes of its levels.
     n_iter_ : int
         Passes over the samples in the last `fit` or `partial_fit`.
-    learner_ : gln.learner.Learner
+    learner_ : gln.learning.learner.Learner
         The networks and the standardizers of features and targets, also available as `standardizer_`,
         `target_standardizer_`, `glns_` (means, one head per target), `quantile_glns_` (a list for each target, one head
         per level) and `variance_glns_` (one head per target).

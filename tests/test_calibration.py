@@ -11,8 +11,8 @@ from scipy.special import expit
 from sklearn.datasets import load_breast_cancer, make_friedman1
 from sklearn.metrics import log_loss
 
-from gln.calibration import PARTS, Blend, calibration_error, equal, learned_blend, parts_of_table, reliability
-from gln.learner import sum_to_one
+from gln.learning.calibration import PARTS, Blend, calibration_error, equal, learned_blend, parts_of_table, reliability
+from gln.learning.learner import sum_to_one
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN
 

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from helpers import assert_same_state, learner_state
 
-from gln.categories import FEW, MOST_CLASSES, STRENGTH, Categories, Column
-from gln.levels import categorical_columns
+from gln.learning.categories import FEW, MOST_CLASSES, STRENGTH, Categories, Column
+from gln.learning.levels import categorical_columns
 from gln.saving import load_estimator, save_estimator
 from gln.sklearn import GLNClassifier, GLNRegressor
 

@@ -11,9 +11,9 @@ from scipy import stats
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes
 
-from gln.densities import Shape, fitted
-from gln.learner import Learner
-from gln.mixture import Mixture
+from gln.learning.densities import Shape, fitted
+from gln.learning.learner import Learner
+from gln.learning.mixture import Mixture
 from gln.sklearn import GLNRegressor
 
 DIABETES = load_diabetes(return_X_y=True)

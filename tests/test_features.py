@@ -11,7 +11,7 @@ import pytest
 from helpers import assert_same_state
 from scipy import sparse
 
-import gln.features
+import gln.learning.standardizer
 from gln.features import Standardizer, orientation_features, piecewise_linear, quantile_pieces, with_distances
 
 
@@ -166,7 +166,7 @@ def test_a_sensor_that_was_stuck_is_believed_eventually():
 def test_targets_far_off_are_clipped_and_never_become_the_mean(how, far):
     x = np.random.default_rng(0).normal(size=(1, 300))
     x[0, 200] = far
-    standardizer = Standardizer(1, **gln.features.OF_TARGETS)
+    standardizer = Standardizer(1, **gln.learning.standardizer.OF_TARGETS)
     getattr(standardizer, how)(x)
     np.testing.assert_array_equal(standardizer.transform([[1e35, -1e35, np.nan]]), [[50, -50, 0]])
     assert 1 < standardizer.scale[0] < 4  # the value counts as if 50 scales away
@@ -177,7 +177,7 @@ def test_targets_far_off_are_clipped_and_never_become_the_mean(how, far):
 def test_a_long_tail_of_targets_counts_in_full(how):
     x = np.random.default_rng(0).normal(size=(1, 4000))
     x[0, ::300] += 1000
-    standardizer = Standardizer(1, **gln.features.OF_TARGETS)
+    standardizer = Standardizer(1, **gln.learning.standardizer.OF_TARGETS)
     getattr(standardizer, how)(x)
     assert standardizer.mean[0] == pytest.approx(x.mean(), rel=0.3 if how == "learn" else 1e-9)
     assert standardizer.transform([[1000.0]])[0, 0] * standardizer.scale[0] > 950
@@ -229,7 +229,7 @@ def test_blocks_and_several_calls_give_the_same(monkeypatch, block, order):
     whole, blocks, table, table_in_blocks = (Standardizer(4) for _ in range(4))
     expected = [whole.learn(x), whole.transform(x)]
     table.fit(x)
-    monkeypatch.setattr(gln.features, "BLOCK", block)
+    monkeypatch.setattr(gln.learning.standardizer, "BLOCK", block)
     found = [np.concatenate([blocks.learn(x[:, :20]), blocks.learn(x[:, 20:])], axis=1), blocks.transform(x)]
     table_in_blocks.fit(x)
     for one, other in zip(expected, found, strict=True):

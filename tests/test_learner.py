@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from helpers import assert_same_state, learner_state
 
-from gln.calibration import Blend
 from gln.features import Standardizer, quantile_pieces
-from gln.learner import Learner, sum_to_one
+from gln.learning.calibration import Blend
+from gln.learning.learner import Learner, sum_to_one
 from gln_numpy import GLN
 
 RNG = np.random.default_rng(0)

@@ -15,10 +15,11 @@ from sklearn.metrics import log_loss
 
 import gln_numpy
 from gln.backends import fastest_backend
-from gln.estimators import of_table
-from gln.features import OF_FEATURES, Standardizer
-from gln.heads import new_class, start_at
-from gln.many import MANY, OTHERS, log_share, some_heads
+from gln.features import Standardizer
+from gln.learning.estimators import of_table
+from gln.learning.heads import new_class, start_at
+from gln.learning.many import MANY, OTHERS, log_share, some_heads
+from gln.learning.standardizer import OF_FEATURES
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 CLASSES = 120

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gln.features import OF_FEATURES, OF_TARGETS, Standardizer, with_distances
-from gln.learner import Learner
-from gln.mixture import Mixture, losses_of, weights_of
+from gln.features import Standardizer, with_distances
+from gln.learning.learner import Learner
+from gln.learning.mixture import Mixture, losses_of, weights_of
+from gln.learning.standardizer import OF_FEATURES, OF_TARGETS
 from gln.rates import stream_rate
 from gln.saving import load_estimator, save_estimator
 from gln_numpy import GLN

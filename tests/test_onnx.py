@@ -23,7 +23,7 @@ import onnx
 import onnxruntime
 
 import gln.onnx
-from gln.levels import with_codes
+from gln.learning.levels import with_codes
 from gln.onnx import export
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN

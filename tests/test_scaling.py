@@ -17,7 +17,7 @@ from sklearn.datasets import load_diabetes, load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 
-from gln.heads import add_class, add_inputs, join_classes, join_heads, new_class, split_heads
+from gln.learning.heads import add_class, add_inputs, join_classes, join_heads, new_class, split_heads
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN
 
@@ -97,7 +97,7 @@ def test_a_killed_worker_leaves_no_model():
 def test_failed_learning_leaves_no_model(monkeypatch):
     X, y = digits(10)
     model = GLNClassifier(**SMALL, backend="numpy").fit(X, y)
-    monkeypatch.setattr("gln.tables._train", None)
+    monkeypatch.setattr("gln.learning.tables._train", None)
     with pytest.raises(TypeError):
         model.fit(X, y)
     with pytest.raises(NotFittedError):

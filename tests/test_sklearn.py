@@ -28,11 +28,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-import gln.estimators
+import gln.learning.estimators
 import gln.sklearn
 from gln.features import piecewise_linear, with_distances
+from gln.learning.visits import table_visits
 from gln.sklearn import GLNClassifier
-from gln.visits import table_visits
 
 Data = tuple[np.ndarray, np.ndarray]
 IRIS: Data = load_iris(return_X_y=True)
@@ -266,7 +266,7 @@ def test_a_stream_in_parts_is_the_stream_in_one(parts):
 
 def test_a_stream_longer_than_a_chunk(monkeypatch):
     whole = streamed(batch_size=4)
-    monkeypatch.setattr(gln.learner, "CHUNK", 30)
+    monkeypatch.setattr(gln.learning.samples, "CHUNK", 30)
     cut = streamed(batch_size=4)
     np.testing.assert_allclose(cut.predict_proba(IRIS[0]), whole.predict_proba(IRIS[0]), atol=1e-3)
 

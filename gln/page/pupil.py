@@ -15,7 +15,7 @@ from sklearn.utils import gen_batches
 
 from gln.backends import load_backend
 from gln.features import Standardizer
-from gln.learner import Learner
+from gln.learning.learner import Learner
 from gln.mnist import PIXELS, deskew, load_mnist
 from gln.page.lessons import Lesson, Lessons
 from gln.page.strokes import Drawing, image, variants

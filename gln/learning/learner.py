@@ -13,32 +13,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gln.calibration import Blend, equal
-from gln.categories import Categories
-from gln.densities import Shape
-from gln.features import (
-    OF_FEATURES,
-    OF_TARGETS,
-    Pieces,
-    SparseScaler,
-    Standardizer,
-    magnitude,
-    piecewise_linear,
-    quantile_pieces,
-    with_distances,
-)
-from gln.heads import add_class, add_inputs, with_outputs
-from gln.many import MANY, log_share, some_heads
-from gln.mixture import Mixture, losses_of, weights_of
-from gln.rates import rate_of_streams
+from gln.learning.calibration import Blend, equal
+from gln.learning.categories import Categories
+from gln.learning.densities import Shape
+from gln.learning.encodings import NO_PIECES, Pieces, piecewise_linear, with_distances
+from gln.learning.heads import add_class, add_inputs, with_outputs
+from gln.learning.many import MANY, log_share, some_heads
+from gln.learning.mixture import Mixture, losses_of, weights_of
+from gln.learning.rates import rate_of_streams
+from gln.learning.samples import MAX_FLOAT, check_magnitude, chunks, magnitude
+from gln.learning.sparse_scaler import SparseScaler
+from gln.learning.standardizer import OF_FEATURES, OF_TARGETS, Standardizer
 
-__all__ = ["Learner", "as_taken", "chunks", "check_magnitude", "sum_to_one"]
+__all__ = ["Learner", "as_taken", "sum_to_one"]
 
-CHUNK = 1000  # samples that are standardised at a time, to save memory
 # Networks for streams: a slow and a fast one. Halfspaces that see at most 1, 3 or 4 features are about as good.
 OF_STREAMS: dict[str, Any] = {"layer_sizes": (64, 32), "n_networks": 2, "context_map_size": 5, "context_features": 2}
-NO_PIECES = quantile_pieces(np.zeros((0, 0)))
-MAX_FLOAT, LEAST_STD = np.finfo(np.float32).max, float(np.finfo(np.float32).tiny)
+LEAST_STD = float(np.finfo(np.float32).tiny)
 
 
 @dataclasses.dataclass
@@ -595,18 +586,6 @@ LINKS = {"logit": Link(_logit, _expit), "log": Link(np.log, np.exp), "itself": L
 def as_taken(network: Any, z: Any) -> Any:
     """Standardised samples as a network takes them: sparse ones are made dense for all backends but Numba."""
     return z if not hasattr(z, "tocsc") or getattr(network, "takes_sparse", False) else z.toarray()
-
-
-def chunks(count: int, batch_size: int = 1) -> Iterator[slice]:
-    """Slices of about 1000 samples, each of whole batches."""
-    size = batch_size * max(1, CHUNK // batch_size)
-    return (slice(start, min(start + size, count)) for start in range(0, count, size))
-
-
-def check_magnitude(name: str, numbers: Any) -> None:
-    """Raise ValueError for infinity, and for numbers that float32 cannot hold; NaN passes."""
-    if magnitude(numbers) > float(MAX_FLOAT):
-        raise ValueError(f"Input {name} contains infinity or a value too large for dtype('float32').")
 
 
 def sum_to_one(p: Any) -> np.ndarray:

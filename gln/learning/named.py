@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from gln.backends import load_backend
-from gln.categories import Categories
-from gln.learner import OF_STREAMS, Learner
-from gln.levels import Levels, codes_of, new_levels
-from gln.saveable import Saveable
+from gln.learning.categories import Categories
+from gln.learning.learner import OF_STREAMS, Learner
+from gln.learning.levels import Levels, codes_of, new_levels
+from gln.learning.saveable import Saveable
 
 __all__ = ["COPIES", "PREVIOUS", "Named", "Samples"]
 

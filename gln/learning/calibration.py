@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import lsq_linear, minimize
 from scipy.special import logsumexp
 
-from gln.many import log_share
+from gln.learning.many import log_share
 
 __all__ = [
     *("PARTS", "Blend", "blend_of_kinds", "calibration_error", "equal", "learned_blend", "parts_of_table"),

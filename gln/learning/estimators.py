@@ -20,14 +20,17 @@ from sklearn.utils import check_array, check_random_state, check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from gln.backends import load_backend
-from gln.categories import Categories
-from gln.features import OF_FEATURES, OF_TARGETS, SparseScaler, Standardizer, quantile_pieces
-from gln.heads import start_at
-from gln.learner import OF_STREAMS, Learner, check_magnitude
-from gln.levels import Levels, as_pandas, categorical_columns, check_no_dates, new_levels, with_codes
-from gln.many import MANY, OTHERS
-from gln.saveable import Saveable
-from gln.tables import Training, fit_table, spread, with_columns
+from gln.learning.categories import Categories
+from gln.learning.encodings import quantile_pieces
+from gln.learning.heads import start_at
+from gln.learning.learner import OF_STREAMS, Learner
+from gln.learning.levels import Levels, as_pandas, categorical_columns, check_no_dates, new_levels, with_codes
+from gln.learning.many import MANY, OTHERS
+from gln.learning.samples import check_magnitude
+from gln.learning.saveable import Saveable
+from gln.learning.sparse_scaler import SparseScaler
+from gln.learning.standardizer import OF_FEATURES, OF_TARGETS, Standardizer
+from gln.learning.tables import Training, fit_table, spread, with_columns
 
 # A missing value counts as the mean. A sparse table that is not wide is made dense chunk by chunk.
 ALLOWED = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gln.rates import linear_rate
+from gln.learning.rates import linear_rate
 from gln.saving import arguments
 
 __all__ = [

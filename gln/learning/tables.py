@@ -16,13 +16,14 @@ import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 from tqdm import tqdm
 
-from gln.calibration import PARTS, Blend, blend_of_kinds, learned_blend, parts_of_table
-from gln.categories import Categories
-from gln.densities import Shape, fitted
-from gln.heads import join_heads, split_heads, start_at
-from gln.learner import Learner, as_taken, chunks
-from gln.many import MANY, log_share, some_heads
-from gln.rates import linear_rate
+from gln.learning.calibration import PARTS, Blend, blend_of_kinds, learned_blend, parts_of_table
+from gln.learning.categories import Categories
+from gln.learning.densities import Shape, fitted
+from gln.learning.heads import join_heads, split_heads, start_at
+from gln.learning.learner import Learner, as_taken
+from gln.learning.many import MANY, log_share, some_heads
+from gln.learning.rates import linear_rate
+from gln.learning.samples import chunks
 
 __all__ = ["Table", "Training", "fit_table", "spread", "with_columns"]
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Collection
 from typing import Any
 
-from gln.learner import Learner
+from gln.learning.learner import Learner
 from gln.saving import load_estimator, save_estimator
 
 __all__ = ["Saveable"]

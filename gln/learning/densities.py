@@ -17,7 +17,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import ndtri
 
-from gln.calibration import LARGEST
+from gln.learning.calibration import LARGEST
 
 __all__ = ["Shape", "fitted"]
 

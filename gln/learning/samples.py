@@ -1,0 +1,66 @@
+"""Samples as columns of dense or sparse arrays: checks, and slices that bound the memory needed.
+
+Shapes: B samples, D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+__all__ = [
+    *("MAX_FLOAT", "check_finite", "check_integer", "check_magnitude", "check_samples", "chunks", "dense", "is_sparse"),
+    "magnitude",
+]
+
+CHUNK = 1000  # samples that are standardised at a time, to save memory
+MAX_FLOAT = np.finfo(np.float32).max  # a NumPy scalar: float16 arrays would turn a float into infinity
+
+
+def check_samples(samples: Any, size: int) -> None:
+    if samples.ndim != 2 or samples.shape[0] != size or samples.dtype.kind not in "biuf":
+        raise ValueError(
+            f"samples: expected numbers of shape ({size}, B), got {samples.dtype} of shape {samples.shape}"
+        )
+    if magnitude(samples) > float(MAX_FLOAT):
+        raise ValueError("samples: expected finite float32 numbers or NaN, got infinity or numbers too large")
+
+
+def magnitude(samples: Any) -> float:
+    """The largest absolute value in a dense or sparse array, ignoring NaN; 0 for an empty one."""
+    numbers = samples.data if is_sparse(samples) else samples
+    if numbers.size == 0:
+        return 0.0
+    return max(abs(float(end.reduce(numbers, None))) for end in (np.fmax, np.fmin))  # these ignore NaN and do not copy
+
+
+def dense(samples: Any) -> np.ndarray:
+    return samples.toarray() if is_sparse(samples) else samples
+
+
+def is_sparse(samples: Any) -> bool:
+    return hasattr(samples, "tocsr")  # duck typing: importing SciPy's own check takes a tenth of a second
+
+
+def check_magnitude(name: str, numbers: Any) -> None:
+    """Raise ValueError for infinity, and for numbers that float32 cannot hold; NaN passes."""
+    if magnitude(numbers) > float(MAX_FLOAT):
+        raise ValueError(f"Input {name} contains infinity or a value too large for dtype('float32').")
+
+
+def check_finite(name: str, array: np.ndarray) -> None:
+    if array.size and not (array.min() >= -MAX_FLOAT and array.max() <= MAX_FLOAT):
+        raise ValueError(f"{name}: expected finite float32 numbers, got NaN, infinity or numbers too large")
+
+
+def check_integer(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}")
+
+
+def chunks(count: int, batch_size: int = 1) -> Iterator[slice]:
+    """Slices of about 1000 samples, each of whole batches."""
+    size = batch_size * max(1, CHUNK // batch_size)
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
