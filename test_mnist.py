@@ -23,7 +23,8 @@ from tqdm import tqdm
 from gln.backends import load_backend
 from gln.features import Standardizer
 from gln.learning.calibration import calibration_error
-from gln.learning.learner import Learner, sum_to_one
+from gln.learning.learner import Learner
+from gln.learning.targets import sum_to_one
 from gln.mnist import PIXELS, Digits, command, deskew, fit_windows, load_mnist
 from gln.rates import linear_rate
 
@@ -134,7 +135,7 @@ def get_ten_digits_metrics(
     standardizer = Standardizer(x_train.shape[1]) if standardize else None
     if halfspace_samples:
         _lay_halfspaces(model, x_train[order[:halfspace_samples]].T, standardize, halfspace_window)
-    learner = Learner([[model]], standardizer, distances=False, learning_rate=model.learning_rate)
+    learner = Learner.of_network(model, standardizer, model.learning_rate)
     hits, start = np.empty(len(order), bool), time.perf_counter()
     with tqdm(total=len(order), unit=" digits", disable=not verbose) as bar:
         for part in gen_batches(len(order), batch_size * max(1, CHUNK // batch_size)):

@@ -22,7 +22,8 @@ from tqdm import tqdm
 from benchmarks.report import command_line, machine, show
 from gln.backends import load_backend
 from gln.features import Standardizer
-from gln.learning.learner import Learner, sum_to_one
+from gln.learning.learner import Learner
+from gln.learning.targets import sum_to_one
 from gln.mnist import load_mnist
 
 Stream = tuple[np.ndarray, np.ndarray]  # samples (N, D), labels (N,)
@@ -83,7 +84,7 @@ def progressive(gln: Any, stream: Stream, seed: int, **setting: Any) -> tuple[fl
     )
     if fitted:
         model.fit_hyperplanes(Standardizer(size).learn(samples[:, :fitted]))
-    learner = Learner([[model]], Standardizer(size), distances=False, learning_rate=model.learning_rate)
+    learner = Learner.of_network(model, Standardizer(size), model.learning_rate)
     p = sum_to_one(np.concatenate(learner.learn(samples, labels), axis=1))
     return 100 * float((p.argmax(axis=0) == labels).mean()), -float(np.log(p[labels, np.arange(len(labels))]).mean())
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gln.learning.group import grouped
 from gln.learning.learner import Learner
 from gln.learning.named import Named
 
@@ -220,9 +221,9 @@ class GLNBandit(Named):
 
     # ---- Internals ---------------------------------------------------------------------------------------------------
 
-    def _built(self, features, others, **fields):
-        group = self._networks([others], loss="squared_error", num_outputs=len(self._heads))
-        learner = Learner.of_stream([group], features, 1, learning_rate=self.learning_rate, **fields)
+    def _built(self, reading):
+        networks = self._networks([reading.size], loss="squared_error", num_outputs=len(self._heads))
+        learner = Learner.of_stream(reading, grouped([networks]), 1, learning_rate=self.learning_rate)
         learner.start_counting(len(self._heads))
         return learner
 
@@ -233,7 +234,7 @@ class GLNBandit(Named):
             self._learner = self._learner.with_outputs(range(heads), len(self._heads) - heads)
 
     def _count_heads(self) -> int:
-        return 0 if self._learner is None else self._learner.groups[0][0].num_heads
+        return 0 if self._learner is None else self._learner.groups[0].heads
 
     def _mapping(self, context: Any) -> Mapping[Hashable, Any]:
         """A context as a dictionary of features."""
@@ -258,7 +259,7 @@ class GLNBandit(Named):
         """
         values, counts = np.full(len(arms), self._unit()[0]), np.zeros(len(arms))  # for arms without a reward
         if self._learner is not None:
-            predicted, visits = self._learner.visited(sample)
+            predicted, visits = self._learner.counted(sample)
             heads = [self._heads.get(arm, len(predicted)) for arm in arms]
             for place, head in enumerate(heads):
                 if head < len(predicted):
@@ -267,14 +268,14 @@ class GLNBandit(Named):
 
     def _unit(self) -> tuple[float, float]:
         """Mean and standard deviation of the rewards: 0 and 1 before the first, and 1 while all are equal."""
-        standardizer = None if self._learner is None else self._learner.target_standardizer
-        if standardizer is None:
+        if self._learner is None:
             return 0.0, 1.0
+        standardizer = self._learner.targets.standardizer
         return float(standardizer.mean[0]), float(standardizer.scale[0]) or 1.0
 
     def _propensities(self, values: np.ndarray, counts: np.ndarray) -> np.ndarray:  # (A,), (A,) -> (A,)
         strength = STRENGTHS[self.explore] if self.strength is None else self.strength
-        lessons = 0 if self._learner is None else int(self._learner.groups[0][0].step)
+        lessons = 0 if self._learner is None else int(self._learner.networks[0].step)
         unit, count = self._unit()[1], len(values)
         if self.explore == "counts":
             values = values + strength * unit * np.sqrt(math.log(max(lessons, 2)) / (1 + counts))

@@ -23,6 +23,7 @@ except ImportError as error:
 from gln.learning.categories import Categories
 from gln.learning.encodings import DISTANCE, Pieces
 from gln.learning.learner import LEAST_STD, Learner
+from gln.learning.reading import Reading
 from gln.learning.sparse_scaler import SparseScaler
 from gln.learning.standardizer import FAR, Standardizer
 from gln.saving import replacing
@@ -198,19 +199,19 @@ def _single(g: Graph, value: str) -> str:
 
 def _predicted(g: Graph, learner: Learner, group: int, z: str) -> str:  # (B, D) -> (C, B) float64
     """The blended prediction of a group of networks: probabilities of each head, or standardised values."""
-    networks, (blend, link) = learner.groups[group], learner.blend(group)
-    inputs = {encodes: _inputs(g, learner, encodes, z) for encodes in {learner.encodes(each) for each in networks}}
-    each = [_mixed(g, network, inputs[learner.encodes(network)], z) for network in networks]
+    reading, networks, (blend, link) = learner.reading, learner.groups[group].networks, learner.groups[group].blend()
+    inputs = {encodes: _inputs(g, reading, encodes, z) for encodes in {reading.encodes(each) for each in networks}}
+    each = [_mixed(g, network, inputs[reading.encodes(network)], z) for network in networks]
     mixed = g("Cast", g("Concat", *each, axis=2), to=TensorProto.DOUBLE)  # (C, B, M)
-    if (own := networks[0].config.record.link) != link:
+    if (own := learner.groups[group].link) != link:
         mixed = g(INVERSE_LINKS[own], mixed)
     sums = g("ReduceSum", g("Mul", mixed, blend.weights.T[:, None]), [2], keepdims=0)
     return g(INVERSE_LINKS[link], g("Add", sums, blend.offsets[:, None]))
 
 
-def _inputs(g: Graph, learner: Learner, encodes: bool, z: str) -> str:  # (B, D) -> (B, K)
-    rows = _with_distances(g, z, learner.standardizer.size) if learner.distances else z
-    return g("Concat", _encoded(g, z, learner.pieces), rows, axis=1) if encodes else rows
+def _inputs(g: Graph, reading: Reading, encodes: bool, z: str) -> str:  # (B, D) -> (B, K)
+    rows = _with_distances(g, z, reading.size) if reading.distances else z
+    return g("Concat", _encoded(g, z, reading.pieces), rows, axis=1) if encodes else rows
 
 
 def _with_distances(g: Graph, z: str, size: int) -> str:  # (B, D) -> (B, 2 D)
@@ -227,14 +228,14 @@ def _encoded(g: Graph, z: str, pieces: Pieces) -> str:  # (B, D) -> (B, E)
 
 def _samples(g: Graph, estimator: Any) -> str:  # -> (B, D) float32
     """The input X, (B, F), converted to standardised columns."""
-    learner, x = estimator.learner_, g.input("X", "B", estimator.n_features_in_)
-    if isinstance(learner.standardizer, SparseScaler):
-        factors = learner.standardizer.transform(np.ones((learner.standardizer.size, 1))).toarray()[:, 0]
+    reading, x = estimator.learner_.reading, g.input("X", "B", estimator.n_features_in_)
+    if isinstance(reading.standardizer, SparseScaler):
+        factors = reading.standardizer.transform(np.ones((reading.size, 1))).toarray()[:, 0]
         return g("Mul", g("Where", g("IsNaN", x), np.float32(0), x), factors)
     x = g("Cast", x, to=TensorProto.DOUBLE)
-    if learner.categories is not None:
-        x = _columns(g, x, learner.categories, {f: len(levels) for f, levels in estimator.categories_.items()})
-    return _standardised(g, x, learner.standardizer)
+    if reading.categories is not None:
+        x = _columns(g, x, reading.categories, {f: len(levels) for f, levels in estimator.categories_.items()})
+    return _standardised(g, x, reading.standardizer)
 
 
 def _standardised(g: Graph, x: str, standardizer: Standardizer) -> str:  # (B, D) float64 -> (B, D) float32

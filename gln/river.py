@@ -25,8 +25,10 @@ except ImportError as error:
 
 from gln.bandits import GLNBandit
 from gln.learning.categories import FEW
-from gln.learning.learner import Learner, sum_to_one
+from gln.learning.group import grouped
+from gln.learning.learner import Learner
 from gln.learning.named import COPIES, PREVIOUS, Named, Samples
+from gln.learning.targets import sum_to_one
 from gln.learning.visits import stream_visits
 
 __all__ = ["GLNClassifier", "GLNNovelty", "GLNPolicy", "GLNRegressor"]
@@ -103,10 +105,10 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
     def _multiclass(self) -> bool:
         return True
 
-    def _built(self, features, others, **fields):
+    def _built(self, reading):
         classes = max(2, len(self._labels))  # samples without features may have added classes
-        networks = self._networks(COPIES * [others] + self.memory * [features], num_classes=classes)
-        return Learner.of_stream([networks], features, learning_rate=self.learning_rate, **fields)
+        networks = self._networks(COPIES * [len(reading.columns)] + self.memory * [reading.size], num_classes=classes)
+        return Learner.of_stream(reading, grouped([networks]), learning_rate=self.learning_rate)
 
     def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:
         """Learn a sample.
@@ -239,13 +241,14 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         self.quantiles = quantiles
         self.density = density
 
-    def _built(self, features, others, **fields):
-        groups = [self._networks(COPIES * [others], loss="squared_error")]
+    def _built(self, reading):
+        columns = COPIES * [reading.size]
+        networks = [self._networks(columns, loss="squared_error")]
         if self.quantiles is not None:
-            groups.append(self._networks(COPIES * [others], loss="quantile", quantiles=self.quantiles))
+            networks.append(self._networks(columns, loss="quantile", quantiles=self.quantiles))
         if self.density:
-            groups.append(self._networks(COPIES * [others], loss="variance"))
-        return Learner.of_stream(groups, features, 1, learning_rate=self.learning_rate, **fields)
+            networks.append(self._networks(columns, loss="variance"))
+        return Learner.of_stream(reading, grouped(networks), 1, learning_rate=self.learning_rate)
 
     def learn_one(self, x: dict[Any, Any], y: float, w: float = 1.0) -> None:
         """Learn a sample; `w` as in `GLNClassifier`.
@@ -353,8 +356,9 @@ class GLNNovelty(Named, AnomalyDetector):
     def _unit_test_params(cls):
         yield {"neurons": 16, "seed": 1}
 
-    def _built(self, features, others, **fields):
-        learner = Learner.of_stream([self._networks([others], loss="squared_error")], features, 1, **fields)
+    def _built(self, reading):
+        networks = self._networks([reading.size], loss="squared_error")
+        learner = Learner.of_stream(reading, grouped([networks]), 1)
         learner.start_counting()
         return learner
 

@@ -18,9 +18,9 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from gln.learning.densities import Shape
 from gln.learning.estimators import Estimator, checked_weights
-from gln.learning.learner import sum_to_one
 from gln.learning.samples import check_magnitude
 from gln.learning.tables import Table
+from gln.learning.targets import sum_to_one
 from gln.learning.visits import stream_visits, table_visits
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
@@ -518,18 +518,18 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     def quantile_glns_(self) -> list[list[Any]]:
         """The networks of quantiles, a list for each target."""
         groups = self.learner_.groups
-        return groups[1 : len(groups) - self.learner_.has_densities]
+        return [group.networks for group in groups[1 : len(groups) - self.learner_.has_densities]]
 
     @property
     def variance_glns_(self) -> list[Any]:
         """The networks of variances; empty without `density`."""
-        return self.learner_.groups[-1] if self.learner_.has_densities else []
+        return self.learner_.groups[-1].networks if self.learner_.has_densities else []
 
     @property
     def _shape(self):
-        return self.learner_.shape or Shape.normal(len(self.learner_.target_standardizer.mean))
+        return self.learner_.groups[-1].shape or Shape.normal(self.target_standardizer_.size)
 
-    target_standardizer_ = property(lambda self: self.learner_.target_standardizer, doc="Standardises the targets.")
+    target_standardizer_ = property(lambda self: self.learner_.targets.standardizer, doc="Standardises the targets.")
 
     def _learn_stream(self, X, y, sample_weight=None, predicts=False):
         """Predict, if `predicts`, and then learn the next samples. Returns a list of predicted means, (T, n)."""

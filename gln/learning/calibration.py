@@ -32,6 +32,9 @@ class Blend(NamedTuple):
     weights: np.ndarray  # (M, C or 1)
     offsets: np.ndarray  # (C or 1,)
 
+    def blend(self, group: Any) -> tuple[Blend, str]:
+        return self, group.link
+
     def of(self, mixed: np.ndarray) -> np.ndarray:  # (M, C, n) -> (C, n)
         return (mixed * self.weights[:, :, None]).sum(axis=0) + self.offsets[:, None]
 

@@ -98,10 +98,9 @@ class Categories:
         columns = self.columns + [column for column in wanted if column not in self._known]
         return dataclasses.replace(self, columns=columns, counts=counts)
 
-    def copy(self) -> Categories:
-        """A copy with its own counts."""
-        counts = {feature: np.array(table) for feature, table in self.counts.items()}
-        return dataclasses.replace(self, totals=np.array(self.totals), counts=counts)
+    def state(self) -> dict[str, Any]:
+        """The fields, which `Categories` takes back."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     # ---- Counting ----------------------------------------------------------------------------------------------------
 

@@ -22,15 +22,18 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from gln.backends import load_backend
 from gln.learning.categories import Categories
 from gln.learning.encodings import quantile_pieces
-from gln.learning.heads import start_at
+from gln.learning.group import grouped
+from gln.learning.growth import start_at
 from gln.learning.learner import OF_STREAMS, Learner
 from gln.learning.levels import Levels, as_pandas, categorical_columns, check_no_dates, new_levels, with_codes
 from gln.learning.many import MANY, OTHERS
+from gln.learning.reading import Reading
 from gln.learning.samples import check_magnitude
 from gln.learning.saveable import Saveable
 from gln.learning.sparse_scaler import SparseScaler
-from gln.learning.standardizer import OF_FEATURES, OF_TARGETS, Standardizer
+from gln.learning.standardizer import OF_FEATURES, Standardizer
 from gln.learning.tables import Training, fit_table, spread, with_columns
+from gln.learning.targets import Classes, Numbers
 
 # A missing value counts as the mean. A sparse table that is not wide is made dense chunk by chunk.
 ALLOWED = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}
@@ -70,17 +73,12 @@ class Estimator(Saveable, BaseEstimator):
         *("random_state", "shuffle", "verbose"),
     )
 
-    glns_ = property(lambda self: self.learner_.groups[0], doc="The networks that predict.")
-    standardizer_ = property(lambda self: self.learner_.standardizer, doc="Standardises the features.")
+    glns_ = property(lambda self: self.learner_.groups[0].networks, doc="The networks that predict.")
+    standardizer_ = property(lambda self: self.learner_.reading.standardizer, doc="Standardises the features.")
     _levels = property(lambda self: vars(self).get("categories_", {}))  # estimators from older files have none
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "learner_")  # other attributes exist even if the first samples were invalid
-
-    def __setstate__(self, state):
-        super().__setstate__(state)
-        if hasattr(self, "learner_"):
-            self.learner_.own_arrays()
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -160,7 +158,7 @@ class Estimator(Saveable, BaseEstimator):
         novelty : ndarray of shape (N,)
         """
         samples = self._samples(X)
-        if self.learner_.visits is None:
+        if self.learner_.counts is None:
             raise ValueError(
                 "novelty: expected a model trained by `fit`, got one trained by `partial_fit` or by an older version"
             )
@@ -215,36 +213,37 @@ class Estimator(Saveable, BaseEstimator):
         if self._is_wide(table.X):
             self._fit_wide(groups, table)
             return
-        target_standardizer = None
+        targets: Classes | Numbers = Classes()
         if table.targets.ndim == 2:
-            target_standardizer = Standardizer(len(table.targets), **OF_TARGETS)
-            target_standardizer.fit(table.targets)
+            targets = Numbers.of_stream(len(table.targets))
+            targets.standardizer.fit(table.targets)
         categories = None
         if self._levels:
             levels = {column: len(own) for column, own in self._levels.items()}
-            categories = _of_numbers(groups, table.X.shape[1]).of_table(levels)
+            categories = Categories.of_numbers(table.X.shape[1], *_kind(groups)).of_table(levels)
             rng = check_random_state(self.random_state) if self.shuffle else None
-            own = table.targets if target_standardizer is None else target_standardizer.transform(table.targets)
+            own = targets.standardizer.transform(table.targets) if isinstance(targets, Numbers) else table.targets
             table = with_columns(categories, table, own, rng)
         count, features = len(table.visits), table.X.shape[1]
         standardizer = Standardizer(features, **OF_FEATURES)
         standardizer.fit(table.X.T, table.visits)
-        heads, densities = 1 if target_standardizer else int(table.targets.max()) + 1, getattr(self, "density", False)
+        heads = int(table.targets.max()) + 1 if table.targets.ndim == 1 else 1
+        densities = getattr(self, "density", False)
         settings = self._settings(of_table(count, heads, densities))
         some = spread(count, int(np.clip(VALUES // features, *LOOKED_AT)))
         networks, pieces = self._networks(settings, groups, standardizer.transform(table.samples(some)))
-        learner = Learner(networks, standardizer, target_standardizer, pieces=pieces)
+        learner = Learner(Reading(standardizer, pieces=pieces), targets, grouped(networks))
         self._fit_learner(learner, table, settings["n_epochs"])
-        learner.categories = categories  # only now, because the table has its columns already
+        learner.reading.categories = categories  # only now, because the table has its columns already
 
     def _fit_wide(self, groups, table):
         """`_fit` for a wide sparse table, which stays sparse."""
         passes = {"n_epochs": passes_over(len(table.visits), WIDE_PASSES)}
         settings, targets = self._settings(OF_WIDE | passes), table.targets if table.targets.ndim == 2 else None
         learner = self._of_wide(settings, groups, table.X.shape[1], None if targets is None else len(targets))
-        learner.standardizer.fit(table.X.T, table.visits)
+        learner.reading.standardizer.fit(table.X.T, table.visits)
         if targets is not None:
-            learner.target_standardizer.fit(targets)
+            learner.targets.standardizer.fit(targets)
         self._fit_learner(learner, table, settings["n_epochs"])
 
     def _fit_learner(self, learner, table, passes):
@@ -257,8 +256,8 @@ class Estimator(Saveable, BaseEstimator):
         """A new learner for a wide sparse table or stream."""
         seeds = self._seeds(settings)
         networks = [[self._built(settings, features, features, seed, **kind) for seed in seeds] for kind in groups]
-        target_standardizer = None if targets is None else Standardizer(targets, **OF_TARGETS)
-        return Learner(networks, SparseScaler(features), target_standardizer, distances=False)
+        kind = Classes() if targets is None else Numbers.of_stream(targets)
+        return Learner(Reading(SparseScaler(features), distances=False), kind, grouped(networks))
 
     def _is_wide(self, X):
         return issparse(X) and X.shape[1] > WIDE and not self._levels
@@ -269,13 +268,13 @@ class Estimator(Saveable, BaseEstimator):
             return self._of_wide(self._settings(OF_WIDE | {"n_networks": 1}), groups, X.shape[1], targets)
         settings = self._settings(OF_STREAMS)
         seeds = self._seeds(settings)
-        categories = _of_numbers(groups, 0).of_stream(X.T, self._levels.keys()) if self._levels else None
-        features = X.shape[1] if categories is None else len(categories.columns)
-        networks = [[self._built(settings, 2 * features, features, seed, **kind) for seed in seeds] for kind in groups]
+        reading = Reading.of_stream(X.T, self._levels.keys(), *_kind(groups))
+        sizes = 2 * reading.size, reading.size
+        networks = [[self._built(settings, *sizes, seed, **kind) for seed in seeds] for kind in groups]
         if networks[0][0].num_classes >= MANY:
             for network in networks[0]:
                 start_at(network, np.full(network.num_heads, -math.log(OTHERS)))
-        return Learner.of_stream(networks, features, targets, categories=categories)
+        return Learner.of_stream(reading, grouped(networks), targets)
 
     def _networks(self, settings, groups, z):  # (F, n), standardised samples
         """New networks of each group, with halfspaces between these samples, and encodings for half of the networks."""
@@ -298,10 +297,10 @@ class Estimator(Saveable, BaseEstimator):
         return predicted
 
 
-def _of_numbers(groups: list[dict[str, Any]], features: int) -> Categories:
-    """Without categories yet, for the targets that these groups predict."""
-    kind = groups[0]  # arguments of the networks that predict classes or means
-    return Categories.of_numbers(features, kind.get("num_classes") or kind["num_outputs"], "num_classes" in kind)
+def _kind(groups: list[dict[str, Any]]) -> tuple[int, bool]:
+    """The number of targets or classes that networks with these arguments predict, and whether these are classes."""
+    kind = groups[0]
+    return kind.get("num_classes") or kind["num_outputs"], "num_classes" in kind
 
 
 # ---- Weights of samples ----------------------------------------------------------------------------------------------

@@ -11,12 +11,15 @@ Shapes: M networks, C heads, T targets (1 for classes and for quantiles), n samp
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Mixture", "losses_of", "weights_of"]
+from gln.learning.calibration import Blend
+from gln.learning.many import log_share
+
+__all__ = ["Mixture", "VarianceMixture", "losses_of", "weights_of"]
 
 # Accuracy is the same within .1 points for fadings of .9 to .995 and sharpnesses of .1 to 1.
 FADING, SHARPNESS = 0.99, 0.3
@@ -35,50 +38,32 @@ class Mixture:
 
     losses: np.ndarray  # (M, T), fading sums
     spread: np.ndarray | None  # (T,), the fading mean of the lowest loss, by which losses of numbers are divided
-    # (T,), factor of the variances: the fading mean of squared deviations, each divided by its predicted variance.
-    # Networks underestimate variances of targets with long tails, because their loss caps outliers.
-    scale: np.ndarray | None = None
-    # (T,), the fading mean of the last squared deviations, weighted like the prediction of one more network. It widens
-    # intervals within a few samples when something happens that the features do not tell.
-    recent: np.ndarray | None = None
 
     @classmethod
     def equal(cls, networks: int, targets: int, link: str) -> Mixture:
         """Equal weights, before any loss is known; `link` is that of the networks' loss."""
-        spread, scale, recent = (np.ones(targets) if link == which else None for which in ("itself", "log", "log"))
-        return cls(np.zeros((networks + (link == "log"), targets)), spread, scale, recent)
+        if link == "log":
+            return VarianceMixture(np.zeros((networks + 1, targets)), None, np.ones(targets), np.ones(targets))
+        return Mixture(np.zeros((networks, targets)), np.ones(targets) if link == "itself" else None)
 
-    def learn(self, losses: np.ndarray, shares: np.ndarray | None = None, batch_size: int = 1) -> np.ndarray:
+    def learn(
+        self,
+        config: Any,  # of the networks
+        predicted: np.ndarray,  # (M, C, n)
+        targets: np.ndarray,  # (C, n)
+        shares: np.ndarray | None = None,  # (n,), how much each sample counts
+        batch_size: int = 1,
+    ) -> np.ndarray:  # (M, T, n)
         """Count the losses of samples, and return the sums before each sample, or before its batch.
 
         The loss of an unknown target is not finite, and not counted.
-
-        Shapes: losses (M, T, n), and shares (n,), how much each sample counts -> (M, T, n).
         """
+        losses = losses_of(config, predicted, targets)
         before = np.empty(losses.shape)
         for b in range(losses.shape[2]):
             before[..., b] = self.losses if b % batch_size == 0 else before[..., b - 1]
             self._count(losses[..., b], 1.0 if shares is None else shares[b])
         return before
-
-    def with_targets(self, kept: Sequence[int], new: int) -> Mixture:
-        """A mixture for the targets `kept`, followed by `new` new ones."""
-        fresh = Mixture.equal(len(self.losses), new, "logit" if self.spread is None else "itself")
-        spread = None if self.spread is None else np.concatenate([self.spread[list(kept)], fresh.spread])
-        return Mixture(np.concatenate([self.losses[:, list(kept)], fresh.losses], axis=1), spread)
-
-    def rescale(self, deviations: np.ndarray, variances: np.ndarray, shares: np.ndarray | None = None) -> None:
-        """Learn `scale` from deviations (T, n) and the combined predictions of their variances (T, n)."""
-        ratios = np.minimum(np.square(deviations) / variances, MOST_RATIO)
-        ratios[~np.isfinite(deviations)] = np.nan
-        self.scale = _fading_means(self.scale, ratios, SCALE_FADING, shares)[:, -1]
-
-    def learn_recent(self, deviations: np.ndarray, shares: np.ndarray | None = None, batch_size: int = 1) -> np.ndarray:
-        """Learn `recent` from deviations (T, n), and return it before each sample, or before its batch: (T, n)."""
-        squares = np.where(np.isfinite(deviations), np.square(deviations), np.nan)
-        means = _fading_means(self.recent, squares, RECENT_FADING, shares)
-        self.recent = means[:, -1]
-        return means[:, np.arange(deviations.shape[1]) // batch_size * batch_size]
 
     def _count(self, loss: np.ndarray, share: float) -> None:  # (M, T), ()
         known = np.isfinite(loss[0])  # unknown targets are not counted
@@ -87,6 +72,65 @@ class Mixture:
             self.spread = self.spread + fading * (loss.min(axis=0) - self.spread)
             loss = np.minimum(loss / np.maximum(2 * self.spread, TINY), LARGEST_LOSS)
         self.losses = self.losses + share * loss - fading * self.losses
+
+    def blend(self, group: Any) -> tuple[Blend, str]:
+        """The weights now of a `Group` of networks, and the link of what is summed."""
+        offset = log_share(group.heads) if group.link == "logit" else 0.0
+        return Blend(weights_of(self.losses), np.array([offset])), group.link
+
+    def with_targets(self, kept: Sequence[int], new: int) -> Mixture:
+        """A mixture for the targets `kept`, followed by `new` new ones."""
+        fresh = Mixture.equal(len(self.losses), new, "logit" if self.spread is None else "itself")
+        spread = None if self.spread is None else np.concatenate([self.spread[list(kept)], fresh.spread])
+        return Mixture(np.concatenate([self.losses[:, list(kept)], fresh.losses], axis=1), spread)
+
+    @staticmethod
+    def of_state(state: Mapping[str, Any]) -> Mixture:
+        """The mixture of which a file holds these fields."""
+        known = {name: value for name, value in state.items() if value is not None or name == "spread"}
+        return (VarianceMixture if "scale" in known else Mixture)(**known)
+
+
+@dataclasses.dataclass
+class VarianceMixture(Mixture):
+    """Adds what networks of variances do not know themselves."""
+
+    # (T,), factor of the variances: the fading mean of squared deviations, each divided by its predicted variance.
+    # Networks underestimate variances of targets with long tails, because their loss caps outliers.
+    scale: np.ndarray
+    # (T,), the fading mean of the last squared deviations, weighted like the prediction of one more network. It widens
+    # intervals within a few samples when something happens that the features do not tell.
+    recent: np.ndarray
+
+    def learn(
+        self,
+        config: Any,
+        predicted: np.ndarray,
+        targets: np.ndarray,
+        shares: np.ndarray | None = None,
+        batch_size: int = 1,
+    ) -> np.ndarray:
+        predicted = np.concatenate([predicted, self._learn_recent(targets, shares, batch_size)[None]])
+        sums = super().learn(config, predicted, targets, shares, batch_size)
+        self._rescale(targets, (weights_of(sums) * predicted).sum(axis=0), shares)
+        return sums
+
+    def _rescale(self, deviations: np.ndarray, variances: np.ndarray, shares: np.ndarray | None) -> None:
+        """Learn `scale` from deviations (T, n) and the combined predictions of their variances (T, n)."""
+        ratios = np.minimum(np.square(deviations) / variances, MOST_RATIO)
+        ratios[~np.isfinite(deviations)] = np.nan
+        self.scale = _fading_means(self.scale, ratios, SCALE_FADING, shares)[:, -1]
+
+    def _learn_recent(self, deviations: np.ndarray, shares: np.ndarray | None, batch_size: int) -> np.ndarray:
+        """Learn `recent` from deviations (T, n), and return it before each sample, or before its batch: (T, n)."""
+        squares = np.where(np.isfinite(deviations), np.square(deviations), np.nan)
+        means = _fading_means(self.recent, squares, RECENT_FADING, shares)
+        self.recent = means[:, -1]
+        return means[:, np.arange(deviations.shape[1]) // batch_size * batch_size]
+
+    def blend(self, group: Any) -> tuple[Blend, str]:
+        weights = weights_of(self.losses) * self.scale
+        return Blend(weights[:-1], weights[-1] * self.recent), "itself"  # variances, not logarithms
 
 
 def _fading_means(mean: Any, values: np.ndarray, fading: float, shares: np.ndarray | None) -> np.ndarray:

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from gln.backends import load_backend
-from gln.learning.categories import Categories
 from gln.learning.learner import OF_STREAMS, Learner
 from gln.learning.levels import Levels, codes_of, new_levels
+from gln.learning.reading import Reading
 from gln.learning.saveable import Saveable
 
 __all__ = ["COPIES", "PREVIOUS", "Named", "Samples"]
@@ -56,18 +56,18 @@ class Named(Saveable):
     def _learned(self):
         return {name: value for name, value in vars(self).items() if name.startswith("_")}
 
-    def _built(self, features: int, others: int, **fields: Any) -> Learner:
-        """A new learner for this many features; `others` is the number without the memory's."""
+    def _built(self, reading: Reading) -> Learner:
+        """A new learner for what networks read."""
         raise NotImplementedError
 
-    def _networks(self, features: Sequence[int], **kind: Any) -> list[Any]:
-        """New networks, one for each entry of `features`, which is its number of features."""
+    def _networks(self, columns: Sequence[int], **kind: Any) -> list[Any]:
+        """New networks, one for each entry of `columns`, the number of columns that it reads."""
         options = {"context_bias": self.context_bias, "context_features": OF_STREAMS["context_features"]}
         network, rng = load_backend(self.backend).GLN, np.random.RandomState(self.seed)
-        seeds = rng.randint(np.iinfo(np.int32).max, size=len(features)).tolist()
+        seeds = rng.randint(np.iinfo(np.int32).max, size=len(columns)).tolist()
         return [
             network(self.layer_sizes, 2 * n, n, context_map_size=self.context_map_size, seed=seed, **options, **kind)
-            for n, seed in zip(features, seeds, strict=True)
+            for n, seed in zip(columns, seeds, strict=True)
         ]
 
     def _learn(self, samples: Samples, targets: Any = None, shares: np.ndarray | None = None) -> None:
@@ -88,13 +88,8 @@ class Named(Saveable):
 
     def _of_first(self, samples: Samples, categorical: Set[int]) -> Learner:
         """A learner for a stream that begins with these samples."""
-        if not categorical:
-            return self._built(len(samples.columns), len(samples.columns))
-        numbers = Categories.of_numbers(0, 1 + self._are_classes, self._are_classes)
-        categories = numbers.of_stream(samples.columns, categorical)
-        memory = samples.places.get(PREVIOUS)
-        others = sum(column.feature != memory for column in categories.columns)
-        return self._built(len(categories.columns), others, categories=categories, memory=memory)
+        kind = 1 + self._are_classes, self._are_classes, samples.places.get(PREVIOUS)
+        return self._built(Reading.of_stream(samples.columns, categorical, *kind))
 
     def _explained(self, x: Mapping[Hashable, Any]) -> tuple[np.ndarray, np.ndarray]:  # -> (C, F), (C,)
         assert self._learner is not None

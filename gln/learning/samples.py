@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 
 __all__ = [
     *("MAX_FLOAT", "check_finite", "check_integer", "check_magnitude", "check_samples", "chunks", "dense", "is_sparse"),
@@ -30,18 +31,14 @@ def check_samples(samples: Any, size: int) -> None:
 
 def magnitude(samples: Any) -> float:
     """The largest absolute value in a dense or sparse array, ignoring NaN; 0 for an empty one."""
-    numbers = samples.data if is_sparse(samples) else samples
+    numbers = samples.data if issparse(samples) else samples
     if numbers.size == 0:
         return 0.0
     return max(abs(float(end.reduce(numbers, None))) for end in (np.fmax, np.fmin))  # these ignore NaN and do not copy
 
 
 def dense(samples: Any) -> np.ndarray:
-    return samples.toarray() if is_sparse(samples) else samples
-
-
-def is_sparse(samples: Any) -> bool:
-    return hasattr(samples, "tocsr")  # duck typing: importing SciPy's own check takes a tenth of a second
+    return samples.toarray() if issparse(samples) else samples
 
 
 def check_magnitude(name: str, numbers: Any) -> None:

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csc_array, issparse
 
-from gln.learning.samples import MAX_FLOAT, check_integer, check_samples, is_sparse
+from gln.learning.samples import MAX_FLOAT, check_integer, check_samples
 
 __all__ = ["SparseScaler"]
 
@@ -45,7 +46,7 @@ class SparseScaler:
         Raises:
             ValueError: a wrong shape, or infinity; nothing has changed then.
         """
-        columns = self._checked(samples)
+        columns = _columns(self._checked(samples))
         self.squares, self.count, self.stored, self.logs = np.zeros(self.size), 0.0, 0.0, 0.0
         times = np.ones(columns.shape[1]) if visits is None else np.bincount(visits, minlength=columns.shape[1])
         self._count(columns.indices, columns.data, times.repeat(np.diff(columns.indptr)), times.sum())
@@ -56,7 +57,11 @@ class SparseScaler:
         Raises:
             ValueError: a wrong shape, or infinity; nothing has been counted then.
         """
-        columns = self._checked(samples)
+        return self.learn_checked(self._checked(samples))
+
+    def learn_checked(self, samples: Any) -> Any:
+        """`learn` without checks."""
+        columns = _columns(samples)
         for start, end in itertools.pairwise(columns.indptr):
             words, values = columns.indices[start:end], columns.data[start:end]
             self._count(words, values, np.ones(len(values)), 1)
@@ -69,7 +74,7 @@ class SparseScaler:
         Raises:
             ValueError: a wrong shape, or infinity.
         """
-        columns = self._checked(samples)
+        columns = _columns(self._checked(samples))
         columns.data = self._scaled(columns.indices, columns.data)
         return columns.astype(np.float32)
 
@@ -110,13 +115,15 @@ class SparseScaler:
         return scaled.clip(-MAX_FLOAT, MAX_FLOAT)
 
     def _checked(self, samples: Any) -> Any:
-        """A copy as float64 columns that store only known, nonzero values."""
-        from scipy.sparse import csc_array  # takes a tenth of a second, so only if something is sparse
-
-        samples = samples.tocsc() if is_sparse(samples) else np.asarray(samples)
+        samples = samples if issparse(samples) else np.asarray(samples)
         check_samples(samples, self.size)
-        columns = csc_array(samples, dtype=np.float64, copy=True)
-        columns.sum_duplicates()
-        columns.data = np.nan_to_num(columns.data)
-        columns.eliminate_zeros()
-        return columns
+        return samples
+
+
+def _columns(samples: Any) -> csc_array:
+    """A copy as float64 columns that store only known, nonzero values."""
+    columns = csc_array(samples, dtype=np.float64, copy=True)
+    columns.sum_duplicates()
+    columns.data = np.nan_to_num(columns.data)
+    columns.eliminate_zeros()
+    return columns

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.sparse import issparse
 
-from gln.learning.samples import check_integer, check_samples, dense, is_sparse
+from gln.learning.samples import check_integer, check_samples, dense
 
 __all__ = ["FAR", "OF_FEATURES", "OF_TARGETS", "Standardizer"]
 
@@ -71,10 +72,14 @@ class Standardizer:
         Raises:
             ValueError: a wrong shape, or infinity; nothing has been counted then.
         """
-        samples = dense(self._checked(samples))
-        standardised = np.empty(samples.shape, np.float32)
-        for b in range(samples.shape[1]):
-            standardised[:, b] = self.learn_one(samples[:, b].astype(np.float64))
+        return self.learn_checked(self._checked(samples))
+
+    def learn_checked(self, samples: Any) -> np.ndarray:
+        """`learn` without checks."""
+        columns = dense(samples).astype(np.float64)
+        standardised = np.empty(columns.shape, np.float32)
+        for b, sample in enumerate(columns.T.copy()):
+            standardised[:, b] = self.learn_one(sample)
         return standardised
 
     def learn_one(self, x: np.ndarray) -> np.ndarray:
@@ -208,7 +213,7 @@ class Standardizer:
         self._reach = _widened(self.limit, self.count) * self._divisor  # values are clipped this far from the mean
 
     def _checked(self, samples: Any) -> Any:
-        samples = samples.tocsr() if is_sparse(samples) else np.asarray(samples)
+        samples = samples.tocsr() if issparse(samples) else np.asarray(samples)
         check_samples(samples, self.size)
         return samples
 

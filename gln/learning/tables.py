@@ -7,7 +7,6 @@ Shapes: N samples, F features, V visits of samples, M networks of a group, G kin
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -19,11 +18,16 @@ from tqdm import tqdm
 from gln.learning.calibration import PARTS, Blend, blend_of_kinds, learned_blend, parts_of_table
 from gln.learning.categories import Categories
 from gln.learning.densities import Shape, fitted
-from gln.learning.heads import join_heads, split_heads, start_at
-from gln.learning.learner import Learner, as_taken
+from gln.learning.group import Group, predictions
+from gln.learning.growth import start_at
+from gln.learning.heads import join_heads, split_heads
+from gln.learning.learner import Learner
 from gln.learning.many import MANY, log_share, some_heads
+from gln.learning.network import Network
 from gln.learning.rates import linear_rate
+from gln.learning.reading import Reading
 from gln.learning.samples import chunks
+from gln.learning.targets import Classes
 
 __all__ = ["Table", "Training", "fit_table", "spread", "with_columns"]
 
@@ -53,7 +57,7 @@ class Training(NamedTuple):
 
 
 class Job(NamedTuple):
-    network: Any
+    network: Network
     targets: np.ndarray  # (..., V)
     parts: np.ndarray  # (V,), the part of the table that each visit is in
     left_out: int  # the part that the network does not learn
@@ -85,18 +89,20 @@ def fit_table(learner: Learner, table: Table, training: Training) -> None:
     The variances are learned last, from the deviations of the samples that the networks of the means left out. In the
     end, rows that samples pick are counted.
     """
-    if learner.groups[0][0].num_classes >= MANY:
-        _start_at_rates(learner.groups[0], table.targets)
-    targets, classes = [table.targets], table.targets
-    if learner.target_standardizer is not None:
-        own = learner.target_standardizer.transform(table.targets)
+    first = learner.groups[0]
+    if isinstance(learner.targets, Classes):
+        if first.heads >= MANY:
+            _start_at_rates(first.networks, table.targets)
+        targets, classes = [table.targets], table.targets
+    else:
+        own = learner.targets.standardizer.transform(table.targets)
         targets, classes = [_for_heads(own), *own], np.zeros(own.shape[1], int)
     groups = list(zip(learner.groups[: len(learner.groups) - learner.has_densities], targets, strict=False))
     parts = _fit_groups(groups, classes, learner, table, training)
-    blends = [_blend(learner, group, own, table, parts) for group, own in groups]
+    for group, own_targets in groups:
+        group.combination = _blend(learner.reading, group, own_targets, table, parts)
     if learner.has_densities:
-        blends.append(_fit_variances(learner, blends[0], own, table, parts, training))
-    learner.blends = blends
+        _fit_variances(learner, own, table, parts, training)
     learner.start_counting()
     some = spread(len(table.visits), CALIBRATED_ON)
     for part in chunks(len(some)):
@@ -111,20 +117,18 @@ def _start_at_rates(networks: list[Any], classes: np.ndarray) -> None:  # (V,)
         start_at(network, np.log(rates / (1 - rates)) - log_share(len(rates)))
 
 
-def _fit_variances(
-    learner: Learner, of_means: Blend, targets: np.ndarray, table: Table, parts: np.ndarray, training: Training
-) -> Blend:
+def _fit_variances(learner: Learner, targets: np.ndarray, table: Table, parts: np.ndarray, training: Training) -> None:
     """Train the networks of variances on the deviations of standardised targets (T, V) from their means, as predicted
-    by networks that left out the sample's part of the table (V,). Sets the shape of densities, and returns a blend."""
-    means, variances = learner.groups[0], learner.groups[-1]
-    visits, mixed = _of_left_out(learner, means, table, parts)
-    of_kinds = of_means._replace(weights=np.stack([of_means.weights[kind].sum(axis=0) for kind in _kinds(means)]))
-    deviations = (targets[:, visits] - of_kinds.of(mixed)).clip(-means[0].bound, means[0].bound).astype(np.float32)
+    by networks that left out the sample's part of the table (V,). Learns their blend and the shape of densities."""
+    means, variances, bound = learner.groups[0], learner.groups[-1], learner.groups[0].networks[0].bound
+    visits, mixed = _of_left_out(learner.reading, means, table, parts)
+    of_means, kinds = means.combination, _kinds(means.networks)
+    of_kinds = of_means._replace(weights=np.stack([of_means.weights[kind].sum(axis=0) for kind in kinds]))
+    deviations = (targets[:, visits] - of_kinds.of(mixed)).clip(-bound, bound).astype(np.float32)
     shares = None if table.shares is None else table.shares[visits]
     rest = table._replace(visits=table.visits[visits], shares=shares)
     parts = _fit_groups([(variances, _for_heads(deviations))], np.zeros(len(visits), int), learner, rest, training)
-    blend, learner.shape = _densities(learner, variances, deviations, rest, parts)
-    return blend
+    variances.combination, variances.shape = _densities(learner.reading, variances, deviations, rest, parts)
 
 
 def _for_heads(targets: np.ndarray) -> np.ndarray:  # (T, V) -> (T, V), or (V,) for one head
@@ -135,7 +139,7 @@ def _for_heads(targets: np.ndarray) -> np.ndarray:  # (T, V) -> (T, V), or (V,) 
 
 
 def _fit_groups(
-    groups: list[tuple[list[Any], np.ndarray]], classes: np.ndarray, learner: Learner, table: Table, training: Training
+    groups: list[tuple[Group, np.ndarray]], classes: np.ndarray, learner: Learner, table: Table, training: Training
 ) -> np.ndarray:
     """Train each network on all but one part of a table; each group comes with its targets.
 
@@ -145,14 +149,14 @@ def _fit_groups(
     jobs = [
         Job(network, own, parts, part)
         for group, own in groups
-        for network, part in zip(group, _left_out(group), strict=True)
+        for network, part in zip(group.networks, _left_out(group), strict=True)
     ]
     training = training._replace(seconds=training.seconds * len(jobs) / len(learner.networks))
-    _train_all(jobs, table, dataclasses.replace(learner, groups=[]), training)
+    _train_all(jobs, table, learner.reading, training)
     return parts
 
 
-def _train_all(jobs: list[Job], table: Table, learner: Learner, training: Training) -> None:
+def _train_all(jobs: list[Job], table: Table, reading: Reading, training: Training) -> None:
     """Train all networks, in this process or in others; with enough workers, each network's heads separately."""
     workers = effective_n_jobs(training.n_jobs)
     parts_each = 1 if jobs[0].network.num_classes >= MANY else -(-workers // len(jobs))
@@ -169,18 +173,18 @@ def _train_all(jobs: list[Job], table: Table, learner: Learner, training: Traini
     with tqdm(total=total, unit=" samples", disable=not training.verbose) as bar:
         if workers == 1:  # in this process, whatever joblib's configuration
             for job in apart:
-                _train(job, table, learner, training, bar.update)
+                _train(job, table, reading, training, bar.update)
         else:
-            states = iter(Parallel(training.n_jobs)(delayed(_train)(job, table, learner, training) for job in apart))
+            states = iter(Parallel(training.n_jobs)(delayed(_train)(job, table, reading, training) for job in apart))
             for job, of_network in zip(jobs, split, strict=True):
                 join_heads(job.network, [(heads, next(states)) for heads, _ in of_network])
             bar.update(bar.total)
 
 
 def _train(
-    job: Job, table: Table, learner: Learner, training: Training, update: Callable[[int], Any] | None = None
+    job: Job, table: Table, reading: Reading, training: Training, update: Callable[[int], Any] | None = None
 ) -> Any:
-    """Train a network for some passes over its visits, for at most so many seconds; `learner` prepares the inputs.
+    """Train a network for some passes over its visits, for at most so many seconds.
 
     `update` is called with the number of samples learned. None means that this is another process: return the state.
     """
@@ -189,7 +193,7 @@ def _train(
     if update is None:  # joblib may have memory-mapped the arrays read-only
         network.set_state(network.get_state())
     first, last = network.config.record.table_rates
-    first *= ENCODED_RATE if learner.encodes(network) else 1
+    first *= ENCODED_RATE if reading.encodes(network) else 1
     for learned, some in _order(visits, training, rng):
         passed = (time.monotonic() - start) / training.seconds  # if time is short, the rate falls faster
         if passed >= 1:
@@ -198,8 +202,8 @@ def _train(
         falling = linear_rate(done, planned, first, last).astype(np.float32)
         rates = falling if network.has_default_rate else network.rates(len(some))
         rates = rates if table.shares is None else (rates * table.shares[some]).astype(np.float32)
-        z = as_taken(network, learner.standardizer.transform(table.samples(some)))
-        base, context, own, _ = network.prepare(learner.inputs(network, z), z, job.targets[..., some])
+        z = reading.transform(table.samples(some))
+        base, context, own, _ = network.prepare(*reading.read(network, z), job.targets[..., some])
         own = some_heads(own, int(network.step)) if network.config.logits else own
         network.predict_arrays(base, context, own, rates, training.batch_size)
         if update is not None:
@@ -218,51 +222,51 @@ def _order(visits: np.ndarray, training: Training, rng: np.random.RandomState) -
 # ---- Parts left out --------------------------------------------------------------------------------------------------
 
 
-def _kinds(group: list[Any]) -> list[np.ndarray]:
+def _kinds(networks: list[Network]) -> list[np.ndarray]:
     """Indices of the networks of each kind. Networks of one kind have the same inputs."""
-    sizes = np.array([network.input_size for network in group])
+    sizes = np.array([network.input_size for network in networks])
     return [np.flatnonzero(sizes == size) for size in np.unique(sizes)]
 
 
-def _left_out(group: list[Any]) -> np.ndarray:  # (M,)
+def _left_out(group: Group) -> np.ndarray:  # (M,)
     """The part that each network leaves out: different ones within a kind, and with classes never part 0."""
-    parts = np.empty(len(group), int)
-    for kind in _kinds(group):
+    parts = np.empty(len(group.networks), int)
+    for kind in _kinds(group.networks):
         numbers = np.arange(len(kind))
-        parts[kind] = 1 + numbers % (PARTS - 1) if group[0].config.logits else (1 + numbers) % PARTS
+        parts[kind] = 1 + numbers % (PARTS - 1) if group.link == "logit" else (1 + numbers) % PARTS
     return parts
 
 
-def _blend(learner: Learner, group: list[Any], targets: np.ndarray, table: Table, parts: np.ndarray) -> Blend:
+def _blend(reading: Reading, group: Group, targets: np.ndarray, table: Table, parts: np.ndarray) -> Blend:
     """How to combine a group's networks, learned from their predictions for the samples that they left out."""
-    visits, mixed = _of_left_out(learner, group, table, parts, CALIBRATED_ON // PARTS)
-    return learned_blend(group[0].config, _kinds(group), mixed, targets[..., visits], _shares(table, visits))
+    visits, mixed = _of_left_out(reading, group, table, parts, CALIBRATED_ON // PARTS)
+    return learned_blend(group.config, _kinds(group.networks), mixed, targets[..., visits], _shares(table, visits))
 
 
 def _densities(
-    learner: Learner, group: list[Any], deviations: np.ndarray, table: Table, parts: np.ndarray
+    reading: Reading, group: Group, deviations: np.ndarray, table: Table, parts: np.ndarray
 ) -> tuple[Blend, Shape]:
     """How to combine the networks of variances, and the shape of the densities, from deviations (T, V)."""
-    visits, mixed = _of_left_out(learner, group, table, parts, CALIBRATED_ON // PARTS)
+    visits, mixed = _of_left_out(reading, group, table, parts, CALIBRATED_ON // PARTS)
     of_targets = zip(mixed.swapaxes(0, 1), deviations[:, visits], strict=True)
     weights, skew, tails = zip(*(fitted(*each, _shares(table, visits)) for each in of_targets), strict=True)
-    return blend_of_kinds(np.stack(weights, axis=1), _kinds(group)), Shape(np.array(skew), np.array(tails))
+    return blend_of_kinds(np.stack(weights, axis=1), _kinds(group.networks)), Shape(np.array(skew), np.array(tails))
 
 
 def _of_left_out(
-    learner: Learner, group: list[Any], table: Table, parts: np.ndarray, most: int | None = None
+    reading: Reading, group: Group, table: Table, parts: np.ndarray, most: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:  # (n,), (G, C, n)
     """Visits that networks of each kind left out, at most `most` per part, and the mean output of each kind there."""
-    kinds, left_out = _kinds(group), _left_out(group)
-    outputs = [np.empty((len(kinds), group[0].num_heads, 0))]  # of each part
+    kinds, left_out = _kinds(group.networks), _left_out(group)
+    outputs = [np.empty((len(kinds), group.heads, 0))]  # of each part
     known = [np.empty(0, int)]  # the visits of each part
     for part in np.unique(left_out):
-        of_kinds = [[group[place] for place in kind if left_out[place] == part] for kind in kinds]
-        if all(of_kinds):
+        of_kinds = [Group([group.networks[place] for place in kind if left_out[place] == part]) for kind in kinds]
+        if all(each.networks for each in of_kinds):
             visits = np.flatnonzero(parts == part)
             known.append(visits[spread(len(visits), most or len(visits))])
-            samples = table.samples(known[-1])
-            outputs.append(np.stack([learner.outputs(samples, networks).mean(axis=0) for networks in of_kinds]))
+            each = predictions(reading, table.samples(known[-1]), *of_kinds)
+            outputs.append(np.stack([group.mixed(predicted).mean(axis=0) for predicted in each]))
     return np.concatenate(known), np.concatenate(outputs, axis=2)
 
 

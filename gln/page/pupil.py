@@ -93,7 +93,7 @@ class Pupil:
         self._catch_up()
 
     def _begin(self) -> None:
-        self._learner = Learner([[copy.deepcopy(self._start)]], None, distances=False, learning_rate=LESSON_RATE)
+        self._learner = Learner.of_network(copy.deepcopy(self._start), learning_rate=LESSON_RATE)
         self._classes = list(self._names)
         self._learned: list[int] = []  # numbers of the lessons it has learned
 

@@ -1,0 +1,81 @@
+"""How often each weight row of some networks was picked by samples that were learned: what is known where.
+
+Shapes: B samples, C heads, D columns, k halfspaces per neuron, N neurons of a network.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtr
+
+from gln.learning.network import Network
+
+__all__ = ["Counts"]
+
+
+@dataclasses.dataclass
+class Counts:
+    rows: list[np.ndarray]  # for each network (N, 2^k, C or 1): per head, or for all heads together
+
+    @classmethod
+    def none(cls, networks: Sequence[Network], heads: int = 1) -> Counts:
+        """Before the first sample."""
+        shapes = [(sum(network.layer_sizes), 2**network.context_map_size, heads) for network in networks]
+        return cls([np.zeros(shape, np.int32) for shape in shapes])
+
+    def learn(self, contexts: Sequence[np.ndarray], targets: np.ndarray | None = None) -> None:
+        """Count the rows that samples pick; with a count per head, those of heads whose target is known.
+
+        Shapes: contexts (B, N) for each network, targets (C, B).
+        """
+        for rows, picked in zip(self.rows, contexts, strict=True):
+            neurons = np.arange(len(rows))
+            if rows.shape[2] == 1 or targets is None:
+                np.add.at(rows, (neurons, picked, 0), 1)  # `+=` would count a row that two samples pick only once
+            else:
+                for head, b in np.argwhere(np.isfinite(targets)):
+                    rows[neurons, picked[b], head] += 1
+
+    def transform(self, contexts: Sequence[np.ndarray]) -> np.ndarray:
+        """How often the rows that samples pick were counted: (B, N) for each network -> (B, N of all, C or 1)."""
+        each = zip(self.rows, contexts, strict=True)
+        return np.concatenate([rows[np.arange(len(rows)), picked] for rows, picked in each], axis=1)
+
+    def with_outputs(self, kept: Sequence[int], new: int) -> Counts:
+        """The counts of the heads `kept`, in this order, followed by `new` new ones."""
+        return Counts([np.pad(rows[:, :, list(kept)], [(0, 0), (0, 0), (0, new)]) for rows in self.rows])
+
+    def widened(self, before: Sequence[Network], after: Sequence[Network]) -> Counts:
+        """The counts that networks have after some of their halfspaces were replaced."""
+        each = zip(self.rows, before, after, strict=True)
+        return Counts([rows if old is new else _redistributed(rows, old, new) for rows, old, new in each])
+
+
+def _redistributed(rows: np.ndarray, old: Network, new: Network) -> np.ndarray:
+    """Split what was counted on both sides of each halfspace that was replaced between the sides of the new one.
+
+    On which side the samples so far would have been is known for a halfspace that sees new columns alone, where they
+    all were 0, the mean. Otherwise the expected number is taken: a projection of standardised values is about normal.
+    """
+    planes, offsets = (np.concatenate(list(_of_layers(new, name))) for name in ("hyperplanes", "hyperplane_bias"))
+    former = [np.concatenate(list(_of_layers(old, name))) for name in ("hyperplanes", "hyperplane_bias")]
+    seen = planes[..., : old.context_size]
+    replaced = (seen != former[0]).any(axis=-1) | (offsets != former[1])  # (N, k)
+    length = np.linalg.norm(seen, axis=-1)
+    above = np.where(length > 0, ndtr(-offsets / np.where(length > 0, length, 1)), offsets < 0)
+    rows, heads = rows.copy(), rows.shape[2]
+    for neuron, i in np.argwhere(replaced):
+        sides = rows[neuron].reshape(-1, 2, 2**i, heads)  # bit i of a row's number is the side of halfspace i
+        both = sides.sum(axis=1)
+        sides[:, 1] = np.rint(above[neuron, i] * both)
+        sides[:, 0] = both - sides[:, 1]
+    return rows
+
+
+def _of_layers(network: Network, name: str) -> Any:
+    state = network.get_state(copy=False)
+    return (state[f"{name}.{layer}"] for layer in range(1, len(network.layer_sizes) + 1))

@@ -1,0 +1,193 @@
+"""A group of networks that predict the same, and how their predictions are combined.
+
+Shapes: B samples, C heads, D columns, M networks, T targets.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gln.learning.calibration import Blend, equal
+from gln.learning.densities import Shape
+from gln.learning.many import MANY, log_share
+from gln.learning.mixture import Mixture, weights_of
+from gln.learning.network import Network, Rate
+from gln.learning.rates import rate_of_streams
+from gln.learning.reading import Reading
+from gln.learning.samples import chunks
+
+__all__ = ["Group", "Mean", "grouped", "predictions"]
+
+
+def _logit(p: np.ndarray) -> np.ndarray:
+    p = np.minimum(np.maximum(p.astype(np.float64), 2.0**-126), 1 - 2.0**-24)  # float32's neighbours of 0 and 1
+    return np.log(p) - np.log1p(-p)
+
+
+def _expit(s: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-s))
+
+
+def _itself(s: np.ndarray) -> np.ndarray:
+    return s
+
+
+class Link(NamedTuple):
+    """Maps a prediction to what networks mix, and back."""
+
+    of: Callable[[np.ndarray], np.ndarray]
+    inverse: Callable[[np.ndarray], np.ndarray]
+
+
+LINKS = {"logit": Link(_logit, _expit), "log": Link(np.log, np.exp), "itself": Link(_itself, _itself)}
+
+
+class Mean:
+    """All networks count the same."""
+
+    def blend(self, group: Group) -> tuple[Blend, str]:
+        offset = log_share(group.heads) if group.link == "logit" else 0.0
+        return equal(len(group.networks), offset), group.link
+
+    def with_targets(self, kept: Sequence[int], new: int) -> Mean:
+        return self
+
+
+@dataclasses.dataclass
+class Group:
+    networks: list[Network]
+    # A `Mean`; a `Blend`, learned from the samples of a table that networks left out; or in streams a `Mixture`.
+    combination: Any = dataclasses.field(default_factory=Mean)
+    target: int | None = None  # the one whose quantiles these networks predict
+    shape: Shape | None = None  # if they predict variances, the shape of the densities; None is normal
+
+    @property
+    def config(self) -> Any:
+        return self.networks[0].config
+
+    @property
+    def link(self) -> str:
+        """What the networks mix is the prediction's "logit", its "log", or the prediction "itself"."""
+        return self.config.record.link
+
+    @property
+    def heads(self) -> int:
+        return self.networks[0].num_heads
+
+    def blend(self) -> tuple[Blend, str]:
+        """The weights of the networks, and the link of the weighted summands: "itself" if these are predictions."""
+        return self.combination.blend(self)
+
+    # ---- Learning ----------------------------------------------------------------------------------------------------
+
+    def targets_of(self, y: np.ndarray, means: np.ndarray | None) -> np.ndarray:
+        """What the networks learn: the targets, one target for all quantile levels, or the deviations from the means.
+
+        Shapes: standardised targets (T, B), means (T, B) -> (C, B).
+        """
+        if self.target is not None:
+            return np.broadcast_to(y[self.target], (self.heads, y.shape[1]))
+        if self.link != "log":
+            return y
+        # Deviations below the least one that can be predicted would drive the weights to their bounds.
+        bound = self.networks[0].bound
+        deviations = np.abs(y - means).clip(np.exp(-bound / 2), bound)
+        return np.where(np.isfinite(y), deviations, y).astype(np.float32)
+
+    def rates(self, count: int) -> list[np.ndarray]:
+        """The default rates of streams for the next `count` samples, (count,) for each network."""
+        rates = []
+        for number, network in enumerate(self.networks):
+            fast, step = isinstance(self.combination, Mixture) and number % 2 == 1, int(network.step)
+            rates.append(rate_of_streams(network, fast)(np.arange(step, step + count)).astype(np.float32))
+        return rates
+
+    def learn(
+        self,
+        reading: Reading,
+        z: Any,
+        y: np.ndarray,
+        rates: list[np.ndarray],
+        shares: np.ndarray | None,
+        batch_size: int,
+        combines: bool,
+    ) -> np.ndarray | None:
+        """Learn standardised samples, and return the combined predictions before each, (C, B), if `combines`.
+
+        Shapes: (D, B), (C, B), M of (B,), (B,).
+        """
+        predicted, losses = self.run(reading, z, y, rates, batch_size), None
+        if isinstance(self.combination, Mixture):
+            losses = self.combination.learn(self.config, predicted, y, shares, batch_size)
+        if not combines:
+            return None
+        return self.combined(predicted, None if losses is None else weights_of(losses))
+
+    # ---- Predicting --------------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        reading: Reading,
+        z: Any,
+        targets: np.ndarray | None = None,
+        rates: list[np.ndarray] | None = None,
+        batch_size: int = 1,
+    ) -> np.ndarray:
+        """The networks' predictions for standardised samples, which they then learn if there are targets.
+
+        Shapes: (D, B), (C, B), M of (B,) -> (M, C, B).
+        """
+        read: dict[tuple[int, int], tuple[Any, Any]] = {}
+        sizes = [(network.input_size, network.context_size) for network in self.networks]
+        for size, network in zip(sizes, self.networks, strict=True):  # once per size
+            read[size] = read[size] if size in read else reading.read(network, z)
+        if isinstance(self.combination, Mixture) and z.shape[1] == 1 and len(read) == 1:
+            # One call for all, since a call takes as long as a sample.
+            return self.networks[0].predict_all(self.networks, *read[sizes[0]], targets, rates)
+        each = zip(self.networks, sizes, rates or [None] * len(sizes), strict=True)
+        return np.array(
+            [network.predict_arrays(*read[size], targets, rate, batch_size) for network, size, rate in each]
+        )
+
+    def mixed(self, predicted: np.ndarray) -> np.ndarray:
+        """What the networks mix, from what they predict: logits, standardised values or log variances."""
+        return LINKS[self.link].of(predicted)
+
+    def combined(self, predicted: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        """The predictions of the group, from those of its networks: (M, C, B), (M, C or 1, B) -> (C, B)."""
+        if isinstance(self.combination, Mean) and len(predicted) == 1 and predicted.shape[1] < MANY:
+            return predicted[0]  # fast, for single samples
+        blend, link = self.blend()
+        mixed = LINKS[link].of(predicted)
+        mixed = blend.of(mixed) if weights is None else (weights * mixed).sum(axis=0) + blend.offsets[:, None]
+        return LINKS[link].inverse(mixed)
+
+    # ---- Growing -----------------------------------------------------------------------------------------------------
+
+    def widened(self, before: Reading, after: Reading) -> Group:
+        """With inputs for the columns that are new in `after`."""
+        return dataclasses.replace(self, networks=[after.widened(network, before) for network in self.networks])
+
+    def set_learning_rate(self, rate: Rate | None) -> None:
+        for network in self.networks:
+            network.set_learning_rate(rate)
+
+
+def grouped(networks: Sequence[list[Network]]) -> list[Group]:
+    """A group for each list: networks of the targets, then of the quantiles of each target, then of the variances."""
+    of_quantiles = [each[0].config.record.heads == "quantiles" for each in networks]
+    return [Group(each, target=i - 1 if of_quantiles[i] else None) for i, each in enumerate(networks)]
+
+
+def predictions(reading: Reading, samples: Any, *groups: Group) -> list[np.ndarray]:  # (F, B) -> (M, C, B) each
+    """Predictions of the networks of each of these groups, standardised, in float64."""
+    predicted = [np.empty((len(group.networks), group.heads, samples.shape[1])) for group in groups]
+    for part in chunks(samples.shape[1]):
+        z = reading.transform(samples[:, part])
+        for own, group in zip(predicted, groups, strict=True):
+            own[..., part] = group.run(reading, z)
+    return predicted

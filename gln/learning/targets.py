@@ -1,0 +1,156 @@
+"""What networks learn: class numbers, one-vs-rest, or numbers, standardised by those of the stream up to each.
+
+Shapes: B samples, C heads, T targets.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gln.learning.group import Group
+from gln.learning.many import some_heads
+from gln.learning.samples import MAX_FLOAT, chunks, magnitude
+from gln.learning.standardizer import OF_TARGETS, Standardizer
+
+__all__ = ["Classes", "Numbers", "Units", "sum_to_one"]
+
+
+class Units(NamedTuple):
+    """A prediction in the targets' units is zero + unit * what networks predict."""
+
+    zero: Any = 0  # (T, B) for numbers
+    unit: Any = 1
+
+
+class Classes:
+    """Targets are class numbers (B,); predictions are probabilities of each class against the rest."""
+
+    are_classes = True
+
+    def check(self, targets: np.ndarray, count: int, heads: int) -> None:
+        """Raise ValueError for targets that cannot be learned."""
+        if targets.shape != (count,):
+            raise ValueError(f"targets: expected shape {(count,)}, one target per sample, got shape {targets.shape}")
+        if targets.dtype.kind not in "iu" or targets.min(initial=0) < 0:
+            raise ValueError(f"targets: expected class numbers, integers of at least 0, got {targets}")
+
+    def count(self, group: Group) -> int:
+        """The number of classes."""
+        return group.networks[0].num_classes
+
+    def parts(self, targets: np.ndarray, batch_size: int, group: Group) -> Iterator[slice]:
+        """Parts of a stream, in whole batches. A new part begins at the first sample of each class without a head."""
+        known = self.count(group)
+        if targets.max(initial=0) < known:
+            return chunks(len(targets), batch_size)
+        first = {int(n): b for b, n in reversed(list(enumerate(targets.tolist()))) if n >= known}
+        ends = [0, *sorted(first.values()), len(targets)]
+        pieces = (range(*pair) for pair in itertools.pairwise(ends))
+        return (slice(p.start + c.start, p.start + c.stop) for p in pieces for c in chunks(len(p), batch_size))
+
+    def new_classes(self, targets: np.ndarray, group: Group) -> int:
+        """How many heads are missing."""
+        return max(0, int(targets.max(initial=0)) + 1 - self.count(group))
+
+    def learn(self, targets: np.ndarray, group: Group, predicts: bool) -> tuple[np.ndarray, Units]:
+        """Targets of the heads, (C, B), where infinity keeps a head from learning and predicting, and NaN from
+        learning."""
+        heads = group.heads
+        y = (targets[None] if heads == 1 else targets == np.arange(heads)[:, None]).astype(np.float32)
+        y = some_heads(y, int(group.networks[0].step))
+        return np.where(np.isinf(y), np.float32(np.nan), y) if predicts else y, Units()
+
+    def counted(self, targets: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """What statistics of categories count."""
+        return targets
+
+    def in_units(self, predicted: np.ndarray, group: Group) -> np.ndarray:
+        return predicted
+
+    def scaled(self, contributions: np.ndarray) -> np.ndarray:
+        return contributions
+
+    def state(self) -> dict[str, Any]:
+        return {"target_standardizer": None}
+
+
+@dataclasses.dataclass
+class Numbers:
+    """Targets are finite numbers (T, B), or NaN for an unknown one of several; predictions are in their units."""
+
+    standardizer: Standardizer  # has a scale for each target, or a single one for all if its size is 1
+
+    are_classes = False
+
+    @classmethod
+    def of_stream(cls, targets: int) -> Numbers:
+        return cls(Standardizer(targets, **OF_TARGETS))
+
+    def check(self, targets: np.ndarray, count: int, heads: int) -> None:
+        """Raise ValueError for targets that cannot be learned."""
+        if targets.shape != (heads, count):
+            expected = f"shape {(heads, count)}, one target per sample"
+            raise ValueError(f"targets: expected {expected}, got shape {targets.shape}")
+        if magnitude(targets) > float(MAX_FLOAT) or (heads == 1 and np.isnan(targets).any()):
+            raise ValueError("targets: expected finite numbers, got NaN, infinity or numbers too large for float32")
+
+    def count(self, group: Group) -> int:
+        """The number of targets that have a scale of their own."""
+        return self.standardizer.size
+
+    def parts(self, targets: np.ndarray, batch_size: int, group: Group) -> Iterator[slice]:
+        """Parts of a stream, in whole batches."""
+        return chunks(targets.shape[1], batch_size)
+
+    def new_classes(self, targets: np.ndarray, group: Group) -> int:
+        return 0
+
+    def learn(self, targets: np.ndarray, group: Group, predicts: bool) -> tuple[np.ndarray, Units]:
+        """Standardised targets, (T, B), and the units before each sample, in which it is predicted.
+
+        Heads without a target have infinity or NaN, as for `Classes`.
+        """
+        bound, standardizer = group.networks[0].bound, self.standardizer
+        y, zero, unit = np.empty((3, *targets.shape))
+        for b, target in enumerate(targets.T):
+            zero[:, b], unit[:, b] = standardizer.mean, standardizer.scale
+            if len(target) == standardizer.size:
+                y[:, b] = standardizer.learn_one(target)
+            else:
+                for t in np.flatnonzero(~np.isnan(target)):
+                    y[t, b] = standardizer.learn_one(target[t : t + 1])[0]
+        y[np.isnan(targets)] = np.nan  # the standardizer returns 0 for NaN
+        y = y.clip(-bound, bound).astype(np.float32)
+        return y if predicts else np.where(np.isnan(y), np.float32(np.inf), y), Units(zero, unit)
+
+    def counted(self, targets: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """What statistics of categories count: each standardised target, or the sum of the known ones."""
+        if len(y) == self.standardizer.size:
+            return y
+        return np.where(np.isfinite(y), y, 0).sum(axis=0, keepdims=True)
+
+    def in_units(self, predicted: np.ndarray, group: Group) -> np.ndarray:  # (C, B) -> (C, B)
+        """A group's predictions in the targets' units."""
+        mean, scale = self.standardizer.mean, self.standardizer.scale
+        if group.link == "log":
+            return np.square(scale)[:, None] * predicted
+        rows = slice(None) if group.target is None else slice(group.target, group.target + 1)
+        return mean[rows, None] + scale[rows, None] * predicted
+
+    def scaled(self, contributions: np.ndarray) -> np.ndarray:  # (T, B, F) -> (T, B, F)
+        """Differences between predictions, in the targets' units."""
+        return contributions * self.standardizer.scale[:, None, None]
+
+    def state(self) -> dict[str, Any]:
+        return {"target_standardizer": self.standardizer}
+
+
+def sum_to_one(p: Any) -> np.ndarray:
+    """Normalise the heads' probabilities to sum to one: (C, B), or (1, B) of the second of two classes, -> (C, B)."""
+    p = np.asarray(p, np.float64)
+    return np.concatenate([1 - p, p]) if len(p) == 1 else p / p.sum(axis=0)
