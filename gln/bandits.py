@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -71,6 +71,10 @@ class GLNBandit(Named):
     >>> bandit.decide({"age": 60}).arm, bandit.decide({"age": 30}).arm
     ('news', 'sports')
     """
+
+    kept: ClassVar[Mapping[str, Any]] = Named.kept | {
+        **{"_heads": dict, "_retired": list, "_size": (int, type(None)), "_draws": int, "_key": int}
+    }
 
     def __init__(
         self,

@@ -22,11 +22,12 @@ except ImportError as error:
 
 from gln.learning.categories import Categories
 from gln.learning.encodings import DISTANCE, Pieces
+from gln.learning.files import replacing
 from gln.learning.learner import LEAST_STD, Learner
+from gln.learning.network import is_network
 from gln.learning.reading import Reading
 from gln.learning.sparse_scaler import SparseScaler
 from gln.learning.standardizer import FAR, Standardizer
-from gln.saving import replacing
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 __all__ = ["export"]
@@ -66,7 +67,7 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
         check_is_fitted(model)
         export_estimator = _export_classifier if isinstance(model, GLNClassifier) else _export_regressor
         export_estimator(graph, model)
-    elif hasattr(model, "config") and hasattr(model, "get_state"):
+    elif is_network(model):
         _export_network(graph, model)
     else:
         raise _bad("model", "a GLN, or a GLNClassifier or GLNRegressor of gln.sklearn", type(model))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -100,6 +100,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         self._last = np.nan  # the number of the previous label
 
     _are_classes = True
+    kept: ClassVar[Mapping[str, Any]] = Named.kept | {"_labels": list, "_last": (float, int)}
 
     @property
     def _multiclass(self) -> bool:

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gln.learning.owned import OwnsArrays
+
 __all__ = ["FEW", "Categories", "Column"]
 
 # 5 or 10 levels, and strengths of 1 to 10, are equally good within the noise.
@@ -32,7 +34,7 @@ class Column(NamedTuple):
 
 
 @dataclasses.dataclass
-class Categories:
+class Categories(OwnsArrays):
     """The columns that samples with categories become, and the counts of each level.
 
     The statistic for a class is its log-odds among the samples of the level, minus its log-odds among all samples. For

@@ -13,12 +13,13 @@ import numpy as np
 from scipy.special import ndtr
 
 from gln.learning.network import Network
+from gln.learning.owned import OwnsArrays
 
 __all__ = ["Counts"]
 
 
 @dataclasses.dataclass
-class Counts:
+class Counts(OwnsArrays):
     rows: list[np.ndarray]  # for each network (N, 2^k, C or 1): per head, or for all heads together
 
     @classmethod

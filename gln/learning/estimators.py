@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -68,6 +68,10 @@ def passes_over(visits: int, usual: int) -> int:
 class Estimator(Saveable, BaseEstimator):
     """The common part of `GLNClassifier` and `GLNRegressor`: a `learner_`, and validation of its input."""
 
+    kept: ClassVar[Mapping[str, Any]] = {
+        **{"n_features_in_": int, "feature_names_in_": np.ndarray, "classes_": np.ndarray, "categories_": dict},
+        **{"targets_shape_": tuple, "n_iter_": int, "learner_": Learner},
+    }
     changeable = (
         *("backend", "batch_size", "class_weight", "learning_rate", "max_seconds", "n_epochs", "n_jobs"),
         *("random_state", "shuffle", "verbose"),
@@ -85,9 +89,9 @@ class Estimator(Saveable, BaseEstimator):
         tags.input_tags.allow_nan = tags.input_tags.sparse = True
         return tags
 
-    def _learned(self):
+    def save(self, path):
         check_is_fitted(self)
-        return {name: value for name, value in vars(self).items() if name.endswith("_")}
+        super().save(path)
 
     # ---- Input validation --------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ Shapes: B samples, F features.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -38,6 +38,8 @@ class Named(Saveable):
     It is a category if that value is a string.
     """
 
+    kept: ClassVar[Mapping[str, Any]] = {"_places": dict, "_levels": dict, "_learner": Learner}
+
     memory = False  # whether one more network reads the previous label, as a category
     _always = property(lambda self: {PREVIOUS} if self.memory else set())  # added with the first features
     _are_classes = False  # whether targets are classes
@@ -52,9 +54,6 @@ class Named(Saveable):
         self._places: dict[Hashable, int] = {}  # of features in a sample, by name
         self._levels: dict[Hashable, Levels] = {}  # of features that are categories, by name
         self._learner: Learner | None = None  # until there is a feature
-
-    def _learned(self):
-        return {name: value for name, value in vars(self).items() if name.startswith("_")}
 
     def _built(self, reading: Reading) -> Learner:
         """A new learner for what networks read."""

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["Network", "Rate", "arguments"]
+__all__ = ["Network", "Rate", "arguments", "is_network"]
 
 Rate = float | Callable[[int], float]
 
@@ -69,6 +69,11 @@ class Network(Protocol):
     def set_state(self, state: Mapping[str, Any]) -> None: ...
 
     def explain(self, inputs: Any, context_inputs: Any) -> Any: ...
+
+
+def is_network(value: Any) -> bool:
+    """Whether a value is a `GLN` of some backend, each of which is a class of its own."""
+    return hasattr(value, "predict_arrays")
 
 
 def arguments(network: Any) -> dict[str, Any]:

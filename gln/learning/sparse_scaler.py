@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csc_array, issparse
 
+from gln.learning.owned import OwnsArrays
 from gln.learning.samples import MAX_FLOAT, check_integer, check_samples
 
 __all__ = ["SparseScaler"]
@@ -20,7 +21,7 @@ __all__ = ["SparseScaler"]
 SPARSE_SIZE = 0.25  # factor of `SparseScaler`; half or twice as much makes little difference
 
 
-class SparseScaler:
+class SparseScaler(OwnsArrays):
     """Scales the features of wide sparse samples, such as texts, by the values seen so far; zeros stay zeros.
 
     A value x becomes 0.25 x / sqrt(r m), where r is the root mean square of its feature, zeros included, and m the

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.sparse import issparse
 
+from gln.learning.owned import OwnsArrays
 from gln.learning.samples import check_integer, check_samples, dense
 
 __all__ = ["FAR", "OF_FEATURES", "OF_TARGETS", "Standardizer"]
@@ -28,7 +29,7 @@ FEW = 10  # values: with so few the scale is uncertain, so the limit is wider
 ROUNDS = 10  # of outlier removal at most: large outliers hide smaller ones
 
 
-class Standardizer:
+class Standardizer(OwnsArrays):
     """Standardises the features of a stream by the mean and scale of the values seen so far.
 
     A value x becomes (x - mean) / scale, where scale = std + floor * (max - min). Each sample is counted before it is
