@@ -72,7 +72,7 @@ class GLNBandit(Named):
     ('news', 'sports')
     """
 
-    kept: ClassVar[Mapping[str, Any]] = Named.kept | {
+    kept: ClassVar[dict[str, Any]] = Named.kept | {
         **{"_heads": dict, "_retired": list, "_size": (int, type(None)), "_draws": int, "_key": int}
     }
 

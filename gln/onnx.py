@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,7 +70,7 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
         _export_network(graph, model)
     else:
         raise _bad("model", "a GLN, or a GLNClassifier or GLNRegressor of gln.sklearn", type(model))
-    with replacing(Path(path)) as unfinished:
+    with replacing(path) as unfinished:
         unfinished.write_bytes(graph.serialized())
 
 

@@ -100,7 +100,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         self._last = np.nan  # the number of the previous label
 
     _are_classes = True
-    kept: ClassVar[Mapping[str, Any]] = Named.kept | {"_labels": list, "_last": (float, int)}
+    kept: ClassVar[dict[str, Any]] = Named.kept | {"_labels": list, "_last": (float, int)}
 
     @property
     def _multiclass(self) -> bool:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 import gln_numpy
+from gln.learning.learner import Learner
+from gln.learning.saveable import Saveable
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,21 +36,37 @@ def assert_same_state(one: Any, other: Any, rtol: float = 0, atol: float = 0) ->
 
 def learner_state(learner: Any) -> dict[str, np.ndarray]:
     """Copies of all arrays that a learner has learned, for `assert_same_state`; "0 step" is of its first network."""
-    parts: dict[Any, Any] = {**dict(enumerate(learner.networks)), "features": learner.standardizer}
-    if learner.target_standardizer is not None:
-        parts["targets"] = learner.target_standardizer
+    fields = learner.state()
+    parts: dict[Any, Any] = {**dict(enumerate(learner.networks)), "features": fields["standardizer"]}
+    if fields["target_standardizer"] is not None:
+        parts["targets"] = fields["target_standardizer"]
     state = {f"{part} {name}": array for part, each in parts.items() for name, array in each.get_state().items()}
-    counts = learner.categories.counts if learner.categories is not None else {}
+    counts = fields["categories"]["counts"] if fields["categories"] is not None else {}
     mixtures = {
         f"{place} {name}": array
-        for place, mixture in enumerate(learner.mixtures or [])
-        for name, array in dataclasses.asdict(mixture).items()
+        for place, mixture in enumerate(fields["mixtures"] or [])
+        for name, array in mixture.items()
         if array is not None
     }
-    for kind, arrays in {"counts": counts, "visits": learner.visits or [], "mixtures": mixtures}.items():
+    for kind, arrays in {"counts": counts, "visits": fields["visits"] or [], "mixtures": mixtures}.items():
         named = arrays.items() if isinstance(arrays, Mapping) else enumerate(arrays)
         state |= {f"{kind} {name}": np.array(array) for name, array in named}
     return state
+
+
+class Box(Saveable):
+    """An estimator that only holds what it is given."""
+
+    kept: ClassVar[dict[str, Any]] = {"learner": Learner, "value": object}
+
+    def __init__(self, learning_rate: Any = None, backend: str = "numpy") -> None:
+        self.learning_rate, self.backend = learning_rate, backend
+
+
+def boxed(**values: Any) -> Box:
+    box = Box()
+    vars(box).update(values)
+    return box
 
 
 def watch_rates(monkeypatch: Any) -> list[float]:

@@ -12,7 +12,8 @@ from sklearn.datasets import load_breast_cancer, make_friedman1
 from sklearn.metrics import log_loss
 
 from gln.learning.calibration import PARTS, Blend, calibration_error, equal, learned_blend, parts_of_table, reliability
-from gln.learning.learner import sum_to_one
+from gln.learning.group import Mean
+from gln.learning.targets import sum_to_one
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN
 
@@ -134,10 +135,10 @@ def test_calibration_error_of_known_cases():
 def test_fit_calibrates_probabilities():
     X, y = load_breast_cancer(return_X_y=True)
     model = GLNClassifier(random_state=0).fit(X[::2], y[::2])
-    [blend] = model.learner_.blends
+    blend = model.learner_.groups[0].combination
     assert blend.weights.sum() < 0.9  # the networks alone are overconfident
     sure = GLNClassifier(random_state=0).fit(X[::2], y[::2])
-    sure.learner_.blends = None
+    sure.learner_.groups[0].combination = Mean()
     assert log_loss(y[1::2], model.predict_proba(X[1::2])) < log_loss(y[1::2], sure.predict_proba(X[1::2]))
 
 
@@ -147,7 +148,7 @@ def test_any_number_of_networks(networks):
     model = GLNClassifier([2], n_networks=networks, n_epochs=1, random_state=0).fit(X[:60], y[:60])
     encoded = sum(network.input_size > 60 for network in model.glns_)
     assert (len(model.glns_), encoded) == (networks, networks // 2)
-    weights = model.learner_.blends[0].weights[:, 0]
+    weights = model.learner_.groups[0].combination.weights[:, 0]
     assert len(np.unique(weights[: networks - encoded])) == 1
     assert np.isfinite(model.predict_proba(X)).all()
 
@@ -158,7 +159,7 @@ def test_a_class_of_one_sample_is_learned_by_all():
     model = GLNClassifier([4], n_networks=7, random_state=0).fit(X, y)
     z = model.standardizer_.transform(X.T)
     for network in model.glns_:
-        p = network.predict(model.learner_.inputs(network, z), z)
+        p = network.predict(*model.learner_.reading.read(network, z))
         assert p[-1] == p.max()
 
 
@@ -166,12 +167,12 @@ def test_binary_features_need_no_encodings(rng):
     X = rng.integers(0, 2, (60, 3)).astype(float)
     model = GLNClassifier([2], random_state=0).fit(X, X[:, 0])
     assert {network.input_size for network in model.glns_} == {6}
-    assert len(np.unique(model.learner_.blends[0].weights)) == 1
+    assert len(np.unique(model.learner_.groups[0].combination.weights)) == 1
 
 
 def test_weights_of_several_targets_are_their_own(rng):
     X, y = make_friedman1(200, random_state=0)
     model = GLNRegressor([4], random_state=0).fit(X, np.stack([y, rng.normal(size=200)], axis=1))
-    weights = model.learner_.blends[0].weights
+    weights = model.learner_.groups[0].combination.weights
     assert weights.shape == (8, 2)
     assert weights[:, 1].sum() < 0.5 < weights[:, 0].sum()  # noise is predicted by its mean

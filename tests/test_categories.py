@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import math
 from typing import Any
@@ -12,9 +11,9 @@ import pandas as pd
 import pytest
 from helpers import assert_same_state, learner_state
 
+from gln.learning import files
 from gln.learning.categories import FEW, MOST_CLASSES, STRENGTH, Categories, Column
 from gln.learning.levels import categorical_columns
-from gln.saving import load_estimator, save_estimator
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "n_networks": 2, "n_epochs": 2, "random_state": 0, "backend": "numpy"}
@@ -164,7 +163,7 @@ def test_contributions_are_of_the_features(kind, how):
     assert contributions.shape == frame.shape
     np.testing.assert_allclose(contributions.sum(axis=1) + constant, said, atol=1e-3)
     assert (contributions[frame["zip"].isna(), 2] == 0).all()
-    assert (model.n_features_in_, len(model.learner_.categories.columns) > 3) == (3, True)
+    assert (model.n_features_in_, len(model.learner_.reading.categories.columns) > 3) == (3, True)
 
 
 @pytest.mark.parametrize("how", ["fit", "partial_fit"])
@@ -185,13 +184,12 @@ def test_learning_continues_after_loading(how, tmp_path):
 
 def test_a_file_without_categories_loads(tmp_path):
     x, y = np.random.default_rng(0).normal(size=(50, 2)), np.arange(50) % 2
-    model, kind = GLNClassifier(**SMALL).fit(x, y), "gln.sklearn.GLNClassifier"
+    model = GLNClassifier(**SMALL).fit(x, y)
     model.save(tmp_path / "m")
-    parameters, learned = load_estimator(tmp_path / "m", kind, {}, ())
-    del parameters["categorical_features"], learned["categories_"], learned["learner_"]["categories"]
-    fields = learned["learner_"]
-    learned["learner_"] = dataclasses.make_dataclass("Learner", fields)(**fields)
-    save_estimator(tmp_path / "old", kind, parameters, learned)
+    config, arrays = files.read(tmp_path / "m")
+    del config["parameters"]["categorical_features"], config["learned"]["categories_"]
+    del config["learned"]["learner_"]["fields"]["categories"]
+    files.write(tmp_path / "old", config, arrays)
     loaded = GLNClassifier.load(tmp_path / "old")
     np.testing.assert_array_equal(loaded.predict_proba(x), model.predict_proba(x))
     loaded.partial_fit(x, y)

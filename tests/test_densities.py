@@ -13,7 +13,7 @@ from sklearn.datasets import load_diabetes
 
 from gln.learning.densities import Shape, fitted
 from gln.learning.learner import Learner
-from gln.learning.mixture import Mixture
+from gln.learning.mixture import VarianceMixture
 from gln.sklearn import GLNRegressor
 
 DIABETES = load_diabetes(return_X_y=True)
@@ -279,6 +279,13 @@ def test_deviations_of_unknown_targets_are_not_learned():
         np.testing.assert_allclose(found[1], before[1], rtol=0.2)
 
 
+def of_variances(targets: int) -> VarianceMixture:
+    """Of two networks, at the start."""
+    mixture = VarianceMixture.equal(2, targets, "log")
+    assert isinstance(mixture, VarianceMixture)
+    return mixture
+
+
 def test_recent_deviations_count_like_one_more_network():
     deviations, shares = RNG.normal(size=(2, 60)), RNG.uniform(size=60)
     deviations[1, ::3] = np.nan  # unknown targets
@@ -286,7 +293,7 @@ def test_recent_deviations_count_like_one_more_network():
     for deviation, share in zip(deviations.T, shares, strict=True):
         expected.append(recent)
         recent = recent + np.where(np.isnan(deviation), 0, 0.05 * share * (deviation**2 - recent))
-    one_by_one, batches, parts = (Mixture.equal(2, 2, "log") for _ in range(3))
+    one_by_one, batches, parts = (of_variances(2) for _ in range(3))
     np.testing.assert_allclose(one_by_one.learn_recent(deviations, shares).T, expected)
     np.testing.assert_allclose(
         batches.learn_recent(deviations, shares, 25).T, np.repeat(expected[::25], 25, axis=0)[:60]
@@ -313,10 +320,10 @@ def test_the_width_follows_a_sudden_change_within_twenty_samples(seed):
 
 
 def test_variances_of_long_tails_are_rescaled():
-    mixture = Mixture.equal(2, 1, "log")
+    mixture = of_variances(1)
     mixture.rescale(np.full((1, 2000), 2.0), np.ones((1, 2000)))
     assert mixture.scale == pytest.approx([4.0], rel=0.01)
-    whole, parts = Mixture.equal(2, 1, "log"), Mixture.equal(2, 1, "log")
+    whole, parts = of_variances(1), of_variances(1)
     deviations, variances = RNG.standard_t(2, (1, 60)), RNG.gamma(1.0, size=(1, 60))
     whole.rescale(deviations, variances)
     for part in (slice(0, 13), slice(13, 60)):
@@ -325,5 +332,4 @@ def test_variances_of_long_tails_are_rescaled():
     parts.rescale(np.array([[np.nan, np.inf]]), np.ones((1, 2)))  # of unknown targets
     np.testing.assert_array_equal(whole.scale, parts.scale)
     parts.rescale(np.array([[1e9]]), np.ones((1, 1)))
-    assert whole.scale is not None
     assert parts.scale == pytest.approx(0.997 * whole.scale + 0.003 * 100)

@@ -10,7 +10,10 @@ from helpers import assert_same_state, learner_state
 
 from gln.features import Standardizer, quantile_pieces
 from gln.learning.calibration import Blend
-from gln.learning.learner import Learner, sum_to_one
+from gln.learning.group import Group, grouped, predictions
+from gln.learning.learner import Learner
+from gln.learning.reading import Reading
+from gln.learning.targets import Classes, Numbers, sum_to_one
 from gln_numpy import GLN
 
 RNG = np.random.default_rng(0)
@@ -20,13 +23,13 @@ NUMBERS = (SAMPLES[0] > 0).astype(int)
 
 def learner(features: int = 3, **kind: Any) -> Learner:
     network = GLN([3, 2], 2 * features, features, seed=0, context_bias=1.0, **kind)
-    return Learner([[network]], Standardizer(features))
+    return Learner(Reading(Standardizer(features)), Classes(), [Group([network])])
 
 
 def of_numbers() -> Learner:
     kinds: list[dict[str, Any]] = [{"loss": "squared_error"}, {"loss": "quantile", "quantiles": (0.1, 0.9)}]
-    groups = [[GLN([3, 2], 6, 3, seed=seed, **kind) for seed in range(2)] for kind in kinds]
-    return Learner(groups, Standardizer(3), Standardizer(1, floor=0.0))
+    groups = grouped([[GLN([3, 2], 6, 3, seed=seed, **kind) for seed in range(2)] for kind in kinds])
+    return Learner(Reading(Standardizer(3)), Numbers(Standardizer(1, floor=0.0)), groups)
 
 
 @pytest.mark.parametrize("parts", [2, 60])
@@ -73,8 +76,7 @@ def test_targets_that_are_not_finite_are_refused():
         model.learn(SAMPLES, np.where(SAMPLES[:1] > 0, SAMPLES[:1], np.nan))
     with pytest.raises(ValueError, match=r"targets: expected finite numbers, got .* numbers too large for float32"):
         model.learn(SAMPLES, np.where(SAMPLES[:1] > 0, SAMPLES[:1], 1e200))
-    assert model.standardizer is not None
-    assert model.standardizer.count.tolist() == [0, 0, 0]
+    assert model.reading.standardizer.count.tolist() == [0, 0, 0]
 
 
 def test_classes_and_features_may_appear_at_any_time():
@@ -89,11 +91,12 @@ def test_classes_and_features_may_appear_at_any_time():
     cut.learn(SAMPLES[:, 40:], numbers[40:])
     assert_same_state(learner_state(whole), learner_state(cut), rtol=1e-5, atol=1e-6)
     p = cut.predict(SAMPLES)
-    wider = cut.with_features(5)
-    np.testing.assert_allclose(wider.predict(np.concatenate([SAMPLES, np.full((2, 60), np.nan)])), p, atol=1e-6)
-    assert cut.networks[0].context_size == 3
-    wider.learn(np.concatenate([SAMPLES, SAMPLES[:2]]), numbers)
-    assert wider.networks[0].num_classes == 4
+    missing = np.full((2, 60), np.nan)
+    cut.learn(np.concatenate([SAMPLES, missing])[:, :0], numbers[:0])
+    assert cut.networks[0].context_size == 5
+    np.testing.assert_allclose(cut.predict(np.concatenate([SAMPLES, missing])), p, atol=1e-6)
+    cut.learn(np.concatenate([SAMPLES, SAMPLES[:2]]), numbers)
+    assert cut.networks[0].num_classes == 4
 
 
 def test_contributions_add_up():
@@ -112,15 +115,17 @@ def test_encodings_come_before_what_all_networks_mix():
     pieces = quantile_pieces(z.transform(SAMPLES))
     networks = [GLN([3, 2], encodings + 6, 3, seed=0, context_bias=1.0) for encodings in (0, len(pieces.features))]
     blend = Blend(np.array([[0.7], [1.5]]), np.array([0.2]))
-    model = Learner([networks], z, pieces=pieces, blends=[blend])
+    reading, group = Reading(z, pieces=pieces), Group(networks, blend)
+    model = Learner(reading, Classes(), [group])
     model.learn(SAMPLES, NUMBERS)
-    said = model.outputs(SAMPLES, networks)
+    said = group.mixed(*predictions(reading, SAMPLES, group))
     np.testing.assert_allclose(model.decision(SAMPLES), 0.7 * said[0] + 1.5 * said[1] + 0.2)
-    np.testing.assert_array_equal(model.inputs(networks[1], SAMPLES)[-6:], model.inputs(networks[0], SAMPLES))
+    np.testing.assert_array_equal(reading.inputs(networks[1], SAMPLES)[-6:], reading.inputs(networks[0], SAMPLES))
     contributions, constant = model.explain(SAMPLES)
     np.testing.assert_allclose(contributions.sum(axis=2) + constant, model.decision(SAMPLES), atol=1e-3)
-    wider = model.with_features(5).predict(np.concatenate([SAMPLES, np.full((2, 60), np.nan)]))
-    np.testing.assert_allclose(wider, model.predict(SAMPLES), atol=1e-6)
+    before, more = model.predict(SAMPLES), np.concatenate([SAMPLES, np.full((2, 60), np.nan)])
+    model.learn(more[:, :0], NUMBERS[:0])
+    np.testing.assert_allclose(model.predict(more), before, atol=1e-6)
 
 
 def test_probabilities_sum_to_one():

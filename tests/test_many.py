@@ -17,7 +17,7 @@ import gln_numpy
 from gln.backends import fastest_backend
 from gln.features import Standardizer
 from gln.learning.estimators import of_table
-from gln.learning.heads import new_class, start_at
+from gln.learning.growth import new_class, start_at
 from gln.learning.many import MANY, OTHERS, log_share, some_heads
 from gln.learning.standardizer import OF_FEATURES
 from gln.sklearn import GLNClassifier, GLNRegressor

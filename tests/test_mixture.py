@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import Box, boxed
 
 from gln.features import Standardizer, with_distances
+from gln.learning.group import grouped
 from gln.learning.learner import Learner
 from gln.learning.mixture import Mixture, losses_of, weights_of
+from gln.learning.reading import Reading
 from gln.learning.standardizer import OF_FEATURES, OF_TARGETS
 from gln.rates import stream_rate
-from gln.saving import load_estimator, save_estimator
 from gln_numpy import GLN
 
 RNG = np.random.default_rng(0)
@@ -32,8 +34,8 @@ TARGETS = np.array([SAMPLES[0] * SAMPLES[1], 100 + 10 * SAMPLES[2]])
 
 def learner(kind: str) -> Learner:
     group = networks(**KINDS[kind])
-    groups = [networks(loss="squared_error"), group] if kind == "quantiles" else [group]
-    return Learner.of_stream(groups, 3, {"numbers": 2, "quantiles": 1}.get(kind))
+    groups = grouped([networks(loss="squared_error"), group] if kind == "quantiles" else [group])
+    return Learner.of_stream(Reading(Standardizer(3, **OF_FEATURES)), groups, {"numbers": 2, "quantiles": 1}.get(kind))
 
 
 def networks(**kind: Any) -> list[GLN]:
@@ -57,21 +59,21 @@ def by_hand(losses: np.ndarray, spread: float | None) -> list[list[float]]:  # (
 def test_weights_are_those_of_the_formula(are_classes):
     losses = RNG.gamma(1.0, size=(2, 1, 50))
     expected = by_hand(losses[:, 0], None if are_classes else 1.0)
-    found = weights_of(Mixture.equal(2, 1, "logit" if are_classes else "itself").learn(losses))
+    found = weights_of(Mixture.equal(2, 1, "logit" if are_classes else "itself").count(losses))
     np.testing.assert_allclose(found[:, 0].T, expected)
 
 
 def test_a_batch_is_weighted_by_what_was_known_before_it():
     losses = RNG.gamma(1.0, size=(2, 1, 50))
-    one_by_one, batches = (Mixture.equal(2, 1, "logit").learn(losses, None, size) for size in (1, 10))
+    one_by_one, batches = (Mixture.equal(2, 1, "logit").count(losses, None, size) for size in (1, 10))
     np.testing.assert_array_equal(batches, one_by_one[..., ::10].repeat(10, axis=2))
 
 
 def test_a_share_counts_as_a_part_of_a_loss():
     losses = np.full((2, 1, 4), [[[1.0]], [[3.0]]])
     mixture, half = Mixture.equal(2, 1, "logit"), Mixture.equal(2, 1, "logit")
-    mixture.learn(losses)
-    half.learn(losses, np.array([0.5, 0, 0.5, 0]))
+    mixture.count(losses)
+    half.count(losses, np.array([0.5, 0, 0.5, 0]))
     assert mixture.losses[1, 0] == pytest.approx(3 * sum(0.99**i for i in range(4)))
     assert half.losses[1, 0] == pytest.approx(1.5 * (1 - 0.005) + 1.5)
 
@@ -83,8 +85,8 @@ def test_an_unknown_target_counts_for_nothing():
             Mixture.equal(2, 1, "logit" if are_classes else "itself"),
             Mixture.equal(2, 1, "logit" if are_classes else "itself"),
         )
-        all_of_them.learn(losses)
-        known.learn(losses[..., ::2])
+        all_of_them.count(losses)
+        known.count(losses[..., ::2])
         np.testing.assert_array_equal(all_of_them.losses, known.losses)
         np.testing.assert_array_equal(all_of_them.spread, known.spread)
 
@@ -147,14 +149,13 @@ def test_a_stream_in_parts_or_saved_midway_is_the_stream_in_one(kind, tmp_path):
     whole, cut = learner(kind), learner(kind)
     whole.learn(SAMPLES, targets)
     for part in np.array_split(np.arange(80), 7):
-        save_estimator(tmp_path / "cut", "cut", {"learning_rate": None, "backend": "numpy"}, {"learner": cut})
-        cut = Learner(**load_estimator(tmp_path / "cut", "cut", {}, ())[1]["learner"])
+        boxed(learner=cut).save(tmp_path / "cut")
+        cut = vars(Box.load(tmp_path / "cut"))["learner"]
         cut.learn(SAMPLES[:, part], targets[..., part])
     for group in range(len(whole.groups)):
         np.testing.assert_allclose(cut.predict(SAMPLES, group), whole.predict(SAMPLES, group), rtol=1e-3, atol=1e-4)
-    assert whole.mixtures is not None
-    assert cut.mixtures is not None
-    for one, other in zip(whole.mixtures, cut.mixtures, strict=True):
+    mixtures = ([group.combination for group in each.groups] for each in (whole, cut))
+    for one, other in zip(*mixtures, strict=True):
         np.testing.assert_allclose(one.losses, other.losses, rtol=1e-3)
         assert np.ptp(weights_of(one.losses)) > 0.01
 

@@ -193,7 +193,7 @@ def test_features_that_come_late_are_learned():
 def test_a_missing_feature_counts_as_its_mean():
     model = learned(labelled(500), GLNClassifier(**SMALL))
     x = rows(1, seed=5)[0]
-    mean = dict(zip(sorted(NAMES), model._learner.standardizer.mean, strict=True))
+    mean = dict(zip(sorted(NAMES), model._learner.reading.standardizer.mean, strict=True))
     for missing in ({name: x[name] for name in "abd"}, {**x, "c": None, **dict.fromkeys("efgh", math.nan)}):
         expected = model.predict_proba_one({**mean, **{name: x[name] for name in "abd"}})
         found = model.predict_proba_one(missing)
@@ -266,7 +266,7 @@ def test_bad_frames_change_nothing():
     assert_same_state(learner_state(model._learner), before)
     assert "new" not in model._places
     model.learn_many(pd.DataFrame({"a": pd.array([1, None], "Int64"), "b": [True, False]}), pd.Series([0, 1]))
-    assert model._learner.standardizer.count[:3].tolist() == [41, 42, 40]
+    assert model._learner.reading.standardizer.count[:3].tolist() == [41, 42, 40]
 
 
 @pytest.mark.parametrize("kind", [GLNClassifier, GLNRegressor])

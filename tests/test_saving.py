@@ -17,12 +17,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from backends import FRAMEWORKS, load_backend
-from helpers import ROOT, assert_same_state, backend_name, run_python
+from helpers import ROOT, Box, assert_same_state, backend_name, boxed, learner_state, run_python
 from safetensors.numpy import load_file, save_file
 from sklearn.datasets import load_wine
 from sklearn.exceptions import NotFittedError
 
-from gln import saving
+from gln.learning import files
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN, paper_rate
 
@@ -184,7 +184,7 @@ def test_a_file_with_bytes_changed_is_refused_or_the_same_model(saved, tmp_path,
             refused += 1
         else:
             assert_same_state(loaded, model)
-            assert saving._config(loaded) == saving._config(model)
+            assert files.configuration(loaded) == files.configuration(model)
     assert refused > 180
 
 
@@ -214,7 +214,7 @@ def older(file: Path, to: Path) -> Path:
     assert changed != config
     for name in [name.removesuffix(".rows") for name in arrays if name.endswith(".rows")]:  # format 1 has all rows
         arrays[name] = arrays[name][arrays.pop(f"{name}.rows")]
-    save_file(arrays, to, {"format": "1", "config": changed, "checksum": saving._checksum(changed, arrays)})
+    save_file(arrays, to, {"format": "1", "config": changed, "checksum": files.checksum(changed, arrays)})
     return to
 
 
@@ -253,10 +253,10 @@ def test_an_invalid_config_with_a_valid_checksum_is_refused(saved, tmp_path):
         "[]",
         "",
         "no json",
-        json.dumps({**saving._config(saved[1]), "run": "me"}),
-        json.dumps({**saving._config(saved[1]), "bias": 1}),
+        json.dumps({**files.configuration(saved[1]), "run": "me"}),
+        json.dumps({**files.configuration(saved[1]), "bias": 1}),
     ):
-        checksum = saving._checksum(config, arrays)
+        checksum = files.checksum(config, arrays)
         with pytest.raises(ValueError, match=r"expected"):
             GLN.load(resaved(saved[0], tmp_path / "m", config=config, checksum=checksum))
 
@@ -300,13 +300,13 @@ def test_invalid_rows_with_a_valid_checksum_are_refused(name, array, message, tm
     changed = {**load_file(tmp_path / "m"), name: array}
     arrays = {name: array for name, array in changed.items() if array is not None}
     metadata = metadata_of(tmp_path / "m")
-    save_file(arrays, tmp_path / "m", metadata | {"checksum": saving._checksum(metadata["config"], arrays)})
+    save_file(arrays, tmp_path / "m", metadata | {"checksum": files.checksum(metadata["config"], arrays)})
     with pytest.raises(ValueError, match=message):
         GLN.load(tmp_path / "m")
 
 
 def test_a_missing_config_is_refused(saved, tmp_path):
-    checksum = saving._checksum("", load_file(saved[0]))
+    checksum = files.checksum("", load_file(saved[0]))
     with pytest.raises(ValueError, match="a configuration that cannot be read"):
         GLN.load(resaved(saved[0], tmp_path / "m", config=None, checksum=checksum))
 
@@ -347,14 +347,14 @@ def killed_while_saving(file: Path, signal: str) -> int:
     """The exit status of a process that is killed halfway through a save."""
     script = f"""
 import os, pathlib, signal
-import gln.saving
+import gln.learning.files
 from gln_numpy import GLN
 
 model = GLN.load({str(file)!r})
 def half(arrays, path, metadata):
     pathlib.Path(path).write_bytes(b"half a file")
     {signal}
-gln.saving.save_file = half
+gln.learning.files.save_file = half
 model.save({str(file)!r})
 """
     return subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode
@@ -414,9 +414,7 @@ def assert_same_estimator(one: Any, other: Any) -> None:
     for mine, its in zip(one.learner_.networks, other.learner_.networks, strict=True):
         assert_same_state(mine, its)
         assert mine.has_default_rate == its.has_default_rate
-    for name in ("standardizer", "target_standardizer"):
-        if (own := getattr(one.learner_, name)) is not None:
-            assert_same_state(own, getattr(other.learner_, name))
+    assert_same_state(learner_state(one.learner_), learner_state(other.learner_))
     for name, value in vars(one).items():
         if isinstance(value, np.ndarray):
             np.testing.assert_array_equal(value, getattr(other, name))
@@ -453,10 +451,8 @@ def test_arrays_of_any_size_keep_their_shape_and_place(tmp_path):
         "some": np.arange(6).reshape(2, 3),
         **{i: np.full((40, 30), i) for i in range(2)},
     }
-    saving.save_estimator(
-        tmp_path / "a", "kind", {"learning_rate": None, "backend": "numpy"}, {"arrays": arrays, "list": [*arrays]}
-    )
-    learned = saving.load_estimator(tmp_path / "a", "kind", {}, ())[1]
+    boxed(value={"arrays": arrays, "list": [*arrays]}).save(tmp_path / "a")
+    learned = vars(Box.load(tmp_path / "a"))["value"]
     assert learned["list"] == [*arrays]
     for name, array in arrays.items():
         np.testing.assert_array_equal(learned["arrays"][name], array)

@@ -178,12 +178,12 @@ def test_wide_streams_in_parts(backend):
     for some in np.split(np.arange(40), [1, 2, 20]):
         parts.partial_fit(X[some], y[some], classes=[0, 1, 2])
     np.testing.assert_allclose(parts.predict_proba(X), whole.predict_proba(X), atol=1e-5)
-    before = parts.learner_.standardizer.get_state()
+    before = parts.standardizer_.get_state()
     X.data[3] = np.inf
     for call in (parts.partial_fit, GLNClassifier().fit):
         with pytest.raises(ValueError, match="infinity"):
             call(X, y)
-    assert_same_state(parts.learner_.standardizer.get_state(), before)
+    assert_same_state(parts.standardizer_.get_state(), before)
 
 
 def test_wide_tables_of_numbers():

@@ -36,7 +36,8 @@ class Counts(OwnsArrays):
         for rows, picked in zip(self.rows, contexts, strict=True):
             neurons = np.arange(len(rows))
             if rows.shape[2] == 1 or targets is None:
-                np.add.at(rows, (neurons, picked, 0), 1)  # `+=` would count a row that two samples pick only once
+                place: Any = neurons, picked, 0
+                np.add.at(rows, place, 1)  # `+=` would count a row that two samples pick only once
             else:
                 for head, b in np.argwhere(np.isfinite(targets)):
                     rows[neurons, picked[b], head] += 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -68,7 +68,7 @@ def passes_over(visits: int, usual: int) -> int:
 class Estimator(Saveable, BaseEstimator):
     """The common part of `GLNClassifier` and `GLNRegressor`: a `learner_`, and validation of its input."""
 
-    kept: ClassVar[Mapping[str, Any]] = {
+    kept: ClassVar[dict[str, Any]] = {
         **{"n_features_in_": int, "feature_names_in_": np.ndarray, "classes_": np.ndarray, "categories_": dict},
         **{"targets_shape_": tuple, "n_iter_": int, "learner_": Learner},
     }

@@ -17,19 +17,20 @@ from safetensors.numpy import save_file
 
 from gln.learning.network import arguments
 
-__all__ = ["CALLABLE", "bad", "configuration", "packed", "read", "replacing", "unpacked", "usable", "write"]
+__all__ = ["CALLABLE", "bad", "checksum", "configuration", "packed", "read", "replacing", "unpacked", "usable", "write"]
 
 FORMAT, READABLE, CALLABLE = "2", ("1", "2"), "callable"
+UNUSABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, StopIteration, TypeError)
 
 
 def write(path: str | os.PathLike[str], config: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     text = json.dumps(config)
-    metadata = {"format": FORMAT, "config": text, "checksum": _checksum(text, arrays)}
-    with replacing(Path(path)) as unfinished:
+    metadata = {"format": FORMAT, "config": text, "checksum": checksum(text, arrays)}
+    with replacing(path) as unfinished:
         save_file(arrays, unfinished, metadata)
 
 
-def _checksum(config: str, arrays: Mapping[str, np.ndarray]) -> str:
+def checksum(config: str, arrays: Mapping[str, np.ndarray]) -> str:
     digest = hashlib.sha256(config.encode())
     for name in sorted(arrays):
         digest.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
@@ -48,7 +49,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.nda
     if "checksum" not in metadata or metadata.get("format") not in READABLE:
         raise bad(str(path), f"a GLN saved in format {' or '.join(READABLE)}", f"format {metadata.get('format')}")
     text = metadata.get("config", "")
-    if _checksum(text, arrays) != metadata["checksum"]:
+    if checksum(text, arrays) != metadata["checksum"]:
         raise bad(str(path), "a GLN as it was saved", "a file that was changed since: its checksum differs")
     try:
         config = json.loads(text)
@@ -60,7 +61,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.nda
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary file beside `path` to write to; it is moved to `path` when the block ends without an error."""
     path = Path(os.path.realpath(path))  # keep a link and replace its target
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
@@ -82,15 +83,7 @@ def usable(path: str | os.PathLike[str]) -> Iterator[None]:
     """Raise ValueError in place of any error over the contents of a file, which anyone may have written."""
     try:
         yield
-    except (
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        MemoryError,
-        RecursionError,
-        StopIteration,
-        TypeError,
-    ) as error:
+    except UNUSABLE as error:
         raise bad(str(path), "a saved GLN", f"contents that cannot be used: {error!r}") from error
 
 

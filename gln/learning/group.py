@@ -6,6 +6,7 @@ Shapes: B samples, C heads, D columns, M networks, T targets.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -148,7 +149,7 @@ class Group:
         if isinstance(self.combination, Mixture) and z.shape[1] == 1 and len(read) == 1:
             # One call for all, since a call takes as long as a sample.
             return self.networks[0].predict_all(self.networks, *read[sizes[0]], targets, rates)
-        each = zip(self.networks, sizes, rates or [None] * len(sizes), strict=True)
+        each = zip(self.networks, sizes, itertools.repeat(None) if rates is None else rates, strict=False)
         return np.array(
             [network.predict_arrays(*read[size], targets, rate, batch_size) for network, size, rate in each]
         )

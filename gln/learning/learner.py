@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -162,14 +162,14 @@ class Learner:
         if self.learning_rate is not None:  # before anything changes, because a callable may fail
             rates = [network.rates(count, self.learning_rate) for network in self.networks]
         self._read_by(reading)
-        predictions = []
+        predicted: list[Any] = []
         for part in self.targets.parts(targets, batch_size, first):
             for _ in range(self.targets.new_classes(targets[..., part], self.groups[0])):
                 self.add_class()
             own = None if shares is None else shares[part].astype(np.float32)
             of_part = samples[:, part], targets[..., part], own, rates and [each[part] for each in rates]
-            predictions.append(self._learn_part(*of_part, batch_size, predicts))
-        return predictions if predicts else []
+            predicted.append(self._learn_part(*of_part, batch_size, predicts))
+        return predicted if predicts else []
 
     def _learn_part(
         self,

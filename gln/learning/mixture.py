@@ -54,11 +54,11 @@ class Mixture:
         shares: np.ndarray | None = None,  # (n,), how much each sample counts
         batch_size: int = 1,
     ) -> np.ndarray:  # (M, T, n)
-        """Count the losses of samples, and return the sums before each sample, or before its batch.
+        """Count the losses of samples, and return the sums before each sample, or before its batch."""
+        return self.count(losses_of(config, predicted, targets), shares, batch_size)
 
-        The loss of an unknown target is not finite, and not counted.
-        """
-        losses = losses_of(config, predicted, targets)
+    def count(self, losses: np.ndarray, shares: np.ndarray | None = None, batch_size: int = 1) -> np.ndarray:
+        """`learn` for losses, (M, T, n), of which those of unknown targets are not finite, and not counted."""
         before = np.empty(losses.shape)
         for b in range(losses.shape[2]):
             before[..., b] = self.losses if b % batch_size == 0 else before[..., b - 1]
@@ -110,18 +110,18 @@ class VarianceMixture(Mixture):
         shares: np.ndarray | None = None,
         batch_size: int = 1,
     ) -> np.ndarray:
-        predicted = np.concatenate([predicted, self._learn_recent(targets, shares, batch_size)[None]])
+        predicted = np.concatenate([predicted, self.learn_recent(targets, shares, batch_size)[None]])
         sums = super().learn(config, predicted, targets, shares, batch_size)
-        self._rescale(targets, (weights_of(sums) * predicted).sum(axis=0), shares)
+        self.rescale(targets, (weights_of(sums) * predicted).sum(axis=0), shares)
         return sums
 
-    def _rescale(self, deviations: np.ndarray, variances: np.ndarray, shares: np.ndarray | None) -> None:
+    def rescale(self, deviations: np.ndarray, variances: np.ndarray, shares: np.ndarray | None = None) -> None:
         """Learn `scale` from deviations (T, n) and the combined predictions of their variances (T, n)."""
         ratios = np.minimum(np.square(deviations) / variances, MOST_RATIO)
         ratios[~np.isfinite(deviations)] = np.nan
         self.scale = _fading_means(self.scale, ratios, SCALE_FADING, shares)[:, -1]
 
-    def _learn_recent(self, deviations: np.ndarray, shares: np.ndarray | None, batch_size: int) -> np.ndarray:
+    def learn_recent(self, deviations: np.ndarray, shares: np.ndarray | None = None, batch_size: int = 1) -> np.ndarray:
         """Learn `recent` from deviations (T, n), and return it before each sample, or before its batch: (T, n)."""
         squares = np.where(np.isfinite(deviations), np.square(deviations), np.nan)
         means = _fading_means(self.recent, squares, RECENT_FADING, shares)

@@ -38,7 +38,7 @@ class Named(Saveable):
     It is a category if that value is a string.
     """
 
-    kept: ClassVar[Mapping[str, Any]] = {"_places": dict, "_levels": dict, "_learner": Learner}
+    kept: ClassVar[dict[str, Any]] = {"_places": dict, "_levels": dict, "_learner": Learner}
 
     memory = False  # whether one more network reads the previous label, as a category
     _always = property(lambda self: {PREVIOUS} if self.memory else set())  # added with the first features

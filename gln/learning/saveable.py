@@ -29,9 +29,10 @@ SCALERS: dict[str, Any] = {"standardizer": Standardizer, "sparse_scaler": Sparse
 class Saveable:
     """`save` and `load` for an estimator that keeps what it learned in a `Learner`, and perhaps other attributes."""
 
+    backend: str
     learning_rate: Any
     changeable: Collection[str] = ("backend", "learning_rate")  # parameters that `load` may replace
-    kept: ClassVar[Mapping[str, Any]] = {}  # what a file holds besides the parameters: attributes, and their types
+    kept: ClassVar[dict[str, Any]] = {}  # what a file holds besides the parameters: attributes, and their types
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save parameters and everything that was learned, without pickle, in a file that any backend can load.
@@ -131,7 +132,7 @@ def _encoded(place: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
         return None
     if isinstance(value, Learner):
         return {"fields": {name: _encoded(f"{place}.{name}", each, arrays) for name, each in value.state().items()}}
-    if isinstance(value, tuple(SCALERS.values())):
+    if isinstance(value, (Standardizer, SparseScaler)):
         [kind] = [kind for kind, cls in SCALERS.items() if isinstance(value, cls)]
         arrays |= {f"{place}.{name}": array for name, array in value.get_state().items()}
         return {kind: value.size}
