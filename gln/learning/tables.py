@@ -22,7 +22,7 @@ from gln.learning.densities import Shape, fitted
 from gln.learning.heads import join_heads, split_heads, start_at
 from gln.learning.learner import Learner, as_taken
 from gln.learning.many import MANY, log_share, some_heads
-from gln.learning.rates import linear_rate
+from gln.learning.rates import RATES, linear_rate
 from gln.learning.samples import chunks
 
 __all__ = ["Table", "Training", "fit_table", "spread", "with_columns"]
@@ -188,7 +188,7 @@ def _train(
     rng, planned, start = np.random.RandomState(network.seed), training.passes * len(visits), time.monotonic()
     if update is None:  # joblib may have memory-mapped the arrays read-only
         network.set_state(network.get_state())
-    first, last = network.config.record.table_rates
+    first, last = RATES[network.config.loss].of_table
     first *= ENCODED_RATE if learner.encodes(network) else 1
     for learned, some in _order(visits, training, rng):
         passed = (time.monotonic() - start) / training.seconds  # if time is short, the rate falls faster
