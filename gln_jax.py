@@ -246,16 +246,14 @@ class Loss(NamedTuple):
     clipping: str  # the argument that sets the bound of logits or values
     targets: tuple[float, float]  # range of the targets
     first_rate: float | None  # default learning rate at the start; None is min(10, sqrt(d)), d the first layer's inputs
-    least_rates: tuple[float, float]  # lowest learning rates on streams, of the slow network and the fast one
-    table_rates: tuple[float, float]  # first and last learning rate in passes over a table
     link: str  # the mean of the last layer is the prediction's "logit", its "log", or the prediction "itself"
 
 
 LOSSES = {
-    "log_loss": Loss("num_classes", "pred_clipping", (0, 1), None, (0.5, 3.0), (3.0, 0.01), "logit"),
-    "squared_error": Loss("num_outputs", "value_clipping", NUMBERS, 0.3, (0.1, 0.5), (0.5, 0.01), "itself"),
-    "quantile": Loss("quantiles", "value_clipping", NUMBERS, 0.5, (0.05, 0.25), (1.5, 0.01), "itself"),
-    "variance": Loss("num_outputs", "value_clipping", NUMBERS, 0.3, (0.1, 0.5), (0.5, 0.01), "log"),
+    "log_loss": Loss("num_classes", "pred_clipping", (0, 1), None, "logit"),
+    "squared_error": Loss("num_outputs", "value_clipping", NUMBERS, 0.3, "itself"),
+    "quantile": Loss("quantiles", "value_clipping", NUMBERS, 0.5, "itself"),
+    "variance": Loss("num_outputs", "value_clipping", NUMBERS, 0.3, "log"),
 }
 
 
@@ -438,11 +436,7 @@ class GLN:
         default `rates(B)` -> (C, B). Raises ValueError for another shape, or arrays that are not NumPy's float32. With
         an infinite target a head does not learn, as with NaN, and need not predict: Numba skips it.
         """
-        count, arrays = base.shape[-1], (base, context, targets, rates)
-        shapes = (self._base_size, count), (self._config.context_size, count), (self._config.num_heads, count), (count,)
-        if any(a is not None and (a.shape != s or a.dtype != np.float32) for a, s in zip(arrays, shapes, strict=True)):
-            came = [None if array is None else f"{array.dtype} {array.shape}" for array in arrays]
-            raise _bad("base, context, targets, rates", f"float32 of shapes {shapes}", came)
+        self._check_arrays(base, context, targets, rates)
         return self._numpy(self._predicted(base, context, targets, rates, batch_size))
 
     def rates(self, count: int, rate: Rate | None = None) -> np.ndarray:
@@ -546,6 +540,13 @@ class GLN:
         given = base, context, targets, rates, min(batch_size, count)
         return self._stream(*given) if count else np.empty((self.config.num_heads, 0), np.float32)
 
+    def _check_arrays(self, *arrays) -> None:  # base, context, targets, rates
+        count = arrays[0].shape[-1]
+        shapes = (self._base_size, count), (self._config.context_size, count), (self._config.num_heads, count), (count,)
+        if any(a is not None and (a.shape != s or a.dtype != np.float32) for a, s in zip(arrays, shapes, strict=True)):
+            came = [None if array is None else f"{array.dtype} {array.shape}" for array in arrays]
+            raise _bad("base, context, targets, rates", f"float32 of shapes {shapes}", came)
+
     def _of_heads(self, targets, batch: tuple[int, ...]) -> np.ndarray:  # (B,) or (C, B), or of one sample -> (C, B)
         config, heads, (low, high) = self.config, self.config.num_heads, self.config.record.targets
         one, each = [batch] if batch else [(), (1,)], [(heads, *batch)] if heads > 1 else []  # per sample, or head
@@ -626,6 +627,15 @@ class GLN:
         self._load_weights(weights, step)
 
     # ---- JAX ---------------------------------------------------------------------------------------------------------
+
+    takes_sparse = False  # only Numba's networks take sparse arrays of SciPy
+
+    @staticmethod
+    def predict_all(networks, base, context, targets=None, rates=None, batch_size: int = 1) -> np.ndarray:
+        """`predict_arrays` of M networks for the same arrays, with M learning rates per sample, (M, B): (M, C, B)."""
+        rates = [None] * len(networks) if rates is None else rates
+        each = zip(networks, rates, strict=True)
+        return np.array([one.predict_arrays(base, context, targets, rate, batch_size) for one, rate in each])
 
     runs: tuple[Any, ...] = (_run, _run_in_place)  # for prediction, for learning
     _lock = threading.Lock()  # for all networks: learning donates `params`, which are unreadable until replaced

@@ -427,16 +427,14 @@ class Loss(NamedTuple):
     clipping: str  # the argument that sets the bound of logits or values
     targets: tuple[float, float]  # range of the targets
     first_rate: float | None  # default learning rate at the start; None is min(10, sqrt(d)), d the first layer's inputs
-    least_rates: tuple[float, float]  # lowest learning rates on streams, of the slow network and the fast one
-    table_rates: tuple[float, float]  # first and last learning rate in passes over a table
     link: str  # the mean of the last layer is the prediction's "logit", its "log", or the prediction "itself"
 
 
 LOSSES = {
-    "log_loss": Loss("num_classes", "pred_clipping", (0, 1), None, (0.5, 3.0), (3.0, 0.01), "logit"),
-    "squared_error": Loss("num_outputs", "value_clipping", NUMBERS, 0.3, (0.1, 0.5), (0.5, 0.01), "itself"),
-    "quantile": Loss("quantiles", "value_clipping", NUMBERS, 0.5, (0.05, 0.25), (1.5, 0.01), "itself"),
-    "variance": Loss("num_outputs", "value_clipping", NUMBERS, 0.3, (0.1, 0.5), (0.5, 0.01), "log"),
+    "log_loss": Loss("num_classes", "pred_clipping", (0, 1), None, "logit"),
+    "squared_error": Loss("num_outputs", "value_clipping", NUMBERS, 0.3, "itself"),
+    "quantile": Loss("quantiles", "value_clipping", NUMBERS, 0.5, "itself"),
+    "variance": Loss("num_outputs", "value_clipping", NUMBERS, 0.3, "log"),
 }
 
 
@@ -620,11 +618,7 @@ class GLN:
         default `rates(B)` -> (C, B). Raises ValueError for another shape, or arrays that are not NumPy's float32. With
         an infinite target a head does not learn, as with NaN, and need not predict: Numba skips it.
         """
-        count, arrays = base.shape[-1], (base, context, targets, rates)
-        shapes = (self._base_size, count), (self._config.context_size, count), (self._config.num_heads, count), (count,)
-        if any(a is not None and (a.shape != s or a.dtype != np.float32) for a, s in zip(arrays, shapes, strict=True)):
-            came = [None if array is None else f"{array.dtype} {array.shape}" for array in arrays]
-            raise _bad("base, context, targets, rates", f"float32 of shapes {shapes}", came)
+        self._check_arrays(base, context, targets, rates)
         return self._numpy(self._predicted(base, context, targets, rates, batch_size))
 
     def rates(self, count: int, rate: Rate | None = None) -> np.ndarray:
@@ -727,6 +721,13 @@ class GLN:
             rates = self.rates(count)
         given = base, context, targets, rates, min(batch_size, count)
         return self._stream(*given) if count else np.empty((self.config.num_heads, 0), np.float32)
+
+    def _check_arrays(self, *arrays) -> None:  # base, context, targets, rates
+        count = arrays[0].shape[-1]
+        shapes = (self._base_size, count), (self._config.context_size, count), (self._config.num_heads, count), (count,)
+        if any(a is not None and (a.shape != s or a.dtype != np.float32) for a, s in zip(arrays, shapes, strict=True)):
+            came = [None if array is None else f"{array.dtype} {array.shape}" for array in arrays]
+            raise _bad("base, context, targets, rates", f"float32 of shapes {shapes}", came)
 
     def _of_heads(self, targets, batch: tuple[int, ...]) -> np.ndarray:  # (B,) or (C, B), or of one sample -> (C, B)
         config, heads, (low, high) = self.config, self.config.num_heads, self.config.record.targets
@@ -891,17 +892,31 @@ class GLN:
         return p
 
     @staticmethod
-    def predict_all(networks: Sequence[GLN], base, context, targets=None, rates=None) -> np.ndarray:
-        """`predict_arrays` for M networks of the same size and one sample, in one call: (K, 1), (D, 1), (C, 1), M of
-        (1,) -> (M, C, 1)."""
+    def predict_all(networks, base, context, targets=None, rates=None, batch_size: int = 1) -> np.ndarray:
+        """`predict_arrays` of M networks for the same arrays, with M learning rates per sample, (M, B): (M, C, B).
+
+        Two networks process a dense sample in one compiled call, because a call takes as long as a sample.
+        """
+        rates = [None] * len(networks) if rates is None else rates
+        if base.shape[1] == 1 and len(networks) == 2 and not (is_sparse(base) or is_sparse(context)):
+            return GLN._predict_two(networks, base, context, targets, rates)
+        each = zip(networks, rates, strict=True)
+        return np.array([one.predict_arrays(base, context, targets, rate, batch_size) for one, rate in each])
+
+    @staticmethod
+    def _predict_two(networks, base, context, targets, rates) -> np.ndarray:  # (K, 1), (D, 1), (C, 1), (2, 1)
+        for one, rate in zip(networks, rates, strict=True):
+            one._check_arrays(base, context, targets, rate)
         numba.get_num_threads()  # starts them, as in `_block`
-        learns, p = targets is not None, np.zeros((networks[0].config.num_heads, 1), np.float32)
-        own = [each._network(*each._planes, each._weights, 1, learns) for each in networks]
-        targets, rates = (plain(targets), np.array(rates)) if learns else (p, np.zeros((len(own), 1), np.float32))
-        said = learn_blocks(tuple(own), plain(base), plain(context), targets, rates)
-        for each in networks:
-            each.step += learns
-        return said
+        own = [one._network(*one._planes, one._weights, 1, targets is not None) for one in networks]
+        if targets is None:
+            targets, rates = np.zeros((networks[0].config.num_heads, 1), np.float32), np.zeros((2, 1), np.float32)
+            return learn_blocks(tuple(own), plain(base), plain(context), targets, rates)
+        rates = [one.rates(1) if rate is None else rate for one, rate in zip(networks, rates, strict=True)]
+        p = learn_blocks(tuple(own), plain(base), plain(context), plain(targets), np.array(rates))
+        for one in networks:
+            one.step += 1
+        return p
 
     def _sparse_block(self, network: Network, base, context, targets, rates) -> np.ndarray:
         """`_block` for sparse inputs or side information."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import to_numpy
+from helpers import assert_same_state, to_numpy
 
 KINDS: list[dict[str, Any]] = [
     {},
@@ -79,6 +79,37 @@ def test_arrays_give_what_the_checked_calls_give(backend):
     assert int(plain.step) == 8
     given = plain.predict_arrays(base, context, targets, np.zeros(8, np.float32))
     np.testing.assert_array_equal(plain.predict_arrays(base, context), given)  # rates of 0 change nothing
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+@pytest.mark.parametrize("networks", [2, 3])
+def test_several_networks_predict_and_learn_as_each_does(backend, networks, count):
+    kind: dict[str, Any] = {"num_classes": 3, "learning_rate": 0.3}
+    together, alone = ([small(backend, seed=i, **kind) for i in range(networks)] for _ in range(2))
+    base, context, targets = (array[:, :count] for array in arrays(5, 4, 3))
+    rates = np.random.default_rng(0).random((networks, count), np.float32)
+    for given in ((targets, list(rates), 2), (targets,), ()):
+        output = backend.GLN.predict_all(together, base, context, *given)
+        each = [(targets, rate, 2) for rate in rates] if len(given) == 3 else [given] * networks
+        expected = [one.predict_arrays(base, context, *own) for one, own in zip(alone, each, strict=True)]
+        np.testing.assert_array_equal(output, expected)
+    for one, other in zip(together, alone, strict=True):
+        assert_same_state(one, other)
+    assert int(together[0].step) == 2 * count
+
+
+def test_several_networks_refuse_arrays_of_another_shape(backend):
+    base, context, targets = (array[:, :1] for array in arrays(5, 4, 3))
+    pair = [small(backend, num_classes=3, seed=i) for i in range(2)]
+    for networks in (pair, [pair[0], backend.GLN([3, 2], 5, 3, num_classes=3)]):
+        given = (base, context, targets[:2]) if networks is pair else (base, context, targets)
+        with pytest.raises(ValueError, match="base, context, targets, rates: expected float32 of shapes"):
+            backend.GLN.predict_all(networks, *given)
+    assert int(pair[1].step) == 0
+
+
+def test_only_numba_takes_sparse_arrays(backend):
+    assert backend.GLN.takes_sparse == (backend.__name__ == "gln_numba")
 
 
 @pytest.mark.parametrize("rows", [(5, 5), (4, 4), (5, 4, 2), (5, 4, 3, 1)], ids=str)

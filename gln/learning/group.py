@@ -146,9 +146,8 @@ class Group:
         sizes = [(network.input_size, network.context_size) for network in self.networks]
         for size, network in zip(sizes, self.networks, strict=True):  # once per size
             read[size] = read[size] if size in read else reading.read(network, z)
-        if isinstance(self.combination, Mixture) and z.shape[1] == 1 and len(read) == 1:
-            # One call for all, since a call takes as long as a sample.
-            return self.networks[0].predict_all(self.networks, *read[sizes[0]], targets, rates)
+        if len(read) == 1:
+            return self.networks[0].predict_all(self.networks, *read[sizes[0]], targets, rates, batch_size)
         each = zip(self.networks, sizes, itertools.repeat(None) if rates is None else rates, strict=False)
         return np.array(
             [network.predict_arrays(*read[size], targets, rate, batch_size) for network, size, rate in each]

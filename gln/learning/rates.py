@@ -5,11 +5,26 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["linear_rate", "rate_of_streams", "stream_rate"]
+__all__ = ["RATES", "linear_rate", "rate_of_streams", "stream_rate"]
+
+
+class Rates(NamedTuple):
+    """The learning rates of a loss, for standardised inputs."""
+
+    least: tuple[float, float]  # the lowest on streams, of the slow network and the fast one
+    of_table: tuple[float, float]  # the first and the last in passes over a table
+
+
+RATES = {
+    "log_loss": Rates(least=(0.5, 3.0), of_table=(3.0, 0.01)),
+    "squared_error": Rates(least=(0.1, 0.5), of_table=(0.5, 0.01)),
+    "quantile": Rates(least=(0.05, 0.25), of_table=(1.5, 0.01)),
+    "variance": Rates(least=(0.1, 0.5), of_table=(0.5, 0.01)),
+}
 
 
 def linear_rate(t: Any, samples: int, first: float = 10.0, last: float = 0.1) -> Any:
@@ -30,7 +45,7 @@ def stream_rate(t: Any, first: float = 5.0, least: float = 0.5) -> Any:
 
 def rate_of_streams(network: Any, fast: bool = False) -> Callable[[Any], Any]:
     """`stream_rate` with the first and least rates of the network's loss, for standardised inputs."""
-    record = network.config.record
+    config = network.config
     # Half of the networks' default, which gives the slow one of two networks a lower log-loss on most streams.
-    first = record.first_rate or min(10.0, math.sqrt(network.base_size + 1)) / 2
-    return functools.partial(stream_rate, first=first, least=record.least_rates[fast])
+    first = config.record.first_rate or min(10.0, math.sqrt(network.base_size + 1)) / 2
+    return functools.partial(stream_rate, first=first, least=RATES[config.loss].least[fast])

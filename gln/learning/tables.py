@@ -24,7 +24,7 @@ from gln.learning.heads import join_heads, split_heads
 from gln.learning.learner import Learner
 from gln.learning.many import MANY, log_share, some_heads
 from gln.learning.network import Network
-from gln.learning.rates import linear_rate
+from gln.learning.rates import RATES, linear_rate
 from gln.learning.reading import Reading
 from gln.learning.samples import chunks
 from gln.learning.targets import Classes
@@ -190,9 +190,7 @@ def _train(
     """
     network, visits = job.network, np.flatnonzero(job.parts != job.left_out)
     rng, planned, start = np.random.RandomState(network.seed), training.passes * len(visits), time.monotonic()
-    if update is None:  # joblib may have memory-mapped the arrays read-only
-        network.set_state(network.get_state())
-    first, last = network.config.record.table_rates
+    first, last = RATES[network.config.loss].of_table
     first *= ENCODED_RATE if reading.encodes(network) else 1
     for learned, some in _order(visits, training, rng):
         passed = (time.monotonic() - start) / training.seconds  # if time is short, the rate falls faster

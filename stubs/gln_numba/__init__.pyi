@@ -1,4 +1,3 @@
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,9 +17,4 @@ output: Any
 residual: Any
 update: Any
 
-class GLN(_GLN[NDArray[np.float32], ArrayLike | _Sparse]):
-    takes_sparse: bool
-    @staticmethod
-    def predict_all(
-        networks: Sequence[GLN], base: Any, context: Any, targets: Any = None, rates: Any = None
-    ) -> NDArray[np.float32]: ...
+class GLN(_GLN[NDArray[np.float32], ArrayLike | _Sparse]): ...
