@@ -17,10 +17,11 @@ from sklearn.utils import check_array, check_random_state, check_scalar, compute
 from sklearn.utils.multiclass import check_classification_targets
 
 from gln.learning.densities import Shape
-from gln.learning.estimators import Estimator, checked_weights
+from gln.learning.estimators import Estimator
 from gln.learning.samples import check_magnitude
 from gln.learning.tables import Table
 from gln.learning.targets import sum_to_one
+from gln.learning.validation import checked_weights
 from gln.learning.visits import stream_visits, table_visits
 
 __all__ = ["GLNClassifier", "GLNRegressor"]

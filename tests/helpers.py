@@ -14,6 +14,7 @@ import numpy as np
 import gln_numpy
 from gln.learning.learner import Learner
 from gln.learning.saveable import Saveable
+from gln.learning.states import state_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -36,7 +37,7 @@ def assert_same_state(one: Any, other: Any, rtol: float = 0, atol: float = 0) ->
 
 def learner_state(learner: Any) -> dict[str, np.ndarray]:
     """Copies of all arrays that a learner has learned, for `assert_same_state`; "0 step" is of its first network."""
-    fields = learner.state()
+    fields = state_of(learner)
     parts: dict[Any, Any] = {**dict(enumerate(learner.networks)), "features": fields["standardizer"]}
     if fields["target_standardizer"] is not None:
         parts["targets"] = fields["target_standardizer"]

@@ -301,5 +301,5 @@ def test_backends_agree(backend):
     for x in contexts(20, seed=2):
         expected, found = (bandit.predict(x) for bandit in bandits)
         assert found == pytest.approx(expected, abs=1e-2)
-    visits = [own for bandit in bandits if bandit._learner is not None for own in bandit._learner.state()["visits"]]
+    visits = [rows for bandit in bandits for rows in state_of(bandit._learner)["visits"]]
     np.testing.assert_array_equal(visits[0], visits[1])

@@ -60,7 +60,7 @@ class Mean:
 
 @dataclasses.dataclass
 class Group:
-    networks: list[Network]
+    networks: Sequence[Network]
     # A `Mean`; a `Blend`, learned from the samples of a table that networks left out; or in streams a `Mixture`.
     combination: Any = dataclasses.field(default_factory=Mean)
     target: int | None = None  # the one whose quantiles these networks predict
@@ -166,6 +166,23 @@ class Group:
         mixed = blend.of(mixed) if weights is None else (weights * mixed).sum(axis=0) + blend.offsets[:, None]
         return LINKS[link].inverse(mixed)
 
+    def explain(self, reading: Reading, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Contributions of columns and a constant, which add up to what the combined networks mix.
+
+        Shapes: (D, B) -> (C, B, D), (C, B).
+        """
+        (blend, _), heads = self.blend(), self.heads
+        contributions, constant = np.zeros((heads, *z.shape)), np.zeros((heads, z.shape[1])) + blend.offsets[:, None]
+        for network, weight in zip(self.networks, blend.weights[:, :, None], strict=True):
+            mixed, context = reading.read(network, z)
+            of_mean = reading.inputs(network, np.zeros_like(context[:, :1]))
+            slopes, constants, _ = network.explain(mixed, context)
+            slopes, bound = weight[:, None] * slopes.reshape(heads, *mixed.shape), network.bound  # (C, K, B)
+            terms = slopes * (mixed.clip(-bound, bound) - of_mean)
+            np.add.at(contributions.swapaxes(0, 1), reading.column_of_inputs(network), terms.swapaxes(0, 1))
+            constant += weight * constants + (slopes * of_mean).sum(axis=1)
+        return contributions.transpose(0, 2, 1), constant
+
     # ---- Growing -----------------------------------------------------------------------------------------------------
 
     def widened(self, before: Reading, after: Reading) -> Group:
@@ -177,7 +194,7 @@ class Group:
             network.set_learning_rate(rate)
 
 
-def grouped(networks: Sequence[list[Network]]) -> list[Group]:
+def grouped(networks: Sequence[Sequence[Network]]) -> list[Group]:
     """A group for each list: networks of the targets, then of the quantiles of each target, then of the variances."""
     of_quantiles = [each[0].config.record.heads == "quantiles" for each in networks]
     return [Group(each, target=i - 1 if of_quantiles[i] else None) for i, each in enumerate(networks)]

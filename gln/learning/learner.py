@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from typing import Any
 
 import numpy as np
 
-from gln.learning.calibration import Blend
 from gln.learning.counts import Counts
-from gln.learning.densities import Shape
-from gln.learning.group import Group, grouped, predictions
+from gln.learning.group import Group, predictions
 from gln.learning.growth import add_class, with_outputs
 from gln.learning.mixture import Mixture
 from gln.learning.network import Network, Rate
@@ -27,11 +25,6 @@ __all__ = ["LEAST_STD", "OF_STREAMS", "Learner"]
 
 # Networks for streams: a slow and a fast one. Halfspaces that see at most 1, 3 or 4 features are about as good.
 OF_STREAMS: dict[str, Any] = {"layer_sizes": (64, 32), "n_networks": 2, "context_map_size": 5, "context_features": 2}
-# What a file holds of a learner; the counts have been called visits there since they were first saved.
-FIELDS = {
-    *("standardizer", "categories", "distances", "pieces", "memory", "target_standardizer", "groups", "blends"),
-    *("mixtures", "shape", "visits", "learning_rate"),
-}
 LEAST_STD = float(np.finfo(np.float32).tiny)
 
 
@@ -76,49 +69,6 @@ class Learner:
         for group in self.groups:
             group.set_learning_rate(rate)
         self.learning_rate = rate
-
-    # ---- State -------------------------------------------------------------------------------------------------------
-
-    def state(self) -> dict[str, Any]:
-        """What a file holds of a learner: FIELDS, as arrays, networks, standardizers, numbers and lists of these."""
-        combinations = [group.combination for group in self.groups]
-        blends = combinations if isinstance(combinations[0], Blend) else None
-        mixtures = [vars(each) for each in combinations] if isinstance(combinations[0], Mixture) else None
-        of_groups = [group.networks for group in self.groups], blends, mixtures, self.groups[-1].shape
-        counts = None if self.counts is None else self.counts.rows
-        state = {**self.reading.state(), **self.targets.state(), "visits": counts}
-        return state | dict(zip(("groups", "blends", "mixtures", "shape"), of_groups, strict=True))
-
-    @classmethod
-    def of_state(cls, state: Mapping[str, Any]) -> Learner:
-        """The learner whose `state` this was; older files lack some fields."""
-        if not {"groups", "standardizer"} <= state.keys() <= FIELDS:
-            raise ValueError(f"learner: expected the fields {sorted(FIELDS)}, got {sorted(state)}")
-        standardizer, counts = state.get("target_standardizer"), state.get("visits")
-        groups = grouped(state["groups"])
-        for group, blend in zip(groups, state.get("blends") or (), strict=False):
-            group.combination = Blend(*blend)
-        for group, mixture in zip(groups, state.get("mixtures") or (), strict=False):
-            group.combination = Mixture.of_state(mixture)
-        if state.get("shape") is not None:
-            groups[-1].shape = Shape(*state["shape"])
-        targets = Classes() if standardizer is None else Numbers(standardizer)
-        learner = cls(Reading.of_state(state), targets, groups, None if counts is None else Counts(counts))
-        learner._check_sizes()
-        return learner
-
-    def _check_sizes(self) -> None:
-        """Raise ValueError if parts do not fit together, as in a file that `state` did not give."""
-        sizes = {self.reading.size, len(self.reading.columns)}
-        fit = all(network.context_size in sizes for network in self.networks)
-        for group in self.groups:
-            fit = fit and len({network.num_heads for network in group.networks}) == 1
-            fit = fit and group.blend()[0].weights.shape in ((len(group.networks), n) for n in (1, group.heads))
-        if self.counts is not None:
-            made = Counts.none(self.groups[0].networks)
-            fit = fit and [rows.shape[:2] for rows in made.rows] == [rows.shape[:2] for rows in self.counts.rows]
-        if not fit:
-            raise ValueError("learner: expected networks, standardizers and counts of one size, got several")
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
@@ -250,19 +200,9 @@ class Learner:
 
         They are logits, or numbers in the targets' units. A contribution compares the feature with its mean.
         """
-        z, group = dense(self.reading.transform(samples)), self.groups[0]
-        (blend, _), heads = group.blend(), group.heads
-        contributions, constant = np.zeros((heads, *z.shape)), np.zeros((heads, z.shape[1])) + blend.offsets[:, None]
-        for network, weight in zip(group.networks, blend.weights[:, :, None], strict=True):
-            mixed, context = self.reading.read(network, z)
-            of_mean = self.reading.inputs(network, np.zeros_like(context[:, :1]))
-            slopes, constants, _ = network.explain(mixed, context)
-            slopes, bound = weight[:, None] * slopes.reshape(heads, *mixed.shape), network.bound  # (C, K, B)
-            terms = slopes * (mixed.clip(-bound, bound) - of_mean)
-            np.add.at(contributions.swapaxes(0, 1), self.reading.column_of_inputs(network), terms.swapaxes(0, 1))
-            constant += weight * constants + (slopes * of_mean).sum(axis=1)
-        contributions = self.reading.by_feature(contributions.transpose(0, 2, 1))
-        return self.targets.scaled(contributions), self.targets.in_units(constant, group)
+        group = self.groups[0]
+        contributions, constant = group.explain(self.reading, dense(self.reading.transform(samples)))
+        return self.targets.scaled(self.reading.by_feature(contributions)), self.targets.in_units(constant, group)
 
     # ---- Counting ----------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from gln.learning.learner import Learner
 from gln.learning.network import is_network
 from gln.learning.sparse_scaler import SparseScaler
 from gln.learning.standardizer import Standardizer
+from gln.learning.states import learner_of, state_of
 
 __all__ = ["Saveable"]
 
@@ -104,9 +105,8 @@ class Saveable:
         """Set an attribute from a file. Raises ValueError for one that an estimator of this class does not have."""
         if name not in self.kept:
             raise bad("learned", f"some of {sorted(self.kept)}", repr(name))
-        if self.kept[name] is Learner and value is not None:
-            value = Learner.of_state(value)
-            value.set_learning_rate(self.learning_rate)
+        if self.kept[name] is Learner:
+            value = None if value is None else learner_of(value, self.learning_rate)  # None before the first sample
         elif not isinstance(value, self.kept[name]):
             raise bad(name, f"a value of type {self.kept[name]}", repr(value)[:200])
         setattr(self, name, value)
@@ -131,7 +131,7 @@ def _encoded(place: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, np.random.RandomState):
         return None
     if isinstance(value, Learner):
-        return {"fields": {name: _encoded(f"{place}.{name}", each, arrays) for name, each in value.state().items()}}
+        return {"fields": {name: _encoded(f"{place}.{name}", each, arrays) for name, each in state_of(value).items()}}
     if isinstance(value, (Standardizer, SparseScaler)):
         [kind] = [kind for kind, cls in SCALERS.items() if isinstance(value, cls)]
         arrays |= {f"{place}.{name}": array for name, array in value.get_state().items()}

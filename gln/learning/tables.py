@@ -8,7 +8,7 @@ Shapes: N samples, F features, V visits of samples, M networks of a group, G kin
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -109,7 +109,7 @@ def fit_table(learner: Learner, table: Table, training: Training) -> None:
         learner.count(table.samples(some[part]))
 
 
-def _start_at_rates(networks: list[Any], classes: np.ndarray) -> None:  # (V,)
+def _start_at_rates(networks: Sequence[Network], classes: np.ndarray) -> None:  # (V,)
     """Make each head predict the rate of its class; a class without visits, of weight 0, counts as half a visit."""
     counts = np.bincount(classes, minlength=networks[0].num_classes)
     rates = counts.clip(0.5, len(classes) - 0.5) / len(classes)
@@ -220,7 +220,7 @@ def _order(visits: np.ndarray, training: Training, rng: np.random.RandomState) -
 # ---- Parts left out --------------------------------------------------------------------------------------------------
 
 
-def _kinds(networks: list[Network]) -> list[np.ndarray]:
+def _kinds(networks: Sequence[Network]) -> list[np.ndarray]:
     """Indices of the networks of each kind. Networks of one kind have the same inputs."""
     sizes = np.array([network.input_size for network in networks])
     return [np.flatnonzero(sizes == size) for size in np.unique(sizes)]
