@@ -16,12 +16,11 @@ FRAMEWORKS = {
     "torch": ["torch>=2.4"],
     "tf": ["tensorflow>=2.16"],
     "jax": ["jax>=0.4.30"],
-    "fast": ["numba>=0.61"],  # from where code is the same to the last bit when compiled and when kept
 }
 PLOTS = ["matplotlib>=3.8"]
 RIVER = ["river>=0.22"]
 ONNX = ["onnx>=1.17"]
-PAGE = [*FRAMEWORKS["fast"], "platformdirs>=4", "starlette>=0.40", "uvicorn>=0.30"]
+PAGE = ["platformdirs>=4", "starlette>=0.40", "uvicorn>=0.30"]
 TEST = [
     "coba>=8",
     "dask[dataframe,distributed]>=2024.8",
@@ -70,7 +69,7 @@ setup(
         "Intended Audience :: Science/Research",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",
-        *(f"Programming Language :: Python :: 3.{minor}" for minor in (10, 11, 12)),
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in (10, 11, 12, 13)),
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Typing :: Typed",
     ],
@@ -85,6 +84,8 @@ setup(
         "gln.page": ["*.html", "style.css", "words/*.json"],
     },
     install_requires=[
+        # From 0.61 on, code is the same to the last bit when compiled and when kept. There are wheels up to Python 3.15.
+        "numba>=0.61; python_version < '3.16'",
         "numpy>=1.26",
         "pandas>=2.1",
         "safetensors>=0.4.3",
