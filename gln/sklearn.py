@@ -21,7 +21,7 @@ from gln.learning.estimators import Estimator
 from gln.learning.samples import check_magnitude
 from gln.learning.tables import Table
 from gln.learning.targets import sum_to_one
-from gln.learning.validation import checked_weights
+from gln.learning.validation import checked_weights, undone_after
 from gln.learning.visits import stream_visits, table_visits
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
@@ -163,6 +163,8 @@ class GLNClassifier(ClassifierMixin, Estimator):
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> GLNClassifier:
         """Learn a table from scratch. To continue learning, use `partial_fit`.
 
+        After an error or an interruption, the estimator is as it was before.
+
         Parameters
         ----------
         X : array-like or sparse array of shape (N, F)
@@ -175,12 +177,13 @@ class GLNClassifier(ClassifierMixin, Estimator):
             At least 0. A sample of weight 2 is learned as if it occurred twice, one of 0.5 by half a step, and one of 0
             not at all. Weights whose mean is outside [1, 10] are scaled, so they may sum to one, as in AdaBoost.
         """
-        X, y = self._checked(X, y, reset=True)
-        check_classification_targets(y)
-        classes, numbers = np.unique(y, return_inverse=True)
-        visits, shares = table_visits(X, numbers, self._weights(X, numbers, classes, sample_weight), self.shuffle)
-        self._fit([_group(classes)], Table(X, visits, numbers[visits], shares))
-        self.classes_ = classes
+        with undone_after(BaseException, self):
+            X, y = self._checked(X, y, reset=True)
+            check_classification_targets(y)
+            classes, numbers = np.unique(y, return_inverse=True)
+            visits, shares = table_visits(X, numbers, self._weights(X, numbers, classes, sample_weight), self.shuffle)
+            self._fit([_group(classes)], Table(X, visits, numbers[visits], shares))
+            self.classes_ = classes
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> GLNClassifier:
@@ -190,6 +193,8 @@ class GLNClassifier(ClassifierMixin, Estimator):
         first part contains all levels of the categories with few levels. `batch_size` and `learning_rate` may change
         between calls; other parameters are those of the first call.
 
+        After an error, the estimator is as it was before. A call that is interrupted has learned some of its samples.
+
         Parameters
         ----------
         X, y : as in `fit`
@@ -198,12 +203,15 @@ class GLNClassifier(ClassifierMixin, Estimator):
         sample_weight : array-like of shape (N,), default=None
             As in `fit`, but from 0 to 100, ideally about 1.
         """
-        self._learn_stream(X, y, classes, sample_weight)
+        with undone_after(Exception, self):
+            self._learn_stream(X, y, classes, sample_weight)
         return self
 
     def partial_fit_predict_proba(self, X: Any, y: Any, classes: Any = None) -> np.ndarray:
         """Like `partial_fit`, but returns the probabilities (N, C) predicted for each sample before learning it."""
-        return sum_to_one(np.concatenate(self._learn_stream(X, y, classes, predicts=True), axis=1)).T
+        with undone_after(Exception, self):
+            predicted = self._learn_stream(X, y, classes, predicts=True)
+        return sum_to_one(np.concatenate(predicted, axis=1)).T
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Logits for X (N, F): of `classes_[1]`, (N,); with more than two classes, of each against the rest, (N, C)."""
@@ -405,6 +413,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> GLNRegressor:
         """Learn a table from scratch. To continue learning, use `partial_fit`.
 
+        After an error or an interruption, the estimator is as it was before.
+
         Parameters
         ----------
         X : array-like or sparse array of shape (N, F)
@@ -414,14 +424,15 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         sample_weight : array-like of shape (N,), default=None
             As in `GLNClassifier.fit`.
         """
-        X, targets, shape = self._numbers_of(X, y, reset=True)
-        visits, shares = table_visits(X, targets, checked_weights(sample_weight, X), self.shuffle)
-        self._fit(self._groups(len(targets)), Table(X, visits, targets[:, visits], shares))
-        self.targets_shape_ = shape
+        with undone_after(BaseException, self):
+            X, targets, shape = self._numbers_of(X, y, reset=True)
+            visits, shares = table_visits(X, targets, checked_weights(sample_weight, X), self.shuffle)
+            self._fit(self._groups(len(targets)), Table(X, visits, targets[:, visits], shares))
+            self.targets_shape_ = shape
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> GLNRegressor:
-        """Learn the next samples of a stream, as `GLNClassifier.partial_fit` does.
+        """Learn the next samples of a stream, as `GLNClassifier.partial_fit` does; errors are undone in the same way.
 
         Parameters
         ----------
@@ -429,12 +440,15 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         sample_weight : array-like of shape (N,), default=None
             From 0 to 100, ideally about 1.
         """
-        self._learn_stream(X, y, sample_weight)
+        with undone_after(Exception, self):
+            self._learn_stream(X, y, sample_weight)
         return self
 
     def partial_fit_predict(self, X: Any, y: Any) -> np.ndarray:
         """Like `partial_fit`, but returns the mean predicted for each sample before learning it, in the shape of y."""
-        return self._means(np.concatenate(self._learn_stream(X, y, predicts=True), axis=1))
+        with undone_after(Exception, self):
+            predicted = self._learn_stream(X, y, predicts=True)
+        return self._means(np.concatenate(predicted, axis=1))
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """The mean of the targets for X (N, F): (N,) or (N, T), like y.

@@ -13,6 +13,7 @@ from helpers import assert_same_state, backend_name, learner_state
 
 import gln.bandits
 from gln.bandits import STRENGTHS, CobaLearner, GLNBandit
+from gln.learning.states import state_of
 
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "seed": 1}
 ARMS = ["left", "middle", "right"]
@@ -301,5 +302,6 @@ def test_backends_agree(backend):
     for x in contexts(20, seed=2):
         expected, found = (bandit.predict(x) for bandit in bandits)
         assert found == pytest.approx(expected, abs=1e-2)
-    visits = [rows for bandit in bandits for rows in state_of(bandit._learner)["visits"]]
+    learners = [bandit._learner for bandit in bandits if bandit._learner is not None]
+    visits = [rows for learner in learners for rows in state_of(learner)["visits"]]
     np.testing.assert_array_equal(visits[0], visits[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -230,6 +231,39 @@ def test_dates_are_refused_by_name(days):
         with pytest.raises(ValueError, match="got dates or times in column 'x'; convert them to numbers, such as days"):
             call()
     model.fit(frame.assign(x=pd.Series(days).astype(str)), y)
+
+
+@pytest.mark.parametrize("how", ["fit", "partial_fit"])
+@pytest.mark.parametrize("kind", ["text", "object", "polars"])
+def test_numbers_that_are_text_are_warned_of_once(how, kind):
+    frame, y = table()
+    frame["late"] = frame["x"].round(3).astype(str).where(np.arange(300) != 150, " ")
+    frame = frame.astype({"late": object if kind == "object" else "str"})
+    given = pytest.importorskip("polars").DataFrame(frame[["x", "late"]].to_dict("list")) if kind == "polars" else frame
+    model = GLNClassifier(**SMALL)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for part in (given[:5], given[5:100], given[100:]) if how == "partial_fit" else (given,):
+            getattr(model, how)(part, y[: len(part)], *([[0, 1]] if how == "partial_fit" else []))
+        model.predict(given)
+    said = [str(each.message) for each in caught if each.category is UserWarning]
+    assert len(said) == 1
+    assert "X: column 'late' is text and becomes a category, but its levels read as numbers, such as " in said[0]
+    assert "pandas.to_numeric" in said[0]
+
+
+def test_other_categories_are_not_warned_of():
+    frame, y = table()
+    codes = (10000 + np.arange(300) % 40).astype(str)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        GLNClassifier(**SMALL).fit(frame.assign(zip=pd.Categorical(codes)), y)
+        GLNClassifier(**SMALL, categorical_features=["zip"]).fit(frame[["zip"]].assign(zip=codes), y)
+        GLNClassifier(**SMALL).fit(frame.assign(colour=(np.arange(300) % 9).astype(str)), y)  # few levels
+        GLNClassifier(**SMALL).fit(frame.assign(zip=np.where(np.arange(300) % 5, codes, "z" + codes)), y)  # names too
+        polars = pytest.importorskip("polars")
+        for dtype in (polars.Categorical, polars.Enum(sorted(set(codes)))):
+            GLNClassifier(**SMALL).fit(polars.DataFrame({"zip": codes}).cast(dtype), y)
 
 
 def test_which_columns_are_categories():

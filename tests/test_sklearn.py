@@ -32,7 +32,7 @@ import gln.learning.estimators
 import gln.sklearn
 from gln.features import piecewise_linear, with_distances
 from gln.learning.visits import table_visits
-from gln.sklearn import GLNClassifier
+from gln.sklearn import GLNClassifier, GLNRegressor
 
 Data = tuple[np.ndarray, np.ndarray]
 IRIS: Data = load_iris(return_X_y=True)
@@ -324,6 +324,75 @@ def test_bad_input_changes_nothing(change, labels, classes, message):
     assert_same_state(learner_state(model.learner_), before)
 
 
+def of_frame(kind: Any, **arguments: Any) -> tuple[Any, pd.DataFrame, np.ndarray]:
+    """A model of three colours and a number, and what it learned. An eighth of the colours is missing."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"colour": rng.choice(["red", "green", "blue"], 200), "x": rng.normal(size=200)})
+    y = ((frame["colour"] == "red") ^ (frame["x"] > 1)).to_numpy().astype(int)
+    model = kind(layer_sizes=(8, 4), n_networks=2, backend="numpy", random_state=0, **arguments)
+    return model.fit(frame, y), frame, y
+
+
+def attributes(model: Any) -> dict[str, Any]:
+    """Everything that a model knows, by name: the objects themselves, and copies of what they hold."""
+    held = {name: copy.deepcopy(value) for name, value in vars(model).items() if name != "learner_"}
+    return {"dict": dict(vars(model)), "held": held, "state": learner_state(model.learner_)}
+
+
+def assert_unchanged(model: Any, before: dict[str, Any]) -> None:
+    after = attributes(model)
+    assert after["dict"].keys() == before["dict"].keys()
+    assert all(after["dict"][name] is value for name, value in before["dict"].items())
+    for name, value in before["held"].items():
+        np.testing.assert_array_equal(after["held"][name], value, err_msg=name)
+    assert_same_state(after["state"], before["state"])
+
+
+@pytest.mark.parametrize("kind", [GLNClassifier, GLNRegressor])
+@pytest.mark.parametrize(
+    ("change", "labels"),
+    [
+        pytest.param(lambda frame: frame.assign(colour=frame["colour"] + "ish", x=np.inf), None, id="infinity"),
+        pytest.param(lambda frame: frame.assign(x=[[1.0]] * len(frame)), None, id="lists"),
+        pytest.param(lambda frame: frame.assign(colour="pink", x=frame["x"]), np.nan, id="NaN in y"),
+        pytest.param(lambda frame: frame[["colour"]].assign(colour="pink"), "one too few", id="other features"),
+    ],
+)
+def test_a_model_is_as_before_after_an_error(kind, change, labels):
+    model, frame, y = of_frame(kind)
+    before, p = attributes(model), model.predict(frame)
+    bad = {None: y, "one too few": y[:-1]}.get(labels, np.where(np.arange(200) < 150, y, np.nan))
+    for call in (model.fit, model.partial_fit):
+        with pytest.raises(ValueError, match=r"column 'x'|y contains NaN|inconsistent|feature"):
+            call(change(frame), bad)
+        assert_unchanged(model, before)
+    np.testing.assert_array_equal(model.predict(frame), p)
+
+
+def test_a_classifier_is_as_before_after_a_fit_of_one_class_or_weights_that_are_refused():
+    model, frame, y = of_frame(GLNClassifier)
+    before, other = attributes(model), frame.assign(colour=frame["colour"].str.upper())
+    refused = [(model.fit, np.zeros(200), None), (model.fit, y, -np.ones(200)), (model.partial_fit, y, -np.ones(200))]
+    for call, labels, weights in refused:
+        with pytest.raises(ValueError, match=r"one class|at least 0"):
+            call(other, labels, sample_weight=weights)
+        assert_unchanged(model, before)
+
+
+@pytest.mark.parametrize("kind", [GLNClassifier, GLNRegressor])
+def test_a_model_is_as_before_after_an_interruption(kind, monkeypatch):
+    model, frame, y = of_frame(kind)
+    before = attributes(model)
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gln.learning.tables, "_blend", interrupt)  # when the networks have been trained
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(frame[["colour"]].assign(colour=frame["colour"].str.upper()), y)
+    assert_unchanged(model, before)
+
+
 @pytest.mark.parametrize(("classes", "kind"), [([0, 1, 2], float), (list("abc"), str), (list("abc"), object)])
 def test_labels_of_another_type_that_are_equal(classes, kind):
     labels = np.array(classes)[IRIS[1]].astype(kind)
@@ -501,6 +570,67 @@ def test_errors_about_text_name_the_column():
         GLNClassifier().fit(frame.to_numpy(), IRIS[1])
     with pytest.raises(ValueError, match="infinity"):
         GLNClassifier().fit(with_infinity(IRIS[0]), IRIS[1])
+
+
+def nested(X: np.ndarray) -> np.ndarray:
+    X = X.astype(object)
+    X[3, 1] = [1, 2]
+    return X
+
+
+def dated(X: np.ndarray) -> np.ndarray:
+    X = X.astype(object)
+    X[:, 1] = np.datetime64("2020-01-01", "ns")
+    X[0, 1] = pd.NaT
+    return X
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param(with_infinity, "infinity or a value too large .* in column", id="infinity"),
+        pytest.param(lambda X: X * [1, 1e39, 1, 1], "infinity or a value too large .* in column", id="too large"),
+        pytest.param(nested, r"expected numbers, got \[1, 2\] in column", id="a list"),
+        pytest.param(dated, "got dates or times in column", id="dates"),
+    ],
+)
+def test_errors_name_the_column(change, message):
+    X = change(IRIS[0])
+    frame, names = pd.DataFrame(X, columns=list("abcd")), pd.DataFrame(IRIS[0], columns=list("abcd"))
+    for given, usual, column in ((X, IRIS[0], "1"), (X.tolist(), IRIS[0], "1"), (frame, names, "'b'")):
+        fitted = GLNClassifier(**SMALL).fit(usual, IRIS[1])
+        for call, arguments in ((fitted.fit, (IRIS[1],)), (fitted.partial_fit, (IRIS[1],)), (fitted.predict, ())):
+            with pytest.raises(ValueError, match=f"{message} {column}"):
+                call(given, *arguments)
+
+
+def test_lists_are_no_levels():
+    frame = pd.DataFrame({"a": pd.Series([*149 * ["red"], [1, 2]], dtype=object)})
+    fitted = GLNClassifier(**SMALL).fit(frame.assign(a="red"), IRIS[1])
+    for call in (lambda: GLNClassifier().fit(frame, IRIS[1]), lambda: fitted.predict(frame)):
+        with pytest.raises(ValueError, match="expected text or numbers as levels of column 'a', got unhashable"):
+            call()
+
+
+@pytest.mark.parametrize("unit", ["D", "ns"])
+def test_arrays_of_dates_are_refused(unit):
+    days = np.arange(300).reshape(150, 2).astype(f"M8[{unit}]")
+    for X in (days, days - days[0], days.tolist()):
+        if not isinstance(X[0][0], int):
+            with pytest.raises(ValueError, match="got dates or times in column 0; convert them to numbers, such as"):
+                GLNClassifier(**SMALL).fit(X, IRIS[1])
+
+
+@pytest.mark.parametrize(("bad", "name"), [(np.nan, "NaN"), (None, "NaN"), (np.inf, "infinity")])
+def test_errors_about_y_say_where(bad, name):
+    for model, y in ((GLNClassifier(), IRIS[1]), (GLNRegressor(), IRIS[0])):
+        changed = y.astype(object if bad is None else float)
+        changed[[7, 9]] = bad
+        where = f"{2 * y[0].size} of {y.size} values, the first in row 7"
+        with pytest.raises(ValueError, match=rf"Input y contains {name}.*: {where}"):
+            model.fit(IRIS[0], changed)
+    with pytest.raises(ValueError, match="Input y contains NaN: 1 of 150 values, the first in row 149"):
+        GLNClassifier().fit(IRIS[0], [*149 * ["text"], None])
 
 
 def test_explanations_add_up_to_the_logits(of_cancer, of_iris):

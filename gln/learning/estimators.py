@@ -74,7 +74,7 @@ class Estimator(Saveable, Validation):
     standardizer_ = property(lambda self: self.learner_.reading.standardizer, doc="Standardises the features.")
 
     def __sklearn_is_fitted__(self):
-        return hasattr(self, "learner_")  # other attributes exist even if the first samples were invalid
+        return hasattr(self, "learner_")  # after an interruption of the first `partial_fit`, other attributes exist
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -137,11 +137,7 @@ class Estimator(Saveable, Validation):
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
     def _fit(self, groups, table):
-        """Learn a table from scratch. If this is interrupted, the estimator is not fitted.
-
-        `groups` holds the arguments of each group's networks.
-        """
-        self.__dict__.pop("learner_", None)
+        """Learn a table from scratch; `groups` holds the arguments of each group's networks."""
         if self._is_wide(table.X):
             self._fit_wide(groups, table)
             return

@@ -2,41 +2,56 @@
 
 Shapes: N samples, F features.
 """
-# ruff: noqa: N803 - X is scikit-learn's name
+# ruff: noqa: N803, N806 - X is scikit-learn's name
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-__all__ = ["Levels", "as_pandas", "categorical_columns", "check_no_dates", "codes_of", "new_levels", "with_codes"]
+__all__ = [
+    *("Levels", "as_pandas", "categorical_columns", "check_no_dates", "codes_of", "column_of", "new_levels"),
+    *("reads_as_number", "warn_of_numbers", "with_codes"),
+]
 
 Levels = dict[Any, int]  # the code of each level: text, numbers and bools
 DATES = ("date", "datetime", "datetime64", "period", "time", "timedelta", "timedelta64")  # as pandas names them
+SEVERAL, NEARLY_ALL = 10, 0.9  # levels of a category, and the fraction of them that read as numbers: worth a warning
 
 
 def as_pandas(X: Any) -> Any:
     """A polars frame converted to pandas; anything else unchanged."""
     if not type(X).__module__.startswith("polars") or not hasattr(X, "get_columns"):
         return X
-    columns = {
-        column.name: column.to_numpy() if column.dtype.is_numeric() else pd.Series(column.to_list(), dtype=object)
-        for column in X.get_columns()
-    }
-    return pd.DataFrame(columns)
+    return pd.DataFrame({column.name: _as_pandas_column(column) for column in X.get_columns()})
 
 
-def check_no_dates(frame: pd.DataFrame) -> None:
-    """Raise ValueError, naming the column, if one holds dates or times."""
-    for place, dtype in enumerate(frame.dtypes):
-        if dtype.kind not in "biuf" and pd.api.types.infer_dtype(frame.iloc[:, place], skipna=True) in DATES:
+def _as_pandas_column(column: Any) -> Any:
+    if column.dtype.is_numeric():
+        return column.to_numpy()
+    is_category = str(column.dtype).startswith(("Categorical", "Enum"))
+    return pd.Series(column.to_list(), dtype="category" if is_category else object)
+
+
+def check_no_dates(X: Any) -> None:
+    """Raise ValueError, naming the column, if one column of a table holds dates or times."""
+    if isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "OmM":
+        X = pd.DataFrame(X)
+    for place, dtype in enumerate(X.dtypes if isinstance(X, pd.DataFrame) else ()):
+        if dtype.kind not in "biuf" and pd.api.types.infer_dtype(X.iloc[:, place], skipna=True) in DATES:
             raise ValueError(
-                f"X: expected numbers or categories, got dates or times in column {frame.columns[place]!r}; convert "
+                f"X: expected numbers or categories, got dates or times in column {X.columns[place]!r}; convert "
                 "them to numbers, such as days since the first, or to categories, such as the day of the week"
             )
+
+
+def column_of(X: Any, place: int) -> pd.Series:
+    """A column of a frame or of an array, under its name or number."""
+    return X.iloc[:, place] if isinstance(X, pd.DataFrame) else pd.Series(X[:, place], name=place)
 
 
 def categorical_columns(X: Any, chosen: Any) -> list[int]:
@@ -76,28 +91,52 @@ def with_codes(X: Any, levels: Mapping[int, Levels]) -> Any:
     if isinstance(X, pd.DataFrame):
         coded = X.copy(deep=False)
         for column, own in levels.items():
-            coded.isetitem(column, codes_of(X.iloc[:, column], own))
+            coded.isetitem(column, codes_of(column_of(X, column), own))
         return coded
     coded = X.astype(np.float64 if X.dtype.kind in "biuf" else object)
     for column, own in levels.items():
-        coded[:, column] = codes_of(X[:, column], own)
+        coded[:, column] = codes_of(column_of(X, column), own)
     return coded
 
 
-def new_levels(levels: Levels, values: Any, in_order: bool = True) -> Levels:
-    """New levels among values (N,), with the next codes, in order of appearance or sorted."""
-    found = dict.fromkeys(_level(value) for value in pd.unique(pd.Series(values).dropna()))
+def new_levels(levels: Levels, column: pd.Series, in_order: bool = True) -> Levels:
+    """New levels in a column (N,), with the next codes, in order of appearance or sorted."""
+    found = dict.fromkeys(_level(value) for value in _distinct(column)[1])
     new = [level for level in found if level not in levels]
     if not in_order:
         new.sort(key=lambda level: (isinstance(level, str), level))
     return {level: len(levels) + i for i, level in enumerate(new)}
 
 
-def codes_of(values: Any, levels: Levels) -> np.ndarray:
+def codes_of(column: pd.Series, levels: Levels) -> np.ndarray:
     """The code of each value, NaN if it is missing or an unknown level: (N,) -> (N,)."""
-    places, found = pd.factorize(pd.Series(values))
+    places, found = _distinct(column)
     codes = [levels.get(_level(value), np.nan) for value in found]
     return np.array([*codes, np.nan])[places]  # place -1 is a missing value
+
+
+def _distinct(column: pd.Series) -> tuple[np.ndarray, Any]:
+    """The place of each value among the distinct ones, -1 if it is missing, and these, in order of appearance."""
+    try:
+        return pd.factorize(column)
+    except TypeError as error:  # lists, for example, have no hash
+        raise ValueError(f"X: expected text or numbers as levels of column {column.name!r}, got {error}") from error
+
+
+def warn_of_numbers(place: str, before: int, levels: Levels, advice: str) -> None:
+    """Warn of a category whose levels read as numbers, once: when it has SEVERAL levels, having had fewer before."""
+    if before < SEVERAL <= len(levels) and np.mean([reads_as_number(level) for level in levels]) >= NEARLY_ALL:
+        example = next(filter(reads_as_number, levels))
+        said = f"{place} is text and becomes a category, but its levels read as numbers, such as {example!r}; {advice}"
+        warnings.warn(said, UserWarning, stacklevel=2)
+
+
+def reads_as_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _level(value: Any) -> Any:

@@ -6,7 +6,9 @@ Shapes: N samples, F features. As in scikit-learn, a sample is a row; a `Learner
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import reprlib
+from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import Any
 
@@ -18,13 +20,29 @@ from sklearn.utils import check_array, check_scalar
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from gln.backends import load_backend
-from gln.learning.levels import Levels, as_pandas, categorical_columns, check_no_dates, new_levels, with_codes
-from gln.learning.samples import check_magnitude
+from gln.learning.levels import (
+    Levels,
+    as_pandas,
+    categorical_columns,
+    check_no_dates,
+    column_of,
+    new_levels,
+    reads_as_number,
+    warn_of_numbers,
+    with_codes,
+)
+from gln.learning.samples import MAX_FLOAT, magnitude
 
-__all__ = ["Validation", "checked_weights"]
+__all__ = ["Validation", "checked_weights", "undone_after"]
 
-# A missing value counts as the mean. A sparse table that is not wide is made dense chunk by chunk.
-ALLOWED = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}
+# A sparse table that is not wide is made dense chunk by chunk. Magnitudes are checked afterwards, by column.
+ALLOWED = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "ensure_all_finite": False}
+# Parts of the errors that `validate_data` raises if a value is not a number.
+OF_CONVERSION = ("could not convert", "float() argument", "setting an array element")
+ADVICE = (
+    "convert it by pandas.to_numeric, or, if it is a category, give it the dtype 'category' or name it in "
+    "categorical_features"
+)
 
 
 class Validation(BaseEstimator):
@@ -52,30 +70,35 @@ class Validation(BaseEstimator):
             self._check_parameters()
         plain = not reset and self._is_plain(X) and type(y) is np.ndarray and y.dtype.kind in "biuf"
         if not (plain and y.shape == (len(X),) and np.isfinite(y).all()):
+            _check_targets(y)
             X, y = self._numbers(X, y, reset=reset, **checks)
-        check_magnitude("X", X)
+        self._check_magnitude(X)
         return X, y
 
     def _numbers(self, X, *y, **checks):
-        """X, or X and y, as `validate_data` returns them; an error about text names the column."""
+        """X, or X and y, as `validate_data` returns them; an error about a value of X names the column."""
         X = self._coded(X, checks["reset"], learning=len(y) > 0)
         try:
             return validate_data(self, X, *y, **ALLOWED, **checks)
-        except ValueError as error:
-            text = _first_text(X)
-            if text is None or "convert" not in str(error):
+        except (TypeError, ValueError) as error:
+            found = _first_other(X) if any(part in str(error) for part in OF_CONVERSION) else None
+            if found is None:
                 raise
-            raise ValueError(
-                f"X: expected numbers, got {text}; name it in categorical_features, or encode it"
-            ) from error
+            said = f" ({error})" if isinstance(error, TypeError) else ""
+            raise type(error)(f"X: expected numbers, got {found}{said}") from error
+
+    def _check_magnitude(self, X):
+        """Raise ValueError, naming the column, for infinity and for numbers that float32 cannot hold; NaN passes."""
+        if magnitude(X) > float(MAX_FLOAT):
+            column = int((abs(X) > MAX_FLOAT).nonzero()[1].min())
+            name = vars(self).get("feature_names_in_", range(X.shape[1]))[column]
+            raise ValueError(f"Input X contains infinity or a value too large for dtype('float32') in column {name!r}.")
 
     def _coded(self, X, reset, learning):
         """X with categories replaced by codes; when learning, new levels get a code."""
         X, chosen = as_pandas(X), self.categorical_features
-        if isinstance(X, pd.DataFrame):
-            check_no_dates(X)
-        if not (hasattr(X, "shape") or chosen is None or isinstance(chosen, str)):
-            X = np.asarray(X, object)
+        X = X if hasattr(X, "shape") else np.asarray(X, object)
+        check_no_dates(X)
         if reset:
             found = categorical_columns(X, chosen) if getattr(X, "ndim", 2) == 2 else []
             self.categories_: dict[int, Levels] = {column: {} for column in found}
@@ -84,9 +107,15 @@ class Validation(BaseEstimator):
         if issparse(X):
             raise ValueError("X: expected a dense array or a frame for categorical_features, got a sparse array")
         if learning:
-            columns = X.iloc if isinstance(X, pd.DataFrame) else X
-            self.categories_ = {i: own | new_levels(own, columns[:, i], False) for i, own in self._levels.items()}
+            self.categories_ = {i: self._with_new(own, column_of(X, i)) for i, own in self._levels.items()}
         return with_codes(X, self._levels)
+
+    def _with_new(self, levels, column):
+        """The levels of a category, and the new ones in a column."""
+        known = levels | new_levels(levels, column, False)
+        if isinstance(self.categorical_features, str) and not isinstance(column.dtype, pd.CategoricalDtype):
+            warn_of_numbers(f"X: column {column.name!r}", len(levels), known, ADVICE)
+        return known
 
     def _is_plain(self, X):
         """Whether X, apart from its magnitudes, is valid as it is and can skip `validate_data`, which is slow."""
@@ -97,8 +126,19 @@ class Validation(BaseEstimator):
     def _samples(self, X):  # (N, F) -> (F, N), for prediction
         check_is_fitted(self)
         X = X if self._is_plain(X) else self._numbers(X, reset=False)
-        check_magnitude("X", X)
+        self._check_magnitude(X)
         return X.T
+
+
+@contextlib.contextmanager
+def undone_after(kind: type[BaseException], estimator: Any) -> Iterator[None]:
+    """Undo changes of an estimator's attributes after an error of this kind."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except kind:
+        estimator.__dict__ = before
+        raise
 
 
 def checked_weights(sample_weight: Any, X: Any) -> np.ndarray | None:
@@ -113,13 +153,24 @@ def checked_weights(sample_weight: Any, X: Any) -> np.ndarray | None:
     return weights
 
 
-def _first_text(X: Any) -> str | None:
-    """The first text in a table and its column, for an error message; None if there is no text."""
-    if not isinstance(X, (pd.DataFrame, Sequence, np.ndarray)) or np.ndim(X) != 2:
+def _check_targets(y: Any) -> None:
+    """Raise ValueError, saying where, for NaN, None and infinity among targets or labels, (N,) or (N, T)."""
+    numbers = np.asarray(y)
+    too_large = np.abs(numbers) > MAX_FLOAT if numbers.dtype.kind == "f" else np.zeros(numbers.shape, bool)
+    kinds = {"NaN": np.asarray(pd.isna(y)), "infinity or a value too large for dtype('float32')": too_large}
+    for kind, bad in kinds.items():
+        if bad.ndim > 0 and bad.any():
+            where = f"{bad.sum()} of {bad.size} values, the first in row {bad.nonzero()[0][0]}"
+            raise ValueError(f"Input y contains {kind}: {where}.")
+
+
+def _first_other(X: Any) -> str | None:
+    """The first value in a table that is not a number, and its column, for an error message; None if there is none."""
+    if not isinstance(X, (pd.DataFrame, np.ndarray)) or X.ndim != 2:
         return None
     for name, column in pd.DataFrame(X).items():
-        text = column[[isinstance(value, str) for value in column]]
-        text = text[pd.to_numeric(text, errors="coerce").isna()]
-        if len(text) > 0:
-            return f"{text.iloc[0]!r} in column {name!r}"
+        for value in column if column.dtype.kind not in "biuf" else ():
+            if value is not None and not reads_as_number(value):
+                advice = "; name it in categorical_features, or encode it" if isinstance(value, str) else ""
+                return f"{reprlib.repr(value)} in column {name!r}{advice}"
     return None
