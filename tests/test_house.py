@@ -13,6 +13,7 @@ from helpers import ROOT, run_python
 
 NETWORKS = [ROOT / f"gln_{name}.py" for name in FRAMEWORKS]
 AROUND = sorted((ROOT / "gln").rglob("*.py"))
+ENGINE = sorted((ROOT / "gln" / "learning").glob("*.py"))
 ON_TOP = [ROOT / "test_mnist.py", *sorted((ROOT / "benchmarks").glob("*.py"))]
 LONGEST = 40  # lines of a function, its docstring aside; a longer one says why in a comment that begins "Long"
 
@@ -50,6 +51,38 @@ def test_networks_import_nothing_of_this_project():
 def test_no_module_imports_from_a_higher_level():
     for file in AROUND:
         assert imports(file) <= {module(file) for file in [*NETWORKS, *AROUND]}, file
+
+
+DOORS = {
+    *("backends", "bandits", "explaining", "features", "keras", "onnx", "plots", "rates", "river", "saving"),
+    *("sharding", "sklearn", "torch_layer", "warm_up"),
+}
+
+
+def test_the_package_lists_what_users_import_and_one_folder_for_the_engine():
+    listed = {path.stem for path in (ROOT / "gln").glob("*.py")} - {"__init__"}
+    folders = {path.name for path in (ROOT / "gln").iterdir() if path.is_dir()} - {"__pycache__"}
+    assert (listed, folders) == (DOORS, {"learning", "mnist", "page"})
+    for file in ENGINE:  # which imports nothing that users import, but for the backends by name
+        assert imports(file) & {f"gln.{door}" for door in DOORS} <= {"gln.backends"}, file
+
+
+def test_rooms_of_the_engine_are_short():
+    lines = {file.name: len(file.read_text(encoding="utf-8").splitlines()) for file in ENGINE}
+    assert {name: count for name, count in lines.items() if count > 250} == {}
+    [learner] = [
+        node
+        for node in ast.walk(ast.parse((ROOT / "gln/learning/learner.py").read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert (learner.end_lineno or 0) - learner.lineno < 210
+
+
+def test_what_a_network_can_do_is_in_its_protocol_and_not_asked_for():
+    for file in AROUND:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            asks = isinstance(node, ast.Call) and ast.unparse(node.func) == "hasattr"
+            assert not (asks and re.search("predict_all|takes_sparse|tocs", ast.unparse(node))), file
 
 
 def test_no_circular_imports():

@@ -503,3 +503,69 @@ def test_a_file_of_another_kind_or_damaged(tmp_path):
         (tmp_path / "m").write_bytes(changed)
         with pytest.raises(ValueError, match=r"expected a saved GLN|expected a GLN as it was saved"):
             GLNClassifier.load(tmp_path / "m")
+
+
+def crafted(file: Path, to: Path, change: Any) -> Path:
+    """The file with its configuration changed, and a checksum that fits."""
+    config, arrays = files.read(file)
+    change(config)
+    files.write(to, config, arrays)
+    return to
+
+
+def nested(depth: int) -> Any:
+    value: Any = 0
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+CRAFTED: dict[str, Any] = {
+    "an attribute": lambda config: config["learned"].update(__dict__={"pairs": [["classes_", 3]]}),
+    "a method": lambda config: config["learned"].update(predict=3),
+    "another type": lambda config: config["learned"].update(classes_="barolo"),
+    "an unknown parameter": lambda config: config["parameters"].update(colour="red"),
+    "no backend": lambda config: config["parameters"].pop("backend"),
+    "no parameters": lambda config: config.pop("parameters"),
+    "no kind": lambda config: config["learned"].update(classes_={}),
+    "no array": lambda config: config["learned"].update(classes_={"tensor": "nothing"}),
+    "lists in lists": lambda config: config["learned"].update(classes_=nested(300)),
+    "no learner": lambda config: config["learned"].update(learner_={"fields": {}}),
+    "no networks": lambda config: config["learned"]["learner_"]["fields"].update(groups=[]),
+    "more than a learner has": lambda config: config["learned"]["learner_"]["fields"].update(run="me"),
+    "a large standardizer": lambda config: config["learned"]["learner_"]["fields"].update(
+        standardizer={"standardizer": 10**15}
+    ),
+    "another standardizer": lambda config: config["learned"]["learner_"]["fields"].update(
+        standardizer={"sparse_scaler": 13}
+    ),
+    "other weights": lambda config: config["learned"]["learner_"]["fields"].update(
+        blends=[{"tuple": [{"array": [1.0], "dtype": "<f8"}, {"array": [0.0], "dtype": "<f8"}]}]
+    ),
+    "fewer pieces": lambda config: config["learned"]["learner_"]["fields"].update(pieces={"tuple": [0]}),
+    "a large network": lambda config: config["learned"]["learner_"]["fields"]["groups"][0][0]["network"].update(
+        context_map_size=30
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def of_wines(tmp_path_factory):
+    X, y = load_wine(return_X_y=True)
+    file = tmp_path_factory.mktemp("wines") / "m"
+    GLNClassifier([2], n_networks=2, n_epochs=1, backend="numpy", random_state=0).fit(X, y).save(file)
+    return file
+
+
+@pytest.mark.parametrize("change", CRAFTED.values(), ids=CRAFTED)
+def test_a_crafted_file_with_a_valid_checksum_is_refused(change, of_wines, tmp_path):
+    with pytest.raises(ValueError, match="expected"):
+        GLNClassifier.load(crafted(of_wines, tmp_path / "m", change))
+
+
+def test_a_deeply_nested_file_is_refused(of_wines, tmp_path):
+    arrays, text = load_file(of_wines), "[" * 100_000
+    checksum = files.checksum(text, arrays)
+    save_file(arrays, tmp_path / "m", {"format": "2", "config": text, "checksum": checksum})
+    with pytest.raises(ValueError, match="expected a saved GLN, got a configuration that cannot be read"):
+        GLNClassifier.load(tmp_path / "m")

@@ -20,7 +20,7 @@ from gln.learning.network import arguments
 __all__ = ["CALLABLE", "bad", "checksum", "configuration", "packed", "read", "replacing", "unpacked", "usable", "write"]
 
 FORMAT, READABLE, CALLABLE = "2", ("1", "2"), "callable"
-UNUSABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, StopIteration, TypeError)
+UNUSABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError)
 
 
 def write(path: str | os.PathLike[str], config: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:

@@ -170,7 +170,7 @@ def _decoded(place: str, value: Any, arrays: Mapping[str, np.ndarray], network: 
         return [_decoded(f"{place}.{i}", each, arrays, network) for i, each in enumerate(value)]
     if not isinstance(value, dict):
         return value
-    kind, content = next(iter(value.items()))
+    kind, content = list(value.items())[0]  # noqa: RUF015 - a mapping without entries is a LookupError
     if kind == "array":
         array = np.array(content, value["dtype"])
         return array.reshape(value.get("shape", array.shape))  # missing in older files
@@ -179,7 +179,7 @@ def _decoded(place: str, value: Any, arrays: Mapping[str, np.ndarray], network: 
     if kind == "tuple":
         return tuple(_decoded(place, content, arrays, network))
     if kind == "pairs":
-        pairs = ([_decoded(f"{place}.{i}", each, arrays, network) for each in pair] for i, pair in enumerate(content))
+        pairs = [[_decoded(f"{place}.{i}", each, arrays, network) for each in pair] for i, pair in enumerate(content)]
         return dict(pairs)
     if kind == "fields":
         return {name: _decoded(f"{place}.{name}", each, arrays, network) for name, each in content.items()}

@@ -6,11 +6,12 @@ Shapes: B samples, D features.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
 
+from gln.learning.moments import FEW, Moments, divisor, moments_of, outliers, widened
 from gln.learning.owned import OwnsArrays
 from gln.learning.samples import check_integer, check_samples, dense
 
@@ -25,7 +26,6 @@ OF_FEATURES: dict[str, Any] = {"floor": 0.05, "limit": 5.0}
 OF_TARGETS: dict[str, Any] = {"floor": 0.0, "limit": 50.0, "far_is_missing": False}
 BLOCK = 1 << 16  # numbers processed at a time, to keep temporary arrays small
 FAR = 4  # times the limit: values further from the mean count as missing
-FEW = 10  # values: with so few the scale is uncertain, so the limit is wider
 ROUNDS = 10  # of outlier removal at most: large outliers hide smaller ones
 
 
@@ -128,13 +128,13 @@ class Standardizer(OwnsArrays):
             x = x if visits is None else x[:, visits]
             typical, rounds = x, ROUNDS if x.shape[1] > FEW else 1  # few values: once, or too few would remain
             for _ in range(rounds):
-                outliers = _outliers(typical, self.limit, self.floor)
-                if not outliers.any():
+                far = outliers(typical, self.limit, self.floor)
+                if not far.any():
                     break
-                typical = np.where(outliers, np.nan, typical)
-            moments = _moments(typical)
-            reach = _widened(self.limit, moments.known) * _divisor(moments, self.floor)
-            counted = _moments(x.clip((moments.mean - reach)[:, None], (moments.mean + reach)[:, None]))
+                typical = np.where(far, np.nan, typical)
+            moments = moments_of(typical)
+            reach = widened(self.limit, moments.known) * divisor(moments, self.floor)
+            counted = moments_of(x.clip((moments.mean - reach)[:, None], (moments.mean + reach)[:, None]))
             self.count[some], self.mean[some], self.squares[some], self.low[some], self.high[some] = counted
 
     def transform(self, samples: Any) -> np.ndarray:
@@ -210,57 +210,10 @@ class Standardizer(OwnsArrays):
         return array
 
     def _rescale(self) -> None:
-        self._divisor = _divisor(Moments(self.count, self.mean, self.squares, self.low, self.high), self.floor)
-        self._reach = _widened(self.limit, self.count) * self._divisor  # values are clipped this far from the mean
+        self._divisor = divisor(Moments(self.count, self.mean, self.squares, self.low, self.high), self.floor)
+        self._reach = widened(self.limit, self.count) * self._divisor  # values are clipped this far from the mean
 
     def _checked(self, samples: Any) -> Any:
         samples = samples.tocsr() if issparse(samples) else np.asarray(samples)
         check_samples(samples, self.size)
         return samples
-
-
-class Moments(NamedTuple):
-    """What is counted of the known values of d features, (d,) each."""
-
-    known: np.ndarray  # their number
-    mean: np.ndarray
-    squares: np.ndarray  # sum of squared deviations
-    low: np.ndarray
-    high: np.ndarray
-
-
-def _moments(x: np.ndarray) -> Moments:  # (d, B)
-    known = ~np.isnan(x)
-    count = known.sum(axis=1)
-    origin = x[np.arange(len(x)), known.argmax(axis=1)]  # sums of differences lose fewer digits
-    difference = np.where(known, x - origin[:, None], 0)
-    shift = difference.sum(axis=1) / np.maximum(count, 1)
-    difference = np.where(known, difference - shift[:, None], 0)
-    mean = np.where(count > 0, origin + shift, 0)
-    low, high = mean + difference.min(axis=1), mean + difference.max(axis=1)
-    return Moments(count, mean, np.square(difference).sum(axis=1), low, high)
-
-
-def _divisor(moments: Moments, floor: float) -> np.ndarray:  # -> (d,)
-    """The scale that values are divided by; infinite for features that never varied, so that they become 0."""
-    deviation = np.sqrt(moments.squares / np.maximum(moments.known, 1))
-    scale = deviation + floor * (moments.high - moments.low)
-    return np.where(scale > 0, scale, np.inf)
-
-
-def _widened(limit: float, count: np.ndarray) -> np.ndarray:
-    """The limit for a scale estimated from `count` values: wider for few, whose scale is uncertain."""
-    return limit * (1 + FEW / np.maximum(count, 1))
-
-
-def _outliers(x: np.ndarray, limit: float, floor: float) -> np.ndarray:  # (d, B) -> (d, B) of bools
-    """Which values are further than `limit` scales from the mean, both computed from the other values in the row."""
-    if x.shape[1] > FEW:  # mean and deviation of the others follow from those of all
-        count, mean, squares, low, high = (each[:, None] for each in _moments(x))
-        n, limits = np.maximum(count, 2), _widened(limit, count)
-        deviation = np.sqrt(squares / n * (n - 1) / (n + limits**2))
-        return np.abs(x - mean) > limits * (deviation + floor * (high - low))
-    others = np.where(np.eye(x.shape[1], dtype=bool), np.nan, x[:, None]).reshape(-1, x.shape[1])
-    moments = _moments(others)
-    reach = _widened(limit, moments.known + 1) * _divisor(moments, floor)
-    return np.abs(x - moments.mean.reshape(x.shape)) > reach.reshape(x.shape)
