@@ -79,11 +79,11 @@ def spread(count: int, most: int) -> np.ndarray:
     return np.linspace(0, count - 1, min(count, most)).astype(int)
 
 
-def fit_table(learner: Learner, table: Table, training: Training) -> None:
+def fit_table(learner: Learner, table: Table, training: Training) -> int:
     """Train each network on all but one part of a table, then learn the networks' weights on the parts left out.
 
     The variances are learned last, from the deviations of the samples that the networks of the means left out. In the
-    end, rows that samples pick are counted.
+    end, rows that samples pick are counted. Returns the passes that every network completed.
     """
     if learner.groups[0][0].num_classes >= MANY:
         _start_at_rates(learner.groups[0], table.targets)
@@ -92,15 +92,17 @@ def fit_table(learner: Learner, table: Table, training: Training) -> None:
         own = learner.target_standardizer.transform(table.targets)
         targets, classes = [_for_heads(own), *own], np.zeros(own.shape[1], int)
     groups = list(zip(learner.groups[: len(learner.groups) - learner.has_densities], targets, strict=False))
-    parts = _fit_groups(groups, classes, learner, table, training)
+    parts, passes = _fit_groups(groups, classes, learner, table, training)
     blends = [_blend(learner, group, own, table, parts) for group, own in groups]
     if learner.has_densities:
-        blends.append(_fit_variances(learner, blends[0], own, table, parts, training))
+        blend, of_variances = _fit_variances(learner, blends[0], own, table, parts, training)
+        blends, passes = [*blends, blend], min(passes, of_variances)
     learner.blends = blends
     learner.start_counting()
     some = spread(len(table.visits), CALIBRATED_ON)
     for part in chunks(len(some)):
         learner.count(table.samples(some[part]))
+    return passes
 
 
 def _start_at_rates(networks: list[Any], classes: np.ndarray) -> None:  # (V,)
@@ -113,18 +115,21 @@ def _start_at_rates(networks: list[Any], classes: np.ndarray) -> None:  # (V,)
 
 def _fit_variances(
     learner: Learner, of_means: Blend, targets: np.ndarray, table: Table, parts: np.ndarray, training: Training
-) -> Blend:
+) -> tuple[Blend, int]:
     """Train the networks of variances on the deviations of standardised targets (T, V) from their means, as predicted
-    by networks that left out the sample's part of the table (V,). Sets the shape of densities, and returns a blend."""
+    by networks that left out the sample's part of the table (V,). Sets the shape of densities, and returns a blend and
+    the completed passes."""
     means, variances = learner.groups[0], learner.groups[-1]
     visits, mixed = _of_left_out(learner, means, table, parts)
     of_kinds = of_means._replace(weights=np.stack([of_means.weights[kind].sum(axis=0) for kind in _kinds(means)]))
     deviations = (targets[:, visits] - of_kinds.of(mixed)).clip(-means[0].bound, means[0].bound).astype(np.float32)
     shares = None if table.shares is None else table.shares[visits]
     rest = table._replace(visits=table.visits[visits], shares=shares)
-    parts = _fit_groups([(variances, _for_heads(deviations))], np.zeros(len(visits), int), learner, rest, training)
+    parts, passes = _fit_groups(
+        [(variances, _for_heads(deviations))], np.zeros(len(visits), int), learner, rest, training
+    )
     blend, learner.shape = _densities(learner, variances, deviations, rest, parts)
-    return blend
+    return blend, passes
 
 
 def _for_heads(targets: np.ndarray) -> np.ndarray:  # (T, V) -> (T, V), or (V,) for one head
@@ -136,10 +141,10 @@ def _for_heads(targets: np.ndarray) -> np.ndarray:  # (T, V) -> (T, V), or (V,) 
 
 def _fit_groups(
     groups: list[tuple[list[Any], np.ndarray]], classes: np.ndarray, learner: Learner, table: Table, training: Training
-) -> np.ndarray:
+) -> tuple[np.ndarray, int]:
     """Train each network on all but one part of a table; each group comes with its targets.
 
-    Parts are stratified by `classes` (V,). Returns the part of each visit, (V,).
+    Parts are stratified by `classes` (V,). Returns the part of each visit, (V,), and the passes that all completed.
     """
     parts = parts_of_table(classes, np.random.RandomState(learner.networks[0].seed))
     jobs = [
@@ -149,7 +154,7 @@ def _fit_groups(
     ]
     training = training._replace(seconds=training.seconds * len(jobs) / len(learner.networks))
     _train_all(jobs, table, dataclasses.replace(learner, groups=[]), training)
-    return parts
+    return parts, min(int(job.network.step) // max(1, int((parts != job.left_out).sum())) for job in jobs)
 
 
 def _train_all(jobs: list[Job], table: Table, learner: Learner, training: Training) -> None:
