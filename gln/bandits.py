@@ -1,6 +1,7 @@
 """Contextual bandits: which arm to pull, learned from the rewards of the arms that were pulled.
 
-Each arm is a head of a learner; the target of an arm that was not pulled is unknown. Exploration is based on counts:
+An arm gets a head of a learner with its first reward; the target of an arm that was not pulled is unknown. If there is
+no head left, their number doubles, so that arms may appear one by one. Exploration is based on counts:
 how often the weight rows that a context picks were updated for an arm. Source of the idea: Sezener et al., Online
 Learning in Contextual Bandits using Gated Linear Networks, NeurIPS 2020. There, a reward is a tree of bits with one
 network each, and the bonus uses a soft maximum of the counts.
@@ -10,7 +11,9 @@ Shapes: A arms, F features.
 
 from __future__ import annotations
 
+import itertools
 import math
+import os
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -73,7 +76,7 @@ class GLNBandit(Named):
     """
 
     kept: ClassVar[dict[str, Any]] = Named.kept | {
-        **{"_heads": dict, "_retired": list, "_size": (int, type(None)), "_draws": int, "_key": int}
+        **{"_heads": dict, "_retired": (dict, list), "_size": (int, type(None)), "_draws": int, "_key": int}
     }
 
     def __init__(
@@ -101,8 +104,8 @@ class GLNBandit(Named):
         self.explore = explore
         self.strength = strength
         self.rewards = rewards
-        self._heads: dict[Hashable, int] = {arm: number for number, arm in enumerate(dict.fromkeys(self.arms))}
-        self._retired: list[Hashable] = []
+        self._heads: dict[Hashable, int | None] = dict.fromkeys(self.arms)  # of the arms; None without a reward
+        self._retired: dict[Hashable, None] = {}  # a set in order, which a file can hold
         self._size: int | None = None  # length of contexts that are vectors
         self._draws = 0  # random decisions so far
         self._key = int(np.random.SeedSequence(seed).generate_state(1)[0])
@@ -148,7 +151,7 @@ class GLNBandit(Named):
         return offered, values, self._propensities(values, counts)
 
     def predict(self, context: Any) -> dict[Any, float]:
-        """The predicted reward of each arm that is not retired."""
+        """The predicted reward of each arm that is not retired; without a reward so far, the mean of all rewards."""
         arms = list(self._heads)
         return dict(zip(arms, self._known_about(self._of(context), arms)[0].tolist(), strict=True))
 
@@ -167,10 +170,10 @@ class GLNBandit(Named):
         """
         if self._learner is None:
             return {}, {}
-        contributions, constant = self._explained(self._mapping(context))  # (A, F), (A,)
-        arms = [arm for arm, head in self._heads.items() if head < len(constant)]
-        of_arms = [dict(zip(self._places, row, strict=True)) for row in contributions.tolist()]
-        return dict(zip(arms, of_arms, strict=False)), dict(zip(arms, constant.tolist(), strict=False))
+        contributions, constant = (each.tolist() for each in self._explained(self._mapping(context)))
+        heads = {arm: head for arm, head in self._heads.items() if head is not None}
+        of_arms = {arm: dict(zip(self._places, contributions[head], strict=True)) for arm, head in heads.items()}
+        return of_arms, {arm: constant[head] for arm, head in heads.items()}
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
@@ -189,39 +192,59 @@ class GLNBandit(Named):
 
     def learn_all(self, context: Any, rewards: Mapping[Hashable, float]) -> None:
         """Learn the known rewards of several arms in one context; errors as in `learn`."""
+        for arm in rewards:
+            if arm not in self._heads and arm not in self._retired:
+                raise ValueError(f"arm: expected one of {list(self._heads)}, got {arm!r}")
+        self.learn_and_add(context, rewards)
+
+    def learn_and_add(self, context: Any, rewards: Mapping[Hashable, float]) -> None:
+        """Like `learn_all`, but unknown arms are added."""
         rewards = {arm: reward for arm, reward in rewards.items() if arm not in self._retired}
         low, high = REWARDS[self.rewards]
-        for arm, reward in rewards.items():
-            if arm not in self._heads:
-                raise ValueError(f"arm: expected one of {list(self._heads)}, got {arm!r}")
+        for reward in rewards.values():
             is_number = isinstance(reward, (bool, int, float, np.number, np.bool_))
             if not (is_number and low <= reward <= high and math.isfinite(reward)):
                 raise ValueError(f"reward: expected a finite number from {low} to {high}, got {reward!r}")
         if not rewards:
             return
         samples = self._seen(self._mapping(context))
-        self._grow()
-        targets = np.full((len(self._heads), 1), np.nan)
-        targets[[self._heads[arm] for arm in rewards], 0] = list(rewards.values())
+        for arm in rewards:
+            self.add_arm(arm)
+        heads, room = self._with_heads(rewards)
+        targets = np.full((room, 1), np.nan)
+        targets[[heads[arm] for arm in rewards], 0] = list(rewards.values())
         self._learn(samples, targets)
+        if self._learner is not None:
+            self._heads |= heads
         if not isinstance(context, Mapping) and context is not None:
             self._size = len(context)
 
     def add_arm(self, arm: Hashable) -> None:
         """Add an arm, unless it is known or retired. `decide` adds the arms that it is offered."""
         if arm not in self._retired:
-            self._heads.setdefault(arm, len(self._heads))
+            self._heads.setdefault(arm)
 
     def retire(self, arm: Hashable) -> None:
         """Remove an arm for good, with everything learned about it. Raises ValueError for an unknown arm."""
         if arm not in self._heads:
             raise ValueError(f"arm: expected one of {list(self._heads)}, got {arm!r}")
-        self._retired.append(arm)
-        heads = self._count_heads()
-        kept = [head for other, head in self._heads.items() if other != arm and head < heads]
-        self._heads = {other: head for head, other in enumerate(other for other in self._heads if other != arm)}
-        if self._learner is not None and len(kept) < heads:
+        self._retired[arm] = None
+        head = self._heads.pop(arm)
+        if head is not None and self._learner is not None:
+            kept = [other for other in range(self._room()) if other != head]
             self._learner = self._learner.with_outputs(kept, 0 if kept else 1)
+            self._heads = {other: own - (own > head) if own is not None else None for other, own in self._heads.items()}
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], **parameters: Any) -> GLNBandit:
+        """Load a bandit that `save` wrote, as other estimators do."""
+        bandit = super().load(path, **parameters)
+        # In files of version 1.0, retired arms are a list, and arms without a reward, or even a head, have numbers too.
+        counts = [] if bandit._learner is None else bandit._learner.counts.rows
+        taught = {int(head) for rows in counts for head in rows.any(axis=(0, 1)).nonzero()[0]}
+        bandit._heads = {arm: head if head in taught else None for arm, head in bandit._heads.items()}
+        bandit._retired = dict.fromkeys(bandit._retired)
+        return bandit
 
     # ---- Internals ---------------------------------------------------------------------------------------------------
 
@@ -231,14 +254,21 @@ class GLNBandit(Named):
         learner.start_counting(len(self._heads))
         return learner
 
-    def _grow(self) -> None:
-        """Give each arm a head, if there is a learner."""
-        heads = self._count_heads()
-        if self._learner is not None and len(self._heads) > heads:
-            self._learner = self._learner.with_outputs(range(heads), len(self._heads) - heads)
+    def _with_heads(self, arms: Iterable[Hashable]) -> tuple[dict[Hashable, int], int]:
+        """The heads of these arms, and the number of all heads, which doubles if there are too few for new ones."""
+        heads = {arm: head for arm in arms if (head := self._heads[arm]) is not None}
+        new = [arm for arm in arms if arm not in heads]
+        if new:
+            used, room = set(self._heads.values()), self._room()
+            heads |= dict(zip(new, (head for head in itertools.count() if head not in used), strict=False))
+            missing = max(heads.values()) + 1 - room
+            if self._learner is not None and missing > 0:
+                self._learner = self._learner.with_outputs(range(room), max(room, missing))
+        return heads, self._room()
 
-    def _count_heads(self) -> int:
-        return 0 if self._learner is None else self._learner.groups[0].heads
+    def _room(self) -> int:
+        """The number of heads; before there is a learner, that with which it will begin."""
+        return len(self._heads) if self._learner is None else self._learner.groups[0].heads
 
     def _mapping(self, context: Any) -> Mapping[Hashable, Any]:
         """A context as a dictionary of features."""
@@ -246,7 +276,10 @@ class GLNBandit(Named):
             return context
         if context is None or isinstance(context, Mapping):
             return {"constant": 1.0}
-        vector = np.asarray(context, np.float64)
+        vector = np.asarray(context)
+        if vector.dtype.kind in "mM":
+            raise ValueError(f"context: expected numbers, got dates or times of dtype {vector.dtype}")
+        vector = vector.astype(np.float64)
         if vector.ndim != 1 or len(vector) == 0 or len(vector) != (self._size or len(vector)):
             expected = f"{self._size or 'one or more'} numbers"
             raise ValueError(f"context: expected a dictionary or a vector of {expected}, got shape {vector.shape}")
@@ -262,12 +295,11 @@ class GLNBandit(Named):
         Shapes: (F, 1) -> (A,), (A,).
         """
         values, counts = np.full(len(arms), self._unit()[0]), np.zeros(len(arms))  # for arms without a reward
-        if self._learner is not None:
-            predicted, visits = self._learner.counted(sample)
-            heads = [self._heads.get(arm, len(predicted)) for arm in arms]
-            for place, head in enumerate(heads):
-                if head < len(predicted):
-                    values[place], counts[place] = predicted[head, 0], visits[head, 0]
+        heads = {place: head for place, arm in enumerate(arms) if (head := self._heads.get(arm)) is not None}
+        if heads and self._learner is not None:
+            places, rows = list(heads), list(heads.values())
+            predicted, learned = self._learner.counted(sample)
+            values[places], counts[places] = predicted[rows, 0], learned[rows, 0]
         return values.clip(*REWARDS[self.rewards]), counts
 
     def _unit(self) -> tuple[float, float]:

@@ -11,6 +11,12 @@ try:
 except ImportError as error:
     raise ImportError('gln.keras needs TensorFlow: pip install "gated-linear-networks[tf]"') from error
 
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        "gln.keras needs Keras with the TensorFlow backend: set the environment variable KERAS_BACKEND=tensorflow "
+        f"before Keras is imported; got {keras.backend.backend()!r}"
+    )
+
 from gln_tf import GLN
 
 __all__ = ["GLNLayer"]

@@ -424,9 +424,8 @@ class GLNPolicy(bandit.base.ContextualPolicy):
         """Learn the reward of an arm in a context; without a context, `update(arm_id, reward)`."""
         if not reward_args:  # as `river.bandit.evaluate` calls it
             context, reward_args = None, (context,)
+        self._bandit.learn_and_add(context, {arm_id: reward_args[0]})  # first, because it checks context and reward
         super().update(arm_id, context, *reward_args, **reward_kwargs)
-        self._bandit.add_arm(arm_id)
-        self._bandit.learn(context, arm_id, reward_args[0])
 
 
 def _visits(samples: Samples, targets: Any, w: Any) -> tuple[np.ndarray, np.ndarray | None]:

@@ -108,7 +108,8 @@ class GLNClassifier(ClassifierMixin, Estimator):
     categories_ : dict
         For each category, by column number, the codes of its levels.
     n_iter_ : int
-        Passes over the samples in the last `fit` or `partial_fit`.
+        Passes over the samples that every network completed in the last `fit` or `partial_fit`: `n_epochs`, or fewer,
+        even 0, if `max_seconds` were over before.
     learner_ : gln.learning.learner.Learner
         The networks and the standardizer of their inputs, also available as `glns_` and `standardizer_`.
 
@@ -351,7 +352,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     categories_ : dict
         For each category, by column number, the codes of its levels.
     n_iter_ : int
-        Passes over the samples in the last `fit` or `partial_fit`.
+        Passes over the samples that every network completed in the last `fit` or `partial_fit`: `n_epochs`, or fewer,
+        even 0, if `max_seconds` were over before.
     learner_ : gln.learning.learner.Learner
         The networks and the standardizers of features and targets, also available as `standardizer_`,
         `target_standardizer_`, `glns_` (means, one head per target), `quantile_glns_` (a list for each target, one head

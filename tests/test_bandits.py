@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import math
 import os
+import time
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,113 @@ def test_a_new_arm_changes_nothing_else():
     assert {arm: bandit.predict(contexts(1, seed=4)[0])[arm] for arm in values}.keys() == values.keys()
 
 
+@pytest.mark.parametrize("explore", STRENGTHS)
+def test_the_value_of_an_arm_without_a_reward_is_the_mean(explore):
+    bandit = GLNBandit(["left", "right", "never"], explore=explore, **SMALL)
+    for i, x in enumerate(contexts(60)):
+        if i == 30:
+            bandit.add_arm("late")
+        bandit.learn(x, "left" if i % 3 else "right", 4.0 + i % 5)
+    xs = contexts(20, seed=1)
+    mean = bandit._unit()[0]
+    assert mean == pytest.approx(6, abs=0.3)
+    for x in xs:
+        values = bandit.predict(x)
+        assert values["never"] == values["late"] == mean
+        assert mean not in (values["left"], values["right"])
+        assert bandit.explain(x)[0].keys() == bandit.explain(x)[1].keys() == {"left", "right"}
+    bandit.learn(xs[0], "late", 9.0)
+    assert bandit.predict(xs[0])["late"] != mean
+    assert bandit.explain(xs[0])[0].keys() == {"left", "right", "late"}
+    bandit.retire("left")
+    values = bandit.predict(xs[0])
+    assert values["never"] == bandit._unit()[0] != values["late"]
+
+
+def test_arms_that_appear_one_by_one_double_the_heads():
+    xs, one_by_one, known = contexts(120), GLNBandit(**SMALL), GLNBandit(range(40), **SMALL)
+    heads = []
+    for i, x in enumerate(xs):
+        one_by_one.add_arm(i % 40)
+        for bandit in (one_by_one, known):
+            bandit.learn(x, i % 40, float(i % 7))
+        heads.append(one_by_one._room())
+    assert sorted(set(heads)) == [1, 2, 4, 8, 16, 32, 64]
+    for x in contexts(10, seed=1):
+        assert one_by_one.predict(x) == pytest.approx(known.predict(x), rel=1e-5)
+        assert one_by_one.decide(x)[0] == known.decide(x)[0]
+    for arm in range(0, 40, 3):
+        one_by_one.retire(arm)
+        known.retire(arm)
+    one_by_one.add_arm("new")
+    one_by_one.learn(xs[0], "new", 3.0)
+    for x in contexts(10, seed=2):
+        assert one_by_one.predict(x).keys() - {"new"} == known.predict(x).keys()
+        assert one_by_one.predict(x)["new"] == pytest.approx(3.0, abs=3)
+
+
+def test_many_retired_arms_cost_nothing():
+    bandits = [GLNBandit(ARMS, **SMALL) for _ in range(2)]
+    for bandit in bandits:
+        bandit.learn_all(contexts(1)[0], dict.fromkeys(ARMS, 1.0))
+    for arm in range(20000):
+        bandits[1].add_arm(arm)
+        bandits[1].retire(arm)
+    seconds: list[list[float]] = [[], []]
+    for x in contexts(200):
+        for bandit, own in zip(bandits, seconds, strict=True):
+            start = time.perf_counter()
+            bandit.decide(x)
+            own.append(time.perf_counter() - start)
+    few, many = np.median(seconds, axis=1)
+    assert many < 2 * few
+
+
+def test_room_for_arms_and_arms_without_a_reward_are_saved(tmp_path):
+    bandit = GLNBandit(["a", "b", "c", "d", "e"], **SMALL)
+    for arm in "ca":
+        bandit.learn(contexts(1)[0], arm, 2.0)
+    bandit.save(tmp_path / "b")
+    loaded = GLNBandit.load(tmp_path / "b")
+    for x, arm in zip(contexts(8), ["f", "b", "g", "h", "i", "e", "d", "c"], strict=True):
+        for each in (bandit, loaded):
+            each.add_arm(arm)
+            each.learn(x, arm, float(ord(arm)))
+        assert loaded.predict(x) == bandit.predict(x)
+    assert loaded._heads == bandit._heads
+    assert len({*loaded._heads.values()}) == 9
+    assert loaded._room() == 10
+
+
+def test_a_file_of_version_1_0_loads(tmp_path):
+    bandit = GLNBandit(["a", "b", "c"], **SMALL)
+    for x in contexts(20):
+        bandit.learn_all(x, {"a": 1.0, "c": 3.0 + x["a"]})
+    x, values = contexts(1, seed=1)[0], bandit.predict(contexts(1, seed=1)[0])
+    # There, each arm had a number, with or without a reward, and retired ones were in a list.
+    assert bandit._learner is not None
+    bandit._learner = bandit._learner.with_outputs([0, 2, 1], 0)
+    vars(bandit).update(_heads={"a": 0, "b": 1, "c": 2, "d": 3}, _retired=["z"])
+    bandit.save(tmp_path / "old")
+    loaded = GLNBandit.load(tmp_path / "old")
+    assert loaded.predict(x) == {**values, "d": values["b"]}
+    loaded.learn(x, "b", 5.0)
+    loaded.learn(x, "d", 5.0)
+    assert len({*loaded._heads.values()}) == 4
+    after = loaded.predict(x)
+    assert after["b"] != after["a"]
+    with pytest.raises(ValueError, match="not retired"):
+        loaded.decide(x, arms=["z"])
+
+
+def test_dates_are_no_contexts():
+    bandit = GLNBandit(ARMS, **SMALL)
+    for context in (np.array(["2020-01-01"], "M8[ns]"), np.array([3, 4], "m8[s]")):
+        with pytest.raises(ValueError, match="context: expected numbers, got dates or times"):
+            bandit.learn(context, "left", 1.0)
+    assert bandit._learner is None
+
+
 def test_propensities_estimate_the_reward_of_another_policy():
     bandit = GLNBandit(ARMS, explore="inverse-gap", strength=0.5, **SMALL)
     xs, estimates, truth, inverse = contexts(3000), [], [], dict.fromkeys(ARMS, 0.0)
@@ -173,7 +281,7 @@ def test_decides_the_same_after_saving_midway(explore, tmp_path):
         assert found[1:] == pytest.approx(expected[1:], abs=1e-3)
         for each in (bandit, resumed):
             each.learn(x, expected.arm, 10.0 if expected.arm == best(x) else 4.0)
-    assert resumed._retired == ["middle"]
+    assert list(resumed._retired) == ["middle"]
     assert_same_state(learner_state(bandit._learner), learner_state(resumed._learner), rtol=1e-4, atol=1e-5)
 
 

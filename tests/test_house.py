@@ -140,6 +140,16 @@ def test_importing_the_package_is_cheap():
     assert loaded.split() == ["gln"]
 
 
+def test_keras_with_another_backend_is_refused_at_import():
+    for package in ("keras", "tensorflow", "jax"):
+        pytest.importorskip(package)
+    said = run_python(
+        "try:\n    import gln.keras\nexcept ImportError as error:\n    print(error)",
+        KERAS_BACKEND="jax",
+    )
+    assert "set the environment variable KERAS_BACKEND=tensorflow before Keras is imported; got 'jax'" in said
+
+
 MISSING = [("gln.keras", "keras", "tf"), ("gln.river", "river", "river"), ("gln.torch_layer", "torch", "torch")]
 
 

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
+import gln.learning.tables
 import gln_numpy
 from gln.backends import fastest_backend
 from gln.features import Standardizer
@@ -143,6 +146,19 @@ def test_learning_ends_when_time_is_up(estimator):
     model.fit(X, y)
     assert time.monotonic() - start < 60  # all passes would take many minutes
     assert all(0 < network.step < 10**4 * 2000 for network in model.glns_)
+    assert min(network.step for network in model.glns_) // 2700 <= model.n_iter_ <= model.glns_[0].step // 2500
+
+
+@pytest.mark.parametrize("arguments", [{}, {"density": True, "quantiles": (0.1, 0.9)}], ids=["means", "densities"])
+def test_the_passes_are_those_that_every_network_completed(arguments, monkeypatch):
+    X, y = np.random.default_rng(0).normal(size=(300, 2)), np.arange(300.0)
+    model = GLNRegressor(**SMALL, **arguments, n_epochs=4)
+    assert model.fit(X, y).n_iter_ == 4
+    assert model.set_params(max_seconds=1e-9).fit(X, y).n_iter_ == 0
+    seconds = itertools.count()  # each look at the clock takes a second, and each pass has one
+    monkeypatch.setattr(gln.learning.tables, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    assert model.set_params(max_seconds=2.5 * len(model.learner_.networks)).fit(X, y).n_iter_ == 2
+    assert all(2 * 250 < network.step < 2 * 280 for network in model.glns_)
 
 
 def test_enough_time_changes_nothing(table):

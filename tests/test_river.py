@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import doctest
 import math
 import os
 import pickle
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -269,6 +271,62 @@ def test_bad_frames_change_nothing():
     assert model._learner.reading.standardizer.count[:3].tolist() == [41, 42, 40]
 
 
+DAY = pd.Timestamp("2020-01-01")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(DAY, id="time"),
+        pytest.param(DAY.date(), id="date"),
+        pytest.param(DAY - DAY.replace(year=2019), id="duration"),
+        pytest.param(DAY.to_datetime64(), id="NumPy's time"),
+        pytest.param(DAY.to_datetime64() - DAY.to_datetime64(), id="NumPy's duration"),
+        pytest.param(DAY.to_period("D"), id="period"),
+    ],
+)
+def test_dates_are_refused_by_name_and_nat_is_missing(value):
+    model = learned([({**x, "day": pd.NaT}, y) for x, y in labelled(20)], GLNClassifier(**SMALL))
+    assert sorted(model._places) == list(NAMES)
+    before, x = learner_state(model._learner), rows(1)[0]
+    frame = pd.DataFrame([{**x, "a": pd.NaT}, {**x, "a": value}])
+    calls = [
+        *(lambda: model.learn_one({**x, "a": value}, 1), lambda: model.learn_one({**x, "day": value}, 1)),
+        *(lambda: model.predict_proba_one({**x, "a": value}), lambda: model.learn_many(frame, pd.Series([0, 1]))),
+        *(lambda: model.predict_proba_many(frame), lambda: model.predict_proba_many(frame[1:])),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=r"x\['(a|day)'\]: expected a finite number, a bool or a string, got"):
+            call()
+    assert_same_state(learner_state(model._learner), before)
+
+
+def as_text(count: int, share: float = 1.0) -> list[tuple[dict[Any, Any], Any]]:
+    """`labelled` as `iter_csv` gives it without converters; some values of a read as numbers, the rest do not."""
+    samples = list(enumerate(labelled(count)))
+    return [({"a": f"{'' if i % 10 < 10 * share else 'z'}{x['a']:.4f}", "b": x["b"]}, y) for i, (x, y) in samples]
+
+
+@pytest.mark.parametrize("how", ["one", "many"])
+def test_numbers_that_are_text_are_warned_of_at_the_tenth_level(how):
+    model, samples, said = GLNClassifier(**SMALL), as_text(40), []
+    for part in [[sample] for sample in samples] if how == "one" else [samples[:5], samples[5:]]:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            if how == "one":
+                model.learn_one(*part[0])
+            else:
+                model.learn_many(pd.DataFrame([x for x, _ in part]), pd.Series([y for _, y in part]))
+        said.append([str(each.message) for each in caught])
+    assert [len(each) for each in said] == [int(i == (9 if how == "one" else 1)) for i in range(len(said))]
+    expected = "x['a'] is text and becomes a category, but its levels read as numbers, such as '"
+    assert next(each[0] for each in said if each).startswith(expected)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        learned(as_text(40, share=0.5), GLNClassifier(**SMALL))
+        learned([({**x, "a": x["a"][-1]}, y) for x, y in samples if x["a"][-1] != "9"], GLNClassifier(**SMALL))
+
+
 @pytest.mark.parametrize("kind", [GLNClassifier, GLNRegressor])
 def test_frames_and_targets_of_other_lengths_are_refused(kind):
     frame, y = pd.DataFrame(rows(10)), pd.Series([0, 1] * 5)
@@ -475,6 +533,24 @@ def test_a_policy_finds_the_arm():
     assert policy.clone()._bandit._learner is None
 
 
+@pytest.mark.parametrize(("context", "reward"), [({"a": 1.0}, math.nan), ({"a": math.inf}, 1.0)])
+def test_a_policy_is_as_before_after_a_reward_or_context_that_is_refused(context, reward):
+    policy = GLNPolicy(layer_sizes=(8, 4), seed=1)
+    for x in rows(5):
+        policy.update(policy.pull(["left", "right"], context=x), x, 1.0)
+    before, n, counts = learner_state(policy._bandit._learner), policy._n, dict(policy._counts)
+    rewards = copy.deepcopy(policy._rewards)
+    for arm in ("left", "new"):
+        with pytest.raises(ValueError, match="expected a finite number"):
+            policy.update(arm, context, reward)
+    assert (policy._n, dict(policy._counts), {*policy._bandit._heads}) == (n, counts, {"left", "right"})
+    assert repr(policy._rewards) == repr(rewards)
+    assert_same_state(learner_state(policy._bandit._learner), before)
+    policy.update("new", {"a": 1.0}, 1.0)
+    assert policy._counts["new"] == 1
+    assert "new" in policy._bandit.predict({"a": 1.0})
+
+
 def test_a_policy_in_rivers_own_evaluation():
     gym = pytest.importorskip("gymnasium")
     policies = [GLNPolicy(layer_sizes=(8, 4), seed=1), bandit.EpsilonGreedy(epsilon=0.1, seed=1)]
@@ -520,6 +596,7 @@ def test_learning_continues_after_unpickling_in_another_process(tmp_path):
     (tmp_path / "half.pickle").write_bytes(pickle.dumps([learned(samples[:35], model.clone()) for model in models]))
     code = """
 import pickle
+import warnings
 from pathlib import Path
 from test_river import labelled, learned
 halves = pickle.loads(Path("half.pickle").read_bytes())

@@ -177,8 +177,8 @@ class Estimator(Saveable, Validation):
     def _fit_learner(self, learner, table, passes):
         seconds = np.inf if self.max_seconds is None else self.max_seconds
         training = Training(passes, self.batch_size, self.shuffle, seconds, self.n_jobs, bool(self.verbose))
-        fit_table(learner, table, training)
-        self.learner_, self.n_iter_ = learner, passes
+        self.n_iter_ = fit_table(learner, table, training)
+        self.learner_ = learner
 
     def _of_wide(self, settings, groups, features, targets=None):
         """A new learner for a wide sparse table or stream."""

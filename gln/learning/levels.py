@@ -123,12 +123,13 @@ def _distinct(column: pd.Series) -> tuple[np.ndarray, Any]:
         raise ValueError(f"X: expected text or numbers as levels of column {column.name!r}, got {error}") from error
 
 
-def warn_of_numbers(place: str, before: int, levels: Levels, advice: str) -> None:
-    """Warn of a category whose levels read as numbers, once: when it has SEVERAL levels, having had fewer before."""
-    if before < SEVERAL <= len(levels) and np.mean([reads_as_number(level) for level in levels]) >= NEARLY_ALL:
-        example = next(filter(reads_as_number, levels))
-        said = f"{place} is text and becomes a category, but its levels read as numbers, such as {example!r}; {advice}"
-        warnings.warn(said, UserWarning, stacklevel=2)
+def warn_of_numbers(place: str, known: Levels, new: Levels, advice: str) -> None:
+    """Warn of a category whose levels read as numbers, once: when the new ones make its levels SEVERAL."""
+    if len(known) < SEVERAL <= len(known) + len(new):
+        numbers = [level for level in (*known, *new) if reads_as_number(level)]
+        if len(numbers) >= NEARLY_ALL * (len(known) + len(new)):
+            said = f"{place} is text and becomes a category, but its levels read as numbers, such as {numbers[0]!r}"
+            warnings.warn(f"{said}; {advice}", UserWarning, stacklevel=2)
 
 
 def reads_as_number(value: Any) -> bool:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from gln.backends import load_backend
 from gln.learning.learner import OF_STREAMS, Learner
-from gln.learning.levels import Levels, codes_of, new_levels
+from gln.learning.levels import Levels, codes_of, new_levels, warn_of_numbers
 from gln.learning.reading import Reading
 from gln.learning.saveable import Saveable
 
@@ -22,6 +22,7 @@ __all__ = ["COPIES", "PREVIOUS", "Named", "Samples"]
 
 COPIES = OF_STREAMS["n_networks"]
 PREVIOUS = ("previous", "label")  # name of the feature that `memory` adds
+ADVICE = "convert it to float, for example by `converters` of river.stream.iter_csv, unless it is a category"
 
 
 class Samples(NamedTuple):
@@ -75,6 +76,8 @@ class Named(Saveable):
             return
         names = self._levels.keys() | samples.new.keys() | self._always
         categorical = {samples.places[name] for name in names}
+        for name, new in samples.new.items():
+            warn_of_numbers(f"x[{name!r}]", self._levels.get(name, {}), new, ADVICE)
         learner = self._learner or self._of_first(samples, categorical)
         self._teach(learner, samples.columns, targets, shares, categorical)
         self._places, self._learner = samples.places, learner
@@ -181,9 +184,10 @@ class Named(Saveable):
         """A frame as columns (F, B), with NaN for missing features; unknown features are ignored."""
         columns = np.full((len(places), len(X)), np.nan)
         for name, dtype in zip(X.columns, X.dtypes, strict=True):
-            if dtype.kind not in "biuf":
-                _number(name, X[name].iloc[0] if len(X) else None)
-            values = X[name].to_numpy(np.float64, na_value=np.nan)
+            if dtype.kind in "biuf":
+                values = X[name].to_numpy(np.float64, na_value=np.nan)
+            else:
+                values = np.array([_number(name, value) for value in X[name]], np.float64)
             if np.isinf(values).any():
                 _number(name, np.inf)
             if name in places:
@@ -193,9 +197,10 @@ class Named(Saveable):
 
 def _number(name: Hashable, value: Any) -> float:
     """A feature's value as a float; NaN if it is missing."""
+    is_date = isinstance(value, (np.datetime64, np.timedelta64))  # some of which `float` takes
     try:
-        number = np.nan if _is_missing(value) else float(value)
-    except (TypeError, ValueError):
+        number = np.nan if _is_missing(value) else np.inf if is_date else float(value)
+    except (TypeError, ValueError, OverflowError):
         number = np.inf
     if abs(number) == np.inf:
         raise ValueError(f"x[{name!r}]: expected a finite number, a bool or a string, got {value!r}")

@@ -83,11 +83,11 @@ def spread(count: int, most: int) -> np.ndarray:
     return np.linspace(0, count - 1, min(count, most)).astype(int)
 
 
-def fit_table(learner: Learner, table: Table, training: Training) -> None:
+def fit_table(learner: Learner, table: Table, training: Training) -> int:
     """Train each network on all but one part of a table, then learn the networks' weights on the parts left out.
 
     The variances are learned last, from the deviations of the samples that the networks of the means left out. In the
-    end, rows that samples pick are counted.
+    end, rows that samples pick are counted. Returns the passes that every network completed.
     """
     first = learner.groups[0]
     if isinstance(learner.targets, Classes):
@@ -98,15 +98,16 @@ def fit_table(learner: Learner, table: Table, training: Training) -> None:
         own = learner.targets.standardizer.transform(table.targets)
         targets, classes = [_for_heads(own), *own], np.zeros(own.shape[1], int)
     groups = list(zip(learner.groups[: len(learner.groups) - learner.has_densities], targets, strict=False))
-    parts = _fit_groups(groups, classes, learner, table, training)
+    parts, passes = _fit_groups(groups, classes, learner, table, training)
     for group, own_targets in groups:
         group.combination = _blend(learner.reading, group, own_targets, table, parts)
     if learner.has_densities:
-        _fit_variances(learner, own, table, parts, training)
+        passes = min(passes, _fit_variances(learner, own, table, parts, training))
     learner.start_counting()
     some = spread(len(table.visits), CALIBRATED_ON)
     for part in chunks(len(some)):
         learner.count(table.samples(some[part]))
+    return passes
 
 
 def _start_at_rates(networks: Sequence[Network], classes: np.ndarray) -> None:  # (V,)
@@ -117,9 +118,10 @@ def _start_at_rates(networks: Sequence[Network], classes: np.ndarray) -> None:  
         start_at(network, np.log(rates / (1 - rates)) - log_share(len(rates)))
 
 
-def _fit_variances(learner: Learner, targets: np.ndarray, table: Table, parts: np.ndarray, training: Training) -> None:
+def _fit_variances(learner: Learner, targets: np.ndarray, table: Table, parts: np.ndarray, training: Training) -> int:
     """Train the networks of variances on the deviations of standardised targets (T, V) from their means, as predicted
-    by networks that left out the sample's part of the table (V,). Learns their blend and the shape of densities."""
+    by networks that left out the sample's part of the table (V,). Learns their blend and the shape of densities, and
+    returns the completed passes."""
     means, variances, bound = learner.groups[0], learner.groups[-1], learner.groups[0].networks[0].bound
     visits, mixed = _of_left_out(learner.reading, means, table, parts)
     of_means, kinds = means.combination, _kinds(means.networks)
@@ -127,8 +129,10 @@ def _fit_variances(learner: Learner, targets: np.ndarray, table: Table, parts: n
     deviations = (targets[:, visits] - of_kinds.of(mixed)).clip(-bound, bound).astype(np.float32)
     shares = None if table.shares is None else table.shares[visits]
     rest = table._replace(visits=table.visits[visits], shares=shares)
-    parts = _fit_groups([(variances, _for_heads(deviations))], np.zeros(len(visits), int), learner, rest, training)
+    group = [(variances, _for_heads(deviations))]
+    parts, passes = _fit_groups(group, np.zeros(len(visits), int), learner, rest, training)
     variances.combination, variances.shape = _densities(learner.reading, variances, deviations, rest, parts)
+    return passes
 
 
 def _for_heads(targets: np.ndarray) -> np.ndarray:  # (T, V) -> (T, V), or (V,) for one head
@@ -140,10 +144,10 @@ def _for_heads(targets: np.ndarray) -> np.ndarray:  # (T, V) -> (T, V), or (V,) 
 
 def _fit_groups(
     groups: list[tuple[Group, np.ndarray]], classes: np.ndarray, learner: Learner, table: Table, training: Training
-) -> np.ndarray:
+) -> tuple[np.ndarray, int]:
     """Train each network on all but one part of a table; each group comes with its targets.
 
-    Parts are stratified by `classes` (V,). Returns the part of each visit, (V,).
+    Parts are stratified by `classes` (V,). Returns the part of each visit, (V,), and the passes that all completed.
     """
     parts = parts_of_table(classes, np.random.RandomState(learner.networks[0].seed))
     jobs = [
@@ -153,7 +157,7 @@ def _fit_groups(
     ]
     training = training._replace(seconds=training.seconds * len(jobs) / len(learner.networks))
     _train_all(jobs, table, learner.reading, training)
-    return parts
+    return parts, min(int(job.network.step) // max(1, int((parts != job.left_out).sum())) for job in jobs)
 
 
 def _train_all(jobs: list[Job], table: Table, reading: Reading, training: Training) -> None:

@@ -112,10 +112,10 @@ class Validation(BaseEstimator):
 
     def _with_new(self, levels, column):
         """The levels of a category, and the new ones in a column."""
-        known = levels | new_levels(levels, column, False)
+        new = new_levels(levels, column, False)
         if isinstance(self.categorical_features, str) and not isinstance(column.dtype, pd.CategoricalDtype):
-            warn_of_numbers(f"X: column {column.name!r}", len(levels), known, ADVICE)
-        return known
+            warn_of_numbers(f"X: column {column.name!r}", levels, new, ADVICE)
+        return levels | new
 
     def _is_plain(self, X):
         """Whether X, apart from its magnitudes, is valid as it is and can skip `validate_data`, which is slow."""
