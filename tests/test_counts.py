@@ -1,0 +1,92 @@
+"""`Counts`: how often each row of weights was picked, and what becomes of it when halfspaces are replaced."""
+
+from __future__ import annotations
+
+import joblib
+import numpy as np
+import pytest
+
+from gln.learning.counts import Counts
+from gln.learning.growth import add_inputs
+from gln.river import GLNNovelty
+from gln_numpy import GLN
+
+RNG = np.random.default_rng(0)
+
+
+def counted(network: GLN, samples: np.ndarray, heads: int = 1) -> Counts:  # (D, B)
+    counts = Counts.none([network], heads)
+    counts.learn([network.contexts(samples.astype(np.float32))])
+    return counts
+
+
+def test_each_sample_counts_once_in_each_neuron():
+    network, samples = GLN([5, 3], 4, 4, context_map_size=2, seed=0), RNG.normal(size=(4, 50))
+    [rows] = counted(network, samples).rows
+    assert rows.shape == (8, 4, 1)
+    assert rows.sum(axis=1).ravel().tolist() == 8 * [50]
+    [again] = Counts([rows]).transform([network.contexts(samples.astype(np.float32))]).swapaxes(0, 2)
+    assert again.sum() == sum(n * n for n in rows.ravel())
+
+
+def test_heads_count_samples_whose_target_is_known():
+    network, samples = GLN([3], 2, 2, context_map_size=1, seed=0), RNG.normal(size=(2, 20)).astype(np.float32)
+    counts, targets = Counts.none([network], 2), np.where(np.arange(20) < 5, np.nan, [[1.0], [2.0]])
+    targets[1, :] = np.nan
+    counts.learn([network.contexts(samples)], targets)
+    assert counts.rows[0].sum(axis=1).tolist() == 3 * [[15, 0]]
+    assert counts.with_outputs([1], 2).rows[0].shape == (3, 2, 3)
+
+
+def test_counts_follow_the_halfspaces_that_are_replaced():
+    """With sparse halfspaces, some are replaced when side information is added; samples so far had 0 there."""
+    old = GLN([200], 6, 3, context_map_size=3, context_features=2, context_bias=1.0, seed=0)
+    new, samples = add_inputs(old, 8, 4), RNG.normal(size=(3, 4000))
+    [rows] = counted(old, samples).widened([old], [new]).rows
+    [expected] = counted(new, np.concatenate([samples, np.zeros((1, 4000))])).rows
+    planes = new.get_state()["hyperplanes.1"]
+    sees_new = planes[..., 3] != 0
+    assert 10 < sees_new.any(axis=1).sum() < 100
+    only_new = (sees_new <= (planes[..., :3] == 0).all(axis=2)).all(axis=1)
+    assert (only_new & sees_new.any(axis=1)).any()
+    np.testing.assert_array_equal(rows[only_new], expected[only_new])  # known exactly
+    assert np.abs(rows - expected).sum() / expected.sum() < 0.03  # those that see two values: as a normal value has it
+    assert (rows.sum(axis=1) == 4000).all()
+
+
+def test_without_sparse_halfspaces_all_counts_stay():
+    old = GLN([20], 6, 3, context_bias=1.0, seed=0)
+    counts = counted(old, RNG.normal(size=(3, 100)))
+    [rows] = counts.widened([old], [add_inputs(old, 8, 4)]).rows
+    np.testing.assert_array_equal(rows, counts.rows[0])
+
+
+@pytest.mark.parametrize("kind", ["number", "level"])
+def test_what_is_familiar_stays_familiar_when_features_and_levels_appear(kind):
+    model, samples = GLNNovelty(neurons=64, seed=0), RNG.normal(size=(600, 4))
+    named = [dict(zip("abcd", x, strict=True)) for x in samples.tolist()]
+    for x in named:
+        model.learn_one({**x, "level": "usual"} if kind == "level" else x)
+
+    def familiar() -> float:
+        return float(np.mean([model.score_one(x) for x in named[-100:]]))
+
+    scores, odd = [familiar()], {"a": 4.0, "b": -4.0, "c": 4.0, "d": -4.0}
+    for i in (1, 20):
+        for j, x in enumerate(named[:i]):
+            model.learn_one({**x, "level": f"new {j}"} if kind == "level" else {**x, f"new {j}": 1.0})
+        scores.append(familiar())
+    assert scores[0] < 0.25
+    assert max(scores[1:]) < scores[0] + 0.03
+    assert model.score_one(odd) > 2 * max(scores)
+
+
+def test_a_model_counts_on_after_joblib_has_mapped_it_read_only(tmp_path):
+    model = GLNNovelty(neurons=8, seed=0)
+    for x in RNG.normal(size=(30, 3)).tolist():
+        model.learn_one(dict(zip("abc", x, strict=True)))
+    joblib.dump(model, tmp_path / "m")
+    mapped = joblib.load(tmp_path / "m", mmap_mode="r")
+    for each in (model, mapped):
+        each.learn_one({"a": 1.0, "b": 2.0, "c": 3.0})
+    assert mapped.score_one({"a": 1.0}) == model.score_one({"a": 1.0}) > 0
