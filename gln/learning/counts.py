@@ -47,6 +47,14 @@ class Counts(OwnsArrays):
         each = zip(self.rows, contexts, strict=True)
         return np.concatenate([rows[np.arange(len(rows)), picked] for rows, picked in each], axis=1)
 
+    def novelty(self, contexts: Sequence[np.ndarray]) -> np.ndarray:  # (B, N) for each network -> (B,)
+        """How unlike the counted samples these are: the mean over neurons of 1 / sqrt(1 + count), in (0, 1].
+
+        Source of the square root: M. Bellemare et al., Unifying Count-Based Exploration and Intrinsic Motivation,
+        NeurIPS 2016.
+        """
+        return (1 / np.sqrt(1 + self.transform(contexts).sum(axis=2))).mean(axis=1)
+
     def with_outputs(self, kept: Sequence[int], new: int) -> Counts:
         """The counts of the heads `kept`, in this order, followed by `new` new ones."""
         return Counts([np.pad(rows[:, :, list(kept)], [(0, 0), (0, 0), (0, new)]) for rows in self.rows])

@@ -16,7 +16,7 @@ from gln.learning.calibration import Blend, equal
 from gln.learning.densities import Shape
 from gln.learning.many import MANY, log_share
 from gln.learning.mixture import Mixture, weights_of
-from gln.learning.network import Network, Rate
+from gln.learning.network import Network
 from gln.learning.rates import rate_of_streams
 from gln.learning.reading import Reading
 from gln.learning.samples import chunks
@@ -188,10 +188,6 @@ class Group:
     def widened(self, before: Reading, after: Reading) -> Group:
         """With inputs for the columns that are new in `after`."""
         return dataclasses.replace(self, networks=[after.widened(network, before) for network in self.networks])
-
-    def set_learning_rate(self, rate: Rate | None) -> None:
-        for network in self.networks:
-            network.set_learning_rate(rate)
 
 
 def grouped(networks: Sequence[Sequence[Network]]) -> list[Group]:

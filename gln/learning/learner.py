@@ -36,7 +36,7 @@ class Learner:
     targets: Any  # Classes or Numbers
     # Networks that predict the targets, then those of the quantiles of each target, then those of the variances.
     groups: list[Group]
-    counts: Counts | None = None  # of the rows of the first group's networks, None if nobody asks for them
+    counts: Any = None  # Counts of the rows of the first group's networks, or None if nobody asks for them
     learning_rate: Rate | None = None  # None: the rates of streams
 
     @classmethod
@@ -66,8 +66,8 @@ class Learner:
 
     def set_learning_rate(self, rate: Rate | None) -> None:
         """Set the learning rate of this learner and of its networks, for which None is their own default."""
-        for group in self.groups:
-            group.set_learning_rate(rate)
+        for network in self.networks:
+            network.set_learning_rate(rate)
         self.learning_rate = rate
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
@@ -94,29 +94,22 @@ class Learner:
             categorical: the features that are categories.
             predicts: whether to return predictions. With many classes, predicting takes longer than learning.
 
-        Returns:
-            A list of the first group's predictions (C, n), equal to those of `predict`; empty without `predicts`.
-
-        Raises:
-            ValueError: wrong shape, infinity, a target or a learning rate out of range; nothing has changed then.
+        Returns a list of the first group's predictions (C, n), equal to those of `predict`; empty without `predicts`.
+        Raises ValueError for a wrong shape, infinity, a target or a rate out of range; nothing has changed then.
         """
         count, first = samples.shape[1], self.groups[0]
         check_magnitude("samples", samples)
         self.targets.check(targets, count, first.heads)
-        if shares is not None and not (shares.shape == (count,) and (shares >= 0).all() and np.isfinite(shares).all()):
-            raise ValueError(f"shares: expected {(count,)} finite numbers of at least 0, got {shares}")
-        if batch_size < 1:
-            raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
+        _check_steps(shares, batch_size, count)
         reading = self.reading.grown(samples, categorical, self.targets.count(first), self.targets.are_classes)
-        rates = None
-        if self.learning_rate is not None:  # before anything changes, because a callable may fail
-            rates = [network.rates(count, self.learning_rate) for network in self.networks]
+        given = self.learning_rate  # before anything changes, because a callable may fail
+        rates = None if given is None else [network.rates(count, given) for network in self.networks]
         self._read_by(reading)
         predicted: list[Any] = []
         for part in self.targets.parts(targets, batch_size, first):
             for _ in range(self.targets.new_classes(targets[..., part], self.groups[0])):
                 self.add_class()
-            own = None if shares is None else shares[part].astype(np.float32)
+            own = shares if shares is None else shares[part].astype(np.float32)
             of_part = samples[:, part], targets[..., part], own, rates and [each[part] for each in rates]
             predicted.append(self._learn_part(*of_part, batch_size, predicts))
         return predicted if predicts else []
@@ -166,8 +159,7 @@ class Learner:
         self._read_by(self.reading.with_class())
 
     def with_outputs(self, kept: Sequence[int], new: int) -> Learner:
-        """A learner with the targets `kept`, in this order, followed by `new` new ones. Quantiles and densities
-        are left out."""
+        """A learner of the targets `kept`, in this order, and `new` new ones, without quantiles and densities."""
         group = self.groups[0]
         networks = [with_outputs(network, kept, new) for network in group.networks]
         combination = group.combination.with_targets(kept, new)
@@ -218,33 +210,29 @@ class Learner:
         check_magnitude("samples", samples)
         first, nothing = self.groups[0], np.zeros((1, samples.shape[1]))
         self._read_by(self.reading.grown(samples, categorical, self.targets.count(first), self.targets.are_classes))
-        self._counts.learn(self._contexts(self.reading.learn(samples, nothing)))
+        self.counts.learn(self._contexts(self.reading.learn(samples, nothing)))
 
     def count(self, samples: Any) -> None:
         """Count the rows that samples (F, B) pick, with the current mean and scale."""
-        self._counts.learn(self._contexts(self.reading.transform(samples)))
+        self.counts.learn(self._contexts(self.reading.transform(samples)))
 
     def counted(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:
-        """The first group's predictions (C, B) for samples (F, B), and how often the rows that these pick were counted,
-        a mean over neurons (C or 1, B)."""
+        """Predictions (C, B) for samples (F, B), and the mean count of the rows that they pick, (C or 1, B)."""
         z, group = self.reading.transform(samples), self.groups[0]
         predicted = self.targets.in_units(group.combined(group.run(self.reading, z)), group)
-        return predicted, self._counts.transform(self._contexts(z)).mean(axis=1).T
+        return predicted, self.counts.transform(self._contexts(z)).mean(axis=1).T
 
-    def novelty(self, samples: Any) -> np.ndarray:  # (F, B) -> (B,)
-        """How unlike the counted samples these are: the mean over neurons of 1 / sqrt(1 + count), in (0, 1].
-
-        Source of the square root: M. Bellemare et al., Unifying Count-Based Exploration and Intrinsic Motivation,
-        NeurIPS 2016.
-        """
+    def novelty(self, samples: Any) -> np.ndarray:
+        """How unlike the counted samples these are, in (0, 1]: (F, B) -> (B,)."""
         parts = (self.reading.transform(samples[:, part]) for part in chunks(samples.shape[1]))
-        counts = np.concatenate([self._counts.transform(self._contexts(z)) for z in parts])
-        return (1 / np.sqrt(1 + counts.sum(axis=2))).mean(axis=1)
-
-    @property
-    def _counts(self) -> Counts:
-        assert self.counts is not None
-        return self.counts
+        return np.concatenate([self.counts.novelty(self._contexts(z)) for z in parts])
 
     def _contexts(self, z: Any) -> list[np.ndarray]:  # (D, B) -> M of (B, N)
         return [network.contexts(self.reading.side_information(network, z)) for network in self.groups[0].networks]
+
+
+def _check_steps(shares: np.ndarray | None, batch_size: int, count: int) -> None:
+    if shares is not None and not (shares.shape == (count,) and (shares >= 0).all() and np.isfinite(shares).all()):
+        raise ValueError(f"shares: expected {(count,)} finite numbers of at least 0, got {shares}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
