@@ -42,7 +42,8 @@ def small(backend: Any, **arguments: Any) -> Any:
 
 
 def on_digits(backend: Any, num_classes: int) -> Any:
-    return backend.GLN([4, 1], PIXELS, PIXELS, num_classes=num_classes, context_map_size=2, seed=0)
+    layer_sizes = [4, 1] if num_classes == 2 else [3]
+    return backend.GLN(layer_sizes, PIXELS, PIXELS, num_classes=num_classes, context_map_size=2, seed=0)
 
 
 def small_batch(count: int = 6) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -216,7 +217,7 @@ def test_targets_beyond_all_predictions_count_as_the_bound(backend, kind):
     assert np.abs(output).max() <= 10
 
 
-@pytest.mark.parametrize(("layer_sizes", "weight_clipping"), [([1], 0.5), ([2, 5, 3], 1.0)])
+@pytest.mark.parametrize(("layer_sizes", "weight_clipping"), [([1], 0.3), ([2, 5, 3], 1.0)])
 def test_any_depth_and_width_and_clipped_weights(backend, layer_sizes, weight_clipping):
     model = small(backend, layer_sizes=layer_sizes, weight_clipping=weight_clipping, learning_rate=3.0)
     inputs, context, targets = small_batch(12)
@@ -229,7 +230,8 @@ def test_any_depth_and_width_and_clipped_weights(backend, layer_sizes, weight_cl
         )
     assert_same_state(slow.state, model.get_state(), rtol=1e-4, atol=1e-5)
     largest = max(np.abs(array).max() for name, array in model.get_state().items() if name.startswith("weights"))
-    assert largest == weight_clipping  # some weights were clipped
+    assert largest == np.float32(weight_clipping)  # some weights were clipped
+    model.set_state(model.get_state())  # float32(0.3) is more than 0.3, and no error
 
 
 @pytest.mark.parametrize(("num_classes", "count"), [(2, 6), (10, 1)])
@@ -268,8 +270,10 @@ def test_predict_online_is_predict_batch_by_batch(backend, digits, batch_size, n
     assert online.get_state()["step"] == 29
 
 
-@pytest.mark.parametrize("batch_size", [1, 3])
-@pytest.mark.parametrize("num_classes", [2, 3])
+@pytest.mark.parametrize(
+    ("num_classes", "batch_size"),
+    [(2, 3), (3, 1), *(pytest.param(*more, marks=pytest.mark.slow) for more in [(2, 1), (3, 3)])],
+)
 def test_weights_that_reach_their_bounds_in_mid_block(backend, batch_size, num_classes):
     """Learning a whole block at once gives the same as its batches one by one, even if some of them clip weights."""
     rng = np.random.default_rng(6)
@@ -288,7 +292,7 @@ def test_weights_that_reach_their_bounds_in_mid_block(backend, batch_size, num_c
     assert clipped_on_the_way[:, : 64 - batch_size].any()  # clipping had an effect before the first block ended
 
 
-@pytest.mark.parametrize(("halfspaces", "batch_size"), [(0, 31), (2, 5), (2, 31), (2, 40)])
+@pytest.mark.parametrize(("halfspaces", "batch_size"), [(0, 31), (2, 5), (2, 40)])
 def test_batches_that_fill_no_block_evenly(backend, halfspaces, batch_size):
     rng = np.random.default_rng(7)
     inputs, context, targets = rng.normal(size=(5, 333)), rng.normal(size=(4, 333)), rng.integers(0, 2, 333)
@@ -542,10 +546,10 @@ def test_no_random_state_is_touched(backend):
 
 def test_fit_hyperplanes_draws_bisectors(backend, digits):
     samples = digits[0][:, :50]
-    model = backend.GLN([3, 2], PIXELS, PIXELS, context_map_size=2, seed=7)
+    model = on_digits(backend, 2)
     model.fit_hyperplanes(samples)
-    state, rng = model.get_state(), np.random.default_rng(7)
-    for layer, n in ((1, 3), (2, 2)):
+    state, rng = model.get_state(), np.random.default_rng(0)
+    for layer, n in ((1, 4), (2, 1)):
         i = rng.integers(0, 50, (n, 2))
         j = (i + 1 + rng.integers(0, 49, (n, 2))) % 50
         for neuron, half in itertools.product(range(n), range(2)):
@@ -554,7 +558,7 @@ def test_fit_hyperplanes_draws_bisectors(backend, digits):
             np.testing.assert_allclose(h, (x - y) / math.dist(x, y), atol=1e-6)
             assert h @ x - b == pytest.approx(math.dist(x, y) / 2, rel=1e-4)
             assert h @ y - b == pytest.approx(-math.dist(x, y) / 2, rel=1e-4)
-    inputs, targets = clear_digits(model, digits, 12)
+    inputs, targets = clear_digits(model, digits, 8)
     slow = SlowGLN(model)
     expected = slow.predict(inputs, inputs, targets)[0]
     np.testing.assert_allclose(to_numpy(model.predict(inputs, inputs, targets)), expected, atol=2e-5)
@@ -638,7 +642,7 @@ def test_state_is_copied_out_and_set_again(backend, context_features):
 
 def test_models_can_be_copied(backend):
     inputs, context, targets = small_batch()
-    model = small(backend, layer_sizes=[17, 2])
+    model = small(backend, layer_sizes=[17])
     model.predict(inputs, context, targets)
     twin = copy.deepcopy(model)
     state = model.get_state()
@@ -734,9 +738,9 @@ def test_same_array_as_inputs_and_context(backend):
     )
 
 
-@pytest.mark.parametrize("pred_clipping", [1e-3, 0.2, 1e-45])
+@pytest.mark.parametrize("pred_clipping", [0.2, 1e-45])
 def test_predictions_stay_within_the_clipping(backend, pred_clipping):
-    model = small(backend, pred_clipping=pred_clipping, learning_rate=100.0)
+    model = small(backend, layer_sizes=[2], pred_clipping=pred_clipping, learning_rate=100.0)
     inputs, context, targets = small_batch()
     for _ in range(5):
         output = to_numpy(model.predict(1e30 * inputs, 1e30 * context, targets))
@@ -748,7 +752,8 @@ def test_predictions_stay_within_the_clipping(backend, pred_clipping):
 
 @pytest.mark.parametrize("normalize", [True, False])
 def test_largest_numbers_stay_finite(backend, normalize):
-    model = small(backend, context_bias=1e30, learning_rate=1e30, weight_clipping=1e30, normalize=normalize)
+    largest = {"context_bias": 1e30, "learning_rate": 1e30, "weight_clipping": 1e30}
+    model = small(backend, layer_sizes=[2], normalize=normalize, **largest)
     inputs, context, targets = small_batch()
     for labels in (targets, 1 - targets):
         assert np.isfinite(to_numpy(model.predict(1e30 * inputs, context, labels))).all()
@@ -977,10 +982,12 @@ def broken_states() -> dict[str, Any]:
     }
 
 
-def test_a_state_with_weights_at_their_bounds_is_accepted(backend):
-    for model in (small(backend, weight_clipping=0.1), small(backend, weight_clipping=0.1, learning_rate=9.0)):
-        model.predict(*small_batch())  # initial weights are 1 / 6 and 1 / 4, and stay so in contexts without samples
-        small(backend, weight_clipping=0.1).set_state(model.get_state())
+def test_a_state_with_initial_weights_beyond_their_bounds_is_accepted(backend):
+    model = small(gln_numpy, weight_clipping=0.1)
+    model.predict(*small_batch())  # initial weights are 1 / 6 and 1 / 4, and stay so in contexts without samples
+    state = model.get_state()
+    assert state["weights.2"].max() == 0.25
+    small(backend, weight_clipping=0.1).set_state(state)
 
 
 @pytest.mark.parametrize("kind", list(broken_states()))
@@ -1002,7 +1009,7 @@ def test_a_long_prediction_takes_little_memory(backend):
         return int(next(line for line in open("/proc/self/status") if line.startswith(kind)).split()[1]) >> 10
 
     samples = np.random.default_rng(0).random((PIXELS, 10_000), np.float32)  # 30 MiB
-    model = backend.GLN([16, 16, 1], PIXELS, PIXELS, num_classes=10, seed=0)
+    model = on_digits(backend, 10)
     part = to_numpy(model.predict(samples[:, :1500], samples[:, :1500]))
     before = memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # reset the peak

@@ -12,12 +12,11 @@ from backends import load_backend
 import gln_numpy
 
 KINDS: dict[str, dict[str, Any]] = {
-    "one head": {},
     "three heads": {"num_classes": 3},
     "means, no bias": {"loss": "squared_error", "num_outputs": 2, "bias": False},
-    "quantiles": {"loss": "quantile", "quantiles": (0.1, 0.9)},
     "variance": {"loss": "variance"},
 }
+MORE: dict[str, dict[str, Any]] = {"one head": {}, "quantiles": {"loss": "quantile", "quantiles": (0.1, 0.9)}}
 Gradients = tuple[np.ndarray, np.ndarray, Any]  # predictions, and derivatives by inputs and by side information
 
 
@@ -99,11 +98,11 @@ def measured(model: Any, inputs: np.ndarray, context: np.ndarray, given: np.ndar
     return slopes
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *(pytest.param(kind, marks=pytest.mark.slow) for kind in MORE)])
 def test_gradients_are_finite_differences_and_what_explains_a_prediction(way, kind):
     """The weights of the explanation are multiplied by p (1 - p) for the log-loss, and by the variance for its loss."""
     module, gradients = way
-    model, reference, inputs, context = learned(module, **KINDS[kind])
+    model, reference, inputs, context = learned(module, **{**KINDS, **MORE}[kind])
     given, explained = given_for(model), reference.explain(inputs, context)
     p, by_inputs, by_context = gradients(model, inputs, context, given)
     np.testing.assert_allclose(p, reference.predict(inputs, context), atol=1e-5)

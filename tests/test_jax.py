@@ -6,7 +6,7 @@ import copy
 import functools
 import pickle
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,15 +25,16 @@ import jax.numpy as jnp  # noqa: E402
 SEEDS = (1, 2)
 
 
-def network(module: Any, seed: int = 1) -> Any:
-    return module.GLN([6, 3], 196, 196, num_classes=10, context_map_size=3, seed=seed)
+def network(module: Any, seed: int = 1, layer_sizes: Sequence[int] = (6,)) -> Any:
+    """Of one layer, because JAX compiles each for half a second."""
+    return module.GLN(layer_sizes, 196, 196, num_classes=10, context_map_size=3, seed=seed)
 
 
 @pytest.fixture(scope="module")
 def stream(digits: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Every fourth pixel of 60 digits, (196, 60), clear of the hyperplanes of all seeds, and their labels."""
     images, labels = np.ascontiguousarray(digits[0][::4, :500]), digits[1][:500]
-    keep = np.logical_and.reduce([clear_of_hyperplanes(network(gln_numpy, seed), images) for seed in SEEDS])
+    keep = np.logical_and.reduce([clear_of_hyperplanes(network(gln_numpy, seed, [6, 3]), images) for seed in SEEDS])
     return images[:, keep][:, :60], labels[keep][:60]
 
 
@@ -98,7 +99,7 @@ def test_learn_and_predict(stream, config, params, compiled):
 )
 def test_every_loss(stream, kind):
     """`vmap` over two seeds learns the same as NumPy's networks, for every loss but the log-loss."""
-    models = [[module.GLN([6, 3], 196, 196, seed=seed, **kind) for seed in SEEDS] for module in (gln_jax, gln_numpy)]
+    models = [[module.GLN([6], 196, 196, seed=seed, **kind) for seed in SEEDS] for module in (gln_jax, gln_numpy)]
     targets = stream[0][100:102] if "num_outputs" in kind else stream[0][100]
     rates = np.full(60, 0.3)
     params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(model.params for model in models[0]))
@@ -131,15 +132,15 @@ def test_learn_online(stream, config, params, batch_size, count):
     assert_params(params, reference)
 
 
-def test_vmap_over_seeds(stream, config):
-    params = [network(gln_jax, seed).params for seed in SEEDS]
-    together = jax.tree.map(lambda *arrays: jnp.stack(arrays), *params)
+def test_vmap_over_seeds(stream):
+    models = [network(gln_jax, seed, [6, 3]) for seed in SEEDS]
+    config, together = models[0].config, jax.tree.map(lambda *arrays: jnp.stack(arrays), *(m.params for m in models))
     learn = jax.vmap(functools.partial(gln_jax.learn, config), in_axes=(0, None, None, None, None))
     together, p = jax.jit(learn)(together, *arguments(stream))
     predict = jax.vmap(functools.partial(gln_jax.predict, config), in_axes=(0, None, None))
     after = jax.jit(predict)(together, *arguments(stream)[:2])
     for i, seed in enumerate(SEEDS):
-        reference = network(gln_numpy, seed)
+        reference = network(gln_numpy, seed, [6, 3])
         assert_close(p[i], reference.predict(stream[0], stream[0], stream[1]))
         assert_params(jax.tree.map(lambda array, i=i: array[i], together), reference)
         assert_close(after[i], reference.predict(stream[0], stream[0]))
@@ -339,7 +340,7 @@ def x64() -> Iterator[None]:
 )
 def test_float32_with_x64_on(kind):
     assert jnp.zeros(1).dtype == np.float64
-    models = [module.GLN([4, 1], 5, 5, seed=0, **kind) for module in (gln_numpy, gln_jax)]
+    models = [module.GLN([4], 5, 5, seed=0, **kind) for module in (gln_numpy, gln_jax)]
     x, y = np.random.default_rng(0).normal(size=(5, 21)), np.arange(21) % 3
     for call in (lambda m: m.predict_online(x, x, y, 4), lambda m: m.predict(x, x)):
         expected, output = map(call, models)

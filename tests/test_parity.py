@@ -26,7 +26,7 @@ PIXELS = 784
 
 
 def network(module: ModuleType, num_classes: int, **arguments: Any) -> Any:
-    return module.GLN([8, 4, 1], PIXELS, PIXELS, num_classes=num_classes, seed=2, **arguments)
+    return module.GLN([8, 1], PIXELS, PIXELS, num_classes=num_classes, seed=2, **arguments)
 
 
 def stream(digits: tuple[np.ndarray, np.ndarray], num_classes: int, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -63,7 +63,7 @@ def of_numpy(digits: tuple[np.ndarray, np.ndarray]) -> Callable[[int, int], tupl
 
 
 @pytest.mark.parametrize("name", OTHERS)
-@pytest.mark.parametrize(("num_classes", "batch_size"), [(2, 8), (10, 1), (10, 8), (10, 64)])
+@pytest.mark.parametrize(("num_classes", "batch_size"), [(2, 8), (10, 1), (10, 64)])
 def test_2000_digits_online(of_numpy, name, num_classes, batch_size):
     images, targets, expected, model = of_numpy(num_classes, batch_size)
     other = network(load_backend(name), num_classes, learning_rate=stable_rate(batch_size))
@@ -79,7 +79,7 @@ def test_2000_digits_online(of_numpy, name, num_classes, batch_size):
         pytest.param({"loss": "squared_error", "num_outputs": 3}, 8, id="squared_error"),
         pytest.param({"loss": "quantile", "quantiles": [0.05, 0.5, 0.95]}, 1, id="quantile"),
         pytest.param({"loss": "variance", "num_outputs": 3}, 1, id="variance"),
-        pytest.param({"loss": "variance", "num_outputs": 3}, 8, id="variance in batches"),
+        pytest.param({"loss": "variance", "num_outputs": 3}, 8, id="variance in batches", marks=pytest.mark.slow),
         pytest.param({"loss": "squared_error", "num_outputs": 3, "context_features": 2}, 8, id="sparse halfspaces"),
     ],
 )
@@ -87,7 +87,7 @@ def test_2000_numbers_online(name, kind, batch_size):
     inputs, y = make_friedman1(2100, noise=1, random_state=0)
     inputs, y = (inputs.T - 0.5) * 12**0.5, (y - y.mean()) / y.std()
     targets = np.stack([y, -y, y**2]) if "num_outputs" in kind else y
-    models = [module.GLN([8, 4, 1], 10, 10, seed=2, **kind) for module in (gln_numpy, load_backend(name))]
+    models = [module.GLN([8, 1], 10, 10, seed=2, **kind) for module in (gln_numpy, load_backend(name))]
     for model in models if "context_features" in kind else []:
         model.fit_hyperplanes(inputs[:, :100])
     keep = np.flatnonzero(clear_of_hyperplanes(models[0], inputs))[:2000]
