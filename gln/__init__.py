@@ -1,6 +1,6 @@
-"""The code around the networks, for any backend: learners, saving, explaining, features, pictures, estimators, digits.
+"""What people import around a network, for any backend: estimators, layers, saving, explaining, features, pictures.
 
-Importing this package imports nothing else; each module imports what it needs.
+Importing this package imports nothing else; each module imports what it needs. The engine behind them is `learning`.
 """
 
 __version__ = "1.0.0"
