@@ -161,6 +161,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         self.verbose = verbose
         self.categorical_features = categorical_features
 
+    @undone_after(BaseException)
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> GLNClassifier:
         """Learn a table from scratch. To continue learning, use `partial_fit`.
 
@@ -178,13 +179,12 @@ class GLNClassifier(ClassifierMixin, Estimator):
             At least 0. A sample of weight 2 is learned as if it occurred twice, one of 0.5 by half a step, and one of 0
             not at all. Weights whose mean is outside [1, 10] are scaled, so they may sum to one, as in AdaBoost.
         """
-        with undone_after(BaseException, self):
-            X, y = self._checked(X, y, reset=True)
-            check_classification_targets(y)
-            classes, numbers = np.unique(y, return_inverse=True)
-            visits, shares = table_visits(X, numbers, self._weights(X, numbers, classes, sample_weight), self.shuffle)
-            self._fit([_group(classes)], Table(X, visits, numbers[visits], shares))
-            self.classes_ = classes
+        X, y = self._checked(X, y, reset=True)
+        check_classification_targets(y)
+        classes, numbers = np.unique(y, return_inverse=True)
+        visits, shares = table_visits(X, numbers, self._weights(X, numbers, classes, sample_weight), self.shuffle)
+        self._fit([_group(classes)], Table(X, visits, numbers[visits], shares))
+        self.classes_ = classes
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> GLNClassifier:
@@ -204,15 +204,12 @@ class GLNClassifier(ClassifierMixin, Estimator):
         sample_weight : array-like of shape (N,), default=None
             As in `fit`, but from 0 to 100, ideally about 1.
         """
-        with undone_after(Exception, self):
-            self._learn_stream(X, y, classes, sample_weight)
+        self._learn_stream(X, y, classes, sample_weight)
         return self
 
     def partial_fit_predict_proba(self, X: Any, y: Any, classes: Any = None) -> np.ndarray:
         """Like `partial_fit`, but returns the probabilities (N, C) predicted for each sample before learning it."""
-        with undone_after(Exception, self):
-            predicted = self._learn_stream(X, y, classes, predicts=True)
-        return sum_to_one(np.concatenate(predicted, axis=1)).T
+        return sum_to_one(np.concatenate(self._learn_stream(X, y, classes, predicts=True), axis=1)).T
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Logits for X (N, F): of `classes_[1]`, (N,); with more than two classes, of each against the rest, (N, C)."""
@@ -257,6 +254,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         of_classes = compute_class_weight(self.class_weight, classes=classes, y=classes[targets])[targets]
         return of_classes if weights is None else weights * of_classes
 
+    @undone_after(Exception)
     def _learn_stream(self, X, y, classes, sample_weight=None, predicts=False):
         """Predict, if `predicts`, and then learn the next samples. Returns a list of predictions, (C, n)."""
         first = not hasattr(self, "learner_")
@@ -412,6 +410,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         self.verbose = verbose
         self.categorical_features = categorical_features
 
+    @undone_after(BaseException)
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> GLNRegressor:
         """Learn a table from scratch. To continue learning, use `partial_fit`.
 
@@ -426,11 +425,10 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         sample_weight : array-like of shape (N,), default=None
             As in `GLNClassifier.fit`.
         """
-        with undone_after(BaseException, self):
-            X, targets, shape = self._numbers_of(X, y, reset=True)
-            visits, shares = table_visits(X, targets, checked_weights(sample_weight, X), self.shuffle)
-            self._fit(self._groups(len(targets)), Table(X, visits, targets[:, visits], shares))
-            self.targets_shape_ = shape
+        X, targets, shape = self._numbers_of(X, y, reset=True)
+        visits, shares = table_visits(X, targets, checked_weights(sample_weight, X), self.shuffle)
+        self._fit(self._groups(len(targets)), Table(X, visits, targets[:, visits], shares))
+        self.targets_shape_ = shape
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> GLNRegressor:
@@ -442,15 +440,12 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         sample_weight : array-like of shape (N,), default=None
             From 0 to 100, ideally about 1.
         """
-        with undone_after(Exception, self):
-            self._learn_stream(X, y, sample_weight)
+        self._learn_stream(X, y, sample_weight)
         return self
 
     def partial_fit_predict(self, X: Any, y: Any) -> np.ndarray:
         """Like `partial_fit`, but returns the mean predicted for each sample before learning it, in the shape of y."""
-        with undone_after(Exception, self):
-            predicted = self._learn_stream(X, y, predicts=True)
-        return self._means(np.concatenate(predicted, axis=1))
+        return self._means(np.concatenate(self._learn_stream(X, y, predicts=True), axis=1))
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """The mean of the targets for X (N, F): (N,) or (N, T), like y.
@@ -548,6 +543,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
 
     target_standardizer_ = property(lambda self: self.learner_.targets.standardizer, doc="Standardises the targets.")
 
+    @undone_after(Exception)
     def _learn_stream(self, X, y, sample_weight=None, predicts=False):
         """Predict, if `predicts`, and then learn the next samples. Returns a list of predicted means, (T, n)."""
         first = not hasattr(self, "learner_")

@@ -6,11 +6,11 @@ Shapes: N samples, F features. As in scikit-learn, a sample is a row; a `Learner
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,8 @@ from gln.learning.levels import (
 from gln.learning.samples import MAX_FLOAT, magnitude
 
 __all__ = ["Validation", "checked_weights", "undone_after"]
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 # A sparse table that is not wide is made dense chunk by chunk. Magnitudes are checked afterwards, by column.
 ALLOWED = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "ensure_all_finite": False}
@@ -130,15 +132,22 @@ class Validation(BaseEstimator):
         return X.T
 
 
-@contextlib.contextmanager
-def undone_after(kind: type[BaseException], estimator: Any) -> Iterator[None]:
-    """Undo changes of an estimator's attributes after an error of this kind."""
-    before = dict(vars(estimator))
-    try:
-        yield
-    except kind:
-        estimator.__dict__ = before
-        raise
+def undone_after(kind: type[BaseException]) -> Callable[[Method], Method]:
+    """A decorator for methods that learn: after an error of this kind, all attributes are again those of before."""
+
+    def decorator(method: Method) -> Method:
+        @functools.wraps(method)
+        def undoing(self: Any, *args: Any, **kwargs: Any) -> Any:
+            before = dict(vars(self))
+            try:
+                return method(self, *args, **kwargs)
+            except kind:
+                self.__dict__ = before
+                raise
+
+        return cast(Method, undoing)
+
+    return decorator
 
 
 def checked_weights(sample_weight: Any, X: Any) -> np.ndarray | None:
