@@ -1,11 +1,12 @@
-"""Gated Linear Networks in NumPy: the reference for the other backends.
+"""Gated Linear Networks in NumPy, written to be read: first the whole algorithm, then its checks and its state.
 
 A GLN learns online and without backpropagation. Every neuron predicts the target itself: halfspaces of the side
 information pick one of its weight rows, the row mixes the predictions of the layer below, and the neuron's own error
 corrects that row at once. Source: Veness et al., "Gated Linear Networks", AAAI 2021, https://arxiv.org/abs/1910.01526.
 
 Letters in the shapes: B samples, C heads, L layers, n neurons in a layer, N neurons in all layers, k halfspaces
-per neuron, d inputs per neuron (bias included), D values of side information, K base logits.
+per neuron, d inputs per neuron (bias included), D values of side information, K base logits. H is 1 in the first layer,
+whose heads all mix the same inputs, and C in the layers above.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import importlib
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,13 +29,7 @@ Rate = float | Callable[[int], float]
 MAX_FLOAT = float(np.finfo(np.float32).max)
 NUMBERS, MOST_LOG = (-MAX_FLOAT, MAX_FLOAT), 80.0  # exp(MOST_LOG) and exp(-MOST_LOG) fit in float32
 BLOCK_SAMPLES = 512  # per block in steps where samples are independent: gating, and prediction without learning
-
-# Samples of a row that are learned side by side, and the bytes that limit how many rows are copied at once.
-CHUNK, COPIES_BYTES = 16, 1 << 21
-
-
-def sigmoid(s: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-s))
+CACHED_BYTES = 1 << 21  # of the rows that a part of a layer picks
 
 
 def gate(hyperplanes: np.ndarray, hyperplane_bias: np.ndarray, context: np.ndarray) -> np.ndarray:
@@ -51,71 +46,119 @@ def gate(hyperplanes: np.ndarray, hyperplane_bias: np.ndarray, context: np.ndarr
 def mix(rows: np.ndarray, z: np.ndarray, bound: float) -> np.ndarray:
     """Geometric mixing of the predictions below: s = clip(w . z, -bound, bound), a logit with the log-loss.
 
-    Shapes: (n, C, d), (C or 1, d) -> (C, n). All heads of the first layer mix the same z.
+    Shapes: (n, C, d), (H, d) -> (C, n).
     """
-    return np.einsum("ncd,cd->cn", rows, z, order="C").clip(-bound, bound)
+    n, heads, d = rows.shape
+    if len(z) == 1:  # one product for all heads
+        s = np.dot(rows.reshape(n * heads, d), z[0]).reshape(n, heads).T
+    else:
+        s = np.matmul(rows.swapaxes(0, 1), z[:, :, None])[:, :, 0]
+    return s.clip(-bound, bound)
 
 
 def output(s: np.ndarray, loss: str) -> np.ndarray:
     """The prediction for a mixed s: a probability with the log-loss, a variance with the variance loss, otherwise s."""
-    return sigmoid(s) if loss == "log_loss" else np.exp(s) if loss == "variance" else s
+    return 1 / (1 + np.exp(-s)) if loss == "log_loss" else np.exp(s) if loss == "variance" else s
 
 
 def residual(s: np.ndarray, y: np.ndarray, loss: str, quantile: Any) -> np.ndarray:
     """Derivative of the loss with respect to s: output(s) - y; for the quantile loss [s > y] - quantile; for the
-    variance loss (1 - min(y^2 / output(s), 9)) / 2, where 9 limits the effect of outliers; 0 if y is unknown."""
+    variance loss (1 - min(y^2 / output(s), 9)) / 2, where 9 limits the effect of outliers."""
     if loss == "variance":
-        r = (1 - np.minimum(y * y * np.exp(-s), 9)) / 2
-    else:
-        r = (s > y) - quantile if loss == "quantile" else output(s, loss) - y
-    return np.where(np.isfinite(y), r, np.float32(0))
+        return (1 - np.minimum(y * y * np.exp(-s), 9)) / 2
+    return (s > y) - quantile if loss == "quantile" else output(s, loss) - y
 
 
 def update(rows: np.ndarray, z: np.ndarray, r: np.ndarray, rate: np.ndarray) -> np.ndarray:
     """One step of online gradient descent, in place: w <- w - rate r z, r the residual.
 
-    Shapes: (n, C, d), (C or 1, d), (C, n), (C or 1, 1) -> (n, C, d).
+    Shapes: (n, C, d), (H, d), (C, n), (H, 1) -> (n, C, d).
     """
-    rows -= np.einsum("cn,cd->ncd", rate * r, z)  # faster than a broadcast product, whose inner loop is short
+    steps = (rate * r).T  # (n, C)
+    if len(z) == 1:  # one product for all heads
+        rows -= np.dot(steps.reshape(-1, 1), z).reshape(rows.shape)
+    else:
+        rows -= np.einsum("nc,cd->ncd", steps, z)
     return rows
 
 
 class Layer(NamedTuple):
-    """A layer and its inputs for one block. H is 1 in the first layer, whose heads all mix the same z, and C above."""
+    """The weights of a layer. Row j 2^k + c has those of neuron j in context c, of all heads."""
 
     weights: np.ndarray  # (n 2^k, C, d)
-    z: np.ndarray  # (B, H, d)
-    batch_size: int
-    targets: np.ndarray | None = None  # (B, C); None: predict only
-    rates: np.ndarray | None = None  # (B, H), divided by 1 + |z|^2
-    peak: Any = 0.0  # largest |z_i|
-    products: np.ndarray | None = None  # (B, B, H), z_u . z_b if u is in an earlier batch than b, otherwise 0
+    neurons: slice  # of this layer among all N
+    parts: list[slice]  # the same neurons in parts, whose rows stay in the processor's cache
 
-    def chunks(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:  # (n, B) -> (q,), (m, q), (m, q) each time
-        """Rows with the samples that pick them: CHUNK samples per row, and the rest of the last sample's batch.
 
-        The first samples of all rows come first, then the next ones. A row with fewer samples than the others repeats
-        its last one, with mask 0. With CHUNK = 2, four samples that pick the rows 5, 2, 5, 5 give rows [2, 5],
-        samples [[1, 0], [1, 2]], mask [[1, 1], [0, 1]], and then rows [5], samples [[3], [3]], mask [[1], [0]].
-        """
-        size = -(-len(self.z) // self.batch_size) * self.batch_size  # whole batches: one number encodes row and sample
-        visits = np.sort(rows * size + np.arange(len(self.z)), axis=None)
-        rows, samples = visits // size, visits % size
-        starts, batches = (np.flatnonzero(np.diff(a, prepend=-1, append=-1)) for a in (rows, visits // self.batch_size))
-        starts, ends = starts[:-1], starts[1:]
-        while len(starts):
-            stops = batches[np.searchsorted(batches, np.minimum(starts + CHUNK, ends))]
-            left = np.argsort(stops - starts)  # groups rows with similar numbers of samples
-            while len(left):
-                longest = max(2, (stops - starts)[left[-1]])  # NumPy is slower for products of one sample
-                at_once = max(1, COPIES_BYTES // (self.weights[0].nbytes + longest * self.z[0].nbytes))
-                left, some = left[:-at_once], left[-at_once:]
-                places = starts[some] + np.arange(longest)[:, None]
-                yield rows[starts[some]], samples[np.minimum(places, stops[some] - 1)], places < stops[some]
-            starts, ends = stops[stops < ends], ends[stops < ends]
+class Network(NamedTuple):
+    """The layers of a network, and how they learn."""
+
+    layers: list[Layer]
+    bias: np.ndarray  # (C, 1) of ones, a constant input of every layer; (C, 0) if there is none
+    quantiles: np.ndarray  # (C, 1); (1, 1) with a loss that does not use them
+    bound: float
+    weight_clipping: float
+    normalize: bool
+    loss: str
+
+
+def learn_rows(network: Network, rows: np.ndarray, z: np.ndarray, s: Any, y: Any, rate: np.ndarray) -> np.ndarray:
+    """Correct rows, in place, by the errors of what they predicted. The rate is divided by 1 + |z|^2, so that it suits
+    any number of inputs.
+
+    Shapes: (n, C, d), (H, d), (C, n), (C, 1), (C, 1) -> (n, C, d).
+    """
+    if network.normalize:
+        rate = rate / (1 + np.einsum("hd,hd->h", z, z)[:, None])
+    return update(rows, z, residual(s, y, network.loss, network.quantiles), rate)
+
+
+def pass_sample(network: Network, picked: np.ndarray, z: np.ndarray, y: Any = None, rate: Any = None) -> np.ndarray:
+    """Predict a sample and, given its targets, learn it: Algorithm 1 of the paper.
+
+    Shapes: rows (N,), base logits (1, K), targets and learning rates (C, 1) twice -> logits of the last layer (C, n).
+    """
+    limit, s = network.weight_clipping, [z]
+    for weights, _, parts in network.layers:
+        # A layer mixes what the layer below predicted before it learned.
+        z = np.concatenate([*s, network.bias[: len(s[0])]], axis=1)  # (H, d)
+        s = []
+        for neurons in parts:
+            rows = weights.take(picked[neurons], axis=0)  # a copy, (n, C, d)
+            s.append(mix(rows, z, network.bound))
+            if y is not None:
+                rows = learn_rows(network, rows, z, s[-1], y, rate)
+                weights[picked[neurons]] = rows.clip(-limit, limit, out=rows)
+    return np.concatenate(s, axis=1)
+
+
+def learn_batch(network: Network, picked: np.ndarray, z: Any, y: np.ndarray, rates: np.ndarray) -> list[np.ndarray]:
+    """Predict all samples of a batch with the weights as they were, then add up their steps, then clip the weights.
+
+    Shapes: rows (B, N), base logits (B, 1, K), targets and learning rates (B, C, 1) twice -> logits, B of (C, n).
+    """
+    limit, s = network.weight_clipping, z
+    for weights, neurons, _ in network.layers:
+        z = [np.concatenate([each, network.bias[: len(each)]], axis=1) for each in s]
+        s = [mix(weights[rows], each, network.bound) for rows, each in zip(picked[:, neurons], z, strict=True)]
+        for rows, *sample in zip(picked[:, neurons], z, s, y, rates, strict=True):  # some may pick the same row
+            weights[rows] = learn_rows(network, weights[rows], *sample)
+        for rows in picked[:, neurons]:
+            weights[rows] = weights[rows].clip(-limit, limit)
+    return s
 
 
 # ---- The same in every backend ---------------------------------------------------------------------------------------
+
+
+def decaying_rate(t: int, start: float = 10.0) -> float:
+    """Default learning rate with `normalize=True`: start / sqrt(1 + t / 3000) after t samples."""
+    return start / math.sqrt(1.0 + t / 3000.0)
+
+
+def paper_rate(t: int) -> float:
+    """Default learning rate with `normalize=False`: min(100 / (t + 1), 0.01), the paper's for MNIST."""
+    return min(100.0 / (t + 1.0), 0.01)
 
 
 class Loss(NamedTuple):
@@ -180,13 +223,8 @@ class Config:
         if self.record.link == "log" and self.bound > MOST_LOG:
             raise _bad("value_clipping", f"at most {MOST_LOG:g} for log variances", self.bound)
 
-    @property
-    def record(self) -> Loss:
-        return LOSSES[self.loss]
-
-    @property
-    def logits(self) -> bool:
-        return self.record.link == "logit"
+    record = property(lambda self: LOSSES[self.loss])
+    logits = property(lambda self: self.record.link == "logit")
 
     @property
     def bound(self) -> float:
@@ -515,16 +553,25 @@ class GLN:
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
         self._hyperplanes, self._hyperplane_bias = np.array(hyperplanes), np.array(hyperplane_bias)
-        self._first_rows = np.concatenate([np.arange(n) << self.context_map_size for n in self.layer_sizes])
-        self._levels, self._neurons = np.array(self.quantiles or [0], np.float32), self._layers()
 
     def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
-        # Row j 2^k + c of a layer has neuron j's weights in context c, of all heads side by side in memory.
-        self._weights = [np.array(array, order="C").reshape(-1, *array.shape[2:]) for array in weights]
-        self.step = step
+        config, layers = self.config, []
+        for array, neurons in zip(weights, self._layers(), strict=True):
+            rows = np.array(array, order="C").reshape(-1, *array.shape[2:])
+            at_once = max(1, CACHED_BYTES // rows[0].nbytes)
+            starts = range(neurons.start, neurons.stop, at_once)
+            layers.append(Layer(rows, neurons, [slice(i, min(i + at_once, neurons.stop)) for i in starts]))
+        bias = np.ones((config.num_heads, int(config.bias)), np.float32)
+        quantiles = np.array(config.quantiles or [0], np.float32)[:, None]
+        how = config.bound, config.weight_clipping, config.normalize, config.loss
+        self._network, self.step = Network(layers, bias, quantiles, *how), step
 
     def _dump(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray], int]:
-        return self._hyperplanes, self._hyperplane_bias, self._weights, self.step
+        return self._hyperplanes, self._hyperplane_bias, [layer.weights for layer in self._network.layers], self.step
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._load(self.get_state(copy=False), self.step)  # copies: joblib maps the arrays of a file read-only
 
     def _tensor(self, array: np.ndarray) -> np.ndarray:
         return array
@@ -540,86 +587,27 @@ class GLN:
     # matrices may report "invalid" for finite numbers.
     @np.errstate(over="ignore", invalid="ignore")
     def _stream(self, base, context, targets, rates, batch_size) -> np.ndarray:
-        """One block of whole batches after another: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
-        parts, arrays = [], (base, context) if targets is None else (base, context, targets, rates)
-        many = min(max(64, 8 << self.config.context_map_size), BLOCK_SAMPLES) // batch_size  # about eight per row
-        size = batch_size * (many if batch_size < min(max(8, 2 << self.config.context_map_size), 32) else 1)
-        for start in range(0, base.shape[1], size):
-            parts.append(self._block(batch_size, *(array[..., start : start + size] for array in arrays)))
-            self.step += 0 if targets is None else parts[-1].shape[1]
-        return output(np.concatenate(parts, axis=1), self.config.loss)
-
-    def _block(self, batch_size, base, context, targets=None, rates=None) -> np.ndarray:
-        """The logits of a block, (C, B). The whole block passes through one layer, then through the next."""
-        config, count = self.config, base.shape[1]
-        learn: tuple[Any, ...] = ()
-        rows = gate(self._hyperplanes, self._hyperplane_bias, context) + self._first_rows
-        z = np.ascontiguousarray(base.T).clip(-config.bound, config.bound)[:, None]
-        ones = np.ones((count, config.num_heads, int(config.bias)), np.float32)
-        for weights, neurons in zip(self._weights, self._neurons, strict=True):
-            z = np.concatenate([z, ones[:, : z.shape[1]]], axis=2)  # (B, H, d)
+        """One batch after another: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
+        network, parts = self._network, []
+        first_rows = np.concatenate([np.arange(n) << self.config.context_map_size for n in self.config.layer_sizes])
+        block = batch_size * max(1, BLOCK_SAMPLES // batch_size)
+        for start in range(0, base.shape[1], block):
+            some = slice(start, start + block)
+            z = base.T[some, None].clip(-network.bound, network.bound)
+            samples = [self.contexts(context[:, some]) + first_rows, z]
             if targets is not None:
-                learn = targets.T, rates[:, None] / (1 + (z * z).sum(axis=2) if config.normalize else 1)
-                if count > batch_size:
-                    batches = np.arange(count) // batch_size
-                    products = z.swapaxes(0, 1) @ z.transpose(1, 2, 0) * (batches[:, None] < batches)
-                    learn += np.abs(z).max(), products.transpose(1, 2, 0)
-            layer = Layer(weights, z, batch_size, *learn)
-            z = self._by_sample(layer, rows[0, neurons]) if count == 1 else self._by_row(layer, rows[:, neurons].T)
-        return z.mean(axis=2).T
-
-    def _by_sample(self, layer, rows) -> np.ndarray:  # (n,) -> (1, C, n)
-        """The logits of a single sample. Copying the rows that it picks is the fastest way."""
-        config, copies, z = self.config, layer.weights.take(rows, axis=0), layer.z[0]
-        s = mix(copies, z, config.bound)
-        if layer.targets is not None:
-            r = residual(s, layer.targets.T, config.loss, self._levels[:, None])
-            copies = update(copies, z, r, layer.rates.T)
-            layer.weights[rows] = copies.clip(-config.weight_clipping, config.weight_clipping, out=copies)
-        return s[None]
-
-    def _by_row(self, layer, rows) -> np.ndarray:  # (n, B) -> (B, C, n)
-        """The logits of a block: each row is read once and gathers the samples that pick it."""
-        s = np.empty((len(layer.z) + 1, self.config.num_heads, len(rows)), np.float32)  # the last entry takes repeats
-        for picked, samples, mask in layer.chunks(rows):
-            x = layer.z.take(samples.T, axis=0).swapaxes(1, 2)  # (q, H, m, d)
-            w = layer.weights.take(picked, axis=0).reshape(*x.shape[:2], -1, x.shape[3])  # (q, H, C / H, d)
-            neurons = picked >> self.config.context_map_size
-            s[np.where(mask, samples, -1), :, neurons] = self._learn(layer, w, x, samples, mask)
-            if layer.targets is not None:
-                layer.weights[picked] = w.reshape(-1, *layer.weights.shape[1:])
-        return s[:-1]
-
-    def _learn(self, layer, w, x, samples, mask) -> np.ndarray:
-        """The logits of samples (m, q, C); with targets, their rows w learn in place: several batches at once as in
-        docs/algorithm.md, "Blocks", or one batch after another if a weight might be clipped on the way."""
-        config, bound, limit = self.config, self.config.bound, self.config.weight_clipping
-        # A single batch sums in the same order as a single sample; a matrix product is faster, but in another order.
-        s = np.einsum("qhmd,qhcd->qhmc", x, w) if layer.batch_size >= len(layer.z) else x @ w.swapaxes(2, 3)
-        s = s.transpose(2, 0, 1, 3).reshape(*mask.shape, -1)  # a copy
-        if layer.targets is None:
-            return s.clip(-bound, bound, out=s)
-        y, rates, steps = layer.targets[samples], layer.rates[samples] * mask[..., None], np.empty_like(s)
-        room = math.inf if layer.products is None else 0.99 * limit - max(w.max(), -w.min())
-        if layer.products is None:
-            steps = rates * residual(s.clip(-bound, bound, out=s), y, config.loss, self._levels)
-        elif room > 0:
-            products = layer.products[samples[:, None], samples]  # (m, m, q, H)
-            for i, (found, target, rate, step, product) in enumerate(zip(s, y, rates, steps, products, strict=True)):
-                r = residual(found.clip(-bound, bound, out=found), target, config.loss, self._levels)
-                s[i + 1 :] -= np.multiply(rate, r, out=step) * product[i + 1 :]
-            room -= layer.peak * np.abs(steps).sum(axis=0).max()
-        if not room > 0:
-            turns = (np.diff(samples // layer.batch_size, axis=0, prepend=-1) > 0).cumsum(axis=0)
-            for turn in range(1, turns.max() + 1):
-                now = mask & (turns == turn)
-                m, q = (slice(at[0], at[-1] + 2) for at in map(np.flatnonzero, (now.any(axis=1), now.any(axis=0))))
-                part = w[q], x[q, :, m], samples[m, q], now[m, q]
-                np.copyto(s[m, q], self._learn(layer._replace(products=None), *part), where=now[m, q, None])
-            return s
-        w -= steps.reshape(len(s), *x.shape[:2], -1).transpose(1, 2, 3, 0) @ x
-        w.clip(-limit, limit, out=w)
-        return s
+                y = targets.T[some, :, None]
+                known = np.isfinite(y)  # a head learns at rate 0 from a sample whose target is unknown
+                samples += [np.where(known, y, 0), np.where(known, rates[some, None, None], 0)]
+            samples = [np.ascontiguousarray(array) for array in samples]  # the numbers of a sample side by side
+            if targets is None or batch_size == 1:
+                s = [pass_sample(network, *sample) for sample in zip(*samples, strict=True)]
+            else:
+                batches = range(0, len(z), batch_size)
+                s = [s for b in batches for s in learn_batch(network, *(a[b : b + batch_size] for a in samples))]
+            parts.append(np.mean(s, axis=2).T)
+            self.step += 0 if targets is None else len(s)
+        return output(np.concatenate(parts, axis=1), self.config.loss)
 
 
 # ---- The same in every backend ---------------------------------------------------------------------------------------
@@ -628,16 +616,6 @@ class GLN:
 DEFAULTS: dict[str, Any] = GLN.__init__.__kwdefaults__ or {}  # of the optional arguments
 for _name in (*Config.__dataclass_fields__, "num_heads", "bound"):  # read-only
     setattr(GLN, _name, property(lambda self, name=_name: getattr(self._config, name)))  # type: ignore[misc]
-
-
-def decaying_rate(t: int, start: float = 10.0) -> float:
-    """Default learning rate with `normalize=True`: start / sqrt(1 + t / 3000) after t samples."""
-    return start / math.sqrt(1.0 + t / 3000.0)
-
-
-def paper_rate(t: int) -> float:
-    """Default learning rate with `normalize=False`: min(100 / (t + 1), 0.01), the paper's for MNIST."""
-    return min(100.0 / (t + 1.0), 0.01)
 
 
 def _pairs(rng: np.random.Generator, count: int, shape: tuple) -> np.ndarray:  # (2, n, k) of integers below `count`

@@ -106,6 +106,16 @@ def _loop(start: Any, stop: Any, step: Callable[[Any, Any], Any], state: Any) ->
 # ---- The same in every backend ---------------------------------------------------------------------------------------
 
 
+def decaying_rate(t: int, start: float = 10.0) -> float:
+    """Default learning rate with `normalize=True`: start / sqrt(1 + t / 3000) after t samples."""
+    return start / math.sqrt(1.0 + t / 3000.0)
+
+
+def paper_rate(t: int) -> float:
+    """Default learning rate with `normalize=False`: min(100 / (t + 1), 0.01), the paper's for MNIST."""
+    return min(100.0 / (t + 1.0), 0.01)
+
+
 class Loss(NamedTuple):
     """The properties of a loss that other code needs; `output` and `residual` compute it."""
 
@@ -168,13 +178,8 @@ class Config:
         if self.record.link == "log" and self.bound > MOST_LOG:
             raise _bad("value_clipping", f"at most {MOST_LOG:g} for log variances", self.bound)
 
-    @property
-    def record(self) -> Loss:
-        return LOSSES[self.loss]
-
-    @property
-    def logits(self) -> bool:
-        return self.record.link == "logit"
+    record = property(lambda self: LOSSES[self.loss])
+    logits = property(lambda self: self.record.link == "logit")
 
     @property
     def bound(self) -> float:
@@ -671,16 +676,6 @@ class GLN(tf.Module):
 DEFAULTS: dict[str, Any] = GLN.__init__.__kwdefaults__ or {}  # of the optional arguments
 for _name in (*Config.__dataclass_fields__, "num_heads", "bound"):  # read-only
     setattr(GLN, _name, property(lambda self, name=_name: getattr(self._config, name)))  # type: ignore[misc]
-
-
-def decaying_rate(t: int, start: float = 10.0) -> float:
-    """Default learning rate with `normalize=True`: start / sqrt(1 + t / 3000) after t samples."""
-    return start / math.sqrt(1.0 + t / 3000.0)
-
-
-def paper_rate(t: int) -> float:
-    """Default learning rate with `normalize=False`: min(100 / (t + 1), 0.01), the paper's for MNIST."""
-    return min(100.0 / (t + 1.0), 0.01)
 
 
 def _pairs(rng: np.random.Generator, count: int, shape: tuple) -> np.ndarray:  # (2, n, k) of integers below `count`

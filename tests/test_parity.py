@@ -154,12 +154,3 @@ def test_fitted_halfspaces_are_the_same(digits, name, context_features):
     for model in models:
         model.fit_hyperplanes(images[:, :100])
     assert_same_state(*models)
-
-
-@pytest.mark.parametrize("batch_size", [1, 8, 64])
-def test_2000_digits_in_blocks_are_those_one_batch_after_another(of_numpy, batch_size):
-    """NumPy's blocks, which the other backends are compared with, give the same as batches outside of blocks."""
-    images, targets, output, blocks = of_numpy(10, batch_size)
-    stepwise = network(gln_numpy, 10, learning_rate=stable_rate(batch_size))
-    np.testing.assert_allclose(output, learn(stepwise, images, targets, batch_size), rtol=0, atol=1e-4)
-    assert_same_state(blocks, stepwise, rtol=1e-3, atol=1e-4)

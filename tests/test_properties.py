@@ -9,7 +9,7 @@ from helpers import assert_same_state
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gln_numpy import CHUNK, GLN, Layer
+from gln_numpy import GLN
 
 SIZES = st.integers(1, 5)
 
@@ -105,42 +105,16 @@ def test_an_update_brings_the_prediction_nearer(network, seed):
     assert abs(after[0] - targets[0]) <= abs(before[0] - targets[0])
 
 
-def test_wide_layers_are_processed_in_blocks(monkeypatch):
-    """The limit on the bytes copied at a time does not change results."""
+def test_a_wide_layer_is_processed_in_parts(monkeypatch):
+    """The limit on the bytes copied at a time changes nothing but the rounding of sums."""
     network: dict[str, Any] = {"layer_sizes": [9, 4], "input_size": 6, "context_size": 5, "num_classes": 3, "seed": 0}
-    whole, blocks = GLN(**network), GLN(**network)
     inputs, context, targets = batch(network, 40, 0)
-    expected = whole.predict_online(inputs, context, targets, 8)
-    monkeypatch.setattr("gln_numpy.COPIES_BYTES", 1500)
-    monkeypatch.setattr("gln_numpy.BLOCK_SAMPLES", 10)
-    np.testing.assert_allclose(blocks.predict_online(inputs, context, targets, 8), expected, atol=1e-6)
-    assert_close_states(blocks, whole)
-
-
-def chunks(rows: np.ndarray, batch_size: int) -> list[list[np.ndarray]]:
-    layer = Layer(np.zeros((1, 1, 2), np.float32), np.zeros((rows.shape[1], 1, 2), np.float32), batch_size)
-    return [list(chunk) for chunk in layer.chunks(rows)]
-
-
-def test_chunks_of_the_example_in_their_docstring(monkeypatch):
-    monkeypatch.setattr("gln_numpy.CHUNK", 2)
-    found = [[array.tolist() for array in chunk] for chunk in chunks(np.array([[5, 2, 5, 5]]), 1)]
-    assert found == [[[2, 5], [[1, 0], [1, 2]], [[1, 1], [0, 1]]], [[5], [[3], [3]], [[1], [0]]]]
-
-
-@settings(deadline=None, max_examples=60, derandomize=True)
-@given(count=st.integers(1, 70), batch_size=st.integers(1, 70), contexts=st.integers(1, 6), seed=st.integers(0, 99))
-def test_chunks_hold_every_visit_once_and_in_time(count, batch_size, contexts, seed):
-    """A row gets its samples in order, and those of a batch together."""
-    rows = np.random.default_rng(seed).integers(0, contexts, (3, count)) + contexts * np.arange(3)[:, None]
-    of_row: dict[int, list[list[int]]] = {}
-    for picked, samples, mask in chunks(rows, min(batch_size, count)):
-        for row, some, which in zip(picked.tolist(), samples.T, mask.T, strict=True):
-            of_row.setdefault(row, []).append(some[which].tolist())
-            assert set(some.tolist()) == set(some[which].tolist())  # padding repeats samples of the same chunk
-    for row, parts in of_row.items():
-        assert [b for part in parts for b in part] == np.flatnonzero((rows == row).any(axis=0)).tolist()
-        batches = [{b // batch_size for b in part} for part in parts]
-        assert sum(map(len, batches)) == len(set().union(*batches))
-        assert all(len(part) < CHUNK + batch_size for part in parts)
-    assert of_row.keys() == set(rows.ravel().tolist())
+    for batch_size in (1, 8):
+        whole = GLN(**network)
+        expected = whole.predict_online(inputs, context, targets, batch_size)
+        with monkeypatch.context() as patch:
+            patch.setattr("gln_numpy.CACHED_BYTES", 4 * 3 * 7 * 4)  # four neurons of the first layer
+            patch.setattr("gln_numpy.BLOCK_SAMPLES", 10)
+            parts = GLN(**network)
+            np.testing.assert_allclose(parts.predict_online(inputs, context, targets, batch_size), expected, atol=1e-6)
+        assert_close_states(parts, whole)

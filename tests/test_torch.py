@@ -15,6 +15,8 @@ import pytest
 import safetensors.torch
 from backends import load_backend
 from helpers import assert_same_state, run_python
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 gln_torch = load_backend("torch")
 
@@ -472,3 +474,44 @@ def test_forward_is_mapped_over_batches_and_over_networks(stream):
 
     expected = torch.stack([each(inputs, context) for each in models])
     torch.testing.assert_close(torch.func.vmap(call)(parameters, buffers), expected, rtol=0, atol=1e-6)
+
+
+# ---- Blocks ----------------------------------------------------------------------------------------------------------
+
+
+def test_wide_layers_are_processed_in_parts(monkeypatch, stream):
+    """The limit on the bytes copied at a time does not change results."""
+    whole, parts = network(), network()
+    expected = whole.predict_online(*stream, batch_size=8)
+    monkeypatch.setattr(gln_torch, "COPIES_BYTES", 1500)
+    torch.testing.assert_close(parts.predict_online(*stream, batch_size=8), expected, rtol=0, atol=1e-6)
+    assert_same_state(parts, whole, rtol=1e-3, atol=1e-4)
+
+
+def chunks(rows: np.ndarray, batch_size: int) -> list[list[np.ndarray]]:
+    layer = gln_torch.Layer(torch.zeros(1, 1, 2), torch.zeros(rows.shape[1], 1, 2), batch_size)
+    return [list(chunk) for chunk in layer.chunks(rows)]
+
+
+def test_chunks_of_the_example_in_their_docstring(monkeypatch):
+    monkeypatch.setattr("gln_torch.CHUNK", 2)
+    found = [[array.tolist() for array in chunk] for chunk in chunks(np.array([[5, 2, 5, 5]]), 1)]
+    assert found == [[[2, 5], [[1, 0], [1, 2]], [[1, 1], [0, 1]]], [[5], [[3], [3]], [[1], [0]]]]
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(count=st.integers(1, 70), batch_size=st.integers(1, 70), contexts=st.integers(1, 6), seed=st.integers(0, 99))
+def test_chunks_hold_every_visit_once_and_in_time(count, batch_size, contexts, seed):
+    """A row gets its samples in order, and those of a batch together."""
+    rows = np.random.default_rng(seed).integers(0, contexts, (3, count)) + contexts * np.arange(3)[:, None]
+    of_row: dict[int, list[list[int]]] = {}
+    for picked, samples, mask in chunks(rows, min(batch_size, count)):
+        for row, some, which in zip(picked.tolist(), samples.T, mask.T, strict=True):
+            of_row.setdefault(row, []).append(some[which].tolist())
+            assert set(some.tolist()) == set(some[which].tolist())  # padding repeats samples of the same chunk
+    for row, parts in of_row.items():
+        assert [b for part in parts for b in part] == np.flatnonzero((rows == row).any(axis=0)).tolist()
+        batches = [{b // batch_size for b in part} for part in parts]
+        assert sum(map(len, batches)) == len(set().union(*batches))
+        assert all(len(part) < gln_torch.CHUNK + batch_size for part in parts)
+    assert of_row.keys() == set(rows.ravel().tolist())
