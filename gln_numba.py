@@ -870,8 +870,11 @@ class GLN:
         return tuple(planes), seen_values(columns(context), places, planes[0].shape[2])
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the cached `_network`: joblib maps arrays read-only, and Numba would compile everything for them."""
-        return {name: value for name, value in vars(self).items() if name != "_network"}
+        return {name: value for name, value in vars(self).items() if name != "_network"}  # the cached property
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._load(self.get_state(copy=False), self.step)  # copies: joblib maps the arrays of a file read-only
 
     @functools.cached_property
     def _network(self) -> Callable[..., Network]:  # with the arguments that `config` gives

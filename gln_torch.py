@@ -560,6 +560,11 @@ class GLN(nn.Module):
         rows = {f"weights_{layer}": array.reshape(-1, *array.shape[2:]) for layer, array in enumerate(weights, start=1)}
         self._fill(**rows, step=np.int64(step))
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        # Copies: joblib maps the arrays of a file read-only, and PyTorch warns of tensors that share their memory.
+        self._first_rows, self._levels = np.array(self._first_rows), np.array(self._levels)
+
     def _fill(self, **arrays: Any) -> None:
         """Copy arrays into buffers. Existing buffers are kept: they may be shared or referred to."""
         for name, array in arrays.items():

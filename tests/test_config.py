@@ -6,6 +6,7 @@ import dataclasses
 import json
 from typing import Any
 
+import joblib
 import numpy as np
 import pytest
 from helpers import assert_same_state, to_numpy
@@ -144,3 +145,19 @@ def test_a_state_without_copies_equals_the_state(backend):
     copied = model.get_state()
     for name, array in model.get_state(copy=False).items():
         np.testing.assert_array_equal(array, copied[name], err_msg=name)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", [{}, {"context_features": 2}, {"loss": "quantile", "quantiles": (0.1, 0.9)}], ids=str)
+def test_a_network_read_from_a_memory_map_learns(backend, kind, tmp_path):
+    """joblib maps large arrays read-only in its processes; an unpickled network owns its arrays."""
+    model = small(backend, seed=1, **kind)
+    base, context = arrays(5, 4)
+    targets = np.repeat(base[:1], model.num_heads, axis=0)
+    model.predict_arrays(base, context, targets)
+    joblib.dump(model, tmp_path / "model")
+    twin = joblib.load(tmp_path / "model", mmap_mode="r")
+    for given in ((), (targets, None, 3)):
+        np.testing.assert_array_equal(*(each.predict_arrays(base, context, *given) for each in (twin, model)))
+    assert_same_state(twin, model)
+    assert int(joblib.load(tmp_path / "model").step) == 8

@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ import pytest
 import test_mnist
 from gln.mnist import command as of_command
 from gln.mnist import load_mnist
+from gln_numpy import GLN
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -117,6 +119,19 @@ def test_python_blocks_of_pages(page, comparisons, tmp_path, monkeypatch):
     saved = re.findall(r'savefig\("(.*?)"', (ROOT / page).read_text(encoding="utf-8"))
     assert sorted(file.name for file in tmp_path.glob("*.png")) == sorted(saved)
     assert all((ROOT / "docs" / "images" / name).exists() for name in saved)
+
+
+def test_the_loop_that_explains_the_algorithm_predicts_as_gln_numpy():
+    [(_, text)] = blocks("docs/algorithm.md")
+    namespace: dict[str, Any] = {}
+    exec(compile(text, "docs/algorithm.md", "exec"), namespace)
+    rng = np.random.default_rng(0)
+    inputs, context = (rng.normal(scale=2, size=(size, 200)).astype(np.float32) for size in (6, 4))
+    model = GLN([5, 4, 1], 6, 4, context_map_size=3, context_bias=0.5, weight_clipping=0.8, seed=0)
+    expected = namespace["predict_online"](model, inputs, context, inputs[0] * context[0] > 0)
+    found = model.predict_online(inputs, context, inputs[0] * context[0] > 0)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    assert np.abs(model.get_state()["weights.2"]).max() == np.float32(0.8)  # some were clipped
 
 
 def run_shell(text: str) -> None:

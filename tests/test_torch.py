@@ -479,15 +479,6 @@ def test_forward_is_mapped_over_batches_and_over_networks(stream):
 # ---- Blocks ----------------------------------------------------------------------------------------------------------
 
 
-def test_wide_layers_are_processed_in_parts(monkeypatch, stream):
-    """The limit on the bytes copied at a time does not change results."""
-    whole, parts = network(), network()
-    expected = whole.predict_online(*stream, batch_size=8)
-    monkeypatch.setattr(gln_torch, "COPIES_BYTES", 1500)
-    torch.testing.assert_close(parts.predict_online(*stream, batch_size=8), expected, rtol=0, atol=1e-6)
-    assert_same_state(parts, whole, rtol=1e-3, atol=1e-4)
-
-
 def chunks(rows: np.ndarray, batch_size: int) -> list[list[np.ndarray]]:
     layer = gln_torch.Layer(torch.zeros(1, 1, 2), torch.zeros(rows.shape[1], 1, 2), batch_size)
     return [list(chunk) for chunk in layer.chunks(rows)]
