@@ -24,13 +24,13 @@ def rng() -> np.random.Generator:  # one per test, because the tests of a proces
 
 def test_parts_have_as_many_samples_of_each_group_and_the_first_has_all(rng):
     groups = rng.permutation(np.repeat([0, 1, 2], [1, 9, 90]))
-    parts = parts_of_table(groups, np.random.RandomState(0))
+    parts = parts_of_table(groups, np.arange(100), np.random.RandomState(0))
     counts = np.array([np.bincount(parts[groups == group], minlength=PARTS) for group in range(3)])
     assert counts.sum(axis=1).tolist() == [1, 9, 90]
     assert (np.ptp(counts, axis=1) <= 1).all()
     assert (counts[:, 0] > 0).all()
-    np.testing.assert_array_equal(parts, parts_of_table(groups, np.random.RandomState(0)))
-    assert (parts != parts_of_table(groups, np.random.RandomState(1))).any()
+    np.testing.assert_array_equal(parts, parts_of_table(groups, np.arange(100), np.random.RandomState(0)))
+    assert (parts != parts_of_table(groups, np.arange(100), np.random.RandomState(1))).any()
 
 
 def config(**kind: Any) -> Any:

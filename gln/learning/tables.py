@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from joblib import Parallel, delayed, effective_n_jobs
 from tqdm import tqdm
 
@@ -36,6 +37,7 @@ class Table(NamedTuple):
     visits: np.ndarray  # (V,), index of the sample of each visit
     targets: np.ndarray  # (V,) class numbers, or (T, V)
     shares: np.ndarray | None  # (V,), the fraction of a step that each visit makes
+    copies: np.ndarray  # (V,), equal for visits of one sample and of its copies
 
     def samples(self, visits: np.ndarray) -> Any:  # (n,) -> (F, n)
         return self.X[self.visits[visits]].T
@@ -62,10 +64,10 @@ class Job(NamedTuple):
 def with_columns(categories: Categories, table: Table, targets: np.ndarray, rng: np.random.RandomState | None) -> Table:
     """The table with categories as columns. Statistics are counted in random order, or in the table's if `rng` is None.
 
-    A sample that is visited several times in a row is counted once, so that its own target does not leak into it.
+    Copies of a sample are counted once, so that its own target does not leak into it.
     """
-    is_first = np.diff(table.visits, prepend=-1) != 0
-    first, visits = np.flatnonzero(is_first), is_first.cumsum() - 1
+    visits, _ = pd.factorize(table.copies)  # the samples in the order of their first visits
+    first = np.unique(visits, return_index=True)[1]
     weights = np.bincount(visits, table.shares)
     columns = np.empty((len(first), len(categories.columns)), table.X.dtype)
     order = np.arange(len(first)) if rng is None else rng.permutation(len(first))
@@ -121,7 +123,7 @@ def _fit_variances(
     of_kinds = of_means._replace(weights=np.stack([of_means.weights[kind].sum(axis=0) for kind in _kinds(means)]))
     deviations = (targets[:, visits] - of_kinds.of(mixed)).clip(-means[0].bound, means[0].bound).astype(np.float32)
     shares = None if table.shares is None else table.shares[visits]
-    rest = table._replace(visits=table.visits[visits], shares=shares)
+    rest = table._replace(visits=table.visits[visits], shares=shares, copies=table.copies[visits])
     parts = _fit_groups([(variances, _for_heads(deviations))], np.zeros(len(visits), int), learner, rest, training)
     blend, learner.shape = _densities(learner, variances, deviations, rest, parts)
     return blend
@@ -141,7 +143,7 @@ def _fit_groups(
 
     Parts are stratified by `classes` (V,). Returns the part of each visit, (V,).
     """
-    parts = parts_of_table(classes, np.random.RandomState(learner.networks[0].seed))
+    parts = parts_of_table(classes, table.copies, np.random.RandomState(learner.networks[0].seed))
     jobs = [
         Job(network, own, parts, part)
         for group, own in groups
