@@ -19,9 +19,9 @@ __all__ = ["copies", "stream_visits", "table_visits"]
 
 FIT_WEIGHTS, STREAM_WEIGHT = (1, 10), 100  # bounds of the mean weight in a table, and largest weight in a stream
 MISSING = -271.828  # stands for NaN in sort keys; unlikely as a real value
-# Equal rows are copies if they are this many times as frequent as they would be if the features were independent.
-# Tables of numbers have 10^5 and more when drawn with replacement, tables of a few categories up to about 10^2.
-RARER = 300
+# Equal rows are copies if they are this many times as frequent as if their values were independent. Rows drawn with
+# replacement from a table of numbers are 10^3 to 10^100 times as frequent, equal rows of a few categories up to 10^2.
+RARER = 100
 
 
 def table_visits(X: Any, targets: np.ndarray, weights: np.ndarray | None, shuffle: bool) -> tuple[Any, Any]:
@@ -47,29 +47,31 @@ def copies(X: Any, targets: np.ndarray, visits: np.ndarray) -> np.ndarray:  # (N
     chance. In a table of a few categories they are repeated measurements: a network that left out all of them would
     predict them worse than networks predict samples that are really new.
     """
-    cells = _keys(X)
-    if len(np.unique(cells)) == len(cells):
+    count, targets = X.shape[0], np.atleast_2d(targets)
+    if len(np.unique(_keys(X))) == count:
         return visits
-    times = np.bincount(visits, minlength=len(cells))
+    times = np.bincount(visits, minlength=count)
     keys, chance = _chance(X, targets, times)
-    _, first, cells = np.unique(np.where(times > 0, cells, np.nan), return_index=True, return_inverse=True)
-    differ = np.bincount(cells, keys != keys[first[cells]]) > 0
+    _, first, cells = np.unique(np.where(times > 0, keys, np.nan), return_index=True, return_inverse=True)
+    differ = np.bincount(cells, (targets != targets[:, first[cells]]).any(axis=0)) > 0
     are_copies = ~differ & (np.bincount(cells, times) > RARER * len(visits) * chance[first])
-    return np.where(are_copies[cells], first[cells], np.arange(len(cells)))[visits]
+    return np.where(are_copies[cells], first[cells], np.arange(count))[visits]
 
 
 def _chance(X: Any, targets: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A number for each sample that equal samples share, and how frequent it would be if its values were independent.
+    """For each sample a number that those with equal features share, and how frequent features and targets like its own
+    would be if all were independent.
 
     Features of 0 are left out, so that it makes no difference whether a category is one column or one per level.
 
-    Shapes: (N, F), (..., N), visits of each sample (N,) -> (N,), (N,).
+    Shapes: (N, F), (T, N), visits of each sample (N,) -> (N,), (N,).
     """
     keys, logs = np.zeros((2, len(times)))
-    rng, everywhere = np.random.default_rng(0), np.arange(len(times))
-    for rows, values in chain(_nonzero(X), ((everywhere, target) for target in np.atleast_2d(targets))):
+    factors = np.append(np.random.default_rng(0).normal(size=X.shape[1]), np.zeros(len(targets)))
+    columns = chain(_nonzero(X), ((np.arange(len(times)), target) for target in targets))
+    for factor, (rows, values) in zip(factors, columns, strict=True):
         _, codes = np.unique(values, return_inverse=True)
-        keys[rows] += rng.normal() * (1 + codes)
+        keys[rows] += factor * (1 + codes)
         logs[rows] += np.log(np.bincount(codes, times[rows]).clip(1) / times.sum())[codes]
     return keys, np.exp(logs)
 
