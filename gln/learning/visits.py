@@ -13,6 +13,7 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.sparse import csc_array, issparse
 
 __all__ = ["copies", "stream_visits", "table_visits"]
@@ -70,7 +71,7 @@ def _chance(X: Any, targets: np.ndarray, times: np.ndarray) -> tuple[np.ndarray,
     factors = np.append(np.random.default_rng(0).normal(size=X.shape[1]), np.zeros(len(targets)))
     columns = chain(_nonzero(X), ((np.arange(len(times)), target) for target in targets))
     for factor, (rows, values) in zip(factors, columns, strict=True):
-        _, codes = np.unique(values, return_inverse=True)
+        codes, _ = pd.factorize(values, use_na_sentinel=False)
         keys[rows] += factor * (1 + codes)
         logs[rows] += np.log(np.bincount(codes, times[rows]).clip(1) / times.sum())[codes]
     return keys, np.exp(logs)
