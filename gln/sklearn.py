@@ -22,7 +22,7 @@ from gln.learning.samples import check_magnitude
 from gln.learning.tables import Table
 from gln.learning.targets import sum_to_one
 from gln.learning.validation import checked_weights, undone_after
-from gln.learning.visits import stream_visits, table_visits
+from gln.learning.visits import copies, stream_visits, table_visits
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
 
@@ -183,7 +183,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         check_classification_targets(y)
         classes, numbers = np.unique(y, return_inverse=True)
         visits, shares = table_visits(X, numbers, self._weights(X, numbers, classes, sample_weight), self.shuffle)
-        self._fit([_group(classes)], Table(X, visits, numbers[visits], shares))
+        self._fit([_group(classes)], Table(X, visits, numbers[visits], shares, copies(X, numbers, visits)))
         self.classes_ = classes
         return self
 
@@ -427,7 +427,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         """
         X, targets, shape = self._numbers_of(X, y, reset=True)
         visits, shares = table_visits(X, targets, checked_weights(sample_weight, X), self.shuffle)
-        self._fit(self._groups(len(targets)), Table(X, visits, targets[:, visits], shares))
+        self._fit(self._groups(len(targets)), Table(X, visits, targets[:, visits], shares, copies(X, targets, visits)))
         self.targets_shape_ = shape
         return self
 

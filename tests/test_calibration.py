@@ -23,15 +23,26 @@ def rng() -> np.random.Generator:  # one per test, because the tests of a proces
     return np.random.default_rng(0)
 
 
-def test_parts_have_as_many_samples_of_each_group_and_the_first_has_all(rng):
-    groups = rng.permutation(np.repeat([0, 1, 2], [1, 9, 90]))
-    parts = parts_of_table(groups, np.random.RandomState(0))
-    counts = np.array([np.bincount(parts[groups == group], minlength=PARTS) for group in range(3)])
+def test_parts_have_as_many_samples_of_each_class_and_the_first_has_all(rng):
+    classes = rng.permutation(np.repeat([0, 1, 2], [1, 9, 90]))
+    parts = parts_of_table(classes, np.arange(100), np.random.RandomState(0))
+    counts = np.array([np.bincount(parts[classes == number], minlength=PARTS) for number in range(3)])
     assert counts.sum(axis=1).tolist() == [1, 9, 90]
     assert (np.ptp(counts, axis=1) <= 1).all()
     assert (counts[:, 0] > 0).all()
-    np.testing.assert_array_equal(parts, parts_of_table(groups, np.random.RandomState(0)))
-    assert (parts != parts_of_table(groups, np.random.RandomState(1))).any()
+    np.testing.assert_array_equal(parts, parts_of_table(classes, np.arange(100), np.random.RandomState(0)))
+    assert (parts != parts_of_table(classes, np.arange(100), np.random.RandomState(1))).any()
+
+
+def test_copies_are_in_one_part(rng):
+    samples = rng.permutation(np.arange(200).repeat(rng.integers(1, 8, 200)))
+    classes = np.where(samples < 3, 2, samples % 2)
+    parts = parts_of_table(classes, samples, np.random.RandomState(0))
+    assert all(len(np.unique(parts[samples == sample])) == 1 for sample in range(200))
+    counts = np.array([np.bincount(parts[classes == number], minlength=PARTS) for number in range(3)])
+    assert (np.ptp(counts, axis=1) <= 7).all()  # the most copies of a sample
+    assert (counts[:, 0] > 0).all()
+    assert np.unique(parts[classes == 2]).tolist() == [0, 1, 2]
 
 
 def config(**kind: Any) -> Any:

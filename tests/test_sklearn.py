@@ -656,7 +656,7 @@ def test_in_pipelines_and_searches_of_scikit_learn():
 
 def test_progress_bar(capsys):
     GLNClassifier(n_epochs=2, verbose=1).fit(*IRIS)
-    assert "2100/2100" in capsys.readouterr().err  # eight networks, each of which leaves out an eighth
+    assert "2104/2104" in capsys.readouterr().err  # eight networks, each leaves out an eighth; two irises are equal
     GLNClassifier(n_epochs=2).fit(*IRIS)
     assert capsys.readouterr().err == ""
 

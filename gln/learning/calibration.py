@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy.optimize import lsq_linear, minimize
 from scipy.special import logsumexp
 
@@ -44,15 +45,23 @@ def equal(networks: int, offset: float = 0.0) -> Blend:
     return Blend(np.full((networks, 1), 1 / networks), np.array([offset]))
 
 
-def parts_of_table(groups: np.ndarray, rng: np.random.RandomState) -> np.ndarray:  # (n,) -> (n,)
-    """Assign each sample to a random part, 0 to PARTS - 1, stratified by group.
+def parts_of_table(classes: np.ndarray, copies: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+    """Assign each visit to a random part, 0 to PARTS - 1, with all copies of a sample in the same, stratified by class.
 
-    Each group has a sample in part 0, so a network that leaves out another part has seen every group.
+    Each class has a sample in part 0, so a network that leaves out another part has seen every class. The sizes of
+    parts differ by no more than the copies of one sample of each class. Copies are of one class.
+
+    Shapes: (V,), (V,) equal for copies -> (V,).
     """
-    parts, order = np.empty(len(groups), int), rng.permutation(len(groups))
-    for group in np.unique(groups):
-        members = order[groups[order] == group]
-        parts[members] = np.arange(len(members)) % PARTS
+    order = rng.permutation(len(classes))
+    samples, _ = pd.factorize(copies[order])  # numbered by their first visit in this order
+    of_class = classes[order[np.unique(samples, return_index=True)[1]]]
+    by_size = (-np.bincount(samples)).argsort(kind="stable")  # the samples with most copies are dealt out first
+    parts, dealt = np.empty(len(classes), int), np.empty(len(of_class), int)
+    for own in np.unique(of_class):
+        members = by_size[of_class[by_size] == own]
+        dealt[members] = np.arange(len(members)) % PARTS
+    parts[order] = dealt[samples]
     return parts
 
 

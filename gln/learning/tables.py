@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from joblib import Parallel, delayed, effective_n_jobs
 from tqdm import tqdm
 
@@ -40,6 +41,7 @@ class Table(NamedTuple):
     visits: np.ndarray  # (V,), index of the sample of each visit
     targets: np.ndarray  # (V,) class numbers, or (T, V)
     shares: np.ndarray | None  # (V,), the fraction of a step that each visit makes
+    copies: np.ndarray  # (V,), equal for visits of one sample and of its copies
 
     def samples(self, visits: np.ndarray) -> Any:  # (n,) -> (F, n)
         return self.X[self.visits[visits]].T
@@ -66,10 +68,10 @@ class Job(NamedTuple):
 def with_columns(categories: Categories, table: Table, targets: np.ndarray, rng: np.random.RandomState | None) -> Table:
     """The table with categories as columns. Statistics are counted in random order, or in the table's if `rng` is None.
 
-    A sample that is visited several times in a row is counted once, so that its own target does not leak into it.
+    Copies of a sample are counted once, so that its own target does not leak into it.
     """
-    is_first = np.diff(table.visits, prepend=-1) != 0
-    first, visits = np.flatnonzero(is_first), is_first.cumsum() - 1
+    visits, _ = pd.factorize(table.copies)  # the samples in the order of their first visits
+    first = np.unique(visits, return_index=True)[1]
     weights = np.bincount(visits, table.shares)
     columns = np.empty((len(first), len(categories.columns)), table.X.dtype)
     order = np.arange(len(first)) if rng is None else rng.permutation(len(first))
@@ -128,7 +130,7 @@ def _fit_variances(learner: Learner, targets: np.ndarray, table: Table, parts: n
     of_kinds = of_means._replace(weights=np.stack([of_means.weights[kind].sum(axis=0) for kind in kinds]))
     deviations = (targets[:, visits] - of_kinds.of(mixed)).clip(-bound, bound).astype(np.float32)
     shares = None if table.shares is None else table.shares[visits]
-    rest = table._replace(visits=table.visits[visits], shares=shares)
+    rest = table._replace(visits=table.visits[visits], shares=shares, copies=table.copies[visits])
     group = [(variances, _for_heads(deviations))]
     parts, passes = _fit_groups(group, np.zeros(len(visits), int), learner, rest, training)
     variances.combination, variances.shape = _densities(learner.reading, variances, deviations, rest, parts)
@@ -149,7 +151,7 @@ def _fit_groups(
 
     Parts are stratified by `classes` (V,). Returns the part of each visit, (V,), and the passes that all completed.
     """
-    parts = parts_of_table(classes, np.random.RandomState(learner.networks[0].seed))
+    parts = parts_of_table(classes, table.copies, np.random.RandomState(learner.networks[0].seed))
     jobs = [
         Job(network, own, parts, part)
         for group, own in groups

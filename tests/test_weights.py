@@ -1,0 +1,134 @@
+"""Weights and copies of samples: losses and coverage are about as good as without them."""
+# ruff: noqa: N806 - X is scikit-learn's name
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.sparse import csr_array
+from sklearn.datasets import make_classification, make_friedman1
+from sklearn.metrics import log_loss
+
+from gln.learning.visits import copies
+from gln.sklearn import GLNClassifier, GLNRegressor
+
+COIN = np.log(2)
+NOISY = make_classification(2300, n_informative=5, flip_y=0.25, random_state=0)
+FRIEDMAN = make_friedman1(2500, noise=2, random_state=0)
+ENDS = (0.05, 0.95)
+
+
+def loss_of(rows: np.ndarray, weights: Any = None) -> float:
+    """Log-loss on new samples of a classifier of these rows out of 300."""
+    X, y = NOISY
+    model = GLNClassifier(random_state=0).fit(X[rows], y[rows], weights)
+    return float(log_loss(y[300:], model.predict_proba(X[300:])))
+
+
+@pytest.fixture(scope="module")
+def usual() -> float:
+    loss = loss_of(np.arange(300))
+    assert loss < 0.6  # something can be learned
+    return loss
+
+
+@pytest.mark.parametrize("weight", [3, 10])
+def test_equal_weights_hardly_change_the_loss(usual, weight):
+    assert loss_of(np.arange(300), np.full(300, weight)) == pytest.approx(usual, abs=0.03)
+
+
+def test_a_table_three_times_over_has_the_loss_of_the_table(usual):
+    assert loss_of(np.tile(np.arange(300), 3)) == pytest.approx(usual, abs=0.03)
+
+
+def test_a_bootstrap_sample_has_the_loss_of_as_many_different_samples(usual):
+    rows = np.random.default_rng(0).integers(0, 300, 300)
+    assert loss_of(rows) < min(COIN, loss_of(np.unique(rows)) + 0.03)
+    counts = np.bincount(rows, minlength=300)
+    assert loss_of(np.arange(300), counts) == pytest.approx(loss_of(rows), abs=1e-6)
+
+
+@pytest.mark.parametrize("how", ["class_weight", "copies"])
+def test_balanced_rare_classes_are_predicted_better_than_by_a_coin(how):
+    X, y = make_classification(5000, n_informative=6, weights=[0.95], flip_y=0.05, class_sep=1.5, random_state=0)
+    rows = np.arange(600)
+    assert 0.05 < y[rows].mean() < 0.09
+    if how == "copies":
+        rows = np.append(rows, np.flatnonzero(y[:600] == 1).repeat(12))
+    balanced = "balanced" if how == "class_weight" else None
+    model = GLNClassifier(class_weight=balanced, random_state=0).fit(X[rows], y[rows])
+    of_classes = (1 / np.bincount(y[600:]))[y[600:]]
+    assert log_loss(y[600:], model.predict_proba(X[600:]), sample_weight=of_classes) < 0.9 * COIN
+
+
+@pytest.mark.parametrize("options", [{"quantiles": ENDS}, {"density": True}], ids=["quantiles", "density"])
+@pytest.mark.parametrize("how", [3, 10, "bootstrap"])
+def test_intervals_of_90_percent_contain_90_percent(how, options):
+    X, y = FRIEDMAN
+    rows, weights = np.arange(500), None
+    if how == "bootstrap":
+        rows = np.random.default_rng(0).integers(0, 500, 500)
+    else:
+        weights = np.full(500, how)
+    model = GLNRegressor(random_state=0, **options).fit(X[rows], y[rows], weights)
+    low, high = model.predict_quantiles(X[500:], *([ENDS] if "density" in options else [])).T
+    assert ((low <= y[500:]) & (y[500:] <= high)).mean() == pytest.approx(0.9, abs=0.04)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_copies_of_a_rare_category_do_not_leak_their_own_targets(shuffle):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"zip": rng.choice([f"z{i}" for i in range(300)], 3000), "x": rng.normal(size=3000)})
+    y = rng.integers(0, 2, 3000)  # neither tells anything
+    rows = np.tile(np.arange(600), 4)
+    model = GLNClassifier(random_state=0, shuffle=shuffle).fit(frame.iloc[rows], y[rows])
+    assert log_loss(y[600:], model.predict_proba(frame[600:])) == pytest.approx(COIN, abs=0.03)
+
+
+# ---- Equal rows of few categories are no copies ----------------------------------------------------------------------
+
+
+def of_bits(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Samples of five bits, and a class that is a random function of them: each of 32 rows occurs many times."""
+    rng = np.random.default_rng(1)
+    X = rng.integers(0, 2, (count, 5)).astype(float)
+    return X, (rng.random(32) < 0.5)[(X @ 2 ** np.arange(5)).astype(int)].astype(int)
+
+
+@pytest.mark.parametrize("weight", [None, 5])
+def test_a_table_of_few_different_rows_is_learned(weight):
+    X, y = of_bits(2000)
+    model = GLNClassifier(random_state=0).fit(X[:600], y[:600], None if weight is None else np.full(600, weight))
+    assert log_loss(y[600:], model.predict_proba(X[600:])) < 0.01
+    visits = np.arange(600)
+    np.testing.assert_array_equal(copies(X[:600], y[:600], visits), visits)
+    levels = np.concatenate([X, 1 - X], axis=1)  # a column per level makes no difference
+    np.testing.assert_array_equal(copies(levels[:600], y[:600], visits), visits)
+
+
+@pytest.mark.parametrize("form", [np.asarray, csr_array])
+def test_copies_are_found_by_their_values(form):
+    rng = np.random.default_rng(0)
+    X = np.round(rng.normal(size=(100, 6)), 2) * [1, 1, 1, 1, 1e20, 1]
+    X[rng.random(X.shape) < 0.1] = np.nan
+    X[rng.random(X.shape) < 0.1] = 0
+    y, rows = rng.integers(0, 2, 100), rng.integers(0, 100, 300)
+    found = copies(form(X[rows]), y[rows], np.arange(300))
+    np.testing.assert_array_equal(rows[found], rows)
+    assert len(np.unique(found)) == len(np.unique(rows))
+
+
+def test_equal_features_with_different_targets_are_no_copies():
+    X, y = np.random.default_rng(0).normal(size=(100, 4)), np.zeros((2, 100))
+    X[10:15], X[20:25] = X[10], X[20]
+    y[1, 12] = 1
+    visits = np.arange(100).repeat(2)
+    expected = np.arange(100)
+    expected[20:25] = 20  # but 10 to 14 stay apart
+    np.testing.assert_array_equal(copies(X, y, visits), expected.repeat(2))
+    without = visits[visits != 12]  # of weight 0
+    expected[10:15] = 10
+    np.testing.assert_array_equal(copies(X, y, without), expected[without])
