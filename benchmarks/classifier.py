@@ -29,6 +29,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from sklearn import datasets
+from sklearn.calibration import calibration_curve
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -40,7 +41,7 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.defaults import TABLES as BUNDLED
 from benchmarks.report import boosters, command_line, machine, show
-from gln.learning.calibration import calibration_error, reliability
+from gln.learning.calibration import calibration_error
 from gln.sklearn import GLNClassifier
 
 Table = tuple[Any, np.ndarray]  # features (N, F), an array or a frame, labels (N,)
@@ -138,7 +139,8 @@ def plot(scores: dict[str, list[Scores]], file: Path) -> None:
     for title, of_tables in scores.items():
         confidence = np.concatenate([each.confidence for each in of_tables])
         hits = np.concatenate([each.hits for each in of_tables])
-        axes.plot(*reliability(confidence, hits)[:2], marker="o", markersize=3, label=title.split(", ")[-1])
+        found, expected = calibration_curve(hits, confidence, n_bins=15)
+        axes.plot(expected, found, marker="o", markersize=3, label=title.split(", ")[-1])
     axes.set(xlabel="probability of the predicted class", ylabel="share of correct predictions")
     axes.set(xlim=(0.2, 1), ylim=(0.2, 1))
     axes.legend()

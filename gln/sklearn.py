@@ -18,8 +18,8 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from gln.learning.densities import Shape
 from gln.learning.estimators import Estimator
+from gln.learning.left_out import Table
 from gln.learning.samples import check_magnitude
-from gln.learning.tables import Table
 from gln.learning.targets import sum_to_one
 from gln.learning.validation import checked_weights, undone_after
 from gln.learning.visits import copies, stream_visits, table_visits

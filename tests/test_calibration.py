@@ -11,7 +11,7 @@ from scipy.special import expit
 from sklearn.datasets import load_breast_cancer, make_friedman1
 from sklearn.metrics import log_loss
 
-from gln.learning.calibration import PARTS, Blend, calibration_error, equal, learned_blend, parts_of_table, reliability
+from gln.learning.calibration import PARTS, Blend, calibration_error, equal, learned_blend, parts_of_table
 from gln.learning.group import Mean
 from gln.learning.targets import sum_to_one
 from gln.sklearn import GLNClassifier, GLNRegressor
@@ -125,10 +125,6 @@ def test_calibration_error_is_that_of_a_slow_loop(rng):
         inside = (confidence >= low) & ((confidence < high) | (i == 14))
         gap += abs(confidence[inside].sum() - hits[inside].sum()) / 502
     assert calibration_error(confidence, hits) == pytest.approx(gap)
-    expected, found, count = reliability(confidence, hits, 4)
-    assert count.sum() == 502
-    assert expected @ count == pytest.approx(confidence.sum())
-    assert found @ count == pytest.approx(hits.sum())
     assert calibration_error(np.ones(3), np.ones(3, bool)) == 0
 
 

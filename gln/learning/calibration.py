@@ -17,7 +17,6 @@ from gln.learning.many import log_share
 
 __all__ = [
     *("PARTS", "Blend", "blend_of_kinds", "calibration_error", "equal", "learned_blend", "parts_of_table"),
-    "reliability",
 ]
 
 PARTS = 8  # of a table; each network leaves out one
@@ -125,24 +124,14 @@ def _offset(residuals: np.ndarray, level: float, shares: np.ndarray) -> float:  
     return float(residuals[order][np.searchsorted(below, level * below[-1])])
 
 
-def reliability(confidence: np.ndarray, hits: np.ndarray, bins: int = 15) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean probability, fraction of hits and number of predictions in equal-width bins of [0, 1], except empty bins.
-
-    Shapes: (n,) in [0, 1], (n,) of bools -> 3 of (at most `bins`,).
-    """
-    part = np.minimum((confidence * bins).astype(int), bins - 1)
-    count = np.bincount(part, minlength=bins)
-    expected, found = (np.bincount(part, values, bins)[count > 0] / count[count > 0] for values in (confidence, hits))
-    return expected, found, count[count > 0]
-
-
 def calibration_error(confidence: np.ndarray, hits: np.ndarray, bins: int = 15) -> float:
     """Expected calibration error: the mean distance between the probability and the fraction of hits in a bin.
 
-    Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, section 2.
+    Bins are of equal width. Shapes: (n,) in [0, 1], (n,) of bools. Source: Guo et al., On Calibration of Modern Neural
+    Networks, ICML 2017, section 2.
     """
-    expected, found, count = reliability(confidence, hits, bins)
-    return float(np.abs(expected - found) @ count / len(hits))
+    part = np.minimum((confidence * bins).astype(int), bins - 1)
+    return float(np.abs(np.bincount(part, confidence - hits)).sum() / len(hits))
 
 
 def _log_losses(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:  # (C, n), (n,) -> (n,)

@@ -21,12 +21,13 @@ from gln.learning.encodings import quantile_pieces
 from gln.learning.group import grouped
 from gln.learning.growth import start_at
 from gln.learning.learner import OF_STREAMS, Learner
+from gln.learning.left_out import spread
 from gln.learning.many import MANY, OTHERS
 from gln.learning.reading import Reading
 from gln.learning.saveable import Saveable
 from gln.learning.sparse_scaler import SparseScaler
 from gln.learning.standardizer import OF_FEATURES, Standardizer
-from gln.learning.tables import Training, fit_table, spread, with_columns
+from gln.learning.tables import Training, fit_table, with_columns
 from gln.learning.targets import Classes, Numbers
 from gln.learning.validation import Validation
 
@@ -152,9 +153,9 @@ class Estimator(Saveable, Validation):
             rng = check_random_state(self.random_state) if self.shuffle else None
             own = targets.standardizer.transform(table.targets) if isinstance(targets, Numbers) else table.targets
             table = with_columns(categories, table, own, rng)
-        count, features = len(table.visits), table.X.shape[1]
+        count, features = len(table.rows), table.X.shape[1]
         standardizer = Standardizer(features, **OF_FEATURES)
-        standardizer.fit(table.X.T, table.visits)
+        standardizer.fit(table.X.T, table.rows)
         heads = int(table.targets.max()) + 1 if table.targets.ndim == 1 else 1
         densities = getattr(self, "density", False)
         settings = self._settings(of_table(count, heads, densities))
@@ -166,10 +167,10 @@ class Estimator(Saveable, Validation):
 
     def _fit_wide(self, groups, table):
         """`_fit` for a wide sparse table, which stays sparse."""
-        passes = {"n_epochs": passes_over(len(table.visits), WIDE_PASSES)}
+        passes = {"n_epochs": passes_over(len(table.rows), WIDE_PASSES)}
         settings, targets = self._settings(OF_WIDE | passes), table.targets if table.targets.ndim == 2 else None
         learner = self._of_wide(settings, groups, table.X.shape[1], None if targets is None else len(targets))
-        learner.reading.standardizer.fit(table.X.T, table.visits)
+        learner.reading.standardizer.fit(table.X.T, table.rows)
         if targets is not None:
             learner.targets.standardizer.fit(targets)
         self._fit_learner(learner, table, settings["n_epochs"])

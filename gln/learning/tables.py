@@ -16,13 +16,22 @@ import pandas as pd
 from joblib import Parallel, delayed, effective_n_jobs
 from tqdm import tqdm
 
-from gln.learning.calibration import PARTS, Blend, blend_of_kinds, learned_blend, parts_of_table
+from gln.learning.calibration import parts_of_table
 from gln.learning.categories import Categories
-from gln.learning.densities import Shape, fitted
-from gln.learning.group import Group, predictions
+from gln.learning.group import Group
 from gln.learning.growth import start_at
 from gln.learning.heads import join_heads, split_heads
 from gln.learning.learner import Learner
+from gln.learning.left_out import (
+    CALIBRATED_ON,
+    Table,
+    blend_of,
+    densities_of,
+    kinds_of,
+    left_out_by,
+    of_left_out,
+    spread,
+)
 from gln.learning.many import MANY, log_share, some_heads
 from gln.learning.network import Network
 from gln.learning.rates import RATES, linear_rate
@@ -32,19 +41,7 @@ from gln.learning.targets import Classes
 
 __all__ = ["Table", "Training", "fit_table", "spread", "with_columns"]
 
-CALIBRATED_ON = 40_000  # samples at most: enough for a few weights, and for the counts behind `novelty`
 ENCODED_RATE = 3.0  # factor of the learning rate of networks that also mix encodings
-
-
-class Table(NamedTuple):
-    X: Any  # (N, F)
-    visits: np.ndarray  # (V,), index of the sample of each visit
-    targets: np.ndarray  # (V,) class numbers, or (T, V)
-    shares: np.ndarray | None  # (V,), the fraction of a step that each visit makes
-    copies: np.ndarray  # (V,), equal for visits of one sample and of its copies
-
-    def samples(self, visits: np.ndarray) -> Any:  # (n,) -> (F, n)
-        return self.X[self.visits[visits]].T
 
 
 class Training(NamedTuple):
@@ -77,12 +74,7 @@ def with_columns(categories: Categories, table: Table, targets: np.ndarray, rng:
     order = np.arange(len(first)) if rng is None else rng.permutation(len(first))
     for some in (order[part] for part in chunks(len(order))):
         columns[some] = categories.learn(table.samples(first[some]), targets[..., first[some]], weights[some]).T
-    return table._replace(X=columns, visits=visits)
-
-
-def spread(count: int, most: int) -> np.ndarray:
-    """Indices below `count`, evenly spaced, at most `most` of them."""
-    return np.linspace(0, count - 1, min(count, most)).astype(int)
+    return table._replace(X=columns, rows=visits)
 
 
 def fit_table(learner: Learner, table: Table, training: Training) -> int:
@@ -102,11 +94,11 @@ def fit_table(learner: Learner, table: Table, training: Training) -> int:
     groups = list(zip(learner.groups[: len(learner.groups) - learner.has_densities], targets, strict=False))
     parts, passes = _fit_groups(groups, classes, learner, table, training)
     for group, own_targets in groups:
-        group.combination = _blend(learner.reading, group, own_targets, table, parts)
+        group.combination = blend_of(learner.reading, group, own_targets, table, parts)
     if learner.has_densities:
         passes = min(passes, _fit_variances(learner, own, table, parts, training))
     learner.start_counting()
-    some = spread(len(table.visits), CALIBRATED_ON)
+    some = spread(len(table.rows), CALIBRATED_ON)
     for part in chunks(len(some)):
         learner.count(table.samples(some[part]))
     return passes
@@ -125,15 +117,15 @@ def _fit_variances(learner: Learner, targets: np.ndarray, table: Table, parts: n
     by networks that left out the sample's part of the table (V,). Learns their blend and the shape of densities, and
     returns the completed passes."""
     means, variances, bound = learner.groups[0], learner.groups[-1], learner.groups[0].networks[0].bound
-    visits, mixed = _of_left_out(learner.reading, means, table, parts)
-    of_means, kinds = means.combination, _kinds(means.networks)
+    visits, mixed = of_left_out(learner.reading, means, table, parts)
+    of_means, kinds = means.combination, kinds_of(means.networks)
     of_kinds = of_means._replace(weights=np.stack([of_means.weights[kind].sum(axis=0) for kind in kinds]))
     deviations = (targets[:, visits] - of_kinds.of(mixed)).clip(-bound, bound).astype(np.float32)
     shares = None if table.shares is None else table.shares[visits]
-    rest = table._replace(visits=table.visits[visits], shares=shares, copies=table.copies[visits])
+    rest = table._replace(rows=table.rows[visits], shares=shares, copies=table.copies[visits])
     group = [(variances, _for_heads(deviations))]
     parts, passes = _fit_groups(group, np.zeros(len(visits), int), learner, rest, training)
-    variances.combination, variances.shape = _densities(learner.reading, variances, deviations, rest, parts)
+    variances.combination, variances.shape = densities_of(learner.reading, variances, deviations, rest, parts)
     return passes
 
 
@@ -155,7 +147,7 @@ def _fit_groups(
     jobs = [
         Job(network, own, parts, part)
         for group, own in groups
-        for network, part in zip(group.networks, _left_out(group), strict=True)
+        for network, part in zip(group.networks, left_out_by(group), strict=True)
     ]
     training = training._replace(seconds=training.seconds * len(jobs) / len(learner.networks))
     _train_all(jobs, table, learner.reading, training)
@@ -221,58 +213,3 @@ def _order(visits: np.ndarray, training: Training, rng: np.random.RandomState) -
         order = visits[rng.permutation(len(visits))] if training.shuffle else visits
         for part in chunks(len(visits), training.batch_size):
             yield number * len(visits) + part.start, order[part]
-
-
-# ---- Parts left out --------------------------------------------------------------------------------------------------
-
-
-def _kinds(networks: Sequence[Network]) -> list[np.ndarray]:
-    """Indices of the networks of each kind. Networks of one kind have the same inputs."""
-    sizes = np.array([network.input_size for network in networks])
-    return [np.flatnonzero(sizes == size) for size in np.unique(sizes)]
-
-
-def _left_out(group: Group) -> np.ndarray:  # (M,)
-    """The part that each network leaves out: different ones within a kind, and with classes never part 0."""
-    parts = np.empty(len(group.networks), int)
-    for kind in _kinds(group.networks):
-        numbers = np.arange(len(kind))
-        parts[kind] = 1 + numbers % (PARTS - 1) if group.link == "logit" else (1 + numbers) % PARTS
-    return parts
-
-
-def _blend(reading: Reading, group: Group, targets: np.ndarray, table: Table, parts: np.ndarray) -> Blend:
-    """How to combine a group's networks, learned from their predictions for the samples that they left out."""
-    visits, mixed = _of_left_out(reading, group, table, parts, CALIBRATED_ON // PARTS)
-    return learned_blend(group.config, _kinds(group.networks), mixed, targets[..., visits], _shares(table, visits))
-
-
-def _densities(
-    reading: Reading, group: Group, deviations: np.ndarray, table: Table, parts: np.ndarray
-) -> tuple[Blend, Shape]:
-    """How to combine the networks of variances, and the shape of the densities, from deviations (T, V)."""
-    visits, mixed = _of_left_out(reading, group, table, parts, CALIBRATED_ON // PARTS)
-    of_targets = zip(mixed.swapaxes(0, 1), deviations[:, visits], strict=True)
-    weights, skew, tails = zip(*(fitted(*each, _shares(table, visits)) for each in of_targets), strict=True)
-    return blend_of_kinds(np.stack(weights, axis=1), _kinds(group.networks)), Shape(np.array(skew), np.array(tails))
-
-
-def _of_left_out(
-    reading: Reading, group: Group, table: Table, parts: np.ndarray, most: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:  # (n,), (G, C, n)
-    """Visits that networks of each kind left out, at most `most` per part, and the mean output of each kind there."""
-    kinds, left_out = _kinds(group.networks), _left_out(group)
-    outputs = [np.empty((len(kinds), group.heads, 0))]  # of each part
-    known = [np.empty(0, int)]  # the visits of each part
-    for part in np.unique(left_out):
-        of_kinds = [Group([group.networks[place] for place in kind if left_out[place] == part]) for kind in kinds]
-        if all(each.networks for each in of_kinds):
-            visits = np.flatnonzero(parts == part)
-            known.append(visits[spread(len(visits), most or len(visits))])
-            each = predictions(reading, table.samples(known[-1]), *of_kinds)
-            outputs.append(np.stack([group.mixed(predicted).mean(axis=0) for predicted in each]))
-    return np.concatenate(known), np.concatenate(outputs, axis=2)
-
-
-def _shares(table: Table, visits: np.ndarray) -> np.ndarray:  # (n,) -> (n,)
-    return np.ones(len(visits)) if table.shares is None else table.shares[visits]
