@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gln.learning.calibration import PARTS, Blend, learned_blend
+from gln.learning.calibration import PARTS, Blend, blend_of_kinds, learned_blend
 from gln.learning.densities import Shape, fitted
 from gln.learning.group import Group, predictions
 from gln.learning.network import Network
