@@ -135,7 +135,7 @@ LOSSES = {
 
 
 def _in(*kind: Any, **options: Any) -> Any:
-    """A field of `Config`: a number in an interval, a bool, or a value that `Config` checks itself."""
+    """A field of `Config`: a bool, or a number or numbers in an interval; without `kind` it is checked elsewhere."""
     return dataclasses.field(metadata={"kind": kind}, **options)
 
 
@@ -144,7 +144,7 @@ class Config:
     """The checked arguments of a `GLN`, without the two that may be callables. `dataclasses.asdict` converts it to a
     dict for JSON, and `Config(**values)` converts that back."""
 
-    layer_sizes: Sequence[int]  # a tuple after the check
+    layer_sizes: Sequence[int] = _in(int, "[1, inf)")  # a tuple after the check
     input_size: int = _in(int, "[1, inf)")
     context_size: int = _in(int, "[1, inf)")
     num_classes: int = _in(int, "[2, inf)")
@@ -157,7 +157,7 @@ class Config:
     seed: int | None = _in(int, "[0, inf)", compare=False)
     loss: str = _in()
     num_outputs: int = _in(int, "[1, inf)")
-    quantiles: Sequence[float] | None = _in()  # a tuple after the check
+    quantiles: Sequence[float] | None = _in(float, "(0, 1)")  # a tuple after the check
     value_clipping: float = _in(float, "(0, 1e4]")
     context_features: int | None = _in(int, "[1, 1e9]", compare=False, default=None)  # missing in older files
 
@@ -166,12 +166,11 @@ class Config:
         if not isinstance(self.loss, str) or self.loss not in LOSSES:
             raise _bad("loss", f"one of {list(LOSSES)}", repr(self.loss))
         for field in dataclasses.fields(self):
-            may_be_none = own[field.name] is None and str(field.type).endswith("None")
-            if (kind := field.metadata.get("kind")) and not may_be_none:
-                own[field.name] = _number(field.name, own[field.name], *kind)
-        own["layer_sizes"] = _numbers("layer_sizes", self.layer_sizes, int, "[1, inf)")
-        if self.quantiles is not None or self.record.heads == "quantiles":
-            own["quantiles"] = _numbers("quantiles", self.quantiles, float, "(0, 1)")
+            name, kind, of = field.name, field.metadata["kind"], str(field.type)
+            check = _numbers if of.startswith("Sequence") else _number
+            may_be_none = of.endswith("None") and name != self.record.heads
+            if kind and not (own[name] is None and may_be_none):
+                own[name] = check(name, own[name], *kind)
         for name in {*itertools.chain(*(record[:2] for record in LOSSES.values()))} - {*self.record[:2]}:
             if own[name] != (default := DEFAULTS[name]):
                 raise _bad(name, f"{default}, because {self.loss} does not use it", own[name])
@@ -283,8 +282,8 @@ class GLN(tf.Module):
     def predict(self, inputs: Any, context_inputs: Any, targets: Any = None) -> Any:
         """Predict a batch, and learn from it if targets are given: probabilities or values, (B,), or (C, B) for C > 1.
 
-        All samples are predicted with the same weights, then the updates of all samples are added up. Predictions are
-        the same with and without targets. A batch of one is exact online learning (Algorithm 1 of the paper).
+        All samples are predicted with the same weights, with or without targets, then their updates are added up. A
+        batch of one is exact online learning (Algorithm 1 of the paper).
 
         Args:
             inputs: (input_size, B) logits or values, or what `base_predictor` takes. A transposed batch raises an error
@@ -304,11 +303,10 @@ class GLN(tf.Module):
         return self._answer(inputs, context_inputs, targets, _number("batch_size", batch_size, int, "[1, inf)"))
 
     def predict_arrays(self, base, context, targets=None, rates=None, batch_size: int = 1) -> np.ndarray:
-        """`predict`, or with targets `predict_online`, for checked arrays: only shapes and dtypes are checked.
+        """`predict`, or with targets `predict_online`, for checked float32 arrays: only shapes and dtypes are checked.
 
         Shapes: base values (K, B), side information (D, B), targets of the heads (C, B), learning rates (B,), by
-        default `rates(B)` -> (C, B). Raises ValueError for another shape, or arrays that are not NumPy's float32. With
-        an infinite target a head does not learn, as with NaN, and need not predict: Numba skips it.
+        default `rates(B)` -> (C, B). With an infinite target a head does not learn, as with NaN, and need not predict.
         """
         self._check_arrays(base, context, targets, rates)
         return self._numpy(self._predicted(base, context, targets, rates, batch_size))
@@ -335,29 +333,27 @@ class GLN(tf.Module):
 
     def fit_hyperplanes(self, context_inputs: Any) -> None:
         """Redraw every halfspace as the perpendicular bisector of two of the samples, (context_size, B), B at least 2.
-
-        With `context_features` a halfspace keeps its direction and gets an offset between two samples. Raises
-        RuntimeError after the first update, because moving the gates would scramble what the model has learned."""
+        With `context_features` it keeps its direction and gets an offset between two samples. Raises RuntimeError after
+        the first update, because moving the gates would scramble what the model has learned."""
         if int(self.step) > 0:
             raise RuntimeError(f"fit_hyperplanes: expected a model before its first update, got step {int(self.step)}")
         samples = self._array("context_inputs", context_inputs, (self.config.context_size, None)).T
         if len(samples) < 2:
             raise _bad("context_inputs", "two samples or more", f"shape {samples.T.shape}")
-        old, rng = self._dump()[0], np.random.default_rng(self.config.seed)
-        hyperplanes, hyperplane_bias = np.empty_like(old), np.empty(old.shape[:2])
         lay = _bisectors if self.config.context_features is None else _between_samples
-        for neurons in self._layers():
-            hyperplanes[neurons], hyperplane_bias[neurons] = lay(old[neurons], samples, rng)
-        self._load_hyperplanes(hyperplanes, self._array("offsets from context_inputs", hyperplane_bias, old.shape[:2]))
+        rng, layers = np.random.default_rng(self.config.seed), self._by_layer(self._dump()[0])
+        planes, offsets = map(np.concatenate, zip(*(lay(old, samples, rng) for old in layers), strict=True))
+        offsets = self._array("offsets from context_inputs", offsets, planes.shape[:2])
+        self._load_hyperplanes(planes.astype(np.float32), offsets)
 
     def get_state(self, copy: bool = True) -> dict[str, np.ndarray]:
         """All arrays, under the same names in every backend: for each layer l = 1 ... L `hyperplanes.{l}` (n, k, D),
         `hyperplane_bias.{l}` (n, k) and `weights.{l}` (n, 2^k, C, d), and `step` (), the number of samples learned.
         With `copy=False` they may share the model's memory and must not be modified."""
-        *planes, weights, step = self._dump()
-        layers = zip(self._layers(), weights, strict=True)
-        arrays = [each for some, w in layers for each in (planes[0][some], planes[1][some], w)] + [np.int64(step)]
-        named, take = zip(self._shapes().items(), arrays, strict=True), np.array if copy else np.asarray
+        planes, offsets, weights, step = self._dump()
+        layers = zip(self._by_layer(planes), self._by_layer(offsets), weights, strict=True)
+        named = zip(self._shapes().items(), [*itertools.chain(*layers), np.int64(step)], strict=True)
+        take = np.array if copy else np.asarray
         return {name: take(array, order="C").reshape(shape) for (name, shape), array in named}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -406,13 +402,12 @@ class GLN(tf.Module):
         return self._tensor(p[..., 0] if one else p)
 
     def _predicted(self, base, context, targets, rates, batch_size):  # (K, B), (D, B), (C, B), (B,) -> (C, B)
-        count = base.shape[1]
-        if targets is None:
-            batch_size, rates = BLOCK_SAMPLES, None  # predictions are independent
-        elif rates is None:
-            rates = self.rates(count)
-        given = base, context, targets, rates, min(batch_size, count)
-        return self._stream(*given) if count else np.empty((self.config.num_heads, 0), np.float32)
+        if (count := base.shape[1]) == 0:
+            return np.empty((self.config.num_heads, 0), np.float32)
+        if targets is None:  # predictions are independent
+            return self._stream(base, context, None, None, min(BLOCK_SAMPLES, count))
+        rates = self.rates(count) if rates is None else rates
+        return self._stream(base, context, targets, rates, min(batch_size, count))
 
     def _check_arrays(self, *arrays) -> None:  # base, context, targets, rates
         count = arrays[0].shape[-1]
@@ -463,10 +458,8 @@ class GLN(tf.Module):
             raise _bad(name, f"numbers from {low:g} to {high:g}", f"numbers from {array.min()} to {array.max()}")
         return array.astype(np.float32, copy=False)
 
-    def _layers(self) -> list[slice]:
-        """The slice of each layer's neurons among those of all layers."""
-        ends = np.cumsum(self.config.layer_sizes).tolist()
-        return [slice(end - n, end) for n, end in zip(self.config.layer_sizes, ends, strict=True)]
+    def _by_layer(self, array: np.ndarray) -> list[np.ndarray]:  # (N, ...) -> L of (n, ...)
+        return np.split(array, np.cumsum(self.config.layer_sizes)[:-1])
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         config, below = self.config, self.base_size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -138,3 +139,49 @@ def test_where_an_input_is_clipped_the_slope_is_zero(way):
     _, by_inputs, _ = gradients(model, inputs, context, given_for(model))
     assert not by_inputs[:4].any()
     assert by_inputs[4:].any()
+
+
+def jacobian_of(name: str, model: Any, inputs: np.ndarray, context: np.ndarray) -> np.ndarray:
+    """Derivatives of the predictions of one head, (B,), by inputs: (B, input_size, B)."""
+    if name == "tf":
+        import tensorflow as tf
+
+        with tf.GradientTape(persistent=True) as tape:
+            x = tf.constant(inputs)
+            tape.watch(x)
+            p = model.serve(x, tf.constant(context))
+        return tape.jacobian(p, x, experimental_use_pfor=False).numpy()
+    if name == "jax":
+        import jax
+
+        predict = functools.partial(load_backend("jax").predict, model.config, model.params)
+        by_columns, by_rows = (kind(lambda x: predict(x, context)[0])(inputs) for kind in (jax.jacfwd, jax.jacrev))
+        np.testing.assert_allclose(by_columns, by_rows, atol=1e-6)
+        return np.asarray(by_rows)
+    import torch
+
+    return torch.func.jacrev(lambda x: model(x, torch.tensor(context)))(torch.tensor(inputs)).numpy()
+
+
+@pytest.mark.parametrize("name", ["torch", "jax", "tf"])
+def test_a_jacobian_has_the_gradient_of_each_sample(name):
+    model, _, inputs, context = learned(load_backend(name))
+    jacobian = jacobian_of(name, model, inputs[:, :6], context[:, :6])
+    gradient = WAYS[name](model, inputs, context, np.ones(40, np.float32))[1][:, :6]
+    np.testing.assert_allclose(jacobian.diagonal(axis1=0, axis2=2), gradient, atol=1e-6)
+    assert np.count_nonzero(jacobian) <= gradient.size  # a prediction depends on its own sample alone
+
+
+def test_predictions_of_jax_are_differentiated_by_weights():
+    gln_jax = load_backend("jax")
+    import jax
+
+    model, _, inputs, context = learned(gln_jax, loss="squared_error", bias=False)
+
+    def total(weights: Any) -> Any:
+        return gln_jax.predict(model.config, model.params._replace(weights=weights), inputs, context).sum()
+
+    slopes = jax.grad(total)(model.params.weights)
+    weights = sum(float((slope * array).sum()) for slope, array in zip(slopes, model.params.weights, strict=True))
+    # Without a bias predictions are proportional to the weights of each of the two layers, which gives their sum twice.
+    np.testing.assert_allclose(weights, 2 * float(total(model.params.weights)), rtol=1e-4)

@@ -116,5 +116,7 @@ def test_a_wide_layer_is_processed_in_parts(monkeypatch):
             patch.setattr("gln_numpy.CACHED_BYTES", 4 * 3 * 7 * 4)  # four neurons of the first layer
             patch.setattr("gln_numpy.BLOCK_SAMPLES", 10)
             parts = GLN(**network)
+            before = parts.predict(inputs, context)
+            np.testing.assert_array_equal(GLN(**network).predict(inputs, context, targets), before)
             np.testing.assert_allclose(parts.predict_online(inputs, context, targets, batch_size), expected, atol=1e-6)
         assert_close_states(parts, whole)
