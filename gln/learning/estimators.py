@@ -82,9 +82,9 @@ class Estimator(Saveable, Validation):
         tags.input_tags.allow_nan = tags.input_tags.sparse = True
         return tags
 
-    def save(self, path):
+    def _learned(self):
         check_is_fitted(self)
-        super().save(path)
+        return super()._learned()
 
     # ---- Predicting --------------------------------------------------------------------------------------------------
 

@@ -53,11 +53,10 @@ class Saveable:
         """
         arrays: dict[str, np.ndarray] = {}
         parameters = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-        learned = {name: vars(self)[name] for name in self.kept if name in vars(self)}
         config = {
             "estimator": _kind(type(self)),
             "parameters": {name: _encoded(name, value, arrays) for name, value in parameters.items()},
-            "learned": {name: _encoded(name, value, arrays) for name, value in learned.items()},
+            "learned": {name: _encoded(name, value, arrays) for name, value in self._learned().items()},
         }
         # Early versions of safetensors cannot read a file without arrays, as before the first sample of a stream.
         write(path, config, arrays or {"none": np.zeros(1)})
@@ -100,6 +99,9 @@ class Saveable:
             for name, value in config["learned"].items():
                 estimator._keep(name, _decoded(name, value, arrays, network))
         return estimator
+
+    def _learned(self) -> dict[str, Any]:
+        return {name: vars(self)[name] for name in self.kept if name in vars(self)}
 
     def _keep(self, name: str, value: Any) -> None:
         """Set an attribute from a file. Raises ValueError for one that an estimator of this class does not have."""
