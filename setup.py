@@ -84,7 +84,7 @@ setup(
         "gln.page": ["*.html", "style.css", "words/*.json"],
     },
     install_requires=[
-        # From 0.61 on, code is the same to the last bit when compiled and when kept. There are wheels up to Python 3.15.
+        # Compiled and cached code are the same to the last bit from 0.61 on. There are wheels up to Python 3.15.
         "numba>=0.61; python_version < '3.16'",
         "numpy>=1.26",
         "pandas>=2.1",
