@@ -91,7 +91,7 @@ def test_learn_and_predict(stream, config, params, compiled):
 @pytest.mark.parametrize(
     "kind",
     [
-        {"loss": "squared_error", "num_outputs": 2},
+        pytest.param({"loss": "squared_error", "num_outputs": 2}, marks=pytest.mark.slow),
         {"loss": "variance", "num_outputs": 2},
         {"loss": "quantile", "quantiles": (0.1, 0.9)},
     ],

@@ -607,15 +607,15 @@ Path("whole.pickle").write_bytes(pickle.dumps([learned(labelled(60, 3)[35:], mod
         assert_same_predictions(learned(samples, model), whole, samples, atol=1e-6)
 
 
-def test_backends_agree(backend):
+@pytest.mark.parametrize(
+    ("kind", "own"), [pytest.param(GLNClassifier, {}, marks=pytest.mark.slow), (GLNRegressor, {"density": True})]
+)
+def test_backends_agree(backend, kind, own):
     samples = labelled(60)
-    name = backend_name(backend)
-    kinds: list[tuple[Any, dict[str, Any]]] = [(GLNClassifier, {}), (GLNRegressor, {"density": True})]
-    for kind, own in kinds:
-        options: dict[str, Any] = {"layer_sizes": (8,), "seed": 1, **own}
-        expected, model = (learned(samples, kind(**options, backend=each)) for each in ("numpy", name))
-        assert isinstance(model._learner.networks[0], backend.GLN)
-        assert_same_predictions(expected, model, samples, atol=1e-3)
+    options: dict[str, Any] = {"layer_sizes": (8,), "seed": 1, **own}
+    expected, model = (learned(samples, kind(**options, backend=each)) for each in ("numpy", backend_name(backend)))
+    assert isinstance(model._learner.networks[0], backend.GLN)
+    assert_same_predictions(expected, model, samples, atol=1e-3)
 
 
 def test_a_table_from_scikit_learn():

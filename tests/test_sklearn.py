@@ -387,7 +387,7 @@ def test_a_model_is_as_before_after_an_interruption(kind, monkeypatch):
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(gln.learning.tables, "_blend", interrupt)  # when the networks have been trained
+    monkeypatch.setattr(gln.learning.tables, "blend_of", interrupt)  # when the networks have been trained
     with pytest.raises(KeyboardInterrupt):
         model.fit(frame[["colour"]].assign(colour=frame["colour"].str.upper()), y)
     assert_unchanged(model, before)
@@ -666,7 +666,7 @@ def test_progress_bar(capsys):
 
 def test_backends_agree(backend):
     X, y = shuffled(IRIS)
-    arguments: dict[str, Any] = {"layer_sizes": (8,), "context_map_size": 2, "n_epochs": 1, "random_state": 1}
+    arguments: dict[str, Any] = {"layer_sizes": (8,), "n_epochs": 1, "n_networks": 1, "random_state": 1}
     model, reference = (GLNClassifier(backend=name, **arguments).fit(X, y) for name in (backend_name(backend), "numpy"))
     assert isinstance(model.glns_[0], backend.GLN)
     np.testing.assert_allclose(model.predict_proba(X), reference.predict_proba(X), atol=1e-3)

@@ -34,7 +34,7 @@ def test_networks_of_one_kind_share_what_is_compiled(columns):
     model, other = network(context_map_size=2), network(context_map_size=2, seed=2, learning_rate=1.0)
     kinds = len(gln_tf.COMPILED)
     for twin in (model, other):
-        for count in (1, 2, 7):
+        for count in (2, 7):
             twin.predict(x[:, :count], x[:, :count])
             twin.predict_online(x[:, :count], x[:, :count], y[:count], 2)
             twin.serve(x[:, :count], x[:, :count])
@@ -212,7 +212,7 @@ def test_a_layer_computes_in_float32_under_every_policy(columns):
     x, policy = columns[0], keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_float16")
     try:
-        layer = GLNLayer([5, 3], 196, 196, num_classes=10, seed=1)
+        layer = GLNLayer([5], 196, 196, num_classes=10, seed=1)
         output = layer(x.T)
     finally:
         keras.config.set_dtype_policy(policy)
@@ -240,7 +240,7 @@ def test_gradients_go_through_the_layer(columns):
 
     from gln.keras import GLNLayer
 
-    x, below, layer = columns[0].T, keras.layers.Dense(196), GLNLayer([5, 3], 196, 196, num_classes=10, seed=1)
+    x, below, layer = columns[0].T, keras.layers.Dense(196), GLNLayer([5], 196, 196, num_classes=10, seed=1)
     with tf.GradientTape() as tape:
         p = layer(below(x), x)
     assert all(np.any(gradient) for gradient in tape.gradient(p, below.trainable_weights))
@@ -295,9 +295,9 @@ def test_copy_learns_on_its_own(columns):
     model.predict(x[:, 0], x[:, 0], y[0])
     before = model.get_state()
     other = copy.deepcopy(model)
-    for start, end in ((1, 2), (2, 40)):
+    for start, end in ((1, 2), (2, 300)):
         other.predict(x[:, start:end], x[:, start:end], y[start:end])
     other.predict_online(x, x, y)
     for name, array in model.get_state().items():
         np.testing.assert_array_equal(array, before[name], err_msg=name)
-    assert int(other.step) == 40 + 300
+    assert int(other.step) == 300 + 300

@@ -31,6 +31,7 @@ print({each.__name__: sum(each.stats.cache_misses.values()) for each in function
 """
 
 
+@pytest.mark.slow
 def test_a_new_process_compiles_nothing():
     pytest.importorskip("numba")
     said = run_python("import sys; from gln import warm_up; sys.exit(warm_up.main())").splitlines()

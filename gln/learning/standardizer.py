@@ -13,7 +13,7 @@ from scipy.sparse import issparse
 
 from gln.learning.moments import FEW, Moments, divisor, moments_of, outliers, widened
 from gln.learning.owned import OwnsArrays
-from gln.learning.samples import check_integer, check_samples, dense
+from gln.learning.samples import check_integer, check_samples, chunks, dense
 
 __all__ = ["FAR", "OF_FEATURES", "OF_TARGETS", "Standardizer"]
 
@@ -77,10 +77,11 @@ class Standardizer(OwnsArrays):
 
     def learn_checked(self, samples: Any) -> np.ndarray:
         """`learn` without checks."""
-        columns = dense(samples).astype(np.float64)
-        standardised = np.empty(columns.shape, np.float32)
-        for b, sample in enumerate(columns.T.copy()):
-            standardised[:, b] = self.learn_one(sample)
+        standardised = np.empty(samples.shape, np.float32)
+        for part in chunks(samples.shape[1]):
+            rows = dense(samples[:, part]).T.astype(np.float64, order="C")
+            for b, sample in enumerate(rows, start=part.start):
+                standardised[:, b] = self.learn_one(sample)
         return standardised
 
     def learn_one(self, x: np.ndarray) -> np.ndarray:
