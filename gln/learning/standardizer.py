@@ -5,7 +5,7 @@ Shapes: B samples, D features.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from scipy.sparse import issparse
 
 from gln.learning.moments import FEW, Moments, divisor, moments_of, outliers, widened
 from gln.learning.owned import OwnsArrays
-from gln.learning.samples import check_integer, check_samples, chunks, dense
+from gln.learning.samples import check_integer, check_samples, dense
 
 __all__ = ["FAR", "OF_FEATURES", "OF_TARGETS", "Standardizer"]
 
@@ -78,9 +78,9 @@ class Standardizer(OwnsArrays):
     def learn_checked(self, samples: Any) -> np.ndarray:
         """`learn` without checks."""
         standardised = np.empty(samples.shape, np.float32)
-        for part in chunks(samples.shape[1]):
-            rows = dense(samples[:, part]).T.astype(np.float64, order="C")
-            for b, sample in enumerate(rows, start=part.start):
+        for some in self._blocks(samples.shape[1]):
+            rows = dense(samples[:, some]).T.astype(np.float64, order="C")
+            for b, sample in enumerate(rows, start=some.start):
                 standardised[:, b] = self.learn_one(sample)
         return standardised
 
@@ -145,8 +145,8 @@ class Standardizer(OwnsArrays):
             ValueError: a wrong shape, or infinity.
         """
         samples = self._checked(samples)
-        standardised, size = np.empty(samples.shape, np.float32), max(1, BLOCK // self.size)
-        for some in (slice(start, start + size) for start in range(0, samples.shape[1], size)):
+        standardised = np.empty(samples.shape, np.float32)
+        for some in self._blocks(samples.shape[1]):
             z = (dense(samples[:, some]).astype(np.float64) - self.mean[:, None]) / self._divisor[:, None]
             standardised[:, some] = self._within(z)
         return standardised
@@ -154,6 +154,10 @@ class Standardizer(OwnsArrays):
     def transform_one(self, x: np.ndarray) -> np.ndarray:
         """`transform` for one float64 vector, without checks: (D,) -> (D,)."""
         return self._within((x - self.mean) / self._divisor)
+
+    def _blocks(self, count: int) -> Iterator[slice]:
+        size = max(1, BLOCK // self.size)
+        return (slice(start, start + size) for start in range(0, count, size))
 
     def _within(self, z: np.ndarray) -> np.ndarray:
         z[~(np.abs(z) < FAR * self.limit) if self.far_is_missing else np.isnan(z)] = 0  # NaN is never `<`
