@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -235,18 +234,14 @@ class GLNBandit(Named):
             self._learner = self._learner.with_outputs(kept, 0 if kept else 1)
             self._heads = {other: own - (own > head) if own is not None else None for other, own in self._heads.items()}
 
-    @classmethod
-    def load(cls, path: str | os.PathLike[str], **parameters: Any) -> GLNBandit:
-        """Load a bandit that `save` wrote, as other estimators do."""
-        bandit = super().load(path, **parameters)
-        # In files of version 1.0, retired arms are a list, and arms without a reward, or even a head, have numbers too.
-        counts = [] if bandit._learner is None else bandit._learner.counts.rows
-        taught = {int(head) for rows in counts for head in rows.any(axis=(0, 1)).nonzero()[0]}
-        bandit._heads = {arm: head if head in taught else None for arm, head in bandit._heads.items()}
-        bandit._retired = dict.fromkeys(bandit._retired)
-        return bandit
-
     # ---- Internals ---------------------------------------------------------------------------------------------------
+
+    def _restored(self) -> None:
+        # In files of version 1.0, retired arms are a list, and arms without a reward, or even a head, have numbers too.
+        counts = [] if self._learner is None else self._learner.counts.rows
+        taught = {int(head) for rows in counts for head in rows.any(axis=(0, 1)).nonzero()[0]}
+        self._heads = {arm: head if head in taught else None for arm, head in self._heads.items()}
+        self._retired = dict.fromkeys(self._retired)
 
     def _built(self, reading):
         networks = self._networks([reading.size], loss="squared_error", num_outputs=len(self._heads))

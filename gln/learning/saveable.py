@@ -98,7 +98,11 @@ class Saveable:
             network = load_backend(estimator.backend).GLN
             for name, value in config["learned"].items():
                 estimator._keep(name, _decoded(name, value, arrays, network))
+            estimator._restored()
         return estimator
+
+    def _restored(self) -> None:
+        """Bring what an older version saved into today's form."""
 
     def _learned(self) -> dict[str, Any]:
         return {name: vars(self)[name] for name in self.kept if name in vars(self)}
