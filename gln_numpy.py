@@ -248,12 +248,12 @@ class Config:
     record = property(lambda self: LOSSES[self.loss])
     logits = property(lambda self: self.record.link == "logit")
 
-    @property
+    @functools.cached_property
     def bound(self) -> float:
         """Inputs and outputs of neurons are clipped to [-bound, bound]."""
         return math.log1p(-self.pred_clipping) - math.log(self.pred_clipping) if self.logits else self.value_clipping
 
-    @property
+    @functools.cached_property
     def num_heads(self) -> int:
         return max(1 if self.num_classes == 2 else self.num_classes, self.num_outputs, len(self.quantiles or ()))
 
@@ -473,11 +473,12 @@ class GLN:
         return self._stream(base, context, targets, rates, min(batch_size, count))
 
     def _check_arrays(self, *arrays) -> None:  # base, context, targets, rates
-        count = arrays[0].shape[-1]
-        shapes = (self._base_size, count), (self._config.context_size, count), (self._config.num_heads, count), (count,)
-        if any(a is not None and (a.shape != s or a.dtype != np.float32) for a, s in zip(arrays, shapes, strict=True)):
-            came = [None if array is None else f"{array.dtype} {array.shape}" for array in arrays]
-            raise _bad("base, context, targets, rates", f"float32 of shapes {shapes}", came)
+        config, count = self._config, arrays[0].shape[-1]
+        shapes = (self._base_size, count), (config.context_size, count), (config.num_heads, count), (count,)
+        for array, shape in zip(arrays, shapes, strict=True):
+            if array is not None and (array.shape != shape or array.dtype != np.float32):
+                came = [None if each is None else f"{each.dtype} {each.shape}" for each in arrays]
+                raise _bad("base, context, targets, rates", f"float32 of shapes {shapes}", came)
 
     def _of_heads(self, targets, batch: tuple[int, ...]) -> np.ndarray:  # (B,) or (C, B), or of one sample -> (C, B)
         config, heads, (low, high) = self.config, self.config.num_heads, self.config.record.targets

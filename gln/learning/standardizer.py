@@ -5,7 +5,7 @@ Shapes: B samples, D features.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -77,11 +77,10 @@ class Standardizer(OwnsArrays):
 
     def learn_checked(self, samples: Any) -> np.ndarray:
         """`learn` without checks."""
+        samples = dense(samples)
         standardised = np.empty(samples.shape, np.float32)
-        for some in self._blocks(samples.shape[1]):
-            rows = dense(samples[:, some]).T.astype(np.float64, order="C")
-            for b, sample in enumerate(rows, start=some.start):
-                standardised[:, b] = self.learn_one(sample)
+        for b in range(samples.shape[1]):
+            standardised[:, b] = self.learn_one(samples[:, b].astype(np.float64))
         return standardised
 
     def learn_one(self, x: np.ndarray) -> np.ndarray:
@@ -145,8 +144,8 @@ class Standardizer(OwnsArrays):
             ValueError: a wrong shape, or infinity.
         """
         samples = self._checked(samples)
-        standardised = np.empty(samples.shape, np.float32)
-        for some in self._blocks(samples.shape[1]):
+        standardised, size = np.empty(samples.shape, np.float32), max(1, BLOCK // self.size)
+        for some in (slice(start, start + size) for start in range(0, samples.shape[1], size)):
             z = (dense(samples[:, some]).astype(np.float64) - self.mean[:, None]) / self._divisor[:, None]
             standardised[:, some] = self._within(z)
         return standardised
@@ -154,10 +153,6 @@ class Standardizer(OwnsArrays):
     def transform_one(self, x: np.ndarray) -> np.ndarray:
         """`transform` for one float64 vector, without checks: (D,) -> (D,)."""
         return self._within((x - self.mean) / self._divisor)
-
-    def _blocks(self, count: int) -> Iterator[slice]:
-        size = max(1, BLOCK // self.size)
-        return (slice(start, start + size) for start in range(0, count, size))
 
     def _within(self, z: np.ndarray) -> np.ndarray:
         z[~(np.abs(z) < FAR * self.limit) if self.far_is_missing else np.isnan(z)] = 0  # NaN is never `<`
