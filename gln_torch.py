@@ -445,12 +445,11 @@ class GLN(nn.Module):
         return self._stream(base, context, targets, rates, min(batch_size, count))
 
     def _check_arrays(self, *arrays) -> None:  # base, context, targets, rates
-        config, count = self._config, arrays[0].shape[-1]
-        shapes = (self._base_size, count), (config.context_size, count), (config.num_heads, count), (count,)
-        for array, shape in zip(arrays, shapes, strict=True):
+        count, heads, names = arrays[0].shape[-1], self._config.num_heads, ("base", "context", "targets", "rates")
+        shapes = (self._base_size, count), (self._config.context_size, count), (heads, count), (count,)
+        for name, array, shape in zip(names, arrays, shapes, strict=True):
             if array is not None and (array.shape != shape or array.dtype != np.float32):
-                came = [None if each is None else f"{each.dtype} {each.shape}" for each in arrays]
-                raise _bad("base, context, targets, rates", f"float32 of shapes {shapes}", came)
+                raise _bad(name, f"float32 of shape {shape}", f"{array.dtype} of shape {array.shape}")
 
     def _of_heads(self, targets, batch: tuple[int, ...]) -> np.ndarray:  # (B,) or (C, B), or of one sample -> (C, B)
         config, heads, (low, high) = self.config, self.config.num_heads, self.config.record.targets
