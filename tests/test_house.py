@@ -78,6 +78,22 @@ def test_rooms_of_the_engine_are_short():
     assert (learner.end_lineno or 0) - learner.lineno < 200
 
 
+@pytest.mark.parametrize("file", [*NETWORKS, *AROUND], ids=module)
+def test_what_a_module_exports_is_there(file):
+    tree, defined, exported = ast.parse(file.read_text(encoding="utf-8")), set(), []
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            defined.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            defined |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            defined.add(node.id)
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            exported = eval(ast.unparse(node.value))  # a list of names, some of them in tuples with a star
+    assert set(exported) <= defined
+
+
 def test_what_a_network_can_do_is_in_its_protocol_and_not_asked_for():
     for file in AROUND:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 __all__ = [
-    *("MAX_FLOAT", "check_finite", "check_integer", "check_magnitude", "check_samples", "chunks", "dense", "is_sparse"),
+    *("MAX_FLOAT", "check_finite", "check_integer", "check_magnitude", "check_samples", "chunks", "dense"),
     "magnitude",
 ]
 
