@@ -82,7 +82,7 @@ def test_rooms_of_the_engine_are_short():
 def test_what_a_module_exports_is_there(file):
     tree, defined, exported = ast.parse(file.read_text(encoding="utf-8")), set(), []
     for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             defined.add(node.name)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             defined |= {alias.asname or alias.name for alias in node.names}
