@@ -869,7 +869,7 @@ class GLN:
         vars(self).update(state)
         self._load(self.get_state(copy=False), self.step)  # copies: joblib maps the arrays of a file read-only
 
-    @property
+    @functools.cached_property
     def _network(self) -> Callable[..., Network]:  # with the arguments that `config` gives
         config = self.config
         bounds = np.float32(config.bound), np.float32(config.weight_clipping)

@@ -554,7 +554,7 @@ class GLN(tf.Module):
             outputs.append(self._quick(*map(tf.constant, (*arrays, here, batch_size, learns))).numpy()[:, :here])
         return np.concatenate(outputs, axis=1)
 
-    @property
+    @functools.cached_property
     def _quick(self) -> Callable[..., tf.Tensor]:
         """`_block` on this network's variables, compiled once for all networks of its kind."""
         variables = self._hyperplanes, self._hyperplane_bias, list(self._weights), self.step
