@@ -20,6 +20,7 @@ except ImportError as error:
     raise ImportError('gln.onnx needs ONNX: pip install "gated-linear-networks[onnx]"') from error
 
 from gln.learning.categories import Categories
+from gln.learning.cells import Cells
 from gln.learning.encodings import DISTANCE, Pieces
 from gln.learning.files import replacing
 from gln.learning.learner import LEAST_STD, Learner
@@ -200,8 +201,9 @@ def _single(g: Graph, value: str) -> str:
 def _predicted(g: Graph, learner: Learner, group: int, z: str) -> str:  # (B, D) -> (C, B) float64
     """The blended prediction of a group of networks: probabilities of each head, or standardised values."""
     reading, networks, (blend, link) = learner.reading, learner.groups[group].networks, learner.groups[group].blend()
-    inputs = {encodes: _inputs(g, reading, encodes, z) for encodes in {reading.encodes(each) for each in networks}}
-    each = [_mixed(g, network, inputs[reading.encodes(network)], z) for network in networks]
+    context = z if reading.cells is None else g("Slice", z, [0], [reading.size], [1])
+    inputs = {each: _inputs(g, reading, each, z, context) for each in {reading.encodes(own) for own in networks}}
+    each = [_mixed(g, network, inputs[reading.encodes(network)], context) for network in networks]
     mixed = g("Cast", g("Concat", *each, axis=2), to=TensorProto.DOUBLE)  # (C, B, M)
     if (own := learner.groups[group].link) != link:
         mixed = g(INVERSE_LINKS[own], mixed)
@@ -209,9 +211,14 @@ def _predicted(g: Graph, learner: Learner, group: int, z: str) -> str:  # (B, D)
     return g(INVERSE_LINKS[link], g("Add", sums, blend.offsets[:, None]))
 
 
-def _inputs(g: Graph, reading: Reading, encodes: bool, z: str) -> str:  # (B, D) -> (B, K)
-    rows = _with_distances(g, z, reading.size) if reading.distances else z
-    return g("Concat", _encoded(g, z, reading.pieces), rows, axis=1) if encodes else rows
+def _inputs(g: Graph, reading: Reading, encodes: bool, z: str, context: str) -> str:  # (B, D + E), (B, D) -> (B, K)
+    rows = _with_distances(g, context, reading.size) if reading.distances else context
+    if not encodes:
+        return rows
+    cells = (
+        [] if reading.cells is None else [g("Slice", z, [reading.size], [reading.size + reading.cells.columns], [1])]
+    )
+    return g("Concat", _encoded(g, z, reading.pieces), *cells, rows, axis=1)
 
 
 def _with_distances(g: Graph, z: str, size: int) -> str:  # (B, D) -> (B, 2 D)
@@ -233,9 +240,28 @@ def _samples(g: Graph, estimator: Any) -> str:  # -> (B, D) float32
         factors = reading.standardizer.transform(np.ones((reading.size, 1))).toarray()[:, 0]
         return g("Mul", g("Where", g("IsNaN", x), np.float32(0), x), factors)
     x = g("Cast", x, to=TensorProto.DOUBLE)
+    levels, columns = {f: len(own) for f, own in estimator.categories_.items()}, x
     if reading.categories is not None:
-        x = _columns(g, x, reading.categories, {f: len(levels) for f, levels in estimator.categories_.items()})
-    return _standardised(g, x, reading.standardizer)
+        columns = _columns(g, x, reading.categories, levels)
+    z = _standardised(g, columns, reading.standardizer)
+    return z if reading.cells is None else g("Concat", z, _cells(g, x, reading.cells, levels), axis=1)
+
+
+def _cells(g: Graph, x: str, cells: Cells, levels: Mapping[int, int]) -> str:  # (B, F) -> (B, E)
+    """What the cells say that a sample is in: a value's bin is the number of ends that it is above."""
+    bins, ends_of = [], np.split(cells.ends, cells.first_ends[1:])
+    for feature, (ends, first) in enumerate(zip(ends_of, cells.first_bins, strict=True)):
+        own = g("Gather", x, [feature], axis=1)
+        known = g("Not", g("IsNaN", own)) if feature not in levels else g("GreaterOrEqual", own, 0.0)
+        above = g("ReduceSum", g("Cast", g("Greater", own, ends), to=TensorProto.INT64), [1])
+        bins.append(g("Add", g("Where", known, above, len(ends)), first))
+    of_features = g("Concat", *bins, axis=1)  # (B, F)
+    of_kinds = [g("Pad", g("Gather", own, of_features), [0, 0, 0, 1], 0) for own in cells.cells]  # 0 for no feature
+    of_bins = g("Concat", *of_kinds, axis=1)  # (B, 2 (F + 1))
+    places = cells.grids + cells.kinds[:, None] * (1 + len(cells.sizes))
+    first, second = (g("Gather", of_bins, own, axis=1) for own in places.T)  # (B, G)
+    cell = g("Add", g("Add", g("Mul", first, cells.widths), second), cells.starts)
+    return g("Reshape", g("Gather", cells.values, cell), [0, cells.columns])
 
 
 def _standardised(g: Graph, x: str, standardizer: Standardizer) -> str:  # (B, D) float64 -> (B, D) float32

@@ -43,8 +43,11 @@ class GLNClassifier(ClassifierMixin, Estimator):
     class at its level, counted in training from earlier samples only. In `partial_fit`, a category of few levels
     becomes both. A level not seen in training is a missing value.
 
-    Half of the networks of `fit` also mix piecewise-linear encodings of the features. Each network leaves out an eighth
-    of the samples. On these, a weight for each of the two kinds is learned, which calibrates the probabilities.
+    Half of the networks of `fit` also mix piecewise-linear encodings of the features, and what counting says: the
+    log-odds of each class among the training samples in the same cell of a feature, or of a pair of features. Missing
+    values are counted in cells of their own. The halfspaces of these networks are chosen before they learn, as the cuts
+    of a short run of boosted trees. Each network leaves out an eighth of the samples. On these, a weight for each of
+    the two kinds is learned, which calibrates the probabilities.
 
     Wide sparse tables (sparse arrays of more than 1,000 features, such as words) are learned differently: features are
     scaled but not centred, a missing value counts as 0, and each network is by default one neuron without halfspaces.
@@ -230,9 +233,10 @@ class GLNClassifier(ClassifierMixin, Estimator):
     def explain(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Contributions of the features to each prediction; with a constant they add up to `decision_function`.
 
-        Between its halfspaces, a network is linear in each feature, its distance from its mean and its encoding. A
-        feature's contribution is the sum of these three, minus their sum at the feature's mean; a category's is the sum
-        over its columns. `gln.plots.plot_contributions` draws them.
+        Between its halfspaces, a network is linear in what it mixes of a feature: the feature itself, its distance from
+        its mean, its encoding, its columns if it is a category, and its cells. The contribution is the sum of all,
+        minus their sum at the feature's mean, or for cells what they say on average; that of a pair's cell is divided
+        equally between its two features. `gln.plots.plot_contributions` draws contributions.
 
         Parameters
         ----------
@@ -282,10 +286,10 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     """Gated Linear Network regressor.
 
     It learns like `GLNClassifier`: in several passes over a table by `fit`, or from a stream by `partial_fit`.
-    Categories become the same columns, with the mean of each target at their level in place of the log-odds. Features
-    and targets need no scaling: they are standardised by the samples seen so far. In `fit`, the samples that each
-    network leaves out are used to learn weights and an offset for the means, and offsets that correct the quantiles'
-    coverage. Wide sparse tables are learned as in `GLNClassifier`.
+    Categories become the same columns, and cells of features are counted, with means of each target in place of the
+    log-odds. Features and targets need no scaling: they are standardised by the samples seen so far. In `fit`, the
+    samples that each network leaves out are used to learn weights and an offset for the means, and offsets that correct
+    the quantiles' coverage. Wide sparse tables are learned as in `GLNClassifier`.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ from sklearn.datasets import load_diabetes, make_friedman1
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import RidgeCV
-from sklearn.metrics import mean_pinball_loss
+from sklearn.metrics import mean_pinball_loss, mean_squared_error
 from sklearn.model_selection import KFold, cross_val_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -138,8 +138,11 @@ def test_targets_far_from_zero(how):
     X, y = FRIEDMAN
     z = (y - y.mean()) / y.std()
     near, far = learned(how, X, z), learned(how, X, 1e9 + z)
-    np.testing.assert_allclose(far.predict(X) - 1e9, near.predict(X), atol=1e-4)
-    np.testing.assert_allclose(far.predict_quantiles(X) - 1e9, near.predict_quantiles(X), atol=1e-4)
+    # In `fit`, rounding may decide which of two equally good halfspaces is chosen.
+    atol = {"fit": 0.1, "partial_fit": 1e-4}[how]
+    np.testing.assert_allclose(far.predict(X) - 1e9, near.predict(X), atol=atol)
+    np.testing.assert_allclose(far.predict_quantiles(X) - 1e9, near.predict_quantiles(X), atol=atol)
+    assert far.score(X, 1e9 + z) == pytest.approx(near.score(X, z), abs=1e-3)
 
 
 @HOW
@@ -200,8 +203,9 @@ def test_several_targets():
     assert quantiles.shape == (442, 2, 3)
     assert (np.diff(quantiles, axis=2) >= 0).all()
     assert (both[:, :, None] <= quantiles).mean(axis=0) == pytest.approx(np.array([[0.1, 0.5, 0.9]] * 2), abs=0.1)
-    # The heads of a network are independent.
-    np.testing.assert_allclose(model.predict(X)[:, 0], alone.predict(X), rtol=1e-4)
+    # Targets share halfspaces and pairs of features, and are as good as alone.
+    errors = [mean_squared_error(y, predicted) for predicted in (model.predict(X)[:, 0], alone.predict(X))]
+    assert errors[0] == pytest.approx(errors[1], rel=0.05)
     assert model.predict(X[:1]).shape == (1, 2)
     column = GLNRegressor(random_state=0).fit(X, both[:, :1])
     np.testing.assert_array_equal(column.predict(X), alone.predict(X)[:, None])

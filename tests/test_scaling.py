@@ -98,7 +98,7 @@ def test_a_killed_worker_leaves_no_model():
 def test_failed_learning_leaves_no_model(monkeypatch):
     X, y = digits(10)
     model = GLNClassifier(**SMALL, backend="numpy")
-    monkeypatch.setattr("gln.learning.tables._train", None)
+    monkeypatch.setattr("gln.learning.training._train", None)
     with pytest.raises(TypeError):
         model.fit(X, y)
     with pytest.raises(NotFittedError):

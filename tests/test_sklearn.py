@@ -132,8 +132,9 @@ def test_rates_fall_in_fit_and_a_stream_may_follow(monkeypatch):
 
 
 def test_networks_differ_and_the_logits_of_each_kind_are_averaged(of_iris):
-    z, pieces = of_iris.standardizer_.transform(IRIS[0].T), of_iris.learner_.reading.pieces
-    inputs = [with_distances(z), np.concatenate([piecewise_linear(z, pieces), with_distances(z)])]
+    reading, z = of_iris.learner_.reading, of_iris.standardizer_.transform(IRIS[0].T)
+    encoded = piecewise_linear(z, reading.pieces), reading.cells.transform(IRIS[0].T), with_distances(z)
+    inputs = [with_distances(z), np.concatenate(encoded)]
     p = np.array([network.predict(inputs[i // 4], z) for i, network in enumerate(of_iris.glns_)], np.float64)
     assert p.shape == (8, 3, 150)
     assert np.abs(p - p[0]).max(axis=(1, 2))[1:].min() > 1e-3

@@ -73,9 +73,12 @@ def test_intervals_of_90_percent_contain_90_percent(how, options):
         rows = np.random.default_rng(0).integers(0, 500, 500)
     else:
         weights = np.full(500, how)
-    model = GLNRegressor(random_state=0, **options).fit(X[rows], y[rows], weights)
-    low, high = model.predict_quantiles(X[500:], *([ENDS] if "density" in options else [])).T
-    assert ((low <= y[500:]) & (y[500:] <= high)).mean() == pytest.approx(0.9, abs=0.04)
+    covered = []
+    for seed in range(3):  # that of one varies by 3 points
+        model = GLNRegressor(random_state=seed, **options).fit(X[rows], y[rows], weights)
+        low, high = model.predict_quantiles(X[500:], *([ENDS] if "density" in options else [])).T
+        covered.append(((low <= y[500:]) & (y[500:] <= high)).mean())
+    assert np.mean(covered) == pytest.approx(0.9, abs=0.03)
 
 
 @pytest.mark.parametrize("shuffle", [True, False])

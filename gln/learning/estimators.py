@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,8 +28,9 @@ from gln.learning.reading import Reading
 from gln.learning.saveable import Saveable
 from gln.learning.sparse_scaler import SparseScaler
 from gln.learning.standardizer import OF_FEATURES, Standardizer
-from gln.learning.tables import Training, fit_table, with_columns
+from gln.learning.tables import fit_table, with_cells, with_columns
 from gln.learning.targets import Classes, Numbers
+from gln.learning.training import Training, time_left
 from gln.learning.validation import Validation
 
 # A halfspace sees one to three features: one that sees all rarely finds a split that depends on few.
@@ -139,19 +141,22 @@ class Estimator(Saveable, Validation):
 
     def _fit(self, groups, table):
         """Learn a table from scratch; `groups` holds the arguments of each group's networks."""
+        start = time.monotonic()
         if self._is_wide(table.X):
-            self._fit_wide(groups, table)
+            self._fit_wide(groups, table, start)
             return
         targets: Classes | Numbers = Classes()
         if table.targets.ndim == 2:
             targets = Numbers.of_stream(len(table.targets))
             targets.standardizer.fit(table.targets)
-        categories = None
-        if self._levels:
-            levels = {column: len(own) for column, own in self._levels.items()}
+        own = targets.standardizer.transform(table.targets) if isinstance(targets, Numbers) else table.targets
+        levels = {column: len(own) for column, own in self._levels.items()}
+        cells = categories = None
+        if not (groups[0].get("num_classes", 0) >= MANY):
+            table, cells = with_cells(table, levels, own, check_random_state(self.random_state))
+        if levels:
             categories = Categories.of_numbers(table.X.shape[1], *_kind(groups)).of_table(levels)
             rng = check_random_state(self.random_state) if self.shuffle else None
-            own = targets.standardizer.transform(table.targets) if isinstance(targets, Numbers) else table.targets
             table = with_columns(categories, table, own, rng)
         count, features = len(table.rows), table.X.shape[1]
         standardizer = Standardizer(features, **OF_FEATURES)
@@ -160,12 +165,12 @@ class Estimator(Saveable, Validation):
         densities = getattr(self, "density", False)
         settings = self._settings(of_table(count, heads, densities))
         some = spread(count, int(np.clip(VALUES // features, *LOOKED_AT)))
-        networks, pieces = self._networks(settings, groups, standardizer.transform(table.samples(some)))
-        learner = Learner(Reading(standardizer, pieces=pieces), targets, grouped(networks))
-        self._fit_learner(learner, table, settings["n_epochs"])
-        learner.reading.categories = categories  # only now, because the table has its columns already
+        z = standardizer.transform(table.samples(some))
+        networks, pieces = self._networks(settings, groups, z, 0 if cells is None else cells.columns)
+        learner = Learner(Reading(standardizer, categories, pieces=pieces, cells=cells), targets, grouped(networks))
+        self._fit_learner(learner, table, settings["n_epochs"], start)
 
-    def _fit_wide(self, groups, table):
+    def _fit_wide(self, groups, table, start):
         """`_fit` for a wide sparse table, which stays sparse."""
         passes = {"n_epochs": passes_over(len(table.rows), WIDE_PASSES)}
         settings, targets = self._settings(OF_WIDE | passes), table.targets if table.targets.ndim == 2 else None
@@ -173,10 +178,11 @@ class Estimator(Saveable, Validation):
         learner.reading.standardizer.fit(table.X.T, table.rows)
         if targets is not None:
             learner.targets.standardizer.fit(targets)
-        self._fit_learner(learner, table, settings["n_epochs"])
+        self._fit_learner(learner, table, settings["n_epochs"], start)
 
-    def _fit_learner(self, learner, table, passes):
-        seconds = np.inf if self.max_seconds is None else self.max_seconds
+    def _fit_learner(self, learner, table, passes, start):
+        seconds = np.inf if self.max_seconds is None else time_left(self.max_seconds, start)
+        seconds /= len(learner.networks)
         training = Training(passes, self.batch_size, self.shuffle, seconds, self.n_jobs, bool(self.verbose))
         self.n_iter_ = fit_table(learner, table, training)
         self.learner_ = learner
@@ -205,11 +211,11 @@ class Estimator(Saveable, Validation):
                 start_at(network, np.full(network.num_heads, -math.log(OTHERS)))
         return Learner.of_stream(reading, grouped(networks), targets)
 
-    def _networks(self, settings, groups, z):  # (F, n), standardised samples
+    def _networks(self, settings, groups, z, cells):  # (F, n), standardised samples
         """New networks of each group, with halfspaces between these samples, and encodings for half of the networks."""
         seeds, pieces = self._seeds(settings), quantile_pieces(z)
         encoded = 0 if groups[0].get("num_classes", 0) >= MANY else len(seeds) // 2
-        inputs = [2 * len(z)] * (len(seeds) - encoded) + [2 * len(z) + len(pieces.features)] * encoded
+        inputs = [2 * len(z)] * (len(seeds) - encoded) + [2 * len(z) + len(pieces.features) + cells] * encoded
         networks = [
             [self._built(settings, size, len(z), seed, **kind) for seed, size in zip(seeds, inputs, strict=True)]
             for kind in groups

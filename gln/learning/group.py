@@ -175,7 +175,7 @@ class Group:
         contributions, constant = np.zeros((heads, *z.shape)), np.zeros((heads, z.shape[1])) + blend.offsets[:, None]
         for network, weight in zip(self.networks, blend.weights[:, :, None], strict=True):
             mixed, context = reading.read(network, z)
-            of_mean = reading.inputs(network, np.zeros_like(context[:, :1]))
+            of_mean, _ = reading.read(network, np.zeros_like(z[:, :1]))
             slopes, constants, _ = network.explain(mixed, context)
             slopes, bound = weight[:, None] * slopes.reshape(heads, *mixed.shape), network.bound  # (C, K, B)
             terms = slopes * (mixed.clip(-bound, bound) - of_mean)
@@ -196,11 +196,16 @@ def grouped(networks: Sequence[Sequence[Network]]) -> list[Group]:
     return [Group(each, target=i - 1 if of_quantiles[i] else None) for i, each in enumerate(networks)]
 
 
-def predictions(reading: Reading, samples: Any, *groups: Group) -> list[np.ndarray]:  # (F, B) -> (M, C, B) each
-    """Predictions of the networks of each of these groups, standardised, in float64."""
-    predicted = [np.empty((len(group.networks), group.heads, samples.shape[1])) for group in groups]
-    for part in chunks(samples.shape[1]):
-        z = reading.transform(samples[:, part])
+def predictions(
+    reading: Reading, standardised: Callable[[slice], Any], count: int, *groups: Group
+) -> list[np.ndarray]:  # (M, C, B) each
+    """Predictions of the networks of each of these groups for `count` samples, in their units, in float64.
+
+    `standardised` returns a part of the samples, as `reading` standardises them.
+    """
+    predicted = [np.empty((len(group.networks), group.heads, count)) for group in groups]
+    for part in chunks(count):
+        z = standardised(part)
         for own, group in zip(predicted, groups, strict=True):
             own[..., part] = group.run(reading, z)
     return predicted

@@ -171,20 +171,20 @@ class Learner:
     def predict(self, samples: Any, group: int = 0) -> np.ndarray:
         """A group's predictions: probabilities of each class against the rest, or numbers. (F, B) -> (C, B)."""
         own = self.groups[group]
-        [predicted] = predictions(self.reading, samples, own)
+        [predicted] = predictions(self.reading, *self.reading.parts(samples), own)
         return self.targets.in_units(own.combined(predicted), own)
 
     def moments(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:  # (F, B) -> (T, B), (T, B)
         """Means and standard deviations of the targets; these are above 0 even if a target never varied."""
         groups = self.groups[0], self.groups[-1]
-        each = zip(groups, predictions(self.reading, samples, *groups), strict=True)
+        each = zip(groups, predictions(self.reading, *self.reading.parts(samples), *groups), strict=True)
         mean, variance = (self.targets.in_units(group.combined(predicted), group) for group, predicted in each)
         return mean, np.maximum(np.sqrt(variance), LEAST_STD)
 
     def decision(self, samples: Any) -> np.ndarray:
         """Like `predict`, but logits instead of probabilities: (F, B) -> (C, B)."""
         group = self.groups[0]
-        [predicted] = predictions(self.reading, samples, group)
+        [predicted] = predictions(self.reading, *self.reading.parts(samples), group)
         return self.targets.in_units(group.blend()[0].of(group.mixed(predicted)), group)
 
     def explain(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -212,9 +212,9 @@ class Learner:
         self._read_by(self.reading.grown(samples, categorical, self.targets.count(first), self.targets.are_classes))
         self.counts.learn(self._contexts(self.reading.learn(samples, nothing)))
 
-    def count(self, samples: Any) -> None:
-        """Count the rows that samples (F, B) pick, with the current mean and scale."""
-        self.counts.learn(self._contexts(self.reading.transform(samples)))
+    def count(self, z: Any) -> None:
+        """Count the rows that standardised samples (D, B) pick."""
+        self.counts.learn(self._contexts(z))
 
     def counted(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:
         """Predictions (C, B) for samples (F, B), and the mean count of the rows that they pick, (C or 1, B)."""

@@ -5,7 +5,7 @@ Shapes: N samples, F features, V visits of samples, M networks of a group, G kin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,10 @@ from gln.learning.group import Group, predictions
 from gln.learning.network import Network
 from gln.learning.reading import Reading
 
-__all__ = ["CALIBRATED_ON", "Table", "blend_of", "densities_of", "kinds_of", "left_out_by", "of_left_out", "spread"]
+__all__ = [
+    *("CALIBRATED_ON", "Table", "blend_of", "densities_of", "kinds_of", "left_out_by", "of_left_out", "shares_of"),
+    "spread",
+]
 
 CALIBRATED_ON = 40_000  # samples at most: enough for a few weights, and for the counts behind `novelty`
 
@@ -27,9 +30,19 @@ class Table(NamedTuple):
     targets: np.ndarray  # (V,) class numbers, or (T, V)
     shares: np.ndarray | None  # (V,), the fraction of a step that each visit makes
     copies: np.ndarray  # (V,), equal for visits of one sample and of its copies
+    cells: np.ndarray | None = None  # (N, E), what cells say of each sample if its part of the table is left out
 
     def samples(self, visits: np.ndarray) -> Any:  # (n,) -> (F, n)
         return self.X[self.rows[visits]].T
+
+    def parts(self, reading: Reading, visits: np.ndarray) -> tuple[Callable[[slice], Any], int]:
+        """`Reading.parts` for these visits (n,)."""
+        return lambda part: self.read(reading, visits[part]), len(visits)
+
+    def read(self, reading: Reading, visits: np.ndarray) -> Any:  # (n,) -> (D + E, n)
+        """Standardised visits. The columns that `reading` makes from features are there already."""
+        z = reading.standardizer.transform(self.samples(visits))
+        return z if self.cells is None else np.concatenate([z, self.cells[self.rows[visits]].T])
 
 
 def spread(count: int, most: int) -> np.ndarray:
@@ -55,7 +68,7 @@ def left_out_by(group: Group) -> np.ndarray:  # (M,)
 def blend_of(reading: Reading, group: Group, targets: np.ndarray, table: Table, parts: np.ndarray) -> Blend:
     """How to combine a group's networks, learned from their predictions for the samples that they left out."""
     visits, mixed = of_left_out(reading, group, table, parts, CALIBRATED_ON // PARTS)
-    return learned_blend(group.config, kinds_of(group.networks), mixed, targets[..., visits], _shares(table, visits))
+    return learned_blend(group.config, kinds_of(group.networks), mixed, targets[..., visits], shares_of(table, visits))
 
 
 def densities_of(
@@ -64,7 +77,7 @@ def densities_of(
     """How to combine the networks of variances, and the shape of the densities, from deviations (T, V)."""
     visits, mixed = of_left_out(reading, group, table, parts, CALIBRATED_ON // PARTS)
     of_targets = zip(mixed.swapaxes(0, 1), deviations[:, visits], strict=True)
-    weights, skew, tails = zip(*(fitted(*each, _shares(table, visits)) for each in of_targets), strict=True)
+    weights, skew, tails = zip(*(fitted(*each, shares_of(table, visits)) for each in of_targets), strict=True)
     return blend_of_kinds(np.stack(weights, axis=1), kinds_of(group.networks)), Shape(np.array(skew), np.array(tails))
 
 
@@ -80,10 +93,10 @@ def of_left_out(
         if all(each.networks for each in of_kinds):
             visits = np.flatnonzero(parts == part)
             known.append(visits[spread(len(visits), most or len(visits))])
-            each = predictions(reading, table.samples(known[-1]), *of_kinds)
+            each = predictions(reading, *table.parts(reading, known[-1]), *of_kinds)
             outputs.append(np.stack([group.mixed(predicted).mean(axis=0) for predicted in each]))
     return np.concatenate(known), np.concatenate(outputs, axis=2)
 
 
-def _shares(table: Table, visits: np.ndarray) -> np.ndarray:  # (n,) -> (n,)
+def shares_of(table: Table, visits: np.ndarray) -> np.ndarray:  # (n,) -> (n,)
     return np.ones(len(visits)) if table.shares is None else table.shares[visits]

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 import numpy as np
 
 from gln.learning.categories import Categories
+from gln.learning.cells import Cells
 from gln.learning.encodings import NO_PIECES, Pieces, piecewise_linear, with_distances
 from gln.learning.growth import add_inputs
 from gln.learning.network import Network
@@ -47,6 +48,7 @@ class Reading:
     categories: Categories | None = None  # None if all features are numbers
     distances: bool = True  # whether networks also mix each column's distance from its mean
     pieces: Pieces = NO_PIECES  # of the encodings, which networks with more inputs also mix
+    cells: Cells | None = None  # which these networks mix too
     memory: int | None = None  # the category that only some networks read: the previous label
 
     @classmethod
@@ -74,53 +76,72 @@ class Reading:
     # ---- Samples -----------------------------------------------------------------------------------------------------
 
     def learn(self, samples: Any, targets: np.ndarray | None, shares: np.ndarray | None = None) -> Any:
-        """Count samples one by one, and standardise each by those up to it: (F, B) -> (D, B).
+        """Count samples one by one, and standardise each by those up to it: (F, B) -> (D + E, B).
 
-        They must have been checked. Categories are counted with `targets`, (B,) or (T, B), and `shares`, (B,).
+        They must have been checked. Categories are counted with `targets`, (B,) or (T, B), and `shares`, (B,). Cells
+        stay as they were counted.
         """
+        columns = samples
         if self.categories is not None:
             assert targets is not None
-            samples = self.categories.learn(samples, targets, shares)
-        return self.standardizer.learn_checked(samples)
+            columns = self.categories.learn(samples, targets, shares)
+        return self._with_cells(self.standardizer.learn_checked(columns), samples)
 
     def transform(self, samples: Any) -> Any:
-        """Standardise samples by those counted before: (F, B) -> (D, B).
+        """Standardise samples by those counted before: (F, B) -> (D + E, B).
 
         Raises ValueError for the wrong number of features, or infinity.
         """
-        return self.standardizer.transform(samples if self.categories is None else self.categories.transform(samples))
+        columns = samples if self.categories is None else self.categories.transform(samples)
+        return self._with_cells(self.standardizer.transform(columns), samples)
+
+    def parts(self, samples: Any) -> tuple[Callable[[slice], Any], int]:  # (F, B)
+        """A function that standardises a part of these samples, and their number, as `predictions` takes them."""
+        return lambda part: self.transform(samples[:, part]), samples.shape[1]
+
+    def _with_cells(self, z: Any, samples: Any) -> Any:
+        return z if self.cells is None else np.concatenate([z, self.cells.transform(dense(samples))])
 
     # ---- Networks ----------------------------------------------------------------------------------------------------
 
     def read(self, network: Network, z: Any) -> tuple[Any, Any]:
-        """A network's inputs and side information for standardised samples: (D, B) -> (K, B), (S, B)."""
-        z = self.side_information(network, z)
-        return self.inputs(network, z), z
+        """A network's inputs and side information for standardised samples: (D + E, B) -> (K, B), (S, B)."""
+        seen = self.side_information(network, z)
+        return self._inputs(network, z, seen), seen
 
-    def side_information(self, network: Network, z: Any) -> Any:  # (D, B) -> (S, B)
+    def side_information(self, network: Network, z: Any) -> Any:  # (D + E, B) -> (S, B)
         z = z if network.takes_sparse else dense(z)
-        return z if network.context_size == z.shape[0] else z[self.columns]
+        if network.context_size == z.shape[0]:
+            return z
+        return z[: self.size] if network.context_size == self.size else z[self.columns]
 
-    def inputs(self, network: Network, z: Any) -> Any:
-        """A network's inputs for its side information: (S, B) -> (K, B)."""
-        rows = with_distances(z) if self.distances else z
-        return np.concatenate([piecewise_linear(z, self.pieces), rows]) if self.encodes(network) else rows
+    def _inputs(self, network: Network, z: Any, seen: Any) -> Any:  # (D + E, B), (S, B) -> (K, B)
+        rows = with_distances(seen) if self.distances else seen
+        if not self.encodes(network):
+            return rows
+        return np.concatenate([piecewise_linear(z, self.pieces), z[self.size :], rows])
 
     def encodes(self, network: Network) -> bool:
-        """Whether a network also mixes encodings, which come first in its inputs."""
+        """Whether a network also mixes encodings and cells, which come first in its inputs."""
         return network.input_size > network.context_size * (1 + self.distances)
 
     def column_of_inputs(self, network: Network) -> np.ndarray:  # (K,)
-        """The column that each input of a network comes from."""
+        """The column that each input of a network comes from, out of D + E."""
         read = self.columns if network.context_size < self.size else np.arange(self.size)
         columns = read.repeat(1 + self.distances)
-        return np.concatenate([self.pieces.features, columns]) if self.encodes(network) else columns
+        if not self.encodes(network):
+            return columns
+        cells = 0 if self.cells is None else self.cells.columns
+        return np.concatenate([self.pieces.features, self.size + np.arange(cells), columns])
 
-    def by_feature(self, contributions: np.ndarray) -> np.ndarray:  # (..., D) -> (..., F)
-        """The sum over each feature's columns."""
-        if self.categories is None:
-            return contributions
-        return contributions @ (self.categories.features[:, None] == np.arange(self.categories.size))
+    def by_feature(self, contributions: np.ndarray) -> np.ndarray:  # (..., D + E) -> (..., F)
+        """The sum over each feature's columns; a cell of two features is half of each."""
+        own, cells = np.split(contributions, [self.size], axis=-1)
+        if self.categories is not None:
+            own = own @ (self.categories.features[:, None] == np.arange(self.categories.size))
+        if self.cells is None:
+            return own
+        return own + cells @ (self.cells.features[:, :, None] == np.arange(own.shape[-1])).mean(axis=1)
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
 
@@ -163,12 +184,14 @@ class Reading:
     # ---- State -------------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        return dict(vars(self)) | {"categories": None if self.categories is None else self.categories.state()}
+        parts = {"categories": self.categories, "cells": self.cells}
+        return dict(vars(self)) | {name: None if part is None else part.state() for name, part in parts.items()}
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> Reading:
         """The reading whose `state` this was; missing names, as in older files, have their defaults."""
         own = {field.name: state[field.name] for field in dataclasses.fields(cls) if field.name in state}
-        if own.get("categories") is not None:
-            own["categories"] = Categories(**own["categories"])
+        for name, kind in (("categories", Categories), ("cells", Cells)):
+            if own.get(name) is not None:
+                own[name] = kind(**own[name])
         return cls(**own | {"pieces": Pieces(*own.get("pieces", NO_PIECES))})

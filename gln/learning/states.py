@@ -18,7 +18,7 @@ from gln.learning.targets import Classes, Numbers
 __all__ = ["FIELDS", "learner_of", "state_of"]
 
 FIELDS = {
-    *("standardizer", "categories", "distances", "pieces", "memory"),  # of what networks read
+    *("standardizer", "categories", "distances", "pieces", "cells", "memory"),  # of what networks read
     "target_standardizer",  # None for classes
     *("groups", "blends", "mixtures", "shape"),  # of the networks; a list has an entry for each group
     "visits",  # the counts, as files have always called them
@@ -75,7 +75,11 @@ def _fits(learner: Learner) -> bool:
     """Whether the sizes of all parts agree."""
     reading = learner.reading
     for group in learner.groups:
-        known = all(network.context_size in (reading.size, len(reading.columns)) for network in group.networks)
+        known = all(
+            network.context_size in (reading.size, len(reading.columns))
+            and network.base_size == len(reading.column_of_inputs(network))
+            for network in group.networks
+        )
         shapes = [(len(group.networks), heads) for heads in (1, group.heads)]
         if not (known and group.blend()[0].weights.shape in shapes):
             return False

@@ -1,4 +1,4 @@
-"""Learn a table in passes, in this process or in others, and then how to combine the networks.
+"""Learn a table: count it, train the networks, and learn how to combine them.
 
 Each network leaves out one part of the table. On the samples that networks left out, their weights are learned.
 
@@ -7,20 +7,16 @@ Shapes: N samples, F features, V visits of samples, M networks of a group, G kin
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed, effective_n_jobs
-from tqdm import tqdm
 
 from gln.learning.calibration import parts_of_table
 from gln.learning.categories import Categories
-from gln.learning.group import Group
+from gln.learning.cells import Cells
+from gln.learning.counting import counted
 from gln.learning.growth import start_at
-from gln.learning.heads import join_heads, split_heads
 from gln.learning.learner import Learner
 from gln.learning.left_out import (
     CALIBRATED_ON,
@@ -28,38 +24,16 @@ from gln.learning.left_out import (
     blend_of,
     densities_of,
     kinds_of,
-    left_out_by,
     of_left_out,
     spread,
 )
-from gln.learning.many import MANY, log_share, some_heads
+from gln.learning.many import MANY, log_share
 from gln.learning.network import Network
-from gln.learning.rates import RATES, linear_rate
-from gln.learning.reading import Reading
 from gln.learning.samples import chunks
 from gln.learning.targets import Classes
+from gln.learning.training import Training, train
 
-__all__ = ["Table", "Training", "fit_table", "spread", "with_columns"]
-
-ENCODED_RATE = 3.0  # factor of the learning rate of networks that also mix encodings
-
-
-class Training(NamedTuple):
-    """How to train networks on a table."""
-
-    passes: int
-    batch_size: int
-    shuffle: bool
-    seconds: float  # approximate limit, for all networks together
-    n_jobs: int | None
-    verbose: bool
-
-
-class Job(NamedTuple):
-    network: Network
-    targets: np.ndarray  # (..., V)
-    parts: np.ndarray  # (V,), the part of the table that each visit is in
-    left_out: int  # the part that the network does not learn
+__all__ = ["fit_table", "with_cells", "with_columns"]
 
 
 def with_columns(categories: Categories, table: Table, targets: np.ndarray, rng: np.random.RandomState | None) -> Table:
@@ -74,7 +48,17 @@ def with_columns(categories: Categories, table: Table, targets: np.ndarray, rng:
     order = np.arange(len(first)) if rng is None else rng.permutation(len(first))
     for some in (order[part] for part in chunks(len(order))):
         columns[some] = categories.learn(table.samples(first[some]), targets[..., first[some]], weights[some]).T
-    return table._replace(X=columns, rows=visits)
+    cells = None if table.cells is None else table.cells[table.rows[first]]
+    return table._replace(X=columns, rows=visits, cells=cells)
+
+
+def with_cells(
+    table: Table, levels: Mapping[int, int], targets: np.ndarray, rng: np.random.RandomState
+) -> tuple[Table, Cells | None]:
+    """The table with what cells say of each sample, and the cells; see `counted`."""
+    classes = targets if targets.ndim == 1 else np.zeros(targets.shape[1], int)
+    cells, said = counted(table, levels, targets, parts_of_table(classes, table.copies, rng), rng)
+    return table._replace(cells=said), cells
 
 
 def fit_table(learner: Learner, table: Table, training: Training) -> int:
@@ -92,7 +76,7 @@ def fit_table(learner: Learner, table: Table, training: Training) -> int:
         own = learner.targets.standardizer.transform(table.targets)
         targets, classes = [_for_heads(own), *own], np.zeros(own.shape[1], int)
     groups = list(zip(learner.groups[: len(learner.groups) - learner.has_densities], targets, strict=False))
-    parts, passes = _fit_groups(groups, classes, learner, table, training)
+    parts, passes = train(groups, classes, learner.reading, table, training)
     for group, own_targets in groups:
         group.combination = blend_of(learner.reading, group, own_targets, table, parts)
     if learner.has_densities:
@@ -100,7 +84,7 @@ def fit_table(learner: Learner, table: Table, training: Training) -> int:
     learner.start_counting()
     some = spread(len(table.rows), CALIBRATED_ON)
     for part in chunks(len(some)):
-        learner.count(table.samples(some[part]))
+        learner.count(table.read(learner.reading, some[part]))
     return passes
 
 
@@ -124,92 +108,10 @@ def _fit_variances(learner: Learner, targets: np.ndarray, table: Table, parts: n
     shares = None if table.shares is None else table.shares[visits]
     rest = table._replace(rows=table.rows[visits], shares=shares, copies=table.copies[visits])
     group = [(variances, _for_heads(deviations))]
-    parts, passes = _fit_groups(group, np.zeros(len(visits), int), learner, rest, training)
+    parts, passes = train(group, np.zeros(len(visits), int), learner.reading, rest, training)
     variances.combination, variances.shape = densities_of(learner.reading, variances, deviations, rest, parts)
     return passes
 
 
 def _for_heads(targets: np.ndarray) -> np.ndarray:  # (T, V) -> (T, V), or (V,) for one head
     return targets if len(targets) > 1 else targets[0]
-
-
-# ---- Training --------------------------------------------------------------------------------------------------------
-
-
-def _fit_groups(
-    groups: list[tuple[Group, np.ndarray]], classes: np.ndarray, learner: Learner, table: Table, training: Training
-) -> tuple[np.ndarray, int]:
-    """Train each network on all but one part of a table; each group comes with its targets.
-
-    Parts are stratified by `classes` (V,). Returns the part of each visit, (V,), and the passes that all completed.
-    """
-    parts = parts_of_table(classes, table.copies, np.random.RandomState(learner.networks[0].seed))
-    jobs = [
-        Job(network, own, parts, part)
-        for group, own in groups
-        for network, part in zip(group.networks, left_out_by(group), strict=True)
-    ]
-    training = training._replace(seconds=training.seconds * len(jobs) / len(learner.networks))
-    _train_all(jobs, table, learner.reading, training)
-    return parts, min(int(job.network.step) // max(1, int((parts != job.left_out).sum())) for job in jobs)
-
-
-def _train_all(jobs: list[Job], table: Table, reading: Reading, training: Training) -> None:
-    """Train all networks, in this process or in others; with enough workers, each network's heads separately."""
-    workers = effective_n_jobs(training.n_jobs)
-    parts_each = 1 if jobs[0].network.num_classes >= MANY else -(-workers // len(jobs))
-    training = training._replace(seconds=training.seconds * min(1, workers / len(jobs)))
-    split = [
-        [
-            (heads, job._replace(network=network, targets=own))
-            for heads, network, own in split_heads(job.network, job.targets, parts_each)
-        ]
-        for job in jobs
-    ]
-    apart = [job for of_network in split for _, job in of_network]
-    total = training.passes * sum((job.parts != job.left_out).sum() for job in apart)
-    with tqdm(total=total, unit=" samples", disable=not training.verbose) as bar:
-        if workers == 1:  # in this process, whatever joblib's configuration
-            for job in apart:
-                _train(job, table, reading, training, bar.update)
-        else:
-            states = iter(Parallel(training.n_jobs)(delayed(_train)(job, table, reading, training) for job in apart))
-            for job, of_network in zip(jobs, split, strict=True):
-                join_heads(job.network, [(heads, next(states)) for heads, _ in of_network])
-            bar.update(bar.total)
-
-
-def _train(
-    job: Job, table: Table, reading: Reading, training: Training, update: Callable[[int], Any] | None = None
-) -> Any:
-    """Train a network for some passes over its visits, for at most so many seconds.
-
-    `update` is called with the number of samples learned. None means that this is another process: return the state.
-    """
-    network, visits = job.network, np.flatnonzero(job.parts != job.left_out)
-    rng, planned, start = np.random.RandomState(network.seed), training.passes * len(visits), time.monotonic()
-    first, last = RATES[network.config.loss].of_table
-    first *= ENCODED_RATE if reading.encodes(network) else 1
-    for learned, some in _order(visits, training, rng):
-        passed = (time.monotonic() - start) / training.seconds  # if time is short, the rate falls faster
-        if passed >= 1:
-            break
-        done = np.arange(len(some)) + max(learned, passed * planned)
-        falling = linear_rate(done, planned, first, last).astype(np.float32)
-        rates = falling if network.has_default_rate else network.rates(len(some))
-        rates = rates if table.shares is None else (rates * table.shares[some]).astype(np.float32)
-        z = reading.transform(table.samples(some))
-        base, context, own, _ = network.prepare(*reading.read(network, z), job.targets[..., some])
-        own = some_heads(own, int(network.step)) if network.config.logits else own
-        network.predict_arrays(base, context, own, rates, training.batch_size)
-        if update is not None:
-            update(len(some))
-    return network.get_state() if update is None else None
-
-
-def _order(visits: np.ndarray, training: Training, rng: np.random.RandomState) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the visits of all passes in whole batches, with the number before them."""
-    for number in range(training.passes):
-        order = visits[rng.permutation(len(visits))] if training.shuffle else visits
-        for part in chunks(len(visits), training.batch_size):
-            yield number * len(visits) + part.start, order[part]

@@ -1,0 +1,112 @@
+"""Counted cells: the mean target of the samples in a cell of one feature or of two, as base predictions.
+
+A feature is cut into bins, and a pair of features into the cells of both. `gln.learning.counting` counts them.
+
+Shapes: B samples, F features, C heads, G grids (single features and pairs of them), E columns (grids times heads).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from gln.learning.compiled import compiled
+from gln.learning.owned import OwnsArrays
+
+__all__ = ["Cells"]
+
+
+@dataclasses.dataclass
+class Cells(OwnsArrays):
+    """What the cells of each grid say of the heads: logits or numbers, with 0 for what they say on average."""
+
+    sizes: np.ndarray  # (F,), the number of each feature's bins; the last is for missing values and unknown levels
+    ends: np.ndarray  # of all bins but these, ascending: a value is in the first bin whose end is not below it
+    cells: np.ndarray  # (2, bins of all features): the cell of each bin in grids of one feature, and of two
+    grids: np.ndarray  # (G, 2), features; F as the second stands for none
+    values: np.ndarray  # (cells of all grids, C) float32
+
+    def __post_init__(self) -> None:
+        self._check()
+        stops = np.cumsum(self.sizes)
+        self.first_bins, self.first_ends = stops - self.sizes, stops - self.sizes - np.arange(len(self.sizes))
+        padded = np.pad(self.cells, [(0, 0), (0, 1)])  # one more bin, of no feature
+        counts = np.stack([1 + np.maximum.reduceat(own, [*self.first_bins, stops[-1]]) for own in padded])
+        self.kinds = (self.grids[:, 1] < len(self.sizes)).astype(int)  # 0 for grids of one feature, 1 of two
+        heights, self.widths = counts[self.kinds, self.grids.T]
+        self.starts = np.cumsum(heights * self.widths) - heights * self.widths  # each grid's first cell
+        if len(self.values) != (heights * self.widths).sum():
+            raise ValueError(f"cells: expected {(heights * self.widths).sum()} values, got {len(self.values)}")
+
+    def _check(self) -> None:
+        """Raise ValueError unless the fields fit together, so that a file which was changed is not read."""
+        features, bins = len(self.sizes), self.sizes.sum()
+        whole = all(array.dtype.kind in "iu" for array in (self.sizes, self.cells, self.grids))
+        if not (whole and self.sizes.ndim == 1 and (self.sizes > 0).all() and self.ends.shape == (bins - features,)):
+            raise ValueError(f"cells: expected bins of {features} features, got {self.sizes}, {self.ends.shape} ends")
+        falls = np.delete(self.ends[1:] < self.ends[:-1], np.cumsum(self.sizes - 1)[:-1] - 1)
+        shapes = self.cells.shape == (2, bins) and self.grids.shape[1:] == (2,) and self.values.ndim == 2
+        if not (shapes and (self.cells >= 0).all() and not np.any(falls)):
+            raise ValueError(f"cells: expected places of {bins} bins in order, got shape {self.cells.shape}")
+        if not ((self.grids >= 0).all() and (self.grids <= [features - 1, features]).all()):
+            raise ValueError(f"cells: expected pairs of {features} features, got {self.grids.tolist()}")
+
+    @property
+    def columns(self) -> int:
+        return len(self.grids) * self.values.shape[1]
+
+    @property
+    def features(self) -> np.ndarray:  # (E, 2)
+        """The two features of each column, or the only one twice."""
+        first, second = self.grids.T
+        both = np.stack([first, np.where(self.kinds, second, first)], axis=1)
+        return both.repeat(self.values.shape[1], axis=0)
+
+    def transform(self, samples: np.ndarray) -> np.ndarray:  # (F, B) -> (E, B) float32
+        said = np.empty((self.columns, samples.shape[1]), np.float32)
+        bins = self.sizes, self.ends, self.first_ends, self.first_bins, self.cells
+        samples = np.ascontiguousarray(samples, np.float64)
+        compiled(_look_up)(samples, *bins, self.grids, self.kinds, self.widths, self.starts, self.values, said)
+        return said
+
+    def state(self) -> dict[str, Any]:
+        """The fields, which `Cells` takes back."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+
+def _look_up(
+    samples: np.ndarray,  # (F, B)
+    sizes: np.ndarray,
+    ends: np.ndarray,
+    first_ends: np.ndarray,
+    first_bins: np.ndarray,
+    cells: np.ndarray,
+    grids: np.ndarray,
+    kinds: np.ndarray,
+    widths: np.ndarray,
+    starts: np.ndarray,
+    values: np.ndarray,
+    said: np.ndarray,  # (E, B), filled
+) -> None:
+    """The values of each sample's cells. A loop, because as arrays the steps take as long as the networks."""
+    count, heads = samples.shape[1], values.shape[1]
+    bins = np.zeros((len(sizes), count), np.int64)
+    for feature in range(len(sizes)):
+        first, left = first_ends[feature], sizes[feature] - 1
+        while left > 0:  # binary search, each step for all samples, which is six times as fast
+            half = (left + 1) // 2
+            for b in range(count):  # NaN is above all ends
+                bins[feature, b] += half * (not samples[feature, b] <= ends[first + bins[feature, b] + half - 1])
+            left -= half
+        bins[feature] += first_bins[feature]
+    for grid in range(len(grids)):
+        start, width, kind = starts[grid], widths[grid], kinds[grid]
+        one, other = grids[grid]
+        for b in range(count):
+            place = start + cells[kind, bins[one, b]] * width
+            if kind == 1:
+                place += cells[1, bins[other, b]]
+            for head in range(heads):
+                said[grid * heads + head, b] = values[place, head]

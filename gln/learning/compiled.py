@@ -1,0 +1,20 @@
+"""Loops that Numba compiles where it is installed, and that Python runs as they are where it is not."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["compiled"]
+
+
+@functools.cache
+def compiled(loop: Callable[..., Any]) -> Callable[..., Any]:
+    """The compiled function. Numba is imported by the first call, because that takes a while."""
+    if importlib.util.find_spec("numba") is None:
+        return loop
+    from numba import njit
+
+    return njit(cache=True, nogil=True)(loop)

@@ -1,0 +1,187 @@
+"""Counted cells: their means against a slow reference, what is left out, and what they bring to a model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import log_loss
+
+from gln.learning.cells import Cells
+from gln.learning.counting import BITS, LEAST, OF_LOGITS, STRENGTH, counted
+from gln.learning.left_out import Table
+from gln.sklearn import GLNClassifier, GLNRegressor
+
+PARTS = np.arange(400) % 8
+RNG = np.random.default_rng(0)
+# Two numbers of many values, the second sometimes missing; one of three values; a category of four levels; a constant.
+X = np.column_stack([RNG.normal(size=(400, 2)), *RNG.integers(0, [3, 4], (400, 2)).T, np.ones(400)])
+X[::7, 1] = np.nan
+LEVELS = {3: 4}
+CLASSES = (X[:, 0] * X[:, 2] + RNG.normal(size=400) > 0).astype(int)
+NUMBERS = np.stack([X[:, 0] + X[:, 3], RNG.normal(size=400)])
+
+
+def table(samples: np.ndarray = X, shares: np.ndarray | None = None) -> Table:
+    rows = np.arange(len(samples))
+    return Table(samples, rows, rows, shares, rows)
+
+
+def cells(targets: np.ndarray, shares: np.ndarray | None = None) -> tuple[Cells, np.ndarray]:
+    found, said = counted(table(shares=shares), LEVELS, targets, PARTS, np.random.RandomState(0))
+    assert found is not None
+    assert said is not None
+    return found, said
+
+
+def path(value: float, known: np.ndarray, depth: int, is_category: bool) -> list[tuple[str, int]]:
+    """The cells of a value from the widest to the narrowest, named by whether it is missing and by a number."""
+    if np.isnan(value):
+        return [("missing", 0)] * (depth + 1)
+    values, counts = np.unique(known[~np.isnan(known)], return_counts=True)
+    if is_category:
+        values = values[np.argsort(-counts, kind="stable")]
+    place = int(np.flatnonzero(values == value)[0])
+    if len(values) > 1 << BITS:
+        ends = np.sort(known[~np.isnan(known)])[np.linspace(0, len(known[~np.isnan(known)]) - 1, 129).astype(int)[1:-1]]
+        values, place = np.arange(len(np.unique(ends)) + 1), int(np.searchsorted(np.unique(ends), value))
+    return [("known", (place * 2**BITS // len(values)) >> (BITS - d)) for d in range(depth + 1)]
+
+
+def mean_of(sample: int, features: tuple[int, ...], targets: np.ndarray, left_out: bool) -> float:
+    """The shrunk mean of the cell that a sample is in, by its definition."""
+    depth = BITS if len(features) == 1 else 4  # 400 visits: about as many cells
+    paths = [[path(value, X[:, f], depth, f in LEVELS) for value in X[:, f]] for f in features]
+    counts = PARTS[sample] != PARTS if left_out else np.ones(400, bool)
+    mean = targets[counts].mean()
+    for d in range(depth + 1):
+        inside = counts & np.array([all(of[i][d] == of[sample][d] for of in paths) for i in range(400)])
+        mean = (targets[inside].sum() + STRENGTH * mean) / (inside.sum() + STRENGTH)
+    return mean
+
+
+@pytest.mark.parametrize("left_out", [True, False])
+@pytest.mark.parametrize("features", [(0,), (1,), (2,), (3,), (0, 1), (1, 3), (2, 3)])
+def test_means_are_shrunk_from_wide_to_narrow_cells(features, left_out):
+    of_classes, of_numbers = cells(CLASSES), cells(NUMBERS)
+    samples = [0, 7, 100]  # the second has a missing value
+    for targets, (found, said) in (([CLASSES], of_classes), (NUMBERS, of_numbers)):
+        grid = found.grids.tolist().index([*features, *([5] if len(features) == 1 else [])])
+        told = said if left_out else found.transform(X.T).T
+        for sample in samples:
+            np.testing.assert_array_equal(
+                found.transform(X[sample : sample + 1].T)[:, 0], found.transform(X.T)[:, sample]
+            )
+        for head, own in enumerate(targets):
+            means = np.array([mean_of(i, features, own, left_out) for i in samples]).clip(
+                LEAST if len(targets) == 1 else -10, 10
+            )
+            expected = OF_LOGITS * np.log(means / (1 - means)) if len(targets) == 1 else means
+            column = told[samples, grid * len(targets) + head]
+            np.testing.assert_allclose(np.diff(column), np.diff(expected), atol=1e-5)  # 0 is the average
+
+
+def test_what_is_said_is_zero_on_average_and_constant_features_say_nothing():
+    found, said = cells(NUMBERS)
+    np.testing.assert_allclose(said.mean(axis=0), 0, atol=1e-6)
+    assert 4 not in found.grids
+    assert found.grids.shape == (4 + 6, 2)  # four features vary
+    nothing = np.ones((400, 2))
+    assert counted(table(nothing), {}, CLASSES, PARTS, np.random.RandomState(0)) == (None, None)
+
+
+def test_a_sample_is_not_told_its_own_target():
+    """Nothing that is said of a part of the table depends on the targets in this part."""
+    _, said = cells(CLASSES)
+    _, other = cells(np.where(PARTS == 3, 1 - CLASSES, CLASSES))
+    difference = said - other
+    own = difference[PARTS == 3]
+    np.testing.assert_allclose(own - own.mean(axis=0), 0, atol=1e-5)  # but for what is said on average
+    assert np.abs(difference[PARTS != 3]).max() > 0.1
+
+
+def test_weights_count_like_copies():
+    weights = 1.0 + np.arange(400) % 3
+    of_weights, said = cells(CLASSES, weights)
+    rows = np.arange(400).repeat(weights.astype(int))
+    copies = Table(X, rows, CLASSES[rows], None, rows)
+    _, again = counted(copies, LEVELS, CLASSES[rows], PARTS[rows], np.random.RandomState(0))
+    assert again is not None
+    columns = np.isin(of_weights.grids, [2, 3, 5]).all(axis=1)  # the others have quantiles, which are those of visits
+    assert columns.sum() == 3
+    np.testing.assert_allclose(said[:, columns], again[:, columns], atol=1e-6)
+
+
+def test_unknown_levels_and_values_that_were_never_missing_say_nothing():
+    found, _ = cells(CLASSES)
+    odd = X[:2].T.copy()
+    odd[0], odd[3] = np.nan, 17  # neither was missing in the table
+    told = found.transform(odd)
+    of_both = (np.isin(found.grids, [0, 3])).any(axis=1)
+    assert of_both.sum() == 2 + 5
+    assert (told[of_both] == 0).all()
+    assert (told[~of_both] != 0).all()
+
+
+# ---- In models -------------------------------------------------------------------------------------------------------
+
+
+def odd_values(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """A feature that is mostly 0, and whose other values each have a class of their own, like a capital gain."""
+    rng = np.random.default_rng(1)
+    value = np.where(rng.random(count) < 0.5, 0, rng.integers(1, 60, count))
+    noise = rng.normal(size=count)
+    likes = np.random.default_rng(2).choice([-3, 3], 60)
+    return np.column_stack([value * 137.0, noise]), (rng.random(count) < 1 / (1 + np.exp(-likes[value]))).astype(int)
+
+
+def checkerboard(count: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(3)
+    samples = rng.random((count, 6))
+    return samples, (np.floor(4 * samples[:, :2]).sum(axis=1) % 2).astype(int)
+
+
+@pytest.mark.parametrize(("make", "most"), [(odd_values, 0.3), (checkerboard, 0.35)])
+def test_what_counting_knows_is_learned(make, most):
+    samples, y = make(3000)
+    model = GLNClassifier(random_state=0).fit(samples[:2000], y[:2000])
+    assert log_loss(y[2000:], model.predict_proba(samples[2000:])) < most
+
+
+def test_a_continued_fit_keeps_its_cells():
+    model = GLNClassifier(random_state=0, n_epochs=1).fit(X[:300], CLASSES[:300])
+    before = model.learner_.reading.cells.state()
+    said = model.predict_proba(X)
+    model.partial_fit(X[300:], CLASSES[300:])
+    after = model.learner_.reading.cells.state()
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    assert np.abs(model.predict_proba(X) - said).max() > 1e-3
+
+
+def test_contributions_of_a_pair_are_half_of_each_feature(tmp_path):
+    frame = pd.DataFrame(X, columns=list("abcde")).astype({"d": "category"})
+    model = GLNRegressor(random_state=0, n_epochs=2).fit(frame, NUMBERS.T)
+    contributions, constant = model.explain(frame)
+    assert contributions.shape == (400, 2, 5)
+    np.testing.assert_allclose(contributions.sum(axis=2) + constant, model.predict(frame), atol=1e-4)
+    assert (contributions[..., 4] == 0).all()
+    reading = model.learner_.reading
+    pair = reading.cells.features[-1]
+    assert len(set(pair)) == 2
+    parts = reading.by_feature(np.eye(reading.size + reading.cells.columns)[-1])
+    np.testing.assert_array_equal(np.flatnonzero(parts), pair)
+    assert (parts[pair] == 0.5).all()
+
+
+def test_tables_that_do_not_fit_are_refused():
+    found, _ = cells(CLASSES)
+    state = found.state()
+    for name, changed in (
+        ("values", found.values[1:]),
+        ("grids", found.grids + 9),
+        ("cells", found.cells + 1),
+        ("ends", found.ends[::-1]),
+        ("sizes", -found.sizes),
+    ):
+        with pytest.raises(ValueError, match="cells"):
+            Cells(**state | {name: changed})

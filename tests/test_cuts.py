@@ -1,0 +1,103 @@
+"""Halfspaces chosen before a network learns: which cuts are found, and what they bring to a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss
+
+from gln.learning.cuts import PENALTY, _gain, chosen_halfspaces, samples_for
+from gln.sklearn import GLNClassifier, GLNRegressor
+from gln_numpy import GLN
+
+RNG = np.random.default_rng(0)
+Z = RNG.normal(size=(6, 1000)).astype(np.float32)
+ONES = np.ones(1000)
+KINDS: dict[str, Any] = {
+    "two classes": ({}, lambda x: (x > 0.4).astype(int)),
+    "three classes": ({"num_classes": 3}, lambda x: (x > 0.4) + (x > 1.2).astype(int)),
+    "twelve classes": ({"num_classes": 12}, lambda x: np.digitize(x, np.linspace(-2, 2, 11))),
+    "numbers": ({"loss": "squared_error"}, lambda x: np.where(x > 0.4, 1.0, -1.0)),
+    "two targets": ({"loss": "squared_error", "num_outputs": 2}, lambda x: np.stack([x > 0.4, x < 0.4]).astype(float)),
+    "quantiles": ({"loss": "quantile", "quantiles": [0.1, 0.9]}, lambda x: np.where(x > 0.4, 1.0, -1.0)),
+    "variances": ({"loss": "variance"}, lambda x: np.where(x > 0.4, 2.0, 0.1) * RNG.normal(size=1000)),
+}
+
+
+def network(**options):
+    return GLN([8, 4], 6, 6, context_map_size=3, context_features=3, seed=0, **options)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_first_cut_is_where_the_targets_change(kind):
+    options, make = KINDS[kind]
+    planes, offsets = chosen_halfspaces(network(**options).config, Z, make(Z[2]), ONES)
+    assert planes.shape == (12, 3, 6)
+    assert offsets.shape == (12, 3)
+    np.testing.assert_allclose(np.linalg.norm(planes, axis=2), 1, rtol=1e-5)
+    assert ((planes != 0).sum(axis=2) <= 3).all()
+    np.testing.assert_array_equal(planes[8:], planes[:4])  # the second layer has those of the first again
+    assert len(np.unique(offsets[:8], axis=0)) == 8  # neurons differ
+    assert np.mean(np.abs(planes[:8, 0, 2]) > 0.9) > 0.6  # most neurons cut the third column first
+    if kind != "twelve classes":
+        of_column = offsets[:8, 0] / planes[:8, 0, 2]
+        assert np.median(np.abs(of_column[np.abs(planes[:8, 0, 2]) > 0.99] - 0.4)) < (0.2 if "three" not in kind else 1)
+
+
+def test_the_choice_depends_on_the_seed_and_on_the_weights_alone():
+    config, y = network().config, (Z[0] + Z[1] > 0).astype(int)
+    first, again = (chosen_halfspaces(config, Z, y, ONES) for _ in range(2))
+    np.testing.assert_array_equal(first.planes, again.planes)
+    heavier = chosen_halfspaces(config, Z, y, np.where(Z[0] > 0, 5.0, 0.2))
+    assert not np.array_equal(first.planes, heavier.planes)
+
+
+def test_the_gain_is_that_of_leaves_fitted_to_gradients():
+    rng = np.random.default_rng(1)
+    gradients, weights, leaves = rng.normal(size=(50, 2)), rng.random(50) + 0.5, rng.integers(0, 4, 50)
+    sides = rng.random((50, 5)) < 0.4
+    sums = np.zeros((50, 4, 3))
+    sums[np.arange(50), leaves] = np.column_stack([gradients, weights])
+    found = _gain((sums.reshape(50, -1).T @ sides).reshape(4, 3, 5), sums.sum(axis=0)[..., None])
+    for candidate in range(5):
+        slow = 0.0
+        for leaf in range(4):
+            for side in (False, True):
+                inside = (leaves == leaf) & (sides[:, candidate] == side)
+                slow += np.square(gradients[inside].sum(axis=0)).sum() / (weights[inside].sum() + PENALTY)
+        assert found[candidate] == pytest.approx(slow)
+
+
+def test_more_halfspaces_are_chosen_on_more_samples():
+    assert [samples_for(k) for k in (1, 3, 4, 6, 8)] == [2000, 2000, 4000, 16_000, 20_000]
+
+
+def test_columns_that_never_vary_are_no_obstacle():
+    z = np.zeros((2, 40), np.float32)
+    config = GLN([4], 2, 2, context_map_size=2, context_features=3, seed=0).config
+    planes, offsets = chosen_halfspaces(config, z, np.arange(40) % 2, np.ones(40))
+    assert np.isfinite(planes).all()
+    assert np.isfinite(offsets).all()
+    alone = GLNClassifier(random_state=0, n_epochs=1, layer_sizes=(4,), context_map_size=1).fit([[1.0], [1.0]], [0, 1])
+    np.testing.assert_allclose(alone.predict_proba([[1.0]]), [[0.5, 0.5]], atol=0.1)
+
+
+def test_steps_of_combinations_are_learned():
+    """Classes change at a tilted border, which neither cells nor halfspaces at random find."""
+    rng = np.random.default_rng(4)
+    samples = rng.uniform(-1, 1, (3000, 8))
+    y = ((samples[:, 0] + samples[:, 1] > 0.2) != (samples[:, 2] - samples[:, 3] > 0)).astype(int)
+    model = GLNClassifier(random_state=0).fit(samples[:2000], y[:2000])
+    assert log_loss(y[2000:], model.predict_proba(samples[2000:])) < 0.5
+
+
+def test_only_networks_with_cells_choose():
+    model = GLNRegressor(random_state=0, n_epochs=1).fit(Z.T, Z[2] + RNG.normal(size=1000))
+    of_kinds: dict[bool, list[bool]] = {}
+    for gln in model.glns_:
+        state = gln.get_state()
+        same = np.array_equal(state["hyperplanes.1"][:16], state["hyperplanes.2"])
+        of_kinds.setdefault(model.learner_.reading.encodes(gln), []).append(same)
+    assert of_kinds == {False: [False] * 4, True: [True] * 4}
