@@ -139,8 +139,9 @@ def test_several_targets():
     assert model.predict_quantiles(X[:5], LEVELS).shape == (5, 2, 7)
     assert model.sample(X[:5], 3).shape == (5, 2, 3)
     one = GLNRegressor(density=True, random_state=0).fit(X[:600], y[:, 1])
-    np.testing.assert_allclose(one.log_density(X[:5], y[:5, 1]), model.log_density(X[:5], y[:5])[:, 1], rtol=1e-3)
-    np.testing.assert_allclose(one.predict_quantiles(X[:5]), model.predict_quantiles(X[:5])[:, 1], rtol=1e-3, atol=1e-3)
+    # Targets share halfspaces and pairs of features, and are as good as alone.
+    alone, both = one.log_density(X, SKEWED**2), model.log_density(X, np.stack([NORMAL, SKEWED**2], axis=1))[:, 1]
+    assert alone.mean() == pytest.approx(both.mean(), abs=0.1)
 
 
 def test_in_processes_in_files_and_in_copies(normal, tmp_path):

@@ -2,20 +2,22 @@
 
 A feature is cut into bins, and a pair of features into the cells of both. `gln.learning.counting` counts them.
 
-Shapes: B samples, F features, C heads, G grids (single features and pairs of them), E columns (grids times heads).
+Shapes: B samples, F features, C heads, G grids (single features and pairs of them), E columns (grids times heads), R
+parts of a table.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from gln.learning.compiled import compiled
 from gln.learning.owned import OwnsArrays
+from gln.learning.samples import dense
 
-__all__ = ["Cells"]
+__all__ = ["Cells", "LeftOut"]
 
 
 @dataclasses.dataclass
@@ -65,19 +67,39 @@ class Cells(OwnsArrays):
         return both.repeat(self.values.shape[1], axis=0)
 
     def transform(self, samples: np.ndarray) -> np.ndarray:  # (F, B) -> (E, B) float32
-        said = np.empty((self.columns, samples.shape[1]), np.float32)
+        return self.said(samples, self.values[None], np.zeros(samples.shape[1], int))
+
+    def said(self, samples: np.ndarray, values: np.ndarray, parts: np.ndarray) -> np.ndarray:
+        """What the cells of samples say, by the values of the part of each: (F, B), (R, cells, C), (B,) -> (E, B)."""
+        found = np.empty((self.columns, samples.shape[1]), np.float32)
         bins = self.sizes, self.ends, self.first_ends, self.first_bins, self.cells
         samples = np.ascontiguousarray(samples, np.float64)
-        compiled(_look_up)(samples, *bins, self.grids, self.kinds, self.widths, self.starts, self.values, said)
-        return said
+        compiled(_look_up)(samples, parts, *bins, self.grids, self.kinds, self.widths, self.starts, values, found)
+        return found
 
     def state(self) -> dict[str, Any]:
         """The fields, which `Cells` takes back."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
 
+class LeftOut(NamedTuple):
+    """What cells say of the samples of a table, each by the values that were counted without its part."""
+
+    cells: Cells
+    values: np.ndarray  # (R, cells, C)
+    samples: Any  # (N, F)
+    parts: np.ndarray  # (N,)
+
+    def some(self, rows: np.ndarray) -> LeftOut:  # (n,)
+        return self._replace(samples=self.samples[rows], parts=self.parts[rows])
+
+    def of(self, rows: np.ndarray) -> np.ndarray:  # (n,) -> (E, n)
+        return self.cells.said(dense(self.samples[rows]).T, self.values, self.parts[rows])
+
+
 def _look_up(
     samples: np.ndarray,  # (F, B)
+    parts: np.ndarray,  # (B,)
     sizes: np.ndarray,
     ends: np.ndarray,
     first_ends: np.ndarray,
@@ -87,11 +109,11 @@ def _look_up(
     kinds: np.ndarray,
     widths: np.ndarray,
     starts: np.ndarray,
-    values: np.ndarray,
+    values: np.ndarray,  # (R, cells, C)
     said: np.ndarray,  # (E, B), filled
 ) -> None:
     """The values of each sample's cells. A loop, because as arrays the steps take as long as the networks."""
-    count, heads = samples.shape[1], values.shape[1]
+    count, heads = samples.shape[1], values.shape[2]
     bins = np.zeros((len(sizes), count), np.int64)
     for feature in range(len(sizes)):
         first, left = first_ends[feature], sizes[feature] - 1
@@ -109,4 +131,4 @@ def _look_up(
             if kind == 1:
                 place += cells[1, bins[other, b]]
             for head in range(heads):
-                said[grid * heads + head, b] = values[place, head]
+                said[grid * heads + head, b] = values[parts[b], place, head]

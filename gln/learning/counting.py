@@ -8,7 +8,7 @@ Intelligible Models with Pairwise Interactions, KDD 2013 (pairs); Willems et al.
 IEEE Transactions on Information Theory 1995 (from wide to narrow).
 
 Shapes: N samples, V visits, F features, C heads, G grids (single features and pairs), g of them at a time, W and H
-cells along a grid, R parts of the table, E columns (grids times heads).
+cells along a grid, R parts of the table.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 
 from gln.learning.axes import BITS, Axis, axes_of
 from gln.learning.calibration import PARTS
-from gln.learning.cells import Cells
+from gln.learning.cells import Cells, LeftOut
 from gln.learning.left_out import Table, spread
 
 __all__ = ["counted"]
@@ -49,21 +49,17 @@ class Visits(NamedTuple):
     def heads(self) -> int:
         return len(self.targets) if self.classes is None else 1 if self.classes == 2 else self.classes
 
-    def of_heads(self) -> np.ndarray:  # (C, V)
-        if self.classes is None:
-            return self.targets
-        return self.targets == np.arange(self.classes)[-self.heads :, None]
-
     def some(self, visits: np.ndarray) -> Visits:  # (n,)
         own = {name: getattr(self, name)[..., visits] for name in ("cells", "targets", "weights", "parts")}
         return self._replace(**own)
 
     def means(self, grids: np.ndarray, depth: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """For some of the grids at a time, the means of their cells, and the cell of each visit.
+        """For some of the grids at a time, the means of their cells, and the sums of each part.
 
         All grids must be of one feature, or all of two. The means are those without each part, and then those of all.
+        Sums are those of weights, and then of the heads' targets.
 
-        Shapes: (G, 2) -> (C, R + 1, g, W H), (g, V).
+        Shapes: (G, 2) -> (C, R + 1, g, cells), (1 + C, R, g, cells).
         """
         wide = (1 << depth) + 1
         high = wide if (grids[:, 1] < len(self.cells) - 1).all() else 1
@@ -71,12 +67,12 @@ class Visits(NamedTuple):
         step = max(1, min(NUMBERS // (size * PARTS * self.heads), 4 * NUMBERS // len(self.parts)))
         for start in range(0, len(grids), step):
             first, second = self.cells[grids[start : start + step].T].astype(int) >> (BITS - depth)
-            cells, count = first * high + second, len(first)
-            of_parts = (self.parts * count + np.arange(count)[:, None]) * size + cells
-            sums = self._sums(of_parts, PARTS * count * size).reshape(-1, PARTS, count, wide, high)
+            of_parts = self.parts * len(first) + np.arange(len(first))[:, None]
+            sums = self._sums(of_parts * size + first * high + second, PARTS * len(first) * size)
+            sums = sums.reshape(-1, PARTS, len(first), wide, high)
             whole = sums.sum(axis=1, keepdims=True)
             means = _shrunk(np.concatenate([whole - sums, whole], axis=1))
-            yield means.reshape(*means.shape[:3], size), cells
+            yield means.reshape(*means.shape[:3], size), sums.reshape(*sums.shape[:3], size)
 
     def _sums(self, cells: np.ndarray, size: int) -> np.ndarray:  # (g, V), below `size` -> (1 + C, size)
         """The weight of the visits in each cell, and the sums of the heads' targets."""
@@ -115,10 +111,8 @@ def _halved(sums: np.ndarray) -> np.ndarray:  # (..., W, H) -> (..., W // 2 + 1,
 
 def counted(
     table: Table, levels: Mapping[int, int], targets: np.ndarray, parts: np.ndarray, rng: np.random.RandomState
-) -> tuple[Cells | None, np.ndarray | None]:
-    """The cells of a table, and what they say of each sample if its part of the table is left out, (N, E).
-
-    Both are None if there is nothing to count.
+) -> LeftOut | None:
+    """The cells of a table, and what they say of its samples; None if there is nothing to count.
 
     Args:
         table: a table with categories as codes.
@@ -138,14 +132,14 @@ def counted(
     bits = int(np.clip(np.round(np.log2(max(1, weights.sum())) / 2), 2, BITS))
     kinds = [(grids, depth) for grids, depth in zip(_grids(visits, rng), (BITS, bits), strict=True) if len(grids)]
     if not kinds:
-        return None, None
-    said, values = zip(*(_told(visits, axes, *kind) for kind in kinds), strict=True)
-    columns = np.zeros((table.X.shape[0], sum(map(len, said))), np.float32)
-    columns[table.rows] = np.concatenate(said).T
+        return None
+    values = np.concatenate([_values(visits, axes, *kind) for kind in kinds], axis=1)
     places = [np.concatenate([axis.at(depth)[1] for axis in axes[:-1]]) for depth in (BITS, bits)]
     sizes, ends = np.array([len(axis.cells) for axis in axes[:-1]]), np.concatenate([axis.ends for axis in axes])
-    grids = np.concatenate([grids for grids, _ in kinds])
-    return Cells(sizes, ends, np.stack(places), grids, np.concatenate(values)), columns
+    found = Cells(sizes, ends, np.stack(places), np.concatenate([grids for grids, _ in kinds]), values[-1])
+    of_samples = np.zeros(table.X.shape[0], int)
+    of_samples[table.rows] = parts
+    return LeftOut(found, values[:-1], table.X, of_samples)
 
 
 def _grids(visits: Visits, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:  # -> (G, 2) twice
@@ -173,37 +167,30 @@ def _best(grids: np.ndarray, gains: np.ndarray, most: int) -> np.ndarray:  # (G,
 
 
 def _errors(visits: Visits, grids: np.ndarray) -> np.ndarray:  # (G, 2) -> (G,)
-    """The squared error of each grid's means, each visit's part left out."""
-    errors, targets = [], visits.of_heads()[:, None]
-    for means, cells in visits.means(grids, TRIED_BITS):
-        missed = np.square(_picked(means, visits.parts, cells) - targets)  # (C, g, V)
-        errors.append((missed * visits.weights).sum(axis=(0, 2)))
+    """The squared error of each grid's means, each visit's part left out, but for what is the same for all grids."""
+    errors = []
+    for means, sums in visits.means(grids, TRIED_BITS):
+        own = means[:, :-1]
+        errors.append(((sums[:1] * own - 2 * sums[1:]) * own).sum(axis=(0, 1, 3)))
     return np.concatenate(errors)
 
 
-def _told(visits: Visits, axes: list[Axis], grids: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
-    """What grids say of each visit, and their tables: logits or numbers, with 0 for the average.
+def _values(visits: Visits, axes: list[Axis], grids: np.ndarray, depth: int) -> np.ndarray:
+    """What cells say, without each part and then by all: logits or numbers, with 0 for the average of the visits.
 
-    Shapes: (G, 2) -> (G C, V), (cells, C).
+    Shapes: (G, 2) -> (R + 1, cells, C).
     """
-    used, said, values, done = [axis.at(depth)[0] for axis in axes], [], [], 0
+    used, values, done = [axis.at(depth)[0] for axis in axes], [], 0
     known = [len(own) - (1 not in cells >> BITS) for own, cells in zip(used, visits.cells[:-1], strict=False)] + [1]
-    for means, cells in visits.means(grids, depth):
+    for means, sums in visits.means(grids, depth):
         if visits.classes is not None:
             means = means.clip(LEAST, 1 - LEAST)
             means = (np.log(means) - np.log1p(-means)) * OF_LOGITS
-        own = _picked(means, visits.parts, cells)
-        average = (own @ visits.weights / visits.weights.sum())[..., None]  # (C, g, 1)
-        said.append((own - average).swapaxes(0, 1).astype(np.float32))
-        for of_all, (first, second) in zip((means[:, -1] - average).swapaxes(0, 1), grids[done:], strict=False):
-            high = of_all.shape[1] // ((1 << depth) + 1)
-            table = of_all[:, used[first][:, None] * high + used[second]]
-            table[:, known[first] :] = table[:, :, known[second] :] = 0  # a value that was never missing before
-            values.append(table.reshape(len(table), -1).T.astype(np.float32))
-        done += len(cells)
-    return np.concatenate(said).reshape(-1, len(visits.parts)), np.concatenate(values)
-
-
-def _picked(means: np.ndarray, parts: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """The mean of each visit's cell without its part: (C, R + 1, g, cells), (V,), (g, V) -> (C, g, V)."""
-    return means[:, parts, np.arange(len(cells))[:, None], cells]
+        means -= ((means[:, :-1] * sums[0]).sum(axis=(1, 3)) / visits.weights.sum())[:, None, :, None]
+        for place, (first, second) in enumerate(grids[done : done + means.shape[2]]):
+            high = means.shape[3] // ((1 << depth) + 1)
+            own = means[:, :, place, used[first][:, None] * high + used[second]]  # (C, R + 1, w, h)
+            own[:, :, known[first] :] = own[..., known[second] :] = 0  # a value that was never missing before
+            values.append(own.reshape(*own.shape[:2], -1).transpose(1, 2, 0).astype(np.float32))
+        done += means.shape[2]
+    return np.concatenate(values, axis=1)

@@ -151,9 +151,9 @@ class Estimator(Saveable, Validation):
             targets.standardizer.fit(table.targets)
         own = targets.standardizer.transform(table.targets) if isinstance(targets, Numbers) else table.targets
         levels = {column: len(own) for column, own in self._levels.items()}
-        cells = categories = None
-        if not (groups[0].get("num_classes", 0) >= MANY):
-            table, cells = with_cells(table, levels, own, check_random_state(self.random_state))
+        categories = None
+        if groups[0].get("num_classes", 0) < MANY:
+            table = with_cells(table, levels, own, check_random_state(self.random_state))
         if levels:
             categories = Categories.of_numbers(table.X.shape[1], *_kind(groups)).of_table(levels)
             rng = check_random_state(self.random_state) if self.shuffle else None
@@ -166,7 +166,8 @@ class Estimator(Saveable, Validation):
         settings = self._settings(of_table(count, heads, densities))
         some = spread(count, int(np.clip(VALUES // features, *LOOKED_AT)))
         z = standardizer.transform(table.samples(some))
-        networks, pieces = self._networks(settings, groups, z, 0 if cells is None else cells.columns)
+        cells = table.cells and table.cells.cells
+        networks, pieces = self._networks(settings, groups, z, cells.columns if cells else 0)
         learner = Learner(Reading(standardizer, categories, pieces=pieces, cells=cells), targets, grouped(networks))
         self._fit_learner(learner, table, settings["n_epochs"], start)
 

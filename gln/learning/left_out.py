@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gln.learning.calibration import PARTS, Blend, blend_of_kinds, learned_blend
+from gln.learning.cells import LeftOut
 from gln.learning.densities import Shape, fitted
 from gln.learning.group import Group, predictions
 from gln.learning.network import Network
@@ -30,7 +31,7 @@ class Table(NamedTuple):
     targets: np.ndarray  # (V,) class numbers, or (T, V)
     shares: np.ndarray | None  # (V,), the fraction of a step that each visit makes
     copies: np.ndarray  # (V,), equal for visits of one sample and of its copies
-    cells: np.ndarray | None = None  # (N, E), what cells say of each sample if its part of the table is left out
+    cells: LeftOut | None = None  # of the samples
 
     def samples(self, visits: np.ndarray) -> Any:  # (n,) -> (F, n)
         return self.X[self.rows[visits]].T
@@ -42,7 +43,7 @@ class Table(NamedTuple):
     def read(self, reading: Reading, visits: np.ndarray) -> Any:  # (n,) -> (D + E, n)
         """Standardised visits. The columns that `reading` makes from features are there already."""
         z = reading.standardizer.transform(self.samples(visits))
-        return z if self.cells is None else np.concatenate([z, self.cells[self.rows[visits]].T])
+        return z if self.cells is None else np.concatenate([z, self.cells.of(self.rows[visits])])
 
 
 def spread(count: int, most: int) -> np.ndarray:

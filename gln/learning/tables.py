@@ -14,7 +14,6 @@ import pandas as pd
 
 from gln.learning.calibration import parts_of_table
 from gln.learning.categories import Categories
-from gln.learning.cells import Cells
 from gln.learning.counting import counted
 from gln.learning.growth import start_at
 from gln.learning.learner import Learner
@@ -48,17 +47,13 @@ def with_columns(categories: Categories, table: Table, targets: np.ndarray, rng:
     order = np.arange(len(first)) if rng is None else rng.permutation(len(first))
     for some in (order[part] for part in chunks(len(order))):
         columns[some] = categories.learn(table.samples(first[some]), targets[..., first[some]], weights[some]).T
-    cells = None if table.cells is None else table.cells[table.rows[first]]
-    return table._replace(X=columns, rows=visits, cells=cells)
+    return table._replace(X=columns, rows=visits, cells=table.cells and table.cells.some(table.rows[first]))
 
 
-def with_cells(
-    table: Table, levels: Mapping[int, int], targets: np.ndarray, rng: np.random.RandomState
-) -> tuple[Table, Cells | None]:
-    """The table with what cells say of each sample, and the cells; see `counted`."""
+def with_cells(table: Table, levels: Mapping[int, int], targets: np.ndarray, rng: np.random.RandomState) -> Table:
+    """The table with what cells say of its samples; see `counted`."""
     classes = targets if targets.ndim == 1 else np.zeros(targets.shape[1], int)
-    cells, said = counted(table, levels, targets, parts_of_table(classes, table.copies, rng), rng)
-    return table._replace(cells=said), cells
+    return table._replace(cells=counted(table, levels, targets, parts_of_table(classes, table.copies, rng), rng))
 
 
 def fit_table(learner: Learner, table: Table, training: Training) -> int:
