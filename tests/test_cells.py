@@ -29,9 +29,10 @@ def table(samples: np.ndarray = X, shares: np.ndarray | None = None) -> Table:
 
 def cells(targets: np.ndarray, shares: np.ndarray | None = None) -> tuple[Cells, np.ndarray]:
     """Counted cells, and what each sample is told in training, (N, E)."""
-    found = counted(table(shares=shares), LEVELS, targets, PARTS, np.random.RandomState(0))
+    found, said = counted(table(shares=shares), LEVELS, targets, PARTS, np.random.RandomState(0))
     assert found is not None
-    return found.cells, found.of(np.arange(400)).T
+    assert said is not None
+    return found, said
 
 
 def path(value: float, known: np.ndarray, depth: int, is_category: bool) -> list[tuple[str, int]]:
@@ -87,7 +88,7 @@ def test_what_is_said_is_zero_on_average_and_constant_features_say_nothing():
     assert 4 not in found.grids
     assert found.grids.shape == (4 + 6, 2)  # four features vary
     nothing = np.ones((400, 2))
-    assert counted(table(nothing), {}, CLASSES, PARTS, np.random.RandomState(0)) is None
+    assert counted(table(nothing), {}, CLASSES, PARTS, np.random.RandomState(0)) == (None, None)
 
 
 def test_a_sample_is_not_told_its_own_target():
@@ -105,9 +106,8 @@ def test_weights_count_like_copies():
     of_weights, said = cells(CLASSES, weights)
     rows = np.arange(400).repeat(weights.astype(int))
     copies = Table(X, rows, CLASSES[rows], None, rows)
-    found = counted(copies, LEVELS, CLASSES[rows], PARTS[rows], np.random.RandomState(0))
-    assert found is not None
-    again = found.of(np.arange(400)).T
+    _, again = counted(copies, LEVELS, CLASSES[rows], PARTS[rows], np.random.RandomState(0))
+    assert again is not None
     columns = np.isin(of_weights.grids, [2, 3, 5]).all(axis=1)  # the others have quantiles, which are those of visits
     assert columns.sum() == 3
     np.testing.assert_allclose(said[:, columns], again[:, columns], atol=1e-6)

@@ -9,15 +9,14 @@ parts of a table.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from gln.learning.compiled import compiled
 from gln.learning.owned import OwnsArrays
-from gln.learning.samples import dense
 
-__all__ = ["Cells", "LeftOut"]
+__all__ = ["Cells"]
 
 
 @dataclasses.dataclass
@@ -80,21 +79,6 @@ class Cells(OwnsArrays):
     def state(self) -> dict[str, Any]:
         """The fields, which `Cells` takes back."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-
-
-class LeftOut(NamedTuple):
-    """What cells say of the samples of a table, each by the values that were counted without its part."""
-
-    cells: Cells
-    values: np.ndarray  # (R, cells, C)
-    samples: Any  # (N, F)
-    parts: np.ndarray  # (N,)
-
-    def some(self, rows: np.ndarray) -> LeftOut:  # (n,)
-        return self._replace(samples=self.samples[rows], parts=self.parts[rows])
-
-    def of(self, rows: np.ndarray) -> np.ndarray:  # (n,) -> (E, n)
-        return self.cells.said(dense(self.samples[rows]).T, self.values, self.parts[rows])
 
 
 def _look_up(

@@ -8,7 +8,7 @@ Intelligible Models with Pairwise Interactions, KDD 2013 (pairs); Willems et al.
 IEEE Transactions on Information Theory 1995 (from wide to narrow).
 
 Shapes: N samples, V visits, F features, C heads, G grids (single features and pairs), g of them at a time, W and H
-cells along a grid, R parts of the table.
+cells along a grid, R parts of the table, E columns (grids times heads).
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ import numpy as np
 
 from gln.learning.axes import BITS, Axis, axes_of
 from gln.learning.calibration import PARTS
-from gln.learning.cells import Cells, LeftOut
+from gln.learning.cells import Cells
 from gln.learning.left_out import Table, spread
+from gln.learning.samples import dense
 
 __all__ = ["counted"]
 
@@ -33,6 +34,7 @@ LEAST = 1e-3  # probabilities are in [LEAST, 1 - LEAST]
 LARGEST = 10.0  # numbers are in [-LARGEST, LARGEST], as networks clip them
 OF_LOGITS = 0.5  # factor of logits: networks of small tables overfit larger ones
 NUMBERS = 1 << 18  # counted at a time, so that they stay in the processor's cache
+TOLD = 20_000  # samples that are told at a time, so that the table of each grid stays in the cache for many
 TINY = 1e-9  # weight of no visits
 
 
@@ -111,8 +113,10 @@ def _halved(sums: np.ndarray) -> np.ndarray:  # (..., W, H) -> (..., W // 2 + 1,
 
 def counted(
     table: Table, levels: Mapping[int, int], targets: np.ndarray, parts: np.ndarray, rng: np.random.RandomState
-) -> LeftOut | None:
-    """The cells of a table, and what they say of its samples; None if there is nothing to count.
+) -> tuple[Cells | None, np.ndarray | None]:
+    """The cells of a table, and what they say of each sample if its part is left out, (N, E).
+
+    Both are None if there is nothing to count.
 
     Args:
         table: a table with categories as codes.
@@ -132,14 +136,17 @@ def counted(
     bits = int(np.clip(np.round(np.log2(max(1, weights.sum())) / 2), 2, BITS))
     kinds = [(grids, depth) for grids, depth in zip(_grids(visits, rng), (BITS, bits), strict=True) if len(grids)]
     if not kinds:
-        return None
+        return None, None
     values = np.concatenate([_values(visits, axes, *kind) for kind in kinds], axis=1)
     places = [np.concatenate([axis.at(depth)[1] for axis in axes[:-1]]) for depth in (BITS, bits)]
     sizes, ends = np.array([len(axis.cells) for axis in axes[:-1]]), np.concatenate([axis.ends for axis in axes])
     found = Cells(sizes, ends, np.stack(places), np.concatenate([grids for grids, _ in kinds]), values[-1])
     of_samples = np.zeros(table.X.shape[0], int)
     of_samples[table.rows] = parts
-    return LeftOut(found, values[:-1], table.X, of_samples)
+    said = np.empty((len(of_samples), found.columns), np.float32)
+    for some in (slice(start, start + TOLD) for start in range(0, len(said), TOLD)):
+        said[some] = found.said(dense(table.X[some]).T, values, of_samples[some]).T
+    return found, said
 
 
 def _grids(visits: Visits, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:  # -> (G, 2) twice

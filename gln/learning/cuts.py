@@ -18,7 +18,7 @@ from gln.learning.left_out import spread
 
 __all__ = ["Halfspaces", "chosen_halfspaces", "samples_for"]
 
-SAMPLES, MOST_SAMPLES = 2000, 20_000  # for three halfspaces, twice as many for each further one; and at most
+SAMPLES, MOST_SAMPLES = 2000, 10_000  # for three halfspaces, twice as many for each further one; and at most
 CANDIDATES, OF_TREE = 512, 128  # halfspaces of a network, and those that a tree chooses from
 SINGLE = 0.5  # of the candidates see a single column, the others one to `context_features`
 OFFSETS = 64  # that are tried for the chosen candidate

@@ -40,16 +40,19 @@ CONTEXT_FEATURES = 3
 WIDE, WIDE_PASSES = 1000, 5
 OF_WIDE = {"layer_sizes": (1,), "n_networks": 8, "context_map_size": 0, "context_features": CONTEXT_FEATURES}
 LOOKED_AT, VALUES = (500, 5000), 10**7  # samples for halfspaces and encodings: least and most, and most values in total
-LONG = 100_000  # visits: tables this long get four networks, which take about as long as gradient boosting
+LONG, LONGER = 100_000, 400_000  # visits of tables that get four networks, or two, or a fit would take very long
 
 
 def of_table(visits: int, heads: int, densities: bool = False) -> dict[str, Any]:
     """What None stands for in `fit`, for a table with this many visits per pass."""
     halfspaces = round(3 + math.log(visits / 5000, 3))  # one more for each factor of three
+    # With 16, two networks leave out each sample, and these give its deviation from the mean.
+    networks = 16 if densities else 8
+    if visits >= LONG or heads >= MANY:
+        networks = 2 if visits >= LONGER and heads < MANY else 4
     return {
         "layer_sizes": (32, 16),
-        # With 16, two networks leave out each sample, and these give its deviation from the mean.
-        "n_networks": 4 if visits >= LONG or heads >= MANY else 16 if densities else 8,
+        "n_networks": networks,
         "context_map_size": int(np.clip(halfspaces, 3, 8)),
         "context_features": CONTEXT_FEATURES,
         "n_epochs": passes_over(visits, 3),
@@ -151,9 +154,9 @@ class Estimator(Saveable, Validation):
             targets.standardizer.fit(table.targets)
         own = targets.standardizer.transform(table.targets) if isinstance(targets, Numbers) else table.targets
         levels = {column: len(own) for column, own in self._levels.items()}
-        categories = None
+        cells = categories = None
         if groups[0].get("num_classes", 0) < MANY:
-            table = with_cells(table, levels, own, check_random_state(self.random_state))
+            table, cells = with_cells(table, levels, own, check_random_state(self.random_state))
         if levels:
             categories = Categories.of_numbers(table.X.shape[1], *_kind(groups)).of_table(levels)
             rng = check_random_state(self.random_state) if self.shuffle else None
@@ -166,7 +169,6 @@ class Estimator(Saveable, Validation):
         settings = self._settings(of_table(count, heads, densities))
         some = spread(count, int(np.clip(VALUES // features, *LOOKED_AT)))
         z = standardizer.transform(table.samples(some))
-        cells = table.cells and table.cells.cells
         networks, pieces = self._networks(settings, groups, z, cells.columns if cells else 0)
         learner = Learner(Reading(standardizer, categories, pieces=pieces, cells=cells), targets, grouped(networks))
         self._fit_learner(learner, table, settings["n_epochs"], start)
@@ -215,7 +217,7 @@ class Estimator(Saveable, Validation):
     def _networks(self, settings, groups, z, cells):  # (F, n), standardised samples
         """New networks of each group, with halfspaces between these samples, and encodings for half of the networks."""
         seeds, pieces = self._seeds(settings), quantile_pieces(z)
-        encoded = 0 if groups[0].get("num_classes", 0) >= MANY else len(seeds) // 2
+        encoded = 0 if groups[0].get("num_classes", 0) >= MANY else -(-len(seeds) // 2)
         inputs = [2 * len(z)] * (len(seeds) - encoded) + [2 * len(z) + len(pieces.features) + cells] * encoded
         networks = [
             [self._built(settings, size, len(z), seed, **kind) for seed, size in zip(seeds, inputs, strict=True)]

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gln.learning.calibration import PARTS, Blend, blend_of_kinds, learned_blend
-from gln.learning.cells import LeftOut
 from gln.learning.densities import Shape, fitted
 from gln.learning.group import Group, predictions
 from gln.learning.network import Network
@@ -31,7 +30,7 @@ class Table(NamedTuple):
     targets: np.ndarray  # (V,) class numbers, or (T, V)
     shares: np.ndarray | None  # (V,), the fraction of a step that each visit makes
     copies: np.ndarray  # (V,), equal for visits of one sample and of its copies
-    cells: LeftOut | None = None  # of the samples
+    cells: np.ndarray | None = None  # (N, E), what cells say of each sample if its part is left out
 
     def samples(self, visits: np.ndarray) -> Any:  # (n,) -> (F, n)
         return self.X[self.rows[visits]].T
@@ -40,10 +39,15 @@ class Table(NamedTuple):
         """`Reading.parts` for these visits (n,)."""
         return lambda part: self.read(reading, visits[part]), len(visits)
 
-    def read(self, reading: Reading, visits: np.ndarray) -> Any:  # (n,) -> (D + E, n)
-        """Standardised visits. The columns that `reading` makes from features are there already."""
+    def read(self, reading: Reading, visits: np.ndarray, network: Network | None = None) -> Any:
+        """Standardised visits, (n,) -> (D + E, n), or (D, n) if only this network reads them, and it needs no cells.
+
+        The columns that `reading` makes from features are in the table already.
+        """
         z = reading.standardizer.transform(self.samples(visits))
-        return z if self.cells is None else np.concatenate([z, self.cells.of(self.rows[visits])])
+        if self.cells is None or not (network is None or reading.encodes(network)):
+            return z
+        return np.concatenate([z, self.cells[self.rows[visits]].T])
 
 
 def spread(count: int, most: int) -> np.ndarray:

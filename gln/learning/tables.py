@@ -14,6 +14,7 @@ import pandas as pd
 
 from gln.learning.calibration import parts_of_table
 from gln.learning.categories import Categories
+from gln.learning.cells import Cells
 from gln.learning.counting import counted
 from gln.learning.growth import start_at
 from gln.learning.learner import Learner
@@ -47,13 +48,17 @@ def with_columns(categories: Categories, table: Table, targets: np.ndarray, rng:
     order = np.arange(len(first)) if rng is None else rng.permutation(len(first))
     for some in (order[part] for part in chunks(len(order))):
         columns[some] = categories.learn(table.samples(first[some]), targets[..., first[some]], weights[some]).T
-    return table._replace(X=columns, rows=visits, cells=table.cells and table.cells.some(table.rows[first]))
+    cells = None if table.cells is None else table.cells[table.rows[first]]
+    return table._replace(X=columns, rows=visits, cells=cells)
 
 
-def with_cells(table: Table, levels: Mapping[int, int], targets: np.ndarray, rng: np.random.RandomState) -> Table:
-    """The table with what cells say of its samples; see `counted`."""
+def with_cells(
+    table: Table, levels: Mapping[int, int], targets: np.ndarray, rng: np.random.RandomState
+) -> tuple[Table, Cells | None]:
+    """The table with what cells say of its samples, and the cells; see `counted`."""
     classes = targets if targets.ndim == 1 else np.zeros(targets.shape[1], int)
-    return table._replace(cells=counted(table, levels, targets, parts_of_table(classes, table.copies, rng), rng))
+    cells, said = counted(table, levels, targets, parts_of_table(classes, table.copies, rng), rng)
+    return table._replace(cells=said), cells
 
 
 def fit_table(learner: Learner, table: Table, training: Training) -> int:

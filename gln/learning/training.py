@@ -140,7 +140,7 @@ def _train(
         falling = linear_rate(done, planned, first, last).astype(np.float32)
         rates = falling if network.has_default_rate else network.rates(len(some))
         rates = rates if table.shares is None else (rates * table.shares[some]).astype(np.float32)
-        z = table.read(reading, some)
+        z = table.read(reading, some, network)
         base, context, own, _ = network.prepare(*reading.read(network, z), job.targets[..., some])
         own = some_heads(own, int(network.step)) if network.config.logits else own
         network.predict_arrays(base, context, own, rates, training.batch_size)
