@@ -42,15 +42,14 @@ class Cells(OwnsArrays):
             raise ValueError(f"cells: expected {(heights * self.widths).sum()} values, got {len(self.values)}")
 
     def _check(self) -> None:
-        """Raise ValueError unless the fields fit together, so that a file which was changed is not read."""
+        """Raise ValueError unless the fields fit together: compiled loops do not check, and a file may be changed."""
         features, bins = len(self.sizes), self.sizes.sum()
-        whole = all(array.dtype.kind in "iu" for array in (self.sizes, self.cells, self.grids))
-        if not (whole and self.sizes.ndim == 1 and (self.sizes > 0).all() and self.ends.shape == (bins - features,)):
-            raise ValueError(f"cells: expected bins of {features} features, got {self.sizes}, {self.ends.shape} ends")
-        falls = np.delete(self.ends[1:] < self.ends[:-1], np.cumsum(self.sizes - 1)[:-1] - 1)
-        shapes = self.cells.shape == (2, bins) and self.grids.shape[1:] == (2,) and self.values.ndim == 2
-        if not (shapes and (self.cells >= 0).all() and not np.any(falls)):
-            raise ValueError(f"cells: expected places of {bins} bins in order, got shape {self.cells.shape}")
+        kinds = [array.dtype.kind for array in (self.sizes, self.cells, self.grids, self.ends, self.values)]
+        if kinds != ["i", "i", "i", "f", "f"] or self.sizes.ndim != 1 or self.sizes.min() < 1:
+            raise ValueError(f"cells: expected integers and numbers, got the kinds {kinds} and sizes {self.sizes}")
+        shapes = self.ends.shape, self.cells.shape, self.grids.shape[1:], self.values.shape[2:]
+        if shapes != ((bins - features,), (2, bins), (2,), ()) or self.cells.min() < 0:
+            raise ValueError(f"cells: expected the places of {bins} bins, got the shapes {shapes}")
         if not ((self.grids >= 0).all() and (self.grids <= [features - 1, features]).all()):
             raise ValueError(f"cells: expected pairs of {features} features, got {self.grids.tolist()}")
 
@@ -70,6 +69,8 @@ class Cells(OwnsArrays):
 
     def said(self, samples: np.ndarray, values: np.ndarray, parts: np.ndarray) -> np.ndarray:
         """What the cells of samples say, by the values of the part of each: (F, B), (R, cells, C), (B,) -> (E, B)."""
+        if len(samples) != len(self.sizes):  # compiled loops do not check
+            raise ValueError(f"samples: expected {len(self.sizes)} features, got {len(samples)}")
         found = np.empty((self.columns, samples.shape[1]), np.float32)
         bins = self.sizes, self.ends, self.first_ends, self.first_bins, self.cells
         samples = np.ascontiguousarray(samples, np.float64)
