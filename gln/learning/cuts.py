@@ -31,9 +31,6 @@ class Halfspaces(NamedTuple):
     planes: np.ndarray  # (P, D)
     offsets: np.ndarray  # (P,)
 
-    def sides(self, x: np.ndarray) -> np.ndarray:  # (n, D) -> (n, P) of bools
-        return x @ self.planes.T > self.offsets
-
 
 def samples_for(halfspaces: int) -> int:
     """How many samples halfspaces are chosen on, at most."""
@@ -51,19 +48,21 @@ def chosen_halfspaces(config: Any, z: np.ndarray, targets: np.ndarray, shares: n
     rng, n = np.random.default_rng(config.seed), z.shape[1]
     order = rng.permutation(n)  # so that a range of samples is a random subset
     x, y, shares = np.ascontiguousarray(z.T[order]), _numbers(config, targets)[order], shares[order, None]
-    pool = _candidates(x, config.context_features, rng)
-    sides = pool.sides(x).astype(np.float32)  # (n, P)
+    pool, k = _candidates(x, config.context_features, rng), config.context_map_size
+    along = x @ pool.planes.T  # (n, P)
+    sides = (along > pool.offsets).astype(np.float32)
     f, found = np.zeros_like(y) + _best_constant(config.logits, y, shares), []
     for _ in range(config.layer_sizes[0]):
         own, some = _range(max(1, n // 2), n, rng), _range(OF_TREE, CANDIDATES, rng)
         p = 1 / (1 + np.exp(-f[own])) if config.logits else f[own]
         gradient, curvature = shares[own] * (y[own] - p), shares[own] * (p * (1 - p) if config.logits else np.ones(1))
         sums = np.concatenate([_few_heads(gradient, rng), shares[own]], axis=1).astype(np.float32)
-        candidates = Halfspaces(pool.planes[some], pool.offsets[some])
-        found.append(_cuts(x[own], sums, sides[own, some], candidates, config.context_map_size, rng))
-        leaves = (found[-1].sides(x) << np.arange(config.context_map_size)).sum(axis=1)
+        taken, offsets = _cuts(along[own, some], sums, sides[own, some], pool.offsets[some], k, rng)
+        taken = some.start + np.array(taken)
+        found.append((pool.planes[taken], np.array(offsets, np.float32)))
+        leaves = ((along[:, taken] > found[-1][1]) << np.arange(k)).sum(axis=1)
         sums = np.concatenate([gradient, np.broadcast_to(curvature, gradient.shape)], axis=1)
-        steps, weights = np.split(_sums_of_leaves(leaves[own], sums, 1 << config.context_map_size), 2, axis=1)
+        steps, weights = np.split(_sums_of_leaves(leaves[own], sums, 1 << k), 2, axis=1)
         f += SHRINKAGE * (steps / (weights + PENALTY * (0.25 if config.logits else 1)))[leaves]
     again = np.arange(sum(config.layer_sizes)) % len(found)
     return Halfspaces(*(np.stack(each)[again] for each in zip(*found, strict=True)))
@@ -115,42 +114,44 @@ def _candidates(x: np.ndarray, most: int, rng: np.random.Generator) -> Halfspace
 
 
 def _cuts(
-    x: np.ndarray, sums: np.ndarray, sides: np.ndarray, candidates: Halfspaces, k: int, rng: np.random.Generator
-) -> Halfspaces:
+    along: np.ndarray, sums: np.ndarray, sides: np.ndarray, offsets: np.ndarray, k: int, rng: np.random.Generator
+) -> tuple[list[int], list[float]]:
     """The cuts of a tree, each the best one for the leaves of those before, then with its best offset.
 
-    Shapes: (m, D), gradients and weights (m, C + 1), sides of the candidates (m, P) -> k halfspaces.
+    Shapes: projections (m, P), gradients and weights (m, C + 1), sides of the candidates (m, P), their offsets (P,) ->
+    k candidates, k offsets.
     """
     taken: list[int] = []
-    offsets: list[float] = []
+    found: list[float] = []
     sums = sums[:, None]  # (m, L, C + 1), 0 outside of a sample's leaf
     for _ in range(k):
-        beyond = (sums.reshape(len(x), -1).T @ sides).reshape(*sums.shape[1:], -1)  # (L, C + 1, P)
+        beyond = (sums.reshape(len(sums), -1).T @ sides).reshape(*sums.shape[1:], -1)  # (L, C + 1, P)
         gain = _gain(beyond, sums.sum(axis=0)[..., None])
         gain[taken] = -1
         taken.append(int(gain.argmax()))
-        along = x @ candidates.planes[taken[-1]]
-        offsets.append(_best_offset(along, sums, candidates.offsets[taken[-1]], rng))
-        is_beyond = (along > offsets[-1])[:, None, None]
+        projected = along[:, taken[-1]]
+        found.append(_best_offset(projected, sums, offsets[taken[-1]], rng))
+        is_beyond = (projected > found[-1])[:, None, None]
         sums = np.concatenate([sums * ~is_beyond, sums * is_beyond], axis=1)
-    return Halfspaces(candidates.planes[taken], np.array(offsets, np.float32))
+    return taken, found
 
 
 def _gain(beyond: np.ndarray, total: np.ndarray) -> np.ndarray:  # (L, C + 1, P), (L, C + 1, 1) -> (P,)
     """How much better leaves fit the gradients if they are cut; the last of the C + 1 sums is that of weights."""
-    sides = np.stack([beyond, total - beyond])
-    return (np.square(sides[:, :, :-1]).sum(axis=2) / (sides[:, :, -1] + PENALTY)).sum(axis=(0, 1))
+    gain = 0.0
+    for side in (beyond, total - beyond):
+        gain = gain + np.square(side[:, :-1]).sum(axis=1) / (side[:, -1] + PENALTY)
+    return np.asarray(gain).sum(axis=0)
 
 
 def _best_offset(along: np.ndarray, sums: np.ndarray, offset: Any, rng: np.random.Generator) -> Any:
     """The best offset, at random between two samples; `offset` if all are equal: (m,), (m, L, C + 1), () -> ()."""
-    order = np.argsort(along)
+    order = along.argsort()
     along = along[order]
     last = np.flatnonzero(along[1:] > along[:-1])  # on the near side, for each offset
     if len(last) == 0:
         return offset
     last = last[spread(len(last), OFFSETS)]
-    near = np.cumsum(np.add.reduceat(sums[order], np.append(0, last + 1), axis=0), axis=0)
-    near = np.moveaxis(near, 0, 2)  # (L, C + 1, offsets + 1), of which the last is everything
-    best = last[int(_gain(near[..., :-1], near[..., -1:]).argmax())]
+    near = np.add.reduceat(sums[order], np.concatenate([[0], last + 1])).cumsum(axis=0).transpose(1, 2, 0)
+    best = last[_gain(near[..., :-1], near[..., -1:]).argmax()]  # the last of these sums is everything
     return along[best] + rng.random() * (along[best + 1] - along[best])
