@@ -8,6 +8,7 @@ import pytest
 from sklearn.metrics import log_loss
 
 from gln.learning.cells import Cells
+from gln.learning.compiled import compiled
 from gln.learning.counting import BITS, LEAST, OF_LOGITS, STRENGTH, counted
 from gln.learning.left_out import Table
 from gln.sklearn import GLNClassifier, GLNRegressor
@@ -111,6 +112,15 @@ def test_weights_count_like_copies():
     columns = np.isin(of_weights.grids, [2, 3, 5]).all(axis=1)  # the others have quantiles, which are those of visits
     assert columns.sum() == 3
     np.testing.assert_allclose(said[:, columns], again[:, columns], atol=1e-6)
+
+
+def test_the_loop_says_the_same_without_numba(monkeypatch):
+    found, _ = cells(NUMBERS)
+    expected = found.transform(X.T[:, :50])
+    monkeypatch.setattr("gln.learning.cells.compiled", lambda loop: loop)
+    np.testing.assert_array_equal(found.transform(X.T[:, :50]), expected)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert compiled.__wrapped__(test_the_loop_says_the_same_without_numba) is test_the_loop_says_the_same_without_numba
 
 
 def test_unknown_levels_and_values_that_were_never_missing_say_nothing():

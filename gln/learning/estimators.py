@@ -40,7 +40,7 @@ CONTEXT_FEATURES = 3
 WIDE, WIDE_PASSES = 1000, 5
 OF_WIDE = {"layer_sizes": (1,), "n_networks": 8, "context_map_size": 0, "context_features": CONTEXT_FEATURES}
 LOOKED_AT, VALUES = (500, 5000), 10**7  # samples for halfspaces and encodings: least and most, and most values in total
-LONG, LONGER = 100_000, 400_000  # visits of tables that get four networks, or two, or a fit would take very long
+LONG, LONGER = 100_000, 400_000  # visits from which on a table gets four networks, or two, to limit the time of a fit
 
 
 def of_table(visits: int, heads: int, densities: bool = False) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""What networks read of a sample: categories as columns, standardised, with distances from the mean and encodings.
+"""What networks read of a sample: its columns, standardised, their distances from the mean, encodings, and cells.
 
-Shapes: B samples, F features, D columns made from them, C heads, K inputs of a network and S values of its side
-information.
+Shapes: B samples, F features, D columns made from them, E columns of what cells say, C heads, K inputs of a network and
+S values of its side information.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Reading:
     categories: Categories | None = None  # None if all features are numbers
     distances: bool = True  # whether networks also mix each column's distance from its mean
     pieces: Pieces = NO_PIECES  # of the encodings, which networks with more inputs also mix
-    cells: Cells | None = None  # which these networks mix too
+    cells: Cells | None = None  # of the features, counted in a table; the same networks mix what these say
     memory: int | None = None  # the category that only some networks read: the previous label
 
     @classmethod
