@@ -184,6 +184,22 @@ def test_contributions_of_a_pair_are_half_of_each_feature(tmp_path):
     assert (parts[pair] == 0.5).all()
 
 
+def test_of_many_features_the_best_ones_are_counted():
+    """A table of 3,000 features has too many pairs to list, and only what is used is kept."""
+    rng = np.random.default_rng(5)
+    samples = rng.normal(size=(200, 3000))
+    y = (samples[:, 7] > 0).astype(int)
+    found, said = counted(table(samples), {}, y, np.arange(200) % 8, np.random.RandomState(0))
+    assert found is not None
+    assert said is not None
+    assert [7, 3000] in found.grids.tolist()
+    assert len(found.grids) == said.shape[1] == 200
+    used = np.isin(np.arange(3000), found.grids)
+    assert (found.sizes[used] == 129).all()
+    assert (found.sizes[~used] == 1).all()
+    np.testing.assert_array_equal(found.transform(samples.T).shape, said.T.shape)
+
+
 def test_features_without_values_are_no_obstacle():
     samples = np.column_stack([np.full(60, np.nan), np.arange(60.0), np.full(60, np.nan)])
     model = GLNClassifier(random_state=0, n_epochs=2).fit(samples, np.arange(60) > 30)

@@ -14,6 +14,7 @@ cells along a grid, R parts of the table, E columns (grids times heads).
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -138,9 +139,11 @@ def counted(
     if not kinds:
         return None, None
     values = np.concatenate([_values(visits, axes, *kind) for kind in kinds], axis=1)
-    places = [np.concatenate([axis.at(depth)[1] for axis in axes[:-1]]) for depth in (BITS, bits)]
-    sizes, ends = np.array([len(axis.cells) for axis in axes[:-1]]), np.concatenate([axis.ends for axis in axes])
-    found = Cells(sizes, ends, np.stack(places), np.concatenate([grids for grids, _ in kinds]), values[-1])
+    grids = np.concatenate([grids for grids, _ in kinds])
+    axes = [axis if feature in grids else axes[-1] for feature, axis in enumerate(axes[:-1])]  # others need no bins
+    places = np.stack([np.concatenate([axis.at(depth)[1] for axis in axes]) for depth in (BITS, bits)])
+    sizes, ends = np.array([len(axis.cells) for axis in axes]), np.concatenate([axis.ends for axis in axes])
+    found = Cells(sizes, ends, places, grids, values[-1])
     of_samples = np.zeros(table.X.shape[0], int)
     of_samples[table.rows] = parts
     said = np.empty((len(of_samples), found.columns), np.float32)
@@ -155,8 +158,7 @@ def _grids(visits: Visits, rng: np.random.RandomState) -> tuple[np.ndarray, np.n
     counts = np.array([len(np.unique(own)) for own in visits.cells[:-1]], int)
     varied = np.stack([np.flatnonzero(counts > 1), np.full((counts > 1).sum(), nothing)], axis=1)
     singles = varied[counts[varied[:, 0]] > 2]
-    pairs = np.array([*itertools.combinations(varied[:, 0], 2)], int).reshape(-1, 2)
-    pairs = pairs[rng.permutation(len(pairs))[:TRIED_PAIRS]] if len(pairs) > TRIED_PAIRS else pairs
+    pairs = _some_pairs(varied[:, 0], rng)
     most = MOST_COLUMNS // visits.heads
     most_pairs = min(MOST_PAIRS, max(0, most - len(singles)))
     if len(singles) <= most and len(pairs) <= most_pairs:
@@ -167,6 +169,15 @@ def _grids(visits: Visits, rng: np.random.RandomState) -> tuple[np.ndarray, np.n
     if most_pairs > 0:
         pairs = _best(pairs, errors[pairs].min(axis=1) - _errors(tried, pairs), most_pairs)
     return singles, pairs[:most_pairs]
+
+
+def _some_pairs(features: np.ndarray, rng: np.random.RandomState) -> np.ndarray:  # (n,) -> (at most TRIED_PAIRS, 2)
+    """All pairs, or random ones if there are too many to try."""
+    if math.comb(len(features), 2) <= TRIED_PAIRS:
+        return np.array([*itertools.combinations(features, 2)], int).reshape(-1, 2)
+    drawn = np.sort(rng.choice(features, (4 * TRIED_PAIRS, 2)), axis=1)  # some are equal
+    pairs = np.unique(drawn[drawn[:, 0] < drawn[:, 1]], axis=0)
+    return rng.permutation(pairs)[:TRIED_PAIRS]
 
 
 def _best(grids: np.ndarray, gains: np.ndarray, most: int) -> np.ndarray:  # (G, 2), (G,) -> (at most `most`, 2)
