@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from gln.learning.cuts import PENALTY, _gain, chosen_halfspaces, samples_for
+from gln.learning.cuts import DEEPEST, PENALTY, _gain, chosen_halfspaces, samples_for
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN
 
@@ -72,6 +72,18 @@ def test_the_gain_is_that_of_leaves_fitted_to_gradients():
 
 def test_more_halfspaces_are_chosen_on_more_samples():
     assert [samples_for(k) for k in (1, 3, 4, 6, 8)] == [2000, 2000, 4000, 10_000, 10_000]
+
+
+def test_beyond_the_deepest_tree_halfspaces_are_random():
+    y = (Z[0] + Z[1] > 0).astype(int)
+    few, many = (
+        chosen_halfspaces(GLN([2], 6, 6, context_map_size=k, context_features=3, seed=0).config, Z, y, ONES)
+        for k in (DEEPEST, DEEPEST + 5)
+    )
+    assert many.planes.shape == (2, DEEPEST + 5, 6)
+    np.testing.assert_array_equal(many.planes[0, :DEEPEST], few.planes[0])
+    np.testing.assert_allclose(np.linalg.norm(many.planes, axis=2), 1, rtol=1e-5)
+    assert len(np.unique(many.offsets[0])) == DEEPEST + 5
 
 
 def test_columns_that_never_vary_are_no_obstacle():

@@ -22,6 +22,7 @@ SAMPLES, MOST_SAMPLES = 2000, 10_000  # for three halfspaces, twice as many for 
 CANDIDATES, OF_TREE = 512, 128  # halfspaces of a network, and those that a tree chooses from
 SINGLE = 0.5  # of the candidates see a single column, the others one to `context_features`
 OFFSETS = 64  # that are tried for the chosen candidate
+DEEPEST = 8  # cuts of a tree; further halfspaces of a neuron are candidates at random
 SHRINKAGE, PENALTY = 0.1, 5.0  # of the boosting run; the penalty counts like samples without a gradient
 MOST_HEADS = 8  # gradients of more heads are added up with random signs, this many times
 TINY = 1e-6
@@ -48,7 +49,7 @@ def chosen_halfspaces(config: Any, z: np.ndarray, targets: np.ndarray, shares: n
     rng, n = np.random.default_rng(config.seed), z.shape[1]
     order = rng.permutation(n)  # so that a range of samples is a random subset
     x, y, shares = np.ascontiguousarray(z.T[order]), _numbers(config, targets)[order], shares[order, None]
-    pool, k = _candidates(x, config.context_features, rng), config.context_map_size
+    pool, k = _candidates(x, config.context_features, rng), min(DEEPEST, config.context_map_size)
     along = x @ pool.planes.T  # (n, P)
     sides = (along > pool.offsets).astype(np.float32)
     f, found = np.zeros_like(y) + _best_constant(config.logits, y, shares), []
@@ -57,13 +58,15 @@ def chosen_halfspaces(config: Any, z: np.ndarray, targets: np.ndarray, shares: n
         p = 1 / (1 + np.exp(-f[own])) if config.logits else f[own]
         gradient, curvature = shares[own] * (y[own] - p), shares[own] * (p * (1 - p) if config.logits else np.ones(1))
         sums = np.concatenate([_few_heads(gradient, rng), shares[own]], axis=1).astype(np.float32)
-        taken, offsets = _cuts(along[own, some], sums, sides[own, some], pool.offsets[some], k, rng)
-        taken = some.start + np.array(taken)
-        found.append((pool.planes[taken], np.array(offsets, np.float32)))
-        leaves = ((along[:, taken] > found[-1][1]) << np.arange(k)).sum(axis=1)
+        cuts, offsets = _cuts(along[own, some], sums, sides[own, some], pool.offsets[some], k, rng)
+        taken = some.start + np.array(cuts)
+        leaves = ((along[:, taken] > np.array(offsets, np.float32)) << np.arange(k)).sum(axis=1)
         sums = np.concatenate([gradient, np.broadcast_to(curvature, gradient.shape)], axis=1)
         steps, weights = np.split(_sums_of_leaves(leaves[own], sums, 1 << k), 2, axis=1)
         f += SHRINKAGE * (steps / (weights + PENALTY * (0.25 if config.logits else 1)))[leaves]
+        others = some.start + np.setdiff1d(np.arange(OF_TREE), cuts)[: config.context_map_size - k]
+        own_offsets = np.concatenate([offsets, pool.offsets[others]]).astype(np.float32)
+        found.append((pool.planes[[*taken, *others]], own_offsets))
     again = np.arange(sum(config.layer_sizes)) % len(found)
     return Halfspaces(*(np.stack(each)[again] for each in zip(*found, strict=True)))
 
