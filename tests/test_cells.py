@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -36,6 +38,16 @@ def cells(targets: np.ndarray, shares: np.ndarray | None = None) -> tuple[Cells,
     return found, said
 
 
+@functools.cache
+def counted_once(kind: str) -> tuple[Cells, np.ndarray]:
+    return cells(CLASSES if kind == "classes" else NUMBERS)
+
+
+@functools.cache
+def paths(feature: int, depth: int) -> list[list[tuple[str, int]]]:
+    return [path(value, X[:, feature], depth, feature in LEVELS) for value in X[:, feature]]
+
+
 def path(value: float, known: np.ndarray, depth: int, is_category: bool) -> list[tuple[str, int]]:
     """The cells of a value from the widest to the narrowest, named by whether it is missing and by a number."""
     if np.isnan(value):
@@ -53,11 +65,11 @@ def path(value: float, known: np.ndarray, depth: int, is_category: bool) -> list
 def mean_of(sample: int, features: tuple[int, ...], targets: np.ndarray, left_out: bool) -> float:
     """The shrunk mean of the cell that a sample is in, by its definition."""
     depth = BITS if len(features) == 1 else 4  # 400 visits: about as many cells
-    paths = [[path(value, X[:, f], depth, f in LEVELS) for value in X[:, f]] for f in features]
+    of_features = [paths(feature, depth) for feature in features]
     counts = PARTS[sample] != PARTS if left_out else np.ones(400, bool)
     mean = targets[counts].mean()
     for d in range(depth + 1):
-        inside = counts & np.array([all(of[i][d] == of[sample][d] for of in paths) for i in range(400)])
+        inside = counts & np.array([all(of[i][d] == of[sample][d] for of in of_features) for i in range(400)])
         mean = (targets[inside].sum() + STRENGTH * mean) / (inside.sum() + STRENGTH)
     return mean
 
@@ -65,7 +77,7 @@ def mean_of(sample: int, features: tuple[int, ...], targets: np.ndarray, left_ou
 @pytest.mark.parametrize("left_out", [True, False])
 @pytest.mark.parametrize("features", [(0,), (1,), (2,), (3,), (0, 1), (1, 3), (2, 3)])
 def test_means_are_shrunk_from_wide_to_narrow_cells(features, left_out):
-    of_classes, of_numbers = cells(CLASSES), cells(NUMBERS)
+    of_classes, of_numbers = counted_once("classes"), counted_once("numbers")
     samples = [0, 7, 100]  # the second has a missing value
     for targets, (found, said) in (([CLASSES], of_classes), (NUMBERS, of_numbers)):
         grid = found.grids.tolist().index([*features, *([5] if len(features) == 1 else [])])

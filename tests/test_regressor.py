@@ -93,7 +93,7 @@ def test_rates_fall_in_fit_and_a_stream_may_follow(monkeypatch):
     rates = watch_rates(monkeypatch)
     X, y = DIABETES
     model = GLNRegressor(n_epochs=4, n_networks=1, quantiles=[0.5], backend="numpy").fit(X, y)
-    expected = [[first - (first - 0.01) * epoch / 4 for epoch in range(4)] for first in (0.5, 1.5)]
+    expected = [[first - (first - 0.01) * epoch / 4 for epoch in range(4)] for first in (1.5, 4.5)]
     np.testing.assert_allclose(rates, np.ravel(expected), rtol=1e-6)
     assert [g.learning_rate(0) for g in model.learner_.networks] == [0.3, 0.5]
     steps = [g.step for g in model.learner_.networks]
