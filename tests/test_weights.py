@@ -65,7 +65,7 @@ def test_balanced_rare_classes_are_predicted_better_than_by_a_coin(how):
 
 
 @pytest.mark.parametrize("options", [{"quantiles": ENDS}, {"density": True}], ids=["quantiles", "density"])
-@pytest.mark.parametrize("how", [3, 10, "bootstrap"])
+@pytest.mark.parametrize("how", [3, *(pytest.param(how, marks=pytest.mark.slow) for how in (10, "bootstrap"))])
 def test_intervals_of_90_percent_contain_90_percent(how, options):
     X, y = FRIEDMAN
     rows, weights = np.arange(500), None
