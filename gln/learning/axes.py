@@ -37,9 +37,7 @@ def axes_of(table: Table, levels: Mapping[int, int]) -> tuple[list[Axis], np.nda
     axes, cells = [], np.zeros((features.shape[1] + 1, len(table.rows)), np.int16)
     looked_at = table.rows[spread(len(table.rows), LOOKED_AT)]
     for feature in range(features.shape[1]):
-        values = (dense(features[:, [feature]])[:, 0] if issparse(features) else features[:, feature]).astype(
-            np.float64
-        )
+        values = dense(features[:, feature : feature + 1])[:, 0].astype(np.float64)
         seen = values[looked_at]
         axes.append(_axis_of_levels(seen, levels[feature]) if feature in levels else _axis_of_numbers(seen))
         cells[feature] = axes[-1].cells[axes[-1].ends.searchsorted(values)][table.rows]

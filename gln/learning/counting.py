@@ -23,7 +23,7 @@ import numpy as np
 from gln.learning.axes import BITS, Axis, axes_of
 from gln.learning.calibration import PARTS
 from gln.learning.cells import Cells
-from gln.learning.left_out import Table, spread
+from gln.learning.left_out import Table, shares_of, spread
 from gln.learning.samples import dense
 
 __all__ = ["counted"]
@@ -127,7 +127,7 @@ def counted(
         rng: draws the pairs to choose from, if there are many.
     """
     axes, cells = axes_of(table, levels)
-    classes, weights = None, np.ones(len(parts)) if table.shares is None else table.shares
+    classes, weights = None, shares_of(table, np.arange(len(parts)))
     if targets.ndim == 1:
         classes = int(targets.max()) + 1
     else:
