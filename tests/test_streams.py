@@ -189,10 +189,8 @@ def test_vowpal_wabbit_learns_classes_and_numbers():
 
 @pytest.mark.skipif(not streams.HAS_VW, reason="needs vowpalwabbit")
 def test_vowpal_wabbit_predicts_numbers():
-    model, workspace = (
-        streams.REGRESSORS["VowpalWabbit"]([]),
-        importlib.import_module("vowpalwabbit").Workspace("--quiet"),
-    )
+    model = streams.REGRESSORS["VowpalWabbit"]([])
+    workspace = importlib.import_module("vowpalwabbit").Workspace("--quiet")
     for i in range(20):
         model.learn_one({"a": i % 7, "b": "xyz"[i % 3]}, 2.5 * (i % 7))
         workspace.learn(f"{2.5 * (i % 7)} | a:{i % 7} b={'xyz'[i % 3]}")
