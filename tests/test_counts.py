@@ -38,6 +38,16 @@ def test_heads_count_samples_whose_target_is_known():
     assert counts.with_outputs([1], 2).rows[0].shape == (3, 2, 3)
 
 
+def test_counts_of_another_shape_raise_an_error():
+    """The loop that counts is compiled: it would write beyond the end of an array."""
+    network, samples = GLN([3], 2, 2, context_map_size=1, seed=0), RNG.normal(size=(2, 20)).astype(np.float32)
+    counts, contexts = Counts.none([network], 2), network.contexts(samples)
+    for picked, heads, message in ((contexts, 3, "got 3 neurons and 3 heads"), (contexts[:, :2], 2, "got 2 neurons")):
+        with pytest.raises(ValueError, match=f"counts: expected 3 neurons and 2 heads, {message}"):
+            counts.learn([picked], np.ones((heads, 20)))
+    assert not counts.rows[0].any()
+
+
 def test_counts_follow_the_halfspaces_that_are_replaced():
     """With sparse halfspaces, some are replaced when side information is added; samples so far had 0 there."""
     old = GLN([200], 6, 3, context_map_size=3, context_features=2, context_bias=1.0, seed=0)
