@@ -29,7 +29,10 @@ def test_each_sample_counts_once_in_each_neuron():
     assert again.sum() == sum(n * n for n in rows.ravel())
 
 
-def test_heads_count_samples_whose_target_is_known():
+@pytest.mark.parametrize("numba", [True, False])
+def test_heads_count_samples_whose_target_is_known(numba, monkeypatch):
+    if not numba:
+        monkeypatch.setattr("gln.learning.counts.compiled", lambda loop: loop)
     network, samples = GLN([3], 2, 2, context_map_size=1, seed=0), RNG.normal(size=(2, 20)).astype(np.float32)
     counts, targets = Counts.none([network], 2), np.where(np.arange(20) < 5, np.nan, [[1.0], [2.0]])
     targets[1, :] = np.nan
