@@ -21,7 +21,7 @@ __all__ = [
 Levels = dict[Any, int]  # the code of each level: text, numbers and bools
 DATES = ("date", "datetime", "datetime64", "period", "time", "timedelta", "timedelta64")  # as pandas names them
 LOOKED_UP = {str, bool, int, type(None), type(pd.NA)}  # kinds of values that are levels as they are, or missing
-SMALL = 300  # samples whose levels are looked up one by one; from about 700 on, `with_codes` is faster
+SMALL = 4000  # cells of a frame whose levels are looked up one by one; from 10,000 on, `with_codes` is faster
 SEVERAL, NEARLY_ALL = 10, 0.9  # levels of a category, and the fraction of them that read as numbers: worth a warning
 
 
@@ -106,7 +106,7 @@ def small_as_numbers(X: Any, levels: Mapping[int, Levels]) -> np.ndarray | None:
 
     For few samples, `with_codes` and scikit-learn's checks take ten times as long.
     """
-    if not 0 < len(X) <= SMALL:
+    if not 0 < X.size <= SMALL:
         return None
     for place, dtype in enumerate(X.dtypes):
         if place not in levels and not (isinstance(dtype, np.dtype) and dtype.kind in "biuf"):
