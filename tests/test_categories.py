@@ -175,7 +175,7 @@ def test_few_samples_are_predicted_as_many_are(monkeypatch):
     expected = model.predict_proba(frame)
     monkeypatch.undo()
     np.testing.assert_array_equal(model.predict_proba(frame), expected)
-    monkeypatch.setattr("gln.learning.levels.with_codes", None)  # nor is it called for a single sample
+    monkeypatch.setattr("gln.learning.validation.with_codes", None)  # nor is it called for a single sample
     np.testing.assert_allclose(model.predict_proba(frame[5:6]), expected[5:6], rtol=1e-6)
 
 
