@@ -144,7 +144,7 @@ class GLNBandit(Named):
     def _choice(self, context: Any, arms: Iterable[Hashable] | None) -> tuple[list[Any], np.ndarray, np.ndarray]:
         """The arms to choose from, their values (A,) and propensities (A,)."""
         offered = list(self._heads) if arms is None else list(dict.fromkeys(arms))
-        if not offered or any(arm in self._retired for arm in offered):
+        if not offered or not self._retired.keys().isdisjoint(offered):
             raise ValueError(f"arms: expected one or more that are not retired, got {offered}")
         values, counts = self._known_about(self._of(context), offered)
         return offered, values, self._propensities(values, counts)
@@ -211,7 +211,8 @@ class GLNBandit(Named):
             self.add_arm(arm)
         heads, room = self._with_heads(rewards)
         targets = np.full((room, 1), np.nan)
-        targets[[heads[arm] for arm in rewards], 0] = list(rewards.values())
+        for arm, reward in rewards.items():
+            targets[heads[arm], 0] = reward
         self._learn(samples, targets)
         if self._learner is not None:
             self._heads |= heads
@@ -289,12 +290,13 @@ class GLNBandit(Named):
 
         Shapes: (F, 1) -> (A,), (A,).
         """
-        values, counts = np.full(len(arms), self._unit()[0]), np.zeros(len(arms))  # for arms without a reward
-        heads = {place: head for place, arm in enumerate(arms) if (head := self._heads.get(arm)) is not None}
-        if heads and self._learner is not None:
-            places, rows = list(heads), list(heads.values())
-            predicted, learned = self._learner.counted(sample)
-            values[places], counts[places] = predicted[rows, 0], learned[rows, 0]
+        mean, _ = self._unit()  # the value of an arm without a reward
+        if self._learner is None:
+            return np.full(len(arms), mean), np.zeros(len(arms))
+        predicted, learned = (each[:, 0].tolist() for each in self._learner.counted(sample))
+        heads = [self._heads.get(arm) for arm in arms]
+        values = np.array([mean if head is None else predicted[head] for head in heads])
+        counts = np.array([0.0 if head is None else learned[head] for head in heads])
         return values.clip(*REWARDS[self.rewards]), counts
 
     def _unit(self) -> tuple[float, float]:
@@ -306,7 +308,7 @@ class GLNBandit(Named):
 
     def _propensities(self, values: np.ndarray, counts: np.ndarray) -> np.ndarray:  # (A,), (A,) -> (A,)
         strength = STRENGTHS[self.explore] if self.strength is None else self.strength
-        lessons = 0 if self._learner is None else int(self._learner.networks[0].step)
+        lessons = 0 if self._learner is None else int(self._learner.groups[0].networks[0].step)
         unit, count = self._unit()[1], len(values)
         if self.explore == "counts":
             values = values + strength * unit * np.sqrt(math.log(max(lessons, 2)) / (1 + counts))
@@ -317,7 +319,9 @@ class GLNBandit(Named):
             p[best] += 1 - p.sum()
             return p
         share = strength if self.explore == "epsilon" else 0.0
-        return share / count + (1 - share) * (np.arange(count) == best)
+        p = np.full(count, share / count)
+        p[best] += 1 - share
+        return p
 
 
 class CobaLearner:

@@ -14,7 +14,7 @@ from helpers import assert_same_state, learner_state
 
 from gln.learning import files
 from gln.learning.categories import FEW, MOST_CLASSES, STRENGTH, Categories, Column
-from gln.learning.levels import categorical_columns
+from gln.learning.levels import categorical_columns, new_levels, small_as_numbers, with_codes
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "n_networks": 2, "n_epochs": 2, "random_state": 0, "backend": "numpy"}
@@ -117,6 +117,82 @@ def test_text_and_categories_of_any_frame_are_the_same():
     np.testing.assert_array_equal(array.predict_proba(frame.to_numpy().tolist()), expected)
     named = GLNClassifier(**SMALL, categorical_features=["zip", "colour"]).fit(frame, y)
     np.testing.assert_array_equal(named.predict_proba(frame), expected)
+
+
+LARGE = 2**53 + 1  # no float is this integer
+CATEGORIES = {
+    "text": pd.Series(["b", None, "a", "unknown"], dtype="str"),
+    "objects": pd.Series(["b", None, float("nan"), pd.NA, "a", 1, True, "1"], dtype=object),
+    "strings": pd.Series(["b", pd.NA, "a", "unknown"], dtype="string"),
+    "pyarrow": pd.Series(["b", None, "a", "unknown"], dtype="string[pyarrow]"),
+    "categories": pd.Categorical(["b", None, "a", "unknown"]),
+    "integers": pd.Categorical([LARGE, LARGE - 1, 0, 7]),
+    "nullable": pd.Series([LARGE, None, 0, 7], dtype="Int64"),
+    "bools": pd.Series([True, False, True]),
+}
+NUMBERS: list[Any] = ["float64", "float32", "float16", "int64", "uint8", "bool"]
+
+
+@pytest.mark.parametrize("kind", CATEGORIES)
+def test_levels_looked_up_one_by_one_are_those_of_a_whole_column(kind):
+    column = pd.Series(CATEGORIES[kind], name="level")
+    levels = {0: new_levels({}, column[column.astype(object).isin(["a", "b", LARGE, LARGE - 1, 0, 1, True])])}
+    numbers = {dtype: pd.Series(np.arange(len(column)) % 2 * 1.1).astype(dtype) for dtype in NUMBERS}
+    frame = pd.DataFrame({"level": column, **numbers})
+    expected = with_codes(frame, levels).to_numpy(np.float64)
+    for some in (slice(None), *(slice(i, i + 1) for i in range(len(frame)))):
+        found = small_as_numbers(frame[some], levels)
+        assert found is not None
+        np.testing.assert_array_equal(found, expected[some])
+    assert len(np.unique(expected[:, 0])) > 1
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Categorical([LARGE, None]),  # rounded beside a missing value
+        pd.Series([1.5, 2.5]),
+        pd.Series([datetime.date(2020, 1, 1), None]),
+        pd.Series(["2020-01-01", None]).astype("datetime64[ns]"),
+        pd.Series([b"a", "a"]),
+        pd.Series([["a"], "a"]),
+    ],
+)
+def test_other_levels_are_not_looked_up_one_by_one(column):
+    assert small_as_numbers(pd.DataFrame({"level": column}), {0: {"a": 0, LARGE: 1}}) is None
+
+
+@pytest.mark.parametrize("dtype", ["object", "Int64", "complex", "datetime64[ns]", pd.SparseDtype("float64", 0.0)])
+def test_other_numbers_are_not_looked_up_one_by_one(dtype):
+    assert small_as_numbers(pd.DataFrame({"x": pd.Series([0, 1]).astype(dtype)}), {}) is None
+
+
+def test_few_samples_are_predicted_as_many_are(monkeypatch):
+    frame, y = table()
+    frame = frame.assign(flag=frame.x > 0, n=np.arange(len(frame)))
+    model = GLNClassifier(**SMALL).fit(frame, y)
+    monkeypatch.setattr("gln.learning.validation.small_as_numbers", lambda *_: None)
+    expected = model.predict_proba(frame)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(model.predict_proba(frame), expected)
+    monkeypatch.setattr("gln.learning.validation.with_codes", None)  # nor is it called for a single sample
+    np.testing.assert_allclose(model.predict_proba(frame[5:6]), expected[5:6], rtol=1e-6)
+
+
+def test_errors_are_the_same_for_few_samples():
+    frame, y = table()
+    model, one = GLNClassifier(**SMALL).fit(frame, y), frame[5:6]
+    for bad, message in (
+        (one[["x", "colour", "zip"]], "Feature names must be in the same order"),
+        (one.rename(columns={"x": "z"}), "feature names should match"),
+        (one[["colour", "x"]], "feature names should match"),
+        (one.assign(x=np.inf), "infinity or a value too large for dtype\\('float32'\\) in column 'x'"),
+        (one.assign(x="many"), "got 'many' in column 'x'"),
+        (one.assign(zip=pd.Timestamp("2020")), "got dates or times in column 'zip'"),
+        (frame[:0], "Found array with 0 sample"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.predict_proba(bad)
 
 
 def test_frames_of_polars():

@@ -29,13 +29,26 @@ def test_each_sample_counts_once_in_each_neuron():
     assert again.sum() == sum(n * n for n in rows.ravel())
 
 
-def test_heads_count_samples_whose_target_is_known():
+@pytest.mark.parametrize("numba", [True, False])
+def test_heads_count_samples_whose_target_is_known(numba, monkeypatch):
+    if not numba:
+        monkeypatch.setattr("gln.learning.counts.compiled", lambda loop: loop)
     network, samples = GLN([3], 2, 2, context_map_size=1, seed=0), RNG.normal(size=(2, 20)).astype(np.float32)
     counts, targets = Counts.none([network], 2), np.where(np.arange(20) < 5, np.nan, [[1.0], [2.0]])
     targets[1, :] = np.nan
     counts.learn([network.contexts(samples)], targets)
     assert counts.rows[0].sum(axis=1).tolist() == 3 * [[15, 0]]
     assert counts.with_outputs([1], 2).rows[0].shape == (3, 2, 3)
+
+
+def test_counts_of_another_shape_raise_an_error():
+    """The loop that counts is compiled: it would write beyond the end of an array."""
+    network, samples = GLN([3], 2, 2, context_map_size=1, seed=0), RNG.normal(size=(2, 20)).astype(np.float32)
+    counts, contexts = Counts.none([network], 2), network.contexts(samples)
+    for picked, heads, message in ((contexts, 3, "got 3 neurons and 3 heads"), (contexts[:, :2], 2, "got 2 neurons")):
+        with pytest.raises(ValueError, match=f"counts: expected 3 neurons and 2 heads, {message}"):
+            counts.learn([picked], np.ones((heads, 20)))
+    assert not counts.rows[0].any()
 
 
 def test_counts_follow_the_halfspaces_that_are_replaced():

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr
 
+from gln.learning.compiled import compiled
 from gln.learning.network import Network
 from gln.learning.owned import OwnsArrays
 
@@ -34,18 +35,18 @@ class Counts(OwnsArrays):
         Shapes: contexts (B, N) for each network, targets (C, B).
         """
         for rows, picked in zip(self.rows, contexts, strict=True):
-            neurons = np.arange(len(rows))
-            if rows.shape[2] == 1 or targets is None:
-                place: Any = neurons, picked, 0
-                np.add.at(rows, place, 1)  # `+=` would count a row that two samples pick only once
-            else:
-                for head, b in np.argwhere(np.isfinite(targets)):
-                    rows[neurons, picked[b], head] += 1
+            known = np.ones((1, len(picked)), bool)
+            if targets is not None and rows.shape[2] > 1:
+                known = np.isfinite(targets, order="C")
+            if picked.shape[1] != len(rows) or len(known) > rows.shape[2]:  # compiled loops do not check
+                came = f"{picked.shape[1]} neurons and {len(known)} heads"
+                raise ValueError(f"counts: expected {len(rows)} neurons and {rows.shape[2]} heads, got {came}")
+            compiled(_count)(rows, np.ascontiguousarray(picked, np.int64), known)
 
     def transform(self, contexts: Sequence[np.ndarray]) -> np.ndarray:
         """How often the rows that samples pick were counted: (B, N) for each network -> (B, N of all, C or 1)."""
-        each = zip(self.rows, contexts, strict=True)
-        return np.concatenate([rows[np.arange(len(rows)), picked] for rows, picked in each], axis=1)
+        each = [rows[np.arange(len(rows)), picked] for rows, picked in zip(self.rows, contexts, strict=True)]
+        return each[0] if len(each) == 1 else np.concatenate(each, axis=1)
 
     def novelty(self, contexts: Sequence[np.ndarray]) -> np.ndarray:  # (B, N) for each network -> (B,)
         """How unlike the counted samples these are: the mean over neurons of 1 / sqrt(1 + count), in (0, 1].
@@ -63,6 +64,15 @@ class Counts(OwnsArrays):
         """The counts that networks have after some of their halfspaces were replaced."""
         each = zip(self.rows, before, after, strict=True)
         return Counts([rows if old is new else _redistributed(rows, old, new) for rows, old, new in each])
+
+
+def _count(rows: np.ndarray, picked: np.ndarray, known: np.ndarray) -> None:  # (N, 2^k, C), (B, N), (C or 1, B)
+    """Count each sample in the rows that it picks, for the heads that are known."""
+    for b in range(len(picked)):
+        for head in range(len(known)):
+            if known[head, b]:
+                for neuron in range(len(rows)):
+                    rows[neuron, picked[b, neuron], head] += 1
 
 
 def _redistributed(rows: np.ndarray, old: Network, new: Network) -> np.ndarray:

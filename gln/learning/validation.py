@@ -28,6 +28,7 @@ from gln.learning.levels import (
     column_of,
     new_levels,
     reads_as_number,
+    small_as_numbers,
     warn_of_numbers,
     with_codes,
 )
@@ -126,10 +127,21 @@ class Validation(BaseEstimator):
         return plain and not self._levels
 
     def _samples(self, X):  # (N, F) -> (F, N), for prediction
-        check_is_fitted(self)
-        X = X if self._is_plain(X) else self._numbers(X, reset=False)
+        if not hasattr(self, "learner_"):
+            check_is_fitted(self)  # raises an error; otherwise it only takes time
+        X = as_pandas(X)
+        if not self._is_plain(X):
+            small = self._small_as_numbers(X)
+            X = self._numbers(X, reset=False) if small is None else small
         self._check_magnitude(X)
         return X.T
+
+    def _small_as_numbers(self, X):
+        """`small_as_numbers` of a frame whose columns have the names of those in training; else None."""
+        names = vars(self).get("feature_names_in_")
+        if type(X) is not pd.DataFrame or names is None or X.columns.tolist() != names.tolist():
+            return None
+        return small_as_numbers(X, self._levels)
 
 
 def undone_after(kind: type[BaseException]) -> Callable[[Method], Method]:
