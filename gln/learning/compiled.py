@@ -11,10 +11,15 @@ __all__ = ["compiled"]
 
 
 @functools.cache
-def compiled(loop: Callable[..., Any]) -> Callable[..., Any]:
-    """The compiled function. Numba is imported by the first call, because that takes a while."""
+def compiled(loop: Callable[..., Any], *helpers: Callable[..., Any]) -> Callable[..., Any]:
+    """The compiled function; `helpers` are the functions that it calls.
+
+    Numba is imported by the first call, because that takes a while.
+    """
     if importlib.util.find_spec("numba") is None:
         return loop
-    from numba import njit
+    from numba import extending, njit
 
+    for helper in helpers:
+        extending.register_jitable(helper)
     return njit(cache=True, nogil=True)(loop)

@@ -16,7 +16,7 @@ import numpy as np
 from gln.learning.network import arguments
 from gln.learning.rates import linear_rate
 
-__all__ = ["add_class", "add_inputs", "join_classes", "new_class", "start_at", "with_outputs"]
+__all__ = ["add_class", "join_classes", "new_class", "start_at", "with_inputs", "with_outputs"]
 
 REPLACED = 4  # one neuron in this many gets halfspaces that see new side information
 
@@ -92,8 +92,8 @@ def add_class(network: Any, inputs: Any = None, context_inputs: Any = None) -> A
     return join_classes([*([network] if network.num_heads > 1 else [_mirrored(network), network]), new])
 
 
-def add_inputs(network: Any, input_size: int, context_size: int) -> Any:
-    """The network with additional inputs and side information.
+def with_inputs(network: Any, places: Sequence[int], context_size: int) -> Any:
+    """The network with other inputs, and perhaps additional side information.
 
     The weights of new inputs are zero, so predictions stay the same until the network learns about them. With
     `context_features`, some halfspaces are replaced by ones that see the new side information, which changes
@@ -102,16 +102,16 @@ def add_inputs(network: Any, input_size: int, context_size: int) -> Any:
     Args:
         network: a `GLN` of any backend without a `base_predictor`. Without `context_features`, its halfspaces get
             additional coefficients drawn from its seed.
-        input_size, context_size: of the new network; existing values come first.
+        places: the index that each input of the new network has in this one, -1 for a new input.
+        context_size: of the new network; existing values come first.
     """
-    grown = type(network)(**arguments(network) | {"input_size": input_size, "context_size": context_size})
-    state = grown.get_state()
+    grown = type(network)(**arguments(network) | {"input_size": len(places), "context_size": context_size})
+    state, old_places = grown.get_state(), np.array(places)
     replaced = _replaced(state, network) if network.context_features is not None else {}
     for name, old in network.get_state(copy=False).items():
         if name == "weights.1":
-            inputs = network.input_size
-            state[name][..., inputs:input_size] = 0  # nothing is known about new inputs
-            state[name][..., :inputs], state[name][..., input_size:] = old[..., :inputs], old[..., inputs:]  # the bias
+            state[name][..., : len(places)] = np.where(old_places >= 0, old[..., old_places], 0)
+            state[name][..., len(places) :] = old[..., network.input_size :]  # the bias
         elif name in replaced:
             kept = np.pad(old, [(0, 0), (0, 0), (0, context_size - network.context_size)][: old.ndim])
             state[name][~replaced[name]] = kept[~replaced[name]]

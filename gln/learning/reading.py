@@ -1,6 +1,7 @@
-"""What networks read of a sample: its columns, standardised, their distances from the mean, encodings, and cells.
+"""What networks read of a sample: its columns, standardised, their distances from the mean, encodings, and what base
+predictors say.
 
-Shapes: B samples, F features, D columns made from them, E columns of what cells say, C heads, K inputs of a network and
+Shapes: B samples, F features, D columns made from them, E values of base predictors, C heads, K inputs of a network and
 S values of its side information.
 """
 
@@ -8,17 +9,18 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Hashable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 
+from gln.learning.bases import Bases
 from gln.learning.categories import Categories
 from gln.learning.cells import Cells
 from gln.learning.encodings import NO_PIECES, Pieces, piecewise_linear, with_distances
-from gln.learning.growth import add_inputs
+from gln.learning.growth import with_inputs
 from gln.learning.network import Network
-from gln.learning.samples import dense
+from gln.learning.samples import dense, features_and_words
 from gln.learning.standardizer import OF_FEATURES, Standardizer
 
 __all__ = ["Reading", "Unscaled"]
@@ -50,6 +52,7 @@ class Reading:
     pieces: Pieces = NO_PIECES  # of the encodings, which networks with more inputs also mix
     cells: Cells | None = None  # of the features, counted in a table; the same networks mix what these say
     memory: int | None = None  # the category that only some networks read: the previous label
+    bases: Bases | None = None  # learned in a stream; some networks mix what they say
 
     @classmethod
     def of_stream(
@@ -60,6 +63,19 @@ class Reading:
             return cls(Standardizer(samples.shape[0], **OF_FEATURES))
         categories = Categories.of_numbers(0, targets, are_classes).of_stream(samples, categorical)
         return cls(Standardizer(len(categories.columns), **OF_FEATURES), categories, memory=memory)
+
+    def with_bases(self, heads: int, are_classes: bool, counts: bool = True) -> Reading:
+        """With base predictors, and among them cells if `counts`, before the first sample."""
+        bases = Bases.start(self._numbers[self._numbers >= 0], heads, are_classes, self.categories is not None, counts)
+        return dataclasses.replace(self, bases=bases)
+
+    def __post_init__(self) -> None:
+        self._numbers = np.arange(self.size)  # the column of each feature, -1 for a category
+        if self.categories is not None:
+            self._numbers = np.full(self.categories.size, -1)
+            for column, (feature, level, target) in enumerate(self.categories.columns):
+                if level is None and target is None:
+                    self._numbers[feature] = column
 
     @property
     def size(self) -> int:
@@ -75,25 +91,36 @@ class Reading:
 
     # ---- Samples -----------------------------------------------------------------------------------------------------
 
-    def learn(self, samples: Any, targets: np.ndarray | None, shares: np.ndarray | None = None) -> Any:
+    def learn(
+        self, samples: Any, targets: np.ndarray | None, y: np.ndarray | None = None, shares: np.ndarray | None = None
+    ) -> Any:
         """Count samples one by one, and standardise each by those up to it: (F, B) -> (D + E, B).
 
-        They must have been checked. Categories are counted with `targets`, (B,) or (T, B), and `shares`, (B,). Cells
-        stay as they were counted.
+        They must have been checked. Categories are counted with `targets`, (B,) or (T, B), and `shares`, (B,); base
+        predictors learn the targets of the heads `y`, (C, B). The cells of a table stay as they were counted.
         """
-        columns = samples
+        features, words = features_and_words(samples)
+        columns = features
         if self.categories is not None:
             assert targets is not None
-            columns = self.categories.learn(samples, targets, shares)
-        return self._with_cells(self.standardizer.learn_checked(columns), samples)
+            columns = self.categories.learn(features, targets, shares)
+        z = self.standardizer.learn_checked(columns)
+        if self.bases is None:
+            return self._with_cells(z, features)
+        assert y is not None
+        return _joined(z, self.bases.learn(z, self.bases.terms(features, words, z, self._numbers), y, shares))
 
     def transform(self, samples: Any) -> Any:
         """Standardise samples by those counted before: (F, B) -> (D + E, B).
 
         Raises ValueError for the wrong number of features, or infinity.
         """
-        columns = samples if self.categories is None else self.categories.transform(samples)
-        return self._with_cells(self.standardizer.transform(columns), samples)
+        features, words = features_and_words(samples)
+        columns = features if self.categories is None else self.categories.transform(features)
+        z = self.standardizer.transform(columns)
+        if self.bases is None:
+            return self._with_cells(z, features)
+        return _joined(z, self.bases.transform(z, self.bases.terms(features, words, z, self._numbers)))
 
     def parts(self, samples: Any) -> tuple[Callable[[slice], Any], int]:  # (F, B)
         """A function that standardises a part of these samples, and their number, as `predictions` takes them."""
@@ -105,9 +132,17 @@ class Reading:
     # ---- Networks ----------------------------------------------------------------------------------------------------
 
     def read(self, network: Network, z: Any) -> tuple[Any, Any]:
-        """A network's inputs and side information for standardised samples: (D + E, B) -> (K, B), (S, B)."""
+        """A network's inputs and side information for standardised samples: (D + E, B) -> (K, B), (S, B).
+
+        The inputs of any network are the last ones of those that read most.
+        """
         seen = self.side_information(network, z)
-        return self._inputs(network, z, seen), seen
+        rows = with_distances(seen) if self.distances else seen
+        if not self.encodes(network):
+            return rows, seen
+        said, linear = z[self.size :], 0 if self.bases is None else self.bases.linear_size
+        first = said[len(said) - linear :], piecewise_linear(z, self.pieces)
+        return np.concatenate([*first, said[: len(said) - linear], rows])[-network.input_size :], seen
 
     def side_information(self, network: Network, z: Any) -> Any:  # (D + E, B) -> (S, B)
         z = z if network.takes_sparse else dense(z)
@@ -115,33 +150,48 @@ class Reading:
             return z
         return z[: self.size] if network.context_size == self.size else z[self.columns]
 
-    def _inputs(self, network: Network, z: Any, seen: Any) -> Any:  # (D + E, B), (S, B) -> (K, B)
-        rows = with_distances(seen) if self.distances else seen
-        if not self.encodes(network):
-            return rows
-        return np.concatenate([piecewise_linear(z, self.pieces), z[self.size :], rows])
-
     def encodes(self, network: Network) -> bool:
-        """Whether a network also mixes encodings and cells, which come first in its inputs."""
+        """Whether a network also mixes encodings or what base predictors say, which come first in its inputs."""
         return network.input_size > network.context_size * (1 + self.distances)
 
     def column_of_inputs(self, network: Network) -> np.ndarray:  # (K,)
         """The column that each input of a network comes from, out of D + E."""
         read = self.columns if network.context_size < self.size else np.arange(self.size)
-        columns = read.repeat(1 + self.distances)
-        if not self.encodes(network):
-            return columns
-        cells = 0 if self.cells is None else self.cells.columns
-        return np.concatenate([self.pieces.features, self.size + np.arange(cells), columns])
+        cells = self.size + np.arange(self._cells)
+        linear = self.size + self._cells + np.arange(0 if self.bases is None else self.bases.linear_size)
+        columns = np.concatenate([linear, self.pieces.features, cells, read.repeat(1 + self.distances)])
+        return columns[-network.input_size :]
 
-    def by_feature(self, contributions: np.ndarray) -> np.ndarray:  # (..., D + E) -> (..., F)
-        """The sum over each feature's columns; a cell of two features is half of each."""
-        own, cells = np.split(contributions, [self.size], axis=-1)
-        if self.categories is not None:
-            own = own @ (self.categories.features[:, None] == np.arange(self.categories.size))
-        if self.cells is None:
-            return own
-        return own + cells @ (self.cells.features[:, :, None] == np.arange(own.shape[-1])).mean(axis=1)
+    @property
+    def _cells(self) -> int:
+        """The number of values of cells."""
+        return sum(part.columns for part in (self.cells, self.bases and self.bases.cells) if part is not None)
+
+    def by_feature(self, contributions: np.ndarray, samples: Any, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The sum over each feature's columns, and what is constant; a cell of two features is half of each.
+
+        Contributions of linear models are slopes, which are shared between what they read.
+
+        Shapes: (C, B, D + E), samples, (D + E, B) -> (C, B, F), and words after the features, (C, B).
+        """
+        own, cells, slopes = np.split(contributions, [self.size, self.size + self._cells], axis=-1)
+        features, words = features_and_words(samples)
+        parts = np.arange(self.size) if self.categories is None else self.categories.features
+        found = own @ (parts[:, None] == np.arange(features.shape[0]))
+        of_cells = None
+        if self.cells is not None:
+            of_cells = self.cells.features
+        elif self.bases is not None and self.bases.cells is not None:
+            of_cells = parts[self.bases.cells.features]
+        if of_cells is not None:
+            found += cells @ (of_cells[:, :, None] == np.arange(features.shape[0])).mean(axis=1)
+        if self.bases is None:
+            return found, np.zeros(found.shape[:2])
+        size = features.shape[0] + int(words.numbers.max(initial=-1)) + 1
+        terms = self.bases.terms(features, words, z[: self.size], self._numbers)
+        said, constant = self.bases.linear.explain(terms, size)
+        found = np.pad(found, [(0, 0), (0, 0), (0, size - found.shape[2])])
+        return found + np.einsum("cbl,lbf->cbf", slopes, said), np.einsum("cbl,lb->cb", slopes, constant)
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
 
@@ -155,15 +205,25 @@ class Reading:
         known = self.categories or Categories.of_numbers(self.size, targets, are_classes)
         if samples.shape[0] < known.size:
             raise ValueError(f"samples: expected {known.size} features, got {samples.shape[0]}")
-        categories = known.of_stream(samples, categorical)
+        categories = known.of_stream(features_and_words(samples)[0], categorical)
         return self if categories is self.categories else self._with_categories(categories)
 
-    def with_class(self) -> Reading:
-        """With statistics of one more class, or this object if there are no categories."""
-        return self if self.categories is None else self._with_categories(self.categories.with_class())
+    def with_class(self, count: int) -> Reading:
+        """With statistics and base predictions of one more class, after this many samples."""
+        grown = self
+        if self.categories is not None:
+            grown = self._with_categories(self.categories.with_class())
+        if self.bases is not None:
+            grown = dataclasses.replace(grown, bases=grown.bases.with_class(count))
+        return grown
+
+    def with_outputs(self, kept: Sequence[int], new: int) -> Reading:
+        """With base predictions of the targets `kept`, in this order, and of new ones."""
+        return self if self.bases is None else dataclasses.replace(self, bases=self.bases.with_outputs(kept, new))
 
     def _with_categories(self, categories: Categories) -> Reading:
-        return dataclasses.replace(self.with_columns(len(categories.columns)), categories=categories)
+        standardizer = self._standardizer_of(len(categories.columns))
+        return self._with_bases_of(dataclasses.replace(self, standardizer=standardizer, categories=categories))
 
     def with_columns(self, size: int) -> Reading:
         """With room for this many columns, the new ones numeric, or this object if none is new."""
@@ -171,27 +231,69 @@ class Reading:
             return self
         if size < self.size:
             raise ValueError(f"samples: expected {self.size} features, got {size}")
+        return self._with_bases_of(dataclasses.replace(self, standardizer=self._standardizer_of(size)))
+
+    def _standardizer_of(self, size: int) -> Any:
+        """The standardizer with room for this many columns."""
+        if size == self.size:
+            return self.standardizer
         standardizer = copy.deepcopy(self.standardizer)
         standardizer.grow(size)
-        return dataclasses.replace(self, standardizer=standardizer)
+        return standardizer
 
-    def widened(self, network: Any, before: Reading) -> Any:
-        """The network with inputs for the columns that are new since `before`, or the same network if it reads none."""
-        size = self.size if network.context_size == before.size else len(self.columns)
-        new = (size - network.context_size) * (1 + self.distances)
-        return add_inputs(network, network.input_size + new, size) if new else network
+    def _with_bases_of(self, grown: Reading) -> Reading:
+        """`grown` with base predictors for the columns that are new in it."""
+        if self.bases is None:
+            return grown
+        new = set(grown._numbers.tolist()) - set(self._numbers.tolist()) - {-1}
+        return dataclasses.replace(grown, bases=self.bases.grown(sorted(new), grown.categories is not None))
+
+    def widened(self, network: Any, before: Reading, reads: int) -> Any:
+        """The network with inputs for what is new since `before`, or the same network if it reads nothing new.
+
+        `reads` is 0 for columns and distances, 1 also for encodings and cells, 2 also for linear models.
+        """
+        whole = network.context_size == before.size
+        old, new = (each._names(np.arange(each.size) if whole else each.columns, reads) for each in (before, self))
+        if old == new:
+            return network
+        places = {name: place for place, name in enumerate(old)}
+        context_size = self.size if whole else len(self.columns)
+        return with_inputs(network, [places.get(name, -1) for name in new], context_size)
+
+    def _names(self, columns: np.ndarray, reads: int) -> list[Hashable]:
+        """Names of the inputs of a network that reads these columns, which stay the same when a reading grows."""
+        rows: list[Hashable] = [(column, i) for column in columns.tolist() for i in range(1 + self.distances)]
+        cells: list[Hashable] = [("cell", i) for i in range(0 if self.cells is None else self.cells.columns)]
+        linear: list[Hashable] = []
+        if self.bases is not None:
+            cells, linear = self.bases.names()
+        pieces: list[Hashable] = [("piece", i) for i in range(len(self.pieces.features))]
+        return (linear if reads > 1 else []) + (pieces + cells if reads > 0 else []) + rows
 
     # ---- State -------------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        parts = {"categories": self.categories, "cells": self.cells}
-        return dict(vars(self)) | {name: None if part is None else part.state() for name, part in parts.items()}
+        state = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return state | {name: state[name].state() for name in MADE if state[name] is not None}
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> Reading:
         """The reading whose `state` this was; missing names, as in older files, have their defaults."""
         own = {field.name: state[field.name] for field in dataclasses.fields(cls) if field.name in state}
-        for name, kind in (("categories", Categories), ("cells", Cells)):
+        for name, made in MADE.items():
             if own.get(name) is not None:
-                own[name] = kind(**own[name])
+                own[name] = made(own[name])
         return cls(**own | {"pieces": Pieces(*own.get("pieces", NO_PIECES))})
+
+
+# How parts are made from their state.
+MADE: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+    "categories": lambda state: Categories(**state),
+    "cells": lambda state: Cells(**state),
+    "bases": Bases.of_state,
+}
+
+
+def _joined(z: np.ndarray, said: np.ndarray) -> np.ndarray:
+    return np.concatenate([z, said], dtype=np.float32)

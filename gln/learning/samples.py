@@ -5,15 +5,16 @@ Shapes: B samples, D features.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import issparse
 
 __all__ = [
-    *("MAX_FLOAT", "check_finite", "check_integer", "check_magnitude", "check_samples", "chunks", "dense"),
-    "magnitude",
+    *("MAX_FLOAT", "WithWords", "Words", "check_finite", "check_integer", "check_magnitude", "check_samples", "chunks"),
+    *("dense", "features_and_words", "magnitude", "no_words"),
 ]
 
 CHUNK = 1000  # samples that are standardised at a time, to save memory
@@ -30,7 +31,9 @@ def check_samples(samples: Any, size: int) -> None:
 
 
 def magnitude(samples: Any) -> float:
-    """The largest absolute value in a dense or sparse array, ignoring NaN; 0 for an empty one."""
+    """The largest absolute value in samples, dense, sparse or with words, ignoring NaN; 0 without any."""
+    if isinstance(samples, WithWords):
+        return max(magnitude(samples.features), magnitude(samples.words.values))
     numbers = samples.data if issparse(samples) else samples
     if numbers.size == 0:
         return 0.0
@@ -61,3 +64,48 @@ def chunks(count: int, batch_size: int = 1) -> Iterator[slice]:
     """Slices of about 1000 samples, each of whole batches."""
     size = batch_size * max(1, CHUNK // batch_size)
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
+
+
+class Words(NamedTuple):
+    """What samples hold besides features: words, few of many that are known."""
+
+    starts: np.ndarray  # (B + 1,), where those of each sample begin
+    numbers: np.ndarray  # (T,), of the words
+    values: np.ndarray  # (T,)
+
+    def take(self, rows: np.ndarray | slice) -> Words:
+        """Those of some samples, perhaps several times."""
+        count = len(self.starts) - 1
+        if isinstance(rows, slice):
+            if rows.indices(count) == (0, count, 1):
+                return self
+            rows = np.arange(count)[rows]
+        sizes = np.diff(self.starts)[rows]
+        starts = np.append(0, np.cumsum(sizes))
+        places = np.arange(starts[-1]) + np.repeat(self.starts[:-1][rows] - starts[:-1], sizes)
+        return Words(starts, self.numbers[places], self.values[places])
+
+
+def no_words(count: int) -> Words:
+    return Words(np.zeros(count + 1, np.int64), np.zeros(0, np.int64), np.zeros(0))
+
+
+@dataclasses.dataclass
+class WithWords:
+    """Samples that hold words beside their features; a slice has those of its samples."""
+
+    features: np.ndarray  # (F, B)
+    words: Words
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.features.shape
+
+    def __getitem__(self, place: tuple[slice, Any]) -> WithWords:
+        return WithWords(self.features[place], self.words.take(place[1]))
+
+
+def features_and_words(samples: Any) -> tuple[Any, Words]:
+    if isinstance(samples, WithWords):
+        return samples.features, samples.words
+    return samples, no_words(samples.shape[1])
