@@ -7,7 +7,9 @@ import importlib.util
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["compiled"]
+import numpy as np
+
+__all__ = ["compiled", "plain"]
 
 
 @functools.cache
@@ -18,3 +20,9 @@ def compiled(loop: Callable[..., Any]) -> Callable[..., Any]:
     from numba import njit
 
     return njit(cache=True, nogil=True)(loop)
+
+
+def plain(array: Any) -> np.ndarray:
+    """As float64, contiguous and writeable: for other kinds of arrays, Numba would compile everything again."""
+    array = np.ascontiguousarray(array, np.float64)
+    return array if array.flags.writeable else array.copy()
