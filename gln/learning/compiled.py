@@ -19,7 +19,7 @@ def compiled(loop: Callable[..., Any]) -> Callable[..., Any]:
         return loop
     from numba import njit
 
-    return njit(cache=True, nogil=True)(loop)
+    return njit(cache=True, nogil=True, error_model="numpy")(loop)  # x / 0 is infinite, as in NumPy
 
 
 def plain(array: Any) -> np.ndarray:
