@@ -75,11 +75,14 @@ def gate_block(hyperplanes, seen, coefficients, hyperplane_bias, context, column
         return gate(hyperplanes, hyperplane_bias, columns)
     contexts, s = np.zeros((len(seen), context.shape[1]), np.int64), np.empty(context.shape[1], np.float32)
     if len(s) == 1:  # loops over one sample would take three times as long
-        for j, i in np.ndindex(hyperplane_bias.shape):
-            alone = np.float32(0)
-            for a in range(seen.shape[2]):
-                alone += coefficients[j, i, a] * context[seen[j, i, a], 0]
-            contexts[j, 0] |= (alone > hyperplane_bias[j, i]) << i
+        for j in range(len(seen)):
+            row = 0  # a number instead of its place in `contexts`, which takes twice as long
+            for i in range(seen.shape[1]):
+                alone = np.float32(0)
+                for a in range(seen.shape[2]):
+                    alone += coefficients[j, i, a] * context[seen[j, i, a], 0]
+                row |= (alone > hyperplane_bias[j, i]) << i
+            contexts[j, 0] = row
         return contexts.T
     for j, i in np.ndindex(hyperplane_bias.shape):
         s[:] = 0
@@ -220,9 +223,8 @@ def list_heads(targets, b, heads):  # (C, B), (), (C,) -> ()
     """Write the heads whose target is not infinite to `heads`, and return their number."""
     count = 0
     for c in range(len(targets)):
-        if not np.isinf(targets[c, b]):
-            heads[count] = c
-            count += 1
+        heads[count] = c
+        count += not np.isinf(targets[c, b])
     return count
 
 
@@ -240,8 +242,8 @@ def learn_samples(layer, network, above):
         for b in batch:
             count = list_heads(targets, b, heads)
             for j in range(len(weights)):
-                row = contexts[b, j]
-                for c in heads[:count]:
+                for h in range(count):
+                    c, row = heads[h], contexts[b, j]
                     s = np.float32(0)
                     for i in range(weights.shape[3]):
                         s += weights[j, row, c, i] * z[c * own, b, i]
@@ -251,17 +253,16 @@ def learn_samples(layer, network, above):
             for b in batch:
                 count = list_heads(targets, b, heads)
                 for j in range(len(weights)):
-                    row = contexts[b, j]
-                    for c in heads[:count]:
+                    for h in range(count):
+                        c, row = heads[h], contexts[b, j]
                         r = residual(above[c, b, j], targets[c, b], network.loss, network.quantiles[c])
                         step = scales[c * own, b] * r
                         for i in range(weights.shape[3]):
                             w = weights[j, row, c, i] - step * z[c * own, b, i]
                             weights[j, row, c, i] = min(max(w, -clipping), clipping)
-            if len(batch) > 1:  # rows are clipped after all updates of a batch
-                for b in batch:
-                    for j, c in np.ndindex(len(weights), len(targets)):
-                        update(weights[j, contexts[b, j], c], z[c * own, b], np.float32(0), network.weight_clipping)
+            for b in batch if len(batch) > 1 else range(0):  # rows are clipped after all updates of a batch
+                for j, c in np.ndindex(len(weights), len(targets)):
+                    update(weights[j, contexts[b, j], c], z[c * own, b], np.float32(0), network.weight_clipping)
 
 
 @inner(parallel=True)
@@ -386,6 +387,7 @@ def learn_sparse(network, samples, contexts, targets, rates):  # Columns, (n, B)
 @functools.cache
 def owner() -> int:
     """The process that may use threads: the first to call this. A fork has no threads, and waking them is fatal."""
+    numba.get_num_threads()  # starts them: without it, Numba before 0.63 fails on cached code
     return os.getpid()
 
 
@@ -494,12 +496,12 @@ class Config:
     record = property(lambda self: LOSSES[self.loss])
     logits = property(lambda self: self.record.link == "logit")
 
-    @property
+    @functools.cached_property
     def bound(self) -> float:
         """Inputs and outputs of neurons are clipped to [-bound, bound]."""
         return math.log1p(-self.pred_clipping) - math.log(self.pred_clipping) if self.logits else self.value_clipping
 
-    @property
+    @functools.cached_property
     def num_heads(self) -> int:
         return max(1 if self.num_classes == 2 else self.num_classes, self.num_outputs, len(self.quantiles or ()))
 
@@ -871,6 +873,7 @@ class GLN:
 
     @functools.cached_property
     def _network(self) -> Callable[..., Network]:  # with the arguments that `config` gives
+        owner()  # starts threads, which compiled code needs
         config = self.config
         bounds = np.float32(config.bound), np.float32(config.weight_clipping)
         loss = list(LOSSES).index(config.loss), np.array(config.quantiles or [0] * config.num_heads, np.float32)
@@ -887,8 +890,7 @@ class GLN:
             if is_sparse(base) or is_sparse(context):
                 p[:, some] = self._sparse_block(network, base[:, some], context[:, some], targets[:, some], rates[some])
             else:
-                block = (plain(array[..., some]) for array in (base, context, targets, rates))
-                p[:, some] = self._block(network, *block)
+                p[:, some] = self._block(network, *(plain(each[..., some]) for each in (base, context, targets, rates)))
             self.step += len(rates[some]) if learns else 0
         return p
 
@@ -896,28 +898,28 @@ class GLN:
     def predict_all(networks, base, context, targets=None, rates=None, batch_size: int = 1) -> np.ndarray:
         """`predict_arrays` of M networks for the same arrays, with M learning rates per sample, (M, B): (M, C, B).
 
-        Two networks process a dense sample in one compiled call, because a call takes as long as a sample.
+        A dense sample takes a short way, and two networks process it in one call, which takes as long as a sample.
         """
         rates = [None] * len(networks) if rates is None else rates
-        if base.shape[1] == 1 and len(networks) == 2 and not (is_sparse(base) or is_sparse(context)):
-            return GLN._predict_two(networks, base, context, targets, rates)
+        if base.shape[1] == 1 and len(networks) <= 2 and not (is_sparse(base) or is_sparse(context)):
+            return GLN._predict_sample(networks, base, context, targets, rates)
         each = zip(networks, rates, strict=True)
         return np.array([one.predict_arrays(base, context, targets, rate, batch_size) for one, rate in each])
 
     @staticmethod
-    def _predict_two(networks, base, context, targets, rates) -> np.ndarray:  # (K, 1), (D, 1), (C, 1), (2, 1)
+    def _predict_sample(networks, base, context, targets, rates) -> np.ndarray:  # (K, 1), (D, 1), (C, 1), (M, 1)
         for one, rate in zip(networks, rates, strict=True):
             one._check_arrays(base, context, targets, rate)
-        numba.get_num_threads()  # starts them, as in `_block`
-        own = [one._network(*one._planes, one._weights, 1, targets is not None) for one in networks]
-        if targets is None:
-            targets, rates = np.zeros((networks[0].config.num_heads, 1), np.float32), np.zeros((2, 1), np.float32)
-            return learn_blocks(tuple(own), plain(base), plain(context), targets, rates)
-        rates = [one.rates(1) if rate is None else rate for one, rate in zip(networks, rates, strict=True)]
-        p = learn_blocks(tuple(own), plain(base), plain(context), plain(targets), np.array(rates))
-        for one in networks:
+        learns = targets is not None
+        targets = plain(targets) if learns else np.zeros((networks[0].num_heads, 1), np.float32)
+        rates = rates if learns else [targets[0]] * len(networks)  # which nothing reads
+        rates = np.array([one.rates(1) if rate is None else rate for one, rate in zip(networks, rates, strict=True)])
+        own = [one._network(*one._planes, one._weights, 1, learns) for one in networks]
+        for one in networks if learns else ():
             one.step += 1
-        return p
+        if len(own) == 1:
+            return learn_block(own[0], plain(base), plain(context), targets, rates[0], 1)[None]
+        return learn_blocks(tuple(own), plain(base), plain(context), targets, rates)
 
     def _sparse_block(self, network: Network, base, context, targets, rates) -> np.ndarray:
         """`_block` for sparse inputs or side information."""
@@ -931,16 +933,14 @@ class GLN:
         z = learn_sparse(network._replace(weights=self._weights[:size]), samples, contexts, targets, rates)
         planes = tuple(array[n:] for array in planes)
         above = self._network(*planes, self._weights[size:], network.batch_size, network.learns)
-        numba.get_num_threads()  # starts them, as in `_block`
         return learn_block(above._replace(sizes=network.sizes[1:]), z, context, targets, rates, 1)
 
     def _block(self, network: Network, *block: np.ndarray) -> np.ndarray:
         products = len(block[-1]) * (network.hyperplanes.size + (network.weights.size >> self.context_map_size))
-        threads = numba.get_num_threads()  # starts them: without it, Numba before 0.63 fails on cached code
         if owner() != os.getpid() or products < SHARED_PRODUCTS:
             return learn_block(network, *block, 1)
         with THREADS:
-            return learn_block(network, *block, threads)
+            return learn_block(network, *block, numba.get_num_threads())
 
 
 # ---- The same in every backend ---------------------------------------------------------------------------------------

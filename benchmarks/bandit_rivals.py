@@ -55,14 +55,14 @@ class Standardised:
         self.z = np.zeros(task.features)
 
     def choose(self, x: np.ndarray) -> int:  # (F,)
-        self.z = self.features.learn_one(x)
+        self.z = self.features.learn(x[:, None])[:, 0].astype(np.float64)
         return self.policy.choose(self.z)
 
     def learn(self, x: np.ndarray, arm: int, reward: float) -> None:  # (F,)
         if self.rewards is None:
             reward = (reward - self.low) / (self.high - self.low)
         else:
-            reward = float(self.rewards.learn_one(np.array([reward]))[0].clip(-CLIP, CLIP))
+            reward = float(self.rewards.learn([[reward]])[0, 0].clip(-CLIP, CLIP))
         self.policy.learn(self.z, arm, reward)
 
 

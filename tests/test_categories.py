@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import math
 import warnings
@@ -57,9 +58,12 @@ def by_loop(samples: Any, targets: Any, weights: Any, are_classes: bool) -> tupl
     return np.array(before), np.array([statistic(code) for code in samples])
 
 
+@pytest.mark.parametrize("python", [False, True])
 @pytest.mark.parametrize("are_classes", [True, False])
 @pytest.mark.parametrize("parts", [1, 200])
-def test_a_statistic_is_of_the_samples_before(are_classes, parts):
+def test_a_statistic_is_of_the_samples_before(monkeypatch, python, are_classes, parts):
+    if python:
+        monkeypatch.setattr("gln.learning.categories.compiled", lambda loop: loop)
     rng = np.random.default_rng(0)
     codes, weights = rng.integers(0, 30, 200).astype(float), rng.uniform(0.5, 2, 200)
     codes[::9] = np.nan
@@ -74,6 +78,68 @@ def test_a_statistic_is_of_the_samples_before(are_classes, parts):
     np.testing.assert_allclose(np.concatenate(found, axis=1)[0], before, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(categories.transform(codes[None])[0], of_all, rtol=1e-9, atol=1e-12)
     assert np.isnan(categories.transform(np.array([[99.0, np.nan]]))).all()
+
+
+def stream_of_levels(are_classes: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, Categories]:
+    """Samples with a number, few, growing and many levels, (4, 90); targets, weights, and nothing learned yet."""
+    rng = np.random.default_rng(1)
+    growing = np.minimum(rng.integers(0, 20, 90), np.arange(90) // 5)
+    samples = np.array([rng.normal(size=90), rng.integers(0, 3, 90), growing, rng.integers(0, 50, 90)])
+    samples[1:, ::7] = np.nan
+    targets = rng.integers(0, 3, 90) if are_classes else rng.normal(size=(2, 90))
+    categories = Categories.of_numbers(0, 3 if are_classes else 2, are_classes)
+    return samples, targets, rng.choice([0, 1, 0.3], 90), categories.of_stream(samples[:, :1], {1, 2, 3})
+
+
+@pytest.mark.parametrize("are_classes", [True, False])
+def test_a_stream_of_several_features_in_one_call_or_many(are_classes, monkeypatch):
+    samples, targets, weights, categories = stream_of_levels(are_classes)
+    categories = categories.of_stream(samples, {1, 2, 3})
+    one_by_one = copy.deepcopy(categories)
+    monkeypatch.setattr("gln.learning.categories.compiled", lambda loop: loop)
+    columns = [one_by_one.learn(samples[:, [b]], targets[..., [b]], weights[[b]]) for b in range(90)]
+    monkeypatch.undo()
+    found = categories.learn(samples, targets, weights)
+    np.testing.assert_array_equal(found, np.concatenate(columns, axis=1))
+    np.testing.assert_array_equal(categories.totals, one_by_one.totals)
+    for feature in (1, 2, 3):  # by definition
+        one, other = categories.counts[feature], one_by_one.counts[feature]  # whose room for more levels differs
+        np.testing.assert_array_equal(one[: len(other)], other[: len(one)])
+        [statistic] = np.flatnonzero([column == Column(feature, target=1) for column in categories.columns])
+        before, of_all = by_loop(samples[feature], targets == 1 if are_classes else targets[1], weights, are_classes)
+        np.testing.assert_allclose(found[statistic], before, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(categories.transform(samples)[statistic], of_all, rtol=1e-9, atol=1e-12)
+
+
+def test_a_grown_copy_leaves_what_it_was_copied_from():
+    samples, targets, _, categories = stream_of_levels(True)
+    categories.learn(samples[:, :40], targets[:40])
+    before, said = copy.deepcopy(categories.state()), categories.transform(samples)
+    for grown in (categories.of_stream(np.concatenate([samples, samples[1:2]]), {1, 2, 3, 4}), categories.with_class()):
+        grown.learn(np.resize(samples, (grown.size, 90)), targets)
+    assert_same_state(categories.state()["counts"], before["counts"])
+    np.testing.assert_array_equal(categories.transform(samples), said)
+    again = Categories(**before)
+    again.learn(samples[:, 40:], targets[40:])
+    categories.learn(samples[:, 40:], targets[40:])
+    assert_same_state(categories.state()["counts"], again.state()["counts"])
+    np.testing.assert_array_equal(categories.totals, again.totals)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"size": 2}, "features below 2"),
+        ({"columns": [(0, None, 3)]}, "columns and counts of 3 targets"),
+        ({"counts": {1: np.zeros((2, 3))}}, "columns and counts of 3 targets"),
+    ],
+)
+def test_fields_that_do_not_fit_together(changed, message):
+    state = stream_of_levels(True)[-1].state()
+    with pytest.raises(ValueError, match=message):
+        Categories(**{**state, **changed})
+    with pytest.raises(ValueError, match="samples: expected 4 features, got 3"):
+        Categories(**state).transform(np.zeros((3, 2)))
 
 
 def test_few_levels_are_columns():

@@ -13,6 +13,8 @@ from scipy import sparse
 
 import gln.learning.standardizer
 from gln.features import Standardizer, orientation_features, piecewise_linear, quantile_pieces, with_distances
+from gln.learning.moments import Moments, divisor, widened
+from gln.learning.standardizer import COUNTED
 
 
 def stream(count: int = 50) -> np.ndarray:
@@ -220,6 +222,56 @@ def test_piecewise_linear_encodings_are_those_of_the_plain_loops():
             passed = (float(values[feature, b]) - low) / (high - low)
             assert encoded[i, b] == pytest.approx(2 * min(max(passed, 0), 1) - 1, abs=1e-4)
     assert (encoded.min(), encoded.max()) == (-1, 1)
+
+
+def by_formula(x: np.ndarray, standardizer: Standardizer) -> np.ndarray:  # (D, B) -> (D, B)
+    """What `learn` returns, with the formulas of its docstring; the state becomes that after these samples."""
+    count, mean, squares, low, high = (standardizer.get_state()[name] for name in COUNTED)
+    columns = []
+    for value in x.T:
+        known = ~np.isnan(value)
+        scale = divisor(Moments(count, mean, squares, low, high), standardizer.floor)
+        reach = widened(standardizer.limit, count) * scale
+        difference = np.where(known, np.clip(value - mean, -reach, reach), 0)
+        low = np.where(known & (count == 0), value, np.minimum(low, mean + difference))
+        high = np.where(known & (count == 0), value, np.maximum(high, mean + difference))
+        count = count + known
+        step = difference / np.maximum(count, 1)
+        mean, squares = mean + step, squares + difference * (difference - step)
+        z = (value - mean) / divisor(Moments(count, mean, squares, low, high), standardizer.floor)
+        missing = np.isnan(z) | (standardizer.far_is_missing & (np.abs(z) >= 4 * standardizer.limit))
+        columns.append(np.where(missing, 0, np.clip(z, -standardizer.limit, standardizer.limit)))
+    standardizer.set_state(
+        {**standardizer.get_state(), **dict(zip(COUNTED, (count, mean, squares, low, high), strict=True))}
+    )
+    return np.array(columns, np.float32).T
+
+
+@pytest.mark.parametrize("python", [False, True])
+@pytest.mark.parametrize("options", [{}, {"floor": 0.0, "limit": 1.5, "far_is_missing": False}])
+def test_the_loop_is_the_formula(monkeypatch, python, options):
+    x = stream()
+    x[1, 30:] += 1e6  # a late drift, of which the first values are missing or clipped
+    x[2, :25], x[3, 15:40:2] = np.nan, np.nan  # a late feature, and one with gaps
+    found, expected = Standardizer(4, **options), Standardizer(4, **options)
+    np.testing.assert_array_equal(found.learn(x[:, :12]), expected.learn(x[:, :12]))
+    if python:
+        monkeypatch.setattr("gln.learning.standardizer.compiled", lambda loop: loop)
+    np.testing.assert_array_equal(found.learn(x[:, 12:]), by_formula(x[:, 12:], expected))
+    assert_same_state(found.get_state(), expected.get_state())
+    np.testing.assert_array_equal(found.transform(np.tile(x, 9)), np.tile(found.transform(x), 9))
+
+
+def test_targets_come_with_mean_and_scale_before_each():
+    x = stream()
+    x[1, 5:30:3] = np.nan
+    found, expected = (Standardizer(4, 0.0, 50.0, far_is_missing=False) for _ in range(2))
+    y, before = found.learn_targets(x, 2.0, np.inf)
+    for b in range(x.shape[1]):
+        np.testing.assert_array_equal(before[:, :, b], [expected.mean, expected.scale])
+        z = expected.learn(x[:, [b]])[:, 0].clip(-2, 2)
+        np.testing.assert_array_equal(y[:, b], np.where(np.isnan(x[:, b]), np.inf, z))
+    np.testing.assert_array_equal(before[:, :, -1], [expected.mean, expected.scale])
 
 
 @pytest.mark.parametrize("block", [1, 7, 100])

@@ -56,11 +56,29 @@ def by_hand(losses: np.ndarray, spread: float | None) -> list[list[float]]:  # (
 
 
 @pytest.mark.parametrize("are_classes", [True, False])
-def test_weights_are_those_of_the_formula(are_classes):
-    losses = RNG.gamma(1.0, size=(2, 1, 50))
-    expected = by_hand(losses[:, 0], None if are_classes else 1.0)
-    found = weights_of(Mixture.equal(2, 1, "logit" if are_classes else "itself").count(losses))
-    np.testing.assert_allclose(found[:, 0].T, expected)
+@pytest.mark.parametrize(("members", "python"), [(2, False), (5, False), (5, True)])
+def test_weights_are_those_of_the_formula(monkeypatch, are_classes, members, python):
+    if python:
+        monkeypatch.setattr("gln.learning.mixture.compiled", lambda loop: loop)
+    losses = RNG.gamma(1.0, size=(members, 2, 50))
+    found = weights_of(Mixture.equal(members, 2, "logit" if are_classes else "itself").count(losses))
+    for t in range(2):
+        np.testing.assert_allclose(found[:, t].T, by_hand(losses[:, t], None if are_classes else 1.0))
+
+
+@pytest.mark.parametrize("python", [False, True])
+@pytest.mark.parametrize("classes", [2, 3, 12])
+def test_losses_of_classes_are_the_same_for_single_samples(monkeypatch, python, classes):
+    heads, config = 1 if classes == 2 else classes, networks(num_classes=classes)[0].config
+    predicted, numbers = RNG.random((3, heads, 40)).astype(np.float32), RNG.integers(0, classes, 40)
+    y = (numbers == np.arange(classes)[-heads:, None]).astype(np.float32)
+    if heads > 3:
+        y[:2, ::2] = np.inf  # heads that do not predict these samples
+    found = losses_of(config, predicted, y)
+    if python:
+        monkeypatch.setattr("gln.learning.mixture.compiled", lambda loop: loop)
+    single = [losses_of(config, predicted[..., [b]], y[:, [b]]) for b in range(40)]
+    np.testing.assert_array_equal(np.concatenate(single, axis=2), found)
 
 
 def test_a_batch_is_weighted_by_what_was_known_before_it():
@@ -138,7 +156,7 @@ def standardised(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     standardizer, columns = Standardizer(len(targets), **OF_TARGETS), []
     for target in targets.T:
         zero, unit = standardizer.mean.copy(), standardizer.scale.copy()
-        columns.append([standardizer.learn_one(target), zero, unit])
+        columns.append([standardizer.learn(target[:, None])[:, 0], zero, unit])
     y, zero, unit = np.array(columns).transpose(1, 2, 0)
     return y.astype(np.float32), zero, unit
 

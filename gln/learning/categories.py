@@ -15,14 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gln.learning.category_loops import FEW, STRENGTH, encode, find, needs_columns
+from gln.learning.compiled import compiled, plain
 from gln.learning.owned import OwnsArrays
 
-__all__ = ["FEW", "Categories", "Column"]
+__all__ = ["FEW", "STRENGTH", "Categories", "Column"]
 
-# 5 or 10 levels, and strengths of 1 to 10, are equally good within the noise.
-FEW = 10  # up to this many levels, a feature has a column per level; with more, and always in streams, statistics
 MOST_CLASSES = 40  # statistics per feature; with more classes, several share one
-STRENGTH = 3.0  # weight of the overall rate or mean, as a number of samples
 
 
 class Column(NamedTuple):
@@ -52,9 +51,36 @@ class Categories(OwnsArrays):
         self.columns = [Column(*column) for column in self.columns]  # a file holds plain tuples
         self._known = set(self.columns)
         filled = [[-1 if n is None else n for n in column] for column in self.columns]
-        self.features, self._levels, self._targets = np.array(filled, int).reshape(-1, 3).T  # (D,) each
-        kinds = [self._levels >= 0, self._targets >= 0]
-        self._rows = {f: [np.flatnonzero((self.features == f) & kind) for kind in kinds] for f in self.counts}
+        of_columns = np.array(filled, np.int64).reshape(-1, 3).T
+        self.features, self._levels, self._targets = map(np.ascontiguousarray, of_columns)  # (D,) each
+        self._statistics = np.flatnonzero(self._targets >= 0)
+        self._check()
+        self._with_columns = np.zeros(self.size, np.int64)  # (F,): levels below this number have their columns
+        np.maximum.at(self._with_columns, self.features, self._levels + 1)
+        self._join_tables()
+
+    def _check(self) -> None:
+        """Raise ValueError unless the fields fit together: compiled loops do not check, and a file may be changed."""
+        features, width = [*self.features, *self.counts], len(self.totals)
+        if min(features, default=0) < 0 or max(features, default=-1) >= self.size:
+            raise ValueError(f"categories: expected features below {self.size}, got {sorted(set(features))}")
+        wrong = [table.shape for table in self.counts.values() if table.shape[1:] != (width,)]
+        if self._targets.max(initial=-1) >= width - 1 or wrong:
+            raise ValueError(f"categories: expected columns and counts of {width - 1} targets or classes")
+
+    def _join_tables(self) -> None:
+        """Make the totals and the counts of all features parts of one array, which compiled loops read and change."""
+        self._table = np.concatenate([self.totals[None], *self.counts.values()], dtype=np.float64)
+        self._rows = np.full((self.size, 2), -1)  # of each feature in it: the first, and how many; -1 for numbers
+        self.totals, tables, self.counts, start = self._table[0], self.counts, {}, 1
+        for feature, table in tables.items():
+            self._rows[feature] = start, len(table)
+            self.counts[feature] = self._table[start : start + len(table)]
+            start += len(table)
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        super().__setstate__(state)
+        self._join_tables()  # they were copied one by one
 
     @classmethod
     def of_numbers(cls, size: int, targets: int, are_classes: bool) -> Categories:
@@ -72,16 +98,19 @@ class Categories(OwnsArrays):
 
     def of_stream(self, samples: np.ndarray, categorical: Set[int]) -> Categories:
         """A copy with columns for new features and levels in samples (F, B), or this object if there are none."""
+        if len(samples) == self.size and categorical <= self.counts.keys() and not self._needs_columns(samples):
+            return self
         columns = [Column(f) for f in range(self.size, len(samples)) if f not in categorical]
         for feature in sorted(categorical):
             count = 1 + int(np.fmax.reduce(samples[feature], initial=-1))
             if count <= FEW and not self._has_many(feature):
                 columns += [Column(feature, level=level) for level in _told_apart(count)]
         new = [column for column in columns if column not in self._known]
-        if not new and categorical <= self.counts.keys():
-            return self
         grown = dataclasses.replace(self, size=len(samples), columns=[*self.columns, *new])
         return grown._with_statistics(categorical - self.counts.keys())
+
+    def _needs_columns(self, samples: np.ndarray) -> bool:
+        return compiled(needs_columns)(plain(samples), self._table, self._rows, self._with_columns)
 
     def with_class(self) -> Categories:
         """A copy with one more class."""
@@ -114,79 +143,41 @@ class Categories(OwnsArrays):
             targets: (B,) class numbers from 0, or (K, B) standardised numbers.
             weights: (B,), how much each sample counts. None is 1.
         """
-        count = len(self.totals) - 1
-        sums = targets % count == np.arange(count)[:, None] if self.are_classes else targets
-        counted = np.concatenate([np.ones((1, samples.shape[1])), sums]) * (1 if weights is None else weights)
-        before, many = {}, {}
-        for feature in self.counts:
-            many[feature] = self._has_many(feature) | np.logical_or.accumulate(samples[feature] >= FEW)
-            known = np.flatnonzero(~np.isnan(samples[feature]))
-            codes, own = samples[feature, known].astype(int), counted[:, known]
-            table = self._with_room(feature, codes.max(initial=-1) + 1)
-            before[feature] = np.zeros(counted.shape)
-            before[feature][:, known] = table[codes].T + _before_in_level(codes, own)
-            np.add.at(table, codes, own.T)
-        columns = self._columns(samples, before, self.totals[:, None] + _before(counted), many)
-        self.totals = self.totals + counted.sum(axis=1)
-        return columns
+        shares = np.ones(1) if weights is None else plain(weights)
+        return self._columns(samples, True, plain(np.atleast_2d(targets)), shares)
 
     def transform(self, samples: np.ndarray) -> np.ndarray:
         """Encode samples with the statistics of all counted samples: (F, B) -> (D, B)."""
-        before = {}
-        for feature, table in self.counts.items():
-            known = samples[feature] < len(table)  # NaN never is
-            before[feature] = np.zeros((len(self.totals), samples.shape[1]))
-            before[feature][:, known] = table[samples[feature, known].astype(int)].T
-        return self._columns(samples, before, self.totals[:, None], {f: self._has_many(f) for f in self.counts})
+        return self._columns(samples, False, np.zeros((1, samples.shape[1])), np.ones(1))
+
+    def _columns(self, samples: np.ndarray, learns: bool, *learned: np.ndarray) -> np.ndarray:
+        if len(samples) != self.size:  # compiled loops do not check
+            raise ValueError(f"samples: expected {self.size} features, got {len(samples)}")
+        samples = plain(samples)
+        places, many, fits = compiled(find)(samples, self._table, self._rows, learns)
+        if learns and not fits:
+            self._make_room(samples)
+            places, many, _ = compiled(find)(samples, self._table, self._rows, learns)
+        options = self.features, self._levels, self._targets, self._table, self.are_classes, learns
+        columns, overall = compiled(encode)(samples, places, many, *options, *learned)
+        if self.are_classes:  # NumPy's logarithms are those of the whole library, to the last bit
+            some = self._statistics
+            columns[some] = np.log(columns[some]) - np.log(overall[some])
+        return columns
 
     def _has_many(self, feature: int) -> bool:
         """Whether more than FEW levels were counted, so that columns of single levels are no longer used."""
         return feature in self.counts and bool(self.counts[feature][FEW : FEW + 1, 0].any())
 
-    def _with_room(self, feature: int, levels: int) -> np.ndarray:
-        """The counts of a feature, with room for at least this many levels."""
-        table = self.counts[feature]
-        if levels > len(table):  # twice as many, so that a new level rarely copies the table
-            table = np.pad(table, [(0, max(levels, 2 * len(table)) - len(table)), (0, 0)])
-            self.counts[feature] = table
-        return table
-
-    def _columns(
-        self, samples: np.ndarray, before: Mapping[int, np.ndarray], overall: np.ndarray, many: Mapping[int, Any]
-    ) -> np.ndarray:
-        columns, of_level = samples[self.features].astype(np.float64), self._levels >= 0  # numeric features stay
-        has_level = columns[of_level] == self._levels[of_level, None]
-        columns[of_level] = np.where(np.isnan(columns[of_level]), np.nan, has_level)
-        for feature, (levels, statistics) in self._rows.items():
-            columns[levels] = np.where(many[feature], np.nan, columns[levels])
-            columns[statistics] = self._statistic(before[feature], overall)[self._targets[statistics]]
-        return columns
-
-    def _statistic(self, counted: np.ndarray, overall: np.ndarray) -> np.ndarray:  # 2 of (1 + K, B or 1) -> (K, B)
-        count, sums = counted[0], counted[1:]
-        if self.are_classes:
-            rate = (overall[1:] + 0.5) / (overall[0] + 1)
-            odds = (sums + STRENGTH * rate) / (count - sums + STRENGTH * (1 - rate))
-            statistic = np.log(odds) - np.log(rate / (1 - rate))
-        else:
-            statistic = sums / (count + STRENGTH)
-        return np.where(count > 0, statistic, np.nan)
+    def _make_room(self, samples: np.ndarray) -> None:
+        """Let the counts have room for all levels in these samples."""
+        for feature, table in self.counts.items():
+            levels = 1 + int(np.fmax.reduce(samples[feature], initial=-1))
+            if levels > len(table):  # twice as many, so that a new level rarely copies the table
+                self.counts[feature] = np.pad(table, [(0, max(levels, 2 * len(table)) - len(table)), (0, 0)])
+        self._join_tables()
 
 
 def _told_apart(count: int) -> range:
     """The columns that distinguish this many levels or classes: for two, the second is enough."""
     return range(count) if count > 2 else range(1, count)
-
-
-def _before(counted: np.ndarray) -> np.ndarray:  # (1 + K, B) -> (1 + K, B)
-    """The sums over the samples before each."""
-    return counted.cumsum(axis=1) - counted
-
-
-def _before_in_level(codes: np.ndarray, counted: np.ndarray) -> np.ndarray:  # (B,), (1 + K, B) -> (1 + K, B)
-    """The sums over the samples of the same level before each."""
-    order = codes.argsort(kind="stable")
-    sums, first = _before(counted[:, order]), codes[order].searchsorted(codes[order])
-    before = np.empty_like(sums)
-    before[:, order] = sums - sums[:, first]
-    return before

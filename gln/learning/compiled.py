@@ -7,7 +7,9 @@ import importlib.util
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["compiled"]
+import numpy as np
+
+__all__ = ["compiled", "plain"]
 
 
 @functools.cache
@@ -22,4 +24,10 @@ def compiled(loop: Callable[..., Any], *helpers: Callable[..., Any]) -> Callable
 
     for helper in helpers:
         extending.register_jitable(helper)
-    return njit(cache=True, nogil=True)(loop)
+    return njit(cache=True, nogil=True, error_model="numpy")(loop)  # x / 0 is infinite, as in NumPy
+
+
+def plain(array: Any) -> np.ndarray:
+    """As float64, contiguous and writeable: for other kinds of arrays, Numba would compile everything again."""
+    array = np.ascontiguousarray(array, np.float64)
+    return array if array.flags.writeable else array.copy()

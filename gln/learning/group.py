@@ -17,7 +17,7 @@ from gln.learning.densities import Shape
 from gln.learning.many import MANY, log_share
 from gln.learning.mixture import Mixture, weights_of
 from gln.learning.network import Network
-from gln.learning.rates import rate_of_streams
+from gln.learning.rates import rates_of_streams
 from gln.learning.reading import Reading
 from gln.learning.samples import chunks
 
@@ -103,8 +103,8 @@ class Group:
         """The default rates of streams for the next `count` samples, (count,) for each network."""
         rates = []
         for number, network in enumerate(self.networks):
-            fast, step = isinstance(self.combination, Mixture) and number % 2 == 1, int(network.step)
-            rates.append(rate_of_streams(network, fast)(np.arange(step, step + count)).astype(np.float32))
+            fast = isinstance(self.combination, Mixture) and number % 2 == 1
+            rates.append(rates_of_streams(network, fast, count))
         return rates
 
     def learn(

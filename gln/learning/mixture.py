@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from gln.learning.calibration import Blend
+from gln.learning.compiled import compiled, plain
 from gln.learning.many import log_share
 
 __all__ = ["Mixture", "VarianceMixture", "losses_of", "weights_of"]
@@ -29,6 +30,7 @@ TINY = 1e-12
 # NLL is the same within .01 for fadings of .99 to .999 and, on targets without glitches, for caps of 25 or more, or
 # none. Lower caps give the most accurate intervals, higher ones the lowest NLL.
 SCALE_FADING, MOST_RATIO = 0.997, 100.0
+UNWEIGHTED = np.ones(1, np.float32)  # shares of any number of samples
 RECENT_FADING = 0.95  # NLL is the same within .01 for .9 to .98; where means suddenly fail, lower is better
 
 
@@ -59,19 +61,12 @@ class Mixture:
 
     def count(self, losses: np.ndarray, shares: np.ndarray | None = None, batch_size: int = 1) -> np.ndarray:
         """`learn` for losses, (M, T, n), of which those of unknown targets are not finite, and not counted."""
-        before = np.empty(losses.shape)
-        for b in range(losses.shape[2]):
-            before[..., b] = self.losses if b % batch_size == 0 else before[..., b - 1]
-            self._count(losses[..., b], 1.0 if shares is None else shares[b])
+        sums = np.array(self.losses, np.float64, order="C")  # copies: the loop writes to them
+        spread = np.zeros(0) if self.spread is None else np.array(self.spread, np.float64)
+        own = UNWEIGHTED if shares is None else np.asarray(shares, np.float32), _steps(1 - FADING, shares)
+        before = compiled(_sums_before)(np.ascontiguousarray(losses), sums, spread, *own, batch_size)
+        self.losses, self.spread = sums, None if self.spread is None else spread
         return before
-
-    def _count(self, loss: np.ndarray, share: float) -> None:  # (M, T), ()
-        known = np.isfinite(loss[0])  # unknown targets are not counted
-        loss, fading = np.where(known, loss, 0), share * (1 - FADING) * known
-        if self.spread is not None:
-            self.spread = self.spread + fading * (loss.min(axis=0) - self.spread)
-            loss = np.minimum(loss / np.maximum(2 * self.spread, TINY), LARGEST_LOSS)
-        self.losses = self.losses + share * loss - fading * self.losses
 
     def blend(self, group: Any) -> tuple[Blend, str]:
         """The weights now of a `Group` of networks, and the link of what is summed."""
@@ -119,12 +114,14 @@ class VarianceMixture(Mixture):
         """Learn `scale` from deviations (T, n) and the combined predictions of their variances (T, n)."""
         ratios = np.minimum(np.square(deviations) / variances, MOST_RATIO)
         ratios[~np.isfinite(deviations)] = np.nan
-        self.scale = _fading_means(self.scale, ratios, SCALE_FADING, shares)[:, -1]
+        steps = _steps(1 - SCALE_FADING, shares)
+        self.scale = compiled(_fading_means)(plain(self.scale), plain(ratios), steps)[:, -1]
 
     def learn_recent(self, deviations: np.ndarray, shares: np.ndarray | None = None, batch_size: int = 1) -> np.ndarray:
         """Learn `recent` from deviations (T, n), and return it before each sample, or before its batch: (T, n)."""
         squares = np.where(np.isfinite(deviations), np.square(deviations), np.nan)
-        means = _fading_means(self.recent, squares, RECENT_FADING, shares)
+        steps = _steps(1 - RECENT_FADING, shares)
+        means = compiled(_fading_means)(plain(self.recent), plain(squares), steps)
         self.recent = means[:, -1]
         return means[:, np.arange(deviations.shape[1]) // batch_size * batch_size]
 
@@ -133,23 +130,58 @@ class VarianceMixture(Mixture):
         return Blend(weights[:-1], weights[-1] * self.recent), "itself"  # variances, not logarithms
 
 
-def _fading_means(mean: Any, values: np.ndarray, fading: float, shares: np.ndarray | None) -> np.ndarray:
+def _steps(step: float, shares: np.ndarray | None) -> np.ndarray:
+    """How far fading means move towards a sample: (n,), or (1,) if all samples count the same."""
+    return np.array([step]) if shares is None else (step * np.asarray(shares, np.float32)).astype(np.float64)
+
+
+def _sums_before(
+    losses: np.ndarray,  # (M, T, n), those of unknown targets not finite
+    sums: np.ndarray,  # (M, T), changed
+    spread: np.ndarray,  # (T,), changed; (0,) if losses are not divided by it
+    shares: np.ndarray,  # (n,) or (1,)
+    steps: np.ndarray,  # (n,) or (1,)
+    batch_size: int,
+) -> np.ndarray:
+    """The fading sums before each sample, or before its batch, (M, T, n)."""
+    before = np.empty(losses.shape)
+    for b in range(losses.shape[2]):
+        share, step = shares[b % len(shares)], steps[b % len(steps)]
+        for t in range(losses.shape[1]):
+            least, is_known = losses[0, t, b], np.isfinite(losses[0, t, b])
+            for m in range(1, len(losses)):
+                least = min(least, losses[m, t, b])
+            if is_known and len(spread) > 0:
+                spread[t] += step * (least - spread[t])
+            for m in range(len(losses)):
+                total = sums[m, t]
+                before[m, t, b] = total if b % batch_size == 0 else before[m, t, b - 1]
+                if is_known and len(spread) > 0:
+                    loss = min(losses[m, t, b] / max(2 * spread[t], TINY), LARGEST_LOSS)
+                    sums[m, t] = total + share * loss - step * total
+                elif is_known:
+                    sums[m, t] = total + share * losses[m, t, b] - step * total
+    return before
+
+
+def _fading_means(mean: np.ndarray, values: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """The fading mean before each sample, and after the last; NaN is an unknown value.
 
-    Shapes: (T,), (T, n), (), (n,) -> (T, n + 1).
+    Shapes: (T,), (T, n), (n,) or (1,) -> (T, n + 1).
     """
-    means = np.empty((values.shape[0], values.shape[1] + 1))
-    means[:, 0] = mean
-    for b, value in enumerate(values.T):
-        step = (1 - fading) * (1.0 if shares is None else shares[b])
-        means[:, b + 1] = means[:, b] + np.where(np.isnan(value), 0, step * (value - means[:, b]))
+    means = np.empty((len(values), values.shape[1] + 1))
+    for t in range(len(values)):
+        means[t, 0] = mean[t]
+        for b in range(values.shape[1]):
+            is_known, step = np.isfinite(values[t, b]), steps[b % len(steps)]
+            means[t, b + 1] = means[t, b] + (step * (values[t, b] - means[t, b]) if is_known else 0.0)
     return means
 
 
 def weights_of(losses: np.ndarray) -> np.ndarray:  # (M, ...) -> (M, ...)
     """The networks' weights, which sum to one, from their sums of losses."""
-    weights = np.exp(SHARPNESS * (losses.min(axis=0) - losses))
-    return weights / weights.sum(axis=0)
+    weights = np.exp(SHARPNESS * (np.minimum.reduce(losses) - losses))
+    return weights / np.add.reduce(weights)
 
 
 def losses_of(config: Any, predicted: np.ndarray, targets: np.ndarray) -> np.ndarray:  # (M, C, n), (C, n) -> (M, T, n)
@@ -159,14 +191,27 @@ def losses_of(config: Any, predicted: np.ndarray, targets: np.ndarray) -> np.nda
         known = np.where(np.isfinite(targets), targets, np.nan)
         return (np.log(predicted) + np.minimum(np.square(known) / predicted, LARGEST_DEVIATION**2)) / 2
     if config.record.heads == "num_classes":
-        if len(targets) == 1:
-            p = np.abs(predicted + targets - 1)
-        else:  # with many classes, a sample updates only some heads, and only these have predicted
-            taught = np.where(np.isfinite(targets), predicted, 0)
-            p = (taught * (targets == 1)).sum(axis=1, keepdims=True) / taught.sum(axis=1, keepdims=True)
+        p = compiled(_of_class)(np.ascontiguousarray(predicted, np.float32), np.ascontiguousarray(targets, np.float32))
         return -np.log(np.maximum(p, LEAST_PROBABILITY))
     errors = targets - predicted
     if config.record.heads == "quantiles":
         levels = np.array(config.quantiles)[:, None]
         return np.maximum(levels * errors, (levels - 1) * errors).sum(axis=1, keepdims=True)
     return np.square(errors)
+
+
+def _of_class(predicted: np.ndarray, targets: np.ndarray) -> np.ndarray:  # (M, C, n), (C, n) -> (M, 1, n)
+    """The probability of each sample's class, or NaN. With many classes, only the heads that it updates predict."""
+    models, heads, count = predicted.shape
+    p = np.empty((models, 1, count), np.float32)
+    for m, b in np.ndindex(models, count):
+        if heads == 1:
+            p[m, 0, b] = abs(predicted[m, 0, b] + targets[0, b] - np.float32(1))
+            continue
+        own = total = np.float32(0)
+        for c in range(heads):
+            if np.isfinite(targets[c, b]):
+                total += predicted[m, c, b]
+                own += predicted[m, c, b] if targets[c, b] == 1 else np.float32(0)
+        p[m, 0, b] = own / total if total > 0 else np.nan
+    return p

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["FEW", "Moments", "divisor", "moments_of", "outliers", "widened"]
+__all__ = ["FEW", "Moments", "divisor", "moments_of", "outliers", "standardise", "widened"]
 
 FEW = 10  # values: with so few the scale is uncertain, so the limit is wider
 
@@ -59,3 +59,40 @@ def outliers(x: np.ndarray, limit: float, floor: float) -> np.ndarray:  # (d, B)
     moments = moments_of(others)
     reach = widened(limit, moments.known + 1) * divisor(moments, floor)
     return np.abs(x - moments.mean.reshape(x.shape)) > reach.reshape(x.shape)
+
+
+def standardise(
+    samples: np.ndarray,  # (D, B)
+    features: np.ndarray,  # (7, D), changed if this `learns`
+    learns: bool,
+    floor: float,
+    limit: float,
+    far: float,
+    bound: float,
+    missing: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Standardised samples, (D, B), each counted before if this `learns`; and means and scales before it, (2, D, B)."""
+    standardised, before = np.empty(samples.shape, np.float32), np.empty((2, *samples.shape))
+    for i in range(len(samples)):
+        own = features[:, i]
+        count, mean, squares, low, high, divisor, reach = own[0], own[1], own[2], own[3], own[4], own[5], own[6]
+        for b in range(samples.shape[1]):
+            x = samples[i, b]
+            before[0, i, b], before[1, i, b] = mean, divisor if divisor < np.inf else 0.0
+            if learns and x == x:  # NaN is not
+                count += 1
+                difference = min(max(x - mean, -reach), reach)
+                low, high = min(low, mean + difference), max(high, mean + difference)
+                if count == 1:
+                    low = high = x
+                step = difference / count
+                mean += step
+                squares += difference * (difference - step)
+                scale = np.sqrt(squares / count) + floor * (high - low)
+                divisor = scale if scale > 0 else np.inf
+                reach = limit * (1 + FEW / count) * divisor
+            z = (x - mean) / divisor
+            is_missing = z != z or abs(z) >= far
+            standardised[i, b] = missing if is_missing else min(max(z, -bound), bound)
+        own[0], own[1], own[2], own[3], own[4], own[5], own[6] = count, mean, squares, low, high, divisor, reach
+    return standardised, before

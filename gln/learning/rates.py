@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["RATES", "linear_rate", "rate_of_streams", "stream_rate"]
+from gln.learning.compiled import compiled
+
+__all__ = ["RATES", "linear_rate", "rates_of_streams", "stream_rate"]
 
 
 class Rates(NamedTuple):
@@ -43,9 +43,16 @@ def stream_rate(t: Any, first: float = 5.0, least: float = 0.5) -> Any:
     return np.maximum(first / np.sqrt(1.0 + t / 300.0), least)
 
 
-def rate_of_streams(network: Any, fast: bool = False) -> Callable[[Any], Any]:
-    """`stream_rate` with the first and least rates of the network's loss, for standardised inputs."""
+def rates_of_streams(network: Any, fast: bool, count: int) -> np.ndarray:
+    """`stream_rate` of the next samples, (count,) float32, with the first and least rates of the network's loss."""
     config = network.config
     # Half of the networks' default, which gives the slow one of two networks a lower log-loss on most streams.
     first = config.record.first_rate or min(10.0, math.sqrt(network.base_size + 1)) / 2
-    return functools.partial(stream_rate, first=first, least=RATES[config.loss].least[fast])
+    return compiled(_stream_rates)(int(network.step), count, first, RATES[config.loss].least[fast])
+
+
+def _stream_rates(step: int, count: int, first: float, least: float) -> np.ndarray:
+    rates = np.empty(count, np.float32)
+    for t in range(count):
+        rates[t] = max(first / math.sqrt(1.0 + (step + t) / 300.0), least)
+    return rates

@@ -5,15 +5,16 @@ Shapes: B samples, D features.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
 
-from gln.learning.moments import FEW, Moments, divisor, moments_of, outliers, widened
+from gln.learning.compiled import compiled, plain
+from gln.learning.moments import FEW, Moments, divisor, moments_of, outliers, standardise, widened
 from gln.learning.owned import OwnsArrays
-from gln.learning.samples import check_integer, check_samples, dense
+from gln.learning.samples import FEW_NUMBERS, check_integer, check_samples, dense
 
 __all__ = ["FAR", "OF_FEATURES", "OF_TARGETS", "Standardizer"]
 
@@ -60,10 +61,18 @@ class Standardizer(OwnsArrays):
                 raise ValueError(f"{name}: expected a finite number {least}, got {value!r}")
         self.size, self.floor, self.limit = int(size), float(floor), float(limit)
         self.far_is_missing = bool(far_is_missing)
-        # Number of known values, their mean, sum of squared deviations, minimum and maximum: (D,), float64.
-        self.count, self.mean, self.squares, self.low, self.high = np.zeros((5, self.size))
+        # Of each feature: number of known values, their mean, sum of squared deviations, minimum and maximum; the scale
+        # that values are divided by, infinite for one that never varied, and how far from the mean they are clipped.
+        self._features = np.zeros((7, self.size))
         self.first = np.zeros((0, self.size))  # the first samples, until there are enough to know a scale
         self._rescale()
+
+    # (D,) each, of known values
+    count = property(lambda self: self._features[0])
+    mean = property(lambda self: self._features[1])
+    squares = property(lambda self: self._features[2])
+    low = property(lambda self: self._features[3])
+    high = property(lambda self: self._features[4])
 
     def learn(self, samples: Any) -> np.ndarray:
         """Count samples one after another, and standardise each by those up to it: (D, B) -> (D, B) float32.
@@ -77,35 +86,45 @@ class Standardizer(OwnsArrays):
 
     def learn_checked(self, samples: Any) -> np.ndarray:
         """`learn` without checks."""
-        samples = dense(samples)
         standardised = np.empty(samples.shape, np.float32)
-        for b in range(samples.shape[1]):
-            standardised[:, b] = self.learn_one(samples[:, b].astype(np.float64))
+        for some in self._parts(samples.shape[1]):
+            standardised[:, some], _ = self._learn(samples[:, some], self.limit, 0.0)
         return standardised
 
-    def learn_one(self, x: np.ndarray) -> np.ndarray:
-        """`learn` for one float64 vector, without checks: (D,) -> (D,)."""
-        if self.count.max() <= len(self.first):  # the first samples are judged together: any of them may be an outlier
-            first = np.concatenate([self.first, x[None]])
-            self._count_table(first.T)
-            self.first = first if len(first) < FEW else first[:0]
-        else:
-            self._count_one(x)
-        self._rescale()
-        return self.transform_one(x)
+    def learn_targets(self, targets: np.ndarray, bound: float, missing: float) -> tuple[np.ndarray, np.ndarray]:
+        """`learn_checked` for targets, clipped to [-bound, bound], or `missing` where they are NaN: (T, B) -> (T, B).
 
-    def _count_one(self, x: np.ndarray) -> None:  # (D,)
-        known = x == x
-        difference = np.minimum(np.maximum(x - self.mean, -self._reach), self._reach)
-        difference[~known] = 0
-        is_first = known & (self.count == 0)
-        self.count += known
-        step = difference / np.maximum(self.count, 1)
-        np.minimum(self.low, self.mean + difference, out=self.low)
-        np.maximum(self.high, self.mean + difference, out=self.high)
-        self.low[is_first] = self.high[is_first] = x[is_first]
-        self.mean += step
-        self.squares += difference * (difference - step)
+        Also returns the means and the scales before each sample and after the last, (2, T, B + 1).
+        """
+        y, before = np.empty(targets.shape, np.float32), np.empty((2, self.size, targets.shape[1] + 1))
+        for some in self._parts(targets.shape[1]):
+            y[:, some], before[:, :, some] = self._learn(targets[:, some], min(bound, self.limit), missing)
+        before[:, :, -1] = self.mean, self.scale
+        return y, before
+
+    def _parts(self, count: int) -> Iterator[slice]:
+        """Parts of a stream: the first samples one by one, then blocks."""
+        start = 0
+        while start < count:
+            stop = min(count, start + (1 if self._judges_together else max(1, BLOCK // self.size)))
+            yield slice(start, stop)
+            start = stop
+
+    def _learn(self, part: Any, bound: float, missing: float) -> tuple[np.ndarray, np.ndarray]:
+        """Standardised samples, (D, b), and means and scales before each, (2, D, b)."""
+        if not self._judges_together:
+            return self._standardise(part, True, bound, missing)
+        before = np.stack([self.mean, self.scale])[:, :, None]
+        first = np.concatenate([self.first, dense(part).T])  # any of them may be an outlier
+        self._count_table(first.T)
+        self.first = first if len(first) < FEW else first[:0]
+        self._rescale()
+        return self._standardise(part, False, bound, missing)[0], before
+
+    def _standardise(self, part: Any, learns: bool, bound: float, missing: float) -> tuple[np.ndarray, np.ndarray]:
+        far = FAR * self.limit if self.far_is_missing else np.nan  # nothing is beyond NaN
+        options = self.floor, self.limit, far, bound, missing
+        return compiled(standardise)(plain(dense(part)), self._features, learns, *options)
 
     def fit(self, samples: Any, visits: np.ndarray | None = None) -> None:
         """Count a table, replacing earlier counts.
@@ -135,7 +154,7 @@ class Standardizer(OwnsArrays):
             moments = moments_of(typical)
             reach = widened(self.limit, moments.known) * divisor(moments, self.floor)
             counted = moments_of(x.clip((moments.mean - reach)[:, None], (moments.mean + reach)[:, None]))
-            self.count[some], self.mean[some], self.squares[some], self.low[some], self.high[some] = counted
+            self._features[:5, some] = counted
 
     def transform(self, samples: Any) -> np.ndarray:
         """Standardise samples by those counted before, without counting them: (D, B) -> (D, B) float32.
@@ -144,19 +163,14 @@ class Standardizer(OwnsArrays):
             ValueError: a wrong shape, or infinity.
         """
         samples = self._checked(samples)
+        if self.size * samples.shape[1] <= FEW_NUMBERS:
+            return self._standardise(samples, False, self.limit, 0.0)[0]
         standardised, size = np.empty(samples.shape, np.float32), max(1, BLOCK // self.size)
         for some in (slice(start, start + size) for start in range(0, samples.shape[1], size)):
-            z = (dense(samples[:, some]).astype(np.float64) - self.mean[:, None]) / self._divisor[:, None]
-            standardised[:, some] = self._within(z)
+            z = (dense(samples[:, some]).astype(np.float64) - self.mean[:, None]) / self._features[5, :, None]
+            z[~(np.abs(z) < FAR * self.limit) if self.far_is_missing else np.isnan(z)] = 0  # NaN is never `<`
+            standardised[:, some] = np.minimum(np.maximum(z, -self.limit), self.limit)
         return standardised
-
-    def transform_one(self, x: np.ndarray) -> np.ndarray:
-        """`transform` for one float64 vector, without checks: (D,) -> (D,)."""
-        return self._within((x - self.mean) / self._divisor)
-
-    def _within(self, z: np.ndarray) -> np.ndarray:
-        z[~(np.abs(z) < FAR * self.limit) if self.far_is_missing else np.isnan(z)] = 0  # NaN is never `<`
-        return np.minimum(np.maximum(z, -self.limit), self.limit)
 
     def inverse_transform(self, standardised: Any) -> np.ndarray:
         """Undo `transform`: (D, B) -> (D, B) float64. A feature that never varied gets its mean."""
@@ -165,14 +179,13 @@ class Standardizer(OwnsArrays):
     @property
     def scale(self) -> np.ndarray:
         """The divisor of each feature, or 0 for one that never varied: (D,)."""
-        return np.where(np.isfinite(self._divisor), self._divisor, 0)
+        return np.where(np.isfinite(self._features[5]), self._features[5], 0)
 
     def grow(self, size: int) -> None:
         """Append features without any values yet, so that samples have `size` features from now on."""
-        new = size - self.size
-        for name in COUNTED:
-            setattr(self, name, np.concatenate([getattr(self, name), np.zeros(new)]))
-        self.first = np.pad(self.first, [(0, 0), (0, new)], constant_values=np.nan)
+        new = [(0, 0), (0, size - self.size)]
+        self._features = np.pad(self._features, new)
+        self.first = np.pad(self.first, new, constant_values=np.nan)
         self.size = size
         self._rescale()
 
@@ -193,7 +206,8 @@ class Standardizer(OwnsArrays):
         arrays = {name: self._state_array(name, value) for name, value in state.items()}
         self.floor, self.limit = (float(arrays.pop(name)) for name in ("floor", "limit"))
         self.far_is_missing = bool(arrays.pop("far_is_missing"))
-        vars(self).update(arrays)
+        self.first = arrays.pop("first")
+        self._features[:5] = [arrays[name] for name in COUNTED]
         self._rescale()
 
     def _state_array(self, name: str, value: Any) -> np.ndarray:
@@ -210,8 +224,9 @@ class Standardizer(OwnsArrays):
         return array
 
     def _rescale(self) -> None:
-        self._divisor = divisor(Moments(self.count, self.mean, self.squares, self.low, self.high), self.floor)
-        self._reach = widened(self.limit, self.count) * self._divisor  # values are clipped this far from the mean
+        scales = divisor(Moments(*self._features[:5]), self.floor)
+        self._features[5:] = scales, widened(self.limit, self.count) * scales
+        self._judges_together = bool(self.count.max() <= len(self.first))
 
     def _checked(self, samples: Any) -> Any:
         samples = samples.tocsr() if issparse(samples) else np.asarray(samples)

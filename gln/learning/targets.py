@@ -115,18 +115,16 @@ class Numbers:
 
         Heads without a target have infinity or NaN, as for `Classes`.
         """
-        bound, standardizer = group.networks[0].bound, self.standardizer
-        y, zero, unit = np.empty((3, *targets.shape))
-        for b, target in enumerate(targets.T):
-            zero[:, b], unit[:, b] = standardizer.mean, standardizer.scale
-            if len(target) == standardizer.size:
-                y[:, b] = standardizer.learn_one(target)
-            else:
-                for t in np.flatnonzero(~np.isnan(target)):
-                    y[t, b] = standardizer.learn_one(target[t : t + 1])[0]
-        y[np.isnan(targets)] = np.nan  # the standardizer returns 0 for NaN
-        y = y.clip(-bound, bound).astype(np.float32)
-        return y if predicts else np.where(np.isnan(y), np.float32(np.inf), y), Units(zero, unit)
+        options = group.networks[0].bound, np.nan if predicts else np.inf
+        if len(targets) == self.standardizer.size:
+            y, (zero, unit) = self.standardizer.learn_targets(targets, *options)
+            return y, Units(zero[:, :-1], unit[:, :-1])
+        known = ~np.isnan(targets.T)  # (B, T): all known targets one after another have the same scale
+        y = np.full(targets.shape, options[1], np.float32)
+        learned, (zero, unit) = self.standardizer.learn_targets(targets.T[known][None], *options)
+        y.T[known] = learned[0]
+        before = known.sum(axis=1).cumsum() - known.sum(axis=1)
+        return y, Units(zero[:, before], unit[:, before])
 
     def counted(self, targets: np.ndarray, y: np.ndarray) -> np.ndarray:
         """What statistics of categories count: each standardised target, or the sum of the known ones."""
