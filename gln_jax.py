@@ -630,10 +630,13 @@ class GLN:
 
     @staticmethod
     def predict_all(networks, base, context, targets=None, rates=None, batch_size: int = 1) -> np.ndarray:
-        """`predict_arrays` of M networks for the same arrays, with M learning rates per sample, (M, B): (M, C, B)."""
-        rates = [None] * len(networks) if rates is None else rates
-        each = zip(networks, rates, strict=True)
-        return np.array([one.predict_arrays(base, context, targets, rate, batch_size) for one, rate in each])
+        """`predict_arrays` of M networks for the same samples, with M learning rates per sample, (M, B): (M, C, B).
+
+        Each network reads the last rows of `base`, as many as it has inputs.
+        """
+        each = zip(networks, [None] * len(networks) if rates is None else rates, strict=True)
+        arrays = context, targets
+        return np.array([one.predict_arrays(base[-one.base_size :], *arrays, rate, batch_size) for one, rate in each])
 
     runs: tuple[Any, ...] = (_run, _run_in_place)  # for prediction, for learning
     _lock = threading.Lock()  # for all networks: learning donates `params`, which are unreadable until replaced

@@ -311,11 +311,12 @@ def learn_block(network, base, context, targets, rates, threads):  # (K, B) or (
 
 
 @compiled
-def learn_blocks(networks, base, context, targets, rates):  # M, (K, B), (D, B), (C, B), (M, B) -> (M, C, B)
-    """`learn_block` for several networks, for short blocks: a call takes as long as a sample."""
+def learn_blocks(networks, inputs, base, context, targets, rates):  # M, (M,), (K, B), (D, B), (C, B), (M, B) -> (M, C, B)
+    """`learn_block` for several networks, of which each reads the last rows of `base`, for short blocks: a call takes
+    as long as a sample."""
     p = np.empty((len(networks), *targets.shape), np.float32)
     for m, network in enumerate(networks):
-        found = learn_block(network, base, context, targets, rates[m], np.int64(1))
+        found = learn_block(network, base[len(base) - inputs[m] :], context, targets, rates[m], np.int64(1))
         for c, b in np.ndindex(found.shape):  # a single assignment takes seconds to compile
             p[m, c, b] = found[c, b]
     return p
@@ -896,20 +897,21 @@ class GLN:
 
     @staticmethod
     def predict_all(networks, base, context, targets=None, rates=None, batch_size: int = 1) -> np.ndarray:
-        """`predict_arrays` of M networks for the same arrays, with M learning rates per sample, (M, B): (M, C, B).
+        """`predict_arrays` of M networks for the same samples, with M learning rates per sample, (M, B): (M, C, B).
 
-        A dense sample takes a short way, and two networks process it in one call, which takes as long as a sample.
+        Each network reads the last rows of `base`, as many as it has inputs. A dense sample takes a short way: all
+        networks process it in one call, which takes as long as a sample.
         """
         rates = [None] * len(networks) if rates is None else rates
-        if base.shape[1] == 1 and len(networks) <= 2 and not (is_sparse(base) or is_sparse(context)):
+        if base.shape[1] == 1 and not (is_sparse(base) or is_sparse(context)):
             return GLN._predict_sample(networks, base, context, targets, rates)
-        each = zip(networks, rates, strict=True)
-        return np.array([one.predict_arrays(base, context, targets, rate, batch_size) for one, rate in each])
+        each, arrays = zip(networks, rates, strict=True), (context, targets)
+        return np.array([one.predict_arrays(base[-one.base_size :], *arrays, rate, batch_size) for one, rate in each])
 
     @staticmethod
     def _predict_sample(networks, base, context, targets, rates) -> np.ndarray:  # (K, 1), (D, 1), (C, 1), (M, 1)
         for one, rate in zip(networks, rates, strict=True):
-            one._check_arrays(base, context, targets, rate)
+            one._check_arrays(base[-one.base_size :], context, targets, rate)
         learns = targets is not None
         targets = plain(targets) if learns else np.zeros((networks[0].num_heads, 1), np.float32)
         rates = rates if learns else [targets[0]] * len(networks)  # which nothing reads
@@ -917,9 +919,8 @@ class GLN:
         own = [one._network(*one._planes, one._weights, 1, learns) for one in networks]
         for one in networks if learns else ():
             one.step += 1
-        if len(own) == 1:
-            return learn_block(own[0], plain(base), plain(context), targets, rates[0], 1)[None]
-        return learn_blocks(tuple(own), plain(base), plain(context), targets, rates)
+        inputs = np.array([one.base_size for one in networks])
+        return learn_blocks(tuple(own), inputs, plain(base), plain(context), targets, rates)
 
     def _sparse_block(self, network: Network, base, context, targets, rates) -> np.ndarray:
         """`_block` for sparse inputs or side information."""

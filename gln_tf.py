@@ -499,10 +499,13 @@ class GLN(tf.Module):
 
     @staticmethod
     def predict_all(networks, base, context, targets=None, rates=None, batch_size: int = 1) -> np.ndarray:
-        """`predict_arrays` of M networks for the same arrays, with M learning rates per sample, (M, B): (M, C, B)."""
-        rates = [None] * len(networks) if rates is None else rates
-        each = zip(networks, rates, strict=True)
-        return np.array([one.predict_arrays(base, context, targets, rate, batch_size) for one, rate in each])
+        """`predict_arrays` of M networks for the same samples, with M learning rates per sample, (M, B): (M, C, B).
+
+        Each network reads the last rows of `base`, as many as it has inputs.
+        """
+        each = zip(networks, [None] * len(networks) if rates is None else rates, strict=True)
+        arrays = context, targets
+        return np.array([one.predict_arrays(base[-one.base_size :], *arrays, rate, batch_size) for one, rate in each])
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
         if not hasattr(self, "_hyperplanes"):  # later calls keep the variables

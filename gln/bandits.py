@@ -169,9 +169,10 @@ class GLNBandit(Named):
         """
         if self._learner is None:
             return {}, {}
-        contributions, constant = (each.tolist() for each in self._explained(self._mapping(context)))
+        names, *of_heads = self._explained(self._mapping(context))
+        contributions, constant = (each.tolist() for each in of_heads)
         heads = {arm: head for arm, head in self._heads.items() if head is not None}
-        of_arms = {arm: dict(zip(self._places, contributions[head], strict=True)) for arm, head in heads.items()}
+        of_arms = {arm: dict(zip(names, contributions[head], strict=True)) for arm, head in heads.items()}
         return of_arms, {arm: constant[head] for arm, head in heads.items()}
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
@@ -245,8 +246,9 @@ class GLNBandit(Named):
         self._retired = dict.fromkeys(self._retired)
 
     def _built(self, reading):
-        networks = self._networks([reading.size], loss="squared_error", num_outputs=len(self._heads))
-        learner = Learner.of_stream(reading, grouped([networks]), 1, learning_rate=self.learning_rate)
+        reading = reading.with_bases(len(self._heads), are_classes=False, counts=False)
+        networks = self._networks(reading, [(reading.size, 0)], loss="squared_error", num_outputs=len(self._heads))
+        learner = Learner.of_stream(reading, grouped([networks], [0]), 1, learning_rate=self.learning_rate)
         learner.start_counting(len(self._heads))
         return learner
 

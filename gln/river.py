@@ -26,12 +26,16 @@ except ImportError as error:
 from gln.bandits import GLNBandit
 from gln.learning.categories import FEW
 from gln.learning.group import grouped
-from gln.learning.learner import Learner
-from gln.learning.named import COPIES, PREVIOUS, Named, Samples
+from gln.learning.learner import OF_STREAMS, Learner, stream_sizes
+from gln.learning.named import PREVIOUS, Named
+from gln.learning.names import Samples
+from gln.learning.samples import WithWords
 from gln.learning.targets import sum_to_one
 from gln.learning.visits import stream_visits
 
 __all__ = ["GLNClassifier", "GLNNovelty", "GLNPolicy", "GLNRegressor"]
+
+COPIES = OF_STREAMS["n_networks"]
 
 
 class _Stream(Named, base.Estimator):
@@ -108,8 +112,10 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
 
     def _built(self, reading):
         classes = max(2, len(self._labels))  # samples without features may have added classes
-        networks = self._networks(COPIES * [len(reading.columns)] + self.memory * [reading.size], num_classes=classes)
-        return Learner.of_stream(reading, grouped([networks]), learning_rate=self.learning_rate)
+        reading = reading.with_bases(1 if classes == 2 else classes, are_classes=True)
+        sizes = stream_sizes(reading, COPIES, self.memory)
+        groups = grouped([self._networks(reading, sizes, num_classes=classes)], [reads for _, reads in sizes])
+        return Learner.of_stream(reading, groups, learning_rate=self.learning_rate)
 
     def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:
         """Learn a sample.
@@ -121,20 +127,20 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         self._learn_labels(self._seen(x), [y], w)
 
     def learn_many(self, X: pd.DataFrame, y: pd.Series, w: float | pd.Series = 1.0) -> None:
-        """Learn the rows of a frame one after another, in one fast call. New levels of all rows are added first."""
-        self._learn_labels(self._seen_frame(X), list(y), w)
+        """Learn the rows of a frame one after another. Rows that hold only known features take one fast call."""
+        of_rows = _of_rows(list(y), w, X)
+        self._learn_frame(X, lambda samples, rows: self._learn_labels(samples, *of_rows(rows)))
 
     def _learn_labels(self, samples: Samples, labels: list[Any], w: Any) -> None:
         if any(label is None or label != label for label in labels):
             raise ValueError(f"y: expected labels, got NaN or None among {labels[:10]}")
-        visits, shares = _visits(samples, labels, w)
+        visits, shares = _visits(labels, w)
         known = list(dict.fromkeys([*self._labels, *(labels[row] for row in visits)]))
         numbers = {label: number for number, label in enumerate(known)}
         targets = np.array([numbers.get(label, np.nan) for label in labels])  # NaN if its weight is 0
         if self.memory and samples.places:
-            samples.columns[samples.places[PREVIOUS]] = self._codes([self._last, *targets[:-1]])
-        samples = samples._replace(columns=samples.columns[:, visits])
-        self._learn(samples, targets[visits].astype(int), shares)
+            samples.rows.features[samples.places[PREVIOUS]] = self._codes([self._last, *targets[:-1]])
+        self._learn(samples, targets[visits].astype(int), visits, shares)
         self._labels, self._last = known, targets[-1] if labels else self._last
 
     def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, float]:
@@ -155,21 +161,21 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         """
         if self._learner is None or len(self._labels) < 2:
             return {label: {} for label in self._labels}, dict.fromkeys(self._labels, 0.0)
-        contributions, constant = self._explained(x)  # (C, F), (C,)
+        names, contributions, constant = self._explained(x)  # (C, F), (C,)
         if len(constant) == 1:  # of two classes
             contributions, constant = np.concatenate([-contributions, contributions]), np.append(-constant, constant)
-        of_classes = [dict(zip(self._places, row, strict=True)) for row in contributions.tolist()]
+        of_classes = [dict(zip(names, row, strict=True)) for row in contributions.tolist()]
         return dict(zip(self._labels, of_classes, strict=True)), dict(zip(self._labels, constant.tolist(), strict=True))
 
-    def _known(self, x: Mapping[Hashable, Any]) -> np.ndarray:
+    def _known(self, x: Mapping[Hashable, Any]) -> WithWords:
         return self._remembering(super()._known(x))
 
-    def _known_frame(self, X: pd.DataFrame) -> np.ndarray:
+    def _known_frame(self, X: pd.DataFrame) -> WithWords:
         return self._remembering(super()._known_frame(X))
 
-    def _remembering(self, samples: np.ndarray) -> np.ndarray:  # (F, B) -> (F, B)
+    def _remembering(self, samples: WithWords) -> WithWords:
         if self.memory and self._places:
-            samples[self._places[PREVIOUS]] = self._codes(self._last)
+            samples.features[self._places[PREVIOUS]] = self._codes(self._last)
         return samples
 
     @staticmethod
@@ -177,7 +183,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         """Codes of previous labels. From FEW on, levels have statistics only, so no level adds a column."""
         return np.add(numbers, FEW)
 
-    def _probabilities(self, samples: np.ndarray) -> np.ndarray:  # (F, B) -> (C, B)
+    def _probabilities(self, samples: WithWords) -> np.ndarray:  # -> (C, B)
         count = len(self._labels)
         if self._learner is None or count < 2:  # nothing to distinguish yet
             return np.full((count, samples.shape[1]), 1 / max(1, count))
@@ -243,13 +249,15 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         self.density = density
 
     def _built(self, reading):
-        columns = COPIES * [reading.size]
-        networks = [self._networks(columns, loss="squared_error")]
+        reading = reading.with_bases(1, are_classes=False)
+        sizes, plain = stream_sizes(reading, COPIES), COPIES * [(reading.size, 0)]
+        networks = [self._networks(reading, sizes, loss="squared_error")]
         if self.quantiles is not None:
-            networks.append(self._networks(columns, loss="quantile", quantiles=self.quantiles))
+            networks.append(self._networks(reading, plain, loss="quantile", quantiles=self.quantiles))
         if self.density:
-            networks.append(self._networks(columns, loss="variance"))
-        return Learner.of_stream(reading, grouped(networks), 1, learning_rate=self.learning_rate)
+            networks.append(self._networks(reading, plain, loss="variance"))
+        groups = grouped(networks, [reads for _, reads in sizes])
+        return Learner.of_stream(reading, groups, 1, learning_rate=self.learning_rate)
 
     def learn_one(self, x: dict[Any, Any], y: float, w: float = 1.0) -> None:
         """Learn a sample; `w` as in `GLNClassifier`.
@@ -257,16 +265,16 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         Raises ValueError for infinity, a target that is not finite, or a string in a numeric feature or vice versa;
         nothing is learned then.
         """
-        self._learn_numbers(self._seen(x), [y], w)
+        self._learn_numbers(self._seen(x), np.array([y], np.float64), w)
 
     def learn_many(self, X: pd.DataFrame, y: pd.Series, w: float | pd.Series = 1.0) -> None:
-        """Learn the rows of a frame one after another, in one fast call. New levels of all rows are added first."""
-        self._learn_numbers(self._seen_frame(X), y, w)
+        """Learn the rows of a frame one after another. Rows that hold only known features take one fast call."""
+        of_rows = _of_rows(np.asarray(y, np.float64), w, X)
+        self._learn_frame(X, lambda samples, rows: self._learn_numbers(samples, *of_rows(rows)))
 
-    def _learn_numbers(self, samples: Samples, y: Any, w: Any) -> None:
-        targets = np.asarray(y, np.float64)
-        visits, shares = _visits(samples, targets, w)
-        self._learn(samples._replace(columns=samples.columns[:, visits]), targets[None, visits], shares)
+    def _learn_numbers(self, samples: Samples, targets: np.ndarray, w: Any) -> None:
+        visits, shares = _visits(targets, w)
+        self._learn(samples, targets[None, visits], visits, shares)
 
     def predict_one(self, x: dict[Any, Any], with_dist: bool = False) -> Any:
         """The mean of the target, or with `with_dist` its normal distribution, a `river.proba.Gaussian`.
@@ -293,8 +301,8 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         """Contributions of the features and a constant, in the target's units; they add up to the prediction."""
         if self._learner is None:
             return {}, 0.0
-        (contributions,), (constant,) = self._explained(x)
-        return dict(zip(self._places, contributions.tolist(), strict=True)), float(constant)
+        names, (contributions,), (constant,) = self._explained(x)
+        return dict(zip(names, contributions.tolist(), strict=True)), float(constant)
 
     def predict_quantiles_one(self, x: dict[Any, Any]) -> dict[float, float]:
         """The quantiles of the target by level, both in ascending order; 0 before the first sample."""
@@ -303,7 +311,7 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         predicted = np.sort(self._predicted(self._known(x), group=1)[:, 0])
         return dict(zip(sorted(self.quantiles), predicted.tolist(), strict=True))
 
-    def _predicted(self, samples: np.ndarray, group: int = 0) -> np.ndarray:  # (F, B) -> (1 or Q, B)
+    def _predicted(self, samples: WithWords, group: int = 0) -> np.ndarray:  # -> (1 or Q, B)
         if self._learner is None:
             return np.zeros((len(self.quantiles or ()) if group else 1, samples.shape[1]))
         return self._learner.predict(samples, group)
@@ -358,7 +366,7 @@ class GLNNovelty(Named, AnomalyDetector):
         yield {"neurons": 16, "seed": 1}
 
     def _built(self, reading):
-        networks = self._networks([reading.size], loss="squared_error")
+        networks = self._networks(reading, [(reading.size, 0)], loss="squared_error")
         learner = Learner.of_stream(reading, grouped([networks]), 1)
         learner.start_counting()
         return learner
@@ -368,8 +376,8 @@ class GLNNovelty(Named, AnomalyDetector):
         self._learn(self._seen(x))
 
     @staticmethod
-    def _teach(learner, samples, targets, shares, categorical):
-        learner.meet(samples, categorical)
+    def _teach(learner, rows, targets, shares, categorical):
+        learner.meet(rows, categorical)
 
     def score_one(self, x: dict[Any, Any]) -> float:
         """The novelty of a sample; 0 before the first one is learned."""
@@ -428,14 +436,18 @@ class GLNPolicy(bandit.base.ContextualPolicy):
         super().update(arm_id, context, *reward_args, **reward_kwargs)
 
 
-def _visits(samples: Samples, targets: Any, w: Any) -> tuple[np.ndarray, np.ndarray | None]:
-    """Which samples to learn, some more than once, and the fraction of a step that each makes."""
-    count = samples.columns.shape[1]
-    if len(targets) != count:
-        raise ValueError(f"y: expected {count} targets, one per row, got {len(targets)}")
-    if w.__class__ is float and w == 1:  # a shortcut
-        return np.arange(count), None
+def _of_rows(y: Sequence[Any], w: Any, X: pd.DataFrame) -> Callable[[slice], tuple[Any, Any]]:
+    """A function that returns the targets and weights of some rows of a frame, of which these are all."""
+    if len(y) != len(X):
+        raise ValueError(f"y: expected {len(X)} targets, one per row, got {len(y)}")
     weights = np.asarray(w, np.float64)
-    if weights.shape not in ((), (count,)):
-        raise ValueError(f"w: expected a number or {count} of them, got shape {weights.shape}")
-    return stream_visits("w", np.broadcast_to(weights, (count,)))
+    if weights.shape not in ((), (len(X),)):
+        raise ValueError(f"w: expected a number or {len(X)} of them, got shape {weights.shape}")
+    return lambda rows: (y[rows], weights[rows] if weights.shape else w)
+
+
+def _visits(targets: Sequence[Any], w: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """Which samples to learn, some more than once, and the fraction of a step that each makes."""
+    if w.__class__ is float and w == 1:  # a shortcut
+        return np.arange(len(targets)), None
+    return stream_visits("w", np.broadcast_to(np.asarray(w, np.float64), (len(targets),)))

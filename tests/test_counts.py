@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gln.learning.counts import Counts
-from gln.learning.growth import add_inputs
+from gln.learning.growth import with_inputs
 from gln.river import GLNNovelty
 from gln_numpy import GLN
 
@@ -54,7 +54,7 @@ def test_counts_of_another_shape_raise_an_error():
 def test_counts_follow_the_halfspaces_that_are_replaced():
     """With sparse halfspaces, some are replaced when side information is added; samples so far had 0 there."""
     old = GLN([200], 6, 3, context_map_size=3, context_features=2, context_bias=1.0, seed=0)
-    new, samples = add_inputs(old, 8, 4), RNG.normal(size=(3, 4000))
+    new, samples = with_inputs(old, [*range(6), -1, -1], 4), RNG.normal(size=(3, 4000))
     [rows] = counted(old, samples).widened([old], [new]).rows
     [expected] = counted(new, np.concatenate([samples, np.zeros((1, 4000))])).rows
     planes = new.get_state()["hyperplanes.1"]
@@ -70,7 +70,7 @@ def test_counts_follow_the_halfspaces_that_are_replaced():
 def test_without_sparse_halfspaces_all_counts_stay():
     old = GLN([20], 6, 3, context_bias=1.0, seed=0)
     counts = counted(old, RNG.normal(size=(3, 100)))
-    [rows] = counts.widened([old], [add_inputs(old, 8, 4)]).rows
+    [rows] = counts.widened([old], [with_inputs(old, [*range(6), -1, -1], 4)]).rows
     np.testing.assert_array_equal(rows, counts.rows[0])
 
 

@@ -17,7 +17,7 @@ from sklearn.datasets import load_diabetes, load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 
-from gln.learning.growth import add_class, add_inputs, join_classes, new_class
+from gln.learning.growth import add_class, with_inputs, join_classes, new_class
 from gln.learning.heads import join_heads, split_heads
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN
@@ -172,7 +172,7 @@ def test_a_third_class_and_further_inputs_change_no_prediction():
     p = network.predict(x[:4], x[:3])
     three = add_class(network).predict(x[:4], x[:3])
     np.testing.assert_allclose(three[:2], [1 - p, p], atol=1e-6)
-    wider = add_inputs(network, 6, 5)
+    wider = with_inputs(network, [0, 1, 2, 3, -1, -1], 5)
     np.testing.assert_allclose(wider.predict(x, x[:5] * [[1], [1], [1], [0], [0]]), p, atol=1e-6)
     wider.predict_online(x, x[:5], x[5] > 0)
     assert np.abs(wider.get_state()["weights.1"][..., 4:6]).max() > 0.01
@@ -180,7 +180,7 @@ def test_a_third_class_and_further_inputs_change_no_prediction():
 
 def test_further_side_information_is_seen_by_some_sparse_halfspaces():
     network = GLN([40, 40], 4, 3, seed=0, context_bias=0.5, context_features=2)
-    wider = add_inputs(network, 6, 5)
+    wider = with_inputs(network, [0, 1, 2, 3, -1, -1], 5)
     old, new, drawn = (each.get_state() for each in (network, wider, GLN([40, 40], 6, 5, seed=0, context_features=2)))
     for layer in (1, 2):
         planes = new[f"hyperplanes.{layer}"]

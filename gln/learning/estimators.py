@@ -21,7 +21,7 @@ from gln.learning.categories import Categories
 from gln.learning.encodings import quantile_pieces
 from gln.learning.group import grouped
 from gln.learning.growth import start_at
-from gln.learning.learner import OF_STREAMS, Learner
+from gln.learning.learner import OF_STREAMS, SHALLOW, Learner, stream_sizes
 from gln.learning.left_out import spread
 from gln.learning.many import MANY, OTHERS
 from gln.learning.reading import Reading
@@ -204,15 +204,25 @@ class Estimator(Saveable, Validation):
         """A new learner for a stream that begins with X (N, F)."""
         if self._is_wide(X):
             return self._of_wide(self._settings(OF_WIDE | {"n_networks": 1}), groups, X.shape[1], targets)
-        settings = self._settings(OF_STREAMS)
-        seeds = self._seeds(settings)
-        reading = Reading.of_stream(X.T, self._levels.keys(), *_kind(groups))
-        sizes = 2 * reading.size, reading.size
-        networks = [[self._built(settings, *sizes, seed, **kind) for seed in seeds] for kind in groups]
+        settings, kind = self._settings(OF_STREAMS), _kind(groups)
+        reading = Reading.of_stream(X.T, self._levels.keys(), *kind)
+        reading = reading.with_bases(1 if kind == (2, True) else kind[0], kind[1])
+        sizes = [stream_sizes(reading, settings["n_networks"])]
+        sizes += [[(reading.size, 0)] * settings["n_networks"]] * (len(groups) - 1)
+        networks = [self._of_sizes(settings, reading, *each) for each in zip(sizes, groups, strict=True)]
         if networks[0][0].num_classes >= MANY:
             for network in networks[0]:
                 start_at(network, np.full(network.num_heads, -math.log(OTHERS)))
-        return Learner.of_stream(reading, grouped(networks), targets)
+        return Learner.of_stream(reading, grouped(networks, [reads for _, reads in sizes[0]]), targets)
+
+    def _of_sizes(self, settings, reading, sizes, kind):
+        """New networks of a stream, as `stream_sizes` gives them."""
+        seeds = self._seeds(settings | {"n_networks": len(sizes)})
+        layers = [SHALLOW if reads > 1 else settings["layer_sizes"] for _, reads in sizes]
+        return [
+            self._built(settings | {"layer_sizes": own}, reading.inputs(columns, reads), columns, seed, **kind)
+            for own, (columns, reads), seed in zip(layers, sizes, seeds, strict=True)
+        ]
 
     def _networks(self, settings, groups, z, cells):  # (F, n), standardised samples
         """New networks of each group, with halfspaces between these samples, and encodings for half of the networks."""

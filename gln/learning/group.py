@@ -65,6 +65,9 @@ class Group:
     combination: Any = dataclasses.field(default_factory=Mean)
     target: int | None = None  # the one whose quantiles these networks predict
     shape: Shape | None = None  # if they predict variances, the shape of the densities; None is normal
+    # In streams with base predictors, what each network reads, as for `Reading.widened`. Then the linear models, too,
+    # are combined, after the networks.
+    reads: Sequence[int] = ()
 
     @property
     def config(self) -> Any:
@@ -103,7 +106,8 @@ class Group:
         """The default rates of streams for the next `count` samples, (count,) for each network."""
         rates = []
         for number, network in enumerate(self.networks):
-            fast = isinstance(self.combination, Mixture) and number % 2 == 1
+            shallow = bool(self.reads) and self.reads[number] > 1
+            fast = isinstance(self.combination, Mixture) and number % 2 == 1 and not shallow
             rates.append(rates_of_streams(network, fast, count))
         return rates
 
@@ -138,20 +142,29 @@ class Group:
         rates: list[np.ndarray] | None = None,
         batch_size: int = 1,
     ) -> np.ndarray:
-        """The networks' predictions for standardised samples, which they then learn if there are targets.
+        """The predictions that are combined for standardised samples, which networks then learn if there are targets.
 
-        Shapes: (D, B), (C, B), M of (B,) -> (M, C, B).
+        Shapes: (D + E, B), (C, B), M of (B,) -> (M, C, B).
         """
-        read: dict[tuple[int, int], tuple[Any, Any]] = {}
-        sizes = [(network.input_size, network.context_size) for network in self.networks]
-        for size, network in zip(sizes, self.networks, strict=True):  # once per size
-            read[size] = read[size] if size in read else reading.read(network, z)
-        if len(read) == 1:
-            return self.networks[0].predict_all(self.networks, *read[sizes[0]], targets, rates, batch_size)
-        each = zip(self.networks, sizes, itertools.repeat(None) if rates is None else rates, strict=False)
-        return np.array(
-            [network.predict_arrays(*read[size], targets, rate, batch_size) for network, size, rate in each]
-        )
+        networks = self.networks
+        if len({network.context_size for network in networks}) == 1:
+            read = reading.read(max(networks, key=lambda network: network.input_size), z)
+            predicted = networks[0].predict_all(networks, *read, targets, rates, batch_size)
+        else:
+            each = zip(networks, [None] * len(networks) if rates is None else rates, strict=True)
+            predicted = np.array(
+                [one.predict_arrays(*reading.read(one, z), targets, rate, batch_size) for one, rate in each]
+            )
+        return np.concatenate([predicted, self._linear(reading, z)]) if self.reads else predicted
+
+    def _linear(self, reading: Reading, z: np.ndarray) -> np.ndarray:  # (D + E, B) -> (models, C, B)
+        """What the linear models predict."""
+        said = z[len(z) - reading.bases.linear_size :].reshape(-1, self.heads, z.shape[1])
+        return LINKS[self.link].inverse(said)
+
+    def members(self, reading: Reading) -> int:
+        """M, the number of predictions that are combined."""
+        return len(self.networks) + (reading.bases.linear.models if self.reads else 0)
 
     def mixed(self, predicted: np.ndarray) -> np.ndarray:
         """What the networks mix, from what they predict: logits, standardised values or log variances."""
@@ -169,31 +182,42 @@ class Group:
     def explain(self, reading: Reading, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Contributions of columns and a constant, which add up to what the combined networks mix.
 
-        Shapes: (D, B) -> (C, B, D), (C, B).
+        In place of contributions of what linear models say, there are slopes.
+
+        Shapes: (D + E, B) -> (C, B, D + E), (C, B).
         """
-        (blend, _), heads = self.blend(), self.heads
+        (blend, _), heads, linear = self.blend(), self.heads, reading.size + reading.cells_size
         contributions, constant = np.zeros((heads, *z.shape)), np.zeros((heads, z.shape[1])) + blend.offsets[:, None]
-        for network, weight in zip(self.networks, blend.weights[:, :, None], strict=True):
+        for network, weight in zip(self.networks, blend.weights[:, :, None], strict=False):
             mixed, context = reading.read(network, z)
             of_mean, _ = reading.read(network, np.zeros_like(z[:, :1]))
             slopes, constants, _ = network.explain(mixed, context)
             slopes, bound = weight[:, None] * slopes.reshape(heads, *mixed.shape), network.bound  # (C, K, B)
-            terms = slopes * (mixed.clip(-bound, bound) - of_mean)
-            np.add.at(contributions.swapaxes(0, 1), reading.column_of_inputs(network), terms.swapaxes(0, 1))
+            columns = reading.column_of_inputs(network)
+            values = np.where(columns[:, None] < linear, mixed.clip(-bound, bound) - of_mean, 1)
+            np.add.at(contributions.swapaxes(0, 1), columns, (slopes * values).swapaxes(0, 1))
             constant += weight * constants + (slopes * of_mean).sum(axis=1)
+        for model, weight in enumerate(blend.weights[len(self.networks) :] if self.reads else ()):
+            own = linear + model * heads + np.arange(heads)
+            contributions[np.arange(heads), own] += weight[:, None]
         return contributions.transpose(0, 2, 1), constant
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
 
     def widened(self, before: Reading, after: Reading) -> Group:
         """With inputs for the columns that are new in `after`."""
-        return dataclasses.replace(self, networks=[after.widened(network, before) for network in self.networks])
+        reads = self.reads or [int(before.encodes(network)) for network in self.networks]
+        networks = [after.widened(network, before, own) for network, own in zip(self.networks, reads, strict=True)]
+        combination, new = self.combination, self.members(after) - self.members(before)
+        return dataclasses.replace(self, networks=networks, combination=combination.with_models(new) if new else combination)
 
 
-def grouped(networks: Sequence[Sequence[Network]]) -> list[Group]:
+def grouped(networks: Sequence[Sequence[Network]], reads: Sequence[int] = ()) -> list[Group]:
     """A group for each list: networks of the targets, then of the quantiles of each target, then of the variances."""
     of_quantiles = [each[0].config.record.heads == "quantiles" for each in networks]
-    return [Group(each, target=i - 1 if of_quantiles[i] else None) for i, each in enumerate(networks)]
+    groups = [Group(each, target=i - 1 if of_quantiles[i] else None) for i, each in enumerate(networks)]
+    groups[0].reads = reads
+    return groups
 
 
 def predictions(
@@ -203,7 +227,7 @@ def predictions(
 
     `standardised` returns a part of the samples, as `reading` standardises them.
     """
-    predicted = [np.empty((len(group.networks), group.heads, count)) for group in groups]
+    predicted = [np.empty((group.members(reading), group.heads, count)) for group in groups]
     for part in chunks(count):
         z = standardised(part)
         for own, group in zip(predicted, groups, strict=True):

@@ -21,10 +21,11 @@ from gln.learning.reading import Reading, Unscaled
 from gln.learning.samples import check_magnitude, chunks, dense
 from gln.learning.targets import Classes, Numbers
 
-__all__ = ["LEAST_STD", "OF_STREAMS", "Learner"]
+__all__ = ["LEAST_STD", "OF_STREAMS", "SHALLOW", "Learner", "stream_sizes"]
 
 # Networks for streams: a slow and a fast one. Halfspaces that see at most 1, 3 or 4 features are about as good.
 OF_STREAMS: dict[str, Any] = {"layer_sizes": (64, 32), "n_networks": 2, "context_map_size": 5, "context_features": 2}
+SHALLOW = (16,)  # layers of one more, which also reads what linear models say; 8 to 64 neurons are about as good
 LEAST_STD = float(np.finfo(np.float32).tiny)
 
 
@@ -51,9 +52,9 @@ class Learner:
 
         In groups of several networks, slow and fast ones alternate, weighted by how well each predicted recently.
         """
-        for group in groups if len(groups[0].networks) > 1 else ():
-            heads = targets if targets and group.config.record.heads == "num_outputs" else 1
-            group.combination = Mixture.equal(len(group.networks), heads, group.link)
+        for group in groups if groups[0].members(reading) > 1 else ():
+            heads = group.heads if group.config.record.heads == "num_outputs" else 1
+            group.combination = Mixture.equal(group.members(reading), heads, group.link)
         return cls(reading, Classes() if targets is None else Numbers.of_stream(targets), groups, **fields)
 
     @property
@@ -125,7 +126,7 @@ class Learner:
     ) -> np.ndarray | None:
         y, units = self.targets.learn(targets, self.groups[0], predicts)
         counted = None if self.reading.categories is None else self.targets.counted(targets, y)
-        z, means = self.reading.learn(samples, counted, shares), None
+        z, means = self.reading.learn(samples, counted, y, shares), None
         if self.counts is not None:
             self.counts.learn(self._contexts(z), y)
         if rates is None:
@@ -156,7 +157,7 @@ class Learner:
         seen = [() if samples is None else self.reading.read(network, samples) for network in group.networks]
         networks = [add_class(network, *read) for network, read in zip(group.networks, seen, strict=True)]
         self.groups = [dataclasses.replace(group, networks=networks)]
-        self._read_by(self.reading.with_class())
+        self._read_by(self.reading.with_class(int(group.networks[0].step)))
 
     def with_outputs(self, kept: Sequence[int], new: int) -> Learner:
         """A learner of the targets `kept`, in this order, and `new` new ones, without quantiles and densities."""
@@ -164,7 +165,8 @@ class Learner:
         networks = [with_outputs(network, kept, new) for network in group.networks]
         combination = group.combination.with_targets(kept, new)
         counts = None if self.counts is None else self.counts.with_outputs(kept, new)
-        return dataclasses.replace(self, groups=[Group(networks, combination)], counts=counts)
+        groups = [dataclasses.replace(group, networks=networks, combination=combination)]
+        return dataclasses.replace(self, reading=self.reading.with_outputs(kept, new), groups=groups, counts=counts)
 
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
@@ -192,9 +194,10 @@ class Learner:
 
         They are logits, or numbers in the targets' units. A contribution compares the feature with its mean.
         """
-        group = self.groups[0]
-        contributions, constant = group.explain(self.reading, dense(self.reading.transform(samples)))
-        return self.targets.scaled(self.reading.by_feature(contributions)), self.targets.in_units(constant, group)
+        group, z = self.groups[0], dense(self.reading.transform(samples))
+        contributions, constant = group.explain(self.reading, z)
+        contributions, more = self.reading.by_feature(contributions, samples, z)
+        return self.targets.scaled(contributions), self.targets.in_units(constant + more, group)
 
     # ---- Counting ----------------------------------------------------------------------------------------------------
 
@@ -229,6 +232,18 @@ class Learner:
 
     def _contexts(self, z: Any) -> list[np.ndarray]:  # (D, B) -> M of (B, N)
         return [network.contexts(self.reading.side_information(network, z)) for network in self.groups[0].networks]
+
+
+def stream_sizes(reading: Reading, count: int, memory: bool = False) -> list[tuple[int, int]]:
+    """Sizes of the networks of a stream with base predictors: the columns of each, and what it reads, as for
+    `Reading.widened`.
+
+    Slow networks, which also read cells, and fast ones alternate; the last one, SHALLOW, also reads what linear models
+    say. With `memory`, another one reads all columns.
+    """
+    columns = len(reading.columns)
+    several = [(columns, 1 - i % 2) for i in range(count)]
+    return [*several, *(memory * [(reading.size, 0)]), (columns, 2)]
 
 
 def _check_steps(shares: np.ndarray | None, batch_size: int, count: int) -> None:

@@ -25,7 +25,7 @@ __all__ = ["Linear", "Terms"]
 # Follow-the-regularised-leader without regularisation: rates are RATE / (STEADY + root of the sum of squared
 # gradients). Log-loss is the same within .001 for .3 to .5 and .5 to 2. Source: H. B. McMahan et al., Ad Click
 # Prediction: a View from the Trenches, KDD 2013, algorithm 1.
-RATE, STEADY = 0.4, 1.0
+RATES, STEADY = (0.4, 0.15), 1.0
 LARGEST_LOGIT, LARGEST_VALUE = 8.0, 3.0  # of predictions; values are in standard deviations of the targets
 FIRST_SLOTS, MOST_SLOTS, MOST_NUMBERS = 1 << 8, 1 << 18, 1 << 22  # slots, and numbers in all slots
 # Keys have 62 bits: of these, products are the same with Python's integers and with Numba's, which overflow.
@@ -158,7 +158,7 @@ class Linear(OwnsArrays):
         leaders = np.concatenate([*mirrored, self.leaders, new], axis=2)
         squares = np.concatenate([*([self.squares] if mirrored else []), self.squares, new], axis=2)
         bias = np.flatnonzero(self.keys == BIAS)
-        leaders[bias, :, -1] = np.log(count + 1) * STEADY / RATE
+        leaders[bias, :, -1] = np.log(count + 1) * STEADY / np.array(RATES[: self.models])
         return Linear(self.are_classes, self.keys, self.scales, leaders, squares)
 
     def with_outputs(self, kept: Sequence[int], new: int) -> Linear:
@@ -168,8 +168,9 @@ class Linear(OwnsArrays):
 
     def with_pairs(self) -> Linear:
         """A copy with a second model, which knows what the first one knows."""
-        numbers = [each.repeat(2, axis=1) for each in (self.leaders, self.squares)]
-        return Linear(self.are_classes, self.keys, self.scales, *numbers)
+        leaders, squares = (each.repeat(2, axis=1) for each in (self.leaders, self.squares))
+        leaders[:, 1] *= RATES[0] / RATES[1]  # the same weights
+        return Linear(self.are_classes, self.keys, self.scales, leaders, squares)
 
     # ---- Explaining --------------------------------------------------------------------------------------------------
 
@@ -193,7 +194,7 @@ class Linear(OwnsArrays):
     def _weights(self, terms: Terms) -> np.ndarray:  # (T, M, C), of unscaled values
         places = np.empty(len(terms.keys), np.int64)
         compiled(_slots, _slot)(terms.keys, self.keys, places)
-        weights = -self.leaders[places] * RATE / (STEADY + np.sqrt(self.squares[places]))
+        weights = -self.leaders[places] * np.array(RATES[: self.models])[:, None] / (STEADY + np.sqrt(self.squares[places]))
         scales = np.maximum(self.scales[places], np.abs(terms.values))
         known = self.keys[places] == terms.keys
         return np.where((known & (scales > 0))[:, None, None], weights / np.where(scales > 0, scales, 1)[:, None, None], 0)
@@ -217,6 +218,7 @@ def _fill(
     samples: np.ndarray,  # (F, B)
     word_starts: np.ndarray,
     words: np.ndarray,
+    word_codes: np.ndarray,
     word_values: np.ndarray,
     z: np.ndarray,  # (D, B)
     columns: np.ndarray,  # (F,)
@@ -244,7 +246,7 @@ def _fill(
                 keys[t], values[t], features[t] = _key(f, -int(missing)), 1.0 if missing else z[columns[f], b], f
                 t += values[t] != 0.0
         for i in range(word_starts[b], word_starts[b + 1]):
-            keys[t], values[t], features[t] = _key(words[i], -2), word_values[i], len(columns) + words[i]
+            keys[t], values[t], features[t] = _key(words[i], -3 - word_codes[i]), word_values[i], len(columns) + words[i]
             t += values[t] != 0.0
         pairs[b] = end = t
         for i in range(starts[b] + 1, levels if joins else 0):
@@ -322,7 +324,7 @@ def _learn(
                 if math.isinf(y):
                     continue
                 for i in range(start, end):
-                    rate = RATE / (STEADY + math.sqrt(squares[slots[i], model, head]))
+                    rate = RATES[model] / (STEADY + math.sqrt(squares[slots[i], model, head]))
                     weights[i] = -leaders[slots[i], model, head] * rate
                     s += weights[i] * scaled[i]
                 said[model * heads + head, b] = s = min(max(s, -limit), limit)
@@ -333,6 +335,6 @@ def _learn(
                     gradient, slot = shares[b] * error * scaled[i], slots[i]
                     root = math.sqrt(squares[slot, model, head])
                     squares[slot, model, head] += gradient * gradient
-                    change = (math.sqrt(squares[slot, model, head]) - root) / RATE
+                    change = (math.sqrt(squares[slot, model, head]) - root) / RATES[model]
                     leaders[slot, model, head] += gradient - change * weights[i]
     return targets.shape[1]

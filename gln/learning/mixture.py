@@ -79,6 +79,10 @@ class Mixture:
         spread = None if self.spread is None else np.concatenate([self.spread[list(kept)], fresh.spread])
         return Mixture(np.concatenate([self.losses[:, list(kept)], fresh.losses], axis=1), spread)
 
+    def with_models(self, new: int) -> Mixture:
+        """A mixture with new models, which predict what the last one predicted so far."""
+        return Mixture(np.concatenate([self.losses, self.losses[-1:].repeat(new, axis=0)]), self.spread)
+
     @staticmethod
     def of_state(state: Mapping[str, Any]) -> Mixture:
         """The mixture of which a file holds these fields."""

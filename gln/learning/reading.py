@@ -140,9 +140,8 @@ class Reading:
         rows = with_distances(seen) if self.distances else seen
         if not self.encodes(network):
             return rows, seen
-        said, linear = z[self.size :], 0 if self.bases is None else self.bases.linear_size
-        first = said[len(said) - linear :], piecewise_linear(z, self.pieces)
-        return np.concatenate([*first, said[: len(said) - linear], rows])[-network.input_size :], seen
+        cells, linear = z[self.size : self.size + self.cells_size], z[self.size + self.cells_size :]
+        return np.concatenate([linear, piecewise_linear(z, self.pieces), cells, rows])[-network.input_size :], seen
 
     def side_information(self, network: Network, z: Any) -> Any:  # (D + E, B) -> (S, B)
         z = z if network.takes_sparse else dense(z)
@@ -157,13 +156,13 @@ class Reading:
     def column_of_inputs(self, network: Network) -> np.ndarray:  # (K,)
         """The column that each input of a network comes from, out of D + E."""
         read = self.columns if network.context_size < self.size else np.arange(self.size)
-        cells = self.size + np.arange(self._cells)
-        linear = self.size + self._cells + np.arange(0 if self.bases is None else self.bases.linear_size)
+        cells = self.size + np.arange(self.cells_size)
+        linear = self.size + self.cells_size + np.arange(0 if self.bases is None else self.bases.linear_size)
         columns = np.concatenate([linear, self.pieces.features, cells, read.repeat(1 + self.distances)])
         return columns[-network.input_size :]
 
     @property
-    def _cells(self) -> int:
+    def cells_size(self) -> int:
         """The number of values of cells."""
         return sum(part.columns for part in (self.cells, self.bases and self.bases.cells) if part is not None)
 
@@ -174,7 +173,7 @@ class Reading:
 
         Shapes: (C, B, D + E), samples, (D + E, B) -> (C, B, F), and words after the features, (C, B).
         """
-        own, cells, slopes = np.split(contributions, [self.size, self.size + self._cells], axis=-1)
+        own, cells, slopes = np.split(contributions, [self.size, self.size + self.cells_size], axis=-1)
         features, words = features_and_words(samples)
         parts = np.arange(self.size) if self.categories is None else self.categories.features
         found = own @ (parts[:, None] == np.arange(features.shape[0]))
@@ -247,6 +246,10 @@ class Reading:
             return grown
         new = set(grown._numbers.tolist()) - set(self._numbers.tolist()) - {-1}
         return dataclasses.replace(grown, bases=self.bases.grown(sorted(new), grown.categories is not None))
+
+    def inputs(self, columns: int, reads: int) -> int:
+        """The number of inputs of a network with this many columns; `reads` as for `widened`."""
+        return len(self._names(np.arange(columns), reads))
 
     def widened(self, network: Any, before: Reading, reads: int) -> Any:
         """The network with inputs for what is new since `before`, or the same network if it reads nothing new.

@@ -83,7 +83,8 @@ class Words(NamedTuple):
 
     starts: np.ndarray  # (B + 1,), where those of each sample begin
     numbers: np.ndarray  # (T,), of the words
-    values: np.ndarray  # (T,)
+    codes: np.ndarray  # (T,), of a category's level, -1 for a number
+    values: np.ndarray  # (T,), 1 for a level
 
     def take(self, rows: np.ndarray | slice) -> Words:
         """Those of some samples, perhaps several times."""
@@ -95,11 +96,11 @@ class Words(NamedTuple):
         sizes = np.diff(self.starts)[rows]
         starts = np.append(0, np.cumsum(sizes))
         places = np.arange(starts[-1]) + np.repeat(self.starts[:-1][rows] - starts[:-1], sizes)
-        return Words(starts, self.numbers[places], self.values[places])
+        return Words(starts, self.numbers[places], self.codes[places], self.values[places])
 
 
 def no_words(count: int) -> Words:
-    return Words(np.zeros(count + 1, np.int64), np.zeros(0, np.int64), np.zeros(0))
+    return Words(np.zeros(count + 1, np.int64), *np.zeros((2, 0), np.int64), np.zeros(0))
 
 
 @dataclasses.dataclass

@@ -18,9 +18,9 @@ from gln.learning.targets import Classes, Numbers
 __all__ = ["FIELDS", "learner_of", "state_of"]
 
 FIELDS = {
-    *("standardizer", "categories", "distances", "pieces", "cells", "memory"),  # of what networks read
+    *("standardizer", "categories", "distances", "pieces", "cells", "memory", "bases"),  # of what networks read
     "target_standardizer",  # None for classes
-    *("groups", "blends", "mixtures", "shape"),  # of the networks; a list has an entry for each group
+    *("groups", "blends", "mixtures", "shape", "reads"),  # of the networks; a list has an entry for each group
     "visits",  # the counts, as files have always called them
     "learning_rate",  # of older files; the estimator has it too
 }
@@ -36,6 +36,7 @@ def state_of(learner: Learner) -> dict[str, Any]:
         "blends": combinations if isinstance(combinations[0], Blend) else None,
         "mixtures": [vars(each) for each in combinations] if isinstance(combinations[0], Mixture) else None,
         "shape": learner.groups[-1].shape,
+        "reads": tuple(learner.groups[0].reads),
         "visits": None if learner.counts is None else learner.counts.rows,
     }
 
@@ -61,7 +62,7 @@ def learner_of(state: Mapping[str, Any], learning_rate: Rate | None) -> Learner:
 
 
 def _groups(state: Mapping[str, Any]) -> list[Group]:
-    groups = grouped(state["groups"])
+    groups = grouped(state["groups"], state.get("reads", ()))
     for group, blend in zip(groups, state.get("blends") or (), strict=False):
         group.combination = Blend(*blend)
     for group, mixture in zip(groups, state.get("mixtures") or (), strict=False):
@@ -77,10 +78,10 @@ def _fits(learner: Learner) -> bool:
     for group in learner.groups:
         known = all(
             network.context_size in (reading.size, len(reading.columns))
-            and network.base_size == len(reading.column_of_inputs(network))
+            and network.base_size in [reading.inputs(network.context_size, reads) for reads in range(3)]
             for network in group.networks
         )
-        shapes = [(len(group.networks), heads) for heads in (1, group.heads)]
+        shapes = [(group.members(reading), heads) for heads in (1, group.heads)]
         if not (known and group.blend()[0].weights.shape in shapes):
             return False
     if learner.counts is None:
