@@ -311,9 +311,10 @@ def learn_block(network, base, context, targets, rates, threads):  # (K, B) or (
 
 
 @compiled
-def learn_blocks(networks, inputs, base, context, targets, rates):  # M, (M,), (K, B), (D, B), (C, B), (M, B) -> (M, C, B)
+def learn_blocks(networks, inputs, base, context, targets, rates):
     """`learn_block` for several networks, of which each reads the last rows of `base`, for short blocks: a call takes
     as long as a sample."""
+    # M, (M,) rows that each reads, (K, B), (D, B), (C, B), M of (B,) -> (M, C, B)
     p = np.empty((len(networks), *targets.shape), np.float32)
     for m, network in enumerate(networks):
         found = learn_block(network, base[len(base) - inputs[m] :], context, targets, rates[m], np.int64(1))
@@ -915,12 +916,12 @@ class GLN:
         learns = targets is not None
         targets = plain(targets) if learns else np.zeros((networks[0].num_heads, 1), np.float32)
         rates = rates if learns else [targets[0]] * len(networks)  # which nothing reads
-        rates = np.array([one.rates(1) if rate is None else rate for one, rate in zip(networks, rates, strict=True)])
+        rates = [one.rates(1) if rate is None else plain(rate) for one, rate in zip(networks, rates, strict=True)]
         own = [one._network(*one._planes, one._weights, 1, learns) for one in networks]
         for one in networks if learns else ():
             one.step += 1
         inputs = np.array([one.base_size for one in networks])
-        return learn_blocks(tuple(own), inputs, plain(base), plain(context), targets, rates)
+        return learn_blocks(tuple(own), inputs, plain(base), plain(context), targets, tuple(rates))
 
     def _sparse_block(self, network: Network, base, context, targets, rates) -> np.ndarray:
         """`_block` for sparse inputs or side information."""

@@ -11,6 +11,7 @@ import pytest
 from helpers import assert_same_state
 from scipy import sparse
 
+import gln.learning.encodings
 import gln.learning.standardizer
 from gln.features import Standardizer, orientation_features, piecewise_linear, quantile_pieces, with_distances
 from gln.learning.moments import Moments, divisor, widened
@@ -189,6 +190,15 @@ def test_only_known_values_have_distances():
     z = np.array([[-2.0, 0.0, 0.5], [0.0, 1.0, 3.0]], np.float32)
     expected = np.array([[-2, 0, 0.5], [1.2, 0, -0.3], [0, 1, 3], [0, 0.2, 2.2]])
     np.testing.assert_allclose(with_distances(z), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("loop", [gln.learning.encodings.compiled, lambda loop: loop])
+def test_distances_of_few_values_are_those_of_many(monkeypatch, loop):
+    z = np.random.default_rng(0).normal(size=(3, 400)).astype(np.float32)
+    z[:, ::5] = 0
+    monkeypatch.setattr("gln.learning.encodings.compiled", loop)
+    each = [with_distances(z[:, [b]]) for b in range(400)]
+    np.testing.assert_array_equal(np.concatenate(each, axis=1), with_distances(z))
 
 
 def test_pieces_lie_between_quantiles_of_distinct_values():

@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gln.learning.compiled import compiled
+from gln.learning.samples import FEW_NUMBERS
+
 __all__ = ["DISTANCE", "NO_PIECES", "Pieces", "piecewise_linear", "quantile_pieces", "with_distances"]
 
 DISTANCE = np.float32(0.8)  # mean distance of a normal value from its mean, in standard deviations
@@ -23,9 +26,18 @@ def with_distances(standardised: np.ndarray) -> np.ndarray:
     never varies; its distance is unknown as well, so it stays 0.
     """
     both = np.empty((2 * len(standardised), standardised.shape[1]), standardised.dtype)
+    if standardised.size <= FEW_NUMBERS:
+        compiled(_with_distances)(np.ascontiguousarray(standardised), both)
+        return both
     both[::2] = standardised
     both[1::2] = np.where(standardised == 0, standardised, np.abs(standardised) - DISTANCE)
     return both
+
+
+def _with_distances(standardised: np.ndarray, both: np.ndarray) -> None:  # (D, B), (2 D, B), which is filled
+    for i, b in np.ndindex(standardised.shape):
+        z = standardised[i, b]
+        both[2 * i, b], both[2 * i + 1, b] = z, z if z == 0 else abs(z) - DISTANCE
 
 
 class Pieces(NamedTuple):

@@ -71,14 +71,19 @@ def standardise(
     bound: float,
     missing: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Standardised samples, (D, B), each counted before if this `learns`; and means and scales before it, (2, D, B)."""
-    standardised, before = np.empty(samples.shape, np.float32), np.empty((2, *samples.shape))
-    for i in range(len(samples)):
+    """Standardised samples, (D, B), each counted before if this `learns`.
+
+    Also returns the means and scales before each and after the last, (2, D, B + 1).
+    """
+    size, total = samples.shape
+    standardised, before = np.empty(samples.shape, np.float32), np.empty((2, size, total + 1))
+    for i in range(size):
         own = features[:, i]
         count, mean, squares, low, high, divisor, reach = own[0], own[1], own[2], own[3], own[4], own[5], own[6]
-        for b in range(samples.shape[1]):
+        scale = divisor if divisor < np.inf else 0.0
+        before[0, i, 0], before[1, i, 0] = mean, scale
+        for b in range(total):
             x = samples[i, b]
-            before[0, i, b], before[1, i, b] = mean, divisor if divisor < np.inf else 0.0
             if learns and x == x:  # NaN is not
                 count += 1
                 difference = min(max(x - mean, -reach), reach)
@@ -94,5 +99,6 @@ def standardise(
             z = (x - mean) / divisor
             is_missing = z != z or abs(z) >= far
             standardised[i, b] = missing if is_missing else min(max(z, -bound), bound)
+            before[0, i, b + 1], before[1, i, b + 1] = mean, scale
         own[0], own[1], own[2], own[3], own[4], own[5], own[6] = count, mean, squares, low, high, divisor, reach
     return standardised, before

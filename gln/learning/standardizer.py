@@ -98,8 +98,8 @@ class Standardizer(OwnsArrays):
         """
         y, before = np.empty(targets.shape, np.float32), np.empty((2, self.size, targets.shape[1] + 1))
         for some in self._parts(targets.shape[1]):
-            y[:, some], before[:, :, some] = self._learn(targets[:, some], min(bound, self.limit), missing)
-        before[:, :, -1] = self.mean, self.scale
+            y[:, some], own = self._learn(targets[:, some], min(bound, self.limit), missing)
+            before[:, :, some.start : some.stop + 1] = own
         return y, before
 
     def _parts(self, count: int) -> Iterator[slice]:
@@ -111,15 +111,17 @@ class Standardizer(OwnsArrays):
             start = stop
 
     def _learn(self, part: Any, bound: float, missing: float) -> tuple[np.ndarray, np.ndarray]:
-        """Standardised samples, (D, b), and means and scales before each, (2, D, b)."""
+        """Standardised samples, (D, b), and means and scales before each and after the last, (2, D, b + 1)."""
         if not self._judges_together:
             return self._standardise(part, True, bound, missing)
-        before = np.stack([self.mean, self.scale])[:, :, None]
+        before = self.mean.copy(), self.scale
         first = np.concatenate([self.first, dense(part).T])  # any of them may be an outlier
         self._count_table(first.T)
         self.first = first if len(first) < FEW else first[:0]
         self._rescale()
-        return self._standardise(part, False, bound, missing)[0], before
+        standardised, own = self._standardise(part, False, bound, missing)
+        own[:, :, 0] = before
+        return standardised, own
 
     def _standardise(self, part: Any, learns: bool, bound: float, missing: float) -> tuple[np.ndarray, np.ndarray]:
         far = FAR * self.limit if self.far_is_missing else np.nan  # nothing is beyond NaN

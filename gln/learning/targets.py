@@ -36,7 +36,7 @@ class Classes:
         """Raise ValueError for targets that cannot be learned."""
         if targets.shape != (count,):
             raise ValueError(f"targets: expected shape {(count,)}, one target per sample, got shape {targets.shape}")
-        if targets.dtype.kind not in "iu" or targets.min(initial=0) < 0:
+        if targets.dtype.kind not in "iu" or min(targets.tolist(), default=0) < 0:
             raise ValueError(f"targets: expected class numbers, integers of at least 0, got {targets}")
 
     def count(self, group: Group) -> int:
@@ -46,7 +46,7 @@ class Classes:
     def parts(self, targets: np.ndarray, batch_size: int, group: Group) -> Iterator[slice]:
         """Parts of a stream, in whole batches. A new part begins at the first sample of each class without a head."""
         known = self.count(group)
-        if targets.max(initial=0) < known:
+        if _largest(targets) < known:
             return chunks(len(targets), batch_size)
         first = {int(n): b for b, n in reversed(list(enumerate(targets.tolist()))) if n >= known}
         ends = [0, *sorted(first.values()), len(targets)]
@@ -55,7 +55,7 @@ class Classes:
 
     def new_classes(self, targets: np.ndarray, group: Group) -> int:
         """How many heads are missing."""
-        return max(0, int(targets.max(initial=0)) + 1 - self.count(group))
+        return max(0, _largest(targets) + 1 - self.count(group))
 
     def learn(self, targets: np.ndarray, group: Group, predicts: bool) -> tuple[np.ndarray, Units]:
         """Targets of the heads, (C, B), where infinity keeps a head from learning and predicting, and NaN from
@@ -77,6 +77,10 @@ class Classes:
 
     def state(self) -> dict[str, Any]:
         return {"target_standardizer": None}
+
+
+def _largest(numbers: np.ndarray) -> int:  # (B,), integers
+    return max(numbers.tolist(), default=0)  # for single samples ten times as fast as NumPy's
 
 
 @dataclasses.dataclass
