@@ -43,8 +43,9 @@ def networks(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
 
 
 def estimators(**more: Any) -> Iterator[tuple[Any, bool]]:
-    """Estimators for classes, means, quantiles and densities, and whether each is a classifier."""
-    yield GLNClassifier(backend="numba", **more), True
+    """Estimators for classes, categories, means, quantiles and densities, and whether each is a classifier."""
+    for categorical in (None, [0]):
+        yield GLNClassifier(backend="numba", categorical_features=categorical, **more), True
     for kind in ({}, {"quantiles": (0.1, 0.9)}, {"density": True}):
         yield GLNRegressor(backend="numba", **more, **kind), False
 

@@ -12,6 +12,8 @@ import numpy as np
 from scipy.sparse import csr_array
 from sklearn.datasets import load_diabetes, load_wine
 import gln_numba
+from gln.learning import category_loops, encodings, mixture, moments, rates, samples
+from gln.learning.compiled import compiled
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 X, y = load_wine(return_X_y=True)
@@ -26,7 +28,13 @@ GLNRegressor(n_epochs=1, density=True).fit(X, y).predict(X)
 model = GLNRegressor(density=True).partial_fit(X, y)
 model.partial_fit(X[:1], y[:1]).predict(X[:1])
 GLNRegressor(quantiles=(0.1, 0.5, 0.9)).partial_fit(X, y).predict(X)
-functions = [each for each in vars(gln_numba).values() if hasattr(each, "stats")]
+X[:, 0] = np.arange(len(X)) % 20
+model = GLNClassifier(categorical_features=[0]).partial_fit(X, y > 150, [False, True], y / 100)
+model.partial_fit(X[:1], y[:1] > 150).predict(X[:1])
+loops = [category_loops.encode, category_loops.find, category_loops.needs_columns, encodings._with_distances]
+loops += [mixture._sums_before, mixture._fading_means, mixture._of_class, moments.standardise, rates._stream_rates]
+functions = [compiled(loop) for loop in [*loops, samples._magnitude]]
+functions += [each for each in vars(gln_numba).values() if hasattr(each, "stats")]
 print({each.__name__: sum(each.stats.cache_misses.values()) for each in functions if each.stats.cache_misses})
 """
 
