@@ -911,9 +911,9 @@ class GLN:
 
     @staticmethod
     def _predict_sample(networks, base, context, targets, rates) -> np.ndarray:  # (K, 1), (D, 1), (C, 1), (M, 1)
-        for one, rate in zip(networks, rates, strict=True):
-            one._check_arrays(base[-one.base_size :], context, targets, rate)
         learns = targets is not None
+        for one in networks:
+            one._check_arrays(base[-one.base_size :], context, targets, None)
         targets = plain(targets) if learns else np.zeros((networks[0].num_heads, 1), np.float32)
         rates = rates if learns else [targets[0]] * len(networks)  # which nothing reads
         rates = [one.rates(1) if rate is None else plain(rate) for one, rate in zip(networks, rates, strict=True)]

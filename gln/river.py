@@ -135,12 +135,14 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         if any(label is None or label != label for label in labels):
             raise ValueError(f"y: expected labels, got NaN or None among {labels[:10]}")
         visits, shares = _visits(labels, w)
-        known = list(dict.fromkeys([*self._labels, *(labels[row] for row in visits)]))
+        learned = labels if visits is None else [labels[row] for row in visits]
+        known = list(dict.fromkeys([*self._labels, *learned]))
         numbers = {label: number for number, label in enumerate(known)}
         targets = np.array([numbers.get(label, np.nan) for label in labels])  # NaN if its weight is 0
         if self.memory and samples.places:
             samples.rows.features[samples.places[PREVIOUS]] = self._codes([self._last, *targets[:-1]])
-        self._learn(samples, targets[visits].astype(int), visits, shares)
+        own = targets if visits is None else targets[visits]
+        self._learn(samples, own.astype(int), visits, shares)
         self._labels, self._last = known, targets[-1] if labels else self._last
 
     def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, float]:
@@ -274,7 +276,7 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
 
     def _learn_numbers(self, samples: Samples, targets: np.ndarray, w: Any) -> None:
         visits, shares = _visits(targets, w)
-        self._learn(samples, targets[None, visits], visits, shares)
+        self._learn(samples, (targets if visits is None else targets[visits])[None], visits, shares)
 
     def predict_one(self, x: dict[Any, Any], with_dist: bool = False) -> Any:
         """The mean of the target, or with `with_dist` its normal distribution, a `river.proba.Gaussian`.
@@ -446,8 +448,8 @@ def _of_rows(y: Sequence[Any], w: Any, X: pd.DataFrame) -> Callable[[slice], tup
     return lambda rows: (y[rows], weights[rows] if weights.shape else w)
 
 
-def _visits(targets: Sequence[Any], w: Any) -> tuple[np.ndarray, np.ndarray | None]:
-    """Which samples to learn, some more than once, and the fraction of a step that each makes."""
+def _visits(targets: Sequence[Any], w: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Which samples to learn, some more than once, None if each once, and the fraction of a step that each makes."""
     if w.__class__ is float and w == 1:  # a shortcut
-        return np.arange(len(targets)), None
+        return None, None
     return stream_visits("w", np.broadcast_to(np.asarray(w, np.float64), (len(targets),)))

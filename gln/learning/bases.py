@@ -11,8 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from gln.learning.fading import FadingCells
-from gln.learning.linear import Linear, Terms
+from gln.learning.compiled import compiled, plain
+from gln.learning.encodings import fill_distances
+from gln.learning.fading import Cells, FadingCells, count_cells, logit
+from gln.learning.linear import Linear
+from gln.learning.linear_loops import Slots, key_of, learn_terms, slot_of, terms_of
 from gln.learning.samples import Words
 
 __all__ = ["Bases"]
@@ -21,65 +24,126 @@ __all__ = ["Bases"]
 @dataclasses.dataclass
 class Bases:
     linear: Linear
-    cells: FadingCells | None = None
+    cells: FadingCells
+    counts: bool = True  # whether there are cells
 
     @classmethod
     def start(cls, columns: Sequence[int], heads: int, are_classes: bool, pairs: bool, counts: bool) -> Bases:
-        """Before the first sample: with cells of these columns if `counts`, and pairs if there are categories."""
-        cells = FadingCells.start(columns, heads, are_classes) if counts else None
-        linear = Linear.start(heads, are_classes)
-        return cls(linear.with_pairs() if pairs else linear, cells)
+        """Before the first sample: with cells of these columns if it `counts`, and `pairs` if there are categories."""
+        linear, cells = Linear.start(heads, are_classes), FadingCells.start(columns if counts else (), heads, are_classes)
+        return cls(linear.with_pairs() if pairs else linear, cells, counts)
+
+    def learn(
+        self,
+        z: np.ndarray,
+        features: np.ndarray,
+        words: Words,
+        columns: np.ndarray,
+        targets: np.ndarray,
+        shares: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Predict samples, and learn each before the next.
+
+        Args:
+            z: (D, B) float32, standardised columns.
+            features: (F, B), with codes for categories, and NaN for missing values.
+            words: of the samples.
+            columns: (F,), the column of each number, -1 for a category.
+            targets: (C, B); with infinity a head neither predicts nor learns, with NaN it does not learn.
+            shares: (B,), the fraction of a step that each sample makes. None is a whole step.
+
+        Returns all that networks read, (D + L + E + 2 D, B) float32: z, what linear models and cells say, and z with
+        its distances from the mean.
+        """
+        targets, count = plain(targets), z.shape[1]
+        shares = np.ones(count) if shares is None else plain(shares)
+        read, done = self._say(z, features, words, columns, targets, shares, True)
+        if done < count:  # more slots are needed
+            said = self.linear.learn(self.linear.terms(features, words, z, columns), targets, shares, done)
+            read[len(z) : len(z) + len(said), done:] = said[:, done:]
+        return read
+
+    def transform(self, z: np.ndarray, features: np.ndarray, words: Words, columns: np.ndarray) -> np.ndarray:
+        """Predict samples; arguments and result as for `learn`."""
+        nothing = np.full((self.linear.heads, z.shape[1]), np.nan)
+        return self._say(z, features, words, columns, nothing, nothing[0], False)[0]
+
+    def _say(self, z: np.ndarray, features: np.ndarray, *rest: Any) -> tuple[np.ndarray, int]:
+        helpers = terms_of, key_of, learn_terms, slot_of, count_cells, logit, fill_distances
+        linear = self.linear.models > 1, self.linear.limit, self.linear.most, self.linear.slots
+        return compiled(_say, *helpers)(z, plain(features), *linear, self.cells.cells, self.linear.are_classes, *rest)
 
     @property
     def linear_size(self) -> int:
         """L, the number of values of linear models."""
         return self.linear.models * self.linear.heads
 
-    def terms(self, features: np.ndarray, words: Words, z: np.ndarray, columns: np.ndarray) -> Terms:
-        """The terms of samples: (F, B), their words, (D, B), and the column of each number, (F,)."""
-        return Terms.of(features, words, z, columns, self.linear.models > 1)
-
-    def learn(self, z: np.ndarray, terms: Terms, targets: np.ndarray, shares: np.ndarray | None) -> np.ndarray:
-        """Predict samples and learn each before the next: (D, B), their terms, (C, B), (B,) -> (E + L, B)."""
-        said = self.linear.learn(terms, targets, shares)
-        return said if self.cells is None else np.concatenate([self.cells.learn(z, targets, shares), said])
-
-    def transform(self, z: np.ndarray, terms: Terms) -> np.ndarray:  # (D, B) -> (E + L, B)
-        """Predict samples."""
-        said = self.linear.predict(terms)
-        return said if self.cells is None else np.concatenate([self.cells.transform(z), said])
-
     def names(self) -> tuple[list[Hashable], list[Hashable]]:
-        """Names of the values of cells and of linear models, the same after growing."""
+        """Names of the values of linear models and of cells, which stay the same when these grow."""
         heads = self.linear.heads
         own = range(1, 2) if heads == 1 and self.linear.are_classes else range(heads)
-        grids = [] if self.cells is None else self.cells.grids.tolist()
-        return [(*grid, head) for grid in grids for head in own], [
-            (model, head) for model in range(self.linear.models) for head in own
-        ]
+        linear: list[Hashable] = [("linear", model, head) for model in range(self.linear.models) for head in own]
+        return linear, [("cell", *grid, head) for grid in self.cells.grids.tolist() for head in own]
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
 
     def grown(self, columns: Sequence[int], pairs: bool) -> Bases:
         """With cells of further columns, and with pairs if there are categories now."""
         linear = self.linear.with_pairs() if pairs and self.linear.models == 1 else self.linear
-        cells = self.cells if self.cells is None or not columns else self.cells.with_columns(columns)
-        return Bases(linear, cells)
+        cells = self.cells.with_columns(columns) if self.counts and columns else self.cells
+        return Bases(linear, cells, self.counts)
 
     def with_class(self, count: int) -> Bases:
         """With one more class, after this many samples."""
-        return Bases(self.linear.with_class(count), None if self.cells is None else self.cells.with_class())
+        return Bases(self.linear.with_class(count), self.cells.with_class(), self.counts)
 
     def with_outputs(self, kept: Sequence[int], new: int) -> Bases:
-        """With the heads `kept`, in this order, and new ones, for models without cells."""
-        return Bases(self.linear.with_outputs(kept, new))
+        """With the heads `kept`, in this order, and new ones."""
+        return Bases(self.linear.with_outputs(kept, new), self.cells.with_outputs(kept, new), self.counts)
 
     # ---- State -------------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        return {name: None if part is None else part.state() for name, part in vars(self).items()}
+        return {"linear": self.linear.state(), "cells": self.cells.state(), "counts": self.counts}
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> Bases:
-        cells = state["cells"]
-        return cls(Linear(**state["linear"]), None if cells is None else FadingCells(**cells))
+        """The bases whose `state` this was. Raises ValueError for parts that do not fit together."""
+        return cls(Linear(**state["linear"]), FadingCells(**state["cells"]), bool(state["counts"]))
+
+    def fits(self, columns: int, heads: int) -> bool:
+        """Whether these are for so many columns and heads: compiled loops do not check."""
+        return self.linear.heads == self.cells.heads == heads and bool((self.cells.grids < columns).all())
+
+
+def _say(
+    z: np.ndarray,
+    features: np.ndarray,
+    joins: bool,
+    limit: float,
+    most: int,
+    slots: Slots,
+    cells: Cells,
+    are_classes: bool,
+    words: Words,
+    columns: np.ndarray,
+    targets: np.ndarray,
+    shares: np.ndarray,
+    learns: bool,
+) -> tuple[np.ndarray, int]:
+    """All that networks read, as for `learn`, and how many samples the linear models predicted before slots ran out."""
+    size, count = z.shape
+    said = np.zeros((slots.leaders.shape[1] * slots.leaders.shape[2], count))
+    terms = terms_of(features, words, z, columns, joins)
+    done = learn_terms(terms, slots, are_classes, limit, most, targets, shares, learns, 0, said)
+    first_cell = size + len(said)
+    first_row = first_cell + len(cells.grids) * len(targets)
+    read = np.empty((first_row + 2 * size, count), np.float32)
+    for b in range(count):
+        for i in range(size):
+            read[i, b] = z[i, b]
+        for i in range(len(said)):
+            read[size + i, b] = said[i, b]
+    count_cells(z, cells, are_classes, targets, shares, read[first_cell:first_row])
+    fill_distances(z, read[first_row:])
+    return read, done

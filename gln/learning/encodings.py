@@ -13,7 +13,7 @@ import numpy as np
 from gln.learning.compiled import compiled
 from gln.learning.samples import FEW_NUMBERS
 
-__all__ = ["DISTANCE", "NO_PIECES", "Pieces", "piecewise_linear", "quantile_pieces", "with_distances"]
+__all__ = ["DISTANCE", "NO_PIECES", "Pieces", "fill_distances", "piecewise_linear", "quantile_pieces", "with_distances"]
 
 DISTANCE = np.float32(0.8)  # mean distance of a normal value from its mean, in standard deviations
 NARROWEST = 1e-6  # width of a piece, in standardised values: dividing by less may overflow
@@ -27,14 +27,15 @@ def with_distances(standardised: np.ndarray) -> np.ndarray:
     """
     both = np.empty((2 * len(standardised), standardised.shape[1]), standardised.dtype)
     if standardised.size <= FEW_NUMBERS:
-        compiled(_with_distances)(np.ascontiguousarray(standardised), both)
+        compiled(fill_distances)(np.ascontiguousarray(standardised), both)
         return both
     both[::2] = standardised
     both[1::2] = np.where(standardised == 0, standardised, np.abs(standardised) - DISTANCE)
     return both
 
 
-def _with_distances(standardised: np.ndarray, both: np.ndarray) -> None:  # (D, B), (2 D, B), which is filled
+def fill_distances(standardised: np.ndarray, both: np.ndarray) -> None:  # (D, B), (2 D, B), which is filled
+    """The loop of `with_distances`."""
     for i, b in np.ndindex(standardised.shape):
         z = standardised[i, b]
         both[2 * i, b], both[2 * i + 1, b] = z, z if z == 0 else abs(z) - DISTANCE

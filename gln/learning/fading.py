@@ -11,14 +11,13 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from gln.learning.compiled import compiled
 from gln.learning.owned import OwnsArrays
 
-__all__ = ["FadingCells"]
+__all__ = ["Cells", "FadingCells", "count_cells", "logit"]
 
 # Log-loss and errors of streams are the same within .001 for 30 to 60 grids, pairs of 3 to 5 bits, strengths of 2 to 8
 # and counts of 40 to 300 a cell; where classes follow the last ones, as prices do, 100 is better than 300.
@@ -30,6 +29,16 @@ STRENGTH, MOST_COUNT = 4.0, 100.0  # weight of the coarser mean, and the largest
 LEAST, OF_LOGITS = 0.001, 0.5  # probability, and factor of logits
 NONE = -1  # in place of a second column
 STEEP = 1.7  # of the logistic function that maps standardised values to (0, 1), about that of the normal distribution
+
+
+class Cells(NamedTuple):
+    """The state of `FadingCells`."""
+
+    grids: np.ndarray  # (G, 2)
+    starts: np.ndarray  # (G,), the first cell of each grid
+    counts: np.ndarray  # (cells of all grids, C)
+    sums: np.ndarray  # (cells of all grids, C)
+    totals: np.ndarray  # (2, C)
 
 
 @dataclasses.dataclass
@@ -70,23 +79,9 @@ class FadingCells(OwnsArrays):
         """The two columns of each value, or the only one twice."""
         return np.where(self.grids == NONE, self.grids[:, :1], self.grids).repeat(self.heads, axis=0)
 
-    def learn(self, z: np.ndarray, targets: np.ndarray, shares: np.ndarray | None = None) -> np.ndarray:
-        """What cells say of samples, each counted before the next: (D, B), (C, B), (B,) -> (E, B) float32.
-
-        NaN and infinite targets are not counted.
-        """
-        return self._run(z, targets, np.ones(z.shape[1]) if shares is None else shares)
-
-    def transform(self, z: np.ndarray) -> np.ndarray:
-        """What cells say of samples, without counting them: (D, B) -> (E, B) float32."""
-        return self._run(z, np.full((self.heads, z.shape[1]), np.nan), np.zeros(z.shape[1]))
-
-    def _run(self, z: np.ndarray, targets: np.ndarray, shares: np.ndarray) -> np.ndarray:
-        said = np.empty((self.columns, z.shape[1]), np.float32)
-        targets, shares = np.ascontiguousarray(targets, np.float64), shares.astype(np.float64)
-        cells = self.grids, self._starts, self.counts, self.sums, self.totals, self.are_classes
-        compiled(_count, _logit)(z, *cells, targets, shares, said)
-        return said
+    @property
+    def cells(self) -> Cells:
+        return Cells(self.grids, self._starts, self.counts, self.sums, self.totals)
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
 
@@ -115,6 +110,11 @@ class FadingCells(OwnsArrays):
         totals = np.concatenate([totals, [totals[0, :1], [0.0]]], axis=1)
         return FadingCells(self.are_classes, self.grids, counts, sums, totals)._within_room()
 
+    def with_outputs(self, kept: Sequence[int], new: int) -> FadingCells:
+        """A copy of the heads `kept`, in this order, followed by `new` new ones."""
+        arrays = [np.pad(each[:, list(kept)], [(0, 0), (0, new)]) for each in (self.counts, self.sums, self.totals)]
+        return FadingCells(self.are_classes, self.grids, *arrays)._within_room()
+
     def _within_room(self) -> FadingCells:
         """A copy with fewer pairs, or without grids if there is no room for all columns."""
         singles, most = self.grids[:, 1] == NONE, _room(self.heads)
@@ -139,24 +139,21 @@ def _sizes(grids: np.ndarray) -> np.ndarray:  # (G, 2) -> (G,)
     return np.where(grids[:, 1] == NONE, CELLS_OF_ONE, CELLS_OF_TWO)
 
 
-def _logit(p: float) -> float:
+def logit(p: float) -> float:
     p = min(max(p, LEAST), 1 - LEAST)
     return math.log(p / (1 - p))
 
 
-def _count(
+def count_cells(
     z: np.ndarray,  # (D, B)
-    grids: np.ndarray,
-    starts: np.ndarray,  # (G,), the first cell of each grid
-    counts: np.ndarray,
-    sums: np.ndarray,
-    totals: np.ndarray,
+    known: Cells,
     are_classes: bool,
     targets: np.ndarray,  # (C, B)
     shares: np.ndarray,  # (B,)
     said: np.ndarray,  # (E, B), filled
 ) -> None:
     """What cells say of each sample, which is then counted if its target is known."""
+    grids, starts, counts, sums, totals = known
     heads, bins = targets.shape[0], np.zeros(len(z), np.int64)
     cells, roots = np.zeros(len(DEPTHS), np.int64), np.zeros(heads)
     deepest = DEPTHS[-1]
@@ -184,7 +181,7 @@ def _count(
                         if counts[cell, head] > MOST_COUNT:
                             sums[cell, head] *= MOST_COUNT / counts[cell, head]
                             counts[cell, head] = MOST_COUNT
-                said[grid * heads + head, b] = OF_LOGITS * (_logit(mean) - _logit(roots[head])) if are_classes else mean
+                said[grid * heads + head, b] = OF_LOGITS * (logit(mean) - logit(roots[head])) if are_classes else mean
         for head in range(heads):
             if math.isfinite(targets[head, b]):
                 totals[0, head] += shares[b]

@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gln.learning.calibration import Blend, equal
+from gln.learning.compiled import compiled
 from gln.learning.densities import Shape
 from gln.learning.many import MANY, log_share
-from gln.learning.mixture import Mixture, weights_of
+from gln.learning.mixture import Mixture, mixed_by_losses, weights_of, with_linear
 from gln.learning.network import Network
 from gln.learning.rates import rates_of_streams
 from gln.learning.reading import Reading
-from gln.learning.samples import chunks
+from gln.learning.samples import CHUNK, chunks
 
 __all__ = ["Group", "Mean", "grouped", "predictions"]
 
@@ -155,12 +156,10 @@ class Group:
             predicted = np.array(
                 [one.predict_arrays(*reading.read(one, z), targets, rate, batch_size) for one, rate in each]
             )
-        return np.concatenate([predicted, self._linear(reading, z)]) if self.reads else predicted
-
-    def _linear(self, reading: Reading, z: np.ndarray) -> np.ndarray:  # (D + E, B) -> (models, C, B)
-        """What the linear models predict."""
-        said = z[len(z) - reading.bases.linear_size :].reshape(-1, self.heads, z.shape[1])
-        return LINKS[self.link].inverse(said)
+        if not self.reads:
+            return predicted
+        said = z[reading.size : reading.size + reading.linear_size].reshape(-1, *predicted.shape[1:])
+        return compiled(with_linear)(np.asarray(predicted, np.float32), said, self.link == "logit")
 
     def members(self, reading: Reading) -> int:
         """M, the number of predictions that are combined."""
@@ -174,6 +173,10 @@ class Group:
         """The predictions of the group, from those of its networks: (M, C, B), (M, C or 1, B) -> (C, B)."""
         if isinstance(self.combination, Mean) and len(predicted) == 1 and predicted.shape[1] < MANY:
             return predicted[0]  # fast, for single samples
+        if weights is None and type(self.combination) is Mixture:
+            offset = log_share(self.heads) if self.link == "logit" else 0.0
+            predicted = np.asarray(predicted, np.float32)
+            return compiled(mixed_by_losses)(predicted, self.combination.losses, offset, self.link == "logit")
         blend, link = self.blend()
         mixed = LINKS[link].of(predicted)
         mixed = blend.of(mixed) if weights is None else (weights * mixed).sum(axis=0) + blend.offsets[:, None]
@@ -186,7 +189,7 @@ class Group:
 
         Shapes: (D + E, B) -> (C, B, D + E), (C, B).
         """
-        (blend, _), heads, linear = self.blend(), self.heads, reading.size + reading.cells_size
+        (blend, _), heads, linear = self.blend(), self.heads, range(reading.size, reading.size + reading.linear_size)
         contributions, constant = np.zeros((heads, *z.shape)), np.zeros((heads, z.shape[1])) + blend.offsets[:, None]
         for network, weight in zip(self.networks, blend.weights[:, :, None], strict=False):
             mixed, context = reading.read(network, z)
@@ -194,11 +197,11 @@ class Group:
             slopes, constants, _ = network.explain(mixed, context)
             slopes, bound = weight[:, None] * slopes.reshape(heads, *mixed.shape), network.bound  # (C, K, B)
             columns = reading.column_of_inputs(network)
-            values = np.where(columns[:, None] < linear, mixed.clip(-bound, bound) - of_mean, 1)
+            values = np.where(np.isin(columns, linear)[:, None], 1, mixed.clip(-bound, bound) - of_mean)
             np.add.at(contributions.swapaxes(0, 1), columns, (slopes * values).swapaxes(0, 1))
             constant += weight * constants + (slopes * of_mean).sum(axis=1)
         for model, weight in enumerate(blend.weights[len(self.networks) :] if self.reads else ()):
-            own = linear + model * heads + np.arange(heads)
+            own = linear[model * heads] + np.arange(heads)
             contributions[np.arange(heads), own] += weight[:, None]
         return contributions.transpose(0, 2, 1), constant
 
@@ -227,6 +230,9 @@ def predictions(
 
     `standardised` returns a part of the samples, as `reading` standardises them.
     """
+    if count <= CHUNK:
+        z = standardised(slice(0, count))
+        return [group.run(reading, z) for group in groups]
     predicted = [np.empty((group.members(reading), group.heads, count)) for group in groups]
     for part in chunks(count):
         z = standardised(part)

@@ -11,6 +11,7 @@ Shapes: M networks, C heads, T targets (1 for classes and for quantiles), n samp
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from gln.learning.calibration import Blend
 from gln.learning.compiled import compiled, plain
 from gln.learning.many import log_share
 
-__all__ = ["Mixture", "VarianceMixture", "losses_of", "weights_of"]
+__all__ = ["Mixture", "VarianceMixture", "losses_of", "mixed_by_losses", "weights_of", "with_linear"]
 
 # Accuracy is the same within .1 points for fadings of .9 to .995 and sharpnesses of .1 to 1.
 FADING, SHARPNESS = 0.99, 0.3
@@ -186,6 +187,42 @@ def weights_of(losses: np.ndarray) -> np.ndarray:  # (M, ...) -> (M, ...)
     """The networks' weights, which sum to one, from their sums of losses."""
     weights = np.exp(SHARPNESS * (np.minimum.reduce(losses) - losses))
     return weights / np.add.reduce(weights)
+
+
+def with_linear(predicted: np.ndarray, said: np.ndarray, are_logits: bool) -> np.ndarray:
+    """Predictions of networks, followed by those of linear models: (M, C, n), (m, C, n) -> (M + m, C, n)."""
+    count, heads, n = predicted.shape
+    joined = np.empty((count + len(said), heads, n), np.float32)
+    for m in range(len(joined)):
+        for c in range(heads):
+            for b in range(n):
+                if m < count:
+                    joined[m, c, b] = predicted[m, c, b]
+                else:
+                    s = said[m - count, c, b]
+                    joined[m, c, b] = 1 / (1 + math.exp(-s)) if are_logits else s
+    return joined
+
+
+def mixed_by_losses(predicted: np.ndarray, losses: np.ndarray, offset: float, are_logits: bool) -> np.ndarray:
+    """The mean of predictions, or of their logits, weighted by `weights_of` losses: (M, C, n), (M, T) -> (C, n)."""
+    models, heads, n = predicted.shape
+    mixed, weights = np.zeros((heads, n)), np.zeros(models)
+    for c in range(heads):
+        own = losses[:, min(c, losses.shape[1] - 1)]
+        for m in range(models):
+            weights[m] = math.exp(SHARPNESS * (own.min() - own[m]))
+        weights /= weights.sum()
+        for b in range(n):
+            s = offset
+            for m in range(models):
+                p = float(predicted[m, c, b])
+                if are_logits:
+                    p = min(max(p, 2.0**-126), 1 - 2.0**-24)  # float32's neighbours of 0 and 1
+                    p = math.log(p) - math.log1p(-p)
+                s += weights[m] * p
+            mixed[c, b] = 1 / (1 + math.exp(-s)) if are_logits else s
+    return mixed
 
 
 def losses_of(config: Any, predicted: np.ndarray, targets: np.ndarray) -> np.ndarray:  # (M, C, n), (C, n) -> (M, T, n)

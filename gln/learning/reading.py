@@ -108,7 +108,7 @@ class Reading:
         if self.bases is None:
             return self._with_cells(z, features)
         assert y is not None
-        return _joined(z, self.bases.learn(z, self.bases.terms(features, words, z, self._numbers), y, shares))
+        return self.bases.learn(z, features, words, self._numbers, y, shares)
 
     def transform(self, samples: Any) -> Any:
         """Standardise samples by those counted before: (F, B) -> (D + E, B).
@@ -120,7 +120,7 @@ class Reading:
         z = self.standardizer.transform(columns)
         if self.bases is None:
             return self._with_cells(z, features)
-        return _joined(z, self.bases.transform(z, self.bases.terms(features, words, z, self._numbers)))
+        return self.bases.transform(z, features, words, self._numbers)
 
     def parts(self, samples: Any) -> tuple[Callable[[slice], Any], int]:  # (F, B)
         """A function that standardises a part of these samples, and their number, as `predictions` takes them."""
@@ -137,10 +137,12 @@ class Reading:
         The inputs of any network are the last ones of those that read most.
         """
         seen = self.side_information(network, z)
+        if self.bases is not None and network.context_size == self.size:
+            return z[-network.input_size :], seen
         rows = with_distances(seen) if self.distances else seen
         if not self.encodes(network):
             return rows, seen
-        cells, linear = z[self.size : self.size + self.cells_size], z[self.size + self.cells_size :]
+        linear, cells = np.split(z[self.size : self.size + self.linear_size + self.cells_size], [self.linear_size])
         return np.concatenate([linear, piecewise_linear(z, self.pieces), cells, rows])[-network.input_size :], seen
 
     def side_information(self, network: Network, z: Any) -> Any:  # (D + E, B) -> (S, B)
@@ -156,10 +158,15 @@ class Reading:
     def column_of_inputs(self, network: Network) -> np.ndarray:  # (K,)
         """The column that each input of a network comes from, out of D + E."""
         read = self.columns if network.context_size < self.size else np.arange(self.size)
-        cells = self.size + np.arange(self.cells_size)
-        linear = self.size + self.cells_size + np.arange(0 if self.bases is None else self.bases.linear_size)
+        linear = self.size + np.arange(self.linear_size)
+        cells = self.size + self.linear_size + np.arange(self.cells_size)
         columns = np.concatenate([linear, self.pieces.features, cells, read.repeat(1 + self.distances)])
         return columns[-network.input_size :]
+
+    @property
+    def linear_size(self) -> int:
+        """L, the number of values of linear models."""
+        return 0 if self.bases is None else self.bases.linear_size
 
     @property
     def cells_size(self) -> int:
@@ -173,21 +180,22 @@ class Reading:
 
         Shapes: (C, B, D + E), samples, (D + E, B) -> (C, B, F), and words after the features, (C, B).
         """
-        own, cells, slopes = np.split(contributions, [self.size, self.size + self.cells_size], axis=-1)
+        ends = np.cumsum([self.size, self.linear_size, self.cells_size])
+        own, slopes, cells, _ = np.split(contributions, ends, axis=-1)
         features, words = features_and_words(samples)
         parts = np.arange(self.size) if self.categories is None else self.categories.features
         found = own @ (parts[:, None] == np.arange(features.shape[0]))
         of_cells = None
         if self.cells is not None:
             of_cells = self.cells.features
-        elif self.bases is not None and self.bases.cells is not None:
+        elif self.bases is not None:
             of_cells = parts[self.bases.cells.features]
         if of_cells is not None:
             found += cells @ (of_cells[:, :, None] == np.arange(features.shape[0])).mean(axis=1)
         if self.bases is None:
             return found, np.zeros(found.shape[:2])
         size = features.shape[0] + int(words.numbers.max(initial=-1)) + 1
-        terms = self.bases.terms(features, words, z[: self.size], self._numbers)
+        terms = self.bases.linear.terms(features, words, z[: self.size], self._numbers)
         said, constant = self.bases.linear.explain(terms, size)
         found = np.pad(found, [(0, 0), (0, 0), (0, size - found.shape[2])])
         return found + np.einsum("cbl,lbf->cbf", slopes, said), np.einsum("cbl,lb->cb", slopes, constant)
@@ -270,7 +278,7 @@ class Reading:
         cells: list[Hashable] = [("cell", i) for i in range(0 if self.cells is None else self.cells.columns)]
         linear: list[Hashable] = []
         if self.bases is not None:
-            cells, linear = self.bases.names()
+            linear, cells = self.bases.names()
         pieces: list[Hashable] = [("piece", i) for i in range(len(self.pieces.features))]
         return (linear if reads > 1 else []) + (pieces + cells if reads > 0 else []) + rows
 
@@ -296,7 +304,3 @@ MADE: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "cells": lambda state: Cells(**state),
     "bases": Bases.of_state,
 }
-
-
-def _joined(z: np.ndarray, said: np.ndarray) -> np.ndarray:
-    return np.concatenate([z, said], dtype=np.float32)

@@ -15,7 +15,7 @@ from scipy.sparse import issparse
 from gln.learning.compiled import compiled, plain
 
 __all__ = [
-    *("FEW_NUMBERS", "MAX_FLOAT", "WithWords", "Words", "check_finite", "check_integer", "check_magnitude"),
+    *("CHUNK", "FEW_NUMBERS", "MAX_FLOAT", "WithWords", "Words", "check_finite", "check_integer", "check_magnitude"),
     *("check_samples", "chunks", "dense", "features_and_words", "magnitude", "no_words"),
 ]
 
@@ -90,8 +90,6 @@ class Words(NamedTuple):
         """Those of some samples, perhaps several times."""
         count = len(self.starts) - 1
         if isinstance(rows, slice):
-            if rows.indices(count) == (0, count, 1):
-                return self
             rows = np.arange(count)[rows]
         sizes = np.diff(self.starts)[rows]
         starts = np.append(0, np.cumsum(sizes))
@@ -115,7 +113,10 @@ class WithWords:
         return self.features.shape
 
     def __getitem__(self, place: tuple[slice, Any]) -> WithWords:
-        return WithWords(self.features[place], self.words.take(place[1]))
+        rows = place[1]
+        if isinstance(rows, slice) and rows.start in (None, 0) and rows.stop >= self.shape[1]:
+            return self  # fast, for single samples
+        return WithWords(self.features[place], self.words.take(rows))
 
 
 def features_and_words(samples: Any) -> tuple[Any, Words]:

@@ -74,7 +74,10 @@ def _groups(state: Mapping[str, Any]) -> list[Group]:
 
 def _fits(learner: Learner) -> bool:
     """Whether the sizes of all parts agree."""
-    reading = learner.reading
+    reading, first = learner.reading, learner.groups[0]
+    bases = reading.bases is None or (reading.bases.fits(reading.size, first.heads) and bool(first.reads))
+    if not bases or (first.reads and (reading.bases is None or len(first.reads) != len(first.networks))):
+        return False
     for group in learner.groups:
         known = all(
             network.context_size in (reading.size, len(reading.columns))
