@@ -821,6 +821,7 @@ class GLN:
             seen = np.argsort(hyperplanes == 0, axis=2, kind="stable")[..., :most]
         arrays = hyperplanes, seen, np.take_along_axis(hyperplanes, seen, axis=2), hyperplane_bias
         self._planes = tuple(np.array(array, order="C") for array in arrays)
+        vars(self).pop("_of_sample", None)
         self._sparse_planes = self._planes_of_seen()
 
     def _planes_of_seen(self) -> tuple[np.ndarray, ...]:
@@ -836,6 +837,7 @@ class GLN:
 
     def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
         self._weights = np.empty(sum(array.size for array in weights), np.float32)  # one array for any number of layers
+        vars(self).pop("_of_sample", None)
         for into, array in zip(self._of_layers(), weights, strict=True):
             into[:] = array
         self.step = step
@@ -867,7 +869,7 @@ class GLN:
         return tuple(planes), seen_values(columns(context), places, planes[0].shape[2])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_network"}  # the cached property
+        return {name: value for name, value in vars(self).items() if name not in ("_network", "_of_sample")}  # cached
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -880,6 +882,10 @@ class GLN:
         bounds = np.float32(config.bound), np.float32(config.weight_clipping)
         loss = list(LOSSES).index(config.loss), np.array(config.quantiles or [0] * config.num_heads, np.float32)
         return functools.partial(Network, np.array(config.layer_sizes), config.bias, config.normalize, *bounds, *loss)
+
+    @functools.cached_property
+    def _of_sample(self) -> tuple[Network, Network]:  # without and with learning
+        return tuple(self._network(*self._planes, self._weights, 1, learns) for learns in (False, True))
 
     def _stream(self, base, context, targets, rates, batch_size) -> np.ndarray:
         """One block of batches after another. Shapes: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
@@ -898,10 +904,9 @@ class GLN:
 
     @staticmethod
     def predict_all(networks, base, context, targets=None, rates=None, batch_size: int = 1) -> np.ndarray:
-        """`predict_arrays` of M networks for the same samples, with M learning rates per sample, (M, B): (M, C, B).
+        """`predict_arrays` of M networks that read the last rows of `base`, with M rates per sample: (M, C, B).
 
-        Each network reads the last rows of `base`, as many as it has inputs. A dense sample takes a short way: all
-        networks process it in one call, which takes as long as a sample.
+        A dense sample takes a short way: networks process it in one call, which takes as long as a sample.
         """
         rates = [None] * len(networks) if rates is None else rates
         if base.shape[1] == 1 and not (is_sparse(base) or is_sparse(context)):
@@ -911,17 +916,15 @@ class GLN:
 
     @staticmethod
     def _predict_sample(networks, base, context, targets, rates) -> np.ndarray:  # (K, 1), (D, 1), (C, 1), (M, 1)
-        learns = targets is not None
-        for one in networks:
-            one._check_arrays(base[-one.base_size :], context, targets, None)
+        inputs, learns = [one._base_size for one in networks], targets is not None
+        networks[inputs.index(max(inputs))]._check_arrays(base, context, targets, None)
         targets = plain(targets) if learns else np.zeros((networks[0].num_heads, 1), np.float32)
         rates = rates if learns else [targets[0]] * len(networks)  # which nothing reads
         rates = [one.rates(1) if rate is None else plain(rate) for one, rate in zip(networks, rates, strict=True)]
-        own = [one._network(*one._planes, one._weights, 1, learns) for one in networks]
         for one in networks if learns else ():
             one.step += 1
-        inputs = np.array([one.base_size for one in networks])
-        return learn_blocks(tuple(own), inputs, plain(base), plain(context), targets, tuple(rates))
+        own = tuple([one._of_sample[learns] for one in networks])
+        return learn_blocks(own, np.array(inputs), plain(base), plain(context), targets, tuple(rates))
 
     def _sparse_block(self, network: Network, base, context, targets, rates) -> np.ndarray:
         """`_block` for sparse inputs or side information."""

@@ -562,10 +562,7 @@ class GLN:
 
     @staticmethod
     def predict_all(networks, base, context, targets=None, rates=None, batch_size: int = 1) -> np.ndarray:
-        """`predict_arrays` of M networks for the same samples, with M learning rates per sample, (M, B): (M, C, B).
-
-        Each network reads the last rows of `base`, as many as it has inputs.
-        """
+        """`predict_arrays` of M networks that read the last rows of `base`, with M rates per sample: (M, C, B)."""
         each = zip(networks, [None] * len(networks) if rates is None else rates, strict=True)
         arrays = context, targets
         return np.array([one.predict_arrays(base[-one.base_size :], *arrays, rate, batch_size) for one, rate in each])

@@ -18,7 +18,7 @@ from gln.learning.growth import add_class, with_outputs
 from gln.learning.mixture import Mixture
 from gln.learning.network import Network, Rate
 from gln.learning.reading import Reading, Unscaled
-from gln.learning.samples import check_magnitude, chunks, dense
+from gln.learning.samples import WithWords, check_magnitude, chunks, dense
 from gln.learning.targets import Classes, Numbers
 
 __all__ = ["LEAST_STD", "OF_STREAMS", "SHALLOW", "Learner", "stream_sizes"]
@@ -99,7 +99,8 @@ class Learner:
         Raises ValueError for a wrong shape, infinity, a target or a rate out of range; nothing has changed then.
         """
         count, first = samples.shape[1], self.groups[0]
-        check_magnitude("samples", samples)
+        if not isinstance(samples, WithWords):  # these have been checked
+            check_magnitude("samples", samples)
         self.targets.check(targets, count, first.heads)
         _check_steps(shares, batch_size, count)
         reading = self.reading.grown(samples, categorical, self.targets.count(first), self.targets.are_classes)

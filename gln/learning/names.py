@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from gln.learning.levels import Levels, codes_of, new_levels
-from gln.learning.samples import WithWords, Words, no_words
+from gln.learning.samples import MAX_FLOAT, WithWords, Words, no_words
 
 __all__ = ["CONSTANT", "Names", "Samples"]
 
@@ -24,6 +24,7 @@ AT_ONCE = 50  # keys of the first samples that become features at once; of more,
 ENOUGH = 10  # samples that later have a key before it becomes a feature, if at least half of all samples since had it
 CONSTANT = ("constant", "feature")  # name of what networks read while there are only words
 NO_WORDS = no_words(1)
+MOST = float(MAX_FLOAT)  # the largest number
 
 
 class Samples(NamedTuple):
@@ -53,21 +54,30 @@ class Names:
     def _seen(self, x: Mapping[Hashable, Any]) -> Samples:
         """Convert a dictionary for learning."""
         levels: dict[Hashable, Levels] = {}
-        values = {name: self._value(name, value, levels) for name, value in x.items()}
-        new = [name for name, value in values.items() if name not in self._places and value == value]
-        places, words = self._sorted(new) if new else (self._places, {})
+        values = self._values(x, levels)
+        places, words = self._places, {}
+        if not values.keys() <= places.keys():
+            places, words = self._sorted([name for name in values if name not in places and values[name] == values[name]])
         return Samples(self._row(values, places, words, levels), places, levels, words)
 
     def _known(self, x: Mapping[Hashable, Any]) -> WithWords:
         """Convert a dictionary for prediction; what is unknown is ignored."""
-        values = {name: self._value(name, value) for name, value in x.items()}
-        return self._row(values, self._places, self._words, {})
+        return self._row(self._values(x), self._places, self._words, {})
+
+    def _values(
+        self, x: Mapping[Hashable, Any], new: dict[Hashable, Levels] | None = None
+    ) -> dict[Hashable, float]:
+        """The values of a sample as numbers; arguments as for `_value`."""
+        return {
+            name: value
+            if value.__class__ is float and abs(value) <= MOST and name not in self._levels  # as most values are
+            else self._value(name, value, new)
+            for name, value in x.items()
+        }
 
     def _value(self, name: Hashable, value: Any, new: dict[Hashable, Levels] | None = None) -> float:
         """A value as a number, or as the code of its level; NaN if it is missing. Unknown levels are added to `new`, or
         without it become missing values."""
-        if value.__class__ is float and abs(value) < np.inf and name not in self._levels:
-            return value  # most values need no more
         if _is_missing(value):
             return np.nan
         if not self._is_category(name, [value]):
@@ -85,19 +95,18 @@ class Names:
         levels: Mapping[Hashable, Levels],
     ) -> WithWords:
         """A sample of these values."""
-        row = _no_features(places, 1)
-        found = []
-        for name, value in values.items():
-            if name in places:
-                row[places[name], 0] = value
-            elif name in words and value == value:
-                is_level = name in self._levels or name in levels
-                found.append((words[name][0], int(value) if is_level else -1, 1.0 if is_level else value))
-        if not found:
+        row = np.array([[values.get(name, np.nan)] for name in places]) if places else np.empty((0, 1))
+        if CONSTANT in places:
+            row[places[CONSTANT]] = 0
+        if values.keys() <= places.keys():
             return WithWords(row, NO_WORDS)
-        numbers, codes, of_words = zip(*found, strict=True)
-        starts = np.array([0, len(found)])
-        return WithWords(row, Words(starts, np.array(numbers), np.array(codes), np.array(of_words, np.float64)))
+        found = []
+        for name in values.keys() & words.keys():
+            value, is_level = values[name], name in self._levels or name in levels
+            if value == value:
+                found.append((words[name][0], int(value) if is_level else -1, 1.0 if is_level else value))
+        numbers, codes, of_words = np.array(sorted(found), np.float64).reshape(-1, 3).T
+        return WithWords(row, Words(np.array([0, len(found)]), numbers.astype(int), codes.astype(int), of_words.copy()))
 
     # ---- Frames ------------------------------------------------------------------------------------------------------
 
@@ -149,8 +158,8 @@ class Names:
                 values = X[name].to_numpy(np.float64, na_value=np.nan)
             else:
                 values = np.array([_number(name, value) for value in X[name]], np.float64)
-            if np.isinf(values).any():
-                _number(name, np.inf)
+            for value in values[np.abs(values) > MOST]:
+                _number(name, value)
             if name in self._places:
                 features[self._places[name]] = values
             elif name in self._words:
@@ -235,7 +244,7 @@ def _number(name: Hashable, value: Any) -> float:
         number = np.nan if _is_missing(value) else np.inf if is_date else float(value)
     except (TypeError, ValueError, OverflowError):
         number = np.inf
-    if abs(number) == np.inf:
+    if abs(number) > MOST:
         raise ValueError(f"x[{name!r}]: expected a finite number, a bool or a string, got {value!r}")
     return number
 

@@ -48,7 +48,10 @@ def rates_of_streams(network: Any, fast: bool, count: int) -> np.ndarray:
     config = network.config
     # Half of the networks' default, which gives the slow one of two networks a lower log-loss on most streams.
     first = config.record.first_rate or min(10.0, math.sqrt(network.base_size + 1)) / 2
-    return compiled(_stream_rates)(int(network.step), count, first, RATES[config.loss].least[fast])
+    step, least = int(network.step), RATES[config.loss].least[fast]
+    if count == 1:  # fast
+        return np.array([max(first / math.sqrt(1.0 + step / 300.0), least)], np.float32)
+    return compiled(_stream_rates)(step, count, first, least)
 
 
 def _stream_rates(step: int, count: int, first: float, least: float) -> np.ndarray:
