@@ -29,7 +29,7 @@ ADVICE = "convert it to float, for example by `converters` of river.stream.iter_
 class Named(Names, Saveable):
     """A model that learns a stream of named features and words. A feature is a category if its first value is a string."""
 
-    kept: ClassVar[dict[str, Any]] = {"_places": dict, "_levels": dict, "_words": dict, "_numbers": int, "_count": int, "_learner": Learner}
+    kept: ClassVar[dict[str, Any]] = {"_places": dict, "_levels": dict, "_words": dict, "_occurrences": np.ndarray, "_count": int, "_learner": Learner}
 
     memory = False  # whether one more network reads the previous label, as a category
     _always = property(lambda self: {PREVIOUS} if self.memory else set())  # added with the first features
@@ -105,6 +105,6 @@ class Named(Names, Saveable):
         assert self._learner is not None
         contributions, constant = self._learner.explain(self._known(x))
         places = {name: place for name, place in self._places.items() if name != CONSTANT}
-        places |= {name: len(self._places) + self._words[name][0] for name in x if name in self._words}
+        places |= {name: len(self._places) + self._words[name] for name in x if name in self._words}
         found = np.pad(contributions[:, 0], [(0, 0), (0, 1 + max([0, *places.values()]))])  # unknown levels of words
         return list(places), found[:, list(places.values())], constant[:, 0]

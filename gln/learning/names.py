@@ -20,10 +20,10 @@ from gln.learning.samples import MAX_FLOAT, WithWords, Words, no_words
 
 __all__ = ["CONSTANT", "Names", "Samples"]
 
-AT_ONCE = 50  # keys of the first samples that become features at once; of more, most may be words
+AT_ONCE = 20  # keys of the first samples that become features at once; of more, most may be words
 ENOUGH = 10  # samples that later have a key before it becomes a feature, if at least half of all samples since had it
 CONSTANT = ("constant", "feature")  # name of what networks read while there are only words
-NO_WORDS = no_words(1)
+NO_WORDS, NO_CODE = no_words(1), np.full(1, -1)
 MOST = float(MAX_FLOAT)  # the largest number
 
 
@@ -33,7 +33,7 @@ class Samples(NamedTuple):
     rows: WithWords
     places: dict[Hashable, int]  # of the features, by name
     levels: dict[Hashable, Levels]  # new levels of categories, by name
-    words: dict[Hashable, list[int]]  # as for `Names`, of keys that samples have and that are no features
+    words: dict[Hashable, int]  # numbers of new words, by name
 
 
 class Names:
@@ -44,9 +44,9 @@ class Names:
     def __init__(self) -> None:
         self._places: dict[Hashable, int] = {}  # of features in a sample, by name
         self._levels: dict[Hashable, Levels] = {}  # of features and words that are categories, by name
-        # For each word its number, how many samples there were before its first one, and how many had it.
-        self._words: dict[Hashable, list[int]] = {}
-        self._numbers = 0  # of words so far
+        self._words: dict[Hashable, int] = {}  # numbers of words, by name
+        # Of each word, how many samples there were before the first one that had it, and how many had it.
+        self._occurrences = np.zeros((2, 0), np.int64)
         self._count = 0  # of samples so far
 
     # ---- Dictionaries ------------------------------------------------------------------------------------------------
@@ -54,28 +54,48 @@ class Names:
     def _seen(self, x: Mapping[Hashable, Any]) -> Samples:
         """Convert a dictionary for learning."""
         levels: dict[Hashable, Levels] = {}
-        values = self._values(x, levels)
-        places, words = self._places, {}
-        if not values.keys() <= places.keys():
-            places, words = self._sorted([name for name in values if name not in places and values[name] == values[name]])
-        return Samples(self._row(values, places, words, levels), places, levels, words)
+        values, places = self._values(x, levels), self._places
+        if values.keys() <= places.keys():
+            return Samples(WithWords(_features(values, places), NO_WORDS), places, levels, {})
+        names, (amounts, numbers) = list(values), self._amounts(values)
+        new: dict[Hashable, int] = {}
+        first = self._occurrences.shape[1]
+        for i in np.flatnonzero((numbers < 0) & (amounts == amounts)):
+            if (name := names[i]) not in places:
+                numbers[i] = new[name] = first + len(new)
+        words = np.flatnonzero((numbers >= 0) & (amounts == amounts))
+        features = words[self._become_features(numbers[words])]
+        if len(words):
+            places = self._with_new({names[i] for i in features})
+        numbers[features] = -1
+        return Samples(self._row(values, amounts, numbers, places, levels), places, levels, new)
 
     def _known(self, x: Mapping[Hashable, Any]) -> WithWords:
         """Convert a dictionary for prediction; what is unknown is ignored."""
-        return self._row(self._values(x), self._places, self._words, {})
+        values, places = self._values(x), self._places
+        if values.keys() <= places.keys():
+            return WithWords(_features(values, places), NO_WORDS)
+        return self._row(values, *self._amounts(values), places, {})
 
-    def _values(
-        self, x: Mapping[Hashable, Any], new: dict[Hashable, Levels] | None = None
-    ) -> dict[Hashable, float]:
+    def _amounts(self, values: Mapping[Hashable, float]) -> tuple[np.ndarray, np.ndarray]:  # -> (n,), (n,)
+        """These values, and the number of the word that each belongs to, -1 for none."""
+        numbers = [self._words.get(name, -1) for name in values]
+        return np.array([*values.values()], np.float64), np.array(numbers, np.int64)
+
+    def _values(self, x: Mapping[Hashable, Any], new: dict[Hashable, Levels] | None = None) -> dict[Hashable, float]:
         """The values of a sample as numbers; arguments as for `_value`."""
-        return {
-            name: value
-            if value.__class__ is float and abs(value) <= MOST and name not in self._levels  # as most values are
-            else self._value(name, value, new)
-            for name, value in x.items()
-        }
+        levels, values = self._levels, {}
+        for name, value in x.items():
+            kind = value.__class__
+            if (kind is float or kind is int) and name not in levels and -MOST <= value <= MOST:
+                values[name] = value  # most values need no more
+            elif kind is str and name in levels and value in levels[name]:
+                values[name] = levels[name][value]
+            else:
+                values[name] = self._value(name, value, new)
+        return values
 
-    def _value(self, name: Hashable, value: Any, new: dict[Hashable, Levels] | None = None) -> float:
+    def _value(self, name: Hashable, value: Any, new: dict[Hashable, Levels] | None) -> float:
         """A value as a number, or as the code of its level; NaN if it is missing. Unknown levels are added to `new`, or
         without it become missing values."""
         if _is_missing(value):
@@ -90,23 +110,18 @@ class Names:
     def _row(
         self,
         values: Mapping[Hashable, float],
+        amounts: np.ndarray,
+        numbers: np.ndarray,
         places: Mapping[Hashable, int],
-        words: Mapping[Hashable, Sequence[int]],
         levels: Mapping[Hashable, Levels],
     ) -> WithWords:
-        """A sample of these values."""
-        row = np.array([[values.get(name, np.nan)] for name in places]) if places else np.empty((0, 1))
-        if CONSTANT in places:
-            row[places[CONSTANT]] = 0
-        if values.keys() <= places.keys():
-            return WithWords(row, NO_WORDS)
-        found = []
-        for name in values.keys() & words.keys():
-            value, is_level = values[name], name in self._levels or name in levels
-            if value == value:
-                found.append((words[name][0], int(value) if is_level else -1, 1.0 if is_level else value))
-        numbers, codes, of_words = np.array(sorted(found), np.float64).reshape(-1, 3).T
-        return WithWords(row, Words(np.array([0, len(found)]), numbers.astype(int), codes.astype(int), of_words.copy()))
+        """A sample of these values, of which those with numbers are words."""
+        kept = (numbers >= 0) & (amounts == amounts)
+        amounts, numbers, codes = amounts[kept], numbers[kept], NO_CODE.repeat(kept.sum())
+        if self._levels or levels:
+            are_levels = np.array([name in self._levels or name in levels for name in values], bool)[kept]
+            codes[are_levels], amounts[are_levels] = amounts[are_levels], 1.0
+        return WithWords(_features(values, places), Words(np.array([0, len(codes)]), numbers, codes, amounts))
 
     # ---- Frames ------------------------------------------------------------------------------------------------------
 
@@ -163,9 +178,9 @@ class Names:
             if name in self._places:
                 features[self._places[name]] = values
             elif name in self._words:
-                rows, is_level = np.flatnonzero(_has(X[name])), name in self._levels
+                rows, is_level = np.flatnonzero(_has(X[name]) & ~np.isnan(values)), name in self._levels
                 codes = values[rows].astype(int) if is_level else np.full(len(rows), -1)
-                numbers = np.full(len(rows), self._words[name][0])
+                numbers = np.full(len(rows), self._words[name])
                 found.append((rows, numbers, codes, np.ones(len(rows)) if is_level else values[rows]))
         if not found:
             return WithWords(features, no_words(len(X)))
@@ -187,40 +202,46 @@ class Names:
                 raise ValueError(f"x[{name!r}]: expected {expected}, like its first value, got {value!r}")
         return is_text
 
-    def _sorted(self, names: Sequence[Hashable]) -> tuple[dict[Hashable, int], dict[Hashable, list[int]]]:
-        """The places of all features, and the words among the keys of a sample that are no features so far."""
-        words, number = {}, self._numbers
-        for name in names:
-            own, before, had = self._words.get(name, (number, self._count, 0))
-            number = max(number, own + 1)
-            words[name] = [own, before, had + 1]
-        if not self._places and len(names) <= AT_ONCE:
-            features = set(words)
-        else:
-            now = self._count + 1
-            features = {name for name, (_, before, had) in words.items() if had >= ENOUGH and 2 * had >= now - before}
-        places = self._with_new(features if features or self._places or not words else {CONSTANT})
-        return places, {name: word for name, word in words.items() if name not in features}
+    def _become_features(self, numbers: np.ndarray) -> np.ndarray:  # (n,) -> (n,)
+        """Which of the words of the next sample become features."""
+        if not self._places:
+            return np.full(len(numbers), len(numbers) <= AT_ONCE)
+        before, had = np.full((2, len(numbers)), [[self._count], [0]])
+        known = numbers < self._occurrences.shape[1]
+        before[known], had[known] = self._occurrences[:, numbers[known]]
+        return (had + 1 >= ENOUGH) & (2 * (had + 1) >= self._count + 1 - before)
 
     def _with_new(self, new: Set[Hashable]) -> dict[Hashable, int]:
         """The places of known features and of new ones, which are sorted, so that their order is irrelevant."""
+        if not self._places:
+            new = new | self._always if new else {CONSTANT}
         if not new:
             return self._places
-        if not self._places:
-            new = new | self._always
         order = sorted(new, key=lambda name: (str(type(name)), str(name)))
         return self._places | {name: len(self._places) + i for i, name in enumerate(order)}
 
     def _remember(self, samples: Samples) -> None:
         """Know what samples have, from now on."""
+        if samples.words:
+            new = np.array([[self._count], [0]]).repeat(len(samples.words), axis=1)
+            self._occurrences = np.concatenate([self._occurrences, new], axis=1)
+            self._words.update(samples.words)
+        np.add.at(self._occurrences[1], samples.rows.words.numbers, 1)
+        if samples.places is not self._places:
+            for name in samples.places.keys() - self._places.keys():
+                self._words.pop(name, None)
+            self._places = samples.places
+        for name, own in samples.levels.items():
+            self._levels.setdefault(name, {}).update(own)
         self._count += samples.rows.shape[1]
-        self._numbers = max([self._numbers, *(word[0] + 1 for word in samples.words.values())])
-        self._words.update(samples.words)
-        for name in samples.places.keys() - self._places.keys():
-            self._words.pop(name, None)
-        self._places = samples.places
-        for name, new in samples.levels.items():
-            self._levels.setdefault(name, {}).update(new)
+
+
+def _features(values: Mapping[Hashable, float], places: Mapping[Hashable, int]) -> np.ndarray:  # -> (F, 1)
+    """The features of a sample with these values."""
+    features = np.array([[values.get(name, np.nan)] for name in places], np.float64)
+    if CONSTANT in places:
+        features[places[CONSTANT]] = 0
+    return features if places else features.reshape(0, 1)
 
 
 def _no_features(places: Mapping[Hashable, int], count: int) -> np.ndarray:  # -> (F, B)
