@@ -821,7 +821,7 @@ class GLN:
             seen = np.argsort(hyperplanes == 0, axis=2, kind="stable")[..., :most]
         arrays = hyperplanes, seen, np.take_along_axis(hyperplanes, seen, axis=2), hyperplane_bias
         self._planes = tuple(np.array(array, order="C") for array in arrays)
-        vars(self).pop("_of_sample", None)
+        vars(self).pop("of_sample", None)
         self._sparse_planes = self._planes_of_seen()
 
     def _planes_of_seen(self) -> tuple[np.ndarray, ...]:
@@ -837,7 +837,7 @@ class GLN:
 
     def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
         self._weights = np.empty(sum(array.size for array in weights), np.float32)  # one array for any number of layers
-        vars(self).pop("_of_sample", None)
+        vars(self).pop("of_sample", None)
         for into, array in zip(self._of_layers(), weights, strict=True):
             into[:] = array
         self.step = step
@@ -869,7 +869,7 @@ class GLN:
         return tuple(planes), seen_values(columns(context), places, planes[0].shape[2])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_network", "_of_sample")}  # cached
+        return {name: value for name, value in vars(self).items() if name not in ("_network", "of_sample")}  # cached
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -884,7 +884,7 @@ class GLN:
         return functools.partial(Network, np.array(config.layer_sizes), config.bias, config.normalize, *bounds, *loss)
 
     @functools.cached_property
-    def _of_sample(self) -> tuple[Network, Network]:  # without and with learning
+    def of_sample(self) -> tuple[Network, Network]:  # without and with learning
         return tuple(self._network(*self._planes, self._weights, 1, learns) for learns in (False, True))
 
     def _stream(self, base, context, targets, rates, batch_size) -> np.ndarray:
@@ -923,7 +923,7 @@ class GLN:
         rates = [one.rates(1) if rate is None else plain(rate) for one, rate in zip(networks, rates, strict=True)]
         for one in networks if learns else ():
             one.step += 1
-        own = tuple([one._of_sample[learns] for one in networks])
+        own = tuple([one.of_sample[learns] for one in networks])
         return learn_blocks(own, np.array(inputs), plain(base), plain(context), targets, tuple(rates))
 
     def _sparse_block(self, network: Network, base, context, targets, rates) -> np.ndarray:

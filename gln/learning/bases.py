@@ -16,9 +16,11 @@ from gln.learning.encodings import fill_distances
 from gln.learning.fading import Cells, FadingCells, count_cells, logit
 from gln.learning.linear import Linear
 from gln.learning.linear_loops import Slots, key_of, learn_terms, slot_of, terms_of
-from gln.learning.samples import Words
+from gln.learning.samples import WithWords, Words
 
-__all__ = ["Bases"]
+__all__ = ["HELPERS", "Bases", "say"]
+
+HELPERS = terms_of, key_of, learn_terms, slot_of, count_cells, logit, fill_distances  # of `say`
 
 
 @dataclasses.dataclass
@@ -63,15 +65,20 @@ class Bases:
             read[len(z) : len(z) + len(said), done:] = said[:, done:]
         return read
 
+    def make_room(self, samples: WithWords) -> None:
+        """Have enough slots for a sample."""
+        most = (1 + samples.features.size + samples.words.numbers.size) * (1 + samples.features.size)
+        while 2 * (self.linear.slots.used[0] + most) > len(self.linear.keys) < self.linear.most:
+            self.linear.double()
+
     def transform(self, z: np.ndarray, features: np.ndarray, words: Words, columns: np.ndarray) -> np.ndarray:
         """Predict samples; arguments and result as for `learn`."""
         nothing = np.full((self.linear.heads, z.shape[1]), np.nan)
         return self._say(z, features, words, columns, nothing, nothing[0], False)[0]
 
     def _say(self, z: np.ndarray, features: np.ndarray, *rest: Any) -> tuple[np.ndarray, int]:
-        helpers = terms_of, key_of, learn_terms, slot_of, count_cells, logit, fill_distances
         linear = self.linear.models > 1, self.linear.limit, self.linear.most, self.linear.slots
-        return compiled(_say, *helpers)(z, plain(features), *linear, self.cells.cells, self.linear.are_classes, *rest)
+        return compiled(say, *HELPERS)(z, plain(features), *linear, self.cells.cells, self.linear.are_classes, *rest)
 
     @property
     def linear_size(self) -> int:
@@ -116,7 +123,7 @@ class Bases:
         return self.linear.heads == self.cells.heads == heads and bool((self.cells.grids < columns).all())
 
 
-def _say(
+def say(
     z: np.ndarray,
     features: np.ndarray,
     joins: bool,

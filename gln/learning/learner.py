@@ -19,6 +19,7 @@ from gln.learning.mixture import Mixture
 from gln.learning.network import Network, Rate
 from gln.learning.reading import Reading, Unscaled
 from gln.learning.samples import WithWords, check_magnitude, chunks, dense
+from gln.learning.single import is_single, learn_single, predict_single
 from gln.learning.targets import Classes, Numbers
 
 __all__ = ["LEAST_STD", "OF_STREAMS", "SHALLOW", "Learner", "stream_sizes"]
@@ -127,6 +128,13 @@ class Learner:
     ) -> np.ndarray | None:
         y, units = self.targets.learn(targets, self.groups[0], predicts)
         counted = None if self.reading.categories is None else self.targets.counted(targets, y)
+        if not predicts and self._is_single(samples):
+            own = self.groups[0].rates(1) if rates is None else rates
+            own = own if shares is None else [each * shares for each in own]
+            learn_single(self.reading, self.groups[0], samples, counted, y, own, shares)
+            if self.counts is not None:
+                self.counts.learn(self._contexts(self.reading.standardised(samples)), y)
+            return None
         z, means = self.reading.learn(samples, counted, y, shares), None
         if self.counts is not None:
             self.counts.learn(self._contexts(z), y)
@@ -140,6 +148,9 @@ class Learner:
             combined = group.learn(self.reading, z, *own, shares, batch_size, combines)
             means = combined if means is None else means
         return None if means is None else units.zero + units.unit * means
+
+    def _is_single(self, samples: Any) -> bool:
+        return len(self.groups) == 1 and is_single(self.reading, self.groups[0], samples)
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
 
@@ -174,6 +185,8 @@ class Learner:
     def predict(self, samples: Any, group: int = 0) -> np.ndarray:
         """A group's predictions: probabilities of each class against the rest, or numbers. (F, B) -> (C, B)."""
         own = self.groups[group]
+        if is_single(self.reading, own, samples):
+            return self.targets.in_units(predict_single(self.reading, own, samples), own)
         [predicted] = predictions(self.reading, *self.reading.parts(samples), own)
         return self.targets.in_units(own.combined(predicted), own)
 
@@ -222,13 +235,12 @@ class Learner:
 
     def counted(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:
         """Predictions (C, B) for samples (F, B), and the mean count of the rows that they pick, (C or 1, B)."""
-        z, group = self.reading.transform(samples), self.groups[0]
-        predicted = self.targets.in_units(group.combined(group.run(self.reading, z)), group)
+        predicted, z = self.predict(samples), self.reading.standardised(samples)
         return predicted, self.counts.transform(self._contexts(z)).mean(axis=1).T
 
     def novelty(self, samples: Any) -> np.ndarray:
         """How unlike the counted samples these are, in (0, 1]: (F, B) -> (B,)."""
-        parts = (self.reading.transform(samples[:, part]) for part in chunks(samples.shape[1]))
+        parts = (self.reading.standardised(samples[:, part]) for part in chunks(samples.shape[1]))
         return np.concatenate([self.counts.novelty(self._contexts(z)) for z in parts])
 
     def _contexts(self, z: Any) -> list[np.ndarray]:  # (D, B) -> M of (B, N)

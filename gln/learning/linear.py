@@ -99,7 +99,7 @@ class Linear(OwnsArrays):
         said, shares = np.zeros((self.models * self.heads, count)), np.ones(count) if shares is None else plain(shares)
         options = self.are_classes, self.limit, self.most, plain(targets), shares, True
         while (begin := compiled(learn_terms, slot_of)(terms, self.slots, *options, begin, said)) < count:
-            self._double()
+            self.double()
         return said
 
     @property
@@ -116,7 +116,7 @@ class Linear(OwnsArrays):
         """The largest number of slots."""
         return max(FIRST_SLOTS, min(MOST_SLOTS, 1 << (MOST_NUMBERS // (self.models * self.heads)).bit_length() - 1))
 
-    def _double(self) -> None:
+    def double(self) -> None:
         """Move everything to twice as many slots."""
         used = np.flatnonzero(self.keys)
         keys, places = np.zeros(2 * len(self.keys), np.int64), np.empty(len(used), np.int64)

@@ -21,7 +21,7 @@ from gln.learning.calibration import Blend
 from gln.learning.compiled import compiled, plain
 from gln.learning.many import log_share
 
-__all__ = ["Mixture", "VarianceMixture", "losses_of", "mixed_by_losses", "weights_of", "with_linear"]
+__all__ = ["FADING", "LEAST_PROBABILITY", "Mixture", "VarianceMixture", "losses_of", "mixed_by_losses", "of_class", "sums_before", "weights_of", "with_linear"]
 
 # Accuracy is the same within .1 points for fadings of .9 to .995 and sharpnesses of .1 to 1.
 FADING, SHARPNESS = 0.99, 0.3
@@ -65,7 +65,7 @@ class Mixture:
         sums = np.array(self.losses, np.float64, order="C")  # copies: the loop writes to them
         spread = np.zeros(0) if self.spread is None else np.array(self.spread, np.float64)
         own = UNWEIGHTED if shares is None else np.asarray(shares, np.float32), _steps(1 - FADING, shares)
-        before = compiled(_sums_before)(np.ascontiguousarray(losses), sums, spread, *own, batch_size)
+        before = compiled(sums_before)(np.ascontiguousarray(losses), sums, spread, *own, batch_size)
         self.losses, self.spread = sums, None if self.spread is None else spread
         return before
 
@@ -140,7 +140,7 @@ def _steps(step: float, shares: np.ndarray | None) -> np.ndarray:
     return np.array([step]) if shares is None else (step * np.asarray(shares, np.float32)).astype(np.float64)
 
 
-def _sums_before(
+def sums_before(
     losses: np.ndarray,  # (M, T, n), those of unknown targets not finite
     sums: np.ndarray,  # (M, T), changed
     spread: np.ndarray,  # (T,), changed; (0,) if losses are not divided by it
@@ -232,7 +232,7 @@ def losses_of(config: Any, predicted: np.ndarray, targets: np.ndarray) -> np.nda
         known = np.where(np.isfinite(targets), targets, np.nan)
         return (np.log(predicted) + np.minimum(np.square(known) / predicted, LARGEST_DEVIATION**2)) / 2
     if config.record.heads == "num_classes":
-        p = compiled(_of_class)(np.ascontiguousarray(predicted, np.float32), np.ascontiguousarray(targets, np.float32))
+        p = compiled(of_class)(np.ascontiguousarray(predicted, np.float32), np.ascontiguousarray(targets, np.float32))
         return -np.log(np.maximum(p, LEAST_PROBABILITY))
     errors = targets - predicted
     if config.record.heads == "quantiles":
@@ -241,7 +241,7 @@ def losses_of(config: Any, predicted: np.ndarray, targets: np.ndarray) -> np.nda
     return np.square(errors)
 
 
-def _of_class(predicted: np.ndarray, targets: np.ndarray) -> np.ndarray:  # (M, C, n), (C, n) -> (M, 1, n)
+def of_class(predicted: np.ndarray, targets: np.ndarray) -> np.ndarray:  # (M, C, n), (C, n) -> (M, 1, n)
     """The probability of each sample's class, or NaN. With many classes, only the heads that it updates predict."""
     models, heads, count = predicted.shape
     p = np.empty((models, 1, count), np.float32)

@@ -226,7 +226,8 @@ class Names:
             new = np.array([[self._count], [0]]).repeat(len(samples.words), axis=1)
             self._occurrences = np.concatenate([self._occurrences, new], axis=1)
             self._words.update(samples.words)
-        np.add.at(self._occurrences[1], samples.rows.words.numbers, 1)
+        if len(numbers := samples.rows.words.numbers):
+            np.add.at(self._occurrences[1], numbers, 1)
         if samples.places is not self._places:
             for name in samples.places.keys() - self._places.keys():
                 self._words.pop(name, None)

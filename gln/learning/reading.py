@@ -66,16 +66,16 @@ class Reading:
 
     def with_bases(self, heads: int, are_classes: bool, counts: bool = True) -> Reading:
         """With base predictors, and among them cells if `counts`, before the first sample."""
-        bases = Bases.start(self._numbers[self._numbers >= 0], heads, are_classes, self.categories is not None, counts)
+        bases = Bases.start(self.numbers[self.numbers >= 0], heads, are_classes, self.categories is not None, counts)
         return dataclasses.replace(self, bases=bases)
 
     def __post_init__(self) -> None:
-        self._numbers = np.arange(self.size)  # the column of each feature, -1 for a category
+        self.numbers = np.arange(self.size)  # the column of each feature, -1 for a category
         if self.categories is not None:
-            self._numbers = np.full(self.categories.size, -1)
+            self.numbers = np.full(self.categories.size, -1)
             for column, (feature, level, target) in enumerate(self.categories.columns):
                 if level is None and target is None:
-                    self._numbers[feature] = column
+                    self.numbers[feature] = column
 
     @property
     def size(self) -> int:
@@ -108,19 +108,22 @@ class Reading:
         if self.bases is None:
             return self._with_cells(z, features)
         assert y is not None
-        return self.bases.learn(z, features, words, self._numbers, y, shares)
+        return self.bases.learn(z, features, words, self.numbers, y, shares)
 
     def transform(self, samples: Any) -> Any:
         """Standardise samples by those counted before: (F, B) -> (D + E, B).
 
         Raises ValueError for the wrong number of features, or infinity.
         """
-        features, words = features_and_words(samples)
-        columns = features if self.categories is None else self.categories.transform(features)
-        z = self.standardizer.transform(columns)
+        z, (features, words) = self.standardised(samples), features_and_words(samples)
         if self.bases is None:
             return self._with_cells(z, features)
-        return self.bases.transform(z, features, words, self._numbers)
+        return self.bases.transform(z, features, words, self.numbers)
+
+    def standardised(self, samples: Any) -> Any:  # (F, B) -> (D, B)
+        """`transform` without what base predictors say."""
+        features, _ = features_and_words(samples)
+        return self.standardizer.transform(features if self.categories is None else self.categories.transform(features))
 
     def parts(self, samples: Any) -> tuple[Callable[[slice], Any], int]:  # (F, B)
         """A function that standardises a part of these samples, and their number, as `predictions` takes them."""
@@ -195,7 +198,7 @@ class Reading:
         if self.bases is None:
             return found, np.zeros(found.shape[:2])
         size = features.shape[0] + int(words.numbers.max(initial=-1)) + 1
-        terms = self.bases.linear.terms(features, words, z[: self.size], self._numbers)
+        terms = self.bases.linear.terms(features, words, z[: self.size], self.numbers)
         said, constant = self.bases.linear.explain(terms, size)
         found = np.pad(found, [(0, 0), (0, 0), (0, size - found.shape[2])])
         return found + np.einsum("cbl,lbf->cbf", slopes, said), np.einsum("cbl,lb->cb", slopes, constant)
@@ -252,7 +255,7 @@ class Reading:
         """`grown` with base predictors for the columns that are new in it."""
         if self.bases is None:
             return grown
-        new = set(grown._numbers.tolist()) - set(self._numbers.tolist()) - {-1}
+        new = set(grown.numbers.tolist()) - set(self.numbers.tolist()) - {-1}
         return dataclasses.replace(grown, bases=self.bases.grown(sorted(new), grown.categories is not None))
 
     def inputs(self, columns: int, reads: int) -> int:

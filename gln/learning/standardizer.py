@@ -106,13 +106,13 @@ class Standardizer(OwnsArrays):
         """Parts of a stream: the first samples one by one, then blocks."""
         start = 0
         while start < count:
-            stop = min(count, start + (1 if self._judges_together else max(1, BLOCK // self.size)))
+            stop = min(count, start + (1 if self.judges_together else max(1, BLOCK // self.size)))
             yield slice(start, stop)
             start = stop
 
     def _learn(self, part: Any, bound: float, missing: float) -> tuple[np.ndarray, np.ndarray]:
         """Standardised samples, (D, b), and means and scales before each and after the last, (2, D, b + 1)."""
-        if not self._judges_together:
+        if not self.judges_together:
             return self._standardise(part, True, bound, missing)
         before = self.mean.copy(), self.scale
         first = np.concatenate([self.first, dense(part).T])  # any of them may be an outlier
@@ -124,9 +124,14 @@ class Standardizer(OwnsArrays):
         return standardised, own
 
     def _standardise(self, part: Any, learns: bool, bound: float, missing: float) -> tuple[np.ndarray, np.ndarray]:
+        features, *options = self.loop_state
+        return compiled(standardise)(plain(dense(part)), features, learns, *options, bound, missing)
+
+    @property
+    def loop_state(self) -> tuple[np.ndarray, float, float, float]:
+        """What `standardise` takes: the statistics, `floor`, `limit`, and from where on values are missing."""
         far = FAR * self.limit if self.far_is_missing else np.nan  # nothing is beyond NaN
-        options = self.floor, self.limit, far, bound, missing
-        return compiled(standardise)(plain(dense(part)), self._features, learns, *options)
+        return self._features, self.floor, self.limit, far
 
     def fit(self, samples: Any, visits: np.ndarray | None = None) -> None:
         """Count a table, replacing earlier counts.
@@ -228,7 +233,7 @@ class Standardizer(OwnsArrays):
     def _rescale(self) -> None:
         scales = divisor(Moments(*self._features[:5]), self.floor)
         self._features[5:] = scales, widened(self.limit, self.count) * scales
-        self._judges_together = bool(self.count.max() <= len(self.first))
+        self.judges_together = bool(self.count.max() <= len(self.first))
 
     def _checked(self, samples: Any) -> Any:
         samples = samples.tocsr() if issparse(samples) else np.asarray(samples)
