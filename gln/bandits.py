@@ -292,7 +292,7 @@ class GLNBandit(Named):
 
         Shapes: (F, 1) -> (A,), (A,).
         """
-        mean, _ = self._unit()  # the value of an arm without a reward
+        mean = 0.0 if self._learner is None else float(self._learner.targets.standardizer.mean[0])  # without a reward
         if self._learner is None:
             return np.full(len(arms), mean), np.zeros(len(arms))
         predicted, learned = (each[:, 0].tolist() for each in self._learner.counted(sample))
@@ -301,17 +301,14 @@ class GLNBandit(Named):
         counts = np.array([0.0 if head is None else learned[head] for head in heads])
         return values.clip(*REWARDS[self.rewards]), counts
 
-    def _unit(self) -> tuple[float, float]:
-        """Mean and standard deviation of the rewards: 0 and 1 before the first, and 1 while all are equal."""
-        if self._learner is None:
-            return 0.0, 1.0
-        standardizer = self._learner.targets.standardizer
-        return float(standardizer.mean[0]), float(standardizer.scale[0]) or 1.0
+    def _unit(self) -> float:
+        """The standard deviation of the rewards: 1 before the first, and while all are equal."""
+        return 1.0 if self._learner is None else float(self._learner.targets.standardizer.scale[0]) or 1.0
 
     def _propensities(self, values: np.ndarray, counts: np.ndarray) -> np.ndarray:  # (A,), (A,) -> (A,)
         strength = STRENGTHS[self.explore] if self.strength is None else self.strength
         lessons = 0 if self._learner is None else int(self._learner.groups[0].networks[0].step)
-        unit, count = self._unit()[1], len(values)
+        unit, count = self._unit(), len(values)
         if self.explore == "counts":
             values = values + strength * unit * np.sqrt(math.log(max(lessons, 2)) / (1 + counts))
         best = np.lexsort((counts, -values))[0]  # ties go to the lowest count

@@ -186,7 +186,9 @@ class Standardizer(OwnsArrays):
     @property
     def scale(self) -> np.ndarray:
         """The divisor of each feature, or 0 for one that never varied: (D,)."""
-        return np.where(np.isfinite(self._features[5]), self._features[5], 0)
+        scale = self._features[5].copy()
+        scale[scale == np.inf] = 0
+        return scale
 
     def grow(self, size: int) -> None:
         """Append features without any values yet, so that samples have `size` features from now on."""

@@ -123,8 +123,13 @@ class Numbers:
         if len(targets) == self.standardizer.size:
             y, (zero, unit) = self.standardizer.learn_targets(targets, *options)
             return y, Units(zero[:, :-1], unit[:, :-1])
-        known = ~np.isnan(targets.T)  # (B, T): all known targets one after another have the same scale
         y = np.full(targets.shape, options[1], np.float32)
+        if targets.shape[1] == 1:  # fast
+            some = np.flatnonzero(targets[:, 0] == targets[:, 0])
+            learned, (zero, unit) = self.standardizer.learn_targets(targets[some].T, *options)
+            y[some] = learned.T
+            return y, Units(zero[:, :1], unit[:, :1])
+        known = ~np.isnan(targets.T)  # (B, T): all known targets one after another have the same scale
         learned, (zero, unit) = self.standardizer.learn_targets(targets.T[known][None], *options)
         y.T[known] = learned[0]
         before = known.sum(axis=1).cumsum() - known.sum(axis=1)
