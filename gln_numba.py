@@ -312,9 +312,7 @@ def learn_block(network, base, context, targets, rates, threads):  # (K, B) or (
 
 @compiled
 def learn_blocks(networks, inputs, base, context, targets, rates):
-    """`learn_block` for several networks, of which each reads the last rows of `base`, for short blocks: a call takes
-    as long as a sample."""
-    # M, (M,) rows that each reads, (K, B), (D, B), (C, B), M of (B,) -> (M, C, B)
+    """`learn_block` for M networks that read the last (M,) rows of `base`, for short blocks: a call takes long."""
     p = np.empty((len(networks), *targets.shape), np.float32)
     for m, network in enumerate(networks):
         found = learn_block(network, base[len(base) - inputs[m] :], context, targets, rates[m], np.int64(1))
@@ -884,7 +882,7 @@ class GLN:
         return functools.partial(Network, np.array(config.layer_sizes), config.bias, config.normalize, *bounds, *loss)
 
     @functools.cached_property
-    def of_sample(self) -> tuple[Network, Network]:  # without and with learning
+    def of_sample(self) -> tuple[Network, ...]:  # without and with learning
         return tuple(self._network(*self._planes, self._weights, 1, learns) for learns in (False, True))
 
     def _stream(self, base, context, targets, rates, batch_size) -> np.ndarray:
@@ -904,12 +902,9 @@ class GLN:
 
     @staticmethod
     def predict_all(networks, base, context, targets=None, rates=None, batch_size: int = 1) -> np.ndarray:
-        """`predict_arrays` of M networks that read the last rows of `base`, with M rates per sample: (M, C, B).
-
-        A dense sample takes a short way: networks process it in one call, which takes as long as a sample.
-        """
+        """`predict_arrays` of M networks that read the last rows of `base`, with M rates per sample: (M, C, B)."""
         rates = [None] * len(networks) if rates is None else rates
-        if base.shape[1] == 1 and not (is_sparse(base) or is_sparse(context)):
+        if base.shape[1] == 1 and not (is_sparse(base) or is_sparse(context)):  # in one call
             return GLN._predict_sample(networks, base, context, targets, rates)
         each, arrays = zip(networks, rates, strict=True), (context, targets)
         return np.array([one.predict_arrays(base[-one.base_size :], *arrays, rate, batch_size) for one, rate in each])

@@ -21,6 +21,7 @@ import numpy as np
 from gln.learning.group import grouped
 from gln.learning.learner import Learner
 from gln.learning.named import Named
+from gln.learning.samples import WithWords
 
 __all__ = ["CobaLearner", "Decision", "GLNBandit"]
 
@@ -283,15 +284,12 @@ class GLNBandit(Named):
             raise ValueError(f"context: expected a dictionary or a vector of {expected}, got shape {vector.shape}")
         return dict(enumerate(vector.tolist()))
 
-    def _of(self, context: Any) -> np.ndarray:
-        """A context as a column (F, 1)."""
+    def _of(self, context: Any) -> WithWords:
+        """A context as a sample."""
         return self._known(self._mapping(context))
 
-    def _known_about(self, sample: np.ndarray, arms: list[Any]) -> tuple[np.ndarray, np.ndarray]:
-        """Values of arms in a context, and how often each was learned there, a mean over neurons.
-
-        Shapes: (F, 1) -> (A,), (A,).
-        """
+    def _known_about(self, sample: WithWords, arms: list[Any]) -> tuple[np.ndarray, np.ndarray]:  # -> (A,), (A,)
+        """Values of arms in a context, and how often each was learned there, a mean over neurons."""
         mean = 0.0 if self._learner is None else float(self._learner.targets.standardizer.mean[0])  # without a reward
         if self._learner is None:
             return np.full(len(arms), mean), np.zeros(len(arms))

@@ -26,9 +26,10 @@ except ImportError as error:
 from gln.bandits import GLNBandit
 from gln.learning.categories import FEW
 from gln.learning.group import grouped
-from gln.learning.learner import OF_STREAMS, Learner, stream_sizes
+from gln.learning.learner import Learner
 from gln.learning.named import PREVIOUS, Named
 from gln.learning.names import Samples
+from gln.learning.of_streams import OF_STREAMS, stream_sizes
 from gln.learning.samples import WithWords
 from gln.learning.targets import sum_to_one
 from gln.learning.visits import stream_visits
@@ -438,7 +439,7 @@ class GLNPolicy(bandit.base.ContextualPolicy):
         super().update(arm_id, context, *reward_args, **reward_kwargs)
 
 
-def _of_rows(y: Sequence[Any], w: Any, X: pd.DataFrame) -> Callable[[slice], tuple[Any, Any]]:
+def _of_rows(y: Any, w: Any, X: pd.DataFrame) -> Callable[[slice], tuple[Any, Any]]:
     """A function that returns the targets and weights of some rows of a frame, of which these are all."""
     if len(y) != len(X):
         raise ValueError(f"y: expected {len(X)} targets, one per row, got {len(y)}")
@@ -448,7 +449,7 @@ def _of_rows(y: Sequence[Any], w: Any, X: pd.DataFrame) -> Callable[[slice], tup
     return lambda rows: (y[rows], weights[rows] if weights.shape else w)
 
 
-def _visits(targets: Sequence[Any], w: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
+def _visits(targets: Any, w: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Which samples to learn, some more than once, None if each once, and the fraction of a step that each makes."""
     if w.__class__ is float and w == 1:  # a shortcut
         return None, None

@@ -17,7 +17,7 @@ from sklearn.datasets import load_diabetes, load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 
-from gln.learning.growth import add_class, with_inputs, join_classes, new_class
+from gln.learning.growth import add_class, join_classes, new_class, with_inputs
 from gln.learning.heads import join_heads, split_heads
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN

@@ -15,12 +15,12 @@ from gln.learning.compiled import compiled, plain
 from gln.learning.encodings import fill_distances
 from gln.learning.fading import Cells, FadingCells, count_cells, logit
 from gln.learning.linear import Linear
-from gln.learning.linear_loops import Slots, key_of, learn_terms, slot_of, terms_of
+from gln.learning.linear_loops import LEARN_TERMS, TERMS_OF, Slots, learn_terms, terms_of
 from gln.learning.samples import WithWords, Words
 
 __all__ = ["HELPERS", "Bases", "say"]
 
-HELPERS = terms_of, key_of, learn_terms, slot_of, count_cells, logit, fill_distances  # of `say`
+HELPERS = *TERMS_OF, *LEARN_TERMS, count_cells, logit, fill_distances  # of `say`
 
 
 @dataclasses.dataclass
@@ -32,7 +32,10 @@ class Bases:
     @classmethod
     def start(cls, columns: Sequence[int], heads: int, are_classes: bool, pairs: bool, counts: bool) -> Bases:
         """Before the first sample: with cells of these columns if it `counts`, and `pairs` if there are categories."""
-        linear, cells = Linear.start(heads, are_classes), FadingCells.start(columns if counts else (), heads, are_classes)
+        linear, cells = (
+            Linear.start(heads, are_classes),
+            FadingCells.start(columns if counts else (), heads, are_classes),
+        )
         return cls(linear.with_pairs() if pairs else linear, cells, counts)
 
     def learn(

@@ -21,9 +21,10 @@ from gln.learning.categories import Categories
 from gln.learning.encodings import quantile_pieces
 from gln.learning.group import grouped
 from gln.learning.growth import start_at
-from gln.learning.learner import OF_STREAMS, SHALLOW, Learner, stream_sizes
+from gln.learning.learner import Learner
 from gln.learning.left_out import spread
 from gln.learning.many import MANY, OTHERS
+from gln.learning.of_streams import OF_STREAMS, SHALLOW, stream_sizes
 from gln.learning.reading import Reading
 from gln.learning.saveable import Saveable
 from gln.learning.sparse_scaler import SparseScaler
@@ -165,10 +166,8 @@ class Estimator(Saveable, Validation):
         standardizer = Standardizer(features, **OF_FEATURES)
         standardizer.fit(table.X.T, table.rows)
         heads = int(table.targets.max()) + 1 if table.targets.ndim == 1 else 1
-        densities = getattr(self, "density", False)
-        settings = self._settings(of_table(count, heads, densities))
-        some = spread(count, int(np.clip(VALUES // features, *LOOKED_AT)))
-        z = standardizer.transform(table.samples(some))
+        settings = self._settings(of_table(count, heads, getattr(self, "density", False)))
+        z = standardizer.transform(table.samples(spread(count, int(np.clip(VALUES // features, *LOOKED_AT)))))
         networks, pieces = self._networks(settings, groups, z, cells.columns if cells else 0)
         learner = Learner(Reading(standardizer, categories, pieces=pieces, cells=cells), targets, grouped(networks))
         self._fit_learner(learner, table, settings["n_epochs"], start)
@@ -207,8 +206,8 @@ class Estimator(Saveable, Validation):
         settings, kind = self._settings(OF_STREAMS), _kind(groups)
         reading = Reading.of_stream(X.T, self._levels.keys(), *kind)
         reading = reading.with_bases(1 if kind == (2, True) else kind[0], kind[1])
-        sizes = [stream_sizes(reading, settings["n_networks"])]
-        sizes += [[(reading.size, 0)] * settings["n_networks"]] * (len(groups) - 1)
+        count = settings["n_networks"]
+        sizes = [stream_sizes(reading, count), *((len(groups) - 1) * [count * [(reading.size, 0)]])]
         networks = [self._of_sizes(settings, reading, *each) for each in zip(sizes, groups, strict=True)]
         if networks[0][0].num_classes >= MANY:
             for network in networks[0]:
@@ -218,10 +217,10 @@ class Estimator(Saveable, Validation):
     def _of_sizes(self, settings, reading, sizes, kind):
         """New networks of a stream, as `stream_sizes` gives them."""
         seeds = self._seeds(settings | {"n_networks": len(sizes)})
-        layers = [SHALLOW if reads > 1 else settings["layer_sizes"] for _, reads in sizes]
+        shallow = settings | {"layer_sizes": SHALLOW}
         return [
-            self._built(settings | {"layer_sizes": own}, reading.inputs(columns, reads), columns, seed, **kind)
-            for own, (columns, reads), seed in zip(layers, sizes, seeds, strict=True)
+            self._built(shallow if reads > 1 else settings, reading.inputs(columns, reads), columns, seed, **kind)
+            for (columns, reads), seed in zip(sizes, seeds, strict=True)
         ]
 
     def _networks(self, settings, groups, z, cells):  # (F, n), standardised samples

@@ -43,7 +43,7 @@ class Cells(NamedTuple):
 
 @dataclasses.dataclass
 class FadingCells(OwnsArrays):
-    """Says what the cells of a sample know of each head: half a logit or a number, with 0 for the mean of all samples."""
+    """What the cells of a sample know of each head: half a logit or a number, with 0 for the mean of all samples."""
 
     are_classes: bool  # the targets
     grids: np.ndarray  # (G, 2), columns; NONE as the second of a single one
@@ -62,8 +62,8 @@ class FadingCells(OwnsArrays):
     @classmethod
     def start(cls, columns: Sequence[int], heads: int, are_classes: bool) -> FadingCells:
         """Before the first sample, for these columns."""
-        nothing = cls(are_classes, np.zeros((0, 2), int), *np.zeros((2, 0, heads)), np.zeros((2, heads)))
-        return nothing.with_columns(columns)
+        counts, sums = np.zeros((2, 0, heads))
+        return cls(are_classes, np.zeros((0, 2), int), counts, sums, np.zeros((2, heads))).with_columns(columns)
 
     @property
     def heads(self) -> int:
@@ -120,7 +120,9 @@ class FadingCells(OwnsArrays):
         singles, most = self.grids[:, 1] == NONE, _room(self.heads)
         if len(singles) <= most:
             return self
-        kept = singles | ((~singles).cumsum() <= most - singles.sum()) if singles.sum() <= most else np.zeros_like(singles)
+        kept = (
+            singles | ((~singles).cumsum() <= most - singles.sum()) if singles.sum() <= most else np.zeros_like(singles)
+        )
         cells = kept.repeat(_sizes(self.grids))
         return FadingCells(self.are_classes, self.grids[kept], self.counts[cells], self.sums[cells], self.totals)
 
@@ -155,8 +157,7 @@ def count_cells(
     """What cells say of each sample, which is then counted if its target is known."""
     grids, starts, counts, sums, totals = known
     heads, bins = targets.shape[0], np.zeros(len(z), np.int64)
-    cells, roots = np.zeros(len(DEPTHS), np.int64), np.zeros(heads)
-    deepest = DEPTHS[-1]
+    cells, roots, deepest = np.zeros(len(DEPTHS), np.int64), np.zeros(heads), DEPTHS[-1]
     for b in range(z.shape[1]):
         for column in range(len(z)):
             bins[column] = int((1 << deepest) / (1 + math.exp(-STEEP * z[column, b])))

@@ -6,7 +6,6 @@ Shapes: B samples, C heads, D columns, M networks, T targets.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -15,8 +14,10 @@ import numpy as np
 from gln.learning.calibration import Blend, equal
 from gln.learning.compiled import compiled
 from gln.learning.densities import Shape
+from gln.learning.inputs import column_of_inputs
 from gln.learning.many import MANY, log_share
-from gln.learning.mixture import Mixture, mixed_by_losses, weights_of, with_linear
+from gln.learning.mixture import Mixture, weights_of
+from gln.learning.mixture_loops import mixed_by_losses, with_linear
 from gln.learning.network import Network
 from gln.learning.rates import rates_of_streams
 from gln.learning.reading import Reading
@@ -163,7 +164,7 @@ class Group:
 
     def members(self, reading: Reading) -> int:
         """M, the number of predictions that are combined."""
-        return len(self.networks) + (reading.bases.linear.models if self.reads else 0)
+        return len(self.networks) + (reading.linear_size // self.heads if self.reads else 0)
 
     def mixed(self, predicted: np.ndarray) -> np.ndarray:
         """What the networks mix, from what they predict: logits, standardised values or log variances."""
@@ -196,7 +197,7 @@ class Group:
             of_mean, _ = reading.read(network, np.zeros_like(z[:, :1]))
             slopes, constants, _ = network.explain(mixed, context)
             slopes, bound = weight[:, None] * slopes.reshape(heads, *mixed.shape), network.bound  # (C, K, B)
-            columns = reading.column_of_inputs(network)
+            columns = column_of_inputs(reading, network)
             values = np.where(np.isin(columns, linear)[:, None], 1, mixed.clip(-bound, bound) - of_mean)
             np.add.at(contributions.swapaxes(0, 1), columns, (slopes * values).swapaxes(0, 1))
             constant += weight * constants + (slopes * of_mean).sum(axis=1)
@@ -212,7 +213,9 @@ class Group:
         reads = self.reads or [int(before.encodes(network)) for network in self.networks]
         networks = [after.widened(network, before, own) for network, own in zip(self.networks, reads, strict=True)]
         combination, new = self.combination, self.members(after) - self.members(before)
-        return dataclasses.replace(self, networks=networks, combination=combination.with_models(new) if new else combination)
+        return dataclasses.replace(
+            self, networks=networks, combination=combination.with_models(new) if new else combination
+        )
 
 
 def grouped(networks: Sequence[Sequence[Network]], reads: Sequence[int] = ()) -> list[Group]:

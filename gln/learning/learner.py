@@ -12,26 +12,25 @@ from typing import Any
 
 import numpy as np
 
-from gln.learning.counts import Counts
+from gln.learning.counts_rows import CountsRows
 from gln.learning.group import Group, predictions
 from gln.learning.growth import add_class, with_outputs
+from gln.learning.inputs import by_feature
 from gln.learning.mixture import Mixture
 from gln.learning.network import Network, Rate
-from gln.learning.reading import Reading, Unscaled
-from gln.learning.samples import WithWords, check_magnitude, chunks, dense
+from gln.learning.reading import Reading
+from gln.learning.samples import check_magnitude, dense
 from gln.learning.single import is_single, learn_single, predict_single
 from gln.learning.targets import Classes, Numbers
+from gln.learning.unscaled import Unscaled
 
-__all__ = ["LEAST_STD", "OF_STREAMS", "SHALLOW", "Learner", "stream_sizes"]
+__all__ = ["LEAST_STD", "Learner"]
 
-# Networks for streams: a slow and a fast one. Halfspaces that see at most 1, 3 or 4 features are about as good.
-OF_STREAMS: dict[str, Any] = {"layer_sizes": (64, 32), "n_networks": 2, "context_map_size": 5, "context_features": 2}
-SHALLOW = (16,)  # layers of one more, which also reads what linear models say; 8 to 64 neurons are about as good
 LEAST_STD = float(np.finfo(np.float32).tiny)
 
 
 @dataclasses.dataclass
-class Learner:
+class Learner(CountsRows):
     """Predicts and learns raw samples, columns of numbers with NaN for a missing value and codes for categories."""
 
     reading: Reading
@@ -100,8 +99,7 @@ class Learner:
         Raises ValueError for a wrong shape, infinity, a target or a rate out of range; nothing has changed then.
         """
         count, first = samples.shape[1], self.groups[0]
-        if not isinstance(samples, WithWords):  # these have been checked
-            check_magnitude("samples", samples)
+        check_magnitude("samples", samples)
         self.targets.check(targets, count, first.heads)
         _check_steps(shares, batch_size, count)
         reading = self.reading.grown(samples, categorical, self.targets.count(first), self.targets.are_classes)
@@ -112,9 +110,8 @@ class Learner:
         for part in self.targets.parts(targets, batch_size, first):
             for _ in range(self.targets.new_classes(targets[..., part], self.groups[0])):
                 self.add_class()
-            own = shares if shares is None else shares[part].astype(np.float32)
-            of_part = samples[:, part], targets[..., part], own, rates and [each[part] for each in rates]
-            predicted.append(self._learn_part(*of_part, batch_size, predicts))
+            own = None if shares is None else shares[part].astype(np.float32), rates and [each[part] for each in rates]
+            predicted.append(self._learn_part(samples[:, part], targets[..., part], *own, batch_size, predicts))
         return predicted if predicts else []
 
     def _learn_part(
@@ -128,19 +125,18 @@ class Learner:
     ) -> np.ndarray | None:
         y, units = self.targets.learn(targets, self.groups[0], predicts)
         counted = None if self.reading.categories is None else self.targets.counted(targets, y)
+        if rates is None:
+            rates = [rate for group in self.groups for rate in group.rates(y.shape[1])]
+        rates = rates if shares is None else [each * shares for each in rates]
         if not predicts and self._is_single(samples):
-            own = self.groups[0].rates(1) if rates is None else rates
-            own = own if shares is None else [each * shares for each in own]
-            learn_single(self.reading, self.groups[0], samples, counted, y, own, shares)
+            learn_single(self.reading, self.groups[0], samples, counted, y, rates, shares)
             if self.counts is not None:
                 self.counts.learn(self._contexts(self.reading.standardised(samples)), y)
             return None
         z, means = self.reading.learn(samples, counted, y, shares), None
         if self.counts is not None:
             self.counts.learn(self._contexts(z), y)
-        if rates is None:
-            rates = [rate for group in self.groups for rate in group.rates(z.shape[1])]
-        rate = iter(rates if shares is None else [each * shares for each in rates])
+        rate = iter(rates)
         for group in self.groups:
             own = group.targets_of(y, means), [next(rate) for _ in group.networks]
             # Variances are of deviations from the combined means; nothing else needs combining.
@@ -210,53 +206,8 @@ class Learner:
         """
         group, z = self.groups[0], dense(self.reading.transform(samples))
         contributions, constant = group.explain(self.reading, z)
-        contributions, more = self.reading.by_feature(contributions, samples, z)
+        contributions, more = by_feature(self.reading, contributions, samples, z)
         return self.targets.scaled(contributions), self.targets.in_units(constant + more, group)
-
-    # ---- Counting ----------------------------------------------------------------------------------------------------
-
-    def start_counting(self, heads: int = 1) -> None:
-        """From now on, count which rows the learned samples pick: for each head if there are several, else in total."""
-        self.counts = Counts.none(self.groups[0].networks, heads)
-
-    def meet(self, samples: Any, categorical: Set[int] = frozenset()) -> None:
-        """Standardise and count samples (F, B) as `learn` does, but learn no targets.
-
-        Raises ValueError for infinity or too few features; nothing has changed then.
-        """
-        check_magnitude("samples", samples)
-        first, nothing = self.groups[0], np.zeros((1, samples.shape[1]))
-        self._read_by(self.reading.grown(samples, categorical, self.targets.count(first), self.targets.are_classes))
-        self.counts.learn(self._contexts(self.reading.learn(samples, nothing)))
-
-    def count(self, z: Any) -> None:
-        """Count the rows that standardised samples (D, B) pick."""
-        self.counts.learn(self._contexts(z))
-
-    def counted(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Predictions (C, B) for samples (F, B), and the mean count of the rows that they pick, (C or 1, B)."""
-        predicted, z = self.predict(samples), self.reading.standardised(samples)
-        return predicted, self.counts.transform(self._contexts(z)).mean(axis=1).T
-
-    def novelty(self, samples: Any) -> np.ndarray:
-        """How unlike the counted samples these are, in (0, 1]: (F, B) -> (B,)."""
-        parts = (self.reading.standardised(samples[:, part]) for part in chunks(samples.shape[1]))
-        return np.concatenate([self.counts.novelty(self._contexts(z)) for z in parts])
-
-    def _contexts(self, z: Any) -> list[np.ndarray]:  # (D, B) -> M of (B, N)
-        return [network.contexts(self.reading.side_information(network, z)) for network in self.groups[0].networks]
-
-
-def stream_sizes(reading: Reading, count: int, memory: bool = False) -> list[tuple[int, int]]:
-    """Sizes of the networks of a stream with base predictors: the columns of each, and what it reads, as for
-    `Reading.widened`.
-
-    Slow networks, which also read cells, and fast ones alternate; the last one, SHALLOW, also reads what linear models
-    say. With `memory`, another one reads all columns.
-    """
-    columns = len(reading.columns)
-    several = [(columns, 1 - i % 2) for i in range(count)]
-    return [*several, *(memory * [(reading.size, 0)]), (columns, 2)]
 
 
 def _check_steps(shares: np.ndarray | None, batch_size: int, count: int) -> None:

@@ -16,19 +16,7 @@ from typing import Any
 import numpy as np
 
 from gln.learning.compiled import compiled, plain
-from gln.learning.linear_loops import (
-    BIAS,
-    RATES,
-    STEADY,
-    Slots,
-    Terms,
-    key_of,
-    learn_terms,
-    move,
-    slot_of,
-    slots_of,
-    terms_of,
-)
+from gln.learning.linear_loops import BIAS, LEARN_TERMS, RATES, STEADY, TERMS_OF, Slots, Terms, move, slot_of, slots_of
 from gln.learning.owned import OwnsArrays
 from gln.learning.samples import Words
 
@@ -36,6 +24,7 @@ __all__ = ["Linear"]
 
 LARGEST_LOGIT, LARGEST_VALUE = 8.0, 3.0  # of predictions; values are in standard deviations of the targets
 FIRST_SLOTS, MOST_SLOTS, MOST_NUMBERS = 1 << 8, 1 << 18, 1 << 22  # slots, and numbers in all slots
+
 
 @dataclasses.dataclass
 class Linear(OwnsArrays):
@@ -80,11 +69,9 @@ class Linear(OwnsArrays):
             z: (D, B), standardised columns.
             columns: (F,), the column of each number, -1 for a category.
         """
-        return compiled(terms_of, key_of)(plain(samples), words, z, columns, self.models > 1)
+        return compiled(*TERMS_OF)(plain(samples), words, z, columns, self.models > 1)
 
-    def learn(
-        self, terms: Terms, targets: np.ndarray, shares: np.ndarray | None = None, begin: int = 0
-    ) -> np.ndarray:
+    def learn(self, terms: Terms, targets: np.ndarray, shares: np.ndarray | None = None, begin: int = 0) -> np.ndarray:
         """Predict samples from `begin` on, and learn each before the next.
 
         Args:
@@ -98,7 +85,7 @@ class Linear(OwnsArrays):
         count = targets.shape[1]
         said, shares = np.zeros((self.models * self.heads, count)), np.ones(count) if shares is None else plain(shares)
         options = self.are_classes, self.limit, self.most, plain(targets), shares, True
-        while (begin := compiled(learn_terms, slot_of)(terms, self.slots, *options, begin, said)) < count:
+        while (begin := compiled(*LEARN_TERMS)(terms, self.slots, *options, begin, said)) < count:
             self.double()
         return said
 
@@ -174,10 +161,14 @@ class Linear(OwnsArrays):
     def _weights(self, terms: Terms) -> np.ndarray:  # (T, M, C), of unscaled values
         places = np.empty(len(terms.keys), np.int64)
         compiled(slots_of, slot_of)(terms.keys, self.keys, places)
-        weights = -self.leaders[places] * np.array(RATES[: self.models])[:, None] / (STEADY + np.sqrt(self.squares[places]))
+        weights = (
+            -self.leaders[places] * np.array(RATES[: self.models])[:, None] / (STEADY + np.sqrt(self.squares[places]))
+        )
         scales = np.maximum(self.scales[places], np.abs(terms.values))
         known = self.keys[places] == terms.keys
-        return np.where((known & (scales > 0))[:, None, None], weights / np.where(scales > 0, scales, 1)[:, None, None], 0)
+        return np.where(
+            (known & (scales > 0))[:, None, None], weights / np.where(scales > 0, scales, 1)[:, None, None], 0
+        )
 
     def state(self) -> dict[str, Any]:
         """The fields, which `Linear` takes back."""

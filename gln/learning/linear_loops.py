@@ -12,7 +12,19 @@ import numpy as np
 
 from gln.learning.samples import Words
 
-__all__ = ["BIAS", "RATES", "STEADY", "Slots", "Terms", "key_of", "learn_terms", "move", "slot_of", "slots_of", "terms_of"]
+__all__ = [
+    "BIAS",
+    "RATES",
+    "STEADY",
+    "Slots",
+    "Terms",
+    "key_of",
+    "learn_terms",
+    "move",
+    "slot_of",
+    "slots_of",
+    "terms_of",
+]
 
 # Follow-the-regularised-leader without regularisation: rates are RATES / (STEADY + root of the sum of squared
 # gradients), of the model without pairs and of the one with them, which has more terms. Log-loss is the same within
@@ -51,6 +63,19 @@ def key_of(one: int, other: int) -> int:
     return (key ^ (key >> 29)) | 2
 
 
+def join_terms(
+    start: int, end_of_levels: int, end: int, keys: np.ndarray, values: np.ndarray, features: np.ndarray
+) -> int:
+    """Join each level with all terms of its sample after it, and return where these pairs end."""
+    t = end
+    for i in range(start, end_of_levels):
+        for j in range(i + 1, end):
+            keys[t], values[t] = key_of(keys[i], keys[j]), values[j]
+            features[t, 0], features[t, 1] = features[i, 0], features[j, 0]
+            t += 1
+    return t
+
+
 def terms_of(
     samples: np.ndarray,  # (F, B), with codes for categories
     words: Words,
@@ -84,14 +109,15 @@ def terms_of(
                 t += values[t] != 0.0
         for i in range(words.starts[b], words.starts[b + 1]):
             number = words.numbers[i]
-            keys[t], values[t], features[t] = key_of(number, -3 - words.codes[i]), words.values[i], len(columns) + number
+            keys[t], values[t], features[t] = (
+                key_of(number, -3 - words.codes[i]),
+                words.values[i],
+                len(columns) + number,
+            )
             t += values[t] != 0.0
-        pairs[b] = end = t
-        for i in range(starts[b] + 1, end_of_levels if joins else 0):
-            for j in range(i + 1, end):
-                keys[t], values[t] = key_of(keys[i], keys[j]), values[j]
-                features[t, 0], features[t, 1] = features[i, 0], features[j, 0]
-                t += 1
+        pairs[b] = t
+        if joins:
+            t = join_terms(starts[b] + 1, end_of_levels, t, keys, values, features)
     starts[count] = t
     return Terms(starts, pairs, keys[:t], values[:t], features[:t])
 
@@ -117,6 +143,25 @@ def move(found: np.ndarray, keys: np.ndarray, slots: np.ndarray) -> None:  # (n,
         keys[slots[i]] = found[i]
 
 
+def find_terms(
+    terms: Terms, b: int, slots: Slots, most: int, learns: bool, places: np.ndarray, scaled: np.ndarray
+) -> None:
+    """Fill `places` with the slots of the terms of sample b, and `scaled` with their values."""
+    keys, scales, _, _, used = slots
+    for i in range(terms.starts[b], terms.starts[b + 1]):
+        slot = slot_of(keys, terms.keys[i])
+        if keys[slot] == 0:
+            if len(keys) == most and 2 * used[0] >= most:
+                slot = (terms.keys[i] >> 20) & (most - 1)  # shared, as in a hashed model
+            elif learns:
+                keys[slot] = terms.keys[i]
+                used[0] += 1
+        scale = max(scales[slot], abs(terms.values[i]))
+        if learns:
+            scales[slot] = scale
+        places[i], scaled[i] = slot, terms.values[i] / scale
+
+
 def learn_terms(
     terms: Terms,
     slots: Slots,
@@ -130,25 +175,13 @@ def learn_terms(
     said: np.ndarray,  # (M C, B), filled
 ) -> int:
     """Predict the samples from `begin` on, and learn them if `learns`; returns at which one slots run out."""
-    keys, scales, leaders, squares, used = slots
-    heads = leaders.shape[2]
+    (keys, _, leaders, squares, used), heads = slots, slots.leaders.shape[2]
     places, scaled, weights = np.zeros(len(terms.keys), np.int64), np.zeros(len(terms.keys)), np.zeros(len(terms.keys))
     for b in range(begin, targets.shape[1]):
         start, stop = terms.starts[b], terms.starts[b + 1]
         if learns and len(keys) < most and 2 * (used[0] + stop - start) > len(keys):
             return b
-        for i in range(start, stop):
-            slot = slot_of(keys, terms.keys[i])
-            if keys[slot] == 0:
-                if len(keys) == most and 2 * used[0] >= most:
-                    slot = (terms.keys[i] >> 20) & (most - 1)  # shared, as in a hashed model
-                elif learns:
-                    keys[slot] = terms.keys[i]
-                    used[0] += 1
-            scale = max(scales[slot], abs(terms.values[i]))
-            if learns:
-                scales[slot] = scale
-            places[i], scaled[i] = slot, terms.values[i] / scale
+        find_terms(terms, b, slots, most, learns, places, scaled)
         for model in range(leaders.shape[1]):
             end = terms.pairs[b] if model == 0 else stop
             for head in range(heads):
@@ -170,3 +203,7 @@ def learn_terms(
                     change = (math.sqrt(squares[slot, model, head]) - root) / RATES[model]
                     leaders[slot, model, head] += gradient - change * weights[i]
     return targets.shape[1]
+
+
+TERMS_OF = terms_of, join_terms, key_of
+LEARN_TERMS = learn_terms, find_terms, slot_of

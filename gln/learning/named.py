@@ -2,6 +2,7 @@
 
 Shapes: B samples, C heads, F features.
 """
+# ruff: noqa: N803 - X is River's name
 
 from __future__ import annotations
 
@@ -13,12 +14,14 @@ import numpy as np
 import pandas as pd
 
 from gln.backends import load_backend
-from gln.learning.learner import OF_STREAMS, SHALLOW, Learner
+from gln.learning.learner import Learner
 from gln.learning.levels import warn_of_numbers
-from gln.learning.names import CONSTANT, Names, Samples
+from gln.learning.names import Names, Samples
+from gln.learning.of_streams import OF_STREAMS, SHALLOW
 from gln.learning.reading import Reading
 from gln.learning.samples import WithWords
 from gln.learning.saveable import Saveable
+from gln.learning.values import CONSTANT
 
 __all__ = ["PREVIOUS", "Named"]
 
@@ -27,9 +30,16 @@ ADVICE = "convert it to float, for example by `converters` of river.stream.iter_
 
 
 class Named(Names, Saveable):
-    """A model that learns a stream of named features and words. A feature is a category if its first value is a string."""
+    """A model that learns a stream of named features and words. One is a category if its first value is a string."""
 
-    kept: ClassVar[dict[str, Any]] = {"_places": dict, "_levels": dict, "_words": dict, "_occurrences": np.ndarray, "_count": int, "_learner": Learner}
+    kept: ClassVar[dict[str, Any]] = {
+        "_places": dict,
+        "_levels": dict,
+        "_words": dict,
+        "_occurrences": np.ndarray,
+        "_count": int,
+        "_learner": Learner,
+    }
 
     memory = False  # whether one more network reads the previous label, as a category
     _always = property(lambda self: {PREVIOUS} if self.memory else set())  # added with the first features

@@ -9,22 +9,21 @@ Shapes: B samples, F features.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Set
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from gln.learning.levels import Levels, codes_of, new_levels
-from gln.learning.samples import MAX_FLOAT, WithWords, Words, no_words
+from gln.learning.samples import WithWords, Words, no_words
+from gln.learning.values import CONSTANT, MOST, features_of, has_values, is_missing, no_features, number_of
 
-__all__ = ["CONSTANT", "Names", "Samples"]
+__all__ = ["Names", "Samples"]
 
 AT_ONCE = 20  # keys of the first samples that become features at once; of more, most may be words
 ENOUGH = 10  # samples that later have a key before it becomes a feature, if at least half of all samples since had it
-CONSTANT = ("constant", "feature")  # name of what networks read while there are only words
 NO_WORDS, NO_CODE = no_words(1), np.full(1, -1)
-MOST = float(MAX_FLOAT)  # the largest number
 
 
 class Samples(NamedTuple):
@@ -56,7 +55,7 @@ class Names:
         levels: dict[Hashable, Levels] = {}
         values, places = self._values(x, levels), self._places
         if values.keys() <= places.keys():
-            return Samples(WithWords(_features(values, places), NO_WORDS), places, levels, {})
+            return Samples(WithWords(features_of(values, places), NO_WORDS), places, levels, {})
         names, (amounts, numbers) = list(values), self._amounts(values)
         new: dict[Hashable, int] = {}
         first = self._occurrences.shape[1]
@@ -74,7 +73,7 @@ class Names:
         """Convert a dictionary for prediction; what is unknown is ignored."""
         values, places = self._values(x), self._places
         if values.keys() <= places.keys():
-            return WithWords(_features(values, places), NO_WORDS)
+            return WithWords(features_of(values, places), NO_WORDS)
         return self._row(values, *self._amounts(values), places, {})
 
     def _amounts(self, values: Mapping[Hashable, float]) -> tuple[np.ndarray, np.ndarray]:  # -> (n,), (n,)
@@ -98,10 +97,10 @@ class Names:
     def _value(self, name: Hashable, value: Any, new: dict[Hashable, Levels] | None) -> float:
         """A value as a number, or as the code of its level; NaN if it is missing. Unknown levels are added to `new`, or
         without it become missing values."""
-        if _is_missing(value):
+        if is_missing(value):
             return np.nan
         if not self._is_category(name, [value]):
-            return _number(name, value)
+            return number_of(name, value)
         known = self._levels.get(name, {})
         if value not in known and new is not None:
             new[name] = {value: len(known)}
@@ -121,7 +120,7 @@ class Names:
         if self._levels or levels:
             are_levels = np.array([name in self._levels or name in levels for name in values], bool)[kept]
             codes[are_levels], amounts[are_levels] = amounts[are_levels], 1.0
-        return WithWords(_features(values, places), Words(np.array([0, len(codes)]), numbers, codes, amounts))
+        return WithWords(features_of(values, places), Words(np.array([0, len(codes)]), numbers, codes, amounts))
 
     # ---- Frames ------------------------------------------------------------------------------------------------------
 
@@ -129,7 +128,9 @@ class Names:
         """Rows of a frame to learn, one part after another: those before the next key that is no feature, or one row
         with such keys, which may make features of them."""
         names, start, features = np.array([*X.columns, None], object)[:-1], 0, -1
-        has = np.stack([_has(X[name]) for name in X.columns], axis=1) if len(names) else np.zeros((len(X), 0), bool)
+        has = (
+            np.stack([has_values(X[name]) for name in X.columns], axis=1) if len(names) else np.zeros((len(X), 0), bool)
+        )
         while start < len(X):
             if len(self._places) != features:
                 features = len(self._places)
@@ -167,18 +168,18 @@ class Names:
 
     def _rows(self, X: pd.DataFrame) -> WithWords:
         """Samples of the rows of a frame, with codes in place of strings; what is unknown is ignored."""
-        features, found = _no_features(self._places, len(X)), []
+        features, found = no_features(self._places, len(X)), []
         for name, dtype in zip(X.columns, X.dtypes, strict=True):
             if dtype.kind in "biuf":
                 values = X[name].to_numpy(np.float64, na_value=np.nan)
             else:
-                values = np.array([_number(name, value) for value in X[name]], np.float64)
+                values = np.array([number_of(name, value) for value in X[name]], np.float64)
             for value in values[np.abs(values) > MOST]:
-                _number(name, value)
+                number_of(name, value)
             if name in self._places:
                 features[self._places[name]] = values
             elif name in self._words:
-                rows, is_level = np.flatnonzero(_has(X[name]) & ~np.isnan(values)), name in self._levels
+                rows, is_level = (has_values(X[name]) & ~np.isnan(values)).nonzero()[0], name in self._levels
                 codes = values[rows].astype(int) if is_level else np.full(len(rows), -1)
                 numbers = np.full(len(rows), self._words[name])
                 found.append((rows, numbers, codes, np.ones(len(rows)) if is_level else values[rows]))
@@ -235,41 +236,3 @@ class Names:
         for name, own in samples.levels.items():
             self._levels.setdefault(name, {}).update(own)
         self._count += samples.rows.shape[1]
-
-
-def _features(values: Mapping[Hashable, float], places: Mapping[Hashable, int]) -> np.ndarray:  # -> (F, 1)
-    """The features of a sample with these values."""
-    features = np.array([[values.get(name, np.nan)] for name in places], np.float64)
-    if CONSTANT in places:
-        features[places[CONSTANT]] = 0
-    return features if places else features.reshape(0, 1)
-
-
-def _no_features(places: Mapping[Hashable, int], count: int) -> np.ndarray:  # -> (F, B)
-    """Samples whose features are all missing."""
-    features = np.full((len(places), count), np.nan)
-    if CONSTANT in places:
-        features[places[CONSTANT]] = 0
-    return features
-
-
-def _has(column: pd.Series) -> np.ndarray:
-    """Which rows have a value; one that a sparse column does not store is absent."""
-    has = column.notna().to_numpy()
-    return has & (column != 0).to_numpy() if isinstance(column.dtype, pd.SparseDtype) else has
-
-
-def _number(name: Hashable, value: Any) -> float:
-    """A value as a float; NaN if it is missing."""
-    is_date = isinstance(value, (np.datetime64, np.timedelta64))  # some of which `float` takes
-    try:
-        number = np.nan if _is_missing(value) else np.inf if is_date else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = np.inf
-    if abs(number) > MOST:
-        raise ValueError(f"x[{name!r}]: expected a finite number, a bool or a string, got {value!r}")
-    return number
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or value is pd.NA or value != value

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Hashable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -19,27 +19,12 @@ from gln.learning.categories import Categories
 from gln.learning.cells import Cells
 from gln.learning.encodings import NO_PIECES, Pieces, piecewise_linear, with_distances
 from gln.learning.growth import with_inputs
+from gln.learning.inputs import names_of
 from gln.learning.network import Network
 from gln.learning.samples import dense, features_and_words
 from gln.learning.standardizer import OF_FEATURES, Standardizer
 
-__all__ = ["Reading", "Unscaled"]
-
-
-@dataclasses.dataclass
-class Unscaled:
-    """Stands for a standardizer where samples are read as they are."""
-
-    size: int
-
-    def learn_checked(self, samples: Any) -> np.ndarray:
-        return self.transform(samples)
-
-    def transform(self, samples: Any) -> np.ndarray:
-        return np.asarray(samples, np.float32)
-
-    def grow(self, size: int) -> None:
-        raise ValueError(f"samples: expected {self.size} features, got {size}")
+__all__ = ["Reading"]
 
 
 @dataclasses.dataclass
@@ -66,7 +51,9 @@ class Reading:
 
     def with_bases(self, heads: int, are_classes: bool, counts: bool = True) -> Reading:
         """With base predictors, and among them cells if `counts`, before the first sample."""
-        bases = Bases.start(self.numbers[self.numbers >= 0], heads, are_classes, self.categories is not None, counts)
+        bases = Bases.start(
+            self.numbers[self.numbers >= 0].tolist(), heads, are_classes, self.categories is not None, counts
+        )
         return dataclasses.replace(self, bases=bases)
 
     def __post_init__(self) -> None:
@@ -158,14 +145,6 @@ class Reading:
         """Whether a network also mixes encodings or what base predictors say, which come first in its inputs."""
         return network.input_size > network.context_size * (1 + self.distances)
 
-    def column_of_inputs(self, network: Network) -> np.ndarray:  # (K,)
-        """The column that each input of a network comes from, out of D + E."""
-        read = self.columns if network.context_size < self.size else np.arange(self.size)
-        linear = self.size + np.arange(self.linear_size)
-        cells = self.size + self.linear_size + np.arange(self.cells_size)
-        columns = np.concatenate([linear, self.pieces.features, cells, read.repeat(1 + self.distances)])
-        return columns[-network.input_size :]
-
     @property
     def linear_size(self) -> int:
         """L, the number of values of linear models."""
@@ -174,34 +153,8 @@ class Reading:
     @property
     def cells_size(self) -> int:
         """The number of values of cells."""
-        return sum(part.columns for part in (self.cells, self.bases and self.bases.cells) if part is not None)
-
-    def by_feature(self, contributions: np.ndarray, samples: Any, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The sum over each feature's columns, and what is constant; a cell of two features is half of each.
-
-        Contributions of linear models are slopes, which are shared between what they read.
-
-        Shapes: (C, B, D + E), samples, (D + E, B) -> (C, B, F), and words after the features, (C, B).
-        """
-        ends = np.cumsum([self.size, self.linear_size, self.cells_size])
-        own, slopes, cells, _ = np.split(contributions, ends, axis=-1)
-        features, words = features_and_words(samples)
-        parts = np.arange(self.size) if self.categories is None else self.categories.features
-        found = own @ (parts[:, None] == np.arange(features.shape[0]))
-        of_cells = None
-        if self.cells is not None:
-            of_cells = self.cells.features
-        elif self.bases is not None:
-            of_cells = parts[self.bases.cells.features]
-        if of_cells is not None:
-            found += cells @ (of_cells[:, :, None] == np.arange(features.shape[0])).mean(axis=1)
-        if self.bases is None:
-            return found, np.zeros(found.shape[:2])
-        size = features.shape[0] + int(words.numbers.max(initial=-1)) + 1
-        terms = self.bases.linear.terms(features, words, z[: self.size], self.numbers)
-        said, constant = self.bases.linear.explain(terms, size)
-        found = np.pad(found, [(0, 0), (0, 0), (0, size - found.shape[2])])
-        return found + np.einsum("cbl,lbf->cbf", slopes, said), np.einsum("cbl,lb->cb", slopes, constant)
+        cells: Any = self.cells if self.bases is None else self.bases.cells
+        return 0 if cells is None else cells.columns
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
 
@@ -220,12 +173,9 @@ class Reading:
 
     def with_class(self, count: int) -> Reading:
         """With statistics and base predictions of one more class, after this many samples."""
-        grown = self
-        if self.categories is not None:
-            grown = self._with_categories(self.categories.with_class())
-        if self.bases is not None:
-            grown = dataclasses.replace(grown, bases=grown.bases.with_class(count))
-        return grown
+        bases = None if self.bases is None else self.bases.with_class(count)
+        grown = self if bases is None else dataclasses.replace(self, bases=bases)
+        return grown if grown.categories is None else grown._with_categories(grown.categories.with_class())
 
     def with_outputs(self, kept: Sequence[int], new: int) -> Reading:
         """With base predictions of the targets `kept`, in this order, and of new ones."""
@@ -260,7 +210,7 @@ class Reading:
 
     def inputs(self, columns: int, reads: int) -> int:
         """The number of inputs of a network with this many columns; `reads` as for `widened`."""
-        return len(self._names(np.arange(columns), reads))
+        return len(names_of(self, np.arange(columns), reads))
 
     def widened(self, network: Any, before: Reading, reads: int) -> Any:
         """The network with inputs for what is new since `before`, or the same network if it reads nothing new.
@@ -268,22 +218,12 @@ class Reading:
         `reads` is 0 for columns and distances, 1 also for encodings and cells, 2 also for linear models.
         """
         whole = network.context_size == before.size
-        old, new = (each._names(np.arange(each.size) if whole else each.columns, reads) for each in (before, self))
+        old, new = (names_of(each, np.arange(each.size) if whole else each.columns, reads) for each in (before, self))
         if old == new:
             return network
         places = {name: place for place, name in enumerate(old)}
         context_size = self.size if whole else len(self.columns)
         return with_inputs(network, [places.get(name, -1) for name in new], context_size)
-
-    def _names(self, columns: np.ndarray, reads: int) -> list[Hashable]:
-        """Names of the inputs of a network that reads these columns, which stay the same when a reading grows."""
-        rows: list[Hashable] = [(column, i) for column in columns.tolist() for i in range(1 + self.distances)]
-        cells: list[Hashable] = [("cell", i) for i in range(0 if self.cells is None else self.cells.columns)]
-        linear: list[Hashable] = []
-        if self.bases is not None:
-            linear, cells = self.bases.names()
-        pieces: list[Hashable] = [("piece", i) for i in range(len(self.pieces.features))]
-        return (linear if reads > 1 else []) + (pieces + cells if reads > 0 else []) + rows
 
     # ---- State -------------------------------------------------------------------------------------------------------
 

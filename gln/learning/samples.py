@@ -34,9 +34,7 @@ def check_samples(samples: Any, size: int) -> None:
 
 
 def magnitude(samples: Any) -> float:
-    """The largest absolute value in samples, dense, sparse or with words, ignoring NaN; 0 without any."""
-    if isinstance(samples, WithWords):
-        return max(magnitude(samples.features), magnitude(samples.words.values))
+    """The largest absolute value in a dense or sparse array, ignoring NaN; 0 for an empty one."""
     numbers = samples.data if issparse(samples) else samples
     if numbers.size == 0:
         return 0.0
@@ -58,7 +56,7 @@ def dense(samples: Any) -> np.ndarray:
 
 def check_magnitude(name: str, numbers: Any) -> None:
     """Raise ValueError for infinity, and for numbers that float32 cannot hold; NaN passes."""
-    if magnitude(numbers) > float(MAX_FLOAT):
+    if not isinstance(numbers, WithWords) and magnitude(numbers) > float(MAX_FLOAT):  # those have been checked
         raise ValueError(f"Input {name} contains infinity or a value too large for dtype('float32').")
 
 
@@ -98,7 +96,8 @@ class Words(NamedTuple):
 
 
 def no_words(count: int) -> Words:
-    return Words(np.zeros(count + 1, np.int64), *np.zeros((2, 0), np.int64), np.zeros(0))
+    nothing = np.zeros(0, np.int64)
+    return Words(np.zeros(count + 1, np.int64), nothing, nothing, np.zeros(0))
 
 
 @dataclasses.dataclass

@@ -6,7 +6,6 @@ It is for networks of `gln_numba` and does what `Reading`, `Group` and `Mixture`
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +17,8 @@ from gln.learning.fading import Cells
 from gln.learning.group import Group
 from gln.learning.linear_loops import Slots
 from gln.learning.many import log_share
-from gln.learning.mixture import FADING, LEAST_PROBABILITY, Mixture, mixed_by_losses, of_class, sums_before, with_linear
+from gln.learning.mixture import Mixture
+from gln.learning.mixture_loops import count_single, mixed_by_losses, of_class, sums_before, with_linear
 from gln.learning.moments import standardise
 from gln.learning.reading import Reading
 from gln.learning.samples import WithWords, Words
@@ -66,6 +66,7 @@ def learn_single(
     if reading.categories is not None:
         assert counted is not None
         columns = reading.categories.learn(columns, counted, shares)
+    assert reading.bases is not None
     reading.bases.make_room(samples)
     _run(reading, group, samples, columns, y, rates, shares, True)
     for network in group.networks:
@@ -82,19 +83,18 @@ def _run(
     shares: np.ndarray | None,
     learns: bool,
 ) -> np.ndarray:
-    bases, mixture, networks = reading.bases, group.combination, group.networks
+    bases: Any = reading.bases
+    mixture, networks = group.combination, group.networks
     standard = reading.standardizer.loop_state
     of_bases = bases.linear.models > 1, bases.linear.limit, bases.linear.most, bases.linear.slots, bases.cells.cells
     inputs = np.array([network.base_size for network in networks])
-    own = tuple([network.of_sample[learns] for network in networks])
+    own = tuple([network.of_sample[learns] for network in networks]  # type: ignore[attr-defined] - of gln_numba)
     offset = log_share(group.heads) if bases.linear.are_classes else 0.0
     spread = NO_SPREAD if mixture.spread is None else mixture.spread
     share = ONE if shares is None else plain(shares)
     of_sample = plain(columns), plain(samples.features), samples.words, reading.numbers
     of_networks = bases.linear.are_classes, own, inputs, y, tuple(rates), share
-    return _compiled_step()(
-        *standard, *of_sample, *of_bases, *of_networks, mixture.losses, spread, offset, learns
-    )
+    return _compiled_step()(*standard, *of_sample, *of_bases, *of_networks, mixture.losses, spread, offset, learns)
 
 
 @functools.cache
@@ -102,7 +102,8 @@ def _compiled_step() -> Callable[..., np.ndarray]:
     global learn_blocks
     from gln_numba import learn_blocks
 
-    return compiled(_step, standardise, say, *HELPERS, with_linear, mixed_by_losses, of_class, sums_before)
+    helpers = standardise, say, *HELPERS, with_linear, mixed_by_losses, count_single, of_class, sums_before
+    return compiled(_step, *helpers)
 
 
 def _step(
@@ -140,11 +141,5 @@ def _step(
     predicted = with_linear(predicted, said, are_classes)
     mixed = mixed_by_losses(predicted, losses, offset, are_classes)
     if learns:
-        if are_classes:
-            now = of_class(predicted, y).astype(np.float64)
-            for m in range(len(now)):
-                now[m, 0, 0] = -math.log(max(now[m, 0, 0], LEAST_PROBABILITY))
-        else:
-            now = np.square(targets - predicted)
-        sums_before(now, losses, spread, share, share * (1 - FADING), 1)
+        count_single(predicted, y, are_classes, losses, spread, share)
     return mixed

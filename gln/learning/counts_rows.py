@@ -1,0 +1,56 @@
+"""What a `Learner` counts: how often the weight rows of its networks were picked by samples that it learned.
+
+Shapes: B samples, F features, D columns made from them, C heads, M networks of a group, N neurons of a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from typing import Any
+
+import numpy as np
+
+from gln.learning.counts import Counts
+from gln.learning.samples import check_magnitude, chunks
+
+__all__ = ["CountsRows"]
+
+
+class CountsRows:
+    """The part of `Learner` that counts rows, for those who ask for it."""
+
+    reading: Any
+    targets: Any
+    groups: Any
+    counts: Any
+
+    def start_counting(self, heads: int = 1) -> None:
+        """From now on, count which rows the learned samples pick: for each head if there are several, else in total."""
+        self.counts = Counts.none(self.groups[0].networks, heads)
+
+    def meet(self, samples: Any, categorical: Set[int] = frozenset()) -> None:
+        """Standardise and count samples (F, B) as `learn` does, but learn no targets.
+
+        Raises ValueError for infinity or too few features; nothing has changed then.
+        """
+        check_magnitude("samples", samples)
+        first, nothing = self.groups[0], np.zeros((1, samples.shape[1]))
+        self._read_by(self.reading.grown(samples, categorical, self.targets.count(first), self.targets.are_classes))
+        self.counts.learn(self._contexts(self.reading.learn(samples, nothing)))
+
+    def count(self, z: Any) -> None:
+        """Count the rows that standardised samples (D, B) pick."""
+        self.counts.learn(self._contexts(z))
+
+    def counted(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Predictions (C, B) for samples (F, B), and the mean count of the rows that they pick, (C or 1, B)."""
+        predicted, z = self.predict(samples), self.reading.standardised(samples)
+        return predicted, self.counts.transform(self._contexts(z)).mean(axis=1).T
+
+    def novelty(self, samples: Any) -> np.ndarray:
+        """How unlike the counted samples these are, in (0, 1]: (F, B) -> (B,)."""
+        parts = (self.reading.standardised(samples[:, part]) for part in chunks(samples.shape[1]))
+        return np.concatenate([self.counts.novelty(self._contexts(z)) for z in parts])
+
+    def _contexts(self, z: Any) -> list[np.ndarray]:  # (D, B) -> M of (B, N)
+        return [network.contexts(self.reading.side_information(network, z)) for network in self.groups[0].networks]

@@ -1,0 +1,54 @@
+"""Values of features as users give them, in dictionaries and frames."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gln.learning.samples import MAX_FLOAT
+
+__all__ = ["CONSTANT", "MOST", "features_of", "has_values", "is_missing", "no_features", "number_of"]
+
+MOST = float(MAX_FLOAT)  # the largest number
+CONSTANT = ("constant", "feature")  # name of what networks read while there are only words
+
+
+def features_of(values: Mapping[Hashable, float], places: Mapping[Hashable, int]) -> np.ndarray:  # -> (F, 1)
+    """The features of a sample with these values."""
+    features = np.array([[values.get(name, np.nan)] for name in places], np.float64)
+    if CONSTANT in places:
+        features[places[CONSTANT]] = 0
+    return features if places else features.reshape(0, 1)
+
+
+def no_features(places: Mapping[Hashable, int], count: int) -> np.ndarray:  # -> (F, B)
+    """Samples whose features are all missing."""
+    features = np.full((len(places), count), np.nan)
+    if CONSTANT in places:
+        features[places[CONSTANT]] = 0
+    return features
+
+
+def has_values(column: pd.Series) -> np.ndarray:
+    """Which rows have a value; one that a sparse column does not store is absent."""
+    has = column.notna().to_numpy()
+    return has & (column != 0).to_numpy() if isinstance(column.dtype, pd.SparseDtype) else has
+
+
+def number_of(name: Hashable, value: Any) -> float:
+    """A value as a float; NaN if it is missing."""
+    is_date = isinstance(value, (np.datetime64, np.timedelta64))  # some of which `float` takes
+    try:
+        number = np.nan if is_missing(value) else np.inf if is_date else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = np.inf
+    if abs(number) > MOST:
+        raise ValueError(f"x[{name!r}]: expected a finite number, a bool or a string, got {value!r}")
+    return number
+
+
+def is_missing(value: Any) -> bool:
+    return value is None or value is pd.NA or value != value
