@@ -84,11 +84,12 @@ def _run(
     learns: bool,
 ) -> np.ndarray:
     bases: Any = reading.bases
-    mixture, networks = group.combination, group.networks
+    networks: Any = group.networks  # of gln_numba
+    mixture = group.combination
     standard = reading.standardizer.loop_state
     of_bases = bases.linear.models > 1, bases.linear.limit, bases.linear.most, bases.linear.slots, bases.cells.cells
     inputs = np.array([network.base_size for network in networks])
-    own = tuple([network.of_sample[learns] for network in networks]  # type: ignore[attr-defined] - of gln_numba)
+    own = tuple([network.of_sample[learns] for network in networks])
     offset = log_share(group.heads) if bases.linear.are_classes else 0.0
     spread = NO_SPREAD if mixture.spread is None else mixture.spread
     share = ONE if shares is None else plain(shares)
