@@ -15,12 +15,12 @@ from gln.learning.compiled import compiled, plain
 from gln.learning.encodings import fill_distances
 from gln.learning.fading import Cells, FadingCells, count_cells, logit
 from gln.learning.linear import Linear
-from gln.learning.linear_loops import Slots, key_of, learn_terms, slot_of, terms_of
-from gln.learning.samples import WithWords, Words
+from gln.learning.linear_loops import Slots, is_full, key_of, learn_terms, slot_of, terms_of
+from gln.learning.samples import WithWords, Words, dense
 
 __all__ = ["HELPERS", "Bases", "say"]
 
-HELPERS = terms_of, key_of, learn_terms, slot_of, count_cells, logit, fill_distances  # of `say`
+HELPERS = terms_of, key_of, learn_terms, slot_of, is_full, count_cells, logit, fill_distances  # of `say`
 
 
 @dataclasses.dataclass
@@ -78,7 +78,7 @@ class Bases:
 
     def _say(self, z: np.ndarray, features: np.ndarray, *rest: Any) -> tuple[np.ndarray, int]:
         linear = self.linear.models > 1, self.linear.limit, self.linear.most, self.linear.slots
-        return compiled(say, *HELPERS)(z, plain(features), *linear, self.cells.cells, self.linear.are_classes, *rest)
+        return compiled(say, *HELPERS)(z, plain(dense(features)), *linear, self.cells.cells, self.linear.are_classes, *rest)
 
     @property
     def linear_size(self) -> int:

@@ -22,6 +22,7 @@ from gln.learning.linear_loops import (
     STEADY,
     Slots,
     Terms,
+    is_full,
     key_of,
     learn_terms,
     move,
@@ -30,7 +31,7 @@ from gln.learning.linear_loops import (
     terms_of,
 )
 from gln.learning.owned import OwnsArrays
-from gln.learning.samples import Words
+from gln.learning.samples import Words, dense
 
 __all__ = ["Linear"]
 
@@ -80,7 +81,7 @@ class Linear(OwnsArrays):
             z: (D, B), standardised columns.
             columns: (F,), the column of each number, -1 for a category.
         """
-        return compiled(terms_of, key_of)(plain(samples), words, z, columns, self.models > 1)
+        return compiled(terms_of, key_of)(plain(dense(samples)), words, z, columns, self.models > 1)
 
     def learn(
         self, terms: Terms, targets: np.ndarray, shares: np.ndarray | None = None, begin: int = 0
@@ -98,7 +99,7 @@ class Linear(OwnsArrays):
         count = targets.shape[1]
         said, shares = np.zeros((self.models * self.heads, count)), np.ones(count) if shares is None else plain(shares)
         options = self.are_classes, self.limit, self.most, plain(targets), shares, True
-        while (begin := compiled(learn_terms, slot_of)(terms, self.slots, *options, begin, said)) < count:
+        while (begin := compiled(learn_terms, slot_of, is_full)(terms, self.slots, *options, begin, said)) < count:
             self.double()
         return said
 
@@ -120,7 +121,7 @@ class Linear(OwnsArrays):
         """Move everything to twice as many slots."""
         used = np.flatnonzero(self.keys)
         keys, places = np.zeros(2 * len(self.keys), np.int64), np.empty(len(used), np.int64)
-        compiled(move, slot_of)(self.keys[used], keys, places)
+        compiled(move, slot_of, is_full)(self.keys[used], keys, self._used, self.most, places)
         for name in ("scales", "leaders", "squares"):
             old = getattr(self, name)
             new = np.zeros((len(keys), *old.shape[1:]))
@@ -173,11 +174,9 @@ class Linear(OwnsArrays):
 
     def _weights(self, terms: Terms) -> np.ndarray:  # (T, M, C), of unscaled values
         places = np.empty(len(terms.keys), np.int64)
-        compiled(slots_of, slot_of)(terms.keys, self.keys, places)
+        compiled(slots_of, slot_of, is_full)(terms.keys, self.keys, self._used, self.most, places)
         weights = -self.leaders[places] * np.array(RATES[: self.models])[:, None] / (STEADY + np.sqrt(self.squares[places]))
-        scales = np.maximum(self.scales[places], np.abs(terms.values))
-        known = self.keys[places] == terms.keys
-        return np.where((known & (scales > 0))[:, None, None], weights / np.where(scales > 0, scales, 1)[:, None, None], 0)
+        return weights / np.maximum(self.scales[places], np.abs(terms.values))[:, None, None]
 
     def state(self) -> dict[str, Any]:
         """The fields, which `Linear` takes back."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from gln.learning.samples import Words
 
-__all__ = ["BIAS", "RATES", "STEADY", "Slots", "Terms", "key_of", "learn_terms", "move", "slot_of", "slots_of", "terms_of"]
+__all__ = ["BIAS", "RATES", "STEADY", "Slots", "Terms", "is_full", "key_of", "learn_terms", "move", "slot_of", "slots_of", "terms_of"]
 
 # Follow-the-regularised-leader without regularisation: rates are RATES / (STEADY + root of the sum of squared
 # gradients), of the model without pairs and of the one with them, which has more terms. Log-loss is the same within
@@ -96,24 +96,32 @@ def terms_of(
     return Terms(starts, pairs, keys[:t], values[:t], features[:t])
 
 
-def slot_of(keys: np.ndarray, key: int) -> int:
-    """The slot of a key, or a free one for it. At least half of the slots must be free."""
-    slot = (key >> 20) & (len(keys) - 1)
+def is_full(keys: np.ndarray, used: np.ndarray, most: int) -> bool:
+    """Whether no more slots may be used: half of the largest number of them are, which shrinks with each class."""
+    return len(keys) >= most and 2 * used[0] >= len(keys)
+
+
+def slot_of(keys: np.ndarray, used: np.ndarray, most: int, key: int) -> int:
+    """The slot of a key, or a free one for it, or once these are full one that it shares, as in a hashed model.
+
+    At least one slot must be free.
+    """
+    first = slot = (key >> 20) & (len(keys) - 1)
     while keys[slot] != key and keys[slot] != 0:
         slot = (slot + 1) & (len(keys) - 1)
-    return slot
+    return first if keys[slot] == 0 and is_full(keys, used, most) else slot
 
 
-def slots_of(found: np.ndarray, keys: np.ndarray, slots: np.ndarray) -> None:  # (n,), (S,), (n,)
-    """Fill `slots` with those of the keys `found`."""
+def slots_of(found: np.ndarray, keys: np.ndarray, used: np.ndarray, most: int, slots: np.ndarray) -> None:
+    """Fill `slots`, (n,), with those of the keys `found`, (n,)."""
     for i in range(len(found)):
-        slots[i] = slot_of(keys, found[i])
+        slots[i] = slot_of(keys, used, most, found[i])
 
 
-def move(found: np.ndarray, keys: np.ndarray, slots: np.ndarray) -> None:  # (n,), (S,), (n,)
+def move(found: np.ndarray, keys: np.ndarray, used: np.ndarray, most: int, slots: np.ndarray) -> None:
     """`slots_of`, and write each key into its slot."""
     for i in range(len(found)):
-        slots[i] = slot_of(keys, found[i])
+        slots[i] = slot_of(keys, used, most, found[i])
         keys[slots[i]] = found[i]
 
 
@@ -138,13 +146,10 @@ def learn_terms(
         if learns and len(keys) < most and 2 * (used[0] + stop - start) > len(keys):
             return b
         for i in range(start, stop):
-            slot = slot_of(keys, terms.keys[i])
-            if keys[slot] == 0:
-                if len(keys) == most and 2 * used[0] >= most:
-                    slot = (terms.keys[i] >> 20) & (most - 1)  # shared, as in a hashed model
-                elif learns:
-                    keys[slot] = terms.keys[i]
-                    used[0] += 1
+            slot = slot_of(keys, used, most, terms.keys[i])
+            if learns and keys[slot] == 0 and not is_full(keys, used, most):
+                keys[slot] = terms.keys[i]
+                used[0] += 1
             scale = max(scales[slot], abs(terms.values[i]))
             if learns:
                 scales[slot] = scale
