@@ -21,6 +21,7 @@ import numpy as np
 from gln.learning.group import grouped
 from gln.learning.learner import Learner
 from gln.learning.named import Named
+from gln.learning.names import AT_ONCE
 from gln.learning.samples import WithWords
 
 __all__ = ["CobaLearner", "Decision", "GLNBandit"]
@@ -208,7 +209,8 @@ class GLNBandit(Named):
                 raise ValueError(f"reward: expected a finite number from {low} to {high}, got {reward!r}")
         if not rewards:
             return
-        samples = self._seen(self._mapping(context))
+        is_mapping = isinstance(context, Mapping)
+        samples = self._seen(self._mapping(context), AT_ONCE if is_mapping else math.inf)
         for arm in rewards:
             self.add_arm(arm)
         heads, room = self._with_heads(rewards)
@@ -218,7 +220,7 @@ class GLNBandit(Named):
         self._learn(samples, targets)
         if self._learner is not None:
             self._heads |= heads
-        if not isinstance(context, Mapping) and context is not None:
+        if not is_mapping and context is not None:
             self._size = len(context)
 
     def add_arm(self, arm: Hashable) -> None:

@@ -54,17 +54,19 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
     Unlike `predict`, the file does not check its inputs.
 
     Args:
-        model: a `GLN` of any backend without a `base_predictor`, or a fitted estimator of `gln.sklearn`.
+        model: a `GLN` of any backend without a `base_predictor`, or an estimator of `gln.sklearn` trained by `fit`.
         path: the file; an existing one is replaced only by a complete one.
 
     Raises:
         OSError: the file cannot be written; an existing file at `path` is kept.
-        ValueError: the model is of another kind, is not fitted, has a `base_predictor`, or is larger than the 2 GiB
+        ValueError: the model is of another kind, is not fitted, was trained by `partial_fit` alone, has a `base_predictor`, or is larger than the 2 GiB
             that an ONNX file can hold.
     """
     graph = Graph()
     if isinstance(model, (GLNClassifier, GLNRegressor)):
         check_is_fitted(model)
+        if model.learner_.reading.bases is not None:
+            raise _bad("model", "an estimator trained by `fit`; models of streams are not exported", "`partial_fit`")
         export_estimator = _export_classifier if isinstance(model, GLNClassifier) else _export_regressor
         export_estimator(graph, model)
     elif is_network(model):

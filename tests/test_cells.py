@@ -191,8 +191,11 @@ def test_contributions_of_a_pair_are_half_of_each_feature(tmp_path):
     reading = model.learner_.reading
     pair = reading.cells.features[-1]
     assert len(set(pair)) == 2
-    parts = reading.by_feature(np.eye(reading.size + reading.cells.columns)[-1])
+    ([[parts]], constant) = reading.by_feature(
+        np.eye(reading.size + reading.cells.columns)[-1:][None], X[:1].T, np.zeros(0)
+    )
     np.testing.assert_array_equal(np.flatnonzero(parts), pair)
+    assert constant.tolist() == [[0]]
     assert (parts[pair] == 0.5).all()
 
 

@@ -111,7 +111,7 @@ def test_a_stream_in_parts_is_the_stream_in_one(parts):
     np.testing.assert_allclose(cut.predict(DIABETES[0]), whole.predict(DIABETES[0]), atol=1e-3)
     ends = whole.predict_quantiles(DIABETES[0])
     np.testing.assert_allclose(cut.predict_quantiles(DIABETES[0]), ends, atol=1e-3)
-    assert [g.step for g in cut.learner_.networks] == [442] * 4
+    assert [g.step for g in cut.learner_.networks] == [442] * 5
 
 
 def test_a_stream_is_learned():

@@ -167,8 +167,8 @@ def test_a_new_class_gets_a_head_and_the_others_stay_as_they_were(seen):
     heads = [network.num_heads for network in model._learner.networks]
     model._learner.add_class()
     model._labels.append("another")
-    assert [network.num_heads for network in model._learner.networks] == 2 * [seen + 1]
-    assert heads == 2 * [1 if seen == 2 else seen]
+    assert [network.num_heads for network in model._learner.networks] == 3 * [seen + 1]
+    assert heads == 3 * [1 if seen == 2 else seen]
     for (x, _), old in zip(samples, before, strict=False):
         new = model.predict_proba_one(x)
         said = [new[label] for label in old]
@@ -217,8 +217,11 @@ def test_200_classes_one_by_one_and_features_that_come_and_go():
     assert (len(model._labels), len(model._places)) == (len({*model._labels}), 9)
     assert len(model._labels) > 180
     assert model._learner is not None
-    for network in model._learner.networks:
-        assert network.get_state()["weights.1"].shape == (4, 2, len(model._labels), 19)
+    heads = len(model._labels)
+    shapes = [network.get_state()["weights.1"].shape for network in model._learner.networks]
+    # All read nine features, their distances and a bias, the last one also what linear models say of each class. One
+    # cell of each feature would be more values than there is room for.
+    assert shapes == [*2 * [(4, 2, heads, 19)], (16, 2, heads, heads + 19)]
 
 
 def test_before_the_first_sample():

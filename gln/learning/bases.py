@@ -16,7 +16,7 @@ from gln.learning.encodings import fill_distances
 from gln.learning.fading import Cells, FadingCells, count_cells, logit
 from gln.learning.linear import Linear
 from gln.learning.linear_loops import LEARN_TERMS, TERMS_OF, Slots, learn_terms, terms_of
-from gln.learning.samples import WithWords, Words
+from gln.learning.samples import WithWords, Words, dense
 
 __all__ = ["HELPERS", "Bases", "say"]
 
@@ -81,7 +81,9 @@ class Bases:
 
     def _say(self, z: np.ndarray, features: np.ndarray, *rest: Any) -> tuple[np.ndarray, int]:
         linear = self.linear.models > 1, self.linear.limit, self.linear.most, self.linear.slots
-        return compiled(say, *HELPERS)(z, plain(features), *linear, self.cells.cells, self.linear.are_classes, *rest)
+        return compiled(say, *HELPERS)(
+            z, plain(dense(features)), *linear, self.cells.cells, self.linear.are_classes, *rest
+        )
 
     @property
     def linear_size(self) -> int:

@@ -159,7 +159,9 @@ class Group:
             )
         if not self.reads:
             return predicted
-        said = z[reading.size : reading.size + reading.linear_size].reshape(-1, *predicted.shape[1:])
+        said = z[reading.size : reading.size + reading.linear_size].reshape(
+            self.members(reading) - len(predicted), *predicted.shape[1:]
+        )
         return compiled(with_linear)(np.asarray(predicted, np.float32), said, self.link == "logit")
 
     def members(self, reading: Reading) -> int:

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from gln.learning.compiled import compiled, plain
-from gln.learning.linear_loops import BIAS, LEARN_TERMS, RATES, STEADY, TERMS_OF, Slots, Terms, move, slot_of, slots_of
+from gln.learning.linear_loops import BIAS, LEARN_TERMS, RATES, SLOTS_OF, STEADY, TERMS_OF, Slots, Terms, move
 from gln.learning.owned import OwnsArrays
-from gln.learning.samples import Words
+from gln.learning.samples import Words, dense
 
 __all__ = ["Linear"]
 
@@ -69,7 +69,7 @@ class Linear(OwnsArrays):
             z: (D, B), standardised columns.
             columns: (F,), the column of each number, -1 for a category.
         """
-        return compiled(*TERMS_OF)(plain(samples), words, z, columns, self.models > 1)
+        return compiled(*TERMS_OF)(plain(dense(samples)), words, z, columns, self.models > 1)
 
     def learn(self, terms: Terms, targets: np.ndarray, shares: np.ndarray | None = None, begin: int = 0) -> np.ndarray:
         """Predict samples from `begin` on, and learn each before the next.
@@ -107,7 +107,7 @@ class Linear(OwnsArrays):
         """Move everything to twice as many slots."""
         used = np.flatnonzero(self.keys)
         keys, places = np.zeros(2 * len(self.keys), np.int64), np.empty(len(used), np.int64)
-        compiled(move, slot_of)(self.keys[used], keys, places)
+        compiled(move, *SLOTS_OF[1:])(self.keys[used], keys, self._used, self.most, places)
         for name in ("scales", "leaders", "squares"):
             old = getattr(self, name)
             new = np.zeros((len(keys), *old.shape[1:]))
@@ -160,15 +160,10 @@ class Linear(OwnsArrays):
 
     def _weights(self, terms: Terms) -> np.ndarray:  # (T, M, C), of unscaled values
         places = np.empty(len(terms.keys), np.int64)
-        compiled(slots_of, slot_of)(terms.keys, self.keys, places)
-        weights = (
-            -self.leaders[places] * np.array(RATES[: self.models])[:, None] / (STEADY + np.sqrt(self.squares[places]))
-        )
-        scales = np.maximum(self.scales[places], np.abs(terms.values))
-        known = self.keys[places] == terms.keys
-        return np.where(
-            (known & (scales > 0))[:, None, None], weights / np.where(scales > 0, scales, 1)[:, None, None], 0
-        )
+        compiled(*SLOTS_OF)(terms.keys, self.keys, self._used, self.most, places)
+        weights = -self.leaders[places] * np.array(RATES[: self.models])[:, None]
+        weights /= STEADY + np.sqrt(self.squares[places])
+        return weights / np.maximum(self.scales[places], np.abs(terms.values))[:, None, None]
 
     def state(self) -> dict[str, Any]:
         """The fields, which `Linear` takes back."""

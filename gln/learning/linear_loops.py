@@ -21,6 +21,8 @@ __all__ = [
     "key_of",
     "learn_terms",
     "move",
+    "SLOTS_OF",
+    "is_full",
     "slot_of",
     "slots_of",
     "terms_of",
@@ -122,24 +124,32 @@ def terms_of(
     return Terms(starts, pairs, keys[:t], values[:t], features[:t])
 
 
-def slot_of(keys: np.ndarray, key: int) -> int:
-    """The slot of a key, or a free one for it. At least half of the slots must be free."""
-    slot = (key >> 20) & (len(keys) - 1)
+def is_full(keys: np.ndarray, used: np.ndarray, most: int) -> bool:
+    """Whether no more slots may be used: half of the largest number of them are, which shrinks with each class."""
+    return len(keys) >= most and 2 * used[0] >= len(keys)
+
+
+def slot_of(keys: np.ndarray, used: np.ndarray, most: int, key: int) -> int:
+    """The slot of a key, or a free one for it, or once these are full one that it shares, as in a hashed model.
+
+    At least one slot must be free.
+    """
+    first = slot = (key >> 20) & (len(keys) - 1)
     while keys[slot] != key and keys[slot] != 0:
         slot = (slot + 1) & (len(keys) - 1)
-    return slot
+    return first if keys[slot] == 0 and is_full(keys, used, most) else slot
 
 
-def slots_of(found: np.ndarray, keys: np.ndarray, slots: np.ndarray) -> None:  # (n,), (S,), (n,)
-    """Fill `slots` with those of the keys `found`."""
+def slots_of(found: np.ndarray, keys: np.ndarray, used: np.ndarray, most: int, slots: np.ndarray) -> None:
+    """Fill `slots`, (n,), with those of the keys `found`, (n,)."""
     for i in range(len(found)):
-        slots[i] = slot_of(keys, found[i])
+        slots[i] = slot_of(keys, used, most, found[i])
 
 
-def move(found: np.ndarray, keys: np.ndarray, slots: np.ndarray) -> None:  # (n,), (S,), (n,)
+def move(found: np.ndarray, keys: np.ndarray, used: np.ndarray, most: int, slots: np.ndarray) -> None:
     """`slots_of`, and write each key into its slot."""
     for i in range(len(found)):
-        slots[i] = slot_of(keys, found[i])
+        slots[i] = slot_of(keys, used, most, found[i])
         keys[slots[i]] = found[i]
 
 
@@ -149,13 +159,10 @@ def find_terms(
     """Fill `places` with the slots of the terms of sample b, and `scaled` with their values."""
     keys, scales, _, _, used = slots
     for i in range(terms.starts[b], terms.starts[b + 1]):
-        slot = slot_of(keys, terms.keys[i])
-        if keys[slot] == 0:
-            if len(keys) == most and 2 * used[0] >= most:
-                slot = (terms.keys[i] >> 20) & (most - 1)  # shared, as in a hashed model
-            elif learns:
-                keys[slot] = terms.keys[i]
-                used[0] += 1
+        slot = slot_of(keys, used, most, terms.keys[i])
+        if learns and keys[slot] == 0 and not is_full(keys, used, most):
+            keys[slot] = terms.keys[i]
+            used[0] += 1
         scale = max(scales[slot], abs(terms.values[i]))
         if learns:
             scales[slot] = scale
@@ -206,4 +213,5 @@ def learn_terms(
 
 
 TERMS_OF = terms_of, join_terms, key_of
-LEARN_TERMS = learn_terms, find_terms, slot_of
+SLOTS_OF = slots_of, slot_of, is_full
+LEARN_TERMS = learn_terms, find_terms, slot_of, is_full

@@ -19,7 +19,7 @@ from gln.learning.levels import Levels, codes_of, new_levels
 from gln.learning.samples import WithWords, Words, no_words
 from gln.learning.values import CONSTANT, MOST, features_of, has_values, is_missing, no_features, number_of
 
-__all__ = ["Names", "Samples"]
+__all__ = ["AT_ONCE", "Names", "Samples"]
 
 AT_ONCE = 20  # keys of the first samples that become features at once; of more, most may be words
 ENOUGH = 10  # samples that later have a key before it becomes a feature, if at least half of all samples since had it
@@ -50,8 +50,8 @@ class Names:
 
     # ---- Dictionaries ------------------------------------------------------------------------------------------------
 
-    def _seen(self, x: Mapping[Hashable, Any]) -> Samples:
-        """Convert a dictionary for learning."""
+    def _seen(self, x: Mapping[Hashable, Any], at_once: float = AT_ONCE) -> Samples:
+        """Convert a dictionary for learning. In the first one, at most so many keys become features at once."""
         levels: dict[Hashable, Levels] = {}
         values, places = self._values(x, levels), self._places
         if values.keys() <= places.keys():
@@ -63,7 +63,7 @@ class Names:
             if (name := names[i]) not in places:
                 numbers[i] = new[name] = first + len(new)
         words = np.flatnonzero((numbers >= 0) & (amounts == amounts))
-        features = words[self._become_features(numbers[words])]
+        features = words[self._become_features(numbers[words], at_once)]
         if len(words):
             places = self._with_new({names[i] for i in features})
         numbers[features] = -1
@@ -203,10 +203,10 @@ class Names:
                 raise ValueError(f"x[{name!r}]: expected {expected}, like its first value, got {value!r}")
         return is_text
 
-    def _become_features(self, numbers: np.ndarray) -> np.ndarray:  # (n,) -> (n,)
+    def _become_features(self, numbers: np.ndarray, at_once: float) -> np.ndarray:  # (n,) -> (n,)
         """Which of the words of the next sample become features."""
         if not self._places:
-            return np.full(len(numbers), len(numbers) <= AT_ONCE)
+            return np.full(len(numbers), len(numbers) <= at_once)
         before, had = np.full((2, len(numbers)), [[self._count], [0]])
         known = numbers < self._occurrences.shape[1]
         before[known], had[known] = self._occurrences[:, numbers[known]]
