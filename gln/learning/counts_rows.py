@@ -23,6 +23,8 @@ class CountsRows:
     targets: Any
     groups: Any
     counts: Any
+    predict: Any
+    _read_by: Any
 
     def start_counting(self, heads: int = 1) -> None:
         """From now on, count which rows the learned samples pick: for each head if there are several, else in total."""

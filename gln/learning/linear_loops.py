@@ -13,18 +13,7 @@ import numpy as np
 from gln.learning.samples import Words
 
 __all__ = [
-    "BIAS",
-    "RATES",
-    "STEADY",
-    "Slots",
-    "Terms",
-    "key_of",
-    "learn_terms",
-    "move",
-    "SLOTS_OF",
-    "is_full",
-    "slot_of",
-    "slots_of",
+    *("BIAS", "LEARN_TERMS", "RATES", "SLOTS_OF", "STEADY", "TERMS_OF", "Slots", "Terms", "learn_terms", "move"),
     "terms_of",
 ]
 
