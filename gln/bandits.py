@@ -22,6 +22,7 @@ from gln.learning.group import grouped
 from gln.learning.learner import Learner
 from gln.learning.named import Named
 from gln.learning.names import AT_ONCE
+from gln.learning.of_streams import with_linear_models
 from gln.learning.samples import WithWords
 
 __all__ = ["CobaLearner", "Decision", "GLNBandit"]
@@ -249,10 +250,15 @@ class GLNBandit(Named):
         self._retired = dict.fromkeys(self._retired)
 
     def _built(self, reading):
-        reading = reading.with_bases(len(self._heads), are_classes=False, counts=False)
         networks = self._networks(reading, [(reading.size, 0)], loss="squared_error", num_outputs=len(self._heads))
-        learner = Learner.of_stream(reading, grouped([networks], [0]), 1, learning_rate=self.learning_rate)
+        learner = Learner.of_stream(reading, grouped([networks]), 1, learning_rate=self.learning_rate)
         learner.start_counting(len(self._heads))
+        return learner
+
+    def _able_to_read(self, learner, rows):
+        # Linear models, which read words, improve no decision about contexts without words.
+        if learner.reading.bases is None and len(rows.words.numbers):
+            return with_linear_models(learner)
         return learner
 
     def _with_heads(self, arms: Iterable[Hashable]) -> tuple[dict[Hashable, int], int]:

@@ -12,6 +12,7 @@ from sklearn.metrics import log_loss
 from gln.learning.cells import Cells
 from gln.learning.compiled import compiled
 from gln.learning.counting import BITS, LEAST, OF_LOGITS, STRENGTH, counted
+from gln.learning.inputs import by_feature
 from gln.learning.left_out import Table
 from gln.sklearn import GLNClassifier, GLNRegressor
 
@@ -191,9 +192,8 @@ def test_contributions_of_a_pair_are_half_of_each_feature(tmp_path):
     reading = model.learner_.reading
     pair = reading.cells.features[-1]
     assert len(set(pair)) == 2
-    ([[parts]], constant) = reading.by_feature(
-        np.eye(reading.size + reading.cells.columns)[-1:][None], X[:1].T, np.zeros(0)
-    )
+    contributions = np.eye(reading.size + reading.cells.columns)[-1:][None]
+    ([[parts]], constant) = by_feature(reading, contributions, X[:1].T, np.zeros(0))
     np.testing.assert_array_equal(np.flatnonzero(parts), pair)
     assert constant.tolist() == [[0]]
     assert (parts[pair] == 0.5).all()
