@@ -313,12 +313,12 @@ class Config:
     record = property(lambda self: LOSSES[self.loss])
     logits = property(lambda self: self.record.link == "logit")
 
-    @functools.cached_property
+    @property
     def bound(self) -> float:
         """Inputs and outputs of neurons are clipped to [-bound, bound]."""
         return math.log1p(-self.pred_clipping) - math.log(self.pred_clipping) if self.logits else self.value_clipping
 
-    @functools.cached_property
+    @property
     def num_heads(self) -> int:
         return max(1 if self.num_classes == 2 else self.num_classes, self.num_outputs, len(self.quantiles or ()))
 

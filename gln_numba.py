@@ -496,12 +496,12 @@ class Config:
     record = property(lambda self: LOSSES[self.loss])
     logits = property(lambda self: self.record.link == "logit")
 
-    @functools.cached_property
+    @property
     def bound(self) -> float:
         """Inputs and outputs of neurons are clipped to [-bound, bound]."""
         return math.log1p(-self.pred_clipping) - math.log(self.pred_clipping) if self.logits else self.value_clipping
 
-    @functools.cached_property
+    @property
     def num_heads(self) -> int:
         return max(1 if self.num_classes == 2 else self.num_classes, self.num_outputs, len(self.quantiles or ()))
 
@@ -903,24 +903,25 @@ class GLN:
     @staticmethod
     def predict_all(networks, base, context, targets=None, rates=None, batch_size: int = 1) -> np.ndarray:
         """`predict_arrays` of M networks that read the last rows of `base`, with M rates per sample: (M, C, B)."""
-        rates = [None] * len(networks) if rates is None else rates
+        rates, arrays = [None] * len(networks) if rates is None else rates, (context, targets)
         if base.shape[1] == 1 and not (is_sparse(base) or is_sparse(context)):  # four at a time: lengths are compiled
-            parts = (slice(start, start + 4) for start in range(0, len(networks), 4))
-            own = [GLN._predict_sample(networks[some], base, context, targets, rates[some]) for some in parts]
-            return own[0] if len(own) == 1 else np.concatenate(own)
-        each, arrays = zip(networks, rates, strict=True), (context, targets)
+            starts = range(0, len(networks), 4)
+            own = [GLN._predict_sample(networks[i : i + 4], base, *arrays, rates[i : i + 4]) for i in starts]
+            return np.concatenate(own)
+        each = zip(networks, rates, strict=True)
         return np.array([one.predict_arrays(base[-one.base_size :], *arrays, rate, batch_size) for one, rate in each])
 
     @staticmethod
     def _predict_sample(networks, base, context, targets, rates) -> np.ndarray:  # (K, 1), (D, 1), (C, 1), (M, 1)
-        inputs, learns = [one._base_size for one in networks], targets is not None
-        networks[0]._check_arrays(base[-inputs[0] :], context, targets, None)
+        learns = targets is not None
+        for one in networks:
+            one._check_arrays(base[-one._base_size :], context, targets, None)
         targets = plain(targets) if learns else np.zeros((networks[0].num_heads, 1), np.float32)
         rates = rates if learns else [targets[0]] * len(networks)
         rates = [one.rates(1) if rate is None else plain(rate) for one, rate in zip(networks, rates, strict=True)]
-        for one in networks if learns else ():
-            one.step += 1
-        arrays = np.array(inputs), plain(base), plain(context), targets, tuple(rates)
+        for one in networks:
+            one.step += learns
+        arrays = np.array([one._base_size for one in networks]), plain(base), plain(context), targets, tuple(rates)
         return learn_blocks(tuple([one.of_sample[learns] for one in networks]), *arrays)
 
     def _sparse_block(self, network: Network, base, context, targets, rates) -> np.ndarray:

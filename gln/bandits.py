@@ -22,7 +22,6 @@ from gln.learning.group import grouped
 from gln.learning.learner import Learner
 from gln.learning.named import Named
 from gln.learning.names import AT_ONCE
-from gln.learning.of_streams import with_linear_models
 from gln.learning.samples import WithWords
 
 __all__ = ["CobaLearner", "Decision", "GLNBandit"]
@@ -31,6 +30,7 @@ __all__ = ["CobaLearner", "Decision", "GLNBandit"]
 # gap, and the fraction of random decisions. Two networks, slow and fast, are no better than one here and take twice the
 # time.
 STRENGTHS = {"counts": 1.0, "inverse-gap": 100.0, "epsilon": 0.05, "greedy": 0.0}
+HANDICAP = 5.0  # loss with which linear models start: they count little until they predict well, as of words
 REWARDS = {"numbers": (-np.inf, np.inf), "probabilities": (0.0, 1.0)}
 
 
@@ -250,15 +250,11 @@ class GLNBandit(Named):
         self._retired = dict.fromkeys(self._retired)
 
     def _built(self, reading):
+        reading = reading.with_bases(len(self._heads), are_classes=False, counts=False)
         networks = self._networks(reading, [(reading.size, 0)], loss="squared_error", num_outputs=len(self._heads))
-        learner = Learner.of_stream(reading, grouped([networks]), 1, learning_rate=self.learning_rate)
+        learner = Learner.of_stream(reading, grouped([networks], [0]), 1, learning_rate=self.learning_rate)
+        learner.groups[0].combination.losses[1:] = HANDICAP
         learner.start_counting(len(self._heads))
-        return learner
-
-    def _able_to_read(self, learner, rows):
-        # Linear models, which read words, improve no decision about contexts without words.
-        if learner.reading.bases is None and len(rows.words.numbers):
-            return with_linear_models(learner)
         return learner
 
     def _with_heads(self, arms: Iterable[Hashable]) -> tuple[dict[Hashable, int], int]:

@@ -83,14 +83,9 @@ class Named(Names, Saveable):
         for name, new in samples.levels.items():
             warn_of_numbers(f"x[{name!r}]", self._levels.get(name, {}), new, ADVICE)
         learner = self._learner or self._of_first(rows, categorical, samples.places.get(PREVIOUS))
-        learner = self._able_to_read(learner, rows)
         self._teach(learner, rows, targets, shares, categorical)
         self._learner = learner
         self._remember(samples)
-
-    def _able_to_read(self, learner: Learner, rows: WithWords) -> Learner:
-        """The learner, able to read the words of samples."""
-        return learner
 
     def _learn_frame(self, X: pd.DataFrame, learn: Callable[[Samples, slice], None]) -> None:
         """Learn the rows of a frame, part by part, by a function of samples and of the rows that they are."""

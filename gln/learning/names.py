@@ -174,7 +174,7 @@ class Names:
                 values = X[name].to_numpy(np.float64, na_value=np.nan)
             else:
                 values = np.array([number_of(name, value) for value in X[name]], np.float64)
-            for value in values[np.abs(values) > MOST]:
+            for value in values[np.abs(values) > MOST].tolist():
                 number_of(name, value)
             if name in self._places:
                 features[self._places[name]] = values

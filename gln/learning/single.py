@@ -35,7 +35,7 @@ def is_single(reading: Reading, group: Group, samples: Any) -> bool:
     return (
         samples.shape[1] == 1
         and isinstance(samples, WithWords)
-        and reading.bases is not None
+        and bool(group.reads)
         and isinstance(reading.standardizer, Standardizer)
         and not reading.standardizer.judges_together
         and type(group.combination) is Mixture
