@@ -138,24 +138,12 @@ def test_base_predictors_are_refused(tmp_path):
 # ---- Estimators ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("learn", ["fit", "partial_fit"])
 @pytest.mark.parametrize("labels", [np.array(["low", "middle", "high"]), np.array([3, 7]), np.array([False, True])])
-def test_classifiers(labels, tmp_path):
-    model = GLNClassifier(**SMALL).fit(X, labels[CLASSES % len(labels)])
+def test_classifiers(learn, labels, tmp_path):
+    model = GLNClassifier(**SMALL)
+    getattr(model, learn)(X, labels[CLASSES % len(labels)], **({} if learn == "fit" else {"classes": labels}))
     assert_same_predictions(model, tmp_path, X)
-    assert_same_predictions(model.partial_fit(X[:100], labels[CLASSES[:100] % len(labels)]), tmp_path, X)
-
-
-def test_models_of_streams_are_refused(tmp_path):
-    models = [
-        GLNClassifier(**SMALL).partial_fit(X, CLASSES, classes=[0, 1, 2]),
-        GLNRegressor(**SMALL).partial_fit(X, TARGET),
-    ]
-    for model in models:
-        with pytest.raises(
-            ValueError, match="model: expected an estimator trained by `fit`; models of streams are not"
-        ):
-            export(model, tmp_path / "m")
-    assert os.listdir(tmp_path) == []
 
 
 def test_many_classes(tmp_path):
@@ -163,12 +151,13 @@ def test_many_classes(tmp_path):
     assert_same_predictions(model, tmp_path, X)
 
 
+@pytest.mark.parametrize("learn", ["fit", "partial_fit"])
 @pytest.mark.parametrize("targets", [TARGET, np.stack([TARGET, 1000 - TARGET], axis=1)], ids=["one", "several"])
-def test_regressors(targets, tmp_path):
+def test_regressors(learn, targets, tmp_path):
     model = GLNRegressor(**SMALL)
-    assert_same_predictions(model.fit(X, targets), tmp_path, X)
+    assert_same_predictions(getattr(model, learn)(X, targets), tmp_path, X)
     model = clone(model).set_params(quantiles=(0.9, 0.1), density=True)
-    assert_same_predictions(model.fit(X, targets), tmp_path, X)
+    assert_same_predictions(getattr(model, learn)(X, targets), tmp_path, X)
 
 
 def test_deviations_of_a_target_that_never_varied(tmp_path):
@@ -176,11 +165,14 @@ def test_deviations_of_a_target_that_never_varied(tmp_path):
     assert_same_predictions(model, tmp_path, X)
 
 
+@pytest.mark.parametrize("learn", ["fit", "partial_fit"])
 @pytest.mark.parametrize("estimator", [GLNClassifier, GLNRegressor])
-def test_categories_are_codes(estimator, tmp_path):
+def test_categories_are_codes(learn, estimator, tmp_path):
     rows = np.column_stack([RNG.integers(30, 50, COUNT), X[:, :2], RNG.integers(0, 3, COUNT) * 5, X[:, 2]])
     rows[RNG.random(COUNT) < 0.1, 0] = np.nan
-    model = estimator(**SMALL, categorical_features=[0, 3]).fit(rows, (CLASSES + rows[:, 3].astype(int)) % 3)
+    model = estimator(**SMALL, categorical_features=[0, 3])
+    more = {"classes": [0, 1, 2]} if learn == "partial_fit" and estimator is GLNClassifier else {}
+    getattr(model, learn)(rows, (CLASSES + rows[:, 3].astype(int)) % 3, **more)
     rows[:50, 0] = 99  # a level that was never seen
     codes = with_codes(rows, model.categories_)
     codes[:20, 0], codes[20:40, 0] = -2, 99
