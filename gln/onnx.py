@@ -37,7 +37,7 @@ __all__ = ["export"]
 
 OPSET, IR_VERSION = 18, 8  # supported by ONNX Runtime since 1.14 (2023)
 LAST = np.iinfo(np.int64).max  # the end of a slice that takes all that follows
-MOST_PAIRS = 2**22  # numbers in a table of two categories
+MOST_PAIRS = 2**23  # numbers in a table of what a category says together with other features
 MOST_BYTES = 2**31 - 2**24  # of constants: protobuf is limited to 2 GiB, part of which the nodes need
 INVERSE_LINKS = {"logit": "Sigmoid", "log": "Exp", "itself": "Identity"}
 
@@ -268,20 +268,27 @@ def _linear(
     codes = {feature: _code(g, x, feature, count) for feature, count in levels.items()}
     parts = [_weighted(g, values, *weights_of_levels(linear, numbers))]
     for feature, count in levels.items():
+        size = count * (2 * len(numbers) + 1) * linear.models * linear.heads
+        _check_pairs(size, f"feature {feature} and the numbers")
         own = weights_of_levels(linear, numbers, feature, count)
         parts.append(_weighted(g, values, *(g("Gather", each, codes[feature]) for each in own)))
     for one, other in itertools.combinations(sorted(levels), 2):
-        pair = {feature: levels[feature] for feature in (one, other)}
-        if (size := levels[one] * levels[other] * linear.heads) > MOST_PAIRS:
-            expected = f"at most {MOST_PAIRS} numbers in a table of the pairs of levels of two categories"
-            raise _bad("model", expected, f"{size} for the features {one} and {other}")
+        _check_pairs(levels[one] * levels[other] * linear.heads, f"the features {one} and {other}")
         place = g("Add", g("Mul", codes[one], levels[other] + 1), codes[other])
-        said = g("Gather", table_of_pairs(linear, pair).reshape(-1, linear.heads), place)
-        parts.append(g("Pad", said, [0, (linear.models - 1) * linear.heads, 0, 0], 0.0))
+        table = table_of_pairs(linear, {feature: levels[feature] for feature in (one, other)})
+        said = g("Gather", table.reshape(-1, linear.heads), place)
+        parts.append(g("Pad", said, [0, (linear.models - 1) * linear.heads, 0, 0], 0.0))  # the first model has no pairs
     return _single(g, g("Clip", g("Sum", *parts), -linear.limit, linear.limit))
 
 
-def _weighted(g: Graph, values: str, weights: Any, scales: Any) -> str:  # (B, V), (B or 1, V, L), (B or 1, V) -> (B, L)
+def _check_pairs(size: int, features: str) -> None:
+    if size > MOST_PAIRS:
+        expected = f"at most {MOST_PAIRS} numbers in a table of what each level says together with other features"
+        raise _bad("model", expected, f"{size} for {features}")
+
+
+def _weighted(g: Graph, values: str, weights: Any, scales: Any) -> str:  # (B, V), (B or 1, V, M C), (B or 1, V)
+    """Weights times values, each divided by the largest value seen, or by itself if it is larger: -> (B, M C)."""
     scaled = g("Div", values, g("Max", scales, g("Abs", values)))
     return g("Squeeze", g("MatMul", g("Unsqueeze", scaled, [1]), weights), [1])
 

@@ -179,6 +179,35 @@ def test_categories_are_codes(learn, estimator, tmp_path):
     assert_same_predictions(model, tmp_path, rows, codes)
 
 
+def test_streams_that_grew_and_samples_beyond_them(tmp_path):
+    """Levels and pairs of levels that came later, categories alone, one without levels, and values larger than any."""
+    kinds = np.column_stack([RNG.integers(0, 30, COUNT), RNG.integers(0, 4, COUNT), np.full(COUNT, np.nan)])
+    kinds[: COUNT // 2, 0] %= 5
+    labels = (kinds[:, 0] * kinds[:, 1] % 3).astype(int)
+    model = GLNClassifier(**SMALL, categorical_features=[0, 1, 2])
+    for part in (slice(0, 500), slice(500, COUNT)):
+        model.partial_fit(kinds[part], labels[part], classes=[0, 1, 2])
+    assert_same_predictions(model, tmp_path, kinds, with_codes(kinds, model.categories_))
+    rows = np.column_stack([kinds[:, :2], 3 + RNG.normal(size=(COUNT, 2))])
+    model = GLNRegressor(**SMALL, categorical_features=[0, 1]).partial_fit(rows, kinds[:, 0] * rows[:, 2])
+    assert not np.isnan(rows).any()
+    rows[:300, 2:] *= -4  # up to the limit of standardised values
+    rows[RNG.random(rows.shape) < 0.1] = np.nan
+    assert_same_predictions(model, tmp_path, rows, with_codes(rows, model.categories_))
+
+
+def test_too_many_levels_for_a_table_of_pairs_are_refused(tmp_path, monkeypatch):
+    rows = np.column_stack([np.arange(100), np.arange(100) % 50, np.zeros(100)])
+    model = GLNRegressor(**SMALL, categorical_features=[0, 1]).partial_fit(rows, rows[:, 1])
+    monkeypatch.setattr(gln.onnx, "MOST_PAIRS", 4999)
+    with pytest.raises(ValueError, match=r"^model: expected at most 4999 numbers .*got 5000 for the features 0 and 1$"):
+        export(model, tmp_path / "m")
+    monkeypatch.setattr(gln.onnx, "MOST_PAIRS", 599)
+    with pytest.raises(ValueError, match=r"^model: expected at most 599 numbers .*got 600 for feature 0 and the num"):
+        export(model, tmp_path / "m")
+    assert os.listdir(tmp_path) == []
+
+
 def test_wide_sparse_models_take_dense_rows(tmp_path):
     counts = random_array((COUNT, 1200), density=0.02, rng=RNG, format="csr", dtype=np.float32)
     classifier = GLNClassifier(random_state=0).fit(counts, np.digitize(counts[:, :300].sum(axis=1), (2, 4)))
