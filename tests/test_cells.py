@@ -12,7 +12,6 @@ from sklearn.metrics import log_loss
 from gln.learning.cells import Cells
 from gln.learning.compiled import compiled
 from gln.learning.counting import BITS, LEAST, OF_LOGITS, STRENGTH, counted
-from gln.learning.fading import STEEP, FadingCells, count_cells
 from gln.learning.left_out import Table
 from gln.sklearn import GLNClassifier, GLNRegressor
 
@@ -134,19 +133,6 @@ def test_the_loop_says_the_same_without_numba(monkeypatch):
     np.testing.assert_array_equal(found.transform(X.T[:, :50]), expected)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert compiled.__wrapped__(test_the_loop_says_the_same_without_numba) is test_the_loop_says_the_same_without_numba
-
-
-def test_bins_of_a_stream_are_the_same_with_and_without_numba():
-    """Without Numba, products with a float32 were rounded to float32, in another bin if they are near its end."""
-    ends = (np.log(np.arange(1, 64) / np.arange(63, 0, -1)) / STEEP).astype(np.float32)
-    z = np.concatenate([np.nextafter(ends, np.float32(9)), ends, np.nextafter(ends, np.float32(-9))])[None]
-    found = FadingCells.start([0], 1, are_classes=False)
-    found.counts[:], found.sums[:, 0] = 1, np.arange(len(found.sums))
-    said, nothing = np.zeros((2, *z.shape), np.float32), np.full(z.shape, np.nan)
-    for own, values in zip(said, (z, z.astype(np.float64)), strict=True):
-        count_cells(values, found.cells, False, nothing, nothing[0], own)
-    assert len(np.unique(said)) == 64
-    np.testing.assert_array_equal(*said)
 
 
 def test_unknown_levels_and_values_that_were_never_missing_say_nothing():

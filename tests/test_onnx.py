@@ -23,6 +23,7 @@ import onnx
 import onnxruntime
 
 import gln.onnx
+from gln.learning.fading import STEEP, FadingCells, count_cells
 from gln.learning.levels import with_codes
 from gln.onnx import export
 from gln.sklearn import GLNClassifier, GLNRegressor
@@ -194,6 +195,19 @@ def test_streams_that_grew_and_samples_beyond_them(tmp_path):
     rows[:300, 2:] *= -4  # up to the limit of standardised values
     rows[RNG.random(rows.shape) < 0.1] = np.nan
     assert_same_predictions(model, tmp_path, rows, with_codes(rows, model.categories_))
+
+
+def test_bins_of_a_stream_do_not_depend_on_numba():
+    """Without Numba, products with a float32 were rounded to float32, in another bin if they are near its end."""
+    ends = (np.log(np.arange(1, 64) / np.arange(63, 0, -1)) / STEEP).astype(np.float32)
+    z = np.concatenate([np.nextafter(ends, np.float32(9)), ends, np.nextafter(ends, np.float32(-9))])[None]
+    found = FadingCells.start([0], 1, are_classes=False)
+    found.counts[:], found.sums[:, 0] = 1, np.arange(len(found.sums))
+    said, nothing = np.zeros((2, *z.shape), np.float32), np.full(z.shape, np.nan)
+    for own, values in zip(said, (z, z.astype(np.float64)), strict=True):
+        count_cells(values, found.cells, False, nothing, nothing[0], own)
+    assert len(np.unique(said)) == 64
+    np.testing.assert_array_equal(*said)
 
 
 def test_too_many_levels_for_a_table_of_pairs_are_refused(tmp_path, monkeypatch):
