@@ -7,6 +7,7 @@ samples are rows.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,13 +20,15 @@ try:
 except ImportError as error:
     raise ImportError('gln.onnx needs ONNX: pip install "gated-linear-networks[onnx]"') from error
 
+from gln.learning.bases_tables import CellTables, table_of_pairs, tables_of_cells, weights_of_levels
 from gln.learning.categories import Categories
 from gln.learning.cells import Cells
 from gln.learning.encodings import DISTANCE, Pieces
+from gln.learning.fading import DEPTHS, STEEP
 from gln.learning.files import replacing
 from gln.learning.learner import LEAST_STD, Learner
+from gln.learning.linear import Linear
 from gln.learning.network import is_network
-from gln.learning.reading import Reading
 from gln.learning.sparse_scaler import SparseScaler
 from gln.learning.standardizer import FAR, Standardizer
 from gln.sklearn import GLNClassifier, GLNRegressor
@@ -33,6 +36,8 @@ from gln.sklearn import GLNClassifier, GLNRegressor
 __all__ = ["export"]
 
 OPSET, IR_VERSION = 18, 8  # supported by ONNX Runtime since 1.14 (2023)
+LAST = np.iinfo(np.int64).max  # the end of a slice that takes all that follows
+MOST_PAIRS = 2**23  # numbers in a table of what a category says together with other features
 MOST_BYTES = 2**31 - 2**24  # of constants: protobuf is limited to 2 GiB, part of which the nodes need
 INVERSE_LINKS = {"logit": "Sigmoid", "log": "Exp", "itself": "Identity"}
 
@@ -54,19 +59,17 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
     Unlike `predict`, the file does not check its inputs.
 
     Args:
-        model: a `GLN` of any backend without a `base_predictor`, or an estimator of `gln.sklearn` trained by `fit`.
+        model: a `GLN` of any backend without a `base_predictor`, or a fitted estimator of `gln.sklearn`.
         path: the file; an existing one is replaced only by a complete one.
 
     Raises:
         OSError: the file cannot be written; an existing file at `path` is kept.
-        ValueError: the model is of another kind, is not fitted, was trained by `partial_fit` alone, has a `base_predictor`, or is larger than the 2 GiB
-            that an ONNX file can hold.
+        ValueError: the model is of another kind, is not fitted, has a `base_predictor`, has categories with too many
+            levels for tables of pairs, or is larger than the 2 GiB that an ONNX file can hold.
     """
     graph = Graph()
     if isinstance(model, (GLNClassifier, GLNRegressor)):
         check_is_fitted(model)
-        if model.learner_.reading.bases is not None:
-            raise _bad("model", "an estimator trained by `fit`; models of streams are not exported", "`partial_fit`")
         export_estimator = _export_classifier if isinstance(model, GLNClassifier) else _export_regressor
         export_estimator(graph, model)
     elif is_network(model):
@@ -163,7 +166,7 @@ def _products(g: Graph, planes: np.ndarray, plane_bias: np.ndarray, weights: np.
 
 
 def _export_classifier(g: Graph, classifier: GLNClassifier) -> None:
-    p, classes = _predicted(g, classifier.learner_, 0, _samples(g, classifier)), classifier.classes_
+    p, classes = _predicted(g, classifier.learner_, 0, *_samples(g, classifier)), classifier.classes_
     p = g("Concat", g("Sub", 1.0, p), p, axis=0) if len(classes) == 2 else g("Div", p, g("ReduceSum", p, [0]))
     classes = classes.astype({"i": np.int64, "u": np.int64, "U": object}.get(classes.dtype.kind, classes.dtype))
     label = g("Gather", classes, g("ArgMax", p, axis=0, keepdims=0))
@@ -172,7 +175,7 @@ def _export_classifier(g: Graph, classifier: GLNClassifier) -> None:
 
 
 def _export_regressor(g: Graph, regressor: GLNRegressor) -> None:
-    learner, z = regressor.learner_, _samples(g, regressor)
+    learner, samples = regressor.learner_, _samples(g, regressor)
     mean, scale = regressor.target_standardizer_.mean, regressor.target_standardizer_.scale  # (T,)
 
     def give(name: str, value: str, *sizes: int) -> None:  # (B, T, ...)
@@ -180,7 +183,7 @@ def _export_regressor(g: Graph, regressor: GLNRegressor) -> None:
         g.output(name, _single(g, value), "B", *regressor.targets_shape_, *sizes)
 
     def rows(group: int) -> str:  # (B, C)
-        return g("Transpose", _predicted(g, learner, group, z), perm=[1, 0])
+        return g("Transpose", _predicted(g, learner, group, *samples), perm=[1, 0])
 
     give("variable", g("Add", g("Mul", rows(0), scale), mean))
     if regressor.quantile_glns_:
@@ -200,27 +203,22 @@ def _single(g: Graph, value: str) -> str:
     return g("Cast", value, to=TensorProto.FLOAT)
 
 
-def _predicted(g: Graph, learner: Learner, group: int, z: str) -> str:  # (B, D) -> (C, B) float64
-    """The blended prediction of a group of networks: probabilities of each head, or standardised values."""
-    reading, networks, (blend, link) = learner.reading, learner.groups[group].networks, learner.groups[group].blend()
-    context = z if reading.cells is None else g("Slice", z, [0], [reading.size], [1])
-    inputs = {each: _inputs(g, reading, each, z, context) for each in {reading.encodes(own) for own in networks}}
-    each = [_mixed(g, network, inputs[reading.encodes(network)], context) for network in networks]
+def _predicted(g: Graph, learner: Learner, group: int, inputs: str, context: str) -> str:  # -> (C, B) float64
+    """The blended prediction of a group: probabilities of each head, or standardised values. Shapes: (B, K), (B, D)."""
+    reading, own = learner.reading, learner.groups[group]
+    (blend, link), each = own.blend(), []
+    for network in own.networks:
+        read = g("Slice", inputs, [-network.input_size], [LAST], [1])
+        each.append(_mixed(g, network, read, context))
+    if own.reads:  # the linear models are combined after the networks
+        said = g("Slice", inputs, [0], [reading.linear_size], [1])
+        said = g("Reshape", said, [0, own.members(reading) - len(own.networks), own.heads])
+        each.append(g("Transpose", said, perm=[2, 0, 1]))
     mixed = g("Cast", g("Concat", *each, axis=2), to=TensorProto.DOUBLE)  # (C, B, M)
-    if (own := learner.groups[group].link) != link:
-        mixed = g(INVERSE_LINKS[own], mixed)
+    if own.link != link:
+        mixed = g(INVERSE_LINKS[own.link], mixed)
     sums = g("ReduceSum", g("Mul", mixed, blend.weights.T[:, None]), [2], keepdims=0)
     return g(INVERSE_LINKS[link], g("Add", sums, blend.offsets[:, None]))
-
-
-def _inputs(g: Graph, reading: Reading, encodes: bool, z: str, context: str) -> str:  # (B, D + E), (B, D) -> (B, K)
-    rows = _with_distances(g, context, reading.size) if reading.distances else context
-    if not encodes:
-        return rows
-    cells = (
-        [] if reading.cells is None else [g("Slice", z, [reading.size], [reading.size + reading.cells.columns], [1])]
-    )
-    return g("Concat", _encoded(g, z, reading.pieces), *cells, rows, axis=1)
 
 
 def _with_distances(g: Graph, z: str, size: int) -> str:  # (B, D) -> (B, 2 D)
@@ -235,18 +233,77 @@ def _encoded(g: Graph, z: str, pieces: Pieces) -> str:  # (B, D) -> (B, E)
     return g("Clip", passed, np.float32(-1), np.float32(1))
 
 
-def _samples(g: Graph, estimator: Any) -> str:  # -> (B, D) float32
-    """The input X, (B, F), converted to standardised columns."""
+def _samples(g: Graph, estimator: Any) -> tuple[str, str]:  # -> (B, K), (B, D)
+    """The input X, (B, F), converted to the inputs of networks, of which some read only the last ones, and to side
+    information."""
     reading, x = estimator.learner_.reading, g.input("X", "B", estimator.n_features_in_)
     if isinstance(reading.standardizer, SparseScaler):
         factors = reading.standardizer.transform(np.ones((reading.size, 1))).toarray()[:, 0]
-        return g("Mul", g("Where", g("IsNaN", x), np.float32(0), x), factors)
+        z = g("Mul", g("Where", g("IsNaN", x), np.float32(0), x), factors)
+        return z, z
     x = g("Cast", x, to=TensorProto.DOUBLE)
-    levels, columns = {f: len(own) for f, own in estimator.categories_.items()}, x
+    levels, columns, inputs = {f: len(own) for f, own in estimator.categories_.items()}, x, []
     if reading.categories is not None:
         columns = _columns(g, x, reading.categories, levels)
     z = _standardised(g, columns, reading.standardizer)
-    return z if reading.cells is None else g("Concat", z, _cells(g, x, reading.cells, levels), axis=1)
+    if len(reading.pieces.features):
+        inputs = [_encoded(g, z, reading.pieces)]
+    if reading.cells is not None:
+        inputs.append(_cells(g, x, reading.cells, levels))
+    if reading.bases is not None:
+        linear = _linear(g, x, z, reading.numbers, reading.bases.linear, levels)
+        inputs = [linear, _fading_cells(g, z, tables_of_cells(reading.bases.cells))]
+    return g("Concat", *inputs, _with_distances(g, z, reading.size), axis=1), z
+
+
+def _linear(
+    g: Graph, x: str, z: str, columns: np.ndarray, linear: Linear, levels: Mapping[int, int]
+) -> str:  # (B, F), (B, D) -> (B, M C) float32
+    """What linear models say: weights of each number, of each level, and of pairs of these."""
+    numbers = np.flatnonzero(columns >= 0)
+    known = g("Cast", g("Gather", z, columns[numbers], axis=1), to=TensorProto.DOUBLE)
+    missing = g("Cast", g("IsNaN", g("Gather", x, numbers, axis=1)), to=TensorProto.DOUBLE)
+    values = g("Pad", g("Concat", known, missing, axis=1), [0, 0, 0, 1], 1.0)
+    levels = {feature: count for feature, count in levels.items() if count}
+    codes = {feature: _code(g, x, feature, count) for feature, count in levels.items()}
+    parts = [_weighted(g, values, *weights_of_levels(linear, numbers))]
+    for feature, count in levels.items():
+        size = count * (2 * len(numbers) + 1) * linear.models * linear.heads
+        _check_pairs(size, f"feature {feature} and the numbers")
+        own = weights_of_levels(linear, numbers, feature, count)
+        parts.append(_weighted(g, values, *(g("Gather", each, codes[feature]) for each in own)))
+    for one, other in itertools.combinations(sorted(levels), 2):
+        _check_pairs(levels[one] * levels[other] * linear.heads, f"the features {one} and {other}")
+        place = g("Add", g("Mul", codes[one], levels[other] + 1), codes[other])
+        table = table_of_pairs(linear, {feature: levels[feature] for feature in (one, other)})
+        said = g("Gather", table.reshape(-1, linear.heads), place)
+        parts.append(g("Pad", said, [0, (linear.models - 1) * linear.heads, 0, 0], 0.0))  # the first model has no pairs
+    return _single(g, g("Clip", g("Sum", *parts), -linear.limit, linear.limit))
+
+
+def _check_pairs(size: int, features: str) -> None:
+    if size > MOST_PAIRS:
+        expected = f"at most {MOST_PAIRS} numbers in a table of what each level says together with other features"
+        raise _bad("model", expected, f"{size} for {features}")
+
+
+def _weighted(g: Graph, values: str, weights: Any, scales: Any) -> str:  # (B, V), (B or 1, V, M C), (B or 1, V)
+    """Weights times values, each divided by the largest value seen, or by itself if it is larger: -> (B, M C)."""
+    scaled = g("Div", values, g("Max", scales, g("Abs", values)))
+    return g("Squeeze", g("MatMul", g("Unsqueeze", scaled, [1]), weights), [1])
+
+
+def _fading_cells(g: Graph, z: str, tables: CellTables) -> str:  # (B, D) -> (B, E)
+    """What the cells of a stream say of a sample."""
+    z = g("Cast", z, to=TensorProto.DOUBLE)
+    bins = g("Floor", g("Div", float(1 << DEPTHS[-1]), g("Add", 1.0, g("Exp", g("Mul", z, -STEEP)))))
+    bins = g("Cast", bins, to=TensorProto.INT64)
+    first, second = (
+        g("Div", g("Gather", bins, columns, axis=1), divisors)
+        for columns, divisors in zip(tables.columns.T, tables.divisors.T, strict=True)
+    )
+    rows = g("Add", g("Add", g("Mul", first, tables.widths), second), tables.starts)
+    return g("Reshape", g("Gather", tables.values, rows), [0, len(tables.starts) * tables.values.shape[1]])
 
 
 def _cells(g: Graph, x: str, cells: Cells, levels: Mapping[int, int]) -> str:  # (B, F) -> (B, E)
@@ -283,11 +340,15 @@ def _columns(g: Graph, x: str, categories: Categories, levels: Mapping[int, int]
         samples = np.zeros((categories.size, count + 1))
         samples[feature] = [*range(count), np.nan]
         table = categories.transform(samples)[places[-1]].T  # (L + 1, columns), the last row for an unknown level
-        code = g("Gather", x, feature, axis=1)
-        known = g("And", g("GreaterOrEqual", code, 0.0), g("Less", code, float(count)))
-        code = g("Cast", g("Where", known, code, float(count)), to=TensorProto.INT64)
-        parts.append(g("Gather", table, code))
+        parts.append(g("Gather", table, _code(g, x, feature, count)))
     return g("Gather", g("Concat", *parts, axis=1), np.argsort(np.concatenate(places)), axis=1)
+
+
+def _code(g: Graph, x: str, feature: int, count: int) -> str:  # (B, F) -> (B,) integers
+    """The code of a category of `count` levels, or `count` for an unknown level."""
+    code = g("Gather", x, feature, axis=1)
+    known = g("And", g("GreaterOrEqual", code, 0.0), g("Less", code, float(count)))
+    return g("Cast", g("Where", known, code, float(count)), to=TensorProto.INT64)
 
 
 def _bad(name: str, expected: str, came: object) -> ValueError:

@@ -23,6 +23,7 @@ import onnx
 import onnxruntime
 
 import gln.onnx
+from gln.learning.fading import STEEP, FadingCells, count_cells
 from gln.learning.levels import with_codes
 from gln.onnx import export
 from gln.sklearn import GLNClassifier, GLNRegressor
@@ -138,24 +139,12 @@ def test_base_predictors_are_refused(tmp_path):
 # ---- Estimators ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("learn", ["fit", "partial_fit"])
 @pytest.mark.parametrize("labels", [np.array(["low", "middle", "high"]), np.array([3, 7]), np.array([False, True])])
-def test_classifiers(labels, tmp_path):
-    model = GLNClassifier(**SMALL).fit(X, labels[CLASSES % len(labels)])
+def test_classifiers(learn, labels, tmp_path):
+    model = GLNClassifier(**SMALL)
+    getattr(model, learn)(X, labels[CLASSES % len(labels)], **({} if learn == "fit" else {"classes": labels}))
     assert_same_predictions(model, tmp_path, X)
-    assert_same_predictions(model.partial_fit(X[:100], labels[CLASSES[:100] % len(labels)]), tmp_path, X)
-
-
-def test_models_of_streams_are_refused(tmp_path):
-    models = [
-        GLNClassifier(**SMALL).partial_fit(X, CLASSES, classes=[0, 1, 2]),
-        GLNRegressor(**SMALL).partial_fit(X, TARGET),
-    ]
-    for model in models:
-        with pytest.raises(
-            ValueError, match="model: expected an estimator trained by `fit`; models of streams are not"
-        ):
-            export(model, tmp_path / "m")
-    assert os.listdir(tmp_path) == []
 
 
 def test_many_classes(tmp_path):
@@ -163,12 +152,13 @@ def test_many_classes(tmp_path):
     assert_same_predictions(model, tmp_path, X)
 
 
+@pytest.mark.parametrize("learn", ["fit", "partial_fit"])
 @pytest.mark.parametrize("targets", [TARGET, np.stack([TARGET, 1000 - TARGET], axis=1)], ids=["one", "several"])
-def test_regressors(targets, tmp_path):
+def test_regressors(learn, targets, tmp_path):
     model = GLNRegressor(**SMALL)
-    assert_same_predictions(model.fit(X, targets), tmp_path, X)
+    assert_same_predictions(getattr(model, learn)(X, targets), tmp_path, X)
     model = clone(model).set_params(quantiles=(0.9, 0.1), density=True)
-    assert_same_predictions(model.fit(X, targets), tmp_path, X)
+    assert_same_predictions(getattr(model, learn)(X, targets), tmp_path, X)
 
 
 def test_deviations_of_a_target_that_never_varied(tmp_path):
@@ -176,15 +166,60 @@ def test_deviations_of_a_target_that_never_varied(tmp_path):
     assert_same_predictions(model, tmp_path, X)
 
 
+@pytest.mark.parametrize("learn", ["fit", "partial_fit"])
 @pytest.mark.parametrize("estimator", [GLNClassifier, GLNRegressor])
-def test_categories_are_codes(estimator, tmp_path):
+def test_categories_are_codes(learn, estimator, tmp_path):
     rows = np.column_stack([RNG.integers(30, 50, COUNT), X[:, :2], RNG.integers(0, 3, COUNT) * 5, X[:, 2]])
     rows[RNG.random(COUNT) < 0.1, 0] = np.nan
-    model = estimator(**SMALL, categorical_features=[0, 3]).fit(rows, (CLASSES + rows[:, 3].astype(int)) % 3)
+    model = estimator(**SMALL, categorical_features=[0, 3])
+    more = {"classes": [0, 1, 2]} if learn == "partial_fit" and estimator is GLNClassifier else {}
+    getattr(model, learn)(rows, (CLASSES + rows[:, 3].astype(int)) % 3, **more)
     rows[:50, 0] = 99  # a level that was never seen
     codes = with_codes(rows, model.categories_)
     codes[:20, 0], codes[20:40, 0] = -2, 99
     assert_same_predictions(model, tmp_path, rows, codes)
+
+
+def test_streams_that_grew_and_samples_beyond_them(tmp_path):
+    """Levels and pairs of levels that came later, categories alone, one without levels, and values larger than any."""
+    kinds = np.column_stack([RNG.integers(0, 30, COUNT), RNG.integers(0, 4, COUNT), np.full(COUNT, np.nan)])
+    kinds[: COUNT // 2, 0] %= 5
+    labels = (kinds[:, 0] * kinds[:, 1] % 3).astype(int)
+    model = GLNClassifier(**SMALL, categorical_features=[0, 1, 2])
+    for part in (slice(0, 500), slice(500, COUNT)):
+        model.partial_fit(kinds[part], labels[part], classes=[0, 1, 2])
+    assert_same_predictions(model, tmp_path, kinds, with_codes(kinds, model.categories_))
+    rows = np.column_stack([kinds[:, :2], 3 + RNG.normal(size=(COUNT, 2))])
+    model = GLNRegressor(**SMALL, categorical_features=[0, 1]).partial_fit(rows, kinds[:, 0] * rows[:, 2])
+    assert not np.isnan(rows).any()
+    rows[:300, 2:] *= -4  # up to the limit of standardised values
+    rows[RNG.random(rows.shape) < 0.1] = np.nan
+    assert_same_predictions(model, tmp_path, rows, with_codes(rows, model.categories_))
+
+
+def test_bins_of_a_stream_do_not_depend_on_numba():
+    """Without Numba, products with a float32 were rounded to float32, in another bin if they are near its end."""
+    ends = (np.log(np.arange(1, 64) / np.arange(63, 0, -1)) / STEEP).astype(np.float32)
+    z = np.concatenate([np.nextafter(ends, np.float32(9)), ends, np.nextafter(ends, np.float32(-9))])[None]
+    found = FadingCells.start([0], 1, are_classes=False)
+    found.counts[:], found.sums[:, 0] = 1, np.arange(len(found.sums))
+    said, nothing = np.zeros((2, *z.shape), np.float32), np.full(z.shape, np.nan)
+    for own, values in zip(said, (z, z.astype(np.float64)), strict=True):
+        count_cells(values, found.cells, False, nothing, nothing[0], own)
+    assert len(np.unique(said)) == 64
+    np.testing.assert_array_equal(*said)
+
+
+def test_too_many_levels_for_a_table_of_pairs_are_refused(tmp_path, monkeypatch):
+    rows = np.column_stack([np.arange(100), np.arange(100) % 50, np.zeros(100)])
+    model = GLNRegressor(**SMALL, categorical_features=[0, 1]).partial_fit(rows, rows[:, 1])
+    monkeypatch.setattr(gln.onnx, "MOST_PAIRS", 4999)
+    with pytest.raises(ValueError, match=r"^model: expected at most 4999 numbers .*got 5000 for the features 0 and 1$"):
+        export(model, tmp_path / "m")
+    monkeypatch.setattr(gln.onnx, "MOST_PAIRS", 599)
+    with pytest.raises(ValueError, match=r"^model: expected at most 599 numbers .*got 600 for feature 0 and the num"):
+        export(model, tmp_path / "m")
+    assert os.listdir(tmp_path) == []
 
 
 def test_wide_sparse_models_take_dense_rows(tmp_path):

@@ -160,7 +160,7 @@ def count_cells(
     cells, roots, deepest = np.zeros(len(DEPTHS), np.int64), np.zeros(heads), DEPTHS[-1]
     for b in range(z.shape[1]):
         for column in range(len(z)):
-            bins[column] = int((1 << deepest) / (1 + math.exp(-STEEP * z[column, b])))
+            bins[column] = int((1 << deepest) / (1 + math.exp(-STEEP * float(z[column, b]))))
         for head in range(heads):
             roots[head] = (totals[1, head] + 0.5 * are_classes) / (totals[0, head] + 1)
         for grid in range(len(grids)):

@@ -146,7 +146,9 @@ class Linear(OwnsArrays):
 
         A pair is half of each. Shapes: -> (M C, B, features), (M C, B).
         """
-        weights = self._weights(terms) * terms.values[:, None, None]  # (T, M, C)
+        weights, scales = self.weights(terms.keys)
+        weights /= np.maximum(scales, np.abs(terms.values))[:, None, None]
+        weights *= terms.values[:, None, None]
         samples = np.arange(len(terms.pairs)).repeat(np.diff(terms.starts))
         weights[np.arange(len(samples)) >= terms.pairs[samples], 0] = 0  # pairs are not of the first model
         weights = weights.reshape(len(weights), -1)
@@ -158,12 +160,12 @@ class Linear(OwnsArrays):
         found *= np.divide(clipped, total, out=np.ones_like(total), where=total != clipped)
         return found[:, :-1].transpose(2, 0, 1), found[:, -1].T
 
-    def _weights(self, terms: Terms) -> np.ndarray:  # (T, M, C), of unscaled values
-        places = np.empty(len(terms.keys), np.int64)
-        compiled(*SLOTS_OF)(terms.keys, self.keys, self._used, self.most, places)
+    def weights(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (T,) -> (T, M, C), (T,)
+        """Weights of the terms with these keys, for values divided by their scales, and the scales."""
+        places = np.empty(len(keys), np.int64)
+        compiled(*SLOTS_OF)(keys, self.keys, self._used, self.most, places)
         weights = -self.leaders[places] * np.array(RATES[: self.models])[:, None]
-        weights /= STEADY + np.sqrt(self.squares[places])
-        return weights / np.maximum(self.scales[places], np.abs(terms.values))[:, None, None]
+        return weights / (STEADY + np.sqrt(self.squares[places])), self.scales[places]
 
     def state(self) -> dict[str, Any]:
         """The fields, which `Linear` takes back."""
