@@ -169,6 +169,7 @@ def test_a_new_class_gets_a_head_and_the_others_stay_as_they_were(seen):
     model._labels.append("another")
     assert [network.num_heads for network in model._learner.networks] == 3 * [seen + 1]
     assert heads == 3 * [1 if seen == 2 else seen]
+    assert model._learner.groups[0].combination.losses.shape == (4, 1)  # of the networks and a linear model
     for (x, _), old in zip(samples, before, strict=False):
         new = model.predict_proba_one(x)
         said = [new[label] for label in old]
