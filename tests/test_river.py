@@ -595,6 +595,13 @@ def test_frames_of_numbers():
     np.testing.assert_allclose(found, [one.predict_one(x) for x, _ in samples], atol=1e-5)
 
 
+def test_quantiles_of_a_sample_are_those_of_a_frame():
+    model = learned([(x, 7 + x["a"]) for x in rows(100)], GLNRegressor(**SMALL, quantiles=(0.1, 0.9)))
+    of_frame = model._predicted(model._known_frame(pd.DataFrame(rows(20))), group=1)
+    of_samples = [list(model.predict_quantiles_one(x).values()) for x in rows(20)]
+    np.testing.assert_allclose(np.sort(of_frame, axis=0).T, of_samples, atol=1e-5)
+
+
 def test_learning_continues_after_unpickling_in_another_process(tmp_path):
     samples, models = labelled(60, 3), [GLNClassifier(**SMALL), GLNRegressor(**SMALL)]
     (tmp_path / "half.pickle").write_bytes(pickle.dumps([learned(samples[:35], model.clone()) for model in models]))
