@@ -59,8 +59,8 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
 
     Raises:
         OSError: the file cannot be written; an existing file at `path` is kept.
-        ValueError: the model is of another kind, is not fitted, was trained by `partial_fit` alone, has a `base_predictor`, or is larger than the 2 GiB
-            that an ONNX file can hold.
+        ValueError: the model is of another kind, is not fitted, was trained by `partial_fit` alone, has a
+            `base_predictor`, or is larger than the 2 GiB that an ONNX file can hold.
     """
     graph = Graph()
     if isinstance(model, (GLNClassifier, GLNRegressor)):

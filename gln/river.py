@@ -379,7 +379,7 @@ class GLNNovelty(Named, AnomalyDetector):
 
     def learn_one(self, x: dict[Any, Any]) -> None:
         """Count a sample. Raises ValueError for infinity, or a string in a numeric feature or vice versa."""
-        self._learn(self._seen(x))
+        self._learn(self._seen(x, math.inf))
 
     @staticmethod
     def _teach(learner, rows, targets, shares, categorical):

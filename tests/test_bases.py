@@ -7,7 +7,7 @@ import copy
 import itertools
 import math
 from collections import defaultdict
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from gln.learning.bases import Bases
 from gln.learning.fading import MOST_COUNT, NONE, OF_LOGITS, STRENGTH, FadingCells
 from gln.learning.linear import LARGEST_LOGIT, LARGEST_VALUE, Linear
 from gln.learning.linear_loops import RATES, STEADY
-from gln.learning.samples import Words
+from gln.learning.samples import Words, no_words
 
 COLUMNS = np.array([0, -1, 2, -1, 3])  # of three numbers and two categories; no number has column 1
 NUMBERS = [0, 2, 3]
@@ -27,6 +27,10 @@ KINDS = [
     (2, False, True),
 ]  # heads, whether of classes, whether with pairs
 Sample = tuple[np.ndarray, np.ndarray, list[tuple[int, int, float]]]  # features (F,), columns (D,), words
+
+
+class Slow(Protocol):
+    def step(self, sample: Sample, targets: Any, share: float = 1.0) -> list[float]: ...
 
 
 class SlowLinear:
@@ -108,7 +112,7 @@ def samples_of(count: int, seed: int = 0) -> list[Sample]:
     """Some values are missing; every fifth of 30 words is a category."""
     rng, samples = np.random.default_rng(seed), []
     for i in range(count):
-        features, z = rng.normal(size=5), rng.normal(size=4).astype(np.float32) * np.float32([1, 1, i > 3, 1])
+        features, z = rng.normal(size=5), (rng.normal(size=4) * [1, 1, i > 3, 1]).astype(np.float32)
         features[[1, 3]] = rng.integers(0, [4, 9])
         features[rng.random(5) < 0.15] = np.nan
         numbers = rng.choice(30, rng.integers(0, 4), replace=False).tolist()
@@ -175,7 +179,7 @@ def test_a_stream_is_learned_as_by_slow_references(heads, are_classes, pairs, nu
     for shares in (None, np.random.default_rng(2).uniform(0, 1, count)):
         bases = Bases.start(NUMBERS, heads, are_classes, pairs, counts=True)
         assert bases.cells.grids.tolist() == [[0, NONE], [2, NONE], [3, NONE], [0, 2], [0, 3], [2, 3]]
-        slow = SlowLinear(heads, are_classes, pairs), SlowCells(bases.cells.grids, heads, are_classes)
+        slow: list[Slow] = [SlowLinear(heads, are_classes, pairs), SlowCells(bases.cells.grids, heads, are_classes)]
         steps = np.ones(count) if shares is None else shares
         read = learned(bases, count, 7, targets, shares)
         for one, found in zip(slow, split(bases, read), strict=True):
@@ -194,7 +198,7 @@ def test_a_stream_is_learned_as_by_slow_references(heads, are_classes, pairs, nu
 
 def test_counts_are_capped_so_cells_follow_a_stream_that_drifts():
     bases, z = Bases.start([0], 1, True, pairs=False, counts=True), np.zeros((1, 3000), np.float32)
-    sample = z, np.zeros((1, 3000)), Words(np.zeros(3001, int), *np.zeros((2, 0), int), np.zeros(0)), np.array([0])
+    sample = z, np.zeros((1, 3000)), no_words(3000), np.array([0])
     bases.learn(*sample, np.ones((1, 3000)))
     assert bases.cells.counts.max() == MOST_COUNT
     said = bases.learn(*sample, np.zeros((1, 3000)))[2]
@@ -331,7 +335,7 @@ def test_contributions_add_up_also_where_predictions_are_clipped(heads, are_clas
 
 def test_a_pair_is_half_of_each_of_its_features():
     features, z = np.array([[0.0, 1.0], [0.0, 1.0]]), np.zeros((2, 2), np.float32)
-    words, columns = Words(np.zeros(3, int), *np.zeros((2, 0), int), np.zeros(0)), np.array([-1, -1])
+    words, columns = no_words(2), np.array([-1, -1])
     model = Linear.start(1, False, models=2)
     model.learn(model.terms(features, words, z, columns), np.array([[1.0, -1.0]]))
     own = model.terms(features[:, :1], words.take(slice(0, 1)), z[:, :1], columns)

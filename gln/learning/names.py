@@ -134,7 +134,7 @@ class Names:
         while start < len(X):
             if len(self._places) != features:
                 features = len(self._places)
-                alone = has[:, [name not in self._places for name in names]].any(axis=1)
+                alone = np.any(has[:, [name not in self._places for name in names]], axis=1)
             end = start + int(alone[start:].argmax()) if alone[start:].any() else len(X)
             if end == start:
                 row = X.iloc[start : start + 1]
