@@ -53,7 +53,9 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
     far from all earlier ones. A string is a category, with any number of levels; a level never seen is a missing value.
     Classes, features and levels may appear at any time. A new class starts with the probability of a class seen once.
 
-    A slow and a fast network learn the stream, weighted by how well each predicted recently.
+    A slow and a fast network, a shallow one and linear models of all that a sample holds learn the stream, weighted by
+    how well each predicted recently. Keys that most samples lack, such as the words of texts, are words: linear models
+    read them alone, and a word that is not in a sample is 0 instead of missing.
 
     Parameters
     ----------
@@ -65,9 +67,10 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         Standard deviation of the halfspaces' distances from the mean of the features.
     learning_rate
         A number, or a callable that returns one for the number of samples learned so far. None falls to 0.5 for the
-        slow network and to 3 for the fast one; see `gln.rates.stream_rate`.
+        slow and the shallow network and to 3 for the fast one; see `gln.rates.stream_rate`. Linear models have rates of
+        their own.
     memory
-        Whether a third network also reads the label of the sample learned last. This helps if labels come in runs and
+        Whether one more network also reads the label of the sample learned last. This helps if labels come in runs and
         each is known before the next sample is predicted.
     backend
         The implementation: "numpy", "numba", "torch", "jax", "tf", or "auto", the fastest of Numba, JAX and NumPy that
@@ -196,8 +199,8 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
 class GLNRegressor(_Stream, base.MiniBatchRegressor):
     """Gated Linear Network regressor.
 
-    Like `GLNClassifier`, it learns each sample once, with a slow and a fast network, standardises features and accepts
-    new ones at any time. Strings are categories. Targets are standardised too. It predicts the mean, and with
+    Like `GLNClassifier`, it learns each sample once, with networks and linear models, standardises features and accepts
+    new ones and words at any time. Strings are categories. Targets are standardised too. It predicts the mean, and with
     `quantiles` also intervals.
 
     Parameters
@@ -376,7 +379,7 @@ class GLNNovelty(Named, AnomalyDetector):
 
     def learn_one(self, x: dict[Any, Any]) -> None:
         """Count a sample. Raises ValueError for infinity, or a string in a numeric feature or vice versa."""
-        self._learn(self._seen(x))
+        self._learn(self._seen(x, math.inf))
 
     @staticmethod
     def _teach(learner, rows, targets, shares, categorical):

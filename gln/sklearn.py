@@ -37,7 +37,8 @@ class GLNClassifier(ClassifierMixin, Estimator):
     counts as the feature's mean, and so does a value far from all earlier ones. The networks mix each feature and its
     distance from its mean; each of their halfspaces sees one to three features, in `partial_fit` one or two.
 
-    In `partial_fit`, slow and fast networks alternate, weighted by how well each predicted recently.
+    In `partial_fit`, slow and fast networks alternate. A shallow network and linear models join them, all weighted by
+    how well each predicted recently.
 
     A category of at most ten levels becomes columns of 0 and 1. A category of more levels becomes the log-odds of each
     class at its level, counted in training from earlier samples only. In `partial_fit`, a category of few levels

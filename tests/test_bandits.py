@@ -38,6 +38,12 @@ def played(bandit: GLNBandit, xs: list[dict[str, Any]], **options: Any) -> list[
     return rewards
 
 
+def mean_of(bandit: GLNBandit) -> float:
+    """The mean of all rewards."""
+    assert bandit._learner is not None
+    return float(bandit._learner.targets.standardizer.mean[0])
+
+
 def test_docstrings():
     assert doctest.testmod(gln.bandits).failed == 0
 
@@ -125,7 +131,7 @@ def test_a_new_arm_changes_nothing_else():
     assert bandit.decide(x, arms=[*ARMS]).arm == "right"  # about which nothing is known
     after = bandit.predict(x)
     assert {arm: after[arm] for arm in values} == values
-    assert after["right"] == pytest.approx(bandit._learner.targets.standardizer.mean[0])
+    assert after["right"] == pytest.approx(mean_of(bandit))
     bandit.learn(x, "right", 4.0)
     assert {arm: bandit.predict(contexts(1, seed=4)[0])[arm] for arm in values}.keys() == values.keys()
 
@@ -138,7 +144,7 @@ def test_the_value_of_an_arm_without_a_reward_is_the_mean(explore):
             bandit.add_arm("late")
         bandit.learn(x, "left" if i % 3 else "right", 4.0 + i % 5)
     xs = contexts(20, seed=1)
-    mean = bandit._learner.targets.standardizer.mean[0]
+    mean = mean_of(bandit)
     assert mean == pytest.approx(6, abs=0.3)
     for x in xs:
         values = bandit.predict(x)
@@ -150,7 +156,7 @@ def test_the_value_of_an_arm_without_a_reward_is_the_mean(explore):
     assert bandit.explain(xs[0])[0].keys() == {"left", "right", "late"}
     bandit.retire("left")
     values = bandit.predict(xs[0])
-    assert values["never"] == bandit._learner.targets.standardizer.mean[0] != values["late"]
+    assert values["never"] == mean_of(bandit) != values["late"]
 
 
 def test_arms_that_appear_one_by_one_double_the_heads():

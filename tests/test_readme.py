@@ -98,7 +98,7 @@ LONG = {
     "rare_classes": 3,
     "regression": 9,
     "saving": 1,
-    "streams": 10,
+    "streams": 11,
     "tour": 6,
 }
 SHORT = {"pictures": 0, "tables": 4}  # pages that are not slow, and their numbers of compared blocks

@@ -169,6 +169,7 @@ def test_a_new_class_gets_a_head_and_the_others_stay_as_they_were(seen):
     model._labels.append("another")
     assert [network.num_heads for network in model._learner.networks] == 3 * [seen + 1]
     assert heads == 3 * [1 if seen == 2 else seen]
+    assert model._learner.groups[0].combination.losses.shape == (4, 1)  # of the networks and a linear model
     for (x, _), old in zip(samples, before, strict=False):
         new = model.predict_proba_one(x)
         said = [new[label] for label in old]
@@ -592,6 +593,13 @@ def test_frames_of_numbers():
     assert_same_predictions(one, many, samples)
     found = many.predict_many(pd.DataFrame([x for x, _ in samples]))
     np.testing.assert_allclose(found, [one.predict_one(x) for x, _ in samples], atol=1e-5)
+
+
+def test_quantiles_of_a_sample_are_those_of_a_frame():
+    model = learned([(x, 7 + x["a"]) for x in rows(100)], GLNRegressor(**SMALL, quantiles=(0.1, 0.9)))
+    of_frame = model._predicted(model._known_frame(pd.DataFrame(rows(20))), group=1)
+    of_samples = [list(model.predict_quantiles_one(x).values()) for x in rows(20)]
+    np.testing.assert_allclose(np.sort(of_frame, axis=0).T, of_samples, atol=1e-5)
 
 
 def test_learning_continues_after_unpickling_in_another_process(tmp_path):

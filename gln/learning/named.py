@@ -117,4 +117,7 @@ class Named(Names, Saveable):
         places = {name: place for name, place in self._places.items() if name != CONSTANT}
         places |= {name: len(self._places) + self._words[name] for name in x if name in self._words}
         found = np.pad(contributions[:, 0], [(0, 0), (0, 1 + max([0, *places.values()]))])  # unknown levels of words
-        return list(places), found[:, list(places.values())], constant[:, 0]
+        constant = constant[:, 0]
+        if CONSTANT in self._places:
+            constant = constant + found[:, self._places[CONSTANT]]
+        return list(places), found[:, list(places.values())], constant

@@ -134,7 +134,7 @@ class Names:
         while start < len(X):
             if len(self._places) != features:
                 features = len(self._places)
-                alone = has[:, [name not in self._places for name in names]].any(axis=1)
+                alone = np.any(has[:, [name not in self._places for name in names]], axis=1)
             end = start + int(alone[start:].argmax()) if alone[start:].any() else len(X)
             if end == start:
                 row = X.iloc[start : start + 1]
@@ -176,10 +176,11 @@ class Names:
                 values = np.array([number_of(name, value) for value in X[name]], np.float64)
             for value in values[np.abs(values) > MOST].tolist():
                 number_of(name, value)
+            values = np.where(has_values(X[name]), values, np.nan)
             if name in self._places:
                 features[self._places[name]] = values
             elif name in self._words:
-                rows, is_level = (has_values(X[name]) & ~np.isnan(values)).nonzero()[0], name in self._levels
+                rows, is_level = np.flatnonzero(values == values), name in self._levels
                 codes = values[rows].astype(int) if is_level else np.full(len(rows), -1)
                 numbers = np.full(len(rows), self._words[name])
                 found.append((rows, numbers, codes, np.ones(len(rows)) if is_level else values[rows]))
@@ -215,7 +216,7 @@ class Names:
     def _with_new(self, new: Set[Hashable]) -> dict[Hashable, int]:
         """The places of known features and of new ones, which are sorted, so that their order is irrelevant."""
         if not self._places:
-            new = new | self._always if new else {CONSTANT}
+            new = (new or {CONSTANT}) | self._always
         if not new:
             return self._places
         order = sorted(new, key=lambda name: (str(type(name)), str(name)))

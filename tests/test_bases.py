@@ -1,0 +1,363 @@
+"""Base predictors of streams: linear models and cells that fade, against slow references with dictionaries; growing,
+explanations, and tables of slots that are full."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections import defaultdict
+from typing import Any, Protocol
+
+import numpy as np
+import pytest
+
+from gln.learning import fading, linear
+from gln.learning.bases import Bases
+from gln.learning.fading import MOST_COUNT, NONE, OF_LOGITS, STRENGTH, FadingCells
+from gln.learning.linear import LARGEST_LOGIT, LARGEST_VALUE, Linear
+from gln.learning.linear_loops import RATES, STEADY
+from gln.learning.samples import Words, no_words
+
+COLUMNS = np.array([0, -1, 2, -1, 3])  # of three numbers and two categories; no number has column 1
+NUMBERS = [0, 2, 3]
+KINDS = [
+    (1, True, False),
+    (3, True, True),
+    (2, False, True),
+]  # heads, whether of classes, whether with pairs
+Sample = tuple[np.ndarray, np.ndarray, list[tuple[int, int, float]]]  # features (F,), columns (D,), words
+
+
+class Slow(Protocol):
+    def step(self, sample: Sample, targets: Any, share: float = 1.0) -> list[float]: ...
+
+
+class SlowLinear:
+    """FTRL-proximal without regularisation (McMahan et al. 2013, algorithm 1): a dictionary of terms for each head."""
+
+    def __init__(self, heads: int, are_classes: bool, pairs: bool) -> None:
+        self.heads, self.are_classes, self.models = heads, are_classes, 1 + pairs
+        self.scales, self.z, self.n = (defaultdict[Any, float](float) for _ in range(3))
+
+    def step(self, sample: Sample, targets: Any, share: float = 1.0) -> list[float]:  # -> (M C,)
+        said, (single, pairs) = [], terms_of(*sample)
+        for term, value in (single | pairs).items():
+            self.scales[term] = max(self.scales[term], abs(value))
+        for model, head in itertools.product(range(self.models), range(self.heads)):
+            terms = single | pairs if model else single
+            x = {(model, head, term): value / self.scales[term] for term, value in terms.items()}
+            w = {i: -self.z[i] * RATES[model] / (STEADY + math.sqrt(self.n[i])) for i in x}
+            limit, y = LARGEST_LOGIT if self.are_classes else LARGEST_VALUE, targets[head]
+            s = 0.0 if math.isinf(y) else min(max(sum(w[i] * x[i] for i in x), -limit), limit)
+            said.append(s)
+            if math.isfinite(y):
+                error = (1 / (1 + math.exp(-s)) if self.are_classes else s) - y
+                for i, value in x.items():
+                    gradient = share * error * value
+                    sigma = (math.sqrt(self.n[i] + gradient**2) - math.sqrt(self.n[i])) / RATES[model]
+                    self.z[i] += gradient - sigma * w[i]
+                    self.n[i] += gradient**2
+        return said
+
+
+def terms_of(features: np.ndarray, z: np.ndarray, words: list[tuple[int, int, float]]) -> tuple[dict, dict]:
+    """The terms of a sample, and its pairs, named by what they are."""
+    levels = {("level", f, features[f]): 1.0 for f in np.flatnonzero(COLUMNS < 0) if not np.isnan(features[f])}
+    others: dict[Any, float] = {}
+    for f in np.flatnonzero(COLUMNS >= 0):
+        missing = np.isnan(features[f])
+        others["missing" if missing else "number", f] = 1.0 if missing else float(z[COLUMNS[f]])
+    others |= {("word", number, code): value for number, code, value in words}
+    single = levels | {term: value for term, value in others.items() if value != 0}
+    of_two = itertools.combinations(single.items(), 2)
+    return {"bias": 1.0, **single}, {(one, term): value for (one, _), (term, value) in of_two if one[0] == "level"}
+
+
+class SlowCells:
+    """Means of cells, each shrunk towards the wider one, with capped counts."""
+
+    def __init__(self, grids: np.ndarray, heads: int, are_classes: bool) -> None:
+        self.grids, self.heads, self.are_classes = grids.tolist(), heads, are_classes
+        self.counts, self.sums = (defaultdict[Any, float](float) for _ in range(2))
+
+    def step(self, sample: Sample, targets: Any, share: float = 1.0) -> list[float]:  # -> (G C,)
+        said = []
+        bins = [math.floor(64 / (1 + math.exp(-1.7 * float(value)))) for value in sample[1]]
+        for (first, second), head in itertools.product(self.grids, range(self.heads)):
+            of_one = [(first, depth, bins[first] >> (6 - depth)) for depth in (2, 4, 6)]
+            cells = of_one if second == NONE else [(first, second, bins[first] >> 2, bins[second] >> 2)]
+            root = mean = (self.sums[head] + 0.5 * self.are_classes) / (self.counts[head] + 1)
+            for cell in [(head, *cell) for cell in cells]:
+                mean = (self.sums[cell] + STRENGTH * mean) / (self.counts[cell] + STRENGTH)
+                self.count(cell, targets[head], share, MOST_COUNT)
+            said.append(OF_LOGITS * (logit(mean) - logit(root)) if self.are_classes else mean)
+        for head in range(self.heads):
+            self.count(head, targets[head], share, math.inf)
+        return said
+
+    def count(self, cell: Any, y: float, share: float, most: float) -> None:
+        if math.isfinite(y):
+            factor = min(1, most / (self.counts[cell] + share))
+            self.sums[cell] = factor * (self.sums[cell] + share * y)
+            self.counts[cell] = factor * (self.counts[cell] + share)
+
+
+def logit(p: float) -> float:
+    p = min(max(p, 0.001), 0.999)
+    return math.log(p / (1 - p))
+
+
+def samples_of(count: int, seed: int = 0) -> list[Sample]:
+    """Some values are missing; every fifth of 30 words is a category."""
+    rng, samples = np.random.default_rng(seed), []
+    for i in range(count):
+        features, z = rng.normal(size=5), (rng.normal(size=4) * [1, 1, i > 3, 1]).astype(np.float32)
+        features[[1, 3]] = rng.integers(0, [4, 9])
+        features[rng.random(5) < 0.15] = np.nan
+        numbers = rng.choice(30, rng.integers(0, 4), replace=False).tolist()
+        amounts = rng.integers(-1, 4, len(numbers)).tolist()
+        words = [(n, a + 1, 1.0) if n % 5 == 0 else (n, -1, float(a)) for n, a in zip(numbers, amounts, strict=True)]
+        samples.append((features, z, words))
+    return samples
+
+
+def arrays(samples: list[Sample]) -> tuple[np.ndarray, np.ndarray, Words, np.ndarray]:
+    """Arguments of `Bases.learn`."""
+    features, z, words = zip(*samples, strict=True)
+    numbers, codes, values = np.array([each for own in words for each in own]).reshape(-1, 3).T
+    of_words = Words(np.cumsum([0, *map(len, words)]), numbers.astype(int), codes.astype(int), values)
+    return np.stack(z, axis=1), np.stack(features, axis=1), of_words, COLUMNS
+
+
+def targets_of(heads: int, are_classes: bool, count: int) -> np.ndarray:  # (C, B), some of them unknown or not taught
+    rng = np.random.default_rng(1)
+    targets = rng.integers(0, 2, (heads, count)).astype(float) if are_classes else 2 * rng.normal(size=(heads, count))
+    targets[rng.random(targets.shape) < 0.1] = np.nan
+    targets[rng.random(targets.shape) < 0.1] = np.inf
+    return targets
+
+
+def split(bases: Bases, read: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What the linear models and the cells say, out of all that networks read."""
+    ends = np.cumsum([4, bases.linear_size, bases.cells.columns])
+    return read[ends[0] : ends[1]], read[ends[1] : ends[2]]
+
+
+def learned(bases: Bases, count: int, parts: int, targets: np.ndarray, shares: np.ndarray | None = None) -> np.ndarray:
+    samples, read = samples_of(count), []
+    for start in range(0, count, parts):
+        part = slice(start, start + parts)
+        own = None if shares is None else shares[part]
+        read.append(bases.learn(*arrays(samples[part]), targets[:, part], own))
+    return np.concatenate(read, axis=1)
+
+
+def trained(heads: int, are_classes: bool, pairs: bool, count: int = 200) -> Bases:
+    bases = Bases.start(NUMBERS, heads, are_classes, pairs, counts=True)
+    learned(bases, count, count, targets_of(heads, are_classes, count))
+    return bases
+
+
+def predicted(bases: Bases) -> tuple[np.ndarray, np.ndarray]:
+    """What it says of other samples, as `split` does."""
+    return split(bases, bases.transform(*arrays(samples_of(40, seed=5))))
+
+
+def without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("bases", "linear"):
+        monkeypatch.setattr(f"gln.learning.{module}.compiled", lambda loop, *helpers: loop)
+
+
+@pytest.mark.parametrize("numba", [True, False])
+@pytest.mark.parametrize(("heads", "are_classes", "pairs"), KINDS)
+def test_a_stream_is_learned_as_by_slow_references(heads, are_classes, pairs, numba, monkeypatch):
+    if not numba:
+        without_numba(monkeypatch)
+    count = 150 if numba else 60
+    samples, targets = samples_of(count), targets_of(heads, are_classes, count)
+    for shares in (None, np.random.default_rng(2).uniform(0, 1, count)):
+        bases = Bases.start(NUMBERS, heads, are_classes, pairs, counts=True)
+        assert bases.cells.grids.tolist() == [[0, NONE], [2, NONE], [3, NONE], [0, 2], [0, 3], [2, 3]]
+        slow: list[Slow] = [SlowLinear(heads, are_classes, pairs), SlowCells(bases.cells.grids, heads, are_classes)]
+        steps = np.ones(count) if shares is None else shares
+        read = learned(bases, count, 7, targets, shares)
+        for one, found in zip(slow, split(bases, read), strict=True):
+            expected = [one.step(*each) for each in zip(samples, targets.T, steps, strict=True)]
+            np.testing.assert_allclose(found, np.transpose(expected), atol=2e-6)
+            assert np.abs(expected).max() > 0.3
+        np.testing.assert_array_equal(read[:4], arrays(samples)[0])
+        for parts in (1, count):
+            other = Bases.start(NUMBERS, heads, are_classes, pairs, counts=True)
+            np.testing.assert_array_equal(learned(other, count, parts, targets, shares), read)
+        for _ in range(2):  # predicting changes nothing
+            for one, found in zip(slow, predicted(bases), strict=True):
+                others = [copy.deepcopy(one).step(each, heads * [np.nan]) for each in samples_of(40, seed=5)[:10]]
+                np.testing.assert_allclose(found[:, :10], np.transpose(others), atol=2e-6)
+
+
+def test_counts_are_capped_so_cells_follow_a_stream_that_drifts():
+    bases, z = Bases.start([0], 1, True, pairs=False, counts=True), np.zeros((1, 3000), np.float32)
+    sample = z, np.zeros((1, 3000)), no_words(3000), np.array([0])
+    bases.learn(*sample, np.ones((1, 3000)))
+    assert bases.cells.counts.max() == MOST_COUNT
+    said = bases.learn(*sample, np.zeros((1, 3000)))[2]
+    assert said[0] > -0.1
+    assert said[300] < -2  # a mean of all samples would still be 0.9
+
+
+# ---- Growing ---------------------------------------------------------------------------------------------------------
+
+
+def test_columns_and_classes_added_later():
+    whole = FadingCells.start([0, 1, 2], 1, True)
+    grown = FadingCells.start([0], 1, True).with_columns([1, 2])
+    assert sorted(map(tuple, grown.grids.tolist())) == sorted(map(tuple, whole.grids.tolist()))
+    before = trained(1, True, pairs=False)
+    after = before.grown([1], pairs=False)
+    kept = len(before.cells.grids)
+    assert after.cells.grids[:kept].tolist() == before.cells.grids.tolist()
+    assert after.cells.grids[kept:].tolist() == [[1, NONE], [0, 1], [1, 2], [1, 3]]
+    for one, other in zip(predicted(after), predicted(before), strict=True):
+        np.testing.assert_array_equal(one[: len(other)], other)
+    np.testing.assert_array_equal(predicted(after)[1][kept:], 0)
+    more = after.with_class(200)
+    assert more.cells.heads == 3
+    said = predicted(more)[1].reshape(-1, 3, 40)
+    np.testing.assert_allclose(said[:, 0], -said[:, 1], atol=1e-6)
+    np.testing.assert_array_equal(said[:, 1], predicted(after)[1])
+    again = predicted(more.with_class(200))[1].reshape(-1, 4, 40)
+    np.testing.assert_array_equal(again[:, :3], said)
+
+
+def test_without_room_for_all_columns_there_are_no_cells():
+    assert len(FadingCells.start(range(fading.MOST_GRIDS), 1, True).grids) == fading.MOST_GRIDS
+    assert len(FadingCells.start(range(fading.MOST_GRIDS + 1), 1, True).grids) == 0
+    cells = FadingCells.start(range(8), 1, True)
+    assert len(cells.grids) == 8 + 28
+    sizes = []
+    for _ in range(40):
+        cells = cells.with_class()
+        sizes.append((len(cells.grids), (cells.grids[:, 1] == NONE).sum()))
+    assert sizes[4] == (36, 8)
+    assert sizes[5] == (32, 8)
+    assert all(size * (i + 3) <= 256 for i, (size, _) in enumerate(sizes))
+    assert sizes[-1] == (0, 0)
+
+
+@pytest.mark.parametrize(("heads", "are_classes", "pairs"), KINDS)
+def test_linear_models_say_the_same_with_new_heads_and_pairs(heads, are_classes, pairs):
+    bases = trained(heads, are_classes, pairs)
+    said = predicted(bases)[0].reshape(-1, heads, 40)
+    if are_classes:
+        more = predicted(bases.with_class(200))[0].reshape(-1, max(2, heads) + 1, 40)
+        np.testing.assert_array_equal(more[:, -1 - heads : -1], said)
+        np.testing.assert_allclose(more[:, -1], -math.log(201), rtol=1e-6)
+        assert heads > 1 or np.array_equal(more[:, 0], -said[:, 0])
+    kept = bases.with_outputs([heads - 1], 2)
+    np.testing.assert_array_equal(predicted(kept)[0].reshape(-1, 3, 40), np.pad(said[:, -1:], [(0, 0), (0, 2), (0, 0)]))
+    single = trained(heads, are_classes, pairs=False)
+    of_two = predicted(single.grown([], pairs=True))[0].reshape(2, heads, 40)
+    for model in (0, 1):  # the second one has learned no pairs yet
+        np.testing.assert_allclose(of_two[model], predicted(single)[0], atol=1e-6)
+
+
+# ---- Many terms, explanations ----------------------------------------------------------------------------------------
+
+
+def many_words(model: Linear, count: int, first: int, each: int = 10) -> Any:
+    """Terms of samples of which each has words that no other has."""
+    numbers = first + np.arange(count * each)
+    words = Words(each * np.arange(count + 1), numbers, np.full(len(numbers), -1), np.ones(len(numbers)))
+    return model.terms(np.zeros((0, count)), words, np.zeros((0, count), np.float32), np.zeros(0, int))
+
+
+def test_thousands_of_terms_have_slots_of_their_own():
+    model = Linear.start(1, False)
+    y = np.random.default_rng(0).normal(size=(1, 400))
+    model.learn(many_words(model, 400, 0), y)
+    assert len(np.unique(model.keys)) == 4000 + 2  # the bias, and 0 for free slots
+    assert len(model.keys) == 8192
+    contributions, _ = model.explain(many_words(model, 400, 0), 4000)
+    own = contributions[0][np.arange(400).repeat(10), np.arange(4000)].reshape(400, 10)
+    np.testing.assert_allclose(own, own[:, :1].repeat(10, axis=1))  # words of one sample learn the same
+    assert np.corrcoef(own[:, 0], y[0])[0, 1] > 0.95
+
+
+@pytest.mark.parametrize("numba", [True, False])
+def test_full_slots_are_shared(numba, monkeypatch):
+    monkeypatch.setattr(linear, "MOST_SLOTS", 256)
+    if not numba:
+        without_numba(monkeypatch)
+    model, y = Linear.start(2, True), np.random.default_rng(0).integers(0, 2, (2, 60)).astype(float)
+    terms = many_words(model, 60, 0)
+    for _ in range(5):
+        said = model.learn(terms, y)
+    assert (len(model.keys), np.count_nonzero(model.keys)) == (256, 128)
+    assert (((said > 0) == y).mean(axis=1) > 0.9).all()
+    contributions, constant = model.explain(terms, 600)
+    nothing_taught = model.learn(terms, np.full((2, 60), np.nan))
+    np.testing.assert_allclose(contributions.sum(axis=2) + constant, nothing_taught, atol=1e-9)
+
+
+def test_slots_that_are_too_many_for_new_heads_do_not_fill_up(monkeypatch):
+    """The largest number of slots falls with the number of heads. A search for a free slot has to end."""
+    monkeypatch.setattr(linear, "MOST_NUMBERS", 1 << 11)
+    model = Linear.start(1, True)
+    model.learn(many_words(model, 60, 0), np.ones((1, 60)))
+    assert len(model.keys) == 2048
+    for count in range(8):
+        model = model.with_class(count)
+    for first in range(1000, 5000, 1000):
+        model.learn(many_words(model, 100, first), np.ones((model.heads, 100)))
+    assert 2 * np.count_nonzero(model.keys) == len(model.keys) == 2048
+    assert model.with_class(9).heads == 11
+
+
+@pytest.mark.parametrize(("heads", "are_classes", "pairs"), KINDS)
+def test_contributions_add_up_also_where_predictions_are_clipped(heads, are_classes, pairs):
+    bases, samples = trained(heads, are_classes, pairs), samples_of(200, seed=5)
+    bases.linear.leaders *= 12  # larger weights
+    z, features, words, columns = arrays(samples)
+    said, _ = split(bases, bases.transform(z, features, words, columns))
+    limit = LARGEST_LOGIT if are_classes else LARGEST_VALUE
+    clipped = np.abs(said) == limit
+    assert 0.02 < clipped.mean() < 1
+    terms = bases.linear.terms(features, words, z, columns)
+    contributions, constant = bases.linear.explain(terms, 5 + 30)
+    np.testing.assert_allclose(contributions.sum(axis=2) + constant, said, atol=1e-5)
+    has = np.zeros((200, 30), bool)
+    for i, (_, _, own) in enumerate(samples):
+        has[i, [number for number, _, _ in own]] = True
+    assert (contributions[:, :, 5:][:, ~has] == 0).all()
+    assert np.abs(contributions[:, :, 5:][:, has]).max() > 0.5
+
+
+def test_a_pair_is_half_of_each_of_its_features():
+    features, z = np.array([[0.0, 1.0], [0.0, 1.0]]), np.zeros((2, 2), np.float32)
+    words, columns = no_words(2), np.array([-1, -1])
+    model = Linear.start(1, False, models=2)
+    model.learn(model.terms(features, words, z, columns), np.array([[1.0, -1.0]]))
+    own = model.terms(features[:, :1], words.take(slice(0, 1)), z[:, :1], columns)
+    (without, with_pairs), _ = model.explain(own, 2)
+    step = RATES[1] / (STEADY + 1)
+    np.testing.assert_allclose(without, [2 * [RATES[0] / (STEADY + 1)]])
+    np.testing.assert_allclose(with_pairs, [2 * [1.5 * step]])  # its own term and half of the pair
+
+
+def test_states_that_do_not_fit_are_refused():
+    state = trained(3, True, True).linear.state()
+    assert Linear(**state).heads == 3
+    for name, changed in (
+        ("keys", np.ones(256, np.int64)),
+        ("keys", state["keys"][:-1]),
+        ("keys", state["keys"].astype(float)),
+        ("scales", state["scales"][1:]),
+        ("squares", state["squares"][..., :1]),
+    ):
+        with pytest.raises(ValueError, match="linear: expected"):
+            Linear(**state | {name: changed})
+    cells = trained(3, True, True).cells.state()
+    for name in ("counts", "sums", "grids", "totals"):
+        with pytest.raises(ValueError, match="cells: expected"):
+            FadingCells(**cells | {name: cells[name][1:]})

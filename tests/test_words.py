@@ -1,0 +1,336 @@
+"""Words: keys that most samples lack, which linear models read alone. Frames, files, bad values, accuracy."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import time
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import assert_same_state, learner_state
+
+if not os.environ.get("GLN_REQUIRE_BACKENDS"):
+    pytest.importorskip("river")
+
+from river import feature_extraction
+
+from gln.bandits import GLNBandit
+from gln.learning.names import AT_ONCE, CONSTANT, ENOUGH
+from gln.river import GLNClassifier, GLNNovelty, GLNRegressor
+
+SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "seed": 1}
+Stream = list[tuple[dict[Any, Any], Any]]
+
+
+def reviews(count: int, seed: int = 0) -> Stream:
+    """A number, some of many words, one of which tells the class, and strings that few samples have.
+
+    The first sample has many words, so none is a feature at once.
+    """
+    rng, samples = np.random.default_rng(seed), []
+    for i in range(count):
+        y = bool(rng.random() < 0.5)
+        words = {f"word {n}": int(rng.integers(1, 3)) for n in rng.integers(0, 200, 8 if i else 40)}
+        words |= {f"{'good' if y else 'bad'} {rng.integers(12)}": 1}
+        odd = {"author": ("abc" if y else "def")[rng.integers(3)]} if rng.random() < 0.2 else {}
+        samples.append(({"length": float(rng.normal()), **words, **odd}, y))
+    return samples
+
+
+def learned(samples: Stream, model: Any) -> Any:
+    for x, y in samples:
+        model.learn_one(x, y)
+    return model
+
+
+def frame_of(samples: Stream) -> tuple[pd.DataFrame, pd.Series]:
+    """Columns in the order of the words, so that those of a row are in another order than in its dictionary."""
+    frame = pd.DataFrame([x for x, _ in samples])
+    return frame[sorted(frame.columns)], pd.Series([y for _, y in samples])
+
+
+def probabilities(model: GLNClassifier, samples: Stream) -> list[float]:
+    return [model.predict_proba_one(x)[True] for x, _ in samples]
+
+
+def bases_of(model: Any) -> dict[str, np.ndarray]:
+    state = model._learner.reading.bases.state()
+    return {f"{part} {name}": np.array(own) for part in ("linear", "cells") for name, own in state[part].items()}
+
+
+# ---- Features and words ----------------------------------------------------------------------------------------------
+
+
+def test_a_key_that_most_samples_lack_is_a_word():
+    model = GLNClassifier(**SMALL)
+    model.learn_one({"a": 1.0, "b": "x"}, True)
+    assert sorted(map(str, model._places)) == ["a", "b"]
+    for i in range(40):
+        rare = {"b": "y", "rare": 1.0} if i % 3 == 0 else {}
+        model.learn_one({"a": i % 3, "often": 1.0, **rare}, i % 2)
+    assert sorted(map(str, model._places)) == ["a", "b", "often"]
+    assert list(model._words) == ["rare"]
+    learner: Any = model._learner
+    assert {network.context_size for network in learner.networks} == {len(learner.reading.columns)}
+
+
+def test_a_late_sensor_becomes_a_feature_with_its_tenth_sample():
+    model = learned([({"a": float(i)}, i % 2) for i in range(50)], GLNRegressor(**SMALL))
+    for i in range(30):
+        if i < ENOUGH - 1:
+            assert "late" not in model._places
+        model.learn_one({"a": float(i), "late": 3.0} if i < ENOUGH or i % 2 else {"a": 1.0}, i % 2)
+        assert ("late" in model._places) == (i >= ENOUGH - 1)
+    assert "late" not in model._words
+    assert model._learner.reading.size == 2
+
+
+@pytest.mark.parametrize("count", [AT_ONCE, AT_ONCE + 1])
+def test_keys_of_the_first_sample_are_features_unless_they_are_many(count):
+    model = GLNClassifier(**SMALL)
+    model.learn_one({}, True)
+    model.learn_one({i: 1.0 for i in range(count)}, True)
+    assert len(model._words) == (0 if count == AT_ONCE else count)
+    assert list(model._places) == ([CONSTANT] if count > AT_ONCE else sorted(range(count), key=str))
+    for i in range(ENOUGH):
+        model.learn_one({i: 1.0 for i in range(count)}, bool(i % 2))
+    assert len(model._words) == 0
+    assert len(model._places) == count + (count > AT_ONCE)
+
+
+def test_thousands_of_new_keys_leave_networks_as_they_are():
+    model = learned(reviews(30), GLNClassifier(**SMALL))
+    networks = model._learner.networks
+    shapes = [{name: array.shape for name, array in network.get_state().items()} for network in networks]
+    start = time.perf_counter()
+    for i in range(3000):
+        model.learn_one({"length": 0.5, f"new {i}": 1.0}, bool(i % 2))
+    assert time.perf_counter() - start < 20
+    assert [{name: array.shape for name, array in network.get_state().items()} for network in networks] == shapes
+    assert all(one is other for one, other in zip(model._learner.networks, networks, strict=True))
+    assert sum(isinstance(name, str) and name.startswith("new") for name in model._words) == 3000
+
+
+def test_a_word_changes_predictions_at_once_and_an_unknown_one_does_not():
+    model = learned(reviews(300), GLNClassifier(**SMALL))
+    p = model.predict_proba_one({"length": 0.0})[True]
+    assert model.predict_proba_one({"length": 0.0, "unknown": 7.0, "author": "z"})[True] == p
+    model.learn_one({"length": 0.0, "unknown": 7.0}, True)
+    without, once, twice = (
+        model.predict_proba_one({"length": 0.0} | own)[True] for own in ({}, {"unknown": 7.0}, {"unknown": 14.0})
+    )
+    assert without < once
+    assert twice == once  # values are divided by the largest one
+    assert without == model.predict_proba_one({"length": 0.0, "unknown": 0.0})[True]
+    assert without == model.predict_proba_one({"length": 0.0, "unknown": math.nan})[True]
+
+
+def test_strings_as_words():
+    rng = np.random.default_rng(0)
+    samples: Stream = [({"a": 0.0}, True)]
+    for _ in range(600):
+        y = bool(rng.random() < 0.5)
+        samples.append(({"a": 0.0} | ({"tag": "yes" if y else "no"} if rng.random() < 0.3 else {}), y))
+    model = learned(samples, GLNClassifier(**SMALL))
+    assert list(model._words) == ["tag"]
+    p = {tag: model.predict_proba_one({"a": 0.0, "tag": tag})[True] for tag in ("yes", "no", "unknown")}
+    assert p["yes"] > 0.9
+    assert p["no"] < 0.1
+    assert p["unknown"] == model.predict_proba_one({"a": 0.0})[True]
+
+
+def test_only_words():
+    model = GLNClassifier(**SMALL)
+    samples = [({name: value for name, value in x.items() if " " in name}, y) for x, y in reviews(300)]
+    model.learn_one({f"word {i}": 1 for i in range(AT_ONCE + 1)}, True)
+    assert list(model._places) == [CONSTANT]
+    learned(samples, model)
+    assert list(model._places) == [CONSTANT]
+    assert np.mean([(p > 0.5) == y for p, (_, y) in zip(probabilities(model, samples), samples, strict=True)]) > 0.95
+    contributions, _ = model.explain_one(samples[0][0])
+    assert contributions[True].keys() == samples[0][0].keys()
+
+
+# ---- Frames ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("memory", [False, True])
+@pytest.mark.parametrize("parts", [[80], [1, 30, 49]])
+def test_frames_with_keys_that_come_and_go_are_learned_row_by_row(parts, memory):
+    samples, start = reviews(80), 0
+    for i, (x, _) in enumerate(samples):
+        if 40 <= i < 60:
+            x["sensor"] = float(i % 5)
+    one, many = (GLNClassifier(**SMALL, memory=memory) for _ in range(2))
+    learned(samples, one)
+    for count in parts:
+        many.learn_many(*frame_of(samples[start : start + count]))
+        start += count
+    assert (one._places, one._levels, one._count) == (many._places, many._levels, many._count)
+    assert "sensor" in one._places
+    assert one._words.keys() == many._words.keys()
+    np.testing.assert_allclose(probabilities(many, samples), probabilities(one, samples), atol=1e-6)
+    of_frame = many.predict_proba_many(frame_of(samples)[0])[True]
+    np.testing.assert_allclose(of_frame, probabilities(many, samples), atol=1e-6)
+
+
+def test_sparse_frames_of_a_bag_of_words():
+    texts = [" ".join(name.replace(" ", "") for name in x if " " in name) for x, _ in reviews(60)]
+    texts = [f"the {text}" if i % 4 else text for i, text in enumerate(texts)]  # a word of most samples is a feature
+    y, bag = [y for _, y in reviews(60)], feature_extraction.BagOfWords()
+    one, many = (GLNClassifier(**SMALL) for _ in range(2))
+    for start in (0, 20, 40):
+        part = slice(start, start + 20)
+        frame = cast(pd.DataFrame, bag.transform_many(pd.Series(texts[part])))
+        assert all(isinstance(dtype, pd.SparseDtype) for dtype in frame.dtypes)
+        many.learn_many(frame, pd.Series(y[part]))
+        learned([(bag.transform_one(text), label) for text, label in zip(texts[part], y[part], strict=True)], one)
+    assert "the" in one._places
+    samples = [(bag.transform_one(text), label) for text, label in zip(texts, y, strict=True)]
+    expected = probabilities(one, samples)
+    np.testing.assert_allclose(probabilities(many, samples), expected, atol=1e-6)
+    found = many.predict_proba_many(cast(pd.DataFrame, bag.transform_many(pd.Series(texts))))[True]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_an_error_in_the_middle_of_a_frame_changes_nothing():
+    model = learned(reviews(40), GLNClassifier(**SMALL))
+    before, names = {**learner_state(model._learner), **bases_of(model)}, copy.deepcopy((model._places, model._words))
+    frame, y = frame_of(reviews(10, seed=9))
+    frame["new"] = [*range(7), math.inf, 1, 2]
+    for bad in (frame, frame.assign(new=[*range(7), "text", 1, 2]), frame.assign(author=["a"] * 9 + [3])):
+        with pytest.raises(ValueError, match="expected"):
+            model.learn_many(bad, y)
+    with pytest.raises(ValueError, match="y: expected labels"):
+        model.learn_many(frame.assign(new=1.0), pd.Series([*y[:-1], None], dtype=object))
+    rate = copy.deepcopy(model)
+    rate._learner.learning_rate = lambda t: 1.0 if t < 45 else -1.0
+    with pytest.raises(ValueError, match="learning_rate"):
+        rate.learn_many(frame.assign(new=1.0), y)
+    for each in (model, rate):
+        assert_same_state({**learner_state(each._learner), **bases_of(each)}, before)
+        assert (each._places, each._words) == names
+        assert each._count == 40
+
+
+# ---- Bad values, files, explanations ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [GLNClassifier, GLNRegressor])
+@pytest.mark.parametrize("bad", [{"word 1": math.inf}, {"word 1": "text"}, {"author": 3}, {"word 1": [1]}], ids=str)
+def test_bad_values_of_words_change_nothing(kind, bad):
+    model = learned(reviews(60), kind(**SMALL))
+    before, names = {**learner_state(model._learner), **bases_of(model)}, copy.deepcopy((model._places, model._words))
+    for call in (lambda: model.learn_one({"length": 1.0, "new": 1.0, **bad}, 1), lambda: model.predict_one(bad)):
+        with pytest.raises(ValueError, match=r"x\['(word 1|author)'\]: expected"):
+            call()
+    assert_same_state({**learner_state(model._learner), **bases_of(model)}, before)
+    assert (model._places, model._words) == names
+
+
+@pytest.mark.parametrize("backend", ["numpy", "auto"])
+def test_learning_continues_after_loading_in_mid_stream(backend, tmp_path):
+    samples = reviews(120)
+    for model in (GLNClassifier(**SMALL, memory=True), GLNRegressor(**SMALL, density=True)):
+        learned(samples[:60], model).save(tmp_path / "m")
+        resumed = type(model).load(tmp_path / "m", backend=backend)
+        assert_same_state(bases_of(resumed), bases_of(model))
+        for half in (model, resumed):
+            learned(samples[60:], half)
+        assert (resumed._places, resumed._words, resumed._levels) == (model._places, model._words, model._levels)
+        assert resumed._occurrences.tolist() == model._occurrences.tolist()
+        expected, said = ([float(cast(Any, each).predict_one(x)) for x, _ in samples] for each in (model, resumed))
+        np.testing.assert_allclose(said, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_explanations_of_words_add_up(classes):
+    samples = [(x, "ab"[y] if classes == 2 or i % 3 else "c") for i, (x, y) in enumerate(reviews(300))]
+    model = learned(samples, GLNClassifier(**SMALL))
+    for x, _ in samples[:20]:
+        contributions, constant = model.explain_one(x | {"unknown": 1.0})
+        assert contributions["a"].keys() == {"length", *x}
+        logits = {label: sum(own.values()) + constant[label] for label, own in contributions.items()}
+        p = {label: 1 / (1 + math.exp(-logit)) for label, logit in logits.items()}
+        expected = model.predict_proba_one(x)
+        for label in expected:
+            assert p[label] / sum(p.values()) == pytest.approx(expected[label], abs=1e-4)
+    of_good = np.mean([model.explain_one({"length": 0.0, f"good {i}": 1})[0]["b"][f"good {i}"] for i in range(12)])
+    of_bad = np.mean([model.explain_one({"length": 0.0, f"bad {i}": 1})[0]["b"][f"bad {i}"] for i in range(12)])
+    assert of_good > 0.3 > -0.3 > of_bad
+    regressor = learned([(x, 50 + 9.0 * y) for x, y in reviews(200)], GLNRegressor(**SMALL))
+    for x, _ in samples[:20]:
+        contributions, constant = regressor.explain_one(x)
+        assert sum(contributions.values()) + constant == pytest.approx(regressor.predict_one(x), abs=1e-3)
+
+
+# ---- Other models ----------------------------------------------------------------------------------------------------
+
+
+def test_contexts_of_bandits_with_words(tmp_path):
+    bandit = GLNBandit(arms=["left", "right"], **SMALL)
+    hits = []
+    for x, y in reviews(500):
+        decision = bandit.decide(x)
+        hits.append((decision.arm == "left") == y)
+        bandit.learn(x, decision.arm, float(hits[-1]))
+    assert list(bandit._places) == [CONSTANT, "length"]
+    assert len(bandit._words) > 150
+    assert np.mean(hits[-200:]) > 0.75
+    contributions, constant = bandit.explain(x)
+    for arm, value in bandit.predict(x).items():
+        assert sum(contributions[arm].values()) + constant[arm] == pytest.approx(value, abs=1e-4)
+    bandit.save(tmp_path / "m")
+    assert GLNBandit.load(tmp_path / "m").predict(x) == bandit.predict(x)
+    before = bandit.predict({"length": 1.0, "word 1": 1})["left"]
+    bandit.retire("right")
+    assert bandit.predict({"length": 1.0, "word 1": 1}) == {"left": pytest.approx(before)}
+
+
+def test_numbers_of_a_vector_are_all_features_of_a_bandit():
+    bandit = GLNBandit(arms=[0, 1], **SMALL)
+    bandit.learn(np.ones(3 * AT_ONCE), 0, 1.0)
+    assert (len(bandit._places), len(bandit._words)) == (3 * AT_ONCE, 0)
+
+
+def test_novelty_reads_all_keys_of_the_first_sample_and_ignores_later_words():
+    model = GLNNovelty(neurons=16, seed=0)
+    model.learn_one({i: 1.0 for i in range(3 * AT_ONCE)})
+    assert (len(model._places), len(model._words)) == (3 * AT_ONCE, 0)
+    model = GLNNovelty(neurons=16, seed=0)
+    model.learn_one({"length": 0.0})
+    for x, _ in reviews(50):
+        model.learn_one(x)
+    known = {"length": 0.1}
+    assert model.score_one({**known, "word 1": 1, "unheard": 5}) == model.score_one(known) > 0
+
+
+# ---- Accuracy --------------------------------------------------------------------------------------------------------
+
+
+def of_names(count: int) -> Stream:
+    """Each pair of two names has a class of its own; a third name does not matter."""
+    classes, rng = np.random.default_rng(1).random((12, 12)) < 0.5, np.random.default_rng(0)
+    names = rng.integers(0, 12, (count, 3)).tolist()
+    return [({"a": f"a{a}", "b": f"b{b}", "c": f"c{c}"}, bool(classes[a, b])) for a, b, c in names]
+
+
+def log_loss(model: GLNClassifier, samples: Stream) -> float:
+    losses = []
+    for x, y in samples:
+        losses.append(-math.log(max(model.predict_proba_one(x).get(y, 0.0), 1e-3)))
+        model.learn_one(x, y)
+    return float(np.mean(losses[len(losses) // 2 :]))
+
+
+@pytest.mark.parametrize(("make", "count", "most"), [(of_names, 1500, 0.5), (reviews, 500, 0.3)])
+def test_linear_models_improve_streams_of_names_and_words(make, count, most, monkeypatch):
+    samples = make(count)
+    whole = log_loss(GLNClassifier(seed=0), samples)
+    monkeypatch.setattr("gln.learning.linear.Linear.limit", 0.0)  # all that they say is 0
+    alone = log_loss(GLNClassifier(seed=0), samples)
+    assert whole < most * alone
