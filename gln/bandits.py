@@ -30,7 +30,7 @@ __all__ = ["CobaLearner", "Decision", "GLNBandit"]
 # gap, and the fraction of random decisions. Two networks, slow and fast, are no better than one here and take twice the
 # time.
 STRENGTHS = {"counts": 1.0, "inverse-gap": 100.0, "epsilon": 0.05, "greedy": 0.0}
-HANDICAP = 5.0  # loss with which linear models start: they count little until they predict well, as of words
+HANDICAP = 5.0  # loss with which linear models start: they count little until they predict well, as from words
 REWARDS = {"numbers": (-np.inf, np.inf), "probabilities": (0.0, 1.0)}
 
 
@@ -237,7 +237,7 @@ class GLNBandit(Named):
         head = self._heads.pop(arm)
         if head is not None and self._learner is not None:
             kept = [other for other in range(self._room()) if other != head]
-            self._learner = self._learner.with_outputs(kept, 0 if kept else 1)
+            self._learner = _with_handicap(self._learner.with_outputs(kept, 0 if kept else 1), len(kept))
             self._heads = {other: own - (own > head) if own is not None else None for other, own in self._heads.items()}
 
     # ---- Internals ---------------------------------------------------------------------------------------------------
@@ -253,7 +253,7 @@ class GLNBandit(Named):
         reading = reading.with_bases(len(self._heads), are_classes=False, counts=False)
         networks = self._networks(reading, [(reading.size, 0)], loss="squared_error", num_outputs=len(self._heads))
         learner = Learner.of_stream(reading, grouped([networks], [0]), 1, learning_rate=self.learning_rate)
-        learner.groups[0].combination.losses[1:] = HANDICAP
+        _with_handicap(learner, 0)
         learner.start_counting(len(self._heads))
         return learner
 
@@ -266,7 +266,7 @@ class GLNBandit(Named):
             heads |= dict(zip(new, (head for head in itertools.count() if head not in used), strict=False))
             missing = max(heads.values()) + 1 - room
             if self._learner is not None and missing > 0:
-                self._learner = self._learner.with_outputs(range(room), max(room, missing))
+                self._learner = _with_handicap(self._learner.with_outputs(range(room), max(room, missing)), room)
         return heads, self._room()
 
     def _room(self) -> int:
@@ -323,6 +323,13 @@ class GLNBandit(Named):
         p = np.full(count, share / count)
         p[best] += 1 - share
         return p
+
+
+def _with_handicap(learner: Learner, first: int) -> Learner:
+    """Let linear models count little for the heads from `first` on, which are new."""
+    if learner.groups[0].reads:  # a learner from an older file has none
+        learner.groups[0].combination.losses[1:, first:] = HANDICAP
+    return learner
 
 
 class CobaLearner:

@@ -71,11 +71,10 @@ class Mixture:
         return Blend(weights_of(self.losses), np.array([offset])), group.link
 
     def with_targets(self, kept: Sequence[int], new: int) -> Mixture:
-        """A mixture for the targets `kept`, followed by new ones, which start with the mean of these losses."""
-        losses = self.losses[:, list(kept)]
-        mean = losses.mean(axis=1, keepdims=True) if len(kept) else np.zeros((len(losses), 1))
-        spread = None if self.spread is None else np.append(self.spread[list(kept)], np.ones(new))
-        return Mixture(np.concatenate([losses, mean.repeat(new, axis=1)], axis=1), spread)
+        """A mixture for the targets `kept`, followed by `new` new ones."""
+        fresh = Mixture.equal(len(self.losses), new, "logit" if self.spread is None else "itself")
+        spread = None if self.spread is None else np.concatenate([self.spread[list(kept)], fresh.spread])
+        return Mixture(np.concatenate([self.losses[:, list(kept)], fresh.losses], axis=1), spread)
 
     def with_models(self, new: int) -> Mixture:
         """A mixture with new models, which predict what the last one predicted so far."""

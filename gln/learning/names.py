@@ -181,15 +181,15 @@ class Names:
                 features[self._places[name]] = values
             elif name in self._words:
                 rows, is_level = np.flatnonzero(values == values), name in self._levels
-                codes = values[rows].astype(int) if is_level else np.full(len(rows), -1)
-                numbers = np.full(len(rows), self._words[name])
-                found.append((rows, numbers, codes, np.ones(len(rows)) if is_level else values[rows]))
+                ones = np.ones(len(rows))
+                of_rows = (values[rows].astype(int), ones) if is_level else (-ones.astype(int), values[rows])
+                found.append((rows, self._words[name] * ones.astype(int), *of_rows))
         if not found:
             return WithWords(features, no_words(len(X)))
-        rows, *of_words = (np.concatenate(each) for each in zip(*found, strict=True))
-        order = rows.argsort(kind="stable")
-        starts = np.searchsorted(rows[order], np.arange(len(X) + 1))
-        return WithWords(features, Words(starts, *(each[order] for each in of_words)))
+        of_all, numbers, codes, amounts = (np.concatenate(each) for each in zip(*found, strict=True))
+        order = of_all.argsort(kind="stable")
+        starts = np.searchsorted(of_all[order], np.arange(len(X) + 1))
+        return WithWords(features, Words(starts, numbers[order], codes[order], amounts[order]))
 
     # ---- Names -------------------------------------------------------------------------------------------------------
 

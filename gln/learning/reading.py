@@ -146,14 +146,9 @@ class Reading:
         return network.input_size > network.context_size * (1 + self.distances)
 
     @property
-    def linear_models(self) -> int:
-        """The number of linear models."""
-        return 0 if self.bases is None else self.bases.linear.models
-
-    @property
     def linear_size(self) -> int:
         """L, the number of values of linear models."""
-        return 0 if self.bases is None else self.linear_models * self.bases.linear.heads
+        return 0 if self.bases is None else self.bases.linear.models * self.bases.linear.heads
 
     @property
     def cells_size(self) -> int:
