@@ -85,6 +85,11 @@ class Bases:
             z, plain(dense(features)), *linear, self.cells.cells, self.linear.are_classes, *rest
         )
 
+    @property
+    def linear_size(self) -> int:
+        """L, the number of values of linear models."""
+        return self.linear.models * self.linear.heads
+
     def names(self) -> tuple[list[Hashable], list[Hashable]]:
         """Names of the values of linear models and of cells, which stay the same when these grow."""
         heads = self.linear.heads

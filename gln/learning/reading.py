@@ -148,7 +148,7 @@ class Reading:
     @property
     def linear_size(self) -> int:
         """L, the number of values of linear models."""
-        return 0 if self.bases is None else self.bases.linear.models * self.bases.linear.heads
+        return 0 if self.bases is None else self.bases.linear_size
 
     @property
     def cells_size(self) -> int:
