@@ -140,7 +140,7 @@ def targets_of(heads: int, are_classes: bool, count: int) -> np.ndarray:  # (C, 
 
 def split(bases: Bases, read: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What the linear models and the cells say, out of all that networks read."""
-    ends = np.cumsum([4, bases.linear_size, bases.cells.columns])
+    ends = np.cumsum([4, bases.linear.models * bases.linear.heads, bases.cells.columns])
     return read[ends[0] : ends[1]], read[ends[1] : ends[2]]
 
 
