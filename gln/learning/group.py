@@ -237,7 +237,7 @@ def predictions(
     """
     if count <= CHUNK:
         z = standardised(slice(0, count))
-        return [group.run(reading, z) for group in groups]
+        return [group.run(reading, z).astype(np.float64) for group in groups]
     predicted = [np.empty((group.members(reading), group.heads, count)) for group in groups]
     for part in chunks(count):
         z = standardised(part)
