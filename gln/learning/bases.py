@@ -68,9 +68,10 @@ class Bases:
             read[len(z) : len(z) + len(said), done:] = said[:, done:]
         return read
 
-    def make_room(self, samples: WithWords) -> None:
-        """Have enough slots for a sample."""
-        most = (1 + samples.features.size + samples.words.numbers.size) * (1 + samples.features.size)
+    def make_room(self, samples: WithWords, columns: np.ndarray) -> None:
+        """Have enough slots for a sample; `columns` as for `learn`."""
+        joined = 1 + (columns < 0).sum() * (self.linear.models > 1)
+        most = (1 + samples.features.size + samples.words.numbers.size) * joined
         while 2 * (self.linear.slots.used[0] + most) > len(self.linear.keys) < self.linear.most:
             self.linear.double()
 

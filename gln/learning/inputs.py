@@ -17,6 +17,8 @@ from gln.learning.samples import features_and_words
 
 __all__ = ["by_feature", "column_of_inputs", "names_of"]
 
+MOST_LINEAR = 64  # values of linear models that a network reads; with many classes, each head would read all of them
+
 
 def names_of(reading: Any, columns: np.ndarray, reads: int) -> list[Hashable]:
     """Names of the inputs of a network that reads these columns, which stay the same when a reading grows.
@@ -30,7 +32,8 @@ def names_of(reading: Any, columns: np.ndarray, reads: int) -> list[Hashable]:
     else:
         linear, cells = reading.bases.names()
     pieces: list[Hashable] = [("piece", i) for i in range(len(reading.pieces.features))]
-    return (linear if reads > 1 else []) + (pieces + cells if reads > 0 else []) + rows
+    some = linear if reads > 1 and len(linear) <= MOST_LINEAR else []
+    return some + (pieces + cells if reads > 0 else []) + rows
 
 
 def column_of_inputs(reading: Any, network: Network) -> np.ndarray:  # (K,)

@@ -82,10 +82,24 @@ class Named(Names, Saveable):
         categorical = {samples.places[name] for name in names if name in samples.places}
         for name, new in samples.levels.items():
             warn_of_numbers(f"x[{name!r}]", self._levels.get(name, {}), new, ADVICE)
-        learner = self._learner or self._of_first(rows, categorical, samples.places.get(PREVIOUS))
+        learner, memory = self._learner, samples.places.get(PREVIOUS)
+        if learner is None:
+            learner = self._of_first(rows, categorical, memory)
+        elif self._places.keys() <= {CONSTANT, PREVIOUS} and len(samples.places) > len(self._places):
+            learner = self._with_first_features(learner, self._of_first(rows, categorical, memory))
         self._teach(learner, rows, targets, shares, categorical)
         self._learner = learner
         self._remember(samples)
+
+    @staticmethod
+    def _with_first_features(learner: Learner, fresh: Learner) -> Learner:
+        """A fresh learner that knows what this one has learned from words, since its networks read nothing so far."""
+        old, new = learner.reading.bases, fresh.reading.bases
+        if old is None or new is None or fresh.groups[0].heads != learner.groups[0].heads:
+            return learner
+        new.linear = old.linear.with_pairs() if new.linear.models > old.linear.models else old.linear
+        fresh.targets = learner.targets
+        return fresh
 
     def _learn_frame(self, X: pd.DataFrame, learn: Callable[[Samples, slice], None]) -> None:
         """Learn the rows of a frame, part by part, by a function of samples and of the rows that they are."""

@@ -67,7 +67,7 @@ def learn_single(
         assert counted is not None
         columns = reading.categories.learn(columns, counted, shares)
     assert reading.bases is not None
-    reading.bases.make_room(samples)
+    reading.bases.make_room(samples, reading.numbers)
     _run(reading, group, samples, columns, y, rates, shares, True)
     for network in group.networks:
         network.step += 1
