@@ -208,7 +208,8 @@ def test_an_error_in_the_middle_of_a_frame_changes_nothing():
     with pytest.raises(ValueError, match="y: expected labels"):
         model.learn_many(frame.assign(new=1.0), pd.Series([*y[:-1], None], dtype=object))
     rate = copy.deepcopy(model)
-    rate._learner.learning_rate = lambda t: 1.0 if t < 45 else -1.0
+    learned_so_far = int(rate._learner.networks[0].step)
+    rate._learner.learning_rate = lambda t: 1.0 if t < learned_so_far + 5 else -1.0
     with pytest.raises(ValueError, match="learning_rate"):
         rate.learn_many(frame.assign(new=1.0), y)
     for each in (model, rate):
