@@ -16,7 +16,7 @@ from gln.learning.encodings import fill_distances
 from gln.learning.fading import Cells, FadingCells, count_cells, logit
 from gln.learning.linear import Linear
 from gln.learning.linear_loops import LEARN_TERMS, TERMS_OF, Slots, learn_terms, terms_of
-from gln.learning.samples import WithWords, Words, dense
+from gln.learning.samples import Words, dense
 
 __all__ = ["HELPERS", "Bases", "say"]
 
@@ -68,10 +68,10 @@ class Bases:
             read[len(z) : len(z) + len(said), done:] = said[:, done:]
         return read
 
-    def make_room(self, samples: WithWords, columns: np.ndarray) -> None:
-        """Have enough slots for a sample; `columns` as for `learn`."""
+    def make_room(self, count: int, columns: np.ndarray) -> None:
+        """Have enough slots for a sample of so many features and words; `columns` as for `learn`."""
         joined = 1 + (columns < 0).sum() * (self.linear.models > 1)
-        most = (1 + samples.features.size + samples.words.numbers.size) * joined
+        most = (1 + count) * joined
         while 2 * (self.linear.slots.used[0] + most) > len(self.linear.keys) < self.linear.most:
             self.linear.double()
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 
 from gln.learning.bases import HELPERS, say
 from gln.learning.compiled import compiled, plain
@@ -21,7 +22,7 @@ from gln.learning.mixture import Mixture
 from gln.learning.mixture_loops import count_single, mixed_by_losses, of_class, sums_before, with_linear
 from gln.learning.moments import standardise
 from gln.learning.reading import Reading
-from gln.learning.samples import WithWords, Words
+from gln.learning.samples import Words, check_samples, features_and_words
 from gln.learning.standardizer import Standardizer
 
 __all__ = ["is_single", "learn_single", "predict_single"]
@@ -34,7 +35,7 @@ def is_single(reading: Reading, group: Group, samples: Any) -> bool:
     """Whether these samples are one, that this reading and this group can take in one call."""
     return (
         samples.shape[1] == 1
-        and isinstance(samples, WithWords)
+        and not issparse(samples)
         and bool(group.reads)
         and isinstance(reading.standardizer, Standardizer)
         and not reading.standardizer.judges_together
@@ -45,9 +46,11 @@ def is_single(reading: Reading, group: Group, samples: Any) -> bool:
     )
 
 
-def predict_single(reading: Reading, group: Group, samples: WithWords) -> np.ndarray:  # -> (C, 1)
+def predict_single(reading: Reading, group: Group, samples: Any) -> np.ndarray:  # -> (C, 1)
     """The combined predictions for a sample, in the networks' units."""
-    columns = samples.features if reading.categories is None else reading.categories.transform(samples.features)
+    columns, _ = features_and_words(samples)
+    check_samples(columns, len(reading.numbers))  # compiled loops do not
+    columns = columns if reading.categories is None else reading.categories.transform(columns)
     nothing = np.full((group.heads, 1), np.nan, np.float32)
     return _run(reading, group, samples, columns, nothing, [NO_RATE] * len(group.networks), None, False)
 
@@ -55,19 +58,19 @@ def predict_single(reading: Reading, group: Group, samples: WithWords) -> np.nda
 def learn_single(
     reading: Reading,
     group: Group,
-    samples: WithWords,
+    samples: Any,
     counted: np.ndarray | None,
     y: np.ndarray,
     rates: list[np.ndarray],
     shares: np.ndarray | None,
 ) -> None:
     """Learn a sample; arguments as for `Reading.learn` and `Group.learn`."""
-    columns = samples.features
+    columns, words = features_and_words(samples)
     if reading.categories is not None:
         assert counted is not None
         columns = reading.categories.learn(columns, counted, shares)
     assert reading.bases is not None
-    reading.bases.make_room(samples, reading.numbers)
+    reading.bases.make_room(len(reading.numbers) + len(words.numbers), reading.numbers)
     _run(reading, group, samples, columns, y, rates, shares, True)
     for network in group.networks:
         network.step += 1
@@ -76,7 +79,7 @@ def learn_single(
 def _run(
     reading: Reading,
     group: Group,
-    samples: WithWords,
+    samples: Any,
     columns: np.ndarray,
     y: np.ndarray,
     rates: list[np.ndarray],
@@ -93,7 +96,8 @@ def _run(
     offset = log_share(group.heads) if bases.linear.are_classes else 0.0
     spread = NO_SPREAD if mixture.spread is None else mixture.spread
     share = ONE if shares is None else plain(shares)
-    of_sample = plain(columns), plain(samples.features), samples.words, reading.numbers
+    features, words = features_and_words(samples)
+    of_sample = plain(columns), plain(features), words, reading.numbers
     of_networks = bases.linear.are_classes, own, inputs, y, tuple(rates), share
     return _compiled_step()(*standard, *of_sample, *of_bases, *of_networks, mixture.losses, spread, offset, learns)
 
