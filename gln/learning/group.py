@@ -149,20 +149,18 @@ class Group:
         Shapes: (D + E, B), (C, B), M of (B,) -> (M, C, B).
         """
         networks = self.networks
-        if len({network.context_size for network in networks}) == 1:
-            read = reading.read(max(networks, key=lambda network: network.input_size), z)
-            predicted = networks[0].predict_all(networks, *read, targets, rates, batch_size)
-        else:
-            each = zip(networks, [None] * len(networks) if rates is None else rates, strict=True)
-            predicted = np.array(
-                [one.predict_arrays(*reading.read(one, z), targets, rate, batch_size) for one, rate in each]
-            )
+        predicted = np.empty((len(networks), self.heads, z.shape[1]), np.float32)
+        for size in {network.context_size for network in networks}:  # all that see the same take one call
+            some = [i for i, network in enumerate(networks) if network.context_size == size]
+            own = [networks[i] for i in some]
+            read = reading.read(max(own, key=lambda network: network.input_size), z)
+            own_rates = None if rates is None else [rates[i] for i in some]
+            predicted[some] = own[0].predict_all(own, *read, targets, own_rates, batch_size)
         if not self.reads:
             return predicted
-        said = z[reading.size : reading.size + reading.linear_size].reshape(
-            self.members(reading) - len(predicted), *predicted.shape[1:]
-        )
-        return compiled(with_linear)(np.asarray(predicted, np.float32), said, self.link == "logit")
+        said = z[reading.size : reading.size + reading.linear_size]
+        said = said.reshape(self.members(reading) - len(networks), self.heads, z.shape[1])
+        return compiled(with_linear)(predicted, said, self.link == "logit")
 
     def members(self, reading: Reading) -> int:
         """M, the number of predictions that are combined."""
