@@ -220,9 +220,9 @@ def test_200_classes_one_by_one_and_features_that_come_and_go():
     assert model._learner is not None
     heads = len(model._labels)
     shapes = [network.get_state()["weights.1"].shape for network in model._learner.networks]
-    # All read nine features, their distances and a bias, the last one also what linear models say of each class. One
-    # cell of each feature would be more values than there is room for.
-    assert shapes == [*2 * [(4, 2, heads, 19)], (16, 2, heads, heads + 19)]
+    # All read nine features, their distances and a bias. One cell of each feature, and what a linear model says of each
+    # class, would be more values than there is room for.
+    assert shapes == [*2 * [(4, 2, heads, 19)], (16, 2, heads, 19)]
 
 
 def test_before_the_first_sample():
