@@ -36,6 +36,7 @@ class Named(Names, Saveable):
         "_places": dict,
         "_levels": dict,
         "_words": dict,
+        "_numbers": int,
         "_occurrences": np.ndarray,
         "_count": int,
         "_learner": Learner,

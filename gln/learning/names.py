@@ -44,7 +44,9 @@ class Names:
         self._places: dict[Hashable, int] = {}  # of features in a sample, by name
         self._levels: dict[Hashable, Levels] = {}  # of features and words that are categories, by name
         self._words: dict[Hashable, int] = {}  # numbers of words, by name
-        # Of each word, how many samples there were before the first one that had it, and how many had it.
+        self._numbers = 0  # of words so far
+        # Of each word, how many samples there were before the first one that had it, and how many had it; with room
+        # for further words, because copies would take longer and longer.
         self._occurrences = np.zeros((2, 0), np.int64)
         self._count = 0  # of samples so far
 
@@ -58,10 +60,9 @@ class Names:
             return Samples(WithWords(features_of(values, places), NO_WORDS), places, levels, {})
         names, (amounts, numbers) = list(values), self._amounts(values)
         new: dict[Hashable, int] = {}
-        first = self._occurrences.shape[1]
         for i in np.flatnonzero((numbers < 0) & (amounts == amounts)):
             if (name := names[i]) not in places:
-                numbers[i] = new[name] = first + len(new)
+                numbers[i] = new[name] = self._numbers + len(new)
         words = np.flatnonzero((numbers >= 0) & (amounts == amounts))
         features = words[self._become_features(numbers[words], at_once)]
         if len(words):
@@ -209,7 +210,7 @@ class Names:
         if not self._places:
             return np.full(len(numbers), len(numbers) <= at_once)
         before, had = np.full((2, len(numbers)), [[self._count], [0]])
-        known = numbers < self._occurrences.shape[1]
+        known = numbers < self._numbers
         before[known], had[known] = self._occurrences[:, numbers[known]]
         return (had + 1 >= ENOUGH) & (2 * (had + 1) >= self._count + 1 - before)
 
@@ -225,8 +226,10 @@ class Names:
     def _remember(self, samples: Samples) -> None:
         """Know what samples have, from now on."""
         if samples.words:
-            new = np.array([[self._count], [0]]).repeat(len(samples.words), axis=1)
-            self._occurrences = np.concatenate([self._occurrences, new], axis=1)
+            first, self._numbers = self._numbers, self._numbers + len(samples.words)
+            if self._numbers > self._occurrences.shape[1]:
+                self._occurrences = np.pad(self._occurrences, [(0, 0), (0, self._numbers)])
+            self._occurrences[0, first : self._numbers] = self._count
             self._words.update(samples.words)
         if len(numbers := samples.rows.words.numbers):
             np.add.at(self._occurrences[1], numbers, 1)
