@@ -125,10 +125,12 @@ def count_single(
     share: np.ndarray,  # (1,)
 ) -> None:
     """Count the losses of one sample."""
-    if are_classes:
-        now = of_class(predicted, y).astype(np.float64)
-        for m in range(len(now)):
-            now[m, 0, 0] = -math.log(max(now[m, 0, 0], LEAST_PROBABILITY))
-    else:
-        now = np.square(y.astype(np.float64) - predicted)
+    models, heads = predicted.shape[:2]
+    now = np.empty((models, 1 if are_classes else heads, 1))
+    p = of_class(predicted, y)
+    for m in range(models):
+        if are_classes:
+            now[m, 0, 0] = -math.log(max(p[m, 0, 0], LEAST_PROBABILITY))
+        for c in range(0 if are_classes else heads):  # as arrays, it takes seconds to compile
+            now[m, c, 0] = (y[c, 0] - predicted[m, c, 0]) ** 2
     sums_before(now, losses, spread, share, share * (1 - FADING), 1)

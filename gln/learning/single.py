@@ -104,11 +104,19 @@ def _run(
 
 @functools.cache
 def _compiled_step() -> Callable[..., np.ndarray]:
-    global learn_blocks
+    """`_step`, which calls compiled loops: as helpers they would be compiled once more."""
     from gln_numba import learn_blocks
 
-    helpers = standardise, say, *HELPERS, with_linear, mixed_by_losses, count_single, of_class, sums_before
-    return compiled(_step, *helpers)
+    loops: dict[str, Any] = {
+        "standardise": compiled(standardise),
+        "say": compiled(say, *HELPERS),
+        "learn_blocks": learn_blocks,
+        "with_linear": compiled(with_linear),
+        "mixed_by_losses": compiled(mixed_by_losses),
+        "count_single": compiled(count_single, of_class, sums_before),
+    }
+    globals().update(loops)
+    return compiled(_step)
 
 
 def _step(
