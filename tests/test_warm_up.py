@@ -12,7 +12,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from sklearn.datasets import load_diabetes, load_wine
 import gln_numba
-from gln.learning import category_loops, encodings, mixture, moments, rates, samples
+from gln.learning import bases, category_loops, encodings, linear_loops, mixture_loops, moments, rates, samples, single
 from gln.learning.compiled import compiled
 from gln.sklearn import GLNClassifier, GLNRegressor
 
@@ -31,9 +31,12 @@ GLNRegressor(quantiles=(0.1, 0.5, 0.9)).partial_fit(X, y).predict(X)
 X[:, 0] = np.arange(len(X)) % 20
 model = GLNClassifier(categorical_features=[0]).partial_fit(X, y > 150, [False, True], y / 100)
 model.partial_fit(X[:1], y[:1] > 150).predict(X[:1])
-loops = [category_loops.encode, category_loops.find, category_loops.needs_columns, encodings._with_distances]
-loops += [mixture._sums_before, mixture._fading_means, mixture._of_class, moments.standardise, rates._stream_rates]
-functions = [compiled(loop) for loop in [*loops, samples._magnitude]]
+loops = [category_loops.encode, category_loops.find, category_loops.needs_columns, encodings.fill_distances]
+loops += [getattr(mixture_loops, name) for name in ("fading_means", "mixed_by_losses", "of_class", "sums_before")]
+loops += [mixture_loops.with_linear, moments.standardise, rates._stream_rates, samples._magnitude, single._step]
+functions = [compiled(loop) for loop in loops]
+counted = mixture_loops.count_single, mixture_loops.of_class, mixture_loops.sums_before
+functions += [compiled(*each) for each in ((bases.say, *bases.HELPERS), counted, linear_loops.LEARN_TERMS)]
 functions += [each for each in vars(gln_numba).values() if hasattr(each, "stats")]
 print({each.__name__: sum(each.stats.cache_misses.values()) for each in functions if each.stats.cache_misses})
 """

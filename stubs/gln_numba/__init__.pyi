@@ -1,3 +1,4 @@
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,4 +18,6 @@ output: Any
 residual: Any
 update: Any
 
-class GLN(_GLN[NDArray[np.float32], ArrayLike | _Sparse]): ...
+class GLN(_GLN[NDArray[np.float32], ArrayLike | _Sparse]):
+    @cached_property
+    def of_sample(self) -> tuple[Any, ...]: ...
