@@ -312,7 +312,7 @@ def learn_block(network, base, context, targets, rates, threads):  # (K, B) or (
 
 @compiled
 def learn_blocks(networks, inputs, base, context, targets, rates):
-    """`learn_block` for M networks that read the last (M,) rows of `base`, for short blocks: a call takes long."""
+    """`learn_block` for M networks, which read the last `inputs` (M,) rows of `base`: calls take as long as samples."""
     p = np.empty((len(networks), *targets.shape), np.float32)
     for m, network in enumerate(networks):
         found = learn_block(network, base[len(base) - inputs[m] :], context, targets, rates[m], np.int64(1))

@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 from helpers import Box, boxed
 
+from gln.bandits import GLNBandit
 from gln.features import Standardizer, with_distances
+from gln.learning.fading import FadingCells
 from gln.learning.group import grouped
 from gln.learning.learner import Learner
 from gln.learning.mixture import Mixture, losses_of, weights_of
 from gln.learning.reading import Reading
 from gln.learning.standardizer import OF_FEATURES, OF_TARGETS
+from gln.learning.states import learner_of, state_of
 from gln.rates import stream_rate
 from gln_numpy import GLN
 
@@ -184,3 +187,23 @@ def test_contributions_add_up_to_what_both_predict(kind):
     model.learn(SAMPLES, TARGETS if kind == "numbers" else np.minimum(NUMBERS, 1))
     contributions, constant = model.explain(SAMPLES)
     np.testing.assert_allclose(contributions.sum(axis=2) + constant, model.decision(SAMPLES), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["losses", "spread"])
+def test_a_mixture_of_other_targets_than_its_group_is_refused(name):
+    """Compiled loops do not check, and a file may be changed."""
+    bandit = GLNBandit(range(3), layer_sizes=(4,), seed=0)
+    for arm in range(3):
+        bandit.learn({"a": 1.0}, arm, float(arm))
+    assert bandit._learner is not None
+    state = state_of(bandit._learner)
+    learner_of(state, None)
+    [mixture] = state["mixtures"]
+    with pytest.raises(ValueError, match="learner: expected networks, standardizers and counts of one size"):
+        learner_of(state | {"mixtures": [mixture | {name: mixture[name][..., :1]}]}, None)
+
+
+def test_cells_of_columns_below_0_are_refused():
+    state = FadingCells.start([0, 1], 1, True).state()
+    with pytest.raises(ValueError, match="cells: expected grids of columns from 0"):
+        FadingCells(**state | {"grids": state["grids"] - [3, 0]})

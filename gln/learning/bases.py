@@ -25,6 +25,8 @@ HELPERS = *TERMS_OF, *LEARN_TERMS, count_cells, logit, fill_distances  # of `say
 
 @dataclasses.dataclass
 class Bases:
+    """Linear models and cells of the same heads, and how they predict and learn samples together."""
+
     linear: Linear
     cells: FadingCells
     counts: bool = True  # whether there are cells
@@ -32,10 +34,8 @@ class Bases:
     @classmethod
     def start(cls, columns: Sequence[int], heads: int, are_classes: bool, pairs: bool, counts: bool) -> Bases:
         """Before the first sample: with cells of these columns if it `counts`, and `pairs` if there are categories."""
-        linear, cells = (
-            Linear.start(heads, are_classes),
-            FadingCells.start(columns if counts else (), heads, are_classes),
-        )
+        linear = Linear.start(heads, are_classes)
+        cells = FadingCells.start(columns if counts else (), heads, are_classes)
         return cls(linear.with_pairs() if pairs else linear, cells, counts)
 
     def learn(

@@ -58,6 +58,8 @@ class FadingCells(OwnsArrays):
         shape = sizes.sum(), self.totals.shape[1]
         if not (self.counts.shape == self.sums.shape == shape and len(self.totals) == 2 and self.grids.shape[1] == 2):
             raise ValueError(f"cells: expected counts and sums of shape {shape}, got {self.counts.shape}")
+        if (self.grids < (0, NONE)).any():
+            raise ValueError(f"cells: expected grids of columns from 0, got {self.grids.tolist()}")
 
     @classmethod
     def start(cls, columns: Sequence[int], heads: int, are_classes: bool) -> FadingCells:
@@ -120,9 +122,9 @@ class FadingCells(OwnsArrays):
         singles, most = self.grids[:, 1] == NONE, _room(self.heads)
         if len(singles) <= most:
             return self
-        kept = (
-            singles | ((~singles).cumsum() <= most - singles.sum()) if singles.sum() <= most else np.zeros_like(singles)
-        )
+        kept = singles | ((~singles).cumsum() <= most - singles.sum())
+        if singles.sum() > most:
+            kept = np.zeros_like(singles)
         cells = kept.repeat(_sizes(self.grids))
         return FadingCells(self.are_classes, self.grids[kept], self.counts[cells], self.sums[cells], self.totals)
 

@@ -48,11 +48,11 @@ def is_single(reading: Reading, group: Group, samples: Any) -> bool:
 
 def predict_single(reading: Reading, group: Group, samples: Any) -> np.ndarray:  # -> (C, 1)
     """The combined predictions for a sample, in the networks' units."""
-    columns, _ = features_and_words(samples)
-    check_samples(columns, len(reading.numbers))  # compiled loops do not
-    columns = columns if reading.categories is None else reading.categories.transform(columns)
+    features, words = features_and_words(samples)
+    check_samples(features, len(reading.numbers))  # compiled loops do not
+    columns = features if reading.categories is None else reading.categories.transform(features)
     nothing = np.full((group.heads, 1), np.nan, np.float32)
-    return _run(reading, group, samples, columns, nothing, [NO_RATE] * len(group.networks), None, False)
+    return _run(reading, group, features, words, columns, nothing, [NO_RATE] * len(group.networks), None, False)
 
 
 def learn_single(
@@ -65,13 +65,14 @@ def learn_single(
     shares: np.ndarray | None,
 ) -> None:
     """Learn a sample; arguments as for `Reading.learn` and `Group.learn`."""
-    columns, words = features_and_words(samples)
+    features, words = features_and_words(samples)
+    columns = features
     if reading.categories is not None:
         assert counted is not None
-        columns = reading.categories.learn(columns, counted, shares)
+        columns = reading.categories.learn(features, counted, shares)
     assert reading.bases is not None
     reading.bases.make_room(len(reading.numbers) + len(words.numbers), reading.numbers)
-    _run(reading, group, samples, columns, y, rates, shares, True)
+    _run(reading, group, features, words, columns, y, rates, shares, True)
     for network in group.networks:
         network.step += 1
 
@@ -79,7 +80,8 @@ def learn_single(
 def _run(
     reading: Reading,
     group: Group,
-    samples: Any,
+    features: np.ndarray,
+    words: Words,
     columns: np.ndarray,
     y: np.ndarray,
     rates: list[np.ndarray],
@@ -96,7 +98,6 @@ def _run(
     offset = log_share(group.heads) if bases.linear.are_classes else 0.0
     spread = NO_SPREAD if mixture.spread is None else mixture.spread
     share = ONE if shares is None else plain(shares)
-    features, words = features_and_words(samples)
     of_sample = plain(columns), plain(features), words, reading.numbers
     of_networks = bases.linear.are_classes, own, inputs, y, tuple(rates), share
     return _compiled_step()(*standard, *of_sample, *of_bases, *of_networks, mixture.losses, spread, offset, learns)

@@ -85,9 +85,18 @@ def _fits(learner: Learner) -> bool:
             for network in group.networks
         )
         shapes = [(group.members(reading), heads) for heads in (1, group.heads)]
-        if not (known and group.blend()[0].weights.shape in shapes):
+        if not (known and group.blend()[0].weights.shape in shapes and _fits_mixture(group)):
             return False
     if learner.counts is None:
         return True
     rows = Counts.none(learner.groups[0].networks).rows
     return [each.shape[:2] for each in rows] == [each.shape[:2] for each in learner.counts.rows]
+
+
+def _fits_mixture(group: Group) -> bool:
+    """Whether a mixture counts each target of its group: compiled loops do not check."""
+    if not isinstance(group.combination, Mixture):
+        return True
+    targets = group.heads if group.config.record.heads == "num_outputs" else 1
+    others = [array for name, array in vars(group.combination).items() if name != "losses" and array is not None]
+    return group.combination.losses.shape[1] == targets and all(array.shape == (targets,) for array in others)
