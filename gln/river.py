@@ -379,11 +379,12 @@ class GLNNovelty(Named, AnomalyDetector):
 
     def learn_one(self, x: dict[Any, Any]) -> None:
         """Count a sample. Raises ValueError for infinity, or a string in a numeric feature or vice versa."""
-        self._learn(self._seen(x, math.inf))
+        self._learn(self._seen(x, math.inf), np.zeros(1))
 
     @staticmethod
-    def _teach(learner, rows, targets, shares, categorical):
+    def _teach(learner, rows, targets, shares, categorical, predicts):
         learner.meet(rows, categorical)
+        return []
 
     def score_one(self, x: dict[Any, Any]) -> float:
         """The novelty of a sample; 0 before the first one is learned."""

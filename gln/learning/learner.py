@@ -81,7 +81,8 @@ class Learner(CountsRows):
         batch_size: int = 1,
         categorical: Set[int] = frozenset(),
         predicts: bool = True,
-    ) -> list[np.ndarray]:
+        every: bool = False,
+    ) -> list[Any]:
         """Predict samples and then learn them, one after another or batch after batch.
 
         Everything grows when a class, a feature or one of the first levels of a category is new. Predictions stay the
@@ -94,8 +95,10 @@ class Learner(CountsRows):
             batch_size: samples that are predicted before any of them is learned, at least 1.
             categorical: the features that are categories.
             predicts: whether to return predictions. With many classes, predicting takes longer than learning.
+            every: whether to return those of every group that predicts targets or quantiles, instead of the first.
 
-        Returns a list of the first group's predictions (C, n), equal to those of `predict`; empty without `predicts`.
+        Returns a list of the first group's predictions (C, n), equal to those of `predict`; with `every` of lists of
+        them; empty without `predicts`.
         Raises ValueError for a wrong shape, infinity, a target or a rate out of range; nothing has changed then.
         """
         count, first = samples.shape[1], self.groups[0]
@@ -111,8 +114,8 @@ class Learner(CountsRows):
             for _ in range(self.targets.new_classes(targets[..., part], self.groups[0])):
                 self.add_class()
             own = None if shares is None else shares[part].astype(np.float32), rates and [each[part] for each in rates]
-            predicted.append(self._learn_part(samples[:, part], targets[..., part], *own, batch_size, predicts))
-        return predicted if predicts else []
+            predicted.append(self._learn_part(samples[:, part], targets[..., part], *own, batch_size, predicts, every))
+        return [each if every else each[0] for each in predicted] if predicts else []
 
     def _learn_part(
         self,
@@ -122,7 +125,8 @@ class Learner(CountsRows):
         rates: list[np.ndarray] | None,
         batch_size: int,
         predicts: bool,
-    ) -> np.ndarray | None:
+        every: bool,
+    ) -> list[np.ndarray]:
         y, units = self.targets.learn(targets, self.groups[0], predicts)
         counted = None if self.reading.categories is None else self.targets.counted(targets, y)
         if rates is None:
@@ -132,18 +136,20 @@ class Learner(CountsRows):
             learn_single(self.reading, self.groups[0], samples, counted, y, rates, shares)
             if self.counts is not None:
                 self.counts.learn(self._contexts(self.reading.standardised(samples)), y)
-            return None
-        z, means = self.reading.learn(samples, counted, y, shares), None
+            return []
+        z, predicted = self.reading.learn(samples, counted, y, shares), []
         if self.counts is not None:
             self.counts.learn(self._contexts(z), y)
         rate = iter(rates)
         for group in self.groups:
+            means = predicted[0] if predicted else None
             own = group.targets_of(y, means), [next(rate) for _ in group.networks]
             # Variances are of deviations from the combined means; nothing else needs combining.
-            combines = group is self.groups[0] and (predicts or self.has_densities)
+            combines = self.has_densities or predicts if group is self.groups[0] else every and group.link != "log"
             combined = group.learn(self.reading, z, *own, shares, batch_size, combines)
-            means = combined if means is None else means
-        return None if means is None else units.zero + units.unit * means
+            if combined is not None:
+                predicted.append(combined)
+        return [units.zero + units.unit * each for each in predicted]
 
     def _is_single(self, samples: Any) -> bool:
         return len(self.groups) == 1 and is_single(self.reading, self.groups[0], samples)

@@ -7,6 +7,7 @@ Shapes: B samples, C heads, F features.
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Hashable, Mapping, Sequence, Set
 from typing import Any, ClassVar
 
@@ -74,11 +75,17 @@ class Named(Names, Saveable):
     def _layers(self, reads: int) -> Sequence[int]:
         return SHALLOW if reads > 1 else self.layer_sizes
 
-    def _learn(self, samples: Samples, targets: Any = None, visits: Any = None, shares: Any = None) -> None:
-        """Learn samples, or some of them, and keep what they have unless there is an error."""
+    def _learn(
+        self, samples: Samples, targets: Any = None, visits: Any = None, shares: Any = None, predicts: bool = False
+    ) -> list[list[np.ndarray]]:
+        """Learn samples, or some of them, and keep what they have unless there is an error.
+
+        Returns the predictions before each, as `Learner.learn` returns those of every group; empty without `predicts`,
+        and if the samples have no feature.
+        """
         rows = samples.rows if visits is None else samples.rows[:, visits]
         if not (samples.places and rows.shape[1]):
-            return
+            return []
         names = self._levels.keys() | samples.levels.keys() | self._always
         categorical = {samples.places[name] for name in names if name in samples.places}
         for name, new in samples.levels.items():
@@ -88,9 +95,22 @@ class Named(Names, Saveable):
             learner = self._of_first(rows, categorical, memory)
         elif self._places.keys() <= {CONSTANT, PREVIOUS} and len(samples.places) > len(self._places):
             learner = self._with_first_features(learner, self._of_first(rows, categorical, memory))
-        self._teach(learner, rows, targets, shares, categorical)
+        predicted = []
+        for part in self._parts_of_levels(learner, rows, targets):
+            own = rows[:, part], targets[..., part], None if shares is None else shares[part]
+            predicted += self._teach(learner, *own, categorical, predicts)
         self._learner = learner
         self._remember(samples)
+        return predicted
+
+    @staticmethod
+    def _parts_of_levels(learner: Learner, rows: WithWords, targets: Any) -> list[slice]:
+        """Parts that bring new columns with their first sample alone, as if samples came one by one."""
+        count, categories = rows.shape[1], learner.reading.categories
+        starts = [] if count == 1 or categories is None else categories.starts(rows.features)
+        if starts:  # an error in a later part would leave what the earlier ones have learned
+            learner.targets.check(targets, count, learner.groups[0].heads)
+        return [slice(*ends) for ends in itertools.pairwise([0, *(start for start in starts if start), count])]
 
     @staticmethod
     def _with_first_features(learner: Learner, fresh: Learner) -> Learner:
@@ -117,8 +137,10 @@ class Named(Names, Saveable):
             raise
 
     @staticmethod
-    def _teach(learner: Learner, rows: WithWords, targets: Any, shares: Any, categorical: Set[int]) -> None:
-        learner.learn(rows, targets, shares, categorical=categorical, predicts=False)
+    def _teach(
+        learner: Learner, rows: WithWords, targets: Any, shares: Any, categorical: Set[int], predicts: bool
+    ) -> list[list[np.ndarray]]:
+        return learner.learn(rows, targets, shares, categorical=categorical, predicts=predicts, every=True)
 
     def _of_first(self, rows: WithWords, categorical: Set[int], memory: int | None) -> Learner:
         """A learner for a stream that begins with these samples."""
