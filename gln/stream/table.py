@@ -46,24 +46,25 @@ class Table:
         return names
 
     def _rows(self) -> Iterator[Record | BadLine | None]:
-        """The fields of each row; the first one tells how many. A bad row ends with its first line, because a quote may
-        be missing there, and the next line may be good."""
+        """The fields of each row; the first one tells how many."""
         reader, width = self._reader(), 0
         while True:
             self._taken.clear()
             number = self._lines.number + 1
             try:
                 fields = next(reader)
-                width = width or len(fields)
-                if len(fields) not in (0, width):
-                    raise BadLine(number, f"expected {width} fields, as in the header, got {len(fields)}")
-                yield (number, fields) if fields else None
             except StopIteration:
                 return
             except (csv.Error, BadLine) as error:
-                self._lines.again(self._taken[1:])
+                self._lines.again(self._taken[1:])  # if a quote is missing in the first line, these are good rows
                 reader = self._reader()
                 yield BadLine(number, error.message if isinstance(error, BadLine) else _explained(error))
+            else:
+                width = width or len(fields)
+                if fields and len(fields) != width:
+                    yield BadLine(number, f"expected {width} fields, as in the header, got {len(fields)}")
+                else:
+                    yield (number, fields) if fields else None
 
     def _reader(self) -> Any:
         return csv.reader(self._noted(), delimiter=self._separator, skipinitialspace=True, strict=True)
@@ -74,6 +75,8 @@ class Table:
             yield text_of(self._lines.number, line) + "\n"
 
     def chunk(self, records: Sequence[Record]) -> tuple[Chunk, list[BadLine]]:
+        if not records:
+            return NO_SAMPLES, []
         columns: dict[str, Any] = {}
         wrong: dict[int, str] = {}
         for name, texts in zip(self._names, zip(*[fields for _, fields in records], strict=True), strict=True):
@@ -83,7 +86,7 @@ class Table:
         if wrong:
             good = [record for place, record in enumerate(records) if place not in wrong]
             bad = [BadLine(records[place][0], wrong[place]) for place in sorted(wrong)]
-            return (self.chunk(good)[0] if good else NO_SAMPLES), bad
+            return self.chunk(good)[0], bad
         lines = [number for number, _ in records]
         targets = [None] * len(lines) if self._target is None else columns.pop(self._target)
         if isinstance(targets, np.ndarray):
