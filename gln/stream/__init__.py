@@ -1,0 +1,1 @@
+"""The command `gln-stream`: learn from a file or a pipe."""

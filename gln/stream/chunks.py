@@ -1,0 +1,60 @@
+"""Samples that are read together, and which of their names are wanted."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import pandas as pd
+
+from gln.stream.lines import BadLine, Record
+
+__all__ = ["NO_SAMPLES", "Chunk", "Parser", "Wanted"]
+
+
+class Chunk(NamedTuple):
+    """Samples that follow one another in the input."""
+
+    rows: pd.DataFrame | list[dict[str, Any]]  # as `learn_many` and `learn_one` of gln.river take them
+    targets: list[Any]  # None: the sample is predicted and not learned
+    weights: list[float] | None  # None: all are 1
+    tags: list[str | None] | None  # VW's
+    lines: list[int]  # where each sample begins, from 1
+
+    def before(self, line: int) -> Chunk:
+        """The samples of the lines before one."""
+        count = bisect.bisect_left(self.lines, line)
+        parts: list[Any] = [None if each is None else each[:count] for each in self]
+        return Chunk(*parts)
+
+
+NO_SAMPLES = Chunk([], [], None, None, [])
+
+
+class Wanted(NamedTuple):
+    """What is said of the names in the input."""
+
+    target: str | None
+    strings: frozenset[str]
+    numbers: frozenset[str]
+    ignore: frozenset[str]
+    known: Mapping[str, bool]  # the names that a model has already, and whether each is text
+    features: frozenset[str] | None  # those that are 0 where VW's text and libsvm leave them out, None in a new model
+
+    def named(self) -> Iterator[tuple[str, str]]:
+        """The options that name something, and what they name."""
+        if self.target is not None:
+            yield "target", self.target
+        for option, names in (("strings", self.strings), ("numbers", self.numbers), ("ignore", self.ignore)):
+            yield from ((option, name) for name in names)
+
+
+class Parser(Protocol):
+    """A format."""
+
+    def records(self) -> Any:  # Iterator[Record | BadLine | None]
+        """What stands for each sample, with the number of its line; None for a blank line."""
+
+    def chunk(self, records: Sequence[Record]) -> tuple[Chunk, list[BadLine]]:
+        """The samples of these records, and the bad ones."""

@@ -1,0 +1,139 @@
+"""Samples of a file or a pipe, in chunks: CSV, TSV, JSON lines, Vowpal Wabbit's text and libsvm's."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from gln.stream.chunks import Chunk, Parser, Wanted
+from gln.stream.libsvm import Vectors
+from gln.stream.lines import BadLine, Lines, Record, text_of
+from gln.stream.objects import Objects
+from gln.stream.table import Table
+from gln.stream.vw import Examples
+
+__all__ = ["FORMS", "BadLine", "Chunk", "form_of", "opened", "read"]
+
+FORMS: dict[str, Callable[[Lines, Wanted], Parser]] = {
+    "csv": lambda lines, wanted: Table(lines, wanted, ","),
+    "tsv": lambda lines, wanted: Table(lines, wanted, "\t"),
+    "jsonl": Objects,
+    "vw": Examples,
+    "libsvm": Vectors,
+}
+ENDINGS = {"tab": "tsv", "json": "jsonl", "ndjson": "jsonl", "svm": "libsvm", "svmlight": "libsvm"}
+SIGNS = {"{": "jsonl", "|": "vw", "\t": "tsv", ",": "csv"}  # of a format, in its first line
+
+
+def form_of(name: str) -> str:
+    """The format of a file, by its name; "auto" for "-", whose first line tells."""
+    ending = Path(name.removesuffix(".gz")).suffix.lower().removeprefix(".")
+    form = ENDINGS.get(ending, ending)
+    if name != "-" and form not in FORMS:
+        known = ", ".join(f".{each}" for each in [*FORMS, *ENDINGS])
+        raise ValueError(f"format: expected one of {', '.join(FORMS)}, or a file that ends in {known}, got {name!r}")
+    return "auto" if name == "-" else form
+
+
+def opened(name: str) -> BinaryIO:
+    """A file, unpacked if its name ends in .gz; "-" is the standard input."""
+    if name == "-":
+        return sys.stdin.buffer
+    return cast(BinaryIO, gzip.open(name, "rb")) if name.endswith(".gz") else open(name, "rb")
+
+
+def read(
+    source: BinaryIO,
+    form: str,
+    *,
+    target: str | None = None,
+    strings: Collection[str] = (),
+    numbers: Collection[str] = (),
+    ignore: Collection[str] = (),
+    known: Mapping[str, bool] | None = None,
+    features: Collection[str] | None = None,
+    skip_bad: Callable[[BadLine], object] | None = None,
+    chunk: int = 1000,
+) -> Iterator[Chunk]:
+    """Samples in chunks, of which each holds what can be read without waiting.
+
+    Parameters
+    ----------
+    source
+        A file, a pipe or bytes in memory, with `read1`.
+    form
+        A key of `FORMS`, or "auto": by the first line.
+    target
+        The column or key to predict; None if there is none, or if the format says it itself (VW's text and libsvm's).
+    strings, numbers
+        Columns or keys that are text or numbers. Without it, the first chunk that has values tells.
+    ignore
+        Names of features that are left out; in VW's text also of namespaces.
+    known
+        The names of a loaded model, and whether each is text.
+    features
+        Those of a loaded model: VW's text and libsvm's have 0 for one that is absent, and a model a missing value. None
+        for a new model.
+    skip_bad
+        Is called with each bad line; without it, the first one is raised, after the samples before it.
+    chunk
+        The largest number of samples in a chunk.
+    """
+    fixed = None if features is None else frozenset(features)
+    wanted = Wanted(target, frozenset(strings), frozenset(numbers), frozenset(ignore), known or {}, fixed)
+    if form not in [*FORMS, "auto"]:
+        raise ValueError(f"format: expected one of {', '.join(FORMS)}, got {form!r}")
+    if both := wanted.strings & wanted.numbers:
+        raise ValueError(f"strings, numbers: expected different names, got {min(both)!r} in both")
+    if target in wanted.ignore:
+        raise ValueError(f"ignore: expected other names than the target's, got {target!r}")
+    return _chunks(Lines(source), form, wanted, skip_bad, chunk)
+
+
+def _chunks(
+    lines: Lines, form: str, wanted: Wanted, skip_bad: Callable[[BadLine], object] | None, most: int
+) -> Iterator[Chunk]:
+    form = _by_first_line(lines) if form == "auto" else form
+    if form in ("vw", "libsvm"):
+        for option, name in wanted.named():
+            if option != "ignore":
+                raise ValueError(f"{option}: expected none, as {form} has labels and numbers only, got {name!r}")
+    parser = FORMS[form](lines, wanted)
+    for batch in _batches(parser, lines, most):
+        chunk, bad = parser.chunk([record for record in batch if not isinstance(record, BadLine)])
+        bad = sorted([*bad, *(record for record in batch if isinstance(record, BadLine))], key=lambda each: each.line)
+        if skip_bad is None:
+            chunk = chunk.before(bad[0].line) if bad else chunk
+        else:
+            for each in bad:
+                skip_bad(each)
+        if chunk.lines:
+            yield chunk
+        if bad and skip_bad is None:
+            raise bad[0]
+
+
+def _batches(parser: Parser, lines: Lines, most: int) -> Iterator[list[Record | BadLine]]:
+    """Records that can be had without waiting, at most so many."""
+    batch: list[Record | BadLine] = []
+    for record in parser.records():
+        if record is not None:
+            batch.append(record)
+        if batch and (len(batch) == most or lines.must_wait()):
+            yield batch
+            batch = []
+
+
+def _by_first_line(lines: Lines) -> str:
+    line = next(lines, b"")
+    if not lines.number:
+        raise BadLine(1, "expected samples, got nothing")
+    text = text_of(1, line)
+    lines.again([line])
+    for sign, form in SIGNS.items():
+        if sign in text:
+            return form
+    raise ValueError(f"format: expected one of {', '.join(FORMS)}, because the first line does not show it")

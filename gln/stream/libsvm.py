@@ -1,0 +1,58 @@
+"""libsvm's text: `label index:value index:value ... # comment`."""
+# ruff: noqa: N806 - X is scikit-learn's name
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from gln.learning.values import MOST
+from gln.stream.chunks import Chunk, Wanted
+from gln.stream.kinds import label_of, shown
+from gln.stream.lines import BadLine, Lines, Record, numbered, parsed
+from gln.stream.sparse import Zeros
+
+__all__ = ["Vectors"]
+
+
+class Vectors:
+    """Lines that scikit-learn reads. Indices are names of features; `qid` and comments are left out."""
+
+    def __init__(self, lines: Lines, wanted: Wanted) -> None:
+        self._lines, self._ignore, self._zeros = lines, wanted.ignore, Zeros(wanted.features)
+
+    def records(self) -> Iterator[Record | BadLine | None]:
+        for record in numbered(self._lines):
+            is_comment = isinstance(record, tuple) and record[1].lstrip().startswith("#")
+            yield None if is_comment else record
+
+    def chunk(self, records: Sequence[Record]) -> tuple[Chunk, list[BadLine]]:
+        bad: list[BadLine] = []
+        try:
+            samples = _samples([line for _, line in records])
+        except ValueError:
+            good, bad = parsed(records, lambda line: _samples([line])[0])
+            records, samples = good, [sample for _, sample in good]
+        rows = [self._zeros.written({n: v for n, v in x.items() if n not in self._ignore}, True) for _, x in samples]
+        return Chunk(rows, [label for label, _ in samples], None, None, [number for number, _ in records]), bad
+
+
+def _samples(lines: Sequence[str]) -> list[tuple[float, dict[str, float]]]:
+    """The label and the features of each line."""
+    from sklearn.datasets import load_svmlight_file  # which takes half a second
+
+    text = "\n".join(line.partition("#")[0] for line in lines)
+    try:
+        X, y, _ = load_svmlight_file(io.BytesIO(text.encode()), dtype=np.float64, zero_based=True, query_id=True)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"expected a label and index:value, got {shown(text)}: {error}") from None
+    if len(y) != len(lines) or "_" in text or not (np.abs(np.append(y, X.data)) <= MOST).all():
+        raise ValueError(f"expected a label and finite numbers, got {shown(text)}")
+    names, values = [str(index) for index in X.indices.tolist()], X.data.tolist()
+    pairs = list(zip(names, values, strict=True))
+    rows = [dict(pairs[start:end]) for start, end in itertools.pairwise(X.indptr.tolist())]
+    labels = [label_of(label) for label in y.tolist()]
+    return [(label, {n: v for n, v in x.items() if v}) for label, x in zip(labels, rows, strict=True)]

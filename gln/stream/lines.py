@@ -1,0 +1,124 @@
+"""Lines of a file or a pipe, and what is said of a bad one."""
+
+from __future__ import annotations
+
+import io
+import select
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, BinaryIO
+
+__all__ = ["BadLine", "Lines", "Record", "numbered", "parsed", "text_of"]
+
+BLOCK = 1 << 18  # bytes that are read at once
+LONGEST = 1 << 24  # bytes of a line: more are no text, and would fill the memory
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class BadLine(ValueError):  # noqa: N818 - it is the line that is bad
+    """A line that cannot be read. `line` is its number, from 1."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(f"line {line}: {message}")
+        self.line, self.message = line, message
+
+
+class Lines:
+    """Lines without their "\\n". `number` is that of the line given last."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self.number = 0
+        self._source: Any = source
+        self._lines: deque[bytes] = deque()
+        self._rest = b""  # of a line that has not been read to its end
+        self._ended = False
+        self._failure = ""  # why a compressed file could not be read to its end
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        while not self._lines and not self._ended:
+            self._read()
+        if not self._lines:
+            if not self._failure:
+                raise StopIteration
+            message, self._failure = self._failure, ""
+            raise BadLine(self.number + 1, message)
+        self.number += 1
+        line = self._lines.popleft()
+        return line.removeprefix(BYTE_ORDER_MARK) if self.number == 1 else line
+
+    def again(self, lines: Sequence[bytes]) -> None:
+        """Give these lines, the last ones, once more."""
+        self._lines.extendleft(reversed(lines))
+        self.number -= len(lines)
+
+    def must_wait(self) -> bool:
+        """Whether the next line is not there yet, or there is none."""
+        while not self._lines and not self._ended and self._is_ready():
+            self._read()
+        return not self._lines
+
+    def _is_ready(self) -> bool:
+        """Whether a read returns at once."""
+        try:
+            return bool(select.select([self._source], [], [], 0)[0])
+        except io.UnsupportedOperation:  # no file, but bytes in memory
+            return True
+        except OSError:  # Windows asks sockets only
+            return False
+
+    def _read(self) -> None:
+        try:
+            block = self._source.read1(BLOCK)
+        except (EOFError, zlib.error, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:  # of the system, not of the compressed file
+                raise
+            self._failure = f"the compressed file is damaged or incomplete: {error}"
+            self._rest, self._ended = b"", True
+            return
+        *lines, rest = (self._rest + block).split(b"\n")
+        if not block:
+            self._ended = True
+            lines, rest = [rest] if rest else [], b""
+        self._lines.extend(lines)
+        self._rest = rest[: LONGEST + 1]
+
+
+def text_of(number: int, line: bytes) -> str:
+    """A line as text."""
+    if len(line) > LONGEST:
+        raise BadLine(number, f"expected at most {LONGEST:,} bytes, got more")
+    try:
+        return line.decode()
+    except UnicodeDecodeError as error:
+        raise BadLine(number, f"expected UTF-8, got the byte {line[error.start]:#x}") from None
+
+
+Record = tuple[int, Any]  # the number of a line, and what stands there
+
+
+def numbered(lines: Lines) -> Iterator[Record | BadLine | None]:
+    """Each line with its number; None for a blank one."""
+    while True:
+        try:
+            line = next(lines)
+            yield (lines.number, text_of(lines.number, line)) if line.strip() else None
+        except StopIteration:
+            return
+        except BadLine as bad:
+            yield bad
+
+
+def parsed(records: Sequence[Record], parse: Callable[[str], Any]) -> tuple[list[Record], list[BadLine]]:
+    """What a function makes of each line, and the lines for which it raises a ValueError."""
+    good: list[Record] = []
+    bad: list[BadLine] = []
+    for number, line in records:
+        try:
+            good.append((number, parse(line)))
+        except ValueError as error:
+            bad.append(BadLine(number, str(error)))
+    return good, bad

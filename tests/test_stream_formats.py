@@ -1,0 +1,539 @@
+"""Formats of `gln-stream`: they are read as slow, obvious readers read them, and damaged lines are found."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import os
+import re
+import tracemalloc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gln.stream.formats import FORMS, BadLine, Chunk, form_of, opened, read
+from gln.stream.vw import example_of
+
+pytest.importorskip("river")
+
+
+def samples_of(chunk: Chunk) -> Iterator[tuple[int, dict[str, Any], Any]]:
+    """Line, features and target of each sample; a missing value is None."""
+    rows: Any = chunk.rows.to_dict("records") if isinstance(chunk.rows, pd.DataFrame) else chunk.rows
+    for line, x, target in zip(chunk.lines, rows, chunk.targets, strict=True):
+        yield line, {str(name): None if value != value else value for name, value in x.items()}, target
+
+
+def all_of(text: str | bytes, form: str, **options: Any) -> list[tuple[int, dict[str, Any], Any]]:
+    data = text if isinstance(text, bytes) else text.encode()
+    return [sample for chunk in read(io.BytesIO(data), form, **options) for sample in samples_of(chunk)]
+
+
+def table(count: int, seed: int = 0) -> list[list[str]]:
+    """Rows of two numbers, a text with commas, quotes and newlines, a category, and a target."""
+    rng = np.random.default_rng(seed)
+    texts = ["plain", "with, comma", 'with "quotes"', "two\nlines", "NA", "", "ü"]
+    return [
+        [
+            f"{rng.normal():.4f}",
+            str(rng.choice(["", "nan", "7", "-1e-3"])),
+            str(rng.choice(texts)),
+            f"c{i % 3}",
+            str(i % 2),
+        ]
+        for i in range(count)
+    ]
+
+
+HEADER = ["a", "b", "text", "c", "y"]
+
+
+def csv_text(rows: list[list[str]], **options: Any) -> str:
+    stream = io.StringIO()
+    csv.writer(stream, **options).writerows(rows)
+    return stream.getvalue()
+
+
+def slowly(text: str, delimiter: str = ",") -> list[tuple[int, dict[str, Any], Any]]:
+    """What the file says, by the reader of the standard library and one row at a time."""
+    reader, line = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter), 2
+    found: list[tuple[int, dict[str, Any], Any]] = []
+    for row in reader:
+        x: dict[str, Any] = {name: None if row[name] in ("", "NA", "nan") else row[name] for name in HEADER}
+        x |= {name: value if value is None else float(value) for name, value in x.items() if name in ("a", "b")}
+        found.append((line, x, int(x.pop("y"))))
+        line = reader.line_num + 1
+    return found
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize(("form", "delimiter"), [("csv", ","), ("tsv", "\t")])
+def test_tables_are_read_as_by_the_standard_library(form, delimiter, end):
+    text = csv_text([HEADER, *table(2500)], delimiter=delimiter, lineterminator=end)
+    expected = slowly(text, delimiter)
+    for start in ("", "\ufeff"):  # a byte order mark
+        for most in (1000, 7):
+            assert all_of(start + text, form, target="y", chunk=most) == expected
+    assert all_of(text.removesuffix(end), form, target="y") == expected
+    chunks = list(read(io.BytesIO(text.encode()), form, target="y"))
+    assert [len(chunk.lines) for chunk in chunks] == [1000, 1000, 500]
+    frame: Any = chunks[0].rows
+    assert {name: dtype.kind for name, dtype in frame.dtypes.items()} == {"a": "f", "b": "f", "text": "O", "c": "O"}
+
+
+def test_files_are_opened_by_their_names(tmp_path):
+    text = csv_text([HEADER, *table(20)])
+    (tmp_path / "a.csv").write_bytes(text.encode())
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(text.encode()))
+    for name in ("a.csv", "a.csv.gz"):
+        with opened(str(tmp_path / name)) as file:
+            [chunk] = read(file, form_of(name), target="y")
+        assert list(samples_of(chunk)) == slowly(text)
+    names = {"x.tsv": "tsv", "x.JSON": "jsonl", "x.ndjson.gz": "jsonl", "d/x.vw": "vw", "x.svm": "libsvm", "-": "auto"}
+    assert {name: form_of(name) for name in names} == names
+    for name in ("x", "x.gz", "x.parquet"):
+        with pytest.raises(ValueError, match=r"format: expected one of csv, tsv, .*got"):
+            form_of(name)
+
+
+def test_the_first_line_tells_the_format():
+    texts = {"jsonl": '{"a": 1}\n', "vw": "1 |n a\n", "tsv": "a\tb\n1\t2\n", "csv": "a,b\n1,2\n"}
+    for form, text in texts.items():
+        assert all_of(text, "auto") == all_of(text, form) != []
+    for text, message in {"a b\n": "format: expected one of", "": "line 1: expected samples, got nothing"}.items():
+        with pytest.raises(ValueError, match=message):
+            all_of(text, "auto")
+
+
+# ---- Columns ---------------------------------------------------------------------------------------------------------
+
+
+def test_types_of_columns_come_from_the_first_rows_that_have_values():
+    text = "n,code,late,mixed,y\n1,007,,1,0\n2,8,NA,x,1.5\n3,9,?,2,NA\n4,10,5,3,-2\n"
+    rows = [x for _, x, _ in all_of(text, "csv", target="y")]
+    assert rows[0] == {"n": 1.0, "code": 7.0, "late": None, "mixed": "1"}
+    assert [x["late"] for x in rows] == [None, None, None, 5.0]
+    assert [target for _, _, target in all_of(text, "csv", target="y")] == [0, 1.5, None, -2]  # None is predicted only
+    options: dict[str, Any] = {"strings": ["code", "y"], "numbers": ["n"], "ignore": ["mixed", "late"]}
+    found = all_of(text, "csv", target="y", **options)
+    assert [x for _, x, _ in found][:2] == [{"n": 1.0, "code": "007"}, {"n": 2.0, "code": "8"}]
+    assert [target for _, _, target in found] == ["0", "1.5", None, "-2"]
+    # row by row, as from a slow pipe, a text after numbers is a bad line
+    with pytest.raises(BadLine, match=r"line 3: mixed: expected a finite number, got 'x' \(--strings mixed reads"):
+        all_of(text, "csv", target="y", chunk=1)
+    # and what a model knows already is known
+    assert all_of(text, "csv", target="y", chunk=1, known={"mixed": True})[3][1]["mixed"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("", {}, "line 1: expected a header with the names of the columns, got nothing"),
+        ("\n\n", {}, "line 1: expected a header with the names of the columns, got nothing"),
+        ("a,b,a\n1,2,3\n", {}, "line 1: expected a name of its own for each column, got 'a' twice"),
+        ("a,b\n1,2\n", {"target": "y"}, "line 1: target: expected one of the columns 'a', 'b', got 'y'"),
+        ("\na,b\n1,2\n", {"ignore": ["c"]}, "line 2: ignore: expected one of the columns 'a', 'b', got 'c'"),
+        ("a,b\n1,2\n", {"numbers": ["c"]}, "line 1: numbers: expected one of the columns 'a', 'b', got 'c'"),
+        ('a,"b\n1,2\n', {}, "line 1: expected the end of the quoted field that begins here, got none"),
+        (b"\xff\xfea\x00,\x00b\x00\n", {}, "line 1: expected UTF-8, got the byte 0xff"),
+    ],
+)
+def test_bad_headers_stop_at_once(text, options, message):
+    for skip_bad in (None, lambda bad: None):
+        with pytest.raises(BadLine, match=f"^{re.escape(message)}$"):
+            all_of(text, "csv", skip_bad=skip_bad, **options)
+
+
+def test_options_are_checked():
+    cases: list[tuple[str, dict[str, Any], str]] = [
+        ("xml", {}, "format: expected one of csv, tsv, jsonl, vw, libsvm, got 'xml'"),
+        ("csv", {"strings": ["a"], "numbers": ["a"]}, "strings, numbers: expected different names, got 'a' in both"),
+        ("csv", {"target": "a", "ignore": ["a"]}, "ignore: expected other names than the target's, got 'a'"),
+        ("vw", {"target": "a"}, "target: expected none, as vw has labels and numbers only, got 'a'"),
+        ("libsvm", {"strings": ["a"]}, "strings: expected none, as libsvm has labels and numbers only, got 'a'"),
+    ]
+    for form, options, message in cases:
+        with pytest.raises(ValueError, match=message):
+            all_of("1 |a b\n", form, **options)
+
+
+# ---- JSON lines ------------------------------------------------------------------------------------------------------
+
+
+def test_objects_are_flattened():
+    x = {"a": 1, "b": "x", "c": True, "d": None, "e": {"f": 1.5, "g": {"h": "y"}}, "tags": ["new", "red", "new"]}
+    text = json.dumps(x | {"at": [0.5, None, 2], "none": [], "y": "yes"}) + "\r\n \n" + json.dumps({"y": None, "a": 2})
+    first = {"a": 1, "b": "x", "c": True, "d": None, "e.f": 1.5, "e.g.h": "y", "tags=new": 2, "tags=red": 1}
+    first |= {"at.0": 0.5, "at.1": None, "at.2": 2}
+    assert all_of(text, "jsonl", target="y") == [(1, first, "yes"), (3, {"a": 2}, None)]
+    [(_, ignored, target), _] = all_of(text, "jsonl", target="e.f", ignore=["tags", "e.g.h", "at.1"])
+    assert set(ignored) == {"a", "b", "c", "d", "at.0", "at.2", "y"}
+    assert target == 1.5
+
+
+def test_objects_have_values_of_one_kind_by_name():
+    text = '{"a": 1, "b": "x"}\n{"a": "2", "b": 3}\n'
+    with pytest.raises(BadLine, match=r"line 2: a: expected a number, like its first value, got '2' \(--strings a"):
+        all_of(text, "jsonl")
+    with pytest.raises(BadLine, match=r"line 2: b: expected a string, like its first value, got 3"):
+        all_of(text, "jsonl", numbers=["a"])
+    rows = [x for _, x, _ in all_of(text, "jsonl", numbers=["a"], strings=["b"])]
+    assert rows == [{"a": 1, "b": "x"}, {"a": 2.0, "b": "3"}]
+    with pytest.raises(BadLine, match="line 1: a: expected a string"):
+        all_of(text, "jsonl", known={"a": True})
+    # a bad line decides nothing
+    bad: list[BadLine] = []
+    kept = all_of('{"a": "x", "b": 1e400}\n{"a": 1}\n', "jsonl", skip_bad=bad.append)
+    assert (kept, [each.line for each in bad]) == ([(2, {"a": 1}, None)], [1])
+
+
+# ---- Vowpal Wabbit ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "label", "importance", "tag", "features"),
+    [
+        ("1 |a x y:2.5", 1, 1.0, None, {"a^x": 1.0, "a^y": 2.5}),
+        ("-1 2.5 'first|a:2.0 x:1.5 y |b x |a x", -1, 2.5, "first", {"a^x": 4.0, "a^y": 2.0, "b^x": 1.0}),
+        ("0.5 1 0 tag|a x", 0.5, 1.0, "tag", {"a^x": 1.0}),
+        ("3 'tag |a x", 3, 1.0, "tag", {"a^x": 1.0}),
+        ("| x:2 7:3  x", None, 1.0, None, {"x": 3.0, "7": 3.0}),
+        ("1|a x", None, 1.0, "1", {"a^x": 1.0}),  # a tag, since it touches the |
+        ("2 |a x:0 y:1e-3\tz|b c:red \r", 2, 1.0, None, {"a^y": 1e-3, "a^z": 1.0, "b^c^red": 1.0}),
+        ("1 0 | ", 1, 0.0, None, {}),
+    ],
+)
+def test_examples_of_vowpal_wabbit(line, label, importance, tag, features):
+    assert example_of(line) == (label, importance, tag, features)
+    text = line + "\n\n1 |a x\n"
+    [chunk] = read(io.BytesIO(text.encode()), "vw")
+    assert (chunk.targets, chunk.weights, chunk.tags, chunk.lines) == ([label, 1], [importance, 1], [tag, None], [1, 3])
+    ignored = {name: value for name, value in features.items() if not name.startswith("a^") and name != "x"}
+    assert example_of(line, ignore=["a", "x"]).features == ignored
+
+
+def test_vowpal_wabbit_reads_the_same():
+    """Against the hashes of its own parser."""
+    vowpalwabbit = pytest.importorskip("vowpalwabbit")
+    workspace = vowpalwabbit.Workspace("--quiet --noconstant")
+
+    def hashed(name: str) -> int:
+        space, _, feature = name.rpartition("^")
+        return workspace.hash_feature(feature, workspace.hash_space(space or " ")) % 2**18
+
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        line = str(rng.choice(["1 ", "-0.5 2.0 ", "3 0.5 'tag", "1 1 0 tag", "1", "", " "]))
+        for _ in range(rng.integers(1, 4)):
+            values = rng.choice(["", ":0", ":1.5", ":-2e-3"], size=5)
+            features = [f"{name}{value}" for name, value in zip(rng.choice([*"xyz", "7"], size=5), values, strict=True)]
+            line += f"|{rng.choice(['', 'a', 'a:2.0', 'b:-.5'])} {rng.choice([' ', '  ', chr(9)]).join(features)} "
+        example, theirs = example_of(line), workspace.parse(line)
+        summed: dict[int, float] = {}
+        for key, value in theirs.iter_features():
+            summed[key] = summed.get(key, 0.0) + value
+        ours = {hashed(name): value for name, value in example.features.items()}
+        assert ours == pytest.approx(summed, rel=1e-6, abs=1e-9), line
+        label = theirs.get_simplelabel_label()
+        assert example.label == (None if label > 1e38 else label), line
+        assert (example.importance, example.tag or "") == (theirs.get_simplelabel_weight(), theirs.get_tag()), line
+
+
+# ---- libsvm ----------------------------------------------------------------------------------------------------------
+
+
+def test_libsvm_is_read_as_by_scikit_learn():
+    from sklearn.datasets import dump_svmlight_file, load_svmlight_file
+
+    rng = np.random.default_rng(0)
+    dense = rng.normal(size=(300, 8)).round(3) * (rng.random((300, 8)) < 0.7)
+    stream = io.BytesIO()
+    dump_svmlight_file(dense, rng.integers(3, size=300) - 0.5, stream, zero_based=False, query_id=np.arange(300))
+    text = "# a comment\n" + stream.getvalue().decode().replace(" qid:7 ", " qid:7 # ")
+    expected, labels = load_svmlight_file(io.BytesIO(text.encode()), n_features=9, zero_based=True)
+    found = all_of(text, "libsvm", features=[str(index) for index in range(1, 9)])
+    rows = pd.DataFrame([x for _, x, _ in found])[[str(index) for index in range(1, 9)]]
+    np.testing.assert_array_equal(rows, expected.toarray()[:, 1:])  # an absent feature is 0
+    assert [target for _, _, target in found] == labels.tolist()
+    comments = text.splitlines().index(next(line for line in text.splitlines() if line[0] != "#"))
+    assert [line for line, _, _ in found] == list(range(comments + 1, comments + 301))
+    assert all_of("+1 1:2\n", "libsvm") == [(1, {"1": 2.0}, 1)]
+
+
+@pytest.mark.parametrize("first", [3, 30])
+def test_zeros_are_written_for_what_the_model_makes_features_of(first):
+    from gln.river import GLNClassifier
+
+    rng = np.random.default_rng(0)
+    rates = np.concatenate([np.full(first, 0.9), rng.random(20)])
+    lines = [f"1 | {' '.join(f'f{i}' for i in range(first))}"]
+    for number in range(200):
+        has = rng.random(len(rates)) < rates * (number > 50 + np.arange(len(rates)))
+        label, weight = rng.choice(["", "1", "-1"]), rng.choice(["1", "0"], p=[0.9, 0.1])
+        lines.append(f"{label and f'{label} {weight}'} | {' '.join(f'f{i}:2' for i in np.flatnonzero(has))}")
+    model, written = GLNClassifier(layer_sizes=(4,), backend="numpy", seed=0), 0
+    for chunk in read(io.BytesIO("\n".join(lines).encode()), "vw", chunk=64):
+        rows: Any = chunk.rows
+        for x, target, weight in zip(rows, chunk.targets, chunk.weights or [], strict=True):
+            features = {name for name in model._places if isinstance(name, str)}
+            assert {name for name, value in x.items() if not value} | (x.keys() & features) == features
+            written += sum(not value for value in x.values())
+            if target is not None:
+                model.learn_one(x, target, weight)
+    assert written > 300
+    assert len([name for name in model._places if isinstance(name, str)]) > 5
+
+
+# ---- Damaged lines ---------------------------------------------------------------------------------------------------
+
+Damage = Callable[[str, Any], bytes]
+
+
+def _cut(line: str, rng: Any) -> bytes:
+    return line[: int(rng.integers(1, len(line) - 1))].encode()
+
+
+def _latin(line: str, rng: Any) -> bytes:
+    place = int(rng.integers(len(line)))
+    return line[:place].encode() + b"\xff" + line[place:].encode()
+
+
+def _csv_line(rng: Any) -> str:
+    text = rng.choice(["plain", '"with, comma"', '"with ""quotes"""', '"two\nlines"', ""])
+    return f"{rng.normal():.4f},{text},{rng.choice(['', '7'])},{rng.integers(2)}"
+
+
+def _json_line(rng: Any) -> str:
+    return json.dumps({"a": round(rng.normal(), 4), "text": str(rng.choice(["x", "y"])), "b": {"c": 1}, "y": "no"})
+
+
+def _vw_line(rng: Any) -> str:
+    return f"{rng.choice(['1', '-1'])} 2.0 'tag|a x:{rng.normal():.4f} y |b:0.5 z:{rng.normal():.4f}"
+
+
+def _libsvm_line(rng: Any) -> str:
+    return f"{rng.integers(3)} 1:{rng.normal():.4f} 3:{rng.normal():.4f} 4:1"
+
+
+def _replaced(old: str, new: str) -> Damage:
+    def damaged(line: str, rng: Any) -> bytes:
+        found = re.sub(old, lambda match: new, line, count=1, flags=re.DOTALL)
+        assert found != line
+        return found.encode()
+
+    return damaged
+
+
+FIRST = r"^[^,]*"
+DAMAGES: dict[str, tuple[Callable[[Any], str], dict[str, Any], list[Damage]]] = {
+    "csv": (
+        _csv_line,
+        {"target": "y", "numbers": ["a", "b", "y"]},
+        [
+            *(
+                _replaced(FIRST, new)
+                for new in ("x", "inf", "1e39", "-1e400", "1_0", "0x1F", "1.2.3", '"1"2', '"', "1,2")
+            ),
+            _replaced(r",[^,]*$", ""),
+            _replaced(r"$", ","),
+            _replaced(r"$", "?x"),
+            _replaced(r"^", '"'),
+            _replaced(r".*", "one field"),
+            _replaced(r".*", "1,\r2,3,4"),
+            lambda line, rng: _latin(line.replace("\n", " "), rng),
+        ],
+    ),
+    "jsonl": (
+        _json_line,
+        {"target": "y"},
+        [
+            _cut,
+            _latin,
+            *(
+                _replaced(r"-?\d+\.\d+", new)
+                for new in ("NaN", "-Infinity", "1e39", "1e400", "'1'", "01", "[[1]]", '"1"')
+            ),
+            _replaced(r'"y":', '"a":'),
+            _replaced(r'"no"', '["no"]'),
+            _replaced(r'"[xy]"', "5"),
+            _replaced(r'"[xy]"', '"\\ud800"'),
+            *(_replaced(r".*", new) for new in ("[]", '"text"', "17", "null", "a,b", "{'a': 1}")),
+            _replaced(r"$", "}"),
+        ],
+    ),
+    "vw": (
+        _vw_line,
+        {},
+        [
+            _latin,
+            _replaced(r"\|.*", ""),
+            *(_replaced(r"^\S+", new) for new in ("one", "1:0.5", "nan", "1e39", "1,2", "1 2 3 4")),
+            *(_replaced(r" 2.0", new) for new in (" -1", " 101", " x", " 1 0.5", "\t2.0")),
+            *(_replaced(r"x:\S+", new) for new in ("x:nan", "x:inf", "x:1e39", "x:", ":1", "x:1:2")),
+            *(_replaced(r"b:0.5", new) for new in ("b:x", "b:", "b:inf")),
+            _replaced(r".*", "1 |a x:3e38 x:3e38"),
+        ],
+    ),
+    "libsvm": (
+        _libsvm_line,
+        {"features": ["1", "3", "4"]},
+        [
+            *(_replaced(r"^\S+", new) for new in ("one", "1,2", "nan", "1e39", "1_0", "")),
+            *(
+                _replaced(r" 3:\S+", new)
+                for new in (" 3:", " 3:x", " 3:inf", " 3:1e39", " :1", " 1:1", " -3:1", " x:1")
+            ),
+            *(_replaced(r" 3:\S+", new) for new in (" 3", " 99999999999:1", " 0:1")),
+            lambda line, rng: b"\xff" + line.encode(),
+        ],
+    ),
+}
+DAMAGES["tsv"] = DAMAGES["csv"]
+
+
+def written(form: str, line: str | bytes) -> bytes:
+    """A line of CSV as one of TSV."""
+    line = line if isinstance(line, bytes) else line.encode()
+    return line.replace(b", ", b"; ").replace(b",", b"\t").replace(b"; ", b", ") if form == "tsv" else line
+
+
+def laid_out(parts: list[bytes]) -> tuple[bytes, list[int]]:
+    """A file of these parts, and the line where each begins."""
+    return b"\n".join(parts), np.cumsum([1, *(part.count(b"\n") + 1 for part in parts[:-1])]).tolist()
+
+
+@pytest.mark.parametrize("form", [*FORMS])
+def test_damaged_lines_are_found_and_nothing_else_is_lost(form):
+    make, options, damages = DAMAGES[form]
+    rng = np.random.default_rng(0)
+    header = [written(form, "a,text,b,y")] if form in ("csv", "tsv") else []
+    good = [written(form, make(rng)) for _ in range(1800)]
+    broken = [written(form, damages[i % len(damages)](make(rng).replace("\n", " "), rng)) for i in range(200)]
+    expected = [(x, target) for _, x, target in all_of(b"\n".join([*header, *good]), form, **options)]
+    assert len(expected) == 1800
+    for line in broken:  # one in a file
+        text, starts = laid_out([*header, *good[:3], line, good[3]])
+        chunks = read(io.BytesIO(text), form, **options)
+        before: list[Any] = []
+        with pytest.raises(BadLine, match=f"^line {starts[-2]}: .*expected .*") as raised:
+            before.extend(samples_of(chunk) for chunk in chunks)
+        assert raised.value.line == starts[-2]
+        assert [(x, target) for samples in before for _, x, target in samples] == expected[:3]
+    # all in one file
+    are_good = [True, *rng.permutation([True] * 1799 + [False] * 199).tolist(), False]
+    of_good, of_broken = iter(good), iter(broken)
+    text, starts = laid_out([*header, *(next(of_good) if is_good else next(of_broken) for is_good in are_good)])
+    starts = starts[len(header) :]
+    for most in (1000, 17):
+        bad: list[BadLine] = []
+        found = all_of(text, form, skip_bad=bad.append, chunk=most, **options)
+        assert [each.line for each in bad] == [start for start, each in zip(starts, are_good, strict=True) if not each]
+        assert [line for line, _, _ in found] == [start for start, each in zip(starts, are_good, strict=True) if each]
+        assert [(x, target) for _, x, target in found] == expected
+
+
+def test_a_missing_quote_costs_one_line():
+    rows = "".join(f"{i},text {i},1\n" for i in range(20000))  # more than a quoted field may have
+    for text, place in ((f'a,b,y\n7,"open,0\n{rows}', 2), (f'a,b,y\n{rows}7,"open,0\n', 20002)):
+        bad: list[BadLine] = []
+        assert len(all_of(text, "csv", target="y", skip_bad=bad.append)) == 20000
+        assert [str(each) for each in bad] == [
+            f"line {place}: expected the end of the quoted field that begins here, got none"
+        ]
+    # a row with a field too many is one bad line
+    bad = []
+    found = all_of('a,b\n1,"x\ny",3\n4,z\n', "csv", skip_bad=bad.append)
+    assert (found, [each.line for each in bad]) == ([(4, {"a": 4.0, "b": "z"}, None)], [2])
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_truncated_file_is_read_to_its_last_whole_line(form, tmp_path):
+    rng = np.random.default_rng(0)
+    make, options, _ = DAMAGES[form]
+    header = "a,text,b,y\n" if form == "csv" else ""
+    text = header + "".join(make(rng).replace("\n", " ") + "\n" for _ in range(3000))
+    whole, expected = gzip.compress(text.encode()), all_of(text, form, **options)
+    for data in (whole[: len(whole) // 2], whole[:-6], whole[:-8] + b"wrong" + whole[-3:], b"no gzip"):
+        (tmp_path / "a.gz").write_bytes(data)
+        bad: list[BadLine] = []
+        with opened(str(tmp_path / "a.gz")) as file:
+            chunks = read(file, form, skip_bad=None if data == b"no gzip" else bad.append, **options)
+            found: list[Any] = []
+            if data == b"no gzip":
+                with pytest.raises(
+                    BadLine, match="line 1: the compressed file is damaged or incomplete: Not a gzipped"
+                ):
+                    next(chunks)
+                continue
+            found = [sample for chunk in chunks for sample in samples_of(chunk)]
+        assert found == expected[: len(found)]
+        assert len(found) == 3000 if len(data) > len(whole) / 2 else 500 < len(found) < 2500
+        assert [each.line for each in bad] == [found[-1][0] + 1]
+        assert "the compressed file is damaged or incomplete" in str(bad[0])
+
+
+def test_a_long_line_does_not_fill_the_memory(monkeypatch):
+    monkeypatch.setattr("gln.stream.lines.LONGEST", 1000)
+    monkeypatch.setattr("gln.stream.lines.BLOCK", 100)
+    bad: list[BadLine] = []
+    text = '{"a": 1}\n' + " " * 100_000 + '{"a": 2}\n{"a": 3}\n'
+    assert [x["a"] for _, x, _ in all_of(text, "jsonl", skip_bad=bad.append)] == [1, 3]
+    assert [str(each) for each in bad] == ["line 2: expected at most 1,000 bytes, got more"]
+
+
+# ---- Pipes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot tell whether a pipe has more")
+@pytest.mark.parametrize("form", [*FORMS])
+def test_chunks_of_a_pipe_wait_for_nothing(form):
+    rng = np.random.default_rng(0)
+    make, options, _ = DAMAGES[form]
+    header = [written(form, "a,text,b,y")] if form in ("csv", "tsv") else []
+    good = [written(form, make(rng).replace("\n", " ")) + b"\n" for _ in range(60)]
+    out, into = os.pipe()
+    with open(out, "rb") as source, open(into, "wb", buffering=0) as sink:
+        chunks = read(source, form, chunk=20, **options)
+        sink.write(b"".join([*(line + b"\n" for line in header), good[0]]))
+        counts = [len(next(chunks).lines)]  # would hang if it waited for another line
+        sink.write(good[1] + b"\n" + good[2][:5])  # with a blank line, and a part of one
+        counts.append(len(next(chunks).lines))
+        sink.write(good[2][5:])
+        counts.append(len(next(chunks).lines))
+        sink.write(b"".join(good[3:]))
+        sink.close()
+        counts += [len(chunk.lines) for chunk in chunks]
+    assert counts == [1, 1, 1, 20, 20, 17]
+
+
+class Endless:
+    """A source of equal lines."""
+
+    def __init__(self, line: bytes, total: int) -> None:
+        self.line, self.left = line, total
+
+    def fileno(self) -> int:
+        raise io.UnsupportedOperation
+
+    def read1(self, size: int) -> bytes:
+        count = min(size // len(self.line), self.left)
+        self.left -= count
+        return self.line * count
+
+
+@pytest.mark.parametrize(("form", "line"), [("csv", b"1,2.5,x\n"), ("jsonl", b'{"a": 1}\n'), ("vw", b"1 |a b:2\n")])
+def test_memory_does_not_grow(form, line, monkeypatch):
+    monkeypatch.setattr("gln.stream.lines.BLOCK", 1 << 14)
+    peaks = []
+    for total in (5_000, 25_000):
+        tracemalloc.start()
+        source: Any = Endless(line, total)
+        assert sum([len(chunk.lines) for chunk in read(source, form)]) >= total - 1
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.1 * peaks[0] < 10e6
