@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
 try:
-    from river import bandit, base, proba
+    from river import base
 
     try:
         from river.base import AnomalyDetector
@@ -23,7 +23,6 @@ try:
 except ImportError as error:
     raise ImportError('gln.river needs River: pip install "gated-linear-networks[river]"') from error
 
-from gln.bandits import GLNBandit
 from gln.learning.categories import FEW
 from gln.learning.group import grouped
 from gln.learning.learner import Learner
@@ -32,7 +31,12 @@ from gln.learning.names import Samples
 from gln.learning.of_streams import OF_STREAMS, stream_sizes
 from gln.learning.samples import WithWords
 from gln.learning.targets import sum_to_one
+from gln.learning.turns import first_visits, steps_of
+from gln.learning.values import MOST
 from gln.learning.visits import stream_visits
+
+if TYPE_CHECKING:
+    from gln.river_policy import GLNPolicy
 
 __all__ = ["GLNClassifier", "GLNNovelty", "GLNPolicy", "GLNRegressor"]
 
@@ -135,7 +139,31 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         of_rows = _of_rows(list(y), w, X)
         self._learn_frame(X, lambda samples, rows: self._learn_labels(samples, *of_rows(rows)))
 
-    def _learn_labels(self, samples: Samples, labels: list[Any], w: Any) -> None:
+    def predict_learn_many(self, X: pd.DataFrame, y: Sequence[Any], w: float | Sequence[float] = 1.0) -> pd.DataFrame:
+        """Predict and then learn each row, as `predict_proba_one` and `learn_one` in turn do, in few fast calls.
+
+        Returns probabilities, one column per class; a class has 0 in the rows up to its first one. A row whose label is
+        None or NaN, or whose weight is 0, is only predicted. If there is an error, nothing is learned.
+        """
+        labels, weights = list(y), np.broadcast_to(_of_rows(y, w, X)(slice(None))[1], len(X))
+        steps = steps_of(weights, np.array([label is None or label != label for label in labels], bool))
+        new = [row for row in np.flatnonzero(steps).tolist() if labels[row] not in self._labels]
+        starts = {labels[row]: row for row in reversed(new)}.values()  # where each new label is first
+        p = self._in_turns(
+            *(X, steps, starts, self._probabilities),
+            lambda samples, rows: self._learned_rows(samples, labels[rows], weights[rows]),
+        )
+        return pd.DataFrame(p, index=X.index, columns=self._labels)
+
+    def _learned_rows(self, samples: Samples, labels: list[Any], w: np.ndarray) -> np.ndarray:  # -> (C, B)
+        """Learn samples, and return the probabilities before each."""
+        predicted = self._learn_labels(samples, labels, w, predicts=True)
+        count = len(self._labels)
+        if not predicted or count < 2:
+            return np.full((count, len(labels)), 1 / count)
+        return np.concatenate([sum_to_one(p) for [p] in predicted], axis=1)[:, first_visits(w)]
+
+    def _learn_labels(self, samples: Samples, labels: list[Any], w: Any, predicts: bool = False) -> Any:
         if any(label is None or label != label for label in labels):
             raise ValueError(f"y: expected labels, got NaN or None among {labels[:10]}")
         visits, shares = _visits(labels, w)
@@ -146,8 +174,9 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         if self.memory and samples.places:
             samples.rows.features[samples.places[PREVIOUS]] = self._codes([self._last, *targets[:-1]])
         own = targets if visits is None else targets[visits]
-        self._learn(samples, own.astype(int), visits, shares)
+        predicted = self._learn(samples, own.astype(int), visits, shares, predicts)
         self._labels, self._last = known, targets[-1] if labels else self._last
+        return predicted
 
     def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, float]:
         """The probability of each class seen so far."""
@@ -278,9 +307,44 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         of_rows = _of_rows(np.asarray(y, np.float64), w, X)
         self._learn_frame(X, lambda samples, rows: self._learn_numbers(samples, *of_rows(rows)))
 
-    def _learn_numbers(self, samples: Samples, targets: np.ndarray, w: Any) -> None:
+    def predict_learn_many(self, X: pd.DataFrame, y: Sequence[Any], w: float | Sequence[float] = 1.0) -> pd.DataFrame:
+        """Predict and then learn each row, as `predict_one` and `learn_one` in turn do, in few fast calls.
+
+        Returns a column "mean", with `quantiles` one for each level, in ascending order, and with `density` one "std";
+        with `density`, each row takes a call. A row whose target is None or NaN, or whose weight is 0, is only
+        predicted. If there is an error, nothing is learned.
+        """
+        targets = np.asarray(y, np.float64)
+        weights = np.broadcast_to(_of_rows(targets, w, X)(slice(None))[1], len(X))
+        if not (np.abs(targets[~np.isnan(targets)]) <= MOST).all():
+            raise ValueError(f"y: expected finite numbers, got {targets[~(np.abs(targets) <= MOST)][0]}")
+        predicted = self._in_turns(
+            *(X, steps_of(weights, np.isnan(targets)), range(len(X)) if self.density else (), self._all_predicted),
+            lambda samples, rows: self._learned_rows(samples, targets[rows], weights[rows]),
+        )
+        names = ["mean", *sorted(self.quantiles or ()), *(["std"] if self.density else [])]
+        return pd.DataFrame(predicted, index=X.index, columns=names)
+
+    def _learned_rows(self, samples: Samples, targets: np.ndarray, w: np.ndarray) -> np.ndarray:  # -> (1 + Q, B)
+        """Learn samples, and return the mean and the quantiles before each."""
+        predicted = self._learn_numbers(samples, targets, w, predicts=True)
+        if not predicted:
+            return np.zeros((1 + len(self.quantiles or ()), len(targets)))
+        means, *quantiles = (np.concatenate(each, axis=1) for each in zip(*predicted, strict=True))
+        return np.concatenate([means, *(np.sort(each, axis=0) for each in quantiles)])[:, first_visits(w)]
+
+    def _all_predicted(self, samples: WithWords) -> np.ndarray:  # -> (1 + Q, B), with densities (1 + Q + 1, B)
+        """The mean, the quantiles, and with densities the standard deviation."""
+        quantiles = [] if self.quantiles is None else [np.sort(self._predicted(samples, group=1), axis=0)]
+        return np.concatenate([self._predicted(samples), *quantiles, *([self._std(samples)] if self.density else [])])
+
+    def _std(self, samples: WithWords) -> np.ndarray:  # -> (1, B)
+        return np.ones((1, samples.shape[1])) if self._learner is None else self._learner.moments(samples)[1]
+
+    def _learn_numbers(self, samples: Samples, targets: np.ndarray, w: Any, predicts: bool = False) -> Any:
         visits, shares = _visits(targets, w)
-        self._learn(samples, (targets if visits is None else targets[visits])[None], visits, shares)
+        own = (targets if visits is None else targets[visits])[None]
+        return self._learn(samples, own, visits, shares, predicts)
 
     def predict_one(self, x: dict[Any, Any], with_dist: bool = False) -> Any:
         """The mean of the target, or with `with_dist` its normal distribution, a `river.proba.Gaussian`.
@@ -292,6 +356,8 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
             return float(self._predicted(sample)[0, 0])
         if not self.density:
             raise ValueError("with_dist: expected a model with density=True, got one without")
+        from river import proba  # takes half a second
+
         mean, std = (0.0, 1.0) if self._learner is None else (float(m[0, 0]) for m in self._learner.moments(sample))
         std = max(std, 2 * math.ulp(mean))  # otherwise, if a target never varied, both values below would be the mean
         normal = proba.Gaussian()  # it has no setter, so learn two values with this mean and std
@@ -391,56 +457,12 @@ class GLNNovelty(Named, AnomalyDetector):
         return 0.0 if self._learner is None else float(self._learner.novelty(self._known(x))[0])
 
 
-class GLNPolicy(bandit.base.ContextualPolicy):
-    """`gln.bandits.GLNBandit` as a contextual policy of River.
+def __getattr__(name: str) -> Any:
+    if name == "GLNPolicy":  # its imports take most of a second
+        from gln.river_policy import GLNPolicy
 
-    Parameters
-    ----------
-    explore, strength, layer_sizes, backend, seed
-        As in `gln.bandits.GLNBandit`.
-    reward_obj, burn_in
-        As in River's other policies.
-
-    Examples
-    --------
-    >>> from gln.river import GLNPolicy
-    >>> policy = GLNPolicy(seed=0)
-    >>> for i in range(200):
-    ...     context = {"age": 20 + i * 7 % 50}
-    ...     arm = policy.pull(["news", "sports"], context=context)
-    ...     policy.update(arm, context, float((arm == "news") == (context["age"] > 45)))
-    >>> policy.pull(["news", "sports"], context={"age": 65})
-    'news'
-    """
-
-    def __init__(
-        self,
-        explore: str = "counts",
-        strength: float | None = None,
-        layer_sizes: Sequence[int] = (64, 32),
-        backend: str = "auto",
-        seed: int | None = None,
-        reward_obj: Any = None,
-        burn_in: int = 0,
-    ) -> None:
-        super().__init__(reward_obj, burn_in=burn_in)
-        self.explore = explore
-        self.strength = strength
-        self.layer_sizes = layer_sizes
-        self.backend = backend
-        self.seed = seed
-        options: dict[str, Any] = {"layer_sizes": layer_sizes, "backend": backend, "seed": seed}
-        self._bandit = GLNBandit(explore=explore, strength=strength, **options)
-
-    def _pull(self, arm_ids, context=None):
-        return self._bandit.decide(context, arm_ids).arm
-
-    def update(self, arm_id: Any, context: Any, *reward_args: Any, **reward_kwargs: Any) -> None:
-        """Learn the reward of an arm in a context; without a context, `update(arm_id, reward)`."""
-        if not reward_args:  # as `river.bandit.evaluate` calls it
-            context, reward_args = None, (context,)
-        self._bandit.learn_and_add(context, {arm_id: reward_args[0]})  # first, because it checks context and reward
-        super().update(arm_id, context, *reward_args, **reward_kwargs)
+        return GLNPolicy
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _of_rows(y: Any, w: Any, X: pd.DataFrame) -> Callable[[slice], tuple[Any, Any]]:
@@ -455,6 +477,6 @@ def _of_rows(y: Any, w: Any, X: pd.DataFrame) -> Callable[[slice], tuple[Any, An
 
 def _visits(targets: Any, w: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Which samples to learn, some more than once, None if each once, and the fraction of a step that each makes."""
-    if w.__class__ is float and w == 1:  # a shortcut
+    if (w == 1).all() if isinstance(w, np.ndarray) else w.__class__ is float and w == 1:  # a shortcut
         return None, None
     return stream_visits("w", np.broadcast_to(np.asarray(w, np.float64), (len(targets),)))

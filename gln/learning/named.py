@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Hashable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence, Set
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,6 +22,7 @@ from gln.learning.of_streams import OF_STREAMS, SHALLOW
 from gln.learning.reading import Reading
 from gln.learning.samples import WithWords
 from gln.learning.saveable import Saveable
+from gln.learning.turns import runs
 from gln.learning.values import CONSTANT
 
 __all__ = ["PREVIOUS", "Named"]
@@ -136,6 +137,35 @@ class Named(Names, Saveable):
             self.__dict__ = before
             raise
 
+    def _in_turns(
+        self,
+        X: pd.DataFrame,
+        steps: np.ndarray,
+        starts: Collection[int],
+        predict: Callable[[WithWords], np.ndarray],
+        learn: Callable[[Samples, slice], np.ndarray],
+    ) -> np.ndarray:
+        """Predict and then learn each row of a frame that `steps_of` says to learn, as many as possible in one call.
+
+        Returns what the functions predict of each row, (N, C). They may have more values for later rows; of earlier
+        ones, these are 0. Rows of `starts` take a call of `predict`.
+        """
+        self._rows(self._coded(X, {}))  # raises ValueError for values that cannot be learned
+        found: list[tuple[int, np.ndarray]] = []
+        for rows in runs(steps, starts):
+            first, some, learns = rows.start, X.iloc[rows], bool(steps[rows.start])
+            if not learns or first in starts:
+                found.append((first, predict(self._known_frame(some[:1] if learns else some))))
+            if learns:
+                own: list[np.ndarray] = []
+                self._learn_frame(some, lambda samples, part: own.append(learn(samples, _within(rows, part))))  # noqa: B023
+                learned = np.concatenate(own, axis=1)
+                found.append((first + 1, learned[:, 1:]) if first in starts else (first, learned))
+        predicted = np.zeros((len(X), max((len(each) for _, each in found), default=0)))
+        for first, each in found:
+            predicted[first : first + each.shape[1], : len(each)] = each.T
+        return predicted
+
     @staticmethod
     def _teach(
         learner: Learner, rows: WithWords, targets: Any, shares: Any, categorical: Set[int], predicts: bool
@@ -158,3 +188,8 @@ class Named(Names, Saveable):
         if CONSTANT in self._places:
             constant = constant + found[:, self._places[CONSTANT]]
         return list(places), found[:, list(places.values())], constant
+
+
+def _within(rows: slice, part: slice) -> slice:
+    """A part of some rows, among all."""
+    return slice(rows.start + part.start, rows.start + part.stop)
