@@ -31,7 +31,7 @@ from gln.learning.names import Samples
 from gln.learning.of_streams import OF_STREAMS, stream_sizes
 from gln.learning.samples import WithWords
 from gln.learning.targets import sum_to_one
-from gln.learning.turns import first_visits, steps_of
+from gln.learning.turns import first_visits, joined, predictions_of
 from gln.learning.values import MOST
 from gln.learning.visits import stream_visits
 
@@ -145,25 +145,26 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         Returns probabilities, one column per class; a class has 0 in the rows up to its first one. A row whose label is
         None or NaN, or whose weight is 0, is only predicted. If there is an error, nothing is learned.
         """
-        labels, weights = list(y), np.broadcast_to(_of_rows(y, w, X)(slice(None))[1], len(X))
-        steps = steps_of(weights, np.array([label is None or label != label for label in labels], bool))
-        new = [row for row in np.flatnonzero(steps).tolist() if labels[row] not in self._labels]
-        starts = {labels[row]: row for row in reversed(new)}.values()  # where each new label is first
-        p = self._in_turns(
-            *(X, steps, starts, self._probabilities),
-            lambda samples, rows: self._learned_rows(samples, labels[rows], weights[rows]),
-        )
+        labels, weights = list(y), _checked_weights(y, w, X)
+        learns = np.array([label is not None and label == label for label in labels], bool) & (weights > 0)
+        known, counts = set(self._labels), []  # of the classes before each row
+        for row, label in enumerate(labels):
+            counts.append(len(known))
+            known.update([label] if learns[row] else [])
+
+        def learn(samples: Samples, rows: slice, turns: bool) -> np.ndarray:
+            predicted = self._learn_labels(samples, labels[rows], weights[rows], turns)
+            return _before_each([sum_to_one(p) for p in predicted], weights[rows])
+
+        found = self._frame_in_turns(X, learns, self._probabilities, learn)
+        p = np.zeros((len(X), len(self._labels)))
+        p[:, : found.shape[1]] = found[:, : p.shape[1]]
+        for row in np.flatnonzero((np.array(counts) < 2) | ~p.any(axis=1)):  # nothing to distinguish yet
+            p[row] = np.arange(p.shape[1]) < counts[row]
+            p[row] /= max(1, counts[row])
         return pd.DataFrame(p, index=X.index, columns=self._labels)
 
-    def _learned_rows(self, samples: Samples, labels: list[Any], w: np.ndarray) -> np.ndarray:  # -> (C, B)
-        """Learn samples, and return the probabilities before each."""
-        predicted = self._learn_labels(samples, labels, w, predicts=True)
-        count = len(self._labels)
-        if not predicted or count < 2:
-            return np.full((count, len(labels)), 1 / count)
-        return np.concatenate([sum_to_one(p) for [p] in predicted], axis=1)[:, first_visits(w)]
-
-    def _learn_labels(self, samples: Samples, labels: list[Any], w: Any, predicts: bool = False) -> Any:
+    def _learn_labels(self, samples: Samples, labels: list[Any], w: Any, turns: bool = False) -> list[np.ndarray]:
         if any(label is None or label != label for label in labels):
             raise ValueError(f"y: expected labels, got NaN or None among {labels[:10]}")
         visits, shares = _visits(labels, w)
@@ -174,7 +175,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         if self.memory and samples.places:
             samples.rows.features[samples.places[PREVIOUS]] = self._codes([self._last, *targets[:-1]])
         own = targets if visits is None else targets[visits]
-        predicted = self._learn(samples, own.astype(int), visits, shares, predicts)
+        predicted = self._learn(samples, own.astype(int), visits, shares, turns)
         self._labels, self._last = known, targets[-1] if labels else self._last
         return predicted
 
@@ -310,41 +311,33 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
     def predict_learn_many(self, X: pd.DataFrame, y: Sequence[Any], w: float | Sequence[float] = 1.0) -> pd.DataFrame:
         """Predict and then learn each row, as `predict_one` and `learn_one` in turn do, in few fast calls.
 
-        Returns a column "mean", with `quantiles` one for each level, in ascending order, and with `density` one "std";
-        with `density`, each row takes a call. A row whose target is None or NaN, or whose weight is 0, is only
-        predicted. If there is an error, nothing is learned.
+        Returns a column "mean", with `quantiles` one for each level, in ascending order, and with `density` one "std".
+        A row whose target is None or NaN, or whose weight is 0, is only predicted. If there is an error, nothing is
+        learned.
         """
-        targets = np.asarray(y, np.float64)
-        weights = np.broadcast_to(_of_rows(targets, w, X)(slice(None))[1], len(X))
+        targets, weights = np.asarray(y, np.float64), _checked_weights(y, w, X)
         if not (np.abs(targets[~np.isnan(targets)]) <= MOST).all():
-            raise ValueError(f"y: expected finite numbers, got {targets[~(np.abs(targets) <= MOST)][0]}")
-        predicted = self._in_turns(
-            *(X, steps_of(weights, np.isnan(targets)), range(len(X)) if self.density else (), self._all_predicted),
-            lambda samples, rows: self._learned_rows(samples, targets[rows], weights[rows]),
-        )
-        names = ["mean", *sorted(self.quantiles or ()), *(["std"] if self.density else [])]
-        return pd.DataFrame(predicted, index=X.index, columns=names)
+            raise ValueError(f"y: expected finite numbers, got {targets[np.abs(targets) > MOST][0]}")
 
-    def _learned_rows(self, samples: Samples, targets: np.ndarray, w: np.ndarray) -> np.ndarray:  # -> (1 + Q, B)
-        """Learn samples, and return the mean and the quantiles before each."""
-        predicted = self._learn_numbers(samples, targets, w, predicts=True)
-        if not predicted:
-            return np.zeros((1 + len(self.quantiles or ()), len(targets)))
-        means, *quantiles = (np.concatenate(each, axis=1) for each in zip(*predicted, strict=True))
-        return np.concatenate([means, *(np.sort(each, axis=0) for each in quantiles)])[:, first_visits(w)]
+        def learn(samples: Samples, rows: slice, turns: bool) -> np.ndarray:
+            predicted = self._learn_numbers(samples, targets[rows], weights[rows], turns)
+            return _before_each(predicted, weights[rows]) if predicted else self._all_predicted(samples.rows)
 
-    def _all_predicted(self, samples: WithWords) -> np.ndarray:  # -> (1 + Q, B), with densities (1 + Q + 1, B)
-        """The mean, the quantiles, and with densities the standard deviation."""
-        quantiles = [] if self.quantiles is None else [np.sort(self._predicted(samples, group=1), axis=0)]
-        return np.concatenate([self._predicted(samples), *quantiles, *([self._std(samples)] if self.density else [])])
+        predicted = self._frame_in_turns(X, ~np.isnan(targets) & (weights > 0), self._all_predicted, learn)
+        return pd.DataFrame(predicted, index=X.index, columns=self._names_of_predicted())
 
-    def _std(self, samples: WithWords) -> np.ndarray:  # -> (1, B)
-        return np.ones((1, samples.shape[1])) if self._learner is None else self._learner.moments(samples)[1]
+    def _names_of_predicted(self) -> list[Any]:
+        return ["mean", *sorted(self.quantiles or ()), *(["std"] if self.density else [])]
 
-    def _learn_numbers(self, samples: Samples, targets: np.ndarray, w: Any, predicts: bool = False) -> Any:
+    def _all_predicted(self, samples: WithWords) -> np.ndarray:  # -> (K, B), of `_names_of_predicted`
+        if self._learner is not None:
+            return predictions_of(self._learner, samples)
+        return np.array([[float(name == "std")] * samples.shape[1] for name in self._names_of_predicted()])
+
+    def _learn_numbers(self, samples: Samples, targets: np.ndarray, w: Any, turns: bool = False) -> list[np.ndarray]:
         visits, shares = _visits(targets, w)
         own = (targets if visits is None else targets[visits])[None]
-        return self._learn(samples, own, visits, shares, predicts)
+        return self._learn(samples, own, visits, shares, turns)
 
     def predict_one(self, x: dict[Any, Any], with_dist: bool = False) -> Any:
         """The mean of the target, or with `with_dist` its normal distribution, a `river.proba.Gaussian`.
@@ -448,9 +441,8 @@ class GLNNovelty(Named, AnomalyDetector):
         self._learn(self._seen(x, math.inf), np.zeros(1))
 
     @staticmethod
-    def _teach(learner, rows, targets, shares, categorical, predicts):
+    def _teach(learner, rows, targets, shares, categorical):
         learner.meet(rows, categorical)
-        return []
 
     def score_one(self, x: dict[Any, Any]) -> float:
         """The novelty of a sample; 0 before the first one is learned."""
@@ -473,6 +465,19 @@ def _of_rows(y: Any, w: Any, X: pd.DataFrame) -> Callable[[slice], tuple[Any, An
     if weights.shape not in ((), (len(X),)):
         raise ValueError(f"w: expected a number or {len(X)} of them, got shape {weights.shape}")
     return lambda rows: (y[rows], weights[rows] if weights.shape else w)
+
+
+def _checked_weights(y: Sequence[Any], w: Any, X: pd.DataFrame) -> np.ndarray:  # -> (N,)
+    """The weight of each row. Raises ValueError if there are not as many targets, or for weights out of range."""
+    _, weights = _of_rows(y, w, X)(slice(None))
+    weights = np.broadcast_to(np.asarray(weights, np.float64), (len(X),))
+    stream_visits("w", weights)
+    return weights
+
+
+def _before_each(predicted: list[np.ndarray], weights: np.ndarray) -> np.ndarray:  # of (K, n) -> (K, N)
+    """What was predicted at the first visit of each row."""
+    return joined(predicted)[first_visits(weights)].T if predicted else np.zeros((0, len(weights)))
 
 
 def _visits(targets: Any, w: Any) -> tuple[np.ndarray | None, np.ndarray | None]:

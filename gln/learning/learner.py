@@ -81,8 +81,7 @@ class Learner(CountsRows):
         batch_size: int = 1,
         categorical: Set[int] = frozenset(),
         predicts: bool = True,
-        every: bool = False,
-    ) -> list[Any]:
+    ) -> list[np.ndarray]:
         """Predict samples and then learn them, one after another or batch after batch.
 
         Everything grows when a class, a feature or one of the first levels of a category is new. Predictions stay the
@@ -95,10 +94,8 @@ class Learner(CountsRows):
             batch_size: samples that are predicted before any of them is learned, at least 1.
             categorical: the features that are categories.
             predicts: whether to return predictions. With many classes, predicting takes longer than learning.
-            every: whether to return those of every group that predicts targets or quantiles, instead of the first.
 
-        Returns a list of the first group's predictions (C, n), equal to those of `predict`; with `every` of lists of
-        them; empty without `predicts`.
+        Returns a list of the first group's predictions (C, n), equal to those of `predict`; empty without `predicts`.
         Raises ValueError for a wrong shape, infinity, a target or a rate out of range; nothing has changed then.
         """
         count, first = samples.shape[1], self.groups[0]
@@ -107,15 +104,20 @@ class Learner(CountsRows):
         _check_steps(shares, batch_size, count)
         reading = self.reading.grown(samples, categorical, self.targets.count(first), self.targets.are_classes)
         given = self.learning_rate  # before anything changes, because a callable may fail
-        rates = None if given is None else [network.rates(count, given) for network in self.networks]
+        rates = None
+        if given is not None:
+            rates = [np.array([each.rates(count, given) for each in group.networks]) for group in self.groups]
         self._read_by(reading)
         predicted: list[Any] = []
         for part in self.targets.parts(targets, batch_size, first):
             for _ in range(self.targets.new_classes(targets[..., part], self.groups[0])):
                 self.add_class()
-            own = None if shares is None else shares[part].astype(np.float32), rates and [each[part] for each in rates]
-            predicted.append(self._learn_part(samples[:, part], targets[..., part], *own, batch_size, predicts, every))
-        return [each if every else each[0] for each in predicted] if predicts else []
+            own = (
+                None if shares is None else shares[part].astype(np.float32),
+                rates and [each[:, part] for each in rates],
+            )
+            predicted.append(self._learn_part(samples[:, part], targets[..., part], *own, batch_size, predicts))
+        return predicted if predicts else []
 
     def _learn_part(
         self,
@@ -125,31 +127,27 @@ class Learner(CountsRows):
         rates: list[np.ndarray] | None,
         batch_size: int,
         predicts: bool,
-        every: bool,
-    ) -> list[np.ndarray]:
+    ) -> np.ndarray | None:
         y, units = self.targets.learn(targets, self.groups[0], predicts)
         counted = None if self.reading.categories is None else self.targets.counted(targets, y)
         if rates is None:
-            rates = [rate for group in self.groups for rate in group.rates(y.shape[1])]
+            rates = [group.rates(y.shape[1]) for group in self.groups]
         rates = rates if shares is None else [each * shares for each in rates]
         if not predicts and self._is_single(samples):
-            learn_single(self.reading, self.groups[0], samples, counted, y, rates, shares)
+            learn_single(self.reading, self.groups[0], samples, counted, y, rates[0], shares)
             if self.counts is not None:
                 self.counts.learn(self._contexts(self.reading.standardised(samples)), y)
-            return []
-        z, predicted = self.reading.learn(samples, counted, y, shares), []
+            return None
+        z, means = self.reading.learn(samples, counted, y, shares), None
         if self.counts is not None:
             self.counts.learn(self._contexts(z), y)
-        rate = iter(rates)
-        for group in self.groups:
-            means = predicted[0] if predicted else None
-            own = group.targets_of(y, means), [next(rate) for _ in group.networks]
+        for group, rates_of_group in zip(self.groups, rates, strict=True):
+            own = group.targets_of(y, means), rates_of_group
             # Variances are of deviations from the combined means; nothing else needs combining.
-            combines = self.has_densities or predicts if group is self.groups[0] else every and group.link != "log"
+            combines = group is self.groups[0] and (predicts or self.has_densities)
             combined = group.learn(self.reading, z, *own, shares, batch_size, combines)
-            if combined is not None:
-                predicted.append(combined)
-        return [units.zero + units.unit * each for each in predicted]
+            means = combined if means is None else means
+        return None if means is None else units.zero + units.unit * means
 
     def _is_single(self, samples: Any) -> bool:
         return len(self.groups) == 1 and is_single(self.reading, self.groups[0], samples)

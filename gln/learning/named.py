@@ -7,8 +7,7 @@ Shapes: B samples, C heads, F features.
 from __future__ import annotations
 
 import copy
-import itertools
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Mapping, Sequence, Set
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,7 +21,7 @@ from gln.learning.of_streams import OF_STREAMS, SHALLOW
 from gln.learning.reading import Reading
 from gln.learning.samples import WithWords
 from gln.learning.saveable import Saveable
-from gln.learning.turns import runs
+from gln.learning.turns import in_turns, joined, parts_of, runs
 from gln.learning.values import CONSTANT
 
 __all__ = ["PREVIOUS", "Named"]
@@ -77,12 +76,11 @@ class Named(Names, Saveable):
         return SHALLOW if reads > 1 else self.layer_sizes
 
     def _learn(
-        self, samples: Samples, targets: Any = None, visits: Any = None, shares: Any = None, predicts: bool = False
-    ) -> list[list[np.ndarray]]:
+        self, samples: Samples, targets: Any = None, visits: Any = None, shares: Any = None, turns: bool = False
+    ) -> list[np.ndarray]:
         """Learn samples, or some of them, and keep what they have unless there is an error.
 
-        Returns the predictions before each, as `Learner.learn` returns those of every group; empty without `predicts`,
-        and if the samples have no feature.
+        Returns what `in_turns` predicts before each if `turns`; empty otherwise, and if the samples have no feature.
         """
         rows = samples.rows if visits is None else samples.rows[:, visits]
         if not (samples.places and rows.shape[1]):
@@ -97,21 +95,16 @@ class Named(Names, Saveable):
         elif self._places.keys() <= {CONSTANT, PREVIOUS} and len(samples.places) > len(self._places):
             learner = self._with_first_features(learner, self._of_first(rows, categorical, memory))
         predicted = []
-        for part in self._parts_of_levels(learner, rows, targets):
-            own = rows[:, part], targets[..., part], None if shares is None else shares[part]
-            predicted += self._teach(learner, *own, categorical, predicts)
+        if turns:
+            known = self._without_new(samples, rows)
+            predicted = in_turns(learner, known, rows, targets, shares, categorical)
+        else:
+            for part in parts_of(learner, rows, targets):
+                own = None if shares is None else shares[part]
+                self._teach(learner, rows[:, part], targets[..., part], own, categorical)
         self._learner = learner
         self._remember(samples)
         return predicted
-
-    @staticmethod
-    def _parts_of_levels(learner: Learner, rows: WithWords, targets: Any) -> list[slice]:
-        """Parts that bring new columns with their first sample alone, as if samples came one by one."""
-        count, categories = rows.shape[1], learner.reading.categories
-        starts = [] if count == 1 or categories is None else categories.starts(rows.features)
-        if starts:  # an error in a later part would leave what the earlier ones have learned
-            learner.targets.check(targets, count, learner.groups[0].heads)
-        return [slice(*ends) for ends in itertools.pairwise([0, *(start for start in starts if start), count])]
 
     @staticmethod
     def _with_first_features(learner: Learner, fresh: Learner) -> Learner:
@@ -137,40 +130,47 @@ class Named(Names, Saveable):
             self.__dict__ = before
             raise
 
-    def _in_turns(
+    def _frame_in_turns(
         self,
         X: pd.DataFrame,
-        steps: np.ndarray,
-        starts: Collection[int],
+        learns: np.ndarray,
         predict: Callable[[WithWords], np.ndarray],
-        learn: Callable[[Samples, slice], np.ndarray],
+        learn: Callable[[Samples, slice, bool], np.ndarray],
     ) -> np.ndarray:
-        """Predict and then learn each row of a frame that `steps_of` says to learn, as many as possible in one call.
+        """Predict each row of a frame, and then learn it if it `learns`, (N,), as many as possible in one call.
 
-        Returns what the functions predict of each row, (N, C). They may have more values for later rows; of earlier
-        ones, these are 0. Rows of `starts` take a call of `predict`.
+        Takes functions that predict samples, (K, B), and that learn those of some rows, perhaps in turns. Returns what
+        they predict of each row, (N, K), 0 for values that only later rows have.
         """
         self._rows(self._coded(X, {}))  # raises ValueError for values that cannot be learned
-        found: list[tuple[int, np.ndarray]] = []
-        for rows in runs(steps, starts):
-            first, some, learns = rows.start, X.iloc[rows], bool(steps[rows.start])
-            if not learns or first in starts:
-                found.append((first, predict(self._known_frame(some[:1] if learns else some))))
-            if learns:
-                own: list[np.ndarray] = []
-                self._learn_frame(some, lambda samples, part: own.append(learn(samples, _within(rows, part))))  # noqa: B023
-                learned = np.concatenate(own, axis=1)
-                found.append((first + 1, learned[:, 1:]) if first in starts else (first, learned))
-        predicted = np.zeros((len(X), max((len(each) for _, each in found), default=0)))
-        for first, each in found:
-            predicted[first : first + each.shape[1], : len(each)] = each.T
-        return predicted
+        found: list[np.ndarray] = []
+
+        def taught(samples: Samples, rows: slice) -> None:
+            if rows.stop - rows.start == 1:
+                found.append(predict(self._known_frame(X.iloc[rows])))
+                learn(samples, rows, False)
+            else:
+                found.append(learn(samples, rows, True))
+
+        for rows in runs(learns):
+            if learns[rows.start]:
+                self._learn_frame(X.iloc[rows], lambda samples, part: taught(samples, _within(rows, part)))  # noqa: B023
+            else:
+                found.append(predict(self._known_frame(X.iloc[rows])))
+        return joined(found)
+
+    def _without_new(self, samples: Samples, rows: WithWords) -> WithWords:
+        """Rows of samples without each level that is new, where it comes first."""
+        features = rows.features.copy() if samples.levels else rows.features
+        for name in samples.levels.keys() & samples.places.keys():
+            own = features[samples.places[name]]
+            codes, first = np.unique(own, return_index=True)
+            own[first[codes >= len(self._levels.get(name, ()))]] = np.nan
+        return WithWords(features, rows.words)
 
     @staticmethod
-    def _teach(
-        learner: Learner, rows: WithWords, targets: Any, shares: Any, categorical: Set[int], predicts: bool
-    ) -> list[list[np.ndarray]]:
-        return learner.learn(rows, targets, shares, categorical=categorical, predicts=predicts, every=True)
+    def _teach(learner: Learner, rows: WithWords, targets: Any, shares: Any, categorical: Set[int]) -> None:
+        learner.learn(rows, targets, shares, categorical=categorical, predicts=False)
 
     def _of_first(self, rows: WithWords, categorical: Set[int], memory: int | None) -> Learner:
         """A learner for a stream that begins with these samples."""
