@@ -42,6 +42,7 @@ class Named(Names, Saveable):
         "_occurrences": np.ndarray,
         "_count": int,
         "_learner": Learner,
+        "extra": dict,  # what `gln-stream` saves with a model: how far its run is
     }
 
     memory = False  # whether one more network reads the previous label, as a category

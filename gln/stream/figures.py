@@ -32,7 +32,7 @@ class Figures:
 
     def __init__(self, are_classes: bool, intervals: bool = False) -> None:
         self.are_classes, self.intervals = are_classes, intervals
-        self.names = ["accuracy", "log-loss"] if are_classes else ["abs. error", *(["in interval"] if intervals else [])]
+        self.names = ["accuracy", "log-loss"] if are_classes else ["abs. error", "in interval"][: 1 + intervals]
         width = 1 + len(self.names) + (1 if are_classes else 2)
         self.samples, self.skipped = 0, 0
         self.sums = [0.0] * width  # of the weights, and of each figure times the weight
@@ -66,12 +66,14 @@ class Figures:
         self._extend_curve(first, sums)
         while self.next_line <= self.samples:
             at = sums[:, self.next_line - first].tolist()
-            yield self._line(self.next_line, at)
+            if at[0]:
+                yield from [] if self.last_line[0] else [self._header()]
+                yield self._line(self.next_line, at)
             self.last_line, self.next_line = at, 2 * self.next_line
 
     def _of_classes(self, predicted: pd.DataFrame, targets: list[Any], weights: np.ndarray) -> np.ndarray:
         p, numbers = predicted.to_numpy(), {label: number for number, label in enumerate(predicted.columns)}
-        counts, same = {label: weight for label, weight in self.labels}, []  # noqa: C416 - lists, as in a file
+        counts, same = dict(self.labels), []
         for target, weight in zip(targets, weights.tolist(), strict=True):
             same.append(target == self.last)
             if target is not None:
@@ -109,7 +111,7 @@ class Figures:
 
     # ---- Text --------------------------------------------------------------------------------------------------------
 
-    def header(self) -> str:
+    def _header(self) -> str:
         """What stands above the lines."""
         names = "".join(f"{name:>13}" for name in self.names)
         width = len(names)
@@ -135,6 +137,8 @@ class Figures:
         bad = f", {self.skipped:,} bad lines left out" if self.skipped else ""
         count = self.samples - self._before
         first = f"{self.samples:,} samples{bad}; {count:,} in {seconds:.1f} s, {self._rate():,.0f} a second"
+        if not self.sums[0]:
+            return first
         rows = [("", [f"{name:>13}" for name in self.names])]
         own = [f"{_mean(self.sums, place):>13}" for place in range(1, len(self.sums))]
         rows.append(("GLN", own[: len(self.names)]))
