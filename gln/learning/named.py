@@ -130,10 +130,11 @@ class Named(Names, Saveable):
 
     def _learn_frame(self, X: pd.DataFrame, learn: Callable[[Samples, slice], None]) -> None:
         """Learn the rows of a frame, part by part, by a function of samples and of the rows that they are."""
-        self._rows(self._coded(X, {}))  # raises ValueError for values that cannot be learned
-        if (X.columns.isin([*self._places]) | ~X.notna().any().to_numpy()).all():
+        known = X.columns.isin([*self._places])
+        if known.all() or not X.loc[:, ~known].notna().to_numpy().any():
             learn(self._seen_rows(X), slice(0, len(X)))
             return
+        self._check(X)
         before = copy.deepcopy(vars(self))
         try:
             for rows, samples in self._parts(X):
@@ -154,7 +155,9 @@ class Named(Names, Saveable):
         Takes functions that predict samples, (K, B), and that learn those of some rows, perhaps in turns. Returns what
         they predict of each, (N, K), 0 for values that only later ones have.
         """
-        self._check(X)
+        parts = runs(learns)
+        if len(parts) > 1 or not isinstance(X, pd.DataFrame):  # a single frame is checked when it is learned
+            self._check(X)
         found: list[np.ndarray] = []
 
         def taught(samples: Samples, rows: slice) -> None:
@@ -165,7 +168,7 @@ class Named(Names, Saveable):
                 found.append(learn(samples, rows, True))
 
         is_frame = isinstance(X, pd.DataFrame)
-        for part in runs(learns):
+        for part in parts:
             for rows in [part] if is_frame else self._known_runs(X, part):
                 some = X.iloc[rows] if is_frame else self._frame_of(X[rows])
                 if some is None and learns[part.start]:

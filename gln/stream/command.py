@@ -73,8 +73,8 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--regression",
         action="store_true",
-        help="learn numbers. Without it, targets that begin with text, with true or false, or with whole numbers from -1 "
-        "to 9 are classes; --strings with the target's name makes classes of all",
+        help="learn numbers. Without it, targets that begin with text, true, false, or whole numbers from -1 to 9 are "
+        "classes; --strings with the target's name makes classes of all",
     )
     group.add_argument(
         "--quantiles", type=_levels, metavar="LEVELS", help="levels to predict of numbers, such as .05,.95"
