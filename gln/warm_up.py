@@ -75,10 +75,11 @@ def lines(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
 
     numbers = pd.DataFrame(x.T, columns=list("abcde"))
     for some in (numbers, numbers.assign(a=np.where(y > 0, "yes", "no"))):
-        for kind in ({}, {"memory": True}):
-            OfClasses(backend="numba", **kind).predict_learn_many(some, (y > 0).tolist())
-        for kind in ({}, {"quantiles": (0.1, 0.9)}, {"density": True}):
-            OfNumbers(backend="numba", **kind).predict_learn_many(some, y.tolist())
+        for memory in (False, True):
+            OfClasses(backend="numba", memory=memory).predict_learn_many(some, (y > 0).tolist())
+        for model in (OfNumbers(backend="numba", quantiles=(0.1, 0.9)), OfNumbers(backend="numba", density=True)):
+            model.predict_learn_many(some, y.tolist())
+        OfNumbers(backend="numba").predict_learn_many(some, y.tolist())
     rows = [{"a": number, f"word {place % 30}": 1} for place, number in enumerate(y)]
     OfClasses(backend="numba").predict_learn_many(rows, (y > 0).tolist())
 

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Hashable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from gln.learning import single
 from gln.learning.compiled import compiled, plain
 from gln.learning.learner import Learner
+from gln.learning.levels import Levels
 from gln.learning.samples import WithWords, no_words
 
-__all__ = ["first_visits", "in_turns", "joined", "parts_of", "predictions_of", "runs"]
+__all__ = ["first_visits", "frame_of", "in_turns", "joined", "parts_of", "predictions_of", "runs"]
 
 step: Any = None  # `gln.learning.single._step`, once it is needed
 NO_WORDS = no_words(1)
@@ -179,3 +181,19 @@ def _turns(
         said[b] = p[:, 0]
         step(x, own, words, targets[b].reshape((-1, 1)), rates[b].reshape((-1, 1)), shares[b : b + 1], True, *learns)
     return len(columns)
+
+
+def frame_of(
+    dictionaries: Sequence[Mapping[Hashable, Any]], places: Mapping[Hashable, int], levels: Mapping[Hashable, Levels]
+) -> pd.DataFrame | None:
+    """A frame of samples that have features alone, with these `places`; None for a single sample."""
+    if len(dictionaries) == 1:
+        return None
+    columns = {}
+    for name in places:
+        values = [x.get(name) for x in dictionaries]
+        try:
+            columns[name] = pd.Series(values, dtype=object if name in levels else np.float64)
+        except (TypeError, ValueError):  # such as pandas' own missing value
+            columns[name] = pd.Series(values, dtype=object)
+    return pd.DataFrame(columns, index=range(len(dictionaries)))
