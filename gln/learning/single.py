@@ -76,12 +76,14 @@ def learn_single(
     if reading.categories is not None:
         assert counted is not None
         columns = reading.categories.learn(features, counted, shares)
-    assert reading.bases is not None
-    reading.bases.make_room(len(reading.numbers) + len(words.numbers), reading.numbers)
     counts = not reading.standardizer.judges_together
     if not counts:
         reading.standardizer.count_first(columns)
     fixed, share = _fixed(reading, group), ONE if shares is None else plain(shares)
+    if fixed.used[0] + fixed.joined * (1 + len(features) + len(words.numbers)) > fixed.room:
+        assert reading.bases is not None
+        reading.bases.make_room(len(features) + len(words.numbers), reading.numbers)
+        fixed = _fixed(reading, group)
     _compiled_step()(plain(columns), plain(features), words, y, rates, share, counts, *fixed.learns)
     for network in group.networks:
         network.step += 1
@@ -91,6 +93,9 @@ class _Fixed(NamedTuple):
     """Arguments of `_step` that stay the same from sample to sample."""
 
     parts: list[Any]  # what they were made from
+    used: np.ndarray  # (1,), slots of linear models
+    room: float  # most slots that may be used
+    joined: int  # times that linear models have each feature
     nothing: tuple[np.ndarray, np.ndarray]  # targets and rates of samples that are only predicted
     predicts: tuple[Any, ...]
     learns: tuple[Any, ...]
@@ -115,7 +120,9 @@ def _fixed(reading: Reading, group: Group) -> _Fixed:
     planes, *both = zip(*of_sample, strict=True)
     kinds = [(*same, planes, own, learns) for own, learns in zip(both, (False, True), strict=True)]
     nothing = np.full((heads, 1), np.nan, np.float32), np.zeros((len(networks), 1), np.float32)
-    group.fixed = _Fixed(parts, nothing, *kinds)
+    room = len(linear.keys) / 2 if len(linear.keys) < linear.most else np.inf
+    joined = 1 + int((reading.numbers < 0).sum()) * (linear.models > 1)
+    group.fixed = _Fixed(parts, linear.slots.used, room, joined, nothing, *kinds)
     return group.fixed
 
 

@@ -160,4 +160,6 @@ class Numbers:
 def sum_to_one(p: Any) -> np.ndarray:
     """Normalise the heads' probabilities to sum to one: (C, B), or (1, B) of the second of two classes, -> (C, B)."""
     p = np.asarray(p, np.float64)
+    if p.shape == (1, 1):  # fast
+        return np.array([[1 - p[0, 0]], [p[0, 0]]])
     return np.concatenate([1 - p, p]) if len(p) == 1 else p / p.sum(axis=0)
