@@ -2,7 +2,7 @@
 
 It is for networks of `gln_numba` and does what `Reading`, `Group` and `Mixture` do for samples together.
 
-Shapes: F features, D columns made from them, C heads, M networks.
+Shapes: F features, D columns made from them, C heads, M networks with N neurons in all.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def is_single(reading: Reading, group: Group, samples: Any) -> bool:
     )
 
 
-def predict_single(reading: Reading, group: Group, samples: Any) -> np.ndarray:  # -> (C, 1)
-    """The combined predictions for a sample, in the networks' units."""
+def predict_single(reading: Reading, group: Group, samples: Any) -> tuple[np.ndarray, np.ndarray]:  # (C, 1), (1, N)
+    """The combined predictions for a sample, in the networks' units, and the rows that it picks."""
     features, words = features_and_words(samples)
     if features is samples:
         check_samples(features, len(reading.numbers))  # compiled loops do not; samples with words have been checked
@@ -69,8 +69,8 @@ def learn_single(
     y: np.ndarray,
     rates: np.ndarray,
     shares: np.ndarray | None,
-) -> None:
-    """Learn a sample; arguments as for `Reading.learn` and `Group.learn`."""
+) -> np.ndarray:  # (1, N)
+    """Learn a sample, and return the rows that it picks; arguments as for `Reading.learn` and `Group.learn`."""
     features, words = features_and_words(samples)
     columns = features
     if reading.categories is not None:
@@ -84,9 +84,10 @@ def learn_single(
         assert reading.bases is not None
         reading.bases.make_room(len(features) + len(words.numbers), reading.numbers)
         fixed = _fixed(reading, group)
-    _compiled_step()(plain(columns), plain(features), words, y, rates, share, counts, *fixed.learns)
+    _, picked = _compiled_step()(plain(columns), plain(features), words, y, rates, share, counts, *fixed.learns)
     for network in group.networks:
         network.step += 1
+    return picked
 
 
 class _Fixed(NamedTuple):
@@ -127,7 +128,7 @@ def _fixed(reading: Reading, group: Group) -> _Fixed:
 
 
 @functools.cache
-def _compiled_step() -> Callable[..., np.ndarray]:
+def _compiled_step() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     """`_step`, which calls compiled loops: as helpers they would be compiled once more."""
     from gln_numba import gate_block, learn_block, outputs, read
 
@@ -173,8 +174,9 @@ def _step(
     planes: Any,  # M of them, of `gln_numba` as the networks
     networks: Any,
     learns: bool,
-) -> np.ndarray:  # (C, 1)
-    """The combined predictions for a sample before it is learned, if this `learns`."""
+) -> tuple[np.ndarray, np.ndarray]:  # (C, 1), (1, N)
+    """The combined predictions for a sample before it is learned, if this `learns`, and the rows that it picks."""
+    # Long, because each function that calls the others would take a second to compile.
     context, _ = standardise(columns, standard, counts, floor, limit, far, limit, 0.0)
     targets, size = y.astype(np.float64), len(context)
     made, _ = say(
@@ -182,9 +184,17 @@ def _step(
     )
     sample, count, models, heads = np.ascontiguousarray(context.T), len(networks), slots.leaders.shape[1], len(y)
     predicted = np.empty((count + models, heads, 1), np.float32)
+    first, neurons = 0, 0
+    for network in networks:
+        neurons += network.sizes.sum()
+    picked = np.empty((1, neurons), np.int64)
     for m, network in enumerate(networks):
         z = read(made[len(made) - inputs[m] :], network.bias, network.bound)
-        z = learn_block(network, z, gate_block(*planes[m], context, sample), y, rates[m])
+        contexts = gate_block(*planes[m], context, sample)
+        for j in range(len(contexts)):
+            picked[0, first + j] = contexts[j, 0]
+        first += len(contexts)
+        z = learn_block(network, z, contexts, y, rates[m])
         p = outputs(network, z)
         for c in range(heads):
             predicted[m, c, 0] = p[c, 0]
@@ -192,4 +202,4 @@ def _step(
     mixed = mixed_by_losses(predicted, losses, offset, are_classes)
     if learns:
         sums_before(losses_of_members(predicted, y, are_classes), losses, spread, share, 1)
-    return mixed
+    return mixed, picked

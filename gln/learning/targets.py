@@ -125,7 +125,7 @@ class Numbers:
             return y, Units(zero[:, :-1], unit[:, :-1])
         y = np.full(targets.shape, options[1], np.float32)
         if targets.shape[1] == 1:  # fast
-            some = np.flatnonzero(targets[:, 0] == targets[:, 0])
+            some = [t for t, target in enumerate(targets[:, 0].tolist()) if target == target]
             learned, (zero, unit) = self.standardizer.learn_targets(targets[some].T, *options)
             y[some] = learned.T
             return y, Units(zero[:, :1], unit[:, :1])
