@@ -15,6 +15,7 @@ import numpy as np
 from scipy.sparse import csc_array
 
 from gln.backends import load_backend
+from gln.bandits import GLNBandit
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 __all__ = ["main", "warm_up"]
@@ -27,7 +28,7 @@ def warm_up() -> dict[str, float]:
         ImportError: Numba is not installed.
     """
     seconds, x = {}, np.random.default_rng(0).normal(size=(5, 60))
-    for call in (networks, tables, streams):
+    for call in (networks, tables, streams, decisions):
         start = time.perf_counter()
         call(x, x[0])
         seconds[call.__name__] = time.perf_counter() - start
@@ -62,6 +63,14 @@ def streams(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
         for some in (slice(0, 50), slice(50, 51), slice(51, 52)):
             known = {"classes": [False, True]} if classifies else {}
             estimator.partial_fit(x[:, some].T, y[some] > 0 if classifies else y[some], **known).predict(x[:, some].T)
+
+
+def decisions(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
+    """A bandit whose second context has a word."""
+    bandit = GLNBandit(["left", "right"], backend="numba")
+    numbers = dict(enumerate(x[:, 0].tolist()))
+    for context in (numbers, numbers | {"word": 1.0}):
+        bandit.learn(context, bandit.decide(context).arm, y[0])
 
 
 def main() -> int:
