@@ -25,7 +25,7 @@ from gln.learning.mixture import Mixture
 from gln.learning.mixture_loops import add_linear, losses_of_members, mixed_by_losses, sums_before
 from gln.learning.moments import standardise
 from gln.learning.reading import Reading
-from gln.learning.samples import Words, check_samples, features_and_words
+from gln.learning.samples import Words, check_samples, features_and_words, no_words
 from gln.learning.standardizer import Standardizer
 
 __all__ = ["is_single", "learn_single", "predict_single"]
@@ -58,7 +58,7 @@ def predict_single(reading: Reading, group: Group, samples: Any) -> tuple[np.nda
         check_samples(features, len(reading.numbers))  # compiled loops do not; samples with words have been checked
     columns = features if reading.categories is None else reading.categories.transform(features)
     fixed = _fixed(reading, group)
-    return _compiled_step()(plain(columns), plain(features), words, *fixed.nothing, ONE, False, *fixed.predicts)
+    return _run(fixed.predicts, columns, features, words, *fixed.nothing, ONE, False)
 
 
 def learn_single(
@@ -84,26 +84,50 @@ def learn_single(
         assert reading.bases is not None
         reading.bases.make_room(len(features) + len(words.numbers), reading.numbers)
         fixed = _fixed(reading, group)
-    _, picked = _compiled_step()(plain(columns), plain(features), words, y, rates, share, counts, *fixed.learns)
+    _, picked = _run(fixed.learns, columns, features, words, y, rates, share, counts)
     for network in group.networks:
         network.step += 1
     return picked
 
 
+def _run(
+    call: _Call, columns: Any, features: Any, words: Words, y: Any, rates: Any, share: np.ndarray, counts: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """`_step`. Arrays must be as it was compiled for, which it does not check."""
+    y, rates = (np.ascontiguousarray(each, np.float32) for each in (y, rates))
+    return call.step(plain(columns), plain(features), words, y, rates, share, counts, *call.arguments)
+
+
+class _Call(NamedTuple):
+    """Arguments of `_step` that stay the same from sample to sample, and the step compiled for them."""
+
+    step: Callable[..., tuple[np.ndarray, np.ndarray]]
+    arguments: tuple[Any, ...]
+
+
+def _call(arguments: tuple[Any, ...]) -> _Call:
+    from numba import typeof
+
+    one, other = np.zeros((1, 1)), np.zeros((1, 1), np.float32)
+    of_sample = one, one, no_words(1), other, other, ONE, False
+    # To find what was compiled for the types of so many arguments takes a third of a call, so it is done once.
+    return _Call(_compiled_step().compile((*map(typeof, (*of_sample, *arguments)),)), arguments)
+
+
 class _Fixed(NamedTuple):
-    """Arguments of `_step` that stay the same from sample to sample."""
+    """What stays the same from sample to sample."""
 
     parts: list[Any]  # what they were made from
     used: np.ndarray  # (1,), slots of linear models
     room: float  # most slots that may be used
     joined: int  # times that linear models have each feature
     nothing: tuple[np.ndarray, np.ndarray]  # targets and rates of samples that are only predicted
-    predicts: tuple[Any, ...]
-    learns: tuple[Any, ...]
+    predicts: _Call
+    learns: _Call
 
 
 def _fixed(reading: Reading, group: Group) -> _Fixed:
-    """The arguments for this reading and this group, gathered anew only if a part was replaced."""
+    """What stays the same for this reading and this group, gathered anew only if a part was replaced."""
     bases, mixture, networks = reading.bases, group.combination, group.networks
     assert bases is not None
     statistics, *options = reading.standardizer.loop_state
@@ -119,16 +143,16 @@ def _fixed(reading: Reading, group: Group) -> _Fixed:
     of_mixture = mixture.losses, NO_SPREAD if mixture.spread is None else mixture.spread, offset
     same = (statistics, *options, reading.numbers, *of_bases, inputs, *of_mixture)
     planes, *both = zip(*of_sample, strict=True)
-    kinds = [(*same, planes, own, learns) for own, learns in zip(both, (False, True), strict=True)]
+    calls = [_call((*same, planes, own, learns)) for own, learns in zip(both, (False, True), strict=True)]
     nothing = np.full((heads, 1), np.nan, np.float32), np.zeros((len(networks), 1), np.float32)
     room = len(linear.keys) / 2 if len(linear.keys) < linear.most else np.inf
     joined = 1 + int((reading.numbers < 0).sum()) * (linear.models > 1)
-    group.fixed = _Fixed(parts, linear.slots.used, room, joined, nothing, *kinds)
+    group.fixed = _Fixed(parts, linear.slots.used, room, joined, nothing, *calls)
     return group.fixed
 
 
 @functools.cache
-def _compiled_step() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+def _compiled_step() -> Any:
     """`_step`, which calls compiled loops: as helpers they would be compiled once more."""
     from gln_numba import gate_block, learn_block, outputs, read
 
