@@ -62,6 +62,8 @@ def answer(lines: list[bytes], options: list[str]) -> list[float]:
     start = time.perf_counter()
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen([*COMMAND, "--format", "jsonl", "--predictions", "-", *options], **pipes) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
         times = [start]
         for line in lines:
             process.stdin.write(line)

@@ -21,7 +21,7 @@ from gln.learning.of_streams import OF_STREAMS, SHALLOW
 from gln.learning.reading import Reading
 from gln.learning.samples import WithWords
 from gln.learning.saveable import Saveable
-from gln.learning.turns import frame_of, in_turns, joined, parts_of, runs
+from gln.learning.turns import frame_of, in_turns, joined, parts_of, runs, singles
 from gln.learning.values import CONSTANT, is_missing
 
 __all__ = ["PREVIOUS", "Named"]
@@ -111,7 +111,8 @@ class Named(Names, Saveable):
             known = self._without_new(samples, rows)
             predicted = in_turns(learner, known, rows, targets, shares, categorical)
         else:
-            for part in parts_of(learner, rows, targets):
+            alone = samples.rows.shape[1] == 1  # several visits of one sample are learned one by one
+            for part in singles(rows.shape[1]) if alone else parts_of(learner, rows, targets):
                 own = None if shares is None else shares[part]
                 self._teach(learner, rows[:, part], targets[..., part], own, categorical)
         self._learner = learner

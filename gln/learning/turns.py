@@ -21,7 +21,7 @@ from gln.learning.learner import Learner
 from gln.learning.levels import Levels
 from gln.learning.samples import WithWords, no_words
 
-__all__ = ["first_visits", "frame_of", "in_turns", "joined", "parts_of", "predictions_of", "runs"]
+__all__ = ["first_visits", "frame_of", "in_turns", "joined", "parts_of", "predictions_of", "runs", "singles"]
 
 step: Any = None  # `gln.learning.single._step`, once it is needed
 NO_WORDS = no_words(1)
@@ -54,7 +54,7 @@ def in_turns(
 
     Args:
         known: (F, B), the samples without the levels that were unknown before each.
-        samples: (F, B), of known features, without words.
+        samples: (F, B), of known features; with words, each takes a call.
         targets, shares, categorical: as for `Learner.learn`.
 
     Returns a list of `predictions_of` samples that follow one another, (K, n), which may have more values as classes
@@ -93,6 +93,10 @@ def parts_of(learner: Learner, samples: WithWords, targets: Any) -> list[slice]:
     return [slice(*pair) for pair in itertools.pairwise(ends)]
 
 
+def singles(count: int) -> list[slice]:
+    return [slice(place, place + 1) for place in range(count)]
+
+
 def joined(predicted: Sequence[np.ndarray]) -> np.ndarray:  # N of (K, n) -> (sum of n, largest K)
     """Predictions, of which later ones may have more values, with 0 for what earlier ones lack."""
     rows = np.zeros((sum(each.shape[1] for each in predicted), max((len(each) for each in predicted), default=0)))
@@ -118,13 +122,13 @@ def _learn_together(
     rows: slice,
 ) -> np.ndarray | None:  # (K, n)
     """Predict and learn some of the samples in one compiled call; None if the learner has parts that need several."""
-    reading, (group, *others), own = learner.reading, learner.groups, samples[:, rows]
-    one = samples[:, rows.start : rows.start + 1]
-    if others or learner.counts is not None or not single.is_single(reading, group, one):
+    reading, (group, *others) = learner.reading, learner.groups
+    if others or learner.counts is not None or len(samples.words.numbers):
         return None
-    if reading.standardizer.judges_together:
+    if not single.is_single(reading, group, samples[:, :1]) or reading.standardizer.judges_together:
         return None
     assert reading.bases is not None
+    own = samples[:, rows]
     y, units = learner.targets.learn(targets[..., rows], group, False)
     share = np.ones(y.shape[1], np.float32) if shares is None else shares[rows].astype(np.float32)
     columns = own.features

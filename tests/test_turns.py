@@ -1,0 +1,125 @@
+"""`predict_learn_many` of `gln.river`: samples predicted and learned in turn, to the last bit as one by one."""
+# ruff: noqa: N803, N806 - X is a frame
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytest.importorskip("river")
+
+from gln.learning.files import read
+from gln.river import GLNClassifier, GLNRegressor
+
+MODELS: dict[str, tuple[type, dict[str, Any]]] = {
+    "classes": (GLNClassifier, {}),
+    "memory": (GLNClassifier, {"memory": True}),
+    "numbers": (GLNRegressor, {}),
+    "quantiles": (GLNRegressor, {"quantiles": (0.9, 0.1)}),
+    "density": (GLNRegressor, {"density": True}),
+}
+
+
+def stream(count: int = 100) -> tuple[pd.DataFrame, list[str | None], list[float], np.ndarray]:
+    """Numbers, few and many levels, missing values, a late and a rare column; labels, of which one is late and some are
+    missing, targets, and weights."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(count, 3)), columns=["a", "b", "c"])
+    X["colour"] = rng.choice(["red", "green", "blue"], count).astype(object)
+    X["name"] = np.array([f"n{place}" for place in rng.exponential(9, count).astype(int)], object)
+    X = X.mask(pd.DataFrame(rng.random(X.shape) < 0.05, columns=X.columns))
+    X["late"] = np.where(np.arange(count) > count / 2, rng.normal(size=count), np.nan)
+    X["rare"] = np.where(rng.random(count) < 0.05, 1.0, np.nan)
+    score = X["a"].fillna(0) + (X["colour"] == "red") + rng.normal(scale=0.3, size=count)
+    labels: list[Any] = np.select([score > 1, score > 0], ["x", "y"], "z").tolist()
+    labels[: count // 3] = ["y" if label == "x" else label for label in labels[: count // 3]]
+    for place in (0, 5, 6, 70):
+        labels[place], score[place] = None, np.nan
+    return X, labels, score.tolist(), rng.choice([1.0, 1.0, 2.0, 0.5, 0.0], count)
+
+
+def dictionaries(X: pd.DataFrame) -> list[dict[str, Any]]:
+    rows = (dict(zip(X.columns, row, strict=True)) for row in X.itertuples(index=False, name=None))
+    return [{name: value for name, value in row.items() if value == value} for row in rows]
+
+
+def one_by_one(model: Any, X: pd.DataFrame, y: list[Any], w: np.ndarray) -> list[dict[Any, float]]:
+    found = []
+    for x, target, weight in zip(dictionaries(X), y, w.tolist(), strict=True):
+        if isinstance(model, GLNClassifier):
+            found.append(model.predict_proba_one(x))
+        else:
+            p = {"mean": model.predict_one(x)} | (model.predict_quantiles_one(x) if model.quantiles else {})
+            found.append(p | ({"std": model.predict_one(x, with_dist=True).sigma} if model.density else {}))
+        if weight and target is not None and target == target:
+            model.learn_one(x, target, weight)
+    return found
+
+
+def saved(model: Any, folder: Any) -> tuple[Any, dict[str, bytes]]:
+    model.save(folder / "model")
+    config, arrays = read(folder / "model")
+    return config, {name: array.tobytes() for name, array in arrays.items()}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_rows_are_predicted_and_learned_as_one_by_one(kind, tmp_path):
+    X, labels, numbers, w = stream()
+    made, options = MODELS[kind]
+    y: list[Any] = labels if made is GLNClassifier else numbers
+    alone = made(seed=0, **options)
+    expected = pd.DataFrame(one_by_one(alone, X, y, w)).fillna(0.0)
+    for size, rows in ((1, X), (9, dictionaries(X)), (100, X)):
+        model, found = made(seed=0, **options), []
+        for start in range(0, len(X), size):
+            some = slice(start, start + size)
+            found.append(model.predict_learn_many(rows[some], y[some], w[some]))
+        predicted = pd.concat(found, ignore_index=True).fillna(0.0)
+        assert list(predicted.columns) == list(expected.columns)
+        # River's Gaussian does not return the standard deviation as it was given.
+        tolerance = 1e-9 if kind == "density" else 0.0
+        np.testing.assert_allclose(predicted.to_numpy(), expected.to_numpy(), rtol=tolerance, atol=tolerance)
+        assert saved(model, tmp_path) == saved(alone, tmp_path)
+
+
+def test_learn_many_learns_levels_as_learn_one(tmp_path):
+    X, labels, *_ = stream()
+    known = [place for place, label in enumerate(labels) if label is not None]
+    X, y = X.iloc[known], [labels[place] for place in known]
+    one, many = GLNClassifier(seed=0), GLNClassifier(seed=0)
+    for x, label in zip(dictionaries(X), y, strict=True):
+        one.learn_one(x, label)
+    many.learn_many(X, pd.Series(y))
+    assert saved(one, tmp_path) == saved(many, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "targets"),
+    [
+        ([{"a": 1.0}, {"a": "text"}], ["x", "y"]),
+        ([{"new": 1.0}, {"new": "text"}], ["x", "y"]),
+        ([{"a": 1.0}, {"a": float("inf")}], ["x", "y"]),
+    ],
+)
+def test_errors_change_nothing(rows, targets, tmp_path):
+    X, labels, *_ = stream()
+    model = GLNClassifier(seed=0)
+    model.predict_learn_many(X, labels)
+    before = saved(model, tmp_path)
+    for bad in (rows, pd.DataFrame(rows, dtype=object)):
+        with pytest.raises(ValueError, match="expected a"):
+            model.predict_learn_many(bad, targets)
+        assert saved(model, tmp_path) == before
+    with pytest.raises(ValueError, match="y: expected 100 targets"):
+        model.predict_learn_many(X, labels[1:])
+    with pytest.raises(ValueError, match="w: expected numbers from 0 to 100"):
+        model.predict_learn_many(X, labels, -1.0)
+    assert saved(model, tmp_path) == before
+
+
+def test_numbers_that_are_not_finite_are_refused():
+    with pytest.raises(ValueError, match="y: expected finite numbers, got inf"):
+        GLNRegressor(seed=0).predict_learn_many([{"a": 1.0}, {"a": 2.0}], [1.0, float("inf")])
