@@ -70,7 +70,7 @@ def in_turns(
             if said is None:
                 one = slice(first, first + 1)
                 said = predictions_of(learner, known[:, one])
-                own = None if shares is None else shares[one]
+                own = None if shares is None or shares[first] == 1 else shares[one]  # as it would come alone
                 learner.learn(samples[:, one], targets[..., one], own, categorical=categorical, predicts=False)
             predicted.append(said)
             first += said.shape[1]
