@@ -12,8 +12,8 @@ import importlib
 import itertools
 import math
 import os
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,11 +30,10 @@ Rate = float | Callable[[int], float]
 MAX_FLOAT = float(np.finfo(np.float32).max)
 NUMBERS, MOST_LOG = (-MAX_FLOAT, MAX_FLOAT), 80.0  # exp(MOST_LOG) and exp(-MOST_LOG) fit in float32
 BLOCK_SAMPLES = 512  # per block in steps where samples are independent: gating, and prediction without learning
-SHARED_PRODUCTS = 1 << 21  # per layer and block; with more, waking Numba's threads pays off
+SHARED_PRODUCTS = 1 << 21  # per layer and block; with more, waking threads pays off
 CACHED = 1 << 21  # numbers of z that all neurons of a layer process before later samples
 NARROW, SMALL = 1 << 8, 1 << 19  # weights per head, in a row and in a layer, up to which sample by sample is faster
 LOG_LOSS, _, QUANTILE, VARIANCE = range(4)  # indices in LOSSES: comparing strings is slow in compiled code
-THREADS = threading.Lock()  # one call at a time: under Numba's workqueue layer, a second one ends the process
 # Sums may be reordered, so that the compiler can vectorise them; NaN and infinity are respected.
 compiled: Any = functools.partial(numba.njit, cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
 inner: Any = functools.partial(compiled, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # called by compiled code only
@@ -67,12 +66,12 @@ def gate(hyperplanes, hyperplane_bias, context):  # (N, k, D), (N, k), (D, B) ->
     return contexts.T
 
 
-@inner
-def gate_block(hyperplanes, seen, coefficients, hyperplane_bias, context, columns):
+@compiled
+def gate_block(hyperplanes, seen, coefficients, hyperplane_bias, context, samples):  # -> (N, B)
     """`gate` for a block, reading only the m values of side information that halfspaces see; all if m is 0."""
-    # (N, k, D), (N, k, m) twice, (N, k), (D, B) in C and in Fortran order, for loops over samples or over values
+    # (N, k, D), (N, k, m) twice, (N, k), (D, B), (B, D), for loops over values or over samples
     if seen.shape[2] == 0 or 1 < context.shape[1] < 8:
-        return gate(hyperplanes, hyperplane_bias, columns)
+        return gate(hyperplanes, hyperplane_bias, samples.T).T
     contexts, s = np.zeros((len(seen), context.shape[1]), np.int64), np.empty(context.shape[1], np.float32)
     if len(s) == 1:  # loops over one sample would take three times as long
         for j in range(len(seen)):
@@ -83,7 +82,7 @@ def gate_block(hyperplanes, seen, coefficients, hyperplane_bias, context, column
                     alone += coefficients[j, i, a] * context[seen[j, i, a], 0]
                 row |= (alone > hyperplane_bias[j, i]) << i
             contexts[j, 0] = row
-        return contexts.T
+        return contexts
     for j, i in np.ndindex(hyperplane_bias.shape):
         s[:] = 0
         for a in range(seen.shape[2]):
@@ -92,12 +91,7 @@ def gate_block(hyperplanes, seen, coefficients, hyperplane_bias, context, column
                 s[b] += coefficient * values[b]
         for b in range(len(s)):
             contexts[j, b] |= (s[b] > hyperplane_bias[j, i]) << i
-    return contexts.T
-
-
-@compiled
-def gate_all(hyperplanes, seen, coefficients, hyperplane_bias, context):
-    return gate_block(hyperplanes, seen, coefficients, hyperplane_bias, context, np.asfortranarray(context))
+    return contexts
 
 
 @compiled
@@ -148,10 +142,8 @@ class Network(NamedTuple):  # a model, and how it processes a stream
     weight_clipping: np.float32
     loss: int  # its index in LOSSES
     quantiles: np.ndarray  # (C,)
-    hyperplanes: np.ndarray  # (N, k, D)
-    seen: np.ndarray  # (N, k, m), indices of the side information that halfspaces see; m is 0 if these are many
-    coefficients: np.ndarray  # (N, k, m), of these values
-    hyperplane_bias: np.ndarray  # (N, k)
+    small: bool  # whether narrow layers are so small that sample by sample is faster
+    rows: int  # 2^k
     weights: np.ndarray  # of all layers one after another, each (n, 2^k, C, d)
     batch_size: int
     learns: bool
@@ -189,22 +181,17 @@ def learn_row(network, own, w, z, targets, scales, b, later, s):
 
 
 @inner
-def learn_units(layer, network, above, first, last):
-    """Process a block in units first ... last - 1 of a layer; writes their logits to `above`, (C, B, n or n + 1)."""
-    # (n, k, D), (n, k, m) twice, (n, k), (n, 2^k, C, d), (D, B) twice, (C or 1, B, d), (C, B), (C or 1, B)
-    hyperplanes, seen, coefficients, hyperplane_bias, weights, context, columns, z, targets, scales = layer
-    heads, count = targets.shape
-    neurons = slice(first // heads, -(-last // heads))
-    planes = hyperplanes[neurons], seen[neurons], coefficients[neurons], hyperplane_bias[neurons]
-    contexts = gate_block(*planes, context, columns)
+def learn_units(layer, network, above):
+    """Process a block in a layer, neuron by neuron; writes their logits to `above`, (C, B, n or n + 1)."""
+    weights, contexts, z, targets, scales = layer  # (n, 2^k, C, d), (n, B), (C or 1, B, d), (C, B), (C or 1, B)
+    count, heads = targets.shape[1], range(len(targets))
     # Linked lists of the samples of each row: if 0 to 3 pick rows 1, 0, 1, 1, earliest is 1, 0 and later is 2, 4, 3, 4.
     earliest, later = np.empty(weights.shape[1], np.int64), np.empty(count, np.int64)
     tile = network.batch_size * max(1, CACHED // (len(z) * z.shape[2] * network.batch_size))
     for begin in range(0, count, tile):
         block = range(begin, min(begin + tile, count))
-        for j in range(neurons.start, neurons.stop):
-            own = range(max(first - j * heads, 0), min(last - j * heads, heads))  # unit j C + c is head c of neuron j
-            rows = contexts[:, j - neurons.start]
+        for j in range(len(weights)):
+            rows = contexts[j]
             for b in block:
                 earliest[rows[b]] = count
             for b in range(block.stop - 1, begin - 1, -1):
@@ -213,9 +200,9 @@ def learn_units(layer, network, above, first, last):
                 if earliest[rows[b]] == b:  # row by row: each stays in the cache for all its samples
                     w, s = weights[j, rows[b]], above[:, :, j]
                     if network.learns:
-                        learn_row(network, own, w, z, targets, scales, b, later, s)
+                        learn_row(network, heads, w, z, targets, scales, b, later, s)
                     else:
-                        predict_row(own, w, z, network.bound, b, count, later, s)
+                        predict_row(heads, w, z, network.bound, b, count, later, s)
 
 
 @inner
@@ -234,8 +221,7 @@ def learn_samples(layer, network, above):
 
     `mix` and `update` are inlined, because slicing weights takes as long as short sums.
     """
-    hyperplanes, seen, coefficients, hyperplane_bias, weights, context, columns, z, targets, scales = layer
-    contexts = np.ascontiguousarray(gate_block(hyperplanes, seen, coefficients, hyperplane_bias, context, columns))
+    weights, contexts, z, targets, scales = layer
     own, heads, bound = len(z) > 1, np.empty(len(targets), np.int64), network.bound
     for begin in range(0, targets.shape[1], network.batch_size):
         batch = range(begin, min(begin + network.batch_size, targets.shape[1]))
@@ -243,7 +229,7 @@ def learn_samples(layer, network, above):
             count = list_heads(targets, b, heads)
             for j in range(len(weights)):
                 for h in range(count):
-                    c, row = heads[h], contexts[b, j]
+                    c, row = heads[h], contexts[j, b]
                     s = np.float32(0)
                     for i in range(weights.shape[3]):
                         s += weights[j, row, c, i] * z[c * own, b, i]
@@ -254,7 +240,7 @@ def learn_samples(layer, network, above):
                 count = list_heads(targets, b, heads)
                 for j in range(len(weights)):
                     for h in range(count):
-                        c, row = heads[h], contexts[b, j]
+                        c, row = heads[h], contexts[j, b]
                         r = residual(above[c, b, j], targets[c, b], network.loss, network.quantiles[c])
                         step = scales[c * own, b] * r
                         for i in range(weights.shape[3]):
@@ -262,18 +248,10 @@ def learn_samples(layer, network, above):
                             weights[j, row, c, i] = min(max(w, -clipping), clipping)
             for b in batch if len(batch) > 1 else range(0):  # rows are clipped after all updates of a batch
                 for j, c in np.ndindex(len(weights), len(targets)):
-                    update(weights[j, contexts[b, j], c], z[c * own, b], np.float32(0), network.weight_clipping)
+                    update(weights[j, contexts[j, b], c], z[c * own, b], np.float32(0), network.weight_clipping)
 
 
-@inner(parallel=True)
-def share_units(layer, network, above, threads):  # units are independent
-    units = len(layer[0]) * len(above)
-    parts = min(threads, units)
-    for part in numba.prange(parts):
-        learn_units(layer, network, above, part * units // parts, (part + 1) * units // parts)
-
-
-@inner
+@compiled
 def read(base, bias, bound):  # (K, B) -> (1, B, d), for the first layer
     z = np.ones((1, base.shape[1], len(base) + bias), np.float32)
     for i, b in np.ndindex(base.shape):
@@ -282,28 +260,27 @@ def read(base, bias, bound):  # (K, B) -> (1, B, d), for the first layer
 
 
 @compiled
-def learn_block(network, base, context, targets, rates, threads):  # (K, B) or (C, B, d), (D, B), (C, B), (B,) -> (C, B)
+def learn_block(network, z, contexts, targets, rates):  # (C or 1, B, d), (N, B), (C, B), (B,) -> (C, B, n or n + 1)
     """Process a block in one layer, whose rows stay in the cache, then in the next: no layer reads one above it."""
-    z = read(base, network.bias, network.bound) if base.ndim == 2 else base  # from `learn_sparse`
-    columns, first_neuron, first_weight = np.asfortranarray(context), 0, 0
+    first_neuron, first_weight = 0, 0
     for n in network.sizes:
-        shape = n, 1 << network.hyperplanes.shape[1], len(targets), z.shape[2]
+        shape = n, network.rows, len(targets), z.shape[2]
         weights = network.weights[first_weight:][: shape[0] * shape[1] * shape[2] * shape[3]]
-        some, few = slice(first_neuron, first_neuron + n), (network.seen, network.coefficients)
-        planes = network.hyperplanes[some], few[0][some], few[1][some], network.hyperplane_bias[some]
         scales = np.empty(z.shape[:2], np.float32)
         for c, b in np.ndindex(scales.shape):
             scales[c, b] = rates[b] / (np.float32(1) + dot(z[c, b], z[c, b]) if network.normalize else np.float32(1))
-        layer = *planes, weights.reshape(shape), context, columns, z, targets, scales
+        layer = weights.reshape(shape), contexts[first_neuron : first_neuron + n], z, targets, scales
         z = np.ones((len(targets), len(rates), n + network.bias), np.float32)
-        narrow = shape[3] <= NARROW and shape[0] * shape[1] * shape[3] <= SMALL
-        if narrow or np.isinf(targets).any():
+        if (network.small and shape[3] <= NARROW) or np.isinf(targets).any():
             learn_samples(layer, network, z)
-        elif threads > 1 and len(rates) * (planes[0].size + weights.size // shape[1]) >= SHARED_PRODUCTS:
-            share_units(layer, network, z, threads)
         else:
-            learn_units(layer, network, z, np.int64(0), n * len(targets))  # a literal 0 would compile it again
+            learn_units(layer, network, z)
         first_neuron, first_weight = first_neuron + n, first_weight + weights.size
+    return z
+
+
+@compiled
+def outputs(network, z):  # (C, B, n or n + 1), from the last layer -> (C, B)
     p, last = np.empty(z.shape[:2], np.float32), z.shape[2] - network.bias
     for c, b in np.ndindex(p.shape):
         p[c, b] = output(z[c, b, :last].sum() / np.float32(last), network.loss)
@@ -311,11 +288,13 @@ def learn_block(network, base, context, targets, rates, threads):  # (K, B) or (
 
 
 @compiled
-def learn_blocks(networks, inputs, base, context, targets, rates):
-    """`learn_block` for M networks, which read the last `inputs` (M,) rows of `base`: calls take as long as samples."""
-    p = np.empty((len(networks), *targets.shape), np.float32)
+def learn_blocks(networks, planes, inputs, base, context, targets, rates):  # (K, B), (D, B), (C, B), (M, B)
+    """A block in M networks, which read the last `inputs` (M,) rows of `base`: calls take as long as samples."""
+    p, samples = np.empty((len(networks), *targets.shape), np.float32), np.ascontiguousarray(context.T)
     for m, network in enumerate(networks):
-        found = learn_block(network, base[len(base) - inputs[m] :], context, targets, rates[m], np.int64(1))
+        z = read(base[len(base) - inputs[m] :], network.bias, network.bound)
+        z = learn_block(network, z, gate_block(*planes[m], context, samples), targets, rates[m])
+        found = outputs(network, z)
         for c, b in np.ndindex(found.shape):  # a single assignment takes seconds to compile
             p[m, c, b] = found[c, b]
     return p
@@ -362,7 +341,7 @@ def learn_sparse(network, samples, contexts, targets, rates):  # Columns, (n, B)
     Each head of a neuron processes the whole block before the next head does, so that its rows stay in the cache.
     """
     heads, count, n = len(targets), len(rates), len(contexts)
-    weights = network.weights.reshape(n, 1 << network.hyperplanes.shape[1], heads, -1)
+    weights = network.weights.reshape(n, network.rows, heads, -1)
     above, scales = np.ones((heads, count, n + network.bias), np.float32), np.empty(count, np.float32)
     for b in range(count):
         z = samples.values[samples.starts[b] : samples.starts[b + 1]]
@@ -385,10 +364,8 @@ def learn_sparse(network, samples, contexts, targets, rates):  # Columns, (n, B)
 
 
 @functools.cache
-def owner() -> int:
-    """The process that may use threads: the first to call this. A fork has no threads, and waking them is fatal."""
-    numba.get_num_threads()  # starts them: without it, Numba before 0.63 fails on cached code
-    return os.getpid()
+def workers(process: int) -> ThreadPoolExecutor:  # a fork has none of the threads that its parent has
+    return ThreadPoolExecutor(os.cpu_count())
 
 
 def is_sparse(array: Any) -> bool:
@@ -857,7 +834,7 @@ class GLN:
 
     def contexts(self, context) -> np.ndarray:  # (D, B) -> (B, N)
         planes, context = self._side_information(context)
-        return gate_all(*planes, plain(context))
+        return gate_block(*planes, plain(context), np.ascontiguousarray(context.T)).T
 
     def _side_information(self, context) -> tuple[tuple[np.ndarray, ...], np.ndarray]:  # (D, B) -> 4 arrays, (R, B)
         """Halfspaces and the values that they see; only these are made dense if side information is sparse."""
@@ -875,28 +852,30 @@ class GLN:
 
     @functools.cached_property
     def _network(self) -> Callable[..., Network]:  # with the arguments that `config` gives
-        owner()  # starts threads, which compiled code needs
         config = self.config
         bounds = np.float32(config.bound), np.float32(config.weight_clipping)
         loss = list(LOSSES).index(config.loss), np.array(config.quantiles or [0] * config.num_heads, np.float32)
-        return functools.partial(Network, np.array(config.layer_sizes), config.bias, config.normalize, *bounds, *loss)
+        sizes = [array.size // self.num_heads for array in self._of_layers() if array.shape[3] <= NARROW]
+        options = config.bias, config.normalize, *bounds, *loss, max(sizes, default=0) <= SMALL
+        return functools.partial(Network, np.array(config.layer_sizes), *options, 1 << config.context_map_size)
 
     @functools.cached_property
-    def of_sample(self) -> tuple[Network, ...]:  # without and with learning
-        return tuple(self._network(*self._planes, self._weights, 1, learns) for learns in (False, True))
+    def of_sample(self) -> tuple[Any, Network, Network]:  # halfspaces, and the network without and with learning
+        return self._planes, self._network(self._weights, 1, False), self._network(self._weights, 1, True)
 
     def _stream(self, base, context, targets, rates, batch_size) -> np.ndarray:
         """One block of batches after another. Shapes: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
         p, learns = np.zeros((self.num_heads, base.shape[1]), np.float32), targets is not None
         targets, rates, batch_size = (targets, rates, batch_size) if learns else (p, p[0], 1)
-        network = self._network(*self._planes, self._weights, batch_size, learns)
+        network = self._network(self._weights, batch_size, learns)
         size = batch_size * max(1, BLOCK_SAMPLES // batch_size)
         for start in range(0, len(rates), size):
             some = slice(start, start + size)
             if is_sparse(base) or is_sparse(context):
                 p[:, some] = self._sparse_block(network, base[:, some], context[:, some], targets[:, some], rates[some])
             else:
-                p[:, some] = self._block(network, *(plain(each[..., some]) for each in (base, context, targets, rates)))
+                block = (plain(each[..., some]) for each in (base, context, targets, rates))
+                p[:, some] = self._block(network, self._planes, *block)
             self.step += len(rates[some]) if learns else 0
         return p
 
@@ -917,33 +896,58 @@ class GLN:
         for one in networks:
             one._check_arrays(base[-one._base_size :], context, targets, None)
         targets = plain(targets) if learns else np.zeros((networks[0].num_heads, 1), np.float32)
-        rates = rates if learns else [targets[0]] * len(networks)
-        rates = [one.rates(1) if rate is None else plain(rate) for one, rate in zip(networks, rates, strict=True)]
+        rates = [None if learns else targets[0]] * len(networks) if rates is None else rates
+        each = zip(networks, rates, strict=True)
+        rates = np.array([one.rates(1) if rate is None else rate for one, rate in each])
         for one in networks:
             one.step += learns
-        arrays = np.array([one._base_size for one in networks]), plain(base), plain(context), targets, tuple(rates)
-        return learn_blocks(tuple([one.of_sample[learns] for one in networks]), *arrays)
+        arrays = np.array([one._base_size for one in networks]), plain(base), plain(context), targets, plain(rates)
+        planes, *both = zip(*(one.of_sample for one in networks), strict=True)
+        return learn_blocks(both[learns], planes, *arrays)
 
     def _sparse_block(self, network: Network, base, context, targets, rates) -> np.ndarray:
         """`_block` for sparse inputs or side information."""
         planes, context = self._side_information(context)
-        network = self._network(*planes, self._weights, network.batch_size, network.learns)
         context, targets, rates = map(plain, (context, targets, rates))
         if not is_sparse(base):
-            return self._block(network, plain(base), context, targets, rates)
-        n, size, samples = network.sizes[0], self._of_layers()[0].size, columns(base, self.bound, self.bias)
-        contexts = np.ascontiguousarray(gate_all(*(array[:n] for array in planes), context).T)
-        z = learn_sparse(network._replace(weights=self._weights[:size]), samples, contexts, targets, rates)
-        planes = tuple(array[n:] for array in planes)
-        above = self._network(*planes, self._weights[size:], network.batch_size, network.learns)
-        return learn_block(above._replace(sizes=network.sizes[1:]), z, context, targets, rates, 1)
+            return self._block(network, planes, plain(base), context, targets, rates)
+        n, size, samples = self.layer_sizes[0], self._of_layers()[0].size, columns(base, self.bound, self.bias)
+        contexts = gate_block(*planes, context, np.ascontiguousarray(context.T))
+        first = network._replace(weights=self._weights[:size])
+        above = network._replace(sizes=network.sizes[1:], weights=self._weights[size:])
+        z = learn_sparse(first, samples, contexts[:n], targets, rates)
+        return outputs(above, learn_block(above, z, contexts[n:], targets, rates))
 
-    def _block(self, network: Network, *block: np.ndarray) -> np.ndarray:
-        products = len(block[-1]) * (network.hyperplanes.size + (network.weights.size >> self.context_map_size))
-        if owner() != os.getpid() or products < SHARED_PRODUCTS:
-            return learn_block(network, *block, 1)
-        with THREADS:
-            return learn_block(network, *block, numba.get_num_threads())
+    def _block(self, network: Network, planes, base, context, *block: np.ndarray) -> np.ndarray:
+        z, seen, first = read(base, self.bias, self.bound), (context, np.ascontiguousarray(context.T)), 0
+        if len(seen[1]) * _products(planes, self._weights, network) < SHARED_PRODUCTS:
+            return outputs(network, learn_block(network, z, gate_block(*planes, *seen), *block))
+        for weights in self._of_layers():
+            some = slice(first, first + len(weights))
+            z, first = _share(network, [each[some] for each in planes], weights, z, seen, *block), some.stop
+        return outputs(network, z)
+
+
+def _products(planes, weights: np.ndarray, network: Network) -> int:  # of a sample
+    return planes[0].size + weights.size // network.rows
+
+
+def _share(network: Network, planes, weights, z, seen, *block) -> np.ndarray:  # as for `gate_block` and `learn_block`
+    """Process a block in a layer with these weights, (n, 2^k, C, d). If it is large, threads share the neurons."""
+    large = len(seen[1]) * _products(planes, weights, network) >= SHARED_PRODUCTS
+    ends = np.linspace(0, len(weights), 1 + (numba.get_num_threads() if large else 1))
+    some = [slice(*pair) for pair in itertools.pairwise(np.unique(ends.astype(int)).tolist())]
+
+    def learn(own: slice) -> np.ndarray:
+        part = network._replace(sizes=np.array([own.stop - own.start]), weights=weights[own].ravel())
+        return learn_block(part, z, gate_block(*(each[own] for each in planes), *seen), *block)
+
+    if len(some) == 1:
+        return learn(some[0])
+    above = np.ones((len(block[0]), len(seen[1]), len(weights) + network.bias), np.float32)
+    for own, found in zip(some, workers(os.getpid()).map(learn, some), strict=True):
+        above[..., own] = found[..., : own.stop - own.start]
+    return above
 
 
 # ---- The same in every backend ---------------------------------------------------------------------------------------

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
 try:
-    from river import bandit, base, proba
+    from river import base
 
     try:
         from river.base import AnomalyDetector
@@ -23,7 +23,6 @@ try:
 except ImportError as error:
     raise ImportError('gln.river needs River: pip install "gated-linear-networks[river]"') from error
 
-from gln.bandits import GLNBandit
 from gln.learning.categories import FEW
 from gln.learning.group import grouped
 from gln.learning.learner import Learner
@@ -32,7 +31,12 @@ from gln.learning.names import Samples
 from gln.learning.of_streams import OF_STREAMS, stream_sizes
 from gln.learning.samples import WithWords
 from gln.learning.targets import sum_to_one
+from gln.learning.turns import first_visits, joined, predictions_of
+from gln.learning.values import MOST
 from gln.learning.visits import stream_visits
+
+if TYPE_CHECKING:
+    from gln.river_policy import GLNPolicy
 
 __all__ = ["GLNClassifier", "GLNNovelty", "GLNPolicy", "GLNRegressor"]
 
@@ -135,7 +139,32 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         of_rows = _of_rows(list(y), w, X)
         self._learn_frame(X, lambda samples, rows: self._learn_labels(samples, *of_rows(rows)))
 
-    def _learn_labels(self, samples: Samples, labels: list[Any], w: Any) -> None:
+    def predict_learn_many(self, X: pd.DataFrame, y: Sequence[Any], w: float | Sequence[float] = 1.0) -> pd.DataFrame:
+        """Predict and then learn each row, as `predict_proba_one` and `learn_one` in turn do, in few fast calls.
+
+        Returns probabilities, one column per class; a class has 0 in the rows up to its first one. A row whose label is
+        None or NaN, or whose weight is 0, is only predicted. If there is an error, nothing is learned.
+        """
+        labels, weights = list(y), _checked_weights(y, w, X)
+        learns = np.array([label is not None and label == label for label in labels], bool) & (weights > 0)
+        known, counts = set(self._labels), []  # of the classes before each row
+        for row, label in enumerate(labels):
+            counts.append(len(known))
+            known.update([label] if learns[row] else [])
+
+        def learn(samples: Samples, rows: slice, turns: bool) -> np.ndarray:
+            predicted = self._learn_labels(samples, labels[rows], weights[rows], turns)
+            return _before_each([sum_to_one(p) for p in predicted], weights[rows])
+
+        found = self._frame_in_turns(X, learns, self._probabilities, learn)
+        p = np.zeros((len(X), len(self._labels)))
+        p[:, : found.shape[1]] = found[:, : p.shape[1]]
+        for row in np.flatnonzero((np.array(counts) < 2) | ~p.any(axis=1)):  # nothing to distinguish yet
+            p[row] = np.arange(p.shape[1]) < counts[row]
+            p[row] /= max(1, counts[row])
+        return pd.DataFrame(p, index=X.index, columns=self._labels)
+
+    def _learn_labels(self, samples: Samples, labels: list[Any], w: Any, turns: bool = False) -> list[np.ndarray]:
         if any(label is None or label != label for label in labels):
             raise ValueError(f"y: expected labels, got NaN or None among {labels[:10]}")
         visits, shares = _visits(labels, w)
@@ -146,8 +175,9 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         if self.memory and samples.places:
             samples.rows.features[samples.places[PREVIOUS]] = self._codes([self._last, *targets[:-1]])
         own = targets if visits is None else targets[visits]
-        self._learn(samples, own.astype(int), visits, shares)
+        predicted = self._learn(samples, own.astype(int), visits, shares, turns)
         self._labels, self._last = known, targets[-1] if labels else self._last
+        return predicted
 
     def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, float]:
         """The probability of each class seen so far."""
@@ -278,9 +308,36 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         of_rows = _of_rows(np.asarray(y, np.float64), w, X)
         self._learn_frame(X, lambda samples, rows: self._learn_numbers(samples, *of_rows(rows)))
 
-    def _learn_numbers(self, samples: Samples, targets: np.ndarray, w: Any) -> None:
+    def predict_learn_many(self, X: pd.DataFrame, y: Sequence[Any], w: float | Sequence[float] = 1.0) -> pd.DataFrame:
+        """Predict and then learn each row, as `predict_one` and `learn_one` in turn do, in few fast calls.
+
+        Returns a column "mean", with `quantiles` one for each level, in ascending order, and with `density` one "std".
+        A row whose target is None or NaN, or whose weight is 0, is only predicted. If there is an error, nothing is
+        learned.
+        """
+        targets, weights = np.asarray(y, np.float64), _checked_weights(y, w, X)
+        if not (np.abs(targets[~np.isnan(targets)]) <= MOST).all():
+            raise ValueError(f"y: expected finite numbers, got {targets[np.abs(targets) > MOST][0]}")
+
+        def learn(samples: Samples, rows: slice, turns: bool) -> np.ndarray:
+            predicted = self._learn_numbers(samples, targets[rows], weights[rows], turns)
+            return _before_each(predicted, weights[rows]) if predicted else self._all_predicted(samples.rows)
+
+        predicted = self._frame_in_turns(X, ~np.isnan(targets) & (weights > 0), self._all_predicted, learn)
+        return pd.DataFrame(predicted, index=X.index, columns=self._names_of_predicted())
+
+    def _names_of_predicted(self) -> list[Any]:
+        return ["mean", *sorted(self.quantiles or ()), *(["std"] if self.density else [])]
+
+    def _all_predicted(self, samples: WithWords) -> np.ndarray:  # -> (K, B), of `_names_of_predicted`
+        if self._learner is not None:
+            return predictions_of(self._learner, samples)
+        return np.array([[float(name == "std")] * samples.shape[1] for name in self._names_of_predicted()])
+
+    def _learn_numbers(self, samples: Samples, targets: np.ndarray, w: Any, turns: bool = False) -> list[np.ndarray]:
         visits, shares = _visits(targets, w)
-        self._learn(samples, (targets if visits is None else targets[visits])[None], visits, shares)
+        own = (targets if visits is None else targets[visits])[None]
+        return self._learn(samples, own, visits, shares, turns)
 
     def predict_one(self, x: dict[Any, Any], with_dist: bool = False) -> Any:
         """The mean of the target, or with `with_dist` its normal distribution, a `river.proba.Gaussian`.
@@ -292,6 +349,8 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
             return float(self._predicted(sample)[0, 0])
         if not self.density:
             raise ValueError("with_dist: expected a model with density=True, got one without")
+        from river import proba  # takes half a second
+
         mean, std = (0.0, 1.0) if self._learner is None else (float(m[0, 0]) for m in self._learner.moments(sample))
         std = max(std, 2 * math.ulp(mean))  # otherwise, if a target never varied, both values below would be the mean
         normal = proba.Gaussian()  # it has no setter, so learn two values with this mean and std
@@ -379,7 +438,7 @@ class GLNNovelty(Named, AnomalyDetector):
 
     def learn_one(self, x: dict[Any, Any]) -> None:
         """Count a sample. Raises ValueError for infinity, or a string in a numeric feature or vice versa."""
-        self._learn(self._seen(x, math.inf))
+        self._learn(self._seen(x, math.inf), np.zeros(1))
 
     @staticmethod
     def _teach(learner, rows, targets, shares, categorical):
@@ -390,56 +449,12 @@ class GLNNovelty(Named, AnomalyDetector):
         return 0.0 if self._learner is None else float(self._learner.novelty(self._known(x))[0])
 
 
-class GLNPolicy(bandit.base.ContextualPolicy):
-    """`gln.bandits.GLNBandit` as a contextual policy of River.
+def __getattr__(name: str) -> Any:
+    if name == "GLNPolicy":  # its imports take most of a second
+        from gln.river_policy import GLNPolicy
 
-    Parameters
-    ----------
-    explore, strength, layer_sizes, backend, seed
-        As in `gln.bandits.GLNBandit`.
-    reward_obj, burn_in
-        As in River's other policies.
-
-    Examples
-    --------
-    >>> from gln.river import GLNPolicy
-    >>> policy = GLNPolicy(seed=0)
-    >>> for i in range(200):
-    ...     context = {"age": 20 + i * 7 % 50}
-    ...     arm = policy.pull(["news", "sports"], context=context)
-    ...     policy.update(arm, context, float((arm == "news") == (context["age"] > 45)))
-    >>> policy.pull(["news", "sports"], context={"age": 65})
-    'news'
-    """
-
-    def __init__(
-        self,
-        explore: str = "counts",
-        strength: float | None = None,
-        layer_sizes: Sequence[int] = (64, 32),
-        backend: str = "auto",
-        seed: int | None = None,
-        reward_obj: Any = None,
-        burn_in: int = 0,
-    ) -> None:
-        super().__init__(reward_obj, burn_in=burn_in)
-        self.explore = explore
-        self.strength = strength
-        self.layer_sizes = layer_sizes
-        self.backend = backend
-        self.seed = seed
-        options: dict[str, Any] = {"layer_sizes": layer_sizes, "backend": backend, "seed": seed}
-        self._bandit = GLNBandit(explore=explore, strength=strength, **options)
-
-    def _pull(self, arm_ids, context=None):
-        return self._bandit.decide(context, arm_ids).arm
-
-    def update(self, arm_id: Any, context: Any, *reward_args: Any, **reward_kwargs: Any) -> None:
-        """Learn the reward of an arm in a context; without a context, `update(arm_id, reward)`."""
-        if not reward_args:  # as `river.bandit.evaluate` calls it
-            context, reward_args = None, (context,)
-        self._bandit.learn_and_add(context, {arm_id: reward_args[0]})  # first, because it checks context and reward
-        super().update(arm_id, context, *reward_args, **reward_kwargs)
+        return GLNPolicy
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _of_rows(y: Any, w: Any, X: pd.DataFrame) -> Callable[[slice], tuple[Any, Any]]:
@@ -452,8 +467,21 @@ def _of_rows(y: Any, w: Any, X: pd.DataFrame) -> Callable[[slice], tuple[Any, An
     return lambda rows: (y[rows], weights[rows] if weights.shape else w)
 
 
+def _checked_weights(y: Sequence[Any], w: Any, X: pd.DataFrame) -> np.ndarray:  # -> (N,)
+    """The weight of each row. Raises ValueError if there are not as many targets, or for weights out of range."""
+    _, weights = _of_rows(y, w, X)(slice(None))
+    weights = np.broadcast_to(np.asarray(weights, np.float64), (len(X),))
+    stream_visits("w", weights)
+    return weights
+
+
+def _before_each(predicted: list[np.ndarray], weights: np.ndarray) -> np.ndarray:  # of (K, n) -> (K, N)
+    """What was predicted at the first visit of each row."""
+    return joined(predicted)[first_visits(weights)].T if predicted else np.zeros((0, len(weights)))
+
+
 def _visits(targets: Any, w: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Which samples to learn, some more than once, None if each once, and the fraction of a step that each makes."""
-    if w.__class__ is float and w == 1:  # a shortcut
+    if (w == 1).all() if isinstance(w, np.ndarray) else w.__class__ is float and w == 1:  # a shortcut
         return None, None
     return stream_visits("w", np.broadcast_to(np.asarray(w, np.float64), (len(targets),)))

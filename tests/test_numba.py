@@ -22,9 +22,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def gln_numba() -> ModuleType:
-    module = load_backend("numba")
-    module.numba.get_num_threads()  # starts threads, which cached code needs, before tests set their number
-    return module
+    return load_backend("numba")
 
 
 @pytest.mark.parametrize("batch_size", [1, 5])
@@ -52,7 +50,6 @@ import os, signal, threading
 import numpy as np
 import gln_numba
 
-gln_numba.numba.get_num_threads()  # starts them
 inputs = np.random.default_rng(0).normal(size=(100, 600)).astype(np.float32)
 targets = np.arange(600) % 3
 assert 512 * 8 * (4 * 100 + 3 * 101) > gln_numba.SHARED_PRODUCTS
@@ -87,31 +84,31 @@ def learn_in_child():
         os._exit(0 if same(learn()) else 1)
     assert os.waitpid(child, 0)[1] == 0
 
-learn_in_child()  # the threads were started but never used
+learn_in_child()
 assert same(learn())
 learn_in_child()
-with gln_numba.THREADS:  # as if another call were using them
-    learn_in_child()
+thread = threading.Thread(target=lambda: [learn() for _ in range(20)])
+thread.start()
+learn_in_child()  # while another call is using them
+thread.join()
 assert same(learn())
 """
 
 
-def run(script: str, layer: str) -> None:
-    environment = {**os.environ, "NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2"}
+def run(script: str) -> None:
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "2"}
     command = [sys.executable, "-c", LEARN + script]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
 
 
 def test_models_in_two_threads(gln_numba):
-    run(AT_ONCE, "workqueue")
+    run(AT_ONCE)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-@pytest.mark.parametrize("layer", ["workqueue", "omp"])
-def test_forked_process_works_alone(gln_numba, layer):
-    pytest.importorskip("numba.np.ufunc." + {"omp": "omppool"}.get(layer, layer))
-    run(FORKED, layer)
+def test_forked_process(gln_numba):
+    run(FORKED)
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 11])
@@ -132,7 +129,7 @@ def test_gates_that_see_few_values_are_those_of_all_values(gln_numba, count):
     model.fit_hyperplanes(rng.normal(size=(9, 50)))
     planes, context = model._planes, rng.normal(size=(9, count)).astype(np.float32)
     assert planes[1].shape == (12, 4, 4)
-    contexts = gln_numba.gate_all(*planes, context)
+    contexts = gln_numba.gate_block(*planes, context, np.ascontiguousarray(context.T)).T
     np.testing.assert_array_equal(contexts, gln_numba.gate(planes[0], planes[3], context))
     np.testing.assert_array_equal(contexts, model.contexts(context))
     np.testing.assert_array_equal(contexts, [model.contexts(x[:, None])[0] for x in context.T])
@@ -172,7 +169,7 @@ def test_arrays_of_all_kinds_run_what_is_compiled(gln_numba):
     model, inputs, targets = gln_numba.GLN([3, 2], 5, 5), rng.normal(size=(5, 600)), rng.random(600)
     inputs, targets = inputs.astype(np.float32), targets.astype(np.float32)
     functions = [each for each in vars(gln_numba).values() if hasattr(each, "signatures")]
-    assert {"gate", "gate_block", "learn_block", "learn_samples", "learn_units", "share_units"} <= {
+    assert {"gate", "gate_block", "learn_block", "learn_samples", "learn_units", "outputs", "read"} <= {
         each.__name__ for each in functions
     }
 
@@ -202,12 +199,6 @@ def test_models_can_be_pickled(gln_numba):
     np.testing.assert_array_equal(*(each.predict_online(inputs, inputs, targets, 3) for each in (model, twin)))
     for name, array in model.get_state().items():
         np.testing.assert_array_equal(twin.get_state()[name], array, err_msg=name)
-
-
-def test_cached_code_works_if_the_first_call_is_small():
-    """Cached code needs threads to be started, even if it does not use them."""
-    script = "import numpy as np, gln_numba as g; x = np.ones((3, 2)); print(g.GLN([2], 3, 3, seed=0).predict(x, x))"
-    assert run_python(script) == run_python(script)
 
 
 def test_a_single_message_says_that_the_first_call_compiles(gln_numba, tmp_path):

@@ -32,11 +32,11 @@ X[:, 0] = np.arange(len(X)) % 20
 model = GLNClassifier(categorical_features=[0]).partial_fit(X, y > 150, [False, True], y / 100)
 model.partial_fit(X[:1], y[:1] > 150).predict(X[:1])
 loops = [category_loops.encode, category_loops.find, category_loops.needs_columns, encodings.fill_distances]
-loops += [getattr(mixture_loops, name) for name in ("fading_means", "mixed_by_losses", "of_class", "sums_before")]
-loops += [mixture_loops.with_linear, moments.standardise, rates._stream_rates, samples._magnitude, single._step]
+loops += [getattr(mixture_loops, name) for name in ("add_linear", "fading_means", "losses_of_members")]
+loops += [mixture_loops.mixed_by_losses, mixture_loops.sums_before, moments.standardise, samples._magnitude]
+loops += [rates._stream_rates, single._step]
 functions = [compiled(loop) for loop in loops]
-counted = mixture_loops.count_single, mixture_loops.of_class, mixture_loops.sums_before
-functions += [compiled(*each) for each in ((bases.say, *bases.HELPERS), counted, linear_loops.LEARN_TERMS)]
+functions += [compiled(*each) for each in ((bases.say, *bases.HELPERS), linear_loops.LEARN_TERMS)]
 functions += [each for each in vars(gln_numba).values() if hasattr(each, "stats")]
 print({each.__name__: sum(each.stats.cache_misses.values()) for each in functions if each.stats.cache_misses})
 """

@@ -112,6 +112,16 @@ class Categories(OwnsArrays):
     def _needs_columns(self, samples: np.ndarray) -> bool:
         return compiled(needs_columns)(plain(samples), self._table, self._rows, self._with_columns)
 
+    def starts(self, samples: np.ndarray) -> list[int]:
+        """Which of these samples (F, B) bring one of the first levels of a category, so that its columns change."""
+        found: set[int] = set()
+        for feature in self.counts:
+            if not self._has_many(feature):
+                levels, first = np.unique(samples[feature], return_index=True)
+                new = (levels >= max(1, self._with_columns[feature])) & (levels <= FEW)  # FEW ends the columns
+                found.update(first[new].tolist())
+        return sorted(found)
+
     def with_class(self) -> Categories:
         """A copy with one more class."""
         if len(self.totals) > MOST_CLASSES:
@@ -173,8 +183,8 @@ class Categories(OwnsArrays):
         """Let the counts have room for all levels in these samples."""
         for feature, table in self.counts.items():
             levels = 1 + int(np.fmax.reduce(samples[feature], initial=-1))
-            if levels > len(table):  # twice as many, so that a new level rarely copies the table
-                self.counts[feature] = np.pad(table, [(0, max(levels, 2 * len(table)) - len(table)), (0, 0)])
+            if levels > len(table):  # a power of two, so that a new level rarely copies the table
+                self.counts[feature] = np.pad(table, [(0, (1 << (levels - 1).bit_length()) - len(table)), (0, 0)])
         self._join_tables()
 
 

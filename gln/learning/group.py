@@ -6,6 +6,7 @@ Shapes: B samples, C heads, D columns, M networks, T targets.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -17,9 +18,9 @@ from gln.learning.densities import Shape
 from gln.learning.inputs import column_of_inputs
 from gln.learning.many import MANY, log_share
 from gln.learning.mixture import Mixture, weights_of
-from gln.learning.mixture_loops import mixed_by_losses, with_linear
+from gln.learning.mixture_loops import add_linear, mixed_by_losses
 from gln.learning.network import Network
-from gln.learning.rates import rates_of_streams
+from gln.learning.rates import first_and_least, rates_of_streams
 from gln.learning.reading import Reading
 from gln.learning.samples import CHUNK, chunks
 
@@ -70,6 +71,7 @@ class Group:
     # In streams with base predictors, what each network reads, as for `Reading.widened`. Then the linear models, too,
     # are combined, after the networks.
     reads: Sequence[int] = ()
+    fixed: Any = dataclasses.field(default=None, init=False, repr=False, compare=False)  # of `gln.learning.single`
 
     @property
     def config(self) -> Any:
@@ -104,28 +106,31 @@ class Group:
         deviations = np.abs(y - means).clip(np.exp(-bound / 2), bound)
         return np.where(np.isfinite(y), deviations, y).astype(np.float32)
 
-    def rates(self, count: int) -> list[np.ndarray]:
-        """The default rates of streams for the next `count` samples, (count,) for each network."""
-        rates = []
-        for number, network in enumerate(self.networks):
-            shallow = bool(self.reads) and self.reads[number] > 1
-            fast = isinstance(self.combination, Mixture) and number % 2 == 1 and not shallow
-            rates.append(rates_of_streams(network, fast, count))
-        return rates
+    @functools.cached_property
+    def limits_of_rates(self) -> list[tuple[float, float]]:
+        """The default rate of each network at first and at last."""
+        of_streams = isinstance(self.combination, Mixture)
+        shallow = [reads > 1 for reads in self.reads or [0] * len(self.networks)]
+        are_fast = [of_streams and m % 2 == 1 and not shallow[m] for m in range(len(self.networks))]
+        return [first_and_least(*each) for each in zip(self.networks, are_fast, strict=True)]
+
+    def rates(self, count: int) -> np.ndarray:
+        """The default rates of streams for the next `count` samples, (M, count)."""
+        return rates_of_streams([int(network.step) for network in self.networks], self.limits_of_rates, count)
 
     def learn(
         self,
         reading: Reading,
         z: Any,
         y: np.ndarray,
-        rates: list[np.ndarray],
+        rates: np.ndarray,
         shares: np.ndarray | None,
         batch_size: int,
         combines: bool,
     ) -> np.ndarray | None:
         """Learn standardised samples, and return the combined predictions before each, (C, B), if `combines`.
 
-        Shapes: (D, B), (C, B), M of (B,), (B,).
+        Shapes: (D, B), (C, B), (M, B), (B,).
         """
         predicted, losses = self.run(reading, z, y, rates, batch_size), None
         if isinstance(self.combination, Mixture):
@@ -141,26 +146,25 @@ class Group:
         reading: Reading,
         z: Any,
         targets: np.ndarray | None = None,
-        rates: list[np.ndarray] | None = None,
+        rates: np.ndarray | None = None,
         batch_size: int = 1,
     ) -> np.ndarray:
         """The predictions that are combined for standardised samples, which networks then learn if there are targets.
 
-        Shapes: (D + E, B), (C, B), M of (B,) -> (M, C, B).
+        Shapes: (D + E, B), (C, B), (M, B) -> (M, C, B).
         """
         networks = self.networks
-        predicted = np.empty((len(networks), self.heads, z.shape[1]), np.float32)
+        predicted = np.empty((self.members(reading), self.heads, z.shape[1]), np.float32)
         for size in {network.context_size for network in networks}:  # all that see the same take one call
             some = [i for i, network in enumerate(networks) if network.context_size == size]
             own = [networks[i] for i in some]
             read = reading.read(max(own, key=lambda network: network.input_size), z)
-            own_rates = None if rates is None else [rates[i] for i in some]
+            own_rates = None if rates is None else rates[some]
             predicted[some] = own[0].predict_all(own, *read, targets, own_rates, batch_size)
-        if not self.reads:
-            return predicted
-        said = z[reading.size : reading.size + reading.linear_size]
-        said = said.reshape(self.members(reading) - len(networks), self.heads, z.shape[1])
-        return compiled(with_linear)(predicted, said, self.link == "logit")
+        if self.reads:
+            said = z[reading.size : reading.size + reading.linear_size]
+            compiled(add_linear)(predicted, said, self.link == "logit")
+        return predicted
 
     def members(self, reading: Reading) -> int:
         """M, the number of predictions that are combined."""

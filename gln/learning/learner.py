@@ -104,13 +104,18 @@ class Learner(CountsRows):
         _check_steps(shares, batch_size, count)
         reading = self.reading.grown(samples, categorical, self.targets.count(first), self.targets.are_classes)
         given = self.learning_rate  # before anything changes, because a callable may fail
-        rates = None if given is None else [network.rates(count, given) for network in self.networks]
+        rates = None
+        if given is not None:
+            rates = [np.array([each.rates(count, given) for each in group.networks]) for group in self.groups]
         self._read_by(reading)
         predicted: list[Any] = []
         for part in self.targets.parts(targets, batch_size, first):
             for _ in range(self.targets.new_classes(targets[..., part], self.groups[0])):
                 self.add_class()
-            own = None if shares is None else shares[part].astype(np.float32), rates and [each[part] for each in rates]
+            own = (
+                None if shares is None else shares[part].astype(np.float32),
+                rates and [each[:, part] for each in rates],
+            )
             predicted.append(self._learn_part(samples[:, part], targets[..., part], *own, batch_size, predicts))
         return predicted if predicts else []
 
@@ -126,19 +131,18 @@ class Learner(CountsRows):
         y, units = self.targets.learn(targets, self.groups[0], predicts)
         counted = None if self.reading.categories is None else self.targets.counted(targets, y)
         if rates is None:
-            rates = [rate for group in self.groups for rate in group.rates(y.shape[1])]
+            rates = [group.rates(y.shape[1]) for group in self.groups]
         rates = rates if shares is None else [each * shares for each in rates]
         if not predicts and self._is_single(samples):
-            learn_single(self.reading, self.groups[0], samples, counted, y, rates, shares)
+            learn_single(self.reading, self.groups[0], samples, counted, y, rates[0], shares)
             if self.counts is not None:
                 self.counts.learn(self._contexts(self.reading.standardised(samples)), y)
             return None
         z, means = self.reading.learn(samples, counted, y, shares), None
         if self.counts is not None:
             self.counts.learn(self._contexts(z), y)
-        rate = iter(rates)
-        for group in self.groups:
-            own = group.targets_of(y, means), [next(rate) for _ in group.networks]
+        for group, rates_of_group in zip(self.groups, rates, strict=True):
+            own = group.targets_of(y, means), rates_of_group
             # Variances are of deviations from the combined means; nothing else needs combining.
             combines = group is self.groups[0] and (predicts or self.has_densities)
             combined = group.learn(self.reading, z, *own, shares, batch_size, combines)

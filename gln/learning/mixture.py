@@ -19,7 +19,7 @@ import numpy as np
 from gln.learning.calibration import Blend
 from gln.learning.compiled import compiled, plain
 from gln.learning.many import log_share
-from gln.learning.mixture_loops import FADING, LEAST_PROBABILITY, SHARPNESS, fading_means, of_class, sums_before
+from gln.learning.mixture_loops import SHARPNESS, fading_means, losses_of_members, sums_before
 
 __all__ = ["Mixture", "VarianceMixture", "losses_of", "weights_of"]
 
@@ -27,7 +27,7 @@ LARGEST_DEVIATION = 5.0  # a cap, so that no single sample decides
 # NLL is the same within .01 for fadings of .99 to .999 and, on targets without glitches, for caps of 25 or more, or
 # none. Lower caps give the most accurate intervals, higher ones the lowest NLL.
 SCALE_FADING, MOST_RATIO = 0.997, 100.0
-UNWEIGHTED = np.ones(1, np.float32)  # shares of any number of samples
+UNWEIGHTED = np.ones(1)  # shares of any number of samples
 RECENT_FADING = 0.95  # NLL is the same within .01 for .9 to .98; where means suddenly fail, lower is better
 
 
@@ -60,8 +60,8 @@ class Mixture:
         """`learn` for losses, (M, T, n), of which those of unknown targets are not finite, and not counted."""
         sums = np.array(self.losses, np.float64, order="C")  # copies: the loop writes to them
         spread = np.zeros(0) if self.spread is None else np.array(self.spread, np.float64)
-        own = UNWEIGHTED if shares is None else np.asarray(shares, np.float32), _steps(1 - FADING, shares)
-        before = compiled(sums_before)(np.ascontiguousarray(losses), sums, spread, *own, batch_size)
+        own = UNWEIGHTED if shares is None else plain(shares)
+        before = compiled(sums_before)(plain(losses), sums, spread, own, batch_size)
         self.losses, self.spread = sums, None if self.spread is None else spread
         return before
 
@@ -148,11 +148,8 @@ def losses_of(config: Any, predicted: np.ndarray, targets: np.ndarray) -> np.nda
     if config.record.link == "log":
         known = np.where(np.isfinite(targets), targets, np.nan)
         return (np.log(predicted) + np.minimum(np.square(known) / predicted, LARGEST_DEVIATION**2)) / 2
-    if config.record.heads == "num_classes":
-        p = compiled(of_class)(np.ascontiguousarray(predicted, np.float32), np.ascontiguousarray(targets, np.float32))
-        return -np.log(np.maximum(p, LEAST_PROBABILITY))
-    errors = targets - predicted
     if config.record.heads == "quantiles":
-        levels = np.array(config.quantiles)[:, None]
+        levels, errors = np.array(config.quantiles)[:, None], targets - predicted
         return np.maximum(levels * errors, (levels - 1) * errors).sum(axis=1, keepdims=True)
-    return np.square(errors)
+    arrays = (np.ascontiguousarray(each, np.float32) for each in (predicted, targets))
+    return compiled(losses_of_members)(*arrays, config.record.heads == "num_classes")

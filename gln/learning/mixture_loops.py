@@ -10,8 +10,7 @@ import math
 import numpy as np
 
 __all__ = [
-    *("FADING", "LEAST_PROBABILITY", "SHARPNESS", "count_single", "fading_means", "mixed_by_losses", "of_class"),
-    *("sums_before", "with_linear"),
+    *("FADING", "SHARPNESS", "add_linear", "fading_means", "losses_of_members", "mixed_by_losses", "sums_before"),
 ]
 
 # Accuracy is the same within .1 points for fadings of .9 to .995 and sharpnesses of .1 to 1.
@@ -25,13 +24,13 @@ def sums_before(
     sums: np.ndarray,  # (M, T), changed
     spread: np.ndarray,  # (T,), changed; (0,) if losses are not divided by it
     shares: np.ndarray,  # (n,) or (1,)
-    steps: np.ndarray,  # (n,) or (1,)
     batch_size: int,
 ) -> np.ndarray:
     """The fading sums before each sample, or before its batch, (M, T, n)."""
     before = np.empty(losses.shape)
     for b in range(losses.shape[2]):
-        share, step = shares[b % len(shares)], steps[b % len(steps)]
+        share = shares[b % len(shares)]
+        step = share * (1 - FADING)
         for t in range(losses.shape[1]):
             least, is_known = losses[0, t, b], np.isfinite(losses[0, t, b])
             for m in range(1, len(losses)):
@@ -63,19 +62,15 @@ def fading_means(mean: np.ndarray, values: np.ndarray, steps: np.ndarray) -> np.
     return means
 
 
-def with_linear(predicted: np.ndarray, said: np.ndarray, are_logits: bool) -> np.ndarray:
-    """Predictions of networks, followed by those of linear models: (M, C, n), (m, C, n) -> (M + m, C, n)."""
-    count, heads, n = predicted.shape
-    joined = np.empty((count + len(said), heads, n), np.float32)
-    for m in range(len(joined)):
+def add_linear(predicted: np.ndarray, said: np.ndarray, are_logits: bool) -> None:  # (M, C, n), (m C, n)
+    """Fill the last m of the predictions with those of linear models."""
+    models, heads, count = predicted.shape
+    first = models - len(said) // heads
+    for m in range(first, models):
         for c in range(heads):
-            for b in range(n):
-                if m < count:
-                    joined[m, c, b] = predicted[m, c, b]
-                else:
-                    s = said[m - count, c, b]
-                    joined[m, c, b] = 1 / (1 + math.exp(-s)) if are_logits else s
-    return joined
+            for b in range(count):
+                s = float(said[(m - first) * heads + c, b])
+                predicted[m, c, b] = 1 / (1 + math.exp(-s)) if are_logits else s
 
 
 def mixed_by_losses(predicted: np.ndarray, losses: np.ndarray, offset: float, are_logits: bool) -> np.ndarray:
@@ -83,10 +78,13 @@ def mixed_by_losses(predicted: np.ndarray, losses: np.ndarray, offset: float, ar
     models, heads, n = predicted.shape
     mixed, weights = np.zeros((heads, n)), np.zeros(models)
     for c in range(heads):
-        own = losses[:, min(c, losses.shape[1] - 1)]
+        t, total = min(c, losses.shape[1] - 1), 0.0
+        least = losses[0, t]
+        for m in range(models):  # NumPy's functions take seconds to compile
+            least = min(least, losses[m, t])
         for m in range(models):
-            weights[m] = math.exp(SHARPNESS * (own.min() - own[m]))
-        weights /= weights.sum()
+            weights[m] = math.exp(SHARPNESS * (least - losses[m, t]))
+            total += weights[m]
         for b in range(n):
             s = offset
             for m in range(models):
@@ -94,43 +92,29 @@ def mixed_by_losses(predicted: np.ndarray, losses: np.ndarray, offset: float, ar
                 if are_logits:
                     p = min(max(p, 2.0**-126), 1 - 2.0**-24)  # float32's neighbours of 0 and 1
                     p = math.log(p) - math.log1p(-p)
-                s += weights[m] * p
+                s += weights[m] / total * p
             mixed[c, b] = 1 / (1 + math.exp(-s)) if are_logits else s
     return mixed
 
 
-def of_class(predicted: np.ndarray, targets: np.ndarray) -> np.ndarray:  # (M, C, n), (C, n) -> (M, 1, n)
-    """The probability of each sample's class, or NaN. With many classes, only the heads that it updates predict."""
+def losses_of_members(predicted: np.ndarray, targets: np.ndarray, are_classes: bool) -> np.ndarray:
+    """-log p of each sample's class, or squared errors: (M, C, n), (C, n) -> (M, 1 or C, n); NaN if they are unknown.
+
+    With many classes, only the heads that a sample updates predict.
+    """
     models, heads, count = predicted.shape
-    p = np.empty((models, 1, count), np.float32)
+    losses = np.empty((models, 1 if are_classes else heads, count))
     for m, b in np.ndindex(models, count):
-        if heads == 1:
-            p[m, 0, b] = abs(predicted[m, 0, b] + targets[0, b] - np.float32(1))
+        if not are_classes:
+            for c in range(heads):
+                losses[m, c, b] = (np.float64(targets[c, b]) - np.float64(predicted[m, c, b])) ** 2
             continue
-        own = total = np.float32(0)
-        for c in range(heads):
-            if np.isfinite(targets[c, b]):
-                total += predicted[m, c, b]
-                own += predicted[m, c, b] if targets[c, b] == 1 else np.float32(0)
-        p[m, 0, b] = own / total if total > 0 else np.nan
-    return p
-
-
-def count_single(
-    predicted: np.ndarray,  # (M, C, 1)
-    y: np.ndarray,  # (C, 1)
-    are_classes: bool,
-    losses: np.ndarray,  # (M, T), changed
-    spread: np.ndarray,  # as for `sums_before`
-    share: np.ndarray,  # (1,)
-) -> None:
-    """Count the losses of one sample."""
-    models, heads = predicted.shape[:2]
-    now = np.empty((models, 1 if are_classes else heads, 1))
-    p = of_class(predicted, y)
-    for m in range(models):
-        if are_classes:
-            now[m, 0, 0] = -math.log(max(p[m, 0, 0], LEAST_PROBABILITY))
-        for c in range(0 if are_classes else heads):  # as arrays, it takes seconds to compile
-            now[m, c, 0] = (y[c, 0] - predicted[m, c, 0]) ** 2
-    sums_before(now, losses, spread, share, share * (1 - FADING), 1)
+        own, total = 0.0, 0.0
+        if heads == 1:
+            own, total = abs(np.float64(predicted[m, 0, b]) + np.float64(targets[0, b]) - 1.0), 1.0
+        for c in range(heads if heads > 1 else 0):
+            if math.isfinite(targets[c, b]):
+                total += np.float64(predicted[m, c, b])
+                own += np.float64(predicted[m, c, b]) if targets[c, b] == 1 else 0.0
+        losses[m, 0, b] = -math.log(max(own / total, LEAST_PROBABILITY)) if total > 0 and own == own else np.nan
+    return losses

@@ -21,6 +21,7 @@ from gln.learning.of_streams import OF_STREAMS, SHALLOW
 from gln.learning.reading import Reading
 from gln.learning.samples import WithWords
 from gln.learning.saveable import Saveable
+from gln.learning.turns import in_turns, joined, parts_of, runs
 from gln.learning.values import CONSTANT
 
 __all__ = ["PREVIOUS", "Named"]
@@ -74,11 +75,16 @@ class Named(Names, Saveable):
     def _layers(self, reads: int) -> Sequence[int]:
         return SHALLOW if reads > 1 else self.layer_sizes
 
-    def _learn(self, samples: Samples, targets: Any = None, visits: Any = None, shares: Any = None) -> None:
-        """Learn samples, or some of them, and keep what they have unless there is an error."""
+    def _learn(
+        self, samples: Samples, targets: Any = None, visits: Any = None, shares: Any = None, turns: bool = False
+    ) -> list[np.ndarray]:
+        """Learn samples, or some of them, and keep what they have unless there is an error.
+
+        Returns what `in_turns` predicts before each if `turns`; empty otherwise, and if the samples have no feature.
+        """
         rows = samples.rows if visits is None else samples.rows[:, visits]
         if not (samples.places and rows.shape[1]):
-            return
+            return []
         names = self._levels.keys() | samples.levels.keys() | self._always
         categorical = {samples.places[name] for name in names if name in samples.places}
         for name, new in samples.levels.items():
@@ -88,9 +94,17 @@ class Named(Names, Saveable):
             learner = self._of_first(rows, categorical, memory)
         elif self._places.keys() <= {CONSTANT, PREVIOUS} and len(samples.places) > len(self._places):
             learner = self._with_first_features(learner, self._of_first(rows, categorical, memory))
-        self._teach(learner, rows, targets, shares, categorical)
+        predicted = []
+        if turns:
+            known = self._without_new(samples, rows)
+            predicted = in_turns(learner, known, rows, targets, shares, categorical)
+        else:
+            for part in parts_of(learner, rows, targets):
+                own = None if shares is None else shares[part]
+                self._teach(learner, rows[:, part], targets[..., part], own, categorical)
         self._learner = learner
         self._remember(samples)
+        return predicted
 
     @staticmethod
     def _with_first_features(learner: Learner, fresh: Learner) -> Learner:
@@ -116,6 +130,44 @@ class Named(Names, Saveable):
             self.__dict__ = before
             raise
 
+    def _frame_in_turns(
+        self,
+        X: pd.DataFrame,
+        learns: np.ndarray,
+        predict: Callable[[WithWords], np.ndarray],
+        learn: Callable[[Samples, slice, bool], np.ndarray],
+    ) -> np.ndarray:
+        """Predict each row of a frame, and then learn it if it `learns`, (N,), as many as possible in one call.
+
+        Takes functions that predict samples, (K, B), and that learn those of some rows, perhaps in turns. Returns what
+        they predict of each row, (N, K), 0 for values that only later rows have.
+        """
+        self._rows(self._coded(X, {}))  # raises ValueError for values that cannot be learned
+        found: list[np.ndarray] = []
+
+        def taught(samples: Samples, rows: slice) -> None:
+            if rows.stop - rows.start == 1:
+                found.append(predict(self._known_frame(X.iloc[rows])))
+                learn(samples, rows, False)
+            else:
+                found.append(learn(samples, rows, True))
+
+        for rows in runs(learns):
+            if learns[rows.start]:
+                self._learn_frame(X.iloc[rows], lambda samples, part: taught(samples, _within(rows, part)))  # noqa: B023
+            else:
+                found.append(predict(self._known_frame(X.iloc[rows])))
+        return joined(found)
+
+    def _without_new(self, samples: Samples, rows: WithWords) -> WithWords:
+        """Rows of samples without each level that is new, where it comes first."""
+        features = rows.features.copy() if samples.levels else rows.features
+        for name in samples.levels.keys() & samples.places.keys():
+            own = features[samples.places[name]]
+            codes, first = np.unique(own, return_index=True)
+            own[first[codes >= len(self._levels.get(name, ()))]] = np.nan
+        return WithWords(features, rows.words)
+
     @staticmethod
     def _teach(learner: Learner, rows: WithWords, targets: Any, shares: Any, categorical: Set[int]) -> None:
         learner.learn(rows, targets, shares, categorical=categorical, predicts=False)
@@ -136,3 +188,8 @@ class Named(Names, Saveable):
         if CONSTANT in self._places:
             constant = constant + found[:, self._places[CONSTANT]]
         return list(places), found[:, list(places.values())], constant
+
+
+def _within(rows: slice, part: slice) -> slice:
+    """A part of some rows, among all."""
+    return slice(rows.start + part.start, rows.start + part.stop)

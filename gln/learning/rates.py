@@ -9,7 +9,7 @@ import numpy as np
 
 from gln.learning.compiled import compiled
 
-__all__ = ["RATES", "linear_rate", "rates_of_streams", "stream_rate"]
+__all__ = ["RATES", "first_and_least", "linear_rate", "rates_of_streams", "stream_rate"]
 
 
 class Rates(NamedTuple):
@@ -43,19 +43,24 @@ def stream_rate(t: Any, first: float = 5.0, least: float = 0.5) -> Any:
     return np.maximum(first / np.sqrt(1.0 + t / 300.0), least)
 
 
-def rates_of_streams(network: Any, fast: bool, count: int) -> np.ndarray:
-    """`stream_rate` of the next samples, (count,) float32, with the first and least rates of the network's loss."""
-    config = network.config
+def first_and_least(network: Any, fast: bool) -> tuple[float, float]:
+    """The rates at which `stream_rate` begins and ends for a network."""
     # Half of the networks' default, which gives the slow one of two networks a lower log-loss on most streams.
-    first = config.record.first_rate or min(10.0, math.sqrt(network.base_size + 1)) / 2
-    step, least = int(network.step), RATES[config.loss].least[fast]
+    first = network.config.record.first_rate or min(10.0, math.sqrt(network.base_size + 1)) / 2
+    return first, RATES[network.config.loss].least[fast]
+
+
+def rates_of_streams(steps: list[int], limits: list[tuple[float, float]], count: int) -> np.ndarray:
+    """`stream_rate` of the next samples of M networks, (M, count) float32, with `first_and_least` of each."""
     if count == 1:  # fast
-        return np.array([max(first / math.sqrt(1.0 + step / 300.0), least)], np.float32)
-    return compiled(_stream_rates)(step, count, first, least)
+        each = zip(steps, limits, strict=True)
+        return np.array([[max(first / math.sqrt(1.0 + t / 300.0), least)] for t, (first, least) in each], np.float32)
+    return compiled(_stream_rates)(np.array(steps), np.array(limits), count)
 
 
-def _stream_rates(step: int, count: int, first: float, least: float) -> np.ndarray:
-    rates = np.empty(count, np.float32)
-    for t in range(count):
-        rates[t] = max(first / math.sqrt(1.0 + (step + t) / 300.0), least)
+def _stream_rates(steps: np.ndarray, limits: np.ndarray, count: int) -> np.ndarray:
+    rates = np.empty((len(steps), count), np.float32)
+    for m in range(len(steps)):
+        for t in range(count):
+            rates[m, t] = max(limits[m, 0] / math.sqrt(1.0 + (steps[m] + t) / 300.0), limits[m, 1])
     return rates

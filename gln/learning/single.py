@@ -1,13 +1,16 @@
 """A single sample of a stream in one compiled call, because a call takes as long as what it computes.
 
 It is for networks of `gln_numba` and does what `Reading`, `Group` and `Mixture` do for samples together.
+
+Shapes: F features, D columns made from them, C heads, M networks.
 """
 
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import issparse
@@ -19,26 +22,28 @@ from gln.learning.group import Group
 from gln.learning.linear_loops import Slots
 from gln.learning.many import log_share
 from gln.learning.mixture import Mixture
-from gln.learning.mixture_loops import count_single, mixed_by_losses, of_class, sums_before, with_linear
+from gln.learning.mixture_loops import add_linear, losses_of_members, mixed_by_losses, sums_before
 from gln.learning.moments import standardise
 from gln.learning.reading import Reading
 from gln.learning.samples import Words, check_samples, features_and_words
 from gln.learning.standardizer import Standardizer
 
-__all__ = ["is_single", "learn_single", "predict_single"]
+__all__ = ["compiled_step", "fixed_arguments", "is_single", "learn_single", "predict_single"]
 
-learn_blocks: Any = None  # of gln_numba, once it is needed
-ONE, NO_RATE, NO_SPREAD = np.ones(1), np.zeros(1, np.float32), np.zeros(0)
+gate_block: Any = None  # of gln_numba, once they are needed, as the next three
+read: Any = None
+learn_block: Any = None
+outputs: Any = None
+ONE, NO_SPREAD = np.ones(1), np.zeros(0)
 
 
 def is_single(reading: Reading, group: Group, samples: Any) -> bool:
     """Whether these samples are one, that this reading and this group can take in one call."""
     return (
         samples.shape[1] == 1
-        and not issparse(samples)
         and bool(group.reads)
+        and not issparse(samples)
         and isinstance(reading.standardizer, Standardizer)
-        and not reading.standardizer.judges_together
         and type(group.combination) is Mixture
         and group.link in ("logit", "itself")
         and hasattr(group.networks[0], "of_sample")
@@ -49,10 +54,11 @@ def is_single(reading: Reading, group: Group, samples: Any) -> bool:
 def predict_single(reading: Reading, group: Group, samples: Any) -> np.ndarray:  # -> (C, 1)
     """The combined predictions for a sample, in the networks' units."""
     features, words = features_and_words(samples)
-    check_samples(features, len(reading.numbers))  # compiled loops do not
+    if features is samples:
+        check_samples(features, len(reading.numbers))  # compiled loops do not; samples with words have been checked
     columns = features if reading.categories is None else reading.categories.transform(features)
-    nothing = np.full((group.heads, 1), np.nan, np.float32)
-    return _run(reading, group, features, words, columns, nothing, [NO_RATE] * len(group.networks), None, False)
+    fixed = fixed_arguments(reading, group)
+    return compiled_step()(plain(columns), plain(features), words, *fixed.nothing, ONE, False, *fixed.predicts)
 
 
 def learn_single(
@@ -61,7 +67,7 @@ def learn_single(
     samples: Any,
     counted: np.ndarray | None,
     y: np.ndarray,
-    rates: list[np.ndarray],
+    rates: np.ndarray,
     shares: np.ndarray | None,
 ) -> None:
     """Learn a sample; arguments as for `Reading.learn` and `Group.learn`."""
@@ -72,62 +78,80 @@ def learn_single(
         columns = reading.categories.learn(features, counted, shares)
     assert reading.bases is not None
     reading.bases.make_room(len(reading.numbers) + len(words.numbers), reading.numbers)
-    _run(reading, group, features, words, columns, y, rates, shares, True)
+    counts = not reading.standardizer.judges_together
+    if not counts:
+        reading.standardizer.count_first(columns)
+    fixed, share = fixed_arguments(reading, group), ONE if shares is None else plain(shares)
+    compiled_step()(plain(columns), plain(features), words, y, rates, share, counts, *fixed.learns)
     for network in group.networks:
         network.step += 1
 
 
-def _run(
-    reading: Reading,
-    group: Group,
-    features: np.ndarray,
-    words: Words,
-    columns: np.ndarray,
-    y: np.ndarray,
-    rates: list[np.ndarray],
-    shares: np.ndarray | None,
-    learns: bool,
-) -> np.ndarray:
-    bases: Any = reading.bases
-    networks: Any = group.networks  # of gln_numba
-    mixture = group.combination
-    standard = reading.standardizer.loop_state
-    of_bases = bases.linear.models > 1, bases.linear.limit, bases.linear.most, bases.linear.slots, bases.cells.cells
+class _Fixed(NamedTuple):
+    """Arguments of `_step` that stay the same from sample to sample."""
+
+    parts: list[Any]  # what they were made from
+    nothing: tuple[np.ndarray, np.ndarray]  # targets and rates of samples that are only predicted
+    predicts: tuple[Any, ...]
+    learns: tuple[Any, ...]
+
+
+def fixed_arguments(reading: Reading, group: Group) -> _Fixed:
+    """The arguments for this reading and this group, gathered anew only if a part was replaced."""
+    bases, mixture, networks = reading.bases, group.combination, group.networks
+    assert bases is not None
+    statistics, *options = reading.standardizer.loop_state
+    of_sample: list[Any] = [network.of_sample for network in networks]  # type: ignore[attr-defined] # of gln_numba
+    parts = [statistics, reading.numbers, bases.linear.keys, bases.cells, mixture.losses, mixture.spread, *of_sample]
+    known = group.fixed
+    if known is not None and len(known.parts) == len(parts) and all(map(operator.is_, known.parts, parts)):
+        return known
+    linear, heads = bases.linear, group.heads
+    of_bases = linear.models > 1, linear.limit, linear.most, linear.slots, bases.cells.cells, linear.are_classes
     inputs = np.array([network.base_size for network in networks])
-    own = tuple([network.of_sample[learns] for network in networks])
-    offset = log_share(group.heads) if bases.linear.are_classes else 0.0
-    spread = NO_SPREAD if mixture.spread is None else mixture.spread
-    share = ONE if shares is None else plain(shares)
-    of_sample = plain(columns), plain(features), words, reading.numbers
-    of_networks = bases.linear.are_classes, own, inputs, y, tuple(rates), share
-    return _compiled_step()(*standard, *of_sample, *of_bases, *of_networks, mixture.losses, spread, offset, learns)
+    offset = log_share(heads) if linear.are_classes else 0.0
+    of_mixture = mixture.losses, NO_SPREAD if mixture.spread is None else mixture.spread, offset
+    same = (statistics, *options, reading.numbers, *of_bases, inputs, *of_mixture)
+    planes, *both = zip(*of_sample, strict=True)
+    kinds = [(*same, planes, own, learns) for own, learns in zip(both, (False, True), strict=True)]
+    nothing = np.full((heads, 1), np.nan, np.float32), np.zeros((len(networks), 1), np.float32)
+    group.fixed = _Fixed(parts, nothing, *kinds)
+    return group.fixed
 
 
 @functools.cache
-def _compiled_step() -> Callable[..., np.ndarray]:
+def compiled_step() -> Callable[..., np.ndarray]:
     """`_step`, which calls compiled loops: as helpers they would be compiled once more."""
-    from gln_numba import learn_blocks
+    from gln_numba import gate_block, learn_block, outputs, read
 
     loops: dict[str, Any] = {
         "standardise": compiled(standardise),
         "say": compiled(say, *HELPERS),
-        "learn_blocks": learn_blocks,
-        "with_linear": compiled(with_linear),
+        "read": read,
+        "gate_block": gate_block,
+        "learn_block": learn_block,
+        "outputs": outputs,
+        "add_linear": compiled(add_linear),
         "mixed_by_losses": compiled(mixed_by_losses),
-        "count_single": compiled(count_single, of_class, sums_before),
+        "losses_of_members": compiled(losses_of_members),
+        "sums_before": compiled(sums_before),
     }
     globals().update(loops)
     return compiled(_step)
 
 
 def _step(
+    columns: np.ndarray,  # (D, 1)
+    features: np.ndarray,  # (F, 1)
+    words: Words,
+    y: np.ndarray,  # (C, 1)
+    rates: np.ndarray,  # (M, 1)
+    share: np.ndarray,  # (1,)
+    counts: bool,  # whether statistics of columns are still to count it
     standard: np.ndarray,
     floor: float,
     limit: float,
     far: float,
-    columns: np.ndarray,  # (D, 1)
-    features: np.ndarray,  # (F, 1)
-    words: Words,
     numbers: np.ndarray,  # (F,)
     joins: bool,
     bound: float,
@@ -135,25 +159,30 @@ def _step(
     slots: Slots,
     cells: Cells,
     are_classes: bool,
-    networks: Any,
     inputs: np.ndarray,  # (M,)
-    y: np.ndarray,  # (C, 1)
-    rates: Any,  # M of (1,)
-    share: np.ndarray,  # (1,)
     losses: np.ndarray,
     spread: np.ndarray,
     offset: float,
+    planes: Any,  # M of them, of `gln_numba` as the networks
+    networks: Any,
     learns: bool,
 ) -> np.ndarray:  # (C, 1)
     """The combined predictions for a sample before it is learned, if this `learns`."""
-    z, _ = standardise(columns, standard, learns, floor, limit, far, limit, 0.0)
-    targets, size = y.astype(np.float64), len(z)
-    read, _ = say(z, features, joins, bound, most, slots, cells, are_classes, words, numbers, targets, share, learns)
-    predicted = learn_blocks(networks, inputs, read[size:], read[:size], y, rates)
-    models = slots.leaders.shape[1]
-    said = np.ascontiguousarray(read[size : size + models * len(y)]).reshape((models, len(y), 1))
-    predicted = with_linear(predicted, said, are_classes)
+    context, _ = standardise(columns, standard, counts, floor, limit, far, limit, 0.0)
+    targets, size = y.astype(np.float64), len(context)
+    made, _ = say(
+        context, features, joins, bound, most, slots, cells, are_classes, words, numbers, targets, share, learns
+    )
+    sample, count, models, heads = np.ascontiguousarray(context.T), len(networks), slots.leaders.shape[1], len(y)
+    predicted = np.empty((count + models, heads, 1), np.float32)
+    for m, network in enumerate(networks):
+        z = read(made[len(made) - inputs[m] :], network.bias, network.bound)
+        z = learn_block(network, z, gate_block(*planes[m], context, sample), y, rates[m])
+        p = outputs(network, z)
+        for c in range(heads):
+            predicted[m, c, 0] = p[c, 0]
+    add_linear(predicted, made[size : size + models * heads], are_classes)
     mixed = mixed_by_losses(predicted, losses, offset, are_classes)
     if learns:
-        count_single(predicted, y, are_classes, losses, spread, share)
+        sums_before(losses_of_members(predicted, y, are_classes), losses, spread, share, 1)
     return mixed

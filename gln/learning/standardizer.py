@@ -115,13 +115,17 @@ class Standardizer(OwnsArrays):
         if not self.judges_together:
             return self._standardise(part, True, bound, missing)
         before = self.mean.copy(), self.scale
-        first = np.concatenate([self.first, dense(part).T])  # any of them may be an outlier
-        self._count_table(first.T)
-        self.first = first if len(first) < FEW else first[:0]
-        self._rescale()
+        self.count_first(part)
         standardised, own = self._standardise(part, False, bound, missing)
         own[:, :, 0] = before
         return standardised, own
+
+    def count_first(self, part: Any) -> None:
+        """Count one of the first samples, (D, 1), together with those before it: any of them may be an outlier."""
+        first = np.concatenate([self.first, dense(part).T])
+        self._count_table(first.T)
+        self.first = first if len(first) < FEW else first[:0]
+        self._rescale()
 
     def _standardise(self, part: Any, learns: bool, bound: float, missing: float) -> tuple[np.ndarray, np.ndarray]:
         features, *options = self.loop_state
