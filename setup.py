@@ -75,7 +75,7 @@ setup(
     ],
     python_requires=">=3.10",
     py_modules=[*MODULES, "gln_mnist"],
-    packages=["gln", "gln.learning", "gln.mnist", "gln.page", *STUBS],
+    packages=["gln", "gln.learning", "gln.mnist", "gln.page", "gln.stream", *STUBS],
     package_dir=STUBS,
     package_data={
         **{name: ["*.pyi"] for name in STUBS},
@@ -105,5 +105,5 @@ setup(
         "dev": TEST + DEV + DOCS,
         "all": PLOTS + RIVER + ONNX + PAGE + [each for framework in FRAMEWORKS.values() for each in framework],
     },
-    entry_points={"console_scripts": ["gln-mnist = gln_mnist:main", "gln-draw = gln.page.command:main"]},
+    entry_points={"console_scripts": ["gln-mnist = gln_mnist:main", "gln-draw = gln.page.command:main", "gln-stream = gln.stream.command:main"]},
 )

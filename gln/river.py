@@ -139,9 +139,10 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         of_rows = _of_rows(list(y), w, X)
         self._learn_frame(X, lambda samples, rows: self._learn_labels(samples, *of_rows(rows)))
 
-    def predict_learn_many(self, X: pd.DataFrame, y: Sequence[Any], w: float | Sequence[float] = 1.0) -> pd.DataFrame:
+    def predict_learn_many(self, X: Any, y: Sequence[Any], w: float | Sequence[float] = 1.0) -> pd.DataFrame:
         """Predict and then learn each row, as `predict_proba_one` and `learn_one` in turn do, in few fast calls.
 
+        X is a frame or a list of dictionaries.
         Returns probabilities, one column per class; a class has 0 in the rows up to its first one. A row whose label is
         None or NaN, or whose weight is 0, is only predicted. If there is an error, nothing is learned.
         """
@@ -156,13 +157,13 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
             predicted = self._learn_labels(samples, labels[rows], weights[rows], turns)
             return _before_each([sum_to_one(p) for p in predicted], weights[rows])
 
-        found = self._frame_in_turns(X, learns, self._probabilities, learn)
+        found = self._in_turns(X, learns, self._probabilities, learn)
         p = np.zeros((len(X), len(self._labels)))
         p[:, : found.shape[1]] = found[:, : p.shape[1]]
         for row in np.flatnonzero((np.array(counts) < 2) | ~p.any(axis=1)):  # nothing to distinguish yet
             p[row] = np.arange(p.shape[1]) < counts[row]
             p[row] /= max(1, counts[row])
-        return pd.DataFrame(p, index=X.index, columns=self._labels)
+        return pd.DataFrame(p, index=X.index if isinstance(X, pd.DataFrame) else None, columns=self._labels)
 
     def _learn_labels(self, samples: Samples, labels: list[Any], w: Any, turns: bool = False) -> list[np.ndarray]:
         if any(label is None or label != label for label in labels):
@@ -308,9 +309,10 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         of_rows = _of_rows(np.asarray(y, np.float64), w, X)
         self._learn_frame(X, lambda samples, rows: self._learn_numbers(samples, *of_rows(rows)))
 
-    def predict_learn_many(self, X: pd.DataFrame, y: Sequence[Any], w: float | Sequence[float] = 1.0) -> pd.DataFrame:
+    def predict_learn_many(self, X: Any, y: Sequence[Any], w: float | Sequence[float] = 1.0) -> pd.DataFrame:
         """Predict and then learn each row, as `predict_one` and `learn_one` in turn do, in few fast calls.
 
+        X is a frame or a list of dictionaries.
         Returns a column "mean", with `quantiles` one for each level, in ascending order, and with `density` one "std".
         A row whose target is None or NaN, or whose weight is 0, is only predicted. If there is an error, nothing is
         learned.
@@ -323,8 +325,10 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
             predicted = self._learn_numbers(samples, targets[rows], weights[rows], turns)
             return _before_each(predicted, weights[rows]) if predicted else self._all_predicted(samples.rows)
 
-        predicted = self._frame_in_turns(X, ~np.isnan(targets) & (weights > 0), self._all_predicted, learn)
-        return pd.DataFrame(predicted, index=X.index, columns=self._names_of_predicted())
+        predicted = self._in_turns(X, ~np.isnan(targets) & (weights > 0), self._all_predicted, learn)
+        return pd.DataFrame(
+            predicted, index=X.index if isinstance(X, pd.DataFrame) else None, columns=self._names_of_predicted()
+        )
 
     def _names_of_predicted(self) -> list[Any]:
         return ["mean", *sorted(self.quantiles or ()), *(["std"] if self.density else [])]

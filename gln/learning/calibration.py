@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import lsq_linear, minimize
 from scipy.special import logsumexp
 
 from gln.learning.many import log_share
@@ -100,6 +99,8 @@ def _class_weights(logits: np.ndarray, classes: np.ndarray, shares: np.ndarray, 
         losses = shares @ _log_losses(np.tensordot(weights, logits, 1) + offset, classes)
         return (losses + PENALTY * np.square(weights - mean).sum()) / max(1, shares.sum())
 
+    from scipy.optimize import minimize  # takes a quarter of a second, which streams need not wait for
+
     return minimize(loss, mean, method="L-BFGS-B", bounds=len(mean) * [(0, LARGEST["classes"])]).x
 
 
@@ -109,6 +110,8 @@ def _value_weights(values: np.ndarray, targets: np.ndarray, shares: np.ndarray) 
     rows = np.concatenate([root * np.concatenate([values, np.ones((1, len(targets)))]), np.diag(penalty)], axis=1)
     wanted = np.concatenate([root * targets, penalty[:-1] / kinds, [0]])
     lowest, largest = [0.0] * kinds + [-np.inf], [LARGEST["values"]] * kinds + [np.inf]
+    from scipy.optimize import lsq_linear  # takes a quarter of a second, which streams need not wait for
+
     return lsq_linear(rows.T, wanted, bounds=(lowest, largest)).x
 
 

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import ndtri
 
 from gln.learning.calibration import LARGEST
@@ -79,5 +78,7 @@ def fitted(logs: np.ndarray, deviations: np.ndarray, shares: np.ndarray) -> tupl
         return (losses + penalty) / max(1, shares.sum())
 
     bounds = [(0, LARGEST["logs"])] * len(logs) + [(-9, 9), (-MOST_SKEW, MOST_SKEW), (NO_TAILS, MOST_TAILS)]
+    from scipy.optimize import minimize  # takes a quarter of a second, which streams need not wait for
+
     found = minimize(loss, [*start, 0, 0.3], method="L-BFGS-B", bounds=bounds).x
     return found[:-2], found[-2], found[-1]

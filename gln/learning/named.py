@@ -7,7 +7,7 @@ Shapes: B samples, C heads, F features.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Hashable, Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Set
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,11 +22,12 @@ from gln.learning.reading import Reading
 from gln.learning.samples import WithWords
 from gln.learning.saveable import Saveable
 from gln.learning.turns import in_turns, joined, parts_of, runs
-from gln.learning.values import CONSTANT
+from gln.learning.values import CONSTANT, is_missing
 
 __all__ = ["PREVIOUS", "Named"]
 
 PREVIOUS = ("previous", "label")  # name of the feature that `memory` adds
+ADDED = (CONSTANT, PREVIOUS)
 ADVICE = "convert it to float, for example by `converters` of river.stream.iter_csv, unless it is a category"
 
 
@@ -41,6 +42,7 @@ class Named(Names, Saveable):
         "_occurrences": np.ndarray,
         "_count": int,
         "_learner": Learner,
+        "extra": dict,  # what `gln-stream` saves with a model: how far its run is
     }
 
     memory = False  # whether one more network reads the previous label, as a category
@@ -71,6 +73,16 @@ class Named(Names, Saveable):
             network(self._layers(reads), reading.inputs(columns, reads), columns, seed=seed, **options)
             for (columns, reads), seed in zip(sizes, seeds, strict=True)
         ]
+
+    @property
+    def known_names(self) -> dict[Hashable, bool]:
+        """The names that were learned, and whether each is a category."""
+        return {name: name in self._levels for name in (*self._places, *self._words) if name not in ADDED}
+
+    @property
+    def feature_names(self) -> list[Hashable]:
+        """The names that networks read; all others are words."""
+        return [name for name in self._places if name not in ADDED]
 
     def _layers(self, reads: int) -> Sequence[int]:
         return SHALLOW if reads > 1 else self.layer_sizes
@@ -118,10 +130,11 @@ class Named(Names, Saveable):
 
     def _learn_frame(self, X: pd.DataFrame, learn: Callable[[Samples, slice], None]) -> None:
         """Learn the rows of a frame, part by part, by a function of samples and of the rows that they are."""
-        self._rows(self._coded(X, {}))  # raises ValueError for values that cannot be learned
-        if (X.columns.isin([*self._places]) | ~X.notna().any().to_numpy()).all():
+        known = X.columns.isin([*self._places])
+        if known.all() or not X.loc[:, ~known].notna().to_numpy().any():
             learn(self._seen_rows(X), slice(0, len(X)))
             return
+        self._check(X)
         before = copy.deepcopy(vars(self))
         try:
             for rows, samples in self._parts(X):
@@ -130,34 +143,78 @@ class Named(Names, Saveable):
             self.__dict__ = before
             raise
 
-    def _frame_in_turns(
+    def _in_turns(
         self,
-        X: pd.DataFrame,
+        X: Any,
         learns: np.ndarray,
         predict: Callable[[WithWords], np.ndarray],
         learn: Callable[[Samples, slice, bool], np.ndarray],
     ) -> np.ndarray:
-        """Predict each row of a frame, and then learn it if it `learns`, (N,), as many as possible in one call.
+        """Predict each sample, and then learn it if it `learns`, (N,), as many as possible in one call.
 
         Takes functions that predict samples, (K, B), and that learn those of some rows, perhaps in turns. Returns what
-        they predict of each row, (N, K), 0 for values that only later rows have.
+        they predict of each, (N, K), 0 for values that only later ones have.
         """
-        self._rows(self._coded(X, {}))  # raises ValueError for values that cannot be learned
+        parts = runs(learns)
+        if len(parts) > 1 or not isinstance(X, pd.DataFrame):  # a single frame is checked when it is learned
+            self._check(X)
         found: list[np.ndarray] = []
 
         def taught(samples: Samples, rows: slice) -> None:
             if rows.stop - rows.start == 1:
-                found.append(predict(self._known_frame(X.iloc[rows])))
+                found.append(predict(self._known_frame(X.iloc[rows]) if is_frame else self._known(X[rows.start])))
                 learn(samples, rows, False)
             else:
                 found.append(learn(samples, rows, True))
 
-        for rows in runs(learns):
-            if learns[rows.start]:
-                self._learn_frame(X.iloc[rows], lambda samples, part: taught(samples, _within(rows, part)))  # noqa: B023
-            else:
-                found.append(predict(self._known_frame(X.iloc[rows])))
+        is_frame = isinstance(X, pd.DataFrame)
+        for part in parts:
+            for rows in [part] if is_frame else self._known_runs(X, part):
+                some = X.iloc[rows] if is_frame else self._frame_of(X[rows])
+                if some is None and learns[part.start]:
+                    taught(self._seen(X[rows.start]), rows)
+                elif learns[part.start]:
+                    self._learn_frame(some, lambda samples, own: taught(samples, _within(rows, own)))  # noqa: B023
+                else:
+                    found.append(predict(self._known(X[rows.start]) if some is None else self._known_frame(some)))
         return joined(found)
+
+    def _check(self, X: Any) -> None:
+        """Raise ValueError if some of the samples cannot be learned."""
+        if isinstance(X, pd.DataFrame):
+            self._rows(self._coded(X, {}))
+            return
+        are_text: dict[Hashable, Any] = {}  # the first values of names that are new
+        for x in X:
+            self._values(x, {})
+            for name in x.keys() - self._places.keys() - self._words.keys():
+                if not is_missing(x[name]):
+                    self._is_category(name, [are_text.setdefault(name, x[name]), x[name]])
+
+    def _known_runs(self, dictionaries: Sequence[Mapping[Hashable, Any]], part: slice) -> Iterator[slice]:
+        """Parts of which all keys are features, or of one sample; what was learned from one shows in the next."""
+        start = part.start
+        while start < part.stop:
+            stop = start
+            while stop < part.stop and dictionaries[stop].keys() <= self._places.keys():
+                stop += 1
+            yield slice(start, max(stop, start + 1))
+            start = max(stop, start + 1)
+
+    def _frame_of(self, dictionaries: Sequence[Mapping[Hashable, Any]]) -> pd.DataFrame | None:
+        """A frame of samples that have features alone; None for a single one."""
+        if len(dictionaries) == 1:
+            return None
+        columns = {}
+        for name in self._places:
+            values = [x.get(name) for x in dictionaries]
+            try:
+                columns[name] = values if name in self._levels else np.array(values, np.float64)
+            except (TypeError, ValueError):  # such as pandas' own missing value
+                columns[name] = values
+        kinds = {name: object if isinstance(own, list) else np.float64 for name, own in columns.items()}
+        series = {name: pd.Series(own, dtype=kinds[name]) for name, own in columns.items()}
+        return pd.DataFrame(series, index=range(len(dictionaries)))
 
     def _without_new(self, samples: Samples, rows: WithWords) -> WithWords:
         """Rows of samples without each level that is new, where it comes first."""

@@ -1,0 +1,140 @@
+"""The command `gln-stream`: learn from a file or a pipe, line by line."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+__all__ = ["main"]
+
+FORMS = ("csv", "tsv", "jsonl", "vw", "libsvm")
+EXAMPLES = """examples:
+  gln-stream flights.csv --target late
+  tail -f events.jsonl | gln-stream --target clicked --save model.gln --predictions -
+  gln-stream new.csv --load model.gln --predict-only > predicted.csv
+  gln-stream prices.csv --target price --quantiles .05,.95 --plot errors.png
+  gln-stream long.csv.gz --target late --save model.gln --save-every 100000 --resume
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        _check(parser, options)
+        from gln.stream.run import run  # takes most of a second, which `--help` need not wait for
+
+        return run(options)
+    except (ImportError, OSError, ValueError) as error:
+        print(f"gln-stream: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gln-stream",
+        description="Learn from a file or a pipe: predict each sample, then learn it, and print on stderr how well "
+        "this goes. A sample without a target is predicted and not learned.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "file", nargs="?", default="-", help="file, perhaps packed as .gz; - is the standard input (default)"
+    )
+    _add_input(parser.add_argument_group("input"))
+    _add_model(parser.add_argument_group("what is learned"))
+    _add_output(parser.add_argument_group("output"))
+    return parser
+
+
+def _add_input(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--target", metavar="NAME", help="column or key to predict; not for VW's text and libsvm's")
+    group.add_argument(
+        "--format", choices=FORMS, help="format, if neither the file's name nor the first line of a pipe tells it"
+    )
+    for name, what in (
+        ("strings", "that are text, such as numbers that are names"),
+        ("numbers", "that are numbers"),
+        ("ignore", "that are left out"),
+    ):
+        group.add_argument(
+            f"--{name}", type=_names, default=(), metavar="NAMES", help=f"columns or keys {what}, separated by commas"
+        )
+    group.add_argument("--skip-bad", action="store_true", help="leave out bad lines and count them")
+
+
+def _add_model(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--regression",
+        action="store_true",
+        help="learn numbers. Without it, targets that begin with text, true, false, or whole numbers from -1 to 9 are "
+        "classes; --strings with the target's name makes classes of all",
+    )
+    group.add_argument(
+        "--quantiles", type=_levels, metavar="LEVELS", help="levels to predict of numbers, such as .05,.95"
+    )
+    group.add_argument("--density", action="store_true", help="predict the standard deviation of numbers, too")
+    group.add_argument("--memory", action="store_true", help="also read the label before; for labels that come in runs")
+    group.add_argument("--seed", type=int, help="seed of a new model (default: 0)")
+    group.add_argument("--backend", help="implementation (default: the fastest one installed, or the saved model's)")
+    group.add_argument("--load", metavar="FILE", help="saved model to start from")
+    group.add_argument("--predict-only", action="store_true", help="learn nothing; needs --load")
+
+
+def _add_output(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--predictions",
+        metavar="FILE",
+        help="write a prediction for each sample: as JSON lines to .jsonl, or as JSON lines come in to -, the standard "
+        "output; otherwise as CSV. With --predict-only this is -",
+    )
+    group.add_argument(
+        "--save", metavar="FILE", help="save the model at the end, also at one by Ctrl-C, SIGTERM or a bad line"
+    )
+    group.add_argument("--save-every", type=int, metavar="N", help="also save it about every N samples")
+    group.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from --save if it exists: a file after the samples that were learned, a pipe with what comes",
+    )
+    group.add_argument("--plot", metavar="FILE", help="draw accuracy or error along the stream, as .png, .svg or .pdf")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
+
+
+def _levels(text: str) -> tuple[float, ...]:
+    try:
+        levels = tuple(sorted(map(float, text.split(","))))
+    except ValueError:
+        levels = ()
+    if not levels or not 0 < levels[0] <= levels[-1] < 1:
+        raise argparse.ArgumentTypeError(f"expected numbers between 0 and 1, separated by commas, got {text!r}")
+    return levels
+
+
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Raise errors that would otherwise occur only at the end, or after a second of imports."""
+    if options.predict_only and options.load is None:
+        parser.error("--predict-only needs --load")
+    if options.resume and (options.save is None or options.load is not None):
+        parser.error("--resume needs --save, and not --load")
+    if options.save_every is not None and (options.save is None or options.save_every < 1):
+        parser.error("--save-every needs --save, and a number of at least 1")
+    if options.predict_only and options.predictions is None:
+        options.predictions = "-"
+    for name in ("save", "plot", "predictions"):
+        if (path := getattr(options, name)) not in (None, "-"):
+            file = Path(path)
+            if file.is_dir() or not file.parent.is_dir():
+                raise ValueError(f"--{name}: expected a file in a folder that exists, got {path!r}")
+    for module, extra in (("river", "river"), *((("matplotlib", "plots"),) if options.plot else ())):
+        if importlib.util.find_spec(module) is None:
+            raise ImportError(f'gln-stream needs {module}: pip install "gated-linear-networks[{extra}]"')

@@ -1,0 +1,213 @@
+"""A run of `gln-stream`: reads chunks, predicts and learns them, prints figures, writes predictions, and saves."""
+
+from __future__ import annotations
+
+import argparse
+import bisect
+import gc
+import os
+import signal
+import stat
+import sys
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gln.river import GLNClassifier
+from gln.stream.chunks import Chunk
+from gln.stream.figures import POINTS, Figures
+from gln.stream.formats import form_of, opened, read
+from gln.stream.learning import are_labels, loaded, made, part_of, taught
+from gln.stream.lines import BadLine
+from gln.stream.predictions import Predictions
+from gln.stream.signals import Signals
+
+__all__ = ["run"]
+
+CLOSED_PIPE = 128 + 13  # the status of programs that SIGPIPE ends
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command with checked options; returns the exit status."""
+    gc.collect()
+    gc.freeze()  # imported modules stay: going through them again and again takes a sixth of the time
+    with opened(options.file) as source:
+        return Run(options, source, options.format or form_of(options.file)).all()
+
+
+class Run:
+    """Samples of one source, with a model that may exist already."""
+
+    def __init__(self, options: argparse.Namespace, source: Any, form: str) -> None:
+        self._options, self._source, self._form = options, source, form
+        self._is_file = stat.S_ISREG(os.fstat(source.fileno()).st_mode)
+        self._signals, self._bar = Signals(), _progress(source) if self._is_file else None
+        self._line = 0  # the last one that was counted
+        self._skipped, self._last_bad = 0, 0  # how many bad lines after it, and the last of them
+        self._recent: deque[tuple[float, list[float]]] = deque(maxlen=POINTS)  # numbers, and what was predicted
+        self._model, self._figures, state = None, None, self._resumed()
+        if options.load:
+            self._begin(loaded(options.load, options))
+        name, written = options.predictions, state.get("predictions")
+        as_json = name is not None and (Path(name).suffix in (".jsonl", ".ndjson") or (name, form) == ("-", "jsonl"))
+        self._predictions = None if name is None else Predictions(name, as_json, written)
+
+    def _resumed(self) -> dict[str, Any]:
+        """What the model's file says of the run that goes on; empty if there is none."""
+        options = self._options
+        if not (options.resume and Path(options.save).exists()):
+            return {}
+        model = loaded(options.save, options)
+        if not (state := vars(model).get("extra")):
+            raise ValueError(f"--resume: expected a model that gln-stream saved, got another one: {options.save}")
+        self._begin(model).resume(state["figures"])
+        self._line = state["line"] if self._is_file else 0  # what comes from a pipe now was not read before
+        return state
+
+    def _begin(self, model: Any) -> Figures:
+        vars(model).pop("extra", None)
+        self._model, are_classes = model, isinstance(model, GLNClassifier)
+        self._figures = Figures(are_classes, not are_classes and len(model.quantiles or ()) > 1)
+        return self._figures
+
+    # ---- The run -----------------------------------------------------------------------------------------------------
+
+    def all(self) -> int:
+        """Take all chunks; returns the exit status."""
+        status, why = 0, ""
+        try:
+            with self._signals.handled():
+                for chunk in self._signals.each(self._chunks()):
+                    self._take(chunk)
+            if not self._signals.received:
+                self._count_skipped()
+        except BadLine as bad:
+            status, why = 2, str(bad)
+        except BrokenPipeError:
+            status = CLOSED_PIPE
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes when it ends
+        if self._signals.received:
+            status, why = 128 + self._signals.received, f"ended by {signal.Signals(self._signals.received).name}"
+        self._end(why)
+        return status
+
+    def _chunks(self) -> Iterator[Chunk]:
+        options, model = self._options, self._model
+        names = {} if model is None else {n: text for n, text in model.known_names.items() if isinstance(n, str)}
+        again = self._is_file and self._line > 0  # the file is read from its start, and its samples tell the features
+        features = None if model is None or again else [name for name in model.feature_names if isinstance(name, str)]
+        lists = {"strings": options.strings, "numbers": options.numbers, "ignore": options.ignore}
+        skip = self._skip if options.skip_bad else None
+        yield from read(
+            self._source, self._form, target=options.target, known=names, features=features, skip_bad=skip, **lists
+        )
+
+    def _take(self, chunk: Chunk) -> None:
+        """Predict and learn a chunk, and all that follows from it."""
+        options, before = self._options, 0 if self._figures is None else self._figures.samples
+        if done := bisect.bisect_right(chunk.lines, self._line):
+            chunk = part_of(chunk, slice(done, None))
+        if chunk.lines and self._model is None:
+            self._decide(chunk)
+        if chunk.lines:
+            for predicted, own in taught(self._model, chunk, not options.predict_only, self._refused):
+                self._report(predicted, own)
+        self._count_skipped()
+        self._line = max([self._line, *chunk.lines[-1:]])
+        assert self._figures is not None
+        if options.save_every and self._figures.samples // options.save_every > before // options.save_every:
+            self._save()
+        if self._bar is not None:
+            self._bar.update(os.lseek(self._source.fileno(), 0, os.SEEK_CUR) - self._bar.n)
+
+    def _decide(self, chunk: Chunk) -> None:
+        """Make a model for what the first targets look like."""
+        options, known = self._options, [target for target in chunk.targets if target is not None]
+        if not known and options.target is None:
+            raise ValueError("--target: expected the name of what to predict, got none")
+        are_classes = not options.regression and are_labels(known)
+        self._begin(made(options, are_classes))
+        if not options.regression:
+            name, seen = options.target or "the target", known[0] if known else None
+            other = "--regression learns numbers" if are_classes else f"--strings {name} learns classes"
+            kind = "classes" if are_classes else "numbers"
+            self._say(f"learning {kind}, since {name} begins with {seen!r} ({other})")
+
+    def _refused(self, bad: BadLine) -> None:
+        """The model does not take a sample."""
+        if not self._options.skip_bad:
+            raise bad
+        self._skip(bad)
+
+    def _report(self, predicted: pd.DataFrame, chunk: Chunk) -> None:
+        """Count and write what was predicted of samples."""
+        assert self._figures is not None
+        for line in self._figures.count(predicted, chunk.targets, chunk.weights):
+            self._print(line)
+        if self._figures.intervals and self._options.plot:
+            rows = zip(chunk.targets, predicted.to_numpy().tolist(), strict=True)
+            self._recent.extend(row for row in rows if row[0] is not None)
+        if self._predictions is not None:
+            self._predictions.write(predicted, self._figures.are_classes, chunk.tags)
+
+    def _skip(self, bad: BadLine) -> None:
+        """Leave a bad line out, and count it with its chunk."""
+        if bad.line > self._line:  # otherwise it was counted before the run went on
+            if not self._skipped and (self._figures is None or not self._figures.skipped):
+                self._say(f"leaving out {bad}")
+            self._skipped, self._last_bad = self._skipped + 1, max(self._last_bad, bad.line)
+
+    def _count_skipped(self) -> None:
+        if self._figures is not None:
+            self._figures.skipped += self._skipped
+            self._line, self._skipped = max(self._line, self._last_bad), 0
+
+    # ---- The end -----------------------------------------------------------------------------------------------------
+
+    def _end(self, why: str) -> None:
+        """Save, draw and print all that there is."""
+        saved = self._save()
+        if self._predictions is not None:
+            self._predictions.close()
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+        if self._figures is not None:
+            self._print(self._figures.summary())
+            if self._options.plot:
+                from gln.stream.plot import plot
+
+                plot(self._figures, list(self._recent)).savefig(self._options.plot, dpi=150)
+        if why:
+            self._say(why + (f"; saved, and --resume goes on from there: {saved}" if saved else ""))
+
+    def _save(self) -> str | None:
+        """Save the model and how far the run is, in one file; returns its name, or None if there is nothing to save."""
+        if self._options.save is None or self._model is None or self._figures is None:
+            return None
+        written = None if self._predictions is None else self._predictions.saved()
+        line = self._line if self._is_file else 0
+        self._model.extra = {"line": line, "predictions": written, "figures": self._figures.state()}
+        self._model.save(self._options.save)
+        return self._options.save
+
+    def _say(self, text: str) -> None:
+        self._print(f"gln-stream: {text}")
+
+    def _print(self, text: str) -> None:
+        if self._bar is None:
+            print(text, file=sys.stderr, flush=True)
+        else:
+            self._bar.write(text, file=sys.stderr)
+
+
+def _progress(source: Any) -> Any:
+    """A progress bar of the bytes that were read, on a terminal."""
+    if not sys.stderr.isatty():
+        return None
+    from tqdm import tqdm
+
+    return tqdm(total=os.fstat(source.fileno()).st_size, unit="B", unit_scale=True, leave=False)
