@@ -24,7 +24,7 @@ def run_shell(text: str, folder: Path, tools: Path) -> str:
     """What a block prints to both outputs."""
     path = os.pathsep.join([str(tools), str(Path(sys.executable).parent), os.environ["PATH"]])
     environ = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
-    command = ["bash", "-euo", "pipefail", "-c", text]
+    command = ["bash", "-eu", "-c", text]
     done = subprocess.run(command, cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 0, done.stdout
     return done.stdout
