@@ -6,12 +6,14 @@ Compiled code is cached in `__pycache__` beside `gln_numba.py`, or in the user's
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.sparse import csc_array
 
 from gln.backends import load_backend
@@ -27,7 +29,7 @@ def warm_up() -> dict[str, float]:
         ImportError: Numba is not installed.
     """
     seconds, x = {}, np.random.default_rng(0).normal(size=(5, 60))
-    for call in (networks, tables, streams):
+    for call in (networks, tables, streams, lines):
         start = time.perf_counter()
         call(x, x[0])
         seconds[call.__name__] = time.perf_counter() - start
@@ -62,6 +64,23 @@ def streams(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
         for some in (slice(0, 50), slice(50, 51), slice(51, 52)):
             known = {"classes": [False, True]} if classifies else {}
             estimator.partial_fit(x[:, some].T, y[some] > 0 if classifies else y[some], **known).predict(x[:, some].T)
+
+
+def lines(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
+    """`gln.river`, as `gln-stream` calls it: of numbers and of text, several samples together and one."""
+    if importlib.util.find_spec("river") is None:
+        return
+    from gln.river import GLNClassifier as OfClasses
+    from gln.river import GLNRegressor as OfNumbers
+
+    numbers = pd.DataFrame(x.T, columns=list("abcde"))
+    for some in (numbers, numbers.assign(a=np.where(y > 0, "yes", "no"))):
+        for kind in ({}, {"memory": True}):
+            OfClasses(backend="numba", **kind).predict_learn_many(some, (y > 0).tolist())
+        for kind in ({}, {"quantiles": (0.1, 0.9)}, {"density": True}):
+            OfNumbers(backend="numba", **kind).predict_learn_many(some, y.tolist())
+    rows = [{"a": number, f"word {place % 30}": 1} for place, number in enumerate(y)]
+    OfClasses(backend="numba").predict_learn_many(rows, (y > 0).tolist())
 
 
 def main() -> int:

@@ -13,7 +13,9 @@ from scipy.sparse import csr_array
 from sklearn.datasets import load_diabetes, load_wine
 import gln_numba
 from gln.learning import bases, category_loops, encodings, linear_loops, mixture_loops, moments, rates, samples, single
+from gln.learning import turns
 from gln.learning.compiled import compiled
+from gln import river
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 X, y = load_wine(return_X_y=True)
@@ -31,10 +33,15 @@ GLNRegressor(quantiles=(0.1, 0.5, 0.9)).partial_fit(X, y).predict(X)
 X[:, 0] = np.arange(len(X)) % 20
 model = GLNClassifier(categorical_features=[0]).partial_fit(X, y > 150, [False, True], y / 100)
 model.partial_fit(X[:1], y[:1] > 150).predict(X[:1])
+X, y = load_wine(return_X_y=True, as_frame=True)
+for some in (X, X.assign(name=y.astype(str))):
+    river.GLNClassifier().predict_learn_many(some, y.tolist())
+    river.GLNRegressor(quantiles=(0.1, 0.9)).predict_learn_many(some, y.tolist())
+river.GLNRegressor().predict_learn_many([{"a": 1.0, "b": "x", str(place): 1} for place in range(50)], range(50))
 loops = [category_loops.encode, category_loops.find, category_loops.needs_columns, encodings.fill_distances]
 loops += [getattr(mixture_loops, name) for name in ("add_linear", "fading_means", "losses_of_members")]
 loops += [mixture_loops.mixed_by_losses, mixture_loops.sums_before, moments.standardise, samples._magnitude]
-loops += [rates._stream_rates, single._step]
+loops += [rates._stream_rates, single._step, turns._turns]
 functions = [compiled(loop) for loop in loops]
 functions += [compiled(*each) for each in ((bases.say, *bases.HELPERS), linear_loops.LEARN_TERMS)]
 functions += [each for each in vars(gln_numba).values() if hasattr(each, "stats")]
@@ -46,7 +53,7 @@ print({each.__name__: sum(each.stats.cache_misses.values()) for each in function
 def test_a_new_process_compiles_nothing():
     pytest.importorskip("numba")
     said = run_python("import sys; from gln import warm_up; sys.exit(warm_up.main())").splitlines()
-    assert [line.split(":")[0] for line in said[:-1]] == ["networks", "tables", "streams"]
+    assert [line.split(":")[0] for line in said[:-1]] == ["networks", "tables", "streams", "lines"]
     assert "s in total; the compiled code is in" in said[-1]
     assert run_python(NOTHING_NEW).strip() == "{}"
 

@@ -48,7 +48,9 @@ class Run:
         self._line = 0  # the last one that was counted
         self._skipped, self._last_bad = 0, 0  # how many bad lines after it, and the last of them
         self._recent: deque[tuple[float, list[float]]] = deque(maxlen=POINTS)  # numbers, and what was predicted
-        self._model, self._figures, state = None, None, self._resumed()
+        self._model: Any = None
+        self._figures: Figures | None = None
+        state = self._resumed()
         if options.load:
             self._begin(loaded(options.load, options))
         name, written = options.predictions, state.get("predictions")
@@ -64,6 +66,7 @@ class Run:
         if not (state := vars(model).get("extra")):
             raise ValueError(f"--resume: expected a model that gln-stream saved, got another one: {options.save}")
         self._begin(model).resume(state["figures"])
+        self._say(f"going on after {state['figures']['samples']:,} samples")
         self._line = state["line"] if self._is_file else 0  # what comes from a pipe now was not read before
         return state
 
@@ -180,7 +183,8 @@ class Run:
             if self._options.plot:
                 from gln.stream.plot import plot
 
-                plot(self._figures, list(self._recent)).savefig(self._options.plot, dpi=150)
+                outer = 1, len(getattr(self._model, "quantiles", None) or ())
+                plot(self._figures, list(self._recent), outer).savefig(self._options.plot, dpi=150)
         if why:
             self._say(why + (f"; saved, and --resume goes on from there: {saved}" if saved else ""))
 

@@ -1,0 +1,509 @@
+"""The command `gln-stream`: figures, predictions, bad lines, and runs that are interrupted and go on."""
+
+# ruff: noqa: N803, N806 - X is a frame
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import ROOT
+
+pytest.importorskip("river")
+
+from river import dummy, evaluate, metrics, stats
+
+from gln.learning.files import read
+from gln.river import GLNClassifier, GLNRegressor
+from gln.stream.command import main
+from gln.stream.figures import Figures
+
+RUN = [sys.executable, "-c", "import sys; from gln.stream.command import main; sys.exit(main())"]
+
+
+def table(count: int, seed: int = 0) -> pd.DataFrame:
+    """Numbers, a category, missing values, and targets of three classes, of which one is late, and of numbers."""
+    rng = np.random.default_rng(seed)
+    X = pd.DataFrame(rng.normal(size=(count, 3)).round(3), columns=["a", "b", "c"])
+    X["colour"] = rng.choice(["red", "green", "blue", "white"], count)
+    X["name"] = [f"n{place}" for place in rng.integers(0, 40, count)]
+    score = X["a"] * X["b"] + (X["colour"] == "red") + rng.normal(scale=0.3, size=count)
+    X["kind"] = np.select([score > 1.2, score > 0.3], ["high", "middle"], "low")
+    X.loc[: count // 3, "kind"] = X["kind"].replace("high", "middle")
+    X["price"] = (100 * score).round(2)
+    return X.mask(pd.DataFrame(rng.random(X.shape) < 0.03, columns=X.columns).assign(kind=False, price=False))
+
+
+def samples(X: pd.DataFrame, target: str) -> list[tuple[dict[str, Any], Any]]:
+    """What River takes."""
+    features = X.drop(columns=["kind", "price"]).to_dict("records")
+    kept = [{name: value for name, value in x.items() if value == value} for x in features]
+    return list(zip(kept, X[target].tolist(), strict=True))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Path:
+    """A folder of files that hold the same 700 samples."""
+    folder, X = tmp_path_factory.mktemp("streams"), table(700)
+    X.to_csv(folder / "kinds.csv", index=False)
+    X.to_csv(folder / "kinds.csv.gz", index=False)
+    X.to_csv(folder / "kinds.tsv", index=False, sep="\t")
+    rows = [{name: value for name, value in x.items() if value == value} for x in X.to_dict("records")]
+    GLNRegressor(seed=0).save(folder / "model.gln")
+    (folder / "kinds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+KINDS = ["--target", "kind", "--ignore", "price"]
+PRICES = ["--target", "price", "--ignore", "kind"]
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(file.open()))
+
+
+def figures_in(file: Path) -> Figures:
+    """What a saved model says of the run so far."""
+    kind = GLNClassifier if "Classifier" in read(file)[0]["estimator"] else GLNRegressor
+    state = kind.load(file).extra["figures"]
+    figures = Figures(kind is GLNClassifier, len(state["sums"]) == 5)
+    figures.resume(state)
+    return figures
+
+
+def means(figures: Figures) -> list[float]:
+    return [total / figures.sums[0] for total in figures.sums[1:]]
+
+
+def assert_same_file(one: Path, other: Path) -> None:
+    """Assert that two saved models, and the figures of their runs, are the same to the last bit."""
+    (config, arrays), (expected, of_other) = read(one), read(other)
+    assert config == expected
+    assert arrays.keys() == of_other.keys()
+    assert [name for name in arrays if arrays[name].tobytes() != of_other[name].tobytes()] == []
+
+
+def started(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+    """The command in a process of its own."""
+    pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")} | options
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([*RUN, *arguments], env=environ, **pipes)
+
+
+# ---- Figures ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["kinds.csv", "kinds.csv.gz", "kinds.tsv", "kinds.jsonl"])
+def test_figures_of_classes_are_rivers(files, name, tmp_path, capsys):
+    assert main([str(files / name), *KINDS, "--save", str(tmp_path / "model")]) == 0
+    said, figures, stream = capsys.readouterr().err, figures_in(tmp_path / "model"), samples(table(700), "kind")
+    accuracy = evaluate.progressive_val_score(stream, GLNClassifier(seed=0), metrics.Accuracy()).get()
+    loss = evaluate.progressive_val_score(stream, GLNClassifier(seed=0), metrics.CrossEntropy()).get()
+    before = evaluate.progressive_val_score(stream, dummy.NoChangeClassifier(), metrics.Accuracy()).get()
+    assert figures.sums[0] == 699  # before the first sample no class is known
+    np.testing.assert_allclose(means(figures), [accuracy, loss, before], rtol=1e-12)
+    most = table(700)["kind"].value_counts(normalize=True)
+    entropy = -(most * np.log(most)).sum()
+    lines = said.splitlines()
+    assert lines[0] == "gln-stream: learning classes, since kind begins with 'low' (--regression learns numbers)"
+    assert lines[-3].split() == ["GLN", f"{accuracy:.5g}", f"{loss:.5g}"]
+    assert lines[-2].split() == ["best", "constant,", "low", f"{most.iloc[0]:.5g}", f"{entropy:.5g}"]
+    assert lines[-1].split() == ["last", "label", f"{before:.5g}"]
+    assert lines[-5].startswith("700 samples; 700 in ")
+    assert [line.split()[0] for line in lines[3:-5]] == ["2", "4", "8", "16", "32", "64", "128", "256", "512"]
+
+
+def test_figures_since_the_last_line(files, tmp_path, capsys):
+    main([str(files / "kinds.csv"), *KINDS, "--predictions", str(tmp_path / "p.csv")])
+    line = next(line for line in capsys.readouterr().err.splitlines() if line.startswith(f"{512:>12}"))
+    predicted = [row["prediction"] for row in rows_of(tmp_path / "p.csv")]
+    hits = np.array([one == other for one, other in zip(predicted, table(700)["kind"], strict=True)])
+    assert line.split()[1] == f"{hits[1:512].mean():.5g}"
+    assert line.split()[3] == f"{hits[256:512].mean():.5g}"
+
+
+def test_figures_of_numbers_are_rivers(files, tmp_path, capsys):
+    options = [*PRICES, "--quantiles", ".1,.9", "--seed", "3"]
+    assert main([str(files / "kinds.csv"), *options, "--save", str(tmp_path / "m")]) == 0
+    stream, figures = samples(table(700), "price"), figures_in(tmp_path / "m")
+    model = GLNRegressor(quantiles=(0.1, 0.9), seed=3)
+    error = evaluate.progressive_val_score(stream, model, metrics.MAE()).get()
+    simple = evaluate.progressive_val_score(stream, dummy.StatisticRegressor(stats.Mean()), metrics.MAE()).get()
+    targets = np.array([y for _, y in stream])
+    last = np.abs(np.diff(targets, prepend=0)).mean()
+    inside, again = [], GLNRegressor(quantiles=(0.1, 0.9), seed=3)
+    for x, y in stream:
+        low, high = again.predict_quantiles_one(x).values()
+        inside.append(low <= y <= high)
+        again.learn_one(x, y)
+    np.testing.assert_allclose(means(figures), [error, np.mean(inside), simple, last], rtol=1e-9)
+    assert "learning numbers, since price begins with" in capsys.readouterr().err
+    assert read(tmp_path / "m")[1].keys() == _saved(model, tmp_path).keys()
+    assert_same_arrays(read(tmp_path / "m")[1], _saved(model, tmp_path))
+
+
+def _saved(model: Any, folder: Path) -> dict[str, np.ndarray]:
+    model.save(folder / "rivers")
+    return read(folder / "rivers")[1]
+
+
+def assert_same_arrays(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
+    for name, array in one.items():
+        np.testing.assert_array_equal(array, other[name], err_msg=name)
+
+
+def test_weights_count_as_rivers(tmp_path):
+    rng = np.random.default_rng(1)
+    a, weights = rng.normal(size=200).round(3), rng.choice([1, 2, 0.5], 200)
+    labels = np.where(a + rng.normal(scale=0.5, size=200) > 0, 1, -1)
+    lines = [f"{y} {w} | a:{x}" for y, w, x in zip(labels, weights, a, strict=True)]
+    (tmp_path / "s.vw").write_text("\n".join(lines) + "\n")
+    assert main([str(tmp_path / "s.vw"), "--save", str(tmp_path / "m")]) == 0
+    model, accuracy = GLNClassifier(seed=0), metrics.Accuracy()
+    for x, y, w in zip(a.tolist(), labels.tolist(), weights.tolist(), strict=True):
+        if (p := model.predict_one({"a": x})) is not None:
+            accuracy.update(y, p, w)
+        model.learn_one({"a": x}, y, w)
+    assert means(figures_in(tmp_path / "m"))[0] == pytest.approx(accuracy.get(), rel=1e-12)
+
+
+def test_figures_do_not_depend_on_chunks():
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet([1, 1, 1], 1500)
+    p[:20, 2] = 0
+    targets: list[Any] = rng.choice(["x", "y", "z"], 1500).tolist()
+    targets[7] = targets[100] = None
+    weights = rng.choice([1.0, 0.3], 1500).tolist()
+    states = []
+    for size in (1, 7, 1000, 1500):
+        figures = Figures(True)
+        for start in range(0, 1500, size):
+            rows = slice(start, start + size)
+            frame = pd.DataFrame(p[rows], columns=["x", "y", "z"])
+            list(figures.count(frame, targets[rows], weights[rows]))
+        states.append(figures.state())
+    assert states[0] == states[1] == states[2] == states[3]
+    assert (states[0]["every"], len(states[0]["curve"])) == (4, 376)
+
+
+# ---- Predictions -----------------------------------------------------------------------------------------------------
+
+
+def test_predictions_are_those_before_learning(files, tmp_path):
+    main([str(files / "kinds.csv"), *KINDS, "--predictions", str(tmp_path / "p.csv")])
+    model, rows = GLNClassifier(seed=0), rows_of(tmp_path / "p.csv")
+    assert (tmp_path / "p.csv").read_text().startswith("prediction,probability\n,\n")
+    for row, (x, y) in zip(rows, samples(table(700), "kind"), strict=True):
+        p = model.predict_proba_one(x)
+        if p:
+            label = max(p, key=lambda each: p[each])
+            assert (row["prediction"], float(row["probability"])) == (label, round(p[label], 6))
+        model.learn_one(x, y)
+
+
+def test_predictions_of_numbers(files, tmp_path):
+    options = [*PRICES, "--quantiles", ".9,.1", "--density"]
+    main([str(files / "kinds.jsonl"), *options, "--predictions", str(tmp_path / "p.jsonl")])
+    rows = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    assert rows[0] == {"prediction": 0.0, "0.1": 0.0, "0.9": 0.0, "std": 1.0}
+    model = GLNRegressor(quantiles=(0.1, 0.9), density=True, seed=0)
+    for row, (x, y) in zip(rows[:60], samples(table(700), "price"), strict=False):
+        assert row["prediction"] == model.predict_one(x)
+        assert [row["0.1"], row["0.9"]] == list(model.predict_quantiles_one(x).values())
+        assert row["std"] == pytest.approx(model.predict_one(x, with_dist=True).sigma, rel=1e-9)
+        model.learn_one(x, y)
+
+
+def test_a_saved_model_predicts_and_goes_on_learning(files, tmp_path, capfdbinary):
+    first, rest = tmp_path / "first.csv", tmp_path / "rest.csv"
+    table(400).to_csv(first, index=False)
+    more = table(50, seed=1)
+    more["kind"] = more["kind"].where(more.index % 5 > 0)
+    more.to_csv(rest, index=False)
+    model = str(tmp_path / "m.gln")
+    assert main([str(first), *KINDS, "--save", model]) == 0
+    before = Path(model).read_bytes()
+    assert main([str(rest), "--load", model, "--predict-only", "--target", "kind"]) == 0
+    said = capfdbinary.readouterr()
+    rows = list(csv.DictReader(said.out.decode().splitlines()))
+    expected = [GLNClassifier.load(model).predict_one(x) for x, _ in samples(more, "kind")]
+    assert [row["prediction"] for row in rows] == expected
+    assert Path(model).read_bytes() == before
+    known = more["kind"].notna()
+    accuracy = (more["kind"] == expected)[known].mean()
+    assert f"{accuracy:.5g}" in said.err.decode()
+    assert main([str(rest), *KINDS, "--load", model, "--save", str(tmp_path / "more.gln")]) == 0
+    own = GLNClassifier.load(model)
+    for x, y in samples(more, "kind"):
+        if y == y:
+            own.learn_one(x, y)
+    own.save(tmp_path / "own.gln")
+    assert_same_arrays(read(tmp_path / "more.gln")[1], read(tmp_path / "own.gln")[1])
+    assert figures_in(tmp_path / "more.gln").sums[0] == known.sum()
+
+
+# ---- What cannot be done ---------------------------------------------------------------------------------------------
+
+REFUSED = {
+    "--target: expected the name of what to predict, got none": ["{csv}"],
+    "line 1: target: expected one of the columns 'a', 'b', 'c', 'colour', 'name', 'kind', 'price', got 'x'": [
+        *("{csv}", "--target", "x")
+    ],
+    "--memory: expected classes as targets, got numbers": ["{csv}", *PRICES, "--memory"],
+    "--density: expected numbers as targets (--regression), got classes": ["{csv}", *KINDS, "--density"],
+    "--save: expected a file in a folder that exists": ["{csv}", *KINDS, "--save", "/nowhere/m"],
+    "expected a saved model, got a file that cannot be read": ["{csv}", *KINDS, "--load", "{csv}"],
+    "No such file or directory": ["missing.csv", *KINDS],
+    "format: expected one of csv, tsv, jsonl, vw, libsvm": ["{folder}/model.gln", *KINDS],
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_is_refused(files, message, capsys):
+    arguments = [each.format(csv=files / "kinds.csv", folder=files) for each in REFUSED[message]]
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("gln-stream: ")
+    assert message in said
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--predict-only"], ["--resume"], ["--save-every", "5"], ["--quantiles", "0,1"], ["--quantiles", "x"]],
+)
+def test_options_that_need_others(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["a.csv", *arguments])
+    assert ended.value.code == 2
+    assert arguments[0] in capsys.readouterr().err
+
+
+def test_a_saved_model_has_its_own_options(files, tmp_path, capsys):
+    main([str(files / "kinds.csv"), *PRICES, "--quantiles", ".1,.9", "--save", str(tmp_path / "m")])
+    capsys.readouterr()
+    again = [str(files / "kinds.csv"), *PRICES, "--load", str(tmp_path / "m")]
+    assert main([*again, "--quantiles", ".1,.9", "--regression"]) == 0
+    capsys.readouterr()
+    assert main([*again, "--quantiles", ".2,.9"]) == 2
+    assert "--quantiles: expected (0.1, 0.9), as in" in capsys.readouterr().err
+    GLNRegressor(seed=0).save(tmp_path / "other")
+    assert main([*again[:-2], "--save", str(tmp_path / "other"), "--resume"]) == 2
+    assert "--resume: expected a model that gln-stream saved" in capsys.readouterr().err
+
+
+# ---- Bad lines -------------------------------------------------------------------------------------------------------
+
+
+def damaged(rows: list[str]) -> tuple[list[str], list[int]]:
+    """Lines of numbers with every 23rd one damaged, and the numbers of these."""
+    bad = list(range(30, len(rows), 23))
+    for place, number in enumerate(bad):
+        rows[number - 1] = ["1,2", "x,1,2,low", "1,1,1e400,low"][place % 3]
+    return rows, bad
+
+
+def test_bad_lines(tmp_path, capsys):
+    X = table(500)[["a", "b", "c", "kind"]].fillna(0)
+    rows, bad = damaged(X.to_csv(index=False).splitlines())
+    (tmp_path / "bad.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "good.csv").write_text("\n".join(row for n, row in enumerate(rows, 1) if n not in bad) + "\n")
+    options = ["--target", "kind", "--numbers", "a,b,c", "--save"]
+    assert main([str(tmp_path / "good.csv"), *options, str(tmp_path / "good")]) == 0
+    assert main([str(tmp_path / "bad.csv"), *options, str(tmp_path / "stopped")]) == 2
+    said = capsys.readouterr().err
+    assert "gln-stream: line 30: expected 4 fields, as in the header, got 2; saved" in said
+    assert figures_in(tmp_path / "stopped").samples == 28
+    assert main([str(tmp_path / "bad.csv"), *options, str(tmp_path / "bad"), "--skip-bad"]) == 0
+    said = capsys.readouterr().err
+    assert "gln-stream: leaving out line 30: expected 4 fields" in said
+    assert f"{500 - len(bad)} samples, {len(bad)} bad lines left out" in said
+    assert_same_arrays(read(tmp_path / "bad")[1], read(tmp_path / "good")[1])
+    one, other = (figures_in(tmp_path / name).state() for name in ("bad", "good"))
+    assert (one.pop("skipped"), other.pop("skipped")) == (len(bad), 0)
+    assert one == other
+
+
+def test_a_value_that_the_model_refuses_is_a_bad_line(tmp_path, capsys):
+    rows = [{"a": place % 7, "b": place % 5, "y": place % 3 * 1.5} for place in range(60)]
+    lines = [json.dumps(row) for row in rows]
+    lines[40] = json.dumps({"a": 1, "b": 2, "y": "four"})  # text among numbers
+    (tmp_path / "s.jsonl").write_text("\n".join(lines) + "\n")
+    options = [str(tmp_path / "s.jsonl"), "--target", "y", "--regression", "--save", str(tmp_path / "m")]
+    assert main(options) == 2
+    assert "line 41" in capsys.readouterr().err
+    assert figures_in(tmp_path / "m").samples == 40
+    assert main([*options, "--skip-bad"]) == 0
+    model = GLNRegressor(seed=0)
+    for place, row in enumerate(rows):
+        if place != 40:
+            model.learn_one({"a": row["a"], "b": row["b"]}, row["y"])
+    assert_same_arrays(read(tmp_path / "m")[1], _saved(model, tmp_path))
+    assert figures_in(tmp_path / "m").skipped == 1
+
+
+# ---- Interrupted runs ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory) -> tuple[Path, list[str]]:
+    """A file of 8,000 samples, some of them bad, with the model, figures and predictions of an uninterrupted run."""
+    folder, X = tmp_path_factory.mktemp("long"), table(8000)
+    rows = X.to_csv(index=False).splitlines()
+    for number in range(100, 8000, 500):
+        rows[number] = "bad"
+    (folder / "long.csv").write_text("\n".join(rows) + "\n")
+    options = [str(folder / "long.csv"), *KINDS, "--skip-bad", "--save-every", "1000"]
+    assert main([*options, "--save", str(folder / "whole"), "--predictions", str(folder / "whole.csv")]) == 0
+    return folder, options
+
+
+def ends_as_uninterrupted(long: tuple[Path, list[str]], folder: Path, kills: list[tuple[float, int]]) -> int:
+    """Kill the command after so many seconds, by these signals, resume it each time, and compare; returns how often it
+    ran until it was killed."""
+    whole, options = long
+    options = [*options, "--save", str(folder / "m"), "--predictions", str(folder / "p.csv"), "--resume"]
+    hit = 0
+    for seconds, number in kills:
+        process = started(*options, stdin=None, stdout=None, stderr=subprocess.DEVNULL)
+        time.sleep(seconds)
+        process.send_signal(number)
+        status = process.wait(60)
+        assert status in (0, -number, 128 + number)
+        hit += status != 0
+    assert main(options) == 0
+    assert_same_file(folder / "m", whole / "whole")
+    assert (folder / "p.csv").read_bytes() == (whole / "whole.csv").read_bytes()
+    assert sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")) == ["m", "p.csv"]
+    return hit
+
+
+def test_killed_runs_end_as_uninterrupted_ones(long, tmp_path):
+    kills = [(1.1, signal.SIGKILL), (1.4, signal.SIGTERM), (1.2, signal.SIGKILL)]
+    assert ends_as_uninterrupted(long, tmp_path, kills) >= 1
+
+
+@pytest.mark.slow
+def test_twenty_killed_runs_end_as_uninterrupted_ones(long, tmp_path):
+    chance = random.Random(0)
+    kills = [(chance.uniform(0.8, 1.5), chance.choice([signal.SIGKILL, signal.SIGTERM])) for _ in range(20)]
+    assert ends_as_uninterrupted(long, tmp_path, kills) >= 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_that_waits(number, tmp_path):
+    process = started("--format", "csv", *KINDS, "--save", str(tmp_path / "m"), "--predictions", "-")
+    assert process.stdin is not None
+    assert process.stdout is not None
+    for line in table(20).to_csv(index=False).splitlines():
+        process.stdin.write(f"{line}\n".encode())
+    process.stdin.flush()
+    lines = [process.stdout.readline() for _ in range(21)]
+    assert lines[0] == b"prediction,probability\n"
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 128 + number
+    assert f"ended by {signal.Signals(number).name}; saved, and --resume goes on from there" in said
+    assert figures_in(tmp_path / "m").samples == 20
+
+
+def test_a_pipe_that_comes_in_two_parts_goes_on(files, tmp_path):
+    rows = table(300).to_csv(index=False).splitlines(keepends=True)
+    options = ["--format", "csv", *KINDS, "--save", str(tmp_path / "m"), "--resume"]
+    for part in (rows[:151], [rows[0], *rows[151:]]):
+        process = started(*options)
+        said = process.communicate("".join(part).encode(), timeout=60)[1].decode()
+        assert process.returncode == 0, said
+    assert "going on after 150 samples" in said
+    (tmp_path / "whole.csv").write_text("".join(rows))
+    main([str(tmp_path / "whole.csv"), *KINDS, "--save", str(tmp_path / "whole")])
+    assert_same_arrays(read(tmp_path / "m")[1], read(tmp_path / "whole")[1])
+    assert figures_in(tmp_path / "m").state() == figures_in(tmp_path / "whole").state()
+
+
+def test_each_line_of_a_pipe_is_answered_at_once(tmp_path):
+    process = started("--format", "jsonl", "--target", "y", "--predictions", "-", stderr=subprocess.DEVNULL)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    model = GLNClassifier(seed=0)
+    for place in range(30):
+        x, y = {"a": place % 7, "b": "even" if place % 2 == 0 else "odd"}, bool(place % 3)
+        process.stdin.write((json.dumps({**x, "y": y}) + "\n").encode())
+        process.stdin.flush()
+        answer = json.loads(process.stdout.readline())
+        p = model.predict_proba_one(x)
+        expected = (None, None) if not p else (max(p, key=lambda each: p[each]), round(max(p.values()), 6))
+        assert (answer["prediction"], answer["probability"]) == expected
+        model.learn_one(x, y)
+    process.stdin.close()
+    assert process.wait(60) == 0
+
+
+def test_a_closed_pipe_ends_quietly(long, tmp_path):
+    _, options = long
+    process = started(*options, "--save", str(tmp_path / "m"), "--predictions", "-", stdin=None)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline() == b"prediction,probability\n"
+    process.stdout.close()
+    said = process.stderr.read().decode()
+    assert process.wait(60) == 141
+    assert "Error" not in said
+    assert "Traceback" not in said
+    assert 0 < figures_in(tmp_path / "m").samples < 8000
+
+
+# ---- The rest --------------------------------------------------------------------------------------------------------
+
+
+def test_plots(files, tmp_path):
+    pytest.importorskip("matplotlib")
+    for options in (KINDS, [*PRICES, "--quantiles", ".1,.9"]):
+        assert main([str(files / "kinds.csv"), *options, "--plot", str(tmp_path / "p.svg")]) == 0
+        text = (tmp_path / "p.svg").read_text()
+        assert "since the start" in text
+        assert ("accuracy" in text, "absolute error" in text, "interval" in text) == (
+            (True, False, False) if options == KINDS else (False, True, True)
+        )
+        assert main([str(files / "kinds.csv"), *options, "--plot", str(tmp_path / "p.png")]) == 0
+        assert (tmp_path / "p.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys; from gln.stream import command; command._parser(); "
+    code += "print([name for name in ('numpy', 'pandas', 'river', 'numba') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_a_run_imports_only_what_it_needs(files):
+    names = "sklearn", "matplotlib", "scipy.optimize", "scipy.stats", "river.metrics", "tqdm"
+    code = f"import sys; from gln.stream.command import main; main({[str(files / 'kinds.csv'), *KINDS]}); "
+    code += f"print([name for name in {names} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow(tmp_path):
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(20_000, 10)).round(4), columns=list("abcdefghij"))
+    X["y"] = np.where(X["a"] > 0, "yes", "no")
+    text, most = X.to_csv(index=False), []
+    for times in (1, 6):
+        with (tmp_path / "s.csv").open("w") as file:
+            file.write(text)
+            file.writelines(text.split("\n", 1)[1] for _ in range(times - 1))
+        code = f"from gln.stream.command import main; main([{str(tmp_path / 's.csv')!r}, '--target', 'y']); "
+        code += "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+        most.append(int(done.stdout))
+    assert most[1] < 1.05 * most[0]
