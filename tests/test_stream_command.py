@@ -432,7 +432,7 @@ def test_a_pipe_that_comes_in_two_parts_goes_on(files, tmp_path):
 
 
 def test_each_line_of_a_pipe_is_answered_at_once(tmp_path):
-    process = started("--format", "jsonl", "--target", "y", "--predictions", "-", stderr=subprocess.DEVNULL)
+    process = started("--target", "y", "--predictions", "-", stderr=subprocess.DEVNULL)
     assert process.stdin is not None
     assert process.stdout is not None
     model = GLNClassifier(seed=0)

@@ -1,11 +1,10 @@
-"""The pages of `gln-stream` run as they stand: Python and shell blocks in order, each compared with the output shown."""
+"""Pages of `gln-stream` run as they stand: Python and shell blocks in order, each compared with the output shown."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import os
-import re
 import stat
 import subprocess
 import sys

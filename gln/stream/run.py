@@ -20,7 +20,7 @@ from gln.river import GLNClassifier
 from gln.stream.chunks import Chunk
 from gln.stream.figures import POINTS, Figures
 from gln.stream.formats import form_of, opened, read
-from gln.stream.learning import are_labels, loaded, made, part_of, taught
+from gln.stream.learning import are_labels, loaded, made, taught
 from gln.stream.lines import BadLine
 from gln.stream.predictions import Predictions
 from gln.stream.signals import Signals
@@ -54,8 +54,7 @@ class Run:
         if options.load:
             self._begin(loaded(options.load, options))
         name, written = options.predictions, state.get("predictions")
-        as_json = name is not None and (Path(name).suffix in (".jsonl", ".ndjson") or (name, form) == ("-", "jsonl"))
-        self._predictions = None if name is None else Predictions(name, as_json, written)
+        self._predictions = None if name is None else Predictions(name, written)
 
     def _resumed(self) -> dict[str, Any]:
         """What the model's file says of the run that goes on; empty if there is none."""
@@ -112,7 +111,7 @@ class Run:
         """Predict and learn a chunk, and all that follows from it."""
         options, before = self._options, 0 if self._figures is None else self._figures.samples
         if done := bisect.bisect_right(chunk.lines, self._line):
-            chunk = part_of(chunk, slice(done, None))
+            chunk = chunk.part(slice(done, None))
         if chunk.lines and self._model is None:
             self._decide(chunk)
         if chunk.lines:
@@ -154,7 +153,7 @@ class Run:
             rows = zip(chunk.targets, predicted.to_numpy().tolist(), strict=True)
             self._recent.extend(row for row in rows if row[0] is not None)
         if self._predictions is not None:
-            self._predictions.write(predicted, self._figures.are_classes, chunk.tags)
+            self._predictions.write(predicted, self._figures.are_classes, chunk)
 
     def _skip(self, bad: BadLine) -> None:
         """Leave a bad line out, and count it with its chunk."""
