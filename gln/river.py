@@ -160,7 +160,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         found = self._in_turns(X, learns, self._probabilities, learn)
         p = np.zeros((len(X), len(self._labels)))
         p[:, : found.shape[1]] = found[:, : p.shape[1]]
-        for row in np.flatnonzero((np.array(counts) < 2) | ~p.any(axis=1)):  # nothing to distinguish yet
+        for row in np.flatnonzero((np.array(counts) < 2) | ~p.any(axis=1)).tolist():  # nothing to distinguish yet
             p[row] = np.arange(p.shape[1]) < counts[row]
             p[row] /= max(1, counts[row])
         return pd.DataFrame(p, index=X.index if isinstance(X, pd.DataFrame) else None, columns=self._labels)

@@ -17,6 +17,7 @@ import pandas as pd
 from scipy.sparse import csc_array
 
 from gln.backends import load_backend
+from gln.bandits import GLNBandit
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 __all__ = ["main", "warm_up"]
@@ -29,7 +30,7 @@ def warm_up() -> dict[str, float]:
         ImportError: Numba is not installed.
     """
     seconds, x = {}, np.random.default_rng(0).normal(size=(5, 60))
-    for call in (networks, tables, streams, lines):
+    for call in (networks, tables, streams, decisions, lines):
         start = time.perf_counter()
         call(x, x[0])
         seconds[call.__name__] = time.perf_counter() - start
@@ -66,8 +67,16 @@ def streams(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
             estimator.partial_fit(x[:, some].T, y[some] > 0 if classifies else y[some], **known).predict(x[:, some].T)
 
 
+def decisions(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
+    """A bandit whose second context has a word."""
+    bandit = GLNBandit(["left", "right"], backend="numba")
+    numbers = dict(enumerate(x[:, 0].tolist()))
+    for context in (numbers, numbers | {"word": 1.0}):
+        bandit.learn(context, bandit.decide(context).arm, y[0])
+
+
 def lines(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
-    """`gln.river`, as `gln-stream` calls it: of numbers and of text, several samples together and one."""
+    """`gln.river`, as `gln-stream` calls it: with numbers and with text, several samples together and one."""
     if importlib.util.find_spec("river") is None:
         return
     from gln.river import GLNClassifier as OfClasses
@@ -75,10 +84,11 @@ def lines(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
 
     numbers = pd.DataFrame(x.T, columns=list("abcde"))
     for some in (numbers, numbers.assign(a=np.where(y > 0, "yes", "no"))):
-        for kind in ({}, {"memory": True}):
-            OfClasses(backend="numba", **kind).predict_learn_many(some, (y > 0).tolist())
-        for kind in ({}, {"quantiles": (0.1, 0.9)}, {"density": True}):
-            OfNumbers(backend="numba", **kind).predict_learn_many(some, y.tolist())
+        for memory in (False, True):
+            OfClasses(backend="numba", memory=memory).predict_learn_many(some, (y > 0).tolist())
+        for model in (OfNumbers(backend="numba", quantiles=(0.1, 0.9)), OfNumbers(backend="numba", density=True)):
+            model.predict_learn_many(some, y.tolist())
+        OfNumbers(backend="numba").predict_learn_many(some, y.tolist())
     rows = [{"a": number, f"word {place % 30}": 1} for place, number in enumerate(y)]
     OfClasses(backend="numba").predict_learn_many(rows, (y > 0).tolist())
 

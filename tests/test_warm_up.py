@@ -12,8 +12,9 @@ import numpy as np
 from scipy.sparse import csr_array
 from sklearn.datasets import load_diabetes, load_wine
 import gln_numba
-from gln.learning import bases, category_loops, encodings, linear_loops, mixture_loops, moments, rates, samples, single
-from gln.learning import turns
+from gln.bandits import GLNBandit
+from gln.learning import bases, category_loops, counts, encodings, linear_loops, mixture_loops, moments, names
+from gln.learning import rates, samples, single, turns
 from gln.learning.compiled import compiled
 from gln import river
 from gln.sklearn import GLNClassifier, GLNRegressor
@@ -38,7 +39,12 @@ for some in (X, X.assign(name=y.astype(str))):
     river.GLNClassifier().predict_learn_many(some, y.tolist())
     river.GLNRegressor(quantiles=(0.1, 0.9)).predict_learn_many(some, y.tolist())
 river.GLNRegressor().predict_learn_many([{"a": 1.0, "b": "x", str(place): 1} for place in range(50)], range(50))
-loops = [category_loops.encode, category_loops.find, category_loops.needs_columns, encodings.fill_distances]
+bandit, context = GLNBandit("ab"), {f"x{i}": i for i in range(6)}
+for arm in "abab":
+    bandit.decide(context)
+    bandit.learn(context, arm, 1.0)
+    context[arm] = 1  # a word
+loops = [counts._count, counts._sums, names._count_words, names._had_by_most, category_loops.encode, category_loops.find, category_loops.needs_columns, encodings.fill_distances]
 loops += [getattr(mixture_loops, name) for name in ("add_linear", "fading_means", "losses_of_members")]
 loops += [mixture_loops.mixed_by_losses, mixture_loops.sums_before, moments.standardise, samples._magnitude]
 loops += [rates._stream_rates, single._step, turns._turns]
@@ -53,7 +59,7 @@ print({each.__name__: sum(each.stats.cache_misses.values()) for each in function
 def test_a_new_process_compiles_nothing():
     pytest.importorskip("numba")
     said = run_python("import sys; from gln import warm_up; sys.exit(warm_up.main())").splitlines()
-    assert [line.split(":")[0] for line in said[:-1]] == ["networks", "tables", "streams", "lines"]
+    assert [line.split(":")[0] for line in said[:-1]] == ["networks", "tables", "streams", "decisions", "lines"]
     assert "s in total; the compiled code is in" in said[-1]
     assert run_python(NOTHING_NEW).strip() == "{}"
 

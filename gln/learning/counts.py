@@ -6,6 +6,7 @@ Shapes: B samples, C heads, D columns, k halfspaces per neuron, N neurons of a n
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,9 +36,9 @@ class Counts(OwnsArrays):
         Shapes: contexts (B, N) for each network, targets (C, B).
         """
         for rows, picked in zip(self.rows, contexts, strict=True):
-            known = np.ones((1, len(picked)), bool)
+            known = np.zeros((1, len(picked)), np.float32)
             if targets is not None and rows.shape[2] > 1:
-                known = np.isfinite(targets, order="C")
+                known = np.ascontiguousarray(targets, np.float32)
             if picked.shape[1] != len(rows) or len(known) > rows.shape[2]:  # compiled loops do not check
                 came = f"{picked.shape[1]} neurons and {len(known)} heads"
                 raise ValueError(f"counts: expected {len(rows)} neurons and {rows.shape[2]} heads, got {came}")
@@ -47,6 +48,12 @@ class Counts(OwnsArrays):
         """How often the rows that samples pick were counted: (B, N) for each network -> (B, N of all, C or 1)."""
         each = [rows[np.arange(len(rows)), picked] for rows, picked in zip(self.rows, contexts, strict=True)]
         return each[0] if len(each) == 1 else np.concatenate(each, axis=1)
+
+    def mean(self, contexts: Sequence[np.ndarray]) -> np.ndarray:  # (B, N) for each network -> (C or 1, B)
+        """The mean of `transform` over neurons."""
+        each = zip(self.rows, contexts, strict=True)
+        sums = [compiled(_sums)(rows, np.ascontiguousarray(picked, np.int64)) for rows, picked in each]
+        return sum(sums) / sum(map(len, self.rows))
 
     def novelty(self, contexts: Sequence[np.ndarray]) -> np.ndarray:  # (B, N) for each network -> (B,)
         """How unlike the counted samples these are: the mean over neurons of 1 / sqrt(1 + count), in (0, 1].
@@ -66,13 +73,23 @@ class Counts(OwnsArrays):
         return Counts([rows if old is new else _redistributed(rows, old, new) for rows, old, new in each])
 
 
-def _count(rows: np.ndarray, picked: np.ndarray, known: np.ndarray) -> None:  # (N, 2^k, C), (B, N), (C or 1, B)
-    """Count each sample in the rows that it picks, for the heads that are known."""
+def _count(rows: np.ndarray, picked: np.ndarray, targets: np.ndarray) -> None:  # (N, 2^k, C), (B, N), (C or 1, B)
+    """Count each sample in the rows that it picks, for the heads whose target is known."""
     for b in range(len(picked)):
-        for head in range(len(known)):
-            if known[head, b]:
+        for head in range(len(targets)):
+            if math.isfinite(targets[head, b]):
                 for neuron in range(len(rows)):
                     rows[neuron, picked[b, neuron], head] += 1
+
+
+def _sums(rows: np.ndarray, picked: np.ndarray) -> np.ndarray:  # (N, 2^k, C), (B, N) -> (C, B)
+    """The sums of the counts of the rows that samples pick."""
+    sums = np.zeros((rows.shape[2], len(picked)))
+    for b in range(len(picked)):
+        for neuron in range(len(rows)):
+            for head in range(len(sums)):
+                sums[head, b] += rows[neuron, picked[b, neuron], head]
+    return sums
 
 
 def _redistributed(rows: np.ndarray, old: Network, new: Network) -> np.ndarray:

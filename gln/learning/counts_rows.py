@@ -5,6 +5,7 @@ Shapes: B samples, F features, D columns made from them, C heads, M networks of 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Set
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from gln.learning.counts import Counts
 from gln.learning.samples import check_magnitude, chunks
+from gln.learning.single import predict_single
 
 __all__ = ["CountsRows"]
 
@@ -25,6 +27,7 @@ class CountsRows:
     counts: Any
     predict: Any
     _read_by: Any
+    _is_single: Any
 
     def start_counting(self, heads: int = 1) -> None:
         """From now on, count which rows the learned samples pick: for each head if there are several, else in total."""
@@ -46,13 +49,21 @@ class CountsRows:
 
     def counted(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:
         """Predictions (C, B) for samples (F, B), and the mean count of the rows that they pick, (C or 1, B)."""
-        predicted, z = self.predict(samples), self.reading.standardised(samples)
-        return predicted, self.counts.transform(self._contexts(z)).mean(axis=1).T
+        if self._is_single(samples):
+            predicted, picked = predict_single(self.reading, self.groups[0], samples)
+            predicted, contexts = self.targets.in_units(predicted, self.groups[0]), self._of_networks(picked)
+        else:
+            predicted, contexts = self.predict(samples), self._contexts(self.reading.standardised(samples))
+        return predicted, self.counts.mean(contexts)
 
     def novelty(self, samples: Any) -> np.ndarray:
         """How unlike the counted samples these are, in (0, 1]: (F, B) -> (B,)."""
         parts = (self.reading.standardised(samples[:, part]) for part in chunks(samples.shape[1]))
         return np.concatenate([self.counts.novelty(self._contexts(z)) for z in parts])
+
+    def _of_networks(self, picked: np.ndarray) -> list[np.ndarray]:  # (B, N of all) -> M of (B, N)
+        ends = itertools.accumulate((len(rows) for rows in self.counts.rows), initial=0)
+        return [picked[:, start:stop] for start, stop in itertools.pairwise(ends)]
 
     def _contexts(self, z: Any) -> list[np.ndarray]:  # (D, B) -> M of (B, N)
         return [network.contexts(self.reading.side_information(network, z)) for network in self.groups[0].networks]

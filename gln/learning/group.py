@@ -73,6 +73,9 @@ class Group:
     reads: Sequence[int] = ()
     fixed: Any = dataclasses.field(default=None, init=False, repr=False, compare=False)  # of `gln.learning.single`
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "fixed": None}  # compiled code cannot be pickled
+
     @property
     def config(self) -> Any:
         return self.networks[0].config
@@ -109,9 +112,8 @@ class Group:
     @functools.cached_property
     def limits_of_rates(self) -> list[tuple[float, float]]:
         """The default rate of each network at first and at last."""
-        of_streams = isinstance(self.combination, Mixture)
-        shallow = [reads > 1 for reads in self.reads or [0] * len(self.networks)]
-        are_fast = [of_streams and m % 2 == 1 and not shallow[m] for m in range(len(self.networks))]
+        reads = self.reads or [0] * len(self.networks)
+        are_fast = [isinstance(self.combination, Mixture) and m % 2 == 1 and reads[m] < 2 for m in range(len(reads))]
         return [first_and_least(*each) for each in zip(self.networks, are_fast, strict=True)]
 
     def rates(self, count: int) -> np.ndarray:

@@ -134,9 +134,9 @@ class Learner(CountsRows):
             rates = [group.rates(y.shape[1]) for group in self.groups]
         rates = rates if shares is None else [each * shares for each in rates]
         if not predicts and self._is_single(samples):
-            learn_single(self.reading, self.groups[0], samples, counted, y, rates[0], shares)
+            picked = learn_single(self.reading, self.groups[0], samples, counted, y, rates[0], shares)
             if self.counts is not None:
-                self.counts.learn(self._contexts(self.reading.standardised(samples)), y)
+                self.counts.learn(self._of_networks(picked), y)
             return None
         z, means = self.reading.learn(samples, counted, y, shares), None
         if self.counts is not None:
@@ -186,7 +186,7 @@ class Learner(CountsRows):
         """A group's predictions: probabilities of each class against the rest, or numbers. (F, B) -> (C, B)."""
         own = self.groups[group]
         if is_single(self.reading, own, samples):
-            return self.targets.in_units(predict_single(self.reading, own, samples), own)
+            return self.targets.in_units(predict_single(self.reading, own, samples)[0], own)
         [predicted] = predictions(self.reading, *self.reading.parts(samples), own)
         return self.targets.in_units(own.combined(predicted), own)
 

@@ -21,7 +21,7 @@ from gln.learning.of_streams import OF_STREAMS, SHALLOW
 from gln.learning.reading import Reading
 from gln.learning.samples import WithWords
 from gln.learning.saveable import Saveable
-from gln.learning.turns import in_turns, joined, parts_of, runs
+from gln.learning.turns import frame_of, in_turns, joined, parts_of, runs
 from gln.learning.values import CONSTANT, is_missing
 
 __all__ = ["PREVIOUS", "Named"]
@@ -128,7 +128,7 @@ class Named(Names, Saveable):
         fresh.targets = learner.targets
         return fresh
 
-    def _learn_frame(self, X: pd.DataFrame, learn: Callable[[Samples, slice], None]) -> None:
+    def _learn_frame(self, X: pd.DataFrame, learn: Callable[[Samples, slice], object]) -> None:
         """Learn the rows of a frame, part by part, by a function of samples and of the rows that they are."""
         known = X.columns.isin([*self._places])
         if known.all() or not X.loc[:, ~known].notna().to_numpy().any():
@@ -170,7 +170,7 @@ class Named(Names, Saveable):
         is_frame = isinstance(X, pd.DataFrame)
         for part in parts:
             for rows in [part] if is_frame else self._known_runs(X, part):
-                some = X.iloc[rows] if is_frame else self._frame_of(X[rows])
+                some: Any = X.iloc[rows] if is_frame else frame_of(X[rows], self._places, self._levels)
                 if some is None and learns[part.start]:
                     taught(self._seen(X[rows.start]), rows)
                 elif learns[part.start]:
@@ -200,21 +200,6 @@ class Named(Names, Saveable):
                 stop += 1
             yield slice(start, max(stop, start + 1))
             start = max(stop, start + 1)
-
-    def _frame_of(self, dictionaries: Sequence[Mapping[Hashable, Any]]) -> pd.DataFrame | None:
-        """A frame of samples that have features alone; None for a single one."""
-        if len(dictionaries) == 1:
-            return None
-        columns = {}
-        for name in self._places:
-            values = [x.get(name) for x in dictionaries]
-            try:
-                columns[name] = values if name in self._levels else np.array(values, np.float64)
-            except (TypeError, ValueError):  # such as pandas' own missing value
-                columns[name] = values
-        kinds = {name: object if isinstance(own, list) else np.float64 for name, own in columns.items()}
-        series = {name: pd.Series(own, dtype=kinds[name]) for name, own in columns.items()}
-        return pd.DataFrame(series, index=range(len(dictionaries)))
 
     def _without_new(self, samples: Samples, rows: WithWords) -> WithWords:
         """Rows of samples without each level that is new, where it comes first."""

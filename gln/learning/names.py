@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from gln.learning.compiled import compiled
 from gln.learning.levels import Levels, codes_of, new_levels
 from gln.learning.samples import WithWords, Words, no_words
 from gln.learning.values import CONSTANT, MOST, features_of, has_values, is_missing, no_features, number_of
@@ -23,7 +24,7 @@ __all__ = ["AT_ONCE", "Names", "Samples"]
 
 AT_ONCE = 20  # keys of the first samples that become features at once; of more, most may be words
 ENOUGH = 10  # samples that later have a key before it becomes a feature, if at least half of all samples since had it
-NO_WORDS, NO_CODE = no_words(1), np.full(1, -1)
+NO_WORDS = no_words(1)
 
 
 class Samples(NamedTuple):
@@ -58,29 +59,24 @@ class Names:
         values, places = self._values(x, levels), self._places
         if values.keys() <= places.keys():
             return Samples(WithWords(features_of(values, places), NO_WORDS), places, levels, {})
-        names, (amounts, numbers) = list(values), self._amounts(values)
-        new: dict[Hashable, int] = {}
-        for i in np.flatnonzero((numbers < 0) & (amounts == amounts)):
-            if (name := names[i]) not in places:
-                numbers[i] = new[name] = self._numbers + len(new)
-        words = np.flatnonzero((numbers >= 0) & (amounts == amounts))
-        features = words[self._become_features(numbers[words], at_once)]
-        if len(words):
-            places = self._with_new({names[i] for i in features})
-        numbers[features] = -1
-        return Samples(self._row(values, amounts, numbers, places, levels), places, levels, new)
+        numbers = self._words
+        words = {name: numbers.get(name, -1) for name, value in values.items() if name not in places and value == value}
+        new = {name: self._numbers + i for i, name in enumerate(name for name, number in words.items() if number < 0)}
+        words |= new
+        if words:
+            become = self._become_features(np.array(list(words.values())), at_once)
+            places = self._with_new({name for name, is_feature in zip(words, become, strict=True) if is_feature})
+        if places is not self._places:
+            words = {name: number for name, number in words.items() if name not in places}
+        return Samples(self._row(values, words, places, levels), places, levels, new)
 
     def _known(self, x: Mapping[Hashable, Any]) -> WithWords:
         """Convert a dictionary for prediction; what is unknown is ignored."""
-        values, places = self._values(x), self._places
+        values, places, known = self._values(x), self._places, self._words
         if values.keys() <= places.keys():
             return WithWords(features_of(values, places), NO_WORDS)
-        return self._row(values, *self._amounts(values), places, {})
-
-    def _amounts(self, values: Mapping[Hashable, float]) -> tuple[np.ndarray, np.ndarray]:  # -> (n,), (n,)
-        """These values, and the number of the word that each belongs to, -1 for none."""
-        numbers = [self._words.get(name, -1) for name in values]
-        return np.array([*values.values()], np.float64), np.array(numbers, np.int64)
+        words = {name: known[name] for name, value in values.items() if name in known and value == value}
+        return self._row(values, words, places, {})
 
     def _values(self, x: Mapping[Hashable, Any], new: dict[Hashable, Levels] | None = None) -> dict[Hashable, float]:
         """The values of a sample as numbers; arguments as for `_value`."""
@@ -110,18 +106,17 @@ class Names:
     def _row(
         self,
         values: Mapping[Hashable, float],
-        amounts: np.ndarray,
-        numbers: np.ndarray,
+        words: Mapping[Hashable, int],
         places: Mapping[Hashable, int],
         levels: Mapping[Hashable, Levels],
     ) -> WithWords:
-        """A sample of these values, of which those with numbers are words."""
-        kept = (numbers >= 0) & (amounts == amounts)
-        amounts, numbers, codes = amounts[kept], numbers[kept], NO_CODE.repeat(kept.sum())
-        if self._levels or levels:
-            are_levels = np.array([name in self._levels or name in levels for name in values], bool)[kept]
-            codes[are_levels], amounts[are_levels] = amounts[are_levels], 1.0
-        return WithWords(features_of(values, places), Words(np.array([0, len(codes)]), numbers, codes, amounts))
+        """A sample of these values, of which some are those of words."""
+        amounts, codes = [values[name] for name in words], np.full(len(words), -1)
+        for i, name in enumerate(words if self._levels or levels else ()):
+            if name in self._levels or name in levels:
+                codes[i], amounts[i] = amounts[i], 1.0
+        numbers, starts = np.array(list(words.values()), np.int64), np.array([0, len(words)])
+        return WithWords(features_of(values, places), Words(starts, numbers, codes, np.array(amounts, np.float64)))
 
     # ---- Frames ------------------------------------------------------------------------------------------------------
 
@@ -205,14 +200,11 @@ class Names:
                 raise ValueError(f"x[{name!r}]: expected {expected}, like its first value, got {value!r}")
         return is_text
 
-    def _become_features(self, numbers: np.ndarray, at_once: float) -> np.ndarray:  # (n,) -> (n,)
+    def _become_features(self, numbers: np.ndarray, at_once: float) -> list[bool]:  # (n,)
         """Which of the words of the next sample become features."""
         if not self._places:
-            return np.full(len(numbers), len(numbers) <= at_once)
-        before, had = np.full((2, len(numbers)), [[self._count], [0]])
-        known = numbers < self._numbers
-        before[known], had[known] = self._occurrences[:, numbers[known]]
-        return (had + 1 >= ENOUGH) & (2 * (had + 1) >= self._count + 1 - before)
+            return [len(numbers) <= at_once] * len(numbers)
+        return compiled(_had_by_most)(numbers, self._occurrences, self._count).tolist()
 
     def _with_new(self, new: Set[Hashable]) -> dict[Hashable, int]:
         """The places of known features and of new ones, which are sorted, so that their order is irrelevant."""
@@ -232,7 +224,7 @@ class Names:
             self._occurrences[0, first : self._numbers] = self._count
             self._words.update(samples.words)
         if len(numbers := samples.rows.words.numbers):
-            np.add.at(self._occurrences[1], numbers, 1)
+            compiled(_count_words)(numbers, self._occurrences)
         if samples.places is not self._places:
             for name in samples.places.keys() - self._places.keys():
                 self._words.pop(name, None)
@@ -240,3 +232,18 @@ class Names:
         for name, own in samples.levels.items():
             self._levels.setdefault(name, {}).update(own)
         self._count += samples.rows.shape[1]
+
+
+def _had_by_most(numbers: np.ndarray, occurrences: np.ndarray, count: int) -> np.ndarray:  # (n,) -> (n,)
+    """Which words ENOUGH samples had, the next one included, and half of those since the first one."""
+    become = np.zeros(len(numbers), np.bool_)
+    for i, number in enumerate(numbers):
+        if number < occurrences.shape[1]:
+            had = occurrences[1, number] + 1
+            become[i] = had >= ENOUGH and 2 * had >= count + 1 - occurrences[0, number]
+    return become
+
+
+def _count_words(numbers: np.ndarray, occurrences: np.ndarray) -> None:
+    for number in numbers:
+        occurrences[1, number] += 1

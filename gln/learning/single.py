@@ -2,7 +2,7 @@
 
 It is for networks of `gln_numba` and does what `Reading`, `Group` and `Mixture` do for samples together.
 
-Shapes: F features, D columns made from them, C heads, M networks.
+Shapes: F features, D columns made from them, C heads, M networks with N neurons in all.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gln.learning.mixture import Mixture
 from gln.learning.mixture_loops import add_linear, losses_of_members, mixed_by_losses, sums_before
 from gln.learning.moments import standardise
 from gln.learning.reading import Reading
-from gln.learning.samples import Words, check_samples, features_and_words
+from gln.learning.samples import Words, check_samples, features_and_words, no_words
 from gln.learning.standardizer import Standardizer
 
 __all__ = ["compiled_step", "fixed_arguments", "is_single", "learn_single", "predict_single"]
@@ -51,14 +51,14 @@ def is_single(reading: Reading, group: Group, samples: Any) -> bool:
     )
 
 
-def predict_single(reading: Reading, group: Group, samples: Any) -> np.ndarray:  # -> (C, 1)
-    """The combined predictions for a sample, in the networks' units."""
+def predict_single(reading: Reading, group: Group, samples: Any) -> tuple[np.ndarray, np.ndarray]:  # (C, 1), (1, N)
+    """The combined predictions for a sample, in the networks' units, and the rows that it picks."""
     features, words = features_and_words(samples)
     if features is samples:
         check_samples(features, len(reading.numbers))  # compiled loops do not; samples with words have been checked
     columns = features if reading.categories is None else reading.categories.transform(features)
     fixed = fixed_arguments(reading, group)
-    return compiled_step()(plain(columns), plain(features), words, *fixed.nothing, ONE, False, *fixed.predicts)
+    return _run(fixed.predicts, columns, features, words, *fixed.nothing, ONE, False)
 
 
 def learn_single(
@@ -69,35 +69,65 @@ def learn_single(
     y: np.ndarray,
     rates: np.ndarray,
     shares: np.ndarray | None,
-) -> None:
-    """Learn a sample; arguments as for `Reading.learn` and `Group.learn`."""
+) -> np.ndarray:  # (1, N)
+    """Learn a sample, and return the rows that it picks; arguments as for `Reading.learn` and `Group.learn`."""
     features, words = features_and_words(samples)
     columns = features
     if reading.categories is not None:
         assert counted is not None
         columns = reading.categories.learn(features, counted, shares)
-    assert reading.bases is not None
-    reading.bases.make_room(len(reading.numbers) + len(words.numbers), reading.numbers)
     counts = not reading.standardizer.judges_together
     if not counts:
         reading.standardizer.count_first(columns)
     fixed, share = fixed_arguments(reading, group), ONE if shares is None else plain(shares)
-    compiled_step()(plain(columns), plain(features), words, y, rates, share, counts, *fixed.learns)
+    if fixed.used[0] + fixed.joined * (1 + len(features) + len(words.numbers)) > fixed.room:
+        assert reading.bases is not None
+        reading.bases.make_room(len(features) + len(words.numbers), reading.numbers)
+        fixed = fixed_arguments(reading, group)
+    _, picked = _run(fixed.learns, columns, features, words, y, rates, share, counts)
     for network in group.networks:
         network.step += 1
+    return picked
+
+
+def _run(
+    call: _Call, columns: Any, features: Any, words: Words, y: Any, rates: Any, share: np.ndarray, counts: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """`_step`. Arrays must be as it was compiled for, which it does not check."""
+    y, rates = (np.ascontiguousarray(each, np.float32) for each in (y, rates))
+    return call.step(plain(columns), plain(features), words, y, rates, share, counts, *call.arguments)
+
+
+class _Call(NamedTuple):
+    """Arguments of `_step` that stay the same from sample to sample, and the step compiled for them."""
+
+    step: Callable[..., tuple[np.ndarray, np.ndarray]]
+    arguments: tuple[Any, ...]
+
+
+def _call(arguments: tuple[Any, ...]) -> _Call:
+    from numba import typeof
+
+    one, other = np.zeros((1, 1)), np.zeros((1, 1), np.float32)
+    of_sample = one, one, no_words(1), other, other, ONE, False
+    # To find what was compiled for the types of so many arguments takes a third of a call, so it is done once.
+    return _Call(compiled_step().compile((*map(typeof, (*of_sample, *arguments)),)), arguments)
 
 
 class _Fixed(NamedTuple):
-    """Arguments of `_step` that stay the same from sample to sample."""
+    """What stays the same from sample to sample."""
 
     parts: list[Any]  # what they were made from
+    used: np.ndarray  # (1,), slots of linear models
+    room: float  # most slots that may be used
+    joined: int  # times that linear models have each feature
     nothing: tuple[np.ndarray, np.ndarray]  # targets and rates of samples that are only predicted
-    predicts: tuple[Any, ...]
-    learns: tuple[Any, ...]
+    predicts: _Call
+    learns: _Call
 
 
 def fixed_arguments(reading: Reading, group: Group) -> _Fixed:
-    """The arguments for this reading and this group, gathered anew only if a part was replaced."""
+    """What stays the same for this reading and this group, gathered anew only if a part was replaced."""
     bases, mixture, networks = reading.bases, group.combination, group.networks
     assert bases is not None
     statistics, *options = reading.standardizer.loop_state
@@ -113,14 +143,16 @@ def fixed_arguments(reading: Reading, group: Group) -> _Fixed:
     of_mixture = mixture.losses, NO_SPREAD if mixture.spread is None else mixture.spread, offset
     same = (statistics, *options, reading.numbers, *of_bases, inputs, *of_mixture)
     planes, *both = zip(*of_sample, strict=True)
-    kinds = [(*same, planes, own, learns) for own, learns in zip(both, (False, True), strict=True)]
+    calls = [_call((*same, planes, own, learns)) for own, learns in zip(both, (False, True), strict=True)]
     nothing = np.full((heads, 1), np.nan, np.float32), np.zeros((len(networks), 1), np.float32)
-    group.fixed = _Fixed(parts, nothing, *kinds)
+    room = len(linear.keys) / 2 if len(linear.keys) < linear.most else np.inf
+    joined = 1 + int((reading.numbers < 0).sum()) * (linear.models > 1)
+    group.fixed = _Fixed(parts, linear.slots.used, room, joined, nothing, *calls)
     return group.fixed
 
 
 @functools.cache
-def compiled_step() -> Callable[..., np.ndarray]:
+def compiled_step() -> Any:
     """`_step`, which calls compiled loops: as helpers they would be compiled once more."""
     from gln_numba import gate_block, learn_block, outputs, read
 
@@ -166,8 +198,9 @@ def _step(
     planes: Any,  # M of them, of `gln_numba` as the networks
     networks: Any,
     learns: bool,
-) -> np.ndarray:  # (C, 1)
-    """The combined predictions for a sample before it is learned, if this `learns`."""
+) -> tuple[np.ndarray, np.ndarray]:  # (C, 1), (1, N)
+    """The combined predictions for a sample before it is learned, if this `learns`, and the rows that it picks."""
+    # Long, because each function that calls the others would take a second to compile.
     context, _ = standardise(columns, standard, counts, floor, limit, far, limit, 0.0)
     targets, size = y.astype(np.float64), len(context)
     made, _ = say(
@@ -175,9 +208,17 @@ def _step(
     )
     sample, count, models, heads = np.ascontiguousarray(context.T), len(networks), slots.leaders.shape[1], len(y)
     predicted = np.empty((count + models, heads, 1), np.float32)
+    first, neurons = 0, 0
+    for network in networks:
+        neurons += network.sizes.sum()
+    picked = np.empty((1, neurons), np.int64)
     for m, network in enumerate(networks):
         z = read(made[len(made) - inputs[m] :], network.bias, network.bound)
-        z = learn_block(network, z, gate_block(*planes[m], context, sample), y, rates[m])
+        contexts = gate_block(*planes[m], context, sample)
+        for j in range(len(contexts)):
+            picked[0, first + j] = contexts[j, 0]
+        first += len(contexts)
+        z = learn_block(network, z, contexts, y, rates[m])
         p = outputs(network, z)
         for c in range(heads):
             predicted[m, c, 0] = p[c, 0]
@@ -185,4 +226,4 @@ def _step(
     mixed = mixed_by_losses(predicted, losses, offset, are_classes)
     if learns:
         sums_before(losses_of_members(predicted, y, are_classes), losses, spread, share, 1)
-    return mixed
+    return mixed, picked

@@ -96,6 +96,8 @@ class Standardizer(OwnsArrays):
 
         Also returns the means and the scales before each sample and after the last, (2, T, B + 1).
         """
+        if targets.size <= 1 and not self.judges_together:  # fast
+            return self._standardise(targets, True, min(bound, self.limit), missing)
         y, before = np.empty(targets.shape, np.float32), np.empty((2, self.size, targets.shape[1] + 1))
         for some in self._parts(targets.shape[1]):
             y[:, some], own = self._learn(targets[:, some], min(bound, self.limit), missing)

@@ -125,7 +125,7 @@ class Numbers:
             return y, Units(zero[:, :-1], unit[:, :-1])
         y = np.full(targets.shape, options[1], np.float32)
         if targets.shape[1] == 1:  # fast
-            some = np.flatnonzero(targets[:, 0] == targets[:, 0])
+            some = [t for t, target in enumerate(targets[:, 0].tolist()) if target == target]
             learned, (zero, unit) = self.standardizer.learn_targets(targets[some].T, *options)
             y[some] = learned.T
             return y, Units(zero[:, :1], unit[:, :1])
@@ -160,4 +160,6 @@ class Numbers:
 def sum_to_one(p: Any) -> np.ndarray:
     """Normalise the heads' probabilities to sum to one: (C, B), or (1, B) of the second of two classes, -> (C, B)."""
     p = np.asarray(p, np.float64)
+    if p.shape == (1, 1):  # fast
+        return np.array([[1 - p[0, 0]], [p[0, 0]]])
     return np.concatenate([1 - p, p]) if len(p) == 1 else p / p.sum(axis=0)

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Hashable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from gln.learning import single
 from gln.learning.compiled import compiled, plain
 from gln.learning.learner import Learner
+from gln.learning.levels import Levels
 from gln.learning.samples import WithWords, no_words
 
-__all__ = ["first_visits", "in_turns", "joined", "parts_of", "predictions_of", "runs"]
+__all__ = ["first_visits", "frame_of", "in_turns", "joined", "parts_of", "predictions_of", "runs"]
 
 step: Any = None  # `gln.learning.single._step`, once it is needed
 NO_WORDS = no_words(1)
@@ -135,11 +137,12 @@ def _learn_together(
     said, done = np.empty((count, len(y))), 0
     while done < count:
         reading.bases.make_room(len(reading.numbers), reading.numbers)
-        fixed, linear = single.fixed_arguments(reading, group), reading.bases.linear
-        joined = 1 + int((reading.numbers < 0).sum()) * (linear.models > 1)
-        room = (1 + len(reading.numbers)) * joined, linear.slots, linear.most
-        kinds = *fixed.nothing, fixed.predicts, fixed.learns
-        done = _compiled_turns()(done, *arrays, NO_WORDS, *steps, plain(share), *room, *kinds, said)
+        fixed = single.fixed_arguments(reading, group)
+        kinds = *fixed.nothing, fixed.predicts.arguments, fixed.learns.arguments
+        terms = fixed.joined * (1 + len(reading.numbers))
+        done = _compiled_turns()(
+            done, *arrays, NO_WORDS, *steps, plain(share), fixed.used, fixed.room - terms, *kinds, said
+        )
     for network in group.networks:
         network.step += count
     return units.zero + units.unit * said.T
@@ -160,22 +163,37 @@ def _turns(
     targets: np.ndarray,  # (B, C)
     rates: np.ndarray,  # (B, M)
     shares: np.ndarray,  # (B,)
-    terms: int,
-    slots: Any,
-    most: int,
+    used: np.ndarray,  # (1,), slots
+    most: float,
     no_target: np.ndarray,
     no_rates: np.ndarray,
     predicts: Any,
     learns: Any,
     said: np.ndarray,  # (B, C), filled
 ) -> int:
-    """Predict and learn the samples from `begin` on; returns at which one slots run out, for so many terms."""
+    """Predict and learn the samples from `begin` on; returns at which one more than `most` slots are used."""
     one = np.ones(1)
     for b in range(begin, len(columns)):
-        if len(slots.keys) < most and 2 * (slots.used[0] + terms) > len(slots.keys):
+        if used[0] > most:
             return b
         x, own = columns[b].reshape((-1, 1)), features[b].reshape((-1, 1))
-        p = step(x, known[b].reshape((-1, 1)), words, no_target, no_rates, one, False, *predicts)
+        p, _ = step(x, known[b].reshape((-1, 1)), words, no_target, no_rates, one, False, *predicts)
         said[b] = p[:, 0]
         step(x, own, words, targets[b].reshape((-1, 1)), rates[b].reshape((-1, 1)), shares[b : b + 1], True, *learns)
     return len(columns)
+
+
+def frame_of(
+    dictionaries: Sequence[Mapping[Hashable, Any]], places: Mapping[Hashable, int], levels: Mapping[Hashable, Levels]
+) -> pd.DataFrame | None:
+    """A frame of samples that have features alone, with these `places`; None for a single sample."""
+    if len(dictionaries) == 1:
+        return None
+    columns = {}
+    for name in places:
+        values = [x.get(name) for x in dictionaries]
+        try:
+            columns[name] = pd.Series(values, dtype=object if name in levels else np.float64)
+        except (TypeError, ValueError):  # such as pandas' own missing value
+            columns[name] = pd.Series(values, dtype=object)
+    return pd.DataFrame(columns, index=range(len(dictionaries)))

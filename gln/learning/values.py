@@ -18,10 +18,10 @@ CONSTANT = ("constant", "feature")  # name of what networks read while there are
 
 def features_of(values: Mapping[Hashable, float], places: Mapping[Hashable, int]) -> np.ndarray:  # -> (F, 1)
     """The features of a sample with these values."""
-    features = np.array([[values.get(name, np.nan)] for name in places], np.float64)
+    features = np.array([*map(values.get, places)], np.float64)[:, None]  # None, of a missing value, becomes NaN
     if CONSTANT in places:
         features[places[CONSTANT]] = 0
-    return features if places else features.reshape(0, 1)
+    return features
 
 
 def no_features(places: Mapping[Hashable, int], count: int) -> np.ndarray:  # -> (F, B)

@@ -19,7 +19,7 @@ from gln.stream.lines import BadLine
 __all__ = ["are_labels", "loaded", "made", "taught"]
 
 LABELS = range(-1, 10)  # whole numbers that are classes unless something else is said
-ESTIMATORS = {"gln.river.GLNClassifier": GLNClassifier, "gln.river.GLNRegressor": GLNRegressor}
+ESTIMATORS: dict[Any, Any] = {"gln.river.GLNClassifier": GLNClassifier, "gln.river.GLNRegressor": GLNRegressor}
 UNSAID = {"regression": False, "quantiles": None, "density": False, "memory": False, "seed": None}
 
 
@@ -51,10 +51,11 @@ def loaded(path: str, options: argparse.Namespace) -> Any:
     if kind not in ESTIMATORS:
         raise ValueError(f"{path}: expected a saved {' or '.join(ESTIMATORS)}, got {kind or 'another model'}")
     model: Any = ESTIMATORS[kind].load(path, **({} if options.backend is None else {"backend": options.backend}))
-    own = {"regression": isinstance(model, GLNRegressor)}
-    for name, unsaid in UNSAID.items():
-        value, given = own.get(name, getattr(model, name, unsaid)), getattr(options, name)
-        if given != unsaid and given != (tuple(value) if name == "quantiles" and value else value):
+    own: dict[str, Any] = {name: getattr(model, name, unsaid) for name, unsaid in UNSAID.items()}
+    own["regression"] = isinstance(model, GLNRegressor)
+    for name, value in own.items():
+        given = getattr(options, name)
+        if given != UNSAID[name] and given != (value if value is None or name != "quantiles" else tuple(value)):
             raise ValueError(f"--{name}: expected {value}, as in {path}, got {given}")
     return model
 
