@@ -100,7 +100,8 @@ class Run:
         options, model = self._options, self._model
         names = {} if model is None else {n: text for n, text in model.known_names.items() if isinstance(n, str)}
         if isinstance(model, GLNClassifier) and options.target is not None:  # "1" and 1 would be two classes
-            names |= {options.target: isinstance(label, str) for label in model.predict_proba_one({})}
+            for label in model.predict_proba_one({}):
+                names[options.target] = isinstance(label, str)
         again = self._is_file and self._line > 0  # the file is read from its start, and its samples tell the features
         features = None if model is None or again else [name for name in model.feature_names if isinstance(name, str)]
         lists = {"strings": options.strings, "numbers": options.numbers, "ignore": options.ignore}
