@@ -17,6 +17,7 @@ from scipy.sparse import issparse
 
 from gln.learning.bases import HELPERS, say
 from gln.learning.compiled import compiled, plain
+from gln.learning.encodings import fill_distances
 from gln.learning.fading import Cells
 from gln.learning.group import Group
 from gln.learning.linear_loops import Slots
@@ -47,7 +48,6 @@ def is_single(reading: Reading, group: Group, samples: Any) -> bool:
         and type(group.combination) is Mixture
         and group.link in ("logit", "itself")
         and hasattr(group.networks[0], "of_sample")
-        and reading.memory is None
     )
 
 
@@ -141,7 +141,7 @@ def fixed_arguments(reading: Reading, group: Group) -> _Fixed:
     inputs = np.array([network.base_size for network in networks])
     offset = log_share(heads) if linear.are_classes else 0.0
     of_mixture = mixture.losses, NO_SPREAD if mixture.spread is None else mixture.spread, offset
-    same = (statistics, *options, reading.numbers, *of_bases, inputs, *of_mixture)
+    same = (statistics, *options, reading.numbers, *of_bases, reading.columns, inputs, *of_mixture)
     planes, *both = zip(*of_sample, strict=True)
     calls = [_call((*same, planes, own, learns)) for own, learns in zip(both, (False, True), strict=True)]
     nothing = np.full((heads, 1), np.nan, np.float32), np.zeros((len(networks), 1), np.float32)
@@ -191,6 +191,7 @@ def _step(
     slots: Slots,
     cells: Cells,
     are_classes: bool,
+    without: np.ndarray,  # (S,), the columns that networks without the memory see
     inputs: np.ndarray,  # (M,)
     losses: np.ndarray,
     spread: np.ndarray,
@@ -206,15 +207,22 @@ def _step(
     made, _ = say(
         context, features, joins, bound, most, slots, cells, are_classes, words, numbers, targets, share, learns
     )
-    sample, count, models, heads = np.ascontiguousarray(context.T), len(networks), slots.leaders.shape[1], len(y)
+    part, made_of_part, first = context, made, len(made) - 2 * size
+    if len(without) < size:
+        part, made_of_part = np.empty((len(without), 1), np.float32), made[: first + 2 * len(without)].copy()
+        for i in range(len(without)):
+            part[i, 0] = context[without[i], 0]
+        fill_distances(part, made_of_part[first:])
+    count, models, heads = len(networks), slots.leaders.shape[1], len(y)
     predicted = np.empty((count + models, heads, 1), np.float32)
     first, neurons = 0, 0
     for network in networks:
         neurons += network.sizes.sum()
     picked = np.empty((1, neurons), np.int64)
     for m, network in enumerate(networks):
-        z = read(made[len(made) - inputs[m] :], network.bias, network.bound)
-        contexts = gate_block(*planes[m], context, sample)
+        seen, mixes = (context, made) if planes[m][0].shape[2] == size else (part, made_of_part)
+        z = read(mixes[len(mixes) - inputs[m] :], network.bias, network.bound)
+        contexts = gate_block(*planes[m], seen, np.ascontiguousarray(seen.T))
         for j in range(len(contexts)):
             picked[0, first + j] = contexts[j, 0]
         first += len(contexts)
