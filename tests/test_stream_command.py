@@ -102,6 +102,15 @@ def started(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*RUN, *arguments], env=environ, **pipes)
 
 
+def test_classes_of_a_loaded_model_stay_text(tmp_path):
+    (tmp_path / "a.csv").write_text("a,y\n1,1\n2,x\n3,1\n4,x\n")
+    (tmp_path / "b.csv").write_text("a,y\n1,1\n3,1\n")  # where they look like numbers
+    assert main([str(tmp_path / "a.csv"), "--target", "y", "--save", str(tmp_path / "m")]) == 0
+    options = ["--target", "y", "--load", str(tmp_path / "m"), "--save", str(tmp_path / "n")]
+    assert main([str(tmp_path / "b.csv"), *options]) == 0
+    assert list(GLNClassifier.load(tmp_path / "n").predict_proba_one({"a": 1.0})) == ["1", "x"]
+
+
 # ---- Figures ---------------------------------------------------------------------------------------------------------
 
 
@@ -434,7 +443,7 @@ def test_a_pipe_that_comes_in_two_parts_goes_on(files, tmp_path):
 
 
 def test_each_line_of_a_pipe_is_answered_at_once(tmp_path):
-    process = started("--format", "jsonl", "--target", "y", "--predictions", "-", stderr=subprocess.DEVNULL)
+    process = started("--target", "y", "--predictions", "-", stderr=subprocess.DEVNULL)
     assert process.stdin is not None
     assert process.stdout is not None
     model = GLNClassifier(seed=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -21,12 +20,12 @@ class Chunk(NamedTuple):
     weights: list[float] | None  # None: all are 1
     tags: list[str | None] | None  # VW's
     lines: list[int]  # where each sample begins, from 1
+    form: str = ""  # the format, as `read` found it
 
-    def before(self, line: int) -> Chunk:
-        """The samples of the lines before one."""
-        count = bisect.bisect_left(self.lines, line)
-        parts: list[Any] = [None if each is None else each[:count] for each in self]
-        return Chunk(*parts)
+    def part(self, rows: slice) -> Chunk:
+        """Some of the samples."""
+        weights, tags = self.weights and self.weights[rows], self.tags and self.tags[rows]
+        return Chunk(self.rows[rows], self.targets[rows], weights, tags, self.lines[rows], self.form)
 
 
 NO_SAMPLES = Chunk([], [], None, None, [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import gzip
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -106,12 +107,12 @@ def _chunks(
         chunk, bad = parser.chunk([record for record in batch if not isinstance(record, BadLine)])
         bad = sorted([*bad, *(record for record in batch if isinstance(record, BadLine))], key=lambda each: each.line)
         if skip_bad is None:
-            chunk = chunk.before(bad[0].line) if bad else chunk
+            chunk = chunk.part(slice(bisect.bisect(chunk.lines, bad[0].line))) if bad else chunk
         else:
             for each in bad:
                 skip_bad(each)
         if chunk.lines:
-            yield chunk
+            yield chunk._replace(form=form)
         if bad and skip_bad is None:
             raise bad[0]
 

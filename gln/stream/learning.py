@@ -77,9 +77,4 @@ def taught(
             bad(BadLine(chunk.lines[0], str(error)))
             return
         for place in range(len(chunk.lines)):
-            yield from taught(model, part_of(chunk, slice(place, place + 1)), learns, bad)
-
-
-def part_of(chunk: Chunk, rows: slice) -> Chunk:
-    parts: list[Any] = [None if each is None else each[rows] for each in chunk]
-    return Chunk(*parts)
+            yield from taught(model, chunk.part(slice(place, place + 1)), learns, bad)

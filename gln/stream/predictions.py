@@ -7,10 +7,13 @@ import io
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
+
+from gln.stream.chunks import Chunk
 
 __all__ = ["Predictions"]
 
@@ -20,12 +23,12 @@ DIGITS = 6  # of probabilities
 class Predictions:
     """A file or the standard output, with one line for each sample."""
 
-    def __init__(self, name: str, as_json: bool, written: int | None) -> None:
+    def __init__(self, name: str, written: int | None) -> None:
         """`written` is how many bytes of the file were written when the model was saved that goes on now.
 
         Raises OSError if the file cannot be written, and ValueError if it has fewer bytes.
         """
-        self._as_json, self._has_header, self._name = as_json, bool(written), name
+        self._has_header, self._name = bool(written), name
         self._file: BinaryIO = sys.stdout.buffer if name == "-" else open(name, "r+b" if written else "wb")  # noqa: SIM115
         if written and name != "-":
             if self._file.seek(0, os.SEEK_END) < written:
@@ -33,13 +36,13 @@ class Predictions:
             self._file.seek(written)
             self._file.truncate()
 
-    def write(self, predicted: pd.DataFrame, are_classes: bool, tags: list[str | None] | None) -> None:
+    def write(self, predicted: pd.DataFrame, are_classes: bool, chunk: Chunk) -> None:
         """Write what was predicted of some samples."""
         names, columns = (_of_classes if are_classes else _of_numbers)(predicted)
-        if tags is not None:
-            names, columns = ["tag", *names], [tags, *columns]
+        if chunk.tags is not None:
+            names, columns = ["tag", *names], [chunk.tags, *columns]
         rows = list(zip(*columns, strict=True))
-        if self._as_json:
+        if Path(self._name).suffix in (".jsonl", ".ndjson") or (self._name, chunk.form) == ("-", "jsonl"):
             text = "".join(json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in rows)
         else:
             buffer = io.StringIO()

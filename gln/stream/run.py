@@ -20,7 +20,7 @@ from gln.river import GLNClassifier
 from gln.stream.chunks import Chunk
 from gln.stream.figures import POINTS, Figures
 from gln.stream.formats import form_of, opened, read
-from gln.stream.learning import are_labels, loaded, made, part_of, taught
+from gln.stream.learning import are_labels, loaded, made, taught
 from gln.stream.lines import BadLine
 from gln.stream.predictions import Predictions
 from gln.stream.signals import Signals
@@ -54,8 +54,7 @@ class Run:
         if options.load:
             self._begin(loaded(options.load, options))
         name, written = options.predictions, state.get("predictions")
-        as_json = name is not None and (Path(name).suffix in (".jsonl", ".ndjson") or (name, form) == ("-", "jsonl"))
-        self._predictions = None if name is None else Predictions(name, as_json, written)
+        self._predictions = None if name is None else Predictions(name, written)
 
     def _resumed(self) -> dict[str, Any]:
         """What the model's file says of the run that goes on; empty if there is none."""
@@ -100,6 +99,9 @@ class Run:
     def _chunks(self) -> Iterator[Chunk]:
         options, model = self._options, self._model
         names = {} if model is None else {n: text for n, text in model.known_names.items() if isinstance(n, str)}
+        if isinstance(model, GLNClassifier) and options.target is not None:  # "1" and 1 would be two classes
+            for label in model.predict_proba_one({}):
+                names[options.target] = isinstance(label, str)
         again = self._is_file and self._line > 0  # the file is read from its start, and its samples tell the features
         features = None if model is None or again else [name for name in model.feature_names if isinstance(name, str)]
         lists = {"strings": options.strings, "numbers": options.numbers, "ignore": options.ignore}
@@ -112,7 +114,7 @@ class Run:
         """Predict and learn a chunk, and all that follows from it."""
         options, before = self._options, 0 if self._figures is None else self._figures.samples
         if done := bisect.bisect_right(chunk.lines, self._line):
-            chunk = part_of(chunk, slice(done, None))
+            chunk = chunk.part(slice(done, None))
         if chunk.lines and self._model is None:
             self._decide(chunk)
         if chunk.lines:
@@ -154,7 +156,7 @@ class Run:
             rows = zip(chunk.targets, predicted.to_numpy().tolist(), strict=True)
             self._recent.extend(row for row in rows if row[0] is not None)
         if self._predictions is not None:
-            self._predictions.write(predicted, self._figures.are_classes, chunk.tags)
+            self._predictions.write(predicted, self._figures.are_classes, chunk)
 
     def _skip(self, bad: BadLine) -> None:
         """Leave a bad line out, and count it with its chunk."""
