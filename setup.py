@@ -105,5 +105,11 @@ setup(
         "dev": TEST + DEV + DOCS,
         "all": PLOTS + RIVER + ONNX + PAGE + [each for framework in FRAMEWORKS.values() for each in framework],
     },
-    entry_points={"console_scripts": ["gln-mnist = gln_mnist:main", "gln-draw = gln.page.command:main", "gln-stream = gln.stream.command:main"]},
+    entry_points={
+        "console_scripts": [
+            "gln-mnist = gln_mnist:main",
+            "gln-draw = gln.page.command:main",
+            "gln-stream = gln.stream.command:main",
+        ]
+    },
 )

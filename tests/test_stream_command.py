@@ -353,7 +353,7 @@ def test_a_value_that_the_model_refuses_is_a_bad_line(tmp_path, capsys):
     assert main(options) == 2
     assert "line 41" in capsys.readouterr().err
     assert figures_in(tmp_path / "m").samples == 40
-    assert main([*options, "--skip-bad"]) == 0
+    assert main([*options, "--skip-bad", "--resume"]) == 0
     model = GLNRegressor(seed=0)
     for place, row in enumerate(rows):
         if place != 40:

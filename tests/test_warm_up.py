@@ -44,7 +44,8 @@ for arm in "abab":
     bandit.decide(context)
     bandit.learn(context, arm, 1.0)
     context[arm] = 1  # a word
-loops = [counts._count, counts._sums, names._count_words, names._had_by_most, category_loops.encode, category_loops.find, category_loops.needs_columns, encodings.fill_distances]
+loops = [counts._count, counts._sums, names._count_words, names._had_by_most, encodings.fill_distances]
+loops += [category_loops.encode, category_loops.find, category_loops.needs_columns]
 loops += [getattr(mixture_loops, name) for name in ("add_linear", "fading_means", "losses_of_members")]
 loops += [mixture_loops.mixed_by_losses, mixture_loops.sums_before, moments.standardise, samples._magnitude]
 loops += [rates._stream_rates, single._step, turns._turns]

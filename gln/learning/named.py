@@ -162,7 +162,7 @@ class Named(Names, Saveable):
         found: list[np.ndarray] = []
 
         def taught(samples: Samples, rows: slice) -> None:
-            if rows.stop - rows.start == 1:
+            if rows.stop - rows.start == 1:  # it may have new names, which a prediction leaves out
                 found.append(predict(self._known_frame(X.iloc[rows]) if is_frame else self._known(X[rows.start])))
                 learn(samples, rows, False)
             else:
@@ -172,7 +172,7 @@ class Named(Names, Saveable):
         for part in parts:
             for rows in [part] if is_frame else self._known_runs(X, part):
                 some: Any = X.iloc[rows] if is_frame else frame_of(X[rows], self._places, self._levels)
-                if some is None and learns[part.start]:
+                if some is None and learns[part.start]:  # such as a text, whose frame would have a column per word
                     taught(self._seen(X[rows.start]), rows)
                 elif learns[part.start]:
                     self._learn_frame(some, lambda samples, own: taught(samples, _within(rows, own)))  # noqa: B023
@@ -203,7 +203,7 @@ class Named(Names, Saveable):
             start = max(stop, start + 1)
 
     def _without_new(self, samples: Samples, rows: WithWords) -> WithWords:
-        """Rows of samples without each level that is new, where it comes first."""
+        """Rows of samples without each level that is new, where it comes first, as predictions see them."""
         features = rows.features.copy() if samples.levels else rows.features
         for name in samples.levels.keys() & samples.places.keys():
             own = features[samples.places[name]]

@@ -47,7 +47,7 @@ class Run:
         self._signals, self._bar = Signals(), _progress(source) if self._is_file else None
         self._line = 0  # the last one that was counted
         self._skipped, self._last_bad = 0, 0  # how many bad lines after it, and the last of them
-        self._recent: deque[tuple[float, list[float]]] = deque(maxlen=POINTS)  # numbers, and what was predicted
+        self._recent: deque[tuple[float, list[float]]] = deque(maxlen=POINTS // 2)  # numbers, and what was predicted
         self._model: Any = None
         self._figures: Figures | None = None
         state = self._resumed()
@@ -80,20 +80,20 @@ class Run:
     def all(self) -> int:
         """Take all chunks; returns the exit status."""
         status, why = 0, ""
-        try:
-            with self._signals.handled():
+        with self._signals.handled():
+            try:
                 for chunk in self._signals.each(self._chunks()):
                     self._take(chunk)
-            if not self._signals.received:
-                self._count_skipped()
-        except BadLine as bad:
-            status, why = 2, str(bad)
-        except BrokenPipeError:
-            status = CLOSED_PIPE
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes when it ends
-        if self._signals.received:
-            status, why = 128 + self._signals.received, f"ended by {signal.Signals(self._signals.received).name}"
-        self._end(why)
+                if not self._signals.received:
+                    self._count_skipped()
+            except BadLine as bad:
+                status, why = 2, str(bad)
+            except BrokenPipeError:
+                status = CLOSED_PIPE
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes when it ends
+            if number := self._signals.received:
+                status, why = 128 + number, f"ended by {signal.Signals(number).name}"
+            self._end(why)
         return status
 
     def _chunks(self) -> Iterator[Chunk]:
@@ -121,7 +121,6 @@ class Run:
             for predicted, own in taught(self._model, chunk, not options.predict_only, self._refused):
                 self._report(predicted, own)
         self._count_skipped()
-        self._line = max([self._line, *chunk.lines[-1:]])
         assert self._figures is not None
         if options.save_every and self._figures.samples // options.save_every > before // options.save_every:
             self._save()
@@ -157,6 +156,7 @@ class Run:
             self._recent.extend(row for row in rows if row[0] is not None)
         if self._predictions is not None:
             self._predictions.write(predicted, self._figures.are_classes, chunk)
+        self._line = chunk.lines[-1]  # now, as a later sample of the same chunk may be refused
 
     def _skip(self, bad: BadLine) -> None:
         """Leave a bad line out, and count it with its chunk."""
