@@ -62,7 +62,9 @@ class Mixture:
         spread = np.zeros(0) if self.spread is None else np.array(self.spread, np.float64)
         own = UNWEIGHTED if shares is None else plain(shares)
         before = compiled(sums_before)(plain(losses), sums, spread, own, batch_size)
-        self.losses, self.spread = sums, None if self.spread is None else spread
+        self.losses[:] = sums  # in place, because `gln.learning.single` gathers its arguments anew for other arrays
+        if self.spread is not None:
+            self.spread[:] = spread
         return before
 
     def blend(self, group: Any) -> tuple[Blend, str]:
