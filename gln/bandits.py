@@ -250,13 +250,13 @@ class GLNBandit(Named):
         else:
             self._learn_heads(self._seen(self._mapping(context), at_once), rewards)
         for arm in rewards:
-            self.add_arm(arm)
+            self._heads.setdefault(arm)
         if not is_mapping and context is not None:
             self._size = len(context)
 
     def _learn_heads(self, samples: Samples, rewards: Mapping[Hashable, float]) -> None:
         for arm in rewards:
-            self.add_arm(arm)
+            self._heads.setdefault(arm)
         heads, room = self._with_heads(rewards)
         targets = np.full((room, 1), np.nan)
         for arm, reward in rewards.items():
@@ -420,7 +420,9 @@ def _with_handicap(learner: Learner, first: int) -> Learner:
 
 
 class CobaLearner:
-    """`GLNBandit` as a learner for coba's experiments. The actions are the arms; they must be hashable.
+    """`GLNBandit` as a learner for coba's experiments.
+
+    The actions are the arms: dictionaries, lists and tuples are features of arms, anything else must be hashable.
 
     Parameters
     ----------
@@ -436,21 +438,36 @@ class CobaLearner:
 
     def predict(self, context: Any, actions: Sequence[Any]) -> tuple[Any, float]:
         """The chosen action and its propensity."""
-        decision = self._bandit.decide(_plain(context), actions)
-        return decision.arm, decision.propensity
+        arms = _arms(actions)
+        decision = self._bandit.decide(_plain(context), arms)
+        return actions[list(arms).index(decision.arm)], decision.propensity
 
     def score(self, context: Any, actions: Sequence[Any], action: Any) -> float:
         """The propensity of an action."""
-        return self._bandit.propensities(_plain(context), actions)[action]
+        return list(self._bandit.propensities(_plain(context), _arms(actions)).values())[actions.index(action)]
 
     def learn(self, context: Any, action: Any, reward: float, probability: float, **_: Any) -> None:
         """Learn the reward of an action. Its propensity is ignored."""
-        self._bandit.learn(_plain(context), action, reward)
+        if _has_features(action):
+            self._bandit.learn(_plain(context), None, reward, features=_plain(action))
+        else:
+            self._bandit.learn(_plain(context), action, reward)
 
 
-def _plain(context: Any) -> Any:
-    """Convert a coba context for `GLNBandit`; a single value becomes a vector of length one."""
-    if context is None or isinstance(context, Mapping):
-        return context
-    values = [context] if isinstance(context, (str, int, float)) else context
+def _has_features(action: Any) -> bool:
+    return isinstance(action, (Mapping, list, tuple))
+
+
+def _arms(actions: Sequence[Any]) -> Any:
+    """The arms that coba's actions are; those that are features have no names."""
+    if any(map(_has_features, actions)):
+        return {place: _plain(action) for place, action in enumerate(actions)}
+    return actions
+
+
+def _plain(values: Any) -> Any:
+    """Convert a context or an action of coba for `GLNBandit`; a single value becomes a vector of length one."""
+    if values is None or isinstance(values, Mapping):
+        return values
+    values = [values] if isinstance(values, (str, int, float)) else values
     return dict(enumerate(values))

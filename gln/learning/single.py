@@ -28,7 +28,7 @@ from gln.learning.reading import Reading
 from gln.learning.samples import Words, check_samples, features_and_words
 from gln.learning.standardizer import Standardizer
 
-__all__ = ["is_single", "learn_single", "predict_single"]
+__all__ = ["in_one_call", "is_single", "learn_single", "predict_single"]
 
 gate_block: Any = None  # of gln_numba, once they are needed, as the next three
 read: Any = None
@@ -39,9 +39,13 @@ ONE, NO_SPREAD = np.ones(1), np.zeros(0)
 
 def is_single(reading: Reading, group: Group, samples: Any) -> bool:
     """Whether these samples are one, that this reading and this group can take in one call."""
+    return samples.shape[1] == 1 and in_one_call(reading, group, samples)
+
+
+def in_one_call(reading: Reading, group: Group, samples: Any) -> bool:
+    """Whether this reading and this group can predict these samples in one call."""
     return (
-        samples.shape[1] == 1
-        and bool(group.reads)
+        bool(group.reads)
         and not issparse(samples)
         and isinstance(reading.standardizer, Standardizer)
         and type(group.combination) is Mixture
@@ -51,14 +55,17 @@ def is_single(reading: Reading, group: Group, samples: Any) -> bool:
     )
 
 
-def predict_single(reading: Reading, group: Group, samples: Any) -> tuple[np.ndarray, np.ndarray]:  # (C, 1), (1, N)
-    """The combined predictions for a sample, in the networks' units, and the rows that it picks."""
+def predict_single(reading: Reading, group: Group, samples: Any) -> tuple[np.ndarray, np.ndarray]:  # (C, B), (B, N)
+    """The combined predictions for a sample, or for several, in the networks' units, and the rows that each picks."""
     features, words = features_and_words(samples)
     if features is samples:
         check_samples(features, len(reading.numbers))  # compiled loops do not; samples with words have been checked
     columns = features if reading.categories is None else reading.categories.transform(features)
     fixed = _fixed(reading, group)
-    return _compiled_step()(plain(columns), plain(features), words, *fixed.nothing, ONE, False, *fixed.predicts)
+    nothing = (
+        fixed.nothing if samples.shape[1] == 1 else [each.repeat(samples.shape[1], axis=1) for each in fixed.nothing]
+    )
+    return _compiled_step()(plain(columns), plain(features), words, *nothing, ONE, False, *fixed.predicts)
 
 
 def learn_single(
@@ -183,23 +190,25 @@ def _step(
         context, features, joins, bound, most, slots, cells, are_classes, words, numbers, targets, share, learns
     )
     sample, count, models, heads = np.ascontiguousarray(context.T), len(networks), slots.leaders.shape[1], len(y)
-    predicted = np.empty((count + models, heads, 1), np.float32)
+    predicted = np.empty((count + models, heads, len(sample)), np.float32)
     first, neurons = 0, 0
     for network in networks:
         neurons += network.sizes.sum()
-    picked = np.empty((1, neurons), np.int64)
+    picked = np.empty((neurons, len(sample)), np.int64)
     for m, network in enumerate(networks):
         z = read(made[len(made) - inputs[m] :], network.bias, network.bound)
         contexts = gate_block(*planes[m], context, sample)
         for j in range(len(contexts)):
-            picked[0, first + j] = contexts[j, 0]
+            for b in range(len(sample)):
+                picked[first + j, b] = contexts[j, b]
         first += len(contexts)
         z = learn_block(network, z, contexts, y, rates[m])
         p = outputs(network, z)
         for c in range(heads):
-            predicted[m, c, 0] = p[c, 0]
+            for b in range(len(sample)):
+                predicted[m, c, b] = p[c, b]
     add_linear(predicted, made[size : size + models * heads], are_classes)
     mixed = mixed_by_losses(predicted, losses, offset, are_classes)
     if learns:
         sums_before(losses_of_members(predicted, y, are_classes), losses, spread, share, 1)
-    return mixed, picked
+    return mixed, picked.T
