@@ -18,6 +18,7 @@ import numpy as np
 from gln.learning.categories import FEW
 from gln.learning.group import grouped
 from gln.learning.learner import Learner
+from gln.learning.levels import Levels
 from gln.learning.named import Named
 from gln.learning.names import Samples
 from gln.learning.samples import WithWords, Words, no_words
@@ -159,7 +160,8 @@ class Arms(Named):
         """The features of arms whose levels are known from now on."""
         rows = [np.zeros((len(self._places), 0))]
         for features in offered.values():
-            own, new = _named(OF_ARM, features), {}
+            own = _named(OF_ARM, features)
+            new: dict[Hashable, Levels] = {}
             values = self._values({name: own[name] for name in own.keys() & self._places.keys()}, new)
             for name, levels in new.items():
                 self._levels[name].update(levels)

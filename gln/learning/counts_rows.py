@@ -44,7 +44,7 @@ class CountsRows:
         self.counts.learn(self._contexts(self.reading.learn(samples, nothing)))
 
     def meet_columns(self, samples: Any, categorical: Set[int]) -> None:
-        """Have columns for the features and levels of samples (F, B), and count them to standardise, but nothing else."""
+        """Have columns for the features and levels of samples (F, B), and standardise by them too, but no more."""
         self._read_by(self.reading.grown(samples, categorical, 1, self.targets.are_classes))
         categories = self.reading.categories
         self.reading.standardizer.learn_checked(samples if categories is None else categories.transform(samples))
