@@ -92,7 +92,11 @@ def together(steps: list[Step], seed: int, model: Any) -> list[float]:
 
 def vowpal_wabbit(steps: list[Step], seed: int, explore: str) -> list[float]:
     workspace: Any = importlib.import_module("vowpalwabbit").Workspace
-    model, rng, rewards = workspace(f"{explore} -q sa --quiet --random_seed {seed + 1}"), np.random.default_rng(seed), []
+    model, rng, rewards = (
+        workspace(f"{explore} -q sa --quiet --random_seed {seed + 1}"),
+        np.random.default_rng(seed),
+        [],
+    )
     for reader, articles, likes in steps:
         lines = [f"shared |s {_told(reader)}", *(f"|a {_told(each | {'name': n})}" for n, each in articles.items())]
         p = np.array(model.predict(lines))
