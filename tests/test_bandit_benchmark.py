@@ -12,6 +12,7 @@ if not os.environ.get("GLN_REQUIRE_BACKENDS"):
         pytest.importorskip(package)
 
 from benchmarks.bandit_data import DRIFTS, LOADERS, PENALTIES, RADII, TABLES, WHEELS, Environment
+from benchmarks.bandit_items import ARTICLES, POLICIES, STAY, articles_and_readers, chance, mean_rewards
 from benchmarks.bandit_rivals import HAS_VW, Linear, Task, VowpalWabbit, with_one
 from benchmarks.bandits import MODELS, play, scores, task_of, told_all
 
@@ -66,6 +67,26 @@ def test_drift():
     assert (after.contexts == before.contexts).all()
     assert (moved[:half] == 0).all()
     assert (moved[half:] % 10 == 1).all()
+
+
+def test_items_come_and_go():
+    found = articles_and_readers(2 * STAY, 3)
+    assert found[0].articles is found[STAY - 1].articles
+    assert found[0].articles.keys().isdisjoint(found[STAY].articles)
+    assert {len(step.articles) for step in found} == {ARTICLES} == {len(step.likes) for step in found}
+    assert [step.reader for step in found] == [step.reader for step in articles_and_readers(2 * STAY, 3)]
+    tastes = {"pupils": {"music": 1.0, "food": -1.0}}
+    reader, music = {"group": "pupils", "hurry": 1.0}, {"topic": "music", "minutes": 2.0, "days": 0.0}
+    better = chance(reader, music, tastes)
+    for worse in ({"topic": "food"}, {"minutes": 9.0}, {"days": 5.0}):
+        assert chance(reader, music | worse, tastes) < better
+    assert chance(reader | {"hurry": 0.0}, music | {"minutes": 9.0}, tastes) > better / 2
+
+
+def test_policies_of_items_learn():
+    rewards = mean_rewards(300, 1)
+    assert min(rewards[title] for title in POLICIES if "names" not in title) > rewards["random"] + 0.05
+    assert rewards["some article is liked"] > max(rewards[title] for title in POLICIES)
 
 
 def test_scores_of_extremes():

@@ -265,7 +265,7 @@ def test_propensities_estimate_the_reward_of_another_policy():
 def test_propensities_add_up_to_one(explore):
     bandit = GLNBandit(ARMS, explore=explore, **SMALL)
     played(bandit, contexts(100))
-    values, counts = bandit._known_about(bandit._of(contexts(1)[0]), ARMS)
+    _, values, counts = bandit._choice(contexts(1)[0], ARMS)
     p = bandit._propensities(values, counts)
     assert p.sum() == pytest.approx(1)
     assert (p >= 0).all()

@@ -52,7 +52,7 @@ class Counts(OwnsArrays):
     def mean(self, contexts: Sequence[np.ndarray]) -> np.ndarray:  # (B, N) for each network -> (C or 1, B)
         """The mean of `transform` over neurons."""
         each = zip(self.rows, contexts, strict=True)
-        sums = [compiled(_sums)(rows, np.ascontiguousarray(picked, np.int64)) for rows, picked in each]
+        sums = [compiled(_sums)(rows, np.ascontiguousarray(picked.T, np.int64)) for rows, picked in each]
         return sum(sums) / sum(map(len, self.rows))
 
     def novelty(self, contexts: Sequence[np.ndarray]) -> np.ndarray:  # (B, N) for each network -> (B,)
@@ -82,13 +82,13 @@ def _count(rows: np.ndarray, picked: np.ndarray, targets: np.ndarray) -> None:  
                     rows[neuron, picked[b, neuron], head] += 1
 
 
-def _sums(rows: np.ndarray, picked: np.ndarray) -> np.ndarray:  # (N, 2^k, C), (B, N) -> (C, B)
+def _sums(rows: np.ndarray, picked: np.ndarray) -> np.ndarray:  # (N, 2^k, C), (N, B) -> (C, B)
     """The sums of the counts of the rows that samples pick."""
-    sums = np.zeros((rows.shape[2], len(picked)))
-    for b in range(len(picked)):
-        for neuron in range(len(rows)):
+    sums = np.zeros((rows.shape[2], picked.shape[1]))
+    for neuron in range(len(rows)):
+        for b in range(picked.shape[1]):
             for head in range(len(sums)):
-                sums[head, b] += rows[neuron, picked[b, neuron], head]
+                sums[head, b] += rows[neuron, picked[neuron, b], head]
     return sums
 
 

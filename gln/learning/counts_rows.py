@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from gln.learning.counts import Counts
-from gln.learning.samples import check_magnitude, chunks
-from gln.learning.single import predict_single
+from gln.learning.samples import CHUNK, check_magnitude, chunks
+from gln.learning.single import in_one_call, predict_single
 
 __all__ = ["CountsRows"]
 
@@ -43,13 +43,23 @@ class CountsRows:
         self._read_by(self.reading.grown(samples, categorical, self.targets.count(first), self.targets.are_classes))
         self.counts.learn(self._contexts(self.reading.learn(samples, nothing)))
 
+    def meet_columns(self, samples: Any, categorical: Set[int]) -> None:
+        """Have columns for the features and levels of samples (F, B), and standardise by them too, but no more."""
+        self._read_by(self.reading.grown(samples, categorical, 1, self.targets.are_classes))
+        categories = self.reading.categories
+        self.reading.standardizer.learn_checked(samples if categories is None else categories.transform(samples))
+
     def count(self, z: Any) -> None:
         """Count the rows that standardised samples (D, B) pick."""
         self.counts.learn(self._contexts(z))
 
     def counted(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:
         """Predictions (C, B) for samples (F, B), and the mean count of the rows that they pick, (C or 1, B)."""
-        if self._is_single(samples):
+        if samples.shape[1] > CHUNK:
+            parts = [self.counted(samples[:, part]) for part in chunks(samples.shape[1])]
+            predicted, counts = (np.concatenate(each, axis=1) for each in zip(*parts, strict=True))
+            return predicted, counts
+        if in_one_call(self.reading, self.groups[0], samples):
             predicted, picked = predict_single(self.reading, self.groups[0], samples)
             predicted, contexts = self.targets.in_units(predicted, self.groups[0]), self._of_networks(picked)
         else:

@@ -104,7 +104,7 @@ class Named(Names, Saveable):
         learner, memory = self._learner, samples.places.get(PREVIOUS)
         if learner is None:
             learner = self._of_first(rows, categorical, memory)
-        elif self._places.keys() <= {CONSTANT, PREVIOUS} and len(samples.places) > len(self._places):
+        elif self._places.keys() <= {CONSTANT, *self._always} and len(samples.places) > len(self._places):
             learner = self._with_first_features(learner, self._of_first(rows, categorical, memory))
         predicted = []
         if turns:

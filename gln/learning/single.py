@@ -29,7 +29,7 @@ from gln.learning.reading import Reading
 from gln.learning.samples import Words, check_samples, features_and_words, no_words
 from gln.learning.standardizer import Standardizer
 
-__all__ = ["compiled_step", "fixed_arguments", "is_single", "learn_single", "predict_single"]
+__all__ = ["compiled_step", "fixed_arguments", "in_one_call", "is_single", "learn_single", "predict_single"]
 
 gate_block: Any = None  # of gln_numba, once they are needed, as the next three
 read: Any = None
@@ -40,9 +40,13 @@ ONE, NO_SPREAD = np.ones(1), np.zeros(0)
 
 def is_single(reading: Reading, group: Group, samples: Any) -> bool:
     """Whether these samples are one, that this reading and this group can take in one call."""
+    return samples.shape[1] == 1 and in_one_call(reading, group, samples)
+
+
+def in_one_call(reading: Reading, group: Group, samples: Any) -> bool:
+    """Whether this reading and this group can predict these samples in one call."""
     return (
-        samples.shape[1] == 1
-        and bool(group.reads)
+        bool(group.reads)
         and not issparse(samples)
         and isinstance(reading.standardizer, Standardizer)
         and type(group.combination) is Mixture
@@ -51,14 +55,15 @@ def is_single(reading: Reading, group: Group, samples: Any) -> bool:
     )
 
 
-def predict_single(reading: Reading, group: Group, samples: Any) -> tuple[np.ndarray, np.ndarray]:  # (C, 1), (1, N)
-    """The combined predictions for a sample, in the networks' units, and the rows that it picks."""
+def predict_single(reading: Reading, group: Group, samples: Any) -> tuple[np.ndarray, np.ndarray]:  # (C, B), (B, N)
+    """The combined predictions for a sample, or for several, in the networks' units, and the rows that each picks."""
     features, words = features_and_words(samples)
     if features is samples:
         check_samples(features, len(reading.numbers))  # compiled loops do not; samples with words have been checked
     columns = features if reading.categories is None else reading.categories.transform(features)
-    fixed = fixed_arguments(reading, group)
-    return _run(fixed.predicts, columns, features, words, *fixed.nothing, ONE, False)
+    fixed, count = fixed_arguments(reading, group), samples.shape[1]
+    y, rates = fixed.nothing if count == 1 else (each.repeat(count, axis=1) for each in fixed.nothing)
+    return _run(fixed.predicts, columns, features, words, y, rates, ONE, False)
 
 
 def learn_single(
@@ -207,31 +212,34 @@ def _step(
     made, _ = say(
         context, features, joins, bound, most, slots, cells, are_classes, words, numbers, targets, share, learns
     )
-    part, made_of_part, first = context, made, len(made) - 2 * size
+    part, made_of_part, first, samples = context, made, len(made) - 2 * size, context.shape[1]
     if len(without) < size:
-        part, made_of_part = np.empty((len(without), 1), np.float32), made[: first + 2 * len(without)].copy()
+        part, made_of_part = np.empty((len(without), samples), np.float32), made[: first + 2 * len(without)].copy()
         for i in range(len(without)):
-            part[i, 0] = context[without[i], 0]
+            for b in range(samples):
+                part[i, b] = context[without[i], b]
         fill_distances(part, made_of_part[first:])
     count, models, heads = len(networks), slots.leaders.shape[1], len(y)
-    predicted = np.empty((count + models, heads, 1), np.float32)
+    predicted = np.empty((count + models, heads, samples), np.float32)
     first, neurons = 0, 0
     for network in networks:
         neurons += network.sizes.sum()
-    picked = np.empty((1, neurons), np.int64)
+    picked = np.empty((neurons, samples), np.int64)
     for m, network in enumerate(networks):
         seen, mixes = (context, made) if planes[m][0].shape[2] == size else (part, made_of_part)
         z = read(mixes[len(mixes) - inputs[m] :], network.bias, network.bound)
         contexts = gate_block(*planes[m], seen, np.ascontiguousarray(seen.T))
         for j in range(len(contexts)):
-            picked[0, first + j] = contexts[j, 0]
+            for b in range(samples):
+                picked[first + j, b] = contexts[j, b]
         first += len(contexts)
         z = learn_block(network, z, contexts, y, rates[m])
         p = outputs(network, z)
         for c in range(heads):
-            predicted[m, c, 0] = p[c, 0]
+            for b in range(samples):
+                predicted[m, c, b] = p[c, b]
     add_linear(predicted, made[size : size + models * heads], are_classes)
     mixed = mixed_by_losses(predicted, losses, offset, are_classes)
     if learns:
         sums_before(losses_of_members(predicted, y, are_classes), losses, spread, share, 1)
-    return mixed, picked
+    return mixed, picked.T
