@@ -20,6 +20,7 @@ from gln.learning.calibration import Blend
 from gln.learning.compiled import compiled, plain
 from gln.learning.many import log_share
 from gln.learning.mixture_loops import SHARPNESS, fading_means, losses_of_members, sums_before
+from gln.learning.owned import OwnsArrays
 
 __all__ = ["Mixture", "VarianceMixture", "losses_of", "weights_of"]
 
@@ -32,7 +33,7 @@ RECENT_FADING = 0.95  # NLL is the same within .01 for .9 to .98; where means su
 
 
 @dataclasses.dataclass
-class Mixture:
+class Mixture(OwnsArrays):
     """How well each network predicted recently."""
 
     losses: np.ndarray  # (M, T), fading sums
