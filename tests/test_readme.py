@@ -93,7 +93,7 @@ def test_shell_blocks():
 
 LONG = {
     "backends": 1,
-    "bandits": 4,
+    "bandits": 5,
     "larger": 4,
     "rare_classes": 3,
     "regression": 9,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import gzip
 import io
 import json
@@ -530,10 +531,11 @@ class Endless:
 def test_memory_does_not_grow(form, line, monkeypatch):
     monkeypatch.setattr("gln.stream.lines.BLOCK", 1 << 14)
     peaks = []
-    for total in (5_000, 25_000):
+    for total in (5_000, 50_000):
+        gc.collect()
         tracemalloc.start()
         source: Any = Endless(line, total)
         assert sum([len(chunk.lines) for chunk in read(source, form)]) >= total - 1
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < 1.1 * peaks[0] < 10e6
+    assert peaks[1] < 1.5 * peaks[0] < 10e6  # when garbage is collected makes a difference of a fifth
