@@ -354,12 +354,12 @@ def test_missing_values_of_any_kind_may_change():
 
 def test_backends_agree(backend):
     bandits = [GLNBandit(backend=name, layer_sizes=(8,), seed=1) for name in ("numpy", backend_name(backend))]
-    for x in listeners(40):
-        arm, _ = (bandit.decide(x, songs(5)).arm for bandit in bandits)
+    for x in listeners(15):
+        arm, _ = (bandit.decide(x, songs(3)).arm for bandit in bandits)
         for bandit in bandits:
-            bandit.learn(x, arm, liked(x, songs(5)[arm]))
-    for x in listeners(10, seed=2):
-        expected, found = (bandit._choice(x, songs(5)) for bandit in bandits)
+            bandit.learn(x, arm, liked(x, songs(3)[arm]))
+    for x in listeners(5, seed=2):
+        expected, found = (bandit._choice(x, songs(3)) for bandit in bandits)
         np.testing.assert_allclose(found[1], expected[1], atol=1e-2)
         np.testing.assert_array_equal(found[2], expected[2])
 

@@ -107,7 +107,8 @@ def _look_up(
             for b in range(count):  # NaN is above all ends
                 bins[feature, b] += half * (not samples[feature, b] <= ends[first + bins[feature, b] + half - 1])
             left -= half
-        bins[feature] += first_bins[feature]
+        for b in range(count):  # as arrays, it takes two seconds to compile
+            bins[feature, b] += first_bins[feature]
     for grid in range(len(grids)):
         start, width, kind = starts[grid], widths[grid], kinds[grid]
         one, other = grids[grid]
