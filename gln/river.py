@@ -31,7 +31,7 @@ from gln.learning.names import Samples
 from gln.learning.of_streams import OF_STREAMS, stream_sizes
 from gln.learning.samples import WithWords
 from gln.learning.targets import sum_to_one
-from gln.learning.turns import first_visits, joined, predictions_of
+from gln.learning.turns import joined, predictions_of
 from gln.learning.values import MOST
 from gln.learning.visits import stream_visits
 
@@ -481,7 +481,10 @@ def _checked_weights(y: Sequence[Any], w: Any, X: pd.DataFrame) -> np.ndarray:  
 
 def _before_each(predicted: list[np.ndarray], weights: np.ndarray) -> np.ndarray:  # of (K, n) -> (K, N)
     """What was predicted at the first visit of each row."""
-    return joined(predicted)[first_visits(weights)].T if predicted else np.zeros((0, len(weights)))
+    if not predicted:
+        return np.zeros((0, len(weights)))
+    visits, _ = stream_visits("w", weights)
+    return joined(predicted)[np.searchsorted(visits, np.arange(len(weights)))].T
 
 
 def _visits(targets: Any, w: Any) -> tuple[np.ndarray | None, np.ndarray | None]:

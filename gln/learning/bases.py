@@ -68,13 +68,6 @@ class Bases:
             read[len(z) : len(z) + len(said), done:] = said[:, done:]
         return read
 
-    def make_room(self, count: int, columns: np.ndarray) -> None:
-        """Have enough slots for a sample of so many features and words; `columns` as for `learn`."""
-        joined = 1 + (columns < 0).sum() * (self.linear.models > 1)
-        most = (1 + count) * joined
-        while 2 * (self.linear.slots.used[0] + most) > len(self.linear.keys) < self.linear.most:
-            self.linear.double()
-
     def transform(self, z: np.ndarray, features: np.ndarray, words: Words, columns: np.ndarray) -> np.ndarray:
         """Predict samples; arguments and result as for `learn`."""
         nothing = np.full((self.linear.heads, z.shape[1]), np.nan)

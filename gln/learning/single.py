@@ -29,7 +29,7 @@ from gln.learning.reading import Reading
 from gln.learning.samples import Words, check_samples, features_and_words, no_words
 from gln.learning.standardizer import Standardizer
 
-__all__ = ["compiled_step", "fixed_arguments", "in_one_call", "is_single", "learn_single", "predict_single"]
+__all__ = ["compiled_step", "in_one_call", "is_single", "learn_single", "predict_single", "with_room"]
 
 gate_block: Any = None  # of gln_numba, once they are needed, as the next three
 read: Any = None
@@ -61,7 +61,7 @@ def predict_single(reading: Reading, group: Group, samples: Any) -> tuple[np.nda
     if features is samples:
         check_samples(features, len(reading.numbers))  # compiled loops do not; samples with words have been checked
     columns = features if reading.categories is None else reading.categories.transform(features)
-    fixed, count = fixed_arguments(reading, group), samples.shape[1]
+    fixed, count = _fixed(reading, group), samples.shape[1]
     y, rates = fixed.nothing if count == 1 else (each.repeat(count, axis=1) for each in fixed.nothing)
     return _run(fixed.predicts, columns, features, words, y, rates, ONE, False)
 
@@ -84,11 +84,8 @@ def learn_single(
     counts = not reading.standardizer.judges_together
     if not counts:
         reading.standardizer.count_first(columns)
-    fixed, share = fixed_arguments(reading, group), ONE if shares is None else plain(shares)
-    if fixed.used[0] + fixed.joined * (1 + len(features) + len(words.numbers)) > fixed.room:
-        assert reading.bases is not None
-        reading.bases.make_room(len(features) + len(words.numbers), reading.numbers)
-        fixed = fixed_arguments(reading, group)
+    fixed = with_room(reading, group, len(features) + len(words.numbers))
+    share = ONE if shares is None else plain(shares)
     _, picked = _run(fixed.learns, columns, features, words, y, rates, share, counts)
     for network in group.networks:
         network.step += 1
@@ -131,7 +128,16 @@ class _Fixed(NamedTuple):
     learns: _Call
 
 
-def fixed_arguments(reading: Reading, group: Group) -> _Fixed:
+def with_room(reading: Reading, group: Group, count: int) -> _Fixed:
+    """What stays the same, with enough slots for a sample of so many features and words."""
+    fixed, bases = _fixed(reading, group), reading.bases
+    if bases is not None and fixed.used[0] + (terms := fixed.joined * (1 + count)) > fixed.room:
+        bases.linear.make_room(terms)
+        return _fixed(reading, group)
+    return fixed
+
+
+def _fixed(reading: Reading, group: Group) -> _Fixed:
     """What stays the same for this reading and this group, gathered anew only if a part was replaced."""
     bases, mixture, networks = reading.bases, group.combination, group.networks
     assert bases is not None
@@ -161,19 +167,18 @@ def compiled_step() -> Any:
     """`_step`, which calls compiled loops: as helpers they would be compiled once more."""
     from gln_numba import gate_block, learn_block, outputs, read
 
-    loops: dict[str, Any] = {
-        "standardise": compiled(standardise),
-        "say": compiled(say, *HELPERS),
-        "read": read,
-        "gate_block": gate_block,
-        "learn_block": learn_block,
-        "outputs": outputs,
-        "add_linear": compiled(add_linear),
-        "mixed_by_losses": compiled(mixed_by_losses),
-        "losses_of_members": compiled(losses_of_members),
-        "sums_before": compiled(sums_before),
-    }
-    globals().update(loops)
+    globals().update(
+        standardise=compiled(standardise),
+        say=compiled(say, *HELPERS),
+        read=read,
+        gate_block=gate_block,
+        learn_block=learn_block,
+        outputs=outputs,
+        add_linear=compiled(add_linear),
+        mixed_by_losses=compiled(mixed_by_losses),
+        losses_of_members=compiled(losses_of_members),
+        sums_before=compiled(sums_before),
+    )
     return compiled(_step)
 
 

@@ -21,7 +21,7 @@ from gln.learning.learner import Learner
 from gln.learning.levels import Levels
 from gln.learning.samples import WithWords, no_words
 
-__all__ = ["first_visits", "frame_of", "in_turns", "joined", "parts_of", "predictions_of", "runs", "singles"]
+__all__ = ["frame_of", "in_turns", "joined", "parts_of", "predictions_of", "runs", "singles"]
 
 step: Any = None  # `gln.learning.single._step`, once it is needed
 NO_WORDS = no_words(1)
@@ -107,12 +107,6 @@ def joined(predicted: Sequence[np.ndarray]) -> np.ndarray:  # N of (K, n) -> (su
     return rows
 
 
-def first_visits(weights: np.ndarray) -> np.ndarray:  # (N,) -> (N,)
-    """The first visit of each row, as `stream_visits` repeats rows of these weights, all above 0."""
-    times = np.where(np.isclose(weights, np.rint(weights), rtol=1e-9, atol=0), np.rint(weights), np.ceil(weights))
-    return (np.cumsum(times) - times).astype(int)
-
-
 def _learn_together(
     learner: Learner,
     known: WithWords,
@@ -127,7 +121,6 @@ def _learn_together(
         return None
     if not single.is_single(reading, group, samples[:, :1]) or reading.standardizer.judges_together:
         return None
-    assert reading.bases is not None
     own = samples[:, rows]
     y, units = learner.targets.learn(targets[..., rows], group, False)
     share = np.ones(y.shape[1], np.float32) if shares is None else shares[rows].astype(np.float32)
@@ -140,8 +133,7 @@ def _learn_together(
     steps = [np.ascontiguousarray(each.T, np.float32) for each in (y, rates * share)]
     said, done = np.empty((count, len(y))), 0
     while done < count:
-        reading.bases.make_room(len(reading.numbers), reading.numbers)
-        fixed = single.fixed_arguments(reading, group)
+        fixed = single.with_room(reading, group, len(reading.numbers))
         kinds = *fixed.nothing, fixed.predicts.arguments, fixed.learns.arguments
         terms = fixed.joined * (1 + len(reading.numbers))
         done = _compiled_turns()(
