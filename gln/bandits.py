@@ -146,15 +146,16 @@ class GLNBandit(Named):
         if k is not None:
             check_integer("k", k, 1)
         offered, values, counts = self._choice(context, arms)
-        names, left, decisions = list(offered), np.arange(len(offered)), []
+        left, decisions = list(offered), []
         for _ in range(min(k or 1, len(left))):
-            p = self._propensities(values[left], counts[left])
+            if decisions:  # which takes long
+                values, counts = (np.delete(each, chosen) for each in (values, counts))
+            p = self._propensities(values, counts)
             chosen = int(p.argmax())
             if p[chosen] < 1:
                 chosen = int(np.random.default_rng([self._key, self._draws]).choice(len(p), p=p))
                 self._draws += 1
-            decisions.append(Decision(names[left[chosen]], float(p[chosen]), float(values[left[chosen]])))
-            left = np.delete(left, chosen)
+            decisions.append(Decision(left.pop(chosen), float(p[chosen]), float(values[chosen])))
         self._offer(offered)
         return decisions[0] if k is None else decisions
 
@@ -366,7 +367,8 @@ class GLNBandit(Named):
         """Know these arms and their features from now on."""
         if _have_features(offered):
             self._of_features.offer(offered)
-        self._heads.update(dict.fromkeys(arm for arm in offered if arm not in self._heads))
+        if not offered.keys() <= self._heads.keys():
+            self._heads.update(dict.fromkeys(arm for arm in offered if arm not in self._heads))
 
     def _known_about(self, context: Any, offered: Mapping[Any, Any]) -> tuple[np.ndarray, np.ndarray]:  # -> (A,), (A,)
         """Values of arms in a context, and how often each was learned there, a mean over neurons."""
