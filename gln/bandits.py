@@ -27,10 +27,14 @@ from gln.learning.samples import WithWords, check_integer
 
 __all__ = ["CobaLearner", "Decision", "GLNBandit"]
 
-# Ways to explore and their default strengths: the factor of the bonus (0.7 to 2 are equally good), the factor of the
-# gap, and the fraction of random decisions. Two networks, slow and fast, are no better than one here and take twice the
+# Ways to explore and their default strengths: the factor of the bonus, the factor of the gap, and the fraction of
+# random decisions. With 0.5, 0.7 and 1 as factors of the bonus, the share of the best possible reward in 42 environments
+# is .489, .482 and .474 in 200 decisions, .692, .688 and .685 in 2,000, and in eleven of them .864, .864 and .862 in
+# 20,000; with .3 and less, rare rewards are missed. If arms have features, counts are those of all arms together, thus
+# larger, and 1 is better than 0.5 and 2. Two networks, slow and fast, are no better than one here and take twice the
 # time.
-STRENGTHS = {"counts": 1.0, "inverse-gap": 100.0, "epsilon": 0.05, "greedy": 0.0}
+STRENGTHS = {"counts": 0.5, "inverse-gap": 100.0, "epsilon": 0.05, "greedy": 0.0}
+WITH_FEATURES = STRENGTHS | {"counts": 1.0}
 HANDICAP = 5.0  # loss with which linear models start: they count little until they predict well, as from words
 REWARDS = {"numbers": (-np.inf, np.inf), "probabilities": (0.0, 1.0)}
 
@@ -60,7 +64,8 @@ class GLNBandit(Named):
         gap is the distance to the best value, and the best arm with the rest. "epsilon" draws a random arm with
         probability strength. "greedy" never explores. Ties go to the arm with the fewest rewards in the region.
     strength
-        How much to explore. None is 1 for "counts", 100 for "inverse-gap" and 0.05 for "epsilon".
+        How much to explore. None is 0.5 for "counts", or 1 if arms have features, 100 for "inverse-gap" and 0.05 for
+        "epsilon".
     rewards
         "numbers", or "probabilities": then rewards and values are from 0 to 1.
     layer_sizes, context_map_size, context_bias, learning_rate, backend, seed
@@ -146,10 +151,10 @@ class GLNBandit(Named):
         if k is not None:
             check_integer("k", k, 1)
         offered, values, counts = self._choice(context, arms)
-        left, decisions = list(offered), []
+        left, decisions, chosen = list(offered), [], 0
         for _ in range(min(k or 1, len(left))):
-            if decisions:  # which takes long
-                values, counts = (np.delete(each, chosen) for each in (values, counts))
+            if decisions:
+                values, counts = np.delete(values, chosen), np.delete(counts, chosen)
             p = self._propensities(values, counts)
             chosen = int(p.argmax())
             if p[chosen] < 1:
@@ -390,8 +395,10 @@ class GLNBandit(Named):
         return {arm: each for arm, (each, _) in known.items()}, {arm: constant for arm, (_, constant) in known.items()}
 
     def _propensities(self, values: np.ndarray, counts: np.ndarray) -> np.ndarray:  # (A,), (A,) -> (A,)
-        strength = STRENGTHS[self.explore] if self.strength is None else self.strength
-        learner = self._of_features.learner if self._of_features.are_all else self._learner
+        strengths, learner = STRENGTHS, self._learner
+        if self._of_features.are_all:
+            strengths, learner = WITH_FEATURES, self._of_features.learner
+        strength = strengths[self.explore] if self.strength is None else self.strength
         lessons, unit, count = 0, 1.0, len(values)  # the standard deviation of the rewards is 1 while all are equal
         if learner is not None:
             lessons = int(learner.groups[0].networks[0].step)
