@@ -28,8 +28,8 @@ from gln.learning.samples import WithWords, check_integer
 __all__ = ["CobaLearner", "Decision", "GLNBandit"]
 
 # Ways to explore and their default strengths: the factor of the bonus, the factor of the gap, and the fraction of
-# random decisions. With 0.5, 0.7 and 1 as factors of the bonus, the share of the best possible reward in 42 environments
-# is .489, .482 and .474 in 200 decisions, .692, .688 and .685 in 2,000, and in eleven of them .864, .864 and .862 in
+# random decisions. With 0.5, 0.7 and 1 as factors of the bonus, the share of the best reward of 42 environments is
+# .489, .482 and .474 in 200 decisions, .692, .688 and .685 in 2,000, and in eleven of them .864, .864 and .862 in
 # 20,000; with .3 and less, rare rewards are missed. If arms have features, counts are those of all arms together, thus
 # larger, and 1 is better than 0.5 and 2. Two networks, slow and fast, are no better than one here and take twice the
 # time.
@@ -151,7 +151,8 @@ class GLNBandit(Named):
         if k is not None:
             check_integer("k", k, 1)
         offered, values, counts = self._choice(context, arms)
-        left, decisions, chosen = list(offered), [], 0
+        decisions: list[Decision] = []
+        left, chosen = list(offered), 0
         for _ in range(min(k or 1, len(left))):
             if decisions:
                 values, counts = np.delete(values, chosen), np.delete(counts, chosen)
