@@ -406,7 +406,7 @@ class GLNBandit(Named):
             unit = float(learner.targets.standardizer.scale[0]) or 1.0
         if self.explore == "counts":
             values = values + strength * unit * np.sqrt(math.log(max(lessons, 2)) / (1 + counts))
-        best = np.lexsort((counts, -values))[0]  # ties go to the lowest count
+        best = np.where(values == values.max(), counts, np.inf).argmin()  # ties go to the lowest count
         if self.explore == "inverse-gap":
             gaps = (values[best] - values) / unit
             p = 1 / (count + strength * math.sqrt(lessons) * gaps)

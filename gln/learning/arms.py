@@ -40,9 +40,10 @@ Offered = Mapping[Hashable, Features]
 class Table(NamedTuple):
     """The features of the arms of a decision, converted; most often these are also the arms of the next one."""
 
+    given: Offered  # what it was looked up for last, so that a decision compares only once
     offered: dict[Hashable, Features]
-    learned: int  # how many arms were when it was made
     samples: WithWords  # (F, A), which lack the context
+    learned: int  # how many arms were when `samples` were told which arms these are
 
 
 class Arms(Named):
@@ -125,12 +126,13 @@ class Arms(Named):
 
     def offer(self, offered: Offered) -> None:
         """Remember the features of arms. Raises ValueError as `_known` does."""
-        self._table_of(offered)
-        assert self._table is not None
-        new = {arm: features for arm, features in self._table.offered.items() if arm not in self.offered}
-        self.offered.update(self._table.offered)
-        if self._learner is not None and new:
+        table = self._table
+        table = table if table is not None and table.given is offered else self._table_of(offered)
+        met, is_new = table.offered, not offered.keys() <= self.offered.keys()
+        if self._learner is not None and is_new:
+            new = {arm: features for arm, features in met.items() if arm not in self.offered}
             self._learner.meet_columns(self._met(new), self._categorical)
+        self.offered.update(met)
 
     @property
     def learned(self) -> list[Hashable]:
@@ -172,25 +174,25 @@ class Arms(Named):
 
     def _samples(self, context: Features, offered: Offered) -> WithWords:
         """A context with each of these arms, (F, A). Raises ValueError as `_known` does."""
-        own, arms = self._known(_named(OF_CONTEXT, context)), self._table_of(offered)
+        own, arms = self._known(_named(OF_CONTEXT, context)), self._table_of(offered).samples
         features, known = arms.features.copy(), own.features[:, 0] == own.features[:, 0]
         features[known] = own.features[known]
         return WithWords(features, _with_more(arms.words, own.words))
 
-    def _table_of(self, offered: Offered) -> WithWords:
-        """The arms as samples that lack the context."""
+    def _table_of(self, offered: Offered) -> Table:
         version = len(self._places), self._numbers, sum(map(len, self._levels.values()))
         if version != self._version or len(self._converted) > MOST:
             self._converted, self._table, self._version = {}, None, version
-        known = self._table
-        if known is None or known.learned != len(self._codes) or not _same(known.offered, offered):
+        table = self._table
+        if table is None or not _same(table.offered, offered):
             if self._learner is None:
                 _check_kinds([*self.offered.values(), *offered.values()])
             samples = _side_by_side([self._row_of(arm, own) for arm, own in offered.items()])
-            if ARM in self._places:
-                samples.features[self._places[ARM]] = [self._codes.get(arm, np.nan) for arm in offered]
-            self._table = known = Table({arm: self._converted[arm][0] for arm in offered}, len(self._codes), samples)
-        return known.samples
+            table = Table(offered, {arm: self._converted[arm][0] for arm in offered}, samples, 0)
+        if table.learned != len(self._codes):
+            table.samples.features[self._places[ARM]] = [self._codes.get(arm, np.nan) for arm in offered]
+        self._table = table = table._replace(given=offered, learned=len(self._codes))
+        return table
 
     def _row_of(self, arm: Hashable, features: Features) -> WithWords:
         known = self._converted.get(arm)
