@@ -310,7 +310,7 @@ class GLNBandit(Named):
         self._retired = dict.fromkeys(self._retired)
 
     def _built(self, reading):
-        reading = reading.with_bases(len(self._heads), are_classes=False, counts=False)
+        reading = reading.with_bases(len(self._heads), are_classes=False, counts=False, squares=True)
         networks = self._networks(reading, [(reading.size, 0)], loss="squared_error", num_outputs=len(self._heads))
         learner = Learner.of_stream(reading, grouped([networks], [0]), 1, learning_rate=self.learning_rate)
         _with_handicap(learner, 0)
@@ -425,7 +425,7 @@ def _have_features(offered: Mapping[Any, Any]) -> bool:
 def _with_handicap(learner: Learner, first: int) -> Learner:
     """Let linear models count little for the heads from `first` on, which are new."""
     if learner.groups[0].reads:  # a learner from an older file has none
-        learner.groups[0].combination.losses[1:, first:] = HANDICAP
+        learner.groups[0].combination.losses[-learner.reading.bases.linear.models :, first:] = HANDICAP
     return learner
 
 

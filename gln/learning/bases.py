@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 
 from gln.learning.compiled import compiled, plain
-from gln.learning.encodings import fill_distances
+from gln.learning.encodings import fill_distances, with_distances
 from gln.learning.fading import Cells, FadingCells, count_cells, logit
+from gln.learning.least_squares import NO_SQUARES, LeastSquares, Squares, learn_squares
 from gln.learning.linear import Linear
 from gln.learning.linear_loops import LEARN_TERMS, TERMS_OF, Slots, learn_terms, terms_of
 from gln.learning.samples import Words, dense
 
 __all__ = ["HELPERS", "Bases", "say"]
 
-HELPERS = *TERMS_OF, *LEARN_TERMS, count_cells, logit, fill_distances  # of `say`
+HELPERS = *TERMS_OF, *LEARN_TERMS, learn_squares, count_cells, logit, fill_distances  # of `say`
 
 
 @dataclasses.dataclass
@@ -30,6 +31,7 @@ class Bases:
     linear: Linear
     cells: FadingCells
     counts: bool = True  # whether there are cells
+    least_squares: LeastSquares | None = None  # one more linear model, before the others
 
     @classmethod
     def start(cls, columns: Sequence[int], heads: int, are_classes: bool, pairs: bool, counts: bool) -> Bases:
@@ -65,7 +67,8 @@ class Bases:
         read, done = self._say(z, features, words, columns, targets, shares, True)
         if done < count:  # more slots are needed
             said = self.linear.learn(self.linear.terms(features, words, z, columns), targets, shares, done)
-            read[len(z) : len(z) + len(said), done:] = said[:, done:]
+            end = len(z) + self.linear_size
+            read[end - len(said) : end, done:] = said[:, done:]
         return read
 
     def transform(self, z: np.ndarray, features: np.ndarray, words: Words, columns: np.ndarray) -> np.ndarray:
@@ -74,30 +77,40 @@ class Bases:
         return self._say(z, features, words, columns, nothing, nothing[0], False)[0]
 
     def _say(self, z: np.ndarray, features: np.ndarray, *rest: Any) -> tuple[np.ndarray, int]:
-        linear = self.linear.models > 1, self.linear.limit, self.linear.most, self.linear.slots
-        return compiled(say, *HELPERS)(
-            z, plain(dense(features)), *linear, self.cells.cells, self.linear.are_classes, *rest
-        )
+        return compiled(say, *HELPERS)(z, plain(dense(features)), *self.arguments, *rest)
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """What `say` is given of these."""
+        linear, squares = self.linear, NO_SQUARES if self.least_squares is None else self.least_squares.squares
+        return linear.models > 1, linear.limit, linear.most, linear.slots, squares, self.cells.cells, linear.are_classes
+
+    @property
+    def models(self) -> int:
+        """The number of linear models."""
+        return self.linear.models + (self.least_squares is not None)
 
     @property
     def linear_size(self) -> int:
         """L, the number of values of linear models."""
-        return self.linear.models * self.linear.heads
+        return self.models * self.linear.heads
 
     def names(self) -> tuple[list[Hashable], list[Hashable]]:
         """Names of the values of linear models and of cells, which stay the same when these grow."""
         heads = self.linear.heads
         own = range(1, 2) if heads == 1 and self.linear.are_classes else range(heads)
-        linear: list[Hashable] = [("linear", model, head) for model in range(self.linear.models) for head in own]
+        linear: list[Hashable] = [("linear", model, head) for model in range(self.models) for head in own]
         return linear, [("cell", *grid, head) for grid in self.cells.grids.tolist() for head in own]
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
 
-    def grown(self, columns: Sequence[int], pairs: bool) -> Bases:
-        """With cells of further columns, and with pairs if there are categories now."""
+    def grown(self, columns: Sequence[int], pairs: bool, size: int) -> Bases:
+        """With cells of further columns, and with pairs if there are categories now; `size` is the number of all
+        columns."""
         linear = self.linear.with_pairs() if pairs and self.linear.models == 1 else self.linear
         cells = self.cells.with_columns(columns) if self.counts and columns else self.cells
-        return Bases(linear, cells, self.counts)
+        squares = None if self.least_squares is None else self.least_squares.with_columns(size)
+        return Bases(linear, cells, self.counts, squares)
 
     def with_class(self, count: int) -> Bases:
         """With one more class, after this many samples."""
@@ -105,21 +118,47 @@ class Bases:
 
     def with_outputs(self, kept: Sequence[int], new: int) -> Bases:
         """With the heads `kept`, in this order, and new ones."""
-        return Bases(self.linear.with_outputs(kept, new), self.cells.with_outputs(kept, new), self.counts)
+        squares = None if self.least_squares is None else self.least_squares.with_outputs(kept, new)
+        return Bases(self.linear.with_outputs(kept, new), self.cells.with_outputs(kept, new), self.counts, squares)
+
+    # ---- Explaining --------------------------------------------------------------------------------------------------
+
+    def explain(
+        self,
+        z: np.ndarray,
+        features: np.ndarray,
+        words: Words,
+        columns: np.ndarray,
+        feature_of: np.ndarray,
+        size: int,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Contributions of features and words to what linear models say, and a constant, which add up to it.
+
+        Shapes: arguments as for `learn`, and the feature of each column (D,) -> (L, B, size), (L, B).
+        """
+        said, constant = self.linear.explain(self.linear.terms(features, words, z, columns), size)
+        if self.least_squares is None:
+            return said, constant
+        of_columns, of_all = self.least_squares.explain(z, with_distances(z), self.linear.limit)
+        of_features = of_columns @ (feature_of[:, None] == np.arange(size))
+        return np.concatenate([of_features, said]), np.concatenate([of_all, constant])
 
     # ---- State -------------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        return {"linear": self.linear.state(), "cells": self.cells.state(), "counts": self.counts}
+        state = {"linear": self.linear.state(), "cells": self.cells.state(), "counts": self.counts}
+        return state if self.least_squares is None else state | {"least_squares": self.least_squares.state()}
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> Bases:
         """The bases whose `state` this was. Raises ValueError for parts that do not fit together."""
-        return cls(Linear(**state["linear"]), FadingCells(**state["cells"]), bool(state["counts"]))
+        squares = LeastSquares(**state["least_squares"]) if "least_squares" in state else None
+        return cls(Linear(**state["linear"]), FadingCells(**state["cells"]), bool(state["counts"]), squares)
 
     def fits(self, columns: int, heads: int) -> bool:
         """Whether these are for so many columns and heads: compiled loops do not check."""
-        return self.linear.heads == self.cells.heads == heads and bool((self.cells.grids < columns).all())
+        known = self.least_squares is None or self.least_squares.fits(columns, heads)
+        return known and self.linear.heads == self.cells.heads == heads and bool((self.cells.grids < columns).all())
 
 
 def say(
@@ -129,6 +168,7 @@ def say(
     limit: float,
     most: int,
     slots: Slots,
+    squares: Squares,
     cells: Cells,
     are_classes: bool,
     words: Words,
@@ -139,17 +179,20 @@ def say(
 ) -> tuple[np.ndarray, int]:
     """All that networks read, as for `learn`, and how many samples the linear models predicted before slots ran out."""
     size, count = z.shape
-    said = np.zeros((slots.leaders.shape[1] * slots.leaders.shape[2], count))
+    first = len(squares.weights)
+    said = np.zeros((first + slots.leaders.shape[1] * slots.leaders.shape[2], count))
     terms = terms_of(features, words, z, columns, joins)
-    done = learn_terms(terms, slots, are_classes, limit, most, targets, shares, learns, 0, said)
+    done = learn_terms(terms, slots, are_classes, limit, most, targets, shares, learns, 0, said[first:])
     first_cell = size + len(said)
     first_row = first_cell + len(cells.grids) * len(targets)
     read = np.empty((first_row + 2 * size, count), np.float32)
+    fill_distances(z, read[first_row:])
+    if first > 0:
+        learn_squares(squares, read[first_row:], limit, targets, shares, learns, said)
     for b in range(count):
         for i in range(size):
             read[i, b] = z[i, b]
         for i in range(len(said)):
             read[size + i, b] = said[i, b]
     count_cells(z, cells, are_classes, targets, shares, read[first_cell:first_row])
-    fill_distances(z, read[first_row:])
     return read, done

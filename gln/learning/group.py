@@ -170,7 +170,7 @@ class Group:
 
     def members(self, reading: Reading) -> int:
         """M, the number of predictions that are combined."""
-        return len(self.networks) + (reading.bases.linear.models if self.reads and reading.bases else 0)
+        return len(self.networks) + (reading.bases.models if self.reads and reading.bases else 0)
 
     def mixed(self, predicted: np.ndarray) -> np.ndarray:
         """What the networks mix, from what they predict: logits, standardised values or log variances."""

@@ -67,7 +67,6 @@ def by_feature(reading: Any, contributions: np.ndarray, samples: Any, z: np.ndar
     if reading.bases is None:
         return found, np.zeros(found.shape[:2])
     size = count + int(words.numbers.max(initial=-1)) + 1
-    terms = reading.bases.linear.terms(features, words, z[: reading.size], reading.numbers)
-    said, constant = reading.bases.linear.explain(terms, size)
+    said, constant = reading.bases.explain(z[: reading.size], features, words, reading.numbers, feature_of, size)
     found = np.pad(found, [(0, 0), (0, 0), (0, size - count)])
     return found + np.einsum("cbl,lbf->cbf", slopes, said), np.einsum("cbl,lb->cb", slopes, constant)

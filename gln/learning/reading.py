@@ -20,6 +20,7 @@ from gln.learning.cells import Cells
 from gln.learning.encodings import NO_PIECES, Pieces, piecewise_linear, with_distances
 from gln.learning.growth import with_inputs
 from gln.learning.inputs import names_of
+from gln.learning.least_squares import LeastSquares
 from gln.learning.network import Network
 from gln.learning.samples import dense, features_and_words
 from gln.learning.standardizer import OF_FEATURES, Standardizer
@@ -49,11 +50,11 @@ class Reading:
         categories = Categories.of_numbers(0, targets, are_classes).of_stream(samples, categorical)
         return cls(Standardizer(len(categories.columns), **OF_FEATURES), categories, memory=memory)
 
-    def with_bases(self, heads: int, are_classes: bool, counts: bool = True) -> Reading:
-        """With base predictors, and among them cells if `counts`, before the first sample."""
-        bases = Bases.start(
-            self.numbers[self.numbers >= 0].tolist(), heads, are_classes, self.categories is not None, counts
-        )
+    def with_bases(self, heads: int, are_classes: bool, counts: bool = True, squares: bool = False) -> Reading:
+        """With base predictors, among them cells if `counts` and least squares if `squares`, before the first sample."""
+        numbers = self.numbers[self.numbers >= 0].tolist()
+        bases = Bases.start(numbers, heads, are_classes, self.categories is not None, counts)
+        bases.least_squares = LeastSquares.start(heads, self.size) if squares else None
         return dataclasses.replace(self, bases=bases)
 
     def __post_init__(self) -> None:
@@ -206,7 +207,7 @@ class Reading:
         if self.bases is None:
             return grown
         new = set(grown.numbers.tolist()) - set(self.numbers.tolist()) - {-1}
-        return dataclasses.replace(grown, bases=self.bases.grown(sorted(new), grown.categories is not None))
+        return dataclasses.replace(grown, bases=self.bases.grown(sorted(new), grown.categories is not None, grown.size))
 
     def inputs(self, columns: int, reads: int) -> int:
         """The number of inputs of a network with this many columns; `reads` as for `widened`."""

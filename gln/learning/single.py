@@ -20,6 +20,7 @@ from gln.learning.compiled import compiled, plain
 from gln.learning.encodings import fill_distances
 from gln.learning.fading import Cells
 from gln.learning.group import Group
+from gln.learning.least_squares import Squares
 from gln.learning.linear_loops import Slots
 from gln.learning.many import log_share
 from gln.learning.mixture import Mixture
@@ -143,16 +144,15 @@ def _fixed(reading: Reading, group: Group) -> _Fixed:
     assert bases is not None
     statistics, *options = reading.standardizer.loop_state
     of_sample: list[Any] = [network.of_sample for network in networks]  # type: ignore[attr-defined] # of gln_numba
-    parts = [statistics, reading.numbers, bases.linear.keys, bases.cells, mixture.losses, mixture.spread, *of_sample]
+    parts = [statistics, reading.numbers, bases.linear.keys, bases.least_squares, bases.cells]
+    parts += [mixture.losses, mixture.spread, *of_sample]
     known = group.fixed
     if known is not None and len(known.parts) == len(parts) and all(map(operator.is_, known.parts, parts)):
         return known
-    linear, heads = bases.linear, group.heads
-    of_bases = linear.models > 1, linear.limit, linear.most, linear.slots, bases.cells.cells, linear.are_classes
-    inputs = np.array([network.base_size for network in networks])
+    linear, heads, inputs = bases.linear, group.heads, np.array([network.base_size for network in networks])
     offset = log_share(heads) if linear.are_classes else 0.0
     of_mixture = mixture.losses, NO_SPREAD if mixture.spread is None else mixture.spread, offset
-    same = (statistics, *options, reading.numbers, *of_bases, reading.columns, inputs, *of_mixture)
+    same = (statistics, *options, reading.numbers, *bases.arguments, reading.columns, inputs, *of_mixture)
     planes, *both = zip(*of_sample, strict=True)
     calls = [_call((*same, planes, own, learns)) for own, learns in zip(both, (False, True), strict=True)]
     nothing = np.full((heads, 1), np.nan, np.float32), np.zeros((len(networks), 1), np.float32)
@@ -199,6 +199,7 @@ def _step(
     bound: float,
     most: int,
     slots: Slots,
+    squares: Squares,
     cells: Cells,
     are_classes: bool,
     without: np.ndarray,  # (S,), the columns that networks without the memory see
@@ -214,9 +215,8 @@ def _step(
     # Long, because each function that calls the others would take a second to compile.
     context, _ = standardise(columns, standard, counts, floor, limit, far, limit, 0.0)
     targets, size = y.astype(np.float64), len(context)
-    made, _ = say(
-        context, features, joins, bound, most, slots, cells, are_classes, words, numbers, targets, share, learns
-    )
+    state = slots, squares, cells
+    made, _ = say(context, features, joins, bound, most, *state, are_classes, words, numbers, targets, share, learns)
     part, made_of_part, first, samples = context, made, len(made) - 2 * size, context.shape[1]
     if len(without) < size:
         part, made_of_part = np.empty((len(without), samples), np.float32), made[: first + 2 * len(without)].copy()
@@ -224,7 +224,7 @@ def _step(
             for b in range(samples):
                 part[i, b] = context[without[i], b]
         fill_distances(part, made_of_part[first:])
-    count, models, heads = len(networks), slots.leaders.shape[1], len(y)
+    count, models, heads = len(networks), slots.leaders.shape[1] + (len(squares.weights) > 0), len(y)
     predicted = np.empty((count + models, heads, samples), np.float32)
     first, neurons = 0, 0
     for network in networks:
