@@ -1,5 +1,5 @@
 """README.md is correct: each of its code blocks is run, and its output compared with the output shown. The same holds
-for the Python blocks of ten pages in docs. Slow tests are marked."""
+for the Python blocks of eleven pages in docs. Slow tests are marked."""
 
 from __future__ import annotations
 
@@ -93,8 +93,9 @@ def test_shell_blocks():
 
 LONG = {
     "backends": 1,
-    "bandits": 5,
+    "bandits": 4,
     "larger": 4,
+    "logs": 5,
     "rare_classes": 3,
     "regression": 9,
     "saving": 1,
@@ -111,7 +112,7 @@ SHORT = {"pictures": 0, "tables": 4}  # pages that are not slow, and their numbe
 def test_python_blocks_of_pages(page, comparisons, tmp_path, monkeypatch):
     if not os.environ.get("GLN_REQUIRE_BACKENDS"):
         frameworks = ["jax", "numba", "torch", *(["tensorflow"] if page == "tour" else [])]
-        for package in ("matplotlib", "river", "distributed", *frameworks):
+        for package in ("matplotlib", "river", "coba", "distributed", *frameworks):
             pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)  # the code saves pictures
     page = f"docs/{page}.md"
