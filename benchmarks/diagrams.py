@@ -35,7 +35,7 @@ WIDTH = 440  # of a picture, in units of which 100 are an inch; a phone shows th
 INK, FAINT, PAPER = "#1f2328", "#8c959f", "#fffffe"
 POSITIVE, NEGATIVE, MARK = "#d55e01", "#0072b3", "#fbe3d1"  # distinct for the colour-blind, and in greyscale
 IN_THE_DARK = {
-    **{INK: "#e6edf3", FAINT: "#848d97", PAPER: "#1b1f27"},
+    **{INK: "#e6edf3", FAINT: "#848d97", PAPER: "#1e2129"},
     **{POSITIVE: "#ff9248", NEGATIVE: "#58b4f0", MARK: "#56341f"},
 }
 # Points that the network has learned, and the one that it learns next. This one, the neuron and the seed were chosen so
