@@ -56,7 +56,8 @@ WARM = 30  # samples that a model of the same kind learns before timing, because
 LEAST = 0.001  # probability in the log-loss
 DRIFTS, WINDOW = 20000, 500  # of the picture: samples, and size of the moving average
 ENDS = str.maketrans(dict.fromkeys(" :|\t\n\r", "_"))  # what would end a name in Vowpal Wabbit's format
-CONCEPTS = (0, 6, 3)  # of the picture: Agrawal's functions, in this order
+# Of the picture: Agrawal's functions, in this order, and what each looks at.
+CONCEPTS = {0: "loans granted\nby age", 6: "by income\nand debt", 3: "by age, income\nand education"}
 
 
 def scaled(stream: Stream) -> Any:
@@ -335,27 +336,33 @@ def draw(file: str, samples: int, window: int) -> None:
     """Plot accuracy along a stream with abrupt drifts."""
     from matplotlib.figure import Figure  # Matplotlib is needed only for pictures
 
-    stream = agrawal(samples, CONCEPTS)
-    figure = Figure(figsize=(5.4, 3.4), layout="constrained")
+    stream = agrawal(samples, tuple(CONCEPTS))
+    figure = Figure(figsize=(5.4, 3.2), layout="constrained")
     axes = figure.subplots()
-    looks = {"GLNClassifier": ("#d55e00", "-"), "ARFClassifier": ("#0072b2", "--")}  # distinguishable in greyscale
-    for title, (colour, style) in looks.items():
+    looks = {  # distinguishable in greyscale; labels stand in the first part, above and below
+        "GLNClassifier": ("GLN", "#d55e00", "-", 94),
+        "ARFClassifier": ("adaptive\nrandom forest", "#0072b2", "--", 72),
+    }
+    for title, (label, colour, style, height) in looks.items():
+        axes.text(samples * 0.09, height, label, color=colour, fontsize=9, weight="bold", va="center")
         predicted, _ = progressive(CLASSIFIERS[title](stream), stream, "predict_one")
         accuracy = rolling([100.0 * (p == y) for p, (_, y) in zip(predicted, stream, strict=True)], window)
         places, step = np.arange(window, samples + 1), max(1, window // 20)  # fewer points, so that dashes stay visible
-        axes.plot(places[::step], accuracy[::step], color=colour, linestyle=style, linewidth=1.5, label=title)
+        axes.plot(places[::step], accuracy[::step], color=colour, linestyle=style, linewidth=1.3)
     ends = [samples * i // len(CONCEPTS) for i in range(len(CONCEPTS) + 1)]
-    for function, (start, end) in zip(CONCEPTS, itertools.pairwise(ends), strict=True):
-        axes.text((start + end) / 2, 1.02, f"function {function}", transform=axes.get_xaxis_transform(), ha="center")
+    for reasons, (start, end) in zip(CONCEPTS.values(), itertools.pairwise(ends), strict=True):
+        above: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "ha": "center", "va": "bottom", "fontsize": 9}
+        axes.text((start + end) / 2, 1.02, reasons, **above)
         if start:
             axes.axvline(start, color="#444444", linewidth=0.8)
-            axes.text(start, 1.02, "drift", transform=axes.get_xaxis_transform(), ha="center", color="#444444")
-    axes.set(xlabel="samples seen", ylabel=f"accuracy over the last {window}, %", xlim=(0, samples))
+    axes.set(xlim=(0, samples))
+    axes.set_xlabel("loans seen", fontsize=9)
+    axes.set_ylabel(f"accuracy over the last {window}, %", fontsize=9)
+    axes.tick_params(labelsize=9)
     axes.set_xticks(np.linspace(0, samples, 5))
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.grid(axis="y", alpha=0.2)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower left")
     figure.savefig(file, dpi=150)
 
 

@@ -461,7 +461,7 @@ class CobaLearner:
         if _has_features(action):
             self._bandit.learn(_plain(context), None, reward, features=_plain(action))
         else:
-            self._bandit.learn(_plain(context), action, reward)
+            self._bandit.learn_and_add(_plain(context), {action: reward})
 
 
 def _has_features(action: Any) -> bool:

@@ -6,6 +6,7 @@ import doctest
 import math
 import os
 import time
+import types
 from typing import Any
 
 import numpy as np
@@ -405,6 +406,29 @@ def test_in_an_experiment_of_coba():
         action, probability = learner.predict(context, ["x", "y"])
         learner.learn(context, action, 1.0, probability)
     assert learner.params["explore"] == "counts"
+
+
+def test_coba_evaluates_it_on_a_log_of_others_decisions():
+    if not os.environ.get("GLN_REQUIRE_BACKENDS"):
+        pytest.importorskip("coba")
+    from coba.evaluators import SequentialCB
+
+    rng, arms = np.random.default_rng(0), ["x", "y"]
+    contexts = [{"a": float(a)} for a in rng.normal(size=60)]
+    rows: list[dict[str, Any]] = [
+        {"context": each, "actions": arms, "action": arms[i % 2], "probability": 0.5} for i, each in enumerate(contexts)
+    ]
+    rows = [row | {"reward": float((row["action"] == "x") == (row["context"]["a"] > 0))} for row in rows]
+    environment = types.SimpleNamespace(read=lambda: iter(rows))
+    learner = CobaLearner("greedy", layer_sizes=(8, 4))
+    found = [row["reward"] for row in SequentialCB(["reward"], learn="off", eval="ips").evaluate(environment, learner)]
+    bandit, expected = GLNBandit(arms, explore="greedy", layer_sizes=(8, 4), seed=1), []
+    for row in rows:
+        chosen = bandit.decide(row["context"]).arm == row["action"]
+        expected.append(row["reward"] / row["probability"] * chosen)
+        bandit.learn(row["context"], row["action"], row["reward"])
+    assert found == expected
+    assert np.mean(found) > 0.7
 
 
 def test_backends_agree(backend):

@@ -1,5 +1,5 @@
 """README.md is correct: each of its code blocks is run, and its output compared with the output shown. The same holds
-for the Python blocks of ten pages in docs. Slow tests are marked."""
+for the Python blocks of eleven pages in docs. Slow tests are marked."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from gln_numpy import GLN
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+[URL] = re.findall(r"^repo_url: (.*)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
 NUMBER = re.compile(r"-?\d+\.?\d*(?:e-?\d+)?")
 
 
@@ -93,8 +94,9 @@ def test_shell_blocks():
 
 LONG = {
     "backends": 1,
-    "bandits": 5,
+    "bandits": 4,
     "larger": 4,
+    "logs": 5,
     "rare_classes": 3,
     "regression": 9,
     "saving": 1,
@@ -111,7 +113,7 @@ SHORT = {"pictures": 0, "tables": 4}  # pages that are not slow, and their numbe
 def test_python_blocks_of_pages(page, comparisons, tmp_path, monkeypatch):
     if not os.environ.get("GLN_REQUIRE_BACKENDS"):
         frameworks = ["jax", "numba", "torch", *(["tensorflow"] if page == "tour" else [])]
-        for package in ("matplotlib", "river", "distributed", *frameworks):
+        for package in ("matplotlib", "river", "coba", "distributed", *frameworks):
             pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)  # the code saves pictures
     page = f"docs/{page}.md"
@@ -128,14 +130,20 @@ def test_the_loop_that_explains_the_algorithm_predicts_as_gln_numpy():
     rng = np.random.default_rng(0)
     inputs, context = (rng.normal(scale=2, size=(size, 200)).astype(np.float32) for size in (6, 4))
     model = GLN([5, 4, 1], 6, 4, context_map_size=3, context_bias=0.5, weight_clipping=0.8, seed=0)
-    expected = namespace["predict_online"](model, inputs, context, inputs[0] * context[0] > 0)
-    found = model.predict_online(inputs, context, inputs[0] * context[0] > 0)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    targets = inputs[0] * context[0] > 0
+    for part in (slice(50), slice(50, 200)):  # also of a network that has learned
+        expected, state = namespace["predict_online"](model, inputs[:, part], context[:, part], targets[part])
+        found = model.predict_online(inputs[:, part], context[:, part], targets[part])
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+        for layer in (1, 2, 3):
+            weights = model.get_state()[f"weights.{layer}"]
+            np.testing.assert_allclose(weights, state[f"weights.{layer}"], rtol=0, atol=1e-5)
     assert np.abs(model.get_state()["weights.2"]).max() == np.float32(0.8)  # some were clipped
 
 
 def run_shell(text: str) -> None:
-    """Run `gln-mnist`; for installing, testing and `gln-draw`, check that .ci/run has the same commands."""
+    """Run `gln-mnist`; for installing, testing and `gln-draw`, check that .ci/run has the same commands. A checkout is
+    there already."""
     for command in re.split(r"&&|\n", text.strip()):
         words = shlex.split(command, comments=True)
         if words[:1] == ["gln-mnist"]:
@@ -145,7 +153,8 @@ def run_shell(text: str) -> None:
             installs = 'pip install --quiet ".[all,test]"' in script if words[:2] == ["pip", "install"] else True
             assert installs, script
             extras = [["pip", "install", extra] for extra in (".", ".[all,test]", ".[page]")]
-            assert words in [*extras, ["pytest", "-n", "2"], ["gln-draw"]], command
+            checkout = [["git", "clone", URL], ["cd", URL.rsplit("/", 1)[1]]]
+            assert words in [*checkout, *extras, ["pytest", "-n", "2"], ["gln-draw"]], command
             assert "gln-draw" in script
 
 
