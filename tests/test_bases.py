@@ -14,7 +14,9 @@ import pytest
 
 from gln.learning import fading, linear
 from gln.learning.bases import Bases
+from gln.learning.encodings import with_distances
 from gln.learning.fading import MOST_COUNT, NONE, OF_LOGITS, STRENGTH, FadingCells
+from gln.learning.least_squares import LeastSquares, learn_squares
 from gln.learning.linear import LARGEST_LOGIT, LARGEST_VALUE, Linear
 from gln.learning.linear_loops import RATES, STEADY
 from gln.learning.samples import Words, no_words
@@ -206,6 +208,79 @@ def test_counts_are_capped_so_cells_follow_a_stream_that_drifts():
     assert said[300] < -2  # a mean of all samples would still be 0.9
 
 
+# ---- Least squares ---------------------------------------------------------------------------------------------------
+
+
+def with_least_squares(heads: int, columns: int = 4) -> Bases:
+    bases = Bases.start(NUMBERS, heads, False, pairs=True, counts=True)
+    bases.least_squares = LeastSquares.start(heads, columns)
+    return bases
+
+
+def inputs_of(z: np.ndarray) -> np.ndarray:  # (D, B) -> (2 D + 1, B)
+    return np.concatenate([np.ones((1, z.shape[1])), with_distances(z)])
+
+
+def best_line(inputs: np.ndarray, y: np.ndarray, shares: np.ndarray) -> np.ndarray:  # (K, B), (B,), (B,) -> (K,)
+    """The weights with the least sum of squared errors and of squared weights."""
+    known = np.isfinite(y)
+    x = inputs[:, known] * shares[known]
+    return np.linalg.solve(x @ inputs[:, known].T + np.eye(len(inputs)), x @ y[known])
+
+
+@pytest.mark.parametrize("numba", [True, False])
+def test_least_squares_are_the_best_line_of_all_samples_before(numba, monkeypatch):
+    if not numba:
+        without_numba(monkeypatch)
+    count, heads = 60, 2
+    z, targets = arrays(samples_of(count))[0], targets_of(heads, False, count)
+    inputs, shares = inputs_of(z), np.random.default_rng(2).uniform(0, 1, count)
+    for own in (None, shares):
+        bases, without = with_least_squares(heads), Bases.start(NUMBERS, heads, False, pairs=True, counts=True)
+        read, others = learned(bases, count, 7, targets, own), learned(without, count, 7, targets, own)
+        np.testing.assert_array_equal(np.delete(read, [4, 5], axis=0), others)  # nothing else changes
+        steps = np.ones(count) if own is None else own
+        for head in range(heads):
+            lines = [best_line(inputs[:, :b], targets[head, :b], steps[:b]) for b in range(count)]
+            said = np.array([line @ inputs[:, b] for b, line in enumerate(lines)]).clip(-3, 3)
+            said[np.isinf(targets[head])] = 0
+            assert np.abs(said).max() > 0.5
+            np.testing.assert_allclose(read[4 + head], said, atol=1e-5)
+        np.testing.assert_array_equal(learned(with_least_squares(heads), count, count, targets, own), read)
+
+
+def test_least_squares_of_columns_and_heads_added_later():
+    count, heads = 80, 2
+    z, targets = arrays(samples_of(count))[0], targets_of(heads, False, count)
+    grown, whole = LeastSquares.start(heads, 2), LeastSquares.start(heads, 4)
+    said = np.zeros((heads, 40))
+    first = np.concatenate([z[:2, :40], np.zeros((2, 40), np.float32)])
+    for model, columns in ((grown, first[:2]), (whole, first)):
+        learn_squares(model.squares, with_distances(columns), 3.0, targets[:, :40], np.ones(40), True, said)
+    grown = grown.with_columns(4)
+    for model in (grown, whole):
+        learn_squares(model.squares, with_distances(z[:, 40:]), 3.0, targets[:, 40:], np.ones(40), True, said)
+    np.testing.assert_allclose(grown.weights, whole.weights, atol=1e-12)
+    chosen = grown.with_outputs([1], 1)
+    np.testing.assert_array_equal(chosen.weights, [whole.weights[1], np.zeros(9)])
+    np.testing.assert_array_equal(chosen.inverses[1], np.eye(9))
+
+
+def test_least_squares_of_many_columns_leave_out_later_ones():
+    z = np.random.default_rng(0).normal(size=(70, 200)).astype(np.float32)
+    model, said = LeastSquares.start(1, 60).with_columns(70), np.zeros((1, 200))
+    assert model.weights.shape == (1, 129)
+    assert model.fits(70, 1)
+    assert not model.fits(50, 1)
+    targets = (z[[0]] + z[[69]]).astype(np.float64)
+    learn_squares(model.squares, with_distances(z), 3.0, targets, np.ones(200), True, said)
+    found, constant = model.explain(z, with_distances(z), 3.0)
+    assert found[0, :, 64:].max() == 0
+    learn_squares(model.squares, with_distances(z), 3.0, np.full((1, 200), np.nan), np.ones(200), False, said)
+    np.testing.assert_allclose(found.sum(axis=2) + constant, said, atol=1e-9)
+    assert (np.abs(said) == 3).any()  # clipped ones add up as well
+
+
 # ---- Growing ---------------------------------------------------------------------------------------------------------
 
 
@@ -214,7 +289,7 @@ def test_columns_and_classes_added_later():
     grown = FadingCells.start([0], 1, True).with_columns([1, 2])
     assert sorted(map(tuple, grown.grids.tolist())) == sorted(map(tuple, whole.grids.tolist()))
     before = trained(1, True, pairs=False)
-    after = before.grown([1], pairs=False)
+    after = before.grown([1], pairs=False, size=4)
     kept = len(before.cells.grids)
     assert after.cells.grids[:kept].tolist() == before.cells.grids.tolist()
     assert after.cells.grids[kept:].tolist() == [[1, NONE], [0, 1], [1, 2], [1, 3]]
@@ -257,7 +332,7 @@ def test_linear_models_say_the_same_with_new_heads_and_pairs(heads, are_classes,
     kept = bases.with_outputs([heads - 1], 2)
     np.testing.assert_array_equal(predicted(kept)[0].reshape(-1, 3, 40), np.pad(said[:, -1:], [(0, 0), (0, 2), (0, 0)]))
     single = trained(heads, are_classes, pairs=False)
-    of_two = predicted(single.grown([], pairs=True))[0].reshape(2, heads, 40)
+    of_two = predicted(single.grown([], pairs=True, size=4))[0].reshape(2, heads, 40)
     for model in (0, 1):  # the second one has learned no pairs yet
         np.testing.assert_allclose(of_two[model], predicted(single)[0], atol=1e-6)
 

@@ -51,7 +51,7 @@ class Reading:
         return cls(Standardizer(len(categories.columns), **OF_FEATURES), categories, memory=memory)
 
     def with_bases(self, heads: int, are_classes: bool, counts: bool = True, squares: bool = False) -> Reading:
-        """With base predictors, among them cells if `counts` and least squares if `squares`, before the first sample."""
+        """With base predictors before the first sample, with cells if it `counts`, and with least squares."""
         numbers = self.numbers[self.numbers >= 0].tolist()
         bases = Bases.start(numbers, heads, are_classes, self.categories is not None, counts)
         bases.least_squares = LeastSquares.start(heads, self.size) if squares else None
