@@ -19,7 +19,7 @@ FRAMEWORKS = {
 }
 PLOTS = ["matplotlib>=3.8"]
 RIVER = ["river>=0.22"]
-ONNX = ["onnx>=1.17"]
+ONNX = ["onnx>=1.17", "skl2onnx>=1.18"]
 PAGE = ["platformdirs>=4", "starlette>=0.40", "uvicorn>=0.30"]
 TEST = [
     "coba>=8",

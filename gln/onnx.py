@@ -1,4 +1,7 @@
-"""Export networks and fitted estimators to ONNX files, which predict without Python. Needs ONNX, the extra `onnx`.
+"""Export networks and fitted estimators to ONNX files, which predict without Python. Needs the extra `onnx`.
+
+Importing this module also registers the estimators of `gln.sklearn` with skl2onnx, so that
+`skl2onnx.to_onnx(pipeline, X)` converts pipelines that end in one.
 
 Letters in the shapes: B samples, F features, D columns made from the features, K inputs of a network, C heads or
 classes, T targets, Q quantiles, M networks; n neurons in a layer, k halfspaces and d inputs per neuron. Within a graph
@@ -10,15 +13,17 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 try:
     from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+    from skl2onnx import update_registered_converter
+    from skl2onnx.common.data_types import FloatTensorType, Int64TensorType, StringTensorType
 except ImportError as error:
-    raise ImportError('gln.onnx needs ONNX: pip install "gated-linear-networks[onnx]"') from error
+    raise ImportError('gln.onnx needs ONNX and skl2onnx: pip install "gated-linear-networks[onnx]"') from error
 
 from gln.learning.bases_tables import CellTables, table_of_pairs, tables_of_cells, weights_of_levels
 from gln.learning.categories import Categories
@@ -27,6 +32,7 @@ from gln.learning.encodings import DISTANCE, Pieces
 from gln.learning.fading import DEPTHS, STEEP
 from gln.learning.files import replacing
 from gln.learning.learner import LEAST_STD, Learner
+from gln.learning.levels import Levels
 from gln.learning.linear import Linear
 from gln.learning.network import is_network
 from gln.learning.sparse_scaler import SparseScaler
@@ -35,7 +41,8 @@ from gln.sklearn import GLNClassifier, GLNRegressor
 
 __all__ = ["export"]
 
-OPSET, IR_VERSION = 18, 8  # supported by ONNX Runtime since 1.14 (2023)
+# Supported by ONNX Runtime since 1.14 (2023). Operators for machine learning have a domain of their own.
+OPSET, IR_VERSION, FOR_ML, OPSET_FOR_ML = 18, 8, "ai.onnx.ml", 2
 LAST = np.iinfo(np.int64).max  # the end of a slice that takes all that follows
 MOST_PAIRS = 2**23  # numbers in a table of what a category says together with other features
 MOST_BYTES = 2**31 - 2**24  # of constants: protobuf is limited to 2 GiB, part of which the nodes need
@@ -49,17 +56,21 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
 
     - **A network** has the inputs `inputs` (input_size, B) and `context_inputs` (context_size, B), and the output
       `predictions`, (B,) or (C, B), in the layout of its `predict`.
-    - **A classifier** has the input `X` (B, F), and the outputs `label` (B,) and `probabilities` (B, C).
-    - **A regressor** has the input `X` (B, F), and the output `variable`, the means (B,) or (B, T). With `quantiles` it
-      also has the output `quantiles`, (B, Q) or (B, T, Q) in ascending order, and with `density` the output `std`, the
-      standard deviations, with the shape of the means.
+    - **An estimator** has the input `X` (B, F). If a category has levels that float32 cannot hold, such as text, it has
+      an input (B, 1) for each feature instead, named as in `feature_names_in_`, or x0, x1 and so on: text for a
+      category with text among its levels, int64 for one of integers, and float32 for all others.
+    - **A classifier** has the outputs `label` (B,) and `probabilities` (B, C).
+    - **A regressor** has the output `variable`, the means (B,) or (B, T). With `quantiles` it also has the output
+      `quantiles`, (B, Q) or (B, T, Q) in ascending order, and with `density` the output `std`, the standard deviations,
+      with the shape of the means.
 
-    Inputs and outputs are float32, except labels, which are text, int64 or another type of the classes. In `X`, NaN is
-    a missing value, and a category is its code in the estimator's `categories_`; an unknown code counts as missing.
-    Unlike `predict`, the file does not check its inputs.
+    All other inputs and outputs are float32, except labels, which are text, int64 or another type of the classes. NaN
+    is a missing value, and so is any unknown level of a category, such as "". Unlike `predict`, the file does not check
+    its inputs.
 
     Args:
-        model: a `GLN` of any backend without a `base_predictor`, or a fitted estimator of `gln.sklearn`.
+        model: a `GLN` of any backend without a `base_predictor`, or a fitted estimator of `gln.sklearn`. For a pipeline
+            that ends in one there is `skl2onnx.to_onnx`.
         path: the file; an existing one is replaced only by a complete one.
 
     Raises:
@@ -71,11 +82,12 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
     if isinstance(model, (GLNClassifier, GLNRegressor)):
         check_is_fitted(model)
         export_estimator = _export_classifier if isinstance(model, GLNClassifier) else _export_regressor
-        export_estimator(graph, model)
+        export_estimator(graph, model, _inputs(graph, model))
     elif is_network(model):
         _export_network(graph, model)
     else:
-        raise _bad("model", "a GLN, or a GLNClassifier or GLNRegressor of gln.sklearn", type(model))
+        expected = "a GLN, or a GLNClassifier or GLNRegressor of gln.sklearn (skl2onnx.to_onnx exports pipelines)"
+        raise _bad("model", expected, type(model))
     with replacing(path) as unfinished:
         unfinished.write_bytes(graph.serialized())
 
@@ -83,7 +95,8 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
 class Graph:
     """A graph under construction. Values are referred to by name; an array given to a node becomes a constant."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "") -> None:
+        self.prefix = prefix  # of all names
         self.nodes: list[NodeProto] = []
         self.constants: dict[str, np.ndarray] = {}
         self.inputs: list[ValueInfoProto] = []
@@ -91,18 +104,18 @@ class Graph:
 
     def __call__(self, kind: str, *inputs: Any, outputs: Sequence[str] = (), **attributes: Any) -> str:
         """Append a node; returns the name of its first output."""
-        outputs = outputs or [f"{kind}_{len(self.nodes)}"]
+        outputs = outputs or [f"{self.prefix}{kind}_{len(self.nodes)}"]
         names = [each if isinstance(each, str) else self._constant(np.asarray(each)) for each in inputs]
         self.nodes.append(helper.make_node(kind, names, outputs, **attributes))
         return outputs[0]
 
     def _constant(self, array: np.ndarray) -> str:
-        name = f"constant_{len(self.constants)}"
+        name = f"{self.prefix}constant_{len(self.constants)}"
         self.constants[name] = array.astype(np.int64) if array.dtype.kind in "iu" else array
         return name
 
-    def input(self, name: str, *shape: int | str) -> str:
-        self.inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    def input(self, name: str, *shape: int | str, kind: int = TensorProto.FLOAT) -> str:
+        self.inputs.append(helper.make_tensor_value_info(name, kind, shape))
         return name
 
     def output(self, name: str, value: str, *shape: int | str, kind: int = TensorProto.FLOAT) -> None:
@@ -116,7 +129,7 @@ class Graph:
             )
         constants = [numpy_helper.from_array(array, name) for name, array in self.constants.items()]
         graph = helper.make_graph(self.nodes, "gln", self.inputs, self.outputs, constants)
-        opsets = [helper.make_opsetid("", OPSET)]
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(FOR_ML, OPSET_FOR_ML)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION).SerializeToString()
 
 
@@ -165,17 +178,51 @@ def _products(g: Graph, planes: np.ndarray, plane_bias: np.ndarray, weights: np.
 # ---- Estimators ------------------------------------------------------------------------------------------------------
 
 
-def _export_classifier(g: Graph, classifier: GLNClassifier) -> None:
-    p, classes = _predicted(g, classifier.learner_, 0, *_samples(g, classifier)), classifier.classes_
+class Input(NamedTuple):
+    """Some features of samples, one after another."""
+
+    name: str  # of a value (B, width)
+    kind: int  # STRING, INT64, or another type of numbers
+    width: int
+
+
+def _inputs(g: Graph, estimator: Any) -> list[Input]:
+    """The inputs of an estimator: `X`, or one for each feature, as described in `export`."""
+    features, levels = estimator.n_features_in_, estimator.categories_
+    if all(_kind(own) == TensorProto.FLOAT for own in levels.values()):
+        return [Input(g.input("X", "B", features), TensorProto.FLOAT, features)]
+    names = getattr(estimator, "feature_names_in_", [f"x{i}" for i in range(features)])
+    kinds = [_kind(levels.get(i, {})) for i in range(features)]
+    each = zip(names, kinds, strict=True)
+    return [Input(g.input(name, "B", 1, kind=kind), kind, 1) for name, kind in each]
+
+
+def _kind(levels: Levels) -> int:
+    """The type of an input for a category with these levels."""
+    if any(isinstance(level, str) for level in levels):
+        return TensorProto.STRING
+    if all(float(np.float32(level)) == level for level in levels):
+        return TensorProto.FLOAT
+    return TensorProto.INT64 if all(isinstance(level, int) for level in levels) else TensorProto.FLOAT
+
+
+def _export_classifier(g: Graph, classifier: GLNClassifier, inputs: list[Input]) -> None:
+    label, p, classes = _classified(g, classifier, inputs)
+    g.output("label", label, "B", kind=helper.np_dtype_to_tensor_dtype(classes.dtype))
+    g.output("probabilities", p, "B", len(classes))
+
+
+def _classified(g: Graph, classifier: GLNClassifier, inputs: list[Input]) -> tuple[str, str, np.ndarray]:
+    """Labels (B,), probabilities (B, C), and the classes as labels are given."""
+    p, classes = _predicted(g, classifier.learner_, 0, *_samples(g, classifier, inputs)), classifier.classes_
     p = g("Concat", g("Sub", 1.0, p), p, axis=0) if len(classes) == 2 else g("Div", p, g("ReduceSum", p, [0]))
     classes = classes.astype({"i": np.int64, "u": np.int64, "U": object}.get(classes.dtype.kind, classes.dtype))
     label = g("Gather", classes, g("ArgMax", p, axis=0, keepdims=0))
-    g.output("label", label, "B", kind=helper.np_dtype_to_tensor_dtype(classes.dtype))
-    g.output("probabilities", _single(g, g("Transpose", p, perm=[1, 0])), "B", len(classes))
+    return label, _single(g, g("Transpose", p, perm=[1, 0])), classes
 
 
-def _export_regressor(g: Graph, regressor: GLNRegressor) -> None:
-    learner, samples = regressor.learner_, _samples(g, regressor)
+def _export_regressor(g: Graph, regressor: GLNRegressor, inputs: list[Input]) -> None:
+    learner, samples = regressor.learner_, _samples(g, regressor, inputs)
     mean, scale = regressor.target_standardizer_.mean, regressor.target_standardizer_.scale  # (T,)
 
     def give(name: str, value: str, *sizes: int) -> None:  # (B, T, ...)
@@ -185,7 +232,7 @@ def _export_regressor(g: Graph, regressor: GLNRegressor) -> None:
     def rows(group: int) -> str:  # (B, C)
         return g("Transpose", _predicted(g, learner, group, *samples), perm=[1, 0])
 
-    give("variable", g("Add", g("Mul", rows(0), scale), mean))
+    give("variable", _means(g, regressor, samples))
     if regressor.quantile_glns_:
         levels = regressor.quantile_glns_[0][0].num_heads
         of_targets = [g("Unsqueeze", rows(1 + t), [1]) for t in range(len(mean))]
@@ -197,6 +244,58 @@ def _export_regressor(g: Graph, regressor: GLNRegressor) -> None:
     if learner.has_densities:
         stds = g("Mul", g("Sqrt", rows(len(learner.groups) - 1)), scale)
         give("std", g("Max", stds, LEAST_STD))
+
+
+def _means(g: Graph, regressor: GLNRegressor, samples: tuple[str, str]) -> str:  # -> (B, T)
+    z = g("Transpose", _predicted(g, regressor.learner_, 0, *samples), perm=[1, 0])
+    return g("Add", g("Mul", z, regressor.target_standardizer_.scale), regressor.target_standardizer_.mean)
+
+
+# ---- Pipelines, by skl2onnx ------------------------------------------------------------------------------------------
+
+
+def _check_outputs(operator: Any) -> None:
+    """Tell skl2onnx the types and shapes of an estimator's outputs."""
+    model, (first, *others) = operator.raw_operator, operator.outputs
+    if not others:
+        first.type = FloatTensorType([None, len(model.learner_.targets.standardizer.mean)])
+        return
+    first.type = StringTensorType([None]) if model.classes_.dtype.kind in "OU" else Int64TensorType([None])
+    others[0].type = FloatTensorType([None, len(model.classes_)])
+
+
+def _convert(scope: Any, operator: Any, container: Any) -> None:
+    """Add an estimator to the graph that skl2onnx makes of a pipeline."""
+    g, model = Graph(scope.get_unique_variable_name("gln") + "_"), operator.raw_operator
+    kinds = {StringTensorType: TensorProto.STRING, Int64TensorType: TensorProto.INT64}
+    inputs, names = [], [each.onnx_name for each in operator.outputs]
+    for each in operator.inputs:
+        width = each.type.shape[1] if len(operator.inputs) > 1 else model.n_features_in_
+        inputs.append(Input(each.onnx_name, kinds.get(type(each.type), TensorProto.FLOAT), width))
+    if isinstance(model, GLNClassifier):
+        label, p, classes = _classified(g, model, inputs)
+        kind = TensorProto.STRING if classes.dtype.kind == "O" else TensorProto.INT64
+        g("Cast", label, outputs=names[:1], to=kind)
+        g("Identity", p, outputs=names[1:])
+    else:
+        g("Identity", _single(g, _means(g, model, _samples(g, model, inputs))), outputs=names)
+    for name, array in g.constants.items():
+        container.initializers.append(numpy_helper.from_array(array, name))
+    container.nodes.extend(g.nodes)
+    container.node_domain_version_pair_sets |= {("", OPSET), (FOR_ML, OPSET_FOR_ML)}
+
+
+update_registered_converter(
+    GLNClassifier,
+    "GLNClassifier",
+    _check_outputs,
+    _convert,
+    options={"zipmap": [True, False, "columns"], "nocl": [True, False]},
+)
+update_registered_converter(GLNRegressor, "GLNRegressor", _check_outputs, _convert)
+
+
+# ---- Parts of estimators ---------------------------------------------------------------------------------------------
 
 
 def _single(g: Graph, value: str) -> str:
@@ -233,15 +332,13 @@ def _encoded(g: Graph, z: str, pieces: Pieces) -> str:  # (B, D) -> (B, E)
     return g("Clip", passed, np.float32(-1), np.float32(1))
 
 
-def _samples(g: Graph, estimator: Any) -> tuple[str, str]:  # -> (B, K), (B, D)
-    """The input X, (B, F), converted to the inputs of networks, of which some read only the last ones, and to side
-    information."""
-    reading, x = estimator.learner_.reading, g.input("X", "B", estimator.n_features_in_)
+def _samples(g: Graph, estimator: Any, given: list[Input]) -> tuple[str, str]:  # -> (B, K), (B, D)
+    """The inputs of networks, of which some read only the last ones, and side information."""
+    reading, x = estimator.learner_.reading, _coded(g, estimator.categories_, given)
     if isinstance(reading.standardizer, SparseScaler):
-        factors = reading.standardizer.transform(np.ones((reading.size, 1))).toarray()[:, 0]
-        z = g("Mul", g("Where", g("IsNaN", x), np.float32(0), x), factors)
-        return z, z
-    x = g("Cast", x, to=TensorProto.DOUBLE)
+        factors = reading.standardizer.transform(np.ones((reading.size, 1))).toarray()[:, 0].astype(np.float64)
+        z = g("Mul", g("Where", g("IsNaN", x), 0.0, x), factors)
+        return _single(g, z), _single(g, z)
     levels, columns, inputs = {f: len(own) for f, own in estimator.categories_.items()}, x, []
     if reading.categories is not None:
         columns = _columns(g, x, reading.categories, levels)
@@ -254,6 +351,36 @@ def _samples(g: Graph, estimator: Any) -> tuple[str, str]:  # -> (B, K), (B, D)
         linear = _linear(g, x, z, reading.numbers, reading.bases.linear, levels)
         inputs = [linear, _fading_cells(g, z, tables_of_cells(reading.bases.cells))]
     return g("Concat", *inputs, _with_distances(g, z, reading.size), axis=1), z
+
+
+def _coded(g: Graph, categories: Mapping[int, Levels], given: list[Input]) -> str:  # -> (B, F) float64
+    """Samples with the codes of categories, and -1 for an unknown level."""
+    parts, first = [], 0
+    for name, kind, width in given:
+        own = {f - first: categories[f] for f in range(first, first + width) if f in categories}
+        if kind == TensorProto.STRING and len(own) < width:
+            raise _bad("model", f"no text in {name!r}, which is not a category", "text")
+        if not own:
+            parts.append(g("Cast", name, to=TensorProto.DOUBLE))
+        for i in range(width if own else 0):
+            value = g("Gather", name, [i], axis=1)
+            value = _codes(g, value, kind, own[i]) if i in own else value
+            parts.append(g("Cast", value, to=TensorProto.DOUBLE))
+        first += width
+    return g("Concat", *parts, axis=1)
+
+
+def _codes(g: Graph, value: str, kind: int, levels: Levels) -> str:  # (B, 1) of this kind -> (B, 1) float32
+    keys: dict[str, Any]
+    levels = levels or {0: -1}  # a table must not be empty
+    if kind == TensorProto.STRING:
+        keys = {"keys_strings": list(map(str, levels))}
+    elif kind == TensorProto.INT64:
+        keys = {"keys_int64s": [int(level) for level in levels]}
+    else:
+        value, keys = _single(g, value), {"keys_floats": [float(level) for level in levels]}
+    keys |= {"values_floats": list(map(float, levels.values())), "default_float": -1.0}
+    return g("LabelEncoder", value, domain=FOR_ML, **keys)
 
 
 def _linear(
