@@ -1,5 +1,6 @@
-"""Equations become MathML, which browsers draw by themselves, and the link to the repository asks GitHub for nothing:
-the site fetches neither scripts nor numbers of stars."""
+"""Equations become MathML, which browsers draw by themselves, and the link to the
+repository asks GitHub for nothing: the site fetches neither scripts nor counts of
+stars."""
 
 from __future__ import annotations
 
@@ -9,7 +10,10 @@ from typing import Any
 
 from latex2mathml.converter import convert
 
-EQUATION = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)  # as arithmatex leaves it
+# As arithmatex leaves it
+EQUATION = re.compile(
+    r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL
+)
 
 
 def on_page_content(content: str, **_: Any) -> str:
@@ -23,4 +27,5 @@ def on_post_page(output: str, **_: Any) -> str:
 def _mathml(found: re.Match[str]) -> str:
     if found[1] == "span":
         return convert(html.unescape(found[2]), display="inline")
-    return f'<div class="equation">{convert(html.unescape(found[2]), display="block")}</div>'
+    equation = convert(html.unescape(found[2]), display="block")
+    return f'<div class="equation">{equation}</div>'

@@ -1,11 +1,14 @@
-"""The documentation site builds without warnings, no page is wider than the screen, and nothing external is loaded."""
+"""The documentation site builds without warnings, no page is wider than the screen or too long, no code is cut off, and
+nothing external is loaded."""
 
 from __future__ import annotations
 
 import functools
 import http.server
 import importlib.util
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,8 +21,11 @@ import pytest
 
 from benchmarks.handwriting import browser
 
-pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
+WORDS = 3000  # of a page; a longer one is two
+COLUMNS = 82  # of code, which the site cuts off beyond
+INCLUDE = re.compile(r'{% include-markdown "(.*?)"(?: end="(.*?)")? %}')
+CODE = re.compile(r"^( *)```\w.*?\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 NEEDS = ("latex2mathml", "material", "mkdocs", "mkdocs_include_markdown_plugin", "mkdocs_jupyter", "mkdocstrings")
 # The page's width, what it loaded, and elements that extend beyond the screen and are in no box that scrolls or clips.
 LOOK = """
@@ -38,6 +44,33 @@ return [
 class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         pass
+
+
+def text_of(page: Path) -> str:
+    """A page as the site gets it: its includes resolved, and a notebook's cells of code as blocks."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".ipynb":
+        cells = [("".join(cell["source"]), cell["cell_type"]) for cell in json.loads(text)["cells"]]
+        return "\n".join(f"```python\n{source}\n```" if kind == "code" else source for source, kind in cells)
+    return INCLUDE.sub(lambda found: included(text_of(page.parent / found[1]), found[2]), text)
+
+
+def included(text: str, end: str | None) -> str:
+    if end is None:
+        return text
+    assert end in text
+    return text.partition(end)[0]
+
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "examples").glob("*.ipynb"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_no_page_is_too_long_and_no_code_too_wide(page):
+    text = text_of(page)
+    assert len(text.split()) <= WORDS
+    lines = [line for _, code in CODE.findall(text) for line in code.splitlines()]
+    assert [line for line in lines if len(line) > COLUMNS] == []
 
 
 @pytest.fixture(scope="module")
@@ -71,12 +104,13 @@ def chromium() -> Iterator[Any]:
     driver.quit()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1280])
 def test_no_page_is_wider_than_the_screen(built, url, chromium, width):
     screen = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": False}
     chromium.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     pages = sorted(file.parent.relative_to(built).as_posix() for file in built.rglob("index.html"))
-    assert len(pages) > 30
+    assert len(pages) > 50
     for page in pages:
         chromium.get(f"{url}{'' if page == '.' else page + '/'}")
         scrolled, fetched, wide = chromium.execute_script(LOOK)

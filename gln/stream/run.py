@@ -138,7 +138,7 @@ class Run:
             name, seen = options.target or "the target", known[0] if known else None
             other = "--regression learns numbers" if are_classes else f"--strings {name} learns classes"
             kind = "classes" if are_classes else "numbers"
-            self._say(f"learning {kind}, since {name} begins with {seen!r} ({other})")
+            self._say(f"learning {kind}, since {name} begins with {seen!r}\n    ({other})")
 
     def _refused(self, bad: BadLine) -> None:
         """The model does not take a sample."""
