@@ -173,7 +173,7 @@ def main() -> None:
     )
     hits = streams(trials)
     show(
-        "Error in percent since the previous line, each digit predicted before it is learned", table_of_streams(hits), 2
+        "Progressive error in percent since the previous line", table_of_streams(hits), 2
     )
     if options.plot:
         from gln.plots import plot_learning_curves  # Matplotlib is needed only for pictures

@@ -5,7 +5,7 @@ a hurry wants short articles, and new articles are liked more. Nothing that was 
 next ones, but for what its features tell.
 
 The rivals: `GLNBandit` that knows the articles' names alone; a classifier and a regressor of `gln.river` that read
-reader and article together, with 5 % random decisions; and Vowpal Wabbit, whose pairs of features of readers and
+reader and article together, with 5% random decisions; and Vowpal Wabbit, whose pairs of features of readers and
 articles are products.
 
 Shapes: T steps, A articles.

@@ -2,7 +2,7 @@
 
 `python -m benchmarks.defaults` prints accuracy in percent and log-loss for every setting that was tried, from
 progressive validation: each sample is predicted, then learned. The streams are scikit-learn's bundled tables and 2,000
-samples of which 30 % have random labels, each shuffled with 20 seeds, and deskewed MNIST, shuffled with one. Inputs are
+samples of which 30% have random labels, each shuffled with 20 seeds, and deskewed MNIST, shuffled with one. Inputs are
 standardised online and also serve as side information; the network is [16, 16] with 4 halfspaces per neuron. The first
 line is the default; every other line changes one thing. `--quick` runs on the first 40 samples of each stream.
 """
@@ -34,7 +34,7 @@ TABLES: dict[str, Callable[[], Any]] = {
 
 
 def noisy_labels(samples: int) -> Stream:
-    """Ten features, and 30 % of the labels at random."""
+    """Ten features, and 30% of the labels at random."""
     return datasets.make_classification(samples, 10, n_informative=5, flip_y=0.3, random_state=0)
 
 
@@ -99,7 +99,7 @@ def main() -> None:
             runs = np.mean([progressive(gln, stream, seed, **setting) for seed in range(seeds)], axis=0)
             rows[title][name] = f"{runs[0]:.2f} / {runs[1]:.3f}"
     print(machine())
-    show("Accuracy in percent / log-loss, each sample predicted before it was learned", pd.DataFrame(rows).T)
+    show("Progressive accuracy in percent / log-loss", pd.DataFrame(rows).T)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
 Tables are evaluated by 5-fold cross-validation. The samples of a stream are predicted and then learned, in order; the
 first 100 predictions do not count. Targets are standardised beforehand for all models, so the unit is the target's
 standard deviation. NLL is the mean of -log density. CRPS is twice the pinball loss of the quantiles, integrated over
-levels. The coverage error is the distance of the 90 % intervals' coverage from 90 %, in points.
+levels. The coverage error is the distance of the 90% intervals' coverage from 90%, in points.
 
 Tables are the held-out ones of `benchmarks.regressor` and eight more from R, with at most 3,000 rows. Streams are R's
 numeric ones in `benchmarks.stream_data`, and synthetic ones whose noise depends on features or on time.
@@ -137,7 +137,7 @@ def crps(y: np.ndarray, quantiles: np.ndarray) -> float:  # (N,), (N, len(GRID))
 
 def scores(y: np.ndarray, forecast: Forecast) -> list[float]:  # (N,)
     """NLL, CRPS, coverage error in points, R²."""
-    low, high = forecast.quantiles[:, [1, -2]].T  # 5 % and 95 %
+    low, high = forecast.quantiles[:, [1, -2]].T  # 5% and 95%
     covered = 100 * np.mean((low <= y) & (y <= high))
     return [-np.mean(forecast.log_density), crps(y, forecast.quantiles), abs(covered - 90), r2_score(y, forecast.mean)]
 
@@ -310,9 +310,9 @@ def fan(axes: Any, samples: int) -> None:
     forecast, half = STREAM_MODELS[OURS](stream), samples // 2
     shown = slice(max(0, half - 2 * PERIOD), half + 3 * PERIOD)
     places = np.arange(samples)[shown]
-    for outer, share, alpha in ((1, 90, 0.25), (9, 50, 0.45)):  # indices in GRID: 5 % to 95 %, 25 % to 75 %
+    for outer, share, alpha in ((1, 90, 0.25), (9, 50, 0.45)):  # indices in GRID: 5% to 95%, 25% to 75%
         low, high = forecast.quantiles[shown, outer], forecast.quantiles[shown, -1 - outer]
-        axes.fill_between(places, low, high, color="#d55e00", alpha=alpha, linewidth=0, label=f"{share} % interval")
+        axes.fill_between(places, low, high, color="#d55e00", alpha=alpha, linewidth=0, label=f"{share}% interval")
     axes.plot(places, targets(stream)[shown], ".", color="black", markersize=3.5, label="target")
     axes.axvline(half, color="#444444", linewidth=0.8)
     axes.text(half, 0.02, "noise doubles ", transform=axes.get_xaxis_transform(), ha="right", color="#444444")

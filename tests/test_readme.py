@@ -100,7 +100,7 @@ LONG = {
     "logs": 5,
     "rare_classes": 3,
     "regression": 4,
-    "saving": 1,
+    "saving": 2,
     "streams": 11,
     "tour": 6,
 }
