@@ -100,7 +100,7 @@ LONG = {
     "logs": 5,
     "rare_classes": 3,
     "regression": 4,
-    "saving": 1,
+    "saving": 2,
     "streams": 11,
     "tour": 6,
 }
@@ -113,8 +113,8 @@ SHORT = {"pictures": 0, "tables": 4}  # pages that are not slow, and their numbe
 @pytest.mark.usefixtures("_loaded_once")
 def test_python_blocks_of_pages(page, comparisons, tmp_path, monkeypatch):
     if not os.environ.get("GLN_REQUIRE_BACKENDS"):
-        frameworks = ["jax", "numba", "torch", *(["tensorflow"] if page == "tour" else [])]
-        for package in ("matplotlib", "river", "coba", "distributed", *frameworks):
+        own = {"tour": ["tensorflow"], "saving": ["skops"]}.get(page, [])
+        for package in ("matplotlib", "river", "coba", "distributed", "jax", "numba", "torch", *own):
             pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)  # the code saves pictures
     page = f"docs/{page}.md"
