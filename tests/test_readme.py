@@ -95,6 +95,7 @@ def test_shell_blocks():
 LONG = {
     "backends": 1,
     "bandits": 4,
+    "coming_from_sklearn_lightgbm_pytorch": 3,
     "densities": 5,
     "larger": 4,
     "logs": 5,
@@ -103,6 +104,7 @@ LONG = {
     "saving": 2,
     "streams": 11,
     "tour": 6,
+    "tuning": 1,
 }
 SHORT = {"pictures": 0, "tables": 4}  # pages that are not slow, and their numbers of compared blocks
 
@@ -112,6 +114,8 @@ SHORT = {"pictures": 0, "tables": 4}  # pages that are not slow, and their numbe
 )
 @pytest.mark.usefixtures("_loaded_once")
 def test_python_blocks_of_pages(page, comparisons, tmp_path, monkeypatch):
+    if page.startswith("coming_from"):
+        pytest.importorskip("lightgbm")  # no test needs it otherwise
     if not os.environ.get("GLN_REQUIRE_BACKENDS"):
         own = {"tour": ["tensorflow"], "saving": ["skops"]}.get(page, [])
         for package in ("matplotlib", "river", "coba", "distributed", "jax", "numba", "torch", *own):
