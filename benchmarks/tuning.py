@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.stats import gmean
 from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 
@@ -88,19 +89,23 @@ def mean(results: list[Result]) -> Result:
     return Result(*(np.mean(values, axis=0) for values in zip(*results, strict=True)))
 
 
+def clean_and_noisy(values: dict[str, float], found: Found) -> list[float]:
+    """The means of one value per table over the clean tables and over the noisy ones."""
+    noisy = [mean(found[name]["the defaults"]).errors.mean() >= NOISY for name in values]
+    means = pd.Series(list(values.values())).groupby(noisy).mean()
+    return means.reindex([False, True]).tolist()
+
+
 def of_settings(found: Found) -> pd.DataFrame:
-    """Means over the tables; times and sizes are geometric means of ratios."""
+    """Means over the tables; those of times and sizes are geometric."""
     rows: dict[str, list[float]] = {}
     for title in SETTINGS:
-        losses: dict[bool, list[float]] = {False: [], True: []}
-        errors, ratios = [], []
-        for results in found.values():
-            own, default = mean(results[title]), mean(results["the defaults"])
-            losses[default.errors.mean() >= NOISY].append(own.losses.mean())
-            errors.append(own.errors.mean())
-            ratios.append(np.log([own.seconds / default.seconds, own.size / default.size]))
-        of_kinds = [np.mean(each) if each else np.nan for each in losses.values()]
-        rows[title] = [*of_kinds, np.mean(errors), *np.exp(np.mean(ratios, axis=0))]
+        own = {name: mean(results[title]) for name, results in found.items()}
+        defaults = {name: mean(results["the defaults"]) for name, results in found.items()}
+        losses = clean_and_noisy({name: float(each.losses.mean()) for name, each in own.items()}, found)
+        errors = float(np.mean([each.errors for each in own.values()]))
+        seconds, size = (float(gmean([own[name][i] / defaults[name][i] for name in found])) for i in (2, 3))
+        rows[title] = [*losses, errors, seconds, size]
     columns = ["log-loss, clean tables", "log-loss, noisy tables", "error, %", "time", "size"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
@@ -111,13 +116,12 @@ def of_searches(found: Found) -> pd.DataFrame:
     searches = {"nothing": {"the defaults"}, **searches, "one of all above": set(SETTINGS)}
     rows: dict[str, list[float]] = {}
     for name, titles in searches.items():
-        chosen: dict[bool, list[float]] = {False: [], True: []}
-        for results in found.values():
+        chosen: dict[str, float] = {}
+        for table, results in found.items():
             losses = pd.DataFrame({title: mean(results[title]).losses for title in SETTINGS if title in titles})
-            best = losses.idxmin(axis=1)
-            noisy = mean(results["the defaults"]).errors.mean() >= NOISY
-            chosen[noisy].append(np.mean([losses[best[half]][1 - half] for half in (0, 1)]))
-        rows[name] = [np.mean(each) if each else np.nan for each in chosen.values()]
+            best = losses.idxmin(axis=1)  # of each half
+            chosen[table] = float(np.mean([losses[best[half]][1 - half] for half in (0, 1)]))
+        rows[name] = clean_and_noisy(chosen, found)
     return pd.DataFrame.from_dict(rows, orient="index", columns=["clean tables", "noisy tables"])
 
 

@@ -101,7 +101,7 @@ LONG = {
     "logs": 5,
     "rare_classes": 3,
     "regression": 4,
-    "saving": 2,
+    "saving": 3,
     "streams": 11,
     "tour": 6,
     "tuning": 1,
