@@ -34,6 +34,7 @@ TEST = [
     "pytest>=8",
     "pytest-xdist>=3.5",
     "selenium>=4.20",
+    "skops>=0.11",
 ]
 DOCS = [
     *("latex2mathml>=3.77", "mkdocs>=1.6", "mkdocs-include-markdown-plugin>=7", "mkdocs-jupyter>=0.26.3"),

@@ -9,6 +9,7 @@ Shapes: B samples, C classes, D values of a sample.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import io
 import itertools
@@ -18,6 +19,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import issparse
+from sklearn.pipeline import Pipeline
 
 try:
     from matplotlib import colormaps
@@ -396,46 +399,47 @@ def plot_calibration(y: Any, quantiles: Any, levels: Sequence[float]) -> Figure:
     return figure
 
 
-def plot_contributions(model: Any, X: Any, most: int = 8, *, y: Any = None) -> Figure:
+def plot_contributions(model: Any, X: Any, most: int = 8, *, y: Any = None, class_: Any = None) -> Figure:
     """The contributions of features to the prediction for each sample: red bars increase it, blue bars decrease it.
 
     Each panel shows one sample, with the values of its features, largest contributions first. Contributions and the
-    constant in the title add up to the prediction, or for a classifier to the logit of the predicted class.
+    constant in the title add up to the prediction, or for a classifier to the logit of a class.
 
     Args:
-        model: a fitted `GLNClassifier`, or a `GLNRegressor` of one target.
-        X: (B, D), a few samples as rows.
+        model: a fitted `GLNClassifier`, a `GLNRegressor` of one target, or a `Pipeline` that ends in one. Of a
+            pipeline, the features are those that the steps before the last one produce.
+        X: (B, D), a few samples as rows, as the model takes them.
         most: features that get their own bar, at least 1; one more bar is the sum of the others.
         y: (B,), true labels or targets, shown beside the predictions. None: they are unknown.
+        class_: one of `classes_`, to whose logit features contribute. None: the predicted class of each sample.
 
     Raises:
-        ValueError: the model is of another kind, it does not take these samples, there are none, `most` is below 1, or
-            `y` has another length.
+        ValueError: the model is of another kind, it does not take these samples, there are none, `most` is below 1, `y`
+            has another length, or `class_` is not one of the classes.
     """
-    if not hasattr(model, "explain") or len(getattr(model, "targets_shape_", ())) > 0:
-        raise ValueError(f"model: expected a GLNClassifier, or a GLNRegressor of one target, got {model!r}")
+    last = model[-1] if isinstance(model, Pipeline) else model
+    if not hasattr(last, "explain") or len(getattr(last, "targets_shape_", ())) > 0:
+        kinds = "a GLNClassifier, a GLNRegressor of one target, or a fitted Pipeline that ends in one"
+        raise ValueError(f"model: expected {kinds}, got {model!r}")
     if not isinstance(most, int) or most < 1:
         raise ValueError(f"most: expected an integer of at least 1, got {most!r}")
-    values = pd.DataFrame(as_pandas(X))
+    classes = np.asarray(getattr(last, "classes_", ())).tolist()
+    if class_ is not None and class_ not in classes:
+        raise ValueError(f"class_: expected None or one of the classes {classes}, got {class_!r}")
+    features, names = _features(model, X)
+    values = pd.DataFrame(features.toarray() if issparse(features) else as_pandas(features))
     if y is not None and np.shape(y) != (len(values),):
         raise ValueError(f"y: expected shape ({len(values)},), got {np.shape(y)}")
-    contributions, titles = _explained(model, X, y)
-    names = getattr(model, "feature_names_in_", [f"feature {i}" for i in range(values.shape[1])])
+    contributions, titles = _explained(last, features, y, class_)
+    names = [f"feature {i}" for i in range(values.shape[1])] if names is None else names
     bars = min(most, len(names)) + (len(names) > most)
     figure = _Figure(figsize=(WIDTH, (0.27 * bars + 0.75) * len(titles) + 0.3), layout="constrained")
     axes = figure.subplots(len(titles), 1, squeeze=False, sharex=True)[:, 0]
     for axis, own, (_, row), title in zip(axes, contributions, values.iterrows(), titles, strict=True):
-        order = np.abs(own).argsort()[::-1]
-        told = [(f"{names[i]} = {_short(row.iloc[i])}", own[i]) for i in order[:most]]
-        rest = [(f"{len(names) - most} other features", own[order[most:]].sum())] if len(names) > most else []
-        labels, lengths = zip(*told, *rest, strict=True)
-        axis.barh(labels, lengths, color=np.where(np.array(lengths) < 0, *BLUE_AND_RED))
-        axis.axvline(0, color="black", linewidth=0.8)
-        axis.invert_yaxis()
-        axis.spines[["top", "right"]].set_visible(False)
+        _draw_contributions(axis, own, [f"{n} = {_short(v)}" for n, v in zip(names, row, strict=True)], most)
         axis.set_title(title, fontsize=10)
-    kind = "the logit of the predicted class" if hasattr(model, "classes_") else "the prediction"
-    axes[-1].set_xlabel(f"contribution to {kind}")
+    of_class = f"the logit of {'the predicted class' if class_ is None else _short(class_)}"
+    axes[-1].set_xlabel(f"contribution to {of_class if hasattr(last, 'classes_') else 'the prediction'}")
     return figure
 
 
@@ -457,19 +461,43 @@ class _Figure(Figure):
         return png.getvalue()
 
 
-def _explained(model: Any, X: Any, y: Any) -> tuple[np.ndarray, list[str]]:
-    """For each sample the contributions (B, D) to its prediction, and a title."""
+def _features(model: Any, X: Any) -> tuple[Any, Any]:
+    """The features (B, D) that a model, or the last step of a pipeline, explains, and their names, if they have any."""
+    if not isinstance(model, Pipeline) or len(model) == 1:
+        return X, getattr(model, "feature_names_in_", None)
+    before, names = model[:-1], getattr(model[-1], "feature_names_in_", None)
+    if names is None:
+        with contextlib.suppress(AttributeError):  # a step need not name what it produces
+            names = before.get_feature_names_out()
+    return before.transform(X), names
+
+
+def _draw_contributions(axes: Axes, contributions: np.ndarray, labels: list[str], most: int) -> None:
+    """A bar for each of the largest contributions (D,), and one for the sum of the others."""
+    order, others = np.abs(contributions).argsort()[::-1], len(labels) - most
+    told = [(labels[i], contributions[i]) for i in order[:most]]
+    rest = [(f"{others} other features", contributions[order[most:]].sum())] if others > 0 else []
+    bars, lengths = zip(*told, *rest, strict=True)
+    axes.barh(bars, lengths, color=np.where(np.array(lengths) < 0, *BLUE_AND_RED))
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.invert_yaxis()
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _explained(model: Any, X: Any, y: Any, class_: Any) -> tuple[np.ndarray, list[str]]:
+    """For each sample the contributions (B, D) to its prediction, or to the logit of a class, and a title."""
     contributions, constants = model.explain(X)
     predictions, samples = model.predict(X), np.arange(len(contributions))
     truth = ["" if y is None else f" (true: {_short(value)})" for value in (samples if y is None else y)]
     if hasattr(model, "classes_"):
-        best = np.searchsorted(model.classes_, predictions)
+        shown = np.searchsorted(model.classes_, predictions if class_ is None else [class_] * len(samples))
         if len(model.classes_) == 2:  # contributions are to the logit of the second class
-            signs = np.where(best == 1, 1, -1)
+            signs = np.where(shown == 1, 1, -1)
             contributions, constants = contributions * signs[:, None], constants * signs
         else:
-            contributions, constants = contributions[samples, best], constants[samples, best]
-        sums = [f"logit {s:.2f}" for s in contributions.sum(axis=1) + constants]
+            contributions, constants = contributions[samples, shown], constants[samples, shown]
+        name = "logit" if class_ is None else f"logit of {_short(class_)}:"
+        sums = [f"{name} {s:.2f}" for s in contributions.sum(axis=1) + constants]
     else:
         sums = [_short(number) for number in predictions]
     titles = [

@@ -15,8 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_wine
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, SGDRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 from sklearn.svm import LinearSVC
 
 from gln_numpy import GLN
@@ -667,5 +672,60 @@ def test_contributions_of_features_without_names():
             plots.plot_contributions(**{"model": model, "X": X[:1, :3], **bad})
     two = GLNRegressor([2], n_epochs=1, backend="numpy").fit(X, X[:, :2])
     for other in (two, object()):
-        with pytest.raises(ValueError, match="model: expected a GLNClassifier, or a GLNRegressor of one target"):
+        with pytest.raises(
+            ValueError, match="model: expected a GLNClassifier, a GLNRegressor of one target, or a fitted"
+        ):
             plots.plot_contributions(other, X[:1])
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_contributions_to_the_logit_of_a_class(classes):
+    X, y = load_wine(return_X_y=True)  # noqa: N806
+    labels = np.array(["a", "b", "c"])[np.minimum(y, classes - 1)]
+    model = GLNClassifier([2], n_epochs=1, backend="numpy", random_state=0).fit(X[:, :3], labels)
+    some = X[[0, 70, 150], :3]
+    logits = model.decision_function(some)
+    logits = np.stack([-logits, logits], axis=1) if classes == 2 else logits
+    for name, expected in zip(model.classes_, logits.T, strict=True):
+        figure = plots.plot_contributions(model, some, class_=name)
+        assert figure.axes[-1].get_xlabel() == f"contribution to the logit of {name}"
+        for axes, number, predicted in zip(figure.axes, expected, model.predict(some), strict=True):
+            title, equation = axes.get_title().split("\n")
+            assert title == f"predicted {predicted}"
+            total, constant = equation.removeprefix(f"logit of {name}: ").removesuffix(" + contributions").split(" = ")
+            assert float(total) == pytest.approx(number, abs=0.02)
+            assert sum(bars_of(axes).values()) + float(constant) == pytest.approx(number, rel=1e-2, abs=0.02)
+    with pytest.raises(ValueError, match=r"class_: expected None or one of the classes \['a', 'b'.*\], got 'd'"):
+        plots.plot_contributions(model, some, class_="d")
+    regressor = GLNRegressor([2], n_epochs=1, backend="numpy").fit(X[:, :3], X[:, 3])
+    with pytest.raises(ValueError, match=r"class_: expected None or one of the classes \[\], got 'a'"):
+        plots.plot_contributions(regressor, some, class_="a")
+
+
+def test_contributions_in_a_pipeline_are_those_of_what_its_last_step_gets():
+    frame = pd.DataFrame({"size": [1.0, 2.0, np.nan, 4.0] * 10, "colour": ["red", "blue", "red", "green"] * 10})
+    columns = ColumnTransformer([("one", OneHotEncoder(), ["colour"]), ("fill", SimpleImputer(), ["size"])])
+    model = make_pipeline(columns, GLNClassifier([2], n_epochs=1, backend="numpy", random_state=0))
+    model.fit(frame, np.array(["a", "b"] * 20))
+    (axes,) = plots.plot_contributions(model, frame[1:2]).axes
+    expected, _ = model[-1].explain(columns.transform(frame[1:2]))
+    names = columns.get_feature_names_out()
+    found = {label.split(" = ")[0]: length for label, length in bars_of(axes).items()}
+    signed = expected[0] if model.predict(frame[1:2]) == "b" else -expected[0]
+    assert found == pytest.approx(dict(zip(names, signed, strict=True)), abs=1e-6)
+    assert {"one__colour_blue = 1", "fill__size = 2"} < set(bars_of(axes))
+    (alone,) = plots.plot_contributions(model[-1:], columns.transform(frame[1:2])).axes  # of one step
+    assert list(bars_of(alone).values()) == pytest.approx(list(bars_of(axes).values()))
+
+
+def test_contributions_in_a_pipeline_of_words_and_of_a_step_without_names():
+    texts, labels = ["good fine", "bad poor", "fine good", "poor bad"] * 5, [1, 0, 1, 0] * 5
+    classifier = GLNClassifier([2], n_epochs=1, backend="numpy", random_state=0)
+    model = make_pipeline(CountVectorizer(), classifier).fit(texts, labels)  # sparse
+    (axes,) = plots.plot_contributions(model, ["good"]).axes
+    assert sorted(bars_of(axes)) == ["bad = 0", "fine = 0", "good = 1", "poor = 0"]
+    model = make_pipeline(FunctionTransformer(np.log1p), classifier).fit(np.eye(4), [1, 0, 1, 0])
+    (axes,) = plots.plot_contributions(model, np.eye(4)[:1]).axes
+    assert sorted(bars_of(axes))[0] == "feature 0 = 0.6931"
+    with pytest.raises(ValueError, match="or a fitted Pipeline that ends in one, got Pipeline"):
+        plots.plot_contributions(make_pipeline(CountVectorizer(), LogisticRegression()), texts)

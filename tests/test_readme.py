@@ -95,14 +95,16 @@ def test_shell_blocks():
 LONG = {
     "backends": 1,
     "bandits": 4,
+    "coming_from_sklearn_lightgbm_pytorch": 3,
     "densities": 5,
     "larger": 4,
     "logs": 5,
     "rare_classes": 3,
     "regression": 4,
-    "saving": 2,
+    "saving": 3,
     "streams": 11,
     "tour": 6,
+    "tuning": 1,
 }
 SHORT = {"pictures": 0, "tables": 4}  # pages that are not slow, and their numbers of compared blocks
 
@@ -112,9 +114,11 @@ SHORT = {"pictures": 0, "tables": 4}  # pages that are not slow, and their numbe
 )
 @pytest.mark.usefixtures("_loaded_once")
 def test_python_blocks_of_pages(page, comparisons, tmp_path, monkeypatch):
+    if page.startswith("coming_from"):
+        pytest.importorskip("lightgbm")  # no test needs it otherwise
     if not os.environ.get("GLN_REQUIRE_BACKENDS"):
-        frameworks = ["jax", "numba", "torch", *(["tensorflow"] if page == "tour" else [])]
-        for package in ("matplotlib", "river", "coba", "distributed", *frameworks):
+        own = {"tour": ["tensorflow"], "saving": ["skops"]}.get(page, [])
+        for package in ("matplotlib", "river", "coba", "distributed", "jax", "numba", "torch", *own):
             pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)  # the code saves pictures
     page = f"docs/{page}.md"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import json
 import os
 import pickle
@@ -19,8 +20,12 @@ import pytest
 from backends import FRAMEWORKS, load_backend
 from helpers import ROOT, Box, assert_same_state, backend_name, boxed, learner_state, run_python
 from safetensors.numpy import load_file, save_file
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_wine
 from sklearn.exceptions import NotFittedError
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 
 from gln.learning import files
 from gln.sklearn import GLNClassifier, GLNRegressor
@@ -569,3 +574,23 @@ def test_a_deeply_nested_file_is_refused(of_wines, tmp_path):
     save_file(arrays, tmp_path / "m", {"format": "2", "config": text, "checksum": checksum})
     with pytest.raises(ValueError, match="expected a saved GLN, got a configuration that cannot be read"):
         GLNClassifier.load(tmp_path / "m")
+
+
+@pytest.mark.parametrize("package", ["joblib", "skops.io"])
+def test_a_whole_pipeline_predicts_the_same_and_continues(package, tmp_path):
+    if package != "joblib" and not os.environ.get("GLN_REQUIRE_BACKENDS"):
+        pytest.importorskip(package)
+    library, path = importlib.import_module(package), tmp_path / "pipeline"
+    frame = pd.DataFrame({"size": [1.0, 2.0, np.nan, 4.0] * 10, "colour": ["red", "blue", "red", "green"] * 10})
+    columns = ColumnTransformer([("one", OneHotEncoder(), ["colour"]), ("fill", SimpleImputer(), ["size"])])
+    model = make_pipeline(columns, GLNClassifier((4,), n_epochs=2, random_state=0))
+    model.fit(frame, np.array(["a", "b", "b", "a"] * 10))
+    library.dump(model, path)
+    trusted = {} if package == "joblib" else {"trusted": library.get_untrusted_types(file=path)}
+    others = {name for name in trusted.get("trusted", ()) if not name.startswith("gln")}
+    assert others <= {"functools.partial", "numpy.dtype"}  # docs/saving.md lists these
+    loaded = library.load(path, **trusted)
+    np.testing.assert_array_equal(loaded.predict_proba(frame), model.predict_proba(frame))
+    for each in (model, loaded):
+        each[-1].partial_fit(columns.transform(frame[:3]), np.array(["b", "b", "a"]))
+    np.testing.assert_array_equal(loaded.predict_proba(frame), model.predict_proba(frame))
