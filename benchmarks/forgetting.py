@@ -114,6 +114,14 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "shuffled": {"pairs": None},
 }
 EWC = "perceptron, EWC"
+TICKS = (0.2, 0.5, 0.8, 0.85, 0.9, 0.92, 0.94, 0.96, 0.98)  # of the picture
+# Of the picture: what is in the names of some models, their label, and where each name stands from its point.
+FAMILIES = (
+    ("own class", "GLNs, heads that learn from their own class", (-5, 3), "right"),
+    ("GLN", "GLNs", (5, -9), "left"),
+    ("perceptron", "perceptrons", (5, -9), "left"),
+    ("", "others", (-5, 3), "right"),
+)
 PERMUTED: dict[str, Make] = {
     "GLN [16, 16], k = 4": functools.partial(OnlineGLN, [16, 16]),
     "GLN [32, 16], k = 4": functools.partial(OnlineGLN, [32, 16]),
@@ -226,18 +234,28 @@ def table_of_orders(digits: Digits, size: Size) -> pd.DataFrame:
 def draw(panels: dict[str, dict[str, list[Run]]], file: str) -> None:
     """Accuracy against memory, a panel for each experiment."""
     from matplotlib.figure import Figure  # Matplotlib is needed only for pictures
+    from matplotlib.ticker import FixedLocator, NullFormatter, PercentFormatter
 
     figure = Figure(figsize=(7.2, 8.4), layout="constrained")
-    for axes, (title, runs) in zip(figure.subplots(len(panels), 1), panels.items(), strict=True):
-        for name, own in runs.items():
-            place = mean("megabytes", own), mean("end", own) / 100
-            colour = "C0" if name.startswith("GLN") else "C1" if name.startswith("perceptron") else "C7"
-            axes.plot(*place, "o", color=colour, markersize=5)
-            axes.annotate(name, place, xytext=(6, 3), textcoords="offset points", fontsize=8, color=colour)
-        axes.set(xscale="log", yscale="logit", title=title, ylabel="accuracy, %")
+    every = figure.subplots(len(panels), 1)
+    for axes, (title, runs) in zip(every, panels.items(), strict=True):
+        left = set(runs)
+        for family, label, (right, up), side in FAMILIES:
+            names = [name for name in runs if family in name and name in left]
+            left -= set(names)
+            places = [(mean("megabytes", runs[name]), mean("end", runs[name]) / 100) for name in names]
+            (points,) = axes.plot(*zip(*places, strict=True), "o", markersize=5, label=label)
+            style = {"fontsize": 7.5, "color": points.get_color(), "ha": side, "textcoords": "offset points"}
+            for name, place in zip(names, places, strict=True):
+                axes.annotate(name.removesuffix(", own class"), place, (right, up), **style)
+        axes.set(xscale="log", yscale="logit", title=title, ylabel="accuracy", xlim=(0.01, 80000))
+        axes.yaxis.set_major_locator(FixedLocator(TICKS))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.2)
         axes.spines[["top", "right"]].set_visible(False)
-    axes.set_xlabel("megabytes kept from one digit to the next")
+    every[0].legend(frameon=False, loc="upper left")
+    every[-1].set_xlabel("megabytes kept from one digit to the next")
     figure.savefig(file, dpi=150)
 
 

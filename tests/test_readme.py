@@ -1,5 +1,5 @@
 """README.md is correct: each of its code blocks is run, and its output compared with the output shown. The same holds
-for the Python blocks of ten pages in docs. Slow tests are marked."""
+for the Python blocks of eleven pages in docs. Slow tests are marked."""
 
 from __future__ import annotations
 
@@ -94,6 +94,7 @@ def test_shell_blocks():
 LONG = {
     "backends": 1,
     "bandits": 5,
+    "forgetting": 6,
     "larger": 4,
     "rare_classes": 3,
     "regression": 9,
