@@ -115,12 +115,12 @@ SCENARIOS: dict[str, dict[str, Any]] = {
 }
 EWC = "perceptron, EWC"
 TICKS = (0.2, 0.5, 0.8, 0.85, 0.9, 0.92, 0.94, 0.96, 0.98)  # of the picture
-# Of the picture: what is in the names of some models, their label, and where each name stands from its point.
+# Of the picture: a part of the names of some models, their label, where a name stands from its point, its alignment.
 FAMILIES = (
-    ("own class", "GLNs, heads that learn from their own class", (-5, 3), "right"),
-    ("GLN", "GLNs", (5, -9), "left"),
-    ("perceptron", "perceptrons", (5, -9), "left"),
-    ("", "others", (-5, 3), "right"),
+    ("own class", "GLNs, heads that learn from their own class", (6, -3), "left"),
+    ("GLN", "GLNs", (5, -10), "left"),
+    ("perceptron", "perceptrons", (-6, -3), "right"),
+    ("", "others", (-6, -3), "right"),
 )
 PERMUTED: dict[str, Make] = {
     "GLN [16, 16], k = 4": functools.partial(OnlineGLN, [16, 16]),
@@ -240,15 +240,15 @@ def draw(panels: dict[str, dict[str, list[Run]]], file: str) -> None:
     every = figure.subplots(len(panels), 1)
     for axes, (title, runs) in zip(every, panels.items(), strict=True):
         left = set(runs)
-        for family, label, (right, up), side in FAMILIES:
+        for family, label, offset, side in FAMILIES:
             names = [name for name in runs if family in name and name in left]
             left -= set(names)
             places = [(mean("megabytes", runs[name]), mean("end", runs[name]) / 100) for name in names]
             (points,) = axes.plot(*zip(*places, strict=True), "o", markersize=5, label=label)
             style = {"fontsize": 7.5, "color": points.get_color(), "ha": side, "textcoords": "offset points"}
             for name, place in zip(names, places, strict=True):
-                axes.annotate(name.removesuffix(", own class"), place, (right, up), **style)
-        axes.set(xscale="log", yscale="logit", title=title, ylabel="accuracy", xlim=(0.01, 80000))
+                axes.annotate(name.removeprefix("GLN ").split(", own")[0].split(" of 1")[0], place, offset, **style)
+        axes.set(xscale="log", yscale="logit", title=title, ylabel="accuracy", xlim=(0.007, 120000))
         axes.yaxis.set_major_locator(FixedLocator(TICKS))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.yaxis.set_minor_formatter(NullFormatter())
@@ -262,8 +262,10 @@ def draw(panels: dict[str, dict[str, list[Run]]], file: str) -> None:
 def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("--plot", metavar="FILE", help="draw accuracy against memory")
+    parser.add_argument("--seeds", type=int, metavar="N", help="average over N seeds instead of 3")
     options = parser.parse_args()
     size, digits = QUICK if options.quick else FULL, load_mnist()
+    size = size._replace(seeds=options.seeds or size.seeds)
     print(machine())
     print(size)
     of_permuted = run_all({**PERMUTED, **own_class(size.halfspaces)}, permuted, digits, size)
