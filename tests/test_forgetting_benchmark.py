@@ -38,7 +38,8 @@ class Told(Model):
     """Remembers what it was told."""
 
     def __init__(self, *_: int) -> None:
-        self.labels, self.tasks = [], []
+        self.labels: list[int] = []
+        self.tasks: list[tuple[int, int]] = []  # digits of each, and all so far
 
     def learn(self, images, labels):
         self.labels += labels.tolist()
@@ -78,7 +79,7 @@ def test_streams(digits):
 def test_own_class_heads_ignore_the_order_of_classes(digits):
     states = []
     for pairs in (range(5), (4, 2, 0, 1, 3), None):
-        made = []
+        made: list[OnlineGLN] = []
 
         def make(seed, classes, made=made):
             made.append(OnlineGLN([8, 4], seed, classes, own=True, learning_rate=1.0))
@@ -121,7 +122,8 @@ def test_ewc_pulls_back(digits):
         model = Perceptron(0, 10, strength)
         learn(model, images[zeros], labels[zeros])
         before = [w.detach().clone() for w in model.weights]
-        fisher = model.fisher or [f.detach() for f in model.fisher_of(torch.from_numpy(scaled(images[zeros])))]
+        with torch.no_grad():
+            fisher = model.fisher or model.fisher_of(torch.from_numpy(scaled(images[zeros])))
         learn(model, images[others], labels[others])
         with torch.no_grad():
             pairs = zip(fisher, model.weights, before, strict=True)
@@ -135,7 +137,7 @@ def test_an_ewc_step_is_that_of_the_penalty():
     model = Perceptron(0, 10, strength=7.0)
     model.end_task(np.random.default_rng(0).random((30, 784), np.float32))
     moved = [w.detach() + 0.1 for w in model.weights]
-    model.weights = [w.clone() for w in moved]
+    model.weights = [torch.nn.Parameter(w.clone()) for w in moved]
     model.pull_back()
     for w, start, anchor, fisher in zip(model.weights, moved, model.anchor, model.fisher, strict=True):
         torch.testing.assert_close(w - start, -model.RATE * 7.0 * fisher * (w - anchor), rtol=1e-3, atol=1e-6)
@@ -150,7 +152,9 @@ def test_reservoir_is_uniform(digits):
         counts[model.labels] += 1
         assert len(set(model.labels)) == 10
         assert (model.images == images[model.labels]).all()
-    assert len(model.model.labels) == 100 + 68  # the first 32 have none before them
+    learned = model.model
+    assert isinstance(learned, Told)
+    assert len(learned.labels) == 100 + 68  # the first 32 have none before them
     np.testing.assert_allclose(counts.reshape(10, 10).sum(axis=1), 400, atol=80)  # four standard deviations
 
 
