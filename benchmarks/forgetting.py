@@ -247,7 +247,7 @@ def draw(panels: dict[str, dict[str, list[Run]]], file: str) -> None:
             style = {"fontsize": 7.5, "color": points.get_color(), "ha": side, "textcoords": "offset points"}
             for name, place in zip(names, places, strict=True):
                 axes.annotate(name.removeprefix("GLN ").split(", own")[0].split(" of 1")[0], place, offset, **style)
-        axes.set(xscale="log", yscale="logit", title=title, ylabel="accuracy", xlim=(0.007, 120000))
+        axes.set(xscale="log", yscale="logit", title=title, ylabel="accuracy", xlim=(0.003, 120000))
         axes.yaxis.set_major_locator(FixedLocator(TICKS))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.yaxis.set_minor_formatter(NullFormatter())
