@@ -1,200 +1,284 @@
-"""How much a GLN forgets on permuted MNIST, one task after another, compared with scikit-learn's MLP and linear model.
+"""How much GLNs and others forget when a stream of digits changes, and what that costs in memory and time.
 
-Task 0 is MNIST, deskewed; each later task has its own permutation of the pixels. One model learns all tasks online, in
-one pass, and is never told where a task ends or which task a digit belongs to. After each task it is tested on all
-tasks so far, on the test set. All models see the same digits in the same order. The GLN gets unscaled pixels: running
-statistics over several tasks fit none of them, and shift the network's gates. The other two do better on pixels scaled
-by the mean and standard deviation of all of MNIST, so they get these.
+Permuted MNIST: task 0 is MNIST, and each later task has its own permutation of the pixels. Split-MNIST: five pairs of
+digits, one after another. Class-incremental, a model tells the ten digits apart; domain-incremental, it only tells
+whether a digit is the first or the second of its pair. "Shuffled" is class-incremental with all digits in random order.
 
-`python -m benchmarks.forgetting` prints, as Markdown, a table of these accuracies for each model, and a summary of all.
-`--plot FILE` draws how the accuracy changes with the tasks learned, `--quick` runs on a few digits only, to check that
-everything works. Every figure is a percentage of the test digits, averaged over several seeds, which determine the
-permutations, the digits, their order and the models' initial weights or halfspaces. The fastest installed backend is
-used.
+All models learn the same digits in the same order, in one pass. None is told which task a digit belongs to, and only
+EWC is told where a task ends; it then sees the digits of the task once more. Its strength is the best of three on
+training digits held out, for each experiment. All digits are deskewed. GLNs get unscaled pixels, because running
+statistics over several tasks fit none of them; the perceptron and the linear model do better on pixels scaled by the
+mean and standard deviation of all of MNIST, so they get these.
 
-Source of the experiment: Veness et al., Gated Linear Networks, AAAI 2021, where it shows resilience to forgetting.
+`python -m benchmarks.forgetting` prints all tables as Markdown: percentages of the test digits, averaged over seeds,
+which determine the permutations, the digits, their order, and the models' initial weights, halfspaces or random
+features. Megabytes are what a model keeps from one digit to the next, seconds are processor time for learning. The last
+table has networks whose heads learn only from digits of their own class, for several orders of the pairs.
+`--plot FILE` draws accuracy against memory. `--quick` runs on few digits, with few halfspaces, to check that everything
+works. The fastest installed backend is used; PyTorch is needed.
+
+Source of the first experiment: Veness et al., Gated Linear Networks, AAAI 2021, where it shows resilience to
+forgetting; of the second: van de Ven and Tolias, Three scenarios for continual learning, 2019.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+import functools
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.linear_model import SGDClassifier
-from sklearn.neural_network import MLPClassifier
 from tqdm import tqdm
 
+from benchmarks.forgetting_models import Linear, Model, OnlineGLN, Perceptron, Replay, Ridge, StreamingLDA
 from benchmarks.report import command_line, machine, show
-from gln.backends import load_backend
 from gln.mnist import PIXELS, Digits, load_mnist
 
-CHUNK = 800  # digits passed to a model at a time, for the progress bar; a multiple of both batch sizes
+CHUNK = 800  # digits passed to a model at a time
+HELD_OUT = 10000  # of the training digits, for choosing EWC's strength
+STRENGTHS = (30.0, 1e3, 1e5)  # of EWC
+ORDERS = ((0, 1, 2, 3, 4), (4, 3, 2, 1, 0), (2, 0, 3, 1, 4), (1, 4, 0, 3, 2), (3, 2, 4, 0, 1))  # of the five pairs
 
 
 class Size(NamedTuple):
-    """The size of the experiment."""
+    """The size of the experiments."""
 
-    tasks: int
-    train: int  # digits of each task that are learned
-    test: int  # digits of each task that are classified after each task
+    tasks: int  # of permuted MNIST
+    train: int  # digits of each of these tasks that are learned
+    split: int  # digits of Split-MNIST that are learned
+    test: int  # digits of each task of permuted MNIST that are classified; of Split-MNIST all are
+    halfspaces: tuple[int, ...]  # numbers of them, of networks whose heads learn from their own class
     seeds: int
 
 
-FULL, QUICK = Size(tasks=8, train=10000, test=2000, seeds=3), Size(tasks=3, train=100, test=100, seeds=1)
+FULL = Size(tasks=8, train=10000, split=60000, test=2000, halfspaces=(4, 8, 12), seeds=3)
+QUICK = Size(tasks=2, train=100, split=200, test=100, halfspaces=(2, 4), seeds=1)
+
+Make = Callable[[int, int], Model]  # makes a model from a seed and a number of classes
 
 
-class Model(Protocol):
-    def learn(self, images: np.ndarray, digits: np.ndarray) -> None:  # (B, 784), (B,)
-        """Learn a part of the stream."""
+class Run(NamedTuple):
+    """What one model did with one seed."""
 
-    def classify(self, images: np.ndarray) -> np.ndarray:  # (B, 784) -> (B,)
-        """The predicted digits of images."""
-
-
-class OnlineGLN:
-    """A GLN that learns one digit at a time."""
-
-    def __init__(self, layer_sizes: list[int], **settings: Any) -> None:
-        gln = load_backend("auto").GLN
-        self.model = gln(layer_sizes, PIXELS, PIXELS, num_classes=10, **settings)
-
-    def learn(self, images: np.ndarray, digits: np.ndarray) -> None:  # (B, 784), (B,)
-        self.model.predict_online(images.T, images.T, digits)
-
-    def classify(self, images: np.ndarray) -> np.ndarray:  # (B, 784) -> (B,)
-        return np.asarray(self.model.predict(images.T, images.T)).argmax(axis=0)
+    end: float  # percentage of test digits recognised at the end, averaged over tasks
+    forgotten: float  # how much higher it was when each task but the last had just been learned
+    seconds: float
+    megabytes: float
 
 
-class InBatches:
-    """A scikit-learn estimator that gets `batch_size` digits at a time, with scaled pixels."""
-
-    def __init__(self, estimator: Any, batch_size: int) -> None:
-        self.estimator, self.batch_size = estimator, batch_size
-
-    def learn(self, images: np.ndarray, digits: np.ndarray) -> None:  # (B, 784), (B,)
-        for start in range(0, len(images), self.batch_size):
-            batch = slice(start, start + self.batch_size)
-            self.estimator.partial_fit(scaled(images[batch]), digits[batch], classes=range(10))
-
-    def classify(self, images: np.ndarray) -> np.ndarray:  # (B, 784) -> (B,)
-        return self.estimator.predict(scaled(images))
+def learn(model: Model, images: np.ndarray, labels: np.ndarray) -> float:  # (B, 784), (B,)
+    """Learn a task, and return the seconds."""
+    start = time.process_time()
+    for first in range(0, len(labels), CHUNK):
+        model.learn(images[first : first + CHUNK], labels[first : first + CHUNK])
+    model.end_task(images)
+    return time.process_time() - start
 
 
-def scaled(images: np.ndarray) -> np.ndarray:  # (B, 784) -> (B, 784)
-    """Pixels scaled by the mean and standard deviation of all of MNIST, which permutations do not change."""
-    return (images - np.float32(0.1307)) / np.float32(0.3081)
+def accuracy(model: Model, images: np.ndarray, labels: np.ndarray) -> float:  # (B, 784), (B,)
+    blocks = range(0, len(labels), CHUNK)
+    return 100 * float((np.concatenate([model.classify(images[b : b + CHUNK]) for b in blocks]) == labels).mean())
 
 
-# The settings were compared by the mean of all tasks at the end, on held-out training digits. The GLN is at its
-# defaults except for the sizes. The MLP is the best of those tried: SGD and Adam, 100 to 2000 hidden neurons, rates of
-# 0.0001 to 1, batches of 1 to 100, pixels scaled or not. The linear model has a constant rate, because it forgets far
-# more at its default rate, which assumes samples in random order.
+def permuted(make: Make, digits: Digits, size: Size, seed: int) -> Run:
+    x_train, y_train, x_test, y_test = digits
+    rng, model = np.random.default_rng(seed), make(seed, 10)
+    pixels = [np.arange(PIXELS), *(rng.permutation(PIXELS) for _ in range(size.tasks - 1))]
+    tested = rng.permutation(len(x_test))[: size.test]
+    seconds, learned = 0.0, []
+    for places in pixels:
+        some = rng.permutation(len(x_train))[: size.train]
+        seconds += learn(model, x_train[some][:, places], y_train[some])
+        learned.append(accuracy(model, x_test[tested][:, places], y_test[tested]))
+    end = np.array([accuracy(model, x_test[tested][:, places], y_test[tested]) for places in pixels])
+    return Run(end.mean(), (learned - end)[:-1].mean(), seconds, model.nbytes() / 1e6)
 
 
-def gln(seed: int) -> Model:
-    return OnlineGLN([32, 16], context_map_size=10, seed=seed)
+def split(
+    make: Make, digits: Digits, size: Size, seed: int, pairs: Sequence[int] | None = ORDERS[0], domain: bool = False
+) -> Run:
+    """Split-MNIST, with the pairs in this order, or with all digits shuffled."""
+    x_train, y_train, x_test, y_test = digits
+    some = np.random.default_rng(seed).permutation(len(y_train))[: size.split]
+    tasks = [some] if pairs is None else [some[y_train[some] // 2 == pair] for pair in pairs]
+    model, classes = make(seed, 2 if domain else 10), 2 if domain else 10
+    seconds = sum(learn(model, x_train[task], y_train[task] % classes) for task in tasks)
+    return Run(accuracy(model, x_test, y_test % classes), np.nan, seconds, model.nbytes() / 1e6)
 
 
-def mlp(seed: int) -> Model:
-    estimator = MLPClassifier((1000,), solver="sgd", learning_rate_init=0.02, momentum=0, random_state=seed)
-    return InBatches(estimator, batch_size=32)
-
-
-def linear(seed: int) -> Model:
-    estimator = SGDClassifier(loss="log_loss", learning_rate="constant", eta0=0.0003, random_state=seed)
-    return InBatches(estimator, batch_size=100)
-
-
-MODELS: dict[str, Callable[[int], Model]] = {
-    "GLN [32, 16], 10 halfspaces": gln,
-    "MLPClassifier (1000)": mlp,
-    "SGDClassifier": linear,
+SCENARIOS: dict[str, dict[str, Any]] = {
+    "class-incremental": {},
+    "domain-incremental": {"domain": True},
+    "shuffled": {"pairs": None},
+}
+EWC = "perceptron, EWC"
+TICKS = (0.2, 0.5, 0.8, 0.85, 0.9, 0.92, 0.94, 0.96, 0.98)  # of the picture
+# Of the picture: a part of the names of some models, their label, where a name stands from its point, its alignment.
+FAMILIES = (
+    ("own class", "GLNs, heads that learn from their own class", (6, -3), "left"),
+    ("GLN", "GLNs", (5, -10), "left"),
+    ("perceptron", "perceptrons", (-6, -3), "right"),
+    ("", "others", (-6, -3), "right"),
+)
+PERMUTED: dict[str, Make] = {
+    "GLN [16, 16], k = 4": functools.partial(OnlineGLN, [16, 16]),
+    "GLN [32, 16], k = 4": functools.partial(OnlineGLN, [32, 16]),
+    "GLN [32, 16], k = 10": functools.partial(OnlineGLN, [32, 16], context_map_size=10),
+    "perceptron": Perceptron,
+    EWC: Perceptron,  # with a strength
+    "perceptron, replay of 1,000": functools.partial(Replay, Perceptron, 1000),
+    "linear model": Linear,
 }
 
 
-def retention(model: Model, digits: Digits, size: Size, seed: int, bar: tqdm) -> np.ndarray:
-    """Percentage of test digits recognised: (tasks, tasks), [i, j] for task j after task i, NaN for j > i."""
-    x_train, y_train, x_test, y_test = digits
-    rng = np.random.default_rng(seed)
-    pixels = [np.arange(PIXELS), *(rng.permutation(PIXELS) for _ in range(size.tasks - 1))]
-    tested = rng.permutation(len(x_test))[: size.test]
-    accuracies = np.full((size.tasks, size.tasks), np.nan)
-    for i in range(size.tasks):
-        learned = rng.permutation(len(x_train))[: size.train]
-        for start in range(0, size.train, CHUNK):
-            chunk = learned[start : start + CHUNK]
-            model.learn(x_train[chunk][:, pixels[i]], y_train[chunk])
-            bar.update(len(chunk))
-        for j in range(i + 1):
-            accuracies[i, j] = 100 * (model.classify(x_test[tested][:, pixels[j]]) == y_test[tested]).mean()
-    return accuracies
+def own_class(halfspaces: Sequence[int]) -> dict[str, Make]:
+    """GLNs whose heads learn only from digits of their own class.
 
-
-def runs_of(name: str, digits: Digits, size: Size) -> np.ndarray:
-    """`retention` of a model for each seed, (seeds, tasks, tasks)."""
-    with tqdm(desc=name, total=size.seeds * size.tasks * size.train, unit=" digits", leave=False) as bar:
-        return np.stack([retention(MODELS[name](seed), digits, size, seed, bar) for seed in range(size.seeds)])
-
-
-def table_of_tasks(runs: np.ndarray) -> pd.DataFrame:  # (seeds, tasks, tasks)
-    """Accuracy on each task after each task, as text: it is blank for later tasks."""
-    mean = pd.DataFrame(runs.mean(axis=0)).rename(index="after task {}".format, columns="task {}".format)
-    mean["mean"] = mean.mean(axis=1)  # of the tasks so far
-    return mean.map(lambda accuracy: "" if np.isnan(accuracy) else f"{accuracy:.1f}")
-
-
-def summary(runs: np.ndarray) -> dict[str, Any]:  # (seeds, tasks, tasks)
-    learned, end = runs.diagonal(axis1=1, axis2=2), runs[:, -1]  # each (seeds, tasks)
-    means = end.mean(axis=1)
+    Their rate is constant, because the default one falls with each digit, of whatever class, so that the order of
+    classes would matter. The rates were compared on held-out digits.
+    """
+    sizes = [([64], k, 1.0) for k in halfspaces] + [([32, 16], halfspaces[-1], 0.3)]
     return {
-        "mean of all tasks at the end": f"{means.mean():.1f}",
-        "lowest and highest seed": f"{means.min():.1f}, {means.max():.1f}",
-        "task 0 at the end": f"{end[:, 0].mean():.1f}",
-        "each task when just learned": f"{learned.mean():.1f}",
-        "forgotten, on all but the last": f"{(learned - end)[:, :-1].mean():.1f}",
+        f"GLN {layers}, k = {k}, own class": functools.partial(
+            OnlineGLN, layers, own=True, context_map_size=k, learning_rate=rate
+        )
+        for layers, k, rate in sizes
     }
 
 
-def draw(runs: dict[str, np.ndarray], file: str) -> None:
-    from matplotlib.figure import Figure  # Matplotlib is needed only for pictures
+def split_models(size: Size) -> dict[str, Make]:
+    small, large = PERMUTED["GLN [32, 16], k = 4"], PERMUTED["GLN [32, 16], k = 10"]
+    return {
+        "GLN [32, 16], k = 4": small,
+        "GLN [32, 16], k = 10": large,
+        "GLN [32, 16], k = 4, replay of 1,000": functools.partial(Replay, small, 1000),
+        "GLN [32, 16], k = 10, replay of 1,000": functools.partial(Replay, large, 1000),
+        **own_class(size.halfspaces),
+        "perceptron": Perceptron,
+        EWC: Perceptron,
+        "perceptron, replay of 1,000": functools.partial(Replay, Perceptron, 1000),
+        "streaming LDA": StreamingLDA,
+        "ridge, 500 random features": functools.partial(Ridge, 500),
+        "ridge, 2,000 random features": functools.partial(Ridge, 2000),
+    }
 
-    figure = Figure(figsize=(5.4, 5.8), layout="constrained")
-    panels = figure.subplots(2, 1, sharex=True, sharey=True)
-    for name, run in runs.items():
-        mean = run.mean(axis=0)
-        tasks = np.arange(1, len(mean) + 1)
-        panels[0].plot(tasks, mean[:, 0], marker="o", markersize=4, label=name)
-        panels[1].plot(tasks, np.nanmean(mean, axis=1), marker="o", markersize=4, label=name)
-    panels[0].set_title("Task 0", fontsize=11)
-    panels[1].set_title("Mean of the tasks learned", fontsize=11)
-    panels[0].legend(frameon=False)
-    panels[1].set_xlabel("tasks learned")
-    for axes in panels:
-        axes.set_ylabel("accuracy, %")
-        axes.set_xticks(tasks)
+
+def run_all(
+    models: dict[str, Make], experiment: Callable[..., Run], digits: Digits, size: Size
+) -> dict[str, list[Run]]:
+    """The runs of each model, one per seed."""
+    runs = {}
+    for name, make in tqdm(models.items(), leave=False):
+        if name == EWC:
+            make = functools.partial(Perceptron, strength=best_strength(experiment, digits, size))
+        runs[name] = [experiment(make, digits, size, seed) for seed in range(size.seeds)]
+    return runs
+
+
+def best_strength(experiment: Callable[..., Run], digits: Digits, size: Size) -> float:
+    """EWC's strength that is best on training digits that are held out, with a seed that is not used otherwise."""
+    x, y, _, _ = digits
+    held_out = x[:-HELD_OUT], y[:-HELD_OUT], x[-HELD_OUT:], y[-HELD_OUT:]
+    found = {
+        s: experiment(functools.partial(Perceptron, strength=s), held_out, size, size.seeds).end for s in STRENGTHS
+    }
+    print(f"EWC, percent of held-out digits for each strength: {found}")
+    return max(STRENGTHS, key=found.__getitem__)
+
+
+def mean(field: str, runs: list[Run]) -> float:
+    return float(np.mean([getattr(run, field) for run in runs]))
+
+
+def table_of_permuted(runs: dict[str, list[Run]]) -> pd.DataFrame:
+    rows = {}
+    for name, own in runs.items():
+        ends = [run.end for run in own]
+        rows[name] = {
+            "mean of all tasks at the end": mean("end", own),
+            "lowest and highest seed": f"{min(ends):.1f}, {max(ends):.1f}",
+            "forgotten, on all but the last": mean("forgotten", own),
+            "megabytes": mean("megabytes", own),
+            "seconds": mean("seconds", own),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def table_of_split(runs: dict[str, dict[str, list[Run]]]) -> pd.DataFrame:
+    first, *_ = runs.values()
+    table = pd.DataFrame(
+        {scenario: {name: mean("end", some[name]) for name in first} for scenario, some in runs.items()}
+    )
+    for field in ("megabytes", "seconds"):
+        table[field] = {name: mean(field, own) for name, own in first.items()}
+    return table
+
+
+def table_of_orders(digits: Digits, size: Size) -> pd.DataFrame:
+    """Accuracy of own-class networks for each order of the pairs, with one seed."""
+    columns: dict[str, dict[str, float]] = {}
+    for name, make in tqdm(own_class(size.halfspaces[-1:]).items(), leave=False):
+        for scenario in ("class-incremental", "domain-incremental"):
+            columns[f"{name}: {scenario}"] = {
+                ", ".join(f"{2 * pair}{2 * pair + 1}" for pair in pairs): split(
+                    make, digits, size, 0, **{**SCENARIOS[scenario], "pairs": pairs}
+                ).end
+                for pairs in ORDERS
+            }
+    return pd.DataFrame(columns)
+
+
+def draw(panels: dict[str, dict[str, list[Run]]], file: str) -> None:
+    """Accuracy against memory, a panel for each experiment."""
+    from matplotlib.figure import Figure  # Matplotlib is needed only for pictures
+    from matplotlib.ticker import FixedLocator, NullFormatter, PercentFormatter
+
+    figure = Figure(figsize=(7.2, 8.4), layout="constrained")
+    every = figure.subplots(len(panels), 1)
+    for axes, (title, runs) in zip(every, panels.items(), strict=True):
+        left = set(runs)
+        for family, label, offset, side in FAMILIES:
+            names = [name for name in runs if family in name and name in left]
+            left -= set(names)
+            places = [(mean("megabytes", runs[name]), mean("end", runs[name]) / 100) for name in names]
+            (points,) = axes.plot(*zip(*places, strict=True), "o", markersize=5, label=label)
+            style = {"fontsize": 7.5, "color": points.get_color(), "ha": side, "textcoords": "offset points"}
+            for name, place in zip(names, places, strict=True):
+                axes.annotate(name.removeprefix("GLN ").split(", own")[0].split(" of 1")[0], place, offset, **style)
+        axes.set(xscale="log", yscale="logit", title=title, ylabel="accuracy", xlim=(0.003, 120000))
+        axes.yaxis.set_major_locator(FixedLocator(TICKS))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.2)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle("Permuted MNIST, one online pass, one task after another", fontsize=11)
+    every[0].legend(frameon=False, loc="upper left")
+    every[-1].set_xlabel("megabytes kept from one digit to the next")
     figure.savefig(file, dpi=150)
 
 
 def main() -> None:
     parser = command_line(__doc__)
-    parser.add_argument("--plot", metavar="FILE", help="draw accuracy against the tasks learned")
+    parser.add_argument("--plot", metavar="FILE", help="draw accuracy against memory")
+    parser.add_argument("--seeds", type=int, metavar="N", help="average over N seeds instead of 3")
     options = parser.parse_args()
     size, digits = QUICK if options.quick else FULL, load_mnist()
+    size = size._replace(seeds=options.seeds or size.seeds)
     print(machine())
-    print(f"{size.tasks} tasks of {size.train} digits, tested on {size.test} digits each; seeds: {size.seeds}")
-    runs = {}
-    for name in MODELS:
-        runs[name] = runs_of(name, digits, size)
-        show(f"{name}: accuracy on each task", table_of_tasks(runs[name]))
-    rows = {name: summary(run) for name, run in runs.items()}
-    show("All models, percent of the test digits", pd.DataFrame.from_dict(rows, orient="index"))
+    print(size)
+    of_permuted = run_all({**PERMUTED, **own_class(size.halfspaces)}, permuted, digits, size)
+    show(f"Permuted MNIST, {size.tasks} tasks of {size.train} digits", table_of_permuted(of_permuted))
+    models, of_split = split_models(size), {}
+    for name, settings in SCENARIOS.items():
+        of_split[name] = run_all(models, functools.partial(split, **settings), digits, size)
+    show(f"Split-MNIST, {size.split} digits", table_of_split(of_split))
+    show("Own-class heads by order of the pairs", table_of_orders(digits, size), 2)
     if options.plot:
-        draw(runs, options.plot)
+        draw(
+            {"Permuted MNIST": of_permuted, "Split-MNIST, class-incremental": of_split["class-incremental"]},
+            options.plot,
+        )
 
 
 if __name__ == "__main__":

@@ -97,6 +97,7 @@ LONG = {
     "bandits": 4,
     "coming_from_sklearn_lightgbm_pytorch": 3,
     "densities": 5,
+    "forgetting": 6,
     "larger": 4,
     "logs": 5,
     "rare_classes": 3,
