@@ -14,12 +14,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gln.learning.class_density import PRIOR, freedom_of, frequencies, log_density, standardised, trust_of
+from gln.learning.class_density import (
+    PRIOR,
+    freedom_of,
+    frequencies,
+    least_variance,
+    log_density,
+    scale_of,
+    standardised,
+    trust_of,
+)
 from gln.learning.own_class import OwnClass
 
 __all__ = ["Comparison", "Said", "compared", "split"]
 
-LEAST = 1e-3  # of the variance within classes, in variances of all samples
 FAR = 20.0  # standard deviations from the mean of every class, beyond which a value counts as missing
 
 
@@ -68,28 +76,30 @@ class Comparison(NamedTuple):
 
 
 def compared(classes: Sequence[OwnClass]) -> Comparison:
-    known, means, variances, scores = (
-        np.array([of(each) for each in classes])
-        for of in (lambda c: c.known, lambda c: c.mean, lambda c: np.diag(c.scatter), lambda c: c.scores)
-    )
-    total = np.maximum(known.sum(axis=0), 1e-300)
-    center = (known * means).sum(axis=0) / total
-    scale = np.sqrt((variances + known * (means - center) ** 2).sum(axis=0) / total)
-    scale[scale == 0] = np.inf
-    counts = np.array([each.count for each in classes])
-    covariances = np.array([each.covariance() for each in classes]) / scale[:, None] / scale
-    within = np.tensordot(counts, covariances, 1) / max(counts.sum(), 1) + LEAST * np.eye(len(scale))
-    never = [np.diag((each == 0).astype(float)) for each in known]  # assumed to vary as in all classes
-    covariances = counts[:, None, None] * (covariances + never) + PRIOR * within
-    covariances /= (counts + PRIOR)[:, None, None]
-    means = np.where(known > 0, means, center)
-    spread = FAR * np.sqrt(np.diagonal(covariances, axis1=1, axis2=2)) * np.where(scale < np.inf, scale, 1)
+    known, counts = np.array([each.known for each in classes]), np.array([each.count for each in classes])
+    scores = np.sum([each.scores for each in classes], axis=0)
+    means, scale = _means(classes, known)
+    own = np.array([each.covariance() for each in classes]) / scale[:, None] / scale
+    own += [np.diag((each == 0).astype(float)) for each in known]  # assumed to vary as in all classes
+    within = np.tensordot(counts, own, 1) / max(counts.sum(), 1)
+    own = (counts[:, None, None] * own + PRIOR * within) / (counts + PRIOR)[:, None, None]
+    own += least_variance(scores[1]) * np.eye(len(scale))
+    factors, varies = np.linalg.cholesky(own), scale < np.inf
+    factors[:, ~varies, ~varies] = np.inf
+    spread = FAR * np.sqrt(np.diagonal(own, axis1=1, axis2=2)) * np.where(varies, scale, 1)
     reach = np.array([(means - spread).min(axis=0), (means + spread).max(axis=0)])
-    factors = np.linalg.cholesky(covariances)
-    factors[:, np.isinf(scale), np.isinf(scale)] = np.inf
-    of_all = scores.sum(axis=0)
-    own = counts, means / scale, scale, factors, reach, _levels(classes)
-    return Comparison(*own, freedom_of(of_all[0]), trust_of(of_all[1]))
+    freedom, trust = freedom_of(scores[0]), trust_of(scores[1])
+    return Comparison(counts, means / scale, scale, factors, reach, _levels(classes), freedom, trust)
+
+
+def _means(classes: Sequence[OwnClass], known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means of the classes, (C, F), those of all samples where a class knows none; and the units of features, (F,)."""
+    means, total = np.array([each.mean for each in classes]), np.maximum(known.sum(axis=0), 1e-300)
+    center = (known * means).sum(axis=0) / total
+    means = np.where(known > 0, means, center)
+    variances = sum(np.diag(each.scatter) for each in classes) + (known * (means - center) ** 2).sum(axis=0)
+    lows, highs = (np.where(known > 0, [each.ends[end] for each in classes], center) for end in (0, 1))
+    return means, scale_of(variances / total, highs.max(axis=0) - lows.min(axis=0))
 
 
 def _levels(classes: Sequence[OwnClass]) -> dict[int, np.ndarray]:

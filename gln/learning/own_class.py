@@ -16,7 +16,16 @@ from typing import Any
 import numpy as np
 from scipy.special import polygamma
 
-from gln.learning.class_density import FEW, count_samples, factor_of, freedom_of, frequencies, log_density, standardised
+from gln.learning.class_density import (
+    FEW,
+    count_samples,
+    factor_of,
+    freedom_of,
+    frequencies,
+    least_variance,
+    log_density,
+    standardised,
+)
 from gln.learning.encodings import with_distances
 from gln.learning.growth import with_inputs
 from gln.learning.network import Network, Rate
@@ -26,6 +35,7 @@ from gln.learning.samples import CHUNK
 __all__ = ["OwnClass"]
 
 LIMIT = 5.0  # standard deviations from the mean, beyond which networks see no difference
+FADING = 0.9  # of scores at each renewal, because those of few samples are low
 RATE = 1.0  # of the networks; 0.3 to 3 are about as good
 
 
@@ -34,9 +44,11 @@ class OwnClass(OwnsArrays):
     """What one class has learned. Categories are unknown as numbers, and known by their levels."""
 
     networks: list[Network]  # of one head, whose targets are 1 for a sample and 0 for noise
-    # As `count_samples` counts them: weights (D,) and means (D,), products of deviations (D, D), scores (2, 4)
+    # As `count_samples` counts them: weights (D,), means (D,), ends (2, D), products of deviations (D, D), and
+    # scores (2, 4).
     known: np.ndarray
     mean: np.ndarray
+    ends: np.ndarray
     scatter: np.ndarray
     scores: np.ndarray
     # How networks standardise: the mean, (D,), the factor of the covariance, (D, D), and the degrees of freedom, as
@@ -53,27 +65,27 @@ class OwnClass(OwnsArrays):
     def start(cls, networks: Sequence[Network], size: int) -> OwnClass:
         known, mean, center = np.zeros((3, size))
         scores, factor = np.zeros((2, 4)), np.diag(np.full(size, np.inf))
-        counted = known, mean, np.zeros((size, size)), scores
+        counted = known, mean, np.zeros((2, size)), np.zeros((size, size)), scores
         return cls(list(networks), *counted, center, factor, freedom_of(scores[0]), {})
 
     def check(self) -> None:
         """Raise ValueError unless shapes fit together: compiled loops do not check, and a file may be changed."""
         size = self.networks[0].context_size
         shapes: dict[str, tuple[int, ...]] = {name: (size,) for name in ("known", "mean", "center")}
-        for name, shape in {**shapes, "scatter": (size, size), "factor": (size, size), "scores": (2, 4)}.items():
+        shapes |= {"ends": (2, size), "scatter": (size, size), "factor": (size, size), "scores": (2, 4)}
+        for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name}: expected shape {shape}, got {getattr(self, name).shape}")
 
     def grown(self, size: int) -> OwnClass:
         """With room for further features, the new ones last."""
         old, new = len(self.mean), size - len(self.mean)
-        known, mean, center = (np.pad(each, (0, new)) for each in (self.known, self.mean, self.center))
-        scatter, factor = (np.pad(each, (0, new)) for each in (self.scatter, self.factor))
-        np.fill_diagonal(factor[old:, old:], np.inf)
-        networks = [with_inputs(network, [*range(2 * old), *[-1] * 2 * new], size) for network in self.networks]
-        return dataclasses.replace(
-            self, networks=networks, known=known, mean=mean, scatter=scatter, center=center, factor=factor
-        )
+        grown: dict[str, Any] = {name: np.pad(getattr(self, name), (0, new)) for name in ("known", "mean", "center")}
+        grown |= {name: np.pad(getattr(self, name), (0, new)) for name in ("scatter", "factor")}
+        np.fill_diagonal(grown["factor"][old:, old:], np.inf)
+        grown["ends"] = np.pad(self.ends, [(0, 0), (0, new)])
+        grown["networks"] = [with_inputs(each, [*range(2 * old), *[-1] * 2 * new], size) for each in self.networks]
+        return dataclasses.replace(self, **grown)
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
@@ -105,7 +117,8 @@ class OwnClass(OwnsArrays):
         for feature, codes in levels.items():
             self._learn_levels(feature, codes, shares, scores[1], expected[1])
         scores[:, : max(0, FEW - self.visits)] = np.nan
-        count_samples(numbers, shares, scores, expected, self.known, self.mean, self.scatter, self.scores)
+        counted = self.known, self.mean, self.ends, self.scatter, self.scores
+        count_samples(numbers, shares, scores, expected, *counted)
         self.count = sum(shares.tolist(), self.count)  # one by one, so that rounding does not depend on the parts
         self.visits += len(shares)
 
@@ -139,7 +152,10 @@ class OwnClass(OwnsArrays):
     def _renew(self) -> None:
         """Standardise by what has been counted so far. The next renewal is due after a tenth more samples."""
         self.center, self.freedom = self.mean.copy(), freedom_of(self.scores[0])
-        self.factor = factor_of(self.covariance(), self.count)
+        self.factor = factor_of(
+            self.covariance(), np.ptp(self.ends, axis=0), self.count, least_variance(self.scores[1])
+        )
+        self.scores[:, [0, 2, 3]] *= FADING
         self.renewal = self.visits + max(1, self.visits // 10)
 
     def covariance(self) -> np.ndarray:  # (D, D)
