@@ -15,7 +15,7 @@ from gln.learning.compiled import compiled, plain
 
 __all__ = [
     *("FEW", "PRIOR", "count_samples", "factor_of", "freedom_of", "frequencies", "least_variance", "log_density"),
-    *("scale_of", "standardised", "trust_of"),
+    *("scale_of", "standardised", "substitute", "trust_of"),
 ]
 
 PRIOR = 10.0  # samples that speak for what is assumed of covariances and tails; 2 to 20 are about as good
@@ -36,19 +36,17 @@ def standardised(numbers: np.ndarray, center: np.ndarray, factor: np.ndarray) ->
     """
     deviations = numbers - center[:, None]
     known = ~np.isnan(deviations) & np.isfinite(np.diag(factor))[:, None]
-    z = np.ascontiguousarray(np.where(known, deviations, np.nan).T)
-    compiled(_substitute)(z, plain(factor))
-    return z.T, known
+    z = np.ascontiguousarray(np.where(known, deviations, np.nan).T[None])
+    compiled(substitute)(z, plain(factor)[None])
+    return z[0].T, known
 
 
-def _substitute(z: np.ndarray, factor: np.ndarray) -> None:  # (B, D), (D, D)
-    """Solve factor @ x = z for each row, in place, with 0 for an unknown value."""
-    for b in range(len(z)):
-        for i in range(len(factor)):
-            if z[b, i] == z[b, i]:
-                z[b, i] = (z[b, i] - np.dot(factor[i, :i], z[b, :i])) / factor[i, i]
-            else:
-                z[b, i] = 0.0
+def substitute(z: np.ndarray, factors: np.ndarray) -> None:  # (C, B, D), (C, D, D)
+    """Solve factors[c] @ x = z[c, b] for all c and b, in place, with 0 for NaN."""
+    for c, b in np.ndindex(z.shape[:2]):
+        x, factor = z[c, b], factors[c]
+        for i in range(len(x)):
+            x[i] = (x[i] - np.dot(factor[i, :i], x[:i])) / factor[i, i] if x[i] == x[i] else 0.0
 
 
 def scale_of(variances: np.ndarray, ranges: np.ndarray) -> np.ndarray:  # (D,), (D,) -> (D,)

@@ -21,9 +21,10 @@ from gln.learning.class_density import (
     least_variance,
     log_density,
     scale_of,
-    standardised,
+    substitute,
     trust_of,
 )
+from gln.learning.compiled import compiled
 from gln.learning.own_class import OwnClass
 
 __all__ = ["Comparison", "Said", "compared", "split"]
@@ -32,12 +33,12 @@ FAR = 20.0  # standard deviations from the mean of every class, beyond which a v
 
 
 class Said(NamedTuple):
-    """What the density of a class says of samples, in logarithms, but for what all classes share."""
+    """What the densities of classes say of samples, in logarithms, but for what all classes share."""
 
-    squares: np.ndarray  # (F, B), squared distances of the features from the mean
-    of_distance: np.ndarray  # (B,), what they say together
-    constant: np.ndarray  # (B,), the density at the mean, times how frequent the class is
-    of_levels: dict[int, np.ndarray]  # by feature, what the levels of categories say, (B,)
+    squares: np.ndarray  # (C, B, F), squared distances of the features from the mean
+    of_distance: np.ndarray  # (C, B), what they say together
+    constant: np.ndarray  # (C, B), the density at the mean, times how frequent the class is
+    of_levels: dict[int, np.ndarray]  # by feature, what the levels of categories say, (C, B)
 
     @property
     def total(self) -> np.ndarray:
@@ -61,18 +62,20 @@ class Comparison(NamedTuple):
         numbers[(numbers < low) | (numbers > high)] = np.nan
         return numbers, codes
 
-    def said(self, number: int, numbers: np.ndarray, codes: dict[int, np.ndarray]) -> Said:
-        """What a class says of samples that were `split`."""
-        factor, of_levels = self.factors[number], {}
-        z, known = standardised(numbers / self.scale[:, None], self.means[number], factor)
-        squares = np.square(z)
-        of_distance = log_density(squares.sum(axis=0), known.sum(axis=0), self.freedom)
-        widths = np.where(known, np.log(np.diag(factor))[:, None], 0).sum(axis=0)
+    def said(self, numbers: np.ndarray, codes: dict[int, np.ndarray]) -> Said:
+        """What the classes say of samples that were `split`."""
+        varies = self.scale < np.inf
+        known, of_levels = ~np.isnan(numbers) & varies[:, None], {}
+        scaled = np.where(known, numbers / self.scale[:, None], np.nan)
+        z = np.ascontiguousarray(scaled.T - self.means[:, None])
+        compiled(substitute)(z, self.factors)
+        squares, widths = np.square(z), np.where(varies, np.log(np.diagonal(self.factors, axis1=1, axis2=2)), 0)
         for feature, logs in self.levels.items():
-            found = np.append(logs[number], 0)  # an unknown level says nothing
             places = np.nan_to_num(codes[feature], nan=logs.shape[1]).astype(int)
-            of_levels[feature] = found[np.minimum(places, logs.shape[1])]
-        return Said(squares, of_distance, np.log(self.counts[number] + 1) - widths, of_levels)
+            found = np.pad(logs, [(0, 0), (0, 1)])  # an unknown level says nothing
+            of_levels[feature] = found[:, np.minimum(places, logs.shape[1])]
+        of_distance = log_density(squares.sum(axis=2), known.sum(axis=0), self.freedom)
+        return Said(squares, of_distance, np.log(self.counts + 1)[:, None] - widths @ known, of_levels)
 
 
 def compared(classes: Sequence[OwnClass]) -> Comparison:

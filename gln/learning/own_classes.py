@@ -20,13 +20,14 @@ from gln.learning.learner import check_steps
 from gln.learning.network import Network, Rate, arguments
 from gln.learning.own_class import OwnClass
 from gln.learning.reading import Reading
-from gln.learning.samples import check_magnitude, chunks, dense, features_and_words
+from gln.learning.samples import check_magnitude, dense, features_and_words
 from gln.learning.targets import Classes
 from gln.learning.unscaled import Unscaled
 
 __all__ = ["KEPT", "OwnClasses", "check_negatives", "plain_reading"]
 
 KEPT = "networks", "size", "classes"  # in a file
+NUMBERS = 4_000_000  # of features times classes that are compared at a time, to save memory
 MOST = 1000  # features: a class has a number for each pair of them
 
 
@@ -117,24 +118,25 @@ class OwnClasses:
         A number contributes by how far it is from what the features before it let expect.
         """
         together, numbers, codes = self._split(samples)
-        each = []
-        for number, one in enumerate(self.classes):
-            said, (contributions, constant) = together.said(number, numbers, codes), one.explain(numbers)
-            distances = said.squares.sum(axis=0)
-            contributions += said.of_distance * said.squares / np.where(distances > 0, distances, 1)
-            for feature, logs in said.of_levels.items():
-                contributions[feature] += logs
-            each.append((contributions.T, constant + said.constant))
-        all_contributions, constants = (np.array(arrays) for arrays in zip(*each, strict=True))
-        return together.trust * _of_two(all_contributions), together.trust * _of_two(constants)
+        said, own = together.said(numbers, codes), [each.explain(numbers) for each in self.classes]
+        contributions, constants = (np.array(arrays) for arrays in zip(*own, strict=True))  # (C, F, B), (C, B)
+        distances = said.squares.sum(axis=2)
+        shares = said.squares / np.where(distances > 0, distances, 1)[..., None]
+        contributions = contributions.swapaxes(1, 2) + said.of_distance[..., None] * shares
+        for feature, logs in said.of_levels.items():
+            contributions[..., feature] += logs
+        return together.trust * _of_two(contributions), together.trust * _of_two(constants + said.constant)
 
     def _scores(self, samples: Any) -> np.ndarray:  # (F, B) -> (C, B)
-        scores = np.empty((len(self.classes), samples.shape[1]))
-        for part in chunks(samples.shape[1]):
+        scores, at_once = (
+            np.empty((len(self.classes), samples.shape[1])),
+            NUMBERS // (1 + len(self.classes) * self.size),
+        )
+        for start in range(0, samples.shape[1], 1 + at_once):
+            part = slice(start, start + 1 + at_once)
             together, numbers, codes = self._split(samples[:, part])
-            for number, one in enumerate(self.classes):
-                scores[number, part] = one.logits(numbers) + together.said(number, numbers, codes).total
-            scores[:, part] *= together.trust
+            logits = [each.logits(numbers) for each in self.classes]
+            scores[:, part] = together.trust * (together.said(numbers, codes).total + logits)
         return scores
 
     def _split(self, samples: Any) -> tuple[Comparison, np.ndarray, dict[int, np.ndarray]]:
