@@ -62,10 +62,13 @@ class Comparison(NamedTuple):
         numbers[(numbers < low) | (numbers > high)] = np.nan
         return numbers, codes
 
+    def known(self, numbers: np.ndarray) -> np.ndarray:  # (F, B) -> (F, B)
+        """Which values say something."""
+        return ~np.isnan(numbers) & (self.scale < np.inf)[:, None]
+
     def said(self, numbers: np.ndarray, codes: dict[int, np.ndarray]) -> Said:
         """What the classes say of samples that were `split`."""
-        varies = self.scale < np.inf
-        known, of_levels = ~np.isnan(numbers) & varies[:, None], {}
+        varies, known, of_levels = self.scale < np.inf, self.known(numbers), {}
         scaled = np.where(known, numbers / self.scale[:, None], np.nan)
         z = np.ascontiguousarray(scaled.T - self.means[:, None])
         compiled(substitute)(z, self.factors)

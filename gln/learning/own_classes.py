@@ -8,11 +8,11 @@ Shapes: B samples, F features, C classes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
+from scipy.special import fdtr, softmax
 
 from gln.learning.comparison import Comparison, compared, split
 from gln.learning.group import Group
@@ -40,7 +40,8 @@ class OwnClasses:
     # What they have learned together, until one of them learns more.
     _compared: Comparison | None = dataclasses.field(default=None, init=False, repr=False, compare=False)
 
-    counts = None
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_compared": None}  # large, and soon gathered again
 
     @property
     def groups(self) -> list[Group]:
@@ -127,6 +128,16 @@ class OwnClasses:
             contributions[..., feature] += logs
         return together.trust * _of_two(contributions), together.trust * _of_two(constants + said.constant)
 
+    def novelty(self, samples: Any) -> np.ndarray:
+        """The fraction of the most similar class that is expected closer to its mean than a sample: (F, B) -> (B,)."""
+        nearest = np.empty(samples.shape[1])
+        for part in self._parts(samples):
+            together, numbers, codes = self._split(samples[:, part])
+            distances = together.said(numbers, codes).squares[together.counts > 0].sum(axis=2).min(axis=0)
+            known = np.maximum(together.known(numbers).sum(axis=0), 1)
+            nearest[part] = fdtr(known, together.freedom, distances / known)
+        return nearest
+
     def _scores(self, samples: Any) -> np.ndarray:  # (F, B) -> (C, B)
         scores, at_once = (
             np.empty((len(self.classes), samples.shape[1])),
@@ -138,6 +149,10 @@ class OwnClasses:
             logits = [each.logits(numbers) for each in self.classes]
             scores[:, part] = together.trust * (together.said(numbers, codes).total + logits)
         return scores
+
+    def _parts(self, samples: Any) -> Iterator[slice]:
+        size = 1 + NUMBERS // (1 + len(self.classes) * self.size)
+        return (slice(start, start + size) for start in range(0, samples.shape[1], size))
 
     def _split(self, samples: Any) -> tuple[Comparison, np.ndarray, dict[int, np.ndarray]]:
         features = dense(features_and_words(samples)[0])
