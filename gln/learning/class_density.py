@@ -22,7 +22,7 @@ PRIOR = 10.0  # samples that speak for what is assumed of covariances and tails;
 OF_LEVELS = 1.0  # the same of the levels of a category
 FEW = 10  # samples of a class, with which its scale is uncertain
 FLOOR, LEAST = 0.2, 3e-4  # of a range and of a unit, which are added to standard deviations and variances
-WRONG = 50.0  # standard deviations; a value farther from the mean is counted as one at this distance
+WRONG, RARE = 50.0, 5.0  # standard deviations; values and scores farther from the mean count as at this distance
 
 
 def standardised(numbers: np.ndarray, center: np.ndarray, factor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -120,20 +120,18 @@ def count_samples(samples: np.ndarray, shares: np.ndarray, scores: Any, expected
             largest, (2, D); the sum of products of deviations from the mean, in the lower triangle of (D, D);
             and of the scores their weight, mean, squared deviations and expected ones, (2, 4).
     """
-    arrays = (plain(each) for each in (samples.T, shares, scores, expected))
-    compiled(_count)(*arrays, *counted)
+    *of_features, of_scores = counted
+    compiled(_count)(plain(samples.T), plain(shares), *of_features)
+    compiled(_count_scores)(plain(scores), plain(expected), plain(shares), of_scores)
 
 
 def _count(
     samples: np.ndarray,  # (B, D)
     shares: np.ndarray,
-    scores: np.ndarray,
-    expected: np.ndarray,
     known: np.ndarray,
     mean: np.ndarray,
     ends: np.ndarray,
     scatter: np.ndarray,
-    counted: np.ndarray,
 ) -> None:
     size = len(mean)
     for b in range(len(samples)):
@@ -154,11 +152,16 @@ def _count(
         for i in range(size):
             if deviations[i] != 0:
                 scatter[i, : i + 1] += deviations[i] * deviations[: i + 1]
-        for k in range(len(scores)):
-            score, own = scores[k, b], counted[k]
-            if np.isfinite(score):
-                own[0] += share
-                difference = score - own[1]
-                own[1] += difference * share / own[0]
-                own[2] += share * difference * (score - own[1])
-                own[3] += share * expected[k, b]
+
+
+def _count_scores(scores: np.ndarray, expected: np.ndarray, shares: np.ndarray, counted: np.ndarray) -> None:
+    for k, b in np.ndindex(scores.shape):
+        share, own, difference = shares[b], counted[k], scores[k, b] - counted[k, 1]
+        if np.isfinite(difference):
+            if own[2] > 0:
+                reach = RARE * (1 + FEW / own[0]) * np.sqrt(own[2] / own[0])
+                difference = min(max(difference, -reach), reach)
+            own[0] += share
+            own[1] += difference * share / own[0]
+            own[2] += share * difference**2 * (1 - share / own[0])
+            own[3] += share * expected[k, b]

@@ -139,12 +139,8 @@ class OwnClasses:
         return nearest
 
     def _scores(self, samples: Any) -> np.ndarray:  # (F, B) -> (C, B)
-        scores, at_once = (
-            np.empty((len(self.classes), samples.shape[1])),
-            NUMBERS // (1 + len(self.classes) * self.size),
-        )
-        for start in range(0, samples.shape[1], 1 + at_once):
-            part = slice(start, start + 1 + at_once)
+        scores = np.empty((len(self.classes), samples.shape[1]))
+        for part in self._parts(samples):
             together, numbers, codes = self._split(samples[:, part])
             logits = [each.logits(numbers) for each in self.classes]
             scores[:, part] = together.trust * (together.said(numbers, codes).total + logits)
