@@ -75,8 +75,8 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
 
     Raises:
         OSError: the file cannot be written; an existing file at `path` is kept.
-        ValueError: the model is of another kind, is not fitted, has a `base_predictor`, has categories with too many
-            levels for tables of pairs, or is larger than the 2 GiB that an ONNX file can hold.
+        ValueError: the model is of another kind, is not fitted, has a `base_predictor` or `negatives=False`, has
+            categories with too many levels for tables of pairs, or is larger than the 2 GiB that an ONNX file can hold.
     """
     graph = Graph()
     if isinstance(model, (GLNClassifier, GLNRegressor)):
@@ -214,6 +214,8 @@ def _export_classifier(g: Graph, classifier: GLNClassifier, inputs: list[Input])
 
 def _classified(g: Graph, classifier: GLNClassifier, inputs: list[Input]) -> tuple[str, str, np.ndarray]:
     """Labels (B,), probabilities (B, C), and the classes as labels are given."""
+    if not getattr(classifier, "negatives", True):  # which older pickles lack
+        raise _bad("model", "a classifier with negatives=True", "one with negatives=False")
     p, classes = _predicted(g, classifier.learner_, 0, *_samples(g, classifier, inputs)), classifier.classes_
     p = g("Concat", g("Sub", 1.0, p), p, axis=0) if len(classes) == 2 else g("Div", p, g("ReduceSum", p, [0]))
     classes = classes.astype({"i": np.int64, "u": np.int64, "U": object}.get(classes.dtype.kind, classes.dtype))

@@ -27,8 +27,9 @@ from gln.learning.categories import FEW
 from gln.learning.group import grouped
 from gln.learning.learner import Learner
 from gln.learning.named import PREVIOUS, Named
-from gln.learning.names import Samples
+from gln.learning.names import AT_ONCE, Samples
 from gln.learning.of_streams import OF_STREAMS, stream_sizes
+from gln.learning.own_classes import OwnClasses, check_negatives, plain_reading
 from gln.learning.samples import WithWords
 from gln.learning.targets import sum_to_one
 from gln.learning.turns import joined, predictions_of
@@ -81,6 +82,12 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         is installed.
     seed
         Determines the halfspaces. Pass an int for reproducible results.
+    negatives
+        Whether a class also learns which samples are of other classes. With False, each class learns from its own
+        samples alone: its mean, its covariance, its levels of categories, and one network, which tells its samples from
+        noise of this mean and covariance. The result is then the same in whichever order classes come, even one after
+        another; nothing is forgotten. Where the order is random, True is usually more accurate. Words are left out.
+        Time and memory grow with the square of the number of features.
 
     References
     ----------
@@ -105,9 +112,15 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         memory: bool = False,
         backend: str = "auto",
         seed: int | None = None,
+        negatives: bool = True,
     ) -> None:
         super().__init__(layer_sizes, context_map_size, context_bias, learning_rate, backend, seed)
+        check_negatives(negatives)
+        if memory and not negatives:
+            raise ValueError("memory: expected False with negatives=False, which do not depend on the order, got True")
         self.memory = memory
+        self.negatives = negatives
+        self._at_once = AT_ONCE if negatives else math.inf  # words would be left out
         self._labels: list[Hashable] = []  # the classes, in order of appearance
         self._last = np.nan  # the number of the previous label
 
@@ -119,6 +132,10 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         return True
 
     def _built(self, reading):
+        if not self.negatives:
+            plain = plain_reading(len(reading.numbers))
+            networks = self._networks(plain, [(plain.size, 0)], num_classes=2)
+            return OwnClasses(networks, plain.size, learning_rate=self.learning_rate)
         classes = max(2, len(self._labels))  # samples without features may have added classes
         reading = reading.with_bases(1 if classes == 2 else classes, are_classes=True)
         sizes = stream_sizes(reading, COPIES, self.memory)
@@ -434,6 +451,8 @@ class GLNNovelty(Named, AnomalyDetector):
     def _unit_test_params(cls):
         yield {"neurons": 16, "seed": 1}
 
+    _at_once = math.inf
+
     def _built(self, reading):
         networks = self._networks(reading, [(reading.size, 0)], loss="squared_error")
         learner = Learner.of_stream(reading, grouped([networks]), 1)
@@ -442,7 +461,7 @@ class GLNNovelty(Named, AnomalyDetector):
 
     def learn_one(self, x: dict[Any, Any]) -> None:
         """Count a sample. Raises ValueError for infinity, or a string in a numeric feature or vice versa."""
-        self._learn(self._seen(x, math.inf), np.zeros(1))
+        self._learn(self._seen(x), np.zeros(1))
 
     @staticmethod
     def _teach(learner, rows, targets, shares, categorical):

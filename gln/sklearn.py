@@ -19,6 +19,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from gln.learning.densities import Shape
 from gln.learning.estimators import Estimator
 from gln.learning.left_out import Table
+from gln.learning.of_streams import OF_STREAMS
+from gln.learning.own_classes import OwnClasses, check_negatives, plain_reading
 from gln.learning.samples import check_magnitude
 from gln.learning.targets import sum_to_one
 from gln.learning.validation import checked_weights, undone_after
@@ -100,6 +102,13 @@ class GLNClassifier(ClassifierMixin, Estimator):
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
         Which features are categories: "from_dtype" takes the categorical and text columns of a pandas or polars frame;
         an array-like holds a mask, column numbers or names. None takes all features as numbers.
+    negatives : bool, default=True
+        Whether a class also learns which samples are of other classes. With False, each class learns from its own
+        samples alone: its mean, its covariance, its levels of categories, and one network (or `n_networks`), which
+        tells its samples from noise of this mean and covariance. The result is then the same in whichever order classes
+        come, even one after another; nothing is forgotten. Where the order is random, True is usually more accurate.
+        Time and memory grow with the square of the number of features, of which there may be 1,000. `fit` then learns
+        each sample once, as `partial_fit` does. None for `learning_rate` is 1.
 
     Attributes
     ----------
@@ -148,6 +157,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         random_state: Any = None,
         verbose: bool | int = False,
         categorical_features: Any = "from_dtype",
+        negatives: bool = True,
     ) -> None:
         self.layer_sizes = layer_sizes
         self.n_networks = n_networks
@@ -164,6 +174,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         self.random_state = random_state
         self.verbose = verbose
         self.categorical_features = categorical_features
+        self.negatives = negatives
 
     @undone_after(BaseException)
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> GLNClassifier:
@@ -187,7 +198,13 @@ class GLNClassifier(ClassifierMixin, Estimator):
         check_classification_targets(y)
         classes, numbers = np.unique(y, return_inverse=True)
         visits, shares = table_visits(X, numbers, self._weights(X, numbers, classes, sample_weight), self.shuffle)
-        self._fit([_group(classes)], Table(X, visits, numbers[visits], shares, copies(X, numbers, visits)))
+        if self.negatives:
+            self._fit([_group(classes)], Table(X, visits, numbers[visits], shares, copies(X, numbers, visits)))
+        else:
+            order = np.arange(len(visits))
+            order = check_random_state(self.random_state).permutation(order) if self.shuffle else order
+            own, visits = None if shares is None else shares[order], visits[order]
+            self._learn(self._of_stream([_group(classes)], X), X[visits], numbers[visits], own, predicts=False)
         self.classes_ = classes
         return self
 
@@ -251,6 +268,22 @@ class GLNClassifier(ClassifierMixin, Estimator):
         samples = self._samples(X)
         contributions, constant = self.learner_.explain(samples)
         return (contributions[0], constant[0]) if len(constant) == 1 else (contributions.swapaxes(0, 1), constant.T)
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        check_negatives(self.negatives)
+        for name, only in (("n_epochs", 1), ("batch_size", 1), ("max_seconds", None)):
+            if not (self.negatives or getattr(self, name) in (None, only)):
+                raise ValueError(f"{name}: expected {only} with negatives=False, got {getattr(self, name)!r}")
+
+    def _of_stream(self, groups, X, targets=None):
+        if self.negatives:
+            return super()._of_stream(groups, X)
+        settings, size = self._settings(OF_STREAMS | {"n_networks": 1}), X.shape[1]
+        sizes, kind = settings["n_networks"] * [(size, 0)], groups[0] | {"num_classes": 2}
+        learner = OwnClasses(self._of_sizes(settings, plain_reading(size), sizes, kind), size)
+        learner.grow(size, groups[0]["num_classes"])
+        return learner
 
     def _weights(self, X, targets, classes, sample_weight):  # -> (N,), or None if all have the same weight
         weights = checked_weights(sample_weight, X)

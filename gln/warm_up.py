@@ -49,6 +49,7 @@ def estimators(**more: Any) -> Iterator[tuple[Any, bool]]:
     """Estimators for classes, categories, means, quantiles and densities, and whether each is a classifier."""
     for categorical in (None, [0]):
         yield GLNClassifier(backend="numba", categorical_features=categorical, **more), True
+    yield GLNClassifier(backend="numba", negatives=False, **more), True
     for kind in ({}, {"quantiles": (0.1, 0.9)}, {"density": True}):
         yield GLNRegressor(backend="numba", **more, **kind), False
 

@@ -98,7 +98,8 @@ class Estimator(Saveable, Validation):
         """Novelty of samples, from 0 to 1: how unlike the training samples of `fit` they are.
 
         It is the mean over neurons of 1 / sqrt(1 + n), where n is the number of training samples, out of at most
-        40,000, between the same halfspaces. For streams there is `gln.river.GLNNovelty`.
+        40,000, between the same halfspaces; with `negatives=False`, the fraction of the most similar class that is
+        expected closer to its mean. For streams there is `gln.river.GLNNovelty`.
 
         Parameters
         ----------
@@ -109,10 +110,9 @@ class Estimator(Saveable, Validation):
         novelty : ndarray of shape (N,)
         """
         samples = self._samples(X)
-        if self.learner_.counts is None:
-            raise ValueError(
-                "novelty: expected a model trained by `fit`, got one trained by `partial_fit` or by an older version"
-            )
+        if getattr(self.learner_, "counts", self) is None:  # classes that learn alone need none
+            came = "got one trained by `partial_fit` or by an older version"
+            raise ValueError(f"novelty: expected a model trained by `fit`, {came}")
         return self.learner_.novelty(samples)
 
     # ---- Networks ----------------------------------------------------------------------------------------------------

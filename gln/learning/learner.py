@@ -24,7 +24,7 @@ from gln.learning.single import is_single, learn_single, predict_single
 from gln.learning.targets import Classes, Numbers
 from gln.learning.unscaled import Unscaled
 
-__all__ = ["LEAST_STD", "Learner"]
+__all__ = ["LEAST_STD", "Learner", "check_steps"]
 
 LEAST_STD = float(np.finfo(np.float32).tiny)
 
@@ -101,7 +101,7 @@ class Learner(CountsRows):
         count, first = samples.shape[1], self.groups[0]
         check_magnitude("samples", samples)
         self.targets.check(targets, count, first.heads)
-        _check_steps(shares, batch_size, count)
+        check_steps(shares, batch_size, count)
         reading = self.reading.grown(samples, categorical, self.targets.count(first), self.targets.are_classes)
         given = self.learning_rate  # before anything changes, because a callable may fail
         rates = None
@@ -214,7 +214,7 @@ class Learner(CountsRows):
         return self.targets.scaled(contributions), self.targets.in_units(constant + more, group)
 
 
-def _check_steps(shares: np.ndarray | None, batch_size: int, count: int) -> None:
+def check_steps(shares: np.ndarray | None, batch_size: int, count: int) -> None:
     if shares is not None and not (shares.shape == (count,) and (shares >= 0).all() and np.isfinite(shares).all()):
         raise ValueError(f"shares: expected {(count,)} finite numbers of at least 0, got {shares}")
     if batch_size < 1:

@@ -122,6 +122,8 @@ class Named(Names, Saveable):
     @staticmethod
     def _with_first_features(learner: Learner, fresh: Learner) -> Learner:
         """A fresh learner that knows what this one has learned from words, since its networks read nothing so far."""
+        if not isinstance(learner, Learner):
+            return learner
         old, new = learner.reading.bases, fresh.reading.bases
         if old is None or new is None or fresh.groups[0].heads != learner.groups[0].heads:
             return learner

@@ -40,6 +40,7 @@ class Names:
     """Converts dictionaries and frames to arrays."""
 
     _always: Set[Hashable] = frozenset()  # names that are added with the first features
+    _at_once: float = AT_ONCE
 
     def __init__(self) -> None:
         self._places: dict[Hashable, int] = {}  # of features in a sample, by name
@@ -53,7 +54,7 @@ class Names:
 
     # ---- Dictionaries ------------------------------------------------------------------------------------------------
 
-    def _seen(self, x: Mapping[Hashable, Any], at_once: float = AT_ONCE) -> Samples:
+    def _seen(self, x: Mapping[Hashable, Any], at_once: float | None = None) -> Samples:
         """Convert a dictionary for learning. In the first one, at most so many keys become features at once."""
         levels: dict[Hashable, Levels] = {}
         values, places = self._values(x, levels), self._places
@@ -64,7 +65,7 @@ class Names:
         new = {name: self._numbers + i for i, name in enumerate(name for name, number in words.items() if number < 0)}
         words |= new
         if words:
-            become = self._become_features(np.array(list(words.values())), at_once)
+            become = self._become_features(np.array(list(words.values())), at_once or self._at_once)
             places = self._with_new({name for name, is_feature in zip(words, become, strict=True) if is_feature})
         if places is not self._places:
             words = {name: number for name, number in words.items() if name not in places}

@@ -17,6 +17,7 @@ from gln.backends import BACKENDS, load_backend
 from gln.learning.files import CALLABLE, bad, configuration, packed, read, unpacked, usable, write
 from gln.learning.learner import Learner
 from gln.learning.network import is_network
+from gln.learning.own_classes import OwnClasses
 from gln.learning.sparse_scaler import SparseScaler
 from gln.learning.standardizer import Standardizer
 from gln.learning.states import learner_of, state_of
@@ -136,7 +137,7 @@ def _encoded(place: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
     """A value as JSON types; its large arrays are added to `arrays`, under names that begin with `place`."""
     if isinstance(value, np.random.RandomState):
         return None
-    if isinstance(value, Learner):
+    if isinstance(value, (Learner, OwnClasses)):
         return {"fields": {name: _encoded(f"{place}.{name}", each, arrays) for name, each in state_of(value).items()}}
     if isinstance(value, (Standardizer, SparseScaler)):
         [kind] = [kind for kind, cls in SCALERS.items() if isinstance(value, cls)]

@@ -12,6 +12,7 @@ from gln.learning.group import Group, grouped
 from gln.learning.learner import Learner
 from gln.learning.mixture import Mixture
 from gln.learning.network import Rate
+from gln.learning.own_classes import KEPT, OwnClasses
 from gln.learning.reading import Reading
 from gln.learning.targets import Classes, Numbers
 
@@ -26,8 +27,10 @@ FIELDS = {
 }
 
 
-def state_of(learner: Learner) -> dict[str, Any]:
+def state_of(learner: Learner | OwnClasses) -> dict[str, Any]:
     """FIELDS, as arrays, networks, standardizers, numbers, and lists and mappings of these."""
+    if isinstance(learner, OwnClasses):
+        return learner.state()
     combinations = [group.combination for group in learner.groups]
     return {
         **learner.reading.state(),
@@ -41,11 +44,13 @@ def state_of(learner: Learner) -> dict[str, Any]:
     }
 
 
-def learner_of(state: Mapping[str, Any], learning_rate: Rate | None) -> Learner:
+def learner_of(state: Mapping[str, Any], learning_rate: Rate | None) -> Learner | OwnClasses:
     """The learner whose `state_of` this was; older files lack some fields.
 
     Raises ValueError for an unknown field, or parts that do not fit together.
     """
+    if state.keys() == set(KEPT):
+        return OwnClasses.of_state(state, learning_rate)
     if not {"groups", "standardizer"} <= state.keys() <= FIELDS:
         raise ValueError(f"learner: expected the fields {sorted(FIELDS)}, got {sorted(state)}")
     targets, counts = state.get("target_standardizer"), state.get("visits")

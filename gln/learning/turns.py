@@ -33,7 +33,7 @@ def runs(flags: np.ndarray) -> list[slice]:  # (N,)
     return [slice(*pair) for pair in itertools.pairwise(ends) if pair[0] < pair[1]]
 
 
-def predictions_of(learner: Learner, samples: Any) -> np.ndarray:  # (F, B) -> (K, B)
+def predictions_of(learner: Any, samples: Any) -> np.ndarray:  # (F, B) -> (K, B)
     """The predictions of the first group, then quantiles in ascending order, then standard deviations."""
     rows = [learner.predict(samples)]
     for number, group in enumerate(learner.groups[1:], 1):
@@ -43,7 +43,7 @@ def predictions_of(learner: Learner, samples: Any) -> np.ndarray:  # (F, B) -> (
 
 
 def in_turns(
-    learner: Learner,
+    learner: Any,  # a Learner, or OwnClasses
     known: WithWords,
     samples: WithWords,
     targets: np.ndarray,
@@ -66,7 +66,8 @@ def in_turns(
         while first < part.stop:
             rest = slice(first, part.stop)
             # The first sample of a part brings something new, to which the learner adapts when it comes alone.
-            said = None if first == part.start else _learn_together(learner, known, samples, targets, shares, rest)
+            alone = first == part.start or not isinstance(learner, Learner)
+            said = None if alone else _learn_together(learner, known, samples, targets, shares, rest)
             if said is None:
                 one = slice(first, first + 1)
                 said = predictions_of(learner, known[:, one])
@@ -77,14 +78,14 @@ def in_turns(
     return predicted
 
 
-def parts_of(learner: Learner, samples: WithWords, targets: Any) -> list[slice]:
+def parts_of(learner: Any, samples: WithWords, targets: Any) -> list[slice]:
     """Parts of these samples of which only the first brings a new class, or a level that becomes a column.
 
     Raises ValueError for targets that cannot be learned, because an error in a later part would come too late.
     """
     count, (group, *_) = samples.shape[1], learner.groups
-    if count == 1:
-        return [slice(0, 1)]
+    if count == 1 or not isinstance(learner, Learner):
+        return [slice(0, count)]
     learner.targets.check(targets, count, group.heads)
     starts = {part.start for part in learner.targets.parts(targets, count, group)}
     if learner.reading.categories is not None:

@@ -81,6 +81,11 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--density", action="store_true", help="predict the standard deviation of numbers, too")
     group.add_argument("--memory", action="store_true", help="also read the label before; for labels that come in runs")
+    group.add_argument(
+        "--no-negatives",
+        action="store_true",
+        help="let each class learn from its own samples alone; for classes that come one after another",
+    )
     group.add_argument("--seed", type=int, help="seed of a new model (default: 0)")
     group.add_argument("--backend", help="implementation (default: the fastest one installed, or the saved model's)")
     group.add_argument("--load", metavar="FILE", help="saved model to start from")

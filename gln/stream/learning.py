@@ -20,7 +20,14 @@ __all__ = ["are_labels", "loaded", "made", "taught"]
 
 LABELS = range(-1, 10)  # whole numbers that are classes unless something else is said
 ESTIMATORS: dict[Any, Any] = {"gln.river.GLNClassifier": GLNClassifier, "gln.river.GLNRegressor": GLNRegressor}
-UNSAID = {"regression": False, "quantiles": None, "density": False, "memory": False, "seed": None}
+UNSAID: dict[str, Any] = {
+    "regression": False,
+    "quantiles": None,
+    "density": False,
+    "memory": False,
+    "no_negatives": False,
+    "seed": None,
+}
 
 
 def are_labels(targets: list[Any]) -> bool:
@@ -32,12 +39,13 @@ def made(options: argparse.Namespace, are_classes: bool) -> Any:
     """A new estimator. Raises ValueError for options of the other kind."""
     seed = 0 if options.seed is None else options.seed
     common: dict[str, Any] = {"backend": options.backend or "auto", "seed": seed}
-    wrong = [name for name in (("quantiles", "density") if are_classes else ("memory",)) if getattr(options, name)]
+    of_others = ("quantiles", "density") if are_classes else ("memory", "no_negatives")
+    wrong = [_flag(name) for name in of_others if getattr(options, name)]
     if wrong:
         expected = "numbers as targets (--regression)" if are_classes else "classes as targets"
-        raise ValueError(f"--{wrong[0]}: expected {expected}, got {'classes' if are_classes else 'numbers'}")
+        raise ValueError(f"{wrong[0]}: expected {expected}, got {'classes' if are_classes else 'numbers'}")
     if are_classes:
-        return GLNClassifier(memory=options.memory, **common)
+        return GLNClassifier(memory=options.memory, negatives=not options.no_negatives, **common)
     return GLNRegressor(quantiles=options.quantiles, density=options.density, **common)
 
 
@@ -52,12 +60,16 @@ def loaded(path: str, options: argparse.Namespace) -> Any:
         raise ValueError(f"{path}: expected a saved {' or '.join(ESTIMATORS)}, got {kind or 'another model'}")
     model: Any = ESTIMATORS[kind].load(path, **({} if options.backend is None else {"backend": options.backend}))
     own: dict[str, Any] = {name: getattr(model, name, unsaid) for name, unsaid in UNSAID.items()}
-    own["regression"] = isinstance(model, GLNRegressor)
+    own["regression"], own["no_negatives"] = isinstance(model, GLNRegressor), not getattr(model, "negatives", True)
     for name, value in own.items():
         given = getattr(options, name)
         if given != UNSAID[name] and given != (value if value is None or name != "quantiles" else tuple(value)):
-            raise ValueError(f"--{name}: expected {value}, as in {path}, got {given}")
+            raise ValueError(f"{_flag(name)}: expected {value}, as in {path}, got {given}")
     return model
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def taught(
