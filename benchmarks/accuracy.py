@@ -172,9 +172,7 @@ def main() -> None:
         {name: (2, change) for name, change in CHANGES.items()},
     )
     hits = streams(trials)
-    show(
-        "Progressive error in percent since the previous line", table_of_streams(hits), 2
-    )
+    show("Progressive error in percent since the previous line", table_of_streams(hits), 2)
     if options.plot:
         from gln.plots import plot_learning_curves  # Matplotlib is needed only for pictures
 
