@@ -13,7 +13,8 @@ mean and standard deviation of all of MNIST, so they get these.
 `python -m benchmarks.forgetting` prints all tables as Markdown: percentages of the test digits, averaged over seeds,
 which determine the permutations, the digits, their order, and the models' initial weights, halfspaces or random
 features. Megabytes are what a model keeps from one digit to the next, seconds are processor time for learning. The last
-table has networks whose heads learn only from digits of their own class, for several orders of the pairs.
+tables have networks whose heads learn only from digits of their own class, for several orders of the pairs, and
+`benchmarks.sorted_classes`.
 `--plot FILE` draws accuracy against memory. `--quick` runs on few digits, with few halfspaces, to check that everything
 works. The fastest installed backend is used; PyTorch is needed.
 
@@ -32,8 +33,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from benchmarks.forgetting_models import Linear, Model, OnlineGLN, Perceptron, Replay, Ridge, StreamingLDA
+from benchmarks.forgetting_models import Classifier, Linear, Model, OnlineGLN, Perceptron, Replay, Ridge, StreamingLDA
 from benchmarks.report import command_line, machine, show
+from benchmarks.sorted_classes import table_of_sorted
 from gln.mnist import PIXELS, Digits, load_mnist
 
 CHUNK = 800  # digits passed to a model at a time
@@ -156,6 +158,7 @@ def split_models(size: Size) -> dict[str, Make]:
         "GLN [32, 16], k = 4, replay of 1,000": functools.partial(Replay, small, 1000),
         "GLN [32, 16], k = 10, replay of 1,000": functools.partial(Replay, large, 1000),
         **own_class(size.halfspaces),
+        "GLNClassifier(negatives=False)": Classifier,
         "perceptron": Perceptron,
         EWC: Perceptron,
         "perceptron, replay of 1,000": functools.partial(Replay, Perceptron, 1000),
@@ -274,6 +277,7 @@ def main() -> None:
         of_split[name] = run_all(models, functools.partial(split, **settings), digits, size)
     show(f"Split-MNIST, {size.split} digits", table_of_split(of_split))
     show("Own-class heads by order of the pairs", table_of_orders(digits, size), 2)
+    show("Tables as streams, by gln.river.GLNClassifier", table_of_sorted(size.seeds, options.quick), 3)
     if options.plot:
         draw(
             {"Permuted MNIST": of_permuted, "Split-MNIST, class-incremental": of_split["class-incremental"]},

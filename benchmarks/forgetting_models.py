@@ -15,6 +15,7 @@ from torch import nn
 
 from gln.backends import load_backend
 from gln.mnist import PIXELS
+from gln.sklearn import GLNClassifier
 
 BATCH = 32  # digits in a step of the perceptron, and in a step of replay
 
@@ -68,6 +69,23 @@ class OnlineGLN(Model):
 
     def nbytes(self) -> int:
         return sum(array.nbytes for array in self.model.get_state(copy=False).values())
+
+
+class Classifier(Model):
+    """`GLNClassifier(negatives=False)`: a class is its mean, its covariance and a network."""
+
+    def __init__(self, seed: int, classes: int) -> None:
+        self.model, self.classes = GLNClassifier(negatives=False, random_state=seed), range(classes)
+
+    def learn(self, images: np.ndarray, labels: np.ndarray) -> None:  # (B, 784), (B,)
+        self.model.partial_fit(images, labels, classes=self.classes)
+
+    def classify(self, images: np.ndarray) -> np.ndarray:  # (B, 784) -> (B,)
+        return self.model.predict(images)
+
+    def nbytes(self) -> int:
+        networks = sum(array.nbytes for each in self.model.glns_ for array in each.get_state(copy=False).values())
+        return networks + 2 * 8 * len(self.classes) * PIXELS**2  # covariances and their factors
 
 
 class Perceptron(Model):
