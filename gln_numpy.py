@@ -33,7 +33,7 @@ CACHED_BYTES = 1 << 21  # of the rows that a part of a layer picks
 
 
 def gate(hyperplanes: np.ndarray, hyperplane_bias: np.ndarray, context: np.ndarray) -> np.ndarray:
-    """Context of each neuron: bit i tells on which side of its halfspace i the side information lies.
+    """Context of each neuron: bit i tells which side of its halfspace i the side information is on.
 
     Shapes: (N, k, D), (N, k), (D, B) -> (B, N) of integers in [0, 2^k).
     """
@@ -152,7 +152,7 @@ def learn_batch(network: Network, picked: np.ndarray, z: Any, y: np.ndarray, rat
 
 
 def pass_block(network: Network, contexts: Any, base: Any, targets: Any, rates: Any, batch_size: int) -> np.ndarray:
-    """Predict samples and, given their targets, learn them batch after batch.
+    """Predict samples and, given their targets, learn them batch by batch.
 
     Shapes: contexts (B, N), base logits (K, B), targets (C, B) or None, learning rates (B,) or None -> (C, B).
     """
@@ -447,8 +447,8 @@ class GLN:
     def set_learning_rate(self, rate: Rate | None) -> None:
         """Set `learning_rate`: a number from 0 to 1e30, a callable of the number of samples learned, or None.
 
-        None stands for `decaying_rate`, starting at min(10, sqrt(d)), d the inputs of the first layer, at 0.3 for
-        squared errors and variances, and at 0.5 for quantiles; without `normalize` it stands for `paper_rate`.
+        None stands for `decaying_rate`, which starts at min(10, sqrt(d)) for d inputs of the first layer, or at 0.3 for
+        squared errors and variances and 0.5 for quantiles; without `normalize` it stands for `paper_rate`.
         """
         start = self.config.record.first_rate or min(10.0, math.sqrt(self.base_size + self.config.bias))
         default = functools.partial(decaying_rate, start=start) if self.config.normalize else paper_rate

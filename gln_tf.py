@@ -41,7 +41,7 @@ _while = functools.partial(tf.while_loop, parallel_iterations=1)
 
 
 def gate(hyperplanes: Any, hyperplane_bias: Any, context: tf.Tensor, portable: bool = False) -> tf.Tensor:
-    """Context of each neuron: bit i tells on which side of its halfspace i the side information lies.
+    """Context of each neuron: bit i tells which side of its halfspace i the side information is on.
 
     (N, k, D), (N, k), (D, B) -> (B, N). A GPU multiplies float32 as TF32, which gates some samples differently. If
     there is a GPU, and in a `portable` graph, products are therefore float64.
@@ -384,8 +384,8 @@ class GLN(tf.Module):
     def set_learning_rate(self, rate: Rate | None) -> None:
         """Set `learning_rate`: a number from 0 to 1e30, a callable of the number of samples learned, or None.
 
-        None stands for `decaying_rate`, starting at min(10, sqrt(d)), d the inputs of the first layer, at 0.3 for
-        squared errors and variances, and at 0.5 for quantiles; without `normalize` it stands for `paper_rate`.
+        None stands for `decaying_rate`, which starts at min(10, sqrt(d)) for d inputs of the first layer, or at 0.3 for
+        squared errors and variances and 0.5 for quantiles; without `normalize` it stands for `paper_rate`.
         """
         start = self.config.record.first_rate or min(10.0, math.sqrt(self.base_size + self.config.bias))
         default = functools.partial(decaying_rate, start=start) if self.config.normalize else paper_rate

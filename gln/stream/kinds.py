@@ -48,7 +48,7 @@ def shown(value: Any) -> str:
 
 
 class Kinds:
-    """What each name is: text, or a number. The first values of a name decide, unless it is said."""
+    """What each name is: text, or a number. The first values of a name decide, unless an option does."""
 
     def __init__(self, strings: Iterable[str], numbers: Iterable[str], known: Mapping[str, bool]) -> None:
         said = {name: True for name in strings} | {name: False for name in numbers}

@@ -42,7 +42,7 @@ def made(options: argparse.Namespace, are_classes: bool) -> Any:
 
 
 def loaded(path: str, options: argparse.Namespace) -> Any:
-    """The estimator in a file. Raises ValueError if it is none of a stream, or not what the options say."""
+    """Load an estimator. Raises ValueError if it is not one for streams, or does not match the options."""
     try:
         with safe_open(path, framework="numpy") as file:
             kind = json.loads((file.metadata() or {}).get("config", "{}")).get("estimator")
@@ -65,7 +65,7 @@ def taught(
 ) -> Iterator[tuple[pd.DataFrame, Chunk]]:
     """Predict the samples of a chunk, each before it is learned if it `learns`.
 
-    Yields what was predicted, and the samples; `bad` is told of those that the model refuses.
+    Yields the predictions and their samples; `bad` is called with those that the model rejects.
     """
     targets = chunk.targets if learns else [None] * len(chunk.lines)
     try:

@@ -1,4 +1,4 @@
-"""JSON lines: an object in each."""
+"""JSON lines: one object per line."""
 
 from __future__ import annotations
 

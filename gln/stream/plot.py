@@ -21,8 +21,8 @@ def plot(figures: Figures, recent: Sequence[tuple[float, list[float]]], outer: t
 
     Args:
         figures: of the run.
-        recent: the last targets, and what was predicted of each.
-        outer: the places of the outer quantiles in what was predicted.
+        recent: the last targets, and the prediction for each.
+        outer: the indices of the outer quantiles in the predictions.
     """
     picture = Figure(figsize=(WIDTH, 3.2 + 2.6 * bool(recent)), layout="constrained")
     axes, *others = picture.subplots(1 + bool(recent), squeeze=False)[:, 0]
