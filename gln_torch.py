@@ -230,7 +230,8 @@ class GLN(nn.Module):
     """A Gated Linear Network as an `nn.Module`: its state is buffers, on the device that `.to(device)` selects.
 
     Autograd records only `forward`. `.double()` computes in float64; below float32 small updates are lost. On a CPU
-    small networks are fastest after `torch.set_num_threads(1)`, because an operation is too short to share.
+    small networks are fastest after `torch.set_num_threads(1)`, because an operation is too short to divide among
+    threads.
     """
 
     # ---- The same in every backend -----------------------------------------------------------------------------------
@@ -404,16 +405,16 @@ class GLN(nn.Module):
         self._load(arrays, _number("state['step']", self._numpy(state["step"])[()], int, "[0, 9.2e18]"))
 
     def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
-        """Save the model to a file that every backend can load, see `gln.saving.save`."""
+        """Save the model to a file that every backend can load; see `gln.saving.save`."""
         _of_gln("saving").save(self, path, extra)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **callables: Any) -> Any:
-        """Load a model that any backend saved, see `gln.saving.load`."""
+        """Load a model that any backend saved; see `gln.saving.load`."""
         return _of_gln("saving").load(cls, path, **callables)
 
     def explain(self, inputs: Any, context_inputs: Any) -> Any:
-        """The linear function that the network computes for each sample, see `gln.explaining.explain`."""
+        """The linear function that the network computes for each sample; see `gln.explaining.explain`."""
         return _of_gln("explaining").explain(self, inputs, context_inputs)
 
     def set_learning_rate(self, rate: Rate | None) -> None:

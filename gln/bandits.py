@@ -177,7 +177,7 @@ class GLNBandit(Named):
     def predict(self, context: Any) -> dict[Any, float]:
         """The predicted reward of each arm that is not retired; without a reward so far, the mean of all rewards.
 
-        That of an arm with features is predicted from these even without a reward.
+        The reward of an arm with features is predicted from them even before its first reward.
         """
         offered = self._with_features(self._heads)
         return dict(zip(offered, self._known_about(context, offered)[0].tolist(), strict=True))

@@ -407,7 +407,7 @@ def plot_contributions(model: Any, X: Any, most: int = 8, *, y: Any = None, clas
 
     Args:
         model: a fitted `GLNClassifier`, a `GLNRegressor` of one target, or a `Pipeline` that ends in one. For a
-        pipeline, the features are those that the steps before the last one produce.
+            pipeline, the features are those that the steps before the last one produce.
         X: (B, D), a few samples as rows, as the model takes them.
         most: features that get their own bar, at least 1; one more bar is the sum of the others.
         y: (B,), true labels or targets, shown beside the predictions. None: they are unknown.

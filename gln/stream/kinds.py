@@ -37,7 +37,7 @@ def is_numeric(text: str) -> bool:
 
 
 def label_of(number: float) -> float:
-    """A number as a label: a whole one as an int, so that it is written without a point."""
+    """A number as a label: a whole one as an int, so that it is written without a decimal point."""
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 

@@ -24,7 +24,7 @@ class Predictions:
     """A file or standard output, with one line for each sample."""
 
     def __init__(self, name: str, written: int | None) -> None:
-        """`written` is how many bytes of the file were written when the model was saved that goes on now.
+        """`written` is how many bytes of the file were written when the model that continues now was saved.
 
         Raises OSError if the file cannot be written, and ValueError if it has fewer bytes.
         """
