@@ -44,9 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "file", nargs="?", default="-", help="file, which may be a .gz; - is standard input (default)"
-    )
+    parser.add_argument("file", nargs="?", default="-", help="file, which may be a .gz; - is standard input (default)")
     _add_input(parser.add_argument_group("input"))
     _add_model(parser.add_argument_group("what is learned"))
     _add_output(parser.add_argument_group("output"))
@@ -91,8 +89,8 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--predictions",
         metavar="FILE",
-        help="write a prediction for each sample: as JSON lines to a .jsonl file, or to - (standard output) if JSON lines "
-        "come in; otherwise as CSV. The default with --predict-only is -",
+        help="write a prediction for each sample: as JSON lines to a .jsonl file, or to - (standard output) if JSON "
+        "lines come in; otherwise as CSV. The default with --predict-only is -",
     )
     group.add_argument(
         "--save", metavar="FILE", help="save the model at the end, also after Ctrl-C, SIGTERM or a bad line"
