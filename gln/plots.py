@@ -164,7 +164,7 @@ def plot_confusion(counts: Any) -> Figure:
 
 
 def plot_learning_curves(hits: Mapping[str, Any], per_decade: int = 4) -> Figure:
-    """Online error against samples seen, on logarithmic axes: each sample is predicted before it is learned.
+    """Progressive error against samples seen, on logarithmic axes: each sample is predicted, then learned.
 
     Args:
         hits: for each curve its name, and (N,) bools that say which samples were predicted correctly.
