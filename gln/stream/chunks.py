@@ -1,4 +1,4 @@
-"""Samples that are read together, and which of their names are wanted."""
+"""Samples that are read together, and the names to read."""
 
 from __future__ import annotations
 

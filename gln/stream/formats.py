@@ -70,7 +70,7 @@ def read(
     target
         The column or key to predict; None if there is none, or if the format itself marks it (VW's text and libsvm's).
     strings, numbers
-        Columns or keys that are text or numbers. Without it, the first chunk that has values decides.
+        Columns or keys that are text or numbers. Without them, the first chunk that has values decides.
     ignore
         Names of features that are left out; in VW's text also of namespaces.
     known

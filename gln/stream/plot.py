@@ -17,7 +17,7 @@ AROUND = 10  # points of the curve in a moving average
 
 
 def plot(figures: Figures, recent: Sequence[tuple[float, list[float]]], outer: tuple[int, int]) -> Figure:
-    """Accuracy or absolute error along the stream; with intervals, also the last targets and what was predicted.
+    """Accuracy or absolute error along the stream; with intervals, also the last targets and their predictions.
 
     Args:
         figures: of the run.
