@@ -63,7 +63,7 @@ def loaded(path: str, options: argparse.Namespace) -> Any:
 def taught(
     model: Any, chunk: Chunk, learns: bool, bad: Callable[[BadLine], object]
 ) -> Iterator[tuple[pd.DataFrame, Chunk]]:
-    """Predict the samples of a chunk, each before it is learned if it `learns`.
+    """Predict the samples of a chunk, and if `learns`, learn each one after predicting it.
 
     Yields the predictions and their samples; `bad` is called with those that the model rejects.
     """
