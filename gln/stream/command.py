@@ -77,8 +77,8 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--quantiles", type=_levels, metavar="LEVELS", help="quantile levels to predict, such as .05,.95"
     )
-    group.add_argument("--density", action="store_true", help="predict the standard deviation, too")
-    group.add_argument("--memory", action="store_true", help="also read the previous label, for labels in runs")
+    group.add_argument("--density", action="store_true", help="predict the standard deviation of numbers, too")
+    group.add_argument("--memory", action="store_true", help="also read the label before; for labels that come in runs")
     group.add_argument("--seed", type=int, help="seed of a new model (default: 0)")
     group.add_argument("--backend", help="implementation (default: the fastest one installed, or the saved model's)")
     group.add_argument("--load", metavar="FILE", help="saved model to start from")
