@@ -39,7 +39,7 @@ BLOCK_SAMPLES = 512  # per block in steps where samples are independent: gating,
 
 
 def gate(hyperplanes: Array, hyperplane_bias: Array, context: Array) -> Array:  # (N, k, D), (N, k), (D, B) -> (B, N)
-    """Context of each neuron, in [0, 2^k): bit i tells on which side of its halfspace i the side information lies."""
+    """Context of each neuron, in [0, 2^k): bit i tells which side of its halfspace i the side information is on."""
     products = jnp.matmul(hyperplanes, context, precision="highest")  # (N, k, B), in float32 on every device
     bits = products > hyperplane_bias[:, :, None]
     return (bits << jnp.arange(bits.shape[1], dtype=jnp.int32)[:, None]).sum(axis=1, dtype=jnp.int32).T
@@ -143,7 +143,7 @@ def _derivative(config, at, along):  # of `_of_sample`: JAX has no reverse mode 
 
 @functools.partial(jax.jit, static_argnames=("config", "batch_size"))
 def _run(config, params, count, batch_size, *samples):
-    """Predict (K, B), (D, B) and, given (C, B), (B,), learn batch after batch: parameters or None, and (C, B)."""
+    """Predict (K, B), (D, B) and, given (C, B), (B,), learn batch by batch: parameters or None, and (C, B)."""
     if samples[0].ndim == 1:  # one sample
         params, p = _run(config, params, count, batch_size, *(array[..., None] for array in samples))
         return params, p[:, 0]
@@ -500,23 +500,23 @@ class GLN:
         self._load(arrays, _number("state['step']", self._numpy(state["step"])[()], int, "[0, 9.2e18]"))
 
     def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
-        """Save the model to a file that every backend can load, see `gln.saving.save`."""
+        """Save the model to a file that every backend can load; see `gln.saving.save`."""
         _of_gln("saving").save(self, path, extra)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **callables: Any) -> Any:
-        """Load a model that any backend saved, see `gln.saving.load`."""
+        """Load a model that any backend saved; see `gln.saving.load`."""
         return _of_gln("saving").load(cls, path, **callables)
 
     def explain(self, inputs: Any, context_inputs: Any) -> Any:
-        """The linear function that the network computes for each sample, see `gln.explaining.explain`."""
+        """The linear function that the network computes for each sample; see `gln.explaining.explain`."""
         return _of_gln("explaining").explain(self, inputs, context_inputs)
 
     def set_learning_rate(self, rate: Rate | None) -> None:
         """Set `learning_rate`: a number from 0 to 1e30, a callable of the number of samples learned, or None.
 
-        None stands for `decaying_rate`, starting at min(10, sqrt(d)), d the inputs of the first layer, at 0.3 for
-        squared errors and variances, and at 0.5 for quantiles; without `normalize` it stands for `paper_rate`.
+        None stands for `decaying_rate`, which starts at min(10, sqrt(d)) for d inputs of the first layer, or at 0.3 for
+        squared errors and variances and 0.5 for quantiles; without `normalize` it stands for `paper_rate`.
         """
         start = self.config.record.first_rate or min(10.0, math.sqrt(self.base_size + self.config.bias))
         default = functools.partial(decaying_rate, start=start) if self.config.normalize else paper_rate

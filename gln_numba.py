@@ -49,7 +49,7 @@ def dot(w, z):  # (d,), (d,) -> ()
 
 @compiled
 def gate(hyperplanes, hyperplane_bias, context):  # (N, k, D), (N, k), (D, B) -> (B, N) of integers in [0, 2^k)
-    """Context of each neuron: bit i tells on which side of its halfspace i the side information lies."""
+    """Context of each neuron: bit i tells which side of its halfspace i the side information is on."""
     samples, (neurons, k, size) = np.ascontiguousarray(context.T), hyperplanes.shape  # no BLAS: it wakes threads
     contexts, last = np.zeros((neurons, len(samples)), np.int64), len(samples) - 1
     for b in range(0, len(samples), 4):  # four at a time, so that a halfspace is read once for all of them
@@ -161,7 +161,7 @@ def predict_row(own, w, z, bound, b, end, later, s):
 
 @inner
 def learn_row(network, own, w, z, targets, scales, b, later, s):
-    """Predict and learn the samples of a row from b on with heads `own`, batch after batch."""
+    """Predict and learn the samples of a row from b on with heads `own`, batch by batch."""
     heads, size, count, bound = len(z) > 1, network.batch_size, len(later), network.bound
     predict_row(own, w, z, bound, b, b + 1, later, s)  # an update predicts the first of each later batch
     while b < count:
@@ -289,7 +289,7 @@ def outputs(network, z):  # (C, B, n or n + 1), from the last layer -> (C, B)
 
 @compiled
 def learn_blocks(networks, planes, inputs, base, context, targets, rates):  # (K, B), (D, B), (C, B), (M, B)
-    """A block in M networks, which read the last `inputs` (M,) rows of `base`: calls take as long as samples."""
+    """A block in M networks, which read the last `inputs` (M,) rows of `base`: one call, as a call costs a sample."""
     p, samples = np.empty((len(networks), *targets.shape), np.float32), np.ascontiguousarray(context.T)
     for m, network in enumerate(networks):
         z = read(base[len(base) - inputs[m] :], network.bias, network.bound)
@@ -661,23 +661,23 @@ class GLN:
         self._load(arrays, _number("state['step']", self._numpy(state["step"])[()], int, "[0, 9.2e18]"))
 
     def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
-        """Save the model to a file that every backend can load, see `gln.saving.save`."""
+        """Save the model to a file that every backend can load; see `gln.saving.save`."""
         _of_gln("saving").save(self, path, extra)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **callables: Any) -> Any:
-        """Load a model that any backend saved, see `gln.saving.load`."""
+        """Load a model that any backend saved; see `gln.saving.load`."""
         return _of_gln("saving").load(cls, path, **callables)
 
     def explain(self, inputs: Any, context_inputs: Any) -> Any:
-        """The linear function that the network computes for each sample, see `gln.explaining.explain`."""
+        """The linear function that the network computes for each sample; see `gln.explaining.explain`."""
         return _of_gln("explaining").explain(self, inputs, context_inputs)
 
     def set_learning_rate(self, rate: Rate | None) -> None:
         """Set `learning_rate`: a number from 0 to 1e30, a callable of the number of samples learned, or None.
 
-        None stands for `decaying_rate`, starting at min(10, sqrt(d)), d the inputs of the first layer, at 0.3 for
-        squared errors and variances, and at 0.5 for quantiles; without `normalize` it stands for `paper_rate`.
+        None stands for `decaying_rate`, which starts at min(10, sqrt(d)) for d inputs of the first layer, or at 0.3 for
+        squared errors and variances and 0.5 for quantiles; without `normalize` it stands for `paper_rate`.
         """
         start = self.config.record.first_rate or min(10.0, math.sqrt(self.base_size + self.config.bias))
         default = functools.partial(decaying_rate, start=start) if self.config.normalize else paper_rate

@@ -41,7 +41,7 @@ _while = functools.partial(tf.while_loop, parallel_iterations=1)
 
 
 def gate(hyperplanes: Any, hyperplane_bias: Any, context: tf.Tensor, portable: bool = False) -> tf.Tensor:
-    """Context of each neuron: bit i tells on which side of its halfspace i the side information lies.
+    """Context of each neuron: bit i tells which side of its halfspace i the side information is on.
 
     (N, k, D), (N, k), (D, B) -> (B, N). A GPU multiplies float32 as TF32, which gates some samples differently. If
     there is a GPU, and in a `portable` graph, products are therefore float64.
@@ -369,23 +369,23 @@ class GLN(tf.Module):
         self._load(arrays, _number("state['step']", self._numpy(state["step"])[()], int, "[0, 9.2e18]"))
 
     def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
-        """Save the model to a file that every backend can load, see `gln.saving.save`."""
+        """Save the model to a file that every backend can load; see `gln.saving.save`."""
         _of_gln("saving").save(self, path, extra)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **callables: Any) -> Any:
-        """Load a model that any backend saved, see `gln.saving.load`."""
+        """Load a model that any backend saved; see `gln.saving.load`."""
         return _of_gln("saving").load(cls, path, **callables)
 
     def explain(self, inputs: Any, context_inputs: Any) -> Any:
-        """The linear function that the network computes for each sample, see `gln.explaining.explain`."""
+        """The linear function that the network computes for each sample; see `gln.explaining.explain`."""
         return _of_gln("explaining").explain(self, inputs, context_inputs)
 
     def set_learning_rate(self, rate: Rate | None) -> None:
         """Set `learning_rate`: a number from 0 to 1e30, a callable of the number of samples learned, or None.
 
-        None stands for `decaying_rate`, starting at min(10, sqrt(d)), d the inputs of the first layer, at 0.3 for
-        squared errors and variances, and at 0.5 for quantiles; without `normalize` it stands for `paper_rate`.
+        None stands for `decaying_rate`, which starts at min(10, sqrt(d)) for d inputs of the first layer, or at 0.3 for
+        squared errors and variances and 0.5 for quantiles; without `normalize` it stands for `paper_rate`.
         """
         start = self.config.record.first_rate or min(10.0, math.sqrt(self.base_size + self.config.bias))
         default = functools.partial(decaying_rate, start=start) if self.config.normalize else paper_rate

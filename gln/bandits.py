@@ -136,8 +136,8 @@ class GLNBandit(Named):
             The arms to choose from; some may be new. A dictionary has the features of each arm, which are like those of
             a context. None is all known arms that are not retired, with the features that they had last.
         k
-            Return a list of k different arms, the first choice first; of all arms, if there are fewer. Each is chosen
-            as if there were only those that are not chosen yet, and so is its propensity.
+            Return a list of k different arms, the first choice first; of all arms, if there are fewer. Each is chosen,
+            and its propensity computed, as if only the arms not chosen yet were available.
 
         Raises
         ------
@@ -177,13 +177,13 @@ class GLNBandit(Named):
     def predict(self, context: Any) -> dict[Any, float]:
         """The predicted reward of each arm that is not retired; without a reward so far, the mean of all rewards.
 
-        That of an arm with features is predicted from these even without a reward.
+        The reward of an arm with features is predicted from them even before its first reward.
         """
         offered = self._with_features(self._heads)
         return dict(zip(offered, self._known_about(context, offered)[0].tolist(), strict=True))
 
     def novelty(self, context: Any) -> float:
-        """How unlike the contexts learned so far this one is, from 0 to 1; that of the first is 1.
+        """How different this context is from those learned so far, from 0 to 1; 1 for the first.
 
         It is the mean over neurons of 1 / sqrt(1 + n), where n is the number of updates of the weight row that this
         context picks, and if arms have features, the lowest one of all arms.
@@ -214,7 +214,7 @@ class GLNBandit(Named):
         """Learn the reward of an arm, with the context in which it was chosen.
 
         A reward is ignored if its arm has been retired since. Without `features`, an arm has those with which it was
-        last offered; with them, it may be one that never was.
+        last offered; with them, it may be an arm that was never offered.
 
         Raises
         ------

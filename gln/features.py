@@ -28,7 +28,7 @@ def orientation_features(images: Any, orientations: int = 12, cells: int = 7) ->
 
     For each cell and direction, the square root of the sum of the gradients' lengths. Each gradient is shared between
     the two nearest directions and the four nearest cells. Source of the idea: Dalal and Triggs, Histograms of Oriented
-    Gradients for Human Detection, CVPR 2005; there with other cells, and normalised.
+    Gradients for Human Detection, CVPR 2005; their cells differ and are normalised.
 
     Args:
         images: (N, side * side), square images by rows, side at least 2.

@@ -164,7 +164,7 @@ def plot_confusion(counts: Any) -> Figure:
 
 
 def plot_learning_curves(hits: Mapping[str, Any], per_decade: int = 4) -> Figure:
-    """Online error against samples seen, on logarithmic axes: each sample is predicted before it is learned.
+    """Progressive error against samples seen, on logarithmic axes: each sample is predicted, then learned.
 
     Args:
         hits: for each curve its name, and (N,) bools that say which samples were predicted correctly.
@@ -374,7 +374,7 @@ def plot_calibration(y: Any, quantiles: Any, levels: Sequence[float]) -> Figure:
     """The share of targets below each predicted quantile, plotted against its level. If densities are calibrated, both
     are equal.
 
-    Even then they differ by chance: 95 % of the shares lie within the grey band.
+    Even then they differ by chance: 95% of the shares lie within the grey band.
 
     Args:
         y: (B,), targets that were not learned when their quantiles were predicted.
@@ -389,7 +389,7 @@ def plot_calibration(y: Any, quantiles: Any, levels: Sequence[float]) -> Figure:
     axes = figure.subplots()
     ends = np.linspace(0, 1, 101)
     chance = 1.96 * np.sqrt(ends * (1 - ends) / len(targets))
-    axes.fill_between(ends, ends - chance, ends + chance, color="#bbbbbb", linewidth=0, label="95 % by chance")
+    axes.fill_between(ends, ends - chance, ends + chance, color="#bbbbbb", linewidth=0, label="95% by chance")
     axes.plot([0, 1], [0, 1], color=OF_SAMPLES, linewidth=0.8)
     axes.set_title("Calibration of quantiles", fontsize=11)
     axes.plot(ranks, below, "o-", color=OF_MEAN, markersize=4, label=f"{len(targets):,} targets")
@@ -406,7 +406,7 @@ def plot_contributions(model: Any, X: Any, most: int = 8, *, y: Any = None, clas
     constant in the title add up to the prediction, or for a classifier to the logit of a class.
 
     Args:
-        model: a fitted `GLNClassifier`, a `GLNRegressor` of one target, or a `Pipeline` that ends in one. Of a
+        model: a fitted `GLNClassifier`, a `GLNRegressor` of one target, or a `Pipeline` that ends in one. For a
             pipeline, the features are those that the steps before the last one produce.
         X: (B, D), a few samples as rows, as the model takes them.
         most: features that get their own bar, at least 1; one more bar is the sum of the others.
@@ -514,7 +514,7 @@ def _side(images: np.ndarray) -> int:
 
 
 def _around_zero(values: np.ndarray) -> TwoSlopeNorm:
-    """White at 0, the strongest colours at the 99.5 % quantile, so that a single value does not fade the others."""
+    """White at 0, the strongest colours at the 99.5% quantile, so that a single value does not fade the others."""
     most = max(float(np.quantile(np.abs(values), 0.995)), 1e-9)
     return TwoSlopeNorm(0, -most, most)
 

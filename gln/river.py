@@ -256,7 +256,7 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
     layer_sizes
         Neurons of each layer.
     quantiles
-        Levels in (0, 1) that `predict_quantiles_one` predicts: (0.05, 0.95) gives intervals that contain about 90 % of
+        Levels in (0, 1) that `predict_quantiles_one` predicts: (0.05, 0.95) gives intervals that contain about 90% of
         the targets. Two more networks learn them.
     density
         Whether two more networks learn the variance of the target around its mean, for `predict_one` with `with_dist`.
@@ -266,8 +266,8 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         Standard deviation of the halfspaces' distances from the mean of the features.
     learning_rate
         A number, or a callable that returns one for the number of samples learned so far. None falls from 0.3 to 0.1
-        for the slow network and is 0.5 for the fast one; for quantiles it falls from 0.5 to 0.05 and 0.25; see
-        `gln.rates.stream_rate`.
+        for the slow network and is 0.5 for the fast one; for quantiles it falls from 0.5 to 0.05 (slow) and 0.25
+        (fast); see `gln.rates.stream_rate`.
     backend
         The implementation: "numpy", "numba", "torch", "jax", "tf", or "auto", the fastest of Numba, JAX and NumPy that
         is installed.

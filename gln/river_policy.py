@@ -1,4 +1,4 @@
-"""`gln.river.GLNPolicy`, in a file of its own, because `river.bandit` takes most of a second to import."""
+"""`gln.river.GLNPolicy`, in a separate file, because `river.bandit` takes most of a second to import."""
 
 from __future__ import annotations
 

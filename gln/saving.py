@@ -1,6 +1,6 @@
 """Save and load networks of any backend: safetensors with a checksum. Runs no code; damaged files raise an error.
 
-Estimators have a `save` and a `load` of their own.
+Estimators have their own `save` and `load`.
 """
 
 from __future__ import annotations

@@ -330,7 +330,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     layer_sizes : sequence of int or None, default=None
         Neurons of each layer. None is (32, 16) in `fit` and (64, 32) in `partial_fit`; (1,) for wide sparse tables.
     quantiles : sequence of float or None, default=None
-        Levels in (0, 1) that `predict_quantiles` predicts: (0.05, 0.95) gives intervals that contain about 90 % of the
+        Levels in (0, 1) that `predict_quantiles` predicts: (0.05, 0.95) gives intervals that contain about 90% of the
         targets. Separate networks learn them.
     density : bool, default=False
         Whether to learn the distribution of each target around its mean, for `predict` with `return_std`,
@@ -352,8 +352,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         A number from 0 to 1e30, or a callable that returns one for the number of samples learned so far. In `fit`, None
         falls linearly to 0.01, from 0.5 for means and variances and 1.5 for quantiles, or from three times as much with
         encodings. In `partial_fit`, for means and variances it falls from 0.3 to 0.1 for slow networks and is 0.5 for
-        fast ones; for quantiles it falls from 0.5 to 0.05 and 0.25; see `gln.rates.stream_rate`. The steps of a batch
-        add up: means oscillate if the rate exceeds 2 / batch_size.
+        fast ones; for quantiles it falls from 0.5 to 0.05 (slow) and 0.25 (fast); see `gln.rates.stream_rate`. The
+        steps of a batch add up: means oscillate if the rate exceeds 2 / batch_size.
     n_epochs : int or None, default=None
         Passes of `fit` over the samples. None is about 1000 / N, at least 3 (5 for wide sparse tables) and at most 20;
         for long tables it is about 300,000 / N, at least 1.
@@ -389,7 +389,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         For each category, by column number, the codes of its levels.
     n_iter_ : int
         Passes over the samples that every network completed in the last `fit` or `partial_fit`: `n_epochs`, or fewer,
-        even 0, if `max_seconds` were over before.
+        even 0, if `max_seconds` ran out first.
     learner_ : gln.learning.learner.Learner
         The networks and the standardizers of features and targets, also available as `standardizer_`,
         `target_standardizer_`, `glns_` (means, one head per target), `quantile_glns_` (a list for each target, one head

@@ -427,7 +427,7 @@ def test_a_signal_ends_a_run_that_waits(number, tmp_path):
     process.send_signal(number)
     said = process.communicate(timeout=60)[1].decode()
     assert process.returncode == 128 + number
-    assert f"ended by {signal.Signals(number).name}; saved, and --resume goes on from there" in said
+    assert f"ended by {signal.Signals(number).name}; saved, and --resume continues from there" in said
     assert figures_in(tmp_path / "m").samples == 20
 
 

@@ -170,7 +170,7 @@ def text_of_ten(scores: Any) -> str:
     """The result of `test_mnist.get_ten_digits_metrics` as text."""
     lines = [
         f"Accuracy: {scores.accuracy:.2f}",
-        f"Online accuracy, on each digit before it was learned: {100 * scores.online_hits.mean():.2f}",
+        f"Progressive accuracy (each digit is predicted, then learned): {100 * scores.online_hits.mean():.2f}",
         f"Confusion matrix:\n{scores.conf_mat}",
         f"Prec-Rec-F:\n{scores.prfs.T.astype({'support': int}).round(4)}",
         f"Log-loss: {scores.log_loss:.4f}",

@@ -20,7 +20,7 @@ def load_mnist(deskew: bool = True, path: str | Path | None = None) -> Digits:
     """The MNIST digits, from the file in this package or from another with the same arrays.
 
     Args:
-        deskew: whether to shear every digit upright, see `deskew`.
+        deskew: whether to shear every digit upright; see `deskew`.
         path: an `.npz` file with `x_train` and `x_test`, (N, 28, 28) or (N, 784) uint8, and `y_train` and `y_test`,
             (N,) integers from 0 to 9. None loads the file in this package: 60,000 digits to train, 10,000 to test.
 

@@ -20,7 +20,7 @@ def fit_windows(network: Any, samples: Any, window: int = 6) -> None:
     digits. Windows are at random places inside the image. A halfspace's coefficients are 0 outside its window; inside,
     it is the perpendicular bisector of the two digits' pixels. If these are equal, as they often are at the edges of
     the image, another window and pair are drawn, up to ten in total. If the last pair is equal too, all pixels of the
-    window get the same coefficient, and the halfspace's boundary goes through that digit.
+    window get the same coefficient, and the halfspace's boundary passes through that digit.
 
     `network.seed` determines windows and pairs; the same seed gives the same halfspaces in every backend. Weights are
     unchanged, but may be in memory twice while the state is set.

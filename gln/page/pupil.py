@@ -35,7 +35,7 @@ CHUNK = 250  # held-out digits at a time: about 10 ms, during which other reques
 
 
 class FullError(Exception):
-    """A lesson of a new class, where there are `MOST_CLASSES`."""
+    """A lesson for a new class when there are already `MOST_CLASSES`."""
 
 
 class State(NamedTuple):

@@ -1,4 +1,4 @@
-"""Samples that are read together, and which of their names are wanted."""
+"""Samples that are read together, and the names to read."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NO_SAMPLES = Chunk([], [], None, None, [])
 
 
 class Wanted(NamedTuple):
-    """What is said of the names in the input."""
+    """What the options and the model say about the names in the input."""
 
     target: str | None
     strings: frozenset[str]
@@ -53,7 +53,7 @@ class Parser(Protocol):
     """A format."""
 
     def records(self) -> Any:  # Iterator[Record | BadLine | None]
-        """What stands for each sample, with the number of its line; None for a blank line."""
+        """The record of each sample, with its line number; None for a blank line."""
 
     def chunk(self, records: Sequence[Record]) -> tuple[Chunk, list[BadLine]]:
         """The samples of these records, and the bad ones."""

@@ -44,9 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "file", nargs="?", default="-", help="file, perhaps packed as .gz; - is the standard input (default)"
-    )
+    parser.add_argument("file", nargs="?", default="-", help="file, which may be a .gz; - is standard input (default)")
     _add_input(parser.add_argument_group("input"))
     _add_model(parser.add_argument_group("what is learned"))
     _add_output(parser.add_argument_group("output"))
@@ -56,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_input(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--target", metavar="NAME", help="column or key to predict; not for VW's text and libsvm's")
     group.add_argument(
-        "--format", choices=FORMS, help="format, if neither the file's name nor the first line of a pipe tells it"
+        "--format", choices=FORMS, help="format, if neither the file's name nor the first line of a pipe shows it"
     )
     for name, what in (
         ("strings", "that are text, such as numbers that are names"),
@@ -77,7 +75,7 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         "classes; --strings with the target's name makes classes of all",
     )
     group.add_argument(
-        "--quantiles", type=_levels, metavar="LEVELS", help="levels to predict of numbers, such as .05,.95"
+        "--quantiles", type=_levels, metavar="LEVELS", help="quantile levels to predict, such as .05,.95"
     )
     group.add_argument("--density", action="store_true", help="predict the standard deviation of numbers, too")
     group.add_argument("--memory", action="store_true", help="also read the label before; for labels that come in runs")
@@ -96,17 +94,17 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--predictions",
         metavar="FILE",
-        help="write a prediction for each sample: as JSON lines to .jsonl, or as JSON lines come in to -, the standard "
-        "output; otherwise as CSV. With --predict-only this is -",
+        help="write a prediction for each sample: as JSON lines to a .jsonl file, or to - (standard output) if JSON "
+        "lines come in; otherwise as CSV. The default with --predict-only is -",
     )
     group.add_argument(
-        "--save", metavar="FILE", help="save the model at the end, also at one by Ctrl-C, SIGTERM or a bad line"
+        "--save", metavar="FILE", help="save the model at the end, also after Ctrl-C, SIGTERM or a bad line"
     )
     group.add_argument("--save-every", type=int, metavar="N", help="also save it about every N samples")
     group.add_argument(
         "--resume",
         action="store_true",
-        help="go on from --save if it exists: a file after the samples that were learned, a pipe with what comes",
+        help="continue from --save if it exists: after the samples already learned, or with the next line of a pipe",
     )
     group.add_argument("--plot", metavar="FILE", help="draw accuracy or error along the stream, as .png, .svg or .pdf")
 

@@ -1,6 +1,6 @@
 """How well a stream was predicted: figures so far and since the line printed last, beside those of simple predictors.
 
-They are counted sample by sample, so it makes no difference how samples come together.
+They are counted sample by sample, so it makes no difference how samples are grouped.
 
 Shapes: N samples, C classes, K figures.
 """
@@ -25,9 +25,9 @@ KEPT = ("samples", "skipped", "sums", "last_line", "next_line", "labels", "last"
 class Figures:
     """Weighted means over the samples that have a target and were predicted.
 
-    Of classes: accuracy and log-loss, as River's `Accuracy` and `CrossEntropy` count them, and the accuracy of the last
-    label. Of numbers: the absolute error, with intervals the share of targets in them, and the absolute errors of the
-    mean so far and of the last target.
+    For classes: accuracy and log-loss, as River's `Accuracy` and `CrossEntropy` count them, and the accuracy of the
+    last label. For numbers: the absolute error, with intervals the share of targets in them, and the absolute errors of
+    the mean so far and of the last target.
     """
 
     def __init__(self, are_classes: bool, intervals: bool = False) -> None:
@@ -44,11 +44,11 @@ class Figures:
         self._start, self._before = time.monotonic(), 0
 
     def state(self) -> dict[str, Any]:
-        """All that was counted, for a file."""
+        """All counts, to be saved in a file."""
         return {name: getattr(self, name) for name in KEPT}
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Go on from a `state`."""
+        """Continue from a `state`."""
         for name in KEPT:
             setattr(self, name, state[name])
         self._before = self.samples

@@ -30,7 +30,7 @@ SIGNS = {"{": "jsonl", "|": "vw", "\t": "tsv", ",": "csv"}  # of a format, in it
 
 
 def form_of(name: str) -> str:
-    """The format of a file, by its name; "auto" for "-", whose first line tells."""
+    """The format of a file, from its name; "auto" for "-", where the first line decides."""
     ending = Path(name.removesuffix(".gz")).suffix.lower().removeprefix(".")
     form = ENDINGS.get(ending, ending)
     if name != "-" and form not in FORMS:
@@ -40,7 +40,7 @@ def form_of(name: str) -> str:
 
 
 def opened(name: str) -> BinaryIO:
-    """A file, unpacked if its name ends in .gz; "-" is the standard input."""
+    """A file, unpacked if its name ends in .gz; "-" is standard input."""
     if name == "-":
         return sys.stdin.buffer
     return cast(BinaryIO, gzip.open(name, "rb")) if name.endswith(".gz") else open(name, "rb")
@@ -59,7 +59,7 @@ def read(
     skip_bad: Callable[[BadLine], object] | None = None,
     chunk: int = 1000,
 ) -> Iterator[Chunk]:
-    """Samples in chunks, of which each holds what can be read without waiting.
+    """Samples in chunks, each of what can be read without waiting.
 
     Parameters
     ----------
@@ -68,9 +68,9 @@ def read(
     form
         A key of `FORMS`, or "auto": by the first line.
     target
-        The column or key to predict; None if there is none, or if the format says it itself (VW's text and libsvm's).
+        The column or key to predict; None if there is none, or if the format itself marks it (VW's text and libsvm's).
     strings, numbers
-        Columns or keys that are text or numbers. Without it, the first chunk that has values tells.
+        Columns or keys that are text or numbers. Without them, the first chunk that has values decides.
     ignore
         Names of features that are left out; in VW's text also of namespaces.
     known

@@ -37,7 +37,7 @@ def is_numeric(text: str) -> bool:
 
 
 def label_of(number: float) -> float:
-    """A number as a label: a whole one as an int, so that it is written without a point."""
+    """A number as a label: a whole one as an int, so that it is written without a decimal point."""
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
@@ -48,7 +48,7 @@ def shown(value: Any) -> str:
 
 
 class Kinds:
-    """What each name is: text, or a number. The first values of a name decide, unless it is said."""
+    """What each name is: text, or a number. The first values of a name decide, unless an option does."""
 
     def __init__(self, strings: Iterable[str], numbers: Iterable[str], known: Mapping[str, bool]) -> None:
         said = {name: True for name in strings} | {name: False for name in numbers}

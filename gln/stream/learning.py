@@ -50,7 +50,7 @@ def made(options: argparse.Namespace, are_classes: bool) -> Any:
 
 
 def loaded(path: str, options: argparse.Namespace) -> Any:
-    """The estimator in a file. Raises ValueError if it is none of a stream, or not what the options say."""
+    """Load an estimator. Raises ValueError if it is not one for streams, or does not match the options."""
     try:
         with safe_open(path, framework="numpy") as file:
             kind = json.loads((file.metadata() or {}).get("config", "{}")).get("estimator")
@@ -75,9 +75,9 @@ def _flag(name: str) -> str:
 def taught(
     model: Any, chunk: Chunk, learns: bool, bad: Callable[[BadLine], object]
 ) -> Iterator[tuple[pd.DataFrame, Chunk]]:
-    """Predict the samples of a chunk, each before it is learned if it `learns`.
+    """Predict the samples of a chunk, and if `learns`, learn each one after predicting it.
 
-    Yields what was predicted, and the samples; `bad` is told of those that the model refuses.
+    Yields the predictions and their samples; `bad` is called with those that the model rejects.
     """
     targets = chunk.targets if learns else [None] * len(chunk.lines)
     try:

@@ -1,4 +1,4 @@
-"""Lines of a file or a pipe, and what is said of a bad one."""
+"""Lines of a file or a pipe, and the message for a bad one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class BadLine(ValueError):  # noqa: N818 - it is the line that is bad
 
 
 class Lines:
-    """Lines without their "\\n". `number` is that of the line given last."""
+    """Lines without their "\\n". `number` is that of the last line returned."""
 
     def __init__(self, source: BinaryIO) -> None:
         self.number = 0
@@ -51,12 +51,12 @@ class Lines:
         return line.removeprefix(BYTE_ORDER_MARK) if self.number == 1 else line
 
     def again(self, lines: Sequence[bytes]) -> None:
-        """Give these lines, the last ones, once more."""
+        """Put back these lines, the last ones, to be read again."""
         self._lines.extendleft(reversed(lines))
         self.number -= len(lines)
 
     def must_wait(self) -> bool:
-        """Whether the next line is not there yet, or there is none."""
+        """Whether the next line has not arrived yet, or there is none."""
         while not self._lines and not self._ended and self._is_ready():
             self._read()
         return not self._lines
@@ -113,7 +113,7 @@ def numbered(lines: Lines) -> Iterator[Record | BadLine | None]:
 
 
 def parsed(records: Sequence[Record], parse: Callable[[str], Any]) -> tuple[list[Record], list[BadLine]]:
-    """What a function makes of each line, and the lines for which it raises a ValueError."""
+    """The result of a function for each line, and the lines for which it raises a ValueError."""
     good: list[Record] = []
     bad: list[BadLine] = []
     for number, line in records:

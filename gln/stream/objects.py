@@ -1,4 +1,4 @@
-"""JSON lines: an object in each."""
+"""JSON lines: one object per line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Objects:
     """Objects, in which `{"a": {"b": 1}}` is a feature "a.b".
 
     As in scikit-learn's `DictVectorizer`, the words of a list are counted: `{"tags": ["new", "red"]}` has "tags=new"
-    and "tags=red". The numbers of a list are features by their places, "position.0", "position.1".
+    and "tags=red". The numbers of a list are features by position, "position.0", "position.1".
     """
 
     def __init__(self, lines: Lines, wanted: Wanted) -> None:

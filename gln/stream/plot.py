@@ -17,12 +17,12 @@ AROUND = 10  # points of the curve in a moving average
 
 
 def plot(figures: Figures, recent: Sequence[tuple[float, list[float]]], outer: tuple[int, int]) -> Figure:
-    """Accuracy or absolute error along the stream; with intervals, also the last targets and what was predicted.
+    """Accuracy or absolute error along the stream; with intervals, also the last targets and their predictions.
 
     Args:
         figures: of the run.
-        recent: the last targets, and what was predicted of each.
-        outer: the places of the outer quantiles in what was predicted.
+        recent: the last targets, and the prediction for each.
+        outer: the indices of the outer quantiles in the predictions.
     """
     picture = Figure(figsize=(WIDTH, 3.2 + 2.6 * bool(recent)), layout="constrained")
     axes, *others = picture.subplots(1 + bool(recent), squeeze=False)[:, 0]

@@ -21,10 +21,10 @@ DIGITS = 6  # of probabilities
 
 
 class Predictions:
-    """A file or the standard output, with one line for each sample."""
+    """A file or standard output, with one line for each sample."""
 
     def __init__(self, name: str, written: int | None) -> None:
-        """`written` is how many bytes of the file were written when the model was saved that goes on now.
+        """`written` is how many bytes of the file were written when the model that continues now was saved.
 
         Raises OSError if the file cannot be written, and ValueError if it has fewer bytes.
         """
@@ -37,7 +37,7 @@ class Predictions:
             self._file.truncate()
 
     def write(self, predicted: pd.DataFrame, are_classes: bool, chunk: Chunk) -> None:
-        """Write what was predicted of some samples."""
+        """Write the predictions for some samples."""
         names, columns = (_of_classes if are_classes else _of_numbers)(predicted)
         if chunk.tags is not None:
             names, columns = ["tag", *names], [chunk.tags, *columns]
@@ -52,7 +52,7 @@ class Predictions:
         self._file.flush()
 
     def saved(self) -> int | None:
-        """How many bytes were written for good; None on the standard output."""
+        """How many bytes were written for good; None for standard output."""
         if self._name == "-":
             return None
         os.fsync(self._file.fileno())

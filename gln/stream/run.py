@@ -57,7 +57,7 @@ class Run:
         self._predictions = None if name is None else Predictions(name, written)
 
     def _resumed(self) -> dict[str, Any]:
-        """What the model's file says of the run that goes on; empty if there is none."""
+        """What the model's file says about the run to continue; empty if there is none."""
         options = self._options
         if not (options.resume and Path(options.save).exists()):
             return {}
@@ -147,7 +147,7 @@ class Run:
         self._skip(bad)
 
     def _report(self, predicted: pd.DataFrame, chunk: Chunk) -> None:
-        """Count and write what was predicted of samples."""
+        """Count and write the predictions for samples."""
         assert self._figures is not None
         for line in self._figures.count(predicted, chunk.targets, chunk.weights):
             self._print(line)
@@ -188,7 +188,7 @@ class Run:
                 outer = 1, len(getattr(self._model, "quantiles", None) or ())
                 plot(self._figures, list(self._recent), outer).savefig(self._options.plot, dpi=150)
         if why:
-            self._say(why + (f"; saved, and --resume goes on from there: {saved}" if saved else ""))
+            self._say(why + (f"; saved, and --resume continues from there: {saved}" if saved else ""))
 
     def _save(self) -> str | None:
         """Save the model and how far the run is, in one file; returns its name, or None if there is nothing to save."""

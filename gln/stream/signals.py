@@ -12,7 +12,7 @@ __all__ = ["Signals", "Stopped"]
 
 
 class Stopped(BaseException):
-    """A signal came. Not an `Exception`, so that nothing on the way takes it for an error of its own."""
+    """A signal came. Not an `Exception`, so that no handler on the way treats it as an ordinary error."""
 
 
 class Signals:

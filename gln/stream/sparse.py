@@ -12,7 +12,7 @@ __all__ = ["Zeros"]
 class Zeros:
     """Writes zeros for features that are absent.
 
-    To `gln.river`, an absent feature is missing, and only an absent word is 0. So the keys that it makes features of
+    To `gln.river`, an absent feature is missing, and only an absent word is 0. So the keys that it turns into features
     are written out, by its own rule: those of the first sample that is learned, if they are few, and later those that
     most samples have. `features` are those of a model that was loaded, None if it is new.
     """

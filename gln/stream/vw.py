@@ -16,7 +16,7 @@ __all__ = ["Example", "Examples", "example_of"]
 
 
 class Example(NamedTuple):
-    """What stands in a line."""
+    """The contents of a line."""
 
     label: float | None
     importance: float
@@ -43,7 +43,7 @@ class Examples:
 
 
 def example_of(line: str, ignore: Collection[str] = ()) -> Example:
-    """The example of a line. Raises ValueError for what has no meaning here."""
+    """The example of a line. Raises ValueError for anything that has no meaning here."""
     start, bar, rest = line.partition("|")
     if not bar:
         raise ValueError(f"expected | before the features, got {shown(line)}")
