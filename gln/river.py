@@ -56,7 +56,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
     It learns each sample once, without backpropagation. Features are numbers, bools and strings. They need no scaling:
     they are standardised by the samples seen so far. A missing value counts as the feature's mean, and so does a value
     far from all earlier ones. A string is a category, with any number of levels; a level never seen is a missing value.
-    Classes, features and levels may appear at any time. A new class starts with the probability of a class seen once.
+    Classes, features and levels may appear at any time. A new class starts with the frequency of a class seen once.
 
     A slow and a fast network, a shallow one and linear models of all that a sample holds learn the stream, weighted by
     how well each predicted recently. Keys that most samples lack, such as the words of texts, are words: linear models

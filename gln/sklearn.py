@@ -46,9 +46,9 @@ class GLNClassifier(ClassifierMixin, Estimator):
     class at its level, counted in training from earlier samples only. In `partial_fit`, a category of few levels
     becomes both. A level not seen in training is a missing value.
 
-    Half of the networks of `fit` also mix piecewise-linear encodings of the features, and what counting says: the
-    log-odds of each class among the training samples in the same cell of a feature, or of a pair of features. Missing
-    values are counted in cells of their own. The halfspaces of these networks are chosen before they learn, as the cuts
+    Half of the networks of `fit` also mix piecewise-linear encodings of the features, and counted cells: the log-odds
+    of each class among the training samples in the same cell of a feature, or of a pair of features. Missing values are
+    counted in their own cells. The halfspaces of these networks are chosen before they learn, as the cuts
     of a short run of boosted trees. Each network leaves out an eighth of the samples. On these, a weight for each of
     the two kinds is learned, which calibrates the probabilities.
 
@@ -122,7 +122,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         For each category, by column number, the codes of its levels.
     n_iter_ : int
         Passes over the samples that every network completed in the last `fit` or `partial_fit`: `n_epochs`, or fewer,
-        even 0, if `max_seconds` were over before.
+        even 0, if `max_seconds` ran out first.
     learner_ : gln.learning.learner.Learner
         The networks and the standardizer of their inputs, also available as `glns_` and `standardizer_`.
 
