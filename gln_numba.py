@@ -289,7 +289,7 @@ def outputs(network, z):  # (C, B, n or n + 1), from the last layer -> (C, B)
 
 @compiled
 def learn_blocks(networks, planes, inputs, base, context, targets, rates):  # (K, B), (D, B), (C, B), (M, B)
-    """A block in M networks, which read the last `inputs` (M,) rows of `base`: one call, as a call costs a sample."""
+    """A block in M networks, which read the last `inputs` (M,) rows of `base`, in one call, because calls take long."""
     p, samples = np.empty((len(networks), *targets.shape), np.float32), np.ascontiguousarray(context.T)
     for m, network in enumerate(networks):
         z = read(base[len(base) - inputs[m] :], network.bias, network.bound)

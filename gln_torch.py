@@ -230,8 +230,7 @@ class GLN(nn.Module):
     """A Gated Linear Network as an `nn.Module`: its state is buffers, on the device that `.to(device)` selects.
 
     Autograd records only `forward`. `.double()` computes in float64; below float32 small updates are lost. On a CPU
-    small networks are fastest after `torch.set_num_threads(1)`, because an operation is too short to divide among
-    threads.
+    small networks are fastest after `torch.set_num_threads(1)`, because their operations are too short to divide.
     """
 
     # ---- The same in every backend -----------------------------------------------------------------------------------

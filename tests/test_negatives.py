@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from backends import OTHERS, load_backend
+from backends import OF_ESTIMATORS
+from helpers import backend_name
 from scipy.stats import multivariate_t
 from sklearn.datasets import load_digits, load_iris
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -40,6 +41,7 @@ def by_class(y: np.ndarray) -> np.ndarray:
     return np.argsort(y, kind="stable")
 
 
+@pytest.mark.slow
 @parametrize_with_checks([GLNClassifier((4, 2), negatives=False, backend="numpy")])
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
@@ -249,12 +251,11 @@ def test_a_class_never_seen_is_novel(pixels):
     assert model.novelty(np.full((1, 64), np.nan))[0] == 0
 
 
-@pytest.mark.parametrize("name", OTHERS)
-def test_backends_agree(flowers, name):
-    load_backend(name)
+@OF_ESTIMATORS
+def test_backends_agree(flowers, backend):
     X, y = flowers
     expected = GLNClassifier(**SMALL).partial_fit(X, y, classes=range(3)).predict_proba(X)
-    model = GLNClassifier(**SMALL | {"backend": name}).partial_fit(X, y, classes=range(3))
+    model = GLNClassifier(**SMALL | {"backend": backend_name(backend)}).partial_fit(X, y, classes=range(3))
     np.testing.assert_allclose(model.predict_proba(X), expected, atol=1e-4)
 
 
@@ -279,6 +280,7 @@ def test_tails_are_estimated():
     np.testing.assert_allclose(frequencies(np.array([3.0, 0.0]), np.ones(2)), [3.5 / 4, 0.5 / 4])
 
 
+@pytest.mark.slow
 def test_rivers_checks():
     river = pytest.importorskip("gln.river")
     from river import checks

@@ -552,6 +552,7 @@ def random_request(rng: np.random.Generator) -> tuple[str, str, bytes]:
     return str(rng.choice(["GET", "POST", "POST", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"])), path_of_it, text
 
 
+@pytest.mark.slow
 def test_random_requests_change_nothing_and_show_no_traceback(client, pupil):
     for label in ("1", "star"):
         pupil.teach(checked(plain(SEVEN)), label)

@@ -75,6 +75,7 @@ def _loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "load_mnist", once)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_loaded_once")
 def test_python_blocks(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # the code saves a model

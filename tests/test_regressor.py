@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from backends import OF_ESTIMATORS
 from helpers import assert_same_state, backend_name, learner_state, watch_rates
 from scipy import sparse
 from sklearn.datasets import load_diabetes, make_friedman1
@@ -322,6 +323,7 @@ def test_bad_input_changes_nothing(X, y, message):
 # ---- Every backend ---------------------------------------------------------------------------------------------------
 
 
+@OF_ESTIMATORS
 def test_backends_agree_and_copies_learn_independently(backend):
     X, y = DIABETES[0][:150], DIABETES[1][:150]
     arguments: dict[str, Any] = {

@@ -456,7 +456,8 @@ def test_command_line_all_classes(few_file, capsys):
     assert float(better[0]) > float(worse[0])
     assert re.search(r"^Accuracy: (8\d|9\d)\.\d\d$", shown, re.MULTILINE)
     assert all(
-        word in shown for word in ("Online", "Confusion matrix", "support", "Log-loss: 0.", "Calibration error: 0.")
+        word in shown
+        for word in ("Progressive", "Confusion matrix", "support", "Log-loss: 0.", "Calibration error: 0.")
     )
     assert re.search(r"^Seconds, with gln_\w+: \d+\.\d$", seconds, re.MULTILINE)
 

@@ -65,7 +65,9 @@ def saved(model: Any, folder: Any) -> tuple[Any, dict[str, bytes]]:
     return config, {name: array.tobytes() for name, array in arrays.items()}
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow if kind == "memory" else ()) for kind in MODELS]
+)
 def test_rows_are_predicted_and_learned_as_one_by_one(kind, tmp_path):
     X, labels, numbers, w = stream()
     made, options = MODELS[kind]

@@ -74,10 +74,10 @@ model.predict({}, [0.0])
 model.input_size = 3
 """
 MODULES = ["test_mnist", *(f"gln_{name}" for name in FRAMEWORKS)]
-SLOW = [pytest.param(name, marks=() if name == "gln_numpy" else pytest.mark.slow) for name in MODULES]
 
 
-@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODULES)
 def test_stubs_describe_the_module(name, tmp_path):
     pytest.importorskip("mypy")
     if name != "test_mnist":
