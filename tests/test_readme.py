@@ -116,8 +116,9 @@ SHORT = {"pictures": 0, "tables": 4}  # pages that are not slow, and their numbe
 )
 @pytest.mark.usefixtures("_loaded_once")
 def test_python_blocks_of_pages(page, comparisons, tmp_path, monkeypatch):
-    if page.startswith("coming_from"):
-        pytest.importorskip("lightgbm")  # no test needs it otherwise
+    for start, rival in (("coming_from", "lightgbm"), ("logs", "vowpalwabbit")):  # no test needs these otherwise
+        if page.startswith(start):
+            pytest.importorskip(rival)
     if not os.environ.get("GLN_REQUIRE_BACKENDS"):
         own = {"tour": ["tensorflow"], "saving": ["skops"]}.get(page, [])
         for package in ("matplotlib", "river", "coba", "distributed", "jax", "numba", "torch", *own):
