@@ -76,7 +76,8 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
     Raises:
         OSError: the file cannot be written; an existing file at `path` is kept.
         ValueError: the model is of another kind, is not fitted, has a `base_predictor` or `negatives=False`, has
-            categories with too many levels for tables of pairs, or is larger than the 2 GiB that an ONNX file can hold.
+            categories with too many levels for tables of pairs, has an input named like an output, or is larger than
+            the 2 GiB that an ONNX file can hold.
     """
     graph = Graph()
     if isinstance(model, (GLNClassifier, GLNRegressor)):
@@ -95,8 +96,8 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
 class Graph:
     """A graph under construction. Values are referred to by name; an array given to a node becomes a constant."""
 
-    def __init__(self, prefix: str = "") -> None:
-        self.prefix = prefix  # of all names
+    def __init__(self, prefix: str = "gln/") -> None:
+        self.prefix = prefix  # of names within the graph, so that features may have any
         self.nodes: list[NodeProto] = []
         self.constants: dict[str, np.ndarray] = {}
         self.inputs: list[ValueInfoProto] = []
@@ -119,6 +120,8 @@ class Graph:
         return name
 
     def output(self, name: str, value: str, *shape: int | str, kind: int = TensorProto.FLOAT) -> None:
+        if any(each.name == name for each in self.inputs):
+            raise _bad("model", f"no feature named {name!r}, which is an output of the file", "one")
         self("Identity", value, outputs=[name])
         self.outputs.append(helper.make_tensor_value_info(name, kind, shape))
 
@@ -231,26 +234,27 @@ def _export_regressor(g: Graph, regressor: GLNRegressor, inputs: list[Input]) ->
         value = value if regressor.targets_shape_ else g("Squeeze", value, [1])
         g.output(name, _single(g, value), "B", *regressor.targets_shape_, *sizes)
 
-    def rows(group: int) -> str:  # (B, C)
-        return g("Transpose", _predicted(g, learner, group, *samples), perm=[1, 0])
-
     give("variable", _means(g, regressor, samples))
     if regressor.quantile_glns_:
         levels = regressor.quantile_glns_[0][0].num_heads
-        of_targets = [g("Unsqueeze", rows(1 + t), [1]) for t in range(len(mean))]
+        of_targets = [g("Unsqueeze", _rows(g, learner, 1 + t, samples), [1]) for t in range(len(mean))]
         found = g("Concat", *of_targets, axis=1)  # (B, T, Q)
         found = g("Add", g("Mul", found, scale[:, None]), mean[:, None])
         found = g("Pad", found, [0, 0, 0, 1, 0, 0])  # one more row: sorting none crashes ONNX Runtime up to about 1.25
         rising = g("TopK", found, [levels], outputs=["rising", "ranks"], largest=0)
         give("quantiles", g("Slice", rising, [0], [-1], [0]), levels)
     if learner.has_densities:
-        stds = g("Mul", g("Sqrt", rows(len(learner.groups) - 1)), scale)
+        stds = g("Mul", g("Sqrt", _rows(g, learner, len(learner.groups) - 1, samples)), scale)
         give("std", g("Max", stds, LEAST_STD))
 
 
 def _means(g: Graph, regressor: GLNRegressor, samples: tuple[str, str]) -> str:  # -> (B, T)
-    z = g("Transpose", _predicted(g, regressor.learner_, 0, *samples), perm=[1, 0])
+    z = _rows(g, regressor.learner_, 0, samples)
     return g("Add", g("Mul", z, regressor.target_standardizer_.scale), regressor.target_standardizer_.mean)
+
+
+def _rows(g: Graph, learner: Learner, group: int, samples: tuple[str, str]) -> str:  # -> (B, C)
+    return g("Transpose", _predicted(g, learner, group, *samples), perm=[1, 0])
 
 
 # ---- Pipelines, by skl2onnx ------------------------------------------------------------------------------------------

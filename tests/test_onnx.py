@@ -238,6 +238,16 @@ def test_categories_are_named_columns_of_text_and_integers(learn, tmp_path):
     assert np.ptp(found["probabilities"][:, 0]) > 0.5
 
 
+def test_columns_may_have_any_name_but_those_of_outputs(tmp_path):
+    frame = pd.DataFrame({"Gather_1": ["a", "b"] * 30, "constant_0": np.arange(60.0)})
+    model = GLNClassifier(**SMALL).fit(frame, np.arange(60) % 3)
+    found = answers(session_of(model, tmp_path), **columns_for(session_of(model, tmp_path), frame))
+    np.testing.assert_allclose(found["probabilities"], model.predict_proba(frame), atol=1e-5)
+    model.fit(frame.set_axis(["label", "size"], axis=1), np.arange(60) % 3)
+    with pytest.raises(ValueError, match=r"^model: expected no feature named 'label', which is an output of the file"):
+        export(model, tmp_path / "m")
+
+
 def test_columns_without_names_are_numbered(tmp_path):
     rows = np.array([["a", 1.0], ["b", 2.0], [None, 3.0]] * 20, object)
     model = GLNRegressor(**SMALL, categorical_features=[0]).fit(rows, np.arange(60) % 3)
