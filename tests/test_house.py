@@ -67,17 +67,6 @@ def test_the_package_lists_what_users_import_and_one_folder_for_the_engine():
         assert imports(file) & {f"gln.{door}" for door in DOORS} <= {"gln.backends"}, file
 
 
-def test_rooms_of_the_engine_are_short():
-    lines = {file.name: len(file.read_text(encoding="utf-8").splitlines()) for file in ENGINE}
-    assert {name: count for name, count in lines.items() if count > 250} == {}
-    [learner] = [
-        node
-        for node in ast.walk(ast.parse((ROOT / "gln/learning/learner.py").read_text(encoding="utf-8")))
-        if isinstance(node, ast.ClassDef)
-    ]
-    assert (learner.end_lineno or 0) - learner.lineno < 200
-
-
 @pytest.mark.parametrize("file", [*NETWORKS, *AROUND], ids=module)
 def test_what_a_module_exports_is_there(file):
     tree, defined, exported = ast.parse(file.read_text(encoding="utf-8")), set(), []
