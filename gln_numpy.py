@@ -213,8 +213,8 @@ class Config:
     dict for JSON, and `Config(**values)` converts that back."""
 
     layer_sizes: Sequence[int] = _in(int, "[1, inf)")  # a tuple after the check
-    input_size: int = _in(int, "[1, inf)")
-    context_size: int = _in(int, "[1, inf)")
+    input_size: int = _in(int, "[1, 1e9]")
+    context_size: int = _in(int, "[1, 1e9]")
     num_classes: int = _in(int, "[2, inf)")
     context_map_size: int = _in(int, "[0, 30]")  # contexts below 2^30 fit an int32
     bias: bool = _in(bool)
@@ -655,8 +655,8 @@ def _bad(name: str, expected: str, came: object) -> ValueError:
 
 def _number(name: str, value: Any, kind: type, interval: str = "") -> Any:
     """`value` as bool, or as int or float in an interval such as "(0, 1]"."""
-    types = {bool: (bool, np.bool_), int: (int, np.integer), float: (int, float, np.integer, np.floating)}[kind]
-    right = isinstance(value, types) and isinstance(value, (bool, np.bool_)) == (kind is bool)
+    value = value.item() if isinstance(value, np.generic) else value
+    right = isinstance(value, (int, float) if kind is float else int) and isinstance(value, bool) == (kind is bool)
     if right and interval:
         low, high = map(float, interval[1:-1].split(","))
         right = low < value < high or (value == low and interval[0] == "[") or (value == high and interval[-1] == "]")
@@ -666,7 +666,7 @@ def _number(name: str, value: Any, kind: type, interval: str = "") -> Any:
 
 
 def _numbers(name: str, values: Any, kind: type, interval: str) -> tuple:
-    if not isinstance(values, Iterable) or not (items := tuple(values)):
+    if getattr(values, "ndim", 1) == 0 or not isinstance(values, Iterable) or not (items := tuple(values)):
         raise _bad(name, "a sequence of one or more numbers", repr(values))
     return tuple(_number(f"{name}[{i}]", item, kind, interval) for i, item in enumerate(items))
 

@@ -29,10 +29,13 @@ def save(model: Any, path: str | os.PathLike[str], extra: Mapping[str, Any] | No
 
     Raises:
         OSError: the file cannot be written; an existing file at `path` is kept.
-        ValueError: a value in `extra` is not an array of numbers of at most 8 bytes.
+        ValueError: `extra` is not a mapping, or a value in it is not an array of numbers of at most 8 bytes.
     """
+    extra = {} if extra is None else extra
+    if not isinstance(extra, Mapping):
+        raise bad("extra", "a mapping of names to arrays", repr(extra)[:200])
     arrays = packed(model)
-    for name, value in (extra or {}).items():
+    for name, value in extra.items():
         array = np.asarray(value)
         if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
             raise bad(f"extra[{name!r}]", "an array of numbers of at most 8 bytes", f"dtype {array.dtype}")

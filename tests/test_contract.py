@@ -769,9 +769,9 @@ def test_largest_numbers_stay_finite(backend, normalize):
 # The code of the checks is the same in all backends, as another test ensures, so only NumPy's is tested with every
 # case, and the others with one case of each kind.
 BAD_ARGUMENTS: dict[str, list[Any]] = {
-    "layer_sizes": [[], 4, "444", [4, 0], [4, 1.5], [True], [10**12], [10**400]],
+    "layer_sizes": [[], 4, np.array(4), "444", [4, 0], [4, 1.5], [True], [10**12], [10**400]],
     "input_size": [0, 2.0, None, 10**15, 10**400],
-    "context_size": [-1, 10**15],
+    "context_size": [-1, 10**15, 2**70],
     "num_classes": [1, 10**15],
     "context_map_size": [-1, 31, 1.0],
     "base_predictor": ["sigmoid"],
@@ -813,6 +813,19 @@ def test_bad_arguments(name):
     for value in BAD_ARGUMENTS[name]:
         with pytest.raises(ValueError, match=rf"{name}.*: expected .*, got "):
             small(gln_numpy, **{name: value})
+
+
+def test_a_size_that_no_array_can_have():
+    """Without halfspaces the arrays of this side information are empty, so memory is no limit."""
+    with pytest.raises(ValueError, match="context_size: expected int in "):
+        small(gln_numpy, context_size=2**70, context_map_size=0)
+
+
+def test_scalars_of_few_bits_are_numbers(backend):
+    """The bounds of an interval may be too large for float16, and too small for int8."""
+    model = small(backend, learning_rate=np.float16(0.5), weight_clipping=np.float16(2), context_map_size=np.int8(2))
+    values = model.learning_rate, model.weight_clipping, model.context_map_size
+    assert (values, [*map(type, values)]) == ((0.5, 2.0, 2), [float, float, int])
 
 
 def test_every_backend_checks_its_arguments(backend):

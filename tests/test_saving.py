@@ -146,6 +146,9 @@ def test_extra_arrays(backend, tmp_path):
     assert dict(copy.deepcopy(model).extra) == dict(pickle.loads(pickle.dumps(model)).extra) == {}
     with pytest.raises(ValueError, match=r"extra\['a'\]: expected an array of numbers"):
         model.save(tmp_path / "m", {"a": "text"})
+    for other in (0.5, "text", [np.zeros(3)]):
+        with pytest.raises(ValueError, match="extra: expected a mapping of names to arrays, got "):
+            model.save(tmp_path / "m", other)
     assert set(backend.GLN.load(tmp_path / "m").extra) == {"mean", "count"}
 
 
