@@ -7,14 +7,16 @@ Shapes: N samples, F features, C classes, T targets, Q quantiles, M networks. As
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
 from sklearn.utils import check_array, check_random_state, check_scalar, compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.multiclass import check_classification_targets, unique_labels
 
 from gln.learning.densities import Shape
 from gln.learning.estimators import Estimator
@@ -195,7 +197,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
             not at all. Weights whose mean is outside [1, 10] are scaled, so they may sum to one, as in AdaBoost.
         """
         X, y = self._checked(X, y, reset=True)
-        check_classification_targets(y)
+        check_labels(y)
         classes, numbers = np.unique(y, return_inverse=True)
         visits, shares = table_visits(X, numbers, self._weights(X, numbers, classes, sample_weight), self.shuffle)
         if self.negatives:
@@ -298,14 +300,16 @@ class GLNClassifier(ClassifierMixin, Estimator):
         first = not hasattr(self, "learner_")
         if first and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
-        known = np.unique(classes) if first else self.classes_
-        if not (first or classes is None or np.array_equal(known, np.unique(classes))):
+        known = checked_classes(classes) if first else self.classes_
+        if not (first or classes is None or np.array_equal(known, checked_classes(classes))):
             raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known!r}")
         X, y = self._checked(X, y, reset=first)
+        if y.dtype == object:  # text, or labels that cannot be sorted
+            check_labels(y)
         alike = (known.dtype.kind in "biuf") == (y.dtype.kind in "biuf")  # both numbers, or neither
         numbers = np.searchsorted(known, y) if alike else np.zeros(len(y), int)
         if (known[np.minimum(numbers, len(known) - 1)] != y).any():
-            check_classification_targets(y)
+            check_labels(y)
             raise ValueError(f"y contains labels that are not in classes {known!r}: {sorted(set(y) - set(known))}")
         if isinstance(self.class_weight, str):
             raise ValueError(f"class_weight: expected a dict or None in partial_fit, got {self.class_weight!r}")
@@ -631,6 +635,23 @@ def checked_levels(levels):
     if numbers.ndim != 1 or len(numbers) == 0 or not ((numbers > 0) & (numbers < 1)).all():
         raise ValueError(f"levels: expected a sequence of numbers in (0, 1), got {levels!r}")
     return numbers
+
+
+def check_labels(y):
+    """Raise ValueError for numbers that are no classes, and for labels that cannot be sorted, such as 1 and "a"."""
+    try:
+        check_classification_targets(y)
+    except TypeError as error:
+        raise ValueError(f"y: expected labels of one type, got several: {error}") from error
+
+
+def checked_classes(classes):
+    """All classes of a stream, (C,), sorted."""
+    labels = np.asarray(classes, object)
+    with contextlib.suppress(TypeError, ValueError):
+        if labels.ndim == 1 and labels.size and not pd.isna(labels).any():
+            return unique_labels(classes)
+    raise ValueError(f"classes: expected labels that are all text, all bools or all integers, got {classes!r}")
 
 
 def _group(classes):

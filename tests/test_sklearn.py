@@ -317,6 +317,10 @@ def with_infinity(X: np.ndarray) -> np.ndarray:
         pytest.param(lambda X: X, [0, 1, 3], None, "not in classes", id="another class"),
         pytest.param(lambda X: X, [0.5, 1.2, 2.0], None, "continuous", id="no classes"),
         pytest.param(lambda X: X, ["a", "b", "c"], None, "not in classes", id="labels of another type"),
+        pytest.param(
+            lambda X: X, np.array(["a", 1, 2], object), None, "y: expected labels of one type", id="labels of two types"
+        ),
+        pytest.param(lambda X: X, np.zeros(3, "V4"), None, "y: expected numbers or labels, got records", id="records"),
         pytest.param(lambda X: X, [0, 1, 2], [0, 1], "not the same", id="other classes"),
     ],
 )
@@ -413,6 +417,22 @@ def test_first_call_needs_all_classes():
         GLNClassifier().partial_fit(IRIS[0][:50], IRIS[1][:50], classes=[0])
     with pytest.raises(ValueError, match="not in classes"):
         GLNClassifier().partial_fit(*IRIS, classes=[0, 1])
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [[], [0, 1, 2, None], [0, 1, 2, "a"], [0, 1, 2, float("nan")], [0.5, 1, 2], [[0, 1, 2]], 3, "012"],
+    ids=repr,
+)
+def test_classes_that_are_no_labels(classes):
+    """Sorting them as NumPy does would fail for some, and turn the numbers beside text into text."""
+    with pytest.raises(ValueError, match="classes: expected labels that are all text, all bools or all integers, got "):
+        GLNClassifier().partial_fit(*IRIS, classes=classes)
+
+
+def test_a_table_of_labels_that_cannot_be_sorted():
+    with pytest.raises(ValueError, match="y: expected labels of one type, got several"):
+        GLNClassifier().fit(IRIS[0], np.array(["a", 1, 2], object)[IRIS[1]])
 
 
 @pytest.mark.parametrize(
