@@ -30,7 +30,7 @@ def load_backend(name: str) -> ModuleType:
         ImportError: the framework is not installed.
         ValueError: there is no backend of this name.
     """
-    if name not in ("auto", *BACKENDS):
+    if not isinstance(name, str) or name not in ("auto", *BACKENDS):
         raise ValueError(f"backend: expected 'auto' or one of {list(BACKENDS)}, got {name!r}")
     name = fastest_backend() if name == "auto" else name
     module = importlib.import_module(f"gln_{name}")

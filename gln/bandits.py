@@ -11,6 +11,7 @@ Shapes: A arms, F features.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -24,6 +25,7 @@ from gln.learning.learner import Learner
 from gln.learning.named import Named
 from gln.learning.names import AT_ONCE, Samples
 from gln.learning.samples import WithWords, check_integer
+from gln.learning.values import MOST, check_key
 
 __all__ = ["CobaLearner", "Decision", "GLNBandit"]
 
@@ -34,7 +36,7 @@ __all__ = ["CobaLearner", "Decision", "GLNBandit"]
 STRENGTHS = {"counts": 1.0, "inverse-gap": 100.0, "epsilon": 0.05, "greedy": 0.0}
 # Loss with which linear models that take steps start: they count little until they predict well, as from words.
 HANDICAP = 5.0
-REWARDS = {"numbers": (-np.inf, np.inf), "probabilities": (0.0, 1.0)}
+REWARDS = {"numbers": (-MOST, MOST), "probabilities": (0.0, 1.0)}
 
 
 class Decision(NamedTuple):
@@ -100,12 +102,14 @@ class GLNBandit(Named):
     ) -> None:
         super().__init__(layer_sizes, context_map_size, context_bias, learning_rate, backend, seed)
         for name, value, known in (("explore", explore, STRENGTHS), ("rewards", rewards, REWARDS)):
-            if value not in known:
+            if not isinstance(value, str) or value not in known:
                 raise ValueError(f"{name}: expected one of {list(known)}, got {value!r}")
         most = 1.0 if explore == "epsilon" else 1e30
-        if strength is not None and not 0 <= strength <= most:
+        is_number = isinstance(strength, (int, float, np.integer, np.floating))
+        if strength is not None and not (is_number and 0 <= strength <= most):
             raise ValueError(f"strength: expected a number from 0 to {most:g}, got {strength!r}")
-        self.arms = dict(arms) if isinstance(arms, Mapping) else tuple(arms)
+        offered = _offered(arms)
+        self.arms = offered if isinstance(arms, Mapping) else tuple(offered)
         self.explore = explore
         self.strength = strength
         self.rewards = rewards
@@ -223,6 +227,7 @@ class GLNBandit(Named):
             An unknown arm, a reward that is not finite or out of range, infinity in the context, or a vector of the
             wrong length; nothing is learned then.
         """
+        check_key("arm", "arms", arm)
         if features is None:
             self.learn_all(context, {arm: reward})
         else:
@@ -230,6 +235,7 @@ class GLNBandit(Named):
 
     def learn_all(self, context: Any, rewards: Mapping[Hashable, float]) -> None:
         """Learn the known rewards of several arms in one context; errors as in `learn`."""
+        _check_rewards(rewards)
         for arm in rewards:
             if arm not in self._heads and arm not in self._retired:
                 raise ValueError(f"arm: expected one of {some_of(self._heads)}, got {arm!r}")
@@ -237,15 +243,16 @@ class GLNBandit(Named):
 
     def learn_and_add(self, context: Any, rewards: Mapping[Hashable, float]) -> None:
         """Like `learn_all`, but unknown arms are added."""
+        _check_rewards(rewards)
         self._learn_and_add(context, rewards, dict.fromkeys(rewards))
 
     def _learn_and_add(self, context: Any, rewards: Mapping[Hashable, float], arms: Mapping[Hashable, Any]) -> None:
         rewards = {arm: reward for arm, reward in rewards.items() if arm not in self._retired}
         low, high = REWARDS[self.rewards]
         for reward in rewards.values():
-            is_number = isinstance(reward, (bool, int, float, np.number, np.bool_))
-            if not (is_number and low <= reward <= high and math.isfinite(reward)):
-                raise ValueError(f"reward: expected a finite number from {low} to {high}, got {reward!r}")
+            number = reward.item() if isinstance(reward, np.generic) else reward  # float16 would overflow at `high`
+            if not (isinstance(number, (bool, int, float)) and low <= number <= high):
+                raise ValueError(f"reward: expected a finite number from {low:g} to {high:g}, got {reward!r}")
         if not rewards:
             return
         is_mapping, offered = isinstance(context, Mapping), self._with_features(arms)
@@ -260,23 +267,29 @@ class GLNBandit(Named):
             self._size = len(context)
 
     def _learn_heads(self, samples: Samples, rewards: Mapping[Hashable, float]) -> None:
-        for arm in rewards:
-            self._heads.setdefault(arm)
+        before = self._heads, self._learner
+        self._heads = self._heads | {arm: None for arm in rewards if arm not in self._heads}
         heads, room = self._with_heads(rewards)
         targets = np.full((room, 1), np.nan)
         for arm, reward in rewards.items():
             targets[heads[arm], 0] = reward
-        self._learn(samples, targets)
+        try:
+            self._learn(samples, targets)
+        except Exception:
+            self._heads, self._learner = before
+            raise
         if self._learner is not None:
             self._heads |= heads
 
     def add_arm(self, arm: Hashable, features: Features | None = None) -> None:
         """Add an arm, unless it is retired, or change its features. `decide` adds the arms that it is offered."""
+        check_key("arm", "arms", arm)
         if arm not in self._retired:
             self._offer(self._with_features({arm: features}))
 
     def retire(self, arm: Hashable) -> None:
         """Remove an arm for good, with everything learned about it. Raises ValueError for an unknown arm."""
+        check_key("arm", "arms", arm)
         if arm not in self._heads:
             raise ValueError(f"arm: expected one of {some_of(self._heads)}, got {arm!r}")
         self._retired[arm] = None
@@ -340,9 +353,12 @@ class GLNBandit(Named):
         if context is None or isinstance(context, Mapping):
             return context or {}
         vector = np.asarray(context)
-        if vector.dtype.kind in "mM":
-            raise ValueError(f"context: expected numbers, got dates or times of dtype {vector.dtype}")
-        vector = vector.astype(np.float64)
+        try:
+            if vector.dtype.kind in "cmM":
+                raise TypeError(f"dtype {vector.dtype}")
+            vector = vector.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"context: expected a dictionary or a vector of numbers, got {error}") from error
         if vector.ndim != 1 or len(vector) == 0 or len(vector) != (self._size or len(vector)):
             expected = f"{self._size or 'one or more'} numbers"
             raise ValueError(f"context: expected a dictionary or a vector of {expected}, got shape {vector.shape}")
@@ -354,7 +370,7 @@ class GLNBandit(Named):
 
     def _with_features(self, arms: Any) -> dict[Any, Any]:
         """These arms, with the features that they are given, or had last; or with None, if no arm has any."""
-        offered = dict(arms) if isinstance(arms, Mapping) and arms is not self._heads else dict.fromkeys(arms)
+        offered = dict.fromkeys(arms) if arms is self._heads else _offered(arms)
         kinds = set(map(type, offered.values()))
         if kinds <= {type(None)} and not self._of_features.are_all:
             return offered
@@ -415,6 +431,19 @@ class GLNBandit(Named):
         return p
 
 
+def _offered(arms: Any) -> dict[Any, Any]:
+    """Arms as they are given, with their features or None."""
+    if not isinstance(arms, (str, bytes)):  # each letter would be an arm
+        with contextlib.suppress(TypeError):
+            return dict(arms) if isinstance(arms, Mapping) else dict.fromkeys(arms)
+    raise ValueError(f"arms: expected a list of arms that can be keys of a dictionary, or a dictionary, got {arms!r}")
+
+
+def _check_rewards(rewards: Any) -> None:
+    if not isinstance(rewards, Mapping):
+        raise ValueError(f"rewards: expected a dictionary of arms and their rewards, got {rewards!r}")
+
+
 def _have_features(offered: Mapping[Any, Any]) -> bool:
     return next(iter(offered.values()), None) is not None
 
@@ -452,9 +481,10 @@ class CobaLearner:
 
     def score(self, context: Any, actions: Sequence[Any], action: Any) -> float:
         """The propensity of an action, of the first one if several are equal features."""
+        _has_features(action)  # raises an error for what can be no action
+        arms = _arms(actions)
         if action not in actions:
             raise ValueError(f"action: expected one of {some_of(actions)}, got {action!r}")
-        arms = _arms(actions)
         p = self._bandit.propensities(_plain(context), arms)
         return p[actions.index(action) if isinstance(arms, Mapping) else action]
 
@@ -467,11 +497,16 @@ class CobaLearner:
 
 
 def _has_features(action: Any) -> bool:
-    return isinstance(action, (Mapping, list, tuple))
+    if isinstance(action, (Mapping, list, tuple)):
+        return True
+    check_key("action", "actions", action)
+    return False
 
 
 def _arms(actions: Sequence[Any]) -> Any:
     """The arms that coba's actions are; those that are features have no names."""
+    if not isinstance(actions, Sequence) or isinstance(actions, str):
+        raise ValueError(f"actions: expected a list of actions, got {actions!r}")
     if any(map(_has_features, actions)):
         return {place: _plain(action) for place, action in enumerate(actions)}
     return actions
@@ -481,5 +516,5 @@ def _plain(values: Any) -> Any:
     """Convert a context or an action of coba for `GLNBandit`; a single value becomes a vector of length one."""
     if values is None or isinstance(values, Mapping):
         return values
-    values = [values] if isinstance(values, (str, int, float)) else values
-    return dict(enumerate(values))
+    is_single = isinstance(values, str) or not isinstance(values, Iterable) or getattr(values, "ndim", 1) == 0
+    return dict(enumerate([values] if is_single else values))

@@ -508,7 +508,12 @@ def _weighted(X: pd.DataFrame, y: Any, w: Any) -> tuple[pd.DataFrame, list[Any],
 
 def _of_rows(X: Any, y: Any, w: Any) -> tuple[list[Any], np.ndarray]:
     """The target and the weight of each row. Raises ValueError for another number of them, or weights out of range."""
-    targets = list(y)
+    if not isinstance(X, (pd.DataFrame, list, tuple)):
+        raise ValueError(f"X: expected a pandas frame or a list of dictionaries, got {type(X).__name__}")
+    try:
+        targets = list(y)
+    except TypeError as error:
+        raise ValueError(f"y: expected {len(X)} targets, one per row, got {y!r}") from error
     if len(targets) != len(X):
         raise ValueError(f"y: expected {len(X)} targets, one per row, got {len(targets)}")
     return targets, _weights(w, len(X))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import math
 import os
+import pickle
 import time
 import types
 from typing import Any
@@ -239,9 +240,67 @@ def test_a_file_of_version_1_0_loads(tmp_path):
 def test_dates_are_no_contexts():
     bandit = GLNBandit(ARMS, **SMALL)
     for context in (np.array(["2020-01-01"], "M8[ns]"), np.array([3, 4], "m8[s]")):
-        with pytest.raises(ValueError, match="context: expected numbers, got dates or times"):
+        with pytest.raises(ValueError, match="context: expected a dictionary or a vector of numbers, got dtype"):
             bandit.learn(context, "left", 1.0)
     assert bandit._learner is None
+
+
+BAD_CALLS: dict[str, tuple[Any, str]] = {
+    "arms in one text": (lambda bandit: bandit.decide({}, "left"), "arms: expected a list of arms"),
+    "arms that are lists": (lambda bandit: bandit.propensities({}, [["left"]]), "arms: expected a list of arms"),
+    "one number of arms": (lambda bandit: GLNBandit(3), "arms: expected a list of arms"),
+    "an arm that is a list": (lambda bandit: bandit.learn({}, ["left"], 1.0), "arm: expected arms that can be keys"),
+    "a new arm that is a list": (lambda bandit: bandit.add_arm(["left"]), "arm: expected arms that can be keys"),
+    "a former arm that is a list": (lambda bandit: bandit.retire(["left"]), "arm: expected arms that can be keys"),
+    "rewards without arms": (lambda bandit: bandit.learn_all({}, [1.0]), "rewards: expected a dictionary"),
+    "a reward without an arm": (lambda bandit: bandit.learn_and_add({}, 1.0), "rewards: expected a dictionary"),
+    "a reward for float64": (lambda bandit: bandit.learn({}, "left", 1e300), "reward: expected a finite number"),
+    "a context of text": (lambda bandit: bandit.decide("text"), "context: expected a dictionary or a vector"),
+    "a context of mixed types": (lambda bandit: bandit.predict([1, "a"]), "context: expected a dictionary or a vector"),
+    "a complex context": (lambda bandit: bandit.novelty([1j]), "context: expected a dictionary or a vector"),
+    "a strength in words": (lambda bandit: GLNBandit(ARMS, strength="much"), "strength: expected a number"),
+    "two ways to explore": (lambda bandit: GLNBandit(ARMS, explore=["counts"]), "explore: expected one of"),
+    "a seed in words": (lambda bandit: GLNBandit(ARMS, seed="seed"), "seed: expected None or an integer"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CALLS)
+def test_calls_that_make_no_sense(case):
+    call, message = BAD_CALLS[case]
+    bandit = GLNBandit(ARMS, **SMALL)
+    bandit.learn({"a": 1.0}, "left", 1.0)
+    before = pickle.dumps(bandit)
+    with pytest.raises(ValueError, match=message):
+        call(bandit)
+    assert pickle.dumps(bandit) == before
+
+
+def test_a_bad_rate_teaches_no_arm():
+    bandit = GLNBandit(ARMS, **SMALL, learning_rate=lambda step: 0.1 if step < 3 else -1.0)
+    for _ in range(3):
+        bandit.learn({"a": 1.0}, "left", 1.0)
+    before = learner_state(bandit._learner)
+    with pytest.raises(ValueError, match="learning_rate: expected "):
+        bandit.learn_and_add({"a": 1.0}, {"new": 1.0})
+    assert list(bandit.predict({})) == ARMS
+    assert_same_state(learner_state(bandit._learner), before)
+
+
+def test_a_reward_of_few_bits():
+    bandit = GLNBandit(ARMS, **SMALL)
+    bandit.learn({"a": 1.0}, "left", np.float16(0.5))
+    assert bandit.predict({"a": 1.0})["left"] == 0.5
+
+
+def test_actions_of_coba_that_make_no_sense():
+    learner = CobaLearner(**SMALL)
+    with pytest.raises(ValueError, match="actions: expected a list of actions, got 3"):
+        learner.predict(None, 3)
+    for call in (lambda: learner.learn(None, {1}, 1.0, 1.0), lambda: learner.score(None, ["a"], {1})):
+        with pytest.raises(ValueError, match="action: expected actions that can be keys"):
+            call()
+    with pytest.raises(ValueError, match=r"x\[0\]: expected a finite number"):
+        learner.predict(object(), ["a", "b"])
 
 
 def test_propensities_estimate_the_reward_of_another_policy():

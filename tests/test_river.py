@@ -341,7 +341,24 @@ def test_frames_and_targets_of_other_lengths_are_refused(kind):
     before = learner_state(learner)
     with pytest.raises(ValueError, match="y: expected 5 targets, one per row, got 10"):
         model.learn_many(frame[:5], y)
+    for teach in (model.learn_many, model.predict_learn_many):
+        with pytest.raises(ValueError, match="y: expected 10 targets, one per row, got 1.5"):
+            teach(frame, 1.5)
+    with pytest.raises(ValueError, match="X: expected a pandas frame or a list of dictionaries, got float"):
+        model.predict_learn_many(1.5, y)
     assert_same_state(learner_state(learner), before)
+
+
+def test_a_value_that_is_an_array():
+    model = learned(labelled(40), GLNClassifier(**SMALL))
+    with pytest.raises(ValueError, match=r"x\['a'\]: expected a finite number, a bool or a string, got array"):
+        model.predict_proba_one({"a": np.ones(2)})
+
+
+@pytest.mark.parametrize("seed", ["seed", -1, 2**32, 0.5, [1]], ids=repr)
+def test_seeds_are_checked_before_anything_is_learned(seed):
+    with pytest.raises(ValueError, match="seed: expected None or an integer from 0 to"):
+        GLNClassifier(seed=seed)
 
 
 @pytest.mark.parametrize("label", [math.nan, None, pd.NA, pd.NaT, [1], np.zeros(2)], ids=repr)

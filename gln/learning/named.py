@@ -51,6 +51,8 @@ class Named(Names, Saveable):
 
     def __init__(self, layer_sizes, context_map_size, context_bias, learning_rate, backend, seed) -> None:
         super().__init__()
+        if seed is not None and not (isinstance(seed, (int, np.integer)) and 0 <= seed < 1 << 32):
+            raise ValueError(f"seed: expected None or an integer from 0 to 2^32 - 1, got {seed!r}")
         self.layer_sizes = layer_sizes
         self.context_map_size = context_map_size
         self.context_bias = context_bias

@@ -11,8 +11,8 @@ import pandas as pd
 from gln.learning.samples import MAX_FLOAT
 
 __all__ = [
-    *("CONSTANT", "MOST", "features_of", "has_values", "is_missing", "label_of", "no_features", "number_of"),
-    "target_of",
+    *("CONSTANT", "MOST", "check_key", "features_of", "has_values", "is_missing", "label_of", "no_features"),
+    *("number_of", "target_of"),
 ]
 
 MOST = float(MAX_FLOAT)  # the largest number
@@ -68,12 +68,19 @@ def _as_float(value: Any) -> float:
 
 def label_of(value: Any) -> Hashable:
     """A label to learn; None if it is missing."""
-    try:
-        hash(value)
-    except TypeError as error:
-        raise ValueError(f"y: expected labels that can be keys of a dictionary, got {value!r}") from error
+    check_key("y", "labels", value)
     return None if is_missing(value) else value
 
 
+def check_key(name: str, kind: str, value: Any) -> None:
+    try:
+        hash(value)
+    except TypeError as error:
+        raise ValueError(f"{name}: expected {kind} that can be keys of a dictionary, got {value!r}") from error
+
+
 def is_missing(value: Any) -> bool:
-    return value is None or value is pd.NA or value != value
+    try:
+        return value is None or value is pd.NA or bool(value != value)
+    except (TypeError, ValueError):  # an array, for example, is neither equal to itself nor not
+        return False
