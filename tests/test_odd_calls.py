@@ -166,15 +166,15 @@ SAME_SAMPLES: list[Callable[[Any], Any]] = [
 OTHER_SAMPLES: list[Callable[[Any], Any]] = [
     *(lambda x: {}, lambda x: {"a": x["a"]}, lambda x: {**x, "new": 1.0}, lambda x: {**x, "é": "word"}, lambda x: [*x.items()]),
     *(lambda x: {**x, 0: 1.0, None: 2.0, ("t",): True}, lambda x: {**x, NAN: 1.0}, lambda x: {**x, "c": 1}, pd.Series),
-    *(lambda x: {**x, "c": None}, lambda x: {**x, **{f"w{i}": 1 for i in range(30)}}, lambda x: {**x, "b": np.ones(1)}),
+    *(lambda x: {**x, "c": None}, lambda x: {**x, **{f"w{i}": 1 for i in range(30)}}, lambda x: {**x, "b": np.ones(2)}),
 ]
 SAMPLE = Kind(sample, SAME_SAMPLES, [*CELLS, *OTHER_SAMPLES])
 WEIGHTS = Kind(lambda random, count: np.array([random.choice([0.5, 1.0, 2.0]) for _ in range(count)]),
                [np.ndarray.tolist, pd.Series, read_only], [*CELLS, *OTHER_ARRAYS, lambda w: w * 0, lambda w: -w])  # fmt: skip
 WEIGHT = Kind(lambda random, count: random.choice([1.0, 2.0, 0.5]), [np.float64, np.array], [lambda w: 101.0, lambda w: 0.0])
-RATE = one_of(None, 0.1, 0, 1e-3)
+RATE = Kind(lambda random, count: random.choice([None, 0.1, 0, 1e-3]), [], [lambda rate: lambda step: step - 1.0])
 SEED, LEVELS = one_of(0, 7), Kind(lambda *_: (0.1, 0.9), [list], [lambda q: (1.0,), lambda q: (0.1, NAN)])
-ARMS = Kind(lambda random, count: random.sample(["p", "q", "r"], 2), [tuple, dict.fromkeys],
+ARMS = Kind(lambda random, count: random.sample(["p", "q", "r"], 2), [tuple],
             [lambda a: [*a, *a], lambda a: [*a, None], lambda a: {a[0]: {"g": 1.0}}, lambda a: [["p"]], lambda a: "pq"])  # fmt: skip
 ARM, REWARD = one_of("p", "q"), Kind(lambda random, count: random.random(), [np.float64], [])
 
@@ -213,6 +213,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "exported": lambda model, path: onnx.export(model, path),
     "set and fitted": lambda model, X, y, **parameters: clone(model).set_params(**parameters).fit(X, y),
     "made": lambda model, **parameters: type(model)(**parameters),
+    "made and taught": lambda model, X, y, **parameters: type(model)(**parameters).learn_many(X, y),
+    "made and rewarded": lambda model, **parameters: type(model)(**parameters).learn_and_add({"a": 1.0}, {"p": 0.5}),
     "rate set": lambda model, rate: setattr(model, "learning_rate", rate),
 }
 PATHS = Kind(lambda *_: "model.gln", [Path], [lambda path: ".", lambda path: "missing/model.gln"], [])
@@ -317,7 +319,7 @@ def stream(kind: Any, y: Kind, others: dict[str, dict[str, Kind]], **parameters:
         "predict_many": {"X": RIVER_FRAME},
         "explain_one": {"x": SAMPLE},
         "cloned": {},
-        "made": {"layer_sizes?": Kind(lambda *_: [2], [tuple]), "context_map_size?": one_of(2), "context_bias?": one_of(1.0),
+        "made and taught": {"X": RIVER_FRAME, "y": y, "layer_sizes?": Kind(lambda *_: [2], [tuple]), "context_map_size?": one_of(2), "context_bias?": one_of(1.0),
                  "learning_rate?": RATE, "backend?": one_of("numba", "numpy"), "seed?": SEED},
     }  # fmt: skip
     return Subject(make, calls | others | SAVING, (ValueError, OSError))
@@ -360,19 +362,19 @@ def bandit(arm_features: bool, **parameters: Any) -> Subject:
         "learn_and_add": reward | {"rewards": Kind(lambda random, count: {"p": random.random(), "r": 1.0}, [], CELLS)},
         "add_arm": {"arm": one_of("r", "p"), "features?": given},
         "retire": {"arm": one_of("r", "q")},
-        "made": {"arms?": ARMS, "explore?": one_of(*bandits.STRENGTHS), "strength?": one_of(None, 0.5), "rewards?": one_of("numbers"),
-                 "layer_sizes?": Kind(lambda *_: [2], [tuple]), "learning_rate?": RATE, "seed?": SEED},
+        "made and rewarded": {"arms?": ARMS, "explore?": one_of(*bandits.STRENGTHS), "strength?": one_of(None, 0.5), "rewards?": one_of("numbers"),
+                 "layer_sizes?": Kind(lambda *_: [2], [tuple]), "learning_rate?": RATE, "seed": SEED},
     }  # fmt: skip
     return Subject(make, calls | SAVING, (ValueError, OSError))
 
 
 ACTIONS = Kind(lambda *_: ["p", "q"], [tuple], [lambda a: ["p", "p"], lambda a: [{"g": 1.0}, {"g": 2.0}], lambda a: [(1, 2)]])
-COBA = {
+COBA: dict[str, dict[str, Kind]] = {
     "predict": {"context": CONTEXT, "actions": ACTIONS},
     "score": {"context": CONTEXT, "actions": ACTIONS, "action": one_of("p", "q")},
     "learn": {"context": CONTEXT, "action": one_of("p", "q"), "reward": REWARD, "probability": one_of(0.5)},
 }
-POLICY = {
+POLICY: dict[str, dict[str, Kind]] = {
     "pull": {"arm_ids": ARMS, "context?": CONTEXT},
     "update": {"arm_id": ARM, "context": CONTEXT, "reward": REWARD},
 }
@@ -408,7 +410,9 @@ def subjects() -> dict[str, Subject]:
         "GLNBandit": bandit(False, explore="inverse-gap"),
         "GLNBandit, arms with features": bandit(True, rewards="probabilities"),
         "CobaLearner": Subject(lambda random: bandits.CobaLearner(**SMALL), COBA | {"copied": {}}),
-        "GLNPolicy": Subject(lambda random: river.GLNPolicy(layer_sizes=(3,), seed=0), POLICY | {"cloned": {}}),
+        "GLNPolicy": Subject(
+            lambda random: river.GLNPolicy(layer_sizes=(3,), seed=0), POLICY | {"cloned": {}}, (ValueError, TypeError)
+        ),
     }
 
 
@@ -419,7 +423,11 @@ INTERVALS = {"predict_one": {"x": SAMPLE, "with_dist?": one_of(True)}, "predict_
 # ---- What must hold --------------------------------------------------------------------------------------------------
 
 
-CACHES = ("_known", "_converted", "_table", "_version")  # what a model keeps only to be faster
+CACHES = ("'_known'", "'_converted'", "'_table'", "'_version'")  # what a model keeps only to be faster
+
+
+def name_of(key: Any) -> str:
+    return re.sub(" at 0x[0-9a-f]+", "", repr(key.item() if isinstance(key, np.generic) else key))
 
 
 def leaves(value: Any, place: str = "", seen: frozenset[int] = frozenset()) -> Iterator[tuple[str, Any]]:
@@ -439,7 +447,7 @@ def leaves(value: Any, place: str = "", seen: frozenset[int] = frozenset()) -> I
         if isinstance(value, np.ndarray):
             value = [value.shape, *value.ravel().tolist()]  # of objects
         if isinstance(value, Mapping):
-            value = {repr(key): each for key, each in value.items() if key not in CACHES}
+            value = {name_of(key): each for key, each in value.items() if repr(key) not in CACHES}
         elif isinstance(value, (list, tuple, set, frozenset, range)):
             value = dict(enumerate(value))
         else:
@@ -463,7 +471,7 @@ def differs(first: Mapping[str, Any], second: Mapping[str, Any], atol: float = 0
 
 
 RETURN_MODELS = ("pickled", "copied", "reloaded")
-DOCUMENTED = {"X", "y", "x", "a", "b", "c", "classes", "fit", "fitted"}  # usual arguments, columns, and methods to call before
+DOCUMENTED = {"X", "y", "x", "a", "b", "c", "classes", "arms", "fit", "fitted"}  # usual arguments, columns, and methods to call before
 
 
 def called(function: Callable[..., Any], *arguments: Any, **named: Any) -> tuple[Any, Exception | None, list[str]]:
@@ -482,17 +490,18 @@ def is_documented(error: Exception, subject: Subject, model: Any, method: str) -
     if not isinstance(error, subject.errors) or isinstance(error, UnicodeError | pickle.PickleError):
         return False
     files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-    if isinstance(error, OSError) or any("/sklearn/" in file for file in files):
+    if isinstance(error, OSError) or any(re.search("site-packages/(sklearn|river)/", file) for file in files):
         return True
     names = {name.removesuffix("?") for name in subject.calls[method]} | {*inspect.signature(type(model)).parameters}
     return bool(set(re.findall(r"\w+", str(error))) & (names | DOCUMENTED))
 
 
-def unsound(method: str, value: Any, arguments: Mapping[str, Any]) -> str | None:
+def unsound(method: str, value: Any, arguments: Mapping[str, Any], labels: bool) -> str | None:
     """What is wrong with what a call returned, if anything is."""
     if not re.search("predict|explain|novelty|score_one|propens|learn|transform|density|sample|decision|decide", method):
         return None
-    for place, leaf in leaves(value):
+    is_label = labels and method in ("predict", "predict_one", "predict_many")
+    for place, leaf in leaves(value.to_numpy() if isinstance(value, pd.DataFrame) else value) if not is_label else ():
         if np.asarray(leaf).dtype.kind in "fc" and not np.isfinite(leaf).all():
             return f"not finite at {place}"
     rows = np.shape(arguments.get("X"))[:1]
@@ -519,7 +528,7 @@ def problem_of(subject: Subject, model: Any, method: str, arguments: dict[str, A
             return value, f"raises {error!r:.300}"
         if found := differs(before, dict(leaves(model))):
             return value, f"changes the model and raises {error!r:.200}: {found}"
-    elif found := unsound(method, value, arguments):
+    elif found := unsound(method, value, arguments, hasattr(model, "predict_proba_one")):
         return value, found
     if twin is not None:
         result, failed = dict(leaves((value, model))), error is not None

@@ -342,7 +342,7 @@ def test_frames_and_targets_of_other_lengths_are_refused(kind):
     with pytest.raises(ValueError, match="y: expected 5 targets, one per row, got 10"):
         model.learn_many(frame[:5], y)
     for teach in (model.learn_many, model.predict_learn_many):
-        with pytest.raises(ValueError, match="y: expected 10 targets, one per row, got 1.5"):
+        with pytest.raises(ValueError, match=r"y: expected 10 targets, one per row, got 1\.5"):
             teach(frame, 1.5)
     with pytest.raises(ValueError, match="X: expected a pandas frame or a list of dictionaries, got float"):
         model.predict_learn_many(1.5, y)
