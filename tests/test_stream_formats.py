@@ -11,12 +11,15 @@ import os
 import re
 import tracemalloc
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from gln.learning.files import read as read_file
+from gln.stream.command import main
 from gln.stream.formats import FORMS, BadLine, Chunk, form_of, opened, read
 from gln.stream.vw import example_of
 
@@ -257,8 +260,8 @@ def test_libsvm_is_read_as_by_scikit_learn():
     dump_svmlight_file(dense, rng.integers(3, size=300) - 0.5, stream, zero_based=False, query_id=np.arange(300))
     text = "# a comment\n" + stream.getvalue().decode().replace(" qid:7 ", " qid:7 # ")
     expected, labels = load_svmlight_file(io.BytesIO(text.encode()), n_features=9, zero_based=True)
-    found = all_of(text, "libsvm", features=[str(index) for index in range(1, 9)])
-    rows = pd.DataFrame([x for _, x, _ in found])[[str(index) for index in range(1, 9)]]
+    found = all_of(text, "libsvm")
+    rows = pd.DataFrame([x for _, x, _ in found])[[str(index) for index in range(1, 9)]].fillna(0)
     np.testing.assert_array_equal(rows, expected.toarray()[:, 1:])  # an absent feature is 0
     assert [target for _, _, target in found] == labels.tolist()
     comments = text.splitlines().index(next(line for line in text.splitlines() if line[0] != "#"))
@@ -266,28 +269,60 @@ def test_libsvm_is_read_as_by_scikit_learn():
     assert all_of("+1 1:2\n", "libsvm") == [(1, {"1": 2.0}, 1)]
 
 
-@pytest.mark.parametrize("first", [3, 30])
-def test_zeros_are_written_for_what_the_model_makes_features_of(first):
-    from gln.river import GLNClassifier
+# ---- The same samples in several formats -----------------------------------------------------------------------------
 
+
+def sparse_rows(count: int, features: int) -> tuple[np.ndarray, list[int]]:  # -> (N, F)
+    """Numbers of which half are 0, except in the first row, and labels that depend on some."""
     rng = np.random.default_rng(0)
-    rates = np.concatenate([np.full(first, 0.9), rng.random(20)])
-    lines = [f"1 | {' '.join(f'f{i}' for i in range(first))}"]
-    for number in range(200):
-        has = rng.random(len(rates)) < rates * (number > 50 + np.arange(len(rates)))
-        label, weight = rng.choice(["", "1", "-1"]), rng.choice(["1", "0"], p=[0.9, 0.1])
-        lines.append(f"{label and f'{label} {weight}'} | {' '.join(f'f{i}:2' for i in np.flatnonzero(has))}")
-    model, written = GLNClassifier(layer_sizes=(4,), backend="numpy", seed=0), 0
-    for chunk in read(io.BytesIO("\n".join(lines).encode()), "vw", chunk=64):
-        rows: Any = chunk.rows
-        for x, target, weight in zip(rows, chunk.targets, chunk.weights or [], strict=True):
-            features = {name for name in model._places if isinstance(name, str)}
-            assert {name for name, value in x.items() if not value} | (x.keys() & features) == features
-            written += sum(not value for value in x.values())
-            if target is not None:
-                model.learn_one(x, target, weight)
-    assert written > 300
-    assert len([name for name in model._places if isinstance(name, str)]) > 5
+    values = rng.normal(size=(count, features)).round(3) * (rng.random((count, features)) < 0.5)
+    values[0] = 1
+    return values, np.where(values[:, 0] + values[:, 1] * values[:, 2] > 0, 1, -1).tolist()
+
+
+def as_form(form: str, values: np.ndarray, labels: list[int]) -> str:  # (N, F)
+    """A file of these samples; zeros are left out of libsvm's text and Vowpal Wabbit's."""
+    rows = [{f"{i}": value for i, value in enumerate(row)} for row in values.tolist()]
+    if form == "csv":
+        return csv_text([[*rows[0], "y"], *([*map(str, [*x.values(), y])] for x, y in zip(rows, labels, strict=True))])
+    if form == "jsonl":
+        return "".join(json.dumps(x | {"y": y}) + "\n" for x, y in zip(rows, labels, strict=True))
+    bar = " |" if form == "vw" else ""
+    sparse = (" ".join(f"{name}:{value}" for name, value in x.items() if value) for x in rows)
+    return "".join(f"{y}{bar} {features}\n" for y, features in zip(labels, sparse, strict=True))
+
+
+def predictions(form: str, text: str, folder: Path, *options: str) -> str:
+    """What the command predicts of a file."""
+    target = ["--target", "y"] if form in ("csv", "jsonl") else []
+    (folder / f"s.{form}").write_text(text)
+    assert main([str(folder / f"s.{form}"), *target, *options, "--predictions", str(folder / "p.csv")]) == 0
+    return re.sub("(?m)^[^,]*,", "", (folder / "p.csv").read_text()) if form == "vw" else (folder / "p.csv").read_text()
+
+
+@pytest.mark.parametrize(("features", "options"), [(6, []), (6, ["--memory"]), (24, ["--no-negatives"])])
+def test_all_formats_predict_the_same(features, options, tmp_path):
+    values, labels = sparse_rows(300, features)
+    of_csv = predictions("csv", as_form("csv", values, labels), tmp_path, *options)
+    assert of_csv.count("\n") == 301
+    for form in ("jsonl", "vw", "libsvm"):
+        assert predictions(form, as_form(form, values, labels), tmp_path, *options) == of_csv
+
+
+@pytest.mark.parametrize("form", ["vw", "libsvm"])
+def test_a_loaded_model_that_is_interrupted_and_resumed_ends_as_uninterrupted(form, tmp_path):
+    """Its features are not those that a run through the lines would find."""
+    rng, saved = np.random.default_rng(0), [str(tmp_path / name) for name in ("first", "whole", "parts")]
+    first, labels = sparse_rows(50, 6)
+    predictions(form, as_form(form, first, labels), tmp_path, "--save", saved[0])
+    values = np.hstack([np.zeros((1500, 3)), rng.normal(size=(1500, 6)).round(2) * (rng.random((1500, 6)) < 0.4)])
+    y = np.where(values[:, 5] + values[:, 8] > 0, 1, -1).tolist()
+    whole = predictions(form, as_form(form, values, y), tmp_path, "--load", saved[0], "--save", saved[1])
+    predictions(form, as_form(form, values[:1100], y[:1100]), tmp_path, "--load", saved[0], "--save", saved[2])
+    assert predictions(form, as_form(form, values, y), tmp_path, "--save", saved[2], "--resume") == whole
+    assert read_file(saved[1])[1].keys() == read_file(saved[2])[1].keys()
+    for name, array in read_file(saved[1])[1].items():
+        np.testing.assert_array_equal(array, read_file(saved[2])[1][name], err_msg=name)
 
 
 # ---- Damaged lines ---------------------------------------------------------------------------------------------------
@@ -382,7 +417,7 @@ DAMAGES: dict[str, tuple[Callable[[Any], str], dict[str, Any], list[Damage]]] = 
     ),
     "libsvm": (
         _libsvm_line,
-        {"features": ["1", "3", "4"]},
+        {},
         [
             *(_replaced(r"^\S+", new) for new in ("one", "1,2", "nan", "1e39", "1_0", "")),
             *(

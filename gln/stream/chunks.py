@@ -15,7 +15,7 @@ __all__ = ["NO_SAMPLES", "Chunk", "Parser", "Wanted"]
 class Chunk(NamedTuple):
     """Samples that follow one another in the input."""
 
-    rows: pd.DataFrame | list[dict[str, Any]]  # as `learn_many` and `learn_one` of gln.river take them
+    rows: pd.DataFrame | list[dict[str, Any]]  # as `predict_learn_many` of gln.river takes them
     targets: list[Any]  # None: the sample is predicted and not learned
     weights: list[float] | None  # None: all are 1
     tags: list[str | None] | None  # VW's
@@ -39,7 +39,6 @@ class Wanted(NamedTuple):
     numbers: frozenset[str]
     ignore: frozenset[str]
     known: Mapping[str, bool]  # the names that a model has already, and whether each is text
-    features: frozenset[str] | None  # those that are 0 where VW's text and libsvm leave them out, None in a new model
 
     def named(self) -> Iterator[tuple[str, str]]:
         """The options that name something, and what they name."""

@@ -55,7 +55,6 @@ def read(
     numbers: Collection[str] = (),
     ignore: Collection[str] = (),
     known: Mapping[str, bool] | None = None,
-    features: Collection[str] | None = None,
     skip_bad: Callable[[BadLine], object] | None = None,
     chunk: int = 1000,
 ) -> Iterator[Chunk]:
@@ -75,16 +74,12 @@ def read(
         Names of features that are left out; in VW's text also of namespaces.
     known
         The names of a loaded model, and whether each is text.
-    features
-        Those of a loaded model: VW's text and libsvm's have 0 for one that is absent, and a model a missing value. None
-        for a new model.
     skip_bad
         Is called with each bad line; without it, the first one is raised, after the samples before it.
     chunk
         The largest number of samples in a chunk.
     """
-    fixed = None if features is None else frozenset(features)
-    wanted = Wanted(target, frozenset(strings), frozenset(numbers), frozenset(ignore), known or {}, fixed)
+    wanted = Wanted(target, frozenset(strings), frozenset(numbers), frozenset(ignore), known or {})
     if form not in [*FORMS, "auto"]:
         raise ValueError(f"format: expected one of {', '.join(FORMS)}, got {form!r}")
     if both := wanted.strings & wanted.numbers:

@@ -102,13 +102,9 @@ class Run:
         if isinstance(model, GLNClassifier) and options.target is not None:  # "1" and 1 would be two classes
             for label in model.predict_proba_one({}):
                 names[options.target] = isinstance(label, str)
-        again = self._is_file and self._line > 0  # the file is read from its start, and its samples tell the features
-        features = None if model is None or again else [name for name in model.feature_names if isinstance(name, str)]
         lists = {"strings": options.strings, "numbers": options.numbers, "ignore": options.ignore}
         skip = self._skip if options.skip_bad else None
-        yield from read(
-            self._source, self._form, target=options.target, known=names, features=features, skip_bad=skip, **lists
-        )
+        yield from read(self._source, self._form, target=options.target, known=names, skip_bad=skip, **lists)
 
     def _take(self, chunk: Chunk) -> None:
         """Predict and learn a chunk, and all that follows from it."""
