@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -164,6 +165,16 @@ def test_options_are_checked():
     for form, options, message in cases:
         with pytest.raises(ValueError, match=message):
             all_of("1 |a b\n", form, **options)
+
+
+def test_a_wide_header_takes_seconds():
+    names = [f"c{i}" for i in range(60_000)]
+    text = "\n".join([",".join(names), ",".join(["1"] * 60_000)])
+    start = time.process_time()
+    assert len(all_of(text, "csv", target="c5", ignore=names[10:59_000])[0][1]) == 1009
+    assert time.process_time() - start < 15  # looking each name up in a list would take a minute
+    with pytest.raises(BadLine, match="line 1: expected a name of its own for each column, got 'c7' twice"):
+        all_of(",".join([*names, "c7"]), "csv")
 
 
 # ---- JSON lines ------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from gln.stream.objects import Objects
 from gln.stream.table import Table
 from gln.stream.vw import Examples
 
-__all__ = ["FORMS", "BadLine", "Chunk", "form_of", "opened", "read"]
+__all__ = ["FORMS", "LABELLED", "BadLine", "Chunk", "form_of", "opened", "read"]
 
 FORMS: dict[str, Callable[[Lines, Wanted], Parser]] = {
     "csv": lambda lines, wanted: Table(lines, wanted, ","),
@@ -25,6 +25,7 @@ FORMS: dict[str, Callable[[Lines, Wanted], Parser]] = {
     "vw": Examples,
     "libsvm": Vectors,
 }
+LABELLED = ("vw", "libsvm")  # those that mark the target themselves
 ENDINGS = {"tab": "tsv", "json": "jsonl", "ndjson": "jsonl", "svm": "libsvm", "svmlight": "libsvm"}
 SIGNS = {"{": "jsonl", "|": "vw", "\t": "tsv", ",": "csv"}  # of a format, in its first line
 
@@ -93,7 +94,7 @@ def _chunks(
     lines: Lines, form: str, wanted: Wanted, skip_bad: Callable[[BadLine], object] | None, most: int
 ) -> Iterator[Chunk]:
     form = _by_first_line(lines) if form == "auto" else form
-    if form in ("vw", "libsvm"):
+    if form in LABELLED:
         for option, name in wanted.named():
             if option != "ignore":
                 raise ValueError(f"{option}: expected none, as {form} has labels and numbers only, got {name!r}")

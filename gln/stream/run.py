@@ -19,7 +19,7 @@ import pandas as pd
 from gln.river import GLNClassifier
 from gln.stream.chunks import Chunk
 from gln.stream.figures import POINTS, Figures
-from gln.stream.formats import form_of, opened, read
+from gln.stream.formats import LABELLED, form_of, opened, read
 from gln.stream.learning import are_labels, loaded, made, taught
 from gln.stream.lines import BadLine
 from gln.stream.predictions import Predictions
@@ -97,6 +97,20 @@ class Run:
         return status
 
     def _chunks(self) -> Iterator[Chunk]:
+        """All chunks; those before the first target wait for it, as it tells whether to learn classes or numbers."""
+        waiting: list[Chunk] = []
+        for chunk in self._read():
+            if self._options.target is None and not self._options.predict_only and chunk.form not in LABELLED:
+                raise ValueError("--target: expected the name of what to predict, got none")
+            waiting.append(chunk)
+            if self._model is not None or self._decide(chunk):
+                yield from waiting
+                waiting.clear()
+        if count := sum(len(each.lines) for each in waiting):
+            raise ValueError(f"expected a target in at least one sample, got {count:,} samples without")
+
+    def _read(self) -> Iterator[Chunk]:
+        """The chunks of the source."""
         options, model = self._options, self._model
         names = {} if model is None else {n: text for n, text in model.known_names.items() if isinstance(n, str)}
         if isinstance(model, GLNClassifier) and options.target is not None:  # "1" and 1 would be two classes
@@ -104,15 +118,13 @@ class Run:
                 names[options.target] = isinstance(label, str)
         lists = {"strings": options.strings, "numbers": options.numbers, "ignore": options.ignore}
         skip = self._skip if options.skip_bad else None
-        yield from read(self._source, self._form, target=options.target, known=names, skip_bad=skip, **lists)
+        return read(self._source, self._form, target=options.target, known=names, skip_bad=skip, **lists)
 
     def _take(self, chunk: Chunk) -> None:
         """Predict and learn a chunk, and all that follows from it."""
         options, before = self._options, 0 if self._figures is None else self._figures.samples
         if done := bisect.bisect_right(chunk.lines, self._line):
             chunk = chunk.part(slice(done, None))
-        if chunk.lines and self._model is None:
-            self._decide(chunk)
         if chunk.lines:
             for predicted, own in taught(self._model, chunk, not options.predict_only, self._refused):
                 self._report(predicted, own)
@@ -123,18 +135,19 @@ class Run:
         if self._bar is not None:
             self._bar.update(os.lseek(self._source.fileno(), 0, os.SEEK_CUR) - self._bar.n)
 
-    def _decide(self, chunk: Chunk) -> None:
-        """Make a model for what the first targets look like."""
+    def _decide(self, chunk: Chunk) -> bool:
+        """Make a model for what the first targets look like; returns False if neither they nor an option tell."""
         options, known = self._options, [target for target in chunk.targets if target is not None]
-        if not known and options.target is None:
-            raise ValueError("--target: expected the name of what to predict, got none")
+        if not known and not options.regression and options.target not in options.strings:
+            return False
         are_classes = not options.regression and are_labels(known)
         self._begin(made(options, are_classes))
-        if not options.regression:
-            name, seen = options.target or "the target", known[0] if known else None
+        if known and not options.regression:
+            name, seen = options.target or "the target", known[0]
             other = "--regression learns numbers" if are_classes else f"--strings {name} learns classes"
             kind = "classes" if are_classes else "numbers"
             self._say(f"learning {kind}, since {name} begins with {seen!r}\n    ({other})")
+        return True
 
     def _refused(self, bad: BadLine) -> None:
         """The model does not take a sample."""

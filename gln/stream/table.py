@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -37,11 +38,12 @@ class Table:
         if header is None:
             raise BadLine(1, "expected a header with the names of the columns, got nothing")
         number, names = header
-        if repeated := [name for place, name in enumerate(names) if name in names[:place]]:
-            raise BadLine(number, f"expected a name of its own for each column, got {repeated[0]!r} twice")
+        if len(known := set(names)) < len(names):
+            repeated = Counter(names).most_common(1)[0][0]
+            raise BadLine(number, f"expected a name of its own for each column, got {repeated!r} twice")
         listed = ", ".join(map(repr, names[:50])) + (", ..." if len(names) > 50 else "")
         for option, name in wanted.named():
-            if name not in names:
+            if name not in known:
                 raise BadLine(number, f"{option}: expected one of the columns {listed}, got {name!r}")
         return names
 
