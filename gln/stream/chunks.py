@@ -21,11 +21,12 @@ class Chunk(NamedTuple):
     tags: list[str | None] | None  # VW's
     lines: list[int]  # where each sample begins, from 1
     form: str = ""  # the format, as `read` found it
+    note: str = ""  # what to tell the user of these samples
 
     def part(self, rows: slice) -> Chunk:
         """Some of the samples."""
         weights, tags = self.weights and self.weights[rows], self.tags and self.tags[rows]
-        return Chunk(self.rows[rows], self.targets[rows], weights, tags, self.lines[rows], self.form)
+        return Chunk(self.rows[rows], self.targets[rows], weights, tags, self.lines[rows], self.form, self.note)
 
 
 NO_SAMPLES = Chunk([], [], None, None, [])

@@ -137,7 +137,7 @@ class Figures:
         """All figures of the run, and those of simple predictors."""
         seconds = time.monotonic() - self._start
         bad = f", {self.skipped:,} bad lines left out" if self.skipped else ""
-        unknown = f", {self.unknown:,} of an unknown class (0 in the log-loss)" if self.unknown else ""
+        unknown = f", {self.unknown:,} of an unknown class (log-loss 0)" if self.unknown else ""
         count = self.samples - self._before
         first = f"{self.samples:,} samples{bad}{unknown}; {count:,} in {seconds:.1f} s, {self._rate():,.0f} a second"
         if not self.sums[0]:

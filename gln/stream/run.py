@@ -6,9 +6,11 @@ import argparse
 import bisect
 import gc
 import os
+import re
 import signal
 import stat
 import sys
+import warnings
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ from gln.river import GLNClassifier
 from gln.stream.chunks import Chunk
 from gln.stream.figures import POINTS, Figures
 from gln.stream.formats import LABELLED, form_of, opened, read
+from gln.stream.kinds import ids_in
 from gln.stream.learning import are_labels, loaded, made, taught
 from gln.stream.lines import BadLine
 from gln.stream.predictions import Predictions
@@ -34,7 +37,9 @@ def run(options: argparse.Namespace) -> int:
     """Run the command with checked options; returns the exit status."""
     gc.collect()
     gc.freeze()  # imported modules stay: going through them again and again takes a sixth of the time
-    with opened(options.file) as source:
+    with opened(options.file) as source, warnings.catch_warnings():
+        for name in options.strings:  # which are text on purpose, even if it reads as numbers
+            warnings.filterwarnings("ignore", re.escape(f"x[{name!r}] is text"))
         return Run(options, source, options.format or form_of(options.file)).all()
 
 
@@ -102,6 +107,8 @@ class Run:
         for chunk in self._read():
             if self._options.target is None and not self._options.predict_only and chunk.form not in LABELLED:
                 raise ValueError("--target: expected the name of what to predict, got none")
+            if chunk.note:
+                self._say(chunk.note)
             waiting.append(chunk)
             if self._model is not None or self._decide(chunk):
                 yield from waiting
@@ -147,6 +154,9 @@ class Run:
             other = "--regression learns numbers" if are_classes else f"--strings {name} learns classes"
             kind = "classes" if are_classes else "numbers"
             self._say(f"learning {kind}, since {name} begins with {seen!r}\n    ({other})")
+        ids = [] if chunk.form in LABELLED else ids_in(chunk.rows)
+        if listed := ",".join(name for name in ids if name not in options.numbers):
+            self._say(f"{listed}: read as numbers, but named like ids\n    (--strings {listed} reads categories)")
         return True
 
     def _refused(self, bad: BadLine) -> None:
