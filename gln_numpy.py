@@ -397,10 +397,9 @@ class GLN:
         return base, context, targets, one
 
     def fit_hyperplanes(self, context_inputs: Any) -> None:
-        """Redraw every halfspace to separate two of the samples, (context_size, B), B at least 2: near their middle, and
-        perpendicular to the line between them. With `context_features` it keeps its coefficients and moves to where it
-        separates two samples. Raises RuntimeError after the first update, because moving the gates would scramble what
-        the model has learned."""
+        """Move every halfspace to where it separates two of the samples, (context_size, B), B at least 2, perpendicular
+        to the line between them; with `context_features` it keeps its coefficients. Raises RuntimeError after the first
+        update, because moving the gates would scramble what the model has learned."""
         if int(self.step) > 0:
             raise RuntimeError(f"fit_hyperplanes: expected a model before its first update, got step {int(self.step)}")
         samples = self._array("context_inputs", context_inputs, (self.config.context_size, None)).T
