@@ -981,6 +981,7 @@ def _between_samples(planes: np.ndarray, samples: np.ndarray, rng: np.random.Gen
         terms = planes[left] * pair
         (start, end), rounding = terms.sum(axis=2), LEAST_GAP * np.abs(terms).sum(axis=(0, 2))
         dead = np.abs(end - start) <= rounding
+        # Near the middle, but not there: where values are few, many samples are as far from the one as from the other.
         place = rng.uniform(0.1, 0.9, len(left)) if sparse else rng.uniform(0.4, 0.6, len(left))
         offsets[left] = start + place * np.where(dead, 100 * rounding, end - start)
         left = left[dead]
