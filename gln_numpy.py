@@ -406,10 +406,9 @@ class GLN:
         return base, context, targets, one
 
     def fit_hyperplanes(self, context_inputs: Any) -> None:
-        """Redraw every halfspace to separate two of the samples, (context_size, B), B at least 2: near their middle, and
-        perpendicular to the line between them. With `context_features` it keeps its coefficients and moves to where it
-        separates two samples. Raises RuntimeError after the first update, because moving the gates would scramble what
-        the model has learned."""
+        """Move every halfspace to where it separates two of the samples, (context_size, B), B at least 2, perpendicular
+        to the line between them; with `context_features` it keeps its coefficients. Raises RuntimeError after the first
+        update, because moving the gates would scramble what the model has learned."""
         if int(self.step) > 0:
             raise RuntimeError(f"fit_hyperplanes: expected a model before its first update, got step {int(self.step)}")
         samples = self._array("context_inputs", context_inputs, (self.config.context_size, None)).T
@@ -665,6 +664,7 @@ def _between_samples(planes: np.ndarray, samples: np.ndarray, rng: np.random.Gen
         terms = planes[left] * pair
         (start, end), rounding = terms.sum(axis=2), LEAST_GAP * np.abs(terms).sum(axis=(0, 2))
         dead = np.abs(end - start) <= rounding
+        # Near the middle, but not there: where values are few, many samples are as far from the one as from the other.
         place = rng.uniform(0.1, 0.9, len(left)) if sparse else rng.uniform(0.4, 0.6, len(left))
         offsets[left] = start + place * np.where(dead, 100 * rounding, end - start)
         left = left[dead]

@@ -365,11 +365,11 @@ def test_seeds_are_checked_before_anything_is_learned(seed):
 def test_a_missing_label_is_not_a_class(label):
     model = learned(labelled(40), GLNClassifier(**SMALL))
     before, late = learner_state(model._learner), pd.DataFrame([{"a": 1.0}, {"a": 1.0, "late": 1.0}])
-    calls = [lambda: model.learn_one(rows(1)[0], label)]
-    calls += [lambda frame=frame: model.learn_many(frame, [1, label]) for frame in (pd.DataFrame(rows(2)), late)]
-    for call in calls:
+    with pytest.raises(ValueError, match="y: expected labels"):
+        model.learn_one(rows(1)[0], label)
+    for frame in (pd.DataFrame(rows(2)), late):
         with pytest.raises(ValueError, match="y: expected labels"):
-            call()
+            model.learn_many(frame, pd.Series([1, label], dtype=object))
     assert len(model._labels) == 2
     assert "late" not in model._words
     assert_same_state(learner_state(model._learner), before)
@@ -382,7 +382,7 @@ def test_labels_of_other_kinds(labels):
     one, many = GLNClassifier(**SMALL), GLNClassifier(**SMALL)
     samples = [(x, labels[y]) for x, y in labelled(40)]
     learned(samples, one)
-    many.learn_many(pd.DataFrame([x for x, _ in samples]), [label for _, label in samples])
+    many.learn_many(pd.DataFrame([x for x, _ in samples]), pd.Series([label for _, label in samples], dtype=object))
     assert one.predict_proba_one(samples[0][0]).keys() == set(labels)
     assert_same_predictions(one, many, samples[:5])
 
@@ -446,11 +446,10 @@ def test_input_of_another_form_is_refused_by_name(kind):
     model = learned(labelled(40), kind(**SMALL))
     before = learner_state(model._learner)
     twice = pd.DataFrame(np.ones((2, 3)), columns=["a", "b", "b"])
-    calls = [lambda: model.learn_many(twice, [0, 1]), lambda: model.predict_many(twice)]
-    calls += [lambda y=y: model.predict_learn_many(twice, y) for y in ([0, 1], [0, None], [None, None])]
-    for call in calls:
-        with pytest.raises(ValueError, match="X: expected columns with different names, got several named 'b'"):
-            call()
+    for y in ([0, 1], [0, None], [None, None]):
+        for call in (model.learn_many, model.predict_learn_many, lambda frame, _: model.predict_many(frame)):
+            with pytest.raises(ValueError, match="X: expected columns with different names, got several named 'b'"):
+                call(twice, y)
     for call in (lambda: model.learn_many(np.ones((2, 8)), [0, 1]), lambda: model.predict_many(np.ones((2, 8)))):
         with pytest.raises(ValueError, match="X: expected a pandas frame, got ndarray"):
             call()

@@ -108,13 +108,13 @@ def test_rows_of_weight_0_are_as_if_they_were_not_there(kind, options, tmp_path)
     X = pd.DataFrame(rng.normal(size=(80, 2)), columns=["a", "b"])
     X["colour"] = rng.choice(["red", "green"], 80).astype(object)
     X["word"] = np.where(np.arange(80) % 9 == 5, 1.0, np.nan)
-    y, w = (X["a"] + X["b"] > 0).astype(int).tolist(), np.where(np.arange(80) % 3 == 0, 0.0, rng.choice([1.0, 2.0], 80))
+    w = np.where(np.arange(80) % 3 == 0, 0.0, rng.choice([1.0, 2.0], 80))
+    y: list[Any] = np.where(w > 0, X["a"] + X["b"] > 0, 7).tolist()
+    y[0] = None
     # What only they have: a value that is out of range, levels, a class, a word, and a text where others have numbers.
     bad = X.astype(object)
-    bad.loc[w == 0, ["colour", "late"]] = ["blue", 1.0]
+    bad["colour"], bad["late"] = bad["colour"].where(w > 0, "blue"), np.where(w > 0, np.nan, 1.0)
     bad.loc[0, "b"], bad.loc[3, "word"] = math.inf, "text"
-    y = [7 if weight == 0 else label for label, weight in zip(y, w.tolist(), strict=True)]
-    y[0] = None
     dictionaries = [{name: v for name, v in x.items() if v == v} for x in bad.to_dict("records")]
     models = [kind(layer_sizes=(8, 4), seed=1, **options) for _ in range(5)]
     without, many, parts, one, turns = models

@@ -192,8 +192,8 @@ def test_time_and_memory_of_a_sample_do_not_depend_on_how_many_words_are_known(v
         own = [
             ({Counted("a"): 1.0, Counted(f"word {i}"): value, Counted(f"{known} {i}"): value}, True) for i in range(9)
         ]
-        calls = [*(lambda x, y: model.learn_one(x, y), lambda x, y: model.predict_learn_many([x], [y]))]
-        calls += [*(lambda x, y: model.explain_one(x), lambda x, y: model.learn_many(pd.DataFrame([x]), [y]))]
+        calls: list[Any] = [model.learn_one, lambda x, y: model.predict_learn_many([x], [y])]
+        calls += [lambda x, _: model.explain_one(x), lambda x, y: model.learn_many(pd.DataFrame([x]), pd.Series([y]))]
         for call in calls:
             call(*own.pop())
             sample = own.pop()

@@ -81,11 +81,6 @@ class Named(Names, Saveable):
         """The names that were learned, and whether each is a category."""
         return {name: name in self._levels for name in (*self._places, *self._words) if name not in ADDED}
 
-    @property
-    def feature_names(self) -> list[Hashable]:
-        """The names that networks read; all others are words."""
-        return [name for name in self._places if name not in ADDED]
-
     def _layers(self, reads: int) -> Sequence[int]:
         return SHALLOW if reads > 1 else self.layer_sizes
 
@@ -182,7 +177,7 @@ class Named(Names, Saveable):
 
         for part in parts:
             for rows in [part] if is_frame else self._known_runs(X, part):
-                some: Any = X.iloc[rows] if is_frame else frame_of(X[rows], self._places, self._levels)
+                some: Any = X.iloc[rows] if is_frame else self._frame(X[rows])
                 if some is None and learns[part.start]:  # such as a text, whose frame would have a column per word
                     taught(self._seen(X[rows.start]), rows)
                 elif learns[part.start]:
@@ -190,6 +185,10 @@ class Named(Names, Saveable):
                 else:
                     found.append(predict(self._known(X[rows.start]) if some is None else self._known_frame(some)))
         return joined(found)
+
+    def _frame(self, dictionaries: Sequence[Mapping[Hashable, Any]]) -> pd.DataFrame | None:
+        """A frame of samples that have features alone; None for a single sample."""
+        return frame_of([self._filled(x) for x in dictionaries], self._places, self._levels)
 
     def _check(self, X: Any) -> None:
         """Raise ValueError if some of the samples cannot be learned."""

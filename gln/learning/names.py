@@ -19,7 +19,7 @@ import pandas as pd
 from gln.learning.compiled import compiled
 from gln.learning.levels import Levels, codes_of, new_levels
 from gln.learning.samples import WithWords, Words, no_words
-from gln.learning.values import CONSTANT, MOST, features_of, has_values, is_missing, no_features, number_of
+from gln.learning.values import CONSTANT, MOST, Sparse, features_of, has_values, is_missing, no_features, number_of
 
 __all__ = ["AT_ONCE", "Names", "Samples", "check_frame"]
 
@@ -86,7 +86,7 @@ class Names:
         levels, values = self._levels, {}
         if not hasattr(x, "items"):
             raise ValueError(f"x: expected a dictionary of features, got {reprlib.repr(x)}")
-        for name, value in x.items():
+        for name, value in self._filled(x).items():
             kind = value.__class__
             if (kind is float or kind is int) and name not in levels and -MOST <= value <= MOST:
                 values[name] = value  # most values need no more
@@ -95,6 +95,12 @@ class Names:
             else:
                 values[name] = self._value(name, value, new)
         return values
+
+    def _filled(self, x: Mapping[Hashable, Any]) -> Mapping[Hashable, Any]:
+        """A sample with 0 for each known feature, except categories, that is absent from it if it is `Sparse`."""
+        if not isinstance(x, Sparse):
+            return x
+        return {name: 0.0 for name in self._places if name not in self._levels} | x
 
     def _value(self, name: Hashable, value: Any, new: dict[Hashable, Levels] | None) -> float:
         """A value as a number, or as the code of its level; NaN if it is missing. Unknown levels are added to `new`, or

@@ -11,12 +11,16 @@ import pandas as pd
 from gln.learning.samples import MAX_FLOAT
 
 __all__ = [
-    *("CONSTANT", "MOST", "check_key", "features_of", "has_values", "is_missing", "label_of", "no_features"),
+    *("CONSTANT", "MOST", "Sparse", "check_key", "features_of", "has_values", "is_missing", "label_of", "no_features"),
     *("number_of", "target_of"),
 ]
 
 MOST = float(MAX_FLOAT)  # the largest number
 CONSTANT = ("constant", "feature")  # name of what networks read while there are only words
+
+
+class Sparse(dict[str, float]):
+    """A sample in which a feature that is absent is 0 instead of missing, as in Vowpal Wabbit's text and libsvm's."""
 
 
 def features_of(values: Mapping[Hashable, float], places: Mapping[Hashable, int]) -> np.ndarray:  # -> (F, 1)

@@ -34,9 +34,7 @@ def table_visits(X: Any, targets: np.ndarray, weights: np.ndarray | None, shuffl
     order = _sorted(X, targets) if shuffle else np.arange(X.shape[0])
     if weights is None:
         return order, None
-    if not (weights > 0).any():
-        raise ValueError("sample_weight, class_weight: expected at least one above zero, got none")
-    mean = weights[weights > 0].mean()
+    mean = weights.mean()
     visits, shares = _repeated(weights[order] * (np.clip(mean, *FIT_WEIGHTS) / mean))
     return order[visits], shares
 
