@@ -482,7 +482,7 @@ def called(function: Callable[..., Any], *arguments: Any, **named: Any) -> tuple
             value, error = function(*arguments, **named), None
         except Exception as raised:
             value, error = None, raised
-    return value, error, [str(each.message) for each in caught if not issubclass(each.category, UserWarning)]
+    return value, error, [str(each.message) for each in caught if not issubclass(each.category, (UserWarning, ResourceWarning))]
 
 
 def is_documented(error: Exception, subject: Subject, model: Any, method: str) -> bool:
