@@ -498,8 +498,8 @@ def test_a_loaded_estimator_is_exported(tmp_path):
 
 
 def test_classes_that_learn_alone_are_refused(tmp_path):
-    X = np.random.default_rng(0).normal(size=(30, 2))
-    model = GLNClassifier([2], negatives=False, random_state=0).fit(X, X[:, 0] > 0)
+    samples = np.random.default_rng(0).normal(size=(30, 2))
+    model = GLNClassifier([2], negatives=False, random_state=0).fit(samples, samples[:, 0] > 0)
     with pytest.raises(ValueError, match="model: expected a classifier with negatives=True"):
         export(model, tmp_path / "model.onnx")
 
