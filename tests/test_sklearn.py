@@ -582,6 +582,14 @@ def test_sparse_tables(kind, how):
         of_sparse.partial_fit(kind(np.where(X == 16, np.inf, X)), y)
 
 
+@pytest.mark.parametrize("names", [["a", "b", "a"], [0, 1, 0]], ids=repr)
+def test_columns_of_equal_names_are_refused(names):
+    """Some versions of scikit-learn take them, others raise an error of another library that names no argument."""
+    X = pd.DataFrame(IRIS[0][:, :3], columns=names)
+    with pytest.raises(ValueError, match=r"X: expected columns with different names, got several named (0|'a')"):
+        GLNClassifier().fit(X, IRIS[1])
+
+
 def test_errors_about_text_name_the_column():
     frame = pd.DataFrame(IRIS[0], columns=["a", "b", "c", "d"])
     fitted = GLNClassifier(**SMALL).fit(frame, IRIS[1])

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 __all__ = [
-    *("Levels", "as_pandas", "categorical_columns", "check_no_dates", "codes_of", "column_of", "new_levels"),
-    *("reads_as_number", "small_as_numbers", "warn_of_numbers", "with_codes"),
+    *("Levels", "as_pandas", "categorical_columns", "check_different_names", "check_no_dates", "codes_of", "column_of"),
+    *("new_levels", "reads_as_number", "small_as_numbers", "warn_of_numbers", "with_codes"),
 ]
 
 Levels = dict[Any, int]  # the code of each level: text, numbers and bools
@@ -49,6 +49,12 @@ def check_no_dates(X: Any) -> None:
                 f"X: expected numbers or categories, got dates or times in column {X.columns[place]!r}; convert "
                 "them to numbers, such as days since the first, or to categories, such as the day of the week"
             )
+
+
+def check_different_names(X: pd.DataFrame) -> None:
+    if not X.columns.is_unique:
+        name = X.columns[X.columns.duplicated()].tolist()[0]
+        raise ValueError(f"X: expected columns with different names, got several named {name!r}")
 
 
 def column_of(X: Any, place: int) -> pd.Series:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from gln.learning.compiled import compiled
-from gln.learning.levels import Levels, codes_of, new_levels
+from gln.learning.levels import Levels, check_different_names, codes_of, new_levels
 from gln.learning.samples import WithWords, Words, no_words
 from gln.learning.values import CONSTANT, MOST, Sparse, features_of, has_values, is_missing, no_features, number_of
 
@@ -251,9 +251,7 @@ def check_frame(X: Any) -> None:
     """Raise ValueError for what is no frame, and for columns of equal names."""
     if not isinstance(X, pd.DataFrame):
         raise ValueError(f"X: expected a pandas frame, got {type(X).__name__}")
-    if not X.columns.is_unique:
-        name = X.columns[X.columns.duplicated()][0]
-        raise ValueError(f"X: expected columns with different names, got several named {name!r}")
+    check_different_names(X)
 
 
 def _had_by_most(numbers: np.ndarray, occurrences: np.ndarray, count: int) -> np.ndarray:  # (n,) -> (n,)

@@ -24,6 +24,7 @@ from gln.learning.levels import (
     Levels,
     as_pandas,
     categorical_columns,
+    check_different_names,
     check_no_dates,
     column_of,
     new_levels,
@@ -101,6 +102,8 @@ class Validation(BaseEstimator):
         """X with categories replaced by codes; when learning, new levels get a code."""
         X, chosen = as_pandas(X), self.categorical_features
         X = X if hasattr(X, "shape") else np.asarray(X, object)
+        if isinstance(X, pd.DataFrame):
+            check_different_names(X)
         check_no_dates(X)
         if reset:
             found = categorical_columns(X, chosen) if getattr(X, "ndim", 2) == 2 else []
