@@ -524,7 +524,10 @@ def _weights(w: Any, count: int) -> np.ndarray:  # -> (N,)
     if count == 1 and w.__class__ in (float, int) and w == 1:
         return ONCE
     try:
-        weights = np.asarray(w, np.float64)
+        weights = np.asarray(w)
+        if weights.dtype.kind not in "biufO":  # of which NumPy would convert text, dates and complex numbers
+            raise TypeError
+        weights = weights.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"w: expected a number or {count} of them, got {w!r}") from error
     if weights.shape not in ((), (count,)):

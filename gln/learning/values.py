@@ -63,9 +63,9 @@ def target_of(value: Any) -> float:
 
 def _as_float(value: Any) -> float:
     """NaN for a missing value, infinity for what is no number."""
-    is_date = isinstance(value, (np.datetime64, np.timedelta64))  # some of which `float` takes
+    is_other = isinstance(value, (np.datetime64, np.timedelta64, np.complexfloating))  # some of which `float` takes
     try:
-        return np.nan if is_missing(value) else np.inf if is_date else float(value)
+        return np.nan if is_missing(value) else np.inf if is_other else float(value)
     except (TypeError, ValueError, OverflowError):
         return np.inf
 
