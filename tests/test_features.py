@@ -408,6 +408,8 @@ def test_bad_samples_change_nothing(samples):
 def test_bad_arguments(size, floor, limit):
     with pytest.raises(ValueError, match=r"size|floor|limit"):
         Standardizer(size, floor, limit)
+    with pytest.raises(ValueError, match="far_is_missing: expected True or False, got 'no'"):
+        Standardizer(3, far_is_missing="no")  # type: ignore[arg-type]
 
 
 def test_orientations_are_those_of_the_plain_loops(digits):

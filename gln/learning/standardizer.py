@@ -59,6 +59,8 @@ class Standardizer(OwnsArrays):
             fits = isinstance(value, (int, float, np.number)) and 0 <= value < np.inf
             if not fits or (name == "limit" and value == 0):
                 raise ValueError(f"{name}: expected a finite number {least}, got {value!r}")
+        if not isinstance(far_is_missing, (bool, np.bool_)):
+            raise ValueError(f"far_is_missing: expected True or False, got {far_is_missing!r}")
         self.size, self.floor, self.limit = int(size), float(floor), float(limit)
         self.far_is_missing = bool(far_is_missing)
         # Of each feature: number of known values, their mean, sum of squared deviations, minimum and maximum; the scale
