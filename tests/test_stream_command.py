@@ -463,20 +463,6 @@ def test_each_line_of_a_pipe_is_answered_at_once(tmp_path):
     assert process.wait(60) == 0
 
 
-def test_a_closed_pipe_ends_quietly(long, tmp_path):
-    _, options = long
-    process = started(*options, "--save", str(tmp_path / "m"), "--predictions", "-", stdin=None)
-    assert process.stdout is not None
-    assert process.stderr is not None
-    assert process.stdout.readline() == b"prediction,probability\n"
-    process.stdout.close()
-    said = process.stderr.read().decode()
-    assert process.wait(60) == 141
-    assert "Error" not in said
-    assert "Traceback" not in said
-    assert 0 < figures_in(tmp_path / "m").samples < 8000
-
-
 # ---- The rest --------------------------------------------------------------------------------------------------------
 
 
