@@ -30,6 +30,8 @@ __all__ = ["Config", "GLN", "decaying_rate", "gate", "mix", "output", "paper_rat
 Rate = float | Callable[[int], float]
 MAX_FLOAT = float(np.finfo(np.float32).max)
 NUMBERS, MOST_LOG = (-MAX_FLOAT, MAX_FLOAT), 80.0  # exp(MOST_LOG) and exp(-MOST_LOG) fit in float32
+TRIES = 100  # pairs of samples drawn for a halfspace, at most
+LEAST_GAP, TINY = 1e-5, 1e-300  # of projections, relative to the numbers that are added up; below all distances
 BLOCK_SAMPLES = 512  # per block in steps where samples are independent: gating, and prediction without learning
 ROWS_BYTES = 1 << 24  # limit for copies: of NumPy arrays, and of the rows that a prediction in a graph picks
 SIZES = (1, 8, 64, BLOCK_SAMPLES)  # blocks are padded to these or multiples of the last; each takes a second to compile
@@ -332,17 +334,17 @@ class GLN(tf.Module):
         return base, context, targets, one
 
     def fit_hyperplanes(self, context_inputs: Any) -> None:
-        """Redraw every halfspace as the perpendicular bisector of two of the samples, (context_size, B), B at least 2.
-        With `context_features` it keeps its direction and gets an offset between two samples. Raises RuntimeError after
-        the first update, because moving the gates would scramble what the model has learned."""
+        """Move every halfspace to where it separates two of the samples, (context_size, B), B at least 2, perpendicular
+        to the line between them; with `context_features` it keeps its coefficients. Raises RuntimeError after the first
+        update, because moving the gates would scramble what the model has learned."""
         if int(self.step) > 0:
             raise RuntimeError(f"fit_hyperplanes: expected a model before its first update, got step {int(self.step)}")
         samples = self._array("context_inputs", context_inputs, (self.config.context_size, None)).T
         if len(samples) < 2:
             raise _bad("context_inputs", "two samples or more", f"shape {samples.T.shape}")
-        lay = _bisectors if self.config.context_features is None else _between_samples
-        rng, layers = np.random.default_rng(self.config.seed), self._by_layer(self._dump()[0])
-        planes, offsets = map(np.concatenate, zip(*(lay(old, samples, rng) for old in layers), strict=True))
+        rng, sparse = np.random.default_rng(self.config.seed), self.config.context_features is not None
+        layers = [_between_samples(old, samples, rng, sparse) for old in self._by_layer(self._dump()[0])]
+        planes, offsets = map(np.concatenate, zip(*layers, strict=True))
         offsets = self._array("offsets from context_inputs", offsets, planes.shape[:2])
         self._load_hyperplanes(planes.astype(np.float32), offsets)
 
@@ -671,30 +673,34 @@ for _name in (*Config.__dataclass_fields__, "num_heads", "bound"):  # read-only
     setattr(GLN, _name, property(lambda self, name=_name: getattr(self._config, name)))  # type: ignore[misc]
 
 
-def _pairs(rng: np.random.Generator, count: int, shape: tuple) -> np.ndarray:  # (2, n, k) of integers below `count`
-    first = rng.integers(0, count, shape)
-    return np.stack([first, (first + 1 + rng.integers(0, count - 1, shape)) % count])
+def _between_samples(planes: np.ndarray, samples: np.ndarray, rng: np.random.Generator, sparse: bool) -> tuple:
+    """Halfspaces that separate two random samples: (n, k, D), (N, D) -> (n, k, D), (n, k).
 
-
-def _bisectors(planes: np.ndarray, samples: np.ndarray, rng: np.random.Generator) -> tuple:
-    """Perpendicular bisectors of random pairs of samples: (n, k, D), (N, D) -> (n, k, D), (n, k)."""
-    x, y = samples[_pairs(rng, len(samples), planes.shape[:2])].astype(np.float64)  # (n, k, D)
-    length = np.linalg.norm(x - y, axis=-1, keepdims=True)
-    # Equal samples have no bisector: the halfspace keeps its direction and goes through that sample.
-    planes = np.where(length > 0, (x - y) / np.where(length > 0, length, 1), planes)
-    return planes, (planes * (x + y)).sum(axis=-1) / 2
-
-
-def _between_samples(planes: np.ndarray, samples: np.ndarray, rng: np.random.Generator) -> tuple:
-    """The same directions, with offsets between the projections of pairs: (n, k, D), (N, D) -> (n, k, D), (n, k)."""
-    most = (planes != 0).sum(axis=-1).max(initial=0)
-    seen = np.argsort(planes == 0, axis=-1, kind="stable")[..., :most]  # (n, k, m)
-    coefficients = np.take_along_axis(planes, seen, axis=-1).astype(np.float64)
-    ends = np.zeros((2, *planes.shape[:2]))
-    for _ in range(10):  # if projections are equal, another pair is drawn
-        found = (samples[_pairs(rng, len(samples), planes.shape[:2])[..., None], seen] * coefficients).sum(axis=-1)
-        ends = np.where(ends[0] == ends[1], found, ends)
-    return planes, ends[0] + rng.random(ends[0].shape) * (ends[1] - ends[0])
+    They are perpendicular to the line between the two, or if `sparse` keep their coefficients. While the projections of
+    both are equal up to rounding, another pair is drawn, and sparse coefficients move to other values. A halfspace that
+    never separates two samples ends up beside them, because rounding would decide on which side of it they are.
+    """
+    shape, planes = planes.shape, planes.reshape(-1, planes.shape[-1]).astype(np.float64)
+    offsets, left = np.zeros(len(planes)), np.arange(len(planes))
+    for attempt in range(TRIES):
+        first = rng.integers(0, len(samples), len(left))
+        second = (first + rng.integers(1, len(samples), len(left))) % len(samples)
+        pair = samples[np.stack([first, second])].astype(np.float64)  # (2, m, D)
+        if sparse and attempt > 0:
+            planes[left] = rng.permuted(planes[left], axis=1)
+        elif not sparse:
+            length = np.linalg.norm(pair[1] - pair[0], axis=1, keepdims=True)
+            planes[left] = np.where(length > 0, (pair[1] - pair[0]) / np.maximum(length, TINY), planes[left])
+        terms = planes[left] * pair
+        (start, end), rounding = terms.sum(axis=2), LEAST_GAP * np.abs(terms).sum(axis=(0, 2))
+        dead = np.abs(end - start) <= rounding
+        # Near the middle, but not there: where values are few, many samples are as far from the one as from the other.
+        place = rng.uniform(0.1, 0.9, len(left)) if sparse else rng.uniform(0.4, 0.6, len(left))
+        offsets[left] = start + place * np.where(dead, 100 * rounding, end - start)
+        left = left[dead]
+        if len(left) == 0:
+            break
+    return planes.reshape(shape), offsets.reshape(shape[:2])
 
 
 def _bad(name: str, expected: str, came: object) -> ValueError:

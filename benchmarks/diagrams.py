@@ -278,7 +278,9 @@ def loans(count: int = 3000) -> Loan:
     bases = Bases.start([0, 1], 1, are_classes=True, pairs=False, counts=True)
     bases.learn(z, features, named, columns, targets)
     terms = bases.linear.terms(features[:, -1:], named.take(slice(-1, None)), z[:, -1:], columns)
-    contributions = bases.linear.explain(terms, len(features) + 4)[0][0, 0]  # of three features and four words
+    contributions = bases.linear.explain(terms, np.arange(len(features) + 4))[0][
+        0, 0
+    ]  # of three features and four words
     return Loan(bases, z[:, -1], contributions[[0, 1, 2, -1]])
 
 

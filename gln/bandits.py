@@ -18,7 +18,7 @@ from typing import Any, ClassVar, NamedTuple, overload
 
 import numpy as np
 
-from gln.learning.arms import Arms, Features
+from gln.learning.arms import Arms, Features, some_of
 from gln.learning.group import grouped
 from gln.learning.learner import Learner
 from gln.learning.named import Named
@@ -170,8 +170,9 @@ class GLNBandit(Named):
     def _choice(self, context: Any, arms: Any) -> tuple[dict[Any, Any], np.ndarray, np.ndarray]:
         """The arms to choose from, with their features, and their values and counts, (A,) each."""
         offered = self._with_features(self._heads if arms is None else arms)
-        if not offered or not self._retired.keys().isdisjoint(offered):
-            raise ValueError(f"arms: expected one or more that are not retired, got {list(offered)}")
+        retired = [arm for arm in offered if arm in self._retired]
+        if not offered or retired:
+            raise ValueError(f"arms: expected one or more that are not retired, got {some_of(retired)}")
         return offered, *self._known_about(context, offered)
 
     def predict(self, context: Any) -> dict[Any, float]:
@@ -231,7 +232,7 @@ class GLNBandit(Named):
         """Learn the known rewards of several arms in one context; errors as in `learn`."""
         for arm in rewards:
             if arm not in self._heads and arm not in self._retired:
-                raise ValueError(f"arm: expected one of {list(self._heads)}, got {arm!r}")
+                raise ValueError(f"arm: expected one of {some_of(self._heads)}, got {arm!r}")
         self.learn_and_add(context, rewards)
 
     def learn_and_add(self, context: Any, rewards: Mapping[Hashable, float]) -> None:
@@ -277,7 +278,7 @@ class GLNBandit(Named):
     def retire(self, arm: Hashable) -> None:
         """Remove an arm for good, with everything learned about it. Raises ValueError for an unknown arm."""
         if arm not in self._heads:
-            raise ValueError(f"arm: expected one of {list(self._heads)}, got {arm!r}")
+            raise ValueError(f"arm: expected one of {some_of(self._heads)}, got {arm!r}")
         self._retired[arm] = None
         self._of_features.forget(arm)
         head = self._heads.pop(arm)
@@ -363,7 +364,8 @@ class GLNBandit(Named):
             elif not isinstance(features, Mapping):
                 raise ValueError(f"arms[{arm!r}]: expected a dictionary of features or None, got {features!r}")
         if self._learner is not None:
-            raise ValueError(f"arms: expected none with features, as when rewards were learned, got {offered}")
+            came = f"features of {some_of(offered)}"
+            raise ValueError(f"arms: expected none with features, as when rewards were learned, got {came}")
         return offered
 
     def _offer(self, offered: Mapping[Any, Any]) -> None:
@@ -449,8 +451,12 @@ class CobaLearner:
         return actions[list(arms).index(decision.arm)], decision.propensity
 
     def score(self, context: Any, actions: Sequence[Any], action: Any) -> float:
-        """The propensity of an action."""
-        return list(self._bandit.propensities(_plain(context), _arms(actions)).values())[actions.index(action)]
+        """The propensity of an action, of the first one if several are equal features."""
+        if action not in actions:
+            raise ValueError(f"action: expected one of {some_of(actions)}, got {action!r}")
+        arms = _arms(actions)
+        p = self._bandit.propensities(_plain(context), arms)
+        return p[actions.index(action) if isinstance(arms, Mapping) else action]
 
     def learn(self, context: Any, action: Any, reward: float, probability: float, **_: Any) -> None:
         """Learn the reward of an action. Its propensity is ignored."""

@@ -6,6 +6,7 @@ Shapes: B samples, F features, C classes.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -27,14 +28,14 @@ from gln.learning.categories import FEW
 from gln.learning.group import grouped
 from gln.learning.learner import Learner
 from gln.learning.named import PREVIOUS, Named
-from gln.learning.names import AT_ONCE, Samples
+from gln.learning.names import AT_ONCE, Samples, check_frame
 from gln.learning.of_streams import OF_STREAMS, stream_sizes
 from gln.learning.own_classes import OwnClasses, check_negatives, plain_reading
 from gln.learning.samples import WithWords
 from gln.learning.targets import sum_to_one
 from gln.learning.turns import joined, predictions_of
-from gln.learning.values import MOST
-from gln.learning.visits import stream_visits
+from gln.learning.values import label_of, target_of
+from gln.learning.visits import check_stream_weights, stream_visits
 
 if TYPE_CHECKING:
     from gln.river_policy import GLNPolicy
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["GLNClassifier", "GLNNovelty", "GLNPolicy", "GLNRegressor"]
 
 COPIES = OF_STREAMS["n_networks"]
+ONCE = np.ones(1)  # the weight of most samples that come alone
 
 
 class _Stream(Named, base.Estimator):
@@ -122,7 +124,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         self.negatives = negatives
         self._at_once = AT_ONCE if negatives else math.inf  # words would be left out
         self._labels: list[Hashable] = []  # the classes, in order of appearance
-        self._last = np.nan  # the number of the previous label
+        self._last: float = np.nan  # the number of the previous label
 
     _are_classes = True
     kept: ClassVar[dict[str, Any]] = Named.kept | {"_labels": list, "_last": (float, int)}
@@ -149,12 +151,18 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         largest weight is 100. Raises ValueError for infinity, NaN as a label, or a string in a numeric feature or vice
         versa; nothing is learned then.
         """
-        self._learn_labels(self._seen(x), [y], w)
+        weights = _weights(w, 1)
+        if weights[0]:
+            self._learn_labels(self._seen(x), [label_of(y)], weights)
 
     def learn_many(self, X: pd.DataFrame, y: pd.Series, w: float | pd.Series = 1.0) -> None:
-        """Learn the rows of a frame one after another. Rows that hold only known features take one fast call."""
-        of_rows = _of_rows(list(y), w, X)
-        self._learn_frame(X, lambda samples, rows: self._learn_labels(samples, *of_rows(rows)))
+        """Learn the rows of a frame one after another. Rows that hold only known features take one fast call.
+
+        Targets and weights belong to rows by position, whatever their index.
+        """
+        frame, targets, weights = _weighted(X, y, w)
+        labels = [label_of(target) for target in targets]
+        self._learn_frame(frame, lambda samples, rows: self._learn_labels(samples, labels[rows], weights[rows]))
 
     def predict_learn_many(self, X: Any, y: Sequence[Any], w: float | Sequence[float] = 1.0) -> pd.DataFrame:
         """Predict and then learn each row, as `predict_proba_one` and `learn_one` in turn do, in few fast calls.
@@ -163,8 +171,9 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         Returns probabilities, one column per class; a class has 0 in the rows up to its first one. A row whose label is
         None or NaN, or whose weight is 0, is only predicted. If there is an error, nothing is learned.
         """
-        labels, weights = list(y), _checked_weights(y, w, X)
-        learns = np.array([label is not None and label == label for label in labels], bool) & (weights > 0)
+        targets, weights = _of_rows(X, y, w)
+        labels = [label_of(target) if weight else None for target, weight in zip(targets, weights, strict=True)]
+        learns = np.array([label is not None for label in labels], bool)
         known, counts = set(self._labels), []  # of the classes before each row
         for row, label in enumerate(labels):
             counts.append(len(known))
@@ -182,19 +191,20 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
             p[row] /= max(1, counts[row])
         return pd.DataFrame(p, index=X.index if isinstance(X, pd.DataFrame) else None, columns=self._labels)
 
-    def _learn_labels(self, samples: Samples, labels: list[Any], w: Any, turns: bool = False) -> list[np.ndarray]:
-        if any(label is None or label != label for label in labels):
+    def _learn_labels(
+        self, samples: Samples, labels: list[Any], weights: np.ndarray, turns: bool = False
+    ) -> list[np.ndarray]:
+        if any(label is None for label in labels):
             raise ValueError(f"y: expected labels, got NaN or None among {labels[:10]}")
-        visits, shares = _visits(labels, w)
-        learned = labels if visits is None else [labels[row] for row in visits]
-        known = list(dict.fromkeys([*self._labels, *learned]))
+        visits, shares = _visits(weights)
+        known = list(dict.fromkeys([*self._labels, *labels]))
         numbers = {label: number for number, label in enumerate(known)}
-        targets = np.array([numbers.get(label, np.nan) for label in labels])  # NaN if its weight is 0
+        targets = np.array([numbers[label] for label in labels], int)
         if self.memory and samples.places:
             samples.rows.features[samples.places[PREVIOUS]] = self._codes([self._last, *targets[:-1]])
         own = targets if visits is None else targets[visits]
-        predicted = self._learn(samples, own.astype(int), visits, shares, turns)
-        self._labels, self._last = known, targets[-1] if labels else self._last
+        predicted = self._learn(samples, own, visits, shares, turns)
+        self._labels, self._last = known, float(targets[-1]) if labels else self._last
         return predicted
 
     def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, float]:
@@ -319,12 +329,15 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         Raises ValueError for infinity, a target that is not finite, or a string in a numeric feature or vice versa;
         nothing is learned then.
         """
-        self._learn_numbers(self._seen(x), np.array([y], np.float64), w)
+        weights = _weights(w, 1)
+        if weights[0]:
+            self._learn_numbers(self._seen(x), np.array([target_of(y)]), weights)
 
     def learn_many(self, X: pd.DataFrame, y: pd.Series, w: float | pd.Series = 1.0) -> None:
-        """Learn the rows of a frame one after another. Rows that hold only known features take one fast call."""
-        of_rows = _of_rows(np.asarray(y, np.float64), w, X)
-        self._learn_frame(X, lambda samples, rows: self._learn_numbers(samples, *of_rows(rows)))
+        """Learn the rows of a frame; as in `GLNClassifier`."""
+        frame, numbers, weights = _weighted(X, y, w)
+        targets = np.array([target_of(number) for number in numbers], np.float64)
+        self._learn_frame(frame, lambda samples, rows: self._learn_numbers(samples, targets[rows], weights[rows]))
 
     def predict_learn_many(self, X: Any, y: Sequence[Any], w: float | Sequence[float] = 1.0) -> pd.DataFrame:
         """Predict and then learn each row, as `predict_one` and `learn_one` in turn do, in few fast calls.
@@ -334,15 +347,15 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         A row whose target is None or NaN, or whose weight is 0, is only predicted. If there is an error, nothing is
         learned.
         """
-        targets, weights = np.asarray(y, np.float64), _checked_weights(y, w, X)
-        if not (np.abs(targets[~np.isnan(targets)]) <= MOST).all():
-            raise ValueError(f"y: expected finite numbers, got {targets[np.abs(targets) > MOST][0]}")
+        numbers, weights = _of_rows(X, y, w)
+        of_rows = [target_of(number) if weight else np.nan for number, weight in zip(numbers, weights, strict=True)]
+        targets = np.array(of_rows, np.float64)
 
         def learn(samples: Samples, rows: slice, turns: bool) -> np.ndarray:
             predicted = self._learn_numbers(samples, targets[rows], weights[rows], turns)
             return _before_each(predicted, weights[rows]) if predicted else self._all_predicted(samples.rows)
 
-        predicted = self._in_turns(X, ~np.isnan(targets) & (weights > 0), self._all_predicted, learn)
+        predicted = self._in_turns(X, ~np.isnan(targets), self._all_predicted, learn)
         return pd.DataFrame(
             predicted, index=X.index if isinstance(X, pd.DataFrame) else None, columns=self._names_of_predicted()
         )
@@ -355,8 +368,12 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
             return predictions_of(self._learner, samples)
         return np.array([[float(name == "std")] * samples.shape[1] for name in self._names_of_predicted()])
 
-    def _learn_numbers(self, samples: Samples, targets: np.ndarray, w: Any, turns: bool = False) -> list[np.ndarray]:
-        visits, shares = _visits(targets, w)
+    def _learn_numbers(
+        self, samples: Samples, targets: np.ndarray, weights: np.ndarray, turns: bool = False
+    ) -> list[np.ndarray]:
+        if np.isnan(targets).any():
+            raise ValueError("y: expected finite numbers, got NaN or None")
+        visits, shares = _visits(weights)
         own = (targets if visits is None else targets[visits])[None]
         return self._learn(samples, own, visits, shares, turns)
 
@@ -480,21 +497,35 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _of_rows(y: Any, w: Any, X: pd.DataFrame) -> Callable[[slice], tuple[Any, Any]]:
-    """A function that returns the targets and weights of some rows of a frame, of which these are all."""
-    if len(y) != len(X):
-        raise ValueError(f"y: expected {len(X)} targets, one per row, got {len(y)}")
-    weights = np.asarray(w, np.float64)
-    if weights.shape not in ((), (len(X),)):
-        raise ValueError(f"w: expected a number or {len(X)} of them, got shape {weights.shape}")
-    return lambda rows: (y[rows], weights[rows] if weights.shape else w)
+def _weighted(X: pd.DataFrame, y: Any, w: Any) -> tuple[pd.DataFrame, list[Any], np.ndarray]:
+    """The rows to learn, with their targets and weights: those of weight 0 are as if they were not there."""
+    check_frame(X)
+    targets, weights = _of_rows(X, y, w)
+    if (learns := weights > 0).all():
+        return X, targets, weights
+    return X[learns], list(itertools.compress(targets, learns)), weights[learns]
 
 
-def _checked_weights(y: Sequence[Any], w: Any, X: pd.DataFrame) -> np.ndarray:  # -> (N,)
-    """The weight of each row. Raises ValueError if there are not as many targets, or for weights out of range."""
-    _, weights = _of_rows(y, w, X)(slice(None))
-    weights = np.broadcast_to(np.asarray(weights, np.float64), (len(X),))
-    stream_visits("w", weights)
+def _of_rows(X: Any, y: Any, w: Any) -> tuple[list[Any], np.ndarray]:
+    """The target and the weight of each row. Raises ValueError for another number of them, or weights out of range."""
+    targets = list(y)
+    if len(targets) != len(X):
+        raise ValueError(f"y: expected {len(X)} targets, one per row, got {len(targets)}")
+    return targets, _weights(w, len(X))
+
+
+def _weights(w: Any, count: int) -> np.ndarray:  # -> (N,)
+    """The weight of each of so many samples. Raises ValueError for another number of them, or weights out of range."""
+    if count == 1 and w.__class__ in (float, int) and w == 1:
+        return ONCE
+    try:
+        weights = np.asarray(w, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"w: expected a number or {count} of them, got {w!r}") from error
+    if weights.shape not in ((), (count,)):
+        raise ValueError(f"w: expected a number or {count} of them, got shape {weights.shape}")
+    weights = np.broadcast_to(weights, (count,))
+    check_stream_weights("w", weights)
     return weights
 
 
@@ -506,8 +537,8 @@ def _before_each(predicted: list[np.ndarray], weights: np.ndarray) -> np.ndarray
     return joined(predicted)[np.searchsorted(visits, np.arange(len(weights)))].T
 
 
-def _visits(targets: Any, w: Any) -> tuple[np.ndarray | None, np.ndarray | None]:
+def _visits(weights: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Which samples to learn, some more than once, None if each once, and the fraction of a step that each makes."""
-    if (w == 1).all() if isinstance(w, np.ndarray) else w.__class__ is float and w == 1:  # a shortcut
+    if weights is ONCE or (weights == 1).all():  # a shortcut
         return None, None
-    return stream_visits("w", np.broadcast_to(np.asarray(w, np.float64), (len(targets),)))
+    return stream_visits("w", weights)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
-from sklearn.utils import check_array, check_random_state, check_scalar, compute_class_weight
+from sklearn.utils import check_array, check_random_state, check_scalar, column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from gln.learning.densities import Shape
@@ -23,7 +23,7 @@ from gln.learning.of_streams import OF_STREAMS
 from gln.learning.own_classes import OwnClasses, check_negatives, plain_reading
 from gln.learning.samples import check_magnitude
 from gln.learning.targets import sum_to_one
-from gln.learning.validation import checked_weights, undone_after
+from gln.learning.validation import undone_after, with_weight
 from gln.learning.visits import copies, stream_visits, table_visits
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
@@ -192,12 +192,17 @@ class GLNClassifier(ClassifierMixin, Estimator):
             Class labels, of at least two classes.
         sample_weight : array-like of shape (N,), default=None
             At least 0. A sample of weight 2 is learned as if it occurred twice, one of 0.5 by half a step, and one of 0
-            not at all. Weights whose mean is outside [1, 10] are scaled, so they may sum to one, as in AdaBoost.
+            is as if it were not there, but for its class, which is in `classes_`. Weights whose mean is outside [1, 10]
+            are scaled, so they may sum to one, as in AdaBoost.
         """
+        labels = y
+        X, y, weights = with_weight(X, y, sample_weight, self._ignored)
         X, y = self._checked(X, y, reset=True)
-        check_classification_targets(y)
-        classes, numbers = np.unique(y, return_inverse=True)
-        visits, shares = table_visits(X, numbers, self._weights(X, numbers, classes, sample_weight), self.shuffle)
+        labels = column_or_1d(labels)
+        check_classification_targets(labels)
+        classes = np.unique(labels)  # as in scikit-learn, also those of samples of weight 0
+        numbers = np.searchsorted(classes, y)
+        visits, shares = table_visits(X, numbers, self._weights(numbers, classes, weights), self.shuffle)
         if self.negatives:
             self._fit([_group(classes)], Table(X, visits, numbers[visits], shares, copies(X, numbers, visits)))
         else:
@@ -223,7 +228,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         classes : array-like of shape (C,), default=None
             All classes that the stream may contain. Required in the first call; in later ones the same, or None.
         sample_weight : array-like of shape (N,), default=None
-            As in `fit`, but from 0 to 100, ideally about 1.
+            As in `fit`, but from 0 to 100, ideally about 1. If all are 0, nothing changes.
         """
         self._learn_stream(X, y, classes, sample_weight)
         return self
@@ -285,11 +290,18 @@ class GLNClassifier(ClassifierMixin, Estimator):
         learner.grow(size, groups[0]["num_classes"])
         return learner
 
-    def _weights(self, X, targets, classes, sample_weight):  # -> (N,), or None if all have the same weight
-        weights = checked_weights(sample_weight, X)
+    @property
+    def _ignored(self):
+        """The classes of weight 0."""
+        weights = self.class_weight if isinstance(self.class_weight, Mapping) else {}
+        return [label for label, weight in weights.items() if weight == 0]
+
+    def _weights(self, targets, classes, weights):  # -> (N,), or None if all have the same weight
         if self.class_weight is None:
             return weights
-        of_classes = compute_class_weight(self.class_weight, classes=classes, y=classes[targets])[targets]
+        labels = classes[targets]
+        known = classes if isinstance(self.class_weight, Mapping) else np.unique(labels)
+        of_classes = compute_class_weight(self.class_weight, classes=known, y=labels)[np.searchsorted(known, labels)]
         return of_classes if weights is None else weights * of_classes
 
     @undone_after(Exception)
@@ -301,6 +313,9 @@ class GLNClassifier(ClassifierMixin, Estimator):
         known = np.unique(classes) if first else self.classes_
         if not (first or classes is None or np.array_equal(known, np.unique(classes))):
             raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known!r}")
+        X, y, weights = with_weight(X, y, sample_weight, self._ignored, least=0)
+        if weights is not None and len(weights) == 0:
+            return []
         X, y = self._checked(X, y, reset=first)
         alike = (known.dtype.kind in "biuf") == (y.dtype.kind in "biuf")  # both numbers, or neither
         numbers = np.searchsorted(known, y) if alike else np.zeros(len(y), int)
@@ -309,7 +324,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
             raise ValueError(f"y contains labels that are not in classes {known!r}: {sorted(set(y) - set(known))}")
         if isinstance(self.class_weight, str):
             raise ValueError(f"class_weight: expected a dict or None in partial_fit, got {self.class_weight!r}")
-        visits, shares = stream_visits("sample_weight, class_weight", self._weights(X, numbers, known, sample_weight))
+        visits, shares = stream_visits("sample_weight, class_weight", self._weights(numbers, known, weights))
         learner = self._of_stream([_group(known)], X) if first else self.learner_
         predicted = self._learn(learner, X[visits], numbers[visits], shares, predicts)
         self.classes_ = known
@@ -463,8 +478,9 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         sample_weight : array-like of shape (N,), default=None
             As in `GLNClassifier.fit`.
         """
+        X, y, weights = with_weight(X, y, sample_weight)
         X, targets, shape = self._numbers_of(X, y, reset=True)
-        visits, shares = table_visits(X, targets, checked_weights(sample_weight, X), self.shuffle)
+        visits, shares = table_visits(X, targets, weights, self.shuffle)
         self._fit(self._groups(len(targets)), Table(X, visits, targets[:, visits], shares, copies(X, targets, visits)))
         self.targets_shape_ = shape
         return self
@@ -585,11 +601,14 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     def _learn_stream(self, X, y, sample_weight=None, predicts=False):
         """Predict, if `predicts`, and then learn the next samples. Returns a list of predicted means, (T, n)."""
         first = not hasattr(self, "learner_")
+        X, y, weights = with_weight(X, y, sample_weight, least=0)
+        if weights is not None and len(weights) == 0:
+            return []
         X, targets, shape = self._numbers_of(X, y, reset=first)
         if not first and shape != self.targets_shape_:
             expected, came = ("N", *self.targets_shape_), (X.shape[0], *shape)
             raise ValueError(f"y: expected shape {expected}, as in the first call, got {came}")
-        visits, shares = stream_visits("sample_weight", checked_weights(sample_weight, X))
+        visits, shares = stream_visits("sample_weight", weights)
         learner = self._of_stream(self._groups(len(targets)), X, len(targets)) if first else self.learner_
         predicted = self._learn(learner, X[visits], targets[:, visits], shares, predicts)
         self.targets_shape_ = shape

@@ -88,6 +88,34 @@ def sigmoid(s: float) -> float:
     return 1 / (1 + math.exp(-s))
 
 
+def fitted_halfspaces(planes: np.ndarray, samples: np.ndarray, rng: Any, sparse: bool) -> tuple:
+    """What `fit_hyperplanes` makes of a layer's halfspaces: (n, k, D), (D, N) -> (n, k, D), (n, k)."""
+    planes, offsets = planes.astype(np.float64), np.zeros(planes.shape[:2])
+    left, count = list(np.ndindex(*offsets.shape)), samples.shape[1]
+    for attempt in range(100):
+        if not left:
+            break
+        first = rng.integers(0, count, len(left))
+        second = (first + rng.integers(1, count, len(left))) % count
+        if sparse and attempt > 0:
+            moved = rng.permuted([planes[place] for place in left], axis=1)
+            for place, coefficients in zip(left, moved, strict=True):
+                planes[place] = coefficients
+        along, dead = rng.uniform(*((0.1, 0.9) if sparse else (0.4, 0.6)), len(left)), []
+        for place, i, j, u in zip(left, first, second, along, strict=True):
+            x, y = samples[:, i].astype(np.float64), samples[:, j].astype(np.float64)
+            if not sparse and math.dist(x, y) > 0:
+                planes[place] = (y - x) / math.dist(x, y)
+            h = planes[place]
+            gap, rounding = h @ y - h @ x, 1e-5 * (np.abs(h) @ np.abs(x) + np.abs(h) @ np.abs(y))
+            if abs(gap) <= rounding:
+                gap = 100 * rounding
+                dead.append(place)
+            offsets[place] = h @ x + u * gap
+        left = dead
+    return planes, offsets
+
+
 def clear_of_hyperplanes(model: Any, context: np.ndarray) -> np.ndarray:
     """Which samples (D, B) are further from every hyperplane than the rounding error of a float32 product, (B,) bools.
 

@@ -431,6 +431,41 @@ def test_coba_evaluates_it_on_a_log_of_others_decisions():
     assert np.mean(found) > 0.7
 
 
+def test_actions_of_coba_may_repeat():
+    actions = ["x", "x", "y", "z", "y"]
+    learner = CobaLearner("epsilon", strength=0.3, layer_sizes=(8, 4))
+    for action in ("x", "y", "z"):
+        learner.learn({"a": 1.0}, action, float(action == "z"), 0.5)
+    found = {each: learner.score({"a": 1.0}, actions, each) for each in actions}
+    assert found == {"x": pytest.approx(0.1), "y": pytest.approx(0.1), "z": pytest.approx(0.8)}
+    for _ in range(30):
+        action, probability = learner.predict({"a": 1.0}, actions)
+        assert probability == found[action]
+    features = [{"b": 1.0}, {"b": 1.0}, {"b": 2.0}]
+    learner = CobaLearner("epsilon", strength=0.3, layer_sizes=(8, 4))
+    learner.learn({"a": 1.0}, features[2], 1.0, 0.5)
+    assert learner.score({"a": 1.0}, features, {"b": 2.0}) in (pytest.approx(0.1), pytest.approx(0.8))
+    p = list(learner._bandit.propensities({"a": 1.0}, dict(enumerate(features))).values())
+    assert [learner.score({"a": 1.0}, features, each) for each in features] == [p[0], p[0], p[2]]
+    with pytest.raises(ValueError, match=r"action: expected one of \['x', 'y'\] \(2 arms\), got 'z'"):
+        learner.score(None, ["x", "y"], "z")
+
+
+def test_errors_name_a_few_of_many_arms():
+    bandit = GLNBandit(range(5000), **SMALL)
+    bandit.retire(4000)
+    some = r"\[0, 1, 2, 3, 4, \.\.\.\] \(4,999 arms\)"
+    for call in (lambda: bandit.learn(None, "no", 1.0), lambda: bandit.retire("no")):
+        with pytest.raises(ValueError, match=f"arm: expected one of {some}, got 'no'"):
+            call()
+    with pytest.raises(ValueError, match=r"arms: expected one or more that are not retired, got \[4000\] \(1 arms\)"):
+        bandit.decide(None, arms=range(5000))
+    bandit.learn(None, 7, 1.0)
+    with pytest.raises(ValueError, match=r"arms: expected none with features, .*, got features of") as raised:
+        bandit.decide(None, arms={arm: {"a": 1.0} for arm in range(3000)})
+    assert len(str(raised.value)) < 200
+
+
 def test_backends_agree(backend):
     bandits = [GLNBandit(ARMS, backend=name, layer_sizes=(8,), seed=1) for name in ("numpy", backend_name(backend))]
     for x in contexts(60):

@@ -353,7 +353,7 @@ def test_thousands_of_terms_have_slots_of_their_own():
     model.learn(many_words(model, 400, 0), y)
     assert len(np.unique(model.keys)) == 4000 + 2  # the bias, and 0 for free slots
     assert len(model.keys) == 8192
-    contributions, _ = model.explain(many_words(model, 400, 0), 4000)
+    contributions, _ = model.explain(many_words(model, 400, 0), np.arange(4000))
     own = contributions[0][np.arange(400).repeat(10), np.arange(4000)].reshape(400, 10)
     np.testing.assert_allclose(own, own[:, :1].repeat(10, axis=1))  # words of one sample learn the same
     assert np.corrcoef(own[:, 0], y[0])[0, 1] > 0.95
@@ -370,7 +370,7 @@ def test_full_slots_are_shared(numba, monkeypatch):
         said = model.learn(terms, y)
     assert (len(model.keys), np.count_nonzero(model.keys)) == (256, 128)
     assert (((said > 0) == y).mean(axis=1) > 0.9).all()
-    contributions, constant = model.explain(terms, 600)
+    contributions, constant = model.explain(terms, np.arange(600))
     nothing_taught = model.learn(terms, np.full((2, 60), np.nan))
     np.testing.assert_allclose(contributions.sum(axis=2) + constant, nothing_taught, atol=1e-9)
 
@@ -399,7 +399,7 @@ def test_contributions_add_up_also_where_predictions_are_clipped(heads, are_clas
     clipped = np.abs(said) == limit
     assert 0.02 < clipped.mean() < 1
     terms = bases.linear.terms(features, words, z, columns)
-    contributions, constant = bases.linear.explain(terms, 5 + 30)
+    contributions, constant = bases.linear.explain(terms, np.arange(5 + 30))
     np.testing.assert_allclose(contributions.sum(axis=2) + constant, said, atol=1e-5)
     has = np.zeros((200, 30), bool)
     for i, (_, _, own) in enumerate(samples):
@@ -414,7 +414,7 @@ def test_a_pair_is_half_of_each_of_its_features():
     model = Linear.start(1, False, models=2)
     model.learn(model.terms(features, words, z, columns), np.array([[1.0, -1.0]]))
     own = model.terms(features[:, :1], words.take(slice(0, 1)), z[:, :1], columns)
-    (without, with_pairs), _ = model.explain(own, 2)
+    (without, with_pairs), _ = model.explain(own, np.arange(2))
     step = RATES[1] / (STEADY + 1)
     np.testing.assert_allclose(without, [2 * [RATES[0] / (STEADY + 1)]])
     np.testing.assert_allclose(with_pairs, [2 * [1.5 * step]])  # its own term and half of the pair

@@ -8,7 +8,6 @@ two networks are compared, one is NumPy's whenever possible.
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 from importlib import metadata
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import assert_same_state, to_numpy
-from reference import SlowGLN, clear_of_hyperplanes
+from reference import SlowGLN, clear_of_hyperplanes, fitted_halfspaces
 
 import gln_numpy
 
@@ -547,63 +546,72 @@ def test_no_random_state_is_touched(backend):
     assert np.random.random() == expected  # noqa: NPY002
 
 
-def test_fit_hyperplanes_draws_bisectors(backend, digits):
-    samples = digits[0][:, :50]
-    model = on_digits(backend, 2)
-    model.fit_hyperplanes(samples)
-    state, rng = model.get_state(), np.random.default_rng(0)
-    for layer, n in ((1, 4), (2, 1)):
-        i = rng.integers(0, 50, (n, 2))
-        j = (i + 1 + rng.integers(0, 49, (n, 2))) % 50
-        for neuron, half in itertools.product(range(n), range(2)):
-            x, y = (samples[:, index[neuron, half]].astype(np.float64) for index in (i, j))
-            h, b = state[f"hyperplanes.{layer}"][neuron, half], state[f"hyperplane_bias.{layer}"][neuron, half]
-            np.testing.assert_allclose(h, (x - y) / math.dist(x, y), atol=1e-6)
-            assert h @ x - b == pytest.approx(math.dist(x, y) / 2, rel=1e-4)
-            assert h @ y - b == pytest.approx(-math.dist(x, y) / 2, rel=1e-4)
-    inputs, targets = clear_digits(model, digits, 8)
-    slow = SlowGLN(model)
-    expected = slow.predict(inputs, inputs, targets)[0]
-    np.testing.assert_allclose(to_numpy(model.predict(inputs, inputs, targets)), expected, atol=2e-5)
+def discrete_samples(count: int, seed: int) -> np.ndarray:
+    """Columns of a table as estimators standardise them, (9, count): a category one-hot, a rare level among them, the
+    same column twice, whole numbers with many ties, one that hardly ever varies, and a constant."""
+    rng = np.random.default_rng(seed)
+    levels, ages = rng.choice(4, count, p=[0.6, 0.3, 0.08, 0.02]), rng.integers(17, 30, count)
+    columns = [*(levels == np.arange(4)[:, None]), levels == 1, ages, ages // 3, np.arange(count) == 5]
+    table = np.array(columns, np.float64)
+    table = (table - table.mean(axis=1, keepdims=True)) / (table.std(axis=1, keepdims=True) + 1e-9)
+    return np.concatenate([table, np.full((1, count), 3.7)]).astype(np.float32)
 
 
-def test_fit_hyperplanes_draws_offsets_of_sparse_halfspaces(backend):
-    rng = np.random.default_rng(4)
-    values = rng.normal(size=12), rng.integers(0, 2, 12), np.full(12, 3.7), np.eye(12)[5]  # some rarely or never vary
-    model, samples = small(backend, context_features=2, seed=7), np.array(values, np.float32)
-    before = model.get_state()
+@pytest.mark.parametrize("context_features", [None, 1, 3])
+def test_fit_hyperplanes_separates_samples_and_never_lies_on_one(backend, context_features):
+    samples = discrete_samples(40, seed=4)
+    model = backend.GLN([6, 2], 9, 9, context_map_size=3, context_features=context_features, seed=7)
+    before, sparse = model.get_state(), context_features is not None
     model.fit_hyperplanes(samples)
-    after, rng, redrawn, kept = model.get_state(), np.random.default_rng(7), 0, 0
-    for layer, n in ((1, 3), (2, 2)):
-        pairs = []
-        for _ in range(10):
-            i = rng.integers(0, 12, (n, 4))
-            pairs.append((i, (i + 1 + rng.integers(0, 11, (n, 4))) % 12))
-        places, planes = rng.random((n, 4)), before[f"hyperplanes.{layer}"]
-        np.testing.assert_array_equal(after[f"hyperplanes.{layer}"], planes)
-        for each in np.ndindex(n, 4):
-            projections = (planes[each].astype(np.float64)[:, None] * samples).sum(axis=0)
-            ends = [(projections[i[each]], projections[j[each]]) for i, j in pairs]
-            one, other = next((pair for pair in ends if pair[0] != pair[1]), ends[-1])
-            redrawn, kept = redrawn + (ends[0] != (one, other)), kept + (one == other)
-            offset = after[f"hyperplane_bias.{layer}"][each]
-            np.testing.assert_allclose(offset, one + places[each] * (other - one), rtol=1e-6)
-    assert redrawn > 1
-    assert kept > 1
+    state, rng = model.get_state(), np.random.default_rng(7)
+    for layer in (1, 2):
+        planes, offsets = state[f"hyperplanes.{layer}"], state[f"hyperplane_bias.{layer}"]
+        expected = fitted_halfspaces(before[f"hyperplanes.{layer}"], samples, rng, sparse)
+        np.testing.assert_allclose(planes, expected[0], atol=1e-6)
+        np.testing.assert_allclose(offsets, expected[1], atol=1e-6)
+        if sparse:  # the same coefficients, if need be of other values
+            np.testing.assert_allclose(np.sort(planes), np.sort(before[f"hyperplanes.{layer}"]), atol=1e-6)
+        beyond = (planes @ samples > offsets[..., None]).mean(axis=-1)
+        assert ((beyond > 0) & (beyond < 1)).all()
+    assert clear_of_hyperplanes(model, samples).all()
 
 
 @pytest.mark.parametrize("context_features", [None, 2])
-def test_fit_hyperplanes_keeps_directions_where_samples_are_equal(backend, context_features):
+def test_fit_hyperplanes_keeps_directions_beside_equal_samples(backend, context_features):
     model = small(backend, context_features=context_features)
-    before = model.get_state()
-    sample = np.array([1.0, -2.0, 0.5, 3.0])
-    model.fit_hyperplanes(np.repeat(sample[:, None], 6, axis=1))
+    before, sample = model.get_state(), np.array([1.0, -2.0, 0.5, 3.0], np.float32)[:, None]
+    model.fit_hyperplanes(sample.repeat(6, axis=1))
     after = model.get_state()
+    for name in ("hyperplanes.1", "hyperplanes.2"):
+        one, other = (np.sort(np.abs(state[name])) if context_features else state[name] for state in (before, after))
+        np.testing.assert_allclose(other, one, atol=1e-6)
+    assert clear_of_hyperplanes(model, sample).all()
     for layer in (1, 2):
-        np.testing.assert_array_equal(after[f"hyperplanes.{layer}"], before[f"hyperplanes.{layer}"])
-        np.testing.assert_allclose(
-            after[f"hyperplane_bias.{layer}"], before[f"hyperplanes.{layer}"] @ sample, rtol=1e-5, atol=1e-6
-        )
+        distance = after[f"hyperplanes.{layer}"] @ sample[:, 0] - after[f"hyperplane_bias.{layer}"]
+        assert (np.abs(distance) < 0.01).all()
+
+
+@pytest.mark.parametrize("context_features", [2, pytest.param(None, marks=pytest.mark.slow)])
+def test_predictions_do_not_depend_on_how_many_samples_come_together(backend, context_features):
+    """On a table of few different values, where halfspaces on samples would leave their side to rounding."""
+    models = [
+        module.GLN([6], 9, 9, context_map_size=3, context_features=context_features, seed=7)
+        for module in (gln_numpy, backend)
+    ]
+    samples, labels = discrete_samples(1000, seed=4), np.random.default_rng(6).integers(0, 2, 64)
+    for model in models:
+        model.fit_hyperplanes(samples[:, :100])
+        model.predict_online(samples[:, :64], samples[:, :64], labels, 8)
+    assert clear_of_hyperplanes(models[0], samples).all()
+    expected = models[0].predict(samples, samples)
+    weights = models[0].explain(samples[:, :8], samples[:, :8]).weights
+    for size in (1, 2, 3, 7, 8, 1000):
+        rows = [slice(start, start + size) for start in range(0, min(24, 1000 // size) * size, size)]
+        output = [to_numpy(models[1].predict(samples[:, part], samples[:, part])) for part in rows]
+        np.testing.assert_allclose(np.concatenate(output), expected[: rows[-1].stop], atol=1e-5)
+    for size in (1, 2, 3, 7, 8):
+        explained = models[1].explain(samples[:, :size], samples[:, :size]).weights
+        np.testing.assert_allclose(explained, weights[:, :size], atol=1e-5)
 
 
 def test_fit_hyperplanes_without_halfspaces(backend):

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from reference import clear_of_hyperplanes
 from sklearn.metrics import log_loss
 
 from gln.learning.cuts import DEEPEST, PENALTY, _gain, chosen_halfspaces, samples_for
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN
 
-RNG = np.random.default_rng(0)
-Z = RNG.normal(size=(6, 1000)).astype(np.float32)
-ONES = np.ones(1000)
+Z = np.random.default_rng(0).normal(size=(6, 1000)).astype(np.float32)
+ONES, NOISE = np.ones(1000), np.random.default_rng(1).normal(size=1000)
 KINDS: dict[str, Any] = {
     "two classes": ({}, lambda x: (x > 0.4).astype(int)),
     "three classes": ({"num_classes": 3}, lambda x: (x > 0.4) + (x > 1.2).astype(int)),
@@ -22,7 +22,7 @@ KINDS: dict[str, Any] = {
     "numbers": ({"loss": "squared_error"}, lambda x: np.where(x > 0.4, 1.0, -1.0)),
     "two targets": ({"loss": "squared_error", "num_outputs": 2}, lambda x: np.stack([x > 0.4, x < 0.4]).astype(float)),
     "quantiles": ({"loss": "quantile", "quantiles": [0.1, 0.9]}, lambda x: np.where(x > 0.4, 1.0, -1.0)),
-    "variances": ({"loss": "variance"}, lambda x: np.where(x > 0.4, 2.0, 0.1) * RNG.normal(size=1000)),
+    "variances": ({"loss": "variance"}, lambda x: np.where(x > 0.4, 2.0, 0.1) * NOISE),
 }
 
 
@@ -86,6 +86,20 @@ def test_beyond_the_deepest_tree_halfspaces_are_random():
     assert len(np.unique(many.offsets[0])) == DEEPEST + 5
 
 
+def test_cuts_keep_clear_of_samples_where_values_are_few():
+    """Sums of a few columns of 0 and 1 are equal but for rounding, which is no gap to cut in."""
+    rng = np.random.default_rng(2)
+    table = np.concatenate(
+        [rng.random((5, 1000)) < [[0.5], [0.2], [0.05], [0.01], [0.002]], rng.integers(0, 4, (3, 1000))]
+    )
+    z = ((table - table.mean(axis=1, keepdims=True)) / table.std(axis=1, keepdims=True)).astype(np.float32)
+    y = (table[0] + table[5] > rng.integers(0, 4, 1000)).astype(int)
+    model = GLN([16], 8, 8, context_map_size=DEEPEST + 2, context_features=3, seed=0)
+    planes, offsets = chosen_halfspaces(model.config, z, y, ONES)
+    model.set_state({**model.get_state(), "hyperplanes.1": planes, "hyperplane_bias.1": offsets})
+    assert clear_of_hyperplanes(model, z).all()
+
+
 def test_columns_that_never_vary_are_no_obstacle():
     z = np.zeros((2, 40), np.float32)
     config = GLN([4], 2, 2, context_map_size=2, context_features=3, seed=0).config
@@ -106,7 +120,7 @@ def test_steps_of_combinations_are_learned():
 
 
 def test_only_networks_with_cells_choose():
-    model = GLNRegressor(random_state=0, n_epochs=1).fit(Z.T, Z[2] + RNG.normal(size=1000))
+    model = GLNRegressor(random_state=0, n_epochs=1).fit(Z.T, Z[2] + NOISE)
     of_kinds: dict[bool, list[bool]] = {}
     for gln in model.glns_:
         state = gln.get_state()

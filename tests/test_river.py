@@ -344,14 +344,40 @@ def test_frames_and_targets_of_other_lengths_are_refused(kind):
     assert_same_state(learner_state(learner), before)
 
 
-@pytest.mark.parametrize("label", [math.nan, None])
+@pytest.mark.parametrize("label", [math.nan, None, pd.NA, pd.NaT, [1], np.zeros(2)], ids=repr)
 def test_a_missing_label_is_not_a_class(label):
     model = learned(labelled(40), GLNClassifier(**SMALL))
-    with pytest.raises(ValueError, match="y: expected labels, got NaN or None"):
+    before, late = learner_state(model._learner), pd.DataFrame([{"a": 1.0}, {"a": 1.0, "late": 1.0}])
+    with pytest.raises(ValueError, match="y: expected labels"):
         model.learn_one(rows(1)[0], label)
-    with pytest.raises(ValueError, match="y: expected labels, got NaN or None"):
-        model.learn_many(pd.DataFrame(rows(2)), pd.Series([1, label], dtype=object))
+    for frame in (pd.DataFrame(rows(2)), late):
+        with pytest.raises(ValueError, match="y: expected labels"):
+            model.learn_many(frame, pd.Series([1, label], dtype=object))
     assert len(model._labels) == 2
+    assert "late" not in model._words
+    assert_same_state(learner_state(model._learner), before)
+
+
+@pytest.mark.parametrize(
+    "labels", [np.array([3, 7]), np.array(["x", "y"]), [DAY, DAY.replace(year=2021)], [(1, "x"), 2]]
+)
+def test_labels_of_other_kinds(labels):
+    one, many = GLNClassifier(**SMALL), GLNClassifier(**SMALL)
+    samples = [(x, labels[y]) for x, y in labelled(40)]
+    learned(samples, one)
+    many.learn_many(pd.DataFrame([x for x, _ in samples]), pd.Series([label for _, label in samples], dtype=object))
+    assert one.predict_proba_one(samples[0][0]).keys() == set(labels)
+    assert_same_predictions(one, many, samples[:5])
+
+
+@pytest.mark.parametrize("kind", [GLNClassifier, GLNRegressor])
+def test_rows_labels_and_weights_belong_together_by_position(kind):
+    frame, y = pd.DataFrame(rows(20)), pd.Series([y for _, y in labelled(20)])
+    plain, other = kind(**SMALL), kind(**SMALL)
+    plain.learn_many(frame, y, w=y + 1)
+    other.learn_many(frame.set_axis([7] * 20), y.set_axis(y.index[::-1]), w=(y + 1).set_axis(range(5, 25)))
+    assert_same_state(learner_state(other._learner), learner_state(plain._learner))
+    assert other.predict_many(frame.set_axis([7] * 20)).index.tolist() == [7] * 20
 
 
 def test_a_rate_that_fails_changes_nothing():
@@ -387,14 +413,37 @@ def test_learning_continues_after_loading_in_mid_stream(tmp_path):
         GLNRegressor.load(tmp_path / "m", seed=3)
 
 
-@pytest.mark.parametrize("y", [math.nan, math.inf])
+@pytest.mark.parametrize("y", [math.nan, math.inf, None, pd.NA, "1.5", [1.0], DAY, DAY.to_datetime64(), 1e60], ids=repr)
 def test_bad_targets_change_nothing(y):
     model = learned(labelled(40), GLNRegressor(**SMALL))
     before = learner_state(model._learner)
-    with pytest.raises(ValueError, match="targets: expected finite numbers"):
+    with pytest.raises(ValueError, match="y: expected finite numbers"):
         model.learn_one(rows(1)[0], y)
-    with pytest.raises(ValueError, match="targets: expected finite numbers"):
-        model.learn_many(pd.DataFrame(rows(2)), pd.Series([1.0, y]))
+    with pytest.raises(ValueError, match="y: expected finite numbers"):
+        model.learn_many(pd.DataFrame(rows(2)), pd.Series([1.0, y], dtype=object))
+    assert_same_state(learner_state(model._learner), before)
+
+
+@pytest.mark.parametrize("kind", [GLNClassifier, GLNRegressor])
+def test_input_of_another_form_is_refused_by_name(kind):
+    model = learned(labelled(40), kind(**SMALL))
+    before = learner_state(model._learner)
+    twice = pd.DataFrame(np.ones((2, 3)), columns=["a", "b", "b"])
+    for y in ([0, 1], [0, None], [None, None]):
+        for call in (model.learn_many, model.predict_learn_many, lambda frame, _: model.predict_many(frame)):
+            with pytest.raises(ValueError, match="X: expected columns with different names, got several named 'b'"):
+                call(twice, y)
+    for call in (lambda: model.learn_many(np.ones((2, 8)), [0, 1]), lambda: model.predict_many(np.ones((2, 8)))):
+        with pytest.raises(ValueError, match="X: expected a pandas frame, got ndarray"):
+            call()
+    for x in ([1.0], None, 3.0, "text", np.ones(8)):
+        for call in (lambda x=x: model.learn_one(x, 1), lambda x=x: model.predict_one(x)):
+            with pytest.raises(ValueError, match="x: expected a dictionary of features, got"):
+                call()
+        with pytest.raises(ValueError, match="x: expected a dictionary of features, got"):
+            model.predict_learn_many([{"a": 1.0}, x], [0, 1])
+    with pytest.raises(ValueError, match="w: expected a number or 2 of them, got"):
+        model.learn_many(pd.DataFrame(rows(2)), [0, 1], w=["heavy", "light"])
     assert_same_state(learner_state(model._learner), before)
 
 

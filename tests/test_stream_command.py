@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,17 @@ def started(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*RUN, *arguments], env=environ, **pipes)
 
 
+def test_a_class_that_reads_as_missing_is_said(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("a,y\n1,None\n2,x\n3,y\n4,None\n")
+    options = [str(tmp_path / "a.csv"), "--target", "y", "--save", str(tmp_path / "m")]
+    assert main(options) == 0
+    assert capsys.readouterr().err.count("'None' is read as a missing value, so the sample is only predicted") == 1
+    assert list(GLNClassifier.load(tmp_path / "m").predict_proba_one({})) == ["x", "y"]
+    assert main([*options, "--strings", "y"]) == 0
+    assert "missing" not in capsys.readouterr().err
+    assert list(GLNClassifier.load(tmp_path / "m").predict_proba_one({})) == ["None", "x", "y"]
+
+
 def test_classes_of_a_loaded_model_stay_text(tmp_path):
     (tmp_path / "a.csv").write_text("a,y\n1,1\n2,x\n3,1\n4,x\n")
     (tmp_path / "b.csv").write_text("a,y\n1,1\n3,1\n")  # where they look like numbers
@@ -109,6 +121,84 @@ def test_classes_of_a_loaded_model_stay_text(tmp_path):
     options = ["--target", "y", "--load", str(tmp_path / "m"), "--save", str(tmp_path / "n")]
     assert main([str(tmp_path / "b.csv"), *options]) == 0
     assert list(GLNClassifier.load(tmp_path / "n").predict_proba_one({"a": 1.0})) == ["1", "x"]
+
+
+UNKNOWN_FIRST = {  # formats of (a, y); without y, the first 1,200 samples
+    "csv": ("a,y\n", lambda a, y: f"{a},{'' if y is None else y}\n"),
+    "jsonl": ("", lambda a, y: json.dumps({"a": a, "y": y}) + "\n"),
+    "vw": ("", lambda a, y: f"{'' if y is None else y} | a:{a}\n"),
+}
+
+
+@pytest.mark.parametrize("form", UNKNOWN_FIRST)
+def test_the_first_target_decides_what_is_learned(form, tmp_path, capsys):
+    header, line = UNKNOWN_FIRST[form]
+    a = np.random.default_rng(0).normal(size=1300).round(3).tolist()
+    targets: list[Any] = [None if row < 1200 else row + 0.5 for row in range(1300)]
+    file = tmp_path / f"s.{form}"
+    file.write_text(header + "".join(map(line, a, targets)))
+    options = [str(file), *([] if form == "vw" else ["--target", "y"]), "--predictions", str(tmp_path / "p.csv")]
+    assert main([*options, "--save", str(tmp_path / "m")]) == 0
+    said = f"learning numbers, since {'the target' if form == 'vw' else 'y'} begins with 1200.5"
+    assert said in capsys.readouterr().err
+    model = GLNRegressor(seed=0)
+    for x, y in zip(a[1200:], targets[1200:], strict=True):
+        model.learn_one({"a": x}, y)
+    assert_same_arrays(read(tmp_path / "m")[1], _saved(model, tmp_path))
+    assert [float(row["prediction"]) for row in rows_of(tmp_path / "p.csv")][:1201] == [0.0] * 1201
+    assert figures_in(tmp_path / "m").samples == 1300
+    file.write_text(header + "".join(map(line, a[:3], targets[:3])))
+    assert main(options) == 2
+    assert "expected a target in at least one sample, got 3 samples without" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [["--regression"], ["--strings", "y"]])
+def test_a_pipe_without_targets_is_answered_at_once_if_an_option_says_what_is_learned(options):
+    process = started("--target", "y", "--predictions", "-", *options, stderr=subprocess.DEVNULL)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b'{"a": 1}\n')
+    process.stdin.flush()
+    answer = {"prediction": 0.0} if options == ["--regression"] else {"prediction": None, "probability": None}
+    assert json.loads(process.stdout.readline()) == answer
+    process.stdin.close()
+    assert process.wait(60) == 0
+
+
+NOT_IDS = {  # names, and values as in a stream, that are no ids
+    **{"age": 80, "count": 500, "hour": 24, "year": 2030, "pixel_17": 256, "paid": 90, "n_users": 300, "grid": 9},
+    **{"user_age": 80, "items": 40, "new_customer": 2, "is_user": 2, "price": 2000, "zip_distance": 70, "clicks": 9},
+}
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_numbers_that_are_named_like_ids_are_said(form, tmp_path, capsys):
+    rng, ids = np.random.default_rng(0), ["user", "itemId", "session_id", "ZIP"]
+    X = pd.DataFrame({name: rng.integers(0, most, 200) for name, most in NOT_IDS.items()})
+    X = X.assign(**{name: rng.integers(1, 90, 200) for name in ids}, id=range(200), code=rng.normal(size=200))
+    X["y"] = rng.choice(["no", "yes"], 200)
+    file = tmp_path / f"s.{form}"
+    X.to_csv(file, index=False) if form == "csv" else X.to_json(file, orient="records", lines=True)
+    said = []
+    for options in ([], ["--strings", "user,ZIP", "--numbers", "itemId", "--ignore", "session_id"]):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # that text reads as numbers
+            assert main([str(file), "--target", "y", *options]) == 0
+        said.append(capsys.readouterr().err)
+    listed = "user,itemId,session_id,ZIP"
+    hint = f"gln-stream: {listed}: read as numbers, but named like ids\n    (--strings {listed} reads categories)\n"
+    assert hint in said[0]
+    assert "like ids" not in said[1]
+
+
+@pytest.mark.parametrize("name", ["kinds.csv", "kinds.jsonl"])
+def test_a_loaded_model_learns_nothing_without_a_target(files, name, tmp_path, capsys):
+    model = ["--load", str(files / "model.gln")]
+    assert main([str(files / name), *model, "--save", str(tmp_path / "m")]) == 2
+    assert "--target: expected the name of what to predict, got none" in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()
+    assert main([str(files / name), *model, "--predict-only", "--predictions", str(tmp_path / "p.csv")]) == 0
+    assert len(rows_of(tmp_path / "p.csv")) == 700
 
 
 # ---- Figures ---------------------------------------------------------------------------------------------------------
@@ -131,7 +221,7 @@ def test_figures_of_classes_are_rivers(files, name, tmp_path, capsys):
     assert lines[-3].split() == ["GLN", f"{accuracy:.5g}", f"{loss:.5g}"]
     assert lines[-2].split() == ["best", "constant,", "low", f"{most.iloc[0]:.5g}", f"{entropy:.5g}"]
     assert lines[-1].split() == ["last", "label", f"{before:.5g}"]
-    assert lines[-5].startswith("700 samples; 700 in ")
+    assert lines[-5].startswith("700 samples, 2 of an unknown class (log-loss 0); 700 in ")
     assert [line.split()[0] for line in lines[4:-5]] == ["2", "4", "8", "16", "32", "64", "128", "256", "512"]
 
 
@@ -189,6 +279,21 @@ def test_weights_count_as_rivers(tmp_path):
     assert means(figures_in(tmp_path / "m"))[0] == pytest.approx(accuracy.get(), rel=1e-12)
 
 
+@pytest.mark.parametrize("form", ["csv", "jsonl", "vw"])
+def test_samples_of_unknown_classes_are_said(form, tmp_path, capfd):
+    labels, line = [1, 2, 3, 12, 57, 31, None, 12], UNKNOWN_FIRST[form][1]
+    (tmp_path / f"s.{form}").write_text(UNKNOWN_FIRST[form][0] + "".join(line(1.5, y) for y in labels[:3]))
+    target, model = [] if form == "vw" else ["--target", "y"], str(tmp_path / "m")
+    assert main([str(tmp_path / f"s.{form}"), *target, "--save", model]) == 0
+    assert "\n3 samples, 2 of an unknown class (log-loss 0); 3 in" in capfd.readouterr().err
+    (tmp_path / f"s.{form}").write_text(UNKNOWN_FIRST[form][0] + "".join(line(1.5, y) for y in labels))
+    assert main([str(tmp_path / f"s.{form}"), *target, "--save", model, "--resume"]) == 0
+    assert "\n8 samples, 5 of an unknown class (log-loss 0); 5 in" in capfd.readouterr().err
+    (tmp_path / f"s.{form}").write_text(UNKNOWN_FIRST[form][0] + "".join(line(1.5, y) for y in [77, 77, None, 1]))
+    assert main([str(tmp_path / f"s.{form}"), *target, "--load", model, "--predict-only"]) == 0
+    assert "\n4 samples, 2 of an unknown class (log-loss 0); 4 in" in capfd.readouterr().err
+
+
 def test_figures_do_not_depend_on_chunks():
     rng = np.random.default_rng(0)
     p = rng.dirichlet([1, 1, 1], 1500)
@@ -206,6 +311,14 @@ def test_figures_do_not_depend_on_chunks():
         states.append(figures.state())
     assert states[0] == states[1] == states[2] == states[3]
     assert (states[0]["every"], len(states[0]["curve"])) == (4, 376)
+
+
+def test_figures_of_an_earlier_file_go_on():
+    state = Figures(True).state()
+    del state["unknown"]
+    figures = Figures(True)
+    figures.resume(state)
+    assert figures.state() == Figures(True).state()
 
 
 # ---- Predictions -----------------------------------------------------------------------------------------------------
@@ -340,7 +453,7 @@ def test_bad_lines(tmp_path, capsys):
     assert main([str(tmp_path / "bad.csv"), *options, str(tmp_path / "bad"), "--skip-bad"]) == 0
     said = capsys.readouterr().err
     assert "gln-stream: leaving out line 30: expected 4 fields" in said
-    assert f"{500 - len(bad)} samples, {len(bad)} bad lines left out" in said
+    assert f"{500 - len(bad)} samples, {len(bad)} bad lines left out, 2 of an unknown class" in said
     assert_same_arrays(read(tmp_path / "bad")[1], read(tmp_path / "good")[1])
     one, other = (figures_in(tmp_path / name).state() for name in ("bad", "good"))
     assert (one.pop("skipped"), other.pop("skipped")) == (len(bad), 0)

@@ -7,16 +7,21 @@ import gc
 import gzip
 import io
 import json
+import math
 import os
 import re
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from gln.learning.files import read as read_file
+from gln.stream.command import main
 from gln.stream.formats import FORMS, BadLine, Chunk, form_of, opened, read
 from gln.stream.vw import example_of
 
@@ -123,7 +128,7 @@ def test_types_of_columns_come_from_the_first_rows_that_have_values():
     options: dict[str, Any] = {"strings": ["code", "y"], "numbers": ["n"], "ignore": ["mixed", "late"]}
     found = all_of(text, "csv", target="y", **options)
     assert [x for _, x, _ in found][:2] == [{"n": 1.0, "code": "007"}, {"n": 2.0, "code": "8"}]
-    assert [target for _, _, target in found] == ["0", "1.5", None, "-2"]
+    assert [target for _, _, target in found] == ["0", "1.5", "NA", "-2"]
     # row by row, as from a slow pipe, a text after numbers is a bad line
     with pytest.raises(BadLine, match=r"line 3: mixed: expected a finite number, got 'x' \(--strings mixed reads"):
         all_of(text, "csv", target="y", chunk=1)
@@ -163,6 +168,38 @@ def test_options_are_checked():
             all_of("1 |a b\n", form, **options)
 
 
+def test_words_for_a_missing_value_are_read_as_by_pandas_and_said_where_they_may_be_a_class():
+    text = "a,c,y\n1,NA,low\n2,None,None\n3,x,\n4,y,None\n"
+    [chunk] = read(io.BytesIO(text.encode()), "csv", target="y")
+    assert chunk.targets == ["low", None, None, None]
+    of_pandas = pd.read_csv(io.StringIO(text))
+    assert of_pandas["y"].isna().tolist() == [False, True, True, True]
+    assert pd.DataFrame(chunk.rows)["c"].isna().tolist() == of_pandas["c"].isna().tolist()
+    note = "line 3: y: 'None' is read as a missing value, so the sample is only predicted"
+    assert chunk.note == f"{note}\n    (--strings y reads it as a class)"
+    # once, also if it is the first value of a pipe, and not where an empty field or a number says enough
+    slow = read(io.BytesIO(b"y,a\nNone,1\nNone,1\nlow,2\nNone,3\n"), "csv", target="y", chunk=1)
+    assert [each.note[:6] for each in slow] == ["line 2", "", "", ""]
+    assert [each.note for each in read(io.BytesIO(b"y,a\n1,1\nNA,1\n,2\n"), "csv", target="y")] == [""]
+    assert [each.note for each in read(io.BytesIO(b"y,a\nlow,1\n,2\n"), "csv", target="y")] == [""]
+    # a column that is said to be text has all texts
+    [chunk] = read(io.BytesIO(text.encode()), "csv", target="y", strings=["c", "y"])
+    assert (chunk.targets, chunk.note) == (["low", "None", None, "None"], "")
+    assert pd.DataFrame(chunk.rows)["c"].tolist() == ["NA", "None", "x", "y"]
+    # as have JSON's strings
+    assert all_of('{"y": "None"}\n{"y": null}\n', "jsonl", target="y") == [(1, {}, "None"), (2, {}, None)]
+
+
+def test_a_wide_header_takes_seconds():
+    names = [f"c{i}" for i in range(60_000)]
+    text = "\n".join([",".join(names), ",".join(["1"] * 60_000)])
+    start = time.process_time()
+    assert len(all_of(text, "csv", target="c5", ignore=names[10:59_000])[0][1]) == 1009
+    assert time.process_time() - start < 15  # looking each name up in a list would take a minute
+    with pytest.raises(BadLine, match="line 1: expected a name of its own for each column, got 'c7' twice"):
+        all_of(",".join([*names, "c7"]), "csv")
+
+
 # ---- JSON lines ------------------------------------------------------------------------------------------------------
 
 
@@ -175,6 +212,17 @@ def test_objects_are_flattened():
     [(_, ignored, target), _] = all_of(text, "jsonl", target="e.f", ignore=["tags", "e.g.h", "at.1"])
     assert set(ignored) == {"a", "b", "c", "d", "at.0", "at.2", "y"}
     assert target == 1.5
+
+
+def test_nan_is_a_missing_value_and_infinity_a_bad_line():
+    values = [{"a": 1.5, "at": [math.nan, 2], "y": 1}, {"a": math.nan, "at": [0, 1], "y": math.nan}, {"a": math.inf}]
+    bad: list[BadLine] = []
+    lines = "\n".join(map(json.dumps, values))
+    found = all_of(lines, "jsonl", target="y", skip_bad=bad.append)
+    first, second = {"a": 1.5, "at.0": None, "at.1": 2}, {"a": None, "at.0": 0, "at.1": 1}
+    assert found == all_of(lines.replace("NaN", "null"), "jsonl", target="y", skip_bad=bad.append)
+    assert found == [(1, first, 1), (2, second, None)]
+    assert [str(each) for each in bad] == 2 * ["line 3: expected a finite number, got Infinity"]
 
 
 def test_objects_have_values_of_one_kind_by_name():
@@ -257,8 +305,8 @@ def test_libsvm_is_read_as_by_scikit_learn():
     dump_svmlight_file(dense, rng.integers(3, size=300) - 0.5, stream, zero_based=False, query_id=np.arange(300))
     text = "# a comment\n" + stream.getvalue().decode().replace(" qid:7 ", " qid:7 # ")
     expected, labels = load_svmlight_file(io.BytesIO(text.encode()), n_features=9, zero_based=True)
-    found = all_of(text, "libsvm", features=[str(index) for index in range(1, 9)])
-    rows = pd.DataFrame([x for _, x, _ in found])[[str(index) for index in range(1, 9)]]
+    found = all_of(text, "libsvm")
+    rows = pd.DataFrame([x for _, x, _ in found])[[str(index) for index in range(1, 9)]].fillna(0)
     np.testing.assert_array_equal(rows, expected.toarray()[:, 1:])  # an absent feature is 0
     assert [target for _, _, target in found] == labels.tolist()
     comments = text.splitlines().index(next(line for line in text.splitlines() if line[0] != "#"))
@@ -266,28 +314,60 @@ def test_libsvm_is_read_as_by_scikit_learn():
     assert all_of("+1 1:2\n", "libsvm") == [(1, {"1": 2.0}, 1)]
 
 
-@pytest.mark.parametrize("first", [3, 30])
-def test_zeros_are_written_for_what_the_model_makes_features_of(first):
-    from gln.river import GLNClassifier
+# ---- The same samples in several formats -----------------------------------------------------------------------------
 
+
+def sparse_rows(count: int, features: int) -> tuple[np.ndarray, list[int]]:  # -> (N, F)
+    """Numbers of which half are 0, except in the first row, and labels that depend on some."""
     rng = np.random.default_rng(0)
-    rates = np.concatenate([np.full(first, 0.9), rng.random(20)])
-    lines = [f"1 | {' '.join(f'f{i}' for i in range(first))}"]
-    for number in range(200):
-        has = rng.random(len(rates)) < rates * (number > 50 + np.arange(len(rates)))
-        label, weight = rng.choice(["", "1", "-1"]), rng.choice(["1", "0"], p=[0.9, 0.1])
-        lines.append(f"{label and f'{label} {weight}'} | {' '.join(f'f{i}:2' for i in np.flatnonzero(has))}")
-    model, written = GLNClassifier(layer_sizes=(4,), backend="numpy", seed=0), 0
-    for chunk in read(io.BytesIO("\n".join(lines).encode()), "vw", chunk=64):
-        rows: Any = chunk.rows
-        for x, target, weight in zip(rows, chunk.targets, chunk.weights or [], strict=True):
-            features = {name for name in model._places if isinstance(name, str)}
-            assert {name for name, value in x.items() if not value} | (x.keys() & features) == features
-            written += sum(not value for value in x.values())
-            if target is not None:
-                model.learn_one(x, target, weight)
-    assert written > 300
-    assert len([name for name in model._places if isinstance(name, str)]) > 5
+    values = rng.normal(size=(count, features)).round(3) * (rng.random((count, features)) < 0.5)
+    values[0] = 1
+    return values, np.where(values[:, 0] + values[:, 1] * values[:, 2] > 0, 1, -1).tolist()
+
+
+def as_form(form: str, values: np.ndarray, labels: list[int]) -> str:  # (N, F)
+    """A file of these samples; zeros are left out of libsvm's text and Vowpal Wabbit's."""
+    rows = [{f"{i}": value for i, value in enumerate(row)} for row in values.tolist()]
+    if form == "csv":
+        return csv_text([[*rows[0], "y"], *([*map(str, [*x.values(), y])] for x, y in zip(rows, labels, strict=True))])
+    if form == "jsonl":
+        return "".join(json.dumps(x | {"y": y}) + "\n" for x, y in zip(rows, labels, strict=True))
+    bar = " |" if form == "vw" else ""
+    sparse = (" ".join(f"{name}:{value}" for name, value in x.items() if value) for x in rows)
+    return "".join(f"{y}{bar} {features}\n" for y, features in zip(labels, sparse, strict=True))
+
+
+def predictions(form: str, text: str, folder: Path, *options: str) -> str:
+    """What the command predicts of a file."""
+    target = ["--target", "y"] if form in ("csv", "jsonl") else []
+    (folder / f"s.{form}").write_text(text)
+    assert main([str(folder / f"s.{form}"), *target, *options, "--predictions", str(folder / "p.csv")]) == 0
+    return re.sub("(?m)^[^,]*,", "", (folder / "p.csv").read_text()) if form == "vw" else (folder / "p.csv").read_text()
+
+
+@pytest.mark.parametrize(("features", "options"), [(6, []), (6, ["--memory"]), (24, ["--no-negatives"])])
+def test_all_formats_predict_the_same(features, options, tmp_path):
+    values, labels = sparse_rows(150, features)
+    of_csv = predictions("csv", as_form("csv", values, labels), tmp_path, *options)
+    assert of_csv.count("\n") == 151
+    for form in ("jsonl", "vw", "libsvm"):
+        assert predictions(form, as_form(form, values, labels), tmp_path, *options) == of_csv
+
+
+@pytest.mark.parametrize("form", ["vw", "libsvm"])
+def test_a_loaded_model_that_is_interrupted_and_resumed_ends_as_uninterrupted(form, tmp_path):
+    """Its features are not those that a run through the lines would find."""
+    rng, saved = np.random.default_rng(0), [str(tmp_path / name) for name in ("first", "whole", "parts")]
+    first, labels = sparse_rows(50, 6)
+    predictions(form, as_form(form, first, labels), tmp_path, "--save", saved[0])
+    values = np.hstack([np.zeros((400, 3)), rng.normal(size=(400, 6)).round(2) * (rng.random((400, 6)) < 0.4)])
+    y = np.where(values[:, 5] + values[:, 8] > 0, 1, -1).tolist()
+    whole = predictions(form, as_form(form, values, y), tmp_path, "--load", saved[0], "--save", saved[1])
+    predictions(form, as_form(form, values[:250], y[:250]), tmp_path, "--load", saved[0], "--save", saved[2])
+    assert predictions(form, as_form(form, values, y), tmp_path, "--save", saved[2], "--resume") == whole
+    assert read_file(saved[1])[1].keys() == read_file(saved[2])[1].keys()
+    for name, array in read_file(saved[1])[1].items():
+        np.testing.assert_array_equal(array, read_file(saved[2])[1][name], err_msg=name)
 
 
 # ---- Damaged lines ---------------------------------------------------------------------------------------------------
@@ -357,7 +437,7 @@ DAMAGES: dict[str, tuple[Callable[[Any], str], dict[str, Any], list[Damage]]] = 
             _latin,
             *(
                 _replaced(r"-?\d+\.\d+", new)
-                for new in ("NaN", "-Infinity", "1e39", "1e400", "'1'", "01", "[[1]]", '"1"')
+                for new in ("Infinity", "-Infinity", "1e39", "1e400", "'1'", "01", "[[1]]", '"1"')
             ),
             _replaced(r'"y":', '"a":'),
             _replaced(r'"no"', '["no"]'),
@@ -382,7 +462,7 @@ DAMAGES: dict[str, tuple[Callable[[Any], str], dict[str, Any], list[Damage]]] = 
     ),
     "libsvm": (
         _libsvm_line,
-        {"features": ["1", "3", "4"]},
+        {},
         [
             *(_replaced(r"^\S+", new) for new in ("one", "1,2", "nan", "1e39", "1_0", "")),
             *(

@@ -365,11 +365,8 @@ def test_predictions_that_exist_are_refused_if_the_saved_run_wrote_none(stopped,
 
 # ---- The same model --------------------------------------------------------------------------------------------------
 
-ZEROS = "zeros of absent words are counted from the start of the file, not as the loaded model counts them"
-OF_ZEROS = pytest.mark.xfail(reason=ZEROS, strict=True)
 
-
-@pytest.mark.parametrize("form", ["csv", "jsonl", *(pytest.param(form, marks=OF_ZEROS) for form in ("vw", "libsvm"))])
+@pytest.mark.parametrize("form", FORMS)
 def test_a_run_from_a_loaded_model_goes_on(form, stops, tmp_path):
     lines = lines_of(form, table(2 * COUNT))
     header = lines[: form == "csv"]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,40 @@ def test_learn_many_learns_levels_as_learn_one(tmp_path):
         one.learn_one(x, label)
     many.learn_many(X, pd.Series(y))
     assert saved(one, tmp_path) == saved(many, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [(GLNClassifier, {"memory": True}), (GLNClassifier, {"negatives": False}), (GLNRegressor, {"quantiles": (0.5,)})],
+)
+def test_rows_of_weight_0_are_as_if_they_were_not_there(kind, options, tmp_path):
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(80, 2)), columns=["a", "b"])
+    X["colour"] = rng.choice(["red", "green"], 80).astype(object)
+    X["word"] = np.where(np.arange(80) % 9 == 5, 1.0, np.nan)
+    w = np.where(np.arange(80) % 3 == 0, 0.0, rng.choice([1.0, 2.0], 80))
+    y: list[Any] = np.where(w > 0, X["a"] + X["b"] > 0, 7).tolist()
+    y[0] = None
+    # What only they have: a value that is out of range, levels, a class, a word, and a text where others have numbers.
+    bad = X.astype(object)
+    bad["colour"], bad["late"] = bad["colour"].where(w > 0, "blue"), np.where(w > 0, np.nan, 1.0)
+    bad.loc[0, "b"], bad.loc[3, "word"] = math.inf, "text"
+    dictionaries = [{name: v for name, v in x.items() if v == v} for x in bad.to_dict("records")]
+    models = [kind(layer_sizes=(8, 4), seed=1, **options) for _ in range(5)]
+    without, many, parts, one, turns = models
+    without.learn_many(X[w > 0], [label for label, weight in zip(y, w.tolist(), strict=True) if weight], w[w > 0])
+    many.learn_many(bad, y, w)
+    for start in range(0, 80, 7):
+        parts.learn_many(bad[start : start + 7], y[start : start + 7], w[start : start + 7])
+    for x, label, weight in zip(dictionaries, y, w.tolist(), strict=True):
+        one.learn_one(x, label, weight)
+    fine = bad.drop(index=[0, 3])
+    predicted = turns.predict_learn_many(fine, [y[place] for place in fine.index], w[fine.index])
+    assert len(predicted) == len(fine)
+    assert many._places.keys() == without._places.keys()
+    expected = saved(without, tmp_path)
+    for model in models:
+        assert saved(model, tmp_path) == expected
 
 
 @pytest.mark.parametrize(

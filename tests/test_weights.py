@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.sparse import csr_array
+from scipy.sparse import coo_array, csr_array
 from sklearn.datasets import make_classification, make_friedman1
 from sklearn.metrics import log_loss
 
@@ -89,6 +89,84 @@ def test_copies_of_a_rare_category_do_not_leak_their_own_targets(shuffle):
     rows = np.tile(np.arange(600), 4)
     model = GLNClassifier(random_state=0, shuffle=shuffle).fit(frame.iloc[rows], y[rows])
     assert log_loss(y[600:], model.predict_proba(frame[600:])) == pytest.approx(COIN, abs=0.03)
+
+
+# ---- Weights of 0 ----------------------------------------------------------------------------------------------------
+
+
+def with_rows_of_no_weight() -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """Every third row has no weight, and a colour, a text and a number that no other row could have."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(90, 2)), columns=["a", "b"]).astype(object)
+    frame["colour"] = rng.choice(["red", "green", "blue"], 90).astype(object)
+    y = ((frame["a"] + frame["b"] > 0) ^ (frame["colour"] == "red")).to_numpy().astype(int)
+    weights = np.where(np.arange(90) % 3 == 0, 0, rng.integers(1, 3, 90))
+    frame.loc[weights == 0, "colour"] = "another"
+    frame.loc[0, "a"], frame.loc[3, "b"], y[6:10:3] = np.inf, "text", 1 - y[6:10:3]
+    return frame, y, weights
+
+
+@pytest.mark.parametrize("form", [pd.DataFrame, "list"])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [(GLNClassifier, {"n_epochs": 2}), (GLNClassifier, {"negatives": False}), (GLNRegressor, {"n_epochs": 2})],
+)
+def test_samples_of_weight_0_are_as_if_they_were_not_there(kind, options, form):
+    frame, y, weights = with_rows_of_no_weight()
+    rest = weights > 0
+    X, few = (frame, frame[rest]) if form is pd.DataFrame else (frame.values.tolist(), frame[rest].values.tolist())
+    chosen = "from_dtype" if form is pd.DataFrame else [2]
+    own = {"layer_sizes": (8, 4), "backend": "numpy", "random_state": 0, "categorical_features": chosen, **options}
+    first = {"classes": [0, 1]} if kind is GLNClassifier else {}
+    for call, more in (("fit", {}), ("partial_fit", first)):
+        given = y.tolist() if form == "list" else y
+        model, expected = kind(**own), kind(**own)
+        getattr(model, call)(X, given, sample_weight=weights.tolist(), **more)
+        getattr(expected, call)(few, y[rest], sample_weight=weights[rest], **more)
+        assert model.categories_ == expected.categories_
+        assert "another" not in model.categories_[2]
+        np.testing.assert_array_equal(model.predict(few), expected.predict(few))
+        if kind is GLNClassifier:
+            np.testing.assert_array_equal(model.predict_proba(few), expected.predict_proba(few))
+
+
+@pytest.mark.parametrize("form", [coo_array, csr_array, np.asarray])
+def test_samples_of_weight_0_of_any_form(form):
+    rng = np.random.default_rng(0)
+    X, y, weights = rng.normal(size=(60, 3)), rng.normal(size=(60, 2)), np.arange(60) % 2
+    X[0] = np.inf
+    model, expected = (GLNRegressor((4,), n_networks=1, n_epochs=1, random_state=0, backend="numpy") for _ in range(2))
+    model.fit(form(X), pd.DataFrame(y), sample_weight=weights)
+    expected.fit(X[1::2], y[1::2])
+    np.testing.assert_array_equal(model.predict(X[1::2]), expected.predict(X[1::2]))
+
+
+def test_a_class_without_weight_is_known_and_its_samples_are_not_learned():
+    frame, y, weights = with_rows_of_no_weight()
+    y[weights == 0] = 2
+    own: dict[str, Any] = {"layer_sizes": (8, 4), "n_networks": 1, "n_epochs": 2, "random_state": 0, "backend": "numpy"}
+    by_sample = GLNClassifier(**own).fit(frame, y, sample_weight=weights > 0)
+    by_class = GLNClassifier(**own, class_weight={2: 0}).fit(frame, y)
+    balanced = GLNClassifier(**own, class_weight="balanced").fit(frame, y, sample_weight=weights > 0)
+    rest = frame[weights > 0]
+    for model in (by_sample, by_class, balanced):
+        assert model.classes_.tolist() == [0, 1, 2]
+        assert "another" not in model.categories_[2]
+        assert model.predict_proba(rest)[:, 2].max() < 0.2
+    np.testing.assert_array_equal(by_sample.predict_proba(rest), by_class.predict_proba(rest))
+    stream = GLNClassifier(**own, class_weight={2: 0}).partial_fit(frame, y, classes=[0, 1, 2])
+    assert "another" not in stream.categories_[2]
+
+
+def test_without_any_weight_there_is_nothing_to_learn():
+    frame, y, _ = with_rows_of_no_weight()
+    for model in (GLNClassifier(backend="numpy"), GLNRegressor(backend="numpy")):
+        before = dict(vars(model))
+        with pytest.raises(ValueError, match="sample_weight, class_weight: expected at least one above zero, got none"):
+            model.fit(frame, y, sample_weight=np.zeros(90))
+        more = {"classes": [0, 1]} if isinstance(model, GLNClassifier) else {}
+        model.partial_fit(frame, y, sample_weight=np.zeros(90), **more)
+        assert vars(model) == before
 
 
 # ---- Equal rows of few categories are no copies ----------------------------------------------------------------------

@@ -6,6 +6,7 @@ import copy
 import math
 import os
 import time
+import tracemalloc
 from typing import Any, cast
 
 import numpy as np
@@ -156,6 +157,54 @@ def test_only_words():
 
 
 # ---- Frames ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", ["learn_many", "predict_learn_many"])
+def test_a_row_with_a_word_is_learned_without_a_copy_of_the_model(call, monkeypatch):
+    samples = [({"a": float(i), f"word {i}": 1.0}, i % 2) for i in range(20)]
+    one, many = learned(samples, GLNClassifier(**SMALL)), GLNClassifier(**SMALL)
+    monkeypatch.setattr("gln.learning.named.copy.deepcopy", None)
+    for x, y in samples:
+        getattr(many, call)(pd.DataFrame([x]), [y])
+    assert many._words == one._words
+    assert_same_state(
+        {**learner_state(many._learner), **bases_of(many)}, {**learner_state(one._learner), **bases_of(one)}
+    )
+
+
+class Counted(str):
+    """A name; the class counts how often a dictionary looks for one."""
+
+    lookups = 0
+
+    def __hash__(self) -> int:
+        Counted.lookups += 1
+        return super().__hash__()
+
+
+@pytest.mark.parametrize("value", [1.0, "text"])
+def test_time_and_memory_of_a_sample_do_not_depend_on_how_many_words_are_known(value):
+    model, found = GLNClassifier(**SMALL), []
+    model.learn_one({Counted("a"): 1.0, Counted("b"): "x"}, True)
+    for known in (600, 6000):
+        for i in range(len(model._words), known):
+            model.learn_one({Counted("a"): 1.0, Counted(f"word {i}"): value}, bool(i % 2))
+        own = [
+            ({Counted("a"): 1.0, Counted(f"word {i}"): value, Counted(f"{known} {i}"): value}, True) for i in range(9)
+        ]
+        calls: list[Any] = [model.learn_one, lambda x, y: model.predict_learn_many([x], [y])]
+        calls += [lambda x, _: model.explain_one(x), lambda x, y: model.learn_many(pd.DataFrame([x]), pd.Series([y]))]
+        for call in calls:
+            call(*own.pop())
+            sample = own.pop()
+            tracemalloc.start()
+            Counted.lookups = 0
+            call(*sample)
+            found.append((known, Counted.lookups, tracemalloc.get_traced_memory()[1]))
+            tracemalloc.stop()
+    for (_, few, small), (_, many, large) in zip(found[:4], found[4:], strict=True):
+        assert many == few
+        assert large < small + 40_000  # less than a copy of the names that are known
 
 
 @pytest.mark.parametrize("memory", [False, True])

@@ -9,8 +9,10 @@ Shapes: A arms, F features.
 from __future__ import annotations
 
 import copy
+import itertools
 import math
-from collections.abc import Hashable, Mapping
+import reprlib
+from collections.abc import Collection, Hashable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -24,7 +26,7 @@ from gln.learning.names import Samples
 from gln.learning.samples import WithWords, Words, no_words
 from gln.learning.values import features_of, is_missing
 
-__all__ = ["ARM", "Arms", "Features"]
+__all__ = ["ARM", "Arms", "Features", "some_of"]
 
 OF_CONTEXT, OF_ARM = "context", "arm"  # names of features begin with one of these
 ARM = (OF_ARM,)  # the name of the category which arm it is
@@ -32,6 +34,7 @@ ARM = (OF_ARM,)  # the name of the category which arm it is
 # no better here; either of these alone has .007 less reward.
 READS = (1, 2)
 MOST = 10_000  # converted arms to keep
+FEW_ARMS = 5  # that an error names
 
 Features = Mapping[Hashable, Any]
 Offered = Mapping[Hashable, Features]
@@ -165,6 +168,7 @@ class Arms(Named):
             own = _named(OF_ARM, features)
             new: dict[Hashable, Levels] = {}
             values = self._values({name: own[name] for name in own.keys() & self._places.keys()}, new)
+            self._changes += len(new)
             for name, levels in new.items():
                 self._levels[name].update(levels)
             rows.append(features_of(values, self._places))
@@ -180,7 +184,7 @@ class Arms(Named):
         return WithWords(features, _with_more(arms.words, own.words))
 
     def _table_of(self, offered: Offered) -> Table:
-        version = len(self._places), self._numbers, sum(map(len, self._levels.values()))
+        version = len(self._places), self._numbers, self._changes
         if version != self._version or len(self._converted) > MOST:
             self._converted, self._table, self._version = {}, None, version
         table = self._table
@@ -199,6 +203,12 @@ class Arms(Named):
         if known is None or not _same(known[0], features):
             known = self._converted[arm] = dict(features), self._known(_named(OF_ARM, features))
         return known[1]
+
+
+def some_of(arms: Collection[Any]) -> str:
+    """The first few arms, and how many there are, for an error message."""
+    first = [reprlib.repr(arm) for arm in itertools.islice(arms, FEW_ARMS)]
+    return f"[{', '.join(first)}{', ...' * (len(arms) > FEW_ARMS)}] ({len(arms):,} arms)"
 
 
 def _named(owner: str, features: Features) -> dict[Hashable, Any]:

@@ -130,17 +130,18 @@ class Bases:
         words: Words,
         columns: np.ndarray,
         feature_of: np.ndarray,
-        size: int,
+        known: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Contributions of features and words to what linear models say, and a constant, which add up to it.
 
-        Shapes: arguments as for `learn`, and the feature of each column (D,) -> (L, B, size), (L, B).
+        Shapes: arguments as for `learn`, the feature of each column (D,), and as for `Linear.explain` the features and
+        words (n,) -> (L, B, n), (L, B).
         """
-        said, constant = self.linear.explain(self.linear.terms(features, words, z, columns), size)
+        said, constant = self.linear.explain(self.linear.terms(features, words, z, columns), known)
         if self.least_squares is None:
             return said, constant
         of_columns, of_all = self.least_squares.explain(z, with_distances(z), self.linear.limit)
-        of_features = of_columns @ (feature_of[:, None] == np.arange(size))
+        of_features = of_columns @ (feature_of[:, None] == known)
         return np.concatenate([of_features, said]), np.concatenate([of_all, constant])
 
     # ---- State -------------------------------------------------------------------------------------------------------

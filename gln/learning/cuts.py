@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gln.backends import load_backend
 from gln.learning.left_out import spread
 
 __all__ = ["Halfspaces", "chosen_halfspaces", "samples_for"]
@@ -25,6 +26,7 @@ OFFSETS = 64  # that are tried for the chosen candidate
 DEEPEST = 8  # cuts of a tree; further halfspaces of a neuron are candidates at random
 SHRINKAGE, PENALTY = 0.1, 5.0  # of the boosting run; the penalty counts like samples without a gradient
 MOST_HEADS = 8  # gradients of more heads are added up with random signs, this many times
+LEAST_GAP = 1e-5  # between two samples, for a cut between them
 TINY = 1e-6
 
 
@@ -101,19 +103,20 @@ def _sums_of_leaves(leaves: np.ndarray, values: np.ndarray, count: int) -> np.nd
 
 def _candidates(x: np.ndarray, most: int, rng: np.random.Generator) -> Halfspaces:  # (n, D)
     """Random halfspaces, each between two samples."""
-    n, columns = x.shape
-    most = min(most, columns)
-    count = np.where(rng.random(CANDIDATES) < SINGLE, 1, rng.integers(1, most + 1, CANDIDATES))
-    seen = rng.random((CANDIDATES, columns)).argsort(axis=1)[:, :most]
-    coefficients = rng.standard_normal((CANDIDATES, most)) * (np.arange(most) < count[:, None])
-    coefficients /= np.linalg.norm(coefficients, axis=1, keepdims=True)
-    low = high = np.zeros(CANDIDATES)
-    for _ in range(10):  # where both projections are equal, another pair is drawn
-        ends = (x[rng.integers(0, n, (2, CANDIDATES, 1)), seen] * coefficients).sum(axis=-1)
-        low, high = np.where(low == high, ends, (low, high))
-    planes = np.zeros((CANDIDATES, columns), np.float32)
-    np.put_along_axis(planes, seen, coefficients.astype(np.float32), axis=1)
-    return Halfspaces(planes, (low + rng.random(CANDIDATES) * (high - low)).astype(np.float32))
+    of_single = round(SINGLE * CANDIDATES)
+    drawn = [_drawn(x, *kind, rng) for kind in ((of_single, 1), (CANDIDATES - of_single, most))]
+    order = rng.permutation(CANDIDATES)
+    return Halfspaces(*(np.concatenate(each)[order] for each in zip(*drawn, strict=True)))
+
+
+def _drawn(x: np.ndarray, count: int, most: int, rng: np.random.Generator) -> Halfspaces:
+    """Halfspaces of at most so many columns, as a network draws them from samples."""
+    seed = int(rng.integers(2**31))
+    network = load_backend("numpy").GLN([count], 1, x.shape[1], context_map_size=1, context_features=most, seed=seed)
+    if len(x) > 1:
+        network.fit_hyperplanes(x.T)
+    state = network.get_state(copy=False)
+    return Halfspaces(state["hyperplanes.1"][:, 0], state["hyperplane_bias.1"][:, 0])
 
 
 def _cuts(
@@ -148,13 +151,15 @@ def _gain(beyond: np.ndarray, total: np.ndarray) -> np.ndarray:  # (L, C + 1, P)
 
 
 def _best_offset(along: np.ndarray, sums: np.ndarray, offset: Any, rng: np.random.Generator) -> Any:
-    """The best offset, at random between two samples; `offset` if all are equal: (m,), (m, L, C + 1), () -> ()."""
+    """The best offset, at random in the middle of a gap between samples; `offset` if there is none: (m,),
+    (m, L, C + 1), () -> ()."""
     order = along.argsort()
     along = along[order]
-    last = np.flatnonzero(along[1:] > along[:-1])  # on the near side, for each offset
+    # On the near side of each gap. In narrower ones rounding could decide the sides; standardised samples are about 1.
+    last = np.flatnonzero(np.diff(along) > LEAST_GAP * (1 + np.abs(along[1:])))
     if len(last) == 0:
         return offset
     last = last[spread(len(last), OFFSETS)]
     near = np.add.reduceat(sums[order], np.concatenate([[0], last + 1])).cumsum(axis=0).transpose(1, 2, 0)
     best = last[_gain(near[..., :-1], near[..., -1:]).argmax()]  # the last of these sums is everything
-    return along[best] + rng.random() * (along[best + 1] - along[best])
+    return along[best] + rng.uniform(0.1, 0.9) * (along[best + 1] - along[best])

@@ -50,7 +50,8 @@ def by_feature(reading: Any, contributions: np.ndarray, samples: Any, z: np.ndar
 
     Contributions of linear models are slopes, which are shared between what they read.
 
-    Shapes: (C, B, D + E), samples, (D + E, B) -> (C, B, F), and words after the features, (C, B).
+    Shapes: (C, B, D + E), samples, (D + E, B) -> (C, B, F), and after the features the words of the samples in the
+    order of their numbers, (C, B).
     """
     ends = np.cumsum([reading.size, reading.linear_size, reading.cells_size])
     own, slopes, cells, _ = np.split(contributions, ends, axis=-1)
@@ -66,7 +67,7 @@ def by_feature(reading: Any, contributions: np.ndarray, samples: Any, z: np.ndar
     found += cells @ (of_cells[:, :, None] == np.arange(count)).mean(axis=1)
     if reading.bases is None:
         return found, np.zeros(found.shape[:2])
-    size = count + int(words.numbers.max(initial=-1)) + 1
-    said, constant = reading.bases.explain(z[: reading.size], features, words, reading.numbers, feature_of, size)
-    found = np.pad(found, [(0, 0), (0, 0), (0, size - count)])
+    known = np.append(np.arange(count), count + np.unique(words.numbers))
+    said, constant = reading.bases.explain(z[: reading.size], features, words, reading.numbers, feature_of, known)
+    found = np.pad(found, [(0, 0), (0, 0), (0, len(known) - count)])
     return found + np.einsum("cbl,lbf->cbf", slopes, said), np.einsum("cbl,lb->cb", slopes, constant)

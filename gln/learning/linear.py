@@ -146,10 +146,10 @@ class Linear(OwnsArrays):
 
     # ---- Explaining --------------------------------------------------------------------------------------------------
 
-    def explain(self, terms: Terms, features: int) -> tuple[np.ndarray, np.ndarray]:
+    def explain(self, terms: Terms, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Contributions of features and words, and a constant, which add up to the predictions.
 
-        A pair is half of each. Shapes: -> (M C, B, features), (M C, B).
+        A pair is half of each. Shapes: the features and words of the terms, ascending (n,) -> (M C, B, n), (M C, B).
         """
         weights, scales = self.weights(terms.keys)
         weights /= np.maximum(scales, np.abs(terms.values))[:, None, None]
@@ -157,9 +157,9 @@ class Linear(OwnsArrays):
         samples = np.arange(len(terms.pairs)).repeat(np.diff(terms.starts))
         weights[np.arange(len(samples)) >= terms.pairs[samples], 0] = 0  # pairs are not of the first model
         weights = weights.reshape(len(weights), -1)
-        found = np.zeros((len(terms.pairs), features + 1, weights.shape[1]))  # the last is of the bias, feature -1
+        found = np.zeros((len(terms.pairs), len(known) + 1, weights.shape[1]))  # the last is of the bias, feature -1
         for own in terms.features.T:
-            np.add.at(found, (samples, own), weights / 2)
+            np.add.at(found, (samples, np.where(own < 0, -1, np.searchsorted(known, own))), weights / 2)
         total = found.sum(axis=1, keepdims=True)
         clipped = total.clip(-self.limit, self.limit)
         found *= np.divide(clipped, total, out=np.ones_like(total), where=total != clipped)

@@ -16,7 +16,7 @@ import pandas as pd
 from gln.backends import load_backend
 from gln.learning.learner import Learner
 from gln.learning.levels import warn_of_numbers
-from gln.learning.names import Names, Samples
+from gln.learning.names import Names, Samples, check_frame
 from gln.learning.of_streams import OF_STREAMS, SHALLOW
 from gln.learning.reading import Reading
 from gln.learning.samples import WithWords
@@ -79,11 +79,6 @@ class Named(Names, Saveable):
         """The names that were learned, and whether each is a category."""
         return {name: name in self._levels for name in (*self._places, *self._words) if name not in ADDED}
 
-    @property
-    def feature_names(self) -> list[Hashable]:
-        """The names that networks read; all others are words."""
-        return [name for name in self._places if name not in ADDED]
-
     def _layers(self, reads: int) -> Sequence[int]:
         return SHALLOW if reads > 1 else self.layer_sizes
 
@@ -97,7 +92,7 @@ class Named(Names, Saveable):
         rows = samples.rows if visits is None else samples.rows[:, visits]
         if not (samples.places and rows.shape[1]):
             return []
-        names = self._levels.keys() | samples.levels.keys() | self._always
+        names = (samples.places.keys() & self._levels.keys()) | samples.levels.keys() | self._always
         categorical = {samples.places[name] for name in names if name in samples.places}
         for name, new in samples.levels.items():
             warn_of_numbers(f"x[{name!r}]", self._levels.get(name, {}), new, ADVICE)
@@ -132,18 +127,24 @@ class Named(Names, Saveable):
         return fresh
 
     def _learn_frame(self, X: pd.DataFrame, learn: Callable[[Samples, slice], object]) -> None:
-        """Learn the rows of a frame, part by part, by a function of samples and of the rows that they are."""
+        """Learn the rows of a frame, part by part, by a function of samples and of the rows that they are.
+
+        A part is learned as a whole or not at all; of several, all or none.
+        """
         known = X.columns.isin([*self._places])
         if known.all() or not X.loc[:, ~known].notna().to_numpy().any():
             learn(self._seen_rows(X), slice(0, len(X)))
             return
         self._check(X)
-        before = copy.deepcopy(vars(self))
+        before = None
         try:
             for rows, samples in self._parts(X):
+                if before is None and rows.stop < len(X):
+                    before = copy.deepcopy(vars(self))
                 learn(samples, rows)
         except Exception:
-            self.__dict__ = before
+            if before is not None:
+                self.__dict__ = before
             raise
 
     def _in_turns(
@@ -158,8 +159,10 @@ class Named(Names, Saveable):
         Takes functions that predict samples, (K, B), and that learn those of some rows, perhaps in turns. Returns what
         they predict of each, (N, K), 0 for values that only later ones have.
         """
-        parts = runs(learns)
-        if len(parts) > 1 or not isinstance(X, pd.DataFrame):  # a single frame is checked when it is learned
+        is_frame, parts = isinstance(X, pd.DataFrame), runs(learns)
+        if is_frame:
+            check_frame(X)
+        if len(parts) > 1 or not is_frame:  # a single frame is checked when it is learned
             self._check(X)
         found: list[np.ndarray] = []
 
@@ -170,10 +173,9 @@ class Named(Names, Saveable):
             else:
                 found.append(learn(samples, rows, True))
 
-        is_frame = isinstance(X, pd.DataFrame)
         for part in parts:
             for rows in [part] if is_frame else self._known_runs(X, part):
-                some: Any = X.iloc[rows] if is_frame else frame_of(X[rows], self._places, self._levels)
+                some: Any = X.iloc[rows] if is_frame else self._frame(X[rows])
                 if some is None and learns[part.start]:  # such as a text, whose frame would have a column per word
                     taught(self._seen(X[rows.start]), rows)
                 elif learns[part.start]:
@@ -181,6 +183,10 @@ class Named(Names, Saveable):
                 else:
                     found.append(predict(self._known(X[rows.start]) if some is None else self._known_frame(some)))
         return joined(found)
+
+    def _frame(self, dictionaries: Sequence[Mapping[Hashable, Any]]) -> pd.DataFrame | None:
+        """A frame of samples that have features alone; None for a single sample."""
+        return frame_of([self._filled(x) for x in dictionaries], self._places, self._levels)
 
     def _check(self, X: Any) -> None:
         """Raise ValueError if some of the samples cannot be learned."""
@@ -190,9 +196,9 @@ class Named(Names, Saveable):
         are_text: dict[Hashable, Any] = {}  # the first values of names that are new
         for x in X:
             self._values(x, {})
-            for name in x.keys() - self._places.keys() - self._words.keys():
-                if not is_missing(x[name]):
-                    self._is_category(name, [are_text.setdefault(name, x[name]), x[name]])
+            for name, value in x.items():
+                if not (name in self._places or name in self._words or is_missing(value)):
+                    self._is_category(name, [are_text.setdefault(name, value), value])
 
     def _known_runs(self, dictionaries: Sequence[Mapping[Hashable, Any]], part: slice) -> Iterator[slice]:
         """Parts of which all keys are features, or of one sample; what was learned from one shows in the next."""
@@ -225,10 +231,14 @@ class Named(Names, Saveable):
     def _explained(self, x: Mapping[Hashable, Any]) -> tuple[list[Hashable], np.ndarray, np.ndarray]:
         """Names of features, and of words that the sample has; their contributions, (C, n), and constants, (C,)."""
         assert self._learner is not None
-        contributions, constant = self._learner.explain(self._known(x))
+        sample = self._known(x)
+        contributions, constant = self._learner.explain(sample)
+        own = {number: place for place, number in enumerate(np.unique(sample.words.numbers), len(self._places))}
+        size = len(self._places) + len(own)
         places = {name: place for name, place in self._places.items() if name != CONSTANT}
-        places |= {name: len(self._places) + self._words[name] for name in x if name in self._words}
-        found = np.pad(contributions[:, 0], [(0, 0), (0, 1 + max([0, *places.values()]))])  # unknown levels of words
+        places |= {name: own.get(self._words[name], size) for name in x if name in self._words}
+        found = np.zeros((len(contributions), size + 1))  # the last is of words whose level is unknown
+        found[:, : contributions.shape[2]] = contributions[:, 0]
         constant = constant[:, 0]
         if CONSTANT in self._places:
             constant = constant + found[:, self._places[CONSTANT]]

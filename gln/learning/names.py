@@ -9,6 +9,7 @@ Shapes: B samples, F features.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Set
 from typing import Any, NamedTuple
 
@@ -18,9 +19,9 @@ import pandas as pd
 from gln.learning.compiled import compiled
 from gln.learning.levels import Levels, codes_of, new_levels
 from gln.learning.samples import WithWords, Words, no_words
-from gln.learning.values import CONSTANT, MOST, features_of, has_values, is_missing, no_features, number_of
+from gln.learning.values import CONSTANT, MOST, Sparse, features_of, has_values, is_missing, no_features, number_of
 
-__all__ = ["AT_ONCE", "Names", "Samples"]
+__all__ = ["AT_ONCE", "Names", "Samples", "check_frame"]
 
 AT_ONCE = 20  # keys of the first samples that become features at once; of more, most may be words
 ENOUGH = 10  # samples that later have a key before it becomes a feature, if at least half of all samples since had it
@@ -51,6 +52,7 @@ class Names:
         # for further words, because copies would take longer and longer.
         self._occurrences = np.zeros((2, 0), np.int64)
         self._count = 0  # of samples so far
+        self._changes = 0  # how often levels became known
 
     # ---- Dictionaries ------------------------------------------------------------------------------------------------
 
@@ -82,7 +84,9 @@ class Names:
     def _values(self, x: Mapping[Hashable, Any], new: dict[Hashable, Levels] | None = None) -> dict[Hashable, float]:
         """The values of a sample as numbers; arguments as for `_value`."""
         levels, values = self._levels, {}
-        for name, value in x.items():
+        if not hasattr(x, "items"):
+            raise ValueError(f"x: expected a dictionary of features, got {reprlib.repr(x)}")
+        for name, value in self._filled(x).items():
             kind = value.__class__
             if (kind is float or kind is int) and name not in levels and -MOST <= value <= MOST:
                 values[name] = value  # most values need no more
@@ -91,6 +95,12 @@ class Names:
             else:
                 values[name] = self._value(name, value, new)
         return values
+
+    def _filled(self, x: Mapping[Hashable, Any]) -> Mapping[Hashable, Any]:
+        """A sample with 0 for each known feature, except categories, that is absent from it if it is `Sparse`."""
+        if not isinstance(x, Sparse):
+            return x
+        return {name: 0.0 for name in self._places if name not in self._levels} | x
 
     def _value(self, name: Hashable, value: Any, new: dict[Hashable, Levels] | None) -> float:
         """A value as a number, or as the code of its level; NaN if it is missing. Unknown levels are added to `new`, or
@@ -148,6 +158,7 @@ class Names:
 
     def _known_frame(self, X: pd.DataFrame) -> WithWords:
         """Convert a frame for prediction; what is unknown is ignored."""
+        check_frame(X)
         return self._rows(self._coded(X))
 
     def _coded(self, X: pd.DataFrame, new: dict[Hashable, Levels] | None = None) -> pd.DataFrame:
@@ -230,9 +241,19 @@ class Names:
             for name in samples.places.keys() - self._places.keys():
                 self._words.pop(name, None)
             self._places = samples.places
+        self._changes += len(samples.levels)
         for name, own in samples.levels.items():
             self._levels.setdefault(name, {}).update(own)
         self._count += samples.rows.shape[1]
+
+
+def check_frame(X: Any) -> None:
+    """Raise ValueError for what is no frame, and for columns of equal names."""
+    if not isinstance(X, pd.DataFrame):
+        raise ValueError(f"X: expected a pandas frame, got {type(X).__name__}")
+    if not X.columns.is_unique:
+        name = X.columns[X.columns.duplicated()][0]
+        raise ValueError(f"X: expected columns with different names, got several named {name!r}")
 
 
 def _had_by_most(numbers: np.ndarray, occurrences: np.ndarray, count: int) -> np.ndarray:  # (n,) -> (n,)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any, TypeVar, cast
 
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_array, check_scalar
+from sklearn.utils import check_array, check_consistent_length, check_scalar, column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from gln.backends import load_backend
@@ -34,7 +34,7 @@ from gln.learning.levels import (
 )
 from gln.learning.samples import MAX_FLOAT, magnitude
 
-__all__ = ["Validation", "checked_weights", "undone_after"]
+__all__ = ["Validation", "undone_after", "with_weight"]
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -162,10 +162,39 @@ def undone_after(kind: type[BaseException]) -> Callable[[Method], Method]:
     return decorator
 
 
-def checked_weights(sample_weight: Any, X: Any) -> np.ndarray | None:
-    """Validated weights of samples, (N,) float64 of at least 0; None if there are none."""
-    if sample_weight is None:
-        return None
+def with_weight(
+    X: Any, y: Any, sample_weight: Any, ignored: Sequence[Any] = (), least: int = 1
+) -> tuple[Any, Any, np.ndarray | None]:
+    """A table, its targets and its weights without samples of weight 0, which are as if they were not there.
+
+    Samples of classes that are `ignored` have no weight either. Weights are None if there are none. Raises ValueError
+    for weights that are not numbers of at least 0, one per sample, for fewer than `least` above 0, and for targets that
+    are missing, whatever their weight.
+    """
+    if y is None or (sample_weight is None and not ignored):
+        return X, y, None
+    check_consistent_length(X, y)
+    _check_targets(y)
+    X = as_pandas(X)
+    X, y = X if hasattr(X, "shape") else np.asarray(X, object), y if hasattr(y, "shape") else np.asarray(y)
+    weights = np.ones(X.shape[0]) if sample_weight is None else _checked_weights(sample_weight, X)
+    learned = np.flatnonzero((weights > 0) & ~np.isin(column_or_1d(y), ignored) if ignored else weights > 0)
+    if len(learned) < least:
+        raise ValueError("sample_weight, class_weight: expected at least one above zero, got none")
+    if len(learned) == len(weights):
+        return X, y, weights
+    return _rows(X, learned), _rows(y, learned), weights[learned]
+
+
+def _rows(values: Any, places: np.ndarray) -> Any:
+    """Some rows of a table or of targets."""
+    if isinstance(values, (pd.DataFrame, pd.Series)):
+        return values.iloc[places]
+    return (values.tocsr() if issparse(values) else values)[places]
+
+
+def _checked_weights(sample_weight: Any, X: Any) -> np.ndarray:
+    """Validated weights of samples, (N,) float64 of at least 0."""
     weights = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
     if weights.shape != (X.shape[0],):
         raise ValueError(f"sample_weight: expected shape {(X.shape[0],)}, got {weights.shape}")

@@ -10,10 +10,17 @@ import pandas as pd
 
 from gln.learning.samples import MAX_FLOAT
 
-__all__ = ["CONSTANT", "MOST", "features_of", "has_values", "is_missing", "no_features", "number_of"]
+__all__ = [
+    *("CONSTANT", "MOST", "Sparse", "features_of", "has_values", "is_missing", "label_of", "no_features", "number_of"),
+    "target_of",
+]
 
 MOST = float(MAX_FLOAT)  # the largest number
 CONSTANT = ("constant", "feature")  # name of what networks read while there are only words
+
+
+class Sparse(dict[str, float]):
+    """A sample in which a feature that is absent is 0 instead of missing, as in Vowpal Wabbit's text and libsvm's."""
 
 
 def features_of(values: Mapping[Hashable, float], places: Mapping[Hashable, int]) -> np.ndarray:  # -> (F, 1)
@@ -40,14 +47,36 @@ def has_values(column: pd.Series) -> np.ndarray:
 
 def number_of(name: Hashable, value: Any) -> float:
     """A value as a float; NaN if it is missing."""
-    is_date = isinstance(value, (np.datetime64, np.timedelta64))  # some of which `float` takes
-    try:
-        number = np.nan if is_missing(value) else np.inf if is_date else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = np.inf
+    number = _as_float(value)
     if abs(number) > MOST:
         raise ValueError(f"x[{name!r}]: expected a finite number, a bool or a string, got {value!r}")
     return number
+
+
+def target_of(value: Any) -> float:
+    """A number to learn as a float; NaN if it is missing."""
+    number = np.inf if isinstance(value, str) else _as_float(value)
+    if abs(number) > MOST:
+        raise ValueError(f"y: expected finite numbers, got {value!r}")
+    return number
+
+
+def _as_float(value: Any) -> float:
+    """NaN for a missing value, infinity for what is no number."""
+    is_date = isinstance(value, (np.datetime64, np.timedelta64))  # some of which `float` takes
+    try:
+        return np.nan if is_missing(value) else np.inf if is_date else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return np.inf
+
+
+def label_of(value: Any) -> Hashable:
+    """A label to learn; None if it is missing."""
+    try:
+        hash(value)
+    except TypeError as error:
+        raise ValueError(f"y: expected labels that can be keys of a dictionary, got {value!r}") from error
+    return None if is_missing(value) else value
 
 
 def is_missing(value: Any) -> bool:

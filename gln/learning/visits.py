@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csc_array, issparse
 
-__all__ = ["copies", "stream_visits", "table_visits"]
+__all__ = ["check_stream_weights", "copies", "stream_visits", "table_visits"]
 
 FIT_WEIGHTS, STREAM_WEIGHT = (1, 10), 100  # bounds of the mean weight in a table, and largest weight in a stream
 MISSING = -271.828  # stands for NaN in sort keys; unlikely as a real value
@@ -34,9 +34,7 @@ def table_visits(X: Any, targets: np.ndarray, weights: np.ndarray | None, shuffl
     order = _sorted(X, targets) if shuffle else np.arange(X.shape[0])
     if weights is None:
         return order, None
-    if not (weights > 0).any():
-        raise ValueError("sample_weight, class_weight: expected at least one above zero, got none")
-    mean = weights[weights > 0].mean()
+    mean = weights.mean()
     visits, shares = _repeated(weights[order] * (np.clip(mean, *FIT_WEIGHTS) / mean))
     return order[visits], shares
 
@@ -93,16 +91,20 @@ def _nonzero(X: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def stream_visits(name: str, weights: np.ndarray | None) -> tuple[Any, Any]:
     """`table_visits` for a part of a stream, in its own order: (N,) or None -> (V,), (V,) or None.
 
-    Raises:
-        ValueError: a weight outside 0 to 100. The message begins with `name`, the name of the argument.
+    Raises ValueError as `check_stream_weights` does.
     """
     if weights is None:
         return slice(None), None
+    check_stream_weights(name, weights)
+    return _repeated(weights)
+
+
+def check_stream_weights(name: str, weights: np.ndarray) -> None:  # (N,)
+    """Raise ValueError for a weight outside 0 to 100; the message begins with `name`, the name of the argument."""
     if not ((weights >= 0) & (weights <= STREAM_WEIGHT)).all():
         raise ValueError(
             f"{name}: expected numbers from 0 to {STREAM_WEIGHT} in a stream, got {weights.min()} to {weights.max()}"
         )
-    return _repeated(weights)
 
 
 def _repeated(weights: np.ndarray) -> tuple[np.ndarray, Any]:

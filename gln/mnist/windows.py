@@ -20,7 +20,7 @@ def fit_windows(network: Any, samples: Any, window: int = 6) -> None:
     digits. Windows are at random places inside the image. A halfspace's coefficients are 0 outside its window; inside,
     it is the perpendicular bisector of the two digits' pixels. If these are equal, as they often are at the edges of
     the image, another window and pair are drawn, up to ten in total. If the last pair is equal too, all pixels of the
-    window get the same coefficient, and the halfspace's boundary passes through that digit.
+    window get the same coefficient, and the halfspace's boundary passes beside that digit.
 
     `network.seed` determines windows and pairs; the same seed gives the same halfspaces in every backend. Weights are
     unchanged, but may be in memory twice while the state is set.
@@ -77,8 +77,11 @@ def _bisectors(
         seen[equal] = corner[equal][:, None] + inside
         x[equal], y[equal] = (digits[pair[equal][:, None], seen[equal]] for pair in (first, second))
     normal = x.astype(np.float64) - y
-    normal[(x == y).all(axis=-1)] = 1
+    equal = (x == y).all(axis=-1)
+    normal[equal] = 1
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
     planes = np.zeros((*shape, PIXELS), np.float32)
     np.put_along_axis(planes, seen, normal.astype(np.float32), axis=-1)
-    return planes, (normal * (x.astype(np.float64) + y)).sum(axis=-1).astype(np.float32) / 2
+    terms = normal * (x.astype(np.float64) + y) / 2
+    beside = equal * 1e-3 * np.abs(terms).sum(axis=-1)  # on equal digits, rounding would decide their side
+    return planes, (terms.sum(axis=-1) + beside).astype(np.float32)

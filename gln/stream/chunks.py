@@ -15,17 +15,18 @@ __all__ = ["NO_SAMPLES", "Chunk", "Parser", "Wanted"]
 class Chunk(NamedTuple):
     """Samples that follow one another in the input."""
 
-    rows: pd.DataFrame | list[dict[str, Any]]  # as `learn_many` and `learn_one` of gln.river take them
+    rows: pd.DataFrame | list[dict[str, Any]]  # as `predict_learn_many` of gln.river takes them
     targets: list[Any]  # None: the sample is predicted and not learned
     weights: list[float] | None  # None: all are 1
     tags: list[str | None] | None  # VW's
     lines: list[int]  # where each sample begins, from 1
     form: str = ""  # the format, as `read` found it
+    note: str = ""  # what to tell the user of these samples
 
     def part(self, rows: slice) -> Chunk:
         """Some of the samples."""
         weights, tags = self.weights and self.weights[rows], self.tags and self.tags[rows]
-        return Chunk(self.rows[rows], self.targets[rows], weights, tags, self.lines[rows], self.form)
+        return Chunk(self.rows[rows], self.targets[rows], weights, tags, self.lines[rows], self.form, self.note)
 
 
 NO_SAMPLES = Chunk([], [], None, None, [])
@@ -39,7 +40,6 @@ class Wanted(NamedTuple):
     numbers: frozenset[str]
     ignore: frozenset[str]
     known: Mapping[str, bool]  # the names that a model has already, and whether each is text
-    features: frozenset[str] | None  # those that are 0 where VW's text and libsvm leave them out, None in a new model
 
     def named(self) -> Iterator[tuple[str, str]]:
         """The options that name something, and what they name."""

@@ -19,7 +19,7 @@ __all__ = ["POINTS", "Figures"]
 
 LEAST = 1e-15  # probability in the log-loss, as in River's
 POINTS = 200  # of the curve; twice as many, and every other one is left out
-KEPT = ("samples", "skipped", "sums", "last_line", "next_line", "labels", "last", "total", "every", "curve")
+KEPT = ("samples", "skipped", "unknown", "sums", "last_line", "next_line", "labels", "last", "total", "every", "curve")
 
 
 class Figures:
@@ -34,7 +34,7 @@ class Figures:
         self.are_classes, self.intervals = are_classes, intervals
         self.names = ["accuracy", "log-loss"] if are_classes else ["abs. error", "in interval"][: 1 + intervals]
         width = 1 + len(self.names) + (1 if are_classes else 2)
-        self.samples, self.skipped = 0, 0
+        self.samples, self.skipped, self.unknown = 0, 0, 0  # unknown: of a class that was not known before
         self.sums = [0.0] * width  # of the weights, and of each figure times the weight
         self.last_line, self.next_line = [0.0] * width, 1  # the same up to the line printed last, and when the next is
         self.labels: list[list[Any]] = []  # the classes, and the weight of each
@@ -49,6 +49,7 @@ class Figures:
 
     def resume(self, state: dict[str, Any]) -> None:
         """Continue from a `state`."""
+        state = {"unknown": 0} | state  # which the first files lack
         for name in KEPT:
             setattr(self, name, state[name])
         self._before = self.samples
@@ -86,6 +87,7 @@ class Figures:
         weights[~p.any(axis=1)] = 0  # no class was known
         places = np.array([numbers.get(target, -1) for target in targets])
         of_class = np.where(places >= 0, p[np.arange(len(p)), places], 0.0).tolist()  # 0 if it was not known
+        self.unknown += int(np.count_nonzero((np.array(of_class) == 0) & (weights > 0)))
         losses = [-math.log(min(max(q, LEAST), 1 - LEAST)) if q > 0 else 0.0 for q in of_class]
         return np.array([p.argmax(axis=1) == places, losses, same], np.float64)
 
@@ -135,8 +137,9 @@ class Figures:
         """All figures of the run, and those of simple predictors."""
         seconds = time.monotonic() - self._start
         bad = f", {self.skipped:,} bad lines left out" if self.skipped else ""
+        unknown = f", {self.unknown:,} of an unknown class (log-loss 0)" if self.unknown else ""
         count = self.samples - self._before
-        first = f"{self.samples:,} samples{bad}; {count:,} in {seconds:.1f} s, {self._rate():,.0f} a second"
+        first = f"{self.samples:,} samples{bad}{unknown}; {count:,} in {seconds:.1f} s, {self._rate():,.0f} a second"
         if not self.sums[0]:
             return first
         rows = [("", [f"{name:>13}" for name in self.names])]

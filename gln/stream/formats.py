@@ -16,7 +16,7 @@ from gln.stream.objects import Objects
 from gln.stream.table import Table
 from gln.stream.vw import Examples
 
-__all__ = ["FORMS", "BadLine", "Chunk", "form_of", "opened", "read"]
+__all__ = ["FORMS", "LABELLED", "BadLine", "Chunk", "form_of", "opened", "read"]
 
 FORMS: dict[str, Callable[[Lines, Wanted], Parser]] = {
     "csv": lambda lines, wanted: Table(lines, wanted, ","),
@@ -25,6 +25,7 @@ FORMS: dict[str, Callable[[Lines, Wanted], Parser]] = {
     "vw": Examples,
     "libsvm": Vectors,
 }
+LABELLED = ("vw", "libsvm")  # those that mark the target themselves
 ENDINGS = {"tab": "tsv", "json": "jsonl", "ndjson": "jsonl", "svm": "libsvm", "svmlight": "libsvm"}
 SIGNS = {"{": "jsonl", "|": "vw", "\t": "tsv", ",": "csv"}  # of a format, in its first line
 
@@ -55,7 +56,6 @@ def read(
     numbers: Collection[str] = (),
     ignore: Collection[str] = (),
     known: Mapping[str, bool] | None = None,
-    features: Collection[str] | None = None,
     skip_bad: Callable[[BadLine], object] | None = None,
     chunk: int = 1000,
 ) -> Iterator[Chunk]:
@@ -75,16 +75,12 @@ def read(
         Names of features that are left out; in VW's text also of namespaces.
     known
         The names of a loaded model, and whether each is text.
-    features
-        Those of a loaded model: VW's text and libsvm's have 0 for one that is absent, and a model a missing value. None
-        for a new model.
     skip_bad
         Is called with each bad line; without it, the first one is raised, after the samples before it.
     chunk
         The largest number of samples in a chunk.
     """
-    fixed = None if features is None else frozenset(features)
-    wanted = Wanted(target, frozenset(strings), frozenset(numbers), frozenset(ignore), known or {}, fixed)
+    wanted = Wanted(target, frozenset(strings), frozenset(numbers), frozenset(ignore), known or {})
     if form not in [*FORMS, "auto"]:
         raise ValueError(f"format: expected one of {', '.join(FORMS)}, got {form!r}")
     if both := wanted.strings & wanted.numbers:
@@ -98,7 +94,7 @@ def _chunks(
     lines: Lines, form: str, wanted: Wanted, skip_bad: Callable[[BadLine], object] | None, most: int
 ) -> Iterator[Chunk]:
     form = _by_first_line(lines) if form == "auto" else form
-    if form in ("vw", "libsvm"):
+    if form in LABELLED:
         for option, name in wanted.named():
             if option != "ignore":
                 raise ValueError(f"{option}: expected none, as {form} has labels and numbers only, got {name!r}")

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from gln.learning.values import MOST
 
-__all__ = ["Kinds", "is_numeric", "label_of", "number_of", "shown"]
+__all__ = ["Kinds", "ids_in", "is_numeric", "label_of", "number_of", "shown"]
 
-# The usual words for a missing value, in a file that is text throughout.
+# The usual words for a missing value, in a file that is text throughout, except in columns that `--strings` names.
 MISSING = frozenset(["", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "-NaN", "null", "NULL", "None"])
+CAPITAL = re.compile("(?<=[a-z0-9])(?=[A-Z])")  # where a word begins in movieId
+ID = re.compile(
+    "user|item|customer|client|product|movie|store|device|account|"
+    "(.*[^a-z])?(id|uid|sku|zip|code|(user|item|customer|client|product|movie|store|device|account)id|(zip|post)code)"
+)
 
 
 def number_of(text: str) -> float:
@@ -47,12 +54,29 @@ def shown(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:36]}..."
 
 
+def ids_in(rows: Any) -> list[str]:  # a frame, or dictionaries
+    """The names that are read as numbers, and look like those of ids, whose order and distances mean nothing.
+
+    Numbers alone do not tell: the users from 1 to 500 look like any count. So names decide, such as user, user_id,
+    movieId or zip code, if the values are whole numbers, not just 0 and 1, and some repeat, unlike those of rows.
+    """
+    is_frame, found = isinstance(rows, pd.DataFrame), []
+    names: Iterable[str] = rows.columns if is_frame else dict.fromkeys(name for x in rows for name in x)
+    for name in names:
+        if ID.fullmatch(CAPITAL.sub("_", name).lower()):
+            values = rows[name].dropna().tolist() if is_frame else [x[name] for x in rows if x.get(name) is not None]
+            are_whole = all(type(value) in (int, float) and value % 1 == 0 for value in values)
+            if are_whole and any(value > 1 for value in values) and 1 < len(set(values)) < len(values):
+                found.append(name)
+    return found
+
+
 class Kinds:
     """What each name is: text, or a number. The first values of a name decide, unless an option does."""
 
     def __init__(self, strings: Iterable[str], numbers: Iterable[str], known: Mapping[str, bool]) -> None:
         said = {name: True for name in strings} | {name: False for name in numbers}
-        self._said = said.keys()
+        self._said, self._strings = said.keys(), frozenset(strings)
         self._are_text = {**known, **said}
 
     # ---- Columns of text -------------------------------------------------------------------------------------------
@@ -66,7 +90,8 @@ class Kinds:
                 return np.full(len(texts), np.nan), {}
             self._are_text[name] = not all(map(is_numeric, given))
         if self._are_text[name]:
-            return [None if text in MISSING else text for text in texts], {}
+            missing = {""} if name in self._strings else MISSING
+            return [None if text in missing else text for text in texts], {}
         try:
             values = np.array([np.nan if text in MISSING else float(text) for text in texts])
         except ValueError:
@@ -74,6 +99,10 @@ class Kinds:
         if (np.abs(values) > MOST).any() or "_" in "".join(texts):
             return self._one_by_one(name, texts)
         return values, {}
+
+    def is_number(self, name: str) -> bool:
+        """Whether a column has been found to hold numbers."""
+        return self._are_text.get(name) is False
 
     def _one_by_one(self, name: str, texts: Sequence[str]) -> tuple[np.ndarray, dict[int, str]]:
         values, wrong = np.full(len(texts), np.nan), {}

@@ -6,14 +6,14 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from gln.learning.values import MOST
+from gln.learning.values import MOST, Sparse
 from gln.stream.chunks import Chunk, Wanted
 from gln.stream.kinds import label_of, shown
 from gln.stream.lines import BadLine, Lines, Record, numbered, parsed
-from gln.stream.sparse import Zeros
 
 __all__ = ["Vectors"]
 
@@ -22,7 +22,7 @@ class Vectors:
     """Lines that scikit-learn reads. Indices are names of features; `qid` and comments are left out."""
 
     def __init__(self, lines: Lines, wanted: Wanted) -> None:
-        self._lines, self._ignore, self._zeros = lines, wanted.ignore, Zeros(wanted.features)
+        self._lines, self._ignore = lines, wanted.ignore
 
     def records(self) -> Iterator[Record | BadLine | None]:
         for record in numbered(self._lines):
@@ -36,7 +36,7 @@ class Vectors:
         except ValueError:
             good, bad = parsed(records, lambda line: _samples([line])[0])
             records, samples = good, [sample for _, sample in good]
-        rows = [self._zeros.written({n: v for n, v in x.items() if n not in self._ignore}, True) for _, x in samples]
+        rows: list[dict[str, Any]] = [Sparse({n: v for n, v in x.items() if n not in self._ignore}) for _, x in samples]
         return Chunk(rows, [label for label, _ in samples], None, None, [number for number, _ in records]), bad
 
 

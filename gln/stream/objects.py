@@ -37,7 +37,7 @@ class Objects:
 
     def _sample(self, line: str) -> dict[str, Any]:
         try:
-            found = json.loads(line, object_pairs_hook=_object, parse_constant=_no_constant)
+            found = json.loads(line, object_pairs_hook=_object, parse_constant=_constant)
         except RecursionError:
             raise ValueError("expected an object, got one that is nested too deeply") from None
         except json.JSONDecodeError as error:
@@ -61,8 +61,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(f"expected JSON, which has no {name} (null is a missing value)")
+def _constant(name: str) -> None:
+    """NaN, which Python's `json.dumps` writes, as a missing value."""
+    if name != "NaN":
+        raise ValueError(f"expected a finite number, got {name}")
 
 
 def _check_text(found: Any) -> None:

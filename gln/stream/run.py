@@ -7,9 +7,11 @@ import bisect
 import gc
 import math
 import os
+import re
 import signal
 import stat
 import sys
+import warnings
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,8 +23,9 @@ import pandas as pd
 from gln.river import GLNClassifier
 from gln.stream.chunks import Chunk
 from gln.stream.figures import POINTS, Figures
-from gln.stream.formats import form_of, opened, read
+from gln.stream.formats import LABELLED, form_of, opened, read
 from gln.stream.head import Head
+from gln.stream.kinds import ids_in
 from gln.stream.learning import are_labels, loaded, made, taught
 from gln.stream.lines import BadLine
 from gln.stream.predictions import Predictions
@@ -40,7 +43,9 @@ def run(options: argparse.Namespace) -> int:
     gc.collect()
     gc.freeze()  # imported modules stay: going through them again and again takes a sixth of the time
     try:
-        with opened(options.file) as source:
+        with opened(options.file) as source, warnings.catch_warnings():
+            for name in options.strings:  # which are text on purpose, even if it reads as numbers
+                warnings.filterwarnings("ignore", re.escape(f"x[{name!r}] is text"))
             return Run(options, source, options.format or form_of(options.file)).all()
     except BrokenPipeError:  # nobody reads what is printed, not even after saving
         return CLOSED_PIPE
@@ -132,18 +137,30 @@ class Run:
             raise ValueError(f"--resume: expected {expected}, got a shorter one: {self._options.file}")
 
     def _chunks(self) -> Iterator[Chunk]:
+        """All chunks; those before the first target wait for it, as it tells whether to learn classes or numbers."""
+        waiting: list[Chunk] = []
+        for chunk in self._read():
+            if self._options.target is None and not self._options.predict_only and chunk.form not in LABELLED:
+                raise ValueError("--target: expected the name of what to predict, got none")
+            if chunk.note:
+                self._say(chunk.note)
+            waiting.append(chunk)
+            if self._model is not None or self._decide(chunk):
+                yield from waiting
+                waiting.clear()
+        if count := sum(len(each.lines) for each in waiting):
+            raise ValueError(f"expected a target in at least one sample, got {count:,} samples without")
+
+    def _read(self) -> Iterator[Chunk]:
+        """The chunks of the source."""
         options, model = self._options, self._model
         names = {} if model is None else {n: text for n, text in model.known_names.items() if isinstance(n, str)}
         if isinstance(model, GLNClassifier) and options.target is not None:  # "1" and 1 would be two classes
             for label in model.predict_proba_one({}):
                 names[options.target] = isinstance(label, str)
-        again = self._is_file and self._line > 0  # the file is read from its start, and its samples tell the features
-        features = None if model is None or again else [name for name in model.feature_names if isinstance(name, str)]
         lists = {"strings": options.strings, "numbers": options.numbers, "ignore": options.ignore}
         skip = self._skip if options.skip_bad else None
-        yield from read(
-            self._source, self._form, target=options.target, known=names, features=features, skip_bad=skip, **lists
-        )
+        return read(self._source, self._form, target=options.target, known=names, skip_bad=skip, **lists)
 
     def _take(self, chunk: Chunk) -> None:
         """Predict and learn a chunk, and all that follows from it."""
@@ -151,8 +168,6 @@ class Run:
         self._met = max(self._met, chunk.lines[-1])
         if done := bisect.bisect_right(chunk.lines, self._line):
             chunk = chunk.part(slice(done, None))
-        if chunk.lines and self._model is None:
-            self._decide(chunk)
         for part in self._parts(chunk):
             for predicted, own in taught(self._model, part, not options.predict_only, self._refused):
                 self._report(predicted, own)
@@ -174,18 +189,22 @@ class Run:
             elif took < PATIENCE / 2 and len(part.lines) == self._most:
                 self._most *= 2
 
-    def _decide(self, chunk: Chunk) -> None:
-        """Make a model for what the first targets look like."""
+    def _decide(self, chunk: Chunk) -> bool:
+        """Make a model for what the first targets look like; returns False if neither they nor an option tell."""
         options, known = self._options, [target for target in chunk.targets if target is not None]
-        if not known and options.target is None:
-            raise ValueError("--target: expected the name of what to predict, got none")
+        if not known and not options.regression and options.target not in options.strings:
+            return False
         are_classes = not options.regression and are_labels(known)
         self._begin(made(options, are_classes))
-        if not options.regression:
-            name, seen = options.target or "the target", known[0] if known else None
+        if known and not options.regression:
+            name, seen = options.target or "the target", known[0]
             other = "--regression learns numbers" if are_classes else f"--strings {name} learns classes"
             kind = "classes" if are_classes else "numbers"
             self._say(f"learning {kind}, since {name} begins with {seen!r}\n    ({other})")
+        ids = [] if chunk.form in LABELLED else ids_in(chunk.rows)
+        if listed := ",".join(name for name in ids if name not in options.numbers):
+            self._say(f"{listed}: read as numbers, but named like ids\n    (--strings {listed} reads categories)")
+        return True
 
     def _refused(self, bad: BadLine) -> None:
         """The model does not take a sample."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ class Table:
         self._taken: list[bytes] = []  # the lines of the record that is being read
         self._target, self._ignore = wanted.target, wanted.ignore
         self._kinds = Kinds(wanted.strings, wanted.numbers, wanted.known)
+        self._has_note = False  # whether a word was noted that is read as a missing target
         self._records = self._rows()
         self._names = self._header(wanted)
 
@@ -36,12 +38,14 @@ class Table:
             raise header
         if header is None:
             raise BadLine(1, "expected a header with the names of the columns, got nothing")
-        number, names = header
-        if repeated := [name for place, name in enumerate(names) if name in names[:place]]:
-            raise BadLine(number, f"expected a name of its own for each column, got {repeated[0]!r} twice")
+        number: int = header[0]
+        names: list[str] = header[1]
+        if len(known := set(names)) < len(names):
+            repeated = Counter(names).most_common(1)[0][0]
+            raise BadLine(number, f"expected a name of its own for each column, got {repeated!r} twice")
         listed = ", ".join(map(repr, names[:50])) + (", ..." if len(names) > 50 else "")
         for option, name in wanted.named():
-            if name not in names:
+            if name not in known:
                 raise BadLine(number, f"{option}: expected one of the columns {listed}, got {name!r}")
         return names
 
@@ -92,7 +96,20 @@ class Table:
         if isinstance(targets, np.ndarray):
             targets = [label_of(value) if value == value else None for value in targets.tolist()]
         series = {name: _series(values) for name, values in columns.items()}
-        return Chunk(pd.DataFrame(series, index=range(len(lines))), targets, None, None, lines), []
+        frame = pd.DataFrame(series, index=range(len(lines)))
+        return Chunk(frame, targets, None, None, lines, note=self._note(records, targets)), []
+
+    def _note(self, records: Sequence[Record], targets: list[Any]) -> str:
+        """What to say of the first word for a missing value that may be a class; empty if there is none."""
+        if self._target is None or self._has_note or self._kinds.is_number(self._target):
+            return ""
+        place = self._names.index(self._target)
+        for (number, fields), target in zip(records, targets, strict=True):
+            if target is None and fields[place]:
+                self._has_note = True
+                missing = f"line {number}: {self._target}: {fields[place]!r} is read as a missing value"
+                return f"{missing}, so the sample is only predicted\n    (--strings {self._target} reads it as a class)"
+        return ""
 
 
 def _series(values: Any) -> Any:

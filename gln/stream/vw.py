@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from gln.learning.values import MOST
+from gln.learning.values import MOST, Sparse
 from gln.learning.visits import STREAM_WEIGHT
 from gln.stream.chunks import Chunk, Wanted
 from gln.stream.kinds import is_numeric, label_of, number_of, shown
 from gln.stream.lines import BadLine, Lines, Record, numbered, parsed
-from gln.stream.sparse import Zeros
 
 __all__ = ["Example", "Examples", "example_of"]
 
@@ -28,7 +27,7 @@ class Examples:
     """Lines of Vowpal Wabbit's text, with labels that are one number."""
 
     def __init__(self, lines: Lines, wanted: Wanted) -> None:
-        self._lines, self._ignore, self._zeros = lines, wanted.ignore, Zeros(wanted.features)
+        self._lines, self._ignore = lines, wanted.ignore
 
     def records(self) -> Iterator[Record | BadLine | None]:
         return numbered(self._lines)
@@ -36,7 +35,7 @@ class Examples:
     def chunk(self, records: Sequence[Record]) -> tuple[Chunk, list[BadLine]]:
         good, bad = parsed(records, lambda line: example_of(line, self._ignore))
         examples: list[Example] = [example for _, example in good]
-        rows = [self._zeros.written(x, label is not None and weight > 0) for label, weight, _, x in examples]
+        rows: list[dict[str, Any]] = [Sparse(example.features) for example in examples]
         weights = [example.importance for example in examples]
         tags = [example.tag for example in examples]
         return Chunk(rows, [example.label for example in examples], weights, tags, [line for line, _ in good]), bad
