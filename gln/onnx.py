@@ -43,9 +43,16 @@ __all__ = ["export"]
 
 # Supported by ONNX Runtime since 1.14 (2023). Operators for machine learning have a domain of their own.
 OPSET, IR_VERSION, FOR_ML, OPSET_FOR_ML = 18, 8, "ai.onnx.ml", 2
+FINE = 1000  # a standard deviation is at least this many times the distance of float32 numbers near the mean
 LAST = np.iinfo(np.int64).max  # the end of a slice that takes all that follows
 MOST_PAIRS = 2**23  # numbers in a table of what a category says together with other features
 MOST_BYTES = 2**31 - 2**24  # of constants: protobuf is limited to 2 GiB, part of which the nodes need
+# Types of inputs: their names, and that of their keys in a table.
+KINDS: dict[int, tuple[str, str]] = {
+    TensorProto.STRING: ("text", "keys_strings"),
+    TensorProto.INT64: ("int64", "keys_int64s"),
+    TensorProto.FLOAT: ("float32", "keys_floats"),
+}
 INVERSE_LINKS = {"logit": "Sigmoid", "log": "Exp", "itself": "Identity"}
 
 
@@ -58,15 +65,16 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
       `predictions`, (B,) or (C, B), in the layout of its `predict`.
     - **An estimator** has the input `X` (B, F). If a category has levels that float32 cannot hold, such as text, it has
       an input (B, 1) for each feature instead, named as in `feature_names_in_`, or x0, x1 and so on: text for a
-      category with text among its levels, int64 for one of integers, and float32 for all others.
+      category with text among its levels, int64 for one of integers, and float32 for all others. A number among levels
+      of text is given as `categories_` shows it: a level 1.0 as "1.0".
     - **A classifier** has the outputs `label` (B,) and `probabilities` (B, C).
     - **A regressor** has the output `variable`, the means (B,) or (B, T). With `quantiles` it also has the output
       `quantiles`, (B, Q) or (B, T, Q) in ascending order, and with `density` the output `std`, the standard deviations,
       with the shape of the means.
 
     All other inputs and outputs are float32, except labels, which are text, int64 or another type of the classes. NaN
-    is a missing value, and so is any unknown level of a category, such as "". Unlike `predict`, the file does not check
-    its inputs.
+    is a missing value, and so is any unknown level of a category, such as "" where that is not a level. Unlike
+    `predict`, the file does not check its inputs.
 
     Args:
         model: a `GLN` of any backend without a `base_predictor`, or a fitted estimator of `gln.sklearn`. For a pipeline
@@ -76,8 +84,10 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
     Raises:
         OSError: the file cannot be written; an existing file at `path` is kept.
         ValueError: the model is of another kind, is not fitted, has a `base_predictor` or `negatives=False`, has
-            categories with too many levels for tables of pairs, has an input named like an output, or is larger than
-            the 2 GiB that an ONNX file can hold.
+            categories with too many levels for tables of pairs, has levels or classes that the file's types cannot hold
+            or tell apart, such as 1 and "1", has numbers that float32 rounds by more than a thousandth of their
+            standard deviation, has a feature whose name an input cannot have, or is larger than the 2 GiB that an ONNX
+            file can hold.
     """
     graph = Graph()
     if isinstance(model, (GLNClassifier, GLNRegressor)):
@@ -97,7 +107,7 @@ class Graph:
     """A graph under construction. Values are referred to by name; an array given to a node becomes a constant."""
 
     def __init__(self, prefix: str = "gln/") -> None:
-        self.prefix = prefix  # of names within the graph, so that features may have any
+        self.prefix = prefix  # of names within the graph, which no feature has
         self.nodes: list[NodeProto] = []
         self.constants: dict[str, np.ndarray] = {}
         self.inputs: list[ValueInfoProto] = []
@@ -116,6 +126,9 @@ class Graph:
         return name
 
     def input(self, name: str, *shape: int | str, kind: int = TensorProto.FLOAT) -> str:
+        if name == "" or name.startswith(self.prefix) or any(each.name == name for each in self.inputs):
+            expected = f"names of features that are all different, not empty, and do not begin with {self.prefix!r}"
+            raise _bad("model", expected, repr(name))
         self.inputs.append(helper.make_tensor_value_info(name, kind, shape))
         return name
 
@@ -192,6 +205,7 @@ class Input(NamedTuple):
 def _inputs(g: Graph, estimator: Any) -> list[Input]:
     """The inputs of an estimator: `X`, or one for each feature, as described in `export`."""
     features, levels = estimator.n_features_in_, estimator.categories_
+    _check_rounding(estimator)
     if all(_kind(own) == TensorProto.FLOAT for own in levels.values()):
         return [Input(g.input("X", "B", features), TensorProto.FLOAT, features)]
     names = getattr(estimator, "feature_names_in_", [f"x{i}" for i in range(features)])
@@ -200,13 +214,59 @@ def _inputs(g: Graph, estimator: Any) -> list[Input]:
     return [Input(g.input(name, "B", 1, kind=kind), kind, 1) for name, kind in each]
 
 
+def _check_rounding(estimator: Any) -> None:
+    """Raise ValueError, naming the column, where float32 would round numbers by a large part of what they vary."""
+    reading, names = estimator.learner_.reading, _names(estimator)
+    if isinstance(reading.standardizer, SparseScaler):
+        return
+    mean, scale = reading.standardizer.mean, reading.standardizer.scale
+    for feature, column in enumerate(reading.numbers):
+        least = FINE * np.spacing(np.float32(abs(mean[column])))
+        if column >= 0 and 0 < scale[column] < least:
+            expected = f"numbers that vary by {least:.3g} in column {names[feature]!r}, because float32 rounds them"
+            raise _bad("model", f"{expected}; subtract their mean before fitting", f"{scale[column]:.3g}")
+
+
+def _names(estimator: Any) -> Sequence[Any]:
+    """The features in error messages."""
+    return getattr(estimator, "feature_names_in_", range(estimator.n_features_in_))
+
+
 def _kind(levels: Levels) -> int:
     """The type of an input for a category with these levels."""
     if any(isinstance(level, str) for level in levels):
         return TensorProto.STRING
-    if all(float(np.float32(level)) == level for level in levels):
+    if all(_held(level, TensorProto.FLOAT) == level for level in levels):
         return TensorProto.FLOAT
     return TensorProto.INT64 if all(isinstance(level, int) for level in levels) else TensorProto.FLOAT
+
+
+def _held(level: Any, kind: int) -> Any:
+    """What an input of this type holds for a level, or None if it cannot hold it."""
+    if isinstance(level, str) and kind != TensorProto.STRING:
+        return None
+    try:
+        if kind == TensorProto.STRING:
+            return str(level).encode().decode()  # raises an error for half of a surrogate pair
+        if kind == TensorProto.INT64:
+            return int(np.int64(int(level))) if int(level) == level else None
+        with np.errstate(over="ignore"):
+            return float(np.float32(level))
+    except (OverflowError, ValueError):
+        return None
+
+
+def _keys(levels: Levels, kind: int, feature: object) -> list[Any]:
+    """What an input of this type holds for each level of a feature."""
+    level_of: dict[Any, Any] = {}
+    for level in levels:
+        key, expected, (of_kind, _) = _held(level, kind), f"levels of column {feature!r} that", KINDS[kind]
+        if key is None:
+            raise _bad("model", f"{expected} {of_kind} can hold", repr(level))
+        if key in level_of:
+            raise _bad("model", f"{expected} differ as {of_kind}", f"{level_of[key]!r} and {level!r}")
+        level_of[key] = level
+    return list(level_of)
 
 
 def _export_classifier(g: Graph, classifier: GLNClassifier, inputs: list[Input]) -> None:
@@ -221,6 +281,8 @@ def _classified(g: Graph, classifier: GLNClassifier, inputs: list[Input]) -> tup
         raise _bad("model", "a classifier with negatives=True", "one with negatives=False")
     p, classes = _predicted(g, classifier.learner_, 0, *_samples(g, classifier, inputs)), classifier.classes_
     p = g("Concat", g("Sub", 1.0, p), p, axis=0) if len(classes) == 2 else g("Div", p, g("ReduceSum", p, [0]))
+    if classes.dtype.kind not in "biufUO" or (classes.dtype.kind == "u" and classes.max() > LAST):
+        raise _bad("model", "classes that are text, bools, or numbers within int64", f"{classes.dtype} {classes[-1]}")
     classes = classes.astype({"i": np.int64, "u": np.int64, "U": object}.get(classes.dtype.kind, classes.dtype))
     label = g("Gather", classes, g("ArgMax", p, axis=0, keepdims=0))
     return label, _single(g, g("Transpose", p, perm=[1, 0])), classes
@@ -340,7 +402,7 @@ def _encoded(g: Graph, z: str, pieces: Pieces) -> str:  # (B, D) -> (B, E)
 
 def _samples(g: Graph, estimator: Any, given: list[Input]) -> tuple[str, str]:  # -> (B, K), (B, D)
     """The inputs of networks, of which some read only the last ones, and side information."""
-    reading, x = estimator.learner_.reading, _coded(g, estimator.categories_, given)
+    reading, x = estimator.learner_.reading, _coded(g, estimator, given)
     if isinstance(reading.standardizer, SparseScaler):
         factors = reading.standardizer.transform(np.ones((reading.size, 1))).toarray()[:, 0].astype(np.float64)
         z = g("Mul", g("Where", g("IsNaN", x), 0.0, x), factors)
@@ -359,8 +421,9 @@ def _samples(g: Graph, estimator: Any, given: list[Input]) -> tuple[str, str]:  
     return g("Concat", *inputs, _with_distances(g, z, reading.size), axis=1), z
 
 
-def _coded(g: Graph, categories: Mapping[int, Levels], given: list[Input]) -> str:  # -> (B, F) float64
+def _coded(g: Graph, estimator: Any, given: list[Input]) -> str:  # -> (B, F) float64
     """Samples with the codes of categories, and -1 for an unknown level."""
+    categories, names = estimator.categories_, _names(estimator)
     parts, first = [], 0
     for name, kind, width in given:
         own = {f - first: categories[f] for f in range(first, first + width) if f in categories}
@@ -370,23 +433,19 @@ def _coded(g: Graph, categories: Mapping[int, Levels], given: list[Input]) -> st
             parts.append(g("Cast", name, to=TensorProto.DOUBLE))
         for i in range(width if own else 0):
             value = g("Gather", name, [i], axis=1)
-            value = _codes(g, value, kind, own[i]) if i in own else value
+            value = _codes(g, value, kind, own[i], names[first + i]) if i in own else value
             parts.append(g("Cast", value, to=TensorProto.DOUBLE))
         first += width
     return g("Concat", *parts, axis=1)
 
 
-def _codes(g: Graph, value: str, kind: int, levels: Levels) -> str:  # (B, 1) of this kind -> (B, 1) float32
-    keys: dict[str, Any]
-    levels = levels or {0: -1}  # a table must not be empty
-    if kind == TensorProto.STRING:
-        keys = {"keys_strings": list(map(str, levels))}
-    elif kind == TensorProto.INT64:
-        keys = {"keys_int64s": [int(level) for level in levels]}
-    else:
-        value, keys = _single(g, value), {"keys_floats": [float(level) for level in levels]}
-    keys |= {"values_floats": list(map(float, levels.values())), "default_float": -1.0}
-    return g("LabelEncoder", value, domain=FOR_ML, **keys)
+def _codes(g: Graph, value: str, kind: int, levels: Levels, feature: object) -> str:  # (B, 1) -> (B, 1) float32
+    """The codes of a feature's values, which are of this type."""
+    if kind == TensorProto.FLOAT:
+        value = _single(g, value)
+    keys = _keys(levels, kind, feature) or [_held(0, kind)]  # a table must not be empty
+    codes = list(map(float, levels.values())) or [-1.0]
+    return g("LabelEncoder", value, domain=FOR_ML, default_float=-1.0, values_floats=codes, **{KINDS[kind][1]: keys})
 
 
 def _linear(

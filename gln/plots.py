@@ -27,6 +27,7 @@ try:
     from matplotlib.axes import Axes
     from matplotlib.colors import TwoSlopeNorm
     from matplotlib.figure import Figure
+    from matplotlib.textpath import TextPath
     from matplotlib.ticker import NullFormatter
 except ImportError as error:
     raise ImportError('gln.plots needs Matplotlib: pip install "gated-linear-networks[plots]"') from error
@@ -432,14 +433,21 @@ def plot_contributions(model: Any, X: Any, most: int = 8, *, y: Any = None, clas
         raise ValueError(f"y: expected shape ({len(values)},), got {np.shape(y)}")
     contributions, titles = _explained(last, features, y, class_)
     names = [f"feature {i}" for i in range(values.shape[1])] if names is None else names
-    bars = min(most, len(names)) + (len(names) > most)
-    figure = _Figure(figsize=(WIDTH, (0.27 * bars + 0.75) * len(titles) + 0.3), layout="constrained")
-    axes = figure.subplots(len(titles), 1, squeeze=False, sharex=True)[:, 0]
-    for axis, own, (_, row), title in zip(axes, contributions, values.iterrows(), titles, strict=True):
-        _draw_contributions(axis, own, [f"{n} = {_short(v)}" for n, v in zip(names, row, strict=True)], most)
-        axis.set_title(title, fontsize=10)
+    parts = [
+        _largest(own, [f"{n} = {_short(v)}" for n, v in zip(names, row, strict=True)], most)
+        for own, (_, row) in zip(contributions, values.iterrows(), strict=True)
+    ]
     of_class = f"the logit of {'the predicted class' if class_ is None else _short(class_)}"
-    axes[-1].set_xlabel(f"contribution to {of_class if hasattr(last, 'classes_') else 'the prediction'}")
+    under = f"contribution to {of_class if hasattr(last, 'classes_') else 'the prediction'}"
+    # Titles are above the bars; the label below may also extend to the left of them.
+    beside = _inches([label for labels, _ in parts for label in labels]) + max(_inches(titles), 2) + 0.4
+    height = (0.27 * len(parts[0][0]) + 0.75) * len(parts) + 0.3
+    figure = _Figure(figsize=(max(WIDTH, beside, _inches([under]) + 0.2), height), layout="constrained")
+    axes = figure.subplots(len(parts), 1, squeeze=False, sharex=True)[:, 0]
+    for axis, part, title in zip(axes, parts, titles, strict=True):
+        _draw_contributions(axis, *part)
+        axis.set_title(title, fontsize=10)
+    axes[-1].set_xlabel(under, loc="right")
     return figure
 
 
@@ -472,12 +480,21 @@ def _features(model: Any, X: Any) -> tuple[Any, Any]:
     return before.transform(X), names
 
 
-def _draw_contributions(axes: Axes, contributions: np.ndarray, labels: list[str], most: int) -> None:
-    """A bar for each of the largest contributions (D,), and one for the sum of the others."""
+def _inches(texts: Iterable[str]) -> float:
+    """The width of the longest line of these texts."""
+    return max(TextPath((0, 0), line).get_extents().width for text in texts for line in text.split("\n")) / 72
+
+
+def _largest(contributions: np.ndarray, labels: list[str], most: int) -> tuple[list[str], list[float]]:
+    """Labels and lengths of bars: the largest contributions (D,), and the sum of the others."""
     order, others = np.abs(contributions).argsort()[::-1], len(labels) - most
     told = [(labels[i], contributions[i]) for i in order[:most]]
     rest = [(f"{others} other features", contributions[order[most:]].sum())] if others > 0 else []
     bars, lengths = zip(*told, *rest, strict=True)
+    return list(bars), list(lengths)
+
+
+def _draw_contributions(axes: Axes, bars: list[str], lengths: list[float]) -> None:
     axes.barh(bars, lengths, color=np.where(np.array(lengths) < 0, *BLUE_AND_RED))
     axes.axvline(0, color="black", linewidth=0.8)
     axes.invert_yaxis()

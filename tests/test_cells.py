@@ -17,13 +17,13 @@ from gln.learning.left_out import Table
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 PARTS = np.arange(400) % 8
-RNG = np.random.default_rng(0)
+NOISE = np.random.default_rng(0).normal(size=(4, 400))
 # Two numbers of many values, the second sometimes missing; one of three values; a category of four levels; a constant.
-X = np.column_stack([RNG.normal(size=(400, 2)), *RNG.integers(0, [3, 4], (400, 2)).T, np.ones(400)])
+X = np.column_stack([*NOISE[:2], *np.random.default_rng(1).integers(0, [3, 4], (400, 2)).T, np.ones(400)])
 X[::7, 1] = np.nan
 LEVELS = {3: 4}
-CLASSES = (X[:, 0] * X[:, 2] + RNG.normal(size=400) > 0).astype(int)
-NUMBERS = np.stack([X[:, 0] + X[:, 3], RNG.normal(size=400)])
+CLASSES = (X[:, 0] * X[:, 2] + NOISE[2] > 0).astype(int)
+NUMBERS = np.stack([X[:, 0] + X[:, 3], NOISE[3]])
 
 
 def table(samples: np.ndarray = X, shares: np.ndarray | None = None) -> Table:
@@ -145,6 +145,36 @@ def test_unknown_levels_and_values_that_were_never_missing_say_nothing():
     assert of_both.sum() == 2 + 5
     assert (told[of_both] == 0).all()
     assert (told[~of_both] != 0).all()
+
+
+@pytest.mark.parametrize("step", [0.1, 0.01, 0.25, 1.0])
+def test_new_values_of_a_grid_are_in_the_same_bin_when_rounded_to_float32(step):
+    """The middle of two values of a grid may be one, too."""
+    rng = np.random.default_rng(0)
+    grid = np.arange(-300, 300) * step
+    samples = rng.choice(grid, (100, 2))
+    found, _ = counted(table(samples), {}, rng.integers(0, 2, 100), np.arange(100) % 8, np.random.RandomState(0))
+    assert found is not None
+    asked = np.stack([grid, grid])
+    expected = found.transform(asked)
+    assert len(np.unique(expected[0])) > 20
+    np.testing.assert_array_equal(found.transform(asked.astype(np.float32)), expected)
+    np.testing.assert_array_equal(found.transform(asked * (1 + 1e-14)), expected)
+
+
+@pytest.mark.parametrize("count", [9, 2000])
+def test_values_that_differ_by_rounding_are_in_the_same_bin(count):
+    rng = np.random.default_rng(0)
+    values = rng.integers(1, count, 1000) / 10
+    samples = np.concatenate([values, values / 3 * 3, values * 0.1 / 0.1])
+    assert len(np.unique(samples)) > len(np.unique(values)) * 1.2
+    samples = np.stack([samples, samples], axis=1)
+    found, _ = counted(table(samples), {}, rng.integers(0, 2, 3000), np.arange(3000) % 8, np.random.RandomState(0))
+    assert found is not None
+    said = found.transform(samples.T)
+    assert len(np.unique(said)) > 5
+    np.testing.assert_array_equal(said[:, :1000], said[:, 1000:2000])
+    np.testing.assert_array_equal(said[:, :1000], said[:, 2000:])
 
 
 # ---- In models -------------------------------------------------------------------------------------------------------

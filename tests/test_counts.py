@@ -11,8 +11,6 @@ from gln.learning.growth import with_inputs
 from gln.river import GLNNovelty
 from gln_numpy import GLN
 
-RNG = np.random.default_rng(0)
-
 
 def counted(network: GLN, samples: np.ndarray, heads: int = 1) -> Counts:  # (D, B)
     counts = Counts.none([network], heads)
@@ -21,7 +19,7 @@ def counted(network: GLN, samples: np.ndarray, heads: int = 1) -> Counts:  # (D,
 
 
 def test_each_sample_counts_once_in_each_neuron():
-    network, samples = GLN([5, 3], 4, 4, context_map_size=2, seed=0), RNG.normal(size=(4, 50))
+    network, samples = GLN([5, 3], 4, 4, context_map_size=2, seed=0), np.random.default_rng(0).normal(size=(4, 50))
     [rows] = counted(network, samples).rows
     assert rows.shape == (8, 4, 1)
     assert rows.sum(axis=1).ravel().tolist() == 8 * [50]
@@ -33,7 +31,10 @@ def test_each_sample_counts_once_in_each_neuron():
 def test_heads_count_samples_whose_target_is_known(numba, monkeypatch):
     if not numba:
         monkeypatch.setattr("gln.learning.counts.compiled", lambda loop: loop)
-    network, samples = GLN([3], 2, 2, context_map_size=1, seed=0), RNG.normal(size=(2, 20)).astype(np.float32)
+    network, samples = (
+        GLN([3], 2, 2, context_map_size=1, seed=0),
+        np.random.default_rng(0).normal(size=(2, 20)).astype(np.float32),
+    )
     counts, targets = Counts.none([network], 2), np.where(np.arange(20) < 5, np.nan, [[1.0], [2.0]])
     targets[1, :] = np.nan
     counts.learn([network.contexts(samples)], targets)
@@ -43,7 +44,10 @@ def test_heads_count_samples_whose_target_is_known(numba, monkeypatch):
 
 def test_counts_of_another_shape_raise_an_error():
     """The loop that counts is compiled: it would write beyond the end of an array."""
-    network, samples = GLN([3], 2, 2, context_map_size=1, seed=0), RNG.normal(size=(2, 20)).astype(np.float32)
+    network, samples = (
+        GLN([3], 2, 2, context_map_size=1, seed=0),
+        np.random.default_rng(0).normal(size=(2, 20)).astype(np.float32),
+    )
     counts, contexts = Counts.none([network], 2), network.contexts(samples)
     for picked, heads, message in ((contexts, 3, "got 3 neurons and 3 heads"), (contexts[:, :2], 2, "got 2 neurons")):
         with pytest.raises(ValueError, match=f"counts: expected 3 neurons and 2 heads, {message}"):
@@ -54,7 +58,7 @@ def test_counts_of_another_shape_raise_an_error():
 def test_counts_follow_the_halfspaces_that_are_replaced():
     """With sparse halfspaces, some are replaced when side information is added; samples so far had 0 there."""
     old = GLN([200], 6, 3, context_map_size=3, context_features=2, context_bias=1.0, seed=0)
-    new, samples = with_inputs(old, [*range(6), -1, -1], 4), RNG.normal(size=(3, 4000))
+    new, samples = with_inputs(old, [*range(6), -1, -1], 4), np.random.default_rng(0).normal(size=(3, 4000))
     [rows] = counted(old, samples).widened([old], [new]).rows
     [expected] = counted(new, np.concatenate([samples, np.zeros((1, 4000))])).rows
     planes = new.get_state()["hyperplanes.1"]
@@ -69,14 +73,14 @@ def test_counts_follow_the_halfspaces_that_are_replaced():
 
 def test_without_sparse_halfspaces_all_counts_stay():
     old = GLN([20], 6, 3, context_bias=1.0, seed=0)
-    counts = counted(old, RNG.normal(size=(3, 100)))
+    counts = counted(old, np.random.default_rng(0).normal(size=(3, 100)))
     [rows] = counts.widened([old], [with_inputs(old, [*range(6), -1, -1], 4)]).rows
     np.testing.assert_array_equal(rows, counts.rows[0])
 
 
 @pytest.mark.parametrize("kind", ["number", "level"])
 def test_what_is_familiar_stays_familiar_when_features_and_levels_appear(kind):
-    model, samples = GLNNovelty(neurons=64, seed=0), RNG.normal(size=(600, 4))
+    model, samples = GLNNovelty(neurons=64, seed=0), np.random.default_rng(0).normal(size=(600, 4))
     named = [dict(zip("abcd", x, strict=True)) for x in samples.tolist()]
     for x in named:
         model.learn_one({**x, "level": "usual"} if kind == "level" else x)
@@ -96,7 +100,7 @@ def test_what_is_familiar_stays_familiar_when_features_and_levels_appear(kind):
 
 def test_a_model_counts_on_after_joblib_has_mapped_it_read_only(tmp_path):
     model = GLNNovelty(neurons=8, seed=0)
-    for x in RNG.normal(size=(30, 3)).tolist():
+    for x in np.random.default_rng(0).normal(size=(30, 3)).tolist():
         model.learn_one(dict(zip("abc", x, strict=True)))
     joblib.dump(model, tmp_path / "m")
     mapped = joblib.load(tmp_path / "m", mmap_mode="r")

@@ -16,8 +16,7 @@ from gln.learning.reading import Reading
 from gln.learning.targets import Classes, Numbers, sum_to_one
 from gln_numpy import GLN
 
-RNG = np.random.default_rng(0)
-SAMPLES = RNG.normal(size=(3, 60)) * [[1], [10], [100]]
+SAMPLES = np.random.default_rng(0).normal(size=(3, 60)) * [[1], [10], [100]]
 NUMBERS = (SAMPLES[0] > 0).astype(int)
 
 

@@ -21,8 +21,7 @@ from gln.learning.states import learner_of, state_of
 from gln.rates import stream_rate
 from gln_numpy import GLN
 
-RNG = np.random.default_rng(0)
-SAMPLES = RNG.normal(size=(3, 80))
+SAMPLES = np.random.default_rng(0).normal(size=(3, 80))
 NUMBERS = (SAMPLES[0] > 0).astype(int) + (SAMPLES[1] > 1)
 KINDS: dict[str, dict[str, Any]] = {
     "two classes": {},
@@ -63,7 +62,7 @@ def by_hand(losses: np.ndarray, spread: float | None) -> list[list[float]]:  # (
 def test_weights_are_those_of_the_formula(monkeypatch, are_classes, members, python):
     if python:
         monkeypatch.setattr("gln.learning.mixture.compiled", lambda loop: loop)
-    losses = RNG.gamma(1.0, size=(members, 2, 50))
+    losses = np.random.default_rng(0).gamma(1.0, size=(members, 2, 50))
     found = weights_of(Mixture.equal(members, 2, "logit" if are_classes else "itself").count(losses))
     for t in range(2):
         np.testing.assert_allclose(found[:, t].T, by_hand(losses[:, t], None if are_classes else 1.0))
@@ -73,7 +72,8 @@ def test_weights_are_those_of_the_formula(monkeypatch, are_classes, members, pyt
 @pytest.mark.parametrize("classes", [2, 3, 12])
 def test_losses_of_classes_are_the_same_for_single_samples(monkeypatch, python, classes):
     heads, config = 1 if classes == 2 else classes, networks(num_classes=classes)[0].config
-    predicted, numbers = RNG.random((3, heads, 40)).astype(np.float32), RNG.integers(0, classes, 40)
+    rng = np.random.default_rng(0)
+    predicted, numbers = rng.random((3, heads, 40)).astype(np.float32), rng.integers(0, classes, 40)
     y = (numbers == np.arange(classes)[-heads:, None]).astype(np.float32)
     if heads > 3:
         y[:2, ::2] = np.inf  # heads that do not predict these samples
@@ -85,7 +85,7 @@ def test_losses_of_classes_are_the_same_for_single_samples(monkeypatch, python, 
 
 
 def test_a_batch_is_weighted_by_what_was_known_before_it():
-    losses = RNG.gamma(1.0, size=(2, 1, 50))
+    losses = np.random.default_rng(0).gamma(1.0, size=(2, 1, 50))
     one_by_one, batches = (Mixture.equal(2, 1, "logit").count(losses, None, size) for size in (1, 10))
     np.testing.assert_array_equal(batches, one_by_one[..., ::10].repeat(10, axis=2))
 

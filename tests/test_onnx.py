@@ -36,11 +36,10 @@ from gln.onnx import export
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN
 
-RNG = np.random.default_rng(0)
 COUNT = 1000
 SOME = (slice(None), slice(0), slice(1), slice(100, 177))  # samples for one session
-INPUTS = RNG.normal(size=(6, COUNT)).astype(np.float32)
-CONTEXT = RNG.normal(size=(5, COUNT)).astype(np.float32)
+INPUTS = np.random.default_rng(0).normal(size=(6, COUNT)).astype(np.float32)
+CONTEXT = np.random.default_rng(1).normal(size=(5, COUNT)).astype(np.float32)
 KINDS: dict[str, dict[str, Any]] = {
     "binary": {"layer_sizes": (8, 4, 2)},
     "classes": {"layer_sizes": (8, 4), "num_classes": 4, "context_features": 2},
@@ -50,15 +49,21 @@ KINDS: dict[str, dict[str, Any]] = {
     "no halfspaces": {"layer_sizes": (4, 4), "num_classes": 3, "context_map_size": 0},
 }
 
-# A table as float32 rows: a large number that varies little, missing values, a constant, and outliers.
-X = RNG.normal(size=(COUNT, 5))
-TARGET = np.abs(X[:, 0]) + X[:, 1] * X[:, 2] + 0.1 * RNG.normal(size=COUNT)
+
+def float32_table() -> tuple[np.ndarray, np.ndarray]:
+    """Rows with a large number that varies little, missing values, a constant and outliers; and their targets."""
+    rng = np.random.default_rng(2)
+    rows = rng.normal(size=(COUNT, 5))
+    targets = np.abs(rows[:, 0]) + rows[:, 1] * rows[:, 2] + 0.1 * rng.normal(size=COUNT)
+    rows[:, 0] = 1e6 + 100 * rows[:, 0]
+    rows[:, 3] = 7
+    rows[rng.random(rows.shape) < 0.05] = np.nan
+    rows[5:7, 1] = 10, 1e6
+    return rows.astype(np.float32), targets
+
+
+X, TARGET = float32_table()
 CLASSES = np.digitize(TARGET, (0.3, 1.2))
-X[:, 0] = 1e6 + 100 * X[:, 0]
-X[:, 3] = 7
-X[RNG.random(X.shape) < 0.05] = np.nan
-X[5:7, 1] = 10, 1e6
-X = X.astype(np.float32)
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "random_state": 0, "n_networks": 4, "n_epochs": 1}
 
 
@@ -109,7 +114,7 @@ def assert_same_predictions(model: Any, folder: Path, rows: Any, given: np.ndarr
 
 def learned(**arguments: Any) -> GLN:
     model = GLN(**arguments, input_size=6, context_size=5, context_bias=0.5, seed=0)
-    targets = RNG.random((model.num_outputs, COUNT)).round()
+    targets = np.random.default_rng(0).random((model.num_outputs, COUNT)).round()
     model.predict_online(INPUTS, CONTEXT, targets if model.num_outputs > 1 else targets[0])
     return model
 
@@ -176,8 +181,9 @@ def test_deviations_of_a_target_that_never_varied(tmp_path):
 @pytest.mark.parametrize("learn", ["fit", "partial_fit"])
 @pytest.mark.parametrize("estimator", [GLNClassifier, GLNRegressor])
 def test_categories_of_numbers(learn, estimator, tmp_path):
-    rows = np.column_stack([RNG.integers(30, 50, COUNT), X[:, :2], RNG.integers(0, 3, COUNT) * 5, X[:, 2]])
-    rows[RNG.random(COUNT) < 0.1, 0] = np.nan
+    rng = np.random.default_rng(0)
+    rows = np.column_stack([rng.integers(30, 50, COUNT), X[:, :2], rng.integers(0, 3, COUNT) * 5, X[:, 2]])
+    rows[rng.random(COUNT) < 0.1, 0] = np.nan
     model = estimator(**SMALL, categorical_features=[0, 3])
     more = {"classes": [0, 1, 2]} if learn == "partial_fit" and estimator is GLNClassifier else {}
     getattr(model, learn)(rows, (CLASSES + rows[:, 3].astype(int)) % 3, **more)
@@ -201,10 +207,11 @@ def columns_for(session: Any, frame: pd.DataFrame) -> dict[str, np.ndarray]:
 
 
 def mixed_table() -> pd.DataFrame:
-    frame = pd.DataFrame({"colour": RNG.choice(["red", "green", "blue"], COUNT), "size": X[:, 1], "weight": X[:, 2]})
-    frame["kind"] = RNG.integers(0, 3, COUNT) + 2**24  # float32 does not tell these apart
-    frame["shape"] = pd.Categorical(RNG.choice(["round", "square"], COUNT))
-    frame.loc[RNG.random(COUNT) < 0.1, ["colour", "shape"]] = None
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"colour": rng.choice(["red", "green", "blue"], COUNT), "size": X[:, 1], "weight": X[:, 2]})
+    frame["kind"] = rng.integers(0, 3, COUNT) + 2**24  # float32 does not tell these apart
+    frame["shape"] = pd.Categorical(rng.choice(["round", "square"], COUNT))
+    frame.loc[rng.random(COUNT) < 0.1, ["colour", "shape"]] = None
     return frame
 
 
@@ -254,6 +261,89 @@ def test_columns_without_names_are_numbered(tmp_path):
     session = session_of(model, tmp_path)
     found = answers(session, x0=np.array([["a"], ["b"], ["none"]]), x1=np.array([[1], [2], [3]], np.float32))
     np.testing.assert_allclose(found["variable"], model.predict(rows[:3]), atol=1e-5)
+
+
+LARGE = 2**63 + 1
+UNLIKE: dict[str, tuple[list[Any], str]] = {
+    "a number and its text": ([1, "1"], "levels of column 'kind' that differ as text, got 1 and '1'"),
+    "a bool and its text": ([True, "True"], "levels of column 'kind' that differ as text, got True and 'True'"),
+    "not Unicode": (["\ud800", "a"], r"levels of column 'kind' that text can hold, got '\\ud800'"),
+    "large": ([2**24, 2**24 + 1, 0.5], "levels .* 'kind' that differ as float32, got 16777216 and 16777217"),
+    "small": ([0.0, 1e-60], "levels of column 'kind' that differ as float32, got 0.0 and 1e-60"),
+    "beyond float32": ([1e300, 2e300], r"levels of column 'kind' that differ as float32, got 1e\+300 and 2e\+300"),
+    "beyond int64": ([LARGE, 5], f"levels of column 'kind' that int64 can hold, got {LARGE}"),
+    "beyond float64": ([10**400, 5], "levels of column 'kind' that int64 can hold, got 10+"),
+    "with fractions": ([10**400, 0.5], "levels of column 'kind' that float32 can hold, got 10+"),
+}
+
+
+def of_levels(levels: list[Any]) -> tuple[Any, pd.DataFrame]:
+    """A classifier of a category with these levels, and its table."""
+    frame = pd.DataFrame({"size": np.arange(60.0), "kind": pd.Series((levels * 60)[:60], dtype=object)})
+    return GLNClassifier(**SMALL, categorical_features=["kind"]).fit(frame, np.arange(60) % len(levels)), frame
+
+
+@pytest.mark.parametrize("kind", UNLIKE)
+def test_levels_that_an_input_cannot_tell_apart_are_refused(kind, tmp_path):
+    levels, message = UNLIKE[kind]
+    model, _ = of_levels(levels)
+    with pytest.raises(ValueError, match=f"^model: expected {message}"):
+        export(model, tmp_path / "m")
+    assert os.listdir(tmp_path) == []
+
+
+KEPT: dict[str, tuple[list[Any], dict[Any, Any]]] = {
+    "bools": ([True, False, None], {None: np.nan}),
+    "zeros": ([-0.0, 1.5, np.nan], {}),
+    "beyond float32": ([1e300, 0.5], {}),
+    "within int64": ([2**63 - 1, 2**63 - 2, -(2**63), None], {None: 7}),
+    "text and numbers": (["a", "a\0", "A", 1, 1.5, True, "", None], {None: "none", True: "1"}),
+    "names of missing values": (["None", "nan", None], {None: ""}),
+    "bytes": ([b"a", b"b"], {}),
+}
+
+
+@pytest.mark.parametrize("kind", KEPT)
+def test_levels_that_differ_stay_different(kind, tmp_path):
+    levels, as_given = KEPT[kind]
+    model, frame = of_levels(levels)
+    session, rows, kinds = session_of(model, tmp_path), frame[: len(levels)], [as_given.get(x, x) for x in levels]
+    assert len(np.unique(model.predict_proba(rows).round(3), axis=0)) >= len(levels) - (True in as_given)
+    inputs = {each.name: each.type for each in session.get_inputs()}
+    if "X" in inputs:
+        with np.errstate(over="ignore"):
+            given = {"X": np.column_stack([rows["size"], np.array(kinds, np.float64)]).astype(np.float32)}
+    else:
+        own = np.array([str(x) for x in kinds] if inputs["kind"] == "tensor(string)" else kinds, TYPES[inputs["kind"]])
+        given = {"size": rows[["size"]].to_numpy(np.float32), "kind": own[:, None]}
+    np.testing.assert_allclose(answers(session, **given)["probabilities"], model.predict_proba(rows), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["", "gln/constant_0"])
+def test_names_that_an_input_cannot_have_are_refused(name, tmp_path):
+    frame = pd.DataFrame({name: np.arange(60.0), "kind": ["a", "b"] * 30})
+    model = GLNClassifier(**SMALL).fit(frame, np.arange(60) % 2)
+    with pytest.raises(ValueError, match=f"^model: expected names of features that are all different.*got '{name}'$"):
+        export(model, tmp_path / "m")
+    model.feature_names_in_ = np.array(["kind", "kind"], object)  # scikit-learn may refuse it in `fit`
+    with pytest.raises(ValueError, match=r"^model: expected names of features that are all different.*got 'kind'$"):
+        export(model, tmp_path / "m")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("labels", [np.array([LARGE, 5], np.uint64), np.array(["2020", "2021"], "M8[Y]")])
+def test_classes_that_a_label_cannot_be_are_refused(labels, tmp_path):
+    model = GLNClassifier(**SMALL).fit(np.arange(60.0)[:, None], labels[np.arange(60) % 2])
+    with pytest.raises(ValueError, match=r"^model: expected classes that are text, bools, or numbers within int64"):
+        export(model, tmp_path / "m")
+    assert os.listdir(tmp_path) == []
+
+
+def test_numbers_that_float32_would_round_away_are_refused(tmp_path):
+    times = pd.DataFrame({"size": np.arange(60.0), "time": 1.7e9 + 3600.0 * np.arange(60)})  # float32: every 128 s
+    with pytest.raises(ValueError, match=r"^model: expected numbers that vary by 1.28e.05 in column 'time'.*subtract"):
+        export(GLNClassifier(**SMALL).fit(times, np.arange(60) % 2), tmp_path / "m")
+    assert os.listdir(tmp_path) == []
 
 
 # ---- Pipelines -------------------------------------------------------------------------------------------------------
@@ -324,9 +414,16 @@ def test_two_estimators_in_one_file():
 def test_skl2onnx_converts_an_estimator_of_named_columns():
     frame = mixed_table()
     model = GLNClassifier(**SMALL).fit(frame, expected_class(frame))
-    session, asked = converted(model, frame.astype({"shape": str, "colour": str})), unlike(frame)
+    session, asked = converted(model, frame.dropna().astype({"shape": str, "colour": str})), unlike(frame)
     found = answers(session, **columns_for(session, asked))["probabilities"]
     np.testing.assert_allclose(found, model.predict_proba(asked), atol=1e-5)
+
+
+@pytest.mark.parametrize(("levels", "kind"), [([0, 0.5], "int64"), (["a", 0], "int64"), ([0, 0.5, "1"], "float32")])
+def test_levels_that_the_input_of_a_pipeline_cannot_hold_are_refused(levels, kind):
+    model, frame = of_levels(levels)
+    with pytest.raises(ValueError, match=f"^model: expected levels of column 'kind' that {kind} can hold, got"):
+        skl2onnx.to_onnx(model, frame[:1].assign(kind=np.zeros(1, kind)))
 
 
 def test_text_that_is_no_category_is_refused():
@@ -341,18 +438,19 @@ def test_text_that_is_no_category_is_refused():
 
 def test_streams_that_grew_and_samples_beyond_them(tmp_path):
     """Levels and pairs of levels that came later, categories alone, one without levels, and values larger than any."""
-    kinds = np.column_stack([RNG.integers(0, 30, COUNT), RNG.integers(0, 4, COUNT), np.full(COUNT, np.nan)])
+    rng = np.random.default_rng(0)
+    kinds = np.column_stack([rng.integers(0, 30, COUNT), rng.integers(0, 4, COUNT), np.full(COUNT, np.nan)])
     kinds[: COUNT // 2, 0] %= 5
     labels = (kinds[:, 0] * kinds[:, 1] % 3).astype(int)
     model = GLNClassifier(**SMALL, categorical_features=[0, 1, 2])
     for part in (slice(0, 500), slice(500, COUNT)):
         model.partial_fit(kinds[part], labels[part], classes=[0, 1, 2])
     assert_same_predictions(model, tmp_path, kinds)
-    rows = np.column_stack([kinds[:, :2], 3 + RNG.normal(size=(COUNT, 2))])
+    rows = np.column_stack([kinds[:, :2], 3 + rng.normal(size=(COUNT, 2))])
     model = GLNRegressor(**SMALL, categorical_features=[0, 1]).partial_fit(rows, kinds[:, 0] * rows[:, 2])
     assert not np.isnan(rows).any()
     rows[:300, 2:] *= -4  # up to the limit of standardised values
-    rows[RNG.random(rows.shape) < 0.1] = np.nan
+    rows[rng.random(rows.shape) < 0.1] = np.nan
     assert_same_predictions(model, tmp_path, rows)
 
 
@@ -382,7 +480,7 @@ def test_too_many_levels_for_a_table_of_pairs_are_refused(tmp_path, monkeypatch)
 
 
 def test_wide_sparse_models_take_dense_rows(tmp_path):
-    counts = random_array((COUNT, 1200), density=0.02, rng=RNG, format="csr", dtype=np.float32)
+    counts = random_array((COUNT, 1200), density=0.02, rng=0, format="csr", dtype=np.float32)
     classifier = GLNClassifier(random_state=0).fit(counts, np.digitize(counts[:, :300].sum(axis=1), (2, 4)))
     assert classifier.glns_[0].input_size == 1200
     dense = counts.toarray()

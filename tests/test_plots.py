@@ -678,6 +678,27 @@ def test_contributions_of_features_without_names():
             plots.plot_contributions(other, X[:1])
 
 
+@pytest.mark.parametrize("name", ["{}", "{} of the household in the year before the last one", "WWWWWWWW {}"])
+@pytest.mark.parametrize("class_", [None, "more than a neighbour of the same age"])
+def test_contributions_of_features_with_long_names_are_whole(name, class_):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {name.format(f"marital-status {i}"): ["Married-civ-spouse", "Divorced"] * 20 for i in range(6)}
+    )
+    frame[name.format("$")] = rng.normal(size=40)
+    labels = np.where(rng.random(40) < 0.5, "more than a neighbour of the same age", "less")
+    model = GLNClassifier([2], n_epochs=1, backend="numpy", random_state=0).fit(frame, labels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Matplotlib's, if there is no room for axes
+        figure = plots.plot_contributions(model, frame[:2], y=labels[:2], class_=class_)
+        figure.draw_without_rendering()
+    everything = figure.get_tightbbox()  # inches
+    assert (everything.x0, everything.y0) >= (0, 0)
+    assert everything.x1 <= figure.get_figwidth()
+    assert everything.y1 <= figure.get_figheight()
+    assert min(axes.get_window_extent().width for axes in figure.axes) > 1.8 * figure.dpi
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 def test_contributions_to_the_logit_of_a_class(classes):
     X, y = load_wine(return_X_y=True)  # noqa: N806

@@ -21,8 +21,13 @@ import gln.learning.estimators
 from gln.features import SparseScaler
 from gln.sklearn import GLNClassifier, GLNRegressor
 
-RNG = np.random.default_rng(0)
-SAMPLES: Any = sparse.coo_array(np.where(RNG.random((60, 700)) < 0.1, 4 * RNG.normal(size=(60, 700)), 0))
+
+def mostly_zero(shape: tuple[int, int], density: float) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return np.where(rng.random(shape) < density, rng.normal(size=shape), 0)
+
+
+SAMPLES: Any = sparse.coo_array(4 * mostly_zero((60, 700), 0.1))
 KINDS: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {  # arguments of a network, and the shape of its targets
     "two classes": ({"context_features": 3}, (700,)),
     "classes": ({"num_classes": 4, "context_features": 3, "bias": False}, (4, 700)),
@@ -207,7 +212,7 @@ def test_memory_does_not_grow_with_zeros():
 
 
 def test_a_single_wide_row():
-    X: Any = sparse.csr_array(np.where(RNG.random((60, 1200)) < 0.02, RNG.normal(size=(60, 1200)), 0))
+    X: Any = sparse.csr_array(mostly_zero((60, 1200), 0.02))
     y = np.arange(60) % 2
     fitted = GLNClassifier(random_state=0).fit(X, y)
     streamed = GLNClassifier(n_networks=2, random_state=0)

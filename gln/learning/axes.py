@@ -5,6 +5,7 @@ Shapes: V visits of samples, F features.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -18,6 +19,10 @@ __all__ = ["BITS", "Axis", "axes_of"]
 
 BITS = 7  # a feature has at most 2^BITS cells, and one for missing values
 LOOKED_AT = 100_000  # visits for the ends of bins
+ROUNDING = 1e-12  # relative to a value: 0.1 + 0.2 is 0.3
+# Where in a gap a bin ends. The middle of 0.1 and 0.3 is a likely new value, 0.2, whose bin would depend on rounding;
+# the golden section stays away from all values of a regular grid.
+IN_GAP = (math.sqrt(5) - 1) / 2
 
 
 class Axis(NamedTuple):
@@ -55,11 +60,12 @@ def _axis_of_numbers(values: np.ndarray) -> Axis:  # (V,)
     """Bins between distinct values, or between quantiles if there are many."""
     values = np.sort(values[~np.isnan(values)])
     distinct = np.unique(values)
+    distinct = distinct[np.diff(distinct, prepend=-np.inf) > ROUNDING * np.abs(distinct)]
     last = np.arange(len(distinct) - 1)  # of the values in each bin but the last
     if len(distinct) > 1 << BITS:
         quantiles = values[spread(len(values), (1 << BITS) + 1)[1:-1]]
-        last = np.unique(distinct.searchsorted(quantiles).clip(max=len(distinct) - 2))
-    ends = (distinct[last] + distinct[last + 1]) / 2
+        last = np.unique((distinct.searchsorted(quantiles, side="right") - 1).clip(max=len(distinct) - 2))
+    ends = distinct[last] + IN_GAP * (distinct[last + 1] - distinct[last])
     ends = np.append(ends, np.inf) if len(distinct) else ends
     return Axis(ends, _spaced(np.arange(len(ends)), len(ends)))
 
