@@ -30,7 +30,7 @@ from gln.learning.named import PREVIOUS, Named
 from gln.learning.names import AT_ONCE, Samples
 from gln.learning.of_streams import OF_STREAMS, stream_sizes
 from gln.learning.own_classes import OwnClasses, check_negatives, plain_reading
-from gln.learning.samples import WithWords
+from gln.learning.samples import WithWords, as_numbers
 from gln.learning.targets import sum_to_one
 from gln.learning.turns import joined, predictions_of
 from gln.learning.values import MOST
@@ -319,11 +319,11 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         Raises ValueError for infinity, a target that is not finite, or a string in a numeric feature or vice versa;
         nothing is learned then.
         """
-        self._learn_numbers(self._seen(x), np.array([y], np.float64), w)
+        self._learn_numbers(self._seen(x), as_numbers("y", [y]), w)
 
     def learn_many(self, X: pd.DataFrame, y: pd.Series, w: float | pd.Series = 1.0) -> None:
         """Learn the rows of a frame one after another. Rows that hold only known features take one fast call."""
-        of_rows = _of_rows(np.asarray(y, np.float64), w, X)
+        of_rows = _of_rows(as_numbers("y", y), w, X)
         self._learn_frame(X, lambda samples, rows: self._learn_numbers(samples, *of_rows(rows)))
 
     def predict_learn_many(self, X: Any, y: Sequence[Any], w: float | Sequence[float] = 1.0) -> pd.DataFrame:
@@ -334,7 +334,7 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         A row whose target is None or NaN, or whose weight is 0, is only predicted. If there is an error, nothing is
         learned.
         """
-        targets, weights = np.asarray(y, np.float64), _checked_weights(y, w, X)
+        targets, weights = as_numbers("y", y), _checked_weights(y, w, X)
         if not (np.abs(targets[~np.isnan(targets)]) <= MOST).all():
             raise ValueError(f"y: expected finite numbers, got {targets[np.abs(targets) > MOST][0]}")
 

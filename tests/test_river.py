@@ -395,6 +395,8 @@ def test_bad_targets_change_nothing(y):
         model.learn_one(rows(1)[0], y)
     with pytest.raises(ValueError, match="targets: expected finite numbers"):
         model.learn_many(pd.DataFrame(rows(2)), pd.Series([1.0, y]))
+    with pytest.raises(ValueError, match="y: expected numbers, got list"):
+        model.learn_one(rows(1)[0], "text")
     assert_same_state(learner_state(model._learner), before)
 
 
