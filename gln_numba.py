@@ -12,6 +12,7 @@ import importlib
 import itertools
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
@@ -427,6 +428,7 @@ LOSSES = {
     "quantile": Loss("quantiles", "value_clipping", NUMBERS, 0.5, "itself"),
     "variance": Loss("num_outputs", "value_clipping", NUMBERS, 0.3, "log"),
 }
+FAR = 20.0  # inputs whose magnitude is on average so far above the bound were probably not scaled
 
 
 def _in(*kind: Any, **options: Any) -> Any:
@@ -502,6 +504,12 @@ class GLN:
     if TYPE_CHECKING:  # the properties set from `Config` below
 
         def __getattr__(self, name: str) -> Any: ...
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in ("contexts", "predict_all", "predict_arrays", "prepare", "rates"):
+            if getattr(cls, name) is not getattr(GLN, name):
+                raise TypeError(f"{cls.__name__}: {name} cannot be overridden, because not all backends would call it")
 
     def __init__(
         self,
@@ -609,13 +617,14 @@ class GLN:
         """Learning rates of the next `count` samples, (count,), checked; `rate` replaces `learning_rate`."""
         rate, step = self.learning_rate if rate is None else rate, int(self.step)
         rates = [rate(t) for t in range(step, step + count)] if callable(rate) else [rate] * count
-        return self._array("learning_rate", rates, (count,), low=0, high=1e30)
+        return self._array("learning_rate", rates, (count,), span=(0, 1e30))
 
     def prepare(self, inputs: Any, context_inputs: Any, targets: Any = None) -> tuple:
         """Check the arguments of `predict` and convert them for `predict_arrays`: base values (K, B), side information
         (D, B), targets of the heads (C, B) or None; also returns whether they are a single sample, a vector."""
         size, context_size = self.config.input_size, self.config.context_size
-        base = context = self._array("inputs", inputs, (size, None), (size,), sparse=True)
+        usual = math.inf if self.base_predictor is not None else self.config.bound + FAR
+        base = context = self._array("inputs", inputs, (size, None), (size,), sparse=True, usual=usual)
         batch, one = base.shape[1:], base.ndim == 1
         if context_inputs is not inputs or context_size != size:
             context = self._array("context_inputs", context_inputs, (context_size, *batch), sparse=True)
@@ -659,7 +668,7 @@ class GLN:
         for name, shape in shapes.items():
             most = max(self.config.weight_clipping, 1 / shape[-1]) if name.startswith("weights") else MAX_FLOAT
             bound = np.float32(most)
-            arrays[name] = self._array(f"state[{name!r}]", state[name], shape, low=-bound, high=bound)
+            arrays[name] = self._array(f"state[{name!r}]", state[name], shape, span=(-bound, bound))
         self._load(arrays, _number("state['step']", self._numpy(state["step"])[()], int, "[0, 9.2e18]"))
 
     def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
@@ -711,7 +720,7 @@ class GLN:
                 raise _bad(name, f"float32 of shape {shape}", f"{array.dtype} of shape {array.shape}")
 
     def _of_heads(self, targets, batch: tuple[int, ...]) -> np.ndarray:  # (B,) or (C, B), or of one sample -> (C, B)
-        config, heads, (low, high) = self.config, self.config.num_heads, self.config.record.targets
+        config, heads = self.config, self.config.num_heads
         one, each = [batch] if batch else [(), (1,)], [(heads, *batch)] if heads > 1 else []  # per sample, or head
         shapes = {"num_classes": one + each, "num_outputs": each or one, "quantiles": one}[config.record.heads]
         targets = self._array("targets", targets, *shapes, unknown=bool(each))
@@ -721,35 +730,44 @@ class GLN:
             if not targets.any(axis=0).all():
                 raise _bad("targets", f"class numbers, integers from 0 to {heads - 1}", numbers)
         else:
-            self._array("targets", targets, targets.shape, low=low, high=high, unknown=len(targets) > 1)
+            self._array("targets", targets, targets.shape, span=config.record.targets, unknown=len(targets) > 1)
         if not config.logits:  # a target beyond all predictions would drive the weights to their bounds
             targets = targets.clip(-config.bound, config.bound)
         return np.broadcast_to(targets, (heads, targets.shape[1]))
 
     def _base_values(self, inputs: np.ndarray, size: int | None) -> np.ndarray:  # (input_size, B) -> (K, B)
         values = self.base_predictor(self._tensor(inputs.copy()))  # it may change its copy
-        low, high = self.config.record.targets
-        values = self._array("base_predictor's output", values, (size, inputs.shape[1]), low=low, high=high)
+        span = self.config.record.targets
+        values = self._array("base_predictor's output", values, (size, inputs.shape[1]), span=span)
         if len(values) == 0:
             raise _bad("base_predictor's output", "at least one row", "none")
         p = values.astype(np.float64).clip(self.config.pred_clipping, 1 - self.config.pred_clipping)
         return (np.log(p) - np.log1p(-p)).astype(np.float32) if self.config.logits else values
 
-    def _array(self, name, value, *shapes, low=-MAX_FLOAT, high=MAX_FLOAT, unknown=False, sparse=False) -> Any:
-        """`value` as float32 of one of the `shapes`, None for any size; from `low` to `high`, NaN only if `unknown`."""
+    def _array(self, name, value, *shapes, span=NUMBERS, unknown=False, sparse=False, usual=math.inf) -> Any:
+        """`value` as float32 of one of the `shapes`, None for any size; in `span`, NaN only if `unknown`. Warns if the
+        mean magnitude is above `usual`."""
         try:
             array = self._numpy(value)
         except (TypeError, ValueError) as error:
             raise _bad(name, "an array of real numbers", f"{type(value).__name__} ({error})") from None
         if array.dtype.kind not in "biuf" or (hasattr(array, "tocsc") and not sparse):
-            expected = "a dense array of real numbers (gln_numba also takes sparse inputs)"
+            dense = "a dense array of real numbers (gln_numba also takes sparse inputs)"
+            expected = dense if hasattr(value, "tocsc") else "an array of real numbers"
             raise _bad(name, expected, f"{type(value).__name__} of dtype {array.dtype}")
         if not any(_fits(array.shape, shape) for shape in shapes):
             expected = " or ".join(str(shape).replace("None", "B") for shape in shapes)
             raise _bad(name, f"shape {expected}", f"shape {array.shape}")
         known = array[~np.isnan(array)] if unknown else array
-        if known.size and not (float(known.min()) >= low and float(known.max()) <= high):
-            raise _bad(name, f"numbers from {low:g} to {high:g}", f"numbers from {array.min()} to {array.max()}")
+        low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
+        if not (low >= span[0] and high <= span[1]):
+            nans = int((known != known).sum())
+            came = f"{nans} NaN of {known.size} values" if nans else f"numbers from {known.min()} to {known.max()}"
+            raise _bad(name, f"numbers from {span[0]:g} to {span[1]:g}", came)
+        if max(-low, high) > usual and abs(array).mean(dtype=np.float64) > usual:
+            clipped = f"far beyond ±{self.config.bound:.3g}, to which they are clipped"
+            advice = "scale or standardise them first, for example by gln.features.Standardizer"
+            warnings.warn(f"{name}: {clipped}; {advice}", stacklevel=5)  # in the line that called `predict`
         return array.astype(np.float32, copy=False)
 
     def _by_layer(self, array: np.ndarray) -> list[np.ndarray]:  # (N, ...) -> L of (n, ...)

@@ -6,7 +6,6 @@ import functools
 import importlib
 import importlib.util
 import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -25,7 +24,7 @@ def fastest_backend() -> str:
 def load_backend(name: str) -> ModuleType:
     """Load the module of a backend by name; `"auto"` is the fastest one installed.
 
-    If Numba's code has not been compiled on this machine yet, a line on stderr says that the first call will compile.
+    With Numba, a line on stderr says when a call compiles, once per process.
 
     Raises:
         ImportError: the framework is not installed.
@@ -36,13 +35,31 @@ def load_backend(name: str) -> ModuleType:
     name = fastest_backend() if name == "auto" else name
     module = importlib.import_module(f"gln_{name}")
     if name == "numba":
-        _tell_of_compiling(module)
+        _watch_compiling()
     return module
 
 
 @functools.cache
-def _tell_of_compiling(gln_numba: Any) -> None:
-    compiled = Path(gln_numba.learn_block.stats.cache_path).glob("gln_numba.learn_block-*.nbi")
-    changed = Path(gln_numba.__file__).stat().st_mtime
-    if not any(file.stat().st_mtime > changed for file in compiled):
-        print("gln_numba: the first call on this machine compiles, which takes up to half a minute", file=sys.stderr)
+def _watch_compiling() -> None:
+    try:
+        from numba.core.event import Listener, register
+    except ImportError:  # another Numba, of which nothing is known
+        return
+
+    class Watch(Listener):
+        """Told by Numba when a function is compiled, but not when it is loaded from the cache."""
+
+        def on_start(self, event: Any) -> None:
+            function = getattr((event.data or {}).get("dispatcher"), "py_func", None)
+            if getattr(function, "__module__", "").split(".")[0] in ("gln", "gln_numba"):
+                _say_that_numba_compiles()
+
+        def on_end(self, event: Any) -> None: ...
+
+    register("numba:compile", Watch())
+
+
+@functools.cache
+def _say_that_numba_compiles() -> None:
+    said = "gln_numba: compiling, which takes up to half a minute; later processes load the result from disk"
+    print(said, file=sys.stderr)

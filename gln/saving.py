@@ -12,9 +12,17 @@ from typing import Any
 import numpy as np
 
 from gln.learning.files import CALLABLE, bad, configuration, packed, read, unpacked, usable, write
+from gln.learning.network import is_network
 from gln_numpy import Config
 
 __all__ = ["load", "save"]
+
+CALLS = (
+    "predict",
+    "predict_online",
+    "forward",
+    "serve",
+)  # the ways to predict; the last two are of PyTorch, TensorFlow
 
 
 def save(model: Any, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
@@ -29,8 +37,13 @@ def save(model: Any, path: str | os.PathLike[str], extra: Mapping[str, Any] | No
 
     Raises:
         OSError: the file cannot be written; an existing file at `path` is kept.
-        ValueError: a value in `extra` is not an array of numbers of at most 8 bytes.
+        ValueError: a value in `extra` is not an array of numbers of at most 8 bytes, or the model is of a subclass
+            that predicts in its own way, which a file cannot hold.
     """
+    kind = type(model)
+    network = next(each for each in reversed(kind.__mro__) if is_network(each))
+    if own := [name for name in CALLS if getattr(kind, name, None) is not getattr(network, name, None)]:
+        raise bad("model", "one whose predictions a file holds", f"a {kind.__name__}, which overrides {own[0]}")
     arrays = packed(model)
     for name, value in (extra or {}).items():
         array = np.asarray(value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -878,6 +879,48 @@ def test_bad_batches_change_nothing(backend, case):
         with pytest.raises(ValueError, match=rf"^{name}: expected .*, got "):
             call(*batch)
     assert_same_state(model.get_state(), state)
+
+
+def test_errors_count_nan_and_name_text(backend):
+    model, (inputs, context, _) = small(backend), small_batch(3)
+    inputs[2:, 1] = math.nan
+    with pytest.raises(ValueError, match=r"^inputs: expected numbers from .*, got 3 NaN of 15 values$"):
+        model.predict(inputs, context)
+    with pytest.raises(ValueError, match=r"^targets: expected an array of real numbers, got list of dtype <U1$"):
+        model.predict(INPUTS, CONTEXT, ["a", "b", "c"])
+
+
+def test_inputs_far_beyond_where_they_are_clipped_cause_a_warning(backend, digits):
+    images, model = digits[0][:, :8], on_digits(backend, 2)
+    for call in (lambda x: model.predict(x, images), lambda x: model.predict_online(x, images, np.zeros(8), 8)):
+        with pytest.warns(UserWarning, match=r"^inputs: far beyond ±6\.91, .* scale or standardise") as found:
+            call(255 * images)
+        assert [warning.filename for warning in found] == [__file__]
+
+
+def test_usual_inputs_cause_no_warning(digits):
+    images = digits[0]
+    z = (images - images.mean(axis=1, keepdims=True)) / np.maximum(images.std(axis=1, keepdims=True), 1e-6)
+    assert np.abs(z).max() > 50  # of a pixel that few digits have
+    model, other = on_digits(gln_numpy, 2), gln_numpy.GLN([2], 5, 5, base_predictor=lambda x: x / 255)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for some in (slice(0, 300), *range(0, 300, 10)):
+            model.predict(z[:, some], z[:, some])
+        for x in (np.full(5, 7.0), np.full(5, -20.0), np.array([100.0, 1, -1, 2, 0])):
+            gln_numpy.GLN([2], 5, 5).predict(x, x)
+        other.predict(np.full(5, 255.0), np.zeros(5))
+
+
+@pytest.mark.parametrize("name", ["contexts", "predict_all", "predict_arrays", "prepare", "rates"])
+def test_a_subclass_cannot_override_what_not_all_backends_call(backend, name):
+    with pytest.raises(TypeError, match=f"^Own: {name} cannot be overridden"):
+        type("Own", (backend.GLN,), {name: lambda *arguments: None})
+    own = type("Own", (backend.GLN,), {"more": lambda self: 1})
+    inputs, context, _ = small_batch()
+    expected = to_numpy(small(gln_numpy).predict(inputs, context))
+    model = own([3, 2], 5, 4, seed=1)
+    np.testing.assert_allclose(to_numpy(model.predict(inputs, context)), expected, rtol=1e-4)
 
 
 BAD_TARGETS: dict[str, tuple[dict[str, Any], Any]] = {

@@ -121,6 +121,23 @@ def test_rates(backend, tmp_path):
     assert backend.GLN.load(file, learning_rate=paper_rate).learning_rate is paper_rate
 
 
+def test_a_class_whose_predictions_no_file_holds_is_refused(backend, tmp_path):
+    network: Any = backend.GLN
+
+    class Halved(network):
+        def predict(self, *arrays: Any) -> Any:
+            return super().predict(*arrays) / 2
+
+    class Named(network):
+        name = "of a class that predicts as its parent does"
+
+    with pytest.raises(ValueError, match=r"^model: expected .* a file holds, got a Halved, which overrides predict$"):
+        Halved([2], 3, 3, seed=0).save(tmp_path / "m")
+    assert os.listdir(tmp_path) == []
+    Named([2], 3, 3, seed=0).save(tmp_path / "m")
+    assert_same_state(network.load(tmp_path / "m"), GLN([2], 3, 3, seed=0))
+
+
 def test_base_predictor_is_required(tmp_path):
     def halves(inputs: np.ndarray) -> np.ndarray:
         return np.full((3, inputs.shape[1]), 0.5)

@@ -100,7 +100,7 @@ def test_sparse_arrays_of_all_kinds_run_what_is_compiled(gln_numba):
 def test_bad_sparse_samples_change_nothing(gln_numba):
     model, columns, targets = gln_numba.GLN([2], 60, 60, seed=0), SAMPLES.tocsc(), np.zeros(700)
     before = model.get_state()
-    for number, expected in ((np.nan, "got numbers from nan"), (np.inf, "to inf"), (1e39, "to 1e+39")):
+    for number, expected in ((np.nan, "got 1 NaN of"), (np.inf, "to inf"), (1e39, "to 1e+39")):
         bad = columns.copy()
         bad.data[5] = number
         with pytest.raises(ValueError, match=rf"^inputs: expected numbers.*{re.escape(expected)}"):

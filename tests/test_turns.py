@@ -160,3 +160,34 @@ def test_errors_change_nothing(rows, targets, tmp_path):
 def test_numbers_that_are_not_finite_are_refused():
     with pytest.raises(ValueError, match="y: expected finite numbers, got inf"):
         GLNRegressor(seed=0).predict_learn_many([{"a": 1.0}, {"a": 2.0}], [1.0, float("inf")])
+
+
+class Broken:
+    """Stands in for a loop that cannot be compiled."""
+
+    def compile(self, types: Any) -> Any:
+        raise MemoryError
+
+    def __call__(self, *arguments: Any) -> Any:
+        raise MemoryError
+
+
+@pytest.mark.parametrize("loop", ["step", "turns"])
+@pytest.mark.parametrize("made", [GLNClassifier, GLNRegressor])
+def test_nothing_is_learned_if_compiling_fails(loop, made, tmp_path, monkeypatch):
+    single_loops = pytest.importorskip("gln.learning.single_loops")
+    X, labels, numbers, _ = stream()
+    y: list[Any] = labels if made is GLNClassifier else numbers
+    model = made(seed=0)
+    model.predict_learn_many(X[:60], y[:60])
+    before = saved(model, tmp_path)
+    loaded = made.load(tmp_path / "model")  # which has not gathered what its steps take
+    monkeypatch.setattr(single_loops, loop, Broken())
+    x, target = dictionaries(X)[60], y[60]
+    with pytest.raises(MemoryError):
+        loaded.learn_one(x, target) if loop == "step" else loaded.predict_learn_many(X[60:70], y[60:70])
+    assert saved(loaded, tmp_path) == before
+    monkeypatch.undo()
+    loaded.learn_one(x, target)
+    model.learn_one(x, target)
+    assert saved(loaded, tmp_path) == saved(model, tmp_path)

@@ -14,7 +14,7 @@ from sklearn.datasets import load_diabetes, load_wine
 import gln_numba
 from gln.bandits import GLNBandit
 from gln.learning import bases, category_loops, counts, encodings, linear_loops, mixture_loops, moments, names
-from gln.learning import rates, samples, single, turns
+from gln.learning import rates, samples, single_loops
 from gln.learning.compiled import compiled
 from gln import river
 from gln.sklearn import GLNClassifier, GLNRegressor
@@ -48,8 +48,8 @@ loops = [counts._count, counts._sums, names._count_words, names._had_by_most, en
 loops += [category_loops.encode, category_loops.find, category_loops.needs_columns]
 loops += [getattr(mixture_loops, name) for name in ("add_linear", "fading_means", "losses_of_members")]
 loops += [mixture_loops.mixed_by_losses, mixture_loops.sums_before, moments.standardise, samples._magnitude]
-loops += [rates._stream_rates, single._step, turns._turns]
-functions = [compiled(loop) for loop in loops]
+loops += [rates._stream_rates]
+functions = [single_loops.step, single_loops.turns, *(compiled(loop) for loop in loops)]
 functions += [compiled(*each) for each in ((bases.say, *bases.HELPERS), linear_loops.LEARN_TERMS)]
 functions += [each for each in vars(gln_numba).values() if hasattr(each, "stats")]
 print({each.__name__: sum(each.stats.cache_misses.values()) for each in functions if each.stats.cache_misses})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -11,13 +12,21 @@ import numpy as np
 
 __all__ = ["compiled", "plain"]
 
+LOCK = threading.RLock()  # of several threads that need a loop for the first time, one makes it
+
 
 @functools.cache
-def compiled(loop: Callable[..., Any], *helpers: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(loop: Callable[..., Any], *helpers: Callable[..., Any]) -> Any:
     """The compiled function; `helpers` are the functions that it calls.
 
     Numba is imported by the first call, because that takes a while.
     """
+    with LOCK:
+        return _compiled(loop, *helpers)
+
+
+@functools.cache
+def _compiled(loop: Callable[..., Any], *helpers: Callable[..., Any]) -> Any:
     if importlib.util.find_spec("numba") is None:
         return loop
     from numba import extending, njit

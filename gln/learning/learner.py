@@ -20,7 +20,7 @@ from gln.learning.mixture import Mixture
 from gln.learning.network import Network, Rate
 from gln.learning.reading import Reading
 from gln.learning.samples import check_magnitude, dense
-from gln.learning.single import is_single, learn_single, predict_single
+from gln.learning.single import compile_step, is_single, learn_single, predict_single
 from gln.learning.targets import Classes, Numbers
 from gln.learning.unscaled import Unscaled
 
@@ -107,6 +107,8 @@ class Learner(CountsRows):
         rates = None
         if given is not None:
             rates = [np.array([each.rates(count, given) for each in group.networks]) for group in self.groups]
+        if first.fixed is None and not predicts and self._is_single(samples):
+            compile_step(self.reading, first)
         self._read_by(reading)
         predicted: list[Any] = []
         for part in self.targets.parts(targets, batch_size, first):

@@ -7,7 +7,6 @@ Shapes: F features, D columns made from them, C heads, M networks with N neurons
 
 from __future__ import annotations
 
-import functools
 import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,27 +14,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.sparse import issparse
 
-from gln.learning.bases import HELPERS, say
-from gln.learning.compiled import compiled, plain
-from gln.learning.encodings import fill_distances
-from gln.learning.fading import Cells
+from gln.learning.compiled import plain
 from gln.learning.group import Group
-from gln.learning.least_squares import Squares
-from gln.learning.linear_loops import Slots
 from gln.learning.many import log_share
 from gln.learning.mixture import Mixture
-from gln.learning.mixture_loops import add_linear, losses_of_members, mixed_by_losses, sums_before
-from gln.learning.moments import standardise
 from gln.learning.reading import Reading
 from gln.learning.samples import Words, check_samples, features_and_words, no_words
 from gln.learning.standardizer import Standardizer
 
-__all__ = ["compiled_step", "in_one_call", "is_single", "learn_single", "predict_single", "with_room"]
+__all__ = ["compile_step", "in_one_call", "is_single", "learn_single", "predict_single", "with_room"]
 
-gate_block: Any = None  # of gln_numba, once they are needed, as the next three
-read: Any = None
-learn_block: Any = None
-outputs: Any = None
 ONE, NO_SPREAD = np.ones(1), np.zeros(0)
 
 
@@ -54,6 +42,11 @@ def in_one_call(reading: Reading, group: Group, samples: Any) -> bool:
         and group.link in ("logit", "itself")
         and hasattr(group.networks[0], "of_sample")
     )
+
+
+def compile_step(reading: Reading, group: Group) -> None:
+    """Compile what `learn_single` calls, before anything is learned, because this may fail or be interrupted."""
+    _fixed(reading, group)
 
 
 def predict_single(reading: Reading, group: Group, samples: Any) -> tuple[np.ndarray, np.ndarray]:  # (C, B), (B, N)
@@ -96,13 +89,13 @@ def learn_single(
 def _run(
     call: _Call, columns: Any, features: Any, words: Words, y: Any, rates: Any, share: np.ndarray, counts: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`_step`. Arrays must be as it was compiled for, which it does not check."""
+    """`step`. Arrays must be as it was compiled for, which it does not check."""
     y, rates = (np.ascontiguousarray(each, np.float32) for each in (y, rates))
     return call.step(plain(columns), plain(features), words, y, rates, share, counts, *call.arguments)
 
 
 class _Call(NamedTuple):
-    """Arguments of `_step` that stay the same from sample to sample, and the step compiled for them."""
+    """Arguments of `step` that stay the same from sample to sample, and the step compiled for them."""
 
     step: Callable[..., tuple[np.ndarray, np.ndarray]]
     arguments: tuple[Any, ...]
@@ -111,10 +104,12 @@ class _Call(NamedTuple):
 def _call(arguments: tuple[Any, ...]) -> _Call:
     from numba import typeof
 
+    from gln.learning.single_loops import step
+
     one, other = np.zeros((1, 1)), np.zeros((1, 1), np.float32)
     of_sample = one, one, no_words(1), other, other, ONE, False
     # To find what was compiled for the types of so many arguments takes a third of a call, so it is done once.
-    return _Call(compiled_step().compile((*map(typeof, (*of_sample, *arguments)),)), arguments)
+    return _Call(step.compile((*map(typeof, (*of_sample, *arguments)),)), arguments)
 
 
 class _Fixed(NamedTuple):
@@ -160,91 +155,3 @@ def _fixed(reading: Reading, group: Group) -> _Fixed:
     joined = 1 + int((reading.numbers < 0).sum()) * (linear.models > 1)
     group.fixed = _Fixed(parts, linear.slots.used, room, joined, nothing, *calls)
     return group.fixed
-
-
-@functools.cache
-def compiled_step() -> Any:
-    """`_step`, which calls compiled loops: as helpers they would be compiled once more."""
-    from gln_numba import gate_block, learn_block, outputs, read
-
-    globals().update(
-        standardise=compiled(standardise),
-        say=compiled(say, *HELPERS),
-        read=read,
-        gate_block=gate_block,
-        learn_block=learn_block,
-        outputs=outputs,
-        add_linear=compiled(add_linear),
-        mixed_by_losses=compiled(mixed_by_losses),
-        losses_of_members=compiled(losses_of_members),
-        sums_before=compiled(sums_before),
-    )
-    return compiled(_step)
-
-
-def _step(
-    columns: np.ndarray,  # (D, 1)
-    features: np.ndarray,  # (F, 1)
-    words: Words,
-    y: np.ndarray,  # (C, 1)
-    rates: np.ndarray,  # (M, 1)
-    share: np.ndarray,  # (1,)
-    counts: bool,  # whether statistics of columns are still to count it
-    standard: np.ndarray,
-    floor: float,
-    limit: float,
-    far: float,
-    numbers: np.ndarray,  # (F,)
-    joins: bool,
-    bound: float,
-    most: int,
-    slots: Slots,
-    squares: Squares,
-    cells: Cells,
-    are_classes: bool,
-    without: np.ndarray,  # (S,), the columns that networks without the memory see
-    inputs: np.ndarray,  # (M,)
-    losses: np.ndarray,
-    spread: np.ndarray,
-    offset: float,
-    planes: Any,  # M of them, of `gln_numba` as the networks
-    networks: Any,
-    learns: bool,
-) -> tuple[np.ndarray, np.ndarray]:  # (C, 1), (1, N)
-    """The combined predictions for a sample before it is learned, if this `learns`, and the rows that it picks."""
-    # Long, because each function that calls the others would take a second to compile.
-    context, _ = standardise(columns, standard, counts, floor, limit, far, limit, 0.0)
-    targets, size = y.astype(np.float64), len(context)
-    state = slots, squares, cells
-    made, _ = say(context, features, joins, bound, most, *state, are_classes, words, numbers, targets, share, learns)
-    part, made_of_part, first, samples = context, made, len(made) - 2 * size, context.shape[1]
-    if len(without) < size:
-        part, made_of_part = np.empty((len(without), samples), np.float32), made[: first + 2 * len(without)].copy()
-        for i in range(len(without)):
-            for b in range(samples):
-                part[i, b] = context[without[i], b]
-        fill_distances(part, made_of_part[first:])
-    count, models, heads = len(networks), slots.leaders.shape[1] + (len(squares.weights) > 0), len(y)
-    predicted = np.empty((count + models, heads, samples), np.float32)
-    first, neurons = 0, 0
-    for network in networks:
-        neurons += network.sizes.sum()
-    picked = np.empty((neurons, samples), np.int64)
-    for m, network in enumerate(networks):
-        seen, mixes = (context, made) if planes[m][0].shape[2] == size else (part, made_of_part)
-        z = read(mixes[len(mixes) - inputs[m] :], network.bias, network.bound)
-        contexts = gate_block(*planes[m], seen, np.ascontiguousarray(seen.T))
-        for j in range(len(contexts)):
-            for b in range(samples):
-                picked[first + j, b] = contexts[j, b]
-        first += len(contexts)
-        z = learn_block(network, z, contexts, y, rates[m])
-        p = outputs(network, z)
-        for c in range(heads):
-            for b in range(samples):
-                predicted[m, c, b] = p[c, b]
-    add_linear(predicted, made[size : size + models * heads], are_classes)
-    mixed = mixed_by_losses(predicted, losses, offset, are_classes)
-    if learns:
-        sums_before(losses_of_members(predicted, y, are_classes), losses, spread, share, 1)
-    return mixed, picked.T

@@ -7,23 +7,21 @@ Shapes: B samples, F features, D columns made from them, C heads, K values that 
 
 from __future__ import annotations
 
-import functools
 import itertools
-from collections.abc import Callable, Hashable, Mapping, Sequence, Set
+from collections.abc import Hashable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from gln.learning import single
-from gln.learning.compiled import compiled, plain
+from gln.learning.compiled import plain
 from gln.learning.learner import Learner
 from gln.learning.levels import Levels
 from gln.learning.samples import WithWords, no_words
 
 __all__ = ["frame_of", "in_turns", "joined", "parts_of", "predictions_of", "runs", "singles"]
 
-step: Any = None  # `gln.learning.single._step`, once it is needed
 NO_WORDS = no_words(1)
 
 
@@ -61,14 +59,16 @@ def in_turns(
     are added.
     """
     predicted: list[np.ndarray] = []
+    together = samples.shape[1] > 1 and _fits_one_call(learner, samples)
+    if together:
+        _compile(learner)  # before anything is learned, because this may fail or be interrupted
     for part in parts_of(learner, samples, targets):
         first = part.start
         while first < part.stop:
-            rest = slice(first, part.stop)
             # The first sample of a part brings something new, to which the learner adapts when it comes alone.
-            alone = first == part.start or not isinstance(learner, Learner)
-            said = None if alone else _learn_together(learner, known, samples, targets, shares, rest)
-            if said is None:
+            if together and first > part.start and not learner.reading.standardizer.judges_together:
+                said = _learn_together(learner, known, samples, targets, shares, slice(first, part.stop))
+            else:
                 one = slice(first, first + 1)
                 said = predictions_of(learner, known[:, one])
                 own = None if shares is None or shares[first] == 1 else shares[one]  # as it would come alone
@@ -108,6 +108,13 @@ def joined(predicted: Sequence[np.ndarray]) -> np.ndarray:  # N of (K, n) -> (su
     return rows
 
 
+def _fits_one_call(learner: Any, samples: WithWords) -> bool:
+    """Whether the learner has no parts that need several calls, and samples have no words."""
+    if not isinstance(learner, Learner) or len(learner.groups) > 1 or learner.counts is not None:
+        return False
+    return not len(samples.words.numbers) and single.is_single(learner.reading, learner.groups[0], samples[:, :1])
+
+
 def _learn_together(
     learner: Learner,
     known: WithWords,
@@ -115,69 +122,40 @@ def _learn_together(
     targets: np.ndarray,
     shares: np.ndarray | None,
     rows: slice,
-) -> np.ndarray | None:  # (K, n)
-    """Predict and learn some of the samples in one compiled call; None if the learner has parts that need several."""
-    reading, (group, *others) = learner.reading, learner.groups
-    if others or learner.counts is not None or len(samples.words.numbers):
-        return None
-    if not single.is_single(reading, group, samples[:, :1]) or reading.standardizer.judges_together:
-        return None
-    own = samples[:, rows]
+) -> np.ndarray:  # (K, n)
+    """Predict and learn some of the samples in one compiled call."""
+    reading, [group] = learner.reading, learner.groups
+    own, given, count = samples[:, rows], learner.learning_rate, rows.stop - rows.start
+    rates = group.rates(count) if given is None else np.array([each.rates(count, given) for each in group.networks])
+    share = np.ones(count, np.float32) if shares is None else shares[rows].astype(np.float32)
     y, units = learner.targets.learn(targets[..., rows], group, False)
-    share = np.ones(y.shape[1], np.float32) if shares is None else shares[rows].astype(np.float32)
     columns = own.features
     if reading.categories is not None:
         columns = reading.categories.learn(columns, learner.targets.counted(targets[..., rows], y), share)
-    given, count = learner.learning_rate, y.shape[1]
-    rates = group.rates(count) if given is None else np.array([each.rates(count, given) for each in group.networks])
     arrays = [plain(each.T) for each in (columns, known[:, rows].features, own.features)]
     steps = [np.ascontiguousarray(each.T, np.float32) for each in (y, rates * share)]
     said, done = np.empty((count, len(y))), 0
     while done < count:
-        fixed = single.with_room(reading, group, len(reading.numbers))
-        kinds = *fixed.nothing, fixed.predicts.arguments, fixed.learns.arguments
-        terms = fixed.joined * (1 + len(reading.numbers))
-        done = _compiled_turns()(
-            done, *arrays, NO_WORDS, *steps, plain(share), fixed.used, fixed.room - terms, *kinds, said
-        )
+        done = _run(learner, done, *arrays, *steps, plain(share), said)
     for network in group.networks:
         network.step += count
     return units.zero + units.unit * said.T
 
 
-@functools.cache
-def _compiled_turns() -> Callable[..., int]:
-    globals()["step"] = single.compiled_step()
-    return compiled(_turns)
+def _compile(learner: Learner) -> None:
+    """Compile what `_learn_together` calls, by a call without samples."""
+    _run(learner, 0, *np.empty((3, 0, 1)), *np.empty((2, 0, 1), np.float32), np.empty(0), np.empty((0, 1)))
 
 
-def _turns(
-    begin: int,
-    columns: np.ndarray,  # (B, D)
-    known: np.ndarray,  # (B, F)
-    features: np.ndarray,  # (B, F)
-    words: Any,
-    targets: np.ndarray,  # (B, C)
-    rates: np.ndarray,  # (B, M)
-    shares: np.ndarray,  # (B,)
-    used: np.ndarray,  # (1,), slots
-    most: float,
-    no_target: np.ndarray,
-    no_rates: np.ndarray,
-    predicts: Any,
-    learns: Any,
-    said: np.ndarray,  # (B, C), filled
-) -> int:
-    """Predict and learn the samples from `begin` on; returns at which one more than `most` slots are used."""
-    one = np.ones(1)
-    for b in range(begin, len(columns)):
-        if used[0] > most:
-            return b
-        x, own = columns[b].reshape((-1, 1)), features[b].reshape((-1, 1))
-        p, _ = step(x, known[b].reshape((-1, 1)), words, no_target, no_rates, one, False, *predicts)
-        said[b] = p[:, 0]
-        step(x, own, words, targets[b].reshape((-1, 1)), rates[b].reshape((-1, 1)), shares[b : b + 1], True, *learns)
-    return len(columns)
+def _run(learner: Learner, begin: int, *arrays: np.ndarray) -> int:
+    """`turns` of arrays of its names, from sample `begin` on."""
+    from gln.learning.single_loops import turns
+
+    columns, known, features, y, rates, share, said = arrays
+    fixed = single.with_room(learner.reading, learner.groups[0], len(learner.reading.numbers))
+    kinds = *fixed.nothing, fixed.predicts.arguments, fixed.learns.arguments
+    most = fixed.room - fixed.joined * (1 + len(learner.reading.numbers))
+    return turns(begin, columns, known, features, NO_WORDS, y, rates, share, fixed.used, most, *kinds, said)
 
 
 def frame_of(
