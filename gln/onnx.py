@@ -94,6 +94,7 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
         check_is_fitted(model)
         export_estimator = _export_classifier if isinstance(model, GLNClassifier) else _export_regressor
         export_estimator(graph, model, _inputs(graph, model))
+        _check_rounding(model)
     elif is_network(model):
         _export_network(graph, model)
     else:
@@ -205,7 +206,6 @@ class Input(NamedTuple):
 def _inputs(g: Graph, estimator: Any) -> list[Input]:
     """The inputs of an estimator: `X`, or one for each feature, as described in `export`."""
     features, levels = estimator.n_features_in_, estimator.categories_
-    _check_rounding(estimator)
     if all(_kind(own) == TensorProto.FLOAT for own in levels.values()):
         return [Input(g.input("X", "B", features), TensorProto.FLOAT, features)]
     names = getattr(estimator, "feature_names_in_", [f"x{i}" for i in range(features)])
