@@ -36,8 +36,6 @@ __all__ += ["paper_rate", "predict", "residual", "update"]
 Rate = float | Callable[[int], float]
 MAX_FLOAT = float(np.finfo(np.float32).max)
 NUMBERS, MOST_LOG = (-MAX_FLOAT, MAX_FLOAT), 80.0  # exp(MOST_LOG) and exp(-MOST_LOG) fit in float32
-TRIES = 100  # pairs of samples drawn for a halfspace, at most
-LEAST_GAP, TINY = 1e-5, 1e-300  # of projections, relative to the numbers that are added up; below all distances
 BLOCK_SAMPLES = 512  # per block in steps where samples are independent: gating, and prediction without learning
 
 
@@ -269,6 +267,7 @@ LOSSES = {
     "variance": Loss("num_outputs", "value_clipping", NUMBERS, 0.3, "log"),
 }
 FAR = 20.0  # inputs whose magnitude is on average so far above the bound were probably not scaled
+TRIES, LEAST_GAP = 100, 1e-5  # pairs of samples for a halfspace; gap between them, relative to what is added up
 
 
 def _in(*kind: Any, **options: Any) -> Any:
@@ -724,9 +723,9 @@ for _name in (*Config.__dataclass_fields__, "num_heads", "bound"):  # read-only
 def _between_samples(planes: np.ndarray, samples: np.ndarray, rng: np.random.Generator, sparse: bool) -> tuple:
     """Halfspaces that separate two random samples: (n, k, D), (N, D) -> (n, k, D), (n, k).
 
-    They are perpendicular to the line between the two, or if `sparse` keep their coefficients. While the projections of
-    both are equal up to rounding, another pair is drawn, and sparse coefficients move to other values. A halfspace that
-    never separates two samples ends up beside them, because rounding would decide on which side of it they are.
+    They are perpendicular to the line between the two, or if `sparse` keep their coefficients. While projections are
+    equal up to rounding, another pair is drawn, and sparse coefficients move to other values. A halfspace that never
+    separates two samples ends up beside them: on them, rounding would decide their side.
     """
     shape, planes = planes.shape, planes.reshape(-1, planes.shape[-1]).astype(np.float64)
     offsets, left = np.zeros(len(planes)), np.arange(len(planes))
@@ -738,7 +737,7 @@ def _between_samples(planes: np.ndarray, samples: np.ndarray, rng: np.random.Gen
             planes[left] = rng.permuted(planes[left], axis=1)
         elif not sparse:
             length = np.linalg.norm(pair[1] - pair[0], axis=1, keepdims=True)
-            planes[left] = np.where(length > 0, (pair[1] - pair[0]) / np.maximum(length, TINY), planes[left])
+            planes[left] = np.where(length > 0, (pair[1] - pair[0]) / np.where(length > 0, length, 1), planes[left])
         terms = planes[left] * pair
         (start, end), rounding = terms.sum(axis=2), LEAST_GAP * np.abs(terms).sum(axis=(0, 2))
         dead = np.abs(end - start) <= rounding

@@ -47,7 +47,12 @@ FINE = 1000  # a standard deviation is at least this many times the distance of 
 LAST = np.iinfo(np.int64).max  # the end of a slice that takes all that follows
 MOST_PAIRS = 2**23  # numbers in a table of what a category says together with other features
 MOST_BYTES = 2**31 - 2**24  # of constants: protobuf is limited to 2 GiB, part of which the nodes need
-KINDS = {TensorProto.STRING: "text", TensorProto.INT64: "int64", TensorProto.FLOAT: "float32"}  # of inputs
+# Types of inputs: their names, and that of their keys in a table.
+KINDS: dict[int, tuple[str, str]] = {
+    TensorProto.STRING: ("text", "keys_strings"),
+    TensorProto.INT64: ("int64", "keys_int64s"),
+    TensorProto.FLOAT: ("float32", "keys_floats"),
+}
 INVERSE_LINKS = {"logit": "Sigmoid", "log": "Exp", "itself": "Identity"}
 
 
@@ -89,6 +94,7 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
         check_is_fitted(model)
         export_estimator = _export_classifier if isinstance(model, GLNClassifier) else _export_regressor
         export_estimator(graph, model, _inputs(graph, model))
+        _check_rounding(model)
     elif is_network(model):
         _export_network(graph, model)
     else:
@@ -200,7 +206,6 @@ class Input(NamedTuple):
 def _inputs(g: Graph, estimator: Any) -> list[Input]:
     """The inputs of an estimator: `X`, or one for each feature, as described in `export`."""
     features, levels = estimator.n_features_in_, estimator.categories_
-    _check_rounding(estimator)
     if all(_kind(own) == TensorProto.FLOAT for own in levels.values()):
         return [Input(g.input("X", "B", features), TensorProto.FLOAT, features)]
     names = getattr(estimator, "feature_names_in_", [f"x{i}" for i in range(features)])
@@ -255,11 +260,11 @@ def _keys(levels: Levels, kind: int, feature: object) -> list[Any]:
     """What an input of this type holds for each level of a feature."""
     level_of: dict[Any, Any] = {}
     for level in levels:
-        key, expected = _held(level, kind), f"levels of column {feature!r} that"
+        key, expected, (of_kind, _) = _held(level, kind), f"levels of column {feature!r} that", KINDS[kind]
         if key is None:
-            raise _bad("model", f"{expected} {KINDS[kind]} can hold", repr(level))
+            raise _bad("model", f"{expected} {of_kind} can hold", repr(level))
         if key in level_of:
-            raise _bad("model", f"{expected} differ as {KINDS[kind]}", f"{level_of[key]!r} and {level!r}")
+            raise _bad("model", f"{expected} differ as {of_kind}", f"{level_of[key]!r} and {level!r}")
         level_of[key] = level
     return list(level_of)
 
@@ -436,12 +441,11 @@ def _coded(g: Graph, estimator: Any, given: list[Input]) -> str:  # -> (B, F) fl
 
 def _codes(g: Graph, value: str, kind: int, levels: Levels, feature: object) -> str:  # (B, 1) -> (B, 1) float32
     """The codes of a feature's values, which are of this type."""
-    of_kind = {TensorProto.STRING: "keys_strings", TensorProto.INT64: "keys_int64s"}.get(kind, "keys_floats")
     if kind == TensorProto.FLOAT:
         value = _single(g, value)
     keys = _keys(levels, kind, feature) or [_held(0, kind)]  # a table must not be empty
     codes = list(map(float, levels.values())) or [-1.0]
-    return g("LabelEncoder", value, domain=FOR_ML, default_float=-1.0, values_floats=codes, **{of_kind: keys})
+    return g("LabelEncoder", value, domain=FOR_ML, default_float=-1.0, values_floats=codes, **{KINDS[kind][1]: keys})
 
 
 def _linear(

@@ -23,7 +23,7 @@ from gln.learning.estimators import Estimator
 from gln.learning.left_out import Table
 from gln.learning.of_streams import OF_STREAMS
 from gln.learning.own_classes import OwnClasses, check_negatives, plain_reading
-from gln.learning.samples import check_magnitude
+from gln.learning.samples import as_numbers, check_magnitude
 from gln.learning.targets import sum_to_one
 from gln.learning.validation import undone_after, with_weight
 from gln.learning.visits import copies, stream_visits, table_visits
@@ -632,7 +632,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         X, y = self._checked(X, y, reset, multi_output=True)
         if not isinstance(self.density, (bool, np.bool_)):
             raise ValueError(f"density: expected True or False, got {self.density!r}")
-        y = np.asarray(y, np.float64)
+        y = as_numbers("y", y)
         check_magnitude("y", y)
         return X, y.reshape(len(y), -1).T, y.shape[1:]
 

@@ -154,6 +154,7 @@ def test_new_values_of_a_grid_are_in_the_same_bin_when_rounded_to_float32(step):
     grid = np.arange(-300, 300) * step
     samples = rng.choice(grid, (100, 2))
     found, _ = counted(table(samples), {}, rng.integers(0, 2, 100), np.arange(100) % 8, np.random.RandomState(0))
+    assert found is not None
     asked = np.stack([grid, grid])
     expected = found.transform(asked)
     assert len(np.unique(expected[0])) > 20
@@ -169,6 +170,7 @@ def test_values_that_differ_by_rounding_are_in_the_same_bin(count):
     assert len(np.unique(samples)) > len(np.unique(values)) * 1.2
     samples = np.stack([samples, samples], axis=1)
     found, _ = counted(table(samples), {}, rng.integers(0, 2, 3000), np.arange(3000) % 8, np.random.RandomState(0))
+    assert found is not None
     said = found.transform(samples.T)
     assert len(np.unique(said)) > 5
     np.testing.assert_array_equal(said[:, :1000], said[:, 1000:2000])

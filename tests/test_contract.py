@@ -733,7 +733,7 @@ def test_kinds_of_arrays(backend):
 
 def test_callers_arrays_stay_as_they_are(backend):
     inputs, context, targets = small_batch()
-    inputs, context = 50 * inputs.astype(np.float32), context.astype(np.float32)
+    inputs, context = 20 * inputs.astype(np.float32), context.astype(np.float32)
     kept = inputs.copy(), context.copy(), targets.copy()
     model = small(backend)
     model.predict(inputs, context, targets)
@@ -750,6 +750,7 @@ def test_same_array_as_inputs_and_context(backend):
     )
 
 
+@pytest.mark.filterwarnings("ignore:inputs:UserWarning")
 @pytest.mark.parametrize("pred_clipping", [0.2, 1e-45])
 def test_predictions_stay_within_the_clipping(backend, pred_clipping):
     model = small(backend, layer_sizes=[2], pred_clipping=pred_clipping, learning_rate=100.0)
@@ -762,6 +763,7 @@ def test_predictions_stay_within_the_clipping(backend, pred_clipping):
     assert all(np.isfinite(array).all() for array in model.get_state().values())
 
 
+@pytest.mark.filterwarnings("ignore:inputs:UserWarning")
 @pytest.mark.parametrize("normalize", [True, False])
 def test_largest_numbers_stay_finite(backend, normalize):
     largest = {"context_bias": 1e30, "learning_rate": 1e30, "weight_clipping": 1e30}

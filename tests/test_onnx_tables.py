@@ -30,8 +30,8 @@ NEVER = 1e-30  # so that nothing is divided by 0
 
 def random_table(rng: np.random.Generator, rows: int) -> tuple[pd.DataFrame, np.ndarray]:
     """Numbers with ties, one-hot and equal columns, text, categories of integers, missing values; and targets."""
-    normal, columns = rng.normal(size=(5, rows)), {}
-    numbers = {
+    normal, columns = rng.normal(size=(5, rows)), dict[str, Any]()
+    numbers: dict[str, Any] = {
         "normal": lambda x: x,
         "ties": lambda x: x.round(1),
         "few": lambda x: rng.integers(0, rng.integers(2, 30), rows) / 10,
@@ -57,7 +57,7 @@ def random_table(rng: np.random.Generator, rows: int) -> tuple[pd.DataFrame, np.
     return frame, np.sum(told, axis=0) + 0.3 * rng.normal(size=rows)
 
 
-def is_category(name: str) -> bool:
+def is_category(name: Any) -> bool:
     return name.startswith("text")
 
 
@@ -69,17 +69,17 @@ def learned(rng: np.random.Generator, frame: pd.DataFrame, targets: np.ndarray) 
     if learn == "fit":
         options |= {"n_networks": 4, "n_epochs": 1}
     if classes == 0:
-        extra = [{}, {"density": True}, {"quantiles": (0.1, 0.5, 0.9)}][rng.integers(3)]
-        return getattr(GLNRegressor(**options, **extra), learn)(frame, 50 + 20 * targets)
+        more: list[dict[str, Any]] = [{}, {"density": True}, {"quantiles": (0.1, 0.5, 0.9)}]
+        return getattr(GLNRegressor(**options, **more[rng.integers(3)]), learn)(frame, 50 + 20 * targets)
     y = np.digitize(targets, np.quantile(targets, np.arange(1, classes) / classes))
     y[:classes] = np.arange(classes)
-    more = {"classes": np.arange(classes)} if learn == "partial_fit" else {}
-    return getattr(GLNClassifier(**options), learn)(frame, y, **more)
+    known = {"classes": np.arange(classes)} if learn == "partial_fit" else {}
+    return getattr(GLNClassifier(**options), learn)(frame, y, **known)
 
 
 def rounded(frame: pd.DataFrame) -> pd.DataFrame:
     """With numbers that float32 can hold."""
-    numbers = [name for name in frame if not is_category(name)]
+    numbers: list[Any] = [name for name in frame if not is_category(name)]
     return frame.assign(**{name: frame[name].astype(np.float32).astype(np.float64) for name in numbers})
 
 

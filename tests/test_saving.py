@@ -122,18 +122,20 @@ def test_rates(backend, tmp_path):
 
 
 def test_a_class_whose_predictions_no_file_holds_is_refused(backend, tmp_path):
-    class Halved(backend.GLN):
+    network: Any = backend.GLN
+
+    class Halved(network):
         def predict(self, *arrays: Any) -> Any:
             return super().predict(*arrays) / 2
 
-    class Named(backend.GLN):
+    class Named(network):
         name = "of a class that predicts as its parent does"
 
     with pytest.raises(ValueError, match=r"^model: expected .* a file holds, got a Halved, which overrides predict$"):
         Halved([2], 3, 3, seed=0).save(tmp_path / "m")
     assert os.listdir(tmp_path) == []
     Named([2], 3, 3, seed=0).save(tmp_path / "m")
-    assert_same_state(backend.GLN.load(tmp_path / "m"), GLN([2], 3, 3, seed=0))
+    assert_same_state(network.load(tmp_path / "m"), GLN([2], 3, 3, seed=0))
 
 
 def test_base_predictor_is_required(tmp_path):

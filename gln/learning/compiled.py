@@ -12,12 +12,11 @@ import numpy as np
 
 __all__ = ["compiled", "plain"]
 
-
 LOCK = threading.RLock()  # of several threads that need a loop for the first time, one makes it
 
 
 @functools.cache
-def compiled(loop: Callable[..., Any], *helpers: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(loop: Callable[..., Any], *helpers: Callable[..., Any]) -> Any:
     """The compiled function; `helpers` are the functions that it calls.
 
     Numba is imported by the first call, because that takes a while.
@@ -27,7 +26,7 @@ def compiled(loop: Callable[..., Any], *helpers: Callable[..., Any]) -> Callable
 
 
 @functools.cache
-def _compiled(loop: Callable[..., Any], *helpers: Callable[..., Any]) -> Callable[..., Any]:
+def _compiled(loop: Callable[..., Any], *helpers: Callable[..., Any]) -> Any:
     if importlib.util.find_spec("numba") is None:
         return loop
     from numba import extending, njit

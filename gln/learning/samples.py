@@ -15,8 +15,8 @@ from scipy.sparse import issparse
 from gln.learning.compiled import compiled, plain
 
 __all__ = [
-    *("CHUNK", "FEW_NUMBERS", "MAX_FLOAT", "WithWords", "Words", "check_finite", "check_integer", "check_magnitude"),
-    *("check_samples", "chunks", "dense", "features_and_words", "magnitude", "no_words"),
+    *("CHUNK", "FEW_NUMBERS", "MAX_FLOAT", "WithWords", "Words", "as_numbers", "check_finite", "check_integer"),
+    *("check_magnitude", "check_samples", "chunks", "dense", "features_and_words", "magnitude", "no_words"),
 ]
 
 CHUNK = 1000  # samples that are standardised at a time, to save memory
@@ -52,6 +52,14 @@ def _magnitude(numbers: np.ndarray) -> float:  # (n,)
 
 def dense(samples: Any) -> np.ndarray:
     return samples.toarray() if issparse(samples) else samples
+
+
+def as_numbers(name: str, values: Any) -> np.ndarray:
+    """As float64; raises ValueError for text."""
+    try:
+        return np.asarray(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: expected numbers, got {type(values).__name__} ({error})") from error
 
 
 def check_magnitude(name: str, numbers: Any) -> None:

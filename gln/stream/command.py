@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
+import stat
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 __all__ = ["main"]
 
@@ -104,7 +107,8 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--resume",
         action="store_true",
-        help="continue from --save if it exists: after the samples already learned, or with the next line of a pipe",
+        help="continue from --save if it exists: after the samples of the same file already learned, or with the next "
+        "line of a pipe",
     )
     group.add_argument("--plot", metavar="FILE", help="draw accuracy or error along the stream, as .png, .svg or .pdf")
 
@@ -136,8 +140,33 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
     for name in ("save", "plot", "predictions"):
         if (path := getattr(options, name)) not in (None, "-"):
             file = Path(path)
-            if file.is_dir() or not file.parent.is_dir():
+            is_device = name == "save" and file.exists() and not file.is_file()  # which saving would replace
+            if file.is_dir() or not file.parent.is_dir() or is_device:
                 raise ValueError(f"--{name}: expected a file in a folder that exists, got {path!r}")
+    _check_files(options)
     for module, extra in (("river", "river"), *((("matplotlib", "plots"),) if options.plot else ())):
         if importlib.util.find_spec(module) is None:
             raise ImportError(f'gln-stream needs {module}: pip install "gated-linear-networks[{extra}]"')
+
+
+def _check_files(options: argparse.Namespace) -> None:
+    """Raise ValueError if an output is the input, a model to load, or another output, which writing would destroy."""
+    may_be_same = ("--load", "the input"), ("--save", "--load")
+    files = {"the input": options.file, "--load": options.load, "--save": options.save}
+    files |= {"--predictions": options.predictions, "--plot": options.plot}
+    streams = {"the input": 0, "--predictions": 1}  # the file descriptors that - stands for
+    found: dict[Any, str] = {}
+    for name, file in files.items():
+        key = None if file is None else _identity(streams[name] if file == "-" and name in streams else file)
+        other = name if key is None else found.setdefault(key, name)
+        if other != name and (name, other) not in may_be_same:
+            raise ValueError(f"{name}: expected another file than {other}, got {file!r}")
+
+
+def _identity(file: str | int) -> Any:
+    """Something that is equal for all names of a file; None for a pipe or a device."""
+    try:
+        found = os.stat(file)
+    except OSError:
+        return None if isinstance(file, int) else os.path.realpath(file)
+    return (found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) else None

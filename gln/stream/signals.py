@@ -1,11 +1,11 @@
-"""Signals that end a run between two chunks, or while it waits for one."""
+"""Signals that end a run between two samples, or while it waits to read or to write."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 __all__ = ["Signals", "Stopped"]
@@ -16,17 +16,18 @@ class Stopped(BaseException):
 
 
 class Signals:
-    """Waits for chunks; SIGINT and SIGTERM end this. A second SIGINT ends the process as usual."""
+    """SIGINT and SIGTERM end a run. A second SIGINT ends the process as usual, unless the run waits."""
 
     def __init__(self) -> None:
         self.received = 0
         self._waits = False
 
     def _receive(self, number: int, _: Any) -> None:
-        self.received = number
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        before, self.received = self.received, number
         if self._waits:
             raise Stopped
+        if before and number == signal.SIGINT:
+            raise KeyboardInterrupt
 
     @contextlib.contextmanager
     def handled(self) -> Iterator[None]:
@@ -41,18 +42,21 @@ class Signals:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    def waiting(self, call: Callable[[], Any]) -> Any:
+        """The result of a call that may wait for another process; a signal raises `Stopped` in it."""
+        self._waits = True
+        try:
+            return call()
+        finally:
+            self._waits = False
+
     def each(self, chunks: Iterator[Any]) -> Iterator[Any]:
         """The chunks up to a signal. One that came while a chunk was read is lost, and was not counted."""
         while True:
-            self._waits = True
             try:
-                if self.received:
-                    return
-                chunk = next(chunks, None)
+                chunk = self.waiting(lambda: None if self.received else next(chunks, None))
             except Stopped:
                 return
-            finally:
-                self._waits = False
             if chunk is None:
                 return
             yield chunk
