@@ -216,8 +216,8 @@ def _inputs(g: Graph, estimator: Any) -> list[Input]:
 
 def _check_rounding(estimator: Any) -> None:
     """Raise ValueError, naming the column, where float32 would round numbers by a large part of what they vary."""
-    reading, names = getattr(estimator.learner_, "reading", None), _names(estimator)
-    if reading is None or isinstance(reading.standardizer, SparseScaler):  # None with negatives=False, refused below
+    reading, names = estimator.learner_.reading, _names(estimator)
+    if isinstance(reading.standardizer, SparseScaler):
         return
     mean, scale = reading.standardizer.mean, reading.standardizer.scale
     for feature, column in enumerate(reading.numbers):

@@ -497,13 +497,6 @@ def test_a_loaded_estimator_is_exported(tmp_path):
 # ---- Files and errors ------------------------------------------------------------------------------------------------
 
 
-def test_classes_that_learn_alone_are_refused(tmp_path):
-    samples = np.random.default_rng(0).normal(size=(30, 2))
-    model = GLNClassifier([2], negatives=False, random_state=0).fit(samples, samples[:, 0] > 0)
-    with pytest.raises(ValueError, match="model: expected a classifier with negatives=True"):
-        export(model, tmp_path / "model.onnx")
-
-
 def test_other_models_are_refused(tmp_path):
     for model in (None, "model", {"config": 1}, make_pipeline(StandardScaler())):
         with pytest.raises(
