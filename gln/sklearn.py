@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
-from sklearn.utils import check_array, check_random_state, check_scalar, column_or_1d, compute_class_weight
+from sklearn.utils import check_array, check_random_state, column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 
 from gln.learning.densities import Shape
@@ -23,7 +22,7 @@ from gln.learning.estimators import Estimator
 from gln.learning.left_out import Table
 from gln.learning.of_streams import OF_STREAMS
 from gln.learning.own_classes import OwnClasses, check_negatives, plain_reading
-from gln.learning.samples import as_numbers, check_magnitude
+from gln.learning.samples import as_numbers, check_integer, check_magnitude
 from gln.learning.targets import sum_to_one
 from gln.learning.validation import undone_after, with_weight
 from gln.learning.visits import copies, stream_visits, table_visits
@@ -569,7 +568,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
             Pass an int for reproducible draws.
         """
         mean, std = self._moments(self._samples(X), "sample")
-        check_scalar(n, "n", Integral, min_val=1)
+        check_integer("n", n, 1)
         normal = check_random_state(random_state).normal(size=(*mean.shape, n))
         drawn = mean[..., None] + std[..., None] * self._shape.of(normal)  # (T, N, n)
         return drawn.swapaxes(0, 1).reshape(-1, *self.targets_shape_, n)

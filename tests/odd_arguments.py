@@ -58,7 +58,7 @@ def falling(step: int) -> float:
 
 NAN, INF = float("nan"), float("inf")
 VALUES = """None; NAN; INF; -1; 0; 3; .5; -2.5; 2**70; 1e300; True; 1j; Fraction(1, 3); np.float16(2); np.ma.masked; "";
-    "text"; "é"; b"bytes"; []; (); {}; [[]]; [1, "a", None]; {1, 2}; range(3); object(); print; np.array("x"); pd.NA;
+    "text"; "é"; b"bytes"; []; (); {}; [[]]; [1, "a", None]; {1, 2}; range(3); object(); repr; np.array("x"); pd.NA;
     pd.NaT; pd.Timestamp(0); np.datetime64("NaT"); np.zeros(0); np.zeros((2, 0)); np.ones((2, 3, 4)); {"a": 1.0};
     {"a": {}}; {None: NAN}; pd.DataFrame(); pd.Series([1.0]); pl.DataFrame({"a": [1.0]}); csr_array(np.eye(3));"""
 ODD = [make(None) for make in functions("_", VALUES)]

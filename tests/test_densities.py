@@ -225,8 +225,8 @@ def test_missing_densities_and_bad_arguments_raise_errors(normal):
             normal.log_density(X[:2], y)
     with pytest.raises(ValueError, match="Input y contains infinity or a value too large"):
         normal.log_density(X[:2], [1e300, 0])
-    for n in (0, -1):
-        with pytest.raises(ValueError, match="n == "):
+    for n in (0, -1, True, 0.5):
+        with pytest.raises(ValueError, match="n: expected an integer of at least 1, got "):
             normal.sample(X[:2], n)
     with pytest.raises(ValueError, match="density: expected True or False, got 'yes'"):
         GLNRegressor(density="yes").fit(X[:50], NORMAL[:50])  # type: ignore[arg-type]

@@ -96,7 +96,7 @@ OF_NETWORKS = (
 OF_SCALERS = "learn: samples; transform: samples; pickled: ; copied: ;"
 OF_TABLES = (
     FILES
-    + """fit: X y sample_weight?; predict: X; explain: X; novelty: X; score: X y; cloned: ; exported: path;
+    + """fit: X y sample_weight?; predict: X; explain: X; novelty: X; cloned: ; exported: path;
     made_to_fit: X y layer_sizes? n_networks? context_map_size? context_bias? learning_rate? n_epochs? max_seconds?
     batch_size? shuffle? backend? random_state? categorical_features?;"""
 )

@@ -410,6 +410,11 @@ def test_labels_of_another_type_that_are_equal(classes, kind):
     assert set(model.predict(IRIS[0])) <= set(classes)
 
 
+def test_no_table_with_weights():
+    with pytest.raises(ValueError, match="Expected 2D array"):
+        GLNClassifier().fit(None, IRIS[1], np.ones(150))
+
+
 def test_first_call_needs_all_classes():
     with pytest.raises(ValueError, match="classes must be passed on the first call"):
         GLNClassifier().partial_fit(*IRIS)

@@ -174,7 +174,7 @@ def with_weight(
     for weights that are not numbers of at least 0, one per sample, for fewer than `least` above 0, and for targets that
     are missing, whatever their weight.
     """
-    if y is None or (sample_weight is None and not ignored):
+    if X is None or y is None or (sample_weight is None and not ignored):  # None is refused later
         return X, y, None
     check_consistent_length(X, y)
     _check_targets(y)
