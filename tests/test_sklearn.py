@@ -20,7 +20,7 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
-from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine, make_classification
 from sklearn.ensemble import AdaBoostClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401 - enables the next import
@@ -735,3 +735,41 @@ def test_fastest_backend(monkeypatch, missing, expected):
     monkeypatch.setattr(importlib, "import_module", import_module)
     with pytest.raises(Recorded, match=f"gln_{expected}"):
         GLNClassifier().fit(*IRIS)
+
+
+# ---- Rows together and alone -----------------------------------------------------------------------------------------
+
+
+def adults(count: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """Like two columns of the table adult: ages, and classes of workers, some of which are rare."""
+    rng = np.random.default_rng(0)
+    age = rng.integers(17, 90, count)
+    levels, shares = ["Private", "Self", "Gov", "?", "Never", "Without"], [0.7, 0.12, 0.12, 0.05, 0.006, 0.004]
+    workers = rng.choice(levels, count, p=shares)
+    y = rng.random(count) < 1 / (1 + np.exp((45 - age) / 20 - (workers == "Self")))
+    return pd.DataFrame({"age": age, "workers": workers}), y
+
+
+def assert_same_in_batches(call: Any, rows: Any, sizes: tuple[int, ...]) -> None:
+    together = call(rows)
+    for size in sizes:
+        parts = [call(rows[start : start + size]) for start in range(0, len(rows), size)]
+        np.testing.assert_allclose(np.concatenate(parts), together, atol=1e-5)
+
+
+def test_predictions_do_not_depend_on_how_many_rows_come_together():
+    """Halfspaces of rare columns lay on most samples, and rounding decided on which side these were."""
+    X, y = adults(3000)
+    model = GLNClassifier(random_state=0, n_epochs=1).fit(X, y)
+    assert_same_in_batches(model.predict_proba, X[:84], (1, 2, 3, 7))
+    assert_same_in_batches(lambda rows: model.explain(rows)[0], X[:42], (1, 3, 7))
+
+
+@pytest.mark.slow
+def test_a_new_row_on_a_halfspace_is_rarer_than_one_in_50_000():
+    """Of values that were never seen, one may be within rounding of a halfspace by chance."""
+    X, y = make_classification(55_000, 20, n_informative=10, random_state=0)
+    model = GLNClassifier(random_state=0).fit(X[:5000], y[:5000])
+    together = model.predict_proba(X[5000:])[:, 1]
+    apart = np.concatenate([model.predict_proba(X[i : i + 7])[:, 1] for i in range(5000, 55_000, 7)])
+    assert (np.abs(apart - together) > 1e-5).sum() <= 1
