@@ -483,7 +483,7 @@ class CobaLearner:
         """The propensity of an action, of the first one if several are equal features."""
         _has_features(action)  # raises an error for what can be no action
         arms = _arms(actions)
-        if action not in actions:
+        if action not in (actions if isinstance(arms, Mapping) else dict.fromkeys(actions)):
             raise ValueError(f"action: expected one of {some_of(actions)}, got {action!r}")
         p = self._bandit.propensities(_plain(context), arms)
         return p[actions.index(action) if isinstance(arms, Mapping) else action]

@@ -63,14 +63,16 @@ VALUES = """None; NAN; INF; -1; 0; 3; .5; -2.5; 2**70; 1e300; True; 1j; Fraction
     {"a": {}}; {None: NAN}; pd.DataFrame(); pd.Series([1.0]); pl.DataFrame({"a": [1.0]}); csr_array(np.eye(3));"""
 ODD = [make(None) for make in functions("_", VALUES)]
 CELLS = (
-    """NAN; None; INF; 1e300; -1; "text"; ""; pd.NA; pd.Timestamp(0); object(); [1]; 1j; True; np.datetime64("NaT");"""
+    """NAN; None; INF; 1e300; -1; "text"; ""; pd.NA; pd.Timestamp(0); object(); 1j; True; np.datetime64("NaT");"""
 )
-CELL = [functools.partial(cell, value=make(None)) for make in functions("_", CELLS) if make(None) != [1]]
+CELL: list[Callable[[Any], Any]] = [functools.partial(cell, value=make(None)) for make in functions("_", CELLS)]
+    functools.partial(cell, value=make(None)) for make in functions("_", CELLS) if make(None) != [1]
+]
 OF_ARRAYS = """a.T; a[:0]; a[..., :0]; a.ravel(); a[None]; a[:-1]; a[:1]; np.concatenate([a, a]); [*a.tolist(), [1, 2]];
     a.astype(np.float16); a.astype(np.int64); a.astype(np.uint64); a.astype(bool); a.astype(object); a.astype(complex);
     a.astype(str); a.astype("M8[s]"); a.astype("m8[s]"); a.astype("V4"); np.ma.masked_less(a, 0); pd.DataFrame(a);
     csr_array(a); coo_array(a); np.full_like(a, 7); -a; 0 * a;"""
-ARRAYS = [*CELL, *functions("a", OF_ARRAYS)]
+ARRAYS: list[Callable[[Any], Any]] = [*CELL, *functions("a", OF_ARRAYS)]
 SAME_ARRAYS = """a.tolist(); list(a); np.asfortranarray(a); read_only(a); a.astype(a.dtype.newbyteorder());
     np.repeat(a, 2, axis=0)[::2]; a[::-1].copy()[::-1]; a.astype(np.float64) if a.dtype.kind == "f" else a;"""
 OF_FRAMES = """X[["b", "a", "a"]]; X[["b", "c"]]; X[["c", "b", "a"]]; X.assign(d=1.0);
@@ -128,22 +130,22 @@ SAMPLE = Kind(lambda random, _: frame(random, 1).to_dict("records")[0], function
 FRAME = Kind(frame, functions("X", SAME_FRAMES + "pl.from_pandas(X);"), [*CELL, *functions("X", OF_FRAMES)], ODD)
 RIVER_FRAME = FRAME._replace(same=functions("X", SAME_FRAMES + 'X[["c", "a", "b"]];'))
 WEIGHTS = Kind(lambda random, count: np.array(random.choices([0.5, 1.0, 2.0], k=count)), labels(0).same, ARRAYS, ODD)
+NOT_HUGE = [each for each in ODD if type(each) is not int]  # NumPy says that there is no memory for 2^70 networks
 KINDS: dict[str, Kind] = {  # of arguments, by name
     **dict.fromkeys(["inputs", "context_inputs", "samples"], array(3, None)),
     **dict.fromkeys(["x", "context"], SAMPLE),
     **dict.fromkeys(["rate", "learning_rate"], some(None, 0.1, 0, odd="falling;")),
     **dict.fromkeys(["seed", "random_state"], some(0, 7)),
     **dict.fromkeys(["bias", "shuffle", "return_std", "with_dist", "density", "far_is_missing"], some(True, False)),
-    **dict.fromkeys(["batch_size", "n", "k", "context_features", "n_networks", "n_epochs"], some(1, 2)),
+    **dict.fromkeys(["batch_size", "k", "context_features", "n_epochs"], some(1, 2)),
+    **dict.fromkeys(["n", "n_networks"], some(1, 2, values=NOT_HUGE)),
     **dict.fromkeys(["context_bias", "max_seconds", "weight_clipping", "limit"], some(1.0, 9.0)),
     **dict.fromkeys(["pred_clipping", "floor", "strength", "probability"], some(0.1, 0.4)),
     **dict.fromkeys(["layer_sizes"], some([2], [3, 1], same="tuple(v);")),
     **dict.fromkeys(["levels", "quantiles"], some((0.1, 0.9), same="list(v);", odd="(1.0,); (.1, NAN);")),
     **dict.fromkeys(["arms", "arm_ids"], some(["p", "q"], ["q", "r"], same="tuple(v);", odd="v * 2; [v]; [None];")),
     **dict.fromkeys(["arm", "arm_id", "action"], some("p", "q")),
-    **dict.fromkeys(
-        ["size", "input_size", "context_size"], some(3, values=[each for each in ODD if type(each) is not int])
-    ),
+    **dict.fromkeys(["size", "input_size", "context_size"], some(3, values=NOT_HUGE)),
     "w": some(1.0, 0.5, 2.0, same="np.float64(v); np.array(v);", odd="101.0; 0.0;"),
     "sample_weight": WEIGHTS,
     "context_map_size": some(0, 2),

@@ -11,6 +11,7 @@ import types
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers import assert_same_state, backend_name, learner_state
 
@@ -245,10 +246,11 @@ def test_dates_are_no_contexts():
     assert bandit._learner is None
 
 
+made: Any = GLNBandit
 BAD_CALLS: dict[str, tuple[Any, str]] = {
     "arms in one text": (lambda bandit: bandit.decide({}, "left"), "arms: expected a list of arms"),
     "arms that are lists": (lambda bandit: bandit.propensities({}, [["left"]]), "arms: expected a list of arms"),
-    "one number of arms": (lambda bandit: GLNBandit(3), "arms: expected a list of arms"),
+    "one number of arms": (lambda bandit: made(3), "arms: expected a list of arms"),
     "an arm that is a list": (lambda bandit: bandit.learn({}, ["left"], 1.0), "arm: expected arms that can be keys"),
     "a new arm that is a list": (lambda bandit: bandit.add_arm(["left"]), "arm: expected arms that can be keys"),
     "a former arm that is a list": (lambda bandit: bandit.retire(["left"]), "arm: expected arms that can be keys"),
@@ -258,9 +260,9 @@ BAD_CALLS: dict[str, tuple[Any, str]] = {
     "a context of text": (lambda bandit: bandit.decide("text"), "context: expected a dictionary or a vector"),
     "a context of mixed types": (lambda bandit: bandit.predict([1, "a"]), "context: expected a dictionary or a vector"),
     "a complex context": (lambda bandit: bandit.novelty([1j]), "context: expected a dictionary or a vector"),
-    "a strength in words": (lambda bandit: GLNBandit(ARMS, strength="much"), "strength: expected a number"),
-    "two ways to explore": (lambda bandit: GLNBandit(ARMS, explore=["counts"]), "explore: expected one of"),
-    "a seed in words": (lambda bandit: GLNBandit(ARMS, seed="seed"), "seed: expected None or an integer"),
+    "a strength in words": (lambda bandit: made(ARMS, strength="much"), "strength: expected a number"),
+    "two ways to explore": (lambda bandit: made(ARMS, explore=["counts"]), "explore: expected one of"),
+    "a seed in words": (lambda bandit: made(ARMS, seed="seed"), "seed: expected None or an integer"),
 }
 
 
@@ -288,17 +290,19 @@ def test_a_bad_rate_teaches_no_arm():
 
 def test_a_reward_of_few_bits():
     bandit = GLNBandit(ARMS, **SMALL)
-    bandit.learn({"a": 1.0}, "left", np.float16(0.5))
+    bandit.learn({"a": 1.0}, "left", np.float16(0.5))  # type: ignore[arg-type]
     assert bandit.predict({"a": 1.0})["left"] == 0.5
 
 
 def test_actions_of_coba_that_make_no_sense():
-    learner = CobaLearner(**SMALL)
+    learner: Any = CobaLearner(**SMALL)
     with pytest.raises(ValueError, match="actions: expected a list of actions, got 3"):
         learner.predict(None, 3)
     for call in (lambda: learner.learn(None, {1}, 1.0, 1.0), lambda: learner.score(None, ["a"], {1})):
         with pytest.raises(ValueError, match="action: expected actions that can be keys"):
             call()
+    with pytest.raises(ValueError, match="action: expected one of"):
+        learner.score(None, ["a", "b"], pd.NA)
     with pytest.raises(ValueError, match=r"x\[0\]: expected a finite number"):
         learner.predict(object(), ["a", "b"])
 
