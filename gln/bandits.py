@@ -481,9 +481,9 @@ class CobaLearner:
 
     def score(self, context: Any, actions: Sequence[Any], action: Any) -> float:
         """The propensity of an action, of the first one if several are equal features."""
-        _has_features(action)  # raises an error for what can be no action
-        arms = _arms(actions)
-        if action not in (actions if isinstance(arms, Mapping) else dict.fromkeys(actions)):
+        has_features, arms = _has_features(action), _arms(actions)
+        known = actions if isinstance(arms, Mapping) else [] if has_features else dict.fromkeys(actions)
+        if action not in known:
             raise ValueError(f"action: expected one of {some_of(actions)}, got {action!r}")
         p = self._bandit.propensities(_plain(context), arms)
         return p[actions.index(action) if isinstance(arms, Mapping) else action]

@@ -303,6 +303,8 @@ def test_actions_of_coba_that_make_no_sense():
             call()
     with pytest.raises(ValueError, match="action: expected one of"):
         learner.score(None, ["a", "b"], pd.NA)
+    with pytest.raises(ValueError, match="action: expected one of"):
+        learner.score(None, ["a", "b"], {"a": 1.0})
     with pytest.raises(ValueError, match=r"x\[0\]: expected a finite number"):
         learner.predict(object(), ["a", "b"])
 

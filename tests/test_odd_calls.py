@@ -297,7 +297,7 @@ def unsound(method: str, value: Any, given: Mapping[str, Any], is_label: bool) -
     for place, leaf in leaves(value.to_numpy() if isinstance(value, pd.DataFrame) else value):
         if np.asarray(leaf).dtype.kind in "fc" and not np.isfinite(leaf).all():
             return f"not finite at {place}"
-    rows = np.shape(given.get("X"))[:1]
+    rows = np.shape(given["X"])[:1] if "X" in given else ()
     if (
         rows
         and re.search("predict|novelty|sample|function|density", method)
