@@ -294,6 +294,8 @@ def unsound(method: str, value: Any, given: Mapping[str, Any], is_label: bool) -
         or is_label
     ):
         return None
+    if method == "decide":  # an arm may be any number
+        value = [each[1:] for each in (value if isinstance(value, list) else [value])]
     for place, leaf in leaves(value.to_numpy() if isinstance(value, pd.DataFrame) else value):
         if np.asarray(leaf).dtype.kind in "fc" and not np.isfinite(leaf).all():
             return f"not finite at {place}"
