@@ -268,7 +268,8 @@ class GLNBandit(Named):
 
     def _learn_heads(self, samples: Samples, rewards: Mapping[Hashable, float]) -> None:
         before = self._heads, self._learner
-        self._heads = self._heads | {arm: None for arm in rewards if arm not in self._heads}
+        if unknown := {arm: None for arm in rewards if arm not in self._heads}:
+            self._heads = self._heads | unknown
         heads, room = self._with_heads(rewards)
         targets = np.full((room, 1), np.nan)
         for arm, reward in rewards.items():

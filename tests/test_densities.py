@@ -139,9 +139,11 @@ def test_several_targets():
     assert model.predict_quantiles(X[:5], LEVELS).shape == (5, 2, 7)
     assert model.sample(X[:5], 3).shape == (5, 2, 3)
     one = GLNRegressor(density=True, random_state=0).fit(X[:600], y[:, 1])
-    # Targets share halfspaces and pairs of features, and are as good as alone.
-    alone, both = one.log_density(X, SKEWED**2), model.log_density(X, np.stack([NORMAL, SKEWED**2], axis=1))[:, 1]
-    assert alone.mean() == pytest.approx(both.mean(), abs=0.1)
+    # Targets share halfspaces and pairs of features, and gain as much over a density that is the same for all as alone.
+    new, y = X[600:], np.stack([NORMAL, SKEWED**2], axis=1)[600:]
+    same = stats.norm(y[:, 1].mean(), y[:, 1].std()).logpdf(y[:, 1]).mean()
+    alone, both = one.log_density(new, y[:, 1]).mean(), model.log_density(new, y)[:, 1].mean()
+    assert both - same > 0.9 * (alone - same) > 0
 
 
 def test_in_processes_in_files_and_in_copies(normal, tmp_path):
@@ -187,7 +189,7 @@ def test_few_deviations_do_not_make_narrow_intervals(networks):
         shares.append(held(model, NORMAL))
         scores.append(model.log_density(X[TEST], NORMAL[TEST]).mean())
     assert min(shares) > 0.65
-    assert min(scores) > -6
+    assert np.median(scores) > stats.norm(NORMAL.mean(), NORMAL.std()).logpdf(NORMAL[TEST]).mean()
 
 
 @pytest.mark.parametrize("unit", [1e-30, 1e-12, 1e30])
