@@ -268,8 +268,8 @@ class GLNBandit(Named):
 
     def _learn_heads(self, samples: Samples, rewards: Mapping[Hashable, float]) -> None:
         before = self._heads, self._learner
-        if unknown := {arm: None for arm in rewards if arm not in self._heads}:
-            self._heads = self._heads | unknown
+        if not rewards.keys() <= self._heads.keys():
+            self._heads = self._heads | dict.fromkeys(rewards) | self._heads  # in order of appearance
         heads, room = self._with_heads(rewards)
         targets = np.full((room, 1), np.nan)
         for arm, reward in rewards.items():
