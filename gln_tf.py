@@ -134,7 +134,7 @@ LOSSES = {
     "variance": Loss("num_outputs", "value_clipping", NUMBERS, 0.3, "log"),
 }
 FAR = 20.0  # inputs whose magnitude is on average so far above the bound were probably not scaled
-TRIES, LEAST_GAP = 100, 1e-5  # pairs of samples for a halfspace; gap between them, relative to what is added up
+TRIES, LEAST_GAP = 50, 1e-5  # pairs of samples for a halfspace; gap between them, relative to what is added up
 
 
 def _in(*kind: Any, **options: Any) -> Any:
@@ -694,21 +694,24 @@ def _between_samples(planes: np.ndarray, samples: np.ndarray, rng: np.random.Gen
     """Halfspaces that separate two random samples: (n, k, D), (N, D) -> (n, k, D), (n, k).
 
     They are perpendicular to the line between the two, or if `sparse` keep their coefficients. While projections are
-    equal up to rounding, another pair is drawn, and sparse coefficients move to other values. A halfspace that never
+    equal up to rounding, another pair is drawn, and sparse coefficients move on to other values. A halfspace that never
     separates two samples ends up beside them: on them, rounding would decide their side.
     """
     shape, planes = planes.shape, planes.reshape(-1, planes.shape[-1]).astype(np.float64)
+    seen = np.argsort(planes == 0, axis=1, kind="stable")[:, : (planes != 0).sum(axis=1).max(initial=0)]  # (n k, m)
+    coefficients = np.take_along_axis(planes, seen, axis=1)
     offsets, left = np.zeros(len(planes)), np.arange(len(planes))
     for attempt in range(TRIES):
         first = rng.integers(0, len(samples), len(left))
         second = (first + rng.integers(1, len(samples), len(left))) % len(samples)
-        pair = samples[np.stack([first, second])].astype(np.float64)  # (2, m, D)
         if sparse and attempt > 0:
-            planes[left] = rng.permuted(planes[left], axis=1)
-        elif not sparse:
+            seen[left] = (seen[left] + rng.integers(0, shape[-1], (len(left), 1))) % shape[-1]
+        pair = samples[np.stack([first, second])[..., None], seen[left]].astype(np.float64)  # (2, left, m)
+        if not sparse:
             length = np.linalg.norm(pair[1] - pair[0], axis=1, keepdims=True)
-            planes[left] = np.where(length > 0, (pair[1] - pair[0]) / np.where(length > 0, length, 1), planes[left])
-        terms = planes[left] * pair
+            line = (pair[1] - pair[0]) / np.where(length > 0, length, 1)
+            coefficients[left] = np.where(length > 0, line, coefficients[left])
+        terms = coefficients[left] * pair
         (start, end), rounding = terms.sum(axis=2), LEAST_GAP * np.abs(terms).sum(axis=(0, 2))
         dead = np.abs(end - start) <= rounding
         # Near the middle, but not there: where values are few, many samples are as far from the one as from the other.
@@ -717,6 +720,7 @@ def _between_samples(planes: np.ndarray, samples: np.ndarray, rng: np.random.Gen
         left = left[dead]
         if len(left) == 0:
             break
+    np.put_along_axis(planes := np.zeros_like(planes), seen, coefficients, axis=1)
     return planes.reshape(shape), offsets.reshape(shape[:2])
 
 

@@ -92,15 +92,14 @@ def fitted_halfspaces(planes: np.ndarray, samples: np.ndarray, rng: Any, sparse:
     """What `fit_hyperplanes` makes of a layer's halfspaces: (n, k, D), (D, N) -> (n, k, D), (n, k)."""
     planes, offsets = planes.astype(np.float64), np.zeros(planes.shape[:2])
     left, count = list(np.ndindex(*offsets.shape)), samples.shape[1]
-    for attempt in range(100):
+    for attempt in range(50):
         if not left:
             break
         first = rng.integers(0, count, len(left))
         second = (first + rng.integers(1, count, len(left))) % count
         if sparse and attempt > 0:
-            moved = rng.permuted([planes[place] for place in left], axis=1)
-            for place, coefficients in zip(left, moved, strict=True):
-                planes[place] = coefficients
+            for place, steps in zip(left, rng.integers(0, planes.shape[2], (len(left), 1)), strict=True):
+                planes[place] = np.roll(planes[place], steps[0])
         along, dead = rng.uniform(*((0.1, 0.9) if sparse else (0.4, 0.6)), len(left)), []
         for place, i, j, u in zip(left, first, second, along, strict=True):
             x, y = samples[:, i].astype(np.float64), samples[:, j].astype(np.float64)
