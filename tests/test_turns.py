@@ -157,6 +157,18 @@ def test_errors_change_nothing(rows, targets, tmp_path):
     assert saved(model, tmp_path) == before
 
 
+@pytest.mark.parametrize("as_frame", [True, False])
+def test_a_rate_that_fails_in_the_middle_changes_nothing(as_frame, tmp_path):
+    X, labels, _, _ = stream()
+    X, labels = X[["a", "b", "c"]].fillna(0), ["x" if label is None else label for label in labels]
+    model = GLNClassifier(seed=0, learning_rate=lambda t: 0.5 if t < 80 else math.nan)
+    model.predict_learn_many(X[:20], labels[:20])
+    before = saved(model, tmp_path)
+    with pytest.raises(ValueError, match="learning_rate: expected numbers from 0"):
+        model.predict_learn_many(X if as_frame else X.to_dict("records"), labels)
+    assert saved(model, tmp_path) == before
+
+
 def test_numbers_that_are_not_finite_are_refused():
     with pytest.raises(ValueError, match="y: expected finite numbers, got inf"):
         GLNRegressor(seed=0).predict_learn_many([{"a": 1.0}, {"a": 2.0}], [1.0, float("inf")])

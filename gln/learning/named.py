@@ -6,6 +6,7 @@ Shapes: B samples, C heads, F features.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Set
 from typing import Any, ClassVar
@@ -138,15 +139,20 @@ class Named(Names, Saveable):
             learn(self._seen_rows(X), slice(0, len(X)))
             return
         self._check(X)
-        before = None
-        try:
+        with contextlib.ExitStack() as stack:
             for rows, samples in self._parts(X):
-                if before is None and rows.stop < len(X):
-                    before = copy.deepcopy(vars(self))
+                if rows.start == 0 and rows.stop < len(X):
+                    stack.enter_context(self._all_or_none())
                 learn(samples, rows)
+
+    @contextlib.contextmanager
+    def _all_or_none(self) -> Iterator[None]:
+        """Undo what was learned before an error."""
+        before = copy.deepcopy(vars(self))
+        try:
+            yield
         except Exception:
-            if before is not None:
-                self.__dict__ = before
+            self.__dict__ = before
             raise
 
     def _in_turns(
@@ -175,15 +181,20 @@ class Named(Names, Saveable):
             else:
                 found.append(learn(samples, rows, True))
 
-        for part in parts:
-            for rows in [part] if is_frame else self._known_runs(X, part):
-                some: Any = X.iloc[rows] if is_frame else self._frame(X[rows])
-                if some is None and learns[part.start]:  # such as a text, whose frame would have a column per word
-                    taught(self._seen(X[rows.start]), rows)
-                elif learns[part.start]:
-                    self._learn_frame(some, lambda samples, own: taught(samples, _within(rows, own)))  # noqa: B023
-                else:
-                    found.append(predict(self._known(X[rows.start]) if some is None else self._known_frame(some)))
+        def take(rows: slice, are_learned: bool) -> None:
+            some: Any = X.iloc[rows] if is_frame else self._frame(X[rows])
+            if some is None and are_learned:  # such as a text, whose frame would have a column per word
+                taught(self._seen(X[rows.start]), rows)
+            elif are_learned:
+                self._learn_frame(some, lambda samples, own: taught(samples, _within(rows, own)))
+            else:
+                found.append(predict(self._known(X[rows.start]) if some is None else self._known_frame(some)))
+
+        # A rate that is a callable may fail in the middle.
+        with self._all_or_none() if callable(self.learning_rate) else contextlib.nullcontext():
+            for part in parts:
+                for rows in [part] if is_frame else self._known_runs(X, part):
+                    take(rows, bool(learns[part.start]))
         return joined(found)
 
     def _frame(self, dictionaries: Sequence[Mapping[Hashable, Any]]) -> pd.DataFrame | None:
