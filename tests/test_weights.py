@@ -73,12 +73,12 @@ def test_intervals_of_90_percent_contain_90_percent(how, options):
         rows = np.random.default_rng(0).integers(0, 500, 500)
     else:
         weights = np.full(500, how)
-    covered = []
+    covered, tolerance = [], 0.05 if how == "bootstrap" else 0.03  # one draw of samples varies, too
     for seed in range(3):  # that of one varies by 3 points
         model = GLNRegressor(random_state=seed, **options).fit(X[rows], y[rows], weights)
         low, high = model.predict_quantiles(X[500:], *([ENDS] if "density" in options else [])).T
         covered.append(((low <= y[500:]) & (y[500:] <= high)).mean())
-    assert np.mean(covered) == pytest.approx(0.9, abs=0.03)
+    assert np.mean(covered) == pytest.approx(0.9, abs=tolerance)
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
