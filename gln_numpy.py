@@ -672,7 +672,8 @@ def _between_samples(planes: np.ndarray, samples: np.ndarray, rng: np.random.Gen
         left = left[dead]
         if len(left) == 0:
             break
-    np.put_along_axis(planes := np.zeros_like(planes), seen, coefficients, axis=1)
+    planes = np.zeros_like(planes)
+    np.put_along_axis(planes, seen, coefficients, axis=1)
     return planes.reshape(shape), offsets.reshape(shape[:2])
 
 
