@@ -51,7 +51,7 @@ def run(file: Path, options: list[str]) -> list[float]:
         _, _, used = os.wait4(process.pid, 0)
         process.returncode = 0
     seconds = time.perf_counter() - start
-    found = re.search(r"([\d,]+) samples; .* ([\d,]+) a second", said)
+    found = re.search(r"([\d,]+) samples[,;] .* ([\d,]+) a second", said)
     assert found, said
     count, rate = (float(text.replace(",", "")) for text in found.groups())
     return [count / seconds, rate, used.ru_maxrss / 1024]
