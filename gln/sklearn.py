@@ -193,7 +193,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
             Class labels, of at least two classes.
         sample_weight : array-like of shape (N,), default=None
             At least 0. A sample of weight 2 is learned as if it occurred twice, one of 0.5 by half a step, and one of 0
-            is as if it were not there, but for its class, which is in `classes_`. Weights whose mean is outside [1, 10]
+            is as if it were not there, except that its class is in `classes_`. Weights whose mean is outside [1, 10]
             are scaled, so they may sum to one, as in AdaBoost.
         """
         labels = y

@@ -52,6 +52,7 @@ def check_no_dates(X: Any) -> None:
 
 
 def check_different_names(X: pd.DataFrame) -> None:
+    """Raise ValueError, naming the first one, for columns of equal names."""
     if not X.columns.is_unique:
         name = X.columns[X.columns.duplicated()].tolist()[0]
         raise ValueError(f"X: expected columns with different names, got several named {name!r}")

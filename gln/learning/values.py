@@ -77,6 +77,7 @@ def label_of(value: Any) -> Hashable:
 
 
 def check_key(name: str, kind: str, value: Any) -> None:
+    """Raise ValueError for a value of the argument `name` that no dictionary can have as a key."""
     try:
         hash(value)
     except TypeError as error:
