@@ -35,7 +35,7 @@ from gln.learning.samples import WithWords
 from gln.learning.targets import sum_to_one
 from gln.learning.turns import joined, predictions_of
 from gln.learning.values import label_of, target_of
-from gln.learning.visits import check_stream_weights, stream_visits
+from gln.learning.visits import check_stream_weights, repeated
 
 if TYPE_CHECKING:
     from gln.river_policy import GLNPolicy
@@ -541,7 +541,7 @@ def _before_each(predicted: list[np.ndarray], weights: np.ndarray) -> np.ndarray
     """What was predicted at the first visit of each row."""
     if not predicted:
         return np.zeros((0, len(weights)))
-    visits, _ = stream_visits("w", weights)
+    visits, _ = repeated(weights)
     return joined(predicted)[np.searchsorted(visits, np.arange(len(weights)))].T
 
 
@@ -549,4 +549,4 @@ def _visits(weights: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Which samples to learn, some more than once, None if each once, and the fraction of a step that each makes."""
     if weights is ONCE or (weights == 1).all():  # a shortcut
         return None, None
-    return stream_visits("w", weights)
+    return repeated(weights)

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csc_array, issparse
 
-__all__ = ["check_stream_weights", "copies", "stream_visits", "table_visits"]
+__all__ = ["check_stream_weights", "copies", "repeated", "stream_visits", "table_visits"]
 
 FIT_WEIGHTS, STREAM_WEIGHT = (1, 10), 100  # bounds of the mean weight in a table, and largest weight in a stream
 MISSING = -271.828  # stands for NaN in sort keys; unlikely as a real value
@@ -35,7 +35,7 @@ def table_visits(X: Any, targets: np.ndarray, weights: np.ndarray | None, shuffl
     if weights is None:
         return order, None
     mean = weights.mean()
-    visits, shares = _repeated(weights[order] * (np.clip(mean, *FIT_WEIGHTS) / mean))
+    visits, shares = repeated(weights[order] * (np.clip(mean, *FIT_WEIGHTS) / mean))
     return order[visits], shares
 
 
@@ -96,7 +96,7 @@ def stream_visits(name: str, weights: np.ndarray | None) -> tuple[Any, Any]:
     if weights is None:
         return slice(None), None
     check_stream_weights(name, weights)
-    return _repeated(weights)
+    return repeated(weights)
 
 
 def check_stream_weights(name: str, weights: np.ndarray) -> None:  # (N,)
@@ -107,7 +107,7 @@ def check_stream_weights(name: str, weights: np.ndarray) -> None:  # (N,)
         )
 
 
-def _repeated(weights: np.ndarray) -> tuple[np.ndarray, Any]:
+def repeated(weights: np.ndarray) -> tuple[np.ndarray, Any]:
     """Visit a sample of weight w ceil(w) times, each with w / ceil(w) of a step."""
     whole = np.rint(weights)
     weights = np.where(np.isclose(weights, whole, rtol=1e-9, atol=0), whole, weights)  # or rounding errors add visits
