@@ -9,6 +9,8 @@ HERE = Path(__file__).parent
 URL = "https://github.com/gated-linear-networks/gated-linear-networks"
 [VERSION] = re.findall(r'__version__ = "(.*)"', (HERE / "gln" / "__init__.py").read_text(encoding="utf-8"))
 MODULES = ["gln_numpy", "gln_torch", "gln_tf", "gln_jax", "gln_numba", "test_mnist"]
+ROOMS = ["networks", "preprocessing", "base_models", "ensemble", "model", "tabular", "streaming", "class_density"]
+ENGINE = [f"gln.engine.{room}" for room in ROOMS]
 # Types of modules that are one file are packages of their own (PEP 561).
 STUBS = {f"{name}-stubs": f"stubs/{name}" for name in MODULES}
 
@@ -76,7 +78,7 @@ setup(
     ],
     python_requires=">=3.10",
     py_modules=[*MODULES, "gln_mnist"],
-    packages=["gln", "gln.learning", "gln.mnist", "gln.page", "gln.stream", *STUBS],
+    packages=["gln", "gln.mnist", "gln.page", "gln.stream", "gln.engine", *ENGINE, *STUBS],
     package_dir=STUBS,
     package_data={
         **{name: ["*.pyi"] for name in STUBS},

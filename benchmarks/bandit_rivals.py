@@ -18,8 +18,8 @@ import numpy as np
 from sklearn.neural_network import MLPRegressor
 
 import gln_numba
+from gln.engine.preprocessing.scaling import OF_FEATURES, OF_TARGETS
 from gln.features import Standardizer, with_distances
-from gln.learning.standardizer import OF_FEATURES, OF_TARGETS
 
 HAS_VW = importlib.util.find_spec("vowpalwabbit") is not None
 CLIP = 10.0  # of standardised rewards, as in a GLN

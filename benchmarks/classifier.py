@@ -41,7 +41,7 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.defaults import TABLES as BUNDLED
 from benchmarks.report import boosters, command_line, machine, show
-from gln.learning.calibration import calibration_error
+from gln.engine.ensemble.stacking import calibration_error
 from gln.sklearn import GLNClassifier
 
 Table = tuple[Any, np.ndarray]  # features (N, F), an array or a frame, labels (N,)

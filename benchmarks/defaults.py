@@ -21,9 +21,9 @@ from tqdm import tqdm
 
 from benchmarks.report import command_line, machine, show
 from gln.backends import load_backend
+from gln.engine.model.learner import Learner
+from gln.engine.model.targets import sum_to_one
 from gln.features import Standardizer
-from gln.learning.learner import Learner
-from gln.learning.targets import sum_to_one
 from gln.mnist import load_mnist
 
 Stream = tuple[np.ndarray, np.ndarray]  # samples (N, D), labels (N,)

@@ -26,9 +26,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Polygon, Rectangle
 from sklearn.datasets import make_moons
 
-from gln.learning.bases import Bases
-from gln.learning.fading import NONE, PAIR_DEPTH, STEEP
-from gln.learning.samples import Words
+from gln.engine.base_models.fading_bin_means import NONE, PAIR_DEPTH, STEEP
+from gln.engine.base_models.online import OnlineBaseModels
+from gln.engine.batches import Words
 from gln_numpy import GLN, gate
 
 WIDTH = 440  # of a picture, in units of which 100 are an inch; a phone shows three quarters of them as pixels
@@ -259,7 +259,7 @@ def signed(weight: float, digits: int) -> str:
 class Loan(NamedTuple):
     """A request for a loan: what base predictors of a stream of such requests read, and what they know about it."""
 
-    bases: Bases
+    base_models: OnlineBaseModels
     z: np.ndarray  # (2,), standardised age and income
     weights: np.ndarray  # (4,), what linear models say of age, income, city and word
 
@@ -275,13 +275,13 @@ def loans(count: int = 3000) -> Loan:
     z = z.astype(np.float32)
     features, columns = np.stack([age, income, cities]), np.array([0, 1, -1])
     named = Words(np.arange(count + 1), words, np.full(count, -1), np.ones(count))
-    bases = Bases.start([0, 1], 1, are_classes=True, pairs=False, counts=True)
-    bases.learn(z, features, named, columns, targets)
-    terms = bases.linear.terms(features[:, -1:], named.take(slice(-1, None)), z[:, -1:], columns)
-    contributions = bases.linear.explain(terms, np.arange(len(features) + 4))[0][
+    base_models = OnlineBaseModels.start([0, 1], 1, are_classes=True, pairs=False, counts=True)
+    base_models.learn(z, features, named, columns, targets)
+    terms = base_models.linear.terms(features[:, -1:], named.take(slice(-1, None)), z[:, -1:], columns)
+    contributions = base_models.linear.explain(terms, np.arange(len(features) + 4))[0][
         0, 0
     ]  # of three features and four words
-    return Loan(bases, z[:, -1], contributions[[0, 1, 2, -1]])
+    return Loan(base_models, z[:, -1], contributions[[0, 1, 2, -1]])
 
 
 def draw_bases() -> Figure:
@@ -335,7 +335,7 @@ def draw_number(axes: Axes, left: float, top: float, side: float, z: float, of: 
 
 def draw_cells(axes: Axes, left: float, top: float, side: float, loan: Loan) -> None:
     """The mean target in each cell of two features."""
-    cells, bins = loan.bases.cells.cells, 1 << PAIR_DEPTH
+    cells, bins = loan.base_models.cells.cells, 1 << PAIR_DEPTH
     start = cells.starts[np.flatnonzero(cells.grids[:, 1] != NONE)[0]]
     counts, sums = (each[start : start + bins**2, 0].reshape(bins, bins) for each in (cells.counts, cells.sums))
     one = side / bins

@@ -18,7 +18,7 @@ from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 
 from benchmarks.classifier import Table, of_keel
-from gln.learning.calibration import calibration_error
+from gln.engine.ensemble.stacking import calibration_error
 from gln.river import GLNClassifier
 
 NAMES = "penbased", "satimage", "texture", "vehicle", "optdigits", "segment", "vowel", "letter"

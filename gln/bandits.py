@@ -19,13 +19,12 @@ from typing import Any, ClassVar, NamedTuple, overload
 
 import numpy as np
 
-from gln.learning.arms import Arms, Features, some_of
-from gln.learning.group import grouped
-from gln.learning.learner import Learner
-from gln.learning.named import Named
-from gln.learning.names import AT_ONCE, Samples
-from gln.learning.samples import WithWords, check_integer
-from gln.learning.values import MOST, check_key
+from gln.engine.batches import SampleBatch, check_integer
+from gln.engine.ensemble.ensemble import grouped
+from gln.engine.model.learner import Learner
+from gln.engine.streaming.arm_features import Arms, Features, some_of
+from gln.engine.streaming.estimator import StreamEstimator
+from gln.engine.streaming.schema import AT_ONCE, MOST, Samples, check_key
 
 __all__ = ["CobaLearner", "Decision", "GLNBandit"]
 
@@ -47,7 +46,7 @@ class Decision(NamedTuple):
     value: float  # its predicted reward
 
 
-class GLNBandit(Named):
+class GLNBandit(StreamEstimator):
     """Contextual bandit that predicts each arm's reward with a Gated Linear Network, and adapts to drift.
 
     `decide` chooses an arm for a context; `learn` learns its reward, at once or later and in any order. Features and
@@ -82,7 +81,7 @@ class GLNBandit(Named):
     ('news', 'sports')
     """
 
-    kept: ClassVar[dict[str, Any]] = Named.kept | {
+    kept: ClassVar[dict[str, Any]] = StreamEstimator.kept | {
         **{"_heads": dict, "_retired": (dict, list), "_size": (int, type(None)), "_draws": int, "_key": int}
     }
 
@@ -321,10 +320,12 @@ class GLNBandit(Named):
         self._heads = {arm: head if head in taught else None for arm, head in self._heads.items()}
         self._retired = dict.fromkeys(self._retired)
 
-    def _built(self, reading):
-        reading = reading.with_bases(len(self._heads), are_classes=False, counts=False, squares=True)
-        networks = self._networks(reading, [(reading.size, 0)], loss="squared_error", num_outputs=len(self._heads))
-        learner = Learner.of_stream(reading, grouped([networks], [0]), 1, learning_rate=self.learning_rate)
+    def _built(self, featurizer):
+        featurizer = featurizer.with_bases(len(self._heads), are_classes=False, counts=False, squares=True)
+        networks = self._networks(
+            featurizer, [(featurizer.size, 0)], loss="squared_error", num_outputs=len(self._heads)
+        )
+        learner = Learner.of_stream(featurizer, grouped([networks], [0]), 1, learning_rate=self.learning_rate)
         _with_handicap(learner, 0)
         learner.start_counting(len(self._heads))
         return learner
@@ -343,7 +344,7 @@ class GLNBandit(Named):
 
     def _room(self) -> int:
         """The number of heads; before there is a learner, that with which it will begin."""
-        return len(self._heads) if self._learner is None else self._learner.groups[0].heads
+        return len(self._heads) if self._learner is None else self._learner.ensembles[0].heads
 
     def _mapping(self, context: Any) -> Features:
         """A context as a dictionary of features, of which there is at least one."""
@@ -365,7 +366,7 @@ class GLNBandit(Named):
             raise ValueError(f"context: expected a dictionary or a vector of {expected}, got shape {vector.shape}")
         return dict(enumerate(vector.tolist()))
 
-    def _of(self, context: Any) -> WithWords:
+    def _of(self, context: Any) -> SampleBatch:
         """A context as a sample."""
         return self._known(self._mapping(context))
 
@@ -416,7 +417,7 @@ class GLNBandit(Named):
         learner = self._of_features.learner if self._of_features.are_all else self._learner
         lessons, unit, count = 0, 1.0, len(values)  # the standard deviation of the rewards is 1 while all are equal
         if learner is not None:
-            lessons = int(learner.groups[0].networks[0].step)
+            lessons = int(learner.ensembles[0].networks[0].step)
             unit = float(learner.targets.standardizer.scale[0]) or 1.0
         if self.explore == "counts":
             values = values + strength * unit * np.sqrt(math.log(max(lessons, 2)) / (1 + counts))
@@ -451,9 +452,9 @@ def _have_features(offered: Mapping[Any, Any]) -> bool:
 
 def _with_handicap(learner: Learner, first: int) -> Learner:
     """Let linear models that take steps count little for the heads from `first` on, which are new."""
-    bases, group = learner.reading.bases, learner.groups[0]
-    if bases is not None and group.reads:  # a learner from an older file has none
-        group.combination.losses[-bases.linear.models :, first:] = HANDICAP
+    base_models, ensemble = learner.featurizer.base_models, learner.ensembles[0]
+    if base_models is not None and ensemble.reads:  # a learner from an older file has none
+        ensemble.combination.losses[-base_models.linear.models :, first:] = HANDICAP
     return learner
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from gln.learning.encodings import Pieces, piecewise_linear, quantile_pieces, with_distances
-from gln.learning.samples import check_finite, check_integer
-from gln.learning.sparse_scaler import SparseScaler
-from gln.learning.standardizer import Standardizer
+from gln.engine.batches import check_finite, check_integer
+from gln.engine.preprocessing.basis_expansion import Pieces, piecewise_linear, quantile_pieces, with_distances
+from gln.engine.preprocessing.scaling import Standardizer
+from gln.engine.preprocessing.sparse_scaling import SparseScaler
 
 __all__ = [
     "Pieces",

@@ -25,18 +25,18 @@ try:
 except ImportError as error:
     raise ImportError('gln.onnx needs ONNX and skl2onnx: pip install "gated-linear-networks[onnx]"') from error
 
-from gln.learning.bases_tables import CellTables, table_of_pairs, tables_of_cells, weights_of_levels
-from gln.learning.categories import Categories
-from gln.learning.cells import Cells
-from gln.learning.encodings import DISTANCE, Pieces
-from gln.learning.fading import DEPTHS, STEEP
-from gln.learning.files import replacing
-from gln.learning.learner import LEAST_STD, Learner
-from gln.learning.levels import Levels
-from gln.learning.linear import Linear
-from gln.learning.network import is_network
-from gln.learning.sparse_scaler import SparseScaler
-from gln.learning.standardizer import FAR, Standardizer
+from gln.engine.base_models.bin_means import BinMeans
+from gln.engine.base_models.fading_bin_means import DEPTHS, STEEP
+from gln.engine.base_models.hashed_linear import HashedLinear
+from gln.engine.base_models.tables import CellTables, table_of_pairs, tables_of_cells, weights_of_levels
+from gln.engine.model.learner import LEAST_STD, Learner
+from gln.engine.networks.files import replacing
+from gln.engine.networks.protocol import is_network
+from gln.engine.preprocessing.basis_expansion import DISTANCE, Pieces
+from gln.engine.preprocessing.category_codes import Levels
+from gln.engine.preprocessing.scaling import FAR, Standardizer
+from gln.engine.preprocessing.sparse_scaling import SparseScaler
+from gln.engine.preprocessing.target_encoding import TargetEncoding
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 __all__ = ["export"]
@@ -216,11 +216,11 @@ def _inputs(g: Graph, estimator: Any) -> list[Input]:
 
 def _check_rounding(estimator: Any) -> None:
     """Raise ValueError, naming the column, where float32 would round numbers by a large part of what they vary."""
-    reading, names = estimator.learner_.reading, _names(estimator)
-    if isinstance(reading.standardizer, SparseScaler):
+    featurizer, names = estimator.learner_.featurizer, _names(estimator)
+    if isinstance(featurizer.standardizer, SparseScaler):
         return
-    mean, scale = reading.standardizer.mean, reading.standardizer.scale
-    for feature, column in enumerate(reading.numbers):
+    mean, scale = featurizer.standardizer.mean, featurizer.standardizer.scale
+    for feature, column in enumerate(featurizer.numbers):
         least = FINE * np.spacing(np.float32(abs(mean[column])))
         if column >= 0 and 0 < scale[column] < least:
             expected = f"numbers that vary by {least:.3g} in column {names[feature]!r}, because float32 rounds them"
@@ -306,7 +306,7 @@ def _export_regressor(g: Graph, regressor: GLNRegressor, inputs: list[Input]) ->
         rising = g("TopK", found, [levels], outputs=["rising", "ranks"], largest=0)
         give("quantiles", g("Slice", rising, [0], [-1], [0]), levels)
     if learner.has_densities:
-        stds = g("Mul", g("Sqrt", _rows(g, learner, len(learner.groups) - 1, samples)), scale)
+        stds = g("Mul", g("Sqrt", _rows(g, learner, len(learner.ensembles) - 1, samples)), scale)
         give("std", g("Max", stds, LEAST_STD))
 
 
@@ -315,8 +315,8 @@ def _means(g: Graph, regressor: GLNRegressor, samples: tuple[str, str]) -> str: 
     return g("Add", g("Mul", z, regressor.target_standardizer_.scale), regressor.target_standardizer_.mean)
 
 
-def _rows(g: Graph, learner: Learner, group: int, samples: tuple[str, str]) -> str:  # -> (B, C)
-    return g("Transpose", _predicted(g, learner, group, *samples), perm=[1, 0])
+def _rows(g: Graph, learner: Learner, ensemble: int, samples: tuple[str, str]) -> str:  # -> (B, C)
+    return g("Transpose", _predicted(g, learner, ensemble, *samples), perm=[1, 0])
 
 
 # ---- Pipelines, by skl2onnx ------------------------------------------------------------------------------------------
@@ -370,16 +370,16 @@ def _single(g: Graph, value: str) -> str:
     return g("Cast", value, to=TensorProto.FLOAT)
 
 
-def _predicted(g: Graph, learner: Learner, group: int, inputs: str, context: str) -> str:  # -> (C, B) float64
+def _predicted(g: Graph, learner: Learner, ensemble: int, inputs: str, context: str) -> str:  # -> (C, B) float64
     """The blended prediction of a group: probabilities of each head, or standardised values. Shapes: (B, K), (B, D)."""
-    reading, own = learner.reading, learner.groups[group]
+    featurizer, own = learner.featurizer, learner.ensembles[ensemble]
     (blend, link), each = own.blend(), []
     for network in own.networks:
         read = g("Slice", inputs, [-network.input_size], [LAST], [1])
         each.append(_mixed(g, network, read, context))
     if own.reads:  # the linear models are combined after the networks
-        said = g("Slice", inputs, [0], [reading.linear_size], [1])
-        said = g("Reshape", said, [0, own.members(reading) - len(own.networks), own.heads])
+        said = g("Slice", inputs, [0], [featurizer.linear_size], [1])
+        said = g("Reshape", said, [0, own.members(featurizer) - len(own.networks), own.heads])
         each.append(g("Transpose", said, perm=[2, 0, 1]))
     mixed = g("Cast", g("Concat", *each, axis=2), to=TensorProto.DOUBLE)  # (C, B, M)
     if own.link != link:
@@ -402,23 +402,23 @@ def _encoded(g: Graph, z: str, pieces: Pieces) -> str:  # (B, D) -> (B, E)
 
 def _samples(g: Graph, estimator: Any, given: list[Input]) -> tuple[str, str]:  # -> (B, K), (B, D)
     """The inputs of networks, of which some read only the last ones, and side information."""
-    reading, x = estimator.learner_.reading, _coded(g, estimator, given)
-    if isinstance(reading.standardizer, SparseScaler):
-        factors = reading.standardizer.transform(np.ones((reading.size, 1))).toarray()[:, 0].astype(np.float64)
+    featurizer, x = estimator.learner_.featurizer, _coded(g, estimator, given)
+    if isinstance(featurizer.standardizer, SparseScaler):
+        factors = featurizer.standardizer.transform(np.ones((featurizer.size, 1))).toarray()[:, 0].astype(np.float64)
         z = g("Mul", g("Where", g("IsNaN", x), 0.0, x), factors)
         return _single(g, z), _single(g, z)
     levels, columns, inputs = {f: len(own) for f, own in estimator.categories_.items()}, x, []
-    if reading.categories is not None:
-        columns = _columns(g, x, reading.categories, levels)
-    z = _standardised(g, columns, reading.standardizer)
-    if len(reading.pieces.features):
-        inputs = [_encoded(g, z, reading.pieces)]
-    if reading.cells is not None:
-        inputs.append(_cells(g, x, reading.cells, levels))
-    if reading.bases is not None:
-        linear = _linear(g, x, z, reading.numbers, reading.bases.linear, levels)
-        inputs = [linear, _fading_cells(g, z, tables_of_cells(reading.bases.cells))]
-    return g("Concat", *inputs, _with_distances(g, z, reading.size), axis=1), z
+    if featurizer.categories is not None:
+        columns = _columns(g, x, featurizer.categories, levels)
+    z = _standardised(g, columns, featurizer.standardizer)
+    if len(featurizer.pieces.features):
+        inputs = [_encoded(g, z, featurizer.pieces)]
+    if featurizer.cells is not None:
+        inputs.append(_cells(g, x, featurizer.cells, levels))
+    if featurizer.base_models is not None:
+        linear = _linear(g, x, z, featurizer.numbers, featurizer.base_models.linear, levels)
+        inputs = [linear, _fading_cells(g, z, tables_of_cells(featurizer.base_models.cells))]
+    return g("Concat", *inputs, _with_distances(g, z, featurizer.size), axis=1), z
 
 
 def _coded(g: Graph, estimator: Any, given: list[Input]) -> str:  # -> (B, F) float64
@@ -449,7 +449,7 @@ def _codes(g: Graph, value: str, kind: int, levels: Levels, feature: object) -> 
 
 
 def _linear(
-    g: Graph, x: str, z: str, columns: np.ndarray, linear: Linear, levels: Mapping[int, int]
+    g: Graph, x: str, z: str, columns: np.ndarray, linear: HashedLinear, levels: Mapping[int, int]
 ) -> str:  # (B, F), (B, D) -> (B, M C) float32
     """What linear models say: weights of each number, of each level, and of pairs of these."""
     numbers = np.flatnonzero(columns >= 0)
@@ -498,7 +498,7 @@ def _fading_cells(g: Graph, z: str, tables: CellTables) -> str:  # (B, D) -> (B,
     return g("Reshape", g("Gather", tables.values, rows), [0, len(tables.starts) * tables.values.shape[1]])
 
 
-def _cells(g: Graph, x: str, cells: Cells, levels: Mapping[int, int]) -> str:  # (B, F) -> (B, E)
+def _cells(g: Graph, x: str, cells: BinMeans, levels: Mapping[int, int]) -> str:  # (B, F) -> (B, E)
     """What the cells say that a sample is in: a value's bin is the number of ends that it is above."""
     bins, ends_of = [], np.split(cells.ends, cells.first_ends[1:])
     for feature, (ends, first) in enumerate(zip(ends_of, cells.first_bins, strict=True)):
@@ -523,7 +523,7 @@ def _standardised(g: Graph, x: str, standardizer: Standardizer) -> str:  # (B, D
     return _single(g, g("Clip", known, -standardizer.limit, standardizer.limit))
 
 
-def _columns(g: Graph, x: str, categories: Categories, levels: Mapping[int, int]) -> str:  # (B, F) -> (B, D)
+def _columns(g: Graph, x: str, categories: TargetEncoding, levels: Mapping[int, int]) -> str:  # (B, F) -> (B, D)
     """Columns of samples with coded categories: numbers are kept, the columns of each code come from a table."""
     numbers = np.flatnonzero(~np.isin(categories.features, list(levels)))
     places, parts = [numbers], [g("Gather", x, categories.features[numbers], axis=1)]

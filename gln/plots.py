@@ -32,8 +32,8 @@ try:
 except ImportError as error:
     raise ImportError('gln.plots needs Matplotlib: pip install "gated-linear-networks[plots]"') from error
 
-from gln.learning.levels import as_pandas
-from gln.learning.targets import sum_to_one
+from gln.engine.model.targets import sum_to_one
+from gln.engine.preprocessing.category_codes import as_pandas
 
 __all__ = [
     *("plot_calibration", "plot_confusion", "plot_contributions", "plot_explanations", "plot_fan", "plot_halfspaces"),

@@ -24,18 +24,17 @@ try:
 except ImportError as error:
     raise ImportError('gln.river needs River: pip install "gated-linear-networks[river]"') from error
 
-from gln.learning.categories import FEW
-from gln.learning.group import grouped
-from gln.learning.learner import Learner
-from gln.learning.named import PREVIOUS, Named
-from gln.learning.names import AT_ONCE, Samples, check_frame
-from gln.learning.of_streams import OF_STREAMS, stream_sizes
-from gln.learning.own_classes import OwnClasses, check_negatives, plain_reading
-from gln.learning.samples import WithWords
-from gln.learning.targets import sum_to_one
-from gln.learning.turns import joined, predictions_of
-from gln.learning.values import label_of, target_of
-from gln.learning.visits import check_stream_weights, repeated
+from gln.engine.batches import SampleBatch
+from gln.engine.class_density.classifier import ClassDensityClassifier, check_negatives, plain_reading
+from gln.engine.ensemble.ensemble import grouped
+from gln.engine.model.builders import OF_STREAMS, stream_sizes
+from gln.engine.model.learner import Learner
+from gln.engine.model.sample_weights import check_stream_weights, repeated
+from gln.engine.model.targets import sum_to_one
+from gln.engine.preprocessing.target_encoding import FEW
+from gln.engine.streaming.estimator import PREVIOUS, StreamEstimator
+from gln.engine.streaming.prequential import joined, predictions_of
+from gln.engine.streaming.schema import AT_ONCE, Samples, check_frame, label_of, target_of
 
 if TYPE_CHECKING:
     from gln.river_policy import GLNPolicy
@@ -46,7 +45,7 @@ COPIES = OF_STREAMS["n_networks"]
 ONCE = np.ones(1)  # the weight of most samples that come alone
 
 
-class _Stream(Named, base.Estimator):
+class _Stream(StreamEstimator, base.Estimator):
     @classmethod
     def _unit_test_params(cls):
         yield {"layer_sizes": (8, 4), "seed": 1}
@@ -127,22 +126,22 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         self._last: float = np.nan  # the number of the previous label
 
     _are_classes = True
-    kept: ClassVar[dict[str, Any]] = Named.kept | {"_labels": list, "_last": (float, int)}
+    kept: ClassVar[dict[str, Any]] = StreamEstimator.kept | {"_labels": list, "_last": (float, int)}
 
     @property
     def _multiclass(self) -> bool:
         return True
 
-    def _built(self, reading):
+    def _built(self, featurizer):
         if not self.negatives:
-            plain = plain_reading(len(reading.numbers))
+            plain = plain_reading(len(featurizer.numbers))
             networks = self._networks(plain, [(plain.size, 0)], num_classes=2)
-            return OwnClasses(networks, plain.size, learning_rate=self.learning_rate)
+            return ClassDensityClassifier(networks, plain.size, learning_rate=self.learning_rate)
         classes = max(2, len(self._labels))  # samples without features may have added classes
-        reading = reading.with_bases(1 if classes == 2 else classes, are_classes=True)
-        sizes = stream_sizes(reading, COPIES, self.memory)
-        groups = grouped([self._networks(reading, sizes, num_classes=classes)], [reads for _, reads in sizes])
-        return Learner.of_stream(reading, groups, learning_rate=self.learning_rate)
+        featurizer = featurizer.with_bases(1 if classes == 2 else classes, are_classes=True)
+        sizes = stream_sizes(featurizer, COPIES, self.memory)
+        ensembles = grouped([self._networks(featurizer, sizes, num_classes=classes)], [reads for _, reads in sizes])
+        return Learner.of_stream(featurizer, ensembles, learning_rate=self.learning_rate)
 
     def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:
         """Learn a sample.
@@ -196,14 +195,14 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
     ) -> list[np.ndarray]:
         if any(label is None for label in labels):
             raise ValueError(f"y: expected labels, got NaN or None among {labels[:10]}")
-        visits, shares = _visits(weights)
+        visits, step_sizes = _visits(weights)
         known = list(dict.fromkeys([*self._labels, *labels]))
         numbers = {label: number for number, label in enumerate(known)}
         targets = np.array([numbers[label] for label in labels], int)
         if self.memory and samples.places:
             samples.rows.features[samples.places[PREVIOUS]] = self._codes([self._last, *targets[:-1]])
         own = targets if visits is None else targets[visits]
-        predicted = self._learn(samples, own, visits, shares, turns)
+        predicted = self._learn(samples, own, visits, step_sizes, turns)
         self._labels, self._last = known, float(targets[-1]) if labels else self._last
         return predicted
 
@@ -231,13 +230,13 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         of_classes = [dict(zip(names, row, strict=True)) for row in contributions.tolist()]
         return dict(zip(self._labels, of_classes, strict=True)), dict(zip(self._labels, constant.tolist(), strict=True))
 
-    def _known(self, x: Mapping[Hashable, Any]) -> WithWords:
+    def _known(self, x: Mapping[Hashable, Any]) -> SampleBatch:
         return self._remembering(super()._known(x))
 
-    def _known_frame(self, X: pd.DataFrame) -> WithWords:
+    def _known_frame(self, X: pd.DataFrame) -> SampleBatch:
         return self._remembering(super()._known_frame(X))
 
-    def _remembering(self, samples: WithWords) -> WithWords:
+    def _remembering(self, samples: SampleBatch) -> SampleBatch:
         if self.memory and self._places:
             samples.features[self._places[PREVIOUS]] = self._codes(self._last)
         return samples
@@ -247,7 +246,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         """Codes of previous labels. From FEW on, levels have statistics only, so no level adds a column."""
         return np.add(numbers, FEW)
 
-    def _probabilities(self, samples: WithWords) -> np.ndarray:  # -> (C, B)
+    def _probabilities(self, samples: SampleBatch) -> np.ndarray:  # -> (C, B)
         count = len(self._labels)
         if self._learner is None or count < 2:  # nothing to distinguish yet
             return np.full((count, samples.shape[1]), 1 / max(1, count))
@@ -312,16 +311,16 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         self.quantiles = quantiles
         self.density = density
 
-    def _built(self, reading):
-        reading = reading.with_bases(1, are_classes=False)
-        sizes, plain = stream_sizes(reading, COPIES), COPIES * [(reading.size, 0)]
-        networks = [self._networks(reading, sizes, loss="squared_error")]
+    def _built(self, featurizer):
+        featurizer = featurizer.with_bases(1, are_classes=False)
+        sizes, plain = stream_sizes(featurizer, COPIES), COPIES * [(featurizer.size, 0)]
+        networks = [self._networks(featurizer, sizes, loss="squared_error")]
         if self.quantiles is not None:
-            networks.append(self._networks(reading, plain, loss="quantile", quantiles=self.quantiles))
+            networks.append(self._networks(featurizer, plain, loss="quantile", quantiles=self.quantiles))
         if self.density:
-            networks.append(self._networks(reading, plain, loss="variance"))
-        groups = grouped(networks, [reads for _, reads in sizes])
-        return Learner.of_stream(reading, groups, 1, learning_rate=self.learning_rate)
+            networks.append(self._networks(featurizer, plain, loss="variance"))
+        ensembles = grouped(networks, [reads for _, reads in sizes])
+        return Learner.of_stream(featurizer, ensembles, 1, learning_rate=self.learning_rate)
 
     def learn_one(self, x: dict[Any, Any], y: float, w: float = 1.0) -> None:
         """Learn a sample; `w` as in `GLNClassifier`.
@@ -363,7 +362,7 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
     def _names_of_predicted(self) -> list[Any]:
         return ["mean", *sorted(self.quantiles or ()), *(["std"] if self.density else [])]
 
-    def _all_predicted(self, samples: WithWords) -> np.ndarray:  # -> (K, B), of `_names_of_predicted`
+    def _all_predicted(self, samples: SampleBatch) -> np.ndarray:  # -> (K, B), of `_names_of_predicted`
         if self._learner is not None:
             return predictions_of(self._learner, samples)
         return np.array([[float(name == "std")] * samples.shape[1] for name in self._names_of_predicted()])
@@ -373,9 +372,9 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
     ) -> list[np.ndarray]:
         if np.isnan(targets).any():
             raise ValueError("y: expected finite numbers, got NaN or None")
-        visits, shares = _visits(weights)
+        visits, step_sizes = _visits(weights)
         own = (targets if visits is None else targets[visits])[None]
-        return self._learn(samples, own, visits, shares, turns)
+        return self._learn(samples, own, visits, step_sizes, turns)
 
     def predict_one(self, x: dict[Any, Any], with_dist: bool = False) -> Any:
         """The mean of the target, or with `with_dist` its normal distribution, a `river.proba.Gaussian`.
@@ -411,16 +410,16 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         """The quantiles of the target by level, both in ascending order; 0 before the first sample."""
         if self.quantiles is None:
             raise ValueError("quantiles: expected levels, got None")
-        predicted = np.sort(self._predicted(self._known(x), group=1)[:, 0])
+        predicted = np.sort(self._predicted(self._known(x), ensemble=1)[:, 0])
         return dict(zip(sorted(self.quantiles), predicted.tolist(), strict=True))
 
-    def _predicted(self, samples: WithWords, group: int = 0) -> np.ndarray:  # -> (1 or Q, B)
+    def _predicted(self, samples: SampleBatch, ensemble: int = 0) -> np.ndarray:  # -> (1 or Q, B)
         if self._learner is None:
-            return np.zeros((len(self.quantiles or ()) if group else 1, samples.shape[1]))
-        return self._learner.predict(samples, group)
+            return np.zeros((len(self.quantiles or ()) if ensemble else 1, samples.shape[1]))
+        return self._learner.predict(samples, ensemble)
 
 
-class GLNNovelty(Named, AnomalyDetector):
+class GLNNovelty(StreamEstimator, AnomalyDetector):
     """Novelty detector that counts how often the regions between random halfspaces were visited.
 
     The score of a sample, from 0 to 1, is the mean over neurons of 1 / sqrt(1 + n), where n is the number of earlier
@@ -470,9 +469,9 @@ class GLNNovelty(Named, AnomalyDetector):
 
     _at_once = math.inf
 
-    def _built(self, reading):
-        networks = self._networks(reading, [(reading.size, 0)], loss="squared_error")
-        learner = Learner.of_stream(reading, grouped([networks]), 1)
+    def _built(self, featurizer):
+        networks = self._networks(featurizer, [(featurizer.size, 0)], loss="squared_error")
+        learner = Learner.of_stream(featurizer, grouped([networks]), 1)
         learner.start_counting()
         return learner
 
@@ -481,7 +480,7 @@ class GLNNovelty(Named, AnomalyDetector):
         self._learn(self._seen(x), np.zeros(1))
 
     @staticmethod
-    def _teach(learner, rows, targets, shares, categorical):
+    def _teach(learner, rows, targets, step_sizes, categorical):
         learner.meet(rows, categorical)
 
     def score_one(self, x: dict[Any, Any]) -> float:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from gln.learning.files import CALLABLE, bad, configuration, packed, read, unpacked, usable, write
-from gln.learning.network import is_network
+from gln.engine.networks.files import CALLABLE, bad, configuration, packed, read, unpacked, usable, write
+from gln.engine.networks.protocol import is_network
 from gln_numpy import Config
 
 __all__ = ["load", "save"]

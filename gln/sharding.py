@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
 import gln_jax
-from gln.learning.network import arguments
+from gln.engine.networks.protocol import arguments
 
 try:
     shard_map = functools.partial(jax.shard_map, check_vma=False)

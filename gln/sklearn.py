@@ -17,15 +17,16 @@ from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
 from sklearn.utils import check_array, check_random_state, column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 
-from gln.learning.densities import Shape
-from gln.learning.estimators import Estimator
-from gln.learning.left_out import Table
-from gln.learning.of_streams import OF_STREAMS
-from gln.learning.own_classes import OwnClasses, check_negatives, plain_reading
-from gln.learning.samples import as_numbers, check_integer, check_magnitude
-from gln.learning.targets import sum_to_one
-from gln.learning.validation import undone_after, with_weight
-from gln.learning.visits import copies, stream_visits, table_visits
+from gln.engine.batches import as_numbers, check_integer, check_magnitude
+from gln.engine.class_density.classifier import ClassDensityClassifier, check_negatives, plain_reading
+from gln.engine.ensemble.johnson_su import Shape
+from gln.engine.model.builders import OF_STREAMS
+from gln.engine.model.sample_weights import stream_visits, table_visits
+from gln.engine.model.targets import sum_to_one
+from gln.engine.tabular.cross_fitting import Table
+from gln.engine.tabular.duplicates import copies
+from gln.engine.tabular.estimator import Estimator
+from gln.engine.tabular.validation import undone_after, with_weight
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
 
@@ -124,7 +125,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
     n_iter_ : int
         Passes over the samples that every network completed in the last `fit` or `partial_fit`: `n_epochs`, or fewer,
         even 0, if `max_seconds` ran out first.
-    learner_ : gln.learning.learner.Learner
+    learner_ : gln.engine.model.learner.Learner
         The networks and the standardizer of their inputs, also available as `glns_` and `standardizer_`.
 
     References
@@ -203,13 +204,13 @@ class GLNClassifier(ClassifierMixin, Estimator):
         check_labels(labels)
         classes = np.unique(labels)  # as in scikit-learn, also those of samples of weight 0
         numbers = np.searchsorted(classes, y)
-        visits, shares = table_visits(X, numbers, self._weights(numbers, classes, weights), self.shuffle)
+        visits, step_sizes = table_visits(X, numbers, self._weights(numbers, classes, weights), self.shuffle)
         if self.negatives:
-            self._fit([_group(classes)], Table(X, visits, numbers[visits], shares, copies(X, numbers, visits)))
+            self._fit([_group(classes)], Table(X, visits, numbers[visits], step_sizes, copies(X, numbers, visits)))
         else:
             order = np.arange(len(visits))
             order = check_random_state(self.random_state).permutation(order) if self.shuffle else order
-            own, visits = None if shares is None else shares[order], visits[order]
+            own, visits = None if step_sizes is None else step_sizes[order], visits[order]
             self._learn(self._of_stream([_group(classes)], X), X[visits], numbers[visits], own, predicts=False)
         self.classes_ = classes
         return self
@@ -282,13 +283,13 @@ class GLNClassifier(ClassifierMixin, Estimator):
             if not (self.negatives or getattr(self, name) in (None, only)):
                 raise ValueError(f"{name}: expected {only} with negatives=False, got {getattr(self, name)!r}")
 
-    def _of_stream(self, groups, X, targets=None):
+    def _of_stream(self, ensembles, X, targets=None):
         if self.negatives:
-            return super()._of_stream(groups, X)
+            return super()._of_stream(ensembles, X)
         settings, size = self._settings(OF_STREAMS | {"n_networks": 1}), X.shape[1]
-        sizes, kind = settings["n_networks"] * [(size, 0)], groups[0] | {"num_classes": 2}
-        learner = OwnClasses(self._of_sizes(settings, plain_reading(size), sizes, kind), size)
-        learner.grow(size, groups[0]["num_classes"])
+        sizes, kind = settings["n_networks"] * [(size, 0)], ensembles[0] | {"num_classes": 2}
+        learner = ClassDensityClassifier(self._of_sizes(settings, plain_reading(size), sizes, kind), size)
+        learner.grow(size, ensembles[0]["num_classes"])
         return learner
 
     @property
@@ -327,9 +328,9 @@ class GLNClassifier(ClassifierMixin, Estimator):
             raise ValueError(f"y contains labels that are not in classes {known!r}: {sorted(set(y) - set(known))}")
         if isinstance(self.class_weight, str):
             raise ValueError(f"class_weight: expected a dict or None in partial_fit, got {self.class_weight!r}")
-        visits, shares = stream_visits("sample_weight, class_weight", self._weights(numbers, known, weights))
+        visits, step_sizes = stream_visits("sample_weight, class_weight", self._weights(numbers, known, weights))
         learner = self._of_stream([_group(known)], X) if first else self.learner_
-        predicted = self._learn(learner, X[visits], numbers[visits], shares, predicts)
+        predicted = self._learn(learner, X[visits], numbers[visits], step_sizes, predicts)
         self.classes_ = known
         return predicted
 
@@ -408,7 +409,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     n_iter_ : int
         Passes over the samples that every network completed in the last `fit` or `partial_fit`: `n_epochs`, or fewer,
         even 0, if `max_seconds` ran out first.
-    learner_ : gln.learning.learner.Learner
+    learner_ : gln.engine.model.learner.Learner
         The networks and the standardizers of features and targets, also available as `standardizer_`,
         `target_standardizer_`, `glns_` (means, one head per target), `quantile_glns_` (a list for each target, one head
         per level) and `variance_glns_` (one head per target).
@@ -483,8 +484,10 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         """
         X, y, weights = with_weight(X, y, sample_weight)
         X, targets, shape = self._numbers_of(X, y, reset=True)
-        visits, shares = table_visits(X, targets, weights, self.shuffle)
-        self._fit(self._groups(len(targets)), Table(X, visits, targets[:, visits], shares, copies(X, targets, visits)))
+        visits, step_sizes = table_visits(X, targets, weights, self.shuffle)
+        self._fit(
+            self._groups(len(targets)), Table(X, visits, targets[:, visits], step_sizes, copies(X, targets, visits))
+        )
         self.targets_shape_ = shape
         return self
 
@@ -531,8 +534,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         """
         samples = self._samples(X)
         if levels is None and self.quantile_glns_:
-            groups = range(1, 1 + len(self.quantile_glns_))
-            found = np.stack([self.learner_.predict(samples, group) for group in groups])  # (T, Q, N)
+            ensembles = range(1, 1 + len(self.quantile_glns_))
+            found = np.stack([self.learner_.predict(samples, ensemble) for ensemble in ensembles])  # (T, Q, N)
         elif levels is None and not self.learner_.has_densities:
             raise ValueError("quantiles: expected levels or density=True when the model was fitted, got neither")
         else:
@@ -586,17 +589,17 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     @property
     def quantile_glns_(self) -> list[list[Any]]:
         """The networks of quantiles, a list for each target."""
-        groups = self.learner_.groups
-        return [group.networks for group in groups[1 : len(groups) - self.learner_.has_densities]]
+        ensembles = self.learner_.ensembles
+        return [ensemble.networks for ensemble in ensembles[1 : len(ensembles) - self.learner_.has_densities]]
 
     @property
     def variance_glns_(self) -> list[Any]:
         """The networks of variances; empty without `density`."""
-        return self.learner_.groups[-1].networks if self.learner_.has_densities else []
+        return self.learner_.ensembles[-1].networks if self.learner_.has_densities else []
 
     @property
     def _shape(self):
-        return self.learner_.groups[-1].shape or Shape.normal(self.target_standardizer_.size)
+        return self.learner_.ensembles[-1].shape or Shape.normal(self.target_standardizer_.size)
 
     target_standardizer_ = property(lambda self: self.learner_.targets.standardizer, doc="Standardises the targets.")
 
@@ -611,9 +614,9 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         if not first and shape != self.targets_shape_:
             expected, came = ("N", *self.targets_shape_), (X.shape[0], *shape)
             raise ValueError(f"y: expected shape {expected}, as in the first call, got {came}")
-        visits, shares = stream_visits("sample_weight", weights)
+        visits, step_sizes = stream_visits("sample_weight", weights)
         learner = self._of_stream(self._groups(len(targets)), X, len(targets)) if first else self.learner_
-        predicted = self._learn(learner, X[visits], targets[:, visits], shares, predicts)
+        predicted = self._learn(learner, X[visits], targets[:, visits], step_sizes, predicts)
         self.targets_shape_ = shape
         return predicted
 

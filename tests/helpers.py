@@ -12,9 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 import gln_numpy
-from gln.learning.learner import Learner
-from gln.learning.saveable import Saveable
-from gln.learning.states import state_of
+from gln.engine.model.learner import Learner
+from gln.engine.model.persistence import Saveable, state_of
 
 ROOT = Path(__file__).parents[1]
 

@@ -14,7 +14,7 @@ from backends import OF_ESTIMATORS
 from helpers import assert_same_state, backend_name, learner_state
 
 from gln.bandits import STRENGTHS, CobaLearner, Decision, GLNBandit
-from gln.learning.arms import ARM
+from gln.engine.streaming.arm_features import ARM
 
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "seed": 1}
 MOODS, GENRES = ["happy", "sad", "calm"], ["pop", "blues", "jazz"]

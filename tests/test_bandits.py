@@ -17,7 +17,7 @@ from helpers import assert_same_state, backend_name, learner_state
 
 import gln.bandits
 from gln.bandits import STRENGTHS, CobaLearner, GLNBandit
-from gln.learning.states import state_of
+from gln.engine.model.persistence import state_of
 
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "seed": 1}
 ARMS = ["left", "middle", "right"]

@@ -12,14 +12,14 @@ from typing import Any, Protocol
 import numpy as np
 import pytest
 
-from gln.learning import fading, linear
-from gln.learning.bases import Bases
-from gln.learning.encodings import with_distances
-from gln.learning.fading import MOST_COUNT, NONE, OF_LOGITS, STRENGTH, FadingCells
-from gln.learning.least_squares import LeastSquares, learn_squares
-from gln.learning.linear import LARGEST_LOGIT, LARGEST_VALUE, Linear
-from gln.learning.linear_loops import RATES, STEADY
-from gln.learning.samples import Words, no_words
+from gln.engine.base_models import fading_bin_means as fading
+from gln.engine.base_models import hashed_linear as linear
+from gln.engine.base_models.fading_bin_means import MOST_COUNT, NONE, OF_LOGITS, STRENGTH, FadingBinMeans
+from gln.engine.base_models.hashed_linear import LARGEST_LOGIT, LARGEST_VALUE, RATES, STEADY, HashedLinear
+from gln.engine.base_models.least_squares import LeastSquares, learn_squares
+from gln.engine.base_models.online import OnlineBaseModels
+from gln.engine.batches import Words, no_words
+from gln.engine.preprocessing.basis_expansion import with_distances
 
 COLUMNS = np.array([0, -1, 2, -1, 3])  # of three numbers and two categories; no number has column 1
 NUMBERS = [0, 2, 3]
@@ -125,7 +125,7 @@ def samples_of(count: int, seed: int = 0) -> list[Sample]:
 
 
 def arrays(samples: list[Sample]) -> tuple[np.ndarray, np.ndarray, Words, np.ndarray]:
-    """Arguments of `Bases.learn`."""
+    """Arguments of `OnlineBaseModels.learn`."""
     features, z, words = zip(*samples, strict=True)
     numbers, codes, values = np.array([each for own in words for each in own]).reshape(-1, 3).T
     of_words = Words(np.cumsum([0, *map(len, words)]), numbers.astype(int), codes.astype(int), values)
@@ -140,35 +140,37 @@ def targets_of(heads: int, are_classes: bool, count: int) -> np.ndarray:  # (C, 
     return targets
 
 
-def split(bases: Bases, read: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def split(base_models: OnlineBaseModels, read: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What the linear models and the cells say, out of all that networks read."""
-    ends = np.cumsum([4, bases.linear.models * bases.linear.heads, bases.cells.columns])
+    ends = np.cumsum([4, base_models.linear.models * base_models.linear.heads, base_models.cells.columns])
     return read[ends[0] : ends[1]], read[ends[1] : ends[2]]
 
 
-def learned(bases: Bases, count: int, parts: int, targets: np.ndarray, shares: np.ndarray | None = None) -> np.ndarray:
+def learned(
+    base_models: OnlineBaseModels, count: int, parts: int, targets: np.ndarray, step_sizes: np.ndarray | None = None
+) -> np.ndarray:
     samples, read = samples_of(count), []
     for start in range(0, count, parts):
         part = slice(start, start + parts)
-        own = None if shares is None else shares[part]
-        read.append(bases.learn(*arrays(samples[part]), targets[:, part], own))
+        own = None if step_sizes is None else step_sizes[part]
+        read.append(base_models.learn(*arrays(samples[part]), targets[:, part], own))
     return np.concatenate(read, axis=1)
 
 
-def trained(heads: int, are_classes: bool, pairs: bool, count: int = 200) -> Bases:
-    bases = Bases.start(NUMBERS, heads, are_classes, pairs, counts=True)
-    learned(bases, count, count, targets_of(heads, are_classes, count))
-    return bases
+def trained(heads: int, are_classes: bool, pairs: bool, count: int = 200) -> OnlineBaseModels:
+    base_models = OnlineBaseModels.start(NUMBERS, heads, are_classes, pairs, counts=True)
+    learned(base_models, count, count, targets_of(heads, are_classes, count))
+    return base_models
 
 
-def predicted(bases: Bases) -> tuple[np.ndarray, np.ndarray]:
+def predicted(base_models: OnlineBaseModels) -> tuple[np.ndarray, np.ndarray]:
     """What it says of other samples, as `split` does."""
-    return split(bases, bases.transform(*arrays(samples_of(40, seed=5))))
+    return split(base_models, base_models.transform(*arrays(samples_of(40, seed=5))))
 
 
 def without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("bases", "linear"):
-        monkeypatch.setattr(f"gln.learning.{module}.compiled", lambda loop, *helpers: loop)
+    for module in ("online", "hashed_linear"):
+        monkeypatch.setattr(f"gln.engine.base_models.{module}.compiled", lambda loop, *helpers: loop)
 
 
 @pytest.mark.parametrize("numba", [True, False])
@@ -178,32 +180,35 @@ def test_a_stream_is_learned_as_by_slow_references(heads, are_classes, pairs, nu
         without_numba(monkeypatch)
     count = 150 if numba else 60
     samples, targets = samples_of(count), targets_of(heads, are_classes, count)
-    for shares in (None, np.random.default_rng(2).uniform(0, 1, count)):
-        bases = Bases.start(NUMBERS, heads, are_classes, pairs, counts=True)
-        assert bases.cells.grids.tolist() == [[0, NONE], [2, NONE], [3, NONE], [0, 2], [0, 3], [2, 3]]
-        slow: list[Slow] = [SlowLinear(heads, are_classes, pairs), SlowCells(bases.cells.grids, heads, are_classes)]
-        steps = np.ones(count) if shares is None else shares
-        read = learned(bases, count, 7, targets, shares)
-        for one, found in zip(slow, split(bases, read), strict=True):
+    for step_sizes in (None, np.random.default_rng(2).uniform(0, 1, count)):
+        base_models = OnlineBaseModels.start(NUMBERS, heads, are_classes, pairs, counts=True)
+        assert base_models.cells.grids.tolist() == [[0, NONE], [2, NONE], [3, NONE], [0, 2], [0, 3], [2, 3]]
+        slow: list[Slow] = [
+            SlowLinear(heads, are_classes, pairs),
+            SlowCells(base_models.cells.grids, heads, are_classes),
+        ]
+        steps = np.ones(count) if step_sizes is None else step_sizes
+        read = learned(base_models, count, 7, targets, step_sizes)
+        for one, found in zip(slow, split(base_models, read), strict=True):
             expected = [one.step(*each) for each in zip(samples, targets.T, steps, strict=True)]
             np.testing.assert_allclose(found, np.transpose(expected), atol=2e-6)
             assert np.abs(expected).max() > 0.3
         np.testing.assert_array_equal(read[:4], arrays(samples)[0])
         for parts in (1, count):
-            other = Bases.start(NUMBERS, heads, are_classes, pairs, counts=True)
-            np.testing.assert_array_equal(learned(other, count, parts, targets, shares), read)
+            other = OnlineBaseModels.start(NUMBERS, heads, are_classes, pairs, counts=True)
+            np.testing.assert_array_equal(learned(other, count, parts, targets, step_sizes), read)
         for _ in range(2):  # predicting changes nothing
-            for one, found in zip(slow, predicted(bases), strict=True):
+            for one, found in zip(slow, predicted(base_models), strict=True):
                 others = [copy.deepcopy(one).step(each, heads * [np.nan]) for each in samples_of(40, seed=5)[:10]]
                 np.testing.assert_allclose(found[:, :10], np.transpose(others), atol=2e-6)
 
 
 def test_counts_are_capped_so_cells_follow_a_stream_that_drifts():
-    bases, z = Bases.start([0], 1, True, pairs=False, counts=True), np.zeros((1, 3000), np.float32)
+    base_models, z = OnlineBaseModels.start([0], 1, True, pairs=False, counts=True), np.zeros((1, 3000), np.float32)
     sample = z, np.zeros((1, 3000)), no_words(3000), np.array([0])
-    bases.learn(*sample, np.ones((1, 3000)))
-    assert bases.cells.counts.max() == MOST_COUNT
-    said = bases.learn(*sample, np.zeros((1, 3000)))[2]
+    base_models.learn(*sample, np.ones((1, 3000)))
+    assert base_models.cells.counts.max() == MOST_COUNT
+    said = base_models.learn(*sample, np.zeros((1, 3000)))[2]
     assert said[0] > -0.1
     assert said[300] < -2  # a mean of all samples would still be 0.9
 
@@ -211,20 +216,20 @@ def test_counts_are_capped_so_cells_follow_a_stream_that_drifts():
 # ---- Least squares ---------------------------------------------------------------------------------------------------
 
 
-def with_least_squares(heads: int, columns: int = 4) -> Bases:
-    bases = Bases.start(NUMBERS, heads, False, pairs=True, counts=True)
-    bases.least_squares = LeastSquares.start(heads, columns)
-    return bases
+def with_least_squares(heads: int, columns: int = 4) -> OnlineBaseModels:
+    base_models = OnlineBaseModels.start(NUMBERS, heads, False, pairs=True, counts=True)
+    base_models.least_squares = LeastSquares.start(heads, columns)
+    return base_models
 
 
 def inputs_of(z: np.ndarray) -> np.ndarray:  # (D, B) -> (2 D + 1, B)
     return np.concatenate([np.ones((1, z.shape[1])), with_distances(z)])
 
 
-def best_line(inputs: np.ndarray, y: np.ndarray, shares: np.ndarray) -> np.ndarray:  # (K, B), (B,), (B,) -> (K,)
+def best_line(inputs: np.ndarray, y: np.ndarray, step_sizes: np.ndarray) -> np.ndarray:  # (K, B), (B,), (B,) -> (K,)
     """The weights with the least sum of squared errors and of squared weights."""
     known = np.isfinite(y)
-    x = inputs[:, known] * shares[known]
+    x = inputs[:, known] * step_sizes[known]
     return np.linalg.solve(x @ inputs[:, known].T + np.eye(len(inputs)), x @ y[known])
 
 
@@ -234,10 +239,13 @@ def test_least_squares_are_the_best_line_of_all_samples_before(numba, monkeypatc
         without_numba(monkeypatch)
     count, heads = 60, 2
     z, targets = arrays(samples_of(count))[0], targets_of(heads, False, count)
-    inputs, shares = inputs_of(z), np.random.default_rng(2).uniform(0, 1, count)
-    for own in (None, shares):
-        bases, without = with_least_squares(heads), Bases.start(NUMBERS, heads, False, pairs=True, counts=True)
-        read, others = learned(bases, count, 7, targets, own), learned(without, count, 7, targets, own)
+    inputs, step_sizes = inputs_of(z), np.random.default_rng(2).uniform(0, 1, count)
+    for own in (None, step_sizes):
+        base_models, without = (
+            with_least_squares(heads),
+            OnlineBaseModels.start(NUMBERS, heads, False, pairs=True, counts=True),
+        )
+        read, others = learned(base_models, count, 7, targets, own), learned(without, count, 7, targets, own)
         np.testing.assert_array_equal(np.delete(read, [4, 5], axis=0), others)  # nothing else changes
         steps = np.ones(count) if own is None else own
         for head in range(heads):
@@ -285,8 +293,8 @@ def test_least_squares_of_many_columns_leave_out_later_ones():
 
 
 def test_columns_and_classes_added_later():
-    whole = FadingCells.start([0, 1, 2], 1, True)
-    grown = FadingCells.start([0], 1, True).with_columns([1, 2])
+    whole = FadingBinMeans.start([0, 1, 2], 1, True)
+    grown = FadingBinMeans.start([0], 1, True).with_columns([1, 2])
     assert sorted(map(tuple, grown.grids.tolist())) == sorted(map(tuple, whole.grids.tolist()))
     before = trained(1, True, pairs=False)
     after = before.grown([1], pairs=False, size=4)
@@ -306,9 +314,9 @@ def test_columns_and_classes_added_later():
 
 
 def test_without_room_for_all_columns_there_are_no_cells():
-    assert len(FadingCells.start(range(fading.MOST_GRIDS), 1, True).grids) == fading.MOST_GRIDS
-    assert len(FadingCells.start(range(fading.MOST_GRIDS + 1), 1, True).grids) == 0
-    cells = FadingCells.start(range(8), 1, True)
+    assert len(FadingBinMeans.start(range(fading.MOST_GRIDS), 1, True).grids) == fading.MOST_GRIDS
+    assert len(FadingBinMeans.start(range(fading.MOST_GRIDS + 1), 1, True).grids) == 0
+    cells = FadingBinMeans.start(range(8), 1, True)
     assert len(cells.grids) == 8 + 28
     sizes = []
     for _ in range(40):
@@ -322,14 +330,14 @@ def test_without_room_for_all_columns_there_are_no_cells():
 
 @pytest.mark.parametrize(("heads", "are_classes", "pairs"), KINDS)
 def test_linear_models_say_the_same_with_new_heads_and_pairs(heads, are_classes, pairs):
-    bases = trained(heads, are_classes, pairs)
-    said = predicted(bases)[0].reshape(-1, heads, 40)
+    base_models = trained(heads, are_classes, pairs)
+    said = predicted(base_models)[0].reshape(-1, heads, 40)
     if are_classes:
-        more = predicted(bases.with_class(200))[0].reshape(-1, max(2, heads) + 1, 40)
+        more = predicted(base_models.with_class(200))[0].reshape(-1, max(2, heads) + 1, 40)
         np.testing.assert_array_equal(more[:, -1 - heads : -1], said)
         np.testing.assert_allclose(more[:, -1], -math.log(201), rtol=1e-6)
         assert heads > 1 or np.array_equal(more[:, 0], -said[:, 0])
-    kept = bases.with_outputs([heads - 1], 2)
+    kept = base_models.with_outputs([heads - 1], 2)
     np.testing.assert_array_equal(predicted(kept)[0].reshape(-1, 3, 40), np.pad(said[:, -1:], [(0, 0), (0, 2), (0, 0)]))
     single = trained(heads, are_classes, pairs=False)
     of_two = predicted(single.grown([], pairs=True, size=4))[0].reshape(2, heads, 40)
@@ -340,7 +348,7 @@ def test_linear_models_say_the_same_with_new_heads_and_pairs(heads, are_classes,
 # ---- Many terms, explanations ----------------------------------------------------------------------------------------
 
 
-def many_words(model: Linear, count: int, first: int, each: int = 10) -> Any:
+def many_words(model: HashedLinear, count: int, first: int, each: int = 10) -> Any:
     """Terms of samples of which each has words that no other has."""
     numbers = first + np.arange(count * each)
     words = Words(each * np.arange(count + 1), numbers, np.full(len(numbers), -1), np.ones(len(numbers)))
@@ -348,7 +356,7 @@ def many_words(model: Linear, count: int, first: int, each: int = 10) -> Any:
 
 
 def test_thousands_of_terms_have_slots_of_their_own():
-    model = Linear.start(1, False)
+    model = HashedLinear.start(1, False)
     y = np.random.default_rng(0).normal(size=(1, 400))
     model.learn(many_words(model, 400, 0), y)
     assert len(np.unique(model.keys)) == 4000 + 2  # the bias, and 0 for free slots
@@ -364,7 +372,7 @@ def test_full_slots_are_shared(numba, monkeypatch):
     monkeypatch.setattr(linear, "MOST_SLOTS", 256)
     if not numba:
         without_numba(monkeypatch)
-    model, y = Linear.start(2, True), np.random.default_rng(0).integers(0, 2, (2, 60)).astype(float)
+    model, y = HashedLinear.start(2, True), np.random.default_rng(0).integers(0, 2, (2, 60)).astype(float)
     terms = many_words(model, 60, 0)
     for _ in range(5):
         said = model.learn(terms, y)
@@ -378,7 +386,7 @@ def test_full_slots_are_shared(numba, monkeypatch):
 def test_slots_that_are_too_many_for_new_heads_do_not_fill_up(monkeypatch):
     """The largest number of slots falls with the number of heads. A search for a free slot has to end."""
     monkeypatch.setattr(linear, "MOST_NUMBERS", 1 << 11)
-    model = Linear.start(1, True)
+    model = HashedLinear.start(1, True)
     model.learn(many_words(model, 60, 0), np.ones((1, 60)))
     assert len(model.keys) == 2048
     for count in range(8):
@@ -391,15 +399,15 @@ def test_slots_that_are_too_many_for_new_heads_do_not_fill_up(monkeypatch):
 
 @pytest.mark.parametrize(("heads", "are_classes", "pairs"), KINDS)
 def test_contributions_add_up_also_where_predictions_are_clipped(heads, are_classes, pairs):
-    bases, samples = trained(heads, are_classes, pairs), samples_of(200, seed=5)
-    bases.linear.leaders *= 12  # larger weights
+    base_models, samples = trained(heads, are_classes, pairs), samples_of(200, seed=5)
+    base_models.linear.leaders *= 12  # larger weights
     z, features, words, columns = arrays(samples)
-    said, _ = split(bases, bases.transform(z, features, words, columns))
+    said, _ = split(base_models, base_models.transform(z, features, words, columns))
     limit = LARGEST_LOGIT if are_classes else LARGEST_VALUE
     clipped = np.abs(said) == limit
     assert 0.02 < clipped.mean() < 1
-    terms = bases.linear.terms(features, words, z, columns)
-    contributions, constant = bases.linear.explain(terms, np.arange(5 + 30))
+    terms = base_models.linear.terms(features, words, z, columns)
+    contributions, constant = base_models.linear.explain(terms, np.arange(5 + 30))
     np.testing.assert_allclose(contributions.sum(axis=2) + constant, said, atol=1e-5)
     has = np.zeros((200, 30), bool)
     for i, (_, _, own) in enumerate(samples):
@@ -411,7 +419,7 @@ def test_contributions_add_up_also_where_predictions_are_clipped(heads, are_clas
 def test_a_pair_is_half_of_each_of_its_features():
     features, z = np.array([[0.0, 1.0], [0.0, 1.0]]), np.zeros((2, 2), np.float32)
     words, columns = no_words(2), np.array([-1, -1])
-    model = Linear.start(1, False, models=2)
+    model = HashedLinear.start(1, False, models=2)
     model.learn(model.terms(features, words, z, columns), np.array([[1.0, -1.0]]))
     own = model.terms(features[:, :1], words.take(slice(0, 1)), z[:, :1], columns)
     (without, with_pairs), _ = model.explain(own, np.arange(2))
@@ -422,7 +430,7 @@ def test_a_pair_is_half_of_each_of_its_features():
 
 def test_states_that_do_not_fit_are_refused():
     state = trained(3, True, True).linear.state()
-    assert Linear(**state).heads == 3
+    assert HashedLinear(**state).heads == 3
     for name, changed in (
         ("keys", np.ones(256, np.int64)),
         ("keys", state["keys"][:-1]),
@@ -431,8 +439,8 @@ def test_states_that_do_not_fit_are_refused():
         ("squares", state["squares"][..., :1]),
     ):
         with pytest.raises(ValueError, match="linear: expected"):
-            Linear(**state | {name: changed})
+            HashedLinear(**state | {name: changed})
     cells = trained(3, True, True).cells.state()
     for name in ("counts", "sums", "grids", "totals"):
         with pytest.raises(ValueError, match="cells: expected"):
-            FadingCells(**cells | {name: cells[name][1:]})
+            FadingBinMeans(**cells | {name: cells[name][1:]})

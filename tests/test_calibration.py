@@ -11,9 +11,10 @@ from scipy.special import expit
 from sklearn.datasets import load_breast_cancer, make_friedman1
 from sklearn.metrics import log_loss
 
-from gln.learning.calibration import PARTS, Blend, calibration_error, equal, learned_blend, parts_of_table
-from gln.learning.group import Mean
-from gln.learning.targets import sum_to_one
+from gln.engine.ensemble.ensemble import Mean
+from gln.engine.ensemble.stacking import StackingWeights, calibration_error, equal, learned_blend
+from gln.engine.model.targets import sum_to_one
+from gln.engine.tabular.cross_fitting import PARTS, parts_of_table
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN
 
@@ -112,7 +113,7 @@ def test_few_samples_change_little(kind, count):
 def test_blends(rng):
     said = rng.normal(size=(3, 2, 5))
     np.testing.assert_allclose(equal(3).of(said), said.mean(axis=0))
-    blend = Blend(np.array([[1, 2], [0, 1], [3, 0]]), np.array([0.5, -1]))
+    blend = StackingWeights(np.array([[1, 2], [0, 1], [3, 0]]), np.array([0.5, -1]))
     np.testing.assert_allclose(blend.of(said), [said[0, 0] + 3 * said[2, 0] + 0.5, 2 * said[0, 1] + said[1, 1] - 1])
 
 
@@ -142,10 +143,10 @@ def test_calibration_error_of_known_cases():
 def test_fit_calibrates_probabilities():
     X, y = load_breast_cancer(return_X_y=True)
     model = GLNClassifier(random_state=0).fit(X[::2], y[::2])
-    blend = model.learner_.groups[0].combination
+    blend = model.learner_.ensembles[0].combination
     assert blend.weights.sum() < 0.9  # the networks alone are overconfident
     sure = GLNClassifier(random_state=0).fit(X[::2], y[::2])
-    sure.learner_.groups[0].combination = Mean()
+    sure.learner_.ensembles[0].combination = Mean()
     assert log_loss(y[1::2], model.predict_proba(X[1::2])) < log_loss(y[1::2], sure.predict_proba(X[1::2]))
 
 
@@ -155,7 +156,7 @@ def test_any_number_of_networks(networks):
     model = GLNClassifier([2], n_networks=networks, n_epochs=1, random_state=0).fit(X[:60], y[:60])
     encoded = sum(network.input_size > 60 for network in model.glns_)
     assert (len(model.glns_), encoded) == (networks, (networks + 1) // 2)
-    weights = model.learner_.groups[0].combination.weights[:, 0]
+    weights = model.learner_.ensembles[0].combination.weights[:, 0]
     assert len(np.unique(weights[networks - encoded :])) == 1
     assert np.isfinite(model.predict_proba(X)).all()
 
@@ -164,17 +165,17 @@ def test_a_class_of_one_sample_is_learned_by_all():
     X, y = np.arange(40.0)[:, None], np.zeros(40, int)
     y[-1] = 1
     model = GLNClassifier([4], n_networks=7, random_state=0).fit(X, y)
-    z = model.learner_.reading.transform(X.T)
+    z = model.learner_.featurizer.transform(X.T)
     for network in model.glns_:
-        p = network.predict(*model.learner_.reading.read(network, z))
+        p = network.predict(*model.learner_.featurizer.read(network, z))
         # In training, the cell of the sample could say nothing about its class.
-        assert p[-1] > 2 * np.median(p) if model.learner_.reading.encodes(network) else p[-1] == p.max()
+        assert p[-1] > 2 * np.median(p) if model.learner_.featurizer.encodes(network) else p[-1] == p.max()
 
 
 def test_binary_features_need_no_encodings(rng):
     X = rng.integers(0, 2, (60, 3)).astype(float)
     model = GLNClassifier([2], random_state=0).fit(X, X[:, 0])
-    assert len(model.learner_.reading.pieces.features) == 0
+    assert len(model.learner_.featurizer.pieces.features) == 0
     # Nor cells of their own; those of the three pairs are mixed.
     assert [network.input_size for network in model.glns_] == [6] * 4 + [9] * 4
 
@@ -182,6 +183,6 @@ def test_binary_features_need_no_encodings(rng):
 def test_weights_of_several_targets_are_their_own(rng):
     X, y = make_friedman1(200, random_state=0)
     model = GLNRegressor([4], random_state=0).fit(X, np.stack([y, rng.normal(size=200)], axis=1))
-    weights = model.learner_.groups[0].combination.weights
+    weights = model.learner_.ensembles[0].combination.weights
     assert weights.shape == (8, 2)
     assert weights[:, 1].sum() < 0.5 < weights[:, 0].sum()  # noise is predicted by its mean

@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 from helpers import assert_same_state, learner_state
 
-from gln.learning import files
-from gln.learning.categories import FEW, MOST_CLASSES, STRENGTH, Categories, Column
-from gln.learning.levels import categorical_columns, new_levels, small_as_numbers, with_codes
+from gln.engine.networks import files
+from gln.engine.preprocessing.category_codes import categorical_columns, new_levels, small_as_numbers, with_codes
+from gln.engine.preprocessing.target_encoding import FEW, MOST_CLASSES, STRENGTH, Column, TargetEncoding
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "n_networks": 2, "n_epochs": 2, "random_state": 0, "backend": "numpy"}
@@ -63,12 +63,12 @@ def by_loop(samples: Any, targets: Any, weights: Any, are_classes: bool) -> tupl
 @pytest.mark.parametrize("parts", [1, 200])
 def test_a_statistic_is_of_the_samples_before(monkeypatch, python, are_classes, parts):
     if python:
-        monkeypatch.setattr("gln.learning.categories.compiled", lambda loop: loop)
+        monkeypatch.setattr("gln.engine.preprocessing.target_encoding.compiled", lambda loop: loop)
     rng = np.random.default_rng(0)
     codes, weights = rng.integers(0, 30, 200).astype(float), rng.uniform(0.5, 2, 200)
     codes[::9] = np.nan
     targets = rng.integers(0, 2, 200) if are_classes else rng.normal(size=(1, 200))
-    categories = Categories.of_numbers(1, 2 if are_classes else 1, are_classes).of_table({0: 30})
+    categories = TargetEncoding.of_numbers(1, 2 if are_classes else 1, are_classes).of_table({0: 30})
     assert categories.columns == [Column(0, target=int(are_classes))]
     found = [
         categories.learn(codes[None, part], targets[..., part], weights[part])
@@ -80,14 +80,14 @@ def test_a_statistic_is_of_the_samples_before(monkeypatch, python, are_classes, 
     assert np.isnan(categories.transform(np.array([[99.0, np.nan]]))).all()
 
 
-def stream_of_levels(are_classes: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, Categories]:
+def stream_of_levels(are_classes: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray, TargetEncoding]:
     """Samples with a number, few, growing and many levels, (4, 90); targets, weights, and nothing learned yet."""
     rng = np.random.default_rng(1)
     growing = np.minimum(rng.integers(0, 20, 90), np.arange(90) // 5)
     samples = np.array([rng.normal(size=90), rng.integers(0, 3, 90), growing, rng.integers(0, 50, 90)])
     samples[1:, ::7] = np.nan
     targets = rng.integers(0, 3, 90) if are_classes else rng.normal(size=(2, 90))
-    categories = Categories.of_numbers(0, 3 if are_classes else 2, are_classes)
+    categories = TargetEncoding.of_numbers(0, 3 if are_classes else 2, are_classes)
     return samples, targets, rng.choice([0, 1, 0.3], 90), categories.of_stream(samples[:, :1], {1, 2, 3})
 
 
@@ -96,7 +96,7 @@ def test_a_stream_of_several_features_in_one_call_or_many(are_classes, monkeypat
     samples, targets, weights, categories = stream_of_levels(are_classes)
     categories = categories.of_stream(samples, {1, 2, 3})
     one_by_one = copy.deepcopy(categories)
-    monkeypatch.setattr("gln.learning.categories.compiled", lambda loop: loop)
+    monkeypatch.setattr("gln.engine.preprocessing.target_encoding.compiled", lambda loop: loop)
     columns = [one_by_one.learn(samples[:, [b]], targets[..., [b]], weights[[b]]) for b in range(90)]
     monkeypatch.undo()
     found = categories.learn(samples, targets, weights)
@@ -119,7 +119,7 @@ def test_a_grown_copy_leaves_what_it_was_copied_from():
         grown.learn(np.resize(samples, (grown.size, 90)), targets)
     assert_same_state(categories.state()["counts"], before["counts"])
     np.testing.assert_array_equal(categories.transform(samples), said)
-    again = Categories(**before)
+    again = TargetEncoding(**before)
     again.learn(samples[:, 40:], targets[40:])
     categories.learn(samples[:, 40:], targets[40:])
     assert_same_state(categories.state()["counts"], again.state()["counts"])
@@ -137,14 +137,14 @@ def test_a_grown_copy_leaves_what_it_was_copied_from():
 def test_fields_that_do_not_fit_together(changed, message):
     state = stream_of_levels(True)[-1].state()
     with pytest.raises(ValueError, match=message):
-        Categories(**{**state, **changed})
+        TargetEncoding(**{**state, **changed})
     with pytest.raises(ValueError, match="samples: expected 4 features, got 3"):
-        Categories(**state).transform(np.zeros((3, 2)))
+        TargetEncoding(**state).transform(np.zeros((3, 2)))
 
 
 def test_few_levels_are_columns():
     samples = np.array([[0, 1, 2, np.nan], [0, 1, np.nan, 0], [5.0, 6.0, 7.0, 8.0]])
-    categories = Categories.of_numbers(3, 2, True).of_table({0: 3, 1: 2})
+    categories = TargetEncoding.of_numbers(3, 2, True).of_table({0: 3, 1: 2})
     expected = [[5, 6, 7, 8], [1, 0, 0, np.nan], [0, 1, 0, np.nan], [0, 0, 1, np.nan], [0, 1, np.nan, 0]]
     np.testing.assert_array_equal(categories.transform(samples), expected)
     assert categories.features.tolist() == [2, 0, 0, 0, 1]
@@ -152,7 +152,7 @@ def test_few_levels_are_columns():
 
 def test_in_a_stream_columns_say_nothing_once_there_are_many_levels():
     codes = np.arange(2.0 * FEW)[None] % (FEW + 1)
-    categories = Categories.of_numbers(0, 2, True).of_stream(codes[:, :FEW], {0})
+    categories = TargetEncoding.of_numbers(0, 2, True).of_stream(codes[:, :FEW], {0})
     assert len(categories.columns) == 1 + FEW
     assert categories.of_stream(codes[:, :2], {0}) is categories
     columns = categories.learn(codes, np.zeros(2 * FEW, int))
@@ -162,7 +162,7 @@ def test_in_a_stream_columns_say_nothing_once_there_are_many_levels():
 
 
 def test_statistics_of_many_classes_are_bounded():
-    categories = Categories.of_numbers(0, 2, True).of_stream(np.zeros((1, 1)), {0})
+    categories = TargetEncoding.of_numbers(0, 2, True).of_stream(np.zeros((1, 1)), {0})
     for classes in range(2, 60):
         assert len(categories.columns) == (1 if classes == 2 else min(classes, MOST_CLASSES))
         categories.learn(np.zeros((1, 5)), np.full(5, classes - 1))
@@ -237,11 +237,11 @@ def test_few_samples_are_predicted_as_many_are(monkeypatch):
     frame, y = table()
     frame = frame.assign(flag=frame.x > 0, n=np.arange(len(frame)))
     model = GLNClassifier(**SMALL).fit(frame, y)
-    monkeypatch.setattr("gln.learning.validation.small_as_numbers", lambda *_: None)
+    monkeypatch.setattr("gln.engine.tabular.validation.small_as_numbers", lambda *_: None)
     expected = model.predict_proba(frame)
     monkeypatch.undo()
     np.testing.assert_array_equal(model.predict_proba(frame), expected)
-    monkeypatch.setattr("gln.learning.validation.with_codes", None)  # nor is it called for a single sample
+    monkeypatch.setattr("gln.engine.tabular.validation.with_codes", None)  # nor is it called for a single sample
     np.testing.assert_allclose(model.predict_proba(frame[5:6]), expected[5:6], rtol=1e-6)
 
 
@@ -307,7 +307,7 @@ def test_contributions_are_of_the_features(kind, how):
     np.testing.assert_allclose(contributions.sum(axis=1) + constant, said, atol=1e-3)
     if how == "partial_fit":  # in `fit`, missing values have cells of their own
         assert (contributions[frame["zip"].isna(), 2] == 0).all()
-    assert (model.n_features_in_, len(model.learner_.reading.categories.columns) > 3) == (3, True)
+    assert (model.n_features_in_, len(model.learner_.featurizer.categories.columns) > 3) == (3, True)
 
 
 @pytest.mark.parametrize("how", ["fit", "partial_fit"])

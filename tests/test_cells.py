@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import log_loss
 
-from gln.learning.cells import Cells
-from gln.learning.compiled import compiled
-from gln.learning.counting import BITS, LEAST, OF_LOGITS, STRENGTH, counted
-from gln.learning.inputs import by_feature
-from gln.learning.left_out import Table
+from gln.engine.base_models.bin_means import BITS, LEAST, OF_LOGITS, STRENGTH, BinMeans, fit_bin_means
+from gln.engine.jit import compiled
+from gln.engine.model.featurizers import by_feature
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 PARTS = np.arange(400) % 8
@@ -26,21 +25,22 @@ CLASSES = (X[:, 0] * X[:, 2] + NOISE[2] > 0).astype(int)
 NUMBERS = np.stack([X[:, 0] + X[:, 3], NOISE[3]])
 
 
-def table(samples: np.ndarray = X, shares: np.ndarray | None = None) -> Table:
-    rows = np.arange(len(samples))
-    return Table(samples, rows, rows, shares, rows)
+def counted(samples: np.ndarray, levels: Any, targets: Any, folds: Any, rng: Any, weights: Any = None) -> Any:
+    """`fit_bin_means` for samples that occur once each."""
+    weights = np.ones(len(samples)) if weights is None else weights
+    return fit_bin_means(samples, np.arange(len(samples)), targets, weights, folds, levels, rng)
 
 
-def cells(targets: np.ndarray, shares: np.ndarray | None = None) -> tuple[Cells, np.ndarray]:
+def cells(targets: np.ndarray, step_sizes: np.ndarray | None = None) -> tuple[BinMeans, np.ndarray]:
     """Counted cells, and what each sample is told in training, (N, E)."""
-    found, said = counted(table(shares=shares), LEVELS, targets, PARTS, np.random.RandomState(0))
+    found, said = counted(X, LEVELS, targets, PARTS, np.random.RandomState(0), step_sizes)
     assert found is not None
     assert said is not None
     return found, said
 
 
 @functools.cache
-def counted_once(kind: str) -> tuple[Cells, np.ndarray]:
+def counted_once(kind: str) -> tuple[BinMeans, np.ndarray]:
     return cells(CLASSES if kind == "classes" else NUMBERS)
 
 
@@ -102,7 +102,7 @@ def test_what_is_said_is_zero_on_average_and_constant_features_say_nothing():
     assert 4 not in found.grids
     assert found.grids.shape == (4 + 6, 2)  # four features vary
     nothing = np.ones((400, 2))
-    assert counted(table(nothing), {}, CLASSES, PARTS, np.random.RandomState(0)) == (None, None)
+    assert counted(nothing, {}, CLASSES, PARTS, np.random.RandomState(0)) == (None, None)
 
 
 def test_a_sample_is_not_told_its_own_target():
@@ -119,8 +119,8 @@ def test_weights_count_like_copies():
     weights = 1.0 + np.arange(400) % 3
     of_weights, said = cells(CLASSES, weights)
     rows = np.arange(400).repeat(weights.astype(int))
-    copies = Table(X, rows, CLASSES[rows], None, rows)
-    _, again = counted(copies, LEVELS, CLASSES[rows], PARTS[rows], np.random.RandomState(0))
+    ones, rng = np.ones(len(rows)), np.random.RandomState(0)
+    _, again = fit_bin_means(X, rows, CLASSES[rows], ones, PARTS[rows], LEVELS, rng)
     assert again is not None
     columns = np.isin(of_weights.grids, [2, 3, 5]).all(axis=1)  # the others have quantiles, which are those of visits
     assert columns.sum() == 3
@@ -130,7 +130,7 @@ def test_weights_count_like_copies():
 def test_the_loop_says_the_same_without_numba(monkeypatch):
     found, _ = cells(NUMBERS)
     expected = found.transform(X.T[:, :50])
-    monkeypatch.setattr("gln.learning.cells.compiled", lambda loop: loop)
+    monkeypatch.setattr("gln.engine.base_models.bin_means.compiled", lambda loop: loop)
     np.testing.assert_array_equal(found.transform(X.T[:, :50]), expected)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert compiled.__wrapped__(test_the_loop_says_the_same_without_numba) is test_the_loop_says_the_same_without_numba
@@ -153,7 +153,7 @@ def test_new_values_of_a_grid_are_in_the_same_bin_when_rounded_to_float32(step):
     rng = np.random.default_rng(0)
     grid = np.arange(-300, 300) * step
     samples = rng.choice(grid, (100, 2))
-    found, _ = counted(table(samples), {}, rng.integers(0, 2, 100), np.arange(100) % 8, np.random.RandomState(0))
+    found, _ = counted(samples, {}, rng.integers(0, 2, 100), np.arange(100) % 8, np.random.RandomState(0))
     assert found is not None
     asked = np.stack([grid, grid])
     expected = found.transform(asked)
@@ -169,7 +169,7 @@ def test_values_that_differ_by_rounding_are_in_the_same_bin(count):
     samples = np.concatenate([values, values / 3 * 3, values * 0.1 / 0.1])
     assert len(np.unique(samples)) > len(np.unique(values)) * 1.2
     samples = np.stack([samples, samples], axis=1)
-    found, _ = counted(table(samples), {}, rng.integers(0, 2, 3000), np.arange(3000) % 8, np.random.RandomState(0))
+    found, _ = counted(samples, {}, rng.integers(0, 2, 3000), np.arange(3000) % 8, np.random.RandomState(0))
     assert found is not None
     said = found.transform(samples.T)
     assert len(np.unique(said)) > 5
@@ -204,10 +204,10 @@ def test_what_counting_knows_is_learned(make, most):
 
 def test_a_continued_fit_keeps_its_cells():
     model = GLNClassifier(random_state=0, n_epochs=1).fit(X[:300], CLASSES[:300])
-    before = model.learner_.reading.cells.state()
+    before = model.learner_.featurizer.cells.state()
     said = model.predict_proba(X)
     model.partial_fit(X[300:], CLASSES[300:])
-    after = model.learner_.reading.cells.state()
+    after = model.learner_.featurizer.cells.state()
     assert all(np.array_equal(before[name], after[name]) for name in before)
     assert np.abs(model.predict_proba(X) - said).max() > 1e-3
 
@@ -219,11 +219,11 @@ def test_contributions_of_a_pair_are_half_of_each_feature(tmp_path):
     assert contributions.shape == (400, 2, 5)
     np.testing.assert_allclose(contributions.sum(axis=2) + constant, model.predict(frame), atol=1e-4)
     assert (contributions[..., 4] == 0).all()
-    reading = model.learner_.reading
-    pair = reading.cells.features[-1]
+    featurizer = model.learner_.featurizer
+    pair = featurizer.cells.features[-1]
     assert len(set(pair)) == 2
-    contributions = np.eye(reading.size + reading.cells.columns)[-1:][None]
-    ([[parts]], constant) = by_feature(reading, contributions, X[:1].T, np.zeros(0))
+    contributions = np.eye(featurizer.size + featurizer.cells.columns)[-1:][None]
+    ([[parts]], constant) = by_feature(featurizer, contributions, X[:1].T, np.zeros(0))
     np.testing.assert_array_equal(np.flatnonzero(parts), pair)
     assert constant.tolist() == [[0]]
     assert (parts[pair] == 0.5).all()
@@ -234,7 +234,7 @@ def test_of_many_features_the_best_ones_are_counted():
     rng = np.random.default_rng(5)
     samples = rng.normal(size=(200, 3000))
     y = (samples[:, 7] > 0).astype(int)
-    found, said = counted(table(samples), {}, y, np.arange(200) % 8, np.random.RandomState(0))
+    found, said = counted(samples, {}, y, np.arange(200) % 8, np.random.RandomState(0))
     assert found is not None
     assert said is not None
     assert [7, 3000] in found.grids.tolist()
@@ -248,7 +248,7 @@ def test_of_many_features_the_best_ones_are_counted():
 def test_features_without_values_are_no_obstacle():
     samples = np.column_stack([np.full(60, np.nan), np.arange(60.0), np.full(60, np.nan)])
     model = GLNClassifier(random_state=0, n_epochs=2).fit(samples, np.arange(60) > 30)
-    assert model.learner_.reading.cells.grids.tolist() == [[1, 3]]
+    assert model.learner_.featurizer.cells.grids.tolist() == [[1, 3]]
     assert model.score(samples, np.arange(60) > 30) > 0.9
 
 
@@ -263,4 +263,4 @@ def test_tables_that_do_not_fit_are_refused():
         ("sizes", -found.sizes),
     ):
         with pytest.raises(ValueError, match="cells"):
-            Cells(**state | {name: changed})
+            BinMeans(**state | {name: changed})

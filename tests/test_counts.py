@@ -1,4 +1,4 @@
-"""`Counts`: how often each row of weights was picked, and what becomes of it when halfspaces are replaced."""
+"""`GateCounts`: how often each row of weights was picked, and what becomes of it when halfspaces are replaced."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import joblib
 import numpy as np
 import pytest
 
-from gln.learning.counts import Counts
-from gln.learning.growth import with_inputs
+from gln.engine.networks.gate_counts import GateCounts
+from gln.engine.networks.surgery import with_inputs
 from gln.river import GLNNovelty
 from gln_numpy import GLN
 
 
-def counted(network: GLN, samples: np.ndarray, heads: int = 1) -> Counts:  # (D, B)
-    counts = Counts.none([network], heads)
+def counted(network: GLN, samples: np.ndarray, heads: int = 1) -> GateCounts:  # (D, B)
+    counts = GateCounts.none([network], heads)
     counts.learn([network.contexts(samples.astype(np.float32))])
     return counts
 
@@ -23,19 +23,19 @@ def test_each_sample_counts_once_in_each_neuron():
     [rows] = counted(network, samples).rows
     assert rows.shape == (8, 4, 1)
     assert rows.sum(axis=1).ravel().tolist() == 8 * [50]
-    [again] = Counts([rows]).transform([network.contexts(samples.astype(np.float32))]).swapaxes(0, 2)
+    [again] = GateCounts([rows]).transform([network.contexts(samples.astype(np.float32))]).swapaxes(0, 2)
     assert again.sum() == sum(n * n for n in rows.ravel())
 
 
 @pytest.mark.parametrize("numba", [True, False])
 def test_heads_count_samples_whose_target_is_known(numba, monkeypatch):
     if not numba:
-        monkeypatch.setattr("gln.learning.counts.compiled", lambda loop: loop)
+        monkeypatch.setattr("gln.engine.networks.gate_counts.compiled", lambda loop: loop)
     network, samples = (
         GLN([3], 2, 2, context_map_size=1, seed=0),
         np.random.default_rng(0).normal(size=(2, 20)).astype(np.float32),
     )
-    counts, targets = Counts.none([network], 2), np.where(np.arange(20) < 5, np.nan, [[1.0], [2.0]])
+    counts, targets = GateCounts.none([network], 2), np.where(np.arange(20) < 5, np.nan, [[1.0], [2.0]])
     targets[1, :] = np.nan
     counts.learn([network.contexts(samples)], targets)
     assert counts.rows[0].sum(axis=1).tolist() == 3 * [[15, 0]]
@@ -48,7 +48,7 @@ def test_counts_of_another_shape_raise_an_error():
         GLN([3], 2, 2, context_map_size=1, seed=0),
         np.random.default_rng(0).normal(size=(2, 20)).astype(np.float32),
     )
-    counts, contexts = Counts.none([network], 2), network.contexts(samples)
+    counts, contexts = GateCounts.none([network], 2), network.contexts(samples)
     for picked, heads, message in ((contexts, 3, "got 3 neurons and 3 heads"), (contexts[:, :2], 2, "got 2 neurons")):
         with pytest.raises(ValueError, match=f"counts: expected 3 neurons and 2 heads, {message}"):
             counts.learn([picked], np.ones((heads, 20)))

@@ -9,7 +9,7 @@ import pytest
 from reference import clear_of_hyperplanes
 from sklearn.metrics import log_loss
 
-from gln.learning.cuts import DEEPEST, PENALTY, _gain, chosen_halfspaces, samples_for
+from gln.engine.networks.tree_halfspaces import DEEPEST, PENALTY, _gain, chosen_halfspaces, samples_for
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN
 
@@ -125,5 +125,5 @@ def test_only_networks_with_cells_choose():
     for gln in model.glns_:
         state = gln.get_state()
         same = np.array_equal(state["hyperplanes.1"][:16], state["hyperplanes.2"])
-        of_kinds.setdefault(model.learner_.reading.encodes(gln), []).append(same)
+        of_kinds.setdefault(model.learner_.featurizer.encodes(gln), []).append(same)
     assert of_kinds == {False: [False] * 4, True: [True] * 4}

@@ -11,9 +11,9 @@ from scipy import stats
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes
 
-from gln.learning.densities import Shape, fitted
-from gln.learning.learner import Learner
-from gln.learning.mixture import VarianceMixture
+from gln.engine.ensemble.hedge import VarianceHedge
+from gln.engine.ensemble.johnson_su import Shape, fitted
+from gln.engine.model.learner import Learner
 from gln.sklearn import GLNRegressor
 
 DIABETES = load_diabetes(return_X_y=True)
@@ -182,13 +182,13 @@ def test_small_tables(count, spread):
 @pytest.mark.parametrize("networks", [1, 3, 4])
 def test_few_deviations_do_not_make_narrow_intervals(networks):
     """Few networks leave out few samples: here one or two decide the width."""
-    shares, scores = [], []
+    step_sizes, scores = [], []
     for seed in range(8):
         rows = slice(40 * seed, 40 * seed + 40)
         model = GLNRegressor((4, 2), density=True, n_networks=networks, random_state=seed).fit(X[rows], NORMAL[rows])
-        shares.append(held(model, NORMAL))
+        step_sizes.append(held(model, NORMAL))
         scores.append(model.log_density(X[TEST], NORMAL[TEST]).mean())
-    assert min(shares) > 0.65
+    assert min(step_sizes) > 0.65
     assert np.median(scores) > stats.norm(NORMAL.mean(), NORMAL.std()).logpdf(NORMAL[TEST]).mean()
 
 
@@ -282,28 +282,28 @@ def test_deviations_of_unknown_targets_are_not_learned():
         np.testing.assert_allclose(found[1], before[1], rtol=0.2)
 
 
-def of_variances(targets: int) -> VarianceMixture:
+def of_variances(targets: int) -> VarianceHedge:
     """Of two networks, at the start."""
-    mixture = VarianceMixture.equal(2, targets, "log")
-    assert isinstance(mixture, VarianceMixture)
+    mixture = VarianceHedge.equal(2, targets, "log")
+    assert isinstance(mixture, VarianceHedge)
     return mixture
 
 
 def test_recent_deviations_count_like_one_more_network():
     rng = np.random.default_rng(0)
-    deviations, shares = rng.normal(size=(2, 60)), rng.uniform(size=60)
+    deviations, step_sizes = rng.normal(size=(2, 60)), rng.uniform(size=60)
     deviations[1, ::3] = np.nan  # unknown targets
     recent, expected = np.ones(2), []
-    for deviation, share in zip(deviations.T, shares, strict=True):
+    for deviation, share in zip(deviations.T, step_sizes, strict=True):
         expected.append(recent)
         recent = recent + np.where(np.isnan(deviation), 0, 0.05 * share * (deviation**2 - recent))
     one_by_one, batches, parts = (of_variances(2) for _ in range(3))
-    np.testing.assert_allclose(one_by_one.learn_recent(deviations, shares).T, expected)
+    np.testing.assert_allclose(one_by_one.learn_recent(deviations, step_sizes).T, expected)
     np.testing.assert_allclose(
-        batches.learn_recent(deviations, shares, 25).T, np.repeat(expected[::25], 25, axis=0)[:60]
+        batches.learn_recent(deviations, step_sizes, 25).T, np.repeat(expected[::25], 25, axis=0)[:60]
     )
     for part in (slice(0, 13), slice(13, 60)):
-        parts.learn_recent(deviations[:, part], shares[part])
+        parts.learn_recent(deviations[:, part], step_sizes[part])
     for mixture in (one_by_one, batches, parts):
         assert mixture.recent == pytest.approx(recent)
 

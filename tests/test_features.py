@@ -11,11 +11,10 @@ import pytest
 from helpers import assert_same_state
 from scipy import sparse
 
-import gln.learning.encodings
-import gln.learning.standardizer
+import gln.engine.preprocessing.basis_expansion
+import gln.engine.preprocessing.scaling
+from gln.engine.preprocessing.scaling import COUNTED, Moments, divisor, widened
 from gln.features import Standardizer, orientation_features, piecewise_linear, quantile_pieces, with_distances
-from gln.learning.moments import Moments, divisor, widened
-from gln.learning.standardizer import COUNTED
 
 
 def stream(count: int = 50) -> np.ndarray:
@@ -169,7 +168,7 @@ def test_a_sensor_that_was_stuck_is_believed_eventually():
 def test_targets_far_off_are_clipped_and_never_become_the_mean(how, far):
     x = np.random.default_rng(0).normal(size=(1, 300))
     x[0, 200] = far
-    standardizer = Standardizer(1, **gln.learning.standardizer.OF_TARGETS)
+    standardizer = Standardizer(1, **gln.engine.preprocessing.scaling.OF_TARGETS)
     getattr(standardizer, how)(x)
     np.testing.assert_array_equal(standardizer.transform([[1e35, -1e35, np.nan]]), [[50, -50, 0]])
     assert 1 < standardizer.scale[0] < 4  # the value counts as if 50 scales away
@@ -180,7 +179,7 @@ def test_targets_far_off_are_clipped_and_never_become_the_mean(how, far):
 def test_a_long_tail_of_targets_counts_in_full(how):
     x = np.random.default_rng(0).normal(size=(1, 4000))
     x[0, ::300] += 1000
-    standardizer = Standardizer(1, **gln.learning.standardizer.OF_TARGETS)
+    standardizer = Standardizer(1, **gln.engine.preprocessing.scaling.OF_TARGETS)
     getattr(standardizer, how)(x)
     assert standardizer.mean[0] == pytest.approx(x.mean(), rel=0.3 if how == "learn" else 1e-9)
     assert standardizer.transform([[1000.0]])[0, 0] * standardizer.scale[0] > 950
@@ -192,11 +191,11 @@ def test_only_known_values_have_distances():
     np.testing.assert_allclose(with_distances(z), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("loop", [gln.learning.encodings.compiled, lambda loop: loop])
+@pytest.mark.parametrize("loop", [gln.engine.preprocessing.basis_expansion.compiled, lambda loop: loop])
 def test_distances_of_few_values_are_those_of_many(monkeypatch, loop):
     z = np.random.default_rng(0).normal(size=(3, 400)).astype(np.float32)
     z[:, ::5] = 0
-    monkeypatch.setattr("gln.learning.encodings.compiled", loop)
+    monkeypatch.setattr("gln.engine.preprocessing.basis_expansion.compiled", loop)
     each = [with_distances(z[:, [b]]) for b in range(400)]
     np.testing.assert_array_equal(np.concatenate(each, axis=1), with_distances(z))
 
@@ -266,7 +265,7 @@ def test_the_loop_is_the_formula(monkeypatch, python, options):
     found, expected = Standardizer(4, **options), Standardizer(4, **options)
     np.testing.assert_array_equal(found.learn(x[:, :12]), expected.learn(x[:, :12]))
     if python:
-        monkeypatch.setattr("gln.learning.standardizer.compiled", lambda loop: loop)
+        monkeypatch.setattr("gln.engine.preprocessing.scaling.compiled", lambda loop: loop)
     np.testing.assert_array_equal(found.learn(x[:, 12:]), by_formula(x[:, 12:], expected))
     assert_same_state(found.get_state(), expected.get_state())
     np.testing.assert_array_equal(found.transform(np.tile(x, 9)), np.tile(found.transform(x), 9))
@@ -291,7 +290,7 @@ def test_blocks_and_several_calls_give_the_same(monkeypatch, block, order):
     whole, blocks, table, table_in_blocks = (Standardizer(4) for _ in range(4))
     expected = [whole.learn(x), whole.transform(x)]
     table.fit(x)
-    monkeypatch.setattr(gln.learning.standardizer, "BLOCK", block)
+    monkeypatch.setattr(gln.engine.preprocessing.scaling, "BLOCK", block)
     found = [np.concatenate([blocks.learn(x[:, :20]), blocks.learn(x[:, 20:])], axis=1), blocks.transform(x)]
     table_in_blocks.fit(x)
     for one, other in zip(expected, found, strict=True):

@@ -13,7 +13,9 @@ from helpers import ROOT, run_python
 
 NETWORKS = [ROOT / f"gln_{name}.py" for name in FRAMEWORKS]
 AROUND = sorted((ROOT / "gln").rglob("*.py"))
-ENGINE = sorted((ROOT / "gln" / "learning").glob("*.py"))
+ENGINE = ROOT / "gln" / "engine"
+# The folders of the engine, in the order in which a sample meets them; the files beside them come first.
+ROOMS = ["", "networks", "preprocessing", "base_models", "ensemble", "model", "tabular", "streaming", "class_density"]
 ON_TOP = [ROOT / "test_mnist.py", *sorted((ROOT / "benchmarks").glob("*.py"))]
 LONGEST = 40  # lines of a function, its docstring aside; a longer one says why in a comment that begins "Long"
 
@@ -61,10 +63,30 @@ DOORS = {
 
 def test_the_package_lists_what_users_import_and_one_folder_for_the_engine():
     listed = {path.stem for path in (ROOT / "gln").glob("*.py")} - {"__init__"}
-    folders = {path.name for path in (ROOT / "gln").iterdir() if path.is_dir()} - {"__pycache__"}
-    assert (listed, folders) == (DOORS, {"learning", "mnist", "page", "stream"})
-    for file in ENGINE:  # which imports nothing that users import, but for the backends by name
+    folders = {path.parent.name for path in (ROOT / "gln").glob("*/*.py")}
+    assert (listed, folders) == (DOORS, {"engine", "mnist", "page", "stream"})
+    for file in ENGINE.rglob("*.py"):  # which imports nothing that users import, but for the backends by name
         assert imports(file) & {f"gln.{door}" for door in DOORS} <= {"gln.backends"}, file
+
+
+def room(name: str) -> str:
+    """The folder of the engine that a module is in; "" for the files beside the folders."""
+    _, _, *folders = name.split(".")
+    return folders[0] if folders and folders[0] in ROOMS else ""
+
+
+def test_a_folder_of_the_engine_imports_only_from_those_above_it():
+    assert {path.parent.name for path in ENGINE.glob("*/*.py")} == set(ROOMS[1:])
+    arrows = {
+        (room(module(file)), room(name))
+        for file in ENGINE.rglob("*.py")
+        for name in imports(file)
+        if name.startswith("gln.engine")
+    }
+    assert ("model", "ensemble") in arrows
+    for above, below in arrows:
+        assert ROOMS.index(below) <= ROOMS.index(above), f"{above} imports from {below}"
+        assert above == below or below not in ROOMS[-3:], f"{above} imports from {below}"
 
 
 @pytest.mark.parametrize("file", [*NETWORKS, *AROUND], ids=module)
@@ -135,7 +157,7 @@ def test_a_loss_is_named_by_its_record_output_and_residual_alone():
     for file in NETWORKS:
         lines = [line for line in file.read_text(encoding="utf-8").splitlines() if named.search(line)]
         assert [line for line in lines if not places.search(line)] == [], file
-    for file in set(AROUND) - {ROOT / "gln" / "learning" / "rates.py"}:  # an estimator may choose a loss
+    for file in set(AROUND) - {ENGINE / "networks" / "schedules.py"}:  # an estimator may choose a loss
         lines = [line for line in file.read_text(encoding="utf-8").splitlines() if named.search(line)]
         assert [line for line in lines if not re.search(r"loss=\"|\"loss\": \"", line)] == [], file
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from helpers import assert_same_state, learner_state
 
+from gln.engine.ensemble.ensemble import Ensemble, grouped, predictions
+from gln.engine.ensemble.stacking import StackingWeights
+from gln.engine.model.featurizers import Featurizer
+from gln.engine.model.learner import Learner
+from gln.engine.model.targets import Classes, Numbers, sum_to_one
 from gln.features import Standardizer, quantile_pieces
-from gln.learning.calibration import Blend
-from gln.learning.group import Group, grouped, predictions
-from gln.learning.learner import Learner
-from gln.learning.reading import Reading
-from gln.learning.targets import Classes, Numbers, sum_to_one
 from gln_numpy import GLN
 
 SAMPLES = np.random.default_rng(0).normal(size=(3, 60)) * [[1], [10], [100]]
@@ -22,13 +22,13 @@ NUMBERS = (SAMPLES[0] > 0).astype(int)
 
 def learner(features: int = 3, **kind: Any) -> Learner:
     network = GLN([3, 2], 2 * features, features, seed=0, context_bias=1.0, **kind)
-    return Learner(Reading(Standardizer(features)), Classes(), [Group([network])])
+    return Learner(Featurizer(Standardizer(features)), Classes(), [Ensemble([network])])
 
 
 def of_numbers() -> Learner:
     kinds: list[dict[str, Any]] = [{"loss": "squared_error"}, {"loss": "quantile", "quantiles": (0.1, 0.9)}]
-    groups = grouped([[GLN([3, 2], 6, 3, seed=seed, **kind) for seed in range(2)] for kind in kinds])
-    return Learner(Reading(Standardizer(3)), Numbers(Standardizer(1, floor=0.0)), groups)
+    ensembles = grouped([[GLN([3, 2], 6, 3, seed=seed, **kind) for seed in range(2)] for kind in kinds])
+    return Learner(Featurizer(Standardizer(3)), Numbers(Standardizer(1, floor=0.0)), ensembles)
 
 
 @pytest.mark.parametrize("parts", [2, 60])
@@ -75,7 +75,7 @@ def test_targets_that_are_not_finite_are_refused():
         model.learn(SAMPLES, np.where(SAMPLES[:1] > 0, SAMPLES[:1], np.nan))
     with pytest.raises(ValueError, match=r"targets: expected finite numbers, got .* numbers too large for float32"):
         model.learn(SAMPLES, np.where(SAMPLES[:1] > 0, SAMPLES[:1], 1e200))
-    assert model.reading.standardizer.count.tolist() == [0, 0, 0]
+    assert model.featurizer.standardizer.count.tolist() == [0, 0, 0]
 
 
 def test_classes_and_features_may_appear_at_any_time():
@@ -113,13 +113,13 @@ def test_encodings_come_before_what_all_networks_mix():
     z.fit(SAMPLES)
     pieces = quantile_pieces(z.transform(SAMPLES))
     networks = [GLN([3, 2], encodings + 6, 3, seed=0, context_bias=1.0) for encodings in (0, len(pieces.features))]
-    blend = Blend(np.array([[0.7], [1.5]]), np.array([0.2]))
-    reading, group = Reading(z, pieces=pieces), Group(networks, blend)
-    model = Learner(reading, Classes(), [group])
+    blend = StackingWeights(np.array([[0.7], [1.5]]), np.array([0.2]))
+    featurizer, ensemble = Featurizer(z, pieces=pieces), Ensemble(networks, blend)
+    model = Learner(featurizer, Classes(), [ensemble])
     model.learn(SAMPLES, NUMBERS)
-    said = group.mixed(*predictions(reading, *reading.parts(SAMPLES), group))
+    said = ensemble.mixed(*predictions(featurizer, *featurizer.parts(SAMPLES), ensemble))
     np.testing.assert_allclose(model.decision(SAMPLES), 0.7 * said[0] + 1.5 * said[1] + 0.2)
-    plain, encoded = (reading.read(network, SAMPLES)[0] for network in networks)
+    plain, encoded = (featurizer.read(network, SAMPLES)[0] for network in networks)
     np.testing.assert_array_equal(encoded[-6:], plain)
     contributions, constant = model.explain(SAMPLES)
     np.testing.assert_allclose(contributions.sum(axis=2) + constant, model.decision(SAMPLES), atol=1e-3)

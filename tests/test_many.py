@@ -15,15 +15,15 @@ from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-import gln.learning.estimators
-import gln.learning.training
+import gln.engine.tabular.estimator
+import gln.engine.tabular.fit
 import gln_numpy
 from gln.backends import fastest_backend
+from gln.engine.networks.head_sampling import MANY, OTHERS, log_share, some_heads
+from gln.engine.networks.surgery import new_class, start_at
+from gln.engine.preprocessing.scaling import OF_FEATURES
+from gln.engine.tabular.estimator import of_table
 from gln.features import Standardizer
-from gln.learning.estimators import of_table
-from gln.learning.growth import new_class, start_at
-from gln.learning.many import MANY, OTHERS, log_share, some_heads
-from gln.learning.standardizer import OF_FEATURES
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 CLASSES = 120
@@ -159,7 +159,7 @@ def test_the_passes_are_those_that_every_network_completed(arguments, monkeypatc
     assert model.set_params(max_seconds=1e-9).fit(X, y).n_iter_ == 0
     # Each look at the clock takes a second: each pass has one, and so have counting and choosing before them.
     seconds = itertools.count()
-    for module in (gln.learning.estimators, gln.learning.training):
+    for module in (gln.engine.tabular.estimator, gln.engine.tabular.fit):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
     assert model.set_params(max_seconds=3.2 * len(model.learner_.networks)).fit(X, y).n_iter_ == 2
     assert all(2 * 250 < network.step < 2 * 280 for network in model.glns_)

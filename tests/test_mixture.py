@@ -10,14 +10,14 @@ import pytest
 from helpers import Box, boxed
 
 from gln.bandits import GLNBandit
+from gln.engine.base_models.fading_bin_means import FadingBinMeans
+from gln.engine.ensemble.ensemble import grouped
+from gln.engine.ensemble.hedge import Hedge, losses_of, weights_of
+from gln.engine.model.featurizers import Featurizer
+from gln.engine.model.learner import Learner
+from gln.engine.model.persistence import learner_of, state_of
+from gln.engine.preprocessing.scaling import OF_FEATURES, OF_TARGETS
 from gln.features import Standardizer, with_distances
-from gln.learning.fading import FadingCells
-from gln.learning.group import grouped
-from gln.learning.learner import Learner
-from gln.learning.mixture import Mixture, losses_of, weights_of
-from gln.learning.reading import Reading
-from gln.learning.standardizer import OF_FEATURES, OF_TARGETS
-from gln.learning.states import learner_of, state_of
 from gln.rates import stream_rate
 from gln_numpy import GLN
 
@@ -35,9 +35,11 @@ TARGETS = np.array([SAMPLES[0] * SAMPLES[1], 100 + 10 * SAMPLES[2]])
 
 
 def learner(kind: str) -> Learner:
-    group = networks(**KINDS[kind])
-    groups = grouped([networks(loss="squared_error"), group] if kind == "quantiles" else [group])
-    return Learner.of_stream(Reading(Standardizer(3, **OF_FEATURES)), groups, {"numbers": 2, "quantiles": 1}.get(kind))
+    ensemble = networks(**KINDS[kind])
+    ensembles = grouped([networks(loss="squared_error"), ensemble] if kind == "quantiles" else [ensemble])
+    return Learner.of_stream(
+        Featurizer(Standardizer(3, **OF_FEATURES)), ensembles, {"numbers": 2, "quantiles": 1}.get(kind)
+    )
 
 
 def networks(**kind: Any) -> list[GLN]:
@@ -61,9 +63,9 @@ def by_hand(losses: np.ndarray, spread: float | None) -> list[list[float]]:  # (
 @pytest.mark.parametrize(("members", "python"), [(2, False), (5, False), (5, True)])
 def test_weights_are_those_of_the_formula(monkeypatch, are_classes, members, python):
     if python:
-        monkeypatch.setattr("gln.learning.mixture.compiled", lambda loop: loop)
+        monkeypatch.setattr("gln.engine.ensemble.hedge.compiled", lambda loop: loop)
     losses = np.random.default_rng(0).gamma(1.0, size=(members, 2, 50))
-    found = weights_of(Mixture.equal(members, 2, "logit" if are_classes else "itself").count(losses))
+    found = weights_of(Hedge.equal(members, 2, "logit" if are_classes else "itself").count(losses))
     for t in range(2):
         np.testing.assert_allclose(found[:, t].T, by_hand(losses[:, t], None if are_classes else 1.0))
 
@@ -79,20 +81,20 @@ def test_losses_of_classes_are_the_same_for_single_samples(monkeypatch, python, 
         y[:2, ::2] = np.inf  # heads that do not predict these samples
     found = losses_of(config, predicted, y)
     if python:
-        monkeypatch.setattr("gln.learning.mixture.compiled", lambda loop: loop)
+        monkeypatch.setattr("gln.engine.ensemble.hedge.compiled", lambda loop: loop)
     single = [losses_of(config, predicted[..., [b]], y[:, [b]]) for b in range(40)]
     np.testing.assert_array_equal(np.concatenate(single, axis=2), found)
 
 
 def test_a_batch_is_weighted_by_what_was_known_before_it():
     losses = np.random.default_rng(0).gamma(1.0, size=(2, 1, 50))
-    one_by_one, batches = (Mixture.equal(2, 1, "logit").count(losses, None, size) for size in (1, 10))
+    one_by_one, batches = (Hedge.equal(2, 1, "logit").count(losses, None, size) for size in (1, 10))
     np.testing.assert_array_equal(batches, one_by_one[..., ::10].repeat(10, axis=2))
 
 
 def test_a_share_counts_as_a_part_of_a_loss():
     losses = np.full((2, 1, 4), [[[1.0]], [[3.0]]])
-    mixture, half = Mixture.equal(2, 1, "logit"), Mixture.equal(2, 1, "logit")
+    mixture, half = Hedge.equal(2, 1, "logit"), Hedge.equal(2, 1, "logit")
     mixture.count(losses)
     half.count(losses, np.array([0.5, 0, 0.5, 0]))
     assert mixture.losses[1, 0] == pytest.approx(3 * sum(0.99**i for i in range(4)))
@@ -103,8 +105,8 @@ def test_an_unknown_target_counts_for_nothing():
     losses = np.array([[[1.0, np.nan, 2.0, np.inf]], [[3.0, np.nan, 1.0, np.inf]]])
     for are_classes in (True, False):
         all_of_them, known = (
-            Mixture.equal(2, 1, "logit" if are_classes else "itself"),
-            Mixture.equal(2, 1, "logit" if are_classes else "itself"),
+            Hedge.equal(2, 1, "logit" if are_classes else "itself"),
+            Hedge.equal(2, 1, "logit" if are_classes else "itself"),
         )
         all_of_them.count(losses)
         known.count(losses[..., ::2])
@@ -173,9 +175,11 @@ def test_a_stream_in_parts_or_saved_midway_is_the_stream_in_one(kind, tmp_path):
         boxed(learner=cut).save(tmp_path / "cut")
         cut = vars(Box.load(tmp_path / "cut"))["learner"]
         cut.learn(SAMPLES[:, part], targets[..., part])
-    for group in range(len(whole.groups)):
-        np.testing.assert_allclose(cut.predict(SAMPLES, group), whole.predict(SAMPLES, group), rtol=1e-3, atol=1e-4)
-    mixtures = ([group.combination for group in each.groups] for each in (whole, cut))
+    for ensemble in range(len(whole.ensembles)):
+        np.testing.assert_allclose(
+            cut.predict(SAMPLES, ensemble), whole.predict(SAMPLES, ensemble), rtol=1e-3, atol=1e-4
+        )
+    mixtures = ([ensemble.combination for ensemble in each.ensembles] for each in (whole, cut))
     for one, other in zip(*mixtures, strict=True):
         np.testing.assert_allclose(one.losses, other.losses, rtol=1e-3)
         assert np.ptp(weights_of(one.losses)) > 0.01
@@ -204,6 +208,6 @@ def test_a_mixture_of_other_targets_than_its_group_is_refused(name):
 
 
 def test_cells_of_columns_below_0_are_refused():
-    state = FadingCells.start([0, 1], 1, True).state()
+    state = FadingBinMeans.start([0, 1], 1, True).state()
     with pytest.raises(ValueError, match="cells: expected grids of columns from 0"):
-        FadingCells(**state | {"grids": state["grids"] - [3, 0]})
+        FadingBinMeans(**state | {"grids": state["grids"] - [3, 0]})

@@ -14,8 +14,8 @@ from scipy.stats import multivariate_t
 from sklearn.datasets import load_digits, load_iris
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from gln.learning.calibration import calibration_error
-from gln.learning.class_density import freedom_of, frequencies, log_density, trust_of
+from gln.engine.class_density.density import freedom_of, frequencies, log_density, trust_of
+from gln.engine.ensemble.stacking import calibration_error
 from gln.sklearn import GLNClassifier
 
 OWN: dict[str, Any] = {"negatives": False, "random_state": 0}

@@ -31,7 +31,7 @@ import onnxruntime
 import skl2onnx
 
 import gln.onnx
-from gln.learning.fading import STEEP, FadingCells, count_cells
+from gln.engine.base_models.fading_bin_means import STEEP, FadingBinMeans, count_cells
 from gln.onnx import export
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN
@@ -458,7 +458,7 @@ def test_bins_of_a_stream_do_not_depend_on_numba():
     """Without Numba, products with a float32 were rounded to float32, in another bin if they are near its end."""
     ends = (np.log(np.arange(1, 64) / np.arange(63, 0, -1)) / STEEP).astype(np.float32)
     z = np.concatenate([np.nextafter(ends, np.float32(9)), ends, np.nextafter(ends, np.float32(-9))])[None]
-    found = FadingCells.start([0], 1, are_classes=False)
+    found = FadingBinMeans.start([0], 1, are_classes=False)
     found.counts[:], found.sums[:, 0] = 1, np.arange(len(found.sums))
     said, nothing = np.zeros((2, *z.shape), np.float32), np.full(z.shape, np.nan)
     for own, values in zip(said, (z, z.astype(np.float64)), strict=True):

@@ -16,9 +16,9 @@ import pandas as pd
 import pytest
 from test_onnx import answers, columns_for, expected_of, session_of
 
-from gln.learning.fading import DEPTHS, STEEP
-from gln.learning.levels import with_codes
-from gln.learning.standardizer import FAR
+from gln.engine.base_models.fading_bin_means import DEPTHS, STEEP
+from gln.engine.preprocessing.category_codes import with_codes
+from gln.engine.preprocessing.scaling import FAR
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 APART = 1e-5  # of probabilities, or relative to a number and to the deviation of all
@@ -104,10 +104,10 @@ def differences(found: dict[str, np.ndarray], model: Any, frame: pd.DataFrame) -
 
 def closeness(model: Any, frame: pd.DataFrame) -> dict[str, np.ndarray]:
     """How far each row is from where predictions jump, in roundings to float32, for each cause: (B,) each."""
-    reading = model.learner_.reading
+    featurizer = model.learner_.featurizer
     x = np.asarray(with_codes(frame, model.categories_), np.float64).T
-    columns = x if reading.categories is None else reading.categories.transform(x)
-    standardizer, z = reading.standardizer, reading.standardised(x)
+    columns = x if featurizer.categories is None else featurizer.categories.transform(x)
+    standardizer, z = featurizer.standardizer, featurizer.standardised(x)
     scale = np.where(standardizer.scale > 0, standardizer.scale, np.inf)[:, None]
     exact = (columns - standardizer.mean[:, None]) / scale  # (D, B)
     rounding = ROUNDING * (np.nan_to_num(np.abs(columns)) / scale + np.abs(z)) + NEVER
@@ -117,7 +117,7 @@ def closeness(model: Any, frame: pd.DataFrame) -> dict[str, np.ndarray]:
         "mean": _least(np.abs(exact[varies]) / rounding[varies]),
         "far": _least(np.abs(np.abs(exact) - FAR * standardizer.limit) / rounding),
         "cell": _to_cells(model, x),
-        "bin": _to_bins(reading, z, rounding),
+        "bin": _to_bins(featurizer, z, rounding),
     }
 
 
@@ -127,9 +127,9 @@ def _least(distances: np.ndarray) -> np.ndarray:  # (D, B) -> (B,)
 
 
 def _to_halfspaces(model: Any, z: np.ndarray, rounding: np.ndarray) -> np.ndarray:  # (D, B) twice -> (B,)
-    reading, least = model.learner_.reading, np.full(z.shape[1], np.inf)
-    for network in (network for group in model.learner_.groups for network in group.networks):
-        seen = slice(None) if network.context_size == reading.size else reading.columns
+    featurizer, least = model.learner_.featurizer, np.full(z.shape[1], np.inf)
+    for network in (network for ensemble in model.learner_.ensembles for network in ensemble.networks):
+        seen = slice(None) if network.context_size == featurizer.size else featurizer.columns
         state = network.get_state()
         for layer in range(1, 1 + len(network.layer_sizes)):
             planes = state[f"hyperplanes.{layer}"].reshape(-1, network.context_size).astype(np.float64)
@@ -140,7 +140,7 @@ def _to_halfspaces(model: Any, z: np.ndarray, rounding: np.ndarray) -> np.ndarra
 
 
 def _to_cells(model: Any, x: np.ndarray) -> np.ndarray:  # (F, B) -> (B,)
-    cells, least = model.learner_.reading.cells, np.full(x.shape[1], np.inf)
+    cells, least = model.learner_.featurizer.cells, np.full(x.shape[1], np.inf)
     for feature, ends in enumerate(np.split(cells.ends, cells.first_ends[1:]) if cells is not None else ()):
         if feature not in model.categories_:
             distances = np.abs(x[feature] - ends[np.isfinite(ends), None])
@@ -148,10 +148,10 @@ def _to_cells(model: Any, x: np.ndarray) -> np.ndarray:  # (F, B) -> (B,)
     return least
 
 
-def _to_bins(reading: Any, z: np.ndarray, rounding: np.ndarray) -> np.ndarray:  # (D, B) twice -> (B,)
-    if reading.bases is None:
+def _to_bins(featurizer: Any, z: np.ndarray, rounding: np.ndarray) -> np.ndarray:  # (D, B) twice -> (B,)
+    if featurizer.base_models is None:
         return np.full(z.shape[1], np.inf)
-    used = np.unique(reading.bases.cells.grids.clip(0))
+    used = np.unique(featurizer.base_models.cells.grids.clip(0))
     p = 1 / (1 + np.exp(-STEEP * z[used].astype(np.float64)))
     places, step = p * (1 << DEPTHS[-1]), p * (1 - p) * STEEP * (1 << DEPTHS[-1])
     return _least(np.abs(places - places.round()) / (step * rounding[used] + NEVER))

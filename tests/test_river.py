@@ -170,7 +170,7 @@ def test_a_new_class_gets_a_head_and_the_others_stay_as_they_were(seen):
     model._labels.append("another")
     assert [network.num_heads for network in model._learner.networks] == 3 * [seen + 1]
     assert heads == 3 * [1 if seen == 2 else seen]
-    assert model._learner.groups[0].combination.losses.shape == (4, 1)  # of the networks and a linear model
+    assert model._learner.ensembles[0].combination.losses.shape == (4, 1)  # of the networks and a linear model
     for (x, _), old in zip(samples, before, strict=False):
         new = model.predict_proba_one(x)
         said = [new[label] for label in old]
@@ -197,7 +197,7 @@ def test_features_that_come_late_are_learned():
 def test_a_missing_feature_counts_as_its_mean():
     model = learned(labelled(500), GLNClassifier(**SMALL))
     x = rows(1, seed=5)[0]
-    mean = dict(zip(sorted(NAMES), model._learner.reading.standardizer.mean, strict=True))
+    mean = dict(zip(sorted(NAMES), model._learner.featurizer.standardizer.mean, strict=True))
     for missing in ({name: x[name] for name in "abd"}, {**x, "c": None, **dict.fromkeys("efgh", math.nan)}):
         expected = model.predict_proba_one({**mean, **{name: x[name] for name in "abd"}})
         found = model.predict_proba_one(missing)
@@ -273,7 +273,7 @@ def test_bad_frames_change_nothing():
     assert_same_state(learner_state(model._learner), before)
     assert "new" not in model._places
     model.learn_many(pd.DataFrame({"a": pd.array([1, None], "Int64"), "b": [True, False]}), pd.Series([0, 1]))
-    assert model._learner.reading.standardizer.count[:3].tolist() == [41, 42, 40]
+    assert model._learner.featurizer.standardizer.count[:3].tolist() == [41, 42, 40]
 
 
 DAY = pd.Timestamp("2020-01-01")
@@ -667,7 +667,7 @@ def test_frames_of_numbers():
 
 def test_quantiles_of_a_sample_are_those_of_a_frame():
     model = learned([(x, 7 + x["a"]) for x in rows(100)], GLNRegressor(**SMALL, quantiles=(0.1, 0.9)))
-    of_frame = model._predicted(model._known_frame(pd.DataFrame(rows(20))), group=1)
+    of_frame = model._predicted(model._known_frame(pd.DataFrame(rows(20))), ensemble=1)
     of_samples = [list(model.predict_quantiles_one(x).values()) for x in rows(20)]
     np.testing.assert_allclose(np.sort(of_frame, axis=0).T, of_samples, atol=1e-5)
 

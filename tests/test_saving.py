@@ -27,7 +27,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from gln.learning import files
+from gln.engine.networks import files
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN, paper_rate
 
@@ -372,14 +372,14 @@ def killed_while_saving(file: Path, signal: str) -> int:
     """The exit status of a process that is killed halfway through a save."""
     script = f"""
 import os, pathlib, signal
-import gln.learning.files
+import gln.engine.networks.files
 from gln_numpy import GLN
 
 model = GLN.load({str(file)!r})
 def half(arrays, path, metadata):
     pathlib.Path(path).write_bytes(b"half a file")
     {signal}
-gln.learning.files.save_file = half
+gln.engine.networks.files.save_file = half
 model.save({str(file)!r})
 """
     return subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode
@@ -556,7 +556,7 @@ CRAFTED: dict[str, Any] = {
     "no array": lambda config: config["learned"].update(classes_={"tensor": "nothing"}),
     "lists in lists": lambda config: config["learned"].update(classes_=nested(300)),
     "no learner": lambda config: config["learned"].update(learner_={"fields": {}}),
-    "no networks": lambda config: config["learned"]["learner_"]["fields"].update(groups=[]),
+    "no networks": lambda config: config["learned"]["learner_"]["fields"].update(ensembles=[]),
     "more than a learner has": lambda config: config["learned"]["learner_"]["fields"].update(run="me"),
     "a large standardizer": lambda config: config["learned"]["learner_"]["fields"].update(
         standardizer={"standardizer": 10**15}

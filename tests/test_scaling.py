@@ -17,8 +17,7 @@ from sklearn.datasets import load_diabetes, load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 
-from gln.learning.growth import add_class, join_classes, new_class, with_inputs
-from gln.learning.heads import join_heads, split_heads
+from gln.engine.networks.surgery import add_class, join_classes, new_class, with_inputs
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN
 
@@ -98,42 +97,11 @@ def test_a_killed_worker_leaves_no_model():
 def test_failed_learning_leaves_no_model(monkeypatch):
     X, y = digits(10)
     model = GLNClassifier(**SMALL, backend="numpy")
-    monkeypatch.setattr("gln.learning.training._train", None)
+    monkeypatch.setattr("gln.engine.tabular.fit._train", None)
     with pytest.raises(TypeError):
         model.fit(X, y)
     with pytest.raises(NotFittedError):
         model.predict(X)
-
-
-@pytest.mark.parametrize(
-    ("kind", "parts", "sizes"),
-    [
-        ({"num_classes": 10}, 2, [5, 5]),
-        ({"num_classes": 10}, 4, [1, 1, 3, 1, 1, 3]),
-        ({"num_classes": 10}, 99, [1] * 10),
-        ({"num_classes": 2}, 3, [1]),
-        ({"loss": "squared_error", "num_outputs": 4}, 2, [2, 2]),
-        ({"loss": "variance", "num_outputs": 4}, 2, [2, 2]),
-        ({"loss": "quantile", "quantiles": (0.1, 0.5, 0.9)}, 2, [1, 2]),
-    ],
-    ids=str,
-)
-def test_heads_apart_learn_what_they_learn_together(kind, parts, sizes):
-    rng = np.random.default_rng(0)
-    x, network = rng.normal(size=(5, 60)), GLN([4, 2], 5, 5, seed=0, learning_rate=0.2, **kind)
-    together = GLN([4, 2], 5, 5, seed=0, learning_rate=0.2, **kind)
-    if network.loss == "log_loss":
-        targets: Any = rng.integers(0, network.num_classes, 60)
-    else:
-        targets = rng.normal(size=(4, 60) if "num_outputs" in kind else 60)
-    together.predict_online(x, x, targets)
-    apart = split_heads(network, targets, parts)
-    assert [some.stop - some.start for some, *_ in apart] == sizes
-    for _, part, own in apart:
-        part.predict_online(x, x, own)
-    join_heads(network, [(some, part.get_state()) for some, part, _ in apart])
-    for name, array in together.get_state().items():
-        np.testing.assert_allclose(network.get_state()[name], array, atol=1e-5, err_msg=name)
 
 
 @OF_ESTIMATORS

@@ -29,10 +29,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-import gln.learning.estimators
+import gln.engine.tabular.estimator
 import gln.sklearn
+from gln.engine.model.sample_weights import table_visits
 from gln.features import piecewise_linear, with_distances
-from gln.learning.visits import table_visits
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 Data = tuple[np.ndarray, np.ndarray]
@@ -133,14 +133,14 @@ def test_rates_fall_in_fit_and_a_stream_may_follow(monkeypatch):
 
 
 def test_networks_differ_and_the_logits_of_each_kind_are_averaged(of_iris):
-    reading, z = of_iris.learner_.reading, of_iris.standardizer_.transform(IRIS[0].T)
-    encoded = piecewise_linear(z, reading.pieces), reading.cells.transform(IRIS[0].T), with_distances(z)
+    featurizer, z = of_iris.learner_.featurizer, of_iris.standardizer_.transform(IRIS[0].T)
+    encoded = piecewise_linear(z, featurizer.pieces), featurizer.cells.transform(IRIS[0].T), with_distances(z)
     inputs = [with_distances(z), np.concatenate(encoded)]
     p = np.array([network.predict(inputs[i // 4], z) for i, network in enumerate(of_iris.glns_)], np.float64)
     assert p.shape == (8, 3, 150)
     assert np.abs(p - p[0]).max(axis=(1, 2))[1:].min() > 1e-3
     means = (np.log(p) - np.log1p(-p)).reshape(2, 4, 3, 150).mean(axis=1)
-    plain, encoded = (4 * weight for weight in of_iris.learner_.groups[0].combination.weights[::4])
+    plain, encoded = (4 * weight for weight in of_iris.learner_.ensembles[0].combination.weights[::4])
     assert 0 <= min(plain, encoded) < max(plain, encoded) <= 3
     np.testing.assert_allclose(of_iris.decision_function(IRIS[0]), (plain * means[0] + encoded * means[1]).T)
     assert len(GLNClassifier(n_networks=2, n_epochs=1).fit(*IRIS).glns_) == 2
@@ -233,12 +233,14 @@ def test_a_weight_below_one_is_a_fraction_of_a_step():
 
 def test_equal_weights_are_the_same_as_none():
     for count in range(2, 200):  # their mean is rounded, so they are scaled to nearly one
-        visits, shares = table_visits(np.zeros((count, 1)), np.zeros(count), np.full(count, 1 / count), shuffle=True)
+        visits, step_sizes = table_visits(
+            np.zeros((count, 1)), np.zeros(count), np.full(count, 1 / count), shuffle=True
+        )
         assert len(visits) == count
-        assert shares is None
-    visits, shares = table_visits(np.zeros((3, 1)), np.zeros(3), np.array([0.5, 1.0, 2.1]), shuffle=False)
+        assert step_sizes is None
+    visits, step_sizes = table_visits(np.zeros((3, 1)), np.zeros(3), np.array([0.5, 1.0, 2.1]), shuffle=False)
     assert visits.tolist() == [0, 1, 2, 2, 2]
-    np.testing.assert_allclose(shares, [0.5, 1, 0.7, 0.7, 0.7])
+    np.testing.assert_allclose(step_sizes, [0.5, 1, 0.7, 0.7, 0.7])
 
 
 def test_class_weights(of_cancer):
@@ -269,7 +271,7 @@ def test_a_stream_in_parts_is_the_stream_in_one(parts):
 
 def test_a_stream_longer_than_a_chunk(monkeypatch):
     whole = streamed(batch_size=4)
-    monkeypatch.setattr(gln.learning.samples, "CHUNK", 30)
+    monkeypatch.setattr(gln.engine.batches, "CHUNK", 30)
     cut = streamed(batch_size=4)
     np.testing.assert_allclose(cut.predict_proba(IRIS[0]), whole.predict_proba(IRIS[0]), atol=1e-3)
 
@@ -395,7 +397,7 @@ def test_a_model_is_as_before_after_an_interruption(kind, monkeypatch):
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(gln.learning.tables, "blend_of", interrupt)  # when the networks have been trained
+    monkeypatch.setattr(gln.engine.tabular.fit, "blend_of", interrupt)  # when the networks have been trained
     with pytest.raises(KeyboardInterrupt):
         model.fit(frame[["colour"]].assign(colour=frame["colour"].str.upper()), y)
     assert_unchanged(model, before)
@@ -744,8 +746,8 @@ def adults(count: int) -> tuple[pd.DataFrame, np.ndarray]:
     """Like two columns of the table adult: ages, and classes of workers, some of which are rare."""
     rng = np.random.default_rng(0)
     age = rng.integers(17, 90, count)
-    levels, shares = ["Private", "Self", "Gov", "?", "Never", "Without"], [0.7, 0.12, 0.12, 0.05, 0.006, 0.004]
-    workers = rng.choice(levels, count, p=shares)
+    levels, step_sizes = ["Private", "Self", "Gov", "?", "Never", "Without"], [0.7, 0.12, 0.12, 0.05, 0.006, 0.004]
+    workers = rng.choice(levels, count, p=step_sizes)
     y = rng.random(count) < 1 / (1 + np.exp((45 - age) / 20 - (workers == "Self")))
     return pd.DataFrame({"age": age, "workers": workers}), y
 

@@ -26,7 +26,7 @@ pytest.importorskip("river")
 
 from river import dummy, evaluate, metrics, stats
 
-from gln.learning.files import read
+from gln.engine.networks.files import read
 from gln.river import GLNClassifier, GLNRegressor
 from gln.stream.command import main
 from gln.stream.figures import Figures
@@ -523,8 +523,10 @@ def test_killed_runs_end_as_uninterrupted_ones(long, tmp_path):
 @pytest.mark.slow
 def test_twenty_killed_runs_end_as_uninterrupted_ones(long, tmp_path):
     chance = random.Random(0)
-    shares = sorted(chance.uniform(0, 0.85) for _ in range(20))
-    end_as_uninterrupted(long, tmp_path, [(share, chance.choice([signal.SIGKILL, signal.SIGTERM])) for share in shares])
+    step_sizes = sorted(chance.uniform(0, 0.85) for _ in range(20))
+    end_as_uninterrupted(
+        long, tmp_path, [(share, chance.choice([signal.SIGKILL, signal.SIGTERM])) for share in step_sizes]
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gln.learning.files import read as read_file
+from gln.engine.networks.files import read as read_file
 from gln.stream.command import main
 from gln.stream.formats import FORMS, BadLine, Chunk, form_of, opened, read
 from gln.stream.vw import example_of

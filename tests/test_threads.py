@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from helpers import run_python
 
-from gln.learning.compiled import compiled
+from gln.engine.jit import compiled
 
 FIRST_USE = """
 import os, threading, time

@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("river")
 
-from gln.learning.files import read
+from gln.engine.networks.files import read
 from gln.river import GLNClassifier, GLNRegressor
 
 MODELS: dict[str, tuple[type, dict[str, Any]]] = {
@@ -187,7 +187,7 @@ class Broken:
 @pytest.mark.parametrize("loop", ["step", "turns"])
 @pytest.mark.parametrize("made", [GLNClassifier, GLNRegressor])
 def test_nothing_is_learned_if_compiling_fails(loop, made, tmp_path, monkeypatch):
-    single_loops = pytest.importorskip("gln.learning.single_loops")
+    single_loops = pytest.importorskip("gln.engine.model.fused_loops")
     X, labels, numbers, _ = stream()
     y: list[Any] = labels if made is GLNClassifier else numbers
     model = made(seed=0)

@@ -13,9 +13,14 @@ from scipy.sparse import csr_array
 from sklearn.datasets import load_diabetes, load_wine
 import gln_numba
 from gln.bandits import GLNBandit
-from gln.learning import bases, category_loops, counts, encodings, linear_loops, mixture_loops, moments, names
-from gln.learning import rates, samples, single_loops
-from gln.learning.compiled import compiled
+from gln.engine import batches
+from gln.engine.base_models import hashed_linear, online
+from gln.engine.ensemble import hedge
+from gln.engine.jit import compiled
+from gln.engine.model import fused_loops
+from gln.engine.networks import gate_counts, schedules
+from gln.engine.preprocessing import basis_expansion, scaling, target_encoding
+from gln.engine.streaming import schema
 from gln import river
 from gln.sklearn import GLNClassifier, GLNRegressor
 
@@ -44,13 +49,14 @@ for arm in "abab":
     bandit.decide(context)
     bandit.learn(context, arm, 1.0)
     context[arm] = 1  # a word
-loops = [counts._count, counts._sums, names._count_words, names._had_by_most, encodings.fill_distances]
-loops += [category_loops.encode, category_loops.find, category_loops.needs_columns]
-loops += [getattr(mixture_loops, name) for name in ("add_linear", "fading_means", "losses_of_members")]
-loops += [mixture_loops.mixed_by_losses, mixture_loops.sums_before, moments.standardise, samples._magnitude]
-loops += [rates._stream_rates]
-functions = [single_loops.step, single_loops.turns, *(compiled(loop) for loop in loops)]
-functions += [compiled(*each) for each in ((bases.say, *bases.HELPERS), linear_loops.LEARN_TERMS)]
+loops = [gate_counts._count, gate_counts._sums, schema._count_words, schema._had_by_most]
+loops += [basis_expansion.fill_distances]
+loops += [target_encoding.encode, target_encoding.find, target_encoding.needs_columns]
+loops += [getattr(hedge, name) for name in ("add_linear", "fading_means", "losses_of_members")]
+loops += [hedge.mixed_by_losses, hedge.sums_before, scaling.standardise, batches._magnitude]
+loops += [schedules._stream_rates]
+functions = [fused_loops.step, fused_loops.turns, *(compiled(loop) for loop in loops)]
+functions += [compiled(*each) for each in ((online.say, *online.HELPERS), hashed_linear.LEARN_TERMS)]
 functions += [each for each in vars(gln_numba).values() if hasattr(each, "stats")]
 print({each.__name__: sum(each.stats.cache_misses.values()) for each in functions if each.stats.cache_misses})
 """

@@ -20,7 +20,7 @@ if not os.environ.get("GLN_REQUIRE_BACKENDS"):
 from river import feature_extraction
 
 from gln.bandits import GLNBandit
-from gln.learning.names import AT_ONCE, CONSTANT, ENOUGH
+from gln.engine.streaming.schema import AT_ONCE, CONSTANT, ENOUGH
 from gln.river import GLNClassifier, GLNNovelty, GLNRegressor
 
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "seed": 1}
@@ -59,7 +59,7 @@ def probabilities(model: GLNClassifier, samples: Stream) -> list[float]:
 
 
 def bases_of(model: Any) -> dict[str, np.ndarray]:
-    state = model._learner.reading.bases.state()
+    state = model._learner.featurizer.base_models.state()
     return {f"{part} {name}": np.array(own) for part in ("linear", "cells") for name, own in state[part].items()}
 
 
@@ -76,7 +76,7 @@ def test_a_key_that_most_samples_lack_is_a_word():
     assert sorted(map(str, model._places)) == ["a", "b", "often"]
     assert list(model._words) == ["rare"]
     learner: Any = model._learner
-    assert {network.context_size for network in learner.networks} == {len(learner.reading.columns)}
+    assert {network.context_size for network in learner.networks} == {len(learner.featurizer.columns)}
 
 
 def test_a_late_sensor_becomes_a_feature_with_its_tenth_sample():
@@ -87,7 +87,7 @@ def test_a_late_sensor_becomes_a_feature_with_its_tenth_sample():
         model.learn_one({"a": float(i), "late": 3.0} if i < ENOUGH or i % 2 else {"a": 1.0}, i % 2)
         assert ("late" in model._places) == (i >= ENOUGH - 1)
     assert "late" not in model._words
-    assert model._learner.reading.size == 2
+    assert model._learner.featurizer.size == 2
 
 
 @pytest.mark.parametrize("count", [AT_ONCE, AT_ONCE + 1])
@@ -163,7 +163,7 @@ def test_only_words():
 def test_a_row_with_a_word_is_learned_without_a_copy_of_the_model(call, monkeypatch):
     samples = [({"a": float(i), f"word {i}": 1.0}, i % 2) for i in range(20)]
     one, many = learned(samples, GLNClassifier(**SMALL)), GLNClassifier(**SMALL)
-    monkeypatch.setattr("gln.learning.named.copy.deepcopy", None)
+    monkeypatch.setattr("gln.engine.streaming.estimator.copy.deepcopy", None)
     for x, y in samples:
         getattr(many, call)(pd.DataFrame([x]), [y])
     assert many._words == one._words
@@ -381,6 +381,6 @@ def log_loss(model: GLNClassifier, samples: Stream) -> float:
 def test_linear_models_improve_streams_of_names_and_words(make, count, most, monkeypatch):
     samples = make(count)
     whole = log_loss(GLNClassifier(seed=0), samples)
-    monkeypatch.setattr("gln.learning.linear.Linear.limit", 0.0)  # all that they say is 0
+    monkeypatch.setattr("gln.engine.base_models.hashed_linear.HashedLinear.limit", 0.0)  # all that they say is 0
     alone = log_loss(GLNClassifier(seed=0), samples)
     assert whole < most * alone

@@ -14,8 +14,8 @@ import numpy as np
 from sklearn.utils import gen_batches
 
 from gln.backends import load_backend
+from gln.engine.model.learner import Learner
 from gln.features import Standardizer
-from gln.learning.learner import Learner
 from gln.mnist import PIXELS, deskew, load_mnist
 from gln.page.lessons import Lesson, Lessons
 from gln.page.strokes import Drawing, image, variants
@@ -123,12 +123,12 @@ class Pupil:
         z = self._seen(np.stack([image(drawing) for drawing in variants(lesson.drawing)]))
         number, again = self._classes.index(lesson.label), self._digits.like(self._start.contexts(z[:, :1]))
         targets = np.append(np.full(z.shape[1], number), self._digits.labels[again])
-        shares = np.repeat([1, REHEARSAL], [z.shape[1], REHEARSED])
+        step_sizes = np.repeat([1, REHEARSAL], [z.shape[1], REHEARSED])
         samples = np.hstack([z, self._digits.z[:, again]])
         for _ in range(MOST_STEPS):
             if _is_known(self._learner.predict(z), number):
                 break
-            self._learner.learn(samples, targets, shares, batch_size=z.shape[1])
+            self._learner.learn(samples, targets, step_sizes, batch_size=z.shape[1])
         self._learned.append(lesson.number)
 
     def _seen(self, images: np.ndarray) -> np.ndarray:  # (N, 784) -> (784, N)

@@ -1,0 +1,1 @@
+"""The engine behind the estimators: folders in the order in which a sample meets them."""

@@ -1,0 +1,185 @@
+"""Cells of standardised columns, counted in a stream: the mean target in a cell of one column or of two.
+
+Counts fade, so that cells follow a stream that drifts. `gln.engine.base_models.bin_means` counts cells of a table.
+
+Shapes: B samples, D columns, C heads, G grids (single columns and pairs of them), E values (grids times heads).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from gln.engine.jit import OwnsArrays
+
+# Log-loss and errors of streams are the same within .001 for 30 to 60 grids, pairs of 3 to 5 bits, strengths of 2 to 8
+# and counts of 40 to 300 a cell; where classes follow the last ones, as prices do, 100 is better than 300.
+MOST_GRIDS, MOST_VALUES = 40, 256
+DEPTHS, PAIR_DEPTH = (2, 4, 6), 4  # bits of a value in cells of one column, each shrunk towards the coarser ones
+FIRST_CELLS = (0, 4, 20)  # of each depth among the cells of a column
+CELLS_OF_ONE, CELLS_OF_TWO = 84, 1 << 2 * PAIR_DEPTH
+STRENGTH, MOST_COUNT = 4.0, 100.0  # weight of the coarser mean, and the largest count, in samples
+LEAST, OF_LOGITS = 0.001, 0.5  # probability, and factor of logits
+NONE = -1  # in place of a second column
+STEEP = 1.7  # of the logistic function that maps standardised values to (0, 1), about that of the normal distribution
+
+
+class BinCounts(NamedTuple):
+    """The state of `FadingBinMeans`."""
+
+    grids: np.ndarray  # (G, 2)
+    starts: np.ndarray  # (G,), the first cell of each grid
+    counts: np.ndarray  # (cells of all grids, C)
+    sums: np.ndarray  # (cells of all grids, C)
+    totals: np.ndarray  # (2, C)
+
+
+@dataclasses.dataclass
+class FadingBinMeans(OwnsArrays):
+    """What the cells of a sample know of each head: half a logit or a number, with 0 for the mean of all samples."""
+
+    are_classes: bool  # the targets
+    grids: np.ndarray  # (G, 2), columns; NONE as the second of a single one
+    counts: np.ndarray  # (cells of all grids, C)
+    sums: np.ndarray  # (cells of all grids, C)
+    totals: np.ndarray  # (2, C), counts and sums of all samples
+
+    def __post_init__(self) -> None:
+        """Raises ValueError unless the fields fit together: compiled loops do not check, and a file may be changed."""
+        sizes = _sizes(self.grids)
+        self._starts = np.cumsum(sizes) - sizes
+        shape = sizes.sum(), self.totals.shape[1]
+        if not (self.counts.shape == self.sums.shape == shape and len(self.totals) == 2 and self.grids.shape[1] == 2):
+            raise ValueError(f"cells: expected counts and sums of shape {shape}, got {self.counts.shape}")
+        if (self.grids < (0, NONE)).any():
+            raise ValueError(f"cells: expected grids of columns from 0, got {self.grids.tolist()}")
+
+    @classmethod
+    def start(cls, columns: Sequence[int], heads: int, are_classes: bool) -> FadingBinMeans:
+        """Before the first sample, for these columns."""
+        counts, sums = np.zeros((2, 0, heads))
+        return cls(are_classes, np.zeros((0, 2), int), counts, sums, np.zeros((2, heads))).with_columns(columns)
+
+    @property
+    def heads(self) -> int:
+        return self.totals.shape[1]
+
+    @property
+    def columns(self) -> int:
+        """The number of values."""
+        return len(self.grids) * self.heads
+
+    @property
+    def features(self) -> np.ndarray:  # (E, 2)
+        """The two columns of each value, or the only one twice."""
+        return np.where(self.grids == NONE, self.grids[:, :1], self.grids).repeat(self.heads, axis=0)
+
+    @property
+    def cells(self) -> BinCounts:
+        return BinCounts(self.grids, self._starts, self.counts, self.sums, self.totals)
+
+    # ---- Growing -----------------------------------------------------------------------------------------------------
+
+    def with_columns(self, columns: Sequence[int]) -> FadingBinMeans:
+        """A copy with grids of further columns, and of pairs with these while there is room."""
+        known = [int(first) for first, second in self.grids if second == NONE]
+        singles = [(column, NONE) for column in columns]
+        pairs = [pair for pair in itertools.combinations(sorted([*known, *columns]), 2) if not {*pair} <= {*known}]
+        room = max(0, _room(self.heads) - len(self.grids) - len(singles))
+        if len(pairs) > room:
+            pairs = [pairs[i] for i in np.random.RandomState(len(known)).permutation(len(pairs))[:room]]
+        new = np.array([*singles, *pairs], int).reshape(-1, 2)
+        cells = np.zeros((2, _sizes(new).sum(), self.heads))
+        counts, sums = (np.concatenate(each) for each in zip((self.counts, self.sums), cells, strict=True))
+        grown = FadingBinMeans(self.are_classes, np.concatenate([self.grids, new]), counts, sums, self.totals)
+        return grown._within_room()
+
+    def with_class(self) -> FadingBinMeans:
+        """A copy with one more class, of which no sample so far was; one head of two classes becomes two."""
+        counts, sums, totals = self.counts, self.sums, self.totals
+        if self.heads == 1:
+            counts, sums = counts.repeat(2, axis=1), np.concatenate([counts - sums, sums], axis=1)
+            totals = np.concatenate([[totals[0], totals[0] - totals[1]], totals], axis=1)
+        counts = np.concatenate([counts, counts[:, :1]], axis=1)
+        sums = np.pad(sums, [(0, 0), (0, 1)])
+        totals = np.concatenate([totals, [totals[0, :1], [0.0]]], axis=1)
+        return FadingBinMeans(self.are_classes, self.grids, counts, sums, totals)._within_room()
+
+    def with_outputs(self, kept: Sequence[int], new: int) -> FadingBinMeans:
+        """A copy of the heads `kept`, in this order, followed by `new` new ones."""
+        arrays = [np.pad(each[:, list(kept)], [(0, 0), (0, new)]) for each in (self.counts, self.sums, self.totals)]
+        return FadingBinMeans(self.are_classes, self.grids, *arrays)._within_room()
+
+    def _within_room(self) -> FadingBinMeans:
+        """A copy with fewer pairs, or without grids if there is no room for all columns."""
+        singles, most = self.grids[:, 1] == NONE, _room(self.heads)
+        if len(singles) <= most:
+            return self
+        kept = singles | ((~singles).cumsum() <= most - singles.sum())
+        if singles.sum() > most:
+            kept = np.zeros_like(singles)
+        cells = kept.repeat(_sizes(self.grids))
+        return FadingBinMeans(self.are_classes, self.grids[kept], self.counts[cells], self.sums[cells], self.totals)
+
+
+def _room(heads: int) -> int:
+    """The largest number of grids."""
+    return min(MOST_GRIDS, MOST_VALUES // heads)
+
+
+def _sizes(grids: np.ndarray) -> np.ndarray:  # (G, 2) -> (G,)
+    """The number of cells of each grid."""
+    return np.where(grids[:, 1] == NONE, CELLS_OF_ONE, CELLS_OF_TWO)
+
+
+def logit(p: float) -> float:
+    p = min(max(p, LEAST), 1 - LEAST)
+    return math.log(p / (1 - p))
+
+
+def count_cells(
+    z: np.ndarray,  # (D, B)
+    known: BinCounts,
+    are_classes: bool,
+    targets: np.ndarray,  # (C, B)
+    step_sizes: np.ndarray,  # (B,)
+    said: np.ndarray,  # (E, B), filled
+) -> None:
+    """What cells say of each sample, which is then counted if its target is known."""
+    grids, starts, counts, sums, totals = known
+    heads, bins = targets.shape[0], np.zeros(len(z), np.int64)
+    cells, roots, deepest = np.zeros(len(DEPTHS), np.int64), np.zeros(heads), DEPTHS[-1]
+    for b in range(z.shape[1]):
+        for column in range(len(z)):
+            bins[column] = int((1 << deepest) / (1 + math.exp(-STEEP * float(z[column, b]))))
+        for head in range(heads):
+            roots[head] = (totals[1, head] + 0.5 * are_classes) / (totals[0, head] + 1)
+        for grid in range(len(grids)):
+            first, second = grids[grid]
+            if second == NONE:
+                used = len(DEPTHS)
+                for i in range(used):
+                    cells[i] = starts[grid] + FIRST_CELLS[i] + (bins[first] >> (deepest - DEPTHS[i]))
+            else:
+                used, coarse = 1, deepest - PAIR_DEPTH
+                cells[0] = starts[grid] + ((bins[first] >> coarse) << PAIR_DEPTH) + (bins[second] >> coarse)
+            for head in range(heads):
+                mean, y = roots[head], targets[head, b]
+                for cell in cells[:used]:
+                    mean = (sums[cell, head] + STRENGTH * mean) / (counts[cell, head] + STRENGTH)
+                    if math.isfinite(y):
+                        counts[cell, head] += step_sizes[b]
+                        sums[cell, head] += step_sizes[b] * y
+                        if counts[cell, head] > MOST_COUNT:
+                            sums[cell, head] *= MOST_COUNT / counts[cell, head]
+                            counts[cell, head] = MOST_COUNT
+                said[grid * heads + head, b] = OF_LOGITS * (logit(mean) - logit(roots[head])) if are_classes else mean
+        for head in range(heads):
+            if math.isfinite(targets[head, b]):
+                totals[0, head] += step_sizes[b]
+                totals[1, head] += step_sizes[b] * targets[head, b]

@@ -1,0 +1,119 @@
+"""Least squares of columns and their distances from the mean: of all linear functions the best one so far.
+
+On few samples, and where columns are nearly collinear, it is far ahead of linear models that take steps, but it counts
+the whole stream, and takes time with the square of its inputs.
+
+Shapes: B samples, C heads, D columns, K inputs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from gln.engine.jit import OwnsArrays
+
+MOST_INPUTS = 129  # a constant, and 64 columns with their distances; later columns are left out
+
+
+class Squares(NamedTuple):
+    """The state of least squares."""
+
+    weights: np.ndarray  # (C, K), the first of a constant
+    inverses: np.ndarray  # (C, K, K), of the sum of products of inputs and of the identity
+
+
+NO_SQUARES = Squares(np.zeros((0, 0)), np.zeros((0, 0, 0)))
+
+
+@dataclasses.dataclass
+class LeastSquares(OwnsArrays):
+    weights: np.ndarray
+    inverses: np.ndarray
+
+    @classmethod
+    def start(cls, heads: int, columns: int) -> LeastSquares:
+        """Before the first sample."""
+        size = min(1 + 2 * columns, MOST_INPUTS)
+        return cls(np.zeros((heads, size)), np.tile(np.eye(size), (heads, 1, 1)))
+
+    @property
+    def squares(self) -> Squares:
+        return Squares(self.weights, self.inverses)
+
+    def with_columns(self, columns: int) -> LeastSquares:
+        """A copy with room for so many columns, of which new ones are last."""
+        grown, size = LeastSquares.start(len(self.weights), columns), self.weights.shape[1]
+        grown.weights[:, :size], grown.inverses[:, :size, :size] = self.weights, self.inverses
+        return grown
+
+    def with_outputs(self, kept: Sequence[int], new: int) -> LeastSquares:
+        """A copy of the heads `kept`, in this order, followed by `new` new ones."""
+        grown = LeastSquares.start(len(kept) + new, (self.weights.shape[1] - 1) // 2)
+        grown.weights[: len(kept)], grown.inverses[: len(kept)] = self.weights[list(kept)], self.inverses[list(kept)]
+        return grown
+
+    def explain(self, z: np.ndarray, both: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
+        """Contributions of columns and a constant, which add up to the predictions.
+
+        Shapes: (D, B), (2 D, B) -> (C, B, D), (C, B).
+        """
+        size = self.weights.shape[1] - 1
+        products = self.weights[:, 1:, None] * both[:size]  # (C, K - 1, B)
+        found = np.zeros((len(self.weights), z.shape[1], len(z)))
+        found[..., : size // 2] = products.reshape(len(products), -1, 2, z.shape[1]).sum(axis=2).swapaxes(1, 2)
+        constant = np.broadcast_to(self.weights[:, :1], found.shape[:2])
+        total = found.sum(axis=2) + constant
+        share = np.divide(total.clip(-limit, limit), total, out=np.ones_like(total), where=total != 0)
+        return found * share[..., None], constant * share
+
+    def fits(self, columns: int, heads: int) -> bool:
+        """Whether these are for so many columns and heads: compiled loops do not check."""
+        wanted = LeastSquares.start(heads, columns)
+        return self.weights.shape == wanted.weights.shape and self.inverses.shape == wanted.inverses.shape
+
+
+def learn_squares(
+    squares: Squares,
+    inputs: np.ndarray,  # (2 D, B)
+    limit: float,
+    targets: np.ndarray,  # (C, B)
+    step_sizes: np.ndarray,  # (B,)
+    learns: bool,
+    said: np.ndarray,  # (C, B), filled
+) -> None:
+    """Predict samples, and learn each before the next if this `learns`, as `OnlineBaseModels.learn`.
+
+    The inverses change by one product of inputs at a time. Source: J. Sherman and W. J. Morrison, Adjustment of an
+    Inverse Matrix Corresponding to a Change in One Element of a Given Matrix, 1950.
+    """
+    weights, inverses = squares
+    heads, size = weights.shape
+    x, gains = np.ones(size), np.empty(size)
+    for b in range(inputs.shape[1]):
+        for i in range(1, size):
+            x[i] = inputs[i - 1, b]
+        for head in range(heads):
+            y, s = targets[head, b], 0.0
+            if math.isinf(y):
+                continue
+            for i in range(size):
+                s += weights[head, i] * x[i]
+            said[head, b] = min(max(s, -limit), limit)
+            if not learns or math.isnan(y):
+                continue
+            variance = 0.0
+            for i in range(size):
+                gains[i] = 0.0
+                for j in range(size):
+                    gains[i] += inverses[head, i, j] * x[j]
+                variance += gains[i] * x[i]
+            step = step_sizes[b] / (1 + step_sizes[b] * max(variance, 0.0))
+            for i in range(size):
+                weights[head, i] += step * gains[i] * (y - s)
+                for j in range(size):
+                    inverses[head, i, j] -= step * gains[i] * gains[j]

@@ -1,0 +1,141 @@
+"""Samples as columns of dense or sparse arrays: checks, and slices that bound the memory needed.
+
+Shapes: B samples, D features.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.sparse import issparse
+
+from gln.engine.jit import compiled, plain
+
+CHUNK = 1000  # samples that are standardised at a time, to save memory
+FEW_NUMBERS = 1000  # up to which a compiled loop is faster than NumPy's calls, and Python's loop bearable
+MAX_FLOAT = np.finfo(np.float32).max  # a NumPy scalar: float16 arrays would turn a float into infinity
+
+
+def check_samples(samples: Any, size: int) -> None:
+    if samples.ndim != 2 or samples.shape[0] != size or samples.dtype.kind not in "biuf":
+        raise ValueError(
+            f"samples: expected numbers of shape ({size}, B), got {samples.dtype} of shape {samples.shape}"
+        )
+    if magnitude(samples) > float(MAX_FLOAT):
+        raise ValueError("samples: expected finite float32 numbers or NaN, got infinity or numbers too large")
+
+
+def magnitude(samples: Any) -> float:
+    """The largest absolute value in a dense or sparse array, ignoring NaN; 0 for an empty one."""
+    numbers = samples.data if issparse(samples) else samples
+    if numbers.size == 0:
+        return 0.0
+    if numbers.size <= FEW_NUMBERS:
+        return float(compiled(_magnitude)(plain(numbers).ravel()))
+    return max(abs(float(end.reduce(numbers, None))) for end in (np.fmax, np.fmin))  # these ignore NaN and do not copy
+
+
+def _magnitude(numbers: np.ndarray) -> float:  # (n,)
+    largest = 0.0
+    for number in numbers:
+        largest = max(largest, abs(number))  # NaN is never larger
+    return largest
+
+
+def dense(samples: Any) -> np.ndarray:
+    return samples.toarray() if issparse(samples) else samples
+
+
+def as_numbers(name: str, values: Any) -> np.ndarray:
+    """As float64; raises ValueError for text."""
+    try:
+        return np.asarray(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: expected numbers, got {type(values).__name__} ({error})") from error
+
+
+def check_magnitude(name: str, numbers: Any) -> None:
+    """Raise ValueError for infinity, and for numbers that float32 cannot hold; NaN passes."""
+    if not isinstance(numbers, SampleBatch) and magnitude(numbers) > float(MAX_FLOAT):  # those have been checked
+        raise ValueError(f"Input {name} contains infinity or a value too large for dtype('float32').")
+
+
+def check_finite(name: str, array: np.ndarray) -> None:
+    if array.size and not (array.min() >= -MAX_FLOAT and array.max() <= MAX_FLOAT):
+        raise ValueError(f"{name}: expected finite float32 numbers, got NaN, infinity or numbers too large")
+
+
+def check_integer(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}")
+
+
+def chunks(count: int, batch_size: int = 1) -> Iterator[slice]:
+    """Slices of about 1000 samples, each of whole batches."""
+    size = batch_size * max(1, CHUNK // batch_size)
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
+
+
+class Words(NamedTuple):
+    """What samples hold besides features: words, few of many that are known."""
+
+    starts: np.ndarray  # (B + 1,), where those of each sample begin
+    numbers: np.ndarray  # (T,), of the words
+    codes: np.ndarray  # (T,), of a category's level, -1 for a number
+    values: np.ndarray  # (T,), 1 for a level
+
+    def take(self, rows: np.ndarray | slice) -> Words:
+        """Those of some samples, perhaps several times."""
+        count = len(self.starts) - 1
+        if isinstance(rows, slice):
+            rows = np.arange(count)[rows]
+        sizes = np.diff(self.starts)[rows]
+        starts = np.append(0, np.cumsum(sizes))
+        places = np.arange(starts[-1]) + np.repeat(self.starts[:-1][rows] - starts[:-1], sizes)
+        return Words(starts, self.numbers[places], self.codes[places], self.values[places])
+
+
+def no_words(count: int) -> Words:
+    nothing = np.zeros(0, np.int64)
+    return Words(np.zeros(count + 1, np.int64), nothing, nothing, np.zeros(0))
+
+
+@dataclasses.dataclass
+class SampleBatch:
+    """Samples that hold words beside their features; a slice has those of its samples."""
+
+    features: np.ndarray  # (F, B)
+    words: Words
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.features.shape
+
+    def __getitem__(self, place: tuple[slice, Any]) -> SampleBatch:
+        rows = place[1]
+        if isinstance(rows, slice) and rows.start in (None, 0) and rows.stop >= self.shape[1]:
+            return self  # fast, for single samples
+        return SampleBatch(self.features[place], self.words.take(rows))
+
+
+def features_and_words(samples: Any) -> tuple[Any, Words]:
+    if isinstance(samples, SampleBatch):
+        return samples.features, samples.words
+    return samples, no_words(samples.shape[1])
+
+
+def spread(count: int, most: int) -> np.ndarray:
+    """Indices below `count`, evenly spaced, at most `most` of them."""
+    return np.linspace(0, count - 1, min(count, most)).astype(int)
+
+
+def check_steps(step_sizes: np.ndarray | None, batch_size: int, count: int) -> None:
+    if step_sizes is not None and not (
+        step_sizes.shape == (count,) and (step_sizes >= 0).all() and np.isfinite(step_sizes).all()
+    ):
+        raise ValueError(f"shares: expected {(count,)} finite numbers of at least 0, got {step_sizes}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size: expected at least 1, got {batch_size}")

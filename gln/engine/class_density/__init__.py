@@ -1,0 +1,1 @@
+"""Classes that each learn from their own samples alone (`negatives=False`)."""

@@ -1,0 +1,1 @@
+"""Networks that predict the same target, and how their predictions are combined."""

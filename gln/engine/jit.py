@@ -1,0 +1,60 @@
+"""Loops that Numba compiles where it is installed, and that Python runs as they are where it is not."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.util
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+LOCK = threading.RLock()  # of several threads that need a loop for the first time, one makes it
+
+
+@functools.cache
+def compiled(loop: Callable[..., Any], *helpers: Callable[..., Any]) -> Any:
+    """The compiled function; `helpers` are the functions that it calls.
+
+    Numba is imported by the first call, because that takes a while.
+    """
+    with LOCK:
+        return _compiled(loop, *helpers)
+
+
+@functools.cache
+def _compiled(loop: Callable[..., Any], *helpers: Callable[..., Any]) -> Any:
+    if importlib.util.find_spec("numba") is None:
+        return loop
+    from numba import extending, njit
+
+    for helper in helpers:
+        extending.register_jitable(helper)
+    return njit(cache=True, nogil=True, error_model="numpy")(loop)  # x / 0 is infinite, as in NumPy
+
+
+def plain(array: Any) -> np.ndarray:
+    """As float64, contiguous and writeable: for other kinds of arrays, Numba would compile everything again."""
+    array = np.ascontiguousarray(array, np.float64)
+    return array if array.flags.writeable else array.copy()
+
+
+class OwnsArrays:
+    """Copies its arrays when it is unpickled: joblib passes large ones to its processes memory-mapped and read-only."""
+
+    def state(self) -> dict[str, Any]:
+        """The fields of a dataclass, which its constructor takes back."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update({name: _owned(value) for name, value in state.items()})
+
+
+def _owned(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return np.array(value)
+    if isinstance(value, dict):
+        return {name: _owned(each) for name, each in value.items()}
+    return [_owned(each) for each in value] if isinstance(value, list) else value

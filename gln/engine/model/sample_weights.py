@@ -1,0 +1,79 @@
+"""Convert sample weights to visits: which samples are learned, in which order, and the fraction of a step for each.
+
+Also which visits are copies of one sample, because a network that learned one of them has seen the others.
+
+Shapes: N samples, F features, V visits.
+"""
+# ruff: noqa: N803, N806 - X is scikit-learn's name
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.sparse import issparse
+
+FIT_WEIGHTS, STREAM_WEIGHT = (1, 10), 100  # bounds of the mean weight in a table, and largest weight in a stream
+MISSING = -271.828  # stands for NaN in sort keys; unlikely as a real value
+
+
+def table_visits(X: Any, targets: np.ndarray, weights: np.ndarray | None, shuffle: bool) -> tuple[Any, Any]:
+    """The samples that a pass of `fit` visits, and the fraction of a step of each, None if all steps are whole.
+
+    A sample of weight 2 is visited like two of weight 1. If visits are shuffled, the order of the samples makes no
+    difference. Shapes: (N, F), (..., N), (N,) or None -> (V,), (V,) or None.
+    """
+    order = _sorted(X, targets) if shuffle else np.arange(X.shape[0])
+    if weights is None:
+        return order, None
+    mean = weights.mean()
+    visits, step_sizes = repeated(weights[order] * (np.clip(mean, *FIT_WEIGHTS) / mean))
+    return order[visits], step_sizes
+
+
+def stream_visits(name: str, weights: np.ndarray | None) -> tuple[Any, Any]:
+    """`table_visits` for a part of a stream, in its own order: (N,) or None -> (V,), (V,) or None.
+
+    Raises ValueError as `check_stream_weights` does.
+    """
+    if weights is None:
+        return slice(None), None
+    check_stream_weights(name, weights)
+    return repeated(weights)
+
+
+def check_stream_weights(name: str, weights: np.ndarray) -> None:  # (N,)
+    """Raise ValueError for a weight outside 0 to 100; the message begins with `name`, the name of the argument."""
+    if not ((weights >= 0) & (weights <= STREAM_WEIGHT)).all():
+        raise ValueError(
+            f"{name}: expected numbers from 0 to {STREAM_WEIGHT} in a stream, got {weights.min()} to {weights.max()}"
+        )
+
+
+def repeated(weights: np.ndarray) -> tuple[np.ndarray, Any]:
+    """Visit a sample of weight w ceil(w) times, each with w / ceil(w) of a step."""
+    whole = np.rint(weights)
+    weights = np.where(np.isclose(weights, whole, rtol=1e-9, atol=0), whole, weights)  # or rounding errors add visits
+    times = np.ceil(weights).astype(int)
+    step_sizes = (weights / np.maximum(times, 1)).repeat(times)
+    return np.arange(len(weights)).repeat(times), None if (step_sizes == 1).all() else step_sizes
+
+
+def _sorted(X: Any, targets: np.ndarray) -> np.ndarray:  # (N, F), (..., N) -> (N,)
+    """An order of the samples that does not depend on their original order, except among equal samples."""
+    by_target = np.lexsort(np.atleast_2d(targets))
+    return by_target[_keys(X)[by_target].argsort(kind="stable")]
+
+
+def _keys(X: Any) -> np.ndarray:  # (N, F) -> (N,)
+    """A random projection of the samples. It is summed feature by feature, so that dense and sparse arrays give equal
+    results."""
+    direction = np.random.default_rng(0).normal(size=X.shape[1])
+    if issparse(X):
+        X = X.astype(np.float64)
+        X.data = np.nan_to_num(X.data, nan=MISSING)
+        return X @ direction
+    keys = np.zeros(len(X))
+    for column, factor in zip(X.T, direction, strict=True):
+        keys += factor * np.nan_to_num(column.astype(np.float64), nan=MISSING)
+    return keys

@@ -1,0 +1,163 @@
+"""What networks learn: class numbers, one-vs-rest, or numbers, standardised by those of the stream up to each.
+
+Shapes: B samples, C heads, T targets.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gln.engine.batches import MAX_FLOAT, chunks, magnitude
+from gln.engine.ensemble.ensemble import Ensemble
+from gln.engine.networks.head_sampling import some_heads
+from gln.engine.preprocessing.scaling import OF_TARGETS, Standardizer
+
+
+class Units(NamedTuple):
+    """A prediction in the targets' units is zero + unit * what networks predict."""
+
+    zero: Any = 0  # (T, B) for numbers
+    unit: Any = 1
+
+
+class Classes:
+    """Targets are class numbers (B,); predictions are probabilities of each class against the rest."""
+
+    are_classes = True
+
+    def check(self, targets: np.ndarray, count: int, heads: int) -> None:
+        """Raise ValueError for targets that cannot be learned."""
+        if targets.shape != (count,):
+            raise ValueError(f"targets: expected shape {(count,)}, one target per sample, got shape {targets.shape}")
+        if targets.dtype.kind not in "iu" or min(targets.tolist(), default=0) < 0:
+            raise ValueError(f"targets: expected class numbers, integers of at least 0, got {targets}")
+
+    def count(self, ensemble: Ensemble) -> int:
+        """The number of classes."""
+        return ensemble.networks[0].num_classes
+
+    def parts(self, targets: np.ndarray, batch_size: int, ensemble: Ensemble) -> Iterator[slice]:
+        """Parts of a stream, in whole batches. A new part begins at the first sample of each class without a head."""
+        known = self.count(ensemble)
+        if _largest(targets) < known:
+            return chunks(len(targets), batch_size)
+        first = {int(n): b for b, n in reversed(list(enumerate(targets.tolist()))) if n >= known}
+        ends = [0, *sorted(first.values()), len(targets)]
+        pieces = (range(*pair) for pair in itertools.pairwise(ends))
+        return (slice(p.start + c.start, p.start + c.stop) for p in pieces for c in chunks(len(p), batch_size))
+
+    def new_classes(self, targets: np.ndarray, ensemble: Ensemble) -> int:
+        """How many heads are missing."""
+        return max(0, _largest(targets) + 1 - self.count(ensemble))
+
+    def learn(self, targets: np.ndarray, ensemble: Ensemble, predicts: bool) -> tuple[np.ndarray, Units]:
+        """Targets of the heads, (C, B), where infinity keeps a head from learning and predicting, and NaN from
+        learning."""
+        heads = ensemble.heads
+        y = (targets[None] if heads == 1 else targets == np.arange(heads)[:, None]).astype(np.float32)
+        y = some_heads(y, int(ensemble.networks[0].step))
+        return np.where(np.isinf(y), np.float32(np.nan), y) if predicts else y, Units()
+
+    def counted(self, targets: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """What statistics of categories count."""
+        return targets
+
+    def in_units(self, predicted: np.ndarray, ensemble: Ensemble) -> np.ndarray:
+        return predicted
+
+    def scaled(self, contributions: np.ndarray) -> np.ndarray:
+        return contributions
+
+    def state(self) -> dict[str, Any]:
+        return {"target_standardizer": None}
+
+
+def _largest(numbers: np.ndarray) -> int:  # (B,), integers
+    return max(numbers.tolist(), default=0)  # for single samples ten times as fast as NumPy's
+
+
+@dataclasses.dataclass
+class Numbers:
+    """Targets are finite numbers (T, B), or NaN for an unknown one of several; predictions are in their units."""
+
+    standardizer: Standardizer  # has a scale for each target, or a single one for all if its size is 1
+
+    are_classes = False
+
+    @classmethod
+    def of_stream(cls, targets: int) -> Numbers:
+        return cls(Standardizer(targets, **OF_TARGETS))
+
+    def check(self, targets: np.ndarray, count: int, heads: int) -> None:
+        """Raise ValueError for targets that cannot be learned."""
+        if targets.shape != (heads, count):
+            expected = f"shape {(heads, count)}, one target per sample"
+            raise ValueError(f"targets: expected {expected}, got shape {targets.shape}")
+        if magnitude(targets) > float(MAX_FLOAT) or (heads == 1 and np.isnan(targets).any()):
+            raise ValueError("targets: expected finite numbers, got NaN, infinity or numbers too large for float32")
+
+    def count(self, ensemble: Ensemble) -> int:
+        """The number of targets that have a scale of their own."""
+        return self.standardizer.size
+
+    def parts(self, targets: np.ndarray, batch_size: int, ensemble: Ensemble) -> Iterator[slice]:
+        """Parts of a stream, in whole batches."""
+        return chunks(targets.shape[1], batch_size)
+
+    def new_classes(self, targets: np.ndarray, ensemble: Ensemble) -> int:
+        return 0
+
+    def learn(self, targets: np.ndarray, ensemble: Ensemble, predicts: bool) -> tuple[np.ndarray, Units]:
+        """Standardised targets, (T, B), and the units before each sample, in which it is predicted.
+
+        Heads without a target have infinity or NaN, as for `Classes`.
+        """
+        options = ensemble.networks[0].bound, np.nan if predicts else np.inf
+        if len(targets) == self.standardizer.size:
+            y, (zero, unit) = self.standardizer.learn_targets(targets, *options)
+            return y, Units(zero[:, :-1], unit[:, :-1])
+        y = np.full(targets.shape, options[1], np.float32)
+        if targets.shape[1] == 1:  # fast
+            some = [t for t, target in enumerate(targets[:, 0].tolist()) if target == target]
+            learned, (zero, unit) = self.standardizer.learn_targets(targets[some].T, *options)
+            y[some] = learned.T
+            return y, Units(zero[:, :1], unit[:, :1])
+        known = ~np.isnan(targets.T)  # (B, T): all known targets one after another have the same scale
+        learned, (zero, unit) = self.standardizer.learn_targets(targets.T[known][None], *options)
+        y.T[known] = learned[0]
+        before = known.sum(axis=1).cumsum() - known.sum(axis=1)
+        return y, Units(zero[:, before], unit[:, before])
+
+    def counted(self, targets: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """What statistics of categories count: each standardised target, or the sum of the known ones."""
+        if len(y) == self.standardizer.size:
+            return y
+        return np.where(np.isfinite(y), y, 0).sum(axis=0, keepdims=True)
+
+    def in_units(self, predicted: np.ndarray, ensemble: Ensemble) -> np.ndarray:  # (C, B) -> (C, B)
+        """A group's predictions in the targets' units."""
+        mean, scale = self.standardizer.mean, self.standardizer.scale
+        if ensemble.link == "log":
+            return np.square(scale)[:, None] * predicted
+        rows = slice(None) if ensemble.target is None else slice(ensemble.target, ensemble.target + 1)
+        return mean[rows, None] + scale[rows, None] * predicted
+
+    def scaled(self, contributions: np.ndarray) -> np.ndarray:  # (T, B, F) -> (T, B, F)
+        """Differences between predictions, in the targets' units."""
+        return contributions * self.standardizer.scale[:, None, None]
+
+    def state(self) -> dict[str, Any]:
+        return {"target_standardizer": self.standardizer}
+
+
+def sum_to_one(p: Any) -> np.ndarray:
+    """Normalise the heads' probabilities to sum to one: (C, B), or (1, B) of the second of two classes, -> (C, B)."""
+    p = np.asarray(p, np.float64)
+    if p.shape == (1, 1):  # fast
+        return np.array([[1 - p[0, 0]], [p[0, 0]]])
+    return np.concatenate([1 - p, p]) if len(p) == 1 else p / p.sum(axis=0)

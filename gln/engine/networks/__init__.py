@@ -1,0 +1,1 @@
+"""What one does to a network of any backend: growing, learning rates, counts of its gates, files."""

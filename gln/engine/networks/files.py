@@ -1,0 +1,130 @@
+"""Files of models: safetensors with a checksum. Featurizer one runs no code; damaged files raise an error."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from gln.engine.networks.protocol import arguments
+
+FORMAT, READABLE, CALLABLE = "2", ("1", "2"), "callable"
+UNUSABLE = (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError)
+
+
+def write(path: str | os.PathLike[str], config: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    text = json.dumps(config)
+    metadata = {"format": FORMAT, "config": text, "checksum": checksum(text, arrays)}
+    with replacing(path) as unfinished:
+        save_file(arrays, unfinished, metadata)
+
+
+def checksum(config: str, arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(config.encode())
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).data)  # `tobytes` would copy
+    return digest.hexdigest()
+
+
+def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Configuration and arrays of a saved model; raises ValueError if the file is not as it was written."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, AttributeError, TypeError, ValueError) as error:
+        raise bad(str(path), "a saved GLN", f"a file that cannot be read: {error}") from error
+    if "checksum" not in metadata or metadata.get("format") not in READABLE:
+        raise bad(str(path), f"a GLN saved in format {' or '.join(READABLE)}", f"format {metadata.get('format')}")
+    text = metadata.get("config", "")
+    if checksum(text, arrays) != metadata["checksum"]:
+        raise bad(str(path), "a GLN as it was saved", "a file that was changed since: its checksum differs")
+    try:
+        config = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise bad(str(path), "a saved GLN", f"a configuration that cannot be read: {error}") from error
+    if not isinstance(config, dict):
+        raise bad(str(path), "a saved GLN", f"a configuration that is not a JSON object: {text}")
+    return config, arrays
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary file beside `path` to write to; it is moved to `path` when the block ends without an error."""
+    path = Path(os.path.realpath(path))  # keep a link and replace its target
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        unfinished = Path(folder, "unfinished")
+        unfinished.touch()
+        mode = unfinished.stat().st_mode & 0o777  # from the umask; safetensors makes the file private
+        try:
+            yield unfinished
+        except SafetensorError as error:
+            raise OSError(f"{path}: {error}") from error
+        unfinished.chmod(mode)
+        with unfinished.open("rb+") as file:
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+
+
+@contextlib.contextmanager
+def usable(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Raise ValueError in place of any error over the contents of a file, which anyone may have written."""
+    try:
+        yield
+    except UNUSABLE as error:
+        raise bad(str(path), "a saved GLN", f"contents that cannot be used: {error!r}") from error
+
+
+def configuration(network: Any) -> dict[str, Any]:
+    """The constructor arguments of a network in JSON types; a callable becomes CALLABLE."""
+    return {name: CALLABLE if callable(value) else value for name, value in arguments(network).items()}
+
+
+def packed(model: Any) -> dict[str, np.ndarray]:
+    """The state of a model, with each distinct weight row stored once, (m, d), and indices into these, (n, 2^k, C).
+
+    Rows that no sample has picked are all equal, and so are the rows of classes without a sample in a context.
+    """
+    arrays = {}
+    for name, array in model.get_state(copy=False).items():
+        arrays[name] = array
+        if name.startswith("weights"):
+            numbers: dict[bytes, int] = {}
+            rows = np.ascontiguousarray(array).reshape(-1, array.shape[-1])
+            places = [numbers.setdefault(row.tobytes(), len(numbers)) for row in rows]
+            if len(numbers) < len(rows) * (1 - 1 / rows.shape[1]):  # otherwise indices would take more than they save
+                arrays[name] = np.frombuffer(b"".join(numbers), array.dtype).reshape(-1, rows.shape[1])
+                arrays[f"{name}.rows"] = np.array(places, np.int32).reshape(array.shape[:-1])
+    return arrays
+
+
+def unpacked(model: Any, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The state of a network of the same shape as `model` from the result of `_packed`; format 1 stores the state."""
+    state = dict(arrays)
+    for name, array in model.get_state(copy=False).items():
+        if (numbers := state.pop(f"{name}.rows", None)) is not None:
+            rows, size = state.get(name, np.empty(0)), array.shape[-1]
+            if rows.ndim != 2 or rows.shape[1] != size:
+                raise bad(name, f"rows of {size} weights", f"shape {rows.shape}")
+            if numbers.dtype != np.int32 or numbers.shape != array.shape[:-1]:
+                expected = f"int32 of shape {array.shape[:-1]}"
+                raise bad(f"{name}.rows", expected, f"{numbers.dtype} of shape {numbers.shape}")
+            if not 0 <= numbers.min() <= numbers.max() < len(rows):
+                expected = f"numbers from 0 to {len(rows) - 1}"
+                raise bad(f"{name}.rows", expected, f"numbers from {numbers.min()} to {numbers.max()}")
+            state[name] = rows[numbers]
+    return state
+
+
+def bad(name: str, expected: str, came: object) -> ValueError:
+    return ValueError(f"{name}: expected {expected}, got {came}")

@@ -1,0 +1,82 @@
+"""What a network is to the rest of the package: the `GLN` of any backend.
+
+Shapes: B samples, C heads, D values of side information, K base values, M networks, N neurons in all layers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+Rate = float | Callable[[int], float]
+
+
+class Network(Protocol):
+    """The public names of a `GLN` that code for all backends uses; `gln_numpy.GLN` documents them."""
+
+    takes_sparse: bool  # whether inputs and side information may be SciPy sparse arrays
+    step: Any
+    extra: Mapping[str, np.ndarray]
+    learning_rate: Any
+    has_default_rate: bool
+    config: Any
+    base_predictor: Callable[[Any], Any] | None
+    base_size: int  # K
+    input_size: int
+    context_size: int  # D
+    layer_sizes: Sequence[int]
+    context_map_size: int
+    context_features: int | None
+    num_classes: int
+    num_heads: int  # C
+    quantiles: Sequence[float] | None
+    bound: float
+    bias: bool
+    seed: int | None
+
+    def predict_online(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int = 1) -> Any: ...
+
+    def predict_arrays(
+        self, base: Any, context: Any, targets: Any = None, rates: Any = None, batch_size: int = 1
+    ) -> np.ndarray:  # (K, B), (D, B), (C, B), (B,) -> (C, B)
+        ...
+
+    @staticmethod
+    def predict_all(
+        networks: Sequence[Any], base: Any, context: Any, targets: Any = None, rates: Any = None, batch_size: int = 1
+    ) -> np.ndarray:  # (K, B), (D, B), (C, B), M of (B,) -> (M, C, B)
+        ...
+
+    def prepare(self, inputs: Any, context_inputs: Any, targets: Any = None) -> tuple: ...
+
+    def contexts(self, context: Any) -> np.ndarray:  # (D, B) -> (B, N)
+        ...
+
+    def rates(self, count: int, rate: Rate | None = None) -> np.ndarray:  # -> (count,)
+        ...
+
+    def set_learning_rate(self, rate: Rate | None) -> None: ...
+
+    def fit_hyperplanes(self, context_inputs: Any) -> None: ...
+
+    def get_state(self, copy: bool = True) -> dict[str, np.ndarray]: ...
+
+    def set_state(self, state: Mapping[str, Any]) -> None: ...
+
+    def save(self, path: Any, extra: Mapping[str, Any] | None = None) -> None: ...
+
+    def explain(self, inputs: Any, context_inputs: Any) -> Any: ...
+
+
+def is_network(value: Any) -> bool:
+    """Whether a value is a `GLN` of some backend, each of which is a class of its own."""
+    return hasattr(value, "predict_arrays")
+
+
+def arguments(network: Any) -> dict[str, Any]:
+    """The constructor arguments for a network of the same kind."""
+    rate = None if network.has_default_rate else network.learning_rate
+    return {**dataclasses.asdict(network.config), "learning_rate": rate, "base_predictor": network.base_predictor}

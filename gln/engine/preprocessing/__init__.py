@@ -1,0 +1,1 @@
+"""Features to standardised columns: scaling, categories, expansions."""

@@ -1,0 +1,169 @@
+"""Encode the levels of categories as codes, and find which columns of a table are categories.
+
+Shapes: N samples, F features.
+"""
+# ruff: noqa: N803, N806 - X is scikit-learn's name
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+Levels = dict[Any, int]  # the code of each level: text, numbers and bools
+DATES = ("date", "datetime", "datetime64", "period", "time", "timedelta", "timedelta64")  # as pandas names them
+LOOKED_UP = {str, bool, int, type(None), type(pd.NA)}  # kinds of values that are levels as they are, or missing
+SMALL = 4000  # cells of a frame whose levels are looked up one by one; from 10,000 on, `with_codes` is faster
+SEVERAL, NEARLY_ALL = 10, 0.9  # levels of a category, and the fraction of them that read as numbers: worth a warning
+
+
+def as_pandas(X: Any) -> Any:
+    """A polars frame converted to pandas; anything else unchanged."""
+    if not type(X).__module__.startswith("polars") or not hasattr(X, "get_columns"):
+        return X
+    return pd.DataFrame({column.name: _as_pandas_column(column) for column in X.get_columns()})
+
+
+def _as_pandas_column(column: Any) -> Any:
+    if column.dtype.is_numeric():
+        return column.to_numpy()
+    is_category = str(column.dtype).startswith(("Categorical", "Enum"))
+    return pd.Series(column.to_list(), dtype="category" if is_category else object)
+
+
+def check_no_dates(X: Any) -> None:
+    """Raise ValueError, naming the column, if one column of a table holds dates or times."""
+    if isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "OmM":
+        X = pd.DataFrame(X)
+    for place, dtype in enumerate(X.dtypes if isinstance(X, pd.DataFrame) else ()):
+        if dtype.kind not in "biuf" and pd.api.types.infer_dtype(X.iloc[:, place], skipna=True) in DATES:
+            raise ValueError(
+                f"X: expected numbers or categories, got dates or times in column {X.columns[place]!r}; convert "
+                "them to numbers, such as days since the first, or to categories, such as the day of the week"
+            )
+
+
+def check_different_names(X: pd.DataFrame) -> None:
+    """Raise ValueError, naming the first one, for columns of equal names."""
+    if not X.columns.is_unique:
+        name = X.columns[X.columns.duplicated()].tolist()[0]
+        raise ValueError(f"X: expected columns with different names, got several named {name!r}")
+
+
+def column_of(X: Any, place: int) -> pd.Series:
+    """A column of a frame or of an array, under its name or number."""
+    return X.iloc[:, place] if isinstance(X, pd.DataFrame) else pd.Series(X[:, place], name=place)
+
+
+def categorical_columns(X: Any, chosen: Any) -> list[int]:
+    """The columns of a table that are categories.
+
+    Args:
+        X: a pandas frame, or an array.
+        chosen: "from_dtype" for the categorical and text columns of a frame, None for no column, or an array-like: a
+            mask (F,), column numbers, or column names of a frame.
+
+    Raises:
+        ValueError: `chosen` is something else, or not among the columns.
+    """
+    if chosen is None:
+        return []
+    if isinstance(chosen, str) and chosen == "from_dtype":
+        return [i for i in range(X.shape[1]) if _is_text(X.iloc[:, i])] if isinstance(X, pd.DataFrame) else []
+    names, wanted, count = list(getattr(X, "columns", ())), np.asarray(chosen), X.shape[1]
+    if wanted.dtype.kind == "b" and wanted.shape == (count,):
+        return np.flatnonzero(wanted).tolist()
+    if wanted.ndim == 1 and all(isinstance(name, str) and name in names for name in wanted.tolist()):
+        return [names.index(name) for name in wanted.tolist()]
+    if wanted.ndim == 1 and wanted.dtype.kind in "iu" and ((wanted >= 0) & (wanted < count)).all():
+        return wanted.tolist()
+    expected = "'from_dtype', None, or a mask, numbers or names"
+    raise ValueError(f"categorical_features: expected {expected} of the {count} columns of X, got {chosen!r}")
+
+
+def _is_text(column: pd.Series) -> bool:
+    if isinstance(column.dtype, (pd.CategoricalDtype, pd.StringDtype)):
+        return True
+    return column.dtype.kind not in "biufmM" and any(isinstance(value, str) for value in column)
+
+
+def with_codes(X: Any, levels: Mapping[int, Levels]) -> Any:
+    """A copy of a frame or array with codes in the categorical columns."""
+    if isinstance(X, pd.DataFrame):
+        coded = X.copy(deep=False)
+        for column, own in levels.items():
+            coded.isetitem(column, codes_of(column_of(X, column), own))
+        return coded
+    coded = X.astype(np.float64 if X.dtype.kind in "biuf" else object)
+    for column, own in levels.items():
+        coded[:, column] = codes_of(column_of(X, column), own)
+    return coded
+
+
+def small_as_numbers(X: Any, levels: Mapping[int, Levels]) -> np.ndarray | None:
+    """A small frame of numbers and categories as numbers and codes, (N, F) float64; None for any other table.
+
+    For few samples, `with_codes` and scikit-learn's checks take ten times as long.
+    """
+    if not 0 < X.size <= SMALL:
+        return None
+    for place, dtype in enumerate(X.dtypes):
+        if place not in levels and not (isinstance(dtype, np.dtype) and dtype.kind in "biuf"):
+            return None
+    cells = X.to_numpy(object, copy=True)  # of objects alone it would be a view
+    for column, own in levels.items():
+        found = cells[:, column].tolist()
+        if not all(type(cell) in LOOKED_UP or (type(cell) is float and cell != cell) for cell in found):
+            return None  # a float may be an integer that was rounded because another one is missing
+        cells[:, column] = [own.get(cell, np.nan) for cell in found]
+    return cells.astype(np.float64)
+
+
+def new_levels(levels: Levels, column: pd.Series, in_order: bool = True) -> Levels:
+    """New levels in a column (N,), with the next codes, in order of appearance or sorted."""
+    found = dict.fromkeys(_level(value) for value in _distinct(column)[1])
+    new = [level for level in found if level not in levels]
+    if not in_order:
+        new.sort(key=lambda level: (isinstance(level, str), level))
+    return {level: len(levels) + i for i, level in enumerate(new)}
+
+
+def codes_of(column: pd.Series, levels: Levels) -> np.ndarray:
+    """The code of each value, NaN if it is missing or an unknown level: (N,) -> (N,)."""
+    places, found = _distinct(column)
+    codes = [levels.get(_level(value), np.nan) for value in found]
+    return np.array([*codes, np.nan])[places]  # place -1 is a missing value
+
+
+def _distinct(column: pd.Series) -> tuple[np.ndarray, Any]:
+    """The place of each value among the distinct ones, -1 if it is missing, and these, in order of appearance."""
+    try:
+        return pd.factorize(column)
+    except TypeError as error:  # lists, for example, have no hash
+        raise ValueError(f"X: expected text or numbers as levels of column {column.name!r}, got {error}") from error
+
+
+def warn_of_numbers(place: str, known: Levels, new: Levels, advice: str) -> None:
+    """Warn of a category whose levels read as numbers, once: when the new ones make its levels SEVERAL."""
+    if len(known) < SEVERAL <= len(known) + len(new):
+        numbers = [level for level in (*known, *new) if reads_as_number(level)]
+        if len(numbers) >= NEARLY_ALL * (len(known) + len(new)):
+            said = f"{place} is text and becomes a category, but its levels read as numbers, such as {numbers[0]!r}"
+            warnings.warn(f"{said}; {advice}", UserWarning, stacklevel=2)
+
+
+def reads_as_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _level(value: Any) -> Any:
+    """A level in a form that can be saved: text, numbers and bools unchanged, anything else as text."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return value if isinstance(value, (str, bool, int, float)) else str(value)

@@ -1,0 +1,357 @@
+"""Online standardisation of features and targets, robust to outliers.
+
+Shapes: B samples, D features.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.sparse import issparse
+
+from gln.engine.batches import FEW_NUMBERS, check_integer, check_samples, dense
+from gln.engine.jit import OwnsArrays, compiled, plain
+
+# The state of a Standardizer: its options, what it has counted of each feature, and the first samples.
+OPTIONS, COUNTED = ("floor", "limit", "far_is_missing"), ("count", "mean", "squares", "low", "high")
+STATE = (*OPTIONS, *COUNTED, "first")
+# How the estimators standardise. Features: a floor of 0 costs 0.4 points on digits, floors of 0.1 or more on wines.
+# Targets: the networks clip them at their own bound; the limit only guards against a single wrong value.
+OF_FEATURES: dict[str, Any] = {"floor": 0.05, "limit": 5.0}
+OF_TARGETS: dict[str, Any] = {"floor": 0.0, "limit": 50.0, "far_is_missing": False}
+BLOCK = 1 << 16  # numbers processed at a time, to keep temporary arrays small
+FAR = 4  # times the limit: values further from the mean count as missing
+ROUNDS = 10  # of outlier removal at most: large outliers hide smaller ones
+
+
+class Standardizer(OwnsArrays):
+    """Standardises the features of a stream by the mean and scale of the values seen so far.
+
+    A value x becomes (x - mean) / scale, where scale = std + floor * (max - min). Each sample is counted before it is
+    standardised, so nothing has to be known in advance; a feature that never varied becomes 0.
+
+    A value further than `limit` scales from the mean is clipped to that distance, both when counted and when
+    standardised, so a bad value moves mean and scale no further than a good one could. NaN is a missing value: it
+    becomes 0, the mean, and is not counted. With `far_is_missing`, a value further than 4 * `limit` scales from the
+    mean becomes 0 too: it is more likely a faulty sensor than a real change. For targets, switch it off, so that they
+    are only clipped.
+    """
+
+    def __init__(self, size: int, floor: float = 0.2, limit: float = 5.0, far_is_missing: bool = True) -> None:
+        """
+        Args:
+            size: D, the number of features, at least 1.
+            floor: at least 0. Keeps rarely varying features small, such as pixels at the edge of an image.
+            limit: above 0. Standardised values lie within [-limit, limit].
+            far_is_missing: whether values further than 4 * limit scales from the mean become 0.
+
+        Raises:
+            ValueError: an argument is outside its range.
+        """
+        check_integer("size", size, 1)
+        for name, value, least in (("floor", floor, "of at least 0"), ("limit", limit, "above 0")):
+            fits = isinstance(value, (int, float, np.number)) and 0 <= value < np.inf
+            if not fits or (name == "limit" and value == 0):
+                raise ValueError(f"{name}: expected a finite number {least}, got {value!r}")
+        if not isinstance(far_is_missing, (bool, np.bool_)):
+            raise ValueError(f"far_is_missing: expected True or False, got {far_is_missing!r}")
+        self.size, self.floor, self.limit = int(size), float(floor), float(limit)
+        self.far_is_missing = bool(far_is_missing)
+        # Of each feature: number of known values, their mean, sum of squared deviations, minimum and maximum; the scale
+        # that values are divided by, infinite for one that never varied, and how far from the mean they are clipped.
+        self._features = np.zeros((7, self.size))
+        self.first = np.zeros((0, self.size))  # the first samples, until there are enough to know a scale
+        self._rescale()
+
+    # (D,) each, of known values
+    count = property(lambda self: self._features[0])
+    mean = property(lambda self: self._features[1])
+    squares = property(lambda self: self._features[2])
+    low = property(lambda self: self._features[3])
+    high = property(lambda self: self._features[4])
+
+    def learn(self, samples: Any) -> np.ndarray:
+        """Count samples one after another, and standardise each by those up to it: (D, B) -> (D, B) float32.
+
+        Several calls give the same numbers as one.
+
+        Raises:
+            ValueError: a wrong shape, or infinity; nothing has been counted then.
+        """
+        return self.learn_checked(self._checked(samples))
+
+    def learn_checked(self, samples: Any) -> np.ndarray:
+        """`learn` without checks."""
+        standardised = np.empty(samples.shape, np.float32)
+        for some in self._parts(samples.shape[1]):
+            standardised[:, some], _ = self._learn(samples[:, some], self.limit, 0.0)
+        return standardised
+
+    def learn_targets(self, targets: np.ndarray, bound: float, missing: float) -> tuple[np.ndarray, np.ndarray]:
+        """`learn_checked` for targets, clipped to [-bound, bound], or `missing` where they are NaN: (T, B) -> (T, B).
+
+        Also returns the means and the scales before each sample and after the last, (2, T, B + 1).
+        """
+        if targets.size <= 1 and not self.judges_together:  # fast
+            return self._standardise(targets, True, min(bound, self.limit), missing)
+        y, before = np.empty(targets.shape, np.float32), np.empty((2, self.size, targets.shape[1] + 1))
+        for some in self._parts(targets.shape[1]):
+            y[:, some], own = self._learn(targets[:, some], min(bound, self.limit), missing)
+            before[:, :, some.start : some.stop + 1] = own
+        return y, before
+
+    def _parts(self, count: int) -> Iterator[slice]:
+        """Parts of a stream: the first samples one by one, then blocks."""
+        start = 0
+        while start < count:
+            stop = min(count, start + (1 if self.judges_together else max(1, BLOCK // self.size)))
+            yield slice(start, stop)
+            start = stop
+
+    def _learn(self, part: Any, bound: float, missing: float) -> tuple[np.ndarray, np.ndarray]:
+        """Standardised samples, (D, b), and means and scales before each and after the last, (2, D, b + 1)."""
+        if not self.judges_together:
+            return self._standardise(part, True, bound, missing)
+        before = self.mean.copy(), self.scale
+        self.count_first(part)
+        standardised, own = self._standardise(part, False, bound, missing)
+        own[:, :, 0] = before
+        return standardised, own
+
+    def count_first(self, part: Any) -> None:
+        """Count one of the first samples, (D, 1), together with those before it: any of them may be an outlier."""
+        first = np.concatenate([self.first, dense(part).T])
+        self._count_table(first.T)
+        self.first = first if len(first) < FEW else first[:0]
+        self._rescale()
+
+    def _standardise(self, part: Any, learns: bool, bound: float, missing: float) -> tuple[np.ndarray, np.ndarray]:
+        features, *options = self.loop_state
+        return compiled(standardise)(plain(dense(part)), features, learns, *options, bound, missing)
+
+    @property
+    def loop_state(self) -> tuple[np.ndarray, float, float, float]:
+        """What `standardise` takes: the statistics, `floor`, `limit`, and from where on values are missing."""
+        far = FAR * self.limit if self.far_is_missing else np.nan  # nothing is beyond NaN
+        return self._features, self.floor, self.limit, far
+
+    def fit(self, samples: Any, visits: np.ndarray | None = None) -> None:
+        """Count a table, replacing earlier counts.
+
+        Args:
+            samples: (D, B), in any order.
+            visits: (V,), the indices of the samples to count, with repetitions. None counts each sample once.
+
+        Raises:
+            ValueError: a wrong shape, or infinity; nothing has changed then.
+        """
+        self._count_table(self._checked(samples), visits)
+        self.first = self.first[:0]
+        self._rescale()
+
+    def _count_table(self, samples: Any, visits: np.ndarray | None = None) -> None:  # (D, B), (V,)
+        rows = max(1, BLOCK // max(1, samples.shape[1]))
+        for some in (slice(start, start + rows) for start in range(0, self.size, rows)):
+            x = dense(samples[some]).astype(np.float64)
+            x = x if visits is None else x[:, visits]
+            typical, rounds = x, ROUNDS if x.shape[1] > FEW else 1  # few values: once, or too few would remain
+            for _ in range(rounds):
+                far = outliers(typical, self.limit, self.floor)
+                if not far.any():
+                    break
+                typical = np.where(far, np.nan, typical)
+            moments = moments_of(typical)
+            reach = widened(self.limit, moments.known) * divisor(moments, self.floor)
+            counted = moments_of(x.clip((moments.mean - reach)[:, None], (moments.mean + reach)[:, None]))
+            self._features[:5, some] = counted
+
+    def transform(self, samples: Any) -> np.ndarray:
+        """Standardise samples by those counted before, without counting them: (D, B) -> (D, B) float32.
+
+        Raises:
+            ValueError: a wrong shape, or infinity.
+        """
+        samples = self._checked(samples)
+        if self.size * samples.shape[1] <= FEW_NUMBERS:
+            return self._standardise(samples, False, self.limit, 0.0)[0]
+        standardised, size = np.empty(samples.shape, np.float32), max(1, BLOCK // self.size)
+        for some in (slice(start, start + size) for start in range(0, samples.shape[1], size)):
+            z = (dense(samples[:, some]).astype(np.float64) - self.mean[:, None]) / self._features[5, :, None]
+            z[~(np.abs(z) < FAR * self.limit) if self.far_is_missing else np.isnan(z)] = 0  # NaN is never `<`
+            standardised[:, some] = np.minimum(np.maximum(z, -self.limit), self.limit)
+        return standardised
+
+    def inverse_transform(self, standardised: Any) -> np.ndarray:
+        """Undo `transform`: (D, B) -> (D, B) float64. A feature that never varied gets its mean."""
+        return np.asarray(standardised, np.float64) * self.scale[:, None] + self.mean[:, None]
+
+    @property
+    def scale(self) -> np.ndarray:
+        """The divisor of each feature, or 0 for one that never varied: (D,)."""
+        scale = self._features[5].copy()
+        scale[scale == np.inf] = 0
+        return scale
+
+    def grow(self, size: int) -> None:
+        """Append features without any values yet, so that samples have `size` features from now on."""
+        new = [(0, 0), (0, size - self.size)]
+        self._features = np.pad(self._features, new)
+        self.first = np.pad(self.first, new, constant_values=np.nan)
+        self.size = size
+        self._rescale()
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """A copy of the arguments `floor`, `limit` and `far_is_missing`, (), and of the counts: `count`, `mean`,
+        `squares`, `low` and `high`, (D,), and `first`, the first samples while there are few, (n, D)."""
+        return {name: np.array(getattr(self, name)) for name in STATE}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from the state of another `Standardizer` of the same size.
+
+        Raises:
+            ValueError: a missing or unknown name, wrong shape or invalid number; nothing has changed then.
+        """
+        if not isinstance(state, Mapping) or set(state) != set(STATE):
+            came = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
+            raise ValueError(f"state: expected a mapping of the names {list(STATE)}, got {came}")
+        arrays = {name: self._state_array(name, value) for name, value in state.items()}
+        self.floor, self.limit = (float(arrays.pop(name)) for name in ("floor", "limit"))
+        self.far_is_missing = bool(arrays.pop("far_is_missing"))
+        self.first = arrays.pop("first")
+        self._features[:5] = [arrays[name] for name in COUNTED]
+        self._rescale()
+
+    def _state_array(self, name: str, value: Any) -> np.ndarray:
+        array, shape = np.array(value, np.float64), () if name in OPTIONS else (self.size,)
+        if name == "first" and array.ndim == 2 and len(array) < FEW and array.shape[1] == self.size:
+            return array  # it may contain NaN
+        if array.shape != shape:
+            raise ValueError(f"state[{name!r}]: expected finite numbers of shape {shape}, got shape {array.shape}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"state[{name!r}]: expected finite numbers, got NaN or infinity")
+        if (name not in ("mean", "low", "high") and (array < 0).any()) or (name == "count" and (array % 1).any()):
+            expected = "integers" if name == "count" else "numbers"
+            raise ValueError(f"state[{name!r}]: expected {expected} of at least 0, got {array.min()}")
+        return array
+
+    def _rescale(self) -> None:
+        scales = divisor(Moments(*self._features[:5]), self.floor)
+        self._features[5:] = scales, widened(self.limit, self.count) * scales
+        self.judges_together = bool(self.count.max() <= len(self.first))
+
+    def _checked(self, samples: Any) -> Any:
+        samples = samples.tocsr() if issparse(samples) else np.asarray(samples)
+        check_samples(samples, self.size)
+        return samples
+
+
+FEW = 10  # values: with so few the scale is uncertain, so the limit is wider
+
+
+class Moments(NamedTuple):
+    """What is counted of the known values of d features, (d,) each."""
+
+    known: np.ndarray  # their number
+    mean: np.ndarray
+    squares: np.ndarray  # sum of squared deviations
+    low: np.ndarray
+    high: np.ndarray
+
+
+def moments_of(x: np.ndarray) -> Moments:  # (d, B)
+    known = ~np.isnan(x)
+    count = known.sum(axis=1)
+    origin = x[np.arange(len(x)), known.argmax(axis=1)]  # sums of differences lose fewer digits
+    difference = np.where(known, x - origin[:, None], 0)
+    shift = difference.sum(axis=1) / np.maximum(count, 1)
+    difference = np.where(known, difference - shift[:, None], 0)
+    mean = np.where(count > 0, origin + shift, 0)
+    low, high = mean + difference.min(axis=1), mean + difference.max(axis=1)
+    return Moments(count, mean, np.square(difference).sum(axis=1), low, high)
+
+
+def divisor(moments: Moments, floor: float) -> np.ndarray:  # -> (d,)
+    """The scale that values are divided by; infinite for features that never varied, so that they become 0."""
+    deviation = np.sqrt(moments.squares / np.maximum(moments.known, 1))
+    scale = deviation + floor * (moments.high - moments.low)
+    return np.where(scale > 0, scale, np.inf)
+
+
+def widened(limit: float, count: np.ndarray) -> np.ndarray:
+    """The limit for a scale estimated from `count` values: wider for few, whose scale is uncertain."""
+    return limit * (1 + FEW / np.maximum(count, 1))
+
+
+def outliers(x: np.ndarray, limit: float, floor: float) -> np.ndarray:  # (d, B) -> (d, B) of bools
+    """Which values are further than `limit` scales from the mean, both computed from the other values in the row."""
+    if x.shape[1] > FEW:  # mean and deviation of the others follow from those of all
+        count, mean, squares, low, high = (each[:, None] for each in moments_of(x))
+        n, limits = np.maximum(count, 2), widened(limit, count)
+        deviation = np.sqrt(squares / n * (n - 1) / (n + limits**2))
+        return np.abs(x - mean) > limits * (deviation + floor * (high - low))
+    others = np.where(np.eye(x.shape[1], dtype=bool), np.nan, x[:, None]).reshape(-1, x.shape[1])
+    moments = moments_of(others)
+    reach = widened(limit, moments.known + 1) * divisor(moments, floor)
+    return np.abs(x - moments.mean.reshape(x.shape)) > reach.reshape(x.shape)
+
+
+def standardise(
+    samples: np.ndarray,  # (D, B)
+    features: np.ndarray,  # (7, D), changed if this `learns`
+    learns: bool,
+    floor: float,
+    limit: float,
+    far: float,
+    bound: float,
+    missing: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Standardised samples, (D, B), each counted before if this `learns`.
+
+    Also returns the means and scales before each and after the last, (2, D, B + 1).
+    """
+    size, total = samples.shape
+    standardised, before = np.empty(samples.shape, np.float32), np.empty((2, size, total + 1))
+    for i in range(size):
+        own = features[:, i]
+        count, mean, squares, low, high, divisor, reach = own[0], own[1], own[2], own[3], own[4], own[5], own[6]
+        scale = divisor if divisor < np.inf else 0.0
+        before[0, i, 0], before[1, i, 0] = mean, scale
+        for b in range(total):
+            x = samples[i, b]
+            if learns and x == x:  # NaN is not
+                count += 1
+                difference = min(max(x - mean, -reach), reach)
+                low, high = min(low, mean + difference), max(high, mean + difference)
+                if count == 1:
+                    low = high = x
+                step = difference / count
+                mean += step
+                squares += difference * (difference - step)
+                scale = np.sqrt(squares / count) + floor * (high - low)
+                divisor = scale if scale > 0 else np.inf
+                reach = limit * (1 + FEW / count) * divisor
+            z = (x - mean) / divisor
+            is_missing = z != z or abs(z) >= far
+            standardised[i, b] = missing if is_missing else min(max(z, -bound), bound)
+            before[0, i, b + 1], before[1, i, b + 1] = mean, scale
+        own[0], own[1], own[2], own[3], own[4], own[5], own[6] = count, mean, squares, low, high, divisor, reach
+    return standardised, before
+
+
+@dataclasses.dataclass
+class Unscaled:
+    """Stands for a standardizer where samples are read as they are."""
+
+    size: int
+
+    def learn_checked(self, samples: Any) -> np.ndarray:
+        return self.transform(samples)
+
+    def transform(self, samples: Any) -> np.ndarray:
+        return np.asarray(samples, np.float32)
+
+    def grow(self, size: int) -> None:
+        raise ValueError(f"samples: expected {self.size} features, got {size}")

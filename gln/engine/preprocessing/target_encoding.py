@@ -1,0 +1,278 @@
+"""Categories as numbers: few levels become columns of 0 and 1, many levels become statistics of their targets.
+
+A category is given as the code of its level, 0, 1 and so on, or NaN if it is missing. Statistics are counted in the
+order in which samples are learned. A sample is encoded before it is counted, so its own target does not leak into it.
+Source: Prokhorenkova et al., CatBoost: unbiased boosting with categorical features, NeurIPS 2018, section 3.2.
+
+Shapes: B samples, F features, D columns that these become, K targets or classes, L levels of a feature.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Set
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gln.engine.jit import OwnsArrays, compiled, plain
+
+MOST_CLASSES = 40  # statistics per feature; with more classes, several share one
+
+
+class Column(NamedTuple):
+    """A feature itself; with `level`, whether it has this level; with `target`, the statistic of its level."""
+
+    feature: int
+    level: int | None = None
+    target: int | None = None
+
+
+@dataclasses.dataclass
+class TargetEncoding(OwnsArrays):
+    """The columns that samples with categories become, and the counts of each level.
+
+    The statistic for a class is its log-odds among the samples of the level, minus its log-odds among all samples. For
+    a numeric target, standardised to mean 0, it is the mean. STRENGTH shrinks both towards 0. A level that was never
+    counted is a missing value.
+    """
+
+    size: int  # F
+    columns: list[Column]
+    are_classes: bool  # the targets
+    totals: np.ndarray  # (1 + K,), the number of samples and the sum of each target, or the samples of each class
+    counts: dict[int, np.ndarray]  # by feature, the same for each level, (L, 1 + K), with room for further levels
+
+    def __post_init__(self) -> None:
+        self.columns = [Column(*column) for column in self.columns]  # a file holds plain tuples
+        self._known = set(self.columns)
+        filled = [[-1 if n is None else n for n in column] for column in self.columns]
+        of_columns = np.array(filled, np.int64).reshape(-1, 3).T
+        self.features, self._levels, self._targets = map(np.ascontiguousarray, of_columns)  # (D,) each
+        self._statistics = np.flatnonzero(self._targets >= 0)
+        self._check()
+        self._with_columns = np.zeros(self.size, np.int64)  # (F,): levels below this number have their columns
+        np.maximum.at(self._with_columns, self.features, self._levels + 1)
+        self._join_tables()
+
+    def _check(self) -> None:
+        """Raise ValueError unless the fields fit together: compiled loops do not check, and a file may be changed."""
+        features, width = [*self.features, *self.counts], len(self.totals)
+        if min(features, default=0) < 0 or max(features, default=-1) >= self.size:
+            raise ValueError(f"categories: expected features below {self.size}, got {sorted(set(features))}")
+        wrong = [table.shape for table in self.counts.values() if table.shape[1:] != (width,)]
+        if self._targets.max(initial=-1) >= width - 1 or wrong:
+            raise ValueError(f"categories: expected columns and counts of {width - 1} targets or classes")
+
+    def _join_tables(self) -> None:
+        """Make the totals and the counts of all features parts of one array, which compiled loops read and change."""
+        self._table = np.concatenate([self.totals[None], *self.counts.values()], dtype=np.float64)
+        self._rows = np.full((self.size, 2), -1)  # of each feature in it: the first, and how many; -1 for numbers
+        self.totals, tables, self.counts, start = self._table[0], self.counts, {}, 1
+        for feature, table in tables.items():
+            self._rows[feature] = start, len(table)
+            self.counts[feature] = self._table[start : start + len(table)]
+            start += len(table)
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        super().__setstate__(state)
+        self._join_tables()  # they were copied one by one
+
+    @classmethod
+    def of_numbers(cls, size: int, targets: int, are_classes: bool) -> TargetEncoding:
+        """No categories yet: `size` numeric features that stay as they are."""
+        count = min(targets, MOST_CLASSES) if are_classes else targets
+        return cls(size, [Column(feature) for feature in range(size)], are_classes, np.zeros(1 + count), {})
+
+    def of_table(self, levels: Mapping[int, int]) -> TargetEncoding:
+        """A copy for a table whose categories have this many levels: each gets columns or statistics."""
+        # A category of one level gets a statistic, so that a table has at least one column.
+        few = {feature: count for feature, count in levels.items() if 2 <= count <= FEW}
+        columns = [column for column in self.columns if column.feature not in levels]
+        columns += [Column(feature, level=level) for feature, count in few.items() for level in _told_apart(count)]
+        return dataclasses.replace(self, columns=columns)._with_statistics(levels.keys() - few.keys())
+
+    def of_stream(self, samples: np.ndarray, categorical: Set[int]) -> TargetEncoding:
+        """A copy with columns for new features and levels in samples (F, B), or this object if there are none."""
+        if len(samples) == self.size and categorical <= self.counts.keys() and not self._needs_columns(samples):
+            return self
+        columns = [Column(f) for f in range(self.size, len(samples)) if f not in categorical]
+        for feature in sorted(categorical):
+            count = 1 + int(np.fmax.reduce(samples[feature], initial=-1))
+            if count <= FEW and not self._has_many(feature):
+                columns += [Column(feature, level=level) for level in _told_apart(count)]
+        new = [column for column in columns if column not in self._known]
+        grown = dataclasses.replace(self, size=len(samples), columns=[*self.columns, *new])
+        return grown._with_statistics(categorical - self.counts.keys())
+
+    def _needs_columns(self, samples: np.ndarray) -> bool:
+        return compiled(needs_columns)(plain(samples), self._table, self._rows, self._with_columns)
+
+    def starts(self, samples: np.ndarray) -> list[int]:
+        """Which of these samples (F, B) bring one of the first levels of a category, so that its columns change."""
+        found: set[int] = set()
+        for feature in self.counts:
+            if not self._has_many(feature):
+                levels, first = np.unique(samples[feature], return_index=True)
+                new = (levels >= max(1, self._with_columns[feature])) & (levels <= FEW)  # FEW ends the columns
+                found.update(first[new].tolist())
+        return sorted(found)
+
+    def with_class(self) -> TargetEncoding:
+        """A copy with one more class."""
+        if len(self.totals) > MOST_CLASSES:
+            return self
+        counts = {feature: np.pad(table, [(0, 0), (0, 1)]) for feature, table in self.counts.items()}
+        return dataclasses.replace(self, totals=np.append(self.totals, 0), counts=counts)._with_statistics(set())
+
+    def _with_statistics(self, features: Set[int]) -> TargetEncoding:
+        """A copy with statistics of further features and of new classes."""
+        counts = self.counts | {feature: np.zeros((0, len(self.totals))) for feature in sorted(features)}
+        targets = range(len(self.totals) - 1)
+        wanted = [
+            Column(f, target=t) for f in counts for t in (_told_apart(len(targets)) if self.are_classes else targets)
+        ]
+        columns = self.columns + [column for column in wanted if column not in self._known]
+        return dataclasses.replace(self, columns=columns, counts=counts)
+
+    # ---- Counting ----------------------------------------------------------------------------------------------------
+
+    def learn(self, samples: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        """Encode samples one by one, each with the statistics of those before it, and count them: (F, B) -> (D, B).
+
+        Args:
+            samples: (F, B).
+            targets: (B,) class numbers from 0, or (K, B) standardised numbers.
+            weights: (B,), how much each sample counts. None is 1.
+        """
+        step_sizes = np.ones(1) if weights is None else plain(weights)
+        return self._columns(samples, True, plain(np.atleast_2d(targets)), step_sizes)
+
+    def transform(self, samples: np.ndarray) -> np.ndarray:
+        """Encode samples with the statistics of all counted samples: (F, B) -> (D, B)."""
+        return self._columns(samples, False, np.zeros((1, samples.shape[1])), np.ones(1))
+
+    def _columns(self, samples: np.ndarray, learns: bool, *learned: np.ndarray) -> np.ndarray:
+        if len(samples) != self.size:  # compiled loops do not check
+            raise ValueError(f"samples: expected {self.size} features, got {len(samples)}")
+        samples = plain(samples)
+        places, many, fits = compiled(find)(samples, self._table, self._rows, learns)
+        if learns and not fits:
+            self._make_room(samples)
+            places, many, _ = compiled(find)(samples, self._table, self._rows, learns)
+        options = self.features, self._levels, self._targets, self._table, self.are_classes, learns
+        columns, overall = compiled(encode)(samples, places, many, *options, *learned)
+        if self.are_classes:  # NumPy's logarithms are those of the whole library, to the last bit
+            some = self._statistics
+            columns[some] = np.log(columns[some]) - np.log(overall[some])
+        return columns
+
+    def _has_many(self, feature: int) -> bool:
+        """Whether more than FEW levels were counted, so that columns of single levels are no longer used."""
+        return feature in self.counts and bool(self.counts[feature][FEW : FEW + 1, 0].any())
+
+    def _make_room(self, samples: np.ndarray) -> None:
+        """Let the counts have room for all levels in these samples."""
+        for feature, table in self.counts.items():
+            levels = 1 + int(np.fmax.reduce(samples[feature], initial=-1))
+            if levels > len(table):  # a power of two, so that a new level rarely copies the table
+                self.counts[feature] = np.pad(table, [(0, (1 << (levels - 1).bit_length()) - len(table)), (0, 0)])
+        self._join_tables()
+
+
+def _told_apart(count: int) -> range:
+    """The columns that distinguish this many levels or classes: for two, the second is enough."""
+    return range(count) if count > 2 else range(1, count)
+
+
+# 5 or 10 levels, and strengths of 1 to 10, are equally good within the noise.
+FEW = 10  # up to this many levels, a feature has a column per level; with more, and always in streams, statistics
+STRENGTH = 3.0  # weight of the overall rate or mean, as a number of samples
+
+
+def find(
+    samples: np.ndarray,  # (F, B)
+    table: np.ndarray,  # (R, 1 + K)
+    rows: np.ndarray,  # (F, 2)
+    learns: bool,
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Each level's row, -1 for none, and last the row of the totals, (F + 1, B); whether its feature has many levels,
+    these included if this `learns`, (F, B); and whether all levels have rows."""
+    places, many, fits = (
+        np.zeros((len(samples) + 1, samples.shape[1]), np.int64),
+        np.zeros(samples.shape, np.bool_),
+        True,
+    )
+    for feature in range(len(samples)):
+        start, room = rows[feature]
+        has_many = start >= 0 and room > FEW and table[start + FEW, 0] != 0
+        for b in range(samples.shape[1]):
+            code = samples[feature, b]  # NaN if it is missing
+            has_row = start >= 0 and 0 <= code < room
+            places[feature, b] = start + int(code) if has_row else -1
+            has_many |= learns and start >= 0 and code >= FEW
+            many[feature, b] = has_many
+            fits &= has_row or start < 0 or code != code
+    return places, many, fits
+
+
+def needs_columns(
+    samples: np.ndarray,  # (F, B)
+    table: np.ndarray,  # (R, 1 + K)
+    rows: np.ndarray,  # (F, 2)
+    with_columns: np.ndarray,  # (F,)
+) -> bool:
+    """Whether a feature has few levels, and one or more of them in these samples have no columns yet."""
+    for feature in range(len(samples)):
+        start, room = rows[feature]
+        if start >= 0 and not (room > FEW and table[start + FEW, 0] != 0):
+            count = 0
+            for b in range(samples.shape[1]):
+                if samples[feature, b] >= count:
+                    count = int(samples[feature, b]) + 1
+            if count > 1 and with_columns[feature] < count <= FEW:
+                return True
+    return False
+
+
+def encode(
+    samples: np.ndarray,  # (F, B)
+    places: np.ndarray,  # (F + 1, B)
+    many: np.ndarray,  # (F, B)
+    features: np.ndarray,  # (D,)
+    levels: np.ndarray,  # (D,)
+    targets: np.ndarray,  # (D,)
+    table: np.ndarray,  # (R, 1 + K), changed if this `learns`
+    are_classes: bool,
+    learns: bool,
+    learned: np.ndarray,  # (1, B) class numbers, or (K, B)
+    step_sizes: np.ndarray,  # (B,) or (1,)
+) -> tuple[np.ndarray, np.ndarray]:
+    """The columns of samples, each counted after it if this `learns`; instead of log-odds, the odds of the level and of
+    all samples."""
+    totals, classes = table[0], table.shape[1] - 1
+    columns, overall = np.empty((len(features), samples.shape[1])), np.empty((len(features), samples.shape[1]))
+    for b in range(samples.shape[1]):
+        for d in range(len(features)):
+            x, place, target = samples[features[d], b], places[features[d], b], targets[d]
+            columns[d, b], overall[d, b] = x if target < 0 else np.nan, np.nan
+            if levels[d] >= 0 and x == x:
+                columns[d, b] = np.nan if many[features[d], b] else x == levels[d]
+            elif target >= 0 and place >= 0 and table[place, 0] > 0:
+                count, total = table[place, 0], table[place, 1 + target]
+                if are_classes:
+                    rate = (totals[1 + target] + 0.5) / (totals[0] + 1)
+                    overall[d, b] = rate / (1 - rate)
+                    columns[d, b] = (total + STRENGTH * rate) / (count - total + STRENGTH * (1 - rate))
+                else:
+                    columns[d, b] = total / (count + STRENGTH)
+        for place in places[:, b]:
+            if learns and place >= 0:
+                share = step_sizes[b % len(step_sizes)]
+                table[place, 0] += share
+                if are_classes:
+                    table[place, 1 + int(learned[0, b]) % classes] += share
+                else:
+                    for k in range(classes):
+                        table[place, 1 + k] += share * learned[k, b]
+    return columns, overall

@@ -1,0 +1,1 @@
+"""Learning one sample after another: names of features, predict then learn, arms with features."""

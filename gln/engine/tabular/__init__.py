@@ -1,0 +1,1 @@
+"""Learning a table: validation, folds, training, stacking."""

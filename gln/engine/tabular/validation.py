@@ -1,0 +1,228 @@
+"""Input of the estimators of `gln.sklearn`: checks of tables, of targets and of weights, and the codes of categories.
+
+Shapes: N samples, F features. As in scikit-learn, a sample is a row; a `Learner` takes columns.
+"""
+# ruff: noqa: N803, N806 - X is scikit-learn's name
+
+from __future__ import annotations
+
+import functools
+import reprlib
+from collections.abc import Callable, Sequence
+from numbers import Integral, Real
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_array, check_consistent_length, check_scalar, column_or_1d
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from gln.backends import load_backend
+from gln.engine.batches import MAX_FLOAT, magnitude
+from gln.engine.preprocessing.category_codes import (
+    Levels,
+    as_pandas,
+    categorical_columns,
+    check_different_names,
+    check_no_dates,
+    column_of,
+    new_levels,
+    reads_as_number,
+    small_as_numbers,
+    warn_of_numbers,
+    with_codes,
+)
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+# A sparse table that is not wide is made dense chunk by chunk. Magnitudes are checked afterwards, by column.
+ALLOWED = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "ensure_all_finite": False}
+# Parts of the errors that `validate_data` raises if a value is not a number.
+OF_CONVERSION = ("could not convert", "float() argument", "setting an array element")
+ADVICE = (
+    "convert it by pandas.to_numeric, or, if it is a category, give it the dtype 'category' or name it in "
+    "categorical_features"
+)
+
+
+class Validation(BaseEstimator):
+    """What an estimator knows about its input: the number and names of features, and the codes of categories."""
+
+    _levels = property(lambda self: vars(self).get("categories_", {}))  # estimators from older files have none
+
+    def _check_parameters(self):
+        """Check the parameters that the networks do not, and that stay the same from the first call on."""
+        for name in ("n_networks", "n_epochs"):
+            if getattr(self, name) is not None:
+                check_scalar(getattr(self, name), name, Integral, min_val=1)
+        if self.max_seconds is not None:
+            check_scalar(self.max_seconds, "max_seconds", Real, min_val=0, include_boundaries="neither")
+        if not isinstance(self.shuffle, (bool, np.bool_)):
+            raise ValueError(f"shuffle: expected True or False, got {self.shuffle!r}")
+        if not isinstance(self.verbose, (bool, np.bool_, Integral)):
+            raise ValueError(f"verbose: expected a bool or an integer, got {self.verbose!r}")
+        load_backend(self.backend)  # raises an error for unknown names
+
+    def _checked(self, X, y, reset, **checks):
+        """Validated X and y; also checks the parameters."""
+        check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
+        if reset:
+            self._check_parameters()
+        plain = not reset and self._is_plain(X) and type(y) is np.ndarray and y.dtype.kind in "biuf"
+        if not (plain and y.shape == (len(X),) and np.isfinite(y).all()):
+            _check_targets(y)
+            X, y = self._numbers(X, y, reset=reset, **checks)
+        self._check_magnitude(X)
+        return X, y
+
+    def _numbers(self, X, *y, **checks):
+        """X, or X and y, as `validate_data` returns them; an error about a value of X names the column."""
+        X = self._coded(X, checks["reset"], learning=len(y) > 0)
+        try:
+            return validate_data(self, X, *y, **ALLOWED, **checks)
+        except (TypeError, ValueError) as error:
+            found = _first_other(X) if any(part in str(error) for part in OF_CONVERSION) else None
+            if found is None:
+                raise
+            said = f" ({error})" if isinstance(error, TypeError) else ""
+            raise type(error)(f"X: expected numbers, got {found}{said}") from error
+
+    def _check_magnitude(self, X):
+        """Raise ValueError, naming the column, for infinity and for numbers that float32 cannot hold; NaN passes."""
+        if magnitude(X) > float(MAX_FLOAT):
+            column = int((abs(X) > MAX_FLOAT).nonzero()[1].min())
+            name = vars(self).get("feature_names_in_", range(X.shape[1]))[column]
+            raise ValueError(f"Input X contains infinity or a value too large for dtype('float32') in column {name!r}.")
+
+    def _coded(self, X, reset, learning):
+        """X with categories replaced by codes; when learning, new levels get a code."""
+        X, chosen = as_pandas(X), self.categorical_features
+        X = X if hasattr(X, "shape") else np.asarray(X, object)
+        if isinstance(X, pd.DataFrame):
+            check_different_names(X)
+        check_no_dates(X)
+        if reset:
+            found = categorical_columns(X, chosen) if getattr(X, "ndim", 2) == 2 else []
+            self.categories_: dict[int, Levels] = {column: {} for column in found}
+        if not self._levels or np.ndim(X) != 2 or not (reset or X.shape[1] == self.n_features_in_):
+            return X  # with categories, `validate_data` rejects it
+        if issparse(X):
+            raise ValueError("X: expected a dense array or a frame for categorical_features, got a sparse array")
+        if learning:
+            self.categories_ = {i: self._with_new(own, column_of(X, i)) for i, own in self._levels.items()}
+        return with_codes(X, self._levels)
+
+    def _with_new(self, levels, column):
+        """The levels of a category, and the new ones in a column."""
+        new = new_levels(levels, column, False)
+        if isinstance(self.categorical_features, str) and not isinstance(column.dtype, pd.CategoricalDtype):
+            warn_of_numbers(f"X: column {column.name!r}", levels, new, ADVICE)
+        return levels | new
+
+    def _is_plain(self, X):
+        """Whether X, apart from its magnitudes, is valid as it is and can skip `validate_data`, which is slow."""
+        plain = type(X) is np.ndarray and X.dtype.char in "df" and X.ndim == 2 and len(X) > 0
+        plain = plain and X.shape[1] == self.n_features_in_ and not hasattr(self, "feature_names_in_")
+        return plain and not self._levels
+
+    def _samples(self, X):  # (N, F) -> (F, N), for prediction
+        if not hasattr(self, "learner_"):
+            check_is_fitted(self)  # raises an error; otherwise it only takes time
+        X = as_pandas(X)
+        if not self._is_plain(X):
+            small = self._small_as_numbers(X)
+            X = self._numbers(X, reset=False) if small is None else small
+        self._check_magnitude(X)
+        return X.T
+
+    def _small_as_numbers(self, X):
+        """`small_as_numbers` of a frame whose columns have the names of those in training; else None."""
+        names = vars(self).get("feature_names_in_")
+        if type(X) is not pd.DataFrame or names is None or X.columns.tolist() != names.tolist():
+            return None
+        return small_as_numbers(X, self._levels)
+
+
+def undone_after(kind: type[BaseException]) -> Callable[[Method], Method]:
+    """A decorator for methods that learn: after an error of this kind, all attributes are again those of before."""
+
+    def decorator(method: Method) -> Method:
+        @functools.wraps(method)
+        def undoing(self: Any, *args: Any, **kwargs: Any) -> Any:
+            before = dict(vars(self))
+            try:
+                return method(self, *args, **kwargs)
+            except kind:
+                self.__dict__ = before
+                raise
+
+        return cast(Method, undoing)
+
+    return decorator
+
+
+def with_weight(
+    X: Any, y: Any, sample_weight: Any, ignored: Sequence[Any] = (), least: int = 1
+) -> tuple[Any, Any, np.ndarray | None]:
+    """A table, its targets and its weights without samples of weight 0, which are as if they were not there.
+
+    Samples of classes that are `ignored` have no weight either. Weights are None if there are none. Raises ValueError
+    for weights that are not numbers of at least 0, one per sample, for fewer than `least` above 0, and for targets that
+    are missing, whatever their weight.
+    """
+    if X is None or y is None or (sample_weight is None and not ignored):  # None is refused later
+        return X, y, None
+    check_consistent_length(X, y)
+    _check_targets(y)
+    X = as_pandas(X)
+    X, y = X if hasattr(X, "shape") else np.asarray(X, object), y if hasattr(y, "shape") else np.asarray(y)
+    weights = np.ones(X.shape[0]) if sample_weight is None else _checked_weights(sample_weight, X)
+    learned = np.flatnonzero((weights > 0) & ~np.isin(column_or_1d(y), ignored) if ignored else weights > 0)
+    if len(learned) < least:
+        raise ValueError("sample_weight, class_weight: expected at least one above zero, got none")
+    if len(learned) == len(weights):
+        return X, y, weights
+    return _rows(X, learned), _rows(y, learned), weights[learned]
+
+
+def _rows(values: Any, places: np.ndarray) -> Any:
+    """Some rows of a table or of targets."""
+    if isinstance(values, (pd.DataFrame, pd.Series)):
+        return values.iloc[places]
+    return (values.tocsr() if issparse(values) else values)[places]
+
+
+def _checked_weights(sample_weight: Any, X: Any) -> np.ndarray:
+    """Validated weights of samples, (N,) float64 of at least 0."""
+    weights = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
+    if weights.shape != (X.shape[0],):
+        raise ValueError(f"sample_weight: expected shape {(X.shape[0],)}, got {weights.shape}")
+    if (weights < 0).any():
+        raise ValueError(f"sample_weight: expected numbers of at least 0, got {weights.min()}")
+    return weights
+
+
+def _check_targets(y: Any) -> None:
+    """Raise ValueError, saying where, for NaN, None and infinity among targets or labels, (N,) or (N, T)."""
+    numbers = np.asarray(y)
+    if numbers.dtype.kind == "V":
+        raise ValueError(f"y: expected numbers or labels, got records of dtype {numbers.dtype}")
+    too_large = np.abs(numbers) > MAX_FLOAT if numbers.dtype.kind == "f" else np.zeros(numbers.shape, bool)
+    kinds = {"NaN": np.asarray(pd.isna(y)), "infinity or a value too large for dtype('float32')": too_large}
+    for kind, bad in kinds.items():
+        if bad.ndim > 0 and bad.any():
+            where = f"{bad.sum()} of {bad.size} values, the first in row {bad.nonzero()[0][0]}"
+            raise ValueError(f"Input y contains {kind}: {where}.")
+
+
+def _first_other(X: Any) -> str | None:
+    """The first value in a table that is not a number, and its column, for an error message; None if there is none."""
+    if not isinstance(X, (pd.DataFrame, np.ndarray)) or X.ndim != 2:
+        return None
+    for name, column in pd.DataFrame(X).items():
+        for value in column if column.dtype.kind not in "biuf" else ():
+            if value is not None and not reads_as_number(value):
+                advice = "; name it in categorical_features, or encode it" if isinstance(value, str) else ""
+                return f"{reprlib.repr(value)} in column {name!r}{advice}"
+    return None
