@@ -20,7 +20,8 @@ from typing import Any, ClassVar, NamedTuple, overload
 import numpy as np
 
 from gln.engine.batches import SampleBatch, check_integer
-from gln.engine.ensemble.ensemble import grouped
+from gln.engine.ensemble.ensemble import COLUMNS
+from gln.engine.model.builders import build_stream
 from gln.engine.model.learner import Learner
 from gln.engine.streaming.arm_features import Arms, Features, some_of
 from gln.engine.streaming.estimator import StreamEstimator
@@ -321,11 +322,10 @@ class GLNBandit(StreamEstimator):
         self._retired = dict.fromkeys(self._retired)
 
     def _built(self, featurizer):
-        featurizer = featurizer.with_bases(len(self._heads), are_classes=False, counts=False, squares=True)
-        networks = self._networks(
-            featurizer, [(featurizer.size, 0)], loss="squared_error", num_outputs=len(self._heads)
-        )
-        learner = Learner.of_stream(featurizer, grouped([networks], [0]), 1, learning_rate=self.learning_rate)
+        count, kind = len(self._heads), {"loss": "squared_error", "num_outputs": len(self._heads)}
+        featurizer = featurizer.with_base_models(count, are_classes=False, counts=False, squares=True)
+        options = {"targets": 1, "learning_rate": self.learning_rate}
+        learner = build_stream(self._config(), featurizer, [COLUMNS], kind, **options)
         _with_handicap(learner, 0)
         learner.start_counting(len(self._heads))
         return learner
@@ -344,7 +344,7 @@ class GLNBandit(StreamEstimator):
 
     def _room(self) -> int:
         """The number of heads; before there is a learner, that with which it will begin."""
-        return len(self._heads) if self._learner is None else self._learner.ensembles[0].heads
+        return len(self._heads) if self._learner is None else self._learner.means.heads
 
     def _mapping(self, context: Any) -> Features:
         """A context as a dictionary of features, of which there is at least one."""
@@ -402,7 +402,7 @@ class GLNBandit(StreamEstimator):
         mean = 0.0 if self._learner is None else float(self._learner.targets.standardizer.mean[0])  # without a reward
         if self._learner is None:
             return np.full(len(arms), mean), np.zeros(len(arms))
-        predicted, learned = (each[:, 0].tolist() for each in self._learner.counted(sample))
+        predicted, learned = (each[:, 0].tolist() for each in self._learner.predict_and_count(sample))
         heads = [self._heads.get(arm) for arm in arms]
         values = np.array([mean if head is None else predicted[head] for head in heads])
         counts = np.array([0.0 if head is None else learned[head] for head in heads])
@@ -417,7 +417,7 @@ class GLNBandit(StreamEstimator):
         learner = self._of_features.learner if self._of_features.are_all else self._learner
         lessons, unit, count = 0, 1.0, len(values)  # the standard deviation of the rewards is 1 while all are equal
         if learner is not None:
-            lessons = int(learner.ensembles[0].networks[0].step)
+            lessons = int(learner.means.networks[0].step)
             unit = float(learner.targets.standardizer.scale[0]) or 1.0
         if self.explore == "counts":
             values = values + strength * unit * np.sqrt(math.log(max(lessons, 2)) / (1 + counts))
@@ -452,8 +452,8 @@ def _have_features(offered: Mapping[Any, Any]) -> bool:
 
 def _with_handicap(learner: Learner, first: int) -> Learner:
     """Let linear models that take steps count little for the heads from `first` on, which are new."""
-    base_models, ensemble = learner.featurizer.base_models, learner.ensembles[0]
-    if base_models is not None and ensemble.reads:  # a learner from an older file has none
+    base_models, ensemble = learner.featurizer.base_models, learner.means
+    if base_models is not None:  # a learner from an older file has none
         ensemble.combination.losses[-base_models.linear.models :, first:] = HANDICAP
     return learner
 

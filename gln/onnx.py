@@ -29,6 +29,8 @@ from gln.engine.base_models.bin_means import BinMeans
 from gln.engine.base_models.fading_bin_means import DEPTHS, STEEP
 from gln.engine.base_models.hashed_linear import HashedLinear
 from gln.engine.base_models.tables import CellTables, table_of_pairs, tables_of_cells, weights_of_levels
+from gln.engine.ensemble.ensemble import Ensemble
+from gln.engine.model.featurizers import TableFeaturizer
 from gln.engine.model.learner import LEAST_STD, Learner
 from gln.engine.networks.files import replacing
 from gln.engine.networks.protocol import is_network
@@ -279,7 +281,10 @@ def _classified(g: Graph, classifier: GLNClassifier, inputs: list[Input]) -> tup
     """Labels (B,), probabilities (B, C), and the classes as labels are given."""
     if not getattr(classifier, "negatives", True):  # which older pickles lack
         raise _bad("model", "a classifier with negatives=True", "one with negatives=False")
-    p, classes = _predicted(g, classifier.learner_, 0, *_samples(g, classifier, inputs)), classifier.classes_
+    p, classes = (
+        _predicted(g, classifier.learner_, classifier.learner_.means, *_samples(g, classifier, inputs)),
+        classifier.classes_,
+    )
     p = g("Concat", g("Sub", 1.0, p), p, axis=0) if len(classes) == 2 else g("Div", p, g("ReduceSum", p, [0]))
     if classes.dtype.kind not in "biufUO" or (classes.dtype.kind == "u" and classes.max() > LAST):
         raise _bad("model", "classes that are text, bools, or numbers within int64", f"{classes.dtype} {classes[-1]}")
@@ -299,23 +304,23 @@ def _export_regressor(g: Graph, regressor: GLNRegressor, inputs: list[Input]) ->
     give("variable", _means(g, regressor, samples))
     if regressor.quantile_glns_:
         levels = regressor.quantile_glns_[0][0].num_heads
-        of_targets = [g("Unsqueeze", _rows(g, learner, 1 + t, samples), [1]) for t in range(len(mean))]
+        of_targets = [g("Unsqueeze", _rows(g, learner, learner.quantiles[t], samples), [1]) for t in range(len(mean))]
         found = g("Concat", *of_targets, axis=1)  # (B, T, Q)
         found = g("Add", g("Mul", found, scale[:, None]), mean[:, None])
         found = g("Pad", found, [0, 0, 0, 1, 0, 0])  # one more row: sorting none crashes ONNX Runtime up to about 1.25
         rising = g("TopK", found, [levels], outputs=["rising", "ranks"], largest=0)
         give("quantiles", g("Slice", rising, [0], [-1], [0]), levels)
-    if learner.has_densities:
-        stds = g("Mul", g("Sqrt", _rows(g, learner, len(learner.ensembles) - 1, samples)), scale)
+    if learner.variances is not None:
+        stds = g("Mul", g("Sqrt", _rows(g, learner, learner.variances, samples)), scale)
         give("std", g("Max", stds, LEAST_STD))
 
 
 def _means(g: Graph, regressor: GLNRegressor, samples: tuple[str, str]) -> str:  # -> (B, T)
-    z = _rows(g, regressor.learner_, 0, samples)
+    z = _rows(g, regressor.learner_, regressor.learner_.means, samples)
     return g("Add", g("Mul", z, regressor.target_standardizer_.scale), regressor.target_standardizer_.mean)
 
 
-def _rows(g: Graph, learner: Learner, ensemble: int, samples: tuple[str, str]) -> str:  # -> (B, C)
+def _rows(g: Graph, learner: Learner, ensemble: Ensemble, samples: tuple[str, str]) -> str:  # -> (B, C)
     return g("Transpose", _predicted(g, learner, ensemble, *samples), perm=[1, 0])
 
 
@@ -370,20 +375,20 @@ def _single(g: Graph, value: str) -> str:
     return g("Cast", value, to=TensorProto.FLOAT)
 
 
-def _predicted(g: Graph, learner: Learner, ensemble: int, inputs: str, context: str) -> str:  # -> (C, B) float64
+def _predicted(g: Graph, learner: Learner, ensemble: Ensemble, inputs: str, context: str) -> str:  # -> (C, B) float64
     """The blended prediction of a group: probabilities of each head, or standardised values. Shapes: (B, K), (B, D)."""
-    featurizer, own = learner.featurizer, learner.ensembles[ensemble]
-    (blend, link), each = own.blend(), []
-    for network in own.networks:
+    featurizer = learner.featurizer
+    (blend, link), each = ensemble.blend(), []
+    for network in ensemble.networks:
         read = g("Slice", inputs, [-network.input_size], [LAST], [1])
         each.append(_mixed(g, network, read, context))
-    if own.reads:  # the linear models are combined after the networks
-        said = g("Slice", inputs, [0], [featurizer.linear_size], [1])
-        said = g("Reshape", said, [0, own.members(featurizer) - len(own.networks), own.heads])
+    if ensemble.mixes_linear:  # the linear models are combined after the networks
+        said = g("Slice", inputs, [0], [featurizer.base_models.linear_size], [1])
+        said = g("Reshape", said, [0, featurizer.base_models.models, ensemble.heads])
         each.append(g("Transpose", said, perm=[2, 0, 1]))
     mixed = g("Cast", g("Concat", *each, axis=2), to=TensorProto.DOUBLE)  # (C, B, M)
-    if own.link != link:
-        mixed = g(INVERSE_LINKS[own.link], mixed)
+    if ensemble.link != link:
+        mixed = g(INVERSE_LINKS[ensemble.link], mixed)
     sums = g("ReduceSum", g("Mul", mixed, blend.weights.T[:, None]), [2], keepdims=0)
     return g(INVERSE_LINKS[link], g("Add", sums, blend.offsets[:, None]))
 
@@ -408,14 +413,13 @@ def _samples(g: Graph, estimator: Any, given: list[Input]) -> tuple[str, str]:  
         z = g("Mul", g("Where", g("IsNaN", x), 0.0, x), factors)
         return _single(g, z), _single(g, z)
     levels, columns, inputs = {f: len(own) for f, own in estimator.categories_.items()}, x, []
-    if featurizer.categories is not None:
-        columns = _columns(g, x, featurizer.categories, levels)
+    if featurizer.encoding is not None:
+        columns = _columns(g, x, featurizer.encoding, levels)
     z = _standardised(g, columns, featurizer.standardizer)
-    if len(featurizer.pieces.features):
-        inputs = [_encoded(g, z, featurizer.pieces)]
-    if featurizer.cells is not None:
-        inputs.append(_cells(g, x, featurizer.cells, levels))
-    if featurizer.base_models is not None:
+    if isinstance(featurizer, TableFeaturizer):
+        inputs = [_encoded(g, z, featurizer.pieces)] if len(featurizer.pieces.features) else []
+        inputs += [] if featurizer.bin_means is None else [_cells(g, x, featurizer.bin_means, levels)]
+    else:
         linear = _linear(g, x, z, featurizer.numbers, featurizer.base_models.linear, levels)
         inputs = [linear, _fading_cells(g, z, tables_of_cells(featurizer.base_models.cells))]
     return g("Concat", *inputs, _with_distances(g, z, featurizer.size), axis=1), z

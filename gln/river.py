@@ -26,9 +26,8 @@ except ImportError as error:
 
 from gln.engine.batches import SampleBatch
 from gln.engine.class_density.classifier import ClassDensityClassifier, check_negatives, plain_reading
-from gln.engine.ensemble.ensemble import grouped
-from gln.engine.model.builders import OF_STREAMS, stream_sizes
-from gln.engine.model.learner import Learner
+from gln.engine.ensemble.ensemble import COLUMNS
+from gln.engine.model.builders import OF_STREAMS, build_stream, stream_roles
 from gln.engine.model.sample_weights import check_stream_weights, repeated
 from gln.engine.model.targets import sum_to_one
 from gln.engine.preprocessing.target_encoding import FEW
@@ -135,13 +134,13 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
     def _built(self, featurizer):
         if not self.negatives:
             plain = plain_reading(len(featurizer.numbers))
-            networks = self._networks(plain, [(plain.size, 0)], num_classes=2)
+            networks = self._config().ensemble(plain, [COLUMNS], num_classes=2).networks
             return ClassDensityClassifier(networks, plain.size, learning_rate=self.learning_rate)
         classes = max(2, len(self._labels))  # samples without features may have added classes
-        featurizer = featurizer.with_bases(1 if classes == 2 else classes, are_classes=True)
-        sizes = stream_sizes(featurizer, COPIES, self.memory)
-        ensembles = grouped([self._networks(featurizer, sizes, num_classes=classes)], [reads for _, reads in sizes])
-        return Learner.of_stream(featurizer, ensembles, learning_rate=self.learning_rate)
+        featurizer = featurizer.with_base_models(1 if classes == 2 else classes, are_classes=True)
+        roles = stream_roles(COPIES, self.memory)
+        kind = {"num_classes": classes}
+        return build_stream(self._config(), featurizer, roles, kind, learning_rate=self.learning_rate)
 
     def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:
         """Learn a sample.
@@ -312,15 +311,11 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         self.density = density
 
     def _built(self, featurizer):
-        featurizer = featurizer.with_bases(1, are_classes=False)
-        sizes, plain = stream_sizes(featurizer, COPIES), COPIES * [(featurizer.size, 0)]
-        networks = [self._networks(featurizer, sizes, loss="squared_error")]
-        if self.quantiles is not None:
-            networks.append(self._networks(featurizer, plain, loss="quantile", quantiles=self.quantiles))
-        if self.density:
-            networks.append(self._networks(featurizer, plain, loss="variance"))
-        ensembles = grouped(networks, [reads for _, reads in sizes])
-        return Learner.of_stream(featurizer, ensembles, 1, learning_rate=self.learning_rate)
+        quantiles = [] if self.quantiles is None else [{"loss": "quantile", "quantiles": self.quantiles}]
+        kinds = {"loss": "squared_error"}, quantiles, {"loss": "variance"} if self.density else None
+        featurizer = featurizer.with_base_models(1, are_classes=False)
+        options = {"targets": 1, "learning_rate": self.learning_rate}
+        return build_stream(self._config(), featurizer, stream_roles(COPIES), *kinds, **options)
 
     def learn_one(self, x: dict[Any, Any], y: float, w: float = 1.0) -> None:
         """Learn a sample; `w` as in `GLNClassifier`.
@@ -410,13 +405,13 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         """The quantiles of the target by level, both in ascending order; 0 before the first sample."""
         if self.quantiles is None:
             raise ValueError("quantiles: expected levels, got None")
-        predicted = np.sort(self._predicted(self._known(x), ensemble=1)[:, 0])
+        predicted = np.sort(self._predicted(self._known(x), quantiles=True)[:, 0])
         return dict(zip(sorted(self.quantiles), predicted.tolist(), strict=True))
 
-    def _predicted(self, samples: SampleBatch, ensemble: int = 0) -> np.ndarray:  # -> (1 or Q, B)
+    def _predicted(self, samples: SampleBatch, quantiles: bool = False) -> np.ndarray:  # -> (1 or Q, B)
         if self._learner is None:
-            return np.zeros((len(self.quantiles or ()) if ensemble else 1, samples.shape[1]))
-        return self._learner.predict(samples, ensemble)
+            return np.zeros((len(self.quantiles or ()) if quantiles else 1, samples.shape[1]))
+        return self._learner.predict(samples, self._learner.quantiles[0] if quantiles else None)
 
 
 class GLNNovelty(StreamEstimator, AnomalyDetector):
@@ -470,8 +465,7 @@ class GLNNovelty(StreamEstimator, AnomalyDetector):
     _at_once = math.inf
 
     def _built(self, featurizer):
-        networks = self._networks(featurizer, [(featurizer.size, 0)], loss="squared_error")
-        learner = Learner.of_stream(featurizer, grouped([networks]), 1)
+        learner = build_stream(self._config(), featurizer, [COLUMNS], {"loss": "squared_error"}, targets=1)
         learner.start_counting()
         return learner
 
@@ -481,7 +475,7 @@ class GLNNovelty(StreamEstimator, AnomalyDetector):
 
     @staticmethod
     def _teach(learner, rows, targets, step_sizes, categorical):
-        learner.meet(rows, categorical)
+        learner.count_samples(rows, categorical)
 
     def score_one(self, x: dict[Any, Any]) -> float:
         """The novelty of a sample; 0 before the first one is learned."""

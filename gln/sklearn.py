@@ -19,6 +19,7 @@ from sklearn.utils.multiclass import check_classification_targets, unique_labels
 
 from gln.engine.batches import as_numbers, check_integer, check_magnitude
 from gln.engine.class_density.classifier import ClassDensityClassifier, check_negatives, plain_reading
+from gln.engine.ensemble.ensemble import COLUMNS
 from gln.engine.ensemble.johnson_su import Shape
 from gln.engine.model.builders import OF_STREAMS
 from gln.engine.model.sample_weights import stream_visits, table_visits
@@ -283,13 +284,14 @@ class GLNClassifier(ClassifierMixin, Estimator):
             if not (self.negatives or getattr(self, name) in (None, only)):
                 raise ValueError(f"{name}: expected {only} with negatives=False, got {getattr(self, name)!r}")
 
-    def _of_stream(self, ensembles, X, targets=None):
+    def _of_stream(self, kinds, X, targets=None):
         if self.negatives:
-            return super()._of_stream(ensembles, X)
+            return super()._of_stream(kinds, X)
         settings, size = self._settings(OF_STREAMS | {"n_networks": 1}), X.shape[1]
-        sizes, kind = settings["n_networks"] * [(size, 0)], ensembles[0] | {"num_classes": 2}
-        learner = ClassDensityClassifier(self._of_sizes(settings, plain_reading(size), sizes, kind), size)
-        learner.grow(size, ensembles[0]["num_classes"])
+        config, roles = self._config(settings), settings["n_networks"] * [COLUMNS]
+        networks = config.ensemble(plain_reading(size), roles, **kinds[0] | {"num_classes": 2}).networks
+        learner = ClassDensityClassifier(networks, size)
+        learner.grow(size, kinds[0]["num_classes"])
         return learner
 
     @property
@@ -534,9 +536,9 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         """
         samples = self._samples(X)
         if levels is None and self.quantile_glns_:
-            ensembles = range(1, 1 + len(self.quantile_glns_))
+            ensembles = self.learner_.quantiles
             found = np.stack([self.learner_.predict(samples, ensemble) for ensemble in ensembles])  # (T, Q, N)
-        elif levels is None and not self.learner_.has_densities:
+        elif levels is None and self.learner_.variances is None:
             raise ValueError("quantiles: expected levels or density=True when the model was fitted, got neither")
         else:
             mean, std = self._moments(samples, "levels")
@@ -589,17 +591,16 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     @property
     def quantile_glns_(self) -> list[list[Any]]:
         """The networks of quantiles, a list for each target."""
-        ensembles = self.learner_.ensembles
-        return [ensemble.networks for ensemble in ensembles[1 : len(ensembles) - self.learner_.has_densities]]
+        return [ensemble.networks for ensemble in self.learner_.quantiles]
 
     @property
     def variance_glns_(self) -> list[Any]:
         """The networks of variances; empty without `density`."""
-        return self.learner_.ensembles[-1].networks if self.learner_.has_densities else []
+        return [] if self.learner_.variances is None else self.learner_.variances.networks
 
     @property
     def _shape(self):
-        return self.learner_.ensembles[-1].shape or Shape.normal(self.target_standardizer_.size)
+        return self.learner_.variances.shape or Shape.normal(self.target_standardizer_.size)
 
     target_standardizer_ = property(lambda self: self.learner_.targets.standardizer, doc="Standardises the targets.")
 
@@ -622,7 +623,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
 
     def _moments(self, samples, wanted):  # (F, N) -> (T, N), (T, N)
         """Means and standard deviations. `wanted` names what needs them, for the error message."""
-        if not self.learner_.has_densities:
+        if self.learner_.variances is None:
             raise ValueError(f"{wanted}: expected density=True when the model was fitted, got False")
         return self.learner_.moments(samples)
 

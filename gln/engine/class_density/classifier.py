@@ -26,9 +26,9 @@ from gln.engine.class_density.density import (
     substitute,
     trust_of,
 )
-from gln.engine.ensemble.ensemble import Ensemble
+from gln.engine.ensemble.ensemble import Ensemble, Member
 from gln.engine.jit import compiled
-from gln.engine.model.featurizers import Featurizer
+from gln.engine.model.featurizers import TableFeaturizer
 from gln.engine.model.persistence import LEARNERS
 from gln.engine.model.targets import Classes
 from gln.engine.networks.protocol import Network, Rate, arguments
@@ -52,8 +52,12 @@ class ClassDensityClassifier:
         return {**vars(self), "_compared": None}  # large, and soon gathered again
 
     @property
+    def means(self) -> Ensemble:
+        return Ensemble([Member(network) for each in self.classes for network in each.networks])
+
+    @property
     def ensembles(self) -> list[Ensemble]:
-        return [Ensemble([network for each in self.classes for network in each.networks])]
+        return [self.means]
 
     def set_learning_rate(self, rate: Rate | None) -> None:
         self.learning_rate = rate
@@ -187,9 +191,9 @@ class ClassDensityClassifier:
 LEARNERS.append(ClassDensityClassifier)
 
 
-def plain_reading(size: int) -> Featurizer:
+def plain_reading(size: int) -> TableFeaturizer:
     """What the networks of a class read."""
-    return Featurizer(Unscaled(size))
+    return TableFeaturizer(Unscaled(size))
 
 
 def check_negatives(value: Any) -> None:

@@ -1,6 +1,6 @@
-"""A group of networks that predict the same, and how their predictions are combined.
+"""Networks that predict the same targets, and how their predictions are combined.
 
-Shapes: B samples, C heads, D columns, M networks, T targets.
+Shapes: B samples, C heads, D columns, K inputs, M models (networks, and in streams linear models), T targets.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gln.engine.batches import CHUNK, chunks
+from gln.engine.batches import dense
 from gln.engine.ensemble.hedge import Hedge, add_linear, mixed_by_losses, weights_of
 from gln.engine.ensemble.johnson_su import Shape
 from gln.engine.ensemble.stacking import StackingWeights, equal
@@ -20,6 +20,48 @@ from gln.engine.jit import compiled
 from gln.engine.networks.head_sampling import MANY, log_share
 from gln.engine.networks.protocol import Network
 from gln.engine.networks.schedules import first_and_least, rates_of_streams
+
+
+class FeatureBlocks(NamedTuple):
+    """What networks read of samples.
+
+    The inputs are, in this order: predictions of linear models, piecewise-linear expansions, means of bins, and each
+    column with its distance from the mean. A network mixes all of them, or the last ones.
+    """
+
+    columns: Any  # (D, B), standardised: what halfspaces see. Sparse for wide tables
+    inputs: Any  # (K, B), what networks mix
+    linear: Any  # (L, B), the inputs that are predictions of linear models
+    memory: tuple[Any, Any] | None = None  # inputs and columns of networks that also see the previous label
+
+    def of(self, member: Member) -> tuple[Any, Any]:  # -> (K, B), (D, B)
+        """The inputs and the side information of a network."""
+        network, (inputs, columns) = member.network, (self.inputs, self.columns)
+        if member.role.sees_memory and self.memory is not None:
+            inputs, columns = self.memory
+        if not network.takes_sparse:
+            inputs, columns = dense(inputs), dense(columns)
+        return inputs[inputs.shape[0] - network.input_size :], columns
+
+
+class Role(NamedTuple):
+    """What a network mixes besides columns and their distances from the mean, and how it learns a stream."""
+
+    name: str
+    blocks: tuple[str, ...] = ()
+    is_fast: bool = False  # learns streams at a higher rate
+    sees_memory: bool = False  # also sees the previous label
+
+
+COLUMNS, FAST, MEMORY = Role("columns"), Role("fast", is_fast=True), Role("memory", sees_memory=True)
+EXPANDED = Role("expanded", ("expansions", "bin_means"))  # of tables
+SLOW, SHALLOW = Role("slow", ("bin_means",)), Role("shallow", ("linear", "bin_means"))  # of streams
+ROLES = {role.name: role for role in (COLUMNS, EXPANDED, SLOW, FAST, SHALLOW, MEMORY)}
+
+
+class Member(NamedTuple):
+    network: Network
+    role: Role = COLUMNS
 
 
 def _logit(p: np.ndarray) -> np.ndarray:
@@ -50,7 +92,7 @@ class Mean:
 
     def blend(self, ensemble: Ensemble) -> tuple[StackingWeights, str]:
         offset = log_share(ensemble.heads) if ensemble.link == "logit" else 0.0
-        return equal(len(ensemble.networks), offset), ensemble.link
+        return equal(len(ensemble.members), offset), ensemble.link
 
     def with_targets(self, kept: Sequence[int], new: int) -> Mean:
         return self
@@ -58,22 +100,24 @@ class Mean:
 
 @dataclasses.dataclass
 class Ensemble:
-    networks: Sequence[Network]
-    # A `Mean`; `StackingWeights`, learned from the samples of a table that networks left out; or in streams a `Hedge`.
+    members: Sequence[Member]
+    # A `Mean`; `StackingWeights`, learned from the samples of a table that networks held out; or in streams a `Hedge`.
     combination: Any = dataclasses.field(default_factory=Mean)
     target: int | None = None  # the one whose quantiles these networks predict
     shape: Shape | None = None  # if they predict variances, the shape of the densities; None is normal
-    # In streams with base predictors, what each network reads, as for `Featurizer.widened`. Then the linear models are
-    # combined, too, after the networks.
-    reads: Sequence[int] = ()
+    mixes_linear: bool = False  # whether the linear models that predict the same targets are combined, too, as the last
     fixed: Any = dataclasses.field(default=None, init=False, repr=False, compare=False)  # of `fused_step`
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "fixed": None}  # compiled code cannot be pickled
 
     @property
+    def networks(self) -> list[Network]:
+        return [member.network for member in self.members]
+
+    @property
     def config(self) -> Any:
-        return self.networks[0].config
+        return self.members[0].network.config
 
     @property
     def link(self) -> str:
@@ -82,10 +126,10 @@ class Ensemble:
 
     @property
     def heads(self) -> int:
-        return self.networks[0].num_heads
+        return self.members[0].network.num_heads
 
     def blend(self) -> tuple[StackingWeights, str]:
-        """The weights of the networks, and the link of the weighted summands: "itself" if these are predictions."""
+        """The weights of the models, and the link of the weighted summands: "itself" if these are predictions."""
         return self.combination.blend(self)
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
@@ -100,16 +144,14 @@ class Ensemble:
         if self.link != "log":
             return y
         # Deviations below the least one that can be predicted would drive the weights to their bounds.
-        bound = self.networks[0].bound
+        bound = self.members[0].network.bound
         deviations = np.abs(y - means).clip(np.exp(-bound / 2), bound)
         return np.where(np.isfinite(y), deviations, y).astype(np.float32)
 
     @functools.cached_property
     def limits_of_rates(self) -> list[tuple[float, float]]:
         """The default rate of each network at first and at last."""
-        reads = self.reads or [0] * len(self.networks)
-        are_fast = [isinstance(self.combination, Hedge) and m % 2 == 1 and reads[m] < 2 for m in range(len(reads))]
-        return [first_and_least(*each) for each in zip(self.networks, are_fast, strict=True)]
+        return [first_and_least(member.network, member.role.is_fast) for member in self.members]
 
     def rates(self, count: int) -> np.ndarray:
         """The default rates of streams for the next `count` samples, (M, count)."""
@@ -117,19 +159,15 @@ class Ensemble:
 
     def learn(
         self,
-        featurizer: Any,
-        z: Any,
-        y: np.ndarray,
-        rates: np.ndarray,
-        step_sizes: np.ndarray | None,
+        blocks: FeatureBlocks,
+        y: np.ndarray,  # (C, B)
+        rates: np.ndarray,  # (M, B)
+        step_sizes: np.ndarray | None,  # (B,)
         batch_size: int,
         combines: bool,
     ) -> np.ndarray | None:
-        """Learn standardised samples, and return the combined predictions before each, (C, B), if `combines`.
-
-        Shapes: (D, B), (C, B), (M, B), (B,).
-        """
-        predicted, losses = self.run(featurizer, z, y, rates, batch_size), None
+        """Learn samples, and return the combined predictions before each, (C, B), if this `combines`."""
+        predicted, losses = self.run(blocks, y, rates, batch_size), None
         if isinstance(self.combination, Hedge):
             losses = self.combination.learn(self.config, predicted, y, step_sizes, batch_size)
         if not combines:
@@ -140,39 +178,32 @@ class Ensemble:
 
     def run(
         self,
-        featurizer: Any,
-        z: Any,
-        targets: np.ndarray | None = None,
-        rates: np.ndarray | None = None,
+        blocks: FeatureBlocks,
+        targets: np.ndarray | None = None,  # (C, B)
+        rates: np.ndarray | None = None,  # (M, B)
         batch_size: int = 1,
-    ) -> np.ndarray:
-        """The predictions that are combined for standardised samples, which networks then learn if there are targets.
-
-        Shapes: (D + E, B), (C, B), (M, B) -> (M, C, B).
-        """
-        networks = self.networks
-        predicted = np.empty((self.members(featurizer), self.heads, z.shape[1]), np.float32)
-        for size in {network.context_size for network in networks}:  # all that see the same take one call
-            some = [i for i, network in enumerate(networks) if network.context_size == size]
-            own = [networks[i] for i in some]
-            read = featurizer.read(max(own, key=lambda network: network.input_size), z)
-            own_rates = None if rates is None else rates[some]
-            predicted[some] = own[0].predict_all(own, *read, targets, own_rates, batch_size)
-        if self.reads:
-            said = z[featurizer.size : featurizer.size + featurizer.linear_size]
-            compiled(add_linear)(predicted, said, self.link == "logit")
+    ) -> np.ndarray:  # (M, C, B)
+        """The predictions of all models, whose networks then learn the samples if there are targets."""
+        linear_models = blocks.linear.shape[0] // self.heads if self.mixes_linear else 0
+        predicted = np.empty((len(self.members) + linear_models, self.heads, blocks.columns.shape[1]), np.float32)
+        for sees_memory in {member.role.sees_memory for member in self.members}:  # all that see the same take one call
+            places = [i for i, member in enumerate(self.members) if member.role.sees_memory == sees_memory]
+            networks = [self.members[i].network for i in places]
+            widest = max((self.members[i] for i in places), key=lambda member: member.network.input_size)
+            network_rates = None if rates is None else rates[places]
+            predicted[places] = networks[0].predict_all(
+                networks, *blocks.of(widest), targets, network_rates, batch_size
+            )
+        if linear_models:
+            compiled(add_linear)(predicted, blocks.linear, self.link == "logit")
         return predicted
-
-    def members(self, featurizer: Any) -> int:
-        """M, the number of predictions that are combined."""
-        return len(self.networks) + (featurizer.base_models.models if self.reads and featurizer.base_models else 0)
 
     def mixed(self, predicted: np.ndarray) -> np.ndarray:
         """What the networks mix, from what they predict: logits, standardised values or log variances."""
         return LINKS[self.link].of(predicted)
 
     def combined(self, predicted: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-        """The predictions of the group, from those of its networks: (M, C, B), (M, C or 1, B) -> (C, B)."""
+        """The predictions of the ensemble, from those of its models: (M, C, B), (M, C or 1, B) -> (C, B)."""
         if isinstance(self.combination, Mean) and len(predicted) == 1 and predicted.shape[1] < MANY:
             return predicted[0]  # fast, for single samples
         if weights is None and type(self.combination) is Hedge:
@@ -184,66 +215,6 @@ class Ensemble:
         mixed = blend.of(mixed) if weights is None else (weights * mixed).sum(axis=0) + blend.offsets[:, None]
         return LINKS[link].inverse(mixed)
 
-    def explain(self, featurizer: Any, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Contributions of columns and a constant, which add up to what the combined networks mix.
-
-        In place of contributions of what linear models say, there are slopes.
-
-        Shapes: (D + E, B) -> (C, B, D + E), (C, B).
-        """
-        (blend, _), heads, linear = (
-            self.blend(),
-            self.heads,
-            range(featurizer.size, featurizer.size + featurizer.linear_size),
-        )
-        contributions, constant = np.zeros((heads, *z.shape)), np.zeros((heads, z.shape[1])) + blend.offsets[:, None]
-        for network, weight in zip(self.networks, blend.weights[:, :, None], strict=False):
-            mixed, context = featurizer.read(network, z)
-            of_mean, _ = featurizer.read(network, np.zeros_like(z[:, :1]))
-            slopes, constants, _ = network.explain(mixed, context)
-            slopes, bound = weight[:, None] * slopes.reshape(heads, *mixed.shape), network.bound  # (C, K, B)
-            columns = featurizer.column_of_inputs(network)
-            values = np.where(np.isin(columns, linear)[:, None], 1, mixed.clip(-bound, bound) - of_mean)
-            np.add.at(contributions.swapaxes(0, 1), columns, (slopes * values).swapaxes(0, 1))
-            constant += weight * constants + (slopes * of_mean).sum(axis=1)
-        for model, weight in enumerate(blend.weights[len(self.networks) :] if self.reads else ()):
-            own = linear[model * heads] + np.arange(heads)
-            contributions[np.arange(heads), own] += weight[:, None]
-        return contributions.transpose(0, 2, 1), constant
-
-    # ---- Growing -----------------------------------------------------------------------------------------------------
-
-    def widened(self, before: Any, after: Any) -> Ensemble:
-        """With inputs for the columns that are new in `after`."""
-        reads = self.reads or [int(before.encodes(network)) for network in self.networks]
-        networks = [after.widened(network, before, own) for network, own in zip(self.networks, reads, strict=True)]
-        combination, new = self.combination, self.members(after) - self.members(before)
-        return dataclasses.replace(
-            self, networks=networks, combination=combination.with_models(new) if new else combination
-        )
-
-
-def grouped(networks: Sequence[Sequence[Network]], reads: Sequence[int] = ()) -> list[Ensemble]:
-    """A group for each list: networks of the targets, then of the quantiles of each target, then of the variances."""
-    of_quantiles = [each[0].config.record.heads == "quantiles" for each in networks]
-    ensembles = [Ensemble(each, target=i - 1 if of_quantiles[i] else None) for i, each in enumerate(networks)]
-    ensembles[0].reads = reads
-    return ensembles
-
-
-def predictions(
-    featurizer: Any, standardised: Callable[[slice], Any], count: int, *ensembles: Ensemble
-) -> list[np.ndarray]:  # (M, C, B) each
-    """Predictions of the networks of each of these groups for `count` samples, in their units, in float64.
-
-    `standardised` returns a part of the samples, as `featurizer` standardises them.
-    """
-    if count <= CHUNK:
-        z = standardised(slice(0, count))
-        return [ensemble.run(featurizer, z).astype(np.float64) for ensemble in ensembles]
-    predicted = [np.empty((ensemble.members(featurizer), ensemble.heads, count)) for ensemble in ensembles]
-    for part in chunks(count):
-        z = standardised(part)
-        for own, ensemble in zip(predicted, ensembles, strict=True):
-            own[..., part] = ensemble.run(featurizer, z)
-    return predicted
+    def predict(self, blocks: FeatureBlocks) -> np.ndarray:  # -> (C, B)
+        """The combined predictions."""
+        return self.combined(self.run(blocks).astype(np.float64))

@@ -1,23 +1,130 @@
-"""The networks of a stream: how many there are, how large, and what each reads."""
+"""New networks, ensembles and learners, for tables and for streams."""
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from gln.engine.model.featurizers import Featurizer
+import numpy as np
+
+from gln.backends import load_backend
+from gln.engine.ensemble.ensemble import COLUMNS, FAST, MEMORY, SHALLOW, SLOW, Ensemble, Member, Role
+from gln.engine.ensemble.hedge import Hedge
+from gln.engine.model.featurizers import StreamFeaturizer
+from gln.engine.model.learner import Learner
+from gln.engine.model.targets import Classes, Numbers
+from gln.engine.networks.head_sampling import MANY, OTHERS
+from gln.engine.networks.protocol import Network, Rate
+from gln.engine.networks.surgery import start_at
 
 # Networks for streams: a slow and a fast one. Halfspaces that see at most 1, 3 or 4 features are about as good.
 OF_STREAMS: dict[str, Any] = {"layer_sizes": (64, 32), "n_networks": 2, "context_map_size": 5, "context_features": 2}
-SHALLOW = (16,)  # layers of one more, which also reads what linear models say; 8 to 64 neurons are about as good
+SHALLOW_LAYERS = (16,)  # of one more, which also reads linear models; 8 to 64 neurons are about as good
+
+Seeds = Callable[[int], Sequence[int]]  # seeds of so many networks
 
 
-def stream_sizes(featurizer: Featurizer, count: int, memory: bool = False) -> list[tuple[int, int]]:
-    """Sizes of the networks of a stream with base predictors: the columns of each, and what it reads, as for
-    `Featurizer.widened`.
+@dataclasses.dataclass(frozen=True)
+class NetworkConfig:
+    """What the networks of a model have in common; arguments are those of a `GLN`."""
 
-    Slow networks, which also read cells, and fast ones alternate; the last one, SHALLOW, also reads what linear models
-    say. With `memory`, another one reads all columns.
+    backend: str
+    layer_sizes: Sequence[int]
+    context_map_size: int
+    context_features: int | None
+    context_bias: float
+    learning_rate: Rate | None
+    seeds: Seeds
+
+    def ensemble(self, featurizer: Any, roles: Sequence[Role], target: int | None = None, **kind: Any) -> Ensemble:
+        """New networks of these roles; `kind` are arguments for the loss."""
+        seeds = self.seeds(len(roles))
+        members = [
+            Member(self.network(featurizer, role, seed, **kind), role) for role, seed in zip(roles, seeds, strict=True)
+        ]
+        return Ensemble(members, target=target)
+
+    def network(self, featurizer: Any, role: Role, seed: int, **kind: Any) -> Network:
+        return load_backend(self.backend).GLN(
+            SHALLOW_LAYERS if role == SHALLOW else self.layer_sizes,
+            len(featurizer.input_names(role)),
+            len(featurizer.columns_of(role)),
+            context_map_size=self.context_map_size,
+            context_features=self.context_features,
+            context_bias=self.context_bias,
+            learning_rate=self.learning_rate,
+            seed=seed,
+            **kind,
+        )
+
+
+def stream_roles(networks: int, memory: bool = False) -> list[Role]:
+    """Slow and fast networks alternate; with `memory`, one more sees the previous label; a shallow one is last."""
+    return [*alternating(SLOW, networks), *(memory * [MEMORY]), SHALLOW]
+
+
+def alternating(slow: Role, networks: int) -> list[Role]:
+    """So many networks, every second one of which is fast."""
+    return [FAST if number % 2 else slow for number in range(networks)]
+
+
+def build(
+    config: NetworkConfig,
+    featurizer: Any,
+    roles: Sequence[Role],
+    means: Mapping[str, Any],
+    quantiles: Sequence[Mapping[str, Any]] = (),
+    variances: Mapping[str, Any] | None = None,
+    other_roles: Sequence[Role] | None = None,
+    targets: int | None = None,
+    **fields: Any,
+) -> Learner:
+    """A new learner.
+
+    Args:
+        config: of all networks.
+        featurizer: whose base models, if there are any, predict the same targets as the means.
+        roles: of the networks of the means, or of the classes.
+        means: the arguments for their loss.
+        quantiles: the same for the quantiles of each target.
+        variances: the same for the variances of all targets.
+        other_roles: of the networks of quantiles and variances; those of the means by default.
+        targets: the number of scales of the targets, None for classes.
+        **fields: further ones of the learner.
     """
-    columns = len(featurizer.columns)
-    several = [(columns, 1 - i % 2) for i in range(count)]
-    return [*several, *(memory * [(featurizer.size, 0)]), (columns, 2)]
+    other_roles = roles if other_roles is None else other_roles
+    first = config.ensemble(featurizer, roles, **means)
+    first.mixes_linear = isinstance(featurizer, StreamFeaturizer) and featurizer.base_models is not None
+    of_quantiles = [config.ensemble(featurizer, other_roles, target, **kind) for target, kind in enumerate(quantiles)]
+    of_variances = None if variances is None else config.ensemble(featurizer, other_roles, **variances)
+    kind = Classes() if targets is None else Numbers.of_stream(targets)
+    return Learner(featurizer, kind, first, of_quantiles, of_variances, **fields)
+
+
+def build_stream(
+    config: NetworkConfig,
+    featurizer: StreamFeaturizer,
+    roles: Sequence[Role],
+    means: Mapping[str, Any],
+    quantiles: Sequence[Mapping[str, Any]] = (),
+    variances: Mapping[str, Any] | None = None,
+    networks: int = OF_STREAMS["n_networks"],
+    **fields: Any,
+) -> Learner:
+    """A new learner whose models are weighted by how well each predicted recently.
+
+    Arguments are those of `build`. `networks` is the number of networks of quantiles, and of variances.
+    """
+    kinds = means, quantiles, variances
+    learner = build(config, featurizer, roles, *kinds, alternating(COLUMNS, networks), **fields)
+    if learner.means.networks[0].num_classes >= MANY:
+        for network in learner.means.networks:
+            start_at(network, np.full(network.num_heads, -math.log(OTHERS)))
+    linear_models = featurizer.base_models.models if featurizer.base_models is not None else 0
+    for ensemble in learner.ensembles if len(roles) + linear_models > 1 else ():
+        models = len(ensemble.members) + (linear_models if ensemble.mixes_linear else 0)
+        targets = ensemble.heads if ensemble.config.record.heads == "num_outputs" else 1
+        ensemble.combination = Hedge.equal(models, targets, ensemble.link)
+    return learner

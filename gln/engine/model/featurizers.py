@@ -1,16 +1,18 @@
-"""What networks read of a sample: its columns, standardised, their distances from the mean, encodings, and what base
-predictors say.
+"""What networks read of samples: featurizers of tables, of streams, and of samples that need no more than scaling.
 
-Shapes: B samples, F features, D columns made from them, E values of base predictors, C heads, K inputs of a network and
-S values of its side information.
+Each turns samples into `FeatureBlocks` and learns how from the samples up to each. They grow when a feature, a level
+or a class is new.
+
+Shapes: B samples, F features, D columns made from them, C heads, E inputs that are means of bins, K inputs of networks.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Hashable, Mapping, Sequence, Set
-from typing import Any
+import itertools
+from collections.abc import Hashable, Sequence, Set
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,63 +20,229 @@ from gln.engine.base_models.bin_means import BinMeans
 from gln.engine.base_models.least_squares import LeastSquares
 from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.batches import dense, features_and_words
-from gln.engine.networks.protocol import Network
+from gln.engine.ensemble.ensemble import FeatureBlocks, Member, Role
 from gln.engine.networks.surgery import with_inputs
 from gln.engine.preprocessing.basis_expansion import NO_PIECES, Pieces, piecewise_linear, with_distances
 from gln.engine.preprocessing.scaling import OF_FEATURES, Standardizer
 from gln.engine.preprocessing.target_encoding import TargetEncoding
 
+MOST_LINEAR = 64  # predictions of linear models that a network reads; with many classes, each head would read them all
+
+
+class Block(NamedTuple):
+    """Inputs of networks: their names, and the two features of each, or the only one twice."""
+
+    names: list[Hashable]  # n
+    features: np.ndarray  # (n, 2)
+
 
 @dataclasses.dataclass
 class Featurizer:
-    """Turns samples into what networks read, and learns how from the samples of the stream up to each."""
+    """The common part: samples become standardised columns."""
 
     standardizer: Any  # a Standardizer; a SparseScaler, which keeps samples sparse; or Unscaled
-    categories: TargetEncoding | None = None  # None if all features are numbers
-    distances: bool = True  # whether networks also mix each column's distance from its mean
-    pieces: Pieces = NO_PIECES  # of the encodings, which networks with more inputs also mix
-    cells: BinMeans | None = None  # of the features, counted in a table; the same networks mix what these say
-    memory: int | None = None  # the category that only some networks read: the previous label
-    base_models: OnlineBaseModels | None = None  # learned in a stream; some networks mix what they say
-
-    @classmethod
-    def of_stream(
-        cls, samples: np.ndarray, categorical: Set[int], targets: int, are_classes: bool, memory: int | None = None
-    ) -> Featurizer:
-        """For a stream that begins with these samples (F, B), of this many targets or classes."""
-        if not categorical:
-            return cls(Standardizer(samples.shape[0], **OF_FEATURES))
-        categories = TargetEncoding.of_numbers(0, targets, are_classes).of_stream(samples, categorical)
-        return cls(Standardizer(len(categories.columns), **OF_FEATURES), categories, memory=memory)
-
-    def with_bases(self, heads: int, are_classes: bool, counts: bool = True, squares: bool = False) -> Featurizer:
-        """With base predictors before the first sample, with cells if it `counts`, and with least squares."""
-        numbers = self.numbers[self.numbers >= 0].tolist()
-        base_models = OnlineBaseModels.start(numbers, heads, are_classes, self.categories is not None, counts)
-        base_models.least_squares = LeastSquares.start(heads, self.size) if squares else None
-        return dataclasses.replace(self, base_models=base_models)
+    encoding: TargetEncoding | None = None  # None if all features are numbers
 
     def __post_init__(self) -> None:
         self.numbers = np.arange(self.size)  # the column of each feature, -1 for a category
-        if self.categories is not None:
-            self.numbers = np.full(self.categories.size, -1)
-            for column, (feature, level, target) in enumerate(self.categories.columns):
+        if self.encoding is not None:
+            self.numbers = np.full(self.encoding.size, -1)
+            for column, (feature, level, target) in enumerate(self.encoding.columns):
                 if level is None and target is None:
                     self.numbers[feature] = column
 
     @property
     def size(self) -> int:
-        """The number of columns."""
+        """D, the number of columns."""
         return self.standardizer.size
 
     @property
-    def columns(self) -> np.ndarray:
-        """The columns that networks without the memory read, (S,)."""
-        if self.categories is None:
-            return np.arange(self.size)
-        return np.flatnonzero(self.categories.features != self.memory)
+    def feature_of_columns(self) -> np.ndarray:  # (D,)
+        return np.arange(self.size) if self.encoding is None else self.encoding.features
 
     # ---- Samples -----------------------------------------------------------------------------------------------------
+
+    def learn(
+        self,
+        samples: Any,  # (F, B)
+        targets: np.ndarray | None,  # (B,) or (T, B)
+        y: np.ndarray | None = None,  # (C, B)
+        step_sizes: np.ndarray | None = None,  # (B,)
+    ) -> FeatureBlocks:
+        """Count samples one by one, and standardise each by those up to it.
+
+        They must have been checked. Categories are counted with `targets`; base models learn the targets of the heads,
+        `y`.
+        """
+        features, _ = features_and_words(samples)
+        return self.blocks(self._learn_columns(features, targets, step_sizes), features)
+
+    def transform(self, samples: Any) -> FeatureBlocks:  # (F, B)
+        """Standardise samples by those counted before.
+
+        Raises ValueError for the wrong number of features, or infinity.
+        """
+        return self.blocks(self.standardised(samples), features_and_words(samples)[0])
+
+    def standardised(self, samples: Any) -> Any:  # (F, B) -> (D, B)
+        features, _ = features_and_words(samples)
+        return self.standardizer.transform(features if self.encoding is None else self.encoding.transform(features))
+
+    def _learn_columns(self, features: Any, targets: np.ndarray | None, step_sizes: np.ndarray | None) -> Any:
+        if self.encoding is not None:
+            assert targets is not None
+            features = self.encoding.learn(features, targets, step_sizes)
+        return self.standardizer.learn_checked(features)
+
+    def blocks(self, columns: Any, features: Any) -> FeatureBlocks:  # (D, B), (F, B)
+        """What networks read of standardised samples."""
+        raise NotImplementedError
+
+    # ---- Networks ----------------------------------------------------------------------------------------------------
+
+    def columns_of(self, role: Role) -> np.ndarray:
+        """The columns that a network of this role sees."""
+        return np.arange(self.size)
+
+    def input_names(self, role: Role) -> list[Hashable]:
+        """Names of a network's inputs, which stay the same when the featurizer grows."""
+        blocks, columns = self._blocks(), self.columns_of(role).tolist()
+        names = itertools.chain(*(blocks[name].names for name in role.blocks))
+        return [*names, *((column, i) for column in columns for i in range(2))]
+
+    def input_features(self, role: Role) -> np.ndarray:  # -> (K, 2)
+        """The two features of each input of a network, or the only one twice; -1 for predictions of linear models."""
+        blocks, columns = self._blocks(), self.feature_of_columns[self.columns_of(role)].repeat(2)
+        return np.concatenate([*(blocks[name].features for name in role.blocks), np.stack([columns, columns], axis=1)])
+
+    def inputs_of_mean(self, role: Role) -> np.ndarray:  # -> (K, 1)
+        """A network's inputs for a sample whose columns are all 0, the mean."""
+        return np.zeros((len(self.input_names(role)), 1))
+
+    def _blocks(self) -> dict[str, Block]:
+        """Blocks of inputs besides columns and distances."""
+        return {}
+
+    def widened(self, member: Member, before: Featurizer) -> Member:
+        """The network with inputs for what is new since `before`, or the same one if it reads nothing new."""
+        role, (old, new) = member.role, (featurizer.input_names(member.role) for featurizer in (before, self))
+        if old == new:
+            return member
+        places = {name: place for place, name in enumerate(old)}
+        inputs = [places.get(name, -1) for name in new]
+        return member._replace(network=with_inputs(member.network, inputs, len(self.columns_of(role))))
+
+    # ---- Growing -----------------------------------------------------------------------------------------------------
+
+    def grown(self, samples: Any, categorical: Set[int], targets: int, are_classes: bool) -> Any:
+        """With room for the features and levels in samples (F, B), the new ones last; or this object if none is new.
+
+        Raises ValueError if samples have fewer features than before.
+        """
+        size = samples.shape[0]
+        if self.encoding is None and not categorical:
+            if size < self.size:
+                raise ValueError(f"samples: expected {self.size} features, got {size}")
+            return self if size == self.size else self._with_columns(None, size)
+        known = self.encoding or TargetEncoding.of_numbers(self.size, targets, are_classes)
+        if size < known.size:
+            raise ValueError(f"samples: expected {known.size} features, got {size}")
+        encoding = known.of_stream(features_and_words(samples)[0], categorical)
+        return self if encoding is self.encoding else self._with_columns(encoding, len(encoding.columns))
+
+    def with_class(self, count: int) -> Any:
+        """With statistics and base predictions of one more class, after this many samples."""
+        if self.encoding is None:
+            return self
+        encoding = self.encoding.with_class()
+        return self._with_columns(encoding, len(encoding.columns))
+
+    def with_outputs(self, kept: Sequence[int], new: int) -> Any:
+        """With base predictions of the targets `kept`, in this order, and of new ones."""
+        return self
+
+    def _with_columns(self, encoding: TargetEncoding | None, size: int) -> Any:
+        standardizer = self.standardizer
+        if size != self.size:
+            standardizer = copy.deepcopy(standardizer)
+            standardizer.grow(size)
+        return dataclasses.replace(self, standardizer=standardizer, encoding=encoding)
+
+
+@dataclasses.dataclass
+class PlainFeaturizer(Featurizer):
+    """Columns alone: for wide sparse samples, and for single networks."""
+
+    def blocks(self, columns: Any, features: Any) -> FeatureBlocks:
+        return FeatureBlocks(columns, columns, columns[:0])
+
+    def input_names(self, role: Role) -> list[Hashable]:
+        return list(range(self.size))
+
+    def input_features(self, role: Role) -> np.ndarray:
+        return np.stack([self.feature_of_columns] * 2, axis=1)
+
+
+@dataclasses.dataclass
+class TableFeaturizer(Featurizer):
+    """Half of the networks of a table also mix expansions of columns, and means of bins as they were counted in it."""
+
+    pieces: Pieces = NO_PIECES  # of piecewise-linear expansions
+    bin_means: BinMeans | None = None  # of the features
+
+    def blocks(self, columns: np.ndarray, features: Any) -> FeatureBlocks:
+        counted = None if self.bin_means is None else self.bin_means.transform(dense(features))
+        return self.blocks_of(columns, counted)
+
+    def blocks_of(self, columns: np.ndarray, bin_means: np.ndarray | None, expands: bool = True) -> FeatureBlocks:
+        """The blocks of samples with these means of bins, (E, B); without `expands`, columns and distances alone."""
+        pairs = with_distances(columns)
+        if not expands:
+            return FeatureBlocks(columns, pairs, pairs[:0])
+        expansions = piecewise_linear(columns, self.pieces)
+        inputs = [expansions, pairs] if bin_means is None else [expansions, bin_means, pairs]
+        return FeatureBlocks(columns, np.concatenate(inputs), pairs[:0])
+
+    def inputs_of_mean(self, role: Role) -> np.ndarray:
+        inputs = super().inputs_of_mean(role)
+        if "expansions" in role.blocks:
+            inputs[: len(self.pieces.features)] = piecewise_linear(np.zeros((self.size, 1)), self.pieces)
+        return inputs
+
+    def _blocks(self) -> dict[str, Block]:
+        expansions = self.feature_of_columns[self.pieces.features]
+        means = np.zeros((0, 2), int) if self.bin_means is None else self.bin_means.features
+        return {
+            "expansions": Block([("expansion", i) for i in range(len(expansions))], np.stack([expansions] * 2, axis=1)),
+            "bin_means": Block([("bin mean", i) for i in range(len(means))], means),
+        }
+
+
+@dataclasses.dataclass
+class StreamFeaturizer(Featurizer):
+    """Base models learn the stream, too, and some networks mix their predictions."""
+
+    memory: int | None = None  # the category that only some networks see: the previous label
+    base_models: OnlineBaseModels | None = None
+
+    @classmethod
+    def of_first(
+        cls, samples: np.ndarray, categorical: Set[int], targets: int, are_classes: bool, memory: int | None = None
+    ) -> StreamFeaturizer:
+        """For a stream that begins with these samples (F, B), of this many targets or classes."""
+        if not categorical:
+            return cls(Standardizer(samples.shape[0], **OF_FEATURES))
+        encoding = TargetEncoding.of_numbers(0, targets, are_classes).of_stream(samples, categorical)
+        return cls(Standardizer(len(encoding.columns), **OF_FEATURES), encoding, memory)
+
+    def with_base_models(
+        self, heads: int, are_classes: bool, counts: bool = True, squares: bool = False
+    ) -> StreamFeaturizer:
+        """With base models before the first sample: means of bins if it `counts`, and least squares."""
+        numbers = self.numbers[self.numbers >= 0].tolist()
+        base_models = OnlineBaseModels.start(numbers, heads, are_classes, self.encoding is not None, counts)
+        base_models.least_squares = LeastSquares.start(heads, self.size) if squares else None
+        return dataclasses.replace(self, base_models=base_models)
 
     def learn(
         self,
@@ -82,236 +250,60 @@ class Featurizer:
         targets: np.ndarray | None,
         y: np.ndarray | None = None,
         step_sizes: np.ndarray | None = None,
-    ) -> Any:
-        """Count samples one by one, and standardise each by those up to it: (F, B) -> (D + E, B).
-
-        They must have been checked. Categories are counted with `targets`, (B,) or (T, B), and `step_sizes`, (B,); base
-        predictors learn the targets of the heads `y`, (C, B). The cells of a table stay as they were counted.
-        """
+    ) -> FeatureBlocks:
         features, words = features_and_words(samples)
-        columns = features
-        if self.categories is not None:
-            assert targets is not None
-            columns = self.categories.learn(features, targets, step_sizes)
-        z = self.standardizer.learn_checked(columns)
+        columns = self._learn_columns(features, targets, step_sizes)
         if self.base_models is None:
-            return self._with_cells(z, features)
+            return self._views(columns, with_distances(columns))
         assert y is not None
-        return self.base_models.learn(z, features, words, self.numbers, y, step_sizes)
+        found = self.base_models.learn(columns, features, words, self.numbers, y, step_sizes)
+        return self._views(found[: self.size], found[self.size :])
 
-    def transform(self, samples: Any) -> Any:
-        """Standardise samples by those counted before: (F, B) -> (D + E, B).
-
-        Raises ValueError for the wrong number of features, or infinity.
-        """
-        z, (features, words) = self.standardised(samples), features_and_words(samples)
+    def transform(self, samples: Any) -> FeatureBlocks:
+        columns, (features, words) = self.standardised(samples), features_and_words(samples)
         if self.base_models is None:
-            return self._with_cells(z, features)
-        return self.base_models.transform(z, features, words, self.numbers)
+            return self._views(columns, with_distances(columns))
+        found = self.base_models.transform(columns, features, words, self.numbers)
+        return self._views(found[: self.size], found[self.size :])
 
-    def standardised(self, samples: Any) -> Any:  # (F, B) -> (D, B)
-        """`transform` without what base predictors say."""
-        features, _ = features_and_words(samples)
-        return self.standardizer.transform(features if self.categories is None else self.categories.transform(features))
+    def _views(self, columns: np.ndarray, inputs: np.ndarray) -> FeatureBlocks:  # (D, B), (K, B)
+        linear = inputs[: 0 if self.base_models is None else self.base_models.linear_size]
+        if self.memory is None:
+            return FeatureBlocks(columns, inputs, linear)
+        without, first = columns[self._columns_without_memory()], len(inputs) - 2 * len(columns)
+        with_memory = inputs[first:], columns
+        return FeatureBlocks(without, np.concatenate([inputs[:first], with_distances(without)]), linear, with_memory)
 
-    def parts(self, samples: Any) -> tuple[Callable[[slice], Any], int]:  # (F, B)
-        """A function that standardises a part of these samples, and their number, as `predictions` takes them."""
-        return lambda part: self.transform(samples[:, part]), samples.shape[1]
+    def columns_of(self, role: Role) -> np.ndarray:
+        return np.arange(self.size) if role.sees_memory or self.memory is None else self._columns_without_memory()
 
-    def _with_cells(self, z: Any, samples: Any) -> Any:
-        return z if self.cells is None else np.concatenate([z, self.cells.transform(dense(samples))])
+    def _columns_without_memory(self) -> np.ndarray:
+        return np.flatnonzero(self.feature_of_columns != self.memory)
 
-    # ---- Networks ----------------------------------------------------------------------------------------------------
+    def _blocks(self) -> dict[str, Block]:
+        if self.base_models is None:
+            nothing = Block([], np.zeros((0, 2), int))
+            return {"linear": nothing, "bin_means": nothing}
+        linear, bin_means = self.base_models.names()
+        linear = linear if len(linear) <= MOST_LINEAR else []
+        features = self.feature_of_columns[self.base_models.cells.features]
+        return {"linear": Block(linear, np.full((len(linear), 2), -1)), "bin_means": Block(bin_means, features)}
 
-    def read(self, network: Network, z: Any) -> tuple[Any, Any]:
-        """A network's inputs and side information for standardised samples: (D + E, B) -> (K, B), (S, B).
+    def with_class(self, count: int) -> StreamFeaturizer:
+        if self.base_models is None:
+            return super().with_class(count)
+        grown = dataclasses.replace(self, base_models=self.base_models.with_class(count))
+        return grown if grown.encoding is None else Featurizer.with_class(grown, count)
 
-        The inputs of any network are the last ones of those that read most.
-        """
-        seen = self.side_information(network, z)
-        if self.base_models is not None and network.context_size == self.size:
-            return z[-network.input_size :], seen
-        rows = with_distances(seen) if self.distances else seen
-        if not self.encodes(network):
-            return rows, seen
-        linear, cells = np.split(z[self.size : self.size + self.linear_size + self.cells_size], [self.linear_size])
-        return np.concatenate([linear, piecewise_linear(z, self.pieces), cells, rows])[-network.input_size :], seen
-
-    def side_information(self, network: Network, z: Any) -> Any:  # (D + E, B) -> (S, B)
-        z = z if network.takes_sparse else dense(z)
-        if network.context_size == z.shape[0]:
-            return z
-        return z[: self.size] if network.context_size == self.size else z[self.columns]
-
-    def encodes(self, network: Network) -> bool:
-        """Whether a network also mixes encodings or what base predictors say, which come first in its inputs."""
-        return network.input_size > network.context_size * (1 + self.distances)
-
-    @property
-    def linear_size(self) -> int:
-        """L, the number of values of linear models."""
-        return 0 if self.base_models is None else self.base_models.linear_size
-
-    @property
-    def cells_size(self) -> int:
-        """The number of values of cells."""
-        cells: Any = self.cells if self.base_models is None else self.base_models.cells
-        return 0 if cells is None else cells.columns
-
-    # ---- Growing -----------------------------------------------------------------------------------------------------
-
-    def grown(self, samples: Any, categorical: Set[int], targets: int, are_classes: bool) -> Featurizer:
-        """With room for the features and levels in samples (F, B), the new ones last; or this object if none is new.
-
-        Raises ValueError if samples have fewer features than before.
-        """
-        if self.categories is None and not categorical:
-            return self.with_columns(samples.shape[0])
-        known = self.categories or TargetEncoding.of_numbers(self.size, targets, are_classes)
-        if samples.shape[0] < known.size:
-            raise ValueError(f"samples: expected {known.size} features, got {samples.shape[0]}")
-        categories = known.of_stream(features_and_words(samples)[0], categorical)
-        return self if categories is self.categories else self._with_categories(categories)
-
-    def with_class(self, count: int) -> Featurizer:
-        """With statistics and base predictions of one more class, after this many samples."""
-        base_models = None if self.base_models is None else self.base_models.with_class(count)
-        grown = self if base_models is None else dataclasses.replace(self, base_models=base_models)
-        return grown if grown.categories is None else grown._with_categories(grown.categories.with_class())
-
-    def with_outputs(self, kept: Sequence[int], new: int) -> Featurizer:
-        """With base predictions of the targets `kept`, in this order, and of new ones."""
-        return (
-            self
-            if self.base_models is None
-            else dataclasses.replace(self, base_models=self.base_models.with_outputs(kept, new))
-        )
-
-    def _with_categories(self, categories: TargetEncoding) -> Featurizer:
-        standardizer = self._standardizer_of(len(categories.columns))
-        return self._with_bases_of(dataclasses.replace(self, standardizer=standardizer, categories=categories))
-
-    def with_columns(self, size: int) -> Featurizer:
-        """With room for this many columns, the new ones numeric, or this object if none is new."""
-        if size == self.size:
+    def with_outputs(self, kept: Sequence[int], new: int) -> StreamFeaturizer:
+        if self.base_models is None:
             return self
-        if size < self.size:
-            raise ValueError(f"samples: expected {self.size} features, got {size}")
-        return self._with_bases_of(dataclasses.replace(self, standardizer=self._standardizer_of(size)))
+        return dataclasses.replace(self, base_models=self.base_models.with_outputs(kept, new))
 
-    def _standardizer_of(self, size: int) -> Any:
-        """The standardizer with room for this many columns."""
-        if size == self.size:
-            return self.standardizer
-        standardizer = copy.deepcopy(self.standardizer)
-        standardizer.grow(size)
-        return standardizer
-
-    def _with_bases_of(self, grown: Featurizer) -> Featurizer:
-        """`grown` with base predictors for the columns that are new in it."""
+    def _with_columns(self, encoding: TargetEncoding | None, size: int) -> StreamFeaturizer:
+        grown = super()._with_columns(encoding, size)
         if self.base_models is None:
             return grown
-        new = set(grown.numbers.tolist()) - set(self.numbers.tolist()) - {-1}
-        return dataclasses.replace(
-            grown, base_models=self.base_models.grown(sorted(new), grown.categories is not None, grown.size)
-        )
-
-    def inputs(self, columns: int, reads: int) -> int:
-        """The number of inputs of a network with this many columns; `reads` as for `widened`."""
-        return len(names_of(self, np.arange(columns), reads))
-
-    def widened(self, network: Any, before: Featurizer, reads: int) -> Any:
-        """The network with inputs for what is new since `before`, or the same network if it reads nothing new.
-
-        `reads` is 0 for columns and distances, 1 also for encodings and cells, 2 also for linear models.
-        """
-        whole = network.context_size == before.size
-        old, new = (names_of(each, np.arange(each.size) if whole else each.columns, reads) for each in (before, self))
-        if old == new:
-            return network
-        places = {name: place for place, name in enumerate(old)}
-        context_size = self.size if whole else len(self.columns)
-        return with_inputs(network, [places.get(name, -1) for name in new], context_size)
-
-    def column_of_inputs(self, network: Network) -> np.ndarray:  # (K,)
-        """The column that each input of a network comes from, out of D + E."""
-        read = self.columns if network.context_size < self.size else np.arange(self.size)
-        linear = self.size + np.arange(self.linear_size)
-        cells = self.size + self.linear_size + np.arange(self.cells_size)
-        columns = np.concatenate([linear, self.pieces.features, cells, read.repeat(1 + self.distances)])
-        return columns[-network.input_size :]
-
-    # ---- State -------------------------------------------------------------------------------------------------------
-
-    def state(self) -> dict[str, Any]:
-        state = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        state["bases"] = state.pop("base_models")  # as files have always called them
-        return state | {name: state[name].state() for name in MADE if state[name] is not None}
-
-    @classmethod
-    def of_state(cls, state: Mapping[str, Any]) -> Featurizer:
-        """The reading whose `state` this was; missing names, as in older files, have their defaults."""
-        own = {field.name: state[field.name] for field in dataclasses.fields(cls) if field.name in state}
-        own["bases"] = state.get("bases")
-        for name, made in MADE.items():
-            if own.get(name) is not None:
-                own[name] = made(own[name])
-        own["base_models"] = own.pop("bases")
-        return cls(**own | {"pieces": Pieces(*own.get("pieces", NO_PIECES))})
-
-
-# How parts are made from their state.
-MADE: dict[str, Callable[[Mapping[str, Any]], Any]] = {
-    "categories": lambda state: TargetEncoding(**state),
-    "cells": lambda state: BinMeans(**state),
-    "bases": OnlineBaseModels.of_state,
-}
-MOST_LINEAR = 64  # values of linear models that a network reads; with many classes, each head would read all of them
-
-
-def names_of(featurizer: Any, columns: np.ndarray, reads: int) -> list[Hashable]:
-    """Names of the inputs of a network that reads these columns, which stay the same when a reading grows.
-
-    `reads` is 0 for columns and distances, 1 also for encodings and cells, 2 also for linear models.
-    """
-    rows: list[Hashable] = [(column, i) for column in columns.tolist() for i in range(1 + featurizer.distances)]
-    linear: list[Hashable] = []
-    if featurizer.base_models is None:
-        cells: list[Hashable] = [("cell", i) for i in range(featurizer.cells_size)]
-    else:
-        linear, cells = featurizer.base_models.names()
-    pieces: list[Hashable] = [("piece", i) for i in range(len(featurizer.pieces.features))]
-    some = linear if reads > 1 and len(linear) <= MOST_LINEAR else []
-    return some + (pieces + cells if reads > 0 else []) + rows
-
-
-def by_feature(
-    featurizer: Any, contributions: np.ndarray, samples: Any, z: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The sum over each feature's columns, and what is constant; a cell of two features is half of each.
-
-    Contributions of linear models are slopes, which are shared between what they read.
-
-    Shapes: (C, B, D + E), samples, (D + E, B) -> (C, B, F), and after the features the words of the samples in the
-    order of their numbers, (C, B).
-    """
-    ends = np.cumsum([featurizer.size, featurizer.linear_size, featurizer.cells_size])
-    own, slopes, cells, _ = np.split(contributions, ends, axis=-1)
-    features, words = features_and_words(samples)
-    count, feature_of = features.shape[0], np.arange(featurizer.size)
-    if featurizer.categories is not None:
-        feature_of = featurizer.categories.features
-    found = own @ (feature_of[:, None] == np.arange(count))
-    if featurizer.base_models is None:
-        of_cells = np.zeros((0, 2), int) if featurizer.cells is None else featurizer.cells.features
-    else:
-        of_cells = feature_of[featurizer.base_models.cells.features]
-    found += cells @ (of_cells[:, :, None] == np.arange(count)).mean(axis=1)
-    if featurizer.base_models is None:
-        return found, np.zeros(found.shape[:2])
-    known = np.append(np.arange(count), count + np.unique(words.numbers))
-    said, constant = featurizer.base_models.explain(
-        z[: featurizer.size], features, words, featurizer.numbers, feature_of, known
-    )
-    found = np.pad(found, [(0, 0), (0, 0), (0, len(known) - count)])
-    return found + np.einsum("cbl,lbf->cbf", slopes, said), np.einsum("cbl,lb->cb", slopes, constant)
+        new = sorted(set(grown.numbers.tolist()) - set(self.numbers.tolist()) - {-1})
+        base_models = self.base_models.grown(new, grown.encoding is not None, grown.size)
+        return dataclasses.replace(grown, base_models=base_models)

@@ -15,25 +15,26 @@ import numpy as np
 from scipy.sparse import issparse
 
 from gln.engine.batches import Words, check_samples, features_and_words, no_words
-from gln.engine.ensemble.ensemble import Ensemble
+from gln.engine.ensemble.ensemble import COLUMNS, Ensemble
 from gln.engine.ensemble.hedge import Hedge
 from gln.engine.jit import plain
-from gln.engine.model.featurizers import Featurizer
+from gln.engine.model.featurizers import StreamFeaturizer
 from gln.engine.networks.head_sampling import log_share
 from gln.engine.preprocessing.scaling import Standardizer
 
 ONE, NO_SPREAD = np.ones(1), np.zeros(0)
 
 
-def is_single(featurizer: Featurizer, ensemble: Ensemble, samples: Any) -> bool:
+def is_single(featurizer: Any, ensemble: Ensemble, samples: Any) -> bool:
     """Whether these samples are one, that this reading and this group can take in one call."""
     return samples.shape[1] == 1 and in_one_call(featurizer, ensemble, samples)
 
 
-def in_one_call(featurizer: Featurizer, ensemble: Ensemble, samples: Any) -> bool:
+def in_one_call(featurizer: Any, ensemble: Ensemble, samples: Any) -> bool:
     """Whether this reading and this group can predict these samples in one call."""
     return (
-        bool(ensemble.reads)
+        isinstance(featurizer, StreamFeaturizer)
+        and ensemble.mixes_linear
         and not issparse(samples)
         and isinstance(featurizer.standardizer, Standardizer)
         and type(ensemble.combination) is Hedge
@@ -42,26 +43,26 @@ def in_one_call(featurizer: Featurizer, ensemble: Ensemble, samples: Any) -> boo
     )
 
 
-def compile_step(featurizer: Featurizer, ensemble: Ensemble) -> None:
+def compile_step(featurizer: Any, ensemble: Ensemble) -> None:
     """Compile what `learn_single` calls, before anything is learned, because this may fail or be interrupted."""
     _fixed(featurizer, ensemble)
 
 
 def predict_single(
-    featurizer: Featurizer, ensemble: Ensemble, samples: Any
+    featurizer: Any, ensemble: Ensemble, samples: Any
 ) -> tuple[np.ndarray, np.ndarray]:  # (C, B), (B, N)
     """The combined predictions for a sample, or for several, in the networks' units, and the rows that each picks."""
     features, words = features_and_words(samples)
     if features is samples:
         check_samples(features, len(featurizer.numbers))  # compiled loops do not; samples with words have been checked
-    columns = features if featurizer.categories is None else featurizer.categories.transform(features)
+    columns = features if featurizer.encoding is None else featurizer.encoding.transform(features)
     fixed, count = _fixed(featurizer, ensemble), samples.shape[1]
     y, rates = fixed.nothing if count == 1 else (each.repeat(count, axis=1) for each in fixed.nothing)
     return _run(fixed.predicts, columns, features, words, y, rates, ONE, False)
 
 
 def learn_single(
-    featurizer: Featurizer,
+    featurizer: Any,
     ensemble: Ensemble,
     samples: Any,
     counted: np.ndarray | None,
@@ -72,9 +73,9 @@ def learn_single(
     """Learn a sample, and return the rows that it picks; arguments as for `Featurizer.learn` and `Ensemble.learn`."""
     features, words = features_and_words(samples)
     columns = features
-    if featurizer.categories is not None:
+    if featurizer.encoding is not None:
         assert counted is not None
-        columns = featurizer.categories.learn(features, counted, step_sizes)
+        columns = featurizer.encoding.learn(features, counted, step_sizes)
     counts = not featurizer.standardizer.judges_together
     if not counts:
         featurizer.standardizer.count_first(columns)
@@ -124,7 +125,7 @@ class _Fixed(NamedTuple):
     learns: _Call
 
 
-def with_room(featurizer: Featurizer, ensemble: Ensemble, count: int) -> _Fixed:
+def with_room(featurizer: Any, ensemble: Ensemble, count: int) -> _Fixed:
     """What stays the same, with enough slots for a sample of so many features and words."""
     fixed, base_models = _fixed(featurizer, ensemble), featurizer.base_models
     if base_models is not None and fixed.used[0] + (terms := fixed.joined * (1 + count)) > fixed.room:
@@ -133,7 +134,7 @@ def with_room(featurizer: Featurizer, ensemble: Ensemble, count: int) -> _Fixed:
     return fixed
 
 
-def _fixed(featurizer: Featurizer, ensemble: Ensemble) -> _Fixed:
+def _fixed(featurizer: Any, ensemble: Ensemble) -> _Fixed:
     """What stays the same for this reading and this group, gathered anew only if a part was replaced."""
     base_models, mixture, networks = featurizer.base_models, ensemble.combination, ensemble.networks
     assert base_models is not None
@@ -147,7 +148,15 @@ def _fixed(featurizer: Featurizer, ensemble: Ensemble) -> _Fixed:
     linear, heads, inputs = base_models.linear, ensemble.heads, np.array([network.base_size for network in networks])
     offset = log_share(heads) if linear.are_classes else 0.0
     of_mixture = mixture.losses, NO_SPREAD if mixture.spread is None else mixture.spread, offset
-    same = (statistics, *options, featurizer.numbers, *base_models.arguments, featurizer.columns, inputs, *of_mixture)
+    same = (
+        statistics,
+        *options,
+        featurizer.numbers,
+        *base_models.arguments,
+        featurizer.columns_of(COLUMNS),
+        inputs,
+        *of_mixture,
+    )
     planes, *both = zip(*of_sample, strict=True)
     calls = [_call((*same, planes, own, learns)) for own, learns in zip(both, (False, True), strict=True)]
     nothing = np.full((heads, 1), np.nan, np.float32), np.zeros((len(networks), 1), np.float32)

@@ -1,23 +1,24 @@
-"""`Learner`: sends samples through what networks read, the networks, and how these are combined.
+"""`Learner`: a featurizer, ensembles of networks, and targets; predicts and learns raw samples.
 
-Shapes: B samples, F features, D columns made from them, C heads, T targets, M networks of a group.
+Shapes: B samples, F features, D columns made from them, C heads, T targets, M networks of an ensemble, N neurons of a
+network.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from typing import Any
 
 import numpy as np
 
 from gln.engine.batches import CHUNK, check_magnitude, check_steps, chunks, dense
-from gln.engine.ensemble.ensemble import Ensemble, predictions
-from gln.engine.ensemble.hedge import Hedge
-from gln.engine.model.featurizers import Featurizer, by_feature
+from gln.engine.ensemble.ensemble import Ensemble, Member
+from gln.engine.model import attribution
+from gln.engine.model.featurizers import PlainFeaturizer
 from gln.engine.model.fused_step import compile_step, in_one_call, is_single, learn_single, predict_single
-from gln.engine.model.targets import Classes, Numbers
+from gln.engine.model.targets import Classes
 from gln.engine.networks.gate_counts import GateCounts
 from gln.engine.networks.protocol import Network, Rate
 from gln.engine.networks.surgery import add_class, with_outputs
@@ -28,43 +29,29 @@ LEAST_STD = float(np.finfo(np.float32).tiny)
 
 @dataclasses.dataclass
 class Learner:
-    """Predicts and learns raw samples, columns of numbers with NaN for a missing value and codes for categories."""
+    """Predicts and learns samples: columns of numbers with NaN for a missing value, and codes for categories."""
 
-    featurizer: Featurizer
+    featurizer: Any  # one of `featurizers`
     targets: Any  # Classes or Numbers
-    # Networks that predict the targets, then those of the quantiles of each target, then those of the variances.
-    ensembles: list[Ensemble]
-    counts: Any = None  # `GateCounts` of the rows of the first group's networks, or None if nobody asks for them
+    means: Ensemble  # predicts the probabilities of classes, or means of numbers
+    quantiles: list[Ensemble] = dataclasses.field(default_factory=list)  # of each target
+    variances: Ensemble | None = None  # of all targets
+    counts: Any = None  # `GateCounts` of the networks of the means, or None if nobody asks for them
     learning_rate: Rate | None = None  # None: the rates of streams
 
     @classmethod
     def of_network(cls, network: Network, standardizer: Any = None, learning_rate: Rate | None = None) -> Learner:
         """For one network of classes that reads samples as the standardizer gives them."""
-        featurizer = Featurizer(
-            Unscaled(network.context_size) if standardizer is None else standardizer, distances=False
-        )
-        return cls(featurizer, Classes(), [Ensemble([network])], learning_rate=learning_rate)
+        featurizer = PlainFeaturizer(Unscaled(network.context_size) if standardizer is None else standardizer)
+        return cls(featurizer, Classes(), Ensemble([Member(network)]), learning_rate=learning_rate)
 
-    @classmethod
-    def of_stream(
-        cls, featurizer: Featurizer, ensembles: list[Ensemble], targets: int | None = None, **fields: Any
-    ) -> Learner:
-        """For a stream. `targets` is the number of scales of the targets, None for classes.
-
-        In groups of several networks, slow and fast ones alternate, weighted by how well each predicted recently.
-        """
-        for ensemble in ensembles if ensembles[0].members(featurizer) > 1 else ():
-            heads = ensemble.heads if ensemble.config.record.heads == "num_outputs" else 1
-            ensemble.combination = Hedge.equal(ensemble.members(featurizer), heads, ensemble.link)
-        return cls(featurizer, Classes() if targets is None else Numbers.of_stream(targets), ensembles, **fields)
+    @property
+    def ensembles(self) -> list[Ensemble]:
+        return [self.means, *self.quantiles, *([] if self.variances is None else [self.variances])]
 
     @property
     def networks(self) -> list[Network]:
         return list(itertools.chain(*(ensemble.networks for ensemble in self.ensembles)))
-
-    @property
-    def has_densities(self) -> bool:
-        return self.ensembles[-1].link == "log"
 
     def set_learning_rate(self, rate: Rate | None) -> None:
         """Set the learning rate of this learner and of its networks, for which None is their own default."""
@@ -91,38 +78,41 @@ class Learner:
         Args:
             samples: (F, B), dense or sparse. New features come last.
             targets: (B,) class numbers from 0, or (T, B) numbers.
-            shares: (B,), the fraction of a step that each sample makes. None is a whole step.
+            step_sizes: (B,), the fraction of a step that each sample makes. None is a whole step.
             batch_size: samples that are predicted before any of them is learned, at least 1.
             categorical: the features that are categories.
             predicts: whether to return predictions. With many classes, predicting takes longer than learning.
 
-        Returns a list of the first group's predictions (C, n), equal to those of `predict`; empty without `predicts`.
+        Returns a list of means or probabilities (C, n), equal to those of `predict`; empty without `predicts`.
         Raises ValueError for a wrong shape, infinity, a target or a rate out of range; nothing has changed then.
         """
-        count, first = samples.shape[1], self.ensembles[0]
+        count = samples.shape[1]
         check_magnitude("samples", samples)
-        self.targets.check(targets, count, first.heads)
+        self.targets.check(targets, count, self.means.heads)
         check_steps(step_sizes, batch_size, count)
-        featurizer = self.featurizer.grown(samples, categorical, self.targets.count(first), self.targets.are_classes)
-        given = self.learning_rate  # before anything changes, because a callable may fail
-        rates = None
-        if given is not None:
-            rates = [np.array([each.rates(count, given) for each in ensemble.networks]) for ensemble in self.ensembles]
-        if first.fixed is None and not predicts and self._is_single(samples):
-            compile_step(self.featurizer, first)
-        self._read_by(featurizer)
+        kind = self.targets.count(self.means), self.targets.are_classes
+        featurizer = self.featurizer.grown(samples, categorical, *kind)
+        rates = self._given_rates(count)  # before anything changes, because a callable may fail
+        if self.means.fixed is None and not predicts and self._is_single(samples):
+            compile_step(self.featurizer, self.means)
+        self._grow(featurizer)
         predicted: list[Any] = []
-        for part in self.targets.parts(targets, batch_size, first):
-            for _ in range(self.targets.new_classes(targets[..., part], self.ensembles[0])):
+        for segment in self.targets.segments(targets, batch_size, self.means):
+            for _ in range(self.targets.new_classes(targets[..., segment], self.means)):
                 self.add_class()
-            own = (
-                None if step_sizes is None else step_sizes[part].astype(np.float32),
-                rates and [each[:, part] for each in rates],
-            )
-            predicted.append(self._learn_part(samples[:, part], targets[..., part], *own, batch_size, predicts))
+            steps = None if step_sizes is None else step_sizes[segment].astype(np.float32)
+            segment_rates = rates and [ensemble_rates[:, segment] for ensemble_rates in rates]
+            arguments = samples[:, segment], targets[..., segment], steps, segment_rates, batch_size, predicts
+            predicted.append(self._learn_segment(*arguments))
         return predicted if predicts else []
 
-    def _learn_part(
+    def _given_rates(self, count: int) -> list[np.ndarray] | None:  # of (M, B)
+        """The rates of the next samples in each ensemble, if they are not those of streams."""
+        if (rate := self.learning_rate) is None:
+            return None
+        return [np.array([network.rates(count, rate) for network in each.networks]) for each in self.ensembles]
+
+    def _learn_segment(
         self,
         samples: Any,
         targets: np.ndarray,
@@ -131,142 +121,168 @@ class Learner:
         batch_size: int,
         predicts: bool,
     ) -> np.ndarray | None:
-        y, units = self.targets.learn(targets, self.ensembles[0], predicts)
-        counted = None if self.featurizer.categories is None else self.targets.counted(targets, y)
+        """Learn samples of which none brings anything new."""
+        y, units = self.targets.learn(targets, self.means, predicts)
+        counted = None if self.featurizer.encoding is None else self.targets.counted(targets, y)
         if rates is None:
             rates = [ensemble.rates(y.shape[1]) for ensemble in self.ensembles]
-        rates = rates if step_sizes is None else [each * step_sizes for each in rates]
+        rates = rates if step_sizes is None else [ensemble_rates * step_sizes for ensemble_rates in rates]
         if not predicts and self._is_single(samples):
-            picked = learn_single(self.featurizer, self.ensembles[0], samples, counted, y, rates[0], step_sizes)
+            picked = learn_single(self.featurizer, self.means, samples, counted, y, rates[0], step_sizes)
             if self.counts is not None:
                 self.counts.learn(self._of_networks(picked), y)
             return None
-        z, means = self.featurizer.learn(samples, counted, y, step_sizes), None
+        blocks, means = self.featurizer.learn(samples, counted, y, step_sizes), None
         if self.counts is not None:
-            self.counts.learn(self._contexts(z), y)
-        for ensemble, rates_of_group in zip(self.ensembles, rates, strict=True):
-            own = ensemble.targets_of(y, means), rates_of_group
+            self.counts.learn(self._contexts(blocks.columns), y)
+        for ensemble, ensemble_rates in zip(self.ensembles, rates, strict=True):
             # Variances are of deviations from the combined means; nothing else needs combining.
-            combines = ensemble is self.ensembles[0] and (predicts or self.has_densities)
-            combined = ensemble.learn(self.featurizer, z, *own, step_sizes, batch_size, combines)
+            combines = ensemble is self.means and (predicts or self.variances is not None)
+            learned = ensemble.targets_of(y, means), ensemble_rates
+            combined = ensemble.learn(blocks, *learned, step_sizes, batch_size, combines)
             means = combined if means is None else means
         return None if means is None else units.zero + units.unit * means
 
     def _is_single(self, samples: Any) -> bool:
-        return len(self.ensembles) == 1 and is_single(self.featurizer, self.ensembles[0], samples)
+        return len(self.ensembles) == 1 and is_single(self.featurizer, self.means, samples)
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
 
-    def _read_by(self, featurizer: Featurizer) -> None:
-        """Take over a reading that has grown, with networks and counts to match."""
-        if featurizer is self.featurizer:
+    def _grow(self, featurizer: Any) -> None:
+        """Take over a featurizer that has grown, with networks, combinations and counts to match."""
+        before = self.featurizer
+        if featurizer is before:
             return
-        ensembles = [ensemble.widened(self.featurizer, featurizer) for ensemble in self.ensembles]
+
+        def widened(ensemble: Ensemble) -> Ensemble:
+            members = [featurizer.widened(member, before) for member in ensemble.members]
+            return dataclasses.replace(ensemble, members=members)
+
+        means, self.quantiles = widened(self.means), [widened(ensemble) for ensemble in self.quantiles]
+        self.variances = None if self.variances is None else widened(self.variances)
+        if means.mixes_linear and (new := featurizer.base_models.models - before.base_models.models):
+            means.combination = means.combination.with_models(new)
         if self.counts is not None:
-            self.counts = self.counts.widened(self.ensembles[0].networks, ensembles[0].networks)
-        self.ensembles, self.featurizer = ensembles, featurizer
+            self.counts = self.counts.widened(self.means.networks, means.networks)
+        self.means, self.featurizer = means, featurizer
 
     def add_class(self, samples: np.ndarray | None = None) -> None:
-        """Add a head for one more class. It learns that standardised samples (D, B), if given, are of other classes."""
-        ensemble = self.ensembles[0]
-        seen = [() if samples is None else self.featurizer.read(network, samples) for network in ensemble.networks]
-        networks = [add_class(network, *read) for network, read in zip(ensemble.networks, seen, strict=True)]
-        self.ensembles = [dataclasses.replace(ensemble, networks=networks)]
-        self._read_by(self.featurizer.with_class(int(ensemble.networks[0].step)))
+        """Add a head for one more class.
+
+        It learns that standardised samples (D, B), if given, are of other classes; these are of a `PlainFeaturizer`.
+        """
+        inputs, count = () if samples is None else (samples, samples), int(self.means.members[0].network.step)
+        members = [member._replace(network=add_class(member.network, *inputs)) for member in self.means.members]
+        self.means = dataclasses.replace(self.means, members=members)
+        self._grow(self.featurizer.with_class(count))
 
     def with_outputs(self, kept: Sequence[int], new: int) -> Learner:
-        """A learner of the targets `kept`, in this order, and `new` new ones, without quantiles and densities."""
-        ensemble = self.ensembles[0]
-        networks = [with_outputs(network, kept, new) for network in ensemble.networks]
-        combination = ensemble.combination.with_targets(kept, new)
+        """A learner of the targets `kept`, in this order, and `new` new ones, without quantiles and variances."""
+        members = [member._replace(network=with_outputs(member.network, kept, new)) for member in self.means.members]
+        combination = self.means.combination.with_targets(kept, new)
+        means = dataclasses.replace(self.means, members=members, combination=combination)
         counts = None if self.counts is None else self.counts.with_outputs(kept, new)
-        ensembles = [dataclasses.replace(ensemble, networks=networks, combination=combination)]
         return dataclasses.replace(
-            self, featurizer=self.featurizer.with_outputs(kept, new), ensembles=ensembles, counts=counts
+            self,
+            featurizer=self.featurizer.with_outputs(kept, new),
+            means=means,
+            quantiles=[],
+            variances=None,
+            counts=counts,
         )
 
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
-    def predict(self, samples: Any, ensemble: int = 0) -> np.ndarray:
-        """A group's predictions: probabilities of each class against the rest, or numbers. (F, B) -> (C, B)."""
-        own = self.ensembles[ensemble]
-        if is_single(self.featurizer, own, samples):
-            return self.targets.in_units(predict_single(self.featurizer, own, samples)[0], own)
-        [predicted] = predictions(self.featurizer, *self.featurizer.parts(samples), own)
-        return self.targets.in_units(own.combined(predicted), own)
+    def predict(self, samples: Any, ensemble: Ensemble | None = None) -> np.ndarray:  # (F, B) -> (C, B)
+        """Probabilities of each class against the rest, means, or the numbers that another ensemble predicts."""
+        ensemble = self.means if ensemble is None else ensemble
+        if is_single(self.featurizer, ensemble, samples):
+            return self.targets.in_units(predict_single(self.featurizer, ensemble, samples)[0], ensemble)
+        predicted = _by_chunks(lambda chunk: ensemble.predict(self.featurizer.transform(chunk)), samples)
+        return self.targets.in_units(predicted, ensemble)
 
     def moments(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:  # (F, B) -> (T, B), (T, B)
         """Means and standard deviations of the targets; these are above 0 even if a target never varied."""
-        ensembles = self.ensembles[0], self.ensembles[-1]
-        each = zip(ensembles, predictions(self.featurizer, *self.featurizer.parts(samples), *ensembles), strict=True)
-        mean, variance = (self.targets.in_units(ensemble.combined(predicted), ensemble) for ensemble, predicted in each)
+        assert self.variances is not None
+        ensembles = self.means, self.variances
+
+        def predict(chunk: Any) -> np.ndarray:
+            blocks = self.featurizer.transform(chunk)
+            return np.stack([self.targets.in_units(ensemble.predict(blocks), ensemble) for ensemble in ensembles])
+
+        mean, variance = _by_chunks(predict, samples)
         return mean, np.maximum(np.sqrt(variance), LEAST_STD)
 
-    def decision(self, samples: Any) -> np.ndarray:
-        """Like `predict`, but logits instead of probabilities: (F, B) -> (C, B)."""
-        ensemble = self.ensembles[0]
-        [predicted] = predictions(self.featurizer, *self.featurizer.parts(samples), ensemble)
-        return self.targets.in_units(ensemble.blend()[0].of(ensemble.mixed(predicted)), ensemble)
+    def decision(self, samples: Any) -> np.ndarray:  # (F, B) -> (C, B)
+        """Like `predict`, but logits instead of probabilities."""
+        weights, _ = self.means.blend()
 
-    def explain(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Contributions of features (C, B, F) and a constant (C, B), which add up to the first group's predictions.
+        def predict(chunk: Any) -> np.ndarray:
+            predicted = self.means.run(self.featurizer.transform(chunk)).astype(np.float64)
+            return weights.of(self.means.mixed(predicted))
 
-        They are logits, or numbers in the targets' units. A contribution compares the feature with its mean.
-        """
-        ensemble, z = self.ensembles[0], dense(self.featurizer.transform(samples))
-        contributions, constant = ensemble.explain(self.featurizer, z)
-        contributions, more = by_feature(self.featurizer, contributions, samples, z)
-        return self.targets.scaled(contributions), self.targets.in_units(constant + more, ensemble)
+        return self.targets.in_units(_by_chunks(predict, samples), self.means)
+
+    def explain(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:  # (F, B) -> (C, B, F), (C, B)
+        """Contributions of features and a constant, which add up to the logits, or to means in the targets' units."""
+        contributions, constant = attribution.explain(self.featurizer, self.means, samples)
+        return self.targets.scaled(contributions), self.targets.in_units(constant, self.means)
 
     # ---- Counting ----------------------------------------------------------------------------------------------------
 
     def start_counting(self, heads: int = 1) -> None:
         """From now on, count which rows the learned samples pick: for each head if there are several, else in total."""
-        self.counts = GateCounts.none(self.ensembles[0].networks, heads)
+        self.counts = GateCounts.none(self.means.networks, heads)
 
-    def meet(self, samples: Any, categorical: Set[int] = frozenset()) -> None:
-        """Standardise and count samples (F, B) as `learn` does, but learn no targets.
+    def count(self, columns: Any) -> None:
+        """Count the rows that standardised samples (D, B) pick."""
+        self.counts.learn(self._contexts(columns))
+
+    def count_samples(self, samples: Any, categorical: Set[int] = frozenset()) -> None:  # (F, B)
+        """Standardise and count samples as `learn` does, but learn no targets.
 
         Raises ValueError for infinity or too few features; nothing has changed then.
         """
         check_magnitude("samples", samples)
-        first, nothing = self.ensembles[0], np.zeros((1, samples.shape[1]))
-        self._read_by(self.featurizer.grown(samples, categorical, self.targets.count(first), self.targets.are_classes))
-        self.counts.learn(self._contexts(self.featurizer.learn(samples, nothing)))
+        kind = self.targets.count(self.means), self.targets.are_classes
+        self._grow(self.featurizer.grown(samples, categorical, *kind))
+        self.count(self.featurizer.learn(samples, np.zeros((1, samples.shape[1]))).columns)
 
-    def meet_columns(self, samples: Any, categorical: Set[int]) -> None:
-        """Have columns for the features and levels of samples (F, B), and standardise by them too, but no more."""
-        self._read_by(self.featurizer.grown(samples, categorical, 1, self.targets.are_classes))
-        categories = self.featurizer.categories
-        self.featurizer.standardizer.learn_checked(samples if categories is None else categories.transform(samples))
+    def scale_by(self, samples: Any, categorical: Set[int]) -> None:  # (F, B)
+        """Have columns for the features and levels of samples, and standardise by them, too, but learn no more."""
+        self._grow(self.featurizer.grown(samples, categorical, 1, self.targets.are_classes))
+        encoding = self.featurizer.encoding
+        self.featurizer.standardizer.learn_checked(samples if encoding is None else encoding.transform(samples))
 
-    def count(self, z: Any) -> None:
-        """Count the rows that standardised samples (D, B) pick."""
-        self.counts.learn(self._contexts(z))
-
-    def counted(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Predictions (C, B) for samples (F, B), and the mean count of the rows that they pick, (C or 1, B)."""
+    def predict_and_count(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:  # (F, B) -> (C, B), (C or 1, B)
+        """Predictions, and the mean count of the rows that samples pick."""
         if samples.shape[1] > CHUNK:
-            parts = [self.counted(samples[:, part]) for part in chunks(samples.shape[1])]
-            predicted, counts = (np.concatenate(each, axis=1) for each in zip(*parts, strict=True))
+            found = [self.predict_and_count(samples[:, chunk]) for chunk in chunks(samples.shape[1])]
+            predicted, counts = (np.concatenate(arrays, axis=1) for arrays in zip(*found, strict=True))
             return predicted, counts
-        if in_one_call(self.featurizer, self.ensembles[0], samples):
-            predicted, picked = predict_single(self.featurizer, self.ensembles[0], samples)
-            predicted, contexts = self.targets.in_units(predicted, self.ensembles[0]), self._of_networks(picked)
+        if in_one_call(self.featurizer, self.means, samples):
+            predicted, picked = predict_single(self.featurizer, self.means, samples)
+            predicted, contexts = self.targets.in_units(predicted, self.means), self._of_networks(picked)
         else:
             predicted, contexts = self.predict(samples), self._contexts(self.featurizer.standardised(samples))
         return predicted, self.counts.mean(contexts)
 
-    def novelty(self, samples: Any) -> np.ndarray:
-        """How unlike the counted samples these are, in (0, 1]: (F, B) -> (B,)."""
-        parts = (self.featurizer.standardised(samples[:, part]) for part in chunks(samples.shape[1]))
-        return np.concatenate([self.counts.novelty(self._contexts(z)) for z in parts])
+    def novelty(self, samples: Any) -> np.ndarray:  # (F, B) -> (B,)
+        """How unlike the counted samples these are, in (0, 1]."""
+        standardised = self.featurizer.standardised
+        return _by_chunks(lambda chunk: self.counts.novelty(self._contexts(standardised(chunk))), samples)
 
     def _of_networks(self, picked: np.ndarray) -> list[np.ndarray]:  # (B, N of all) -> M of (B, N)
         ends = itertools.accumulate((len(rows) for rows in self.counts.rows), initial=0)
         return [picked[:, start:stop] for start, stop in itertools.pairwise(ends)]
 
-    def _contexts(self, z: Any) -> list[np.ndarray]:  # (D, B) -> M of (B, N)
-        return [
-            network.contexts(self.featurizer.side_information(network, z)) for network in self.ensembles[0].networks
-        ]
+    def _contexts(self, columns: Any) -> list[np.ndarray]:  # (D, B) -> M of (B, N)
+        networks = self.means.networks
+        return [network.contexts(columns if network.takes_sparse else dense(columns)) for network in networks]
+
+
+def _by_chunks(function: Callable[[Any], np.ndarray], samples: Any) -> np.ndarray:
+    """A function of samples (F, B), chunk by chunk to save memory; samples are the last axis of what it returns."""
+    if samples.shape[1] <= CHUNK:
+        return function(samples)
+    return np.concatenate([function(samples[:, chunk]) for chunk in chunks(samples.shape[1])], axis=-1)

@@ -14,18 +14,22 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gln.backends import BACKENDS, load_backend
-from gln.engine.ensemble.ensemble import Ensemble, grouped
+from gln.engine.base_models.bin_means import BinMeans
+from gln.engine.base_models.online import OnlineBaseModels
+from gln.engine.ensemble.ensemble import COLUMNS, ROLES, Ensemble, Member
 from gln.engine.ensemble.hedge import Hedge
 from gln.engine.ensemble.johnson_su import Shape
 from gln.engine.ensemble.stacking import StackingWeights
-from gln.engine.model.featurizers import Featurizer
+from gln.engine.model.featurizers import PlainFeaturizer, StreamFeaturizer, TableFeaturizer
 from gln.engine.model.learner import Learner
 from gln.engine.model.targets import Classes, Numbers
 from gln.engine.networks.files import CALLABLE, bad, configuration, packed, read, unpacked, usable, write
 from gln.engine.networks.gate_counts import GateCounts
 from gln.engine.networks.protocol import Rate, is_network
+from gln.engine.preprocessing.basis_expansion import NO_PIECES, Pieces
 from gln.engine.preprocessing.scaling import Standardizer
 from gln.engine.preprocessing.sparse_scaling import SparseScaler
+from gln.engine.preprocessing.target_encoding import TargetEncoding
 
 LARGE = 1000  # larger arrays of numbers are stored as tensors, not as text
 SCALERS: dict[str, Any] = {"standardizer": Standardizer, "sparse_scaler": SparseScaler}
@@ -201,15 +205,14 @@ def _decoded(place: str, value: Any, arrays: Mapping[str, np.ndarray], network: 
     return made
 
 
+# What a file holds of a learner. Names are those of the first files.
 FIELDS = {
-    *("standardizer", "categories", "distances", "pieces", "cells", "memory", "bases"),  # of what networks read
+    *("standardizer", "categories", "distances", "pieces", "cells", "memory", "bases"),  # of the featurizer
     "target_standardizer",  # None for classes
-    *("groups", "blends", "mixtures", "shape", "reads"),  # of the networks; a list has an entry for each group
-    "visits",  # the counts, as files have always called them
+    *("groups", "blends", "mixtures", "shape", "reads", "roles"),  # of the ensembles; a list has an entry for each
+    "visits",  # gate counts
     "learning_rate",  # of older files; the estimator has it too
 }
-
-
 # Other kinds of learners, which have `FIELDS`, `state` and `of_state`. Their modules add them.
 LEARNERS: list[Any] = []
 
@@ -218,15 +221,24 @@ def state_of(learner: Any) -> dict[str, Any]:
     """FIELDS, as arrays, networks, standardizers, numbers, and lists and mappings of these."""
     if not isinstance(learner, Learner):
         return learner.state()
-    combinations = [ensemble.combination for ensemble in learner.ensembles]
+    featurizer, ensembles = learner.featurizer, learner.ensembles
+    combinations = [ensemble.combination for ensemble in ensembles]
+    is_stacked, is_hedged = (isinstance(combinations[0], kind) for kind in (StackingWeights, Hedge))
+    base_models, bin_means = getattr(featurizer, "base_models", None), getattr(featurizer, "bin_means", None)
     return {
-        **learner.featurizer.state(),
-        **learner.targets.state(),
-        "groups": [ensemble.networks for ensemble in learner.ensembles],
-        "blends": combinations if isinstance(combinations[0], StackingWeights) else None,
-        "mixtures": [vars(each) for each in combinations] if isinstance(combinations[0], Hedge) else None,
-        "shape": learner.ensembles[-1].shape,
-        "reads": tuple(learner.ensembles[0].reads),
+        "standardizer": featurizer.standardizer,
+        "categories": None if featurizer.encoding is None else featurizer.encoding.state(),
+        "distances": not isinstance(featurizer, PlainFeaturizer),
+        "pieces": getattr(featurizer, "pieces", NO_PIECES),
+        "cells": None if bin_means is None else bin_means.state(),
+        "memory": getattr(featurizer, "memory", None),
+        "bases": None if base_models is None else base_models.state(),
+        "target_standardizer": getattr(learner.targets, "standardizer", None),
+        "groups": [ensemble.networks for ensemble in ensembles],
+        "roles": [[member.role.name for member in ensemble.members] for ensemble in ensembles],
+        "blends": combinations if is_stacked else None,
+        "mixtures": [vars(combination) for combination in combinations] if is_hedged else None,
+        "shape": ensembles[-1].shape,
         "visits": None if learner.counts is None else learner.counts.rows,
     }
 
@@ -241,11 +253,20 @@ def learner_of(state: Mapping[str, Any], learning_rate: Rate | None) -> Any:
             return kind.of_state(state, learning_rate)
     if not {"groups", "standardizer"} <= state.keys() <= FIELDS:
         raise ValueError(f"learner: expected the fields {sorted(FIELDS)}, got {sorted(state)}")
-    targets, counts = state.get("target_standardizer"), state.get("visits")
+    featurizer, targets, counts = _featurizer_of(state), state.get("target_standardizer"), state.get("visits")
+    means, *others = _ensembles_of(state, featurizer)
+    variances = others.pop() if others and others[-1].link == "log" else None
+    means.mixes_linear = isinstance(featurizer, StreamFeaturizer) and featurizer.base_models is not None
+    for target, ensemble in enumerate(others):
+        ensemble.target = target
+    if variances is not None and state.get("shape") is not None:
+        variances.shape = Shape(*state["shape"])
     learner = Learner(
-        Featurizer.of_state(state),
+        featurizer,
         Classes() if targets is None else Numbers(targets),
-        _groups(state),
+        means,
+        others,
+        variances,
         None if counts is None else GateCounts(counts),
     )
     if not _fits(learner):
@@ -254,44 +275,76 @@ def learner_of(state: Mapping[str, Any], learning_rate: Rate | None) -> Any:
     return learner
 
 
-def _groups(state: Mapping[str, Any]) -> list[Ensemble]:
-    ensembles = grouped(state["groups"], state.get("reads", ()))
-    for ensemble, blend in zip(ensembles, state.get("blends") or (), strict=False):
-        ensemble.combination = StackingWeights(*blend)
-    for ensemble, mixture in zip(ensembles, state.get("mixtures") or (), strict=False):
-        ensemble.combination = Hedge.of_state(mixture)
-    if state.get("shape") is not None:
-        ensembles[-1].shape = Shape(*state["shape"])
+def _featurizer_of(state: Mapping[str, Any]) -> Any:
+    encoding, cells, base_models = (state.get(name) for name in ("categories", "cells", "bases"))
+    columns = state["standardizer"], None if encoding is None else TargetEncoding(**encoding)
+    if not state.get("distances", True):
+        return PlainFeaturizer(*columns)
+    pieces = Pieces(*state.get("pieces", NO_PIECES))
+    if state.get("blends") is not None:
+        return TableFeaturizer(*columns, pieces, None if cells is None else BinMeans(**cells))
+    of_state = OnlineBaseModels.of_state
+    return StreamFeaturizer(*columns, state.get("memory"), None if base_models is None else of_state(base_models))
+
+
+def _ensembles_of(state: Mapping[str, Any], featurizer: Any) -> list[Ensemble]:
+    groups, ensembles = state["groups"], []
+    all_roles = state.get("roles") or [_roles_of_older(state, featurizer, place) for place in range(len(groups))]
+    blends, hedges = state.get("blends"), state.get("mixtures")
+    for place, (networks, roles) in enumerate(zip(groups, all_roles, strict=True)):
+        members = [Member(network, ROLES[role]) for network, role in zip(networks, roles, strict=True)]
+        ensembles.append(Ensemble(members))
+        if blends is not None:
+            ensembles[-1].combination = StackingWeights(*blends[place])
+        elif hedges is not None:
+            ensembles[-1].combination = Hedge.of_state(hedges[place])
     return ensembles
+
+
+def _roles_of_older(state: Mapping[str, Any], featurizer: Any, place: int) -> list[str]:
+    """The roles of networks in a file that has none: of what they read, by their sizes and order."""
+    networks, reads = state["groups"][place], state.get("reads") or ()
+    if state.get("mixtures") is None:
+        widest = len(featurizer.input_names(COLUMNS))
+        return ["expanded" if network.input_size > widest else "columns" for network in networks]
+    names = ["fast" if number % 2 else "columns" for number in range(len(networks))]
+    for number, blocks in enumerate(reads if place == 0 else ()):
+        if blocks:
+            names[number] = ["slow", "shallow"][blocks - 1]
+    if state.get("memory") is not None:
+        seen = [network.context_size for network in networks]
+        names = ["memory" if size > min(seen) else name for size, name in zip(seen, names, strict=True)]
+    return names
 
 
 def _fits(learner: Learner) -> bool:
     """Whether the sizes of all parts agree."""
-    featurizer, first = learner.featurizer, learner.ensembles[0]
-    base_models = featurizer.base_models is None or (
-        featurizer.base_models.fits(featurizer.size, first.heads) and bool(first.reads)
-    )
-    if not base_models or (first.reads and (featurizer.base_models is None or len(first.reads) != len(first.networks))):
+    featurizer = learner.featurizer
+    base_models = getattr(featurizer, "base_models", None)
+    if base_models is not None and not base_models.fits(featurizer.size, learner.means.heads):
         return False
+    linear_models = base_models.models if base_models is not None else 0
     for ensemble in learner.ensembles:
         known = all(
-            network.context_size in (featurizer.size, len(featurizer.columns))
-            and network.base_size in [featurizer.inputs(network.context_size, reads) for reads in range(3)]
-            for network in ensemble.networks
+            network.context_size == len(featurizer.columns_of(role))
+            and network.base_size == len(featurizer.input_names(role))
+            for network, role in ensemble.members
         )
-        shapes = [(ensemble.members(featurizer), heads) for heads in (1, ensemble.heads)]
-        if not (known and ensemble.blend()[0].weights.shape in shapes and _fits_mixture(ensemble)):
+        models = len(ensemble.members) + (linear_models if ensemble.mixes_linear else 0)
+        shapes = [(models, heads) for heads in (1, ensemble.heads)]
+        if not (known and ensemble.blend()[0].weights.shape in shapes and _fits_hedge(ensemble)):
             return False
     if learner.counts is None:
         return True
-    rows = GateCounts.none(learner.ensembles[0].networks).rows
-    return [each.shape[:2] for each in rows] == [each.shape[:2] for each in learner.counts.rows]
+    rows = GateCounts.none(learner.means.networks).rows
+    return [table.shape[:2] for table in rows] == [table.shape[:2] for table in learner.counts.rows]
 
 
-def _fits_mixture(ensemble: Ensemble) -> bool:
-    """Whether a mixture counts each target of its group: compiled loops do not check."""
+def _fits_hedge(ensemble: Ensemble) -> bool:
+    """Whether a hedge counts each target of its ensemble: compiled loops do not check."""
     if not isinstance(ensemble.combination, Hedge):
         return True
     targets = ensemble.heads if ensemble.config.record.heads == "num_outputs" else 1
-    others = [array for name, array in vars(ensemble.combination).items() if name != "losses" and array is not None]
+    arrays = vars(ensemble.combination).items()
+    others = [array for name, array in arrays if name != "losses" and array is not None]
     return ensemble.combination.losses.shape[1] == targets and all(array.shape == (targets,) for array in others)

@@ -39,17 +39,18 @@ class Classes:
 
     def count(self, ensemble: Ensemble) -> int:
         """The number of classes."""
-        return ensemble.networks[0].num_classes
+        return ensemble.members[0].network.num_classes
 
-    def parts(self, targets: np.ndarray, batch_size: int, ensemble: Ensemble) -> Iterator[slice]:
-        """Parts of a stream, in whole batches. A new part begins at the first sample of each class without a head."""
+    def segments(self, targets: np.ndarray, batch_size: int, ensemble: Ensemble) -> Iterator[slice]:
+        """Segments of a stream, in whole batches. A new one begins at the first sample of each class without a head."""
         known = self.count(ensemble)
         if _largest(targets) < known:
-            return chunks(len(targets), batch_size)
+            yield from chunks(len(targets), batch_size)
+            return
         first = {int(n): b for b, n in reversed(list(enumerate(targets.tolist()))) if n >= known}
-        ends = [0, *sorted(first.values()), len(targets)]
-        pieces = (range(*pair) for pair in itertools.pairwise(ends))
-        return (slice(p.start + c.start, p.start + c.stop) for p in pieces for c in chunks(len(p), batch_size))
+        for start, stop in itertools.pairwise([0, *sorted(first.values()), len(targets)]):
+            for chunk in chunks(stop - start, batch_size):
+                yield slice(start + chunk.start, start + chunk.stop)
 
     def new_classes(self, targets: np.ndarray, ensemble: Ensemble) -> int:
         """How many heads are missing."""
@@ -60,7 +61,7 @@ class Classes:
         learning."""
         heads = ensemble.heads
         y = (targets[None] if heads == 1 else targets == np.arange(heads)[:, None]).astype(np.float32)
-        y = some_heads(y, int(ensemble.networks[0].step))
+        y = some_heads(y, int(ensemble.members[0].network.step))
         return np.where(np.isinf(y), np.float32(np.nan), y) if predicts else y, Units()
 
     def counted(self, targets: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -72,9 +73,6 @@ class Classes:
 
     def scaled(self, contributions: np.ndarray) -> np.ndarray:
         return contributions
-
-    def state(self) -> dict[str, Any]:
-        return {"target_standardizer": None}
 
 
 def _largest(numbers: np.ndarray) -> int:  # (B,), integers
@@ -105,8 +103,8 @@ class Numbers:
         """The number of targets that have a scale of their own."""
         return self.standardizer.size
 
-    def parts(self, targets: np.ndarray, batch_size: int, ensemble: Ensemble) -> Iterator[slice]:
-        """Parts of a stream, in whole batches."""
+    def segments(self, targets: np.ndarray, batch_size: int, ensemble: Ensemble) -> Iterator[slice]:
+        """Segments of a stream, in whole batches."""
         return chunks(targets.shape[1], batch_size)
 
     def new_classes(self, targets: np.ndarray, ensemble: Ensemble) -> int:
@@ -117,15 +115,15 @@ class Numbers:
 
         Heads without a target have infinity or NaN, as for `Classes`.
         """
-        options = ensemble.networks[0].bound, np.nan if predicts else np.inf
+        options = ensemble.members[0].network.bound, np.nan if predicts else np.inf
         if len(targets) == self.standardizer.size:
             y, (zero, unit) = self.standardizer.learn_targets(targets, *options)
             return y, Units(zero[:, :-1], unit[:, :-1])
         y = np.full(targets.shape, options[1], np.float32)
         if targets.shape[1] == 1:  # fast
-            some = [t for t, target in enumerate(targets[:, 0].tolist()) if target == target]
-            learned, (zero, unit) = self.standardizer.learn_targets(targets[some].T, *options)
-            y[some] = learned.T
+            rows = [t for t, target in enumerate(targets[:, 0].tolist()) if target == target]
+            learned, (zero, unit) = self.standardizer.learn_targets(targets[rows].T, *options)
+            y[rows] = learned.T
             return y, Units(zero[:, :1], unit[:, :1])
         known = ~np.isnan(targets.T)  # (B, T): all known targets one after another have the same scale
         learned, (zero, unit) = self.standardizer.learn_targets(targets.T[known][None], *options)
@@ -140,7 +138,7 @@ class Numbers:
         return np.where(np.isfinite(y), y, 0).sum(axis=0, keepdims=True)
 
     def in_units(self, predicted: np.ndarray, ensemble: Ensemble) -> np.ndarray:  # (C, B) -> (C, B)
-        """A group's predictions in the targets' units."""
+        """An ensemble's predictions in the targets' units."""
         mean, scale = self.standardizer.mean, self.standardizer.scale
         if ensemble.link == "log":
             return np.square(scale)[:, None] * predicted
@@ -150,9 +148,6 @@ class Numbers:
     def scaled(self, contributions: np.ndarray) -> np.ndarray:  # (T, B, F) -> (T, B, F)
         """Differences between predictions, in the targets' units."""
         return contributions * self.standardizer.scale[:, None, None]
-
-    def state(self) -> dict[str, Any]:
-        return {"target_standardizer": self.standardizer}
 
 
 def sum_to_one(p: Any) -> np.ndarray:

@@ -18,7 +18,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from gln.engine.batches import SampleBatch, Words, no_words
-from gln.engine.ensemble.ensemble import grouped
+from gln.engine.ensemble.ensemble import SHALLOW, SLOW
+from gln.engine.model.builders import build_stream
 from gln.engine.model.learner import Learner
 from gln.engine.preprocessing.category_codes import Levels
 from gln.engine.preprocessing.target_encoding import FEW
@@ -29,7 +30,7 @@ OF_CONTEXT, OF_ARM = "context", "arm"  # names of features begin with one of the
 ARM = (OF_ARM,)  # the name of the category which arm it is
 # A network that reads cells, and a shallow one that also reads linear models. A third one, fast as in other streams, is
 # no better here; either of these alone has .007 less reward.
-READS = (1, 2)
+ROLES = (SLOW, SHALLOW)
 MOST = 10_000  # converted arms to keep
 FEW_ARMS = 5  # that an error names
 Features = Mapping[Hashable, Any]
@@ -64,10 +65,8 @@ class Arms(StreamEstimator):
         self._table: Table | None = None
 
     def _built(self, featurizer):
-        featurizer = featurizer.with_bases(1, are_classes=False)
-        sizes = [(featurizer.size, reads) for reads in READS]
-        ensembles = grouped([self._networks(featurizer, sizes, loss="squared_error")], [reads for _, reads in sizes])
-        learner = Learner.of_stream(featurizer, ensembles, 1, learning_rate=self.learning_rate)
+        featurizer, kind = featurizer.with_base_models(1, are_classes=False), {"loss": "squared_error"}
+        learner = build_stream(self._config(), featurizer, ROLES, kind, targets=1, learning_rate=self.learning_rate)
         learner.start_counting()
         return learner
 
@@ -99,7 +98,7 @@ class Arms(StreamEstimator):
             met = self._met(self.offered)
             features = np.concatenate([samples.rows.features, met], axis=1)
             learner = self._of_first(SampleBatch(features, no_words(features.shape[1])), self._categorical, None)
-            learner.meet_columns(met, self._categorical)
+            learner.scale_by(met, self._categorical)
             self._teach(learner, samples.rows, reward, None, self._categorical)
             self._learner = learner
 
@@ -108,7 +107,7 @@ class Arms(StreamEstimator):
         samples = self._samples(context, offered)
         if self._learner is None:
             return np.zeros(len(offered)), np.zeros(len(offered))
-        [values], [counts] = self._learner.counted(samples)
+        [values], [counts] = self._learner.predict_and_count(samples)
         return values, counts
 
     def novelty(self, context: Features) -> float:
@@ -130,7 +129,7 @@ class Arms(StreamEstimator):
         met, is_new = table.offered, not offered.keys() <= self.offered.keys()
         if self._learner is not None and is_new:
             new = {arm: features for arm, features in met.items() if arm not in self.offered}
-            self._learner.meet_columns(self._met(new), self._categorical)
+            self._learner.scale_by(self._met(new), self._categorical)
         self.offered.update(met)
 
     @property

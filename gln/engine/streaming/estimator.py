@@ -14,10 +14,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from gln.backends import load_backend
 from gln.engine.batches import SampleBatch
-from gln.engine.model.builders import OF_STREAMS, SHALLOW
-from gln.engine.model.featurizers import Featurizer
+from gln.engine.model.builders import OF_STREAMS, NetworkConfig
+from gln.engine.model.featurizers import StreamFeaturizer
 from gln.engine.model.learner import Learner
 from gln.engine.model.persistence import Saveable
 from gln.engine.preprocessing.category_codes import warn_of_numbers
@@ -59,28 +58,29 @@ class StreamEstimator(StreamSchema, Saveable):
         self.seed = seed
         self._learner: Learner | None = None  # until there is a feature
 
-    def _built(self, featurizer: Featurizer) -> Learner:
+    def _built(self, featurizer: StreamFeaturizer) -> Learner:
         """A new learner for what networks read."""
         raise NotImplementedError
 
-    def _networks(self, featurizer: Featurizer, sizes: Sequence[tuple[int, int]], **kind: Any) -> list[Any]:
-        """New networks, one for each pair of `sizes`, as `stream_sizes` gives them."""
-        network, rng = load_backend(self.backend).GLN, np.random.RandomState(self.seed)
-        options = {"context_bias": self.context_bias, "context_features": OF_STREAMS["context_features"], **kind}
-        options["context_map_size"] = self.context_map_size
-        seeds = rng.randint(np.iinfo(np.int32).max, size=len(sizes)).tolist()
-        return [
-            network(self._layers(reads), featurizer.inputs(columns, reads), columns, seed=seed, **options)
-            for (columns, reads), seed in zip(sizes, seeds, strict=True)
-        ]
+    def _seeds(self, count: int) -> list[int]:
+        return np.random.RandomState(self.seed).randint(np.iinfo(np.int32).max, size=count).tolist()
+
+    def _config(self) -> NetworkConfig:
+        """What all networks have in common."""
+        return NetworkConfig(
+            backend=self.backend,
+            layer_sizes=self.layer_sizes,
+            context_map_size=self.context_map_size,
+            context_features=OF_STREAMS["context_features"],
+            context_bias=self.context_bias,
+            learning_rate=None,
+            seeds=self._seeds,
+        )
 
     @property
     def known_names(self) -> dict[Hashable, bool]:
         """The names that were learned, and whether each is a category."""
         return {name: name in self._levels for name in (*self._places, *self._words) if name not in ADDED}
-
-    def _layers(self, reads: int) -> Sequence[int]:
-        return SHALLOW if reads > 1 else self.layer_sizes
 
     def _learn(
         self, samples: Samples, targets: Any = None, visits: Any = None, step_sizes: Any = None, turns: bool = False
@@ -121,7 +121,7 @@ class StreamEstimator(StreamSchema, Saveable):
         if not isinstance(learner, Learner):
             return learner
         old, new = learner.featurizer.base_models, fresh.featurizer.base_models
-        if old is None or new is None or fresh.ensembles[0].heads != learner.ensembles[0].heads:
+        if old is None or new is None or fresh.means.heads != learner.means.heads:
             return learner
         new.linear = old.linear.with_pairs() if new.linear.models > old.linear.models else old.linear
         fresh.targets = learner.targets
@@ -237,7 +237,7 @@ class StreamEstimator(StreamSchema, Saveable):
     def _of_first(self, rows: SampleBatch, categorical: Set[int], memory: int | None) -> Learner:
         """A learner for a stream that begins with these samples."""
         kind = 1 + self._are_classes, self._are_classes, memory
-        return self._built(Featurizer.of_stream(rows.features, categorical, *kind))
+        return self._built(StreamFeaturizer.of_first(rows.features, categorical, *kind))
 
     def _explained(self, x: Mapping[Hashable, Any]) -> tuple[list[Hashable], np.ndarray, np.ndarray]:
         """Names of features, and of words that the sample has; their contributions, (C, n), and constants, (C,)."""

@@ -32,9 +32,9 @@ def runs(flags: np.ndarray) -> list[slice]:  # (N,)
 def predictions_of(learner: Any, samples: Any) -> np.ndarray:  # (F, B) -> (K, B)
     """The predictions of the first group, then quantiles in ascending order, then standard deviations."""
     rows = [learner.predict(samples)]
-    for number, ensemble in enumerate(learner.ensembles[1:], 1):
+    for ensemble in learner.ensembles[1:]:
         is_variance = ensemble.link == "log"
-        rows.append(learner.moments(samples)[1] if is_variance else np.sort(learner.predict(samples, number), axis=0))
+        rows.append(learner.moments(samples)[1] if is_variance else np.sort(learner.predict(samples, ensemble), axis=0))
     return np.concatenate(rows)
 
 
@@ -87,9 +87,9 @@ def parts_of(learner: Any, samples: SampleBatch, targets: Any) -> list[slice]:
     if count == 1 or not isinstance(learner, Learner):
         return [slice(0, count)]
     learner.targets.check(targets, count, ensemble.heads)
-    starts = {part.start for part in learner.targets.parts(targets, count, ensemble)}
-    if learner.featurizer.categories is not None:
-        starts.update(learner.featurizer.categories.starts(samples.features))
+    starts = {part.start for part in learner.targets.segments(targets, count, ensemble)}
+    if learner.featurizer.encoding is not None:
+        starts.update(learner.featurizer.encoding.starts(samples.features))
     ends = [*sorted(starts | {0}), count]
     return [slice(*pair) for pair in itertools.pairwise(ends)]
 
@@ -112,7 +112,7 @@ def _fits_one_call(learner: Any, samples: SampleBatch) -> bool:
     """Whether the learner has no parts that need several calls, and samples have no words."""
     if not isinstance(learner, Learner) or len(learner.ensembles) > 1 or learner.counts is not None:
         return False
-    return not len(samples.words.numbers) and single.is_single(learner.featurizer, learner.ensembles[0], samples[:, :1])
+    return not len(samples.words.numbers) and single.is_single(learner.featurizer, learner.means, samples[:, :1])
 
 
 def _learn_together(
@@ -124,7 +124,7 @@ def _learn_together(
     rows: slice,
 ) -> np.ndarray:  # (K, n)
     """Predict and learn some of the samples in one compiled call."""
-    featurizer, [ensemble] = learner.featurizer, learner.ensembles
+    featurizer, ensemble = learner.featurizer, learner.means
     own, given, count = samples[:, rows], learner.learning_rate, rows.stop - rows.start
     rates = (
         ensemble.rates(count) if given is None else np.array([each.rates(count, given) for each in ensemble.networks])
@@ -132,8 +132,8 @@ def _learn_together(
     share = np.ones(count, np.float32) if step_sizes is None else step_sizes[rows].astype(np.float32)
     y, units = learner.targets.learn(targets[..., rows], ensemble, False)
     columns = own.features
-    if featurizer.categories is not None:
-        columns = featurizer.categories.learn(columns, learner.targets.counted(targets[..., rows], y), share)
+    if featurizer.encoding is not None:
+        columns = featurizer.encoding.learn(columns, learner.targets.counted(targets[..., rows], y), share)
     arrays = [plain(each.T) for each in (columns, known[:, rows].features, own.features)]
     steps = [np.ascontiguousarray(each.T, np.float32) for each in (y, rates * share)]
     said, done = np.empty((count, len(y))), 0
@@ -154,7 +154,7 @@ def _run(learner: Learner, begin: int, *arrays: np.ndarray) -> int:
     from gln.engine.model.fused_loops import turns
 
     columns, known, features, y, rates, share, said = arrays
-    fixed = single.with_room(learner.featurizer, learner.ensembles[0], len(learner.featurizer.numbers))
+    fixed = single.with_room(learner.featurizer, learner.means, len(learner.featurizer.numbers))
     kinds = *fixed.nothing, fixed.predicts.arguments, fixed.learns.arguments
     most = fixed.room - fixed.joined * (1 + len(learner.featurizer.numbers))
     return turns(begin, columns, known, features, NO_WORDS, y, rates, share, fixed.used, most, *kinds, said)

@@ -5,17 +5,18 @@ Shapes: N samples, F features, V visits of samples, M networks of a group, G kin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from gln.engine.batches import spread
-from gln.engine.ensemble.ensemble import Ensemble, predictions
+from gln.engine.batches import chunks, spread
+from gln.engine.ensemble.ensemble import Ensemble, FeatureBlocks
 from gln.engine.ensemble.johnson_su import Shape, fitted
 from gln.engine.ensemble.stacking import StackingWeights, blend_of_kinds, learned_blend
-from gln.engine.model.featurizers import Featurizer
+from gln.engine.model.featurizers import PlainFeaturizer
 from gln.engine.networks.protocol import Network
 
 CALIBRATED_ON = 40_000  # samples at most: enough for a few weights, and for the counts behind `novelty`
@@ -32,19 +33,16 @@ class Table(NamedTuple):
     def samples(self, visits: np.ndarray) -> Any:  # (n,) -> (F, n)
         return self.X[self.rows[visits]].T
 
-    def parts(self, featurizer: Featurizer, visits: np.ndarray) -> tuple[Callable[[slice], Any], int]:
-        """`Featurizer.parts` for these visits (n,)."""
-        return lambda part: self.read(featurizer, visits[part]), len(visits)
-
-    def read(self, featurizer: Featurizer, visits: np.ndarray, network: Network | None = None) -> Any:
+    def read(self, featurizer: Any, visits: np.ndarray, expands: bool = True) -> FeatureBlocks:
         """Standardised visits, (n,) -> (D + E, n), or (D, n) if only this network reads them, and it needs no cells.
 
         The columns that `featurizer` makes from features are in the table already.
         """
         z = featurizer.standardizer.transform(self.samples(visits))
-        if self.cells is None or not (network is None or featurizer.encodes(network)):
-            return z
-        return np.concatenate([z, self.cells[self.rows[visits]].T])
+        if isinstance(featurizer, PlainFeaturizer):
+            return featurizer.blocks(z, None)
+        cells = None if self.cells is None or not expands else self.cells[self.rows[visits]].T
+        return featurizer.blocks_of(z, cells, expands)
 
 
 def kinds_of(networks: Sequence[Network]) -> list[np.ndarray]:
@@ -63,7 +61,7 @@ def left_out_by(ensemble: Ensemble) -> np.ndarray:  # (M,)
 
 
 def blend_of(
-    featurizer: Featurizer, ensemble: Ensemble, targets: np.ndarray, table: Table, parts: np.ndarray
+    featurizer: Any, ensemble: Ensemble, targets: np.ndarray, table: Table, parts: np.ndarray
 ) -> StackingWeights:
     """How to combine a group's networks, learned from their predictions for the samples that they left out."""
     visits, mixed = of_left_out(featurizer, ensemble, table, parts, CALIBRATED_ON // PARTS)
@@ -73,7 +71,7 @@ def blend_of(
 
 
 def densities_of(
-    featurizer: Featurizer, ensemble: Ensemble, deviations: np.ndarray, table: Table, parts: np.ndarray
+    featurizer: Any, ensemble: Ensemble, deviations: np.ndarray, table: Table, parts: np.ndarray
 ) -> tuple[StackingWeights, Shape]:
     """How to combine the networks of variances, and the shape of the densities, from deviations (T, V)."""
     visits, mixed = of_left_out(featurizer, ensemble, table, parts, CALIBRATED_ON // PARTS)
@@ -85,19 +83,26 @@ def densities_of(
 
 
 def of_left_out(
-    featurizer: Featurizer, ensemble: Ensemble, table: Table, parts: np.ndarray, most: int | None = None
+    featurizer: Any, ensemble: Ensemble, table: Table, parts: np.ndarray, most: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:  # (n,), (G, C, n)
     """Visits that networks of each kind left out, at most `most` per part, and the mean output of each kind there."""
     kinds, left_out = kinds_of(ensemble.networks), left_out_by(ensemble)
     outputs = [np.empty((len(kinds), ensemble.heads, 0))]  # of each part
     known = [np.empty(0, int)]  # the visits of each part
     for part in np.unique(left_out):
-        of_kinds = [Ensemble([ensemble.networks[place] for place in kind if left_out[place] == part]) for kind in kinds]
-        if all(each.networks for each in of_kinds):
+        of_kinds = [
+            dataclasses.replace(
+                ensemble, members=[ensemble.members[place] for place in kind if left_out[place] == part]
+            )
+            for kind in kinds
+        ]
+        if all(each.members for each in of_kinds):
             visits = np.flatnonzero(parts == part)
             known.append(visits[spread(len(visits), most or len(visits))])
-            each = predictions(featurizer, *table.parts(featurizer, known[-1]), *of_kinds)
-            outputs.append(np.stack([ensemble.mixed(predicted).mean(axis=0) for predicted in each]))
+            for chunk in chunks(len(known[-1])):
+                blocks = table.read(featurizer, known[-1][chunk])
+                each = [kind.mixed(kind.run(blocks).astype(np.float64)).mean(axis=0) for kind in of_kinds]
+                outputs.append(np.stack(each))
     return np.concatenate(known), np.concatenate(outputs, axis=2)
 
 

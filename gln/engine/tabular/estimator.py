@@ -6,7 +6,6 @@ Shapes: N samples, F features. As in scikit-learn, a sample is a row; a `Learner
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from typing import Any, ClassVar
@@ -16,16 +15,14 @@ from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from gln.backends import load_backend
 from gln.engine.batches import spread
-from gln.engine.ensemble.ensemble import grouped
-from gln.engine.model.builders import OF_STREAMS, SHALLOW, stream_sizes
-from gln.engine.model.featurizers import Featurizer
+from gln.engine.ensemble.ensemble import COLUMNS, EXPANDED, Role
+from gln.engine.model.builders import OF_STREAMS, NetworkConfig, build, build_stream, stream_roles
+from gln.engine.model.featurizers import PlainFeaturizer, StreamFeaturizer, TableFeaturizer
 from gln.engine.model.learner import Learner
 from gln.engine.model.persistence import Saveable
 from gln.engine.model.targets import Classes, Numbers
-from gln.engine.networks.head_sampling import MANY, OTHERS
-from gln.engine.networks.surgery import start_at
+from gln.engine.networks.head_sampling import MANY
 from gln.engine.preprocessing.basis_expansion import quantile_pieces
 from gln.engine.preprocessing.scaling import OF_FEATURES, Standardizer
 from gln.engine.preprocessing.sparse_scaling import SparseScaler
@@ -76,7 +73,7 @@ class Estimator(Saveable, Validation):
         *("random_state", "shuffle", "verbose"),
     )
 
-    glns_ = property(lambda self: self.learner_.ensembles[0].networks, doc="The networks that predict.")
+    glns_ = property(lambda self: self.learner_.means.networks, doc="The networks that predict.")
     standardizer_ = property(lambda self: self.learner_.featurizer.standardizer, doc="Standardises the features.")
 
     def __sklearn_is_fitted__(self):
@@ -121,32 +118,24 @@ class Estimator(Saveable, Validation):
         given = {name: getattr(self, name, None) for name in defaults}
         return {name: defaults[name] if value is None else value for name, value in given.items()}
 
-    def _seeds(self, settings):
-        """One seed per network."""
-        rng, most = check_random_state(self.random_state), np.iinfo(np.int32).max
-        return rng.randint(most, size=settings["n_networks"]).tolist()
+    def _seeds(self, count):
+        """So many seeds of networks."""
+        return check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=count).tolist()
 
-    def _built(self, settings, inputs, features, seed, **kind):
-        """A new network with this many inputs and features."""
-        return load_backend(self.backend).GLN(
-            settings["layer_sizes"],
-            inputs,
-            features,
-            context_map_size=settings["context_map_size"],
-            context_features=settings["context_features"],
-            context_bias=self.context_bias,
-            learning_rate=self.learning_rate,
-            seed=seed,
-            **kind,
-        )
+    def _config(self, settings):
+        """What all networks have in common."""
+        names = "layer_sizes", "context_map_size", "context_features"
+        of_settings = {name: settings[name] for name in names}
+        rest = {"context_bias": self.context_bias, "learning_rate": self.learning_rate, "seeds": self._seeds}
+        return NetworkConfig(backend=self.backend, **of_settings, **rest)
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
-    def _fit(self, ensembles, table):
-        """Learn a table from scratch; `ensembles` holds the arguments of each group's networks."""
+    def _fit(self, kinds, table):
+        """Learn a table from scratch; `kinds` holds the arguments of each ensemble's networks."""
         start = time.monotonic()
         if self._is_wide(table.X):
-            self._fit_wide(ensembles, table, start)
+            self._fit_wide(kinds, table, start)
             return
         targets: Classes | Numbers = Classes()
         if table.targets.ndim == 2:
@@ -154,28 +143,32 @@ class Estimator(Saveable, Validation):
             targets.standardizer.fit(table.targets)
         own = targets.standardizer.transform(table.targets) if isinstance(targets, Numbers) else table.targets
         levels = {column: len(own) for column, own in self._levels.items()}
-        cells = categories = None
-        if ensembles[0].get("num_classes", 0) < MANY:
-            table, cells = with_cells(table, levels, own, check_random_state(self.random_state))
+        bin_means = encoding = None
+        if kinds[0].get("num_classes", 0) < MANY:
+            table, bin_means = with_cells(table, levels, own, check_random_state(self.random_state))
         if levels:
-            categories = TargetEncoding.of_numbers(table.X.shape[1], *_kind(ensembles)).of_table(levels)
+            encoding = TargetEncoding.of_numbers(table.X.shape[1], *_kind(kinds)).of_table(levels)
             rng = check_random_state(self.random_state) if self.shuffle else None
-            table = with_columns(categories, table, own, rng)
+            table = with_columns(encoding, table, own, rng)
         count, features = len(table.rows), table.X.shape[1]
         standardizer = Standardizer(features, **OF_FEATURES)
         standardizer.fit(table.X.T, table.rows)
         heads = int(table.targets.max()) + 1 if table.targets.ndim == 1 else 1
         settings = self._settings(of_table(count, heads, getattr(self, "density", False)))
         z = standardizer.transform(table.samples(spread(count, int(np.clip(VALUES // features, *LOOKED_AT)))))
-        networks, pieces = self._networks(settings, ensembles, z, cells.columns if cells else 0)
-        learner = Learner(Featurizer(standardizer, categories, pieces=pieces, cells=cells), targets, grouped(networks))
+        featurizer = TableFeaturizer(standardizer, encoding, quantile_pieces(z), bin_means)
+        roles = _roles(featurizer, settings["n_networks"], kinds[0].get("num_classes", 0))
+        learner = build(self._config(settings), featurizer, roles, *_by_name(kinds))
+        learner.targets = targets
+        for network in learner.networks if z.shape[1] > 1 else ():
+            network.fit_hyperplanes(z)
         self._fit_learner(learner, table, settings["n_epochs"], start)
 
-    def _fit_wide(self, ensembles, table, start):
+    def _fit_wide(self, kinds, table, start):
         """`_fit` for a wide sparse table, which stays sparse."""
         passes = {"n_epochs": passes_over(len(table.rows), WIDE_PASSES)}
         settings, targets = self._settings(OF_WIDE | passes), table.targets if table.targets.ndim == 2 else None
-        learner = self._of_wide(settings, ensembles, table.X.shape[1], None if targets is None else len(targets))
+        learner = self._of_wide(settings, kinds, table.X.shape[1], None if targets is None else len(targets))
         learner.featurizer.standardizer.fit(table.X.T, table.rows)
         if targets is not None:
             learner.targets.standardizer.fit(targets)
@@ -188,52 +181,24 @@ class Estimator(Saveable, Validation):
         self.n_iter_ = fit_table(learner, table, training)
         self.learner_ = learner
 
-    def _of_wide(self, settings, ensembles, features, targets=None):
+    def _of_wide(self, settings, kinds, features, targets=None):
         """A new learner for a wide sparse table or stream."""
-        seeds = self._seeds(settings)
-        networks = [[self._built(settings, features, features, seed, **kind) for seed in seeds] for kind in ensembles]
-        kind = Classes() if targets is None else Numbers.of_stream(targets)
-        return Learner(Featurizer(SparseScaler(features), distances=False), kind, grouped(networks))
+        featurizer, roles = PlainFeaturizer(SparseScaler(features)), [COLUMNS] * settings["n_networks"]
+        return build(self._config(settings), featurizer, roles, *_by_name(kinds), targets=targets)
 
     def _is_wide(self, X):
         return issparse(X) and X.shape[1] > WIDE and not self._levels
 
-    def _of_stream(self, ensembles, X, targets=None):
+    def _of_stream(self, kinds, X, targets=None):
         """A new learner for a stream that begins with X (N, F)."""
         if self._is_wide(X):
-            return self._of_wide(self._settings(OF_WIDE | {"n_networks": 1}), ensembles, X.shape[1], targets)
-        settings, kind = self._settings(OF_STREAMS), _kind(ensembles)
-        featurizer = Featurizer.of_stream(X.T, self._levels.keys(), *kind)
-        featurizer = featurizer.with_bases(1 if kind == (2, True) else kind[0], kind[1])
+            return self._of_wide(self._settings(OF_WIDE | {"n_networks": 1}), kinds, X.shape[1], targets)
+        settings, kind = self._settings(OF_STREAMS), _kind(kinds)
+        featurizer = StreamFeaturizer.of_first(X.T, self._levels.keys(), *kind)
+        featurizer = featurizer.with_base_models(1 if kind == (2, True) else kind[0], kind[1])
         count = settings["n_networks"]
-        sizes = [stream_sizes(featurizer, count), *((len(ensembles) - 1) * [count * [(featurizer.size, 0)]])]
-        networks = [self._of_sizes(settings, featurizer, *each) for each in zip(sizes, ensembles, strict=True)]
-        if networks[0][0].num_classes >= MANY:
-            for network in networks[0]:
-                start_at(network, np.full(network.num_heads, -math.log(OTHERS)))
-        return Learner.of_stream(featurizer, grouped(networks, [reads for _, reads in sizes[0]]), targets)
-
-    def _of_sizes(self, settings, featurizer, sizes, kind):
-        """New networks of a stream, as `stream_sizes` gives them."""
-        seeds = self._seeds(settings | {"n_networks": len(sizes)})
-        shallow = settings | {"layer_sizes": SHALLOW}
-        return [
-            self._built(shallow if reads > 1 else settings, featurizer.inputs(columns, reads), columns, seed, **kind)
-            for (columns, reads), seed in zip(sizes, seeds, strict=True)
-        ]
-
-    def _networks(self, settings, ensembles, z, cells):  # (F, n), standardised samples
-        """New networks of each group, with halfspaces between these samples, and encodings for half of the networks."""
-        seeds, pieces = self._seeds(settings), quantile_pieces(z)
-        encoded = 0 if ensembles[0].get("num_classes", 0) >= MANY else -(-len(seeds) // 2)
-        inputs = [2 * len(z)] * (len(seeds) - encoded) + [2 * len(z) + len(pieces.features) + cells] * encoded
-        networks = [
-            [self._built(settings, size, len(z), seed, **kind) for seed, size in zip(seeds, inputs, strict=True)]
-            for kind in ensembles
-        ]
-        for network in itertools.chain(*networks) if z.shape[1] > 1 else ():
-            network.fit_hyperplanes(z)
-        return networks, pieces
+        options = {"networks": count, "targets": targets}
+        return build_stream(self._config(settings), featurizer, stream_roles(count), *_by_name(kinds), **options)
 
     def _learn(self, learner, X, targets, step_sizes, predicts):
         """Predict, if `predicts`, and then learn the next samples. Returns a list of predictions, (C, n)."""
@@ -243,7 +208,21 @@ class Estimator(Saveable, Validation):
         return predicted
 
 
-def _kind(ensembles: list[dict[str, Any]]) -> tuple[int, bool]:
+def _kind(kinds: list[dict[str, Any]]) -> tuple[int, bool]:
     """The number of targets or classes that networks with these arguments predict, and whether these are classes."""
-    kind = ensembles[0]
+    kind = kinds[0]
     return kind.get("num_classes") or kind["num_outputs"], "num_classes" in kind
+
+
+def _by_name(kinds: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any] | None]:
+    """The arguments of the networks of means, of quantiles and of variances."""
+    means, *others = kinds
+    variances = others.pop() if others and others[-1]["loss"] == "variance" else None
+    return means, others, variances
+
+
+def _roles(featurizer: TableFeaturizer, networks: int, classes: int) -> list[Role]:
+    """Half of the networks also mix expansions and means of bins."""
+    has_more = len(featurizer.pieces.features) or featurizer.bin_means is not None
+    expanded = -(-networks // 2) if has_more and classes < MANY else 0
+    return [COLUMNS] * (networks - expanded) + [EXPANDED] * expanded

@@ -18,8 +18,7 @@ from tqdm import tqdm
 
 from gln.engine.base_models.bin_means import BinMeans, fit_bin_means
 from gln.engine.batches import chunks, spread
-from gln.engine.ensemble.ensemble import Ensemble
-from gln.engine.model.featurizers import Featurizer
+from gln.engine.ensemble.ensemble import EXPANDED, Ensemble, Member
 from gln.engine.model.learner import Learner
 from gln.engine.model.targets import Classes
 from gln.engine.networks.head_sampling import MANY, log_share, some_heads
@@ -75,7 +74,7 @@ def fit_table(learner: Learner, table: Table, training: Training) -> int:
     The variances are learned last, from the deviations of the samples that the networks of the means left out. In the
     end, rows that samples pick are counted. Returns the passes that every network completed.
     """
-    first = learner.ensembles[0]
+    first = learner.means
     if isinstance(learner.targets, Classes):
         if first.heads >= MANY:
             _start_at_rates(first.networks, table.targets)
@@ -83,16 +82,16 @@ def fit_table(learner: Learner, table: Table, training: Training) -> int:
     else:
         own = learner.targets.standardizer.transform(table.targets)
         targets, classes = [_for_heads(own), *own], np.zeros(own.shape[1], int)
-    ensembles = list(zip(learner.ensembles[: len(learner.ensembles) - learner.has_densities], targets, strict=False))
+    ensembles = list(zip([learner.means, *learner.quantiles], targets, strict=False))
     parts, passes = train(ensembles, classes, learner.featurizer, table, training)
     for ensemble, own_targets in ensembles:
         ensemble.combination = blend_of(learner.featurizer, ensemble, own_targets, table, parts)
-    if learner.has_densities:
+    if learner.variances is not None:
         passes = min(passes, _fit_variances(learner, own, table, parts, training))
     learner.start_counting()
     some = spread(len(table.rows), CALIBRATED_ON)
     for part in chunks(len(some)):
-        learner.count(table.read(learner.featurizer, some[part]))
+        learner.count(table.read(learner.featurizer, some[part], expands=False).columns)
     return passes
 
 
@@ -108,7 +107,8 @@ def _fit_variances(learner: Learner, targets: np.ndarray, table: Table, parts: n
     """Train the networks of variances on the deviations of standardised targets (T, V) from their means, as predicted
     by networks that left out the sample's part of the table (V,). Learns their blend and the shape of densities, and
     returns the completed passes."""
-    means, variances, bound = learner.ensembles[0], learner.ensembles[-1], learner.ensembles[0].networks[0].bound
+    means, variances = learner.means, learner.variances
+    bound = means.networks[0].bound
     visits, mixed = of_left_out(learner.featurizer, means, table, parts)
     of_means, kinds = means.combination, kinds_of(means.networks)
     of_kinds = of_means._replace(weights=np.stack([of_means.weights[kind].sum(axis=0) for kind in kinds]))
@@ -140,7 +140,7 @@ class Training(NamedTuple):
 
 
 class Job(NamedTuple):
-    network: Network
+    member: Member
     targets: np.ndarray  # (..., V)
     parts: np.ndarray  # (V,), the part of the table that each visit is in
     left_out: int  # the part that the network does not learn
@@ -149,7 +149,7 @@ class Job(NamedTuple):
 def train(
     ensembles: list[tuple[Ensemble, np.ndarray]],
     classes: np.ndarray,
-    featurizer: Featurizer,
+    featurizer: Any,
     table: Table,
     training: Training,
 ) -> tuple[np.ndarray, int]:
@@ -159,14 +159,14 @@ def train(
     """
     parts = parts_of_table(classes, table.copies, np.random.RandomState(ensembles[0][0].networks[0].seed))
     jobs = [
-        Job(network, own, parts, part)
+        Job(member, own, parts, part)
         for ensemble, own in ensembles
-        for network, part in zip(ensemble.networks, left_out_by(ensemble), strict=True)
+        for member, part in zip(ensemble.members, left_out_by(ensemble), strict=True)
     ]
     start = time.monotonic()
     _choose_halfspaces(jobs, table, featurizer, training.n_jobs)
     _train_all(jobs, table, featurizer, training._replace(seconds=time_left(training.seconds * len(jobs), start)))
-    return parts, min(int(job.network.step) // max(1, int((parts != job.left_out).sum())) for job in jobs)
+    return parts, min(int(job.member.network.step) // max(1, int((parts != job.left_out).sum())) for job in jobs)
 
 
 def time_left(seconds: float, start: float) -> float:
@@ -174,30 +174,30 @@ def time_left(seconds: float, start: float) -> float:
     return max(seconds / 2, seconds - (time.monotonic() - start))
 
 
-def _choose_halfspaces(jobs: list[Job], table: Table, featurizer: Featurizer, n_jobs: int | None) -> None:
+def _choose_halfspaces(jobs: list[Job], table: Table, featurizer: Any, n_jobs: int | None) -> None:
     """Give the networks that mix encodings and cells halfspaces that suit the table."""
-    jobs = [job for job in jobs if featurizer.encodes(job.network) and job.network.context_map_size > 0]
+    jobs = [job for job in jobs if job.member.role == EXPANDED and job.member.network.context_map_size > 0]
     if effective_n_jobs(n_jobs) == 1:  # in this process, whatever joblib's configuration
         chosen = [_halfspaces_for(job, table, featurizer) for job in jobs]
     else:
         chosen = Parallel(n_jobs)(delayed(_halfspaces_for)(job, table, featurizer) for job in jobs)
     for job, halfspaces in zip(jobs, chosen, strict=True):
-        state, ends = dict(job.network.get_state(copy=False)), np.cumsum(job.network.layer_sizes)[:-1]
+        state, ends = dict(job.member.network.get_state(copy=False)), np.cumsum(job.member.network.layer_sizes)[:-1]
         for name, array in zip(("hyperplanes", "hyperplane_bias"), halfspaces, strict=True):
             state |= {f"{name}.{layer}": own for layer, own in enumerate(np.split(array, ends), 1)}
-        job.network.set_state(state)
+        job.member.network.set_state(state)
 
 
-def _halfspaces_for(job: Job, table: Table, featurizer: Featurizer) -> Halfspaces:
+def _halfspaces_for(job: Job, table: Table, featurizer: Any) -> Halfspaces:
     """Halfspaces chosen by some of the visits that a network will learn."""
-    config = job.network.config
+    config = job.member.network.config
     visits = np.random.RandomState(config.seed).permutation(np.flatnonzero(job.parts != job.left_out))
     visits = visits[: samples_for(config.context_map_size)]
-    z = featurizer.side_information(job.network, table.read(featurizer, visits))
+    z = table.read(featurizer, visits, expands=False).columns
     return chosen_halfspaces(config, z, job.targets[..., visits], shares_of(table, visits))
 
 
-def _train_all(jobs: list[Job], table: Table, featurizer: Featurizer, training: Training) -> None:
+def _train_all(jobs: list[Job], table: Table, featurizer: Any, training: Training) -> None:
     """Train all networks, in this process or in others."""
     workers = effective_n_jobs(training.n_jobs)
     training = training._replace(seconds=training.seconds * min(1, workers / len(jobs)))  # of all, to that of each
@@ -209,21 +209,21 @@ def _train_all(jobs: list[Job], table: Table, featurizer: Featurizer, training: 
         else:
             states = Parallel(training.n_jobs)(delayed(_train)(job, table, featurizer, training) for job in jobs)
             for job, state in zip(jobs, states, strict=True):
-                job.network.set_state(state)
+                job.member.network.set_state(state)
             bar.update(bar.total)
 
 
 def _train(
-    job: Job, table: Table, featurizer: Featurizer, training: Training, update: Callable[[int], Any] | None = None
+    job: Job, table: Table, featurizer: Any, training: Training, update: Callable[[int], Any] | None = None
 ) -> Any:
     """Train a network for some passes over its visits, for at most so many seconds.
 
     `update` is called with the number of samples learned. None means that this is another process: return the state.
     """
-    network, visits = job.network, np.flatnonzero(job.parts != job.left_out)
+    network, visits = job.member.network, np.flatnonzero(job.parts != job.left_out)
     rng, planned, start = np.random.RandomState(network.seed), training.passes * len(visits), time.monotonic()
     first, last = RATES[network.config.loss].of_table
-    first *= ENCODED_RATE if featurizer.encodes(network) else 1
+    first *= ENCODED_RATE if job.member.role == EXPANDED else 1
     for learned, some in _order(visits, training, rng):
         passed = (time.monotonic() - start) / training.seconds  # if time is short, the rate falls faster
         if passed >= 1:
@@ -232,8 +232,8 @@ def _train(
         falling = linear_rate(done, planned, first, last).astype(np.float32)
         rates = falling if network.has_default_rate else network.rates(len(some))
         rates = rates if table.step_sizes is None else (rates * table.step_sizes[some]).astype(np.float32)
-        z = table.read(featurizer, some, network)
-        base, context, own, _ = network.prepare(*featurizer.read(network, z), job.targets[..., some])
+        blocks = table.read(featurizer, some, job.member.role == EXPANDED)
+        base, context, own, _ = network.prepare(*blocks.of(job.member), job.targets[..., some])
         own = some_heads(own, int(network.step)) if network.config.logits else own
         network.predict_arrays(base, context, own, rates, training.batch_size)
         if update is not None:

@@ -1,0 +1,57 @@
+"""What each feature contributes to a prediction: from networks through their inputs to features.
+
+A prediction is piecewise linear in the inputs of the networks, and these are sums over features, or nearly so: an
+expansion is of one feature, a mean of bins of one or two, and linear models are explained by themselves.
+
+Shapes: B samples, C heads, F features, K inputs of a network, L predictions of linear models, n features and words.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gln.engine.batches import dense, features_and_words
+from gln.engine.ensemble.ensemble import Ensemble
+from gln.engine.model.featurizers import StreamFeaturizer
+
+
+def explain(featurizer: Any, ensemble: Ensemble, samples: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Contributions, and a constant, which add up to what an ensemble predicts, before the inverse link.
+
+    A contribution compares the feature with its mean. Features are followed by the words of the samples, in the order
+    of their numbers. Half of what a mean of two features' bins contributes belongs to each.
+
+    Shapes: (F, B) -> (C, B, n), (C, B).
+    """
+    features, words = features_and_words(samples)
+    blocks, (blend, _) = featurizer.transform(samples), ensemble.blend()
+    known = np.append(np.arange(features.shape[0]), features.shape[0] + np.unique(words.numbers))
+    contributions = np.zeros((len(known), ensemble.heads, features.shape[1]))
+    constant = np.zeros(contributions.shape[1:]) + blend.offsets[:, None]
+    linear_slopes = np.zeros((ensemble.heads, blocks.linear.shape[0], features.shape[1]))
+    for member, weight in zip(ensemble.members, blend.weights[:, :, None], strict=False):
+        inputs, columns = map(dense, blocks.of(member))
+        slopes, constants, _ = member.network.explain(inputs, columns)
+        slopes = weight[:, None] * slopes.reshape(ensemble.heads, *inputs.shape)  # (C, K, B)
+        of_mean, bound = featurizer.inputs_of_mean(member.role), member.network.bound
+        input_features = featurizer.input_features(member.role)
+        linear = (input_features[:, 0] < 0).sum()
+        linear_slopes[:, :linear] += slopes[:, :linear]
+        halves = (slopes * (inputs.clip(-bound, bound) - of_mean))[:, linear:].swapaxes(0, 1) / 2
+        for place in (0, 1):
+            np.add.at(contributions, input_features[linear:, place], halves)
+        constant += weight * constants + (slopes * of_mean).sum(axis=1)
+    contributions = contributions.transpose(1, 2, 0)
+    if not isinstance(featurizer, StreamFeaturizer) or featurizer.base_models is None:
+        return contributions, constant
+    heads = np.arange(ensemble.heads)
+    for model, weight in enumerate(blend.weights[len(ensemble.members) :] if ensemble.mixes_linear else ()):
+        linear_slopes[heads, model * ensemble.heads + heads] += weight[:, None]
+    feature_of = featurizer.feature_of_columns
+    all_columns = blocks.columns if blocks.memory is None else blocks.memory[1]
+    arguments = all_columns, features, words, featurizer.numbers, feature_of, known
+    of_linear, constant_of_linear = featurizer.base_models.explain(*arguments)
+    contributions += np.einsum("clb,lbn->cbn", linear_slopes, of_linear)
+    return contributions, constant + np.einsum("clb,lb->cb", linear_slopes, constant_of_linear)
