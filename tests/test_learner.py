@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from helpers import assert_same_state, learner_state
 
-from gln.engine.ensemble.ensemble import Ensemble, grouped, predictions
+from gln.engine.ensemble.ensemble import COLUMNS, EXPANDED, Ensemble, Member
 from gln.engine.ensemble.stacking import StackingWeights
-from gln.engine.model.featurizers import Featurizer
+from gln.engine.model.featurizers import TableFeaturizer
 from gln.engine.model.learner import Learner
 from gln.engine.model.targets import Classes, Numbers, sum_to_one
 from gln.features import Standardizer, quantile_pieces
@@ -22,23 +22,24 @@ NUMBERS = (SAMPLES[0] > 0).astype(int)
 
 def learner(features: int = 3, **kind: Any) -> Learner:
     network = GLN([3, 2], 2 * features, features, seed=0, context_bias=1.0, **kind)
-    return Learner(Featurizer(Standardizer(features)), Classes(), [Ensemble([network])])
+    return Learner(TableFeaturizer(Standardizer(features)), Classes(), Ensemble([Member(network)]))
 
 
 def of_numbers() -> Learner:
     kinds: list[dict[str, Any]] = [{"loss": "squared_error"}, {"loss": "quantile", "quantiles": (0.1, 0.9)}]
-    ensembles = grouped([[GLN([3, 2], 6, 3, seed=seed, **kind) for seed in range(2)] for kind in kinds])
-    return Learner(Featurizer(Standardizer(3)), Numbers(Standardizer(1, floor=0.0)), ensembles)
+    members = [[Member(GLN([3, 2], 6, 3, seed=seed, **kind)) for seed in range(2)] for kind in kinds]
+    means, quantiles = Ensemble(members[0]), Ensemble(members[1], target=0)
+    return Learner(TableFeaturizer(Standardizer(3)), Numbers(Standardizer(1, floor=0.0)), means, [quantiles])
 
 
-@pytest.mark.parametrize("parts", [2, 60])
-def test_a_stream_in_parts_is_the_stream_in_one(parts):
+@pytest.mark.parametrize("calls", [2, 60])
+def test_a_stream_in_several_calls_is_the_stream_in_one(calls):
     for make, targets in ((learner, NUMBERS), (of_numbers, SAMPLES[:1] * 1e3)):
         whole, cut = make(), make()
-        [said] = whole.learn(SAMPLES, targets)
-        ends = np.array_split(np.arange(60), parts)
-        pieces = [cut.learn(SAMPLES[:, part], targets[..., part])[0] for part in ends]
-        np.testing.assert_allclose(np.concatenate(pieces, axis=1), said, rtol=1e-4, atol=1e-3)
+        [predicted] = whole.learn(SAMPLES, targets)
+        segments = np.array_split(np.arange(60), calls)
+        pieces = [cut.learn(SAMPLES[:, segment], targets[..., segment])[0] for segment in segments]
+        np.testing.assert_allclose(np.concatenate(pieces, axis=1), predicted, rtol=1e-4, atol=1e-3)
         assert_same_state(learner_state(whole), learner_state(cut), rtol=1e-4, atol=1e-5)
 
 
@@ -50,7 +51,7 @@ def bad_steps() -> dict[str, Any]:
         "targets: expected shape": (SAMPLES, NUMBERS[:5]),
         "features": (SAMPLES[:2], NUMBERS),
         "targets: expected class numbers": (SAMPLES, NUMBERS - 1),
-        "shares": (SAMPLES, NUMBERS, np.full(60, -1.0)),
+        "step_sizes": (SAMPLES, NUMBERS, np.full(60, -1.0)),
         "batch_size": (SAMPLES, NUMBERS, None, 0),
         "learning_rate": (SAMPLES, NUMBERS),
     }
@@ -107,20 +108,21 @@ def test_contributions_add_up():
     np.testing.assert_allclose(p, model.predict(SAMPLES), atol=1e-5)
 
 
-def test_encodings_come_before_what_all_networks_mix():
-    """Contributions of a blend add up, and new features change nothing until something is learned about them."""
+def test_expansions_come_before_what_all_networks_mix():
+    """Contributions of stacked networks add up, and new features change nothing until something is learned of them."""
     z = Standardizer(3)
     z.fit(SAMPLES)
     pieces = quantile_pieces(z.transform(SAMPLES))
-    networks = [GLN([3, 2], encodings + 6, 3, seed=0, context_bias=1.0) for encodings in (0, len(pieces.features))]
-    blend = StackingWeights(np.array([[0.7], [1.5]]), np.array([0.2]))
-    featurizer, ensemble = Featurizer(z, pieces=pieces), Ensemble(networks, blend)
-    model = Learner(featurizer, Classes(), [ensemble])
+    sizes = {COLUMNS: 6, EXPANDED: 6 + len(pieces.features)}
+    members = [Member(GLN([3, 2], size, 3, seed=0, context_bias=1.0), role) for role, size in sizes.items()]
+    weights = StackingWeights(np.array([[0.7], [1.5]]), np.array([0.2]))
+    model = Learner(TableFeaturizer(z, pieces=pieces), Classes(), Ensemble(members, weights))
     model.learn(SAMPLES, NUMBERS)
-    said = ensemble.mixed(*predictions(featurizer, *featurizer.parts(SAMPLES), ensemble))
-    np.testing.assert_allclose(model.decision(SAMPLES), 0.7 * said[0] + 1.5 * said[1] + 0.2)
-    plain, encoded = (featurizer.read(network, SAMPLES)[0] for network in networks)
-    np.testing.assert_array_equal(encoded[-6:], plain)
+    blocks = model.featurizer.transform(SAMPLES)
+    first, second = model.means.mixed(model.means.run(blocks))
+    np.testing.assert_allclose(model.decision(SAMPLES), 0.7 * first + 1.5 * second + 0.2)
+    plain, expanded = (blocks.of(member)[0] for member in members)
+    np.testing.assert_array_equal(expanded[-6:], plain)
     contributions, constant = model.explain(SAMPLES)
     np.testing.assert_allclose(contributions.sum(axis=2) + constant, model.decision(SAMPLES), atol=1e-3)
     before, more = model.predict(SAMPLES), np.concatenate([SAMPLES, np.full((2, 60), np.nan)])

@@ -136,6 +136,6 @@ def check_steps(step_sizes: np.ndarray | None, batch_size: int, count: int) -> N
     if step_sizes is not None and not (
         step_sizes.shape == (count,) and (step_sizes >= 0).all() and np.isfinite(step_sizes).all()
     ):
-        raise ValueError(f"shares: expected {(count,)} finite numbers of at least 0, got {step_sizes}")
+        raise ValueError(f"step_sizes: expected {(count,)} finite numbers of at least 0, got {step_sizes}")
     if batch_size < 1:
         raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
