@@ -25,7 +25,7 @@ except ImportError as error:
     raise ImportError('gln.river needs River: pip install "gated-linear-networks[river]"') from error
 
 from gln.engine.batches import SampleBatch
-from gln.engine.class_density.classifier import ClassDensityClassifier, check_negatives, plain_reading
+from gln.engine.class_density.classifier import ClassDensityClassifier, check_negatives, plain_featurizer
 from gln.engine.ensemble.ensemble import grouped
 from gln.engine.model.builders import OF_STREAMS, stream_sizes
 from gln.engine.model.learner import Learner
@@ -134,7 +134,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
 
     def _built(self, featurizer):
         if not self.negatives:
-            plain = plain_reading(len(featurizer.numbers))
+            plain = plain_featurizer(len(featurizer.numbers))
             networks = self._networks(plain, [(plain.size, 0)], num_classes=2)
             return ClassDensityClassifier(networks, plain.size, learning_rate=self.learning_rate)
         classes = max(2, len(self._labels))  # samples without features may have added classes

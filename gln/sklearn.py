@@ -18,8 +18,8 @@ from sklearn.utils import check_array, check_random_state, column_or_1d, compute
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 
 from gln.engine.batches import as_numbers, check_integer, check_magnitude
-from gln.engine.class_density.classifier import ClassDensityClassifier, check_negatives, plain_reading
-from gln.engine.ensemble.johnson_su import Shape
+from gln.engine.class_density.classifier import ClassDensityClassifier, check_negatives, plain_featurizer
+from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.model.builders import OF_STREAMS
 from gln.engine.model.sample_weights import stream_visits, table_visits
 from gln.engine.model.targets import sum_to_one
@@ -288,7 +288,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
             return super()._of_stream(ensembles, X)
         settings, size = self._settings(OF_STREAMS | {"n_networks": 1}), X.shape[1]
         sizes, kind = settings["n_networks"] * [(size, 0)], ensembles[0] | {"num_classes": 2}
-        learner = ClassDensityClassifier(self._of_sizes(settings, plain_reading(size), sizes, kind), size)
+        learner = ClassDensityClassifier(self._of_sizes(settings, plain_featurizer(size), sizes, kind), size)
         learner.grow(size, ensembles[0]["num_classes"])
         return learner
 
@@ -414,7 +414,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         `target_standardizer_`, `glns_` (means, one head per target), `quantile_glns_` (a list for each target, one head
         per level) and `variance_glns_` (one head per target).
     targets_shape_ : tuple
-        Shape of a sample's targets: () if y was (N,), else (T,).
+        JohnsonSU of a sample's targets: () if y was (N,), else (T,).
 
     References
     ----------
@@ -573,7 +573,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         mean, std = self._moments(self._samples(X), "sample")
         check_integer("n", n, 1)
         normal = check_random_state(random_state).normal(size=(*mean.shape, n))
-        drawn = mean[..., None] + std[..., None] * self._shape.of(normal)  # (T, N, n)
+        drawn = mean[..., None] + std[..., None] * self._shape.transform(normal)  # (T, N, n)
         return drawn.swapaxes(0, 1).reshape(-1, *self.targets_shape_, n)
 
     def explain(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -599,7 +599,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
 
     @property
     def _shape(self):
-        return self.learner_.ensembles[-1].shape or Shape.normal(self.target_standardizer_.size)
+        return self.learner_.ensembles[-1].shape or JohnsonSU.normal(self.target_standardizer_.size)
 
     target_standardizer_ = property(lambda self: self.learner_.targets.standardizer, doc="Standardises the targets.")
 

@@ -9,7 +9,7 @@ import pytest
 from reference import clear_of_hyperplanes
 from sklearn.metrics import log_loss
 
-from gln.engine.networks.tree_halfspaces import DEEPEST, PENALTY, _gain, chosen_halfspaces, samples_for
+from gln.engine.networks.tree_halfspaces import MAX_DEPTH, PENALTY, _gain, choose_halfspaces, max_samples
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN
 
@@ -33,7 +33,7 @@ def network(**options):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_first_cut_is_where_the_targets_change(kind):
     options, make = KINDS[kind]
-    planes, offsets = chosen_halfspaces(network(**options).config, Z, make(Z[2]), ONES)
+    planes, offsets = choose_halfspaces(network(**options).config, Z, make(Z[2]), ONES)
     assert planes.shape == (12, 3, 6)
     assert offsets.shape == (12, 3)
     np.testing.assert_allclose(np.linalg.norm(planes, axis=2), 1, rtol=1e-5)
@@ -48,9 +48,9 @@ def test_the_first_cut_is_where_the_targets_change(kind):
 
 def test_the_choice_depends_on_the_seed_and_on_the_weights_alone():
     config, y = network().config, (Z[0] + Z[1] > 0).astype(int)
-    first, again = (chosen_halfspaces(config, Z, y, ONES) for _ in range(2))
+    first, again = (choose_halfspaces(config, Z, y, ONES) for _ in range(2))
     np.testing.assert_array_equal(first.planes, again.planes)
-    heavier = chosen_halfspaces(config, Z, y, np.where(Z[0] > 0, 5.0, 0.2))
+    heavier = choose_halfspaces(config, Z, y, np.where(Z[0] > 0, 5.0, 0.2))
     assert not np.array_equal(first.planes, heavier.planes)
 
 
@@ -71,19 +71,19 @@ def test_the_gain_is_that_of_leaves_fitted_to_gradients():
 
 
 def test_more_halfspaces_are_chosen_on_more_samples():
-    assert [samples_for(k) for k in (1, 3, 4, 6, 8)] == [2000, 2000, 4000, 10_000, 10_000]
+    assert [max_samples(k) for k in (1, 3, 4, 6, 8)] == [2000, 2000, 4000, 10_000, 10_000]
 
 
 def test_beyond_the_deepest_tree_halfspaces_are_random():
     y = (Z[0] + Z[1] > 0).astype(int)
     few, many = (
-        chosen_halfspaces(GLN([2], 6, 6, context_map_size=k, context_features=3, seed=0).config, Z, y, ONES)
-        for k in (DEEPEST, DEEPEST + 5)
+        choose_halfspaces(GLN([2], 6, 6, context_map_size=k, context_features=3, seed=0).config, Z, y, ONES)
+        for k in (MAX_DEPTH, MAX_DEPTH + 5)
     )
-    assert many.planes.shape == (2, DEEPEST + 5, 6)
-    np.testing.assert_array_equal(many.planes[0, :DEEPEST], few.planes[0])
+    assert many.planes.shape == (2, MAX_DEPTH + 5, 6)
+    np.testing.assert_array_equal(many.planes[0, :MAX_DEPTH], few.planes[0])
     np.testing.assert_allclose(np.linalg.norm(many.planes, axis=2), 1, rtol=1e-5)
-    assert len(np.unique(many.offsets[0])) == DEEPEST + 5
+    assert len(np.unique(many.offsets[0])) == MAX_DEPTH + 5
 
 
 def test_cuts_keep_clear_of_samples_where_values_are_few():
@@ -94,8 +94,8 @@ def test_cuts_keep_clear_of_samples_where_values_are_few():
     )
     z = ((table - table.mean(axis=1, keepdims=True)) / table.std(axis=1, keepdims=True)).astype(np.float32)
     y = (table[0] + table[5] > rng.integers(0, 4, 1000)).astype(int)
-    model = GLN([16], 8, 8, context_map_size=DEEPEST + 2, context_features=3, seed=0)
-    planes, offsets = chosen_halfspaces(model.config, z, y, ONES)
+    model = GLN([16], 8, 8, context_map_size=MAX_DEPTH + 2, context_features=3, seed=0)
+    planes, offsets = choose_halfspaces(model.config, z, y, ONES)
     model.set_state({**model.get_state(), "hyperplanes.1": planes, "hyperplane_bias.1": offsets})
     assert clear_of_hyperplanes(model, z).all()
 
@@ -103,7 +103,7 @@ def test_cuts_keep_clear_of_samples_where_values_are_few():
 def test_columns_that_never_vary_are_no_obstacle():
     z = np.zeros((2, 40), np.float32)
     config = GLN([4], 2, 2, context_map_size=2, context_features=3, seed=0).config
-    planes, offsets = chosen_halfspaces(config, z, np.arange(40) % 2, np.ones(40))
+    planes, offsets = choose_halfspaces(config, z, np.arange(40) % 2, np.ones(40))
     assert np.isfinite(planes).all()
     assert np.isfinite(offsets).all()
     alone = GLNClassifier(random_state=0, n_epochs=1, layer_sizes=(4,), context_map_size=1).fit([[1.0], [1.0]], [0, 1])

@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_diabetes
 
 from gln.engine.ensemble.hedge import VarianceHedge
-from gln.engine.ensemble.johnson_su import Shape, fitted
+from gln.engine.ensemble.johnson_su import JohnsonSU, fit_density
 from gln.engine.model.learner import Learner
 from gln.sklearn import GLNRegressor
 
@@ -41,33 +41,33 @@ def test_shapes_are_johnsons_of_mean_0_and_variance_1(skew, tails):
     plain = stats.johnsonsu(skew, 1 / tails)
     scale = 1 / plain.std()
     theirs = stats.johnsonsu(skew, 1 / tails, loc=-plain.mean() * scale, scale=scale)
-    ours = Shape(np.array([skew]), np.array([tails]))
+    ours = JohnsonSU(np.array([skew]), np.array([tails]))
     np.testing.assert_allclose(ours.quantiles(LEVELS)[0], theirs.ppf(LEVELS), rtol=1e-9)
     e = np.linspace(-5, 5, 21)
     np.testing.assert_allclose(ours.log_density(e[None])[0], theirs.logpdf(e), rtol=1e-9)
-    drawn = ours.of(np.random.default_rng(0).normal(size=(1, 200000)))
+    drawn = ours.transform(np.random.default_rng(0).normal(size=(1, 200000)))
     assert abs(drawn.mean()) < 0.02
     assert abs(drawn.std() - 1) < 0.05
 
 
 def test_a_shape_without_tails_is_normal():
-    shape, e = Shape.normal(2), np.linspace(-5, 5, 21)
+    shape, e = JohnsonSU.normal(2), np.linspace(-5, 5, 21)
     np.testing.assert_allclose(shape.quantiles(LEVELS), np.tile(stats.norm.ppf(LEVELS), (2, 1)), atol=1e-5)
     np.testing.assert_allclose(shape.log_density(np.tile(e, (2, 1)))[1], stats.norm.logpdf(e), atol=1e-3)
 
 
 def test_weights_and_shape_are_found():
-    rng, shape = np.random.default_rng(0), Shape(np.array([-1.0]), np.array([0.4]))
+    rng, shape = np.random.default_rng(0), JohnsonSU(np.array([-1.0]), np.array([0.4]))
     logs = rng.normal(size=(2, 20000))
-    deviations = np.exp((0.7 * logs[0] + 0.2 * logs[1] - 1) / 2) * shape.of(rng.normal(size=(1, 20000)))[0]
-    weights, skew, tails = fitted(logs, deviations, np.ones(20000))
+    deviations = np.exp((0.7 * logs[0] + 0.2 * logs[1] - 1) / 2) * shape.transform(rng.normal(size=(1, 20000)))[0]
+    weights, skew, tails = fit_density(logs, deviations, np.ones(20000))
     np.testing.assert_allclose(weights, [0.7, 0.2, -1], atol=0.05)
     assert abs(skew + 1) < 0.15
     assert abs(tails - 0.4) < 0.05
-    twice = fitted(logs[:, :500], deviations[:500], np.full(500, 2.0))
-    repeated = fitted(logs[:, :500].repeat(2, axis=1), deviations[:500].repeat(2), np.ones(1000))
+    twice = fit_density(logs[:, :500], deviations[:500], np.full(500, 2.0))
+    repeated = fit_density(logs[:, :500].repeat(2, axis=1), deviations[:500].repeat(2), np.ones(1000))
     np.testing.assert_allclose(twice[0], repeated[0], atol=1e-3)
-    for number, sample in enumerate(fitted(logs[:, :0], deviations[:0], np.ones(0))[0]):  # nothing is known
+    for number, sample in enumerate(fit_density(logs[:, :0], deviations[:0], np.ones(0))[0]):  # nothing is known
         assert sample == pytest.approx((0.5, 0.5, 0)[number], abs=1e-3)
 
 
@@ -325,16 +325,16 @@ def test_the_width_follows_a_sudden_change_within_twenty_samples(seed):
 
 def test_variances_of_long_tails_are_rescaled():
     mixture = of_variances(1)
-    mixture.rescale(np.full((1, 2000), 2.0), np.ones((1, 2000)))
+    mixture.learn_scale(np.full((1, 2000), 2.0), np.ones((1, 2000)))
     assert mixture.scale == pytest.approx([4.0], rel=0.01)
     whole, parts = of_variances(1), of_variances(1)
     rng = np.random.default_rng(0)
     deviations, variances = rng.standard_t(2, (1, 60)), rng.gamma(1.0, size=(1, 60))
-    whole.rescale(deviations, variances)
+    whole.learn_scale(deviations, variances)
     for part in (slice(0, 13), slice(13, 60)):
-        parts.rescale(deviations[:, part], variances[:, part])
+        parts.learn_scale(deviations[:, part], variances[:, part])
     np.testing.assert_array_equal(whole.scale, parts.scale)
-    parts.rescale(np.array([[np.nan, np.inf]]), np.ones((1, 2)))  # of unknown targets
+    parts.learn_scale(np.array([[np.nan, np.inf]]), np.ones((1, 2)))  # of unknown targets
     np.testing.assert_array_equal(whole.scale, parts.scale)
-    parts.rescale(np.array([[1e9]]), np.ones((1, 1)))
+    parts.learn_scale(np.array([[1e9]]), np.ones((1, 1)))
     assert parts.scale == pytest.approx(0.997 * whole.scale + 0.003 * 100)

@@ -14,7 +14,7 @@ from scipy.stats import multivariate_t
 from sklearn.datasets import load_digits, load_iris
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from gln.engine.class_density.density import freedom_of, frequencies, log_density, trust_of
+from gln.engine.class_density.density import degrees_of_freedom, frequencies, inverse_temperature, log_density
 from gln.engine.ensemble.stacking import calibration_error
 from gln.sklearn import GLNClassifier
 
@@ -274,9 +274,9 @@ def test_tails_are_estimated():
         z = rng.normal(size=(20000, 6)) * np.sqrt(freedom / rng.chisquare(freedom, (20000, 1)))
         logs = np.log(np.square(z).sum(axis=1))
         scores = np.array([len(z), logs.mean(), len(z) * logs.var(), len(z) * polygamma(1, 3.0)])
-        assert freedom_of(scores) == pytest.approx(freedom, rel=0.1)
-    assert trust_of(np.array([10, 0, 40, 10])) == 0.5
-    assert trust_of(np.array([10, 0, 5, 10])) == 1
+        assert degrees_of_freedom(scores) == pytest.approx(freedom, rel=0.1)
+    assert inverse_temperature(np.array([10, 0, 40, 10])) == 0.5
+    assert inverse_temperature(np.array([10, 0, 5, 10])) == 1
     np.testing.assert_allclose(frequencies(np.array([3.0, 0.0]), np.ones(2)), [3.5 / 4, 0.5 / 4])
 
 

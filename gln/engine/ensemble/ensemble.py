@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gln.engine.batches import CHUNK, chunks
-from gln.engine.ensemble.hedge import Hedge, add_linear, mixed_by_losses, weights_of
-from gln.engine.ensemble.johnson_su import Shape
-from gln.engine.ensemble.stacking import StackingWeights, equal
+from gln.engine.ensemble.hedge import Hedge, add_linear_predictions, combine_by_losses, expert_weights
+from gln.engine.ensemble.johnson_su import JohnsonSU
+from gln.engine.ensemble.stacking import StackingWeights, equal_weights
 from gln.engine.jit import compiled
-from gln.engine.networks.head_sampling import MANY, log_share
+from gln.engine.networks.head_sampling import MANY_CLASSES, log_sampling_rate
 from gln.engine.networks.protocol import Network
-from gln.engine.networks.schedules import first_and_least, rates_of_streams
+from gln.engine.networks.schedules import stream_rate_limits, stream_rates
 
 
 def _logit(p: np.ndarray) -> np.ndarray:
@@ -48,9 +48,9 @@ LINKS = {"logit": Link(_logit, _expit), "log": Link(np.log, np.exp), "itself": L
 class Mean:
     """All networks count the same."""
 
-    def blend(self, ensemble: Ensemble) -> tuple[StackingWeights, str]:
-        offset = log_share(ensemble.heads) if ensemble.link == "logit" else 0.0
-        return equal(len(ensemble.networks), offset), ensemble.link
+    def stacking_weights(self, ensemble: Ensemble) -> tuple[StackingWeights, str]:
+        offset = log_sampling_rate(ensemble.heads) if ensemble.link == "logit" else 0.0
+        return equal_weights(len(ensemble.networks), offset), ensemble.link
 
     def with_targets(self, kept: Sequence[int], new: int) -> Mean:
         return self
@@ -62,7 +62,7 @@ class Ensemble:
     # A `Mean`; `StackingWeights`, learned from the samples of a table that networks left out; or in streams a `Hedge`.
     combination: Any = dataclasses.field(default_factory=Mean)
     target: int | None = None  # the one whose quantiles these networks predict
-    shape: Shape | None = None  # if they predict variances, the shape of the densities; None is normal
+    shape: JohnsonSU | None = None  # if they predict variances, the shape of the densities; None is normal
     # In streams with base predictors, what each network reads, as for `Featurizer.widened`. Then the linear models are
     # combined, too, after the networks.
     reads: Sequence[int] = ()
@@ -86,7 +86,7 @@ class Ensemble:
 
     def blend(self) -> tuple[StackingWeights, str]:
         """The weights of the networks, and the link of the weighted summands: "itself" if these are predictions."""
-        return self.combination.blend(self)
+        return self.combination.stacking_weights(self)
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
@@ -109,11 +109,11 @@ class Ensemble:
         """The default rate of each network at first and at last."""
         reads = self.reads or [0] * len(self.networks)
         are_fast = [isinstance(self.combination, Hedge) and m % 2 == 1 and reads[m] < 2 for m in range(len(reads))]
-        return [first_and_least(*each) for each in zip(self.networks, are_fast, strict=True)]
+        return [stream_rate_limits(*each) for each in zip(self.networks, are_fast, strict=True)]
 
     def rates(self, count: int) -> np.ndarray:
         """The default rates of streams for the next `count` samples, (M, count)."""
-        return rates_of_streams([int(network.step) for network in self.networks], self.limits_of_rates, count)
+        return stream_rates([int(network.step) for network in self.networks], self.limits_of_rates, count)
 
     def learn(
         self,
@@ -134,7 +134,7 @@ class Ensemble:
             losses = self.combination.learn(self.config, predicted, y, step_sizes, batch_size)
         if not combines:
             return None
-        return self.combined(predicted, None if losses is None else weights_of(losses))
+        return self.combined(predicted, None if losses is None else expert_weights(losses))
 
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
@@ -160,7 +160,7 @@ class Ensemble:
             predicted[some] = own[0].predict_all(own, *read, targets, own_rates, batch_size)
         if self.reads:
             said = z[featurizer.size : featurizer.size + featurizer.linear_size]
-            compiled(add_linear)(predicted, said, self.link == "logit")
+            compiled(add_linear_predictions)(predicted, said, self.link == "logit")
         return predicted
 
     def members(self, featurizer: Any) -> int:
@@ -173,15 +173,15 @@ class Ensemble:
 
     def combined(self, predicted: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
         """The predictions of the group, from those of its networks: (M, C, B), (M, C or 1, B) -> (C, B)."""
-        if isinstance(self.combination, Mean) and len(predicted) == 1 and predicted.shape[1] < MANY:
+        if isinstance(self.combination, Mean) and len(predicted) == 1 and predicted.shape[1] < MANY_CLASSES:
             return predicted[0]  # fast, for single samples
         if weights is None and type(self.combination) is Hedge:
-            offset = log_share(self.heads) if self.link == "logit" else 0.0
+            offset = log_sampling_rate(self.heads) if self.link == "logit" else 0.0
             predicted = np.asarray(predicted, np.float32)
-            return compiled(mixed_by_losses)(predicted, self.combination.losses, offset, self.link == "logit")
+            return compiled(combine_by_losses)(predicted, self.combination.losses, offset, self.link == "logit")
         blend, link = self.blend()
         mixed = LINKS[link].of(predicted)
-        mixed = blend.of(mixed) if weights is None else (weights * mixed).sum(axis=0) + blend.offsets[:, None]
+        mixed = blend.combine(mixed) if weights is None else (weights * mixed).sum(axis=0) + blend.offsets[:, None]
         return LINKS[link].inverse(mixed)
 
     def explain(self, featurizer: Any, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

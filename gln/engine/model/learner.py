@@ -206,7 +206,7 @@ class Learner:
         """Like `predict`, but logits instead of probabilities: (F, B) -> (C, B)."""
         ensemble = self.ensembles[0]
         [predicted] = predictions(self.featurizer, *self.featurizer.parts(samples), ensemble)
-        return self.targets.in_units(ensemble.blend()[0].of(ensemble.mixed(predicted)), ensemble)
+        return self.targets.in_units(ensemble.blend()[0].combine(ensemble.mixed(predicted)), ensemble)
 
     def explain(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:
         """Contributions of features (C, B, F) and a constant (C, B), which add up to the first group's predictions.
@@ -222,7 +222,7 @@ class Learner:
 
     def start_counting(self, heads: int = 1) -> None:
         """From now on, count which rows the learned samples pick: for each head if there are several, else in total."""
-        self.counts = GateCounts.none(self.ensembles[0].networks, heads)
+        self.counts = GateCounts.zeros(self.ensembles[0].networks, heads)
 
     def meet(self, samples: Any, categorical: Set[int] = frozenset()) -> None:
         """Standardise and count samples (F, B) as `learn` does, but learn no targets.

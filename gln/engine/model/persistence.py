@@ -16,7 +16,7 @@ import numpy as np
 from gln.backends import BACKENDS, load_backend
 from gln.engine.ensemble.ensemble import Ensemble, grouped
 from gln.engine.ensemble.hedge import Hedge
-from gln.engine.ensemble.johnson_su import Shape
+from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.ensemble.stacking import StackingWeights
 from gln.engine.model.featurizers import Featurizer
 from gln.engine.model.learner import Learner
@@ -261,7 +261,7 @@ def _groups(state: Mapping[str, Any]) -> list[Ensemble]:
     for ensemble, mixture in zip(ensembles, state.get("mixtures") or (), strict=False):
         ensemble.combination = Hedge.of_state(mixture)
     if state.get("shape") is not None:
-        ensembles[-1].shape = Shape(*state["shape"])
+        ensembles[-1].shape = JohnsonSU(*state["shape"])
     return ensembles
 
 
@@ -284,7 +284,7 @@ def _fits(learner: Learner) -> bool:
             return False
     if learner.counts is None:
         return True
-    rows = GateCounts.none(learner.ensembles[0].networks).rows
+    rows = GateCounts.zeros(learner.ensembles[0].networks).rows
     return [each.shape[:2] for each in rows] == [each.shape[:2] for each in learner.counts.rows]
 
 

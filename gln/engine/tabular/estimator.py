@@ -24,8 +24,8 @@ from gln.engine.model.featurizers import Featurizer
 from gln.engine.model.learner import Learner
 from gln.engine.model.persistence import Saveable
 from gln.engine.model.targets import Classes, Numbers
-from gln.engine.networks.head_sampling import MANY, OTHERS
-from gln.engine.networks.surgery import start_at
+from gln.engine.networks.head_sampling import MANY_CLASSES, SAMPLED_HEADS
+from gln.engine.networks.surgery import set_initial_logits
 from gln.engine.preprocessing.basis_expansion import quantile_pieces
 from gln.engine.preprocessing.scaling import OF_FEATURES, Standardizer
 from gln.engine.preprocessing.sparse_scaling import SparseScaler
@@ -48,8 +48,8 @@ def of_table(visits: int, heads: int, densities: bool = False) -> dict[str, Any]
     halfspaces = round(3 + math.log(visits / 5000, 3))  # one more for each factor of three
     # With 16, two networks leave out each sample, and these give its deviation from the mean.
     networks = 16 if densities else 8
-    if visits >= LONG or heads >= MANY:
-        networks = 2 if visits >= LONGER and heads < MANY else 4
+    if visits >= LONG or heads >= MANY_CLASSES:
+        networks = 2 if visits >= LONGER and heads < MANY_CLASSES else 4
     return {
         "layer_sizes": (32, 16),
         "n_networks": networks,
@@ -155,7 +155,7 @@ class Estimator(Saveable, Validation):
         own = targets.standardizer.transform(table.targets) if isinstance(targets, Numbers) else table.targets
         levels = {column: len(own) for column, own in self._levels.items()}
         cells = categories = None
-        if ensembles[0].get("num_classes", 0) < MANY:
+        if ensembles[0].get("num_classes", 0) < MANY_CLASSES:
             table, cells = with_cells(table, levels, own, check_random_state(self.random_state))
         if levels:
             categories = TargetEncoding.of_numbers(table.X.shape[1], *_kind(ensembles)).of_table(levels)
@@ -208,9 +208,9 @@ class Estimator(Saveable, Validation):
         count = settings["n_networks"]
         sizes = [stream_sizes(featurizer, count), *((len(ensembles) - 1) * [count * [(featurizer.size, 0)]])]
         networks = [self._of_sizes(settings, featurizer, *each) for each in zip(sizes, ensembles, strict=True)]
-        if networks[0][0].num_classes >= MANY:
+        if networks[0][0].num_classes >= MANY_CLASSES:
             for network in networks[0]:
-                start_at(network, np.full(network.num_heads, -math.log(OTHERS)))
+                set_initial_logits(network, np.full(network.num_heads, -math.log(SAMPLED_HEADS)))
         return Learner.of_stream(featurizer, grouped(networks, [reads for _, reads in sizes[0]]), targets)
 
     def _of_sizes(self, settings, featurizer, sizes, kind):
@@ -225,7 +225,7 @@ class Estimator(Saveable, Validation):
     def _networks(self, settings, ensembles, z, cells):  # (F, n), standardised samples
         """New networks of each group, with halfspaces between these samples, and encodings for half of the networks."""
         seeds, pieces = self._seeds(settings), quantile_pieces(z)
-        encoded = 0 if ensembles[0].get("num_classes", 0) >= MANY else -(-len(seeds) // 2)
+        encoded = 0 if ensembles[0].get("num_classes", 0) >= MANY_CLASSES else -(-len(seeds) // 2)
         inputs = [2 * len(z)] * (len(seeds) - encoded) + [2 * len(z) + len(pieces.features) + cells] * encoded
         networks = [
             [self._built(settings, size, len(z), seed, **kind) for seed, size in zip(seeds, inputs, strict=True)]

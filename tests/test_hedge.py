@@ -12,7 +12,7 @@ from helpers import Box, boxed
 from gln.bandits import GLNBandit
 from gln.engine.base_models.fading_bin_means import FadingBinMeans
 from gln.engine.ensemble.ensemble import grouped
-from gln.engine.ensemble.hedge import Hedge, losses_of, weights_of
+from gln.engine.ensemble.hedge import Hedge, expert_losses, expert_weights
 from gln.engine.model.featurizers import Featurizer
 from gln.engine.model.learner import Learner
 from gln.engine.model.persistence import learner_of, state_of
@@ -65,7 +65,7 @@ def test_weights_are_those_of_the_formula(monkeypatch, are_classes, members, pyt
     if python:
         monkeypatch.setattr("gln.engine.ensemble.hedge.compiled", lambda loop: loop)
     losses = np.random.default_rng(0).gamma(1.0, size=(members, 2, 50))
-    found = weights_of(Hedge.equal(members, 2, "logit" if are_classes else "itself").count(losses))
+    found = expert_weights(Hedge.equal(members, 2, "logit" if are_classes else "itself").add(losses))
     for t in range(2):
         np.testing.assert_allclose(found[:, t].T, by_hand(losses[:, t], None if are_classes else 1.0))
 
@@ -79,24 +79,24 @@ def test_losses_of_classes_are_the_same_for_single_samples(monkeypatch, python, 
     y = (numbers == np.arange(classes)[-heads:, None]).astype(np.float32)
     if heads > 3:
         y[:2, ::2] = np.inf  # heads that do not predict these samples
-    found = losses_of(config, predicted, y)
+    found = expert_losses(config, predicted, y)
     if python:
         monkeypatch.setattr("gln.engine.ensemble.hedge.compiled", lambda loop: loop)
-    single = [losses_of(config, predicted[..., [b]], y[:, [b]]) for b in range(40)]
+    single = [expert_losses(config, predicted[..., [b]], y[:, [b]]) for b in range(40)]
     np.testing.assert_array_equal(np.concatenate(single, axis=2), found)
 
 
 def test_a_batch_is_weighted_by_what_was_known_before_it():
     losses = np.random.default_rng(0).gamma(1.0, size=(2, 1, 50))
-    one_by_one, batches = (Hedge.equal(2, 1, "logit").count(losses, None, size) for size in (1, 10))
+    one_by_one, batches = (Hedge.equal(2, 1, "logit").add(losses, None, size) for size in (1, 10))
     np.testing.assert_array_equal(batches, one_by_one[..., ::10].repeat(10, axis=2))
 
 
 def test_a_share_counts_as_a_part_of_a_loss():
     losses = np.full((2, 1, 4), [[[1.0]], [[3.0]]])
     mixture, half = Hedge.equal(2, 1, "logit"), Hedge.equal(2, 1, "logit")
-    mixture.count(losses)
-    half.count(losses, np.array([0.5, 0, 0.5, 0]))
+    mixture.add(losses)
+    half.add(losses, np.array([0.5, 0, 0.5, 0]))
     assert mixture.losses[1, 0] == pytest.approx(3 * sum(0.99**i for i in range(4)))
     assert half.losses[1, 0] == pytest.approx(1.5 * (1 - 0.005) + 1.5)
 
@@ -108,8 +108,8 @@ def test_an_unknown_target_counts_for_nothing():
             Hedge.equal(2, 1, "logit" if are_classes else "itself"),
             Hedge.equal(2, 1, "logit" if are_classes else "itself"),
         )
-        all_of_them.count(losses)
-        known.count(losses[..., ::2])
+        all_of_them.add(losses)
+        known.add(losses[..., ::2])
         np.testing.assert_array_equal(all_of_them.losses, known.losses)
         np.testing.assert_array_equal(all_of_them.spread, known.spread)
 
@@ -117,7 +117,7 @@ def test_an_unknown_target_counts_for_nothing():
 def test_losses_of_each_kind():
     def of(kind: str, predicted: Any, targets: Any) -> list[Any]:
         config = networks(**KINDS[kind])[0].config
-        return losses_of(config, np.array([predicted]), np.array(targets))[0].tolist()
+        return expert_losses(config, np.array([predicted]), np.array(targets))[0].tolist()
 
     assert of("two classes", [[0.8, 0.8]], [[1, 0]]) == [pytest.approx([-math.log(0.8), -math.log(0.2)])]
     assert of("two classes", [[0.0]], [[1]]) == [pytest.approx([-math.log(0.001)])]  # at most
@@ -150,7 +150,7 @@ def test_a_stream_is_learned_at_two_rates_and_predicted_by_both(kind, least):
         ]
     )
     mixed = np.log(of_networks) - np.log1p(-of_networks) if are_classes else of_networks
-    losses = losses_of(networks(**KINDS[kind])[0].config, of_networks, y)
+    losses = expert_losses(networks(**KINDS[kind])[0].config, of_networks, y)
     weights = np.array([by_hand(of_target, None if are_classes else 1.0) for of_target in losses.swapaxes(0, 1)])
     mixed = (weights.transpose(2, 0, 1) * mixed).sum(axis=0)
     expected = 1 / (1 + np.exp(-mixed)) if are_classes else zero + unit * mixed
@@ -182,7 +182,7 @@ def test_a_stream_in_parts_or_saved_midway_is_the_stream_in_one(kind, tmp_path):
     mixtures = ([ensemble.combination for ensemble in each.ensembles] for each in (whole, cut))
     for one, other in zip(*mixtures, strict=True):
         np.testing.assert_allclose(one.losses, other.losses, rtol=1e-3)
-        assert np.ptp(weights_of(one.losses)) > 0.01
+        assert np.ptp(expert_weights(one.losses)) > 0.01
 
 
 @pytest.mark.parametrize("kind", ["two classes", "three classes", "numbers"])
