@@ -72,7 +72,7 @@ def load(
     """
     config, arrays = read(path)
     if "estimator" in config:
-        raise bad(str(path), "a saved network", f"a saved {config['estimator']}, which its own `load` takes")
+        raise bad(str(path), "a saved network", f"a saved {config['estimator']}, which that class's `load` takes")
     names = {*Config.__dataclass_fields__, "learning_rate", "base_predictor"}
     config = {"context_features": None, **config}  # missing in older files
     if config.keys() != names:

@@ -1,4 +1,4 @@
-"""Many classes, where a sample updates its own head and some others; and long tables."""
+"""Many classes, where a sample updates its class's head and a few others; and long tables."""
 # ruff: noqa: N806 - X is scikit-learn's name
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ def one_hot(numbers: np.ndarray, classes: int) -> np.ndarray:
     return (numbers == np.arange(classes)[:, None]).astype(np.float32)
 
 
-def test_a_sample_teaches_its_own_head_and_a_fair_share_of_the_others():
+def test_a_sample_updates_the_head_of_its_class_and_a_fair_fraction_of_the_others():
     numbers = np.random.default_rng(0).integers(0, CLASSES, 3000)
     targets = sample_heads(one_hot(numbers, CLASSES), 7)
     assert (targets[numbers, np.arange(3000)] == 1).all()
-    taught = np.isfinite(targets)
-    assert set(np.unique(targets[taught])) == {0, 1}
-    assert set(taught.sum(axis=0)) == {SAMPLED_HEADS, SAMPLED_HEADS + 1}  # its own head may be among them
-    share = (targets == 0).sum(axis=1) / (one_hot(numbers, CLASSES) == 0).sum(axis=1)
-    np.testing.assert_allclose(share, np.exp(log_sampling_rate(CLASSES)), atol=0.05)  # of the samples of other classes
-    parts = [sample_heads(one_hot(part, CLASSES), 7 + start) for start, part in ((0, numbers[:9]), (9, numbers[9:]))]
-    np.testing.assert_array_equal(np.concatenate(parts, axis=1), targets)
+    updated = np.isfinite(targets)
+    assert set(np.unique(targets[updated])) == {0, 1}
+    assert set(updated.sum(axis=0)) == {SAMPLED_HEADS, SAMPLED_HEADS + 1}  # the head of its class may be among them
+    fraction = (targets == 0).sum(axis=1) / (one_hot(numbers, CLASSES) == 0).sum(axis=1)
+    np.testing.assert_allclose(fraction, np.exp(log_sampling_rate(CLASSES)), atol=0.05)  # of other classes' samples
+    chunks = [sample_heads(one_hot(chunk, CLASSES), 7 + start) for start, chunk in ((0, numbers[:9]), (9, numbers[9:]))]
+    np.testing.assert_array_equal(np.concatenate(chunks, axis=1), targets)
 
 
-def test_few_classes_teach_all_heads():
+def test_samples_of_few_classes_update_all_heads():
     targets = one_hot(np.arange(MANY_CLASSES - 1), MANY_CLASSES - 1)
     np.testing.assert_array_equal(sample_heads(targets, 0), targets)
     assert log_sampling_rate(MANY_CLASSES - 1) == 0
@@ -118,24 +118,24 @@ def test_a_stream_learns_the_same_with_and_without_predictions(table):
 
 
 @pytest.mark.parametrize(
-    ("visits", "expected"),
+    ("samples", "expected"),
     [
         *[(30, (8, 3, 20)), (200, (8, 3, 5)), (8000, (8, 3, 3)), (9000, (8, 4, 3)), (50_000, (8, 5, 3))],
         *[(90_000, (8, 6, 3)), (100_000, (4, 6, 3)), (150_000, (4, 6, 2)), (200_000, (4, 6, 1)), (400_000, (2, 7, 1))],
         (10**9, (2, 8, 1)),
     ],
 )
-def test_defaults_of_fit_follow_from_the_length(visits, expected):
-    settings = of_table(visits, 1)
+def test_defaults_of_fit_follow_from_the_length(samples, expected):
+    settings = of_table(samples, 1)
     assert tuple(settings[name] for name in ("n_networks", "context_map_size", "n_epochs")) == expected
-    assert of_table(visits, MANY_CLASSES)["n_networks"] == 4
+    assert of_table(samples, MANY_CLASSES)["n_networks"] == 4
 
 
-def test_visits_count_as_copies():
-    x, visits = np.random.default_rng(0).normal(size=(3, 40)), np.array([3, 3, 5, 7, 7, 7, *range(10, 40)])
+def test_indices_that_occur_twice_count_as_copies():
+    x, indices = np.random.default_rng(0).normal(size=(3, 40)), np.array([3, 3, 5, 7, 7, 7, *range(10, 40)])
     table, copies = Standardizer(3, **OF_FEATURES), Standardizer(3, **OF_FEATURES)
-    table.fit(x, visits)
-    copies.fit(x[:, visits])
+    table.fit(x, indices)
+    copies.fit(x[:, indices])
     assert_same_state(table.get_state(), copies.get_state(), rtol=0, atol=0)
 
 

@@ -37,17 +37,15 @@ class ClassDensity(OwnsArrays):
     """What one class has learned. Categories are NaN among the numbers, and counted by their levels."""
 
     networks: list[Network]  # of one head, whose targets are 1 for a sample and 0 for noise
-    # As `update_moments` changes them: weights (D,), means (D,), ends (2, D), products of deviations (D, D), and
-    # scores (2, 4).
-    known: np.ndarray
-    mean: np.ndarray
-    ends: np.ndarray
-    scatter: np.ndarray
+    known: np.ndarray  # (D,), the weight of each feature's values
+    mean: np.ndarray  # (D,)
+    ends: np.ndarray  # (2, D), the least and the largest value
+    scatter: np.ndarray  # (D, D), sums of products of deviations from the mean, in the lower triangle
+    # (2, 4), of logarithms of squared distances and of densities: weight, mean, squared deviations, expected ones.
     scores: np.ndarray
-    # How networks' inputs are whitened: the mean, (D,), the factor of the covariance, (D, D), and the degrees of
-    # freedom, as they were at the last renewal.
-    center: np.ndarray
-    factor: np.ndarray
+    # As they were at the last renewal: how networks' inputs are whitened, and the t-distribution's degrees of freedom.
+    center: np.ndarray  # (D,), the mean
+    factor: np.ndarray  # (D, D), of the covariance
     freedom: float
     levels: dict[int, np.ndarray]  # by feature, the weight of the samples with each level, (L,)
     count: float = 0.0  # the weight of all samples
@@ -107,12 +105,14 @@ class ClassDensity(OwnsArrays):
         logits = self._learn_networks(z, np.where(known, self._noise(len(step_sizes)), 0), step_sizes, rate)
         with np.errstate(divide="ignore"):  # infinite at the mean, which does not count
             scores = np.array([np.log(distances), logits + log_density(distances, sizes, self.freedom)])
+        # How large squared deviations of the scores would be if features were independent and normal.
         expected = np.array([polygamma(1, np.maximum(sizes, 1) / 2), sizes / 2])
         for feature, codes in levels.items():
             self._learn_levels(feature, codes, step_sizes, scores[1], expected[1])
         scores[:, : max(0, UNCERTAIN - self.visits)] = np.nan
-        moments = self.known, self.mean, self.ends, self.scatter, self.scores
-        update_moments(numbers, step_sizes, scores, expected, *moments)
+        steps, of_features = plain(step_sizes), (self.known, self.mean, self.ends, self.scatter)
+        compiled(_update_features)(plain(numbers.T), steps, *of_features)
+        compiled(_update_scores)(plain(scores), plain(expected), steps, self.scores)
         self.count = sum(step_sizes.tolist(), self.count)  # one by one, so that rounding does not depend on the chunks
         self.visits += len(step_sizes)
 
@@ -249,10 +249,7 @@ def covariance_factor(covariance: np.ndarray, ranges: np.ndarray, weight: float,
 
 
 def log_density(squares: np.ndarray, known: np.ndarray, freedom: float) -> np.ndarray:  # (B,), (B,) -> (B,)
-    """The logarithm of the t-density at a squared distance from the mean, less that at the mean.
-
-    `known` is how many features of a sample are.
-    """
+    """The logarithm of the t-density of so many known features at a squared distance from the mean, less that at it."""
     return -(freedom + known) / 2 * np.log1p(squares / freedom)
 
 
@@ -278,31 +275,12 @@ def frequencies(counts: np.ndarray, prior: np.ndarray) -> np.ndarray:  # (L,), (
     return (counts + LEVEL_PRIOR * prior / prior.sum()) / (counts.sum() + LEVEL_PRIOR)
 
 
-# ---- Moments ---------------------------------------------------------------------------------------------------------
-
-
-def update_moments(
-    samples: np.ndarray, step_sizes: np.ndarray, scores: np.ndarray, expected: np.ndarray, *moments: np.ndarray
-) -> None:
-    """Add samples to the moments, one after another.
-
-    Args:
-        samples: (D, B), NaN if unknown.
-        step_sizes: (B,), how much each counts.
-        scores: (2, B), logarithms of squared distances and of densities; those that are not finite do not count.
-        expected: (2, B), how large their squared deviations would be if features were independent and normal.
-        moments: changed in place. Of each feature, the weight of its values, their mean, (D,), and the least and the
-            largest, (2, D); the sum of products of deviations from the mean, in the lower triangle of (D, D);
-            and of the scores their weight, mean, squared deviations and expected ones, (2, 4).
-    """
-    *of_features, of_scores = moments
-    compiled(_update_features)(plain(samples.T), plain(step_sizes), *of_features)
-    compiled(_update_scores)(plain(scores), plain(expected), plain(step_sizes), of_scores)
+# ---- Moments, changed in place by one sample after another -----------------------------------------------------------
 
 
 def _update_features(
-    samples: np.ndarray,  # (B, D)
-    step_sizes: np.ndarray,
+    samples: np.ndarray,  # (B, D), NaN if unknown
+    step_sizes: np.ndarray,  # (B,), how much each counts
     known: np.ndarray,
     mean: np.ndarray,
     ends: np.ndarray,
@@ -330,6 +308,7 @@ def _update_features(
 
 
 def _update_scores(scores: np.ndarray, expected: np.ndarray, step_sizes: np.ndarray, moments: np.ndarray) -> None:
+    """Scores that are not finite do not count: (2, B), (2, B), (B,), (2, 4)."""
     for k, b in np.ndindex(scores.shape):
         step_size, of_score, difference = step_sizes[b], moments[k], scores[k, b] - moments[k, 1]
         if np.isfinite(difference):

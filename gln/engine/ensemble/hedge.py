@@ -102,12 +102,7 @@ class VarianceHedge(Hedge):
     recent: np.ndarray
 
     def learn(
-        self,
-        config: Any,
-        predicted: np.ndarray,
-        targets: np.ndarray,
-        step_sizes: np.ndarray | None = None,
-        batch_size: int = 1,
+        self, config: Any, predicted: np.ndarray, targets: np.ndarray, step_sizes: Any = None, batch_size: int = 1
     ) -> np.ndarray:
         predicted = np.concatenate([predicted, self.learn_recent(targets, step_sizes, batch_size)[None]])
         sums = super().learn(config, predicted, targets, step_sizes, batch_size)
@@ -120,9 +115,7 @@ class VarianceHedge(Hedge):
         ratios[~np.isfinite(deviations)] = np.nan
         self.scale = _fading_means(self.scale, ratios, 1 - SCALE_FADING, step_sizes)[:, -1]
 
-    def learn_recent(
-        self, deviations: np.ndarray, step_sizes: np.ndarray | None = None, batch_size: int = 1
-    ) -> np.ndarray:
+    def learn_recent(self, deviations: np.ndarray, step_sizes: Any = None, batch_size: int = 1) -> np.ndarray:
         """Learn `recent` from deviations (T, n), and return it before each sample, or before its batch: (T, n)."""
         squares = np.where(np.isfinite(deviations), np.square(deviations), np.nan)
         means = _fading_means(self.recent, squares, 1 - RECENT_FADING, step_sizes)
@@ -194,10 +187,8 @@ def fading_sums(
 
 
 def fading_means(mean: np.ndarray, values: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """The fading mean before each sample, and after the last; NaN is an unknown value.
-
-    Shapes: (T,), (T, n), (n,) or (1,) -> (T, n + 1).
-    """
+    """The fading mean before each sample, and after the last: (T,), (T, n) with NaN for unknown values, (n,) or (1,) ->
+    (T, n + 1)."""
     means = np.empty((len(values), values.shape[1] + 1))
     for t in range(len(values)):
         means[t, 0] = mean[t]

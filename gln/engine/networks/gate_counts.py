@@ -39,13 +39,8 @@ class GateCounts(OwnsArrays):
                 raise ValueError(f"counts: expected {len(rows)} neurons and {rows.shape[2]} heads, got {came}")
             compiled(_count)(rows, np.ascontiguousarray(picked, np.int64), known)
 
-    def transform(self, contexts: Sequence[np.ndarray]) -> np.ndarray:
-        """The counts of the rows that samples pick: (B, N) for each network -> (B, N of all, C or 1)."""
-        pairs = zip(self.rows, contexts, strict=True)
-        return np.concatenate([rows[np.arange(len(rows)), picked] for rows, picked in pairs], axis=1)
-
     def mean(self, contexts: Sequence[np.ndarray]) -> np.ndarray:  # (B, N) for each network -> (C or 1, B)
-        """The mean of `transform` over neurons."""
+        """The mean over neurons of the counts of the rows that samples pick."""
         pairs = zip(self.rows, contexts, strict=True)
         sums = [compiled(_sums)(rows, np.ascontiguousarray(picked.T, np.int64)) for rows, picked in pairs]
         return sum(sums) / sum(map(len, self.rows))
@@ -56,7 +51,9 @@ class GateCounts(OwnsArrays):
         Source of the square root: M. Bellemare et al., Unifying Count-Based Exploration and Intrinsic Motivation,
         NeurIPS 2016.
         """
-        return (1 / np.sqrt(1 + self.transform(contexts).sum(axis=2))).mean(axis=1)
+        pairs = zip(self.rows, contexts, strict=True)
+        counts = [rows[np.arange(len(rows)), picked].sum(axis=2) for rows, picked in pairs]
+        return (1 / np.sqrt(1 + np.concatenate(counts, axis=1))).mean(axis=1)
 
     def with_outputs(self, kept: Sequence[int], new: int) -> GateCounts:
         """The counts of the heads `kept`, in this order, followed by `new` new ones."""

@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gln.engine.jit import compiled
-
 
 class DefaultRates(NamedTuple):
     """The learning rates of a loss, for standardised inputs."""
@@ -53,12 +51,5 @@ def stream_rates(steps: list[int], limits: list[tuple[float, float]], count: int
     if count == 1:  # fast
         pairs = zip(steps, limits, strict=True)
         return np.array([[max(first / math.sqrt(1.0 + t / 300.0), least)] for t, (first, least) in pairs], np.float32)
-    return compiled(_stream_rates)(np.array(steps), np.array(limits), count)
-
-
-def _stream_rates(steps: np.ndarray, limits: np.ndarray, count: int) -> np.ndarray:  # (M,), (M, 2), () -> (M, count)
-    rates = np.empty((len(steps), count), np.float32)
-    for m in range(len(steps)):
-        for t in range(count):
-            rates[m, t] = max(limits[m, 0] / math.sqrt(1.0 + (steps[m] + t) / 300.0), limits[m, 1])
-    return rates
+    (first, least), t = np.array(limits).T[:, :, None], np.array(steps)[:, None] + np.arange(count)
+    return stream_rate(t, first, least).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Halfspaces chosen before a network learns: which cuts are found, and what they bring to a model."""
+"""Halfspaces chosen before a network learns: which splits are found, and what they bring to a model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gln_numpy import GLN
 
 Z = np.random.default_rng(0).normal(size=(6, 1000)).astype(np.float32)
 ONES, NOISE = np.ones(1000), np.random.default_rng(1).normal(size=1000)
-KINDS: dict[str, Any] = {
+TASKS: dict[str, Any] = {
     "two classes": ({}, lambda x: (x > 0.4).astype(int)),
     "three classes": ({"num_classes": 3}, lambda x: (x > 0.4) + (x > 1.2).astype(int)),
     "twelve classes": ({"num_classes": 12}, lambda x: np.digitize(x, np.linspace(-2, 2, 11))),
@@ -30,9 +30,9 @@ def network(**options):
     return GLN([8, 4], 6, 6, context_map_size=3, context_features=3, seed=0, **options)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_first_cut_is_where_the_targets_change(kind):
-    options, make = KINDS[kind]
+@pytest.mark.parametrize("task", TASKS)
+def test_the_first_split_is_where_the_targets_change(task):
+    options, make = TASKS[task]
     planes, offsets = choose_halfspaces(network(**options).config, Z, make(Z[2]), ONES)
     assert planes.shape == (12, 3, 6)
     assert offsets.shape == (12, 3)
@@ -40,10 +40,10 @@ def test_the_first_cut_is_where_the_targets_change(kind):
     assert ((planes != 0).sum(axis=2) <= 3).all()
     np.testing.assert_array_equal(planes[8:], planes[:4])  # the second layer has those of the first again
     assert len(np.unique(offsets[:8], axis=0)) == 8  # neurons differ
-    assert np.mean(np.abs(planes[:8, 0, 2]) > 0.9) > 0.6  # most neurons cut the third column first
-    if kind != "twelve classes":
+    assert np.mean(np.abs(planes[:8, 0, 2]) > 0.9) > 0.6  # most neurons split the third column first
+    if task != "twelve classes":
         of_column = offsets[:8, 0] / planes[:8, 0, 2]
-        assert np.median(np.abs(of_column[np.abs(planes[:8, 0, 2]) > 0.99] - 0.4)) < (0.2 if "three" not in kind else 1)
+        assert np.median(np.abs(of_column[np.abs(planes[:8, 0, 2]) > 0.99] - 0.4)) < (0.2 if "three" not in task else 1)
 
 
 def test_the_choice_depends_on_the_seed_and_on_the_weights_alone():
@@ -86,8 +86,8 @@ def test_beyond_the_deepest_tree_halfspaces_are_random():
     assert len(np.unique(many.offsets[0])) == MAX_DEPTH + 5
 
 
-def test_cuts_keep_clear_of_samples_where_values_are_few():
-    """Sums of a few columns of 0 and 1 are equal but for rounding, which is no gap to cut in."""
+def test_splits_keep_clear_of_samples_where_values_are_few():
+    """Sums of a few columns of 0 and 1 are equal but for rounding, which is no gap to split in."""
     rng = np.random.default_rng(2)
     table = np.concatenate(
         [rng.random((5, 1000)) < [[0.5], [0.2], [0.05], [0.01], [0.002]], rng.integers(0, 4, (3, 1000))]

@@ -23,8 +23,8 @@ def test_each_sample_counts_once_in_each_neuron():
     [rows] = counted(network, samples).rows
     assert rows.shape == (8, 4, 1)
     assert rows.sum(axis=1).ravel().tolist() == 8 * [50]
-    [again] = GateCounts([rows]).transform([network.contexts(samples.astype(np.float32))]).swapaxes(0, 2)
-    assert again.sum() == sum(n * n for n in rows.ravel())
+    [mean] = GateCounts([rows]).mean([network.contexts(samples.astype(np.float32))])
+    assert 8 * mean.sum() == sum(n * n for n in rows.ravel())
 
 
 @pytest.mark.parametrize("numba", [True, False])
@@ -104,6 +104,6 @@ def test_a_model_counts_on_after_joblib_has_mapped_it_read_only(tmp_path):
         model.learn_one(dict(zip("abc", x, strict=True)))
     joblib.dump(model, tmp_path / "m")
     mapped = joblib.load(tmp_path / "m", mmap_mode="r")
-    for each in (model, mapped):
-        each.learn_one({"a": 1.0, "b": 2.0, "c": 3.0})
+    for copy in (model, mapped):
+        copy.learn_one({"a": 1.0, "b": 2.0, "c": 3.0})
     assert mapped.score_one({"a": 1.0}) == model.score_one({"a": 1.0}) > 0
