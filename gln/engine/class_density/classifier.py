@@ -31,7 +31,8 @@ from gln.engine.jit import compiled
 from gln.engine.model.featurizers import Featurizer
 from gln.engine.model.persistence import LEARNERS
 from gln.engine.model.targets import Classes
-from gln.engine.networks.protocol import Network, Rate, arguments
+from gln.engine.networks.protocol import Network, Rate
+from gln.engine.networks.surgery import copied
 from gln.engine.preprocessing.scaling import Unscaled
 
 CHUNK_VALUES = 4_000_000  # of features times classes that are compared at a time, to save memory
@@ -112,7 +113,8 @@ class ClassDensityClassifier:
             self.classes = [density.grown(size) for density in self.classes]
             self.networks, self.size = ClassDensity.start(self.networks, self.size).grown(size).networks, size
         while len(self.classes) < classes:
-            self.classes.append(ClassDensity.start([_copy(network) for network in self.networks], self.size))
+            networks = [copied(network, network.get_state()) for network in self.networks]
+            self.classes.append(ClassDensity.start(networks, self.size))
         self._pooled = None
 
     # ---- Predicting --------------------------------------------------------------------------------------------------
@@ -214,12 +216,6 @@ def split(features: np.ndarray, categorical: Collection[int]) -> tuple[np.ndarra
     codes = {feature: numbers[feature].copy() for feature in categorical}
     numbers[list(codes)] = np.nan
     return numbers, codes
-
-
-def _copy(network: Network) -> Network:
-    copied = type(network)(**arguments(network))
-    copied.set_state(network.get_state())
-    return copied
 
 
 def _logit_of_two(scores: np.ndarray) -> np.ndarray:  # (C, ...)

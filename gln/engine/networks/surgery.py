@@ -19,6 +19,13 @@ from gln.engine.networks.schedules import linear_rate
 REPLACED = 4  # one neuron in this many gets halfspaces that see new side information
 
 
+def copied(network: Any, state: Mapping[str, np.ndarray], **changes: Any) -> Any:
+    """A network with the same arguments, but for `changes`, and with this state; what is missing in it is initial."""
+    copy = type(network)(**arguments(network) | changes)
+    copy.set_state(copy.get_state() | state)
+    return copy
+
+
 def new_class(network: Any, inputs: Any = None, context_inputs: Any = None) -> Any:
     """A head for a new class, as a separate network with the same halfspaces.
 
@@ -36,8 +43,7 @@ def new_class(network: Any, inputs: Any = None, context_inputs: Any = None) -> A
     """
     if network.config.record.heads != "num_classes":
         raise ValueError(f"network: expected one with the log-loss, got {network!r}")
-    head = type(network)(**arguments(network) | {"num_classes": 2})
-    head.set_state(head.get_state() | _halfspaces(network))
+    head = copied(network, _halfspaces(network), num_classes=2)
     if inputs is not None:
         count = np.shape(inputs)[-1]
         head.learning_rate = functools.partial(linear_rate, samples=max(1, count))
@@ -71,11 +77,9 @@ def join_classes(networks: Sequence[Any]) -> Any:
     if heads < 3 or not all(_differ_only_in_heads(networks[0], network) for network in networks):
         expected = "at least three heads with the log-loss, of networks with the same arguments and halfspaces"
         raise ValueError(f"networks: expected {expected}, got {networks}")
-    joined = type(networks[0])(**arguments(networks[0]) | {"num_classes": heads})
     states = [network.get_state(copy=False) for network in networks]
     weights = {name: np.concatenate([state[name] for state in states], axis=2) for name in _weight_names(states[0])}
-    joined.set_state(states[0] | weights)
-    return joined
+    return copied(networks[0], states[0] | weights, num_classes=heads)
 
 
 def add_class(network: Any, inputs: Any = None, context_inputs: Any = None) -> Any:
@@ -174,11 +178,10 @@ def _differ_only_in_heads(one: Any, other: Any) -> bool:
 
 def _mirrored(network: Any) -> Any:
     """A network of one head that predicts the other class. Above the first layer, the inputs are already mirrored."""
-    mirrored, state = type(network)(**arguments(network)), network.get_state()
+    state = network.get_state()
     for name in _weight_names(state):
         if name == "weights.1":
             state[name] = -state[name]
         elif network.bias:
             state[name][..., -1] *= -1
-    mirrored.set_state(state)
-    return mirrored
+    return copied(network, state)
