@@ -58,8 +58,8 @@ def explain(model: Any, inputs: Any, context_inputs: Any) -> Explanation:
 def _picked(layers: list[np.ndarray], contexts: np.ndarray) -> list[np.ndarray]:
     """The rows that each layer's neurons picked: (n, 2^k, C, d) per layer, and contexts (N,) -> (n, C, d) per layer."""
     ends = np.cumsum([len(weights) for weights in layers])[:-1]
-    parts = zip(layers, np.split(contexts, ends), strict=True)
-    return [weights[np.arange(len(weights)), rows].astype(np.float64) for weights, rows in parts]
+    pairs = zip(layers, np.split(contexts, ends), strict=True)
+    return [weights[np.arange(len(weights)), rows].astype(np.float64) for weights, rows in pairs]
 
 
 def _explain_one(model: Any, rows: list[np.ndarray], base: np.ndarray) -> tuple[np.ndarray, ...]:

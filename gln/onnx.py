@@ -378,7 +378,7 @@ def _single(g: Graph, value: str) -> str:
 def _predicted(g: Graph, learner: Learner, ensemble: Ensemble, inputs: str, context: str) -> str:  # -> (C, B) float64
     """The blended prediction of a group: probabilities of each head, or standardised values. Shapes: (B, K), (B, D)."""
     featurizer = learner.featurizer
-    (blend, link), each = ensemble.blend(), []
+    (blend, link), each = ensemble.stacking_weights(), []
     for network in ensemble.networks:
         read = g("Slice", inputs, [-network.input_size], [LAST], [1])
         each.append(_mixed(g, network, read, context))

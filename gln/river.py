@@ -25,7 +25,7 @@ except ImportError as error:
     raise ImportError('gln.river needs River: pip install "gated-linear-networks[river]"') from error
 
 from gln.engine.batches import SampleBatch
-from gln.engine.class_density.classifier import ClassDensityClassifier, check_negatives, plain_reading
+from gln.engine.class_density.classifier import ClassDensityClassifier, check_negatives, plain_featurizer
 from gln.engine.ensemble.ensemble import COLUMNS
 from gln.engine.model.builders import OF_STREAMS, build_stream, stream_roles
 from gln.engine.model.sample_weights import check_stream_weights, repeated
@@ -133,7 +133,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
 
     def _built(self, featurizer):
         if not self.negatives:
-            plain = plain_reading(len(featurizer.numbers))
+            plain = plain_featurizer(len(featurizer.numbers))
             networks = self._config().ensemble(plain, [COLUMNS], num_classes=2).networks
             return ClassDensityClassifier(networks, plain.size, learning_rate=self.learning_rate)
         classes = max(2, len(self._labels))  # samples without features may have added classes

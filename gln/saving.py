@@ -1,6 +1,6 @@
 """Save and load networks of any backend: safetensors with a checksum. Runs no code; damaged files raise an error.
 
-Estimators have their own `save` and `load`.
+Estimators have methods `save` and `load`.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def save(model: Any, path: str | os.PathLike[str], extra: Mapping[str, Any] | No
     Raises:
         OSError: the file cannot be written; an existing file at `path` is kept.
         ValueError: `extra` is not a mapping, a value in it is not an array of numbers of at most 8 bytes, or the model
-            is of a subclass that predicts in its own way, which a file cannot hold.
+            is of a subclass that overrides how it predicts, which a file cannot hold.
     """
     kind, extra = type(model), {} if extra is None else extra
-    network = next(each for each in reversed(kind.__mro__) if is_network(each))
-    if own := [name for name in CALLS if getattr(kind, name, None) is not getattr(network, name, None)]:
-        raise bad("model", "one whose predictions a file holds", f"a {kind.__name__}, which overrides {own[0]}")
+    network = next(cls for cls in reversed(kind.__mro__) if is_network(cls))
+    if changed := [name for name in CALLS if getattr(kind, name, None) is not getattr(network, name, None)]:
+        raise bad("model", "one whose predictions a file holds", f"a {kind.__name__}, which overrides {changed[0]}")
     if not isinstance(extra, Mapping):
         raise bad("extra", "a mapping of names to arrays", repr(extra)[:200])
     arrays = packed(model)
@@ -72,7 +72,7 @@ def load(
     """
     config, arrays = read(path)
     if "estimator" in config:
-        raise bad(str(path), "a saved network", f"a saved {config['estimator']}, which its own `load` takes")
+        raise bad(str(path), "a saved network", f"a saved {config['estimator']}, which that class's `load` takes")
     names = {*Config.__dataclass_fields__, "learning_rate", "base_predictor"}
     config = {"context_features": None, **config}  # missing in older files
     if config.keys() != names:

@@ -83,7 +83,7 @@ class ShardedGLN(gln_jax.GLN):
 
 @functools.partial(jax.jit, static_argnames=("mesh", "config", "batch_size"))
 def _run(mesh, config, params, count, batch_size, *samples):
-    """`gln_jax.run_blocks` on each device with its own heads. Padding heads learn targets of zero."""
+    """`gln_jax.run_blocks` on each device with the heads there. Padding heads learn targets of zero."""
     learns, everywhere, of_weights = len(samples) > 2, Spec(), (OF_WEIGHTS,) * len(params.weights)
     if learns:
         base, context, targets, rates = samples

@@ -18,9 +18,9 @@ from sklearn.utils import check_array, check_random_state, column_or_1d, compute
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 
 from gln.engine.batches import as_numbers, check_integer, check_magnitude
-from gln.engine.class_density.classifier import ClassDensityClassifier, check_negatives, plain_reading
+from gln.engine.class_density.classifier import ClassDensityClassifier, check_negatives, plain_featurizer
 from gln.engine.ensemble.ensemble import COLUMNS
-from gln.engine.ensemble.johnson_su import Shape
+from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.model.builders import OF_STREAMS
 from gln.engine.model.sample_weights import stream_visits, table_visits
 from gln.engine.model.targets import sum_to_one
@@ -289,7 +289,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
             return super()._of_stream(kinds, X)
         settings, size = self._settings(OF_STREAMS | {"n_networks": 1}), X.shape[1]
         config, roles = self._config(settings), settings["n_networks"] * [COLUMNS]
-        networks = config.ensemble(plain_reading(size), roles, **kinds[0] | {"num_classes": 2}).networks
+        networks = config.ensemble(plain_featurizer(size), roles, **kinds[0] | {"num_classes": 2}).networks
         learner = ClassDensityClassifier(networks, size)
         learner.grow(size, kinds[0]["num_classes"])
         return learner
@@ -575,7 +575,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         mean, std = self._moments(self._samples(X), "sample")
         check_integer("n", n, 1)
         normal = check_random_state(random_state).normal(size=(*mean.shape, n))
-        drawn = mean[..., None] + std[..., None] * self._shape.of(normal)  # (T, N, n)
+        drawn = mean[..., None] + std[..., None] * self._shape.transform(normal)  # (T, N, n)
         return drawn.swapaxes(0, 1).reshape(-1, *self.targets_shape_, n)
 
     def explain(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -600,7 +600,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
 
     @property
     def _shape(self):
-        return self.learner_.variances.shape or Shape.normal(self.target_standardizer_.size)
+        return self.learner_.variances.shape or JohnsonSU.normal(self.target_standardizer_.size)
 
     target_standardizer_ = property(lambda self: self.learner_.targets.standardizer, doc="Standardises the targets.")
 

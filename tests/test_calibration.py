@@ -12,7 +12,7 @@ from sklearn.datasets import load_breast_cancer, make_friedman1
 from sklearn.metrics import log_loss
 
 from gln.engine.ensemble.ensemble import Mean
-from gln.engine.ensemble.stacking import StackingWeights, calibration_error, equal, learned_blend
+from gln.engine.ensemble.stacking import StackingWeights, calibration_error, equal_weights, fit_stacking
 from gln.engine.model.targets import sum_to_one
 from gln.engine.tabular.cross_fitting import PARTS, parts_of_table
 from gln.sklearn import GLNClassifier, GLNRegressor
@@ -58,12 +58,12 @@ def test_class_weights_correct_overconfident_networks(classes, rng):
     numbers = (p.cumsum(axis=0) < rng.random(40000)).sum(axis=0)
     said = np.stack([logits / 0.3, rng.normal(size=logits.shape)])  # one kind is overconfident, the other knows nothing
     kinds = [np.array([0, 1]), np.array([2])]
-    blend = learned_blend(config(num_classes=classes), kinds, said, numbers, np.ones(40000))
+    blend = fit_stacking(config(num_classes=classes), kinds, said, numbers, np.ones(40000))
     np.testing.assert_allclose(blend.weights.ravel(), [0.15, 0.15, 0], atol=0.015)
     np.testing.assert_array_equal(blend.offsets, 0)
     each = np.stack([said[0], said[0], said[1]])
-    mixed = sum_to_one(expit(blend.of(each)))
-    losses = [log_loss(numbers, q.T) for q in (mixed, p, sum_to_one(expit(equal(3).of(each))))]
+    mixed = sum_to_one(expit(blend.combine(each)))
+    losses = [log_loss(numbers, q.T) for q in (mixed, p, sum_to_one(expit(equal_weights(3).combine(each))))]
     assert losses[0] == pytest.approx(losses[1], abs=2e-3)
     assert losses[0] < losses[2] - 0.1
 
@@ -72,8 +72,8 @@ def test_shares_count_as_numbers_of_samples(rng):
     logits, numbers = rng.normal(size=(2, 1, 30)), rng.integers(0, 2, 30)
     times = rng.integers(1, 4, 30)
     kinds = [np.array([0]), np.array([1])]
-    weighted = learned_blend(config(), kinds, logits, numbers, times.astype(float))
-    repeated = learned_blend(config(), kinds, logits.repeat(times, axis=2), numbers.repeat(times), np.ones(times.sum()))
+    weighted = fit_stacking(config(), kinds, logits, numbers, times.astype(float))
+    repeated = fit_stacking(config(), kinds, logits.repeat(times, axis=2), numbers.repeat(times), np.ones(times.sum()))
     np.testing.assert_allclose(weighted.weights, repeated.weights, atol=1e-4)
 
 
@@ -81,20 +81,20 @@ def test_weights_and_offsets_of_values(rng):
     y = rng.normal(size=(2, 20000))
     said = np.stack([2 * y - 0.4, rng.normal(size=y.shape)])
     kinds = [np.array([0]), np.array([1])]
-    blend = learned_blend(config(loss="squared_error", num_outputs=2), kinds, said, y, np.ones(20000))
+    blend = fit_stacking(config(loss="squared_error", num_outputs=2), kinds, said, y, np.ones(20000))
     np.testing.assert_allclose(blend.weights, np.array([[0.5, 0.5], [0, 0]]), atol=0.01)
     np.testing.assert_allclose(blend.offsets, 0.2, atol=0.01)
-    np.testing.assert_allclose(blend.of(said), y, atol=0.1)
+    np.testing.assert_allclose(blend.combine(said), y, atol=0.1)
 
 
 def test_offsets_of_quantiles(rng):
     y, levels = rng.normal(size=5000), (0.05, 0.5, 0.9)
     said = np.zeros((2, 3, 5000))
-    blend = learned_blend(
+    blend = fit_stacking(
         config(loss="quantile", quantiles=levels), [np.array([0]), np.array([1])], said, y, np.ones(5000)
     )
     np.testing.assert_array_equal(blend.weights, 0.5)
-    below = (y <= blend.of(said)).mean(axis=1)
+    below = (y <= blend.combine(said)).mean(axis=1)
     np.testing.assert_allclose(below, levels, atol=1e-3)
 
 
@@ -102,7 +102,7 @@ def test_offsets_of_quantiles(rng):
 @pytest.mark.parametrize("kind", [{}, {"loss": "squared_error"}, {"loss": "quantile", "quantiles": (0.1,)}])
 def test_few_samples_change_little(kind, count):
     said, y = np.ones((2, 1, count)), np.ones(count, int)
-    blend = learned_blend(config(**kind), [np.array([0]), np.array([1])], said, y, np.ones(count))
+    blend = fit_stacking(config(**kind), [np.array([0]), np.array([1])], said, y, np.ones(count))
     if count == 0 or "quantiles" in kind:
         np.testing.assert_allclose(blend.weights, 0.5)
         np.testing.assert_array_equal(blend.offsets, 0)
@@ -112,9 +112,11 @@ def test_few_samples_change_little(kind, count):
 
 def test_blends(rng):
     said = rng.normal(size=(3, 2, 5))
-    np.testing.assert_allclose(equal(3).of(said), said.mean(axis=0))
+    np.testing.assert_allclose(equal_weights(3).combine(said), said.mean(axis=0))
     blend = StackingWeights(np.array([[1, 2], [0, 1], [3, 0]]), np.array([0.5, -1]))
-    np.testing.assert_allclose(blend.of(said), [said[0, 0] + 3 * said[2, 0] + 0.5, 2 * said[0, 1] + said[1, 1] - 1])
+    np.testing.assert_allclose(
+        blend.combine(said), [said[0, 0] + 3 * said[2, 0] + 0.5, 2 * said[0, 1] + said[1, 1] - 1]
+    )
 
 
 def test_calibration_error_is_that_of_a_slow_loop(rng):

@@ -1,4 +1,4 @@
-"""Densities: their shapes, and how well regressors learn the noise of each sample, in tables and in streams."""
+"""Densities: Johnson's SU, and how well regressors learn the noise of each sample, in tables and in streams."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_diabetes
 
 from gln.engine.ensemble.hedge import VarianceHedge
-from gln.engine.ensemble.johnson_su import Shape, fitted
+from gln.engine.ensemble.johnson_su import JohnsonSU, fit_density
 from gln.engine.model.learner import Learner
 from gln.sklearn import GLNRegressor
 
@@ -33,41 +33,41 @@ def normal() -> GLNRegressor:
     return GLNRegressor(density=True, random_state=0).fit(X[TRAIN], NORMAL[TRAIN])
 
 
-# ---- Shapes ----------------------------------------------------------------------------------------------------------
+# ---- Johnson's SU ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("skew", "tails"), [(0.0, 0.4), (-1.5, 0.3), (2.0, 0.8)])
-def test_shapes_are_johnsons_of_mean_0_and_variance_1(skew, tails):
+def test_the_distribution_is_johnsons_of_mean_0_and_variance_1(skew, tails):
     plain = stats.johnsonsu(skew, 1 / tails)
     scale = 1 / plain.std()
     theirs = stats.johnsonsu(skew, 1 / tails, loc=-plain.mean() * scale, scale=scale)
-    ours = Shape(np.array([skew]), np.array([tails]))
+    ours = JohnsonSU(np.array([skew]), np.array([tails]))
     np.testing.assert_allclose(ours.quantiles(LEVELS)[0], theirs.ppf(LEVELS), rtol=1e-9)
     e = np.linspace(-5, 5, 21)
     np.testing.assert_allclose(ours.log_density(e[None])[0], theirs.logpdf(e), rtol=1e-9)
-    drawn = ours.of(np.random.default_rng(0).normal(size=(1, 200000)))
+    drawn = ours.transform(np.random.default_rng(0).normal(size=(1, 200000)))
     assert abs(drawn.mean()) < 0.02
     assert abs(drawn.std() - 1) < 0.05
 
 
-def test_a_shape_without_tails_is_normal():
-    shape, e = Shape.normal(2), np.linspace(-5, 5, 21)
+def test_without_tails_it_is_normal():
+    shape, e = JohnsonSU.normal(2), np.linspace(-5, 5, 21)
     np.testing.assert_allclose(shape.quantiles(LEVELS), np.tile(stats.norm.ppf(LEVELS), (2, 1)), atol=1e-5)
     np.testing.assert_allclose(shape.log_density(np.tile(e, (2, 1)))[1], stats.norm.logpdf(e), atol=1e-3)
 
 
 def test_weights_and_shape_are_found():
-    rng, shape = np.random.default_rng(0), Shape(np.array([-1.0]), np.array([0.4]))
+    rng, shape = np.random.default_rng(0), JohnsonSU(np.array([-1.0]), np.array([0.4]))
     logs = rng.normal(size=(2, 20000))
-    deviations = np.exp((0.7 * logs[0] + 0.2 * logs[1] - 1) / 2) * shape.of(rng.normal(size=(1, 20000)))[0]
-    weights, skew, tails = fitted(logs, deviations, np.ones(20000))
+    deviations = np.exp((0.7 * logs[0] + 0.2 * logs[1] - 1) / 2) * shape.transform(rng.normal(size=(1, 20000)))[0]
+    weights, skew, tails = fit_density(logs, deviations, np.ones(20000))
     np.testing.assert_allclose(weights, [0.7, 0.2, -1], atol=0.05)
     assert abs(skew + 1) < 0.15
     assert abs(tails - 0.4) < 0.05
-    twice = fitted(logs[:, :500], deviations[:500], np.full(500, 2.0))
-    repeated = fitted(logs[:, :500].repeat(2, axis=1), deviations[:500].repeat(2), np.ones(1000))
+    twice = fit_density(logs[:, :500], deviations[:500], np.full(500, 2.0))
+    repeated = fit_density(logs[:, :500].repeat(2, axis=1), deviations[:500].repeat(2), np.ones(1000))
     np.testing.assert_allclose(twice[0], repeated[0], atol=1e-3)
-    for number, sample in enumerate(fitted(logs[:, :0], deviations[:0], np.ones(0))[0]):  # nothing is known
+    for number, sample in enumerate(fit_density(logs[:, :0], deviations[:0], np.ones(0))[0]):  # nothing is known
         assert sample == pytest.approx((0.5, 0.5, 0)[number], abs=1e-3)
 
 
@@ -182,13 +182,13 @@ def test_small_tables(count, spread):
 @pytest.mark.parametrize("networks", [1, 3, 4])
 def test_few_deviations_do_not_make_narrow_intervals(networks):
     """Few networks leave out few samples: here one or two decide the width."""
-    step_sizes, scores = [], []
+    coverages, scores = [], []
     for seed in range(8):
         rows = slice(40 * seed, 40 * seed + 40)
         model = GLNRegressor((4, 2), density=True, n_networks=networks, random_state=seed).fit(X[rows], NORMAL[rows])
-        step_sizes.append(held(model, NORMAL))
+        coverages.append(held(model, NORMAL))
         scores.append(model.log_density(X[TEST], NORMAL[TEST]).mean())
-    assert min(step_sizes) > 0.65
+    assert min(coverages) > 0.65
     assert np.median(scores) > stats.norm(NORMAL.mean(), NORMAL.std()).logpdf(NORMAL[TEST]).mean()
 
 
@@ -237,10 +237,10 @@ def test_missing_densities_and_bad_arguments_raise_errors(normal):
 # ---- Streams ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_stream_in_parts_is_the_stream_in_one():
+def test_a_stream_in_segments_is_the_stream_in_one():
     models = [GLNRegressor((8, 4), density=True, random_state=0, quantiles=(0.1, 0.9)) for _ in range(3)]
-    for model, parts in zip(models, (1, 3, 40), strict=True):
-        for rows in np.array_split(np.arange(400), parts):
+    for model, segments in zip(models, (1, 3, 40), strict=True):
+        for rows in np.array_split(np.arange(400), segments):
             model.partial_fit(X[rows], NORMAL[rows])
     for model in models[1:]:
         np.testing.assert_allclose(
@@ -278,15 +278,15 @@ def test_deviations_of_unknown_targets_are_not_learned():
         found, expected = half.moments(X[:20].T)[1], whole.moments(X[:20].T)[1]
         np.testing.assert_allclose(found[0], expected[0], rtol=0.02)  # a network reads linear models of both
         before = learner().moments(X[:20].T)[1]
-        # The unknown target has its own head, so its deviation hardly changes.
+        # The unknown target has a head for itself, so its deviation hardly changes.
         np.testing.assert_allclose(found[1], before[1], rtol=0.2)
 
 
 def of_variances(targets: int) -> VarianceHedge:
     """Of two networks, at the start."""
-    mixture = VarianceHedge.equal(2, targets, "log")
-    assert isinstance(mixture, VarianceHedge)
-    return mixture
+    hedge = VarianceHedge.equal(2, targets, "log")
+    assert isinstance(hedge, VarianceHedge)
+    return hedge
 
 
 def test_recent_deviations_count_like_one_more_network():
@@ -294,18 +294,18 @@ def test_recent_deviations_count_like_one_more_network():
     deviations, step_sizes = rng.normal(size=(2, 60)), rng.uniform(size=60)
     deviations[1, ::3] = np.nan  # unknown targets
     recent, expected = np.ones(2), []
-    for deviation, share in zip(deviations.T, step_sizes, strict=True):
+    for deviation, step_size in zip(deviations.T, step_sizes, strict=True):
         expected.append(recent)
-        recent = recent + np.where(np.isnan(deviation), 0, 0.05 * share * (deviation**2 - recent))
-    one_by_one, batches, parts = (of_variances(2) for _ in range(3))
+        recent = recent + np.where(np.isnan(deviation), 0, 0.05 * step_size * (deviation**2 - recent))
+    one_by_one, batches, cut = (of_variances(2) for _ in range(3))
     np.testing.assert_allclose(one_by_one.learn_recent(deviations, step_sizes).T, expected)
     np.testing.assert_allclose(
         batches.learn_recent(deviations, step_sizes, 25).T, np.repeat(expected[::25], 25, axis=0)[:60]
     )
-    for part in (slice(0, 13), slice(13, 60)):
-        parts.learn_recent(deviations[:, part], step_sizes[part])
-    for mixture in (one_by_one, batches, parts):
-        assert mixture.recent == pytest.approx(recent)
+    for segment in (slice(0, 13), slice(13, 60)):
+        cut.learn_recent(deviations[:, segment], step_sizes[segment])
+    for hedge in (one_by_one, batches, cut):
+        assert hedge.recent == pytest.approx(recent)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -315,8 +315,8 @@ def test_the_width_follows_a_sudden_change_within_twenty_samples(seed):
     model = GLNRegressor(density=True, random_state=0).partial_fit(rows[:1000], rows[:1000, 0] + noise[:1000])
     widths = [model.predict(rows[:1], return_std=True)[1].item()]
     for start in range(1000, 1100, 20):
-        some = slice(start, start + 20)
-        model.partial_fit(rows[some], rows[some, 0] + noise[some])
+        new = slice(start, start + 20)
+        model.partial_fit(rows[new], rows[new, 0] + noise[new])
         widths.append(model.predict(rows[:1], return_std=True)[1].item())
     assert 0.7 < widths[0] < 1.5
     assert min(widths[1:]) > 5
@@ -324,17 +324,17 @@ def test_the_width_follows_a_sudden_change_within_twenty_samples(seed):
 
 
 def test_variances_of_long_tails_are_rescaled():
-    mixture = of_variances(1)
-    mixture.rescale(np.full((1, 2000), 2.0), np.ones((1, 2000)))
-    assert mixture.scale == pytest.approx([4.0], rel=0.01)
-    whole, parts = of_variances(1), of_variances(1)
+    hedge = of_variances(1)
+    hedge.learn_scale(np.full((1, 2000), 2.0), np.ones((1, 2000)))
+    assert hedge.scale == pytest.approx([4.0], rel=0.01)
+    whole, cut = of_variances(1), of_variances(1)
     rng = np.random.default_rng(0)
     deviations, variances = rng.standard_t(2, (1, 60)), rng.gamma(1.0, size=(1, 60))
-    whole.rescale(deviations, variances)
-    for part in (slice(0, 13), slice(13, 60)):
-        parts.rescale(deviations[:, part], variances[:, part])
-    np.testing.assert_array_equal(whole.scale, parts.scale)
-    parts.rescale(np.array([[np.nan, np.inf]]), np.ones((1, 2)))  # of unknown targets
-    np.testing.assert_array_equal(whole.scale, parts.scale)
-    parts.rescale(np.array([[1e9]]), np.ones((1, 1)))
-    assert parts.scale == pytest.approx(0.997 * whole.scale + 0.003 * 100)
+    whole.learn_scale(deviations, variances)
+    for segment in (slice(0, 13), slice(13, 60)):
+        cut.learn_scale(deviations[:, segment], variances[:, segment])
+    np.testing.assert_array_equal(whole.scale, cut.scale)
+    cut.learn_scale(np.array([[np.nan, np.inf]]), np.ones((1, 2)))  # of unknown targets
+    np.testing.assert_array_equal(whole.scale, cut.scale)
+    cut.learn_scale(np.array([[1e9]]), np.ones((1, 1)))
+    assert cut.scale == pytest.approx(0.997 * whole.scale + 0.003 * 100)

@@ -14,12 +14,12 @@ from scipy.stats import multivariate_t
 from sklearn.datasets import load_digits, load_iris
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from gln.engine.class_density.density import freedom_of, frequencies, log_density, trust_of
+from gln.engine.class_density.density import degrees_of_freedom, frequencies, inverse_temperature, log_density
 from gln.engine.ensemble.stacking import calibration_error
 from gln.sklearn import GLNClassifier
 
-OWN: dict[str, Any] = {"negatives": False, "random_state": 0}
-SMALL: dict[str, Any] = {**OWN, "layer_sizes": (8, 4), "backend": "numpy"}
+OPTIONS: dict[str, Any] = {"negatives": False, "random_state": 0}
+SMALL: dict[str, Any] = {**OPTIONS, "layer_sizes": (8, 4), "backend": "numpy"}
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +52,8 @@ def test_scikit_learns_checks(estimator, check):
 
 def test_a_stream_sorted_by_class_gives_the_same_model_as_one_that_is_shuffled(pixels):
     X, y = pixels[0][:1200], pixels[1][:1200]
-    shuffled = GLNClassifier(**OWN).partial_fit(X, y, classes=range(10))
-    ordered = GLNClassifier(**OWN)
+    shuffled = GLNClassifier(**OPTIONS).partial_fit(X, y, classes=range(10))
+    ordered = GLNClassifier(**OPTIONS)
     for digit in (3, 1, 4, 0, 5, 9, 2, 6, 8, 7):
         ordered.partial_fit(X[y == digit], y[y == digit], classes=range(10))
     T, t = pixels[0][1200:], pixels[1][1200:]
@@ -79,7 +79,7 @@ def test_classes_of_a_river_stream_may_come_one_after_another(pixels):
 
 def test_a_late_class_is_not_held_back(flowers):
     X, y = flowers
-    model = GLNClassifier(**OWN).partial_fit(X[y < 2], y[y < 2], classes=range(3))
+    model = GLNClassifier(**OPTIONS).partial_fit(X[y < 2], y[y < 2], classes=range(3))
     late = X[y == 2]
     before = model.predict_proba(late)[:, 2]
     assert before.min() > 0  # not starved, even if never seen
@@ -92,7 +92,7 @@ def test_a_late_class_is_not_held_back(flowers):
 
 def test_probabilities_are_calibrated(pixels):
     X, y = pixels
-    model = GLNClassifier(**OWN).partial_fit(X[:1200], y[:1200], classes=range(10))
+    model = GLNClassifier(**OPTIONS).partial_fit(X[:1200], y[:1200], classes=range(10))
     p, t = model.predict_proba(X[1200:]), y[1200:]
     assert -np.log(p[np.arange(len(t)), t]).mean() < 0.2
     assert calibration_error(p.max(axis=1), p.argmax(axis=1) == t) < 0.03
@@ -103,12 +103,12 @@ def test_probabilities_are_calibrated(pixels):
 
 def test_several_calls_learn_the_same_as_one_and_a_file_continues(pixels, tmp_path):
     X, y = pixels[0][:300], pixels[1][:300]
-    whole = GLNClassifier(**OWN).partial_fit(X, y, classes=range(10))
-    parts = GLNClassifier(**OWN).partial_fit(X[:1], y[:1], classes=range(10))
-    parts.partial_fit(X[1:140], y[1:140])
-    parts.save(tmp_path / "model.gln")
+    whole = GLNClassifier(**OPTIONS).partial_fit(X, y, classes=range(10))
+    cut = GLNClassifier(**OPTIONS).partial_fit(X[:1], y[:1], classes=range(10))
+    cut.partial_fit(X[1:140], y[1:140])
+    cut.save(tmp_path / "model.gln")
     loaded = GLNClassifier.load(tmp_path / "model.gln").partial_fit(X[140:], y[140:])
-    for model in (parts.partial_fit(X[140:], y[140:]), loaded):
+    for model in (cut.partial_fit(X[140:], y[140:]), loaded):
         np.testing.assert_array_equal(model.predict_proba(X), whole.predict_proba(X))
 
 
@@ -120,20 +120,20 @@ def test_a_sample_of_weight_two_counts_as_two(flowers):
     repeated = GLNClassifier(**SMALL).partial_fit(X[rows], y[rows], classes=range(3))
     np.testing.assert_array_equal(weighted.predict_proba(X), repeated.predict_proba(X))
     half = GLNClassifier(**SMALL).partial_fit(X, y, classes=range(3), sample_weight=np.full(len(y), 0.5))
-    assert [each.count for each in half.learner_.classes] == [25, 25, 25]
+    assert [density.count for density in half.learner_.classes] == [25, 25, 25]
     classes = GLNClassifier(class_weight={0: 2, 1: 1, 2: 0.5}, **SMALL).partial_fit(X, y, classes=range(3))
-    assert [each.count for each in classes.learner_.classes] == [100, 50, 25]
+    assert [density.count for density in classes.learner_.classes] == [100, 50, 25]
 
 
 def test_moments_are_those_of_the_samples(flowers):
     X, y = flowers[0].copy(), flowers[1]
     X[::7, 1] = np.nan
-    own = GLNClassifier(**SMALL).partial_fit(X, y, classes=range(3)).learner_.classes[1]
+    density = GLNClassifier(**SMALL).partial_fit(X, y, classes=range(3)).learner_.classes[1]
     samples = X[y == 1]
-    np.testing.assert_allclose(own.mean, np.nanmean(samples, axis=0))
-    np.testing.assert_allclose(np.diag(own.covariance()), np.nanvar(samples, axis=0))
+    np.testing.assert_allclose(density.mean, np.nanmean(samples, axis=0))
+    np.testing.assert_allclose(np.diag(density.covariance()), np.nanvar(samples, axis=0))
     complete = samples[:, [0, 2, 3]]
-    np.testing.assert_allclose(own.covariance()[np.ix_([0, 2, 3], [0, 2, 3])], np.cov(complete.T, bias=True))
+    np.testing.assert_allclose(density.covariance()[np.ix_([0, 2, 3], [0, 2, 3])], np.cov(complete.T, bias=True))
 
 
 def test_networks_learn_what_a_normal_density_lacks():
@@ -142,7 +142,7 @@ def test_networks_learn_what_a_normal_density_lacks():
     X = np.stack([side * 1.0, np.zeros(4000)], axis=1) + 0.2 * rng.normal(size=(4000, 2))  # two heaps
     y = np.zeros(4000, int)
     X[::2], y[::2] = rng.normal(size=(2000, 2)) * [1.02, 0.2], 1  # one heap of the same mean and covariance
-    model = GLNClassifier(**OWN).partial_fit(X[:3000], y[:3000], classes=[0, 1])
+    model = GLNClassifier(**OPTIONS).partial_fit(X[:3000], y[:3000], classes=[0, 1])
     assert model.score(X[3000:], y[3000:]) > 0.72
 
 
@@ -161,14 +161,14 @@ def test_missing_values_and_categories_in_any_order():
     frame = pd.DataFrame({"a": rng.normal(size=600) + y, "b": rng.normal(size=600)})
     frame["c"] = pd.Categorical(np.where(rng.random(600) < 0.8, np.array(["x", "y", "z"])[y], "x"))
     frame.loc[::5, "a"], frame.loc[::9, "c"] = np.nan, None
-    kinds = pd.CategoricalDtype(["x", "y", "z"])
-    frame["c"] = frame["c"].astype(kinds)
-    model = GLNClassifier(**OWN).partial_fit(frame[:400], y[:400], classes=range(3))
+    levels = pd.CategoricalDtype(["x", "y", "z"])
+    frame["c"] = frame["c"].astype(levels)
+    model = GLNClassifier(**OPTIONS).partial_fit(frame[:400], y[:400], classes=range(3))
     order = by_class(y[:400])
-    ordered = GLNClassifier(**OWN).partial_fit(frame.iloc[order], y[order], classes=range(3))
+    ordered = GLNClassifier(**OPTIONS).partial_fit(frame.iloc[order], y[order], classes=range(3))
     np.testing.assert_allclose(ordered.predict_proba(frame), model.predict_proba(frame), atol=1e-9)
     assert model.score(frame[400:], y[400:]) > 0.75
-    without = model.predict_proba(frame.assign(c=pd.Categorical([None] * 600, dtype=kinds)))
+    without = model.predict_proba(frame.assign(c=pd.Categorical([None] * 600, dtype=levels)))
     assert (without.argmax(axis=1)[400:] == y[400:]).mean() < 0.6
     np.testing.assert_allclose(model.predict_proba(frame.assign(a=np.nan)).sum(axis=1), 1)
 
@@ -242,7 +242,7 @@ def test_contributions_add_up_and_predictions_come_before_learning(flowers, clas
 
 def test_a_class_never_seen_is_novel(pixels):
     X, y = pixels
-    model = GLNClassifier(**OWN).partial_fit(X[:1200][y[:1200] < 9], y[:1200][y[:1200] < 9], classes=range(10))
+    model = GLNClassifier(**OPTIONS).partial_fit(X[:1200][y[:1200] < 9], y[:1200][y[:1200] < 9], classes=range(10))
     novelty = model.novelty(X[1200:])
     assert 0 <= novelty.min() <= novelty.max() <= 1
     new, known = novelty[y[1200:] == 9], novelty[y[1200:] < 9]
@@ -274,9 +274,9 @@ def test_tails_are_estimated():
         z = rng.normal(size=(20000, 6)) * np.sqrt(freedom / rng.chisquare(freedom, (20000, 1)))
         logs = np.log(np.square(z).sum(axis=1))
         scores = np.array([len(z), logs.mean(), len(z) * logs.var(), len(z) * polygamma(1, 3.0)])
-        assert freedom_of(scores) == pytest.approx(freedom, rel=0.1)
-    assert trust_of(np.array([10, 0, 40, 10])) == 0.5
-    assert trust_of(np.array([10, 0, 5, 10])) == 1
+        assert degrees_of_freedom(scores) == pytest.approx(freedom, rel=0.1)
+    assert inverse_temperature(np.array([10, 0, 40, 10])) == 0.5
+    assert inverse_temperature(np.array([10, 0, 5, 10])) == 1
     np.testing.assert_allclose(frequencies(np.array([3.0, 0.0]), np.ones(2)), [3.5 / 4, 0.5 / 4])
 
 
@@ -340,11 +340,11 @@ def test_river_refuses_what_does_not_go_with_it():
 
 def test_fit_learns_a_table_once_in_random_order(flowers):
     X, y = flowers
-    model = GLNClassifier(**OWN).fit(X[:100], y[:100])
+    model = GLNClassifier(**OPTIONS).fit(X[:100], y[:100])
     assert model.score(X[100:], y[100:]) > 0.9
-    assert [each.visits for each in model.learner_.classes] == np.bincount(y[:100]).tolist()
-    back = GLNClassifier(**OWN).fit(X[:100][::-1], y[:100][::-1])
+    assert [density.visits for density in model.learner_.classes] == np.bincount(y[:100]).tolist()
+    back = GLNClassifier(**OPTIONS).fit(X[:100][::-1], y[:100][::-1])
     np.testing.assert_array_equal(back.predict_proba(X), model.predict_proba(X))
-    again = GLNClassifier(shuffle=False, **OWN).fit(X[:100], y[:100])
-    stream = GLNClassifier(**OWN).partial_fit(X[:100], y[:100], classes=range(3))
+    again = GLNClassifier(shuffle=False, **OPTIONS).fit(X[:100], y[:100])
+    stream = GLNClassifier(**OPTIONS).partial_fit(X[:100], y[:100], classes=range(3))
     np.testing.assert_array_equal(again.predict_proba(X), stream.predict_proba(X))

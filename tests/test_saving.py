@@ -230,7 +230,7 @@ def older(file: Path, to: Path) -> Path:
 
     def without(value: Any) -> Any:
         if isinstance(value, list):
-            return [without(each) for each in value]
+            return [without(item) for item in value]
         added = ("context_features", "pieces", "blends")
         return {k: without(v) for k, v in value.items() if k not in added} if isinstance(value, dict) else value
 
@@ -611,6 +611,6 @@ def test_a_whole_pipeline_predicts_the_same_and_continues(package, tmp_path):
     assert others <= {"functools.partial", "numpy.dtype"}  # docs/saving.md lists these
     loaded = library.load(path, **trusted)
     np.testing.assert_array_equal(loaded.predict_proba(frame), model.predict_proba(frame))
-    for each in (model, loaded):
-        each[-1].partial_fit(columns.transform(frame[:3]), np.array(["b", "b", "a"]))
+    for pipeline in (model, loaded):
+        pipeline[-1].partial_fit(columns.transform(frame[:3]), np.array(["b", "b", "a"]))
     np.testing.assert_array_equal(loaded.predict_proba(frame), model.predict_proba(frame))

@@ -1,1 +1,1 @@
-"""Classes that each learn from their own samples alone (`negatives=False`)."""
+"""`negatives=False`: each class learns from its own samples alone."""

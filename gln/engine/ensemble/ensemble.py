@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gln.engine.batches import dense
-from gln.engine.ensemble.hedge import Hedge, add_linear, mixed_by_losses, weights_of
-from gln.engine.ensemble.johnson_su import Shape
-from gln.engine.ensemble.stacking import StackingWeights, equal
+from gln.engine.ensemble.hedge import Hedge, add_linear_predictions, combine_by_losses, expert_weights
+from gln.engine.ensemble.johnson_su import JohnsonSU
+from gln.engine.ensemble.stacking import StackingWeights, equal_weights
 from gln.engine.jit import compiled
-from gln.engine.networks.head_sampling import MANY, log_share
+from gln.engine.networks.head_sampling import MANY_CLASSES, log_sampling_rate
 from gln.engine.networks.protocol import Network
-from gln.engine.networks.schedules import first_and_least, rates_of_streams
+from gln.engine.networks.schedules import stream_rate_limits, stream_rates
 
 
 class FeatureBlocks(NamedTuple):
@@ -90,9 +90,9 @@ LINKS = {"logit": Link(_logit, _expit), "log": Link(np.log, np.exp), "itself": L
 class Mean:
     """All networks count the same."""
 
-    def blend(self, ensemble: Ensemble) -> tuple[StackingWeights, str]:
-        offset = log_share(ensemble.heads) if ensemble.link == "logit" else 0.0
-        return equal(len(ensemble.members), offset), ensemble.link
+    def stacking_weights(self, ensemble: Ensemble) -> tuple[StackingWeights, str]:
+        offset = log_sampling_rate(ensemble.heads) if ensemble.link == "logit" else 0.0
+        return equal_weights(len(ensemble.members), offset), ensemble.link
 
     def with_targets(self, kept: Sequence[int], new: int) -> Mean:
         return self
@@ -104,7 +104,7 @@ class Ensemble:
     # A `Mean`; `StackingWeights`, learned from the samples of a table that networks held out; or in streams a `Hedge`.
     combination: Any = dataclasses.field(default_factory=Mean)
     target: int | None = None  # the one whose quantiles these networks predict
-    shape: Shape | None = None  # if they predict variances, the shape of the densities; None is normal
+    shape: JohnsonSU | None = None  # if they predict variances, the shape of the densities; None is normal
     mixes_linear: bool = False  # whether the linear models that predict the same targets are combined, too, as the last
     fixed: Any = dataclasses.field(default=None, init=False, repr=False, compare=False)  # of `fused_step`
 
@@ -128,9 +128,9 @@ class Ensemble:
     def heads(self) -> int:
         return self.members[0].network.num_heads
 
-    def blend(self) -> tuple[StackingWeights, str]:
+    def stacking_weights(self) -> tuple[StackingWeights, str]:
         """The weights of the models, and the link of the weighted summands: "itself" if these are predictions."""
-        return self.combination.blend(self)
+        return self.combination.stacking_weights(self)
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
@@ -151,11 +151,11 @@ class Ensemble:
     @functools.cached_property
     def limits_of_rates(self) -> list[tuple[float, float]]:
         """The default rate of each network at first and at last."""
-        return [first_and_least(member.network, member.role.is_fast) for member in self.members]
+        return [stream_rate_limits(member.network, member.role.is_fast) for member in self.members]
 
     def rates(self, count: int) -> np.ndarray:
         """The default rates of streams for the next `count` samples, (M, count)."""
-        return rates_of_streams([int(network.step) for network in self.networks], self.limits_of_rates, count)
+        return stream_rates([int(network.step) for network in self.networks], self.limits_of_rates, count)
 
     def learn(
         self,
@@ -172,7 +172,7 @@ class Ensemble:
             losses = self.combination.learn(self.config, predicted, y, step_sizes, batch_size)
         if not combines:
             return None
-        return self.combined(predicted, None if losses is None else weights_of(losses))
+        return self.combined(predicted, None if losses is None else expert_weights(losses))
 
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
@@ -195,7 +195,7 @@ class Ensemble:
                 networks, *blocks.of(widest), targets, network_rates, batch_size
             )
         if linear_models:
-            compiled(add_linear)(predicted, blocks.linear, self.link == "logit")
+            compiled(add_linear_predictions)(predicted, blocks.linear, self.link == "logit")
         return predicted
 
     def mixed(self, predicted: np.ndarray) -> np.ndarray:
@@ -204,15 +204,15 @@ class Ensemble:
 
     def combined(self, predicted: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
         """The predictions of the ensemble, from those of its models: (M, C, B), (M, C or 1, B) -> (C, B)."""
-        if isinstance(self.combination, Mean) and len(predicted) == 1 and predicted.shape[1] < MANY:
+        if isinstance(self.combination, Mean) and len(predicted) == 1 and predicted.shape[1] < MANY_CLASSES:
             return predicted[0]  # fast, for single samples
         if weights is None and type(self.combination) is Hedge:
-            offset = log_share(self.heads) if self.link == "logit" else 0.0
+            offset = log_sampling_rate(self.heads) if self.link == "logit" else 0.0
             predicted = np.asarray(predicted, np.float32)
-            return compiled(mixed_by_losses)(predicted, self.combination.losses, offset, self.link == "logit")
-        blend, link = self.blend()
+            return compiled(combine_by_losses)(predicted, self.combination.losses, offset, self.link == "logit")
+        blend, link = self.stacking_weights()
         mixed = LINKS[link].of(predicted)
-        mixed = blend.of(mixed) if weights is None else (weights * mixed).sum(axis=0) + blend.offsets[:, None]
+        mixed = blend.combine(mixed) if weights is None else (weights * mixed).sum(axis=0) + blend.offsets[:, None]
         return LINKS[link].inverse(mixed)
 
     def predict(self, blocks: FeatureBlocks) -> np.ndarray:  # -> (C, B)

@@ -1,11 +1,11 @@
-"""Networks that learn one stream at different rates, weighted by how well each predicted recently.
+"""Hedge: networks that learn one stream at different rates, weighted by how well each predicted recently.
 
-A stationary stream needs a low learning rate, one that has just drifted a high one. Each network has a fading sum of
-its losses, in which older ones count less; the prediction is the mean of the networks weighted by
+A stationary stream needs a low learning rate, one that has just drifted a high one. Each network is an expert with a
+fading sum of its losses, in which older ones count less; the prediction is the mean of the experts weighted by
 exp(-SHARPNESS * sum). Source: N. Cesa-Bianchi and G. Lugosi, Prediction, Learning, and Games, 2006, sections 2.1
 (weights) and 2.11 (losses that count less with time).
 
-Shapes: M networks, C heads, T targets (1 for classes and for quantiles), n samples.
+Shapes: M experts, C heads, T targets (1 for classes and for quantiles), n samples.
 """
 
 from __future__ import annotations
@@ -19,70 +19,73 @@ import numpy as np
 
 from gln.engine.ensemble.stacking import StackingWeights
 from gln.engine.jit import OwnsArrays, compiled, plain
-from gln.engine.networks.head_sampling import log_share
+from gln.engine.networks.head_sampling import log_sampling_rate
 
-LARGEST_DEVIATION = 5.0  # a cap, so that no single sample decides
+# Accuracy is the same within .1 points for fadings of .9 to .995 and sharpnesses of .1 to 1.
+FADING, SHARPNESS = 0.99, 0.3
+MIN_PROBABILITY, MAX_LOSS, MAX_DEVIATION = 0.001, 5.0, 5.0  # caps, so that no single sample decides
 # NLL is the same within .01 for fadings of .99 to .999 and, on targets without glitches, for caps of 25 or more, or
 # none. Lower caps give the most accurate intervals, higher ones the lowest NLL.
-SCALE_FADING, MOST_RATIO = 0.997, 100.0
-UNWEIGHTED = np.ones(1)  # shares of any number of samples
+SCALE_FADING, MAX_RATIO = 0.997, 100.0
 RECENT_FADING = 0.95  # NLL is the same within .01 for .9 to .98; where means suddenly fail, lower is better
+TINY = 1e-12
+UNWEIGHTED = np.ones(1)  # step sizes of any number of samples
 
 
 @dataclasses.dataclass
 class Hedge(OwnsArrays):
-    """How well each network predicted recently."""
+    """How well each expert predicted recently."""
 
     losses: np.ndarray  # (M, T), fading sums
     spread: np.ndarray | None  # (T,), the fading mean of the lowest loss, by which losses of numbers are divided
 
     @classmethod
-    def equal(cls, networks: int, targets: int, link: str) -> Hedge:
+    def equal(cls, experts: int, targets: int, link: str) -> Hedge:
         """Equal weights, before any loss is known; `link` is that of the networks' loss."""
         if link == "log":
-            return VarianceHedge(np.zeros((networks + 1, targets)), None, np.ones(targets), np.ones(targets))
-        return Hedge(np.zeros((networks, targets)), np.ones(targets) if link == "itself" else None)
+            return VarianceHedge(np.zeros((experts + 1, targets)), None, np.ones(targets), np.ones(targets))
+        return Hedge(np.zeros((experts, targets)), np.ones(targets) if link == "itself" else None)
 
     def learn(
         self,
         config: Any,  # of the networks
         predicted: np.ndarray,  # (M, C, n)
         targets: np.ndarray,  # (C, n)
-        step_sizes: np.ndarray | None = None,  # (n,), how much each sample counts
+        step_sizes: np.ndarray | None = None,  # (n,)
         batch_size: int = 1,
     ) -> np.ndarray:  # (M, T, n)
-        """Count the losses of samples, and return the sums before each sample, or before its batch."""
-        return self.count(losses_of(config, predicted, targets), step_sizes, batch_size)
+        """Add the losses of samples to the sums, and return the sums before each sample, or before its batch."""
+        return self.add(expert_losses(config, predicted, targets), step_sizes, batch_size)
 
-    def count(self, losses: np.ndarray, step_sizes: np.ndarray | None = None, batch_size: int = 1) -> np.ndarray:
-        """`learn` for losses, (M, T, n), of which those of unknown targets are not finite, and not counted."""
+    def add(self, losses: np.ndarray, step_sizes: np.ndarray | None = None, batch_size: int = 1) -> np.ndarray:
+        """`learn` from losses, (M, T, n); those of unknown targets are not finite, and are left out."""
         sums = np.array(self.losses, np.float64, order="C")  # copies: the loop writes to them
         spread = np.zeros(0) if self.spread is None else np.array(self.spread, np.float64)
-        own = UNWEIGHTED if step_sizes is None else plain(step_sizes)
-        before = compiled(sums_before)(plain(losses), sums, spread, own, batch_size)
+        steps = UNWEIGHTED if step_sizes is None else plain(step_sizes)
+        before = compiled(fading_sums)(plain(losses), sums, spread, steps, batch_size)
         self.losses[:] = sums  # in place, because `fused_step` gathers its arguments anew for other arrays
         if self.spread is not None:
             self.spread[:] = spread
         return before
 
-    def blend(self, ensemble: Any) -> tuple[StackingWeights, str]:
-        """The weights now of a `Ensemble` of networks, and the link of what is summed."""
-        offset = log_share(ensemble.heads) if ensemble.link == "logit" else 0.0
-        return StackingWeights(weights_of(self.losses), np.array([offset])), ensemble.link
+    def stacking_weights(self, ensemble: Any) -> tuple[StackingWeights, str]:
+        """The present weights of an `Ensemble`'s networks, and the link of what is summed."""
+        offset = log_sampling_rate(ensemble.heads) if ensemble.link == "logit" else 0.0
+        return StackingWeights(expert_weights(self.losses), np.array([offset])), ensemble.link
 
     def with_targets(self, kept: Sequence[int], new: int) -> Hedge:
-        """A mixture for the targets `kept`, followed by `new` new ones."""
+        """With the targets `kept`, in this order, followed by `new` new ones."""
         fresh = Hedge.equal(len(self.losses), new, "logit" if self.spread is None else "itself")
         spread = None if self.spread is None else np.concatenate([self.spread[list(kept)], fresh.spread])
         return Hedge(np.concatenate([self.losses[:, list(kept)], fresh.losses], axis=1), spread)
 
     def with_models(self, new: int) -> Hedge:
-        """A mixture with new models, which predict what the last one predicted so far."""
+        """With new experts, which predict what the last one predicted so far."""
         return Hedge(np.concatenate([self.losses, self.losses[-1:].repeat(new, axis=0)]), self.spread)
 
     @staticmethod
     def of_state(state: Mapping[str, Any]) -> Hedge:
-        """The mixture of which a file holds these fields."""
+        """The hedge of which a file holds these fields."""
         known = {name: value for name, value in state.items() if value is not None or name == "spread"}
         return (VarianceHedge if "scale" in known else Hedge)(**known)
 
@@ -99,71 +102,62 @@ class VarianceHedge(Hedge):
     recent: np.ndarray
 
     def learn(
-        self,
-        config: Any,
-        predicted: np.ndarray,
-        targets: np.ndarray,
-        step_sizes: np.ndarray | None = None,
-        batch_size: int = 1,
+        self, config: Any, predicted: np.ndarray, targets: np.ndarray, step_sizes: Any = None, batch_size: int = 1
     ) -> np.ndarray:
         predicted = np.concatenate([predicted, self.learn_recent(targets, step_sizes, batch_size)[None]])
         sums = super().learn(config, predicted, targets, step_sizes, batch_size)
-        self.rescale(targets, (weights_of(sums) * predicted).sum(axis=0), step_sizes)
+        self.learn_scale(targets, (expert_weights(sums) * predicted).sum(axis=0), step_sizes)
         return sums
 
-    def rescale(self, deviations: np.ndarray, variances: np.ndarray, step_sizes: np.ndarray | None = None) -> None:
+    def learn_scale(self, deviations: np.ndarray, variances: np.ndarray, step_sizes: np.ndarray | None = None) -> None:
         """Learn `scale` from deviations (T, n) and the combined predictions of their variances (T, n)."""
-        ratios = np.minimum(np.square(deviations) / variances, MOST_RATIO)
+        ratios = np.minimum(np.square(deviations) / variances, MAX_RATIO)
         ratios[~np.isfinite(deviations)] = np.nan
-        steps = _steps(1 - SCALE_FADING, step_sizes)
-        self.scale = compiled(fading_means)(plain(self.scale), plain(ratios), steps)[:, -1]
+        self.scale = _fading_means(self.scale, ratios, 1 - SCALE_FADING, step_sizes)[:, -1]
 
-    def learn_recent(
-        self, deviations: np.ndarray, step_sizes: np.ndarray | None = None, batch_size: int = 1
-    ) -> np.ndarray:
+    def learn_recent(self, deviations: np.ndarray, step_sizes: Any = None, batch_size: int = 1) -> np.ndarray:
         """Learn `recent` from deviations (T, n), and return it before each sample, or before its batch: (T, n)."""
         squares = np.where(np.isfinite(deviations), np.square(deviations), np.nan)
-        steps = _steps(1 - RECENT_FADING, step_sizes)
-        means = compiled(fading_means)(plain(self.recent), plain(squares), steps)
+        means = _fading_means(self.recent, squares, 1 - RECENT_FADING, step_sizes)
         self.recent = means[:, -1]
         return means[:, np.arange(deviations.shape[1]) // batch_size * batch_size]
 
-    def blend(self, ensemble: Any) -> tuple[StackingWeights, str]:
-        weights = weights_of(self.losses) * self.scale
+    def stacking_weights(self, ensemble: Any) -> tuple[StackingWeights, str]:
+        weights = expert_weights(self.losses) * self.scale
         return StackingWeights(weights[:-1], weights[-1] * self.recent), "itself"  # variances, not logarithms
 
 
-def _steps(step: float, step_sizes: np.ndarray | None) -> np.ndarray:
-    """How far fading means move towards a sample: (n,), or (1,) if all samples count the same."""
-    return np.array([step]) if step_sizes is None else (step * np.asarray(step_sizes, np.float32)).astype(np.float64)
-
-
-def weights_of(losses: np.ndarray) -> np.ndarray:  # (M, ...) -> (M, ...)
-    """The networks' weights, which sum to one, from their sums of losses."""
+def expert_weights(losses: np.ndarray) -> np.ndarray:  # (M, ...) -> (M, ...)
+    """The experts' weights, which sum to one, from their sums of losses."""
     weights = np.exp(SHARPNESS * (np.minimum.reduce(losses) - losses))
     return weights / np.add.reduce(weights)
 
 
-def losses_of(config: Any, predicted: np.ndarray, targets: np.ndarray) -> np.ndarray:  # (M, C, n), (C, n) -> (M, T, n)
+def expert_losses(config: Any, predicted: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Losses of networks with this `config`: -log p of the class, squared errors, the quantiles' loss, or for variances
-    -log p of the deviation, capped."""
+    -log p of the deviation, capped: (M, C, n), (C, n) -> (M, T, n)."""
     if config.record.link == "log":
         known = np.where(np.isfinite(targets), targets, np.nan)
-        return (np.log(predicted) + np.minimum(np.square(known) / predicted, LARGEST_DEVIATION**2)) / 2
+        return (np.log(predicted) + np.minimum(np.square(known) / predicted, MAX_DEVIATION**2)) / 2
     if config.record.heads == "quantiles":
         levels, errors = np.array(config.quantiles)[:, None], targets - predicted
         return np.maximum(levels * errors, (levels - 1) * errors).sum(axis=1, keepdims=True)
-    arrays = (np.ascontiguousarray(each, np.float32) for each in (predicted, targets))
-    return compiled(losses_of_members)(*arrays, config.record.heads == "num_classes")
+    arrays = np.ascontiguousarray(predicted, np.float32), np.ascontiguousarray(targets, np.float32)
+    return compiled(log_or_squared_losses)(*arrays, config.record.heads == "num_classes")
 
 
-# Accuracy is the same within .1 points for fadings of .9 to .995 and sharpnesses of .1 to 1.
-FADING, SHARPNESS = 0.99, 0.3
-LEAST_PROBABILITY, LARGEST_LOSS = 0.001, 5.0  # caps, so that no single sample decides
-TINY = 1e-12
+def _fading_means(mean: np.ndarray, values: np.ndarray, step: float, step_sizes: np.ndarray | None) -> np.ndarray:
+    """`fading_means` for samples that move a mean by this step, or by a fraction of it."""
+    steps = np.array([step])
+    if step_sizes is not None:
+        steps = (step * np.asarray(step_sizes, np.float32)).astype(np.float64)
+    return compiled(fading_means)(plain(mean), plain(values), steps)
 
 
-def sums_before(
+# ---- Compiled loops --------------------------------------------------------------------------------------------------
+
+
+def fading_sums(
     losses: np.ndarray,  # (M, T, n), those of unknown targets not finite
     sums: np.ndarray,  # (M, T), changed
     spread: np.ndarray,  # (T,), changed; (0,) if losses are not divided by it
@@ -173,8 +167,8 @@ def sums_before(
     """The fading sums before each sample, or before its batch, (M, T, n)."""
     before = np.empty(losses.shape)
     for b in range(losses.shape[2]):
-        share = step_sizes[b % len(step_sizes)]
-        step = share * (1 - FADING)
+        step_size = step_sizes[b % len(step_sizes)]
+        step = step_size * (1 - FADING)
         for t in range(losses.shape[1]):
             least, is_known = losses[0, t, b], np.isfinite(losses[0, t, b])
             for m in range(1, len(losses)):
@@ -185,18 +179,16 @@ def sums_before(
                 total = sums[m, t]
                 before[m, t, b] = total if b % batch_size == 0 else before[m, t, b - 1]
                 if is_known and len(spread) > 0:
-                    loss = min(losses[m, t, b] / max(2 * spread[t], TINY), LARGEST_LOSS)
-                    sums[m, t] = total + share * loss - step * total
+                    loss = min(losses[m, t, b] / max(2 * spread[t], TINY), MAX_LOSS)
+                    sums[m, t] = total + step_size * loss - step * total
                 elif is_known:
-                    sums[m, t] = total + share * losses[m, t, b] - step * total
+                    sums[m, t] = total + step_size * losses[m, t, b] - step * total
     return before
 
 
 def fading_means(mean: np.ndarray, values: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """The fading mean before each sample, and after the last; NaN is an unknown value.
-
-    Shapes: (T,), (T, n), (n,) or (1,) -> (T, n + 1).
-    """
+    """The fading mean before each sample, and after the last: (T,), (T, n) with NaN for unknown values, (n,) or (1,) ->
+    (T, n + 1)."""
     means = np.empty((len(values), values.shape[1] + 1))
     for t in range(len(values)):
         means[t, 0] = mean[t]
@@ -206,21 +198,21 @@ def fading_means(mean: np.ndarray, values: np.ndarray, steps: np.ndarray) -> np.
     return means
 
 
-def add_linear(predicted: np.ndarray, said: np.ndarray, are_logits: bool) -> None:  # (M, C, n), (m C, n)
-    """Fill the last m of the predictions with those of linear models."""
+def add_linear_predictions(predicted: np.ndarray, linear: np.ndarray, are_logits: bool) -> None:
+    """Fill the last m of the predictions (M, C, n) with those of linear models, (m C, n) values or logits."""
     models, heads, count = predicted.shape
-    first = models - len(said) // heads
+    first = models - len(linear) // heads
     for m in range(first, models):
         for c in range(heads):
             for b in range(count):
-                s = float(said[(m - first) * heads + c, b])
+                s = float(linear[(m - first) * heads + c, b])
                 predicted[m, c, b] = 1 / (1 + math.exp(-s)) if are_logits else s
 
 
-def mixed_by_losses(predicted: np.ndarray, losses: np.ndarray, offset: float, are_logits: bool) -> np.ndarray:
-    """The mean of predictions, or of their logits, weighted by `weights_of` losses: (M, C, n), (M, T) -> (C, n)."""
+def combine_by_losses(predicted: np.ndarray, losses: np.ndarray, offset: float, are_logits: bool) -> np.ndarray:
+    """The mean of predictions, or of their logits, weighted as `expert_weights`: (M, C, n), (M, T) -> (C, n)."""
     models, heads, n = predicted.shape
-    mixed, weights = np.zeros((heads, n)), np.zeros(models)
+    combined, weights = np.zeros((heads, n)), np.zeros(models)
     for c in range(heads):
         t, total = min(c, losses.shape[1] - 1), 0.0
         least = losses[0, t]
@@ -237,11 +229,11 @@ def mixed_by_losses(predicted: np.ndarray, losses: np.ndarray, offset: float, ar
                     p = min(max(p, 2.0**-126), 1 - 2.0**-24)  # float32's neighbours of 0 and 1
                     p = math.log(p) - math.log1p(-p)
                 s += weights[m] / total * p
-            mixed[c, b] = 1 / (1 + math.exp(-s)) if are_logits else s
-    return mixed
+            combined[c, b] = 1 / (1 + math.exp(-s)) if are_logits else s
+    return combined
 
 
-def losses_of_members(predicted: np.ndarray, targets: np.ndarray, are_classes: bool) -> np.ndarray:
+def log_or_squared_losses(predicted: np.ndarray, targets: np.ndarray, are_classes: bool) -> np.ndarray:
     """-log p of each sample's class, or squared errors: (M, C, n), (C, n) -> (M, 1 or C, n); NaN if they are unknown.
 
     With many classes, only the heads that a sample updates predict.
@@ -253,12 +245,12 @@ def losses_of_members(predicted: np.ndarray, targets: np.ndarray, are_classes: b
             for c in range(heads):
                 losses[m, c, b] = (np.float64(targets[c, b]) - np.float64(predicted[m, c, b])) ** 2
             continue
-        own, total = 0.0, 0.0
+        p, total = 0.0, 0.0  # of the sample's class, and of all
         if heads == 1:
-            own, total = abs(np.float64(predicted[m, 0, b]) + np.float64(targets[0, b]) - 1.0), 1.0
+            p, total = abs(np.float64(predicted[m, 0, b]) + np.float64(targets[0, b]) - 1.0), 1.0
         for c in range(heads if heads > 1 else 0):
             if math.isfinite(targets[c, b]):
                 total += np.float64(predicted[m, c, b])
-                own += np.float64(predicted[m, c, b]) if targets[c, b] == 1 else 0.0
-        losses[m, 0, b] = -math.log(max(own / total, LEAST_PROBABILITY)) if total > 0 and own == own else np.nan
+                p += np.float64(predicted[m, c, b]) if targets[c, b] == 1 else 0.0
+        losses[m, 0, b] = -math.log(max(p / total, MIN_PROBABILITY)) if total > 0 and p == p else np.nan
     return losses

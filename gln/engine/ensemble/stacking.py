@@ -1,6 +1,8 @@
-"""Weights of networks, learned from samples that each network left out, so that predictions are calibrated.
+"""Stacking: weights of networks, learned from out-of-fold predictions, so that the combined ones are calibrated.
 
-Shapes: M networks, G kinds of networks, C heads, n samples.
+Networks that read the same inputs share a weight.
+
+Shapes: M networks, G input sets, C heads, n samples.
 """
 
 from __future__ import annotations
@@ -11,12 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import logsumexp
 
-from gln.engine.networks.head_sampling import log_share
+from gln.engine.networks.head_sampling import log_sampling_rate
 
 # Factors of the squared distance from equal weights and of the squared offset, which are added to the sum of the
 # losses, so that a few samples change little.
 PENALTY, OFFSET_PENALTY = 0.5, 100.0
-LARGEST = {"classes": 3.0, "values": 1.5, "logs": 3.0}  # upper bounds of weights
+MAX_WEIGHT = {"classes": 3.0, "values": 1.5, "logs": 3.0}
 
 
 class StackingWeights(NamedTuple):
@@ -25,48 +27,49 @@ class StackingWeights(NamedTuple):
     weights: np.ndarray  # (M, C or 1)
     offsets: np.ndarray  # (C or 1,)
 
-    def blend(self, ensemble: Any) -> tuple[StackingWeights, str]:
+    def stacking_weights(self, ensemble: Any) -> tuple[StackingWeights, str]:
+        """The weights, and the link of what is summed."""
         return self, ensemble.link
 
-    def of(self, mixed: np.ndarray) -> np.ndarray:  # (M, C, n) -> (C, n)
-        return (mixed * self.weights[:, :, None]).sum(axis=0) + self.offsets[:, None]
+    def combine(self, values: np.ndarray) -> np.ndarray:  # (M, C, n) -> (C, n)
+        return (values * self.weights[:, :, None]).sum(axis=0) + self.offsets[:, None]
 
 
-def equal(networks: int, offset: float = 0.0) -> StackingWeights:
-    """The mean of the networks."""
+def equal_weights(networks: int, offset: float = 0.0) -> StackingWeights:
     return StackingWeights(np.full((networks, 1), 1 / networks), np.array([offset]))
 
 
-def learned_blend(
+def fit_stacking(
     config: Any,  # of the networks
-    kinds: Sequence[np.ndarray],  # the indices of the networks of each kind, G arrays
-    mixed: np.ndarray,  # (G, C, n), mean logits or values of each kind, for samples that its networks left out
+    input_sets: Sequence[np.ndarray],  # for each input set, the indices of the networks that read it
+    values: np.ndarray,  # (G, C, n), out-of-fold logits or values, averaged over the networks of each input set
     targets: np.ndarray,  # (n,), or (C, n)
-    sample_weights: np.ndarray,  # (n,), how much each sample counts
+    sample_weights: np.ndarray,  # (n,)
 ) -> StackingWeights:
-    """The blend with the lowest loss; for quantiles the mean, with offsets that correct the coverage."""
-    heads, networks, offset = config.record.heads, sum(map(len, kinds)), log_share(config.num_heads)
+    """The weights with the lowest loss; for quantiles equal ones, with offsets that correct the coverage."""
+    heads, networks, offset = config.record.heads, sum(map(len, input_sets)), log_sampling_rate(config.num_heads)
     if heads == "quantiles":
-        residuals = zip(targets - mixed.mean(axis=0), config.quantiles, strict=True)
-        return equal(networks)._replace(offsets=np.array([_offset(*each, sample_weights) for each in residuals]))
+        residuals = zip(targets - values.mean(axis=0), config.quantiles, strict=True)
+        offsets = [_quantile_offset(residual, level, sample_weights) for residual, level in residuals]
+        return equal_weights(networks)._replace(offsets=np.array(offsets))
     if heads == "num_classes":
-        found = np.append(_class_weights(mixed, targets, sample_weights, offset), offset)[:, None]  # (G + 1, C or 1)
+        found = np.append(_class_weights(values, targets, sample_weights, offset), offset)[:, None]  # (G + 1, C or 1)
     else:
-        of_heads = zip(mixed.swapaxes(0, 1), np.atleast_2d(targets), strict=True)
-        found = np.stack([_value_weights(*each, sample_weights) for each in of_heads], axis=1)
-    return blend_of_kinds(found, kinds)
+        pairs = zip(values.swapaxes(0, 1), np.atleast_2d(targets), strict=True)
+        found = np.stack([_value_weights(of_head, target, sample_weights) for of_head, target in pairs], axis=1)
+    return divide_among_networks(found, input_sets)
 
 
-def blend_of_kinds(found: np.ndarray, kinds: Sequence[np.ndarray]) -> StackingWeights:
-    """The blend for weights of kinds, and offsets in the last row: (G + 1, C or 1)."""
-    weights = np.empty((sum(map(len, kinds)), found.shape[1]))
-    for kind, weight in zip(kinds, found[:-1], strict=True):
-        weights[kind] = weight / len(kind)
+def divide_among_networks(found: np.ndarray, input_sets: Sequence[np.ndarray]) -> StackingWeights:
+    """Divide the weight of each input set among its networks; the last row of `found` (G + 1, C or 1) is offsets."""
+    weights = np.empty((sum(map(len, input_sets)), found.shape[1]))
+    for networks, weight in zip(input_sets, found[:-1], strict=True):
+        weights[networks] = weight / len(networks)
     return StackingWeights(weights, found[-1])
 
 
 def _class_weights(logits: np.ndarray, classes: np.ndarray, sample_weights: np.ndarray, offset: float) -> np.ndarray:
-    """Weights of the kinds with the lowest log-loss: (G, C, n), (n,), (n,), () -> (G,)."""
+    """Weights with the lowest log-loss: (G, C, n), (n,), (n,), () -> (G,)."""
     mean = np.full(len(logits), 1 / len(logits))
 
     def loss(weights: np.ndarray) -> float:
@@ -75,21 +78,22 @@ def _class_weights(logits: np.ndarray, classes: np.ndarray, sample_weights: np.n
 
     from scipy.optimize import minimize  # takes a quarter of a second, which streams need not wait for
 
-    return minimize(loss, mean, method="L-BFGS-B", bounds=len(mean) * [(0, LARGEST["classes"])]).x
+    return minimize(loss, mean, method="L-BFGS-B", bounds=len(mean) * [(0, MAX_WEIGHT["classes"])]).x
 
 
 def _value_weights(values: np.ndarray, targets: np.ndarray, sample_weights: np.ndarray) -> np.ndarray:
-    """Weights of the kinds and an offset with the lowest squared error: (G, n), (n,), (n,) -> (G + 1,)."""
-    kinds, root, penalty = len(values), np.sqrt(sample_weights), np.sqrt([PENALTY] * len(values) + [OFFSET_PENALTY])
+    """Weights and an offset with the lowest squared error: (G, n), (n,), (n,) -> (G + 1,)."""
+    count, root = len(values), np.sqrt(sample_weights)
+    penalty = np.sqrt([PENALTY] * count + [OFFSET_PENALTY])
     rows = np.concatenate([root * np.concatenate([values, np.ones((1, len(targets)))]), np.diag(penalty)], axis=1)
-    wanted = np.concatenate([root * targets, penalty[:-1] / kinds, [0]])
-    lowest, largest = [0.0] * kinds + [-np.inf], [LARGEST["values"]] * kinds + [np.inf]
+    expected = np.concatenate([root * targets, penalty[:-1] / count, [0]])
+    bounds = [0.0] * count + [-np.inf], [MAX_WEIGHT["values"]] * count + [np.inf]
     from scipy.optimize import lsq_linear  # takes a quarter of a second, which streams need not wait for
 
-    return lsq_linear(rows.T, wanted, bounds=(lowest, largest)).x
+    return lsq_linear(rows.T, expected, bounds=bounds).x
 
 
-def _offset(residuals: np.ndarray, level: float, sample_weights: np.ndarray) -> float:  # (n,), (), (n,) -> ()
+def _quantile_offset(residuals: np.ndarray, level: float, sample_weights: np.ndarray) -> float:  # (n,), (), (n,) -> ()
     """The offset that puts a fraction `level` of the targets below the quantile; 0 if there are too few samples.
 
     Source: Romano et al., Conformalized Quantile Regression, NeurIPS 2019.
@@ -101,19 +105,19 @@ def _offset(residuals: np.ndarray, level: float, sample_weights: np.ndarray) -> 
     return float(residuals[order][np.searchsorted(below, level * below[-1])])
 
 
+def _log_losses(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:  # (C, n), (n,) -> (n,)
+    """Log-losses of the heads' probabilities, normalised to sum to one."""
+    if len(logits) == 1:
+        return np.logaddexp(0, np.where(classes == 1, -logits[0], logits[0]))
+    log_p = -np.logaddexp(0, -logits)
+    return logsumexp(log_p, axis=0) - log_p[classes, np.arange(len(classes))]
+
+
 def calibration_error(confidence: np.ndarray, hits: np.ndarray, bins: int = 15) -> float:
     """Expected calibration error: the mean distance between the probability and the fraction of hits in a bin.
 
     Bins are of equal width. Shapes: (n,) in [0, 1], (n,) of bools. Source: Guo et al., On Calibration of Modern Neural
     Networks, ICML 2017, section 2.
     """
-    part = np.minimum((confidence * bins).astype(int), bins - 1)
-    return float(np.abs(np.bincount(part, confidence - hits)).sum() / len(hits))
-
-
-def _log_losses(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:  # (C, n), (n,) -> (n,)
-    """Log-losses of the heads' probabilities after normalising these to sum to one."""
-    if len(logits) == 1:
-        return np.logaddexp(0, np.where(classes == 1, -logits[0], logits[0]))
-    log_p = -np.logaddexp(0, -logits)
-    return logsumexp(log_p, axis=0) - log_p[classes, np.arange(len(classes))]
+    bin_numbers = np.minimum((confidence * bins).astype(int), bins - 1)
+    return float(np.abs(np.bincount(bin_numbers, confidence - hits)).sum() / len(hits))

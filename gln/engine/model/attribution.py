@@ -26,7 +26,7 @@ def explain(featurizer: Any, ensemble: Ensemble, samples: Any) -> tuple[np.ndarr
     Shapes: (F, B) -> (C, B, n), (C, B).
     """
     features, words = features_and_words(samples)
-    blocks, (blend, _) = featurizer.transform(samples), ensemble.blend()
+    blocks, (blend, _) = featurizer.transform(samples), ensemble.stacking_weights()
     known = np.append(np.arange(features.shape[0]), features.shape[0] + np.unique(words.numbers))
     contributions = np.zeros((len(known), ensemble.heads, features.shape[1]))
     constant = np.zeros(contributions.shape[1:]) + blend.offsets[:, None]

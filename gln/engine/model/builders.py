@@ -15,9 +15,9 @@ from gln.engine.ensemble.hedge import Hedge
 from gln.engine.model.featurizers import StreamFeaturizer
 from gln.engine.model.learner import Learner
 from gln.engine.model.targets import Classes, Numbers
-from gln.engine.networks.head_sampling import MANY, OTHERS
+from gln.engine.networks.head_sampling import MANY_CLASSES, SAMPLED_HEADS
 from gln.engine.networks.protocol import Network, Rate
-from gln.engine.networks.surgery import start_at
+from gln.engine.networks.surgery import set_initial_logits
 
 # Networks for streams: a slow and a fast one. Halfspaces that see at most 1, 3 or 4 features are about as good.
 OF_STREAMS: dict[str, Any] = {"layer_sizes": (64, 32), "n_networks": 2, "context_map_size": 5, "context_features": 2}
@@ -119,9 +119,9 @@ def build_stream(
     """
     kinds = means, quantiles, variances
     learner = build(config, featurizer, roles, *kinds, alternating(COLUMNS, networks), **fields)
-    if learner.means.networks[0].num_classes >= MANY:
+    if learner.means.networks[0].num_classes >= MANY_CLASSES:
         for network in learner.means.networks:
-            start_at(network, np.full(network.num_heads, -math.log(OTHERS)))
+            set_initial_logits(network, np.full(network.num_heads, -math.log(SAMPLED_HEADS)))
     linear_models = featurizer.base_models.models if featurizer.base_models is not None else 0
     for ensemble in learner.ensembles if len(roles) + linear_models > 1 else ():
         models = len(ensemble.members) + (linear_models if ensemble.mixes_linear else 0)

@@ -25,10 +25,10 @@ from gln_numba import gate_block, learn_block, outputs, read
 # Compiled functions, because what is a helper is compiled once more.
 standardise = compiled(moments.standardise)
 say = compiled(base_models.say, *base_models.HELPERS)
-add_linear = compiled(mixture_loops.add_linear)
-mixed_by_losses = compiled(mixture_loops.mixed_by_losses)
-losses_of_members = compiled(mixture_loops.losses_of_members)
-sums_before = compiled(mixture_loops.sums_before)
+add_linear_predictions = compiled(mixture_loops.add_linear_predictions)
+combine_by_losses = compiled(mixture_loops.combine_by_losses)
+log_or_squared_losses = compiled(mixture_loops.log_or_squared_losses)
+fading_sums = compiled(mixture_loops.fading_sums)
 
 
 @compiled
@@ -93,10 +93,10 @@ def step(
         for c in range(heads):
             for b in range(samples):
                 predicted[m, c, b] = p[c, b]
-    add_linear(predicted, made[size : size + models * heads], are_classes)
-    mixed = mixed_by_losses(predicted, losses, offset, are_classes)
+    add_linear_predictions(predicted, made[size : size + models * heads], are_classes)
+    mixed = combine_by_losses(predicted, losses, offset, are_classes)
     if learns:
-        sums_before(losses_of_members(predicted, y, are_classes), losses, spread, share, 1)
+        fading_sums(log_or_squared_losses(predicted, y, are_classes), losses, spread, share, 1)
     return mixed, picked.T
 
 

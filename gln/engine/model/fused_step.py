@@ -19,7 +19,7 @@ from gln.engine.ensemble.ensemble import COLUMNS, Ensemble
 from gln.engine.ensemble.hedge import Hedge
 from gln.engine.jit import plain
 from gln.engine.model.featurizers import StreamFeaturizer
-from gln.engine.networks.head_sampling import log_share
+from gln.engine.networks.head_sampling import log_sampling_rate
 from gln.engine.preprocessing.scaling import Standardizer
 
 ONE, NO_SPREAD = np.ones(1), np.zeros(0)
@@ -146,7 +146,7 @@ def _fixed(featurizer: Any, ensemble: Ensemble) -> _Fixed:
     if known is not None and len(known.parts) == len(parts) and all(map(operator.is_, known.parts, parts)):
         return known
     linear, heads, inputs = base_models.linear, ensemble.heads, np.array([network.base_size for network in networks])
-    offset = log_share(heads) if linear.are_classes else 0.0
+    offset = log_sampling_rate(heads) if linear.are_classes else 0.0
     of_mixture = mixture.losses, NO_SPREAD if mixture.spread is None else mixture.spread, offset
     same = (
         statistics,

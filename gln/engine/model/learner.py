@@ -215,7 +215,7 @@ class Learner:
 
     def decision(self, samples: Any) -> np.ndarray:  # (F, B) -> (C, B)
         """Like `predict`, but logits instead of probabilities."""
-        weights, _ = self.means.blend()
+        weights, _ = self.means.stacking_weights()
 
         def predict(chunk: Any) -> np.ndarray:
             predicted = self.means.run(self.featurizer.transform(chunk)).astype(np.float64)
@@ -232,7 +232,7 @@ class Learner:
 
     def start_counting(self, heads: int = 1) -> None:
         """From now on, count which rows the learned samples pick: for each head if there are several, else in total."""
-        self.counts = GateCounts.none(self.means.networks, heads)
+        self.counts = GateCounts.zeros(self.means.networks, heads)
 
     def count(self, columns: Any) -> None:
         """Count the rows that standardised samples (D, B) pick."""

@@ -18,7 +18,7 @@ from gln.engine.base_models.bin_means import BinMeans
 from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.ensemble.ensemble import COLUMNS, ROLES, Ensemble, Member
 from gln.engine.ensemble.hedge import Hedge
-from gln.engine.ensemble.johnson_su import Shape
+from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.ensemble.stacking import StackingWeights
 from gln.engine.model.featurizers import PlainFeaturizer, StreamFeaturizer, TableFeaturizer
 from gln.engine.model.learner import Learner
@@ -260,7 +260,7 @@ def learner_of(state: Mapping[str, Any], learning_rate: Rate | None) -> Any:
     for target, ensemble in enumerate(others):
         ensemble.target = target
     if variances is not None and state.get("shape") is not None:
-        variances.shape = Shape(*state["shape"])
+        variances.shape = JohnsonSU(*state["shape"])
     learner = Learner(
         featurizer,
         Classes() if targets is None else Numbers(targets),
@@ -332,11 +332,11 @@ def _fits(learner: Learner) -> bool:
         )
         models = len(ensemble.members) + (linear_models if ensemble.mixes_linear else 0)
         shapes = [(models, heads) for heads in (1, ensemble.heads)]
-        if not (known and ensemble.blend()[0].weights.shape in shapes and _fits_hedge(ensemble)):
+        if not (known and ensemble.stacking_weights()[0].weights.shape in shapes and _fits_hedge(ensemble)):
             return False
     if learner.counts is None:
         return True
-    rows = GateCounts.none(learner.means.networks).rows
+    rows = GateCounts.zeros(learner.means.networks).rows
     return [table.shape[:2] for table in rows] == [table.shape[:2] for table in learner.counts.rows]
 
 

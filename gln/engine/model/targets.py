@@ -14,7 +14,7 @@ import numpy as np
 
 from gln.engine.batches import MAX_FLOAT, chunks, magnitude
 from gln.engine.ensemble.ensemble import Ensemble
-from gln.engine.networks.head_sampling import some_heads
+from gln.engine.networks.head_sampling import sample_heads
 from gln.engine.preprocessing.scaling import OF_TARGETS, Standardizer
 
 
@@ -61,7 +61,7 @@ class Classes:
         learning."""
         heads = ensemble.heads
         y = (targets[None] if heads == 1 else targets == np.arange(heads)[:, None]).astype(np.float32)
-        y = some_heads(y, int(ensemble.members[0].network.step))
+        y = sample_heads(y, int(ensemble.members[0].network.step))
         return np.where(np.isinf(y), np.float32(np.nan), y) if predicts else y, Units()
 
     def counted(self, targets: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""What one does to a network of any backend: growing, learning rates, counts of its gates, files."""
+"""Tools for a network of any backend: surgery, learning rates, head sampling, gate counts, halfspaces, files."""

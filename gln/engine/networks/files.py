@@ -1,4 +1,4 @@
-"""Files of models: safetensors with a checksum. Featurizer one runs no code; damaged files raise an error."""
+"""Files of models: safetensors with a checksum. Loading runs no code; damaged files raise an error."""
 
 from __future__ import annotations
 
@@ -99,32 +99,32 @@ def packed(model: Any) -> dict[str, np.ndarray]:
     for name, array in model.get_state(copy=False).items():
         arrays[name] = array
         if name.startswith("weights"):
-            numbers: dict[bytes, int] = {}
+            distinct: dict[bytes, int] = {}
             rows = np.ascontiguousarray(array).reshape(-1, array.shape[-1])
-            places = [numbers.setdefault(row.tobytes(), len(numbers)) for row in rows]
-            if len(numbers) < len(rows) * (1 - 1 / rows.shape[1]):  # otherwise indices would take more than they save
-                arrays[name] = np.frombuffer(b"".join(numbers), array.dtype).reshape(-1, rows.shape[1])
-                arrays[f"{name}.rows"] = np.array(places, np.int32).reshape(array.shape[:-1])
+            indices = [distinct.setdefault(row.tobytes(), len(distinct)) for row in rows]
+            if len(distinct) < len(rows) * (1 - 1 / rows.shape[1]):  # otherwise indices would take more than they save
+                arrays[name] = np.frombuffer(b"".join(distinct), array.dtype).reshape(-1, rows.shape[1])
+                arrays[f"{name}.rows"] = np.array(indices, np.int32).reshape(array.shape[:-1])
     return arrays
 
 
 def unpacked(model: Any, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The state of a network of the same shape as `model` from the result of `_packed`; format 1 stores the state."""
+    """The state of a network of the same shape as `model` from the result of `packed`; format 1 stores the state."""
     state = dict(arrays)
     for name, array in model.get_state(copy=False).items():
-        if (numbers := state.pop(f"{name}.rows", None)) is not None:
+        if (indices := state.pop(f"{name}.rows", None)) is not None:
             rows, size = state.get(name, np.empty(0)), array.shape[-1]
             if rows.ndim != 2 or rows.shape[1] != size:
                 raise bad(name, f"rows of {size} weights", f"shape {rows.shape}")
-            if numbers.dtype != np.int32 or numbers.shape != array.shape[:-1]:
+            if indices.dtype != np.int32 or indices.shape != array.shape[:-1]:
                 expected = f"int32 of shape {array.shape[:-1]}"
-                raise bad(f"{name}.rows", expected, f"{numbers.dtype} of shape {numbers.shape}")
-            if not 0 <= numbers.min() <= numbers.max() < len(rows):
+                raise bad(f"{name}.rows", expected, f"{indices.dtype} of shape {indices.shape}")
+            if not 0 <= indices.min() <= indices.max() < len(rows):
                 expected = f"numbers from 0 to {len(rows) - 1}"
-                raise bad(f"{name}.rows", expected, f"numbers from {numbers.min()} to {numbers.max()}")
-            state[name] = rows[numbers]
+                raise bad(f"{name}.rows", expected, f"numbers from {indices.min()} to {indices.max()}")
+            state[name] = rows[indices]
     return state
 
 
-def bad(name: str, expected: str, came: object) -> ValueError:
-    return ValueError(f"{name}: expected {expected}, got {came}")
+def bad(name: str, expected: str, got: object) -> ValueError:
+    return ValueError(f"{name}: expected {expected}, got {got}")

@@ -1,4 +1,4 @@
-"""What a network is to the rest of the package: the `GLN` of any backend.
+"""`Network`: what the rest of the package may use of a `GLN`, whatever its backend.
 
 Shapes: B samples, C heads, D values of side information, K base values, M networks, N neurons in all layers.
 """
@@ -15,7 +15,7 @@ Rate = float | Callable[[int], float]
 
 
 class Network(Protocol):
-    """The public names of a `GLN` that code for all backends uses; `gln_numpy.GLN` documents them."""
+    """`gln_numpy.GLN` documents these names."""
 
     takes_sparse: bool  # whether inputs and side information may be SciPy sparse arrays
     step: Any
@@ -72,11 +72,11 @@ class Network(Protocol):
 
 
 def is_network(value: Any) -> bool:
-    """Whether a value is a `GLN` of some backend, each of which is a class of its own."""
+    """Whether a value is a `GLN` of any backend; these have no common base class."""
     return hasattr(value, "predict_arrays")
 
 
 def arguments(network: Any) -> dict[str, Any]:
-    """The constructor arguments for a network of the same kind."""
+    """The constructor arguments that make an untrained copy of a network."""
     rate = None if network.has_default_rate else network.learning_rate
     return {**dataclasses.asdict(network.config), "learning_rate": rate, "base_predictor": network.base_predictor}

@@ -7,21 +7,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gln.engine.jit import compiled
 
-
-class Rates(NamedTuple):
+class DefaultRates(NamedTuple):
     """The learning rates of a loss, for standardised inputs."""
 
-    least: tuple[float, float]  # the lowest on streams, of the slow network and the fast one
-    of_table: tuple[float, float]  # the first and the last in passes over a table
+    stream_floors: tuple[float, float]  # the lowest on streams, of the slow network and of the fast one
+    table: tuple[float, float]  # the first and the last in passes over a table
 
 
 RATES = {
-    "log_loss": Rates(least=(0.5, 3.0), of_table=(3.0, 0.01)),
-    "squared_error": Rates(least=(0.1, 0.5), of_table=(0.5, 0.01)),
-    "quantile": Rates(least=(0.05, 0.25), of_table=(1.5, 0.01)),
-    "variance": Rates(least=(0.1, 0.5), of_table=(0.5, 0.01)),
+    "log_loss": DefaultRates(stream_floors=(0.5, 3.0), table=(3.0, 0.01)),
+    "squared_error": DefaultRates(stream_floors=(0.1, 0.5), table=(0.5, 0.01)),
+    "quantile": DefaultRates(stream_floors=(0.05, 0.25), table=(1.5, 0.01)),
+    "variance": DefaultRates(stream_floors=(0.1, 0.5), table=(0.5, 0.01)),
 }
 
 
@@ -41,24 +39,17 @@ def stream_rate(t: Any, first: float = 5.0, least: float = 0.5) -> Any:
     return np.maximum(first / np.sqrt(1.0 + t / 300.0), least)
 
 
-def first_and_least(network: Any, fast: bool) -> tuple[float, float]:
+def stream_rate_limits(network: Any, fast: bool) -> tuple[float, float]:
     """The rates at which `stream_rate` begins and ends for a network."""
     # Half of the networks' default, which gives the slow one of two networks a lower log-loss on most streams.
     first = network.config.record.first_rate or min(10.0, math.sqrt(network.base_size + 1)) / 2
-    return first, RATES[network.config.loss].least[fast]
+    return first, RATES[network.config.loss].stream_floors[fast]
 
 
-def rates_of_streams(steps: list[int], limits: list[tuple[float, float]], count: int) -> np.ndarray:
-    """`stream_rate` of the next samples of M networks, (M, count) float32, with `first_and_least` of each."""
+def stream_rates(steps: list[int], limits: list[tuple[float, float]], count: int) -> np.ndarray:
+    """`stream_rate` of the next samples of M networks, from their `stream_rate_limits`: (M, count) float32."""
     if count == 1:  # fast
-        each = zip(steps, limits, strict=True)
-        return np.array([[max(first / math.sqrt(1.0 + t / 300.0), least)] for t, (first, least) in each], np.float32)
-    return compiled(_stream_rates)(np.array(steps), np.array(limits), count)
-
-
-def _stream_rates(steps: np.ndarray, limits: np.ndarray, count: int) -> np.ndarray:
-    rates = np.empty((len(steps), count), np.float32)
-    for m in range(len(steps)):
-        for t in range(count):
-            rates[m, t] = max(limits[m, 0] / math.sqrt(1.0 + (steps[m] + t) / 300.0), limits[m, 1])
-    return rates
+        pairs = zip(steps, limits, strict=True)
+        return np.array([[max(first / math.sqrt(1.0 + t / 300.0), least)] for t, (first, least) in pairs], np.float32)
+    (first, least), t = np.array(limits).T[:, :, None], np.array(steps)[:, None] + np.arange(count)
+    return stream_rate(t, first, least).astype(np.float32)

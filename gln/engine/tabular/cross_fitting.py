@@ -14,8 +14,8 @@ import pandas as pd
 
 from gln.engine.batches import chunks, spread
 from gln.engine.ensemble.ensemble import Ensemble, FeatureBlocks
-from gln.engine.ensemble.johnson_su import Shape, fitted
-from gln.engine.ensemble.stacking import StackingWeights, blend_of_kinds, learned_blend
+from gln.engine.ensemble.johnson_su import JohnsonSU, fit_density
+from gln.engine.ensemble.stacking import StackingWeights, divide_among_networks, fit_stacking
 from gln.engine.model.featurizers import PlainFeaturizer
 from gln.engine.networks.protocol import Network
 
@@ -65,19 +65,19 @@ def blend_of(
 ) -> StackingWeights:
     """How to combine a group's networks, learned from their predictions for the samples that they left out."""
     visits, mixed = of_left_out(featurizer, ensemble, table, parts, CALIBRATED_ON // PARTS)
-    return learned_blend(
+    return fit_stacking(
         ensemble.config, kinds_of(ensemble.networks), mixed, targets[..., visits], shares_of(table, visits)
     )
 
 
 def densities_of(
     featurizer: Any, ensemble: Ensemble, deviations: np.ndarray, table: Table, parts: np.ndarray
-) -> tuple[StackingWeights, Shape]:
+) -> tuple[StackingWeights, JohnsonSU]:
     """How to combine the networks of variances, and the shape of the densities, from deviations (T, V)."""
     visits, mixed = of_left_out(featurizer, ensemble, table, parts, CALIBRATED_ON // PARTS)
     of_targets = zip(mixed.swapaxes(0, 1), deviations[:, visits], strict=True)
-    weights, skew, tails = zip(*(fitted(*each, shares_of(table, visits)) for each in of_targets), strict=True)
-    return blend_of_kinds(np.stack(weights, axis=1), kinds_of(ensemble.networks)), Shape(
+    weights, skew, tails = zip(*(fit_density(*each, shares_of(table, visits)) for each in of_targets), strict=True)
+    return divide_among_networks(np.stack(weights, axis=1), kinds_of(ensemble.networks)), JohnsonSU(
         np.array(skew), np.array(tails)
     )
 

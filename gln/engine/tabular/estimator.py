@@ -22,7 +22,7 @@ from gln.engine.model.featurizers import PlainFeaturizer, StreamFeaturizer, Tabl
 from gln.engine.model.learner import Learner
 from gln.engine.model.persistence import Saveable
 from gln.engine.model.targets import Classes, Numbers
-from gln.engine.networks.head_sampling import MANY
+from gln.engine.networks.head_sampling import MANY_CLASSES
 from gln.engine.preprocessing.basis_expansion import quantile_pieces
 from gln.engine.preprocessing.scaling import OF_FEATURES, Standardizer
 from gln.engine.preprocessing.sparse_scaling import SparseScaler
@@ -45,8 +45,8 @@ def of_table(visits: int, heads: int, densities: bool = False) -> dict[str, Any]
     halfspaces = round(3 + math.log(visits / 5000, 3))  # one more for each factor of three
     # With 16, two networks leave out each sample, and these give its deviation from the mean.
     networks = 16 if densities else 8
-    if visits >= LONG or heads >= MANY:
-        networks = 2 if visits >= LONGER and heads < MANY else 4
+    if visits >= LONG or heads >= MANY_CLASSES:
+        networks = 2 if visits >= LONGER and heads < MANY_CLASSES else 4
     return {
         "layer_sizes": (32, 16),
         "n_networks": networks,
@@ -144,7 +144,7 @@ class Estimator(Saveable, Validation):
         own = targets.standardizer.transform(table.targets) if isinstance(targets, Numbers) else table.targets
         levels = {column: len(own) for column, own in self._levels.items()}
         bin_means = encoding = None
-        if kinds[0].get("num_classes", 0) < MANY:
+        if kinds[0].get("num_classes", 0) < MANY_CLASSES:
             table, bin_means = with_cells(table, levels, own, check_random_state(self.random_state))
         if levels:
             encoding = TargetEncoding.of_numbers(table.X.shape[1], *_kind(kinds)).of_table(levels)
@@ -224,5 +224,5 @@ def _by_name(kinds: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str
 def _roles(featurizer: TableFeaturizer, networks: int, classes: int) -> list[Role]:
     """Half of the networks also mix expansions and means of bins."""
     has_more = len(featurizer.pieces.features) or featurizer.bin_means is not None
-    expanded = -(-networks // 2) if has_more and classes < MANY else 0
+    expanded = -(-networks // 2) if has_more and classes < MANY_CLASSES else 0
     return [COLUMNS] * (networks - expanded) + [EXPANDED] * expanded

@@ -21,11 +21,11 @@ from gln.engine.batches import chunks, spread
 from gln.engine.ensemble.ensemble import EXPANDED, Ensemble, Member
 from gln.engine.model.learner import Learner
 from gln.engine.model.targets import Classes
-from gln.engine.networks.head_sampling import MANY, log_share, some_heads
+from gln.engine.networks.head_sampling import MANY_CLASSES, log_sampling_rate, sample_heads
 from gln.engine.networks.protocol import Network
 from gln.engine.networks.schedules import RATES, linear_rate
-from gln.engine.networks.surgery import start_at
-from gln.engine.networks.tree_halfspaces import Halfspaces, chosen_halfspaces, samples_for
+from gln.engine.networks.surgery import set_initial_logits
+from gln.engine.networks.tree_halfspaces import Halfspaces, choose_halfspaces, max_samples
 from gln.engine.preprocessing.target_encoding import TargetEncoding
 from gln.engine.tabular.cross_fitting import (
     CALIBRATED_ON,
@@ -76,7 +76,7 @@ def fit_table(learner: Learner, table: Table, training: Training) -> int:
     """
     first = learner.means
     if isinstance(learner.targets, Classes):
-        if first.heads >= MANY:
+        if first.heads >= MANY_CLASSES:
             _start_at_rates(first.networks, table.targets)
         targets, classes = [table.targets], table.targets
     else:
@@ -100,7 +100,7 @@ def _start_at_rates(networks: Sequence[Network], classes: np.ndarray) -> None:  
     counts = np.bincount(classes, minlength=networks[0].num_classes)
     rates = counts.clip(0.5, len(classes) - 0.5) / len(classes)
     for network in networks:
-        start_at(network, np.log(rates / (1 - rates)) - log_share(len(rates)))
+        set_initial_logits(network, np.log(rates / (1 - rates)) - log_sampling_rate(len(rates)))
 
 
 def _fit_variances(learner: Learner, targets: np.ndarray, table: Table, parts: np.ndarray, training: Training) -> int:
@@ -112,7 +112,7 @@ def _fit_variances(learner: Learner, targets: np.ndarray, table: Table, parts: n
     visits, mixed = of_left_out(learner.featurizer, means, table, parts)
     of_means, kinds = means.combination, kinds_of(means.networks)
     of_kinds = of_means._replace(weights=np.stack([of_means.weights[kind].sum(axis=0) for kind in kinds]))
-    deviations = (targets[:, visits] - of_kinds.of(mixed)).clip(-bound, bound).astype(np.float32)
+    deviations = (targets[:, visits] - of_kinds.combine(mixed)).clip(-bound, bound).astype(np.float32)
     step_sizes = None if table.step_sizes is None else table.step_sizes[visits]
     rest = table._replace(rows=table.rows[visits], step_sizes=step_sizes, copies=table.copies[visits])
     ensemble = [(variances, _for_heads(deviations))]
@@ -192,9 +192,9 @@ def _halfspaces_for(job: Job, table: Table, featurizer: Any) -> Halfspaces:
     """Halfspaces chosen by some of the visits that a network will learn."""
     config = job.member.network.config
     visits = np.random.RandomState(config.seed).permutation(np.flatnonzero(job.parts != job.left_out))
-    visits = visits[: samples_for(config.context_map_size)]
+    visits = visits[: max_samples(config.context_map_size)]
     z = table.read(featurizer, visits, expands=False).columns
-    return chosen_halfspaces(config, z, job.targets[..., visits], shares_of(table, visits))
+    return choose_halfspaces(config, z, job.targets[..., visits], shares_of(table, visits))
 
 
 def _train_all(jobs: list[Job], table: Table, featurizer: Any, training: Training) -> None:
@@ -222,7 +222,7 @@ def _train(
     """
     network, visits = job.member.network, np.flatnonzero(job.parts != job.left_out)
     rng, planned, start = np.random.RandomState(network.seed), training.passes * len(visits), time.monotonic()
-    first, last = RATES[network.config.loss].of_table
+    first, last = RATES[network.config.loss].table
     first *= ENCODED_RATE if job.member.role == EXPANDED else 1
     for learned, some in _order(visits, training, rng):
         passed = (time.monotonic() - start) / training.seconds  # if time is short, the rate falls faster
@@ -234,7 +234,7 @@ def _train(
         rates = rates if table.step_sizes is None else (rates * table.step_sizes[some]).astype(np.float32)
         blocks = table.read(featurizer, some, job.member.role == EXPANDED)
         base, context, own, _ = network.prepare(*blocks.of(job.member), job.targets[..., some])
-        own = some_heads(own, int(network.step)) if network.config.logits else own
+        own = sample_heads(own, int(network.step)) if network.config.logits else own
         network.predict_arrays(base, context, own, rates, training.batch_size)
         if update is not None:
             update(len(some))

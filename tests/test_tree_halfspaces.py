@@ -1,4 +1,4 @@
-"""Halfspaces chosen before a network learns: which cuts are found, and what they bring to a model."""
+"""Halfspaces chosen before a network learns: which splits are found, and what they bring to a model."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 from reference import clear_of_hyperplanes
 from sklearn.metrics import log_loss
 
-from gln.engine.networks.tree_halfspaces import DEEPEST, PENALTY, _gain, chosen_halfspaces, samples_for
+from gln.engine.networks.tree_halfspaces import MAX_DEPTH, PENALTY, _gain, choose_halfspaces, max_samples
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN
 
 Z = np.random.default_rng(0).normal(size=(6, 1000)).astype(np.float32)
 ONES, NOISE = np.ones(1000), np.random.default_rng(1).normal(size=1000)
-KINDS: dict[str, Any] = {
+TASKS: dict[str, Any] = {
     "two classes": ({}, lambda x: (x > 0.4).astype(int)),
     "three classes": ({"num_classes": 3}, lambda x: (x > 0.4) + (x > 1.2).astype(int)),
     "twelve classes": ({"num_classes": 12}, lambda x: np.digitize(x, np.linspace(-2, 2, 11))),
@@ -30,27 +30,27 @@ def network(**options):
     return GLN([8, 4], 6, 6, context_map_size=3, context_features=3, seed=0, **options)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_first_cut_is_where_the_targets_change(kind):
-    options, make = KINDS[kind]
-    planes, offsets = chosen_halfspaces(network(**options).config, Z, make(Z[2]), ONES)
+@pytest.mark.parametrize("task", TASKS)
+def test_the_first_split_is_where_the_targets_change(task):
+    options, make = TASKS[task]
+    planes, offsets = choose_halfspaces(network(**options).config, Z, make(Z[2]), ONES)
     assert planes.shape == (12, 3, 6)
     assert offsets.shape == (12, 3)
     np.testing.assert_allclose(np.linalg.norm(planes, axis=2), 1, rtol=1e-5)
     assert ((planes != 0).sum(axis=2) <= 3).all()
     np.testing.assert_array_equal(planes[8:], planes[:4])  # the second layer has those of the first again
     assert len(np.unique(offsets[:8], axis=0)) == 8  # neurons differ
-    assert np.mean(np.abs(planes[:8, 0, 2]) > 0.9) > 0.6  # most neurons cut the third column first
-    if kind != "twelve classes":
+    assert np.mean(np.abs(planes[:8, 0, 2]) > 0.9) > 0.6  # most neurons split the third column first
+    if task != "twelve classes":
         of_column = offsets[:8, 0] / planes[:8, 0, 2]
-        assert np.median(np.abs(of_column[np.abs(planes[:8, 0, 2]) > 0.99] - 0.4)) < (0.2 if "three" not in kind else 1)
+        assert np.median(np.abs(of_column[np.abs(planes[:8, 0, 2]) > 0.99] - 0.4)) < (0.2 if "three" not in task else 1)
 
 
 def test_the_choice_depends_on_the_seed_and_on_the_weights_alone():
     config, y = network().config, (Z[0] + Z[1] > 0).astype(int)
-    first, again = (chosen_halfspaces(config, Z, y, ONES) for _ in range(2))
+    first, again = (choose_halfspaces(config, Z, y, ONES) for _ in range(2))
     np.testing.assert_array_equal(first.planes, again.planes)
-    heavier = chosen_halfspaces(config, Z, y, np.where(Z[0] > 0, 5.0, 0.2))
+    heavier = choose_halfspaces(config, Z, y, np.where(Z[0] > 0, 5.0, 0.2))
     assert not np.array_equal(first.planes, heavier.planes)
 
 
@@ -71,31 +71,31 @@ def test_the_gain_is_that_of_leaves_fitted_to_gradients():
 
 
 def test_more_halfspaces_are_chosen_on_more_samples():
-    assert [samples_for(k) for k in (1, 3, 4, 6, 8)] == [2000, 2000, 4000, 10_000, 10_000]
+    assert [max_samples(k) for k in (1, 3, 4, 6, 8)] == [2000, 2000, 4000, 10_000, 10_000]
 
 
 def test_beyond_the_deepest_tree_halfspaces_are_random():
     y = (Z[0] + Z[1] > 0).astype(int)
     few, many = (
-        chosen_halfspaces(GLN([2], 6, 6, context_map_size=k, context_features=3, seed=0).config, Z, y, ONES)
-        for k in (DEEPEST, DEEPEST + 5)
+        choose_halfspaces(GLN([2], 6, 6, context_map_size=k, context_features=3, seed=0).config, Z, y, ONES)
+        for k in (MAX_DEPTH, MAX_DEPTH + 5)
     )
-    assert many.planes.shape == (2, DEEPEST + 5, 6)
-    np.testing.assert_array_equal(many.planes[0, :DEEPEST], few.planes[0])
+    assert many.planes.shape == (2, MAX_DEPTH + 5, 6)
+    np.testing.assert_array_equal(many.planes[0, :MAX_DEPTH], few.planes[0])
     np.testing.assert_allclose(np.linalg.norm(many.planes, axis=2), 1, rtol=1e-5)
-    assert len(np.unique(many.offsets[0])) == DEEPEST + 5
+    assert len(np.unique(many.offsets[0])) == MAX_DEPTH + 5
 
 
-def test_cuts_keep_clear_of_samples_where_values_are_few():
-    """Sums of a few columns of 0 and 1 are equal but for rounding, which is no gap to cut in."""
+def test_splits_keep_clear_of_samples_where_values_are_few():
+    """Sums of a few columns of 0 and 1 are equal but for rounding, which is no gap to split in."""
     rng = np.random.default_rng(2)
     table = np.concatenate(
         [rng.random((5, 1000)) < [[0.5], [0.2], [0.05], [0.01], [0.002]], rng.integers(0, 4, (3, 1000))]
     )
     z = ((table - table.mean(axis=1, keepdims=True)) / table.std(axis=1, keepdims=True)).astype(np.float32)
     y = (table[0] + table[5] > rng.integers(0, 4, 1000)).astype(int)
-    model = GLN([16], 8, 8, context_map_size=DEEPEST + 2, context_features=3, seed=0)
-    planes, offsets = chosen_halfspaces(model.config, z, y, ONES)
+    model = GLN([16], 8, 8, context_map_size=MAX_DEPTH + 2, context_features=3, seed=0)
+    planes, offsets = choose_halfspaces(model.config, z, y, ONES)
     model.set_state({**model.get_state(), "hyperplanes.1": planes, "hyperplane_bias.1": offsets})
     assert clear_of_hyperplanes(model, z).all()
 
@@ -103,7 +103,7 @@ def test_cuts_keep_clear_of_samples_where_values_are_few():
 def test_columns_that_never_vary_are_no_obstacle():
     z = np.zeros((2, 40), np.float32)
     config = GLN([4], 2, 2, context_map_size=2, context_features=3, seed=0).config
-    planes, offsets = chosen_halfspaces(config, z, np.arange(40) % 2, np.ones(40))
+    planes, offsets = choose_halfspaces(config, z, np.arange(40) % 2, np.ones(40))
     assert np.isfinite(planes).all()
     assert np.isfinite(offsets).all()
     alone = GLNClassifier(random_state=0, n_epochs=1, layer_sizes=(4,), context_map_size=1).fit([[1.0], [1.0]], [0, 1])

@@ -13,7 +13,7 @@ from gln_numpy import GLN
 
 
 def counted(network: GLN, samples: np.ndarray, heads: int = 1) -> GateCounts:  # (D, B)
-    counts = GateCounts.none([network], heads)
+    counts = GateCounts.zeros([network], heads)
     counts.learn([network.contexts(samples.astype(np.float32))])
     return counts
 
@@ -23,8 +23,8 @@ def test_each_sample_counts_once_in_each_neuron():
     [rows] = counted(network, samples).rows
     assert rows.shape == (8, 4, 1)
     assert rows.sum(axis=1).ravel().tolist() == 8 * [50]
-    [again] = GateCounts([rows]).transform([network.contexts(samples.astype(np.float32))]).swapaxes(0, 2)
-    assert again.sum() == sum(n * n for n in rows.ravel())
+    [mean] = GateCounts([rows]).mean([network.contexts(samples.astype(np.float32))])
+    assert 8 * mean.sum() == sum(n * n for n in rows.ravel())
 
 
 @pytest.mark.parametrize("numba", [True, False])
@@ -35,7 +35,7 @@ def test_heads_count_samples_whose_target_is_known(numba, monkeypatch):
         GLN([3], 2, 2, context_map_size=1, seed=0),
         np.random.default_rng(0).normal(size=(2, 20)).astype(np.float32),
     )
-    counts, targets = GateCounts.none([network], 2), np.where(np.arange(20) < 5, np.nan, [[1.0], [2.0]])
+    counts, targets = GateCounts.zeros([network], 2), np.where(np.arange(20) < 5, np.nan, [[1.0], [2.0]])
     targets[1, :] = np.nan
     counts.learn([network.contexts(samples)], targets)
     assert counts.rows[0].sum(axis=1).tolist() == 3 * [[15, 0]]
@@ -48,7 +48,7 @@ def test_counts_of_another_shape_raise_an_error():
         GLN([3], 2, 2, context_map_size=1, seed=0),
         np.random.default_rng(0).normal(size=(2, 20)).astype(np.float32),
     )
-    counts, contexts = GateCounts.none([network], 2), network.contexts(samples)
+    counts, contexts = GateCounts.zeros([network], 2), network.contexts(samples)
     for picked, heads, message in ((contexts, 3, "got 3 neurons and 3 heads"), (contexts[:, :2], 2, "got 2 neurons")):
         with pytest.raises(ValueError, match=f"counts: expected 3 neurons and 2 heads, {message}"):
             counts.learn([picked], np.ones((heads, 20)))
@@ -104,6 +104,6 @@ def test_a_model_counts_on_after_joblib_has_mapped_it_read_only(tmp_path):
         model.learn_one(dict(zip("abc", x, strict=True)))
     joblib.dump(model, tmp_path / "m")
     mapped = joblib.load(tmp_path / "m", mmap_mode="r")
-    for each in (model, mapped):
-        each.learn_one({"a": 1.0, "b": 2.0, "c": 3.0})
+    for copy in (model, mapped):
+        copy.learn_one({"a": 1.0, "b": 2.0, "c": 3.0})
     assert mapped.score_one({"a": 1.0}) == model.score_one({"a": 1.0}) > 0

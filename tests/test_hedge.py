@@ -12,7 +12,7 @@ from helpers import Box, boxed
 from gln.bandits import GLNBandit
 from gln.engine.base_models.fading_bin_means import FadingBinMeans
 from gln.engine.ensemble.ensemble import grouped
-from gln.engine.ensemble.hedge import Hedge, losses_of, weights_of
+from gln.engine.ensemble.hedge import Hedge, expert_losses, expert_weights
 from gln.engine.model.featurizers import Featurizer
 from gln.engine.model.learner import Learner
 from gln.engine.model.persistence import learner_of, state_of
@@ -23,7 +23,7 @@ from gln_numpy import GLN
 
 SAMPLES = np.random.default_rng(0).normal(size=(3, 80))
 NUMBERS = (SAMPLES[0] > 0).astype(int) + (SAMPLES[1] > 1)
-KINDS: dict[str, dict[str, Any]] = {
+TASKS: dict[str, dict[str, Any]] = {
     "two classes": {},
     "three classes": {"num_classes": 3},
     "numbers": {"loss": "squared_error", "num_outputs": 2},
@@ -34,16 +34,16 @@ KINDS: dict[str, dict[str, Any]] = {
 TARGETS = np.array([SAMPLES[0] * SAMPLES[1], 100 + 10 * SAMPLES[2]])
 
 
-def learner(kind: str) -> Learner:
-    ensemble = networks(**KINDS[kind])
-    ensembles = grouped([networks(loss="squared_error"), ensemble] if kind == "quantiles" else [ensemble])
+def learner(task: str) -> Learner:
+    ensemble = networks(**TASKS[task])
+    ensembles = grouped([networks(loss="squared_error"), ensemble] if task == "quantiles" else [ensemble])
     return Learner.of_stream(
-        Featurizer(Standardizer(3, **OF_FEATURES)), ensembles, {"numbers": 2, "quantiles": 1}.get(kind)
+        Featurizer(Standardizer(3, **OF_FEATURES)), ensembles, {"numbers": 2, "quantiles": 1}.get(task)
     )
 
 
-def networks(**kind: Any) -> list[GLN]:
-    return [GLN([4, 2], 6, 3, seed=seed, context_bias=1.0, context_features=2, **kind) for seed in range(2)]
+def networks(**task: Any) -> list[GLN]:
+    return [GLN([4, 2], 6, 3, seed=seed, context_bias=1.0, context_features=2, **task) for seed in range(2)]
 
 
 def by_hand(losses: np.ndarray, spread: float | None) -> list[list[float]]:  # (M, n) -> the weights before each sample
@@ -60,12 +60,12 @@ def by_hand(losses: np.ndarray, spread: float | None) -> list[list[float]]:  # (
 
 
 @pytest.mark.parametrize("are_classes", [True, False])
-@pytest.mark.parametrize(("members", "python"), [(2, False), (5, False), (5, True)])
-def test_weights_are_those_of_the_formula(monkeypatch, are_classes, members, python):
+@pytest.mark.parametrize(("experts", "python"), [(2, False), (5, False), (5, True)])
+def test_weights_are_those_of_the_formula(monkeypatch, are_classes, experts, python):
     if python:
         monkeypatch.setattr("gln.engine.ensemble.hedge.compiled", lambda loop: loop)
-    losses = np.random.default_rng(0).gamma(1.0, size=(members, 2, 50))
-    found = weights_of(Hedge.equal(members, 2, "logit" if are_classes else "itself").count(losses))
+    losses = np.random.default_rng(0).gamma(1.0, size=(experts, 2, 50))
+    found = expert_weights(Hedge.equal(experts, 2, "logit" if are_classes else "itself").add(losses))
     for t in range(2):
         np.testing.assert_allclose(found[:, t].T, by_hand(losses[:, t], None if are_classes else 1.0))
 
@@ -79,25 +79,25 @@ def test_losses_of_classes_are_the_same_for_single_samples(monkeypatch, python, 
     y = (numbers == np.arange(classes)[-heads:, None]).astype(np.float32)
     if heads > 3:
         y[:2, ::2] = np.inf  # heads that do not predict these samples
-    found = losses_of(config, predicted, y)
+    found = expert_losses(config, predicted, y)
     if python:
         monkeypatch.setattr("gln.engine.ensemble.hedge.compiled", lambda loop: loop)
-    single = [losses_of(config, predicted[..., [b]], y[:, [b]]) for b in range(40)]
+    single = [expert_losses(config, predicted[..., [b]], y[:, [b]]) for b in range(40)]
     np.testing.assert_array_equal(np.concatenate(single, axis=2), found)
 
 
 def test_a_batch_is_weighted_by_what_was_known_before_it():
     losses = np.random.default_rng(0).gamma(1.0, size=(2, 1, 50))
-    one_by_one, batches = (Hedge.equal(2, 1, "logit").count(losses, None, size) for size in (1, 10))
+    one_by_one, batches = (Hedge.equal(2, 1, "logit").add(losses, None, size) for size in (1, 10))
     np.testing.assert_array_equal(batches, one_by_one[..., ::10].repeat(10, axis=2))
 
 
-def test_a_share_counts_as_a_part_of_a_loss():
+def test_a_step_size_is_a_factor_of_the_loss():
     losses = np.full((2, 1, 4), [[[1.0]], [[3.0]]])
-    mixture, half = Hedge.equal(2, 1, "logit"), Hedge.equal(2, 1, "logit")
-    mixture.count(losses)
-    half.count(losses, np.array([0.5, 0, 0.5, 0]))
-    assert mixture.losses[1, 0] == pytest.approx(3 * sum(0.99**i for i in range(4)))
+    whole, half = Hedge.equal(2, 1, "logit"), Hedge.equal(2, 1, "logit")
+    whole.add(losses)
+    half.add(losses, np.array([0.5, 0, 0.5, 0]))
+    assert whole.losses[1, 0] == pytest.approx(3 * sum(0.99**i for i in range(4)))
     assert half.losses[1, 0] == pytest.approx(1.5 * (1 - 0.005) + 1.5)
 
 
@@ -108,16 +108,16 @@ def test_an_unknown_target_counts_for_nothing():
             Hedge.equal(2, 1, "logit" if are_classes else "itself"),
             Hedge.equal(2, 1, "logit" if are_classes else "itself"),
         )
-        all_of_them.count(losses)
-        known.count(losses[..., ::2])
+        all_of_them.add(losses)
+        known.add(losses[..., ::2])
         np.testing.assert_array_equal(all_of_them.losses, known.losses)
         np.testing.assert_array_equal(all_of_them.spread, known.spread)
 
 
-def test_losses_of_each_kind():
-    def of(kind: str, predicted: Any, targets: Any) -> list[Any]:
-        config = networks(**KINDS[kind])[0].config
-        return losses_of(config, np.array([predicted]), np.array(targets))[0].tolist()
+def test_losses_of_each_task():
+    def of(task: str, predicted: Any, targets: Any) -> list[Any]:
+        config = networks(**TASKS[task])[0].config
+        return expert_losses(config, np.array([predicted]), np.array(targets))[0].tolist()
 
     assert of("two classes", [[0.8, 0.8]], [[1, 0]]) == [pytest.approx([-math.log(0.8), -math.log(0.2)])]
     assert of("two classes", [[0.0]], [[1]]) == [pytest.approx([-math.log(0.001)])]  # at most
@@ -131,30 +131,30 @@ def test_losses_of_each_kind():
 
 
 @pytest.mark.parametrize(
-    ("kind", "least"), [("two classes", (0.5, 3)), ("three classes", (0.5, 3)), ("numbers", (0.1, 0.5))]
+    ("task", "least"), [("two classes", (0.5, 3)), ("three classes", (0.5, 3)), ("numbers", (0.1, 0.5))]
 )
-def test_a_stream_is_learned_at_two_rates_and_predicted_by_both(kind, least):
-    are_classes, first = kind != "numbers", 0.3 if kind == "numbers" else math.sqrt(7) / 2
-    numbers = np.minimum(NUMBERS, 1 if kind == "two classes" else 2)
-    [said] = learner(kind).learn(SAMPLES, numbers if are_classes else TARGETS)
+def test_a_stream_is_learned_at_two_rates_and_predicted_by_both(task, least):
+    are_classes, first = task != "numbers", 0.3 if task == "numbers" else math.sqrt(7) / 2
+    numbers = np.minimum(NUMBERS, 1 if task == "two classes" else 2)
+    [predicted] = learner(task).learn(SAMPLES, numbers if are_classes else TARGETS)
     z, y = Standardizer(3, **OF_FEATURES).learn(SAMPLES), numbers[None].astype(np.float32)
     zero, unit = np.zeros((2, 80)), np.ones((2, 80))
-    if kind == "three classes":
+    if task == "three classes":
         y = (numbers == np.arange(3)[:, None]).astype(np.float32)
     if not are_classes:
         y, zero, unit = standardised(TARGETS)
     of_networks = np.array(
         [
             network.predict_arrays(with_distances(z), z, y, stream_rate(np.arange(80), first, low).astype(np.float32))
-            for network, low in zip(networks(**KINDS[kind]), least, strict=True)
+            for network, low in zip(networks(**TASKS[task]), least, strict=True)
         ]
     )
     mixed = np.log(of_networks) - np.log1p(-of_networks) if are_classes else of_networks
-    losses = losses_of(networks(**KINDS[kind])[0].config, of_networks, y)
+    losses = expert_losses(networks(**TASKS[task])[0].config, of_networks, y)
     weights = np.array([by_hand(of_target, None if are_classes else 1.0) for of_target in losses.swapaxes(0, 1)])
     mixed = (weights.transpose(2, 0, 1) * mixed).sum(axis=0)
     expected = 1 / (1 + np.exp(-mixed)) if are_classes else zero + unit * mixed
-    np.testing.assert_allclose(said, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(predicted, expected, rtol=1e-4, atol=1e-5)
 
 
 def standardised(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # (T, n) -> 3 of (T, n)
@@ -166,35 +166,35 @@ def standardised(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return y.astype(np.float32), zero, unit
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_stream_in_parts_or_saved_midway_is_the_stream_in_one(kind, tmp_path):
-    targets = TARGETS[:1] if kind == "quantiles" else TARGETS if kind == "numbers" else np.minimum(NUMBERS, 1)
-    whole, cut = learner(kind), learner(kind)
+@pytest.mark.parametrize("task", TASKS)
+def test_a_stream_in_segments_or_saved_midway_is_the_stream_in_one(task, tmp_path):
+    targets = TARGETS[:1] if task == "quantiles" else TARGETS if task == "numbers" else np.minimum(NUMBERS, 1)
+    whole, cut = learner(task), learner(task)
     whole.learn(SAMPLES, targets)
-    for part in np.array_split(np.arange(80), 7):
+    for segment in np.array_split(np.arange(80), 7):
         boxed(learner=cut).save(tmp_path / "cut")
         cut = vars(Box.load(tmp_path / "cut"))["learner"]
-        cut.learn(SAMPLES[:, part], targets[..., part])
+        cut.learn(SAMPLES[:, segment], targets[..., segment])
     for ensemble in range(len(whole.ensembles)):
         np.testing.assert_allclose(
             cut.predict(SAMPLES, ensemble), whole.predict(SAMPLES, ensemble), rtol=1e-3, atol=1e-4
         )
-    mixtures = ([ensemble.combination for ensemble in each.ensembles] for each in (whole, cut))
-    for one, other in zip(*mixtures, strict=True):
+    hedges = ([ensemble.combination for ensemble in model.ensembles] for model in (whole, cut))
+    for one, other in zip(*hedges, strict=True):
         np.testing.assert_allclose(one.losses, other.losses, rtol=1e-3)
-        assert np.ptp(weights_of(one.losses)) > 0.01
+        assert np.ptp(expert_weights(one.losses)) > 0.01
 
 
-@pytest.mark.parametrize("kind", ["two classes", "three classes", "numbers"])
-def test_contributions_add_up_to_what_both_predict(kind):
-    model = learner(kind)
-    model.learn(SAMPLES, TARGETS if kind == "numbers" else np.minimum(NUMBERS, 1))
+@pytest.mark.parametrize("task", ["two classes", "three classes", "numbers"])
+def test_contributions_add_up_to_what_both_predict(task):
+    model = learner(task)
+    model.learn(SAMPLES, TARGETS if task == "numbers" else np.minimum(NUMBERS, 1))
     contributions, constant = model.explain(SAMPLES)
     np.testing.assert_allclose(contributions.sum(axis=2) + constant, model.decision(SAMPLES), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["losses", "spread"])
-def test_a_mixture_of_other_targets_than_its_group_is_refused(name):
+def test_a_hedge_of_other_targets_than_its_ensemble_is_refused(name):
     """Compiled loops do not check, and a file may be changed."""
     bandit = GLNBandit(range(3), layer_sizes=(4,), seed=0)
     for arm in range(3):
@@ -202,9 +202,9 @@ def test_a_mixture_of_other_targets_than_its_group_is_refused(name):
     assert bandit._learner is not None
     state = state_of(bandit._learner)
     learner_of(state, None)
-    [mixture] = state["mixtures"]
+    [hedge] = state["mixtures"]
     with pytest.raises(ValueError, match="learner: expected networks, standardizers and counts of one size"):
-        learner_of(state | {"mixtures": [mixture | {name: mixture[name][..., :1]}]}, None)
+        learner_of(state | {"mixtures": [hedge | {name: hedge[name][..., :1]}]}, None)
 
 
 def test_cells_of_columns_below_0_are_refused():
