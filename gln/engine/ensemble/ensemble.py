@@ -210,9 +210,11 @@ class Ensemble:
             offset = log_sampling_rate(self.heads) if self.link == "logit" else 0.0
             predicted = np.asarray(predicted, np.float32)
             return compiled(combine_by_losses)(predicted, self.combination.losses, offset, self.link == "logit")
-        blend, link = self.stacking_weights()
+        stacking, link = self.stacking_weights()
         mixed = LINKS[link].of(predicted)
-        mixed = blend.combine(mixed) if weights is None else (weights * mixed).sum(axis=0) + blend.offsets[:, None]
+        mixed = (
+            stacking.combine(mixed) if weights is None else (weights * mixed).sum(axis=0) + stacking.offsets[:, None]
+        )
         return LINKS[link].inverse(mixed)
 
     def predict(self, blocks: FeatureBlocks) -> np.ndarray:  # -> (C, B)

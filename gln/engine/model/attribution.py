@@ -26,12 +26,12 @@ def explain(featurizer: Any, ensemble: Ensemble, samples: Any) -> tuple[np.ndarr
     Shapes: (F, B) -> (C, B, n), (C, B).
     """
     features, words = features_and_words(samples)
-    blocks, (blend, _) = featurizer.transform(samples), ensemble.stacking_weights()
+    blocks, (weights, _) = featurizer.transform(samples), ensemble.stacking_weights()
     known = np.append(np.arange(features.shape[0]), features.shape[0] + np.unique(words.numbers))
     contributions = np.zeros((len(known), ensemble.heads, features.shape[1]))
-    constant = np.zeros(contributions.shape[1:]) + blend.offsets[:, None]
+    constant = np.zeros(contributions.shape[1:]) + weights.offsets[:, None]
     linear_slopes = np.zeros((ensemble.heads, blocks.linear.shape[0], features.shape[1]))
-    for member, weight in zip(ensemble.members, blend.weights[:, :, None], strict=False):
+    for member, weight in zip(ensemble.members, weights.weights[:, :, None], strict=False):
         inputs, columns = map(dense, blocks.of(member))
         slopes, constants, _ = member.network.explain(inputs, columns)
         slopes = weight[:, None] * slopes.reshape(ensemble.heads, *inputs.shape)  # (C, K, B)
@@ -47,7 +47,7 @@ def explain(featurizer: Any, ensemble: Ensemble, samples: Any) -> tuple[np.ndarr
     if not isinstance(featurizer, StreamFeaturizer) or featurizer.base_models is None:
         return contributions, constant
     heads = np.arange(ensemble.heads)
-    for model, weight in enumerate(blend.weights[len(ensemble.members) :] if ensemble.mixes_linear else ()):
+    for model, weight in enumerate(weights.weights[len(ensemble.members) :] if ensemble.mixes_linear else ()):
         linear_slopes[heads, model * ensemble.heads + heads] += weight[:, None]
     feature_of = featurizer.feature_of_columns
     all_columns = blocks.columns if blocks.memory is None else blocks.memory[1]

@@ -219,7 +219,7 @@ class Learner:
 
         def predict(chunk: Any) -> np.ndarray:
             predicted = self.means.run(self.featurizer.transform(chunk)).astype(np.float64)
-            return weights.of(self.means.mixed(predicted))
+            return weights.combine(self.means.mixed(predicted))
 
         return self.targets.in_units(_by_chunks(predict, samples), self.means)
 
