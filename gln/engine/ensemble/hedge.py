@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from gln.engine.ensemble.stacking import StackingWeights
-from gln.engine.jit import OwnsArrays, compiled, plain
+from gln.engine.jit import WritableArrays, compiled, plain
 from gln.engine.networks.head_sampling import log_share
 
 LARGEST_DEVIATION = 5.0  # a cap, so that no single sample decides
@@ -30,7 +30,7 @@ RECENT_FADING = 0.95  # NLL is the same within .01 for .9 to .98; where means su
 
 
 @dataclasses.dataclass
-class Hedge(OwnsArrays):
+class Hedge(WritableArrays):
     """How well each network predicted recently."""
 
     losses: np.ndarray  # (M, T), fading sums

@@ -155,7 +155,7 @@ class Featurizer:
     @property
     def cells_size(self) -> int:
         """The number of values of cells."""
-        cells: Any = self.cells if self.base_models is None else self.base_models.cells
+        cells: Any = self.cells if self.base_models is None else self.base_models.bin_means
         return 0 if cells is None else cells.columns
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
@@ -305,7 +305,7 @@ def by_feature(
     if featurizer.base_models is None:
         of_cells = np.zeros((0, 2), int) if featurizer.cells is None else featurizer.cells.features
     else:
-        of_cells = feature_of[featurizer.base_models.cells.features]
+        of_cells = feature_of[featurizer.base_models.bin_means.features]
     found += cells @ (of_cells[:, :, None] == np.arange(count)).mean(axis=1)
     if featurizer.base_models is None:
         return found, np.zeros(found.shape[:2])

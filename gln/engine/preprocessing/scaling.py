@@ -13,7 +13,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from gln.engine.batches import FEW_NUMBERS, check_integer, check_samples, dense
-from gln.engine.jit import OwnsArrays, compiled, plain
+from gln.engine.jit import WritableArrays, compiled, plain
 
 # The state of a Standardizer: its options, what it has counted of each feature, and the first samples.
 OPTIONS, COUNTED = ("floor", "limit", "far_is_missing"), ("count", "mean", "squares", "low", "high")
@@ -27,7 +27,7 @@ FAR = 4  # times the limit: values further from the mean count as missing
 ROUNDS = 10  # of outlier removal at most: large outliers hide smaller ones
 
 
-class Standardizer(OwnsArrays):
+class Standardizer(WritableArrays):
     """Standardises the features of a stream by the mean and scale of the values seen so far.
 
     A value x becomes (x - mean) / scale, where scale = std + floor * (max - min). Each sample is counted before it is

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gln.engine.jit import OwnsArrays, compiled, plain
+from gln.engine.jit import WritableArrays, compiled, plain
 
 MOST_CLASSES = 40  # statistics per feature; with more classes, several share one
 
@@ -29,7 +29,7 @@ class Column(NamedTuple):
 
 
 @dataclasses.dataclass
-class TargetEncoding(OwnsArrays):
+class TargetEncoding(WritableArrays):
     """The columns that samples with categories become, and the counts of each level.
 
     The statistic for a class is its log-odds among the samples of the level, minus its log-odds among all samples. For
