@@ -448,8 +448,9 @@ def _bin_means(g: Graph, x: str, bin_means: BinMeans, levels: Mapping[int, int])
         known = g("Not", g("IsNaN", value)) if feature not in levels else g("GreaterOrEqual", value, 0.0)
         above = g("ReduceSum", g("Cast", g("Greater", value, ends), to=TensorProto.INT64), [1])
         bins.append(g("Add", g("Where", known, above, len(ends)), first))
-    bins = g("Concat", *bins, axis=1)  # (B, F)
-    of_kinds = [g("Pad", g("Gather", cells, bins), [0, 0, 0, 1], 0) for cells in bin_means.cells]  # 0 for no feature
+    of_features = g("Concat", *bins, axis=1)  # (B, F)
+    # The cell of each feature's bin in grids of one feature and of two, and 0 for no feature.
+    of_kinds = [g("Pad", g("Gather", cells, of_features), [0, 0, 0, 1], 0) for cells in bin_means.cells]
     of_bins = g("Concat", *of_kinds, axis=1)  # (B, 2 (F + 1))
     places = np.where(bin_means.grids == NONE, size, bin_means.grids) + bin_means.kinds[:, None] * (1 + size)
     first, second = (g("Gather", of_bins, features, axis=1) for features in places.T)

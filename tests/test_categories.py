@@ -15,7 +15,7 @@ from helpers import assert_same_state, learner_state
 
 from gln.engine.networks import files
 from gln.engine.preprocessing.category_codes import categorical_columns, new_levels, small_as_numbers, with_codes
-from gln.engine.preprocessing.target_encoding import FEW, MOST_CLASSES, STRENGTH, Column, TargetEncoding
+from gln.engine.preprocessing.target_encoding import MOST_CLASSES, MOST_ONE_HOT, STRENGTH, Column, TargetEncoding
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "n_networks": 2, "n_epochs": 2, "random_state": 0, "backend": "numpy"}
@@ -151,14 +151,14 @@ def test_few_levels_are_columns():
 
 
 def test_in_a_stream_columns_say_nothing_once_there_are_many_levels():
-    codes = np.arange(2.0 * FEW)[None] % (FEW + 1)
-    categories = TargetEncoding.of_numbers(0, 2, True).of_stream(codes[:, :FEW], {0})
-    assert len(categories.columns) == 1 + FEW
+    codes = np.arange(2.0 * MOST_ONE_HOT)[None] % (MOST_ONE_HOT + 1)
+    categories = TargetEncoding.of_numbers(0, 2, True).of_stream(codes[:, :MOST_ONE_HOT], {0})
+    assert len(categories.columns) == 1 + MOST_ONE_HOT
     assert categories.of_stream(codes[:, :2], {0}) is categories
-    columns = categories.learn(codes, np.zeros(2 * FEW, int))
-    np.testing.assert_array_equal(columns[:FEW, :FEW], np.eye(FEW))
-    assert np.isnan(columns[:FEW, FEW:]).all()
-    assert categories.of_stream(codes[:, :FEW], {0}) is categories
+    columns = categories.learn(codes, np.zeros(2 * MOST_ONE_HOT, int))
+    np.testing.assert_array_equal(columns[:MOST_ONE_HOT, :MOST_ONE_HOT], np.eye(MOST_ONE_HOT))
+    assert np.isnan(columns[:MOST_ONE_HOT, MOST_ONE_HOT:]).all()
+    assert categories.of_stream(codes[:, :MOST_ONE_HOT], {0}) is categories
 
 
 def test_statistics_of_many_classes_are_bounded():

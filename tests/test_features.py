@@ -13,7 +13,7 @@ from scipy import sparse
 
 import gln.engine.preprocessing.basis_expansion
 import gln.engine.preprocessing.scaling
-from gln.engine.preprocessing.scaling import COUNTED, Moments, divisor, widened
+from gln.engine.preprocessing.scaling import STATISTICS, Moments, divisor, widened
 from gln.features import Standardizer, orientation_features, piecewise_linear, quantile_pieces, with_distances
 
 
@@ -235,7 +235,7 @@ def test_piecewise_linear_encodings_are_those_of_the_plain_loops():
 
 def by_formula(x: np.ndarray, standardizer: Standardizer) -> np.ndarray:  # (D, B) -> (D, B)
     """What `learn` returns, with the formulas of its docstring; the state becomes that after these samples."""
-    count, mean, squares, low, high = (standardizer.get_state()[name] for name in COUNTED)
+    count, mean, squares, low, high = (standardizer.get_state()[name] for name in STATISTICS)
     columns = []
     for value in x.T:
         known = ~np.isnan(value)
@@ -251,7 +251,7 @@ def by_formula(x: np.ndarray, standardizer: Standardizer) -> np.ndarray:  # (D, 
         missing = np.isnan(z) | (standardizer.far_is_missing & (np.abs(z) >= 4 * standardizer.limit))
         columns.append(np.where(missing, 0, np.clip(z, -standardizer.limit, standardizer.limit)))
     standardizer.set_state(
-        {**standardizer.get_state(), **dict(zip(COUNTED, (count, mean, squares, low, high), strict=True))}
+        {**standardizer.get_state(), **dict(zip(STATISTICS, (count, mean, squares, low, high), strict=True))}
     )
     return np.array(columns, np.float32).T
 

@@ -182,7 +182,9 @@ def test_a_fit_that_partial_fit_continued(estimator, tmp_path):
 def test_models_of_streams_are_refused(estimator, tmp_path):
     more = {"classes": [0, 1, 2]} if estimator is GLNClassifier else {}
     model = estimator(**SMALL).partial_fit(X, CLASSES, **more)
-    refused = r"^model: expected an estimator that learned by `fit`, got one that learned by `partial_fit` alone; fit it on"
+    refused = (
+        r"^model: expected an estimator that learned by `fit`, got one that learned by `partial_fit` alone; fit it"
+    )
     with pytest.raises(ValueError, match=refused):
         export(model, tmp_path / "m")
     assert os.listdir(tmp_path) == []

@@ -80,7 +80,7 @@ def chunks(count: int, batch_size: int = 1) -> Iterator[slice]:
 
 
 class Words(NamedTuple):
-    """What samples hold besides features: words, few of many that are known."""
+    """What samples hold besides features: words, of which most samples lack most."""
 
     starts: np.ndarray  # (B + 1,), where those of each sample begin
     numbers: np.ndarray  # (T,), of the words
@@ -88,7 +88,7 @@ class Words(NamedTuple):
     values: np.ndarray  # (T,), 1 for a level
 
     def take(self, rows: np.ndarray | slice) -> Words:
-        """Those of some samples, perhaps several times."""
+        """Those of the samples `rows`, which may repeat."""
         count = len(self.starts) - 1
         if isinstance(rows, slice):
             rows = np.arange(count)[rows]
@@ -105,7 +105,7 @@ def no_words(count: int) -> Words:
 
 @dataclasses.dataclass
 class SampleBatch:
-    """Samples that hold words beside their features; a slice has those of its samples."""
+    """Samples with words beside their features; indexing selects both."""
 
     features: np.ndarray  # (F, B)
     words: Words
@@ -136,6 +136,6 @@ def check_steps(step_sizes: np.ndarray | None, batch_size: int, count: int) -> N
     if step_sizes is not None and not (
         step_sizes.shape == (count,) and (step_sizes >= 0).all() and np.isfinite(step_sizes).all()
     ):
-        raise ValueError(f"shares: expected {(count,)} finite numbers of at least 0, got {step_sizes}")
+        raise ValueError(f"step_sizes: expected {(count,)} finite numbers of at least 0, got {step_sizes}")
     if batch_size < 1:
         raise ValueError(f"batch_size: expected at least 1, got {batch_size}")

@@ -250,7 +250,8 @@ class BinnedSamples(NamedTuple):
         return len(self.targets) if self.classes is None else 1 if self.classes == 2 else self.classes
 
     def take(self, places: np.ndarray) -> BinnedSamples:  # (n,)
-        return BinnedSamples(*(array[..., places] for array in self[:4]), self.classes)
+        targets, weights, folds = self.targets[..., places], self.weights[places], self.folds[places]
+        return BinnedSamples(self.cells[:, places], targets, weights, folds, self.classes)
 
     def means(self, grids: np.ndarray, depth: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """For a few of the grids at a time, the means of their cells, and the sums of each fold.

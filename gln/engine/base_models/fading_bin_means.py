@@ -147,7 +147,7 @@ def predict_bin_means(
     are_classes: bool,
     targets: np.ndarray,  # (C, B)
     step_sizes: np.ndarray,  # (B,)
-    predictions: np.ndarray,  # (E, B), filled
+    predicted: np.ndarray,  # (E, B), filled
 ) -> None:
     """Predict each sample, and then count it for the heads whose target is known."""
     grids, starts, counts, sums, totals = bin_counts
@@ -177,8 +177,7 @@ def predict_bin_means(
                         if counts[cell, head] > MOST_COUNT:
                             sums[cell, head] *= MOST_COUNT / counts[cell, head]
                             counts[cell, head] = MOST_COUNT
-                place = grid * heads + head
-                predictions[place, b] = LOGIT_FACTOR * (logit(mean) - logit(root)) if are_classes else mean
+                predicted[grid * heads + head, b] = LOGIT_FACTOR * (logit(mean) - logit(root)) if are_classes else mean
         for head in range(heads):
             if math.isfinite(targets[head, b]):
                 totals[0, head] += step_sizes[b]

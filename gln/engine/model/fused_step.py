@@ -75,7 +75,7 @@ def learn_single(
     if featurizer.categories is not None:
         assert counted is not None
         columns = featurizer.categories.learn(features, counted, step_sizes)
-    counts = not featurizer.standardizer.judges_together
+    counts = not featurizer.standardizer.is_warming_up
     if not counts:
         featurizer.standardizer.count_first(columns)
     fixed = with_room(featurizer, ensemble, len(features) + len(words.numbers))

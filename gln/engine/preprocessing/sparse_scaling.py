@@ -24,7 +24,7 @@ class SparseScaler(WritableArrays):
 
     A value x becomes 0.25 x / sqrt(r m), where r is the root mean square of its feature, zeros included, and m the
     geometric mean of the magnitudes of all nonzero values. So a rare word counts for more than a frequent one, but for
-    less than if each were divided by its own r. NaN is a missing value and becomes 0, as does a feature never seen.
+    less than if each were divided by its r. NaN is a missing value and becomes 0, as does a feature never seen.
     """
 
     def __init__(self, size: int) -> None:
