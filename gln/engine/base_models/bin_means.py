@@ -34,7 +34,7 @@ ROUNDING = 1e-12  # relative to a value: 0.1 + 0.2 is 0.3
 # the golden section stays away from all values of a regular grid.
 IN_GAP = (math.sqrt(5) - 1) / 2
 NUMBERS = 1 << 18  # counted at a time, so that they stay in the processor's cache
-CHUNK = 20_000  # samples predicted at a time, so that the values of each grid stay in the cache for many
+AT_ONCE = 20_000  # samples to predict, so that the values of each grid stay in the cache for many
 TINY = 1e-9  # weight of no samples
 
 
@@ -176,8 +176,8 @@ def fit_bin_means(
     of_samples = np.zeros(samples.shape[0], int)
     of_samples[indices] = folds
     predictions = np.empty((len(of_samples), means.columns), np.float32)
-    for start in range(0, len(predictions), CHUNK):
-        chunk = slice(start, start + CHUNK)
+    for start in range(0, len(predictions), AT_ONCE):
+        chunk = slice(start, start + AT_ONCE)
         predictions[chunk] = means.predict(dense(samples[chunk]).T, values, of_samples[chunk]).T
     return means, predictions
 

@@ -129,9 +129,8 @@ class HashedLinear(WritableArrays):
 
     def double(self) -> None:
         """Move everything to twice as many slots."""
-        used = np.flatnonzero(self.keys)
-        keys, places = np.zeros(2 * len(self.keys), np.int64), np.empty(len(used), np.int64)
-        compiled(move, *SLOTS_OF[1:])(self.keys[used], keys, self._used, self.max_slots, places)
+        used, keys = np.flatnonzero(self.keys), np.zeros(2 * len(self.keys), np.int64)
+        places = compiled(*SLOTS_OF)(self.keys[used], keys, self._used, self.max_slots, True)
         for name in ("scales", "leaders", "squares"):
             old = getattr(self, name)
             new = np.zeros((len(keys), *old.shape[1:]))
@@ -171,10 +170,9 @@ class HashedLinear(WritableArrays):
         A cross counts half for each. Shapes: the features and words of the terms, ascending (n,) -> (M C, B, n),
         (M C, B).
         """
-        places = np.empty(len(terms.keys), np.int64)
-        compiled(*SLOTS_OF)(terms.keys, self.keys, self._used, self.max_slots, places)
+        places = compiled(*SLOTS_OF)(terms.keys, self.keys, self._used, self.max_slots, False)
         weights = -self.leaders[places] * np.array(RATES[: self.models])[:, None]  # (T, M, C)
-        weights = weights / (STEADY + np.sqrt(self.squares[places]))
+        weights /= STEADY + np.sqrt(self.squares[places])
         weights /= np.maximum(self.scales[places], np.abs(terms.values))[:, None, None]
         weights *= terms.values[:, None, None]
         samples = np.arange(len(terms.crosses)).repeat(np.diff(terms.starts))
@@ -271,17 +269,14 @@ def slot_of(keys: np.ndarray, used: np.ndarray, max_slots: int, key: int) -> int
     return first if keys[slot] == 0 and is_full(keys, used, max_slots) else slot
 
 
-def slots_of(found: np.ndarray, keys: np.ndarray, used: np.ndarray, max_slots: int, slots: np.ndarray) -> None:
-    """Fill `slots`, (n,), with those of the keys `found`, (n,)."""
+def slots_of(found: np.ndarray, keys: np.ndarray, used: np.ndarray, max_slots: int, writes: bool) -> np.ndarray:
+    """The slots of the keys `found`, (n,), which are written into them if this `writes`: -> (n,)."""
+    slots = np.empty(len(found), np.int64)
     for i in range(len(found)):
         slots[i] = slot_of(keys, used, max_slots, found[i])
-
-
-def move(found: np.ndarray, keys: np.ndarray, used: np.ndarray, max_slots: int, slots: np.ndarray) -> None:
-    """`slots_of`, and write each key into its slot."""
-    for i in range(len(found)):
-        slots[i] = slot_of(keys, used, max_slots, found[i])
-        keys[slots[i]] = found[i]
+        if writes:
+            keys[slots[i]] = found[i]
+    return slots
 
 
 def find_terms(
