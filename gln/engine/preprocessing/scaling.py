@@ -100,8 +100,8 @@ class Standardizer(WritableArrays):
         if not self.is_warming_up:  # fast
             return self._standardise(targets, True, bound, missing)
         y, before = np.empty(targets.shape, np.float32), np.empty((2, self.size, targets.shape[1] + 1))
-        for chunk, z, moments in self._learn(targets, bound, missing):
-            y[:, chunk], before[:, :, chunk.start : chunk.stop + 1] = z, moments
+        for chunk, z, of_chunk in self._learn(targets, bound, missing):
+            y[:, chunk], before[:, :, chunk.start : chunk.stop + 1] = z, of_chunk
         return y, before
 
     def _learn(self, samples: Any, bound: float, missing: float) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
@@ -113,14 +113,14 @@ class Standardizer(WritableArrays):
         start, count = 0, samples.shape[1]
         while start < count:
             if self.is_warming_up:
-                chunk, before = slice(start, start + 1), (self.mean.copy(), self.scale)
+                chunk, mean, scale = slice(start, start + 1), self.mean.copy(), self.scale
                 self.count_first(samples[:, chunk])
-                z, moments = self._standardise(samples[:, chunk], False, bound, missing)
-                moments[:, :, 0] = before
+                z, before = self._standardise(samples[:, chunk], False, bound, missing)
+                before[:, :, 0] = mean, scale
             else:
                 chunk = slice(start, min(count, start + max(1, BLOCK // self.size)))
-                z, moments = self._standardise(samples[:, chunk], True, bound, missing)
-            yield chunk, z, moments
+                z, before = self._standardise(samples[:, chunk], True, bound, missing)
+            yield chunk, z, before
             start = chunk.stop
 
     def count_first(self, sample: Any) -> None:
