@@ -19,7 +19,7 @@ from gln.engine.jit import WritableArrays, compiled, plain
 
 MOST_CLASSES = 40  # statistics per feature; with more classes, several share one
 # 5 or 10 levels, and strengths of 1 to 10, are equally good within the noise.
-MOST_ONE_HOT = 10  # levels of a feature with a column each; with more, and always in streams, a feature has statistics
+MOST_ONE_HOT = 10  # levels that have a column each; a feature with more, or of a stream, has statistics
 STRENGTH = 3.0  # weight of the overall rate or mean, as a number of samples
 
 
