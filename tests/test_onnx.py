@@ -330,7 +330,7 @@ def test_levels_that_differ_stay_different(kind, tmp_path):
         levels = np.array(
             [str(x) for x in kinds] if inputs["kind"] == "tensor(string)" else kinds, TYPES[inputs["kind"]]
         )
-        given = {"size": rows[["size"]].to_numpy(np.float32), "kind": levels[:, None]}
+        given = {"size": rows[["size"]].to_numpy(np.float32), "kind": values[:, None]}
     np.testing.assert_allclose(answers(session, **given)["probabilities"], model.predict_proba(rows), atol=1e-5)
 
 
