@@ -26,7 +26,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Polygon, Rectangle
 from sklearn.datasets import make_moons
 
-from gln.engine.base_models.fading_bin_means import NONE, PAIR_DEPTH, STEEP
+from gln.engine.base_models.bin_means import NONE
+from gln.engine.base_models.fading_bin_means import PAIR_DEPTH, STEEP
 from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.batches import Words
 from gln_numpy import GLN, gate
@@ -275,7 +276,7 @@ def loans(count: int = 3000) -> Loan:
     z = z.astype(np.float32)
     features, columns = np.stack([age, income, cities]), np.array([0, 1, -1])
     named = Words(np.arange(count + 1), words, np.full(count, -1), np.ones(count))
-    base_models = OnlineBaseModels.start([0, 1], 1, are_classes=True, pairs=False, counts=True)
+    base_models = OnlineBaseModels.start([0, 1], 1, are_classes=True, crosses=False, uses_bins=True)
     base_models.learn(z, features, named, columns, targets)
     terms = base_models.linear.terms(features[:, -1:], named.take(slice(-1, None)), z[:, -1:], columns)
     contributions = base_models.linear.explain(terms, np.arange(len(features) + 4))[0][
@@ -335,7 +336,7 @@ def draw_number(axes: Axes, left: float, top: float, side: float, z: float, of: 
 
 def draw_cells(axes: Axes, left: float, top: float, side: float, loan: Loan) -> None:
     """The mean target in each cell of two features."""
-    cells, bins = loan.base_models.cells.cells, 1 << PAIR_DEPTH
+    cells, bins = loan.base_models.bin_means.bin_counts, 1 << PAIR_DEPTH
     start = cells.starts[np.flatnonzero(cells.grids[:, 1] != NONE)[0]]
     counts, sums = (each[start : start + bins**2, 0].reshape(bins, bins) for each in (cells.counts, cells.sums))
     one = side / bins

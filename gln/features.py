@@ -51,7 +51,7 @@ def orientation_features(images: Any, orientations: int = 12, cells: int = 7) ->
     # Weight of each row of pixels in each row of cells, (side, cells): it falls with the distance from the middle.
     spacing = side / cells
     middles = (np.arange(cells) + 0.5) * spacing - 0.5
-    share = np.maximum(1 - np.abs(np.arange(side)[:, None] - middles) / spacing, 0).astype(np.float32)
+    weights = np.maximum(1 - np.abs(np.arange(side)[:, None] - middles) / spacing, 0).astype(np.float32)
     features = np.empty((len(images), cells, cells, orientations), np.float32)
     for start in range(0, len(images), 2000):  # in blocks: temporary arrays need far more memory than the images
         block = images[start : start + 2000].astype(np.float32).reshape(-1, side, side)
@@ -60,6 +60,6 @@ def orientation_features(images: Any, orientations: int = 12, cells: int = 7) ->
         direction = np.arctan2(down, right) * np.float32(orientations / (2 * np.pi)) % orientations
         for o in range(orientations):
             apart = np.abs(direction - o)
-            part = np.maximum(1 - np.minimum(apart, orientations - apart), 0) * length  # (block, side, side)
-            features[start : start + 2000, :, :, o] = share.T @ part @ share
+            towards = np.maximum(1 - np.minimum(apart, orientations - apart), 0) * length  # (block, side, side)
+            features[start : start + 2000, :, :, o] = weights.T @ towards @ weights
     return np.sqrt(features, out=features).reshape(len(images), cells * cells * orientations)

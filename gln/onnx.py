@@ -10,7 +10,6 @@ samples are rows.
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -25,13 +24,10 @@ try:
 except ImportError as error:
     raise ImportError('gln.onnx needs ONNX and skl2onnx: pip install "gated-linear-networks[onnx]"') from error
 
-from gln.engine.base_models.bin_means import BinMeans
-from gln.engine.base_models.fading_bin_means import DEPTHS, STEEP
-from gln.engine.base_models.hashed_linear import HashedLinear
-from gln.engine.base_models.tables import CellTables, table_of_pairs, tables_of_cells, weights_of_levels
+from gln.engine.base_models.bin_means import NONE, BinMeans
 from gln.engine.ensemble.ensemble import Ensemble
-from gln.engine.model.featurizers import TableFeaturizer
-from gln.engine.model.learner import LEAST_STD, Learner
+from gln.engine.model.featurizers import PlainFeaturizer, StreamFeaturizer
+from gln.engine.model.learner import LEAST_STD
 from gln.engine.networks.files import replacing
 from gln.engine.networks.protocol import is_network
 from gln.engine.preprocessing.basis_expansion import DISTANCE, Pieces
@@ -47,7 +43,6 @@ __all__ = ["export"]
 OPSET, IR_VERSION, FOR_ML, OPSET_FOR_ML = 18, 8, "ai.onnx.ml", 2
 FINE = 1000  # a standard deviation is at least this many times the distance of float32 numbers near the mean
 LAST = np.iinfo(np.int64).max  # the end of a slice that takes all that follows
-MOST_PAIRS = 2**23  # numbers in a table of what a category says together with other features
 MOST_BYTES = 2**31 - 2**24  # of constants: protobuf is limited to 2 GiB, part of which the nodes need
 # Types of inputs: their names, and that of their keys in a table.
 KINDS: dict[int, tuple[str, str]] = {
@@ -85,11 +80,11 @@ def export(model: Any, path: str | os.PathLike[str]) -> None:
 
     Raises:
         OSError: the file cannot be written; an existing file at `path` is kept.
-        ValueError: the model is of another kind, is not fitted, has a `base_predictor` or `negatives=False`, has
-            categories with too many levels for tables of pairs, has levels or classes that the file's types cannot hold
-            or tell apart, such as 1 and "1", has numbers that float32 rounds by more than a thousandth of their
-            standard deviation, has a feature whose name an input cannot have, or is larger than the 2 GiB that an ONNX
-            file can hold.
+        ValueError: the model is of another kind, is not fitted, learned a stream by `partial_fit` alone, has a
+            `base_predictor` or `negatives=False`, has levels or classes that the file's types cannot hold or tell
+            apart, such as 1 and "1", has numbers that float32 rounds by more than a thousandth of their standard
+            deviation, has a feature whose name an input cannot have, or is larger than the 2 GiB that an ONNX file can
+            hold.
     """
     graph = Graph()
     if isinstance(model, (GLNClassifier, GLNRegressor)):
@@ -119,7 +114,7 @@ class Graph:
     def __call__(self, kind: str, *inputs: Any, outputs: Sequence[str] = (), **attributes: Any) -> str:
         """Append a node; returns the name of its first output."""
         outputs = outputs or [f"{self.prefix}{kind}_{len(self.nodes)}"]
-        names = [each if isinstance(each, str) else self._constant(np.asarray(each)) for each in inputs]
+        names = [value if isinstance(value, str) else self._constant(np.asarray(value)) for value in inputs]
         self.nodes.append(helper.make_node(kind, names, outputs, **attributes))
         return outputs[0]
 
@@ -129,14 +124,14 @@ class Graph:
         return name
 
     def input(self, name: str, *shape: int | str, kind: int = TensorProto.FLOAT) -> str:
-        if name == "" or name.startswith(self.prefix) or any(each.name == name for each in self.inputs):
+        if name == "" or name.startswith(self.prefix) or any(known.name == name for known in self.inputs):
             expected = f"names of features that are all different, not empty, and do not begin with {self.prefix!r}"
             raise _bad("model", expected, repr(name))
         self.inputs.append(helper.make_tensor_value_info(name, kind, shape))
         return name
 
     def output(self, name: str, value: str, *shape: int | str, kind: int = TensorProto.FLOAT) -> None:
-        if any(each.name == name for each in self.inputs):
+        if any(known.name == name for known in self.inputs):
             raise _bad("model", f"no feature named {name!r}, which is an output of the file", "one")
         self("Identity", value, outputs=[name])
         self.outputs.append(helper.make_tensor_value_info(name, kind, shape))
@@ -161,7 +156,7 @@ def _export_network(g: Graph, network: Any) -> None:
         expected = "None, because a file cannot hold a callable; export a network whose inputs are its predictions"
         raise _bad("base_predictor", expected, repr(network.base_predictor))
     given = g.input("inputs", config.input_size, "B"), g.input("context_inputs", config.context_size, "B")
-    s = _mixed(g, network, *(g("Transpose", each, perm=[1, 0]) for each in given))
+    s = _mixed(g, network, *(g("Transpose", samples, perm=[1, 0]) for samples in given))
     p, heads = g(INVERSE_LINKS[config.record.link], s), [config.num_heads] if config.num_heads > 1 else []
     g.output("predictions", g("Squeeze", p, [2] if heads else [0, 2]), *heads, "B")
 
@@ -208,12 +203,11 @@ class Input(NamedTuple):
 def _inputs(g: Graph, estimator: Any) -> list[Input]:
     """The inputs of an estimator: `X`, or one for each feature, as described in `export`."""
     features, levels = estimator.n_features_in_, estimator.categories_
-    if all(_kind(own) == TensorProto.FLOAT for own in levels.values()):
+    if all(_kind(known) == TensorProto.FLOAT for known in levels.values()):
         return [Input(g.input("X", "B", features), TensorProto.FLOAT, features)]
     names = getattr(estimator, "feature_names_in_", [f"x{i}" for i in range(features)])
     kinds = [_kind(levels.get(i, {})) for i in range(features)]
-    each = zip(names, kinds, strict=True)
-    return [Input(g.input(name, "B", 1, kind=kind), kind, 1) for name, kind in each]
+    return [Input(g.input(name, "B", 1, kind=kind), kind, 1) for name, kind in zip(names, kinds, strict=True)]
 
 
 def _check_rounding(estimator: Any) -> None:
@@ -281,10 +275,7 @@ def _classified(g: Graph, classifier: GLNClassifier, inputs: list[Input]) -> tup
     """Labels (B,), probabilities (B, C), and the classes as labels are given."""
     if not getattr(classifier, "negatives", True):  # which older pickles lack
         raise _bad("model", "a classifier with negatives=True", "one with negatives=False")
-    p, classes = (
-        _predicted(g, classifier.learner_, classifier.learner_.means, *_samples(g, classifier, inputs)),
-        classifier.classes_,
-    )
+    p, classes = _predicted(g, classifier.learner_.means, *_samples(g, classifier, inputs)), classifier.classes_
     p = g("Concat", g("Sub", 1.0, p), p, axis=0) if len(classes) == 2 else g("Div", p, g("ReduceSum", p, [0]))
     if classes.dtype.kind not in "biufUO" or (classes.dtype.kind == "u" and classes.max() > LAST):
         raise _bad("model", "classes that are text, bools, or numbers within int64", f"{classes.dtype} {classes[-1]}")
@@ -304,24 +295,24 @@ def _export_regressor(g: Graph, regressor: GLNRegressor, inputs: list[Input]) ->
     give("variable", _means(g, regressor, samples))
     if regressor.quantile_glns_:
         levels = regressor.quantile_glns_[0][0].num_heads
-        of_targets = [g("Unsqueeze", _rows(g, learner, learner.quantiles[t], samples), [1]) for t in range(len(mean))]
+        of_targets = [g("Unsqueeze", _rows(g, learner.quantiles[t], samples), [1]) for t in range(len(mean))]
         found = g("Concat", *of_targets, axis=1)  # (B, T, Q)
         found = g("Add", g("Mul", found, scale[:, None]), mean[:, None])
         found = g("Pad", found, [0, 0, 0, 1, 0, 0])  # one more row: sorting none crashes ONNX Runtime up to about 1.25
         rising = g("TopK", found, [levels], outputs=["rising", "ranks"], largest=0)
         give("quantiles", g("Slice", rising, [0], [-1], [0]), levels)
     if learner.variances is not None:
-        stds = g("Mul", g("Sqrt", _rows(g, learner, learner.variances, samples)), scale)
+        stds = g("Mul", g("Sqrt", _rows(g, learner.variances, samples)), scale)
         give("std", g("Max", stds, LEAST_STD))
 
 
 def _means(g: Graph, regressor: GLNRegressor, samples: tuple[str, str]) -> str:  # -> (B, T)
-    z = _rows(g, regressor.learner_, regressor.learner_.means, samples)
+    z = _rows(g, regressor.learner_.means, samples)
     return g("Add", g("Mul", z, regressor.target_standardizer_.scale), regressor.target_standardizer_.mean)
 
 
-def _rows(g: Graph, learner: Learner, ensemble: Ensemble, samples: tuple[str, str]) -> str:  # -> (B, C)
-    return g("Transpose", _predicted(g, learner, ensemble, *samples), perm=[1, 0])
+def _rows(g: Graph, ensemble: Ensemble, samples: tuple[str, str]) -> str:  # -> (B, C)
+    return g("Transpose", _predicted(g, ensemble, *samples), perm=[1, 0])
 
 
 # ---- Pipelines, by skl2onnx ------------------------------------------------------------------------------------------
@@ -341,10 +332,10 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
     """Add an estimator to the graph that skl2onnx makes of a pipeline."""
     g, model = Graph(scope.get_unique_variable_name("gln") + "_"), operator.raw_operator
     kinds = {StringTensorType: TensorProto.STRING, Int64TensorType: TensorProto.INT64}
-    inputs, names = [], [each.onnx_name for each in operator.outputs]
-    for each in operator.inputs:
-        width = each.type.shape[1] if len(operator.inputs) > 1 else model.n_features_in_
-        inputs.append(Input(each.onnx_name, kinds.get(type(each.type), TensorProto.FLOAT), width))
+    inputs, names = [], [output.onnx_name for output in operator.outputs]
+    for given in operator.inputs:
+        width = given.type.shape[1] if len(operator.inputs) > 1 else model.n_features_in_
+        inputs.append(Input(given.onnx_name, kinds.get(type(given.type), TensorProto.FLOAT), width))
     if isinstance(model, GLNClassifier):
         label, p, classes = _classified(g, model, inputs)
         kind = TensorProto.STRING if classes.dtype.kind == "O" else TensorProto.INT64
@@ -375,22 +366,18 @@ def _single(g: Graph, value: str) -> str:
     return g("Cast", value, to=TensorProto.FLOAT)
 
 
-def _predicted(g: Graph, learner: Learner, ensemble: Ensemble, inputs: str, context: str) -> str:  # -> (C, B) float64
-    """The blended prediction of a group: probabilities of each head, or standardised values. Shapes: (B, K), (B, D)."""
-    featurizer = learner.featurizer
-    (blend, link), each = ensemble.stacking_weights(), []
+def _predicted(g: Graph, ensemble: Ensemble, inputs: str, context: str) -> str:  # -> (C, B) float64
+    """The prediction of an ensemble: probabilities of each head, or standardised values. Shapes: (B, K), (B, D)."""
+    stacking, link = ensemble.stacking_weights()
+    outputs = []
     for network in ensemble.networks:
         read = g("Slice", inputs, [-network.input_size], [LAST], [1])
-        each.append(_mixed(g, network, read, context))
-    if ensemble.mixes_linear:  # the linear models are combined after the networks
-        said = g("Slice", inputs, [0], [featurizer.base_models.linear_size], [1])
-        said = g("Reshape", said, [0, featurizer.base_models.models, ensemble.heads])
-        each.append(g("Transpose", said, perm=[2, 0, 1]))
-    mixed = g("Cast", g("Concat", *each, axis=2), to=TensorProto.DOUBLE)  # (C, B, M)
+        outputs.append(_mixed(g, network, read, context))
+    mixed = g("Cast", g("Concat", *outputs, axis=2), to=TensorProto.DOUBLE)  # (C, B, M)
     if ensemble.link != link:
         mixed = g(INVERSE_LINKS[ensemble.link], mixed)
-    sums = g("ReduceSum", g("Mul", mixed, blend.weights.T[:, None]), [2], keepdims=0)
-    return g(INVERSE_LINKS[link], g("Add", sums, blend.offsets[:, None]))
+    sums = g("ReduceSum", g("Mul", mixed, stacking.weights.T[:, None]), [2], keepdims=0)
+    return g(INVERSE_LINKS[link], g("Add", sums, stacking.offsets[:, None]))
 
 
 def _with_distances(g: Graph, z: str, size: int) -> str:  # (B, D) -> (B, 2 D)
@@ -407,40 +394,42 @@ def _encoded(g: Graph, z: str, pieces: Pieces) -> str:  # (B, D) -> (B, E)
 
 def _samples(g: Graph, estimator: Any, given: list[Input]) -> tuple[str, str]:  # -> (B, K), (B, D)
     """The inputs of networks, of which some read only the last ones, and side information."""
-    featurizer, x = estimator.learner_.featurizer, _coded(g, estimator, given)
-    if isinstance(featurizer.standardizer, SparseScaler):
+    featurizer = estimator.learner_.featurizer
+    if isinstance(featurizer, StreamFeaturizer):
+        came = "one that learned by `partial_fit` alone; fit it on a table, or predict in Python"
+        raise _bad("model", "an estimator that learned by `fit`", came)
+    x = _coded(g, estimator, given)
+    if isinstance(featurizer, PlainFeaturizer):
         factors = featurizer.standardizer.transform(np.ones((featurizer.size, 1))).toarray()[:, 0].astype(np.float64)
         z = g("Mul", g("Where", g("IsNaN", x), 0.0, x), factors)
         return _single(g, z), _single(g, z)
-    levels, columns, inputs = {f: len(own) for f, own in estimator.categories_.items()}, x, []
+    levels, columns, inputs = {f: len(codes) for f, codes in estimator.categories_.items()}, x, []
     if featurizer.encoding is not None:
         columns = _columns(g, x, featurizer.encoding, levels)
     z = _standardised(g, columns, featurizer.standardizer)
-    if isinstance(featurizer, TableFeaturizer):
-        inputs = [_encoded(g, z, featurizer.pieces)] if len(featurizer.pieces.features) else []
-        inputs += [] if featurizer.bin_means is None else [_cells(g, x, featurizer.bin_means, levels)]
-    else:
-        linear = _linear(g, x, z, featurizer.numbers, featurizer.base_models.linear, levels)
-        inputs = [linear, _fading_cells(g, z, tables_of_cells(featurizer.base_models.cells))]
+    if len(featurizer.pieces.features):
+        inputs = [_encoded(g, z, featurizer.pieces)]
+    if featurizer.bin_means is not None:
+        inputs.append(_bin_means(g, x, featurizer.bin_means, levels))
     return g("Concat", *inputs, _with_distances(g, z, featurizer.size), axis=1), z
 
 
 def _coded(g: Graph, estimator: Any, given: list[Input]) -> str:  # -> (B, F) float64
     """Samples with the codes of categories, and -1 for an unknown level."""
     categories, names = estimator.categories_, _names(estimator)
-    parts, first = [], 0
+    columns, first = [], 0
     for name, kind, width in given:
-        own = {f - first: categories[f] for f in range(first, first + width) if f in categories}
-        if kind == TensorProto.STRING and len(own) < width:
+        levels = {f - first: categories[f] for f in range(first, first + width) if f in categories}
+        if kind == TensorProto.STRING and len(levels) < width:
             raise _bad("model", f"no text in {name!r}, which is not a category", "text")
-        if not own:
-            parts.append(g("Cast", name, to=TensorProto.DOUBLE))
-        for i in range(width if own else 0):
+        if not levels:
+            columns.append(g("Cast", name, to=TensorProto.DOUBLE))
+        for i in range(width if levels else 0):
             value = g("Gather", name, [i], axis=1)
-            value = _codes(g, value, kind, own[i], names[first + i]) if i in own else value
-            parts.append(g("Cast", value, to=TensorProto.DOUBLE))
+            value = _codes(g, value, kind, levels[i], names[first + i]) if i in levels else value
+            columns.append(g("Cast", value, to=TensorProto.DOUBLE))
         first += width
-    return g("Concat", *parts, axis=1)
+    return g("Concat", *columns, axis=1)
 
 
 def _codes(g: Graph, value: str, kind: int, levels: Levels, feature: object) -> str:  # (B, 1) -> (B, 1) float32
@@ -452,71 +441,22 @@ def _codes(g: Graph, value: str, kind: int, levels: Levels, feature: object) -> 
     return g("LabelEncoder", value, domain=FOR_ML, default_float=-1.0, values_floats=codes, **{KINDS[kind][1]: keys})
 
 
-def _linear(
-    g: Graph, x: str, z: str, columns: np.ndarray, linear: HashedLinear, levels: Mapping[int, int]
-) -> str:  # (B, F), (B, D) -> (B, M C) float32
-    """What linear models say: weights of each number, of each level, and of pairs of these."""
-    numbers = np.flatnonzero(columns >= 0)
-    known = g("Cast", g("Gather", z, columns[numbers], axis=1), to=TensorProto.DOUBLE)
-    missing = g("Cast", g("IsNaN", g("Gather", x, numbers, axis=1)), to=TensorProto.DOUBLE)
-    values = g("Pad", g("Concat", known, missing, axis=1), [0, 0, 0, 1], 1.0)
-    levels = {feature: count for feature, count in levels.items() if count}
-    codes = {feature: _code(g, x, feature, count) for feature, count in levels.items()}
-    parts = [_weighted(g, values, *weights_of_levels(linear, numbers))]
-    for feature, count in levels.items():
-        size = count * (2 * len(numbers) + 1) * linear.models * linear.heads
-        _check_pairs(size, f"feature {feature} and the numbers")
-        own = weights_of_levels(linear, numbers, feature, count)
-        parts.append(_weighted(g, values, *(g("Gather", each, codes[feature]) for each in own)))
-    for one, other in itertools.combinations(sorted(levels), 2):
-        _check_pairs(levels[one] * levels[other] * linear.heads, f"the features {one} and {other}")
-        place = g("Add", g("Mul", codes[one], levels[other] + 1), codes[other])
-        table = table_of_pairs(linear, {feature: levels[feature] for feature in (one, other)})
-        said = g("Gather", table.reshape(-1, linear.heads), place)
-        parts.append(g("Pad", said, [0, (linear.models - 1) * linear.heads, 0, 0], 0.0))  # the first model has no pairs
-    return _single(g, g("Clip", g("Sum", *parts), -linear.limit, linear.limit))
-
-
-def _check_pairs(size: int, features: str) -> None:
-    if size > MOST_PAIRS:
-        expected = f"at most {MOST_PAIRS} numbers in a table of what each level says together with other features"
-        raise _bad("model", expected, f"{size} for {features}")
-
-
-def _weighted(g: Graph, values: str, weights: Any, scales: Any) -> str:  # (B, V), (B or 1, V, M C), (B or 1, V)
-    """Weights times values, each divided by the largest value seen, or by itself if it is larger: -> (B, M C)."""
-    scaled = g("Div", values, g("Max", scales, g("Abs", values)))
-    return g("Squeeze", g("MatMul", g("Unsqueeze", scaled, [1]), weights), [1])
-
-
-def _fading_cells(g: Graph, z: str, tables: CellTables) -> str:  # (B, D) -> (B, E)
-    """What the cells of a stream say of a sample."""
-    z = g("Cast", z, to=TensorProto.DOUBLE)
-    bins = g("Floor", g("Div", float(1 << DEPTHS[-1]), g("Add", 1.0, g("Exp", g("Mul", z, -STEEP)))))
-    bins = g("Cast", bins, to=TensorProto.INT64)
-    first, second = (
-        g("Div", g("Gather", bins, columns, axis=1), divisors)
-        for columns, divisors in zip(tables.columns.T, tables.divisors.T, strict=True)
-    )
-    rows = g("Add", g("Add", g("Mul", first, tables.widths), second), tables.starts)
-    return g("Reshape", g("Gather", tables.values, rows), [0, len(tables.starts) * tables.values.shape[1]])
-
-
-def _cells(g: Graph, x: str, cells: BinMeans, levels: Mapping[int, int]) -> str:  # (B, F) -> (B, E)
-    """What the cells say that a sample is in: a value's bin is the number of ends that it is above."""
-    bins, ends_of = [], np.split(cells.ends, cells.first_ends[1:])
-    for feature, (ends, first) in enumerate(zip(ends_of, cells.first_bins, strict=True)):
-        own = g("Gather", x, [feature], axis=1)
-        known = g("Not", g("IsNaN", own)) if feature not in levels else g("GreaterOrEqual", own, 0.0)
-        above = g("ReduceSum", g("Cast", g("Greater", own, ends), to=TensorProto.INT64), [1])
+def _bin_means(g: Graph, x: str, bin_means: BinMeans, levels: Mapping[int, int]) -> str:  # (B, F) -> (B, E)
+    """The values of each sample's cells: the bin of a feature is the number of ends that its value is above."""
+    bins, ends_of, size = [], np.split(bin_means.ends, bin_means.first_ends[1:]), len(bin_means.sizes)
+    for feature, (ends, first) in enumerate(zip(ends_of, bin_means.first_bins, strict=True)):
+        value = g("Gather", x, [feature], axis=1)
+        known = g("Not", g("IsNaN", value)) if feature not in levels else g("GreaterOrEqual", value, 0.0)
+        above = g("ReduceSum", g("Cast", g("Greater", value, ends), to=TensorProto.INT64), [1])
         bins.append(g("Add", g("Where", known, above, len(ends)), first))
     of_features = g("Concat", *bins, axis=1)  # (B, F)
-    of_kinds = [g("Pad", g("Gather", own, of_features), [0, 0, 0, 1], 0) for own in cells.cells]  # 0 for no feature
+    # The cell of each feature's bin in grids of one feature and of two, and 0 for no feature.
+    of_kinds = [g("Pad", g("Gather", cells, of_features), [0, 0, 0, 1], 0) for cells in bin_means.cells]
     of_bins = g("Concat", *of_kinds, axis=1)  # (B, 2 (F + 1))
-    places = cells.grids + cells.kinds[:, None] * (1 + len(cells.sizes))
-    first, second = (g("Gather", of_bins, own, axis=1) for own in places.T)  # (B, G)
-    cell = g("Add", g("Add", g("Mul", first, cells.widths), second), cells.starts)
-    return g("Reshape", g("Gather", cells.values, cell), [0, cells.columns])
+    places = np.where(bin_means.grids == NONE, size, bin_means.grids) + bin_means.kinds[:, None] * (1 + size)
+    first, second = (g("Gather", of_bins, features, axis=1) for features in places.T)
+    cell = g("Add", g("Add", g("Mul", first, bin_means.widths), second), bin_means.starts)  # (B, G)
+    return g("Reshape", g("Gather", bin_means.values, cell), [0, bin_means.columns])
 
 
 def _standardised(g: Graph, x: str, standardizer: Standardizer) -> str:  # (B, D) float64 -> (B, D) float32
@@ -530,14 +470,14 @@ def _standardised(g: Graph, x: str, standardizer: Standardizer) -> str:  # (B, D
 def _columns(g: Graph, x: str, categories: TargetEncoding, levels: Mapping[int, int]) -> str:  # (B, F) -> (B, D)
     """Columns of samples with coded categories: numbers are kept, the columns of each code come from a table."""
     numbers = np.flatnonzero(~np.isin(categories.features, list(levels)))
-    places, parts = [numbers], [g("Gather", x, categories.features[numbers], axis=1)]
+    places, columns = [numbers], [g("Gather", x, categories.features[numbers], axis=1)]
     for feature, count in levels.items():
         places.append(np.flatnonzero(categories.features == feature))
         samples = np.zeros((categories.size, count + 1))
         samples[feature] = [*range(count), np.nan]
         table = categories.transform(samples)[places[-1]].T  # (L + 1, columns), the last row for an unknown level
-        parts.append(g("Gather", table, _code(g, x, feature, count)))
-    return g("Gather", g("Concat", *parts, axis=1), np.argsort(np.concatenate(places)), axis=1)
+        columns.append(g("Gather", table, _code(g, x, feature, count)))
+    return g("Gather", g("Concat", *columns, axis=1), np.argsort(np.concatenate(places)), axis=1)
 
 
 def _code(g: Graph, x: str, feature: int, count: int) -> str:  # (B, F) -> (B,) integers

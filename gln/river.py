@@ -30,7 +30,7 @@ from gln.engine.ensemble.ensemble import COLUMNS
 from gln.engine.model.builders import OF_STREAMS, build_stream, stream_roles
 from gln.engine.model.sample_weights import check_stream_weights, repeated
 from gln.engine.model.targets import sum_to_one
-from gln.engine.preprocessing.target_encoding import FEW
+from gln.engine.preprocessing.target_encoding import MOST_ONE_HOT
 from gln.engine.streaming.estimator import PREVIOUS, StreamEstimator
 from gln.engine.streaming.prequential import joined, predictions_of
 from gln.engine.streaming.schema import AT_ONCE, Samples, check_frame, label_of, target_of
@@ -242,8 +242,8 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
 
     @staticmethod
     def _codes(numbers: Any) -> np.ndarray:
-        """Codes of previous labels. From FEW on, levels have statistics only, so no level adds a column."""
-        return np.add(numbers, FEW)
+        """Codes of previous labels. From MOST_ONE_HOT on, levels have statistics only, so no level adds a column."""
+        return np.add(numbers, MOST_ONE_HOT)
 
     def _probabilities(self, samples: SampleBatch) -> np.ndarray:  # -> (C, B)
         count = len(self._labels)

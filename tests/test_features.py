@@ -13,7 +13,7 @@ from scipy import sparse
 
 import gln.engine.preprocessing.basis_expansion
 import gln.engine.preprocessing.scaling
-from gln.engine.preprocessing.scaling import COUNTED, Moments, divisor, widened
+from gln.engine.preprocessing.scaling import STATISTICS, Moments, divisor, widened
 from gln.features import Standardizer, orientation_features, piecewise_linear, quantile_pieces, with_distances
 
 
@@ -41,11 +41,11 @@ def test_each_sample_is_standardised_by_those_up_to_it(floor):
 
 def test_one_call_is_many_calls():
     x = stream()
-    whole, parts = Standardizer(4), Standardizer(4)
+    whole, batched = Standardizer(4), Standardizer(4)
     at_once = whole.learn(x)
-    in_turn = np.concatenate([parts.learn(part) for part in np.split(x, [1, 2, 20, 20], axis=1)], axis=1)
-    np.testing.assert_allclose(in_turn, at_once, rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(parts.transform(x), whole.transform(x), rtol=1e-6, atol=1e-6)
+    by_batch = np.concatenate([batched.learn(batch) for batch in np.split(x, [1, 2, 20, 20], axis=1)], axis=1)
+    np.testing.assert_allclose(by_batch, at_once, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(batched.transform(x), whole.transform(x), rtol=1e-6, atol=1e-6)
 
 
 def test_transform_counts_nothing():
@@ -196,8 +196,8 @@ def test_distances_of_few_values_are_those_of_many(monkeypatch, loop):
     z = np.random.default_rng(0).normal(size=(3, 400)).astype(np.float32)
     z[:, ::5] = 0
     monkeypatch.setattr("gln.engine.preprocessing.basis_expansion.compiled", loop)
-    each = [with_distances(z[:, [b]]) for b in range(400)]
-    np.testing.assert_array_equal(np.concatenate(each, axis=1), with_distances(z))
+    single = [with_distances(z[:, [b]]) for b in range(400)]
+    np.testing.assert_array_equal(np.concatenate(single, axis=1), with_distances(z))
 
 
 def test_pieces_lie_between_quantiles_of_distinct_values():
@@ -211,8 +211,8 @@ def test_pieces_lie_between_quantiles_of_distinct_values():
     zeros = np.zeros((1, 400))
     zeros[0, :20] = np.arange(20)  # most quantiles of all values would be zero
     assert len(quantile_pieces(zeros).features) == 8
-    for features, each in ((25, 8), (50, 4), (150, 2)):
-        assert len(quantile_pieces(rng.normal(size=(features, 30))).features) == features * each
+    for features, count in ((25, 8), (50, 4), (150, 2)):
+        assert len(quantile_pieces(rng.normal(size=(features, 30))).features) == features * count
     assert len(quantile_pieces(np.zeros((3, 0))).features) == 0
     near = np.array([[0.0, 1e-44, 2.0]], np.float32)  # the first two are almost equal
     pieces = quantile_pieces(near)
@@ -235,7 +235,7 @@ def test_piecewise_linear_encodings_are_those_of_the_plain_loops():
 
 def by_formula(x: np.ndarray, standardizer: Standardizer) -> np.ndarray:  # (D, B) -> (D, B)
     """What `learn` returns, with the formulas of its docstring; the state becomes that after these samples."""
-    count, mean, squares, low, high = (standardizer.get_state()[name] for name in COUNTED)
+    count, mean, squares, low, high = (standardizer.get_state()[name] for name in STATISTICS)
     columns = []
     for value in x.T:
         known = ~np.isnan(value)
@@ -251,7 +251,7 @@ def by_formula(x: np.ndarray, standardizer: Standardizer) -> np.ndarray:  # (D, 
         missing = np.isnan(z) | (standardizer.far_is_missing & (np.abs(z) >= 4 * standardizer.limit))
         columns.append(np.where(missing, 0, np.clip(z, -standardizer.limit, standardizer.limit)))
     standardizer.set_state(
-        {**standardizer.get_state(), **dict(zip(COUNTED, (count, mean, squares, low, high), strict=True))}
+        {**standardizer.get_state(), **dict(zip(STATISTICS, (count, mean, squares, low, high), strict=True))}
     )
     return np.array(columns, np.float32).T
 

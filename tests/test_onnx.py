@@ -31,13 +31,12 @@ import onnxruntime
 import skl2onnx
 
 import gln.onnx
-from gln.engine.base_models.fading_bin_means import STEEP, FadingBinMeans, count_cells
 from gln.onnx import export
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN
 
 COUNT = 1000
-SOME = (slice(None), slice(0), slice(1), slice(100, 177))  # samples for one session
+SLICES = (slice(None), slice(0), slice(1), slice(100, 177))  # samples for one session
 INPUTS = np.random.default_rng(0).normal(size=(6, COUNT)).astype(np.float32)
 CONTEXT = np.random.default_rng(1).normal(size=(5, COUNT)).astype(np.float32)
 KINDS: dict[str, dict[str, Any]] = {
@@ -97,16 +96,16 @@ def assert_same_predictions(model: Any, folder: Path, rows: Any, given: np.ndarr
     session = session_of(model, folder)
     given = np.asarray(rows if given is None else given, np.float32)
     expected = expected_of(model, rows)
-    for some in SOME:
-        found = answers(session, X=given[some])
+    for chosen in SLICES:
+        found = answers(session, X=given[chosen])
         assert found.keys() == expected.keys()
         for name, array in found.items():
-            assert array.shape == expected[name][some].shape
+            assert array.shape == expected[name][chosen].shape
             if name == "label":
-                assert array.tolist() == expected[name][some].tolist()
+                assert array.tolist() == expected[name][chosen].tolist()
             else:
                 rtol, atol = (0, 1e-5) if name == "probabilities" else (1e-5, 1e-5 * np.std(expected[name]))
-                np.testing.assert_allclose(array, expected[name][some], rtol=rtol, atol=atol, err_msg=name)
+                np.testing.assert_allclose(array, expected[name][chosen], rtol=rtol, atol=atol, err_msg=name)
 
 
 # ---- Networks --------------------------------------------------------------------------------------------------------
@@ -124,10 +123,10 @@ def assert_network_predicts_the_same(model: Any, folder: Path) -> None:
     inputs = INPUTS * np.float32(9)  # so that some are clipped
     expected = to_numpy(model.predict(inputs, CONTEXT))
     assert np.ptp(expected) > 0.2
-    for some in SOME:
-        found = answers(session, inputs=inputs[:, some], context_inputs=CONTEXT[:, some])["predictions"]
-        assert found.shape == expected[..., some].shape
-        np.testing.assert_allclose(found, expected[..., some], rtol=1e-5, atol=1e-5)
+    for chosen in SLICES:
+        found = answers(session, inputs=inputs[:, chosen], context_inputs=CONTEXT[:, chosen])["predictions"]
+        assert found.shape == expected[..., chosen].shape
+        np.testing.assert_allclose(found, expected[..., chosen], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -151,11 +150,9 @@ def test_base_predictors_are_refused(tmp_path):
 # ---- Estimators ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("learn", ["fit", "partial_fit"])
 @pytest.mark.parametrize("labels", [np.array(["low", "middle", "high"]), np.array([3, 7]), np.array([False, True])])
-def test_classifiers(learn, labels, tmp_path):
-    model = GLNClassifier(**SMALL)
-    getattr(model, learn)(X, labels[CLASSES % len(labels)], **({} if learn == "fit" else {"classes": labels}))
+def test_classifiers(labels, tmp_path):
+    model = GLNClassifier(**SMALL).fit(X, labels[CLASSES % len(labels)])
     assert_same_predictions(model, tmp_path, X)
 
 
@@ -164,13 +161,35 @@ def test_many_classes(tmp_path):
     assert_same_predictions(model, tmp_path, X)
 
 
-@pytest.mark.parametrize("learn", ["fit", "partial_fit"])
 @pytest.mark.parametrize("targets", [TARGET, np.stack([TARGET, 1000 - TARGET], axis=1)], ids=["one", "several"])
-def test_regressors(learn, targets, tmp_path):
+def test_regressors(targets, tmp_path):
     model = GLNRegressor(**SMALL)
-    assert_same_predictions(getattr(model, learn)(X, targets), tmp_path, X)
+    assert_same_predictions(model.fit(X, targets), tmp_path, X)
     model = clone(model).set_params(quantiles=(0.9, 0.1), density=True)
-    assert_same_predictions(getattr(model, learn)(X, targets), tmp_path, X)
+    assert_same_predictions(model.fit(X, targets), tmp_path, X)
+
+
+@pytest.mark.parametrize("estimator", [GLNClassifier, GLNRegressor])
+def test_a_fit_that_partial_fit_continued(estimator, tmp_path):
+    model = estimator(**SMALL).fit(X[: COUNT // 2], CLASSES[: COUNT // 2])
+    before = model.predict(X)
+    model.partial_fit(X[COUNT // 2 :], CLASSES[COUNT // 2 :])
+    assert (model.predict(X) != before).any()
+    assert_same_predictions(model, tmp_path, X)
+
+
+@pytest.mark.parametrize("estimator", [GLNClassifier, GLNRegressor])
+def test_models_of_streams_are_refused(estimator, tmp_path):
+    more = {"classes": [0, 1, 2]} if estimator is GLNClassifier else {}
+    model = estimator(**SMALL).partial_fit(X, CLASSES, **more)
+    refused = (
+        r"^model: expected an estimator that learned by `fit`, got one that learned by `partial_fit` alone; fit it"
+    )
+    with pytest.raises(ValueError, match=refused):
+        export(model, tmp_path / "m")
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(ValueError, match=refused):
+        skl2onnx.to_onnx(model, X[:1].astype(np.float32))
 
 
 def test_deviations_of_a_target_that_never_varied(tmp_path):
@@ -178,15 +197,13 @@ def test_deviations_of_a_target_that_never_varied(tmp_path):
     assert_same_predictions(model, tmp_path, X)
 
 
-@pytest.mark.parametrize("learn", ["fit", "partial_fit"])
 @pytest.mark.parametrize("estimator", [GLNClassifier, GLNRegressor])
-def test_categories_of_numbers(learn, estimator, tmp_path):
+def test_categories_of_numbers(estimator, tmp_path):
     rng = np.random.default_rng(0)
     rows = np.column_stack([rng.integers(30, 50, COUNT), X[:, :2], rng.integers(0, 3, COUNT) * 5, X[:, 2]])
     rows[rng.random(COUNT) < 0.1, 0] = np.nan
     model = estimator(**SMALL, categorical_features=[0, 3])
-    more = {"classes": [0, 1, 2]} if learn == "partial_fit" and estimator is GLNClassifier else {}
-    getattr(model, learn)(rows, (CLASSES + rows[:, 3].astype(int)) % 3, **more)
+    model.fit(rows, (CLASSES + rows[:, 3].astype(int)) % 3)
     rows[:50, 0], rows[50:60, 3] = 99, 2.5  # levels that were never seen
     assert_same_predictions(model, tmp_path, rows)
 
@@ -197,12 +214,11 @@ TYPES = {"tensor(string)": object, "tensor(int64)": np.int64, "tensor(float)": n
 def columns_for(session: Any, frame: pd.DataFrame) -> dict[str, np.ndarray]:
     """Each column of a frame as the input of its name; "" is a missing level."""
     given = {}
-    for each in session.get_inputs():
-        kind = TYPES[each.type]
-        column = (
-            frame[each.name].astype(object).where(frame[each.name].notna(), "") if kind is object else frame[each.name]
-        )
-        given[each.name] = column.to_numpy(kind)[:, None]
+    for asked in session.get_inputs():
+        kind, column = TYPES[asked.type], frame[asked.name]
+        if kind is object:
+            column = column.astype(object).where(column.notna(), "")
+        given[asked.name] = column.to_numpy(kind)[:, None]
     return given
 
 
@@ -226,15 +242,12 @@ def expected_class(frame: pd.DataFrame) -> np.ndarray:
     return np.where((frame.colour == "red").to_numpy() ^ (frame["size"] > 0).to_numpy(), "yes", "no")
 
 
-@pytest.mark.parametrize("learn", ["fit", "partial_fit"])
-def test_categories_are_named_columns_of_text_and_integers(learn, tmp_path):
+def test_categories_are_named_columns_of_text_and_integers(tmp_path):
     frame = mixed_table()
-    model, more = GLNClassifier(**SMALL, categorical_features=["colour", "kind", "shape"]), {}
-    if learn == "partial_fit":
-        more = {"classes": ["no", "yes"]}
-    getattr(model, learn)(frame, expected_class(frame), **more)
+    model = GLNClassifier(**SMALL, categorical_features=["colour", "kind", "shape"])
+    model.fit(frame, expected_class(frame))
     session, asked = session_of(model, tmp_path), unlike(frame)
-    kinds = {each.name: (each.type, each.shape) for each in session.get_inputs()}
+    kinds = {asked.name: (asked.type, asked.shape) for asked in session.get_inputs()}
     text, number = ("tensor(string)", ["B", 1]), ("tensor(float)", ["B", 1])
     assert kinds == {
         **{"colour": text, "size": number, "weight": number, "kind": ("tensor(int64)", ["B", 1]), "shape": text}
@@ -309,13 +322,14 @@ def test_levels_that_differ_stay_different(kind, tmp_path):
     model, frame = of_levels(levels)
     session, rows, kinds = session_of(model, tmp_path), frame[: len(levels)], [as_given.get(x, x) for x in levels]
     assert len(np.unique(model.predict_proba(rows).round(3), axis=0)) >= len(levels) - (True in as_given)
-    inputs = {each.name: each.type for each in session.get_inputs()}
+    inputs = {asked.name: asked.type for asked in session.get_inputs()}
     if "X" in inputs:
         with np.errstate(over="ignore"):
             given = {"X": np.column_stack([rows["size"], np.array(kinds, np.float64)]).astype(np.float32)}
     else:
-        own = np.array([str(x) for x in kinds] if inputs["kind"] == "tensor(string)" else kinds, TYPES[inputs["kind"]])
-        given = {"size": rows[["size"]].to_numpy(np.float32), "kind": own[:, None]}
+        dtype = inputs["kind"]
+        values = np.array([str(x) for x in kinds] if dtype == "tensor(string)" else kinds, TYPES[dtype])
+        given = {"size": rows[["size"]].to_numpy(np.float32), "kind": values[:, None]}
     np.testing.assert_allclose(answers(session, **given)["probabilities"], model.predict_proba(rows), atol=1e-5)
 
 
@@ -433,50 +447,7 @@ def test_text_that_is_no_category_is_refused():
         skl2onnx.to_onnx(model, frame.astype({"b": str})[:1])
 
 
-# ---- Streams ---------------------------------------------------------------------------------------------------------
-
-
-def test_streams_that_grew_and_samples_beyond_them(tmp_path):
-    """Levels and pairs of levels that came later, categories alone, one without levels, and values larger than any."""
-    rng = np.random.default_rng(0)
-    kinds = np.column_stack([rng.integers(0, 30, COUNT), rng.integers(0, 4, COUNT), np.full(COUNT, np.nan)])
-    kinds[: COUNT // 2, 0] %= 5
-    labels = (kinds[:, 0] * kinds[:, 1] % 3).astype(int)
-    model = GLNClassifier(**SMALL, categorical_features=[0, 1, 2])
-    for part in (slice(0, 500), slice(500, COUNT)):
-        model.partial_fit(kinds[part], labels[part], classes=[0, 1, 2])
-    assert_same_predictions(model, tmp_path, kinds)
-    rows = np.column_stack([kinds[:, :2], 3 + rng.normal(size=(COUNT, 2))])
-    model = GLNRegressor(**SMALL, categorical_features=[0, 1]).partial_fit(rows, kinds[:, 0] * rows[:, 2])
-    assert not np.isnan(rows).any()
-    rows[:300, 2:] *= -4  # up to the limit of standardised values
-    rows[rng.random(rows.shape) < 0.1] = np.nan
-    assert_same_predictions(model, tmp_path, rows)
-
-
-def test_bins_of_a_stream_do_not_depend_on_numba():
-    """Without Numba, products with a float32 were rounded to float32, in another bin if they are near its end."""
-    ends = (np.log(np.arange(1, 64) / np.arange(63, 0, -1)) / STEEP).astype(np.float32)
-    z = np.concatenate([np.nextafter(ends, np.float32(9)), ends, np.nextafter(ends, np.float32(-9))])[None]
-    found = FadingBinMeans.start([0], 1, are_classes=False)
-    found.counts[:], found.sums[:, 0] = 1, np.arange(len(found.sums))
-    said, nothing = np.zeros((2, *z.shape), np.float32), np.full(z.shape, np.nan)
-    for own, values in zip(said, (z, z.astype(np.float64)), strict=True):
-        count_cells(values, found.cells, False, nothing, nothing[0], own)
-    assert len(np.unique(said)) == 64
-    np.testing.assert_array_equal(*said)
-
-
-def test_too_many_levels_for_a_table_of_pairs_are_refused(tmp_path, monkeypatch):
-    rows = np.column_stack([np.arange(100), np.arange(100) % 50, np.zeros(100)])
-    model = GLNRegressor(**SMALL, categorical_features=[0, 1]).partial_fit(rows, rows[:, 1])
-    monkeypatch.setattr(gln.onnx, "MOST_PAIRS", 4999)
-    with pytest.raises(ValueError, match=r"^model: expected at most 4999 numbers .*got 5000 for the features 0 and 1$"):
-        export(model, tmp_path / "m")
-    monkeypatch.setattr(gln.onnx, "MOST_PAIRS", 599)
-    with pytest.raises(ValueError, match=r"^model: expected at most 599 numbers .*got 600 for feature 0 and the num"):
-        export(model, tmp_path / "m")
-    assert os.listdir(tmp_path) == []
+# ---- Other kinds -----------------------------------------------------------------------------------------------------
 
 
 def test_wide_sparse_models_take_dense_rows(tmp_path):

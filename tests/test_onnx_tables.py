@@ -16,7 +16,6 @@ import pandas as pd
 import pytest
 from test_onnx import answers, columns_for, expected_of, session_of
 
-from gln.engine.base_models.fading_bin_means import DEPTHS, STEEP
 from gln.engine.preprocessing.category_codes import with_codes
 from gln.engine.preprocessing.scaling import FAR
 from gln.sklearn import GLNClassifier, GLNRegressor
@@ -53,8 +52,10 @@ def random_table(rng: np.random.Generator, rows: int) -> tuple[pd.DataFrame, np.
         frame.loc[rng.random(rows) < rng.uniform(0, 0.3), name] = None
     if rng.random() < 0.4:
         frame["copy"] = frame["number 0"]
-    told = [pd.factorize(frame[name])[0] % 5 if is_category(name) else np.sin(frame[name].fillna(0)) for name in frame]
-    return frame, np.sum(told, axis=0) + 0.3 * rng.normal(size=rows)
+    effects = [
+        pd.factorize(frame[name])[0] % 5 if is_category(name) else np.sin(frame[name].fillna(0)) for name in frame
+    ]
+    return frame, np.sum(effects, axis=0) + 0.3 * rng.normal(size=rows)
 
 
 def is_category(name: Any) -> bool:
@@ -62,19 +63,16 @@ def is_category(name: Any) -> bool:
 
 
 def learned(rng: np.random.Generator, frame: pd.DataFrame, targets: np.ndarray) -> Any:
-    """A small classifier or regressor, of a table or of a stream."""
+    """A small classifier or regressor."""
     names = [name for name in frame if is_category(name)] or None
-    options: dict[str, Any] = {"layer_sizes": (8, 4), "random_state": 0, "categorical_features": names}
-    learn, classes = rng.choice(["fit", "partial_fit"], p=[0.6, 0.4]), int(rng.choice([0, 2, 5]))
-    if learn == "fit":
-        options |= {"n_networks": 4, "n_epochs": 1}
+    size: dict[str, Any] = {"layer_sizes": (8, 4), "n_networks": 4, "n_epochs": 1}
+    options, classes = size | {"random_state": 0, "categorical_features": names}, int(rng.choice([0, 2, 5]))
     if classes == 0:
         more: list[dict[str, Any]] = [{}, {"density": True}, {"quantiles": (0.1, 0.5, 0.9)}]
-        return getattr(GLNRegressor(**options, **more[rng.integers(3)]), learn)(frame, 50 + 20 * targets)
+        return GLNRegressor(**options, **more[rng.integers(3)]).fit(frame, 50 + 20 * targets)
     y = np.digitize(targets, np.quantile(targets, np.arange(1, classes) / classes))
     y[:classes] = np.arange(classes)
-    known = {"classes": np.arange(classes)} if learn == "partial_fit" else {}
-    return getattr(GLNClassifier(**options), learn)(frame, y, **known)
+    return GLNClassifier(**options).fit(frame, y)
 
 
 def rounded(frame: pd.DataFrame) -> pd.DataFrame:
@@ -84,7 +82,7 @@ def rounded(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def given_to(session: Any, frame: pd.DataFrame) -> dict[str, np.ndarray]:
-    if [each.name for each in session.get_inputs()] == ["X"]:
+    if [given.name for given in session.get_inputs()] == ["X"]:
         return {"X": frame.to_numpy(np.float32)}
     return columns_for(session, frame)
 
@@ -117,7 +115,6 @@ def closeness(model: Any, frame: pd.DataFrame) -> dict[str, np.ndarray]:
         "mean": _least(np.abs(exact[varies]) / rounding[varies]),
         "far": _least(np.abs(np.abs(exact) - FAR * standardizer.limit) / rounding),
         "cell": _to_cells(model, x),
-        "bin": _to_bins(featurizer, z, rounding),
     }
 
 
@@ -148,15 +145,6 @@ def _to_cells(model: Any, x: np.ndarray) -> np.ndarray:  # (F, B) -> (B,)
     return least
 
 
-def _to_bins(featurizer: Any, z: np.ndarray, rounding: np.ndarray) -> np.ndarray:  # (D, B) twice -> (B,)
-    if featurizer.base_models is None:
-        return np.full(z.shape[1], np.inf)
-    used = np.unique(featurizer.base_models.cells.grids.clip(0))
-    p = 1 / (1 + np.exp(-STEEP * z[used].astype(np.float64)))
-    places, step = p * (1 << DEPTHS[-1]), p * (1 - p) * STEEP * (1 << DEPTHS[-1])
-    return _least(np.abs(places - places.round()) / (step * rounding[used] + NEVER))
-
-
 # ---- The tables ------------------------------------------------------------------------------------------------------
 
 
@@ -173,7 +161,8 @@ def apart(seed: int, folder: Path, asked: int = 1000) -> dict[str, list[str]]:
         far = different > APART
         close = closeness(model, rows[far]) if far.any() else {}
         causes[kind] = [
-            " ".join([cause for cause, own in close.items() if own[i] < CLOSE]) or ("sums" if size < OF_SUMS else "")
+            " ".join([cause for cause, distances in close.items() if distances[i] < CLOSE])
+            or ("sums" if size < OF_SUMS else "")
             for i, size in enumerate(different[far])
         ]
     return causes
@@ -184,9 +173,10 @@ def test_rows_apart_are_rare_and_explained(tables, tmp_path):
     causes = [apart(seed, tmp_path) for seed in tables]
     rows = 1000 * len(tables)
     for kind in ("float32", "float64"):
-        assert not any("" in each[kind] for each in causes)
-    assert sum(len(each["float32"]) for each in causes) <= max(1, rows / 50_000)
+        assert not any("" in of_table[kind] for of_table in causes)
+    assert sum(len(of_table["float32"]) for of_table in causes) <= max(1, rows / 50_000)
     # A mean that is one of the values, to the last bit, is left to rounding: one table in a hundred.
-    of_means = [each["float64"] for each in causes if any("mean" in cause for cause in each["float64"])]
+    of_means = [table["float64"] for table in causes if any("mean" in cause for cause in table["float64"])]
     assert len(of_means) <= max(1, len(tables) / 100)
-    assert sum(len(each["float64"]) for each in causes if each["float64"] not in of_means) <= max(1, rows / 50_000)
+    others = [table["float64"] for table in causes if table["float64"] not in of_means]
+    assert sum(map(len, others)) <= max(1, rows / 50_000)

@@ -53,14 +53,14 @@ def test_sparse_samples_are_learned_as_dense_ones(gln_numba, kind, sizes, batch_
     given = [(x, x), (SAMPLES.tocsr(), SAMPLES.tocsc()), (SAMPLES, x)]
     models = [dense, of_sparse, mixed]
     expected, *found = (
-        model.predict_online(*each, targets, batch_size) for model, each in zip(models, given, strict=True)
+        model.predict_online(*arrays, targets, batch_size) for model, arrays in zip(models, given, strict=True)
     )
     np.testing.assert_allclose(found, [expected, expected], atol=1e-5)
     assert abs(dense.get_state()["weights.1"]).max() == np.float32(0.1)
     for model in (of_sparse, mixed):
         assert_same_state(model, dense, atol=1e-4)
-    for each in [*given, (x, SAMPLES)]:
-        np.testing.assert_allclose(of_sparse.predict(*each), dense.predict(x, x), atol=1e-4)
+    for arrays in [*given, (x, SAMPLES)]:
+        np.testing.assert_allclose(of_sparse.predict(*arrays), dense.predict(x, x), atol=1e-4)
     np.testing.assert_array_equal(of_sparse.contexts(SAMPLES), dense.contexts(x.astype(np.float32)))
     for one, other in zip(of_sparse.explain(*given[1]), of_sparse.explain(x, x), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
@@ -143,9 +143,9 @@ def test_wide_tables_are_the_same_to_every_backend_and_from_a_file(tmp_path):
     p, *others = (model.fit(X, y).predict_proba(X) for model in models)
     for model in models:
         assert model.n_iter_ == 11
-        assert [each.layer_sizes for each in model.glns_] == [(1,)] * 2
+        assert [network.layer_sizes for network in model.glns_] == [(1,)] * 2
         model.save(tmp_path / "model")
-        others += [GLNClassifier.load(tmp_path / "model").predict_proba(some) for some in (X, X.tocsc(), X.toarray())]
+        others += [GLNClassifier.load(tmp_path / "model").predict_proba(x) for x in (X, X.tocsc(), X.toarray())]
         contributions, constant = model.explain(X[:5])
         assert contributions.shape == (5, 3, 1500)
         np.testing.assert_allclose(contributions.sum(axis=2) + constant, model.decision_function(X[:5]), atol=1e-4)
@@ -174,20 +174,20 @@ def test_wide_tables_of_many_classes():
 
 
 @pytest.mark.parametrize("backend", ["auto", "numpy"])
-def test_wide_streams_in_parts(backend):
+def test_wide_streams_in_batches(backend):
     X, y = texts(40)
     X.data[3] = np.nan  # counts as 0
-    whole, parts = (GLNClassifier(random_state=0, backend=backend) for _ in range(2))
+    whole, batched = (GLNClassifier(random_state=0, backend=backend) for _ in range(2))
     whole.partial_fit(sparse.csr_array(np.nan_to_num(X.toarray())), y, classes=[0, 1, 2])
-    for some in np.split(np.arange(40), [1, 2, 20]):
-        parts.partial_fit(X[some], y[some], classes=[0, 1, 2])
-    np.testing.assert_allclose(parts.predict_proba(X), whole.predict_proba(X), atol=1e-5)
-    before = parts.standardizer_.get_state()
+    for batch in np.split(np.arange(40), [1, 2, 20]):
+        batched.partial_fit(X[batch], y[batch], classes=[0, 1, 2])
+    np.testing.assert_allclose(batched.predict_proba(X), whole.predict_proba(X), atol=1e-5)
+    before = batched.standardizer_.get_state()
     X.data[3] = np.inf
-    for call in (parts.partial_fit, GLNClassifier().fit):
+    for call in (batched.partial_fit, GLNClassifier().fit):
         with pytest.raises(ValueError, match="infinity"):
             call(X, y)
-    assert_same_state(parts.standardizer_.get_state(), before)
+    assert_same_state(batched.standardizer_.get_state(), before)
 
 
 def test_wide_tables_of_numbers():
@@ -225,7 +225,7 @@ def test_a_single_wide_row():
 def test_narrow_sparse_tables_are_learned_as_dense_ones():
     X, y = texts(60, gln.engine.tabular.estimator.WIDE)
     small: Any = {"layer_sizes": [2], "n_networks": 1, "n_epochs": 1, "backend": "numpy", "random_state": 0}
-    dense, of_sparse = (GLNClassifier(**small).fit(each, y) for each in (X.toarray(), X))
+    dense, of_sparse = (GLNClassifier(**small).fit(samples, y) for samples in (X.toarray(), X))
     np.testing.assert_allclose(of_sparse.predict_proba(X), dense.predict_proba(X), atol=1e-5)
 
 
@@ -248,11 +248,11 @@ def test_sparse_scaler():
 
 def test_sparse_scaler_of_streams():
     samples = SAMPLES.tocsc()
-    whole, parts, table = SparseScaler(60), SparseScaler(40), SparseScaler(60)
+    whole, batched, table = SparseScaler(60), SparseScaler(40), SparseScaler(60)
     z = whole.learn(samples)
-    np.testing.assert_allclose(parts.learn(samples[:40, :0]).toarray(), np.zeros((40, 0)))
-    parts.grow(60)
-    found = sparse.hstack([parts.learn(samples[:, :300]), parts.learn(samples[:, 300:])])
+    np.testing.assert_allclose(batched.learn(samples[:40, :0]).toarray(), np.zeros((40, 0)))
+    batched.grow(60)
+    found = sparse.hstack([batched.learn(samples[:, :300]), batched.learn(samples[:, 300:])])
     np.testing.assert_allclose(found.toarray(), z.toarray(), rtol=1e-5)
     for b in (0, 5, 699):
         table.fit(samples[:, : b + 1])
@@ -260,8 +260,8 @@ def test_sparse_scaler_of_streams():
         np.testing.assert_allclose(z[:, [b]].toarray(), expected, rtol=1e-5)
     assert_same_state(table, whole, rtol=1e-9)
     table.fit(samples, np.array([3, 0, 3]))
-    parts.fit(samples[:, [0, 3, 3]])
-    assert_same_state(table, parts, rtol=1e-9)
+    batched.fit(samples[:, [0, 3, 3]])
+    assert_same_state(table, batched, rtol=1e-9)
     before = whole.get_state()
     bad = samples.copy()
     bad.data[-1] = np.inf

@@ -1,4 +1,4 @@
-"""Threads that need compiled loops at the same time, each for a model of its own."""
+"""Threads that need compiled loops at the same time, each for its model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples as columns of dense or sparse arrays: checks, and slices that bound the memory needed.
+"""Samples as columns of dense or sparse arrays, perhaps with words: checks, and slices that bound the memory needed.
 
 Shapes: B samples, D features.
 """
@@ -45,10 +45,6 @@ def _magnitude(numbers: np.ndarray) -> float:  # (n,)
     return largest
 
 
-def dense(samples: Any) -> np.ndarray:
-    return samples.toarray() if issparse(samples) else samples
-
-
 def as_numbers(name: str, values: Any) -> np.ndarray:
     """As float64; raises ValueError for text."""
     try:
@@ -73,14 +69,32 @@ def check_integer(name: str, value: Any, least: int) -> None:
         raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}")
 
 
+def check_steps(step_sizes: np.ndarray | None, batch_size: int, count: int) -> None:
+    if step_sizes is not None and not (
+        step_sizes.shape == (count,) and (step_sizes >= 0).all() and np.isfinite(step_sizes).all()
+    ):
+        raise ValueError(f"step_sizes: expected {(count,)} finite numbers of at least 0, got {step_sizes}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
+
+
+def dense(samples: Any) -> np.ndarray:
+    return samples.toarray() if issparse(samples) else samples
+
+
 def chunks(count: int, batch_size: int = 1) -> Iterator[slice]:
     """Slices of about 1000 samples, each of whole batches."""
     size = batch_size * max(1, CHUNK // batch_size)
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
+def spread(count: int, most: int) -> np.ndarray:
+    """Indices below `count`, evenly spaced, at most `most` of them."""
+    return np.linspace(0, count - 1, min(count, most)).astype(int)
+
+
 class Words(NamedTuple):
-    """What samples hold besides features: words, few of many that are known."""
+    """The words of samples: keys that most samples lack, so that linear models alone read them."""
 
     starts: np.ndarray  # (B + 1,), where those of each sample begin
     numbers: np.ndarray  # (T,), of the words
@@ -88,7 +102,7 @@ class Words(NamedTuple):
     values: np.ndarray  # (T,), 1 for a level
 
     def take(self, rows: np.ndarray | slice) -> Words:
-        """Those of some samples, perhaps several times."""
+        """Those of the samples `rows`, which may repeat."""
         count = len(self.starts) - 1
         if isinstance(rows, slice):
             rows = np.arange(count)[rows]
@@ -105,7 +119,7 @@ def no_words(count: int) -> Words:
 
 @dataclasses.dataclass
 class SampleBatch:
-    """Samples that hold words beside their features; a slice has those of its samples."""
+    """Samples with words beside their features; indexing selects both."""
 
     features: np.ndarray  # (F, B)
     words: Words
@@ -125,17 +139,3 @@ def features_and_words(samples: Any) -> tuple[Any, Words]:
     if isinstance(samples, SampleBatch):
         return samples.features, samples.words
     return samples, no_words(samples.shape[1])
-
-
-def spread(count: int, most: int) -> np.ndarray:
-    """Indices below `count`, evenly spaced, at most `most` of them."""
-    return np.linspace(0, count - 1, min(count, most)).astype(int)
-
-
-def check_steps(step_sizes: np.ndarray | None, batch_size: int, count: int) -> None:
-    if step_sizes is not None and not (
-        step_sizes.shape == (count,) and (step_sizes >= 0).all() and np.isfinite(step_sizes).all()
-    ):
-        raise ValueError(f"step_sizes: expected {(count,)} finite numbers of at least 0, got {step_sizes}")
-    if batch_size < 1:
-        raise ValueError(f"batch_size: expected at least 1, got {batch_size}")

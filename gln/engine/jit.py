@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-LOCK = threading.RLock()  # of several threads that need a loop for the first time, one makes it
+LOCK = threading.RLock()  # of several threads that need a loop for the first time, one compiles it
 
 
 @functools.cache
@@ -41,7 +41,7 @@ def plain(array: Any) -> np.ndarray:
     return array if array.flags.writeable else array.copy()
 
 
-class OwnsArrays:
+class WritableArrays:
     """Copies its arrays when it is unpickled: joblib passes large ones to its processes memory-mapped and read-only."""
 
     def state(self) -> dict[str, Any]:
@@ -49,12 +49,12 @@ class OwnsArrays:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        vars(self).update({name: _owned(value) for name, value in state.items()})
+        vars(self).update({name: _copied(value) for name, value in state.items()})
 
 
-def _owned(value: Any) -> Any:
+def _copied(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return np.array(value)
     if isinstance(value, dict):
-        return {name: _owned(each) for name, each in value.items()}
-    return [_owned(each) for each in value] if isinstance(value, list) else value
+        return {name: _copied(entry) for name, entry in value.items()}
+    return [_copied(entry) for entry in value] if isinstance(value, list) else value

@@ -1,9 +1,9 @@
-"""Counted cells: the mean target of the samples in a cell of one feature or of two, as base predictions.
+"""Means of bins: the mean target of a table's samples in a bin of a feature, or of two features, as base predictions.
 
-A feature is cut into bins, and a pair of features into the cells of both.
+Each feature is cut into bins. A grid is one feature or a pair of features, and its cells are bins or pairs of bins.
 
-Shapes: B samples, F features, C heads, G grids (single features and pairs of them), E columns (grids times heads), R
-parts of a table.
+Shapes: B or N samples, F features, C heads, G grids, E columns (grids times heads), R folds, V sample indices, in which
+a sample of weight 2 may occur twice.
 """
 
 from __future__ import annotations
@@ -18,17 +18,34 @@ import numpy as np
 from scipy.sparse import csc_array, issparse
 
 from gln.engine.batches import dense, spread
-from gln.engine.jit import OwnsArrays, compiled
+from gln.engine.jit import WritableArrays, compiled
+
+NONE = -1  # in place of a second feature
+STRENGTH = 4.0  # weight of the wider cell's mean, as a number of samples
+MIN_PROBABILITY = 1e-3  # probabilities are in [MIN_PROBABILITY, 1 - MIN_PROBABILITY]
+LOGIT_FACTOR = 0.5  # of logits: networks of small tables overfit larger ones
+MAX_VALUE = 10.0  # numbers are in [-MAX_VALUE, MAX_VALUE], as networks clip them
+BITS = 7  # a feature has at most 2^BITS bins, and one for missing values
+MOST_GRIDS_OF_TWO, MOST_COLUMNS = 60, 200  # pairs of features, and columns of them and of single features
+TRIED_PAIRS, TRIED_ON, TRIED_BITS = 1000, 3000, 4  # pairs to choose from, and the samples and bits to choose by
+BINNED_ON = 100_000  # samples for the ends of bins
+ROUNDING = 1e-12  # relative to a value: 0.1 + 0.2 is 0.3
+# Where in a gap a bin ends. The middle of 0.1 and 0.3 is a likely new value, 0.2, whose bin would depend on rounding;
+# the golden section stays away from all values of a regular grid.
+IN_GAP = (math.sqrt(5) - 1) / 2
+NUMBERS = 1 << 18  # counted at a time, so that they stay in the processor's cache
+AT_ONCE = 20_000  # samples to predict, so that the values of each grid stay in the cache for many
+TINY = 1e-9  # weight of no samples
 
 
 @dataclasses.dataclass
-class BinMeans(OwnsArrays):
-    """What the cells of each grid say of the heads: logits or numbers, with 0 for what they say on average."""
+class BinMeans(WritableArrays):
+    """What the cells of each grid predict for the heads: logits or numbers, with 0 for the average of all samples."""
 
     sizes: np.ndarray  # (F,), the number of each feature's bins; the last is for missing values and unknown levels
     ends: np.ndarray  # of all bins but these, ascending: a value is in the first bin whose end is not below it
     cells: np.ndarray  # (2, bins of all features): the cell of each bin in grids of one feature, and of two
-    grids: np.ndarray  # (G, 2), features; F as the second stands for none
+    grids: np.ndarray  # (G, 2), features; NONE as the second of a single one
     values: np.ndarray  # (cells of all grids, C) float32
 
     def __post_init__(self) -> None:
@@ -36,8 +53,8 @@ class BinMeans(OwnsArrays):
         stops = np.cumsum(self.sizes)
         self.first_bins, self.first_ends = stops - self.sizes, stops - self.sizes - np.arange(len(self.sizes))
         padded = np.pad(self.cells, [(0, 0), (0, 1)])  # one more bin, of no feature
-        counts = np.stack([1 + np.maximum.reduceat(own, [*self.first_bins, stops[-1]]) for own in padded])
-        self.kinds = (self.grids[:, 1] < len(self.sizes)).astype(int)  # 0 for grids of one feature, 1 of two
+        counts = np.stack([1 + np.maximum.reduceat(cells, [*self.first_bins, stops[-1]]) for cells in padded])
+        self.kinds = (self.grids[:, 1] != NONE).astype(int)  # 0 for grids of one feature, 1 of two
         heights, self.widths = counts[self.kinds, self.grids.T]
         self.starts = np.cumsum(heights * self.widths) - heights * self.widths  # each grid's first cell
         if len(self.values) != (heights * self.widths).sum():
@@ -52,7 +69,8 @@ class BinMeans(OwnsArrays):
         shapes = self.ends.shape, self.cells.shape, self.grids.shape[1:], self.values.shape[2:]
         if shapes != ((bins - features,), (2, bins), (2,), ()) or self.cells.min() < 0:
             raise ValueError(f"cells: expected the places of {bins} bins, got the shapes {shapes}")
-        if not ((self.grids >= 0).all() and (self.grids <= [features - 1, features]).all()):
+        self.grids = np.where(self.grids == [NONE, features], NONE, self.grids)  # older files have F for no feature
+        if not ((self.grids >= [0, NONE]) & (self.grids < features)).all():
             raise ValueError(f"cells: expected pairs of {features} features, got {self.grids.tolist()}")
 
     @property
@@ -62,27 +80,25 @@ class BinMeans(OwnsArrays):
     @property
     def features(self) -> np.ndarray:  # (E, 2)
         """The two features of each column, or the only one twice."""
-        first, second = self.grids.T
-        both = np.stack([first, np.where(self.kinds, second, first)], axis=1)
-        return both.repeat(self.values.shape[1], axis=0)
+        return np.where(self.grids == NONE, self.grids[:, :1], self.grids).repeat(self.values.shape[1], axis=0)
 
     def transform(self, samples: np.ndarray) -> np.ndarray:  # (F, B) -> (E, B) float32
-        return self.said(samples, self.values[None], np.zeros(samples.shape[1], int))
+        return self.predict(samples, self.values[None], np.zeros(samples.shape[1], int))
 
-    def said(self, samples: np.ndarray, values: np.ndarray, parts: np.ndarray) -> np.ndarray:
-        """What the cells of samples say, by the values of the part of each: (F, B), (R, cells, C), (B,) -> (E, B)."""
+    def predict(self, samples: np.ndarray, values: np.ndarray, folds: np.ndarray) -> np.ndarray:
+        """Predict samples, each by the values of its fold: (F, B), (R, cells, C), (B,) -> (E, B)."""
         if len(samples) != len(self.sizes):  # compiled loops do not check
             raise ValueError(f"samples: expected {len(self.sizes)} features, got {len(samples)}")
-        found = np.empty((self.columns, samples.shape[1]), np.float32)
+        predictions = np.empty((self.columns, samples.shape[1]), np.float32)
         bins = self.sizes, self.ends, self.first_ends, self.first_bins, self.cells
-        samples = np.ascontiguousarray(samples, np.float64)
-        compiled(_look_up)(samples, parts, *bins, self.grids, self.kinds, self.widths, self.starts, values, found)
-        return found
+        grids = self.grids, self.kinds, self.widths, self.starts
+        compiled(_look_up)(np.ascontiguousarray(samples, np.float64), folds, *bins, *grids, values, predictions)
+        return predictions
 
 
 def _look_up(
     samples: np.ndarray,  # (F, B)
-    parts: np.ndarray,  # (B,)
+    folds: np.ndarray,  # (B,)
     sizes: np.ndarray,
     ends: np.ndarray,
     first_ends: np.ndarray,
@@ -93,7 +109,7 @@ def _look_up(
     widths: np.ndarray,
     starts: np.ndarray,
     values: np.ndarray,  # (R, cells, C)
-    said: np.ndarray,  # (E, B), filled
+    predictions: np.ndarray,  # (E, B), filled
 ) -> None:
     """The values of each sample's cells. A loop, because as arrays the steps take as long as the networks."""
     count, heads = samples.shape[1], values.shape[2]
@@ -109,24 +125,64 @@ def _look_up(
             bins[feature, b] += first_bins[feature]
     for grid in range(len(grids)):
         start, width, kind = starts[grid], widths[grid], kinds[grid]
-        one, other = grids[grid]
+        first, second = grids[grid]
         for b in range(count):
-            place = start + cells[kind, bins[one, b]] * width
+            place = start + cells[kind, bins[first, b]] * width
             if kind == 1:
-                place += cells[1, bins[other, b]]
+                place += cells[1, bins[second, b]]
             for head in range(heads):
-                said[grid * heads + head, b] = values[parts[b], place, head]
+                predictions[grid * heads + head, b] = values[folds[b], place, head]
 
 
-BITS = 7  # a feature has at most 2^BITS cells, and one for missing values
-LOOKED_AT = 100_000  # visits for the ends of bins
-ROUNDING = 1e-12  # relative to a value: 0.1 + 0.2 is 0.3
-# Where in a gap a bin ends. The middle of 0.1 and 0.3 is a likely new value, 0.2, whose bin would depend on rounding;
-# the golden section stays away from all values of a regular grid.
-IN_GAP = (math.sqrt(5) - 1) / 2
+# ---- Fitting ---------------------------------------------------------------------------------------------------------
 
 
-class Axis(NamedTuple):
+def fit_bin_means(
+    samples: Any,
+    indices: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray,
+    folds: np.ndarray,
+    levels: Mapping[int, int],
+    rng: np.random.RandomState,
+) -> tuple[BinMeans | None, np.ndarray | None]:
+    """The means of a table's bins, and out-of-fold predictions for its samples, (N, E); None if no feature varies.
+
+    Args:
+        samples: (N, F), with categories as codes.
+        indices: of the samples to count, (V,).
+        targets: class numbers (V,), or standardised numbers (T, V).
+        weights: (V,).
+        folds: (V,), the fold that each is in.
+        levels: the number of levels of each category, by feature.
+        rng: draws the pairs to choose from, if there are many.
+    """
+    binnings, bins = _binned(samples, indices, levels)
+    classes = int(targets.max()) + 1 if targets.ndim == 1 else None
+    targets = targets if classes else targets.clip(-MAX_VALUE, MAX_VALUE)
+    binned = BinnedSamples(bins, targets, weights, folds, classes)
+    # A pair has about as many cells as there are samples, since more would make files large and add little.
+    bits = int(np.clip(np.round(np.log2(max(1, weights.sum())) / 2), 2, BITS))
+    kinds = [(grids, depth) for grids, depth in zip(_grids(binned, rng), (BITS, bits), strict=True) if len(grids)]
+    if not kinds:
+        return None, None
+    values = np.concatenate([_values(binned, binnings, *kind) for kind in kinds], axis=1)
+    grids = np.concatenate([grids for grids, _ in kinds])
+    # Other features need no bins.
+    binnings = [binning if feature in grids else binnings[NONE] for feature, binning in enumerate(binnings[:-1])]
+    cells = np.stack([np.concatenate([binning.at(depth)[1] for binning in binnings]) for depth in (BITS, bits)])
+    sizes = np.array([len(binning.cells) for binning in binnings])
+    means = BinMeans(sizes, np.concatenate([binning.ends for binning in binnings]), cells, grids, values[-1])
+    of_samples = np.zeros(samples.shape[0], int)
+    of_samples[indices] = folds
+    predictions = np.empty((len(of_samples), means.columns), np.float32)
+    for start in range(0, len(predictions), AT_ONCE):
+        chunk = slice(start, start + AT_ONCE)
+        predictions[chunk] = means.predict(dense(samples[chunk]).T, values, of_samples[chunk]).T
+    return means, predictions
+
+
+class Binning(NamedTuple):
     """How a feature is cut. Its cells at depth d are those at depth BITS shifted by BITS - d."""
 
     ends: np.ndarray  # (bins - 1,), see `BinMeans`
@@ -137,27 +193,28 @@ class Axis(NamedTuple):
         return np.unique(self.cells >> (BITS - depth), return_inverse=True)
 
 
-def axes_of(samples: Any, rows: np.ndarray, levels: Mapping[int, int]) -> tuple[list[Axis], np.ndarray]:
-    """How features are cut, F + 1 axes of which the last is of no feature, and the cells of each visit, (F + 1, V)."""
+def _binned(samples: Any, indices: np.ndarray, levels: Mapping[int, int]) -> tuple[list[Binning], np.ndarray]:
+    """How features are cut, and the cells of samples, (F + 1, V); the last of both stands for no feature."""
     features = csc_array(samples) if issparse(samples) else samples
-    axes, cells = [], np.zeros((features.shape[1] + 1, len(rows)), np.int16)
-    looked_at = rows[spread(len(rows), LOOKED_AT)]
+    binnings, cells = [], np.zeros((features.shape[1] + 1, len(indices)), np.int16)
+    binned_on = indices[spread(len(indices), BINNED_ON)]
     for feature in range(features.shape[1]):
         values = dense(features[:, feature : feature + 1])[:, 0].astype(np.float64)
-        seen = values[looked_at]
-        axes.append(_axis_of_levels(seen, levels[feature]) if feature in levels else _axis_of_numbers(seen))
-        cells[feature] = axes[-1].cells[axes[-1].ends.searchsorted(values)][rows]
-    return [*axes, Axis(np.zeros(0), np.zeros(1, int))], cells
+        seen = values[binned_on]
+        binning = _bins_of_levels(seen, levels[feature]) if feature in levels else _bins_of_numbers(seen)
+        cells[feature] = binning.cells[binning.ends.searchsorted(values)][indices]
+        binnings.append(binning)
+    return [*binnings, Binning(np.zeros(0), np.zeros(1, int))], cells
 
 
-def _axis_of_levels(codes: np.ndarray, levels: int) -> Axis:  # (V,)
+def _bins_of_levels(codes: np.ndarray, levels: int) -> Binning:  # (V,)
     """A cell for each level of a category; the rarest of more than 2^BITS levels share one."""
     counts = np.bincount(codes[codes < levels].astype(int), minlength=levels)  # NaN never is
     ranks = np.argsort(np.argsort(-counts, kind="stable")).clip(max=(1 << BITS) - 1)
-    return Axis(np.arange(levels) + 0.5, _spaced(ranks, min(levels, 1 << BITS)))
+    return Binning(np.arange(levels) + 0.5, _spaced(ranks, min(levels, 1 << BITS)))
 
 
-def _axis_of_numbers(values: np.ndarray) -> Axis:  # (V,)
+def _bins_of_numbers(values: np.ndarray) -> Binning:  # (V,)
     """Bins between distinct values, or between quantiles if there are many."""
     values = np.sort(values[~np.isnan(values)])
     distinct = np.unique(values)
@@ -168,7 +225,7 @@ def _axis_of_numbers(values: np.ndarray) -> Axis:  # (V,)
         last = np.unique((distinct.searchsorted(quantiles, side="right") - 1).clip(max=len(distinct) - 2))
     ends = distinct[last] + IN_GAP * (distinct[last + 1] - distinct[last])
     ends = np.append(ends, np.inf) if len(distinct) else ends
-    return Axis(ends, _spaced(np.arange(len(ends)), len(ends)))
+    return Binning(ends, _spaced(np.arange(len(ends)), len(ends)))
 
 
 def _spaced(ranks: np.ndarray, count: int) -> np.ndarray:
@@ -176,61 +233,49 @@ def _spaced(ranks: np.ndarray, count: int) -> np.ndarray:
     return np.append((ranks << BITS) // max(1, count), 1 << BITS)
 
 
-STRENGTH = 4.0  # weight of the cell around, as a number of visits
-MOST_PAIRS, MOST_COLUMNS = 60, 200  # pairs of features, and columns of them and of single features
-TRIED_PAIRS, TRIED_ON, TRIED_BITS = 1000, 3000, 4  # pairs to choose from, and the visits and bits to choose by
-LEAST = 1e-3  # probabilities are in [LEAST, 1 - LEAST]
-LARGEST = 10.0  # numbers are in [-LARGEST, LARGEST], as networks clip them
-OF_LOGITS = 0.5  # factor of logits: networks of small tables overfit larger ones
-NUMBERS = 1 << 18  # counted at a time, so that they stay in the processor's cache
-TOLD = 20_000  # samples that are told at a time, so that the table of each grid stays in the cache for many
-TINY = 1e-9  # weight of no visits
+# ---- Means of cells --------------------------------------------------------------------------------------------------
 
 
-class Visits(NamedTuple):
-    """The cells and the targets of a table's visits."""
+class BinnedSamples(NamedTuple):
+    """The cells and the targets of a table's samples."""
 
     cells: np.ndarray  # (F + 1, V), at depth BITS; the last row stands for no feature
     targets: np.ndarray  # (V,) class numbers, or (T, V)
     weights: np.ndarray  # (V,)
-    parts: np.ndarray  # (V,)
+    folds: np.ndarray  # (V,)
     classes: int | None
 
     @property
     def heads(self) -> int:
         return len(self.targets) if self.classes is None else 1 if self.classes == 2 else self.classes
 
-    @property
-    def folds(self) -> int:
-        return int(self.parts.max()) + 1
-
-    def some(self, visits: np.ndarray) -> Visits:  # (n,)
-        own = {name: getattr(self, name)[..., visits] for name in ("cells", "targets", "weights", "parts")}
-        return self._replace(**own)
+    def take(self, places: np.ndarray) -> BinnedSamples:  # (n,)
+        targets, weights, folds = self.targets[..., places], self.weights[places], self.folds[places]
+        return BinnedSamples(self.cells[:, places], targets, weights, folds, self.classes)
 
     def means(self, grids: np.ndarray, depth: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """For some of the grids at a time, the means of their cells, and the sums of each part.
+        """For a few of the grids at a time, the means of their cells, and the sums of each fold.
 
-        All grids must be of one feature, or all of two. The means are those without each part, and then those of all.
+        All grids must be of one feature, or all of two. The means are those without each fold, and then those of all.
         Sums are those of weights, and then of the heads' targets.
 
         Shapes: (G, 2) -> (C, R + 1, g, cells), (1 + C, R, g, cells).
         """
-        wide = (1 << depth) + 1
-        high = wide if (grids[:, 1] < len(self.cells) - 1).all() else 1
-        size = wide * high
-        step = max(1, min(NUMBERS // (size * self.folds * self.heads), 4 * NUMBERS // len(self.parts)))
+        width, folds = (1 << depth) + 1, int(self.folds.max()) + 1
+        height = width if (grids[:, 1] != NONE).all() else 1
+        size = width * height
+        step = max(1, min(NUMBERS // (size * folds * self.heads), 4 * NUMBERS // len(self.folds)))
         for start in range(0, len(grids), step):
             first, second = self.cells[grids[start : start + step].T].astype(int) >> (BITS - depth)
-            of_parts = self.parts * len(first) + np.arange(len(first))[:, None]
-            sums = self._sums(of_parts * size + first * high + second, self.folds * len(first) * size)
-            sums = sums.reshape(-1, self.folds, len(first), wide, high)
+            of_folds = self.folds * len(first) + np.arange(len(first))[:, None]
+            sums = self._sums(of_folds * size + first * height + second, folds * len(first) * size)
+            sums = sums.reshape(-1, folds, len(first), width, height)
             whole = sums.sum(axis=1, keepdims=True)
-            means = _shrunk(np.concatenate([whole - sums, whole], axis=1))
+            means = _shrunken_means(np.concatenate([whole - sums, whole], axis=1))
             yield means.reshape(*means.shape[:3], size), sums.reshape(*sums.shape[:3], size)
 
     def _sums(self, cells: np.ndarray, size: int) -> np.ndarray:  # (g, V), below `size` -> (1 + C, size)
-        """The weight of the visits in each cell, and the sums of the heads' targets."""
+        """The weight of the samples in each cell, and the sums of the heads' targets."""
         weights = np.tile(self.weights, len(cells))
         if self.classes is None:
             rows = [weights, *(np.tile(self.weights * target, len(cells)) for target in self.targets)]
@@ -240,19 +285,19 @@ class Visits(NamedTuple):
         return np.concatenate([of_classes.sum(axis=0, keepdims=True), of_classes[-self.heads :]])
 
 
-def _shrunk(sums: np.ndarray) -> np.ndarray:  # (1 + C, R + 1, g, W, H) -> (C, R + 1, g, W, H)
-    """Means of cells, from the weights and sums of targets in each."""
-    levels = [sums]
-    while levels[-1].shape[3] > 2:
-        rows = _halved(levels[-1])
-        levels.append(rows if rows.shape[4] == 1 else _halved(rows.swapaxes(3, 4)).swapaxes(3, 4))
-    total = levels[-1].sum(axis=(3, 4), keepdims=True)
+def _shrunken_means(sums: np.ndarray) -> np.ndarray:  # (1 + C, R + 1, g, W, H) -> (C, R + 1, g, W, H)
+    """Means of cells, each shrunk towards that of the cell of twice its width, from weights and sums of targets."""
+    depths = [sums]
+    while depths[-1].shape[3] > 2:
+        rows = _halved(depths[-1])
+        depths.append(rows if rows.shape[4] == 1 else _halved(rows.swapaxes(3, 4)).swapaxes(3, 4))
+    total = depths[-1].sum(axis=(3, 4), keepdims=True)
     means = total[1:] / np.maximum(total[:1], TINY)
-    for own in reversed(levels):
+    for sums in reversed(depths):
         for axis in (3, 4):
-            if 1 < means.shape[axis] < own.shape[axis]:
-                means = means.repeat(2, axis=axis).take(np.arange(own.shape[axis]), axis=axis)
-        means = (own[1:] + STRENGTH * means) / (own[:1] + STRENGTH)
+            if 1 < means.shape[axis] < sums.shape[axis]:
+                means = means.repeat(2, axis=axis).take(np.arange(sums.shape[axis]), axis=axis)
+        means = (sums[1:] + STRENGTH * means) / (sums[:1] + STRENGTH)
     return means
 
 
@@ -264,66 +309,42 @@ def _halved(sums: np.ndarray) -> np.ndarray:  # (..., W, H) -> (..., W // 2 + 1,
     return joined
 
 
-def fit_bin_means(
-    samples: Any,
-    rows: np.ndarray,
-    targets: np.ndarray,
-    weights: np.ndarray,
-    folds: np.ndarray,
-    levels: Mapping[int, int],
-    rng: np.random.RandomState,
-) -> tuple[BinMeans | None, np.ndarray | None]:
-    """The cells of a table, and what they say of each sample if its part is left out, (N, E).
+def _values(binned: BinnedSamples, binnings: list[Binning], grids: np.ndarray, depth: int) -> np.ndarray:
+    """The predictions of cells, without each fold and then by all: logits or numbers, with 0 for the average.
 
-    Both are None if there is nothing to count.
-
-    Args:
-        samples: (N, F), with categories as codes.
-        rows: the sample of each visit, (V,).
-        targets: class numbers (V,), or standardised numbers (T, V).
-        weights: of the visits, (V,).
-        folds: the fold that each visit is in, (V,).
-        levels: the number of levels of each category, by feature.
-        rng: draws the pairs to choose from, if there are many.
+    Shapes: (G, 2) -> (R + 1, cells, C).
     """
-    axes, cells = axes_of(samples, rows, levels)
-    classes = None
-    if targets.ndim == 1:
-        classes = int(targets.max()) + 1
-    else:
-        targets = targets.clip(-LARGEST, LARGEST)
-    visits = Visits(cells, targets, weights, folds, classes)
-    # A pair has about as many cells as there are visits, since more would make files large and add little.
-    bits = int(np.clip(np.round(np.log2(max(1, weights.sum())) / 2), 2, BITS))
-    kinds = [(grids, depth) for grids, depth in zip(_grids(visits, rng), (BITS, bits), strict=True) if len(grids)]
-    if not kinds:
-        return None, None
-    values = np.concatenate([_values(visits, axes, *kind) for kind in kinds], axis=1)
-    grids = np.concatenate([grids for grids, _ in kinds])
-    axes = [axis if feature in grids else axes[-1] for feature, axis in enumerate(axes[:-1])]  # others need no bins
-    places = np.stack([np.concatenate([axis.at(depth)[1] for axis in axes]) for depth in (BITS, bits)])
-    sizes, ends = np.array([len(axis.cells) for axis in axes]), np.concatenate([axis.ends for axis in axes])
-    found = BinMeans(sizes, ends, places, grids, values[-1])
-    of_samples = np.zeros(samples.shape[0], int)
-    of_samples[rows] = folds
-    said = np.empty((len(of_samples), found.columns), np.float32)
-    for some in (slice(start, start + TOLD) for start in range(0, len(said), TOLD)):
-        said[some] = found.said(dense(samples[some]).T, values, of_samples[some]).T
-    return found, said
+    used, values, done = [binning.at(depth)[0] for binning in binnings], [], 0
+    seen = [len(cells) - (1 not in row >> BITS) for cells, row in zip(used, binned.cells[:-1], strict=False)] + [1]
+    for means, sums in binned.means(grids, depth):
+        if binned.classes is not None:
+            means = means.clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY)
+            means = (np.log(means) - np.log1p(-means)) * LOGIT_FACTOR
+        means -= ((means[:, :-1] * sums[0]).sum(axis=(1, 3)) / binned.weights.sum())[:, None, :, None]
+        for place, (first, second) in enumerate(grids[done : done + means.shape[2]]):
+            height = means.shape[3] // ((1 << depth) + 1)
+            of_grid = means[:, :, place, used[first][:, None] * height + used[second]]  # (C, R + 1, w, h)
+            of_grid[:, :, seen[first] :] = of_grid[..., seen[second] :] = 0  # a value that was never missing before
+            values.append(of_grid.reshape(*of_grid.shape[:2], -1).transpose(1, 2, 0).astype(np.float32))
+        done += means.shape[2]
+    return np.concatenate(values, axis=1)
 
 
-def _grids(visits: Visits, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:  # -> (G, 2) twice
-    """Single features and pairs to count. A feature of two values is already all that its cells could say."""
-    nothing, tried = len(visits.cells) - 1, visits.some(spread(len(visits.parts), TRIED_ON))
-    counts = np.array([len(np.unique(own)) for own in visits.cells[:-1]], int)
-    varied = np.stack([np.flatnonzero(counts > 1), np.full((counts > 1).sum(), nothing)], axis=1)
+# ---- Choosing grids --------------------------------------------------------------------------------------------------
+
+
+def _grids(binned: BinnedSamples, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:  # -> (G, 2) twice
+    """Single features and pairs to count. A feature of two values is already all that its cells could predict."""
+    counts = np.array([len(np.unique(cells)) for cells in binned.cells[:-1]], int)
+    varied = np.stack([np.flatnonzero(counts > 1), np.full((counts > 1).sum(), NONE)], axis=1)
     singles = varied[counts[varied[:, 0]] > 2]
-    pairs = _some_pairs(varied[:, 0], rng)
-    most = MOST_COLUMNS // visits.heads
-    most_pairs = min(MOST_PAIRS, max(0, most - len(singles)))
+    pairs = _pairs_to_try(varied[:, 0], rng)
+    most = MOST_COLUMNS // binned.heads
+    most_pairs = min(MOST_GRIDS_OF_TWO, max(0, most - len(singles)))
     if len(singles) <= most and len(pairs) <= most_pairs:
         return singles, pairs
-    errors = np.full(nothing, np.inf)
+    tried = binned.take(spread(len(binned.folds), TRIED_ON))
+    errors = np.full(len(counts), np.inf)
     errors[varied[:, 0]] = _errors(tried, varied)
     singles = _best(singles, -errors[singles[:, 0]], most)
     if most_pairs > 0:
@@ -331,11 +352,11 @@ def _grids(visits: Visits, rng: np.random.RandomState) -> tuple[np.ndarray, np.n
     return singles, pairs[:most_pairs]
 
 
-def _some_pairs(features: np.ndarray, rng: np.random.RandomState) -> np.ndarray:  # (n,) -> (at most TRIED_PAIRS, 2)
+def _pairs_to_try(features: np.ndarray, rng: np.random.RandomState) -> np.ndarray:  # (n,) -> (at most TRIED_PAIRS, 2)
     """All pairs, or random ones if there are too many to try."""
     if math.comb(len(features), 2) <= TRIED_PAIRS:
         return np.array([*itertools.combinations(features, 2)], int).reshape(-1, 2)
-    drawn = np.sort(rng.choice(features, (4 * TRIED_PAIRS, 2)), axis=1)  # some are equal
+    drawn = np.sort(rng.choice(features, (4 * TRIED_PAIRS, 2)), axis=1)  # a pair may be of one feature twice
     pairs = np.unique(drawn[drawn[:, 0] < drawn[:, 1]], axis=0)
     return rng.permutation(pairs)[:TRIED_PAIRS]
 
@@ -344,31 +365,10 @@ def _best(grids: np.ndarray, gains: np.ndarray, most: int) -> np.ndarray:  # (G,
     return grids[np.sort(np.argsort(-gains, kind="stable")[:most])]
 
 
-def _errors(visits: Visits, grids: np.ndarray) -> np.ndarray:  # (G, 2) -> (G,)
-    """The squared error of each grid's means, each visit's part left out, but for what is the same for all grids."""
+def _errors(binned: BinnedSamples, grids: np.ndarray) -> np.ndarray:  # (G, 2) -> (G,)
+    """The squared error of each grid's out-of-fold means, but for what is the same for all grids."""
     errors = []
-    for means, sums in visits.means(grids, TRIED_BITS):
-        own = means[:, :-1]
-        errors.append(((sums[:1] * own - 2 * sums[1:]) * own).sum(axis=(0, 1, 3)))
+    for means, sums in binned.means(grids, TRIED_BITS):
+        held_out = means[:, :-1]
+        errors.append(((sums[:1] * held_out - 2 * sums[1:]) * held_out).sum(axis=(0, 1, 3)))
     return np.concatenate(errors)
-
-
-def _values(visits: Visits, axes: list[Axis], grids: np.ndarray, depth: int) -> np.ndarray:
-    """What cells say, without each part and then by all: logits or numbers, with 0 for the average of the visits.
-
-    Shapes: (G, 2) -> (R + 1, cells, C).
-    """
-    used, values, done = [axis.at(depth)[0] for axis in axes], [], 0
-    known = [len(own) - (1 not in cells >> BITS) for own, cells in zip(used, visits.cells[:-1], strict=False)] + [1]
-    for means, sums in visits.means(grids, depth):
-        if visits.classes is not None:
-            means = means.clip(LEAST, 1 - LEAST)
-            means = (np.log(means) - np.log1p(-means)) * OF_LOGITS
-        means -= ((means[:, :-1] * sums[0]).sum(axis=(1, 3)) / visits.weights.sum())[:, None, :, None]
-        for place, (first, second) in enumerate(grids[done : done + means.shape[2]]):
-            high = means.shape[3] // ((1 << depth) + 1)
-            own = means[:, :, place, used[first][:, None] * high + used[second]]  # (C, R + 1, w, h)
-            own[:, :, known[first] :] = own[..., known[second] :] = 0  # a value that was never missing before
-            values.append(own.reshape(*own.shape[:2], -1).transpose(1, 2, 0).astype(np.float32))
-        done += means.shape[2]
-    return np.concatenate(values, axis=1)

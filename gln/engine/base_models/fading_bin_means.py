@@ -1,6 +1,7 @@
-"""Cells of standardised columns, counted in a stream: the mean target in a cell of one column or of two.
+"""Means of bins in a stream: the mean target in a bin of a standardised column, or of two, as base predictions.
 
-Counts fade, so that cells follow a stream that drifts. `gln.engine.base_models.bin_means` counts cells of a table.
+Counts fade, so that means follow a stream that drifts. Grids and cells are those of `bin_means`, where the means of a
+table's bins are.
 
 Shapes: B samples, D columns, C heads, G grids (single columns and pairs of them), E values (grids times heads).
 """
@@ -15,22 +16,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gln.engine.jit import OwnsArrays
+from gln.engine.base_models.bin_means import LOGIT_FACTOR, MIN_PROBABILITY, NONE, STRENGTH
+from gln.engine.jit import WritableArrays
 
 # Log-loss and errors of streams are the same within .001 for 30 to 60 grids, pairs of 3 to 5 bits, strengths of 2 to 8
 # and counts of 40 to 300 a cell; where classes follow the last ones, as prices do, 100 is better than 300.
 MOST_GRIDS, MOST_VALUES = 40, 256
-DEPTHS, PAIR_DEPTH = (2, 4, 6), 4  # bits of a value in cells of one column, each shrunk towards the coarser ones
+DEPTHS, PAIR_DEPTH = (2, 4, 6), 4  # bits of a value in bins of one column, each shrunk towards the wider ones
 FIRST_CELLS = (0, 4, 20)  # of each depth among the cells of a column
 CELLS_OF_ONE, CELLS_OF_TWO = 84, 1 << 2 * PAIR_DEPTH
-STRENGTH, MOST_COUNT = 4.0, 100.0  # weight of the coarser mean, and the largest count, in samples
-LEAST, OF_LOGITS = 0.001, 0.5  # probability, and factor of logits
-NONE = -1  # in place of a second column
+MOST_COUNT = 100.0  # of a cell, in samples
 STEEP = 1.7  # of the logistic function that maps standardised values to (0, 1), about that of the normal distribution
 
 
 class BinCounts(NamedTuple):
-    """The state of `FadingBinMeans`."""
+    """The state of `FadingBinMeans`, as compiled loops take it."""
 
     grids: np.ndarray  # (G, 2)
     starts: np.ndarray  # (G,), the first cell of each grid
@@ -40,8 +40,8 @@ class BinCounts(NamedTuple):
 
 
 @dataclasses.dataclass
-class FadingBinMeans(OwnsArrays):
-    """What the cells of a sample know of each head: half a logit or a number, with 0 for the mean of all samples."""
+class FadingBinMeans(WritableArrays):
+    """What the cells of a sample predict for the heads: half logits or numbers, with 0 for the mean of all samples."""
 
     are_classes: bool  # the targets
     grids: np.ndarray  # (G, 2), columns; NONE as the second of a single one
@@ -80,7 +80,7 @@ class FadingBinMeans(OwnsArrays):
         return np.where(self.grids == NONE, self.grids[:, :1], self.grids).repeat(self.heads, axis=0)
 
     @property
-    def cells(self) -> BinCounts:
+    def bin_counts(self) -> BinCounts:
         return BinCounts(self.grids, self._starts, self.counts, self.sums, self.totals)
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
@@ -90,12 +90,12 @@ class FadingBinMeans(OwnsArrays):
         known = [int(first) for first, second in self.grids if second == NONE]
         singles = [(column, NONE) for column in columns]
         pairs = [pair for pair in itertools.combinations(sorted([*known, *columns]), 2) if not {*pair} <= {*known}]
-        room = max(0, _room(self.heads) - len(self.grids) - len(singles))
+        room = max(0, _most_grids(self.heads) - len(self.grids) - len(singles))
         if len(pairs) > room:
             pairs = [pairs[i] for i in np.random.RandomState(len(known)).permutation(len(pairs))[:room]]
         new = np.array([*singles, *pairs], int).reshape(-1, 2)
-        cells = np.zeros((2, _sizes(new).sum(), self.heads))
-        counts, sums = (np.concatenate(each) for each in zip((self.counts, self.sums), cells, strict=True))
+        cells = np.zeros((_sizes(new).sum(), self.heads))
+        counts, sums = np.concatenate([self.counts, cells]), np.concatenate([self.sums, cells])
         grown = FadingBinMeans(self.are_classes, np.concatenate([self.grids, new]), counts, sums, self.totals)
         return grown._within_room()
 
@@ -112,12 +112,12 @@ class FadingBinMeans(OwnsArrays):
 
     def with_outputs(self, kept: Sequence[int], new: int) -> FadingBinMeans:
         """A copy of the heads `kept`, in this order, followed by `new` new ones."""
-        arrays = [np.pad(each[:, list(kept)], [(0, 0), (0, new)]) for each in (self.counts, self.sums, self.totals)]
+        arrays = [np.pad(array[:, list(kept)], [(0, 0), (0, new)]) for array in (self.counts, self.sums, self.totals)]
         return FadingBinMeans(self.are_classes, self.grids, *arrays)._within_room()
 
     def _within_room(self) -> FadingBinMeans:
         """A copy with fewer pairs, or without grids if there is no room for all columns."""
-        singles, most = self.grids[:, 1] == NONE, _room(self.heads)
+        singles, most = self.grids[:, 1] == NONE, _most_grids(self.heads)
         if len(singles) <= most:
             return self
         kept = singles | ((~singles).cumsum() <= most - singles.sum())
@@ -127,8 +127,7 @@ class FadingBinMeans(OwnsArrays):
         return FadingBinMeans(self.are_classes, self.grids[kept], self.counts[cells], self.sums[cells], self.totals)
 
 
-def _room(heads: int) -> int:
-    """The largest number of grids."""
+def _most_grids(heads: int) -> int:
     return min(MOST_GRIDS, MOST_VALUES // heads)
 
 
@@ -138,20 +137,20 @@ def _sizes(grids: np.ndarray) -> np.ndarray:  # (G, 2) -> (G,)
 
 
 def logit(p: float) -> float:
-    p = min(max(p, LEAST), 1 - LEAST)
+    p = min(max(p, MIN_PROBABILITY), 1 - MIN_PROBABILITY)
     return math.log(p / (1 - p))
 
 
-def count_cells(
+def predict_bin_means(
     z: np.ndarray,  # (D, B)
-    known: BinCounts,
+    bin_counts: BinCounts,
     are_classes: bool,
     targets: np.ndarray,  # (C, B)
     step_sizes: np.ndarray,  # (B,)
-    said: np.ndarray,  # (E, B), filled
+    predicted: np.ndarray,  # (E, B), filled
 ) -> None:
-    """What cells say of each sample, which is then counted if its target is known."""
-    grids, starts, counts, sums, totals = known
+    """Predict each sample, and then count it for the heads whose target is known."""
+    grids, starts, counts, sums, totals = bin_counts
     heads, bins = targets.shape[0], np.zeros(len(z), np.int64)
     cells, roots, deepest = np.zeros(len(DEPTHS), np.int64), np.zeros(heads), DEPTHS[-1]
     for b in range(z.shape[1]):
@@ -169,7 +168,7 @@ def count_cells(
                 used, coarse = 1, deepest - PAIR_DEPTH
                 cells[0] = starts[grid] + ((bins[first] >> coarse) << PAIR_DEPTH) + (bins[second] >> coarse)
             for head in range(heads):
-                mean, y = roots[head], targets[head, b]
+                root, mean, y = roots[head], roots[head], targets[head, b]
                 for cell in cells[:used]:
                     mean = (sums[cell, head] + STRENGTH * mean) / (counts[cell, head] + STRENGTH)
                     if math.isfinite(y):
@@ -178,7 +177,7 @@ def count_cells(
                         if counts[cell, head] > MOST_COUNT:
                             sums[cell, head] *= MOST_COUNT / counts[cell, head]
                             counts[cell, head] = MOST_COUNT
-                said[grid * heads + head, b] = OF_LOGITS * (logit(mean) - logit(roots[head])) if are_classes else mean
+                predicted[grid * heads + head, b] = LOGIT_FACTOR * (logit(mean) - logit(root)) if are_classes else mean
         for head in range(heads):
             if math.isfinite(targets[head, b]):
                 totals[0, head] += step_sizes[b]

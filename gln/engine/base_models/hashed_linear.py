@@ -1,8 +1,7 @@
-"""Linear models of all that a sample holds: numbers, levels of categories, words, and pairs of these.
+"""Linear models of all that a sample holds: numbers, levels of categories, words, and feature crosses.
 
-Each term of a sample has a slot with weights of its own, found by a hash of what the term is. A term is a number, a
-level, a word, or a level together with one of the others. Slots are made as terms are seen, and each has its learning
-rate.
+A term is a number, a level, a word, or a cross: a level together with one of the others. A hash of what a term is finds
+its slot in a table, which has its weights and its learning rate. Slots are used as terms are first seen.
 
 Shapes: B samples, F features, D columns made from them, C heads, M models, S slots, T terms of all samples.
 """
@@ -17,21 +16,49 @@ from typing import NamedTuple
 import numpy as np
 
 from gln.engine.batches import Words, dense
-from gln.engine.jit import OwnsArrays, compiled, plain
+from gln.engine.jit import WritableArrays, compiled, plain
 
 LARGEST_LOGIT, LARGEST_VALUE = 8.0, 3.0  # of predictions; values are in standard deviations of the targets
 FIRST_SLOTS, MOST_SLOTS, MOST_NUMBERS = 1 << 8, 1 << 18, 1 << 22  # slots, and numbers in all slots
+# Follow-the-regularised-leader without regularisation: rates are RATES / (STEADY + root of the sum of squared
+# gradients), of the model without crosses and of the one with them, which has more terms. Log-loss is the same within
+# .001 for .3 to .5, .1 to .2 and .5 to 2. Source: H. B. McMahan et al., Ad Click Prediction: a View from the Trenches,
+# KDD 2013, algorithm 1.
+RATES, STEADY = (0.4, 0.15), 1.0
+# Keys have 62 bits: of these, products are the same with Python's integers and with Numba's, which overflow.
+KEYS, FACTOR, OTHER_FACTOR = (1 << 62) - 1, 0x1E3779B97F4A7C15, 0x3F58476D1CE4E5B9
+BIAS = 1  # key of the term that every sample has
 
 
-@dataclasses.dataclass
-class HashedLinear(OwnsArrays):
-    """One model of single terms, or two, of which the second also has pairs; each has C heads."""
+class Terms(NamedTuple):
+    """The terms of a batch of samples, each of one feature or of two."""
 
-    are_classes: bool  # the targets
+    starts: np.ndarray  # (B + 1,), where the terms of each sample begin
+    crosses: np.ndarray  # (B,), where its crosses begin
+    keys: np.ndarray  # (T,)
+    values: np.ndarray  # (T,)
+    features: np.ndarray  # (T, 2), words after the features; -1 for the bias
+
+
+class HashTable(NamedTuple):
+    """The state of `HashedLinear`, as compiled loops take it."""
+
     keys: np.ndarray  # (S,), 0 for a free slot
     scales: np.ndarray  # (S,), the largest value seen, by which values are divided
     leaders: np.ndarray  # (S, M, C), sums of gradients, from which weights follow
     squares: np.ndarray  # (S, M, C), sums of squared gradients
+    used: np.ndarray  # (1,), the number of slots that are not free
+
+
+@dataclasses.dataclass
+class HashedLinear(WritableArrays):
+    """One model of single terms, or two, of which the second also has crosses; each has C heads."""
+
+    are_classes: bool  # the targets
+    keys: np.ndarray  # these four are as in `HashTable`
+    scales: np.ndarray
+    leaders: np.ndarray
+    squares: np.ndarray
 
     @classmethod
     def start(cls, heads: int, are_classes: bool, models: int = 1) -> HashedLinear:
@@ -57,15 +84,21 @@ class HashedLinear(OwnsArrays):
     def heads(self) -> int:
         return self.leaders.shape[2]
 
-    def terms(self, samples: np.ndarray, words: Words, z: np.ndarray, columns: np.ndarray) -> Terms:
-        """The terms of samples.
+    @property
+    def table(self) -> HashTable:
+        return HashTable(self.keys, self.scales, self.leaders, self.squares, self._used)
 
-        Args:
-            samples: (F, B), with codes for categories.
-            words: of the samples.
-            z: (D, B), standardised columns.
-            columns: (F,), the column of each number, -1 for a category.
-        """
+    @property
+    def limit(self) -> float:
+        """The largest logit or value."""
+        return LARGEST_LOGIT if self.are_classes else LARGEST_VALUE
+
+    @property
+    def max_slots(self) -> int:
+        return max(FIRST_SLOTS, min(MOST_SLOTS, 1 << (MOST_NUMBERS // (self.models * self.heads)).bit_length() - 1))
+
+    def terms(self, samples: np.ndarray, words: Words, z: np.ndarray, columns: np.ndarray) -> Terms:
+        """The terms of samples; arguments as for `terms_of`."""
         return compiled(*TERMS_OF)(plain(dense(samples)), words, z, columns, self.models > 1)
 
     def learn(
@@ -76,45 +109,28 @@ class HashedLinear(OwnsArrays):
         Args:
             terms: of the samples.
             targets: (C, B); with infinity a head neither predicts nor learns, with NaN it does not learn.
-            shares: (B,), the fraction of a step that each sample makes. None is a whole step.
+            step_sizes: (B,), the fraction of a step that each sample makes. None is a whole step.
             begin: the first sample.
 
         Returns logits or values, (M C, B).
         """
         count = targets.shape[1]
-        said, step_sizes = (
-            np.zeros((self.models * self.heads, count)),
-            np.ones(count) if step_sizes is None else plain(step_sizes),
-        )
-        options = self.are_classes, self.limit, self.most, plain(targets), step_sizes, True
-        while (begin := compiled(*LEARN_TERMS)(terms, self.slots, *options, begin, said)) < count:
+        predictions = np.zeros((self.models * self.heads, count))
+        step_sizes = np.ones(count) if step_sizes is None else plain(step_sizes)
+        options = self.are_classes, self.limit, self.max_slots, plain(targets), step_sizes, True
+        while (begin := compiled(*PREDICT_LINEAR)(terms, self.table, *options, begin, predictions)) < count:
             self.double()
-        return said
-
-    @property
-    def slots(self) -> HashTable:
-        return HashTable(self.keys, self.scales, self.leaders, self.squares, self._used)
-
-    @property
-    def limit(self) -> float:
-        """The largest logit or value."""
-        return LARGEST_LOGIT if self.are_classes else LARGEST_VALUE
-
-    @property
-    def most(self) -> int:
-        """The largest number of slots."""
-        return max(FIRST_SLOTS, min(MOST_SLOTS, 1 << (MOST_NUMBERS // (self.models * self.heads)).bit_length() - 1))
+        return predictions
 
     def make_room(self, terms: int) -> None:
         """Have enough slots for a sample of so many terms."""
-        while 2 * (self._used[0] + terms) > len(self.keys) < self.most:
+        while 2 * (self._used[0] + terms) > len(self.keys) < self.max_slots:
             self.double()
 
     def double(self) -> None:
         """Move everything to twice as many slots."""
-        used = np.flatnonzero(self.keys)
-        keys, places = np.zeros(2 * len(self.keys), np.int64), np.empty(len(used), np.int64)
-        compiled(move, *SLOTS_OF[1:])(self.keys[used], keys, self._used, self.most, places)
+        used, keys = np.flatnonzero(self.keys), np.zeros(2 * len(self.keys), np.int64)
+        places = compiled(*SLOTS_OF)(self.keys[used], keys, self._used, self.max_slots, True)
         for name in ("scales", "leaders", "squares"):
             old = getattr(self, name)
             new = np.zeros((len(keys), *old.shape[1:]))
@@ -127,22 +143,22 @@ class HashedLinear(OwnsArrays):
     def with_class(self, count: float) -> HashedLinear:
         """A copy with a head for one more class, which starts with the probability of a class seen once in `count`
         samples. One head of two classes becomes two, with the same predictions."""
-        new = np.zeros((len(self.keys), self.models, 1))
-        mirrored = [-self.leaders] if self.heads == 1 else []
-        leaders = np.concatenate([*mirrored, self.leaders, new], axis=2)
-        squares = np.concatenate([*([self.squares] if mirrored else []), self.squares, new], axis=2)
+        leaders, squares, new = self.leaders, self.squares, np.zeros((len(self.keys), self.models, 1))
+        if self.heads == 1:
+            leaders, squares = np.concatenate([-leaders, leaders], axis=2), squares.repeat(2, axis=2)
+        leaders, squares = np.concatenate([leaders, new], axis=2), np.concatenate([squares, new], axis=2)
         bias = np.flatnonzero(self.keys == BIAS)
         leaders[bias, :, -1] = np.log(count + 1) * STEADY / np.array(RATES[: self.models])
         return HashedLinear(self.are_classes, self.keys, self.scales, leaders, squares)
 
     def with_outputs(self, kept: Sequence[int], new: int) -> HashedLinear:
         """A copy of the heads `kept`, in this order, followed by `new` new ones."""
-        numbers = [np.pad(each[..., list(kept)], [(0, 0), (0, 0), (0, new)]) for each in (self.leaders, self.squares)]
-        return HashedLinear(self.are_classes, self.keys, self.scales, *numbers)
+        heads = [np.pad(sums[..., list(kept)], [(0, 0), (0, 0), (0, new)]) for sums in (self.leaders, self.squares)]
+        return HashedLinear(self.are_classes, self.keys, self.scales, *heads)
 
-    def with_pairs(self) -> HashedLinear:
+    def with_crosses(self) -> HashedLinear:
         """A copy with a second model, which knows what the first one knows."""
-        leaders, squares = (each.repeat(2, axis=1) for each in (self.leaders, self.squares))
+        leaders, squares = self.leaders.repeat(2, axis=1), self.squares.repeat(2, axis=1)
         leaders[:, 1] *= RATES[0] / RATES[1]  # the same weights
         return HashedLinear(self.are_classes, self.keys, self.scales, leaders, squares)
 
@@ -151,58 +167,27 @@ class HashedLinear(OwnsArrays):
     def explain(self, terms: Terms, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Contributions of features and words, and a constant, which add up to the predictions.
 
-        A pair is half of each. Shapes: the features and words of the terms, ascending (n,) -> (M C, B, n), (M C, B).
+        A cross counts half for each. Shapes: the features and words of the terms, ascending (n,) -> (M C, B, n),
+        (M C, B).
         """
-        weights, scales = self.weights(terms.keys)
-        weights /= np.maximum(scales, np.abs(terms.values))[:, None, None]
+        places = compiled(*SLOTS_OF)(terms.keys, self.keys, self._used, self.max_slots, False)
+        weights = -self.leaders[places] * np.array(RATES[: self.models])[:, None]  # (T, M, C)
+        weights /= STEADY + np.sqrt(self.squares[places])
+        weights /= np.maximum(self.scales[places], np.abs(terms.values))[:, None, None]
         weights *= terms.values[:, None, None]
-        samples = np.arange(len(terms.pairs)).repeat(np.diff(terms.starts))
-        weights[np.arange(len(samples)) >= terms.pairs[samples], 0] = 0  # pairs are not of the first model
+        samples = np.arange(len(terms.crosses)).repeat(np.diff(terms.starts))
+        weights[np.arange(len(samples)) >= terms.crosses[samples], 0] = 0  # the first model has no crosses
         weights = weights.reshape(len(weights), -1)
-        found = np.zeros((len(terms.pairs), len(known) + 1, weights.shape[1]))  # the last is of the bias, feature -1
-        for own in terms.features.T:
-            np.add.at(found, (samples, np.where(own < 0, -1, np.searchsorted(known, own))), weights / 2)
+        found = np.zeros((len(terms.crosses), len(known) + 1, weights.shape[1]))  # the last is of the bias, feature -1
+        for features in terms.features.T:
+            np.add.at(found, (samples, np.where(features < 0, -1, np.searchsorted(known, features))), weights / 2)
         total = found.sum(axis=1, keepdims=True)
         clipped = total.clip(-self.limit, self.limit)
         found *= np.divide(clipped, total, out=np.ones_like(total), where=total != clipped)
         return found[:, :-1].transpose(2, 0, 1), found[:, -1].T
 
-    def weights(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (T,) -> (T, M, C), (T,)
-        """Weights of the terms with these keys, for values divided by their scales, and the scales."""
-        places = np.empty(len(keys), np.int64)
-        compiled(*SLOTS_OF)(keys, self.keys, self._used, self.most, places)
-        weights = -self.leaders[places] * np.array(RATES[: self.models])[:, None]
-        return weights / (STEADY + np.sqrt(self.squares[places])), self.scales[places]
 
-
-# Follow-the-regularised-leader without regularisation: rates are RATES / (STEADY + root of the sum of squared
-# gradients), of the model without pairs and of the one with them, which has more terms. Log-loss is the same within
-# .001 for .3 to .5, .1 to .2 and .5 to 2. Source: H. B. McMahan et al., Ad Click Prediction: a View from the Trenches,
-# KDD 2013, algorithm 1.
-RATES, STEADY = (0.4, 0.15), 1.0
-# Keys have 62 bits: of these, products are the same with Python's integers and with Numba's, which overflow.
-KEYS, FACTOR, OTHER_FACTOR = (1 << 62) - 1, 0x1E3779B97F4A7C15, 0x3F58476D1CE4E5B9
-BIAS = 1  # key of the term that every sample has
-
-
-class Terms(NamedTuple):
-    """The terms of some samples, each of one feature or of two."""
-
-    starts: np.ndarray  # (B + 1,), where the terms of each sample begin
-    pairs: np.ndarray  # (B,), where its pairs begin
-    keys: np.ndarray  # (T,)
-    values: np.ndarray  # (T,)
-    features: np.ndarray  # (T, 2), words after the features; -1 for the bias
-
-
-class HashTable(NamedTuple):
-    """The state of linear models."""
-
-    keys: np.ndarray  # (S,), 0 for a free slot
-    scales: np.ndarray  # (S,), the largest value seen, by which values are divided
-    leaders: np.ndarray  # (S, M, C), sums of gradients, from which weights follow
-    squares: np.ndarray  # (S, M, C), sums of squared gradients
-    used: np.ndarray  # (1,), the number of slots that are not free
+# ---- Loops: the terms of samples -------------------------------------------------------------------------------------
 
 
 def key_of(one: int, other: int) -> int:
@@ -212,10 +197,10 @@ def key_of(one: int, other: int) -> int:
     return (key ^ (key >> 29)) | 2
 
 
-def join_terms(
+def cross_levels(
     start: int, end_of_levels: int, end: int, keys: np.ndarray, values: np.ndarray, features: np.ndarray
 ) -> int:
-    """Join each level with all terms of its sample after it, and return where these pairs end."""
+    """Cross each level with all terms of its sample after it, and return where these crosses end."""
     t = end
     for i in range(start, end_of_levels):
         for j in range(i + 1, end):
@@ -230,18 +215,15 @@ def terms_of(
     words: Words,
     z: np.ndarray,  # (D, B), standardised columns
     columns: np.ndarray,  # (F,), the column of each number, -1 for a category
-    joins: bool,
+    crosses: bool,
 ) -> Terms:
-    """The terms of samples, and among them pairs if this `joins` levels with other terms.
-
-    A missing number is a term as well.
-    """
+    """The terms of samples, and among them feature `crosses`. A missing number is a term as well."""
     count, levels, t = samples.shape[1], 0, 0
     for f in range(len(columns)):
-        levels += columns[f] < 0 and joins
+        levels += columns[f] < 0 and crosses
     most = (count * (1 + len(columns)) + len(words.numbers)) * (1 + levels)
-    starts, pairs, keys = np.empty(count + 1, np.int64), np.empty(count, np.int64), np.empty(most, np.int64)
-    values, features = np.empty(most), np.empty((most, 2), np.int64)
+    starts, first_crosses = np.empty(count + 1, np.int64), np.empty(count, np.int64)
+    keys, values, features = np.empty(most, np.int64), np.empty(most), np.empty((most, 2), np.int64)
     for b in range(count):
         starts[b] = t
         keys[t], values[t], features[t] = BIAS, 1.0, -1
@@ -258,25 +240,25 @@ def terms_of(
                 t += values[t] != 0.0
         for i in range(words.starts[b], words.starts[b + 1]):
             number = words.numbers[i]
-            keys[t], values[t], features[t] = (
-                key_of(number, -3 - words.codes[i]),
-                words.values[i],
-                len(columns) + number,
-            )
+            keys[t], values[t] = key_of(number, -3 - words.codes[i]), words.values[i]
+            features[t] = len(columns) + number
             t += values[t] != 0.0
-        pairs[b] = t
-        if joins:
-            t = join_terms(starts[b] + 1, end_of_levels, t, keys, values, features)
+        first_crosses[b] = t
+        if crosses:
+            t = cross_levels(starts[b] + 1, end_of_levels, t, keys, values, features)
     starts[count] = t
-    return Terms(starts, pairs, keys[:t], values[:t], features[:t])
+    return Terms(starts, first_crosses, keys[:t], values[:t], features[:t])
 
 
-def is_full(keys: np.ndarray, used: np.ndarray, most: int) -> bool:
+# ---- Loops: the hash table -------------------------------------------------------------------------------------------
+
+
+def is_full(keys: np.ndarray, used: np.ndarray, max_slots: int) -> bool:
     """Whether no more slots may be used: half of the largest number of them are, which shrinks with each class."""
-    return len(keys) >= most and 2 * used[0] >= len(keys)
+    return len(keys) >= max_slots and 2 * used[0] >= len(keys)
 
 
-def slot_of(keys: np.ndarray, used: np.ndarray, most: int, key: int) -> int:
+def slot_of(keys: np.ndarray, used: np.ndarray, max_slots: int, key: int) -> int:
     """The slot of a key, or a free one for it, or once these are full one that it shares, as in a hashed model.
 
     At least one slot must be free.
@@ -284,30 +266,27 @@ def slot_of(keys: np.ndarray, used: np.ndarray, most: int, key: int) -> int:
     first = slot = (key >> 20) & (len(keys) - 1)
     while keys[slot] != key and keys[slot] != 0:
         slot = (slot + 1) & (len(keys) - 1)
-    return first if keys[slot] == 0 and is_full(keys, used, most) else slot
+    return first if keys[slot] == 0 and is_full(keys, used, max_slots) else slot
 
 
-def slots_of(found: np.ndarray, keys: np.ndarray, used: np.ndarray, most: int, slots: np.ndarray) -> None:
-    """Fill `slots`, (n,), with those of the keys `found`, (n,)."""
+def slots_of(found: np.ndarray, keys: np.ndarray, used: np.ndarray, max_slots: int, writes: bool) -> np.ndarray:
+    """The slots of the keys `found`, (n,), which are written into them if this `writes`: -> (n,)."""
+    slots = np.empty(len(found), np.int64)
     for i in range(len(found)):
-        slots[i] = slot_of(keys, used, most, found[i])
-
-
-def move(found: np.ndarray, keys: np.ndarray, used: np.ndarray, most: int, slots: np.ndarray) -> None:
-    """`slots_of`, and write each key into its slot."""
-    for i in range(len(found)):
-        slots[i] = slot_of(keys, used, most, found[i])
-        keys[slots[i]] = found[i]
+        slots[i] = slot_of(keys, used, max_slots, found[i])
+        if writes:
+            keys[slots[i]] = found[i]
+    return slots
 
 
 def find_terms(
-    terms: Terms, b: int, slots: HashTable, most: int, learns: bool, places: np.ndarray, scaled: np.ndarray
+    terms: Terms, b: int, table: HashTable, max_slots: int, learns: bool, places: np.ndarray, scaled: np.ndarray
 ) -> None:
     """Fill `places` with the slots of the terms of sample b, and `scaled` with their values."""
-    keys, scales, _, _, used = slots
+    keys, scales, _, _, used = table
     for i in range(terms.starts[b], terms.starts[b + 1]):
-        slot = slot_of(keys, used, most, terms.keys[i])
-        if learns and keys[slot] == 0 and not is_full(keys, used, most):
+        slot = slot_of(keys, used, max_slots, terms.keys[i])
+        if learns and keys[slot] == 0 and not is_full(keys, used, max_slots):
             keys[slot] = terms.keys[i]
             used[0] += 1
         scale = max(scales[slot], abs(terms.values[i]))
@@ -316,28 +295,28 @@ def find_terms(
         places[i], scaled[i] = slot, terms.values[i] / scale
 
 
-def learn_terms(
+def predict_linear(
     terms: Terms,
-    slots: HashTable,
+    table: HashTable,
     are_classes: bool,
     limit: float,
-    most: int,
+    max_slots: int,
     targets: np.ndarray,  # (C, B)
     step_sizes: np.ndarray,  # (B,)
     learns: bool,
     begin: int,
-    said: np.ndarray,  # (M C, B), filled
+    predictions: np.ndarray,  # (M C, B), filled
 ) -> int:
-    """Predict the samples from `begin` on, and learn them if `learns`; returns at which one slots run out."""
-    (keys, _, leaders, squares, used), heads = slots, slots.leaders.shape[2]
+    """Predict each sample from `begin` on, and then learn it if this `learns`; returns at which one slots run out."""
+    (keys, _, leaders, squares, used), heads = table, table.leaders.shape[2]
     places, scaled, weights = np.zeros(len(terms.keys), np.int64), np.zeros(len(terms.keys)), np.zeros(len(terms.keys))
     for b in range(begin, targets.shape[1]):
         start, stop = terms.starts[b], terms.starts[b + 1]
-        if learns and len(keys) < most and 2 * (used[0] + stop - start) > len(keys):
+        if learns and len(keys) < max_slots and 2 * (used[0] + stop - start) > len(keys):
             return b
-        find_terms(terms, b, slots, most, learns, places, scaled)
+        find_terms(terms, b, table, max_slots, learns, places, scaled)
         for model in range(leaders.shape[1]):
-            end = terms.pairs[b] if model == 0 else stop
+            end = terms.crosses[b] if model == 0 else stop
             for head in range(heads):
                 y, s = targets[head, b], 0.0
                 if math.isinf(y):
@@ -346,7 +325,7 @@ def learn_terms(
                     rate = RATES[model] / (STEADY + math.sqrt(squares[places[i], model, head]))
                     weights[i] = -leaders[places[i], model, head] * rate
                     s += weights[i] * scaled[i]
-                said[model * heads + head, b] = s = min(max(s, -limit), limit)
+                predictions[model * heads + head, b] = s = min(max(s, -limit), limit)
                 if not learns or math.isnan(y):
                     continue
                 error = (1 / (1 + math.exp(-s)) if are_classes else s) - y
@@ -359,6 +338,7 @@ def learn_terms(
     return targets.shape[1]
 
 
-TERMS_OF = terms_of, join_terms, key_of
+# Loops with the functions that they call, as `compiled` takes them.
+TERMS_OF = terms_of, cross_levels, key_of
 SLOTS_OF = slots_of, slot_of, is_full
-LEARN_TERMS = learn_terms, find_terms, slot_of, is_full
+PREDICT_LINEAR = predict_linear, find_terms, slot_of, is_full

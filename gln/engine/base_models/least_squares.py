@@ -15,13 +15,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gln.engine.jit import OwnsArrays
+from gln.engine.jit import WritableArrays
 
 MOST_INPUTS = 129  # a constant, and 64 columns with their distances; later columns are left out
 
 
 class Squares(NamedTuple):
-    """The state of least squares."""
+    """The state of `LeastSquares`, as compiled loops take it."""
 
     weights: np.ndarray  # (C, K), the first of a constant
     inverses: np.ndarray  # (C, K, K), of the sum of products of inputs and of the identity
@@ -31,9 +31,11 @@ NO_SQUARES = Squares(np.zeros((0, 0)), np.zeros((0, 0, 0)))
 
 
 @dataclasses.dataclass
-class LeastSquares(OwnsArrays):
-    weights: np.ndarray
-    inverses: np.ndarray
+class LeastSquares(WritableArrays):
+    """A linear model of each head, with the least squared errors and weights over all samples so far."""
+
+    weights: np.ndarray  # (C, K)
+    inverses: np.ndarray  # (C, K, K)
 
     @classmethod
     def start(cls, heads: int, columns: int) -> LeastSquares:
@@ -68,8 +70,8 @@ class LeastSquares(OwnsArrays):
         found[..., : size // 2] = products.reshape(len(products), -1, 2, z.shape[1]).sum(axis=2).swapaxes(1, 2)
         constant = np.broadcast_to(self.weights[:, :1], found.shape[:2])
         total = found.sum(axis=2) + constant
-        share = np.divide(total.clip(-limit, limit), total, out=np.ones_like(total), where=total != 0)
-        return found * share[..., None], constant * share
+        factor = np.divide(total.clip(-limit, limit), total, out=np.ones_like(total), where=total != 0)
+        return found * factor[..., None], constant * factor
 
     def fits(self, columns: int, heads: int) -> bool:
         """Whether these are for so many columns and heads: compiled loops do not check."""
@@ -77,16 +79,16 @@ class LeastSquares(OwnsArrays):
         return self.weights.shape == wanted.weights.shape and self.inverses.shape == wanted.inverses.shape
 
 
-def learn_squares(
+def predict_least_squares(
     squares: Squares,
     inputs: np.ndarray,  # (2 D, B)
     limit: float,
     targets: np.ndarray,  # (C, B)
     step_sizes: np.ndarray,  # (B,)
     learns: bool,
-    said: np.ndarray,  # (C, B), filled
+    predictions: np.ndarray,  # (C, B), filled
 ) -> None:
-    """Predict samples, and learn each before the next if this `learns`, as `OnlineBaseModels.learn`.
+    """Predict each sample, and then learn it if this `learns`; arguments as for `OnlineBaseModels.learn`.
 
     The inverses change by one product of inputs at a time. Source: J. Sherman and W. J. Morrison, Adjustment of an
     Inverse Matrix Corresponding to a Change in One Element of a Given Matrix, 1950.
@@ -103,7 +105,7 @@ def learn_squares(
                 continue
             for i in range(size):
                 s += weights[head, i] * x[i]
-            said[head, b] = min(max(s, -limit), limit)
+            predictions[head, b] = min(max(s, -limit), limit)
             if not learns or math.isnan(y):
                 continue
             variance = 0.0

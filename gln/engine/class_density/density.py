@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import polygamma
 
 from gln.engine.batches import CHUNK
-from gln.engine.jit import OwnsArrays, compiled, plain
+from gln.engine.jit import WritableArrays, compiled, plain
 from gln.engine.networks.protocol import Network, Rate
 from gln.engine.networks.surgery import with_inputs
 from gln.engine.preprocessing.basis_expansion import with_distances
@@ -33,7 +33,7 @@ LEARNING_RATE = 1.0  # of the networks; 0.3 to 3 are about as good
 
 
 @dataclasses.dataclass
-class ClassDensity(OwnsArrays):
+class ClassDensity(WritableArrays):
     """What one class has learned. Categories are NaN among the numbers, and counted by their levels."""
 
     networks: list[Network]  # of one head, whose targets are 1 for a sample and 0 for noise

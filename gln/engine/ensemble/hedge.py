@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from gln.engine.ensemble.stacking import StackingWeights
-from gln.engine.jit import OwnsArrays, compiled, plain
+from gln.engine.jit import WritableArrays, compiled, plain
 from gln.engine.networks.head_sampling import log_sampling_rate
 
 # Accuracy is the same within .1 points for fadings of .9 to .995 and sharpnesses of .1 to 1.
@@ -33,7 +33,7 @@ UNWEIGHTED = np.ones(1)  # step sizes of any number of samples
 
 
 @dataclasses.dataclass
-class Hedge(OwnsArrays):
+class Hedge(WritableArrays):
     """How well each expert predicted recently."""
 
     losses: np.ndarray  # (M, T), fading sums

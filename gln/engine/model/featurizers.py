@@ -286,7 +286,7 @@ class StreamFeaturizer(Featurizer):
             return {"linear": nothing, "bin_means": nothing}
         linear, bin_means = self.base_models.names()
         linear = linear if len(linear) <= MOST_LINEAR else []
-        features = self.feature_of_columns[self.base_models.cells.features]
+        features = self.feature_of_columns[self.base_models.bin_means.features]
         return {"linear": Block(linear, np.full((len(linear), 2), -1)), "bin_means": Block(bin_means, features)}
 
     def with_class(self, count: int) -> StreamFeaturizer:

@@ -24,7 +24,7 @@ from gln_numba import gate_block, learn_block, outputs, read
 
 # Compiled functions, because what is a helper is compiled once more.
 standardise = compiled(moments.standardise)
-say = compiled(base_models.say, *base_models.HELPERS)
+predict_base_models = compiled(base_models.predict_base_models, *base_models.HELPERS)
 add_linear_predictions = compiled(mixture_loops.add_linear_predictions)
 combine_by_losses = compiled(mixture_loops.combine_by_losses)
 log_or_squared_losses = compiled(mixture_loops.log_or_squared_losses)
@@ -66,7 +66,9 @@ def step(
     context, _ = standardise(columns, standard, counts, floor, limit, far, limit, 0.0)
     targets, size = y.astype(np.float64), len(context)
     state = slots, squares, cells
-    made, _ = say(context, features, joins, bound, most, *state, are_classes, words, numbers, targets, share, learns)
+    made, _ = predict_base_models(
+        context, features, joins, bound, most, *state, are_classes, words, numbers, targets, share, learns
+    )
     part, made_of_part, first, samples = context, made, len(made) - 2 * size, context.shape[1]
     if len(without) < size:
         part, made_of_part = np.empty((len(without), samples), np.float32), made[: first + 2 * len(without)].copy()

@@ -76,7 +76,7 @@ def learn_single(
     if featurizer.encoding is not None:
         assert counted is not None
         columns = featurizer.encoding.learn(features, counted, step_sizes)
-    counts = not featurizer.standardizer.judges_together
+    counts = not featurizer.standardizer.is_warming_up
     if not counts:
         featurizer.standardizer.count_first(columns)
     fixed = with_room(featurizer, ensemble, len(features) + len(words.numbers))
@@ -140,7 +140,7 @@ def _fixed(featurizer: Any, ensemble: Ensemble) -> _Fixed:
     assert base_models is not None
     statistics, *options = featurizer.standardizer.loop_state
     of_sample: list[Any] = [network.of_sample for network in networks]  # type: ignore[attr-defined] # of gln_numba
-    parts = [statistics, featurizer.numbers, base_models.linear.keys, base_models.least_squares, base_models.cells]
+    parts = [statistics, featurizer.numbers, base_models.linear.keys, base_models.least_squares, base_models.bin_means]
     parts += [mixture.losses, mixture.spread, *of_sample]
     known = ensemble.fixed
     if known is not None and len(known.parts) == len(parts) and all(map(operator.is_, known.parts, parts)):
@@ -160,7 +160,7 @@ def _fixed(featurizer: Any, ensemble: Ensemble) -> _Fixed:
     planes, *both = zip(*of_sample, strict=True)
     calls = [_call((*same, planes, own, learns)) for own, learns in zip(both, (False, True), strict=True)]
     nothing = np.full((heads, 1), np.nan, np.float32), np.zeros((len(networks), 1), np.float32)
-    room = len(linear.keys) / 2 if len(linear.keys) < linear.most else np.inf
+    room = len(linear.keys) / 2 if len(linear.keys) < linear.max_slots else np.inf
     joined = 1 + int((featurizer.numbers < 0).sum()) * (linear.models > 1)
-    ensemble.fixed = _Fixed(parts, linear.slots.used, room, joined, nothing, *calls)
+    ensemble.fixed = _Fixed(parts, linear.table.used, room, joined, nothing, *calls)
     return ensemble.fixed

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import ndtr
 
-from gln.engine.jit import OwnsArrays, compiled
+from gln.engine.jit import WritableArrays, compiled
 from gln.engine.networks.protocol import Network
 
 
 @dataclasses.dataclass
-class GateCounts(OwnsArrays):
+class GateCounts(WritableArrays):
     rows: list[np.ndarray]  # for each network (N, 2^k, C or 1): per head, or for all heads together
 
     @classmethod

@@ -16,7 +16,7 @@ import pandas as pd
 Levels = dict[Any, int]  # the code of each level: text, numbers and bools
 DATES = ("date", "datetime", "datetime64", "period", "time", "timedelta", "timedelta64")  # as pandas names them
 LOOKED_UP = {str, bool, int, type(None), type(pd.NA)}  # kinds of values that are levels as they are, or missing
-SMALL = 4000  # cells of a frame whose levels are looked up one by one; from 10,000 on, `with_codes` is faster
+SMALL = 4000  # values of a frame whose levels are looked up one by one; from 10,000 on, `with_codes` is faster
 SEVERAL, NEARLY_ALL = 10, 0.9  # levels of a category, and the fraction of them that read as numbers: worth a warning
 
 
@@ -94,12 +94,12 @@ def with_codes(X: Any, levels: Mapping[int, Levels]) -> Any:
     """A copy of a frame or array with codes in the categorical columns."""
     if isinstance(X, pd.DataFrame):
         coded = X.copy(deep=False)
-        for column, own in levels.items():
-            coded.isetitem(column, codes_of(column_of(X, column), own))
+        for column, known in levels.items():
+            coded.isetitem(column, codes_of(column_of(X, column), known))
         return coded
     coded = X.astype(np.float64 if X.dtype.kind in "biuf" else object)
-    for column, own in levels.items():
-        coded[:, column] = codes_of(column_of(X, column), own)
+    for column, known in levels.items():
+        coded[:, column] = codes_of(column_of(X, column), known)
     return coded
 
 
@@ -113,13 +113,13 @@ def small_as_numbers(X: Any, levels: Mapping[int, Levels]) -> np.ndarray | None:
     for place, dtype in enumerate(X.dtypes):
         if place not in levels and not (isinstance(dtype, np.dtype) and dtype.kind in "biuf"):
             return None
-    cells = X.to_numpy(object, copy=True)  # of objects alone it would be a view
-    for column, own in levels.items():
-        found = cells[:, column].tolist()
-        if not all(type(cell) in LOOKED_UP or (type(cell) is float and cell != cell) for cell in found):
+    table = X.to_numpy(object, copy=True)  # of objects alone it would be a view
+    for column, known in levels.items():
+        values = table[:, column].tolist()
+        if not all(type(value) in LOOKED_UP or (type(value) is float and value != value) for value in values):
             return None  # a float may be an integer that was rounded because another one is missing
-        cells[:, column] = [own.get(cell, np.nan) for cell in found]
-    return cells.astype(np.float64)
+        table[:, column] = [known.get(value, np.nan) for value in values]
+    return table.astype(np.float64)
 
 
 def new_levels(levels: Levels, column: pd.Series, in_order: bool = True) -> Levels:
@@ -151,8 +151,8 @@ def warn_of_numbers(place: str, known: Levels, new: Levels, advice: str) -> None
     if len(known) < SEVERAL <= len(known) + len(new):
         numbers = [level for level in (*known, *new) if reads_as_number(level)]
         if len(numbers) >= NEARLY_ALL * (len(known) + len(new)):
-            said = f"{place} is text and becomes a category, but its levels read as numbers, such as {numbers[0]!r}"
-            warnings.warn(f"{said}; {advice}", UserWarning, stacklevel=2)
+            warning = f"{place} is text and becomes a category, but its levels read as numbers, such as {numbers[0]!r}"
+            warnings.warn(f"{warning}; {advice}", UserWarning, stacklevel=2)
 
 
 def reads_as_number(value: Any) -> bool:

@@ -13,21 +13,22 @@ import numpy as np
 from scipy.sparse import issparse
 
 from gln.engine.batches import FEW_NUMBERS, check_integer, check_samples, dense
-from gln.engine.jit import OwnsArrays, compiled, plain
+from gln.engine.jit import WritableArrays, compiled, plain
 
-# The state of a Standardizer: its options, what it has counted of each feature, and the first samples.
-OPTIONS, COUNTED = ("floor", "limit", "far_is_missing"), ("count", "mean", "squares", "low", "high")
-STATE = (*OPTIONS, *COUNTED, "first")
+# The state of a Standardizer: its options, the statistics of features, and the first samples.
+OPTIONS, STATISTICS = ("floor", "limit", "far_is_missing"), ("count", "mean", "squares", "low", "high")
+STATE = (*OPTIONS, *STATISTICS, "first")
 # How the estimators standardise. Features: a floor of 0 costs 0.4 points on digits, floors of 0.1 or more on wines.
 # Targets: the networks clip them at their own bound; the limit only guards against a single wrong value.
 OF_FEATURES: dict[str, Any] = {"floor": 0.05, "limit": 5.0}
 OF_TARGETS: dict[str, Any] = {"floor": 0.0, "limit": 50.0, "far_is_missing": False}
 BLOCK = 1 << 16  # numbers processed at a time, to keep temporary arrays small
 FAR = 4  # times the limit: values further from the mean count as missing
+FEW_VALUES = 10  # values: with so few the scale is uncertain, so the limit is wider
 ROUNDS = 10  # of outlier removal at most: large outliers hide smaller ones
 
 
-class Standardizer(OwnsArrays):
+class Standardizer(WritableArrays):
     """Standardises the features of a stream by the mean and scale of the values seen so far.
 
     A value x becomes (x - mean) / scale, where scale = std + floor * (max - min). Each sample is counted before it is
@@ -86,8 +87,8 @@ class Standardizer(OwnsArrays):
     def learn_checked(self, samples: Any) -> np.ndarray:
         """`learn` without checks."""
         standardised = np.empty(samples.shape, np.float32)
-        for some in self._parts(samples.shape[1]):
-            standardised[:, some], _ = self._learn(samples[:, some], self.limit, 0.0)
+        for chunk, z, _ in self._learn(samples, self.limit, 0.0):
+            standardised[:, chunk] = z
         return standardised
 
     def learn_targets(self, targets: np.ndarray, bound: float, missing: float) -> tuple[np.ndarray, np.ndarray]:
@@ -95,42 +96,43 @@ class Standardizer(OwnsArrays):
 
         Also returns the means and the scales before each sample and after the last, (2, T, B + 1).
         """
-        if targets.size <= 1 and not self.judges_together:  # fast
-            return self._standardise(targets, True, min(bound, self.limit), missing)
+        bound = min(bound, self.limit)
+        if not self.is_warming_up:  # fast
+            return self._standardise(targets, True, bound, missing)
         y, before = np.empty(targets.shape, np.float32), np.empty((2, self.size, targets.shape[1] + 1))
-        for some in self._parts(targets.shape[1]):
-            y[:, some], own = self._learn(targets[:, some], min(bound, self.limit), missing)
-            before[:, :, some.start : some.stop + 1] = own
+        for chunk, z, of_chunk in self._learn(targets, bound, missing):
+            y[:, chunk], before[:, :, chunk.start : chunk.stop + 1] = z, of_chunk
         return y, before
 
-    def _parts(self, count: int) -> Iterator[slice]:
-        """Parts of a stream: the first samples one by one, then blocks."""
-        start = 0
+    def _learn(self, samples: Any, bound: float, missing: float) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """Learn the first samples one by one, and then chunks of several.
+
+        Yields each chunk, its standardised samples, (D, b), and means and scales before each and after the last,
+        (2, D, b + 1).
+        """
+        start, count = 0, samples.shape[1]
         while start < count:
-            stop = min(count, start + (1 if self.judges_together else max(1, BLOCK // self.size)))
-            yield slice(start, stop)
-            start = stop
+            if self.is_warming_up:
+                chunk, mean, scale = slice(start, start + 1), self.mean.copy(), self.scale
+                self.count_first(samples[:, chunk])
+                z, before = self._standardise(samples[:, chunk], False, bound, missing)
+                before[:, :, 0] = mean, scale
+            else:
+                chunk = slice(start, min(count, start + max(1, BLOCK // self.size)))
+                z, before = self._standardise(samples[:, chunk], True, bound, missing)
+            yield chunk, z, before
+            start = chunk.stop
 
-    def _learn(self, part: Any, bound: float, missing: float) -> tuple[np.ndarray, np.ndarray]:
-        """Standardised samples, (D, b), and means and scales before each and after the last, (2, D, b + 1)."""
-        if not self.judges_together:
-            return self._standardise(part, True, bound, missing)
-        before = self.mean.copy(), self.scale
-        self.count_first(part)
-        standardised, own = self._standardise(part, False, bound, missing)
-        own[:, :, 0] = before
-        return standardised, own
-
-    def count_first(self, part: Any) -> None:
+    def count_first(self, sample: Any) -> None:
         """Count one of the first samples, (D, 1), together with those before it: any of them may be an outlier."""
-        first = np.concatenate([self.first, dense(part).T])
+        first = np.concatenate([self.first, dense(sample).T])
         self._count_table(first.T)
-        self.first = first if len(first) < FEW else first[:0]
+        self.first = first if len(first) < FEW_VALUES else first[:0]
         self._rescale()
 
-    def _standardise(self, part: Any, learns: bool, bound: float, missing: float) -> tuple[np.ndarray, np.ndarray]:
+    def _standardise(self, samples: Any, learns: bool, bound: float, missing: float) -> tuple[np.ndarray, np.ndarray]:
         features, *options = self.loop_state
-        return compiled(standardise)(plain(dense(part)), features, learns, *options, bound, missing)
+        return compiled(standardise)(plain(dense(samples)), features, learns, *options, bound, missing)
 
     @property
     def loop_state(self) -> tuple[np.ndarray, float, float, float]:
@@ -152,12 +154,13 @@ class Standardizer(OwnsArrays):
         self.first = self.first[:0]
         self._rescale()
 
-    def _count_table(self, samples: Any, visits: np.ndarray | None = None) -> None:  # (D, B), (V,)
+    def _count_table(self, samples: Any, indices: np.ndarray | None = None) -> None:  # (D, B), (V,)
         rows = max(1, BLOCK // max(1, samples.shape[1]))
-        for some in (slice(start, start + rows) for start in range(0, self.size, rows)):
-            x = dense(samples[some]).astype(np.float64)
-            x = x if visits is None else x[:, visits]
-            typical, rounds = x, ROUNDS if x.shape[1] > FEW else 1  # few values: once, or too few would remain
+        for start in range(0, self.size, rows):
+            chunk = slice(start, start + rows)
+            x = dense(samples[chunk]).astype(np.float64)
+            x = x if indices is None else x[:, indices]
+            typical, rounds = x, ROUNDS if x.shape[1] > FEW_VALUES else 1  # few values: once, or too few would remain
             for _ in range(rounds):
                 far = outliers(typical, self.limit, self.floor)
                 if not far.any():
@@ -165,8 +168,8 @@ class Standardizer(OwnsArrays):
                 typical = np.where(far, np.nan, typical)
             moments = moments_of(typical)
             reach = widened(self.limit, moments.known) * divisor(moments, self.floor)
-            counted = moments_of(x.clip((moments.mean - reach)[:, None], (moments.mean + reach)[:, None]))
-            self._features[:5, some] = counted
+            clipped = x.clip((moments.mean - reach)[:, None], (moments.mean + reach)[:, None])
+            self._features[:5, chunk] = moments_of(clipped)
 
     def transform(self, samples: Any) -> np.ndarray:
         """Standardise samples by those counted before, without counting them: (D, B) -> (D, B) float32.
@@ -178,10 +181,11 @@ class Standardizer(OwnsArrays):
         if self.size * samples.shape[1] <= FEW_NUMBERS:
             return self._standardise(samples, False, self.limit, 0.0)[0]
         standardised, size = np.empty(samples.shape, np.float32), max(1, BLOCK // self.size)
-        for some in (slice(start, start + size) for start in range(0, samples.shape[1], size)):
-            z = (dense(samples[:, some]).astype(np.float64) - self.mean[:, None]) / self._features[5, :, None]
+        for start in range(0, samples.shape[1], size):
+            chunk = slice(start, start + size)
+            z = (dense(samples[:, chunk]).astype(np.float64) - self.mean[:, None]) / self._features[5, :, None]
             z[~(np.abs(z) < FAR * self.limit) if self.far_is_missing else np.isnan(z)] = 0  # NaN is never `<`
-            standardised[:, some] = np.minimum(np.maximum(z, -self.limit), self.limit)
+            standardised[:, chunk] = np.minimum(np.maximum(z, -self.limit), self.limit)
         return standardised
 
     def inverse_transform(self, standardised: Any) -> np.ndarray:
@@ -221,12 +225,12 @@ class Standardizer(OwnsArrays):
         self.floor, self.limit = (float(arrays.pop(name)) for name in ("floor", "limit"))
         self.far_is_missing = bool(arrays.pop("far_is_missing"))
         self.first = arrays.pop("first")
-        self._features[:5] = [arrays[name] for name in COUNTED]
+        self._features[:5] = [arrays[name] for name in STATISTICS]
         self._rescale()
 
     def _state_array(self, name: str, value: Any) -> np.ndarray:
         array, shape = np.array(value, np.float64), () if name in OPTIONS else (self.size,)
-        if name == "first" and array.ndim == 2 and len(array) < FEW and array.shape[1] == self.size:
+        if name == "first" and array.ndim == 2 and len(array) < FEW_VALUES and array.shape[1] == self.size:
             return array  # it may contain NaN
         if array.shape != shape:
             raise ValueError(f"state[{name!r}]: expected finite numbers of shape {shape}, got shape {array.shape}")
@@ -240,7 +244,7 @@ class Standardizer(OwnsArrays):
     def _rescale(self) -> None:
         scales = divisor(Moments(*self._features[:5]), self.floor)
         self._features[5:] = scales, widened(self.limit, self.count) * scales
-        self.judges_together = bool(self.count.max() <= len(self.first))
+        self.is_warming_up = bool(self.count.max() <= len(self.first))  # all that was counted is in `first`
 
     def _checked(self, samples: Any) -> Any:
         samples = samples.tocsr() if issparse(samples) else np.asarray(samples)
@@ -248,11 +252,8 @@ class Standardizer(OwnsArrays):
         return samples
 
 
-FEW = 10  # values: with so few the scale is uncertain, so the limit is wider
-
-
 class Moments(NamedTuple):
-    """What is counted of the known values of d features, (d,) each."""
+    """Statistics of the known values of d features, (d,) each."""
 
     known: np.ndarray  # their number
     mean: np.ndarray
@@ -282,13 +283,13 @@ def divisor(moments: Moments, floor: float) -> np.ndarray:  # -> (d,)
 
 def widened(limit: float, count: np.ndarray) -> np.ndarray:
     """The limit for a scale estimated from `count` values: wider for few, whose scale is uncertain."""
-    return limit * (1 + FEW / np.maximum(count, 1))
+    return limit * (1 + FEW_VALUES / np.maximum(count, 1))
 
 
 def outliers(x: np.ndarray, limit: float, floor: float) -> np.ndarray:  # (d, B) -> (d, B) of bools
     """Which values are further than `limit` scales from the mean, both computed from the other values in the row."""
-    if x.shape[1] > FEW:  # mean and deviation of the others follow from those of all
-        count, mean, squares, low, high = (each[:, None] for each in moments_of(x))
+    if x.shape[1] > FEW_VALUES:  # mean and deviation of the others follow from those of all
+        count, mean, squares, low, high = (moment[:, None] for moment in moments_of(x))
         n, limits = np.maximum(count, 2), widened(limit, count)
         deviation = np.sqrt(squares / n * (n - 1) / (n + limits**2))
         return np.abs(x - mean) > limits * (deviation + floor * (high - low))
@@ -315,8 +316,8 @@ def standardise(
     size, total = samples.shape
     standardised, before = np.empty(samples.shape, np.float32), np.empty((2, size, total + 1))
     for i in range(size):
-        own = features[:, i]
-        count, mean, squares, low, high, divisor, reach = own[0], own[1], own[2], own[3], own[4], own[5], own[6]
+        f = features[:, i]
+        count, mean, squares, low, high, divisor, reach = f[0], f[1], f[2], f[3], f[4], f[5], f[6]
         scale = divisor if divisor < np.inf else 0.0
         before[0, i, 0], before[1, i, 0] = mean, scale
         for b in range(total):
@@ -332,12 +333,12 @@ def standardise(
                 squares += difference * (difference - step)
                 scale = np.sqrt(squares / count) + floor * (high - low)
                 divisor = scale if scale > 0 else np.inf
-                reach = limit * (1 + FEW / count) * divisor
+                reach = limit * (1 + FEW_VALUES / count) * divisor
             z = (x - mean) / divisor
             is_missing = z != z or abs(z) >= far
             standardised[i, b] = missing if is_missing else min(max(z, -bound), bound)
             before[0, i, b + 1], before[1, i, b + 1] = mean, scale
-        own[0], own[1], own[2], own[3], own[4], own[5], own[6] = count, mean, squares, low, high, divisor, reach
+        f[0], f[1], f[2], f[3], f[4], f[5], f[6] = count, mean, squares, low, high, divisor, reach
     return standardised, before
 
 

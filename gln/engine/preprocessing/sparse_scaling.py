@@ -14,17 +14,17 @@ import numpy as np
 from scipy.sparse import csc_array, issparse
 
 from gln.engine.batches import MAX_FLOAT, check_integer, check_samples
-from gln.engine.jit import OwnsArrays
+from gln.engine.jit import WritableArrays
 
 SPARSE_SIZE = 0.25  # factor of `SparseScaler`; half or twice as much makes little difference
 
 
-class SparseScaler(OwnsArrays):
+class SparseScaler(WritableArrays):
     """Scales the features of wide sparse samples, such as texts, by the values seen so far; zeros stay zeros.
 
     A value x becomes 0.25 x / sqrt(r m), where r is the root mean square of its feature, zeros included, and m the
     geometric mean of the magnitudes of all nonzero values. So a rare word counts for more than a frequent one, but for
-    less than if each were divided by its own r. NaN is a missing value and becomes 0, as does a feature never seen.
+    less than if each were divided by its r. NaN is a missing value and becomes 0, as does a feature never seen.
     """
 
     def __init__(self, size: int) -> None:

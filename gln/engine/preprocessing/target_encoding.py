@@ -1,7 +1,7 @@
-"""Categories as numbers: few levels become columns of 0 and 1, many levels become statistics of their targets.
+"""Categories as numbers: few levels are one-hot encoded, many levels become statistics of their targets.
 
 A category is given as the code of its level, 0, 1 and so on, or NaN if it is missing. Statistics are counted in the
-order in which samples are learned. A sample is encoded before it is counted, so its own target does not leak into it.
+order in which samples are learned. A sample is encoded before it is counted, so its target does not leak into it.
 Source: Prokhorenkova et al., CatBoost: unbiased boosting with categorical features, NeurIPS 2018, section 3.2.
 
 Shapes: B samples, F features, D columns that these become, K targets or classes, L levels of a feature.
@@ -15,9 +15,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gln.engine.jit import OwnsArrays, compiled, plain
+from gln.engine.jit import WritableArrays, compiled, plain
 
 MOST_CLASSES = 40  # statistics per feature; with more classes, several share one
+# 5 or 10 levels, and strengths of 1 to 10, are equally good within the noise.
+MOST_ONE_HOT = 10  # levels that have a column each; a feature with more, or of a stream, has statistics
+STRENGTH = 3.0  # weight of the overall rate or mean, as a number of samples
 
 
 class Column(NamedTuple):
@@ -29,8 +32,8 @@ class Column(NamedTuple):
 
 
 @dataclasses.dataclass
-class TargetEncoding(OwnsArrays):
-    """The columns that samples with categories become, and the counts of each level.
+class TargetEncoding(WritableArrays):
+    """The columns that samples with categories become, and the counts of the levels.
 
     The statistic for a class is its log-odds among the samples of the level, minus its log-odds among all samples. For
     a numeric target, standardised to mean 0, it is the mean. STRENGTH shrinks both towards 0. A level that was never
@@ -65,7 +68,7 @@ class TargetEncoding(OwnsArrays):
             raise ValueError(f"categories: expected columns and counts of {width - 1} targets or classes")
 
     def _join_tables(self) -> None:
-        """Make the totals and the counts of all features parts of one array, which compiled loops read and change."""
+        """Make the totals and the counts of all features views of one array, which compiled loops read and change."""
         self._table = np.concatenate([self.totals[None], *self.counts.values()], dtype=np.float64)
         self._rows = np.full((self.size, 2), -1)  # of each feature in it: the first, and how many; -1 for numbers
         self.totals, tables, self.counts, start = self._table[0], self.counts, {}, 1
@@ -87,9 +90,9 @@ class TargetEncoding(OwnsArrays):
     def of_table(self, levels: Mapping[int, int]) -> TargetEncoding:
         """A copy for a table whose categories have this many levels: each gets columns or statistics."""
         # A category of one level gets a statistic, so that a table has at least one column.
-        few = {feature: count for feature, count in levels.items() if 2 <= count <= FEW}
+        few = {feature: count for feature, count in levels.items() if 2 <= count <= MOST_ONE_HOT}
         columns = [column for column in self.columns if column.feature not in levels]
-        columns += [Column(feature, level=level) for feature, count in few.items() for level in _told_apart(count)]
+        columns += [Column(feature, level=level) for feature, count in few.items() for level in _distinguishing(count)]
         return dataclasses.replace(self, columns=columns)._with_statistics(levels.keys() - few.keys())
 
     def of_stream(self, samples: np.ndarray, categorical: Set[int]) -> TargetEncoding:
@@ -99,8 +102,8 @@ class TargetEncoding(OwnsArrays):
         columns = [Column(f) for f in range(self.size, len(samples)) if f not in categorical]
         for feature in sorted(categorical):
             count = 1 + int(np.fmax.reduce(samples[feature], initial=-1))
-            if count <= FEW and not self._has_many(feature):
-                columns += [Column(feature, level=level) for level in _told_apart(count)]
+            if count <= MOST_ONE_HOT and not self._has_many(feature):
+                columns += [Column(feature, level=level) for level in _distinguishing(count)]
         new = [column for column in columns if column not in self._known]
         grown = dataclasses.replace(self, size=len(samples), columns=[*self.columns, *new])
         return grown._with_statistics(categorical - self.counts.keys())
@@ -109,12 +112,13 @@ class TargetEncoding(OwnsArrays):
         return compiled(needs_columns)(plain(samples), self._table, self._rows, self._with_columns)
 
     def starts(self, samples: np.ndarray) -> list[int]:
-        """Which of these samples (F, B) bring one of the first levels of a category, so that its columns change."""
+        """The samples out of (F, B) at which a category gets one of its first levels, so that its columns change."""
         found: set[int] = set()
         for feature in self.counts:
             if not self._has_many(feature):
                 levels, first = np.unique(samples[feature], return_index=True)
-                new = (levels >= max(1, self._with_columns[feature])) & (levels <= FEW)  # FEW ends the columns
+                # With a level of this number, the feature has too many for columns.
+                new = (levels >= max(1, self._with_columns[feature])) & (levels <= MOST_ONE_HOT)
                 found.update(first[new].tolist())
         return sorted(found)
 
@@ -128,10 +132,9 @@ class TargetEncoding(OwnsArrays):
     def _with_statistics(self, features: Set[int]) -> TargetEncoding:
         """A copy with statistics of further features and of new classes."""
         counts = self.counts | {feature: np.zeros((0, len(self.totals))) for feature in sorted(features)}
-        targets = range(len(self.totals) - 1)
-        wanted = [
-            Column(f, target=t) for f in counts for t in (_told_apart(len(targets)) if self.are_classes else targets)
-        ]
+        size = len(self.totals) - 1
+        targets = _distinguishing(size) if self.are_classes else range(size)
+        wanted = [Column(feature, target=target) for feature in counts for target in targets]
         columns = self.columns + [column for column in wanted if column not in self._known]
         return dataclasses.replace(self, columns=columns, counts=counts)
 
@@ -145,8 +148,8 @@ class TargetEncoding(OwnsArrays):
             targets: (B,) class numbers from 0, or (K, B) standardised numbers.
             weights: (B,), how much each sample counts. None is 1.
         """
-        step_sizes = np.ones(1) if weights is None else plain(weights)
-        return self._columns(samples, True, plain(np.atleast_2d(targets)), step_sizes)
+        weights = np.ones(1) if weights is None else plain(weights)
+        return self._columns(samples, True, plain(np.atleast_2d(targets)), weights)
 
     def transform(self, samples: np.ndarray) -> np.ndarray:
         """Encode samples with the statistics of all counted samples: (F, B) -> (D, B)."""
@@ -163,13 +166,13 @@ class TargetEncoding(OwnsArrays):
         options = self.features, self._levels, self._targets, self._table, self.are_classes, learns
         columns, overall = compiled(encode)(samples, places, many, *options, *learned)
         if self.are_classes:  # NumPy's logarithms are those of the whole library, to the last bit
-            some = self._statistics
-            columns[some] = np.log(columns[some]) - np.log(overall[some])
+            rows = self._statistics
+            columns[rows] = np.log(columns[rows]) - np.log(overall[rows])
         return columns
 
     def _has_many(self, feature: int) -> bool:
-        """Whether more than FEW levels were counted, so that columns of single levels are no longer used."""
-        return feature in self.counts and bool(self.counts[feature][FEW : FEW + 1, 0].any())
+        """Whether more than MOST_ONE_HOT levels were counted, so that columns of single levels are no longer used."""
+        return feature in self.counts and bool(self.counts[feature][MOST_ONE_HOT : MOST_ONE_HOT + 1, 0].any())
 
     def _make_room(self, samples: np.ndarray) -> None:
         """Let the counts have room for all levels in these samples."""
@@ -180,14 +183,9 @@ class TargetEncoding(OwnsArrays):
         self._join_tables()
 
 
-def _told_apart(count: int) -> range:
-    """The columns that distinguish this many levels or classes: for two, the second is enough."""
+def _distinguishing(count: int) -> range:
+    """The levels or classes, out of this many, that get a column: of two, the second is enough."""
     return range(count) if count > 2 else range(1, count)
-
-
-# 5 or 10 levels, and strengths of 1 to 10, are equally good within the noise.
-FEW = 10  # up to this many levels, a feature has a column per level; with more, and always in streams, statistics
-STRENGTH = 3.0  # weight of the overall rate or mean, as a number of samples
 
 
 def find(
@@ -198,19 +196,16 @@ def find(
 ) -> tuple[np.ndarray, np.ndarray, bool]:
     """Each level's row, -1 for none, and last the row of the totals, (F + 1, B); whether its feature has many levels,
     these included if this `learns`, (F, B); and whether all levels have rows."""
-    places, many, fits = (
-        np.zeros((len(samples) + 1, samples.shape[1]), np.int64),
-        np.zeros(samples.shape, np.bool_),
-        True,
-    )
+    places = np.zeros((len(samples) + 1, samples.shape[1]), np.int64)
+    many, fits = np.zeros(samples.shape, np.bool_), True
     for feature in range(len(samples)):
         start, room = rows[feature]
-        has_many = start >= 0 and room > FEW and table[start + FEW, 0] != 0
+        has_many = start >= 0 and room > MOST_ONE_HOT and table[start + MOST_ONE_HOT, 0] != 0
         for b in range(samples.shape[1]):
             code = samples[feature, b]  # NaN if it is missing
             has_row = start >= 0 and 0 <= code < room
             places[feature, b] = start + int(code) if has_row else -1
-            has_many |= learns and start >= 0 and code >= FEW
+            has_many |= learns and start >= 0 and code >= MOST_ONE_HOT
             many[feature, b] = has_many
             fits &= has_row or start < 0 or code != code
     return places, many, fits
@@ -225,12 +220,12 @@ def needs_columns(
     """Whether a feature has few levels, and one or more of them in these samples have no columns yet."""
     for feature in range(len(samples)):
         start, room = rows[feature]
-        if start >= 0 and not (room > FEW and table[start + FEW, 0] != 0):
+        if start >= 0 and not (room > MOST_ONE_HOT and table[start + MOST_ONE_HOT, 0] != 0):
             count = 0
             for b in range(samples.shape[1]):
                 if samples[feature, b] >= count:
                     count = int(samples[feature, b]) + 1
-            if count > 1 and with_columns[feature] < count <= FEW:
+            if count > 1 and with_columns[feature] < count <= MOST_ONE_HOT:
                 return True
     return False
 
@@ -246,7 +241,7 @@ def encode(
     are_classes: bool,
     learns: bool,
     learned: np.ndarray,  # (1, B) class numbers, or (K, B)
-    step_sizes: np.ndarray,  # (B,) or (1,)
+    weights: np.ndarray,  # (B,) or (1,)
 ) -> tuple[np.ndarray, np.ndarray]:
     """The columns of samples, each counted after it if this `learns`; instead of log-odds, the odds of the level and of
     all samples."""
@@ -268,11 +263,11 @@ def encode(
                     columns[d, b] = total / (count + STRENGTH)
         for place in places[:, b]:
             if learns and place >= 0:
-                share = step_sizes[b % len(step_sizes)]
-                table[place, 0] += share
+                weight = weights[b % len(weights)]
+                table[place, 0] += weight
                 if are_classes:
-                    table[place, 1 + int(learned[0, b]) % classes] += share
+                    table[place, 1 + int(learned[0, b]) % classes] += weight
                 else:
                     for k in range(classes):
-                        table[place, 1 + k] += share * learned[k, b]
+                        table[place, 1 + k] += weight * learned[k, b]
     return columns, overall

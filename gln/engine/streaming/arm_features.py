@@ -22,7 +22,7 @@ from gln.engine.ensemble.ensemble import SHALLOW, SLOW
 from gln.engine.model.builders import build_stream
 from gln.engine.model.learner import Learner
 from gln.engine.preprocessing.category_codes import Levels
-from gln.engine.preprocessing.target_encoding import FEW
+from gln.engine.preprocessing.target_encoding import MOST_ONE_HOT
 from gln.engine.streaming.estimator import StreamEstimator
 from gln.engine.streaming.schema import Samples, features_of, is_missing
 
@@ -56,8 +56,8 @@ class Arms(StreamEstimator):
     def __init__(self, *parameters: Any) -> None:
         super().__init__(*parameters)
         self.offered: dict[Hashable, Features] = {}  # the features with which each arm was last offered
-        # Of arms with a reward, retired ones too, as levels of a category. From FEW on, levels have statistics only, so
-        # that no arm adds a column.
+        # Of arms with a reward, retired ones too, as levels of a category. From MOST_ONE_HOT on, levels have statistics
+        # only, so that no arm adds a column.
         self._codes: dict[Hashable, int] = {}
         # Arms converted by the names known then, and the features that they had.
         self._converted: dict[Hashable, tuple[Features, SampleBatch]] = {}
@@ -81,7 +81,7 @@ class Arms(StreamEstimator):
         before = vars(self) if learns_once else copy.deepcopy(vars(self))
         try:
             for arm, reward in rewards.items():
-                code = math.nan if arm is None else self._codes.get(arm, FEW + len(self._codes))
+                code = math.nan if arm is None else self._codes.get(arm, MOST_ONE_HOT + len(self._codes))
                 samples = self._seen(_joined(context, offered[arm]) | {ARM: code}, 2 * at_once + 1)
                 self._learn_one(samples, np.array([[float(reward)]]))
                 if arm is not None:  # which is any arm with these features

@@ -123,7 +123,7 @@ class StreamEstimator(StreamSchema, Saveable):
         old, new = learner.featurizer.base_models, fresh.featurizer.base_models
         if old is None or new is None or fresh.means.heads != learner.means.heads:
             return learner
-        new.linear = old.linear.with_pairs() if new.linear.models > old.linear.models else old.linear
+        new.linear = old.linear.with_crosses() if new.linear.models > old.linear.models else old.linear
         fresh.targets = learner.targets
         return fresh
 

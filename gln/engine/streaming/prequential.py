@@ -64,7 +64,7 @@ def predict_then_learn(
         first = part.start
         while first < part.stop:
             # The first sample of a part brings something new, to which the learner adapts when it comes alone.
-            if together and first > part.start and not learner.featurizer.standardizer.judges_together:
+            if together and first > part.start and not learner.featurizer.standardizer.is_warming_up:
                 said = _learn_together(learner, known, samples, targets, step_sizes, slice(first, part.stop))
             else:
                 one = slice(first, first + 1)

@@ -1,4 +1,4 @@
-"""Counted cells: their means against a slow reference, what is left out, and what they bring to a model."""
+"""Bin means: against a slow reference, out of fold, and what they bring to a model."""
 
 from __future__ import annotations
 
@@ -10,12 +10,20 @@ import pandas as pd
 import pytest
 from sklearn.metrics import log_loss
 
-from gln.engine.base_models.bin_means import BITS, LEAST, OF_LOGITS, STRENGTH, BinMeans, fit_bin_means
+from gln.engine.base_models.bin_means import (
+    BITS,
+    LOGIT_FACTOR,
+    MIN_PROBABILITY,
+    NONE,
+    STRENGTH,
+    BinMeans,
+    fit_bin_means,
+)
 from gln.engine.jit import compiled
 from gln.engine.model.featurizers import by_feature
 from gln.sklearn import GLNClassifier, GLNRegressor
 
-PARTS = np.arange(400) % 8
+FOLDS = np.arange(400) % 8
 NOISE = np.random.default_rng(0).normal(size=(4, 400))
 # Two numbers of many values, the second sometimes missing; one of three values; a category of four levels; a constant.
 X = np.column_stack([*NOISE[:2], *np.random.default_rng(1).integers(0, [3, 4], (400, 2)).T, np.ones(400)])
@@ -25,23 +33,23 @@ CLASSES = (X[:, 0] * X[:, 2] + NOISE[2] > 0).astype(int)
 NUMBERS = np.stack([X[:, 0] + X[:, 3], NOISE[3]])
 
 
-def counted(samples: np.ndarray, levels: Any, targets: Any, folds: Any, rng: Any, weights: Any = None) -> Any:
+def fit_once(samples: np.ndarray, levels: Any, targets: Any, folds: Any, rng: Any, weights: Any = None) -> Any:
     """`fit_bin_means` for samples that occur once each."""
     weights = np.ones(len(samples)) if weights is None else weights
     return fit_bin_means(samples, np.arange(len(samples)), targets, weights, folds, levels, rng)
 
 
-def cells(targets: np.ndarray, step_sizes: np.ndarray | None = None) -> tuple[BinMeans, np.ndarray]:
-    """Counted cells, and what each sample is told in training, (N, E)."""
-    found, said = counted(X, LEVELS, targets, PARTS, np.random.RandomState(0), step_sizes)
+def fitted(targets: np.ndarray, weights: np.ndarray | None = None) -> tuple[BinMeans, np.ndarray]:
+    """Bin means, and the out-of-fold predictions for each sample, (N, E)."""
+    found, predictions = fit_once(X, LEVELS, targets, FOLDS, np.random.RandomState(0), weights)
     assert found is not None
-    assert said is not None
-    return found, said
+    assert predictions is not None
+    return found, predictions
 
 
 @functools.cache
-def counted_once(kind: str) -> tuple[BinMeans, np.ndarray]:
-    return cells(CLASSES if kind == "classes" else NUMBERS)
+def fitted_once(kind: str) -> tuple[BinMeans, np.ndarray]:
+    return fitted(CLASSES if kind == "classes" else NUMBERS)
 
 
 @functools.cache
@@ -63,11 +71,11 @@ def path(value: float, known: np.ndarray, depth: int, is_category: bool) -> list
     return [("known", (place * 2**BITS // len(values)) >> (BITS - d)) for d in range(depth + 1)]
 
 
-def mean_of(sample: int, features: tuple[int, ...], targets: np.ndarray, left_out: bool) -> float:
+def mean_of(sample: int, features: tuple[int, ...], targets: np.ndarray, held_out: bool) -> float:
     """The shrunk mean of the cell that a sample is in, by its definition."""
     depth = BITS if len(features) == 1 else 4  # 400 visits: about as many cells
     of_features = [paths(feature, depth) for feature in features]
-    counts = PARTS[sample] != PARTS if left_out else np.ones(400, bool)
+    counts = FOLDS[sample] != FOLDS if held_out else np.ones(400, bool)
     mean = targets[counts].mean()
     for d in range(depth + 1):
         inside = counts & np.array([all(of[i][d] == of[sample][d] for of in of_features) for i in range(400)])
@@ -75,76 +83,81 @@ def mean_of(sample: int, features: tuple[int, ...], targets: np.ndarray, left_ou
     return mean
 
 
-@pytest.mark.parametrize("left_out", [True, False])
+@pytest.mark.parametrize("held_out", [True, False])
 @pytest.mark.parametrize("features", [(0,), (1,), (2,), (3,), (0, 1), (1, 3), (2, 3)])
-def test_means_are_shrunk_from_wide_to_narrow_cells(features, left_out):
-    of_classes, of_numbers = counted_once("classes"), counted_once("numbers")
+def test_means_are_shrunk_from_wide_to_narrow_cells(features, held_out):
+    of_classes, of_numbers = fitted_once("classes"), fitted_once("numbers")
     samples = [0, 7, 100]  # the second has a missing value
-    for targets, (found, said) in (([CLASSES], of_classes), (NUMBERS, of_numbers)):
-        grid = found.grids.tolist().index([*features, *([5] if len(features) == 1 else [])])
-        told = said if left_out else found.transform(X.T).T
+    for targets, (found, predictions) in (([CLASSES], of_classes), (NUMBERS, of_numbers)):
+        grid = found.grids.tolist().index([*features, *([NONE] if len(features) == 1 else [])])
+        rows = predictions if held_out else found.transform(X.T).T
         for sample in samples:
             np.testing.assert_array_equal(
                 found.transform(X[sample : sample + 1].T)[:, 0], found.transform(X.T)[:, sample]
             )
-        for head, own in enumerate(targets):
-            means = np.array([mean_of(i, features, own, left_out) for i in samples]).clip(
-                LEAST if len(targets) == 1 else -10, 10
+        for head, y in enumerate(targets):
+            means = np.array([mean_of(i, features, y, held_out) for i in samples]).clip(
+                MIN_PROBABILITY if len(targets) == 1 else -10, 10
             )
-            expected = OF_LOGITS * np.log(means / (1 - means)) if len(targets) == 1 else means
-            column = told[samples, grid * len(targets) + head]
+            expected = LOGIT_FACTOR * np.log(means / (1 - means)) if len(targets) == 1 else means
+            column = rows[samples, grid * len(targets) + head]
             np.testing.assert_allclose(np.diff(column), np.diff(expected), atol=1e-5)  # 0 is the average
 
 
-def test_what_is_said_is_zero_on_average_and_constant_features_say_nothing():
-    found, said = cells(NUMBERS)
-    np.testing.assert_allclose(said.mean(axis=0), 0, atol=1e-6)
+def test_predictions_are_zero_on_average_and_constant_features_have_no_grids():
+    found, predictions = fitted(NUMBERS)
+    np.testing.assert_allclose(predictions.mean(axis=0), 0, atol=1e-6)
     assert 4 not in found.grids
     assert found.grids.shape == (4 + 6, 2)  # four features vary
     nothing = np.ones((400, 2))
-    assert counted(nothing, {}, CLASSES, PARTS, np.random.RandomState(0)) == (None, None)
+    assert fit_once(nothing, {}, CLASSES, FOLDS, np.random.RandomState(0)) == (None, None)
 
 
-def test_a_sample_is_not_told_its_own_target():
-    """Nothing that is said of a part of the table depends on the targets in this part."""
-    _, said = cells(CLASSES)
-    _, other = cells(np.where(PARTS == 3, 1 - CLASSES, CLASSES))
-    difference = said - other
-    own = difference[PARTS == 3]
-    np.testing.assert_allclose(own - own.mean(axis=0), 0, atol=1e-5)  # but for what is said on average
-    assert np.abs(difference[PARTS != 3]).max() > 0.1
+def test_predictions_are_out_of_fold():
+    """Predictions for a fold do not depend on its targets, but for the average of all."""
+    _, predictions = fitted(CLASSES)
+    _, other = fitted(np.where(FOLDS == 3, 1 - CLASSES, CLASSES))
+    difference = predictions - other
+    of_fold = difference[FOLDS == 3]
+    np.testing.assert_allclose(of_fold - of_fold.mean(axis=0), 0, atol=1e-5)
+    assert np.abs(difference[FOLDS != 3]).max() > 0.1
 
 
 def test_weights_count_like_copies():
     weights = 1.0 + np.arange(400) % 3
-    of_weights, said = cells(CLASSES, weights)
+    of_weights, predictions = fitted(CLASSES, weights)
     rows = np.arange(400).repeat(weights.astype(int))
     ones, rng = np.ones(len(rows)), np.random.RandomState(0)
-    _, again = fit_bin_means(X, rows, CLASSES[rows], ones, PARTS[rows], LEVELS, rng)
+    _, again = fit_bin_means(X, rows, CLASSES[rows], ones, FOLDS[rows], LEVELS, rng)
     assert again is not None
-    columns = np.isin(of_weights.grids, [2, 3, 5]).all(axis=1)  # the others have quantiles, which are those of visits
+    columns = np.isin(of_weights.grids, [2, 3, NONE]).all(
+        axis=1
+    )  # the others have quantiles, which are those of sample indices
     assert columns.sum() == 3
-    np.testing.assert_allclose(said[:, columns], again[:, columns], atol=1e-6)
+    np.testing.assert_allclose(predictions[:, columns], again[:, columns], atol=1e-6)
 
 
-def test_the_loop_says_the_same_without_numba(monkeypatch):
-    found, _ = cells(NUMBERS)
+def test_the_loop_predicts_the_same_without_numba(monkeypatch):
+    found, _ = fitted(NUMBERS)
     expected = found.transform(X.T[:, :50])
     monkeypatch.setattr("gln.engine.base_models.bin_means.compiled", lambda loop: loop)
     np.testing.assert_array_equal(found.transform(X.T[:, :50]), expected)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert compiled.__wrapped__(test_the_loop_says_the_same_without_numba) is test_the_loop_says_the_same_without_numba
+    assert (
+        compiled.__wrapped__(test_the_loop_predicts_the_same_without_numba)
+        is test_the_loop_predicts_the_same_without_numba
+    )
 
 
-def test_unknown_levels_and_values_that_were_never_missing_say_nothing():
-    found, _ = cells(CLASSES)
+def test_unknown_levels_and_values_that_were_never_missing_are_0():
+    found, _ = fitted(CLASSES)
     odd = X[:2].T.copy()
     odd[0], odd[3] = np.nan, 17  # neither was missing in the table
-    told = found.transform(odd)
+    predictions = found.transform(odd)
     of_both = (np.isin(found.grids, [0, 3])).any(axis=1)
     assert of_both.sum() == 2 + 5
-    assert (told[of_both] == 0).all()
-    assert (told[~of_both] != 0).all()
+    assert (predictions[of_both] == 0).all()
+    assert (predictions[~of_both] != 0).all()
 
 
 @pytest.mark.parametrize("step", [0.1, 0.01, 0.25, 1.0])
@@ -153,7 +166,7 @@ def test_new_values_of_a_grid_are_in_the_same_bin_when_rounded_to_float32(step):
     rng = np.random.default_rng(0)
     grid = np.arange(-300, 300) * step
     samples = rng.choice(grid, (100, 2))
-    found, _ = counted(samples, {}, rng.integers(0, 2, 100), np.arange(100) % 8, np.random.RandomState(0))
+    found, _ = fit_once(samples, {}, rng.integers(0, 2, 100), np.arange(100) % 8, np.random.RandomState(0))
     assert found is not None
     asked = np.stack([grid, grid])
     expected = found.transform(asked)
@@ -169,19 +182,19 @@ def test_values_that_differ_by_rounding_are_in_the_same_bin(count):
     samples = np.concatenate([values, values / 3 * 3, values * 0.1 / 0.1])
     assert len(np.unique(samples)) > len(np.unique(values)) * 1.2
     samples = np.stack([samples, samples], axis=1)
-    found, _ = counted(samples, {}, rng.integers(0, 2, 3000), np.arange(3000) % 8, np.random.RandomState(0))
+    found, _ = fit_once(samples, {}, rng.integers(0, 2, 3000), np.arange(3000) % 8, np.random.RandomState(0))
     assert found is not None
-    said = found.transform(samples.T)
-    assert len(np.unique(said)) > 5
-    np.testing.assert_array_equal(said[:, :1000], said[:, 1000:2000])
-    np.testing.assert_array_equal(said[:, :1000], said[:, 2000:])
+    predictions = found.transform(samples.T)
+    assert len(np.unique(predictions)) > 5
+    np.testing.assert_array_equal(predictions[:, :1000], predictions[:, 1000:2000])
+    np.testing.assert_array_equal(predictions[:, :1000], predictions[:, 2000:])
 
 
 # ---- In models -------------------------------------------------------------------------------------------------------
 
 
 def odd_values(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """A feature that is mostly 0, and whose other values each have a class of their own, like a capital gain."""
+    """A feature that is mostly 0, and whose other values each have their class, like a capital gain."""
     rng = np.random.default_rng(1)
     value = np.where(rng.random(count) < 0.5, 0, rng.integers(1, 60, count))
     noise = rng.normal(size=count)
@@ -196,20 +209,20 @@ def checkerboard(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize(("make", "most"), [(odd_values, 0.3), (checkerboard, 0.35)])
-def test_what_counting_knows_is_learned(make, most):
+def test_what_bins_know_is_learned(make, most):
     samples, y = make(3000)
     model = GLNClassifier(random_state=0).fit(samples[:2000], y[:2000])
     assert log_loss(y[2000:], model.predict_proba(samples[2000:])) < most
 
 
-def test_a_continued_fit_keeps_its_cells():
+def test_a_continued_fit_keeps_its_bin_means():
     model = GLNClassifier(random_state=0, n_epochs=1).fit(X[:300], CLASSES[:300])
     before = model.learner_.featurizer.cells.state()
-    said = model.predict_proba(X)
+    predictions = model.predict_proba(X)
     model.partial_fit(X[300:], CLASSES[300:])
     after = model.learner_.featurizer.cells.state()
     assert all(np.array_equal(before[name], after[name]) for name in before)
-    assert np.abs(model.predict_proba(X) - said).max() > 1e-3
+    assert np.abs(model.predict_proba(X) - predictions).max() > 1e-3
 
 
 def test_contributions_of_a_pair_are_half_of_each_feature(tmp_path):
@@ -223,37 +236,37 @@ def test_contributions_of_a_pair_are_half_of_each_feature(tmp_path):
     pair = featurizer.cells.features[-1]
     assert len(set(pair)) == 2
     contributions = np.eye(featurizer.size + featurizer.cells.columns)[-1:][None]
-    ([[parts]], constant) = by_feature(featurizer, contributions, X[:1].T, np.zeros(0))
-    np.testing.assert_array_equal(np.flatnonzero(parts), pair)
+    ([[of_features]], constant) = by_feature(featurizer, contributions, X[:1].T, np.zeros(0))
+    np.testing.assert_array_equal(np.flatnonzero(of_features), pair)
     assert constant.tolist() == [[0]]
-    assert (parts[pair] == 0.5).all()
+    assert (of_features[pair] == 0.5).all()
 
 
-def test_of_many_features_the_best_ones_are_counted():
+def test_of_many_features_the_best_ones_are_used():
     """A table of 3,000 features has too many pairs to list, and only what is used is kept."""
     rng = np.random.default_rng(5)
     samples = rng.normal(size=(200, 3000))
     y = (samples[:, 7] > 0).astype(int)
-    found, said = counted(samples, {}, y, np.arange(200) % 8, np.random.RandomState(0))
+    found, predictions = fit_once(samples, {}, y, np.arange(200) % 8, np.random.RandomState(0))
     assert found is not None
-    assert said is not None
-    assert [7, 3000] in found.grids.tolist()
-    assert len(found.grids) == said.shape[1] == 200
+    assert predictions is not None
+    assert [7, NONE] in found.grids.tolist()
+    assert len(found.grids) == predictions.shape[1] == 200
     used = np.isin(np.arange(3000), found.grids)
     assert (found.sizes[used] == 129).all()
     assert (found.sizes[~used] == 1).all()
-    np.testing.assert_array_equal(found.transform(samples.T).shape, said.T.shape)
+    np.testing.assert_array_equal(found.transform(samples.T).shape, predictions.T.shape)
 
 
 def test_features_without_values_are_no_obstacle():
     samples = np.column_stack([np.full(60, np.nan), np.arange(60.0), np.full(60, np.nan)])
     model = GLNClassifier(random_state=0, n_epochs=2).fit(samples, np.arange(60) > 30)
-    assert model.learner_.featurizer.cells.grids.tolist() == [[1, 3]]
+    assert model.learner_.featurizer.cells.grids.tolist() == [[1, NONE]]
     assert model.score(samples, np.arange(60) > 30) > 0.9
 
 
-def test_tables_that_do_not_fit_are_refused():
-    found, _ = cells(CLASSES)
+def test_states_that_do_not_fit_are_refused():
+    found, _ = fitted(CLASSES)
     state = found.state()
     for name, changed in (
         ("values", found.values[1:]),
@@ -264,3 +277,10 @@ def test_tables_that_do_not_fit_are_refused():
     ):
         with pytest.raises(ValueError, match="cells"):
             BinMeans(**state | {name: changed})
+
+
+def test_files_that_mark_no_second_feature_by_their_number_are_read():
+    found, _ = fitted(CLASSES)
+    state = found.state() | {"grids": np.where(found.grids == NONE, 5, found.grids)}
+    assert (state["grids"] == 5).any()
+    np.testing.assert_array_equal(BinMeans(**state).transform(X.T), found.transform(X.T))

@@ -1,5 +1,5 @@
-"""Base predictors of streams: linear models and cells that fade, against slow references with dictionaries; growing,
-explanations, and tables of slots that are full."""
+"""Base models of streams: linear models and fading bin means, against slow references with dictionaries; growing,
+explanations, and full hash tables."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import pytest
 
 from gln.engine.base_models import fading_bin_means as fading
 from gln.engine.base_models import hashed_linear as linear
-from gln.engine.base_models.fading_bin_means import MOST_COUNT, NONE, OF_LOGITS, STRENGTH, FadingBinMeans
+from gln.engine.base_models.bin_means import LOGIT_FACTOR, NONE, STRENGTH
+from gln.engine.base_models.fading_bin_means import MOST_COUNT, STEEP, FadingBinMeans, predict_bin_means
 from gln.engine.base_models.hashed_linear import LARGEST_LOGIT, LARGEST_VALUE, RATES, STEADY, HashedLinear
-from gln.engine.base_models.least_squares import LeastSquares, learn_squares
+from gln.engine.base_models.least_squares import LeastSquares, predict_least_squares
 from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.batches import Words, no_words
 from gln.engine.preprocessing.basis_expansion import with_distances
@@ -27,44 +28,44 @@ KINDS = [
     (1, True, False),
     (3, True, True),
     (2, False, True),
-]  # heads, whether of classes, whether with pairs
+]  # heads, whether of classes, whether with crosses
 Sample = tuple[np.ndarray, np.ndarray, list[tuple[int, int, float]]]  # features (F,), columns (D,), words
 
 
 class Slow(Protocol):
-    def step(self, sample: Sample, targets: Any, share: float = 1.0) -> list[float]: ...
+    def step(self, sample: Sample, targets: Any, step_size: float = 1.0) -> list[float]: ...
 
 
 class SlowLinear:
     """FTRL-proximal without regularisation (McMahan et al. 2013, algorithm 1): a dictionary of terms for each head."""
 
-    def __init__(self, heads: int, are_classes: bool, pairs: bool) -> None:
-        self.heads, self.are_classes, self.models = heads, are_classes, 1 + pairs
+    def __init__(self, heads: int, are_classes: bool, crosses: bool) -> None:
+        self.heads, self.are_classes, self.models = heads, are_classes, 1 + crosses
         self.scales, self.z, self.n = (defaultdict[Any, float](float) for _ in range(3))
 
-    def step(self, sample: Sample, targets: Any, share: float = 1.0) -> list[float]:  # -> (M C,)
-        said, (single, pairs) = [], terms_of(*sample)
-        for term, value in (single | pairs).items():
+    def step(self, sample: Sample, targets: Any, step_size: float = 1.0) -> list[float]:  # -> (M C,)
+        predictions, (single, crosses) = [], terms_of(*sample)
+        for term, value in (single | crosses).items():
             self.scales[term] = max(self.scales[term], abs(value))
         for model, head in itertools.product(range(self.models), range(self.heads)):
-            terms = single | pairs if model else single
+            terms = single | crosses if model else single
             x = {(model, head, term): value / self.scales[term] for term, value in terms.items()}
             w = {i: -self.z[i] * RATES[model] / (STEADY + math.sqrt(self.n[i])) for i in x}
             limit, y = LARGEST_LOGIT if self.are_classes else LARGEST_VALUE, targets[head]
             s = 0.0 if math.isinf(y) else min(max(sum(w[i] * x[i] for i in x), -limit), limit)
-            said.append(s)
+            predictions.append(s)
             if math.isfinite(y):
                 error = (1 / (1 + math.exp(-s)) if self.are_classes else s) - y
                 for i, value in x.items():
-                    gradient = share * error * value
+                    gradient = step_size * error * value
                     sigma = (math.sqrt(self.n[i] + gradient**2) - math.sqrt(self.n[i])) / RATES[model]
                     self.z[i] += gradient - sigma * w[i]
                     self.n[i] += gradient**2
-        return said
+        return predictions
 
 
 def terms_of(features: np.ndarray, z: np.ndarray, words: list[tuple[int, int, float]]) -> tuple[dict, dict]:
-    """The terms of a sample, and its pairs, named by what they are."""
+    """The terms of a sample, and its crosses, named by what they are."""
     levels = {("level", f, features[f]): 1.0 for f in np.flatnonzero(COLUMNS < 0) if not np.isnan(features[f])}
     others: dict[Any, float] = {}
     for f in np.flatnonzero(COLUMNS >= 0):
@@ -76,15 +77,15 @@ def terms_of(features: np.ndarray, z: np.ndarray, words: list[tuple[int, int, fl
     return {"bias": 1.0, **single}, {(one, term): value for (one, _), (term, value) in of_two if one[0] == "level"}
 
 
-class SlowCells:
+class SlowBinMeans:
     """Means of cells, each shrunk towards the wider one, with capped counts."""
 
     def __init__(self, grids: np.ndarray, heads: int, are_classes: bool) -> None:
         self.grids, self.heads, self.are_classes = grids.tolist(), heads, are_classes
         self.counts, self.sums = (defaultdict[Any, float](float) for _ in range(2))
 
-    def step(self, sample: Sample, targets: Any, share: float = 1.0) -> list[float]:  # -> (G C,)
-        said = []
+    def step(self, sample: Sample, targets: Any, step_size: float = 1.0) -> list[float]:  # -> (G C,)
+        predictions = []
         bins = [math.floor(64 / (1 + math.exp(-1.7 * float(value)))) for value in sample[1]]
         for (first, second), head in itertools.product(self.grids, range(self.heads)):
             of_one = [(first, depth, bins[first] >> (6 - depth)) for depth in (2, 4, 6)]
@@ -92,17 +93,17 @@ class SlowCells:
             root = mean = (self.sums[head] + 0.5 * self.are_classes) / (self.counts[head] + 1)
             for cell in [(head, *cell) for cell in cells]:
                 mean = (self.sums[cell] + STRENGTH * mean) / (self.counts[cell] + STRENGTH)
-                self.count(cell, targets[head], share, MOST_COUNT)
-            said.append(OF_LOGITS * (logit(mean) - logit(root)) if self.are_classes else mean)
+                self.count(cell, targets[head], step_size, MOST_COUNT)
+            predictions.append(LOGIT_FACTOR * (logit(mean) - logit(root)) if self.are_classes else mean)
         for head in range(self.heads):
-            self.count(head, targets[head], share, math.inf)
-        return said
+            self.count(head, targets[head], step_size, math.inf)
+        return predictions
 
-    def count(self, cell: Any, y: float, share: float, most: float) -> None:
+    def count(self, cell: Any, y: float, step_size: float, most: float) -> None:
         if math.isfinite(y):
-            factor = min(1, most / (self.counts[cell] + share))
-            self.sums[cell] = factor * (self.sums[cell] + share * y)
-            self.counts[cell] = factor * (self.counts[cell] + share)
+            factor = min(1, most / (self.counts[cell] + step_size))
+            self.sums[cell] = factor * (self.sums[cell] + step_size * y)
+            self.counts[cell] = factor * (self.counts[cell] + step_size)
 
 
 def logit(p: float) -> float:
@@ -127,12 +128,14 @@ def samples_of(count: int, seed: int = 0) -> list[Sample]:
 def arrays(samples: list[Sample]) -> tuple[np.ndarray, np.ndarray, Words, np.ndarray]:
     """Arguments of `OnlineBaseModels.learn`."""
     features, z, words = zip(*samples, strict=True)
-    numbers, codes, values = np.array([each for own in words for each in own]).reshape(-1, 3).T
+    numbers, codes, values = np.array([word for of_sample in words for word in of_sample]).reshape(-1, 3).T
     of_words = Words(np.cumsum([0, *map(len, words)]), numbers.astype(int), codes.astype(int), values)
     return np.stack(z, axis=1), np.stack(features, axis=1), of_words, COLUMNS
 
 
-def targets_of(heads: int, are_classes: bool, count: int) -> np.ndarray:  # (C, B), some of them unknown or not taught
+def targets_of(
+    heads: int, are_classes: bool, count: int
+) -> np.ndarray:  # (C, B), with unknown ones and heads that do not learn
     rng = np.random.default_rng(1)
     targets = rng.integers(0, 2, (heads, count)).astype(float) if are_classes else 2 * rng.normal(size=(heads, count))
     targets[rng.random(targets.shape) < 0.1] = np.nan
@@ -141,30 +144,34 @@ def targets_of(heads: int, are_classes: bool, count: int) -> np.ndarray:  # (C, 
 
 
 def split(base_models: OnlineBaseModels, read: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What the linear models and the cells say, out of all that networks read."""
-    ends = np.cumsum([4, base_models.linear.models * base_models.linear.heads, base_models.cells.columns])
+    """The predictions of linear models and of bin means, out of all inputs of networks."""
+    ends = np.cumsum([4, base_models.linear.models * base_models.linear.heads, base_models.bin_means.columns])
     return read[ends[0] : ends[1]], read[ends[1] : ends[2]]
 
 
 def learned(
-    base_models: OnlineBaseModels, count: int, parts: int, targets: np.ndarray, step_sizes: np.ndarray | None = None
+    base_models: OnlineBaseModels,
+    count: int,
+    batch_size: int,
+    targets: np.ndarray,
+    step_sizes: np.ndarray | None = None,
 ) -> np.ndarray:
     samples, read = samples_of(count), []
-    for start in range(0, count, parts):
-        part = slice(start, start + parts)
-        own = None if step_sizes is None else step_sizes[part]
-        read.append(base_models.learn(*arrays(samples[part]), targets[:, part], own))
+    for start in range(0, count, batch_size):
+        batch = slice(start, start + batch_size)
+        steps = None if step_sizes is None else step_sizes[batch]
+        read.append(base_models.learn(*arrays(samples[batch]), targets[:, batch], steps))
     return np.concatenate(read, axis=1)
 
 
-def trained(heads: int, are_classes: bool, pairs: bool, count: int = 200) -> OnlineBaseModels:
-    base_models = OnlineBaseModels.start(NUMBERS, heads, are_classes, pairs, counts=True)
+def trained(heads: int, are_classes: bool, crosses: bool, count: int = 200) -> OnlineBaseModels:
+    base_models = OnlineBaseModels.start(NUMBERS, heads, are_classes, crosses, uses_bins=True)
     learned(base_models, count, count, targets_of(heads, are_classes, count))
     return base_models
 
 
 def predicted(base_models: OnlineBaseModels) -> tuple[np.ndarray, np.ndarray]:
-    """What it says of other samples, as `split` does."""
+    """Predictions for other samples, as `split` gives them."""
     return split(base_models, base_models.transform(*arrays(samples_of(40, seed=5))))
 
 
@@ -174,50 +181,66 @@ def without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("numba", [True, False])
-@pytest.mark.parametrize(("heads", "are_classes", "pairs"), KINDS)
-def test_a_stream_is_learned_as_by_slow_references(heads, are_classes, pairs, numba, monkeypatch):
+@pytest.mark.parametrize(("heads", "are_classes", "crosses"), KINDS)
+def test_a_stream_is_learned_as_by_slow_references(heads, are_classes, crosses, numba, monkeypatch):
     if not numba:
         without_numba(monkeypatch)
     count = 150 if numba else 60
     samples, targets = samples_of(count), targets_of(heads, are_classes, count)
     for step_sizes in (None, np.random.default_rng(2).uniform(0, 1, count)):
-        base_models = OnlineBaseModels.start(NUMBERS, heads, are_classes, pairs, counts=True)
-        assert base_models.cells.grids.tolist() == [[0, NONE], [2, NONE], [3, NONE], [0, 2], [0, 3], [2, 3]]
+        base_models = OnlineBaseModels.start(NUMBERS, heads, are_classes, crosses, uses_bins=True)
+        assert base_models.bin_means.grids.tolist() == [[0, NONE], [2, NONE], [3, NONE], [0, 2], [0, 3], [2, 3]]
         slow: list[Slow] = [
-            SlowLinear(heads, are_classes, pairs),
-            SlowCells(base_models.cells.grids, heads, are_classes),
+            SlowLinear(heads, are_classes, crosses),
+            SlowBinMeans(base_models.bin_means.grids, heads, are_classes),
         ]
         steps = np.ones(count) if step_sizes is None else step_sizes
         read = learned(base_models, count, 7, targets, step_sizes)
         for one, found in zip(slow, split(base_models, read), strict=True):
-            expected = [one.step(*each) for each in zip(samples, targets.T, steps, strict=True)]
+            expected = [one.step(*sample) for sample in zip(samples, targets.T, steps, strict=True)]
             np.testing.assert_allclose(found, np.transpose(expected), atol=2e-6)
             assert np.abs(expected).max() > 0.3
         np.testing.assert_array_equal(read[:4], arrays(samples)[0])
-        for parts in (1, count):
-            other = OnlineBaseModels.start(NUMBERS, heads, are_classes, pairs, counts=True)
-            np.testing.assert_array_equal(learned(other, count, parts, targets, step_sizes), read)
+        for batch_size in (1, count):
+            other = OnlineBaseModels.start(NUMBERS, heads, are_classes, crosses, uses_bins=True)
+            np.testing.assert_array_equal(learned(other, count, batch_size, targets, step_sizes), read)
         for _ in range(2):  # predicting changes nothing
             for one, found in zip(slow, predicted(base_models), strict=True):
-                others = [copy.deepcopy(one).step(each, heads * [np.nan]) for each in samples_of(40, seed=5)[:10]]
+                others = [copy.deepcopy(one).step(sample, heads * [np.nan]) for sample in samples_of(40, seed=5)[:10]]
                 np.testing.assert_allclose(found[:, :10], np.transpose(others), atol=2e-6)
 
 
 def test_counts_are_capped_so_cells_follow_a_stream_that_drifts():
-    base_models, z = OnlineBaseModels.start([0], 1, True, pairs=False, counts=True), np.zeros((1, 3000), np.float32)
+    base_models, z = (
+        OnlineBaseModels.start([0], 1, True, crosses=False, uses_bins=True),
+        np.zeros((1, 3000), np.float32),
+    )
     sample = z, np.zeros((1, 3000)), no_words(3000), np.array([0])
     base_models.learn(*sample, np.ones((1, 3000)))
-    assert base_models.cells.counts.max() == MOST_COUNT
-    said = base_models.learn(*sample, np.zeros((1, 3000)))[2]
-    assert said[0] > -0.1
-    assert said[300] < -2  # a mean of all samples would still be 0.9
+    assert base_models.bin_means.counts.max() == MOST_COUNT
+    predictions = base_models.learn(*sample, np.zeros((1, 3000)))[2]
+    assert predictions[0] > -0.1
+    assert predictions[300] < -2  # a mean of all samples would still be 0.9
+
+
+def test_bins_of_a_stream_do_not_depend_on_numba():
+    """Without Numba, products with a float32 were rounded to float32, in another bin if they are near its end."""
+    ends = (np.log(np.arange(1, 64) / np.arange(63, 0, -1)) / STEEP).astype(np.float32)
+    z = np.concatenate([np.nextafter(ends, np.float32(9)), ends, np.nextafter(ends, np.float32(-9))])[None]
+    found = FadingBinMeans.start([0], 1, are_classes=False)
+    found.counts[:], found.sums[:, 0] = 1, np.arange(len(found.sums))
+    predictions, nothing = np.zeros((2, *z.shape), np.float32), np.full(z.shape, np.nan)
+    for row, values in zip(predictions, (z, z.astype(np.float64)), strict=True):
+        predict_bin_means(values, found.bin_counts, False, nothing, nothing[0], row)
+    assert len(np.unique(predictions)) == 64
+    np.testing.assert_array_equal(*predictions)
 
 
 # ---- Least squares ---------------------------------------------------------------------------------------------------
 
 
 def with_least_squares(heads: int, columns: int = 4) -> OnlineBaseModels:
-    base_models = OnlineBaseModels.start(NUMBERS, heads, False, pairs=True, counts=True)
+    base_models = OnlineBaseModels.start(NUMBERS, heads, False, crosses=True, uses_bins=True)
     base_models.least_squares = LeastSquares.start(heads, columns)
     return base_models
 
@@ -240,34 +263,38 @@ def test_least_squares_are_the_best_line_of_all_samples_before(numba, monkeypatc
     count, heads = 60, 2
     z, targets = arrays(samples_of(count))[0], targets_of(heads, False, count)
     inputs, step_sizes = inputs_of(z), np.random.default_rng(2).uniform(0, 1, count)
-    for own in (None, step_sizes):
+    for given in (None, step_sizes):
         base_models, without = (
             with_least_squares(heads),
-            OnlineBaseModels.start(NUMBERS, heads, False, pairs=True, counts=True),
+            OnlineBaseModels.start(NUMBERS, heads, False, crosses=True, uses_bins=True),
         )
-        read, others = learned(base_models, count, 7, targets, own), learned(without, count, 7, targets, own)
+        read, others = learned(base_models, count, 7, targets, given), learned(without, count, 7, targets, given)
         np.testing.assert_array_equal(np.delete(read, [4, 5], axis=0), others)  # nothing else changes
-        steps = np.ones(count) if own is None else own
+        steps = np.ones(count) if given is None else given
         for head in range(heads):
             lines = [best_line(inputs[:, :b], targets[head, :b], steps[:b]) for b in range(count)]
-            said = np.array([line @ inputs[:, b] for b, line in enumerate(lines)]).clip(-3, 3)
-            said[np.isinf(targets[head])] = 0
-            assert np.abs(said).max() > 0.5
-            np.testing.assert_allclose(read[4 + head], said, atol=1e-5)
-        np.testing.assert_array_equal(learned(with_least_squares(heads), count, count, targets, own), read)
+            predictions = np.array([line @ inputs[:, b] for b, line in enumerate(lines)]).clip(-3, 3)
+            predictions[np.isinf(targets[head])] = 0
+            assert np.abs(predictions).max() > 0.5
+            np.testing.assert_allclose(read[4 + head], predictions, atol=1e-5)
+        np.testing.assert_array_equal(learned(with_least_squares(heads), count, count, targets, given), read)
 
 
 def test_least_squares_of_columns_and_heads_added_later():
     count, heads = 80, 2
     z, targets = arrays(samples_of(count))[0], targets_of(heads, False, count)
     grown, whole = LeastSquares.start(heads, 2), LeastSquares.start(heads, 4)
-    said = np.zeros((heads, 40))
+    predictions = np.zeros((heads, 40))
     first = np.concatenate([z[:2, :40], np.zeros((2, 40), np.float32)])
     for model, columns in ((grown, first[:2]), (whole, first)):
-        learn_squares(model.squares, with_distances(columns), 3.0, targets[:, :40], np.ones(40), True, said)
+        predict_least_squares(
+            model.squares, with_distances(columns), 3.0, targets[:, :40], np.ones(40), True, predictions
+        )
     grown = grown.with_columns(4)
     for model in (grown, whole):
-        learn_squares(model.squares, with_distances(z[:, 40:]), 3.0, targets[:, 40:], np.ones(40), True, said)
+        predict_least_squares(
+            model.squares, with_distances(z[:, 40:]), 3.0, targets[:, 40:], np.ones(40), True, predictions
+        )
     np.testing.assert_allclose(grown.weights, whole.weights, atol=1e-12)
     chosen = grown.with_outputs([1], 1)
     np.testing.assert_array_equal(chosen.weights, [whole.weights[1], np.zeros(9)])
@@ -276,17 +303,19 @@ def test_least_squares_of_columns_and_heads_added_later():
 
 def test_least_squares_of_many_columns_leave_out_later_ones():
     z = np.random.default_rng(0).normal(size=(70, 200)).astype(np.float32)
-    model, said = LeastSquares.start(1, 60).with_columns(70), np.zeros((1, 200))
+    model, predictions = LeastSquares.start(1, 60).with_columns(70), np.zeros((1, 200))
     assert model.weights.shape == (1, 129)
     assert model.fits(70, 1)
     assert not model.fits(50, 1)
     targets = (z[[0]] + z[[69]]).astype(np.float64)
-    learn_squares(model.squares, with_distances(z), 3.0, targets, np.ones(200), True, said)
+    predict_least_squares(model.squares, with_distances(z), 3.0, targets, np.ones(200), True, predictions)
     found, constant = model.explain(z, with_distances(z), 3.0)
     assert found[0, :, 64:].max() == 0
-    learn_squares(model.squares, with_distances(z), 3.0, np.full((1, 200), np.nan), np.ones(200), False, said)
-    np.testing.assert_allclose(found.sum(axis=2) + constant, said, atol=1e-9)
-    assert (np.abs(said) == 3).any()  # clipped ones add up as well
+    predict_least_squares(
+        model.squares, with_distances(z), 3.0, np.full((1, 200), np.nan), np.ones(200), False, predictions
+    )
+    np.testing.assert_allclose(found.sum(axis=2) + constant, predictions, atol=1e-9)
+    assert (np.abs(predictions) == 3).any()  # clipped ones add up as well
 
 
 # ---- Growing ---------------------------------------------------------------------------------------------------------
@@ -296,24 +325,24 @@ def test_columns_and_classes_added_later():
     whole = FadingBinMeans.start([0, 1, 2], 1, True)
     grown = FadingBinMeans.start([0], 1, True).with_columns([1, 2])
     assert sorted(map(tuple, grown.grids.tolist())) == sorted(map(tuple, whole.grids.tolist()))
-    before = trained(1, True, pairs=False)
-    after = before.grown([1], pairs=False, size=4)
-    kept = len(before.cells.grids)
-    assert after.cells.grids[:kept].tolist() == before.cells.grids.tolist()
-    assert after.cells.grids[kept:].tolist() == [[1, NONE], [0, 1], [1, 2], [1, 3]]
+    before = trained(1, True, crosses=False)
+    after = before.grown([1], crosses=False, size=4)
+    kept = len(before.bin_means.grids)
+    assert after.bin_means.grids[:kept].tolist() == before.bin_means.grids.tolist()
+    assert after.bin_means.grids[kept:].tolist() == [[1, NONE], [0, 1], [1, 2], [1, 3]]
     for one, other in zip(predicted(after), predicted(before), strict=True):
         np.testing.assert_array_equal(one[: len(other)], other)
     np.testing.assert_array_equal(predicted(after)[1][kept:], 0)
     more = after.with_class(200)
-    assert more.cells.heads == 3
-    said = predicted(more)[1].reshape(-1, 3, 40)
-    np.testing.assert_allclose(said[:, 0], -said[:, 1], atol=1e-6)
-    np.testing.assert_array_equal(said[:, 1], predicted(after)[1])
+    assert more.bin_means.heads == 3
+    predictions = predicted(more)[1].reshape(-1, 3, 40)
+    np.testing.assert_allclose(predictions[:, 0], -predictions[:, 1], atol=1e-6)
+    np.testing.assert_array_equal(predictions[:, 1], predicted(after)[1])
     again = predicted(more.with_class(200))[1].reshape(-1, 4, 40)
-    np.testing.assert_array_equal(again[:, :3], said)
+    np.testing.assert_array_equal(again[:, :3], predictions)
 
 
-def test_without_room_for_all_columns_there_are_no_cells():
+def test_without_room_for_all_columns_there_are_no_grids():
     assert len(FadingBinMeans.start(range(fading.MOST_GRIDS), 1, True).grids) == fading.MOST_GRIDS
     assert len(FadingBinMeans.start(range(fading.MOST_GRIDS + 1), 1, True).grids) == 0
     cells = FadingBinMeans.start(range(8), 1, True)
@@ -328,43 +357,45 @@ def test_without_room_for_all_columns_there_are_no_cells():
     assert sizes[-1] == (0, 0)
 
 
-@pytest.mark.parametrize(("heads", "are_classes", "pairs"), KINDS)
-def test_linear_models_say_the_same_with_new_heads_and_pairs(heads, are_classes, pairs):
-    base_models = trained(heads, are_classes, pairs)
-    said = predicted(base_models)[0].reshape(-1, heads, 40)
+@pytest.mark.parametrize(("heads", "are_classes", "crosses"), KINDS)
+def test_linear_models_predict_the_same_with_new_heads_and_crosses(heads, are_classes, crosses):
+    base_models = trained(heads, are_classes, crosses)
+    predictions = predicted(base_models)[0].reshape(-1, heads, 40)
     if are_classes:
         more = predicted(base_models.with_class(200))[0].reshape(-1, max(2, heads) + 1, 40)
-        np.testing.assert_array_equal(more[:, -1 - heads : -1], said)
+        np.testing.assert_array_equal(more[:, -1 - heads : -1], predictions)
         np.testing.assert_allclose(more[:, -1], -math.log(201), rtol=1e-6)
-        assert heads > 1 or np.array_equal(more[:, 0], -said[:, 0])
+        assert heads > 1 or np.array_equal(more[:, 0], -predictions[:, 0])
     kept = base_models.with_outputs([heads - 1], 2)
-    np.testing.assert_array_equal(predicted(kept)[0].reshape(-1, 3, 40), np.pad(said[:, -1:], [(0, 0), (0, 2), (0, 0)]))
-    single = trained(heads, are_classes, pairs=False)
-    of_two = predicted(single.grown([], pairs=True, size=4))[0].reshape(2, heads, 40)
-    for model in (0, 1):  # the second one has learned no pairs yet
+    np.testing.assert_array_equal(
+        predicted(kept)[0].reshape(-1, 3, 40), np.pad(predictions[:, -1:], [(0, 0), (0, 2), (0, 0)])
+    )
+    single = trained(heads, are_classes, crosses=False)
+    of_two = predicted(single.grown([], crosses=True, size=4))[0].reshape(2, heads, 40)
+    for model in (0, 1):  # the second one has learned no crosses yet
         np.testing.assert_allclose(of_two[model], predicted(single)[0], atol=1e-6)
 
 
 # ---- Many terms, explanations ----------------------------------------------------------------------------------------
 
 
-def many_words(model: HashedLinear, count: int, first: int, each: int = 10) -> Any:
+def many_words(model: HashedLinear, count: int, first: int, per_sample: int = 10) -> Any:
     """Terms of samples of which each has words that no other has."""
-    numbers = first + np.arange(count * each)
-    words = Words(each * np.arange(count + 1), numbers, np.full(len(numbers), -1), np.ones(len(numbers)))
+    numbers = first + np.arange(count * per_sample)
+    words = Words(per_sample * np.arange(count + 1), numbers, np.full(len(numbers), -1), np.ones(len(numbers)))
     return model.terms(np.zeros((0, count)), words, np.zeros((0, count), np.float32), np.zeros(0, int))
 
 
-def test_thousands_of_terms_have_slots_of_their_own():
+def test_thousands_of_terms_have_a_slot_each():
     model = HashedLinear.start(1, False)
     y = np.random.default_rng(0).normal(size=(1, 400))
     model.learn(many_words(model, 400, 0), y)
     assert len(np.unique(model.keys)) == 4000 + 2  # the bias, and 0 for free slots
     assert len(model.keys) == 8192
     contributions, _ = model.explain(many_words(model, 400, 0), np.arange(4000))
-    own = contributions[0][np.arange(400).repeat(10), np.arange(4000)].reshape(400, 10)
-    np.testing.assert_allclose(own, own[:, :1].repeat(10, axis=1))  # words of one sample learn the same
-    assert np.corrcoef(own[:, 0], y[0])[0, 1] > 0.95
+    of_words = contributions[0][np.arange(400).repeat(10), np.arange(4000)].reshape(400, 10)
+    np.testing.assert_allclose(of_words, of_words[:, :1].repeat(10, axis=1))  # words of one sample learn the same
+    assert np.corrcoef(of_words[:, 0], y[0])[0, 1] > 0.95
 
 
 @pytest.mark.parametrize("numba", [True, False])
@@ -375,9 +406,9 @@ def test_full_slots_are_shared(numba, monkeypatch):
     model, y = HashedLinear.start(2, True), np.random.default_rng(0).integers(0, 2, (2, 60)).astype(float)
     terms = many_words(model, 60, 0)
     for _ in range(5):
-        said = model.learn(terms, y)
+        predictions = model.learn(terms, y)
     assert (len(model.keys), np.count_nonzero(model.keys)) == (256, 128)
-    assert (((said > 0) == y).mean(axis=1) > 0.9).all()
+    assert (((predictions > 0) == y).mean(axis=1) > 0.9).all()
     contributions, constant = model.explain(terms, np.arange(600))
     nothing_taught = model.learn(terms, np.full((2, 60), np.nan))
     np.testing.assert_allclose(contributions.sum(axis=2) + constant, nothing_taught, atol=1e-9)
@@ -397,35 +428,35 @@ def test_slots_that_are_too_many_for_new_heads_do_not_fill_up(monkeypatch):
     assert model.with_class(9).heads == 11
 
 
-@pytest.mark.parametrize(("heads", "are_classes", "pairs"), KINDS)
-def test_contributions_add_up_also_where_predictions_are_clipped(heads, are_classes, pairs):
-    base_models, samples = trained(heads, are_classes, pairs), samples_of(200, seed=5)
+@pytest.mark.parametrize(("heads", "are_classes", "crosses"), KINDS)
+def test_contributions_add_up_also_where_predictions_are_clipped(heads, are_classes, crosses):
+    base_models, samples = trained(heads, are_classes, crosses), samples_of(200, seed=5)
     base_models.linear.leaders *= 12  # larger weights
     z, features, words, columns = arrays(samples)
-    said, _ = split(base_models, base_models.transform(z, features, words, columns))
+    predictions, _ = split(base_models, base_models.transform(z, features, words, columns))
     limit = LARGEST_LOGIT if are_classes else LARGEST_VALUE
-    clipped = np.abs(said) == limit
+    clipped = np.abs(predictions) == limit
     assert 0.02 < clipped.mean() < 1
     terms = base_models.linear.terms(features, words, z, columns)
     contributions, constant = base_models.linear.explain(terms, np.arange(5 + 30))
-    np.testing.assert_allclose(contributions.sum(axis=2) + constant, said, atol=1e-5)
+    np.testing.assert_allclose(contributions.sum(axis=2) + constant, predictions, atol=1e-5)
     has = np.zeros((200, 30), bool)
-    for i, (_, _, own) in enumerate(samples):
-        has[i, [number for number, _, _ in own]] = True
+    for i, (_, _, of_sample) in enumerate(samples):
+        has[i, [number for number, _, _ in of_sample]] = True
     assert (contributions[:, :, 5:][:, ~has] == 0).all()
     assert np.abs(contributions[:, :, 5:][:, has]).max() > 0.5
 
 
-def test_a_pair_is_half_of_each_of_its_features():
+def test_a_cross_counts_half_for_each_of_its_features():
     features, z = np.array([[0.0, 1.0], [0.0, 1.0]]), np.zeros((2, 2), np.float32)
     words, columns = no_words(2), np.array([-1, -1])
     model = HashedLinear.start(1, False, models=2)
     model.learn(model.terms(features, words, z, columns), np.array([[1.0, -1.0]]))
-    own = model.terms(features[:, :1], words.take(slice(0, 1)), z[:, :1], columns)
-    (without, with_pairs), _ = model.explain(own, np.arange(2))
+    terms = model.terms(features[:, :1], words.take(slice(0, 1)), z[:, :1], columns)
+    (without, with_crosses), _ = model.explain(terms, np.arange(2))
     step = RATES[1] / (STEADY + 1)
     np.testing.assert_allclose(without, [2 * [RATES[0] / (STEADY + 1)]])
-    np.testing.assert_allclose(with_pairs, [2 * [1.5 * step]])  # its own term and half of the pair
+    np.testing.assert_allclose(with_crosses, [2 * [1.5 * step]])  # the level's term and half of the cross
 
 
 def test_states_that_do_not_fit_are_refused():
@@ -440,7 +471,7 @@ def test_states_that_do_not_fit_are_refused():
     ):
         with pytest.raises(ValueError, match="linear: expected"):
             HashedLinear(**state | {name: changed})
-    cells = trained(3, True, True).cells.state()
+    cells = trained(3, True, True).bin_means.state()
     for name in ("counts", "sums", "grids", "totals"):
         with pytest.raises(ValueError, match="cells: expected"):
             FadingBinMeans(**cells | {name: cells[name][1:]})
