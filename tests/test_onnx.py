@@ -327,10 +327,9 @@ def test_levels_that_differ_stay_different(kind, tmp_path):
         with np.errstate(over="ignore"):
             given = {"X": np.column_stack([rows["size"], np.array(kinds, np.float64)]).astype(np.float32)}
     else:
-        levels = np.array(
-            [str(x) for x in kinds] if inputs["kind"] == "tensor(string)" else kinds, TYPES[inputs["kind"]]
-        )
-        given = {"size": rows[["size"]].to_numpy(np.float32), "kind": levels[:, None]}
+        dtype = inputs["kind"]
+        values = np.array([str(x) for x in kinds] if dtype == "tensor(string)" else kinds, TYPES[dtype])
+        given = {"size": rows[["size"]].to_numpy(np.float32), "kind": values[:, None]}
     np.testing.assert_allclose(answers(session, **given)["probabilities"], model.predict_proba(rows), atol=1e-5)
 
 
