@@ -383,10 +383,19 @@ FIELDS = {
 }
 
 
+class NetworkOptions(NamedTuple):
+    layer_sizes: Sequence[int]
+    context_map_size: int
+    context_bias: float
+    learning_rate: Rate | None
+    backend: str
+    seed: int | None
+
+
 def new_networks(options: Any, featurizer: Featurizer, sizes: Sequence[tuple[int, int]], **kind: Any) -> list[Any]:
     """New networks, one for each pair of `sizes`, as `stream_sizes` gives them.
 
-    `options` has the attributes layer_sizes, context_map_size, context_bias, backend and seed.
+    `options` has the attributes of `NetworkOptions`.
     """
     network, rng = load_backend(options.backend).GLN, np.random.RandomState(options.seed)
     shared = {"context_bias": options.context_bias, "context_features": OF_STREAMS["context_features"], **kind}
