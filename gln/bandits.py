@@ -78,7 +78,11 @@ class GLNBandit(Saveable):
     """
 
     kept: ClassVar[dict[str, Any]] = {
-        **{"_retired": (dict, list), "_size": (int, type(None)), "_draws": int, "_key": int, "extra": dict}
+        "_retired": (dict, list),
+        "_size": (int, type(None)),
+        "_draws": int,
+        "_key": int,
+        "extra": dict,
     }
 
     def __init__(

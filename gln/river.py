@@ -160,8 +160,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         """
         weights = _weights(w, 1)
         if weights[0]:
-            change = self._stream.schema.propose(x, _labels([y]))
-            self._stream.learn(change, change.targets, weights)
+            self._stream.learn(self._stream.schema.propose(x, _labels([y])), weights=weights)
 
     def learn_many(self, X: pd.DataFrame, y: pd.Series, w: float | pd.Series = 1.0) -> None:
         """Learn the rows of a frame one after another. Rows that hold only known features take one fast call.

@@ -469,8 +469,8 @@ def test_strings_of_river_are_learned_row_by_row(kind, tmp_path):
     for model in (many, loaded):
         found = model.predict_proba_many(frame)[1] if kind == "GLNClassifier" else model.predict_many(frame)
         np.testing.assert_allclose(found, predicted, atol=1e-4)
-    assert one._levels == many._levels == loaded._levels
-    assert len(one._levels["zip"]) > 60
+    assert one._stream.schema.levels == many._stream.schema.levels == loaded._stream.schema.levels
+    assert len(one._stream.schema.levels["zip"]) > 60
 
 
 def test_a_stream_of_numbers_may_get_strings_classes_and_levels_later():
@@ -499,7 +499,7 @@ def test_errors_change_nothing(bad, message):
     model, samples = of_river("GLNClassifier"), stream(40)
     for x, y in samples:
         model.learn_one(x, y)
-    levels, before = {name: dict(own) for name, own in model._levels.items()}, learner_state(model._learner)
+    levels, before = copy.deepcopy(model._stream.schema.levels), learner_state(model._stream.learner)
     row = {**samples[0][0], **bad}
     frame = pd.DataFrame([{**samples[0][0], "zip": "new"}, row])
     for call in (lambda: model.learn_one(row, 1), lambda: model.learn_many(frame, pd.Series([0, 1]))):
@@ -510,5 +510,5 @@ def test_errors_change_nothing(bad, message):
             call()
     with pytest.raises(ValueError, match="y: expected 1 targets, one per row, got 2"):
         model.learn_many(pd.DataFrame([{"zip": "new", "town": "new"}]), pd.Series([0, 1]))
-    assert model._levels == levels
-    assert_same_state(learner_state(model._learner), before)
+    assert model._stream.schema.levels == levels
+    assert_same_state(learner_state(model._stream.learner), before)

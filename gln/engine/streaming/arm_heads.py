@@ -22,7 +22,7 @@ from gln.engine.streaming.schema import StreamSchema
 # Loss with which linear models that take steps start: they count little until they predict well, as from words.
 HANDICAP = 5.0
 Features = Mapping[Hashable, Any]
-NO_CONTEXT = {"constant": 1.0}  # what is learned in place of a context without features
+NO_CONTEXT: Features = {"constant": 1.0}  # what is learned in place of a context without features
 
 
 class ArmHeads(SaveableStream):

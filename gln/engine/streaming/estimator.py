@@ -79,9 +79,13 @@ class StreamEstimator:
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
-    def learn(self, change: SchemaChange, targets: np.ndarray, weights: np.ndarray = ONCE) -> None:
-        """Learn samples, and commit the change that was proposed for them: (B,) class numbers or (C, B), (B,)."""
+    def learn(
+        self, change: SchemaChange, targets: np.ndarray | None = None, weights: np.ndarray = ONCE
+    ) -> None:  # (C, B), (B,)
+        """Learn samples, and commit the change that was proposed for them. Without targets, it has their classes."""
+        targets = change.targets if targets is None else targets
         if change.places:
+            assert targets is not None
             batch, indices, step_sizes = change.batch, *indices_of(weights)
             is_single = batch.shape[1] == 1  # one that occurs several times is learned as if it came alone each time
             if indices is not None:
@@ -272,7 +276,7 @@ class _Frame:
         self.X = X
         self.names = np.array([*X.columns, None], object)[:-1]
         self.has: np.ndarray | None = None  # (N, F), which values there are
-        self.has_others = np.zeros(len(X), bool)  # by row, whether there are other keys
+        self.has_others: Any = np.zeros(len(X), bool)  # by row, whether there are other keys
         self.features = -1  # the number of features for which these are
 
     def segment(self, start: int, stop: int, schema: StreamSchema) -> slice:
@@ -287,7 +291,7 @@ class _Frame:
         alone = self.has_others[start:stop]
         return slice(start, start + max(1, int(alone.argmax())) if alone.any() else stop)
 
-    def take(self, rows: slice, schema: StreamSchema) -> pd.DataFrame | dict[Hashable, Any]:
+    def take(self, rows: slice, schema: StreamSchema) -> Any:  # a frame, or a dictionary
         if rows.stop - rows.start == len(self.X) and not self.has_others[rows.start]:
             return self.X
         part = self.X.iloc[rows]
@@ -311,7 +315,7 @@ class _Dictionaries:
             end += 1
         return slice(start, max(end, start + 1))
 
-    def take(self, rows: slice, schema: StreamSchema) -> pd.DataFrame | Mapping[Hashable, Any]:
+    def take(self, rows: slice, schema: StreamSchema) -> Any:
         if rows.stop - rows.start == 1:
             return self.dictionaries[rows.start]
         return frame_of([schema.filled(x) for x in self.dictionaries[rows]], schema.places, schema.levels)
@@ -346,8 +350,13 @@ class SaveableStream(Saveable):
 
     _stream: StreamEstimator
     kept: ClassVar[dict[str, Any]] = {
-        **{"_places": dict, "_levels": dict, "_words": dict, "_numbers": int, "_occurrences": np.ndarray},
-        **{"_count": int, "_learner": Learner},
+        "_places": dict,
+        "_levels": dict,
+        "_words": dict,
+        "_numbers": int,
+        "_occurrences": np.ndarray,
+        "_count": int,
+        "_learner": Learner,
         "extra": dict,  # what `gln-stream` saves with a model: how far its run is
     }
 
@@ -377,9 +386,13 @@ class SaveableStream(Saveable):
             self._stream.learner = vars(self).pop(name)
 
 
-FIELDS = {
-    **{"_places": "places", "_levels": "levels", "_words": "words", "_numbers": "word_count"},
-    **{"_occurrences": "occurrences", "_count": "sample_count"},
+FIELDS = {  # of the schema, by their names in files
+    "_places": "places",
+    "_levels": "levels",
+    "_words": "words",
+    "_numbers": "word_count",
+    "_occurrences": "occurrences",
+    "_count": "sample_count",
 }
 
 
