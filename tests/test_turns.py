@@ -196,11 +196,9 @@ def test_nothing_is_learned_if_compiling_fails(loop, made, tmp_path, monkeypatch
     loaded = made.load(tmp_path / "model")  # which has not gathered what its steps take
     monkeypatch.setattr(single_loops, loop, Broken())
     x, target = dictionaries(X)[60], y[60]
+    known = X[60:70].drop(columns=["late", "rare"])  # rows of features alone, which take one call
     with pytest.raises(MemoryError):
-        if loop == "step":
-            loaded.learn_one(x, target)
-        else:  # rows of features alone, which take one call
-            loaded.predict_learn_many(X[60:70].drop(columns="rare"), y[60:70])
+        loaded.learn_one(x, target) if loop == "step" else loaded.predict_learn_many(known, y[60:70])
     assert saved(loaded, tmp_path) == before
     monkeypatch.undo()
     loaded.learn_one(x, target)
