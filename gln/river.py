@@ -195,8 +195,9 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
 
     def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, float]:
         """The probability of each class seen so far."""
-        p = self._probabilities(self._stream.schema.encode(x))
-        return dict(zip(self._stream.schema.classes, p[:, 0].tolist(), strict=True))
+        schema = self._stream.schema
+        p = self._probabilities(schema.encode(x))
+        return dict(zip(schema.classes, p[:, 0].tolist(), strict=True))
 
     def predict_proba_many(self, X: pd.DataFrame) -> pd.DataFrame:
         """The probabilities of the classes seen so far, one column per class."""
@@ -219,10 +220,10 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         return dict(zip(classes, by_class, strict=True)), dict(zip(classes, constants.tolist(), strict=True))
 
     def _probabilities(self, batch: SampleBatch) -> np.ndarray:  # -> (C, B)
-        count = len(self._stream.schema.classes)
-        if self._stream.learner is None or count < 2:  # nothing to distinguish yet
+        learner, count = self._stream.learner, len(self._stream.schema.classes)
+        if learner is None or count < 2:  # nothing to distinguish yet
             return np.full((count, batch.shape[1]), 1 / max(1, count))
-        return sum_to_one(self._stream.learner.predict(batch))
+        return sum_to_one(learner.predict(batch))
 
 
 class GLNRegressor(_Stream, base.MiniBatchRegressor):

@@ -417,6 +417,15 @@ def test_a_rate_that_fails_changes_nothing():
     assert_same_state(learner_state(learner), before)
 
 
+def test_a_rate_that_fails_in_the_second_step_of_a_sample_changes_nothing():
+    model = learned(labelled(40), GLNClassifier(**SMALL, learning_rate=lambda t: 1.0 if t < 41 else -1.0))
+    before = learner_state(model._stream.learner)
+    with pytest.raises(ValueError, match="learning_rate: expected numbers from 0"):
+        model.learn_one({**rows(1)[0], "late": 1.0}, 1, w=2.0)
+    assert "late" not in model._stream.schema.words
+    assert_same_state(learner_state(model._stream.learner), before)
+
+
 def test_learning_continues_after_loading_in_mid_stream(tmp_path):
     samples = list(labelled(60, 3))
     samples = [({"groups": x.pop("h"), **x}, y) for x, y in samples]  # also the name of an attribute of the learner

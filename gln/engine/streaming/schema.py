@@ -62,6 +62,7 @@ class StreamSchema:
     ) -> None:
         self.at_once = at_once
         self.always = always
+        self.memory = PREVIOUS in always
         self.most_features = most_features
         self.places: dict[Hashable, int] = {}  # of features in a sample, by name
         self.levels: dict[Hashable, Levels] = {}  # of features and words that are categories, by name
@@ -126,7 +127,7 @@ class StreamSchema:
         else:
             words = {name: known[name] for name, value in values.items() if name in known and value == value}
             batch = self._batch(values, words, places, {})
-        return self._with_previous(batch)
+        return self._with_previous(batch) if self.memory else batch
 
     def propose(
         self, x: Mapping[Hashable, Any], labels: Sequence[Hashable] | None = None, at_once: float | None = None
@@ -168,7 +169,7 @@ class StreamSchema:
         """The values of a sample as numbers; arguments as for `_value`."""
         levels, values = self.levels, {}
         check_dictionary(x)
-        for name, value in self.filled(x).items():
+        for name, value in (self.filled(x) if isinstance(x, Sparse) else x).items():
             kind = value.__class__
             if (kind is float or kind is int) and name not in levels and -MOST <= value <= MOST:
                 values[name] = value  # most values need no more
@@ -210,7 +211,8 @@ class StreamSchema:
     def encode_frame(self, X: pd.DataFrame) -> SampleBatch:
         """Convert a frame for prediction; what is unknown is ignored."""
         check_frame(X)
-        return self._with_previous(self._batch_of_frame(self._coded(X)))
+        batch = self._batch_of_frame(self._coded(X))
+        return self._with_previous(batch) if self.memory else batch
 
     def propose_frame(self, X: pd.DataFrame, labels: Sequence[Hashable] | None = None) -> SchemaChange:
         """Convert rows of a frame for learning, of which no other keys than features have values; as `propose`."""
@@ -277,12 +279,12 @@ class StreamSchema:
         if classes:
             numbers = numbers | {label: len(numbers) + i for i, label in enumerate(classes)}
         targets = np.array([numbers[label] for label in labels], int)
-        if PREVIOUS in self.always and places:
+        if self.memory and places:
             batch.features[places[PREVIOUS]] = previous_codes([self.previous, *targets[:-1]])
         return SchemaChange(batch, places, categorical, levels, words, classes, targets)
 
     def _with_previous(self, batch: SampleBatch) -> SampleBatch:
-        if PREVIOUS in self.always and self.places:
+        if self.places:
             batch.features[self.places[PREVIOUS]] = previous_codes(self.previous)
         return batch
 
