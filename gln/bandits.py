@@ -1,10 +1,9 @@
 """Contextual bandits: which arm to pull, learned from the rewards of the arms that were pulled.
 
-An arm gets a head of a learner with its first reward; the target of an arm that was not pulled is unknown. If there is
-no head left, their number doubles, so that arms may appear one by one. Exploration is based on counts:
-how often the weight rows that a context picks were updated for an arm. Source of the idea: Sezener et al., Online
-Learning in Contextual Bandits using Gated Linear Networks, NeurIPS 2020. There, a reward is a tree of bits with one
-network each, and the bonus uses a soft maximum of the counts.
+Rewards are predicted by a head for each arm, or, if arms have features, by one model of contexts and arms together.
+Exploration is based on counts: how often the weight rows that a context picks were updated for an arm. Source of the
+idea: Sezener et al., Online Learning in Contextual Bandits using Gated Linear Networks, NeurIPS 2020. There, a reward
+is a tree of bits with one network each, and the bonus uses a soft maximum of the counts.
 
 Shapes: A arms, F features.
 """
@@ -12,20 +11,19 @@ Shapes: A arms, F features.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, overload
 
 import numpy as np
 
-from gln.engine.batches import SampleBatch, check_integer
-from gln.engine.ensemble.ensemble import COLUMNS
-from gln.engine.model.builders import build_stream
-from gln.engine.model.learner import Learner
-from gln.engine.streaming.arm_features import Arms, Features, some_of
-from gln.engine.streaming.estimator import StreamEstimator
-from gln.engine.streaming.schema import AT_ONCE, MOST, Samples, check_key
+from gln.engine.batches import check_integer
+from gln.engine.model.builders import stream_config
+from gln.engine.model.persistence import Saveable
+from gln.engine.streaming.arm_features import JointArms, some_of
+from gln.engine.streaming.arm_heads import ArmHeads, Features
+from gln.engine.streaming.estimator import check_seed
+from gln.engine.streaming.schema import AT_ONCE, MOST, check_key
 
 __all__ = ["CobaLearner", "Decision", "GLNBandit"]
 
@@ -34,8 +32,6 @@ __all__ = ["CobaLearner", "Decision", "GLNBandit"]
 # reward in 2,000 decisions, and wheels, where rewards are rare, .44, .62 and .67. Two networks, slow and fast, are no
 # better than one here and take twice the time.
 STRENGTHS = {"counts": 1.0, "inverse-gap": 100.0, "epsilon": 0.05, "greedy": 0.0}
-# Loss with which linear models that take steps start: they count little until they predict well, as from words.
-HANDICAP = 5.0
 REWARDS = {"numbers": (-MOST, MOST), "probabilities": (0.0, 1.0)}
 
 
@@ -47,7 +43,7 @@ class Decision(NamedTuple):
     value: float  # its predicted reward
 
 
-class GLNBandit(StreamEstimator):
+class GLNBandit(Saveable):
     """Contextual bandit that predicts each arm's reward with a Gated Linear Network, and adapts to drift.
 
     `decide` chooses an arm for a context; `learn` learns its reward, at once or later and in any order. Features and
@@ -82,8 +78,12 @@ class GLNBandit(StreamEstimator):
     ('news', 'sports')
     """
 
-    kept: ClassVar[dict[str, Any]] = StreamEstimator.kept | {
-        **{"_heads": dict, "_retired": (dict, list), "_size": (int, type(None)), "_draws": int, "_key": int}
+    kept: ClassVar[dict[str, Any]] = {
+        "_retired": (dict, list),
+        "_size": (int, type(None)),
+        "_draws": int,
+        "_key": int,
+        "extra": dict,
     }
 
     def __init__(
@@ -100,7 +100,7 @@ class GLNBandit(StreamEstimator):
         backend: str = "auto",
         seed: int | None = None,
     ) -> None:
-        super().__init__(layer_sizes, context_map_size, context_bias, learning_rate, backend, seed)
+        check_seed(seed)
         for name, value, known in (("explore", explore, STRENGTHS), ("rewards", rewards, REWARDS)):
             if not isinstance(value, str) or value not in known:
                 raise ValueError(f"{name}: expected one of {list(known)}, got {value!r}")
@@ -113,14 +113,25 @@ class GLNBandit(StreamEstimator):
         self.explore = explore
         self.strength = strength
         self.rewards = rewards
-        self._heads: dict[Hashable, int | None] = dict.fromkeys(self.arms)  # of the arms; None without a reward
+        self.layer_sizes = layer_sizes
+        self.context_map_size = context_map_size
+        self.context_bias = context_bias
+        self.learning_rate = learning_rate
+        self.backend = backend
+        self.seed = seed
+        config = stream_config(layer_sizes, context_map_size, context_bias, backend, seed)
+        self._options = config, learning_rate
+        self._model: ArmHeads | JointArms = ArmHeads(*self._options)
         self._retired: dict[Hashable, None] = {}  # a set in order, which a file can hold
-        # The model of all arms, once some have features.
-        self._of_features = Arms(layer_sizes, context_map_size, context_bias, learning_rate, backend, seed)
         self._size: int | None = None  # length of contexts that are vectors
         self._draws = 0  # random decisions so far
         self._key = int(np.random.SeedSequence(seed).generate_state(1)[0])
-        self._offer(self._with_features(self.arms))
+        self._add(*self._with_features(self.arms))
+
+    @property
+    def known_names(self) -> dict[Hashable, bool]:
+        """The names that were learned, and whether each is a category."""
+        return self._model.known_names
 
     # ---- Deciding ----------------------------------------------------------------------------------------------------
 
@@ -151,41 +162,43 @@ class GLNBandit(StreamEstimator):
         """
         if k is not None:
             check_integer("k", k, 1)
-        offered, values, counts = self._choice(context, arms)
+        model, offered, values, counts = self._choice(context, arms)
         decisions: list[Decision] = []
         left, chosen = list(offered), 0
         for _ in range(min(k or 1, len(left))):
             if decisions:
                 values, counts = np.delete(values, chosen), np.delete(counts, chosen)
-            p = self._propensities(values, counts)
+            p = self._propensities(model, values, counts)
             chosen = int(p.argmax())
             if p[chosen] < 1:
                 chosen = int(np.random.default_rng([self._key, self._draws]).choice(len(p), p=p))
                 self._draws += 1
             decisions.append(Decision(left.pop(chosen), float(p[chosen]), float(values[chosen])))
-        self._offer(offered)
+        self._add(model, offered)
         return decisions[0] if k is None else decisions
 
     def propensities(self, context: Any, arms: Any = None) -> dict[Any, float]:
         """The probability with which `decide` would choose each arm; same arguments and errors."""
-        offered, values, counts = self._choice(context, arms)
-        return dict(zip(offered, self._propensities(values, counts).tolist(), strict=True))
+        model, offered, values, counts = self._choice(context, arms)
+        return dict(zip(offered, self._propensities(model, values, counts).tolist(), strict=True))
 
-    def _choice(self, context: Any, arms: Any) -> tuple[dict[Any, Any], np.ndarray, np.ndarray]:
-        """The arms to choose from, with their features, and their values and counts, (A,) each."""
-        offered = self._with_features(self._heads if arms is None else arms)
+    def _choice(self, context: Any, arms: Any) -> tuple[ArmHeads | JointArms, dict[Any, Any], np.ndarray, np.ndarray]:
+        """The model, the arms to choose from, with their features, and their values and counts, (A,) each."""
+        model, offered = self._with_features(self._model.arms if arms is None else arms)
         retired = [arm for arm in offered if arm in self._retired]
         if not offered or retired:
             raise ValueError(f"arms: expected one or more that are not retired, got {some_of(retired)}")
-        return offered, *self._known_about(context, offered)
+        values, counts = model.predict(self._features(context), offered)
+        return model, offered, values.clip(*REWARDS[self.rewards]), counts
 
     def predict(self, context: Any) -> dict[Any, float]:
         """The predicted reward of each arm that is not retired; without a reward so far, the mean of all rewards.
 
         The reward of an arm with features is predicted from them even before its first reward.
         """
-        offered = self._with_features(self._heads)
-        return dict(zip(offered, self._known_about(context, offered)[0].tolist(), strict=True))
+        model, offered = self._with_features(self._model.arms)
+        values, _ = model.predict(self._features(context), offered)
+        return dict(zip(offered, values.clip(*REWARDS[self.rewards]).tolist(), strict=True))
 
     def novelty(self, context: Any) -> float:
         """How different this context is from those learned so far, from 0 to 1; 1 for the first.
@@ -193,9 +206,7 @@ class GLNBandit(StreamEstimator):
         It is the mean over neurons of 1 / sqrt(1 + n), where n is the number of updates of the weight row that this
         context picks, and if arms have features, the lowest one of all arms.
         """
-        if self._of_features.are_all:
-            return self._of_features.novelty(self._features(context))
-        return 1.0 if self._learner is None else float(self._learner.novelty(self._of(context))[0])
+        return self._model.novelty(self._features(context))
 
     def explain(self, context: Any) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
         """Contributions of the features to the value of each arm with a learned reward, and a constant for each arm.
@@ -203,15 +214,7 @@ class GLNBandit(StreamEstimator):
         They add up to the value; if rewards are probabilities, to the value before clipping. If arms have features,
         the keys are ("context", name) and ("arm", name), and ("arm",) for which arm it is.
         """
-        if self._of_features.are_all:
-            return self._explained_with_features(self._features(context))
-        if self._learner is None:
-            return {}, {}
-        names, *of_heads = self._explained(self._mapping(context))
-        contributions, constant = (each.tolist() for each in of_heads)
-        heads = {arm: head for arm, head in self._heads.items() if head is not None}
-        of_arms = {arm: dict(zip(names, contributions[head], strict=True)) for arm, head in heads.items()}
-        return of_arms, {arm: constant[head] for arm, head in heads.items()}
+        return self._model.explain(self._features(context))
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
@@ -237,8 +240,8 @@ class GLNBandit(StreamEstimator):
         """Learn the known rewards of several arms in one context; errors as in `learn`."""
         _check_rewards(rewards)
         for arm in rewards:
-            if arm not in self._heads and arm not in self._retired:
-                raise ValueError(f"arm: expected one of {some_of(self._heads)}, got {arm!r}")
+            if arm not in self._model.arms and arm not in self._retired:
+                raise ValueError(f"arm: expected one of {some_of(self._model.arms)}, got {arm!r}")
         self.learn_and_add(context, rewards)
 
     def learn_and_add(self, context: Any, rewards: Mapping[Hashable, float]) -> None:
@@ -255,100 +258,46 @@ class GLNBandit(StreamEstimator):
                 raise ValueError(f"reward: expected a finite number from {low:g} to {high:g}, got {reward!r}")
         if not rewards:
             return
-        is_mapping, offered = isinstance(context, Mapping), self._with_features(arms)
-        at_once = AT_ONCE if is_mapping else math.inf
-        if _have_features(offered):
-            self._of_features.learn(self._features(context), offered, rewards, at_once)
-        else:
-            self._learn_heads(self._seen(self._mapping(context), at_once), rewards)
-        for arm in rewards:
-            self._heads.setdefault(arm)
+        is_mapping, (model, offered) = isinstance(context, Mapping), self._with_features(arms)
+        model.learn(self._features(context), offered, rewards, AT_ONCE if is_mapping else math.inf)
+        self._model = model
         if not is_mapping and context is not None:
             self._size = len(context)
-
-    def _learn_heads(self, samples: Samples, rewards: Mapping[Hashable, float]) -> None:
-        before = self._heads, self._learner
-        if not rewards.keys() <= self._heads.keys():
-            self._heads = self._heads | dict.fromkeys(rewards) | self._heads  # in order of appearance
-        heads, room = self._with_heads(rewards)
-        targets = np.full((room, 1), np.nan)
-        for arm, reward in rewards.items():
-            targets[heads[arm], 0] = reward
-        try:
-            self._learn(samples, targets)
-        except Exception:
-            self._heads, self._learner = before
-            raise
-        if self._learner is not None:
-            self._heads |= heads
 
     def add_arm(self, arm: Hashable, features: Features | None = None) -> None:
         """Add an arm, unless it is retired, or change its features. `decide` adds the arms that it is offered."""
         check_key("arm", "arms", arm)
         if arm not in self._retired:
-            self._offer(self._with_features({arm: features}))
+            self._add(*self._with_features({arm: features}))
 
     def retire(self, arm: Hashable) -> None:
         """Remove an arm for good, with everything learned about it. Raises ValueError for an unknown arm."""
         check_key("arm", "arms", arm)
-        if arm not in self._heads:
-            raise ValueError(f"arm: expected one of {some_of(self._heads)}, got {arm!r}")
+        if arm not in self._model.arms:
+            raise ValueError(f"arm: expected one of {some_of(self._model.arms)}, got {arm!r}")
         self._retired[arm] = None
-        self._of_features.forget(arm)
-        head = self._heads.pop(arm)
-        if head is not None and self._learner is not None:
-            kept = [other for other in range(self._room()) if other != head]
-            self._learner = _with_handicap(self._learner.with_outputs(kept, 0 if kept else 1), len(kept))
-            self._heads = {other: own - (own > head) if own is not None else None for other, own in self._heads.items()}
+        self._model.retire(arm)
 
     # ---- Internals ---------------------------------------------------------------------------------------------------
 
     def _learned(self) -> dict[str, Any]:
-        of_features = {"_of_features": self._of_features._learned()} if self._of_features.are_all else {}
-        return super()._learned() | of_features
+        return super()._learned() | self._model._learned()
 
     def _keep(self, name: str, value: Any) -> None:
-        if name != "_of_features":
+        if name in self.kept:
             super()._keep(name, value)
-            return
-        for each, own in dict(value).items():
-            self._of_features._keep(each, own)
+        elif name == "_of_features":  # it comes last
+            self._model = JointArms(*self._options, self._model.arms)
+            for each, content in dict(value).items():
+                self._model._keep(each, content)
+        else:
+            if not isinstance(self._model, ArmHeads):  # because `arms`, a parameter, have features
+                self._model = ArmHeads(*self._options)
+            self._model._keep(name, value)
 
     def _restored(self) -> None:
-        # In files of version 1.0, retired arms are a list, and arms without a reward, or even a head, have numbers too.
-        counts = [] if self._learner is None else self._learner.counts.rows
-        taught = {int(head) for rows in counts for head in rows.any(axis=(0, 1)).nonzero()[0]}
-        self._heads = {arm: head if head in taught else None for arm, head in self._heads.items()}
-        self._retired = dict.fromkeys(self._retired)
-
-    def _built(self, featurizer):
-        count, kind = len(self._heads), {"loss": "squared_error", "num_outputs": len(self._heads)}
-        featurizer = featurizer.with_base_models(count, are_classes=False, counts=False, squares=True)
-        options = {"targets": 1, "learning_rate": self.learning_rate}
-        learner = build_stream(self._config(), featurizer, [COLUMNS], kind, **options)
-        _with_handicap(learner, 0)
-        learner.start_counting(len(self._heads))
-        return learner
-
-    def _with_heads(self, arms: Iterable[Hashable]) -> tuple[dict[Hashable, int], int]:
-        """The heads of these arms, and the number of all heads, which doubles if there are too few for new ones."""
-        heads = {arm: head for arm in arms if (head := self._heads[arm]) is not None}
-        new = [arm for arm in arms if arm not in heads]
-        if new:
-            used, room = set(self._heads.values()), self._room()
-            heads |= dict(zip(new, (head for head in itertools.count() if head not in used), strict=False))
-            missing = max(heads.values()) + 1 - room
-            if self._learner is not None and missing > 0:
-                self._learner = _with_handicap(self._learner.with_outputs(range(room), max(room, missing)), room)
-        return heads, self._room()
-
-    def _room(self) -> int:
-        """The number of heads; before there is a learner, that with which it will begin."""
-        return len(self._heads) if self._learner is None else self._learner.means.heads
-
-    def _mapping(self, context: Any) -> Features:
-        """A context as a dictionary of features, of which there is at least one."""
-        return self._features(context) or {"constant": 1.0}
+        self._retired = dict.fromkeys(self._retired)  # in files of version 1.0, a list
+        self._model._restored()
 
     def _features(self, context: Any) -> Features:
         """A context as a dictionary of features."""
@@ -366,55 +315,37 @@ class GLNBandit(StreamEstimator):
             raise ValueError(f"context: expected a dictionary or a vector of {expected}, got shape {vector.shape}")
         return dict(enumerate(vector.tolist()))
 
-    def _of(self, context: Any) -> SampleBatch:
-        """A context as a sample."""
-        return self._known(self._mapping(context))
-
-    def _with_features(self, arms: Any) -> dict[Any, Any]:
-        """These arms, with the features that they are given, or had last; or with None, if no arm has any."""
-        offered = dict.fromkeys(arms) if arms is self._heads else _offered(arms)
+    def _with_features(self, arms: Any) -> tuple[ArmHeads | JointArms, dict[Any, Any]]:
+        """The model for these arms, and the features that they are given, or had last; None if no arm has any."""
+        model = self._model
+        offered = dict.fromkeys(arms) if arms is model.arms else _offered(arms)
         kinds = set(map(type, offered.values()))
-        if kinds <= {type(None)} and not self._of_features.are_all:
-            return offered
+        if isinstance(model, JointArms):
+            joint = model
+        elif kinds <= {type(None)}:
+            return model, offered
+        else:  # the first features
+            joint = JointArms(*self._options, model.arms)
         for arm, features in offered.items() if kinds != {dict} else ():
             if features is None:
-                offered[arm] = self._of_features.offered.get(arm, {})
+                offered[arm] = joint.offered.get(arm, {})
             elif not isinstance(features, Mapping):
                 raise ValueError(f"arms[{arm!r}]: expected a dictionary of features or None, got {features!r}")
-        if self._learner is not None:
+        if joint is not model and model.learner is not None:
             came = f"features of {some_of(offered)}"
             raise ValueError(f"arms: expected none with features, as when rewards were learned, got {came}")
-        return offered
+        return joint, offered
 
-    def _offer(self, offered: Mapping[Any, Any]) -> None:
+    def _add(self, model: ArmHeads | JointArms, offered: Mapping[Any, Any]) -> None:
         """Know these arms and their features from now on."""
-        if _have_features(offered):
-            self._of_features.offer(offered)
-        if not offered.keys() <= self._heads.keys():
-            self._heads.update(dict.fromkeys(arm for arm in offered if arm not in self._heads))
+        model.add(offered)
+        self._model = model
 
-    def _known_about(self, context: Any, offered: Mapping[Any, Any]) -> tuple[np.ndarray, np.ndarray]:  # -> (A,), (A,)
-        """Values of arms in a context, and how often each was learned there, a mean over neurons."""
-        if _have_features(offered):
-            values, counts = self._of_features.known_about(self._features(context), offered)
-            return values.clip(*REWARDS[self.rewards]), counts
-        sample, arms = self._of(context), list(offered)
-        mean = 0.0 if self._learner is None else float(self._learner.targets.standardizer.mean[0])  # without a reward
-        if self._learner is None:
-            return np.full(len(arms), mean), np.zeros(len(arms))
-        predicted, learned = (each[:, 0].tolist() for each in self._learner.predict_and_count(sample))
-        heads = [self._heads.get(arm) for arm in arms]
-        values = np.array([mean if head is None else predicted[head] for head in heads])
-        counts = np.array([0.0 if head is None else learned[head] for head in heads])
-        return values.clip(*REWARDS[self.rewards]), counts
-
-    def _explained_with_features(self, context: Features) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
-        known = {arm: self._of_features.explain(context, arm) for arm in self._of_features.learned}
-        return {arm: each for arm, (each, _) in known.items()}, {arm: constant for arm, (_, constant) in known.items()}
-
-    def _propensities(self, values: np.ndarray, counts: np.ndarray) -> np.ndarray:  # (A,), (A,) -> (A,)
+    def _propensities(
+        self, model: ArmHeads | JointArms, values: np.ndarray, counts: np.ndarray
+    ) -> np.ndarray:  # (A,), (A,) -> (A,)
         strength = STRENGTHS[self.explore] if self.strength is None else self.strength
-        learner = self._of_features.learner if self._of_features.are_all else self._learner
+        learner = model.learner
         lessons, unit, count = 0, 1.0, len(values)  # the standard deviation of the rewards is 1 while all are equal
         if learner is not None:
             lessons = int(learner.means.networks[0].step)
@@ -444,18 +375,6 @@ def _offered(arms: Any) -> dict[Any, Any]:
 def _check_rewards(rewards: Any) -> None:
     if not isinstance(rewards, Mapping):
         raise ValueError(f"rewards: expected a dictionary of arms and their rewards, got {rewards!r}")
-
-
-def _have_features(offered: Mapping[Any, Any]) -> bool:
-    return next(iter(offered.values()), None) is not None
-
-
-def _with_handicap(learner: Learner, first: int) -> Learner:
-    """Let linear models that take steps count little for the heads from `first` on, which are new."""
-    base_models, ensemble = learner.featurizer.base_models, learner.means
-    if base_models is not None:  # a learner from an older file has none
-        ensemble.combination.losses[-base_models.linear.models :, first:] = HANDICAP
-    return learner
 
 
 class CobaLearner:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -25,15 +25,13 @@ except ImportError as error:
     raise ImportError('gln.river needs River: pip install "gated-linear-networks[river]"') from error
 
 from gln.engine.batches import SampleBatch
-from gln.engine.class_density.classifier import ClassDensityClassifier, check_negatives, plain_featurizer
+from gln.engine.class_density.classifier import MAX_FEATURES, ClassDensityClassifier, check_negatives, plain_featurizer
 from gln.engine.ensemble.ensemble import COLUMNS
-from gln.engine.model.builders import OF_STREAMS, build_stream, stream_roles
-from gln.engine.model.sample_weights import check_stream_weights, repeated
+from gln.engine.model.builders import OF_STREAMS, build_stream, stream_config, stream_roles
+from gln.engine.model.sample_weights import check_stream_weights
 from gln.engine.model.targets import sum_to_one
-from gln.engine.preprocessing.target_encoding import MOST_ONE_HOT
-from gln.engine.streaming.estimator import PREVIOUS, StreamEstimator
-from gln.engine.streaming.prequential import joined, predictions_of
-from gln.engine.streaming.schema import AT_ONCE, Samples, check_frame, label_of, target_of
+from gln.engine.streaming.estimator import ONCE, SaveableStream, StreamEstimator, check_seed
+from gln.engine.streaming.schema import AT_ONCE, PREVIOUS, StreamSchema, check_frame, label_of, target_of
 
 if TYPE_CHECKING:
     from gln.river_policy import GLNPolicy
@@ -41,10 +39,24 @@ if TYPE_CHECKING:
 __all__ = ["GLNClassifier", "GLNNovelty", "GLNPolicy", "GLNRegressor"]
 
 COPIES = OF_STREAMS["n_networks"]
-ONCE = np.ones(1)  # the weight of most samples that come alone
 
 
-class _Stream(StreamEstimator, base.Estimator):
+class _Stream(SaveableStream, base.Estimator):
+    """The parameters that all have; each class makes a `StreamEstimator`, which learns, and builds its learner."""
+
+    def __init__(self, layer_sizes, context_map_size, context_bias, learning_rate, backend, seed) -> None:
+        check_seed(seed)
+        self.layer_sizes = layer_sizes
+        self.context_map_size = context_map_size
+        self.context_bias = context_bias
+        self.learning_rate = learning_rate
+        self.backend = backend
+        self.seed = seed
+
+    def _config(self):
+        """What all networks have in common."""
+        return stream_config(self.layer_sizes, self.context_map_size, self.context_bias, self.backend, self.seed)
+
     @classmethod
     def _unit_test_params(cls):
         yield {"layer_sizes": (8, 4), "seed": 1}
@@ -120,27 +132,26 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
             raise ValueError("memory: expected False with negatives=False, which do not depend on the order, got True")
         self.memory = memory
         self.negatives = negatives
-        self._at_once = AT_ONCE if negatives else math.inf  # words would be left out
-        self._labels: list[Hashable] = []  # the classes, in order of appearance
-        self._last: float = np.nan  # the number of the previous label
+        always = {PREVIOUS} if memory else frozenset()
+        # Without negatives, words are left out, so all keys become features.
+        schema = StreamSchema(AT_ONCE, always) if negatives else StreamSchema(math.inf, most_features=MAX_FEATURES)
+        self._stream = StreamEstimator(self._build, schema, learning_rate, are_classes=True)
 
-    _are_classes = True
-    kept: ClassVar[dict[str, Any]] = StreamEstimator.kept | {"_labels": list, "_last": (float, int)}
+    kept: ClassVar[dict[str, Any]] = SaveableStream.kept | {"_labels": list, "_last": (float, int)}
 
     @property
     def _multiclass(self) -> bool:
         return True
 
-    def _built(self, featurizer):
+    def _build(self, featurizer, classes):
         if not self.negatives:
             plain = plain_featurizer(len(featurizer.numbers))
             networks = self._config().ensemble(plain, [COLUMNS], num_classes=2).networks
-            return ClassDensityClassifier(networks, plain.size, learning_rate=self.learning_rate)
-        classes = max(2, len(self._labels))  # samples without features may have added classes
+            learner = ClassDensityClassifier(networks, plain.size)
+            learner.grow(plain.size, len(self._stream.schema.classes))  # of samples without features
+            return learner
         featurizer = featurizer.with_base_models(1 if classes == 2 else classes, are_classes=True)
-        roles = stream_roles(COPIES, self.memory)
-        kind = {"num_classes": classes}
-        return build_stream(self._config(), featurizer, roles, kind, learning_rate=self.learning_rate)
+        return build_stream(self._config(), featurizer, stream_roles(COPIES, self.memory), {"num_classes": classes})
 
     def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:
         """Learn a sample.
@@ -151,7 +162,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         """
         weights = _weights(w, 1)
         if weights[0]:
-            self._learn_labels(self._seen(x), [label_of(y)], weights)
+            self._stream.learn(self._stream.schema.propose(x, _labels([y])), weights=weights)
 
     def learn_many(self, X: pd.DataFrame, y: pd.Series, w: float | pd.Series = 1.0) -> None:
         """Learn the rows of a frame one after another. Rows that hold only known features take one fast call.
@@ -159,8 +170,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         Targets and weights belong to rows by position, whatever their index.
         """
         frame, targets, weights = _weighted(X, y, w)
-        labels = [label_of(target) for target in targets]
-        self._learn_frame(frame, lambda samples, rows: self._learn_labels(samples, labels[rows], weights[rows]))
+        self._stream.learn_frame(frame, _labels(targets), weights)
 
     def predict_learn_many(self, X: Any, y: Sequence[Any], w: float | Sequence[float] = 1.0) -> pd.DataFrame:
         """Predict and then learn each row, as `predict_proba_one` and `learn_one` in turn do, in few fast calls.
@@ -172,48 +182,29 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         targets, weights = _of_rows(X, y, w)
         labels = [label_of(target) if weight else None for target, weight in zip(targets, weights, strict=True)]
         learns = np.array([label is not None for label in labels], bool)
-        known, counts = set(self._labels), []  # of the classes before each row
+        known, counts = set(self._stream.schema.classes), []  # of the classes before each row
         for row, label in enumerate(labels):
             counts.append(len(known))
             known.update([label] if learns[row] else [])
-
-        def learn(samples: Samples, rows: slice, turns: bool) -> np.ndarray:
-            predicted = self._learn_labels(samples, labels[rows], weights[rows], turns)
-            return _before_each([sum_to_one(p) for p in predicted], weights[rows])
-
-        found = self._in_turns(X, learns, self._probabilities, learn)
-        p = np.zeros((len(X), len(self._labels)))
-        p[:, : found.shape[1]] = found[:, : p.shape[1]]
+        predicted = self._stream.predict_then_learn(X, labels, weights, learns, initial=())
+        classes = [*self._stream.schema.classes]
+        p = np.zeros((len(X), len(classes)))
+        p[:, : predicted.shape[1]] = predicted[:, : p.shape[1]]
         for row in np.flatnonzero((np.array(counts) < 2) | ~p.any(axis=1)).tolist():  # nothing to distinguish yet
             p[row] = np.arange(p.shape[1]) < counts[row]
             p[row] /= max(1, counts[row])
-        return pd.DataFrame(p, index=X.index if isinstance(X, pd.DataFrame) else None, columns=self._labels)
-
-    def _learn_labels(
-        self, samples: Samples, labels: list[Any], weights: np.ndarray, turns: bool = False
-    ) -> list[np.ndarray]:
-        if any(label is None for label in labels):
-            raise ValueError(f"y: expected labels, got NaN or None among {labels[:10]}")
-        visits, step_sizes = _visits(weights)
-        known = list(dict.fromkeys([*self._labels, *labels]))
-        numbers = {label: number for number, label in enumerate(known)}
-        targets = np.array([numbers[label] for label in labels], int)
-        if self.memory and samples.places:
-            samples.rows.features[samples.places[PREVIOUS]] = self._codes([self._last, *targets[:-1]])
-        own = targets if visits is None else targets[visits]
-        predicted = self._learn(samples, own, visits, step_sizes, turns)
-        self._labels, self._last = known, float(targets[-1]) if labels else self._last
-        return predicted
+        return pd.DataFrame(p, index=X.index if isinstance(X, pd.DataFrame) else None, columns=classes)
 
     def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, float]:
         """The probability of each class seen so far."""
-        p = self._probabilities(self._known(x))
-        return dict(zip(self._labels, p[:, 0].tolist(), strict=True))
+        schema = self._stream.schema
+        p = self._probabilities(schema.encode(x))
+        return dict(zip(schema.classes, p[:, 0].tolist(), strict=True))
 
     def predict_proba_many(self, X: pd.DataFrame) -> pd.DataFrame:
         """The probabilities of the classes seen so far, one column per class."""
-        p = self._probabilities(self._known_frame(X))
-        return pd.DataFrame(p.T, index=X.index, columns=self._labels)
+        p = self._probabilities(self._stream.schema.encode_frame(X))
+        return pd.DataFrame(p.T, index=X.index, columns=[*self._stream.schema.classes])
 
     def explain_one(self, x: dict[Any, Any]) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
         """Contributions of the features to the prediction of each class, and a constant for each class.
@@ -221,35 +212,20 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         They add up to the logit of the class against the rest. With `memory`, the previous label is the feature
         ("previous", "label"). While there is only one class, there are no contributions.
         """
-        if self._learner is None or len(self._labels) < 2:
-            return {label: {} for label in self._labels}, dict.fromkeys(self._labels, 0.0)
-        names, contributions, constant = self._explained(x)  # (C, F), (C,)
-        if len(constant) == 1:  # of two classes
-            contributions, constant = np.concatenate([-contributions, contributions]), np.append(-constant, constant)
-        of_classes = [dict(zip(names, row, strict=True)) for row in contributions.tolist()]
-        return dict(zip(self._labels, of_classes, strict=True)), dict(zip(self._labels, constant.tolist(), strict=True))
+        classes = [*self._stream.schema.classes]
+        if self._stream.learner is None or len(classes) < 2:
+            return {label: {} for label in classes}, dict.fromkeys(classes, 0.0)
+        names, contributions, constants = self._stream.explain(x)  # (C, F), (C,)
+        if len(constants) == 1:  # of two classes
+            contributions, constants = np.concatenate([-contributions, contributions]), np.append(-constants, constants)
+        by_class = [dict(zip(names, row, strict=True)) for row in contributions.tolist()]
+        return dict(zip(classes, by_class, strict=True)), dict(zip(classes, constants.tolist(), strict=True))
 
-    def _known(self, x: Mapping[Hashable, Any]) -> SampleBatch:
-        return self._remembering(super()._known(x))
-
-    def _known_frame(self, X: pd.DataFrame) -> SampleBatch:
-        return self._remembering(super()._known_frame(X))
-
-    def _remembering(self, samples: SampleBatch) -> SampleBatch:
-        if self.memory and self._places:
-            samples.features[self._places[PREVIOUS]] = self._codes(self._last)
-        return samples
-
-    @staticmethod
-    def _codes(numbers: Any) -> np.ndarray:
-        """Codes of previous labels. From MOST_ONE_HOT on, levels have statistics only, so no level adds a column."""
-        return np.add(numbers, MOST_ONE_HOT)
-
-    def _probabilities(self, samples: SampleBatch) -> np.ndarray:  # -> (C, B)
-        count = len(self._labels)
-        if self._learner is None or count < 2:  # nothing to distinguish yet
-            return np.full((count, samples.shape[1]), 1 / max(1, count))
-        return sum_to_one(self._learner.predict(samples))
+    def _probabilities(self, batch: SampleBatch) -> np.ndarray:  # -> (C, B)
+        learner, count = self._stream.learner, len(self._stream.schema.classes)
+        if learner is None or count < 2:  # nothing to distinguish yet
+            return np.full((count, batch.shape[1]), 1 / max(1, count))
+        return sum_to_one(learner.predict(batch))
 
 
 class GLNRegressor(_Stream, base.MiniBatchRegressor):
@@ -309,13 +285,13 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         super().__init__(layer_sizes, context_map_size, context_bias, learning_rate, backend, seed)
         self.quantiles = quantiles
         self.density = density
+        self._stream = StreamEstimator(self._build, StreamSchema(), learning_rate)
 
-    def _built(self, featurizer):
+    def _build(self, featurizer, heads):
         quantiles = [] if self.quantiles is None else [{"loss": "quantile", "quantiles": self.quantiles}]
         kinds = {"loss": "squared_error"}, quantiles, {"loss": "variance"} if self.density else None
-        featurizer = featurizer.with_base_models(1, are_classes=False)
-        options = {"targets": 1, "learning_rate": self.learning_rate}
-        return build_stream(self._config(), featurizer, stream_roles(COPIES), *kinds, **options)
+        featurizer = featurizer.with_base_models(heads, are_classes=False)
+        return build_stream(self._config(), featurizer, stream_roles(COPIES), *kinds, targets=1)
 
     def learn_one(self, x: dict[Any, Any], y: float, w: float = 1.0) -> None:
         """Learn a sample; `w` as in `GLNClassifier`.
@@ -325,13 +301,12 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         """
         weights = _weights(w, 1)
         if weights[0]:
-            self._learn_numbers(self._seen(x), np.array([target_of(y)]), weights)
+            self._stream.learn(self._stream.schema.propose(x), _numbers([y])[None], weights)
 
     def learn_many(self, X: pd.DataFrame, y: pd.Series, w: float | pd.Series = 1.0) -> None:
         """Learn the rows of a frame; as in `GLNClassifier`."""
-        frame, numbers, weights = _weighted(X, y, w)
-        targets = np.array([target_of(number) for number in numbers], np.float64)
-        self._learn_frame(frame, lambda samples, rows: self._learn_numbers(samples, targets[rows], weights[rows]))
+        frame, targets, weights = _weighted(X, y, w)
+        self._stream.learn_frame(frame, _numbers(targets), weights)
 
     def predict_learn_many(self, X: Any, y: Sequence[Any], w: float | Sequence[float] = 1.0) -> pd.DataFrame:
         """Predict and then learn each row, as `predict_one` and `learn_one` in turn do, in few fast calls.
@@ -341,49 +316,27 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         A row whose target is None or NaN, or whose weight is 0, is only predicted. If there is an error, nothing is
         learned.
         """
-        numbers, weights = _of_rows(X, y, w)
-        of_rows = [target_of(number) if weight else np.nan for number, weight in zip(numbers, weights, strict=True)]
-        targets = np.array(of_rows, np.float64)
-
-        def learn(samples: Samples, rows: slice, turns: bool) -> np.ndarray:
-            predicted = self._learn_numbers(samples, targets[rows], weights[rows], turns)
-            return _before_each(predicted, weights[rows]) if predicted else self._all_predicted(samples.rows)
-
-        predicted = self._in_turns(X, ~np.isnan(targets), self._all_predicted, learn)
-        return pd.DataFrame(
-            predicted, index=X.index if isinstance(X, pd.DataFrame) else None, columns=self._names_of_predicted()
-        )
-
-    def _names_of_predicted(self) -> list[Any]:
-        return ["mean", *sorted(self.quantiles or ()), *(["std"] if self.density else [])]
-
-    def _all_predicted(self, samples: SampleBatch) -> np.ndarray:  # -> (K, B), of `_names_of_predicted`
-        if self._learner is not None:
-            return predictions_of(self._learner, samples)
-        return np.array([[float(name == "std")] * samples.shape[1] for name in self._names_of_predicted()])
-
-    def _learn_numbers(
-        self, samples: Samples, targets: np.ndarray, weights: np.ndarray, turns: bool = False
-    ) -> list[np.ndarray]:
-        if np.isnan(targets).any():
-            raise ValueError("y: expected finite numbers, got NaN or None")
-        visits, step_sizes = _visits(weights)
-        own = (targets if visits is None else targets[visits])[None]
-        return self._learn(samples, own, visits, step_sizes, turns)
+        given, weights = _of_rows(X, y, w)
+        numbers = [target_of(number) if weight else np.nan for number, weight in zip(given, weights, strict=True)]
+        targets, names = np.array(numbers, np.float64), ["mean", *sorted(self.quantiles or ())]
+        names = [*names, "std"] if self.density else names
+        initial = [float(name == "std") for name in names]
+        predicted = self._stream.predict_then_learn(X, targets, weights, ~np.isnan(targets), initial)
+        return pd.DataFrame(predicted, index=X.index if isinstance(X, pd.DataFrame) else None, columns=names)
 
     def predict_one(self, x: dict[Any, Any], with_dist: bool = False) -> Any:
         """The mean of the target, or with `with_dist` its normal distribution, a `river.proba.Gaussian`.
 
         Before the first sample the mean is 0, and the standard deviation 1.
         """
-        sample = self._known(x)
+        learner, batch = self._stream.learner, self._stream.schema.encode(x)
         if not with_dist:
-            return float(self._predicted(sample)[0, 0])
+            return float(self._predict(batch)[0, 0])
         if not self.density:
             raise ValueError("with_dist: expected a model with density=True, got one without")
         from river import proba  # takes half a second
 
-        mean, std = (0.0, 1.0) if self._learner is None else (float(m[0, 0]) for m in self._learner.moments(sample))
+        mean, std = (0.0, 1.0) if learner is None else (float(m[0, 0]) for m in learner.moments(batch))
         std = max(std, 2 * math.ulp(mean))  # otherwise, if a target never varied, both values below would be the mean
         normal = proba.Gaussian()  # it has no setter, so learn two values with this mean and std
         normal.update(mean - std / math.sqrt(2))
@@ -392,29 +345,30 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
 
     def predict_many(self, X: pd.DataFrame) -> pd.Series:
         """The mean of the target of each row."""
-        return pd.Series(self._predicted(self._known_frame(X))[0], index=X.index)
+        return pd.Series(self._predict(self._stream.schema.encode_frame(X))[0], index=X.index)
 
     def explain_one(self, x: dict[Any, Any]) -> tuple[dict[Any, float], float]:
         """Contributions of the features and a constant, in the target's units; they add up to the prediction."""
-        if self._learner is None:
+        if self._stream.learner is None:
             return {}, 0.0
-        names, (contributions,), (constant,) = self._explained(x)
+        names, (contributions,), (constant,) = self._stream.explain(x)
         return dict(zip(names, contributions.tolist(), strict=True)), float(constant)
 
     def predict_quantiles_one(self, x: dict[Any, Any]) -> dict[float, float]:
         """The quantiles of the target by level, both in ascending order; 0 before the first sample."""
         if self.quantiles is None:
             raise ValueError("quantiles: expected levels, got None")
-        predicted = np.sort(self._predicted(self._known(x), quantiles=True)[:, 0])
+        predicted = np.sort(self._predict(self._stream.schema.encode(x), quantiles=True)[:, 0])
         return dict(zip(sorted(self.quantiles), predicted.tolist(), strict=True))
 
-    def _predicted(self, samples: SampleBatch, quantiles: bool = False) -> np.ndarray:  # -> (1 or Q, B)
-        if self._learner is None:
-            return np.zeros((len(self.quantiles or ()) if quantiles else 1, samples.shape[1]))
-        return self._learner.predict(samples, self._learner.quantiles[0] if quantiles else None)
+    def _predict(self, batch: SampleBatch, quantiles: bool = False) -> np.ndarray:  # -> (1 or Q, B)
+        learner = self._stream.learner
+        if learner is None:
+            return np.zeros((len(self.quantiles or ()) if quantiles else 1, batch.shape[1]))
+        return learner.predict(batch, learner.quantiles[0] if quantiles else None)
 
 
-class GLNNovelty(StreamEstimator, AnomalyDetector):
+class GLNNovelty(_Stream, AnomalyDetector):
     """Novelty detector that counts how often the regions between random halfspaces were visited.
 
     The score of a sample, from 0 to 1, is the mean over neurons of 1 / sqrt(1 + n), where n is the number of earlier
@@ -457,29 +411,25 @@ class GLNNovelty(StreamEstimator, AnomalyDetector):
     ) -> None:
         super().__init__((neurons,), context_map_size, context_bias, None, backend, seed)
         self.neurons = neurons
+        self._stream = StreamEstimator(self._build, StreamSchema(at_once=math.inf))
 
     @classmethod
     def _unit_test_params(cls):
         yield {"neurons": 16, "seed": 1}
 
-    _at_once = math.inf
-
-    def _built(self, featurizer):
+    def _build(self, featurizer, heads):
         learner = build_stream(self._config(), featurizer, [COLUMNS], {"loss": "squared_error"}, targets=1)
         learner.start_counting()
         return learner
 
     def learn_one(self, x: dict[Any, Any]) -> None:
         """Count a sample. Raises ValueError for infinity, or a string in a numeric feature or vice versa."""
-        self._learn(self._seen(x), np.zeros(1))
-
-    @staticmethod
-    def _teach(learner, rows, targets, step_sizes, categorical):
-        learner.count_samples(rows, categorical)
+        self._stream.count(self._stream.schema.propose(x))
 
     def score_one(self, x: dict[Any, Any]) -> float:
         """The novelty of a sample; 0 before the first one is learned."""
-        return 0.0 if self._learner is None else float(self._learner.novelty(self._known(x))[0])
+        learner = self._stream.learner
+        return 0.0 if learner is None else float(learner.novelty(self._stream.schema.encode(x))[0])
 
 
 def __getattr__(name: str) -> Any:
@@ -488,6 +438,20 @@ def __getattr__(name: str) -> Any:
 
         return GLNPolicy
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _labels(targets: Sequence[Any]) -> list[Hashable]:
+    labels = [label_of(target) for target in targets]
+    if any(label is None for label in labels):
+        raise ValueError(f"y: expected labels, got NaN or None among {labels[:10]}")
+    return labels
+
+
+def _numbers(targets: Sequence[Any]) -> np.ndarray:  # -> (N,)
+    numbers = np.array([target_of(target) for target in targets], np.float64)
+    if np.isnan(numbers).any():
+        raise ValueError("y: expected finite numbers, got NaN or None")
+    return numbers
 
 
 def _weighted(X: pd.DataFrame, y: Any, w: Any) -> tuple[pd.DataFrame, list[Any], np.ndarray]:
@@ -528,18 +492,3 @@ def _weights(w: Any, count: int) -> np.ndarray:  # -> (N,)
     weights = np.broadcast_to(weights, (count,))
     check_stream_weights("w", weights)
     return weights
-
-
-def _before_each(predicted: list[np.ndarray], weights: np.ndarray) -> np.ndarray:  # of (K, n) -> (K, N)
-    """What was predicted at the first visit of each row."""
-    if not predicted:
-        return np.zeros((0, len(weights)))
-    visits, _ = repeated(weights)
-    return joined(predicted)[np.searchsorted(visits, np.arange(len(weights)))].T
-
-
-def _visits(weights: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Which samples to learn, some more than once, None if each once, and the fraction of a step that each makes."""
-    if weights is ONCE or (weights == 1).all():  # a shortcut
-        return None, None
-    return repeated(weights)

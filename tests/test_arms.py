@@ -14,7 +14,8 @@ from backends import OF_ESTIMATORS
 from helpers import assert_same_state, backend_name, learner_state
 
 from gln.bandits import STRENGTHS, CobaLearner, Decision, GLNBandit
-from gln.engine.streaming.arm_features import ARM
+from gln.engine.streaming.arm_features import ARM, JointArms
+from gln.engine.streaming.arm_heads import ArmHeads
 
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "seed": 1}
 MOODS, GENRES = ["happy", "sad", "calm"], ["pop", "blues", "jazz"]
@@ -45,7 +46,7 @@ def played(bandit: GLNBandit, xs: list[dict[str, Any]], arms: dict[str, Features
 
 
 def state_of_arms(bandit: GLNBandit) -> dict[str, np.ndarray]:
-    return learner_state(bandit._of_features._learner)
+    return learner_state(bandit._model.learner)
 
 
 @pytest.mark.parametrize("explore", STRENGTHS)
@@ -87,13 +88,13 @@ def test_a_good_first_arm_does_not_hide_the_others(of_arm):
 
 def one_by_one(bandit: GLNBandit, x: dict[str, Any], offered: dict[Any, Features]) -> tuple[list[float], list[float]]:
     """Values and counts of arms, each as a sample of its own."""
-    model, found = bandit._of_features, []
-    assert model._learner is not None
+    model, found = bandit._model, []
+    assert model.learner is not None
     for arm, features in offered.items():
         sample: dict[Any, Any] = {("context", name): value for name, value in x.items()}
         sample |= {("arm", name): value for name, value in features.items()}
         sample |= {ARM: model._codes[arm]} if arm in model._codes else {}
-        found.append([float(each[0, 0]) for each in model._learner.counted(model._known(sample))])
+        found.append([float(each[0, 0]) for each in model.learner.counted(model._stream.schema.encode(sample))])
     values, counts = zip(*found, strict=True)
     return list(values), list(counts)
 
@@ -107,18 +108,18 @@ def test_all_arms_at_once_are_predicted_like_one_by_one():
             offered |= {"long": {"genre": "opera", "minutes": 90.0, "tag": "x"}, "none": {}}
         if step == 80:
             offered = dict(reversed(offered.items())) | {"song 3": {"genre": "jazz", "age": 9.0, "plays 7": 2}}
-        _, values, counts = bandit._choice(x, offered)
-        if bandit._of_features._learner is not None:
+        *_, values, counts = bandit._choice(x, offered)
+        if bandit._model.learner is not None:
             expected = one_by_one(bandit, x, offered)
             np.testing.assert_allclose(values, expected[0], rtol=1e-5, atol=1e-6)
             np.testing.assert_allclose(counts, expected[1], rtol=1e-6)
         bandit.decide(x, offered)
         arm = [*offered][step % len(offered)]
         bandit.learn(x, arm, float(rng.random()))
-    assert len(bandit._of_features._words) > 5
-    assert ("arm", "age") in bandit._of_features._places
-    assert bandit._of_features._table is not None
-    assert bandit._of_features._table.samples.words.numbers.size > 0
+    assert len(bandit._model._stream.schema.words) > 5
+    assert ("arm", "age") in bandit._model._stream.schema.places
+    assert bandit._model._table is not None
+    assert bandit._model._table.samples.words.numbers.size > 0
 
 
 def test_thousands_of_arms_are_predicted_in_parts():
@@ -135,16 +136,17 @@ def test_thousands_of_arms_are_predicted_in_parts():
 def test_features_are_converted_once_and_again_when_they_change():
     bandit, arms = GLNBandit(**SMALL), songs(10)
     played(bandit, listeners(20), arms)
-    x, converted, model = listeners(1)[0], [], bandit._of_features
-    known = type(model)._known
-    model._known = lambda named: converted.append(named) or known(model, named)  # type: ignore[method-assign, func-returns-value, assignment]
+    x, converted, model = listeners(1)[0], [], bandit._model
+    schema = model._stream.schema
+    encode = schema.encode
+    schema.encode = lambda named: converted.append(named) or encode(named)  # type: ignore[method-assign, func-returns-value, assignment]
     bandit.decide(x, arms)
     bandit.decide(x, copy.deepcopy(arms))
     assert len(converted) == 2  # contexts
-    before = bandit.propensities(x, arms), bandit._choice(x, arms)[1]
+    before = bandit.propensities(x, arms), bandit._choice(x, arms)[2]
     arms["song 2"]["age"] = 30.0  # in place
     assert len(converted) == 4
-    after = bandit._choice(x, arms)[1]
+    after = bandit._choice(x, arms)[2]
     assert len(converted) == 6
     assert (after[[0, 1, 3]] == before[1][[0, 1, 3]]).all()
     assert after[2] != before[1][2]
@@ -164,8 +166,8 @@ def test_rewards_are_learned_with_the_features_offered_last():
     other = GLNBandit(**SMALL)
     other.add_arm("a", {"genre": "pop", "age": 1.0})
     other.learn(listeners(1)[0], "a", 1.0)
-    assert other._of_features.offered == {"a": {"genre": "pop", "age": 1.0}}
-    assert GLNBandit({"a": {"genre": "pop"}}, **SMALL)._of_features.offered == {"a": {"genre": "pop"}}
+    assert other._model.offered == {"a": {"genre": "pop", "age": 1.0}}
+    assert GLNBandit({"a": {"genre": "pop"}}, **SMALL)._model.offered == {"a": {"genre": "pop"}}
 
 
 def test_late_rewards_new_arms_and_a_retired_one():
@@ -188,18 +190,18 @@ def test_late_rewards_new_arms_and_a_retired_one():
     assert "week 1 3" not in bandit.predict(listeners(1)[0])
     with pytest.raises(ValueError, match="not retired"):
         bandit.decide(listeners(1)[0], {"week 1 3": {"genre": "pop"}})
-    codes = bandit._of_features._codes
+    codes = bandit._model._codes
     assert len({*codes.values()}) == len(codes)
 
 
 def test_without_features_arms_have_those_that_they_had_last_or_none():
     bandit, arms, x = GLNBandit(**SMALL), songs(6), listeners(1)[0]
     played(bandit, listeners(50), arms)
-    assert bandit.predict(x) == dict(zip(arms, bandit._choice(x, arms)[1].tolist(), strict=True))
+    assert bandit.predict(x) == dict(zip(arms, bandit._choice(x, arms)[2].tolist(), strict=True))
     assert bandit.propensities(x, [*arms]) == bandit.propensities(x, arms)
     mixed = bandit._choice(x, {"song 1": None, "other": None, "song 2": {}})
     same = bandit._choice(x, {"song 1": arms["song 1"], "other": {}, "song 2": {}})
-    np.testing.assert_array_equal(mixed[1], same[1])
+    np.testing.assert_array_equal(mixed[2], same[2])
 
 
 @pytest.mark.parametrize("explore", STRENGTHS)
@@ -229,7 +231,7 @@ def test_contributions_add_up_and_new_contexts_are_novel():
     played(bandit, listeners(200), arms)
     contributions, constants = bandit.explain(x)
     values = bandit.predict(x)
-    assert set(contributions) == {arm for arm in arms if arm in bandit._of_features.learned} != set()
+    assert set(contributions) == {arm for arm in arms if arm in bandit._model._codes} != set()
     for arm, own in contributions.items():
         assert own.keys() == {("context", "mood"), ("context", "hour"), ("arm", "genre"), ("arm", "age"), ("arm",)}
         assert sum(own.values()) + constants[arm] == pytest.approx(values[arm], abs=1e-2)
@@ -290,8 +292,8 @@ def test_a_wrong_k(k):
 def test_errors_change_nothing(message, x, arms):
     bandit = GLNBandit(explore="inverse-gap", **SMALL)
     played(bandit, listeners(30), songs(5))
-    before, heads, draws = state_of_arms(bandit), dict(bandit._heads), bandit._draws
-    offered = copy.deepcopy(bandit._of_features.offered)
+    before, heads, draws = state_of_arms(bandit), dict(bandit._model.arms), bandit._draws
+    offered = copy.deepcopy(bandit._model.offered)
     with pytest.raises(ValueError, match=message):
         bandit.decide(x, arms)
     if arms:
@@ -302,18 +304,18 @@ def test_errors_change_nothing(message, x, arms):
     with pytest.raises(ValueError, match="arm: expected one of"):
         bandit.learn({"hour": 1.0}, "b", 1.0)
     assert_same_state(state_of_arms(bandit), before)
-    assert (bandit._heads, bandit._draws, bandit._of_features.offered) == (heads, draws, offered)
+    assert (bandit._model.arms, bandit._draws, bandit._model.offered) == (heads, draws, offered)
 
 
 def test_errors_in_one_of_several_rewards_and_before_the_first_one_change_nothing():
     bandit = GLNBandit(**SMALL)
     with pytest.raises(ValueError, match="arms: expected 'size' to be always text or never, got 1 and 'big'"):
         bandit.decide(None, {"a": {"size": 1}, "b": {"size": "big"}})
-    assert not bandit._of_features.are_all
+    assert isinstance(bandit._model, ArmHeads)
     bandit.decide(None, {"a": {"size": 1}, "b": {"size": None, "new": "x"}})
     with pytest.raises(ValueError, match=r"x\[\('arm', 'new'\)\]: expected a finite number"):
         bandit.learn(None, "c", 1.0, features={"new": 2.0})
-    assert bandit._of_features._learner is None
+    assert bandit._model.learner is None
     bandit.learn(None, "a", 1.0)
     bandit.decide(None, {"d": {"late": 1.0}, "e": {"late": "x"}})
     before = state_of_arms(bandit)
@@ -327,7 +329,8 @@ def test_features_come_before_the_first_reward_or_never():
     bandit.decide({"hour": 1.0})
     bandit.decide({"hour": 1.0}, {"c": {"genre": "pop"}})
     bandit.learn({"hour": 1.0}, "a", 1.0)
-    assert bandit._learner is None
+    assert bandit._model.learner is not None
+    assert isinstance(bandit._model, JointArms)
     ids = GLNBandit(["a", "b"], **SMALL)
     ids.learn({"hour": 1.0}, "a", 1.0)
     for change in (
@@ -337,7 +340,7 @@ def test_features_come_before_the_first_reward_or_never():
     ):
         with pytest.raises(ValueError, match="arms: expected none with features"):
             change()
-    assert list(ids._heads) == ["a", "b"]
+    assert list(ids._model.arms) == ["a", "b"]
     assert ids.decide({"hour": 1.0}, {"a": None, "b": None}) == ids.decide({"hour": 1.0}, ["a", "b"])
 
 
@@ -362,8 +365,8 @@ def test_backends_agree(backend):
             bandit.learn(x, arm, liked(x, songs(3)[arm]))
     for x in listeners(5, seed=2):
         expected, found = (bandit._choice(x, songs(3)) for bandit in bandits)
-        np.testing.assert_allclose(found[1], expected[1], atol=1e-2)
-        np.testing.assert_array_equal(found[2], expected[2])
+        np.testing.assert_allclose(found[2], expected[2], atol=1e-2)
+        np.testing.assert_array_equal(found[3], expected[3])
 
 
 def test_in_an_experiment_of_coba():
@@ -382,7 +385,7 @@ def test_in_an_experiment_of_coba():
         assert action in actions
         learner.learn([1.0], action, 1.0, probability)
         assert sum(learner.score([1.0], actions, each) for each in actions) == pytest.approx(1)
-        assert len(learner._bandit._of_features.offered) == 3  # the two places, and the arm without a name
+        assert len(learner._bandit._model.offered) == 3  # the two places, and the arm without a name
 
 
 def test_as_a_policy_of_river():
@@ -396,4 +399,4 @@ def test_as_a_policy_of_river():
         hits.append(liked(x, arms[arm]))
         policy.update(arm, x, hits[-1])
     assert np.mean(hits[-100:]) > 0.8
-    assert policy._bandit._of_features.offered == arms
+    assert policy._bandit._model.offered == arms

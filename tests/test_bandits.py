@@ -43,8 +43,8 @@ def played(bandit: GLNBandit, xs: list[dict[str, Any]], **options: Any) -> list[
 
 def mean_of(bandit: GLNBandit) -> float:
     """The mean of all rewards."""
-    assert bandit._learner is not None
-    return float(bandit._learner.targets.standardizer.mean[0])
+    assert bandit._model.learner is not None
+    return float(bandit._model.learner.targets.standardizer.mean[0])
 
 
 def test_docstrings():
@@ -78,9 +78,9 @@ def test_adapts_when_rewards_change():
 def test_arms_that_were_not_pulled_stay_unchanged():
     bandit = GLNBandit(ARMS, **SMALL)
     played(bandit, contexts(50))
-    old = learner_state(bandit._learner)
+    old = learner_state(bandit._model.learner)
     bandit.learn(contexts(1, seed=5)[0], "middle", 7.0)
-    new = learner_state(bandit._learner)
+    new = learner_state(bandit._model.learner)
     for name in (name for name in old if "weights" in name):
         np.testing.assert_array_equal(new[name][:, :, [0, 2]], old[name][:, :, [0, 2]])
         assert np.abs(new[name][:, :, 1] - old[name][:, :, 1]).max() > 0
@@ -104,9 +104,9 @@ def test_late_rewards_new_arms_and_a_retired_one():
     left = [step for step, x in enumerate(xs) if best(x) != "middle" and step >= 1800]
     assert np.mean([hits[step] for step in left]) > 0.85
     assert bandit.predict(xs[0]).keys() == {"left", "right"}
-    before = learner_state(bandit._learner)
+    before = learner_state(bandit._model.learner)
     bandit.learn(xs[0], "middle", 10.0)  # comes too late
-    assert_same_state(learner_state(bandit._learner), before)
+    assert_same_state(learner_state(bandit._model.learner), before)
     bandit.retire("left")
     bandit.retire("right")
     with pytest.raises(ValueError, match="arms: expected one or more that are not retired"):
@@ -169,7 +169,7 @@ def test_arms_that_appear_one_by_one_double_the_heads():
         one_by_one.add_arm(i % 40)
         for bandit in (one_by_one, known):
             bandit.learn(x, i % 40, float(i % 7))
-        heads.append(one_by_one._room())
+        heads.append(one_by_one._model.room)
     assert sorted(set(heads)) == [1, 2, 4, 8, 16, 32, 64]
     for x in contexts(10, seed=1):
         assert one_by_one.predict(x) == pytest.approx(known.predict(x), rel=1e-5)
@@ -212,9 +212,9 @@ def test_room_for_arms_and_arms_without_a_reward_are_saved(tmp_path):
             each.add_arm(arm)
             each.learn(x, arm, float(ord(arm)))
         assert loaded.predict(x) == bandit.predict(x)
-    assert loaded._heads == bandit._heads
-    assert len({*loaded._heads.values()}) == 9
-    assert loaded._room() == 10
+    assert loaded._model.arms == bandit._model.arms
+    assert len({*loaded._model.arms.values()}) == 9
+    assert loaded._model.room == 10
 
 
 def test_a_file_of_version_1_0_loads(tmp_path):
@@ -223,15 +223,16 @@ def test_a_file_of_version_1_0_loads(tmp_path):
         bandit.learn_all(x, {"a": 1.0, "c": 3.0 + x["a"]})
     x, values = contexts(1, seed=1)[0], bandit.predict(contexts(1, seed=1)[0])
     # There, each arm had a number, with or without a reward, and retired ones were in a list.
-    assert bandit._learner is not None
-    bandit._learner = bandit._learner.with_outputs([0, 2, 1], 0)
-    vars(bandit).update(_heads={"a": 0, "b": 1, "c": 2, "d": 3}, _retired=["z"])
+    assert bandit._model.learner is not None
+    bandit._model._stream.learner = bandit._model.learner.with_outputs([0, 2, 1], 0)
+    bandit._model.arms = {"a": 0, "b": 1, "c": 2, "d": 3}
+    vars(bandit).update(_retired=["z"])
     bandit.save(tmp_path / "old")
     loaded = GLNBandit.load(tmp_path / "old")
     assert loaded.predict(x) == {**values, "d": values["b"]}
     loaded.learn(x, "b", 5.0)
     loaded.learn(x, "d", 5.0)
-    assert len({*loaded._heads.values()}) == 4
+    assert len({*loaded._model.arms.values()}) == 4
     after = loaded.predict(x)
     assert after["b"] != after["a"]
     with pytest.raises(ValueError, match="not retired"):
@@ -243,7 +244,7 @@ def test_dates_are_no_contexts():
     for context in (np.array(["2020-01-01"], "M8[ns]"), np.array([3, 4], "m8[s]")):
         with pytest.raises(ValueError, match="context: expected a dictionary or a vector of numbers, got dtype"):
             bandit.learn(context, "left", 1.0)
-    assert bandit._learner is None
+    assert bandit._model.learner is None
 
 
 made: Any = GLNBandit
@@ -281,11 +282,11 @@ def test_a_bad_rate_teaches_no_arm():
     bandit = GLNBandit(ARMS, **SMALL, learning_rate=lambda step: 0.1 if step < 3 else -1.0)
     for _ in range(3):
         bandit.learn({"a": 1.0}, "left", 1.0)
-    before = learner_state(bandit._learner)
+    before = learner_state(bandit._model.learner)
     with pytest.raises(ValueError, match="learning_rate: expected "):
         bandit.learn_and_add({"a": 1.0}, {"new": 1.0})
     assert list(bandit.predict({})) == ARMS
-    assert_same_state(learner_state(bandit._learner), before)
+    assert_same_state(learner_state(bandit._model.learner), before)
 
 
 def test_a_reward_of_few_bits():
@@ -331,8 +332,8 @@ def test_propensities_estimate_the_reward_of_another_policy():
 def test_propensities_add_up_to_one(explore):
     bandit = GLNBandit(ARMS, explore=explore, **SMALL)
     played(bandit, contexts(100))
-    _, values, counts = bandit._choice(contexts(1)[0], ARMS)
-    p = bandit._propensities(values, counts)
+    model, _, values, counts = bandit._choice(contexts(1)[0], ARMS)
+    p = bandit._propensities(model, values, counts)
     assert p.sum() == pytest.approx(1)
     assert (p >= 0).all()
     assert (p.min() > 0) == (explore in ("inverse-gap", "epsilon"))
@@ -354,7 +355,7 @@ def test_decides_the_same_after_saving_midway(explore, tmp_path):
         for each in (bandit, resumed):
             each.learn(x, expected.arm, 10.0 if expected.arm == best(x) else 4.0)
     assert list(resumed._retired) == ["middle"]
-    assert_same_state(learner_state(bandit._learner), learner_state(resumed._learner), rtol=1e-4, atol=1e-5)
+    assert_same_state(learner_state(bandit._model.learner), learner_state(resumed._model.learner), rtol=1e-4, atol=1e-5)
 
 
 def test_contexts_with_categories_gaps_and_new_features():
@@ -369,7 +370,7 @@ def test_contexts_with_categories_gaps_and_new_features():
         hits.append((arm == "left") == (town == "oslo"))
         bandit.learn(x, arm, float(hits[-1]))
     assert np.mean(hits[-200:]) > 0.9
-    assert set(bandit._places) == {"town", "noise", "late"}
+    assert set(bandit._model._stream.schema.places) == {"town", "noise", "late"}
     assert bandit.decide({"town": "never seen"}).arm in ARMS
 
 
@@ -430,11 +431,11 @@ def test_rewards_that_are_probabilities():
 def test_errors_change_nothing(message, context, arm, reward):
     bandit = GLNBandit(ARMS, **SMALL)
     played(bandit, contexts(50))
-    before, places = learner_state(bandit._learner), dict(bandit._places)
+    before, places = learner_state(bandit._model.learner), dict(bandit._model._stream.schema.places)
     with pytest.raises(ValueError, match=message):
         bandit.learn(context, arm, reward)
-    assert_same_state(learner_state(bandit._learner), before)
-    assert bandit._places == places
+    assert_same_state(learner_state(bandit._model.learner), before)
+    assert bandit._model._stream.schema.places == places
 
 
 def test_bad_arguments():
@@ -540,6 +541,6 @@ def test_backends_agree(backend):
     for x in contexts(20, seed=2):
         expected, found = (bandit.predict(x) for bandit in bandits)
         assert found == pytest.approx(expected, abs=1e-2)
-    learners = [bandit._learner for bandit in bandits if bandit._learner is not None]
+    learners = [bandit._model.learner for bandit in bandits if bandit._model.learner is not None]
     visits = [rows for learner in learners for rows in state_of(learner)["visits"]]
     np.testing.assert_array_equal(visits[0], visits[1])

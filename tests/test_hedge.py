@@ -199,8 +199,8 @@ def test_a_hedge_of_other_targets_than_its_ensemble_is_refused(name):
     bandit = GLNBandit(range(3), layer_sizes=(4,), seed=0)
     for arm in range(3):
         bandit.learn({"a": 1.0}, arm, float(arm))
-    assert bandit._learner is not None
-    state = state_of(bandit._learner)
+    assert bandit._model.learner is not None
+    state = state_of(bandit._model.learner)
     learner_of(state, None)
     [hedge] = state["mixtures"]
     with pytest.raises(ValueError, match="learner: expected networks, standardizers and counts of one size"):

@@ -348,3 +348,21 @@ def test_fit_learns_a_table_once_in_random_order(flowers):
     again = GLNClassifier(shuffle=False, **OPTIONS).fit(X[:100], y[:100])
     stream = GLNClassifier(**OPTIONS).partial_fit(X[:100], y[:100], classes=range(3))
     np.testing.assert_array_equal(again.predict_proba(X), stream.predict_proba(X))
+
+
+def test_a_stream_that_gets_too_many_features_on_the_way_changes_nothing():
+    river = pytest.importorskip("gln.river")
+    model = river.GLNClassifier(layer_sizes=(4, 2), negatives=False, seed=0)
+    samples = [{"a": 1.0}, *({"a": 1.0, **{f"key {i}": 1.0 for i in range(1000)}} for _ in range(12))]
+    with pytest.raises(ValueError, match="negatives: expected True for more than 1000 features, got False for 1001"):
+        model.predict_learn_many(samples, ["x"] * 13)
+    assert (model._stream.learner, model._stream.schema.classes, model.known_names) == (None, {}, {})
+
+
+def test_a_class_of_samples_without_features_is_predicted_too():
+    river = pytest.importorskip("gln.river")
+    model = river.GLNClassifier(layer_sizes=(4, 2), negatives=False, seed=0)
+    for x, label in (({}, "x"), ({}, "y"), ({"a": 1.0}, "x")):
+        model.learn_one(x, label)
+    p = model.predict_proba_one({"a": 1.0})
+    assert p["x"] > p["y"] > 0

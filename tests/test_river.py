@@ -165,12 +165,12 @@ def test_a_new_class_gets_a_head_and_the_others_stay_as_they_were(seen):
     samples = labelled(400, seen)
     model = learned(samples, GLNClassifier(**SMALL))
     before = [model.predict_proba_one(x) for x, _ in samples[:50]]
-    heads = [network.num_heads for network in model._learner.networks]
-    model._learner.add_class()
-    model._labels.append("another")
-    assert [network.num_heads for network in model._learner.networks] == 3 * [seen + 1]
+    heads = [network.num_heads for network in model._stream.learner.networks]
+    model._stream.learner.add_class()
+    model._stream.schema.classes["another"] = seen
+    assert [network.num_heads for network in model._stream.learner.networks] == 3 * [seen + 1]
     assert heads == 3 * [1 if seen == 2 else seen]
-    assert model._learner.ensembles[0].combination.losses.shape == (4, 1)  # of the networks and a linear model
+    assert model._stream.learner.ensembles[0].combination.losses.shape == (4, 1)  # of the networks and a linear model
     for (x, _), old in zip(samples, before, strict=False):
         new = model.predict_proba_one(x)
         said = [new[label] for label in old]
@@ -191,13 +191,13 @@ def test_features_that_come_late_are_learned():
         hits.append(model.predict_one(x) == y)
         model.learn_one(x, y)
     assert np.mean(hits[:200]) < 0.9 < np.mean(hits[500:])
-    assert len(model._places) == 8
+    assert len(model._stream.schema.places) == 8
 
 
 def test_a_missing_feature_counts_as_its_mean():
     model = learned(labelled(500), GLNClassifier(**SMALL))
     x = rows(1, seed=5)[0]
-    mean = dict(zip(sorted(NAMES), model._learner.featurizer.standardizer.mean, strict=True))
+    mean = dict(zip(sorted(NAMES), model._stream.learner.featurizer.standardizer.mean, strict=True))
     for missing in ({name: x[name] for name in "abd"}, {**x, "c": None, **dict.fromkeys("efgh", math.nan)}):
         expected = model.predict_proba_one({**mean, **{name: x[name] for name in "abd"}})
         found = model.predict_proba_one(missing)
@@ -215,12 +215,15 @@ def test_200_classes_one_by_one_and_features_that_come_and_go():
         kept = {name: x[name] for name in rng.choice(list(NAMES), 5, replace=False)} | {"label": label}
         hits.append(model.predict_one(kept) == label)
         model.learn_one(kept, label)
-    assert list(model.predict_proba_one(x)) == list(model._labels)
-    assert (len(model._labels), len(model._places)) == (len({*model._labels}), 9)
-    assert len(model._labels) > 180
-    assert model._learner is not None
-    heads = len(model._labels)
-    shapes = [network.get_state()["weights.1"].shape for network in model._learner.networks]
+    assert list(model.predict_proba_one(x)) == list(model._stream.schema.classes)
+    assert (len(model._stream.schema.classes), len(model._stream.schema.places)) == (
+        len({*model._stream.schema.classes}),
+        9,
+    )
+    assert len(model._stream.schema.classes) > 180
+    assert model._stream.learner is not None
+    heads = len(model._stream.schema.classes)
+    shapes = [network.get_state()["weights.1"].shape for network in model._stream.learner.networks]
     # All read nine features, their distances and a bias. One cell of each feature, and what a linear model says of each
     # class, would be more values than there is room for.
     assert shapes == [*2 * [(4, 2, heads, 19)], (16, 2, heads, 19)]
@@ -252,28 +255,28 @@ def test_before_the_first_sample():
 @pytest.mark.parametrize("value", [[1], math.inf, {}], ids=str)
 def test_bad_values_change_nothing(model, value):
     model = learned(labelled(40), model.clone())
-    learner, places = model._learner, dict(model._places)
+    learner, places = model._stream.learner, dict(model._stream.schema.places)
     before = learner_state(learner)
     known, new = {**rows(1)[0], "b": value}, {"new": value}
     for call in (lambda: model.learn_one(known, 1), lambda: model.learn_one(new, 1), lambda: model.predict_one(known)):
         with pytest.raises(ValueError, match="x"):
             call()
     assert_same_state(learner_state(learner), before)
-    assert model._learner is learner
-    assert model._places == places
+    assert model._stream.learner is learner
+    assert model._stream.schema.places == places
 
 
 def test_bad_frames_change_nothing():
     model = learned(labelled(40), GLNClassifier(**SMALL))
-    before = learner_state(model._learner)
+    before = learner_state(model._stream.learner)
     for bad in (pd.DataFrame({"a": [1.0, math.inf], "new": 1.0}), pd.DataFrame({"a": ["x", "y"], "new": 1.0})):
         for call in (lambda frame: model.learn_many(frame, pd.Series([0, 1])), model.predict_proba_many):
             with pytest.raises(ValueError, match="expected a finite number"):
                 call(bad)
-    assert_same_state(learner_state(model._learner), before)
-    assert "new" not in model._places
+    assert_same_state(learner_state(model._stream.learner), before)
+    assert "new" not in model._stream.schema.places
     model.learn_many(pd.DataFrame({"a": pd.array([1, None], "Int64"), "b": [True, False]}), pd.Series([0, 1]))
-    assert model._learner.featurizer.standardizer.count[:3].tolist() == [41, 42, 40]
+    assert model._stream.learner.featurizer.standardizer.count[:3].tolist() == [41, 42, 40]
 
 
 DAY = pd.Timestamp("2020-01-01")
@@ -292,8 +295,8 @@ DAY = pd.Timestamp("2020-01-01")
 )
 def test_dates_are_refused_by_name_and_nat_is_missing(value):
     model = learned([({**x, "day": pd.NaT}, y) for x, y in labelled(20)], GLNClassifier(**SMALL))
-    assert sorted(model._places) == list(NAMES)
-    before, x = learner_state(model._learner), rows(1)[0]
+    assert sorted(model._stream.schema.places) == list(NAMES)
+    before, x = learner_state(model._stream.learner), rows(1)[0]
     frame = pd.DataFrame([{**x, "a": pd.NaT}, {**x, "a": value}])
     calls = [
         *(lambda: model.learn_one({**x, "a": value}, 1), lambda: model.learn_one({**x, "day": value}, 1)),
@@ -303,7 +306,7 @@ def test_dates_are_refused_by_name_and_nat_is_missing(value):
     for call in calls:
         with pytest.raises(ValueError, match=r"x\['(a|day)'\]: expected a finite number, a bool or a string, got"):
             call()
-    assert_same_state(learner_state(model._learner), before)
+    assert_same_state(learner_state(model._stream.learner), before)
 
 
 def as_text(count: int, share: float = 1.0) -> list[tuple[dict[Any, Any], Any]]:
@@ -337,7 +340,7 @@ def test_frames_and_targets_of_other_lengths_are_refused(kind):
     frame, y = pd.DataFrame(rows(10)), pd.Series([0, 1] * 5)
     model = kind(**SMALL)
     model.learn_many(frame, y)
-    learner = model._learner
+    learner = model._stream.learner
     before = learner_state(learner)
     with pytest.raises(ValueError, match="y: expected 5 targets, one per row, got 10"):
         model.learn_many(frame[:5], y)
@@ -364,15 +367,15 @@ def test_seeds_are_checked_before_anything_is_learned(seed):
 @pytest.mark.parametrize("label", [math.nan, None, pd.NA, pd.NaT, [1], np.zeros(2)], ids=repr)
 def test_a_missing_label_is_not_a_class(label):
     model = learned(labelled(40), GLNClassifier(**SMALL))
-    before, late = learner_state(model._learner), pd.DataFrame([{"a": 1.0}, {"a": 1.0, "late": 1.0}])
+    before, late = learner_state(model._stream.learner), pd.DataFrame([{"a": 1.0}, {"a": 1.0, "late": 1.0}])
     with pytest.raises(ValueError, match="y: expected labels"):
         model.learn_one(rows(1)[0], label)
     for frame in (pd.DataFrame(rows(2)), late):
         with pytest.raises(ValueError, match="y: expected labels"):
             model.learn_many(frame, pd.Series([1, label], dtype=object))
-    assert len(model._labels) == 2
-    assert "late" not in model._words
-    assert_same_state(learner_state(model._learner), before)
+    assert len(model._stream.schema.classes) == 2
+    assert "late" not in model._stream.schema.words
+    assert_same_state(learner_state(model._stream.learner), before)
 
 
 @pytest.mark.parametrize(
@@ -393,7 +396,7 @@ def test_rows_labels_and_weights_belong_together_by_position(kind):
     plain, other = kind(**SMALL), kind(**SMALL)
     plain.learn_many(frame, y, w=y + 1)
     other.learn_many(frame.set_axis([7] * 20), y.set_axis(y.index[::-1]), w=(y + 1).set_axis(range(5, 25)))
-    assert_same_state(learner_state(other._learner), learner_state(plain._learner))
+    assert_same_state(learner_state(other._stream.learner), learner_state(plain._stream.learner))
     assert other.predict_many(frame.set_axis([7] * 20)).index.tolist() == [7] * 20
 
 
@@ -402,16 +405,25 @@ def test_a_rate_that_fails_changes_nothing():
         return 1.0 if t < 40 else -1.0
 
     model = learned(labelled(40), GLNClassifier(**SMALL, learning_rate=rate))
-    learner = model._learner
+    learner = model._stream.learner
     before = learner_state(learner)
     for x, y in ((rows(1)[0], 1), (rows(1)[0], "new"), ({**rows(1)[0], "new": 1.0}, 1)):
         with pytest.raises(ValueError, match="learning_rate: expected numbers from 0"):
             model.learn_one(x, y)
     with pytest.raises(ValueError, match="learning_rate: expected numbers from 0"):
         model.learn_many(pd.DataFrame(rows(3)), pd.Series([0, 1, "new"]))
-    assert model._learner is learner
-    assert (sorted(model._labels), "new" in model._places) == ([0, 1], False)
+    assert model._stream.learner is learner
+    assert (sorted(model._stream.schema.classes), "new" in model._stream.schema.places) == ([0, 1], False)
     assert_same_state(learner_state(learner), before)
+
+
+def test_a_rate_that_fails_in_the_second_step_of_a_sample_changes_nothing():
+    model = learned(labelled(40), GLNClassifier(**SMALL, learning_rate=lambda t: 1.0 if t < 41 else -1.0))
+    before = learner_state(model._stream.learner)
+    with pytest.raises(ValueError, match="learning_rate: expected numbers from 0"):
+        model.learn_one({**rows(1)[0], "late": 1.0}, 1, w=2.0)
+    assert "late" not in model._stream.schema.words
+    assert_same_state(learner_state(model._stream.learner), before)
 
 
 def test_learning_continues_after_loading_in_mid_stream(tmp_path):
@@ -419,7 +431,7 @@ def test_learning_continues_after_loading_in_mid_stream(tmp_path):
     samples = [({"groups": x.pop("h"), **x}, y) for x, y in samples]  # also the name of an attribute of the learner
     for model in (GLNClassifier(**SMALL), GLNRegressor(**SMALL, quantiles=(0.1, 0.9), density=True)):
         model.save(tmp_path / "empty")
-        assert type(model).load(tmp_path / "empty")._learner is None
+        assert type(model).load(tmp_path / "empty")._stream.learner is None
         learned(samples[:30], model).save(tmp_path / "m")
         resumed = type(model).load(tmp_path / "m", backend="numpy")
         learned(samples[30:], resumed)
@@ -433,18 +445,18 @@ def test_learning_continues_after_loading_in_mid_stream(tmp_path):
 @pytest.mark.parametrize("y", [math.nan, math.inf, None, pd.NA, "1.5", [1.0], DAY, DAY.to_datetime64(), 1e60], ids=repr)
 def test_bad_targets_change_nothing(y):
     model = learned(labelled(40), GLNRegressor(**SMALL))
-    before = learner_state(model._learner)
+    before = learner_state(model._stream.learner)
     with pytest.raises(ValueError, match="y: expected finite numbers"):
         model.learn_one(rows(1)[0], y)
     with pytest.raises(ValueError, match="y: expected finite numbers"):
         model.learn_many(pd.DataFrame(rows(2)), pd.Series([1.0, y], dtype=object))
-    assert_same_state(learner_state(model._learner), before)
+    assert_same_state(learner_state(model._stream.learner), before)
 
 
 @pytest.mark.parametrize("kind", [GLNClassifier, GLNRegressor])
 def test_input_of_another_form_is_refused_by_name(kind):
     model = learned(labelled(40), kind(**SMALL))
-    before = learner_state(model._learner)
+    before = learner_state(model._stream.learner)
     twice = pd.DataFrame(np.ones((2, 3)), columns=["a", "b", "b"])
     for y in ([0, 1], [0, None], [None, None]):
         for call in (model.learn_many, model.predict_learn_many, lambda frame, _: model.predict_many(frame)):
@@ -464,7 +476,7 @@ def test_input_of_another_form_is_refused_by_name(kind):
             model.learn_many(pd.DataFrame(rows(2)), [0, 1], w=w)
     with pytest.raises(ValueError, match=r"x\['a'\]: expected a finite number, a bool or a string, got .*1[+]0j"):
         model.learn_one({"a": np.complex64(1)}, 0)
-    assert_same_state(learner_state(model._learner), before)
+    assert_same_state(learner_state(model._stream.learner), before)
 
 
 @pytest.mark.parametrize("factor", [1e3, 1e6])
@@ -516,8 +528,8 @@ def test_a_memory_of_frames_of_new_features_and_in_a_file(tmp_path):
         saved.save(tmp_path / "m")
         saved = GLNClassifier.load(tmp_path / "m")
     assert_same_predictions(one, saved, samples[:30], atol=1e-4)
-    assert one._labels == many._labels
-    assert one._last == many._last == one._labels.index(samples[-1][1])
+    assert one._stream.schema.classes == many._stream.schema.classes
+    assert one._stream.schema.previous == many._stream.schema.previous == one._stream.schema.classes[samples[-1][1]]
 
 
 @pytest.mark.parametrize("kind", [GLNClassifier, GLNRegressor])
@@ -533,22 +545,24 @@ def test_weights(kind):
         pd.concat([frame, 9 * frame]), pd.concat([labels, 1 - labels]), w=pd.Series([2.0] * 60 + [0.0] * 60)
     )
     for model in (weighted, frames):
-        assert_same_state(learner_state(twice._learner), learner_state(model._learner), rtol=1e-4, atol=1e-5)
+        assert_same_state(
+            learner_state(twice._stream.learner), learner_state(model._stream.learner), rtol=1e-4, atol=1e-5
+        )
     half = learned(samples, kind(**SMALL))
     half.learn_one(*samples[0], w=0.5)
-    before = learner_state(half._learner)
+    before = learner_state(half._stream.learner)
     for w, message in ((-1, "w: expected numbers from 0 to 100"), (math.nan, "w: expected"), (101, "w: expected")):
         with pytest.raises(ValueError, match=message):
             half.learn_one(*samples[0], w=w)
     with pytest.raises(ValueError, match="w: expected a number or 60 of them"):
         half.learn_many(frame, labels, w=pd.Series([1.0]))
-    assert_same_state(learner_state(half._learner), before)
+    assert_same_state(learner_state(half._stream.learner), before)
 
 
 def test_a_label_whose_samples_have_no_weight_is_no_class():
     model = learned(labelled(40), GLNClassifier(**SMALL))
     model.learn_one({"new": 1.0}, "new", w=0)
-    assert (len(model._labels), "new" in model._places) == (2, False)
+    assert (len(model._stream.schema.classes), "new" in model._stream.schema.places) == (2, False)
     empty = GLNClassifier(**SMALL)
     for label in "xyz":
         empty.learn_one({}, label)
@@ -604,7 +618,7 @@ def test_a_policy_finds_the_arm():
         policy.update(arm, x, rewards[-1])
     assert np.mean(rewards[-200:]) > 0.85
     assert policy.ranking
-    assert policy.clone()._bandit._learner is None
+    assert policy.clone()._bandit._model.learner is None
 
 
 @pytest.mark.parametrize(("context", "reward"), [({"a": 1.0}, math.nan), ({"a": math.inf}, 1.0)])
@@ -612,14 +626,14 @@ def test_a_policy_is_as_before_after_a_reward_or_context_that_is_refused(context
     policy = GLNPolicy(layer_sizes=(8, 4), seed=1)
     for x in rows(5):
         policy.update(policy.pull(["left", "right"], context=x), x, 1.0)
-    before, n, counts = learner_state(policy._bandit._learner), policy._n, dict(policy._counts)
+    before, n, counts = learner_state(policy._bandit._model.learner), policy._n, dict(policy._counts)
     rewards = copy.deepcopy(policy._rewards)
     for arm in ("left", "new"):
         with pytest.raises(ValueError, match="expected a finite number"):
             policy.update(arm, context, reward)
-    assert (policy._n, dict(policy._counts), {*policy._bandit._heads}) == (n, counts, {"left", "right"})
+    assert (policy._n, dict(policy._counts), {*policy._bandit._model.arms}) == (n, counts, {"left", "right"})
     assert repr(policy._rewards) == repr(rewards)
-    assert_same_state(learner_state(policy._bandit._learner), before)
+    assert_same_state(learner_state(policy._bandit._model.learner), before)
     policy.update("new", {"a": 1.0}, 1.0)
     assert policy._counts["new"] == 1
     assert "new" in policy._bandit.predict({"a": 1.0})
@@ -667,7 +681,7 @@ def test_frames_of_numbers():
 
 def test_quantiles_of_a_sample_are_those_of_a_frame():
     model = learned([(x, 7 + x["a"]) for x in rows(100)], GLNRegressor(**SMALL, quantiles=(0.1, 0.9)))
-    of_frame = model._predicted(model._known_frame(pd.DataFrame(rows(20))), ensemble=1)
+    of_frame = model._predict(model._stream.schema.encode_frame(pd.DataFrame(rows(20))), ensemble=1)
     of_samples = [list(model.predict_quantiles_one(x).values()) for x in rows(20)]
     np.testing.assert_allclose(np.sort(of_frame, axis=0).T, of_samples, atol=1e-5)
 
@@ -696,7 +710,7 @@ def test_backends_agree(backend, kind, own):
     samples = labelled(60)
     options: dict[str, Any] = {"layer_sizes": (8,), "seed": 1, **own}
     expected, model = (learned(samples, kind(**options, backend=each)) for each in ("numpy", backend_name(backend)))
-    assert isinstance(model._learner.networks[0], backend.GLN)
+    assert isinstance(model._stream.learner.networks[0], backend.GLN)
     assert_same_predictions(expected, model, samples, atol=1e-3)
 
 

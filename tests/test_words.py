@@ -20,7 +20,7 @@ if not os.environ.get("GLN_REQUIRE_BACKENDS"):
 from river import feature_extraction
 
 from gln.bandits import GLNBandit
-from gln.engine.streaming.schema import AT_ONCE, CONSTANT, ENOUGH
+from gln.engine.streaming.schema import AT_ONCE, CONSTANT, ENOUGH, StreamSchema
 from gln.river import GLNClassifier, GLNNovelty, GLNRegressor
 
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "seed": 1}
@@ -59,7 +59,7 @@ def probabilities(model: GLNClassifier, samples: Stream) -> list[float]:
 
 
 def bases_of(model: Any) -> dict[str, np.ndarray]:
-    state = model._learner.featurizer.base_models.state()
+    state = model._stream.learner.featurizer.base_models.state()
     return {f"{part} {name}": np.array(own) for part in ("linear", "cells") for name, own in state[part].items()}
 
 
@@ -69,13 +69,13 @@ def bases_of(model: Any) -> dict[str, np.ndarray]:
 def test_a_key_that_most_samples_lack_is_a_word():
     model = GLNClassifier(**SMALL)
     model.learn_one({"a": 1.0, "b": "x"}, True)
-    assert sorted(map(str, model._places)) == ["a", "b"]
+    assert sorted(map(str, model._stream.schema.places)) == ["a", "b"]
     for i in range(40):
         rare = {"b": "y", "rare": 1.0} if i % 3 == 0 else {}
         model.learn_one({"a": i % 3, "often": 1.0, **rare}, i % 2)
-    assert sorted(map(str, model._places)) == ["a", "b", "often"]
-    assert list(model._words) == ["rare"]
-    learner: Any = model._learner
+    assert sorted(map(str, model._stream.schema.places)) == ["a", "b", "often"]
+    assert list(model._stream.schema.words) == ["rare"]
+    learner: Any = model._stream.learner
     assert {network.context_size for network in learner.networks} == {len(learner.featurizer.columns)}
 
 
@@ -83,11 +83,11 @@ def test_a_late_sensor_becomes_a_feature_with_its_tenth_sample():
     model = learned([({"a": float(i)}, i % 2) for i in range(50)], GLNRegressor(**SMALL))
     for i in range(30):
         if i < ENOUGH - 1:
-            assert "late" not in model._places
+            assert "late" not in model._stream.schema.places
         model.learn_one({"a": float(i), "late": 3.0} if i < ENOUGH or i % 2 else {"a": 1.0}, i % 2)
-        assert ("late" in model._places) == (i >= ENOUGH - 1)
-    assert "late" not in model._words
-    assert model._learner.featurizer.size == 2
+        assert ("late" in model._stream.schema.places) == (i >= ENOUGH - 1)
+    assert "late" not in model._stream.schema.words
+    assert model._stream.learner.featurizer.size == 2
 
 
 @pytest.mark.parametrize("count", [AT_ONCE, AT_ONCE + 1])
@@ -95,25 +95,25 @@ def test_keys_of_the_first_sample_are_features_unless_they_are_many(count):
     model = GLNClassifier(**SMALL)
     model.learn_one({}, True)
     model.learn_one({i: 1.0 for i in range(count)}, True)
-    assert len(model._words) == (0 if count == AT_ONCE else count)
-    assert list(model._places) == ([CONSTANT] if count > AT_ONCE else sorted(range(count), key=str))
+    assert len(model._stream.schema.words) == (0 if count == AT_ONCE else count)
+    assert list(model._stream.schema.places) == ([CONSTANT] if count > AT_ONCE else sorted(range(count), key=str))
     for i in range(ENOUGH):
         model.learn_one({i: 1.0 for i in range(count)}, bool(i % 2))
-    assert len(model._words) == 0
-    assert len(model._places) == count + (count > AT_ONCE)
+    assert len(model._stream.schema.words) == 0
+    assert len(model._stream.schema.places) == count + (count > AT_ONCE)
 
 
 def test_thousands_of_new_keys_leave_networks_as_they_are():
     model = learned(reviews(30), GLNClassifier(**SMALL))
-    networks = model._learner.networks
+    networks = model._stream.learner.networks
     shapes = [{name: array.shape for name, array in network.get_state().items()} for network in networks]
     start = time.perf_counter()
     for i in range(3000):
         model.learn_one({"length": 0.5, f"new {i}": 1.0}, bool(i % 2))
     assert time.perf_counter() - start < 20
     assert [{name: array.shape for name, array in network.get_state().items()} for network in networks] == shapes
-    assert all(one is other for one, other in zip(model._learner.networks, networks, strict=True))
-    assert sum(isinstance(name, str) and name.startswith("new") for name in model._words) == 3000
+    assert all(one is other for one, other in zip(model._stream.learner.networks, networks, strict=True))
+    assert sum(isinstance(name, str) and name.startswith("new") for name in model._stream.schema.words) == 3000
 
 
 def test_a_word_changes_predictions_at_once_and_an_unknown_one_does_not():
@@ -137,7 +137,7 @@ def test_strings_as_words():
         y = bool(rng.random() < 0.5)
         samples.append(({"a": 0.0} | ({"tag": "yes" if y else "no"} if rng.random() < 0.3 else {}), y))
     model = learned(samples, GLNClassifier(**SMALL))
-    assert list(model._words) == ["tag"]
+    assert list(model._stream.schema.words) == ["tag"]
     p = {tag: model.predict_proba_one({"a": 0.0, "tag": tag})[True] for tag in ("yes", "no", "unknown")}
     assert p["yes"] > 0.9
     assert p["no"] < 0.1
@@ -148,9 +148,9 @@ def test_only_words():
     model = GLNClassifier(**SMALL)
     samples = [({name: value for name, value in x.items() if " " in name}, y) for x, y in reviews(300)]
     model.learn_one({f"word {i}": 1 for i in range(AT_ONCE + 1)}, True)
-    assert list(model._places) == [CONSTANT]
+    assert list(model._stream.schema.places) == [CONSTANT]
     learned(samples, model)
-    assert list(model._places) == [CONSTANT]
+    assert list(model._stream.schema.places) == [CONSTANT]
     assert np.mean([(p > 0.5) == y for p, (_, y) in zip(probabilities(model, samples), samples, strict=True)]) > 0.95
     contributions, _ = model.explain_one(samples[0][0])
     assert contributions[True].keys() == samples[0][0].keys()
@@ -163,12 +163,14 @@ def test_only_words():
 def test_a_row_with_a_word_is_learned_without_a_copy_of_the_model(call, monkeypatch):
     samples = [({"a": float(i), f"word {i}": 1.0}, i % 2) for i in range(20)]
     one, many = learned(samples, GLNClassifier(**SMALL)), GLNClassifier(**SMALL)
-    monkeypatch.setattr("gln.engine.streaming.estimator.copy.deepcopy", None)
+    monkeypatch.setattr(StreamSchema, "copy", None)
+    monkeypatch.setattr("copy.deepcopy", None)
     for x, y in samples:
         getattr(many, call)(pd.DataFrame([x]), [y])
-    assert many._words == one._words
+    assert many._stream.schema.words == one._stream.schema.words
     assert_same_state(
-        {**learner_state(many._learner), **bases_of(many)}, {**learner_state(one._learner), **bases_of(one)}
+        {**learner_state(many._stream.learner), **bases_of(many)},
+        {**learner_state(one._stream.learner), **bases_of(one)},
     )
 
 
@@ -187,7 +189,7 @@ def test_time_and_memory_of_a_sample_do_not_depend_on_how_many_words_are_known(v
     model, found = GLNClassifier(**SMALL), []
     model.learn_one({Counted("a"): 1.0, Counted("b"): "x"}, True)
     for known in (600, 6000):
-        for i in range(len(model._words), known):
+        for i in range(len(model._stream.schema.words), known):
             model.learn_one({Counted("a"): 1.0, Counted(f"word {i}"): value}, bool(i % 2))
         own = [
             ({Counted("a"): 1.0, Counted(f"word {i}"): value, Counted(f"{known} {i}"): value}, True) for i in range(9)
@@ -219,9 +221,13 @@ def test_frames_with_keys_that_come_and_go_are_learned_row_by_row(parts, memory)
     for count in parts:
         many.learn_many(*frame_of(samples[start : start + count]))
         start += count
-    assert (one._places, one._levels, one._count) == (many._places, many._levels, many._count)
-    assert "sensor" in one._places
-    assert one._words.keys() == many._words.keys()
+    assert (one._stream.schema.places, one._stream.schema.levels, one._stream.schema.sample_count) == (
+        many._stream.schema.places,
+        many._stream.schema.levels,
+        many._stream.schema.sample_count,
+    )
+    assert "sensor" in one._stream.schema.places
+    assert one._stream.schema.words.keys() == many._stream.schema.words.keys()
     np.testing.assert_allclose(probabilities(many, samples), probabilities(one, samples), atol=1e-6)
     of_frame = many.predict_proba_many(frame_of(samples)[0])[True]
     np.testing.assert_allclose(of_frame, probabilities(many, samples), atol=1e-6)
@@ -238,7 +244,7 @@ def test_sparse_frames_of_a_bag_of_words():
         assert all(isinstance(dtype, pd.SparseDtype) for dtype in frame.dtypes)
         many.learn_many(frame, pd.Series(y[part]))
         learned([(bag.transform_one(text), label) for text, label in zip(texts[part], y[part], strict=True)], one)
-    assert "the" in one._places
+    assert "the" in one._stream.schema.places
     samples = [(bag.transform_one(text), label) for text, label in zip(texts, y, strict=True)]
     expected = probabilities(one, samples)
     np.testing.assert_allclose(probabilities(many, samples), expected, atol=1e-6)
@@ -248,7 +254,10 @@ def test_sparse_frames_of_a_bag_of_words():
 
 def test_an_error_in_the_middle_of_a_frame_changes_nothing():
     model = learned(reviews(40), GLNClassifier(**SMALL))
-    before, names = {**learner_state(model._learner), **bases_of(model)}, copy.deepcopy((model._places, model._words))
+    before, names = (
+        {**learner_state(model._stream.learner), **bases_of(model)},
+        copy.deepcopy((model._stream.schema.places, model._stream.schema.words)),
+    )
     frame, y = frame_of(reviews(10, seed=9))
     frame["new"] = [*range(7), math.inf, 1, 2]
     for bad in (frame, frame.assign(new=[*range(7), "text", 1, 2]), frame.assign(author=["a"] * 9 + [3])):
@@ -257,14 +266,14 @@ def test_an_error_in_the_middle_of_a_frame_changes_nothing():
     with pytest.raises(ValueError, match="y: expected labels"):
         model.learn_many(frame.assign(new=1.0), pd.Series([*y[:-1], None], dtype=object))
     rate = copy.deepcopy(model)
-    learned_so_far = int(rate._learner.networks[0].step)
-    rate._learner.learning_rate = lambda t: 1.0 if t < learned_so_far + 5 else -1.0
+    learned_so_far = int(rate._stream.learner.networks[0].step)
+    rate._stream.learner.learning_rate = lambda t: 1.0 if t < learned_so_far + 5 else -1.0
     with pytest.raises(ValueError, match="learning_rate"):
         rate.learn_many(frame.assign(new=1.0), y)
     for each in (model, rate):
-        assert_same_state({**learner_state(each._learner), **bases_of(each)}, before)
-        assert (each._places, each._words) == names
-        assert each._count == 40
+        assert_same_state({**learner_state(each._stream.learner), **bases_of(each)}, before)
+        assert (each._stream.schema.places, each._stream.schema.words) == names
+        assert each._stream.schema.sample_count == 40
 
 
 # ---- Bad values, files, explanations ---------------------------------------------------------------------------------
@@ -274,12 +283,15 @@ def test_an_error_in_the_middle_of_a_frame_changes_nothing():
 @pytest.mark.parametrize("bad", [{"word 1": math.inf}, {"word 1": "text"}, {"author": 3}, {"word 1": [1]}], ids=str)
 def test_bad_values_of_words_change_nothing(kind, bad):
     model = learned(reviews(60), kind(**SMALL))
-    before, names = {**learner_state(model._learner), **bases_of(model)}, copy.deepcopy((model._places, model._words))
+    before, names = (
+        {**learner_state(model._stream.learner), **bases_of(model)},
+        copy.deepcopy((model._stream.schema.places, model._stream.schema.words)),
+    )
     for call in (lambda: model.learn_one({"length": 1.0, "new": 1.0, **bad}, 1), lambda: model.predict_one(bad)):
         with pytest.raises(ValueError, match=r"x\['(word 1|author)'\]: expected"):
             call()
-    assert_same_state({**learner_state(model._learner), **bases_of(model)}, before)
-    assert (model._places, model._words) == names
+    assert_same_state({**learner_state(model._stream.learner), **bases_of(model)}, before)
+    assert (model._stream.schema.places, model._stream.schema.words) == names
 
 
 @pytest.mark.parametrize("backend", ["numpy", "auto"])
@@ -291,8 +303,12 @@ def test_learning_continues_after_loading_in_mid_stream(backend, tmp_path):
         assert_same_state(bases_of(resumed), bases_of(model))
         for half in (model, resumed):
             learned(samples[60:], half)
-        assert (resumed._places, resumed._words, resumed._levels) == (model._places, model._words, model._levels)
-        assert resumed._occurrences.tolist() == model._occurrences.tolist()
+        assert (resumed._stream.schema.places, resumed._stream.schema.words, resumed._stream.schema.levels) == (
+            model._stream.schema.places,
+            model._stream.schema.words,
+            model._stream.schema.levels,
+        )
+        assert resumed._stream.schema.occurrences.tolist() == model._stream.schema.occurrences.tolist()
         expected, said = ([float(cast(Any, each).predict_one(x)) for x, _ in samples] for each in (model, resumed))
         np.testing.assert_allclose(said, expected, atol=1e-3)
 
@@ -328,8 +344,8 @@ def test_contexts_of_bandits_with_words(tmp_path):
         decision = bandit.decide(x)
         hits.append((decision.arm == "left") == y)
         bandit.learn(x, decision.arm, float(hits[-1]))
-    assert list(bandit._places) == [CONSTANT, "length"]
-    assert len(bandit._words) > 150
+    assert list(bandit._model._stream.schema.places) == [CONSTANT, "length"]
+    assert len(bandit._model._stream.schema.words) > 150
     assert np.mean(hits[-200:]) > 0.75
     contributions, constant = bandit.explain(x)
     for arm, value in bandit.predict(x).items():
@@ -344,13 +360,13 @@ def test_contexts_of_bandits_with_words(tmp_path):
 def test_numbers_of_a_vector_are_all_features_of_a_bandit():
     bandit = GLNBandit(arms=[0, 1], **SMALL)
     bandit.learn(np.ones(3 * AT_ONCE), 0, 1.0)
-    assert (len(bandit._places), len(bandit._words)) == (3 * AT_ONCE, 0)
+    assert (len(bandit._model._stream.schema.places), len(bandit._model._stream.schema.words)) == (3 * AT_ONCE, 0)
 
 
 def test_novelty_reads_all_keys_of_the_first_sample_and_ignores_later_words():
     model = GLNNovelty(neurons=16, seed=0)
     model.learn_one({i: 1.0 for i in range(3 * AT_ONCE)})
-    assert (len(model._places), len(model._words)) == (3 * AT_ONCE, 0)
+    assert (len(model._stream.schema.places), len(model._stream.schema.words)) == (3 * AT_ONCE, 0)
     model = GLNNovelty(neurons=16, seed=0)
     model.learn_one({"length": 0.0})
     for x, _ in reviews(50):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -58,6 +59,18 @@ class NetworkConfig:
             seed=seed,
             **kind,
         )
+
+
+def stream_config(
+    layer_sizes: Sequence[int], context_map_size: int, context_bias: float, backend: str, seed: int | None
+) -> NetworkConfig:
+    """What the networks of a stream have in common."""
+    context_features, seeds = OF_STREAMS["context_features"], functools.partial(_seeds, seed)
+    return NetworkConfig(backend, layer_sizes, context_map_size, context_features, context_bias, None, seeds)
+
+
+def _seeds(seed: int | None, count: int) -> list[int]:
+    return np.random.RandomState(seed).randint(np.iinfo(np.int32).max, size=count).tolist()
 
 
 def stream_roles(networks: int, memory: bool = False) -> list[Role]:

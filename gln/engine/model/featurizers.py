@@ -236,12 +236,12 @@ class StreamFeaturizer(Featurizer):
         return cls(Standardizer(len(encoding.columns), **OF_FEATURES), encoding, memory)
 
     def with_base_models(
-        self, heads: int, are_classes: bool, counts: bool = True, squares: bool = False
+        self, heads: int, are_classes: bool, uses_bins: bool = True, least_squares: bool = False
     ) -> StreamFeaturizer:
-        """With base models before the first sample: means of bins if it `counts`, and least squares."""
+        """With base models before the first sample: linear models, and means of bins or least squares if wanted."""
         numbers = self.numbers[self.numbers >= 0].tolist()
-        base_models = OnlineBaseModels.start(numbers, heads, are_classes, self.encoding is not None, counts)
-        base_models.least_squares = LeastSquares.start(heads, self.size) if squares else None
+        base_models = OnlineBaseModels.start(numbers, heads, are_classes, self.encoding is not None, uses_bins)
+        base_models.least_squares = LeastSquares.start(heads, self.size) if least_squares else None
         return dataclasses.replace(self, base_models=base_models)
 
     def learn(

@@ -1,4 +1,4 @@
-"""Arms that have features: one model of contexts and arms together, so that what is known of one arm serves the next.
+"""Arms with features: one model of contexts and arms together, so that what is known of one arm serves the next.
 
 A sample is a context with an arm. It has the features of both and, as one more category, which arm it is, so that an
 arm becomes itself as it is learned.
@@ -8,23 +8,23 @@ Shapes: A arms, F features.
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 import reprlib
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from gln.engine.batches import SampleBatch, Words, no_words
+from gln.engine.batches import SampleBatch, Words
 from gln.engine.ensemble.ensemble import SHALLOW, SLOW
-from gln.engine.model.builders import build_stream
+from gln.engine.model.builders import NetworkConfig, build_stream
 from gln.engine.model.learner import Learner
-from gln.engine.preprocessing.category_codes import Levels
+from gln.engine.networks.protocol import Rate
 from gln.engine.preprocessing.target_encoding import MOST_ONE_HOT
-from gln.engine.streaming.estimator import StreamEstimator
-from gln.engine.streaming.schema import Samples, features_of, is_missing
+from gln.engine.streaming.arm_heads import Features
+from gln.engine.streaming.estimator import SaveableStream, StreamEstimator, check_rates
+from gln.engine.streaming.schema import SchemaChange, StreamSchema, is_missing
 
 OF_CONTEXT, OF_ARM = "context", "arm"  # names of features begin with one of these
 ARM = (OF_ARM,)  # the name of the category which arm it is
@@ -33,7 +33,6 @@ ARM = (OF_ARM,)  # the name of the category which arm it is
 ROLES = (SLOW, SHALLOW)
 MOST = 10_000  # converted arms to keep
 FEW_ARMS = 5  # that an error names
-Features = Mapping[Hashable, Any]
 Offered = Mapping[Hashable, Features]
 
 
@@ -46,158 +45,162 @@ class Table(NamedTuple):
     learned: int  # how many arms were when `samples` were told which arms these are
 
 
-class Arms(StreamEstimator):
-    """The rewards of arms, predicted from their features and those of contexts."""
+class JointArms(SaveableStream):
+    """The rewards of arms, predicted from their features and those of contexts. `ArmHeads` has the same methods."""
 
-    kept: ClassVar[dict[str, Any]] = StreamEstimator.kept | {"offered": dict, "_codes": dict}
+    kept: ClassVar[dict[str, Any]] = SaveableStream.kept | {"offered": dict, "_codes": dict}
 
-    _always = property(lambda self: {ARM})
-
-    def __init__(self, *parameters: Any) -> None:
-        super().__init__(*parameters)
+    def __init__(self, config: NetworkConfig, learning_rate: Rate | None, arms: Iterable[Hashable] = ()) -> None:
+        self.config = config
+        self.learning_rate = learning_rate
+        self.arms: dict[Hashable, None] = dict.fromkeys(arms)  # the known ones
         self.offered: dict[Hashable, Features] = {}  # the features with which each arm was last offered
-        # Of arms with a reward, retired ones too, as levels of a category. From MOST_ONE_HOT on, levels have statistics
-        # only, so that no arm adds a column.
+        # Of arms with a reward, retired ones too, as levels of a category; from MOST_ONE_HOT on, where levels have
+        # statistics and add no columns.
         self._codes: dict[Hashable, int] = {}
-        # Arms converted by the names known then, and the features that they had.
+        self._stream = StreamEstimator(self._build, StreamSchema(always={ARM}), learning_rate)
+        # Arms converted by the schema of a version, and the features that they had.
         self._converted: dict[Hashable, tuple[Features, SampleBatch]] = {}
-        self._version: tuple[int, ...] = ()  # of those names
+        self._version: tuple[int, ...] = ()
         self._table: Table | None = None
 
-    def _built(self, featurizer):
-        featurizer, kind = featurizer.with_base_models(1, are_classes=False), {"loss": "squared_error"}
-        learner = build_stream(self._config(), featurizer, ROLES, kind, targets=1, learning_rate=self.learning_rate)
+    def _build(self, featurizer, heads):
+        featurizer = featurizer.with_base_models(heads, are_classes=False)
+        learner = build_stream(self.config, featurizer, ROLES, {"loss": "squared_error"}, targets=1)
         learner.start_counting()
         return learner
 
     @property
-    def are_all(self) -> bool:
-        """Whether arms have features, from the first one that has."""
-        return bool(self.offered) or self._learner is not None
+    def learner(self) -> Learner | None:
+        """What predicts the rewards, from the first reward on."""
+        return self._stream.learner
 
-    def learn(self, context: Features, offered: Offered, rewards: Mapping[Hashable, float], at_once: float) -> None:
-        """Learn the rewards of some arms with these features; `at_once` as for `_seen`, of contexts and of arms."""
-        learns_once = len(rewards) == 1 and self._learner is not None
-        before = vars(self) if learns_once else copy.deepcopy(vars(self))
-        try:
-            for arm, reward in rewards.items():
-                code = math.nan if arm is None else self._codes.get(arm, MOST_ONE_HOT + len(self._codes))
-                samples = self._seen(_joined(context, offered[arm]) | {ARM: code}, 2 * at_once + 1)
-                self._learn_one(samples, np.array([[float(reward)]]))
-                if arm is not None:  # which is any arm with these features
-                    self._codes[arm] = int(code)
-        except Exception:
-            self.__dict__ = before
-            raise
-        self.offered.update({arm: dict(offered[arm]) for arm in rewards})
-
-    def _learn_one(self, samples: Samples, reward: np.ndarray) -> None:
-        is_first = self._learner is None
-        self._learn(samples, reward)
-        if is_first:  # begin again with columns for the levels of all arms
-            met = self._met(self.offered)
-            features = np.concatenate([samples.rows.features, met], axis=1)
-            learner = self._of_first(SampleBatch(features, no_words(features.shape[1])), self._categorical, None)
-            learner.scale_by(met, self._categorical)
-            self._teach(learner, samples.rows, reward, None, self._categorical)
-            self._learner = learner
-
-    def known_about(self, context: Features, offered: Offered) -> tuple[np.ndarray, np.ndarray]:  # -> (A,), (A,)
-        """The predicted rewards of arms in a context, and how often the rows that it picks with each were learned."""
+    def predict(self, context: Features, offered: Offered) -> tuple[np.ndarray, np.ndarray]:
+        """Values of arms in a context, and how often the rows that it picks with each were learned: (A,), (A,)."""
+        if not offered:
+            return np.zeros(0), np.zeros(0)
         samples = self._samples(context, offered)
-        if self._learner is None:
+        if self.learner is None:
             return np.zeros(len(offered)), np.zeros(len(offered))
-        [values], [counts] = self._learner.predict_and_count(samples)
+        [values], [counts] = self.learner.predict_and_count(samples)
         return values, counts
 
     def novelty(self, context: Features) -> float:
         """The lowest novelty of this context with one of the arms."""
-        if self._learner is None or not self.offered:
+        if self.learner is None or not self.offered:
             return 1.0
-        return float(self._learner.novelty(self._samples(context, self.offered)).min())
+        return float(self.learner.novelty(self._samples(context, self.offered)).min())
 
-    def explain(self, context: Features, arm: Hashable) -> tuple[dict[Hashable, float], float]:
-        """Contributions of features, and a constant, which add up to the predicted reward."""
-        sample = _joined(context, self.offered[arm]) | {ARM: self._codes[arm]}
-        names, [contributions], [constant] = self._explained(sample)
-        return dict(zip(names, contributions.tolist(), strict=True)), float(constant)
+    def explain(self, context: Features) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
+        """Contributions of features and a constant for each arm with a reward, which add up to its value."""
+        contributions, constants = {}, {}
+        for arm, features in self.offered.items():
+            if arm in self._codes:
+                names, [of_arm], [constant] = self._stream.explain(_joined(context, features) | {ARM: self._codes[arm]})
+                contributions[arm] = dict(zip(names, of_arm.tolist(), strict=True))
+                constants[arm] = float(constant)
+        return contributions, constants
 
-    def offer(self, offered: Offered) -> None:
-        """Remember the features of arms. Raises ValueError as `_known` does."""
-        table = self._table
+    # ---- Learning ----------------------------------------------------------------------------------------------------
+
+    def learn(self, context: Features, offered: Offered, rewards: Mapping[Hashable, float], at_once: float) -> None:
+        """Learn the rewards of arms with these features, one after another; of the first context, and of its arm, at
+        most so many keys become features at once."""
+        schema, learner, codes, changes = self._stream.schema, self.learner, self._codes_of(rewards), []
+        if learner is None or len(rewards) > 1:
+            schema = schema.copy()  # on which all are tried
+        for arm, code in codes.items():
+            change = schema.propose(_joined(context, offered[arm]) | {ARM: code}, at_once=2 * at_once + 1)
+            changes.append(change)
+            if schema is not self._stream.schema:
+                schema.commit(change)
+            if learner is None and change.places:
+                learner = self._first_learner(schema, change)
+        if learner is not None and schema is not self._stream.schema:
+            check_rates(learner, len(rewards))
+        for change, reward in zip(changes, rewards.values(), strict=True):
+            if self.learner is None and learner is not None and change.places:
+                self._begin(learner, change, float(reward))
+            else:
+                self._stream.learn(change, np.array([[float(reward)]]))
+        self._codes |= {arm: int(code) for arm, code in codes.items() if arm is not None}
+        self.offered |= {arm: dict(offered[arm]) for arm in rewards}
+        self.arms |= dict.fromkeys(rewards)
+
+    def _codes_of(self, arms: Iterable[Hashable]) -> dict[Hashable, float]:
+        """The codes of arms, with new ones; NaN for None, which is any arm with its features."""
+        codes: dict[Hashable, float] = {arm: self._codes.get(arm, math.nan) for arm in arms}
+        new = [arm for arm in codes if arm is not None and arm not in self._codes]
+        return codes | {arm: code for code, arm in enumerate(new, MOST_ONE_HOT + len(self._codes))}
+
+    def _first_learner(self, schema: StreamSchema, change: SchemaChange) -> Learner:
+        """A learner that begins with a sample, and with columns for the levels of all arms, which `schema` learns."""
+        arms = _learn_arms(schema, self.offered)
+        features, categorical = np.concatenate([change.batch.features, arms], axis=1), _categorical(schema)
+        learner = self._stream.new_learner(features, categorical, None, np.zeros((1, 1)))
+        learner.scale_by(arms, categorical)
+        return learner
+
+    def _begin(self, learner: Learner, change: SchemaChange, reward: float) -> None:
+        schema = self._stream.schema
+        schema.commit(change)
+        _learn_arms(schema, self.offered)
+        learner.learn(change.batch, np.array([[reward]]), categorical=_categorical(schema), predicts=False)
+        self._stream.learner = learner
+
+    def add(self, offered: Offered) -> None:
+        """Know these arms and their features from now on. Raises ValueError as `StreamSchema.encode` does."""
+        # Levels are known and numbers have a scale from the first time that an arm is offered. Otherwise all arms
+        # without a reward would look alike, and if the first one is good, no other would be tried.
+        table, schema = self._table, self._stream.schema
         table = table if table is not None and table.given is offered else self._table_of(offered)
-        met, is_new = table.offered, not offered.keys() <= self.offered.keys()
-        if self._learner is not None and is_new:
-            new = {arm: features for arm, features in met.items() if arm not in self.offered}
-            self._learner.scale_by(self._met(new), self._categorical)
-        self.offered.update(met)
+        if self.learner is not None and not offered.keys() <= self.offered.keys():
+            new = {arm: features for arm, features in table.offered.items() if arm not in self.offered}
+            self.learner.scale_by(_learn_arms(schema, new), _categorical(schema))
+        self.offered.update(table.offered)
+        if not offered.keys() <= self.arms.keys():
+            self.arms |= dict.fromkeys(offered)
 
-    @property
-    def learned(self) -> list[Hashable]:
-        """The arms with a reward."""
-        return [arm for arm in self.offered if arm in self._codes]
-
-    @property
-    def learner(self) -> Learner | None:
-        """What predicts the rewards, from the first reward on."""
-        return self._learner
-
-    def forget(self, arm: Hashable) -> None:
-        """Forget the features of an arm, which will not be offered again."""
+    def retire(self, arm: Hashable) -> None:
+        """Forget an arm, which will not be offered again, and its features."""
+        del self.arms[arm]
         self.offered.pop(arm, None)
         self._converted.pop(arm, None)
-
-    # ---- New arms ----------------------------------------------------------------------------------------------------
-
-    # Levels are known and numbers have a scale from the first time that an arm is offered. Otherwise all arms without a
-    # reward would look alike, and if the first one is good, no other would be tried.
-
-    @property
-    def _categorical(self) -> set[int]:
-        return {place for name, place in self._places.items() if name in self._levels or name == ARM}
-
-    def _met(self, offered: Offered) -> np.ndarray:  # -> (F, A)
-        """The features of arms whose levels are known from now on."""
-        rows = [np.zeros((len(self._places), 0))]
-        for features in offered.values():
-            own = _named(OF_ARM, features)
-            new: dict[Hashable, Levels] = {}
-            values = self._values({name: own[name] for name in own.keys() & self._places.keys()}, new)
-            self._changes += len(new)
-            for name, levels in new.items():
-                self._levels[name].update(levels)
-            rows.append(features_of(values, self._places))
-        return np.concatenate(rows, axis=1)
 
     # ---- All arms of a decision --------------------------------------------------------------------------------------
 
     def _samples(self, context: Features, offered: Offered) -> SampleBatch:
-        """A context with each of these arms, (F, A). Raises ValueError as `_known` does."""
-        own, arms = self._known(_named(OF_CONTEXT, context)), self._table_of(offered).samples
-        features, known = arms.features.copy(), own.features[:, 0] == own.features[:, 0]
-        features[known] = own.features[known]
-        return SampleBatch(features, _with_more(arms.words, own.words))
+        """A context with each of these arms, (F, A). Raises ValueError as `StreamSchema.encode` does."""
+        sample, arms = self._stream.schema.encode(_named(OF_CONTEXT, context)), self._table_of(offered).samples
+        features, known = arms.features.copy(), sample.features[:, 0] == sample.features[:, 0]
+        features[known] = sample.features[known]
+        return SampleBatch(features, _with_more(arms.words, sample.words))
 
     def _table_of(self, offered: Offered) -> Table:
-        version = len(self._places), self._numbers, self._changes
-        if version != self._version or len(self._converted) > MOST:
-            self._converted, self._table, self._version = {}, None, version
+        schema = self._stream.schema
+        if schema.version != self._version or len(self._converted) > MOST:
+            self._converted, self._table, self._version = {}, None, schema.version
         table = self._table
         if table is None or not _same(table.offered, offered):
-            if self._learner is None:
+            if self.learner is None:
                 _check_kinds([*self.offered.values(), *offered.values()])
-            samples = _side_by_side([self._row_of(arm, own) for arm, own in offered.items()])
+            samples = _side_by_side([self._row_of(arm, features) for arm, features in offered.items()])
             table = Table(offered, {arm: self._converted[arm][0] for arm in offered}, samples, 0)
         if table.learned != len(self._codes):
-            table.samples.features[self._places[ARM]] = [self._codes.get(arm, np.nan) for arm in offered]
+            table.samples.features[schema.places[ARM]] = [self._codes.get(arm, np.nan) for arm in offered]
         self._table = table = table._replace(given=offered, learned=len(self._codes))
         return table
 
     def _row_of(self, arm: Hashable, features: Features) -> SampleBatch:
         known = self._converted.get(arm)
         if known is None or not _same(known[0], features):
-            known = self._converted[arm] = dict(features), self._known(_named(OF_ARM, features))
+            known = self._converted[arm] = dict(features), self._stream.schema.encode(_named(OF_ARM, features))
         return known[1]
+
+    # ---- Files -------------------------------------------------------------------------------------------------------
+
+    def _learned(self) -> dict[str, Any]:
+        return {"_heads": self.arms, "_of_features": super()._learned()}
 
 
 def some_of(arms: Collection[Any]) -> str:
@@ -206,8 +209,23 @@ def some_of(arms: Collection[Any]) -> str:
     return f"[{', '.join(first)}{', ...' * (len(arms) > FEW_ARMS)}] ({len(arms):,} arms)"
 
 
+def _learn_arms(schema: StreamSchema, offered: Offered) -> np.ndarray:  # -> (F, A)
+    """The features of arms, whose levels the schema knows from now on."""
+    rows = [schema.learn_levels(_named(OF_ARM, features)) for features in offered.values()]
+    return np.concatenate([np.zeros((len(schema.places), 0)), *rows], axis=1)
+
+
+def _categorical(schema: StreamSchema) -> set[int]:
+    """Places of the features that are categories."""
+    return {place for name, place in schema.places.items() if name in schema.levels or name == ARM}
+
+
 def _named(owner: str, features: Features) -> dict[Hashable, Any]:
     return {(owner, name): value for name, value in features.items()}
+
+
+def _joined(context: Features, features: Features) -> dict[Hashable, Any]:
+    return _named(OF_CONTEXT, context) | _named(OF_ARM, features)
 
 
 def _check_kinds(arms: list[Features]) -> None:
@@ -219,10 +237,6 @@ def _check_kinds(arms: list[Features]) -> None:
             raise ValueError(f"arms: expected {name!r} to be always text or never, got {first!r} and {value!r}")
 
 
-def _joined(context: Features, features: Features) -> dict[Hashable, Any]:
-    return _named(OF_CONTEXT, context) | _named(OF_ARM, features)
-
-
 def _same(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> bool:
     """Whether these are equal and in the same order; not if that cannot be told, as with values that are missing."""
     try:
@@ -232,9 +246,9 @@ def _same(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> bool:
 
 
 def _side_by_side(samples: list[SampleBatch]) -> SampleBatch:  # A of (F, 1) -> (F, A)
-    starts = np.cumsum([0, *(len(each.words.numbers) for each in samples)])
-    words = (np.concatenate(each) for each in list(zip(*(each.words for each in samples), strict=True))[1:])
-    return SampleBatch(np.concatenate([each.features for each in samples], axis=1), Words(starts, *words))
+    starts = np.cumsum([0, *(len(sample.words.numbers) for sample in samples)])
+    words = [np.concatenate(arrays) for arrays in list(zip(*(sample.words for sample in samples), strict=True))[1:]]
+    return SampleBatch(np.concatenate([sample.features for sample in samples], axis=1), Words(starts, *words))
 
 
 def _with_more(words: Words, more: Words) -> Words:
@@ -243,5 +257,5 @@ def _with_more(words: Words, more: Words) -> Words:
     if new == 0:
         return words
     ends = np.repeat(words.starts[1:], new)
-    each = (np.insert(own, ends, np.tile(added, count)) for own, added in zip(words[1:], more[1:], strict=True))
-    return Words(words.starts + new * np.arange(count + 1), *each)
+    arrays = [np.insert(array, ends, np.tile(added, count)) for array, added in zip(words[1:], more[1:], strict=True)]
+    return Words(words.starts + new * np.arange(count + 1), *arrays)
