@@ -21,10 +21,8 @@ from gln.engine.batches import as_numbers, check_integer, check_magnitude
 from gln.engine.class_density.classifier import ClassDensityClassifier, check_negatives, plain_reading
 from gln.engine.ensemble.johnson_su import Shape
 from gln.engine.model.builders import OF_STREAMS
-from gln.engine.model.sample_weights import stream_visits, table_visits
+from gln.engine.model.sample_weights import indices_of_stream, indices_of_table
 from gln.engine.model.targets import sum_to_one
-from gln.engine.tabular.cross_fitting import Table
-from gln.engine.tabular.duplicates import copies
 from gln.engine.tabular.estimator import Estimator
 from gln.engine.tabular.validation import undone_after, with_weight
 
@@ -204,14 +202,15 @@ class GLNClassifier(ClassifierMixin, Estimator):
         check_labels(labels)
         classes = np.unique(labels)  # as in scikit-learn, also those of samples of weight 0
         numbers = np.searchsorted(classes, y)
-        visits, step_sizes = table_visits(X, numbers, self._weights(numbers, classes, weights), self.shuffle)
+        indices, step_sizes = indices_of_table(X, numbers, self._weights(numbers, classes, weights), self.shuffle)
         if self.negatives:
-            self._fit([_group(classes)], Table(X, visits, numbers[visits], step_sizes, copies(X, numbers, visits)))
+            self._learn_table([_loss(classes)], X, numbers, indices, step_sizes)
         else:
-            order = np.arange(len(visits))
-            order = check_random_state(self.random_state).permutation(order) if self.shuffle else order
-            own, visits = None if step_sizes is None else step_sizes[order], visits[order]
-            self._learn(self._of_stream([_group(classes)], X), X[visits], numbers[visits], own, predicts=False)
+            if self.shuffle:
+                order = check_random_state(self.random_state).permutation(len(indices))
+                indices, step_sizes = indices[order], None if step_sizes is None else step_sizes[order]
+            learner = self._stream_learner([_loss(classes)], X)
+            self._learn(learner, X[indices], numbers[indices], step_sizes, predicts=False)
         self.classes_ = classes
         return self
 
@@ -283,13 +282,13 @@ class GLNClassifier(ClassifierMixin, Estimator):
             if not (self.negatives or getattr(self, name) in (None, only)):
                 raise ValueError(f"{name}: expected {only} with negatives=False, got {getattr(self, name)!r}")
 
-    def _of_stream(self, ensembles, X, targets=None):
+    def _stream_learner(self, losses, X, targets=None):
         if self.negatives:
-            return super()._of_stream(ensembles, X)
+            return super()._stream_learner(losses, X)
         settings, size = self._settings(OF_STREAMS | {"n_networks": 1}), X.shape[1]
-        sizes, kind = settings["n_networks"] * [(size, 0)], ensembles[0] | {"num_classes": 2}
-        learner = ClassDensityClassifier(self._of_sizes(settings, plain_reading(size), sizes, kind), size)
-        learner.grow(size, ensembles[0]["num_classes"])
+        sizes, loss = settings["n_networks"] * [(size, 0)], losses[0] | {"num_classes": 2}
+        learner = ClassDensityClassifier(self._stream_networks(settings, plain_reading(size), sizes, loss), size)
+        learner.grow(size, losses[0]["num_classes"])
         return learner
 
     @property
@@ -328,9 +327,9 @@ class GLNClassifier(ClassifierMixin, Estimator):
             raise ValueError(f"y contains labels that are not in classes {known!r}: {sorted(set(y) - set(known))}")
         if isinstance(self.class_weight, str):
             raise ValueError(f"class_weight: expected a dict or None in partial_fit, got {self.class_weight!r}")
-        visits, step_sizes = stream_visits("sample_weight, class_weight", self._weights(numbers, known, weights))
-        learner = self._of_stream([_group(known)], X) if first else self.learner_
-        predicted = self._learn(learner, X[visits], numbers[visits], step_sizes, predicts)
+        indices, step_sizes = indices_of_stream("sample_weight, class_weight", self._weights(numbers, known, weights))
+        learner = self._stream_learner([_loss(known)], X) if first else self.learner_
+        predicted = self._learn(learner, X[indices], numbers[indices], step_sizes, predicts)
         self.classes_ = known
         return predicted
 
@@ -484,10 +483,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         """
         X, y, weights = with_weight(X, y, sample_weight)
         X, targets, shape = self._numbers_of(X, y, reset=True)
-        visits, step_sizes = table_visits(X, targets, weights, self.shuffle)
-        self._fit(
-            self._groups(len(targets)), Table(X, visits, targets[:, visits], step_sizes, copies(X, targets, visits))
-        )
+        indices, step_sizes = indices_of_table(X, targets, weights, self.shuffle)
+        self._learn_table(self._losses(len(targets)), X, targets, indices, step_sizes)
         self.targets_shape_ = shape
         return self
 
@@ -614,9 +611,9 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         if not first and shape != self.targets_shape_:
             expected, came = ("N", *self.targets_shape_), (X.shape[0], *shape)
             raise ValueError(f"y: expected shape {expected}, as in the first call, got {came}")
-        visits, step_sizes = stream_visits("sample_weight", weights)
-        learner = self._of_stream(self._groups(len(targets)), X, len(targets)) if first else self.learner_
-        predicted = self._learn(learner, X[visits], targets[:, visits], step_sizes, predicts)
+        indices, step_sizes = indices_of_stream("sample_weight", weights)
+        learner = self._stream_learner(self._losses(len(targets)), X, len(targets)) if first else self.learner_
+        predicted = self._learn(learner, X[indices], targets[:, indices], step_sizes, predicts)
         self.targets_shape_ = shape
         return predicted
 
@@ -638,13 +635,13 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         check_magnitude("y", y)
         return X, y.reshape(len(y), -1).T, y.shape[1:]
 
-    def _groups(self, targets):
-        """Arguments of each group's networks. Networks of quantiles and variances do not affect the means."""
+    def _losses(self, targets):
+        """The loss and heads of each ensemble's networks. Those of quantiles and variances do not affect the means."""
         mean = {"loss": "squared_error", "num_outputs": targets}
-        levels = {"loss": "quantile", "quantiles": self.quantiles}
+        quantiles = {"loss": "quantile", "quantiles": self.quantiles}
         variance = {"loss": "variance", "num_outputs": targets}
-        of_levels = targets * [levels] if self.quantiles is not None else []
-        return [mean, *of_levels, *([variance] if self.density else [])]
+        of_targets = targets * [quantiles] if self.quantiles is not None else []
+        return [mean, *of_targets, *([variance] if self.density else [])]
 
 
 def checked_levels(levels):
@@ -675,8 +672,8 @@ def checked_classes(classes):
     raise ValueError(f"classes: expected labels that are all text, all bools or all integers, got {classes!r}")
 
 
-def _group(classes):
-    """Arguments of the networks for these classes."""
+def _loss(classes):
+    """Arguments of networks for these classes."""
     if len(classes) < 2:
         raise ValueError(f"GLNClassifier needs samples of at least 2 classes, got one class: {classes[0]}")
     return {"num_classes": len(classes), "pred_clipping": CLIPPING}

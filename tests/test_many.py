@@ -15,7 +15,6 @@ from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-import gln.engine.tabular.estimator
 import gln.engine.tabular.fit
 import gln_numpy
 from gln.backends import fastest_backend
@@ -118,24 +117,24 @@ def test_a_stream_learns_the_same_with_and_without_predictions(table):
 
 
 @pytest.mark.parametrize(
-    ("visits", "expected"),
+    ("rows", "expected"),
     [
         *[(30, (8, 3, 20)), (200, (8, 3, 5)), (8000, (8, 3, 3)), (9000, (8, 4, 3)), (50_000, (8, 5, 3))],
         *[(90_000, (8, 6, 3)), (100_000, (4, 6, 3)), (150_000, (4, 6, 2)), (200_000, (4, 6, 1)), (400_000, (2, 7, 1))],
         (10**9, (2, 8, 1)),
     ],
 )
-def test_defaults_of_fit_follow_from_the_length(visits, expected):
-    settings = of_table(visits, 1)
+def test_defaults_of_fit_follow_from_the_length(rows, expected):
+    settings = of_table(rows, 1)
     assert tuple(settings[name] for name in ("n_networks", "context_map_size", "n_epochs")) == expected
-    assert of_table(visits, MANY)["n_networks"] == 4
+    assert of_table(rows, MANY)["n_networks"] == 4
 
 
-def test_visits_count_as_copies():
-    x, visits = np.random.default_rng(0).normal(size=(3, 40)), np.array([3, 3, 5, 7, 7, 7, *range(10, 40)])
+def test_indices_count_as_copies():
+    x, indices = np.random.default_rng(0).normal(size=(3, 40)), np.array([3, 3, 5, 7, 7, 7, *range(10, 40)])
     table, copies = Standardizer(3, **OF_FEATURES), Standardizer(3, **OF_FEATURES)
-    table.fit(x, visits)
-    copies.fit(x[:, visits])
+    table.fit(x, indices)
+    copies.fit(x[:, indices])
     assert_same_state(table.get_state(), copies.get_state(), rtol=0, atol=0)
 
 
@@ -159,8 +158,7 @@ def test_the_passes_are_those_that_every_network_completed(arguments, monkeypatc
     assert model.set_params(max_seconds=1e-9).fit(X, y).n_iter_ == 0
     # Each look at the clock takes a second: each pass has one, and so have counting and choosing before them.
     seconds = itertools.count()
-    for module in (gln.engine.tabular.estimator, gln.engine.tabular.fit):
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    monkeypatch.setattr(gln.engine.tabular.fit, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
     assert model.set_params(max_seconds=3.2 * len(model.learner_.networks)).fit(X, y).n_iter_ == 2
     assert all(2 * 250 < network.step < 2 * 280 for network in model.glns_)
 

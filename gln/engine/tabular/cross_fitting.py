@@ -1,128 +1,124 @@
-"""A table to learn, and what networks predict for the parts of it that they left out: how to combine them.
+"""Folds of a table, and what networks predict out of fold: for the rows that they held out.
 
-Shapes: N samples, F features, V visits of samples, M networks of a group, G kinds of networks, C heads, T targets.
+Stacking weights, variances and the shape of densities are learned from these predictions.
+
+Shapes: N samples, V rows to learn (a sample of weight 2 is two of them), M networks of an ensemble, K kinds of
+networks, C heads, T targets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import issparse
 
 from gln.engine.batches import spread
 from gln.engine.ensemble.ensemble import Ensemble, predictions
 from gln.engine.ensemble.johnson_su import Shape, fitted
 from gln.engine.ensemble.stacking import StackingWeights, blend_of_kinds, learned_blend
 from gln.engine.model.featurizers import Featurizer
-from gln.engine.networks.protocol import Network
 
-CALIBRATED_ON = 40_000  # samples at most: enough for a few weights, and for the counts behind `novelty`
-
-
-class Table(NamedTuple):
-    X: Any  # (N, F)
-    rows: np.ndarray  # (V,), of the samples that a pass visits
-    targets: np.ndarray  # (V,) class numbers, or (T, V)
-    step_sizes: np.ndarray | None  # (V,), the fraction of a step that each visit makes
-    copies: np.ndarray  # (V,), equal for visits of one sample and of its copies
-    cells: np.ndarray | None = None  # (N, E), what cells say of each sample if its part is left out
-
-    def samples(self, visits: np.ndarray) -> Any:  # (n,) -> (F, n)
-        return self.X[self.rows[visits]].T
-
-    def parts(self, featurizer: Featurizer, visits: np.ndarray) -> tuple[Callable[[slice], Any], int]:
-        """`Featurizer.parts` for these visits (n,)."""
-        return lambda part: self.read(featurizer, visits[part]), len(visits)
-
-    def read(self, featurizer: Featurizer, visits: np.ndarray, network: Network | None = None) -> Any:
-        """Standardised visits, (n,) -> (D + E, n), or (D, n) if only this network reads them, and it needs no cells.
-
-        The columns that `featurizer` makes from features are in the table already.
-        """
-        z = featurizer.standardizer.transform(self.samples(visits))
-        if self.cells is None or not (network is None or featurizer.encodes(network)):
-            return z
-        return np.concatenate([z, self.cells[self.rows[visits]].T])
+FOLDS = 8  # of a table; each network holds out one
+MOST_ROWS = 40_000  # enough for a few stacking weights, and for the gate counts behind `novelty`
 
 
-def kinds_of(networks: Sequence[Network]) -> list[np.ndarray]:
+class TableBlocks(NamedTuple):
+    """What networks read of a whole table, made once; all that is made from targets is out of fold."""
+
+    columns: Any  # (N, D), standardised unless there is a `standardizer`; sparse if the table is wide
+    bin_means: np.ndarray | None  # (N, E)
+    indices: np.ndarray  # (V,), the sample of each row
+    step_sizes: np.ndarray  # (V,), the fraction of a step that each row makes
+    copies: np.ndarray  # (V,), equal for rows of one sample and of its copies
+    standardizer: Any = None  # of a table that is too large to keep all its standardised columns in memory
+
+    def read(self, rows: np.ndarray | slice, bin_means: bool = True) -> Any:
+        """Standardised columns and, unless not wanted, bin means of some rows: (n,) -> (D + E, n) or (D, n)."""
+        indices = self.indices[rows]
+        z = self.columns[indices].T
+        if self.standardizer is not None:
+            z = self.standardizer.transform(z)
+        elif not issparse(z):
+            z = np.ascontiguousarray(z)
+        return z if self.bin_means is None or not bin_means else np.concatenate([z, self.bin_means[indices].T])
+
+    def take(self, rows: np.ndarray) -> TableBlocks:  # (n,)
+        """The blocks of some rows."""
+        return self._replace(indices=self.indices[rows], step_sizes=self.step_sizes[rows], copies=self.copies[rows])
+
+
+def draw_folds(targets: np.ndarray, copies: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+    """A random fold for each row, 0 to FOLDS - 1, the same for all copies of a sample; stratified by class.
+
+    Each class has a sample in fold 0, so a network that holds out another fold has seen every class. The sizes of folds
+    differ by no more than the copies of one sample of each class. Copies are of one class.
+
+    Shapes: class numbers (V,) or numbers (T, V), (V,) equal for copies -> (V,).
+    """
+    classes = targets if targets.ndim == 1 else np.zeros(targets.shape[1], int)
+    order = rng.permutation(len(classes))
+    samples, _ = pd.factorize(copies[order])  # numbered by their first row in this order
+    class_of = classes[order[np.unique(samples, return_index=True)[1]]]
+    by_size = (-np.bincount(samples)).argsort(kind="stable")  # the samples with most copies are dealt out first
+    folds, fold_of = np.empty(len(classes), int), np.empty(len(class_of), int)
+    for number in np.unique(class_of):
+        members = by_size[class_of[by_size] == number]
+        fold_of[members] = np.arange(len(members)) % FOLDS
+    folds[order] = fold_of[samples]
+    return folds
+
+
+def kinds_of(ensemble: Ensemble) -> list[np.ndarray]:
     """Indices of the networks of each kind. Networks of one kind have the same inputs."""
-    sizes = np.array([network.input_size for network in networks])
+    sizes = np.array([network.input_size for network in ensemble.networks])
     return [np.flatnonzero(sizes == size) for size in np.unique(sizes)]
 
 
-def left_out_by(ensemble: Ensemble) -> np.ndarray:  # (M,)
-    """The part that each network leaves out: different ones within a kind, and with classes never part 0."""
-    parts = np.empty(len(ensemble.networks), int)
-    for kind in kinds_of(ensemble.networks):
+def held_out_folds(ensemble: Ensemble) -> np.ndarray:  # (M,)
+    """The fold that each network holds out: different ones within a kind, and with classes never fold 0."""
+    held_out = np.empty(len(ensemble.networks), int)
+    for kind in kinds_of(ensemble):
         numbers = np.arange(len(kind))
-        parts[kind] = 1 + numbers % (PARTS - 1) if ensemble.link == "logit" else (1 + numbers) % PARTS
-    return parts
+        held_out[kind] = 1 + numbers % (FOLDS - 1) if ensemble.link == "logit" else (1 + numbers) % FOLDS
+    return held_out
 
 
-def blend_of(
-    featurizer: Featurizer, ensemble: Ensemble, targets: np.ndarray, table: Table, parts: np.ndarray
-) -> StackingWeights:
-    """How to combine a group's networks, learned from their predictions for the samples that they left out."""
-    visits, mixed = of_left_out(featurizer, ensemble, table, parts, CALIBRATED_ON // PARTS)
-    return learned_blend(
-        ensemble.config, kinds_of(ensemble.networks), mixed, targets[..., visits], shares_of(table, visits)
-    )
+def out_of_fold(
+    featurizer: Featurizer, ensemble: Ensemble, blocks: TableBlocks, folds: np.ndarray, most: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that networks of each kind held out, at most `most` of them, and the mean output of each kind there.
 
-
-def densities_of(
-    featurizer: Featurizer, ensemble: Ensemble, deviations: np.ndarray, table: Table, parts: np.ndarray
-) -> tuple[StackingWeights, Shape]:
-    """How to combine the networks of variances, and the shape of the densities, from deviations (T, V)."""
-    visits, mixed = of_left_out(featurizer, ensemble, table, parts, CALIBRATED_ON // PARTS)
-    of_targets = zip(mixed.swapaxes(0, 1), deviations[:, visits], strict=True)
-    weights, skew, tails = zip(*(fitted(*each, shares_of(table, visits)) for each in of_targets), strict=True)
-    return blend_of_kinds(np.stack(weights, axis=1), kinds_of(ensemble.networks)), Shape(
-        np.array(skew), np.array(tails)
-    )
-
-
-def of_left_out(
-    featurizer: Featurizer, ensemble: Ensemble, table: Table, parts: np.ndarray, most: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:  # (n,), (G, C, n)
-    """Visits that networks of each kind left out, at most `most` per part, and the mean output of each kind there."""
-    kinds, left_out = kinds_of(ensemble.networks), left_out_by(ensemble)
-    outputs = [np.empty((len(kinds), ensemble.heads, 0))]  # of each part
-    known = [np.empty(0, int)]  # the visits of each part
-    for part in np.unique(left_out):
-        of_kinds = [Ensemble([ensemble.networks[place] for place in kind if left_out[place] == part]) for kind in kinds]
-        if all(each.networks for each in of_kinds):
-            visits = np.flatnonzero(parts == part)
-            known.append(visits[spread(len(visits), most or len(visits))])
-            each = predictions(featurizer, *table.parts(featurizer, known[-1]), *of_kinds)
-            outputs.append(np.stack([ensemble.mixed(predicted).mean(axis=0) for predicted in each]))
-    return np.concatenate(known), np.concatenate(outputs, axis=2)
-
-
-def shares_of(table: Table, visits: np.ndarray) -> np.ndarray:  # (n,) -> (n,)
-    return np.ones(len(visits)) if table.step_sizes is None else table.step_sizes[visits]
-
-
-PARTS = 8  # of a table; each network leaves out one
-
-
-def parts_of_table(classes: np.ndarray, copies: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """Assign each visit to a random part, 0 to PARTS - 1, with all copies of a sample in the same, stratified by class.
-
-    Each class has a sample in part 0, so a network that leaves out another part has seen every class. The sizes of
-    parts differ by no more than the copies of one sample of each class. Copies are of one class.
-
-    Shapes: (V,), (V,) equal for copies -> (V,).
+    Outputs are logits, standardised values or log variances. Shapes: folds (V,) -> (n,), (K, C, n).
     """
-    order = rng.permutation(len(classes))
-    samples, _ = pd.factorize(copies[order])  # numbered by their first visit in this order
-    of_class = classes[order[np.unique(samples, return_index=True)[1]]]
-    by_size = (-np.bincount(samples)).argsort(kind="stable")  # the samples with most copies are dealt out first
-    parts, dealt = np.empty(len(classes), int), np.empty(len(of_class), int)
-    for own in np.unique(of_class):
-        members = by_size[of_class[by_size] == own]
-        dealt[members] = np.arange(len(members)) % PARTS
-    parts[order] = dealt[samples]
-    return parts
+    kinds, held_out = kinds_of(ensemble), held_out_folds(ensemble)
+    outputs = [np.empty((len(kinds), ensemble.heads, 0))]  # of each fold
+    found = [np.empty(0, int)]  # the rows of each fold
+    for fold in np.unique(held_out):
+        of_kinds = [Ensemble([ensemble.networks[m] for m in kind if held_out[m] == fold]) for kind in kinds]
+        if all(networks_of_kind.networks for networks_of_kind in of_kinds):
+            rows = np.flatnonzero(folds == fold)
+            rows = rows if most is None else rows[spread(len(rows), most // FOLDS)]
+            predicted = predictions(featurizer, blocks.take(rows).read, len(rows), *of_kinds)
+            outputs.append(np.stack([ensemble.mixed(of_networks).mean(axis=0) for of_networks in predicted]))
+            found.append(rows)
+    return np.concatenate(found), np.concatenate(outputs, axis=2)
+
+
+def fit_stacking(
+    featurizer: Featurizer, ensemble: Ensemble, targets: np.ndarray, blocks: TableBlocks, folds: np.ndarray
+) -> StackingWeights:
+    """Weights of an ensemble's networks for targets (V,) or (C, V), learned from their predictions out of fold."""
+    rows, outputs = out_of_fold(featurizer, ensemble, blocks, folds, MOST_ROWS)
+    return learned_blend(ensemble.config, kinds_of(ensemble), outputs, targets[..., rows], blocks.step_sizes[rows])
+
+
+def fit_densities(
+    featurizer: Featurizer, ensemble: Ensemble, deviations: np.ndarray, blocks: TableBlocks, folds: np.ndarray
+) -> tuple[StackingWeights, Shape]:
+    """Weights of the networks of variances, and the shape of the densities, from deviations (T, V)."""
+    rows, outputs = out_of_fold(featurizer, ensemble, blocks, folds, MOST_ROWS)
+    of_targets = zip(outputs.swapaxes(0, 1), deviations[:, rows], strict=True)
+    weights, skew, tails = zip(*(fitted(*pair, blocks.step_sizes[rows]) for pair in of_targets), strict=True)
+    return blend_of_kinds(np.stack(weights, axis=1), kinds_of(ensemble)), Shape(np.array(skew), np.array(tails))

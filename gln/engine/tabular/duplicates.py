@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csc_array, issparse
 
-from gln.engine.model.sample_weights import _keys
+from gln.engine.model.sample_weights import projected
 
 # Equal rows are copies if they are this many times as frequent as if their values were independent. Rows drawn with
 # replacement from a table of numbers are 10^3 to 10^100 times as frequent, equal rows of a few categories up to 10^2.
@@ -29,7 +29,7 @@ def copies(X: Any, targets: np.ndarray, visits: np.ndarray) -> np.ndarray:  # (N
     predict them worse than networks predict samples that are really new.
     """
     count, targets = X.shape[0], np.atleast_2d(targets)
-    if len(np.unique(_keys(X))) == count:
+    if len(np.unique(projected(X))) == count:
         return visits
     times = np.bincount(visits, minlength=count)
     keys, chance = _chance(X, targets, times)

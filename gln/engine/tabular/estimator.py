@@ -1,23 +1,21 @@
 """Shared by the estimators of `gln.sklearn`: networks for tables and for streams, and how they learn.
 
-Shapes: N samples, F features. As in scikit-learn, a sample is a row; a `Learner` takes columns.
+Shapes: N samples, F features, V indices of the samples to learn. As in scikit-learn, a sample is a row; a `Learner`
+takes columns.
 """
 # ruff: noqa: N803 - X is scikit-learn's name
 
 from __future__ import annotations
 
-import itertools
+import functools
 import math
-import time
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from gln.backends import load_backend
-from gln.engine.batches import spread
 from gln.engine.ensemble.ensemble import grouped
 from gln.engine.model.builders import OF_STREAMS, SHALLOW, stream_sizes
 from gln.engine.model.featurizers import Featurizer
@@ -26,42 +24,41 @@ from gln.engine.model.persistence import Saveable
 from gln.engine.model.targets import Classes, Numbers
 from gln.engine.networks.head_sampling import MANY, OTHERS
 from gln.engine.networks.surgery import start_at
-from gln.engine.preprocessing.basis_expansion import quantile_pieces
-from gln.engine.preprocessing.scaling import OF_FEATURES, Standardizer
 from gln.engine.preprocessing.sparse_scaling import SparseScaler
-from gln.engine.preprocessing.target_encoding import TargetEncoding
-from gln.engine.tabular.fit import Training, fit_table, time_left, with_cells, with_columns
+from gln.engine.tabular.duplicates import copies
+from gln.engine.tabular.fit import Training, TrainingTable, fit_table, is_wide
 from gln.engine.tabular.validation import Validation
 
 # A halfspace sees one to three features: one that sees all rarely finds a split that depends on few.
 CONTEXT_FEATURES = 3
-# A sparse table of more than WIDE features, such as texts, stays sparse. Its networks are single neurons without
-# halfspaces: a word is missing from most texts, so halfspaces hardly split them, and layers above the first overfit.
-WIDE, WIDE_PASSES = 1000, 5
 OF_WIDE = {"layer_sizes": (1,), "n_networks": 8, "context_map_size": 0, "context_features": CONTEXT_FEATURES}
-LOOKED_AT, VALUES = (500, 5000), 10**7  # samples for halfspaces and encodings: least and most, and most values in total
-LONG, LONGER = 100_000, 400_000  # visits from which on a table gets four networks, or two, to limit the time of a fit
+LONG, LONGER = 100_000, 400_000  # rows from which on a table gets four networks, or two, to limit the time of a fit
 
 
-def of_table(visits: int, heads: int, densities: bool = False) -> dict[str, Any]:
-    """What None stands for in `fit`, for a table with this many visits per pass."""
-    halfspaces = round(3 + math.log(visits / 5000, 3))  # one more for each factor of three
-    # With 16, two networks leave out each sample, and these give its deviation from the mean.
+def of_table(rows: int, heads: int, densities: bool = False) -> dict[str, Any]:
+    """What None stands for in `fit`, for a table with this many rows per pass."""
+    halfspaces = round(3 + math.log(rows / 5000, 3))  # one more for each factor of three
+    # With 16, two networks hold out each sample, and these give its deviation from the mean.
     networks = 16 if densities else 8
-    if visits >= LONG or heads >= MANY:
-        networks = 2 if visits >= LONGER and heads < MANY else 4
+    if rows >= LONG or heads >= MANY:
+        networks = 2 if rows >= LONGER and heads < MANY else 4
     return {
         "layer_sizes": (32, 16),
         "n_networks": networks,
         "context_map_size": int(np.clip(halfspaces, 3, 8)),
         "context_features": CONTEXT_FEATURES,
-        "n_epochs": passes_over(visits, 3),
+        "n_epochs": passes_over(rows, 3),
     }
 
 
-def passes_over(visits: int, usual: int) -> int:
+def of_wide_table(rows: int) -> dict[str, Any]:
+    """`of_table` for a wide sparse table."""
+    return OF_WIDE | {"n_epochs": passes_over(rows, 5)}
+
+
+def passes_over(rows: int, usual: int) -> int:
     """Passes over a table: `usual`, more for a short table, fewer for a long one."""
-    return int(np.clip(max(1000 // visits, min(usual, 300_000 // visits)), 1, 20))
+    return int(np.clip(max(1000 // rows, min(usual, 300_000 // rows)), 1, 20))
 
 
 class Estimator(Saveable, Validation):
@@ -126,7 +123,7 @@ class Estimator(Saveable, Validation):
         rng, most = check_random_state(self.random_state), np.iinfo(np.int32).max
         return rng.randint(most, size=settings["n_networks"]).tolist()
 
-    def _built(self, settings, inputs, features, seed, **kind):
+    def _network(self, settings, inputs, features, seed, **loss):
         """A new network with this many inputs and features."""
         return load_backend(self.backend).GLN(
             settings["layer_sizes"],
@@ -137,103 +134,83 @@ class Estimator(Saveable, Validation):
             context_bias=self.context_bias,
             learning_rate=self.learning_rate,
             seed=seed,
-            **kind,
+            **loss,
         )
+
+    def _table_ensembles(self, settings, losses, featurizer):
+        """New networks for a table, half of which also mix encodings and bin means, if there are any."""
+        seeds, size = self._seeds(settings), featurizer.size
+        plain, encoded = featurizer.inputs(size, 0), featurizer.inputs(size, 1)
+        inputs = [plain if i < len(seeds) // 2 else encoded for i in range(len(seeds))]
+        networks = [
+            [self._network(settings, *sizes, **loss) for sizes in zip(inputs, len(seeds) * [size], seeds, strict=True)]
+            for loss in losses
+        ]
+        return grouped(networks)
+
+    def _stream_networks(self, settings, featurizer, sizes, loss):
+        """New networks of a stream, as `stream_sizes` gives them."""
+        seeds = self._seeds(settings | {"n_networks": len(sizes)})
+        shallow = settings | {"layer_sizes": SHALLOW}
+        return [
+            self._network(shallow if reads > 1 else settings, featurizer.inputs(columns, reads), columns, seed, **loss)
+            for (columns, reads), seed in zip(sizes, seeds, strict=True)
+        ]
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
-    def _fit(self, ensembles, table):
-        """Learn a table from scratch; `ensembles` holds the arguments of each group's networks."""
-        start = time.monotonic()
-        if self._is_wide(table.X):
-            self._fit_wide(ensembles, table, start)
-            return
-        targets: Classes | Numbers = Classes()
-        if table.targets.ndim == 2:
-            targets = Numbers.of_stream(len(table.targets))
-            targets.standardizer.fit(table.targets)
-        own = targets.standardizer.transform(table.targets) if isinstance(targets, Numbers) else table.targets
-        levels = {column: len(own) for column, own in self._levels.items()}
-        cells = categories = None
-        if ensembles[0].get("num_classes", 0) < MANY:
-            table, cells = with_cells(table, levels, own, check_random_state(self.random_state))
-        if levels:
-            categories = TargetEncoding.of_numbers(table.X.shape[1], *_kind(ensembles)).of_table(levels)
-            rng = check_random_state(self.random_state) if self.shuffle else None
-            table = with_columns(categories, table, own, rng)
-        count, features = len(table.rows), table.X.shape[1]
-        standardizer = Standardizer(features, **OF_FEATURES)
-        standardizer.fit(table.X.T, table.rows)
-        heads = int(table.targets.max()) + 1 if table.targets.ndim == 1 else 1
-        settings = self._settings(of_table(count, heads, getattr(self, "density", False)))
-        z = standardizer.transform(table.samples(spread(count, int(np.clip(VALUES // features, *LOOKED_AT)))))
-        networks, pieces = self._networks(settings, ensembles, z, cells.columns if cells else 0)
-        learner = Learner(Featurizer(standardizer, categories, pieces=pieces, cells=cells), targets, grouped(networks))
-        self._fit_learner(learner, table, settings["n_epochs"], start)
+    def _learn_table(self, losses, X, targets, indices, step_sizes):
+        """Learn a table (N, F) from scratch.
 
-    def _fit_wide(self, ensembles, table, start):
-        """`_fit` for a wide sparse table, which stays sparse."""
-        passes = {"n_epochs": passes_over(len(table.rows), WIDE_PASSES)}
-        settings, targets = self._settings(OF_WIDE | passes), table.targets if table.targets.ndim == 2 else None
-        learner = self._of_wide(settings, ensembles, table.X.shape[1], None if targets is None else len(targets))
-        learner.featurizer.standardizer.fit(table.X.T, table.rows)
-        if targets is not None:
-            learner.targets.standardizer.fit(targets)
-        self._fit_learner(learner, table, settings["n_epochs"], start)
+        `losses` holds the arguments that give each ensemble's networks their loss and heads. Shapes: targets (N,) or
+        (T, N), (V,), (V,) or None.
+        """
+        rows, levels = len(indices), {column: len(levels) for column, levels in self._levels.items()}
+        outputs, _ = _outputs(losses)
+        table = TrainingTable(
+            X,
+            indices,
+            targets[..., indices],
+            np.ones(rows) if step_sizes is None else step_sizes,
+            copies(X, targets, indices),
+            levels,
+            outputs,
+        )
+        heads = outputs if targets.ndim == 1 else 1
+        wide, densities = is_wide(X, levels), getattr(self, "density", False)
+        settings = self._settings(of_wide_table(rows) if wide else of_table(rows, heads, densities))
+        training = Training(
+            settings["n_epochs"],
+            self.batch_size,
+            self.shuffle,
+            np.inf if self.max_seconds is None else self.max_seconds,
+            self.n_jobs,
+            bool(self.verbose),
+            self.random_state,
+        )
+        ensembles = functools.partial(self._table_ensembles, settings, losses)
+        self.learner_, self.n_iter_ = fit_table(table, ensembles, training)
 
-    def _fit_learner(self, learner, table, passes, start):
-        seconds = np.inf if self.max_seconds is None else time_left(self.max_seconds, start)
-        seconds /= len(learner.networks)
-        training = Training(passes, self.batch_size, self.shuffle, seconds, self.n_jobs, bool(self.verbose))
-        self.n_iter_ = fit_table(learner, table, training)
-        self.learner_ = learner
-
-    def _of_wide(self, settings, ensembles, features, targets=None):
-        """A new learner for a wide sparse table or stream."""
-        seeds = self._seeds(settings)
-        networks = [[self._built(settings, features, features, seed, **kind) for seed in seeds] for kind in ensembles]
-        kind = Classes() if targets is None else Numbers.of_stream(targets)
-        return Learner(Featurizer(SparseScaler(features), distances=False), kind, grouped(networks))
-
-    def _is_wide(self, X):
-        return issparse(X) and X.shape[1] > WIDE and not self._levels
-
-    def _of_stream(self, ensembles, X, targets=None):
-        """A new learner for a stream that begins with X (N, F)."""
-        if self._is_wide(X):
-            return self._of_wide(self._settings(OF_WIDE | {"n_networks": 1}), ensembles, X.shape[1], targets)
-        settings, kind = self._settings(OF_STREAMS), _kind(ensembles)
-        featurizer = Featurizer.of_stream(X.T, self._levels.keys(), *kind)
-        featurizer = featurizer.with_bases(1 if kind == (2, True) else kind[0], kind[1])
+    def _stream_learner(self, losses, X, targets=None):
+        """A new learner for a stream that begins with X (N, F), of so many `targets`, None for classes."""
+        if is_wide(X, self._levels):
+            return self._wide_stream_learner(losses, X.shape[1], targets)
+        settings, outputs = self._settings(OF_STREAMS), _outputs(losses)
+        featurizer = Featurizer.of_stream(X.T, self._levels.keys(), *outputs)
+        featurizer = featurizer.with_bases(1 if outputs == (2, True) else outputs[0], outputs[1])
         count = settings["n_networks"]
-        sizes = [stream_sizes(featurizer, count), *((len(ensembles) - 1) * [count * [(featurizer.size, 0)]])]
-        networks = [self._of_sizes(settings, featurizer, *each) for each in zip(sizes, ensembles, strict=True)]
+        sizes = [stream_sizes(featurizer, count), *((len(losses) - 1) * [count * [(featurizer.size, 0)]])]
+        networks = [self._stream_networks(settings, featurizer, *pair) for pair in zip(sizes, losses, strict=True)]
         if networks[0][0].num_classes >= MANY:
             for network in networks[0]:
                 start_at(network, np.full(network.num_heads, -math.log(OTHERS)))
         return Learner.of_stream(featurizer, grouped(networks, [reads for _, reads in sizes[0]]), targets)
 
-    def _of_sizes(self, settings, featurizer, sizes, kind):
-        """New networks of a stream, as `stream_sizes` gives them."""
-        seeds = self._seeds(settings | {"n_networks": len(sizes)})
-        shallow = settings | {"layer_sizes": SHALLOW}
-        return [
-            self._built(shallow if reads > 1 else settings, featurizer.inputs(columns, reads), columns, seed, **kind)
-            for (columns, reads), seed in zip(sizes, seeds, strict=True)
-        ]
-
-    def _networks(self, settings, ensembles, z, cells):  # (F, n), standardised samples
-        """New networks of each group, with halfspaces between these samples, and encodings for half of the networks."""
-        seeds, pieces = self._seeds(settings), quantile_pieces(z)
-        encoded = 0 if ensembles[0].get("num_classes", 0) >= MANY else -(-len(seeds) // 2)
-        inputs = [2 * len(z)] * (len(seeds) - encoded) + [2 * len(z) + len(pieces.features) + cells] * encoded
-        networks = [
-            [self._built(settings, size, len(z), seed, **kind) for seed, size in zip(seeds, inputs, strict=True)]
-            for kind in ensembles
-        ]
-        for network in itertools.chain(*networks) if z.shape[1] > 1 else ():
-            network.fit_hyperplanes(z)
-        return networks, pieces
+    def _wide_stream_learner(self, losses, features, targets):
+        """A new learner for a wide sparse stream."""
+        featurizer = Featurizer(SparseScaler(features), distances=False)
+        ensembles = self._table_ensembles(self._settings(OF_WIDE | {"n_networks": 1}), losses, featurizer)
+        return Learner(featurizer, Classes() if targets is None else Numbers.of_stream(targets), ensembles)
 
     def _learn(self, learner, X, targets, step_sizes, predicts):
         """Predict, if `predicts`, and then learn the next samples. Returns a list of predictions, (C, n)."""
@@ -243,7 +220,6 @@ class Estimator(Saveable, Validation):
         return predicted
 
 
-def _kind(ensembles: list[dict[str, Any]]) -> tuple[int, bool]:
-    """The number of targets or classes that networks with these arguments predict, and whether these are classes."""
-    kind = ensembles[0]
-    return kind.get("num_classes") or kind["num_outputs"], "num_classes" in kind
+def _outputs(losses: list[dict[str, Any]]) -> tuple[int, bool]:
+    """The number of classes or targets of networks with these arguments, and whether they are classes."""
+    return losses[0].get("num_classes") or losses[0]["num_outputs"], "num_classes" in losses[0]
