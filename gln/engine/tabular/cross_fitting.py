@@ -2,51 +2,24 @@
 
 Stacking weights, variances and the shape of densities are learned from these predictions.
 
-Shapes: N samples, V rows to learn (a sample of weight 2 is two of them), M networks of an ensemble, K kinds of
+Shapes: V rows to learn (a sample of weight 2 is two of them), M networks of an ensemble, K kinds of
 networks, C heads, T targets.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 import numpy as np
 import pandas as pd
-from scipy.sparse import issparse
 
 from gln.engine.batches import spread
 from gln.engine.ensemble.ensemble import Ensemble, predictions
 from gln.engine.ensemble.johnson_su import Shape, fitted
 from gln.engine.ensemble.stacking import StackingWeights, blend_of_kinds, learned_blend
 from gln.engine.model.featurizers import Featurizer
+from gln.engine.tabular.blocks import TableBlocks
 
 FOLDS = 8  # of a table; each network holds out one
 MOST_ROWS = 40_000  # enough for a few stacking weights, and for the gate counts behind `novelty`
-
-
-class TableBlocks(NamedTuple):
-    """What networks read of a whole table, made once; all that is made from targets is out of fold."""
-
-    columns: Any  # (N, D), standardised unless there is a `standardizer`; sparse if the table is wide
-    bin_means: np.ndarray | None  # (N, E)
-    indices: np.ndarray  # (V,), the sample of each row
-    step_sizes: np.ndarray  # (V,), the fraction of a step that each row makes
-    copies: np.ndarray  # (V,), equal for rows of one sample and of its copies
-    standardizer: Any = None  # of a table that is too large to keep all its standardised columns in memory
-
-    def read(self, rows: np.ndarray | slice, bin_means: bool = True) -> Any:
-        """Standardised columns and, unless not wanted, bin means of some rows: (n,) -> (D + E, n) or (D, n)."""
-        indices = self.indices[rows]
-        z = self.columns[indices].T
-        if self.standardizer is not None:
-            z = self.standardizer.transform(z)
-        elif not issparse(z):
-            z = np.ascontiguousarray(z)
-        return z if self.bin_means is None or not bin_means else np.concatenate([z, self.bin_means[indices].T])
-
-    def take(self, rows: np.ndarray) -> TableBlocks:  # (n,)
-        """The blocks of some rows."""
-        return self._replace(indices=self.indices[rows], step_sizes=self.step_sizes[rows], copies=self.copies[rows])
 
 
 def draw_folds(targets: np.ndarray, copies: np.ndarray, rng: np.random.RandomState) -> np.ndarray:

@@ -25,8 +25,9 @@ from gln.engine.model.targets import Classes, Numbers
 from gln.engine.networks.head_sampling import MANY, OTHERS
 from gln.engine.networks.surgery import start_at
 from gln.engine.preprocessing.sparse_scaling import SparseScaler
-from gln.engine.tabular.duplicates import copies
-from gln.engine.tabular.fit import Training, TrainingTable, fit_table, is_wide
+from gln.engine.tabular.blocks import TrainingTable, is_wide
+from gln.engine.tabular.duplicates import find_copies
+from gln.engine.tabular.fit import Training, fit_table
 from gln.engine.tabular.validation import Validation
 
 # A halfspace sees one to three features: one that sees all rarely finds a split that depends on few.
@@ -172,7 +173,7 @@ class Estimator(Saveable, Validation):
             indices,
             targets[..., indices],
             np.ones(rows) if step_sizes is None else step_sizes,
-            copies(X, targets, indices),
+            find_copies(X, targets)[indices],
             levels,
             outputs,
         )
@@ -186,10 +187,9 @@ class Estimator(Saveable, Validation):
             np.inf if self.max_seconds is None else self.max_seconds,
             self.n_jobs,
             bool(self.verbose),
-            self.random_state,
         )
         ensembles = functools.partial(self._table_ensembles, settings, losses)
-        self.learner_, self.n_iter_ = fit_table(table, ensembles, training)
+        self.learner_, self.n_iter_ = fit_table(table, ensembles, training, self.random_state)
 
     def _stream_learner(self, losses, X, targets=None):
         """A new learner for a stream that begins with X (N, F), of so many `targets`, None for classes."""

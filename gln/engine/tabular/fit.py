@@ -1,41 +1,33 @@
-"""Learn a table: `fit_table` is the recipe, the functions below it are its steps in this order.
+"""Learn a table: `fit_table` is the recipe, and the functions below it are its steps.
 
-Shapes: N samples, F features, V rows to learn (a sample of weight 2 is two of them), D columns made from the features,
-E bin means, T targets.
+Shapes: V rows to learn (a sample of weight 2 is two of them), T targets.
 """
-# ruff: noqa: N803 - X is scikit-learn's name
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from joblib import Parallel, delayed, effective_n_jobs
 from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 from tqdm import tqdm
 
-from gln.engine.base_models.bin_means import fit_bin_means
 from gln.engine.batches import chunks, spread
 from gln.engine.ensemble.ensemble import Ensemble
 from gln.engine.model.featurizers import Featurizer
 from gln.engine.model.learner import Learner
 from gln.engine.model.targets import Classes, Numbers
-from gln.engine.networks.head_sampling import MANY, log_share, some_heads
+from gln.engine.networks.head_sampling import log_share, some_heads
 from gln.engine.networks.protocol import Network
 from gln.engine.networks.schedules import RATES, linear_rate
 from gln.engine.networks.surgery import start_at
 from gln.engine.networks.tree_halfspaces import Halfspaces, chosen_halfspaces, samples_for
-from gln.engine.preprocessing.basis_expansion import NO_PIECES, quantile_pieces
-from gln.engine.preprocessing.scaling import OF_FEATURES, Standardizer
-from gln.engine.preprocessing.sparse_scaling import SparseScaler
-from gln.engine.preprocessing.target_encoding import TargetEncoding
+from gln.engine.tabular.blocks import TableBlocks, TrainingTable, make_blocks, placing_rows
 from gln.engine.tabular.cross_fitting import (
     MOST_ROWS,
-    TableBlocks,
     draw_folds,
     fit_densities,
     fit_stacking,
@@ -44,28 +36,11 @@ from gln.engine.tabular.cross_fitting import (
     out_of_fold,
 )
 
-# A sparse table of more than WIDE features, such as texts, stays sparse. Its networks are single neurons without
-# halfspaces: a word is missing from most texts, so halfspaces hardly split them, and layers above the first overfit.
-WIDE = 1000
-IN_MEMORY = 1 << 27  # standardised numbers that are kept; those of a larger table are made anew for each chunk
-FEWEST_ROWS, MOST_OF_SAMPLE, VALUES = 500, 5000, 10**7  # of `sample_rows`; and most values in total
-ENCODED_RATE = 3.0  # factor of the learning rate of networks that also mix encodings
-
-
-class TrainingTable(NamedTuple):
-    """What there is to learn."""
-
-    X: Any  # (N, F), dense or sparse, with codes for categories
-    indices: np.ndarray  # (V,), the sample of each row
-    targets: np.ndarray  # (V,) class numbers, or (T, V) numbers
-    step_sizes: np.ndarray  # (V,), the fraction of a step that each row makes
-    copies: np.ndarray  # (V,), equal for rows of one sample and of its copies
-    levels: Mapping[int, int]  # how many levels each category has, by feature
-    outputs: int  # the number of classes or targets
+ENCODED_RATE = 3.0  # factor of the learning rate of networks that also mix expansions and bin means
 
 
 class Training(NamedTuple):
-    """How to learn it."""
+    """How to train networks."""
 
     passes: int
     batch_size: int
@@ -73,39 +48,41 @@ class Training(NamedTuple):
     seconds: float  # approximate limit, infinite for none
     n_jobs: int | None
     verbose: bool
-    random_state: Any
-
-
-def is_wide(X: Any, levels: Mapping[int, Any]) -> bool:  # (N, F)
-    return issparse(X) and X.shape[1] > WIDE and not levels
 
 
 def fit_table(
-    table: TrainingTable, ensembles_for: Callable[[Featurizer], list[Ensemble]], training: Training
+    table: TrainingTable,
+    ensembles_for: Callable[[Featurizer], list[Ensemble]],
+    training: Training,
+    random_state: Any,
 ) -> tuple[Learner, int]:
     """The learner of a table, and the passes that every network completed.
 
-    Each network holds out one fold of the table. From its predictions there come stacking weights and, with densities,
+    Each network holds out one fold of the table. Its predictions there give it a stacking weight and, with densities,
     the deviations that the networks of variances learn. `ensembles_for` returns new networks for a featurizer.
     """
     start = time.monotonic()
     targets, y = standardised_targets(table.targets)
-    featurizer, blocks = make_blocks(table, y, training)
+    rng, encoding_rng = check_random_state(random_state), check_random_state(random_state)
+    folds = draw_folds(y, table.copies, rng)
+    featurizer, blocks = make_blocks(table, y, folds, rng, encoding_rng if training.shuffle else None)
     learner = Learner(featurizer, targets, ensembles_for(featurizer))
-    if table.targets.ndim == 1 and table.outputs >= MANY:
+    if table.has_many_classes:
         start_at_rates(learner.networks, y)
-    halfspaces_between_samples(learner, blocks)
+    place_halfspaces(learner, blocks)
     training = training._replace(seconds=time_left(training.seconds, start) / len(learner.networks))
+    folds = draw_folds(y, table.copies, np.random.RandomState(learner.networks[0].seed))
     ensembles = learner.ensembles[: len(learner.ensembles) - learner.has_densities]
-    folds = draw_folds(y, blocks.copies, np.random.RandomState(ensembles[0].networks[0].seed))
-    passes = train(
-        featurizer, [(ensemble, targets_for(ensemble, y)) for ensemble in ensembles], blocks, folds, training
-    )
+    jobs = [job for ensemble in ensembles for job in jobs_of(ensemble, y, folds)]
+    passes = train(jobs, blocks, featurizer, training)
     for ensemble in ensembles:
-        ensemble.combination = fit_stacking(featurizer, ensemble, targets_for(ensemble, y), blocks, folds)
+        ensemble.combination = fit_stacking(featurizer, ensemble, targets_of(ensemble, y), blocks, folds)
     if learner.has_densities:
         passes = min(passes, fit_variances(learner, y, blocks, folds, training))
-    count_gates(learner, blocks)
+    learner.start_counting()
+    rows = spread(len(blocks.indices), MOST_ROWS)
+    for chunk in chunks(len(rows)):
+        learner.count(blocks.read(rows[chunk], bin_means=False))
     return learner, passes
 
 
@@ -114,7 +91,7 @@ def time_left(seconds: float, start: float) -> float:
     return max(seconds / 2, seconds - (time.monotonic() - start))
 
 
-# ---- Targets and blocks ----------------------------------------------------------------------------------------------
+# ---- Before training -------------------------------------------------------------------------------------------------
 
 
 def standardised_targets(targets: np.ndarray) -> tuple[Classes | Numbers, np.ndarray]:
@@ -126,76 +103,11 @@ def standardised_targets(targets: np.ndarray) -> tuple[Classes | Numbers, np.nda
     return numbers, numbers.standardizer.transform(targets)
 
 
-def targets_for(ensemble: Ensemble, y: np.ndarray) -> np.ndarray:
-    """The targets of an ensemble, (V,) for a single one: class numbers (V,), or numbers (T, V) -> (V,) or (T, V)."""
+def targets_of(ensemble: Ensemble, y: np.ndarray) -> np.ndarray:  # (V,) or (T, V) -> (V,) or (T, V)
+    """What the networks of an ensemble learn."""
     if ensemble.target is not None:  # of quantiles
         return y[ensemble.target]
     return y[0] if y.ndim == 2 and len(y) == 1 else y
-
-
-def make_blocks(table: TrainingTable, y: np.ndarray, training: Training) -> tuple[Featurizer, TableBlocks]:
-    """The featurizer of a table, and the blocks that it makes of all samples, out of fold where it uses targets `y`."""
-    if is_wide(table.X, table.levels):
-        scaler = SparseScaler(table.X.shape[1])
-        scaler.fit(table.X.T, table.indices)
-        columns = scaler.transform(table.X.T).T
-        blocks = TableBlocks(columns, None, table.indices, table.step_sizes, table.copies)
-        return Featurizer(scaler, distances=False), blocks
-    blocks = TableBlocks(table.X, None, table.indices, table.step_sizes, table.copies)
-    mixes_encodings = table.targets.ndim == 2 or table.outputs < MANY
-    bin_means = categories = None
-    if mixes_encodings:
-        rng = check_random_state(training.random_state)
-        folds = draw_folds(y, table.copies, rng)
-        bin_means, values = fit_bin_means(table.X, table.indices, y, table.step_sizes, folds, table.levels, rng)
-        blocks = blocks._replace(bin_means=values)
-    if table.levels:
-        categories = TargetEncoding.of_numbers(table.X.shape[1], table.outputs, y.ndim == 1).of_table(table.levels)
-        rng = check_random_state(training.random_state) if training.shuffle else None
-        blocks = encode_categories(categories, blocks, y, rng)
-    standardizer = Standardizer(blocks.columns.shape[1], **OF_FEATURES)
-    standardizer.fit(blocks.columns.T, blocks.indices)
-    blocks = blocks._replace(standardizer=standardizer)
-    if np.prod(blocks.columns.shape) <= IN_MEMORY:
-        blocks = blocks._replace(columns=standardised(blocks.columns, standardizer), standardizer=None)
-    pieces = quantile_pieces(blocks.read(sample_rows(blocks), bin_means=False)) if mixes_encodings else NO_PIECES
-    return Featurizer(standardizer, categories, pieces=pieces, cells=bin_means), blocks
-
-
-def encode_categories(
-    categories: TargetEncoding, blocks: TableBlocks, y: np.ndarray, rng: np.random.RandomState | None
-) -> TableBlocks:
-    """The blocks with categories as columns. Statistics are counted in random order, or in the table's if `rng` is
-    None, each sample's before it is counted itself.
-
-    Copies of a sample are counted once, so that its own target does not leak into it.
-    """
-    samples, _ = pd.factorize(blocks.copies)  # numbered in the order of their first rows
-    first = np.unique(samples, return_index=True)[1]
-    indices, weights = blocks.indices[first], np.bincount(samples, blocks.step_sizes)
-    columns = np.empty((len(first), len(categories.columns)), blocks.columns.dtype)
-    order = np.arange(len(first)) if rng is None else rng.permutation(len(first))
-    for chunk in (order[part] for part in chunks(len(order))):
-        features = blocks.columns[indices[chunk]].T
-        columns[chunk] = categories.learn(features, y[..., first[chunk]], weights[chunk]).T
-    bin_means = None if blocks.bin_means is None else blocks.bin_means[indices]
-    return blocks._replace(columns=columns, bin_means=bin_means, indices=samples)
-
-
-def standardised(columns: Any, standardizer: Standardizer) -> np.ndarray:  # (N, D), maybe sparse -> (N, D) float32
-    found = np.empty(columns.shape, np.float32)
-    for chunk in chunks(len(found)):
-        found[chunk] = standardizer.transform(columns[chunk].T).T
-    return found
-
-
-def sample_rows(blocks: TableBlocks) -> np.ndarray:
-    """Rows that encodings and halfspaces are placed by."""
-    most = np.clip(VALUES // blocks.columns.shape[1], FEWEST_ROWS, MOST_OF_SAMPLE)
-    return spread(len(blocks.indices), int(most))
-
-
-# ---- Networks before they learn --------------------------------------------------------------------------------------
 
 
 def start_at_rates(networks: Sequence[Network], classes: np.ndarray) -> None:  # (V,)
@@ -206,9 +118,9 @@ def start_at_rates(networks: Sequence[Network], classes: np.ndarray) -> None:  #
         start_at(network, np.log(rates / (1 - rates)) - log_share(len(rates)))
 
 
-def halfspaces_between_samples(learner: Learner, blocks: TableBlocks) -> None:
-    """Place the halfspaces of networks without encodings between samples; `train` chooses those of the others."""
-    z = blocks.read(sample_rows(blocks), bin_means=False)
+def place_halfspaces(learner: Learner, blocks: TableBlocks) -> None:
+    """Place halfspaces between samples, but for networks whose halfspaces `train` chooses, and for wide tables."""
+    z = blocks.read(placing_rows(blocks), bin_means=False)
     if issparse(z) or z.shape[1] == 1:
         return
     for network in learner.networks:
@@ -233,25 +145,16 @@ class Job(NamedTuple):
         return np.flatnonzero(self.folds != self.held_out)
 
 
-def train(
-    featurizer: Featurizer,
-    ensembles: list[tuple[Ensemble, np.ndarray]],
-    blocks: TableBlocks,
-    folds: np.ndarray,
-    training: Training,
-) -> int:
-    """Train the networks of ensembles, each with its targets. `training.seconds` are those of a network on average.
+def jobs_of(ensemble: Ensemble, y: np.ndarray, folds: np.ndarray) -> list[Job]:
+    targets, held_out = targets_of(ensemble, y), held_out_folds(ensemble)
+    return [Job(network, targets, folds, fold) for network, fold in zip(ensemble.networks, held_out, strict=True)]
 
-    Returns the passes that every network completed.
-    """
-    jobs = [
-        Job(network, targets, folds, fold)
-        for ensemble, targets in ensembles
-        for network, fold in zip(ensemble.networks, held_out_folds(ensemble), strict=True)
-    ]
+
+def train(jobs: list[Job], blocks: TableBlocks, featurizer: Featurizer, training: Training) -> int:
+    """Train networks, each for `training.seconds` on average. Returns the passes that all of them completed."""
     start = time.monotonic()
     workers = effective_n_jobs(training.n_jobs)
-    choose_halfspaces([job for job in jobs if featurizer.encodes(job.network)], blocks, featurizer, training.n_jobs)
+    choose_halfspaces([job for job in jobs if featurizer.encodes(job.network)], blocks, training.n_jobs)
     seconds = time_left(training.seconds * len(jobs), start)
     training = training._replace(seconds=seconds * min(1, workers / len(jobs)))  # of all, to that of each
     total = training.passes * sum(len(job.rows) for job in jobs)
@@ -269,13 +172,13 @@ def train(
     return min(int(job.network.step) // max(1, len(job.rows)) for job in jobs)
 
 
-def choose_halfspaces(jobs: list[Job], blocks: TableBlocks, featurizer: Featurizer, n_jobs: int | None) -> None:
+def choose_halfspaces(jobs: list[Job], blocks: TableBlocks, n_jobs: int | None) -> None:
     """Give networks the halfspaces of trees that fit the table."""
     jobs = [job for job in jobs if job.network.context_map_size > 0]
     if effective_n_jobs(n_jobs) == 1:  # in this process, whatever joblib's configuration
-        chosen = [tree_halfspaces(job, blocks, featurizer) for job in jobs]
+        chosen = [tree_halfspaces(job, blocks) for job in jobs]
     else:
-        chosen = Parallel(n_jobs)(delayed(tree_halfspaces)(job, blocks, featurizer) for job in jobs)
+        chosen = Parallel(n_jobs)(delayed(tree_halfspaces)(job, blocks) for job in jobs)
     for job, halfspaces in zip(jobs, chosen, strict=True):
         state, ends = dict(job.network.get_state(copy=False)), np.cumsum(job.network.layer_sizes)[:-1]
         for name, array in zip(("hyperplanes", "hyperplane_bias"), halfspaces, strict=True):
@@ -283,7 +186,7 @@ def choose_halfspaces(jobs: list[Job], blocks: TableBlocks, featurizer: Featuriz
         job.network.set_state(state)
 
 
-def tree_halfspaces(job: Job, blocks: TableBlocks, featurizer: Featurizer) -> Halfspaces:
+def tree_halfspaces(job: Job, blocks: TableBlocks) -> Halfspaces:
     """Halfspaces chosen by some of the rows that a network will learn."""
     config = job.network.config
     rows = np.random.RandomState(config.seed).permutation(job.rows)[: samples_for(config.context_map_size)]
@@ -331,10 +234,16 @@ def chunks_of_passes(rows: np.ndarray, training: Training, seed: int | None) -> 
             yield number * len(rows) + chunk.start, order[chunk]
 
 
-# ---- After training --------------------------------------------------------------------------------------------------
+# ---- Variances -------------------------------------------------------------------------------------------------------
 
 
-def fit_variances(learner: Learner, y: np.ndarray, blocks: TableBlocks, folds: np.ndarray, training: Training) -> int:
+def fit_variances(
+    learner: Learner,
+    y: np.ndarray,
+    blocks: TableBlocks,
+    folds: np.ndarray,
+    training: Training,
+) -> int:
     """Train the networks of variances on the deviations of standardised targets (T, V) from their means, as predicted
     out of fold. Fits their stacking weights and the shape of densities, and returns the completed passes."""
     featurizer, means, variances = learner.featurizer, learner.ensembles[0], learner.ensembles[-1]
@@ -343,15 +252,9 @@ def fit_variances(learner: Learner, y: np.ndarray, blocks: TableBlocks, folds: n
     predicted, bound = means.combination._replace(weights=weights).of(outputs), means.networks[0].bound
     deviations = (y[:, rows] - predicted).clip(-bound, bound).astype(np.float32)
     blocks = blocks.take(rows)
-    folds = draw_folds(deviations, blocks.copies, np.random.RandomState(variances.networks[0].seed))
-    passes = train(featurizer, [(variances, targets_for(variances, deviations))], blocks, folds, training)
+    folds = draw_folds(
+        deviations, blocks.copies, np.random.RandomState(variances.networks[0].seed)
+    )  # other ones, because these rows may be of few folds
+    passes = train(jobs_of(variances, deviations, folds), blocks, featurizer, training)
     variances.combination, variances.shape = fit_densities(featurizer, variances, deviations, blocks, folds)
     return passes
-
-
-def count_gates(learner: Learner, blocks: TableBlocks) -> None:
-    """Count which weight rows of the networks are picked by at most MOST_ROWS rows."""
-    learner.start_counting()
-    rows = spread(len(blocks.indices), MOST_ROWS)
-    for chunk in chunks(len(rows)):
-        learner.count(blocks.read(rows[chunk], bin_means=False))
