@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import assert_same_state
+from scipy.sparse import csr_array
 from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
+import gln.engine.tabular.blocks
 import gln.engine.tabular.fit
 import gln_numpy
 from gln.backends import fastest_backend
@@ -167,6 +169,16 @@ def test_enough_time_changes_nothing(table):
     X, y = table[0][:200], table[1][:200] % 2
     free, limited = (GLNClassifier(**SMALL, max_seconds=seconds).fit(X, y) for seconds in (None, 1e9))
     np.testing.assert_allclose(limited.predict_proba(X), free.predict_proba(X), rtol=1e-6)
+
+
+@pytest.mark.parametrize("form", [np.asarray, csr_array])
+def test_a_table_too_large_to_keep_is_standardised_by_chunks(form, monkeypatch):
+    X, y = form(np.random.default_rng(0).integers(0, 3, (150, 5)).astype(float)), np.arange(150.0)
+    whole = GLNRegressor(**SMALL, density=True).fit(X, y)
+    monkeypatch.setattr(gln.engine.tabular.blocks, "IN_MEMORY", 0)
+    by_chunks = GLNRegressor(**SMALL, density=True).fit(X, y)
+    for moment, expected in zip(by_chunks.predict(X, return_std=True), whole.predict(X, return_std=True), strict=True):
+        np.testing.assert_array_equal(moment, expected)
 
 
 @pytest.mark.parametrize("seconds", [0, -1, "1"])

@@ -166,27 +166,26 @@ class Estimator(Saveable, Validation):
         `losses` holds the arguments that give each ensemble's networks their loss and heads. Shapes: targets (N,) or
         (T, N), (V,), (V,) or None.
         """
-        rows, levels = len(indices), {column: len(levels) for column, levels in self._levels.items()}
-        outputs, _ = _outputs(losses)
+        rows, (outputs, are_classes) = len(indices), _outputs(losses)
         table = TrainingTable(
             X,
             indices,
-            targets[..., indices],
-            np.ones(rows) if step_sizes is None else step_sizes,
-            find_copies(X, targets)[indices],
-            levels,
-            outputs,
+            targets=targets[..., indices],
+            step_sizes=np.ones(rows) if step_sizes is None else step_sizes,
+            copies=find_copies(X, targets)[indices],
+            levels={column: len(codes) for column, codes in self._levels.items()},
+            outputs=outputs,
         )
-        heads = outputs if targets.ndim == 1 else 1
-        wide, densities = is_wide(X, levels), getattr(self, "density", False)
+        wide, densities = is_wide(X, self._levels), getattr(self, "density", False)
+        heads = outputs if are_classes else 1
         settings = self._settings(of_wide_table(rows) if wide else of_table(rows, heads, densities))
         training = Training(
-            settings["n_epochs"],
-            self.batch_size,
-            self.shuffle,
-            np.inf if self.max_seconds is None else self.max_seconds,
-            self.n_jobs,
-            bool(self.verbose),
+            passes=settings["n_epochs"],
+            batch_size=self.batch_size,
+            shuffle=self.shuffle,
+            seconds=np.inf if self.max_seconds is None else self.max_seconds,
+            n_jobs=self.n_jobs,
+            verbose=bool(self.verbose),
         )
         ensembles = functools.partial(self._table_ensembles, settings, losses)
         self.learner_, self.n_iter_ = fit_table(table, ensembles, training, self.random_state)

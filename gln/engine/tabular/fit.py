@@ -64,13 +64,14 @@ def fit_table(
     start = time.monotonic()
     targets, y = standardised_targets(table.targets)
     rng, encoding_rng = check_random_state(random_state), check_random_state(random_state)
-    folds = draw_folds(y, table.copies, rng)
-    featurizer, blocks = make_blocks(table, y, folds, rng, encoding_rng if training.shuffle else None)
+    bin_folds = draw_folds(y, table.copies, rng)
+    featurizer, blocks = make_blocks(table, y, bin_folds, rng, encoding_rng if training.shuffle else None)
     learner = Learner(featurizer, targets, ensembles_for(featurizer))
     if table.has_many_classes:
         start_at_rates(learner.networks, y)
     place_halfspaces(learner, blocks)
     training = training._replace(seconds=time_left(training.seconds, start) / len(learner.networks))
+    # With the folds of the bin means, the mean loss of 24 tables is no lower: 0.4313 instead of 0.4306.
     folds = draw_folds(y, table.copies, np.random.RandomState(learner.networks[0].seed))
     ensembles = learner.ensembles[: len(learner.ensembles) - learner.has_densities]
     jobs = [job for ensemble in ensembles for job in jobs_of(ensemble, y, folds)]
@@ -251,10 +252,8 @@ def fit_variances(
     weights = np.stack([means.combination.weights[kind].sum(axis=0) for kind in kinds_of(means)])
     predicted, bound = means.combination._replace(weights=weights).of(outputs), means.networks[0].bound
     deviations = (y[:, rows] - predicted).clip(-bound, bound).astype(np.float32)
-    blocks = blocks.take(rows)
-    folds = draw_folds(
-        deviations, blocks.copies, np.random.RandomState(variances.networks[0].seed)
-    )  # other ones, because these rows may be of few folds
+    blocks, rng = blocks.take(rows), np.random.RandomState(variances.networks[0].seed)
+    folds = draw_folds(deviations, blocks.copies, rng)  # other ones, because these rows may be of few folds
     passes = train(jobs_of(variances, deviations, folds), blocks, featurizer, training)
     variances.combination, variances.shape = fit_densities(featurizer, variances, deviations, blocks, folds)
     return passes
