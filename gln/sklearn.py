@@ -21,11 +21,9 @@ from gln.engine.batches import as_numbers, check_integer, check_magnitude
 from gln.engine.class_density.classifier import ClassDensityClassifier, check_negatives, plain_featurizer
 from gln.engine.ensemble.ensemble import COLUMNS
 from gln.engine.ensemble.johnson_su import JohnsonSU
-from gln.engine.model.builders import OF_STREAMS
-from gln.engine.model.sample_weights import stream_visits, table_visits
+from gln.engine.model.builders import OF_STREAMS, Losses
+from gln.engine.model.sample_weights import indices_of_stream, indices_of_table
 from gln.engine.model.targets import sum_to_one
-from gln.engine.tabular.cross_fitting import Table
-from gln.engine.tabular.duplicates import copies
 from gln.engine.tabular.estimator import Estimator
 from gln.engine.tabular.validation import undone_after, with_weight
 
@@ -205,14 +203,15 @@ class GLNClassifier(ClassifierMixin, Estimator):
         check_labels(labels)
         classes = np.unique(labels)  # as in scikit-learn, also those of samples of weight 0
         numbers = np.searchsorted(classes, y)
-        visits, step_sizes = table_visits(X, numbers, self._weights(numbers, classes, weights), self.shuffle)
+        indices, step_sizes = indices_of_table(X, numbers, self._weights(numbers, classes, weights), self.shuffle)
         if self.negatives:
-            self._fit([_group(classes)], Table(X, visits, numbers[visits], step_sizes, copies(X, numbers, visits)))
+            self._learn_table(_losses(classes), X, numbers, indices, step_sizes)
         else:
-            order = np.arange(len(visits))
-            order = check_random_state(self.random_state).permutation(order) if self.shuffle else order
-            own, visits = None if step_sizes is None else step_sizes[order], visits[order]
-            self._learn(self._of_stream([_group(classes)], X), X[visits], numbers[visits], own, predicts=False)
+            if self.shuffle:
+                order = check_random_state(self.random_state).permutation(len(indices))
+                indices, step_sizes = indices[order], None if step_sizes is None else step_sizes[order]
+            learner = self._stream_learner(_losses(classes), X)
+            self._learn(learner, X[indices], numbers[indices], step_sizes, predicts=False)
         self.classes_ = classes
         return self
 
@@ -284,14 +283,14 @@ class GLNClassifier(ClassifierMixin, Estimator):
             if not (self.negatives or getattr(self, name) in (None, only)):
                 raise ValueError(f"{name}: expected {only} with negatives=False, got {getattr(self, name)!r}")
 
-    def _of_stream(self, kinds, X, targets=None):
+    def _stream_learner(self, losses, X, targets=None):
         if self.negatives:
-            return super()._of_stream(kinds, X)
+            return super()._stream_learner(losses, X)
         settings, size = self._settings(OF_STREAMS | {"n_networks": 1}), X.shape[1]
         config, roles = self._config(settings), settings["n_networks"] * [COLUMNS]
-        networks = config.ensemble(plain_featurizer(size), roles, **kinds[0] | {"num_classes": 2}).networks
+        networks = config.ensemble(plain_featurizer(size), roles, **losses.means | {"num_classes": 2}).networks
         learner = ClassDensityClassifier(networks, size)
-        learner.grow(size, kinds[0]["num_classes"])
+        learner.grow(size, losses.means["num_classes"])
         return learner
 
     @property
@@ -330,9 +329,9 @@ class GLNClassifier(ClassifierMixin, Estimator):
             raise ValueError(f"y contains labels that are not in classes {known!r}: {sorted(set(y) - set(known))}")
         if isinstance(self.class_weight, str):
             raise ValueError(f"class_weight: expected a dict or None in partial_fit, got {self.class_weight!r}")
-        visits, step_sizes = stream_visits("sample_weight, class_weight", self._weights(numbers, known, weights))
-        learner = self._of_stream([_group(known)], X) if first else self.learner_
-        predicted = self._learn(learner, X[visits], numbers[visits], step_sizes, predicts)
+        indices, step_sizes = indices_of_stream("sample_weight, class_weight", self._weights(numbers, known, weights))
+        learner = self._stream_learner(_losses(known), X) if first else self.learner_
+        predicted = self._learn(learner, X[indices], numbers[indices], step_sizes, predicts)
         self.classes_ = known
         return predicted
 
@@ -486,10 +485,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         """
         X, y, weights = with_weight(X, y, sample_weight)
         X, targets, shape = self._numbers_of(X, y, reset=True)
-        visits, step_sizes = table_visits(X, targets, weights, self.shuffle)
-        self._fit(
-            self._groups(len(targets)), Table(X, visits, targets[:, visits], step_sizes, copies(X, targets, visits))
-        )
+        indices, step_sizes = indices_of_table(X, targets, weights, self.shuffle)
+        self._learn_table(self._losses(len(targets)), X, targets, indices, step_sizes)
         self.targets_shape_ = shape
         return self
 
@@ -600,7 +597,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
 
     @property
     def _shape(self):
-        return self.learner_.variances.shape or JohnsonSU.normal(self.target_standardizer_.size)
+        variances = self.learner_.variances
+        return (variances and variances.shape) or JohnsonSU.normal(self.target_standardizer_.size)
 
     target_standardizer_ = property(lambda self: self.learner_.targets.standardizer, doc="Standardises the targets.")
 
@@ -615,9 +613,9 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         if not first and shape != self.targets_shape_:
             expected, came = ("N", *self.targets_shape_), (X.shape[0], *shape)
             raise ValueError(f"y: expected shape {expected}, as in the first call, got {came}")
-        visits, step_sizes = stream_visits("sample_weight", weights)
-        learner = self._of_stream(self._groups(len(targets)), X, len(targets)) if first else self.learner_
-        predicted = self._learn(learner, X[visits], targets[:, visits], step_sizes, predicts)
+        indices, step_sizes = indices_of_stream("sample_weight", weights)
+        learner = self._stream_learner(self._losses(len(targets)), X, len(targets)) if first else self.learner_
+        predicted = self._learn(learner, X[indices], targets[:, indices], step_sizes, predicts)
         self.targets_shape_ = shape
         return predicted
 
@@ -639,13 +637,14 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         check_magnitude("y", y)
         return X, y.reshape(len(y), -1).T, y.shape[1:]
 
-    def _groups(self, targets):
-        """Arguments of each group's networks. Networks of quantiles and variances do not affect the means."""
-        mean = {"loss": "squared_error", "num_outputs": targets}
-        levels = {"loss": "quantile", "quantiles": self.quantiles}
-        variance = {"loss": "variance", "num_outputs": targets}
-        of_levels = targets * [levels] if self.quantiles is not None else []
-        return [mean, *of_levels, *([variance] if self.density else [])]
+    def _losses(self, targets):
+        """Networks of quantiles and variances do not affect the means."""
+        quantiles = {"loss": "quantile", "quantiles": self.quantiles}
+        return Losses(
+            {"loss": "squared_error", "num_outputs": targets},
+            [] if self.quantiles is None else targets * [quantiles],
+            {"loss": "variance", "num_outputs": targets} if self.density else None,
+        )
 
 
 def checked_levels(levels):
@@ -676,8 +675,7 @@ def checked_classes(classes):
     raise ValueError(f"classes: expected labels that are all text, all bools or all integers, got {classes!r}")
 
 
-def _group(classes):
-    """Arguments of the networks for these classes."""
+def _losses(classes):
     if len(classes) < 2:
         raise ValueError(f"GLNClassifier needs samples of at least 2 classes, got one class: {classes[0]}")
-    return {"num_classes": len(classes), "pred_clipping": CLIPPING}
+    return Losses({"num_classes": len(classes), "pred_clipping": CLIPPING})

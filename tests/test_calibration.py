@@ -12,9 +12,9 @@ from sklearn.datasets import load_breast_cancer, make_friedman1
 from sklearn.metrics import log_loss
 
 from gln.engine.ensemble.ensemble import Mean
-from gln.engine.ensemble.stacking import StackingWeights, calibration_error, equal_weights, fit_stacking
+from gln.engine.ensemble.stacking import StackingWeights, calibration_error, equal, learned_blend
 from gln.engine.model.targets import sum_to_one
-from gln.engine.tabular.cross_fitting import PARTS, parts_of_table
+from gln.engine.tabular.cross_fitting import FOLDS, draw_folds
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN
 
@@ -24,26 +24,26 @@ def rng() -> np.random.Generator:  # one per test, because the tests of a proces
     return np.random.default_rng(0)
 
 
-def test_parts_have_as_many_samples_of_each_class_and_the_first_has_all(rng):
+def test_folds_have_as_many_samples_of_each_class_and_the_first_has_all(rng):
     classes = rng.permutation(np.repeat([0, 1, 2], [1, 9, 90]))
-    parts = parts_of_table(classes, np.arange(100), np.random.RandomState(0))
-    counts = np.array([np.bincount(parts[classes == number], minlength=PARTS) for number in range(3)])
+    folds = draw_folds(classes, np.arange(100), np.random.RandomState(0))
+    counts = np.array([np.bincount(folds[classes == number], minlength=FOLDS) for number in range(3)])
     assert counts.sum(axis=1).tolist() == [1, 9, 90]
     assert (np.ptp(counts, axis=1) <= 1).all()
     assert (counts[:, 0] > 0).all()
-    np.testing.assert_array_equal(parts, parts_of_table(classes, np.arange(100), np.random.RandomState(0)))
-    assert (parts != parts_of_table(classes, np.arange(100), np.random.RandomState(1))).any()
+    np.testing.assert_array_equal(folds, draw_folds(classes, np.arange(100), np.random.RandomState(0)))
+    assert (folds != draw_folds(classes, np.arange(100), np.random.RandomState(1))).any()
 
 
-def test_copies_are_in_one_part(rng):
+def test_copies_are_in_one_fold(rng):
     samples = rng.permutation(np.arange(200).repeat(rng.integers(1, 8, 200)))
     classes = np.where(samples < 3, 2, samples % 2)
-    parts = parts_of_table(classes, samples, np.random.RandomState(0))
-    assert all(len(np.unique(parts[samples == sample])) == 1 for sample in range(200))
-    counts = np.array([np.bincount(parts[classes == number], minlength=PARTS) for number in range(3)])
+    folds = draw_folds(classes, samples, np.random.RandomState(0))
+    assert all(len(np.unique(folds[samples == sample])) == 1 for sample in range(200))
+    counts = np.array([np.bincount(folds[classes == number], minlength=FOLDS) for number in range(3)])
     assert (np.ptp(counts, axis=1) <= 7).all()  # the most copies of a sample
     assert (counts[:, 0] > 0).all()
-    assert np.unique(parts[classes == 2]).tolist() == [0, 1, 2]
+    assert np.unique(folds[classes == 2]).tolist() == [0, 1, 2]
 
 
 def config(**kind: Any) -> Any:
@@ -56,53 +56,54 @@ def test_class_weights_correct_overconfident_networks(classes, rng):
     logits = rng.normal(size=(heads, 40000)) * 2
     p = sum_to_one(expit(logits))
     numbers = (p.cumsum(axis=0) < rng.random(40000)).sum(axis=0)
-    said = np.stack([logits / 0.3, rng.normal(size=logits.shape)])  # one kind is overconfident, the other knows nothing
+    # One kind is overconfident, the other knows nothing.
+    outputs = np.stack([logits / 0.3, rng.normal(size=logits.shape)])
     kinds = [np.array([0, 1]), np.array([2])]
-    blend = fit_stacking(config(num_classes=classes), kinds, said, numbers, np.ones(40000))
+    blend = learned_blend(config(num_classes=classes), kinds, outputs, numbers, np.ones(40000))
     np.testing.assert_allclose(blend.weights.ravel(), [0.15, 0.15, 0], atol=0.015)
     np.testing.assert_array_equal(blend.offsets, 0)
-    each = np.stack([said[0], said[0], said[1]])
-    mixed = sum_to_one(expit(blend.combine(each)))
-    losses = [log_loss(numbers, q.T) for q in (mixed, p, sum_to_one(expit(equal_weights(3).combine(each))))]
+    of_networks = np.stack([outputs[0], outputs[0], outputs[1]])
+    mixed = sum_to_one(expit(blend.of(of_networks)))
+    losses = [log_loss(numbers, q.T) for q in (mixed, p, sum_to_one(expit(equal(3).of(of_networks))))]
     assert losses[0] == pytest.approx(losses[1], abs=2e-3)
     assert losses[0] < losses[2] - 0.1
 
 
-def test_shares_count_as_numbers_of_samples(rng):
+def test_sample_weights_count_as_numbers_of_samples(rng):
     logits, numbers = rng.normal(size=(2, 1, 30)), rng.integers(0, 2, 30)
     times = rng.integers(1, 4, 30)
     kinds = [np.array([0]), np.array([1])]
-    weighted = fit_stacking(config(), kinds, logits, numbers, times.astype(float))
-    repeated = fit_stacking(config(), kinds, logits.repeat(times, axis=2), numbers.repeat(times), np.ones(times.sum()))
+    weighted = learned_blend(config(), kinds, logits, numbers, times.astype(float))
+    repeated = learned_blend(config(), kinds, logits.repeat(times, axis=2), numbers.repeat(times), np.ones(times.sum()))
     np.testing.assert_allclose(weighted.weights, repeated.weights, atol=1e-4)
 
 
 def test_weights_and_offsets_of_values(rng):
     y = rng.normal(size=(2, 20000))
-    said = np.stack([2 * y - 0.4, rng.normal(size=y.shape)])
+    outputs = np.stack([2 * y - 0.4, rng.normal(size=y.shape)])
     kinds = [np.array([0]), np.array([1])]
-    blend = fit_stacking(config(loss="squared_error", num_outputs=2), kinds, said, y, np.ones(20000))
+    blend = learned_blend(config(loss="squared_error", num_outputs=2), kinds, outputs, y, np.ones(20000))
     np.testing.assert_allclose(blend.weights, np.array([[0.5, 0.5], [0, 0]]), atol=0.01)
     np.testing.assert_allclose(blend.offsets, 0.2, atol=0.01)
-    np.testing.assert_allclose(blend.combine(said), y, atol=0.1)
+    np.testing.assert_allclose(blend.of(outputs), y, atol=0.1)
 
 
 def test_offsets_of_quantiles(rng):
     y, levels = rng.normal(size=5000), (0.05, 0.5, 0.9)
-    said = np.zeros((2, 3, 5000))
-    blend = fit_stacking(
-        config(loss="quantile", quantiles=levels), [np.array([0]), np.array([1])], said, y, np.ones(5000)
+    outputs = np.zeros((2, 3, 5000))
+    blend = learned_blend(
+        config(loss="quantile", quantiles=levels), [np.array([0]), np.array([1])], outputs, y, np.ones(5000)
     )
     np.testing.assert_array_equal(blend.weights, 0.5)
-    below = (y <= blend.combine(said)).mean(axis=1)
+    below = (y <= blend.of(outputs)).mean(axis=1)
     np.testing.assert_allclose(below, levels, atol=1e-3)
 
 
 @pytest.mark.parametrize("count", [0, 5])
 @pytest.mark.parametrize("kind", [{}, {"loss": "squared_error"}, {"loss": "quantile", "quantiles": (0.1,)}])
 def test_few_samples_change_little(kind, count):
-    said, y = np.ones((2, 1, count)), np.ones(count, int)
-    blend = fit_stacking(config(**kind), [np.array([0]), np.array([1])], said, y, np.ones(count))
+    outputs, y = np.ones((2, 1, count)), np.ones(count, int)
+    blend = learned_blend(config(**kind), [np.array([0]), np.array([1])], outputs, y, np.ones(count))
     if count == 0 or "quantiles" in kind:
         np.testing.assert_allclose(blend.weights, 0.5)
         np.testing.assert_array_equal(blend.offsets, 0)
@@ -111,11 +112,11 @@ def test_few_samples_change_little(kind, count):
 
 
 def test_blends(rng):
-    said = rng.normal(size=(3, 2, 5))
-    np.testing.assert_allclose(equal_weights(3).combine(said), said.mean(axis=0))
+    outputs = rng.normal(size=(3, 2, 5))
+    np.testing.assert_allclose(equal(3).of(outputs), outputs.mean(axis=0))
     blend = StackingWeights(np.array([[1, 2], [0, 1], [3, 0]]), np.array([0.5, -1]))
     np.testing.assert_allclose(
-        blend.combine(said), [said[0, 0] + 3 * said[2, 0] + 0.5, 2 * said[0, 1] + said[1, 1] - 1]
+        blend.of(outputs), [outputs[0, 0] + 3 * outputs[2, 0] + 0.5, 2 * outputs[0, 1] + outputs[1, 1] - 1]
     )
 
 

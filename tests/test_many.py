@@ -1,4 +1,4 @@
-"""Many classes, where a sample updates its class's head and a few others; and long tables."""
+"""Many classes, where a sample updates its own head and some others; and long tables."""
 # ruff: noqa: N806 - X is scikit-learn's name
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import assert_same_state
+from scipy.sparse import csr_array
 from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-import gln.engine.tabular.estimator
+import gln.engine.tabular.blocks
 import gln.engine.tabular.fit
 import gln_numpy
 from gln.backends import fastest_backend
-from gln.engine.networks.head_sampling import MANY_CLASSES, SAMPLED_HEADS, log_sampling_rate, sample_heads
-from gln.engine.networks.surgery import new_class, set_initial_logits
+from gln.engine.networks.head_sampling import MANY, OTHERS, log_share, some_heads
+from gln.engine.networks.surgery import new_class, start_at
 from gln.engine.preprocessing.scaling import OF_FEATURES
 from gln.engine.tabular.estimator import of_table
 from gln.features import Standardizer
@@ -40,28 +41,28 @@ def one_hot(numbers: np.ndarray, classes: int) -> np.ndarray:
     return (numbers == np.arange(classes)[:, None]).astype(np.float32)
 
 
-def test_a_sample_updates_the_head_of_its_class_and_a_fair_fraction_of_the_others():
+def test_a_sample_teaches_its_own_head_and_a_fair_share_of_the_others():
     numbers = np.random.default_rng(0).integers(0, CLASSES, 3000)
-    targets = sample_heads(one_hot(numbers, CLASSES), 7)
+    targets = some_heads(one_hot(numbers, CLASSES), 7)
     assert (targets[numbers, np.arange(3000)] == 1).all()
-    updated = np.isfinite(targets)
-    assert set(np.unique(targets[updated])) == {0, 1}
-    assert set(updated.sum(axis=0)) == {SAMPLED_HEADS, SAMPLED_HEADS + 1}  # the head of its class may be among them
-    fraction = (targets == 0).sum(axis=1) / (one_hot(numbers, CLASSES) == 0).sum(axis=1)
-    np.testing.assert_allclose(fraction, np.exp(log_sampling_rate(CLASSES)), atol=0.05)  # of other classes' samples
-    chunks = [sample_heads(one_hot(chunk, CLASSES), 7 + start) for start, chunk in ((0, numbers[:9]), (9, numbers[9:]))]
-    np.testing.assert_array_equal(np.concatenate(chunks, axis=1), targets)
+    taught = np.isfinite(targets)
+    assert set(np.unique(targets[taught])) == {0, 1}
+    assert set(taught.sum(axis=0)) == {OTHERS, OTHERS + 1}  # its own head may be among them
+    share = (targets == 0).sum(axis=1) / (one_hot(numbers, CLASSES) == 0).sum(axis=1)
+    np.testing.assert_allclose(share, np.exp(log_share(CLASSES)), atol=0.05)  # of the samples of other classes
+    parts = [some_heads(one_hot(part, CLASSES), 7 + start) for start, part in ((0, numbers[:9]), (9, numbers[9:]))]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), targets)
 
 
-def test_samples_of_few_classes_update_all_heads():
-    targets = one_hot(np.arange(MANY_CLASSES - 1), MANY_CLASSES - 1)
-    np.testing.assert_array_equal(sample_heads(targets, 0), targets)
-    assert log_sampling_rate(MANY_CLASSES - 1) == 0
+def test_few_classes_teach_all_heads():
+    targets = one_hot(np.arange(MANY - 1), MANY - 1)
+    np.testing.assert_array_equal(some_heads(targets, 0), targets)
+    assert log_share(MANY - 1) == 0
 
 
 def test_heads_start_at_given_logits():
     network, x = gln_numpy.GLN([4, 3], 5, 5, num_classes=3, seed=0), np.random.default_rng(0).normal(size=(5, 6))
-    set_initial_logits(network, np.array([-2.0, 0.0, 1.0]))
+    start_at(network, np.array([-2.0, 0.0, 1.0]))
     np.testing.assert_allclose(network.predict(x, x), np.tile(1 / (1 + np.exp([[2], [0], [-1]])), 6), rtol=1e-6)
 
 
@@ -88,17 +89,17 @@ def test_probabilities_of_many_classes_are_calibrated(table):
     np.testing.assert_allclose(contributions.sum(axis=2) + constant, model.decision_function(X[:3]), atol=1e-4)
 
 
-@pytest.mark.parametrize("gone", [5, MANY_CLASSES - 1])
+@pytest.mark.parametrize("gone", [5, MANY - 1])
 def test_a_class_whose_samples_weigh_nothing(table, gone):
-    X, y = table[0][:600], table[1][:600] % MANY_CLASSES
+    X, y = table[0][:600], table[1][:600] % MANY
     p = GLNClassifier(**SMALL, n_epochs=1).fit(X, y, y != gone).predict_proba(X)
-    assert p.shape == (600, MANY_CLASSES)
+    assert p.shape == (600, MANY)
     assert p[:, gone].max() < p.mean()
 
 
 @pytest.mark.skipif(fastest_backend() == "numpy", reason="only NumPy is installed")
 def test_many_classes_are_the_same_in_numpy(table):
-    X, y = table[0][:600], table[1][:600] % MANY_CLASSES
+    X, y = table[0][:600], table[1][:600] % MANY
     slow, fast = (GLNClassifier(**SMALL, n_epochs=1, backend=backend).fit(X, y) for backend in ("numpy", "auto"))
     np.testing.assert_allclose(fast.predict_proba(X), slow.predict_proba(X), atol=1e-4)
 
@@ -118,20 +119,20 @@ def test_a_stream_learns_the_same_with_and_without_predictions(table):
 
 
 @pytest.mark.parametrize(
-    ("samples", "expected"),
+    ("rows", "expected"),
     [
         *[(30, (8, 3, 20)), (200, (8, 3, 5)), (8000, (8, 3, 3)), (9000, (8, 4, 3)), (50_000, (8, 5, 3))],
         *[(90_000, (8, 6, 3)), (100_000, (4, 6, 3)), (150_000, (4, 6, 2)), (200_000, (4, 6, 1)), (400_000, (2, 7, 1))],
         (10**9, (2, 8, 1)),
     ],
 )
-def test_defaults_of_fit_follow_from_the_length(samples, expected):
-    settings = of_table(samples, 1)
+def test_defaults_of_fit_follow_from_the_length(rows, expected):
+    settings = of_table(rows, 1)
     assert tuple(settings[name] for name in ("n_networks", "context_map_size", "n_epochs")) == expected
-    assert of_table(samples, MANY_CLASSES)["n_networks"] == 4
+    assert of_table(rows, MANY)["n_networks"] == 4
 
 
-def test_indices_that_occur_twice_count_as_copies():
+def test_indices_count_as_copies():
     x, indices = np.random.default_rng(0).normal(size=(3, 40)), np.array([3, 3, 5, 7, 7, 7, *range(10, 40)])
     table, copies = Standardizer(3, **OF_FEATURES), Standardizer(3, **OF_FEATURES)
     table.fit(x, indices)
@@ -159,8 +160,7 @@ def test_the_passes_are_those_that_every_network_completed(arguments, monkeypatc
     assert model.set_params(max_seconds=1e-9).fit(X, y).n_iter_ == 0
     # Each look at the clock takes a second: each pass has one, and so have counting and choosing before them.
     seconds = itertools.count()
-    for module in (gln.engine.tabular.estimator, gln.engine.tabular.fit):
-        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    monkeypatch.setattr(gln.engine.tabular.fit, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
     assert model.set_params(max_seconds=3.2 * len(model.learner_.networks)).fit(X, y).n_iter_ == 2
     assert all(2 * 250 < network.step < 2 * 280 for network in model.glns_)
 
@@ -169,6 +169,16 @@ def test_enough_time_changes_nothing(table):
     X, y = table[0][:200], table[1][:200] % 2
     free, limited = (GLNClassifier(**SMALL, max_seconds=seconds).fit(X, y) for seconds in (None, 1e9))
     np.testing.assert_allclose(limited.predict_proba(X), free.predict_proba(X), rtol=1e-6)
+
+
+@pytest.mark.parametrize("form", [np.asarray, csr_array])
+def test_a_table_too_large_to_keep_is_standardised_by_chunks(form, monkeypatch):
+    X, y = form(np.random.default_rng(0).integers(0, 3, (150, 5)).astype(float)), np.arange(150.0)
+    whole = GLNRegressor(**SMALL, density=True).fit(X, y)
+    monkeypatch.setattr(gln.engine.tabular.blocks, "IN_MEMORY", 0)
+    by_chunks = GLNRegressor(**SMALL, density=True).fit(X, y)
+    for moment, expected in zip(by_chunks.predict(X, return_std=True), whole.predict(X, return_std=True), strict=True):
+        np.testing.assert_array_equal(moment, expected)
 
 
 @pytest.mark.parametrize("seconds", [0, -1, "1"])

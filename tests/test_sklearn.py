@@ -31,7 +31,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import gln.engine.tabular.estimator
 import gln.sklearn
-from gln.engine.model.sample_weights import table_visits
+from gln.engine.model.sample_weights import indices_of_table
 from gln.features import piecewise_linear, with_distances
 from gln.sklearn import GLNClassifier, GLNRegressor
 
@@ -233,13 +233,13 @@ def test_a_weight_below_one_is_a_fraction_of_a_step():
 
 def test_equal_weights_are_the_same_as_none():
     for count in range(2, 200):  # their mean is rounded, so they are scaled to nearly one
-        visits, step_sizes = table_visits(
-            np.zeros((count, 1)), np.zeros(count), np.full(count, 1 / count), shuffle=True
-        )
-        assert len(visits) == count
+        weights = np.full(count, 1 / count)
+        indices, step_sizes = indices_of_table(np.zeros((count, 1)), np.zeros(count), weights, shuffle=True)
+        assert len(indices) == count
         assert step_sizes is None
-    visits, step_sizes = table_visits(np.zeros((3, 1)), np.zeros(3), np.array([0.5, 1.0, 2.1]), shuffle=False)
-    assert visits.tolist() == [0, 1, 2, 2, 2]
+    weights = np.array([0.5, 1.0, 2.1])
+    indices, step_sizes = indices_of_table(np.zeros((3, 1)), np.zeros(3), weights, shuffle=False)
+    assert indices.tolist() == [0, 1, 2, 2, 2]
     np.testing.assert_allclose(step_sizes, [0.5, 1, 0.7, 0.7, 0.7])
 
 
@@ -397,7 +397,7 @@ def test_a_model_is_as_before_after_an_interruption(kind, monkeypatch):
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(gln.engine.tabular.fit, "blend_of", interrupt)  # when the networks have been trained
+    monkeypatch.setattr(gln.engine.tabular.fit, "fit_stacking", interrupt)  # when the networks have been trained
     with pytest.raises(KeyboardInterrupt):
         model.fit(frame[["colour"]].assign(colour=frame["colour"].str.upper()), y)
     assert_unchanged(model, before)

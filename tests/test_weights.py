@@ -12,7 +12,7 @@ from scipy.sparse import coo_array, csr_array
 from sklearn.datasets import make_classification, make_friedman1
 from sklearn.metrics import log_loss
 
-from gln.engine.tabular.duplicates import copies
+from gln.engine.tabular.duplicates import find_copies
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 COIN = np.log(2)
@@ -184,10 +184,9 @@ def test_a_table_of_few_different_rows_is_learned(weight):
     X, y = of_bits(2000)
     model = GLNClassifier(random_state=0).fit(X[:600], y[:600], None if weight is None else np.full(600, weight))
     assert log_loss(y[600:], model.predict_proba(X[600:])) < 0.01
-    visits = np.arange(600)
-    np.testing.assert_array_equal(copies(X[:600], y[:600], visits), visits)
+    np.testing.assert_array_equal(find_copies(X[:600], y[:600]), np.arange(600))
     levels = np.concatenate([X, 1 - X], axis=1)  # a column per level makes no difference
-    np.testing.assert_array_equal(copies(levels[:600], y[:600], visits), visits)
+    np.testing.assert_array_equal(find_copies(levels[:600], y[:600]), np.arange(600))
 
 
 @pytest.mark.parametrize("form", [np.asarray, csr_array])
@@ -197,7 +196,7 @@ def test_copies_are_found_by_their_values(form):
     X[rng.random(X.shape) < 0.1] = np.nan
     X[rng.random(X.shape) < 0.1] = 0
     y, rows = rng.integers(0, 2, 100), rng.integers(0, 100, 300)
-    found = copies(form(X[rows]), y[rows], np.arange(300))
+    found = find_copies(form(X[rows]), y[rows])
     np.testing.assert_array_equal(rows[found], rows)
     assert len(np.unique(found)) == len(np.unique(rows))
 
@@ -206,10 +205,6 @@ def test_equal_features_with_different_targets_are_no_copies():
     X, y = np.random.default_rng(0).normal(size=(100, 4)), np.zeros((2, 100))
     X[10:15], X[20:25] = X[10], X[20]
     y[1, 12] = 1
-    visits = np.arange(100).repeat(2)
     expected = np.arange(100)
     expected[20:25] = 20  # but 10 to 14 stay apart
-    np.testing.assert_array_equal(copies(X, y, visits), expected.repeat(2))
-    without = visits[visits != 12]  # of weight 0
-    expected[10:15] = 10
-    np.testing.assert_array_equal(copies(X, y, without), expected[without])
+    np.testing.assert_array_equal(find_copies(X, y), expected)

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -83,61 +83,59 @@ def alternating(slow: Role, networks: int) -> list[Role]:
     return [FAST if number % 2 else slow for number in range(networks)]
 
 
+class Losses(NamedTuple):
+    """Arguments of networks that give them their loss and heads."""
+
+    means: Mapping[str, Any]  # or of classes
+    quantiles: Sequence[Mapping[str, Any]] = ()  # of each target
+    variances: Mapping[str, Any] | None = None  # of all targets
+
+
 def build(
     config: NetworkConfig,
     featurizer: Any,
+    targets: Classes | Numbers,
     roles: Sequence[Role],
-    means: Mapping[str, Any],
-    quantiles: Sequence[Mapping[str, Any]] = (),
-    variances: Mapping[str, Any] | None = None,
+    losses: Losses,
     other_roles: Sequence[Role] | None = None,
-    targets: int | None = None,
-    **fields: Any,
 ) -> Learner:
     """A new learner.
 
     Args:
         config: of all networks.
         featurizer: whose base models, if there are any, predict the same targets as the means.
-        roles: of the networks of the means, or of the classes.
-        means: the arguments for their loss.
-        quantiles: the same for the quantiles of each target.
-        variances: the same for the variances of all targets.
-        other_roles: of the networks of quantiles and variances; those of the means by default.
-        targets: the number of scales of the targets, None for classes.
-        **fields: further ones of the learner.
+        targets: what it learns.
+        roles: of the networks of means.
+        losses: of all networks.
+        other_roles: of the networks of quantiles and of variances; those of the means by default.
     """
     other_roles = roles if other_roles is None else other_roles
-    first = config.ensemble(featurizer, roles, **means)
-    first.mixes_linear = isinstance(featurizer, StreamFeaturizer) and featurizer.base_models is not None
-    of_quantiles = [config.ensemble(featurizer, other_roles, target, **kind) for target, kind in enumerate(quantiles)]
-    of_variances = None if variances is None else config.ensemble(featurizer, other_roles, **variances)
-    kind = Classes() if targets is None else Numbers.of_stream(targets)
-    return Learner(featurizer, kind, first, of_quantiles, of_variances, **fields)
+    means = config.ensemble(featurizer, roles, **losses.means)
+    means.mixes_linear = isinstance(featurizer, StreamFeaturizer) and featurizer.base_models is not None
+    quantiles = [config.ensemble(featurizer, other_roles, t, **loss) for t, loss in enumerate(losses.quantiles)]
+    variances = None if losses.variances is None else config.ensemble(featurizer, other_roles, **losses.variances)
+    return Learner(featurizer, targets, means, quantiles, variances)
 
 
 def build_stream(
     config: NetworkConfig,
     featurizer: StreamFeaturizer,
+    targets: Classes | Numbers,
     roles: Sequence[Role],
-    means: Mapping[str, Any],
-    quantiles: Sequence[Mapping[str, Any]] = (),
-    variances: Mapping[str, Any] | None = None,
+    losses: Losses,
     networks: int = OF_STREAMS["n_networks"],
-    **fields: Any,
 ) -> Learner:
     """A new learner whose models are weighted by how well each predicted recently.
 
     Arguments are those of `build`. `networks` is the number of networks of quantiles, and of variances.
     """
-    kinds = means, quantiles, variances
-    learner = build(config, featurizer, roles, *kinds, alternating(COLUMNS, networks), **fields)
+    learner = build(config, featurizer, targets, roles, losses, alternating(COLUMNS, networks))
     if learner.means.networks[0].num_classes >= MANY_CLASSES:
         for network in learner.means.networks:
             set_initial_logits(network, np.full(network.num_heads, -math.log(SAMPLED_HEADS)))
     linear_models = featurizer.base_models.models if featurizer.base_models is not None else 0
     for ensemble in learner.ensembles if len(roles) + linear_models > 1 else ():
         models = len(ensemble.members) + (linear_models if ensemble.mixes_linear else 0)
-        targets = ensemble.heads if ensemble.config.record.heads == "num_outputs" else 1
-        ensemble.combination = Hedge.equal(models, targets, ensemble.link)
+        heads = ensemble.heads if ensemble.config.record.heads == "num_outputs" else 1
+        ensemble.combination = Hedge.equal(models, heads, ensemble.link)
     return learner

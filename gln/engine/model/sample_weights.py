@@ -1,8 +1,7 @@
-"""Convert sample weights to visits: which samples are learned, in which order, and the fraction of a step for each.
+"""Convert sample weights to sample indices and step sizes: a sample of weight 2 is learned twice, one of 0.5 by half a
+step.
 
-Also which visits are copies of one sample, because a network that learned one of them has seen the others.
-
-Shapes: N samples, F features, V visits.
+Shapes: N samples, F features, V indices of the samples to learn, in this order.
 """
 # ruff: noqa: N803, N806 - X is scikit-learn's name
 
@@ -14,25 +13,25 @@ import numpy as np
 from scipy.sparse import issparse
 
 FIT_WEIGHTS, STREAM_WEIGHT = (1, 10), 100  # bounds of the mean weight in a table, and largest weight in a stream
-MISSING = -271.828  # stands for NaN in sort keys; unlikely as a real value
+MISSING = -271.828  # stands for NaN in projections; unlikely as a real value
 
 
-def table_visits(X: Any, targets: np.ndarray, weights: np.ndarray | None, shuffle: bool) -> tuple[Any, Any]:
-    """The samples that a pass of `fit` visits, and the fraction of a step of each, None if all steps are whole.
+def indices_of_table(X: Any, targets: np.ndarray, weights: np.ndarray | None, shuffle: bool) -> tuple[Any, Any]:
+    """The samples that a pass of `fit` learns, and the fraction of a step of each, None if all steps are whole.
 
-    A sample of weight 2 is visited like two of weight 1. If visits are shuffled, the order of the samples makes no
-    difference. Shapes: (N, F), (..., N), (N,) or None -> (V,), (V,) or None.
+    If a pass shuffles, the order of the samples makes no difference. Shapes: (N, F), (..., N), (N,) or None ->
+    (V,), (V,) or None.
     """
     order = _sorted(X, targets) if shuffle else np.arange(X.shape[0])
     if weights is None:
         return order, None
     mean = weights.mean()
-    visits, step_sizes = repeated(weights[order] * (np.clip(mean, *FIT_WEIGHTS) / mean))
-    return order[visits], step_sizes
+    repeats, step_sizes = repeated(weights[order] * (np.clip(mean, *FIT_WEIGHTS) / mean))
+    return order[repeats], step_sizes
 
 
-def stream_visits(name: str, weights: np.ndarray | None) -> tuple[Any, Any]:
-    """`table_visits` for a part of a stream, in its own order: (N,) or None -> (V,), (V,) or None.
+def indices_of_stream(name: str, weights: np.ndarray | None) -> tuple[Any, Any]:
+    """`indices_of_table` for samples of a stream, in their own order: (N,) or None -> (V,), (V,) or None.
 
     Raises ValueError as `check_stream_weights` does.
     """
@@ -51,9 +50,9 @@ def check_stream_weights(name: str, weights: np.ndarray) -> None:  # (N,)
 
 
 def repeated(weights: np.ndarray) -> tuple[np.ndarray, Any]:
-    """Visit a sample of weight w ceil(w) times, each with w / ceil(w) of a step."""
+    """Indices in which a sample of weight w occurs ceil(w) times, each with w / ceil(w) of a step."""
     whole = np.rint(weights)
-    weights = np.where(np.isclose(weights, whole, rtol=1e-9, atol=0), whole, weights)  # or rounding errors add visits
+    weights = np.where(np.isclose(weights, whole, rtol=1e-9, atol=0), whole, weights)  # or rounding errors add indices
     times = np.ceil(weights).astype(int)
     step_sizes = (weights / np.maximum(times, 1)).repeat(times)
     return np.arange(len(weights)).repeat(times), None if (step_sizes == 1).all() else step_sizes
@@ -62,18 +61,18 @@ def repeated(weights: np.ndarray) -> tuple[np.ndarray, Any]:
 def _sorted(X: Any, targets: np.ndarray) -> np.ndarray:  # (N, F), (..., N) -> (N,)
     """An order of the samples that does not depend on their original order, except among equal samples."""
     by_target = np.lexsort(np.atleast_2d(targets))
-    return by_target[_keys(X)[by_target].argsort(kind="stable")]
+    return by_target[projected(X)[by_target].argsort(kind="stable")]
 
 
-def _keys(X: Any) -> np.ndarray:  # (N, F) -> (N,)
-    """A random projection of the samples. It is summed feature by feature, so that dense and sparse arrays give equal
+def projected(X: Any) -> np.ndarray:  # (N, F) -> (N,)
+    """A random projection of the samples, summed feature by feature, so that dense and sparse arrays give equal
     results."""
     direction = np.random.default_rng(0).normal(size=X.shape[1])
     if issparse(X):
         X = X.astype(np.float64)
         X.data = np.nan_to_num(X.data, nan=MISSING)
         return X @ direction
-    keys = np.zeros(len(X))
+    sums = np.zeros(len(X))
     for column, factor in zip(X.T, direction, strict=True):
-        keys += factor * np.nan_to_num(column.astype(np.float64), nan=MISSING)
-    return keys
+        sums += factor * np.nan_to_num(column.astype(np.float64), nan=MISSING)
+    return sums

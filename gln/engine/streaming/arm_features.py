@@ -18,8 +18,9 @@ import numpy as np
 
 from gln.engine.batches import SampleBatch, Words
 from gln.engine.ensemble.ensemble import SHALLOW, SLOW
-from gln.engine.model.builders import NetworkConfig, build_stream
+from gln.engine.model.builders import Losses, NetworkConfig, build_stream
 from gln.engine.model.learner import Learner
+from gln.engine.model.targets import Numbers
 from gln.engine.networks.protocol import Rate
 from gln.engine.preprocessing.target_encoding import MOST_ONE_HOT
 from gln.engine.streaming.arm_heads import Features
@@ -66,7 +67,7 @@ class JointArms(SaveableStream):
 
     def _build(self, featurizer, heads):
         featurizer = featurizer.with_base_models(heads, are_classes=False)
-        learner = build_stream(self.config, featurizer, ROLES, {"loss": "squared_error"}, targets=1)
+        learner = build_stream(self.config, featurizer, Numbers.of_stream(1), ROLES, Losses({"loss": "squared_error"}))
         learner.start_counting()
         return learner
 

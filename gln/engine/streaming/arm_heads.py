@@ -15,8 +15,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gln.engine.ensemble.ensemble import COLUMNS
-from gln.engine.model.builders import NetworkConfig, build_stream
+from gln.engine.model.builders import Losses, NetworkConfig, build_stream
 from gln.engine.model.learner import Learner
+from gln.engine.model.targets import Numbers
 from gln.engine.networks.protocol import Rate
 from gln.engine.streaming.estimator import SaveableStream, StreamEstimator, check_rates
 from gln.engine.streaming.schema import StreamSchema
@@ -40,8 +41,9 @@ class ArmHeads(SaveableStream):
 
     def _build(self, featurizer, heads):
         featurizer = featurizer.with_base_models(heads, are_classes=False, uses_bins=False, least_squares=True)
-        kind = {"loss": "squared_error", "num_outputs": heads}
-        learner = _with_handicap(build_stream(self.config, featurizer, [COLUMNS], kind, targets=1), 0)
+        losses = Losses({"loss": "squared_error", "num_outputs": heads})
+        learner = build_stream(self.config, featurizer, Numbers.of_stream(1), [COLUMNS], losses)
+        _with_handicap(learner, 0)
         learner.start_counting(heads)
         return learner
 

@@ -159,7 +159,7 @@ class StreamSchema:
         self._add_levels(levels)
         return features_of(values, self.places)
 
-    def filled(self, x: Mapping[Hashable, Any]) -> Mapping[Hashable, Any]:
+    def filled(self, x: Mapping[Any, Any]) -> Mapping[Any, Any]:
         """A sample with 0 for each known feature, except categories, that is absent from it if it is `Sparse`."""
         if not isinstance(x, Sparse):
             return x

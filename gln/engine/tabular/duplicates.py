@@ -1,70 +1,53 @@
 """Samples of a table that are copies of one another, because a network that learned one of them has seen the others.
 
-Shapes: N samples, F features, T targets, V visits.
+Shapes: N samples, F features, T targets.
 """
-# ruff: noqa: N803, N806 - X is scikit-learn's name
+# ruff: noqa: N803 - X is scikit-learn's name
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import chain
+import itertools
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csc_array, issparse
+from scipy.sparse import csc_array
 
-from gln.engine.model.sample_weights import _keys
+from gln.engine.model.sample_weights import projected
 
 # Equal rows are copies if they are this many times as frequent as if their values were independent. Rows drawn with
 # replacement from a table of numbers are 10^3 to 10^100 times as frequent, equal rows of a few categories up to 10^2.
 RARER = 100
 
 
-def copies(X: Any, targets: np.ndarray, visits: np.ndarray) -> np.ndarray:  # (N, F), (..., N), (V,) -> (V,)
-    """A number for each visit, equal for visits of the same sample and of its copies, as in a bootstrap sample.
+def find_copies(X: Any, targets: np.ndarray) -> np.ndarray:  # (N, F), (N,) or (T, N) -> (N,)
+    """The first copy of each sample, by index, as in a bootstrap sample.
 
     Samples with equal features are copies if their targets are equal too, and so many are unlikely to be equal by
-    chance. In a table of a few categories they are repeated measurements: a network that left out all of them would
+    chance. In a table of a few categories they are repeated measurements: a network that held out all of them would
     predict them worse than networks predict samples that are really new.
-    """
-    count, targets = X.shape[0], np.atleast_2d(targets)
-    if len(np.unique(_keys(X))) == count:
-        return visits
-    times = np.bincount(visits, minlength=count)
-    keys, chance = _chance(X, targets, times)
-    _, first, cells = np.unique(np.where(times > 0, keys, np.nan), return_index=True, return_inverse=True)
-    differ = np.bincount(cells, (targets != targets[:, first[cells]]).any(axis=0)) > 0
-    are_copies = ~differ & (np.bincount(cells, times) > RARER * len(visits) * chance[first])
-    return np.where(are_copies[cells], first[cells], np.arange(count))[visits]
-
-
-def _chance(X: Any, targets: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each sample a number that those with equal features share, and how frequent features and targets like its own
-    would be if all were independent.
 
     Features of 0 are left out, so that it makes no difference whether a category is one column or one per level.
-
-    Shapes: (N, F), (T, N), visits of each sample (N,) -> (N,), (N,).
     """
-    keys, logs = np.zeros((2, len(times)))
-    factors = np.append(np.random.default_rng(0).normal(size=X.shape[1]), np.zeros(len(targets)))
-    columns = chain(_nonzero(X), ((np.arange(len(times)), target) for target in targets))
-    for factor, (rows, values) in zip(factors, columns, strict=True):
-        codes, _ = pd.factorize(values, use_na_sentinel=False)
-        keys[rows] += factor * (1 + codes)
-        logs[rows] += np.log(np.bincount(codes, times[rows]).clip(1) / times.sum())[codes]
-    return keys, np.exp(logs)
+    count, targets = X.shape[0], np.atleast_2d(targets)
+    if len(np.unique(projected(X))) == count:
+        return np.arange(count)
+    codes = csc_array(X, dtype=np.float64, copy=True)
+    codes.eliminate_zeros()
+    logs = np.empty(len(codes.data))
+    for start, stop in itertools.pairwise(codes.indptr):
+        code, frequency = _code_and_frequency(codes.data[start:stop], count)
+        codes.data[start:stop], logs[start:stop] = 1 + code, np.log(frequency)
+    chance = np.exp(np.bincount(codes.indices, logs, count))  # of these features and targets if all were independent
+    for target in targets:
+        chance *= _code_and_frequency(target, count)[1]
+    _, first, group, sizes = np.unique(projected(codes), return_index=True, return_inverse=True, return_counts=True)
+    differ = np.bincount(group, (targets != targets[:, first[group]]).any(axis=0)) > 0
+    are_copies = ~differ & (sizes > RARER * count * chance[first])
+    return np.where(are_copies[group], first[group], np.arange(count))
 
 
-def _nonzero(X: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The rows of each column that are not 0, and their values."""
-    if issparse(X):
-        X = csc_array(X)
-        for start, stop in zip(X.indptr, X.indptr[1:], strict=False):
-            found = X.data[start:stop] != 0
-            yield X.indices[start:stop][found], X.data[start:stop][found]
-    else:
-        for column in X.T:
-            rows = np.flatnonzero(column)
-            yield rows, column[rows]
+def _code_and_frequency(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:  # (n,) -> (n,), (n,)
+    """A number for each distinct value, and how frequent it is among `count` samples."""
+    code, _ = pd.factorize(values, use_na_sentinel=False)
+    return code, np.bincount(code)[code] / count

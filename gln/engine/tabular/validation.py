@@ -38,7 +38,7 @@ from gln.engine.preprocessing.category_codes import (
 Method = TypeVar("Method", bound=Callable[..., Any])
 # A sparse table that is not wide is made dense chunk by chunk. Magnitudes are checked afterwards, by column.
 ALLOWED = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "ensure_all_finite": False}
-# Parts of the errors that `validate_data` raises if a value is not a number.
+# Texts in the errors that `validate_data` raises if a value is not a number.
 OF_CONVERSION = ("could not convert", "float() argument", "setting an array element")
 ADVICE = (
     "convert it by pandas.to_numeric, or, if it is a category, give it the dtype 'category' or name it in "
@@ -82,11 +82,11 @@ class Validation(BaseEstimator):
         try:
             return validate_data(self, X, *y, **ALLOWED, **checks)
         except (TypeError, ValueError) as error:
-            found = _first_other(X) if any(part in str(error) for part in OF_CONVERSION) else None
+            found = _first_other(X) if any(text in str(error) for text in OF_CONVERSION) else None
             if found is None:
                 raise
-            said = f" ({error})" if isinstance(error, TypeError) else ""
-            raise type(error)(f"X: expected numbers, got {found}{said}") from error
+            reason = f" ({error})" if isinstance(error, TypeError) else ""
+            raise type(error)(f"X: expected numbers, got {found}{reason}") from error
 
     def _check_magnitude(self, X):
         """Raise ValueError, naming the column, for infinity and for numbers that float32 cannot hold; NaN passes."""
@@ -110,7 +110,7 @@ class Validation(BaseEstimator):
         if issparse(X):
             raise ValueError("X: expected a dense array or a frame for categorical_features, got a sparse array")
         if learning:
-            self.categories_ = {i: self._with_new(own, column_of(X, i)) for i, own in self._levels.items()}
+            self.categories_ = {i: self._with_new(levels, column_of(X, i)) for i, levels in self._levels.items()}
         return with_codes(X, self._levels)
 
     def _with_new(self, levels, column):
@@ -186,11 +186,11 @@ def with_weight(
     return _rows(X, learned), _rows(y, learned), weights[learned]
 
 
-def _rows(values: Any, places: np.ndarray) -> Any:
-    """Some rows of a table or of targets."""
+def _rows(values: Any, indices: np.ndarray) -> Any:
+    """The rows of a table or of targets with these indices."""
     if isinstance(values, (pd.DataFrame, pd.Series)):
-        return values.iloc[places]
-    return (values.tocsr() if issparse(values) else values)[places]
+        return values.iloc[indices]
+    return (values.tocsr() if issparse(values) else values)[indices]
 
 
 def _checked_weights(sample_weight: Any, X: Any) -> np.ndarray:
