@@ -105,11 +105,6 @@ class HashedLinear(OwnsArrays):
         """The largest number of slots."""
         return max(FIRST_SLOTS, min(MOST_SLOTS, 1 << (MOST_NUMBERS // (self.models * self.heads)).bit_length() - 1))
 
-    def make_room(self, terms: int) -> None:
-        """Have enough slots for a sample of so many terms."""
-        while 2 * (self._used[0] + terms) > len(self.keys) < self.most:
-            self.double()
-
     def double(self) -> None:
         """Move everything to twice as many slots."""
         used = np.flatnonzero(self.keys)

@@ -66,10 +66,6 @@ class Ensemble:
     # In streams with base predictors, what each network reads, as for `Featurizer.widened`. Then the linear models are
     # combined, too, after the networks.
     reads: Sequence[int] = ()
-    fixed: Any = dataclasses.field(default=None, init=False, repr=False, compare=False)  # of `fused_step`
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "fixed": None}  # compiled code cannot be pickled
 
     @property
     def config(self) -> Any:

@@ -60,7 +60,7 @@ class Hedge(OwnsArrays):
         spread = np.zeros(0) if self.spread is None else np.array(self.spread, np.float64)
         own = UNWEIGHTED if step_sizes is None else plain(step_sizes)
         before = compiled(sums_before)(plain(losses), sums, spread, own, batch_size)
-        self.losses[:] = sums  # in place, because `fused_step` gathers its arguments anew for other arrays
+        self.losses[:] = sums  # in place, because `fused` gathers its arguments anew for other arrays
         if self.spread is not None:
             self.spread[:] = spread
         return before

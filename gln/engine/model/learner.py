@@ -15,9 +15,10 @@ import numpy as np
 from gln.engine.batches import CHUNK, check_magnitude, check_steps, chunks, dense
 from gln.engine.ensemble.ensemble import Ensemble, predictions
 from gln.engine.ensemble.hedge import Hedge
+from gln.engine.model import fused
 from gln.engine.model.featurizers import Featurizer, by_feature
-from gln.engine.model.fused_step import compile_step, in_one_call, is_single, learn_single, predict_single
-from gln.engine.model.targets import Classes, Numbers
+from gln.engine.model.fused import Lesson
+from gln.engine.model.targets import Classes, Numbers, Units
 from gln.engine.networks.gate_counts import GateCounts
 from gln.engine.networks.protocol import Network, Rate
 from gln.engine.networks.surgery import add_class, with_outputs
@@ -36,6 +37,10 @@ class Learner:
     ensembles: list[Ensemble]
     counts: Any = None  # `GateCounts` of the rows of the first group's networks, or None if nobody asks for them
     learning_rate: Rate | None = None  # None: the rates of streams
+    fixed: Any = dataclasses.field(default=None, init=False, repr=False, compare=False)  # of `fused`
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "fixed": None}  # compiled code cannot be pickled
 
     @classmethod
     def of_network(cls, network: Network, standardizer: Any = None, learning_rate: Rate | None = None) -> Learner:
@@ -104,12 +109,10 @@ class Learner:
         self.targets.check(targets, count, first.heads)
         check_steps(step_sizes, batch_size, count)
         featurizer = self.featurizer.grown(samples, categorical, self.targets.count(first), self.targets.are_classes)
-        given = self.learning_rate  # before anything changes, because a callable may fail
-        rates = None
-        if given is not None:
-            rates = [np.array([each.rates(count, given) for each in ensemble.networks]) for ensemble in self.ensembles]
-        if first.fixed is None and not predicts and self._is_single(samples):
-            compile_step(self.featurizer, first)
+        # Before anything changes, because a callable may fail.
+        rates = None if self.learning_rate is None else self._rates(count)
+        if self.fixed is None and not predicts and self._is_single(samples):
+            fused.prepare(self)  # before anything is learned, because this may fail or be interrupted
         self._read_by(featurizer)
         predicted: list[Any] = []
         for part in self.targets.parts(targets, batch_size, first):
@@ -131,17 +134,12 @@ class Learner:
         batch_size: int,
         predicts: bool,
     ) -> np.ndarray | None:
-        y, units = self.targets.learn(targets, self.ensembles[0], predicts)
-        counted = None if self.featurizer.categories is None else self.targets.counted(targets, y)
-        if rates is None:
-            rates = [ensemble.rates(y.shape[1]) for ensemble in self.ensembles]
-        rates = rates if step_sizes is None else [each * step_sizes for each in rates]
+        lesson, units = self.lesson(targets, step_sizes, rates, predicts)
+        y, rates = lesson.targets, lesson.rates
         if not predicts and self._is_single(samples):
-            picked = learn_single(self.featurizer, self.ensembles[0], samples, counted, y, rates[0], step_sizes)
-            if self.counts is not None:
-                self.counts.learn(self._of_networks(picked), y)
+            fused.learn(self, samples, lesson)
             return None
-        z, means = self.featurizer.learn(samples, counted, y, step_sizes), None
+        z, means = self.featurizer.learn(samples, lesson.counted, y, step_sizes), None
         if self.counts is not None:
             self.counts.learn(self._contexts(z), y)
         for ensemble, rates_of_group in zip(self.ensembles, rates, strict=True):
@@ -153,7 +151,29 @@ class Learner:
         return None if means is None else units.zero + units.unit * means
 
     def _is_single(self, samples: Any) -> bool:
-        return len(self.ensembles) == 1 and is_single(self.featurizer, self.ensembles[0], samples)
+        return samples.shape[1] == 1 and fused.can_learn(self, samples)
+
+    def lesson(
+        self,
+        targets: np.ndarray,
+        step_sizes: np.ndarray | None,
+        rates: list[np.ndarray] | None = None,
+        predicts: bool = False,
+    ) -> tuple[Lesson, Units]:
+        """What the next samples teach, and the units in which each of them is predicted before."""
+        y, units = self.targets.learn(targets, self.ensembles[0], predicts)
+        counted = None if self.featurizer.categories is None else self.targets.counted(targets, y)
+        rates = self._rates(y.shape[1]) if rates is None else rates
+        if step_sizes is not None:
+            rates = [rates_of_ensemble * step_sizes for rates_of_ensemble in rates]
+        return Lesson(y, counted, rates, step_sizes), units
+
+    def _rates(self, count: int) -> list[np.ndarray]:
+        """The rates of the next samples, (M, count) for each ensemble."""
+        given = self.learning_rate
+        if given is None:
+            return [ensemble.rates(count) for ensemble in self.ensembles]
+        return [np.array([each.rates(count, given) for each in ensemble.networks]) for ensemble in self.ensembles]
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
 
@@ -190,8 +210,8 @@ class Learner:
     def predict(self, samples: Any, ensemble: int = 0) -> np.ndarray:
         """A group's predictions: probabilities of each class against the rest, or numbers. (F, B) -> (C, B)."""
         own = self.ensembles[ensemble]
-        if is_single(self.featurizer, own, samples):
-            return self.targets.in_units(predict_single(self.featurizer, own, samples)[0], own)
+        if samples.shape[1] == 1 and fused.can_predict(self, samples):
+            return self.targets.in_units(fused.predict(self, samples, ensemble)[0], own)
         [predicted] = predictions(self.featurizer, *self.featurizer.parts(samples), own)
         return self.targets.in_units(own.combined(predicted), own)
 
@@ -250,9 +270,9 @@ class Learner:
             parts = [self.counted(samples[:, part]) for part in chunks(samples.shape[1])]
             predicted, counts = (np.concatenate(each, axis=1) for each in zip(*parts, strict=True))
             return predicted, counts
-        if in_one_call(self.featurizer, self.ensembles[0], samples):
-            predicted, picked = predict_single(self.featurizer, self.ensembles[0], samples)
-            predicted, contexts = self.targets.in_units(predicted, self.ensembles[0]), self._of_networks(picked)
+        if fused.can_predict(self, samples):
+            predicted, picked = fused.predict(self, samples)
+            predicted, contexts = self.targets.in_units(predicted, self.ensembles[0]), fused.split(picked, self.counts)
         else:
             predicted, contexts = self.predict(samples), self._contexts(self.featurizer.standardised(samples))
         return predicted, self.counts.mean(contexts)
@@ -261,10 +281,6 @@ class Learner:
         """How unlike the counted samples these are, in (0, 1]: (F, B) -> (B,)."""
         parts = (self.featurizer.standardised(samples[:, part]) for part in chunks(samples.shape[1]))
         return np.concatenate([self.counts.novelty(self._contexts(z)) for z in parts])
-
-    def _of_networks(self, picked: np.ndarray) -> list[np.ndarray]:  # (B, N of all) -> M of (B, N)
-        ends = itertools.accumulate((len(rows) for rows in self.counts.rows), initial=0)
-        return [picked[:, start:stop] for start, stop in itertools.pairwise(ends)]
 
     def _contexts(self, z: Any) -> list[np.ndarray]:  # (D, B) -> M of (B, N)
         return [

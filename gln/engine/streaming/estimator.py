@@ -21,7 +21,7 @@ from gln.engine.model.featurizers import Featurizer
 from gln.engine.model.learner import Learner
 from gln.engine.model.persistence import Saveable
 from gln.engine.preprocessing.category_codes import warn_of_numbers
-from gln.engine.streaming.prequential import frame_of, joined, parts_of, predict_then_learn, runs, singles
+from gln.engine.streaming.prequential import frame_of, joined, predict_then_learn, runs, segments_of, singles
 from gln.engine.streaming.schema import CONSTANT, Samples, StreamSchema, check_frame, is_missing
 
 PREVIOUS = ("previous", "label")  # name of the feature that `memory` adds
@@ -108,7 +108,7 @@ class StreamEstimator(StreamSchema, Saveable):
             predicted = predict_then_learn(learner, known, rows, targets, step_sizes, categorical)
         else:
             alone = samples.rows.shape[1] == 1  # several visits of one sample are learned one by one
-            for part in singles(rows.shape[1]) if alone else parts_of(learner, rows, targets):
+            for part in singles(rows.shape[1]) if alone else segments_of(learner, rows, targets):
                 own = None if step_sizes is None else step_sizes[part]
                 self._teach(learner, rows[:, part], targets[..., part], own, categorical)
         self._learner = learner
