@@ -155,16 +155,16 @@ def step(
     # Long, because each function that calls the others would take a second to compile.
     learns = learning > 0
     columns, words, step_sizes = batch.columns, batch.words, batch.step_sizes
-    targets, rates, input_sizes = batch.targets, batch.rates, state.inputs
+    rates, input_sizes = batch.rates, state.inputs
     networks, all_planes, ensembles = state.networks, state.planes, state.ensembles
     z, _ = standardise(
         columns, state.statistics, counts and learns, state.floor, state.limit, state.far, state.limit, 0.0
     )
     size, samples = z.shape
-    if not learns:
-        targets = np.full(targets.shape, np.float32(np.nan))
+    targets, y = np.empty(batch.targets.shape, np.float32), np.empty(batch.targets.shape)
+    for c, b in np.ndindex(targets.shape):
+        targets[c, b] = y[c, b] = batch.targets[c, b] if learns else np.nan
     models = state.crosses, state.bound, state.most, state.slots, state.squares, state.cells, state.are_classes
-    y = targets.astype(np.float64)
     base, _ = base_predictions(z, features, *models, words, state.numbers, y, step_sizes, learns)
     # What networks without the memory see, and what they mix: base predictions, then columns with their distances.
     some, base_of_some = z, base
