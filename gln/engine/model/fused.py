@@ -55,7 +55,7 @@ def can_learn(learner: Any, samples: Any) -> bool:
 
 
 def predict(learner: Any, samples: Any, number: int = 0) -> tuple[np.ndarray, np.ndarray]:  # (F, B) -> (K, B), (N, B)
-    """The combined predictions of an ensemble, in its networks' units, and the rows that samples pick in the networks."""
+    """The combined predictions of an ensemble, in its networks' units, and the rows that samples pick in them."""
     featurizer, count = learner.featurizer, samples.shape[1]
     features, words = features_and_words(samples)
     if features is samples:
@@ -155,7 +155,7 @@ def _gather(featurizer: Any, ensembles: list[Ensemble], gathered: list[Any]) -> 
 
     from gln.engine.model import fused_step as compiled
 
-    base_models, networks = featurizer.base_models, [network for each in ensembles for network in each.networks]
+    base_models, networks = featurizer.base_models, [network for ensemble in ensembles for network in ensemble.networks]
     of_ensembles = tuple(_state_of(ensemble, compiled.EnsembleState) for ensemble in ensembles)
     planes, _, learning = zip(*(network.of_sample for network in networks), strict=True)
     offset = log_share(ensembles[0].heads) if base_models.linear.are_classes else 0.0

@@ -107,17 +107,8 @@ def run(
                 return b
             alone = sample(batch, b)
         for learning in range(0 if predicts else 1, 2 if learns else 1):
-            step(
-                alone,
-                alone.features if learning else alone.known,
-                b,
-                predicted,
-                picked,
-                number,
-                learning,
-                counts,
-                state,
-            )
+            seen = alone.features if learning else alone.known
+            step(alone, seen, b, predicted, picked, number, learning, counts, state)
     return count
 
 
@@ -152,7 +143,7 @@ def step(
     state: State,
 ) -> None:
     """Predict samples, or learn a single one."""
-    # Long, because each function that calls the others would take a second to compile.
+    # Long, because each function that calls the others would take seconds to compile.
     learns = learning > 0
     columns, words, step_sizes = batch.columns, batch.words, batch.step_sizes
     rates, input_sizes = batch.rates, state.inputs
@@ -167,19 +158,19 @@ def step(
     models = state.crosses, state.bound, state.most, state.slots, state.squares, state.cells, state.are_classes
     base, _ = base_predictions(z, features, *models, words, state.numbers, y, step_sizes, learns)
     # What networks without the memory see, and what they mix: base predictions, then columns with their distances.
-    some, base_of_some = z, base
+    visible, base_of_visible = z, base
     if len(state.columns) < size:
-        some = np.empty((len(state.columns), samples), np.float32)
-        for i in range(len(some)):
+        visible = np.empty((len(state.columns), samples), np.float32)
+        for i in range(len(visible)):
             for b in range(samples):
-                some[i, b] = z[state.columns[i], b]
-        base_of_some = base[: len(base) - 2 * (size - len(some))].copy()
-        fill_distances(some, base_of_some[len(base) - 2 * size :])
-    network, neuron, row = 0, 0, 0
+                visible[i, b] = z[state.columns[i], b]
+        base_of_visible = base[: len(base) - 2 * (size - len(visible))].copy()
+        fill_distances(visible, base_of_visible[len(base) - 2 * size :])
+    first, neuron, row = 0, 0, 0
     for e in range(len(ensembles)):
         ensemble = ensembles[e]
         if number != ALL and number != e:
-            network += ensemble.networks
+            first += ensemble.networks
             continue
         members, heads = len(ensemble.losses), ensemble.heads
         of_members, of_heads = np.empty((members, heads, samples), np.float32), targets
@@ -189,18 +180,18 @@ def step(
                 for b in range(samples):
                     of_heads[c, b] = targets[ensemble.target, b]
         for m in range(ensemble.networks):
-            own = with_learning(networks[network], learns)
-            planes = all_planes[network]
-            seen, mixed = (z, base) if planes[0].shape[2] == size else (some, base_of_some)
-            inputs = read(mixed[len(mixed) - input_sizes[network] :], own.bias, own.bound)
+            network = with_learning(networks[first + m], learns)
+            planes = all_planes[first + m]
+            seen, mixed = (z, base) if planes[0].shape[2] == size else (visible, base_of_visible)
+            inputs = read(mixed[len(mixed) - input_sizes[first + m] :], network.bias, network.bound)
             contexts = gate_block(*planes, seen, np.ascontiguousarray(seen.T))
-            p = outputs(own, learn_block(own, inputs, contexts, of_heads, rates[network]))
+            p = outputs(network, learn_block(network, inputs, contexts, of_heads, rates[first + m]))
             for b in range(samples):
                 for j in range(len(contexts)):
                     picked[neuron + j, begin + b] = contexts[j, b]
                 for c in range(heads):
                     of_members[m, c, b] = p[c, b]
-            network, neuron = network + 1, neuron + len(contexts)
+            neuron += len(contexts)
         linear = base[size : size + (members - ensemble.networks) * heads]
         add_linear(of_members, linear, state.are_classes)
         if learns:
@@ -214,7 +205,7 @@ def step(
             for c in range(heads):
                 for b in range(samples):
                     predicted[row + c, begin + b] = combined[c, b]
-        row += heads
+        first, row = first + ensemble.networks, row + heads
 
 
 @inlined

@@ -84,12 +84,12 @@ def _learn_fused(
     lesson, units = learner.lesson(targets, None if step_sizes is None else step_sizes.astype(np.float32))
     predicted, first, rows = fused.learn(learner, samples, lesson, known), 0, []
     for ensemble in learner.ensembles:
-        own = predicted[first : first + ensemble.heads]
+        standardised = predicted[first : first + ensemble.heads]
         if ensemble.target is None:
-            rows.append(units.zero + units.unit * own)
+            rows.append(units.zero + units.unit * standardised)
         else:
             target = slice(ensemble.target, ensemble.target + 1)
-            rows.append(np.sort(units.zero[target] + units.unit[target] * own, axis=0))
+            rows.append(np.sort(units.zero[target] + units.unit[target] * standardised, axis=0))
         first += ensemble.heads
     return np.concatenate(rows)
 
