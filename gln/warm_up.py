@@ -61,11 +61,12 @@ def tables(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
 
 
 def streams(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
-    """`partial_fit` with many samples, and with one, which two networks learn in one compiled call."""
+    """`partial_fit` with many samples, and with one, which takes one compiled call."""
     for estimator, classifies in estimators():
-        for some in (slice(0, 50), slice(50, 51), slice(51, 52)):
-            known = {"classes": [False, True]} if classifies else {}
-            estimator.partial_fit(x[:, some].T, y[some] > 0 if classifies else y[some], **known).predict(x[:, some].T)
+        known = {"classes": [False, True]} if classifies else {}
+        for rows in (slice(0, 50), slice(50, 51), slice(51, 52)):
+            samples, targets = x[:, rows].T, y[rows] > 0 if classifies else y[rows]
+            estimator.partial_fit(samples, targets, **known).predict(samples)
 
 
 def decisions(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
@@ -84,12 +85,12 @@ def lines(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
     from gln.river import GLNRegressor as OfNumbers
 
     numbers = pd.DataFrame(x.T, columns=list("abcde"))
-    for some in (numbers, numbers.assign(a=np.where(y > 0, "yes", "no"))):
+    for frame in (numbers, numbers.assign(a=np.where(y > 0, "yes", "no"))):
         for memory in (False, True):
-            OfClasses(backend="numba", memory=memory).predict_learn_many(some, (y > 0).tolist())
+            OfClasses(backend="numba", memory=memory).predict_learn_many(frame, (y > 0).tolist())
         for model in (OfNumbers(backend="numba", quantiles=(0.1, 0.9)), OfNumbers(backend="numba", density=True)):
-            model.predict_learn_many(some, y.tolist())
-        OfNumbers(backend="numba").predict_learn_many(some, y.tolist())
+            model.predict_learn_many(frame, y.tolist())
+        OfNumbers(backend="numba").predict_learn_many(frame, y.tolist())
     rows = [{"a": number, f"word {place % 30}": 1} for place, number in enumerate(y)]
     OfClasses(backend="numba").predict_learn_many(rows, (y > 0).tolist())
 

@@ -122,11 +122,6 @@ class HashedLinear(WritableArrays):
             self.double()
         return predictions
 
-    def make_room(self, terms: int) -> None:
-        """Have enough slots for a sample of so many terms."""
-        while 2 * (self._used[0] + terms) > len(self.keys) < self.max_slots:
-            self.double()
-
     def double(self) -> None:
         """Move everything to twice as many slots."""
         used, keys = np.flatnonzero(self.keys), np.zeros(2 * len(self.keys), np.int64)

@@ -57,10 +57,6 @@ class ClassDensityClassifier:
     def means(self) -> Ensemble:
         return Ensemble([Member(network) for density in self.classes for network in density.networks])
 
-    @property
-    def ensembles(self) -> list[Ensemble]:
-        return [self.means]
-
     def set_learning_rate(self, rate: Rate | None) -> None:
         self.learning_rate = rate
 

@@ -106,10 +106,6 @@ class Ensemble:
     target: int | None = None  # the one whose quantiles these networks predict
     shape: JohnsonSU | None = None  # if they predict variances, the shape of the densities; None is normal
     mixes_linear: bool = False  # whether the linear models that predict the same targets are combined, too, as the last
-    fixed: Any = dataclasses.field(default=None, init=False, repr=False, compare=False)  # of `fused_step`
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "fixed": None}  # compiled code cannot be pickled
 
     @property
     def networks(self) -> list[Network]:

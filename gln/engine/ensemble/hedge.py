@@ -63,7 +63,7 @@ class Hedge(WritableArrays):
         spread = np.zeros(0) if self.spread is None else np.array(self.spread, np.float64)
         steps = UNWEIGHTED if step_sizes is None else plain(step_sizes)
         before = compiled(fading_sums)(plain(losses), sums, spread, steps, batch_size)
-        self.losses[:] = sums  # in place, because `fused_step` gathers its arguments anew for other arrays
+        self.losses[:] = sums  # in place, because `fused` gathers its arguments anew for other arrays
         if self.spread is not None:
             self.spread[:] = spread
         return before

@@ -1,166 +1,227 @@
-"""A single sample of a stream in one compiled call, because a call takes as long as what it computes.
+"""The compiled step of `gln.engine.model.fused`: everything that a learner does with a sample, in one loop.
 
-It is for networks of `gln_numba` and does what `Featurizer`, `Ensemble` and `Hedge` do for samples together.
+It imports Numba, so others import this module when they need it.
 
-Shapes: F features, D columns made from them, C heads, M networks with N neurons in all.
+Shapes: B samples, F features, D columns made from them, C heads of the means, K heads of all ensembles, M networks with
+N neurons in all.
 """
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable
+import functools
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
-from scipy.sparse import issparse
 
-from gln.engine.batches import Words, check_samples, features_and_words, no_words
-from gln.engine.ensemble.ensemble import COLUMNS, Ensemble
-from gln.engine.ensemble.hedge import Hedge
-from gln.engine.jit import plain
-from gln.engine.model.featurizers import StreamFeaturizer
-from gln.engine.networks.head_sampling import log_sampling_rate
-from gln.engine.preprocessing.scaling import Standardizer
+from gln.engine.base_models import online
+from gln.engine.base_models.fading_bin_means import BinCounts
+from gln.engine.base_models.hashed_linear import HashTable
+from gln.engine.base_models.least_squares import Squares
+from gln.engine.batches import Words
+from gln.engine.ensemble import hedge
+from gln.engine.jit import compiled
+from gln.engine.preprocessing import scaling
+from gln.engine.preprocessing.basis_expansion import fill_distances
+from gln_numba import Network, gate_block, learn_block, outputs, read
 
-ONE, NO_SPREAD = np.ones(1), np.zeros(0)
+# Compiled functions, because what is a helper is compiled once more.
+standardise = compiled(scaling.standardise)
+base_predictions = compiled(online.predict_base_models, *online.HELPERS)
+add_linear_predictions = compiled(hedge.add_linear_predictions)
+combine_by_losses = compiled(hedge.combine_by_losses)
+log_or_squared_losses = compiled(hedge.log_or_squared_losses)
+fading_sums = compiled(hedge.fading_sums)
+# Numba inlines what `run` calls once: calls with so many arguments take seconds to compile.
+njit: Any = numba.njit
+inlined = functools.partial(njit, inline="always")
+entry = njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
+ALL = -1  # in place of the number of an ensemble
 
 
-def is_single(featurizer: Any, ensemble: Ensemble, samples: Any) -> bool:
-    """Whether these samples are one, that this reading and this group can take in one call."""
-    return samples.shape[1] == 1 and in_one_call(featurizer, ensemble, samples)
+class EnsembleState(NamedTuple):
+    networks: int  # how many
+    heads: int
+    target: int  # whose quantiles it predicts, -1 for means and classes
+    levels: np.ndarray  # of these quantiles, (heads,) or (0,)
+    losses: np.ndarray  # (members, targets), of its hedge
+    spread: np.ndarray  # (targets,) or (0,)
 
 
-def in_one_call(featurizer: Any, ensemble: Ensemble, samples: Any) -> bool:
-    """Whether this reading and this group can predict these samples in one call."""
-    return (
-        isinstance(featurizer, StreamFeaturizer)
-        and ensemble.mixes_linear
-        and not issparse(samples)
-        and isinstance(featurizer.standardizer, Standardizer)
-        and type(ensemble.combination) is Hedge
-        and ensemble.link in ("logit", "itself")
-        and hasattr(ensemble.networks[0], "of_sample")
+class State(NamedTuple):
+    """What stays the same from sample to sample, and arrays that learning changes."""
+
+    statistics: np.ndarray  # (7, D), of the standardizer
+    floor: float
+    limit: float
+    far: float
+    numbers: np.ndarray  # (F,), the column of each feature, -1 for a category
+    crosses: bool  # whether linear models have feature crosses
+    bound: float  # of the predictions of linear models
+    most: int  # of the slots of linear models
+    slots: HashTable
+    squares: Squares
+    cells: BinCounts
+    are_classes: bool
+    columns: np.ndarray  # (S,), those that networks without the memory see
+    offset: float  # of logits
+    ensembles: Any  # tuple of `EnsembleState`
+    inputs: np.ndarray  # (M,), of each network
+    planes: Any  # tuple of M, of `gln_numba` as the networks
+    networks: Any
+
+
+class Batch(NamedTuple):
+    columns: np.ndarray  # (D, B)
+    known: np.ndarray  # (F, B), the features as they are predicted, before a new level is known
+    features: np.ndarray  # (F, B), as they are learned
+    words: Words
+    targets: np.ndarray  # (C, B) float32
+    rates: np.ndarray  # (M, B) float32
+    step_sizes: np.ndarray  # (B,)
+
+
+@entry
+def run(
+    batch: Batch,
+    predicted: np.ndarray,  # (K, B), filled
+    picked: np.ndarray,  # (N, B), filled with the rows that the samples pick
+    number: int,  # of the only ensemble that predicts, or ALL
+    predicts: bool,
+    learns: bool,
+    counts: bool,  # whether the standardizer is still to count them
+    begin: int,
+    state: State,
+) -> int:
+    """Predict samples together; or if this `learns`, learn them one after another, and each is predicted before.
+
+    Returns the number of samples that were processed: it stops where linear models need more slots.
+    """
+    count, terms = batch.known.shape[1], 1
+    for column in state.numbers:
+        terms += column < 0 and state.crosses
+    for b in range(begin, count if learns else 1):
+        alone = batch
+        if learns:
+            first, end = batch.words.starts[b], batch.words.starts[b + 1]
+            needed = terms * (1 + len(state.numbers) + end - first)
+            if len(state.slots.keys) < state.most and 2 * (state.slots.used[0] + needed) > len(state.slots.keys):
+                return b
+            alone = sample(batch, b)
+        for learning in range(0 if predicts else 1, 2 if learns else 1):
+            seen = alone.features if learning else alone.known
+            step(alone, seen, b, predicted, picked, number, learning, counts, state)
+    return count
+
+
+@inlined
+def sample(batch: Batch, b: int) -> Batch:
+    columns, known, features, words, targets, rates, step_sizes = batch
+    first, end = words.starts[b], words.starts[b + 1]
+    numbers, codes, values = words.numbers[first:end], words.codes[first:end], words.values[first:end]
+    words = Words(words.starts[b : b + 2] - first, numbers, codes, values)
+    columns, known, features = column(columns, b), column(known, b), column(features, b)
+    return Batch(columns, known, features, words, column(targets, b), column(rates, b), step_sizes[b : b + 1])
+
+
+@compiled
+def column(array: np.ndarray, b: int) -> np.ndarray:  # (D, B) -> (D, 1)
+    alone = np.empty((len(array), 1), array.dtype)
+    for i in range(len(array)):
+        alone[i, 0] = array[i, b]
+    return alone
+
+
+@inlined
+def step(
+    batch: Batch,
+    features: np.ndarray,  # (F, B)
+    begin: int,  # the first sample's place in `predicted` and `picked`
+    predicted: np.ndarray,
+    picked: np.ndarray,
+    number: int,
+    learning: int,
+    counts: bool,
+    state: State,
+) -> None:
+    """Predict samples, or learn a single one."""
+    # Long, because each function that calls the others would take seconds to compile.
+    learns = learning > 0
+    columns, words, step_sizes = batch.columns, batch.words, batch.step_sizes
+    rates, input_sizes = batch.rates, state.inputs
+    networks, all_planes, ensembles = state.networks, state.planes, state.ensembles
+    z, _ = standardise(
+        columns, state.statistics, counts and learns, state.floor, state.limit, state.far, state.limit, 0.0
     )
+    size, samples = z.shape
+    targets, y = np.empty(batch.targets.shape, np.float32), np.empty(batch.targets.shape)
+    for c, b in np.ndindex(targets.shape):
+        targets[c, b] = y[c, b] = batch.targets[c, b] if learns else np.nan
+    models = state.crosses, state.bound, state.most, state.slots, state.squares, state.cells, state.are_classes
+    base, _ = base_predictions(z, features, *models, words, state.numbers, y, step_sizes, learns)
+    # What networks without the memory see, and what they mix: base predictions, then columns with their distances.
+    visible, base_of_visible = z, base
+    if len(state.columns) < size:
+        visible = np.empty((len(state.columns), samples), np.float32)
+        for i in range(len(visible)):
+            for b in range(samples):
+                visible[i, b] = z[state.columns[i], b]
+        base_of_visible = base[: len(base) - 2 * (size - len(visible))].copy()
+        fill_distances(visible, base_of_visible[len(base) - 2 * size :])
+    first, neuron, row = 0, 0, 0
+    for e in range(len(ensembles)):
+        ensemble = ensembles[e]
+        if number != ALL and number != e:
+            first += ensemble.networks
+            continue
+        members, heads = len(ensemble.losses), ensemble.heads
+        of_members, of_heads = np.empty((members, heads, samples), np.float32), targets
+        if ensemble.target >= 0:
+            of_heads = np.empty((heads, samples), np.float32)
+            for c in range(heads):
+                for b in range(samples):
+                    of_heads[c, b] = targets[ensemble.target, b]
+        for m in range(ensemble.networks):
+            network = with_learning(networks[first + m], learns)
+            planes = all_planes[first + m]
+            seen, mixed = (z, base) if planes[0].shape[2] == size else (visible, base_of_visible)
+            inputs = read(mixed[len(mixed) - input_sizes[first + m] :], network.bias, network.bound)
+            contexts = gate_block(*planes, seen, np.ascontiguousarray(seen.T))
+            p = outputs(network, learn_block(network, inputs, contexts, of_heads, rates[first + m]))
+            for b in range(samples):
+                for j in range(len(contexts)):
+                    picked[neuron + j, begin + b] = contexts[j, b]
+                for c in range(heads):
+                    of_members[m, c, b] = p[c, b]
+            neuron += len(contexts)
+        linear = base[size : size + (members - ensemble.networks) * heads]
+        add_linear_predictions(of_members, linear, state.are_classes)
+        if learns:
+            if ensemble.target >= 0:
+                losses = quantile_losses(of_members, of_heads, ensemble.levels)
+            else:
+                losses = log_or_squared_losses(of_members, of_heads, state.are_classes)
+            fading_sums(losses, ensemble.losses, ensemble.spread, step_sizes, 1)
+        else:
+            combined = combine_by_losses(of_members, ensemble.losses, state.offset, state.are_classes)
+            for c in range(heads):
+                for b in range(samples):
+                    predicted[row + c, begin + b] = combined[c, b]
+        first, row = first + ensemble.networks, row + heads
 
 
-def compile_step(featurizer: Any, ensemble: Ensemble) -> None:
-    """Compile what `learn_single` calls, before anything is learned, because this may fail or be interrupted."""
-    _fixed(featurizer, ensemble)
+@inlined
+def with_learning(network: Network, learns: bool) -> Network:
+    """`network._replace(learns=learns)`, which Numba does not know."""
+    sizes, bias, normalize, bound, clipping, loss, quantiles, small, rows, weights, batch_size, _ = network
+    return Network(sizes, bias, normalize, bound, clipping, loss, quantiles, small, rows, weights, batch_size, learns)
 
 
-def predict_single(
-    featurizer: Any, ensemble: Ensemble, samples: Any
-) -> tuple[np.ndarray, np.ndarray]:  # (C, B), (B, N)
-    """The combined predictions for a sample, or for several, in the networks' units, and the rows that each picks."""
-    features, words = features_and_words(samples)
-    if features is samples:
-        check_samples(features, len(featurizer.numbers))  # compiled loops do not; samples with words have been checked
-    columns = features if featurizer.encoding is None else featurizer.encoding.transform(features)
-    fixed, count = _fixed(featurizer, ensemble), samples.shape[1]
-    y, rates = fixed.nothing if count == 1 else (each.repeat(count, axis=1) for each in fixed.nothing)
-    return _run(fixed.predicts, columns, features, words, y, rates, ONE, False)
-
-
-def learn_single(
-    featurizer: Any,
-    ensemble: Ensemble,
-    samples: Any,
-    counted: np.ndarray | None,
-    y: np.ndarray,
-    rates: np.ndarray,
-    step_sizes: np.ndarray | None,
-) -> np.ndarray:  # (1, N)
-    """Learn a sample, and return the rows that it picks; arguments as for `Featurizer.learn` and `Ensemble.learn`."""
-    features, words = features_and_words(samples)
-    columns = features
-    if featurizer.encoding is not None:
-        assert counted is not None
-        columns = featurizer.encoding.learn(features, counted, step_sizes)
-    counts = not featurizer.standardizer.is_warming_up
-    if not counts:
-        featurizer.standardizer.count_first(columns)
-    fixed = with_room(featurizer, ensemble, len(features) + len(words.numbers))
-    share = ONE if step_sizes is None else plain(step_sizes)
-    _, picked = _run(fixed.learns, columns, features, words, y, rates, share, counts)
-    for network in ensemble.networks:
-        network.step += 1
-    return picked
-
-
-def _run(
-    call: _Call, columns: Any, features: Any, words: Words, y: Any, rates: Any, share: np.ndarray, counts: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """`step`. Arrays must be as it was compiled for, which it does not check."""
-    y, rates = (np.ascontiguousarray(each, np.float32) for each in (y, rates))
-    return call.step(plain(columns), plain(features), words, y, rates, share, counts, *call.arguments)
-
-
-class _Call(NamedTuple):
-    """Arguments of `step` that stay the same from sample to sample, and the step compiled for them."""
-
-    step: Callable[..., tuple[np.ndarray, np.ndarray]]
-    arguments: tuple[Any, ...]
-
-
-def _call(arguments: tuple[Any, ...]) -> _Call:
-    from numba import typeof
-
-    from gln.engine.model.fused_loops import step
-
-    one, other = np.zeros((1, 1)), np.zeros((1, 1), np.float32)
-    of_sample = one, one, no_words(1), other, other, ONE, False
-    # To find what was compiled for the types of so many arguments takes a third of a call, so it is done once.
-    return _Call(step.compile((*map(typeof, (*of_sample, *arguments)),)), arguments)
-
-
-class _Fixed(NamedTuple):
-    """What stays the same from sample to sample."""
-
-    parts: list[Any]  # what they were made from
-    used: np.ndarray  # (1,), slots of linear models
-    room: float  # most slots that may be used
-    joined: int  # times that linear models have each feature
-    nothing: tuple[np.ndarray, np.ndarray]  # targets and rates of samples that are only predicted
-    predicts: _Call
-    learns: _Call
-
-
-def with_room(featurizer: Any, ensemble: Ensemble, count: int) -> _Fixed:
-    """What stays the same, with enough slots for a sample of so many features and words."""
-    fixed, base_models = _fixed(featurizer, ensemble), featurizer.base_models
-    if base_models is not None and fixed.used[0] + (terms := fixed.joined * (1 + count)) > fixed.room:
-        base_models.linear.make_room(terms)
-        return _fixed(featurizer, ensemble)
-    return fixed
-
-
-def _fixed(featurizer: Any, ensemble: Ensemble) -> _Fixed:
-    """What stays the same for this reading and this group, gathered anew only if a part was replaced."""
-    base_models, mixture, networks = featurizer.base_models, ensemble.combination, ensemble.networks
-    assert base_models is not None
-    statistics, *options = featurizer.standardizer.loop_state
-    of_sample: list[Any] = [network.of_sample for network in networks]  # type: ignore[attr-defined] # of gln_numba
-    parts = [statistics, featurizer.numbers, base_models.linear.keys, base_models.least_squares, base_models.bin_means]
-    parts += [mixture.losses, mixture.spread, *of_sample]
-    known = ensemble.fixed
-    if known is not None and len(known.parts) == len(parts) and all(map(operator.is_, known.parts, parts)):
-        return known
-    linear, heads, inputs = base_models.linear, ensemble.heads, np.array([network.base_size for network in networks])
-    offset = log_sampling_rate(heads) if linear.are_classes else 0.0
-    of_mixture = mixture.losses, NO_SPREAD if mixture.spread is None else mixture.spread, offset
-    same = (
-        statistics,
-        *options,
-        featurizer.numbers,
-        *base_models.arguments,
-        featurizer.columns_of(COLUMNS),
-        inputs,
-        *of_mixture,
-    )
-    planes, *both = zip(*of_sample, strict=True)
-    calls = [_call((*same, planes, own, learns)) for own, learns in zip(both, (False, True), strict=True)]
-    nothing = np.full((heads, 1), np.nan, np.float32), np.zeros((len(networks), 1), np.float32)
-    room = len(linear.keys) / 2 if len(linear.keys) < linear.max_slots else np.inf
-    joined = 1 + int((featurizer.numbers < 0).sum()) * (linear.models > 1)
-    ensemble.fixed = _Fixed(parts, linear.table.used, room, joined, nothing, *calls)
-    return ensemble.fixed
+@compiled
+def quantile_losses(predicted: np.ndarray, targets: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """As `hedge.expert_losses`: (M, Q, B), (Q, B), (Q,) -> (M, 1, B)."""
+    losses = np.zeros((len(predicted), 1, predicted.shape[2]))
+    for m, q, b in np.ndindex(predicted.shape):
+        error = targets[q, b] - predicted[m, q, b]
+        losses[m, 0, b] += max(levels[q] * error, (levels[q] - 1) * error)
+    return losses

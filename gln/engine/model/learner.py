@@ -15,10 +15,10 @@ import numpy as np
 
 from gln.engine.batches import CHUNK, check_magnitude, check_steps, chunks, dense
 from gln.engine.ensemble.ensemble import Ensemble, Member
-from gln.engine.model import attribution
+from gln.engine.model import attribution, fused
 from gln.engine.model.featurizers import PlainFeaturizer
-from gln.engine.model.fused_step import compile_step, in_one_call, is_single, learn_single, predict_single
-from gln.engine.model.targets import Classes
+from gln.engine.model.fused import Lesson
+from gln.engine.model.targets import Classes, Units
 from gln.engine.networks.gate_counts import GateCounts
 from gln.engine.networks.protocol import Network, Rate
 from gln.engine.networks.surgery import add_class, with_outputs
@@ -38,6 +38,10 @@ class Learner:
     variances: Ensemble | None = None  # of all targets
     counts: Any = None  # `GateCounts` of the networks of the means, or None if nobody asks for them
     learning_rate: Rate | None = None  # None: the rates of streams
+    fixed: Any = dataclasses.field(default=None, init=False, repr=False, compare=False)  # of `fused`
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "fixed": None}  # compiled code cannot be pickled
 
     @classmethod
     def of_network(cls, network: Network, standardizer: Any = None, learning_rate: Rate | None = None) -> Learner:
@@ -92,9 +96,10 @@ class Learner:
         check_steps(step_sizes, batch_size, count)
         kind = self.targets.count(self.means), self.targets.are_classes
         featurizer = self.featurizer.grown(samples, categorical, *kind)
-        rates = self._given_rates(count)  # before anything changes, because a callable may fail
-        if self.means.fixed is None and not predicts and self._is_single(samples):
-            compile_step(self.featurizer, self.means)
+        # Before anything changes, because a callable may fail.
+        rates = None if self.learning_rate is None else self._rates(count)
+        if self.fixed is None and not predicts and self._is_single(samples):
+            fused.prepare(self)  # before anything is learned, because this may fail or be interrupted
         self._grow(featurizer)
         predicted: list[Any] = []
         for segment in self.targets.segments(targets, batch_size, self.means):
@@ -106,12 +111,6 @@ class Learner:
             predicted.append(self._learn_segment(*arguments))
         return predicted if predicts else []
 
-    def _given_rates(self, count: int) -> list[np.ndarray] | None:  # of (M, B)
-        """The rates of the next samples in each ensemble, if they are not those of streams."""
-        if (rate := self.learning_rate) is None:
-            return None
-        return [np.array([network.rates(count, rate) for network in each.networks]) for each in self.ensembles]
-
     def _learn_segment(
         self,
         samples: Any,
@@ -122,20 +121,15 @@ class Learner:
         predicts: bool,
     ) -> np.ndarray | None:
         """Learn samples of which none brings anything new."""
-        y, units = self.targets.learn(targets, self.means, predicts)
-        counted = None if self.featurizer.encoding is None else self.targets.counted(targets, y)
-        if rates is None:
-            rates = [ensemble.rates(y.shape[1]) for ensemble in self.ensembles]
-        rates = rates if step_sizes is None else [ensemble_rates * step_sizes for ensemble_rates in rates]
+        lesson, units = self.lesson(targets, step_sizes, rates, predicts)
         if not predicts and self._is_single(samples):
-            picked = learn_single(self.featurizer, self.means, samples, counted, y, rates[0], step_sizes)
-            if self.counts is not None:
-                self.counts.learn(self._of_networks(picked), y)
+            fused.learn(self, samples, lesson)
             return None
-        blocks, means = self.featurizer.learn(samples, counted, y, step_sizes), None
+        y, means = lesson.targets, None
+        blocks = self.featurizer.learn(samples, lesson.counted, y, step_sizes)
         if self.counts is not None:
             self.counts.learn(self._contexts(blocks.columns), y)
-        for ensemble, ensemble_rates in zip(self.ensembles, rates, strict=True):
+        for ensemble, ensemble_rates in zip(self.ensembles, lesson.rates, strict=True):
             # Variances are of deviations from the combined means; nothing else needs combining.
             combines = ensemble is self.means and (predicts or self.variances is not None)
             learned = ensemble.targets_of(y, means), ensemble_rates
@@ -144,7 +138,29 @@ class Learner:
         return None if means is None else units.zero + units.unit * means
 
     def _is_single(self, samples: Any) -> bool:
-        return len(self.ensembles) == 1 and is_single(self.featurizer, self.means, samples)
+        return samples.shape[1] == 1 and fused.can_learn(self, samples)
+
+    def lesson(
+        self,
+        targets: np.ndarray,
+        step_sizes: np.ndarray | None,
+        rates: list[np.ndarray] | None = None,
+        predicts: bool = False,
+    ) -> tuple[Lesson, Units]:
+        """What the next samples teach, and the units in which each of them is predicted before."""
+        y, units = self.targets.learn(targets, self.means, predicts)
+        counted = None if self.featurizer.encoding is None else self.targets.counted(targets, y)
+        rates = self._rates(y.shape[1]) if rates is None else rates
+        if step_sizes is not None:
+            rates = [ensemble_rates * step_sizes for ensemble_rates in rates]
+        return Lesson(y, counted, rates, step_sizes), units
+
+    def _rates(self, count: int) -> list[np.ndarray]:
+        """The rates of the next samples, (M, count) for each ensemble."""
+        rate, ensembles = self.learning_rate, self.ensembles
+        if rate is None:
+            return [ensemble.rates(count) for ensemble in ensembles]
+        return [np.array([network.rates(count, rate) for network in ensemble.networks]) for ensemble in ensembles]
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
 
@@ -196,8 +212,8 @@ class Learner:
     def predict(self, samples: Any, ensemble: Ensemble | None = None) -> np.ndarray:  # (F, B) -> (C, B)
         """Probabilities of each class against the rest, means, or the numbers that another ensemble predicts."""
         ensemble = self.means if ensemble is None else ensemble
-        if is_single(self.featurizer, ensemble, samples):
-            return self.targets.in_units(predict_single(self.featurizer, ensemble, samples)[0], ensemble)
+        if samples.shape[1] == 1 and ensemble is not self.variances and fused.can_predict(self, samples):
+            return self.targets.in_units(fused.predict(self, samples, ensemble)[0], ensemble)
         predicted = _by_chunks(lambda chunk: ensemble.predict(self.featurizer.transform(chunk)), samples)
         return self.targets.in_units(predicted, ensemble)
 
@@ -260,9 +276,9 @@ class Learner:
             found = [self.predict_and_count(samples[:, chunk]) for chunk in chunks(samples.shape[1])]
             predicted, counts = (np.concatenate(arrays, axis=1) for arrays in zip(*found, strict=True))
             return predicted, counts
-        if in_one_call(self.featurizer, self.means, samples):
-            predicted, picked = predict_single(self.featurizer, self.means, samples)
-            predicted, contexts = self.targets.in_units(predicted, self.means), self._of_networks(picked)
+        if fused.can_predict(self, samples):
+            predicted, picked = fused.predict(self, samples)
+            predicted, contexts = self.targets.in_units(predicted, self.means), fused.split(picked, self.counts)
         else:
             predicted, contexts = self.predict(samples), self._contexts(self.featurizer.standardised(samples))
         return predicted, self.counts.mean(contexts)
@@ -271,10 +287,6 @@ class Learner:
         """How unlike the counted samples these are, in (0, 1]."""
         standardised = self.featurizer.standardised
         return _by_chunks(lambda chunk: self.counts.novelty(self._contexts(standardised(chunk))), samples)
-
-    def _of_networks(self, picked: np.ndarray) -> list[np.ndarray]:  # (B, N of all) -> M of (B, N)
-        ends = itertools.accumulate((len(rows) for rows in self.counts.rows), initial=0)
-        return [picked[:, start:stop] for start, stop in itertools.pairwise(ends)]
 
     def _contexts(self, columns: Any) -> list[np.ndarray]:  # (D, B) -> M of (B, N)
         networks = self.means.networks

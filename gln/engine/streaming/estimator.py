@@ -25,10 +25,10 @@ from gln.engine.networks.protocol import Rate
 from gln.engine.streaming.prequential import (
     frame_of,
     joined,
-    parts_of,
     predict_then_learn,
     predictions_of,
     runs,
+    segments_of,
     singles,
 )
 from gln.engine.streaming.schema import (
@@ -89,7 +89,7 @@ class StreamEstimator:
             if indices is not None:
                 batch, targets = batch[:, indices], targets[..., indices]
             learner = self._learner_for(change, targets)
-            chunks = singles(batch.shape[1]) if is_single else parts_of(learner, batch, targets)
+            chunks = singles(batch.shape[1]) if is_single else segments_of(learner, batch, targets)
             if len(chunks) > 1:
                 check_rates(learner, batch.shape[1])
             for chunk in chunks:

@@ -1,8 +1,8 @@
-"""Samples of a stream that are predicted and then learned in turn, in one compiled call where that is possible.
+"""Samples of a stream, each predicted and then learned, in one compiled call where that is possible.
 
 The numbers are those of predicting and learning each sample alone, to the last bit.
 
-Shapes: B samples, F features, D columns made from them, C heads, K values that are predicted of a sample, N rows.
+Shapes: B samples, F features, K values that are predicted of a sample, N rows.
 """
 
 from __future__ import annotations
@@ -14,13 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gln.engine.batches import SampleBatch, no_words
-from gln.engine.jit import plain
-from gln.engine.model import fused_step as single
+from gln.engine.batches import SampleBatch
+from gln.engine.model import fused
 from gln.engine.model.learner import Learner
 from gln.engine.preprocessing.category_codes import Levels
-
-NO_WORDS = no_words(1)
 
 
 def runs(flags: np.ndarray) -> list[slice]:  # (N,)
@@ -30,11 +27,11 @@ def runs(flags: np.ndarray) -> list[slice]:  # (N,)
 
 
 def predictions_of(learner: Any, samples: Any) -> np.ndarray:  # (F, B) -> (K, B)
-    """The predictions of the first group, then quantiles in ascending order, then standard deviations."""
+    """Probabilities or means, then quantiles in ascending order, then standard deviations."""
     rows = [learner.predict(samples)]
-    for ensemble in learner.ensembles[1:]:
-        is_variance = ensemble.link == "log"
-        rows.append(learner.moments(samples)[1] if is_variance else np.sort(learner.predict(samples, ensemble), axis=0))
+    if isinstance(learner, Learner):
+        rows += [np.sort(learner.predict(samples, ensemble), axis=0) for ensemble in learner.quantiles]
+        rows += [] if learner.variances is None else [learner.moments(samples)[1]]
     return np.concatenate(rows)
 
 
@@ -50,44 +47,63 @@ def predict_then_learn(
 
     Args:
         known: (F, B), the samples without the levels that were unknown before each.
-        samples: (F, B), of known features; with words, each takes a call.
-        targets, shares, categorical: as for `Learner.learn`.
+        samples: (F, B), of known features.
+        targets, step_sizes, categorical: as for `Learner.learn`.
 
     Returns a list of `predictions_of` samples that follow one another, (K, n), which may have more values as classes
     are added.
     """
     predicted: list[np.ndarray] = []
-    together = samples.shape[1] > 1 and _fits_one_call(learner, samples)
-    if together:
-        _compile(learner)  # before anything is learned, because this may fail or be interrupted
-    for part in parts_of(learner, samples, targets):
-        first = part.start
-        while first < part.stop:
-            # The first sample of a part brings something new, to which the learner adapts when it comes alone.
-            if together and first > part.start and not learner.featurizer.standardizer.is_warming_up:
-                said = _learn_together(learner, known, samples, targets, step_sizes, slice(first, part.stop))
+    is_fused = samples.shape[1] > 1 and isinstance(learner, Learner) and fused.can_learn(learner, samples)
+    if is_fused:
+        fused.prepare(learner)  # before anything is learned, because this may fail or be interrupted
+    for segment in segments_of(learner, samples, targets):
+        first = segment.start
+        while first < segment.stop:
+            # The first sample of a segment brings something new, to which the learner adapts when it comes alone.
+            if is_fused and first > segment.start and not learner.featurizer.standardizer.is_warming_up:
+                rows = slice(first, segment.stop)
+                steps = None if step_sizes is None else step_sizes[rows]
+                predictions = _learn_fused(learner, known[:, rows], samples[:, rows], targets[..., rows], steps)
             else:
-                one = slice(first, first + 1)
-                said = predictions_of(learner, known[:, one])
-                own = (
-                    None if step_sizes is None or step_sizes[first] == 1 else step_sizes[one]
+                row = slice(first, first + 1)
+                predictions = predictions_of(learner, known[:, row])
+                steps = (
+                    None if step_sizes is None or step_sizes[first] == 1 else step_sizes[row]
                 )  # as it would come alone
-                learner.learn(samples[:, one], targets[..., one], own, categorical=categorical, predicts=False)
-            predicted.append(said)
-            first += said.shape[1]
+                learner.learn(samples[:, row], targets[..., row], steps, categorical=categorical, predicts=False)
+            predicted.append(predictions)
+            first += predictions.shape[1]
     return predicted
 
 
-def parts_of(learner: Any, samples: SampleBatch, targets: Any) -> list[slice]:
-    """Parts of these samples of which only the first brings a new class, or a level that becomes a column.
+def _learn_fused(
+    learner: Learner, known: SampleBatch, samples: SampleBatch, targets: np.ndarray, step_sizes: np.ndarray | None
+) -> np.ndarray:  # (K, B)
+    """`predict_then_learn` for samples that bring nothing new."""
+    lesson, units = learner.lesson(targets, None if step_sizes is None else step_sizes.astype(np.float32))
+    predicted, first, rows = fused.learn(learner, samples, lesson, known), 0, []
+    for ensemble in learner.ensembles:
+        standardised = predicted[first : first + ensemble.heads]
+        if ensemble.target is None:
+            rows.append(units.zero + units.unit * standardised)
+        else:
+            target = slice(ensemble.target, ensemble.target + 1)
+            rows.append(np.sort(units.zero[target] + units.unit[target] * standardised, axis=0))
+        first += ensemble.heads
+    return np.concatenate(rows)
 
-    Raises ValueError for targets that cannot be learned, because an error in a later part would come too late.
+
+def segments_of(learner: Any, samples: SampleBatch, targets: Any) -> list[slice]:
+    """Segments of these samples of which only the first brings a new class, or a level that becomes a column.
+
+    Raises ValueError for targets that cannot be learned, because an error in a later segment would come too late.
     """
-    count, (ensemble, *_) = samples.shape[1], learner.ensembles
+    count = samples.shape[1]
     if count == 1 or not isinstance(learner, Learner):
         return [slice(0, count)]
-    learner.targets.check(targets, count, ensemble.heads)
-    starts = {part.start for part in learner.targets.segments(targets, count, ensemble)}
+    learner.targets.check(targets, count, learner.means.heads)
+    starts = {segment.start for segment in learner.targets.segments(targets, count, learner.means)}
     if learner.featurizer.encoding is not None:
         starts.update(learner.featurizer.encoding.starts(samples.features))
     ends = [*sorted(starts | {0}), count]
@@ -100,64 +116,12 @@ def singles(count: int) -> list[slice]:
 
 def joined(predicted: Sequence[np.ndarray]) -> np.ndarray:  # N of (K, n) -> (sum of n, largest K)
     """Predictions, of which later ones may have more values, with 0 for what earlier ones lack."""
-    rows = np.zeros((sum(each.shape[1] for each in predicted), max((len(each) for each in predicted), default=0)))
-    first = 0
-    for each in predicted:
-        rows[first : first + each.shape[1], : len(each)] = each.T
-        first += each.shape[1]
+    count, most = sum(values.shape[1] for values in predicted), max((len(values) for values in predicted), default=0)
+    rows, first = np.zeros((count, most)), 0
+    for values in predicted:
+        rows[first : first + values.shape[1], : len(values)] = values.T
+        first += values.shape[1]
     return rows
-
-
-def _fits_one_call(learner: Any, samples: SampleBatch) -> bool:
-    """Whether the learner has no parts that need several calls, and samples have no words."""
-    if not isinstance(learner, Learner) or len(learner.ensembles) > 1 or learner.counts is not None:
-        return False
-    return not len(samples.words.numbers) and single.is_single(learner.featurizer, learner.means, samples[:, :1])
-
-
-def _learn_together(
-    learner: Learner,
-    known: SampleBatch,
-    samples: SampleBatch,
-    targets: np.ndarray,
-    step_sizes: np.ndarray | None,
-    rows: slice,
-) -> np.ndarray:  # (K, n)
-    """Predict and learn some of the samples in one compiled call."""
-    featurizer, ensemble = learner.featurizer, learner.means
-    own, given, count = samples[:, rows], learner.learning_rate, rows.stop - rows.start
-    rates = (
-        ensemble.rates(count) if given is None else np.array([each.rates(count, given) for each in ensemble.networks])
-    )
-    share = np.ones(count, np.float32) if step_sizes is None else step_sizes[rows].astype(np.float32)
-    y, units = learner.targets.learn(targets[..., rows], ensemble, False)
-    columns = own.features
-    if featurizer.encoding is not None:
-        columns = featurizer.encoding.learn(columns, learner.targets.counted(targets[..., rows], y), share)
-    arrays = [plain(each.T) for each in (columns, known[:, rows].features, own.features)]
-    steps = [np.ascontiguousarray(each.T, np.float32) for each in (y, rates * share)]
-    said, done = np.empty((count, len(y))), 0
-    while done < count:
-        done = _run(learner, done, *arrays, *steps, plain(share), said)
-    for network in ensemble.networks:
-        network.step += count
-    return units.zero + units.unit * said.T
-
-
-def _compile(learner: Learner) -> None:
-    """Compile what `_learn_together` calls, by a call without samples."""
-    _run(learner, 0, *np.empty((3, 0, 1)), *np.empty((2, 0, 1), np.float32), np.empty(0), np.empty((0, 1)))
-
-
-def _run(learner: Learner, begin: int, *arrays: np.ndarray) -> int:
-    """`turns` of arrays of its names, from sample `begin` on."""
-    from gln.engine.model.fused_loops import turns
-
-    columns, known, features, y, rates, share, said = arrays
-    fixed = single.with_room(learner.featurizer, learner.means, len(learner.featurizer.numbers))
-    kinds = *fixed.nothing, fixed.predicts.arguments, fixed.learns.arguments
-    most = fixed.room - fixed.joined * (1 + len(learner.featurizer.numbers))
-    return turns(begin, columns, known, features, NO_WORDS, y, rates, share, fixed.used, most, *kinds, said)
 
 
 def frame_of(

@@ -127,7 +127,7 @@ def test_rows_of_weight_0_are_as_if_they_were_not_there(kind, options, tmp_path)
     fine = bad.drop(index=[0, 3])
     predicted = turns.predict_learn_many(fine, [y[place] for place in fine.index], w[fine.index])
     assert len(predicted) == len(fine)
-    assert many._stream.schema.places.keys() == without._stream.schema.places.keys()
+    assert many._places.keys() == without._places.keys()
     expected = saved(without, tmp_path)
     for model in models:
         assert saved(model, tmp_path) == expected
@@ -184,21 +184,20 @@ class Broken:
         raise MemoryError
 
 
-@pytest.mark.parametrize("loop", ["step", "turns"])
+@pytest.mark.parametrize("call", ["learn_one", "predict_learn_many"])
 @pytest.mark.parametrize("made", [GLNClassifier, GLNRegressor])
-def test_nothing_is_learned_if_compiling_fails(loop, made, tmp_path, monkeypatch):
-    single_loops = pytest.importorskip("gln.engine.model.fused_loops")
+def test_nothing_is_learned_if_compiling_fails(call, made, tmp_path, monkeypatch):
+    fused_step = pytest.importorskip("gln.engine.model.fused_step")
     X, labels, numbers, _ = stream()
     y: list[Any] = labels if made is GLNClassifier else numbers
     model = made(seed=0)
     model.predict_learn_many(X[:60], y[:60])
     before = saved(model, tmp_path)
     loaded = made.load(tmp_path / "model")  # which has not gathered what its steps take
-    monkeypatch.setattr(single_loops, loop, Broken())
+    monkeypatch.setattr(fused_step, "run", Broken())
     x, target = dictionaries(X)[60], y[60]
-    known = X[60:70].drop(columns=["late", "rare"])  # rows of features alone, which take one call
     with pytest.raises(MemoryError):
-        loaded.learn_one(x, target) if loop == "step" else loaded.predict_learn_many(known, y[60:70])
+        loaded.learn_one(x, target) if call == "learn_one" else loaded.predict_learn_many(X[60:70], y[60:70])
     assert saved(loaded, tmp_path) == before
     monkeypatch.undo()
     loaded.learn_one(x, target)
