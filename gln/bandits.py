@@ -101,13 +101,7 @@ class GLNBandit(Saveable):
         seed: int | None = None,
     ) -> None:
         check_seed(seed)
-        for name, value, known in (("explore", explore, STRENGTHS), ("rewards", rewards, REWARDS)):
-            if not isinstance(value, str) or value not in known:
-                raise ValueError(f"{name}: expected one of {list(known)}, got {value!r}")
-        most = 1.0 if explore == "epsilon" else 1e30
-        is_number = isinstance(strength, (int, float, np.integer, np.floating))
-        if strength is not None and not (is_number and 0 <= strength <= most):
-            raise ValueError(f"strength: expected a number from 0 to {most:g}, got {strength!r}")
+        _check_options(explore, strength, rewards)
         offered = _offered(arms)
         self.arms = offered if isinstance(arms, Mapping) else tuple(offered)
         self.explore = explore
@@ -121,7 +115,7 @@ class GLNBandit(Saveable):
         self.seed = seed
         config = stream_config(layer_sizes, context_map_size, context_bias, backend, seed)
         self._options = config, learning_rate
-        self._model: ArmHeads | JointArms = ArmHeads(*self._options)
+        self._model: Any = ArmHeads(*self._options)
         self._retired: dict[Hashable, None] = {}  # a set in order, which a file can hold
         self._size: int | None = None  # length of contexts that are vectors
         self._draws = 0  # random decisions so far
@@ -362,6 +356,16 @@ class GLNBandit(Saveable):
         p = np.full(count, share / count)
         p[best] += 1 - share
         return p
+
+
+def _check_options(explore: Any, strength: Any, rewards: Any) -> None:
+    for name, value, known in (("explore", explore, STRENGTHS), ("rewards", rewards, REWARDS)):
+        if not isinstance(value, str) or value not in known:
+            raise ValueError(f"{name}: expected one of {list(known)}, got {value!r}")
+    most = 1.0 if explore == "epsilon" else 1e30
+    is_number = isinstance(strength, (int, float, np.integer, np.floating))
+    if strength is not None and not (is_number and 0 <= strength <= most):
+        raise ValueError(f"strength: expected a number from 0 to {most:g}, got {strength!r}")
 
 
 def _offered(arms: Any) -> dict[Any, Any]:

@@ -94,7 +94,9 @@ def one_by_one(bandit: GLNBandit, x: dict[str, Any], offered: dict[Any, Features
         sample: dict[Any, Any] = {("context", name): value for name, value in x.items()}
         sample |= {("arm", name): value for name, value in features.items()}
         sample |= {ARM: model._codes[arm]} if arm in model._codes else {}
-        found.append([float(each[0, 0]) for each in model.learner.counted(model._stream.schema.encode(sample))])
+        found.append(
+            [float(each[0, 0]) for each in model.learner.predict_and_count(model._stream.schema.encode(sample))]
+        )
     values, counts = zip(*found, strict=True)
     return list(values), list(counts)
 

@@ -19,8 +19,8 @@ from gln.engine.base_models.bin_means import (
     BinMeans,
     fit_bin_means,
 )
+from gln.engine.ensemble.ensemble import EXPANDED
 from gln.engine.jit import compiled
-from gln.engine.model.featurizers import by_feature
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 FOLDS = np.arange(400) % 8
@@ -217,10 +217,10 @@ def test_what_bins_know_is_learned(make, most):
 
 def test_a_continued_fit_keeps_its_bin_means():
     model = GLNClassifier(random_state=0, n_epochs=1).fit(X[:300], CLASSES[:300])
-    before = model.learner_.featurizer.cells.state()
+    before = model.learner_.featurizer.bin_means.state()
     predictions = model.predict_proba(X)
     model.partial_fit(X[300:], CLASSES[300:])
-    after = model.learner_.featurizer.cells.state()
+    after = model.learner_.featurizer.bin_means.state()
     assert all(np.array_equal(before[name], after[name]) for name in before)
     assert np.abs(model.predict_proba(X) - predictions).max() > 1e-3
 
@@ -233,13 +233,9 @@ def test_contributions_of_a_pair_are_half_of_each_feature(tmp_path):
     np.testing.assert_allclose(contributions.sum(axis=2) + constant, model.predict(frame), atol=1e-4)
     assert (contributions[..., 4] == 0).all()
     featurizer = model.learner_.featurizer
-    pair = featurizer.cells.features[-1]
+    [*_, pair] = featurizer.input_features(EXPANDED)[: -2 * featurizer.size].tolist()
     assert len(set(pair)) == 2
-    contributions = np.eye(featurizer.size + featurizer.cells.columns)[-1:][None]
-    ([[of_features]], constant) = by_feature(featurizer, contributions, X[:1].T, np.zeros(0))
-    np.testing.assert_array_equal(np.flatnonzero(of_features), pair)
-    assert constant.tolist() == [[0]]
-    assert (of_features[pair] == 0.5).all()
+    assert pair == featurizer.bin_means.features[-1].tolist()
 
 
 def test_of_many_features_the_best_ones_are_used():
@@ -261,7 +257,7 @@ def test_of_many_features_the_best_ones_are_used():
 def test_features_without_values_are_no_obstacle():
     samples = np.column_stack([np.full(60, np.nan), np.arange(60.0), np.full(60, np.nan)])
     model = GLNClassifier(random_state=0, n_epochs=2).fit(samples, np.arange(60) > 30)
-    assert model.learner_.featurizer.cells.grids.tolist() == [[1, NONE]]
+    assert model.learner_.featurizer.bin_means.grids.tolist() == [[1, NONE]]
     assert model.score(samples, np.arange(60) > 30) > 0.9
 
 

@@ -11,8 +11,8 @@ from scipy.special import expit
 from sklearn.datasets import load_breast_cancer, make_friedman1
 from sklearn.metrics import log_loss
 
-from gln.engine.ensemble.ensemble import Mean
-from gln.engine.ensemble.stacking import StackingWeights, calibration_error, equal, learned_blend
+from gln.engine.ensemble.ensemble import EXPANDED, Mean
+from gln.engine.ensemble.stacking import StackingWeights, calibration_error, equal_weights, fit_stacking
 from gln.engine.model.targets import sum_to_one
 from gln.engine.tabular.cross_fitting import FOLDS, draw_folds
 from gln.sklearn import GLNClassifier, GLNRegressor
@@ -59,12 +59,12 @@ def test_class_weights_correct_overconfident_networks(classes, rng):
     # One kind is overconfident, the other knows nothing.
     outputs = np.stack([logits / 0.3, rng.normal(size=logits.shape)])
     kinds = [np.array([0, 1]), np.array([2])]
-    blend = learned_blend(config(num_classes=classes), kinds, outputs, numbers, np.ones(40000))
+    blend = fit_stacking(config(num_classes=classes), kinds, outputs, numbers, np.ones(40000))
     np.testing.assert_allclose(blend.weights.ravel(), [0.15, 0.15, 0], atol=0.015)
     np.testing.assert_array_equal(blend.offsets, 0)
     of_networks = np.stack([outputs[0], outputs[0], outputs[1]])
-    mixed = sum_to_one(expit(blend.of(of_networks)))
-    losses = [log_loss(numbers, q.T) for q in (mixed, p, sum_to_one(expit(equal(3).of(of_networks))))]
+    mixed = sum_to_one(expit(blend.combine(of_networks)))
+    losses = [log_loss(numbers, q.T) for q in (mixed, p, sum_to_one(expit(equal_weights(3).combine(of_networks))))]
     assert losses[0] == pytest.approx(losses[1], abs=2e-3)
     assert losses[0] < losses[2] - 0.1
 
@@ -73,8 +73,8 @@ def test_sample_weights_count_as_numbers_of_samples(rng):
     logits, numbers = rng.normal(size=(2, 1, 30)), rng.integers(0, 2, 30)
     times = rng.integers(1, 4, 30)
     kinds = [np.array([0]), np.array([1])]
-    weighted = learned_blend(config(), kinds, logits, numbers, times.astype(float))
-    repeated = learned_blend(config(), kinds, logits.repeat(times, axis=2), numbers.repeat(times), np.ones(times.sum()))
+    weighted = fit_stacking(config(), kinds, logits, numbers, times.astype(float))
+    repeated = fit_stacking(config(), kinds, logits.repeat(times, axis=2), numbers.repeat(times), np.ones(times.sum()))
     np.testing.assert_allclose(weighted.weights, repeated.weights, atol=1e-4)
 
 
@@ -82,20 +82,20 @@ def test_weights_and_offsets_of_values(rng):
     y = rng.normal(size=(2, 20000))
     outputs = np.stack([2 * y - 0.4, rng.normal(size=y.shape)])
     kinds = [np.array([0]), np.array([1])]
-    blend = learned_blend(config(loss="squared_error", num_outputs=2), kinds, outputs, y, np.ones(20000))
+    blend = fit_stacking(config(loss="squared_error", num_outputs=2), kinds, outputs, y, np.ones(20000))
     np.testing.assert_allclose(blend.weights, np.array([[0.5, 0.5], [0, 0]]), atol=0.01)
     np.testing.assert_allclose(blend.offsets, 0.2, atol=0.01)
-    np.testing.assert_allclose(blend.of(outputs), y, atol=0.1)
+    np.testing.assert_allclose(blend.combine(outputs), y, atol=0.1)
 
 
 def test_offsets_of_quantiles(rng):
     y, levels = rng.normal(size=5000), (0.05, 0.5, 0.9)
     outputs = np.zeros((2, 3, 5000))
-    blend = learned_blend(
+    blend = fit_stacking(
         config(loss="quantile", quantiles=levels), [np.array([0]), np.array([1])], outputs, y, np.ones(5000)
     )
     np.testing.assert_array_equal(blend.weights, 0.5)
-    below = (y <= blend.of(outputs)).mean(axis=1)
+    below = (y <= blend.combine(outputs)).mean(axis=1)
     np.testing.assert_allclose(below, levels, atol=1e-3)
 
 
@@ -103,7 +103,7 @@ def test_offsets_of_quantiles(rng):
 @pytest.mark.parametrize("kind", [{}, {"loss": "squared_error"}, {"loss": "quantile", "quantiles": (0.1,)}])
 def test_few_samples_change_little(kind, count):
     outputs, y = np.ones((2, 1, count)), np.ones(count, int)
-    blend = learned_blend(config(**kind), [np.array([0]), np.array([1])], outputs, y, np.ones(count))
+    blend = fit_stacking(config(**kind), [np.array([0]), np.array([1])], outputs, y, np.ones(count))
     if count == 0 or "quantiles" in kind:
         np.testing.assert_allclose(blend.weights, 0.5)
         np.testing.assert_array_equal(blend.offsets, 0)
@@ -113,10 +113,10 @@ def test_few_samples_change_little(kind, count):
 
 def test_blends(rng):
     outputs = rng.normal(size=(3, 2, 5))
-    np.testing.assert_allclose(equal(3).of(outputs), outputs.mean(axis=0))
+    np.testing.assert_allclose(equal_weights(3).combine(outputs), outputs.mean(axis=0))
     blend = StackingWeights(np.array([[1, 2], [0, 1], [3, 0]]), np.array([0.5, -1]))
     np.testing.assert_allclose(
-        blend.of(outputs), [outputs[0, 0] + 3 * outputs[2, 0] + 0.5, 2 * outputs[0, 1] + outputs[1, 1] - 1]
+        blend.combine(outputs), [outputs[0, 0] + 3 * outputs[2, 0] + 0.5, 2 * outputs[0, 1] + outputs[1, 1] - 1]
     )
 
 
@@ -146,10 +146,10 @@ def test_calibration_error_of_known_cases():
 def test_fit_calibrates_probabilities():
     X, y = load_breast_cancer(return_X_y=True)
     model = GLNClassifier(random_state=0).fit(X[::2], y[::2])
-    blend = model.learner_.ensembles[0].combination
+    blend = model.learner_.means.combination
     assert blend.weights.sum() < 0.9  # the networks alone are overconfident
     sure = GLNClassifier(random_state=0).fit(X[::2], y[::2])
-    sure.learner_.ensembles[0].combination = Mean()
+    sure.learner_.means.combination = Mean()
     assert log_loss(y[1::2], model.predict_proba(X[1::2])) < log_loss(y[1::2], sure.predict_proba(X[1::2]))
 
 
@@ -159,7 +159,7 @@ def test_any_number_of_networks(networks):
     model = GLNClassifier([2], n_networks=networks, n_epochs=1, random_state=0).fit(X[:60], y[:60])
     encoded = sum(network.input_size > 60 for network in model.glns_)
     assert (len(model.glns_), encoded) == (networks, (networks + 1) // 2)
-    weights = model.learner_.ensembles[0].combination.weights[:, 0]
+    weights = model.learner_.means.combination.weights[:, 0]
     assert len(np.unique(weights[networks - encoded :])) == 1
     assert np.isfinite(model.predict_proba(X)).all()
 
@@ -168,11 +168,11 @@ def test_a_class_of_one_sample_is_learned_by_all():
     X, y = np.arange(40.0)[:, None], np.zeros(40, int)
     y[-1] = 1
     model = GLNClassifier([4], n_networks=7, random_state=0).fit(X, y)
-    z = model.learner_.featurizer.transform(X.T)
-    for network in model.glns_:
-        p = network.predict(*model.learner_.featurizer.read(network, z))
-        # In training, the cell of the sample could say nothing about its class.
-        assert p[-1] > 2 * np.median(p) if model.learner_.featurizer.encodes(network) else p[-1] == p.max()
+    blocks = model.learner_.featurizer.transform(X.T)
+    for member in model.learner_.means.members:
+        p = member.network.predict(*blocks.of(member))
+        # In training, the bin of the sample could say nothing about its class.
+        assert p[-1] > 2 * np.median(p) if member.role == EXPANDED else p[-1] == p.max()
 
 
 def test_binary_features_need_no_encodings(rng):
@@ -186,6 +186,6 @@ def test_binary_features_need_no_encodings(rng):
 def test_weights_of_several_targets_are_their_own(rng):
     X, y = make_friedman1(200, random_state=0)
     model = GLNRegressor([4], random_state=0).fit(X, np.stack([y, rng.normal(size=200)], axis=1))
-    weights = model.learner_.ensembles[0].combination.weights
+    weights = model.learner_.means.combination.weights
     assert weights.shape == (8, 2)
     assert weights[:, 1].sum() < 0.5 < weights[:, 0].sum()  # noise is predicted by its mean

@@ -15,7 +15,7 @@ from helpers import assert_same_state, learner_state
 
 from gln.engine.networks import files
 from gln.engine.preprocessing.category_codes import categorical_columns, new_levels, small_as_numbers, with_codes
-from gln.engine.preprocessing.target_encoding import FEW, MOST_CLASSES, STRENGTH, Column, TargetEncoding
+from gln.engine.preprocessing.target_encoding import MOST_CLASSES, MOST_ONE_HOT, STRENGTH, Column, TargetEncoding
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "n_networks": 2, "n_epochs": 2, "random_state": 0, "backend": "numpy"}
@@ -27,7 +27,7 @@ def table(count: int = 300, zips: int = 40, seed: int = 0) -> tuple[pd.DataFrame
     colour, code = rng.integers(0, 3, count), rng.integers(0, zips, count)
     y = ((colour == 1) ^ (code % 2 == 0)).astype(int)
     frame = pd.DataFrame({"colour": np.array(["red", "green", "blue"], object)[colour], "x": rng.normal(size=count)})
-    frame["zip"] = np.array([f"z{each}" for each in code], object)
+    frame["zip"] = np.array([f"z{number}" for number in code], object)
     frame.loc[::17, "zip"] = None
     frame.loc[::13, "colour"] = np.nan
     return frame, y
@@ -41,8 +41,8 @@ def by_loop(samples: Any, targets: Any, weights: Any, are_classes: bool) -> tupl
     seen: list[tuple[float, float, float]] = []  # code, target, weight
 
     def statistic(code: float) -> float:
-        own = [(target, weight) for other, target, weight in seen if other == code]
-        count, total = sum(weight for _, weight in own), sum(target * weight for target, weight in own)
+        of_level = [(target, weight) for other, target, weight in seen if other == code]
+        count, total = sum(weight for _, weight in of_level), sum(target * weight for target, weight in of_level)
         if count == 0:
             return math.nan
         if not are_classes:
@@ -60,8 +60,8 @@ def by_loop(samples: Any, targets: Any, weights: Any, are_classes: bool) -> tupl
 
 @pytest.mark.parametrize("python", [False, True])
 @pytest.mark.parametrize("are_classes", [True, False])
-@pytest.mark.parametrize("parts", [1, 200])
-def test_a_statistic_is_of_the_samples_before(monkeypatch, python, are_classes, parts):
+@pytest.mark.parametrize("batches", [1, 200])
+def test_a_statistic_is_of_the_samples_before(monkeypatch, python, are_classes, batches):
     if python:
         monkeypatch.setattr("gln.engine.preprocessing.target_encoding.compiled", lambda loop: loop)
     rng = np.random.default_rng(0)
@@ -71,8 +71,8 @@ def test_a_statistic_is_of_the_samples_before(monkeypatch, python, are_classes, 
     categories = TargetEncoding.of_numbers(1, 2 if are_classes else 1, are_classes).of_table({0: 30})
     assert categories.columns == [Column(0, target=int(are_classes))]
     found = [
-        categories.learn(codes[None, part], targets[..., part], weights[part])
-        for part in np.array_split(np.arange(200), parts)
+        categories.learn(codes[None, batch], targets[..., batch], weights[batch])
+        for batch in np.array_split(np.arange(200), batches)
     ]
     before, of_all = by_loop(codes, targets.ravel(), weights, are_classes)
     np.testing.assert_allclose(np.concatenate(found, axis=1)[0], before, rtol=1e-9, atol=1e-12)
@@ -114,11 +114,11 @@ def test_a_stream_of_several_features_in_one_call_or_many(are_classes, monkeypat
 def test_a_grown_copy_leaves_what_it_was_copied_from():
     samples, targets, _, categories = stream_of_levels(True)
     categories.learn(samples[:, :40], targets[:40])
-    before, said = copy.deepcopy(categories.state()), categories.transform(samples)
+    before, columns = copy.deepcopy(categories.state()), categories.transform(samples)
     for grown in (categories.of_stream(np.concatenate([samples, samples[1:2]]), {1, 2, 3, 4}), categories.with_class()):
         grown.learn(np.resize(samples, (grown.size, 90)), targets)
     assert_same_state(categories.state()["counts"], before["counts"])
-    np.testing.assert_array_equal(categories.transform(samples), said)
+    np.testing.assert_array_equal(categories.transform(samples), columns)
     again = TargetEncoding(**before)
     again.learn(samples[:, 40:], targets[40:])
     categories.learn(samples[:, 40:], targets[40:])
@@ -151,14 +151,14 @@ def test_few_levels_are_columns():
 
 
 def test_in_a_stream_columns_say_nothing_once_there_are_many_levels():
-    codes = np.arange(2.0 * FEW)[None] % (FEW + 1)
-    categories = TargetEncoding.of_numbers(0, 2, True).of_stream(codes[:, :FEW], {0})
-    assert len(categories.columns) == 1 + FEW
+    codes = np.arange(2.0 * MOST_ONE_HOT)[None] % (MOST_ONE_HOT + 1)
+    categories = TargetEncoding.of_numbers(0, 2, True).of_stream(codes[:, :MOST_ONE_HOT], {0})
+    assert len(categories.columns) == 1 + MOST_ONE_HOT
     assert categories.of_stream(codes[:, :2], {0}) is categories
-    columns = categories.learn(codes, np.zeros(2 * FEW, int))
-    np.testing.assert_array_equal(columns[:FEW, :FEW], np.eye(FEW))
-    assert np.isnan(columns[:FEW, FEW:]).all()
-    assert categories.of_stream(codes[:, :FEW], {0}) is categories
+    columns = categories.learn(codes, np.zeros(2 * MOST_ONE_HOT, int))
+    np.testing.assert_array_equal(columns[:MOST_ONE_HOT, :MOST_ONE_HOT], np.eye(MOST_ONE_HOT))
+    assert np.isnan(columns[:MOST_ONE_HOT, MOST_ONE_HOT:]).all()
+    assert categories.of_stream(codes[:, :MOST_ONE_HOT], {0}) is categories
 
 
 def test_statistics_of_many_classes_are_bounded():
@@ -206,10 +206,10 @@ def test_levels_looked_up_one_by_one_are_those_of_a_whole_column(kind):
     numbers = {dtype: pd.Series(np.arange(len(column)) % 2 * 1.1).astype(dtype) for dtype in NUMBERS}
     frame = pd.DataFrame({"level": column, **numbers})
     expected = with_codes(frame, levels).to_numpy(np.float64)
-    for some in (slice(None), *(slice(i, i + 1) for i in range(len(frame)))):
-        found = small_as_numbers(frame[some], levels)
+    for rows in (slice(None), *(slice(i, i + 1) for i in range(len(frame)))):
+        found = small_as_numbers(frame[rows], levels)
         assert found is not None
-        np.testing.assert_array_equal(found, expected[some])
+        np.testing.assert_array_equal(found, expected[rows])
     assert len(np.unique(expected[:, 0])) > 1
 
 
@@ -302,12 +302,12 @@ def test_contributions_are_of_the_features(kind, how):
     arguments = {"classes": [0, 1]} if kind is GLNClassifier and how == "partial_fit" else {}
     model = getattr(kind(**SMALL), how)(frame, y, **arguments)
     contributions, constant = model.explain(frame)
-    said = model.decision_function(frame) if kind is GLNClassifier else model.predict(frame)
+    predictions = model.decision_function(frame) if kind is GLNClassifier else model.predict(frame)
     assert contributions.shape == frame.shape
-    np.testing.assert_allclose(contributions.sum(axis=1) + constant, said, atol=1e-3)
+    np.testing.assert_allclose(contributions.sum(axis=1) + constant, predictions, atol=1e-3)
     if how == "partial_fit":  # in `fit`, missing values have cells of their own
         assert (contributions[frame["zip"].isna(), 2] == 0).all()
-    assert (model.n_features_in_, len(model.learner_.featurizer.categories.columns) > 3) == (3, True)
+    assert (model.n_features_in_, len(model.learner_.featurizer.encoding.columns) > 3) == (3, True)
 
 
 @pytest.mark.parametrize("how", ["fit", "partial_fit"])
@@ -319,8 +319,8 @@ def test_learning_continues_after_loading(how, tmp_path):
     model.save(tmp_path / "m")
     loaded = GLNRegressor.load(tmp_path / "m")
     assert loaded.categories_ == model.categories_
-    for each in (model, loaded):
-        each.partial_fit(frame[200:].assign(colour="purple"), targets[200:])
+    for estimator in (model, loaded):
+        estimator.partial_fit(frame[200:].assign(colour="purple"), targets[200:])
     np.testing.assert_array_equal(loaded.predict(frame), model.predict(frame))
     np.testing.assert_array_equal(loaded.predict_quantiles(frame), model.predict_quantiles(frame))
     assert model.categories_[0]["purple"] == 3
@@ -348,12 +348,12 @@ def test_a_weight_of_two_is_a_sample_twice_in_a_stream():
     np.testing.assert_allclose(weighted.predict_proba(frame), twice.predict_proba(frame), atol=1e-6)
 
 
-def test_a_stream_in_parts_is_the_stream_in_one():
+def test_a_stream_in_batches_is_the_stream_in_one():
     frame, y = table()
     whole, cut = (GLNClassifier(**SMALL) for _ in range(2))
     whole.partial_fit(frame, y, classes=[0, 1])
-    for part in np.split(np.arange(len(y)), [200, 201]):
-        cut.partial_fit(frame.iloc[part], y[part], classes=[0, 1])
+    for batch in np.split(np.arange(len(y)), [200, 201]):
+        cut.partial_fit(frame.iloc[batch], y[batch], classes=[0, 1])
     np.testing.assert_allclose(cut.predict_proba(frame), whole.predict_proba(frame), atol=1e-4)
     assert_same_state(learner_state(cut.learner_), learner_state(whole.learner_), rtol=1e-3, atol=1e-3)
 
@@ -386,13 +386,13 @@ def test_numbers_that_are_text_are_warned_of_once(how, kind):
     model = GLNClassifier(**SMALL)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        for part in (given[:5], given[5:100], given[100:]) if how == "partial_fit" else (given,):
-            getattr(model, how)(part, y[: len(part)], *([[0, 1]] if how == "partial_fit" else []))
+        for batch in (given[:5], given[5:100], given[100:]) if how == "partial_fit" else (given,):
+            getattr(model, how)(batch, y[: len(batch)], *([[0, 1]] if how == "partial_fit" else []))
         model.predict(given)
-    said = [str(each.message) for each in caught if each.category is UserWarning]
-    assert len(said) == 1
-    assert "X: column 'late' is text and becomes a category, but its levels read as numbers, such as " in said[0]
-    assert "pandas.to_numeric" in said[0]
+    messages = [str(warning.message) for warning in caught if warning.category is UserWarning]
+    assert len(messages) == 1
+    assert "X: column 'late' is text and becomes a category, but its levels read as numbers, such as " in messages[0]
+    assert "pandas.to_numeric" in messages[0]
 
 
 def test_other_categories_are_not_warned_of():

@@ -15,7 +15,7 @@ pytest.importorskip("numba")
 
 from gln import sklearn
 from gln.bandits import GLNBandit
-from gln.engine.batches import SampleBatch, Words
+from gln.engine.batches import SampleBatch, Words, no_words
 from gln.engine.model import fused
 from gln.engine.networks.files import read
 from gln.engine.streaming.prequential import predict_then_learn
@@ -25,7 +25,7 @@ COUNT = 80
 RNG = np.random.default_rng(0)
 NUMBERS = RNG.normal(size=(COUNT, 4))
 LEVELS = [f"level {i}" for i in RNG.exponential(5, COUNT).astype(int)]  # more and more of them
-SMALL = {"layer_sizes": (6, 3), "context_map_size": 2, "seed": 0}
+SMALL: dict[str, Any] = {"layer_sizes": (6, 3), "context_map_size": 2, "seed": 0}
 
 
 def numbers(i: int) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def test_streams_are_predicted_and_learned_as_in_the_plain_way(kind, tmp_path, m
     without_fused_step(monkeypatch)
     plain, numpy = one_by_one(models[2], *stream), one_by_one(models[3], *stream)
     assert single.std() > 0.01
-    assert [model._learner.fixed is not None for model in models] == [True, True, False, False]
+    assert [model._stream.learner.fixed is not None for model in models] == [True, True, False, False]
     for predictions, model in ((single, models[0]), (batches, models[1])):
         np.testing.assert_allclose(predictions, plain, rtol=1e-12, atol=1e-12)
         assert learned(model, tmp_path) == learned(models[2], tmp_path)
@@ -152,7 +152,7 @@ def test_a_batch_with_words_is_learned_as_its_samples(tmp_path):
         NUMBERS[rows].T.copy(), Words(starts, np.arange(count) % 300, np.full(count, -1), np.linspace(1, 2, count))
     )
     targets = np.array([[target(i) for i in rows]])
-    together, alone = (model._learner for model in models)
+    together, alone = (model._stream.learner for model in models)
     slots = len(together.featurizer.base_models.linear.keys)
     predicted = predict_then_learn(together, batch, batch, targets, None, set())
     expected = []
@@ -170,8 +170,8 @@ def test_gate_counts_of_a_batch_are_those_of_its_samples():
     for bandit in bandits:
         for i in range(20):
             bandit.learn(numbers(i), "xy"[i % 2], target(i))
-    together, alone = (bandit._learner for bandit in bandits)
-    batch = SampleBatch(NUMBERS[20:].T.copy(), Words(np.zeros(COUNT - 19, int), *np.zeros((2, 0), int), np.zeros(0)))
+    together, alone = (bandit._model.learner for bandit in bandits)
+    batch = SampleBatch(NUMBERS[20:].T.copy(), no_words(COUNT - 20))
     targets = np.full((2, COUNT - 20), np.nan)
     targets[np.arange(COUNT - 20) % 2, np.arange(COUNT - 20)] = NUMBERS[20:, 0]
     predict_then_learn(together, batch, batch, targets, None, set())

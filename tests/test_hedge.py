@@ -11,11 +11,12 @@ from helpers import Box, boxed
 
 from gln.bandits import GLNBandit
 from gln.engine.base_models.fading_bin_means import FadingBinMeans
-from gln.engine.ensemble.ensemble import grouped
+from gln.engine.ensemble.ensemble import COLUMNS, FAST, Ensemble, Member
 from gln.engine.ensemble.hedge import Hedge, expert_losses, expert_weights
-from gln.engine.model.featurizers import Featurizer
+from gln.engine.model.featurizers import StreamFeaturizer
 from gln.engine.model.learner import Learner
 from gln.engine.model.persistence import learner_of, state_of
+from gln.engine.model.targets import Classes, Numbers
 from gln.engine.preprocessing.scaling import OF_FEATURES, OF_TARGETS
 from gln.features import Standardizer, with_distances
 from gln.rates import stream_rate
@@ -35,11 +36,17 @@ TARGETS = np.array([SAMPLES[0] * SAMPLES[1], 100 + 10 * SAMPLES[2]])
 
 
 def learner(task: str) -> Learner:
-    ensemble = networks(**TASKS[task])
-    ensembles = grouped([networks(loss="squared_error"), ensemble] if task == "quantiles" else [ensemble])
-    return Learner.of_stream(
-        Featurizer(Standardizer(3, **OF_FEATURES)), ensembles, {"numbers": 2, "quantiles": 1}.get(task)
-    )
+    kinds = [{"loss": "squared_error"}, TASKS[task]] if task == "quantiles" else [TASKS[task]]
+    means, *quantiles = [ensemble(place - 1 if place else None, **kind) for place, kind in enumerate(kinds)]
+    targets = Numbers.of_stream(means.heads) if means.link == "itself" else Classes()
+    return Learner(StreamFeaturizer(Standardizer(3, **OF_FEATURES)), targets, means, quantiles)
+
+
+def ensemble(target: int | None, **kind: Any) -> Ensemble:
+    members = [Member(*pair) for pair in zip(networks(**kind), (COLUMNS, FAST), strict=True)]
+    found = Ensemble(members, target=target)
+    found.combination = Hedge.equal(2, found.heads if "num_outputs" in kind else 1, found.link)
+    return found
 
 
 def networks(**task: Any) -> list[GLN]:
@@ -175,10 +182,8 @@ def test_a_stream_in_segments_or_saved_midway_is_the_stream_in_one(task, tmp_pat
         boxed(learner=cut).save(tmp_path / "cut")
         cut = vars(Box.load(tmp_path / "cut"))["learner"]
         cut.learn(SAMPLES[:, segment], targets[..., segment])
-    for ensemble in range(len(whole.ensembles)):
-        np.testing.assert_allclose(
-            cut.predict(SAMPLES, ensemble), whole.predict(SAMPLES, ensemble), rtol=1e-3, atol=1e-4
-        )
+    for one, other in zip(whole.ensembles, cut.ensembles, strict=True):
+        np.testing.assert_allclose(cut.predict(SAMPLES, other), whole.predict(SAMPLES, one), rtol=1e-3, atol=1e-4)
     hedges = ([ensemble.combination for ensemble in model.ensembles] for model in (whole, cut))
     for one, other in zip(*hedges, strict=True):
         np.testing.assert_allclose(one.losses, other.losses, rtol=1e-3)

@@ -1,4 +1,4 @@
-"""Many classes, where a sample updates its own head and some others; and long tables."""
+"""Many classes, where a sample updates its class's head and a few others; and long tables."""
 # ruff: noqa: N806 - X is scikit-learn's name
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import gln.engine.tabular.blocks
 import gln.engine.tabular.fit
 import gln_numpy
 from gln.backends import fastest_backend
-from gln.engine.networks.head_sampling import MANY, OTHERS, log_share, some_heads
-from gln.engine.networks.surgery import new_class, start_at
+from gln.engine.networks.head_sampling import MANY_CLASSES, SAMPLED_HEADS, log_sampling_rate, sample_heads
+from gln.engine.networks.surgery import new_class, set_initial_logits
 from gln.engine.preprocessing.scaling import OF_FEATURES
 from gln.engine.tabular.estimator import of_table
 from gln.features import Standardizer
@@ -41,28 +41,28 @@ def one_hot(numbers: np.ndarray, classes: int) -> np.ndarray:
     return (numbers == np.arange(classes)[:, None]).astype(np.float32)
 
 
-def test_a_sample_teaches_its_own_head_and_a_fair_share_of_the_others():
+def test_a_sample_updates_the_head_of_its_class_and_a_fair_fraction_of_the_others():
     numbers = np.random.default_rng(0).integers(0, CLASSES, 3000)
-    targets = some_heads(one_hot(numbers, CLASSES), 7)
+    targets = sample_heads(one_hot(numbers, CLASSES), 7)
     assert (targets[numbers, np.arange(3000)] == 1).all()
-    taught = np.isfinite(targets)
-    assert set(np.unique(targets[taught])) == {0, 1}
-    assert set(taught.sum(axis=0)) == {OTHERS, OTHERS + 1}  # its own head may be among them
-    share = (targets == 0).sum(axis=1) / (one_hot(numbers, CLASSES) == 0).sum(axis=1)
-    np.testing.assert_allclose(share, np.exp(log_share(CLASSES)), atol=0.05)  # of the samples of other classes
-    parts = [some_heads(one_hot(part, CLASSES), 7 + start) for start, part in ((0, numbers[:9]), (9, numbers[9:]))]
-    np.testing.assert_array_equal(np.concatenate(parts, axis=1), targets)
+    updated = np.isfinite(targets)
+    assert set(np.unique(targets[updated])) == {0, 1}
+    assert set(updated.sum(axis=0)) == {SAMPLED_HEADS, SAMPLED_HEADS + 1}  # the head of its class may be among them
+    fraction = (targets == 0).sum(axis=1) / (one_hot(numbers, CLASSES) == 0).sum(axis=1)
+    np.testing.assert_allclose(fraction, np.exp(log_sampling_rate(CLASSES)), atol=0.05)  # of other classes' samples
+    chunks = [sample_heads(one_hot(chunk, CLASSES), 7 + start) for start, chunk in ((0, numbers[:9]), (9, numbers[9:]))]
+    np.testing.assert_array_equal(np.concatenate(chunks, axis=1), targets)
 
 
-def test_few_classes_teach_all_heads():
-    targets = one_hot(np.arange(MANY - 1), MANY - 1)
-    np.testing.assert_array_equal(some_heads(targets, 0), targets)
-    assert log_share(MANY - 1) == 0
+def test_samples_of_few_classes_update_all_heads():
+    targets = one_hot(np.arange(MANY_CLASSES - 1), MANY_CLASSES - 1)
+    np.testing.assert_array_equal(sample_heads(targets, 0), targets)
+    assert log_sampling_rate(MANY_CLASSES - 1) == 0
 
 
 def test_heads_start_at_given_logits():
     network, x = gln_numpy.GLN([4, 3], 5, 5, num_classes=3, seed=0), np.random.default_rng(0).normal(size=(5, 6))
-    start_at(network, np.array([-2.0, 0.0, 1.0]))
+    set_initial_logits(network, np.array([-2.0, 0.0, 1.0]))
     np.testing.assert_allclose(network.predict(x, x), np.tile(1 / (1 + np.exp([[2], [0], [-1]])), 6), rtol=1e-6)
 
 
@@ -89,17 +89,17 @@ def test_probabilities_of_many_classes_are_calibrated(table):
     np.testing.assert_allclose(contributions.sum(axis=2) + constant, model.decision_function(X[:3]), atol=1e-4)
 
 
-@pytest.mark.parametrize("gone", [5, MANY - 1])
+@pytest.mark.parametrize("gone", [5, MANY_CLASSES - 1])
 def test_a_class_whose_samples_weigh_nothing(table, gone):
-    X, y = table[0][:600], table[1][:600] % MANY
+    X, y = table[0][:600], table[1][:600] % MANY_CLASSES
     p = GLNClassifier(**SMALL, n_epochs=1).fit(X, y, y != gone).predict_proba(X)
-    assert p.shape == (600, MANY)
+    assert p.shape == (600, MANY_CLASSES)
     assert p[:, gone].max() < p.mean()
 
 
 @pytest.mark.skipif(fastest_backend() == "numpy", reason="only NumPy is installed")
 def test_many_classes_are_the_same_in_numpy(table):
-    X, y = table[0][:600], table[1][:600] % MANY
+    X, y = table[0][:600], table[1][:600] % MANY_CLASSES
     slow, fast = (GLNClassifier(**SMALL, n_epochs=1, backend=backend).fit(X, y) for backend in ("numpy", "auto"))
     np.testing.assert_allclose(fast.predict_proba(X), slow.predict_proba(X), atol=1e-4)
 
@@ -129,7 +129,7 @@ def test_a_stream_learns_the_same_with_and_without_predictions(table):
 def test_defaults_of_fit_follow_from_the_length(rows, expected):
     settings = of_table(rows, 1)
     assert tuple(settings[name] for name in ("n_networks", "context_map_size", "n_epochs")) == expected
-    assert of_table(rows, MANY)["n_networks"] == 4
+    assert of_table(rows, MANY_CLASSES)["n_networks"] == 4
 
 
 def test_indices_count_as_copies():

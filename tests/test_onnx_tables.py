@@ -104,7 +104,7 @@ def closeness(model: Any, frame: pd.DataFrame) -> dict[str, np.ndarray]:
     """How far each row is from where predictions jump, in roundings to float32, for each cause: (B,) each."""
     featurizer = model.learner_.featurizer
     x = np.asarray(with_codes(frame, model.categories_), np.float64).T
-    columns = x if featurizer.categories is None else featurizer.categories.transform(x)
+    columns = x if featurizer.encoding is None else featurizer.encoding.transform(x)
     standardizer, z = featurizer.standardizer, featurizer.standardised(x)
     scale = np.where(standardizer.scale > 0, standardizer.scale, np.inf)[:, None]
     exact = (columns - standardizer.mean[:, None]) / scale  # (D, B)
@@ -124,20 +124,19 @@ def _least(distances: np.ndarray) -> np.ndarray:  # (D, B) -> (B,)
 
 
 def _to_halfspaces(model: Any, z: np.ndarray, rounding: np.ndarray) -> np.ndarray:  # (D, B) twice -> (B,)
-    featurizer, least = model.learner_.featurizer, np.full(z.shape[1], np.inf)
+    least = np.full(z.shape[1], np.inf)
     for network in (network for ensemble in model.learner_.ensembles for network in ensemble.networks):
-        seen = slice(None) if network.context_size == featurizer.size else featurizer.columns
         state = network.get_state()
         for layer in range(1, 1 + len(network.layer_sizes)):
             planes = state[f"hyperplanes.{layer}"].reshape(-1, network.context_size).astype(np.float64)
             offsets = state[f"hyperplane_bias.{layer}"].reshape(-1, 1).astype(np.float64)
-            of_rounding = np.abs(planes) @ rounding[seen] + ROUNDING * np.abs(offsets) + NEVER
-            least = np.minimum(least, _least(np.abs(planes @ z[seen] - offsets) / of_rounding))
+            of_rounding = np.abs(planes) @ rounding + ROUNDING * np.abs(offsets) + NEVER
+            least = np.minimum(least, _least(np.abs(planes @ z - offsets) / of_rounding))
     return least
 
 
 def _to_cells(model: Any, x: np.ndarray) -> np.ndarray:  # (F, B) -> (B,)
-    cells, least = model.learner_.featurizer.cells, np.full(x.shape[1], np.inf)
+    cells, least = model.learner_.featurizer.bin_means, np.full(x.shape[1], np.inf)
     for feature, ends in enumerate(np.split(cells.ends, cells.first_ends[1:]) if cells is not None else ()):
         if feature not in model.categories_:
             distances = np.abs(x[feature] - ends[np.isfinite(ends), None])

@@ -170,7 +170,7 @@ def test_a_new_class_gets_a_head_and_the_others_stay_as_they_were(seen):
     model._stream.schema.classes["another"] = seen
     assert [network.num_heads for network in model._stream.learner.networks] == 3 * [seen + 1]
     assert heads == 3 * [1 if seen == 2 else seen]
-    assert model._stream.learner.ensembles[0].combination.losses.shape == (4, 1)  # of the networks and a linear model
+    assert model._stream.learner.means.combination.losses.shape == (4, 1)  # of the networks and a linear model
     for (x, _), old in zip(samples, before, strict=False):
         new = model.predict_proba_one(x)
         said = [new[label] for label in old]
@@ -681,7 +681,7 @@ def test_frames_of_numbers():
 
 def test_quantiles_of_a_sample_are_those_of_a_frame():
     model = learned([(x, 7 + x["a"]) for x in rows(100)], GLNRegressor(**SMALL, quantiles=(0.1, 0.9)))
-    of_frame = model._predict(model._stream.schema.encode_frame(pd.DataFrame(rows(20))), ensemble=1)
+    of_frame = model._predict(model._stream.schema.encode_frame(pd.DataFrame(rows(20))), quantiles=True)
     of_samples = [list(model.predict_quantiles_one(x).values()) for x in rows(20)]
     np.testing.assert_allclose(np.sort(of_frame, axis=0).T, of_samples, atol=1e-5)
 

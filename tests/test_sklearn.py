@@ -134,13 +134,13 @@ def test_rates_fall_in_fit_and_a_stream_may_follow(monkeypatch):
 
 def test_networks_differ_and_the_logits_of_each_kind_are_averaged(of_iris):
     featurizer, z = of_iris.learner_.featurizer, of_iris.standardizer_.transform(IRIS[0].T)
-    encoded = piecewise_linear(z, featurizer.pieces), featurizer.cells.transform(IRIS[0].T), with_distances(z)
+    encoded = piecewise_linear(z, featurizer.pieces), featurizer.bin_means.transform(IRIS[0].T), with_distances(z)
     inputs = [with_distances(z), np.concatenate(encoded)]
     p = np.array([network.predict(inputs[i // 4], z) for i, network in enumerate(of_iris.glns_)], np.float64)
     assert p.shape == (8, 3, 150)
     assert np.abs(p - p[0]).max(axis=(1, 2))[1:].min() > 1e-3
     means = (np.log(p) - np.log1p(-p)).reshape(2, 4, 3, 150).mean(axis=1)
-    plain, encoded = (4 * weight for weight in of_iris.learner_.ensembles[0].combination.weights[::4])
+    plain, encoded = (4 * weight for weight in of_iris.learner_.means.combination.weights[::4])
     assert 0 <= min(plain, encoded) < max(plain, encoded) <= 3
     np.testing.assert_allclose(of_iris.decision_function(IRIS[0]), (plain * means[0] + encoded * means[1]).T)
     assert len(GLNClassifier(n_networks=2, n_epochs=1).fit(*IRIS).glns_) == 2
@@ -397,7 +397,7 @@ def test_a_model_is_as_before_after_an_interruption(kind, monkeypatch):
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(gln.engine.tabular.fit, "fit_stacking", interrupt)  # when the networks have been trained
+    monkeypatch.setattr(gln.engine.tabular.fit, "stacked", interrupt)  # when the networks have been trained
     with pytest.raises(KeyboardInterrupt):
         model.fit(frame[["colour"]].assign(colour=frame["colour"].str.upper()), y)
     assert_unchanged(model, before)

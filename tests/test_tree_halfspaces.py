@@ -121,9 +121,9 @@ def test_steps_of_combinations_are_learned():
 
 def test_only_networks_with_cells_choose():
     model = GLNRegressor(random_state=0, n_epochs=1).fit(Z.T, Z[2] + NOISE)
-    of_kinds: dict[bool, list[bool]] = {}
-    for gln in model.glns_:
-        state = gln.get_state()
+    repeated: dict[str, list[bool]] = {}
+    for network, role in model.learner_.means.members:
+        state = network.get_state()
         same = np.array_equal(state["hyperplanes.1"][:16], state["hyperplanes.2"])
-        of_kinds.setdefault(model.learner_.featurizer.encodes(gln), []).append(same)
-    assert of_kinds == {False: [False] * 4, True: [True] * 4}
+        repeated.setdefault(role.name, []).append(same)
+    assert repeated == {"columns": [False] * 4, "expanded": [True] * 4}

@@ -76,7 +76,7 @@ def test_a_key_that_most_samples_lack_is_a_word():
     assert sorted(map(str, model._stream.schema.places)) == ["a", "b", "often"]
     assert list(model._stream.schema.words) == ["rare"]
     learner: Any = model._stream.learner
-    assert {network.context_size for network in learner.networks} == {len(learner.featurizer.columns)}
+    assert {network.context_size for network in learner.networks} == {learner.featurizer.size}
 
 
 def test_a_late_sensor_becomes_a_feature_with_its_tenth_sample():

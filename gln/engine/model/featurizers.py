@@ -117,7 +117,7 @@ class Featurizer:
 
     def inputs_of_mean(self, role: Role) -> np.ndarray:  # -> (K, 1)
         """A network's inputs for a sample whose columns are all 0, the mean."""
-        return np.zeros((len(self.input_names(role)), 1))
+        return np.zeros((len(self.input_names(role)), 1), np.float32)
 
     def _blocks(self) -> dict[str, Block]:
         """Blocks of inputs besides columns and distances."""
@@ -206,7 +206,7 @@ class TableFeaturizer(Featurizer):
     def inputs_of_mean(self, role: Role) -> np.ndarray:
         inputs = super().inputs_of_mean(role)
         if "expansions" in role.blocks:
-            inputs[: len(self.pieces.features)] = piecewise_linear(np.zeros((self.size, 1)), self.pieces)
+            inputs[: len(self.pieces.features)] = piecewise_linear(np.zeros((self.size, 1), np.float32), self.pieces)
         return inputs
 
     def _blocks(self) -> dict[str, Block]:

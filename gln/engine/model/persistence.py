@@ -323,6 +323,8 @@ def _fits(learner: Learner) -> bool:
     base_models = getattr(featurizer, "base_models", None)
     if base_models is not None and not base_models.fits(featurizer.size, learner.means.heads):
         return False
+    if len(learner.quantiles) not in (0, learner.means.heads):
+        return False
     linear_models = base_models.models if base_models is not None else 0
     for ensemble in learner.ensembles:
         known = all(

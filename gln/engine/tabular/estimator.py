@@ -164,6 +164,7 @@ class Estimator(Saveable, Validation):
             verbose=bool(self.verbose),
         )
         new_learner = functools.partial(self._table_learner, settings, losses)
+        self.learner_: Any
         self.learner_, self.n_iter_ = fit_table(table, new_learner, training, self.random_state)
 
     def _stream_learner(self, losses, X, targets=None):
