@@ -28,11 +28,14 @@ def compiled(loop: Callable[..., Any], *helpers: Callable[..., Any]) -> Any:
 def _compiled(loop: Callable[..., Any], *helpers: Callable[..., Any]) -> Any:
     if importlib.util.find_spec("numba") is None:
         return loop
-    from numba import extending, njit
+    import numba
+    from numba import extending
 
     for helper in helpers:
         extending.register_jitable(helper)
-    return njit(cache=True, nogil=True, error_model="numpy")(loop)  # x / 0 is infinite, as in NumPy
+    njit: Any = numba.njit
+    # x / 0 is infinite, as in NumPy. Nothing calls loops through pointers of C, so no wrappers are compiled for these.
+    return njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)(loop)
 
 
 def plain(array: Any) -> np.ndarray:

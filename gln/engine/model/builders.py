@@ -80,7 +80,7 @@ def stream_roles(networks: int, memory: bool = False) -> list[Role]:
 
 def alternating(slow: Role, networks: int) -> list[Role]:
     """So many networks, every second one of which is fast."""
-    return [FAST if number % 2 else slow for number in range(networks)]
+    return (networks * [slow, FAST])[:networks]
 
 
 class Losses(NamedTuple):

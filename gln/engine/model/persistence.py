@@ -142,7 +142,7 @@ def _encoded(place: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, np.random.RandomState):
         return None
     if isinstance(value, (Learner, *LEARNERS)):
-        return {"fields": {name: _encoded(f"{place}.{name}", each, arrays) for name, each in state_of(value).items()}}
+        return {"fields": {name: _encoded(f"{place}.{name}", item, arrays) for name, item in state_of(value).items()}}
     if isinstance(value, (Standardizer, SparseScaler)):
         [kind] = [kind for kind, cls in SCALERS.items() if isinstance(value, cls)]
         arrays |= {f"{place}.{name}": array for name, array in value.get_state().items()}
@@ -154,9 +154,9 @@ def _encoded(place: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
         return _encoded_array(place, value, arrays)
     if isinstance(value, Mapping):
         pairs = enumerate(value.items())
-        return {"pairs": [[_encoded(f"{place}.{i}", each, arrays) for each in pair] for i, pair in pairs]}
+        return {"pairs": [[_encoded(f"{place}.{i}", item, arrays) for item in pair] for i, pair in pairs]}
     if isinstance(value, (list, tuple, range)):
-        encoded = [_encoded(f"{place}.{i}", each, arrays) for i, each in enumerate(value)]
+        encoded = [_encoded(f"{place}.{i}", item, arrays) for i, item in enumerate(value)]
         return encoded if isinstance(value, list) else {"tuple": encoded}
     if callable(value):
         return CALLABLE
@@ -178,7 +178,7 @@ def _encoded_array(place: str, array: np.ndarray, arrays: dict[str, np.ndarray])
 def _decoded(place: str, value: Any, arrays: Mapping[str, np.ndarray], network: Any) -> Any:
     """Undo `_encoded`; networks are made by `network`, and a learner is returned as its state."""
     if isinstance(value, list):
-        return [_decoded(f"{place}.{i}", each, arrays, network) for i, each in enumerate(value)]
+        return [_decoded(f"{place}.{i}", item, arrays, network) for i, item in enumerate(value)]
     if not isinstance(value, dict):
         return value
     kind, content = list(value.items())[0]  # noqa: RUF015 - a mapping without entries is a LookupError
@@ -190,10 +190,10 @@ def _decoded(place: str, value: Any, arrays: Mapping[str, np.ndarray], network: 
     if kind == "tuple":
         return tuple(_decoded(place, content, arrays, network))
     if kind == "pairs":
-        pairs = [[_decoded(f"{place}.{i}", each, arrays, network) for each in pair] for i, pair in enumerate(content)]
+        pairs = [[_decoded(f"{place}.{i}", item, arrays, network) for item in pair] for i, pair in enumerate(content)]
         return dict(pairs)
     if kind == "fields":
-        return {name: _decoded(f"{place}.{name}", each, arrays, network) for name, each in content.items()}
+        return {name: _decoded(f"{place}.{name}", item, arrays, network) for name, item in content.items()}
     prefix = f"{place}."
     state = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
     if kind in SCALERS:
@@ -307,7 +307,7 @@ def _roles_of_older(state: Mapping[str, Any], featurizer: Any, place: int) -> li
     if state.get("mixtures") is None:
         widest = len(featurizer.input_names(COLUMNS))
         return ["expanded" if network.input_size > widest else "columns" for network in networks]
-    names = ["fast" if number % 2 else "columns" for number in range(len(networks))]
+    names = (len(networks) * ["columns", "fast"])[: len(networks)]
     for number, blocks in enumerate(reads if place == 0 else ()):
         if blocks:
             names[number] = ["slow", "shallow"][blocks - 1]

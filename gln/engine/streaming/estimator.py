@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from gln.engine.batches import SampleBatch
+from gln.engine.model import fused
 from gln.engine.model.featurizers import StreamFeaturizer
 from gln.engine.model.learner import Learner
 from gln.engine.model.persistence import Saveable
@@ -110,7 +111,7 @@ class StreamEstimator:
     def learn_frame(self, X: pd.DataFrame, y: Any, weights: np.ndarray) -> None:  # y: (N,) labels or numbers
         """Learn the rows of a frame, all or, if there is an error, none."""
         segments = self._plan(_Frame(X), y, np.ones(len(X), bool), predicts=False)
-        self._check_rates(segments, weights)
+        self._prepare(segments, weights)
         for rows, _, change in segments:
             assert change is not None
             self.learn(change, self._targets(change, y[rows]), weights[rows])
@@ -130,7 +131,7 @@ class StreamEstimator:
         Returns predictions, 0 for values that only later samples have.
         """
         segments = self._plan(_Frame(X) if isinstance(X, pd.DataFrame) else _Dictionaries(X), y, learns)
-        self._check_rates(segments, weights)
+        self._prepare(segments, weights)
         predicted = []
         for rows, known, change in segments:
             if change is not None and change.places and known.shape[1] > 1:
@@ -189,13 +190,20 @@ class StreamEstimator:
                     schema.commit(segment.change)
         return segments
 
-    def _check_rates(self, segments: list[Segment], weights: np.ndarray) -> None:
-        """Raise ValueError if a learning rate that is a callable fails in one of the steps to come."""
+    def _prepare(self, segments: list[Segment], weights: np.ndarray) -> None:
+        """Do what may fail before the first sample is learned: compile, and evaluate a learning rate that is a callable
+        for all steps to come. Raises ValueError if that returns what is no rate."""
         rate = self.learning_rate if self.learner is None else self.learner.learning_rate
         learned = [(rows, change) for rows, _, change in segments if change is not None and change.places]
         if callable(rate) and learned:
             steps = sum(len(repeated(weights[rows])[0]) for rows, _ in learned)
             check_rates(self.learner or self._learner_for(learned[0][1], np.zeros((1, 1))), steps)
+        if (
+            len(learned) > 1
+            and isinstance(self.learner, Learner)
+            and fused.can_learn(self.learner, learned[0][1].batch)
+        ):
+            fused.prepare(self.learner)
 
     # ---- Learners ----------------------------------------------------------------------------------------------------
 
