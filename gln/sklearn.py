@@ -93,9 +93,8 @@ class GLNClassifier(ClassifierMixin, Estimator):
         The implementation. All predict the same, up to rounding; "auto" is the fastest of Numba, JAX and NumPy that is
         installed.
     n_jobs : int or None, default=None
-        Number of joblib processes that share the networks in `fit`, or their heads if there are more processes than
-        networks. None is 1, or the value set by `joblib.parallel_config`; -1 is all processors. The result does
-        not depend on it.
+        Number of joblib processes that share the networks in `fit`. None is 1, or the value set by
+        `joblib.parallel_config`; -1 is all processors. The result does not depend on it.
     random_state : int, RandomState instance or None, default=None
         Determines the halfspaces and the order of the samples. Pass an int for reproducible results.
     verbose : bool or int, default=False
@@ -388,9 +387,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         The implementation. All predict the same, up to rounding; "auto" is the fastest of Numba, JAX and NumPy that is
         installed.
     n_jobs : int or None, default=None
-        Number of joblib processes that share the networks in `fit`, or their heads if there are more processes than
-        networks. None is 1, or the value set by `joblib.parallel_config`; -1 is all processors. The result does
-        not depend on it.
+        Number of joblib processes that share the networks in `fit`. None is 1, or the value set by
+        `joblib.parallel_config`; -1 is all processors. The result does not depend on it.
     random_state : int, RandomState instance or None, default=None
         Determines the halfspaces and the order of the samples. Pass an int for reproducible results.
     verbose : bool or int, default=False

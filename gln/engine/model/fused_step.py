@@ -107,7 +107,8 @@ def run(
             needed = terms * (1 + len(state.numbers) + end - first)
             if len(state.slots.keys) < state.most and 2 * (state.slots.used[0] + needed) > len(state.slots.keys):
                 return b
-            alone = sample(batch, b)
+            if count > 1:
+                alone = sample(batch, b)
         for learning in range(0 if predicts else 1, 2 if learns else 1):
             seen = alone.features if learning else alone.known
             step(alone, seen, b, predicted, picked, number, learning, counts, state)
