@@ -21,10 +21,10 @@ from sklearn.utils import gen_batches
 from tqdm import tqdm
 
 from gln.backends import load_backend
-from gln.features import Standardizer
 from gln.engine.ensemble.stacking import calibration_error
 from gln.engine.model.learner import Learner
 from gln.engine.model.targets import sum_to_one
+from gln.features import Standardizer
 from gln.mnist import PIXELS, Digits, command, deskew, fit_windows, load_mnist
 from gln.rates import linear_rate
 

@@ -18,7 +18,7 @@ from gln.engine.base_models import hashed_linear, online
 from gln.engine.ensemble import hedge
 from gln.engine.jit import compiled
 from gln.engine.model import fused_step
-from gln.engine.networks import gate_counts, schedules
+from gln.engine.networks import gate_counts
 from gln.engine.preprocessing import basis_expansion, scaling, target_encoding
 from gln.engine.streaming import schema
 from gln import river
@@ -52,11 +52,10 @@ for arm in "abab":
 loops = [gate_counts._count, gate_counts._sums, schema._count_words, schema._had_by_most]
 loops += [basis_expansion.fill_distances]
 loops += [target_encoding.encode, target_encoding.find, target_encoding.needs_columns]
-loops += [getattr(hedge, name) for name in ("add_linear", "fading_means", "losses_of_members")]
-loops += [hedge.mixed_by_losses, hedge.sums_before, scaling.standardise, batches._magnitude]
-loops += [schedules._stream_rates]
+loops += [getattr(hedge, name) for name in ("add_linear_predictions", "fading_means", "log_or_squared_losses")]
+loops += [hedge.combine_by_losses, hedge.fading_sums, scaling.standardise, batches._magnitude]
 functions = [fused_step.run, *(compiled(loop) for loop in loops)]
-functions += [compiled(*each) for each in ((online.say, *online.HELPERS), hashed_linear.LEARN_TERMS)]
+functions += [compiled(*each) for each in ((online.predict_base_models, *online.HELPERS), hashed_linear.PREDICT_LINEAR)]
 functions += [each for each in vars(gln_numba).values() if hasattr(each, "stats")]
 print({each.__name__: sum(each.stats.cache_misses.values()) for each in functions if each.stats.cache_misses})
 """

@@ -98,7 +98,7 @@ class Mean:
         return self
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class Ensemble:
     members: Sequence[Member]
     # A `Mean`; `StackingWeights`, learned from the samples of a table that networks held out; or in streams a `Hedge`.
