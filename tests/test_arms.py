@@ -141,7 +141,7 @@ def test_features_are_converted_once_and_again_when_they_change():
     x, converted, model = listeners(1)[0], [], bandit._model
     schema = model._stream.schema
     encode = schema.encode
-    schema.encode = lambda named: converted.append(named) or encode(named)  # type: ignore[method-assign, func-returns-value, assignment]
+    schema.encode = lambda named: converted.append(named) or encode(named)  # type: ignore[func-returns-value]
     bandit.decide(x, arms)
     bandit.decide(x, copy.deepcopy(arms))
     assert len(converted) == 2  # contexts
