@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,10 @@ from gln.engine.base_models.bin_means import (
     BinMeans,
     fit_bin_means,
 )
-from gln.engine.ensemble.ensemble import EXPANDED
+from gln.engine.ensemble.ensemble import EXPANDED, Ensemble, Member
+from gln.engine.ensemble.stacking import StackingWeights
 from gln.engine.jit import compiled
+from gln.engine.model.attribution import explain
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 FOLDS = np.arange(400) % 8
@@ -236,6 +239,17 @@ def test_contributions_of_a_pair_are_half_of_each_feature(tmp_path):
     [*_, pair] = featurizer.input_features(EXPANDED)[: -2 * featurizer.size].tolist()
     assert len(set(pair)) == 2
     assert pair == featurizer.bin_means.features[-1].tolist()
+    last = SimpleNamespace(
+        num_heads=1, input_size=len(featurizer.input_names(EXPANDED)), bound=10.0, takes_sparse=False
+    )
+    slopes = np.zeros((last.input_size, 1))
+    slopes[-2 * featurizer.size - 1] = 2  # of the last mean of bins
+    last.explain = lambda inputs, columns: (slopes, np.zeros(1), None)
+    last.config = SimpleNamespace(record=SimpleNamespace(link="itself"))
+    alone = Ensemble([Member(last, EXPANDED)], StackingWeights(np.ones((1, 1)), np.zeros(1)))
+    [[contributions]], _ = explain(featurizer, alone, X[:1].T)
+    np.testing.assert_array_equal(np.flatnonzero(contributions), sorted(pair))
+    np.testing.assert_allclose(contributions[pair], featurizer.bin_means.transform(X[:1].T)[-1, 0])
 
 
 def test_of_many_features_the_best_ones_are_used():
