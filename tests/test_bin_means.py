@@ -239,9 +239,8 @@ def test_contributions_of_a_pair_are_half_of_each_feature(tmp_path):
     [*_, pair] = featurizer.input_features(EXPANDED)[: -2 * featurizer.size].tolist()
     assert len(set(pair)) == 2
     assert pair == featurizer.bin_means.features[-1].tolist()
-    last = SimpleNamespace(
-        num_heads=1, input_size=len(featurizer.input_names(EXPANDED)), bound=10.0, takes_sparse=False
-    )
+    inputs = len(featurizer.input_names(EXPANDED))
+    last = cast(Any, SimpleNamespace(num_heads=1, input_size=inputs, bound=10.0, takes_sparse=False))
     slopes = np.zeros((last.input_size, 1))
     slopes[-2 * featurizer.size - 1] = 2  # of the last mean of bins
     last.explain = lambda inputs, columns: (slopes, np.zeros(1), None)
