@@ -27,8 +27,8 @@ ONE, NOTHING = np.ones(1), np.zeros(0)
 ALL = -1  # in place of the number of an ensemble
 
 
-class Lesson(NamedTuple):
-    """What samples teach."""
+class TargetBatch(NamedTuple):
+    """What is learned from samples."""
 
     targets: np.ndarray  # (C, B); with infinity a head neither predicts nor learns, with NaN it only predicts
     counted: np.ndarray | None  # (B,) or (T, B), for the statistics of categories, if there are any
@@ -73,7 +73,7 @@ def predict(
     return predicted, picked
 
 
-def learn(learner: Any, samples: Any, lesson: Lesson, known: Any = None) -> np.ndarray:  # (F, B) -> (K, B)
+def learn(learner: Any, samples: Any, target_batch: TargetBatch, known: Any = None) -> np.ndarray:  # (F, B) -> (K, B)
     """Learn samples one after another. With `known`, (F, B), predict each of these before its sample is learned.
 
     Returns the combined predictions of all ensembles in their networks' units, meaningless without `known`.
@@ -81,18 +81,18 @@ def learn(learner: Any, samples: Any, lesson: Lesson, known: Any = None) -> np.n
     featurizer, count = learner.featurizer, samples.shape[1]
     features, words = features_and_words(samples)
     columns, step_sizes = features, ONE if count == 1 else np.ones(count)
-    if lesson.step_sizes is not None:
-        step_sizes = plain(lesson.step_sizes)
+    if target_batch.step_sizes is not None:
+        step_sizes = plain(target_batch.step_sizes)
     if featurizer.encoding is not None:
-        assert lesson.counted is not None
-        columns = featurizer.encoding.learn(features, lesson.counted, lesson.step_sizes)
+        assert target_batch.counted is not None
+        columns = featurizer.encoding.learn(features, target_batch.counted, target_batch.step_sizes)
     counts = not featurizer.standardizer.is_warming_up
     if not counts:
         featurizer.standardizer.count_first(columns)
     features = plain(features)
     predicted_features = features if known is None else plain(features_and_words(known)[0])
-    rates = lesson.rates[0] if len(lesson.rates) == 1 else np.concatenate(lesson.rates)
-    numbers = (np.ascontiguousarray(array, np.float32) for array in (lesson.targets, rates))
+    rates = target_batch.rates[0] if len(target_batch.rates) == 1 else np.concatenate(target_batch.rates)
+    numbers = (np.ascontiguousarray(array, np.float32) for array in (target_batch.targets, rates))
     batch = plain(columns), predicted_features, features, words, *numbers, step_sizes
     fixed, done = prepare(learner), 0
     size = fixed.sizes[ALL]
@@ -102,7 +102,7 @@ def learn(learner: Any, samples: Any, lesson: Lesson, known: Any = None) -> np.n
         featurizer.base_models.linear.double()
         fixed = prepare(learner)
     if learner.counts is not None:
-        learner.counts.learn(split(picked, learner.counts), lesson.targets)
+        learner.counts.learn(split(picked, learner.counts), target_batch.targets)
     for ensemble in learner.ensembles:
         for network in ensemble.networks:
             network.step += count

@@ -17,7 +17,7 @@ from gln.engine.batches import CHUNK, check_magnitude, check_steps, chunks, dens
 from gln.engine.ensemble.ensemble import Ensemble, Member
 from gln.engine.model import attribution, fused
 from gln.engine.model.featurizers import PlainFeaturizer
-from gln.engine.model.fused import Lesson
+from gln.engine.model.fused import TargetBatch
 from gln.engine.model.targets import Classes, Units
 from gln.engine.networks.gate_counts import GateCounts
 from gln.engine.networks.protocol import Network, Rate
@@ -121,15 +121,15 @@ class Learner:
         predicts: bool,
     ) -> np.ndarray | None:
         """Learn samples of which none brings anything new."""
-        lesson, units = self.lesson(targets, step_sizes, rates, predicts)
+        target_batch, units = self.target_batch(targets, step_sizes, rates, predicts)
         if not predicts and self._is_single(samples):
-            fused.learn(self, samples, lesson)
+            fused.learn(self, samples, target_batch)
             return None
-        y, means = lesson.targets, None
-        blocks = self.featurizer.learn(samples, lesson.counted, y, step_sizes)
+        y, means = target_batch.targets, None
+        blocks = self.featurizer.learn(samples, target_batch.counted, y, step_sizes)
         if self.counts is not None:
             self.counts.learn(self._contexts(blocks.columns), y)
-        for ensemble, ensemble_rates in zip(self.ensembles, lesson.rates, strict=True):
+        for ensemble, ensemble_rates in zip(self.ensembles, target_batch.rates, strict=True):
             # Variances are of deviations from the combined means; nothing else needs combining.
             combines = ensemble is self.means and (predicts or self.variances is not None)
             learned = ensemble.targets_of(y, means), ensemble_rates
@@ -140,20 +140,20 @@ class Learner:
     def _is_single(self, samples: Any) -> bool:
         return samples.shape[1] == 1 and fused.can_learn(self, samples)
 
-    def lesson(
+    def target_batch(
         self,
         targets: np.ndarray,
         step_sizes: np.ndarray | None,
         rates: list[np.ndarray] | None = None,
         predicts: bool = False,
-    ) -> tuple[Lesson, Units]:
-        """What the next samples teach, and the units in which each of them is predicted before."""
+    ) -> tuple[TargetBatch, Units]:
+        """What is learned from the next samples, and the units in which each of them is predicted before."""
         y, units = self.targets.learn(targets, self.means, predicts)
         counted = None if self.featurizer.encoding is None else self.targets.counted(targets, y)
         rates = self._rates(y.shape[1]) if rates is None else rates
         if step_sizes is not None:
             rates = [ensemble_rates * step_sizes for ensemble_rates in rates]
-        return Lesson(y, counted, rates, step_sizes), units
+        return TargetBatch(y, counted, rates, step_sizes), units
 
     def _rates(self, count: int) -> list[np.ndarray]:
         """The rates of the next samples, (M, count) for each ensemble."""

@@ -43,7 +43,7 @@ class Table(NamedTuple):
     given: Offered  # what it was looked up for last, so that a decision compares only once
     offered: dict[Hashable, Features]
     samples: SampleBatch  # (F, A), which lack the context
-    learned: int  # how many arms were when `samples` were told which arms these are
+    learned: int  # how many arms had a reward when `samples` got their codes
 
 
 class JointArms(SaveableStream):

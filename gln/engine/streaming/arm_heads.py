@@ -141,8 +141,8 @@ class ArmHeads(SaveableStream):
     def _restored(self) -> None:
         # In files of version 1.0, arms without a reward, or even a head, have numbers too.
         counts = [] if self.learner is None else self.learner.counts.rows
-        taught = {int(head) for rows in counts for head in rows.any(axis=(0, 1)).nonzero()[0]}
-        self.arms = {arm: head if head in taught else None for arm, head in self.arms.items()}
+        learned = {int(head) for rows in counts for head in rows.any(axis=(0, 1)).nonzero()[0]}
+        self.arms = {arm: head if head in learned else None for arm, head in self.arms.items()}
 
 
 def _with_handicap(learner: Learner, first: int) -> Learner:

@@ -81,8 +81,8 @@ def _learn_fused(
     learner: Learner, known: SampleBatch, samples: SampleBatch, targets: np.ndarray, step_sizes: np.ndarray | None
 ) -> np.ndarray:  # (K, B)
     """`predict_then_learn` for samples that bring nothing new."""
-    lesson, units = learner.lesson(targets, None if step_sizes is None else step_sizes.astype(np.float32))
-    predicted, first, rows = fused.learn(learner, samples, lesson, known), 0, []
+    target_batch, units = learner.target_batch(targets, None if step_sizes is None else step_sizes.astype(np.float32))
+    predicted, first, rows = fused.learn(learner, samples, target_batch, known), 0, []
     for ensemble in learner.ensembles:
         standardised = predicted[first : first + ensemble.heads]
         if ensemble.target is None:

@@ -61,7 +61,7 @@ def passes_over(rows: int, usual: int) -> int:
 
 
 class Estimator(Saveable, Validation):
-    """The common part of `GLNClassifier` and `GLNRegressor`: a `learner_`, and how it is made and taught."""
+    """The common part of `GLNClassifier` and `GLNRegressor`: a `learner_`, and how it is made and trained."""
 
     kept: ClassVar[dict[str, Any]] = {
         **{"n_features_in_": int, "feature_names_in_": np.ndarray, "classes_": np.ndarray, "categories_": dict},
