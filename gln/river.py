@@ -44,14 +44,22 @@ COPIES = OF_STREAMS["n_networks"]
 class _Stream(SaveableStream, base.Estimator):
     """The parameters that all have; each class makes a `StreamEstimator`, which learns, and builds its learner."""
 
-    def __init__(self, layer_sizes, context_map_size, context_bias, learning_rate, backend, seed) -> None:
+    def __init__(self, layer_sizes, context_map_size, context_bias, backend, seed) -> None:
         check_seed(seed)
         self.layer_sizes = layer_sizes
         self.context_map_size = context_map_size
         self.context_bias = context_bias
-        self.learning_rate = learning_rate
         self.backend = backend
         self.seed = seed
+
+    # Kept where new learners are made, so that one set before the first sample counts.
+    @property
+    def learning_rate(self):
+        return self._stream.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, rate):
+        self._stream.learning_rate = rate
 
     def _config(self):
         """What all networks have in common."""
@@ -126,7 +134,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         seed: int | None = None,
         negatives: bool = True,
     ) -> None:
-        super().__init__(layer_sizes, context_map_size, context_bias, learning_rate, backend, seed)
+        super().__init__(layer_sizes, context_map_size, context_bias, backend, seed)
         check_negatives(negatives)
         if memory and not negatives:
             raise ValueError("memory: expected False with negatives=False, which do not depend on the order, got True")
@@ -284,7 +292,7 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         backend: str = "auto",
         seed: int | None = None,
     ) -> None:
-        super().__init__(layer_sizes, context_map_size, context_bias, learning_rate, backend, seed)
+        super().__init__(layer_sizes, context_map_size, context_bias, backend, seed)
         self.quantiles = quantiles
         self.density = density
         self._stream = StreamEstimator(self._build, StreamSchema(), learning_rate)
@@ -411,7 +419,7 @@ class GLNNovelty(_Stream, AnomalyDetector):
         backend: str = "auto",
         seed: int | None = None,
     ) -> None:
-        super().__init__((neurons,), context_map_size, context_bias, None, backend, seed)
+        super().__init__((neurons,), context_map_size, context_bias, backend, seed)
         self.neurons = neurons
         self._stream = StreamEstimator(self._build, StreamSchema(at_once=math.inf))
 

@@ -719,3 +719,13 @@ def test_a_table_from_scikit_learn():
     for x, label in stream.iter_array(*load_iris(return_X_y=True)):
         model.learn_one(x, label)
     assert set(model.predict_proba_one(x)) == {0, 1, 2}
+
+
+def test_a_learning_rate_set_before_the_first_sample_is_that_of_the_model():
+    one, other = GLNClassifier(learning_rate=0.3, **SMALL), GLNClassifier(**SMALL)
+    other.learning_rate = 0.3
+    for model in (one, other):
+        for i in range(30):
+            model.learn_one({"a": float(i % 7)}, i % 2)
+    assert one.predict_proba_one({"a": 3.0}) == other.predict_proba_one({"a": 3.0})
+    assert other.clone().learning_rate == 0.3
