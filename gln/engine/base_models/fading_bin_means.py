@@ -152,14 +152,16 @@ def predict_bin_means(
     """Predict each sample, and then count it for the heads whose target is known."""
     grids, starts, counts, sums, totals = bin_counts
     heads, bins = targets.shape[0], np.zeros(len(z), np.int64)
-    cells, roots, deepest = np.zeros(len(DEPTHS), np.int64), np.zeros(heads), DEPTHS[-1]
+    cells, deepest = np.zeros(len(DEPTHS), np.int64), DEPTHS[-1]
+    roots, root_logits = np.zeros(heads), np.zeros(heads)
     for b in range(z.shape[1]):
         for column in range(len(z)):
             bins[column] = int((1 << deepest) / (1 + math.exp(-STEEP * float(z[column, b]))))
         for head in range(heads):
             roots[head] = (totals[1, head] + 0.5 * are_classes) / (totals[0, head] + 1)
+            root_logits[head] = logit(roots[head]) if are_classes else 0.0
         for grid in range(len(grids)):
-            first, second = grids[grid]
+            first, second = grids[grid, 0], grids[grid, 1]
             if second == NONE:
                 used = len(DEPTHS)
                 for i in range(used):
@@ -168,8 +170,9 @@ def predict_bin_means(
                 used, coarse = 1, deepest - PAIR_DEPTH
                 cells[0] = starts[grid] + ((bins[first] >> coarse) << PAIR_DEPTH) + (bins[second] >> coarse)
             for head in range(heads):
-                root, mean, y = roots[head], roots[head], targets[head, b]
-                for cell in cells[:used]:
+                mean, y = roots[head], targets[head, b]
+                for i in range(used):
+                    cell = cells[i]
                     mean = (sums[cell, head] + STRENGTH * mean) / (counts[cell, head] + STRENGTH)
                     if math.isfinite(y):
                         counts[cell, head] += step_sizes[b]
@@ -177,7 +180,7 @@ def predict_bin_means(
                         if counts[cell, head] > MOST_COUNT:
                             sums[cell, head] *= MOST_COUNT / counts[cell, head]
                             counts[cell, head] = MOST_COUNT
-                predicted[grid * heads + head, b] = LOGIT_FACTOR * (logit(mean) - logit(root)) if are_classes else mean
+                predicted[grid * heads + head, b] = LOGIT_FACTOR * (logit(mean) - root_logits[head]) if are_classes else mean
         for head in range(heads):
             if math.isfinite(targets[head, b]):
                 totals[0, head] += step_sizes[b]

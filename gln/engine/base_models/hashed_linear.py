@@ -221,22 +221,24 @@ def terms_of(
     keys, values, features = np.empty(most, np.int64), np.empty(most), np.empty((most, 2), np.int64)
     for b in range(count):
         starts[b] = t
-        keys[t], values[t], features[t] = BIAS, 1.0, -1
+        keys[t], values[t], features[t, 0], features[t, 1] = BIAS, 1.0, -1, -1  # rows would be slices, which take long
         t += 1
         for f in range(len(columns)):
             if columns[f] < 0 and samples[f, b] == samples[f, b]:
-                keys[t], values[t], features[t] = key_of(f, 1 + int(samples[f, b])), 1.0, f
+                keys[t], values[t] = key_of(f, 1 + int(samples[f, b])), 1.0
+                features[t, 0] = features[t, 1] = f
                 t += 1
         end_of_levels = t
         for f in range(len(columns)):
             if columns[f] >= 0:
                 missing = samples[f, b] != samples[f, b]
-                keys[t], values[t], features[t] = key_of(f, -int(missing)), 1.0 if missing else z[columns[f], b], f
+                keys[t], values[t] = key_of(f, -int(missing)), 1.0 if missing else z[columns[f], b]
+                features[t, 0] = features[t, 1] = f
                 t += values[t] != 0.0
         for i in range(words.starts[b], words.starts[b + 1]):
             number = words.numbers[i]
             keys[t], values[t] = key_of(number, -3 - words.codes[i]), words.values[i]
-            features[t] = len(columns) + number
+            features[t, 0] = features[t, 1] = len(columns) + number
             t += values[t] != 0.0
         first_crosses[b] = t
         if crosses:

@@ -66,17 +66,17 @@ def predict(
     fixed = prepare(learner)
     targets, rates = fixed.nothing if count == 1 else (array.repeat(count, axis=1) for array in fixed.nothing)
     features = plain(features)
-    batch = plain(columns), features, features, words, targets, rates, ONE
+    batch = plain(columns), features, words, targets, rates, ONE
     size = fixed.sizes[number]
     predicted, picked = np.empty((size.heads, count)), np.empty((size.neurons, count), np.int64)
-    fixed.run(batch, predicted, picked, number, True, False, False, 0, fixed.state)
+    fixed.run(batch, predicted, picked, number, False, False, False, 0, fixed.state)
     return predicted, picked
 
 
-def learn(learner: Any, samples: Any, target_batch: TargetBatch, known: Any = None) -> np.ndarray:  # (F, B) -> (K, B)
-    """Learn samples one after another. With `known`, (F, B), predict each of these before its sample is learned.
+def learn(learner: Any, samples: Any, target_batch: TargetBatch) -> np.ndarray:  # (F, B) -> (K, B)
+    """Predict and learn samples one after another.
 
-    Returns the combined predictions of all ensembles in their networks' units, meaningless without `known`.
+    Returns the combined predictions of all ensembles in their networks' units.
     """
     featurizer, count = learner.featurizer, samples.shape[1]
     features, words = features_and_words(samples)
@@ -90,14 +90,14 @@ def learn(learner: Any, samples: Any, target_batch: TargetBatch, known: Any = No
     if not counts:
         featurizer.standardizer.count_first(columns)
     features = plain(features)
-    predicted_features = features if known is None else plain(features_and_words(known)[0])
     rates = target_batch.rates[0] if len(target_batch.rates) == 1 else np.concatenate(target_batch.rates)
     numbers = (np.ascontiguousarray(array, np.float32) for array in (target_batch.targets, rates))
-    batch = plain(columns), predicted_features, features, words, *numbers, step_sizes
+    batch = plain(columns), features, words, *numbers, step_sizes
     fixed, done = prepare(learner), 0
     size = fixed.sizes[ALL]
     predicted, picked = np.empty((size.heads, count)), np.empty((size.neurons, count), np.int64)
-    options = ALL, known is not None, True, counts
+    apart = bool(np.isinf(target_batch.targets).any())
+    options = ALL, True, apart, counts
     while (done := fixed.run(batch, predicted, picked, *options, done, fixed.state)) < count:
         featurizer.base_models.linear.double()
         fixed = prepare(learner)
@@ -171,7 +171,7 @@ def _gather(featurizer: Any, ensembles: list[Any], gathered: list[Any]) -> Fixed
     sizes = {number: _size_of([ensemble]) for number, ensemble in enumerate(ensembles)} | {ALL: _size_of(ensembles)}
     nothing = np.full((ensembles[0].heads, 1), np.nan, np.float32), np.zeros((len(networks), 1), np.float32)
     one = np.zeros((1, 1))
-    batch = compiled.Batch(one, one, one, no_words(1), *nothing, ONE)
+    batch = compiled.Batch(one, one, no_words(1), *nothing, ONE)
     arguments = batch, one, np.zeros((1, 1), np.int64), 0, True, True, True, 0, state
     # To find what was compiled for the types of so many arguments takes a third of a call, so it is done once.
     return Fixed(gathered, sizes, nothing, compiled.run.compile(tuple(map(typeof, arguments))), state)

@@ -73,8 +73,7 @@ class State(NamedTuple):
 
 class Batch(NamedTuple):
     columns: np.ndarray  # (D, B)
-    known: np.ndarray  # (F, B), the features as they are predicted, before a new level is known
-    features: np.ndarray  # (F, B), as they are learned
+    features: np.ndarray  # (F, B)
     words: Words
     targets: np.ndarray  # (C, B) float32
     rates: np.ndarray  # (M, B) float32
@@ -87,17 +86,17 @@ def run(
     predicted: np.ndarray,  # (K, B), filled
     picked: np.ndarray,  # (N, B), filled with the rows that the samples pick
     number: int,  # of the only ensemble that predicts, or ALL
-    predicts: bool,
     learns: bool,
+    apart: bool,  # whether samples to learn are predicted by a pass of their own, since not all heads see the lesson
     counts: bool,  # whether the standardizer is still to count them
     begin: int,
     state: State,
 ) -> int:
-    """Predict samples together; or if this `learns`, learn them one after another, and each is predicted before.
+    """Predict samples together; or if this `learns`, predict and learn them one after another.
 
     Returns the number of samples that were processed: it stops where linear models need more slots.
     """
-    count, terms = batch.known.shape[1], 1
+    count, terms = batch.features.shape[1], 1
     for column in state.numbers:
         terms += column < 0 and state.crosses
     for b in range(begin, count if learns else 1):
@@ -109,20 +108,19 @@ def run(
                 return b
             if count > 1:
                 alone = sample(batch, b)
-        for learning in range(0 if predicts else 1, 2 if learns else 1):
-            seen = alone.features if learning else alone.known
-            step(alone, seen, b, predicted, picked, number, learning, counts, state)
+        for is_lesson in range(0 if apart or not learns else 1, 2 if learns else 1):
+            step(alone, b, predicted, picked, number, is_lesson, apart, counts, state)
     return count
 
 
 @inlined
 def sample(batch: Batch, b: int) -> Batch:
-    columns, known, features, words, targets, rates, step_sizes = batch
+    columns, features, words, targets, rates, step_sizes = batch
     first, end = words.starts[b], words.starts[b + 1]
     numbers, codes, values = words.numbers[first:end], words.codes[first:end], words.values[first:end]
     words = Words(words.starts[b : b + 2] - first, numbers, codes, values)
-    columns, known, features = column(columns, b), column(known, b), column(features, b)
-    return Batch(columns, known, features, words, column(targets, b), column(rates, b), step_sizes[b : b + 1])
+    columns, features = column(columns, b), column(features, b)
+    return Batch(columns, features, words, column(targets, b), column(rates, b), step_sizes[b : b + 1])
 
 
 @compiled
@@ -136,23 +134,23 @@ def column(array: np.ndarray, b: int) -> np.ndarray:  # (D, B) -> (D, 1)
 @inlined
 def step(
     batch: Batch,
-    features: np.ndarray,  # (F, B)
     begin: int,  # the first sample's place in `predicted` and `picked`
     predicted: np.ndarray,
     picked: np.ndarray,
     number: int,
-    learning: int,
+    is_lesson: int,
+    apart: bool,
     counts: bool,
     state: State,
 ) -> None:
-    """Predict samples, or learn a single one."""
+    """Predict samples, or predict and learn a single one."""
     # Long, because each function that calls the others would take seconds to compile.
-    learns = learning > 0
-    columns, words, step_sizes = batch.columns, batch.words, batch.step_sizes
+    learns = is_lesson > 0
+    features, words, step_sizes = batch.features, batch.words, batch.step_sizes
     rates, input_sizes = batch.rates, state.inputs
     networks, all_planes, ensembles = state.networks, state.planes, state.ensembles
     z, _ = standardise(
-        columns, state.statistics, counts and learns, state.floor, state.limit, state.far, state.limit, 0.0
+        batch.columns, state.statistics, counts and learns, False, state.floor, state.limit, state.far, state.limit, 0.0
     )
     size, samples = z.shape
     targets, y = np.empty(batch.targets.shape, np.float32), np.empty(batch.targets.shape)
@@ -197,17 +195,17 @@ def step(
             neuron += len(contexts)
         linear = base[size : size + (members - ensemble.networks) * heads]
         add_linear_predictions(of_members, linear, state.are_classes)
+        if not (learns and apart):
+            combined = combine_by_losses(of_members, ensemble.losses, state.offset, state.are_classes)
+            for c in range(heads):
+                for b in range(samples):
+                    predicted[row + c, begin + b] = combined[c, b]
         if learns:
             if ensemble.target >= 0:
                 losses = quantile_losses(of_members, of_heads, ensemble.levels)
             else:
                 losses = log_or_squared_losses(of_members, of_heads, state.are_classes)
             fading_sums(losses, ensemble.losses, ensemble.spread, step_sizes, 1)
-        else:
-            combined = combine_by_losses(of_members, ensemble.losses, state.offset, state.are_classes)
-            for c in range(heads):
-                for b in range(samples):
-                    predicted[row + c, begin + b] = combined[c, b]
         first, row = first + ensemble.networks, row + heads
 
 

@@ -87,7 +87,7 @@ class Standardizer(WritableArrays):
     def learn_checked(self, samples: Any) -> np.ndarray:
         """`learn` without checks."""
         standardised = np.empty(samples.shape, np.float32)
-        for chunk, z, _ in self._learn(samples, self.limit, 0.0):
+        for chunk, z, _ in self._learn(samples, self.limit, 0.0, False):
             standardised[:, chunk] = z
         return standardised
 
@@ -98,13 +98,13 @@ class Standardizer(WritableArrays):
         """
         bound = min(bound, self.limit)
         if not self.is_warming_up:  # fast
-            return self._standardise(targets, True, bound, missing)
+            return self._standardise(targets, True, bound, missing, True)
         y, before = np.empty(targets.shape, np.float32), np.empty((2, self.size, targets.shape[1] + 1))
-        for chunk, z, of_chunk in self._learn(targets, bound, missing):
+        for chunk, z, of_chunk in self._learn(targets, bound, missing, True):
             y[:, chunk], before[:, :, chunk.start : chunk.stop + 1] = z, of_chunk
         return y, before
 
-    def _learn(self, samples: Any, bound: float, missing: float) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    def _learn(self, samples: Any, bound: float, missing: float, counts_first: bool) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
         """Learn the first samples one by one, and then chunks of several.
 
         Yields each chunk, its standardised samples, (D, b), and means and scales before each and after the last,
@@ -119,7 +119,7 @@ class Standardizer(WritableArrays):
                 before[:, :, 0] = mean, scale
             else:
                 chunk = slice(start, min(count, start + max(1, BLOCK // self.size)))
-                z, before = self._standardise(samples[:, chunk], True, bound, missing)
+                z, before = self._standardise(samples[:, chunk], True, bound, missing, counts_first)
             yield chunk, z, before
             start = chunk.stop
 
@@ -130,9 +130,11 @@ class Standardizer(WritableArrays):
         self.first = first if len(first) < FEW_VALUES else first[:0]
         self._rescale()
 
-    def _standardise(self, samples: Any, learns: bool, bound: float, missing: float) -> tuple[np.ndarray, np.ndarray]:
+    def _standardise(
+        self, samples: Any, learns: bool, bound: float, missing: float, counts_first: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
         features, *options = self.loop_state
-        return compiled(standardise)(plain(dense(samples)), features, learns, *options, bound, missing)
+        return compiled(standardise)(plain(dense(samples)), features, learns, counts_first, *options, bound, missing)
 
     @property
     def loop_state(self) -> tuple[np.ndarray, float, float, float]:
@@ -303,13 +305,14 @@ def standardise(
     samples: np.ndarray,  # (D, B)
     features: np.ndarray,  # (7, D), changed if this `learns`
     learns: bool,
+    counts_first: bool,
     floor: float,
     limit: float,
     far: float,
     bound: float,
     missing: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Standardised samples, (D, B), each counted before if this `learns`.
+    """Standardised samples, (D, B), each counted afterwards if this `learns`, or before if it also `counts_first`.
 
     Also returns the means and scales before each and after the last, (2, D, B + 1).
     """
@@ -322,6 +325,7 @@ def standardise(
         before[0, i, 0], before[1, i, 0] = mean, scale
         for b in range(total):
             x = samples[i, b]
+            center, width = mean, divisor
             if learns and x == x:  # NaN is not
                 count += 1
                 difference = min(max(x - mean, -reach), reach)
@@ -334,7 +338,9 @@ def standardise(
                 scale = np.sqrt(squares / count) + floor * (high - low)
                 divisor = scale if scale > 0 else np.inf
                 reach = limit * (1 + FEW_VALUES / count) * divisor
-            z = (x - mean) / divisor
+            if counts_first:
+                center, width = mean, divisor
+            z = (x - center) / width
             is_missing = z != z or abs(z) >= far
             standardised[i, b] = missing if is_missing else min(max(z, -bound), bound)
             before[0, i, b + 1], before[1, i, b + 1] = mean, scale

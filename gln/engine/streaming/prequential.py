@@ -64,7 +64,7 @@ def predict_then_learn(
             if is_fused and first > segment.start and not learner.featurizer.standardizer.is_warming_up:
                 rows = slice(first, segment.stop)
                 steps = None if step_sizes is None else step_sizes[rows]
-                predictions = _learn_fused(learner, known[:, rows], samples[:, rows], targets[..., rows], steps)
+                predictions = _learn_fused(learner, samples[:, rows], targets[..., rows], steps)
             else:
                 row = slice(first, first + 1)
                 predictions = predictions_of(learner, known[:, row])
@@ -78,11 +78,11 @@ def predict_then_learn(
 
 
 def _learn_fused(
-    learner: Learner, known: SampleBatch, samples: SampleBatch, targets: np.ndarray, step_sizes: np.ndarray | None
+    learner: Learner, samples: SampleBatch, targets: np.ndarray, step_sizes: np.ndarray | None
 ) -> np.ndarray:  # (K, B)
     """`predict_then_learn` for samples that bring nothing new."""
     target_batch, units = learner.target_batch(targets, None if step_sizes is None else step_sizes.astype(np.float32))
-    predicted, first, rows = fused.learn(learner, samples, target_batch, known), 0, []
+    predicted, first, rows = fused.learn(learner, samples, target_batch), 0, []
     for ensemble in learner.ensembles:
         standardised = predicted[first : first + ensemble.heads]
         if ensemble.target is None:
