@@ -1,7 +1,9 @@
 """Linear models of all that a sample holds: numbers, levels of categories, words, and feature crosses.
 
 A term is a number, a level, a word, or a cross: a level together with one of the others. A hash of what a term is finds
-its slot in a table, which has its weights and its learning rate. Slots are used as terms are first seen.
+its slot in a table, which has its weights and its learning rate. Slots are used as terms are first seen. A term that has
+none predicts 0. When the largest table is full, the half of the terms with the smallest sums of squared gradients, those
+that were rarely seen or always expected, are forgotten.
 
 Shapes: B samples, F features, D columns made from them, C heads, M models, S slots, T terms of all samples.
 """
@@ -119,19 +121,25 @@ class HashedLinear(WritableArrays):
         step_sizes = np.ones(count) if step_sizes is None else plain(step_sizes)
         options = self.are_classes, self.limit, self.max_slots, plain(targets), step_sizes, True
         while (begin := compiled(*PREDICT_LINEAR)(terms, self.table, *options, begin, predictions)) < count:
-            self.double()
+            self.make_room()
         return predictions
 
-    def double(self) -> None:
-        """Move everything to twice as many slots."""
-        used, keys = np.flatnonzero(self.keys), np.zeros(2 * len(self.keys), np.int64)
-        places = compiled(*SLOTS_OF)(self.keys[used], keys, self._used, self.max_slots, True)
+    def make_room(self) -> None:
+        """Move everything to twice as many slots, or from the largest table forget half of the terms."""
+        used, size = np.flatnonzero(self.keys), len(self.keys)
+        if size < self.max_slots:
+            size *= 2
+        else:
+            order = self.squares[used].sum(axis=(1, 2)).argsort(kind="stable")
+            used = np.sort(used[order[len(used) // 2 :]])
+        keys = np.zeros(size, np.int64)
+        places = compiled(*SLOTS_OF)(self.keys[used], keys, True)
         for name in ("scales", "leaders", "squares"):
             old = getattr(self, name)
-            new = np.zeros((len(keys), *old.shape[1:]))
+            new = np.zeros((size, *old.shape[1:]))
             new[places] = old[used]
             setattr(self, name, new)
-        self.keys = keys
+        self.keys, self._used = keys, np.array([len(used)])
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
 
@@ -165,7 +173,7 @@ class HashedLinear(WritableArrays):
         A cross counts half for each. Shapes: the features and words of the terms, ascending (n,) -> (M C, B, n),
         (M C, B).
         """
-        places = compiled(*SLOTS_OF)(terms.keys, self.keys, self._used, self.max_slots, False)
+        places = compiled(*SLOTS_OF)(terms.keys, self.keys, False)
         weights = -self.leaders[places] * np.array(RATES[: self.models])[:, None]  # (T, M, C)
         weights /= STEADY + np.sqrt(self.squares[places])
         weights /= np.maximum(self.scales[places], np.abs(terms.values))[:, None, None]
@@ -250,46 +258,41 @@ def terms_of(
 # ---- Loops: the hash table -------------------------------------------------------------------------------------------
 
 
-def is_full(keys: np.ndarray, used: np.ndarray, max_slots: int) -> bool:
-    """Whether no more slots may be used: half of the largest number of them are, which shrinks with each class."""
-    return len(keys) >= max_slots and 2 * used[0] >= len(keys)
+def is_short(keys: np.ndarray, used: int, needed: int, max_slots: int) -> bool:
+    """Whether so many more terms need more slots, and `make_room` finds some: at most half of the slots are used."""
+    return 2 * (used + needed) > len(keys) and (len(keys) < max_slots or 4 * used > len(keys))
 
 
-def slot_of(keys: np.ndarray, used: np.ndarray, max_slots: int, key: int) -> int:
-    """The slot of a key, or a free one for it, or once these are full one that it shares, as in a hashed model.
-
-    At least one slot must be free.
-    """
-    first = slot = (key >> 20) & (len(keys) - 1)
+def slot_of(keys: np.ndarray, key: int) -> int:
+    """The slot of a key, or the free one where it belongs. At least one slot must be free."""
+    slot = (key >> 20) & (len(keys) - 1)
     while keys[slot] != key and keys[slot] != 0:
         slot = (slot + 1) & (len(keys) - 1)
-    return first if keys[slot] == 0 and is_full(keys, used, max_slots) else slot
+    return slot
 
 
-def slots_of(found: np.ndarray, keys: np.ndarray, used: np.ndarray, max_slots: int, writes: bool) -> np.ndarray:
+def slots_of(found: np.ndarray, keys: np.ndarray, writes: bool) -> np.ndarray:
     """The slots of the keys `found`, (n,), which are written into them if this `writes`: -> (n,)."""
     slots = np.empty(len(found), np.int64)
     for i in range(len(found)):
-        slots[i] = slot_of(keys, used, max_slots, found[i])
+        slots[i] = slot_of(keys, found[i])
         if writes:
             keys[slots[i]] = found[i]
     return slots
 
 
-def find_terms(
-    terms: Terms, b: int, table: HashTable, max_slots: int, learns: bool, places: np.ndarray, scaled: np.ndarray
-) -> None:
-    """Fill `places` with the slots of the terms of sample b, and `scaled` with their values."""
+def find_terms(terms: Terms, b: int, table: HashTable, learns: bool, places: np.ndarray, scaled: np.ndarray) -> None:
+    """Fill `places` with the slots of the terms of sample b, and `scaled` with their values, 0 for one without a slot."""
     keys, scales, _, _, used = table
     for i in range(terms.starts[b], terms.starts[b + 1]):
-        slot = slot_of(keys, used, max_slots, terms.keys[i])
-        if learns and keys[slot] == 0 and not is_full(keys, used, max_slots):
+        slot, value = slot_of(keys, terms.keys[i]), terms.values[i]
+        if learns and keys[slot] == 0 and 2 * used[0] < len(keys):
             keys[slot] = terms.keys[i]
             used[0] += 1
-        scale = max(scales[slot], abs(terms.values[i]))
-        if learns:
+        scale = max(scales[slot], abs(value))
+        if learns and keys[slot] != 0:
             scales[slot] = scale
-        places[i], scaled[i] = slot, terms.values[i] / scale
+        places[i], scaled[i] = slot, 0.0 if keys[slot] == 0 else value / scale
 
 
 def predict_linear(
@@ -309,9 +312,9 @@ def predict_linear(
     places, scaled, weights = np.zeros(len(terms.keys), np.int64), np.zeros(len(terms.keys)), np.zeros(len(terms.keys))
     for b in range(begin, targets.shape[1]):
         start, stop = terms.starts[b], terms.starts[b + 1]
-        if learns and len(keys) < max_slots and 2 * (used[0] + stop - start) > len(keys):
+        if learns and is_short(keys, used[0], stop - start, max_slots):
             return b
-        find_terms(terms, b, table, max_slots, learns, places, scaled)
+        find_terms(terms, b, table, learns, places, scaled)
         for model in range(leaders.shape[1]):
             end = terms.crosses[b] if model == 0 else stop
             for head in range(heads):
@@ -337,5 +340,5 @@ def predict_linear(
 
 # Loops with the functions that they call, as `compiled` takes them.
 TERMS_OF = terms_of, cross_levels, key_of
-SLOTS_OF = slots_of, slot_of, is_full
-PREDICT_LINEAR = predict_linear, find_terms, slot_of, is_full
+SLOTS_OF = slots_of, slot_of
+PREDICT_LINEAR = predict_linear, find_terms, slot_of, is_short

@@ -99,7 +99,7 @@ def learn(learner: Any, samples: Any, target_batch: TargetBatch) -> np.ndarray: 
     apart = bool(np.isinf(target_batch.targets).any())
     options = ALL, True, apart, counts
     while (done := fixed.run(batch, predicted, picked, *options, done, fixed.state)) < count:
-        featurizer.base_models.linear.double()
+        featurizer.base_models.linear.make_room()
         fixed = prepare(learner)
     if learner.counts is not None:
         learner.counts.learn(split(picked, learner.counts), target_batch.targets)

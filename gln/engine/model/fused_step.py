@@ -16,7 +16,7 @@ import numpy as np
 
 from gln.engine.base_models import online
 from gln.engine.base_models.fading_bin_means import BinCounts
-from gln.engine.base_models.hashed_linear import HashTable
+from gln.engine.base_models.hashed_linear import HashTable, is_short
 from gln.engine.base_models.least_squares import Squares
 from gln.engine.batches import Words
 from gln.engine.ensemble import hedge
@@ -104,7 +104,7 @@ def run(
         if learns:
             first, end = batch.words.starts[b], batch.words.starts[b + 1]
             needed = terms * (1 + len(state.numbers) + end - first)
-            if len(state.slots.keys) < state.most and 2 * (state.slots.used[0] + needed) > len(state.slots.keys):
+            if is_short(state.slots.keys, state.slots.used[0], needed, state.most):
                 return b
             if count > 1:
                 alone = sample(batch, b)
