@@ -23,7 +23,8 @@ from gln.engine.model.persistence import Saveable
 from gln.engine.streaming.arm_features import JointArms, some_of
 from gln.engine.streaming.arm_heads import ArmHeads, Features
 from gln.engine.streaming.estimator import check_seed
-from gln.engine.streaming.schema import AT_ONCE, MOST, check_key
+from gln.engine.streaming.schema import AT_ONCE
+from gln.engine.streaming.values import MOST, check_key
 
 __all__ = ["CobaLearner", "Decision", "GLNBandit"]
 

@@ -31,7 +31,8 @@ from gln.engine.model.builders import OF_STREAMS, Losses, build_stream, stream_c
 from gln.engine.model.sample_weights import check_stream_weights
 from gln.engine.model.targets import Classes, Numbers, sum_to_one
 from gln.engine.streaming.estimator import ONCE, SaveableStream, StreamEstimator, check_seed
-from gln.engine.streaming.schema import AT_ONCE, PREVIOUS, StreamSchema, check_frame, label_of, target_of
+from gln.engine.streaming.schema import AT_ONCE, PREVIOUS, StreamSchema
+from gln.engine.streaming.values import check_frame, label_of, target_of
 
 if TYPE_CHECKING:
     from gln.river_policy import GLNPolicy
@@ -180,7 +181,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         Targets and weights belong to rows by position, whatever their index.
         """
         frame, targets, weights = _weighted(X, y, w)
-        self._stream.learn_frame(frame, _labels(targets), weights)
+        self._stream.learn_many(frame, _labels(targets), weights)
 
     def predict_learn_many(self, X: Any, y: Sequence[Any], w: float | Sequence[float] = 1.0) -> pd.DataFrame:
         """Predict and then learn each row, as `predict_proba_one` and `learn_one` in turn do, in few fast calls.
@@ -213,7 +214,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
 
     def predict_proba_many(self, X: pd.DataFrame) -> pd.DataFrame:
         """The probabilities of the classes seen so far, one column per class."""
-        p = self._probabilities(self._stream.schema.encode_frame(X))
+        p = self._probabilities(self._stream.schema.encode_rows(X))
         return pd.DataFrame(p.T, index=X.index, columns=[*self._stream.schema.classes])
 
     def explain_one(self, x: dict[Any, Any]) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
@@ -316,7 +317,7 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
     def learn_many(self, X: pd.DataFrame, y: pd.Series, w: float | pd.Series = 1.0) -> None:
         """Learn the rows of a frame; as in `GLNClassifier`."""
         frame, targets, weights = _weighted(X, y, w)
-        self._stream.learn_frame(frame, _numbers(targets), weights)
+        self._stream.learn_many(frame, _numbers(targets), weights)
 
     def predict_learn_many(self, X: Any, y: Sequence[Any], w: float | Sequence[float] = 1.0) -> pd.DataFrame:
         """Predict and then learn each row, as `predict_one` and `learn_one` in turn do, in few fast calls.
@@ -355,7 +356,7 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
 
     def predict_many(self, X: pd.DataFrame) -> pd.Series:
         """The mean of the target of each row."""
-        return pd.Series(self._predict(self._stream.schema.encode_frame(X))[0], index=X.index)
+        return pd.Series(self._predict(self._stream.schema.encode_rows(X))[0], index=X.index)
 
     def explain_one(self, x: dict[Any, Any]) -> tuple[dict[Any, float], float]:
         """Contributions of the features and a constant, in the target's units; they add up to the prediction."""

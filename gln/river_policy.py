@@ -8,7 +8,7 @@ from typing import Any
 from river import bandit
 
 from gln.bandits import GLNBandit
-from gln.engine.streaming.schema import check_key
+from gln.engine.streaming.values import check_key
 
 __all__ = ["GLNPolicy"]
 

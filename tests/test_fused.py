@@ -154,11 +154,11 @@ def test_a_batch_with_words_is_learned_as_its_samples(tmp_path):
     targets = np.array([[target(i) for i in rows]])
     together, alone = (model._stream.learner for model in models)
     slots = len(together.featurizer.base_models.linear.keys)
-    predicted = predict_then_learn(together, batch, batch, targets, None, set())
+    predicted = predict_then_learn(together, batch, targets, None, set())
     expected = []
     for i in range(len(rows)):
         row = slice(i, i + 1)
-        expected += predict_then_learn(alone, batch[:, row], batch[:, row], targets[:, row], None, set())
+        expected += predict_then_learn(alone, batch[:, row], targets[:, row], None, set())
     assert [len(predicted), len(expected)] == [2, len(rows)]
     assert len(together.featurizer.base_models.linear.keys) > slots
     np.testing.assert_array_equal(np.concatenate(predicted, axis=1), np.concatenate(expected, axis=1))
@@ -174,7 +174,7 @@ def test_gate_counts_of_a_batch_are_those_of_its_samples():
     batch = SampleBatch(NUMBERS[20:].T.copy(), no_words(COUNT - 20))
     targets = np.full((2, COUNT - 20), np.nan)
     targets[np.arange(COUNT - 20) % 2, np.arange(COUNT - 20)] = NUMBERS[20:, 0]
-    predict_then_learn(together, batch, batch, targets, None, set())
+    predict_then_learn(together, batch, targets, None, set())
     for i in range(COUNT - 20):
         alone.learn(batch[:, i : i + 1], targets[:, i : i + 1], predicts=False)
     assert [rows.sum() for rows in together.counts.rows] == [COUNT * len(rows) for rows in together.counts.rows]

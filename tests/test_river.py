@@ -463,7 +463,7 @@ def test_input_of_another_form_is_refused_by_name(kind):
             with pytest.raises(ValueError, match="X: expected columns with different names, got several named 'b'"):
                 call(twice, y)
     for call in (lambda: model.learn_many(np.ones((2, 8)), [0, 1]), lambda: model.predict_many(np.ones((2, 8)))):
-        with pytest.raises(ValueError, match="X: expected a pandas frame, got ndarray"):
+        with pytest.raises(ValueError, match="X: expected a pandas frame( or a list of dictionaries)?, got ndarray"):
             call()
     for x in ([1.0], None, 3.0, "text", np.ones(8)):
         for call in (lambda x=x: model.learn_one(x, 1), lambda x=x: model.predict_one(x)):
@@ -681,7 +681,7 @@ def test_frames_of_numbers():
 
 def test_quantiles_of_a_sample_are_those_of_a_frame():
     model = learned([(x, 7 + x["a"]) for x in rows(100)], GLNRegressor(**SMALL, quantiles=(0.1, 0.9)))
-    of_frame = model._predict(model._stream.schema.encode_frame(pd.DataFrame(rows(20))), quantiles=True)
+    of_frame = model._predict(model._stream.schema.encode_rows(pd.DataFrame(rows(20))), quantiles=True)
     of_samples = [list(model.predict_quantiles_one(x).values()) for x in rows(20)]
     np.testing.assert_allclose(np.sort(of_frame, axis=0).T, of_samples, atol=1e-5)
 

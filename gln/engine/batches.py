@@ -101,6 +101,11 @@ class Words(NamedTuple):
     codes: np.ndarray  # (T,), of a category's level, -1 for a number
     values: np.ndarray  # (T,), 1 for a level
 
+    @property
+    def samples(self) -> np.ndarray:  # (T,)
+        """The sample of each word."""
+        return np.arange(len(self.starts) - 1).repeat(np.diff(self.starts))
+
     def take(self, rows: np.ndarray | slice) -> Words:
         """Those of the samples `rows`, which may repeat."""
         count = len(self.starts) - 1

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gln.engine.streaming.schema import MOST
+from gln.engine.streaming.values import MOST
 
 __all__ = ["Kinds", "ids_in", "is_numeric", "label_of", "number_of", "shown"]
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from gln.engine.streaming.schema import MOST, Sparse
+from gln.engine.streaming.values import MOST
+Sparse = dict
 from gln.stream.chunks import Chunk, Wanted
 from gln.stream.kinds import label_of, shown
 from gln.stream.lines import BadLine, Lines, Record, numbered, parsed

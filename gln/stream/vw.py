@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from gln.engine.model.sample_weights import STREAM_WEIGHT
-from gln.engine.streaming.schema import MOST, Sparse
+from gln.engine.streaming.values import MOST
+Sparse = dict
 from gln.stream.chunks import Chunk, Wanted
 from gln.stream.kinds import is_numeric, label_of, number_of, shown
 from gln.stream.lines import BadLine, Lines, Record, numbered, parsed

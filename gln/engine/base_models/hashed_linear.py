@@ -37,6 +37,7 @@ class Terms(NamedTuple):
 
     starts: np.ndarray  # (B + 1,), where the terms of each sample begin
     crosses: np.ndarray  # (B,), where its crosses begin
+    most: np.ndarray  # (B,), how many it may have at most, for which there must be room
     keys: np.ndarray  # (T,)
     values: np.ndarray  # (T,)
     features: np.ndarray  # (T, 2), words after the features; -1 for the bias
@@ -213,6 +214,14 @@ def cross_levels(
     return t
 
 
+def most_terms(words: Words, b: int, columns: np.ndarray, crosses: bool) -> int:
+    """How many terms sample b has at most; arguments as for `terms_of`."""
+    levels = 0
+    for f in range(len(columns)):
+        levels += columns[f] < 0 and crosses
+    return (1 + levels) * (1 + len(columns) + words.starts[b + 1] - words.starts[b])
+
+
 def terms_of(
     samples: np.ndarray,  # (F, B), with codes for categories
     words: Words,
@@ -221,12 +230,12 @@ def terms_of(
     crosses: bool,
 ) -> Terms:
     """The terms of samples, and among them feature `crosses`. A missing number is a term as well."""
-    count, levels, t = samples.shape[1], 0, 0
-    for f in range(len(columns)):
-        levels += columns[f] < 0 and crosses
-    most = (count * (1 + len(columns)) + len(words.numbers)) * (1 + levels)
-    starts, first_crosses = np.empty(count + 1, np.int64), np.empty(count, np.int64)
-    keys, values, features = np.empty(most, np.int64), np.empty(most), np.empty((most, 2), np.int64)
+    count, room, t = samples.shape[1], 0, 0
+    starts, first_crosses, most = np.empty(count + 1, np.int64), np.empty(count, np.int64), np.empty(count, np.int64)
+    for b in range(count):
+        most[b] = most_terms(words, b, columns, crosses)
+        room += most[b]
+    keys, values, features = np.empty(room, np.int64), np.empty(room), np.empty((room, 2), np.int64)
     for b in range(count):
         starts[b] = t
         keys[t], values[t], features[t, 0], features[t, 1] = BIAS, 1.0, -1, -1  # rows would be slices, which take long
@@ -252,7 +261,7 @@ def terms_of(
         if crosses:
             t = cross_levels(starts[b] + 1, end_of_levels, t, keys, values, features)
     starts[count] = t
-    return Terms(starts, first_crosses, keys[:t], values[:t], features[:t])
+    return Terms(starts, first_crosses, most, keys[:t], values[:t], features[:t])
 
 
 # ---- Loops: the hash table -------------------------------------------------------------------------------------------
@@ -312,7 +321,7 @@ def predict_linear(
     places, scaled, weights = np.zeros(len(terms.keys), np.int64), np.zeros(len(terms.keys)), np.zeros(len(terms.keys))
     for b in range(begin, targets.shape[1]):
         start, stop = terms.starts[b], terms.starts[b + 1]
-        if learns and is_short(keys, used[0], stop - start, max_slots):
+        if learns and is_short(keys, used[0], terms.most[b], max_slots):
             return b
         find_terms(terms, b, table, learns, places, scaled)
         for model in range(leaders.shape[1]):
@@ -339,6 +348,6 @@ def predict_linear(
 
 
 # Loops with the functions that they call, as `compiled` takes them.
-TERMS_OF = terms_of, cross_levels, key_of
+TERMS_OF = terms_of, most_terms, cross_levels, key_of
 SLOTS_OF = slots_of, slot_of
 PREDICT_LINEAR = predict_linear, find_terms, slot_of, is_short

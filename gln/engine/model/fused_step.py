@@ -16,7 +16,7 @@ import numpy as np
 
 from gln.engine.base_models import online
 from gln.engine.base_models.fading_bin_means import BinCounts
-from gln.engine.base_models.hashed_linear import HashTable, is_short
+from gln.engine.base_models.hashed_linear import HashTable, is_short, most_terms
 from gln.engine.base_models.least_squares import Squares
 from gln.engine.batches import Words
 from gln.engine.ensemble import hedge
@@ -96,14 +96,11 @@ def run(
 
     Returns the number of samples that were processed: it stops where linear models need more slots.
     """
-    count, terms = batch.features.shape[1], 1
-    for column in state.numbers:
-        terms += column < 0 and state.crosses
+    count = batch.features.shape[1]
     for b in range(begin, count if learns else 1):
         alone = batch
         if learns:
-            first, end = batch.words.starts[b], batch.words.starts[b + 1]
-            needed = terms * (1 + len(state.numbers) + end - first)
+            needed = most_terms(batch.words, b, state.numbers, state.crosses)
             if is_short(state.slots.keys, state.slots.used[0], needed, state.most):
                 return b
             if count > 1:

@@ -7,6 +7,7 @@ Shapes: N samples, F features.
 from __future__ import annotations
 
 import warnings
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ import pandas as pd
 Levels = dict[Any, int]  # the code of each level: text, numbers and bools
 DATES = ("date", "datetime", "datetime64", "period", "time", "timedelta", "timedelta64")  # as pandas names them
 LOOKED_UP = {str, bool, int, type(None), type(pd.NA)}  # kinds of values that are levels as they are, or missing
+MOST_LEVELS = 1 << 17  # of a category of a stream that have codes of their own
 SMALL = 4000  # values of a frame whose levels are looked up one by one; from 10,000 on, `with_codes` is faster
 SEVERAL, NEARLY_ALL = 10, 0.9  # levels of a category, and the fraction of them that read as numbers: worth a warning
 
@@ -136,6 +138,36 @@ def codes_of(column: pd.Series, levels: Levels) -> np.ndarray:
     places, found = _distinct(column)
     codes = [levels.get(_level(value), np.nan) for value in found]
     return np.array([*codes, np.nan])[places]  # place -1 is a missing value
+
+
+def codes_and_new_levels(column: pd.Series, levels: Levels, learns: bool) -> tuple[np.ndarray, Levels]:  # (N,) -> (N,)
+    """The code of each value, NaN if it is missing, and new levels if this `learns`; else unknown ones are missing.
+
+    From MOST_LEVELS on, new levels share the codes of others.
+    """
+    places, found = _distinct(column)
+    new: Levels = {}
+    codes = [_code(_level(value), levels, new if learns else None) for value in found]
+    return np.array([*codes, np.nan])[places], new
+
+
+def _code(level: Any, levels: Levels, new: Levels | None) -> float:
+    code = levels.get(level, -1)
+    if code < 0 and new is not None:
+        code = new.get(level, -1)
+    if code >= 0:
+        return code
+    if (count := len(levels) + (0 if new is None else len(new))) >= MOST_LEVELS:
+        return shared_number(level, MOST_LEVELS)
+    if new is None:
+        return np.nan
+    new[level] = count
+    return count
+
+
+def shared_number(name: Any, most: int) -> int:
+    """A number below `most` for a name, which others share: the same in every process, unlike Python's hash."""
+    return zlib.crc32(repr(name).encode()) % most
 
 
 def _distinct(column: pd.Series) -> tuple[np.ndarray, Any]:

@@ -76,6 +76,9 @@ class TargetEncoding(WritableArrays):
             self._rows[feature] = start, len(table)
             self.counts[feature] = self._table[start : start + len(table)]
             start += len(table)
+        self._have_many = np.zeros(self.size, np.bool_)  # (F,), whether more than MOST_ONE_HOT levels were counted
+        for feature, table in self.counts.items():
+            self._have_many[feature] = table[MOST_ONE_HOT:, 0].any()
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         super().__setstate__(state)
@@ -109,7 +112,7 @@ class TargetEncoding(WritableArrays):
         return grown._with_statistics(categorical - self.counts.keys())
 
     def _needs_columns(self, samples: np.ndarray) -> bool:
-        return compiled(needs_columns)(plain(samples), self._table, self._rows, self._with_columns)
+        return compiled(needs_columns)(plain(samples), self._rows, self._have_many, self._with_columns)
 
     def starts(self, samples: np.ndarray) -> list[int]:
         """The samples out of (F, B) at which a category gets one of its first levels, so that its columns change."""
@@ -117,9 +120,9 @@ class TargetEncoding(WritableArrays):
         for feature in self.counts:
             if not self._has_many(feature):
                 levels, first = np.unique(samples[feature], return_index=True)
-                # With a level of this number, the feature has too many for columns.
-                new = (levels >= max(1, self._with_columns[feature])) & (levels <= MOST_ONE_HOT)
+                new = (levels >= max(1, self._with_columns[feature])) & (levels < MOST_ONE_HOT)
                 found.update(first[new].tolist())
+                found.update(sorted(first[levels >= MOST_ONE_HOT].tolist())[:1])  # with it, there are too many
         return sorted(found)
 
     def with_class(self) -> TargetEncoding:
@@ -159,11 +162,12 @@ class TargetEncoding(WritableArrays):
         if len(samples) != self.size:  # compiled loops do not check
             raise ValueError(f"samples: expected {self.size} features, got {len(samples)}")
         samples = plain(samples)
-        places, many, fits = compiled(find)(samples, self._table, self._rows, learns)
+        columns = self._have_many, self._with_columns, learns
+        places, many, fits = compiled(find)(samples, self._rows, *columns)
         if learns and not fits:
             self._make_room(samples)
-            places, many, _ = compiled(find)(samples, self._table, self._rows, learns)
-        options = self.features, self._levels, self._targets, self._table, self.are_classes, learns
+            places, many, _ = compiled(find)(samples, self._rows, *columns)
+        options = self.features, self._levels, self._targets, self._table, self._have_many, self.are_classes, learns
         columns, overall = compiled(encode)(samples, places, many, *options, *learned)
         if self.are_classes:  # NumPy's logarithms are those of the whole library, to the last bit
             rows = self._statistics
@@ -172,7 +176,7 @@ class TargetEncoding(WritableArrays):
 
     def _has_many(self, feature: int) -> bool:
         """Whether more than MOST_ONE_HOT levels were counted, so that columns of single levels are no longer used."""
-        return feature in self.counts and bool(self.counts[feature][MOST_ONE_HOT : MOST_ONE_HOT + 1, 0].any())
+        return feature < self.size and bool(self._have_many[feature])
 
     def _make_room(self, samples: np.ndarray) -> None:
         """Let the counts have room for all levels in these samples."""
@@ -190,37 +194,38 @@ def _distinguishing(count: int) -> range:
 
 def find(
     samples: np.ndarray,  # (F, B)
-    table: np.ndarray,  # (R, 1 + K)
     rows: np.ndarray,  # (F, 2)
+    have_many: np.ndarray,  # (F,), before
+    with_columns: np.ndarray,  # (F,)
     learns: bool,
 ) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Each level's row, -1 for none, and last the row of the totals, (F + 1, B); whether its feature has many levels,
-    these included if this `learns`, (F, B); and whether all levels have rows."""
+    """Each level's row, -1 for none, and last the row of the totals, (F + 1, B); whether it has no column because its
+    feature has many levels, these included if this `learns`, or because it is unknown, (F, B); and whether all levels
+    have rows."""
     places = np.zeros((len(samples) + 1, samples.shape[1]), np.int64)
     many, fits = np.zeros(samples.shape, np.bool_), True
     for feature in range(len(samples)):
         start, room = rows[feature]
-        has_many = start >= 0 and room > MOST_ONE_HOT and table[start + MOST_ONE_HOT, 0] != 0
+        has_many = have_many[feature]
         for b in range(samples.shape[1]):
             code = samples[feature, b]  # NaN if it is missing
             has_row = start >= 0 and 0 <= code < room
             places[feature, b] = start + int(code) if has_row else -1
             has_many |= learns and start >= 0 and code >= MOST_ONE_HOT
-            many[feature, b] = has_many
+            many[feature, b] = has_many or code >= with_columns[feature]
             fits &= has_row or start < 0 or code != code
     return places, many, fits
 
 
 def needs_columns(
     samples: np.ndarray,  # (F, B)
-    table: np.ndarray,  # (R, 1 + K)
     rows: np.ndarray,  # (F, 2)
+    have_many: np.ndarray,  # (F,)
     with_columns: np.ndarray,  # (F,)
 ) -> bool:
     """Whether a feature has few levels, and one or more of them in these samples have no columns yet."""
     for feature in range(len(samples)):
-        start, room = rows[feature]
-        if start >= 0 and not (room > MOST_ONE_HOT and table[start + MOST_ONE_HOT, 0] != 0):
+        if rows[feature, 0] >= 0 and not have_many[feature]:
             count = 0
             for b in range(samples.shape[1]):
                 if samples[feature, b] >= count:
@@ -238,6 +243,7 @@ def encode(
     levels: np.ndarray,  # (D,)
     targets: np.ndarray,  # (D,)
     table: np.ndarray,  # (R, 1 + K), changed if this `learns`
+    have_many: np.ndarray,  # (F,), changed if this `learns`
     are_classes: bool,
     learns: bool,
     learned: np.ndarray,  # (1, B) class numbers, or (K, B)
@@ -261,6 +267,8 @@ def encode(
                     columns[d, b] = (total + STRENGTH * rate) / (count - total + STRENGTH * (1 - rate))
                 else:
                     columns[d, b] = total / (count + STRENGTH)
+        for feature in range(len(samples)):
+            have_many[feature] |= learns and places[feature, b] >= 0 and samples[feature, b] >= MOST_ONE_HOT
         for place in places[:, b]:
             if learns and place >= 0:
                 weight = weights[b % len(weights)]

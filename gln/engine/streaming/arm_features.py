@@ -25,7 +25,8 @@ from gln.engine.networks.protocol import Rate
 from gln.engine.preprocessing.target_encoding import MOST_ONE_HOT
 from gln.engine.streaming.arm_heads import Features
 from gln.engine.streaming.estimator import SaveableStream, StreamEstimator, check_rates
-from gln.engine.streaming.schema import SchemaChange, StreamSchema, is_missing
+from gln.engine.streaming.schema import SchemaChange, StreamSchema
+from gln.engine.streaming.values import is_missing
 
 OF_CONTEXT, OF_ARM = "context", "arm"  # names of features begin with one of these
 ARM = (OF_ARM,)  # the name of the category which arm it is

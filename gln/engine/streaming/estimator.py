@@ -5,7 +5,7 @@ predicted, learned and committed. So an error changes nothing, also in the middl
 
 Shapes: B samples, C heads, F features, K predicted values, N rows.
 """
-# ruff: noqa: N803 - X is River's name
+
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from collections.abc import Callable, Hashable, Mapping, Sequence, Set
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from gln.engine.batches import SampleBatch
 from gln.engine.model import fused
@@ -23,33 +22,18 @@ from gln.engine.model.persistence import Saveable
 from gln.engine.model.sample_weights import repeated
 from gln.engine.model.targets import sum_to_one
 from gln.engine.networks.protocol import Rate
-from gln.engine.streaming.prequential import (
-    frame_of,
-    joined,
-    predict_then_learn,
-    predictions_of,
-    runs,
-    segments_of,
-    singles,
-)
-from gln.engine.streaming.schema import (
-    CONSTANT,
-    PREVIOUS,
-    SchemaChange,
-    StreamSchema,
-    check_dictionary,
-    check_frame,
-    has_values,
-)
+from gln.engine.streaming.named_rows import NamedRows, named_rows
+from gln.engine.streaming.prequential import joined, predict_then_learn, predictions_of, runs, segments_of, singles
+from gln.engine.streaming.schema import CONSTANT, PREVIOUS, SchemaChange, StreamSchema
 
 ONCE = np.ones(1)  # the weight of most samples that come alone
 
 
 class Segment(NamedTuple):
-    """Samples of a frame or a list that follow one another and take one call."""
+    """Samples that follow one another and take one call."""
 
     rows: slice
-    known: Any  # a SampleBatch, as predictions see them; None where none are asked for
+    batch: SampleBatch | None  # as predictions see them; None if this is as they are learned
     change: SchemaChange | None  # None if they are only predicted
 
 
@@ -108,21 +92,21 @@ class StreamEstimator:
             self.learner = learner
         self.schema.commit(change)
 
-    def learn_frame(self, X: pd.DataFrame, y: Any, weights: np.ndarray) -> None:  # y: (N,) labels or numbers
-        """Learn the rows of a frame, all or, if there is an error, none."""
-        segments = self._plan(_Frame(X), y, np.ones(len(X), bool), predicts=False)
+    def learn_many(self, samples: Any, y: Any, weights: np.ndarray) -> None:  # y: (N,) labels or numbers
+        """Learn a frame or dictionaries, all or, if there is an error, none."""
+        segments = self._plan(named_rows(samples), y, np.ones(len(samples), bool), predicts=False)
         self._prepare(segments, weights)
         for rows, _, change in segments:
             assert change is not None
             self.learn(change, self._targets(change, y[rows]), weights[rows])
 
     def predict_then_learn(
-        self, X: Any, y: Any, weights: np.ndarray, learns: np.ndarray, initial: Sequence[float]
+        self, samples: Any, y: Any, weights: np.ndarray, learns: np.ndarray, initial: Sequence[float]
     ) -> np.ndarray:  # -> (N, K)
-        """Predict each sample, and then learn it if it `learns`, as many as possible in one call; as `learn_frame`.
+        """Predict each sample, and then learn it if it `learns`, as many as possible in one call; as `learn_many`.
 
         Args:
-            X: a frame, or a list of dictionaries.
+            samples: a frame, dictionaries, or `NamedRows`.
             y: (N,), labels or numbers.
             weights: (N,).
             learns: (N,).
@@ -130,37 +114,39 @@ class StreamEstimator:
 
         Returns predictions, 0 for values that only later samples have.
         """
-        segments = self._plan(_Frame(X) if isinstance(X, pd.DataFrame) else _Dictionaries(X), y, learns)
+        segments = self._plan(named_rows(samples), y, learns)
         self._prepare(segments, weights)
         predicted = []
-        for rows, known, change in segments:
-            if change is not None and change.places and known.shape[1] > 1:
+        for rows, batch, change in segments:
+            if batch is not None:
+                predicted.append(self._predict(batch, initial))
+            if change is not None:
                 targets = self._targets(change, y[rows])
-                predicted.append(self._learn_after_prediction(known, change, targets, weights[rows]))
-            else:  # a sample that comes alone may have new names, which its prediction leaves out
-                predicted.append(self._predict(known, initial))
-                if change is not None:
-                    self.learn(change, self._targets(change, y[rows]), weights[rows])
+                if batch is None:
+                    predicted.append(self._predict_then_learn(change, targets, weights[rows]))
+                else:
+                    self.learn(change, targets, weights[rows])
         return joined(predicted)
 
-    def _learn_after_prediction(
-        self, known: SampleBatch, change: SchemaChange, targets: np.ndarray, weights: np.ndarray
+    def _predict_then_learn(
+        self, change: SchemaChange, targets: np.ndarray, weights: np.ndarray
     ) -> np.ndarray:  # -> (K, B)
-        indices, step_sizes = repeated(weights)
-        targets = targets[..., indices]
+        batch, indices, step_sizes = change.batch, *indices_of(weights)
+        if indices is not None:
+            batch, targets = batch[:, indices], targets[..., indices]
         learner = self._learner_for(change, targets)
-        batches = known[:, indices], change.batch[:, indices]
-        predicted = predict_then_learn(learner, *batches, targets, step_sizes, change.categorical)
+        predicted = predict_then_learn(learner, batch, targets, step_sizes, change.categorical)
         self.learner = learner
         self.schema.commit(change)
         if self.are_classes:
             predicted = [sum_to_one(p) for p in predicted]
-        return joined(predicted)[np.searchsorted(indices, np.arange(len(weights)))].T  # before each is learned first
+        found = joined(predicted).T
+        return found if indices is None else found[:, np.searchsorted(indices, np.arange(len(weights)))]  # before all
 
-    def _predict(self, known: SampleBatch, initial: Sequence[float]) -> np.ndarray:  # -> (K, B)
+    def _predict(self, batch: SampleBatch, initial: Sequence[float]) -> np.ndarray:  # -> (K, B)
         if self.learner is None:
-            return np.repeat(np.array(initial)[:, None], known.shape[1], axis=1)
-        predicted = predictions_of(self.learner, known)
+            return np.repeat(np.array(initial)[:, None], batch.shape[1], axis=1)
+        predicted = predictions_of(self.learner, batch)
         return sum_to_one(predicted) if self.are_classes else predicted
 
     @staticmethod
@@ -169,26 +155,37 @@ class StreamEstimator:
 
     # ---- Checks, before the first sample is learned ------------------------------------------------------------------
 
-    def _plan(
-        self, samples: _Frame | _Dictionaries, y: Any, learns: np.ndarray, predicts: bool = True
-    ) -> list[Segment]:
+    def _plan(self, samples: NamedRows, y: Any, learns: np.ndarray, predicts: bool = True) -> list[Segment]:
         """Samples as segments, proposed one after another; where there are several, on a copy of the schema.
 
         Raises ValueError if one of them cannot be learned.
         """
         schema, segments = self.schema, []
         for run in runs(learns):
-            start, is_learned = run.start, learns[run.start]
+            start = run.start
             while start < run.stop:
-                rows = samples.segment(start, run.stop, schema)
-                labels = y[rows] if self.are_classes and is_learned else None
-                segment = _segment(schema, rows, samples.take(rows, schema), labels, is_learned, predicts)
+                segment = self._segment(schema, samples, slice(start, run.stop), y, learns[start], predicts)
                 segments.append(segment)
-                start = rows.stop
+                start = segment.rows.stop
                 if segment.change is not None and start < len(learns):
                     schema = schema.copy() if schema is self.schema else schema
                     schema.commit(segment.change)
         return segments
+
+    def _segment(
+        self, schema: StreamSchema, samples: NamedRows, rows: slice, y: Any, learns: bool, predicts: bool
+    ) -> Segment:
+        """The first of these rows."""
+        if not learns:
+            return Segment(rows, schema.encode_rows(samples.of(rows)), None)
+        brings_features = bool(not schema.places or schema.become)
+        if brings_features:
+            rows = slice(rows.start, rows.start + 1)
+        elif schema.words or samples.words is not None or not schema.places.keys() >= {*samples.frame.columns}:
+            rows = slice(rows.start, min(rows.stop, rows.start + schema.until_check))
+        segment = samples.of(rows)
+        change = schema.propose_rows(segment, y[rows] if self.are_classes else None)
+        return Segment(rows, schema.encode_rows(segment) if predicts and brings_features else None, change)
 
     def _prepare(self, segments: list[Segment], weights: np.ndarray) -> None:
         """Do what may fail before the first sample is learned: compile, and evaluate a learning rate that is a callable
@@ -270,83 +267,6 @@ def indices_of(weights: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | Non
     if weights is ONCE or (weights == 1).all():  # a shortcut
         return None, None
     return repeated(weights)
-
-
-# ---- Frames and lists ------------------------------------------------------------------------------------------------
-
-
-class _Frame:
-    """Rows of a frame, of which those with other keys than features are taken alone."""
-
-    def __init__(self, X: pd.DataFrame) -> None:
-        check_frame(X)
-        self.X = X
-        self.names = np.array([*X.columns, None], object)[:-1]
-        self.has: np.ndarray | None = None  # (N, F), which values there are
-        self.has_others: Any = np.zeros(len(X), bool)  # by row, whether there are other keys
-        self.features = -1  # the number of features for which these are
-
-    def segment(self, start: int, stop: int, schema: StreamSchema) -> slice:
-        if len(schema.places) != self.features:
-            self.features, is_other = len(schema.places), ~self.X.columns.isin([*schema.places])
-            if is_other.any():
-                if self.has is None:
-                    self.has = np.stack([has_values(self.X[name]) for name in self.X.columns], axis=1)
-                self.has_others = self.has[:, is_other].any(axis=1)
-            else:
-                self.has_others = np.zeros(len(self.X), bool)
-        alone = self.has_others[start:stop]
-        return slice(start, start + max(1, int(alone.argmax())) if alone.any() else stop)
-
-    def take(self, rows: slice, schema: StreamSchema) -> Any:  # a frame, or a dictionary
-        if rows.stop - rows.start == len(self.X) and not self.has_others[rows.start]:
-            return self.X
-        part = self.X.iloc[rows]
-        if not self.has_others[rows.start]:
-            return part
-        assert self.has is not None
-        return {name: part[name].iloc[0] for name in self.names[self.has[rows.start]]}
-
-
-class _Dictionaries:
-    """A list of dictionaries, which becomes frames of those that hold only features."""
-
-    def __init__(self, dictionaries: Sequence[Mapping[Hashable, Any]]) -> None:
-        for x in dictionaries:
-            check_dictionary(x)
-        self.dictionaries = dictionaries
-
-    def segment(self, start: int, stop: int, schema: StreamSchema) -> slice:
-        end = start
-        while end < stop and self.dictionaries[end].keys() <= schema.places.keys():
-            end += 1
-        return slice(start, max(end, start + 1))
-
-    def take(self, rows: slice, schema: StreamSchema) -> Any:
-        if rows.stop - rows.start == 1:
-            return self.dictionaries[rows.start]
-        return frame_of([schema.filled(x) for x in self.dictionaries[rows]], schema.places, schema.levels)
-
-
-def _segment(schema: StreamSchema, rows: slice, samples: Any, labels: Any, is_learned: bool, predicts: bool) -> Segment:
-    is_frame, known, change = isinstance(samples, pd.DataFrame), None, None
-    if is_learned:
-        change = schema.propose_frame(samples, labels) if is_frame else schema.propose(samples, labels)
-    if predicts and change is not None and rows.stop - rows.start > 1:
-        known = _without_new_levels(schema, change)
-    elif predicts:
-        known = schema.encode_frame(samples) if is_frame else schema.encode(samples)
-    return Segment(rows, known, change)
-
-
-def _without_new_levels(schema: StreamSchema, change: SchemaChange) -> SampleBatch:
-    """Samples without each level that is new, where it comes first, as predictions see them."""
-    features = change.batch.features.copy() if change.levels else change.batch.features
-    for name in change.levels.keys() & change.places.keys():
-        column = features[change.places[name]]
-        codes, first = np.unique(column, return_index=True)
-        column[first[codes >= len(schema.levels.get(name, ()))]] = np.nan
-    return SampleBatch(features, change.batch.words)
 
 
 # ---- What the estimators share ---------------------------------------------------------------------------------------

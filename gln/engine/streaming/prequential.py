@@ -8,16 +8,14 @@ Shapes: B samples, F features, K values that are predicted of a sample, N rows.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Hashable, Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from gln.engine.batches import SampleBatch
 from gln.engine.model import fused
 from gln.engine.model.learner import Learner
-from gln.engine.preprocessing.category_codes import Levels
 
 
 def runs(flags: np.ndarray) -> list[slice]:  # (N,)
@@ -37,16 +35,14 @@ def predictions_of(learner: Any, samples: Any) -> np.ndarray:  # (F, B) -> (K, B
 
 def predict_then_learn(
     learner: Any,  # a Learner, or ClassDensityClassifier
-    known: SampleBatch,
     samples: SampleBatch,
     targets: np.ndarray,
     step_sizes: np.ndarray | None,
     categorical: Set[int],
 ) -> list[np.ndarray]:
-    """Predict each sample as `known`, and then learn it.
+    """Predict each sample, and then learn it. What it brings does not change its own prediction.
 
     Args:
-        known: (F, B), the samples without the levels that were unknown before each.
         samples: (F, B), of known features.
         targets, step_sizes, categorical: as for `Learner.learn`.
 
@@ -67,7 +63,7 @@ def predict_then_learn(
                 predictions = _learn_fused(learner, samples[:, rows], targets[..., rows], steps)
             else:
                 row = slice(first, first + 1)
-                predictions = predictions_of(learner, known[:, row])
+                predictions = predictions_of(learner, samples[:, row])
                 steps = (
                     None if step_sizes is None or step_sizes[first] == 1 else step_sizes[row]
                 )  # as it would come alone
@@ -122,19 +118,3 @@ def joined(predicted: Sequence[np.ndarray]) -> np.ndarray:  # N of (K, n) -> (su
         rows[first : first + values.shape[1], : len(values)] = values.T
         first += values.shape[1]
     return rows
-
-
-def frame_of(
-    dictionaries: Sequence[Mapping[Hashable, Any]], places: Mapping[Hashable, int], levels: Mapping[Hashable, Levels]
-) -> pd.DataFrame | None:
-    """A frame of samples that have features alone, with these `places`; None for a single sample."""
-    if len(dictionaries) == 1:
-        return None
-    columns = {}
-    for name in places:
-        values = [x.get(name) for x in dictionaries]
-        try:
-            columns[name] = pd.Series(values, dtype=object if name in levels else np.float64)
-        except (TypeError, ValueError):  # such as pandas' own missing value
-            columns[name] = pd.Series(values, dtype=object)
-    return pd.DataFrame(columns, index=range(len(dictionaries)))

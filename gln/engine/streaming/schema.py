@@ -1,34 +1,44 @@
 """Schema of a stream: which keys of samples are features, which are words, the levels of categories, and the classes.
 
 A key that most samples have is a feature, which networks read. A key that most samples lack is a word, which linear
-models read alone; there, being absent is 0.
+models read alone; there, being absent is 0. The keys of the first sample are features at once, unless they are many.
+Later ones become features with the sample after a check: after 10, 20, ..., 100, 200, ..., 1,000, 2,000, 3,000, ...
+samples.
 
-A sample to learn becomes a proposed `SchemaChange`. Everything that may be wrong with it raises an error then; `commit`
-follows when the sample has been learned, and cannot fail.
+Samples to learn become a proposed `SchemaChange`. Everything that may be wrong with them raises an error then; `commit`
+follows when they have been learned, and cannot fail.
 
-Shapes: B samples, F features.
+Shapes: B samples, F features, T words of all samples.
 """
-# ruff: noqa: N803 - X is River's name
-
 from __future__ import annotations
 
 import copy
 import math
-import reprlib
 from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from gln.engine.batches import MAX_FLOAT, SampleBatch, Words, no_words
+from gln.engine.batches import SampleBatch, Words, no_words
 from gln.engine.jit import compiled
-from gln.engine.preprocessing.category_codes import Levels, check_different_names, codes_of, new_levels, warn_of_numbers
+from gln.engine.preprocessing.category_codes import (
+    MOST_LEVELS,
+    Levels,
+    codes_and_new_levels,
+    shared_number,
+    warn_of_numbers,
+)
 from gln.engine.preprocessing.target_encoding import MOST_ONE_HOT
+from gln.engine.streaming.named_rows import NamedRows, named_rows
+from gln.engine.streaming.values import MOST, check_dictionary, check_magnitudes, has_values, is_missing, number_of
 
-AT_ONCE = 20  # keys of the first samples that become features at once; of more, most may be words
-ENOUGH = 10  # samples that later have a key before it becomes a feature, if at least half of all samples since had it
-MOST = float(MAX_FLOAT)  # the largest number
+AT_ONCE = 20  # keys of the first sample that become features at once; of more, most may be words
+# What a word becomes a feature by, at a check: so many samples had it, half of those since its first one, and one in
+# SHARE of all.
+ENOUGH, SHARE = 10, 20
+MOST_FEATURES = 1000  # with more, words stay words
+MOST_WORDS = 1 << 18  # with a number of their own; later ones share numbers
 NO_WORDS = no_words(1)
 CONSTANT = ("constant", "feature")  # name of what networks read while there are only words
 PREVIOUS = ("previous", "label")  # name of the feature that is the label of the previous sample
@@ -86,6 +96,25 @@ class StreamSchema:
         """Changes when samples may be encoded in another way."""
         return len(self.places), self.word_count, self.level_changes
 
+    @property
+    def between_checks(self) -> int:
+        """The number of samples between checks of words."""
+        return 10 if self.sample_count < 100 else 100 if self.sample_count < 1000 else 1000
+
+    @property
+    def until_check(self) -> int:
+        return self.between_checks - self.sample_count % self.between_checks
+
+    @property
+    def become(self) -> Set[Hashable]:
+        """The words that become features with the next sample."""
+        if not self.words or self.sample_count % self.between_checks:
+            return frozenset()
+        first, had = self.occurrences[:, : self.word_count]
+        enough = (had >= ENOUGH) & (2 * had >= self.sample_count - first) & (SHARE * had >= self.sample_count)
+        found = {name for name, number in self.words.items() if enough[number]} if enough.any() else frozenset()
+        return found if len(self.places) + len(found) <= MOST_FEATURES else frozenset()
+
     def copy(self) -> StreamSchema:
         """A copy, on which several changes can be tried."""
         other = copy.copy(self)
@@ -101,31 +130,41 @@ class StreamSchema:
             self.previous = float(change.targets[-1])
         if not change.places:
             return
-        if change.words:
-            first, self.word_count = self.word_count, self.word_count + len(change.words)
-            if self.word_count > self.occurrences.shape[1]:
-                self.occurrences = np.pad(self.occurrences, [(0, 0), (0, self.word_count)])
-            self.occurrences[0, first : self.word_count] = self.sample_count
-            self.words.update(change.words)
-        if len(numbers := change.batch.words.numbers):
-            compiled(_count_words)(numbers, self.occurrences)
         if change.places is not self.places:
             for name in change.places.keys() - self.places.keys():
-                self.words.pop(name, None)
+                if (number := self.words.pop(name, -1)) >= 0:
+                    self.occurrences[1, number] = 0
             self.places = change.places
         if change.levels:
             self._add_levels(change.levels)
+        self._count_words(change)
+
+    def _count_words(self, change: SchemaChange) -> None:
+        """Count samples and their words."""
+        words = change.batch.words
+        if change.words:
+            first, self.word_count = self.word_count, self.word_count + len(change.words)
+            if (missing := (1 << (self.word_count - 1).bit_length()) - self.occurrences.shape[1]) > 0:
+                self.occurrences = np.pad(self.occurrences, [(0, 0), (0, missing)])
+            new = words.numbers >= first
+            numbers, index = np.unique(words.numbers[new], return_index=True)
+            self.occurrences[0, numbers] = self.sample_count + words.samples[new][index]
+            self.words.update(change.words)
+        if len(words.numbers):
+            compiled(_count)(words.numbers, self.occurrences[1])
         self.sample_count += change.batch.shape[1]
 
     # ---- Dictionaries ------------------------------------------------------------------------------------------------
 
     def encode(self, x: Mapping[Hashable, Any]) -> SampleBatch:
         """Convert a dictionary for prediction; what is unknown is ignored."""
-        values, places, known = self._values(x), self.places, self.words
+        values, places = self._values(x), self.places
         if values.keys() <= places.keys():
             batch = SampleBatch(features_of(values, places), NO_WORDS)
         else:
-            words = {name: known[name] for name, value in values.items() if name in known and value == value}
+            names = [name for name, value in values.items() if value == value and name not in places]
+            names.sort(key=lambda name: name not in self.levels)
+            words = {name: number for name in names if (number := self._number(name)) >= 0}
             batch = self._batch(values, words, places, {})
         return self._with_previous(batch) if self.memory else batch
 
@@ -138,18 +177,14 @@ class StreamSchema:
         """
         levels: dict[Hashable, Levels] = {}
         values, places = self._values(x, levels), self.places
-        if values.keys() <= places.keys():
+        if values.keys() <= places.keys() and not self.become:
             batch = SampleBatch(features_of(values, places), NO_WORDS)
             return self._change(batch, places, levels, {}, labels)
-        numbers = self.words
-        words = {name: numbers.get(name, -1) for name, value in values.items() if name not in places and value == value}
-        new = {name: self.word_count + i for i, name in enumerate(name for name, n in words.items() if n < 0)}
-        words |= new
-        if words:
-            become = self._become_features(np.array(list(words.values())), at_once or self.at_once)
-            places = self._with_new({name for name, is_feature in zip(words, become, strict=True) if is_feature})
-        if places is not self.places:
-            words = {name: number for name, number in words.items() if name not in places}
+        known = [name for name, value in values.items() if value == value]
+        places = self._places_with(known, at_once)
+        # Levels come before numbers, as in `propose_rows`.
+        known.sort(key=lambda name: not (name in self.levels or name in levels))
+        words, new = self._numbers(name for name in known if name not in places)
         return self._change(self._batch(values, words, places, levels), places, levels, new, labels)
 
     def learn_levels(self, x: Mapping[Hashable, Any]) -> np.ndarray:  # -> (F, 1)
@@ -159,17 +194,11 @@ class StreamSchema:
         self._add_levels(levels)
         return features_of(values, self.places)
 
-    def filled(self, x: Mapping[Any, Any]) -> Mapping[Any, Any]:
-        """A sample with 0 for each known feature, except categories, that is absent from it if it is `Sparse`."""
-        if not isinstance(x, Sparse):
-            return x
-        return {name: 0.0 for name in self.places if name not in self.levels} | x
-
     def _values(self, x: Mapping[Hashable, Any], new: dict[Hashable, Levels] | None = None) -> dict[Hashable, float]:
         """The values of a sample as numbers; arguments as for `_value`."""
         levels, values = self.levels, {}
         check_dictionary(x)
-        for name, value in (self.filled(x) if isinstance(x, Sparse) else x).items():
+        for name, value in x.items():
             kind = value.__class__
             if (kind is float or kind is int) and name not in levels and -MOST <= value <= MOST:
                 values[name] = value  # most values need no more
@@ -187,9 +216,14 @@ class StreamSchema:
         if not self._is_category(name, [value]):
             return number_of(name, value)
         known = self.levels.get(name, {})
-        if value not in known and new is not None:
-            new[name] = {value: len(known)}
-        return known.get(value, np.nan if new is None else len(known))
+        if value in known:
+            return known[value]
+        if len(known) >= MOST_LEVELS:
+            return shared_number(value, MOST_LEVELS)
+        if new is None:
+            return np.nan
+        new[name] = {value: len(known)}
+        return len(known)
 
     def _batch(
         self,
@@ -206,56 +240,99 @@ class StreamSchema:
         numbers, starts = np.array(list(words.values()), np.int64), np.array([0, len(words)])
         return SampleBatch(features_of(values, places), Words(starts, numbers, codes, np.array(amounts, np.float64)))
 
-    # ---- Frames ------------------------------------------------------------------------------------------------------
+    # ---- Many samples ------------------------------------------------------------------------------------------------
 
-    def encode_frame(self, X: pd.DataFrame) -> SampleBatch:
-        """Convert a frame for prediction; what is unknown is ignored."""
-        check_frame(X)
-        batch = self._batch_of_frame(self._coded(X))
+    def encode_rows(self, samples: Any) -> SampleBatch:
+        """Convert a frame, dictionaries or `NamedRows` for prediction; what is unknown is ignored."""
+        batch, _ = self._batch_of_rows(named_rows(samples), self.places, None)
         return self._with_previous(batch) if self.memory else batch
 
-    def propose_frame(self, X: pd.DataFrame, labels: Sequence[Hashable] | None = None) -> SchemaChange:
-        """Convert rows of a frame for learning, of which no other keys than features have values; as `propose`."""
+    def propose_rows(self, rows: NamedRows, labels: Sequence[Hashable] | None = None) -> SchemaChange:
+        """Convert samples for learning, as `propose`; where it brings features, a single one."""
         levels: dict[Hashable, Levels] = {}
-        return self._change(self._batch_of_frame(self._coded(X, levels)), self.places, levels, {}, labels)
+        places = self.places
+        if self.become or not places:
+            known = [name for name, column in rows.frame.items() if has_values(column).any()]
+            places = self._places_with([*known, *([] if rows.words is None else rows.words.used)])
+        batch, new = self._batch_of_rows(rows, places, levels)
+        return self._change(batch, places, levels, new, labels)
 
-    def _coded(self, X: pd.DataFrame, new: dict[Hashable, Levels] | None = None) -> pd.DataFrame:
-        """Replace strings by codes. Unknown levels are added to `new`, or without it become missing values."""
-        coded = X.copy(deep=False)
-        for name in X.columns[[dtype.kind not in "biuf" or name in self.levels for name, dtype in X.dtypes.items()]]:
-            values = X[name].dropna()
-            if self._is_category(name, values):
-                known = self.levels.get(name, {})
-                found = {} if new is None else new_levels(known, values)
-                coded[name] = codes_of(X[name], known | found)
-                if new is not None and found:
-                    new[name] = found
-        return coded
+    def _batch_of_rows(
+        self, rows: NamedRows, places: Mapping[Hashable, int], levels: dict[Hashable, Levels] | None
+    ) -> tuple[SampleBatch, dict[Hashable, int]]:
+        """Samples, and the numbers of new words; unknown levels are added to `levels`, or without it unknown levels and
+        words are left out."""
+        features, found = no_features(places, len(rows)), []
+        if rows.is_sparse:
+            features[[place for name, place in places.items() if name not in self.levels]] = 0.0
+        for name, column in rows.frame.items():
+            values, are_codes = self._column(name, column, levels)
+            if name in places:
+                features[places[name]] = values
+            elif len(samples := np.flatnonzero(values == values)):
+                found.append(_Words([name], np.zeros(len(samples), int), samples, values[samples], are_codes))
+        found.sort(key=lambda words: not words.are_codes)
+        if rows.words is not None and len(rows.words.places):
+            found.append(self._words_beside(rows, places, features))
+        words, new = self._numbered(found, len(rows), levels is not None) if found else (no_words(len(rows)), {})
+        return SampleBatch(features, words), new
 
-    def _batch_of_frame(self, X: pd.DataFrame) -> SampleBatch:
-        """Samples of the rows of a frame, with codes in place of strings; what is unknown is ignored."""
-        features, found = no_features(self.places, len(X)), []
-        for name, dtype in zip(X.columns, X.dtypes, strict=True):
-            if dtype.kind in "biuf":
-                values = X[name].to_numpy(np.float64, na_value=np.nan)
-            else:
-                values = np.array([number_of(name, value) for value in X[name]], np.float64)
-            for value in values[np.abs(values) > MOST].tolist():
-                number_of(name, value)
-            values = np.where(has_values(X[name]), values, np.nan)
-            if name in self.places:
-                features[self.places[name]] = values
-            elif name in self.words:
-                rows, is_level = np.flatnonzero(values == values), name in self.levels
-                ones = np.ones(len(rows))
-                codes, amounts = (values[rows].astype(int), ones) if is_level else (-ones.astype(int), values[rows])
-                found.append((rows, self.words[name] * ones.astype(int), codes, amounts))
-        if not found:
-            return SampleBatch(features, no_words(len(X)))
-        rows, numbers, codes, amounts = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
-        order = rows.argsort(kind="stable")
-        starts = np.searchsorted(rows[order], np.arange(len(X) + 1))
-        return SampleBatch(features, Words(starts, numbers[order], codes[order], amounts[order]))
+    def _column(
+        self, name: Hashable, column: pd.Series, levels: dict[Hashable, Levels] | None
+    ) -> tuple[np.ndarray, bool]:  # (B,) -> (B,)
+        """Numbers or codes of levels, NaN where a value is missing, and which of the two."""
+        if column.dtype.kind in "biuf" and name not in self.levels:
+            values = column.to_numpy(np.float64, na_value=np.nan)
+            if isinstance(column.dtype, pd.SparseDtype):
+                values = np.where(has_values(column), values, np.nan)
+        elif self._is_category(name, column.dropna()):
+            codes, new = codes_and_new_levels(column, self.levels.get(name, {}), levels is not None)
+            if levels is not None and new:
+                levels[name] = new
+            return codes, True
+        else:
+            values = np.array([number_of(name, value) for value in column], np.float64)
+        check_magnitudes(name, values)
+        return values, False
+
+    def _words_beside(self, rows: NamedRows, places: Mapping[Hashable, int], features: np.ndarray) -> _Words:
+        """The words of rows that are no features; fills features, (F, B), with those that are."""
+        words = rows.words
+        assert words is not None
+        for name in words.names:
+            if name in self.levels or name in rows.frame:
+                self._is_category(name, [0.0, "text"])  # raises the error
+        if (np.abs(words.values) > MOST).any():
+            for place, value in zip(words.places, words.values.tolist(), strict=True):
+                number_of(words.names[place], value)
+        feature = np.array([places.get(name, -1) for name in words.names])[words.places]
+        samples, is_feature = words.samples, feature >= 0
+        features[feature[is_feature], samples[is_feature]] = words.values[is_feature]
+        others = ~is_feature & (words.values == words.values)
+        return _Words(words.names, words.places[others], samples[others], words.values[others], False)
+
+    def _numbered(self, found: list[_Words], count: int, learns: bool) -> tuple[Words, dict[Hashable, int]]:
+        """Words in the order of their samples, with their numbers, and new ones if this `learns`; else unknown ones are
+        left out."""
+        names = [name for words in found for name in words.names]
+        firsts = np.cumsum([0, *(len(words.names) for words in found)])
+        places = np.concatenate([words.places + first for words, first in zip(found, firsts, strict=False)])
+        samples, values = (np.concatenate([getattr(words, kind) for words in found]) for kind in ("samples", "values"))
+        are_codes = np.concatenate([np.full(len(words.places), words.are_codes) for words in found])
+        order = samples.argsort(kind="stable")
+        places, samples, values, are_codes = places[order], samples[order], values[order], are_codes[order]
+        numbers = np.array([self._number(name) for name in names])
+        new: dict[Hashable, int] = {}
+        if learns:
+            unknown, first = np.unique(places[numbers[places] < 0], return_index=True)
+            for place in unknown[first.argsort()].tolist():
+                numbers[place] = self._new_number(names[place], new)
+        else:
+            known = numbers[places] >= 0
+            places, samples, values, are_codes = places[known], samples[known], values[known], are_codes[known]
+        starts = np.searchsorted(samples, np.arange(count + 1))
+        codes = np.where(are_codes, values, -1.0).astype(np.int64)
+        return Words(starts, numbers[places], codes, np.where(are_codes, 1.0, values)), new
 
     # ---- Names, levels and classes -----------------------------------------------------------------------------------
 
@@ -304,11 +381,11 @@ class StreamSchema:
                 raise ValueError(f"x[{name!r}]: expected {expected}, like its first value, got {value!r}")
         return is_text
 
-    def _become_features(self, numbers: np.ndarray, at_once: float) -> list[bool]:  # (n,)
-        """Which of the words of the next sample become features."""
+    def _places_with(self, names: Sequence[Hashable], at_once: float | None = None) -> dict[Hashable, int]:
+        """The places of features with the next sample, which has these names."""
         if not self.places:
-            return [len(numbers) <= at_once] * len(numbers)
-        return compiled(_had_by_most)(numbers, self.occurrences, self.sample_count).tolist()
+            return self._with_new({*names} if len(names) <= (at_once or self.at_once) else set())
+        return self._with_new(self.become)
 
     def _with_new(self, new: Set[Hashable]) -> dict[Hashable, int]:
         """The places of known features and of new ones, which are sorted, so that their order is irrelevant."""
@@ -323,24 +400,39 @@ class StreamSchema:
         order = sorted(new, key=lambda name: (str(type(name)), str(name)))
         return self.places | {name: len(self.places) + i for i, name in enumerate(order)}
 
+    def _numbers(self, names: Iterable[Hashable]) -> tuple[dict[Hashable, int], dict[Hashable, int]]:
+        """Numbers of words by name, and those of them that are new."""
+        new: dict[Hashable, int] = {}
+        numbers = {name: self._number(name) for name in names}
+        return {name: self._new_number(name, new) if number < 0 else number for name, number in numbers.items()}, new
 
-def _had_by_most(numbers: np.ndarray, occurrences: np.ndarray, count: int) -> np.ndarray:  # (n,) -> (n,)
-    """Which words ENOUGH samples had, the next one included, and half of those since the first one."""
-    become = np.zeros(len(numbers), np.bool_)
-    for i, number in enumerate(numbers):
-        if number < occurrences.shape[1]:
-            had = occurrences[1, number] + 1
-            become[i] = had >= ENOUGH and 2 * had >= count + 1 - occurrences[0, number]
-    return become
+    def _number(self, name: Hashable) -> int:
+        """The number of a word; -1 if it is unknown."""
+        if (number := self.words.get(name, -1)) < 0 and self.word_count >= MOST_WORDS:
+            return shared_number(name, MOST_WORDS)
+        return number
+
+    def _new_number(self, name: Hashable, new: dict[Hashable, int]) -> int:
+        """The number of a word that is added to `new`, unless there are too many."""
+        if (number := self.word_count + len(new)) >= MOST_WORDS:
+            return shared_number(name, MOST_WORDS)
+        new[name] = number
+        return number
 
 
-def _count_words(numbers: np.ndarray, occurrences: np.ndarray) -> None:
+class _Words(NamedTuple):
+    """Words of samples before they have numbers."""
+
+    names: Sequence[Hashable]
+    places: np.ndarray  # (T,), of their names
+    samples: np.ndarray  # (T,)
+    values: np.ndarray  # (T,)
+    are_codes: bool  # of levels
+
+
+def _count(numbers: np.ndarray, occurrences: np.ndarray) -> None:
     for number in numbers:
-        occurrences[1, number] += 1
-
-
-class Sparse(dict[str, float]):
-    """A sample in which a feature that is absent is 0 instead of missing, as in Vowpal Wabbit's text and libsvm's."""
+        occurrences[number] += 1
 
 
 def features_of(values: Mapping[Hashable, float], places: Mapping[Hashable, int]) -> np.ndarray:  # -> (F, 1)
@@ -362,71 +454,3 @@ def no_features(places: Mapping[Hashable, int], count: int) -> np.ndarray:  # ->
 def previous_codes(numbers: Any) -> np.ndarray:
     """Codes of previous labels, from MOST_ONE_HOT on, where levels have statistics and add no columns."""
     return np.add(numbers, MOST_ONE_HOT)
-
-
-# ---- Checks of values ------------------------------------------------------------------------------------------------
-
-
-def check_dictionary(x: Any) -> None:
-    """Raise ValueError for what is no dictionary."""
-    if not hasattr(x, "items"):
-        raise ValueError(f"x: expected a dictionary of features, got {reprlib.repr(x)}")
-
-
-def check_frame(X: Any) -> None:
-    """Raise ValueError for what is no frame, and for columns of equal names."""
-    if not isinstance(X, pd.DataFrame):
-        raise ValueError(f"X: expected a pandas frame, got {type(X).__name__}")
-    check_different_names(X)
-
-
-def has_values(column: pd.Series) -> np.ndarray:
-    """Which rows have a value; one that a sparse column does not store is absent."""
-    has = column.notna().to_numpy()
-    return has & (column != 0).to_numpy() if isinstance(column.dtype, pd.SparseDtype) else has
-
-
-def number_of(name: Hashable, value: Any) -> float:
-    """A value as a float; NaN if it is missing."""
-    number = _as_float(value)
-    if abs(number) > MOST:
-        raise ValueError(f"x[{name!r}]: expected a finite number, a bool or a string, got {value!r}")
-    return number
-
-
-def target_of(value: Any) -> float:
-    """A number to learn as a float; NaN if it is missing."""
-    number = np.inf if isinstance(value, str) else _as_float(value)
-    if abs(number) > MOST:
-        raise ValueError(f"y: expected finite numbers, got {value!r}")
-    return number
-
-
-def _as_float(value: Any) -> float:
-    """NaN for a missing value, infinity for what is no number."""
-    is_other = isinstance(value, (np.datetime64, np.timedelta64, np.complexfloating))  # some of which `float` takes
-    try:
-        return np.nan if is_missing(value) else np.inf if is_other else float(value)
-    except (TypeError, ValueError, OverflowError):
-        return np.inf
-
-
-def label_of(value: Any) -> Hashable:
-    """A label to learn; None if it is missing."""
-    check_key("y", "labels", value)
-    return None if is_missing(value) else value
-
-
-def check_key(name: str, kind: str, value: Any) -> None:
-    """Raise ValueError for a value of the argument `name` that no dictionary can have as a key."""
-    try:
-        hash(value)
-    except TypeError as error:
-        raise ValueError(f"{name}: expected {kind} that can be keys of a dictionary, got {value!r}") from error
-
-
-def is_missing(value: Any) -> bool:
-    try:
-        return value is None or value is pd.NA or bool(value != value)
-    except (TypeError, ValueError):  # an array, for example, is neither equal to itself nor not
-        return False

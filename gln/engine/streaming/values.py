@@ -1,0 +1,90 @@
+"""Values of samples, targets and labels as they come from users: which are missing, and checks.
+
+Missing are None, NaN, and pandas' own missing value.
+"""
+# ruff: noqa: N803 - X is River's name
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gln.engine.batches import MAX_FLOAT
+from gln.engine.preprocessing.category_codes import check_different_names
+
+MOST = float(MAX_FLOAT)  # the largest number
+
+
+def check_dictionary(x: Any) -> None:
+    """Raise ValueError for what is no dictionary."""
+    if not hasattr(x, "items"):
+        raise ValueError(f"x: expected a dictionary of features, got {reprlib.repr(x)}")
+
+
+def check_frame(X: Any) -> None:
+    """Raise ValueError for what is no frame, and for columns of equal names."""
+    if not isinstance(X, pd.DataFrame):
+        raise ValueError(f"X: expected a pandas frame, got {type(X).__name__}")
+    check_different_names(X)
+
+
+def has_values(column: pd.Series) -> np.ndarray:
+    """Which rows have a value; one that a sparse column does not store is absent."""
+    has = column.notna().to_numpy()
+    return has & (column != 0).to_numpy() if isinstance(column.dtype, pd.SparseDtype) else has
+
+
+def number_of(name: Hashable, value: Any) -> float:
+    """A value as a float; NaN if it is missing."""
+    number = _as_float(value)
+    if abs(number) > MOST:
+        raise ValueError(f"x[{name!r}]: expected a finite number, a bool or a string, got {value!r}")
+    return number
+
+
+def check_magnitudes(name: Hashable, values: np.ndarray) -> None:  # (N,)
+    """Raise ValueError for the first value that is infinite or too large."""
+    for value in values[np.abs(values) > MOST].tolist():
+        number_of(name, value)
+
+
+def target_of(value: Any) -> float:
+    """A number to learn as a float; NaN if it is missing."""
+    number = np.inf if isinstance(value, str) else _as_float(value)
+    if abs(number) > MOST:
+        raise ValueError(f"y: expected finite numbers, got {value!r}")
+    return number
+
+
+def _as_float(value: Any) -> float:
+    """NaN for a missing value, infinity for what is no number."""
+    is_other = isinstance(value, (np.datetime64, np.timedelta64, np.complexfloating))  # some of which `float` takes
+    try:
+        return np.nan if is_missing(value) else np.inf if is_other else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return np.inf
+
+
+def label_of(value: Any) -> Hashable:
+    """A label to learn; None if it is missing."""
+    check_key("y", "labels", value)
+    return None if is_missing(value) else value
+
+
+def check_key(name: str, kind: str, value: Any) -> None:
+    """Raise ValueError for a value of the argument `name` that no dictionary can have as a key."""
+    try:
+        hash(value)
+    except TypeError as error:
+        raise ValueError(f"{name}: expected {kind} that can be keys of a dictionary, got {value!r}") from error
+
+
+def is_missing(value: Any) -> bool:
+    try:
+        return value is None or value is pd.NA or bool(value != value)
+    except (TypeError, ValueError):  # an array, for example, is neither equal to itself nor not
+        return False
