@@ -31,6 +31,7 @@ from gln.engine.model.builders import OF_STREAMS, Losses, build_stream, stream_c
 from gln.engine.model.sample_weights import check_stream_weights
 from gln.engine.model.targets import Classes, Numbers, sum_to_one
 from gln.engine.streaming.estimator import ONCE, SaveableStream, StreamEstimator, check_seed
+from gln.engine.streaming.named_rows import NamedRows
 from gln.engine.streaming.schema import AT_ONCE, PREVIOUS, StreamSchema
 from gln.engine.streaming.values import check_frame, label_of, target_of
 
@@ -478,7 +479,7 @@ def _weighted(X: pd.DataFrame, y: Any, w: Any) -> tuple[pd.DataFrame, list[Any],
 
 def _of_rows(X: Any, y: Any, w: Any) -> tuple[list[Any], np.ndarray]:
     """The target and the weight of each row. Raises ValueError for another number of them, or weights out of range."""
-    if not isinstance(X, (pd.DataFrame, list, tuple)):
+    if not isinstance(X, (pd.DataFrame, list, tuple, NamedRows)):
         raise ValueError(f"X: expected a pandas frame or a list of dictionaries, got {type(X).__name__}")
     try:
         targets = list(y)

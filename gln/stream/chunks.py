@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-import pandas as pd
-
+from gln.engine.streaming.named_rows import NamedRows, named_rows
 from gln.stream.lines import BadLine, Record
 
 __all__ = ["NO_SAMPLES", "Chunk", "Parser", "Wanted"]
@@ -15,7 +14,7 @@ __all__ = ["NO_SAMPLES", "Chunk", "Parser", "Wanted"]
 class Chunk(NamedTuple):
     """Samples that follow one another in the input."""
 
-    rows: pd.DataFrame | list[dict[str, Any]]  # as `predict_learn_many` of gln.river takes them
+    rows: NamedRows
     targets: list[Any]  # None: the sample is predicted and not learned
     weights: list[float] | None  # None: all are 1
     tags: list[str | None] | None  # VW's
@@ -26,10 +25,11 @@ class Chunk(NamedTuple):
     def part(self, rows: slice) -> Chunk:
         """Some of the samples."""
         weights, tags = self.weights and self.weights[rows], self.tags and self.tags[rows]
-        return Chunk(self.rows[rows], self.targets[rows], weights, tags, self.lines[rows], self.form, self.note)
+        part = self.rows.of(slice(*rows.indices(len(self.lines))[:2]))
+        return Chunk(part, self.targets[rows], weights, tags, self.lines[rows], self.form, self.note)
 
 
-NO_SAMPLES = Chunk([], [], None, None, [])
+NO_SAMPLES = Chunk(named_rows([]), [], None, None, [])
 
 
 class Wanted(NamedTuple):
@@ -38,6 +38,7 @@ class Wanted(NamedTuple):
     target: str | None
     strings: frozenset[str]
     numbers: frozenset[str]
+    words: frozenset[str]
     ignore: frozenset[str]
     known: Mapping[str, bool]  # the names that a model has already, and whether each is text
 
@@ -45,8 +46,8 @@ class Wanted(NamedTuple):
         """The options that name something, and what they name."""
         if self.target is not None:
             yield "target", self.target
-        for option, names in (("strings", self.strings), ("numbers", self.numbers), ("ignore", self.ignore)):
-            yield from ((option, name) for name in names)
+        for option in ("strings", "numbers", "words", "ignore"):
+            yield from ((option, name) for name in getattr(self, option))
 
 
 class Parser(Protocol):

@@ -62,6 +62,7 @@ def _add_input(group: argparse._ArgumentGroup) -> None:
     for name, what in (
         ("strings", "that are text, such as numbers that are names"),
         ("numbers", "that are numbers"),
+        ("words", "whose names are words, even if each sample has one: VW's namespaces and lists in JSON"),
         ("ignore", "that are left out"),
     ):
         group.add_argument(

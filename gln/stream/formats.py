@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import gzip
+import itertools
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -26,6 +27,10 @@ FORMS: dict[str, Callable[[Lines, Wanted], Parser]] = {
     "libsvm": Vectors,
 }
 LABELLED = ("vw", "libsvm")  # those that mark the target themselves
+# The options that name something in each format, and what others would name.
+OPTIONS = dict.fromkeys(("csv", "tsv"), ("target", "strings", "numbers", "ignore"))
+OPTIONS |= {"jsonl": (*OPTIONS["csv"], "words"), "vw": ("strings", "words", "ignore"), "libsvm": ("ignore",)}
+NAMELESS = {"csv": "no words", "tsv": "no words", "vw": "labels and marks numbers", "libsvm": "labels and numbers only"}
 ENDINGS = {"tab": "tsv", "json": "jsonl", "ndjson": "jsonl", "svm": "libsvm", "svmlight": "libsvm"}
 SIGNS = {"{": "jsonl", "|": "vw", "\t": "tsv", ",": "csv"}  # of a format, in its first line
 
@@ -54,6 +59,7 @@ def read(
     target: str | None = None,
     strings: Collection[str] = (),
     numbers: Collection[str] = (),
+    words: Collection[str] = (),
     ignore: Collection[str] = (),
     known: Mapping[str, bool] | None = None,
     skip_bad: Callable[[BadLine], object] | None = None,
@@ -70,7 +76,10 @@ def read(
     target
         The column or key to predict; None if there is none, or if the format itself marks it (VW's text and libsvm's).
     strings, numbers
-        Columns or keys that are text or numbers. Without them, the first chunk that has values decides.
+        Columns or keys that are text or numbers. Without them, the first chunk that has values decides. `strings` may
+        also be VW's namespaces, and keys of lists of names, that are categories, of which each sample has one name.
+    words
+        VW's namespaces, and keys of lists of names, that are words even if no sample has several.
     ignore
         Names of features that are left out; in VW's text also of namespaces.
     known
@@ -80,11 +89,12 @@ def read(
     chunk
         The largest number of samples in a chunk.
     """
-    wanted = Wanted(target, frozenset(strings), frozenset(numbers), frozenset(ignore), known or {})
+    wanted = Wanted(target, *map(frozenset, (strings, numbers, words, ignore)), known or {})
     if form not in [*FORMS, "auto"]:
         raise ValueError(f"format: expected one of {', '.join(FORMS)}, got {form!r}")
-    if both := wanted.strings & wanted.numbers:
-        raise ValueError(f"strings, numbers: expected different names, got {min(both)!r} in both")
+    for first, second in itertools.combinations(("strings", "numbers", "words"), 2):
+        if both := getattr(wanted, first) & getattr(wanted, second):
+            raise ValueError(f"{first}, {second}: expected different names, got {min(both)!r} in both")
     if target in wanted.ignore:
         raise ValueError(f"ignore: expected other names than the target's, got {target!r}")
     return _chunks(Lines(source), form, wanted, skip_bad, chunk)
@@ -94,10 +104,9 @@ def _chunks(
     lines: Lines, form: str, wanted: Wanted, skip_bad: Callable[[BadLine], object] | None, most: int
 ) -> Iterator[Chunk]:
     form = _by_first_line(lines) if form == "auto" else form
-    if form in LABELLED:
-        for option, name in wanted.named():
-            if option != "ignore":
-                raise ValueError(f"{option}: expected none, as {form} has labels and numbers only, got {name!r}")
+    for option, name in wanted.named():
+        if option not in OPTIONS[form]:
+            raise ValueError(f"{option}: expected none, as {form} has {NAMELESS[form]}, got {name!r}")
     parser = FORMS[form](lines, wanted)
     for batch in _batches(parser, lines, most):
         chunk, bad = parser.chunk([record for record in batch if not isinstance(record, BadLine)])

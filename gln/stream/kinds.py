@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from gln.engine.streaming.named_rows import NamedRows
 from gln.engine.streaming.values import MOST
 
 __all__ = ["Kinds", "ids_in", "is_numeric", "label_of", "number_of", "shown"]
@@ -54,17 +54,16 @@ def shown(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:36]}..."
 
 
-def ids_in(rows: Any) -> list[str]:  # a frame, or dictionaries
+def ids_in(rows: NamedRows) -> list[str]:
     """The names that are read as numbers, and look like those of ids, whose order and distances mean nothing.
 
     Numbers alone do not tell: the users from 1 to 500 look like any count. So names decide, such as user, user_id,
     movieId or zip code, if the values are whole numbers, not just 0 and 1, and some repeat, unlike those of rows.
     """
-    is_frame, found = isinstance(rows, pd.DataFrame), []
-    names: Iterable[str] = rows.columns if is_frame else dict.fromkeys(name for x in rows for name in x)
-    for name in names:
+    found = []
+    for name, column in rows.frame.items():
         if ID.fullmatch(CAPITAL.sub("_", name).lower()):
-            values = rows[name].dropna().tolist() if is_frame else [x[name] for x in rows if x.get(name) is not None]
+            values = column.dropna().tolist()
             are_whole = all(type(value) in (int, float) and value % 1 == 0 for value in values)
             if are_whole and any(value > 1 for value in values) and 1 < len(set(values)) < len(values):
                 found.append(name)

@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
+from gln.engine.streaming.named_rows import named_rows
 from gln.engine.streaming.values import MOST
-Sparse = dict
 from gln.stream.chunks import Chunk, Wanted
 from gln.stream.kinds import label_of, shown
 from gln.stream.lines import BadLine, Lines, Record, numbered, parsed
@@ -37,7 +37,8 @@ class Vectors:
         except ValueError:
             good, bad = parsed(records, lambda line: _samples([line])[0])
             records, samples = good, [sample for _, sample in good]
-        rows: list[dict[str, Any]] = [Sparse({n: v for n, v in x.items() if n not in self._ignore}) for _, x in samples]
+        features = [{n: v for n, v in x.items() if n not in self._ignore} for _, x in samples]
+        rows = dataclasses.replace(named_rows(features), is_sparse=True)
         return Chunk(rows, [label for label, _ in samples], None, None, [number for number, _ in records]), bad
 
 

@@ -7,35 +7,42 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from gln.engine.streaming.named_rows import named_rows
 from gln.stream.chunks import Chunk, Wanted
 from gln.stream.kinds import Kinds, shown
 from gln.stream.lines import BadLine, Lines, Record, numbered, parsed
+from gln.stream.namespaces import Namespaces, Sample
 
 __all__ = ["Objects"]
+
+SCALARS = frozenset([float, int, str, bool, type(None)])
 
 
 class Objects:
     """Objects, in which `{"a": {"b": 1}}` is a feature "a.b".
 
-    As in scikit-learn's `DictVectorizer`, the words of a list are counted: `{"tags": ["new", "red"]}` has "tags=new"
-    and "tags=red". The numbers of a list are features by position, "position.0", "position.1".
+    A list of names is a category if no sample has several, and otherwise its names are counted, as in scikit-learn's
+    `DictVectorizer`: `{"tags": ["new", "red"]}` has "tags=new" and "tags=red". The numbers of a list are features by
+    position, "position.0", "position.1".
     """
 
     def __init__(self, lines: Lines, wanted: Wanted) -> None:
         self._lines = lines
         self._target, self._ignore = wanted.target, wanted.ignore
-        self._kinds = Kinds(wanted.strings, wanted.numbers, wanted.known)
+        self._kinds, self._namespaces = Kinds(wanted.strings, wanted.numbers, wanted.known), Namespaces(wanted, "=")
 
     def records(self) -> Iterator[Record | BadLine | None]:
         return numbered(self._lines)
 
     def chunk(self, records: Sequence[Record]) -> tuple[Chunk, list[BadLine]]:
         good, bad = parsed(records, self._sample)
-        rows = [x for _, x in good]
+        found, refused, note = self._namespaces.features(good)
+        rows = [x for _, x in found]
         targets = [x.pop(self._target, None) for x in rows]
-        return Chunk(rows, targets, None, None, [number for number, _ in good]), bad
+        lines = [number for number, _ in found]
+        return Chunk(named_rows(rows), targets, None, None, lines, note=note), [*bad, *refused]
 
-    def _sample(self, line: str) -> dict[str, Any]:
+    def _sample(self, line: str) -> Sample:
         try:
             found = json.loads(line, object_pairs_hook=_object, parse_constant=_constant)
         except RecursionError:
@@ -48,9 +55,38 @@ class Objects:
             _check_text(found)
         if isinstance(found.get(self._target), (dict, list)):
             raise ValueError(f"{self._target}: expected a string, a number or a bool, got {shown(found[self._target])}")
-        wanted = ((name, value) for name, value in found.items() if name not in self._ignore)
-        pairs = [pair for name, value in wanted for pair in _flat(name, value) if pair[0] not in self._ignore]
-        return self._kinds.values(_object(pairs))
+        sample = Sample({}, {})
+        for name, value in found.items():
+            if value.__class__ in SCALARS:  # most are
+                sample.values[name] = value
+            else:
+                self._add(sample, name, value)
+        for name in self._ignore & sample.values.keys():
+            del sample.values[name]
+        return sample._replace(values=self._kinds.values(sample.values))
+
+    def _add(self, sample: Sample, name: str, value: Any) -> None:
+        """Add what is in an object or in a list, unless it is ignored."""
+        if name in self._ignore:
+            return
+        if isinstance(value, dict):
+            for inner, of_inner in value.items():
+                self._add(sample, f"{name}.{inner}", of_inner)
+        elif not isinstance(value, list):
+            _add_value(sample.values, name, value)
+        elif all(isinstance(word, str) for word in value):
+            sample.names[name] = [word for word in value if f"{name}={word}" not in self._ignore]
+        elif all(number is None or isinstance(number, (int, float)) for number in value):
+            for place, number in enumerate(value):
+                _add_value(sample.values, f"{name}.{place}", number)
+        else:
+            raise ValueError(f"{name}: expected a list of strings or a list of numbers, got {shown(value)}")
+
+
+def _add_value(values: dict[str, Any], name: str, value: Any) -> None:
+    if name in values:
+        raise ValueError(f"expected each name once, got {name!r} twice")
+    values[name] = value
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -73,18 +109,3 @@ def _check_text(found: Any) -> None:
         json.dumps(found, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise ValueError("expected text, got half of a surrogate pair") from None
-
-
-def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """The features of a value of an object."""
-    if isinstance(value, dict):
-        for inner, each in value.items():
-            yield from _flat(f"{name}.{inner}", each)
-    elif not isinstance(value, list):
-        yield name, value
-    elif all(isinstance(each, str) for each in value):
-        yield from Counter(f"{name}={word}" for word in value).items()
-    elif all(each is None or isinstance(each, (int, float)) for each in value):
-        yield from ((f"{name}.{place}", each) for place, each in enumerate(value))
-    else:
-        raise ValueError(f"{name}: expected a list of strings or a list of numbers, got {shown(value)}")

@@ -158,7 +158,12 @@ class Run:
         if isinstance(model, GLNClassifier) and options.target is not None:  # "1" and 1 would be two classes
             for label in model.predict_proba_one({}):
                 names[options.target] = isinstance(label, str)
-        lists = {"strings": options.strings, "numbers": options.numbers, "ignore": options.ignore}
+        lists = {
+            "strings": options.strings,
+            "numbers": options.numbers,
+            "words": options.words,
+            "ignore": options.ignore,
+        }
         skip = self._skip if options.skip_bad else None
         return read(self._source, self._form, target=options.target, known=names, skip_bad=skip, **lists)
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gln.engine.streaming.named_rows import NamedRows
 from gln.stream.chunks import NO_SAMPLES, Chunk, Wanted
 from gln.stream.kinds import Kinds, label_of
 from gln.stream.lines import BadLine, Lines, Record, text_of
@@ -97,7 +98,7 @@ class Table:
             targets = [label_of(value) if value == value else None for value in targets.tolist()]
         series = {name: _series(values) for name, values in columns.items()}
         frame = pd.DataFrame(series, index=range(len(lines)))
-        return Chunk(frame, targets, None, None, lines, note=self._note(records, targets)), []
+        return Chunk(NamedRows(frame), targets, None, None, lines, note=self._note(records, targets)), []
 
     def _note(self, records: Sequence[Record], targets: list[Any]) -> str:
         """What to say of the first word for a missing value that may be a class; empty if there is none."""

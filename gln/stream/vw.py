@@ -2,44 +2,54 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from gln.engine.model.sample_weights import STREAM_WEIGHT
+from gln.engine.streaming.named_rows import named_rows
 from gln.engine.streaming.values import MOST
-Sparse = dict
 from gln.stream.chunks import Chunk, Wanted
 from gln.stream.kinds import is_numeric, label_of, number_of, shown
 from gln.stream.lines import BadLine, Lines, Record, numbered, parsed
+from gln.stream.namespaces import Namespaces, Sample
 
 __all__ = ["Example", "Examples", "example_of"]
+
+
+class Start(NamedTuple):
+    """What stands before the first |."""
+
+    label: float | None
+    importance: float
+    tag: str | None
 
 
 class Example(NamedTuple):
     """The contents of a line."""
 
-    label: float | None
-    importance: float
-    tag: str | None
-    features: dict[str, float]  # "namespace^feature", as Vowpal Wabbit calls them
+    start: Start
+    sample: Sample
 
 
 class Examples:
     """Lines of Vowpal Wabbit's text, with labels that are one number."""
 
     def __init__(self, lines: Lines, wanted: Wanted) -> None:
-        self._lines, self._ignore = lines, wanted.ignore
+        self._lines, self._ignore, self._namespaces = lines, wanted.ignore, Namespaces(wanted, "^")
 
     def records(self) -> Iterator[Record | BadLine | None]:
         return numbered(self._lines)
 
     def chunk(self, records: Sequence[Record]) -> tuple[Chunk, list[BadLine]]:
         good, bad = parsed(records, lambda line: example_of(line, self._ignore))
-        examples: list[Example] = [example for _, example in good]
-        rows: list[dict[str, Any]] = [Sparse(example.features) for example in examples]
-        weights = [example.importance for example in examples]
-        tags = [example.tag for example in examples]
-        return Chunk(rows, [example.label for example in examples], weights, tags, [line for line, _ in good]), bad
+        starts = {number: example.start for number, example in good}
+        found, refused, note = self._namespaces.features([(number, example.sample) for number, example in good])
+        lines, features = [number for number, _ in found], [x for _, x in found]
+        labels, weights, tags = zip(*(starts[number] for number in lines), strict=True) if found else ((), (), ())
+        rows = dataclasses.replace(named_rows(features), is_sparse=True)
+        return Chunk(rows, list(labels), list(weights), list(tags), lines, note=note), [*bad, *refused]
 
 
 def example_of(line: str, ignore: Collection[str] = ()) -> Example:
@@ -47,53 +57,63 @@ def example_of(line: str, ignore: Collection[str] = ()) -> Example:
     start, bar, rest = line.partition("|")
     if not bar:
         raise ValueError(f"expected | before the features, got {shown(line)}")
-    features: dict[str, float] = {}
+    sample = Sample({}, {})
     for part in rest.rstrip("\r").replace("\t", " ").split("|"):
-        _add(part, features, ignore)
-    return Example(*_label(start), features)
+        namespace, _, words = part.partition(" ")
+        if ":" in part:
+            _add(part, sample, ignore)
+        elif namespace not in ignore:
+            names = words.split()
+            if ignore:
+                names = [name for name in names if _full(namespace, name) not in ignore]
+            sample.names.setdefault(namespace, []).extend(names)
+    return Example(_start(start), sample)
 
 
-def _label(start: str) -> tuple[float | None, float, str | None]:
+@functools.lru_cache(1 << 10)  # most lines have the same few
+def _start(text: str) -> Start:
     """Label, importance and tag, which stand before the first |."""
-    if "\t" in start:  # Vowpal Wabbit ignores all before it
-        raise ValueError(f"expected spaces before |, got a tab in {shown(start)}")
-    words, tag = start.split(), None
-    if words and (start[-1] != " " or words[-1][0] == "'"):  # what touches the | is a tag, even a number
+    if "\t" in text:  # Vowpal Wabbit ignores all before it
+        raise ValueError(f"expected spaces before |, got a tab in {shown(text)}")
+    words, tag = text.split(), None
+    if words and (text[-1] != " " or words[-1][0] == "'"):  # what touches the | is a tag, even a number
         tag = words.pop().removeprefix("'")
     if len(words) > 3:
-        raise ValueError(f"expected label, importance, base and tag before |, got {shown(start)}")
+        raise ValueError(f"expected label, importance, base and tag before |, got {shown(text)}")
     try:
         numbers = [number_of(word) for word in words]
     except ValueError:
-        raise ValueError(f"expected numbers as label, importance and base, got {shown(start)}") from None
+        raise ValueError(f"expected numbers as label, importance and base, got {shown(text)}") from None
     label = label_of(numbers[0]) if numbers else None
     importance = numbers[1] if len(numbers) > 1 else 1.0
     if not 0 <= importance <= STREAM_WEIGHT:
         raise ValueError(f"expected an importance from 0 to {STREAM_WEIGHT}, got {shown(importance)}")
     if any(numbers[2:]):
         raise ValueError(f"expected no base, which is not learned here, got {numbers[2]}")
-    return label, importance, tag
+    return Start(label, importance, tag)
 
 
-def _add(part: str, features: dict[str, float], ignore: Collection[str]) -> None:
-    """Add the features of a namespace; those that come more than once are summed."""
+def _add(part: str, sample: Sample, ignore: Collection[str]) -> None:
+    """Add the features of a namespace, some with values; those that come more than once are summed."""
     first, *words = part.split(" ")
     namespace, colon, text = first.partition(":")  # empty after "| "
-    if namespace in ignore:
-        return
-    weight, prefix = number_of(text) if colon else 1.0, f"{namespace}^" if namespace else ""
-    for word in words:
+    weight, values = number_of(text) if colon else 1.0, sample.values
+    for word in words if namespace not in ignore else ():
         name, colon, text = word.partition(":")
-        value = weight
-        if colon:
-            if not name or not text or ":" in text:
-                raise ValueError(f"expected a feature such as name or name:1.5, got {shown(word)}")
-            if is_numeric(text):
-                value *= number_of(text)
-            else:
-                name = f"{name}^{text}"  # a category, as Vowpal Wabbit has it
-        name = prefix + name
-        if word and value and name not in ignore:
-            features[name] = value = features.get(name, 0.0) + value
-            if not abs(value) <= MOST:
-                raise ValueError(f"{name}: expected a finite number, got {value}")
+        if colon and (not name or not text or ":" in text):
+            raise ValueError(f"expected a feature such as name or name:1.5, got {shown(word)}")
+        is_number = bool(colon) and is_numeric(text)
+        full, value = _full(namespace, name), weight * number_of(text) if is_number else weight
+        if not name or not value or full in ignore:
+            continue
+        if weight == 1.0 and not is_number:  # color:red is the name red in a namespace color
+            sample.names.setdefault(full if colon else namespace, []).append(text or name)
+            continue
+        full = full if is_number or not colon else _full(full, text)
+        values[full] = value = values.get(full, 0.0) + value
+        if not abs(value) <= MOST:
+            raise ValueError(f"{full}: expected a finite number, got {value}")
+
+
+def _full(namespace: str, name: str) -> str:
+    return f"{namespace}^{name}" if namespace else name

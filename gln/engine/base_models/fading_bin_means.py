@@ -180,7 +180,9 @@ def predict_bin_means(
                         if counts[cell, head] > MOST_COUNT:
                             sums[cell, head] *= MOST_COUNT / counts[cell, head]
                             counts[cell, head] = MOST_COUNT
-                predicted[grid * heads + head, b] = LOGIT_FACTOR * (logit(mean) - root_logits[head]) if are_classes else mean
+                predicted[grid * heads + head, b] = (
+                    LOGIT_FACTOR * (logit(mean) - root_logits[head]) if are_classes else mean
+                )
         for head in range(heads):
             if math.isfinite(targets[head, b]):
                 totals[0, head] += step_sizes[b]

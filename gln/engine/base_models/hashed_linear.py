@@ -291,7 +291,7 @@ def slots_of(found: np.ndarray, keys: np.ndarray, writes: bool) -> np.ndarray:
 
 
 def find_terms(terms: Terms, b: int, table: HashTable, learns: bool, places: np.ndarray, scaled: np.ndarray) -> None:
-    """Fill `places` with the slots of the terms of sample b, and `scaled` with their values, 0 for one without a slot."""
+    """Fill `places` with the slots of the terms of sample b, and `scaled` with their values, 0 for those without one."""
     keys, scales, _, _, used = table
     for i in range(terms.starts[b], terms.starts[b + 1]):
         slot, value = slot_of(keys, terms.keys[i]), terms.values[i]

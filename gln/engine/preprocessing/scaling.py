@@ -104,7 +104,9 @@ class Standardizer(WritableArrays):
             y[:, chunk], before[:, :, chunk.start : chunk.stop + 1] = z, of_chunk
         return y, before
 
-    def _learn(self, samples: Any, bound: float, missing: float, counts_first: bool) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+    def _learn(
+        self, samples: Any, bound: float, missing: float, counts_first: bool
+    ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
         """Learn the first samples one by one, and then chunks of several.
 
         Yields each chunk, its standardised samples, (D, b), and means and scales before each and after the last,

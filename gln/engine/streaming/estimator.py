@@ -6,7 +6,6 @@ predicted, learned and committed. So an error changes nothing, also in the middl
 Shapes: B samples, C heads, F features, K predicted values, N rows.
 """
 
-
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence, Set

@@ -10,6 +10,7 @@ follows when they have been learned, and cannot fail.
 
 Shapes: B samples, F features, T words of all samples.
 """
+
 from __future__ import annotations
 
 import copy
@@ -268,7 +269,7 @@ class StreamSchema:
         for name, column in rows.frame.items():
             values, are_codes = self._column(name, column, levels)
             if name in places:
-                features[places[name]] = values
+                np.copyto(features[places[name]], values, where=values == values)
             elif len(samples := np.flatnonzero(values == values)):
                 found.append(_Words([name], np.zeros(len(samples), int), samples, values[samples], are_codes))
         found.sort(key=lambda words: not words.are_codes)
