@@ -6,13 +6,13 @@ Shapes: B samples, D features.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import issparse
 
-from gln.engine.batches import FEW_NUMBERS, check_integer, check_samples, dense
+from gln.engine.batches import check_integer, check_samples, dense
 from gln.engine.jit import WritableArrays, compiled, plain
 
 # The state of a Standardizer: its options, the statistics of features, and the first samples.
@@ -86,42 +86,26 @@ class Standardizer(WritableArrays):
 
     def learn_checked(self, samples: Any) -> np.ndarray:
         """`learn` without checks."""
-        standardised = np.empty(samples.shape, np.float32)
-        for chunk, z, _ in self._learn(samples, self.limit, 0.0):
-            standardised[:, chunk] = z
-        return standardised
+        return self._by_blocks(lambda block: self._learn(block, self.limit, 0.0), samples)
 
     def learn_targets(self, targets: np.ndarray, bound: float, missing: float) -> tuple[np.ndarray, np.ndarray]:
         """`learn_checked` for targets, clipped to [-bound, bound], or `missing` where they are NaN: (T, B) -> (T, B).
 
         Also returns the means and the scales before each sample and after the last, (2, T, B + 1).
         """
-        bound = min(bound, self.limit)
+        return self._learn(targets, min(bound, self.limit), missing)
+
+    def _learn(self, samples: Any, bound: float, missing: float) -> tuple[np.ndarray, np.ndarray]:
         if not self.is_warming_up:  # fast
-            return self._standardise(targets, True, bound, missing)
-        y, before = np.empty(targets.shape, np.float32), np.empty((2, self.size, targets.shape[1] + 1))
-        for chunk, z, of_chunk in self._learn(targets, bound, missing):
-            y[:, chunk], before[:, :, chunk.start : chunk.stop + 1] = z, of_chunk
-        return y, before
-
-    def _learn(self, samples: Any, bound: float, missing: float) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-        """Learn the first samples one by one, and then chunks of several.
-
-        Yields each chunk, its standardised samples, (D, b), and means and scales before each and after the last,
-        (2, D, b + 1).
-        """
-        start, count = 0, samples.shape[1]
-        while start < count:
-            if self.is_warming_up:
-                chunk, mean, scale = slice(start, start + 1), self.mean.copy(), self.scale
-                self.count_first(samples[:, chunk])
-                z, before = self._standardise(samples[:, chunk], False, bound, missing)
-                before[:, :, 0] = mean, scale
-            else:
-                chunk = slice(start, min(count, start + max(1, BLOCK // self.size)))
-                z, before = self._standardise(samples[:, chunk], True, bound, missing)
-            yield chunk, z, before
-            start = chunk.stop
+            return self._standardise(samples, True, bound, missing)
+        found = []
+        while self.is_warming_up and len(found) < samples.shape[1]:
+            sample, before = samples[:, len(found) : len(found) + 1], np.array([self.mean, self.scale])
+            self.count_first(sample)
+            found.append((self._standardise(sample, False, bound, missing)[0], before[:, :, None]))
+        found.append(self._standardise(samples[:, len(found) :], True, bound, missing))
+        standardised, moments = zip(*found, strict=True)
+        return np.concatenate(standardised, axis=1), np.concatenate(moments, axis=2)
 
     def count_first(self, sample: Any) -> None:
         """Count one of the first samples, (D, 1), together with those before it: any of them may be an outlier."""
@@ -177,15 +161,16 @@ class Standardizer(WritableArrays):
         Raises:
             ValueError: a wrong shape, or infinity.
         """
-        samples = self._checked(samples)
-        if self.size * samples.shape[1] <= FEW_NUMBERS:
-            return self._standardise(samples, False, self.limit, 0.0)[0]
-        standardised, size = np.empty(samples.shape, np.float32), max(1, BLOCK // self.size)
+        return self._by_blocks(lambda block: self._standardise(block, False, self.limit, 0.0), self._checked(samples))
+
+    def _by_blocks(self, function: Callable[[Any], tuple[np.ndarray, np.ndarray]], samples: Any) -> np.ndarray:
+        """What a function returns first for samples (D, B), block by block, because it returns more than is needed."""
+        size = max(1, BLOCK // self.size)
+        if samples.shape[1] <= size:
+            return function(samples)[0]
+        standardised = np.empty(samples.shape, np.float32)
         for start in range(0, samples.shape[1], size):
-            chunk = slice(start, start + size)
-            z = (dense(samples[:, chunk]).astype(np.float64) - self.mean[:, None]) / self._features[5, :, None]
-            z[~(np.abs(z) < FAR * self.limit) if self.far_is_missing else np.isnan(z)] = 0  # NaN is never `<`
-            standardised[:, chunk] = np.minimum(np.maximum(z, -self.limit), self.limit)
+            standardised[:, start : start + size], _ = function(samples[:, start : start + size])
         return standardised
 
     def inverse_transform(self, standardised: Any) -> np.ndarray:
