@@ -63,7 +63,7 @@ def by_loop(samples: Any, targets: Any, weights: Any, are_classes: bool) -> tupl
 @pytest.mark.parametrize("batches", [1, 200])
 def test_a_statistic_is_of_the_samples_before(monkeypatch, python, are_classes, batches):
     if python:
-        monkeypatch.setattr("gln.engine.preprocessing.target_encoding.compiled", lambda loop: loop)
+        monkeypatch.setattr("gln.engine.preprocessing.target_encoding.compiled", lambda loop, *_: loop)
     rng = np.random.default_rng(0)
     codes, weights = rng.integers(0, 30, 200).astype(float), rng.uniform(0.5, 2, 200)
     codes[::9] = np.nan
@@ -96,7 +96,7 @@ def test_a_stream_of_several_features_in_one_call_or_many(are_classes, monkeypat
     samples, targets, weights, categories = stream_of_levels(are_classes)
     categories = categories.of_stream(samples, {1, 2, 3})
     one_by_one = copy.deepcopy(categories)
-    monkeypatch.setattr("gln.engine.preprocessing.target_encoding.compiled", lambda loop: loop)
+    monkeypatch.setattr("gln.engine.preprocessing.target_encoding.compiled", lambda loop, *_: loop)
     columns = [one_by_one.learn(samples[:, [b]], targets[..., [b]], weights[[b]]) for b in range(90)]
     monkeypatch.undo()
     found = categories.learn(samples, targets, weights)

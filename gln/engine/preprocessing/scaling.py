@@ -180,9 +180,7 @@ class Standardizer(WritableArrays):
     @property
     def scale(self) -> np.ndarray:
         """The divisor of each feature, or 0 for one that never varied: (D,)."""
-        scale = self._features[5].copy()
-        scale[scale == np.inf] = 0
-        return scale
+        return np.where(self._features[5] < np.inf, self._features[5], 0)
 
     def grow(self, size: int) -> None:
         """Append features without any values yet, so that samples have `size` features from now on."""
@@ -207,10 +205,9 @@ class Standardizer(WritableArrays):
             came = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
             raise ValueError(f"state: expected a mapping of the names {list(STATE)}, got {came}")
         arrays = {name: self._state_array(name, value) for name, value in state.items()}
-        self.floor, self.limit = (float(arrays.pop(name)) for name in ("floor", "limit"))
-        self.far_is_missing = bool(arrays.pop("far_is_missing"))
-        self.first = arrays.pop("first")
-        self._features[:5] = [arrays[name] for name in STATISTICS]
+        self.floor, self.limit = float(arrays["floor"]), float(arrays["limit"])
+        self.far_is_missing = bool(arrays["far_is_missing"])
+        self.first, self._features[:5] = arrays["first"], [arrays[name] for name in STATISTICS]
         self._rescale()
 
     def _state_array(self, name: str, value: Any) -> np.ndarray:

@@ -47,8 +47,8 @@ class TargetEncoding(WritableArrays):
     counts: dict[int, np.ndarray]  # by feature, the same for each level, (L, 1 + K), with room for further levels
 
     def __post_init__(self) -> None:
-        self.columns = [Column(*column) for column in self.columns]  # a file holds plain tuples
-        self._known = set(self.columns)
+        # A file holds plain tuples, and what grows names known columns again.
+        self.columns = list(dict.fromkeys(Column(*column) for column in self.columns))
         filled = [[-1 if n is None else n for n in column] for column in self.columns]
         of_columns = np.array(filled, np.int64).reshape(-1, 3).T
         self.features, self._levels, self._targets = map(np.ascontiguousarray, of_columns)  # (D,) each
@@ -97,19 +97,20 @@ class TargetEncoding(WritableArrays):
 
     def of_stream(self, samples: np.ndarray, categorical: Set[int]) -> TargetEncoding:
         """A copy with columns for new features and levels in samples (F, B), or this object if there are none."""
-        if len(samples) == self.size and categorical <= self.counts.keys() and not self._needs_columns(samples):
+        needs = compiled(needs_columns, has_many_levels)
+        if (
+            len(samples) == self.size
+            and categorical <= self.counts.keys()
+            and not needs(plain(samples), self._table, self._rows, self._with_columns)
+        ):
             return self
-        columns = [Column(f) for f in range(self.size, len(samples)) if f not in categorical]
+        columns = self.columns + [Column(f) for f in range(self.size, len(samples)) if f not in categorical]
         for feature in sorted(categorical):
             count = 1 + int(np.fmax.reduce(samples[feature], initial=-1))
             if count <= MOST_ONE_HOT and not self._has_many(feature):
                 columns += [Column(feature, level=level) for level in _distinguishing(count)]
-        new = [column for column in columns if column not in self._known]
-        grown = dataclasses.replace(self, size=len(samples), columns=[*self.columns, *new])
+        grown = dataclasses.replace(self, size=len(samples), columns=columns)
         return grown._with_statistics(categorical - self.counts.keys())
-
-    def _needs_columns(self, samples: np.ndarray) -> bool:
-        return compiled(needs_columns)(plain(samples), self._table, self._rows, self._with_columns)
 
     def starts(self, samples: np.ndarray) -> list[int]:
         """The samples out of (F, B) at which a category gets one of its first levels, so that its columns change."""
@@ -134,19 +135,15 @@ class TargetEncoding(WritableArrays):
         counts = self.counts | {feature: np.zeros((0, len(self.totals))) for feature in sorted(features)}
         size = len(self.totals) - 1
         targets = _distinguishing(size) if self.are_classes else range(size)
-        wanted = [Column(feature, target=target) for feature in counts for target in targets]
-        columns = self.columns + [column for column in wanted if column not in self._known]
-        return dataclasses.replace(self, columns=columns, counts=counts)
+        columns = [Column(feature, target=target) for feature in counts for target in targets]
+        return dataclasses.replace(self, columns=self.columns + columns, counts=counts)
 
     # ---- Counting ----------------------------------------------------------------------------------------------------
 
     def learn(self, samples: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
         """Encode samples one by one, each with the statistics of those before it, and count them: (F, B) -> (D, B).
 
-        Args:
-            samples: (F, B).
-            targets: (B,) class numbers from 0, or (K, B) standardised numbers.
-            weights: (B,), how much each sample counts. None is 1.
+        `targets` are class numbers (B,) or standardised numbers (K, B); `weights` say how much each sample counts, (B,).
         """
         weights = np.ones(1) if weights is None else plain(weights)
         return self._columns(samples, True, plain(np.atleast_2d(targets)), weights)
@@ -159,20 +156,17 @@ class TargetEncoding(WritableArrays):
         if len(samples) != self.size:  # compiled loops do not check
             raise ValueError(f"samples: expected {self.size} features, got {len(samples)}")
         samples = plain(samples)
-        places, many, fits = compiled(find)(samples, self._table, self._rows, learns)
-        if learns and not fits:
+        if learns and compiled(lacks_rows)(samples, self._rows):
             self._make_room(samples)
-            places, many, _ = compiled(find)(samples, self._table, self._rows, learns)
-        options = self.features, self._levels, self._targets, self._table, self.are_classes, learns
-        columns, overall = compiled(encode)(samples, places, many, *options, *learned)
+        options = self.features, self._levels, self._targets, self._table, self._rows, self.are_classes, learns
+        columns, overall = compiled(encode, has_many_levels)(samples, *options, *learned)
         if self.are_classes:  # NumPy's logarithms are those of the whole library, to the last bit
             rows = self._statistics
             columns[rows] = np.log(columns[rows]) - np.log(overall[rows])
         return columns
 
     def _has_many(self, feature: int) -> bool:
-        """Whether more than MOST_ONE_HOT levels were counted, so that columns of single levels are no longer used."""
-        return feature in self.counts and bool(self.counts[feature][MOST_ONE_HOT : MOST_ONE_HOT + 1, 0].any())
+        return feature in self.counts and has_many_levels(self._table, *self._rows[feature])
 
     def _make_room(self, samples: np.ndarray) -> None:
         """Let the counts have room for all levels in these samples."""
@@ -188,27 +182,19 @@ def _distinguishing(count: int) -> range:
     return range(count) if count > 2 else range(1, count)
 
 
-def find(
-    samples: np.ndarray,  # (F, B)
-    table: np.ndarray,  # (R, 1 + K)
-    rows: np.ndarray,  # (F, 2)
-    learns: bool,
-) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Each level's row, -1 for none, and last the row of the totals, (F + 1, B); whether its feature has many levels,
-    these included if this `learns`, (F, B); and whether all levels have rows."""
-    places = np.zeros((len(samples) + 1, samples.shape[1]), np.int64)
-    many, fits = np.zeros(samples.shape, np.bool_), True
+def has_many_levels(table: np.ndarray, start: int, room: int) -> bool:  # (R, 1 + K)
+    """Whether more than MOST_ONE_HOT levels of a feature were counted, so that their columns are no longer used."""
+    return start >= 0 and room > MOST_ONE_HOT and table[start + MOST_ONE_HOT, 0] != 0
+
+
+def lacks_rows(samples: np.ndarray, rows: np.ndarray) -> bool:  # (F, B), (F, 2)
+    """Whether one or more of the levels in samples have no row in the table yet."""
     for feature in range(len(samples)):
         start, room = rows[feature]
-        has_many = start >= 0 and room > MOST_ONE_HOT and table[start + MOST_ONE_HOT, 0] != 0
-        for b in range(samples.shape[1]):
-            code = samples[feature, b]  # NaN if it is missing
-            has_row = start >= 0 and 0 <= code < room
-            places[feature, b] = start + int(code) if has_row else -1
-            has_many |= learns and start >= 0 and code >= MOST_ONE_HOT
-            many[feature, b] = has_many
-            fits &= has_row or start < 0 or code != code
-    return places, many, fits
+        for code in samples[feature]:
+            if start >= 0 and code >= room:
+                return True
+    return False
 
 
 def needs_columns(
@@ -220,24 +206,23 @@ def needs_columns(
     """Whether a feature has few levels, and one or more of them in these samples have no columns yet."""
     for feature in range(len(samples)):
         start, room = rows[feature]
-        if start >= 0 and not (room > MOST_ONE_HOT and table[start + MOST_ONE_HOT, 0] != 0):
-            count = 0
-            for b in range(samples.shape[1]):
-                if samples[feature, b] >= count:
-                    count = int(samples[feature, b]) + 1
-            if count > 1 and with_columns[feature] < count <= MOST_ONE_HOT:
+        if start >= 0 and not has_many_levels(table, start, room):
+            last = 0
+            for code in samples[feature]:
+                if code > last:
+                    last = int(code)
+            if 0 < last < MOST_ONE_HOT and last >= with_columns[feature]:
                 return True
     return False
 
 
 def encode(
     samples: np.ndarray,  # (F, B)
-    places: np.ndarray,  # (F + 1, B)
-    many: np.ndarray,  # (F, B)
     features: np.ndarray,  # (D,)
     levels: np.ndarray,  # (D,)
     targets: np.ndarray,  # (D,)
     table: np.ndarray,  # (R, 1 + K), changed if this `learns`
+    rows: np.ndarray,  # (F, 2)
     are_classes: bool,
     learns: bool,
     learned: np.ndarray,  # (1, B) class numbers, or (K, B)
@@ -247,12 +232,18 @@ def encode(
     all samples."""
     totals, classes = table[0], table.shape[1] - 1
     columns, overall = np.empty((len(features), samples.shape[1])), np.empty((len(features), samples.shape[1]))
+    # Of a sample: the row of each level, -1 for none, and that of the totals; whether features have many levels now.
+    places, many = np.zeros(len(samples) + 1, np.int64), np.zeros(len(samples), np.bool_)
     for b in range(samples.shape[1]):
+        for feature in range(len(samples)):
+            (start, room), code = rows[feature], samples[feature, b]  # NaN if it is missing
+            places[feature] = start + int(code) if start >= 0 and 0 <= code < room else -1
+            many[feature] |= has_many_levels(table, start, room) or (learns and code >= MOST_ONE_HOT)
         for d in range(len(features)):
-            x, place, target = samples[features[d], b], places[features[d], b], targets[d]
+            x, place, target = samples[features[d], b], places[features[d]], targets[d]
             columns[d, b], overall[d, b] = x if target < 0 else np.nan, np.nan
             if levels[d] >= 0 and x == x:
-                columns[d, b] = np.nan if many[features[d], b] else x == levels[d]
+                columns[d, b] = np.nan if many[features[d]] else x == levels[d]
             elif target >= 0 and place >= 0 and table[place, 0] > 0:
                 count, total = table[place, 0], table[place, 1 + target]
                 if are_classes:
@@ -261,7 +252,7 @@ def encode(
                     columns[d, b] = (total + STRENGTH * rate) / (count - total + STRENGTH * (1 - rate))
                 else:
                     columns[d, b] = total / (count + STRENGTH)
-        for place in places[:, b]:
+        for place in places:
             if learns and place >= 0:
                 weight = weights[b % len(weights)]
                 table[place, 0] += weight
