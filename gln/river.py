@@ -25,7 +25,7 @@ except ImportError as error:
     raise ImportError('gln.river needs River: pip install "gated-linear-networks[river]"') from error
 
 from gln.engine.batches import SampleBatch
-from gln.engine.class_density.classifier import MAX_FEATURES, ClassDensityClassifier, check_negatives, plain_featurizer
+from gln.engine.class_density.classifier import MAX_FEATURES, ClassDensityClassifier, check_negatives
 from gln.engine.ensemble.ensemble import COLUMNS
 from gln.engine.model.builders import OF_STREAMS, Losses, build_stream, stream_config, stream_roles
 from gln.engine.model.sample_weights import check_stream_weights
@@ -153,11 +153,8 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
 
     def _build(self, featurizer, classes):
         if not self.negatives:
-            plain = plain_featurizer(len(featurizer.numbers))
-            networks = self._config().ensemble(plain, [COLUMNS], num_classes=2).networks
-            learner = ClassDensityClassifier(networks, plain.size)
-            learner.grow(plain.size, len(self._stream.schema.classes))  # of samples without features
-            return learner
+            loss = {"num_classes": len(self._stream.schema.classes)}  # of samples without features, too
+            return ClassDensityClassifier.start(self._config(), 1, len(featurizer.numbers), loss)
         featurizer = featurizer.with_base_models(1 if classes == 2 else classes, are_classes=True)
         return build_stream(
             self._config(), featurizer, Classes(), stream_roles(COPIES, self.memory), Losses({"num_classes": classes})

@@ -18,8 +18,7 @@ from sklearn.utils import check_array, check_random_state, column_or_1d, compute
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 
 from gln.engine.batches import as_numbers, check_integer, check_magnitude
-from gln.engine.class_density.classifier import ClassDensityClassifier, check_negatives, plain_featurizer
-from gln.engine.ensemble.ensemble import COLUMNS
+from gln.engine.class_density.classifier import ClassDensityClassifier, check_negatives
 from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.model.builders import OF_STREAMS, Losses
 from gln.engine.model.sample_weights import indices_of_stream, indices_of_table
@@ -285,12 +284,9 @@ class GLNClassifier(ClassifierMixin, Estimator):
     def _stream_learner(self, losses, X, targets=None):
         if self.negatives:
             return super()._stream_learner(losses, X)
-        settings, size = self._settings(OF_STREAMS | {"n_networks": 1}), X.shape[1]
-        config, roles = self._config(settings), settings["n_networks"] * [COLUMNS]
-        networks = config.ensemble(plain_featurizer(size), roles, **losses.means | {"num_classes": 2}).networks
-        learner = ClassDensityClassifier(networks, size)
-        learner.grow(size, losses.means["num_classes"])
-        return learner
+        settings = self._settings(OF_STREAMS | {"n_networks": 1})
+        networks, size = settings["n_networks"], X.shape[1]
+        return ClassDensityClassifier.start(self._config(settings), networks, size, losses.means)
 
     @property
     def _ignored(self):

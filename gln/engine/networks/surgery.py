@@ -5,7 +5,6 @@ Shapes: C heads, k halfspaces per neuron, n neurons in a layer.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 from collections.abc import Mapping, Sequence

@@ -143,7 +143,7 @@ class TargetEncoding(WritableArrays):
     def learn(self, samples: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
         """Encode samples one by one, each with the statistics of those before it, and count them: (F, B) -> (D, B).
 
-        `targets` are class numbers (B,) or standardised numbers (K, B); `weights` say how much each sample counts, (B,).
+        `targets` are class numbers (B,) or standardised numbers (K, B); `weights` are how much samples count, (B,).
         """
         weights = np.ones(1) if weights is None else plain(weights)
         return self._columns(samples, True, plain(np.atleast_2d(targets)), weights)
