@@ -17,7 +17,7 @@ from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
 from sklearn.utils import check_array, check_random_state, column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 
-from gln.engine.batches import as_numbers, check_integer, check_magnitude
+from gln.engine.batches import check_integer, check_magnitude
 from gln.engine.class_density.classifier import ClassDensityClassifier, check_negatives
 from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.model.builders import OF_STREAMS, Losses
@@ -627,7 +627,10 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         X, y = self._checked(X, y, reset, multi_output=True)
         if not isinstance(self.density, (bool, np.bool_)):
             raise ValueError(f"density: expected True or False, got {self.density!r}")
-        y = as_numbers("y", y)
+        try:
+            y = np.asarray(y, np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"y: expected numbers, got {type(y).__name__} ({error})") from error
         check_magnitude("y", y)
         return X, y.reshape(len(y), -1).T, y.shape[1:]
 

@@ -17,6 +17,7 @@ import numpy as np
 from scipy.special import polygamma
 
 from gln.engine.batches import CHUNK
+from gln.engine.ensemble.ensemble import LINKS
 from gln.engine.jit import WritableArrays, compiled, plain
 from gln.engine.networks.protocol import Network, Rate
 from gln.engine.networks.surgery import with_inputs
@@ -79,11 +80,8 @@ class ClassDensity(WritableArrays):
     def learn(self, numbers: np.ndarray, levels: Mapping[int, Any], step_sizes: np.ndarray, rate: Rate | None) -> None:
         """Learn samples of the class, one after another; several calls give the same as one.
 
-        Args:
-            numbers: (D, B), NaN if unknown.
-            levels: by feature, (B,) codes of categories, NaN if unknown.
-            step_sizes: (B,), the fraction of a step that each sample makes.
-            rate: of the networks; None is LEARNING_RATE.
+        Shapes: (D, B), by feature codes of categories (B,), (B,). NaN is unknown. The rate is that of the networks;
+        None is LEARNING_RATE.
         """
         rate, start = LEARNING_RATE if rate is None else rate, 0
         while start < len(step_sizes):
@@ -95,7 +93,7 @@ class ClassDensity(WritableArrays):
                 self._renew()
 
     def _learn_chunk(self, numbers: np.ndarray, levels: Mapping[int, Any], step_sizes: np.ndarray, rate: Rate) -> None:
-        [z] = whitened(numbers, self.center[None], plain(self.factor)[None]).swapaxes(1, 2)
+        z = self._whitened(numbers)
         known = ~np.isnan(numbers) & np.isfinite(np.diag(self.factor))[:, None]
         distances, sizes = np.square(z).sum(axis=0), known.sum(axis=0)
         logits = self._learn_networks(z, np.where(known, self._noise(len(step_sizes)), 0), step_sizes, rate)
@@ -169,11 +167,11 @@ class ClassDensity(WritableArrays):
 
     def logits(self, numbers: np.ndarray) -> np.ndarray:  # (D, B) -> (B,)
         """The logarithm of how much likelier samples are than normal noise."""
-        return self._logits(self._clipped(numbers))
+        return self._logits(self._whitened(numbers).clip(-CLIP, CLIP).astype(np.float32))
 
     def explain(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (D, B) -> (D, B), (B,)
         """Contributions of the features and a constant, which add up to `logits`."""
-        z = self._clipped(numbers)
+        z = self._whitened(numbers).clip(-CLIP, CLIP).astype(np.float32)
         inputs, contributions, constant = with_distances(z), np.zeros(z.shape), np.zeros(z.shape[1])
         for network in self.networks:
             slopes, constants, _ = network.explain(inputs, z)
@@ -182,15 +180,13 @@ class ClassDensity(WritableArrays):
             constant += constants / len(self.networks)
         return contributions, constant
 
-    def _clipped(self, numbers: np.ndarray) -> np.ndarray:
-        [z] = whitened(numbers, self.center[None], plain(self.factor)[None]).swapaxes(1, 2)
-        return z.clip(-CLIP, CLIP).astype(np.float32)
+    def _whitened(self, numbers: np.ndarray) -> np.ndarray:  # (D, B) -> (D, B)
+        return whitened(numbers, self.center[None], plain(self.factor)[None])[0].T
 
     def _logits(self, z: np.ndarray, targets: Any = None, rates: Any = None) -> np.ndarray:  # (D, B) -> (B,)
         networks = self.networks
         [p] = networks[0].predict_all(networks, with_distances(z), z, targets, rates).swapaxes(0, 1)
-        p = p.astype(np.float64).clip(2.0**-126, 1 - 2.0**-24)  # float32's neighbours of 0 and 1
-        return (np.log(p) - np.log1p(-p)).mean(axis=0)
+        return LINKS["logit"].of(p).mean(axis=0)
 
 
 def _no_moments(size: int) -> dict[str, np.ndarray]:
