@@ -19,13 +19,16 @@ FEW_NUMBERS = 1000  # up to which a compiled loop is faster than NumPy's calls, 
 MAX_FLOAT = np.finfo(np.float32).max  # a NumPy scalar: float16 arrays would turn a float into infinity
 
 
-def check_samples(samples: Any, size: int) -> None:
+def check_samples(samples: Any, size: int) -> Any:
+    """Samples as a dense or sparse array; raises ValueError unless they are numbers of shape (size, B)."""
+    samples = samples if issparse(samples) else np.asarray(samples)
     if samples.ndim != 2 or samples.shape[0] != size or samples.dtype.kind not in "biuf":
         raise ValueError(
             f"samples: expected numbers of shape ({size}, B), got {samples.dtype} of shape {samples.shape}"
         )
     if magnitude(samples) > float(MAX_FLOAT):
         raise ValueError("samples: expected finite float32 numbers or NaN, got infinity or numbers too large")
+    return samples
 
 
 def magnitude(samples: Any) -> float:

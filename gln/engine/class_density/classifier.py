@@ -19,7 +19,6 @@ from gln.engine.class_density.density import (
     ClassDensity,
     LogLikelihood,
     PooledDensities,
-    pooled_densities,
     split,
     with_features,
 )
@@ -183,7 +182,7 @@ class ClassDensityClassifier:
     def pooled(self) -> PooledDensities:
         """The densities of all classes."""
         if self._pooled is None:
-            self._pooled = pooled_densities(self.classes)
+            self._pooled = PooledDensities(self.classes)
         return self._pooled
 
     # ---- State -------------------------------------------------------------------------------------------------------
@@ -199,8 +198,6 @@ class ClassDensityClassifier:
         for networks in (state["networks"], *(density.networks for density in classes)):
             if {network.context_size for network in networks} != {state["size"]}:
                 raise ValueError(f"learner: expected networks of {state['size']} features, got others")
-        for density in classes:
-            density.check()
         return cls(state["networks"], classes, learning_rate)
 
 

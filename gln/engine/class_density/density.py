@@ -61,7 +61,7 @@ class ClassDensity(WritableArrays):
         moments = _no_moments(networks[0].context_size)
         return cls(networks, **moments, freedom=degrees_of_freedom(moments["scores"][0]), levels={})
 
-    def check(self) -> None:
+    def __post_init__(self) -> None:
         """Raise ValueError unless shapes fit together: compiled loops do not check, and a file may be changed."""
         for name, expected in _no_moments(self.networks[0].context_size).items():
             if getattr(self, name).shape != expected.shape:
@@ -339,17 +339,39 @@ class LogLikelihood(NamedTuple):
         return self.of_distance + self.constant + sum(self.of_levels.values())
 
 
-class PooledDensities(NamedTuple):
+class PooledDensities:
     """The densities of all classes, in common units, with covariances shrunk to the one that they share."""
 
-    counts: np.ndarray  # (C,), weights of samples
-    means: np.ndarray  # (C, D), in `units`
-    units: np.ndarray  # (D,), infinite for features that never varied
-    factors: np.ndarray  # (C, D, D), of the covariances
-    limits: np.ndarray  # (2, D), between which values are not far
-    log_frequencies: dict[int, np.ndarray]  # by feature, of its levels and last 0 for unknown ones, (C, L + 1)
-    freedom: float  # degrees of freedom of the t-distributions
-    inverse_temperature: float  # factor of the logarithms
+    def __init__(self, classes: Sequence[ClassDensity]) -> None:
+        names = "count", "known", "mean", "ends"
+        counts, known, means, ends = (np.array([getattr(density, name) for density in classes]) for name in names)
+        scores = np.sum([density.scores for density in classes], axis=0)
+        total = np.maximum(known.sum(axis=0), 1e-300)
+        center = (known * means).sum(axis=0) / total
+        means = np.where(known > 0, means, center)  # that of all samples where a class knows none
+        ends = np.where(known[:, None] > 0, ends, center)
+        squares = sum(np.diag(density.scatter) for density in classes) + (known * (means - center) ** 2).sum(axis=0)
+        units = feature_units(squares / total, np.ptp(ends, axis=(0, 1)))
+        covariances = np.array([density.covariance() for density in classes]) / units[:, None] / units
+        covariances += [np.diag((weights == 0).astype(float)) for weights in known]  # assumed to vary as in all classes
+        within = np.tensordot(counts, covariances, 1) / max(counts.sum(), 1)
+        covariances = (counts[:, None, None] * covariances + PRIOR * within) / (counts + PRIOR)[:, None, None]
+        covariances += added_variance(scores[1]) * np.eye(len(units))
+        varies = units < np.inf
+        far = FAR * np.sqrt(np.diagonal(covariances, axis1=1, axis2=2)) * np.where(varies, units, 1)
+        self.counts = counts  # (C,), weights of samples
+        self.units = units  # (D,), infinite for features that never varied
+        self.means = means / units  # (C, D)
+        self.factors = np.linalg.cholesky(covariances)  # (C, D, D)
+        self.factors[:, ~varies, ~varies] = np.inf
+        self.limits = np.array(
+            [(means - far).min(axis=0), (means + far).max(axis=0)]
+        )  # (2, D), within which none is far
+        self.freedom = degrees_of_freedom(scores[0])  # of the t-distributions
+        self.inverse_temperature = inverse_temperature(scores[1])
+        features = sorted({feature for density in classes for feature in density.levels})
+        # By feature, of its levels and last 0 for unknown ones, (C, L + 1).
+        self.log_frequencies = {feature: _log_frequencies(classes, feature) for feature in features}
 
     def log_likelihood(self, samples: np.ndarray) -> LogLikelihood:  # (D, B)
         numbers, codes = split(samples, self.log_frequencies)
@@ -374,30 +396,6 @@ def split(features: np.ndarray, categorical: Collection[int]) -> tuple[np.ndarra
     codes = {feature: numbers[feature].copy() for feature in categorical}
     numbers[list(codes)] = np.nan
     return numbers, codes
-
-
-def pooled_densities(classes: Sequence[ClassDensity]) -> PooledDensities:
-    names = "count", "known", "mean", "ends"
-    counts, known, means, ends = (np.array([getattr(density, name) for density in classes]) for name in names)
-    scores = np.sum([density.scores for density in classes], axis=0)
-    total = np.maximum(known.sum(axis=0), 1e-300)
-    center = (known * means).sum(axis=0) / total
-    means = np.where(known > 0, means, center)  # that of all samples where a class knows none
-    ends = np.where(known[:, None] > 0, ends, center)
-    squares = sum(np.diag(density.scatter) for density in classes) + (known * (means - center) ** 2).sum(axis=0)
-    units = feature_units(squares / total, np.ptp(ends, axis=(0, 1)))
-    covariances = np.array([density.covariance() for density in classes]) / units[:, None] / units
-    covariances += [np.diag((weights == 0).astype(float)) for weights in known]  # assumed to vary as in all classes
-    within = np.tensordot(counts, covariances, 1) / max(counts.sum(), 1)
-    covariances = (counts[:, None, None] * covariances + PRIOR * within) / (counts + PRIOR)[:, None, None]
-    covariances += added_variance(scores[1]) * np.eye(len(units))
-    factors, varies = np.linalg.cholesky(covariances), units < np.inf
-    factors[:, ~varies, ~varies] = np.inf
-    far = FAR * np.sqrt(np.diagonal(covariances, axis1=1, axis2=2)) * np.where(varies, units, 1)
-    limits = np.array([(means - far).min(axis=0), (means + far).max(axis=0)])
-    freedom, factor = degrees_of_freedom(scores[0]), inverse_temperature(scores[1])
-    logs = {feature: _log_frequencies(classes, feature) for density in classes for feature in sorted(density.levels)}
-    return PooledDensities(counts, means / units, units, factors, limits, logs, freedom, factor)
 
 
 def _log_frequencies(classes: Sequence[ClassDensity], feature: int) -> np.ndarray:  # -> (C, L + 1)

@@ -229,9 +229,8 @@ class Standardizer(WritableArrays):
         self.is_warming_up = bool(self.count.max() <= len(self.first))  # all that was counted is in `first`
 
     def _checked(self, samples: Any) -> Any:
-        samples = samples.tocsr() if issparse(samples) else np.asarray(samples)
-        check_samples(samples, self.size)
-        return samples
+        samples = check_samples(samples, self.size)
+        return samples.tocsr() if issparse(samples) else samples
 
 
 class Moments(NamedTuple):

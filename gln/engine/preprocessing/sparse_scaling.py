@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csc_array, issparse
+from scipy.sparse import csc_array
 
 from gln.engine.batches import MAX_FLOAT, check_integer, check_samples
 from gln.engine.jit import WritableArrays
@@ -45,7 +45,7 @@ class SparseScaler(WritableArrays):
         Raises:
             ValueError: a wrong shape, or infinity; nothing has changed then.
         """
-        columns = _columns(self._checked(samples))
+        columns = _columns(check_samples(samples, self.size))
         self.squares, self.count, self.stored, self.logs = np.zeros(self.size), 0.0, 0.0, 0.0
         times = np.ones(columns.shape[1]) if visits is None else np.bincount(visits, minlength=columns.shape[1])
         self._count(columns.indices, columns.data, times.repeat(np.diff(columns.indptr)), times.sum())
@@ -56,7 +56,7 @@ class SparseScaler(WritableArrays):
         Raises:
             ValueError: a wrong shape, or infinity; nothing has been counted then.
         """
-        return self.learn_checked(self._checked(samples))
+        return self.learn_checked(check_samples(samples, self.size))
 
     def learn_checked(self, samples: Any) -> Any:
         """`learn` without checks."""
@@ -73,7 +73,7 @@ class SparseScaler(WritableArrays):
         Raises:
             ValueError: a wrong shape, or infinity.
         """
-        columns = _columns(self._checked(samples))
+        columns = _columns(check_samples(samples, self.size))
         columns.data = self._scaled(columns.indices, columns.data)
         return columns.astype(np.float32)
 
@@ -112,11 +112,6 @@ class SparseScaler(WritableArrays):
         divisor = np.sqrt(np.sqrt(self.squares[words] / max(1, self.count)) * typical)
         scaled = np.where(divisor > 0, SPARSE_SIZE * values / np.where(divisor > 0, divisor, 1), 0)
         return scaled.clip(-MAX_FLOAT, MAX_FLOAT)
-
-    def _checked(self, samples: Any) -> Any:
-        samples = samples if issparse(samples) else np.asarray(samples)
-        check_samples(samples, self.size)
-        return samples
 
 
 def _columns(samples: Any) -> csc_array:
