@@ -1,6 +1,6 @@
 """Network surgery: add classes, outputs and inputs without forgetting what was learned.
 
-Shapes: C heads, k halfspaces per neuron, n neurons in a layer.
+Shapes: C heads, D values of side information, K inputs, k halfspaces per neuron, n neurons in a layer, N samples.
 """
 
 from __future__ import annotations
@@ -28,17 +28,11 @@ def copied(network: Any, state: Mapping[str, np.ndarray], **changes: Any) -> Any
 def add_class(network: Any, inputs: Any = None, context_inputs: Any = None) -> Any:
     """The network with a head for one more class, the last one. The others predict what they predicted before.
 
-    A network of two classes has one head. When a third is added, each of the two gets its own head.
+    A network of two classes has one head. When a third is added, each of the two gets its own head. The new head learns
+    that the samples `inputs` (K, N) and `context_inputs` (D, N) are not of its class, with a learning rate that falls
+    from 10 to 0.1. Without samples, if there is a bias, it starts with the probability of a class never seen so far.
 
-    Args:
-        network: a `GLN` of any backend, with the log-loss.
-        inputs: (input_size, N), samples of the known classes. The head learns that they are not of the new class, with
-            a learning rate that falls from 10 to 0.1. If None and the network has a bias, the head starts with the
-            probability of a class that no sample so far had.
-        context_inputs: (context_size, N), their side information.
-
-    Raises:
-        ValueError: a network with another loss, or samples of the wrong shape.
+    Raises ValueError for a network with another loss than the log-loss, or samples of the wrong shape.
     """
     if network.config.record.heads != "num_classes":
         raise ValueError(f"network: expected one with the log-loss, got {network!r}")
@@ -66,17 +60,12 @@ def set_initial_logits(network: Any, logits: np.ndarray) -> None:  # (C,)
 
 
 def with_inputs(network: Any, places: Sequence[int], context_size: int) -> Any:
-    """The network with other inputs, and perhaps more side information.
+    """The network with other inputs, and perhaps more side information, of which existing values come first.
 
-    The weights of new inputs are zero, so predictions stay the same until the network learns about them. With
-    `context_features`, some halfspaces are replaced by ones that see the new side information, which changes
-    predictions a little.
-
-    Args:
-        network: a `GLN` of any backend without a `base_predictor`. Without `context_features`, its halfspaces get
-            additional coefficients drawn from its seed.
-        places: the index that each input of the new network has in this one, -1 for a new input.
-        context_size: of the new network; existing values come first.
+    `places` are the indices that the new network's inputs have in this one, -1 for new inputs. Their weights are zero,
+    so predictions stay the same until the network learns about them. Halfspaces get additional coefficients, drawn from
+    its seed; with `context_features`, some are replaced by ones that see the new side information instead, which
+    changes predictions a little.
     """
     grown = type(network)(**arguments(network) | {"input_size": len(places), "context_size": context_size})
     state, old_places = grown.get_state(), np.array(places)
@@ -89,19 +78,13 @@ def with_inputs(network: Any, places: Sequence[int], context_size: int) -> Any:
             kept = np.pad(old, [(0, 0), (0, 0), (0, context_size - network.context_size)][: old.ndim])
             state[name][~is_replaced[name]] = kept[~is_replaced[name]]
         else:
-            state[name][tuple(slice(0, size) for size in old.shape)] = old
+            state[name][tuple(map(slice, old.shape))] = old
     grown.set_state(state)
     return grown
 
 
 def with_outputs(network: Any, kept: Sequence[int], new: int) -> Any:
-    """The network with the outputs `kept`, in this order, followed by untrained ones.
-
-    Args:
-        network: a `GLN` of any backend whose loss has `num_outputs`. Kept outputs predict what they predicted before.
-        kept: indices of outputs.
-        new: number of new outputs.
-    """
+    """The network with the outputs `kept`, in this order, which predict what they did, and `new` untrained ones."""
     changed = type(network)(**arguments(network) | {"num_outputs": len(kept) + new})
     state = changed.get_state()
     for name, old in network.get_state(copy=False).items():

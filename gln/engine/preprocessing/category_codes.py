@@ -59,15 +59,10 @@ def column_of(X: Any, place: int) -> pd.Series:
 
 
 def categorical_columns(X: Any, chosen: Any) -> list[int]:
-    """The columns of a table that are categories.
+    """The columns of a pandas frame or array that are categories.
 
-    Args:
-        X: a pandas frame, or an array.
-        chosen: "from_dtype" for the categorical and text columns of a frame, None for no column, or an array-like: a
-            mask (F,), column numbers, or column names of a frame.
-
-    Raises:
-        ValueError: `chosen` is something else, or not among the columns.
+    `chosen` is "from_dtype" for the categorical and text columns of a frame, None for no column, or an array-like: a
+    mask (F,), column numbers, or column names of a frame. Anything else raises ValueError.
     """
     if chosen is None:
         return []
@@ -92,14 +87,14 @@ def _is_text(column: pd.Series) -> bool:
 
 def with_codes(X: Any, levels: Mapping[int, Levels]) -> Any:
     """A copy of a frame or array with codes in the categorical columns."""
-    if isinstance(X, pd.DataFrame):
-        coded = X.copy(deep=False)
-        for column, known in levels.items():
-            coded.isetitem(column, codes_of(column_of(X, column), known))
-        return coded
-    coded = X.astype(np.float64 if X.dtype.kind in "biuf" else object)
+    is_frame = isinstance(X, pd.DataFrame)
+    coded: Any = X.copy(deep=False) if is_frame else X.astype(np.float64 if X.dtype.kind in "biuf" else object)
     for column, known in levels.items():
-        coded[:, column] = codes_of(column_of(X, column), known)
+        codes = codes_of(column_of(X, column), known)
+        if is_frame:
+            coded.isetitem(column, codes)
+        else:
+            coded[:, column] = codes
     return coded
 
 

@@ -98,7 +98,7 @@ class Standardizer(WritableArrays):
     def _learn(self, samples: Any, bound: float, missing: float) -> tuple[np.ndarray, np.ndarray]:
         if not self.is_warming_up:  # fast
             return self._standardise(samples, True, bound, missing)
-        found = []
+        found: list[tuple[np.ndarray, np.ndarray]] = []
         while self.is_warming_up and len(found) < samples.shape[1]:
             sample, before = samples[:, len(found) : len(found) + 1], np.array([self.mean, self.scale])
             self.count_first(sample)

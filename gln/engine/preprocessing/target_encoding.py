@@ -159,7 +159,7 @@ class TargetEncoding(WritableArrays):
         if learns and compiled(lacks_rows)(samples, self._rows):
             self._make_room(samples)
         options = self.features, self._levels, self._targets, self._table, self._rows, self.are_classes, learns
-        columns, overall = compiled(encode, has_many_levels)(samples, *options, *learned)
+        columns, overall = compiled(encode, has_many_levels, count_levels)(samples, *options, *learned)
         if self.are_classes:  # NumPy's logarithms are those of the whole library, to the last bit
             rows = self._statistics
             columns[rows] = np.log(columns[rows]) - np.log(overall[rows])
@@ -216,6 +216,24 @@ def needs_columns(
     return False
 
 
+def count_levels(
+    table: np.ndarray,  # (R, 1 + K), changed
+    places: np.ndarray,  # (F + 1,), the rows in which a sample counts, -1 for none
+    learned: np.ndarray,  # (1, B) class numbers, or (K, B)
+    b: int,  # the sample
+    weight: float,
+    are_classes: bool,
+) -> None:
+    for place in places:
+        if place >= 0:
+            table[place, 0] += weight
+            if are_classes:
+                table[place, 1 + int(learned[0, b]) % (table.shape[1] - 1)] += weight
+            else:
+                for k in range(len(learned)):
+                    table[place, 1 + k] += weight * learned[k, b]
+
+
 def encode(
     samples: np.ndarray,  # (F, B)
     features: np.ndarray,  # (D,)
@@ -230,8 +248,8 @@ def encode(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The columns of samples, each counted after it if this `learns`; instead of log-odds, the odds of the level and of
     all samples."""
-    totals, classes = table[0], table.shape[1] - 1
-    columns, overall = np.empty((len(features), samples.shape[1])), np.empty((len(features), samples.shape[1]))
+    totals, shape = table[0], (len(features), samples.shape[1])
+    columns, overall = np.empty(shape), np.empty(shape)
     # Of a sample: the row of each level, -1 for none, and that of the totals; whether features have many levels now.
     places, many = np.zeros(len(samples) + 1, np.int64), np.zeros(len(samples), np.bool_)
     for b in range(samples.shape[1]):
@@ -252,13 +270,6 @@ def encode(
                     columns[d, b] = (total + STRENGTH * rate) / (count - total + STRENGTH * (1 - rate))
                 else:
                     columns[d, b] = total / (count + STRENGTH)
-        for place in places:
-            if learns and place >= 0:
-                weight = weights[b % len(weights)]
-                table[place, 0] += weight
-                if are_classes:
-                    table[place, 1 + int(learned[0, b]) % classes] += weight
-                else:
-                    for k in range(classes):
-                        table[place, 1 + k] += weight * learned[k, b]
+        if learns:
+            count_levels(table, places, learned, b, weights[b % len(weights)], are_classes)
     return columns, overall
