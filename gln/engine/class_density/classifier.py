@@ -92,20 +92,15 @@ class ClassDensityClassifier:
             network.rates(2 * count, self.learning_rate)  # before anything changes, because a callable may fail
         self.grow(len(features), max(targets.tolist(), default=-1) + 1)
         steps, predicted = np.ones(count) if step_sizes is None else step_sizes.astype(np.float64), []
-        for chunk in [slice(b, b + 1) for b in range(count)] if predicts else [slice(0, count)]:
+        for rows in np.arange(count)[:, None] if predicts else [np.arange(count)]:
             if predicts:
-                predicted.append(self.predict(features[:, chunk]))
-            self._learn_chunk(features[:, chunk], targets[chunk], steps[chunk], categorical)
+                predicted.append(self.predict(features[:, rows]))
+            self._pooled = None
+            for number in np.unique(targets[rows]).tolist():
+                of_class = rows[targets[rows] == number]
+                numbers, levels = split(features[:, of_class], categorical)
+                self.classes[number].learn(numbers, levels, steps[of_class], self.learning_rate)
         return predicted
-
-    def _learn_chunk(
-        self, features: np.ndarray, targets: np.ndarray, step_sizes: np.ndarray, categorical: Set[int]
-    ) -> None:
-        self._pooled = None
-        for number in np.unique(targets).tolist():
-            of_class = targets == number
-            numbers, levels = split(features[:, of_class], categorical)
-            self.classes[number].learn(numbers, levels, step_sizes[of_class], self.learning_rate)
 
     def grow(self, size: int, classes: int) -> None:
         """Have room for this many features, the new ones last, and classes, or more.

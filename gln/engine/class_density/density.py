@@ -215,17 +215,18 @@ def whitened(numbers: np.ndarray, centers: np.ndarray, factors: np.ndarray) -> n
     Shapes: (D, B), (C, D), Cholesky factors of covariances, (C, D, D), infinite on the diagonal where a feature never
     varied -> (C, B, D).
     """
-    z = numbers.T - centers[:, None]
+    z = np.ascontiguousarray(numbers.T - centers[:, None])
     compiled(forward_substitution)(z, factors)
     return z
 
 
 def forward_substitution(z: np.ndarray, factors: np.ndarray) -> None:  # (C, B, D), (C, D, D)
-    """Solve factors[c] @ x = z[c, b] for all c and b, in place, with 0 for NaN."""
+    """Solve factors[c] @ x = z[c, b] for all c and b, in place, with 0 for NaN and for infinite factors."""
     for c, b in np.ndindex(z.shape[:2]):
         x, factor = z[c, b], factors[c]
         for i in range(len(x)):
-            x[i] = (x[i] - np.dot(factor[i, :i], x[:i])) / factor[i, i] if x[i] == x[i] else 0.0
+            is_known = x[i] == x[i] and factor[i, i] < np.inf
+            x[i] = (x[i] - np.dot(factor[i, :i], x[:i])) / factor[i, i] if is_known else 0.0
 
 
 def feature_units(variances: np.ndarray, ranges: np.ndarray) -> np.ndarray:  # (D,), (D,) -> (D,)

@@ -329,11 +329,10 @@ class Unscaled:
 
     size: int
 
-    def learn_checked(self, samples: Any) -> np.ndarray:
-        return self.transform(samples)
-
     def transform(self, samples: Any) -> np.ndarray:
         return np.asarray(samples, np.float32)
+
+    learn_checked = transform
 
     def grow(self, size: int) -> None:
         raise ValueError(f"samples: expected {self.size} features, got {size}")
