@@ -9,8 +9,7 @@ import numpy as np
 
 from gln.engine.batches import MAX_FLOAT, check_integer
 from gln.engine.preprocessing.basis_expansion import Pieces, piecewise_linear, quantile_pieces, with_distances
-from gln.engine.preprocessing.scaling import Standardizer
-from gln.engine.preprocessing.sparse_scaling import SparseScaler
+from gln.engine.preprocessing.scaling import SparseScaler, Standardizer
 
 __all__ = [
     "Pieces",

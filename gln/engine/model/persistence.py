@@ -27,8 +27,7 @@ from gln.engine.networks.files import CALLABLE, bad, configuration, packed, read
 from gln.engine.networks.gate_counts import GateCounts
 from gln.engine.networks.protocol import Rate, is_network
 from gln.engine.preprocessing.basis_expansion import NO_PIECES, Pieces
-from gln.engine.preprocessing.scaling import Standardizer
-from gln.engine.preprocessing.sparse_scaling import SparseScaler
+from gln.engine.preprocessing.scaling import SparseScaler, Standardizer
 from gln.engine.preprocessing.target_encoding import TargetEncoding
 
 LARGE = 1000  # larger arrays of numbers are stored as tensors, not as text

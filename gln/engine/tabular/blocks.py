@@ -20,8 +20,7 @@ from gln.engine.ensemble.ensemble import FeatureBlocks
 from gln.engine.model.featurizers import PlainFeaturizer, TableFeaturizer
 from gln.engine.networks.head_sampling import MANY_CLASSES
 from gln.engine.preprocessing.basis_expansion import quantile_pieces
-from gln.engine.preprocessing.scaling import OF_FEATURES, Standardizer
-from gln.engine.preprocessing.sparse_scaling import SparseScaler
+from gln.engine.preprocessing.scaling import OF_FEATURES, SparseScaler, Standardizer
 from gln.engine.preprocessing.target_encoding import TargetEncoding
 
 # A sparse table of more than WIDE features, such as texts, stays sparse. Its networks are single neurons without

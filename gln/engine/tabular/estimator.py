@@ -22,7 +22,7 @@ from gln.engine.model.learner import Learner
 from gln.engine.model.persistence import Saveable
 from gln.engine.model.targets import Classes, Numbers
 from gln.engine.networks.head_sampling import MANY_CLASSES
-from gln.engine.preprocessing.sparse_scaling import SparseScaler
+from gln.engine.preprocessing.scaling import SparseScaler
 from gln.engine.tabular.blocks import TrainingTable, is_wide
 from gln.engine.tabular.duplicates import find_copies
 from gln.engine.tabular.fit import Training, fit_table
