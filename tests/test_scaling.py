@@ -138,7 +138,8 @@ def test_a_third_class_and_further_inputs_change_no_prediction():
 def test_further_side_information_is_seen_by_some_sparse_halfspaces():
     network = GLN([40, 40], 4, 3, seed=0, context_bias=0.5, context_features=2)
     wider = with_inputs(network, [0, 1, 2, 3, -1, -1], 5)
-    old, new, drawn = (each.get_state() for each in (network, wider, GLN([40, 40], 6, 5, seed=0, context_features=2)))
+    models = network, wider, GLN([40, 40], 6, 5, seed=0, context_features=2)
+    old, new, drawn = (model.get_state() for model in models)
     for layer in (1, 2):
         planes = new[f"hyperplanes.{layer}"]
         sees_new = (planes[..., 3:] != 0).any(axis=2)

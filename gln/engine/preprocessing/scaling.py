@@ -154,7 +154,7 @@ class Standardizer(WritableArrays):
                     break
                 typical = np.where(far, np.nan, typical)
             moments = moments_of(typical)
-            reach = widened(self.limit, moments.known) * divisor(moments, self.floor)
+            reach = wide_limit(self.limit, moments.known) * divisor(moments, self.floor)
             clipped = x.clip((moments.mean - reach)[:, None], (moments.mean + reach)[:, None])
             self._features[:5, chunk] = moments_of(clipped)
 
@@ -228,7 +228,7 @@ class Standardizer(WritableArrays):
 
     def _rescale(self) -> None:
         scales = divisor(Moments(*self._features[:5]), self.floor)
-        self._features[5:] = scales, widened(self.limit, self.count) * scales
+        self._features[5:] = scales, wide_limit(self.limit, self.count) * scales
         self.is_warming_up = bool(self.count.max() <= len(self.first))  # all that was counted is in `first`
 
     def _checked(self, samples: Any) -> Any:
@@ -378,7 +378,7 @@ def divisor(moments: Moments, floor: float) -> np.ndarray:  # -> (d,)
     return np.where(scale > 0, scale, np.inf)
 
 
-def widened(limit: float, count: np.ndarray) -> np.ndarray:
+def wide_limit(limit: float, count: np.ndarray) -> np.ndarray:
     """The limit for a scale estimated from `count` values: wider for few, whose scale is uncertain."""
     return limit * (1 + FEW_VALUES / np.maximum(count, 1))
 
@@ -387,12 +387,12 @@ def outliers(x: np.ndarray, limit: float, floor: float) -> np.ndarray:  # (d, B)
     """Which values are further than `limit` scales from the mean, both computed from the other values in the row."""
     if x.shape[1] > FEW_VALUES:  # mean and deviation of the others follow from those of all
         count, mean, squares, low, high = (moment[:, None] for moment in moments_of(x))
-        n, limits = np.maximum(count, 2), widened(limit, count)
+        n, limits = np.maximum(count, 2), wide_limit(limit, count)
         deviation = np.sqrt(squares / n * (n - 1) / (n + limits**2))
         return np.abs(x - mean) > limits * (deviation + floor * (high - low))
     others = np.where(np.eye(x.shape[1], dtype=bool), np.nan, x[:, None]).reshape(-1, x.shape[1])
     moments = moments_of(others)
-    reach = widened(limit, moments.known + 1) * divisor(moments, floor)
+    reach = wide_limit(limit, moments.known + 1) * divisor(moments, floor)
     return np.abs(x - moments.mean.reshape(x.shape)) > reach.reshape(x.shape)
 
 
