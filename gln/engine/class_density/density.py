@@ -105,8 +105,8 @@ class ClassDensity(WritableArrays):
             self._learn_levels(feature, codes, step_sizes, scores[1], expected[1])
         scores[:, : max(0, UNCERTAIN - self.visits)] = np.nan
         steps, of_features = plain(step_sizes), (self.known, self.mean, self.ends, self.scatter)
-        compiled(_update_features)(plain(numbers.T), steps, *of_features)
-        compiled(_update_scores)(plain(scores), plain(expected), steps, self.scores)
+        compiled(_update_features, _limited)(plain(numbers.T), steps, *of_features)
+        compiled(_update_scores, _limited)(plain(scores), plain(expected), steps, self.scores)
         self.count = sum(step_sizes.tolist(), self.count)  # one by one, so that rounding does not depend on the chunks
         self.visits += len(step_sizes)
 
@@ -279,6 +279,14 @@ def frequencies(counts: np.ndarray, prior: np.ndarray) -> np.ndarray:  # (L,), (
 # ---- Moments, changed in place by one sample after another -----------------------------------------------------------
 
 
+def _limited(difference: float, deviations: float, weight: float, squares: float) -> float:
+    """A difference from the mean, of at most so many standard deviations, more while few samples tell these."""
+    if squares == 0:
+        return difference
+    limit = deviations * (1 + UNCERTAIN / weight) * np.sqrt(squares / weight)
+    return min(max(difference, -limit), limit)
+
+
 def _update_features(
     samples: np.ndarray,  # (B, D), NaN if unknown
     step_sizes: np.ndarray,  # (B,), how much each counts
@@ -293,9 +301,7 @@ def _update_features(
         for i in range(size):
             difference = samples[b, i] - mean[i]
             if difference == difference:
-                if scatter[i, i] > 0:
-                    limit = MAX_DEVIATION * (1 + UNCERTAIN / known[i]) * np.sqrt(scatter[i, i] / known[i])
-                    difference = min(max(difference, -limit), limit)
+                difference = _limited(difference, MAX_DEVIATION, known[i], scatter[i, i])
                 if known[i] == 0:
                     ends[:, i] = samples[b, i]
                 ends[0, i] = min(ends[0, i], mean[i] + difference)
@@ -313,9 +319,7 @@ def _update_scores(scores: np.ndarray, expected: np.ndarray, step_sizes: np.ndar
     for k, b in np.ndindex(scores.shape):
         step_size, of_score, difference = step_sizes[b], moments[k], scores[k, b] - moments[k, 1]
         if np.isfinite(difference):
-            if of_score[2] > 0:
-                limit = MAX_SCORE_DEVIATION * (1 + UNCERTAIN / of_score[0]) * np.sqrt(of_score[2] / of_score[0])
-                difference = min(max(difference, -limit), limit)
+            difference = _limited(difference, MAX_SCORE_DEVIATION, of_score[0], of_score[2])
             of_score[0] += step_size
             of_score[1] += difference * step_size / of_score[0]
             of_score[2] += step_size * difference**2 * (1 - step_size / of_score[0])
