@@ -57,23 +57,23 @@ class ClassDensity(WritableArrays):
 
     def __post_init__(self) -> None:
         """Raise ValueError unless shapes fit together: compiled loops do not check, and a file may be changed."""
-        for name, expected in _no_moments(self.networks[0].context_size).items():
+        for name, expected in _initial_arrays(self.networks[0].context_size).items():
             if getattr(self, name).shape != expected.shape:
                 raise ValueError(f"{name}: expected shape {expected.shape}, got {getattr(self, name).shape}")
 
     @classmethod
     def start(cls, networks: list[Network]) -> ClassDensity:
         """Before the first sample."""
-        moments = _no_moments(networks[0].context_size)
-        return cls(networks, **moments, freedom=degrees_of_freedom(moments["scores"][0]), levels={})
+        arrays = _initial_arrays(networks[0].context_size)
+        return cls(networks, **arrays, freedom=degrees_of_freedom(arrays["scores"][0]), levels={})
 
     def grown(self, size: int) -> ClassDensity:
         """With room for further features, the new ones last."""
-        moments = _no_moments(size)
-        for name, array in moments.items():
-            known = getattr(self, name)
-            array[tuple(map(slice, known.shape))] = known
-        return dataclasses.replace(self, networks=with_features(self.networks, size), **moments)
+        arrays = _initial_arrays(size)
+        for name, array in arrays.items():
+            old = getattr(self, name)
+            array[tuple(map(slice, old.shape))] = old
+        return dataclasses.replace(self, networks=with_features(self.networks, size), **arrays)
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
@@ -189,7 +189,7 @@ class ClassDensity(WritableArrays):
         return LINKS["logit"].of(p).mean(axis=0)
 
 
-def _no_moments(size: int) -> dict[str, Any]:
+def _initial_arrays(size: int) -> dict[str, Any]:
     """The arrays of a class without samples."""
     vectors = {name: np.zeros(size) for name in ("known", "mean", "center")}
     matrices = {"ends": np.zeros((2, size)), "scatter": np.zeros((size, size)), "scores": np.zeros((2, 4))}

@@ -24,14 +24,14 @@ def as_pandas(X: Any) -> Any:
     """A polars frame converted to pandas; anything else unchanged."""
     if not type(X).__module__.startswith("polars") or not hasattr(X, "get_columns"):
         return X
-    return pd.DataFrame({column.name: _as_pandas_column(column) for column in X.get_columns()})
-
-
-def _as_pandas_column(column: Any) -> Any:
-    if column.dtype.is_numeric():
-        return column.to_numpy()
-    is_category = str(column.dtype).startswith(("Categorical", "Enum"))
-    return pd.Series(column.to_list(), dtype="category" if is_category else object)
+    columns: dict[str, Any] = {}
+    for column in X.get_columns():
+        if column.dtype.is_numeric():
+            columns[column.name] = column.to_numpy()
+        else:
+            is_category = str(column.dtype).startswith(("Categorical", "Enum"))
+            columns[column.name] = pd.Series(column.to_list(), dtype="category" if is_category else object)
+    return pd.DataFrame(columns)
 
 
 def check_no_dates(X: Any) -> None:
