@@ -80,7 +80,7 @@ class BinMeans(WritableArrays):
     @property
     def features(self) -> np.ndarray:  # (E, 2)
         """The two features of each column, or the only one twice."""
-        return np.where(self.grids == NONE, self.grids[:, :1], self.grids).repeat(self.values.shape[1], axis=0)
+        return features_of(self.grids, self.values.shape[1])
 
     def transform(self, samples: np.ndarray) -> np.ndarray:  # (F, B) -> (E, B) float32
         return self.predict(samples, self.values[None], np.zeros(samples.shape[1], int))
@@ -94,6 +94,10 @@ class BinMeans(WritableArrays):
         grids = self.grids, self.kinds, self.widths, self.starts
         compiled(_look_up)(np.ascontiguousarray(samples, np.float64), folds, *bins, *grids, values, predictions)
         return predictions
+
+
+def features_of(grids: np.ndarray, heads: int) -> np.ndarray:  # (G, 2) -> (E, 2)
+    return np.where(grids == NONE, grids[:, :1], grids).repeat(heads, axis=0)
 
 
 def _look_up(
