@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.sparse import csc_array, issparse
 
-from gln.engine.batches import dense, spread
+from gln.engine.batches import chunks, dense, spread
 from gln.engine.jit import WritableArrays, compiled
 
 NONE = -1  # in place of a second feature
@@ -142,36 +142,28 @@ def _look_up(
 
 
 def fit_bin_means(
-    samples: Any,
-    indices: np.ndarray,
-    targets: np.ndarray,
-    weights: np.ndarray,
-    folds: np.ndarray,
-    levels: Mapping[int, int],
-    rng: np.random.RandomState,
+    samples: Any,  # (N, F), with categories as codes
+    indices: np.ndarray,  # (V,), of the samples to count
+    targets: np.ndarray,  # (V,) class numbers, or (T, V) standardised numbers
+    weights: np.ndarray,  # (V,)
+    folds: np.ndarray,  # (V,), the fold that each is in
+    levels: Mapping[int, int],  # the number of levels of each category, by feature
+    rng: np.random.RandomState,  # draws the pairs to choose from, if there are many
 ) -> tuple[BinMeans | None, np.ndarray | None]:
-    """The means of a table's bins, and out-of-fold predictions for its samples, (N, E); None if no feature varies.
-
-    Args:
-        samples: (N, F), with categories as codes.
-        indices: of the samples to count, (V,).
-        targets: class numbers (V,), or standardised numbers (T, V).
-        weights: (V,).
-        folds: (V,), the fold that each is in.
-        levels: the number of levels of each category, by feature.
-        rng: draws the pairs to choose from, if there are many.
-    """
+    """The means of a table's bins, and out-of-fold predictions for its samples, (N, E); None if no feature varies."""
     binnings, bins = _binned(samples, indices, levels)
     classes = int(targets.max()) + 1 if targets.ndim == 1 else None
     targets = targets if classes else targets.clip(-MAX_VALUE, MAX_VALUE)
     binned = BinnedSamples(bins, targets, weights, folds, classes)
     # A pair has about as many cells as there are samples, since more would make files large and add little.
     bits = int(np.clip(np.round(np.log2(max(1, weights.sum())) / 2), 2, BITS))
-    kinds = [(grids, depth) for grids, depth in zip(_grids(binned, rng), (BITS, bits), strict=True) if len(grids)]
-    if not kinds:
+    singles, pairs = _grids(binned, rng)
+    grids = np.concatenate([singles, pairs])
+    if len(grids) == 0:
         return None, None
-    values = np.concatenate([_values(binned, binnings, *kind) for kind in kinds], axis=1)
-    grids = np.concatenate([grids for grids, _ in kinds])
+    values = np.concatenate(
+        [*_values(binned, binnings, singles, BITS), *_values(binned, binnings, pairs, bits)], axis=1
+    )
     # Other features need no bins.
     binnings = [binning if feature in grids else binnings[NONE] for feature, binning in enumerate(binnings[:-1])]
     cells = np.stack([np.concatenate([binning.at(depth)[1] for binning in binnings]) for depth in (BITS, bits)])
@@ -180,8 +172,7 @@ def fit_bin_means(
     of_samples = np.zeros(samples.shape[0], int)
     of_samples[indices] = folds
     predictions = np.empty((len(of_samples), means.columns), np.float32)
-    for start in range(0, len(predictions), AT_ONCE):
-        chunk = slice(start, start + AT_ONCE)
+    for chunk in chunks(len(predictions), AT_ONCE):
         predictions[chunk] = means.predict(dense(samples[chunk]).T, values, of_samples[chunk]).T
     return means, predictions
 
@@ -257,26 +248,27 @@ class BinnedSamples(NamedTuple):
         targets, weights, folds = self.targets[..., places], self.weights[places], self.folds[places]
         return BinnedSamples(self.cells[:, places], targets, weights, folds, self.classes)
 
-    def means(self, grids: np.ndarray, depth: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """For a few of the grids at a time, the means of their cells, and the sums of each fold.
+    def means(self, grids: np.ndarray, depth: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """A few of the grids at a time, with the means of their cells and the sums of each fold.
 
         All grids must be of one feature, or all of two. The means are those without each fold, and then those of all.
         Sums are those of weights, and then of the heads' targets.
 
-        Shapes: (G, 2) -> (C, R + 1, g, cells), (1 + C, R, g, cells).
+        Shapes: (G, 2) -> (g, 2), (C, R + 1, g, cells), (1 + C, R, g, cells).
         """
         width, folds = (1 << depth) + 1, int(self.folds.max()) + 1
         height = width if (grids[:, 1] != NONE).all() else 1
         size = width * height
         step = max(1, min(NUMBERS // (size * folds * self.heads), 4 * NUMBERS // len(self.folds)))
         for start in range(0, len(grids), step):
-            first, second = self.cells[grids[start : start + step].T].astype(int) >> (BITS - depth)
+            chunk = grids[start : start + step]
+            first, second = self.cells[chunk.T].astype(int) >> (BITS - depth)
             of_folds = self.folds * len(first) + np.arange(len(first))[:, None]
             sums = self._sums(of_folds * size + first * height + second, folds * len(first) * size)
             sums = sums.reshape(-1, folds, len(first), width, height)
             whole = sums.sum(axis=1, keepdims=True)
             means = _shrunken_means(np.concatenate([whole - sums, whole], axis=1))
-            yield means.reshape(*means.shape[:3], size), sums.reshape(*sums.shape[:3], size)
+            yield chunk, means.reshape(*means.shape[:3], size), sums.reshape(*sums.shape[:3], size)
 
     def _sums(self, cells: np.ndarray, size: int) -> np.ndarray:  # (g, V), below `size` -> (1 + C, size)
         """The weight of the samples in each cell, and the sums of the heads' targets."""
@@ -313,25 +305,23 @@ def _halved(sums: np.ndarray) -> np.ndarray:  # (..., W, H) -> (..., W // 2 + 1,
     return joined
 
 
-def _values(binned: BinnedSamples, binnings: list[Binning], grids: np.ndarray, depth: int) -> np.ndarray:
-    """The predictions of cells, without each fold and then by all: logits or numbers, with 0 for the average.
+def _values(binned: BinnedSamples, binnings: list[Binning], grids: np.ndarray, depth: int) -> Iterator[np.ndarray]:
+    """The predictions of each grid's cells, without each fold and then by all: logits or numbers, 0 for the average.
 
-    Shapes: (G, 2) -> (R + 1, cells, C).
+    Shapes: (G, 2) -> (R + 1, cells, C) for each grid.
     """
-    used, values, done = [binning.at(depth)[0] for binning in binnings], [], 0
+    used = [binning.at(depth)[0] for binning in binnings]
     seen = [len(cells) - (1 not in row >> BITS) for cells, row in zip(used, binned.cells[:-1], strict=False)] + [1]
-    for means, sums in binned.means(grids, depth):
+    for chunk, means, sums in binned.means(grids, depth):
         if binned.classes is not None:
             means = means.clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY)
             means = (np.log(means) - np.log1p(-means)) * LOGIT_FACTOR
         means -= ((means[:, :-1] * sums[0]).sum(axis=(1, 3)) / binned.weights.sum())[:, None, :, None]
-        for place, (first, second) in enumerate(grids[done : done + means.shape[2]]):
-            height = means.shape[3] // ((1 << depth) + 1)
-            of_grid = means[:, :, place, used[first][:, None] * height + used[second]]  # (C, R + 1, w, h)
-            of_grid[:, :, seen[first] :] = of_grid[..., seen[second] :] = 0  # a value that was never missing before
-            values.append(of_grid.reshape(*of_grid.shape[:2], -1).transpose(1, 2, 0).astype(np.float32))
-        done += means.shape[2]
-    return np.concatenate(values, axis=1)
+        height = means.shape[3] // ((1 << depth) + 1)
+        for place, (first, second) in enumerate(chunk):
+            values = means[:, :, place, used[first][:, None] * height + used[second]]  # (C, R + 1, w, h)
+            values[:, :, seen[first] :] = values[..., seen[second] :] = 0  # a value that was never missing before
+            yield values.reshape(*values.shape[:2], -1).transpose(1, 2, 0).astype(np.float32)
 
 
 # ---- Choosing grids --------------------------------------------------------------------------------------------------
@@ -372,7 +362,7 @@ def _best(grids: np.ndarray, gains: np.ndarray, most: int) -> np.ndarray:  # (G,
 def _errors(binned: BinnedSamples, grids: np.ndarray) -> np.ndarray:  # (G, 2) -> (G,)
     """The squared error of each grid's out-of-fold means, but for what is the same for all grids."""
     errors = []
-    for means, sums in binned.means(grids, TRIED_BITS):
+    for _, means, sums in binned.means(grids, TRIED_BITS):
         held_out = means[:, :-1]
         errors.append(((sums[:1] * held_out - 2 * sums[1:]) * held_out).sum(axis=(0, 1, 3)))
     return np.concatenate(errors)

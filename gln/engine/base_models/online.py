@@ -48,22 +48,14 @@ class OnlineBaseModels:
 
     def learn(
         self,
-        z: np.ndarray,
-        features: np.ndarray,
+        z: np.ndarray,  # (D, B) float32, standardised columns
+        features: np.ndarray,  # (F, B), with codes for categories, and NaN for missing values
         words: Words,
-        columns: np.ndarray,
-        targets: np.ndarray,
-        step_sizes: np.ndarray | None = None,
+        columns: np.ndarray,  # (F,), the column of each number, -1 for a category
+        targets: np.ndarray,  # (C, B); with infinity a head neither predicts nor learns, with NaN it does not learn
+        step_sizes: np.ndarray | None = None,  # (B,), the fraction of a step that each sample makes; None is whole
     ) -> np.ndarray:
         """Predict samples, and learn each before the next.
-
-        Args:
-            z: (D, B) float32, standardised columns.
-            features: (F, B), with codes for categories, and NaN for missing values.
-            words: of the samples.
-            columns: (F,), the column of each number, -1 for a category.
-            targets: (C, B); with infinity a head neither predicts nor learns, with NaN it does not learn.
-            step_sizes: (B,), the fraction of a step that each sample makes. None is a whole step.
 
         Returns all inputs of networks, (D + L + E + 2 D, B) float32: z, the predictions of linear models and of bin
         means, and z with its distances from the mean.
