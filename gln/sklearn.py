@@ -24,8 +24,7 @@ from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.model.builders import OF_STREAMS, Losses
 from gln.engine.model.sample_weights import indices_of_stream, indices_of_table
 from gln.engine.model.targets import sum_to_one
-from gln.engine.tabular.estimator import Estimator
-from gln.engine.tabular.validation import undone_after, with_weight
+from gln.engine.tabular.estimator import Estimator, undone_after, with_weight
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
 
