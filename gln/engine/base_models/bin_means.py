@@ -49,19 +49,7 @@ class BinMeans(WritableArrays):
     values: np.ndarray  # (cells of all grids, C) float32
 
     def __post_init__(self) -> None:
-        self._check()
-        stops = np.cumsum(self.sizes)
-        self.first_bins, self.first_ends = stops - self.sizes, stops - self.sizes - np.arange(len(self.sizes))
-        padded = np.pad(self.cells, [(0, 0), (0, 1)])  # one more bin, of no feature
-        counts = np.stack([1 + np.maximum.reduceat(cells, [*self.first_bins, stops[-1]]) for cells in padded])
-        self.kinds = (self.grids[:, 1] != NONE).astype(int)  # 0 for grids of one feature, 1 of two
-        heights, self.widths = counts[self.kinds, self.grids.T]
-        self.starts = np.cumsum(heights * self.widths) - heights * self.widths  # each grid's first cell
-        if len(self.values) != (heights * self.widths).sum():
-            raise ValueError(f"cells: expected {(heights * self.widths).sum()} values, got {len(self.values)}")
-
-    def _check(self) -> None:
-        """Raise ValueError unless the fields fit together: compiled loops do not check, and a file may be changed."""
+        """Raises ValueError unless the fields fit together: compiled loops do not check, and a file may be changed."""
         features, bins = len(self.sizes), self.sizes.sum()
         kinds = [array.dtype.kind for array in (self.sizes, self.cells, self.grids, self.ends, self.values)]
         if kinds != ["i", "i", "i", "f", "f"] or self.sizes.ndim != 1 or self.sizes.min() < 1:
@@ -72,6 +60,15 @@ class BinMeans(WritableArrays):
         self.grids = np.where(self.grids == [NONE, features], NONE, self.grids)  # older files have F for no feature
         if not ((self.grids >= [0, NONE]) & (self.grids < features)).all():
             raise ValueError(f"cells: expected pairs of {features} features, got {self.grids.tolist()}")
+        self.first_bins = np.cumsum(self.sizes) - self.sizes
+        self.first_ends = self.first_bins - np.arange(features)
+        padded = np.pad(self.cells, [(0, 0), (0, 1)])  # one more bin, of no feature
+        counts = np.stack([1 + np.maximum.reduceat(cells, [*self.first_bins, bins]) for cells in padded])
+        self.kinds = (self.grids[:, 1] != NONE).astype(int)  # 0 for grids of one feature, 1 of two
+        heights, self.widths = counts[self.kinds, self.grids.T]
+        self.starts = np.cumsum(heights * self.widths) - heights * self.widths  # each grid's first cell
+        if len(self.values) != (heights * self.widths).sum():
+            raise ValueError(f"cells: expected {(heights * self.widths).sum()} values, got {len(self.values)}")
 
     @property
     def columns(self) -> int:

@@ -129,18 +129,19 @@ def predict_bin_means(
             bins[column] = int((1 << deepest) / (1 + math.exp(-STEEP * float(z[column, b]))))
         for head in range(heads):
             roots[head] = (totals[1, head] + 0.5 * are_classes) / (totals[0, head] + 1)
+            if math.isfinite(targets[head, b]):
+                totals[0, head] += step_sizes[b]
+                totals[1, head] += step_sizes[b] * targets[head, b]
         start = 0  # of the cells of a grid
-        for grid in range(len(grids)):
-            first, second = grids[grid]
+        for grid, (first, second) in enumerate(grids):
             if second == NONE:
                 used = len(DEPTHS)
                 for i in range(used):
                     cells[i] = start + FIRST_CELLS[i] + (bins[first] >> (deepest - DEPTHS[i]))
-                start += CELLS_OF_ONE
             else:
                 used, coarse = 1, deepest - PAIR_DEPTH
                 cells[0] = start + ((bins[first] >> coarse) << PAIR_DEPTH) + (bins[second] >> coarse)
-                start += CELLS_OF_TWO
+            start += CELLS_OF_ONE if second == NONE else CELLS_OF_TWO
             for head in range(heads):
                 root, mean, y = roots[head], roots[head], targets[head, b]
                 for cell in cells[:used]:
@@ -152,7 +153,3 @@ def predict_bin_means(
                             sums[cell, head] *= MOST_COUNT / counts[cell, head]
                             counts[cell, head] = MOST_COUNT
                 predicted[grid * heads + head, b] = LOGIT_FACTOR * (logit(mean) - logit(root)) if are_classes else mean
-        for head in range(heads):
-            if math.isfinite(targets[head, b]):
-                totals[0, head] += step_sizes[b]
-                totals[1, head] += step_sizes[b] * targets[head, b]

@@ -58,11 +58,13 @@ def fit_table(
     """The learner of a table, and the passes that every network completed.
 
     Each network holds out one fold of the table. Its predictions there give it a stacking weight and, with densities,
-    the deviations that the networks of variances learn. `new_learner` makes a learner of a
-    featurizer and targets.
+    the deviations that the networks of variances learn. `new_learner` makes a learner of a featurizer and targets.
     """
     start = time.monotonic()
-    targets, y = standardised_targets(table.targets)
+    y, targets = table.targets, Classes() if table.targets.ndim == 1 else Numbers.of_stream(table.outputs)
+    if isinstance(targets, Numbers):
+        targets.standardizer.fit(y)
+        y = targets.standardizer.transform(y)
     rng, encoding_rng = check_random_state(random_state), check_random_state(random_state)
     bin_folds = draw_folds(y, table.copies, rng)
     blocks = make_blocks(table, y, bin_folds, rng, encoding_rng if training.shuffle else None)
@@ -95,15 +97,6 @@ def time_left(seconds: float, start: float) -> float:
 # ---- Before training -------------------------------------------------------------------------------------------------
 
 
-def standardised_targets(targets: np.ndarray) -> tuple[Classes | Numbers, np.ndarray]:
-    """What the learner predicts, and what it learns: class numbers (V,) as they are, or standardised numbers (T, V)."""
-    if targets.ndim == 1:
-        return Classes(), targets
-    numbers = Numbers.of_stream(len(targets))
-    numbers.standardizer.fit(targets)
-    return numbers, numbers.standardizer.transform(targets)
-
-
 def targets_of(ensemble: Ensemble, y: np.ndarray) -> np.ndarray:  # (V,) or (T, V) -> (V,) or (T, V)
     """What the networks of an ensemble learn."""
     if ensemble.target is not None:  # of quantiles
@@ -134,29 +127,23 @@ def place_halfspaces(learner: Learner, blocks: TableBlocks) -> None:
 
 
 class Job(NamedTuple):
-    """A network to train on all folds but one."""
+    """A network to train."""
 
     member: Member
     targets: np.ndarray  # (..., V)
-    folds: np.ndarray  # (V,)
-    held_out: int
-
-    @property
-    def rows(self) -> np.ndarray:
-        """The rows that the network learns."""
-        return np.flatnonzero(self.folds != self.held_out)
+    rows: np.ndarray  # (n,), of all folds but the one that the network holds out
 
 
 def jobs_of(ensemble: Ensemble, y: np.ndarray, folds: np.ndarray) -> list[Job]:
-    targets, held_out = targets_of(ensemble, y), held_out_folds(ensemble)
-    return [Job(member, targets, folds, fold) for member, fold in zip(ensemble.members, held_out, strict=True)]
+    targets, pairs = targets_of(ensemble, y), zip(ensemble.members, held_out_folds(ensemble), strict=True)
+    return [Job(member, targets, np.flatnonzero(folds != held_out)) for member, held_out in pairs]
 
 
 def train(jobs: list[Job], blocks: TableBlocks, training: Training) -> int:
     """Train networks, each for `training.seconds` on average. Returns the passes that all of them completed."""
     start = time.monotonic()
     workers = effective_n_jobs(training.n_jobs)
-    place_tree_halfspaces([job for job in jobs if job.member.role == EXPANDED], blocks, training.n_jobs)
+    place_tree_halfspaces(jobs, blocks, training.n_jobs)
     seconds = time_left(training.seconds * len(jobs), start)
     training = training._replace(seconds=seconds * min(1, workers / len(jobs)))  # of all, to that of each
     total = training.passes * sum(len(job.rows) for job in jobs)
@@ -173,8 +160,8 @@ def train(jobs: list[Job], blocks: TableBlocks, training: Training) -> int:
 
 
 def place_tree_halfspaces(jobs: list[Job], blocks: TableBlocks, n_jobs: int | None) -> None:
-    """Give networks the halfspaces of trees that fit the table."""
-    jobs = [job for job in jobs if job.member.network.context_map_size > 0]
+    """Give networks that also mix expansions the halfspaces of trees that fit the table."""
+    jobs = [job for job in jobs if job.member.role == EXPANDED and job.member.network.context_map_size > 0]
     if effective_n_jobs(n_jobs) == 1:  # in this process, whatever joblib's configuration
         chosen = [tree_halfspaces(job, blocks) for job in jobs]
     else:
