@@ -277,7 +277,7 @@ def loans(count: int = 3000) -> Loan:
     features, columns = np.stack([age, income, cities]), np.array([0, 1, -1])
     named = Words(np.arange(count + 1), words, np.full(count, -1), np.ones(count))
     base_models = OnlineBaseModels.start([0, 1], 1, are_classes=True, crosses=False, uses_bins=True)
-    base_models.learn(z, features, named, columns, targets)
+    base_models.predict(z, features, named, columns, targets)
     terms = base_models.linear.terms(features[:, -1:], named.take(slice(-1, None)), z[:, -1:], columns)
     contributions = base_models.linear.explain(terms, np.arange(len(features) + 4))[0][
         0, 0

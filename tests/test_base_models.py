@@ -126,7 +126,7 @@ def samples_of(count: int, seed: int = 0) -> list[Sample]:
 
 
 def arrays(samples: list[Sample]) -> tuple[np.ndarray, np.ndarray, Words, np.ndarray]:
-    """Arguments of `OnlineBaseModels.learn`."""
+    """Arguments of `OnlineBaseModels.predict`."""
     features, z, words = zip(*samples, strict=True)
     numbers, codes, values = np.array([word for of_sample in words for word in of_sample]).reshape(-1, 3).T
     of_words = Words(np.cumsum([0, *map(len, words)]), numbers.astype(int), codes.astype(int), values)
@@ -160,7 +160,7 @@ def learned(
     for start in range(0, count, batch_size):
         batch = slice(start, start + batch_size)
         steps = None if step_sizes is None else step_sizes[batch]
-        read.append(base_models.learn(*arrays(samples[batch]), targets[:, batch], steps))
+        read.append(base_models.predict(*arrays(samples[batch]), targets[:, batch], steps))
     return np.concatenate(read, axis=1)
 
 
@@ -172,7 +172,7 @@ def trained(heads: int, are_classes: bool, crosses: bool, count: int = 200) -> O
 
 def predicted(base_models: OnlineBaseModels) -> tuple[np.ndarray, np.ndarray]:
     """Predictions for other samples, as `split` gives them."""
-    return split(base_models, base_models.transform(*arrays(samples_of(40, seed=5))))
+    return split(base_models, base_models.predict(*arrays(samples_of(40, seed=5))))
 
 
 def without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,9 +216,9 @@ def test_counts_are_capped_so_cells_follow_a_stream_that_drifts():
         np.zeros((1, 3000), np.float32),
     )
     sample = z, np.zeros((1, 3000)), no_words(3000), np.array([0])
-    base_models.learn(*sample, np.ones((1, 3000)))
+    base_models.predict(*sample, np.ones((1, 3000)))
     assert base_models.bin_means.counts.max() == MOST_COUNT
-    predictions = base_models.learn(*sample, np.zeros((1, 3000)))[2]
+    predictions = base_models.predict(*sample, np.zeros((1, 3000)))[2]
     assert predictions[0] > -0.1
     assert predictions[300] < -2  # a mean of all samples would still be 0.9
 
@@ -427,7 +427,7 @@ def test_contributions_add_up_also_where_predictions_are_clipped(heads, are_clas
     base_models, samples = trained(heads, are_classes, crosses), samples_of(200, seed=5)
     base_models.linear.leaders *= 12  # larger weights
     z, features, words, columns = arrays(samples)
-    predictions, _ = split(base_models, base_models.transform(z, features, words, columns))
+    predictions, _ = split(base_models, base_models.predict(z, features, words, columns))
     limit = LARGEST_LOGIT if are_classes else LARGEST_VALUE
     clipped = np.abs(predictions) == limit
     assert 0.02 < clipped.mean() < 1

@@ -63,7 +63,7 @@ def predict_least_squares(
     model: LeastSquares,  # changed if it learns
     inputs: np.ndarray,  # (2 D, B)
     limit: float,
-    targets: np.ndarray,  # (C, B), see `OnlineBaseModels.learn`
+    targets: np.ndarray,  # (C, B), see `OnlineBaseModels.predict`
     step_sizes: np.ndarray,  # (B,)
     learns: bool,
     predictions: np.ndarray,  # (C, B), filled

@@ -46,37 +46,31 @@ class OnlineBaseModels:
         bin_means = FadingBinMeans.start(columns if uses_bins else (), heads)
         return cls(linear.with_crosses() if crosses else linear, bin_means, uses_bins)
 
-    def learn(
+    def predict(
         self,
         z: np.ndarray,  # (D, B) float32, standardised columns
         features: np.ndarray,  # (F, B), with codes for categories, and NaN for missing values
         words: Words,
         columns: np.ndarray,  # (F,), the column of each number, -1 for a category
-        targets: np.ndarray,  # (C, B); with infinity a head neither predicts nor learns, with NaN it does not learn
+        targets: np.ndarray | None = None,  # (C, B), infinity if a head does not even predict, NaN if it only predicts
         step_sizes: np.ndarray | None = None,  # (B,), the fraction of a step that each sample makes; None is whole
     ) -> np.ndarray:
-        """Predict samples, and learn each before the next.
+        """Predict samples, and if there are targets, learn each before the next.
 
         Returns all inputs of networks, (D + L + E + 2 D, B) float32: z, the predictions of linear models and of bin
         means, and z with its distances from the mean.
         """
-        targets, count = plain(targets), z.shape[1]
+        learns, count = targets is not None, z.shape[1]
+        targets = np.full((self.linear.heads, count), np.nan) if targets is None else plain(targets)
         step_sizes = np.ones(count) if step_sizes is None else plain(step_sizes)
-        inputs, done = self._predict(z, features, words, columns, targets, step_sizes, True)
+        samples = z, plain(dense(features)), *self.arguments, words, columns
+        inputs, done = compiled(predict_base_models, *HELPERS)(*samples, targets, step_sizes, learns)
         if done < count:  # more slots are needed
             terms = self.linear.terms(features, words, z, columns)
             predictions = self.linear.learn(terms, targets, step_sizes, done)
             end = len(z) + self.linear_size
             inputs[end - len(predictions) : end, done:] = predictions[:, done:]
         return inputs
-
-    def transform(self, z: np.ndarray, features: np.ndarray, words: Words, columns: np.ndarray) -> np.ndarray:
-        """Predict samples; arguments and result as for `learn`."""
-        nothing = np.full((self.linear.heads, z.shape[1]), np.nan)
-        return self._predict(z, features, words, columns, nothing, nothing[0], False)[0]
-
-    def _predict(self, z: np.ndarray, features: np.ndarray, *rest: Any) -> tuple[np.ndarray, int]:
-        return compiled(predict_base_models, *HELPERS)(z, plain(dense(features)), *self.arguments, *rest)
 
     @property
     def arguments(self) -> tuple[Any, ...]:
@@ -135,7 +129,7 @@ class OnlineBaseModels:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Contributions of features and words, and a constant, which add up to the predictions of linear models.
 
-        Shapes: arguments as for `learn`, the feature of each column (D,), and as for `HashedLinear.explain` the
+        Shapes: arguments as for `predict`, the feature of each column (D,), and as for `HashedLinear.explain` the
         features and words (n,) -> (L, B, n), (L, B).
         """
         hashed, constant = self.linear.explain(self.linear.terms(features, words, z, columns), known)
@@ -189,7 +183,7 @@ def predict_base_models(
     step_sizes: np.ndarray,
     learns: bool,
 ) -> tuple[np.ndarray, int]:
-    """All inputs of networks, as for `learn`, and how many samples linear models predicted before slots ran out."""
+    """All inputs of networks, as for `predict`, and how many samples linear models predicted before slots ran out."""
     size, count = z.shape
     first = len(least_squares.weights)
     linear = np.zeros((first + table.leaders.shape[1] * table.leaders.shape[2], count))

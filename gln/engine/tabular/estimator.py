@@ -7,12 +7,13 @@ takes columns.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import reprlib
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -48,7 +49,6 @@ from gln.engine.tabular.blocks import TrainingTable, is_wide
 from gln.engine.tabular.cross_fitting import find_copies
 from gln.engine.tabular.fit import Training, fit_table
 
-Method = TypeVar("Method", bound=Callable[..., Any])
 # A sparse table that is not wide is made dense chunk by chunk. Magnitudes are checked afterwards, by column.
 ALLOWED = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "ensure_all_finite": False}
 # Texts in the errors that `validate_data` raises if a value is not a number.
@@ -194,17 +194,12 @@ class Estimator(Saveable, BaseEstimator):
             check_is_fitted(self)  # raises an error; otherwise it only takes time
         X = as_pandas(X)
         if not self._is_plain(X):
-            small = self._small_as_numbers(X)
+            names = vars(self).get("feature_names_in_")
+            is_known = type(X) is pd.DataFrame and names is not None and X.columns.tolist() == names.tolist()
+            small = small_as_numbers(X, self._levels) if is_known else None
             X = self._numbers(X, reset=False) if small is None else small
         self._check_magnitude(X)
         return X.T
-
-    def _small_as_numbers(self, X):
-        """`small_as_numbers` of a frame whose columns have the names of those in training; else None."""
-        names = vars(self).get("feature_names_in_")
-        if type(X) is not pd.DataFrame or names is None or X.columns.tolist() != names.tolist():
-            return None
-        return small_as_numbers(X, self._levels)
 
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
@@ -312,22 +307,15 @@ class Estimator(Saveable, BaseEstimator):
 # ---- Functions of tables, targets and weights ------------------------------------------------------------------------
 
 
-def undone_after(kind: type[BaseException]) -> Callable[[Method], Method]:
-    """A decorator for methods that learn: after an error of this kind, all attributes are again those of before."""
-
-    def decorator(method: Method) -> Method:
-        @functools.wraps(method)
-        def undoing(self: Any, *args: Any, **kwargs: Any) -> Any:
-            before = dict(vars(self))
-            try:
-                return method(self, *args, **kwargs)
-            except kind:
-                self.__dict__ = before
-                raise
-
-        return cast(Method, undoing)
-
-    return decorator
+@contextlib.contextmanager
+def undone_after(kind: type[BaseException], estimator: Any) -> Iterator[None]:
+    """After an error of this kind, all attributes of the estimator are again those of before."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except kind:
+        estimator.__dict__ = before
+        raise
 
 
 def with_weight(
