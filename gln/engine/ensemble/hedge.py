@@ -171,11 +171,11 @@ def fading_sums(
             for m in range(len(losses)):
                 total = sums[m, t]
                 before[m, t, b] = total if b % batch_size == 0 else before[m, t, b - 1]
-                if is_known and len(spread) > 0:
-                    loss = min(losses[m, t, b] / max(2 * spread[t], TINY), MAX_LOSS)
+                if is_known:
+                    loss = losses[m, t, b]
+                    if len(spread) > 0:
+                        loss = min(loss / max(2 * spread[t], TINY), MAX_LOSS)
                     sums[m, t] = total + step_size * loss - step * total
-                elif is_known:
-                    sums[m, t] = total + step_size * losses[m, t, b] - step * total
     return before
 
 

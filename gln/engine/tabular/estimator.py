@@ -46,8 +46,7 @@ from gln.engine.preprocessing.category_codes import (
 )
 from gln.engine.preprocessing.sparse_scaling import SparseScaler
 from gln.engine.tabular.blocks import TrainingTable, is_wide
-from gln.engine.tabular.cross_fitting import find_copies
-from gln.engine.tabular.fit import Training, fit_table
+from gln.engine.tabular.fit import Training, find_copies, fit_table
 
 # A sparse table that is not wide is made dense chunk by chunk. Magnitudes are checked afterwards, by column.
 ALLOWED = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "ensure_all_finite": False}
