@@ -111,7 +111,7 @@ class Estimator(Saveable, BaseEstimator):
         check_is_fitted(self)
         return super()._learned()
 
-    # ---- Checks of input --------------------------------------------------------------------------------------------
+    # ---- Checks of input ---------------------------------------------------------------------------------------------
 
     def _check_parameters(self):
         """Check the parameters that the networks do not, and that stay the same from the first call on."""
@@ -303,7 +303,7 @@ class Estimator(Saveable, BaseEstimator):
         return predicted
 
 
-# ---- Functions of tables, targets and weights ------------------------------------------------------------------------
+# ---- Errors, weights and targets -------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -332,7 +332,12 @@ def with_weight(
     _check_targets(y)
     X = as_pandas(X)
     X, y = X if hasattr(X, "shape") else np.asarray(X, object), y if hasattr(y, "shape") else np.asarray(y)
-    weights = np.ones(X.shape[0]) if sample_weight is None else _checked_weights(sample_weight, X)
+    weights = np.ones(X.shape[0]) if sample_weight is None else sample_weight
+    weights = check_array(weights, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
+    if weights.shape != (X.shape[0],):
+        raise ValueError(f"sample_weight: expected shape {(X.shape[0],)}, got {weights.shape}")
+    if (weights < 0).any():
+        raise ValueError(f"sample_weight: expected numbers of at least 0, got {weights.min()}")
     learned = np.flatnonzero((weights > 0) & ~np.isin(column_or_1d(y), ignored) if ignored else weights > 0)
     if len(learned) < least:
         raise ValueError("sample_weight, class_weight: expected at least one above zero, got none")
@@ -346,16 +351,6 @@ def _rows(values: Any, indices: np.ndarray) -> Any:
     if isinstance(values, (pd.DataFrame, pd.Series)):
         return values.iloc[indices]
     return (values.tocsr() if issparse(values) else values)[indices]
-
-
-def _checked_weights(sample_weight: Any, X: Any) -> np.ndarray:
-    """Validated weights of samples, (N,) float64 of at least 0."""
-    weights = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
-    if weights.shape != (X.shape[0],):
-        raise ValueError(f"sample_weight: expected shape {(X.shape[0],)}, got {weights.shape}")
-    if (weights < 0).any():
-        raise ValueError(f"sample_weight: expected numbers of at least 0, got {weights.min()}")
-    return weights
 
 
 def _check_targets(y: Any) -> None:
