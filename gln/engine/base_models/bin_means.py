@@ -9,7 +9,6 @@ a sample of weight 2 may occur twice.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -327,16 +326,16 @@ def _values(binned: BinnedSamples, binnings: list[Binning], grids: np.ndarray, d
 def _grids(binned: BinnedSamples, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:  # -> (G, 2) twice
     """Single features and pairs to count. A feature of two values is already all that its cells could predict."""
     counts = np.array([len(np.unique(cells)) for cells in binned.cells[:-1]], int)
-    varied = np.stack([np.flatnonzero(counts > 1), np.full((counts > 1).sum(), NONE)], axis=1)
-    singles = varied[counts[varied[:, 0]] > 2]
-    pairs = _pairs_to_try(varied[:, 0], rng)
+    features = np.flatnonzero(counts > 1)
+    varied = np.column_stack([features, np.full(len(features), NONE)])
+    singles, pairs = varied[counts[features] > 2], _pairs_to_try(features, rng)
     most = MOST_COLUMNS // binned.heads
     most_pairs = min(MOST_GRIDS_OF_TWO, max(0, most - len(singles)))
     if len(singles) <= most and len(pairs) <= most_pairs:
         return singles, pairs
     tried = binned.take(spread(len(binned.folds), TRIED_ON))
     errors = np.full(len(counts), np.inf)
-    errors[varied[:, 0]] = _errors(tried, varied)
+    errors[features] = _errors(tried, varied)
     singles = _best(singles, -errors[singles[:, 0]], most)
     if most_pairs > 0:
         pairs = _best(pairs, errors[pairs].min(axis=1) - _errors(tried, pairs), most_pairs)
@@ -346,7 +345,7 @@ def _grids(binned: BinnedSamples, rng: np.random.RandomState) -> tuple[np.ndarra
 def _pairs_to_try(features: np.ndarray, rng: np.random.RandomState) -> np.ndarray:  # (n,) -> (at most TRIED_PAIRS, 2)
     """All pairs, or random ones if there are too many to try."""
     if math.comb(len(features), 2) <= TRIED_PAIRS:
-        return np.array([*itertools.combinations(features, 2)], int).reshape(-1, 2)
+        return features[np.column_stack(np.triu_indices(len(features), 1))]
     drawn = np.sort(rng.choice(features, (4 * TRIED_PAIRS, 2)), axis=1)  # a pair may be of one feature twice
     pairs = np.unique(drawn[drawn[:, 0] < drawn[:, 1]], axis=0)
     return rng.permutation(pairs)[:TRIED_PAIRS]

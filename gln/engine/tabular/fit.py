@@ -82,7 +82,7 @@ def fit_table(
     jobs = [job for ensemble in ensembles for job in jobs_of(ensemble, y, folds)]
     passes = train(jobs, blocks, training)
     for ensemble in ensembles:
-        ensemble.combination = stacked(ensemble, targets_of(ensemble, y), blocks, folds)
+        ensemble.combination = stacked(ensemble, network_targets(ensemble, y), blocks, folds)
     if learner.variances is not None:
         passes = min(passes, fit_variances(learner.means, learner.variances, y, blocks, folds, training))
     learner.start_counting()
@@ -172,7 +172,7 @@ def held_out_folds(ensemble: Ensemble) -> np.ndarray:  # (M,)
 # ---- Before training -------------------------------------------------------------------------------------------------
 
 
-def targets_of(ensemble: Ensemble, y: np.ndarray) -> np.ndarray:  # (V,) or (T, V) -> (V,) or (T, V)
+def network_targets(ensemble: Ensemble, y: np.ndarray) -> np.ndarray:  # (V,) or (T, V) -> (V,) or (T, V)
     """What the networks of an ensemble learn."""
     if ensemble.target is not None:  # of quantiles
         return y[ensemble.target]
@@ -210,7 +210,7 @@ class Job(NamedTuple):
 
 
 def jobs_of(ensemble: Ensemble, y: np.ndarray, folds: np.ndarray) -> list[Job]:
-    targets, pairs = targets_of(ensemble, y), zip(ensemble.members, held_out_folds(ensemble), strict=True)
+    targets, pairs = network_targets(ensemble, y), zip(ensemble.members, held_out_folds(ensemble), strict=True)
     return [Job(member, targets, np.flatnonzero(folds != held_out)) for member, held_out in pairs]
 
 
