@@ -23,8 +23,7 @@ from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.model.builders import OF_STREAMS, Losses
 from gln.engine.model.sample_weights import indices_of_stream, indices_of_table
 from gln.engine.model.targets import sum_to_one
-from gln.engine.tabular.estimator import Estimator
-from gln.engine.tabular.validation import undone_after, with_weight
+from gln.engine.tabular.estimator import Estimator, undone_after, with_weight
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
 
@@ -175,7 +174,6 @@ class GLNClassifier(ClassifierMixin, Estimator):
         self.categorical_features = categorical_features
         self.negatives = negatives
 
-    @undone_after(BaseException)
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> GLNClassifier:
         """Learn a table from scratch. To continue learning, use `partial_fit`.
 
@@ -194,23 +192,24 @@ class GLNClassifier(ClassifierMixin, Estimator):
             is as if it were not there, except that its class is in `classes_`. Weights whose mean is outside [1, 10]
             are scaled, so they may sum to one, as in AdaBoost.
         """
-        labels = y
-        X, y, weights = with_weight(X, y, sample_weight, self._ignored)
-        X, y = self._checked(X, y, reset=True)
-        labels = column_or_1d(labels)
-        check_labels(labels)
-        classes = np.unique(labels)  # as in scikit-learn, also those of samples of weight 0
-        numbers = np.searchsorted(classes, y)
-        indices, step_sizes = indices_of_table(X, numbers, self._weights(numbers, classes, weights), self.shuffle)
-        if self.negatives:
-            self._learn_table(_losses(classes), X, numbers, indices, step_sizes)
-        else:
-            if self.shuffle:
-                order = check_random_state(self.random_state).permutation(len(indices))
-                indices, step_sizes = indices[order], None if step_sizes is None else step_sizes[order]
-            learner = self._stream_learner(_losses(classes), X)
-            self._learn(learner, X[indices], numbers[indices], step_sizes, predicts=False)
-        self.classes_ = classes
+        with undone_after(BaseException, self):
+            labels = y
+            X, y, weights = with_weight(X, y, sample_weight, self._ignored)
+            X, y = self._checked(X, y, reset=True)
+            labels = column_or_1d(labels)
+            check_labels(labels)
+            classes = np.unique(labels)  # as in scikit-learn, also those of samples of weight 0
+            numbers = np.searchsorted(classes, y)
+            indices, step_sizes = indices_of_table(X, numbers, self._weights(numbers, classes, weights), self.shuffle)
+            if self.negatives:
+                self._learn_table(_losses(classes), X, numbers, indices, step_sizes)
+            else:
+                if self.shuffle:
+                    order = check_random_state(self.random_state).permutation(len(indices))
+                    indices, step_sizes = indices[order], None if step_sizes is None else step_sizes[order]
+                learner = self._stream_learner(_losses(classes), X)
+                self._learn(learner, X[indices], numbers[indices], step_sizes, predicts=False)
+            self.classes_ = classes
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> GLNClassifier:
@@ -302,33 +301,37 @@ class GLNClassifier(ClassifierMixin, Estimator):
         of_classes = compute_class_weight(self.class_weight, classes=known, y=labels)[np.searchsorted(known, labels)]
         return of_classes if weights is None else weights * of_classes
 
-    @undone_after(Exception)
     def _learn_stream(self, X, y, classes, sample_weight=None, predicts=False):
         """Predict, if `predicts`, and then learn the next samples. Returns a list of predictions, (C, n)."""
-        first = not hasattr(self, "learner_")
-        if first and classes is None:
-            raise ValueError("classes must be passed on the first call to partial_fit.")
-        known = checked_classes(classes) if first else self.classes_
-        if not (first or classes is None or np.array_equal(known, checked_classes(classes))):
-            raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known!r}")
-        X, y, weights = with_weight(X, y, sample_weight, self._ignored, least=0)
-        if weights is not None and len(weights) == 0:
-            return []
-        X, y = self._checked(X, y, reset=first)
-        if y.dtype == object:  # text, or labels that cannot be sorted
-            check_labels(y)
-        alike = (known.dtype.kind in "biuf") == (y.dtype.kind in "biuf")  # both numbers, or neither
-        numbers = np.searchsorted(known, y) if alike else np.zeros(len(y), int)
-        if (known[np.minimum(numbers, len(known) - 1)] != y).any():
-            check_labels(y)
-            raise ValueError(f"y contains labels that are not in classes {known!r}: {sorted(set(y) - set(known))}")
-        if isinstance(self.class_weight, str):
-            raise ValueError(f"class_weight: expected a dict or None in partial_fit, got {self.class_weight!r}")
-        indices, step_sizes = indices_of_stream("sample_weight, class_weight", self._weights(numbers, known, weights))
-        learner = self._stream_learner(_losses(known), X) if first else self.learner_
-        predicted = self._learn(learner, X[indices], numbers[indices], step_sizes, predicts)
-        self.classes_ = known
-        return predicted
+        with undone_after(Exception, self):
+            first = not hasattr(self, "learner_")
+            if first and classes is None:
+                raise ValueError("classes must be passed on the first call to partial_fit.")
+            known = checked_classes(classes) if first else self.classes_
+            if not (first or classes is None or np.array_equal(known, checked_classes(classes))):
+                raise ValueError(
+                    f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known!r}"
+                )
+            X, y, weights = with_weight(X, y, sample_weight, self._ignored, least=0)
+            if weights is not None and len(weights) == 0:
+                return []
+            X, y = self._checked(X, y, reset=first)
+            if y.dtype == object:  # text, or labels that cannot be sorted
+                check_labels(y)
+            alike = (known.dtype.kind in "biuf") == (y.dtype.kind in "biuf")  # both numbers, or neither
+            numbers = np.searchsorted(known, y) if alike else np.zeros(len(y), int)
+            if (known[np.minimum(numbers, len(known) - 1)] != y).any():
+                check_labels(y)
+                raise ValueError(f"y contains labels that are not in classes {known!r}: {sorted(set(y) - set(known))}")
+            if isinstance(self.class_weight, str):
+                raise ValueError(f"class_weight: expected a dict or None in partial_fit, got {self.class_weight!r}")
+            indices, step_sizes = indices_of_stream(
+                "sample_weight, class_weight", self._weights(numbers, known, weights)
+            )
+            learner = self._stream_learner(_losses(known), X) if first else self.learner_
+            predicted = self._learn(learner, X[indices], numbers[indices], step_sizes, predicts)
+            self.classes_ = known
+            return predicted
 
 
 class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
@@ -462,7 +465,6 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         self.verbose = verbose
         self.categorical_features = categorical_features
 
-    @undone_after(BaseException)
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> GLNRegressor:
         """Learn a table from scratch. To continue learning, use `partial_fit`.
 
@@ -477,11 +479,12 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         sample_weight : array-like of shape (N,), default=None
             As in `GLNClassifier.fit`.
         """
-        X, y, weights = with_weight(X, y, sample_weight)
-        X, targets, shape = self._numbers_of(X, y, reset=True)
-        indices, step_sizes = indices_of_table(X, targets, weights, self.shuffle)
-        self._learn_table(self._losses(len(targets)), X, targets, indices, step_sizes)
-        self.targets_shape_ = shape
+        with undone_after(BaseException, self):
+            X, y, weights = with_weight(X, y, sample_weight)
+            X, targets, shape = self._numbers_of(X, y, reset=True)
+            indices, step_sizes = indices_of_table(X, targets, weights, self.shuffle)
+            self._learn_table(self._losses(len(targets)), X, targets, indices, step_sizes)
+            self.targets_shape_ = shape
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> GLNRegressor:
@@ -596,22 +599,22 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
 
     target_standardizer_ = property(lambda self: self.learner_.targets.standardizer, doc="Standardises the targets.")
 
-    @undone_after(Exception)
     def _learn_stream(self, X, y, sample_weight=None, predicts=False):
         """Predict, if `predicts`, and then learn the next samples. Returns a list of predicted means, (T, n)."""
-        first = not hasattr(self, "learner_")
-        X, y, weights = with_weight(X, y, sample_weight, least=0)
-        if weights is not None and len(weights) == 0:
-            return []
-        X, targets, shape = self._numbers_of(X, y, reset=first)
-        if not first and shape != self.targets_shape_:
-            expected, came = ("N", *self.targets_shape_), (X.shape[0], *shape)
-            raise ValueError(f"y: expected shape {expected}, as in the first call, got {came}")
-        indices, step_sizes = indices_of_stream("sample_weight", weights)
-        learner = self._stream_learner(self._losses(len(targets)), X, len(targets)) if first else self.learner_
-        predicted = self._learn(learner, X[indices], targets[:, indices], step_sizes, predicts)
-        self.targets_shape_ = shape
-        return predicted
+        with undone_after(Exception, self):
+            first = not hasattr(self, "learner_")
+            X, y, weights = with_weight(X, y, sample_weight, least=0)
+            if weights is not None and len(weights) == 0:
+                return []
+            X, targets, shape = self._numbers_of(X, y, reset=first)
+            if not first and shape != self.targets_shape_:
+                expected, came = ("N", *self.targets_shape_), (X.shape[0], *shape)
+                raise ValueError(f"y: expected shape {expected}, as in the first call, got {came}")
+            indices, step_sizes = indices_of_stream("sample_weight", weights)
+            learner = self._stream_learner(self._losses(len(targets)), X, len(targets)) if first else self.learner_
+            predicted = self._learn(learner, X[indices], targets[:, indices], step_sizes, predicts)
+            self.targets_shape_ = shape
+            return predicted
 
     def _moments(self, samples, wanted):  # (F, N) -> (T, N), (T, N)
         """Means and standard deviations. `wanted` names what needs them, for the error message."""

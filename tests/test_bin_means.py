@@ -76,7 +76,7 @@ def path(value: float, known: np.ndarray, depth: int, is_category: bool) -> list
 
 def mean_of(sample: int, features: tuple[int, ...], targets: np.ndarray, held_out: bool) -> float:
     """The shrunk mean of the cell that a sample is in, by its definition."""
-    depth = BITS if len(features) == 1 else 4  # 400 visits: about as many cells
+    depth = BITS if len(features) == 1 else 4  # 400 samples: about as many cells
     of_features = [paths(feature, depth) for feature in features]
     counts = FOLDS[sample] != FOLDS if held_out else np.ones(400, bool)
     mean = targets[counts].mean()

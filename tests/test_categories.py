@@ -237,11 +237,11 @@ def test_few_samples_are_predicted_as_many_are(monkeypatch):
     frame, y = table()
     frame = frame.assign(flag=frame.x > 0, n=np.arange(len(frame)))
     model = GLNClassifier(**SMALL).fit(frame, y)
-    monkeypatch.setattr("gln.engine.tabular.validation.small_as_numbers", lambda *_: None)
+    monkeypatch.setattr("gln.engine.tabular.estimator.small_as_numbers", lambda *_: None)
     expected = model.predict_proba(frame)
     monkeypatch.undo()
     np.testing.assert_array_equal(model.predict_proba(frame), expected)
-    monkeypatch.setattr("gln.engine.tabular.validation.with_codes", None)  # nor is it called for a single sample
+    monkeypatch.setattr("gln.engine.tabular.estimator.with_codes", None)  # nor is it called for a single sample
     np.testing.assert_allclose(model.predict_proba(frame[5:6]), expected[5:6], rtol=1e-6)
 
 

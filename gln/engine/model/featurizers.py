@@ -256,14 +256,14 @@ class StreamFeaturizer(Featurizer):
         if self.base_models is None:
             return self._views(columns, with_distances(columns))
         assert y is not None
-        found = self.base_models.learn(columns, features, words, self.numbers, y, step_sizes)
+        found = self.base_models.predict(columns, features, words, self.numbers, y, step_sizes)
         return self._views(found[: self.size], found[self.size :])
 
     def transform(self, samples: Any) -> FeatureBlocks:
         columns, (features, words) = self.standardised(samples), features_and_words(samples)
         if self.base_models is None:
             return self._views(columns, with_distances(columns))
-        found = self.base_models.transform(columns, features, words, self.numbers)
+        found = self.base_models.predict(columns, features, words, self.numbers)
         return self._views(found[: self.size], found[self.size :])
 
     def _views(self, columns: np.ndarray, inputs: np.ndarray) -> FeatureBlocks:  # (D, B), (K, B)

@@ -195,7 +195,7 @@ class Learner:
     def with_outputs(self, kept: Sequence[int], new: int) -> Learner:
         """A learner of the targets `kept`, in this order, and `new` new ones, without quantiles and variances."""
         members = [member._replace(network=with_outputs(member.network, kept, new)) for member in self.means.members]
-        combination = self.means.combination.with_targets(kept, new)
+        combination = self.means.combination and self.means.combination.with_targets(kept, new)
         means = dataclasses.replace(self.means, members=members, combination=combination)
         counts = None if self.counts is None else self.counts.with_outputs(kept, new)
         return dataclasses.replace(
