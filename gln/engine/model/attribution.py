@@ -35,14 +35,13 @@ def explain(featurizer: Any, ensemble: Ensemble, samples: Any) -> tuple[np.ndarr
         inputs, columns = map(dense, blocks.of(member))
         slopes, constants, _ = member.network.explain(inputs, columns)
         slopes = weight[:, None] * slopes.reshape(ensemble.heads, *inputs.shape)  # (C, K, B)
-        of_mean, bound = featurizer.inputs_of_mean(member.role), member.network.bound
-        input_features = featurizer.input_features(member.role)
-        linear = (input_features[:, 0] < 0).sum()
+        _, input_features, at_mean = featurizer.inputs_of(member.role)
+        linear, bound = (input_features[:, 0] < 0).sum(), member.network.bound
         linear_slopes[:, :linear] += slopes[:, :linear]
-        halves = (slopes * (inputs.clip(-bound, bound) - of_mean))[:, linear:].swapaxes(0, 1) / 2
+        halves = (slopes * (inputs.clip(-bound, bound) - at_mean))[:, linear:].swapaxes(0, 1) / 2
         for place in (0, 1):
             np.add.at(contributions, input_features[linear:, place], halves)
-        constant += weight * constants + (slopes * of_mean).sum(axis=1)
+        constant += weight * constants + (slopes * at_mean).sum(axis=1)
     contributions = contributions.transpose(1, 2, 0)
     if not isinstance(featurizer, StreamFeaturizer) or featurizer.base_models is None:
         return contributions, constant

@@ -50,7 +50,7 @@ class NetworkConfig:
     def network(self, featurizer: Any, role: Role, seed: int, **kind: Any) -> Network:
         return load_backend(self.backend).GLN(
             SHALLOW_LAYERS if role == SHALLOW else self.layer_sizes,
-            len(featurizer.input_names(role)),
+            len(featurizer.inputs_of(role).names),
             len(featurizer.columns_of(role)),
             context_map_size=self.context_map_size,
             context_features=self.context_features,

@@ -305,7 +305,7 @@ def _roles_of_older(state: Mapping[str, Any], featurizer: Any, place: int) -> li
     """The roles of networks in a file that has none: of what they read, by their sizes and order."""
     networks, reads = state["groups"][place], state.get("reads") or ()
     if state.get("mixtures") is None:
-        widest = len(featurizer.input_names(COLUMNS))
+        widest = len(featurizer.inputs_of(COLUMNS).names)
         return ["expanded" if network.input_size > widest else "columns" for network in networks]
     names = (len(networks) * ["columns", "fast"])[: len(networks)]
     for number, blocks in enumerate(reads if place == 0 else ()):
@@ -329,7 +329,7 @@ def _fits(learner: Learner) -> bool:
     for ensemble in learner.ensembles:
         known = all(
             network.context_size == len(featurizer.columns_of(role))
-            and network.base_size == len(featurizer.input_names(role))
+            and network.base_size == len(featurizer.inputs_of(role).names)
             for network, role in ensemble.members
         )
         models = len(ensemble.members) + (linear_models if ensemble.mixes_linear else 0)

@@ -40,7 +40,7 @@ class ArmHeads(SaveableStream):
         self._stream = StreamEstimator(self._build, StreamSchema(), learning_rate)
 
     def _build(self, featurizer, heads):
-        featurizer = featurizer.with_base_models(heads, are_classes=False, uses_bins=False, least_squares=True)
+        featurizer = featurizer.with_base_models(heads, are_classes=False, least_squares=True)
         losses = Losses({"loss": "squared_error", "num_outputs": heads})
         learner = build_stream(self.config, featurizer, Numbers.of_stream(1), [COLUMNS], losses)
         _with_handicap(learner, 0)

@@ -129,7 +129,7 @@ class Estimator(Saveable, Validation):
 
     def _table_learner(self, settings, losses, featurizer, targets):
         """A new learner of a table. Half of its networks also mix expansions and bin means, if there are any."""
-        expands = len(featurizer.input_names(EXPANDED)) > len(featurizer.input_names(COLUMNS))
+        expands = len(featurizer.inputs_of(EXPANDED).names) > len(featurizer.inputs_of(COLUMNS).names)
         count = settings["n_networks"]
         expanded = -(-count // 2) if expands else 0
         roles = [COLUMNS] * (count - expanded) + [EXPANDED] * expanded
