@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gln.engine.base_models.bin_means import BinMeans
-from gln.engine.base_models.least_squares import LeastSquares
 from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.batches import dense, features_and_words
 from gln.engine.ensemble.ensemble import FeatureBlocks, Member, Role
@@ -226,13 +225,6 @@ class StreamFeaturizer(Featurizer):
             return cls(Standardizer(samples.shape[0], **OF_FEATURES))
         encoding = TargetEncoding.of_numbers(0, targets, are_classes).of_stream(samples, categorical)
         return cls(Standardizer(len(encoding.columns), **OF_FEATURES), encoding, memory)
-
-    def with_base_models(self, heads: int, are_classes: bool, least_squares: bool = False) -> StreamFeaturizer:
-        """With base models before the first sample: linear models, and means of bins or, instead, `least_squares`."""
-        numbers = self.numbers[self.numbers >= 0].tolist()
-        base_models = OnlineBaseModels.start(numbers, heads, are_classes, self.encoding is not None, not least_squares)
-        base_models.least_squares = LeastSquares.start(heads, self.size) if least_squares else None
-        return dataclasses.replace(self, base_models=base_models)
 
     def blocks(self, columns: np.ndarray, samples: Any, y: Any = None, step_sizes: Any = None) -> FeatureBlocks:
         base_models = self.base_models

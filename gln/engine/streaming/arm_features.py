@@ -66,7 +66,6 @@ class JointArms(SaveableStream):
         self._table: Table | None = None
 
     def _build(self, featurizer, heads):
-        featurizer = featurizer.with_base_models(heads, are_classes=False)
         learner = build_stream(self.config, featurizer, Numbers.of_stream(1), ROLES, Losses({"loss": "squared_error"}))
         learner.start_counting()
         return learner

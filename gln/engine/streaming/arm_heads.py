@@ -40,9 +40,8 @@ class ArmHeads(SaveableStream):
         self._stream = StreamEstimator(self._build, StreamSchema(), learning_rate)
 
     def _build(self, featurizer, heads):
-        featurizer = featurizer.with_base_models(heads, are_classes=False, least_squares=True)
-        losses = Losses({"loss": "squared_error", "num_outputs": heads})
-        learner = build_stream(self.config, featurizer, Numbers.of_stream(1), [COLUMNS], losses)
+        targets, losses = Numbers.of_stream(1), Losses({"loss": "squared_error", "num_outputs": heads})
+        learner = build_stream(self.config, featurizer, targets, [COLUMNS], losses, least_squares=True)
         _with_handicap(learner, 0)
         learner.start_counting(heads)
         return learner

@@ -176,7 +176,6 @@ class Estimator(Saveable, Validation):
             return build(self._config(settings), featurizer, kind, roles, losses)
         settings, (outputs, are_classes) = self._settings(OF_STREAMS), _outputs(losses)
         stream = StreamFeaturizer.of_first(X.T, self._levels.keys(), outputs, are_classes)
-        stream = stream.with_base_models(1 if are_classes and outputs == 2 else outputs, are_classes)
         networks = settings["n_networks"]
         return build_stream(self._config(settings), stream, kind, stream_roles(networks), losses, networks)
 
