@@ -131,7 +131,12 @@ def build_stream(
         for network in learner.means.networks:
             set_initial_logits(network, np.full(outputs, -math.log(SAMPLED_HEADS)))
     for ensemble in learner.ensembles:
-        models = len(ensemble.members) + (base_models.models if ensemble.mixes_linear else 0)
-        heads = ensemble.heads if ensemble.config.record.heads == "num_outputs" else 1
-        ensemble.combination = Hedge.equal(models, heads, ensemble.link)
+        ensemble.combination = equal_hedge(ensemble, featurizer)
     return learner
+
+
+def equal_hedge(ensemble: Ensemble, featurizer: Any) -> Hedge:
+    """Equal weights for the models of an ensemble, as before the first sample."""
+    models = len(ensemble.members) + (featurizer.base_models.models if ensemble.mixes_linear else 0)
+    targets = ensemble.heads if ensemble.config.record.heads == "num_outputs" else 1
+    return Hedge.equal(models, targets, ensemble.link)
