@@ -94,48 +94,41 @@ class Learner:
         check_magnitude("samples", samples)
         self.targets.check(targets, count, self.means.heads)
         check_steps(step_sizes, batch_size, count)
-        kind = self.targets.count(self.means), self.targets.are_classes
-        featurizer = self.featurizer.grown(samples, categorical, *kind)
-        # Before anything changes, because a callable may fail.
+        featurizer = self._grown(samples, categorical)
+        # Before anything changes, because a callable may fail. Default rates depend on the inputs, which may grow.
         rates = None if self.learning_rate is None else self._rates(count)
         if self.fixed is None and not predicts and self._is_single(samples):
             fused.prepare(self)  # before anything is learned, because this may fail or be interrupted
         self._grow(featurizer)
-        predicted: list[Any] = []
+        predicted: list[np.ndarray] = []
         for segment in self.targets.segments(targets, batch_size, self.means):
             for _ in range(self.targets.new_classes(targets[..., segment], self.means)):
                 self.add_class()
             steps = None if step_sizes is None else step_sizes[segment].astype(np.float32)
             segment_rates = rates and [ensemble_rates[:, segment] for ensemble_rates in rates]
-            arguments = samples[:, segment], targets[..., segment], steps, segment_rates, batch_size, predicts
-            predicted.append(self._learn_segment(*arguments))
-        return predicted if predicts else []
+            target_batch, units = self.target_batch(targets[..., segment], steps, segment_rates, predicts)
+            if not predicts and self._is_single(samples):
+                fused.learn(self, samples, target_batch)
+                return []
+            means = self._learn_segment(samples[:, segment], target_batch, batch_size, predicts)
+            if predicts:
+                predicted.append(units.zero + units.unit * means)
+        return predicted
 
-    def _learn_segment(
-        self,
-        samples: Any,
-        targets: np.ndarray,
-        step_sizes: np.ndarray | None,
-        rates: list[np.ndarray] | None,
-        batch_size: int,
-        predicts: bool,
-    ) -> np.ndarray | None:
-        """Learn samples of which none brings anything new."""
-        target_batch, units = self.target_batch(targets, step_sizes, rates, predicts)
-        if not predicts and self._is_single(samples):
-            fused.learn(self, samples, target_batch)
-            return None
-        y, means = target_batch.targets, None
-        blocks = self.featurizer.learn(samples, target_batch.counted, y, step_sizes)
+    def _learn_segment(self, samples: Any, target_batch: TargetBatch, batch_size: int, predicts: bool) -> Any:
+        """Learn samples of which none brings anything new. Returns the standardised means before each, (C, B), if
+        these are needed."""
+        y, counted, rates, step_sizes = target_batch
+        blocks, means = self.featurizer.learn(samples, counted, y, step_sizes), None
         if self.counts is not None:
             self.counts.learn(self._contexts(blocks.columns), y)
-        for ensemble, ensemble_rates in zip(self.ensembles, target_batch.rates, strict=True):
+        for ensemble, ensemble_rates in zip(self.ensembles, rates, strict=True):
             # Variances are of deviations from the combined means; nothing else needs combining.
             combines = ensemble is self.means and (predicts or self.variances is not None)
             learned = ensemble.targets_of(y, means), ensemble_rates
             combined = ensemble.learn(blocks, *learned, step_sizes, batch_size, combines)
-            means = combined if means is None else means
-        return None if means is None else units.zero + units.unit * means
+            means = combined if ensemble is self.means else means
+        return means
 
     def _is_single(self, samples: Any) -> bool:
         return samples.shape[1] == 1 and fused.can_learn(self, samples)
@@ -163,6 +156,10 @@ class Learner:
         return [np.array([network.rates(count, rate) for network in ensemble.networks]) for ensemble in ensembles]
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
+
+    def _grown(self, samples: Any, categorical: Set[int]) -> Any:
+        """The featurizer with room for what is new in samples."""
+        return self.featurizer.grown(samples, categorical, self.targets.count(self.means), self.targets.are_classes)
 
     def _grow(self, featurizer: Any) -> None:
         """Take over a featurizer that has grown, with networks, combinations and counts to match."""
@@ -193,19 +190,12 @@ class Learner:
         self._grow(self.featurizer.with_class(count))
 
     def with_outputs(self, kept: Sequence[int], new: int) -> Learner:
-        """A learner of the targets `kept`, in this order, and `new` new ones, without quantiles and variances."""
+        """A learner of means alone, of the targets `kept`, in this order, and of `new` new ones."""
         members = [member._replace(network=with_outputs(member.network, kept, new)) for member in self.means.members]
         combination = self.means.combination.with_targets(kept, new)
         means = dataclasses.replace(self.means, members=members, combination=combination)
-        counts = None if self.counts is None else self.counts.with_outputs(kept, new)
-        return dataclasses.replace(
-            self,
-            featurizer=self.featurizer.with_outputs(kept, new),
-            means=means,
-            quantiles=[],
-            variances=None,
-            counts=counts,
-        )
+        featurizer, counts = self.featurizer.with_outputs(kept, new), self.counts.with_outputs(kept, new)
+        return dataclasses.replace(self, featurizer=featurizer, means=means, counts=counts)
 
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
@@ -254,34 +244,33 @@ class Learner:
         """Count the rows that standardised samples (D, B) pick."""
         self.counts.learn(self._contexts(columns))
 
-    def count_samples(self, samples: Any, categorical: Set[int] = frozenset()) -> None:  # (F, B)
+    def count_samples(self, samples: Any, categorical: Set[int]) -> None:  # (F, B)
         """Standardise and count samples as `learn` does, but learn no targets.
 
         Raises ValueError for infinity or too few features; nothing has changed then.
         """
         check_magnitude("samples", samples)
-        kind = self.targets.count(self.means), self.targets.are_classes
-        self._grow(self.featurizer.grown(samples, categorical, *kind))
+        self._grow(self._grown(samples, categorical))
         self.count(self.featurizer.learn(samples, np.zeros((1, samples.shape[1]))).columns)
 
     def scale_by(self, samples: Any, categorical: Set[int]) -> None:  # (F, B)
         """Have columns for the features and levels of samples, and standardise by them, too, but learn no more."""
-        self._grow(self.featurizer.grown(samples, categorical, 1, self.targets.are_classes))
+        self._grow(self._grown(samples, categorical))
         encoding = self.featurizer.encoding
         self.featurizer.standardizer.learn_checked(samples if encoding is None else encoding.transform(samples))
 
-    def predict_and_count(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:  # (F, B) -> (C, B), (C or 1, B)
-        """Predictions, and the mean count of the rows that samples pick."""
-        if samples.shape[1] > CHUNK:
-            found = [self.predict_and_count(samples[:, chunk]) for chunk in chunks(samples.shape[1])]
-            predicted, counts = (np.concatenate(arrays, axis=1) for arrays in zip(*found, strict=True))
-            return predicted, counts
-        if fused.can_predict(self, samples):
-            predicted, picked = fused.predict(self, samples)
-            predicted, contexts = self.targets.in_units(predicted, self.means), fused.split(picked, self.counts)
-        else:
-            predicted, contexts = self.predict(samples), self._contexts(self.featurizer.standardised(samples))
-        return predicted, self.counts.mean(contexts)
+    def predict_and_count(self, samples: Any) -> np.ndarray:  # (F, B) -> (2, C, B)
+        """Predictions, and the mean count of the rows that samples pick, if these are counted for each head."""
+
+        def predict(chunk: Any) -> np.ndarray:
+            if fused.can_predict(self, chunk):
+                standardised, picked = fused.predict(self, chunk)
+                predicted, contexts = self.targets.in_units(standardised, self.means), fused.split(picked, self.counts)
+            else:
+                predicted, contexts = self.predict(chunk), self._contexts(self.featurizer.standardised(chunk))
+            return np.array([predicted, self.counts.mean(contexts)])
+
+        return _by_chunks(predict, samples)
 
     def novelty(self, samples: Any) -> np.ndarray:  # (F, B) -> (B,)
         """How unlike the counted samples these are, in (0, 1]."""

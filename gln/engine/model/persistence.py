@@ -226,11 +226,12 @@ def state_of(learner: Any) -> dict[str, Any]:
     """FIELDS, as arrays, networks, standardizers, numbers, and lists and mappings of these."""
     if not isinstance(learner, Learner):
         return learner.state()
-    held = {name: getattr(learner.featurizer, attribute, None) for attribute, name in OF_FEATURIZERS.items()}
+    held: list[Any] = [getattr(learner.featurizer, attribute, None) for attribute in OF_FEATURIZERS]
+    states = [value.state() if hasattr(value, "state") else value for value in held]
     combinations = [ensemble.combination for ensemble in learner.ensembles]
     is_stacked, is_hedged = (isinstance(combinations[0], kind) for kind in (StackingWeights, Hedge))
     return {
-        **{name: value.state() if hasattr(value, "state") else value for name, value in held.items()},
+        **dict(zip(OF_FEATURIZERS.values(), states, strict=True)),
         "standardizer": learner.featurizer.standardizer,
         "distances": not isinstance(learner.featurizer, PlainFeaturizer),
         "target_standardizer": getattr(learner.targets, "standardizer", None),
