@@ -14,7 +14,6 @@ import numpy as np
 
 from gln.engine.batches import dense, features_and_words
 from gln.engine.ensemble.ensemble import Ensemble
-from gln.engine.model.featurizers import StreamFeaturizer
 
 
 def explain(featurizer: Any, ensemble: Ensemble, samples: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -43,14 +42,14 @@ def explain(featurizer: Any, ensemble: Ensemble, samples: Any) -> tuple[np.ndarr
             np.add.at(contributions, input_features[linear:, place], halves)
         constant += weight * constants + (slopes * at_mean).sum(axis=1)
     contributions = contributions.transpose(1, 2, 0)
-    if not isinstance(featurizer, StreamFeaturizer) or featurizer.base_models is None:
+    base_models = getattr(featurizer, "base_models", None)
+    if base_models is None:
         return contributions, constant
     heads = np.arange(ensemble.heads)
     for model, weight in enumerate(weights.weights[len(ensemble.members) :] if ensemble.mixes_linear else ()):
         linear_slopes[heads, model * ensemble.heads + heads] += weight[:, None]
-    feature_of = featurizer.feature_of_columns
     all_columns = blocks.columns if blocks.memory is None else blocks.memory[1]
-    arguments = all_columns, features, words, featurizer.numbers, feature_of, known
-    of_linear, constant_of_linear = featurizer.base_models.explain(*arguments)
+    arguments = all_columns, features, words, featurizer.numbers, featurizer.feature_of_columns, known
+    of_linear, constant_of_linear = base_models.explain(*arguments)
     contributions += np.einsum("clb,lbn->cbn", linear_slopes, of_linear)
     return contributions, constant + np.einsum("clb,lb->cb", linear_slopes, constant_of_linear)

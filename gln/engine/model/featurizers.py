@@ -156,10 +156,6 @@ class Featurizer:
         encoding = self.encoding.with_class()
         return self._with_columns(encoding, len(encoding.columns))
 
-    def with_outputs(self, kept: Sequence[int], new: int) -> Any:
-        """With base predictions of the targets `kept`, in this order, and of new ones."""
-        return self
-
     def _with_columns(self, encoding: TargetEncoding | None, size: int) -> Any:
         standardizer = self.standardizer
         if size != self.size:
@@ -263,6 +259,7 @@ class StreamFeaturizer(Featurizer):
         return dataclasses.replace(grown, base_models=grown.base_models.with_class(count))
 
     def with_outputs(self, kept: Sequence[int], new: int) -> StreamFeaturizer:
+        """With base predictions of the targets `kept`, in this order, and of new ones."""
         if self.base_models is None:
             return self
         return dataclasses.replace(self, base_models=self.base_models.with_outputs(kept, new))

@@ -22,7 +22,9 @@ def indices_of_table(X: Any, targets: np.ndarray, weights: np.ndarray | None, sh
     If a pass shuffles, the order of the samples makes no difference. Shapes: (N, F), (..., N), (N,) or None ->
     (V,), (V,) or None.
     """
-    order = _sorted(X, targets) if shuffle else np.arange(X.shape[0])
+    order = np.arange(X.shape[0])
+    if shuffle:  # by the samples, and equal ones by target, whatever their original order
+        order = np.lexsort([*np.atleast_2d(targets), projected(X)])
     if weights is None:
         return order, None
     mean = weights.mean()
@@ -56,12 +58,6 @@ def repeated(weights: np.ndarray) -> tuple[np.ndarray, Any]:
     times = np.ceil(weights).astype(int)
     step_sizes = (weights / np.maximum(times, 1)).repeat(times)
     return np.arange(len(weights)).repeat(times), None if (step_sizes == 1).all() else step_sizes
-
-
-def _sorted(X: Any, targets: np.ndarray) -> np.ndarray:  # (N, F), (..., N) -> (N,)
-    """An order of the samples that does not depend on their original order, except among equal samples."""
-    by_target = np.lexsort(np.atleast_2d(targets))
-    return by_target[projected(X)[by_target].argsort(kind="stable")]
 
 
 def projected(X: Any) -> np.ndarray:  # (N, F) -> (N,)
