@@ -94,10 +94,11 @@ class Learner:
         check_magnitude("samples", samples)
         self.targets.check(targets, count, self.means.heads)
         check_steps(step_sizes, batch_size, count)
+        is_fused = count == 1 and not predicts and fused.can_learn(self, samples)
         featurizer = self._grown(samples, categorical)
         # Before anything changes, because a callable may fail. Default rates depend on the inputs, which may grow.
         rates = None if self.learning_rate is None else self._rates(count)
-        if self.fixed is None and not predicts and self._is_single(samples):
+        if is_fused and self.fixed is None:
             fused.prepare(self)  # before anything is learned, because this may fail or be interrupted
         self._grow(featurizer)
         predicted: list[np.ndarray] = []
@@ -107,7 +108,7 @@ class Learner:
             steps = None if step_sizes is None else step_sizes[segment].astype(np.float32)
             segment_rates = rates and [ensemble_rates[:, segment] for ensemble_rates in rates]
             target_batch, units = self.target_batch(targets[..., segment], steps, segment_rates, predicts)
-            if not predicts and self._is_single(samples):
+            if is_fused:
                 fused.learn(self, samples, target_batch)
                 return []
             means = self._learn_segment(samples[:, segment], target_batch, batch_size, predicts)
@@ -129,9 +130,6 @@ class Learner:
             combined = ensemble.learn(blocks, *learned, step_sizes, batch_size, combines)
             means = combined if ensemble is self.means else means
         return means
-
-    def _is_single(self, samples: Any) -> bool:
-        return samples.shape[1] == 1 and fused.can_learn(self, samples)
 
     def target_batch(
         self,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import itertools
 import os
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
@@ -187,8 +188,9 @@ def _decoded(place: str, value: Any, arrays: Mapping[str, np.ndarray], network: 
     if kind == "tuple":
         return tuple(_decoded(place, content, arrays, network))
     if kind == "pairs":
-        pairs = [[_decoded(f"{place}.{i}", item, arrays, network) for item in pair] for i, pair in enumerate(content)]
-        return dict(pairs)
+        return dict(
+            [_decoded(f"{place}.{i}", item, arrays, network) for item in pair] for i, pair in enumerate(content)
+        )
     if kind == "fields":
         return {name: _decoded(f"{place}.{name}", item, arrays, network) for name, item in content.items()}
     prefix = f"{place}."
@@ -295,18 +297,16 @@ def _ensemble_of(state: Mapping[str, Any], place: int, featurizer: Any) -> Ensem
 
 def _roles_of_older(state: Mapping[str, Any], place: int, featurizer: Any) -> list[str]:
     """The roles of networks in a file that has none: of what they read, by their sizes and order."""
-    networks, reads = state["groups"][place], state.get("reads") or ()
+    networks, reads = state["groups"][place], state.get("reads") if place == 0 else None
     if state.get("mixtures") is None:
         widest = len(featurizer.inputs_of(COLUMNS).names)
         return ["expanded" if network.input_size > widest else "columns" for network in networks]
-    names = (len(networks) * ["columns", "fast"])[: len(networks)]
-    for number, blocks in enumerate(reads if place == 0 else ()):
-        if blocks:
-            names[number] = ["slow", "shallow"][blocks - 1]
-    if state.get("memory") is not None:
-        seen = [network.context_size for network in networks]
-        names = ["memory" if size > min(seen) else name for size, name in zip(seen, names, strict=True)]
-    return names
+    seen = [network.context_size for network in networks]
+    names = itertools.cycle(["columns", "fast"])
+    return [
+        "memory" if size > min(seen) else {1: "slow", 2: "shallow"}.get(blocks, name)
+        for size, blocks, name in zip(seen, reads or [0] * len(seen), names, strict=False)
+    ]
 
 
 def _fits(learner: Learner) -> bool:
