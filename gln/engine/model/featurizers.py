@@ -20,6 +20,7 @@ from gln.engine.base_models.bin_means import BinMeans
 from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.batches import dense, features_and_words
 from gln.engine.ensemble.ensemble import FeatureBlocks, Member, Role
+from gln.engine.model.fused import TargetBatch
 from gln.engine.networks.surgery import with_inputs
 from gln.engine.preprocessing.basis_expansion import NO_PIECES, Pieces, piecewise_linear, with_distances
 from gln.engine.preprocessing.scaling import OF_FEATURES, Standardizer
@@ -67,23 +68,13 @@ class Featurizer:
 
     # ---- Samples -----------------------------------------------------------------------------------------------------
 
-    def learn(
-        self,
-        samples: Any,  # (F, B)
-        targets: np.ndarray | None,  # (B,) or (T, B)
-        y: np.ndarray | None = None,  # (C, B)
-        step_sizes: np.ndarray | None = None,  # (B,)
-    ) -> FeatureBlocks:
-        """Count samples one by one, and standardise each by those up to it.
-
-        They must have been checked. Categories are counted with `targets`; base models learn the targets of the heads,
-        `y`.
-        """
+    def learn(self, samples: Any, batch: TargetBatch) -> FeatureBlocks:  # (F, B)
+        """Count samples, which have been checked, one by one, and standardise each by those up to it."""
         columns, _ = features_and_words(samples)
         if self.encoding is not None:
-            assert targets is not None
-            columns = self.encoding.learn(columns, targets, step_sizes)
-        return self.blocks(self.standardizer.learn_checked(columns), samples, y, step_sizes)
+            assert batch.counted is not None
+            columns = self.encoding.learn(columns, batch.counted, batch.step_sizes)
+        return self.blocks(self.standardizer.learn_checked(columns), samples, batch)
 
     def transform(self, samples: Any) -> FeatureBlocks:  # (F, B)
         """Standardise samples by those counted before.
@@ -96,14 +87,8 @@ class Featurizer:
         features, _ = features_and_words(samples)
         return self.standardizer.transform(features if self.encoding is None else self.encoding.transform(features))
 
-    def blocks(
-        self,
-        columns: Any,  # (D, B)
-        samples: Any,  # (F, B)
-        y: np.ndarray | None = None,  # (C, B)
-        step_sizes: np.ndarray | None = None,  # (B,)
-    ) -> FeatureBlocks:
-        """What networks read of standardised samples. Base models learn them if there are targets."""
+    def blocks(self, columns: Any, samples: Any, batch: TargetBatch | None = None) -> FeatureBlocks:  # (D, B), (F, B)
+        """What networks read of standardised samples. Base models also learn them if there are targets."""
         raise NotImplementedError
 
     # ---- Networks ----------------------------------------------------------------------------------------------------
@@ -114,10 +99,9 @@ class Featurizer:
 
     def inputs_of(self, role: Role) -> Inputs:
         """The inputs that a network of this role mixes."""
-        known, columns = self._blocks(), self.columns_of(role)
-        pairs = [(column, i) for column in columns.tolist() for i in range(2)]
-        blocks = [*map(known.get, role.blocks), Inputs.of(pairs, self.feature_of_columns[columns].repeat(2))]
-        names, features, at_mean = zip(*blocks, strict=True)
+        blocks, columns = self._blocks(), self.columns_of(role)
+        pairs = Inputs.of([*itertools.product(columns.tolist(), (0, 1))], self.feature_of_columns[columns].repeat(2))
+        names, features, at_mean = zip(*(blocks[name] for name in role.blocks), pairs, strict=True)
         return Inputs([*itertools.chain(*names)], np.concatenate(features), np.concatenate(at_mean))
 
     def _blocks(self) -> dict[str, Inputs]:
@@ -168,7 +152,7 @@ class Featurizer:
 class PlainFeaturizer(Featurizer):
     """Columns alone: for wide sparse samples, and for single networks."""
 
-    def blocks(self, columns: Any, samples: Any, y: Any = None, step_sizes: Any = None) -> FeatureBlocks:
+    def blocks(self, columns: Any, samples: Any, batch: TargetBatch | None = None) -> FeatureBlocks:
         return FeatureBlocks(columns, columns, columns[:0])
 
     def inputs_of(self, role: Role) -> Inputs:
@@ -182,7 +166,7 @@ class TableFeaturizer(Featurizer):
     pieces: Pieces = NO_PIECES  # of piecewise-linear expansions
     bin_means: BinMeans | None = None  # of the features
 
-    def blocks(self, columns: np.ndarray, samples: Any, y: Any = None, step_sizes: Any = None) -> FeatureBlocks:
+    def blocks(self, columns: np.ndarray, samples: Any, batch: TargetBatch | None = None) -> FeatureBlocks:
         features, _ = features_and_words(samples)
         return self.blocks_of(columns, None if self.bin_means is None else self.bin_means.transform(dense(features)))
 
@@ -222,14 +206,16 @@ class StreamFeaturizer(Featurizer):
         encoding = TargetEncoding.of_numbers(0, targets, are_classes).of_stream(samples, categorical)
         return cls(Standardizer(len(encoding.columns), **OF_FEATURES), encoding, memory)
 
-    def blocks(self, columns: np.ndarray, samples: Any, y: Any = None, step_sizes: Any = None) -> FeatureBlocks:
+    def blocks(self, columns: np.ndarray, samples: Any, batch: TargetBatch | None = None) -> FeatureBlocks:
         base_models = self.base_models
         if base_models is None:
             inputs, linear = with_distances(columns), columns[:0]
         else:
             arguments = columns, *features_and_words(samples), self.numbers
-            found = base_models.transform(*arguments) if y is None else base_models.learn(*arguments, y, step_sizes)
-            inputs = found[self.size :]
+            if batch is None:
+                inputs = base_models.transform(*arguments)[self.size :]
+            else:
+                inputs = base_models.learn(*arguments, batch.targets, batch.step_sizes)[self.size :]
             linear = inputs[: base_models.linear_size]
         if self.memory is None:
             return FeatureBlocks(columns, inputs, linear)

@@ -119,8 +119,8 @@ class Learner:
     def _learn_segment(self, samples: Any, target_batch: TargetBatch, batch_size: int, predicts: bool) -> Any:
         """Learn samples of which none brings anything new. Returns the standardised means before each, (C, B), if
         these are needed."""
-        y, counted, rates, step_sizes = target_batch
-        blocks, means = self.featurizer.learn(samples, counted, y, step_sizes), None
+        y, _, rates, step_sizes = target_batch
+        blocks, means = self.featurizer.learn(samples, target_batch), None
         if self.counts is not None:
             self.counts.learn(self._contexts(blocks.columns), y)
         for ensemble, ensemble_rates in zip(self.ensembles, rates, strict=True):
@@ -249,7 +249,8 @@ class Learner:
         """
         check_magnitude("samples", samples)
         self._grow(self._grown(samples, categorical))
-        self.count(self.featurizer.learn(samples, np.zeros((1, samples.shape[1]))).columns)
+        nothing = np.zeros((1, samples.shape[1]))
+        self.count(self.featurizer.learn(samples, TargetBatch(nothing, nothing, [], None)).columns)
 
     def scale_by(self, samples: Any, categorical: Set[int]) -> None:  # (F, B)
         """Have columns for the features and levels of samples, and standardise by them, too, but learn no more."""
