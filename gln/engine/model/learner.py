@@ -1,7 +1,7 @@
 """`Learner`: a featurizer, ensembles of networks, and targets; predicts and learns raw samples.
 
-Shapes: B samples, F features, D columns made from them, C heads, T targets, M networks of an ensemble, N neurons of a
-network.
+Shapes: B samples, F features, D columns made from them, C heads, T targets, M networks of an ensemble, N neurons and K
+inputs of a network, L predictions of linear models, n features and words.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from gln.engine.batches import CHUNK, check_magnitude, check_steps, chunks, dense
+from gln.engine.batches import CHUNK, check_magnitude, check_steps, chunks, dense, features_and_words
 from gln.engine.ensemble.ensemble import Ensemble, Member
-from gln.engine.model import attribution, fused
+from gln.engine.model import fused
 from gln.engine.model.featurizers import PlainFeaturizer
 from gln.engine.model.fused import TargetBatch
 from gln.engine.model.targets import Classes, Units
@@ -227,9 +227,41 @@ class Learner:
 
         return self.targets.in_units(_by_chunks(predict, samples), self.means)
 
-    def explain(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:  # (F, B) -> (C, B, F), (C, B)
-        """Contributions of features and a constant, which add up to the logits, or to means in the targets' units."""
-        contributions, constant = attribution.explain(self.featurizer, self.means, samples)
+    def explain(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:  # (F, B) -> (C, B, n), (C, B)
+        """Contributions of features and a constant, which add up to the logits, or to means in the targets' units.
+
+        A contribution compares the feature with its mean. Features are followed by the words of the samples, in the
+        order of their numbers. A prediction is piecewise linear in the inputs of the networks, and these are sums over
+        features, or nearly so: an expansion is of one feature, a mean of bins of one or two, with a half for each, and
+        linear models are explained by themselves.
+        """
+        featurizer, ensemble, (features, words) = self.featurizer, self.means, features_and_words(samples)
+        blocks, (weights, _) = featurizer.transform(samples), ensemble.stacking_weights()
+        known = np.append(np.arange(features.shape[0]), features.shape[0] + np.unique(words.numbers))
+        contributions = np.zeros((len(known), ensemble.heads, features.shape[1]))
+        constant = np.zeros(contributions.shape[1:]) + weights.offsets[:, None]
+        linear_slopes = np.zeros((ensemble.heads, blocks.linear.shape[0], features.shape[1]))
+        for member, weight in zip(ensemble.members, weights.weights[:, :, None], strict=False):
+            inputs, columns = map(dense, blocks.of(member))
+            slopes, constants, _ = member.network.explain(inputs, columns)
+            slopes = weight[:, None] * slopes.reshape(ensemble.heads, *inputs.shape)  # (C, K, B)
+            _, input_features, at_mean = featurizer.inputs_of(member.role)
+            linear, bound = (input_features[:, 0] < 0).sum(), member.network.bound
+            linear_slopes[:, :linear] += slopes[:, :linear]
+            halves = (slopes * (inputs.clip(-bound, bound) - at_mean))[:, linear:].swapaxes(0, 1) / 2
+            for place in (0, 1):
+                np.add.at(contributions, input_features[linear:, place], halves)
+            constant += weight * constants + (slopes * at_mean).sum(axis=1)
+        contributions = contributions.transpose(1, 2, 0)
+        if ensemble.mixes_linear:
+            heads = np.arange(ensemble.heads)
+            for model, weight in enumerate(weights.weights[len(ensemble.members) :]):
+                linear_slopes[heads, model * ensemble.heads + heads] += weight[:, None]
+            all_columns = blocks.columns if blocks.memory is None else blocks.memory[1]
+            arguments = all_columns, features, words, featurizer.numbers, featurizer.feature_of_columns, known
+            of_linear, constant_of_linear = featurizer.base_models.explain(*arguments)
+            contributions += np.einsum("clb,lbn->cbn", linear_slopes, of_linear)
+            constant += np.einsum("clb,lb->cb", linear_slopes, constant_of_linear)
         return self.targets.scaled(contributions), self.targets.in_units(constant, self.means)
 
     # ---- Counting ----------------------------------------------------------------------------------------------------
