@@ -79,16 +79,15 @@ class ArmHeads(Arms):
         learner.start_counting(heads)
         return _with_handicap(learner, 0)
 
-    def predict(self, context: Features, offered: Offered) -> tuple[np.ndarray, np.ndarray]:
-        """Values of arms in a context, and how often each was learned there, a mean over neurons: (A,), (A,)."""
+    def predict(self, context: Features, offered: Offered) -> np.ndarray:  # -> (2, A)
+        """Values of arms in a context, and how often each was learned there, a mean over neurons."""
         sample, learner = self._stream.schema.encode(context or NO_CONTEXT), self.learner
         if learner is None:
-            return np.zeros(len(offered)), np.zeros(len(offered))
-        mean = float(learner.targets.standardizer.mean[0])  # without a reward
-        predicted, learned = learner.predict_and_count(sample)[:, :, 0].tolist()
-        heads = [self.arms.get(arm) for arm in offered]
-        values = np.array([mean if head is None else predicted[head] for head in heads])
-        return values, np.array([0.0 if head is None else learned[head] for head in heads])
+            return np.zeros((2, len(offered)))
+        unknown = float(learner.targets.standardizer.mean[0]), 0.0  # of an arm without a reward
+        of_heads = learner.predict_and_count(sample)[:, :, 0].T.tolist()
+        found = [unknown if (head := self.arms.get(arm)) is None else of_heads[head] for arm in offered]
+        return np.array(found).reshape(-1, 2).T
 
     def novelty(self, context: Features) -> float:
         """How different this context is from those learned so far, from 0 to 1."""
@@ -214,15 +213,14 @@ class JointArms(Arms):
         learner.start_counting()
         return learner
 
-    def predict(self, context: Features, offered: Offered) -> tuple[np.ndarray, np.ndarray]:
-        """Values of arms in a context, and how often the rows that it picks with each were learned: (A,), (A,)."""
+    def predict(self, context: Features, offered: Offered) -> np.ndarray:  # -> (2, A)
+        """Values of arms in a context, and how often the rows that it picks with each were learned."""
         if not offered:
-            return np.zeros(0), np.zeros(0)
+            return np.zeros((2, 0))
         samples = self._samples(context, offered)
         if self.learner is None:
-            return np.zeros(len(offered)), np.zeros(len(offered))
-        [values], [counts] = self.learner.predict_and_count(samples)
-        return values, counts
+            return np.zeros((2, len(offered)))
+        return self.learner.predict_and_count(samples)[:, 0]
 
     def novelty(self, context: Features) -> float:
         """The lowest novelty of this context with one of the arms."""
