@@ -72,12 +72,7 @@ def _seeds(seed: int | None, count: int) -> list[int]:
 
 def stream_roles(networks: int, memory: bool = False) -> list[Role]:
     """Slow and fast networks alternate; with `memory`, one more sees the previous label; a shallow one is last."""
-    return [*alternating(SLOW, networks), *(memory * [MEMORY]), SHALLOW]
-
-
-def alternating(slow: Role, networks: int) -> list[Role]:
-    """So many networks, every second one of which is fast."""
-    return (networks * [slow, FAST])[:networks]
+    return [*(networks * [SLOW, FAST])[:networks], *(memory * [MEMORY]), SHALLOW]
 
 
 class Losses(NamedTuple):
@@ -94,11 +89,10 @@ def build(
     targets: Classes | Numbers,
     roles: Sequence[Role],
     losses: Losses,
-    other_roles: Sequence[Role] | None = None,
 ) -> Learner:
-    """A new learner, with `roles` for the networks of means, and `other_roles` for those of quantiles and of variances,
-    which are the same by default."""
-    other_roles = roles if other_roles is None else other_roles
+    """A new learner, with these roles for the networks of means. Those of quantiles and of variances have the same
+    roles, but read no base models of a stream."""
+    other_roles = [COLUMNS if role == SLOW else role for role in roles if role not in (MEMORY, SHALLOW)]
     means = config.ensemble(featurizer, roles, **losses.means)
     quantiles = [config.ensemble(featurizer, other_roles, t, **loss) for t, loss in enumerate(losses.quantiles)]
     variances = None if losses.variances is None else config.ensemble(featurizer, other_roles, **losses.variances)
@@ -111,13 +105,11 @@ def build_stream(
     targets: Classes | Numbers,
     roles: Sequence[Role],
     losses: Losses,
-    networks: int = OF_STREAMS["n_networks"],
     least_squares: bool = False,
 ) -> Learner:
     """A new learner with base models, whose models are weighted by how well each predicted recently.
 
-    The first arguments are those of `build`. `networks` is the number of networks of quantiles, and of variances. The
-    base models are linear models and means of bins or, instead of these, `least_squares`.
+    The base models are linear models and means of bins or, instead of these, `least_squares`.
     """
     outputs = losses.means.get("num_classes") or losses.means.get("num_outputs", 1)
     heads = 1 if targets.are_classes and outputs == 2 else outputs
@@ -125,7 +117,7 @@ def build_stream(
     base_models = OnlineBaseModels.start(numbers, heads, targets.are_classes, crosses, uses_bins=not least_squares)
     base_models.least_squares = LeastSquares.start(heads, featurizer.size) if least_squares else None
     featurizer = dataclasses.replace(featurizer, base_models=base_models)
-    learner = build(config, featurizer, targets, roles, losses, alternating(COLUMNS, networks))
+    learner = build(config, featurizer, targets, roles, losses)
     learner.means.mixes_linear = True
     if outputs >= MANY_CLASSES and targets.are_classes:
         for network in learner.means.networks:

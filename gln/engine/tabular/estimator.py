@@ -176,8 +176,7 @@ class Estimator(Saveable, Validation):
             return build(self._config(settings), featurizer, kind, roles, losses)
         settings, (outputs, are_classes) = self._settings(OF_STREAMS), _outputs(losses)
         stream = StreamFeaturizer.of_first(X.T, self._levels.keys(), outputs, are_classes)
-        networks = settings["n_networks"]
-        return build_stream(self._config(settings), stream, kind, stream_roles(networks), losses, networks)
+        return build_stream(self._config(settings), stream, kind, stream_roles(settings["n_networks"]), losses)
 
     def _learn(self, learner, X, targets, step_sizes, predicts):
         """Predict, if `predicts`, and then learn the next samples. Returns a list of predictions, (C, n)."""
