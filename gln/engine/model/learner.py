@@ -198,9 +198,9 @@ class Learner:
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
     def predict(self, samples: Any, ensemble: Ensemble | None = None) -> np.ndarray:  # (F, B) -> (C, B)
-        """Probabilities of each class against the rest, means, or the numbers that another ensemble predicts."""
+        """Probabilities of each class against the rest, means, or what an ensemble of quantiles predicts."""
         ensemble = self.means if ensemble is None else ensemble
-        if samples.shape[1] == 1 and ensemble is not self.variances and fused.can_predict(self, samples):
+        if samples.shape[1] == 1 and fused.can_predict(self, samples):
             return self.targets.in_units(fused.predict(self, samples, ensemble)[0], ensemble)
         predicted = _by_chunks(lambda chunk: ensemble.predict(self.featurizer.transform(chunk)), samples)
         return self.targets.in_units(predicted, ensemble)
