@@ -46,9 +46,8 @@ def indices_of_stream(name: str, weights: np.ndarray | None) -> tuple[Any, Any]:
 def check_stream_weights(name: str, weights: np.ndarray) -> None:  # (N,)
     """Raise ValueError for a weight outside 0 to 100; the message begins with `name`, the name of the argument."""
     if not ((weights >= 0) & (weights <= STREAM_WEIGHT)).all():
-        raise ValueError(
-            f"{name}: expected numbers from 0 to {STREAM_WEIGHT} in a stream, got {weights.min()} to {weights.max()}"
-        )
+        came = f"{weights.min()} to {weights.max()}"
+        raise ValueError(f"{name}: expected numbers from 0 to {STREAM_WEIGHT} in a stream, got {came}")
 
 
 def repeated(weights: np.ndarray) -> tuple[np.ndarray, Any]:
