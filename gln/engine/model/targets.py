@@ -119,12 +119,17 @@ class Numbers:
         if len(targets) == self.standardizer.size:
             y, (zero, unit) = self.standardizer.learn_targets(targets, *options)
             return y, Units(zero[:, :-1], unit[:, :-1])
-        # Targets that share a scale come one sample at a time; those that are known are counted one after another.
         y = np.full(targets.shape, options[1], np.float32)
-        known = [t for t, target in enumerate(targets[:, 0].tolist()) if target == target]
-        learned, (zero, unit) = self.standardizer.learn_targets(targets[known].T, *options)
-        y[known] = learned.T
-        return y, Units(zero[:, :1], unit[:, :1])
+        if targets.shape[1] == 1:  # fast
+            rows = [t for t, target in enumerate(targets[:, 0].tolist()) if target == target]
+            learned, (zero, unit) = self.standardizer.learn_targets(targets[rows].T, *options)
+            y[rows] = learned.T
+            return y, Units(zero[:, :1], unit[:, :1])
+        known = ~np.isnan(targets.T)  # (B, T): all known targets one after another have the same scale
+        learned, (zero, unit) = self.standardizer.learn_targets(targets.T[known][None], *options)
+        y.T[known] = learned[0]
+        before = known.sum(axis=1).cumsum() - known.sum(axis=1)
+        return y, Units(zero[:, before], unit[:, before])
 
     def counted(self, targets: np.ndarray, y: np.ndarray) -> np.ndarray:
         """What statistics of categories count: each standardised target, or the sum of the known ones."""
