@@ -242,7 +242,7 @@ class Estimator(Saveable, BaseEstimator):
 
     def _table_learner(self, settings, losses, featurizer, targets):
         """A new learner of a table. Half of its networks also mix expansions and bin means, if there are any."""
-        expands = len(featurizer.input_names(EXPANDED)) > len(featurizer.input_names(COLUMNS))
+        expands = len(featurizer.inputs_of(EXPANDED).names) > len(featurizer.inputs_of(COLUMNS).names)
         count = settings["n_networks"]
         expanded = -(-count // 2) if expands else 0
         roles = [COLUMNS] * (count - expanded) + [EXPANDED] * expanded
@@ -291,9 +291,7 @@ class Estimator(Saveable, BaseEstimator):
         settings, are_classes = self._settings(OF_STREAMS), targets is None
         outputs = losses.means["num_classes"] if targets is None else targets
         stream = StreamFeaturizer.of_first(X.T, self._levels.keys(), outputs, are_classes)
-        stream = stream.with_base_models(1 if are_classes and outputs == 2 else outputs, are_classes)
-        networks = settings["n_networks"]
-        return build_stream(self._config(settings), stream, kind, stream_roles(networks), losses, networks)
+        return build_stream(self._config(settings), stream, kind, stream_roles(settings["n_networks"]), losses)
 
     def _learn(self, learner, X, targets, step_sizes, predicts):
         """Predict, if `predicts`, and then learn the next samples. Returns a list of predictions, (C, n)."""
