@@ -287,7 +287,7 @@ class StreamSchema:
             values = column.to_numpy(np.float64, na_value=np.nan)
             if isinstance(column.dtype, pd.SparseDtype):
                 values = np.where(has_values(column), values, np.nan)
-        elif self._is_category(name, column.dropna()):
+        elif self._is_category(name, _distinct_values(column)):
             codes, new = codes_and_new_levels(column, self.levels.get(name, {}), levels is not None)
             if levels is not None and new:
                 levels[name] = new
@@ -430,6 +430,11 @@ class _Words(NamedTuple):
     samples: np.ndarray  # (T,)
     values: np.ndarray  # (T,)
     are_codes: bool  # of levels
+
+
+def _distinct_values(column: pd.Series) -> Iterable[Any]:
+    """Values that tell the kind of a column."""
+    return column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column.dropna()
 
 
 def _count(numbers: np.ndarray, occurrences: np.ndarray) -> None:
