@@ -192,7 +192,7 @@ def full_disk(monkeypatch, after: int) -> Iterator[None]:
         return write(file, data[: len(data) // 2] if len(calls) > after else data)
 
     with monkeypatch.context() as patches:
-        patches.setattr("gln.stream.predictions.os.write", write_some)
+        patches.setattr("gln.stream.output.os.write", write_some)
         yield
 
 

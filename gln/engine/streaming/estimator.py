@@ -143,6 +143,23 @@ class StreamEstimator:
                     self.learn(change, self._targets(change, y[rows]), weights[rows])
         return joined(predicted)
 
+    def learn_again(self, X: Any, y: Any, weights: np.ndarray, learns: np.ndarray) -> None:
+        """Learn samples that were learned before; arguments as for `predict_then_learn`.
+
+        Everything learns if there are only numbers; with categories or words, linear models alone.
+        """
+        is_counted = isinstance(self.learner, Learner) and (self.learner.featurizer.encoding or self.schema.words)
+        if not is_counted:
+            self.predict_then_learn(X, y, weights, learns, initial=())
+            return
+        samples = _Frame(X) if isinstance(X, pd.DataFrame) else _Dictionaries(X)
+        targets = np.array([self.schema.classes.get(label, -1) for label in y]) if self.are_classes else y[None]
+        if self.are_classes and (targets[learns] < 0).any():
+            raise ValueError(f"y: expected some of the classes {[*self.schema.classes][:10]}, got others")
+        for rows, batch, _ in self._plan(samples, y, np.zeros(len(learns), bool)):
+            indices, step_sizes = repeated(np.where(learns, weights, 0)[rows])
+            self.learner.learn_linear(batch[:, indices], targets[..., rows][..., indices], step_sizes)
+
     def _learn_after_prediction(
         self, known: SampleBatch, change: SchemaChange, targets: np.ndarray, weights: np.ndarray
     ) -> np.ndarray:  # -> (K, B)
