@@ -15,12 +15,13 @@ import pandas as pd
 
 from gln.stream.binned_metrics import BinnedMetrics
 
-__all__ = ["Figures"]
+__all__ = ["Figures", "named"]
 
 LEAST = 1e-15  # probability in the log-loss, as in River's
 OF_CLASSES = {"accuracy": "accuracy", "log-loss": "log_loss"}  # names in tables, and in JSON
 OF_NUMBERS = {"abs. error": "absolute_error", "in interval": "in_interval"}
 OF_BINS = {"AUC": "auc", "calib. error": "calibration_error"}
+KEYS = OF_CLASSES | OF_NUMBERS | OF_BINS
 
 
 class Figures:
@@ -125,8 +126,9 @@ class Figures:
 
     def means(self, sums: list[float]) -> dict[str, float | None]:
         """The figures with these sums, but without those in bins."""
-        keys = [(OF_CLASSES if self.are_classes else OF_NUMBERS)[name] for name in self.names]
-        return dict(zip(keys, _means(sums), strict=False))  # sums also has those of simple predictors
+        return dict(
+            zip([KEYS[name] for name in self.names], _means(sums), strict=False)
+        )  # sums also has those of simple predictors
 
     def simple_predictors(self) -> dict[str, dict[str, float | None]]:
         """Figures of predictors that see only the targets, by their names; empty before the first sample."""
@@ -149,14 +151,18 @@ class Figures:
         """All figures, below their names; empty before the first sample."""
         if not self.sums[0]:
             return ""
-        values = self.values()
-        shown = {name: key for name, key in (OF_CLASSES | OF_NUMBERS | OF_BINS).items() if values.get(key) is not None}
-        rows = {"": [*shown]} | {
-            name: [f"{found[key]:.5g}" for key in shown.values() if key in found]
-            for name, found in {"GLN": values, **self.simple_predictors()}.items()
+        names = named(self.values())
+        rows = {"": [*names]} | {
+            name: [f"{values[KEYS[key]]:.5g}" for key in names if KEYS[key] in values]
+            for name, values in {"GLN": self.values(), **self.simple_predictors()}.items()
         }
         width = max(map(len, rows))
         return "\n".join(f"{name:<{width}}" + "".join(f"{text:>13}" for text in row) for name, row in rows.items())
+
+
+def named(values: dict[str, float | None]) -> dict[str, float]:
+    """Figures that are defined, by their names in tables."""
+    return {name: value for name, key in KEYS.items() if (value := values.get(key)) is not None}
 
 
 def _last_before(values: np.ndarray, known: np.ndarray, first: Any) -> np.ndarray:  # (N,), (N,) -> (N + 1,)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +37,10 @@ class Predictions:
         if chunk.tags is not None:
             columns = {"tag": chunk.tags, **columns}
         if is_json(self._output.name, chunk.form):
+            texts = {name: _json_texts(values) for name, values in columns.items()}
             if self._probabilities:
-                columns["probabilities"] = _by_class(predicted)
-            self._output.add(_json_lines(columns))
+                texts["probabilities"] = _json_of_classes(predicted)
+            self._output.add("".join([text + "\n" for text in _json_objects(texts)]))
         else:
             if self._probabilities:
                 p = np.round(predicted.to_numpy(), DIGITS).T.tolist()
@@ -62,22 +63,34 @@ def _of_classes(predicted: pd.DataFrame) -> dict[str, Sequence[Any]]:
     return {"prediction": prediction, "probability": probability}
 
 
-def _by_class(predicted: pd.DataFrame) -> list[dict[Any, float]]:
-    """The probabilities of the classes that were known at each row: those of later ones are 0."""
-    labels, p = list(predicted.columns), predicted.to_numpy()
-    rows = zip(np.round(p, DIGITS).tolist(), (p > 0).tolist(), strict=True)
-    return [{label: q for label, q, known in zip(labels, *row, strict=True) if known} for row in rows]
-
-
 def _of_numbers(predicted: pd.DataFrame) -> dict[str, Sequence[Any]]:
     names = ["prediction", *map(str, predicted.columns[1:])]
     return dict(zip(names, predicted.to_numpy().T.tolist(), strict=True))
 
 
-def _json_lines(columns: dict[str, Sequence[Any]]) -> str:
-    encode = json.JSONEncoder().encode  # json.dumps looks at its options each time
-    rows = zip(*columns.values(), strict=True)
-    return "".join([encode(dict(zip(columns, row, strict=True))) + "\n" for row in rows])
+def _json_texts(values: Sequence[Any]) -> list[str]:
+    """The JSON text of each of these strings, numbers or None, in one call, which is fast."""
+    return json.dumps(values, separators=("\n", ""))[1:-1].split("\n")  # in strings, "\n" is escaped
+
+
+def _json_objects(texts: Mapping[Any, Sequence[str]]) -> list[str]:
+    """Objects with these keys, and one text of each value."""
+    keys = [json.dumps({key: 0}).removesuffix(" 0}")[1:].replace("%", "%%") for key in texts]  # 1 becomes "1"
+    template = "{" + ", ".join(f"{key} %s" for key in keys) + "}"
+    return [template % row for row in zip(*texts.values(), strict=True)]
+
+
+def _json_of_classes(predicted: pd.DataFrame) -> list[str]:
+    """The probabilities of the classes known at each row: those of later ones are 0."""
+    p, labels = predicted.to_numpy(), list(predicted.columns)
+    objects = ["{}"] * len(p)
+    for known in np.unique(p > 0, axis=0) if p.any() else ():
+        rows, columns = np.flatnonzero(((p > 0) == known).all(axis=1)), np.flatnonzero(known)
+        of_classes = np.round(p[np.ix_(rows, columns)], DIGITS).T.tolist()
+        texts = {labels[place]: _json_texts(row) for place, row in zip(columns, of_classes, strict=True)}
+        for row, text in zip(rows.tolist(), _json_objects(texts), strict=False):  # there is no text without classes
+            objects[row] = text
+    return objects
 
 
 def _csv(rows: Iterable[Sequence[Any]]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from gln.stream.chunks import Chunk
-from gln.stream.figures import Figures
+from gln.stream.figures import Figures, named
 from gln.stream.held_out import HeldOut
 from gln.stream.output import Output
 from gln.stream.predictions import Predictions
@@ -33,6 +33,7 @@ class Report:
         self.progress: Progress | None = None
         self._held_out: HeldOut | None = None
         self._test: Figures | None = None
+        self._ended_passes = 0
         self._recent: deque[tuple[float, list[float]]] = deque(maxlen=POINTS // 2)  # numbers, and what was predicted
         self._outputs: dict[str, Output] = {}  # by the name of the option
         self._predictions: Predictions | None = None
@@ -71,14 +72,16 @@ class Report:
     def state(self) -> dict[str, Any]:
         """What to save, so that a run can go on."""
         assert self.progress is not None
-        written = {name: output.state() for name, output in self._outputs.items()}
+        outputs = {name: output.state() for name, output in self._outputs.items()}
         held_out = None if self._held_out is None else self._held_out.state()
-        return {"predictions": None, "metrics": None, **written, "figures": self.progress.state(), "held_out": held_out}
+        figures = {"figures": self.progress.state(), "held_out": held_out, "ended_passes": self._ended_passes}
+        return {"predictions": None, "metrics": None, **outputs, **figures}
 
     def resume(self, state: dict[str, Any]) -> None:
         """Continue the figures of the run with this `state`."""
         assert self.progress is not None
         self.progress.resume(state["figures"])
+        self._ended_passes = state.get("ended_passes", 0)
         if self._held_out is not None:
             self._held_out.resume(state.get("held_out"))
         elif state.get("held_out"):
@@ -121,13 +124,14 @@ class Report:
 
     def end_pass(self, number: int) -> None:
         """Print the end of a pass, if there are several, with the figures of what is held out."""
-        if self._options.passes == 1:
+        if self._options.passes == 1 or number <= self._ended_passes:  # it had ended before the run went on
             return
+        self._ended_passes = number
         text, values = f"pass {number} of {self._options.passes}", {}
         if self._held_out is not None:
             values = {"held_out": self._held_out.figures.values()}
-            found = {name.replace("_", " "): value for name, value in values["held_out"].items() if value is not None}
-            text += ", held out: " + ", ".join(f"{name} {value:.5g}" for name, value in found.items())
+            found = [f"{name} {value:.5g}" for name, value in named(values["held_out"]).items()]
+            text += f", held out: {', '.join(found)}"
         self._add_metrics("pass", {"pass": number, **values})
         self._flush()
         self.say(text)
@@ -159,8 +163,12 @@ class Report:
                 from gln.stream.plot import plot
 
                 plot(self.progress, list(self._recent), outer).savefig(self._options.plot, dpi=150)
+
+    def close(self) -> None:
+        """Write the last figures, and close the outputs."""
+        if "metrics" in self._outputs:
+            self._outputs["metrics"].flush()
         for output in self._outputs.values():
-            output.flush()
             output.close()
 
     def _print_table(self, title: str, figures: Figures) -> None:

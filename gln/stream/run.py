@@ -306,6 +306,7 @@ class Run:
         self._report.end((1, len(getattr(self._model, "quantiles", None) or ())))
         if why:
             self._report.say(why + (f"; saved, and --resume continues from there: {saved}" if saved else ""))
+        self._report.close()
 
     def _save(self) -> str | None:
         """Save the model and how far the run is, in one file; returns its name, or None if there is nothing to save."""
