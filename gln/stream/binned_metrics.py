@@ -28,13 +28,14 @@ class BinnedMetrics:
     """
 
     def __init__(self) -> None:
+        self.classes = 0  # that the model knows
         self.ranks = np.zeros((3, LOGIT_BINS))  # weights by class, the first, the second or another, and log-odds
         self.confidence = np.zeros((3, CALIBRATION_BINS))  # by p: sums of weights, of p and of hits times weights
 
     def count(self, p: np.ndarray, places: np.ndarray, weights: np.ndarray) -> None:  # (N, C), (N,), (N,)
         """Count samples one after another, so that their grouping makes no difference; `places` are the columns of
         their classes, -1 for a class without one."""
-        counts = weights > 0
+        self.classes, counts = p.shape[1], weights > 0
         p, places, weights = p[counts], places[counts], weights[counts]
         best, most = p.argmax(axis=1), p.max(axis=1, initial=0)
         bins = np.clip(np.ceil(most * CALIBRATION_BINS).astype(int) - 1, 0, CALIBRATION_BINS - 1)
@@ -47,9 +48,9 @@ class BinnedMetrics:
         np.add.at(self.ranks, (np.minimum(places, 2), bins.astype(int)), weights)
 
     def auc(self) -> float | None:
-        """None unless there are samples of both of two classes, and of no other."""
+        """None unless the model knows two classes, and there are samples of both and of no other."""
         first, second, others = self.ranks
-        if others.any() or not (first.any() and second.any()):
+        if self.classes != 2 or others.any() or not (first.any() and second.any()):
             return None
         below = np.cumsum(first) - first / 2
         return float((second * below).sum() / (first.sum() * second.sum()))
@@ -63,11 +64,11 @@ class BinnedMetrics:
         """The weights that are not 0, to be saved in a file."""
         rows, bins = np.nonzero(self.ranks)
         ranks = [rows.tolist(), bins.tolist(), self.ranks[rows, bins].tolist()]
-        return {"ranks": ranks, "confidence": self.confidence.tolist()}
+        return {"classes": self.classes, "ranks": ranks, "confidence": self.confidence.tolist()}
 
     def resume(self, state: dict[str, Any]) -> None:
         """Continue from a `state`."""
-        rows, bins, weights = state["ranks"]
+        self.classes, (rows, bins, weights) = state["classes"], state["ranks"]
         self.ranks[:] = 0
         self.ranks[rows, bins] = weights
         self.confidence = np.array(state["confidence"])

@@ -17,7 +17,7 @@ from gln.stream.chunks import Chunk
 from gln.stream.formats import read
 from gln.stream.lines import BadLine
 
-__all__ = ["are_labels", "learn_again", "loaded", "made", "predict_then_learn", "samples_of", "taught"]
+__all__ = ["are_labels", "kind_of", "learn_again", "loaded", "made", "predict_then_learn", "samples_of", "taught"]
 
 LABELS = range(-1, 10)  # whole numbers that are classes unless something else is said
 ESTIMATORS: dict[Any, Any] = {"gln.river.GLNClassifier": GLNClassifier, "gln.river.GLNRegressor": GLNRegressor}
@@ -50,6 +50,12 @@ def made(options: argparse.Namespace, are_classes: bool) -> Any:
     if are_classes:
         return GLNClassifier(memory=options.memory, negatives=not options.no_negatives, **common)
     return GLNRegressor(quantiles=options.quantiles, density=options.density, **common)
+
+
+def kind_of(model: Any) -> tuple[bool, bool]:
+    """Whether a model predicts classes, and whether it predicts intervals."""
+    are_classes = isinstance(model, GLNClassifier)
+    return are_classes, not are_classes and len(model.quantiles or ()) > 1
 
 
 def loaded(path: str, options: argparse.Namespace) -> Any:

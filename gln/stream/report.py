@@ -18,6 +18,7 @@ from gln.stream.held_out import HeldOut
 from gln.stream.output import Output
 from gln.stream.predictions import Predictions
 from gln.stream.progress import POINTS, Line, Progress
+from gln.stream.scoring import TestFile
 from gln.stream.signals import Signals
 
 __all__ = ["Report"]
@@ -32,7 +33,6 @@ class Report:
         self._bar = None if size is None else _progress_bar(size * options.passes)
         self.progress: Progress | None = None
         self._held_out: HeldOut | None = None
-        self._test: Figures | None = None
         self._ended_passes = 0
         self._recent: deque[tuple[float, list[float]]] = deque(maxlen=POINTS // 2)  # numbers, and what was predicted
         self._outputs: dict[str, Output] = {}  # by the name of the option
@@ -51,12 +51,6 @@ class Report:
                 self._outputs[name] = Output(f"--{name}", file, state.get(name), bool(state))
         if "predictions" in self._outputs:
             self._predictions = Predictions(self._outputs["predictions"], self._options.probabilities)
-
-    def begin_test(self) -> Figures:
-        """Begin the figures of the test file."""
-        assert self.progress is not None
-        self._test = Figures(self.progress.are_classes, self.progress.intervals)
-        return self._test
 
     def start_pass(self) -> None:
         """Begin another pass."""
@@ -124,7 +118,8 @@ class Report:
 
     def end_pass(self, number: int) -> None:
         """Print the end of a pass, if there are several, with the figures of what is held out."""
-        if self._options.passes == 1 or number <= self._ended_passes:  # it had ended before the run went on
+        is_old = number <= self._ended_passes  # it had ended before the run went on
+        if self._options.passes == 1 or self.progress is None or is_old:
             return
         self._ended_passes = number
         text, values = f"pass {number} of {self._options.passes}", {}
@@ -143,22 +138,22 @@ class Report:
 
     # ---- The end -----------------------------------------------------------------------------------------------------
 
-    def end(self, outer: tuple[int, int]) -> None:
+    def end(self, outer: tuple[int, int], test: TestFile | None) -> None:
         """Print, write and draw all that there is; `outer` are the columns of the outer quantiles in predictions."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
         if self.progress is not None:
             self.print(self.progress.summary())
-            figures: dict[str, Figures] = {"progressive": self.progress}
+            values = {**self.progress.totals(), "progressive": _values(self.progress)}
             if self._held_out is not None:
-                figures["held_out"] = self._held_out.figures
-                self._print_table("held out", figures["held_out"])
-            if self._test is not None:
-                figures["test"] = self._test
-                self._print_table(self._options.test, self._test)
-            values = {name: _values(found) for name, found in figures.items()}
-            self._add_metrics("end", self.progress.totals() | values)
+                self._print_table("held out", self._held_out.figures)
+                values["held_out"] = _values(self._held_out.figures)
+            if test is not None and test.figures is not None:
+                bad = f", {test.skipped:,} bad lines left out" if test.skipped else ""
+                self._print_table(self._options.test, test.figures, bad)
+                values["test"] = {"bad_lines": test.skipped, **_values(test.figures)}
+            self._add_metrics("end", values)
             if self._options.plot:
                 from gln.stream.plot import plot
 
@@ -171,8 +166,8 @@ class Report:
         for output in self._outputs.values():
             output.close()
 
-    def _print_table(self, title: str, figures: Figures) -> None:
-        self.print(f"\n{title}, {figures.samples:,} samples\n{figures.table()}".rstrip("\n"))
+    def _print_table(self, title: str, figures: Figures, bad: str = "") -> None:
+        self.print(f"\n{title}, {figures.samples:,} samples{bad}\n{figures.table()}".rstrip("\n"))
 
     def say(self, text: str) -> None:
         self.print(f"gln-stream: {text}")

@@ -18,12 +18,11 @@ from typing import Any
 
 import pandas as pd
 
-from gln.river import GLNClassifier
 from gln.stream.chunks import Chunk
 from gln.stream.formats import LABELLED, form_of, opened
 from gln.stream.head import Head
 from gln.stream.kinds import ids_in
-from gln.stream.learning import are_labels, learn_again, loaded, made, predict_then_learn, samples_of, taught
+from gln.stream.learning import are_labels, kind_of, learn_again, loaded, made, predict_then_learn, samples_of, taught
 from gln.stream.lines import BadLine
 from gln.stream.predictions import is_json
 from gln.stream.report import Report
@@ -127,8 +126,8 @@ class Run:
     def _begin(self, model: Any) -> None:
         if self._options.passes > 1 and getattr(model, "memory", False):
             raise ValueError(f"--passes: expected 1 with --memory, got {self._options.passes}")
-        self._model, are_classes = model, isinstance(model, GLNClassifier)
-        self._report.begin(are_classes, not are_classes and len(model.quantiles or ()) > 1)
+        self._model = model
+        self._report.begin(*kind_of(model))
 
     # ---- The run -----------------------------------------------------------------------------------------------------
 
@@ -172,11 +171,11 @@ class Run:
 
     def _score_test(self) -> str:
         """Score the test file, if there is one and no signal came; returns what is wrong with it."""
-        if self._test is None or self._signals.received:
+        if self._test is None or self._model is None or self._signals.received:
             return ""
         self._save()
         try:
-            self._test.score(self._model, self._report.begin_test(), self._signals)
+            self._test.score(self._model, self._signals)
         except ValueError as error:
             return str(error)
         return ""
@@ -303,7 +302,7 @@ class Run:
     def _end(self, why: str) -> None:
         """Save, draw and print all that there is."""
         saved = self._save()
-        self._report.end((1, len(getattr(self._model, "quantiles", None) or ())))
+        self._report.end((1, len(getattr(self._model, "quantiles", None) or ())), self._test)
         if why:
             self._report.say(why + (f"; saved, and --resume continues from there: {saved}" if saved else ""))
         self._report.close()

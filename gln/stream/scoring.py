@@ -11,7 +11,7 @@ import pandas as pd
 from gln.stream.chunks import Chunk
 from gln.stream.figures import Figures
 from gln.stream.formats import form_of, opened
-from gln.stream.learning import predict_then_learn, samples_of, taught
+from gln.stream.learning import kind_of, predict_then_learn, samples_of, taught
 from gln.stream.lines import BadLine
 from gln.stream.signals import Signals
 
@@ -26,6 +26,7 @@ class TestFile:
     def __init__(self, options: argparse.Namespace, target: str | None) -> None:
         self._options, self._target = options, target
         self.skipped = 0  # bad lines
+        self.figures: Figures | None = None  # of a model that was scored
 
     def check(self, model: Any) -> None:
         """Raise ValueError or OSError, before a long run, if the file's beginning cannot be read."""
@@ -35,8 +36,9 @@ class TestFile:
             raise self._error(error) from None
         self.skipped = 0
 
-    def score(self, model: Any, figures: Figures, signals: Signals) -> None:
+    def score(self, model: Any, signals: Signals) -> None:
         """Count all samples, up to a signal. Raises ValueError for a bad line, unless these are left out."""
+        self.figures = figures = Figures(*kind_of(model))
 
         def predict(samples: Chunk) -> pd.DataFrame:
             return predict_then_learn(model, samples, [None] * len(samples.targets))
