@@ -126,7 +126,7 @@ class Report:
         if self._held_out is not None:
             values = {"held_out": self._held_out.figures.values()}
             found = [f"{name} {value:.5g}" for name, value in named(values["held_out"]).items()]
-            text += f", held out: {', '.join(found)}"
+            text += f", samples held out:\n    {', '.join(found)}"
         self._add_metrics("pass", {"pass": number, **values})
         self._flush()
         self.say(text)
