@@ -77,14 +77,17 @@ class Figures:
         if not p.size:
             weights[:] = 0
             return np.zeros((3, len(targets)))
-        weights[~p.any(axis=1)] = 0
+        best, most = p.argmax(axis=1), p.max(axis=1)
+        weights[most == 0] = 0
         places = np.array([*(columns.get(label, -1) for label, _ in self.labels), -1])[codes]
-        of_class = np.where(places >= 0, p[np.arange(len(p)), places], 0.0)
-        self.unknown += int(np.count_nonzero((of_class == 0) & (weights > 0)))
-        losses = -np.log(np.clip(of_class, LEAST, 1 - LEAST))
-        losses[of_class == 0] = 0
-        self.bins.count(p, places, weights)
-        return np.array([p.argmax(axis=1) == places, losses, codes == before], np.float64)
+        hits, of_class = best == places, p[np.arange(len(p)), places]
+        of_class[places < 0] = 0
+        is_unknown = of_class == 0
+        self.unknown += int(np.count_nonzero(is_unknown & (weights > 0)))
+        losses = -np.log(np.minimum(np.maximum(of_class, LEAST), 1 - LEAST))
+        losses[is_unknown] = 0
+        self.bins.count(p, places, most, hits, weights)
+        return np.array([hits, losses, codes == before], np.float64)
 
     def _count_labels(
         self, targets: list[Any], known: np.ndarray, weights: np.ndarray
