@@ -18,7 +18,7 @@ pytest.importorskip("river")
 COMMAND = f"""#!/bin/sh
 exec {sys.executable} -c 'import sys; from gln.stream.command import main; sys.exit(main())' "$@"
 """
-PAGES = {"stream": 10, "coming_from_vw_river_moa": 6}  # and their numbers of compared blocks
+PAGES = {"stream": 13, "coming_from_vw_river_moa": 8}  # and their numbers of compared blocks
 
 
 def run_shell(text: str, folder: Path, tools: Path) -> str:

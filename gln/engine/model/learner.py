@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gln.engine.batches import CHUNK, check_magnitude, check_steps, chunks, dense
+from gln.engine.batches import CHUNK, check_magnitude, check_steps, chunks, dense, features_and_words
 from gln.engine.ensemble.ensemble import Ensemble, Member
 from gln.engine.model import attribution, fused
 from gln.engine.model.featurizers import PlainFeaturizer
@@ -136,6 +136,19 @@ class Learner:
             combined = ensemble.learn(blocks, *learned, step_sizes, batch_size, combines)
             means = combined if means is None else means
         return None if means is None else units.zero + units.unit * means
+
+    def learn_linear(self, samples: Any, targets: np.ndarray, step_sizes: np.ndarray | None = None) -> None:
+        """Let linear models alone learn samples that everything has learned before; arguments as for `learn`.
+
+        What has counted a sample's target, by its categories or words, predicts it too well. Networks that learned from
+        such predictions would trust them too much.
+        """
+        (features, words), featurizer = features_and_words(samples), self.featurizer
+        linear = featurizer.base_models.linear
+        terms = linear.terms(features, words, featurizer.standardised(samples), featurizer.numbers)
+        linear.learn(terms, self.targets.of_heads(targets, self.means), step_sizes)
+        for network in self.networks:
+            network.step += targets.shape[-1]
 
     def _is_single(self, samples: Any) -> bool:
         return samples.shape[1] == 1 and fused.can_learn(self, samples)
