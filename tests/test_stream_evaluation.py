@@ -150,7 +150,8 @@ def test_a_test_file_of_numbers(tmp_path):
     intervals = [[*model.predict_quantiles_one(x).values()] for x, _ in pairs]
     inside = [low <= y <= high for (low, high), (_, y) in zip(intervals, pairs, strict=True)]
     assert end["test"]["in_interval"] == pytest.approx(np.mean(inside))
-    assert set(end["test"]) == {"samples", "bad_lines", "absolute_error", "in_interval", "mean_so_far", "last_target"}
+    counts = {"samples", "bad_lines", "unknown_class"}
+    assert set(end["test"]) == {*counts, "absolute_error", "in_interval", "mean_so_far", "last_target"}
 
 
 def test_bad_lines_of_a_test_file(file, tmp_path, capsys):
@@ -165,6 +166,15 @@ def test_bad_lines_of_a_test_file(file, tmp_path, capsys):
     assert figures_in(tmp_path / "m").samples == 400
     assert main([*options, "--skip-bad"]) == 0
     assert f"\n{new}, 400 samples, 1 bad lines left out\n" in capsys.readouterr().err
+
+
+def test_samples_of_a_class_that_only_a_test_file_has_are_said(tmp_path, capsys):
+    (tmp_path / "s.csv").write_text("a,y\n1,no\n2,yes\n3,no\n4,yes\n")
+    (tmp_path / "new.csv").write_text("a,y\n1,no\n2,yes\n3,perhaps\n")
+    assert main([str(tmp_path / "s.csv"), "--target", "y", "--test", str(tmp_path / "new.csv")]) == 0
+    said = capsys.readouterr().err
+    assert f"\n{tmp_path / 'new.csv'}, 3 samples, 1 of an unknown class (log-loss 0)\n" in said
+    assert said.count("AUC") == 1  # of the two classes of the input
 
 
 TEST_FILES = {  # what is in them, and what is wrong
@@ -250,16 +260,8 @@ def test_metrics_are_what_is_printed(file, tmp_path, capsys):
     table = [line.split()[-4:] for line in said if line.startswith("GLN")]
     assert table == [[f"{end['progressive'][name]:.5g}" for name in FIGURES]]
     simple = {"best_constant", "last_label"}
-    assert end.keys() == {
-        "event",
-        "samples",
-        "bad_lines",
-        "unknown_class",
-        "seconds",
-        "samples_per_second",
-        "progressive",
-    }
-    assert end["progressive"].keys() == {"samples", *FIGURES, *simple}
+    assert end.keys() == {"event", "samples", "bad_lines", "seconds", "samples_per_second", "progressive"}
+    assert end["progressive"].keys() == {"samples", "unknown_class", *FIGURES, *simple}
 
 
 FIGURES = ["accuracy", "log_loss", "auc", "calibration_error"]

@@ -114,6 +114,18 @@ def test_learn_again_checks_labels():
     model.learn_again([{"a": "x"}], ["perhaps"], 0.0)
 
 
+@pytest.mark.parametrize("name", ["s.csv.gz", "-"])
+def test_compressed_files_and_redirected_ones_have_passes(name, tmp_path, monkeypatch):
+    options = ["--format", "csv", *KINDS, "--passes", "2", "--save"]
+    for file in ("s.csv", "s.csv.gz"):
+        table(300).to_csv(tmp_path / file, index=False)
+    assert main([str(tmp_path / "s.csv"), *options, str(tmp_path / "m")]) == 0
+    with open(tmp_path / "s.csv") as source:
+        monkeypatch.setattr("sys.stdin", source)
+        assert main([name if name == "-" else str(tmp_path / name), *options, str(tmp_path / "n")]) == 0
+    assert_same_arrays(read(tmp_path / "m")[1], read(tmp_path / "n")[1])
+
+
 # ---- Runs that go on -------------------------------------------------------------------------------------------------
 
 

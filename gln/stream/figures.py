@@ -129,9 +129,8 @@ class Figures:
 
     def means(self, sums: list[float]) -> dict[str, float | None]:
         """The figures with these sums, but without those in bins."""
-        return dict(
-            zip([KEYS[name] for name in self.names], _means(sums), strict=False)
-        )  # sums also has those of simple predictors
+        keys = [KEYS[name] for name in self.names]
+        return dict(zip(keys, _means(sums)[: len(keys)], strict=True))
 
     def simple_predictors(self) -> dict[str, dict[str, float | None]]:
         """Figures of predictors that see only the targets, by their names; empty before the first sample."""
@@ -149,6 +148,12 @@ class Figures:
         label, most = max(self.labels, key=lambda item: item[1])
         entropy = -sum(weight / total * math.log(weight / total) for _, weight in self.labels if weight)
         return f"best constant, {str(label)[:20]}", {"accuracy": most / total, "log_loss": entropy}
+
+    def heading(self, bad_lines: int) -> str:
+        """How many samples there were."""
+        bad = f", {bad_lines:,} bad lines left out" if bad_lines else ""
+        unknown = f", {self.unknown:,} of an unknown class (log-loss 0)" if self.unknown else ""
+        return f"{self.samples:,} samples{bad}{unknown}"
 
     def table(self) -> str:
         """All figures, below their names; empty before the first sample."""

@@ -73,15 +73,13 @@ class Progress(Figures):
 
     def summary(self) -> str:
         """All figures of the run, and those of simple predictors."""
-        bad = f", {self.skipped:,} bad lines left out" if self.skipped else ""
-        unknown = f", {self.unknown:,} of an unknown class (log-loss 0)" if self.unknown else ""
         speed = f"{self.taken:,} in {self._seconds():.1f} s, {self._rate():,.0f} a second"
-        return f"{self.samples:,} samples{bad}{unknown}; {speed}\n{self.table()}".rstrip("\n")
+        return f"{self.heading(self.skipped)}; {speed}\n{self.table()}".rstrip("\n")
 
     def totals(self) -> dict[str, Any]:
         """What `--metrics` writes at the end."""
-        counts = {"samples": self.samples, "bad_lines": self.skipped, "unknown_class": self.unknown}
-        return counts | {"seconds": self._seconds(), "samples_per_second": self._rate()}
+        speed = {"seconds": self._seconds(), "samples_per_second": self._rate()}
+        return {"samples": self.samples, "bad_lines": self.skipped, **speed}
 
 
 def _shown(value: float | None) -> str:

@@ -150,8 +150,7 @@ class Report:
                 self._print_table("held out", self._held_out.figures)
                 values["held_out"] = _values(self._held_out.figures)
             if test is not None and test.figures is not None:
-                bad = f", {test.skipped:,} bad lines left out" if test.skipped else ""
-                self._print_table(self._options.test, test.figures, bad)
+                self._print_table(self._options.test, test.figures, test.skipped)
                 values["test"] = {"bad_lines": test.skipped, **_values(test.figures)}
             self._add_metrics("end", values)
             if self._options.plot:
@@ -166,8 +165,8 @@ class Report:
         for output in self._outputs.values():
             output.close()
 
-    def _print_table(self, title: str, figures: Figures, bad: str = "") -> None:
-        self.print(f"\n{title}, {figures.samples:,} samples{bad}\n{figures.table()}".rstrip("\n"))
+    def _print_table(self, title: str, figures: Figures, bad_lines: int = 0) -> None:
+        self.print(f"\n{title}, {figures.heading(bad_lines)}\n{figures.table()}".rstrip("\n"))
 
     def say(self, text: str) -> None:
         self.print(f"gln-stream: {text}")
@@ -194,7 +193,7 @@ class Report:
 def _values(figures: Figures) -> dict[str, Any]:
     """All figures, as `--metrics` writes them."""
     simple = {name.split(",")[0].replace(" ", "_"): found for name, found in figures.simple_predictors().items()}
-    return {"samples": figures.samples, **figures.values(), **simple}
+    return {"samples": figures.samples, "unknown_class": figures.unknown, **figures.values(), **simple}
 
 
 def _progress_bar(size: int) -> Any:

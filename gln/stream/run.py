@@ -57,11 +57,7 @@ class Run:
         status = os.fstat(source.fileno())
         self._is_file = stat.S_ISREG(status.st_mode)
         self._start = source.tell() if self._is_file else 0
-        if options.passes > 1 and not self._is_file:
-            raise ValueError(f"--passes: expected 1 for a pipe, which can be read once, got {options.passes}")
-        if options.probabilities and not (options.predict_only or is_json(options.predictions, form)):
-            expected = "JSON lines (a .jsonl file, or - with --format jsonl), as classes may appear while it learns"
-            raise ValueError(f"--probabilities: expected {expected}, got {options.predictions}")
+        self._check_options()
         self._head = Head(source if self._is_file else None)
         self._signals = Signals()
         self._report = Report(options, self._signals, status.st_size if self._is_file else None)
@@ -82,6 +78,15 @@ class Run:
         if state:
             in_pass = f", in pass {self._pass}" if self._pass > 1 else ""
             self._report.say(f"going on after {state['figures']['samples']:,} samples{in_pass}")
+
+    def _check_options(self) -> None:
+        """Raise ValueError for options that do not go with the input."""
+        options = self._options
+        if options.passes > 1 and not self._is_file:
+            raise ValueError(f"--passes: expected 1 for a pipe, which can be read once, got {options.passes}")
+        if options.probabilities and not (options.predict_only or is_json(options.predictions, self._form)):
+            expected = "JSON lines (a .jsonl file, or - with --format jsonl), as classes may appear while it learns"
+            raise ValueError(f"--probabilities: expected {expected}, got {options.predictions}")
 
     def _resumed(self) -> dict[str, Any]:
         """What the model's file says about the run to continue; empty if there is none."""

@@ -140,6 +140,7 @@ class StreamEstimator:
         if self.are_classes and (targets[learns] < 0).any():
             raise ValueError(f"y: expected some of the classes {[*self.schema.classes][:10]}, got others")
         for rows, batch, _ in self._plan(named_rows(samples), y, np.zeros(len(learns), bool)):
+            assert batch is not None
             indices, step_sizes = repeated(np.where(learns, weights, 0)[rows])
             self.learner.learn_linear(batch[:, indices], targets[..., rows][..., indices], step_sizes)
 
