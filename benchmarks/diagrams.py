@@ -27,7 +27,7 @@ from matplotlib.patches import Circle, FancyBboxPatch, Polygon, Rectangle
 from sklearn.datasets import make_moons
 
 from gln.engine.base_models.bin_means import NONE
-from gln.engine.base_models.fading_bin_means import PAIR_DEPTH, STEEP
+from gln.engine.base_models.fading_bin_means import CELLS_OF_ONE, PAIR_DEPTH, STEEP
 from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.batches import Words
 from gln_numpy import GLN, gate
@@ -277,7 +277,7 @@ def loans(count: int = 3000) -> Loan:
     features, columns = np.stack([age, income, cities]), np.array([0, 1, -1])
     named = Words(np.arange(count + 1), words, np.full(count, -1), np.ones(count))
     base_models = OnlineBaseModels.start([0, 1], 1, are_classes=True, crosses=False, uses_bins=True)
-    base_models.learn(z, features, named, columns, targets)
+    base_models.predict(z, features, named, columns, targets)
     terms = base_models.linear.terms(features[:, -1:], named.take(slice(-1, None)), z[:, -1:], columns)
     contributions = base_models.linear.explain(terms, np.arange(len(features) + 4))[0][
         0, 0
@@ -336,8 +336,8 @@ def draw_number(axes: Axes, left: float, top: float, side: float, z: float, of: 
 
 def draw_cells(axes: Axes, left: float, top: float, side: float, loan: Loan) -> None:
     """The mean target in each cell of two features."""
-    cells, bins = loan.base_models.bin_means.bin_counts, 1 << PAIR_DEPTH
-    start = cells.starts[np.flatnonzero(cells.grids[:, 1] != NONE)[0]]
+    cells, bins = loan.base_models.bin_means, 1 << PAIR_DEPTH
+    start = CELLS_OF_ONE * np.flatnonzero(cells.grids[:, 1] != NONE)[0]  # single columns come first
     counts, sums = (each[start : start + bins**2, 0].reshape(bins, bins) for each in (cells.counts, cells.sums))
     one = side / bins
     for i, j in np.argwhere(counts > 0):

@@ -18,8 +18,8 @@ from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 
 from benchmarks.classifier import Table, of_keel
-from gln.engine.ensemble.stacking import calibration_error
 from gln.river import GLNClassifier
+from test_mnist import calibration_error
 
 NAMES = "penbased", "satimage", "texture", "vehicle", "optdigits", "segment", "vowel", "letter"
 QUICK: dict[str, Callable[[], Table]] = {"digits": lambda: tuple(a[:300] for a in load_digits(return_X_y=True))}

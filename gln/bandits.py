@@ -20,8 +20,7 @@ import numpy as np
 from gln.engine.batches import check_integer
 from gln.engine.model.builders import stream_config
 from gln.engine.model.persistence import Saveable
-from gln.engine.streaming.arm_features import JointArms, some_of
-from gln.engine.streaming.arm_heads import ArmHeads, Features
+from gln.engine.streaming.arms import ArmHeads, Features, JointArms, some_of
 from gln.engine.streaming.estimator import check_seed
 from gln.engine.streaming.schema import AT_ONCE
 from gln.engine.streaming.values import MOST, check_key
@@ -229,31 +228,31 @@ class GLNBandit(Saveable):
         if features is None:
             self.learn_all(context, {arm: reward})
         else:
-            self._learn_and_add(context, {arm: reward}, {arm: features})
+            self._learn(context, {arm: reward}, {arm: features})
 
     def learn_all(self, context: Any, rewards: Mapping[Hashable, float]) -> None:
         """Learn the known rewards of several arms in one context; errors as in `learn`."""
-        _check_rewards(rewards)
-        for arm in rewards:
-            if arm not in self._model.arms and arm not in self._retired:
-                raise ValueError(f"arm: expected one of {some_of(self._model.arms)}, got {arm!r}")
-        self.learn_and_add(context, rewards)
+        self._learn(context, rewards, adds=False)
 
     def learn_and_add(self, context: Any, rewards: Mapping[Hashable, float]) -> None:
         """Like `learn_all`, but unknown arms are added."""
-        _check_rewards(rewards)
-        self._learn_and_add(context, rewards, dict.fromkeys(rewards))
+        self._learn(context, rewards)
 
-    def _learn_and_add(self, context: Any, rewards: Mapping[Hashable, float], arms: Mapping[Hashable, Any]) -> None:
+    def _learn(self, context: Any, rewards: Any, arms: Mapping[Hashable, Any] | None = None, adds: bool = True) -> None:
+        if not isinstance(rewards, Mapping):
+            raise ValueError(f"rewards: expected a dictionary of arms and their rewards, got {rewards!r}")
         rewards = {arm: reward for arm, reward in rewards.items() if arm not in self._retired}
         low, high = REWARDS[self.rewards]
-        for reward in rewards.values():
+        for arm, reward in rewards.items():
+            if not adds:
+                self._check_known(arm)
             number = reward.item() if isinstance(reward, np.generic) else reward  # float16 would overflow at `high`
             if not (isinstance(number, (bool, int, float)) and low <= number <= high):
                 raise ValueError(f"reward: expected a finite number from {low:g} to {high:g}, got {reward!r}")
         if not rewards:
             return
-        is_mapping, (model, offered) = isinstance(context, Mapping), self._with_features(arms)
+        is_mapping = isinstance(context, Mapping)
+        model, offered = self._with_features(dict.fromkeys(rewards) if arms is None else arms)
         model.learn(self._features(context), offered, rewards, AT_ONCE if is_mapping else math.inf)
         self._model = model
         if not is_mapping and context is not None:
@@ -268,10 +267,13 @@ class GLNBandit(Saveable):
     def retire(self, arm: Hashable) -> None:
         """Remove an arm for good, with everything learned about it. Raises ValueError for an unknown arm."""
         check_key("arm", "arms", arm)
-        if arm not in self._model.arms:
-            raise ValueError(f"arm: expected one of {some_of(self._model.arms)}, got {arm!r}")
+        self._check_known(arm)
         self._retired[arm] = None
         self._model.retire(arm)
+
+    def _check_known(self, arm: Hashable) -> None:
+        if arm not in self._model.arms:
+            raise ValueError(f"arm: expected one of {some_of(self._model.arms)}, got {arm!r}")
 
     # ---- Internals ---------------------------------------------------------------------------------------------------
 
@@ -283,8 +285,8 @@ class GLNBandit(Saveable):
             super()._keep(name, value)
         elif name == "_of_features":  # it comes last
             self._model = JointArms(*self._options, self._model.arms)
-            for each, content in dict(value).items():
-                self._model._keep(each, content)
+            for of_features, content in dict(value).items():
+                self._model._keep(of_features, content)
         else:
             if not isinstance(self._model, ArmHeads):  # because `arms`, a parameter, have features
                 self._model = ArmHeads(*self._options)
@@ -312,23 +314,19 @@ class GLNBandit(Saveable):
 
     def _with_features(self, arms: Any) -> tuple[ArmHeads | JointArms, dict[Any, Any]]:
         """The model for these arms, and the features that they are given, or had last; None if no arm has any."""
-        model = self._model
-        offered = dict.fromkeys(arms) if arms is model.arms else _offered(arms)
+        model, offered = self._model, dict.fromkeys(arms) if arms is self._model.arms else _offered(arms)
         kinds = set(map(type, offered.values()))
-        if isinstance(model, JointArms):
-            joint = model
-        elif kinds <= {type(None)}:
+        if isinstance(model, ArmHeads) and kinds <= {type(None)}:
             return model, offered
-        else:  # the first features
-            joint = JointArms(*self._options, model.arms)
+        joint = model if isinstance(model, JointArms) else JointArms(*self._options, model.arms)  # the first features
         for arm, features in offered.items() if kinds != {dict} else ():
             if features is None:
                 offered[arm] = joint.offered.get(arm, {})
             elif not isinstance(features, Mapping):
                 raise ValueError(f"arms[{arm!r}]: expected a dictionary of features or None, got {features!r}")
         if joint is not model and model.learner is not None:
-            came = f"features of {some_of(offered)}"
-            raise ValueError(f"arms: expected none with features, as when rewards were learned, got {came}")
+            expected = "none with features, as when rewards were learned"
+            raise ValueError(f"arms: expected {expected}, got features of {some_of(offered)}")
         return joint, offered
 
     def _add(self, model: ArmHeads | JointArms, offered: Mapping[Any, Any]) -> None:
@@ -375,11 +373,6 @@ def _offered(arms: Any) -> dict[Any, Any]:
         with contextlib.suppress(TypeError):
             return dict(arms) if isinstance(arms, Mapping) else dict.fromkeys(arms)
     raise ValueError(f"arms: expected a list of arms that can be keys of a dictionary, or a dictionary, got {arms!r}")
-
-
-def _check_rewards(rewards: Any) -> None:
-    if not isinstance(rewards, Mapping):
-        raise ValueError(f"rewards: expected a dictionary of arms and their rewards, got {rewards!r}")
 
 
 class CobaLearner:

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from gln.engine.batches import check_finite, check_integer
+from gln.engine.batches import MAX_FLOAT, check_integer
 from gln.engine.preprocessing.basis_expansion import Pieces, piecewise_linear, quantile_pieces, with_distances
-from gln.engine.preprocessing.scaling import Standardizer
-from gln.engine.preprocessing.sparse_scaling import SparseScaler
+from gln.engine.preprocessing.scaling import SparseScaler, Standardizer
 
 __all__ = [
     "Pieces",
@@ -45,7 +44,8 @@ def orientation_features(images: Any, orientations: int = 12, cells: int = 7) ->
     side = math.isqrt(images.shape[-1]) if images.ndim == 2 else 0
     if images.ndim != 2 or side**2 != images.shape[1] or side < 2 or images.dtype.kind not in "biuf":
         raise ValueError(f"images: expected numbers of shape (N, side * side), got {images.dtype} of {images.shape}")
-    check_finite("images", images)
+    if images.size and not (images.min() >= -MAX_FLOAT and images.max() <= MAX_FLOAT):
+        raise ValueError("images: expected finite float32 numbers, got NaN, infinity or numbers too large")
     check_integer("orientations", orientations, 2)
     check_integer("cells", cells, 1)
     # Weight of each row of pixels in each row of cells, (side, cells): it falls with the distance from the middle.

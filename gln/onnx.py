@@ -32,8 +32,7 @@ from gln.engine.networks.files import replacing
 from gln.engine.networks.protocol import is_network
 from gln.engine.preprocessing.basis_expansion import DISTANCE, Pieces
 from gln.engine.preprocessing.category_codes import Levels
-from gln.engine.preprocessing.scaling import FAR, Standardizer
-from gln.engine.preprocessing.sparse_scaling import SparseScaler
+from gln.engine.preprocessing.scaling import FAR, SparseScaler, Standardizer
 from gln.engine.preprocessing.target_encoding import TargetEncoding
 from gln.sklearn import GLNClassifier, GLNRegressor
 

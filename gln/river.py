@@ -25,9 +25,9 @@ except ImportError as error:
     raise ImportError('gln.river needs River: pip install "gated-linear-networks[river]"') from error
 
 from gln.engine.batches import SampleBatch
-from gln.engine.class_density.classifier import MAX_FEATURES, ClassDensityClassifier, check_negatives, plain_featurizer
+from gln.engine.class_density.classifier import MAX_FEATURES, ClassDensityClassifier, check_negatives
 from gln.engine.ensemble.ensemble import COLUMNS
-from gln.engine.model.builders import OF_STREAMS, Losses, build_stream, stream_config, stream_roles
+from gln.engine.model.builders import OF_STREAMS, Losses, build, build_stream, stream_config, stream_roles
 from gln.engine.model.sample_weights import check_stream_weights
 from gln.engine.model.targets import Classes, Numbers, sum_to_one
 from gln.engine.streaming.estimator import ONCE, SaveableStream, StreamEstimator, check_seed
@@ -155,12 +155,8 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
 
     def _build(self, featurizer, classes):
         if not self.negatives:
-            plain = plain_featurizer(len(featurizer.numbers))
-            networks = self._config().ensemble(plain, [COLUMNS], num_classes=2).networks
-            learner = ClassDensityClassifier(networks, plain.size)
-            learner.grow(plain.size, len(self._stream.schema.classes))  # of samples without features
-            return learner
-        featurizer = featurizer.with_base_models(1 if classes == 2 else classes, are_classes=True)
+            loss = {"num_classes": len(self._stream.schema.classes)}  # of samples without features, too
+            return ClassDensityClassifier.start(self._config(), 1, len(featurizer.numbers), loss)
         return build_stream(
             self._config(), featurizer, Classes(), stream_roles(COPIES, self.memory), Losses({"num_classes": classes})
         )
@@ -312,7 +308,6 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
     def _build(self, featurizer, heads):
         quantiles = [] if self.quantiles is None else [{"loss": "quantile", "quantiles": self.quantiles}]
         losses = Losses({"loss": "squared_error"}, quantiles, {"loss": "variance"} if self.density else None)
-        featurizer = featurizer.with_base_models(heads, are_classes=False)
         return build_stream(self._config(), featurizer, Numbers.of_stream(1), stream_roles(COPIES), losses)
 
     def learn_one(self, x: dict[Any, Any], y: float, w: float = 1.0) -> None:
@@ -451,9 +446,8 @@ class GLNNovelty(_Stream, AnomalyDetector):
         yield {"neurons": 16, "seed": 1}
 
     def _build(self, featurizer, heads):
-        learner = build_stream(
-            self._config(), featurizer, Numbers.of_stream(1), [COLUMNS], Losses({"loss": "squared_error"})
-        )
+        targets, losses = Numbers.of_stream(1), Losses({"loss": "squared_error"})
+        learner = build(self._config(), featurizer, targets, [COLUMNS], losses)
         learner.start_counting()
         return learner
 

@@ -17,15 +17,13 @@ from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
 from sklearn.utils import check_array, check_random_state, column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 
-from gln.engine.batches import as_numbers, check_integer, check_magnitude
-from gln.engine.class_density.classifier import ClassDensityClassifier, check_negatives, plain_featurizer
-from gln.engine.ensemble.ensemble import COLUMNS
+from gln.engine.batches import check_integer, check_magnitude
+from gln.engine.class_density.classifier import ClassDensityClassifier, check_negatives
 from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.model.builders import OF_STREAMS, Losses
 from gln.engine.model.sample_weights import indices_of_stream, indices_of_table
 from gln.engine.model.targets import sum_to_one
-from gln.engine.tabular.estimator import Estimator
-from gln.engine.tabular.validation import undone_after, with_weight
+from gln.engine.tabular.estimator import Estimator, undone_after, with_weight
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
 
@@ -176,7 +174,6 @@ class GLNClassifier(ClassifierMixin, Estimator):
         self.categorical_features = categorical_features
         self.negatives = negatives
 
-    @undone_after(BaseException)
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> GLNClassifier:
         """Learn a table from scratch. To continue learning, use `partial_fit`.
 
@@ -195,23 +192,24 @@ class GLNClassifier(ClassifierMixin, Estimator):
             is as if it were not there, except that its class is in `classes_`. Weights whose mean is outside [1, 10]
             are scaled, so they may sum to one, as in AdaBoost.
         """
-        labels = y
-        X, y, weights = with_weight(X, y, sample_weight, self._ignored)
-        X, y = self._checked(X, y, reset=True)
-        labels = column_or_1d(labels)
-        check_labels(labels)
-        classes = np.unique(labels)  # as in scikit-learn, also those of samples of weight 0
-        numbers = np.searchsorted(classes, y)
-        indices, step_sizes = indices_of_table(X, numbers, self._weights(numbers, classes, weights), self.shuffle)
-        if self.negatives:
-            self._learn_table(_losses(classes), X, numbers, indices, step_sizes)
-        else:
-            if self.shuffle:
-                order = check_random_state(self.random_state).permutation(len(indices))
-                indices, step_sizes = indices[order], None if step_sizes is None else step_sizes[order]
-            learner = self._stream_learner(_losses(classes), X)
-            self._learn(learner, X[indices], numbers[indices], step_sizes, predicts=False)
-        self.classes_ = classes
+        with undone_after(BaseException, self):
+            labels = y
+            X, y, weights = with_weight(X, y, sample_weight, self._ignored)
+            X, y = self._checked(X, y, reset=True)
+            labels = column_or_1d(labels)
+            check_labels(labels)
+            classes = np.unique(labels)  # as in scikit-learn, also those of samples of weight 0
+            numbers = np.searchsorted(classes, y)
+            indices, step_sizes = indices_of_table(X, numbers, self._weights(numbers, classes, weights), self.shuffle)
+            if self.negatives:
+                self._learn_table(_losses(classes), X, numbers, indices, step_sizes)
+            else:
+                if self.shuffle:
+                    order = check_random_state(self.random_state).permutation(len(indices))
+                    indices, step_sizes = indices[order], None if step_sizes is None else step_sizes[order]
+                learner = self._stream_learner(_losses(classes), X)
+                self._learn(learner, X[indices], numbers[indices], step_sizes, predicts=False)
+            self.classes_ = classes
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> GLNClassifier:
@@ -285,12 +283,9 @@ class GLNClassifier(ClassifierMixin, Estimator):
     def _stream_learner(self, losses, X, targets=None):
         if self.negatives:
             return super()._stream_learner(losses, X)
-        settings, size = self._settings(OF_STREAMS | {"n_networks": 1}), X.shape[1]
-        config, roles = self._config(settings), settings["n_networks"] * [COLUMNS]
-        networks = config.ensemble(plain_featurizer(size), roles, **losses.means | {"num_classes": 2}).networks
-        learner = ClassDensityClassifier(networks, size)
-        learner.grow(size, losses.means["num_classes"])
-        return learner
+        settings = self._settings(OF_STREAMS | {"n_networks": 1})
+        networks, size = settings["n_networks"], X.shape[1]
+        return ClassDensityClassifier.start(self._config(settings), networks, size, losses.means)
 
     @property
     def _ignored(self):
@@ -306,33 +301,37 @@ class GLNClassifier(ClassifierMixin, Estimator):
         of_classes = compute_class_weight(self.class_weight, classes=known, y=labels)[np.searchsorted(known, labels)]
         return of_classes if weights is None else weights * of_classes
 
-    @undone_after(Exception)
     def _learn_stream(self, X, y, classes, sample_weight=None, predicts=False):
         """Predict, if `predicts`, and then learn the next samples. Returns a list of predictions, (C, n)."""
-        first = not hasattr(self, "learner_")
-        if first and classes is None:
-            raise ValueError("classes must be passed on the first call to partial_fit.")
-        known = checked_classes(classes) if first else self.classes_
-        if not (first or classes is None or np.array_equal(known, checked_classes(classes))):
-            raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known!r}")
-        X, y, weights = with_weight(X, y, sample_weight, self._ignored, least=0)
-        if weights is not None and len(weights) == 0:
-            return []
-        X, y = self._checked(X, y, reset=first)
-        if y.dtype == object:  # text, or labels that cannot be sorted
-            check_labels(y)
-        alike = (known.dtype.kind in "biuf") == (y.dtype.kind in "biuf")  # both numbers, or neither
-        numbers = np.searchsorted(known, y) if alike else np.zeros(len(y), int)
-        if (known[np.minimum(numbers, len(known) - 1)] != y).any():
-            check_labels(y)
-            raise ValueError(f"y contains labels that are not in classes {known!r}: {sorted(set(y) - set(known))}")
-        if isinstance(self.class_weight, str):
-            raise ValueError(f"class_weight: expected a dict or None in partial_fit, got {self.class_weight!r}")
-        indices, step_sizes = indices_of_stream("sample_weight, class_weight", self._weights(numbers, known, weights))
-        learner = self._stream_learner(_losses(known), X) if first else self.learner_
-        predicted = self._learn(learner, X[indices], numbers[indices], step_sizes, predicts)
-        self.classes_ = known
-        return predicted
+        with undone_after(Exception, self):
+            first = not hasattr(self, "learner_")
+            if first and classes is None:
+                raise ValueError("classes must be passed on the first call to partial_fit.")
+            known = checked_classes(classes) if first else self.classes_
+            if not (first or classes is None or np.array_equal(known, checked_classes(classes))):
+                raise ValueError(
+                    f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known!r}"
+                )
+            X, y, weights = with_weight(X, y, sample_weight, self._ignored, least=0)
+            if weights is not None and len(weights) == 0:
+                return []
+            X, y = self._checked(X, y, reset=first)
+            if y.dtype == object:  # text, or labels that cannot be sorted
+                check_labels(y)
+            alike = (known.dtype.kind in "biuf") == (y.dtype.kind in "biuf")  # both numbers, or neither
+            numbers = np.searchsorted(known, y) if alike else np.zeros(len(y), int)
+            if (known[np.minimum(numbers, len(known) - 1)] != y).any():
+                check_labels(y)
+                raise ValueError(f"y contains labels that are not in classes {known!r}: {sorted(set(y) - set(known))}")
+            if isinstance(self.class_weight, str):
+                raise ValueError(f"class_weight: expected a dict or None in partial_fit, got {self.class_weight!r}")
+            indices, step_sizes = indices_of_stream(
+                "sample_weight, class_weight", self._weights(numbers, known, weights)
+            )
+            learner = self._stream_learner(_losses(known), X) if first else self.learner_
+            predicted = self._learn(learner, X[indices], numbers[indices], step_sizes, predicts)
+            self.classes_ = known
+            return predicted
 
 
 class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
@@ -466,7 +465,6 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         self.verbose = verbose
         self.categorical_features = categorical_features
 
-    @undone_after(BaseException)
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> GLNRegressor:
         """Learn a table from scratch. To continue learning, use `partial_fit`.
 
@@ -481,11 +479,12 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         sample_weight : array-like of shape (N,), default=None
             As in `GLNClassifier.fit`.
         """
-        X, y, weights = with_weight(X, y, sample_weight)
-        X, targets, shape = self._numbers_of(X, y, reset=True)
-        indices, step_sizes = indices_of_table(X, targets, weights, self.shuffle)
-        self._learn_table(self._losses(len(targets)), X, targets, indices, step_sizes)
-        self.targets_shape_ = shape
+        with undone_after(BaseException, self):
+            X, y, weights = with_weight(X, y, sample_weight)
+            X, targets, shape = self._numbers_of(X, y, reset=True)
+            indices, step_sizes = indices_of_table(X, targets, weights, self.shuffle)
+            self._learn_table(self._losses(len(targets)), X, targets, indices, step_sizes)
+            self.targets_shape_ = shape
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> GLNRegressor:
@@ -600,22 +599,22 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
 
     target_standardizer_ = property(lambda self: self.learner_.targets.standardizer, doc="Standardises the targets.")
 
-    @undone_after(Exception)
     def _learn_stream(self, X, y, sample_weight=None, predicts=False):
         """Predict, if `predicts`, and then learn the next samples. Returns a list of predicted means, (T, n)."""
-        first = not hasattr(self, "learner_")
-        X, y, weights = with_weight(X, y, sample_weight, least=0)
-        if weights is not None and len(weights) == 0:
-            return []
-        X, targets, shape = self._numbers_of(X, y, reset=first)
-        if not first and shape != self.targets_shape_:
-            expected, came = ("N", *self.targets_shape_), (X.shape[0], *shape)
-            raise ValueError(f"y: expected shape {expected}, as in the first call, got {came}")
-        indices, step_sizes = indices_of_stream("sample_weight", weights)
-        learner = self._stream_learner(self._losses(len(targets)), X, len(targets)) if first else self.learner_
-        predicted = self._learn(learner, X[indices], targets[:, indices], step_sizes, predicts)
-        self.targets_shape_ = shape
-        return predicted
+        with undone_after(Exception, self):
+            first = not hasattr(self, "learner_")
+            X, y, weights = with_weight(X, y, sample_weight, least=0)
+            if weights is not None and len(weights) == 0:
+                return []
+            X, targets, shape = self._numbers_of(X, y, reset=first)
+            if not first and shape != self.targets_shape_:
+                expected, came = ("N", *self.targets_shape_), (X.shape[0], *shape)
+                raise ValueError(f"y: expected shape {expected}, as in the first call, got {came}")
+            indices, step_sizes = indices_of_stream("sample_weight", weights)
+            learner = self._stream_learner(self._losses(len(targets)), X, len(targets)) if first else self.learner_
+            predicted = self._learn(learner, X[indices], targets[:, indices], step_sizes, predicts)
+            self.targets_shape_ = shape
+            return predicted
 
     def _moments(self, samples, wanted):  # (F, N) -> (T, N), (T, N)
         """Means and standard deviations. `wanted` names what needs them, for the error message."""
@@ -631,7 +630,10 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         X, y = self._checked(X, y, reset, multi_output=True)
         if not isinstance(self.density, (bool, np.bool_)):
             raise ValueError(f"density: expected True or False, got {self.density!r}")
-        y = as_numbers("y", y)
+        try:
+            y = np.asarray(y, np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"y: expected numbers, got {type(y).__name__} ({error})") from error
         check_magnitude("y", y)
         return X, y.reshape(len(y), -1).T, y.shape[1:]
 

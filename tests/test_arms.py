@@ -14,8 +14,7 @@ from backends import OF_ESTIMATORS
 from helpers import assert_same_state, backend_name, learner_state
 
 from gln.bandits import STRENGTHS, CobaLearner, Decision, GLNBandit
-from gln.engine.streaming.arm_features import ARM, JointArms
-from gln.engine.streaming.arm_heads import ArmHeads
+from gln.engine.streaming.arms import ARM, ArmHeads, JointArms
 
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "seed": 1}
 MOODS, GENRES = ["happy", "sad", "calm"], ["pop", "blues", "jazz"]

@@ -126,7 +126,7 @@ def samples_of(count: int, seed: int = 0) -> list[Sample]:
 
 
 def arrays(samples: list[Sample]) -> tuple[np.ndarray, np.ndarray, Words, np.ndarray]:
-    """Arguments of `OnlineBaseModels.learn`."""
+    """Arguments of `OnlineBaseModels.predict`."""
     features, z, words = zip(*samples, strict=True)
     numbers, codes, values = np.array([word for of_sample in words for word in of_sample]).reshape(-1, 3).T
     of_words = Words(np.cumsum([0, *map(len, words)]), numbers.astype(int), codes.astype(int), values)
@@ -145,7 +145,7 @@ def targets_of(
 
 def split(base_models: OnlineBaseModels, read: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The predictions of linear models and of bin means, out of all inputs of networks."""
-    ends = np.cumsum([4, base_models.linear.models * base_models.linear.heads, base_models.bin_means.columns])
+    ends = np.cumsum([4, base_models.linear.models * base_models.linear.heads, len(base_models.bin_means.features)])
     return read[ends[0] : ends[1]], read[ends[1] : ends[2]]
 
 
@@ -160,7 +160,7 @@ def learned(
     for start in range(0, count, batch_size):
         batch = slice(start, start + batch_size)
         steps = None if step_sizes is None else step_sizes[batch]
-        read.append(base_models.learn(*arrays(samples[batch]), targets[:, batch], steps))
+        read.append(base_models.predict(*arrays(samples[batch]), targets[:, batch], steps))
     return np.concatenate(read, axis=1)
 
 
@@ -172,7 +172,7 @@ def trained(heads: int, are_classes: bool, crosses: bool, count: int = 200) -> O
 
 def predicted(base_models: OnlineBaseModels) -> tuple[np.ndarray, np.ndarray]:
     """Predictions for other samples, as `split` gives them."""
-    return split(base_models, base_models.transform(*arrays(samples_of(40, seed=5))))
+    return split(base_models, base_models.predict(*arrays(samples_of(40, seed=5))))
 
 
 def without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,9 +216,9 @@ def test_counts_are_capped_so_cells_follow_a_stream_that_drifts():
         np.zeros((1, 3000), np.float32),
     )
     sample = z, np.zeros((1, 3000)), no_words(3000), np.array([0])
-    base_models.learn(*sample, np.ones((1, 3000)))
+    base_models.predict(*sample, np.ones((1, 3000)))
     assert base_models.bin_means.counts.max() == MOST_COUNT
-    predictions = base_models.learn(*sample, np.zeros((1, 3000)))[2]
+    predictions = base_models.predict(*sample, np.zeros((1, 3000)))[2]
     assert predictions[0] > -0.1
     assert predictions[300] < -2  # a mean of all samples would still be 0.9
 
@@ -227,11 +227,11 @@ def test_bins_of_a_stream_do_not_depend_on_numba():
     """Without Numba, products with a float32 were rounded to float32, in another bin if they are near its end."""
     ends = (np.log(np.arange(1, 64) / np.arange(63, 0, -1)) / STEEP).astype(np.float32)
     z = np.concatenate([np.nextafter(ends, np.float32(9)), ends, np.nextafter(ends, np.float32(-9))])[None]
-    found = FadingBinMeans.start([0], 1, are_classes=False)
+    found = FadingBinMeans.start([0], 1)
     found.counts[:], found.sums[:, 0] = 1, np.arange(len(found.sums))
     predictions, nothing = np.zeros((2, *z.shape), np.float32), np.full(z.shape, np.nan)
     for row, values in zip(predictions, (z, z.astype(np.float64)), strict=True):
-        predict_bin_means(values, found.bin_counts, False, nothing, nothing[0], row)
+        predict_bin_means(values, found, False, nothing, nothing[0], row)
     assert len(np.unique(predictions)) == 64
     np.testing.assert_array_equal(*predictions)
 
@@ -287,14 +287,10 @@ def test_least_squares_of_columns_and_heads_added_later():
     predictions = np.zeros((heads, 40))
     first = np.concatenate([z[:2, :40], np.zeros((2, 40), np.float32)])
     for model, columns in ((grown, first[:2]), (whole, first)):
-        predict_least_squares(
-            model.squares, with_distances(columns), 3.0, targets[:, :40], np.ones(40), True, predictions
-        )
+        predict_least_squares(model, with_distances(columns), 3.0, targets[:, :40], np.ones(40), True, predictions)
     grown = grown.with_columns(4)
     for model in (grown, whole):
-        predict_least_squares(
-            model.squares, with_distances(z[:, 40:]), 3.0, targets[:, 40:], np.ones(40), True, predictions
-        )
+        predict_least_squares(model, with_distances(z[:, 40:]), 3.0, targets[:, 40:], np.ones(40), True, predictions)
     np.testing.assert_allclose(grown.weights, whole.weights, atol=1e-12)
     chosen = grown.with_outputs([1], 1)
     np.testing.assert_array_equal(chosen.weights, [whole.weights[1], np.zeros(9)])
@@ -308,12 +304,10 @@ def test_least_squares_of_many_columns_leave_out_later_ones():
     assert model.fits(70, 1)
     assert not model.fits(50, 1)
     targets = (z[[0]] + z[[69]]).astype(np.float64)
-    predict_least_squares(model.squares, with_distances(z), 3.0, targets, np.ones(200), True, predictions)
-    found, constant = model.explain(z, with_distances(z), 3.0)
+    predict_least_squares(model, with_distances(z), 3.0, targets, np.ones(200), True, predictions)
+    found, constant = model.explain(z, 3.0)
     assert found[0, :, 64:].max() == 0
-    predict_least_squares(
-        model.squares, with_distances(z), 3.0, np.full((1, 200), np.nan), np.ones(200), False, predictions
-    )
+    predict_least_squares(model, with_distances(z), 3.0, np.full((1, 200), np.nan), np.ones(200), False, predictions)
     np.testing.assert_allclose(found.sum(axis=2) + constant, predictions, atol=1e-9)
     assert (np.abs(predictions) == 3).any()  # clipped ones add up as well
 
@@ -322,8 +316,8 @@ def test_least_squares_of_many_columns_leave_out_later_ones():
 
 
 def test_columns_and_classes_added_later():
-    whole = FadingBinMeans.start([0, 1, 2], 1, True)
-    grown = FadingBinMeans.start([0], 1, True).with_columns([1, 2])
+    whole = FadingBinMeans.start([0, 1, 2], 1)
+    grown = FadingBinMeans.start([0], 1).with_columns([1, 2])
     assert sorted(map(tuple, grown.grids.tolist())) == sorted(map(tuple, whole.grids.tolist()))
     before = trained(1, True, crosses=False)
     after = before.grown([1], crosses=False, size=4)
@@ -343,9 +337,9 @@ def test_columns_and_classes_added_later():
 
 
 def test_without_room_for_all_columns_there_are_no_grids():
-    assert len(FadingBinMeans.start(range(fading.MOST_GRIDS), 1, True).grids) == fading.MOST_GRIDS
-    assert len(FadingBinMeans.start(range(fading.MOST_GRIDS + 1), 1, True).grids) == 0
-    cells = FadingBinMeans.start(range(8), 1, True)
+    assert len(FadingBinMeans.start(range(fading.MOST_GRIDS), 1).grids) == fading.MOST_GRIDS
+    assert len(FadingBinMeans.start(range(fading.MOST_GRIDS + 1), 1).grids) == 0
+    cells = FadingBinMeans.start(range(8), 1)
     assert len(cells.grids) == 8 + 28
     sizes = []
     for _ in range(40):
@@ -433,7 +427,7 @@ def test_contributions_add_up_also_where_predictions_are_clipped(heads, are_clas
     base_models, samples = trained(heads, are_classes, crosses), samples_of(200, seed=5)
     base_models.linear.leaders *= 12  # larger weights
     z, features, words, columns = arrays(samples)
-    predictions, _ = split(base_models, base_models.transform(z, features, words, columns))
+    predictions, _ = split(base_models, base_models.predict(z, features, words, columns))
     limit = LARGEST_LOGIT if are_classes else LARGEST_VALUE
     clipped = np.abs(predictions) == limit
     assert 0.02 < clipped.mean() < 1
@@ -471,7 +465,7 @@ def test_states_that_do_not_fit_are_refused():
     ):
         with pytest.raises(ValueError, match="linear: expected"):
             HashedLinear(**state | {name: changed})
-    cells = trained(3, True, True).bin_means.state()
+    cells = trained(3, True, True).bin_means
     for name in ("counts", "sums", "grids", "totals"):
         with pytest.raises(ValueError, match="cells: expected"):
-            FadingBinMeans(**cells | {name: cells[name][1:]})
+            cells._replace(**{name: getattr(cells, name)[1:]}).check()

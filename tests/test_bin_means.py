@@ -23,7 +23,8 @@ from gln.engine.base_models.bin_means import (
 from gln.engine.ensemble.ensemble import EXPANDED, Ensemble, Member
 from gln.engine.ensemble.stacking import StackingWeights
 from gln.engine.jit import compiled
-from gln.engine.model.attribution import explain
+from gln.engine.model.learner import Learner
+from gln.engine.model.targets import Classes
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 FOLDS = np.arange(400) % 8
@@ -76,7 +77,7 @@ def path(value: float, known: np.ndarray, depth: int, is_category: bool) -> list
 
 def mean_of(sample: int, features: tuple[int, ...], targets: np.ndarray, held_out: bool) -> float:
     """The shrunk mean of the cell that a sample is in, by its definition."""
-    depth = BITS if len(features) == 1 else 4  # 400 visits: about as many cells
+    depth = BITS if len(features) == 1 else 4  # 400 samples: about as many cells
     of_features = [paths(feature, depth) for feature in features]
     counts = FOLDS[sample] != FOLDS if held_out else np.ones(400, bool)
     mean = targets[counts].mean()
@@ -236,17 +237,17 @@ def test_contributions_of_a_pair_are_half_of_each_feature(tmp_path):
     np.testing.assert_allclose(contributions.sum(axis=2) + constant, model.predict(frame), atol=1e-4)
     assert (contributions[..., 4] == 0).all()
     featurizer = model.learner_.featurizer
-    [*_, pair] = featurizer.input_features(EXPANDED)[: -2 * featurizer.size].tolist()
+    [*_, pair] = featurizer.inputs_of(EXPANDED).features[: -2 * featurizer.size].tolist()
     assert len(set(pair)) == 2
     assert pair == featurizer.bin_means.features[-1].tolist()
-    inputs = len(featurizer.input_names(EXPANDED))
+    inputs = len(featurizer.inputs_of(EXPANDED).names)
     last = cast(Any, SimpleNamespace(num_heads=1, input_size=inputs, bound=10.0, takes_sparse=False))
     slopes = np.zeros((last.input_size, 1))
     slopes[-2 * featurizer.size - 1] = 2  # of the last mean of bins
     last.explain = lambda inputs, columns: (slopes, np.zeros(1), None)
     last.config = SimpleNamespace(record=SimpleNamespace(link="itself"))
     alone = Ensemble([Member(last, EXPANDED)], StackingWeights(np.ones((1, 1)), np.zeros(1)))
-    [[contributions]], _ = explain(featurizer, alone, X[:1].T)
+    [[contributions]], _ = Learner(featurizer, Classes(), alone).explain(X[:1].T)
     np.testing.assert_array_equal(np.flatnonzero(contributions), sorted(pair))
     np.testing.assert_allclose(contributions[pair], featurizer.bin_means.transform(X[:1].T)[-1, 0])
 

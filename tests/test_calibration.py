@@ -11,12 +11,13 @@ from scipy.special import expit
 from sklearn.datasets import load_breast_cancer, make_friedman1
 from sklearn.metrics import log_loss
 
-from gln.engine.ensemble.ensemble import EXPANDED, Mean
-from gln.engine.ensemble.stacking import StackingWeights, calibration_error, equal_weights, fit_stacking
+from gln.engine.ensemble.ensemble import EXPANDED
+from gln.engine.ensemble.stacking import StackingWeights, equal_weights, fit_stacking
 from gln.engine.model.targets import sum_to_one
-from gln.engine.tabular.cross_fitting import FOLDS, draw_folds
+from gln.engine.tabular.fit import FOLDS, draw_folds
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN
+from test_mnist import calibration_error
 
 
 @pytest.fixture
@@ -59,11 +60,11 @@ def test_class_weights_correct_overconfident_networks(classes, rng):
     # One kind is overconfident, the other knows nothing.
     outputs = np.stack([logits / 0.3, rng.normal(size=logits.shape)])
     kinds = [np.array([0, 1]), np.array([2])]
-    blend = fit_stacking(config(num_classes=classes), kinds, outputs, numbers, np.ones(40000))
-    np.testing.assert_allclose(blend.weights.ravel(), [0.15, 0.15, 0], atol=0.015)
-    np.testing.assert_array_equal(blend.offsets, 0)
+    stacking = fit_stacking(config(num_classes=classes), kinds, outputs, numbers, np.ones(40000))
+    np.testing.assert_allclose(stacking.weights.ravel(), [0.15, 0.15, 0], atol=0.015)
+    np.testing.assert_array_equal(stacking.offsets, 0)
     of_networks = np.stack([outputs[0], outputs[0], outputs[1]])
-    mixed = sum_to_one(expit(blend.combine(of_networks)))
+    mixed = sum_to_one(expit(stacking.combine(of_networks)))
     losses = [log_loss(numbers, q.T) for q in (mixed, p, sum_to_one(expit(equal_weights(3).combine(of_networks))))]
     assert losses[0] == pytest.approx(losses[1], abs=2e-3)
     assert losses[0] < losses[2] - 0.1
@@ -82,20 +83,20 @@ def test_weights_and_offsets_of_values(rng):
     y = rng.normal(size=(2, 20000))
     outputs = np.stack([2 * y - 0.4, rng.normal(size=y.shape)])
     kinds = [np.array([0]), np.array([1])]
-    blend = fit_stacking(config(loss="squared_error", num_outputs=2), kinds, outputs, y, np.ones(20000))
-    np.testing.assert_allclose(blend.weights, np.array([[0.5, 0.5], [0, 0]]), atol=0.01)
-    np.testing.assert_allclose(blend.offsets, 0.2, atol=0.01)
-    np.testing.assert_allclose(blend.combine(outputs), y, atol=0.1)
+    stacking = fit_stacking(config(loss="squared_error", num_outputs=2), kinds, outputs, y, np.ones(20000))
+    np.testing.assert_allclose(stacking.weights, np.array([[0.5, 0.5], [0, 0]]), atol=0.01)
+    np.testing.assert_allclose(stacking.offsets, 0.2, atol=0.01)
+    np.testing.assert_allclose(stacking.combine(outputs), y, atol=0.1)
 
 
 def test_offsets_of_quantiles(rng):
     y, levels = rng.normal(size=5000), (0.05, 0.5, 0.9)
     outputs = np.zeros((2, 3, 5000))
-    blend = fit_stacking(
+    stacking = fit_stacking(
         config(loss="quantile", quantiles=levels), [np.array([0]), np.array([1])], outputs, y, np.ones(5000)
     )
-    np.testing.assert_array_equal(blend.weights, 0.5)
-    below = (y <= blend.combine(outputs)).mean(axis=1)
+    np.testing.assert_array_equal(stacking.weights, 0.5)
+    below = (y <= stacking.combine(outputs)).mean(axis=1)
     np.testing.assert_allclose(below, levels, atol=1e-3)
 
 
@@ -103,20 +104,20 @@ def test_offsets_of_quantiles(rng):
 @pytest.mark.parametrize("kind", [{}, {"loss": "squared_error"}, {"loss": "quantile", "quantiles": (0.1,)}])
 def test_few_samples_change_little(kind, count):
     outputs, y = np.ones((2, 1, count)), np.ones(count, int)
-    blend = fit_stacking(config(**kind), [np.array([0]), np.array([1])], outputs, y, np.ones(count))
+    stacking = fit_stacking(config(**kind), [np.array([0]), np.array([1])], outputs, y, np.ones(count))
     if count == 0 or "quantiles" in kind:
-        np.testing.assert_allclose(blend.weights, 0.5)
-        np.testing.assert_array_equal(blend.offsets, 0)
-    assert np.abs(blend.weights - 0.5).max() < 0.7
-    assert np.abs(blend.offsets).max() < 0.1
+        np.testing.assert_allclose(stacking.weights, 0.5)
+        np.testing.assert_array_equal(stacking.offsets, 0)
+    assert np.abs(stacking.weights - 0.5).max() < 0.7
+    assert np.abs(stacking.offsets).max() < 0.1
 
 
-def test_blends(rng):
+def test_predictions_are_combined_with_weights_and_offsets(rng):
     outputs = rng.normal(size=(3, 2, 5))
     np.testing.assert_allclose(equal_weights(3).combine(outputs), outputs.mean(axis=0))
-    blend = StackingWeights(np.array([[1, 2], [0, 1], [3, 0]]), np.array([0.5, -1]))
+    stacking = StackingWeights(np.array([[1, 2], [0, 1], [3, 0]]), np.array([0.5, -1]))
     np.testing.assert_allclose(
-        blend.combine(outputs), [outputs[0, 0] + 3 * outputs[2, 0] + 0.5, 2 * outputs[0, 1] + outputs[1, 1] - 1]
+        stacking.combine(outputs), [outputs[0, 0] + 3 * outputs[2, 0] + 0.5, 2 * outputs[0, 1] + outputs[1, 1] - 1]
     )
 
 
@@ -146,10 +147,10 @@ def test_calibration_error_of_known_cases():
 def test_fit_calibrates_probabilities():
     X, y = load_breast_cancer(return_X_y=True)
     model = GLNClassifier(random_state=0).fit(X[::2], y[::2])
-    blend = model.learner_.means.combination
-    assert blend.weights.sum() < 0.9  # the networks alone are overconfident
+    stacking = model.learner_.means.combination
+    assert stacking.weights.sum() < 0.9  # the networks alone are overconfident
     sure = GLNClassifier(random_state=0).fit(X[::2], y[::2])
-    sure.learner_.means.combination = Mean()
+    sure.learner_.means.combination = None
     assert log_loss(y[1::2], model.predict_proba(X[1::2])) < log_loss(y[1::2], sure.predict_proba(X[1::2]))
 
 

@@ -63,7 +63,7 @@ def by_loop(samples: Any, targets: Any, weights: Any, are_classes: bool) -> tupl
 @pytest.mark.parametrize("batches", [1, 200])
 def test_a_statistic_is_of_the_samples_before(monkeypatch, python, are_classes, batches):
     if python:
-        monkeypatch.setattr("gln.engine.preprocessing.target_encoding.compiled", lambda loop: loop)
+        monkeypatch.setattr("gln.engine.preprocessing.target_encoding.compiled", lambda loop, *_: loop)
     rng = np.random.default_rng(0)
     codes, weights = rng.integers(0, 30, 200).astype(float), rng.uniform(0.5, 2, 200)
     codes[::9] = np.nan
@@ -96,7 +96,7 @@ def test_a_stream_of_several_features_in_one_call_or_many(are_classes, monkeypat
     samples, targets, weights, categories = stream_of_levels(are_classes)
     categories = categories.of_stream(samples, {1, 2, 3})
     one_by_one = copy.deepcopy(categories)
-    monkeypatch.setattr("gln.engine.preprocessing.target_encoding.compiled", lambda loop: loop)
+    monkeypatch.setattr("gln.engine.preprocessing.target_encoding.compiled", lambda loop, *_: loop)
     columns = [one_by_one.learn(samples[:, [b]], targets[..., [b]], weights[[b]]) for b in range(90)]
     monkeypatch.undo()
     found = categories.learn(samples, targets, weights)
@@ -237,11 +237,11 @@ def test_few_samples_are_predicted_as_many_are(monkeypatch):
     frame, y = table()
     frame = frame.assign(flag=frame.x > 0, n=np.arange(len(frame)))
     model = GLNClassifier(**SMALL).fit(frame, y)
-    monkeypatch.setattr("gln.engine.tabular.validation.small_as_numbers", lambda *_: None)
+    monkeypatch.setattr("gln.engine.tabular.estimator.small_as_numbers", lambda *_: None)
     expected = model.predict_proba(frame)
     monkeypatch.undo()
     np.testing.assert_array_equal(model.predict_proba(frame), expected)
-    monkeypatch.setattr("gln.engine.tabular.validation.with_codes", None)  # nor is it called for a single sample
+    monkeypatch.setattr("gln.engine.tabular.estimator.with_codes", None)  # nor is it called for a single sample
     np.testing.assert_allclose(model.predict_proba(frame[5:6]), expected[5:6], rtol=1e-6)
 
 

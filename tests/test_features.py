@@ -13,7 +13,7 @@ from scipy import sparse
 
 import gln.engine.preprocessing.basis_expansion
 import gln.engine.preprocessing.scaling
-from gln.engine.preprocessing.scaling import STATISTICS, Moments, divisor, widened
+from gln.engine.preprocessing.scaling import STATISTICS, Moments, divisor, wide_limit
 from gln.features import Standardizer, orientation_features, piecewise_linear, quantile_pieces, with_distances
 
 
@@ -240,7 +240,7 @@ def by_formula(x: np.ndarray, standardizer: Standardizer) -> np.ndarray:  # (D, 
     for value in x.T:
         known = ~np.isnan(value)
         scale = divisor(Moments(count, mean, squares, low, high), standardizer.floor)
-        reach = widened(standardizer.limit, count) * scale
+        reach = wide_limit(standardizer.limit, count) * scale
         difference = np.where(known, np.clip(value - mean, -reach, reach), 0)
         low = np.where(known & (count == 0), value, np.minimum(low, mean + difference))
         high = np.where(known & (count == 0), value, np.maximum(high, mean + difference))

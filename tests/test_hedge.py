@@ -213,6 +213,6 @@ def test_a_hedge_of_other_targets_than_its_ensemble_is_refused(name):
 
 
 def test_cells_of_columns_below_0_are_refused():
-    state = FadingBinMeans.start([0, 1], 1, True).state()
+    cells = FadingBinMeans.start([0, 1], 1)
     with pytest.raises(ValueError, match="cells: expected grids of columns from 0"):
-        FadingBinMeans(**state | {"grids": state["grids"] - [3, 0]})
+        cells._replace(grids=cells.grids - [3, 0]).check()

@@ -15,8 +15,8 @@ from sklearn.datasets import load_digits, load_iris
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from gln.engine.class_density.density import degrees_of_freedom, frequencies, inverse_temperature, log_density
-from gln.engine.ensemble.stacking import calibration_error
 from gln.sklearn import GLNClassifier
+from test_mnist import calibration_error
 
 OPTIONS: dict[str, Any] = {"negatives": False, "random_state": 0}
 SMALL: dict[str, Any] = {**OPTIONS, "layer_sizes": (8, 4), "backend": "numpy"}

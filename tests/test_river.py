@@ -463,7 +463,7 @@ def test_input_of_another_form_is_refused_by_name(kind):
             with pytest.raises(ValueError, match="X: expected columns with different names, got several named 'b'"):
                 call(twice, y)
     for call in (lambda: model.learn_many(np.ones((2, 8)), [0, 1]), lambda: model.predict_many(np.ones((2, 8)))):
-        with pytest.raises(ValueError, match="X: expected a pandas frame( or a list of dictionaries)?, got ndarray"):
+        with pytest.raises(ValueError, match=r"X: expected a pandas frame( or a list of dictionaries)?, got ndarray"):
             call()
     for x in ([1.0], None, 3.0, "text", np.ones(8)):
         for call in (lambda x=x: model.learn_one(x, 1), lambda x=x: model.predict_one(x)):

@@ -19,13 +19,16 @@ FEW_NUMBERS = 1000  # up to which a compiled loop is faster than NumPy's calls, 
 MAX_FLOAT = np.finfo(np.float32).max  # a NumPy scalar: float16 arrays would turn a float into infinity
 
 
-def check_samples(samples: Any, size: int) -> None:
+def check_samples(samples: Any, size: int) -> Any:
+    """Samples as a dense or sparse array; raises ValueError unless they are numbers of shape (size, B)."""
+    samples = samples if issparse(samples) else np.asarray(samples)
     if samples.ndim != 2 or samples.shape[0] != size or samples.dtype.kind not in "biuf":
         raise ValueError(
             f"samples: expected numbers of shape ({size}, B), got {samples.dtype} of shape {samples.shape}"
         )
     if magnitude(samples) > float(MAX_FLOAT):
         raise ValueError("samples: expected finite float32 numbers or NaN, got infinity or numbers too large")
+    return samples
 
 
 def magnitude(samples: Any) -> float:
@@ -45,23 +48,10 @@ def _magnitude(numbers: np.ndarray) -> float:  # (n,)
     return largest
 
 
-def as_numbers(name: str, values: Any) -> np.ndarray:
-    """As float64; raises ValueError for text."""
-    try:
-        return np.asarray(values, np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}: expected numbers, got {type(values).__name__} ({error})") from error
-
-
 def check_magnitude(name: str, numbers: Any) -> None:
     """Raise ValueError for infinity, and for numbers that float32 cannot hold; NaN passes."""
     if not isinstance(numbers, SampleBatch) and magnitude(numbers) > float(MAX_FLOAT):  # those have been checked
         raise ValueError(f"Input {name} contains infinity or a value too large for dtype('float32').")
-
-
-def check_finite(name: str, array: np.ndarray) -> None:
-    if array.size and not (array.min() >= -MAX_FLOAT and array.max() <= MAX_FLOAT):
-        raise ValueError(f"{name}: expected finite float32 numbers, got NaN, infinity or numbers too large")
 
 
 def check_integer(name: str, value: Any, least: int) -> None:

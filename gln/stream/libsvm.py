@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from gln.engine.streaming.named_rows import named_rows
+from gln.engine.streaming.named_rows import always, named_rows
 from gln.engine.streaming.values import MOST
 from gln.stream.chunks import Chunk, Wanted
 from gln.stream.kinds import label_of, shown
@@ -38,7 +38,7 @@ class Vectors:
             good, bad = parsed(records, lambda line: _samples([line])[0])
             records, samples = good, [sample for _, sample in good]
         features = [{n: v for n, v in x.items() if n not in self._ignore} for _, x in samples]
-        rows = dataclasses.replace(named_rows(features), is_sparse=True)
+        rows = dataclasses.replace(named_rows(features), is_zero=always)
         return Chunk(rows, [label for label, _ in samples], None, None, [number for number, _ in records]), bad
 
 

@@ -45,6 +45,10 @@ class Namespaces:
                 bad.append(BadLine(number, str(error)))
         return good, bad, note
 
+    def is_word(self, name: str) -> bool:
+        """Whether a feature of this name is a word."""
+        return self._are_categories.get(name.rpartition(self._separator)[0]) is False
+
     def _decide(self, samples: Sequence[Sample]) -> str:
         most: dict[str, int] = {}
         for sample in samples:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -40,7 +41,8 @@ class Objects:
         rows = [x for _, x in found]
         targets = [x.pop(self._target, None) for x in rows]
         lines = [number for number, _ in found]
-        return Chunk(named_rows(rows), targets, None, None, lines, note=note), [*bad, *refused]
+        samples = dataclasses.replace(named_rows(rows), is_zero=self._namespaces.is_word)
+        return Chunk(samples, targets, None, None, lines, note=note), [*bad, *refused]
 
     def _sample(self, line: str) -> Sample:
         try:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from gln.engine.model.sample_weights import STREAM_WEIGHT
-from gln.engine.streaming.named_rows import named_rows
+from gln.engine.streaming.named_rows import always, named_rows
 from gln.engine.streaming.values import MOST
 from gln.stream.chunks import Chunk, Wanted
 from gln.stream.kinds import is_numeric, label_of, number_of, shown
@@ -48,7 +48,7 @@ class Examples:
         found, refused, note = self._namespaces.features([(number, example.sample) for number, example in good])
         lines, features = [number for number, _ in found], [x for _, x in found]
         labels, weights, tags = zip(*(starts[number] for number in lines), strict=True) if found else ((), (), ())
-        rows = dataclasses.replace(named_rows(features), is_sparse=True)
+        rows = dataclasses.replace(named_rows(features), is_zero=always)
         return Chunk(rows, list(labels), list(weights), list(tags), lines, note=note), [*bad, *refused]
 
 

@@ -9,7 +9,6 @@ a sample of weight 2 may occur twice.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.sparse import csc_array, issparse
 
-from gln.engine.batches import dense, spread
+from gln.engine.batches import chunks, dense, spread
 from gln.engine.jit import WritableArrays, compiled
 
 NONE = -1  # in place of a second feature
@@ -49,19 +48,7 @@ class BinMeans(WritableArrays):
     values: np.ndarray  # (cells of all grids, C) float32
 
     def __post_init__(self) -> None:
-        self._check()
-        stops = np.cumsum(self.sizes)
-        self.first_bins, self.first_ends = stops - self.sizes, stops - self.sizes - np.arange(len(self.sizes))
-        padded = np.pad(self.cells, [(0, 0), (0, 1)])  # one more bin, of no feature
-        counts = np.stack([1 + np.maximum.reduceat(cells, [*self.first_bins, stops[-1]]) for cells in padded])
-        self.kinds = (self.grids[:, 1] != NONE).astype(int)  # 0 for grids of one feature, 1 of two
-        heights, self.widths = counts[self.kinds, self.grids.T]
-        self.starts = np.cumsum(heights * self.widths) - heights * self.widths  # each grid's first cell
-        if len(self.values) != (heights * self.widths).sum():
-            raise ValueError(f"cells: expected {(heights * self.widths).sum()} values, got {len(self.values)}")
-
-    def _check(self) -> None:
-        """Raise ValueError unless the fields fit together: compiled loops do not check, and a file may be changed."""
+        """Raises ValueError unless the fields fit together: compiled loops do not check, and a file may be changed."""
         features, bins = len(self.sizes), self.sizes.sum()
         kinds = [array.dtype.kind for array in (self.sizes, self.cells, self.grids, self.ends, self.values)]
         if kinds != ["i", "i", "i", "f", "f"] or self.sizes.ndim != 1 or self.sizes.min() < 1:
@@ -72,6 +59,15 @@ class BinMeans(WritableArrays):
         self.grids = np.where(self.grids == [NONE, features], NONE, self.grids)  # older files have F for no feature
         if not ((self.grids >= [0, NONE]) & (self.grids < features)).all():
             raise ValueError(f"cells: expected pairs of {features} features, got {self.grids.tolist()}")
+        self.first_bins = np.cumsum(self.sizes) - self.sizes
+        self.first_ends = self.first_bins - np.arange(features)
+        padded = np.pad(self.cells, [(0, 0), (0, 1)])  # one more bin, of no feature
+        counts = np.stack([1 + np.maximum.reduceat(cells, [*self.first_bins, bins]) for cells in padded])
+        self.kinds = (self.grids[:, 1] != NONE).astype(int)  # 0 for grids of one feature, 1 of two
+        heights, self.widths = counts[self.kinds, self.grids.T]
+        self.starts = np.cumsum(heights * self.widths) - heights * self.widths  # each grid's first cell
+        if len(self.values) != (heights * self.widths).sum():
+            raise ValueError(f"cells: expected {(heights * self.widths).sum()} values, got {len(self.values)}")
 
     @property
     def columns(self) -> int:
@@ -80,7 +76,7 @@ class BinMeans(WritableArrays):
     @property
     def features(self) -> np.ndarray:  # (E, 2)
         """The two features of each column, or the only one twice."""
-        return np.where(self.grids == NONE, self.grids[:, :1], self.grids).repeat(self.values.shape[1], axis=0)
+        return features_of(self.grids, self.values.shape[1])
 
     def transform(self, samples: np.ndarray) -> np.ndarray:  # (F, B) -> (E, B) float32
         return self.predict(samples, self.values[None], np.zeros(samples.shape[1], int))
@@ -94,6 +90,10 @@ class BinMeans(WritableArrays):
         grids = self.grids, self.kinds, self.widths, self.starts
         compiled(_look_up)(np.ascontiguousarray(samples, np.float64), folds, *bins, *grids, values, predictions)
         return predictions
+
+
+def features_of(grids: np.ndarray, heads: int) -> np.ndarray:  # (G, 2) -> (E, 2)
+    return np.where(grids == NONE, grids[:, :1], grids).repeat(heads, axis=0)
 
 
 def _look_up(
@@ -138,36 +138,28 @@ def _look_up(
 
 
 def fit_bin_means(
-    samples: Any,
-    indices: np.ndarray,
-    targets: np.ndarray,
-    weights: np.ndarray,
-    folds: np.ndarray,
-    levels: Mapping[int, int],
-    rng: np.random.RandomState,
+    samples: Any,  # (N, F), with categories as codes
+    indices: np.ndarray,  # (V,), of the samples to count
+    targets: np.ndarray,  # (V,) class numbers, or (T, V) standardised numbers
+    weights: np.ndarray,  # (V,)
+    folds: np.ndarray,  # (V,), the fold that each is in
+    levels: Mapping[int, int],  # the number of levels of each category, by feature
+    rng: np.random.RandomState,  # draws the pairs to choose from, if there are many
 ) -> tuple[BinMeans | None, np.ndarray | None]:
-    """The means of a table's bins, and out-of-fold predictions for its samples, (N, E); None if no feature varies.
-
-    Args:
-        samples: (N, F), with categories as codes.
-        indices: of the samples to count, (V,).
-        targets: class numbers (V,), or standardised numbers (T, V).
-        weights: (V,).
-        folds: (V,), the fold that each is in.
-        levels: the number of levels of each category, by feature.
-        rng: draws the pairs to choose from, if there are many.
-    """
+    """The means of a table's bins, and out-of-fold predictions for its samples, (N, E); None if no feature varies."""
     binnings, bins = _binned(samples, indices, levels)
     classes = int(targets.max()) + 1 if targets.ndim == 1 else None
     targets = targets if classes else targets.clip(-MAX_VALUE, MAX_VALUE)
     binned = BinnedSamples(bins, targets, weights, folds, classes)
     # A pair has about as many cells as there are samples, since more would make files large and add little.
     bits = int(np.clip(np.round(np.log2(max(1, weights.sum())) / 2), 2, BITS))
-    kinds = [(grids, depth) for grids, depth in zip(_grids(binned, rng), (BITS, bits), strict=True) if len(grids)]
-    if not kinds:
+    singles, pairs = _grids(binned, rng)
+    grids = np.concatenate([singles, pairs])
+    if len(grids) == 0:
         return None, None
-    values = np.concatenate([_values(binned, binnings, *kind) for kind in kinds], axis=1)
-    grids = np.concatenate([grids for grids, _ in kinds])
+    values = np.concatenate(
+        [*_values(binned, binnings, singles, BITS), *_values(binned, binnings, pairs, bits)], axis=1
+    )
     # Other features need no bins.
     binnings = [binning if feature in grids else binnings[NONE] for feature, binning in enumerate(binnings[:-1])]
     cells = np.stack([np.concatenate([binning.at(depth)[1] for binning in binnings]) for depth in (BITS, bits)])
@@ -176,8 +168,7 @@ def fit_bin_means(
     of_samples = np.zeros(samples.shape[0], int)
     of_samples[indices] = folds
     predictions = np.empty((len(of_samples), means.columns), np.float32)
-    for start in range(0, len(predictions), AT_ONCE):
-        chunk = slice(start, start + AT_ONCE)
+    for chunk in chunks(len(predictions), AT_ONCE):
         predictions[chunk] = means.predict(dense(samples[chunk]).T, values, of_samples[chunk]).T
     return means, predictions
 
@@ -253,26 +244,27 @@ class BinnedSamples(NamedTuple):
         targets, weights, folds = self.targets[..., places], self.weights[places], self.folds[places]
         return BinnedSamples(self.cells[:, places], targets, weights, folds, self.classes)
 
-    def means(self, grids: np.ndarray, depth: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """For a few of the grids at a time, the means of their cells, and the sums of each fold.
+    def means(self, grids: np.ndarray, depth: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """A few of the grids at a time, with the means of their cells and the sums of each fold.
 
         All grids must be of one feature, or all of two. The means are those without each fold, and then those of all.
         Sums are those of weights, and then of the heads' targets.
 
-        Shapes: (G, 2) -> (C, R + 1, g, cells), (1 + C, R, g, cells).
+        Shapes: (G, 2) -> (g, 2), (C, R + 1, g, cells), (1 + C, R, g, cells).
         """
         width, folds = (1 << depth) + 1, int(self.folds.max()) + 1
         height = width if (grids[:, 1] != NONE).all() else 1
         size = width * height
         step = max(1, min(NUMBERS // (size * folds * self.heads), 4 * NUMBERS // len(self.folds)))
         for start in range(0, len(grids), step):
-            first, second = self.cells[grids[start : start + step].T].astype(int) >> (BITS - depth)
+            chunk = grids[start : start + step]
+            first, second = self.cells[chunk.T].astype(int) >> (BITS - depth)
             of_folds = self.folds * len(first) + np.arange(len(first))[:, None]
             sums = self._sums(of_folds * size + first * height + second, folds * len(first) * size)
             sums = sums.reshape(-1, folds, len(first), width, height)
             whole = sums.sum(axis=1, keepdims=True)
             means = _shrunken_means(np.concatenate([whole - sums, whole], axis=1))
-            yield means.reshape(*means.shape[:3], size), sums.reshape(*sums.shape[:3], size)
+            yield chunk, means.reshape(*means.shape[:3], size), sums.reshape(*sums.shape[:3], size)
 
     def _sums(self, cells: np.ndarray, size: int) -> np.ndarray:  # (g, V), below `size` -> (1 + C, size)
         """The weight of the samples in each cell, and the sums of the heads' targets."""
@@ -309,25 +301,23 @@ def _halved(sums: np.ndarray) -> np.ndarray:  # (..., W, H) -> (..., W // 2 + 1,
     return joined
 
 
-def _values(binned: BinnedSamples, binnings: list[Binning], grids: np.ndarray, depth: int) -> np.ndarray:
-    """The predictions of cells, without each fold and then by all: logits or numbers, with 0 for the average.
+def _values(binned: BinnedSamples, binnings: list[Binning], grids: np.ndarray, depth: int) -> Iterator[np.ndarray]:
+    """The predictions of each grid's cells, without each fold and then by all: logits or numbers, 0 for the average.
 
-    Shapes: (G, 2) -> (R + 1, cells, C).
+    Shapes: (G, 2) -> (R + 1, cells, C) for each grid.
     """
-    used, values, done = [binning.at(depth)[0] for binning in binnings], [], 0
+    used = [binning.at(depth)[0] for binning in binnings]
     seen = [len(cells) - (1 not in row >> BITS) for cells, row in zip(used, binned.cells[:-1], strict=False)] + [1]
-    for means, sums in binned.means(grids, depth):
+    for chunk, means, sums in binned.means(grids, depth):
         if binned.classes is not None:
             means = means.clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY)
             means = (np.log(means) - np.log1p(-means)) * LOGIT_FACTOR
         means -= ((means[:, :-1] * sums[0]).sum(axis=(1, 3)) / binned.weights.sum())[:, None, :, None]
-        for place, (first, second) in enumerate(grids[done : done + means.shape[2]]):
-            height = means.shape[3] // ((1 << depth) + 1)
-            of_grid = means[:, :, place, used[first][:, None] * height + used[second]]  # (C, R + 1, w, h)
-            of_grid[:, :, seen[first] :] = of_grid[..., seen[second] :] = 0  # a value that was never missing before
-            values.append(of_grid.reshape(*of_grid.shape[:2], -1).transpose(1, 2, 0).astype(np.float32))
-        done += means.shape[2]
-    return np.concatenate(values, axis=1)
+        height = means.shape[3] // ((1 << depth) + 1)
+        for place, (first, second) in enumerate(chunk):
+            values = means[:, :, place, used[first][:, None] * height + used[second]]  # (C, R + 1, w, h)
+            values[:, :, seen[first] :] = values[..., seen[second] :] = 0  # a value that was never missing before
+            yield values.reshape(*values.shape[:2], -1).transpose(1, 2, 0).astype(np.float32)
 
 
 # ---- Choosing grids --------------------------------------------------------------------------------------------------
@@ -336,16 +326,16 @@ def _values(binned: BinnedSamples, binnings: list[Binning], grids: np.ndarray, d
 def _grids(binned: BinnedSamples, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:  # -> (G, 2) twice
     """Single features and pairs to count. A feature of two values is already all that its cells could predict."""
     counts = np.array([len(np.unique(cells)) for cells in binned.cells[:-1]], int)
-    varied = np.stack([np.flatnonzero(counts > 1), np.full((counts > 1).sum(), NONE)], axis=1)
-    singles = varied[counts[varied[:, 0]] > 2]
-    pairs = _pairs_to_try(varied[:, 0], rng)
+    features = np.flatnonzero(counts > 1)
+    varied = np.column_stack([features, np.full(len(features), NONE)])
+    singles, pairs = varied[counts[features] > 2], _pairs_to_try(features, rng)
     most = MOST_COLUMNS // binned.heads
     most_pairs = min(MOST_GRIDS_OF_TWO, max(0, most - len(singles)))
     if len(singles) <= most and len(pairs) <= most_pairs:
         return singles, pairs
     tried = binned.take(spread(len(binned.folds), TRIED_ON))
     errors = np.full(len(counts), np.inf)
-    errors[varied[:, 0]] = _errors(tried, varied)
+    errors[features] = _errors(tried, varied)
     singles = _best(singles, -errors[singles[:, 0]], most)
     if most_pairs > 0:
         pairs = _best(pairs, errors[pairs].min(axis=1) - _errors(tried, pairs), most_pairs)
@@ -355,7 +345,7 @@ def _grids(binned: BinnedSamples, rng: np.random.RandomState) -> tuple[np.ndarra
 def _pairs_to_try(features: np.ndarray, rng: np.random.RandomState) -> np.ndarray:  # (n,) -> (at most TRIED_PAIRS, 2)
     """All pairs, or random ones if there are too many to try."""
     if math.comb(len(features), 2) <= TRIED_PAIRS:
-        return np.array([*itertools.combinations(features, 2)], int).reshape(-1, 2)
+        return features[np.column_stack(np.triu_indices(len(features), 1))]
     drawn = np.sort(rng.choice(features, (4 * TRIED_PAIRS, 2)), axis=1)  # a pair may be of one feature twice
     pairs = np.unique(drawn[drawn[:, 0] < drawn[:, 1]], axis=0)
     return rng.permutation(pairs)[:TRIED_PAIRS]
@@ -368,7 +358,7 @@ def _best(grids: np.ndarray, gains: np.ndarray, most: int) -> np.ndarray:  # (G,
 def _errors(binned: BinnedSamples, grids: np.ndarray) -> np.ndarray:  # (G, 2) -> (G,)
     """The squared error of each grid's out-of-fold means, but for what is the same for all grids."""
     errors = []
-    for means, sums in binned.means(grids, TRIED_BITS):
+    for _, means, sums in binned.means(grids, TRIED_BITS):
         held_out = means[:, :-1]
         errors.append(((sums[:1] * held_out - 2 * sums[1:]) * held_out).sum(axis=(0, 1, 3)))
     return np.concatenate(errors)

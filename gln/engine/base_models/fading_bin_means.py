@@ -8,7 +8,6 @@ Shapes: B samples, D columns, C heads, G grids (single columns and pairs of them
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
@@ -16,8 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gln.engine.base_models.bin_means import LOGIT_FACTOR, MIN_PROBABILITY, NONE, STRENGTH
-from gln.engine.jit import WritableArrays
+from gln.engine.base_models.bin_means import LOGIT_FACTOR, MIN_PROBABILITY, NONE, STRENGTH, features_of
 
 # Log-loss and errors of streams are the same within .001 for 30 to 60 grids, pairs of 3 to 5 bits, strengths of 2 to 8
 # and counts of 40 to 300 a cell; where classes follow the last ones, as prices do, 100 is better than 300.
@@ -29,59 +27,36 @@ MOST_COUNT = 100.0  # of a cell, in samples
 STEEP = 1.7  # of the logistic function that maps standardised values to (0, 1), about that of the normal distribution
 
 
-class BinCounts(NamedTuple):
-    """The state of `FadingBinMeans`, as compiled loops take it."""
-
-    grids: np.ndarray  # (G, 2)
-    starts: np.ndarray  # (G,), the first cell of each grid
-    counts: np.ndarray  # (cells of all grids, C)
-    sums: np.ndarray  # (cells of all grids, C)
-    totals: np.ndarray  # (2, C)
-
-
-@dataclasses.dataclass
-class FadingBinMeans(WritableArrays):
+class FadingBinMeans(NamedTuple):
     """What the cells of a sample predict for the heads: half logits or numbers, with 0 for the mean of all samples."""
 
-    are_classes: bool  # the targets
     grids: np.ndarray  # (G, 2), columns; NONE as the second of a single one
     counts: np.ndarray  # (cells of all grids, C)
     sums: np.ndarray  # (cells of all grids, C)
     totals: np.ndarray  # (2, C), counts and sums of all samples
 
-    def __post_init__(self) -> None:
-        """Raises ValueError unless the fields fit together: compiled loops do not check, and a file may be changed."""
-        sizes = _sizes(self.grids)
-        self._starts = np.cumsum(sizes) - sizes
-        shape = sizes.sum(), self.totals.shape[1]
+    @classmethod
+    def start(cls, columns: Sequence[int], heads: int) -> FadingBinMeans:
+        """Before the first sample, for these columns."""
+        counts, sums = np.zeros((2, 0, heads))
+        return cls(np.zeros((0, 2), int), counts, sums, np.zeros((2, heads))).with_columns(columns)
+
+    def check(self) -> None:
+        """Raise ValueError unless the arrays fit together: compiled loops do not check, and a file may be changed."""
+        shape = _sizes(self.grids).sum(), self.heads
         if not (self.counts.shape == self.sums.shape == shape and len(self.totals) == 2 and self.grids.shape[1] == 2):
             raise ValueError(f"cells: expected counts and sums of shape {shape}, got {self.counts.shape}")
         if (self.grids < (0, NONE)).any():
             raise ValueError(f"cells: expected grids of columns from 0, got {self.grids.tolist()}")
-
-    @classmethod
-    def start(cls, columns: Sequence[int], heads: int, are_classes: bool) -> FadingBinMeans:
-        """Before the first sample, for these columns."""
-        counts, sums = np.zeros((2, 0, heads))
-        return cls(are_classes, np.zeros((0, 2), int), counts, sums, np.zeros((2, heads))).with_columns(columns)
 
     @property
     def heads(self) -> int:
         return self.totals.shape[1]
 
     @property
-    def columns(self) -> int:
-        """The number of values."""
-        return len(self.grids) * self.heads
-
-    @property
     def features(self) -> np.ndarray:  # (E, 2)
         """The two columns of each value, or the only one twice."""
-        return np.where(self.grids == NONE, self.grids[:, :1], self.grids).repeat(self.heads, axis=0)
-
-    @property
-    def bin_counts(self) -> BinCounts:
-        return BinCounts(self.grids, self._starts, self.counts, self.sums, self.totals)
+        return features_of(self.grids, self.heads)
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
 
@@ -94,10 +69,9 @@ class FadingBinMeans(WritableArrays):
         if len(pairs) > room:
             pairs = [pairs[i] for i in np.random.RandomState(len(known)).permutation(len(pairs))[:room]]
         new = np.array([*singles, *pairs], int).reshape(-1, 2)
-        cells = np.zeros((_sizes(new).sum(), self.heads))
-        counts, sums = np.concatenate([self.counts, cells]), np.concatenate([self.sums, cells])
-        grown = FadingBinMeans(self.are_classes, np.concatenate([self.grids, new]), counts, sums, self.totals)
-        return grown._within_room()
+        cells = [(0, _sizes(new).sum()), (0, 0)]
+        counts, sums = np.pad(self.counts, cells), np.pad(self.sums, cells)
+        return FadingBinMeans(np.concatenate([self.grids, new]), counts, sums, self.totals)._within_room()
 
     def with_class(self) -> FadingBinMeans:
         """A copy with one more class, of which no sample so far was; one head of two classes becomes two."""
@@ -108,23 +82,20 @@ class FadingBinMeans(WritableArrays):
         counts = np.concatenate([counts, counts[:, :1]], axis=1)
         sums = np.pad(sums, [(0, 0), (0, 1)])
         totals = np.concatenate([totals, [totals[0, :1], [0.0]]], axis=1)
-        return FadingBinMeans(self.are_classes, self.grids, counts, sums, totals)._within_room()
+        return FadingBinMeans(self.grids, counts, sums, totals)._within_room()
 
     def with_outputs(self, kept: Sequence[int], new: int) -> FadingBinMeans:
         """A copy of the heads `kept`, in this order, followed by `new` new ones."""
         arrays = [np.pad(array[:, list(kept)], [(0, 0), (0, new)]) for array in (self.counts, self.sums, self.totals)]
-        return FadingBinMeans(self.are_classes, self.grids, *arrays)._within_room()
+        return FadingBinMeans(self.grids, *arrays)._within_room()
 
     def _within_room(self) -> FadingBinMeans:
         """A copy with fewer pairs, or without grids if there is no room for all columns."""
         singles, most = self.grids[:, 1] == NONE, _most_grids(self.heads)
-        if len(singles) <= most:
-            return self
         kept = singles | ((~singles).cumsum() <= most - singles.sum())
-        if singles.sum() > most:
-            kept = np.zeros_like(singles)
+        kept &= singles.sum() <= most
         cells = kept.repeat(_sizes(self.grids))
-        return FadingBinMeans(self.are_classes, self.grids[kept], self.counts[cells], self.sums[cells], self.totals)
+        return FadingBinMeans(self.grids[kept], self.counts[cells], self.sums[cells], self.totals)
 
 
 def _most_grids(heads: int) -> int:
@@ -143,14 +114,14 @@ def logit(p: float) -> float:
 
 def predict_bin_means(
     z: np.ndarray,  # (D, B)
-    bin_counts: BinCounts,
+    means: FadingBinMeans,  # changed if targets are known
     are_classes: bool,
     targets: np.ndarray,  # (C, B)
     step_sizes: np.ndarray,  # (B,)
     predicted: np.ndarray,  # (E, B), filled
 ) -> None:
     """Predict each sample, and then count it for the heads whose target is known."""
-    grids, starts, counts, sums, totals = bin_counts
+    grids, counts, sums, totals = means
     heads, bins = targets.shape[0], np.zeros(len(z), np.int64)
     cells, deepest = np.zeros(len(DEPTHS), np.int64), DEPTHS[-1]
     roots, root_logits = np.zeros(heads), np.zeros(heads)
@@ -160,15 +131,20 @@ def predict_bin_means(
         for head in range(heads):
             roots[head] = (totals[1, head] + 0.5 * are_classes) / (totals[0, head] + 1)
             root_logits[head] = logit(roots[head]) if are_classes else 0.0
+            if math.isfinite(targets[head, b]):
+                totals[0, head] += step_sizes[b]
+                totals[1, head] += step_sizes[b] * targets[head, b]
+        start = 0  # of the cells of a grid
         for grid in range(len(grids)):
             first, second = grids[grid, 0], grids[grid, 1]
             if second == NONE:
                 used = len(DEPTHS)
                 for i in range(used):
-                    cells[i] = starts[grid] + FIRST_CELLS[i] + (bins[first] >> (deepest - DEPTHS[i]))
+                    cells[i] = start + FIRST_CELLS[i] + (bins[first] >> (deepest - DEPTHS[i]))
             else:
                 used, coarse = 1, deepest - PAIR_DEPTH
-                cells[0] = starts[grid] + ((bins[first] >> coarse) << PAIR_DEPTH) + (bins[second] >> coarse)
+                cells[0] = start + ((bins[first] >> coarse) << PAIR_DEPTH) + (bins[second] >> coarse)
+            start += CELLS_OF_ONE if second == NONE else CELLS_OF_TWO
             for head in range(heads):
                 mean, y = roots[head], targets[head, b]
                 for i in range(used):
@@ -183,7 +159,3 @@ def predict_bin_means(
                 predicted[grid * heads + head, b] = (
                     LOGIT_FACTOR * (logit(mean) - root_logits[head]) if are_classes else mean
                 )
-        for head in range(heads):
-            if math.isfinite(targets[head, b]):
-                totals[0, head] += step_sizes[b]
-                totals[1, head] += step_sizes[b] * targets[head, b]

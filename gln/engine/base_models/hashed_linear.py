@@ -1,9 +1,9 @@
 """Linear models of all that a sample holds: numbers, levels of categories, words, and feature crosses.
 
 A term is a number, a level, a word, or a cross: a level together with one of the others. A hash of what a term is finds
-its slot in a table, which has its weights and its learning rate. Slots are used as terms are first seen. A term that has
-none predicts 0. When the largest table is full, the half of the terms with the smallest sums of squared gradients, those
-that were rarely seen or always expected, are forgotten.
+its slot in a table, which has its weights and its learning rate. Slots are used as terms are first seen; a term without
+one predicts 0. When the largest table is full, the half of the terms with the smallest sums of squared gradients are
+forgotten, those that were rarely seen or always expected.
 
 Shapes: B samples, F features, D columns made from them, C heads, M models, S slots, T terms of all samples.
 """
@@ -291,7 +291,7 @@ def slots_of(found: np.ndarray, keys: np.ndarray, writes: bool) -> np.ndarray:
 
 
 def find_terms(terms: Terms, b: int, table: HashTable, learns: bool, places: np.ndarray, scaled: np.ndarray) -> None:
-    """Fill `places` with the slots of the terms of sample b, and `scaled` with their values, 0 for those without one."""
+    """Fill `places` with the slots of sample b's terms, and `scaled` with their values, 0 for one without a slot."""
     keys, scales, _, _, used = table
     for i in range(terms.starts[b], terms.starts[b + 1]):
         slot, value = slot_of(keys, terms.keys[i]), terms.values[i]

@@ -8,44 +8,28 @@ Shapes: B samples, C heads, D columns, K inputs.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from gln.engine.jit import WritableArrays
+from gln.engine.preprocessing.basis_expansion import with_distances
 
 MOST_INPUTS = 129  # a constant, and 64 columns with their distances; later columns are left out
 
 
-class Squares(NamedTuple):
-    """The state of `LeastSquares`, as compiled loops take it."""
+class LeastSquares(NamedTuple):
+    """A linear model of each head, with the least squared errors and weights over all samples so far."""
 
     weights: np.ndarray  # (C, K), the first of a constant
     inverses: np.ndarray  # (C, K, K), of the sum of products of inputs and of the identity
-
-
-NO_SQUARES = Squares(np.zeros((0, 0)), np.zeros((0, 0, 0)))
-
-
-@dataclasses.dataclass
-class LeastSquares(WritableArrays):
-    """A linear model of each head, with the least squared errors and weights over all samples so far."""
-
-    weights: np.ndarray  # (C, K)
-    inverses: np.ndarray  # (C, K, K)
 
     @classmethod
     def start(cls, heads: int, columns: int) -> LeastSquares:
         """Before the first sample."""
         size = min(1 + 2 * columns, MOST_INPUTS)
         return cls(np.zeros((heads, size)), np.tile(np.eye(size), (heads, 1, 1)))
-
-    @property
-    def squares(self) -> Squares:
-        return Squares(self.weights, self.inverses)
 
     def with_columns(self, columns: int) -> LeastSquares:
         """A copy with room for so many columns, of which new ones are last."""
@@ -59,13 +43,10 @@ class LeastSquares(WritableArrays):
         grown.weights[: len(kept)], grown.inverses[: len(kept)] = self.weights[list(kept)], self.inverses[list(kept)]
         return grown
 
-    def explain(self, z: np.ndarray, both: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
-        """Contributions of columns and a constant, which add up to the predictions.
-
-        Shapes: (D, B), (2 D, B) -> (C, B, D), (C, B).
-        """
+    def explain(self, z: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:  # (D, B) -> (C, B, D), (C, B)
+        """Contributions of columns and a constant, which add up to the predictions."""
         size = self.weights.shape[1] - 1
-        products = self.weights[:, 1:, None] * both[:size]  # (C, K - 1, B)
+        products = self.weights[:, 1:, None] * with_distances(z)[:size]  # (C, K - 1, B)
         found = np.zeros((len(self.weights), z.shape[1], len(z)))
         found[..., : size // 2] = products.reshape(len(products), -1, 2, z.shape[1]).sum(axis=2).swapaxes(1, 2)
         constant = np.broadcast_to(self.weights[:, :1], found.shape[:2])
@@ -75,25 +56,24 @@ class LeastSquares(WritableArrays):
 
     def fits(self, columns: int, heads: int) -> bool:
         """Whether these are for so many columns and heads: compiled loops do not check."""
-        wanted = LeastSquares.start(heads, columns)
-        return self.weights.shape == wanted.weights.shape and self.inverses.shape == wanted.inverses.shape
+        return [array.shape for array in self] == [array.shape for array in LeastSquares.start(heads, columns)]
 
 
 def predict_least_squares(
-    squares: Squares,
+    model: LeastSquares,  # changed if it learns
     inputs: np.ndarray,  # (2 D, B)
     limit: float,
-    targets: np.ndarray,  # (C, B)
+    targets: np.ndarray,  # (C, B), see `OnlineBaseModels.predict`
     step_sizes: np.ndarray,  # (B,)
     learns: bool,
     predictions: np.ndarray,  # (C, B), filled
 ) -> None:
-    """Predict each sample, and then learn it if this `learns`; arguments as for `OnlineBaseModels.learn`.
+    """Predict each sample, and then learn it if this `learns`.
 
     The inverses change by one product of inputs at a time. Source: J. Sherman and W. J. Morrison, Adjustment of an
     Inverse Matrix Corresponding to a Change in One Element of a Given Matrix, 1950.
     """
-    weights, inverses = squares
+    weights, inverses = model
     heads, size = weights.shape
     x, gains = np.ones(size), np.empty(size)
     for b in range(inputs.shape[1]):

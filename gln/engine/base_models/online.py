@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gln.engine.base_models.fading_bin_means import BinCounts, FadingBinMeans, logit, predict_bin_means
+from gln.engine.base_models.fading_bin_means import FadingBinMeans, logit, predict_bin_means
 from gln.engine.base_models.hashed_linear import (
     PREDICT_LINEAR,
     TERMS_OF,
@@ -20,10 +20,12 @@ from gln.engine.base_models.hashed_linear import (
     predict_linear,
     terms_of,
 )
-from gln.engine.base_models.least_squares import NO_SQUARES, LeastSquares, Squares, predict_least_squares
+from gln.engine.base_models.least_squares import LeastSquares, predict_least_squares
 from gln.engine.batches import Words, dense
 from gln.engine.jit import compiled, plain
-from gln.engine.preprocessing.basis_expansion import fill_distances, with_distances
+from gln.engine.preprocessing.basis_expansion import fill_distances
+
+NO_LEAST_SQUARES = LeastSquares.start(heads=0, columns=0)
 
 
 @dataclasses.dataclass
@@ -41,34 +43,28 @@ class OnlineBaseModels:
     ) -> OnlineBaseModels:
         """Before the first sample; `crosses` if there are categories, and bins of these columns if it `uses_bins`."""
         linear = HashedLinear.start(heads, are_classes)
-        bin_means = FadingBinMeans.start(columns if uses_bins else (), heads, are_classes)
+        bin_means = FadingBinMeans.start(columns if uses_bins else (), heads)
         return cls(linear.with_crosses() if crosses else linear, bin_means, uses_bins)
 
-    def learn(
+    def predict(
         self,
-        z: np.ndarray,
-        features: np.ndarray,
+        z: np.ndarray,  # (D, B) float32, standardised columns
+        features: np.ndarray,  # (F, B), with codes for categories, and NaN for missing values
         words: Words,
-        columns: np.ndarray,
-        targets: np.ndarray,
-        step_sizes: np.ndarray | None = None,
+        columns: np.ndarray,  # (F,), the column of each number, -1 for a category
+        targets: np.ndarray | None = None,  # (C, B), infinity if a head does not even predict, NaN if it only predicts
+        step_sizes: np.ndarray | None = None,  # (B,), the fraction of a step that each sample makes; None is whole
     ) -> np.ndarray:
-        """Predict samples, and learn each before the next.
-
-        Args:
-            z: (D, B) float32, standardised columns.
-            features: (F, B), with codes for categories, and NaN for missing values.
-            words: of the samples.
-            columns: (F,), the column of each number, -1 for a category.
-            targets: (C, B); with infinity a head neither predicts nor learns, with NaN it does not learn.
-            step_sizes: (B,), the fraction of a step that each sample makes. None is a whole step.
+        """Predict samples, and if there are targets, learn each before the next.
 
         Returns all inputs of networks, (D + L + E + 2 D, B) float32: z, the predictions of linear models and of bin
         means, and z with its distances from the mean.
         """
-        targets, count = plain(targets), z.shape[1]
+        learns, count = targets is not None, z.shape[1]
+        targets = np.full((self.linear.heads, count), np.nan) if targets is None else plain(targets)
         step_sizes = np.ones(count) if step_sizes is None else plain(step_sizes)
-        inputs, done = self._predict(z, features, words, columns, targets, step_sizes, True)
+        samples = z, plain(dense(features)), *self.arguments, words, columns
+        inputs, done = compiled(predict_base_models, *HELPERS)(*samples, targets, step_sizes, learns)
         if done < count:  # more slots are needed
             terms = self.linear.terms(features, words, z, columns)
             predictions = self.linear.learn(terms, targets, step_sizes, done)
@@ -76,20 +72,12 @@ class OnlineBaseModels:
             inputs[end - len(predictions) : end, done:] = predictions[:, done:]
         return inputs
 
-    def transform(self, z: np.ndarray, features: np.ndarray, words: Words, columns: np.ndarray) -> np.ndarray:
-        """Predict samples; arguments and result as for `learn`."""
-        nothing = np.full((self.linear.heads, z.shape[1]), np.nan)
-        return self._predict(z, features, words, columns, nothing, nothing[0], False)[0]
-
-    def _predict(self, z: np.ndarray, features: np.ndarray, *rest: Any) -> tuple[np.ndarray, int]:
-        return compiled(predict_base_models, *HELPERS)(z, plain(dense(features)), *self.arguments, *rest)
-
     @property
     def arguments(self) -> tuple[Any, ...]:
         """What `predict_base_models` takes of these."""
-        linear, squares = self.linear, NO_SQUARES if self.least_squares is None else self.least_squares.squares
+        linear, least_squares = self.linear, self.least_squares or NO_LEAST_SQUARES
         options = linear.models > 1, linear.limit, linear.max_slots
-        return *options, linear.table, squares, self.bin_means.bin_counts, linear.are_classes
+        return *options, linear.table, least_squares, self.bin_means, linear.are_classes
 
     @property
     def models(self) -> int:
@@ -115,8 +103,8 @@ class OnlineBaseModels:
         columns."""
         linear = self.linear.with_crosses() if crosses and self.linear.models == 1 else self.linear
         bin_means = self.bin_means.with_columns(columns) if self.uses_bins and columns else self.bin_means
-        squares = None if self.least_squares is None else self.least_squares.with_columns(size)
-        return OnlineBaseModels(linear, bin_means, self.uses_bins, squares)
+        least_squares = None if self.least_squares is None else self.least_squares.with_columns(size)
+        return OnlineBaseModels(linear, bin_means, self.uses_bins, least_squares)
 
     def with_class(self, count: int) -> OnlineBaseModels:
         """With one more class, after this many samples."""
@@ -125,8 +113,8 @@ class OnlineBaseModels:
     def with_outputs(self, kept: Sequence[int], new: int) -> OnlineBaseModels:
         """With the heads `kept`, in this order, and new ones."""
         linear, bin_means = self.linear.with_outputs(kept, new), self.bin_means.with_outputs(kept, new)
-        squares = None if self.least_squares is None else self.least_squares.with_outputs(kept, new)
-        return OnlineBaseModels(linear, bin_means, self.uses_bins, squares)
+        least_squares = None if self.least_squares is None else self.least_squares.with_outputs(kept, new)
+        return OnlineBaseModels(linear, bin_means, self.uses_bins, least_squares)
 
     # ---- Explaining --------------------------------------------------------------------------------------------------
 
@@ -141,33 +129,42 @@ class OnlineBaseModels:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Contributions of features and words, and a constant, which add up to the predictions of linear models.
 
-        Shapes: arguments as for `learn`, the feature of each column (D,), and as for `HashedLinear.explain` the
+        Shapes: arguments as for `predict`, the feature of each column (D,), and as for `HashedLinear.explain` the
         features and words (n,) -> (L, B, n), (L, B).
         """
         hashed, constant = self.linear.explain(self.linear.terms(features, words, z, columns), known)
         if self.least_squares is None:
             return hashed, constant
-        of_columns, of_all = self.least_squares.explain(z, with_distances(z), self.linear.limit)
+        of_columns, of_all = self.least_squares.explain(z, self.linear.limit)
         of_features = of_columns @ (feature_of[:, None] == known)
         return np.concatenate([of_features, hashed]), np.concatenate([of_all, constant])
 
     # ---- State -------------------------------------------------------------------------------------------------------
 
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Copies arrays: joblib passes large ones to its processes memory-mapped and read-only."""
+        vars(self).update(state)
+        self.bin_means = FadingBinMeans(*map(np.array, self.bin_means))
+        if self.least_squares is not None:
+            self.least_squares = LeastSquares(*map(np.array, self.least_squares))
+
     def state(self) -> dict[str, Any]:
-        state = {"linear": self.linear.state(), "cells": self.bin_means.state(), "counts": self.uses_bins}
-        return state if self.least_squares is None else state | {"least_squares": self.least_squares.state()}
+        state = {"linear": self.linear.state(), "cells": self.bin_means._asdict(), "counts": self.uses_bins}
+        return state if self.least_squares is None else state | {"least_squares": self.least_squares._asdict()}
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> OnlineBaseModels:
         """The base models whose `state` this was. Raises ValueError for parts that do not fit together."""
-        squares = LeastSquares(**state["least_squares"]) if "least_squares" in state else None
-        return cls(HashedLinear(**state["linear"]), FadingBinMeans(**state["cells"]), bool(state["counts"]), squares)
+        bin_means = FadingBinMeans(*(state["cells"][name] for name in FadingBinMeans._fields))
+        bin_means.check()
+        least_squares = LeastSquares(**state["least_squares"]) if "least_squares" in state else None
+        return cls(HashedLinear(**state["linear"]), bin_means, bool(state["counts"]), least_squares)
 
     def fits(self, columns: int, heads: int) -> bool:
         """Whether these are for so many columns and heads: compiled loops do not check."""
-        squares_fit = self.least_squares is None or self.least_squares.fits(columns, heads)
+        least_squares_fit = self.least_squares is None or self.least_squares.fits(columns, heads)
         heads_fit = self.linear.heads == self.bin_means.heads == heads
-        return squares_fit and heads_fit and bool((self.bin_means.grids < columns).all())
+        return least_squares_fit and heads_fit and bool((self.bin_means.grids < columns).all())
 
 
 def predict_base_models(
@@ -177,8 +174,8 @@ def predict_base_models(
     limit: float,
     max_slots: int,
     table: HashTable,
-    squares: Squares,
-    bin_counts: BinCounts,
+    least_squares: LeastSquares,
+    bin_means: FadingBinMeans,
     are_classes: bool,
     words: Words,
     columns: np.ndarray,
@@ -186,24 +183,24 @@ def predict_base_models(
     step_sizes: np.ndarray,
     learns: bool,
 ) -> tuple[np.ndarray, int]:
-    """All inputs of networks, as for `learn`, and how many samples linear models predicted before slots ran out."""
+    """All inputs of networks, as for `predict`, and how many samples linear models predicted before slots ran out."""
     size, count = z.shape
-    first = len(squares.weights)
+    first = len(least_squares.weights)
     linear = np.zeros((first + table.leaders.shape[1] * table.leaders.shape[2], count))
     terms = terms_of(features, words, z, columns, crosses)
     done = predict_linear(terms, table, are_classes, limit, max_slots, targets, step_sizes, learns, 0, linear[first:])
     first_bin = size + len(linear)
-    first_distance = first_bin + len(bin_counts.grids) * len(targets)
+    first_distance = first_bin + len(bin_means.grids) * len(targets)
     inputs = np.empty((first_distance + 2 * size, count), np.float32)
     fill_distances(z, inputs[first_distance:])
     if first > 0:
-        predict_least_squares(squares, inputs[first_distance:], limit, targets, step_sizes, learns, linear)
+        predict_least_squares(least_squares, inputs[first_distance:], limit, targets, step_sizes, learns, linear)
     for b in range(count):
         for i in range(size):
             inputs[i, b] = z[i, b]
         for i in range(len(linear)):
             inputs[size + i, b] = linear[i, b]
-    predict_bin_means(z, bin_counts, are_classes, targets, step_sizes, inputs[first_bin:first_distance])
+    predict_bin_means(z, bin_means, are_classes, targets, step_sizes, inputs[first_bin:first_distance])
     return inputs, done
 
 

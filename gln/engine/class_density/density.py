@@ -1,7 +1,8 @@
 """The density of a class: Student's t-distribution of its numbers, frequencies of the levels of its categories, and
 networks that learn what these two lack.
 
-All of it depends on the samples of the class alone, so the order of the classes makes no difference.
+All of it depends on the samples of the class alone, so the order of the classes makes no difference. To predict, the
+densities of all classes are pooled.
 
 Shapes: B samples, D features, C classes, L levels.
 """
@@ -9,13 +10,14 @@ Shapes: B samples, D features, C classes, L levels.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import polygamma
 
 from gln.engine.batches import CHUNK
+from gln.engine.ensemble.ensemble import LINKS
 from gln.engine.jit import WritableArrays, compiled, plain
 from gln.engine.networks.protocol import Network, Rate
 from gln.engine.networks.surgery import with_inputs
@@ -27,6 +29,7 @@ UNCERTAIN = 10  # samples of a class, with which its scale is uncertain
 RANGE_FRACTION, MIN_VARIANCE = 0.2, 3e-4  # of a range and of a unit, added to standard deviations and variances
 # In standard deviations; values and scores farther from the mean count as at this distance.
 MAX_DEVIATION, MAX_SCORE_DEVIATION = 50.0, 5.0
+FAR = 20.0  # standard deviations from the mean of every class, beyond which a value counts as missing
 CLIP = 5.0  # standard deviations from the mean, beyond which networks see no difference
 SCORE_FADING = 0.9  # at each renewal, because scores of few samples are low
 LEARNING_RATE = 1.0  # of the networks; 0.3 to 3 are about as good
@@ -52,43 +55,33 @@ class ClassDensity(WritableArrays):
     visits: int = 0  # the number of samples, under the name that it has in files
     renewal: int = 2  # the number of samples after which the next renewal is due
 
-    @classmethod
-    def start(cls, networks: Sequence[Network], size: int) -> ClassDensity:
-        known, mean, center = np.zeros((3, size))
-        scores, factor = np.zeros((2, 4)), np.diag(np.full(size, np.inf))
-        moments = known, mean, np.zeros((2, size)), np.zeros((size, size)), scores
-        return cls(list(networks), *moments, center, factor, degrees_of_freedom(scores[0]), {})
-
-    def check(self) -> None:
+    def __post_init__(self) -> None:
         """Raise ValueError unless shapes fit together: compiled loops do not check, and a file may be changed."""
-        size = self.networks[0].context_size
-        shapes: dict[str, tuple[int, ...]] = {name: (size,) for name in ("known", "mean", "center")}
-        shapes |= {"ends": (2, size), "scatter": (size, size), "factor": (size, size), "scores": (2, 4)}
-        for name, shape in shapes.items():
-            if getattr(self, name).shape != shape:
-                raise ValueError(f"{name}: expected shape {shape}, got {getattr(self, name).shape}")
+        for name, expected in _initial_arrays(self.networks[0].context_size).items():
+            if getattr(self, name).shape != expected.shape:
+                raise ValueError(f"{name}: expected shape {expected.shape}, got {getattr(self, name).shape}")
+
+    @classmethod
+    def start(cls, networks: list[Network]) -> ClassDensity:
+        """Before the first sample."""
+        arrays = _initial_arrays(networks[0].context_size)
+        return cls(networks, **arrays, freedom=degrees_of_freedom(arrays["scores"][0]), levels={})
 
     def grown(self, size: int) -> ClassDensity:
         """With room for further features, the new ones last."""
-        old, new = len(self.mean), size - len(self.mean)
-        names = "known", "mean", "center", "scatter", "factor"
-        grown: dict[str, Any] = {name: np.pad(getattr(self, name), (0, new)) for name in names}
-        np.fill_diagonal(grown["factor"][old:, old:], np.inf)
-        grown["ends"] = np.pad(self.ends, [(0, 0), (0, new)])
-        places = [*range(2 * old), *[-1] * 2 * new]
-        grown["networks"] = [with_inputs(network, places, size) for network in self.networks]
-        return dataclasses.replace(self, **grown)
+        arrays = _initial_arrays(size)
+        for name, array in arrays.items():
+            old = getattr(self, name)
+            array[tuple(map(slice, old.shape))] = old
+        return dataclasses.replace(self, networks=with_features(self.networks, size), **arrays)
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
     def learn(self, numbers: np.ndarray, levels: Mapping[int, Any], step_sizes: np.ndarray, rate: Rate | None) -> None:
         """Learn samples of the class, one after another; several calls give the same as one.
 
-        Args:
-            numbers: (D, B), NaN if unknown.
-            levels: by feature, (B,) codes of categories, NaN if unknown.
-            step_sizes: (B,), the fraction of a step that each sample makes.
-            rate: of the networks; None is LEARNING_RATE.
+        Shapes: (D, B), by feature codes of categories (B,), (B,). NaN is unknown. The rate is that of the networks;
+        None is LEARNING_RATE.
         """
         rate, start = LEARNING_RATE if rate is None else rate, 0
         while start < len(step_sizes):
@@ -100,7 +93,8 @@ class ClassDensity(WritableArrays):
                 self._renew()
 
     def _learn_chunk(self, numbers: np.ndarray, levels: Mapping[int, Any], step_sizes: np.ndarray, rate: Rate) -> None:
-        z, known = whitened(numbers, self.center, self.factor)
+        z = self._whitened(numbers)
+        known = ~np.isnan(numbers) & np.isfinite(np.diag(self.factor))[:, None]
         distances, sizes = np.square(z).sum(axis=0), known.sum(axis=0)
         logits = self._learn_networks(z, np.where(known, self._noise(len(step_sizes)), 0), step_sizes, rate)
         with np.errstate(divide="ignore"):  # infinite at the mean, which does not count
@@ -111,8 +105,8 @@ class ClassDensity(WritableArrays):
             self._learn_levels(feature, codes, step_sizes, scores[1], expected[1])
         scores[:, : max(0, UNCERTAIN - self.visits)] = np.nan
         steps, of_features = plain(step_sizes), (self.known, self.mean, self.ends, self.scatter)
-        compiled(_update_features)(plain(numbers.T), steps, *of_features)
-        compiled(_update_scores)(plain(scores), plain(expected), steps, self.scores)
+        compiled(_update_features, _limited)(plain(numbers.T), steps, *of_features)
+        compiled(_update_scores, _limited)(plain(scores), plain(expected), steps, self.scores)
         self.count = sum(step_sizes.tolist(), self.count)  # one by one, so that rounding does not depend on the chunks
         self.visits += len(step_sizes)
 
@@ -147,11 +141,21 @@ class ClassDensity(WritableArrays):
 
     def _renew(self) -> None:
         """Whiten by the present moments. The next renewal is due after a tenth more samples."""
-        self.center, self.freedom = self.mean.copy(), degrees_of_freedom(self.scores[0])
-        ranges = np.ptp(self.ends, axis=0)
-        self.factor = covariance_factor(self.covariance(), ranges, self.count, added_variance(self.scores[1]))
+        self.center, self.factor, self.freedom = self.mean.copy(), self._factor(), degrees_of_freedom(self.scores[0])
         self.scores[:, [0, 2, 3]] *= SCORE_FADING
         self.renewal = self.visits + max(1, self.visits // 10)
+
+    def _factor(self) -> np.ndarray:  # -> (D, D)
+        """The Cholesky factor of the covariance, shrunk to that of independent features; for `whitened`."""
+        covariance = self.covariance()
+        variances = np.diag(covariance)
+        units = feature_units(variances, np.ptp(self.ends, axis=0))
+        varies = units < np.inf
+        shrunk = covariance * (self.count / (self.count + PRIOR)) / units[:, None] / units
+        np.fill_diagonal(shrunk, np.where(varies, variances / units**2 + added_variance(self.scores[1]), 1))
+        factor = np.linalg.cholesky(shrunk) * np.where(varies, units, 1)[:, None]
+        factor[~varies, ~varies] = np.inf
+        return factor
 
     def covariance(self) -> np.ndarray:  # (D, D)
         """The covariance of the features. It does not matter how often each is known."""
@@ -163,11 +167,11 @@ class ClassDensity(WritableArrays):
 
     def logits(self, numbers: np.ndarray) -> np.ndarray:  # (D, B) -> (B,)
         """The logarithm of how much likelier samples are than normal noise."""
-        return self._logits(self._clipped(numbers))
+        return self._logits(self._whitened(numbers).clip(-CLIP, CLIP).astype(np.float32))
 
     def explain(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (D, B) -> (D, B), (B,)
         """Contributions of the features and a constant, which add up to `logits`."""
-        z = self._clipped(numbers)
+        z = self._whitened(numbers).clip(-CLIP, CLIP).astype(np.float32)
         inputs, contributions, constant = with_distances(z), np.zeros(z.shape), np.zeros(z.shape[1])
         for network in self.networks:
             slopes, constants, _ = network.explain(inputs, z)
@@ -176,42 +180,53 @@ class ClassDensity(WritableArrays):
             constant += constants / len(self.networks)
         return contributions, constant
 
-    def _clipped(self, numbers: np.ndarray) -> np.ndarray:
-        z, _ = whitened(numbers, self.center, self.factor)
-        return z.clip(-CLIP, CLIP).astype(np.float32)
+    def _whitened(self, numbers: np.ndarray) -> np.ndarray:  # (D, B) -> (D, B)
+        return whitened(numbers, self.center[None], plain(self.factor)[None])[0].T
 
     def _logits(self, z: np.ndarray, targets: Any = None, rates: Any = None) -> np.ndarray:  # (D, B) -> (B,)
         networks = self.networks
         [p] = networks[0].predict_all(networks, with_distances(z), z, targets, rates).swapaxes(0, 1)
-        p = p.astype(np.float64).clip(2.0**-126, 1 - 2.0**-24)  # float32's neighbours of 0 and 1
-        return (np.log(p) - np.log1p(-p)).mean(axis=0)
+        return LINKS["logit"].of(p).mean(axis=0)
+
+
+def _initial_arrays(size: int) -> dict[str, Any]:
+    """The arrays of a class without samples."""
+    vectors = {name: np.zeros(size) for name in ("known", "mean", "center")}
+    matrices = {"ends": np.zeros((2, size)), "scatter": np.zeros((size, size)), "scores": np.zeros((2, 4))}
+    return vectors | matrices | {"factor": np.diag(np.full(size, np.inf))}
+
+
+def with_features(networks: Sequence[Network], size: int) -> list[Network]:
+    """Networks that read so many features, the new ones last, with their distances."""
+    old = networks[0].context_size
+    places = [*range(2 * old), *[-1] * 2 * (size - old)]
+    return [with_inputs(network, places, size) for network in networks]
 
 
 # ---- Covariance ------------------------------------------------------------------------------------------------------
 
 
-def whitened(numbers: np.ndarray, center: np.ndarray, factor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values that are independent and standard normal if samples have this mean and covariance.
+def whitened(numbers: np.ndarray, centers: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """Values that are independent and standard normal if samples of a class have this mean and covariance.
 
-    An unknown value is assumed to be what those before it let expect, which makes it 0. So is a feature that never
-    varied. Also returns which are known.
+    An unknown value, NaN, is assumed to be what those before it let expect, which makes it 0. So is a feature that
+    never varied.
 
-    Shapes: (D, B), (D,), the Cholesky factor of the covariance, (D, D), infinite on its diagonal where a feature never
-    varied -> (D, B), (D, B).
+    Shapes: (D, B), (C, D), Cholesky factors of covariances, (C, D, D), infinite on the diagonal where a feature never
+    varied -> (C, B, D).
     """
-    deviations = numbers - center[:, None]
-    known = ~np.isnan(deviations) & np.isfinite(np.diag(factor))[:, None]
-    z = np.ascontiguousarray(np.where(known, deviations, np.nan).T[None])
-    compiled(forward_substitution)(z, plain(factor)[None])
-    return z[0].T, known
+    z = np.ascontiguousarray(numbers.T - centers[:, None])
+    compiled(forward_substitution)(z, factors)
+    return z
 
 
 def forward_substitution(z: np.ndarray, factors: np.ndarray) -> None:  # (C, B, D), (C, D, D)
-    """Solve factors[c] @ x = z[c, b] for all c and b, in place, with 0 for NaN."""
+    """Solve factors[c] @ x = z[c, b] for all c and b, in place, with 0 for NaN and for infinite factors."""
     for c, b in np.ndindex(z.shape[:2]):
         x, factor = z[c, b], factors[c]
         for i in range(len(x)):
-            x[i] = (x[i] - np.dot(factor[i, :i], x[:i])) / factor[i, i] if x[i] == x[i] else 0.0
+            is_known = x[i] == x[i] and factor[i, i] < np.inf
+            x[i] = (x[i] - np.dot(factor[i, :i], x[:i])) / factor[i, i] if is_known else 0.0
 
 
 def feature_units(variances: np.ndarray, ranges: np.ndarray) -> np.ndarray:  # (D,), (D,) -> (D,)
@@ -229,20 +244,6 @@ def added_variance(scores: np.ndarray) -> float:  # (4,), of logarithms of densi
     100 times and more, because pixels are often equal in all samples so far and yet differ in the next.
     """
     return float(min(MIN_VARIANCE + (1 / inverse_temperature(scores) ** 2 / 100) ** 3, 1))
-
-
-def covariance_factor(covariance: np.ndarray, ranges: np.ndarray, weight: float, added: float) -> np.ndarray:
-    """The factor for `whitened`: of the covariance of samples of this weight, shrunk to that of independent features.
-
-    Shapes: (D, D), (D,), (), () -> (D, D).
-    """
-    variances = np.diag(covariance)
-    units = feature_units(variances, ranges)
-    shrunk = covariance * (weight / (weight + PRIOR)) / units[:, None] / units
-    np.fill_diagonal(shrunk, np.where(units < np.inf, variances / units**2 + added, 1))
-    factor = np.linalg.cholesky(shrunk) * np.where(units < np.inf, units, 1)[:, None]
-    np.fill_diagonal(factor, np.where(units < np.inf, np.diag(factor), np.inf))
-    return factor
 
 
 # ---- Densities -------------------------------------------------------------------------------------------------------
@@ -278,6 +279,14 @@ def frequencies(counts: np.ndarray, prior: np.ndarray) -> np.ndarray:  # (L,), (
 # ---- Moments, changed in place by one sample after another -----------------------------------------------------------
 
 
+def _limited(difference: float, deviations: float, weight: float, squares: float) -> float:
+    """A difference from the mean, of at most so many standard deviations, more while few samples tell these."""
+    if squares == 0:
+        return difference
+    limit = deviations * (1 + UNCERTAIN / weight) * np.sqrt(squares / weight)
+    return min(max(difference, -limit), limit)
+
+
 def _update_features(
     samples: np.ndarray,  # (B, D), NaN if unknown
     step_sizes: np.ndarray,  # (B,), how much each counts
@@ -292,9 +301,7 @@ def _update_features(
         for i in range(size):
             difference = samples[b, i] - mean[i]
             if difference == difference:
-                if scatter[i, i] > 0:
-                    limit = MAX_DEVIATION * (1 + UNCERTAIN / known[i]) * np.sqrt(scatter[i, i] / known[i])
-                    difference = min(max(difference, -limit), limit)
+                difference = _limited(difference, MAX_DEVIATION, known[i], scatter[i, i])
                 if known[i] == 0:
                     ends[:, i] = samples[b, i]
                 ends[0, i] = min(ends[0, i], mean[i] + difference)
@@ -312,10 +319,92 @@ def _update_scores(scores: np.ndarray, expected: np.ndarray, step_sizes: np.ndar
     for k, b in np.ndindex(scores.shape):
         step_size, of_score, difference = step_sizes[b], moments[k], scores[k, b] - moments[k, 1]
         if np.isfinite(difference):
-            if of_score[2] > 0:
-                limit = MAX_SCORE_DEVIATION * (1 + UNCERTAIN / of_score[0]) * np.sqrt(of_score[2] / of_score[0])
-                difference = min(max(difference, -limit), limit)
+            difference = _limited(difference, MAX_SCORE_DEVIATION, of_score[0], of_score[2])
             of_score[0] += step_size
             of_score[1] += difference * step_size / of_score[0]
             of_score[2] += step_size * difference**2 * (1 - step_size / of_score[0])
             of_score[3] += step_size * expected[k, b]
+
+
+# ---- The densities of all classes ------------------------------------------------------------------------------------
+
+
+class LogLikelihood(NamedTuple):
+    """The log-likelihood of classes, times how frequent they are, but for what all classes share; without networks."""
+
+    numbers: np.ndarray  # (D, B), NaN for categories, and for values that are missing or far from all classes
+    known: np.ndarray  # (D, B), which numbers are neither, and of a feature that varied
+    squares: np.ndarray  # (C, B, D), squared distances of the features from the mean
+    of_distance: np.ndarray  # (C, B), of all these
+    constant: np.ndarray  # (C, B), at the mean, with the frequency of the class
+    of_levels: dict[int, np.ndarray]  # by feature, of the levels of categories, (C, B)
+
+    @property
+    def total(self) -> np.ndarray:
+        return self.of_distance + self.constant + sum(self.of_levels.values())
+
+
+class PooledDensities:
+    """The densities of all classes, in common units, with covariances shrunk to the one that they share."""
+
+    def __init__(self, classes: Sequence[ClassDensity]) -> None:
+        names = "count", "known", "mean", "ends"
+        counts, known, means, ends = (np.array([getattr(density, name) for density in classes]) for name in names)
+        scores = np.sum([density.scores for density in classes], axis=0)
+        total = np.maximum(known.sum(axis=0), 1e-300)
+        center = (known * means).sum(axis=0) / total
+        means = np.where(known > 0, means, center)  # that of all samples where a class knows none
+        ends = np.where(known[:, None] > 0, ends, center)
+        squares = sum(np.diag(density.scatter) for density in classes) + (known * (means - center) ** 2).sum(axis=0)
+        units = feature_units(squares / total, np.ptp(ends, axis=(0, 1)))
+        covariances = np.array([density.covariance() for density in classes]) / units[:, None] / units
+        covariances += [np.diag((weights == 0).astype(float)) for weights in known]  # assumed to vary as in all classes
+        within = np.tensordot(counts, covariances, 1) / max(counts.sum(), 1)
+        covariances = (counts[:, None, None] * covariances + PRIOR * within) / (counts + PRIOR)[:, None, None]
+        covariances += added_variance(scores[1]) * np.eye(len(units))
+        varies = units < np.inf
+        far = FAR * np.sqrt(np.diagonal(covariances, axis1=1, axis2=2)) * np.where(varies, units, 1)
+        self.counts = counts  # (C,), weights of samples
+        self.units = units  # (D,), infinite for features that never varied
+        self.means = means / units  # (C, D)
+        self.factors = np.linalg.cholesky(covariances)  # (C, D, D)
+        self.factors[:, ~varies, ~varies] = np.inf
+        self.limits = np.array(
+            [(means - far).min(axis=0), (means + far).max(axis=0)]
+        )  # (2, D), within which none is far
+        self.freedom = degrees_of_freedom(scores[0])  # of the t-distributions
+        self.inverse_temperature = inverse_temperature(scores[1])
+        features = sorted({feature for density in classes for feature in density.levels})
+        # By feature, of its levels and last 0 for unknown ones, (C, L + 1).
+        self.log_frequencies = {feature: _log_frequencies(classes, feature) for feature in features}
+
+    def log_likelihood(self, samples: np.ndarray) -> LogLikelihood:  # (D, B)
+        numbers, codes = split(samples, self.log_frequencies)
+        low, high = self.limits[:, :, None]
+        numbers[(numbers < low) | (numbers > high)] = np.nan
+        varies = self.units < np.inf
+        known = ~np.isnan(numbers) & varies[:, None]
+        squares = np.square(whitened(numbers / self.units[:, None], self.means, self.factors))
+        of_distance = log_density(squares.sum(axis=2), known.sum(axis=0), self.freedom)
+        widths = np.where(varies, np.log(np.diagonal(self.factors, axis1=1, axis2=2)), 0)
+        of_levels = {
+            feature: logs[:, np.fmin(codes[feature], logs.shape[1] - 1).astype(int)]  # the last one for NaN
+            for feature, logs in self.log_frequencies.items()
+        }
+        constant = np.log(self.counts + 1)[:, None] - widths @ known
+        return LogLikelihood(numbers, known, squares, of_distance, constant, of_levels)
+
+
+def split(features: np.ndarray, categorical: Collection[int]) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    """Samples' numbers (D, B), NaN for categories, and by feature the codes of these (B,)."""
+    numbers = np.array(features, np.float64)
+    codes = {feature: numbers[feature].copy() for feature in categorical}
+    numbers[list(codes)] = np.nan
+    return numbers, codes
+
+
+def _log_frequencies(classes: Sequence[ClassDensity], feature: int) -> np.ndarray:  # -> (C, L + 1)
+    counts = [density.levels.get(feature, np.zeros(0)) for density in classes]
+    size = max(map(len, counts))
+    table = np.array([np.pad(of_class, (0, size - len(of_class))) for of_class in counts])
+    return np.pad(np.log([frequencies(row, table.sum(axis=0) + 1) for row in table]), [(0, 0), (0, 1)])

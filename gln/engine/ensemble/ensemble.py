@@ -73,10 +73,6 @@ def _expit(s: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-s))
 
 
-def _itself(s: np.ndarray) -> np.ndarray:
-    return s
-
-
 class Link(NamedTuple):
     """Maps a prediction to what networks mix, and back."""
 
@@ -84,25 +80,15 @@ class Link(NamedTuple):
     inverse: Callable[[np.ndarray], np.ndarray]
 
 
-LINKS = {"logit": Link(_logit, _expit), "log": Link(np.log, np.exp), "itself": Link(_itself, _itself)}
-
-
-class Mean:
-    """All networks count the same."""
-
-    def stacking_weights(self, ensemble: Ensemble) -> tuple[StackingWeights, str]:
-        offset = log_sampling_rate(ensemble.heads) if ensemble.link == "logit" else 0.0
-        return equal_weights(len(ensemble.members), offset), ensemble.link
-
-    def with_targets(self, kept: Sequence[int], new: int) -> Mean:
-        return self
+LINKS = {"logit": Link(_logit, _expit), "log": Link(np.log, np.exp), "itself": Link(np.asarray, np.asarray)}
 
 
 @dataclasses.dataclass(eq=False)
 class Ensemble:
     members: Sequence[Member]
-    # A `Mean`; `StackingWeights`, learned from the samples of a table that networks held out; or in streams a `Hedge`.
-    combination: Any = dataclasses.field(default_factory=Mean)
+    # `StackingWeights`, learned from the samples of a table that networks held out; in streams a `Hedge`; None if all
+    # networks count the same.
+    combination: Any = None
     target: int | None = None  # the one whose quantiles these networks predict
     shape: JohnsonSU | None = None  # if they predict variances, the shape of the densities; None is normal
     mixes_linear: bool = False  # whether the linear models that predict the same targets are combined, too, as the last
@@ -124,9 +110,18 @@ class Ensemble:
     def heads(self) -> int:
         return self.members[0].network.num_heads
 
+    @property
+    def offset(self) -> float:
+        """Of the weighted sum of logits, to correct for the sampling of heads."""
+        return log_sampling_rate(self.heads) if self.link == "logit" else 0.0
+
     def stacking_weights(self) -> tuple[StackingWeights, str]:
         """The weights of the models, and the link of the weighted summands: "itself" if these are predictions."""
-        return self.combination.stacking_weights(self)
+        if isinstance(self.combination, StackingWeights):
+            return self.combination, self.link
+        if self.combination is None:
+            return equal_weights(len(self.members), self.offset), self.link
+        return self.combination.stacking_weights(self.offset, self.link)
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
@@ -200,18 +195,14 @@ class Ensemble:
 
     def combined(self, predicted: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
         """The predictions of the ensemble, from those of its models: (M, C, B), (M, C or 1, B) -> (C, B)."""
-        if isinstance(self.combination, Mean) and len(predicted) == 1 and predicted.shape[1] < MANY_CLASSES:
+        if self.combination is None and len(predicted) == 1 and predicted.shape[1] < MANY_CLASSES:
             return predicted[0]  # fast, for single samples
         if weights is None and type(self.combination) is Hedge:
-            offset = log_sampling_rate(self.heads) if self.link == "logit" else 0.0
             predicted = np.asarray(predicted, np.float32)
-            return compiled(combine_by_losses)(predicted, self.combination.losses, offset, self.link == "logit")
+            return compiled(combine_by_losses)(predicted, self.combination.losses, self.offset, self.link == "logit")
         stacking, link = self.stacking_weights()
-        mixed = LINKS[link].of(predicted)
-        mixed = (
-            stacking.combine(mixed) if weights is None else (weights * mixed).sum(axis=0) + stacking.offsets[:, None]
-        )
-        return LINKS[link].inverse(mixed)
+        weights = stacking.weights[:, :, None] if weights is None else weights
+        return LINKS[link].inverse((weights * LINKS[link].of(predicted)).sum(axis=0) + stacking.offsets[:, None])
 
     def predict(self, blocks: FeatureBlocks) -> np.ndarray:  # -> (C, B)
         """The combined predictions."""

@@ -19,7 +19,6 @@ import numpy as np
 
 from gln.engine.ensemble.stacking import StackingWeights
 from gln.engine.jit import WritableArrays, compiled, plain
-from gln.engine.networks.head_sampling import log_sampling_rate
 
 # Accuracy is the same within .1 points for fadings of .9 to .995 and sharpnesses of .1 to 1.
 FADING, SHARPNESS = 0.99, 0.3
@@ -59,25 +58,19 @@ class Hedge(WritableArrays):
 
     def add(self, losses: np.ndarray, step_sizes: np.ndarray | None = None, batch_size: int = 1) -> np.ndarray:
         """`learn` from losses, (M, T, n); those of unknown targets are not finite, and are left out."""
-        sums = np.array(self.losses, np.float64, order="C")  # copies: the loop writes to them
-        spread = np.zeros(0) if self.spread is None else np.array(self.spread, np.float64)
+        spread = np.zeros(0) if self.spread is None else self.spread
         steps = UNWEIGHTED if step_sizes is None else plain(step_sizes)
-        before = compiled(fading_sums)(plain(losses), sums, spread, steps, batch_size)
-        self.losses[:] = sums  # in place, because `fused` gathers its arguments anew for other arrays
-        if self.spread is not None:
-            self.spread[:] = spread
-        return before
+        return compiled(fading_sums)(plain(losses), self.losses, spread, steps, batch_size)
 
-    def stacking_weights(self, ensemble: Any) -> tuple[StackingWeights, str]:
-        """The present weights of an `Ensemble`'s networks, and the link of what is summed."""
-        offset = log_sampling_rate(ensemble.heads) if ensemble.link == "logit" else 0.0
-        return StackingWeights(expert_weights(self.losses), np.array([offset])), ensemble.link
+    def stacking_weights(self, offset: float, link: str) -> tuple[StackingWeights, str]:
+        """The present weights of an ensemble's models with this offset and link, and the link of what is summed."""
+        return StackingWeights(expert_weights(self.losses), np.array([offset])), link
 
     def with_targets(self, kept: Sequence[int], new: int) -> Hedge:
         """With the targets `kept`, in this order, followed by `new` new ones."""
-        fresh = Hedge.equal(len(self.losses), new, "logit" if self.spread is None else "itself")
-        spread = None if self.spread is None else np.concatenate([self.spread[list(kept)], fresh.spread])
-        return Hedge(np.concatenate([self.losses[:, list(kept)], fresh.losses], axis=1), spread)
+        losses = np.pad(self.losses[:, list(kept)], [(0, 0), (0, new)]).copy()  # in the order that loops take
+        spread = None if self.spread is None else np.append(self.spread[list(kept)], np.ones(new))
+        return Hedge(losses, spread)
 
     def with_models(self, new: int) -> Hedge:
         """With new experts, which predict what the last one predicted so far."""
@@ -122,7 +115,7 @@ class VarianceHedge(Hedge):
         self.recent = means[:, -1]
         return means[:, np.arange(deviations.shape[1]) // batch_size * batch_size]
 
-    def stacking_weights(self, ensemble: Any) -> tuple[StackingWeights, str]:
+    def stacking_weights(self, offset: float, link: str) -> tuple[StackingWeights, str]:
         weights = expert_weights(self.losses) * self.scale
         return StackingWeights(weights[:-1], weights[-1] * self.recent), "itself"  # variances, not logarithms
 
@@ -178,11 +171,11 @@ def fading_sums(
             for m in range(len(losses)):
                 total = sums[m, t]
                 before[m, t, b] = total if b % batch_size == 0 else before[m, t, b - 1]
-                if is_known and len(spread) > 0:
-                    loss = min(losses[m, t, b] / max(2 * spread[t], TINY), MAX_LOSS)
+                if is_known:
+                    loss = losses[m, t, b]
+                    if len(spread) > 0:
+                        loss = min(loss / max(2 * spread[t], TINY), MAX_LOSS)
                     sums[m, t] = total + step_size * loss - step * total
-                elif is_known:
-                    sums[m, t] = total + step_size * losses[m, t, b] - step * total
     return before
 
 

@@ -27,10 +27,6 @@ class StackingWeights(NamedTuple):
     weights: np.ndarray  # (M, C or 1)
     offsets: np.ndarray  # (C or 1,)
 
-    def stacking_weights(self, ensemble: Any) -> tuple[StackingWeights, str]:
-        """The weights, and the link of what is summed."""
-        return self, ensemble.link
-
     def combine(self, values: np.ndarray) -> np.ndarray:  # (M, C, n) -> (C, n)
         return (values * self.weights[:, :, None]).sum(axis=0) + self.offsets[:, None]
 
@@ -111,13 +107,3 @@ def _log_losses(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:  # (C, n
         return np.logaddexp(0, np.where(classes == 1, -logits[0], logits[0]))
     log_p = -np.logaddexp(0, -logits)
     return logsumexp(log_p, axis=0) - log_p[classes, np.arange(len(classes))]
-
-
-def calibration_error(confidence: np.ndarray, hits: np.ndarray, bins: int = 15) -> float:
-    """Expected calibration error: the mean distance between the probability and the fraction of hits in a bin.
-
-    Bins are of equal width. Shapes: (n,) in [0, 1], (n,) of bools. Source: Guo et al., On Calibration of Modern Neural
-    Networks, ICML 2017, section 2.
-    """
-    bin_numbers = np.minimum((confidence * bins).astype(int), bins - 1)
-    return float(np.abs(np.bincount(bin_numbers, confidence - hits)).sum() / len(hits))

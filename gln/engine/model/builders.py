@@ -11,20 +11,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gln.backends import load_backend
+from gln.engine.base_models.least_squares import LeastSquares
+from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.ensemble.ensemble import COLUMNS, FAST, MEMORY, SHALLOW, SLOW, Ensemble, Member, Role
 from gln.engine.ensemble.hedge import Hedge
 from gln.engine.model.featurizers import StreamFeaturizer
 from gln.engine.model.learner import Learner
 from gln.engine.model.targets import Classes, Numbers
 from gln.engine.networks.head_sampling import MANY_CLASSES, SAMPLED_HEADS
-from gln.engine.networks.protocol import Network, Rate
+from gln.engine.networks.protocol import Rate
 from gln.engine.networks.surgery import set_initial_logits
 
 # Networks for streams: a slow and a fast one. Halfspaces that see at most 1, 3 or 4 features are about as good.
 OF_STREAMS: dict[str, Any] = {"layer_sizes": (64, 32), "n_networks": 2, "context_map_size": 5, "context_features": 2}
 SHALLOW_LAYERS = (16,)  # of one more, which also reads linear models; 8 to 64 neurons are about as good
-
-Seeds = Callable[[int], Sequence[int]]  # seeds of so many networks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,28 +37,25 @@ class NetworkConfig:
     context_features: int | None
     context_bias: float
     learning_rate: Rate | None
-    seeds: Seeds
+    seeds: Callable[[int], Sequence[int]]  # seeds of so many networks
 
     def ensemble(self, featurizer: Any, roles: Sequence[Role], target: int | None = None, **kind: Any) -> Ensemble:
         """New networks of these roles; `kind` are arguments for the loss."""
-        seeds = self.seeds(len(roles))
-        members = [
-            Member(self.network(featurizer, role, seed, **kind), role) for role, seed in zip(roles, seeds, strict=True)
-        ]
+        members = []
+        for role, seed in zip(roles, self.seeds(len(roles)), strict=True):
+            network = load_backend(self.backend).GLN(
+                SHALLOW_LAYERS if role == SHALLOW else self.layer_sizes,
+                len(featurizer.inputs_of(role).names),
+                len(featurizer.columns_of(role)),
+                context_map_size=self.context_map_size,
+                context_features=self.context_features,
+                context_bias=self.context_bias,
+                learning_rate=self.learning_rate,
+                seed=seed,
+                **kind,
+            )
+            members.append(Member(network, role))
         return Ensemble(members, target=target)
-
-    def network(self, featurizer: Any, role: Role, seed: int, **kind: Any) -> Network:
-        return load_backend(self.backend).GLN(
-            SHALLOW_LAYERS if role == SHALLOW else self.layer_sizes,
-            len(featurizer.input_names(role)),
-            len(featurizer.columns_of(role)),
-            context_map_size=self.context_map_size,
-            context_features=self.context_features,
-            context_bias=self.context_bias,
-            learning_rate=self.learning_rate,
-            seed=seed,
-            **kind,
-        )
 
 
 def stream_config(
@@ -75,12 +72,7 @@ def _seeds(seed: int | None, count: int) -> list[int]:
 
 def stream_roles(networks: int, memory: bool = False) -> list[Role]:
     """Slow and fast networks alternate; with `memory`, one more sees the previous label; a shallow one is last."""
-    return [*alternating(SLOW, networks), *(memory * [MEMORY]), SHALLOW]
-
-
-def alternating(slow: Role, networks: int) -> list[Role]:
-    """So many networks, every second one of which is fast."""
-    return (networks * [slow, FAST])[:networks]
+    return [*(networks * [SLOW, FAST])[:networks], *(memory * [MEMORY]), SHALLOW]
 
 
 class Losses(NamedTuple):
@@ -97,21 +89,11 @@ def build(
     targets: Classes | Numbers,
     roles: Sequence[Role],
     losses: Losses,
-    other_roles: Sequence[Role] | None = None,
 ) -> Learner:
-    """A new learner.
-
-    Args:
-        config: of all networks.
-        featurizer: whose base models, if there are any, predict the same targets as the means.
-        targets: what it learns.
-        roles: of the networks of means.
-        losses: of all networks.
-        other_roles: of the networks of quantiles and of variances; those of the means by default.
-    """
-    other_roles = roles if other_roles is None else other_roles
+    """A new learner, with these roles for the networks of means. Those of quantiles and of variances have the same
+    roles, but read no base models of a stream."""
+    other_roles = [COLUMNS if role == SLOW else role for role in roles if role not in (MEMORY, SHALLOW)]
     means = config.ensemble(featurizer, roles, **losses.means)
-    means.mixes_linear = isinstance(featurizer, StreamFeaturizer) and featurizer.base_models is not None
     quantiles = [config.ensemble(featurizer, other_roles, t, **loss) for t, loss in enumerate(losses.quantiles)]
     variances = None if losses.variances is None else config.ensemble(featurizer, other_roles, **losses.variances)
     return Learner(featurizer, targets, means, quantiles, variances)
@@ -123,19 +105,30 @@ def build_stream(
     targets: Classes | Numbers,
     roles: Sequence[Role],
     losses: Losses,
-    networks: int = OF_STREAMS["n_networks"],
+    least_squares: bool = False,
 ) -> Learner:
-    """A new learner whose models are weighted by how well each predicted recently.
+    """A new learner with base models, whose models are weighted by how well each predicted recently.
 
-    Arguments are those of `build`. `networks` is the number of networks of quantiles, and of variances.
+    The base models are linear models and means of bins or, instead of these, `least_squares`.
     """
-    learner = build(config, featurizer, targets, roles, losses, alternating(COLUMNS, networks))
-    if learner.means.networks[0].num_classes >= MANY_CLASSES:
+    outputs = losses.means.get("num_classes") or losses.means.get("num_outputs", 1)
+    heads = 1 if targets.are_classes and outputs == 2 else outputs
+    numbers, crosses = featurizer.numbers[featurizer.numbers >= 0].tolist(), featurizer.encoding is not None
+    base_models = OnlineBaseModels.start(numbers, heads, targets.are_classes, crosses, uses_bins=not least_squares)
+    base_models.least_squares = LeastSquares.start(heads, featurizer.size) if least_squares else None
+    featurizer = dataclasses.replace(featurizer, base_models=base_models)
+    learner = build(config, featurizer, targets, roles, losses)
+    learner.means.mixes_linear = True
+    if outputs >= MANY_CLASSES and targets.are_classes:
         for network in learner.means.networks:
-            set_initial_logits(network, np.full(network.num_heads, -math.log(SAMPLED_HEADS)))
-    linear_models = featurizer.base_models.models if featurizer.base_models is not None else 0
-    for ensemble in learner.ensembles if len(roles) + linear_models > 1 else ():
-        models = len(ensemble.members) + (linear_models if ensemble.mixes_linear else 0)
-        heads = ensemble.heads if ensemble.config.record.heads == "num_outputs" else 1
-        ensemble.combination = Hedge.equal(models, heads, ensemble.link)
+            set_initial_logits(network, np.full(outputs, -math.log(SAMPLED_HEADS)))
+    for ensemble in learner.ensembles:
+        ensemble.combination = equal_hedge(ensemble, featurizer)
     return learner
+
+
+def equal_hedge(ensemble: Ensemble, featurizer: Any) -> Hedge:
+    """Equal weights for the models of an ensemble, as before the first sample."""
+    models = len(ensemble.members) + (featurizer.base_models.models if ensemble.mixes_linear else 0)
+    targets = ensemble.heads if ensemble.config.record.heads == "num_outputs" else 1
+    return Hedge.equal(models, targets, ensemble.link)

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gln.engine.base_models.bin_means import BinMeans
-from gln.engine.base_models.least_squares import LeastSquares
 from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.batches import dense, features_and_words
 from gln.engine.ensemble.ensemble import FeatureBlocks, Member, Role
+from gln.engine.model.fused import TargetBatch
 from gln.engine.networks.surgery import with_inputs
 from gln.engine.preprocessing.basis_expansion import NO_PIECES, Pieces, piecewise_linear, with_distances
 from gln.engine.preprocessing.scaling import OF_FEATURES, Standardizer
@@ -29,11 +29,17 @@ from gln.engine.preprocessing.target_encoding import TargetEncoding
 MOST_LINEAR = 64  # predictions of linear models that a network reads; with many classes, each head would read them all
 
 
-class Block(NamedTuple):
-    """Inputs of networks: their names, and the two features of each, or the only one twice."""
+class Inputs(NamedTuple):
+    """What is known of the inputs of a network, or of a block of them."""
 
-    names: list[Hashable]  # n
-    features: np.ndarray  # (n, 2)
+    names: list[Hashable]  # K, which stay the same when the featurizer grows
+    features: np.ndarray  # (K, 2), the two features of each, or the only one twice; -1 for predictions of linear models
+    at_mean: np.ndarray  # (K, 1), their values for a sample whose columns are all 0, the mean
+
+    @classmethod
+    def of(cls, names: Sequence[Hashable], features: np.ndarray, at_mean: Any = 0) -> Inputs:  # (K,) or (K, 2)
+        pairs = features if features.ndim == 2 else np.stack([features, features], axis=1)
+        return cls(list(names), pairs, np.zeros((len(pairs), 1), np.float32) + at_mean)
 
 
 @dataclasses.dataclass
@@ -62,40 +68,27 @@ class Featurizer:
 
     # ---- Samples -----------------------------------------------------------------------------------------------------
 
-    def learn(
-        self,
-        samples: Any,  # (F, B)
-        targets: np.ndarray | None,  # (B,) or (T, B)
-        y: np.ndarray | None = None,  # (C, B)
-        step_sizes: np.ndarray | None = None,  # (B,)
-    ) -> FeatureBlocks:
-        """Count samples one by one, and standardise each by those up to it.
-
-        They must have been checked. Categories are counted with `targets`; base models learn the targets of the heads,
-        `y`.
-        """
-        features, _ = features_and_words(samples)
-        return self.blocks(self._learn_columns(features, targets, step_sizes), features)
+    def learn(self, samples: Any, batch: TargetBatch) -> FeatureBlocks:  # (F, B)
+        """Count samples, which have been checked, one by one, and standardise each by those up to it."""
+        columns, _ = features_and_words(samples)
+        if self.encoding is not None:
+            assert batch.counted is not None
+            columns = self.encoding.learn(columns, batch.counted, batch.step_sizes)
+        return self.blocks(self.standardizer.learn_checked(columns), samples, batch)
 
     def transform(self, samples: Any) -> FeatureBlocks:  # (F, B)
         """Standardise samples by those counted before.
 
         Raises ValueError for the wrong number of features, or infinity.
         """
-        return self.blocks(self.standardised(samples), features_and_words(samples)[0])
+        return self.blocks(self.standardised(samples), samples)
 
     def standardised(self, samples: Any) -> Any:  # (F, B) -> (D, B)
         features, _ = features_and_words(samples)
         return self.standardizer.transform(features if self.encoding is None else self.encoding.transform(features))
 
-    def _learn_columns(self, features: Any, targets: np.ndarray | None, step_sizes: np.ndarray | None) -> Any:
-        if self.encoding is not None:
-            assert targets is not None
-            features = self.encoding.learn(features, targets, step_sizes)
-        return self.standardizer.learn_checked(features)
-
-    def blocks(self, columns: Any, features: Any) -> FeatureBlocks:  # (D, B), (F, B)
-        """What networks read of standardised samples."""
+    def blocks(self, columns: Any, samples: Any, batch: TargetBatch | None = None) -> FeatureBlocks:  # (D, B), (F, B)
+        """What networks read of standardised samples. Base models also learn them if there are targets."""
         raise NotImplementedError
 
     # ---- Networks ----------------------------------------------------------------------------------------------------
@@ -104,33 +97,25 @@ class Featurizer:
         """The columns that a network of this role sees."""
         return np.arange(self.size)
 
-    def input_names(self, role: Role) -> list[Hashable]:
-        """Names of a network's inputs, which stay the same when the featurizer grows."""
-        blocks, columns = self._blocks(), self.columns_of(role).tolist()
-        names = itertools.chain(*(blocks[name].names for name in role.blocks))
-        return [*names, *((column, i) for column in columns for i in range(2))]
+    def inputs_of(self, role: Role) -> Inputs:
+        """The inputs that a network of this role mixes."""
+        blocks, columns = self._blocks(), self.columns_of(role)
+        pairs = Inputs.of([*itertools.product(columns.tolist(), (0, 1))], self.feature_of_columns[columns].repeat(2))
+        names, features, at_mean = zip(*(blocks[name] for name in role.blocks), pairs, strict=True)
+        return Inputs([*itertools.chain(*names)], np.concatenate(features), np.concatenate(at_mean))
 
-    def input_features(self, role: Role) -> np.ndarray:  # -> (K, 2)
-        """The two features of each input of a network, or the only one twice; -1 for predictions of linear models."""
-        blocks, columns = self._blocks(), self.feature_of_columns[self.columns_of(role)].repeat(2)
-        return np.concatenate([*(blocks[name].features for name in role.blocks), np.stack([columns, columns], axis=1)])
-
-    def inputs_of_mean(self, role: Role) -> np.ndarray:  # -> (K, 1)
-        """A network's inputs for a sample whose columns are all 0, the mean."""
-        return np.zeros((len(self.input_names(role)), 1), np.float32)
-
-    def _blocks(self) -> dict[str, Block]:
+    def _blocks(self) -> dict[str, Inputs]:
         """Blocks of inputs besides columns and distances."""
         return {}
 
     def widened(self, member: Member, before: Featurizer) -> Member:
         """The network with inputs for what is new since `before`, or the same one if it reads nothing new."""
-        role, (old, new) = member.role, (featurizer.input_names(member.role) for featurizer in (before, self))
+        old, new = (featurizer.inputs_of(member.role).names for featurizer in (before, self))
         if old == new:
             return member
         places = {name: place for place, name in enumerate(old)}
         inputs = [places.get(name, -1) for name in new]
-        return member._replace(network=with_inputs(member.network, inputs, len(self.columns_of(role))))
+        return member._replace(network=with_inputs(member.network, inputs, len(self.columns_of(member.role))))
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
 
@@ -140,13 +125,11 @@ class Featurizer:
         Raises ValueError if samples have fewer features than before.
         """
         size = samples.shape[0]
+        if size < len(self.numbers):
+            raise ValueError(f"samples: expected {len(self.numbers)} features, got {size}")
         if self.encoding is None and not categorical:
-            if size < self.size:
-                raise ValueError(f"samples: expected {self.size} features, got {size}")
             return self if size == self.size else self._with_columns(None, size)
         known = self.encoding or TargetEncoding.of_numbers(self.size, targets, are_classes)
-        if size < known.size:
-            raise ValueError(f"samples: expected {known.size} features, got {size}")
         encoding = known.of_stream(features_and_words(samples)[0], categorical)
         return self if encoding is self.encoding else self._with_columns(encoding, len(encoding.columns))
 
@@ -156,10 +139,6 @@ class Featurizer:
             return self
         encoding = self.encoding.with_class()
         return self._with_columns(encoding, len(encoding.columns))
-
-    def with_outputs(self, kept: Sequence[int], new: int) -> Any:
-        """With base predictions of the targets `kept`, in this order, and of new ones."""
-        return self
 
     def _with_columns(self, encoding: TargetEncoding | None, size: int) -> Any:
         standardizer = self.standardizer
@@ -173,14 +152,11 @@ class Featurizer:
 class PlainFeaturizer(Featurizer):
     """Columns alone: for wide sparse samples, and for single networks."""
 
-    def blocks(self, columns: Any, features: Any) -> FeatureBlocks:
+    def blocks(self, columns: Any, samples: Any, batch: TargetBatch | None = None) -> FeatureBlocks:
         return FeatureBlocks(columns, columns, columns[:0])
 
-    def input_names(self, role: Role) -> list[Hashable]:
-        return list(range(self.size))
-
-    def input_features(self, role: Role) -> np.ndarray:
-        return np.stack([self.feature_of_columns] * 2, axis=1)
+    def inputs_of(self, role: Role) -> Inputs:
+        return Inputs.of(range(self.size), self.feature_of_columns)
 
 
 @dataclasses.dataclass
@@ -190,9 +166,9 @@ class TableFeaturizer(Featurizer):
     pieces: Pieces = NO_PIECES  # of piecewise-linear expansions
     bin_means: BinMeans | None = None  # of the features
 
-    def blocks(self, columns: np.ndarray, features: Any) -> FeatureBlocks:
-        counted = None if self.bin_means is None else self.bin_means.transform(dense(features))
-        return self.blocks_of(columns, counted)
+    def blocks(self, columns: np.ndarray, samples: Any, batch: TargetBatch | None = None) -> FeatureBlocks:
+        features, _ = features_and_words(samples)
+        return self.blocks_of(columns, None if self.bin_means is None else self.bin_means.transform(dense(features)))
 
     def blocks_of(self, columns: np.ndarray, bin_means: np.ndarray | None, expands: bool = True) -> FeatureBlocks:
         """The blocks of samples with these means of bins, (E, B); without `expands`, columns and distances alone."""
@@ -203,18 +179,13 @@ class TableFeaturizer(Featurizer):
         inputs = [expansions, pairs] if bin_means is None else [expansions, bin_means, pairs]
         return FeatureBlocks(columns, np.concatenate(inputs), pairs[:0])
 
-    def inputs_of_mean(self, role: Role) -> np.ndarray:
-        inputs = super().inputs_of_mean(role)
-        if "expansions" in role.blocks:
-            inputs[: len(self.pieces.features)] = piecewise_linear(np.zeros((self.size, 1), np.float32), self.pieces)
-        return inputs
-
-    def _blocks(self) -> dict[str, Block]:
-        expansions = self.feature_of_columns[self.pieces.features]
-        means = np.zeros((0, 2), int) if self.bin_means is None else self.bin_means.features
+    def _blocks(self) -> dict[str, Inputs]:
+        features = self.feature_of_columns[self.pieces.features]
+        at_mean = piecewise_linear(np.zeros((self.size, 1), np.float32), self.pieces)
+        of_means = np.zeros(0, int) if self.bin_means is None else self.bin_means.features
         return {
-            "expansions": Block([("expansion", i) for i in range(len(expansions))], np.stack([expansions] * 2, axis=1)),
-            "bin_means": Block([("bin mean", i) for i in range(len(means))], means),
+            "expansions": Inputs.of([("expansion", i) for i in range(len(features))], features, at_mean),
+            "bin_means": Inputs.of([("bin mean", i) for i in range(len(of_means))], of_means),
         }
 
 
@@ -235,44 +206,19 @@ class StreamFeaturizer(Featurizer):
         encoding = TargetEncoding.of_numbers(0, targets, are_classes).of_stream(samples, categorical)
         return cls(Standardizer(len(encoding.columns), **OF_FEATURES), encoding, memory)
 
-    def with_base_models(
-        self, heads: int, are_classes: bool, uses_bins: bool = True, least_squares: bool = False
-    ) -> StreamFeaturizer:
-        """With base models before the first sample: linear models, and means of bins or least squares if wanted."""
-        numbers = self.numbers[self.numbers >= 0].tolist()
-        base_models = OnlineBaseModels.start(numbers, heads, are_classes, self.encoding is not None, uses_bins)
-        base_models.least_squares = LeastSquares.start(heads, self.size) if least_squares else None
-        return dataclasses.replace(self, base_models=base_models)
-
-    def learn(
-        self,
-        samples: Any,
-        targets: np.ndarray | None,
-        y: np.ndarray | None = None,
-        step_sizes: np.ndarray | None = None,
-    ) -> FeatureBlocks:
-        features, words = features_and_words(samples)
-        columns = self._learn_columns(features, targets, step_sizes)
-        if self.base_models is None:
-            return self._views(columns, with_distances(columns))
-        assert y is not None
-        found = self.base_models.learn(columns, features, words, self.numbers, y, step_sizes)
-        return self._views(found[: self.size], found[self.size :])
-
-    def transform(self, samples: Any) -> FeatureBlocks:
-        columns, (features, words) = self.standardised(samples), features_and_words(samples)
-        if self.base_models is None:
-            return self._views(columns, with_distances(columns))
-        found = self.base_models.transform(columns, features, words, self.numbers)
-        return self._views(found[: self.size], found[self.size :])
-
-    def _views(self, columns: np.ndarray, inputs: np.ndarray) -> FeatureBlocks:  # (D, B), (K, B)
-        linear = inputs[: 0 if self.base_models is None else self.base_models.linear_size]
+    def blocks(self, columns: np.ndarray, samples: Any, batch: TargetBatch | None = None) -> FeatureBlocks:
+        base_models = self.base_models
+        if base_models is None:
+            inputs, linear = with_distances(columns), columns[:0]
+        else:
+            learned = () if batch is None else (batch.targets, batch.step_sizes)
+            inputs = base_models.predict(columns, *features_and_words(samples), self.numbers, *learned)[self.size :]
+            linear = inputs[: base_models.linear_size]
         if self.memory is None:
             return FeatureBlocks(columns, inputs, linear)
         without, first = columns[self._columns_without_memory()], len(inputs) - 2 * len(columns)
-        with_memory = inputs[first:], columns
-        return FeatureBlocks(without, np.concatenate([inputs[:first], with_distances(without)]), linear, with_memory)
+        inputs_without = np.concatenate([inputs[:first], with_distances(without)])
+        return FeatureBlocks(without, inputs_without, linear, (inputs[first:], columns))
 
     def columns_of(self, role: Role) -> np.ndarray:
         return np.arange(self.size) if role.sees_memory or self.memory is None else self._columns_without_memory()
@@ -280,22 +226,23 @@ class StreamFeaturizer(Featurizer):
     def _columns_without_memory(self) -> np.ndarray:
         return np.flatnonzero(self.feature_of_columns != self.memory)
 
-    def _blocks(self) -> dict[str, Block]:
+    def _blocks(self) -> dict[str, Inputs]:
         if self.base_models is None:
-            nothing = Block([], np.zeros((0, 2), int))
+            nothing = Inputs.of([], np.zeros(0, int))
             return {"linear": nothing, "bin_means": nothing}
         linear, bin_means = self.base_models.names()
         linear = linear if len(linear) <= MOST_LINEAR else []
         features = self.feature_of_columns[self.base_models.bin_means.features]
-        return {"linear": Block(linear, np.full((len(linear), 2), -1)), "bin_means": Block(bin_means, features)}
+        return {"linear": Inputs.of(linear, np.full(len(linear), -1)), "bin_means": Inputs.of(bin_means, features)}
 
     def with_class(self, count: int) -> StreamFeaturizer:
-        if self.base_models is None:
-            return super().with_class(count)
-        grown = dataclasses.replace(self, base_models=self.base_models.with_class(count))
-        return grown if grown.encoding is None else Featurizer.with_class(grown, count)
+        grown = super().with_class(count)
+        if grown.base_models is None:
+            return grown
+        return dataclasses.replace(grown, base_models=grown.base_models.with_class(count))
 
     def with_outputs(self, kept: Sequence[int], new: int) -> StreamFeaturizer:
+        """With base predictions of the targets `kept`, in this order, and of new ones."""
         if self.base_models is None:
             return self
         return dataclasses.replace(self, base_models=self.base_models.with_outputs(kept, new))

@@ -15,9 +15,9 @@ import numba
 import numpy as np
 
 from gln.engine.base_models import online
-from gln.engine.base_models.fading_bin_means import BinCounts
+from gln.engine.base_models.fading_bin_means import FadingBinMeans
 from gln.engine.base_models.hashed_linear import HashTable, is_short, most_terms
-from gln.engine.base_models.least_squares import Squares
+from gln.engine.base_models.least_squares import LeastSquares
 from gln.engine.batches import Words
 from gln.engine.ensemble import hedge
 from gln.engine.jit import compiled
@@ -60,8 +60,8 @@ class State(NamedTuple):
     bound: float  # of the predictions of linear models
     most: int  # of the slots of linear models
     slots: HashTable
-    squares: Squares
-    cells: BinCounts
+    squares: LeastSquares
+    cells: FadingBinMeans
     are_classes: bool
     columns: np.ndarray  # (S,), those that networks without the memory see
     offset: float  # of logits

@@ -1,7 +1,7 @@
 """`Learner`: a featurizer, ensembles of networks, and targets; predicts and learns raw samples.
 
-Shapes: B samples, F features, D columns made from them, C heads, T targets, M networks of an ensemble, N neurons of a
-network.
+Shapes: B samples, F features, D columns made from them, C heads, T targets, M networks of an ensemble, N neurons and K
+inputs of a network, L predictions of linear models, n features and words.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from gln.engine.batches import CHUNK, check_magnitude, check_steps, chunks, dense, features_and_words
 from gln.engine.ensemble.ensemble import Ensemble, Member
-from gln.engine.model import attribution, fused
+from gln.engine.model import fused
 from gln.engine.model.featurizers import PlainFeaturizer
 from gln.engine.model.fused import TargetBatch
 from gln.engine.model.targets import Classes, Units
@@ -94,48 +94,42 @@ class Learner:
         check_magnitude("samples", samples)
         self.targets.check(targets, count, self.means.heads)
         check_steps(step_sizes, batch_size, count)
-        kind = self.targets.count(self.means), self.targets.are_classes
-        featurizer = self.featurizer.grown(samples, categorical, *kind)
-        # Before anything changes, because a callable may fail.
+        is_fused = count == 1 and not predicts and fused.can_learn(self, samples)
+        featurizer = self._grown(samples, categorical)
+        # Before anything changes, because a callable may fail. Default rates depend on the inputs, which may grow.
         rates = None if self.learning_rate is None else self._rates(count)
-        if self.fixed is None and not predicts and self._is_single(samples):
+        if is_fused and self.fixed is None:
             fused.prepare(self)  # before anything is learned, because this may fail or be interrupted
         self._grow(featurizer)
-        predicted: list[Any] = []
+        predicted: list[np.ndarray] = []
         for segment in self.targets.segments(targets, batch_size, self.means):
             for _ in range(self.targets.new_classes(targets[..., segment], self.means)):
                 self.add_class()
             steps = None if step_sizes is None else step_sizes[segment].astype(np.float32)
             segment_rates = rates and [ensemble_rates[:, segment] for ensemble_rates in rates]
-            arguments = samples[:, segment], targets[..., segment], steps, segment_rates, batch_size, predicts
-            predicted.append(self._learn_segment(*arguments))
-        return predicted if predicts else []
+            target_batch, units = self.target_batch(targets[..., segment], steps, segment_rates, predicts)
+            if is_fused:
+                fused.learn(self, samples, target_batch)
+                return []
+            means = self._learn_segment(samples[:, segment], target_batch, batch_size, predicts)
+            if predicts:
+                predicted.append(units.zero + units.unit * means)
+        return predicted
 
-    def _learn_segment(
-        self,
-        samples: Any,
-        targets: np.ndarray,
-        step_sizes: np.ndarray | None,
-        rates: list[np.ndarray] | None,
-        batch_size: int,
-        predicts: bool,
-    ) -> np.ndarray | None:
-        """Learn samples of which none brings anything new."""
-        target_batch, units = self.target_batch(targets, step_sizes, rates, predicts)
-        if not predicts and self._is_single(samples):
-            fused.learn(self, samples, target_batch)
-            return None
-        y, means = target_batch.targets, None
-        blocks = self.featurizer.learn(samples, target_batch.counted, y, step_sizes)
+    def _learn_segment(self, samples: Any, target_batch: TargetBatch, batch_size: int, predicts: bool) -> Any:
+        """Learn samples of which none brings anything new. Returns the standardised means before each, (C, B), if
+        these are needed."""
+        y, _, rates, step_sizes = target_batch
+        blocks, means = self.featurizer.learn(samples, target_batch), None
         if self.counts is not None:
             self.counts.learn(self._contexts(blocks.columns), y)
-        for ensemble, ensemble_rates in zip(self.ensembles, target_batch.rates, strict=True):
+        for ensemble, ensemble_rates in zip(self.ensembles, rates, strict=True):
             # Variances are of deviations from the combined means; nothing else needs combining.
             combines = ensemble is self.means and (predicts or self.variances is not None)
             learned = ensemble.targets_of(y, means), ensemble_rates
             combined = ensemble.learn(blocks, *learned, step_sizes, batch_size, combines)
-            means = combined if means is None else means
-        return None if means is None else units.zero + units.unit * means
+            means = combined if ensemble is self.means else means
+        return means
 
     def learn_linear(self, samples: Any, targets: np.ndarray, step_sizes: np.ndarray | None = None) -> None:
         """Let linear models alone learn samples that everything has learned before; arguments as for `learn`.
@@ -149,9 +143,6 @@ class Learner:
         linear.learn(terms, self.targets.of_heads(targets, self.means), step_sizes)
         for network in self.networks:
             network.step += targets.shape[-1]
-
-    def _is_single(self, samples: Any) -> bool:
-        return samples.shape[1] == 1 and fused.can_learn(self, samples)
 
     def target_batch(
         self,
@@ -176,6 +167,10 @@ class Learner:
         return [np.array([network.rates(count, rate) for network in ensemble.networks]) for ensemble in ensembles]
 
     # ---- Growing -----------------------------------------------------------------------------------------------------
+
+    def _grown(self, samples: Any, categorical: Set[int]) -> Any:
+        """The featurizer with room for what is new in samples."""
+        return self.featurizer.grown(samples, categorical, self.targets.count(self.means), self.targets.are_classes)
 
     def _grow(self, featurizer: Any) -> None:
         """Take over a featurizer that has grown, with networks, combinations and counts to match."""
@@ -206,26 +201,19 @@ class Learner:
         self._grow(self.featurizer.with_class(count))
 
     def with_outputs(self, kept: Sequence[int], new: int) -> Learner:
-        """A learner of the targets `kept`, in this order, and `new` new ones, without quantiles and variances."""
+        """A learner of means alone, of the targets `kept`, in this order, and of `new` new ones."""
         members = [member._replace(network=with_outputs(member.network, kept, new)) for member in self.means.members]
-        combination = self.means.combination.with_targets(kept, new)
+        combination = self.means.combination and self.means.combination.with_targets(kept, new)
         means = dataclasses.replace(self.means, members=members, combination=combination)
-        counts = None if self.counts is None else self.counts.with_outputs(kept, new)
-        return dataclasses.replace(
-            self,
-            featurizer=self.featurizer.with_outputs(kept, new),
-            means=means,
-            quantiles=[],
-            variances=None,
-            counts=counts,
-        )
+        featurizer, counts = self.featurizer.with_outputs(kept, new), self.counts.with_outputs(kept, new)
+        return dataclasses.replace(self, featurizer=featurizer, means=means, counts=counts)
 
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
     def predict(self, samples: Any, ensemble: Ensemble | None = None) -> np.ndarray:  # (F, B) -> (C, B)
-        """Probabilities of each class against the rest, means, or the numbers that another ensemble predicts."""
+        """Probabilities of each class against the rest, means, or what an ensemble of quantiles predicts."""
         ensemble = self.means if ensemble is None else ensemble
-        if samples.shape[1] == 1 and ensemble is not self.variances and fused.can_predict(self, samples):
+        if samples.shape[1] == 1 and fused.can_predict(self, samples):
             return self.targets.in_units(fused.predict(self, samples, ensemble)[0], ensemble)
         predicted = _by_chunks(lambda chunk: ensemble.predict(self.featurizer.transform(chunk)), samples)
         return self.targets.in_units(predicted, ensemble)
@@ -252,9 +240,41 @@ class Learner:
 
         return self.targets.in_units(_by_chunks(predict, samples), self.means)
 
-    def explain(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:  # (F, B) -> (C, B, F), (C, B)
-        """Contributions of features and a constant, which add up to the logits, or to means in the targets' units."""
-        contributions, constant = attribution.explain(self.featurizer, self.means, samples)
+    def explain(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:  # (F, B) -> (C, B, n), (C, B)
+        """Contributions of features and a constant, which add up to the logits, or to means in the targets' units.
+
+        A contribution compares the feature with its mean. Features are followed by the words of the samples, in the
+        order of their numbers. A prediction is piecewise linear in the inputs of the networks, and these are sums over
+        features, or nearly so: an expansion is of one feature, a mean of bins of one or two, with a half for each, and
+        linear models are explained by themselves.
+        """
+        featurizer, ensemble, (features, words) = self.featurizer, self.means, features_and_words(samples)
+        blocks, (weights, _) = featurizer.transform(samples), ensemble.stacking_weights()
+        known = np.append(np.arange(features.shape[0]), features.shape[0] + np.unique(words.numbers))
+        contributions = np.zeros((len(known), ensemble.heads, features.shape[1]))
+        constant = np.zeros(contributions.shape[1:]) + weights.offsets[:, None]
+        linear_slopes = np.zeros((ensemble.heads, blocks.linear.shape[0], features.shape[1]))
+        for member, weight in zip(ensemble.members, weights.weights[:, :, None], strict=False):
+            inputs, columns = map(dense, blocks.of(member))
+            slopes, constants, _ = member.network.explain(inputs, columns)
+            slopes = weight[:, None] * slopes.reshape(ensemble.heads, *inputs.shape)  # (C, K, B)
+            _, input_features, at_mean = featurizer.inputs_of(member.role)
+            linear, bound = (input_features[:, 0] < 0).sum(), member.network.bound
+            linear_slopes[:, :linear] += slopes[:, :linear]
+            halves = (slopes * (inputs.clip(-bound, bound) - at_mean))[:, linear:].swapaxes(0, 1) / 2
+            for place in (0, 1):
+                np.add.at(contributions, input_features[linear:, place], halves)
+            constant += weight * constants + (slopes * at_mean).sum(axis=1)
+        contributions = contributions.transpose(1, 2, 0)
+        if ensemble.mixes_linear:
+            heads = np.arange(ensemble.heads)
+            for model, weight in enumerate(weights.weights[len(ensemble.members) :]):
+                linear_slopes[heads, model * ensemble.heads + heads] += weight[:, None]
+            all_columns = blocks.columns if blocks.memory is None else blocks.memory[1]
+            arguments = all_columns, features, words, featurizer.numbers, featurizer.feature_of_columns, known
+            of_linear, constant_of_linear = featurizer.base_models.explain(*arguments)
+            contributions += np.einsum("clb,lbn->cbn", linear_slopes, of_linear)
+            constant += np.einsum("clb,lb->cb", linear_slopes, constant_of_linear)
         return self.targets.scaled(contributions), self.targets.in_units(constant, self.means)
 
     # ---- Counting ----------------------------------------------------------------------------------------------------
@@ -267,34 +287,34 @@ class Learner:
         """Count the rows that standardised samples (D, B) pick."""
         self.counts.learn(self._contexts(columns))
 
-    def count_samples(self, samples: Any, categorical: Set[int] = frozenset()) -> None:  # (F, B)
+    def count_samples(self, samples: Any, categorical: Set[int]) -> None:  # (F, B)
         """Standardise and count samples as `learn` does, but learn no targets.
 
         Raises ValueError for infinity or too few features; nothing has changed then.
         """
         check_magnitude("samples", samples)
-        kind = self.targets.count(self.means), self.targets.are_classes
-        self._grow(self.featurizer.grown(samples, categorical, *kind))
-        self.count(self.featurizer.learn(samples, np.zeros((1, samples.shape[1]))).columns)
+        self._grow(self._grown(samples, categorical))
+        nothing = np.zeros((1, samples.shape[1]))
+        self.count(self.featurizer.learn(samples, TargetBatch(nothing, nothing, [], None)).columns)
 
     def scale_by(self, samples: Any, categorical: Set[int]) -> None:  # (F, B)
         """Have columns for the features and levels of samples, and standardise by them, too, but learn no more."""
-        self._grow(self.featurizer.grown(samples, categorical, 1, self.targets.are_classes))
+        self._grow(self._grown(samples, categorical))
         encoding = self.featurizer.encoding
         self.featurizer.standardizer.learn_checked(samples if encoding is None else encoding.transform(samples))
 
-    def predict_and_count(self, samples: Any) -> tuple[np.ndarray, np.ndarray]:  # (F, B) -> (C, B), (C or 1, B)
-        """Predictions, and the mean count of the rows that samples pick."""
-        if samples.shape[1] > CHUNK:
-            found = [self.predict_and_count(samples[:, chunk]) for chunk in chunks(samples.shape[1])]
-            predicted, counts = (np.concatenate(arrays, axis=1) for arrays in zip(*found, strict=True))
-            return predicted, counts
-        if fused.can_predict(self, samples):
-            predicted, picked = fused.predict(self, samples)
-            predicted, contexts = self.targets.in_units(predicted, self.means), fused.split(picked, self.counts)
-        else:
-            predicted, contexts = self.predict(samples), self._contexts(self.featurizer.standardised(samples))
-        return predicted, self.counts.mean(contexts)
+    def predict_and_count(self, samples: Any) -> np.ndarray:  # (F, B) -> (2, C, B)
+        """Predictions, and the mean count of the rows that samples pick, if these are counted for each head."""
+
+        def predict(chunk: Any) -> np.ndarray:
+            if fused.can_predict(self, chunk):
+                standardised, picked = fused.predict(self, chunk)
+                predicted, contexts = self.targets.in_units(standardised, self.means), fused.split(picked, self.counts)
+            else:
+                predicted, contexts = self.predict(chunk), self._contexts(self.featurizer.standardised(chunk))
+            return np.array([predicted, self.counts.mean(contexts)])
+
+        return _by_chunks(predict, samples)
 
     def novelty(self, samples: Any) -> np.ndarray:  # (F, B) -> (B,)
         """How unlike the counted samples these are, in (0, 1]."""

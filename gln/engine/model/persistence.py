@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import itertools
 import os
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
@@ -20,6 +21,7 @@ from gln.engine.ensemble.ensemble import COLUMNS, ROLES, Ensemble, Member
 from gln.engine.ensemble.hedge import Hedge
 from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.ensemble.stacking import StackingWeights
+from gln.engine.model.builders import equal_hedge
 from gln.engine.model.featurizers import PlainFeaturizer, StreamFeaturizer, TableFeaturizer
 from gln.engine.model.learner import Learner
 from gln.engine.model.targets import Classes, Numbers
@@ -27,8 +29,7 @@ from gln.engine.networks.files import CALLABLE, bad, configuration, packed, read
 from gln.engine.networks.gate_counts import GateCounts
 from gln.engine.networks.protocol import Rate, is_network
 from gln.engine.preprocessing.basis_expansion import NO_PIECES, Pieces
-from gln.engine.preprocessing.scaling import Standardizer
-from gln.engine.preprocessing.sparse_scaling import SparseScaler
+from gln.engine.preprocessing.scaling import SparseScaler, Standardizer
 from gln.engine.preprocessing.target_encoding import TargetEncoding
 
 LARGE = 1000  # larger arrays of numbers are stored as tensors, not as text
@@ -100,9 +101,12 @@ class Saveable:
             expected = f"some of {sorted(cls.changeable)}, because the others determine what was learned"
             raise bad("parameters", expected, unknown)
         with usable(path):
-            if config["parameters"].get("learning_rate") == CALLABLE and "learning_rate" not in parameters:
+            saved = {name: _decoded(name, value, {}, None) for name, value in config["parameters"].items()}
+            if importlib.util.find_spec(BACKENDS.get(saved["backend"], "numpy")) is None:
+                saved["backend"] = "auto"
+            if saved.get("learning_rate") == CALLABLE and "learning_rate" not in parameters:
                 raise bad("learning_rate", "the callable that the saved model had", None)
-            estimator = cls(**_parameters(config["parameters"]) | parameters)
+            estimator = cls(**saved | parameters)
             network = load_backend(estimator.backend).GLN
             for name, value in config["learned"].items():
                 estimator._keep(name, _decoded(name, value, arrays, network))
@@ -128,13 +132,6 @@ class Saveable:
 
 def _kind(estimator: type) -> str:
     return f"{estimator.__module__}.{estimator.__name__}"
-
-
-def _parameters(saved: dict[str, Any]) -> dict[str, Any]:
-    parameters = {name: _decoded(name, value, {}, None) for name, value in saved.items()}
-    if importlib.util.find_spec(BACKENDS.get(parameters["backend"], "numpy")) is None:
-        parameters["backend"] = "auto"
-    return parameters
 
 
 def _encoded(place: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
@@ -190,8 +187,9 @@ def _decoded(place: str, value: Any, arrays: Mapping[str, np.ndarray], network: 
     if kind == "tuple":
         return tuple(_decoded(place, content, arrays, network))
     if kind == "pairs":
-        pairs = [[_decoded(f"{place}.{i}", item, arrays, network) for item in pair] for i, pair in enumerate(content)]
-        return dict(pairs)
+        return dict(
+            [_decoded(f"{place}.{i}", item, arrays, network) for item in pair] for i, pair in enumerate(content)
+        )
     if kind == "fields":
         return {name: _decoded(f"{place}.{name}", item, arrays, network) for name, item in content.items()}
     prefix = f"{place}."
@@ -205,9 +203,17 @@ def _decoded(place: str, value: Any, arrays: Mapping[str, np.ndarray], network: 
     return made
 
 
-# What a file holds of a learner. Names are those of the first files.
+# What featurizers hold besides a standardizer, and its names in files, which are those of the first ones.
+OF_FEATURIZERS = {
+    "encoding": "categories",
+    "pieces": "pieces",
+    "bin_means": "cells",
+    "memory": "memory",
+    "base_models": "bases",
+}
+# What a file holds of a learner.
 FIELDS = {
-    *("standardizer", "categories", "distances", "pieces", "cells", "memory", "bases"),  # of the featurizer
+    *("standardizer", "distances", *OF_FEATURIZERS.values()),  # of the featurizer
     "target_standardizer",  # None for classes
     *("groups", "blends", "mixtures", "shape", "reads", "roles"),  # of the ensembles; a list has an entry for each
     "visits",  # gate counts
@@ -221,24 +227,20 @@ def state_of(learner: Any) -> dict[str, Any]:
     """FIELDS, as arrays, networks, standardizers, numbers, and lists and mappings of these."""
     if not isinstance(learner, Learner):
         return learner.state()
-    featurizer, ensembles = learner.featurizer, learner.ensembles
-    combinations = [ensemble.combination for ensemble in ensembles]
+    held: list[Any] = [getattr(learner.featurizer, attribute, None) for attribute in OF_FEATURIZERS]
+    states = [value.state() if hasattr(value, "state") else value for value in held]
+    combinations = [ensemble.combination for ensemble in learner.ensembles]
     is_stacked, is_hedged = (isinstance(combinations[0], kind) for kind in (StackingWeights, Hedge))
-    base_models, bin_means = getattr(featurizer, "base_models", None), getattr(featurizer, "bin_means", None)
     return {
-        "standardizer": featurizer.standardizer,
-        "categories": None if featurizer.encoding is None else featurizer.encoding.state(),
-        "distances": not isinstance(featurizer, PlainFeaturizer),
-        "pieces": getattr(featurizer, "pieces", NO_PIECES),
-        "cells": None if bin_means is None else bin_means.state(),
-        "memory": getattr(featurizer, "memory", None),
-        "bases": None if base_models is None else base_models.state(),
+        **dict(zip(OF_FEATURIZERS.values(), states, strict=True)),
+        "standardizer": learner.featurizer.standardizer,
+        "distances": not isinstance(learner.featurizer, PlainFeaturizer),
         "target_standardizer": getattr(learner.targets, "standardizer", None),
-        "groups": [ensemble.networks for ensemble in ensembles],
-        "roles": [[member.role.name for member in ensemble.members] for ensemble in ensembles],
+        "groups": [ensemble.networks for ensemble in learner.ensembles],
+        "roles": [[member.role.name for member in ensemble.members] for ensemble in learner.ensembles],
         "blends": combinations if is_stacked else None,
         "mixtures": [vars(combination) for combination in combinations] if is_hedged else None,
-        "shape": ensembles[-1].shape,
+        "shape": learner.ensembles[-1].shape,
         "visits": None if learner.counts is None else learner.counts.rows,
     }
 
@@ -253,21 +255,17 @@ def learner_of(state: Mapping[str, Any], learning_rate: Rate | None) -> Any:
             return kind.of_state(state, learning_rate)
     if not {"groups", "standardizer"} <= state.keys() <= FIELDS:
         raise ValueError(f"learner: expected the fields {sorted(FIELDS)}, got {sorted(state)}")
-    featurizer, targets, counts = _featurizer_of(state), state.get("target_standardizer"), state.get("visits")
-    means, *others = _ensembles_of(state, featurizer)
-    variances = others.pop() if others and others[-1].link == "log" else None
-    means.mixes_linear = isinstance(featurizer, StreamFeaturizer) and featurizer.base_models is not None
-    for target, ensemble in enumerate(others):
-        ensemble.target = target
+    featurizer, targets, rows = _featurizer_of(state), state.get("target_standardizer"), state.get("visits")
+    means, *quantiles = (_ensemble_of(state, place, featurizer) for place in range(len(state["groups"])))
+    means.mixes_linear = getattr(featurizer, "base_models", None) is not None
+    variances = quantiles.pop() if quantiles and quantiles[-1].link == "log" else None
     if variances is not None and state.get("shape") is not None:
         variances.shape = JohnsonSU(*state["shape"])
+    for target, ensemble in enumerate(quantiles):
+        ensemble.target = target
+    counts = None if rows is None else GateCounts(rows)
     learner = Learner(
-        featurizer,
-        Classes() if targets is None else Numbers(targets),
-        means,
-        others,
-        variances,
-        None if counts is None else GateCounts(counts),
+        featurizer, Classes() if targets is None else Numbers(targets), means, quantiles, variances, counts
     )
     if not _fits(learner):
         raise ValueError("learner: expected networks, standardizers and counts of one size, got several")
@@ -280,73 +278,57 @@ def _featurizer_of(state: Mapping[str, Any]) -> Any:
     columns = state["standardizer"], None if encoding is None else TargetEncoding(**encoding)
     if not state.get("distances", True):
         return PlainFeaturizer(*columns)
-    pieces = Pieces(*state.get("pieces", NO_PIECES))
     if state.get("blends") is not None:
+        pieces = Pieces(*state.get("pieces", NO_PIECES))
         return TableFeaturizer(*columns, pieces, None if cells is None else BinMeans(**cells))
     of_state = OnlineBaseModels.of_state
     return StreamFeaturizer(*columns, state.get("memory"), None if base_models is None else of_state(base_models))
 
 
-def _ensembles_of(state: Mapping[str, Any], featurizer: Any) -> list[Ensemble]:
-    groups, ensembles = state["groups"], []
-    all_roles = state.get("roles") or [_roles_of_older(state, featurizer, place) for place in range(len(groups))]
-    blends, hedges = state.get("blends"), state.get("mixtures")
-    for place, (networks, roles) in enumerate(zip(groups, all_roles, strict=True)):
-        members = [Member(network, ROLES[role]) for network, role in zip(networks, roles, strict=True)]
-        ensembles.append(Ensemble(members))
-        if blends is not None:
-            ensembles[-1].combination = StackingWeights(*blends[place])
-        elif hedges is not None:
-            ensembles[-1].combination = Hedge.of_state(hedges[place])
-    return ensembles
+def _ensemble_of(state: Mapping[str, Any], place: int, featurizer: Any) -> Ensemble:
+    networks, stacking, hedges = state["groups"][place], state.get("blends"), state.get("mixtures")
+    roles = state["roles"][place] if "roles" in state else _roles_of_older(state, place, featurizer)
+    members = [Member(network, ROLES[role]) for network, role in zip(networks, roles, strict=True)]
+    if stacking is not None:
+        return Ensemble(members, StackingWeights(*stacking[place]))
+    return Ensemble(members) if hedges is None else Ensemble(members, Hedge.of_state(hedges[place]))
 
 
-def _roles_of_older(state: Mapping[str, Any], featurizer: Any, place: int) -> list[str]:
+def _roles_of_older(state: Mapping[str, Any], place: int, featurizer: Any) -> list[str]:
     """The roles of networks in a file that has none: of what they read, by their sizes and order."""
-    networks, reads = state["groups"][place], state.get("reads") or ()
+    networks, reads = state["groups"][place], state.get("reads") if place == 0 else None
     if state.get("mixtures") is None:
-        widest = len(featurizer.input_names(COLUMNS))
+        widest = len(featurizer.inputs_of(COLUMNS).names)
         return ["expanded" if network.input_size > widest else "columns" for network in networks]
-    names = (len(networks) * ["columns", "fast"])[: len(networks)]
-    for number, blocks in enumerate(reads if place == 0 else ()):
-        if blocks:
-            names[number] = ["slow", "shallow"][blocks - 1]
-    if state.get("memory") is not None:
-        seen = [network.context_size for network in networks]
-        names = ["memory" if size > min(seen) else name for size, name in zip(seen, names, strict=True)]
-    return names
+    seen = [network.context_size for network in networks]
+    names = itertools.cycle(["columns", "fast"])
+    return [
+        "memory" if size > min(seen) else {1: "slow", 2: "shallow"}.get(blocks, name)
+        for size, blocks, name in zip(seen, reads or [0] * len(seen), names, strict=False)
+    ]
 
 
 def _fits(learner: Learner) -> bool:
-    """Whether the sizes of all parts agree."""
-    featurizer = learner.featurizer
-    base_models = getattr(featurizer, "base_models", None)
-    if base_models is not None and not base_models.fits(featurizer.size, learner.means.heads):
-        return False
-    if len(learner.quantiles) not in (0, learner.means.heads):
-        return False
-    linear_models = base_models.models if base_models is not None else 0
-    for ensemble in learner.ensembles:
-        known = all(
-            network.context_size == len(featurizer.columns_of(role))
-            and network.base_size == len(featurizer.input_names(role))
-            for network, role in ensemble.members
-        )
-        models = len(ensemble.members) + (linear_models if ensemble.mixes_linear else 0)
-        shapes = [(models, heads) for heads in (1, ensemble.heads)]
-        if not (known and ensemble.stacking_weights()[0].weights.shape in shapes and _fits_hedge(ensemble)):
-            return False
-    if learner.counts is None:
-        return True
+    """Whether the sizes of all parts agree: compiled loops do not check."""
+    base_models, heads = getattr(learner.featurizer, "base_models", None), learner.means.heads
     rows = GateCounts.zeros(learner.means.networks).rows
-    return [table.shape[:2] for table in rows] == [table.shape[:2] for table in learner.counts.rows]
+    counted = rows if learner.counts is None else learner.counts.rows
+    return (
+        len(learner.quantiles) in (0, heads)
+        and (base_models is None or base_models.fits(learner.featurizer.size, heads))
+        and all(_fits_ensemble(ensemble, learner.featurizer) for ensemble in learner.ensembles)
+        and [table.shape[:2] for table in rows] == [table.shape[:2] for table in counted]
+    )
 
 
-def _fits_hedge(ensemble: Ensemble) -> bool:
-    """Whether a hedge counts each target of its ensemble: compiled loops do not check."""
-    if not isinstance(ensemble.combination, Hedge):
-        return True
-    targets = ensemble.heads if ensemble.config.record.heads == "num_outputs" else 1
-    arrays = vars(ensemble.combination).items()
-    others = [array for name, array in arrays if name != "losses" and array is not None]
-    return ensemble.combination.losses.shape[1] == targets and all(array.shape == (targets,) for array in others)
+def _fits_ensemble(ensemble: Ensemble, featurizer: Any) -> bool:
+    sizes = [(network.base_size, network.context_size) for network in ensemble.networks]
+    roles = [member.role for member in ensemble.members]
+    if sizes != [(len(featurizer.inputs_of(role).names), len(featurizer.columns_of(role))) for role in roles]:
+        return False
+    if isinstance(ensemble.combination, Hedge):
+        hedges = ensemble.combination, equal_hedge(ensemble, featurizer)
+        one, other = ({name: np.shape(array) for name, array in vars(hedge).items()} for hedge in hedges)
+        return one == other
+    shapes = [(len(sizes), heads) for heads in (1, ensemble.heads)]
+    return ensemble.stacking_weights()[0].weights.shape in shapes

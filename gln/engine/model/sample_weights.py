@@ -22,7 +22,9 @@ def indices_of_table(X: Any, targets: np.ndarray, weights: np.ndarray | None, sh
     If a pass shuffles, the order of the samples makes no difference. Shapes: (N, F), (..., N), (N,) or None ->
     (V,), (V,) or None.
     """
-    order = _sorted(X, targets) if shuffle else np.arange(X.shape[0])
+    order = np.arange(X.shape[0])
+    if shuffle:  # by the samples, and equal ones by target, whatever their original order
+        order = np.lexsort([*np.atleast_2d(targets), projected(X)])
     if weights is None:
         return order, None
     mean = weights.mean()
@@ -44,9 +46,8 @@ def indices_of_stream(name: str, weights: np.ndarray | None) -> tuple[Any, Any]:
 def check_stream_weights(name: str, weights: np.ndarray) -> None:  # (N,)
     """Raise ValueError for a weight outside 0 to 100; the message begins with `name`, the name of the argument."""
     if not ((weights >= 0) & (weights <= STREAM_WEIGHT)).all():
-        raise ValueError(
-            f"{name}: expected numbers from 0 to {STREAM_WEIGHT} in a stream, got {weights.min()} to {weights.max()}"
-        )
+        came = f"{weights.min()} to {weights.max()}"
+        raise ValueError(f"{name}: expected numbers from 0 to {STREAM_WEIGHT} in a stream, got {came}")
 
 
 def repeated(weights: np.ndarray) -> tuple[np.ndarray, Any]:
@@ -56,12 +57,6 @@ def repeated(weights: np.ndarray) -> tuple[np.ndarray, Any]:
     times = np.ceil(weights).astype(int)
     step_sizes = (weights / np.maximum(times, 1)).repeat(times)
     return np.arange(len(weights)).repeat(times), None if (step_sizes == 1).all() else step_sizes
-
-
-def _sorted(X: Any, targets: np.ndarray) -> np.ndarray:  # (N, F), (..., N) -> (N,)
-    """An order of the samples that does not depend on their original order, except among equal samples."""
-    by_target = np.lexsort(np.atleast_2d(targets))
-    return by_target[projected(X)[by_target].argsort(kind="stable")]
 
 
 def projected(X: Any) -> np.ndarray:  # (N, F) -> (N,)

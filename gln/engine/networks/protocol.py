@@ -32,42 +32,26 @@ class Network(Protocol):
     context_features: int | None
     num_classes: int
     num_heads: int  # C
-    quantiles: Sequence[float] | None
     bound: float
     bias: bool
     seed: int | None
 
     def predict_online(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int = 1) -> Any: ...
-
     def predict_arrays(
         self, base: Any, context: Any, targets: Any = None, rates: Any = None, batch_size: int = 1
-    ) -> np.ndarray:  # (K, B), (D, B), (C, B), (B,) -> (C, B)
-        ...
-
+    ) -> np.ndarray: ...  # (K, B), (D, B), (C, B), (B,) -> (C, B)
     @staticmethod
     def predict_all(
         networks: Sequence[Any], base: Any, context: Any, targets: Any = None, rates: Any = None, batch_size: int = 1
-    ) -> np.ndarray:  # (K, B), (D, B), (C, B), M of (B,) -> (M, C, B)
-        ...
-
+    ) -> np.ndarray: ...  # (K, B), (D, B), (C, B), M of (B,) -> (M, C, B)
     def prepare(self, inputs: Any, context_inputs: Any, targets: Any = None) -> tuple: ...
-
-    def contexts(self, context: Any) -> np.ndarray:  # (D, B) -> (B, N)
-        ...
-
-    def rates(self, count: int, rate: Rate | None = None) -> np.ndarray:  # -> (count,)
-        ...
-
+    def contexts(self, context: Any) -> np.ndarray: ...  # (D, B) -> (B, N)
+    def rates(self, count: int, rate: Rate | None = None) -> np.ndarray: ...  # -> (count,)
     def set_learning_rate(self, rate: Rate | None) -> None: ...
-
     def fit_hyperplanes(self, context_inputs: Any) -> None: ...
-
     def get_state(self, copy: bool = True) -> dict[str, np.ndarray]: ...
-
     def set_state(self, state: Mapping[str, Any]) -> None: ...
-
     def save(self, path: Any, extra: Mapping[str, Any] | None = None) -> None: ...
-
     def explain(self, inputs: Any, context_inputs: Any) -> Any: ...
 
 

@@ -1,11 +1,10 @@
 """Network surgery: add classes, outputs and inputs without forgetting what was learned.
 
-Shapes: C heads, k halfspaces per neuron, n neurons in a layer.
+Shapes: C heads, D values of side information, K inputs, k halfspaces per neuron, n neurons in a layer, N samples.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 from collections.abc import Mapping, Sequence
@@ -26,86 +25,47 @@ def copied(network: Any, state: Mapping[str, np.ndarray], **changes: Any) -> Any
     return copy
 
 
-def new_class(network: Any, inputs: Any = None, context_inputs: Any = None) -> Any:
-    """A head for a new class, as a separate network with the same halfspaces.
+def add_class(network: Any, inputs: Any = None, context_inputs: Any = None) -> Any:
+    """The network with a head for one more class, the last one. The others predict what they predicted before.
 
-    `join_classes` makes one network of both. Existing heads do not change.
+    A network of two classes has one head. When a third is added, each of the two gets its own head. The new head learns
+    that the samples `inputs` (K, N) and `context_inputs` (D, N) are not of its class, with a learning rate that falls
+    from 10 to 0.1. Without samples, if there is a bias, it starts with the probability of a class never seen so far.
 
-    Args:
-        network: a `GLN` of any backend, with the log-loss.
-        inputs: (input_size, N), samples of the known classes. The head learns that they are not of the new class, with
-            a learning rate that falls from 10 to 0.1. If None and the network has a bias, the head starts with the
-            probability of a class that no sample so far had.
-        context_inputs: (context_size, N), their side information.
-
-    Raises:
-        ValueError: a network with another loss, or samples of the wrong shape.
+    Raises ValueError for a network with another loss than the log-loss, or samples of the wrong shape.
     """
     if network.config.record.heads != "num_classes":
         raise ValueError(f"network: expected one with the log-loss, got {network!r}")
-    head = copied(network, _halfspaces(network), num_classes=2)
+    head = copied(network, _arrays(network, "hyperplane"), num_classes=2)
     if inputs is not None:
         count = np.shape(inputs)[-1]
         head.learning_rate = functools.partial(linear_rate, samples=max(1, count))
         head.predict_online(inputs, context_inputs, np.zeros(count))
-        head.learning_rate = None if network.has_default_rate else network.learning_rate
     elif network.bias:
         set_initial_logits(head, np.array([-math.log(int(network.step) + 1)]))
-    return head
+    known = [network] if network.num_heads > 1 else [_mirrored(network), network]
+    weights = [_arrays(model, "weights") for model in (*known, head)]
+    joined = {name: np.concatenate([arrays[name] for arrays in weights], axis=2) for name in weights[0]}
+    return copied(network, network.get_state(copy=False) | joined, num_classes=1 + max(2, network.num_heads))
 
 
 def set_initial_logits(network: Any, logits: np.ndarray) -> None:  # (C,)
     """Make the heads of an untrained network with a bias predict these logits for any input."""
     state = network.get_state()
-    for name in _weight_names(state):
+    for name in _arrays(network, "weights"):
         below = state[name].shape[-1] - 1
         state[name][..., :-1] = 0 if name == "weights.1" else 1 / below
         state[name][..., -1] = logits if name == "weights.1" else 0
     network.set_state(state)
 
 
-def join_classes(networks: Sequence[Any]) -> Any:
-    """One network with the heads of all networks, in this order. Each head predicts what it predicted before.
-
-    Args:
-        networks: of one backend, with the same arguments and halfspaces. The first one's count of samples is kept.
-
-    Raises:
-        ValueError: fewer than three heads in total, or networks that differ in more than their heads.
-    """
-    heads = sum(network.num_heads for network in networks)
-    if heads < 3 or not all(_differ_only_in_heads(networks[0], network) for network in networks):
-        expected = "at least three heads with the log-loss, of networks with the same arguments and halfspaces"
-        raise ValueError(f"networks: expected {expected}, got {networks}")
-    states = [network.get_state(copy=False) for network in networks]
-    weights = {name: np.concatenate([state[name] for state in states], axis=2) for name in _weight_names(states[0])}
-    return copied(networks[0], states[0] | weights, num_classes=heads)
-
-
-def add_class(network: Any, inputs: Any = None, context_inputs: Any = None) -> Any:
-    """The network with one more class: `join_classes` of it and a `new_class`.
-
-    A network of two classes has one head. When a third is added, each of the two gets its own head, and both predict
-    what the one predicted.
-
-    Arguments and errors are those of `new_class`.
-    """
-    known = [network] if network.num_heads > 1 else [_mirrored(network), network]
-    return join_classes([*known, new_class(network, inputs, context_inputs)])
-
-
 def with_inputs(network: Any, places: Sequence[int], context_size: int) -> Any:
-    """The network with other inputs, and perhaps more side information.
+    """The network with other inputs, and perhaps more side information, of which existing values come first.
 
-    The weights of new inputs are zero, so predictions stay the same until the network learns about them. With
-    `context_features`, some halfspaces are replaced by ones that see the new side information, which changes
-    predictions a little.
-
-    Args:
-        network: a `GLN` of any backend without a `base_predictor`. Without `context_features`, its halfspaces get
-            additional coefficients drawn from its seed.
-        places: the index that each input of the new network has in this one, -1 for a new input.
-        context_size: of the new network; existing values come first.
+    `places` are the indices that the new network's inputs have in this one, -1 for new inputs. Their weights are zero,
+    so predictions stay the same until the network learns about them. Halfspaces get additional coefficients, drawn from
+    its seed; with `context_features`, some are replaced by ones that see the new side information instead, which
+    changes predictions a little.
     """
     grown = type(network)(**arguments(network) | {"input_size": len(places), "context_size": context_size})
     state, old_places = grown.get_state(), np.array(places)
@@ -118,19 +78,13 @@ def with_inputs(network: Any, places: Sequence[int], context_size: int) -> Any:
             kept = np.pad(old, [(0, 0), (0, 0), (0, context_size - network.context_size)][: old.ndim])
             state[name][~is_replaced[name]] = kept[~is_replaced[name]]
         else:
-            state[name][tuple(slice(0, size) for size in old.shape)] = old
+            state[name][tuple(map(slice, old.shape))] = old
     grown.set_state(state)
     return grown
 
 
 def with_outputs(network: Any, kept: Sequence[int], new: int) -> Any:
-    """The network with the outputs `kept`, in this order, followed by untrained ones.
-
-    Args:
-        network: a `GLN` of any backend whose loss has `num_outputs`. Kept outputs predict what they predicted before.
-        kept: indices of outputs.
-        new: number of new outputs.
-    """
+    """The network with the outputs `kept`, in this order, which predict what they did, and `new` untrained ones."""
     changed = type(network)(**arguments(network) | {"num_outputs": len(kept) + new})
     state = changed.get_state()
     for name, old in network.get_state(copy=False).items():
@@ -158,28 +112,15 @@ def _replaced_halfspaces(drawn: Mapping[str, np.ndarray], network: Any) -> dict[
     return is_replaced
 
 
-def _weight_names(state: Mapping[str, np.ndarray]) -> list[str]:
-    return [name for name in state if name.startswith("weights")]
-
-
-def _halfspaces(network: Any) -> dict[str, np.ndarray]:
-    return {name: array for name, array in network.get_state(copy=False).items() if name.startswith("hyperplane")}
-
-
-def _differ_only_in_heads(one: Any, other: Any) -> bool:
-    """Whether two networks have classes and differ only in their heads."""
-    if one.config.record.heads != "num_classes" or other.config.record.heads != "num_classes":
-        return False
-    if dataclasses.replace(one.config, num_classes=2) != dataclasses.replace(other.config, num_classes=2):
-        return False
-    halfspaces = _halfspaces(other)
-    return all(np.array_equal(array, halfspaces[name]) for name, array in _halfspaces(one).items())
+def _arrays(network: Any, kind: str) -> dict[str, np.ndarray]:
+    """The state's "weights" or "hyperplane" arrays."""
+    return {name: array for name, array in network.get_state(copy=False).items() if name.startswith(kind)}
 
 
 def _mirrored(network: Any) -> Any:
     """A network of one head that predicts the other class. Above the first layer, the inputs are already mirrored."""
     state = network.get_state()
-    for name in _weight_names(state):
+    for name in _arrays(network, "weights"):
         if name == "weights.1":
             state[name] = -state[name]
         elif network.bias:

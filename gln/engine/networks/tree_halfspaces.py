@@ -59,15 +59,14 @@ def choose_halfspaces(config: Any, z: np.ndarray, targets: np.ndarray, sample_we
         gradient = weights[rows] * (y[rows] - p)
         curvature = np.broadcast_to(weights[rows] * (p * (1 - p) if config.logits else 1.0), gradient.shape)
         sums = np.concatenate([_project_heads(gradient, rng), weights[rows]], axis=1).astype(np.float32)
-        tree = projections[rows, columns], sums, sides[rows, columns], candidates.offsets[columns]
-        splits, offsets = _grow_tree(*tree, depth, rng)
+        trained_on = projections[rows, columns], sums, sides[rows, columns]
+        splits, offsets = _grow_tree(*trained_on, candidates.offsets[columns], depth, rng)
         chosen = columns.start + np.array(splits)
         leaves = ((projections[:, chosen] > np.array(offsets, np.float32)) << np.arange(depth)).sum(axis=1)
         sums = _sums_of_leaves(leaves[rows], np.concatenate([gradient, curvature], axis=1), 1 << depth)
         gradients, curvatures = np.split(sums, 2, axis=1)
         predicted += SHRINKAGE * (gradients / (curvatures + PENALTY * (0.25 if config.logits else 1)))[leaves]
-        unused = columns.start + np.setdiff1d(np.arange(TREE_CANDIDATES), splits)
-        unused = unused[: config.context_map_size - depth]
+        unused = columns.start + np.setdiff1d(np.arange(TREE_CANDIDATES), splits)[: config.context_map_size - depth]
         all_offsets = np.concatenate([offsets, candidates.offsets[unused]]).astype(np.float32)
         neurons.append((candidates.planes[[*chosen, *unused]], all_offsets))
     repeated = np.arange(sum(config.layer_sizes)) % len(neurons)
@@ -103,21 +102,17 @@ def _sums_of_leaves(leaves: np.ndarray, values: np.ndarray, count: int) -> np.nd
 
 
 def _candidates(x: np.ndarray, max_columns: int, rng: np.random.Generator) -> Halfspaces:  # (n, D)
-    """Random halfspaces, each between two samples."""
-    single = round(SINGLE_COLUMN * CANDIDATES)
-    drawn = [_random_halfspaces(x, single, 1, rng), _random_halfspaces(x, CANDIDATES - single, max_columns, rng)]
+    """Random halfspaces of one column and of several, each between two samples, as a network draws them."""
+    network, single, drawn = load_backend("numpy").GLN, round(SINGLE_COLUMN * CANDIDATES), []
+    for count, columns in ((single, 1), (CANDIDATES - single, max_columns)):
+        seed = int(rng.integers(2**31))
+        gln = network([count], 1, x.shape[1], context_map_size=1, context_features=columns, seed=seed)
+        if len(x) > 1:
+            gln.fit_hyperplanes(x.T)
+        state = gln.get_state(copy=False)
+        drawn.append((state["hyperplanes.1"][:, 0], state["hyperplane_bias.1"][:, 0]))
     order = rng.permutation(CANDIDATES)
     return Halfspaces(*(np.concatenate(arrays)[order] for arrays in zip(*drawn, strict=True)))
-
-
-def _random_halfspaces(x: np.ndarray, count: int, max_columns: int, rng: np.random.Generator) -> Halfspaces:  # (n, D)
-    """Halfspaces of at most so many columns, as a network draws them from samples."""
-    seed = int(rng.integers(2**31))
-    gln = load_backend("numpy").GLN([count], 1, x.shape[1], context_map_size=1, context_features=max_columns, seed=seed)
-    if len(x) > 1:
-        gln.fit_hyperplanes(x.T)
-    state = gln.get_state(copy=False)
-    return Halfspaces(state["hyperplanes.1"][:, 0], state["hyperplane_bias.1"][:, 0])
 
 
 def _grow_tree(

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gln.engine.batches import FEW_NUMBERS
 from gln.engine.jit import compiled
 
 DISTANCE = np.float32(0.8)  # mean distance of a normal value from its mean, in standard deviations
@@ -24,11 +23,7 @@ def with_distances(standardised: np.ndarray) -> np.ndarray:
     never varies; its distance is unknown as well, so it stays 0.
     """
     both = np.empty((2 * len(standardised), standardised.shape[1]), standardised.dtype)
-    if standardised.size <= FEW_NUMBERS:
-        compiled(fill_distances)(np.ascontiguousarray(standardised), both)
-        return both
-    both[::2] = standardised
-    both[1::2] = np.where(standardised == 0, standardised, np.abs(standardised) - DISTANCE)
+    compiled(fill_distances)(np.ascontiguousarray(standardised), both)
     return both
 
 

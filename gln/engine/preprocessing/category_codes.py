@@ -26,14 +26,14 @@ def as_pandas(X: Any) -> Any:
     """A polars frame converted to pandas; anything else unchanged."""
     if not type(X).__module__.startswith("polars") or not hasattr(X, "get_columns"):
         return X
-    return pd.DataFrame({column.name: _as_pandas_column(column) for column in X.get_columns()})
-
-
-def _as_pandas_column(column: Any) -> Any:
-    if column.dtype.is_numeric():
-        return column.to_numpy()
-    is_category = str(column.dtype).startswith(("Categorical", "Enum"))
-    return pd.Series(column.to_list(), dtype="category" if is_category else object)
+    columns: dict[str, Any] = {}
+    for column in X.get_columns():
+        if column.dtype.is_numeric():
+            columns[column.name] = column.to_numpy()
+        else:
+            is_category = str(column.dtype).startswith(("Categorical", "Enum"))
+            columns[column.name] = pd.Series(column.to_list(), dtype="category" if is_category else object)
+    return pd.DataFrame(columns)
 
 
 def check_no_dates(X: Any) -> None:
@@ -61,15 +61,10 @@ def column_of(X: Any, place: int) -> pd.Series:
 
 
 def categorical_columns(X: Any, chosen: Any) -> list[int]:
-    """The columns of a table that are categories.
+    """The columns of a pandas frame or array that are categories.
 
-    Args:
-        X: a pandas frame, or an array.
-        chosen: "from_dtype" for the categorical and text columns of a frame, None for no column, or an array-like: a
-            mask (F,), column numbers, or column names of a frame.
-
-    Raises:
-        ValueError: `chosen` is something else, or not among the columns.
+    `chosen` is "from_dtype" for the categorical and text columns of a frame, None for no column, or an array-like: a
+    mask (F,), column numbers, or column names of a frame. Anything else raises ValueError.
     """
     if chosen is None:
         return []
@@ -94,14 +89,14 @@ def _is_text(column: pd.Series) -> bool:
 
 def with_codes(X: Any, levels: Mapping[int, Levels]) -> Any:
     """A copy of a frame or array with codes in the categorical columns."""
-    if isinstance(X, pd.DataFrame):
-        coded = X.copy(deep=False)
-        for column, known in levels.items():
-            coded.isetitem(column, codes_of(column_of(X, column), known))
-        return coded
-    coded = X.astype(np.float64 if X.dtype.kind in "biuf" else object)
+    is_frame = isinstance(X, pd.DataFrame)
+    coded: Any = X.copy(deep=False) if is_frame else X.astype(np.float64 if X.dtype.kind in "biuf" else object)
     for column, known in levels.items():
-        coded[:, column] = codes_of(column_of(X, column), known)
+        codes = codes_of(column_of(X, column), known)
+        if is_frame:
+            coded.isetitem(column, codes)
+        else:
+            coded[:, column] = codes
     return coded
 
 

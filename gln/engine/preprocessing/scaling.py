@@ -1,4 +1,4 @@
-"""Online standardisation of features and targets, robust to outliers.
+"""Online standardisation of features and targets, robust to outliers; and scaling of wide sparse samples.
 
 Shapes: B samples, D features.
 """
@@ -6,13 +6,15 @@ Shapes: B samples, D features.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import itertools
+import math
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.sparse import issparse
+from scipy.sparse import csc_array, issparse
 
-from gln.engine.batches import FEW_NUMBERS, check_integer, check_samples, dense
+from gln.engine.batches import MAX_FLOAT, check_integer, check_samples, dense
 from gln.engine.jit import WritableArrays, compiled, plain
 
 # The state of a Standardizer: its options, the statistics of features, and the first samples.
@@ -25,6 +27,7 @@ OF_TARGETS: dict[str, Any] = {"floor": 0.0, "limit": 50.0, "far_is_missing": Fal
 BLOCK = 1 << 16  # numbers processed at a time, to keep temporary arrays small
 FAR = 4  # times the limit: values further from the mean count as missing
 FEW_VALUES = 10  # values: with so few the scale is uncertain, so the limit is wider
+SPARSE_SIZE = 0.25  # factor of `SparseScaler`; half or twice as much makes little difference
 ROUNDS = 10  # of outlier removal at most: large outliers hide smaller ones
 
 
@@ -75,7 +78,9 @@ class Standardizer(WritableArrays):
     high = property(lambda self: self._features[4])
 
     def learn(self, samples: Any) -> np.ndarray:
-        """Count samples one after another, and standardise each by those up to it: (D, B) -> (D, B) float32.
+        """Standardise samples one after another by those before, and count each: (D, B) -> (D, B) float32.
+
+        The first ten are counted before they are standardised, since they have none before them that show a scale.
 
         Several calls give the same numbers as one.
 
@@ -86,44 +91,27 @@ class Standardizer(WritableArrays):
 
     def learn_checked(self, samples: Any) -> np.ndarray:
         """`learn` without checks."""
-        standardised = np.empty(samples.shape, np.float32)
-        for chunk, z, _ in self._learn(samples, self.limit, 0.0, False):
-            standardised[:, chunk] = z
-        return standardised
+        return self._by_blocks(lambda block: self._learn(block, self.limit, 0.0, False), samples)
 
     def learn_targets(self, targets: np.ndarray, bound: float, missing: float) -> tuple[np.ndarray, np.ndarray]:
         """`learn_checked` for targets, clipped to [-bound, bound], or `missing` where they are NaN: (T, B) -> (T, B).
 
         Also returns the means and the scales before each sample and after the last, (2, T, B + 1).
         """
-        bound = min(bound, self.limit)
+        return self._learn(targets, min(bound, self.limit), missing, True)
+
+    def _learn(self, samples: Any, bound: float, missing: float, counts_first: bool) -> tuple[np.ndarray, np.ndarray]:
+        options = bound, missing, counts_first
         if not self.is_warming_up:  # fast
-            return self._standardise(targets, True, bound, missing, True)
-        y, before = np.empty(targets.shape, np.float32), np.empty((2, self.size, targets.shape[1] + 1))
-        for chunk, z, of_chunk in self._learn(targets, bound, missing, True):
-            y[:, chunk], before[:, :, chunk.start : chunk.stop + 1] = z, of_chunk
-        return y, before
-
-    def _learn(
-        self, samples: Any, bound: float, missing: float, counts_first: bool
-    ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-        """Learn the first samples one by one, and then chunks of several.
-
-        Yields each chunk, its standardised samples, (D, b), and means and scales before each and after the last,
-        (2, D, b + 1).
-        """
-        start, count = 0, samples.shape[1]
-        while start < count:
-            if self.is_warming_up:
-                chunk, mean, scale = slice(start, start + 1), self.mean.copy(), self.scale
-                self.count_first(samples[:, chunk])
-                z, before = self._standardise(samples[:, chunk], False, bound, missing)
-                before[:, :, 0] = mean, scale
-            else:
-                chunk = slice(start, min(count, start + max(1, BLOCK // self.size)))
-                z, before = self._standardise(samples[:, chunk], True, bound, missing, counts_first)
-            yield chunk, z, before
-            start = chunk.stop
+            return self._standardise(samples, True, *options)
+        found: list[tuple[np.ndarray, np.ndarray]] = []
+        while self.is_warming_up and len(found) < samples.shape[1]:
+            sample, before = samples[:, len(found) : len(found) + 1], np.array([self.mean, self.scale])
+            self.count_first(sample)
+            found.append((self._standardise(sample, False, *options)[0], before[:, :, None]))
+        found.append(self._standardise(samples[:, len(found) :], True, *options))
+        standardised, moments = zip(*found, strict=True)
+        return np.concatenate(standardised, axis=1), np.concatenate(moments, axis=2)
 
     def count_first(self, sample: Any) -> None:
         """Count one of the first samples, (D, 1), together with those before it: any of them may be an outlier."""
@@ -171,7 +159,7 @@ class Standardizer(WritableArrays):
                     break
                 typical = np.where(far, np.nan, typical)
             moments = moments_of(typical)
-            reach = widened(self.limit, moments.known) * divisor(moments, self.floor)
+            reach = wide_limit(self.limit, moments.known) * divisor(moments, self.floor)
             clipped = x.clip((moments.mean - reach)[:, None], (moments.mean + reach)[:, None])
             self._features[:5, chunk] = moments_of(clipped)
 
@@ -181,15 +169,16 @@ class Standardizer(WritableArrays):
         Raises:
             ValueError: a wrong shape, or infinity.
         """
-        samples = self._checked(samples)
-        if self.size * samples.shape[1] <= FEW_NUMBERS:
-            return self._standardise(samples, False, self.limit, 0.0)[0]
-        standardised, size = np.empty(samples.shape, np.float32), max(1, BLOCK // self.size)
+        return self._by_blocks(lambda block: self._standardise(block, False, self.limit, 0.0), self._checked(samples))
+
+    def _by_blocks(self, function: Callable[[Any], tuple[np.ndarray, np.ndarray]], samples: Any) -> np.ndarray:
+        """What a function returns first for samples (D, B), block by block, because it returns more than is needed."""
+        size = max(1, BLOCK // self.size)
+        if samples.shape[1] <= size:
+            return function(samples)[0]
+        standardised = np.empty(samples.shape, np.float32)
         for start in range(0, samples.shape[1], size):
-            chunk = slice(start, start + size)
-            z = (dense(samples[:, chunk]).astype(np.float64) - self.mean[:, None]) / self._features[5, :, None]
-            z[~(np.abs(z) < FAR * self.limit) if self.far_is_missing else np.isnan(z)] = 0  # NaN is never `<`
-            standardised[:, chunk] = np.minimum(np.maximum(z, -self.limit), self.limit)
+            standardised[:, start : start + size], _ = function(samples[:, start : start + size])
         return standardised
 
     def inverse_transform(self, standardised: Any) -> np.ndarray:
@@ -199,9 +188,7 @@ class Standardizer(WritableArrays):
     @property
     def scale(self) -> np.ndarray:
         """The divisor of each feature, or 0 for one that never varied: (D,)."""
-        scale = self._features[5].copy()
-        scale[scale == np.inf] = 0
-        return scale
+        return np.where(self._features[5] < np.inf, self._features[5], 0)
 
     def grow(self, size: int) -> None:
         """Append features without any values yet, so that samples have `size` features from now on."""
@@ -226,10 +213,9 @@ class Standardizer(WritableArrays):
             came = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
             raise ValueError(f"state: expected a mapping of the names {list(STATE)}, got {came}")
         arrays = {name: self._state_array(name, value) for name, value in state.items()}
-        self.floor, self.limit = (float(arrays.pop(name)) for name in ("floor", "limit"))
-        self.far_is_missing = bool(arrays.pop("far_is_missing"))
-        self.first = arrays.pop("first")
-        self._features[:5] = [arrays[name] for name in STATISTICS]
+        self.floor, self.limit = float(arrays["floor"]), float(arrays["limit"])
+        self.far_is_missing = bool(arrays["far_is_missing"])
+        self.first, self._features[:5] = arrays["first"], [arrays[name] for name in STATISTICS]
         self._rescale()
 
     def _state_array(self, name: str, value: Any) -> np.ndarray:
@@ -247,13 +233,125 @@ class Standardizer(WritableArrays):
 
     def _rescale(self) -> None:
         scales = divisor(Moments(*self._features[:5]), self.floor)
-        self._features[5:] = scales, widened(self.limit, self.count) * scales
+        self._features[5:] = scales, wide_limit(self.limit, self.count) * scales
         self.is_warming_up = bool(self.count.max() <= len(self.first))  # all that was counted is in `first`
 
     def _checked(self, samples: Any) -> Any:
-        samples = samples.tocsr() if issparse(samples) else np.asarray(samples)
-        check_samples(samples, self.size)
-        return samples
+        samples = check_samples(samples, self.size)
+        return samples.tocsr() if issparse(samples) else samples
+
+
+class SparseScaler(WritableArrays):
+    """Scales the features of wide sparse samples, such as texts, by the values seen so far; zeros stay zeros.
+
+    A value x becomes 0.25 x / sqrt(r m), where r is the root mean square of its feature, zeros included, and m the
+    geometric mean of the magnitudes of all nonzero values. So a rare word counts for more than a frequent one, but for
+    less than if each were divided by its r. NaN is a missing value and becomes 0, as does a feature never seen.
+    """
+
+    def __init__(self, size: int) -> None:
+        """
+        Args:
+            size: D, the number of features, at least 1.
+
+        Raises:
+            ValueError: `size` is less than 1 or not an integer.
+        """
+        check_integer("size", size, 1)
+        self.size, self.squares = int(size), np.zeros(size)  # sum of the squares of each feature
+        self.count = self.stored = self.logs = 0.0  # number of samples and of values, and sum of log |value|
+
+    def fit(self, samples: Any, visits: np.ndarray | None = None) -> None:
+        """Count a table, (D, B), replacing earlier counts; with `visits`, (V,), the samples with these indices.
+
+        Raises:
+            ValueError: a wrong shape, or infinity; nothing has changed then.
+        """
+        columns = _columns(check_samples(samples, self.size))
+        self.squares, self.count, self.stored, self.logs = np.zeros(self.size), 0.0, 0.0, 0.0
+        times = np.ones(columns.shape[1]) if visits is None else np.bincount(visits, minlength=columns.shape[1])
+        self._count(columns.indices, columns.data, times.repeat(np.diff(columns.indptr)), times.sum())
+
+    def learn(self, samples: Any) -> Any:
+        """Count samples one after another, and scale each by those up to it: (D, B) -> (D, B), sparse float32.
+
+        Raises:
+            ValueError: a wrong shape, or infinity; nothing has been counted then.
+        """
+        return self.learn_checked(check_samples(samples, self.size))
+
+    def learn_checked(self, samples: Any) -> Any:
+        """`learn` without checks."""
+        columns = _columns(samples)
+        for start, end in itertools.pairwise(columns.indptr):
+            words, values = columns.indices[start:end], columns.data[start:end]
+            self._count(words, values, np.ones(len(values)), 1)
+            columns.data[start:end] = self._scaled(words, values)
+        return columns.astype(np.float32)
+
+    def transform(self, samples: Any) -> Any:
+        """Scale samples by those counted before, without counting them: (D, B) -> (D, B), sparse float32 columns.
+
+        Raises:
+            ValueError: a wrong shape, or infinity.
+        """
+        columns = _columns(check_samples(samples, self.size))
+        columns.data = self._scaled(columns.indices, columns.data)
+        return columns.astype(np.float32)
+
+    def grow(self, size: int) -> None:
+        """Append features without any values yet, so that samples have `size` features from now on."""
+        self.squares = np.pad(self.squares, (0, size - self.size))
+        self.size = size
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """A copy of the counts: `squares`, (D,), and `count`, `stored` and `logs`, ()."""
+        return {name: np.array(getattr(self, name)) for name in ("squares", "count", "stored", "logs")}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from the state of another `SparseScaler` of the same size.
+
+        Raises:
+            ValueError: a missing or unknown name, wrong shape or invalid number; nothing has changed then.
+        """
+        shapes = {name: array.shape for name, array in self.get_state().items()}
+        arrays = {name: np.array(value, np.float64) for name, value in state.items()}
+        if {name: array.shape for name, array in arrays.items()} != shapes:
+            raise ValueError(f"state: expected arrays of shapes {shapes}, got {sorted(state)}")
+        if not all(np.isfinite(a).all() and (name == "logs" or (a >= 0).all()) for name, a in arrays.items()):
+            raise ValueError("state: expected finite numbers, and counts of at least 0")
+        self.squares = arrays.pop("squares")
+        self.count, self.stored, self.logs = (float(arrays[name]) for name in ("count", "stored", "logs"))
+
+    def _count(self, words: np.ndarray, values: np.ndarray, times: np.ndarray, samples: float) -> None:  # 3 of (S,)
+        np.add.at(self.squares, words, times * np.square(values))
+        self.count += float(samples)
+        self.stored += float(times.sum())
+        self.logs += float(times @ np.log(np.abs(values)))
+
+    def _scaled(self, words: np.ndarray, values: np.ndarray) -> np.ndarray:  # (S,), (S,) -> (S,)
+        typical = math.exp(self.logs / max(1, self.stored))
+        divisor = np.sqrt(np.sqrt(self.squares[words] / max(1, self.count)) * typical)
+        scaled = np.where(divisor > 0, SPARSE_SIZE * values / np.where(divisor > 0, divisor, 1), 0)
+        return scaled.clip(-MAX_FLOAT, MAX_FLOAT)
+
+
+@dataclasses.dataclass
+class Unscaled:
+    """Stands for a standardizer where samples are read as they are."""
+
+    size: int
+
+    def transform(self, samples: Any) -> np.ndarray:
+        return np.asarray(samples, np.float32)
+
+    learn_checked = transform
+
+    def grow(self, size: int) -> None:
+        raise ValueError(f"samples: expected {self.size} features, got {size}")
+
+
+# ---- Moments and loops ----------------------------------------------------------------------------------------------
 
 
 class Moments(NamedTuple):
@@ -285,7 +383,7 @@ def divisor(moments: Moments, floor: float) -> np.ndarray:  # -> (d,)
     return np.where(scale > 0, scale, np.inf)
 
 
-def widened(limit: float, count: np.ndarray) -> np.ndarray:
+def wide_limit(limit: float, count: np.ndarray) -> np.ndarray:
     """The limit for a scale estimated from `count` values: wider for few, whose scale is uncertain."""
     return limit * (1 + FEW_VALUES / np.maximum(count, 1))
 
@@ -294,12 +392,12 @@ def outliers(x: np.ndarray, limit: float, floor: float) -> np.ndarray:  # (d, B)
     """Which values are further than `limit` scales from the mean, both computed from the other values in the row."""
     if x.shape[1] > FEW_VALUES:  # mean and deviation of the others follow from those of all
         count, mean, squares, low, high = (moment[:, None] for moment in moments_of(x))
-        n, limits = np.maximum(count, 2), widened(limit, count)
+        n, limits = np.maximum(count, 2), wide_limit(limit, count)
         deviation = np.sqrt(squares / n * (n - 1) / (n + limits**2))
         return np.abs(x - mean) > limits * (deviation + floor * (high - low))
     others = np.where(np.eye(x.shape[1], dtype=bool), np.nan, x[:, None]).reshape(-1, x.shape[1])
     moments = moments_of(others)
-    reach = widened(limit, moments.known + 1) * divisor(moments, floor)
+    reach = wide_limit(limit, moments.known + 1) * divisor(moments, floor)
     return np.abs(x - moments.mean.reshape(x.shape)) > reach.reshape(x.shape)
 
 
@@ -326,8 +424,7 @@ def standardise(
         scale = divisor if divisor < np.inf else 0.0
         before[0, i, 0], before[1, i, 0] = mean, scale
         for b in range(total):
-            x = samples[i, b]
-            center, width = mean, divisor
+            x, center, width = samples[i, b], mean, divisor
             if learns and x == x:  # NaN is not
                 count += 1
                 difference = min(max(x - mean, -reach), reach)
@@ -350,17 +447,10 @@ def standardise(
     return standardised, before
 
 
-@dataclasses.dataclass
-class Unscaled:
-    """Stands for a standardizer where samples are read as they are."""
-
-    size: int
-
-    def learn_checked(self, samples: Any) -> np.ndarray:
-        return self.transform(samples)
-
-    def transform(self, samples: Any) -> np.ndarray:
-        return np.asarray(samples, np.float32)
-
-    def grow(self, size: int) -> None:
-        raise ValueError(f"samples: expected {self.size} features, got {size}")
+def _columns(samples: Any) -> csc_array:
+    """A copy as float64 columns that store only known, nonzero values."""
+    columns = csc_array(samples, dtype=np.float64, copy=True)
+    columns.sum_duplicates()
+    columns.data = np.nan_to_num(columns.data)
+    columns.eliminate_zeros()
+    return columns

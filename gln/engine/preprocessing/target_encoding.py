@@ -47,8 +47,8 @@ class TargetEncoding(WritableArrays):
     counts: dict[int, np.ndarray]  # by feature, the same for each level, (L, 1 + K), with room for further levels
 
     def __post_init__(self) -> None:
-        self.columns = [Column(*column) for column in self.columns]  # a file holds plain tuples
-        self._known = set(self.columns)
+        # A file holds plain tuples, and what grows names known columns again.
+        self.columns = list(dict.fromkeys(Column(*column) for column in self.columns))
         filled = [[-1 if n is None else n for n in column] for column in self.columns]
         of_columns = np.array(filled, np.int64).reshape(-1, 3).T
         self.features, self._levels, self._targets = map(np.ascontiguousarray, of_columns)  # (D,) each
@@ -100,19 +100,17 @@ class TargetEncoding(WritableArrays):
 
     def of_stream(self, samples: np.ndarray, categorical: Set[int]) -> TargetEncoding:
         """A copy with columns for new features and levels in samples (F, B), or this object if there are none."""
-        if len(samples) == self.size and categorical <= self.counts.keys() and not self._needs_columns(samples):
+        is_known = len(samples) == self.size and categorical <= self.counts.keys()
+        levels = self._rows, self._have_many, self._with_columns
+        if is_known and not compiled(needs_columns)(plain(samples), *levels):
             return self
-        columns = [Column(f) for f in range(self.size, len(samples)) if f not in categorical]
+        columns = self.columns + [Column(f) for f in range(self.size, len(samples)) if f not in categorical]
         for feature in sorted(categorical):
             count = 1 + int(np.fmax.reduce(samples[feature], initial=-1))
             if count <= MOST_ONE_HOT and not self._has_many(feature):
                 columns += [Column(feature, level=level) for level in _distinguishing(count)]
-        new = [column for column in columns if column not in self._known]
-        grown = dataclasses.replace(self, size=len(samples), columns=[*self.columns, *new])
+        grown = dataclasses.replace(self, size=len(samples), columns=columns)
         return grown._with_statistics(categorical - self.counts.keys())
-
-    def _needs_columns(self, samples: np.ndarray) -> bool:
-        return compiled(needs_columns)(plain(samples), self._rows, self._have_many, self._with_columns)
 
     def starts(self, samples: np.ndarray) -> list[int]:
         """The samples out of (F, B) at which a category gets one of its first levels, so that its columns change."""
@@ -137,19 +135,15 @@ class TargetEncoding(WritableArrays):
         counts = self.counts | {feature: np.zeros((0, len(self.totals))) for feature in sorted(features)}
         size = len(self.totals) - 1
         targets = _distinguishing(size) if self.are_classes else range(size)
-        wanted = [Column(feature, target=target) for feature in counts for target in targets]
-        columns = self.columns + [column for column in wanted if column not in self._known]
-        return dataclasses.replace(self, columns=columns, counts=counts)
+        columns = [Column(feature, target=target) for feature in counts for target in targets]
+        return dataclasses.replace(self, columns=self.columns + columns, counts=counts)
 
     # ---- Counting ----------------------------------------------------------------------------------------------------
 
     def learn(self, samples: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
         """Encode samples one by one, each with the statistics of those before it, and count them: (F, B) -> (D, B).
 
-        Args:
-            samples: (F, B).
-            targets: (B,) class numbers from 0, or (K, B) standardised numbers.
-            weights: (B,), how much each sample counts. None is 1.
+        `targets` are class numbers (B,) or standardised numbers (K, B); `weights` are how much samples count, (B,).
         """
         weights = np.ones(1) if weights is None else plain(weights)
         return self._columns(samples, True, plain(np.atleast_2d(targets)), weights)
@@ -162,20 +156,18 @@ class TargetEncoding(WritableArrays):
         if len(samples) != self.size:  # compiled loops do not check
             raise ValueError(f"samples: expected {self.size} features, got {len(samples)}")
         samples = plain(samples)
-        columns = self._have_many, self._with_columns, learns
-        places, many, fits = compiled(find)(samples, self._rows, *columns)
-        if learns and not fits:
+        if learns and compiled(lacks_rows)(samples, self._rows):
             self._make_room(samples)
-            places, many, _ = compiled(find)(samples, self._rows, *columns)
-        options = self.features, self._levels, self._targets, self._table, self._have_many, self.are_classes, learns
-        columns, overall = compiled(encode)(samples, places, many, *options, *learned)
+        levels = self._rows, self._have_many, self._with_columns
+        options = self.features, self._levels, self._targets, self._table, self.are_classes, learns
+        columns, overall = compiled(encode, count_levels)(samples, *levels, *options, *learned)
         if self.are_classes:  # NumPy's logarithms are those of the whole library, to the last bit
             rows = self._statistics
             columns[rows] = np.log(columns[rows]) - np.log(overall[rows])
         return columns
 
     def _has_many(self, feature: int) -> bool:
-        """Whether more than MOST_ONE_HOT levels were counted, so that columns of single levels are no longer used."""
+        """Whether columns of single levels of a feature are no longer used."""
         return feature < self.size and bool(self._have_many[feature])
 
     def _make_room(self, samples: np.ndarray) -> None:
@@ -192,29 +184,14 @@ def _distinguishing(count: int) -> range:
     return range(count) if count > 2 else range(1, count)
 
 
-def find(
-    samples: np.ndarray,  # (F, B)
-    rows: np.ndarray,  # (F, 2)
-    have_many: np.ndarray,  # (F,), before
-    with_columns: np.ndarray,  # (F,)
-    learns: bool,
-) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Each level's row, -1 for none, and last the row of the totals, (F + 1, B); whether it has no column because its
-    feature has many levels, these included if this `learns`, or because it is unknown, (F, B); and whether all levels
-    have rows."""
-    places = np.zeros((len(samples) + 1, samples.shape[1]), np.int64)
-    many, fits = np.zeros(samples.shape, np.bool_), True
+def lacks_rows(samples: np.ndarray, rows: np.ndarray) -> bool:  # (F, B), (F, 2)
+    """Whether one or more of the levels in samples have no row in the table yet."""
     for feature in range(len(samples)):
         start, room = rows[feature]
-        has_many = have_many[feature]
-        for b in range(samples.shape[1]):
-            code = samples[feature, b]  # NaN if it is missing
-            has_row = start >= 0 and 0 <= code < room
-            places[feature, b] = start + int(code) if has_row else -1
-            has_many |= learns and start >= 0 and code >= MOST_ONE_HOT
-            many[feature, b] = has_many or code >= with_columns[feature]
-            fits &= has_row or start < 0 or code != code
-    return places, many, fits
+        for code in samples[feature]:
+            if start >= 0 and code >= room:
+                return True
+    return False
 
 
 def needs_columns(
@@ -226,24 +203,42 @@ def needs_columns(
     """Whether a feature has few levels, and one or more of them in these samples have no columns yet."""
     for feature in range(len(samples)):
         if rows[feature, 0] >= 0 and not have_many[feature]:
-            count = 0
-            for b in range(samples.shape[1]):
-                if samples[feature, b] >= count:
-                    count = int(samples[feature, b]) + 1
-            if count > 1 and with_columns[feature] < count <= MOST_ONE_HOT:
+            last = 0
+            for code in samples[feature]:
+                if code > last:
+                    last = int(code)
+            if 0 < last < MOST_ONE_HOT and last >= with_columns[feature]:
                 return True
     return False
 
 
+def count_levels(
+    table: np.ndarray,  # (R, 1 + K), changed
+    places: np.ndarray,  # (F + 1,), the rows in which a sample counts, -1 for none
+    learned: np.ndarray,  # (1, B) class numbers, or (K, B)
+    b: int,  # the sample
+    weight: float,
+    are_classes: bool,
+) -> None:
+    for place in places:
+        if place >= 0:
+            table[place, 0] += weight
+            if are_classes:
+                table[place, 1 + int(learned[0, b]) % (table.shape[1] - 1)] += weight
+            else:
+                for k in range(len(learned)):
+                    table[place, 1 + k] += weight * learned[k, b]
+
+
 def encode(
     samples: np.ndarray,  # (F, B)
-    places: np.ndarray,  # (F + 1, B)
-    many: np.ndarray,  # (F, B)
+    rows: np.ndarray,  # (F, 2)
+    have_many: np.ndarray,  # (F,), changed if this `learns`
+    with_columns: np.ndarray,  # (F,)
     features: np.ndarray,  # (D,)
     levels: np.ndarray,  # (D,)
     targets: np.ndarray,  # (D,)
     table: np.ndarray,  # (R, 1 + K), changed if this `learns`
-    have_many: np.ndarray,  # (F,), changed if this `learns`
     are_classes: bool,
     learns: bool,
     learned: np.ndarray,  # (1, B) class numbers, or (K, B)
@@ -251,14 +246,21 @@ def encode(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The columns of samples, each counted after it if this `learns`; instead of log-odds, the odds of the level and of
     all samples."""
-    totals, classes = table[0], table.shape[1] - 1
-    columns, overall = np.empty((len(features), samples.shape[1])), np.empty((len(features), samples.shape[1]))
+    totals, shape = table[0], (len(features), samples.shape[1])
+    columns, overall = np.empty(shape), np.empty(shape)
+    # Of a sample: the row of each level, -1 for none, and that of the totals.
+    places = np.zeros(len(samples) + 1, np.int64)
     for b in range(samples.shape[1]):
+        for feature in range(len(samples)):
+            start, room, code = rows[feature, 0], rows[feature, 1], samples[feature, b]  # NaN if it is missing
+            places[feature] = start + int(code) if start >= 0 and 0 <= code < room else -1
+            have_many[feature] |= learns and start >= 0 and code >= MOST_ONE_HOT
         for d in range(len(features)):
-            x, place, target = samples[features[d], b], places[features[d], b], targets[d]
+            x, place, target = samples[features[d], b], places[features[d]], targets[d]
             columns[d, b], overall[d, b] = x if target < 0 else np.nan, np.nan
             if levels[d] >= 0 and x == x:
-                columns[d, b] = np.nan if many[features[d], b] else x == levels[d]
+                is_unknown = have_many[features[d]] or x >= with_columns[features[d]]
+                columns[d, b] = np.nan if is_unknown else x == levels[d]
             elif target >= 0 and place >= 0 and table[place, 0] > 0:
                 count, total = table[place, 0], table[place, 1 + target]
                 if are_classes:
@@ -267,15 +269,6 @@ def encode(
                     columns[d, b] = (total + STRENGTH * rate) / (count - total + STRENGTH * (1 - rate))
                 else:
                     columns[d, b] = total / (count + STRENGTH)
-        for feature in range(len(samples)):
-            have_many[feature] |= learns and places[feature, b] >= 0 and samples[feature, b] >= MOST_ONE_HOT
-        for place in places[:, b]:
-            if learns and place >= 0:
-                weight = weights[b % len(weights)]
-                table[place, 0] += weight
-                if are_classes:
-                    table[place, 1 + int(learned[0, b]) % classes] += weight
-                else:
-                    for k in range(classes):
-                        table[place, 1 + k] += weight * learned[k, b]
+        if learns:
+            count_levels(table, places, learned, b, weights[b % len(weights)], are_classes)
     return columns, overall

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,14 @@ from gln.engine.streaming.values import check_dictionary, check_frame, number_of
 
 # Kinds of values that NumPy converts to floats as they are.
 NUMBERS = frozenset([float, int, bool, type(None), np.float64, np.float32, np.int64, np.int32, np.bool_])
+
+
+def never(name: Hashable) -> bool:
+    return False
+
+
+def always(name: Hashable) -> bool:
+    return True
 
 
 class NamedWords(NamedTuple):
@@ -50,7 +58,7 @@ class NamedRows:
 
     frame: pd.DataFrame  # numbers, and text of categories
     words: NamedWords | None = None
-    is_sparse: bool = False  # whether features that are absent are 0, as in Vowpal Wabbit's text and libsvm's
+    is_zero: Callable[[Any], bool] = never  # whether a feature of this name that is absent is 0, as in sparse formats
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -59,7 +67,7 @@ class NamedRows:
         if rows.stop - rows.start == len(self):
             return self
         words = None if self.words is None else self.words.of(rows)
-        return NamedRows(self.frame.iloc[rows], words, self.is_sparse)
+        return NamedRows(self.frame.iloc[rows], words, self.is_zero)
 
 
 def named_rows(samples: Any) -> NamedRows:

@@ -264,8 +264,9 @@ class StreamSchema:
         """Samples, and the numbers of new words; unknown levels are added to `levels`, or without it unknown levels and
         words are left out."""
         features, found = no_features(places, len(rows)), []
-        if rows.is_sparse:
-            features[[place for name, place in places.items() if name not in self.levels]] = 0.0
+        for name, place in places.items():
+            if name not in self.levels and rows.is_zero(name):
+                features[place] = 0.0
         for name, column in rows.frame.items():
             values, are_codes = self._column(name, column, levels)
             if name in places:

@@ -20,8 +20,7 @@ from gln.engine.ensemble.ensemble import FeatureBlocks
 from gln.engine.model.featurizers import PlainFeaturizer, TableFeaturizer
 from gln.engine.networks.head_sampling import MANY_CLASSES
 from gln.engine.preprocessing.basis_expansion import quantile_pieces
-from gln.engine.preprocessing.scaling import OF_FEATURES, Standardizer
-from gln.engine.preprocessing.sparse_scaling import SparseScaler
+from gln.engine.preprocessing.scaling import OF_FEATURES, SparseScaler, Standardizer
 from gln.engine.preprocessing.target_encoding import TargetEncoding
 
 # A sparse table of more than WIDE features, such as texts, stays sparse. Its networks are single neurons without
@@ -76,7 +75,6 @@ class TableBlocks(NamedTuple):
         return self.featurizer.blocks_of(columns, bin_means, expands)
 
     def take(self, rows: np.ndarray) -> TableBlocks:  # (n,)
-        """The blocks of some rows."""
         return self._replace(indices=self.indices[rows], step_sizes=self.step_sizes[rows], copies=self.copies[rows])
 
 
@@ -86,16 +84,12 @@ def is_wide(X: Any, levels: Mapping[int, Any]) -> bool:  # (N, F)
 
 def make_blocks(
     table: TrainingTable,
-    y: np.ndarray,
-    folds: np.ndarray,
+    y: np.ndarray,  # (V,) class numbers, or (T, V) standardised numbers
+    folds: np.ndarray,  # (V,)
     rng: np.random.RandomState,
-    encoding_rng: np.random.RandomState | None,
+    encoding_rng: np.random.RandomState | None,  # shuffles samples before categories are encoded; None keeps the order
 ) -> TableBlocks:
-    """The blocks of a table, with their featurizer; those made from targets are out of fold.
-
-    `encoding_rng` shuffles the samples before categories are encoded; None keeps their order. Shapes: class numbers
-    (V,) or standardised numbers (T, V), folds (V,).
-    """
+    """The blocks of a table, with their featurizer; those made from targets are out of fold."""
     blocks = TableBlocks(table.X, None, table.indices, table.step_sizes, table.copies)
     if is_wide(table.X, table.levels):
         scaler = SparseScaler(table.X.shape[1])
@@ -113,7 +107,10 @@ def make_blocks(
     standardizer.fit(blocks.columns.T, blocks.indices)
     blocks = blocks._replace(featurizer=TableFeaturizer(standardizer, encoding, bin_means=bin_means))
     if np.prod(blocks.columns.shape) <= IN_MEMORY:
-        blocks = blocks._replace(columns=standardised(blocks.columns, standardizer), are_standardised=True)
+        columns = np.empty(blocks.columns.shape, np.float32)
+        for chunk in chunks(len(columns)):
+            columns[chunk] = standardizer.transform(blocks.columns[chunk].T).T
+        blocks = blocks._replace(columns=columns, are_standardised=True)
     if not table.has_many_classes:
         blocks.featurizer.pieces = quantile_pieces(blocks.columns_of(placing_rows(blocks)))
     return blocks
@@ -122,8 +119,7 @@ def make_blocks(
 def encode_categories(
     encoding: TargetEncoding, blocks: TableBlocks, y: np.ndarray, rng: np.random.RandomState | None
 ) -> TableBlocks:
-    """The blocks with categories as columns. Samples are encoded and counted in random order, or in the table's if
-    `rng` is None.
+    """The blocks with categories as columns, in the order of the table without `rng`.
 
     Copies of a sample are counted once, so that its own target does not leak into it.
     """
@@ -137,13 +133,6 @@ def encode_categories(
         columns[chunk] = encoding.learn(features, y[..., first[chunk]], weights[chunk]).T
     bin_means = None if blocks.bin_means is None else blocks.bin_means[indices]
     return blocks._replace(columns=columns, bin_means=bin_means, indices=samples)
-
-
-def standardised(columns: Any, standardizer: Standardizer) -> np.ndarray:  # (N, D), perhaps sparse -> (N, D) float32
-    found = np.empty(columns.shape, np.float32)
-    for chunk in chunks(len(found)):
-        found[chunk] = standardizer.transform(columns[chunk].T).T
-    return found
 
 
 def placing_rows(blocks: TableBlocks) -> np.ndarray:

@@ -1,46 +1,74 @@
-"""Shared by the estimators of `gln.sklearn`: networks for tables and for streams, and how they learn.
+"""Shared by the estimators of `gln.sklearn`: checks of tables, networks for tables and for streams, how they learn.
 
 Shapes: N samples, F features, V indices of the samples to learn. As in scikit-learn, a sample is a row; a `Learner`
 takes columns.
 """
-# ruff: noqa: N803 - X is scikit-learn's name
+# ruff: noqa: N803, N806 - X is scikit-learn's name
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
+import reprlib
+from collections.abc import Iterator, Sequence
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
+import pandas as pd
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_array, check_consistent_length, check_random_state, check_scalar, column_or_1d
+from sklearn.utils.validation import check_is_fitted, validate_data
 
+from gln.backends import load_backend
+from gln.engine.batches import MAX_FLOAT, magnitude
 from gln.engine.ensemble.ensemble import COLUMNS, EXPANDED
-from gln.engine.model.builders import OF_STREAMS, Losses, NetworkConfig, build, build_stream, stream_roles
+from gln.engine.model.builders import OF_STREAMS, NetworkConfig, build, build_stream, stream_roles
 from gln.engine.model.featurizers import PlainFeaturizer, StreamFeaturizer
 from gln.engine.model.learner import Learner
 from gln.engine.model.persistence import Saveable
 from gln.engine.model.targets import Classes, Numbers
 from gln.engine.networks.head_sampling import MANY_CLASSES
-from gln.engine.preprocessing.sparse_scaling import SparseScaler
+from gln.engine.preprocessing.category_codes import (
+    Levels,
+    as_pandas,
+    categorical_columns,
+    check_different_names,
+    check_no_dates,
+    column_of,
+    new_levels,
+    reads_as_number,
+    small_as_numbers,
+    warn_of_numbers,
+    with_codes,
+)
+from gln.engine.preprocessing.scaling import SparseScaler
 from gln.engine.tabular.blocks import TrainingTable, is_wide
-from gln.engine.tabular.duplicates import find_copies
-from gln.engine.tabular.fit import Training, fit_table
-from gln.engine.tabular.validation import Validation
+from gln.engine.tabular.fit import Training, find_copies, fit_table
 
+# A sparse table that is not wide is made dense chunk by chunk. Magnitudes are checked afterwards, by column.
+ALLOWED = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "ensure_all_finite": False}
+# Texts in the errors that `validate_data` raises if a value is not a number.
+OF_CONVERSION = ("could not convert", "float() argument", "setting an array element")
+ADVICE = (
+    "convert it by pandas.to_numeric, or, if it is a category, give it the dtype 'category' or name it in "
+    "categorical_features"
+)
 # A halfspace sees one to three features: one that sees all rarely finds a split that depends on few.
 CONTEXT_FEATURES = 3
 OF_WIDE = {"layer_sizes": (1,), "n_networks": 8, "context_map_size": 0, "context_features": CONTEXT_FEATURES}
 LONG, LONGER = 100_000, 400_000  # rows from which on a table gets four networks, or two, to limit the time of a fit
 
 
-def of_table(rows: int, heads: int, densities: bool = False) -> dict[str, Any]:
+def of_table(rows: int, classes: int, densities: bool = False) -> dict[str, Any]:
     """What None stands for in `fit`, for a table with this many rows per pass."""
     halfspaces = round(3 + math.log(rows / 5000, 3))  # one more for each factor of three
     # With 16, two networks hold out each sample, and these give its deviation from the mean.
     networks = 16 if densities else 8
-    if rows >= LONG or heads >= MANY_CLASSES:
-        networks = 2 if rows >= LONGER and heads < MANY_CLASSES else 4
+    if rows >= LONG or classes >= MANY_CLASSES:
+        networks = 2 if rows >= LONGER and classes < MANY_CLASSES else 4
     return {
         "layer_sizes": (32, 16),
         "n_networks": networks,
@@ -50,17 +78,12 @@ def of_table(rows: int, heads: int, densities: bool = False) -> dict[str, Any]:
     }
 
 
-def of_wide_table(rows: int) -> dict[str, Any]:
-    """`of_table` for a wide sparse table."""
-    return OF_WIDE | {"n_epochs": passes_over(rows, 5)}
-
-
 def passes_over(rows: int, usual: int) -> int:
     """Passes over a table: `usual`, more for a short table, fewer for a long one."""
     return int(np.clip(max(1000 // rows, min(usual, 300_000 // rows)), 1, 20))
 
 
-class Estimator(Saveable, Validation):
+class Estimator(Saveable, BaseEstimator):
     """The common part of `GLNClassifier` and `GLNRegressor`: a `learner_`, and how it is made and trained."""
 
     kept: ClassVar[dict[str, Any]] = {
@@ -74,6 +97,7 @@ class Estimator(Saveable, Validation):
 
     glns_ = property(lambda self: self.learner_.means.networks, doc="The networks that predict.")
     standardizer_ = property(lambda self: self.learner_.featurizer.standardizer, doc="Standardises the features.")
+    _levels = property(lambda self: vars(self).get("categories_", {}))  # estimators from older files have none
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "learner_")  # after an interruption of the first `partial_fit`, other attributes exist
@@ -86,6 +110,95 @@ class Estimator(Saveable, Validation):
     def _learned(self):
         check_is_fitted(self)
         return super()._learned()
+
+    # ---- Checks of input ---------------------------------------------------------------------------------------------
+
+    def _check_parameters(self):
+        """Check the parameters that the networks do not, and that stay the same from the first call on."""
+        for name in ("n_networks", "n_epochs"):
+            if getattr(self, name) is not None:
+                check_scalar(getattr(self, name), name, Integral, min_val=1)
+        if self.max_seconds is not None:
+            check_scalar(self.max_seconds, "max_seconds", Real, min_val=0, include_boundaries="neither")
+        if not isinstance(self.shuffle, (bool, np.bool_)):
+            raise ValueError(f"shuffle: expected True or False, got {self.shuffle!r}")
+        if not isinstance(self.verbose, (bool, np.bool_, Integral)):
+            raise ValueError(f"verbose: expected a bool or an integer, got {self.verbose!r}")
+        load_backend(self.backend)  # raises an error for unknown names
+
+    def _checked(self, X, y, reset, **checks):
+        """Validated X and y; also checks the parameters."""
+        check_scalar(self.batch_size, "batch_size", Integral, min_val=1)
+        if reset:
+            self._check_parameters()
+        plain = not reset and self._is_plain(X) and type(y) is np.ndarray and y.dtype.kind in "biuf"
+        if not (plain and y.shape == (len(X),) and np.isfinite(y).all()):
+            _check_targets(y)
+            X, y = self._numbers(X, y, reset=reset, **checks)
+        self._check_magnitude(X)
+        return X, y
+
+    def _numbers(self, X, *y, **checks):
+        """X, or X and y, as `validate_data` returns them; an error about a value of X names the column."""
+        X = self._coded(X, checks["reset"], learning=len(y) > 0)
+        try:
+            return validate_data(self, X, *y, **ALLOWED, **checks)
+        except (TypeError, ValueError) as error:
+            found = _first_other(X) if any(text in str(error) for text in OF_CONVERSION) else None
+            if found is None:
+                raise
+            reason = f" ({error})" if isinstance(error, TypeError) else ""
+            raise type(error)(f"X: expected numbers, got {found}{reason}") from error
+
+    def _check_magnitude(self, X):
+        """Raise ValueError, naming the column, for infinity and for numbers that float32 cannot hold; NaN passes."""
+        if magnitude(X) > float(MAX_FLOAT):
+            column = int((abs(X) > MAX_FLOAT).nonzero()[1].min())
+            name = vars(self).get("feature_names_in_", range(X.shape[1]))[column]
+            raise ValueError(f"Input X contains infinity or a value too large for dtype('float32') in column {name!r}.")
+
+    def _coded(self, X, reset, learning):
+        """X with categories replaced by codes; when learning, new levels get a code."""
+        X, chosen = as_pandas(X), self.categorical_features
+        X = X if hasattr(X, "shape") else np.asarray(X, object)
+        if isinstance(X, pd.DataFrame):
+            check_different_names(X)
+        check_no_dates(X)
+        if reset:
+            found = categorical_columns(X, chosen) if getattr(X, "ndim", 2) == 2 else []
+            self.categories_: dict[int, Levels] = {column: {} for column in found}
+        if not self._levels or np.ndim(X) != 2 or not (reset or X.shape[1] == self.n_features_in_):
+            return X  # with categories, `validate_data` rejects it
+        if issparse(X):
+            raise ValueError("X: expected a dense array or a frame for categorical_features, got a sparse array")
+        if learning:
+            self.categories_ = {i: self._with_new(levels, column_of(X, i)) for i, levels in self._levels.items()}
+        return with_codes(X, self._levels)
+
+    def _with_new(self, levels, column):
+        """The levels of a category, and the new ones in a column."""
+        new = new_levels(levels, column, False)
+        if isinstance(self.categorical_features, str) and not isinstance(column.dtype, pd.CategoricalDtype):
+            warn_of_numbers(f"X: column {column.name!r}", levels, new, ADVICE)
+        return levels | new
+
+    def _is_plain(self, X):
+        """Whether X, apart from its magnitudes, is valid as it is and can skip `validate_data`, which is slow."""
+        plain = type(X) is np.ndarray and X.dtype.char in "df" and X.ndim == 2 and len(X) > 0
+        plain = plain and X.shape[1] == self.n_features_in_ and not hasattr(self, "feature_names_in_")
+        return plain and not self._levels
+
+    def _samples(self, X):  # (N, F) -> (F, N), for prediction
+        if not hasattr(self, "learner_"):
+            check_is_fitted(self)  # raises an error; otherwise it only takes time
+        X = as_pandas(X)
+        if not self._is_plain(X):
+            names = vars(self).get("feature_names_in_")
+            is_known = type(X) is pd.DataFrame and names is not None and X.columns.tolist() == names.tolist()
+            small = small_as_numbers(X, self._levels) if is_known else None
+            X = self._numbers(X, reset=False) if small is None else small
+        self._check_magnitude(X)
+        return X.T
 
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
@@ -129,7 +242,7 @@ class Estimator(Saveable, Validation):
 
     def _table_learner(self, settings, losses, featurizer, targets):
         """A new learner of a table. Half of its networks also mix expansions and bin means, if there are any."""
-        expands = len(featurizer.input_names(EXPANDED)) > len(featurizer.input_names(COLUMNS))
+        expands = len(featurizer.inputs_of(EXPANDED).names) > len(featurizer.inputs_of(COLUMNS).names)
         count = settings["n_networks"]
         expanded = -(-count // 2) if expands else 0
         roles = [COLUMNS] * (count - expanded) + [EXPANDED] * expanded
@@ -142,7 +255,7 @@ class Estimator(Saveable, Validation):
 
         Shapes: targets (N,) or (T, N), (V,), (V,) or None.
         """
-        rows, (outputs, are_classes) = len(indices), _outputs(losses)
+        rows, classes = len(indices), losses.means.get("num_classes", 0)
         table = TrainingTable(
             X,
             indices,
@@ -150,11 +263,12 @@ class Estimator(Saveable, Validation):
             step_sizes=np.ones(rows) if step_sizes is None else step_sizes,
             copies=find_copies(X, targets)[indices],
             levels={column: len(codes) for column, codes in self._levels.items()},
-            outputs=outputs,
+            outputs=classes or len(targets),
         )
-        wide, densities = is_wide(X, self._levels), getattr(self, "density", False)
-        heads = outputs if are_classes else 1
-        settings = self._settings(of_wide_table(rows) if wide else of_table(rows, heads, densities))
+        defaults = of_table(rows, classes, densities=getattr(self, "density", False))
+        if is_wide(X, self._levels):
+            defaults = OF_WIDE | {"n_epochs": passes_over(rows, 5)}
+        settings = self._settings(defaults)
         training = Training(
             passes=settings["n_epochs"],
             batch_size=self.batch_size,
@@ -174,11 +288,10 @@ class Estimator(Saveable, Validation):
             settings = self._settings(OF_WIDE | {"n_networks": 1})
             featurizer, roles = PlainFeaturizer(SparseScaler(X.shape[1])), [COLUMNS] * settings["n_networks"]
             return build(self._config(settings), featurizer, kind, roles, losses)
-        settings, (outputs, are_classes) = self._settings(OF_STREAMS), _outputs(losses)
+        settings, are_classes = self._settings(OF_STREAMS), targets is None
+        outputs = losses.means["num_classes"] if targets is None else targets
         stream = StreamFeaturizer.of_first(X.T, self._levels.keys(), outputs, are_classes)
-        stream = stream.with_base_models(1 if are_classes and outputs == 2 else outputs, are_classes)
-        networks = settings["n_networks"]
-        return build_stream(self._config(settings), stream, kind, stream_roles(networks), losses, networks)
+        return build_stream(self._config(settings), stream, kind, stream_roles(settings["n_networks"]), losses)
 
     def _learn(self, learner, X, targets, step_sizes, predicts):
         """Predict, if `predicts`, and then learn the next samples. Returns a list of predictions, (C, n)."""
@@ -188,6 +301,76 @@ class Estimator(Saveable, Validation):
         return predicted
 
 
-def _outputs(losses: Losses) -> tuple[int, bool]:
-    """The number of classes or targets of networks with these losses, and whether they are classes."""
-    return losses.means.get("num_classes") or losses.means["num_outputs"], "num_classes" in losses.means
+# ---- Errors, weights and targets -------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def undone_after(kind: type[BaseException], estimator: Any) -> Iterator[None]:
+    """After an error of this kind, all attributes of the estimator are again those of before."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except kind:
+        estimator.__dict__ = before
+        raise
+
+
+def with_weight(
+    X: Any, y: Any, sample_weight: Any, ignored: Sequence[Any] = (), least: int = 1
+) -> tuple[Any, Any, np.ndarray | None]:
+    """A table, its targets and its weights without samples of weight 0, which are as if they were not there.
+
+    Samples of classes that are `ignored` have no weight either. Weights are None if there are none. Raises ValueError
+    for weights that are not numbers of at least 0, one per sample, for fewer than `least` above 0, and for targets that
+    are missing, whatever their weight.
+    """
+    if X is None or y is None or (sample_weight is None and not ignored):  # None is refused later
+        return X, y, None
+    check_consistent_length(X, y)
+    _check_targets(y)
+    X = as_pandas(X)
+    X, y = X if hasattr(X, "shape") else np.asarray(X, object), y if hasattr(y, "shape") else np.asarray(y)
+    weights = np.ones(X.shape[0]) if sample_weight is None else sample_weight
+    weights = check_array(weights, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
+    if weights.shape != (X.shape[0],):
+        raise ValueError(f"sample_weight: expected shape {(X.shape[0],)}, got {weights.shape}")
+    if (weights < 0).any():
+        raise ValueError(f"sample_weight: expected numbers of at least 0, got {weights.min()}")
+    learned = np.flatnonzero((weights > 0) & ~np.isin(column_or_1d(y), ignored) if ignored else weights > 0)
+    if len(learned) < least:
+        raise ValueError("sample_weight, class_weight: expected at least one above zero, got none")
+    if len(learned) == len(weights):
+        return X, y, weights
+    return _rows(X, learned), _rows(y, learned), weights[learned]
+
+
+def _rows(values: Any, indices: np.ndarray) -> Any:
+    """The rows of a table or of targets with these indices."""
+    if isinstance(values, (pd.DataFrame, pd.Series)):
+        return values.iloc[indices]
+    return (values.tocsr() if issparse(values) else values)[indices]
+
+
+def _check_targets(y: Any) -> None:
+    """Raise ValueError, saying where, for NaN, None and infinity among targets or labels, (N,) or (N, T)."""
+    numbers = np.asarray(y)
+    if numbers.dtype.kind == "V":
+        raise ValueError(f"y: expected numbers or labels, got records of dtype {numbers.dtype}")
+    too_large = np.abs(numbers) > MAX_FLOAT if numbers.dtype.kind == "f" else np.zeros(numbers.shape, bool)
+    kinds = {"NaN": np.asarray(pd.isna(y)), "infinity or a value too large for dtype('float32')": too_large}
+    for kind, bad in kinds.items():
+        if bad.ndim > 0 and bad.any():
+            where = f"{bad.sum()} of {bad.size} values, the first in row {bad.nonzero()[0][0]}"
+            raise ValueError(f"Input y contains {kind}: {where}.")
+
+
+def _first_other(X: Any) -> str | None:
+    """The first value in a table that is not a number, and its column, for an error message; None if there is none."""
+    if not isinstance(X, (pd.DataFrame, np.ndarray)) or X.ndim != 2:
+        return None
+    for name, column in pd.DataFrame(X).items():
+        for value in column if column.dtype.kind not in "biuf" else ():
+            if value is not None and not reads_as_number(value):
+                advice = "; name it in categorical_features, or encode it" if isinstance(value, str) else ""
+                return f"{reprlib.repr(value)} in column {name!r}{advice}"
+    return None

@@ -1,23 +1,30 @@
 """Learn a table: `fit_table` is the recipe, and the functions below it are its steps.
 
-Shapes: V rows to learn (a sample of weight 2 is two of them), T targets.
+Shapes: N samples, F features, V rows to learn (a sample of weight 2 is two of them), M networks of an ensemble, R
+roles, C heads, T targets.
 """
+# ruff: noqa: N803 - X is scikit-learn's name
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from joblib import Parallel, delayed, effective_n_jobs
-from scipy.sparse import issparse
+from scipy.sparse import csc_array, issparse
 from sklearn.utils import check_random_state
 from tqdm import tqdm
 
 from gln.engine.batches import chunks, spread
 from gln.engine.ensemble.ensemble import EXPANDED, Ensemble, Member
+from gln.engine.ensemble.johnson_su import JohnsonSU, fit_density
+from gln.engine.ensemble.stacking import StackingWeights, divide_among_networks, fit_stacking
 from gln.engine.model.learner import Learner
+from gln.engine.model.sample_weights import projected
 from gln.engine.model.targets import Classes, Numbers
 from gln.engine.networks.head_sampling import log_sampling_rate, sample_heads
 from gln.engine.networks.protocol import Network
@@ -25,16 +32,12 @@ from gln.engine.networks.schedules import RATES, linear_rate
 from gln.engine.networks.surgery import set_initial_logits
 from gln.engine.networks.tree_halfspaces import Halfspaces, choose_halfspaces, max_samples
 from gln.engine.tabular.blocks import TableBlocks, TrainingTable, make_blocks, placing_rows
-from gln.engine.tabular.cross_fitting import (
-    MOST_ROWS,
-    draw_folds,
-    fit_densities,
-    held_out_folds,
-    indices_by_role,
-    out_of_fold,
-    stacked,
-)
 
+FOLDS = 8  # of a table; each network holds out one
+MOST_ROWS = 40_000  # enough for a few stacking weights, and for the gate counts behind `novelty`
+# Equal rows are copies if they are this many times as frequent as if their values were independent. Rows drawn with
+# replacement from a table of numbers are 10^3 to 10^100 times as frequent, equal rows of a few categories up to 10^2.
+RARER = 100
 EXPANDED_RATE = 3.0  # factor of the learning rate of networks that also mix expansions and bin means
 
 
@@ -58,11 +61,13 @@ def fit_table(
     """The learner of a table, and the passes that every network completed.
 
     Each network holds out one fold of the table. Its predictions there give it a stacking weight and, with densities,
-    the deviations that the networks of variances learn. `new_learner` makes a learner of a
-    featurizer and targets.
+    the deviations that the networks of variances learn. `new_learner` makes a learner of a featurizer and targets.
     """
     start = time.monotonic()
-    targets, y = standardised_targets(table.targets)
+    y, targets = table.targets, Classes() if table.targets.ndim == 1 else Numbers.of_stream(table.outputs)
+    if isinstance(targets, Numbers):
+        targets.standardizer.fit(y)
+        y = targets.standardizer.transform(y)
     rng, encoding_rng = check_random_state(random_state), check_random_state(random_state)
     bin_folds = draw_folds(y, table.copies, rng)
     blocks = make_blocks(table, y, bin_folds, rng, encoding_rng if training.shuffle else None)
@@ -77,7 +82,7 @@ def fit_table(
     jobs = [job for ensemble in ensembles for job in jobs_of(ensemble, y, folds)]
     passes = train(jobs, blocks, training)
     for ensemble in ensembles:
-        ensemble.combination = stacked(ensemble, targets_of(ensemble, y), blocks, folds)
+        ensemble.combination = stacked(ensemble, network_targets(ensemble, y), blocks, folds)
     if learner.variances is not None:
         passes = min(passes, fit_variances(learner.means, learner.variances, y, blocks, folds, training))
     learner.start_counting()
@@ -92,19 +97,82 @@ def time_left(seconds: float, start: float) -> float:
     return max(seconds / 2, seconds - (time.monotonic() - start))
 
 
+# ---- Folds -----------------------------------------------------------------------------------------------------------
+
+
+def find_copies(X: Any, targets: np.ndarray) -> np.ndarray:  # (N, F), (N,) or (T, N) -> (N,)
+    """The first copy of each sample, by index, as in a bootstrap sample.
+
+    Samples with equal features are copies if their targets are equal too, and so many are unlikely to be equal by
+    chance. In a table of a few categories they are repeated measurements: a network that held out all of them would
+    predict them worse than networks predict samples that are really new.
+
+    Features of 0 are left out, so that it makes no difference whether a category is one column or one per level.
+    """
+    count, targets = X.shape[0], np.atleast_2d(targets)
+    if len(np.unique(projected(X))) == count:
+        return np.arange(count)
+    codes = csc_array(X, dtype=np.float64, copy=True)
+    codes.eliminate_zeros()
+    logs = np.empty(len(codes.data))
+    for start, stop in itertools.pairwise(codes.indptr):
+        code, frequency = _code_and_frequency(codes.data[start:stop], count)
+        codes.data[start:stop], logs[start:stop] = 1 + code, np.log(frequency)
+    chance = np.exp(np.bincount(codes.indices, logs, count))  # of these features and targets if all were independent
+    for target in targets:
+        chance *= _code_and_frequency(target, count)[1]
+    _, first, group, sizes = np.unique(projected(codes), return_index=True, return_inverse=True, return_counts=True)
+    differ = np.bincount(group, (targets != targets[:, first[group]]).any(axis=0)) > 0
+    are_copies = ~differ & (sizes > RARER * count * chance[first])
+    return np.where(are_copies[group], first[group], np.arange(count))
+
+
+def _code_and_frequency(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:  # (n,) -> (n,), (n,)
+    """A number for each distinct value, and how frequent it is among `count` samples."""
+    code, _ = pd.factorize(values, use_na_sentinel=False)
+    return code, np.bincount(code)[code] / count
+
+
+def draw_folds(targets: np.ndarray, copies: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+    """A random fold for each row, 0 to FOLDS - 1, the same for all copies of a sample; stratified by class.
+
+    Each class has a sample in fold 0, so a network that holds out another fold has seen every class. The sizes of folds
+    differ by no more than the copies of one sample of each class. Copies are of one class.
+
+    Shapes: class numbers (V,) or numbers (T, V), (V,) equal for copies -> (V,).
+    """
+    classes = targets if targets.ndim == 1 else np.zeros(targets.shape[1], int)
+    order = rng.permutation(len(classes))
+    samples, _ = pd.factorize(copies[order])  # numbered by their first row in this order
+    class_of = classes[order[np.unique(samples, return_index=True)[1]]]
+    by_size = (-np.bincount(samples)).argsort(kind="stable")  # the samples with most copies are dealt out first
+    folds, fold_of = np.empty(len(classes), int), np.empty(len(class_of), int)
+    for number in np.unique(class_of):
+        members = by_size[class_of[by_size] == number]
+        fold_of[members] = np.arange(len(members)) % FOLDS
+    folds[order] = fold_of[samples]
+    return folds
+
+
+def indices_by_role(ensemble: Ensemble) -> list[np.ndarray]:
+    """Indices of the networks of each role."""
+    roles = [member.role.name for member in ensemble.members]
+    return [np.flatnonzero(np.array(roles) == role) for role in dict.fromkeys(roles)]
+
+
+def held_out_folds(ensemble: Ensemble) -> np.ndarray:  # (M,)
+    """The fold that each network holds out: different ones within a role, and with classes never fold 0."""
+    held_out = np.empty(len(ensemble.networks), int)
+    for indices in indices_by_role(ensemble):
+        numbers = np.arange(len(indices))
+        held_out[indices] = 1 + numbers % (FOLDS - 1) if ensemble.link == "logit" else (1 + numbers) % FOLDS
+    return held_out
+
+
 # ---- Before training -------------------------------------------------------------------------------------------------
 
 
-def standardised_targets(targets: np.ndarray) -> tuple[Classes | Numbers, np.ndarray]:
-    """What the learner predicts, and what it learns: class numbers (V,) as they are, or standardised numbers (T, V)."""
-    if targets.ndim == 1:
-        return Classes(), targets
-    numbers = Numbers.of_stream(len(targets))
-    numbers.standardizer.fit(targets)
-    return numbers, numbers.standardizer.transform(targets)
-
-
-def targets_of(ensemble: Ensemble, y: np.ndarray) -> np.ndarray:  # (V,) or (T, V) -> (V,) or (T, V)
+def network_targets(ensemble: Ensemble, y: np.ndarray) -> np.ndarray:  # (V,) or (T, V) -> (V,) or (T, V)
     """What the networks of an ensemble learn."""
     if ensemble.target is not None:  # of quantiles
         return y[ensemble.target]
@@ -134,29 +202,23 @@ def place_halfspaces(learner: Learner, blocks: TableBlocks) -> None:
 
 
 class Job(NamedTuple):
-    """A network to train on all folds but one."""
+    """A network to train."""
 
     member: Member
     targets: np.ndarray  # (..., V)
-    folds: np.ndarray  # (V,)
-    held_out: int
-
-    @property
-    def rows(self) -> np.ndarray:
-        """The rows that the network learns."""
-        return np.flatnonzero(self.folds != self.held_out)
+    rows: np.ndarray  # (n,), of all folds but the one that the network holds out
 
 
 def jobs_of(ensemble: Ensemble, y: np.ndarray, folds: np.ndarray) -> list[Job]:
-    targets, held_out = targets_of(ensemble, y), held_out_folds(ensemble)
-    return [Job(member, targets, folds, fold) for member, fold in zip(ensemble.members, held_out, strict=True)]
+    targets, pairs = network_targets(ensemble, y), zip(ensemble.members, held_out_folds(ensemble), strict=True)
+    return [Job(member, targets, np.flatnonzero(folds != held_out)) for member, held_out in pairs]
 
 
 def train(jobs: list[Job], blocks: TableBlocks, training: Training) -> int:
     """Train networks, each for `training.seconds` on average. Returns the passes that all of them completed."""
     start = time.monotonic()
     workers = effective_n_jobs(training.n_jobs)
-    place_tree_halfspaces([job for job in jobs if job.member.role == EXPANDED], blocks, training.n_jobs)
+    place_tree_halfspaces(jobs, blocks, training.n_jobs)
     seconds = time_left(training.seconds * len(jobs), start)
     training = training._replace(seconds=seconds * min(1, workers / len(jobs)))  # of all, to that of each
     total = training.passes * sum(len(job.rows) for job in jobs)
@@ -173,8 +235,8 @@ def train(jobs: list[Job], blocks: TableBlocks, training: Training) -> int:
 
 
 def place_tree_halfspaces(jobs: list[Job], blocks: TableBlocks, n_jobs: int | None) -> None:
-    """Give networks the halfspaces of trees that fit the table."""
-    jobs = [job for job in jobs if job.member.network.context_map_size > 0]
+    """Give networks that also mix expansions the halfspaces of trees that fit the table."""
+    jobs = [job for job in jobs if job.member.role == EXPANDED and job.member.network.context_map_size > 0]
     if effective_n_jobs(n_jobs) == 1:  # in this process, whatever joblib's configuration
         chosen = [tree_halfspaces(job, blocks) for job in jobs]
     else:
@@ -227,7 +289,36 @@ def chunks_of_passes(rows: np.ndarray, training: Training, seed: int | None) -> 
             yield number * len(rows) + chunk.start, order[chunk]
 
 
-# ---- Variances -------------------------------------------------------------------------------------------------------
+# ---- Predictions out of fold -----------------------------------------------------------------------------------------
+
+
+def out_of_fold(
+    ensemble: Ensemble, blocks: TableBlocks, folds: np.ndarray, most: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that networks of each role held out, at most `most` of them, and the mean output of each role there.
+
+    Outputs are logits, standardised values or log variances. Shapes: folds (V,) -> (n,), (R, C, n).
+    """
+    by_role, held_out = indices_by_role(ensemble), held_out_folds(ensemble)
+    outputs = [np.empty((len(by_role), ensemble.heads, 0))]  # of each chunk
+    found = [np.empty(0, int)]  # the rows of each fold
+    for fold in np.unique(held_out):
+        members = [[ensemble.members[m] for m in indices if held_out[m] == fold] for indices in by_role]
+        if all(members):
+            rows = np.flatnonzero(folds == fold)
+            found.append(rows if most is None else rows[spread(len(rows), most // FOLDS)])
+            for chunk in chunks(len(found[-1])):
+                read = blocks.read(found[-1][chunk])
+                predicted = [Ensemble(of_role).run(read).astype(np.float64) for of_role in members]
+                outputs.append(np.stack([ensemble.mixed(of_networks).mean(axis=0) for of_networks in predicted]))
+    return np.concatenate(found), np.concatenate(outputs, axis=2)
+
+
+def stacked(ensemble: Ensemble, targets: np.ndarray, blocks: TableBlocks, folds: np.ndarray) -> StackingWeights:
+    """Weights of an ensemble's networks for targets (V,) or (C, V), learned from their predictions out of fold."""
+    rows, outputs = out_of_fold(ensemble, blocks, folds, MOST_ROWS)
+    learned = outputs, targets[..., rows], blocks.step_sizes[rows]
+    return fit_stacking(ensemble.config, indices_by_role(ensemble), *learned)
 
 
 def fit_variances(
@@ -247,5 +338,9 @@ def fit_variances(
     blocks, rng = blocks.take(rows), np.random.RandomState(variances.networks[0].seed)
     folds = draw_folds(deviations, blocks.copies, rng)  # other ones, because these rows may be of few folds
     passes = train(jobs_of(variances, deviations, folds), blocks, training)
-    variances.combination, variances.shape = fit_densities(variances, deviations, blocks, folds)
+    rows, outputs = out_of_fold(variances, blocks, folds, MOST_ROWS)
+    of_targets = zip(outputs.swapaxes(0, 1), deviations[:, rows], strict=True)
+    weights, skew, tails = zip(*(fit_density(*pair, blocks.step_sizes[rows]) for pair in of_targets), strict=True)
+    variances.combination = divide_among_networks(np.stack(weights, axis=1), indices_by_role(variances))
+    variances.shape = JohnsonSU(np.array(skew), np.array(tails))
     return passes

@@ -1,9 +1,6 @@
-"""Arms with features: one model of contexts and arms together, so that what is known of one arm serves the next.
+"""Arms of a bandit and the learners of their rewards: without features a head for each, with features one for all.
 
-A sample is a context with an arm. It has the features of both and, as one more category, which arm it is, so that an
-arm becomes itself as it is learned.
-
-Shapes: A arms, F features.
+Shapes: A arms, F features, H heads.
 """
 
 from __future__ import annotations
@@ -11,34 +8,179 @@ from __future__ import annotations
 import itertools
 import math
 import reprlib
-from collections.abc import Collection, Hashable, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping, Set
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from gln.engine.batches import SampleBatch, Words
-from gln.engine.ensemble.ensemble import SHALLOW, SLOW
+from gln.engine.ensemble.ensemble import COLUMNS, SHALLOW, SLOW
 from gln.engine.model.builders import Losses, NetworkConfig, build_stream
 from gln.engine.model.learner import Learner
 from gln.engine.model.targets import Numbers
 from gln.engine.networks.protocol import Rate
 from gln.engine.preprocessing.target_encoding import MOST_ONE_HOT
-from gln.engine.streaming.arm_heads import Features
 from gln.engine.streaming.estimator import SaveableStream, StreamEstimator, check_rates
 from gln.engine.streaming.schema import SchemaChange, StreamSchema
 from gln.engine.streaming.values import is_missing
 
+# Loss with which linear models that take steps start: they count little until they predict well, as from words.
+HANDICAP = 5.0
 OF_CONTEXT, OF_ARM = "context", "arm"  # names of features begin with one of these
 ARM = (OF_ARM,)  # the name of the category which arm it is
 # A network that reads cells, and a shallow one that also reads linear models. A third one, fast as in other streams, is
 # no better here; either of these alone has .007 less reward.
 ROLES = (SLOW, SHALLOW)
-MOST = 10_000  # converted arms to keep
+MOST_CONVERTED = 10_000  # arms to keep as they were converted
 FEW_ARMS = 5  # that an error names
-Offered = Mapping[Hashable, Features]
+Features = Mapping[Hashable, Any]
+Offered = Mapping[Hashable, Any]  # arms with their features, or None
+NO_CONTEXT: Features = {"constant": 1.0}  # what is learned in place of a context without features
 
 
-class Table(NamedTuple):
+class Arms(SaveableStream):
+    """The common part of `ArmHeads` and `JointArms`: the known arms, and what learns their rewards."""
+
+    def __init__(
+        self,
+        config: NetworkConfig,
+        learning_rate: Rate | None,
+        arms: Iterable[Hashable] = (),
+        always: Set[Hashable] = frozenset(),
+    ) -> None:
+        self.config = config
+        self.learning_rate = learning_rate
+        self.arms: dict[Hashable, int | None] = dict.fromkeys(arms)  # the known ones
+        self._stream = StreamEstimator(self._build, StreamSchema(always=always), learning_rate)
+
+    def _build(self, featurizer: Any, heads: int) -> Learner:
+        raise NotImplementedError
+
+    @property
+    def learner(self) -> Learner | None:
+        """What predicts the rewards, from the first reward on."""
+        return self._stream.learner
+
+
+# ---- Arms without features -------------------------------------------------------------------------------------------
+
+
+class ArmHeads(Arms):
+    """A learner of contexts with a head for each arm that has a reward.
+
+    The target of an arm that was not pulled is unknown. If there is no head left, their number doubles, so that arms
+    may appear one by one. `arms` holds the head of each arm, None without a reward.
+    """
+
+    kept: ClassVar[dict[str, Any]] = SaveableStream.kept | {"_heads": dict}
+
+    def _build(self, featurizer, heads):
+        targets, losses = Numbers.of_stream(1), Losses({"loss": "squared_error", "num_outputs": heads})
+        learner = build_stream(self.config, featurizer, targets, [COLUMNS], losses, least_squares=True)
+        learner.start_counting(heads)
+        return _with_handicap(learner, 0)
+
+    def predict(self, context: Features, offered: Offered) -> np.ndarray:  # -> (2, A)
+        """Values of arms in a context, and how often each was learned there, a mean over neurons."""
+        sample, learner = self._stream.schema.encode(context or NO_CONTEXT), self.learner
+        if learner is None:
+            return np.zeros((2, len(offered)))
+        unknown = float(learner.targets.standardizer.mean[0]), 0.0  # of an arm without a reward
+        of_heads = learner.predict_and_count(sample)[:, :, 0].T.tolist()
+        found = [unknown if (head := self.arms.get(arm)) is None else of_heads[head] for arm in offered]
+        return np.array(found).reshape(-1, 2).T
+
+    def novelty(self, context: Features) -> float:
+        """How different this context is from those learned so far, from 0 to 1."""
+        sample = self._stream.schema.encode(context or NO_CONTEXT)
+        return 1.0 if self.learner is None else float(self.learner.novelty(sample)[0])
+
+    def explain(self, context: Features) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
+        """Contributions of features and a constant for each arm with a reward, which add up to its value."""
+        if self.learner is None:
+            return {}, {}
+        names, *of_heads = self._stream.explain(context or NO_CONTEXT)
+        contributions, constants = (array.tolist() for array in of_heads)
+        heads = {arm: head for arm, head in self.arms.items() if head is not None}
+        of_arms = {arm: dict(zip(names, contributions[head], strict=True)) for arm, head in heads.items()}
+        return of_arms, {arm: constants[head] for arm, head in heads.items()}
+
+    def learn(self, context: Features, offered: Offered, rewards: Mapping[Hashable, float], at_once: float) -> None:
+        """Learn the rewards of arms; of the first context, at most so many keys become features at once."""
+        change = self._stream.schema.propose(context or NO_CONTEXT, at_once=at_once)
+        arms = self.arms
+        if not rewards.keys() <= arms.keys():
+            arms = arms | {arm: None for arm in rewards if arm not in arms}
+        heads = _heads_for(arms, rewards)
+        room = len(arms) if self.learner is None else self.room
+        if self.learner is not None and (missing := max(heads.values()) + 1 - room) > 0:
+            check_rates(self.learner, 1)  # while nothing has changed
+            self._stream.learner = _with_handicap(self.learner.with_outputs(range(room), max(room, missing)), room)
+            room = self.room
+        targets = np.full((room, 1), np.nan)
+        for arm, reward in rewards.items():
+            targets[heads[arm], 0] = reward
+        self._stream.learn(change, targets)
+        self.arms = arms
+        if self.learner is not None:
+            self.arms |= heads
+
+    @property
+    def room(self) -> int:
+        """H, the number of heads of the learner."""
+        assert self.learner is not None
+        return self.learner.means.heads
+
+    def add(self, offered: Offered) -> None:
+        """Know these arms from now on."""
+        if not offered.keys() <= self.arms.keys():
+            self.arms |= {arm: None for arm in offered if arm not in self.arms}
+
+    def retire(self, arm: Hashable) -> None:
+        """Forget an arm and its head."""
+        head = self.arms.pop(arm)
+        if head is not None and self.learner is not None:
+            kept = [other for other in range(self.room) if other != head]
+            self._stream.learner = _with_handicap(self.learner.with_outputs(kept, 0 if kept else 1), len(kept))
+            self.arms = {arm: other if other is None else other - (other > head) for arm, other in self.arms.items()}
+
+    def _learned(self) -> dict[str, Any]:
+        return {**super()._learned(), "_heads": self.arms}
+
+    def _keep(self, name: str, value: Any) -> None:
+        super()._keep(name, value)
+        if name == "_heads":
+            self.arms = vars(self).pop(name)
+
+    def _restored(self) -> None:
+        # In files of version 1.0, arms without a reward, or even a head, have numbers too.
+        counts = [] if self.learner is None else self.learner.counts.rows
+        learned = {int(head) for rows in counts for head in rows.any(axis=(0, 1)).nonzero()[0]}
+        self.arms = {arm: head if head in learned else None for arm, head in self.arms.items()}
+
+
+def _heads_for(arms: Mapping[Hashable, int | None], rewarded: Iterable[Hashable]) -> dict[Hashable, int]:
+    """The heads of arms with a reward, of which new ones get the first that are free."""
+    heads = {arm: head for arm in rewarded if (head := arms[arm]) is not None}
+    new = [arm for arm in rewarded if arm not in heads]
+    if new:
+        used = set(arms.values())
+        heads |= dict(zip(new, (head for head in itertools.count() if head not in used), strict=False))
+    return heads
+
+
+def _with_handicap(learner: Learner, first: int) -> Learner:
+    """Let linear models that take steps count little for the heads from `first` on, which are new."""
+    base_models = learner.featurizer.base_models
+    if base_models is not None:  # a learner from an older file has none
+        learner.means.combination.losses[-base_models.linear.models :, first:] = HANDICAP
+    return learner
+
+
+# ---- Arms with features ----------------------------------------------------------------------------------------------
+
+
+class ArmSamples(NamedTuple):
     """The features of the arms of a decision, converted; most often these are also the arms of the next one."""
 
     given: Offered  # what it was looked up for last, so that a decision compares only once
@@ -47,45 +189,39 @@ class Table(NamedTuple):
     learned: int  # how many arms had a reward when `samples` got their codes
 
 
-class JointArms(SaveableStream):
-    """The rewards of arms, predicted from their features and those of contexts. `ArmHeads` has the same methods."""
+class JointArms(Arms):
+    """One model of contexts and arms together, so that what is known of one arm serves the next.
+
+    A sample is a context with an arm. It has the features of both and, as one more category, which arm it is, so that
+    an arm becomes itself as it is learned.
+    """
 
     kept: ClassVar[dict[str, Any]] = SaveableStream.kept | {"offered": dict, "_codes": dict}
 
     def __init__(self, config: NetworkConfig, learning_rate: Rate | None, arms: Iterable[Hashable] = ()) -> None:
-        self.config = config
-        self.learning_rate = learning_rate
-        self.arms: dict[Hashable, None] = dict.fromkeys(arms)  # the known ones
+        super().__init__(config, learning_rate, arms, always={ARM})
         self.offered: dict[Hashable, Features] = {}  # the features with which each arm was last offered
         # Of arms with a reward, retired ones too, as levels of a category; from MOST_ONE_HOT on, where levels have
         # statistics and add no columns.
         self._codes: dict[Hashable, int] = {}
-        self._stream = StreamEstimator(self._build, StreamSchema(always={ARM}), learning_rate)
         # Arms converted by the schema of a version, and the features that they had.
         self._converted: dict[Hashable, tuple[Features, SampleBatch]] = {}
         self._version: tuple[int, ...] = ()
-        self._table: Table | None = None
+        self._table: ArmSamples | None = None
 
     def _build(self, featurizer, heads):
-        featurizer = featurizer.with_base_models(heads, are_classes=False)
         learner = build_stream(self.config, featurizer, Numbers.of_stream(1), ROLES, Losses({"loss": "squared_error"}))
         learner.start_counting()
         return learner
 
-    @property
-    def learner(self) -> Learner | None:
-        """What predicts the rewards, from the first reward on."""
-        return self._stream.learner
-
-    def predict(self, context: Features, offered: Offered) -> tuple[np.ndarray, np.ndarray]:
-        """Values of arms in a context, and how often the rows that it picks with each were learned: (A,), (A,)."""
+    def predict(self, context: Features, offered: Offered) -> np.ndarray:  # -> (2, A)
+        """Values of arms in a context, and how often the rows that it picks with each were learned."""
         if not offered:
-            return np.zeros(0), np.zeros(0)
+            return np.zeros((2, 0))
         samples = self._samples(context, offered)
         if self.learner is None:
-            return np.zeros(len(offered)), np.zeros(len(offered))
-        [values], [counts] = self.learner.predict_and_count(samples)
-        return values, counts
+            return np.zeros((2, len(offered)))
+        return self.learner.predict_and_count(samples)[:, 0]
 
     def novelty(self, context: Features) -> float:
         """The lowest novelty of this context with one of the arms."""
@@ -102,8 +238,6 @@ class JointArms(SaveableStream):
                 contributions[arm] = dict(zip(names, of_arm.tolist(), strict=True))
                 constants[arm] = float(constant)
         return contributions, constants
-
-    # ---- Learning ----------------------------------------------------------------------------------------------------
 
     def learn(self, context: Features, offered: Offered, rewards: Mapping[Hashable, float], at_once: float) -> None:
         """Learn the rewards of arms with these features, one after another; of the first context, and of its arm, at
@@ -178,16 +312,16 @@ class JointArms(SaveableStream):
         features[known] = sample.features[known]
         return SampleBatch(features, _with_more(arms.words, sample.words))
 
-    def _table_of(self, offered: Offered) -> Table:
+    def _table_of(self, offered: Offered) -> ArmSamples:
         schema = self._stream.schema
-        if schema.version != self._version or len(self._converted) > MOST:
+        if schema.version != self._version or len(self._converted) > MOST_CONVERTED:
             self._converted, self._table, self._version = {}, None, schema.version
         table = self._table
         if table is None or not _same(table.offered, offered):
             if self.learner is None:
                 _check_kinds([*self.offered.values(), *offered.values()])
             samples = _side_by_side([self._row_of(arm, features) for arm, features in offered.items()])
-            table = Table(offered, {arm: self._converted[arm][0] for arm in offered}, samples, 0)
+            table = ArmSamples(offered, {arm: self._converted[arm][0] for arm in offered}, samples, 0)
         if table.learned != len(self._codes):
             table.samples.features[schema.places[ARM]] = [self._codes.get(arm, np.nan) for arm in offered]
         self._table = table = table._replace(given=offered, learned=len(self._codes))
@@ -198,8 +332,6 @@ class JointArms(SaveableStream):
         if known is None or not _same(known[0], features):
             known = self._converted[arm] = dict(features), self._stream.schema.encode(_named(OF_ARM, features))
         return known[1]
-
-    # ---- Files -------------------------------------------------------------------------------------------------------
 
     def _learned(self) -> dict[str, Any]:
         return {"_heads": self.arms, "_of_features": super()._learned()}
