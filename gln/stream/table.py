@@ -113,8 +113,9 @@ class Table:
     def chunk(self, records: Sequence[Record]) -> tuple[Chunk, list[BadLine]]:
         if not records:
             return NO_SAMPLES, []
-        lines, bad, note = [number for number, _ in records], [], ""
-        if (columns := self._read_by_pandas(records)) is None:
+        columns = self._read_by_pandas(records)
+        lines, bad, note = [number for number, _ in records], list[BadLine](), ""
+        if columns is None:
             columns, lines, bad, note = self._read(records)
         targets: Any = [None] * len(lines) if self._target is None else columns.pop(self._target)
         if isinstance(targets, np.ndarray):
@@ -147,10 +148,13 @@ class Table:
             )
         except ValueError:
             return None
-        columns = {name: column.to_numpy() if kinds[name] is np.float64 else column for name, column in frame.items()}
-        too_large = any(kinds[name] is np.float64 and (np.abs(columns[name]) > MOST).any() for name in used)
-        needs_note = not self._has_note and kinds.get(self._target) == "category" and columns[self._target].isna().any()
-        return None if len(frame) != len(records) or too_large or needs_note else columns
+        numbers = {name: frame[name].to_numpy() for name in used if self._kinds.is_number(name)}
+        too_large = any((np.abs(values) > MOST).any() for values in numbers.values())
+        is_text = self._target is not None and self._target not in numbers
+        needs_note = is_text and not self._has_note and bool(frame[self._target].isna().any())
+        if len(frame) != len(records) or too_large or needs_note:
+            return None
+        return {name: numbers.get(name, frame[name]) for name in used}
 
     def _read(self, records: Sequence[Record]) -> tuple[dict[str, Any], list[int], list[BadLine], str]:
         """The columns of rows, the lines of these, those that cannot be read, and what to tell the user."""
