@@ -53,8 +53,9 @@ class Wanted(NamedTuple):
 class Parser(Protocol):
     """A format."""
 
-    def records(self) -> Any:  # Iterator[Record | BadLine | None]
-        """The record of each sample, with its line number; None for a blank line."""
+    def records(self, most: int) -> list[Record | BadLine]:
+        """What stands in the next lines, each with its number: what can be had without waiting, of at most so many
+        samples; empty at the end."""
 
     def chunk(self, records: Sequence[Record]) -> tuple[Chunk, list[BadLine]]:
         """The samples of these records, and the bad ones."""

@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 
 from gln.stream.chunks import Chunk, Parser, Wanted
 from gln.stream.libsvm import Vectors
-from gln.stream.lines import BadLine, Lines, Record, text_of
+from gln.stream.lines import BadLine, Lines, text_of
 from gln.stream.objects import Objects
 from gln.stream.table import Table
 from gln.stream.vw import Examples
@@ -108,7 +108,7 @@ def _chunks(
         if option not in OPTIONS[form]:
             raise ValueError(f"{option}: expected none, as {form} has {NAMELESS[form]}, got {name!r}")
     parser = FORMS[form](lines, wanted)
-    for batch in _batches(parser, lines, most):
+    while batch := parser.records(most):
         chunk, bad = parser.chunk([record for record in batch if not isinstance(record, BadLine)])
         bad = sorted([*bad, *(record for record in batch if isinstance(record, BadLine))], key=lambda each: each.line)
         if skip_bad is None:
@@ -120,17 +120,6 @@ def _chunks(
             yield chunk._replace(form=form)
         if bad and skip_bad is None:
             raise bad[0]
-
-
-def _batches(parser: Parser, lines: Lines, most: int) -> Iterator[list[Record | BadLine]]:
-    """Records that can be had without waiting, at most so many."""
-    batch: list[Record | BadLine] = []
-    for record in parser.records():
-        if record is not None:
-            batch.append(record)
-        if batch and (len(batch) == most or lines.must_wait()):
-            yield batch
-            batch = []
 
 
 def _by_first_line(lines: Lines) -> str:

@@ -89,7 +89,7 @@ class Kinds:
                 return np.full(len(texts), np.nan), {}
             self._are_text[name] = not all(map(is_numeric, given))
         if self._are_text[name]:
-            missing = {""} if name in self._strings else MISSING
+            missing = self.missing(name)
             return [None if text in missing else text for text in texts], {}
         try:
             values = np.array([np.nan if text in MISSING else float(text) for text in texts])
@@ -98,6 +98,14 @@ class Kinds:
         if (np.abs(values) > MOST).any() or "_" in "".join(texts):
             return self._one_by_one(name, texts)
         return values, {}
+
+    def is_known(self, name: str) -> bool:
+        """Whether it has been found what a column holds."""
+        return name in self._are_text
+
+    def missing(self, name: str) -> frozenset[str]:
+        """The texts that are missing values of a column."""
+        return frozenset([""]) if name in self._strings else MISSING
 
     def is_number(self, name: str) -> bool:
         """Whether a column has been found to hold numbers."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from gln.engine.streaming.named_rows import always, named_rows
 from gln.engine.streaming.values import MOST
 from gln.stream.chunks import Chunk, Wanted
 from gln.stream.kinds import label_of, shown
-from gln.stream.lines import BadLine, Lines, Record, numbered, parsed
+from gln.stream.lines import BadLine, Lines, Record, parsed
 
 __all__ = ["Vectors"]
 
@@ -25,10 +25,11 @@ class Vectors:
     def __init__(self, lines: Lines, wanted: Wanted) -> None:
         self._lines, self._ignore = lines, wanted.ignore
 
-    def records(self) -> Iterator[Record | BadLine | None]:
-        for record in numbered(self._lines):
-            is_comment = isinstance(record, tuple) and record[1].lstrip().startswith("#")
-            yield None if is_comment else record
+    def records(self, most: int) -> list[Record | BadLine]:
+        found: list[Record | BadLine] = []
+        while not found and (records := self._lines.take(most)):
+            found = [each for each in records if isinstance(each, BadLine) or not each[1].lstrip().startswith("#")]
+        return found
 
     def chunk(self, records: Sequence[Record]) -> tuple[Chunk, list[BadLine]]:
         bad: list[BadLine] = []

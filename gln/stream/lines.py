@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import itertools
 import select
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
-__all__ = ["BadLine", "Lines", "Record", "numbered", "parsed", "text_of"]
+__all__ = ["BadLine", "Lines", "Record", "parsed", "text_of"]
 
 BLOCK = 1 << 18  # bytes that are read at once
 LONGEST = 1 << 24  # bytes of a line: more are no text, and would fill the memory
@@ -49,6 +50,30 @@ class Lines:
         self.number += 1
         line = self._lines.popleft()
         return line.removeprefix(BYTE_ORDER_MARK) if self.number == 1 else line
+
+    def available(self, most: int) -> list[bytes]:
+        """The next lines, at most so many, which stay to be taken: those that can be had without waiting, or else the
+        first one that comes."""
+        while not self._lines and not self._ended:
+            self._read()
+        while len(self._lines) < most and not self._ended and self._is_ready():
+            self._read()
+        return list(itertools.islice(self._lines, most))
+
+    def take(self, most: int) -> list[Record | BadLine]:
+        """The `available` lines with their numbers, blank ones left out; empty at the end."""
+        found: list[Record | BadLine] = []
+        while not found and (lines := self.available(most)):
+            for _ in lines:
+                self._lines.popleft()
+            if self.number == 0:
+                lines[0] = lines[0].removeprefix(BYTE_ORDER_MARK)
+            first, self.number = self.number + 1, self.number + len(lines)
+            found = [record for record in _records(first, lines) if isinstance(record, BadLine) or record[1].strip()]
+        if not found and self._failure:
+            found = [BadLine(self.number + 1, self._failure)]
+            self._failure = ""
+        return found
 
     def again(self, lines: Sequence[bytes]) -> None:
         """Put back these lines, the last ones, to be read again."""
@@ -100,16 +125,20 @@ def text_of(number: int, line: bytes) -> str:
 Record = tuple[int, Any]  # the number of a line, and what stands there
 
 
-def numbered(lines: Lines) -> Iterator[Record | BadLine | None]:
-    """Each line with its number; None for a blank one."""
-    while True:
+def _records(first: int, lines: list[bytes]) -> list[Record | BadLine]:
+    """These lines as text, of which the first one has the number `first`."""
+    if max(map(len, lines)) <= LONGEST:
         try:
-            line = next(lines)
-            yield (lines.number, text_of(lines.number, line)) if line.strip() else None
-        except StopIteration:
-            return
+            return list(enumerate(b"\n".join(lines).decode().split("\n"), first))
+        except UnicodeDecodeError:  # in one of them
+            pass
+    records: list[Record | BadLine] = []
+    for number, line in enumerate(lines, first):
+        try:
+            records.append((number, text_of(number, line)))
         except BadLine as bad:
-            yield bad
+            records.append(bad)
+    return records
 
 
 def parsed(records: Sequence[Record], parse: Callable[[str], Any]) -> tuple[list[Record], list[BadLine]]:

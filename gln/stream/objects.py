@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from gln.engine.streaming.named_rows import named_rows
 from gln.stream.chunks import Chunk, Wanted
 from gln.stream.kinds import Kinds, shown
-from gln.stream.lines import BadLine, Lines, Record, numbered, parsed
+from gln.stream.lines import BadLine, Lines, Record, parsed
 from gln.stream.namespaces import Namespaces, Sample
 
 __all__ = ["Objects"]
@@ -32,8 +32,8 @@ class Objects:
         self._target, self._ignore = wanted.target, wanted.ignore
         self._kinds, self._namespaces = Kinds(wanted.strings, wanted.numbers, wanted.known), Namespaces(wanted, "=")
 
-    def records(self) -> Iterator[Record | BadLine | None]:
-        return numbered(self._lines)
+    def records(self, most: int) -> list[Record | BadLine]:
+        return self._lines.take(most)
 
     def chunk(self, records: Sequence[Record]) -> tuple[Chunk, list[BadLine]]:
         good, bad = parsed(records, self._sample)

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from gln.engine.streaming.named_rows import NamedRows
+from gln.engine.streaming.values import MOST
 from gln.stream.chunks import NO_SAMPLES, Chunk, Wanted
 from gln.stream.kinds import Kinds, label_of
-from gln.stream.lines import BadLine, Lines, Record, text_of
+from gln.stream.lines import BadLine, Lines, Record, parsed, text_of
 
 __all__ = ["Table"]
 
 
 class Table:
-    """Rows of a table, whose first line names the columns."""
+    """Rows of a table, whose first line names the columns.
+
+    Rows without quotes whose columns have been found to be numbers or text are read by pandas, which is faster; all
+    others, and those that it does not take, by `csv` and `Kinds`.
+    """
 
     def __init__(self, lines: Lines, wanted: Wanted, separator: str) -> None:
         self._lines, self._separator = lines, separator
@@ -27,14 +33,11 @@ class Table:
         self._target, self._ignore = wanted.target, wanted.ignore
         self._kinds = Kinds(wanted.strings, wanted.numbers, wanted.known)
         self._has_note = False  # whether a word was noted that is read as a missing target
-        self._records = self._rows()
+        self._width = 0  # fields of a row
         self._names = self._header(wanted)
 
-    def records(self) -> Iterator[Record | BadLine | None]:
-        return self._records
-
     def _header(self, wanted: Wanted) -> list[str]:
-        header = next((record for record in self._records if record is not None), None)
+        header = next((record for record in self._rows() if record is not None), None)
         if isinstance(header, BadLine):
             raise header
         if header is None:
@@ -50,9 +53,35 @@ class Table:
                 raise BadLine(number, f"{option}: expected one of the columns {listed}, got {name!r}")
         return names
 
+    # ---- Reading -----------------------------------------------------------------------------------------------------
+
+    def records(self, most: int) -> list[Record | BadLine]:
+        """Rows as text if no line has a quote, and otherwise as lists of fields."""
+        if not any(b'"' in line for line in self._lines.available(most)):
+            return [self._checked(record) for record in self._lines.take(most)]
+        found: list[Record | BadLine] = []
+        for record in self._rows():
+            if record is not None:
+                found.append(record)
+            if found and (len(found) == most or self._lines.must_wait()):
+                break
+        return found
+
+    def _checked(self, record: Record | BadLine) -> Record | BadLine:
+        """A row as text, if it has as many fields as the header."""
+        if isinstance(record, BadLine):
+            return record
+        number, text = record
+        if (count := 1 + text.count(self._separator)) != self._width:
+            return self._of_wrong_width(number, count)
+        return record
+
+    def _of_wrong_width(self, number: int, count: int) -> BadLine:
+        return BadLine(number, f"expected {self._width} fields, as in the header, got {count}")
+
     def _rows(self) -> Iterator[Record | BadLine | None]:
-        """The fields of each row; the first one tells how many."""
-        reader, width = self._reader(), 0
+        """The fields of each row; the first one tells how many. None for a blank line."""
+        reader = self._reader(self._noted())
         while True:
             self._taken.clear()
             number = self._lines.number + 1
@@ -62,50 +91,101 @@ class Table:
                 return
             except (csv.Error, BadLine) as error:
                 self._lines.again(self._taken[1:])  # if a quote is missing in the first line, these are good rows
-                reader = self._reader()
+                reader = self._reader(self._noted())
                 yield BadLine(number, error.message if isinstance(error, BadLine) else _explained(error))
             else:
-                width = width or len(fields)
-                if fields and len(fields) != width:
-                    yield BadLine(number, f"expected {width} fields, as in the header, got {len(fields)}")
+                self._width = self._width or len(fields)
+                if fields and len(fields) != self._width:
+                    yield self._of_wrong_width(number, len(fields))
                 else:
                     yield (number, fields) if fields else None
 
-    def _reader(self) -> Any:
-        return csv.reader(self._noted(), delimiter=self._separator, skipinitialspace=True, strict=True)
+    def _reader(self, lines: Iterable[str]) -> Any:
+        return csv.reader(lines, delimiter=self._separator, skipinitialspace=True, strict=True)
 
     def _noted(self) -> Iterator[str]:
         for line in self._lines:
             self._taken.append(line)
             yield text_of(self._lines.number, line) + "\n"
 
+    # ---- Values ------------------------------------------------------------------------------------------------------
+
     def chunk(self, records: Sequence[Record]) -> tuple[Chunk, list[BadLine]]:
         if not records:
             return NO_SAMPLES, []
-        columns: dict[str, Any] = {}
-        wrong: dict[int, str] = {}
-        for name, texts in zip(self._names, zip(*[fields for _, fields in records], strict=True), strict=True):
-            if name not in self._ignore:
-                columns[name], of_column = self._kinds.column(name, texts)
-                wrong = of_column | wrong  # the first message of a row stays
-        if wrong:
-            good = [record for place, record in enumerate(records) if place not in wrong]
-            bad = [BadLine(records[place][0], wrong[place]) for place in sorted(wrong)]
-            return self.chunk(good)[0], bad
-        lines = [number for number, _ in records]
-        targets = [None] * len(lines) if self._target is None else columns.pop(self._target)
+        lines, bad, note = [number for number, _ in records], [], ""
+        if (columns := self._read_by_pandas(records)) is None:
+            columns, lines, bad, note = self._read(records)
+        targets: Any = [None] * len(lines) if self._target is None else columns.pop(self._target)
         if isinstance(targets, np.ndarray):
             targets = [label_of(value) if value == value else None for value in targets.tolist()]
+        elif isinstance(targets, pd.Series):
+            targets = [None if missing else text for text, missing in zip(targets, targets.isna(), strict=True)]
         series = {name: _series(values) for name, values in columns.items()}
         frame = pd.DataFrame(series, index=range(len(lines)))
-        return Chunk(NamedRows(frame), targets, None, None, lines, note=self._note(records, targets)), []
+        return Chunk(NamedRows(frame), targets, None, None, lines, note=note), bad
 
-    def _note(self, records: Sequence[Record], targets: list[Any]) -> str:
+    def _read_by_pandas(self, records: Sequence[Record]) -> dict[str, Any] | None:
+        """The columns of rows; None if these have quotes, are of unknown kinds, or have values of another kind."""
+        used = [name for name in self._names if name not in self._ignore]
+        if isinstance(records[0][1], list) or not all(map(self._kinds.is_known, used)):
+            return None
+        kinds = {name: np.float64 if self._kinds.is_number(name) else "category" for name in used}
+        missing = {name: [*self._kinds.missing(name)] for name in used}
+        try:
+            frame = pd.read_csv(
+                io.StringIO("\n".join(text for _, text in records)),
+                sep=self._separator,
+                names=self._names,
+                usecols=used,
+                dtype=kinds,
+                na_values=missing,
+                keep_default_na=False,
+                skipinitialspace=True,
+                quoting=csv.QUOTE_NONE,
+                float_precision="round_trip",
+            )
+        except ValueError:
+            return None
+        columns = {name: column.to_numpy() if kinds[name] is np.float64 else column for name, column in frame.items()}
+        too_large = any(kinds[name] is np.float64 and (np.abs(columns[name]) > MOST).any() for name in used)
+        needs_note = not self._has_note and kinds.get(self._target) == "category" and columns[self._target].isna().any()
+        return None if len(frame) != len(records) or too_large or needs_note else columns
+
+    def _read(self, records: Sequence[Record]) -> tuple[dict[str, Any], list[int], list[BadLine], str]:
+        """The columns of rows, the lines of these, those that cannot be read, and what to tell the user."""
+        rows, bad = parsed(records, self._fields)
+        columns, wrong = self._columns(rows)
+        if wrong:
+            bad += [BadLine(rows[place][0], wrong[place]) for place in sorted(wrong)]
+            rows = [row for place, row in enumerate(rows) if place not in wrong]
+            columns, _ = self._columns(rows)
+        return columns, [number for number, _ in rows], bad, self._note(rows, columns)
+
+    def _fields(self, row: str | list[str]) -> list[str]:
+        if isinstance(row, list):
+            return row
+        try:
+            return next(self._reader([row]))
+        except csv.Error as error:
+            raise ValueError(_explained(error)) from None
+
+    def _columns(self, rows: Sequence[Record]) -> tuple[dict[str, Any], dict[int, str]]:
+        """The columns, and what is wrong with rows, by place."""
+        columns: dict[str, Any] = {}
+        wrong: dict[int, str] = {}
+        for place, name in enumerate(self._names):
+            if name not in self._ignore:
+                columns[name], of_column = self._kinds.column(name, [fields[place] for _, fields in rows])
+                wrong = of_column | wrong  # the first message of a row stays
+        return columns, wrong
+
+    def _note(self, rows: Sequence[Record], columns: dict[str, Any]) -> str:
         """What to say of the first word for a missing value that may be a class; empty if there is none."""
         if self._target is None or self._has_note or self._kinds.is_number(self._target):
             return ""
         place = self._names.index(self._target)
-        for (number, fields), target in zip(records, targets, strict=True):
+        for (number, fields), target in zip(rows, columns[self._target], strict=True):
             if target is None and fields[place]:
                 self._has_note = True
                 missing = f"line {number}: {self._target}: {fields[place]!r} is read as a missing value"

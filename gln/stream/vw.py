@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from gln.engine.model.sample_weights import STREAM_WEIGHT
@@ -12,7 +12,7 @@ from gln.engine.streaming.named_rows import always, named_rows
 from gln.engine.streaming.values import MOST
 from gln.stream.chunks import Chunk, Wanted
 from gln.stream.kinds import is_numeric, label_of, number_of, shown
-from gln.stream.lines import BadLine, Lines, Record, numbered, parsed
+from gln.stream.lines import BadLine, Lines, Record, parsed
 from gln.stream.namespaces import Namespaces, Sample
 
 __all__ = ["Example", "Examples", "example_of"]
@@ -39,8 +39,8 @@ class Examples:
     def __init__(self, lines: Lines, wanted: Wanted) -> None:
         self._lines, self._ignore, self._namespaces = lines, wanted.ignore, Namespaces(wanted, "^")
 
-    def records(self) -> Iterator[Record | BadLine | None]:
-        return numbered(self._lines)
+    def records(self, most: int) -> list[Record | BadLine]:
+        return self._lines.take(most)
 
     def chunk(self, records: Sequence[Record]) -> tuple[Chunk, list[BadLine]]:
         good, bad = parsed(records, lambda line: example_of(line, self._ignore))

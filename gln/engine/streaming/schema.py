@@ -284,7 +284,7 @@ class StreamSchema:
             values = column.to_numpy(np.float64, na_value=np.nan)
             if isinstance(column.dtype, pd.SparseDtype):
                 values = np.where(has_values(column), values, np.nan)
-        elif self._is_category(name, column.dropna()):
+        elif self._is_category(name, _distinct_values(column)):
             codes, new = codes_and_new_levels(column, self.levels.get(name, {}), levels is not None)
             if levels is not None and new:
                 levels[name] = new
@@ -449,6 +449,11 @@ def _words_of(
     codes = np.where(are_codes, values, -1.0).astype(np.int64)
     starts = np.searchsorted(keys[order] >> 32, np.arange(count + 1))
     return Words(starts, numbers, codes, np.where(are_codes, 1.0, values))
+
+
+def _distinct_values(column: pd.Series) -> Iterable[Any]:
+    """Values that tell the kind of a column."""
+    return column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column.dropna()
 
 
 def _count(numbers: np.ndarray, occurrences: np.ndarray) -> None:
