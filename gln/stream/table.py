@@ -130,7 +130,8 @@ class Table:
         used = [name for name in self._names if name not in self._ignore]
         if isinstance(records[0][1], list) or not all(map(self._kinds.is_known, used)):
             return None
-        kinds = {name: np.float64 if self._kinds.is_number(name) else "category" for name in used}
+        # Not "category", which makes 7 of "007".
+        kinds: dict[str, Any] = {name: np.float64 if self._kinds.is_number(name) else object for name in used}
         missing = {name: [*self._kinds.missing(name)] for name in used}
         try:
             frame = pd.read_csv(
@@ -149,7 +150,7 @@ class Table:
             return None
         columns = {name: column.to_numpy() if kinds[name] is np.float64 else column for name, column in frame.items()}
         too_large = any(kinds[name] is np.float64 and (np.abs(columns[name]) > MOST).any() for name in used)
-        needs_note = not self._has_note and kinds.get(self._target) == "category" and columns[self._target].isna().any()
+        needs_note = not self._has_note and kinds.get(self._target) is object and columns[self._target].isna().any()
         return None if len(frame) != len(records) or too_large or needs_note else columns
 
     def _read(self, records: Sequence[Record]) -> tuple[dict[str, Any], list[int], list[BadLine], str]:
@@ -186,7 +187,7 @@ class Table:
             return ""
         place = self._names.index(self._target)
         for (number, fields), target in zip(rows, columns[self._target], strict=True):
-            if target is None and fields[place]:
+            if (target is None or target != target) and fields[place]:
                 self._has_note = True
                 missing = f"line {number}: {self._target}: {fields[place]!r} is read as a missing value"
                 return f"{missing}, so the sample is only predicted\n    (--strings {self._target} reads it as a class)"
