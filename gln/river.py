@@ -209,6 +209,16 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
             p[row] /= max(1, counts[row])
         return pd.DataFrame(p, index=X.index if isinstance(X, pd.DataFrame) else None, columns=classes)
 
+    def learn_again(self, X: Any, y: Sequence[Any], w: float | Sequence[float] = 1.0) -> None:
+        """Learn rows that were learned before once more, if they do not drift; arguments as for `predict_learn_many`.
+
+        If all features are numbers, everything learns again. With strings or words, linear models alone do: all else
+        has counted the labels of these rows, and would predict them too well.
+        """
+        targets, weights = _of_rows(X, y, w)
+        labels = [label_of(target) if weight else None for target, weight in zip(targets, weights, strict=True)]
+        self._stream.learn_again(X, labels, weights, np.array([label is not None for label in labels], bool))
+
     def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, float]:
         """The probability of each class seen so far."""
         schema = self._stream.schema
@@ -334,13 +344,24 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         A row whose target is None or NaN, or whose weight is 0, is only predicted. If there is an error, nothing is
         learned.
         """
-        given, weights = _of_rows(X, y, w)
-        numbers = [target_of(number) if weight else np.nan for number, weight in zip(given, weights, strict=True)]
-        targets, names = np.array(numbers, np.float64), ["mean", *sorted(self.quantiles or ())]
+        targets, weights = self._of_rows(X, y, w)
+        names = ["mean", *sorted(self.quantiles or ())]
         names = [*names, "std"] if self.density else names
         initial = [float(name == "std") for name in names]
         predicted = self._stream.predict_then_learn(X, targets, weights, ~np.isnan(targets), initial)
         return pd.DataFrame(predicted, index=X.index if isinstance(X, pd.DataFrame) else None, columns=names)
+
+    def learn_again(self, X: Any, y: Sequence[Any], w: float | Sequence[float] = 1.0) -> None:
+        """Learn rows that were learned before once more, if they do not drift; as in `GLNClassifier`."""
+        targets, weights = self._of_rows(X, y, w)
+        self._stream.learn_again(X, targets, weights, ~np.isnan(targets))
+
+    @staticmethod
+    def _of_rows(X: Any, y: Any, w: Any) -> tuple[np.ndarray, np.ndarray]:  # -> (N,), (N,)
+        """Targets, NaN for rows that are not learned, and weights."""
+        given, weights = _of_rows(X, y, w)
+        numbers = [target_of(number) if weight else np.nan for number, weight in zip(given, weights, strict=True)]
+        return np.array(numbers, np.float64), weights
 
     def predict_one(self, x: dict[Any, Any], with_dist: bool = False) -> Any:
         """The mean of the target, or with `with_dist` its normal distribution, a `river.proba.Gaussian`.
