@@ -139,7 +139,7 @@ def test_rows_of_weight_0_are_as_if_they_were_not_there(kind, options, tmp_path)
 Samples = list[dict[Any, Any]]
 
 
-def bags(count: int, seed: int) -> tuple[Samples, list[str | None], np.ndarray]:
+def bags(count: int, seed: int) -> tuple[Samples, list[str | None], Any]:
     """Samples in which keys come in any order, and their labels and weights: a number, categories of few and many
     levels, words that are numbers or texts, some of which become features at a check, and a late sensor and class."""
     rng, samples = np.random.default_rng(seed), []

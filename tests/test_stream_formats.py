@@ -98,7 +98,7 @@ def test_tables_are_read_as_by_the_standard_library(form, delimiter, end):
     chunks = list(read(io.BytesIO(text.encode()), form, target="y"))
     assert [len(chunk.lines) for chunk in chunks] == [1000, 1000, 500]
     assert {str(name): dtype.kind for name, dtype in chunks[0].rows.frame.dtypes.items()} == dict(
-        zip("a b text c".split(), "ffOO", strict=True)
+        zip(["a", "b", "text", "c"], "ffOO", strict=True)
     )
 
 

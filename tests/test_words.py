@@ -116,7 +116,7 @@ def test_words_become_features_at_checks_if_enough_samples_had_them(monkeypatch)
             }
             checks += bool(found)
             features |= found if len(features | found) <= 30 else set()
-        values = {name: "text" if name in ("w7", "w8") else 1.0 for name in names}
+        values: dict[Any, Any] = {name: "text" if name in ("w7", "w8") else 1.0 for name in names}
         schema.commit(schema.propose(values | {"none": math.nan}))
         seen.append(names)
         assert schema.places.keys() == features, i

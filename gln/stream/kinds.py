@@ -62,11 +62,11 @@ def ids_in(rows: NamedRows) -> list[str]:
     """
     found = []
     for name, column in rows.frame.items():
-        if ID.fullmatch(CAPITAL.sub("_", name).lower()):
+        if ID.fullmatch(CAPITAL.sub("_", str(name)).lower()):
             values = column.dropna().tolist()
             are_whole = all(type(value) in (int, float) and value % 1 == 0 for value in values)
             if are_whole and any(value > 1 for value in values) and 1 < len(set(values)) < len(values):
-                found.append(name)
+                found.append(str(name))
     return found
 
 

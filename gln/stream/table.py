@@ -19,6 +19,10 @@ from gln.stream.lines import BadLine, Lines, Record, parsed, text_of
 
 __all__ = ["Table"]
 
+# From pandas 3.1 on, numbers are always read to the last bit, and asking for it is deprecated.
+IS_PRECISE = tuple(map(int, pd.__version__.split(".")[:2])) >= (3, 1)
+TO_THE_LAST_BIT: dict[str, Any] = {} if IS_PRECISE else {"float_precision": "round_trip"}
+
 
 class Table:
     """Rows of a table, whose first line names the columns.
@@ -113,7 +117,8 @@ class Table:
     def chunk(self, records: Sequence[Record]) -> tuple[Chunk, list[BadLine]]:
         if not records:
             return NO_SAMPLES, []
-        lines, bad, note = [number for number, _ in records], [], ""
+        lines, note = [number for number, _ in records], ""
+        bad: list[BadLine] = []
         if (columns := self._read_by_pandas(records)) is None:
             columns, lines, bad, note = self._read(records)
         targets: Any = [None] * len(lines) if self._target is None else columns.pop(self._target)
@@ -144,13 +149,17 @@ class Table:
                 keep_default_na=False,
                 skipinitialspace=True,
                 quoting=csv.QUOTE_NONE,
-                float_precision="round_trip",
+                **TO_THE_LAST_BIT,
             )
         except ValueError:
             return None
-        columns = {name: column.to_numpy() if kinds[name] is np.float64 else column for name, column in frame.items()}
+        columns: dict[str, Any] = {
+            name: frame[name].to_numpy() if kinds[name] is np.float64 else frame[name] for name in used
+        }
         too_large = any(kinds[name] is np.float64 and (np.abs(columns[name]) > MOST).any() for name in used)
-        needs_note = not self._has_note and kinds.get(self._target) is object and columns[self._target].isna().any()
+        needs_note = False
+        if self._target is not None and kinds[self._target] is object and not self._has_note:
+            needs_note = columns[self._target].isna().any()
         return None if len(frame) != len(records) or too_large or needs_note else columns
 
     def _read(self, records: Sequence[Record]) -> tuple[dict[str, Any], list[int], list[BadLine], str]:
