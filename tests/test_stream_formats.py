@@ -27,6 +27,8 @@ from gln.stream.vw import example_of
 
 pytest.importorskip("river")
 
+from gln.river import GLNClassifier
+
 
 def samples_of(chunk: Chunk) -> Iterator[tuple[int, dict[str, Any], Any]]:
     """Line, features and words, and target of each sample; missing values are left out."""
@@ -379,6 +381,65 @@ def test_all_formats_predict_the_same(features, options, tmp_path):
     assert of_csv.count("\n") == 151
     for form in ("jsonl", "vw", "libsvm"):
         assert predictions(form, as_form(form, values, labels), tmp_path, *options) == of_csv
+
+
+def named_samples(count: int, seed: int, has_tags: bool) -> tuple[list[dict[str, Any]], list[int]]:
+    """Numbers, of which some are 0, categories of few and many levels, of which one is late, and lists of words."""
+    rng, samples = np.random.default_rng(seed), []
+    for i in range(count):
+        x: dict[str, Any] = {"a": round(float(rng.normal()), 3), "b": float(rng.integers(-2, 3)) if i else 1.0}
+        x |= {"user": f"u{rng.integers(1 + i // 3)}", "colour": ["red", "green", "7"][rng.integers(3)]}
+        x = {name: value for name, value in x.items() if rng.random() < 0.9 or name in ("a", "b")}
+        if i > 140 and rng.random() < 0.8:
+            x["late"] = f"l{rng.integers(4)}"
+        if has_tags:
+            x["tags"] = [f"t{n}" for n in rng.integers(0, 30, rng.integers(0, 4)) ** 2 // 30]
+        samples.append(x)
+    levels = [hash_of(x.get("user", "")) + hash_of(x.get("colour", "")) for x in samples]
+    return samples, [int(x["a"] + level % 3 > 1) for x, level in zip(samples, levels, strict=True)]
+
+
+def hash_of(text: str) -> int:
+    return sum(text.encode())
+
+
+def named_text(form: str, samples: list[dict[str, Any]], labels: list[int]) -> str:
+    if form == "csv":
+        names = ["late", "user", "b", "a", "colour"]
+        rows = [[str(x.get(name, "")) for name in names] for x in samples]
+        return csv_text([[*names, "y"], *([*row, str(y)] for row, y in zip(rows, labels, strict=True))])
+    if form == "jsonl":
+        return "".join(json.dumps(x | {"y": y}) + "\n" for x, y in zip(samples, labels, strict=True))
+    lines = []
+    for x, y in zip(samples, labels, strict=True):
+        numbers = " ".join(f"{name}:{x[name]}" for name in ("b", "a"))
+        names = "".join(f"|{name} {x[name]} " for name in ("colour", "late", "user") if name in x)
+        lines.append(f"{2 * y - 1} | {numbers} {names}|tags {' '.join(x.get('tags', ()))}\n")
+    return "".join(lines)
+
+
+def saved_arrays(form: str, text: str, folder: Path, *options: str) -> tuple[dict[str, np.ndarray], str]:
+    """What the command learned of a file, and what it predicted."""
+    predicted = predictions(form, text, folder, *options, "--save", str(folder / f"{form}.gln"))
+    return read_file(folder / f"{form}.gln")[1], predicted.replace("\n-1,", "\n0,")
+
+
+@pytest.mark.parametrize(
+    ("has_tags", "options"), [(False, []), (False, ["--memory"]), (True, []), (True, ["--memory"])]
+)
+def test_all_formats_give_the_same_model_of_names(has_tags, options, tmp_path):
+    samples, labels = named_samples(1150, 31, has_tags)
+    arrays, predicted = saved_arrays("vw", named_text("vw", samples, labels), tmp_path, *options)
+    model = GLNClassifier.load(tmp_path / "vw.gln")
+    assert {name for name, is_text in model.known_names.items() if is_text} == {"user", "colour", "late"}
+    assert model._stream.schema.places.keys() >= {"user", "colour", "late"}
+    assert {"tags^t1", "tags^t28"} <= model.known_names.keys() or not has_tags
+    for form in ("jsonl",) if has_tags else ("csv", "jsonl"):
+        found, of_form = saved_arrays(form, named_text(form, samples, labels), tmp_path, *options)
+        assert of_form == predicted
+        assert found.keys() == arrays.keys()
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(found[name], array, err_msg=name)
 
 
 @pytest.mark.parametrize("form", ["vw", "libsvm"])
