@@ -288,6 +288,81 @@ def test_examples_of_vowpal_wabbit(line, label, importance, tag, features):
     assert next(iter(samples_of(chunk_of(text, ignore=["a", "x"], **options))))[1] == ignored
 
 
+# Lines of Vowpal Wabbit's text, as many objects in JSON, and what to tell the user.
+NAMES = {
+    "vw": ["1 |user u1 |tags new |b color:red x:2", "0 |user u2 |tags red new red |b color:blue | word"],
+    "jsonl": ['{"user": ["u1"], "tags": ["new"], "b": []}', '{"user": ["u2"], "tags": ["red", "new", "red"]}'],
+}
+
+
+def features_in(text: str, form: str, **options: Any) -> tuple[list[dict[str, Any]], str]:
+    """Features of samples, and what is told."""
+    chunks = list(read(io.BytesIO(text.encode()), form, **options))
+    told = "".join(chunk.note.partition("\n")[0] for chunk in chunks)
+    return [x for chunk in chunks for _, x, _ in samples_of(chunk)], told
+
+
+def test_namespaces_and_lists_with_one_name_are_categories():
+    found, told = features_in("\n".join(NAMES["vw"]), "vw")
+    assert found[0] == {"user": "u1", "tags^new": 1.0, "b^color": "red", "b^x": 2.0}
+    assert found[1] == {"user": "u2", "tags^red": 2.0, "tags^new": 1.0, "b^color": "blue", "word": 1.0}
+    assert told == "categories: user, b^color; words: tags, those without a namespace"
+    found, told = features_in("\n".join(NAMES["jsonl"]), "jsonl")
+    assert found == [{"user": "u1", "tags=new": 1.0}, {"user": "u2", "tags=red": 2.0, "tags=new": 1.0}]
+    assert told == "categories: user, b; words: tags"
+
+
+@pytest.mark.parametrize(("form", "mark"), [("vw", "^"), ("jsonl", "=")])
+def test_options_and_known_names_decide_which_are_categories(form, mark):
+    text = "\n".join(NAMES[form])
+    words = [f"user{mark}u1", f"tags{mark}new", f"tags{mark}red"]
+    for options in ({"words": ["user"]}, {"known": {f"user{mark}u7": False}}):
+        found, told = features_in(text, form, **options)
+        assert found[0][words[0]] == 1.0
+        assert "user" not in found[0].keys() | {*told.replace(",", "").split()}
+    # An asked category has one name, and of one that a model knows, others are words.
+    found, told = features_in(text, form, known={"tags": True, "user": True})
+    assert (found[0]["tags"], found[1]["tags"]) == ("new", "red")
+    assert {name: value for name, value in found[1].items() if name in words} == dict.fromkeys(words[1:], 1.0)
+    assert not {"tags", "user"} & {*told.replace(",", " ").split()}
+    with pytest.raises(BadLine, match="line 2: tags: expected one name, got 'red' and 'new'"):
+        features_in(text, form, strings=["tags"])
+    bad: list[BadLine] = []
+    found, _ = features_in(text, form, strings=["tags"], skip_bad=bad.append)
+    assert ([each.line for each in bad], found[0]["tags"], len(found)) == ([2], "new", 1)
+
+
+@pytest.mark.parametrize(("form", "mark"), [("vw", "^"), ("jsonl", "=")])
+def test_the_first_chunk_with_a_namespace_decides_and_later_names_are_words(form, mark):
+    found, told = features_in("\n".join(NAMES[form]), form, chunk=1)
+    assert (found[0]["tags"], found[1]["tags"]) == ("new", "red")
+    assert (found[1][f"tags{mark}new"], found[1][f"tags{mark}red"]) == (1.0, 1.0)
+    assert told.startswith("categories: user, tags, b")
+    assert told.endswith("words: those without a namespace" if form == "vw" else "b")
+    # A model that knows the category b^color knows nothing of others in b.
+    text = "1 |b x\n1 |b color:red y\n"
+    assert features_in(text, "vw")[0] == features_in(text, "vw", known={"b^color": True})[0]
+
+
+def test_a_run_tells_which_names_are_categories_and_a_loaded_model_keeps_to_them(tmp_path, capsys):
+    lines = [f"{i % 2} |user u{i % 7} |tags t{i % 3} t{i % 5}\n" for i in range(40)]
+    predictions("vw", "".join(lines), tmp_path, "--save", str(tmp_path / "m.gln"))
+    assert (
+        "gln-stream: categories: user; words: tags\n    (--words and --strings name others)" in capsys.readouterr().err
+    )
+    predictions(
+        "vw", "1 |user u1 u2 |tags t1\n", tmp_path, "--load", str(tmp_path / "m.gln"), "--save", str(tmp_path / "n.gln")
+    )
+    assert "categories" not in capsys.readouterr().err
+    names = GLNClassifier.load(tmp_path / "n.gln").known_names
+    assert (names["user"], names["user^u2"], names["tags^t1"]) == (True, False, False)
+    (tmp_path / "s.vw").write_text("1 |user u1 u2\n")
+    assert main([str(tmp_path / "s.vw"), "--strings", "user"]) == 2
+    assert "line 1: user: expected one name, got 'u1' and 'u2'" in capsys.readouterr().err
+    assert main([str(tmp_path / "s.vw"), "--words", "user", "--save", str(tmp_path / "w.gln")]) == 0
+    assert GLNClassifier.load(tmp_path / "w.gln").known_names == {"user^u1": False, "user^u2": False}
+
+
 def test_vowpal_wabbit_reads_the_same():
     """Against the hashes of its own parser."""
     vowpalwabbit = pytest.importorskip("vowpalwabbit")
