@@ -163,6 +163,8 @@ def endless_names(count: int, seed: int) -> Stream:
         x |= {f"word {n}": 1.0 for n in rng.integers(0, 9, 2)}
         if i % 7 == 0:
             x |= {"rare": f"r{rng.integers(i + 1)}"}
+        if i % 5 == 0 and not 30 < i < 100:  # the limit is reached by one word
+            x |= {f"name {n}": f"n{n}" for n in rng.integers(0, i + 2, 2)}
         samples.append((x, bool(rng.random() < 0.5)))
     return samples
 
@@ -198,6 +200,8 @@ def test_beyond_the_limits_nothing_grows_and_samples_may_still_be_grouped(kind, 
         assert found == expected
         schema = one._stream.schema
         assert (len(schema.levels["id"]), len(schema.levels["rare"]), len(schema.words)) == (40, 40, 60)
+        assert schema.levels.keys() < schema.places.keys() | schema.words.keys()
+        assert sum(map(len, schema.levels.values())) < 100
         assert schema.occurrences.shape == (2, 64)
         assert max(map(len, one._stream.learner.featurizer.encoding.counts.values())) <= 64
     assert_same_state(

@@ -183,6 +183,8 @@ class StreamSchema:
         known = [name for name, value in values.items() if value == value]
         places = self._places_with(known, at_once)
         words, new = self._numbers(name for name in known if name not in places)
+        for name in self._without_number(levels, places, new):
+            del levels[name], words[name]
         return self._change(self._batch(values, words, places, levels), places, levels, new, labels)
 
     def learn_levels(self, x: Mapping[Hashable, Any]) -> np.ndarray:  # -> (F, 1)
@@ -274,6 +276,8 @@ class StreamSchema:
         if rows.words is not None and len(rows.words.places):
             found.append(self._words_beside(rows, places, features))
         words, new = self._numbered(found, len(rows), levels is not None) if found else (no_words(len(rows)), {})
+        for name in self._without_number(levels or (), places, new):
+            del levels[name]
         return SampleBatch(features, words), new
 
     def _column(
@@ -330,8 +334,11 @@ class StreamSchema:
             unknown = np.flatnonzero(firsts < count).tolist()
             for place in sorted(unknown, key=lambda place: (firsts[place], *_order(names[place]))):
                 numbers[place] = self._new_number(names[place], new)
+        if learns and self.word_count + len(new) >= MOST_WORDS:
+            without = self._without_number([words.names[0] for words in found if words.are_codes], {}, new)
+            numbers[[names.index(name) for name in without]] = -1
         numbers = numbers[places]
-        if not learns:
+        if (numbers < 0).any():
             known = numbers >= 0
             samples, numbers, values, are_codes = samples[known], numbers[known], values[known], are_codes[known]
         return _words_of(samples, numbers, values, are_codes, count), new
@@ -414,6 +421,13 @@ class StreamSchema:
         if (number := self.words.get(name, -1)) < 0 and self.word_count >= MOST_WORDS:
             return shared_number(name, MOST_WORDS)
         return number
+
+    def _without_number(
+        self, categories: Iterable[Hashable], places: Mapping[Hashable, int], new: Mapping[Hashable, int]
+    ) -> list[Hashable]:
+        """The new categories that are neither features nor words with a number: they are left out, or their names would
+        grow without a bound."""
+        return [name for name in categories if not (name in self.levels or name in places or name in new)]
 
     def _new_number(self, name: Hashable, new: dict[Hashable, int]) -> int:
         """The number of a word that is added to `new`, unless there are too many."""
