@@ -6,7 +6,7 @@ import bisect
 import gzip
 import itertools
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -28,9 +28,8 @@ FORMS: dict[str, Callable[[Lines, Wanted], Parser]] = {
 }
 LABELLED = ("vw", "libsvm")  # those that mark the target themselves
 # The options that name something in each format, and what others would name.
-OF_TABLES = ("target", "strings", "numbers", "ignore")
-OPTIONS: dict[str, tuple[str, ...]] = {"csv": OF_TABLES, "tsv": OF_TABLES, "jsonl": (*OF_TABLES, "words")}
-OPTIONS |= {"vw": ("strings", "words", "ignore"), "libsvm": ("ignore",)}
+OPTIONS: dict[str, Sequence[str]] = dict.fromkeys(("csv", "tsv"), ("target", "strings", "numbers", "ignore"))
+OPTIONS |= {"jsonl": (*OPTIONS["csv"], "words"), "vw": ("strings", "words", "ignore"), "libsvm": ("ignore",)}
 NAMELESS = {"csv": "no words", "tsv": "no words", "vw": "labels and marks numbers", "libsvm": "labels and numbers only"}
 ENDINGS = {"tab": "tsv", "json": "jsonl", "ndjson": "jsonl", "svm": "libsvm", "svmlight": "libsvm"}
 SIGNS = {"{": "jsonl", "|": "vw", "\t": "tsv", ",": "csv"}  # of a format, in its first line
@@ -90,7 +89,8 @@ def read(
     chunk
         The largest number of samples in a chunk.
     """
-    wanted = Wanted(target, frozenset(strings), frozenset(numbers), frozenset(words), frozenset(ignore), known or {})
+    lists = frozenset(strings), frozenset(numbers), frozenset(words), frozenset(ignore)
+    wanted = Wanted(target, *lists, known or {})
     if form not in [*FORMS, "auto"]:
         raise ValueError(f"format: expected one of {', '.join(FORMS)}, got {form!r}")
     for first, second in itertools.combinations(("strings", "numbers", "words"), 2):

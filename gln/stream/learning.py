@@ -21,7 +21,9 @@ __all__ = ["are_labels", "kind_of", "learn_again", "loaded", "made", "predict_th
 
 LABELS = range(-1, 10)  # whole numbers that are classes unless something else is said
 ESTIMATORS: dict[Any, Any] = {"gln.river.GLNClassifier": GLNClassifier, "gln.river.GLNRegressor": GLNRegressor}
+FAST_LAYERS = (16, 8)  # of --fast
 UNSAID: dict[str, Any] = {
+    "fast": False,
     "layers": None,
     "regression": False,
     "quantiles": None,
@@ -40,8 +42,9 @@ def are_labels(targets: list[Any]) -> bool:
 def made(options: argparse.Namespace, are_classes: bool) -> Any:
     """A new estimator. Raises ValueError for options of the other kind."""
     seed = 0 if options.seed is None else options.seed
-    common: dict[str, Any] = {"backend": options.backend or "auto", "seed": seed}
-    common |= {"learning_rate": options.learning_rate} | ({"layer_sizes": options.layers} if options.layers else {})
+    common: dict[str, Any] = {"backend": options.backend or "auto", "seed": seed, "fast": options.fast}
+    layers = options.layers or (FAST_LAYERS if options.fast else None)
+    common |= {"learning_rate": options.learning_rate} | ({"layer_sizes": layers} if layers else {})
     of_others = ("quantiles", "density") if are_classes else ("memory", "no_negatives", "probabilities")
     wrong = [_flag(name) for name in of_others if getattr(options, name)]
     if wrong:

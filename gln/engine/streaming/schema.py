@@ -276,8 +276,9 @@ class StreamSchema:
         if rows.words is not None and len(rows.words.places):
             found.append(self._words_beside(rows, places, features))
         words, new = self._numbered(found, len(rows), levels is not None) if found else (no_words(len(rows)), {})
-        for name in self._without_number(levels or (), places, new):
-            del levels[name]
+        if levels:
+            for name in self._without_number(levels, places, new):
+                del levels[name]
         return SampleBatch(features, words), new
 
     def _column(
