@@ -488,8 +488,8 @@ def named_text(form: str, samples: list[dict[str, Any]], labels: list[int]) -> s
     lines = []
     for x, y in zip(samples, labels, strict=True):
         numbers = " ".join(f"{name}:{x[name]}" for name in ("b", "a"))
-        names = "".join(f"|{name} {x[name]} " for name in ("colour", "late", "user") if name in x)
-        lines.append(f"{2 * y - 1} | {numbers} {names}|tags {' '.join(x.get('tags', ()))}\n")
+        categories = "".join(f"|{name} {x[name]} " for name in ("colour", "late", "user") if name in x)
+        lines.append(f"{2 * y - 1} | {numbers} {categories}|tags {' '.join(x.get('tags', ()))}\n")
     return "".join(lines)
 
 
