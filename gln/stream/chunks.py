@@ -18,15 +18,15 @@ class Chunk(NamedTuple):
     targets: list[Any]  # None: the sample is predicted and not learned
     weights: list[float] | None  # None: all are 1
     tags: list[str | None] | None  # VW's
-    lines: list[int]  # where each sample begins, from 1
+    lines: list[int]  # where each sample begins, from 1; the number of its row if there are no lines
     form: str = ""  # the format, as `read` found it
-    note: str = ""  # what to tell the user of these samples
+    notes: tuple[str, ...] = ()  # what to tell the user of these samples
 
     def part(self, rows: slice) -> Chunk:
         """Some of the samples."""
         weights, tags = self.weights and self.weights[rows], self.tags and self.tags[rows]
         part = self.rows.of(slice(*rows.indices(len(self.lines))[:2]))
-        return Chunk(part, self.targets[rows], weights, tags, self.lines[rows], self.form, self.note)
+        return Chunk(part, self.targets[rows], weights, tags, self.lines[rows], self.form, self.notes)
 
 
 NO_SAMPLES = Chunk(named_rows([]), [], None, None, [])

@@ -57,7 +57,7 @@ class Run:
     def __init__(self, options: argparse.Namespace, source: Any, form: str) -> None:
         self._options, self._source, self._form = options, source, form
         self._is_file = stat.S_ISREG(os.fstat(source.fileno()).st_mode)
-        self._head = Head(source if self._is_file else None)
+        self._head = Head(source if self._is_file else None, form)
         self._signals, self._bar = Signals(), _progress(source) if self._is_file else None
         self._line = 0  # the last one that was counted
         self._bad: list[int] = []  # the bad lines after it, so far
@@ -142,8 +142,8 @@ class Run:
         for chunk in self._read():
             if self._options.target is None and not self._options.predict_only and chunk.form not in LABELLED:
                 raise ValueError("--target: expected the name of what to predict, got none")
-            if chunk.note:
-                self._say(chunk.note)
+            for note in chunk.notes:
+                self._say(note)
             waiting.append(chunk)
             if self._model is not None or self._decide(chunk):
                 yield from waiting

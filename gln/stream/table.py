@@ -31,7 +31,7 @@ class Table:
         self._lines, self._separator = lines, separator
         self._taken: list[bytes] = []  # the lines of the record that is being read
         self._target, self._ignore = wanted.target, wanted.ignore
-        self._kinds = Kinds(wanted.strings, wanted.numbers, wanted.known)
+        self._kinds = Kinds(wanted)
         self._has_note = False  # whether a word was noted that is read as a missing target
         self._width = 0  # fields of a row
         self._names = self._header(wanted)
@@ -113,32 +113,33 @@ class Table:
     def chunk(self, records: Sequence[Record]) -> tuple[Chunk, list[BadLine]]:
         if not records:
             return NO_SAMPLES, []
-        lines, bad, note = [number for number, _ in records], [], ""
+        lines, bad, notes = [number for number, _ in records], [], ()
         if (columns := self._read_by_pandas(records)) is None:
-            columns, lines, bad, note = self._read(records)
+            columns, lines, bad, notes = self._read(records)
         targets: Any = [None] * len(lines) if self._target is None else columns.pop(self._target)
         if isinstance(targets, np.ndarray):
             targets = [label_of(value) if value == value else None for value in targets.tolist()]
         elif isinstance(targets, pd.Series):
             targets = [None if missing else text for text, missing in zip(targets, targets.isna(), strict=True)]
-        series = {name: _series(values) for name, values in columns.items()}
+        series = {name: _series(values) for name, values in self._kinds.with_cycles(columns).items()}
         frame = pd.DataFrame(series, index=range(len(lines)))
-        return Chunk(NamedRows(frame), targets, None, None, lines, note=note), bad
+        return Chunk(NamedRows(frame), targets, None, None, lines, notes=notes), bad
 
     def _read_by_pandas(self, records: Sequence[Record]) -> dict[str, Any] | None:
         """The columns of rows; None if these have quotes, are of unknown kinds, or have values of another kind."""
         used = [name for name in self._names if name not in self._ignore]
         if isinstance(records[0][1], list) or not all(map(self._kinds.is_known, used)):
             return None
+        times = [name for name in used if self._kinds.is_time(name)]
         kinds = {name: np.float64 if self._kinds.is_number(name) else "category" for name in used}
-        missing = {name: [*self._kinds.missing(name)] for name in used}
+        missing = {name: [*self._kinds.missing(name)] for name in used} | dict.fromkeys(times, [])
         try:
             frame = pd.read_csv(
                 io.StringIO("\n".join(text for _, text in records)),
                 sep=self._separator,
                 names=self._names,
                 usecols=used,
-                dtype=kinds,
+                dtype=kinds | dict.fromkeys(times, object),
                 na_values=missing,
                 keep_default_na=False,
                 skipinitialspace=True,
@@ -149,10 +150,14 @@ class Table:
             return None
         columns = {name: column.to_numpy() if kinds[name] is np.float64 else column for name, column in frame.items()}
         too_large = any(kinds[name] is np.float64 and (np.abs(columns[name]) > MOST).any() for name in used)
+        for name in times:
+            columns[name], wrong = self._kinds.column(name, columns[name].tolist())
+            if wrong:
+                return None
         needs_note = not self._has_note and kinds.get(self._target) == "category" and columns[self._target].isna().any()
         return None if len(frame) != len(records) or too_large or needs_note else columns
 
-    def _read(self, records: Sequence[Record]) -> tuple[dict[str, Any], list[int], list[BadLine], str]:
+    def _read(self, records: Sequence[Record]) -> tuple[dict[str, Any], list[int], list[BadLine], tuple[str, ...]]:
         """The columns of rows, the lines of these, those that cannot be read, and what to tell the user."""
         rows, bad = parsed(records, self._fields)
         columns, wrong = self._columns(rows)
@@ -160,7 +165,7 @@ class Table:
             bad += [BadLine(rows[place][0], wrong[place]) for place in sorted(wrong)]
             rows = [row for place, row in enumerate(rows) if place not in wrong]
             columns, _ = self._columns(rows)
-        return columns, [number for number, _ in rows], bad, self._note(rows, columns)
+        return columns, [number for number, _ in rows], bad, (*self._kinds.notes(), *self._note(rows, columns))
 
     def _fields(self, row: str | list[str]) -> list[str]:
         if isinstance(row, list):
@@ -180,17 +185,18 @@ class Table:
                 wrong = of_column | wrong  # the first message of a row stays
         return columns, wrong
 
-    def _note(self, rows: Sequence[Record], columns: dict[str, Any]) -> str:
-        """What to say of the first word for a missing value that may be a class; empty if there is none."""
+    def _note(self, rows: Sequence[Record], columns: dict[str, Any]) -> tuple[str, ...]:
+        """What to say of the first word for a missing value that may be a class."""
         if self._target is None or self._has_note or self._kinds.is_number(self._target):
-            return ""
+            return ()
         place = self._names.index(self._target)
         for (number, fields), target in zip(rows, columns[self._target], strict=True):
             if target is None and fields[place]:
                 self._has_note = True
                 missing = f"line {number}: {self._target}: {fields[place]!r} is read as a missing value"
-                return f"{missing}, so the sample is only predicted\n    (--strings {self._target} reads it as a class)"
-        return ""
+                advice = f"(--strings {self._target} reads it as a class)"
+                return (f"{missing}, so the sample is only predicted\n    {advice}",)
+        return ()
 
 
 def _series(values: Any) -> Any:

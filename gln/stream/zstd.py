@@ -1,0 +1,26 @@
+"""Files that zstd compressed."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    try:
+        from backports import zstd
+    except ImportError as error:
+        raise ImportError('.zst files need backports.zstd: pip install "gated-linear-networks[zstd]"') from error
+
+__all__ = ["ZstdFile"]
+
+
+class ZstdFile(zstd.ZstdFile):  # type: ignore[misc]
+    """A file that raises OSError where it is damaged, as `gzip.GzipFile` does."""
+
+    def read1(self, size: int = -1) -> Any:
+        try:
+            return super().read1(size)
+        except zstd.ZstdError as error:
+            raise OSError(str(error)) from None
