@@ -8,7 +8,14 @@ from typing import Any, NamedTuple, Protocol
 from gln.engine.streaming.named_rows import NamedRows, named_rows
 from gln.stream.lines import BadLine, Record
 
-__all__ = ["NO_SAMPLES", "Chunk", "Parser", "Wanted"]
+__all__ = ["NO_SAMPLES", "TYPED", "Chunk", "Parser", "Wanted", "unit_of"]
+
+TYPED = ("parquet", "arrow")  # the formats without lines, whose columns have types
+
+
+def unit_of(form: str) -> str:
+    """What is counted in a format."""
+    return "row" if form in TYPED else "line"
 
 
 class Chunk(NamedTuple):

@@ -10,14 +10,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from gln.stream.chunks import Chunk, Parser, Wanted
+from gln.stream.chunks import TYPED, Chunk, Parser, Wanted
 from gln.stream.libsvm import Vectors
 from gln.stream.lines import BadLine, Lines, text_of
 from gln.stream.objects import Objects
 from gln.stream.table import Table
 from gln.stream.vw import Examples
 
-__all__ = ["FORMS", "LABELLED", "TYPED", "BadLine", "Chunk", "form_of", "opened", "read"]
+__all__ = ["FORMS", "LABELLED", "BadLine", "Chunk", "form_of", "opened", "read"]
 
 FORMS: dict[str, Callable[[Lines, Wanted], Parser]] = {
     "csv": lambda lines, wanted: Table(lines, wanted, ","),
@@ -26,10 +26,9 @@ FORMS: dict[str, Callable[[Lines, Wanted], Parser]] = {
     "vw": Examples,
     "libsvm": Vectors,
 }
-TYPED = ("parquet", "arrow")  # those without lines, whose columns have types
 LABELLED = ("vw", "libsvm")  # those that mark the target themselves
 # The options that name something in each format, and what others would name.
-OPTIONS = dict.fromkeys(("csv", "tsv"), ("target", "strings", "numbers", "ignore"))
+OPTIONS: dict[str, tuple[str, ...]] = dict.fromkeys(("csv", "tsv"), ("target", "strings", "numbers", "ignore"))
 OPTIONS |= {"jsonl": (*OPTIONS["csv"], "words"), "vw": ("strings", "words", "ignore"), "libsvm": ("ignore",)}
 OPTIONS |= dict.fromkeys(TYPED, OPTIONS["jsonl"])
 NAMELESS = {"csv": "no words", "tsv": "no words", "vw": "labels and marks numbers", "libsvm": "labels and numbers only"}
@@ -99,7 +98,8 @@ def read(
     chunk
         The largest number of samples in a chunk.
     """
-    wanted = Wanted(target, *map(frozenset, (strings, numbers, words, ignore)), known or {})
+    names = [frozenset(each) for each in (strings, numbers, words, ignore)]
+    wanted = Wanted(target, names[0], names[1], names[2], names[3], known or {})
     if form not in [*FORMS, *TYPED, "auto"]:
         raise ValueError(f"format: expected one of {LISTED}, got {form!r}")
     for first, second in itertools.combinations(("strings", "numbers", "words"), 2):

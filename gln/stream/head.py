@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Mapping
 from typing import BinaryIO
 
-from gln.stream.formats import TYPED
+from gln.stream.chunks import TYPED
 
 __all__ = ["Head"]
 

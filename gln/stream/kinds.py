@@ -12,7 +12,7 @@ import numpy as np
 from gln.engine.streaming.named_rows import NamedRows
 from gln.engine.streaming.values import MOST
 from gln.stream.chunks import Wanted
-from gln.stream.timestamps import cycles_of, days_of, known_cycles, with_cycles
+from gln.stream.timestamps import cycles_of, days_of, features_of, known_cycles
 
 __all__ = ["Kinds", "ids_in", "is_numeric", "label_of", "number_of", "shown"]
 
@@ -64,7 +64,8 @@ def ids_in(rows: NamedRows) -> list[str]:
     movieId or zip code, if the values are whole numbers, not just 0 and 1, and some repeat, unlike those of rows.
     """
     found = []
-    for name, column in rows.frame.items():
+    for name in map(str, rows.frame):
+        column = rows.frame[name]
         if ID.fullmatch(CAPITAL.sub("_", name).lower()):
             values = column.dropna().tolist()
             are_whole = all(type(value) in (int, float) and value % 1 == 0 for value in values)
@@ -84,8 +85,10 @@ class Kinds:
         self._are_text = {**wanted.known, **said, **dict.fromkeys(times, True)}
         others = [name for name, is_text in self._are_text.items() if is_text]
         # Of each column of text whose values have decided; no cycles if it has no timestamps.
-        self._cycles: dict[str | None, list[str]] = {name: times.get(name, []) for name in [wanted.target, *others]}
-        self._found: list[str] = []  # columns of timestamps, of which the user has not been told
+        self._cycles: dict[str, list[str]] = {name: times.get(name, []) for name in others}
+        if wanted.target is not None:
+            self._cycles[wanted.target] = []
+        self._notes: list[str] = []
 
     # ---- Columns of text -------------------------------------------------------------------------------------------
 
@@ -139,8 +142,9 @@ class Kinds:
     def add_times(self, name: str, days: np.ndarray) -> None:  # (N,)
         """Know that a column holds timestamps; its first values decide which cycles it has."""
         if name not in self._cycles and not np.isnan(days).all():
-            self._cycles[name] = cycles_of(days)
-            self._found.append(name)
+            self._cycles[name] = cycles = cycles_of(days)
+            found = f"{name}: a time, read as days since 1970, and as cycles of {' and '.join(cycles)}"
+            self._notes.append(f"{found}\n    (--strings {name} reads it as text)")
 
     # ---- Timestamps ------------------------------------------------------------------------------------------------
 
@@ -174,16 +178,13 @@ class Kinds:
         """The columns, and after them the cycles of those that are timestamps, unless there are columns so named."""
         features: dict[str, Any] = {}
         for name in filter(self.is_time, columns):
-            features |= with_cycles(name, columns[name], self._cycles[name])
+            features |= features_of(name, columns[name], self._cycles[name])
         return {**columns, **{name: values for name, values in features.items() if name not in columns}}
 
     def notes(self) -> tuple[str, ...]:
         """What to tell the user of columns that have just been found to hold timestamps."""
-        if not self._found:
-            return ()
-        listed, self._found = ",".join(self._found), []
-        what = "read as days since 1970, with their cycles"
-        return (f"{listed}: dates or times, {what}\n    (--strings {listed} reads text)",)
+        notes, self._notes = tuple(self._notes), []
+        return notes
 
     # ---- Values of a column one by one -----------------------------------------------------------------------------
 

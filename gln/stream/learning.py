@@ -13,7 +13,7 @@ import pandas as pd
 from safetensors import SafetensorError, safe_open
 
 from gln.river import GLNClassifier, GLNRegressor
-from gln.stream.chunks import Chunk
+from gln.stream.chunks import Chunk, unit_of
 from gln.stream.lines import BadLine
 
 __all__ = ["are_labels", "loaded", "made", "taught"]
@@ -86,7 +86,7 @@ def taught(
         yield model.predict_learn_many(chunk.rows, targets, 1.0 if chunk.weights is None else chunk.weights), chunk
     except ValueError as error:
         if len(chunk.lines) == 1:
-            bad(BadLine(chunk.lines[0], str(error)))
+            bad(BadLine(chunk.lines[0], str(error), unit_of(chunk.form)))
             return
         for place in range(len(chunk.lines)):
             yield from taught(model, chunk.part(slice(place, place + 1)), learns, bad)

@@ -21,7 +21,7 @@ from typing import Any
 import pandas as pd
 
 from gln.river import GLNClassifier
-from gln.stream.chunks import Chunk
+from gln.stream.chunks import Chunk, unit_of
 from gln.stream.figures import POINTS, Figures
 from gln.stream.formats import LABELLED, form_of, opened, read
 from gln.stream.head import Head
@@ -133,7 +133,7 @@ class Run:
     def _check_length(self) -> None:
         """Raise ValueError if the input has ended before the lines that were learned."""
         if self._met < self._line:
-            expected = f"a file of at least {self._line:,} lines, as the saved run learned from"
+            expected = f"a file of at least {self._line:,} {unit_of(self._form)}s, as the saved run learned from"
             raise ValueError(f"--resume: expected {expected}, got a shorter one: {self._options.file}")
 
     def _chunks(self) -> Iterator[Chunk]:

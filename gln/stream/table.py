@@ -6,7 +6,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,13 @@ from gln.stream.kinds import Kinds, label_of
 from gln.stream.lines import BadLine, Lines, Record, parsed, text_of
 
 __all__ = ["Table"]
+
+
+class _Rows(NamedTuple):
+    columns: dict[str, Any]
+    lines: list[int]
+    bad: list[BadLine]
+    notes: tuple[str, ...]  # what to tell the user
 
 
 class Table:
@@ -113,9 +120,7 @@ class Table:
     def chunk(self, records: Sequence[Record]) -> tuple[Chunk, list[BadLine]]:
         if not records:
             return NO_SAMPLES, []
-        lines, bad, notes = [number for number, _ in records], [], ()
-        if (columns := self._read_by_pandas(records)) is None:
-            columns, lines, bad, notes = self._read(records)
+        columns, lines, bad, notes = self._read_by_pandas(records) or self._read(records)
         targets: Any = [None] * len(lines) if self._target is None else columns.pop(self._target)
         if isinstance(targets, np.ndarray):
             targets = [label_of(value) if value == value else None for value in targets.tolist()]
@@ -125,14 +130,14 @@ class Table:
         frame = pd.DataFrame(series, index=range(len(lines)))
         return Chunk(NamedRows(frame), targets, None, None, lines, notes=notes), bad
 
-    def _read_by_pandas(self, records: Sequence[Record]) -> dict[str, Any] | None:
-        """The columns of rows; None if these have quotes, are of unknown kinds, or have values of another kind."""
+    def _read_by_pandas(self, records: Sequence[Record]) -> _Rows | None:
+        """What `_read` returns; None if rows have quotes, are of unknown kinds, or have values of another kind."""
         used = [name for name in self._names if name not in self._ignore]
         if isinstance(records[0][1], list) or not all(map(self._kinds.is_known, used)):
             return None
         times = [name for name in used if self._kinds.is_time(name)]
         kinds = {name: np.float64 if self._kinds.is_number(name) else "category" for name in used}
-        missing = {name: [*self._kinds.missing(name)] for name in used} | dict.fromkeys(times, [])
+        missing = {name: [*self._kinds.missing(name)] for name in used} | {name: [] for name in times}
         try:
             frame = pd.read_csv(
                 io.StringIO("\n".join(text for _, text in records)),
@@ -148,24 +153,28 @@ class Table:
             )
         except ValueError:
             return None
-        columns = {name: column.to_numpy() if kinds[name] is np.float64 else column for name, column in frame.items()}
+        columns: dict[str, Any] = {
+            name: frame[name].to_numpy() if kinds[name] is np.float64 else frame[name] for name in used
+        }
         too_large = any(kinds[name] is np.float64 and (np.abs(columns[name]) > MOST).any() for name in used)
         for name in times:
             columns[name], wrong = self._kinds.column(name, columns[name].tolist())
             if wrong:
                 return None
-        needs_note = not self._has_note and kinds.get(self._target) == "category" and columns[self._target].isna().any()
-        return None if len(frame) != len(records) or too_large or needs_note else columns
+        is_class = self._target is not None and kinds[self._target] == "category"
+        needs_note = is_class and not self._has_note and columns[str(self._target)].isna().any()
+        if len(frame) != len(records) or too_large or needs_note:
+            return None
+        return _Rows(columns, [number for number, _ in records], [], ())
 
-    def _read(self, records: Sequence[Record]) -> tuple[dict[str, Any], list[int], list[BadLine], tuple[str, ...]]:
-        """The columns of rows, the lines of these, those that cannot be read, and what to tell the user."""
+    def _read(self, records: Sequence[Record]) -> _Rows:
         rows, bad = parsed(records, self._fields)
         columns, wrong = self._columns(rows)
         if wrong:
             bad += [BadLine(rows[place][0], wrong[place]) for place in sorted(wrong)]
             rows = [row for place, row in enumerate(rows) if place not in wrong]
             columns, _ = self._columns(rows)
-        return columns, [number for number, _ in rows], bad, (*self._kinds.notes(), *self._note(rows, columns))
+        return _Rows(columns, [number for number, _ in rows], bad, (*self._kinds.notes(), *self._note(rows, columns)))
 
     def _fields(self, row: str | list[str]) -> list[str]:
         if isinstance(row, list):

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-__all__ = ["cycles_of", "days_of", "known_cycles", "microseconds_to_days", "with_cycles"]
+__all__ = ["MICROSECONDS", "cycles_of", "days_of", "features_of", "known_cycles"]
 
 CYCLES = {"hour": 1.0, "weekday": 7.0, "year": 365.2425}  # days that each takes
 ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?Z| ?[+-]\d\d(:?\d\d)?)?)?")
@@ -24,12 +24,8 @@ MICROSECONDS = 86_400_000_000  # of a day
 def days_of(texts: Sequence[str | None]) -> np.ndarray:  # N -> (N,)
     """Days since 1970; NaN for None, and for what is no date or time."""
     given = [text if text is not None and ISO.fullmatch(text) else None for text in texts]  # pandas also takes "now"
-    times = pd.DatetimeIndex(pd.to_datetime(given, format="ISO8601", utc=True, errors="coerce")).as_unit("us")
-    return microseconds_to_days(times.asi8, times.isna())
-
-
-def microseconds_to_days(microseconds: np.ndarray, are_missing: np.ndarray) -> np.ndarray:  # (N,), (N,) -> (N,)
-    return np.where(are_missing, np.nan, microseconds / MICROSECONDS)
+    times = pd.to_datetime(pd.Index(given, dtype=object), format="ISO8601", utc=True, errors="coerce").as_unit("us")
+    return np.where(times.isna(), np.nan, times.asi8 / MICROSECONDS)
 
 
 def cycles_of(days: np.ndarray) -> list[str]:  # (N,) ->
@@ -52,10 +48,10 @@ def known_cycles(known: Mapping[str, bool]) -> dict[str, list[str]]:
     return found
 
 
-def with_cycles(name: str, days: np.ndarray, cycles: Iterable[str]) -> dict[str, np.ndarray]:  # (N,) -> (N,) each
+def features_of(name: str, days: np.ndarray, cycles: Iterable[str]) -> dict[str, np.ndarray]:  # (N,) -> (N,) each
     """The features of a column of timestamps, by name."""
     features = {name: days}
     for cycle in cycles:
-        angles = 2 * np.pi * days / CYCLES[cycle]
+        angles = 2 * np.pi * (days / CYCLES[cycle] % 1)
         features |= {f"{name}.{cycle}_sin": np.sin(angles), f"{name}.{cycle}_cos": np.cos(angles)}
     return features

@@ -16,10 +16,10 @@ else:
 __all__ = ["ZstdFile"]
 
 
-class ZstdFile(zstd.ZstdFile):  # type: ignore[misc]
+class ZstdFile(zstd.ZstdFile):
     """A file that raises OSError where it is damaged, as `gzip.GzipFile` does."""
 
-    def read1(self, size: int = -1) -> Any:
+    def read1(self, size: int | None = -1) -> Any:
         try:
             return super().read1(size)
         except zstd.ZstdError as error:
