@@ -5,6 +5,7 @@ Shapes: N rows.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -42,9 +43,8 @@ class Batches(NamedTuple):
 
 def first_rows(source: BinaryIO, form: str, most: int = 1000) -> bytes:
     """The first rows, as a line of text each."""
-    batch = next(_opened(source, form).batches, None)
-    rows = [] if batch is None else batch.slice(0, most).to_pylist()
-    return b"".join(f"{row}\n".encode(errors="backslashreplace") for row in rows)
+    rows = (row for batch in _opened(source, form).batches for row in batch.slice(0, most).to_pylist())
+    return b"".join(f"{row}\n".encode(errors="backslashreplace") for row in itertools.islice(rows, most))
 
 
 def _opened(source: BinaryIO, form: str) -> Batches:
@@ -60,7 +60,7 @@ def _opened(source: BinaryIO, form: str) -> Batches:
             return Batches(file.schema, map(file.get_batch, range(file.num_record_batches)))
         stream = pa.ipc.open_stream(source)
         return Batches(stream.schema, iter(stream))
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # of the system
             raise
         name = "a Parquet file" if form == "parquet" else "an Arrow file or stream"

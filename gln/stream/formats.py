@@ -47,6 +47,8 @@ def form_of(name: str) -> str:
     if name != "-" and form not in [*FORMS, *TYPED]:
         known = ", ".join(f".{each}" for each in [*FORMS, *TYPED, *ENDINGS])
         raise ValueError(f"format: expected one of {LISTED}, or a file that ends in {known}, got {name!r}")
+    if form in TYPED and unpacked != name:
+        raise ValueError(f"format: expected {form} without .gz or .zst, as its columns are compressed, got {name!r}")
     return "auto" if name == "-" else form
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Any
 
@@ -17,10 +18,10 @@ __all__ = ["ZstdFile"]
 
 
 class ZstdFile(zstd.ZstdFile):
-    """A file that raises OSError where it is damaged, as `gzip.GzipFile` does."""
+    """A file that raises OSError where it is damaged, as `gzip.GzipFile` does, after what stands before."""
 
     def read1(self, size: int | None = -1) -> Any:
         try:
-            return super().read1(size)
+            return super().read1(io.DEFAULT_BUFFER_SIZE)  # more would be lost where it fails
         except zstd.ZstdError as error:
             raise OSError(str(error)) from None
