@@ -229,7 +229,7 @@ def test_files_of_another_kind(name, tmp_path, capsys):
 
 def test_files_that_are_compressed_twice():
     for name in ("s.parquet.gz", "s.feather.zst"):
-        with pytest.raises(ValueError, match="format: expected .* without .gz or .zst, as its columns are compressed"):
+        with pytest.raises(ValueError, match=r"format: expected .* without .gz or .zst, as its columns are compressed"):
             form_of(name)
 
 
