@@ -110,6 +110,9 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         noise of this mean and covariance. The result is then the same in whichever order classes come, even one after
         another; nothing is forgotten. Where the order is random, True is usually more accurate. Words are left out.
         Time and memory grow with the square of the number of features.
+    fast
+        Whether to leave out the slow network, to learn in about half of the time. `gln-stream --fast` also has
+        `layer_sizes=(16, 8)`; its docs show what this costs in accuracy.
 
     References
     ----------
@@ -135,9 +138,13 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         backend: str = "auto",
         seed: int | None = None,
         negatives: bool = True,
+        fast: bool = False,
     ) -> None:
         super().__init__(layer_sizes, context_map_size, context_bias, backend, seed)
         check_negatives(negatives)
+        if fast and not negatives:
+            raise ValueError("fast: expected False with negatives=False, which has one network, got True")
+        self.fast = fast
         if memory and not negatives:
             raise ValueError("memory: expected False with negatives=False, which do not depend on the order, got True")
         self.memory = memory
@@ -157,9 +164,8 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         if not self.negatives:
             loss = {"num_classes": len(self._stream.schema.classes)}  # of samples without features, too
             return ClassDensityClassifier.start(self._config(), 1, len(featurizer.numbers), loss)
-        return build_stream(
-            self._config(), featurizer, Classes(), stream_roles(COPIES, self.memory), Losses({"num_classes": classes})
-        )
+        roles = stream_roles(COPIES, self.memory, not self.fast)
+        return build_stream(self._config(), featurizer, Classes(), roles, Losses({"num_classes": classes}))
 
     def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:
         """Learn a sample.
@@ -202,6 +208,16 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
             p[row] = np.arange(p.shape[1]) < counts[row]
             p[row] /= max(1, counts[row])
         return pd.DataFrame(p, index=X.index if isinstance(X, pd.DataFrame) else None, columns=classes)
+
+    def learn_again(self, X: Any, y: Sequence[Any], w: float | Sequence[float] = 1.0) -> None:
+        """Learn rows that were learned before once more, if they do not drift; arguments as for `predict_learn_many`.
+
+        If all features are numbers, everything learns again. With strings or words, linear models alone do: all else
+        has counted the labels of these rows, and would predict them too well.
+        """
+        targets, weights = _of_rows(X, y, w)
+        labels = [label_of(target) if weight else None for target, weight in zip(targets, weights, strict=True)]
+        self._stream.learn_again(X, labels, weights, np.array([label is not None for label in labels], bool))
 
     def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, float]:
         """The probability of each class seen so far."""
@@ -265,6 +281,8 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         is installed.
     seed
         Determines the halfspaces. Pass an int for reproducible results.
+    fast
+        Whether to leave out the slow networks; as in `GLNClassifier`.
 
     References
     ----------
@@ -289,8 +307,10 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         learning_rate: float | Callable[[int], float] | None = None,
         backend: str = "auto",
         seed: int | None = None,
+        fast: bool = False,
     ) -> None:
         super().__init__(layer_sizes, context_map_size, context_bias, backend, seed)
+        self.fast = fast
         self.quantiles = quantiles
         self.density = density
         self._stream = StreamEstimator(self._build, StreamSchema(), learning_rate)
@@ -298,7 +318,8 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
     def _build(self, featurizer, heads):
         quantiles = [] if self.quantiles is None else [{"loss": "quantile", "quantiles": self.quantiles}]
         losses = Losses({"loss": "squared_error"}, quantiles, {"loss": "variance"} if self.density else None)
-        return build_stream(self._config(), featurizer, Numbers.of_stream(1), stream_roles(COPIES), losses)
+        roles = stream_roles(COPIES, has_slow=not self.fast)
+        return build_stream(self._config(), featurizer, Numbers.of_stream(1), roles, losses)
 
     def learn_one(self, x: dict[Any, Any], y: float, w: float = 1.0) -> None:
         """Learn a sample; `w` as in `GLNClassifier`.
@@ -323,13 +344,24 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         A row whose target is None or NaN, or whose weight is 0, is only predicted. If there is an error, nothing is
         learned.
         """
-        given, weights = _of_rows(X, y, w)
-        numbers = [target_of(number) if weight else np.nan for number, weight in zip(given, weights, strict=True)]
-        targets, names = np.array(numbers, np.float64), ["mean", *sorted(self.quantiles or ())]
+        targets, weights = self._of_rows(X, y, w)
+        names = ["mean", *sorted(self.quantiles or ())]
         names = [*names, "std"] if self.density else names
         initial = [float(name == "std") for name in names]
         predicted = self._stream.predict_then_learn(X, targets, weights, ~np.isnan(targets), initial)
         return pd.DataFrame(predicted, index=X.index if isinstance(X, pd.DataFrame) else None, columns=names)
+
+    def learn_again(self, X: Any, y: Sequence[Any], w: float | Sequence[float] = 1.0) -> None:
+        """Learn rows that were learned before once more, if they do not drift; as in `GLNClassifier`."""
+        targets, weights = self._of_rows(X, y, w)
+        self._stream.learn_again(X, targets, weights, ~np.isnan(targets))
+
+    @staticmethod
+    def _of_rows(X: Any, y: Any, w: Any) -> tuple[np.ndarray, np.ndarray]:  # -> (N,), (N,)
+        """Targets, NaN for rows that are not learned, and weights."""
+        given, weights = _of_rows(X, y, w)
+        numbers = [target_of(number) if weight else np.nan for number, weight in zip(given, weights, strict=True)]
+        return np.array(numbers, np.float64), weights
 
     def predict_one(self, x: dict[Any, Any], with_dist: bool = False) -> Any:
         """The mean of the target, or with `with_dist` its normal distribution, a `river.proba.Gaussian`.

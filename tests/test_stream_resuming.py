@@ -62,22 +62,27 @@ def written(path: Path, lines: list[str]) -> Path:
 @pytest.fixture
 def stops(monkeypatch) -> Callable[[int, Callable[[], object]], list[int]]:
     """A function that makes samples take 20 ms of a false clock, and calls another one after so many of them."""
-    now, learn = [0.0], GLNClassifier.predict_learn_many
+    now = [0.0]
+    methods = {name: getattr(GLNClassifier, name) for name in ("predict_learn_many", "learn_again")}
     monkeypatch.setattr("gln.stream.run.monotonic", lambda: now[0], raising=False)
 
     def stop_after(samples: int, stop: Callable[[], object]) -> list[int]:
         sizes: list[int] = []
 
-        def slow(model: Any, X: Any, *others: Any) -> Any:
-            predicted = learn(model, X, *others)
-            before = sum(sizes)
-            sizes.append(len(X))
-            now[0] += 0.02 * len(X)
-            if before < samples <= sum(sizes):
-                stop()
-            return predicted
+        def slowed(learn: Callable[..., Any]) -> Callable[..., Any]:
+            def slow(model: Any, X: Any, *others: Any) -> Any:
+                predicted = learn(model, X, *others)
+                before = sum(sizes)
+                sizes.append(len(X))
+                now[0] += 0.02 * len(X)
+                if before < samples <= sum(sizes):
+                    stop()
+                return predicted
 
-        monkeypatch.setattr(GLNClassifier, "predict_learn_many", slow)
+            return slow
+
+        for name, learn in methods.items():
+            monkeypatch.setattr(GLNClassifier, name, slowed(learn))
         return sizes
 
     return stop_after
@@ -192,7 +197,7 @@ def full_disk(monkeypatch, after: int) -> Iterator[None]:
         return write(file, data[: len(data) // 2] if len(calls) > after else data)
 
     with monkeypatch.context() as patches:
-        patches.setattr("gln.stream.predictions.os.write", write_some)
+        patches.setattr("gln.stream.output.os.write", write_some)
         yield
 
 

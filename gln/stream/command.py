@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import math
 import os
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ EXAMPLES = """examples:
   gln-stream new.csv --load model.gln --predict-only > predicted.csv
   gln-stream prices.csv --target price --quantiles .05,.95 --plot errors.png
   gln-stream long.csv.gz --target late --save model.gln --save-every 100000 --resume
+  gln-stream ratings.csv --target liked --passes 3 --test next.csv --metrics figures.jsonl
 """
 
 
@@ -90,9 +92,33 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="let each class learn from its own samples alone; for classes that come one after another",
     )
+    group.add_argument(
+        "--fast",
+        action="store_true",
+        help="small networks without a slow one: two to three times as fast, less accurate",
+    )
+    group.add_argument(
+        "--layers", type=_sizes, metavar="SIZES", help="neurons of each layer of a new model, such as 32,16"
+    )
+    group.add_argument(
+        "--learning-rate", type=_rate, metavar="RATE", help="learning rate of the networks (default: rates that fall)"
+    )
+    group.add_argument(
+        "--passes",
+        type=_at_least(1),
+        default=1,
+        metavar="N",
+        help="learn a file so many times, for data that do not drift; predictions and figures are of the first pass",
+    )
+    group.add_argument(
+        "--test-every",
+        type=_at_least(2),
+        metavar="N",
+        help="hold out every Nth sample with a target: predict it, and never learn it",
+    )
     group.add_argument("--seed", type=int, help="seed of a new model (default: 0)")
     group.add_argument("--backend", help="implementation (default: the fastest one installed, or the saved model's)")
-    group.add_argument("--load", metavar="FILE", help="saved model to start from")
+    group.add_argument("--load", metavar="FILE", help="saved model to start from; it knows its target")
     group.add_argument("--predict-only", action="store_true", help="learn nothing; needs --load")
 
 
@@ -104,9 +130,16 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
         "lines come in; otherwise as CSV. The default with --predict-only is -",
     )
     group.add_argument(
+        "--probabilities",
+        action="store_true",
+        help="write those of all classes, too; as classes may appear while it learns, not as CSV then",
+    )
+    group.add_argument("--test", metavar="FILE", help="at the end, predict this file, too, and print figures")
+    group.add_argument("--metrics", metavar="FILE", help="write all figures, as JSON lines")
+    group.add_argument(
         "--save", metavar="FILE", help="save the model at the end, also after Ctrl-C, SIGTERM or a bad line"
     )
-    group.add_argument("--save-every", type=int, metavar="N", help="also save it about every N samples")
+    group.add_argument("--save-every", type=_at_least(1), metavar="N", help="also save it about every N samples")
     group.add_argument(
         "--resume",
         action="store_true",
@@ -130,17 +163,56 @@ def _levels(text: str) -> tuple[float, ...]:
     return levels
 
 
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        sizes = tuple(map(int, text.split(",")))
+    except ValueError:
+        sizes = ()
+    if min(sizes, default=0) < 1:
+        raise argparse.ArgumentTypeError(f"expected whole numbers from 1 on, separated by commas, got {text!r}")
+    return sizes
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0
+    if not 0 < rate < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return rate
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isdecimal() and int(text) >= least):
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, got {text!r}")
+        return int(text)
+
+    return parse
+
+
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Raise errors that would otherwise occur only at the end, or after a second of imports."""
-    if options.predict_only and options.load is None:
-        parser.error("--predict-only needs --load")
-    if options.resume and (options.save is None or options.load is not None):
-        parser.error("--resume needs --save, and not --load")
-    if options.save_every is not None and (options.save is None or options.save_every < 1):
-        parser.error("--save-every needs --save, and a number of at least 1")
     if options.predict_only and options.predictions is None:
         options.predictions = "-"
-    for name in ("save", "plot", "predictions"):
+    for is_wrong, message in (
+        (options.predict_only and options.load is None, "--predict-only needs --load"),
+        (
+            options.resume and (options.save is None or options.load is not None),
+            "--resume needs --save, and not --load",
+        ),
+        (options.save_every is not None and options.save is None, "--save-every needs --save"),
+        (options.probabilities and options.predictions is None, "--probabilities needs --predictions"),
+        (options.predictions == options.metrics == "-", "--metrics: expected another file than --predictions, got -"),
+        (options.test == "-", "--test: expected a file, got -"),
+    ):
+        if is_wrong:
+            parser.error(message)
+    for name in ("passes", "learning_rate", "test", "test_every"):
+        if options.predict_only and getattr(options, name) != parser.get_default(name):
+            parser.error(f"--{name.replace('_', '-')}: expected a run that learns, got --predict-only")
+    for name in ("save", "plot", "predictions", "metrics"):
         if (path := getattr(options, name)) not in (None, "-"):
             file = Path(path)
             is_device = name == "save" and file.exists() and not file.is_file()  # which saving would replace
@@ -155,9 +227,9 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
 def _check_files(options: argparse.Namespace) -> None:
     """Raise ValueError if an output is the input, a model to load, or another output, which writing would destroy."""
     may_be_same = ("--load", "the input"), ("--save", "--load")
-    files = {"the input": options.file, "--load": options.load, "--save": options.save}
-    files |= {"--predictions": options.predictions, "--plot": options.plot}
-    streams = {"the input": 0, "--predictions": 1}  # the file descriptors that - stands for
+    names = "test", "load", "save", "predictions", "metrics", "plot"
+    files = {"the input": options.file} | {f"--{name}": getattr(options, name) for name in names}
+    streams = {"the input": 0, "--predictions": 1, "--metrics": 1}  # the file descriptors that - stands for
     found: dict[Any, str] = {}
     for name, file in files.items():
         key = None if file is None else _identity(streams[name] if file == "-" and name in streams else file)

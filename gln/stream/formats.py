@@ -6,7 +6,7 @@ import bisect
 import gzip
 import itertools
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -28,7 +28,7 @@ FORMS: dict[str, Callable[[Lines, Wanted], Parser]] = {
 }
 LABELLED = ("vw", "libsvm")  # those that mark the target themselves
 # The options that name something in each format, and what others would name.
-OPTIONS: dict[str, tuple[str, ...]] = dict.fromkeys(("csv", "tsv"), ("target", "strings", "numbers", "ignore"))
+OPTIONS: dict[str, Sequence[str]] = dict.fromkeys(("csv", "tsv"), ("target", "strings", "numbers", "ignore"))
 OPTIONS |= {"jsonl": (*OPTIONS["csv"], "words"), "vw": ("strings", "words", "ignore"), "libsvm": ("ignore",)}
 OPTIONS |= dict.fromkeys(TYPED, OPTIONS["jsonl"])
 NAMELESS = {"csv": "no words", "tsv": "no words", "vw": "labels and marks numbers", "libsvm": "labels and numbers only"}
@@ -100,8 +100,8 @@ def read(
     chunk
         The largest number of samples in a chunk.
     """
-    names = [frozenset(each) for each in (strings, numbers, words, ignore)]
-    wanted = Wanted(target, names[0], names[1], names[2], names[3], known or {})
+    lists = frozenset(strings), frozenset(numbers), frozenset(words), frozenset(ignore)
+    wanted = Wanted(target, *lists, known or {})
     if form not in [*FORMS, *TYPED, "auto"]:
         raise ValueError(f"format: expected one of {LISTED}, got {form!r}")
     for first, second in itertools.combinations(("strings", "numbers", "words"), 2):

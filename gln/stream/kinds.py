@@ -64,10 +64,9 @@ def ids_in(rows: NamedRows) -> list[str]:
     movieId or zip code, if the values are whole numbers, not just 0 and 1, and some repeat, unlike those of rows.
     """
     found = []
-    for name in map(str, rows.frame):
-        column = rows.frame[name]
+    for name in map(str, rows.frame.columns):
         if ID.fullmatch(CAPITAL.sub("_", name).lower()):
-            values = column.dropna().tolist()
+            values = rows.frame[name].dropna().tolist()
             are_whole = all(type(value) in (int, float) and value % 1 == 0 for value in values)
             if are_whole and any(value > 1 for value in values) and 1 < len(set(values)) < len(values):
                 found.append(name)
@@ -103,7 +102,7 @@ class Kinds:
         if self._are_text[name]:
             if (days := self.days(name, texts)) is not None:
                 return days
-            missing = self.missing(name)
+            missing = {""} if name in self._strings else MISSING
             return [None if text in missing else text for text in texts], {}
         try:
             values = np.array([np.nan if text in MISSING else float(text) for text in texts])
@@ -112,14 +111,6 @@ class Kinds:
         if (np.abs(values) > MOST).any() or "_" in "".join(texts):
             return self._one_by_one(name, texts)
         return values, {}
-
-    def is_known(self, name: str) -> bool:
-        """Whether it has been found what a column holds."""
-        return name in self._are_text
-
-    def missing(self, name: str) -> frozenset[str]:
-        """The texts that are missing values of a column."""
-        return frozenset([""]) if name in self._strings else MISSING
 
     def is_number(self, name: str) -> bool:
         """Whether a column has been found to hold numbers."""

@@ -6,7 +6,7 @@ import argparse
 import json
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -14,13 +14,17 @@ from safetensors import SafetensorError, safe_open
 
 from gln.river import GLNClassifier, GLNRegressor
 from gln.stream.chunks import Chunk, unit_of
+from gln.stream.formats import read
 from gln.stream.lines import BadLine
 
-__all__ = ["are_labels", "loaded", "made", "taught"]
+__all__ = ["are_labels", "kind_of", "learn_again", "loaded", "made", "predict_then_learn", "samples_of", "taught"]
 
 LABELS = range(-1, 10)  # whole numbers that are classes unless something else is said
 ESTIMATORS: dict[Any, Any] = {"gln.river.GLNClassifier": GLNClassifier, "gln.river.GLNRegressor": GLNRegressor}
+FAST_LAYERS = (16, 8)  # of --fast
 UNSAID: dict[str, Any] = {
+    "fast": False,
+    "layers": None,
     "regression": False,
     "quantiles": None,
     "density": False,
@@ -38,8 +42,10 @@ def are_labels(targets: list[Any]) -> bool:
 def made(options: argparse.Namespace, are_classes: bool) -> Any:
     """A new estimator. Raises ValueError for options of the other kind."""
     seed = 0 if options.seed is None else options.seed
-    common: dict[str, Any] = {"backend": options.backend or "auto", "seed": seed}
-    of_others = ("quantiles", "density") if are_classes else ("memory", "no_negatives")
+    common: dict[str, Any] = {"backend": options.backend or "auto", "seed": seed, "fast": options.fast}
+    layers = options.layers or (FAST_LAYERS if options.fast else None)
+    common |= {"learning_rate": options.learning_rate} | ({"layer_sizes": layers} if layers else {})
+    of_others = ("quantiles", "density") if are_classes else ("memory", "no_negatives", "probabilities")
     wrong = [_flag(name) for name in of_others if getattr(options, name)]
     if wrong:
         expected = "numbers as targets (--regression)" if are_classes else "classes as targets"
@@ -47,6 +53,12 @@ def made(options: argparse.Namespace, are_classes: bool) -> Any:
     if are_classes:
         return GLNClassifier(memory=options.memory, negatives=not options.no_negatives, **common)
     return GLNRegressor(quantiles=options.quantiles, density=options.density, **common)
+
+
+def kind_of(model: Any) -> tuple[bool, bool]:
+    """Whether a model predicts classes, and whether it predicts intervals."""
+    are_classes = isinstance(model, GLNClassifier)
+    return are_classes, not are_classes and len(model.quantiles or ()) > 1
 
 
 def loaded(path: str, options: argparse.Namespace) -> Any:
@@ -58,13 +70,17 @@ def loaded(path: str, options: argparse.Namespace) -> Any:
         raise ValueError(f"{path}: expected a saved model, got a file that cannot be read: {error}") from error
     if kind not in ESTIMATORS:
         raise ValueError(f"{path}: expected a saved {' or '.join(ESTIMATORS)}, got {kind or 'another model'}")
-    model: Any = ESTIMATORS[kind].load(path, **({} if options.backend is None else {"backend": options.backend}))
-    own: dict[str, Any] = {name: getattr(model, name, unsaid) for name, unsaid in UNSAID.items()}
-    own["regression"], own["no_negatives"] = isinstance(model, GLNRegressor), not getattr(model, "negatives", True)
-    for name, value in own.items():
-        given = getattr(options, name)
-        if given != UNSAID[name] and given != (value if value is None or name != "quantiles" else tuple(value)):
+    changed = {name: getattr(options, name) for name in ("backend", "learning_rate")}
+    model: Any = ESTIMATORS[kind].load(path, **{name: value for name, value in changed.items() if value is not None})
+    saved: dict[str, Any] = {name: getattr(model, name, unsaid) for name, unsaid in UNSAID.items()}
+    saved |= {"layers": model.layer_sizes, "no_negatives": not getattr(model, "negatives", True)}
+    saved["regression"] = isinstance(model, GLNRegressor)
+    for name, value in saved.items():
+        given, value = getattr(options, name), tuple(value) if isinstance(value, list) else value
+        if given not in (UNSAID[name], value):
             raise ValueError(f"{_flag(name)}: expected {value}, as in {path}, got {given}")
+    if options.probabilities and saved["regression"]:
+        raise ValueError(f"--probabilities: expected a model of classes, got one of numbers: {path}")
     return model
 
 
@@ -72,21 +88,56 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def taught(
-    model: Any, chunk: Chunk, learns: bool, bad: Callable[[BadLine], object]
-) -> Iterator[tuple[pd.DataFrame, Chunk]]:
-    """Predict the samples of a chunk, and if `learns`, learn each one after predicting it.
+def samples_of(
+    source: BinaryIO,
+    form: str,
+    options: argparse.Namespace,
+    target: str | None,
+    model: Any,
+    skip_bad: Callable[[BadLine], object] | None,
+) -> Iterator[Chunk]:
+    """The samples of a source in chunks, with values of the kinds that a model has learned; None if there is none."""
+    names = {} if model is None else {n: text for n, text in model.known_names.items() if isinstance(n, str)}
+    if isinstance(model, GLNClassifier) and target is not None:  # "1" and 1 would be two classes
+        for label in model.predict_proba_one({}):
+            names[target] = isinstance(label, str)
+    lists = {name: getattr(options, name) for name in ("strings", "numbers", "words", "ignore")}
+    return read(source, form, target=target, known=names, skip_bad=skip_bad, **lists)
 
-    Yields the predictions and their samples; `bad` is called with those that the model rejects.
-    """
-    targets = chunk.targets if learns else [None] * len(chunk.lines)
+
+def predict_then_learn(model: Any, chunk: Chunk, targets: list[Any]) -> pd.DataFrame:
+    """Predict samples, and learn each one that has a target before the next is predicted."""
+    _check_targets(model, chunk)
+    return model.predict_learn_many(chunk.rows, targets, 1.0 if chunk.weights is None else chunk.weights)
+
+
+def learn_again(model: Any, chunk: Chunk, targets: list[Any]) -> pd.DataFrame | None:
+    """Learn samples in a later pass. Returns predictions if none of them has a target, because they are held out."""
+    if all(target is None for target in targets):
+        return predict_then_learn(model, chunk, targets)
+    _check_targets(model, chunk)
+    model.learn_again(chunk.rows, targets, 1.0 if chunk.weights is None else chunk.weights)
+    return None
+
+
+def _check_targets(model: Any, chunk: Chunk) -> None:
+    """Raise ValueError for a target that is no number where numbers are learned."""
+    if isinstance(model, GLNRegressor):
+        np.array([math.nan if target is None else target for target in chunk.targets], np.float64)
+
+
+Result = TypeVar("Result")
+
+
+def taught(
+    chunk: Chunk, learn: Callable[[Chunk], Result], bad: Callable[[BadLine], object]
+) -> Iterator[tuple[Result, Chunk]]:
+    """Samples with what `learn` returns for them; `bad` is called with those that it rejects."""
     try:
-        if isinstance(model, GLNRegressor):
-            np.array([math.nan if target is None else target for target in chunk.targets], np.float64)
-        yield model.predict_learn_many(chunk.rows, targets, 1.0 if chunk.weights is None else chunk.weights), chunk
+        yield learn(chunk), chunk
     except ValueError as error:
         if len(chunk.lines) == 1:
             bad(BadLine(chunk.lines[0], str(error), unit_of(chunk.form)))
             return
         for place in range(len(chunk.lines)):
-            yield from taught(model, chunk.part(slice(place, place + 1)), learns, bad)
+            yield from taught(chunk.part(slice(place, place + 1)), learn, bad)

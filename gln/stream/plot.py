@@ -9,14 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gln.plots import OF_BAND, OF_MEAN, OF_SAMPLES, WIDTH
-from gln.stream.figures import Figures
+from gln.stream.progress import Progress
 
 __all__ = ["plot"]
 
 AROUND = 10  # points of the curve in a moving average
 
 
-def plot(figures: Figures, recent: Sequence[tuple[float, list[float]]], outer: tuple[int, int]) -> Figure:
+def plot(figures: Progress, recent: Sequence[tuple[float, list[float]]], outer: tuple[int, int]) -> Figure:
     """Accuracy or absolute error along the stream; with intervals, also the last targets and their predictions.
 
     Args:
@@ -35,7 +35,7 @@ def plot(figures: Figures, recent: Sequence[tuple[float, list[float]]], outer: t
     return picture
 
 
-def _draw_curve(axes: Axes, figures: Figures) -> None:
+def _draw_curve(axes: Axes, figures: Progress) -> None:
     weights, sums = np.array(figures.curve).T
     samples = figures.every * np.arange(len(weights))
     begins = np.maximum(np.arange(len(weights)) - AROUND, 0)

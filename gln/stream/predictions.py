@@ -5,113 +5,95 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import stat
-import sys
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from gln.stream.chunks import Chunk
+from gln.stream.output import Output
 
-__all__ = ["Predictions"]
+__all__ = ["Predictions", "is_json"]
 
 DIGITS = 6  # of probabilities
-BLOCK = 1 << 20  # bytes that are checked at once
 
 
-class Written(NamedTuple):
-    """What was written to a file for good, and the text that comes next."""
-
-    bytes: int = 0
-    crc32: int | None = 0  # None in a model of an earlier version
-    unwritten: str = ""
+def is_json(name: str, form: str) -> bool:
+    """Whether predictions for an input of this format are written as JSON lines to this file, or - for stdout."""
+    return Path(name).suffix in (".jsonl", ".ndjson") or (name, form) == ("-", "jsonl")
 
 
 class Predictions:
-    """A file, a pipe or standard output, with one line for each sample."""
+    """Writes one line for each sample. With `probabilities`, it has those of all classes."""
 
-    def __init__(self, name: str, saved: Mapping[str, Any] | None = None, goes_on: bool = False) -> None:
-        """`saved` is the `state` of the run that goes on, None if it wrote no file.
-
-        Raises OSError if the file cannot be written, and ValueError if it is not the one of that run.
-        """
-        kept = goes_on and name != "-" and (saved is not None or Path(name).is_file())
-        self._name, self._written = name, Written(**(kept and saved) or {})
-        if kept:
-            self._check(saved)
-        self._has_header = self._written != Written()
-        self._file: BinaryIO = sys.stdout.buffer if name == "-" else open(name, "r+b" if kept else "wb", buffering=0)  # noqa: SIM115
-        self._is_file = name != "-" and stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
-        if self._is_file:
-            self._file.truncate(self._written.bytes)
-            self._file.seek(self._written.bytes)
-        self.flush()
-
-    def _check(self, saved: Mapping[str, Any] | None) -> None:
-        """Raise ValueError if the file does not begin with what was written, or holds anything if that was no file."""
-        left, crc32 = self._written.bytes, 0
-        with open(self._name, "rb") as file:
-            while left and (block := file.read(min(left, BLOCK))):
-                left, crc32 = left - len(block), zlib.crc32(block, crc32)
-            if saved is None and file.read(1):
-                raise ValueError(f"--predictions: expected a new file, as the saved run wrote none, got {self._name}")
-        if left or self._written.crc32 not in (None, crc32):
-            raise ValueError(f"--predictions: expected the file of the saved run, got another one: {self._name}")
-        self._written = self._written._replace(crc32=crc32)
+    def __init__(self, output: Output, probabilities: bool = False) -> None:
+        self._output, self._probabilities = output, probabilities
 
     def add(self, predicted: pd.DataFrame, are_classes: bool, chunk: Chunk) -> None:
-        """Add the predictions for some samples, which `flush` writes."""
-        names, columns = (_of_classes if are_classes else _of_numbers)(predicted)
+        """Add the predictions for the samples of a chunk to the output."""
+        columns = (_of_classes if are_classes else _of_numbers)(predicted)
         if chunk.tags is not None:
-            names, columns = ["tag", *names], [chunk.tags, *columns]
-        rows = list(zip(*columns, strict=True))
-        if Path(self._name).suffix in (".jsonl", ".ndjson") or (self._name, chunk.form) == ("-", "jsonl"):
-            text = "".join(json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in rows)
+            columns = {"tag": chunk.tags, **columns}
+        if is_json(self._output.name, chunk.form):
+            texts = {name: _json_texts(values) for name, values in columns.items()}
+            if self._probabilities:
+                texts["probabilities"] = _json_of_classes(predicted)
+            self._output.add("".join([text + "\n" for text in _json_objects(texts)]))
         else:
-            buffer = io.StringIO()
-            csv.writer(buffer, lineterminator="\n").writerows(rows if self._has_header else [names, *rows])
-            text, self._has_header = buffer.getvalue(), True
-        self._written = self._written._replace(unwritten=text)
-
-    def flush(self) -> None:
-        """Write what was added; if an error or a signal ends this, it stays unwritten in the `state`."""
-        done, data = self._written, self._written.unwritten.encode()
-        rest = data
-        try:
-            while rest:  # not by Python's buffer, which would write once more when Python ends
-                rest = rest[os.write(self._file.fileno(), rest) :]
-        except OSError as error:
-            error.filename = self._name
-            raise
-        self._written = Written(done.bytes + len(data), zlib.crc32(data, done.crc32 or 0))
-
-    def state(self) -> dict[str, Any] | None:
-        """What to save, so that a run can go on; None if this is no file."""
-        if not self._is_file:
-            return None
-        os.fsync(self._file.fileno())
-        return self._written._asdict()
-
-    def close(self) -> None:
-        if self._name != "-":
-            self._file.close()
+            if self._probabilities:
+                p = np.round(predicted.to_numpy(), DIGITS).T.tolist()
+                columns |= {f"probability_{label}": row for label, row in zip(predicted.columns, p, strict=True)}
+            header = [list(columns)] if self._output.is_empty else []
+            self._output.add(_csv([*header, *zip(*columns.values(), strict=True)]))
 
 
-def _of_classes(predicted: pd.DataFrame) -> tuple[list[str], list[list[Any]]]:
+def _of_classes(predicted: pd.DataFrame) -> dict[str, Sequence[Any]]:
     """The most probable class of each row, and its probability; None if no class was known."""
-    names, p = ["prediction", "probability"], predicted.to_numpy()
+    p = predicted.to_numpy()
     if not p.size:
-        return names, [[None] * len(p), [None] * len(p)]
-    labels, best, most = list(predicted.columns), p.argmax(axis=1).tolist(), np.round(p.max(axis=1), DIGITS).tolist()
-    found = [(labels[place], q) if q else (None, None) for place, q in zip(best, most, strict=True)]
-    return names, [list(each) for each in zip(*found, strict=True)]
+        nothing = [None] * len(p)
+        return {"prediction": nothing, "probability": nothing}
+    labels, best = list(predicted.columns), p.argmax(axis=1)
+    most = p[np.arange(len(p)), best]
+    prediction, probability = [labels[place] for place in best.tolist()], np.round(most, DIGITS).tolist()
+    for row in np.flatnonzero(most == 0).tolist():
+        prediction[row] = probability[row] = None
+    return {"prediction": prediction, "probability": probability}
 
 
-def _of_numbers(predicted: pd.DataFrame) -> tuple[list[str], list[list[Any]]]:
+def _of_numbers(predicted: pd.DataFrame) -> dict[str, Sequence[Any]]:
     names = ["prediction", *map(str, predicted.columns[1:])]
-    return names, [column.tolist() for column in predicted.to_numpy().T]
+    return dict(zip(names, predicted.to_numpy().T.tolist(), strict=True))
+
+
+def _json_texts(values: Sequence[Any]) -> list[str]:
+    """The JSON text of each of these strings, numbers or None, in one call, which is fast."""
+    return json.dumps(values, separators=("\n", ""))[1:-1].split("\n")  # in strings, "\n" is escaped
+
+
+def _json_objects(texts: Mapping[Any, Sequence[str]]) -> list[str]:
+    """Objects with these keys, and one text of each value."""
+    keys = [json.dumps({key: 0}).removesuffix(" 0}")[1:].replace("%", "%%") for key in texts]  # 1 becomes "1"
+    template = "{" + ", ".join(f"{key} %s" for key in keys) + "}"
+    return [template % row for row in zip(*texts.values(), strict=True)]
+
+
+def _json_of_classes(predicted: pd.DataFrame) -> list[str]:
+    """The probabilities of the classes known at each row: those of later ones are 0."""
+    p, labels = predicted.to_numpy(), list(predicted.columns)
+    objects = ["{}"] * len(p)
+    for known in np.unique(p > 0, axis=0) if p.any() else ():
+        rows, columns = np.flatnonzero(((p > 0) == known).all(axis=1)), np.flatnonzero(known)
+        of_classes = np.round(p[np.ix_(rows, columns)], DIGITS).T.tolist()
+        texts = {labels[place]: _json_texts(row) for place, row in zip(columns, of_classes, strict=True)}
+        for row, text in zip(rows.tolist(), _json_objects(texts), strict=False):  # there is no text without classes
+            objects[row] = text
+    return objects
+
+
+def _csv(rows: Iterable[Sequence[Any]]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""A run of `gln-stream`: reads chunks, predicts and learns them, prints figures, writes predictions, and saves."""
+"""A run of `gln-stream`: reads chunks, predicts and learns them in one or more passes, and saves."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import os
 import re
 import signal
 import stat
-import sys
 import warnings
-from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
@@ -20,15 +18,15 @@ from typing import Any
 
 import pandas as pd
 
-from gln.river import GLNClassifier
 from gln.stream.chunks import Chunk, unit_of
-from gln.stream.figures import POINTS, Figures
-from gln.stream.formats import LABELLED, form_of, opened, read
+from gln.stream.formats import LABELLED, form_of, opened
 from gln.stream.head import Head
 from gln.stream.kinds import ids_in
-from gln.stream.learning import are_labels, loaded, made, taught
+from gln.stream.learning import are_labels, kind_of, learn_again, loaded, made, predict_then_learn, samples_of, taught
 from gln.stream.lines import BadLine
-from gln.stream.predictions import Predictions
+from gln.stream.predictions import is_json
+from gln.stream.report import Report
+from gln.stream.scoring import TestFile
 from gln.stream.signals import Signals, Stopped
 
 __all__ = ["run"]
@@ -56,38 +54,69 @@ class Run:
 
     def __init__(self, options: argparse.Namespace, source: Any, form: str) -> None:
         self._options, self._source, self._form = options, source, form
-        self._is_file = stat.S_ISREG(os.fstat(source.fileno()).st_mode)
+        status = os.fstat(source.fileno())
+        self._is_file = stat.S_ISREG(status.st_mode)
+        self._start = source.tell() if self._is_file else 0
+        self._check_options()
         self._head = Head(source if self._is_file else None, form)
-        self._signals, self._bar = Signals(), _progress(source) if self._is_file else None
-        self._line = 0  # the last one that was counted
+        self._signals = Signals()
+        self._report = Report(options, self._signals, status.st_size if self._is_file else None)
+        self._target: str | None = options.target
+        self._pass, self._length = 1, 0  # the number of the pass; the last line with a sample or a bad one in the first
+        self._line = 0  # the last one that was counted in this pass
         self._bad: list[int] = []  # the bad lines after it, so far
         self._met = 0  # the last line with a sample or a bad one, counted or not
         self._most = LEAST  # samples in a part of a chunk
-        self._recent: deque[tuple[float, list[float]]] = deque(maxlen=POINTS // 2)  # numbers, and what was predicted
         self._model: Any = None
-        self._figures: Figures | None = None
         state = self._resumed()
         if options.load:
-            self._begin(loaded(options.load, options))
-        self._predictions: Predictions | None = None
-        if options.predictions is not None:
-            self._predictions = Predictions(options.predictions, state.get("predictions"), bool(state))
+            self._load(options.load)
+        self._test = TestFile(options, self._target) if options.test else None
+        if self._test is not None:
+            self._test.check(self._model)
+        self._report.open(state)
         if state:
-            self._say(f"going on after {state['figures']['samples']:,} samples")
+            in_pass = f", in pass {self._pass}" if self._pass > 1 else ""
+            self._report.say(f"going on after {state['figures']['samples']:,} samples{in_pass}")
+
+    def _check_options(self) -> None:
+        """Raise ValueError for options that do not go with the input."""
+        options = self._options
+        if options.passes > 1 and not self._is_file:
+            raise ValueError(f"--passes: expected 1 for a pipe, which can be read once, got {options.passes}")
+        if options.probabilities and not (options.predict_only or is_json(options.predictions, self._form)):
+            expected = "JSON lines (a .jsonl file, or - with --format jsonl), as classes may appear while it learns"
+            raise ValueError(f"--probabilities: expected {expected}, got {options.predictions}")
 
     def _resumed(self) -> dict[str, Any]:
         """What the model's file says about the run to continue; empty if there is none."""
         options = self._options
         if not (options.resume and Path(options.save).exists()):
             return {}
-        model = loaded(options.save, options)
-        if not (state := vars(model).get("extra")):
+        if not (state := self._load(options.save)):
             raise ValueError(f"--resume: expected a model that gln-stream saved, got another one: {options.save}")
         self._check_input(state)
         if isinstance(written := state["predictions"], int):  # of an earlier version
             state["predictions"] = {"bytes": written, "crc32": None}
-        self._begin(model).resume(state["figures"])
+        self._report.resume(state)
+        self._pass, self._length = state.get("pass", 1), state.get("length", 0)
+        if self._pass > options.passes:
+            raise ValueError(f"--passes: expected at least {self._pass}, as in the saved run, got {options.passes}")
         self._line = state["line"] if self._is_file else 0  # what comes from a pipe now was not read before
+        return state
+
+    def _load(self, path: str) -> dict[str, Any]:
+        """Begin with a saved model; returns what the run that saved it says of itself, empty if it was none."""
+        model, given = loaded(path, self._options), self._options.target
+        state: dict[str, Any] = vars(model).pop("extra", None) or {}
+        saved = state.get("target")
+        if self._options.resume and None not in (given, saved) and given != saved:
+            raise ValueError(f"--target: expected {saved!r}, as in {path}, got {given!r}")
+        if given in model.known_names:
+            raise ValueError(f"--target: expected another name than the features of {path}, got {given!r}")
+        if not (given or self._options.predict_only or self._form in LABELLED):
+            self._target = saved
+        self._begin(model)
         return state
 
     def _check_input(self, state: dict[str, Any]) -> None:
@@ -99,11 +128,11 @@ class Run:
             advice = f"--load {self._options.save} without --resume goes on learning from it"
             raise ValueError(f"--resume: {error}: {self._options.file} ({advice})") from None
 
-    def _begin(self, model: Any) -> Figures:
-        vars(model).pop("extra", None)
-        self._model, are_classes = model, isinstance(model, GLNClassifier)
-        self._figures = Figures(are_classes, not are_classes and len(model.quantiles or ()) > 1)
-        return self._figures
+    def _begin(self, model: Any) -> None:
+        if self._options.passes > 1 and getattr(model, "memory", False):
+            raise ValueError(f"--passes: expected 1 with --memory, got {self._options.passes}")
+        self._model = model
+        self._report.begin(*kind_of(model))
 
     # ---- The run -----------------------------------------------------------------------------------------------------
 
@@ -112,11 +141,9 @@ class Run:
         status, why = 0, ""
         with self._signals.handled():
             try:
-                for chunk in self._signals.each(self._chunks()):
-                    self._take(chunk)
-                if not self._signals.received:
-                    self._count_skipped()
-                    self._check_length()
+                self._take_passes()
+                why = self._score_test()
+                status = 2 if why else 0
             except Stopped:  # while predictions were written
                 pass
             except BadLine as bad:
@@ -130,58 +157,75 @@ class Run:
             self._end(why)
         return status
 
+    def _take_passes(self) -> None:
+        """Take all chunks in each pass, up to a signal."""
+        while True:
+            for chunk in self._signals.each(self._chunks()):
+                self._take(chunk)
+            if self._signals.received:
+                return
+            self._count_skipped()
+            self._check_length()
+            self._report.end_pass(self._pass)
+            if self._pass == self._options.passes:
+                return
+            self._length = self._met if self._pass == 1 else self._length
+            self._source.seek(self._start)
+            self._pass, self._line, self._met = self._pass + 1, 0, 0
+            self._report.start_pass()
+
+    def _score_test(self) -> str:
+        """Score the test file, if there is one and no signal came; returns what is wrong with it."""
+        if self._test is None or self._model is None or self._signals.received:
+            return ""
+        self._save()
+        try:
+            self._test.score(self._model, self._signals)
+        except ValueError as error:
+            return str(error)
+        return ""
+
     def _check_length(self) -> None:
         """Raise ValueError if the input has ended before the lines that were learned."""
-        if self._met < self._line:
-            expected = f"a file of at least {self._line:,} {unit_of(self._form)}s, as the saved run learned from"
+        if self._met < max(self._line, self._length):
+            length = f"{max(self._line, self._length):,} {unit_of(self._form)}s"
+            expected = f"a file of at least {length}, as the saved run learned from"
             raise ValueError(f"--resume: expected {expected}, got a shorter one: {self._options.file}")
 
     def _chunks(self) -> Iterator[Chunk]:
         """All chunks; those before the first target wait for it, as it tells whether to learn classes or numbers."""
-        waiting: list[Chunk] = []
-        for chunk in self._read():
-            if self._options.target is None and not self._options.predict_only and chunk.form not in LABELLED:
+        options, waiting = self._options, []
+        skip = self._skip if options.skip_bad else None
+        for chunk in samples_of(self._source, self._form, options, self._target, self._model, skip):
+            if self._target is None and not options.predict_only and chunk.form not in LABELLED:
                 raise ValueError("--target: expected the name of what to predict, got none")
-            for note in chunk.notes:
-                self._say(note)
+            for note in chunk.notes if self._pass == 1 else ():
+                self._report.say(note)
             waiting.append(chunk)
             if self._model is not None or self._decide(chunk):
                 yield from waiting
                 waiting.clear()
-        if count := sum(len(each.lines) for each in waiting):
+        if count := sum(len(chunk.lines) for chunk in waiting):
             raise ValueError(f"expected a target in at least one sample, got {count:,} samples without")
-
-    def _read(self) -> Iterator[Chunk]:
-        """The chunks of the source."""
-        options, model = self._options, self._model
-        names = {} if model is None else {n: text for n, text in model.known_names.items() if isinstance(n, str)}
-        if isinstance(model, GLNClassifier) and options.target is not None:  # "1" and 1 would be two classes
-            for label in model.predict_proba_one({}):
-                names[options.target] = isinstance(label, str)
-        lists = {
-            "strings": options.strings,
-            "numbers": options.numbers,
-            "words": options.words,
-            "ignore": options.ignore,
-        }
-        skip = self._skip if options.skip_bad else None
-        return read(self._source, self._form, target=options.target, known=names, skip_bad=skip, **lists)
 
     def _take(self, chunk: Chunk) -> None:
         """Predict and learn a chunk, and all that follows from it."""
-        options, before = self._options, 0 if self._figures is None else self._figures.samples
+        every, taken = self._options.save_every, self._taken()
         self._met = max(self._met, chunk.lines[-1])
+        if self._pass > 1 and self._met > self._length:
+            raise BadLine(self._met, f"expected the end of the file, as in the first pass, after line {self._length:,}")
         if done := bisect.bisect_right(chunk.lines, self._line):
             chunk = chunk.part(slice(done, None))
         for part in self._parts(chunk):
-            for predicted, own in taught(self._model, part, not options.predict_only, self._refused):
-                self._report(predicted, own)
+            self._take_first(part) if self._pass == 1 else self._take_again(part)
             self._count_skipped(part.lines[-1])
-        assert self._figures is not None
-        if options.save_every and self._figures.samples // options.save_every > before // options.save_every:
+        if every and self._taken() // every > taken // every:
             self._save()
-        if self._bar is not None:
-            self._bar.update(os.lseek(self._source.fileno(), 0, os.SEEK_CUR) - self._bar.n)
+        if self._is_file:
+            self._report.move_bar(os.lseek(self._source.fileno(), 0, os.SEEK_CUR), self._pass)
+
+    def _taken(self) -> int:
+        return 0 if self._report.progress is None else self._report.progress.taken
 
     def _parts(self, chunk: Chunk) -> Iterator[Chunk]:
         """Parts of a chunk up to a signal, which does not wait long for the next one."""
@@ -194,21 +238,47 @@ class Run:
             elif took < PATIENCE / 2 and len(part.lines) == self._most:
                 self._most *= 2
 
+    def _take_first(self, part: Chunk) -> None:
+        """Predict and learn samples, but those that are held out, and write their predictions."""
+
+        def learn(samples: Chunk) -> pd.DataFrame:
+            is_frozen = self._options.predict_only
+            targets = [None] * len(samples.targets) if is_frozen else self._report.learned(samples.targets)
+            return predict_then_learn(self._model, samples, targets)
+
+        for predicted, samples in taught(part, learn, self._refused):
+            lines = self._report.count(predicted, samples)
+            self._line = samples.lines[-1]  # before anything that may fail, as these samples were learned
+            self._report.write(lines, predicted, samples)
+
+    def _take_again(self, part: Chunk) -> None:
+        """Learn samples of a later pass, and predict those that are held out."""
+
+        def learn(samples: Chunk) -> pd.DataFrame | None:
+            return learn_again(self._model, samples, self._report.learned(samples.targets))
+
+        for apart in self._report.apart(part):
+            for predicted, samples in taught(apart, learn, self._refused):
+                self._report.count_again(predicted, samples)
+                self._line = samples.lines[-1]
+
     def _decide(self, chunk: Chunk) -> bool:
         """Make a model for what the first targets look like; returns False if neither they nor an option tell."""
         options, known = self._options, [target for target in chunk.targets if target is not None]
-        if not known and not options.regression and options.target not in options.strings:
+        if not known and not options.regression and self._target not in options.strings:
             return False
         are_classes = not options.regression and are_labels(known)
         self._begin(made(options, are_classes))
         if known and not options.regression:
-            name, seen = options.target or "the target", known[0]
+            name, seen = self._target or "the target", known[0]
             other = "--regression learns numbers" if are_classes else f"--strings {name} learns classes"
             kind = "classes" if are_classes else "numbers"
-            self._say(f"learning {kind}, since {name} begins with {seen!r}\n    ({other})")
+            self._report.say(f"learning {kind}, since {name} begins with {seen!r}\n    ({other})")
         ids = [] if chunk.form in LABELLED else ids_in(chunk.rows)
         if listed := ",".join(name for name in ids if name not in options.numbers):
-            self._say(f"{listed}: read as numbers, but named like ids\n    (--strings {listed} reads categories)")
+            self._report.say(
+                f"{listed}: read as numbers, but named like ids\n    (--strings {listed} reads categories)"
+            )
         return True
 
     def _refused(self, bad: BadLine) -> None:
@@ -217,34 +287,20 @@ class Run:
             raise bad
         self._skip(bad)
 
-    def _report(self, predicted: pd.DataFrame, chunk: Chunk) -> None:
-        """Count and write the predictions for samples."""
-        assert self._figures is not None
-        lines = list(self._figures.count(predicted, chunk.targets, chunk.weights))
-        self._line = chunk.lines[-1]  # before anything that may fail, as these samples were learned
-        if self._figures.intervals and self._options.plot:
-            rows = zip(chunk.targets, predicted.to_numpy().tolist(), strict=True)
-            self._recent.extend(row for row in rows if row[0] is not None)
-        if self._predictions is not None:
-            self._predictions.add(predicted, self._figures.are_classes, chunk)
-            self._signals.waiting(self._predictions.flush)
-        for line in lines:
-            self._print(line)
-
     def _skip(self, bad: BadLine) -> None:
-        """Leave a bad line out, and count it with the samples around it."""
+        """Leave a bad line out, and count it with the samples around it in the first pass."""
         self._met = max(self._met, bad.line)
-        if bad.line > self._line:  # otherwise it was counted before the run went on
-            if not self._bad and (self._figures is None or not self._figures.skipped):
-                self._say(f"leaving out {bad}")
+        if self._pass == 1 and bad.line > self._line:  # otherwise it was counted before the run went on
+            if not self._bad and not (self._report.progress and self._report.progress.skipped):
+                self._report.say(f"leaving out {bad}")
             self._bad.append(bad.line)
 
     def _count_skipped(self, last: float = math.inf) -> None:
         """Count the bad lines up to the last line that was learned; those after it may be read again."""
-        if self._figures is not None:
+        if self._report.progress is not None:
             counted = [line for line in self._bad if line <= last]
             self._bad = [line for line in self._bad if line > last]
-            self._figures.skipped += len(counted)
+            self._report.progress.skipped += len(counted)
             self._line = max([self._line, *counted])
 
     # ---- The end -----------------------------------------------------------------------------------------------------
@@ -252,49 +308,20 @@ class Run:
     def _end(self, why: str) -> None:
         """Save, draw and print all that there is."""
         saved = self._save()
-        if self._predictions is not None:
-            self._predictions.close()
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-        if self._figures is not None:
-            self._print(self._figures.summary())
-            if self._options.plot:
-                from gln.stream.plot import plot
-
-                outer = 1, len(getattr(self._model, "quantiles", None) or ())
-                plot(self._figures, list(self._recent), outer).savefig(self._options.plot, dpi=150)
+        self._report.end((1, len(getattr(self._model, "quantiles", None) or ())), self._test)
         if why:
-            self._say(why + (f"; saved, and --resume continues from there: {saved}" if saved else ""))
+            self._report.say(why + (f"; saved, and --resume continues from there: {saved}" if saved else ""))
+        self._report.close()
 
     def _save(self) -> str | None:
         """Save the model and how far the run is, in one file; returns its name, or None if there is nothing to save."""
-        if self._options.save is None or self._model is None or self._figures is None:
+        if self._options.save is None or self._model is None:
             return None
-        written = None if self._predictions is None else self._predictions.state()
-        line, head = self._line if self._is_file else 0, self._head.state(self._line)
-        self._model.extra = {"line": line, "input": head, "predictions": written, "figures": self._figures.state()}
+        line, head = (
+            self._line if self._is_file else 0,
+            self._head.state(self._line if self._pass == 1 else self._length),
+        )
+        place = {"pass": self._pass, "length": self._length, "line": line}
+        self._model.extra = {**place, "input": head, "target": self._target, **self._report.state()}
         self._model.save(self._options.save)
         return self._options.save
-
-    def _say(self, text: str) -> None:
-        self._print(f"gln-stream: {text}")
-
-    def _print(self, text: str) -> None:
-        if self._bar is not None:
-            self._bar.write(text, file=sys.stderr)
-            return
-        try:
-            print(text, file=sys.stderr, flush=True)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # for what is printed until Python ends
-            raise
-
-
-def _progress(source: Any) -> Any:
-    """A progress bar of the bytes that were read, on a terminal."""
-    if not sys.stderr.isatty():
-        return None
-    from tqdm import tqdm
-
-    return tqdm(total=os.fstat(source.fileno()).st_size, unit="B", unit_scale=True, leave=False)

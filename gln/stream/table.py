@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from gln.engine.streaming.named_rows import NamedRows
-from gln.engine.streaming.values import MOST
 from gln.stream.chunks import NO_SAMPLES, Chunk, Wanted
 from gln.stream.kinds import Kinds, label_of
-from gln.stream.lines import BadLine, Lines, Record, parsed, text_of
+from gln.stream.lines import BadLine, Lines, Record, text_of
 
 __all__ = ["Table"]
-
-
-class _Rows(NamedTuple):
-    columns: dict[str, Any]
-    lines: list[int]
-    bad: list[BadLine]
-    notes: tuple[str, ...]  # what to tell the user
 
 
 class Table:
     """Rows of a table, whose first line names the columns.
 
-    Rows without quotes whose columns have been found to be numbers or text are read by pandas, which is faster; all
-    others, and those that it does not take, by `csv` and `Kinds`.
+    Only rows with quotes or spaces are read by `csv`, which takes longer than to split them.
     """
 
     def __init__(self, lines: Lines, wanted: Wanted, separator: str) -> None:
@@ -63,9 +53,9 @@ class Table:
     # ---- Reading -----------------------------------------------------------------------------------------------------
 
     def records(self, most: int) -> list[Record | BadLine]:
-        """Rows as text if no line has a quote, and otherwise as lists of fields."""
+        """Rows as lists of fields."""
         if not any(b'"' in line for line in self._lines.available(most)):
-            return [self._checked(record) for record in self._lines.take(most)]
+            return [self._split(record) for record in self._lines.take(most)]
         found: list[Record | BadLine] = []
         for record in self._rows():
             if record is not None:
@@ -74,17 +64,23 @@ class Table:
                 break
         return found
 
-    def _checked(self, record: Record | BadLine) -> Record | BadLine:
-        """A row as text, if it has as many fields as the header."""
+    def _split(self, record: Record | BadLine) -> Record | BadLine:
+        """The fields of a row without quotes."""
         if isinstance(record, BadLine):
             return record
-        number, text = record
-        if (count := 1 + text.count(self._separator)) != self._width:
-            return self._of_wrong_width(number, count)
-        return record
+        number, row = record
+        try:
+            fields = next(self._reader([row])) if " " in row or "\r" in row else row.split(self._separator)
+        except csv.Error as error:
+            return BadLine(number, _explained(error))
+        return self._of_width(number, fields)
 
-    def _of_wrong_width(self, number: int, count: int) -> BadLine:
-        return BadLine(number, f"expected {self._width} fields, as in the header, got {count}")
+    def _of_width(self, number: int, fields: list[str]) -> Record | BadLine:
+        """A row that has as many fields as the first one."""
+        self._width = self._width or len(fields)
+        if len(fields) != self._width:
+            return BadLine(number, f"expected {self._width} fields, as in the header, got {len(fields)}")
+        return number, fields
 
     def _rows(self) -> Iterator[Record | BadLine | None]:
         """The fields of each row; the first one tells how many. None for a blank line."""
@@ -101,11 +97,7 @@ class Table:
                 reader = self._reader(self._noted())
                 yield BadLine(number, error.message if isinstance(error, BadLine) else _explained(error))
             else:
-                self._width = self._width or len(fields)
-                if fields and len(fields) != self._width:
-                    yield self._of_wrong_width(number, len(fields))
-                else:
-                    yield (number, fields) if fields else None
+                yield self._of_width(number, fields) if fields else None
 
     def _reader(self, lines: Iterable[str]) -> Any:
         return csv.reader(lines, delimiter=self._separator, skipinitialspace=True, strict=True)
@@ -120,77 +112,25 @@ class Table:
     def chunk(self, records: Sequence[Record]) -> tuple[Chunk, list[BadLine]]:
         if not records:
             return NO_SAMPLES, []
-        columns, lines, bad, notes = self._read_by_pandas(records) or self._read(records)
+        columns, wrong = self._columns(records)
+        if wrong:
+            good = [record for place, record in enumerate(records) if place not in wrong]
+            return self.chunk(good)[0], [BadLine(records[place][0], wrong[place]) for place in sorted(wrong)]
+        lines, notes = [number for number, _ in records], (*self._kinds.notes(), *self._note(records, columns))
         targets: Any = [None] * len(lines) if self._target is None else columns.pop(self._target)
         if isinstance(targets, np.ndarray):
             targets = [label_of(value) if value == value else None for value in targets.tolist()]
-        elif isinstance(targets, pd.Series):
-            targets = [None if missing else text for text, missing in zip(targets, targets.isna(), strict=True)]
         series = {name: _series(values) for name, values in self._kinds.with_cycles(columns).items()}
         frame = pd.DataFrame(series, index=range(len(lines)))
-        return Chunk(NamedRows(frame), targets, None, None, lines, notes=notes), bad
-
-    def _read_by_pandas(self, records: Sequence[Record]) -> _Rows | None:
-        """What `_read` returns; None if rows have quotes, are of unknown kinds, or have values of another kind."""
-        used = [name for name in self._names if name not in self._ignore]
-        if isinstance(records[0][1], list) or not all(map(self._kinds.is_known, used)):
-            return None
-        times = [name for name in used if self._kinds.is_time(name)]
-        kinds = {name: np.float64 if self._kinds.is_number(name) else "category" for name in used}
-        missing = {name: [*self._kinds.missing(name)] for name in used} | {name: [] for name in times}
-        try:
-            frame = pd.read_csv(
-                io.StringIO("\n".join(text for _, text in records)),
-                sep=self._separator,
-                names=self._names,
-                usecols=used,
-                dtype=kinds | dict.fromkeys(times, object),
-                na_values=missing,
-                keep_default_na=False,
-                skipinitialspace=True,
-                quoting=csv.QUOTE_NONE,
-                float_precision="round_trip",
-            )
-        except ValueError:
-            return None
-        columns: dict[str, Any] = {
-            name: frame[name].to_numpy() if kinds[name] is np.float64 else frame[name] for name in used
-        }
-        too_large = any(kinds[name] is np.float64 and (np.abs(columns[name]) > MOST).any() for name in used)
-        for name in times:
-            columns[name], wrong = self._kinds.column(name, columns[name].tolist())
-            if wrong:
-                return None
-        is_class = self._target is not None and kinds[self._target] == "category"
-        needs_note = is_class and not self._has_note and columns[str(self._target)].isna().any()
-        if len(frame) != len(records) or too_large or needs_note:
-            return None
-        return _Rows(columns, [number for number, _ in records], [], ())
-
-    def _read(self, records: Sequence[Record]) -> _Rows:
-        rows, bad = parsed(records, self._fields)
-        columns, wrong = self._columns(rows)
-        if wrong:
-            bad += [BadLine(rows[place][0], wrong[place]) for place in sorted(wrong)]
-            rows = [row for place, row in enumerate(rows) if place not in wrong]
-            columns, _ = self._columns(rows)
-        return _Rows(columns, [number for number, _ in rows], bad, (*self._kinds.notes(), *self._note(rows, columns)))
-
-    def _fields(self, row: str | list[str]) -> list[str]:
-        if isinstance(row, list):
-            return row
-        try:
-            return next(self._reader([row]))
-        except csv.Error as error:
-            raise ValueError(_explained(error)) from None
+        return Chunk(NamedRows(frame), targets, None, None, lines, notes=notes), []
 
     def _columns(self, rows: Sequence[Record]) -> tuple[dict[str, Any], dict[int, str]]:
         """The columns, and what is wrong with rows, by place."""
         columns: dict[str, Any] = {}
         wrong: dict[int, str] = {}
-        for place, name in enumerate(self._names):
+        for name, texts in zip(self._names, zip(*[fields for _, fields in rows], strict=True), strict=True):
             if name not in self._ignore:
-                columns[name], of_column = self._kinds.column(name, [fields[place] for _, fields in rows])
+                columns[name], of_column = self._kinds.column(name, texts)
                 wrong = of_column | wrong  # the first message of a row stays
         return columns, wrong
 

@@ -70,9 +70,10 @@ def _seeds(seed: int | None, count: int) -> list[int]:
     return np.random.RandomState(seed).randint(np.iinfo(np.int32).max, size=count).tolist()
 
 
-def stream_roles(networks: int, memory: bool = False) -> list[Role]:
+def stream_roles(networks: int, memory: bool = False, has_slow: bool = True) -> list[Role]:
     """Slow and fast networks alternate; with `memory`, one more sees the previous label; a shallow one is last."""
-    return [*(networks * [SLOW, FAST])[:networks], *(memory * [MEMORY]), SHALLOW]
+    roles = [*(networks * [SLOW, FAST])[:networks], *(memory * [MEMORY]), SHALLOW]
+    return [role for role in roles if has_slow or role != SLOW]
 
 
 class Losses(NamedTuple):

@@ -162,12 +162,12 @@ def _gather(featurizer: Any, ensembles: list[Any], gathered: list[Any]) -> Fixed
 
     base_models, networks = featurizer.base_models, [network for ensemble in ensembles for network in ensemble.networks]
     of_ensembles = tuple(_state_of(ensemble, compiled.EnsembleState) for ensemble in ensembles)
-    planes, _, learning = zip(*(network.of_sample for network in networks), strict=True)
+    planes, predicting, learning = zip(*(network.of_sample for network in networks), strict=True)
     columns = featurizer.columns_of(COLUMNS)
     offset = log_sampling_rate(ensembles[0].heads) if base_models.linear.are_classes else 0.0
     inputs = np.array([network.base_size for network in networks])
     of_features = *featurizer.standardizer.loop_state, featurizer.numbers, *base_models.arguments, columns
-    state = compiled.State(*of_features, offset, of_ensembles, inputs, planes, learning)
+    state = compiled.State(*of_features, offset, of_ensembles, inputs, planes, predicting, learning)
     sizes = {number: _size_of([ensemble]) for number, ensemble in enumerate(ensembles)} | {ALL: _size_of(ensembles)}
     nothing = np.full((ensembles[0].heads, 1), np.nan, np.float32), np.zeros((len(networks), 1), np.float32)
     one = np.zeros((1, 1))

@@ -23,7 +23,7 @@ from gln.engine.ensemble import hedge
 from gln.engine.jit import compiled
 from gln.engine.preprocessing import scaling
 from gln.engine.preprocessing.basis_expansion import fill_distances
-from gln_numba import Network, gate_block, learn_block, outputs, read
+from gln_numba import gate_block, learn_block, outputs, read
 
 # Compiled functions, because what is a helper is compiled once more.
 standardise = compiled(scaling.standardise)
@@ -68,7 +68,8 @@ class State(NamedTuple):
     ensembles: Any  # tuple of `EnsembleState`
     inputs: np.ndarray  # (M,), of each network
     planes: Any  # tuple of M, of `gln_numba` as the networks
-    networks: Any
+    predictors: Any
+    learners: Any  # the same networks, which learn
 
 
 class Batch(NamedTuple):
@@ -106,7 +107,8 @@ def run(
             if count > 1:
                 alone = sample(batch, b)
         for is_lesson in range(0 if apart or not learns else 1, 2 if learns else 1):
-            step(alone, b, predicted, picked, number, is_lesson, apart, counts, state)
+            networks = state.learners if is_lesson else state.predictors
+            step(alone, b, predicted, picked, number, is_lesson, apart, counts, networks, state)
     return count
 
 
@@ -138,6 +140,7 @@ def step(
     is_lesson: int,
     apart: bool,
     counts: bool,
+    networks: Any,
     state: State,
 ) -> None:
     """Predict samples, or predict and learn a single one."""
@@ -145,7 +148,7 @@ def step(
     learns = is_lesson > 0
     features, words, step_sizes = batch.features, batch.words, batch.step_sizes
     rates, input_sizes = batch.rates, state.inputs
-    networks, all_planes, ensembles = state.networks, state.planes, state.ensembles
+    all_planes, ensembles = state.planes, state.ensembles
     z, _ = standardise(
         batch.columns, state.statistics, counts and learns, False, state.floor, state.limit, state.far, state.limit, 0.0
     )
@@ -178,8 +181,7 @@ def step(
                 for b in range(samples):
                     of_heads[c, b] = targets[ensemble.target, b]
         for m in range(ensemble.networks):
-            network = with_learning(networks[first + m], learns)
-            planes = all_planes[first + m]
+            network, planes = networks[first + m], all_planes[first + m]
             seen, mixed = (z, base) if planes[0].shape[2] == size else (visible, base_of_visible)
             inputs = read(mixed[len(mixed) - input_sizes[first + m] :], network.bias, network.bound)
             contexts = gate_block(*planes, seen, np.ascontiguousarray(seen.T))
@@ -204,13 +206,6 @@ def step(
                 losses = log_or_squared_losses(of_members, of_heads, state.are_classes)
             fading_sums(losses, ensemble.losses, ensemble.spread, step_sizes, 1)
         first, row = first + ensemble.networks, row + heads
-
-
-@inlined
-def with_learning(network: Network, learns: bool) -> Network:
-    """`network._replace(learns=learns)`, which Numba does not know."""
-    sizes, bias, normalize, bound, clipping, loss, quantiles, small, rows, weights, batch_size, _ = network
-    return Network(sizes, bias, normalize, bound, clipping, loss, quantiles, small, rows, weights, batch_size, learns)
 
 
 @compiled

@@ -131,6 +131,19 @@ class Learner:
             means = combined if ensemble is self.means else means
         return means
 
+    def learn_linear(self, samples: Any, targets: np.ndarray, step_sizes: np.ndarray | None = None) -> None:
+        """Let linear models alone learn samples that everything has learned before; arguments as for `learn`.
+
+        What has counted a sample's target, by its categories or words, predicts it too well. Networks that learned from
+        such predictions would trust them too much.
+        """
+        (features, words), featurizer = features_and_words(samples), self.featurizer
+        linear = featurizer.base_models.linear
+        terms = linear.terms(features, words, featurizer.standardised(samples), featurizer.numbers)
+        linear.learn(terms, self.targets.of_heads(targets, self.means), step_sizes)
+        for network in self.networks:
+            network.step += targets.shape[-1]
+
     def target_batch(
         self,
         targets: np.ndarray,

@@ -59,10 +59,14 @@ class Classes:
     def learn(self, targets: np.ndarray, ensemble: Ensemble, predicts: bool) -> tuple[np.ndarray, Units]:
         """Targets of the heads, (C, B), where infinity keeps a head from learning and predicting, and NaN from
         learning."""
+        y = self.of_heads(targets, ensemble)
+        return np.where(np.isinf(y), np.float32(np.nan), y) if predicts else y, Units()
+
+    def of_heads(self, targets: np.ndarray, ensemble: Ensemble) -> np.ndarray:  # (B,) -> (C, B)
+        """Targets of the heads, where infinity keeps a head from learning and predicting."""
         heads = ensemble.heads
         y = (targets[None] if heads == 1 else targets == np.arange(heads)[:, None]).astype(np.float32)
-        y = sample_heads(y, int(ensemble.members[0].network.step))
-        return np.where(np.isinf(y), np.float32(np.nan), y) if predicts else y, Units()
+        return sample_heads(y, int(ensemble.members[0].network.step))
 
     def counted(self, targets: np.ndarray, y: np.ndarray) -> np.ndarray:
         """What statistics of categories count."""
@@ -130,6 +134,11 @@ class Numbers:
         y.T[known] = learned[0]
         before = known.sum(axis=1).cumsum() - known.sum(axis=1)
         return y, Units(zero[:, before], unit[:, before])
+
+    def of_heads(self, targets: np.ndarray, ensemble: Ensemble) -> np.ndarray:  # (T, B) -> (T, B)
+        """Targets as standardised by those counted before."""
+        bound = ensemble.members[0].network.bound
+        return np.clip(self.standardizer.transform(targets), -bound, bound)
 
     def counted(self, targets: np.ndarray, y: np.ndarray) -> np.ndarray:
         """What statistics of categories count: each standardised target, or the sum of the known ones."""

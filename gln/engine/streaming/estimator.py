@@ -127,6 +127,23 @@ class StreamEstimator:
                     self.learn(change, targets, weights[rows])
         return joined(predicted)
 
+    def learn_again(self, samples: Any, y: Any, weights: np.ndarray, learns: np.ndarray) -> None:
+        """Learn samples that were learned before; arguments as for `predict_then_learn`.
+
+        Everything learns if there are only numbers; with categories or words, linear models alone.
+        """
+        is_counted = isinstance(self.learner, Learner) and (self.learner.featurizer.encoding or self.schema.words)
+        if not is_counted:
+            self.predict_then_learn(samples, y, weights, learns, initial=())
+            return
+        targets = np.array([self.schema.classes.get(label, -1) for label in y]) if self.are_classes else y[None]
+        if self.are_classes and (targets[learns] < 0).any():
+            raise ValueError(f"y: expected some of the classes {[*self.schema.classes][:10]}, got others")
+        for rows, batch, _ in self._plan(named_rows(samples), y, np.zeros(len(learns), bool)):
+            assert batch is not None
+            indices, step_sizes = repeated(np.where(learns, weights, 0)[rows])
+            self.learner.learn_linear(batch[:, indices], targets[..., rows][..., indices], step_sizes)
+
     def _predict_then_learn(
         self, change: SchemaChange, targets: np.ndarray, weights: np.ndarray
     ) -> np.ndarray:  # -> (K, B)

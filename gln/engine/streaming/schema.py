@@ -265,7 +265,7 @@ class StreamSchema:
         words are left out."""
         features, found = no_features(places, len(rows)), []
         for name, place in places.items():
-            if name not in self.levels and rows.is_zero(name):
+            if name not in self.levels and name not in ADDED and rows.is_zero(name):
                 features[place] = 0.0
         for name, column in rows.frame.items():
             values, are_codes = self._column(name, column, levels)

@@ -1,0 +1,68 @@
+"""Samples that are predicted and never learned: every Nth one of a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gln.stream.chunks import Chunk
+from gln.stream.figures import Figures
+
+__all__ = ["HeldOut"]
+
+
+class HeldOut:
+    """Every Nth sample with a target is held out, the same ones in each pass.
+
+    Its figures are those of the model as it is at this place of the stream.
+    """
+
+    def __init__(self, every: int, are_classes: bool, intervals: bool) -> None:
+        self._every, self._new_figures = every, lambda: Figures(are_classes, intervals)
+        self.start_pass()
+
+    def start_pass(self) -> None:
+        """Begin again with the first sample."""
+        self._targets, self.figures = 0, self._new_figures()  # how many samples of this pass had a target
+
+    def state(self) -> dict[str, Any]:
+        """What to save, so that a run can go on."""
+        return {"every": self._every, "targets": self._targets, "figures": self.figures.state()}
+
+    def resume(self, state: dict[str, Any] | None) -> None:
+        """Continue from a `state`, None if nothing was held out. Raises ValueError if other samples were."""
+        if state is None or state["every"] != self._every:
+            expected = "none" if state is None else state["every"]
+            raise ValueError(f"--test-every: expected {expected}, as in the saved run, got {self._every}")
+        self._targets = state["targets"]
+        self.figures.resume(state["figures"])
+
+    def learned(self, targets: list[Any]) -> list[Any]:
+        """The targets of the next samples, with None for those that are held out."""
+        targets = list(targets)
+        for place in self._places(targets).tolist():
+            targets[place] = None
+        return targets
+
+    def count(self, predicted: pd.DataFrame | None, chunk: Chunk) -> None:
+        """Count the next samples, with predictions if some of them are held out."""
+        places = self._places(chunk.targets)
+        self._targets += sum(target is not None for target in chunk.targets)
+        if predicted is not None and len(places):
+            targets = [chunk.targets[place] for place in places.tolist()]
+            weights = None if chunk.weights is None else [chunk.weights[place] for place in places.tolist()]
+            self.figures.count(predicted.iloc[places], targets, weights)
+
+    def apart(self, chunk: Chunk) -> Iterator[Chunk]:
+        """A chunk in parts of samples that are held out, and of others; `count` one before the next is taken."""
+        while chunk.lines:
+            first = next(iter(self._places(chunk.targets).tolist()), len(chunk.lines))
+            yield chunk.part(slice(first or 1))
+            chunk = chunk.part(slice(first or 1, None))
+
+    def _places(self, targets: list[Any]) -> np.ndarray:
+        known = np.flatnonzero([target is not None for target in targets])
+        return known[(self._targets + 1 + np.arange(len(known))) % self._every == 0]

@@ -1,0 +1,86 @@
+"""The figures of a stream while it is learned: lines at 1, 2, 4, 8, ... samples, a curve, and a summary."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from gln.stream.figures import Figures
+
+__all__ = ["POINTS", "Line", "Progress"]
+
+POINTS = 200  # of the curve; twice as many, and every other one is left out
+
+
+class Line(NamedTuple):
+    """A line of figures: as text, and as what `--metrics` writes."""
+
+    text: str
+    values: dict[str, Any]
+
+
+class Progress(Figures):
+    """Progressive figures, in which each sample is predicted before it is learned."""
+
+    kept = (*Figures.kept, "skipped", "last_line", "next_line", "every", "curve")
+
+    def __init__(self, are_classes: bool, intervals: bool = False) -> None:
+        super().__init__(are_classes, intervals)
+        self.skipped = 0  # bad lines
+        self.last_line, self.next_line = list(self.sums), 1  # the sums in the line printed last, and when the next is
+        self.every, self.curve = 1, [[0.0, 0.0]]  # samples between points; weight and first figure, summed up to each
+        self.taken = 0  # samples of this process, in all passes
+        self._start = time.monotonic()
+
+    def advance(self, predicted: pd.DataFrame, targets: list[Any], weights: list[float] | None) -> list[Line]:
+        """Count samples; returns the lines to print."""
+        first, sums, lines = self.samples, self.count(predicted, targets, weights), []
+        self.taken += len(targets)
+        while (sample := len(self.curve) * self.every) <= self.samples:
+            self.curve.append(sums[:2, sample - first].tolist())
+            if len(self.curve) > 2 * POINTS:
+                self.curve, self.every = self.curve[::2], 2 * self.every
+        while self.next_line <= self.samples:
+            at = sums[:, self.next_line - first].tolist()
+            if at[0]:
+                lines.append(self._line(self.next_line, at))
+            self.last_line, self.next_line = at, 2 * self.next_line
+        return lines
+
+    def _line(self, samples: int, sums: list[float]) -> Line:
+        of_both = [self.means(sums), self.means([now - old for now, old in zip(sums, self.last_line, strict=True)])]
+        texts = ["".join(f"{_shown(value):>13}" for value in means.values()).rjust(21) for means in of_both]
+        text = f"{samples:>12,}{''.join(texts)}{self._rate():>13,.0f}"
+        values = dict(zip(("since_start", "since_last_line"), of_both, strict=True))
+        header = "" if self.last_line[0] else self._header() + "\n"
+        return Line(header + text, {"samples": samples, **values, "samples_per_second": self._rate()})
+
+    def _header(self) -> str:
+        """What stands above the lines."""
+        names = "".join(f"{name:>13}" for name in self.names)
+        width = len(names)
+        return f"{'':12}{'since the start':>{width}}{'since the last line':>{max(width, 21)}}\n" + (
+            f"{'samples':>12}{names}{names:>{max(width, 21)}}{'samples/s':>13}"
+        )
+
+    def _rate(self) -> float:
+        return self.taken / max(self._seconds(), 1e-9)
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._start
+
+    def summary(self) -> str:
+        """All figures of the run, and those of simple predictors."""
+        speed = f"{self.taken:,} in {self._seconds():.1f} s, {self._rate():,.0f} a second"
+        return f"{self.heading(self.skipped)}; {speed}\n{self.table()}".rstrip("\n")
+
+    def totals(self) -> dict[str, Any]:
+        """What `--metrics` writes at the end."""
+        speed = {"seconds": self._seconds(), "samples_per_second": self._rate()}
+        return {"samples": self.samples, "bad_lines": self.skipped, **speed}
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.5g}"

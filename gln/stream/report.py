@@ -1,0 +1,205 @@
+"""What a run of `gln-stream` prints and writes: figures, predictions, `--metrics` and `--plot`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from gln.stream.chunks import Chunk
+from gln.stream.figures import Figures, named
+from gln.stream.held_out import HeldOut
+from gln.stream.output import Output
+from gln.stream.predictions import Predictions
+from gln.stream.progress import POINTS, Line, Progress
+from gln.stream.scoring import TestFile
+from gln.stream.signals import Signals
+
+__all__ = ["Report"]
+
+
+class Report:
+    """Figures and outputs of a run. They begin when it is known whether classes or numbers are learned."""
+
+    def __init__(self, options: argparse.Namespace, signals: Signals, size: int | None) -> None:
+        """`size` is that of the input in bytes, None for a pipe."""
+        self._options, self._signals = options, signals
+        self._bar = None if size is None else _progress_bar(size * options.passes)
+        self.progress: Progress | None = None
+        self._held_out: HeldOut | None = None
+        self._ended_passes = 0
+        self._recent: deque[tuple[float, list[float]]] = deque(maxlen=POINTS // 2)  # numbers, and what was predicted
+        self._outputs: dict[str, Output] = {}  # by the name of the option
+        self._predictions: Predictions | None = None
+
+    def begin(self, are_classes: bool, intervals: bool) -> None:
+        """Begin the figures of a run."""
+        self.progress = Progress(are_classes, intervals)
+        if self._options.test_every is not None:
+            self._held_out = HeldOut(self._options.test_every, are_classes, intervals)
+
+    def open(self, state: dict[str, Any]) -> None:
+        """Open the outputs, of the run with this `state` if it goes on; otherwise it is empty."""
+        for name in ("predictions", "metrics"):
+            if (file := getattr(self._options, name)) is not None:
+                self._outputs[name] = Output(f"--{name}", file, state.get(name), bool(state))
+        if "predictions" in self._outputs:
+            self._predictions = Predictions(self._outputs["predictions"], self._options.probabilities)
+
+    def start_pass(self) -> None:
+        """Begin another pass."""
+        if self._held_out is not None:
+            self._held_out.start_pass()
+
+    def apart(self, chunk: Chunk) -> Iterator[Chunk]:
+        """A chunk in parts of samples that are held out, and of others."""
+        return iter([chunk]) if self._held_out is None else self._held_out.apart(chunk)
+
+    # ---- State -------------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """What to save, so that a run can go on."""
+        assert self.progress is not None
+        outputs = {name: output.state() for name, output in self._outputs.items()}
+        held_out = None if self._held_out is None else self._held_out.state()
+        figures = {"figures": self.progress.state(), "held_out": held_out, "ended_passes": self._ended_passes}
+        return {"predictions": None, "metrics": None, **outputs, **figures}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Continue the figures of the run with this `state`."""
+        assert self.progress is not None
+        self.progress.resume(state["figures"])
+        self._ended_passes = state.get("ended_passes", 0)
+        if self._held_out is not None:
+            self._held_out.resume(state.get("held_out"))
+        elif state.get("held_out"):
+            raise ValueError(f"--test-every: expected {state['held_out']['every']}, as in the saved run, got none")
+
+    # ---- While it runs -----------------------------------------------------------------------------------------------
+
+    def learned(self, targets: list[Any]) -> list[Any]:
+        """The targets of the next samples, with None for those that are held out."""
+        return targets if self._held_out is None else self._held_out.learned(targets)
+
+    def count(self, predicted: pd.DataFrame, chunk: Chunk) -> list[Line]:
+        """Count samples of the first pass; returns the lines to print. Nothing here may fail, as they were learned."""
+        assert self.progress is not None
+        lines = self.progress.advance(predicted, self.learned(chunk.targets), chunk.weights)
+        if self._held_out is not None:
+            self._held_out.count(predicted, chunk)
+        if self.progress.intervals and self._options.plot:
+            rows = zip(chunk.targets, predicted.to_numpy().tolist(), strict=True)
+            self._recent.extend(row for row in rows if row[0] is not None)
+        return lines
+
+    def count_again(self, predicted: pd.DataFrame | None, chunk: Chunk) -> None:
+        """Count samples of a later pass."""
+        assert self.progress is not None
+        self.progress.taken += len(chunk.lines)
+        if self._held_out is not None:
+            self._held_out.count(predicted, chunk)
+
+    def write(self, lines: list[Line], predicted: pd.DataFrame, chunk: Chunk) -> None:
+        """Write predictions, and lines of figures. All is added first, since an error or a signal may end the rest."""
+        assert self.progress is not None
+        if self._predictions is not None:
+            self._predictions.add(predicted, self.progress.are_classes, chunk)
+        for line in lines:
+            self._add_metrics("progress", line.values)
+        self._flush()
+        for line in lines:
+            self.print(line.text)
+
+    def end_pass(self, number: int) -> None:
+        """Print the end of a pass, if there are several, with the figures of what is held out."""
+        is_old = number <= self._ended_passes  # it had ended before the run went on
+        if self._options.passes == 1 or self.progress is None or is_old:
+            return
+        self._ended_passes = number
+        text, values = f"pass {number} of {self._options.passes}", {}
+        if self._held_out is not None:
+            values = {"held_out": self._held_out.figures.values()}
+            found = [f"{name} {value:.5g}" for name, value in named(values["held_out"]).items()]
+            text += f", samples held out:\n    {', '.join(found)}"
+        self._add_metrics("pass", {"pass": number, **values})
+        self._flush()
+        self.say(text)
+
+    def move_bar(self, position: int, number: int) -> None:
+        """Show how far the input was read in this pass, in bytes."""
+        if self._bar is not None:
+            self._bar.update(position + (number - 1) * (self._bar.total // self._options.passes) - self._bar.n)
+
+    # ---- The end -----------------------------------------------------------------------------------------------------
+
+    def end(self, outer: tuple[int, int], test: TestFile | None) -> None:
+        """Print, write and draw all that there is; `outer` are the columns of the outer quantiles in predictions."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+        if self.progress is not None:
+            self.print(self.progress.summary())
+            values = {**self.progress.totals(), "progressive": _values(self.progress)}
+            if self._held_out is not None:
+                self._print_table("held out", self._held_out.figures)
+                values["held_out"] = _values(self._held_out.figures)
+            if test is not None and test.figures is not None:
+                self._print_table(self._options.test, test.figures, test.skipped)
+                values["test"] = {"bad_lines": test.skipped, **_values(test.figures)}
+            self._add_metrics("end", values)
+            if self._options.plot:
+                from gln.stream.plot import plot
+
+                plot(self.progress, list(self._recent), outer).savefig(self._options.plot, dpi=150)
+
+    def close(self) -> None:
+        """Write the last figures, and close the outputs."""
+        if "metrics" in self._outputs:
+            self._outputs["metrics"].flush()
+        for output in self._outputs.values():
+            output.close()
+
+    def _print_table(self, title: str, figures: Figures, bad_lines: int = 0) -> None:
+        self.print(f"\n{title}, {figures.heading(bad_lines)}\n{figures.table()}".rstrip("\n"))
+
+    def say(self, text: str) -> None:
+        self.print(f"gln-stream: {text}")
+
+    def print(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stderr)
+            return
+        try:
+            print(text, file=sys.stderr, flush=True)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # for what is printed until Python ends
+            raise
+
+    def _add_metrics(self, event: str, values: dict[str, Any]) -> None:
+        if "metrics" in self._outputs:
+            self._outputs["metrics"].add(json.dumps({"event": event, **values}) + "\n")
+
+    def _flush(self) -> None:
+        for output in self._outputs.values():
+            self._signals.waiting(output.flush)
+
+
+def _values(figures: Figures) -> dict[str, Any]:
+    """All figures, as `--metrics` writes them."""
+    simple = {name.split(",")[0].replace(" ", "_"): found for name, found in figures.simple_predictors().items()}
+    return {"samples": figures.samples, "unknown_class": figures.unknown, **figures.values(), **simple}
+
+
+def _progress_bar(size: int) -> Any:
+    """A progress bar of the bytes that were read, on a terminal."""
+    if not sys.stderr.isatty():
+        return None
+    from tqdm import tqdm
+
+    return tqdm(total=size, unit="B", unit_scale=True, leave=False)
