@@ -157,7 +157,7 @@ def test_bad_headers_stop_at_once(text, options, message):
 
 def test_options_are_checked():
     cases: list[tuple[str, dict[str, Any], str]] = [
-        ("xml", {}, "format: expected one of csv, tsv, jsonl, vw, libsvm, got 'xml'"),
+        ("xml", {}, "format: expected one of csv, tsv, jsonl, vw, libsvm, parquet, arrow, got 'xml'"),
         ("csv", {"strings": ["a"], "numbers": ["a"]}, "strings, numbers: expected different names, got 'a' in both"),
         ("csv", {"target": "a", "ignore": ["a"]}, "ignore: expected other names than the target's, got 'a'"),
         ("vw", {"target": "a"}, "target: expected none, as vw has labels and numbers only, got 'a'"),

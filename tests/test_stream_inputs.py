@@ -134,6 +134,9 @@ def test_lists_and_structs_are_read_as_in_json(tmp_path):
         predictions.append((tmp_path / "p.csv").read_bytes())
     assert predictions[0] == predictions[1]
     found = all_of(file, ignore=["tags=t0", "user.age"], strings=["is_new"], words=["shop"])
+    for name in ("tags", "user"):
+        with pytest.raises(ValueError, match=f"^{name}: expected numbers, bools or strings as targets"):
+            all_of(file, target=name)
     names = {name for row in found for name in row}
     assert "user.city" in names
     assert not {"user", "user.age", "tags=t0", "shop"} & names
@@ -162,6 +165,7 @@ def test_types_of_columns(tmp_path):
     }
     assert second == dict.fromkeys(columns, None) | {"unsigned": 0.0, "large": "1", "digits": 8.0}
     assert [row["bool"] for row in all_of(file, target="bool")] == [True, None]
+    assert [row["bool"] for row in all_of(file, target="bool", strings=["bool"])] == ["true", None]
 
 
 def test_a_column_is_read_as_the_model_knows_it(tmp_path):
@@ -198,6 +202,7 @@ def test_columns_that_cannot_be_read_are_named(tmp_path):
     [
         ({"target": "no"}, "target: expected one of the columns 'a', 'colour', 'time', 'kind', got 'no'"),
         ({"strings": ["no"]}, "strings: expected one of the columns"),
+        ({"ignore": ["colour", "no"]}, "ignore: expected one of the columns"),
         ({"target": "time"}, r"time: expected numbers, bools or strings as targets, got timestamp\["),
         ({"numbers": ["time"]}, "time: expected numbers, got timestamps"),
     ],

@@ -5,10 +5,11 @@ Shapes: N rows.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -42,9 +43,13 @@ class Batches(NamedTuple):
 
 
 def first_rows(source: BinaryIO, form: str, most: int = 1000) -> bytes:
-    """The first rows, as a line of text each."""
-    rows = (row for batch in _opened(source, form).batches for row in batch.slice(0, most).to_pylist())
-    return b"".join(f"{row}\n".encode(errors="backslashreplace") for row in itertools.islice(rows, most))
+    """The first rows as lines of text; up to the first that cannot be read, which `TypedColumns` will meet again."""
+    lines = []
+    with contextlib.suppress(pa.ArrowException, OSError, ValueError, LookupError):
+        rows = (row for batch in _opened(source, form).batches for row in batch.slice(0, most).to_pylist())
+        for row in itertools.islice(rows, most):
+            lines.append(f"{row}\n".encode(errors="backslashreplace"))
+    return b"".join(lines)
 
 
 def _opened(source: BinaryIO, form: str) -> Batches:
@@ -84,30 +89,38 @@ class TypedColumns:
     def __init__(self, source: BinaryIO, form: str, wanted: Wanted) -> None:
         self._wanted, self._kinds, self._namespaces = wanted, Kinds(wanted), Namespaces(wanted, "=")
         self._file = _opened(source, form)
-        columns = [leaf for field in self._file.schema for leaf in self._leaves(field.name, pa.array([], field.type))]
-        self._check_names([name for name, _ in columns])
-        for name, column in columns:
-            self._check_type(name, column.type)
+        self._check_names()
+        for name, kind in self._columns(wanted.ignore):
+            self._check_type(name, kind)
 
-    def _check_names(self, names: Sequence[str]) -> None:
-        repeated, count = Counter(names).most_common(1)[0] if names else ("", 0)
-        if count > 1:
-            raise ValueError(f"expected a name of its own for each column, got {repeated!r} twice")
+    def _columns(self, ignore: Collection[str] = ()) -> list[tuple[str, pa.DataType]]:
+        """The names and types of columns and structs."""
+        return [each for field in self._file.schema for each in _nested(field.name, field.type, ignore)]
+
+    def _check_names(self) -> None:
+        """Raise ValueError for columns of one name, and for an option that names none."""
+        names = [name for name, _ in self._columns()]
         listed = ", ".join(map(repr, names[:50])) + (", ..." if len(names) > 50 else "")
         for option, name in self._wanted.named():
-            if name not in names and option != "ignore":
+            is_word = option == "ignore" and name.rpartition("=")[0] in names
+            if name not in names and not is_word:
                 raise ValueError(f"{option}: expected one of the columns {listed}, got {name!r}")
+        for name, count in Counter(name for name, _ in self._columns(self._wanted.ignore)).items():
+            if count > 1:
+                raise ValueError(f"expected a name of its own for each column, got {name!r} twice")
 
     def _check_type(self, name: str, kind: pa.DataType) -> None:
         """Raise ValueError for a column that cannot be read, or not as the options and the model ask for."""
-        if name == self._wanted.target and (_is_list(kind) or _is_time(kind)) and name not in self._wanted.strings:
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        is_text_or_number = _is_text(kind) or _is_number(kind) or (_is_time(kind) and name in self._wanted.strings)
+        if name == self._wanted.target and not (is_text_or_number or pa.types.is_null(kind)):
             raise ValueError(f"{name}: expected numbers, bools or strings as targets, got {kind}")
         types = {"numbers": _is_number, "text": _is_text, "timestamps": _is_time}
         for known, is_of_kind in types.items():
             if is_of_kind(kind):
                 self._kinds.check_type(name, known)
                 return
-        if not _is_list(kind) and not pa.types.is_null(kind):
+        if not (_is_list(kind) or pa.types.is_struct(kind) or pa.types.is_null(kind)):
             expected = "numbers, bools, strings, dates, times, lists of strings, or structs of these"
             raise ValueError(f"{name}: expected {expected}, got {kind} (--ignore {name} leaves the column out)")
 
@@ -160,7 +173,8 @@ class TypedColumns:
                 converted, of_column = self._column(name, values)
                 wrong = of_column | wrong  # the first message of a row stays
                 if name == self._wanted.target:
-                    targets = _targets(values if pa.types.is_boolean(values.type) else converted)
+                    are_bools = pa.types.is_boolean(values.type) and name not in self._wanted.strings
+                    targets = _targets(values if are_bools else converted)
                 else:
                     columns[name] = converted
         frame = pd.DataFrame(self._kinds.with_cycles(columns), index=range(len(batch)))
@@ -176,20 +190,19 @@ class TypedColumns:
         return chunk._replace(notes=(*self._kinds.notes(), *notes)), bad
 
     def _column(self, name: str, column: pa.Array) -> tuple[Any, dict[int, str]]:
-        """The values of a column, as an array of numbers or a series of categories, and what is wrong, by place."""
+        """The values of a column, as an array of numbers or a series of text, and what is wrong, by place."""
         kind = column.type
         if name in self._wanted.strings:
-            return _categories(pa.array(_texts(column), pa.string())), {}
+            return pd.Series(_texts(column), dtype=object), {}
         if _is_time(kind):
             days = _days(column)
             self._kinds.add_times(name, days)
             return days, {}
         if _is_text(kind):
+            texts = column.to_pylist()
             if name in self._wanted.numbers:
-                return self._kinds.column(name, [text or "" for text in column.to_pylist()])
-            is_time = name in self._kinds.may_be_times()
-            found = self._kinds.days(name, column.to_pylist()) if is_time else None
-            return (_categories(column), {}) if found is None else found
+                return self._kinds.column(name, [text or "" for text in texts])
+            return self._kinds.days(name, texts) or (pd.Series(texts, dtype=object), {})
         values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         too_large = np.flatnonzero(np.abs(values) > MOST).tolist()
         return values, {i: f"{name}: expected a finite number, got {shown(values[i].item())}" for i in too_large}
@@ -215,6 +228,14 @@ class TypedColumns:
 
 
 # ---- Types -----------------------------------------------------------------------------------------------------------
+
+
+def _nested(name: str, kind: pa.DataType, ignore: Collection[str]) -> Iterator[tuple[str, pa.DataType]]:
+    """The name and the type of a column, and if it is a struct, of what is in it."""
+    if name not in ignore:
+        yield name, kind
+        for field in kind if pa.types.is_struct(kind) else ():
+            yield from _nested(f"{name}.{field.name}", field.type, ignore)
 
 
 def _is_number(kind: pa.DataType) -> bool:
@@ -244,12 +265,6 @@ def _texts(column: pa.Array) -> list[str | None]:  # N
         return column.cast(pa.string()).to_pylist()
     values = [None if value != value else value for value in column.to_pylist()]
     return [value if value is None or isinstance(value, str) else json.dumps(value, default=str) for value in values]
-
-
-def _categories(texts: pa.Array) -> pd.Series:  # N
-    encoded = texts.cast(pa.string()).dictionary_encode()
-    codes = encoded.indices.fill_null(-1).to_numpy()
-    return pd.Series(pd.Categorical.from_codes(codes, encoded.dictionary.to_pylist()))
 
 
 def _days(column: pa.Array) -> np.ndarray:  # N -> (N,)

@@ -40,8 +40,7 @@ def _beginning(source: BinaryIO, form: str) -> bytes:
     if form in TYPED:
         from gln.stream.arrow import first_rows  # optional
 
-        with contextlib.suppress(ValueError, OSError):  # which `TypedColumns` will meet again
-            head = first_rows(source, form)
+        head = first_rows(source, form)
         source.seek(start)
         return head[:LENGTH]
     with contextlib.suppress(EOFError, OSError, zlib.error):  # which `Lines` will meet again
