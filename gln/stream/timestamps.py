@@ -31,8 +31,9 @@ def days_of(texts: Sequence[str | None]) -> np.ndarray:  # N -> (N,)
 def cycles_of(days: np.ndarray) -> list[str]:  # (N,) ->
     """The cycles of a column with these values: of times, or of dates.
 
-    Measured on the streams of `benchmarks.streams`: with the hour, the log-loss of weather falls from .564 to .471 and
-    that of electricity from .239 to .210; the weekday gains .003 on flights, and the year nothing.
+    Measured on streams of `benchmarks.stream_data` with a time instead of the hour: the hour lowers the log-loss of
+    weather from .564 to .471 and of electricity from .239 to .210, the weekday that of flights by .003; the year raises
+    two of three. For dates, weekday and year lower the absolute error of births from .737 to .208, the weekday .226.
     """
     return ["hour", "weekday"] if (days % 1 > 0).any() else ["weekday", "year"]
 
