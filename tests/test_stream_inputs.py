@@ -113,6 +113,18 @@ def test_all_formats_give_the_same_model(ending, tmp_path):
     assert_same_file(tmp_path / "True", tmp_path / "False")
 
 
+def test_passes_and_test_files(tmp_path, capsys):
+    said = []
+    for ending in ("csv", "parquet"):
+        file, other = written(tmp_path / f"s.{ending}", table()), written(tmp_path / f"t.{ending}", table(seed=1))
+        capsys.readouterr()
+        learned(file, tmp_path, "--passes", "2", "--test", other, "--predictions", str(tmp_path / f"{ending}.p"))
+        printed = capsys.readouterr().err.splitlines()
+        said.append([line for line in printed if line.startswith(("GLN", "best constant", "last label"))])
+    assert said[0] == said[1] != []
+    assert (tmp_path / "csv.p").read_bytes() == (tmp_path / "parquet.p").read_bytes()
+
+
 def test_lists_and_structs_are_read_as_in_json(tmp_path):
     pa = pytest.importorskip("pyarrow")
     rng = np.random.default_rng(1)
@@ -534,15 +546,3 @@ def test_hours_help(tmp_path):
     as_times = figures_in(learned(file, tmp_path))
     assert as_times.sums[1] / as_times.sums[0] > 0.8
     assert as_text.sums[1] / as_text.sums[0] < 0.6
-
-
-def test_passes_and_test_files(tmp_path, capsys):
-    said = []
-    for ending in ("csv", "parquet"):
-        file, other = written(tmp_path / f"s.{ending}", table()), written(tmp_path / f"t.{ending}", table(seed=1))
-        capsys.readouterr()
-        learned(file, tmp_path, "--passes", "2", "--test", other, "--predictions", str(tmp_path / f"{ending}.p"))
-        printed = capsys.readouterr().err.splitlines()
-        said.append([line for line in printed if line.startswith(("GLN", "best constant", "last label"))])
-    assert said[0] == said[1] != []
-    assert (tmp_path / "csv.p").read_bytes() == (tmp_path / "parquet.p").read_bytes()
