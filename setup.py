@@ -22,6 +22,8 @@ FRAMEWORKS = {
 PLOTS = ["matplotlib>=3.8"]
 RIVER = ["river>=0.22"]
 ONNX = ["onnx>=1.17", "skl2onnx>=1.18"]
+ARROW = ["pyarrow>=14"]
+ZSTD = ["backports.zstd>=1; python_version < '3.14'"]
 PAGE = ["platformdirs>=4", "starlette>=0.40", "uvicorn>=0.30"]
 TEST = [
     "coba>=8",
@@ -102,11 +104,13 @@ setup(
         "river": RIVER,
         "onnx": ONNX,
         "page": PAGE,
+        "arrow": ARROW,
+        "zstd": ZSTD,
         "test": TEST,
         "benchmarks": BENCHMARKS,
         "docs": DOCS,
         "dev": TEST + DEV + DOCS,
-        "all": PLOTS + RIVER + ONNX + PAGE + [each for framework in FRAMEWORKS.values() for each in framework],
+        "all": PLOTS + RIVER + ONNX + PAGE + ARROW + ZSTD + [each for extra in FRAMEWORKS.values() for each in extra],
     },
     entry_points={
         "console_scripts": [

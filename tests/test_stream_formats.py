@@ -114,7 +114,7 @@ def test_files_are_opened_by_their_names(tmp_path):
         assert list(samples_of(chunk)) == slowly(text)
     names = {"x.tsv": "tsv", "x.JSON": "jsonl", "x.ndjson.gz": "jsonl", "d/x.vw": "vw", "x.svm": "libsvm", "-": "auto"}
     assert {name: form_of(name) for name in names} == names
-    for name in ("x", "x.gz", "x.parquet"):
+    for name in ("x", "x.gz", "x.xlsx"):
         with pytest.raises(ValueError, match=r"format: expected one of csv, tsv, .*got"):
             form_of(name)
 
@@ -169,7 +169,7 @@ def test_bad_headers_stop_at_once(text, options, message):
 
 def test_options_are_checked():
     cases: list[tuple[str, dict[str, Any], str]] = [
-        ("xml", {}, "format: expected one of csv, tsv, jsonl, vw, libsvm, got 'xml'"),
+        ("xml", {}, "format: expected one of csv, tsv, jsonl, vw, libsvm, parquet, arrow, got 'xml'"),
         ("csv", {"strings": ["a"], "numbers": ["a"]}, "strings, numbers: expected different names, got 'a' in both"),
         ("csv", {"target": "a", "ignore": ["a"]}, "ignore: expected other names than the target's, got 'a'"),
         ("vw", {"target": "a"}, "target: expected none, as vw has labels and marks numbers, got 'a'"),

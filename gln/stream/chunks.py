@@ -8,7 +8,14 @@ from typing import Any, NamedTuple, Protocol
 from gln.engine.streaming.named_rows import NamedRows, named_rows
 from gln.stream.lines import BadLine, Record
 
-__all__ = ["NO_SAMPLES", "Chunk", "Parser", "Wanted"]
+__all__ = ["NO_SAMPLES", "TYPED", "Chunk", "Parser", "Wanted", "unit_of"]
+
+TYPED = ("parquet", "arrow")  # the formats without lines, whose columns have types
+
+
+def unit_of(form: str) -> str:
+    """What is counted in a format."""
+    return "row" if form in TYPED else "line"
 
 
 class Chunk(NamedTuple):
@@ -18,15 +25,15 @@ class Chunk(NamedTuple):
     targets: list[Any]  # None: the sample is predicted and not learned
     weights: list[float] | None  # None: all are 1
     tags: list[str | None] | None  # VW's
-    lines: list[int]  # where each sample begins, from 1
+    lines: list[int]  # where each sample begins, from 1; the number of its row if there are no lines
     form: str = ""  # the format, as `read` found it
-    note: str = ""  # what to tell the user of these samples
+    notes: tuple[str, ...] = ()  # what to tell the user of these samples
 
     def part(self, rows: slice) -> Chunk:
         """Some of the samples."""
         weights, tags = self.weights and self.weights[rows], self.tags and self.tags[rows]
         part = self.rows.of(slice(*rows.indices(len(self.lines))[:2]))
-        return Chunk(part, self.targets[rows], weights, tags, self.lines[rows], self.form, self.note)
+        return Chunk(part, self.targets[rows], weights, tags, self.lines[rows], self.form, self.notes)
 
 
 NO_SAMPLES = Chunk(named_rows([]), [], None, None, [])

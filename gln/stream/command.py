@@ -14,7 +14,7 @@ from typing import Any
 
 __all__ = ["main"]
 
-FORMS = ("csv", "tsv", "jsonl", "vw", "libsvm")
+FORMS = ("csv", "tsv", "jsonl", "vw", "libsvm", "parquet", "arrow")
 EXAMPLES = """examples:
   gln-stream flights.csv --target late
   tail -f events.jsonl | gln-stream --target clicked --save model.gln --predictions -
@@ -49,7 +49,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", nargs="?", default="-", help="file, which may be a .gz; - is standard input (default)")
+    parser.add_argument(
+        "file", nargs="?", default="-", help="file, which may be a .gz or .zst; - is standard input (default)"
+    )
     _add_input(parser.add_argument_group("input"))
     _add_model(parser.add_argument_group("what is learned"))
     _add_output(parser.add_argument_group("output"))

@@ -1,4 +1,4 @@
-"""Samples of a file or a pipe, in chunks: CSV, TSV, JSON lines, Vowpal Wabbit's text and libsvm's."""
+"""Samples of a file or a pipe, in chunks: CSV, TSV, JSON lines, Vowpal Wabbit's text, libsvm's, Parquet and Arrow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from gln.stream.chunks import Chunk, Parser, Wanted
+from gln.stream.chunks import TYPED, Chunk, Parser, Wanted
 from gln.stream.libsvm import Vectors
 from gln.stream.lines import BadLine, Lines, text_of
 from gln.stream.objects import Objects
@@ -30,25 +30,36 @@ LABELLED = ("vw", "libsvm")  # those that mark the target themselves
 # The options that name something in each format, and what others would name.
 OPTIONS: dict[str, Sequence[str]] = dict.fromkeys(("csv", "tsv"), ("target", "strings", "numbers", "ignore"))
 OPTIONS |= {"jsonl": (*OPTIONS["csv"], "words"), "vw": ("strings", "words", "ignore"), "libsvm": ("ignore",)}
+OPTIONS |= dict.fromkeys(TYPED, OPTIONS["jsonl"])
 NAMELESS = {"csv": "no words", "tsv": "no words", "vw": "labels and marks numbers", "libsvm": "labels and numbers only"}
+LISTED = ", ".join([*FORMS, *TYPED])
 ENDINGS = {"tab": "tsv", "json": "jsonl", "ndjson": "jsonl", "svm": "libsvm", "svmlight": "libsvm"}
+ENDINGS |= {"pq": "parquet", "feather": "arrow", "ipc": "arrow", "arrows": "arrow"}
 SIGNS = {"{": "jsonl", "|": "vw", "\t": "tsv", ",": "csv"}  # of a format, in its first line
+BEGINNINGS = {b"PAR1": "parquet", b"ARROW1": "arrow", b"\xff\xff\xff\xff": "arrow"}  # of a file
 
 
 def form_of(name: str) -> str:
     """The format of a file, from its name; "auto" for "-", where the first line decides."""
-    ending = Path(name.removesuffix(".gz")).suffix.lower().removeprefix(".")
+    unpacked = name.removesuffix(".gz").removesuffix(".zst")
+    ending = Path(unpacked).suffix.lower().removeprefix(".")
     form = ENDINGS.get(ending, ending)
-    if name != "-" and form not in FORMS:
-        known = ", ".join(f".{each}" for each in [*FORMS, *ENDINGS])
-        raise ValueError(f"format: expected one of {', '.join(FORMS)}, or a file that ends in {known}, got {name!r}")
+    if name != "-" and form not in [*FORMS, *TYPED]:
+        known = ", ".join(f".{each}" for each in [*FORMS, *TYPED, *ENDINGS])
+        raise ValueError(f"format: expected one of {LISTED}, or a file that ends in {known}, got {name!r}")
+    if form in TYPED and unpacked != name:
+        raise ValueError(f"format: expected {form} without .gz or .zst, as its columns are compressed, got {name!r}")
     return "auto" if name == "-" else form
 
 
 def opened(name: str) -> BinaryIO:
-    """A file, unpacked if its name ends in .gz; "-" is standard input."""
+    """A file, unpacked if its name ends in .gz or .zst; "-" is standard input."""
     if name == "-":
         return sys.stdin.buffer
+    if name.endswith(".zst"):
+        from gln.stream.zstd import ZstdFile  # optional
+
+        return cast(BinaryIO, ZstdFile(name))
     return cast(BinaryIO, gzip.open(name, "rb")) if name.endswith(".gz") else open(name, "rb")
 
 
@@ -72,7 +83,7 @@ def read(
     source
         A file, a pipe or bytes in memory, with `read1`.
     form
-        A key of `FORMS`, or "auto": by the first line.
+        A key of `FORMS`, one of `TYPED`, or "auto": by the first line.
     target
         The column or key to predict; None if there is none, or if the format itself marks it (VW's text and libsvm's).
     strings, numbers
@@ -91,27 +102,31 @@ def read(
     """
     lists = frozenset(strings), frozenset(numbers), frozenset(words), frozenset(ignore)
     wanted = Wanted(target, *lists, known or {})
-    if form not in [*FORMS, "auto"]:
-        raise ValueError(f"format: expected one of {', '.join(FORMS)}, got {form!r}")
+    if form not in [*FORMS, *TYPED, "auto"]:
+        raise ValueError(f"format: expected one of {LISTED}, got {form!r}")
     for first, second in itertools.combinations(("strings", "numbers", "words"), 2):
         if both := getattr(wanted, first) & getattr(wanted, second):
             raise ValueError(f"{first}, {second}: expected different names, got {min(both)!r} in both")
     if target in wanted.ignore:
         raise ValueError(f"ignore: expected other names than the target's, got {target!r}")
-    return _chunks(Lines(source), form, wanted, skip_bad, chunk)
+    return _chunks(source, form, wanted, skip_bad, chunk)
 
 
 def _chunks(
-    lines: Lines, form: str, wanted: Wanted, skip_bad: Callable[[BadLine], object] | None, most: int
+    source: BinaryIO, form: str, wanted: Wanted, skip_bad: Callable[[BadLine], object] | None, most: int
 ) -> Iterator[Chunk]:
+    lines = Lines(source)
     form = _by_first_line(lines) if form == "auto" else form
     for option, name in wanted.named():
         if option not in OPTIONS[form]:
             raise ValueError(f"{option}: expected none, as {form} has {NAMELESS[form]}, got {name!r}")
-    parser = FORMS[form](lines, wanted)
-    while batch := parser.records(most):
-        chunk, bad = parser.chunk([record for record in batch if not isinstance(record, BadLine)])
-        bad = sorted([*bad, *(record for record in batch if isinstance(record, BadLine))], key=lambda each: each.line)
+    if form in TYPED:
+        from gln.stream.arrow import TypedColumns  # optional
+
+        chunks = TypedColumns(source, form, wanted).chunks(most)
+    else:
+        chunks = _of_lines(FORMS[form](lines, wanted), most)
+    for chunk, bad in chunks:
         if skip_bad is None:
             chunk = chunk.part(slice(bisect.bisect(chunk.lines, bad[0].line))) if bad else chunk
         else:
@@ -123,13 +138,24 @@ def _chunks(
             raise bad[0]
 
 
+def _of_lines(parser: Parser, most: int) -> Iterator[tuple[Chunk, list[BadLine]]]:
+    """The samples of lines, and the bad ones."""
+    while batch := parser.records(most):
+        chunk, bad = parser.chunk([record for record in batch if not isinstance(record, BadLine)])
+        bad += [record for record in batch if isinstance(record, BadLine)]
+        yield chunk, sorted(bad, key=lambda each: each.line)
+
+
 def _by_first_line(lines: Lines) -> str:
     line = next(lines, b"")
     if not lines.number:
         raise BadLine(1, "expected samples, got nothing")
+    for beginning, form in BEGINNINGS.items():
+        if line.startswith(beginning):
+            raise ValueError(f"format: expected text, got what begins like {form} (--format {form} reads it)")
     text = text_of(1, line)
     lines.again([line])
     for sign, form in SIGNS.items():
         if sign in text:
             return form
-    raise ValueError(f"format: expected one of {', '.join(FORMS)}, because the first line does not show it")
+    raise ValueError(f"format: expected one of {LISTED}, because the first line does not show it")

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from gln.engine.streaming.named_rows import NamedRows
 from gln.engine.streaming.values import MOST
+from gln.stream.chunks import Wanted
+from gln.stream.timestamps import cycles_of, days_of, features_of, known_cycles
 
 __all__ = ["Kinds", "ids_in", "is_numeric", "label_of", "number_of", "shown"]
 
 # The usual words for a missing value, in a file that is text throughout, except in columns that `--strings` names.
 MISSING = frozenset(["", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "-NaN", "null", "NULL", "None"])
+NO_TIME = MISSING | {"NaT"}
 CAPITAL = re.compile("(?<=[a-z0-9])(?=[A-Z])")  # where a word begins in movieId
 ID = re.compile(
     "user|item|customer|client|product|movie|store|device|account|"
@@ -71,12 +74,20 @@ def ids_in(rows: NamedRows) -> list[str]:
 
 
 class Kinds:
-    """What each name is: text, or a number. The first values of a name decide, unless an option does."""
+    """What each name is: text, a number, or a timestamp, which comes as text. The first values of a name decide, unless
+    an option or the loaded model does."""
 
-    def __init__(self, strings: Iterable[str], numbers: Iterable[str], known: Mapping[str, bool]) -> None:
-        said = {name: True for name in strings} | {name: False for name in numbers}
-        self._said, self._strings = said.keys(), frozenset(strings)
-        self._are_text = {**known, **said}
+    def __init__(self, wanted: Wanted) -> None:
+        said = dict.fromkeys(wanted.strings, True) | dict.fromkeys(wanted.numbers, False)
+        times = {name: cycles for name, cycles in known_cycles(wanted.known).items() if name not in said}
+        self._said, self._strings = said.keys(), wanted.strings
+        self._are_text = {**wanted.known, **said, **dict.fromkeys(times, True)}
+        others = [name for name, is_text in self._are_text.items() if is_text]
+        # Of each column of text whose values have decided; no cycles if it has no timestamps.
+        self._cycles: dict[str, list[str]] = {name: times.get(name, []) for name in others}
+        if wanted.target is not None:
+            self._cycles[wanted.target] = []
+        self._notes: list[str] = []
 
     # ---- Columns of text -------------------------------------------------------------------------------------------
 
@@ -89,6 +100,8 @@ class Kinds:
                 return np.full(len(texts), np.nan), {}
             self._are_text[name] = not all(map(is_numeric, given))
         if self._are_text[name]:
+            if (days := self.days(name, texts)) is not None:
+                return days
             missing = {""} if name in self._strings else MISSING
             return [None if text in missing else text for text in texts], {}
         try:
@@ -102,6 +115,69 @@ class Kinds:
     def is_number(self, name: str) -> bool:
         """Whether a column has been found to hold numbers."""
         return self._are_text.get(name) is False
+
+    # ---- Columns of a type -------------------------------------------------------------------------------------------
+
+    def check_type(self, name: str, kind: str) -> None:
+        """Know that a column holds "text", "numbers" or "timestamps". Raises ValueError if it is known as another."""
+        if name in self._strings or (name in self._said and kind != "timestamps"):  # text can be converted
+            return
+        is_text = self._are_text.setdefault(name, kind != "numbers")
+        expected = "numbers" if not is_text else "timestamps" if self.is_time(name) else "text"
+        if expected == "text" and name not in self._cycles:  # nothing has decided yet
+            expected = kind
+        if kind != expected and (kind, expected) != ("text", "timestamps"):
+            option = "numbers" if (kind, expected) == ("text", "numbers") else "strings"
+            raise ValueError(f"{name}: expected {expected}, got {kind} (--{option} {name} converts the column)")
+
+    def add_times(self, name: str, days: np.ndarray) -> None:  # (N,)
+        """Know that a column holds timestamps; its first values decide which cycles it has."""
+        if name not in self._cycles and not np.isnan(days).all():
+            self._cycles[name] = cycles = cycles_of(days)
+            found = f"{name}: a time, read as days since 1970, and as cycles of {' and '.join(cycles)}"
+            self._notes.append(f"{found}\n    (--strings {name} reads it as text)")
+
+    # ---- Timestamps ------------------------------------------------------------------------------------------------
+
+    def is_time(self, name: str) -> bool:
+        """Whether a column has been found to hold timestamps."""
+        return bool(self._cycles.get(name))
+
+    def may_be_times(self) -> list[str]:
+        """The names of text that are timestamps, or whose values have not decided yet."""
+        return [name for name, is_text in self._are_text.items() if is_text and self._cycles.get(name) != []]
+
+    def days(self, name: str, texts: Sequence[str | None]) -> tuple[np.ndarray, dict[int, str]] | None:
+        """The values of a column of timestamps as days since 1970, NaN where one is missing, and what is wrong with
+        values, by place; None if the column is something else. Its first values decide."""
+        if self._cycles.get(name) == []:
+            return None
+        given = [None if text in NO_TIME else text for text in texts]
+        days = days_of(given)
+        bad = [place for place in np.flatnonzero(np.isnan(days)).tolist() if given[place] is not None]
+        if name not in self._cycles:
+            if bad:
+                self._cycles[name] = []
+            else:
+                self.add_times(name, days)
+            if not self.is_time(name):
+                return None
+        advice = f"(--strings {name} reads the column as text)"
+        return days, {i: f"{name}: expected an ISO 8601 date or time, got {shown(texts[i])} {advice}" for i in bad}
+
+    def with_cycles(self, columns: Mapping[str, Any]) -> dict[str, Any]:
+        """The columns, and after them the cycles of those that are timestamps, unless there are columns so named."""
+        features: dict[str, Any] = {}
+        for name in filter(self.is_time, columns):
+            features |= features_of(name, columns[name], self._cycles[name])
+        return {**columns, **{name: values for name, values in features.items() if name not in columns}}
+
+    def notes(self) -> tuple[str, ...]:
+        """What to tell the user of columns that have just been found to hold timestamps."""
+        notes, self._notes = tuple(self._notes), []
+        return notes
+
+    # ---- Values of a column one by one -----------------------------------------------------------------------------
 
     def _one_by_one(self, name: str, texts: Sequence[str]) -> tuple[np.ndarray, dict[int, str]]:
         values, wrong = np.full(len(texts), np.nan), {}

@@ -13,7 +13,7 @@ import pandas as pd
 from safetensors import SafetensorError, safe_open
 
 from gln.river import GLNClassifier, GLNRegressor
-from gln.stream.chunks import Chunk
+from gln.stream.chunks import Chunk, unit_of
 from gln.stream.formats import read
 from gln.stream.lines import BadLine
 
@@ -137,7 +137,7 @@ def taught(
         yield learn(chunk), chunk
     except ValueError as error:
         if len(chunk.lines) == 1:
-            bad(BadLine(chunk.lines[0], str(error)))
+            bad(BadLine(chunk.lines[0], str(error), unit_of(chunk.form)))
             return
         for place in range(len(chunk.lines)):
             yield from taught(chunk.part(slice(place, place + 1)), learn, bad)

@@ -18,10 +18,10 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class BadLine(ValueError):  # noqa: N818 - it is the line that is bad
-    """A line that cannot be read. `line` is its number, from 1."""
+    """A line, or a row of a file without lines, that cannot be read. `line` is its number, from 1."""
 
-    def __init__(self, line: int, message: str) -> None:
-        super().__init__(f"line {line}: {message}")
+    def __init__(self, line: int, message: str, unit: str = "line") -> None:
+        super().__init__(f"{unit} {line}: {message}")
         self.line, self.message = line, message
 
 

@@ -34,9 +34,9 @@ class Namespaces:
         self._are_categories = dict.fromkeys(of_words, False) | dict(wanted.known)
         self._are_categories |= dict.fromkeys(wanted.words, False) | dict.fromkeys(wanted.strings, True)
 
-    def features(self, records: Sequence[Record]) -> tuple[list[Record], list[BadLine], str]:
+    def features(self, records: Sequence[Record]) -> tuple[list[Record], list[BadLine], tuple[str, ...]]:
         """The features of `Sample`s, those that are refused, and what to tell the user."""
-        note = self._decide([sample for _, sample in records])
+        notes = self._decide([sample for _, sample in records])
         good: list[Record] = []
         bad: list[BadLine] = []
         for number, sample in records:
@@ -44,13 +44,13 @@ class Namespaces:
                 good.append((number, self._features(sample)))
             except ValueError as error:
                 bad.append(BadLine(number, str(error)))
-        return good, bad, note
+        return good, bad, notes
 
     def is_word(self, name: str) -> bool:
         """Whether a feature of this name is a word."""
         return self._are_categories.get(name.rpartition(self._separator)[0]) is False
 
-    def _decide(self, samples: Sequence[Sample]) -> str:
+    def _decide(self, samples: Sequence[Sample]) -> tuple[str, ...]:
         most: dict[str, int] = {}
         for sample in samples:
             for namespace, names in sample.names.items():
@@ -60,7 +60,7 @@ class Namespaces:
         self._are_categories |= found
         kinds = {"categories": True, "words": False}
         texts = [f"{kind}: {listed}" for kind, is_category in kinds.items() if (listed := _listed(found, is_category))]
-        return "; ".join(texts) + ("\n    (--words and --strings name others)" if texts else "")
+        return ("; ".join(texts) + "\n    (--words and --strings name others)",) if texts else ()
 
     def _features(self, sample: Sample) -> dict[str, Any]:
         features = sample.values

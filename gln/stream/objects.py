@@ -30,19 +30,38 @@ class Objects:
     def __init__(self, lines: Lines, wanted: Wanted) -> None:
         self._lines = lines
         self._target, self._ignore = wanted.target, wanted.ignore
-        self._kinds, self._namespaces = Kinds(wanted.strings, wanted.numbers, wanted.known), Namespaces(wanted, "=")
+        self._kinds, self._namespaces = Kinds(wanted), Namespaces(wanted, "=")
 
     def records(self, most: int) -> list[Record | BadLine]:
         return self._lines.take(most)
 
     def chunk(self, records: Sequence[Record]) -> tuple[Chunk, list[BadLine]]:
         good, bad = parsed(records, self._sample)
-        found, refused, note = self._namespaces.features(good)
+        good, wrong = self._with_times(good)
+        found, refused, notes = self._namespaces.features(good)
         rows = [x for _, x in found]
         targets = [x.pop(self._target, None) for x in rows]
         lines = [number for number, _ in found]
         samples = dataclasses.replace(named_rows(rows), is_zero=self._namespaces.is_word)
-        return Chunk(samples, targets, None, None, lines, note=note), [*bad, *refused]
+        return Chunk(samples, targets, None, None, lines, notes=(*self._kinds.notes(), *notes)), [
+            *bad,
+            *wrong,
+            *refused,
+        ]
+
+    def _with_times(self, records: Sequence[Record]) -> tuple[list[Record], list[BadLine]]:
+        """Samples whose dates and times are numbers, and the bad ones."""
+        wrong: dict[int, str] = {}
+        for name in self._kinds.may_be_times():
+            places = [place for place, (_, sample) in enumerate(records) if name in sample.values]
+            rows = [records[place][1].values for place in places]
+            if (found := self._kinds.days(name, [row[name] for row in rows])) is not None:
+                for feature, values in self._kinds.with_cycles({name: found[0]}).items():
+                    for row, value in zip(rows, values.tolist(), strict=True):
+                        row[feature] = value if feature == name else row.get(feature, value)
+                wrong = {places[i]: message for i, message in found[1].items()} | wrong
+        good = [record for place, record in enumerate(records) if place not in wrong]
+        return good, [BadLine(records[place][0], message) for place, message in wrong.items()]
 
     def _sample(self, line: str) -> Sample:
         try:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from gln.stream.chunks import Chunk
+from gln.stream.chunks import Chunk, unit_of
 from gln.stream.formats import LABELLED, form_of, opened
 from gln.stream.head import Head
 from gln.stream.kinds import ids_in
@@ -58,7 +58,7 @@ class Run:
         self._is_file = stat.S_ISREG(status.st_mode)
         self._start = source.tell() if self._is_file else 0
         self._check_options()
-        self._head = Head(source if self._is_file else None)
+        self._head = Head(source if self._is_file else None, form)
         self._signals = Signals()
         self._report = Report(options, self._signals, status.st_size if self._is_file else None)
         self._target: str | None = options.target
@@ -188,7 +188,8 @@ class Run:
     def _check_length(self) -> None:
         """Raise ValueError if the input has ended before the lines that were learned."""
         if self._met < max(self._line, self._length):
-            expected = f"a file of at least {max(self._line, self._length):,} lines, as the saved run learned from"
+            length = f"{max(self._line, self._length):,} {unit_of(self._form)}s"
+            expected = f"a file of at least {length}, as the saved run learned from"
             raise ValueError(f"--resume: expected {expected}, got a shorter one: {self._options.file}")
 
     def _chunks(self) -> Iterator[Chunk]:
@@ -198,8 +199,8 @@ class Run:
         for chunk in samples_of(self._source, self._form, options, self._target, self._model, skip):
             if self._target is None and not options.predict_only and chunk.form not in LABELLED:
                 raise ValueError("--target: expected the name of what to predict, got none")
-            if chunk.note and self._pass == 1:
-                self._report.say(chunk.note)
+            for note in chunk.notes if self._pass == 1 else ():
+                self._report.say(note)
             waiting.append(chunk)
             if self._model is not None or self._decide(chunk):
                 yield from waiting

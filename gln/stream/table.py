@@ -28,7 +28,7 @@ class Table:
         self._lines, self._separator = lines, separator
         self._taken: list[bytes] = []  # the lines of the record that is being read
         self._target, self._ignore = wanted.target, wanted.ignore
-        self._kinds = Kinds(wanted.strings, wanted.numbers, wanted.known)
+        self._kinds = Kinds(wanted)
         self._has_note = False  # whether a word was noted that is read as a missing target
         self._width = 0  # fields of a row
         self._names = self._header(wanted)
@@ -116,13 +116,13 @@ class Table:
         if wrong:
             good = [record for place, record in enumerate(records) if place not in wrong]
             return self.chunk(good)[0], [BadLine(records[place][0], wrong[place]) for place in sorted(wrong)]
-        lines, note = [number for number, _ in records], self._note(records, columns)
+        lines, notes = [number for number, _ in records], (*self._kinds.notes(), *self._note(records, columns))
         targets: Any = [None] * len(lines) if self._target is None else columns.pop(self._target)
         if isinstance(targets, np.ndarray):
             targets = [label_of(value) if value == value else None for value in targets.tolist()]
-        series = {name: _series(values) for name, values in columns.items()}
+        series = {name: _series(values) for name, values in self._kinds.with_cycles(columns).items()}
         frame = pd.DataFrame(series, index=range(len(lines)))
-        return Chunk(NamedRows(frame), targets, None, None, lines, note=note), []
+        return Chunk(NamedRows(frame), targets, None, None, lines, notes=notes), []
 
     def _columns(self, rows: Sequence[Record]) -> tuple[dict[str, Any], dict[int, str]]:
         """The columns, and what is wrong with rows, by place."""
@@ -134,17 +134,18 @@ class Table:
                 wrong = of_column | wrong  # the first message of a row stays
         return columns, wrong
 
-    def _note(self, rows: Sequence[Record], columns: dict[str, Any]) -> str:
-        """What to say of the first word for a missing value that may be a class; empty if there is none."""
+    def _note(self, rows: Sequence[Record], columns: dict[str, Any]) -> tuple[str, ...]:
+        """What to say of the first word for a missing value that may be a class."""
         if self._target is None or self._has_note or self._kinds.is_number(self._target):
-            return ""
+            return ()
         place = self._names.index(self._target)
         for (number, fields), target in zip(rows, columns[self._target], strict=True):
             if (target is None or target != target) and fields[place]:
                 self._has_note = True
                 missing = f"line {number}: {self._target}: {fields[place]!r} is read as a missing value"
-                return f"{missing}, so the sample is only predicted\n    (--strings {self._target} reads it as a class)"
-        return ""
+                advice = f"(--strings {self._target} reads it as a class)"
+                return (f"{missing}, so the sample is only predicted\n    {advice}",)
+        return ()
 
 
 def _series(values: Any) -> Any:

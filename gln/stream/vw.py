@@ -45,11 +45,11 @@ class Examples:
     def chunk(self, records: Sequence[Record]) -> tuple[Chunk, list[BadLine]]:
         good, bad = parsed(records, lambda line: example_of(line, self._ignore))
         starts = {number: example.start for number, example in good}
-        found, refused, note = self._namespaces.features([(number, example.sample) for number, example in good])
+        found, refused, notes = self._namespaces.features([(number, example.sample) for number, example in good])
         lines, features = [number for number, _ in found], [x for _, x in found]
         labels, weights, tags = zip(*(starts[number] for number in lines), strict=True) if found else ((), (), ())
         rows = dataclasses.replace(named_rows(features), is_zero=always)
-        return Chunk(rows, list(labels), list(weights), list(tags), lines, note=note), [*bad, *refused]
+        return Chunk(rows, list(labels), list(weights), list(tags), lines, notes=notes), [*bad, *refused]
 
 
 def example_of(line: str, ignore: Collection[str] = ()) -> Example:

@@ -1,0 +1,286 @@
+"""Parquet and Arrow files: columns that have types, read in batches.
+
+Shapes: N rows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+from collections import Counter
+from collections.abc import Collection, Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from gln.engine.streaming.named_rows import NamedRows, named_rows
+from gln.engine.streaming.values import MOST
+from gln.stream.chunks import NO_SAMPLES, Chunk, Wanted
+from gln.stream.kinds import Kinds, label_of, shown
+from gln.stream.lines import BadLine
+from gln.stream.namespaces import Namespaces, Sample
+from gln.stream.timestamps import MICROSECONDS
+
+try:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+except ImportError as error:
+    raise ImportError('Parquet and Arrow need pyarrow: pip install "gated-linear-networks[arrow]"') from error
+
+__all__ = ["TypedColumns", "first_rows"]
+
+BUFFER = 1 << 20  # bytes of a column that are read at once
+TICKS = {"s": 86_400, "ms": 86_400_000, "us": MICROSECONDS, "ns": MICROSECONDS}  # of a day, after rounding to "us"
+
+
+class Batches(NamedTuple):
+    """What is in a file."""
+
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+
+
+def first_rows(source: BinaryIO, form: str, most: int = 1000) -> bytes:
+    """The first rows as lines of text; up to the first that cannot be read, which `TypedColumns` will meet again."""
+    lines = []
+    with contextlib.suppress(pa.ArrowException, OSError, ValueError, LookupError):
+        rows = (row for batch in _opened(source, form).batches for row in batch.slice(0, most).to_pylist())
+        for row in itertools.islice(rows, most):
+            lines.append(f"{row}\n".encode(errors="backslashreplace"))
+    return b"".join(lines)
+
+
+def _opened(source: BinaryIO, form: str) -> Batches:
+    """Raises ValueError if the file is of another kind."""
+    if form == "parquet" and not source.seekable():
+        raise ValueError("parquet: expected a file, as its end says where columns are, got a pipe (Arrow can be piped)")
+    try:
+        if form == "parquet":
+            table = pq.ParquetFile(source, buffer_size=BUFFER, pre_buffer=False)
+            return Batches(table.schema_arrow, table.iter_batches(1000))
+        if source.seekable() and _starts_with(source, b"ARROW1"):
+            file = pa.ipc.open_file(source)
+            return Batches(file.schema, map(file.get_batch, range(file.num_record_batches)))
+        stream = pa.ipc.open_stream(source)
+        return Batches(stream.schema, iter(stream))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the system
+            raise
+        name = "a Parquet file" if form == "parquet" else "an Arrow file or stream"
+        raise ValueError(f"{form}: expected {name}, got one that cannot be read: {_first_line(error)}") from None
+
+
+def _starts_with(source: BinaryIO, magic: bytes) -> bool:
+    start, begins = source.tell(), source.read(len(magic))
+    source.seek(start)
+    return begins == magic
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+class TypedColumns:
+    """Rows of a table whose columns have types. A struct `user` of `age` is a column `user.age`, and the strings of a
+    list are names, as in JSON."""
+
+    def __init__(self, source: BinaryIO, form: str, wanted: Wanted) -> None:
+        self._wanted, self._kinds, self._namespaces = wanted, Kinds(wanted), Namespaces(wanted, "=")
+        self._file = _opened(source, form)
+        self._check_names()
+        for name, kind in self._columns(wanted.ignore):
+            self._check_type(name, kind)
+
+    def _columns(self, ignore: Collection[str] = ()) -> list[tuple[str, pa.DataType]]:
+        """The names and types of columns and structs."""
+        return [each for field in self._file.schema for each in _nested(field.name, field.type, ignore)]
+
+    def _check_names(self) -> None:
+        """Raise ValueError for columns of one name, and for an option that names none."""
+        names = [name for name, _ in self._columns()]
+        listed = ", ".join(map(repr, names[:50])) + (", ..." if len(names) > 50 else "")
+        for option, name in self._wanted.named():
+            is_word = option == "ignore" and name.rpartition("=")[0] in names
+            if name not in names and not is_word:
+                raise ValueError(f"{option}: expected one of the columns {listed}, got {name!r}")
+        for name, count in Counter(name for name, _ in self._columns(self._wanted.ignore)).items():
+            if count > 1:
+                raise ValueError(f"expected a name of its own for each column, got {name!r} twice")
+
+    def _check_type(self, name: str, kind: pa.DataType) -> None:
+        """Raise ValueError for a column that cannot be read, or not as the options and the model ask for."""
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        is_text_or_number = _is_text(kind) or _is_number(kind) or (_is_time(kind) and name in self._wanted.strings)
+        if name == self._wanted.target and not (is_text_or_number or pa.types.is_null(kind)):
+            raise ValueError(f"{name}: expected numbers, bools or strings as targets, got {kind}")
+        types = {"numbers": _is_number, "text": _is_text, "timestamps": _is_time}
+        for known, is_of_kind in types.items():
+            if is_of_kind(kind):
+                self._kinds.check_type(name, known)
+                return
+        if not (_is_list(kind) or pa.types.is_struct(kind) or pa.types.is_null(kind)):
+            expected = "numbers, bools, strings, dates, times, lists of strings, or structs of these"
+            raise ValueError(f"{name}: expected {expected}, got {kind} (--ignore {name} leaves the column out)")
+
+    def _leaves(self, name: str, column: pa.Array) -> Iterator[tuple[str, pa.Array]]:
+        """A column, or those of a struct, apart from what is ignored."""
+        if name in self._wanted.ignore:
+            return
+        if pa.types.is_struct(column.type):
+            for field, values in zip(column.type, column.flatten(), strict=True):
+                yield from self._leaves(f"{name}.{field.name}", values)
+        elif pa.types.is_dictionary(column.type):
+            yield name, column.dictionary_decode()
+        else:
+            yield name, column
+
+    # ---- Rows --------------------------------------------------------------------------------------------------------
+
+    def chunks(self, most: int) -> Iterator[tuple[Chunk, list[BadLine]]]:
+        """All rows, and the bad ones."""
+        slices, first = self._slices(most), 1
+        while True:
+            try:
+                if (batch := next(slices, None)) is None:
+                    return
+            except (pa.ArrowException, OSError) as error:
+                if isinstance(error, OSError) and error.errno is not None:  # of the system
+                    raise
+                yield NO_SAMPLES, [BadLine(first, f"the file is damaged or incomplete: {_first_line(error)}", "row")]
+                return
+            yield self._chunk(batch, first)
+            first += len(batch)
+
+    def _slices(self, most: int) -> Iterator[pa.RecordBatch]:
+        for batch in self._file.batches:
+            batch.validate(full=True)
+            for start in range(0, len(batch), most):
+                yield batch.slice(start, most)
+
+    def _chunk(self, batch: pa.RecordBatch, first: int) -> tuple[Chunk, list[BadLine]]:
+        """Rows, of which the first one has the number `first`, and the bad ones."""
+        columns: dict[str, Any] = {}
+        lists: dict[str, list[Any]] = {}
+        wrong: dict[int, str] = {}
+        targets: list[Any] = [None] * len(batch)
+        for field, column in zip(batch.schema, batch.columns, strict=True):
+            for name, values in self._leaves(field.name, column):
+                if _is_list(values.type):
+                    lists[name] = values.to_pylist()
+                    continue
+                converted, of_column = self._column(name, values)
+                wrong = of_column | wrong  # the first message of a row stays
+                if name == self._wanted.target:
+                    are_bools = pa.types.is_boolean(values.type) and name not in self._wanted.strings
+                    targets = _targets(values if are_bools else converted)
+                else:
+                    columns[name] = converted
+        frame = pd.DataFrame(self._kinds.with_cycles(columns), index=range(len(batch)))
+        names, notes = self._names(lists, len(batch), wrong)
+        good = [place for place in range(len(batch)) if place not in wrong]
+        rows = NamedRows(frame.iloc[good].reset_index(drop=True) if wrong else frame)
+        if names is not None:
+            joined = pd.concat([rows.frame, names.frame], axis=1)
+            rows = NamedRows(joined, names.words, self._namespaces.is_word)
+        bad = [BadLine(first + place, wrong[place], "row") for place in sorted(wrong)]
+        numbers = [first + place for place in good]
+        chunk = Chunk(rows, [targets[place] for place in good], None, None, numbers)
+        return chunk._replace(notes=(*self._kinds.notes(), *notes)), bad
+
+    def _column(self, name: str, column: pa.Array) -> tuple[Any, dict[int, str]]:
+        """The values of a column, as an array of numbers or a series of text, and what is wrong, by place."""
+        kind = column.type
+        if name in self._wanted.strings:
+            return pd.Series(_texts(column), dtype=object), {}
+        if _is_time(kind):
+            days = _days(column)
+            self._kinds.add_times(name, days)
+            return days, {}
+        if _is_text(kind):
+            texts = column.to_pylist()
+            if name in self._wanted.numbers:
+                return self._kinds.column(name, [text or "" for text in texts])
+            return self._kinds.days(name, texts) or (pd.Series(texts, dtype=object), {})
+        values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        too_large = np.flatnonzero(np.abs(values) > MOST).tolist()
+        return values, {i: f"{name}: expected a finite number, got {shown(values[i].item())}" for i in too_large}
+
+    def _names(
+        self, lists: dict[str, list[Any]], count: int, wrong: dict[int, str]
+    ) -> tuple[NamedRows | None, tuple[str, ...]]:
+        """The categories and words of lists, with what to tell the user; None if there are none. Adds to `wrong`."""
+        if not lists:
+            return None, ()
+        samples = []
+        for place in range(count):
+            names = {name: rows[place] for name, rows in lists.items() if rows[place] is not None}
+            for name, words in names.items():
+                if None in words:
+                    wrong.setdefault(place, f"{name}: expected a list of strings, got {shown(words)}")
+                names[name] = [word for word in words if f"{name}={word}" not in self._wanted.ignore]
+            if place not in wrong:
+                samples.append((place, Sample({}, names)))
+        found, refused, notes = self._namespaces.features(samples)
+        wrong.update({bad.line: bad.message for bad in refused})
+        return named_rows([x for _, x in found]), notes
+
+
+# ---- Types -----------------------------------------------------------------------------------------------------------
+
+
+def _nested(name: str, kind: pa.DataType, ignore: Collection[str]) -> Iterator[tuple[str, pa.DataType]]:
+    """The name and the type of a column, and if it is a struct, of what is in it."""
+    if name not in ignore:
+        yield name, kind
+        for field in kind if pa.types.is_struct(kind) else ():
+            yield from _nested(f"{name}.{field.name}", field.type, ignore)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return any(
+        is_kind(kind)
+        for is_kind in (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+    )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return str(kind) in ("string", "large_string", "string_view")
+
+
+def _is_time(kind: pa.DataType) -> bool:
+    return pa.types.is_timestamp(kind) or pa.types.is_date(kind)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    """Whether values are lists of strings."""
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return is_list and _is_text(getattr(kind.value_type, "value_type", kind.value_type))
+
+
+def _texts(column: pa.Array) -> list[str | None]:  # N
+    """Values as text, numbers and bools as in JSON."""
+    if _is_time(column.type):
+        return column.cast(pa.string()).to_pylist()
+    values = [None if value != value else value for value in column.to_pylist()]
+    return [value if value is None or isinstance(value, str) else json.dumps(value, default=str) for value in values]
+
+
+def _days(column: pa.Array) -> np.ndarray:  # N -> (N,)
+    """Days since 1970; as precise as those of texts, so that they are equal."""
+    kind = column.type
+    of_day = 1 if pa.types.is_date32(kind) else TICKS[getattr(kind, "unit", "ms")]
+    ticks = column.cast(pa.int32() if pa.types.is_date32(kind) else pa.int64()).fill_null(0).to_numpy()
+    ticks = ticks // 1000 if getattr(kind, "unit", "") == "ns" else ticks
+    return np.where(column.is_null().to_numpy(zero_copy_only=False), np.nan, ticks / of_day)
+
+
+def _targets(values: Any) -> list[Any]:  # N
+    """Targets, with None where one is missing."""
+    values = values.to_pylist() if isinstance(values, pa.Array) else values.tolist()
+    missing = [value is None or value != value for value in values]
+    return [
+        None if none else label_of(value) if isinstance(value, float) else value
+        for value, none in zip(values, missing, strict=True)
+    ]
