@@ -168,7 +168,7 @@ def standardised(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     standardizer, columns = Standardizer(len(targets), **OF_TARGETS), []
     for target in targets.T:
         zero, unit = standardizer.mean.copy(), standardizer.scale.copy()
-        columns.append([standardizer.learn(target[:, None])[:, 0], zero, unit])
+        columns.append([standardizer.learn_targets(target[:, None], np.inf, np.nan)[0][:, 0], zero, unit])
     y, zero, unit = np.array(columns).transpose(1, 2, 0)
     return y.astype(np.float32), zero, unit
 

@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_input(parser.add_argument_group("input"))
     _add_model(parser.add_argument_group("what is learned"))
+    _add_learning(parser.add_argument_group("how it is learned"))
     _add_output(parser.add_argument_group("output"))
     return parser
 
@@ -92,6 +93,13 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="let each class learn from its own samples alone; for classes that come one after another",
     )
+    group.add_argument("--seed", type=int, help="seed of a new model (default: 0)")
+    group.add_argument("--backend", help="implementation (default: the fastest one installed, or the saved model's)")
+    group.add_argument("--load", metavar="FILE", help="saved model to start from; it knows its target")
+    group.add_argument("--predict-only", action="store_true", help="learn nothing; needs --load")
+
+
+def _add_learning(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--fast",
         action="store_true",
@@ -116,10 +124,6 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="hold out every Nth sample with a target: predict it, and never learn it",
     )
-    group.add_argument("--seed", type=int, help="seed of a new model (default: 0)")
-    group.add_argument("--backend", help="implementation (default: the fastest one installed, or the saved model's)")
-    group.add_argument("--load", metavar="FILE", help="saved model to start from; it knows its target")
-    group.add_argument("--predict-only", action="store_true", help="learn nothing; needs --load")
 
 
 def _add_output(group: argparse._ArgumentGroup) -> None:

@@ -69,7 +69,7 @@ def predict(
     batch = plain(columns), features, words, targets, rates, ONE
     size = fixed.sizes[number]
     predicted, picked = np.empty((size.heads, count)), np.empty((size.neurons, count), np.int64)
-    fixed.run(batch, predicted, picked, number, False, False, False, 0, fixed.state)
+    fixed.run(batch, predicted, picked, number, False, False, False, 0, False, fixed.state)
     return predicted, picked
 
 
@@ -93,14 +93,14 @@ def learn(learner: Any, samples: Any, target_batch: TargetBatch) -> np.ndarray: 
     rates = target_batch.rates[0] if len(target_batch.rates) == 1 else np.concatenate(target_batch.rates)
     numbers = (np.ascontiguousarray(array, np.float32) for array in (target_batch.targets, rates))
     batch = plain(columns), features, words, *numbers, step_sizes
-    fixed, done = prepare(learner), 0
+    fixed, done, resumes = prepare(learner), 0, False
     size = fixed.sizes[ALL]
     predicted, picked = np.empty((size.heads, count)), np.empty((size.neurons, count), np.int64)
     apart = bool(np.isinf(target_batch.targets).any())
     options = ALL, True, apart, counts
-    while (done := fixed.run(batch, predicted, picked, *options, done, fixed.state)) < count:
+    while (done := fixed.run(batch, predicted, picked, *options, done, resumes, fixed.state)) < count:
         featurizer.base_models.linear.make_room()
-        fixed = prepare(learner)
+        fixed, resumes = prepare(learner), True
     if learner.counts is not None:
         learner.counts.learn(split(picked, learner.counts), target_batch.targets)
     for ensemble in learner.ensembles:
@@ -172,7 +172,7 @@ def _gather(featurizer: Any, ensembles: list[Any], gathered: list[Any]) -> Fixed
     nothing = np.full((ensembles[0].heads, 1), np.nan, np.float32), np.zeros((len(networks), 1), np.float32)
     one = np.zeros((1, 1))
     batch = compiled.Batch(one, one, no_words(1), *nothing, ONE)
-    arguments = batch, one, np.zeros((1, 1), np.int64), 0, True, True, True, 0, state
+    arguments = batch, one, np.zeros((1, 1), np.int64), 0, True, True, True, 0, True, state
     # To find what was compiled for the types of so many arguments takes a third of a call, so it is done once.
     return Fixed(gathered, sizes, nothing, compiled.run.compile(tuple(map(typeof, arguments))), state)
 
