@@ -193,7 +193,7 @@ def test_a_column_is_read_as_the_model_knows_it(tmp_path):
         with pytest.raises(ValueError) as error:  # noqa: PT011
             all_of(file, known=known)
         assert str(error.value) == message
-    assert all_of(file, known={"time": True}, strings=["time"])[1]["time"] == "2024-05-01 01:37:00.000000Z"
+    assert all_of(file, known={"time": True}, strings=["time"])[1]["time"].startswith("2024-05-01 01:37:00.")
 
 
 # ---- Files that cannot be read ---------------------------------------------------------------------------------------
@@ -203,10 +203,10 @@ def test_columns_that_cannot_be_read_are_named(tmp_path):
     pa = pytest.importorskip("pyarrow")
     values = {"binary": b"x", "numbers": [1.0], "duration": datetime.timedelta(1), "clock": datetime.time(1)}
     for name, value in values.items():
-        file = written(tmp_path / "s.parquet", pa.table({name: [value], "kind": [1]}))
+        file = written(tmp_path / "s.parquet", pa.table({name: [value], "a": [1.0], "kind": [1]}))
         with pytest.raises(ValueError, match=rf"^{name}: expected numbers, bools, .*, got .* \(--ignore {name} leaves"):
             all_of(file)
-        assert all_of(file, ignore=[name]) == [{"kind": 1}]
+        assert all_of(file, ignore=[name]) == [{"a": 1.0, "kind": 1}]
 
 
 @pytest.mark.parametrize(
