@@ -94,8 +94,8 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         Standard deviation of the halfspaces' distances from the mean of the features.
     learning_rate
         A number, or a callable that returns one for the number of samples learned so far. None falls to 0.5 for the
-        slow and the shallow network and to 3 for the fast one; see `gln.rates.stream_rate`. Linear models have rates of
-        their own.
+        slow network, to 0.15 for the shallow one and to 3 for the fast one; see `gln.rates.stream_rate`. Linear models
+        have rates of their own.
     memory
         Whether one more network also reads the label of the sample learned last. This helps if labels come in runs and
         each is known before the next sample is predicted.

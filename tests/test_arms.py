@@ -50,18 +50,22 @@ def state_of_arms(bandit: GLNBandit) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("explore", STRENGTHS)
 def test_what_is_known_of_one_arm_serves_the_next(explore):
-    bandit = GLNBandit(explore=explore, **SMALL)
-    played(bandit, listeners(500), songs(12))
-    rewards = played(bandit, listeners(30, seed=1), songs(12, seed=1, prefix="new"))
-    assert np.mean(rewards) > 0.8  # a third at random
-    ids = GLNBandit(explore=explore, **SMALL)
-    for xs, arms in ((listeners(500), songs(12)), (listeners(30, seed=1), songs(12, seed=1, prefix="new"))):
-        of_ids = []
-        for x in xs:
-            arm = ids.decide(x, [*arms]).arm
-            of_ids.append(liked(x, arms[arm]))
-            ids.learn(x, arm, of_ids[-1])
-    assert np.mean(of_ids) < np.mean(rewards) - 0.1
+    """The mean over four bandits, because luck decides how soon one of them stops exploring."""
+    of_features, of_ids = [], []
+    for seed in range(4):
+        bandit, ids = (GLNBandit(explore=explore, layer_sizes=(8, 4), seed=seed) for _ in range(2))
+        known, new = songs(12, seed), songs(12, seed=100 + seed, prefix="new")
+        for xs, arms in ((listeners(250, seed), known), (listeners(60, seed=100 + seed), new)):
+            rewards = played(bandit, xs, arms)
+            rewards_of_ids = []
+            for x in xs:
+                arm = ids.decide(x, [*arms]).arm
+                rewards_of_ids.append(liked(x, arms[arm]))
+                ids.learn(x, arm, rewards_of_ids[-1])
+        of_features += rewards
+        of_ids += rewards_of_ids
+    assert np.mean(of_features) > 0.85  # a third at random
+    assert np.mean(of_ids) < np.mean(of_features) - 0.1
 
 
 def test_an_arm_becomes_itself():

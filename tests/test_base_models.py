@@ -392,24 +392,78 @@ def test_thousands_of_terms_have_a_slot_each():
     assert np.corrcoef(of_words[:, 0], y[0])[0, 1] > 0.95
 
 
+def terms_of_words(model: HashedLinear, samples: list[list[int]]) -> Any:
+    """Terms of samples that have these words alone."""
+    numbers, count = np.array([number for words in samples for number in words]), len(samples)
+    words = Words(np.cumsum([0, *map(len, samples)]), numbers, np.full(len(numbers), -1), np.ones(len(numbers)))
+    return model.terms(np.zeros((0, count)), words, np.zeros((0, count), np.float32), np.zeros(0, int))
+
+
+def state_by_key(model: HashedLinear) -> dict[int, tuple[Any, ...]]:
+    used = np.flatnonzero(model.keys)
+    arrays = (model.keys, model.squares.sum(axis=(1, 2)), model.scales, model.leaders, model.squares)
+    return {
+        int(key): (total, scale, *map(np.ndarray.tolist, sums))
+        for key, total, scale, *sums in zip(*(a[used] for a in arrays), strict=True)
+    }
+
+
 @pytest.mark.parametrize("numba", [True, False])
-def test_full_slots_are_shared(numba, monkeypatch):
+def test_a_full_table_forgets_the_half_with_the_smallest_squared_gradients(numba, monkeypatch):
     monkeypatch.setattr(linear, "MOST_SLOTS", 256)
     if not numba:
         without_numba(monkeypatch)
-    model, y = HashedLinear.start(2, True), np.random.default_rng(0).integers(0, 2, (2, 60)).astype(float)
-    terms = many_words(model, 60, 0)
-    for _ in range(5):
-        predictions = model.learn(terms, y)
+    model, rng = HashedLinear.start(2, True), np.random.default_rng(7)
+    samples = np.concatenate([rng.permutation(90) for _ in range(5)]).reshape(150, 3).tolist()
+    model.learn(terms_of_words(model, samples), rng.integers(0, 2, (2, 150)).astype(float))
+    before = state_by_key(model)
+    assert len(before) == 91  # all words, and the bias
+    model.make_room()
+    kept = sorted(before, key=lambda key: before[key][0])[45:]
+    assert state_by_key(model) == {key: before[key] for key in kept}
+    # What is forgotten contributes nothing, and predictions are those without it.
+    every, none = terms_of_words(model, [[word] for word in range(90)]), np.full((2, 90), np.nan)
+    known = np.isin(every.keys[1::2], kept)
+    assert (known.sum(), len(known)) == (45, 90)
+    contributions, constant = model.explain(every, np.arange(90))
+    of_words = contributions[:, np.arange(90), np.arange(90)]
+    np.testing.assert_array_equal((of_words != 0).all(axis=0), known)
+    np.testing.assert_allclose(of_words + constant, model.learn(every, none), atol=1e-9)
+
+
+@pytest.mark.parametrize("numba", [True, False])
+def test_words_that_teach_stay_while_others_come_once(numba, monkeypatch):
+    monkeypatch.setattr(linear, "MOST_SLOTS", 256)
+    if not numba:
+        without_numba(monkeypatch)
+    model, rng = HashedLinear.start(1, True), np.random.default_rng(8)
+    often = rng.integers(0, 8, 600)
+    samples = [[word, 1000 + 2 * i, 1001 + 2 * i] for i, word in enumerate(often.tolist())]
+    predictions = model.learn(terms_of_words(model, samples), (often % 2 == 1)[None].astype(float))
+    assert len(model.keys) == 256
+    assert np.count_nonzero(model.keys) <= 128
+    assert ((predictions[0, 300:] > 0) == (often[300:] % 2 == 1)).all()
+    assert np.abs(predictions[0, 500:]).min() > 1
+    known = np.isin(terms_of_words(model, [[1000 + i] for i in range(1200)]).keys[1::2], model.keys)
+    assert known[:600].mean() < 0.15  # of the first few, which were all unexpected
+    assert known[-20:].all()
+
+
+def test_words_beyond_the_slots_of_one_sample_predict_nothing(monkeypatch):
+    """A search for a free slot has to end."""
+    monkeypatch.setattr(linear, "MOST_SLOTS", 256)
+    model = HashedLinear.start(1, False)
+    terms = terms_of_words(model, [list(range(500))])
+    for _ in range(3):
+        model.learn(terms, np.ones((1, 1)))
     assert (len(model.keys), np.count_nonzero(model.keys)) == (256, 128)
-    assert (((predictions > 0) == y).mean(axis=1) > 0.9).all()
-    contributions, constant = model.explain(terms, np.arange(600))
-    nothing_taught = model.learn(terms, np.full((2, 60), np.nan))
-    np.testing.assert_allclose(contributions.sum(axis=2) + constant, nothing_taught, atol=1e-9)
+    contributions, constant = model.explain(terms, np.arange(500))
+    assert np.count_nonzero(contributions) == 127  # and the bias
+    assert contributions.sum() + constant.sum() == pytest.approx(model.learn(terms, np.full((1, 1), np.nan))[0, 0])
 
 
-def test_slots_that_are_too_many_for_new_heads_do_not_fill_up(monkeypatch):
-    """The largest number of slots falls with the number of heads. A search for a free slot has to end."""
+def test_a_table_that_is_too_large_for_new_heads_does_not_grow(monkeypatch):
+    """The largest number of slots falls with the number of heads."""
     monkeypatch.setattr(linear, "MOST_NUMBERS", 1 << 11)
     model = HashedLinear.start(1, True)
     model.learn(many_words(model, 60, 0), np.ones((1, 60)))
@@ -417,8 +471,11 @@ def test_slots_that_are_too_many_for_new_heads_do_not_fill_up(monkeypatch):
     for count in range(8):
         model = model.with_class(count)
     for first in range(1000, 5000, 1000):
-        model.learn(many_words(model, 100, first), np.ones((model.heads, 100)))
-    assert 2 * np.count_nonzero(model.keys) == len(model.keys) == 2048
+        last = many_words(model, 100, first)
+        model.learn(last, np.ones((model.heads, 100)))
+        assert 512 < np.count_nonzero(model.keys) <= 1024
+        assert np.isin(last.keys[-10:], model.keys).all()
+    assert len(model.keys) == 2048
     assert model.with_class(9).heads == 11
 
 

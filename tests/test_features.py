@@ -24,11 +24,11 @@ def stream(count: int = 50) -> np.ndarray:
 
 
 @pytest.mark.parametrize("floor", [0.0, 0.1])
-def test_each_sample_is_standardised_by_those_up_to_it(floor):
+def test_samples_are_standardised_by_those_before_and_the_first_ten_also_by_themselves(floor):
     x = stream()
     expected = np.zeros_like(x)
     for i in range(x.shape[1]):
-        seen = x[:, : i + 1]
+        seen = x[:, : i + 1 if i < 10 else i]
         deviation = seen.std(axis=1) + floor * (seen.max(axis=1) - seen.min(axis=1))
         varies = deviation > 0
         expected[varies, i] = ((x[:, i] - seen.mean(axis=1))[varies]) / deviation[varies]
@@ -115,7 +115,9 @@ def test_missing_values_count_for_nothing():
         z = getattr(standardizer, how)(holes)
         assert standardizer.count.tolist() == [500, len(known)]
         if how == "learn":
-            np.testing.assert_array_equal(z[1, known], expected[0])
+            # Of the first ten samples six are known, and the next four of `only` count before they are standardised.
+            np.testing.assert_array_equal(z[1, known[:6]], expected[0, :6])
+            np.testing.assert_allclose(z[1, known[10:]], expected[0, 10:], rtol=1e-5, atol=1e-6)
             assert (z[1, ::3] == 0).all()
         np.testing.assert_allclose(standardizer.transform(holes)[1, known], only.transform(x[1:, known])[0], rtol=1e-5)
     empty = Standardizer(1)
@@ -241,13 +243,13 @@ def by_formula(x: np.ndarray, standardizer: Standardizer) -> np.ndarray:  # (D, 
         known = ~np.isnan(value)
         scale = divisor(Moments(count, mean, squares, low, high), standardizer.floor)
         reach = wide_limit(standardizer.limit, count) * scale
+        z = (value - mean) / scale
         difference = np.where(known, np.clip(value - mean, -reach, reach), 0)
         low = np.where(known & (count == 0), value, np.minimum(low, mean + difference))
         high = np.where(known & (count == 0), value, np.maximum(high, mean + difference))
         count = count + known
         step = difference / np.maximum(count, 1)
         mean, squares = mean + step, squares + difference * (difference - step)
-        z = (value - mean) / divisor(Moments(count, mean, squares, low, high), standardizer.floor)
         missing = np.isnan(z) | (standardizer.far_is_missing & (np.abs(z) >= 4 * standardizer.limit))
         columns.append(np.where(missing, 0, np.clip(z, -standardizer.limit, standardizer.limit)))
     standardizer.set_state(
@@ -271,14 +273,15 @@ def test_the_loop_is_the_formula(monkeypatch, python, options):
     np.testing.assert_array_equal(found.transform(np.tile(x, 9)), np.tile(found.transform(x), 9))
 
 
-def test_targets_come_with_mean_and_scale_before_each():
+def test_targets_are_counted_first_and_come_with_mean_and_scale_before_each():
     x = stream()
     x[1, 5:30:3] = np.nan
     found, expected = (Standardizer(4, 0.0, 50.0, far_is_missing=False) for _ in range(2))
     y, before = found.learn_targets(x, 2.0, np.inf)
     for b in range(x.shape[1]):
         np.testing.assert_array_equal(before[:, :, b], [expected.mean, expected.scale])
-        z = expected.learn(x[:, [b]])[:, 0].clip(-2, 2)
+        expected.learn(x[:, [b]])
+        z = expected.transform(x[:, [b]])[:, 0].clip(-2, 2)
         np.testing.assert_array_equal(y[:, b], np.where(np.isnan(x[:, b]), np.inf, z))
     np.testing.assert_array_equal(before[:, :, -1], [expected.mean, expected.scale])
 

@@ -350,13 +350,25 @@ def test_fit_learns_a_table_once_in_random_order(flowers):
     np.testing.assert_array_equal(again.predict_proba(X), stream.predict_proba(X))
 
 
-def test_a_stream_that_gets_too_many_features_on_the_way_changes_nothing():
+def test_a_stream_whose_first_sample_has_too_many_features_changes_nothing():
     river = pytest.importorskip("gln.river")
     model = river.GLNClassifier(layer_sizes=(4, 2), negatives=False, seed=0)
-    samples = [{"a": 1.0}, *({"a": 1.0, **{f"key {i}": 1.0 for i in range(1000)}} for _ in range(12))]
+    samples = [{f"key {i}": 1.0 for i in range(1001)}, {"a": 1.0}]
     with pytest.raises(ValueError, match="negatives: expected True for more than 1000 features, got False for 1001"):
-        model.predict_learn_many(samples, ["x"] * 13)
+        model.predict_learn_many(samples, ["x"] * 2)
     assert (model._stream.learner, model._stream.schema.classes, model.known_names) == (None, {}, {})
+
+
+@pytest.mark.parametrize("late", [4, 5])
+def test_words_that_would_be_too_many_features_stay_words(late, monkeypatch):
+    river = pytest.importorskip("gln.river")
+    monkeypatch.setattr("gln.engine.streaming.schema.MOST_FEATURES", 5)
+    model = river.GLNClassifier(layer_sizes=(4, 2), negatives=False, seed=0)
+    samples = [{"a": 1.0}, *({"a": 1.0, **{f"key {i}": 1.0 for i in range(late)}} for _ in range(30))]
+    model.predict_learn_many(samples, ["x", "y", "z"] * 10 + ["x"])
+    places, words = model._stream.schema.places, model._stream.schema.words
+    assert (len(places), len(words)) == ((5, 0) if late == 4 else (1, 5))
+    assert model.predict_proba_one(samples[-1]).keys() == {"x", "y", "z"}
 
 
 def test_a_class_of_samples_without_features_is_predicted_too():

@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("river")
 
 from gln.engine.networks.files import read
+from gln.engine.streaming.named_rows import NamedRows, NamedWords, always
 from gln.river import GLNClassifier, GLNRegressor
 
 MODELS: dict[str, tuple[type, dict[str, Any]]] = {
@@ -131,6 +132,108 @@ def test_rows_of_weight_0_are_as_if_they_were_not_there(kind, options, tmp_path)
     expected = saved(without, tmp_path)
     for model in models:
         assert saved(model, tmp_path) == expected
+
+
+# ---- Words -----------------------------------------------------------------------------------------------------------
+
+Samples = list[dict[Any, Any]]
+
+
+def bags(count: int, seed: int) -> tuple[Samples, list[str | None], Any]:
+    """Samples in which keys come in any order, and their labels and weights: a number, categories of few and many
+    levels, words that are numbers or texts, some of which become features at a check, and a late sensor and class."""
+    rng, samples = np.random.default_rng(seed), []
+    odds = 1 / np.arange(1, 31)
+    for i in range(count):
+        x: list[tuple[str, Any]] = [("number", float(rng.normal())), ("id", f"u{int(rng.exponential(i / 4 + 1))}")]
+        x += [
+            (f"w{n}", float(rng.integers(1, 3))) for n in rng.choice(30, rng.integers(0, 5), False, odds / odds.sum())
+        ]
+        if rng.random() < 0.9:
+            x.append(("colour", str(rng.choice(["red", "green", "blue"]))))
+        if rng.random() < 0.15:
+            x.append(("tag", f"t{rng.integers(4)}"))
+        if i > 15 and rng.random() < 0.7:
+            x.append(("often", f"o{rng.integers(3)}"))
+        if i > 60 and rng.random() < 0.8:
+            x.append(("late", float(rng.normal())))
+        samples.append({x[place][0]: x[place][1] for place in rng.permutation(len(x))})
+    unknown, is_late = rng.random(count) < 0.05, rng.random(count) < (np.arange(count) > 60) / 5
+    labels = [None if unknown[i] else "c" if is_late[i] else "ab"[x["number"] > 0] for i, x in enumerate(samples)]
+    return samples, labels, rng.choice([1.0, 1.0, 1.0, 2.0, 0.5, 0.0], count)
+
+
+def as_rows(samples: Samples) -> NamedRows:
+    """What all numbers beside "number" are as words."""
+    is_word = [[(name, v) for name, v in x.items() if name != "number" and isinstance(v, float)] for x in samples]
+    names = sorted({name for words in is_word for name, _ in words})
+    others = [{name: v for name, v in x.items() if name not in names} for x in samples]
+    starts = np.cumsum([0, *map(len, is_word)])
+    places = np.array([names.index(name) for words in is_word for name, _ in words], int)
+    values = np.array([value for words in is_word for _, value in words], float)
+    return NamedRows(pd.DataFrame(others), NamedWords(starts, places, names, values))
+
+
+GROUPED: dict[str, tuple[type, dict[str, Any]]] = {
+    "classes": (GLNClassifier, {}),
+    "memory": (GLNClassifier, {"memory": True}),
+    "densities": (GLNClassifier, {"negatives": False}),
+    "numbers": (GLNRegressor, {"quantiles": (0.1, 0.9)}),
+}
+
+
+@pytest.mark.parametrize(("kind", "seed"), [("classes", 11), ("memory", 12), ("densities", 11), ("numbers", 12)])
+def test_samples_with_words_are_learned_the_same_however_they_are_grouped(kind, seed, tmp_path):
+    made, options = GROUPED[kind]
+    samples, labels, w = bags(160, seed)
+    y: list[Any] = labels if made is GLNClassifier else [x["number"] + len(x) for x in samples]
+    alone, grouped, by_frames = (made(layer_sizes=(4, 2), seed=seed, **options) for _ in range(3))
+    expected, found, rng, start = [], [], np.random.default_rng(seed), 0
+    for x, target, weight in zip(samples, y, w.tolist(), strict=True):
+        expected.append(alone.predict_proba_one(x) if made is GLNClassifier else {"mean": alone.predict_one(x)})
+        if weight and target is not None:
+            alone.learn_one(x, target, weight)
+    while start < len(samples):
+        part = slice(start, start + int(rng.choice([1, 7, 40, 150])))
+        form: Any = rng.choice(np.array([list, pd.DataFrame, as_rows], object))
+        found.append(grouped.predict_learn_many(form(samples[part]), y[part], w[part]))
+        known = [place for place in range(*part.indices(len(samples))) if y[place] is not None]
+        if known:
+            rows = pd.DataFrame([samples[place] for place in known])
+            by_frames.learn_many(rows, pd.Series([y[place] for place in known]), w[known])
+        start = part.stop
+    wanted = pd.DataFrame(expected).fillna(0.0)
+    predicted = pd.concat(found).fillna(0.0)[wanted.columns]
+    np.testing.assert_array_equal(predicted.to_numpy(), wanted.to_numpy())
+    assert {"late", "often"} <= alone._stream.schema.places.keys()
+    assert {"tag", "w29"} <= alone._stream.schema.words.keys()
+    for model in (grouped, by_frames):
+        assert saved(model, tmp_path) == saved(alone, tmp_path)
+    without = {name: value for name, value in samples[-1].items() if name not in ("id", "tag")}
+    assert alone.predict_one(without | {"id": "unknown", "tag": "unknown"}) == alone.predict_one(without)
+
+
+def test_absent_numbers_of_sparse_formats_are_0(tmp_path):
+    samples, labels, w = bags(120, 13)
+    names = {name for x in samples for name, value in x.items() if isinstance(value, float)}
+    known, filled, alone = (GLNClassifier(layer_sizes=(4, 2), seed=0) for _ in range(3))
+    for model in (known, filled, alone):
+        model.learn_one({"number": 1.0, "w0": 1.0, "w1": 1.0}, "a")
+    filled_in = [dict.fromkeys(names & {"number", "w0", "w1"}, 0.0) | x for x in samples]
+    rows = as_rows(samples)
+    sparse = NamedRows(rows.frame, rows.words, is_zero=always)
+    expected = filled.predict_learn_many(filled_in[:9], labels[:9], w[:9])  # until a word may become a feature
+    found = known.predict_learn_many(sparse.of(slice(0, 9)), labels[:9], w[:9])
+    np.testing.assert_array_equal(found.to_numpy(), expected.to_numpy())
+    assert saved(known, tmp_path) == saved(filled, tmp_path)
+    known.predict_learn_many(sparse.of(slice(9, 120)), labels[9:], w[9:])
+    for i in range(120):
+        alone.predict_learn_many(sparse.of(slice(i, i + 1)), labels[i : i + 1], w[i : i + 1])
+    assert "often" in known._stream.schema.places
+    assert saved(known, tmp_path) == saved(alone, tmp_path)
+
+
+# ---- Errors ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

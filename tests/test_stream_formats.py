@@ -27,12 +27,22 @@ from gln.stream.vw import example_of
 
 pytest.importorskip("river")
 
+from gln.river import GLNClassifier
+
 
 def samples_of(chunk: Chunk) -> Iterator[tuple[int, dict[str, Any], Any]]:
-    """Line, features and target of each sample; a missing value is None."""
-    rows: Any = chunk.rows.to_dict("records") if isinstance(chunk.rows, pd.DataFrame) else chunk.rows
+    """Line, features and words, and target of each sample; missing values are left out."""
+    rows: list[dict[Any, Any]] = chunk.rows.frame.astype(object).to_dict("records")
+    if (words := chunk.rows.words) is not None:
+        for sample, place, value in zip(words.samples, words.places, words.values, strict=True):
+            assert words.names[place] not in rows[sample]
+            rows[sample][words.names[place]] = value
     for line, x, target in zip(chunk.lines, rows, chunk.targets, strict=True):
-        yield line, {str(name): None if value != value else value for name, value in x.items()}, target
+        yield line, known(x), target
+
+
+def known(x: dict[Any, Any]) -> dict[str, Any]:
+    return {name: value for name, value in x.items() if value is not None and value == value}
 
 
 def all_of(text: str | bytes, form: str, **options: Any) -> list[tuple[int, dict[str, Any], Any]]:
@@ -72,7 +82,8 @@ def slowly(text: str, delimiter: str = ",") -> list[tuple[int, dict[str, Any], A
     for row in reader:
         x: dict[str, Any] = {name: None if row[name] in ("", "NA", "nan") else row[name] for name in HEADER}
         x |= {name: value if value is None else float(value) for name, value in x.items() if name in ("a", "b")}
-        found.append((line, x, int(x.pop("y"))))
+        target = int(x.pop("y"))
+        found.append((line, known(x), target))
         line = reader.line_num + 1
     return found
 
@@ -88,8 +99,9 @@ def test_tables_are_read_as_by_the_standard_library(form, delimiter, end):
     assert all_of(text.removesuffix(end), form, target="y") == expected
     chunks = list(read(io.BytesIO(text.encode()), form, target="y"))
     assert [len(chunk.lines) for chunk in chunks] == [1000, 1000, 500]
-    frame: Any = chunks[0].rows
-    assert {name: dtype.kind for name, dtype in frame.dtypes.items()} == {"a": "f", "b": "f", "text": "O", "c": "O"}
+    assert {str(name): dtype.kind for name, dtype in chunks[0].rows.frame.dtypes.items()} == dict(
+        zip(["a", "b", "text", "c"], "ffOO", strict=True)
+    )
 
 
 def test_files_are_opened_by_their_names(tmp_path):
@@ -122,8 +134,8 @@ def test_the_first_line_tells_the_format():
 def test_types_of_columns_come_from_the_first_rows_that_have_values():
     text = "n,code,late,mixed,y\n1,007,,1,0\n2,8,NA,x,1.5\n3,9,?,2,NA\n4,10,5,3,-2\n"
     rows = [x for _, x, _ in all_of(text, "csv", target="y")]
-    assert rows[0] == {"n": 1.0, "code": 7.0, "late": None, "mixed": "1"}
-    assert [x["late"] for x in rows] == [None, None, None, 5.0]
+    assert rows[0] == {"n": 1.0, "code": 7.0, "mixed": "1"}
+    assert [x.get("late") for x in rows] == [None, None, None, 5.0]
     assert [target for _, _, target in all_of(text, "csv", target="y")] == [0, 1.5, None, -2]  # None is predicted only
     options: dict[str, Any] = {"strings": ["code", "y"], "numbers": ["n"], "ignore": ["mixed", "late"]}
     found = all_of(text, "csv", target="y", **options)
@@ -160,7 +172,10 @@ def test_options_are_checked():
         ("xml", {}, "format: expected one of csv, tsv, jsonl, vw, libsvm, parquet, arrow, got 'xml'"),
         ("csv", {"strings": ["a"], "numbers": ["a"]}, "strings, numbers: expected different names, got 'a' in both"),
         ("csv", {"target": "a", "ignore": ["a"]}, "ignore: expected other names than the target's, got 'a'"),
-        ("vw", {"target": "a"}, "target: expected none, as vw has labels and numbers only, got 'a'"),
+        ("vw", {"target": "a"}, "target: expected none, as vw has labels and marks numbers, got 'a'"),
+        ("vw", {"numbers": ["a"]}, "numbers: expected none, as vw has labels and marks numbers, got 'a'"),
+        ("csv", {"words": ["a"]}, "words: expected none, as csv has no words, got 'a'"),
+        ("jsonl", {"words": ["a"], "strings": ["a"]}, "strings, words: expected different names, got 'a' in both"),
         ("libsvm", {"strings": ["a"]}, "strings: expected none, as libsvm has labels and numbers only, got 'a'"),
     ]
     for form, options, message in cases:
@@ -174,7 +189,7 @@ def test_words_for_a_missing_value_are_read_as_by_pandas_and_said_where_they_may
     assert chunk.targets == ["low", None, None, None]
     of_pandas = pd.read_csv(io.StringIO(text))
     assert of_pandas["y"].isna().tolist() == [False, True, True, True]
-    assert pd.DataFrame(chunk.rows)["c"].isna().tolist() == of_pandas["c"].isna().tolist()
+    assert chunk.rows.frame["c"].isna().tolist() == of_pandas["c"].isna().tolist()
     note = "line 3: y: 'None' is read as a missing value, so the sample is only predicted"
     assert chunk.note == f"{note}\n    (--strings y reads it as a class)"
     # once, also if it is the first value of a pipe, and not where an empty field or a number says enough
@@ -185,7 +200,7 @@ def test_words_for_a_missing_value_are_read_as_by_pandas_and_said_where_they_may
     # a column that is said to be text has all texts
     [chunk] = read(io.BytesIO(text.encode()), "csv", target="y", strings=["c", "y"])
     assert (chunk.targets, chunk.note) == (["low", "None", None, "None"], "")
-    assert pd.DataFrame(chunk.rows)["c"].tolist() == ["NA", "None", "x", "y"]
+    assert chunk.rows.frame["c"].tolist() == ["NA", "None", "x", "y"]
     # as have JSON's strings
     assert all_of('{"y": "None"}\n{"y": null}\n', "jsonl", target="y") == [(1, {}, "None"), (2, {}, None)]
 
@@ -206,11 +221,11 @@ def test_a_wide_header_takes_seconds():
 def test_objects_are_flattened():
     x = {"a": 1, "b": "x", "c": True, "d": None, "e": {"f": 1.5, "g": {"h": "y"}}, "tags": ["new", "red", "new"]}
     text = json.dumps(x | {"at": [0.5, None, 2], "none": [], "y": "yes"}) + "\r\n \n" + json.dumps({"y": None, "a": 2})
-    first = {"a": 1, "b": "x", "c": True, "d": None, "e.f": 1.5, "e.g.h": "y", "tags=new": 2, "tags=red": 1}
-    first |= {"at.0": 0.5, "at.1": None, "at.2": 2}
+    first = {"a": 1, "b": "x", "c": True, "e.f": 1.5, "e.g.h": "y", "tags=new": 2, "tags=red": 1}
+    first |= {"at.0": 0.5, "at.2": 2}
     assert all_of(text, "jsonl", target="y") == [(1, first, "yes"), (3, {"a": 2}, None)]
     [(_, ignored, target), _] = all_of(text, "jsonl", target="e.f", ignore=["tags", "e.g.h", "at.1"])
-    assert set(ignored) == {"a", "b", "c", "d", "at.0", "at.2", "y"}
+    assert set(ignored) == {"a", "b", "c", "at.0", "at.2", "y"}
     assert target == 1.5
 
 
@@ -219,7 +234,7 @@ def test_nan_is_a_missing_value_and_infinity_a_bad_line():
     bad: list[BadLine] = []
     lines = "\n".join(map(json.dumps, values))
     found = all_of(lines, "jsonl", target="y", skip_bad=bad.append)
-    first, second = {"a": 1.5, "at.0": None, "at.1": 2}, {"a": None, "at.0": 0, "at.1": 1}
+    first, second = {"a": 1.5, "at.1": 2}, {"at.0": 0, "at.1": 1}
     assert found == all_of(lines.replace("NaN", "null"), "jsonl", target="y", skip_bad=bad.append)
     assert found == [(1, first, 1), (2, second, None)]
     assert [str(each) for each in bad] == 2 * ["line 3: expected a finite number, got Infinity"]
@@ -244,6 +259,11 @@ def test_objects_have_values_of_one_kind_by_name():
 # ---- Vowpal Wabbit ---------------------------------------------------------------------------------------------------
 
 
+def chunk_of(text: str, **options: Any) -> Chunk:
+    [chunk] = read(io.BytesIO(text.encode()), "vw", **options)
+    return chunk
+
+
 @pytest.mark.parametrize(
     ("line", "label", "importance", "tag", "features"),
     [
@@ -253,17 +273,94 @@ def test_objects_have_values_of_one_kind_by_name():
         ("3 'tag |a x", 3, 1.0, "tag", {"a^x": 1.0}),
         ("| x:2 7:3  x", None, 1.0, None, {"x": 3.0, "7": 3.0}),
         ("1|a x", None, 1.0, "1", {"a^x": 1.0}),  # a tag, since it touches the |
-        ("2 |a x:0 y:1e-3\tz|b c:red \r", 2, 1.0, None, {"a^y": 1e-3, "a^z": 1.0, "b^c^red": 1.0}),
+        ("2 |a x:0 y:1e-3\tz|b c:red \r", 2, 1.0, None, {"a^y": 1e-3, "a^z": 1.0, "b^c": "red"}),
         ("1 0 | ", 1, 0.0, None, {}),
     ],
 )
 def test_examples_of_vowpal_wabbit(line, label, importance, tag, features):
-    assert example_of(line) == (label, importance, tag, features)
+    assert example_of(line).start == (label, importance, tag)
     text = line + "\n\n1 |a x\n"
-    [chunk] = read(io.BytesIO(text.encode()), "vw")
+    chunk = chunk_of(text)
     assert (chunk.targets, chunk.weights, chunk.tags, chunk.lines) == ([label, 1], [importance, 1], [tag, None], [1, 3])
+    options: dict[str, Any] = {"words": ["a", "b", ""], "strings": ["b^c"]}
+    assert next(iter(samples_of(chunk_of(text, **options))))[1] == features
     ignored = {name: value for name, value in features.items() if not name.startswith("a^") and name != "x"}
-    assert example_of(line, ignore=["a", "x"]).features == ignored
+    assert next(iter(samples_of(chunk_of(text, ignore=["a", "x"], **options))))[1] == ignored
+
+
+# Lines of Vowpal Wabbit's text, as many objects in JSON, and what to tell the user.
+NAMES = {
+    "vw": ["1 |user u1 |tags new |b color:red x:2", "0 |user u2 |tags red new red |b color:blue | word"],
+    "jsonl": ['{"user": ["u1"], "tags": ["new"], "b": []}', '{"user": ["u2"], "tags": ["red", "new", "red"]}'],
+}
+
+
+def features_in(text: str, form: str, **options: Any) -> tuple[list[dict[str, Any]], str]:
+    """Features of samples, and what is told."""
+    chunks = list(read(io.BytesIO(text.encode()), form, **options))
+    told = "".join(chunk.note.partition("\n")[0] for chunk in chunks)
+    return [x for chunk in chunks for _, x, _ in samples_of(chunk)], told
+
+
+def test_namespaces_and_lists_with_one_name_are_categories():
+    found, told = features_in("\n".join(NAMES["vw"]), "vw")
+    assert found[0] == {"user": "u1", "tags^new": 1.0, "b^color": "red", "b^x": 2.0}
+    assert found[1] == {"user": "u2", "tags^red": 2.0, "tags^new": 1.0, "b^color": "blue", "word": 1.0}
+    assert told == "categories: user, b^color; words: tags, those without a namespace"
+    found, told = features_in("\n".join(NAMES["jsonl"]), "jsonl")
+    assert found == [{"user": "u1", "tags=new": 1.0}, {"user": "u2", "tags=red": 2.0, "tags=new": 1.0}]
+    assert told == "categories: user, b; words: tags"
+
+
+@pytest.mark.parametrize(("form", "mark"), [("vw", "^"), ("jsonl", "=")])
+def test_options_and_known_names_decide_which_are_categories(form, mark):
+    text = "\n".join(NAMES[form])
+    words = [f"user{mark}u1", f"tags{mark}new", f"tags{mark}red"]
+    for options in ({"words": ["user"]}, {"known": {f"user{mark}u7": False}}):
+        found, told = features_in(text, form, **options)
+        assert found[0][words[0]] == 1.0
+        assert "user" not in found[0].keys() | {*told.replace(",", "").split()}
+    # An asked category has one name, and of one that a model knows, others are words.
+    found, told = features_in(text, form, known={"tags": True, "user": True})
+    assert (found[0]["tags"], found[1]["tags"]) == ("new", "red")
+    assert {name: value for name, value in found[1].items() if name in words} == dict.fromkeys(words[1:], 1.0)
+    assert not {"tags", "user"} & {*told.replace(",", " ").split()}
+    with pytest.raises(BadLine, match="line 2: tags: expected one name, got 'red' and 'new'"):
+        features_in(text, form, strings=["tags"])
+    bad: list[BadLine] = []
+    found, _ = features_in(text, form, strings=["tags"], skip_bad=bad.append)
+    assert ([each.line for each in bad], found[0]["tags"], len(found)) == ([2], "new", 1)
+
+
+@pytest.mark.parametrize(("form", "mark"), [("vw", "^"), ("jsonl", "=")])
+def test_the_first_chunk_with_a_namespace_decides_and_later_names_are_words(form, mark):
+    found, told = features_in("\n".join(NAMES[form]), form, chunk=1)
+    assert (found[0]["tags"], found[1]["tags"]) == ("new", "red")
+    assert (found[1][f"tags{mark}new"], found[1][f"tags{mark}red"]) == (1.0, 1.0)
+    assert told.startswith("categories: user, tags, b")
+    assert told.endswith("words: those without a namespace" if form == "vw" else "b")
+    # A model that knows the category b^color knows nothing of others in b.
+    text = "1 |b x\n1 |b color:red y\n"
+    assert features_in(text, "vw")[0] == features_in(text, "vw", known={"b^color": True})[0]
+
+
+def test_a_run_tells_which_names_are_categories_and_a_loaded_model_keeps_to_them(tmp_path, capsys):
+    lines = [f"{i % 2} |user u{i % 7} |tags t{i % 3} t{i % 5}\n" for i in range(40)]
+    predictions("vw", "".join(lines), tmp_path, "--save", str(tmp_path / "m.gln"))
+    assert (
+        "gln-stream: categories: user; words: tags\n    (--words and --strings name others)" in capsys.readouterr().err
+    )
+    predictions(
+        "vw", "1 |user u1 u2 |tags t1\n", tmp_path, "--load", str(tmp_path / "m.gln"), "--save", str(tmp_path / "n.gln")
+    )
+    assert "categories" not in capsys.readouterr().err
+    names = GLNClassifier.load(tmp_path / "n.gln").known_names
+    assert (names["user"], names["user^u2"], names["tags^t1"]) == (True, False, False)
+    (tmp_path / "s.vw").write_text("1 |user u1 u2\n")
+    assert main([str(tmp_path / "s.vw"), "--strings", "user"]) == 2
+    assert "line 1: user: expected one name, got 'u1' and 'u2'" in capsys.readouterr().err
+    assert main([str(tmp_path / "s.vw"), "--words", "user", "--save", str(tmp_path / "w.gln")]) == 0
+    assert GLNClassifier.load(tmp_path / "w.gln").known_names == {"user^u1": False, "user^u2": False}
 
 
 def test_vowpal_wabbit_reads_the_same():
@@ -286,11 +383,18 @@ def test_vowpal_wabbit_reads_the_same():
         summed: dict[int, float] = {}
         for key, value in theirs.iter_features():
             summed[key] = summed.get(key, 0.0) + value
-        ours = {hashed(name): value for name, value in example.features.items()}
+        ours = {hashed(name): value for name, value in example.sample.values.items()}
+        for space, names in example.sample.names.items():
+            for name in names:
+                key = hashed(f"{space}^{name}" if space else name)
+                ours[key] = ours.get(key, 0.0) + 1
         assert ours == pytest.approx(summed, rel=1e-6, abs=1e-9), line
         label = theirs.get_simplelabel_label()
-        assert example.label == (None if label > 1e38 else label), line
-        assert (example.importance, example.tag or "") == (theirs.get_simplelabel_weight(), theirs.get_tag()), line
+        assert example.start.label == (None if label > 1e38 else label), line
+        assert (example.start.importance, example.start.tag or "") == (
+            theirs.get_simplelabel_weight(),
+            theirs.get_tag(),
+        ), line
 
 
 # ---- libsvm ----------------------------------------------------------------------------------------------------------
@@ -352,6 +456,65 @@ def test_all_formats_predict_the_same(features, options, tmp_path):
     assert of_csv.count("\n") == 151
     for form in ("jsonl", "vw", "libsvm"):
         assert predictions(form, as_form(form, values, labels), tmp_path, *options) == of_csv
+
+
+def named_samples(count: int, seed: int, has_tags: bool) -> tuple[list[dict[str, Any]], list[int]]:
+    """Numbers, of which some are 0, categories of few and many levels, of which one is late, and lists of words."""
+    rng, samples = np.random.default_rng(seed), []
+    for i in range(count):
+        x: dict[str, Any] = {"a": round(float(rng.normal()), 3), "b": float(rng.integers(-2, 3)) if i else 1.0}
+        x |= {"user": f"u{rng.integers(1 + i // 3)}", "colour": ["red", "green", "7"][rng.integers(3)]}
+        x = {name: value for name, value in x.items() if rng.random() < 0.9 or name in ("a", "b")}
+        if i > 140 and rng.random() < 0.8:
+            x["late"] = f"l{rng.integers(4)}"
+        if has_tags:
+            x["tags"] = [f"t{n}" for n in rng.integers(0, 30, rng.integers(0, 4)) ** 2 // 30]
+        samples.append(x)
+    levels = [hash_of(x.get("user", "")) + hash_of(x.get("colour", "")) for x in samples]
+    return samples, [int(x["a"] + level % 3 > 1) for x, level in zip(samples, levels, strict=True)]
+
+
+def hash_of(text: str) -> int:
+    return sum(text.encode())
+
+
+def named_text(form: str, samples: list[dict[str, Any]], labels: list[int]) -> str:
+    if form == "csv":
+        names = ["late", "user", "b", "a", "colour"]
+        rows = [[str(x.get(name, "")) for name in names] for x in samples]
+        return csv_text([[*names, "y"], *([*row, str(y)] for row, y in zip(rows, labels, strict=True))])
+    if form == "jsonl":
+        return "".join(json.dumps(x | {"y": y}) + "\n" for x, y in zip(samples, labels, strict=True))
+    lines = []
+    for x, y in zip(samples, labels, strict=True):
+        numbers = " ".join(f"{name}:{x[name]}" for name in ("b", "a"))
+        categories = "".join(f"|{name} {x[name]} " for name in ("colour", "late", "user") if name in x)
+        lines.append(f"{2 * y - 1} | {numbers} {categories}|tags {' '.join(x.get('tags', ()))}\n")
+    return "".join(lines)
+
+
+def saved_arrays(form: str, text: str, folder: Path, *options: str) -> tuple[dict[str, np.ndarray], str]:
+    """What the command learned of a file, and what it predicted."""
+    predicted = predictions(form, text, folder, *options, "--save", str(folder / f"{form}.gln"))
+    return read_file(folder / f"{form}.gln")[1], predicted.replace("\n-1,", "\n0,")
+
+
+@pytest.mark.parametrize(
+    ("has_tags", "options"), [(False, []), (False, ["--memory"]), (True, []), (True, ["--memory"])]
+)
+def test_all_formats_give_the_same_model_of_names(has_tags, options, tmp_path):
+    samples, labels = named_samples(1150, 31, has_tags)
+    arrays, predicted = saved_arrays("vw", named_text("vw", samples, labels), tmp_path, *options)
+    model = GLNClassifier.load(tmp_path / "vw.gln")
+    assert {name for name, is_text in model.known_names.items() if is_text} == {"user", "colour", "late"}
+    assert model._stream.schema.places.keys() >= {"user", "colour", "late"}
+    assert {"tags^t1", "tags^t28"} <= model.known_names.keys() or not has_tags
+    for form in ("jsonl",) if has_tags else ("csv", "jsonl"):
+        found, of_form = saved_arrays(form, named_text(form, samples, labels), tmp_path, *options)
+        assert of_form == predicted
+        assert found.keys() == arrays.keys()
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(found[name], array, err_msg=name)
 
 
 @pytest.mark.parametrize("form", ["vw", "libsvm"])

@@ -20,6 +20,7 @@ if not os.environ.get("GLN_REQUIRE_BACKENDS"):
 from river import feature_extraction
 
 from gln.bandits import GLNBandit
+from gln.engine.preprocessing.category_codes import shared_number
 from gln.engine.streaming.schema import AT_ONCE, CONSTANT, ENOUGH, StreamSchema
 from gln.river import GLNClassifier, GLNNovelty, GLNRegressor
 
@@ -79,15 +80,157 @@ def test_a_key_that_most_samples_lack_is_a_word():
     assert {network.context_size for network in learner.networks} == {learner.featurizer.size}
 
 
-def test_a_late_sensor_becomes_a_feature_with_its_tenth_sample():
-    model = learned([({"a": float(i)}, i % 2) for i in range(50)], GLNRegressor(**SMALL))
-    for i in range(30):
-        if i < ENOUGH - 1:
-            assert "late" not in model._stream.schema.places
-        model.learn_one({"a": float(i), "late": 3.0} if i < ENOUGH or i % 2 else {"a": 1.0}, i % 2)
-        assert ("late" in model._stream.schema.places) == (i >= ENOUGH - 1)
+def test_a_late_sensor_becomes_a_feature_at_a_check():
+    model = learned([({"a": float(i)}, i % 2) for i in range(55)], GLNRegressor(**SMALL))
+    for i in range(55, 80):
+        assert ("late" in model._stream.schema.places) == (i > 70)
+        model.learn_one({"a": float(i), "late": 3.0} if i % 3 else {"a": 1.0}, i % 2)
     assert "late" not in model._stream.schema.words
     assert model._stream.learner.featurizer.size == 2
+
+
+def checked(samples: int) -> bool:
+    """Whether words may become features after so many samples."""
+    return samples in {*range(10, 100, 10), *range(100, 1000, 100), *range(1000, 10_000, 1000)}
+
+
+def test_words_become_features_at_checks_if_enough_samples_had_them(monkeypatch):
+    """Against a list of all samples."""
+    monkeypatch.setattr("gln.engine.streaming.schema.MOST_FEATURES", 30)
+    rng, schema, seen = np.random.default_rng(21), StreamSchema(), list[set[str]]()
+    features, checks = {"a"}, 0
+    first, odds = (
+        rng.choice([1, 5, 13, 60, 95, 150, 400, 990, 1500], 60),
+        rng.choice([0.03, 0.06, 0.3, 0.5, 0.6, 1], 60),
+    )
+    for i in range(2105):
+        names = {"a", *(f"w{n}" for n in np.flatnonzero((first <= i) & (rng.random(60) < odds)))}
+        if i == 0:
+            names = {"a"}
+        if checked(i):
+            indices = {name: [k for k in range(i) if name in seen[k]] for name in set().union(*seen) - features}
+            found = {
+                name
+                for name, has in indices.items()
+                if len(has) >= 10 and len(has) >= (i - has[0]) / 2 and len(has) >= i / 20
+            }
+            checks += bool(found)
+            features |= found if len(features | found) <= 30 else set()
+        values: dict[Any, Any] = {name: "text" if name in ("w7", "w8") else 1.0 for name in names}
+        schema.commit(schema.propose(values | {"none": math.nan}))
+        seen.append(names)
+        assert schema.places.keys() == features, i
+        assert schema.words.keys() == set().union(*seen) - features
+    assert checks > 7
+    assert 10 < len(features) <= 30
+
+
+@pytest.mark.parametrize(("count", "is_feature"), [(9, False), (10, True)])
+def test_ten_samples_are_enough(count, is_feature):
+    """As many as half of the last twenty, and one in twenty of two hundred."""
+    schema = StreamSchema()
+    for i in range(201):
+        schema.commit(schema.propose({"a": 1.0, **({"b": 1.0} if 180 <= i < 180 + count else {})}))
+    assert ("b" in schema.places) == is_feature
+
+
+def test_tags_of_sessions_stay_words_and_networks_do_not_grow():
+    """Each user has fifteen samples, while seven others have theirs, and then no more."""
+    rng, samples, odds = np.random.default_rng(22), list[dict[str, Any]](), np.array([0.2, 0.8])
+    users = np.concatenate([rng.permutation(np.repeat(np.arange(8 * k, 8 * k + 8), 15)) for k in range(11)])
+    for user in users.tolist():
+        samples.append(dict.fromkeys([f"user u{user}", f"item i{rng.integers(50)}", f"kind k{rng.integers(2)}"], 1.0))
+    labels = [bool(rng.random() < odds[int("kind k1" in x)]) for x in samples]
+    model, sizes = GLNClassifier(**SMALL), []
+    for start in range(0, len(samples), 120):
+        part = slice(start, start + 120)
+        model.predict_learn_many(samples[part], labels[part])
+        sizes.append(model._stream.learner.networks[0].context_size)
+    assert {"kind k0", "kind k1"} <= model._stream.schema.places.keys()
+    assert len(model._stream.schema.places) < 10
+    assert len(model._stream.schema.words) > 88
+    assert sizes[-1] == sizes[2] < 10
+
+
+# ---- Bounds ----------------------------------------------------------------------------------------------------------
+
+
+def endless_names(count: int, seed: int) -> Stream:
+    """A category and a word of which most samples bring new ones, and a category and a number that few samples have."""
+    rng, samples = np.random.default_rng(seed), []
+    for i in range(count):
+        x: dict[str, Any] = {"id": f"u{rng.integers(i + 1)}", f"word {rng.integers(2 * i + 2)}": 1.0, "of all": 2.0}
+        x |= {f"word {n}": 1.0 for n in rng.integers(0, 9, 2)}
+        if i % 7 == 0:
+            x |= {"rare": f"r{rng.integers(i + 1)}"}
+        if i % 5 == 0 and not 30 < i < 100:  # the limit is reached by one word
+            x |= {f"name {n}": f"n{n}" for n in rng.integers(0, i + 2, 2)}
+        samples.append((x, bool(rng.random() < 0.5)))
+    return samples
+
+
+@pytest.fixture
+def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("preprocessing.category_codes", "streaming.schema"):
+        monkeypatch.setattr(f"gln.engine.{module}.MOST_LEVELS", 40)
+    monkeypatch.setattr("gln.engine.streaming.schema.MOST_WORDS", 60)
+
+
+@pytest.mark.usefixtures("small_limits")
+@pytest.mark.parametrize(
+    ("kind", "options"), [(GLNClassifier, {}), (GLNClassifier, {"memory": True}), (GLNRegressor, {})]
+)
+def test_beyond_the_limits_nothing_grows_and_samples_may_still_be_grouped(kind, options):
+    samples, rng = endless_names(700, 23), np.random.default_rng(24)
+    one, many = (kind(**SMALL, **options) for _ in range(2))
+    for start in (0, 350):
+        half, first = samples[start : start + 350], 0
+        expected = []
+        for x, y in half:
+            expected.append(one.predict_proba_one(x).get(True, 0.0) if kind is GLNClassifier else one.predict_one(x))
+            one.learn_one(x, y)
+        found = list[float]()
+        while first < 350:
+            part = slice(first, first + int(rng.integers(1, 120)))
+            rows: Any = [x for x, _ in half[part]]
+            rows = pd.DataFrame(rows) if rng.random() < 0.5 else rows
+            predicted = many.predict_learn_many(rows, [y for _, y in half[part]])
+            found += predicted[True if kind is GLNClassifier else "mean"].tolist()
+            first = part.stop
+        assert found == expected
+        schema = one._stream.schema
+        assert (len(schema.levels["id"]), len(schema.levels["rare"]), len(schema.words)) == (40, 40, 60)
+        assert schema.levels.keys() < schema.places.keys() | schema.words.keys()
+        assert sum(map(len, schema.levels.values())) < 100
+        assert schema.occurrences.shape == (2, 64)
+        assert max(map(len, one._stream.learner.featurizer.encoding.counts.values())) <= 64
+    assert_same_state(
+        {**learner_state(many._stream.learner), **bases_of(many)},
+        {**learner_state(one._stream.learner), **bases_of(one)},
+    )
+
+
+@pytest.mark.usefixtures("small_limits")
+def test_models_that_forget_terms_are_the_same_however_samples_are_grouped(monkeypatch, tmp_path):
+    monkeypatch.setattr("gln.engine.base_models.hashed_linear.MOST_SLOTS", 256)
+    samples, sizes = endless_names(900, 25), []
+    one, many = (GLNClassifier(**SMALL) for _ in range(2))
+    for start in range(0, 900, 150):
+        part = samples[start : start + 150]
+        learned(part, one)
+        many.predict_learn_many([x for x, _ in part], [y for _, y in part])
+        many.save(tmp_path / "m")
+        sizes.append((tmp_path / "m").stat().st_size)
+    assert len(one._stream.learner.featurizer.base_models.linear.keys) == 256
+    assert sizes[-1] < 1.01 * sizes[2]  # some digits more
+    assert_same_state(
+        {**learner_state(many._stream.learner), **bases_of(many)},
+        {**learner_state(one._stream.learner), **bases_of(one)},
+    )
+
+
+def test_shared_numbers_are_the_same_in_all_processes():
+    assert [shared_number(name, 1 << 17) for name in ("u17", ("context", "a"), 3)] == [52831, 91468, 36507]
 
 
 @pytest.mark.parametrize("count", [AT_ONCE, AT_ONCE + 1])
@@ -228,9 +371,9 @@ def test_frames_with_keys_that_come_and_go_are_learned_row_by_row(parts, memory)
     )
     assert "sensor" in one._stream.schema.places
     assert one._stream.schema.words.keys() == many._stream.schema.words.keys()
-    np.testing.assert_allclose(probabilities(many, samples), probabilities(one, samples), atol=1e-6)
+    assert probabilities(many, samples) == probabilities(one, samples)
     of_frame = many.predict_proba_many(frame_of(samples)[0])[True]
-    np.testing.assert_allclose(of_frame, probabilities(many, samples), atol=1e-6)
+    assert of_frame.tolist() == probabilities(many, samples)
 
 
 def test_sparse_frames_of_a_bag_of_words():
@@ -247,9 +390,9 @@ def test_sparse_frames_of_a_bag_of_words():
     assert "the" in one._stream.schema.places
     samples = [(bag.transform_one(text), label) for text, label in zip(texts, y, strict=True)]
     expected = probabilities(one, samples)
-    np.testing.assert_allclose(probabilities(many, samples), expected, atol=1e-6)
+    assert probabilities(many, samples) == expected
     found = many.predict_proba_many(cast(pd.DataFrame, bag.transform_many(pd.Series(texts))))[True]
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert found.tolist() == expected
 
 
 def test_an_error_in_the_middle_of_a_frame_changes_nothing():

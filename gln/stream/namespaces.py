@@ -29,7 +29,8 @@ class Namespaces:
     def __init__(self, wanted: Wanted, separator: str) -> None:
         """The name of a word is that of its namespace, the separator, and its own."""
         self._separator, self._asked = separator, wanted.strings
-        of_words = {name.rpartition(separator)[0] for name in wanted.known if separator in name}
+        names = [name for name, is_text in wanted.known.items() if separator in name and not is_text]
+        of_words = {name.rpartition(separator)[0] for name in names}
         self._are_categories = dict.fromkeys(of_words, False) | dict(wanted.known)
         self._are_categories |= dict.fromkeys(wanted.words, False) | dict.fromkeys(wanted.strings, True)
 

@@ -140,7 +140,7 @@ class Table:
             return ()
         place = self._names.index(self._target)
         for (number, fields), target in zip(rows, columns[self._target], strict=True):
-            if target is None and fields[place]:
+            if (target is None or target != target) and fields[place]:
                 self._has_note = True
                 missing = f"line {number}: {self._target}: {fields[place]!r} is read as a missing value"
                 advice = f"(--strings {self._target} reads it as a class)"

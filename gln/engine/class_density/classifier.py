@@ -184,7 +184,8 @@ class ClassDensityClassifier:
 
     def state(self) -> dict[str, Any]:
         """FIELDS, as numbers, arrays, networks, and lists and mappings of these."""
-        return {"networks": self.networks, "size": self.size, "classes": [vars(density) for density in self.classes]}
+        classes = [{**vars(density), "levels": dict(sorted(density.levels.items()))} for density in self.classes]
+        return {"networks": self.networks, "size": self.size, "classes": classes}
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any], learning_rate: Rate | None) -> ClassDensityClassifier:

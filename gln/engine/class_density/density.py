@@ -398,7 +398,7 @@ class PooledDensities:
 def split(features: np.ndarray, categorical: Collection[int]) -> tuple[np.ndarray, dict[int, np.ndarray]]:
     """Samples' numbers (D, B), NaN for categories, and by feature the codes of these (B,)."""
     numbers = np.array(features, np.float64)
-    codes = {feature: numbers[feature].copy() for feature in categorical}
+    codes = {feature: numbers[feature].copy() for feature in sorted(categorical)}  # sums depend on the order
     numbers[list(codes)] = np.nan
     return numbers, codes
 

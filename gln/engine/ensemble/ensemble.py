@@ -49,13 +49,13 @@ class Role(NamedTuple):
 
     name: str
     blocks: tuple[str, ...] = ()
-    is_fast: bool = False  # learns streams at a higher rate
+    pace: str = "slow"  # its rates on streams, in `DefaultRates`
     sees_memory: bool = False  # also sees the previous label
 
 
-COLUMNS, FAST, MEMORY = Role("columns"), Role("fast", is_fast=True), Role("memory", sees_memory=True)
+COLUMNS, FAST, MEMORY = Role("columns"), Role("fast", pace="fast"), Role("memory", sees_memory=True)
 EXPANDED = Role("expanded", ("expansions", "bin_means"))  # of tables
-SLOW, SHALLOW = Role("slow", ("bin_means",)), Role("shallow", ("linear", "bin_means"))  # of streams
+SLOW, SHALLOW = Role("slow", ("bin_means",)), Role("shallow", ("linear", "bin_means"), "shallow")  # of streams
 ROLES = {role.name: role for role in (COLUMNS, EXPANDED, SLOW, FAST, SHALLOW, MEMORY)}
 
 
@@ -142,7 +142,7 @@ class Ensemble:
     @functools.cached_property
     def limits_of_rates(self) -> list[tuple[float, float]]:
         """The default rate of each network at first and at last."""
-        return [stream_rate_limits(member.network, member.role.is_fast) for member in self.members]
+        return [stream_rate_limits(member.network, member.role.pace) for member in self.members]
 
     def rates(self, count: int) -> np.ndarray:
         """The default rates of streams for the next `count` samples, (M, count)."""

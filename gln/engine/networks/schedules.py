@@ -11,15 +11,19 @@ import numpy as np
 class DefaultRates(NamedTuple):
     """The learning rates of a loss, for standardised inputs."""
 
-    stream_floors: tuple[float, float]  # the lowest on streams, of the slow network and of the fast one
+    slow: float  # the lowest rates on streams, by the pace of a network
+    fast: float
+    shallow: float
     table: tuple[float, float]  # the first and the last in passes over a table
 
 
+# On 22 streams of classes, .15 for shallow networks has a log-loss lower by .001 in the mean than .5, and frozen models
+# are better calibrated; errors of numbers are lowest for equal rates.
 RATES = {
-    "log_loss": DefaultRates(stream_floors=(0.5, 3.0), table=(3.0, 0.01)),
-    "squared_error": DefaultRates(stream_floors=(0.1, 0.5), table=(0.5, 0.01)),
-    "quantile": DefaultRates(stream_floors=(0.05, 0.25), table=(1.5, 0.01)),
-    "variance": DefaultRates(stream_floors=(0.1, 0.5), table=(0.5, 0.01)),
+    "log_loss": DefaultRates(slow=0.5, fast=3.0, shallow=0.15, table=(3.0, 0.01)),
+    "squared_error": DefaultRates(slow=0.1, fast=0.5, shallow=0.1, table=(0.5, 0.01)),
+    "quantile": DefaultRates(slow=0.05, fast=0.25, shallow=0.05, table=(1.5, 0.01)),
+    "variance": DefaultRates(slow=0.1, fast=0.5, shallow=0.1, table=(0.5, 0.01)),
 }
 
 
@@ -39,11 +43,13 @@ def stream_rate(t: Any, first: float = 5.0, least: float = 0.5) -> Any:
     return np.maximum(first / np.sqrt(1.0 + t / 300.0), least)
 
 
-def stream_rate_limits(network: Any, fast: bool) -> tuple[float, float]:
-    """The rates at which `stream_rate` begins and ends for a network."""
+def stream_rate_limits(network: Any, pace: str) -> tuple[float, float]:
+    """The rates at which `stream_rate` begins and ends for a network; `pace` is "slow", "fast" or "shallow"."""
+    rates = RATES[network.config.loss]
     # Half of the networks' default, which gives the slow one of two networks a lower log-loss on most streams.
     first = network.config.record.first_rate or min(10.0, math.sqrt(network.base_size + 1)) / 2
-    return first, RATES[network.config.loss].stream_floors[fast]
+    first *= rates.shallow / rates.slow if pace == "shallow" else 1.0
+    return first, getattr(rates, pace)
 
 
 def stream_rates(steps: list[int], limits: list[tuple[float, float]], count: int) -> np.ndarray:

@@ -34,8 +34,8 @@ ROUNDS = 10  # of outlier removal at most: large outliers hide smaller ones
 class Standardizer(WritableArrays):
     """Standardises the features of a stream by the mean and scale of the values seen so far.
 
-    A value x becomes (x - mean) / scale, where scale = std + floor * (max - min). Each sample is counted before it is
-    standardised, so nothing has to be known in advance; a feature that never varied becomes 0.
+    A value x becomes (x - mean) / scale, where scale = std + floor * (max - min), all of the samples before it. Only
+    the first ten samples are counted before they are standardised. A feature that never varied becomes 0.
 
     A value further than `limit` scales from the mean is clipped to that distance, both when counted and when
     standardised, so a bad value moves mean and scale no further than a good one could. NaN is a missing value: it

@@ -164,7 +164,6 @@ class StreamSchema:
             batch = SampleBatch(features_of(values, places), NO_WORDS)
         else:
             names = [name for name, value in values.items() if value == value and name not in places]
-            names.sort(key=lambda name: name not in self.levels)
             words = {name: number for name in names if (number := self._number(name)) >= 0}
             batch = self._batch(values, words, places, {})
         return self._with_previous(batch) if self.memory else batch
@@ -183,9 +182,9 @@ class StreamSchema:
             return self._change(batch, places, levels, {}, labels)
         known = [name for name, value in values.items() if value == value]
         places = self._places_with(known, at_once)
-        # Levels come before numbers, as in `propose_rows`.
-        known.sort(key=lambda name: not (name in self.levels or name in levels))
         words, new = self._numbers(name for name in known if name not in places)
+        for name in self._without_number(levels, places, new):
+            del levels[name], words[name]
         return self._change(self._batch(values, words, places, levels), places, levels, new, labels)
 
     def learn_levels(self, x: Mapping[Hashable, Any]) -> np.ndarray:  # -> (F, 1)
@@ -233,13 +232,14 @@ class StreamSchema:
         places: Mapping[Hashable, int],
         levels: Mapping[Hashable, Levels],
     ) -> SampleBatch:
-        """A sample of these values, of which some are those of words."""
-        amounts, codes = [values[name] for name in words], np.full(len(words), -1)
-        for i, name in enumerate(words if self.levels or levels else ()):
-            if name in self.levels or name in levels:
-                codes[i], amounts[i] = amounts[i], 1.0
-        numbers, starts = np.array(list(words.values()), np.int64), np.array([0, len(words)])
-        return SampleBatch(features_of(values, places), Words(starts, numbers, codes, np.array(amounts, np.float64)))
+        """A sample of these values, of which some are those of words, in the order of `_words_of`."""
+        found = sorted(
+            [(number, name in self.levels or name in levels, values[name]) for name, number in words.items()]
+        )
+        numbers = np.array([number for number, _, _ in found], np.int64)
+        codes = np.array([value if is_code else -1 for _, is_code, value in found], np.int64)
+        amounts = np.array([1.0 if is_code else value for _, is_code, value in found], np.float64)
+        return SampleBatch(features_of(values, places), Words(np.array([0, len(words)]), numbers, codes, amounts))
 
     # ---- Many samples ------------------------------------------------------------------------------------------------
 
@@ -273,10 +273,12 @@ class StreamSchema:
                 np.copyto(features[places[name]], values, where=values == values)
             elif len(samples := np.flatnonzero(values == values)):
                 found.append(_Words([name], np.zeros(len(samples), int), samples, values[samples], are_codes))
-        found.sort(key=lambda words: not words.are_codes)
         if rows.words is not None and len(rows.words.places):
             found.append(self._words_beside(rows, places, features))
         words, new = self._numbered(found, len(rows), levels is not None) if found else (no_words(len(rows)), {})
+        if levels:
+            for name in self._without_number(levels, places, new):
+                del levels[name]
         return SampleBatch(features, words), new
 
     def _column(
@@ -314,27 +316,33 @@ class StreamSchema:
         return _Words(words.names, words.places[others], samples[others], words.values[others], False)
 
     def _numbered(self, found: list[_Words], count: int, learns: bool) -> tuple[Words, dict[Hashable, int]]:
-        """Words in the order of their samples, with their numbers, and new ones if this `learns`; else unknown ones are
-        left out."""
+        """Words with their numbers, and new ones if this `learns`; else unknown ones are left out.
+
+        Words of a sample are in the order of their numbers, and new ones in that of their names: what is learned does
+        not depend on the order of columns, or on how many samples come together.
+        """
         names = [name for words in found for name in words.names]
         firsts = np.cumsum([0, *(len(words.names) for words in found)])
         places = np.concatenate([words.places + first for words, first in zip(found, firsts, strict=False)])
         samples, values = (np.concatenate([getattr(words, kind) for words in found]) for kind in ("samples", "values"))
         are_codes = np.concatenate([np.full(len(words.places), words.are_codes) for words in found])
-        order = samples.argsort(kind="stable")
-        places, samples, values, are_codes = places[order], samples[order], values[order], are_codes[order]
         numbers = np.array([self._number(name) for name in names])
+        is_unknown = numbers[places] < 0
         new: dict[Hashable, int] = {}
-        if learns:
-            unknown, first = np.unique(places[numbers[places] < 0], return_index=True)
-            for place in unknown[first.argsort()].tolist():
+        if learns and is_unknown.any():
+            firsts = np.full(len(names), count)
+            np.minimum.at(firsts, places[is_unknown], samples[is_unknown])
+            unknown = np.flatnonzero(firsts < count).tolist()
+            for place in sorted(unknown, key=lambda place: (firsts[place], *_order(names[place]))):
                 numbers[place] = self._new_number(names[place], new)
-        else:
-            known = numbers[places] >= 0
-            places, samples, values, are_codes = places[known], samples[known], values[known], are_codes[known]
-        starts = np.searchsorted(samples, np.arange(count + 1))
-        codes = np.where(are_codes, values, -1.0).astype(np.int64)
-        return Words(starts, numbers[places], codes, np.where(are_codes, 1.0, values)), new
+        if learns and self.word_count + len(new) >= MOST_WORDS:
+            without = self._without_number([words.names[0] for words in found if words.are_codes], {}, new)
+            numbers[[names.index(name) for name in without]] = -1
+        numbers = numbers[places]
+        if (numbers < 0).any():
+            known = numbers >= 0
+            samples, numbers, values, are_codes = samples[known], numbers[known], values[known], are_codes[known]
+        return _words_of(samples, numbers, values, are_codes, count), new
 
     # ---- Names, levels and classes -----------------------------------------------------------------------------------
 
@@ -399,20 +407,28 @@ class StreamSchema:
             raise ValueError(
                 f"negatives: expected True for more than {self.most_features} features, got False for {size}"
             )
-        order = sorted(new, key=lambda name: (str(type(name)), str(name)))
-        return self.places | {name: len(self.places) + i for i, name in enumerate(order)}
+        return self.places | {name: len(self.places) + i for i, name in enumerate(sorted(new, key=_order))}
 
     def _numbers(self, names: Iterable[Hashable]) -> tuple[dict[Hashable, int], dict[Hashable, int]]:
         """Numbers of words by name, and those of them that are new."""
         new: dict[Hashable, int] = {}
         numbers = {name: self._number(name) for name in names}
-        return {name: self._new_number(name, new) if number < 0 else number for name, number in numbers.items()}, new
+        for name in sorted((name for name, number in numbers.items() if number < 0), key=_order):
+            numbers[name] = self._new_number(name, new)
+        return numbers, new
 
     def _number(self, name: Hashable) -> int:
         """The number of a word; -1 if it is unknown."""
         if (number := self.words.get(name, -1)) < 0 and self.word_count >= MOST_WORDS:
             return shared_number(name, MOST_WORDS)
         return number
+
+    def _without_number(
+        self, categories: Iterable[Hashable], places: Mapping[Hashable, int], new: Mapping[Hashable, int]
+    ) -> list[Hashable]:
+        """The new categories that are neither features nor words with a number: they are left out, or their names would
+        grow without a bound."""
+        return [name for name in categories if not (name in self.levels or name in places or name in new)]
 
     def _new_number(self, name: Hashable, new: dict[Hashable, int]) -> int:
         """The number of a word that is added to `new`, unless there are too many."""
@@ -430,6 +446,24 @@ class _Words(NamedTuple):
     samples: np.ndarray  # (T,)
     values: np.ndarray  # (T,)
     are_codes: bool  # of levels
+
+
+def _order(name: Hashable) -> tuple[str, str]:
+    return str(type(name)), str(name)
+
+
+def _words_of(
+    samples: np.ndarray, numbers: np.ndarray, values: np.ndarray, are_codes: np.ndarray, count: int
+) -> Words:  # (T,) each
+    """Words of samples in the order of their numbers; values are codes of levels where `are_codes`."""
+    keys = (samples << 32) | numbers
+    order = keys.argsort()
+    if (np.diff(keys[order]) == 0).any():  # numbers that words share
+        order = np.lexsort([values, are_codes, keys])
+    numbers, values, are_codes = numbers[order], values[order], are_codes[order]
+    codes = np.where(are_codes, values, -1.0).astype(np.int64)
+    starts = np.searchsorted(keys[order] >> 32, np.arange(count + 1))
+    return Words(starts, numbers, codes, np.where(are_codes, 1.0, values))
 
 
 def _distinct_values(column: pd.Series) -> Iterable[Any]:
