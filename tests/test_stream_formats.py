@@ -191,15 +191,15 @@ def test_words_for_a_missing_value_are_read_as_by_pandas_and_said_where_they_may
     assert of_pandas["y"].isna().tolist() == [False, True, True, True]
     assert chunk.rows.frame["c"].isna().tolist() == of_pandas["c"].isna().tolist()
     note = "line 3: y: 'None' is read as a missing value, so the sample is only predicted"
-    assert chunk.note == f"{note}\n    (--strings y reads it as a class)"
+    assert chunk.notes == (f"{note}\n    (--strings y reads it as a class)",)
     # once, also if it is the first value of a pipe, and not where an empty field or a number says enough
     slow = read(io.BytesIO(b"y,a\nNone,1\nNone,1\nlow,2\nNone,3\n"), "csv", target="y", chunk=1)
-    assert [each.note[:6] for each in slow] == ["line 2", "", "", ""]
-    assert [each.note for each in read(io.BytesIO(b"y,a\n1,1\nNA,1\n,2\n"), "csv", target="y")] == [""]
-    assert [each.note for each in read(io.BytesIO(b"y,a\nlow,1\n,2\n"), "csv", target="y")] == [""]
+    assert [[note[:6] for note in each.notes] for each in slow] == [["line 2"], [], [], []]
+    assert [each.notes for each in read(io.BytesIO(b"y,a\n1,1\nNA,1\n,2\n"), "csv", target="y")] == [()]
+    assert [each.notes for each in read(io.BytesIO(b"y,a\nlow,1\n,2\n"), "csv", target="y")] == [()]
     # a column that is said to be text has all texts
     [chunk] = read(io.BytesIO(text.encode()), "csv", target="y", strings=["c", "y"])
-    assert (chunk.targets, chunk.note) == (["low", "None", None, "None"], "")
+    assert (chunk.targets, chunk.notes) == (["low", "None", None, "None"], ())
     assert chunk.rows.frame["c"].tolist() == ["NA", "None", "x", "y"]
     # as have JSON's strings
     assert all_of('{"y": "None"}\n{"y": null}\n', "jsonl", target="y") == [(1, {}, "None"), (2, {}, None)]
@@ -298,7 +298,7 @@ NAMES = {
 def features_in(text: str, form: str, **options: Any) -> tuple[list[dict[str, Any]], str]:
     """Features of samples, and what is told."""
     chunks = list(read(io.BytesIO(text.encode()), form, **options))
-    told = "".join(chunk.note.partition("\n")[0] for chunk in chunks)
+    told = "".join(note.partition("\n")[0] for chunk in chunks for note in chunk.notes)
     return [x for chunk in chunks for _, x, _ in samples_of(chunk)], told
 
 

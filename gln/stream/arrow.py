@@ -203,7 +203,7 @@ class TypedColumns:
             if name in self._wanted.numbers:
                 return self._kinds.column(name, [text or "" for text in texts])
             return self._kinds.days(name, texts) or (pd.Series(texts, dtype=object), {})
-        values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        values = column.to_numpy(zero_copy_only=False).astype(np.float64)
         too_large = np.flatnonzero(np.abs(values) > MOST).tolist()
         return values, {i: f"{name}: expected a finite number, got {shown(values[i].item())}" for i in too_large}
 
