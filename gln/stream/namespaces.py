@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -58,6 +60,8 @@ class Namespaces:
                     most[namespace] = max(most.get(namespace, 0), len(names))
         found = {namespace: bool(namespace) and count <= 1 for namespace, count in most.items()}
         self._are_categories |= found
+        for namespace in found:  # of which it has just been said that they hold names, even if these read as numbers
+            warnings.filterwarnings("ignore", re.escape(f"x[{namespace!r}] is text"))
         kinds = {"categories": True, "words": False}
         texts = [f"{kind}: {listed}" for kind, is_category in kinds.items() if (listed := _listed(found, is_category))]
         return ("; ".join(texts) + "\n    (--words and --strings name others)",) if texts else ()
