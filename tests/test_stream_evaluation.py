@@ -56,7 +56,7 @@ def test_auc_and_calibration_error():
     figures = Figures(True)
     frame = pd.DataFrame({"no": 1 - p, "yes": p})
     figures.count(frame, np.where(y, "yes", "no").tolist(), weights.tolist())
-    values = figures.values()
+    values: dict[str, Any] = figures.values()
     assert values["auc"] == pytest.approx(ranking.roc_auc_score(y, p, sample_weight=weights), abs=2e-4)
     assert values["auc"] < 0.9
     most = np.maximum(p, 1 - p)
@@ -286,7 +286,7 @@ def test_metrics_of_a_pipe_come_at_once():
 def test_probabilities_are_those_of_all_classes_known_so_far(tmp_path):
     table(700).to_csv(tmp_path / "s.csv", index=False)  # "high" is late
     assert main([str(tmp_path / "s.csv"), *KINDS, "--predictions", str(tmp_path / "p.jsonl"), "--probabilities"]) == 0
-    model, seen = GLNClassifier(seed=0), set()
+    model, seen = GLNClassifier(seed=0), set[str]()
     for line, (x, y) in zip((tmp_path / "p.jsonl").read_text().splitlines(), samples(table(700), "kind"), strict=True):
         row = json.loads(line)
         assert row["probabilities"] == {label: round(p, 6) for label, p in model.predict_proba_one(x).items()}

@@ -85,7 +85,7 @@ def arrays_of(model: Any) -> dict[str, np.ndarray]:
     }
 
 
-PASSES = {
+PASSES: dict[str, Any] = {
     "names": (KINDS, lambda: GLNClassifier(seed=0), "kind"),
     "numbers of names": (PRICES, lambda: GLNRegressor(seed=0), "price"),
 }
