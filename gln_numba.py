@@ -70,28 +70,27 @@ def gate(hyperplanes, hyperplane_bias, context):  # (N, k, D), (N, k), (D, B) ->
 @compiled
 def gate_block(hyperplanes, seen, coefficients, hyperplane_bias, context, samples):  # -> (N, B)
     """`gate` for a block, reading only the m values of side information that halfspaces see; all if m is 0."""
-    # (N, k, D), (m, N k) twice, (N, k), (D, B), (B, D), for loops over values or over samples
-    (neurons, k), count = hyperplane_bias.shape, context.shape[1]
-    if len(seen) == 0 or 1 < count < 8:
+    # (N, k, D), (N, k, m) twice, (N, k), (D, B), (B, D), for loops over values or over samples
+    if seen.shape[2] == 0 or 1 < context.shape[1] < 8:
         return gate(hyperplanes, hyperplane_bias, samples.T).T
-    contexts, s = np.zeros((neurons, count), np.int64), np.zeros(neurons * k if count == 1 else count, np.float32)
-    if count == 1:  # loops over one sample would take three times as long as these over halfspaces
-        for a in range(len(seen)):
-            for i in range(len(s)):
-                s[i] += coefficients[a, i] * context[seen[a, i], 0]
-        for j in range(neurons):
+    contexts, s = np.zeros((len(seen), context.shape[1]), np.int64), np.empty(context.shape[1], np.float32)
+    if len(s) == 1:  # loops over one sample would take three times as long
+        for j in range(len(seen)):
             row = 0  # a number instead of its place in `contexts`, which takes twice as long
-            for i in range(k):
-                row |= (s[j * k + i] > hyperplane_bias[j, i]) << i
+            for i in range(seen.shape[1]):
+                alone = np.float32(0)
+                for a in range(seen.shape[2]):
+                    alone += coefficients[j, i, a] * context[seen[j, i, a], 0]
+                row |= (alone > hyperplane_bias[j, i]) << i
             contexts[j, 0] = row
         return contexts
     for j, i in np.ndindex(hyperplane_bias.shape):
         s[:] = 0
-        for a in range(len(seen)):
-            values, coefficient = context[seen[a, j * k + i]], coefficients[a, j * k + i]
-            for b in range(count):
+        for a in range(seen.shape[2]):
+            values, coefficient = context[seen[j, i, a]], coefficients[j, i, a]
+            for b in range(len(s)):
                 s[b] += coefficient * values[b]
-        for b in range(count):
+        for b in range(len(s)):
             contexts[j, b] |= (s[b] > hyperplane_bias[j, i]) << i
     return contexts
 
@@ -811,11 +810,10 @@ class GLN:
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
         most = int((hyperplanes != 0).sum(axis=2).max(initial=0))
-        flat = hyperplanes.reshape(-1, hyperplanes.shape[2]).T  # (D, N k)
-        seen = np.zeros((0, flat.shape[1]), np.uint32)  # faster than with signs
-        if 2 * most < len(flat):
-            seen = np.argsort(flat == 0, axis=0, kind="stable")[:most].astype(np.uint32)
-        arrays = hyperplanes, seen, np.take_along_axis(flat, seen.astype(int), axis=0), hyperplane_bias
+        seen = np.zeros((*hyperplanes.shape[:2], 0), np.int64)
+        if 2 * most < hyperplanes.shape[2]:
+            seen = np.argsort(hyperplanes == 0, axis=2, kind="stable")[..., :most]
+        arrays = hyperplanes, seen, np.take_along_axis(hyperplanes, seen, axis=2), hyperplane_bias
         self._planes = tuple(np.array(array, order="C") for array in arrays)
         vars(self).pop("of_sample", None)
         self._sparse_planes = self._planes_of_seen()
@@ -829,7 +827,7 @@ class GLN:
         places[some] = np.arange(len(some))
         hyperplanes = hyperplanes if len(some) == len(places) else np.ascontiguousarray(hyperplanes[..., some])
         # The padding of `seen` has coefficients of 0, so its indices do not matter.
-        return places, hyperplanes, places[seen].clip(0).astype(np.uint32), coefficients, hyperplane_bias
+        return places, hyperplanes, places[seen].clip(0), coefficients, hyperplane_bias
 
     def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
         self._weights = np.empty(sum(array.size for array in weights), np.float32)  # one array for any number of layers
@@ -945,20 +943,12 @@ class GLN:
             return outputs(network, learn_block(network, z, gate_block(*planes, *seen), *block))
         for weights in self._of_layers():
             some = slice(first, first + len(weights))
-            z, first = _share(network, _of_neurons(planes, some), weights, z, seen, *block), some.stop
+            z, first = _share(network, [each[some] for each in planes], weights, z, seen, *block), some.stop
         return outputs(network, z)
 
 
 def _products(planes, weights: np.ndarray, network: Network) -> int:  # of a sample
     return planes[0].size + weights.size // network.rows
-
-
-def _of_neurons(planes, some: slice) -> list[np.ndarray]:
-    """The halfspaces of some neurons."""
-    hyperplanes, seen, coefficients, hyperplane_bias = planes
-    columns = slice(some.start * hyperplane_bias.shape[1], some.stop * hyperplane_bias.shape[1])
-    values = (np.ascontiguousarray(each[:, columns]) for each in (seen, coefficients))
-    return [hyperplanes[some], *values, hyperplane_bias[some]]
 
 
 def _share(network: Network, planes, weights, z, seen, *block) -> np.ndarray:  # as for `gate_block` and `learn_block`
@@ -969,7 +959,7 @@ def _share(network: Network, planes, weights, z, seen, *block) -> np.ndarray:  #
 
     def learn(own: slice) -> np.ndarray:
         part = network._replace(sizes=np.array([own.stop - own.start]), weights=weights[own].ravel())
-        return learn_block(part, z, gate_block(*_of_neurons(planes, own), *seen), *block)
+        return learn_block(part, z, gate_block(*(each[own] for each in planes), *seen), *block)
 
     if len(some) == 1:
         return learn(some[0])

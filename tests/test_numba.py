@@ -128,7 +128,7 @@ def test_gates_that_see_few_values_are_those_of_all_values(gln_numba, count):
     model = gln_numba.GLN([7, 5], 9, 9, context_features=4, seed=3)
     model.fit_hyperplanes(rng.normal(size=(9, 50)))
     planes, context = model._planes, rng.normal(size=(9, count)).astype(np.float32)
-    assert planes[1].shape == (4, 48)  # of 12 neurons with 4 halfspaces each
+    assert planes[1].shape == (12, 4, 4)
     contexts = gln_numba.gate_block(*planes, context, np.ascontiguousarray(context.T)).T
     np.testing.assert_array_equal(contexts, gln_numba.gate(planes[0], planes[3], context))
     np.testing.assert_array_equal(contexts, model.contexts(context))
