@@ -112,18 +112,6 @@ def logit(p: float) -> float:
     return math.log(p / (1 - p))
 
 
-def find_cells(bins: np.ndarray, first: int, second: int, start: int, cells: np.ndarray) -> int:
-    """Fill `cells` with those of a sample in a grid, which begins at `start`, wide ones first; returns their number."""
-    deepest = DEPTHS[-1]
-    if second == NONE:
-        for i in range(len(DEPTHS)):
-            cells[i] = start + FIRST_CELLS[i] + (bins[first] >> (deepest - DEPTHS[i]))
-        return len(DEPTHS)
-    coarse = deepest - PAIR_DEPTH
-    cells[0] = start + ((bins[first] >> coarse) << PAIR_DEPTH) + (bins[second] >> coarse)
-    return 1
-
-
 def predict_bin_means(
     z: np.ndarray,  # (D, B)
     means: FadingBinMeans,  # changed if targets are known
@@ -133,13 +121,14 @@ def predict_bin_means(
     predicted: np.ndarray,  # (E, B), filled
 ) -> None:
     """Predict each sample, and then count it for the heads whose target is known."""
+    # Long, because a call for each grid would take as long as what it does.
     grids, counts, sums, totals = means
     heads, bins = targets.shape[0], np.zeros(len(z), np.int64)
-    cells = np.zeros(len(DEPTHS), np.int64)
+    cells, deepest = np.zeros(len(DEPTHS), np.int64), DEPTHS[-1]
     roots, root_logits = np.zeros(heads), np.zeros(heads)
     for b in range(z.shape[1]):
         for column in range(len(z)):
-            bins[column] = int((1 << DEPTHS[-1]) / (1 + math.exp(-STEEP * float(z[column, b]))))
+            bins[column] = int((1 << deepest) / (1 + math.exp(-STEEP * float(z[column, b]))))
         for head in range(heads):
             roots[head] = (totals[1, head] + 0.5 * are_classes) / (totals[0, head] + 1)
             root_logits[head] = logit(roots[head]) if are_classes else 0.0
@@ -149,7 +138,13 @@ def predict_bin_means(
         start = 0  # of the cells of a grid
         for grid in range(len(grids)):
             first, second = grids[grid, 0], grids[grid, 1]
-            used = find_cells(bins, first, second, start, cells)
+            if second == NONE:
+                used = len(DEPTHS)
+                for i in range(used):
+                    cells[i] = start + FIRST_CELLS[i] + (bins[first] >> (deepest - DEPTHS[i]))
+            else:
+                used, coarse = 1, deepest - PAIR_DEPTH
+                cells[0] = start + ((bins[first] >> coarse) << PAIR_DEPTH) + (bins[second] >> coarse)
             start += CELLS_OF_ONE if second == NONE else CELLS_OF_TWO
             for head in range(heads):
                 mean, y = roots[head], targets[head, b]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gln.engine.base_models.fading_bin_means import FadingBinMeans, find_cells, logit, predict_bin_means
+from gln.engine.base_models.fading_bin_means import FadingBinMeans, logit, predict_bin_means
 from gln.engine.base_models.hashed_linear import (
     PREDICT_LINEAR,
     TERMS_OF,
@@ -205,4 +205,4 @@ def predict_base_models(
 
 
 # The functions that `predict_base_models` calls.
-HELPERS = *TERMS_OF, *PREDICT_LINEAR, predict_least_squares, predict_bin_means, find_cells, logit, fill_distances
+HELPERS = *TERMS_OF, *PREDICT_LINEAR, predict_least_squares, predict_bin_means, logit, fill_distances

@@ -69,7 +69,7 @@ def predict(
     batch = plain(columns), features, words, targets, rates, ONE
     size = fixed.sizes[number]
     predicted, picked = np.empty((size.heads, count)), np.empty((size.neurons, count), np.int64)
-    fixed.run(batch, predicted, picked, number, False, False, False, 0, False, fixed.state)
+    fixed.run(batch, predicted, picked, number, False, False, False, 0, fixed.state)
     return predicted, picked
 
 
@@ -93,20 +93,35 @@ def learn(learner: Any, samples: Any, target_batch: TargetBatch) -> np.ndarray: 
     rates = target_batch.rates[0] if len(target_batch.rates) == 1 else np.concatenate(target_batch.rates)
     numbers = (np.ascontiguousarray(array, np.float32) for array in (target_batch.targets, rates))
     batch = plain(columns), features, words, *numbers, step_sizes
-    fixed, done, resumes = prepare(learner), 0, False
+    fixed, done = prepare(learner), 0
     size = fixed.sizes[ALL]
     predicted, picked = np.empty((size.heads, count)), np.empty((size.neurons, count), np.int64)
     apart = bool(np.isinf(target_batch.targets).any())
     options = ALL, True, apart, counts
-    while (done := fixed.run(batch, predicted, picked, *options, done, resumes, fixed.state)) < count:
+    before = []  # predictions of samples before room is made for them, which may change them
+    while (done := fixed.run(batch, predicted, picked, *options, done, fixed.state)) < count:
+        before.append((done, _predicted_alone(batch, done, fixed)))
         featurizer.base_models.linear.make_room()
-        fixed, resumes = prepare(learner), True
+        fixed = prepare(learner)
+    for row, of_row in before:
+        predicted[:, row] = of_row
     if learner.counts is not None:
         learner.counts.learn(split(picked, learner.counts), target_batch.targets)
     for ensemble in learner.ensembles:
         for network in ensemble.networks:
             network.step += count
     return predicted
+
+
+def _predicted_alone(batch: tuple[Any, ...], row: int, fixed: Fixed) -> np.ndarray:  # -> (K,)
+    """The predictions of all ensembles for one of the samples."""
+    columns, features, words, targets, rates, _ = batch
+    place, size = slice(row, row + 1), fixed.sizes[ALL]
+    arrays = (np.ascontiguousarray(array[:, place]) for array in (columns, features))
+    predicted, picked = np.empty((size.heads, 1)), np.empty((size.neurons, 1), np.int64)
+    others = words.take(place), *(np.ascontiguousarray(array[:, place]) for array in (targets, rates)), ONE
+    fixed.run((*arrays, *others), predicted, picked, ALL, False, False, False, 0, fixed.state)
+    return predicted[:, 0]
 
 
 def split(picked: np.ndarray, counts: GateCounts) -> list[np.ndarray]:  # (N, B) -> of each network counted (B, N)
@@ -172,7 +187,7 @@ def _gather(featurizer: Any, ensembles: list[Any], gathered: list[Any]) -> Fixed
     nothing = np.full((ensembles[0].heads, 1), np.nan, np.float32), np.zeros((len(networks), 1), np.float32)
     one = np.zeros((1, 1))
     batch = compiled.Batch(one, one, no_words(1), *nothing, ONE)
-    arguments = batch, one, np.zeros((1, 1), np.int64), 0, True, True, True, 0, True, state
+    arguments = batch, one, np.zeros((1, 1), np.int64), 0, True, True, True, 0, state
     # To find what was compiled for the types of so many arguments takes a third of a call, so it is done once.
     return Fixed(gathered, sizes, nothing, compiled.run.compile(tuple(map(typeof, arguments))), state)
 

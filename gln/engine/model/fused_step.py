@@ -91,31 +91,24 @@ def run(
     apart: bool,  # whether samples to learn are predicted by a pass of their own, since not all heads see the lesson
     counts: bool,  # whether the standardizer is still to count them
     begin: int,
-    resumes: bool,  # whether an earlier call stopped there, which has predicted this sample
     state: State,
 ) -> int:
     """Predict samples together; or if this `learns`, predict and learn them one after another.
 
-    Returns the number of samples that were processed: it stops where linear models need more slots, after it has
-    predicted this sample, because making room may change predictions.
+    Returns the number of samples that were processed: it stops where linear models need more slots.
     """
     count = batch.features.shape[1]
     for b in range(begin, count if learns else 1):
-        alone, lacks_slots, is_predicted = batch, False, resumes and b == begin
+        alone = batch
         if learns:
             needed = most_terms(batch.words, b, state.numbers, state.crosses)
-            lacks_slots = is_short(state.slots.keys, state.slots.used[0], needed, state.most)
+            if is_short(state.slots.keys, state.slots.used[0], needed, state.most):
+                return b
             if count > 1:
                 alone = sample(batch, b)
-        is_apart = (apart or lacks_slots or not learns) and not is_predicted
-        for is_lesson in range(0 if is_apart else 1, 2 if learns and not lacks_slots else 1):
-            networks, predicts = (
-                state.learners if is_lesson else state.predictors,
-                not (is_lesson and (apart or is_predicted)),
-            )
-            step(alone, b, predicted, picked, number, is_lesson, predicts, counts, networks, state)
-        if lacks_slots:
-            return b
+        for is_lesson in range(0 if apart or not learns else 1, 2 if learns else 1):
+            networks = state.learners if is_lesson else state.predictors
+            step(alone, b, predicted, picked, number, is_lesson, apart, counts, networks, state)
     return count
 
 
@@ -145,7 +138,7 @@ def step(
     picked: np.ndarray,
     number: int,
     is_lesson: int,
-    predicts: bool,
+    apart: bool,
     counts: bool,
     networks: Any,
     state: State,
@@ -201,7 +194,7 @@ def step(
             neuron += len(contexts)
         linear = base[size : size + (members - ensemble.networks) * heads]
         add_linear_predictions(of_members, linear, state.are_classes)
-        if predicts:
+        if not (learns and apart):
             combined = combine_by_losses(of_members, ensemble.losses, state.offset, state.are_classes)
             for c in range(heads):
                 for b in range(samples):
