@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import importlib.util
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,7 +37,26 @@ def _compiled(loop: Callable[..., Any], *helpers: Callable[..., Any]) -> Any:
         extending.register_jitable(helper)
     njit: Any = numba.njit
     # x / 0 is infinite, as in NumPy. Nothing calls loops through pointers of C, so no wrappers are compiled for these.
-    return njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)(loop)
+    return without_stale(njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)(loop))
+
+
+def without_stale(function: Any) -> Any:
+    """A compiled function that is not loaded from disk if a file of the package has changed since.
+
+    Numba compares only the file of the function itself, not of those that it calls, and after it has read what is on
+    disk, which fails if this names a type that is gone.
+    """
+    for index in Path(function.stats.cache_path).glob(f"*.{function.py_func.__qualname__}-*.nbi"):
+        with contextlib.suppress(OSError):
+            if index.stat().st_mtime < _last_change():
+                index.unlink()
+    return function
+
+
+@functools.cache
+def _last_change() -> float:
+    """When a file of the package changed, in seconds."""
+    return max(file.stat().st_mtime for file in Path(__file__).parents[1].rglob("*.py"))
 
 
 def plain(array: Any) -> np.ndarray:

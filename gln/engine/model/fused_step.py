@@ -20,7 +20,7 @@ from gln.engine.base_models.hashed_linear import HashTable, is_short, most_terms
 from gln.engine.base_models.least_squares import LeastSquares
 from gln.engine.batches import Words
 from gln.engine.ensemble import hedge
-from gln.engine.jit import compiled
+from gln.engine.jit import compiled, without_stale
 from gln.engine.preprocessing import scaling
 from gln.engine.preprocessing.basis_expansion import fill_distances
 from gln_numba import gate_block, learn_block, outputs, read
@@ -35,7 +35,6 @@ fading_sums = compiled(hedge.fading_sums)
 # Numba inlines what `run` calls once: calls with so many arguments take seconds to compile.
 njit: Any = numba.njit
 inlined = functools.partial(njit, inline="always")
-entry = njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 ALL = -1  # in place of the number of an ensemble
 
 
@@ -81,7 +80,8 @@ class Batch(NamedTuple):
     step_sizes: np.ndarray  # (B,)
 
 
-@entry
+@without_stale
+@njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
 def run(
     batch: Batch,
     predicted: np.ndarray,  # (K, B), filled
