@@ -44,18 +44,22 @@ for some in (X, X.assign(name=y.astype(str))):
     river.GLNClassifier().predict_learn_many(some, y.tolist())
     river.GLNRegressor(quantiles=(0.1, 0.9)).predict_learn_many(some, y.tolist())
 river.GLNRegressor().predict_learn_many([{"a": 1.0, "b": "x", str(place): 1} for place in range(50)], range(50))
+model, rows = river.GLNRegressor(), [{"a": 1.0, "b": "x"}] * 20
+model.predict_learn_many(rows, range(20))
+model.learn_again(rows, range(20))
 bandit, context = GLNBandit(["a", "b"]), {f"x{i}": i for i in range(6)}
 for arm in "abab":
     bandit.decide(context)
     bandit.learn(context, arm, 1.0)
     context[arm] = 1  # a word
-loops = [gate_counts._count, gate_counts._sums, schema._count_words, schema._had_by_most]
-loops += [basis_expansion.fill_distances]
-loops += [target_encoding.encode, target_encoding.find, target_encoding.needs_columns]
+loops = [gate_counts._count, gate_counts._sums, schema._count, basis_expansion.fill_distances]
+loops += [target_encoding.lacks_rows, target_encoding.needs_columns]
 loops += [getattr(hedge, name) for name in ("add_linear_predictions", "fading_means", "log_or_squared_losses")]
 loops += [hedge.combine_by_losses, hedge.fading_sums, scaling.standardise, batches._magnitude]
 functions = [fused_step.run, *(compiled(loop) for loop in loops)]
-functions += [compiled(*each) for each in ((online.predict_base_models, *online.HELPERS), hashed_linear.PREDICT_LINEAR)]
+of_several = (online.predict_base_models, *online.HELPERS), hashed_linear.PREDICT_LINEAR, hashed_linear.TERMS_OF
+of_several += ((target_encoding.encode, target_encoding.count_levels),)
+functions += [compiled(*each) for each in of_several]
 functions += [each for each in vars(gln_numba).values() if hasattr(each, "stats")]
 print({each.__name__: sum(each.stats.cache_misses.values()) for each in functions if each.stats.cache_misses})
 """

@@ -111,7 +111,8 @@ class Standardizer(WritableArrays):
             found.append((self._standardise(sample, False, *options)[0], before[:, :, None]))
         found.append(self._standardise(samples[:, len(found) :], True, *options))
         standardised, moments = zip(*found, strict=True)
-        return np.concatenate(standardised, axis=1), np.concatenate(moments, axis=2)
+        # In NumPy's order: for another, Numba would compile once more what takes these.
+        return np.ascontiguousarray(np.concatenate(standardised, axis=1)), np.concatenate(moments, axis=2)
 
     def count_first(self, sample: Any) -> None:
         """Count one of the first samples, (D, 1), together with those before it: any of them may be an outlier."""
