@@ -74,6 +74,7 @@ def test_a_loop_that_several_threads_need_first_is_made_once(monkeypatch):
     def loop() -> None: ...
 
     monkeypatch.setattr(numba, "njit", njit)
+    monkeypatch.setattr("gln.engine.jit.without_stale", lambda function: function)
     run_in_threads(4, lambda: found.append(compiled(loop)))
     assert found == [(loop, 1)] * 4
 
