@@ -193,9 +193,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         Returns probabilities, one column per class; a class has 0 in the rows up to its first one. A row whose label is
         None or NaN, or whose weight is 0, is only predicted. If there is an error, nothing is learned.
         """
-        targets, weights = _of_rows(X, y, w)
-        labels = [label_of(target) if weight else None for target, weight in zip(targets, weights, strict=True)]
-        learns = np.array([label is not None for label in labels], bool)
+        labels, weights, learns = self._of_rows(X, y, w)
         known, counts = set(self._stream.schema.classes), []  # of the classes before each row
         for row, label in enumerate(labels):
             counts.append(len(known))
@@ -215,9 +213,14 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         If all features are numbers, everything learns again. With strings or words, linear models alone do: all else
         has counted the labels of these rows, and would predict them too well.
         """
+        self._stream.learn_again(X, *self._of_rows(X, y, w))
+
+    @staticmethod
+    def _of_rows(X: Any, y: Any, w: Any) -> tuple[list[Any], np.ndarray, np.ndarray]:  # -> N, (N,), (N,)
+        """Labels, None for rows that are not learned, weights, and which rows are learned."""
         targets, weights = _of_rows(X, y, w)
         labels = [label_of(target) if weight else None for target, weight in zip(targets, weights, strict=True)]
-        self._stream.learn_again(X, labels, weights, np.array([label is not None for label in labels], bool))
+        return labels, weights, np.array([label is not None for label in labels], bool)
 
     def predict_proba_one(self, x: dict[Any, Any], **kwargs: Any) -> dict[Any, float]:
         """The probability of each class seen so far."""
@@ -344,24 +347,24 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         A row whose target is None or NaN, or whose weight is 0, is only predicted. If there is an error, nothing is
         learned.
         """
-        targets, weights = self._of_rows(X, y, w)
+        targets, weights, learns = self._of_rows(X, y, w)
         names = ["mean", *sorted(self.quantiles or ())]
         names = [*names, "std"] if self.density else names
         initial = [float(name == "std") for name in names]
-        predicted = self._stream.predict_then_learn(X, targets, weights, ~np.isnan(targets), initial)
+        predicted = self._stream.predict_then_learn(X, targets, weights, learns, initial)
         return pd.DataFrame(predicted, index=X.index if isinstance(X, pd.DataFrame) else None, columns=names)
 
     def learn_again(self, X: Any, y: Sequence[Any], w: float | Sequence[float] = 1.0) -> None:
         """Learn rows that were learned before once more, if they do not drift; as in `GLNClassifier`."""
-        targets, weights = self._of_rows(X, y, w)
-        self._stream.learn_again(X, targets, weights, ~np.isnan(targets))
+        self._stream.learn_again(X, *self._of_rows(X, y, w))
 
     @staticmethod
-    def _of_rows(X: Any, y: Any, w: Any) -> tuple[np.ndarray, np.ndarray]:  # -> (N,), (N,)
-        """Targets, NaN for rows that are not learned, and weights."""
+    def _of_rows(X: Any, y: Any, w: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # -> (N,) each
+        """Targets, NaN for rows that are not learned, weights, and which rows are learned."""
         given, weights = _of_rows(X, y, w)
         numbers = [target_of(number) if weight else np.nan for number, weight in zip(given, weights, strict=True)]
-        return np.array(numbers, np.float64), weights
+        targets = np.array(numbers, np.float64)
+        return targets, weights, ~np.isnan(targets)
 
     def predict_one(self, x: dict[Any, Any], with_dist: bool = False) -> Any:
         """The mean of the target, or with `with_dist` its normal distribution, a `river.proba.Gaussian`.

@@ -171,8 +171,7 @@ def endless_names(count: int, seed: int) -> Stream:
 
 @pytest.fixture
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("preprocessing.category_codes", "streaming.schema"):
-        monkeypatch.setattr(f"gln.engine.{module}.MOST_LEVELS", 40)
+    monkeypatch.setattr("gln.engine.preprocessing.category_codes.MOST_LEVELS", 40)
     monkeypatch.setattr("gln.engine.streaming.schema.MOST_WORDS", 60)
 
 

@@ -20,7 +20,7 @@ from gln.engine.base_models.hashed_linear import HashTable, is_short, most_terms
 from gln.engine.base_models.least_squares import LeastSquares
 from gln.engine.batches import Words
 from gln.engine.ensemble import hedge
-from gln.engine.jit import compiled, without_stale
+from gln.engine.jit import compiled
 from gln.engine.preprocessing import scaling
 from gln.engine.preprocessing.basis_expansion import fill_distances
 from gln_numba import gate_block, learn_block, outputs, read
@@ -80,8 +80,7 @@ class Batch(NamedTuple):
     step_sizes: np.ndarray  # (B,)
 
 
-@without_stale
-@njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)
+@compiled
 def run(
     batch: Batch,
     predicted: np.ndarray,  # (K, B), filled

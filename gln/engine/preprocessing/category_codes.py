@@ -142,11 +142,12 @@ def codes_and_new_levels(column: pd.Series, levels: Levels, learns: bool) -> tup
     """
     places, found = _distinct(column)
     new: Levels = {}
-    codes = [_code(_level(value), levels, new if learns else None) for value in found]
+    codes = [code_of(_level(value), levels, new if learns else None) for value in found]
     return np.array([*codes, np.nan])[places], new
 
 
-def _code(level: Any, levels: Levels, new: Levels | None) -> float:
+def code_of(level: Any, levels: Levels, new: Levels | None) -> float:
+    """The code of a level. An unknown one is added to `new`, or without it is missing, unless it shares a code."""
     code = levels.get(level, -1)
     if code < 0 and new is not None:
         code = new.get(level, -1)

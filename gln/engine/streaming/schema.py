@@ -24,8 +24,8 @@ import pandas as pd
 from gln.engine.batches import SampleBatch, Words, no_words
 from gln.engine.jit import compiled
 from gln.engine.preprocessing.category_codes import (
-    MOST_LEVELS,
     Levels,
+    code_of,
     codes_and_new_levels,
     shared_number,
     warn_of_numbers,
@@ -215,15 +215,11 @@ class StreamSchema:
             return np.nan
         if not self._is_category(name, [value]):
             return number_of(name, value)
-        known = self.levels.get(name, {})
-        if value in known:
-            return known[value]
-        if len(known) >= MOST_LEVELS:
-            return shared_number(value, MOST_LEVELS)
-        if new is None:
-            return np.nan
-        new[name] = {value: len(known)}
-        return len(known)
+        found: Levels | None = None if new is None else {}
+        code = code_of(value, self.levels.get(name, {}), found)
+        if new is not None and found:
+            new[name] = found
+        return code
 
     def _batch(
         self,
