@@ -164,15 +164,15 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         if not self.negatives:
             loss = {"num_classes": len(self._stream.schema.classes)}  # of samples without features, too
             return ClassDensityClassifier.start(self._config(), 1, len(featurizer.numbers), loss)
-        roles = stream_roles(COPIES, self.memory, not self.fast)
+        roles = stream_roles(COPIES, featurizer.has_names, self.memory, not self.fast)
         return build_stream(self._config(), featurizer, Classes(), roles, Losses({"num_classes": classes}))
 
     def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:
         """Learn a sample.
 
-        A sample of weight 2 is learned as if it occurred twice, one of 0.5 by half a step and one of 0 not at all; the
-        largest weight is 100. Raises ValueError for infinity, NaN as a label, or a string in a numeric feature or vice
-        versa; nothing is learned then.
+        A sample of weight 2 makes a step twice as long, and one of 0 is not learned; the largest weight is 100. Raises
+        ValueError for infinity, NaN as a label, or a string in a numeric feature or vice versa; nothing is learned
+        then.
         """
         weights = _weights(w, 1)
         if weights[0]:
@@ -321,7 +321,7 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
     def _build(self, featurizer, heads):
         quantiles = [] if self.quantiles is None else [{"loss": "quantile", "quantiles": self.quantiles}]
         losses = Losses({"loss": "squared_error"}, quantiles, {"loss": "variance"} if self.density else None)
-        roles = stream_roles(COPIES, has_slow=not self.fast)
+        roles = stream_roles(COPIES, featurizer.has_names, has_slow=not self.fast)
         return build_stream(self._config(), featurizer, Numbers.of_stream(1), roles, losses)
 
     def learn_one(self, x: dict[Any, Any], y: float, w: float = 1.0) -> None:

@@ -118,7 +118,10 @@ def test_a_sample_of_weight_two_counts_as_two(flowers):
     weighted = GLNClassifier(**SMALL).partial_fit(X, y, classes=range(3), sample_weight=weights)
     rows = np.repeat(np.arange(len(y)), weights.astype(int))
     repeated = GLNClassifier(**SMALL).partial_fit(X[rows], y[rows], classes=range(3))
-    np.testing.assert_array_equal(weighted.predict_proba(X), repeated.predict_proba(X))
+    for one, other in zip(weighted.learner_.classes, repeated.learner_.classes, strict=True):
+        assert one.count == other.count
+        np.testing.assert_allclose(one.mean, other.mean, rtol=1e-5)
+        np.testing.assert_allclose(one.scatter, other.scatter, rtol=1e-4, atol=1e-4)
     half = GLNClassifier(**SMALL).partial_fit(X, y, classes=range(3), sample_weight=np.full(len(y), 0.5))
     assert [density.count for density in half.learner_.classes] == [25, 25, 25]
     classes = GLNClassifier(class_weight={0: 2, 1: 1, 2: 0.5}, **SMALL).partial_fit(X, y, classes=range(3))

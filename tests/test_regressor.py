@@ -227,15 +227,14 @@ def test_explanations_add_up_to_the_predictions(targets):
     np.testing.assert_allclose(contributions.sum(axis=-1) + constant, model.predict(samples), rtol=1e-4)
 
 
-@HOW
 @pytest.mark.parametrize("targets", [1, 2])
-def test_a_weight_of_two_is_a_sample_twice(how, targets):
+def test_a_weight_of_two_is_a_sample_twice_in_fit(targets):
     X, y = DIABETES[0][:100], np.stack([DIABETES[1][:100]] * targets, axis=1)
     y = y[:, 0] if targets == 1 else y + np.array([0, 5])
     weights = np.random.default_rng(0).integers(0, 3, 100)
     twice, weighted = (GLNRegressor([8, 4], quantiles=ENDS, backend="numpy", random_state=0) for _ in range(2))
-    getattr(twice, how)(X.repeat(weights, axis=0), y.repeat(weights, axis=0))
-    getattr(weighted, how)(X, y, sample_weight=weights)
+    twice.fit(X.repeat(weights, axis=0), y.repeat(weights, axis=0))
+    weighted.fit(X, y, sample_weight=weights)
     np.testing.assert_allclose(weighted.predict(X), twice.predict(X), rtol=1e-5)
     np.testing.assert_allclose(weighted.predict_quantiles(X), twice.predict_quantiles(X), rtol=1e-5)
     before = learner_state(weighted.learner_)

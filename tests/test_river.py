@@ -417,15 +417,6 @@ def test_a_rate_that_fails_changes_nothing():
     assert_same_state(learner_state(learner), before)
 
 
-def test_a_rate_that_fails_in_the_second_step_of_a_sample_changes_nothing():
-    model = learned(labelled(40), GLNClassifier(**SMALL, learning_rate=lambda t: 1.0 if t < 41 else -1.0))
-    before = learner_state(model._stream.learner)
-    with pytest.raises(ValueError, match="learning_rate: expected numbers from 0"):
-        model.learn_one({**rows(1)[0], "late": 1.0}, 1, w=2.0)
-    assert "late" not in model._stream.schema.words
-    assert_same_state(learner_state(model._stream.learner), before)
-
-
 def test_learning_continues_after_loading_in_mid_stream(tmp_path):
     samples = list(labelled(60, 3))
     samples = [({"groups": x.pop("h"), **x}, y) for x, y in samples]  # also the name of an attribute of the learner
@@ -535,28 +526,45 @@ def test_a_memory_of_frames_of_new_features_and_in_a_file(tmp_path):
 @pytest.mark.parametrize("kind", [GLNClassifier, GLNRegressor])
 def test_weights(kind):
     samples = labelled(60)
-    twice, weighted, frames = (kind(**SMALL) for _ in range(3))
-    learned([sample for sample in samples for _ in range(2)], twice)
+    one_by_one, frames, light, heavy = (kind(**SMALL) for _ in range(4))
     for x, y in samples:
-        weighted.learn_one(x, y, w=2)
-        weighted.learn_one({**x, "a": 9.0}, 1 - y, w=0)
+        one_by_one.learn_one(x, y, w=2)
+        one_by_one.learn_one({**x, "a": 9.0}, 1 - y, w=0)
     frame, labels = pd.DataFrame([x for x, _ in samples]), pd.Series([y for _, y in samples])
     frames.learn_many(
         pd.concat([frame, 9 * frame]), pd.concat([labels, 1 - labels]), w=pd.Series([2.0] * 60 + [0.0] * 60)
     )
-    for model in (weighted, frames):
-        assert_same_state(
-            learner_state(twice._stream.learner), learner_state(model._stream.learner), rtol=1e-4, atol=1e-5
-        )
-    half = learned(samples, kind(**SMALL))
-    half.learn_one(*samples[0], w=0.5)
-    before = learner_state(half._stream.learner)
+    assert_same_state(
+        learner_state(one_by_one._stream.learner), learner_state(frames._stream.learner), rtol=1e-4, atol=1e-5
+    )
+    (x, y), before = samples[0], learner_state(learned(samples, light)._stream.learner)
+    learned(samples, heavy)
+    steps = []
+    for model, w in ((light, 0.5), (heavy, 5.0)):
+        model.learn_one(x, y, w=w)
+        after = learner_state(model._stream.learner)
+        steps.append(sum(np.abs(after[name] - before[name]).sum() for name in before if "weights" in name))
+    assert steps[1] > 3 * steps[0] > 0
+    before = learner_state(light._stream.learner)
     for w, message in ((-1, "w: expected numbers from 0 to 100"), (math.nan, "w: expected"), (101, "w: expected")):
         with pytest.raises(ValueError, match=message):
-            half.learn_one(*samples[0], w=w)
+            light.learn_one(*samples[0], w=w)
     with pytest.raises(ValueError, match="w: expected a number or 60 of them"):
-        half.learn_many(frame, labels, w=pd.Series([1.0]))
-    assert_same_state(learner_state(half._stream.learner), before)
+        light.learn_many(frame, labels, w=pd.Series([1.0]))
+    assert_same_state(learner_state(light._stream.learner), before)
+
+
+def test_weights_hardly_change_the_loss_since_no_sample_learns_from_its_own_label():
+    rng, effects = np.random.default_rng(0), np.random.default_rng(1).normal(size=300)
+    users, a = rng.integers(0, 300, 2000), rng.normal(size=2000)
+    y = rng.random(2000) < 1 / (1 + np.exp(-effects[users] - a))
+    samples, losses = pd.DataFrame({"user": [f"u{user}" for user in users], "a": a}), []
+    for weight in (1, 3):
+        p = GLNClassifier(seed=0).predict_learn_many(samples, y.tolist(), np.full(2000, weight))
+        right = np.where(y, p[True], p[False])[1000:]
+        losses.append(-np.log(right.clip(1e-3)).mean())
+    assert losses[0] < 0.67
+    assert losses[1] < losses[0] + 0.02
 
 
 def test_a_label_whose_samples_have_no_weight_is_no_class():

@@ -112,7 +112,7 @@ class HashedLinear(WritableArrays):
         Args:
             terms: of the samples.
             targets: (C, B); with infinity a head neither predicts nor learns, with NaN it does not learn.
-            step_sizes: (B,), the fraction of a step that each sample makes. None is a whole step.
+            step_sizes: (B,), how long a step each sample makes. None is 1, a whole step.
             begin: the first sample.
 
         Returns logits or values, (M C, B).

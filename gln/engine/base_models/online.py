@@ -53,7 +53,7 @@ class OnlineBaseModels:
         words: Words,
         columns: np.ndarray,  # (F,), the column of each number, -1 for a category
         targets: np.ndarray | None = None,  # (C, B), infinity if a head does not even predict, NaN if it only predicts
-        step_sizes: np.ndarray | None = None,  # (B,), the fraction of a step that each sample makes; None is whole
+        step_sizes: np.ndarray | None = None,  # (B,), how long a step each sample makes; None is 1
     ) -> np.ndarray:
         """Predict samples, and if there are targets, learn each before the next.
 

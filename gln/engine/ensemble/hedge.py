@@ -143,7 +143,7 @@ def _fading_means(mean: np.ndarray, values: np.ndarray, step: float, step_sizes:
     """`fading_means` for samples that move a mean by this step, or by a fraction of it."""
     steps = np.array([step])
     if step_sizes is not None:
-        steps = (step * np.asarray(step_sizes, np.float32)).astype(np.float64)
+        steps = np.minimum(step * np.asarray(step_sizes, np.float32), 1).astype(np.float64)
     return compiled(fading_means)(plain(mean), plain(values), steps)
 
 

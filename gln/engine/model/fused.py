@@ -33,7 +33,7 @@ class TargetBatch(NamedTuple):
     targets: np.ndarray  # (C, B); with infinity a head neither predicts nor learns, with NaN it only predicts
     counted: np.ndarray | None  # (B,) or (T, B), for the statistics of categories, if there are any
     rates: list[np.ndarray]  # (M, B), for each ensemble
-    step_sizes: np.ndarray | None  # (B,), the fraction of a step that each sample makes; None is a whole step
+    step_sizes: np.ndarray | None  # (B,), how long a step each sample makes; None is 1, a whole step
 
 
 def can_predict(learner: Any, samples: Any) -> bool:

@@ -82,7 +82,7 @@ class Learner:
         Args:
             samples: (F, B), dense or sparse. New features come last.
             targets: (B,) class numbers from 0, or (T, B) numbers.
-            step_sizes: (B,), the fraction of a step that each sample makes. None is a whole step.
+            step_sizes: (B,), how long a step each sample makes. None is 1, a whole step.
             batch_size: samples that are predicted before any of them is learned, at least 1.
             categorical: the features that are categories.
             predicts: whether to return predictions. With many classes, predicting takes longer than learning.

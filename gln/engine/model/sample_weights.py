@@ -1,5 +1,5 @@
-"""Convert sample weights to sample indices and step sizes: a sample of weight 2 is learned twice, one of 0.5 by half a
-step.
+"""Convert sample weights to step sizes: a sample of weight 0.5 is learned by half a step. One of weight 2 is learned by
+a step twice as long in a stream, and twice in a pass over a table.
 
 Shapes: N samples, F features, V indices of the samples to learn, in this order.
 """
@@ -33,14 +33,15 @@ def indices_of_table(X: Any, targets: np.ndarray, weights: np.ndarray | None, sh
 
 
 def indices_of_stream(name: str, weights: np.ndarray | None) -> tuple[Any, Any]:
-    """`indices_of_table` for samples of a stream, in their own order: (N,) or None -> (V,), (V,) or None.
+    """The samples of a stream that are learned, and their step sizes: (N,) or None -> (V,), (V,) or None.
 
     Raises ValueError as `check_stream_weights` does.
     """
     if weights is None:
         return slice(None), None
     check_stream_weights(name, weights)
-    return repeated(weights)
+    indices = np.flatnonzero(weights)
+    return indices, weights[indices]
 
 
 def check_stream_weights(name: str, weights: np.ndarray) -> None:  # (N,)

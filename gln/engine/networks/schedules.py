@@ -39,11 +39,11 @@ def stream_rate(t: Any, first: float = 5.0, least: float = 0.5) -> Any:
     return np.maximum(first / np.sqrt(1.0 + t / 300.0), least)
 
 
-def stream_rate_limits(network: Any, fast: bool) -> tuple[float, float]:
+def stream_rate_limits(network: Any, fast: bool, factor: float = 1.0) -> tuple[float, float]:
     """The rates at which `stream_rate` begins and ends for a network."""
     # Half of the networks' default, which gives the slow one of two networks a lower log-loss on most streams.
     first = network.config.record.first_rate or min(10.0, math.sqrt(network.base_size + 1)) / 2
-    return first, RATES[network.config.loss].stream_floors[fast]
+    return factor * first, factor * RATES[network.config.loss].stream_floors[fast]
 
 
 def stream_rates(steps: list[int], limits: list[tuple[float, float]], count: int) -> np.ndarray:

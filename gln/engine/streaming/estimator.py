@@ -18,11 +18,10 @@ from gln.engine.model import fused
 from gln.engine.model.featurizers import StreamFeaturizer
 from gln.engine.model.learner import Learner
 from gln.engine.model.persistence import Saveable
-from gln.engine.model.sample_weights import repeated
 from gln.engine.model.targets import sum_to_one
 from gln.engine.networks.protocol import Rate
 from gln.engine.streaming.named_rows import NamedRows, named_rows
-from gln.engine.streaming.prequential import joined, predict_then_learn, predictions_of, runs, segments_of, singles
+from gln.engine.streaming.prequential import joined, predict_then_learn, predictions_of, runs, segments_of
 from gln.engine.streaming.schema import CONSTANT, PREVIOUS, SchemaChange, StreamSchema
 
 ONCE = np.ones(1)  # the weight of most samples that come alone
@@ -68,17 +67,14 @@ class StreamEstimator:
         targets = change.targets if targets is None else targets
         if change.places:
             assert targets is not None
-            batch, indices, step_sizes = change.batch, *indices_of(weights)
-            is_single = batch.shape[1] == 1  # one that occurs several times is learned as if it came alone each time
-            if indices is not None:
-                batch, targets = batch[:, indices], targets[..., indices]
+            batch, step_sizes = change.batch, step_sizes_of(weights)
             learner = self._learner_for(change, targets)
-            chunks = singles(batch.shape[1]) if is_single else segments_of(learner, batch, targets)
-            if len(chunks) > 1:
+            segments = segments_of(learner, batch, targets)
+            if len(segments) > 1:
                 check_rates(learner, batch.shape[1])
-            for chunk in chunks:
-                steps = None if step_sizes is None else step_sizes[chunk]
-                samples = batch[:, chunk], targets[..., chunk], steps
+            for segment in segments:
+                steps = None if step_sizes is None else step_sizes[segment]
+                samples = batch[:, segment], targets[..., segment], steps
                 learner.learn(*samples, categorical=change.categorical, predicts=False)
             self.learner = learner
         self.schema.commit(change)
@@ -141,23 +137,18 @@ class StreamEstimator:
             raise ValueError(f"y: expected some of the classes {[*self.schema.classes][:10]}, got others")
         for rows, batch, _ in self._plan(named_rows(samples), y, np.zeros(len(learns), bool)):
             assert batch is not None
-            indices, step_sizes = repeated(np.where(learns, weights, 0)[rows])
-            self.learner.learn_linear(batch[:, indices], targets[..., rows][..., indices], step_sizes)
+            self.learner.learn_linear(batch, targets[..., rows], np.where(learns, weights, 0)[rows])
 
     def _predict_then_learn(
         self, change: SchemaChange, targets: np.ndarray, weights: np.ndarray
     ) -> np.ndarray:  # -> (K, B)
-        batch, indices, step_sizes = change.batch, *indices_of(weights)
-        if indices is not None:
-            batch, targets = batch[:, indices], targets[..., indices]
         learner = self._learner_for(change, targets)
-        predicted = predict_then_learn(learner, batch, targets, step_sizes, change.categorical)
+        predicted = predict_then_learn(learner, change.batch, targets, step_sizes_of(weights), change.categorical)
         self.learner = learner
         self.schema.commit(change)
         if self.are_classes:
             predicted = [sum_to_one(p) for p in predicted]
-        found = joined(predicted).T
-        return found if indices is None else found[:, np.searchsorted(indices, np.arange(len(weights)))]  # before all
+        return joined(predicted).T
 
     def _predict(self, batch: SampleBatch, initial: Sequence[float]) -> np.ndarray:  # -> (K, B)
         if self.learner is None:
@@ -209,7 +200,7 @@ class StreamEstimator:
         rate = self.learning_rate if self.learner is None else self.learner.learning_rate
         learned = [(rows, change) for rows, _, change in segments if change is not None and change.places]
         if callable(rate) and learned:
-            steps = sum(len(repeated(weights[rows])[0]) for rows, _ in learned)
+            steps = sum(change.batch.shape[1] for _, change in learned)
             check_rates(self.learner or self._learner_for(learned[0][1], np.zeros((1, 1))), steps)
         if (
             len(learned) > 1
@@ -227,15 +218,15 @@ class StreamEstimator:
             change.places is schema.places or not schema.places.keys() <= {CONSTANT, *schema.always}
         ):
             return known
-        fresh = self.new_learner(change.batch.features, change.categorical, change.places.get(PREVIOUS), targets)
+        fresh = self.new_learner(change.batch, change.categorical, change.places.get(PREVIOUS), targets)
         return fresh if known is None else _with_first_features(known, fresh)
 
     def new_learner(
-        self, features: np.ndarray, categorical: Set[int], memory: int | None, targets: np.ndarray
+        self, samples: Any, categorical: Set[int], memory: int | None, targets: np.ndarray
     ) -> Any:  # (F, B), (C, B)
         """A learner of a stream that begins with these samples."""
         kind = 1 + self.are_classes, self.are_classes
-        featurizer = StreamFeaturizer.of_first(features, categorical, *kind, memory)
+        featurizer = StreamFeaturizer.of_first(samples, categorical, *kind, memory)
         learner = self.build(featurizer, max(2, len(self.schema.classes)) if self.are_classes else len(targets))
         learner.learning_rate = self.learning_rate
         return learner
@@ -278,11 +269,8 @@ def check_rates(learner: Any, steps: int) -> None:
             network.rates(steps if is_plain else 2 * steps, rate)  # networks of densities also learn noise
 
 
-def indices_of(weights: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:  # (B,) -> (V,), (V,)
-    """Indices of samples by their weights, and their step sizes, as `repeated`; None if each is learned once."""
-    if weights is ONCE or (weights == 1).all():  # a shortcut
-        return None, None
-    return repeated(weights)
+def step_sizes_of(weights: np.ndarray) -> np.ndarray | None:  # (B,)
+    return None if weights is ONCE or (weights == 1).all() else weights
 
 
 # ---- What the estimators share ---------------------------------------------------------------------------------------

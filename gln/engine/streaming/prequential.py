@@ -106,10 +106,6 @@ def segments_of(learner: Any, samples: SampleBatch, targets: Any) -> list[slice]
     return [slice(*pair) for pair in itertools.pairwise(ends)]
 
 
-def singles(count: int) -> list[slice]:
-    return [slice(place, place + 1) for place in range(count)]
-
-
 def joined(predicted: Sequence[np.ndarray]) -> np.ndarray:  # N of (K, n) -> (sum of n, largest K)
     """Predictions, of which later ones may have more values, with 0 for what earlier ones lack."""
     count, most = sum(values.shape[1] for values in predicted), max((len(values) for values in predicted), default=0)
