@@ -25,8 +25,10 @@ pytest.importorskip("river")
 from test_stream_command import assert_same_file, figures_in, started
 
 from gln.river import GLNClassifier
+from gln.stream.chunks import Wanted
 from gln.stream.command import main
 from gln.stream.formats import BadLine, form_of, opened, read
+from gln.stream.kinds import Kinds
 
 COUNT = 300
 UTC = datetime.timezone.utc
@@ -546,3 +548,14 @@ def test_hours_help(tmp_path):
     as_times = figures_in(learned(file, tmp_path))
     assert as_times.sums[1] / as_times.sums[0] > 0.8
     assert as_text.sums[1] / as_text.sums[0] < 0.6
+
+
+def test_names_that_are_always_new_are_not_all_remembered(monkeypatch):
+    monkeypatch.setattr("gln.stream.kinds.MOST_WORDS", 3)
+    nothing: frozenset[str] = frozenset()
+    kinds = Kinds(Wanted(None, nothing, nothing, nothing, nothing, {}))
+    for i in range(10):
+        assert kinds.values({f"k{i}": float(i)}) == {f"k{i}": float(i)}
+    assert [kinds.is_number(f"k{i}") for i in range(10)] == [True] * 3 + [False] * 7
+    with pytest.raises(ValueError, match="k1: expected a number"):
+        kinds.values({"k1": "text"})

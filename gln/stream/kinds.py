@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gln.engine.streaming.named_rows import NamedRows
+from gln.engine.streaming.schema import MOST_WORDS
 from gln.engine.streaming.values import MOST
 from gln.stream.chunks import Wanted
 from gln.stream.timestamps import cycles_of, days_of, features_of, known_cycles
@@ -205,7 +206,8 @@ class Kinds:
                 if value.__class__ is not str and not -MOST <= value <= MOST:
                     raise ValueError(f"{name}: expected a finite number, got {shown(value)}")
             values[name] = value
-        are_text.update(new)
+        if len(are_text) < MOST_WORDS:  # so that memory is bounded where names are always new
+            are_text.update(new)
         return values
 
     def _converted(self, name: str, value: Any) -> Any:
