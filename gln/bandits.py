@@ -83,7 +83,6 @@ class GLNBandit(Saveable):
         "_size": (int, type(None)),
         "_draws": int,
         "_key": int,
-        "extra": dict,
     }
 
     def __init__(

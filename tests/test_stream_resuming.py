@@ -327,9 +327,8 @@ def test_a_file_goes_on_that_has_grown_or_whose_bad_line_was_corrected(stopped, 
 def as_before(path: Path) -> None:
     """Make a model of a run that was saved by the version before."""
     model = GLNClassifier.load(path)
-    del model.extra["input"]
-    model.extra["predictions"] = model.extra["predictions"]["bytes"]
-    model.save(path)
+    extra = {name: value for name, value in model.extra.items() if name != "input"}
+    model.save(path, {**extra, "predictions": extra["predictions"]["bytes"]})
 
 
 def test_a_run_of_an_earlier_version_goes_on(stopped):

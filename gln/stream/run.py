@@ -108,7 +108,7 @@ class Run:
     def _load(self, path: str) -> dict[str, Any]:
         """Begin with a saved model; returns what the run that saved it says of itself, empty if it was none."""
         model, given = loaded(path, self._options), self._options.target
-        state: dict[str, Any] = vars(model).pop("extra", None) or {}
+        state: dict[str, Any] = dict(model.extra)
         saved = state.get("target")
         if self._options.resume and None not in (given, saved) and given != saved:
             raise ValueError(f"--target: expected {saved!r}, as in {path}, got {given!r}")
@@ -322,6 +322,6 @@ class Run:
             self._head.state(self._line if self._pass == 1 else self._length),
         )
         place = {"pass": self._pass, "length": self._length, "line": line}
-        self._model.extra = {**place, "input": head, "target": self._target, **self._report.state()}
-        self._model.save(self._options.save)
+        state = {**place, "input": head, "target": self._target, **self._report.state()}
+        self._model.save(self._options.save, state)
         return self._options.save

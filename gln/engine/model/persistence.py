@@ -9,6 +9,7 @@ import importlib.util
 import inspect
 import itertools
 import os
+import types
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
@@ -43,8 +44,9 @@ class Saveable:
     learning_rate: Any
     changeable: Collection[str] = ("backend", "learning_rate")  # parameters that `load` may replace
     kept: ClassVar[dict[str, Any]] = {}  # what a file holds besides the parameters: attributes, and their types
+    extra: Mapping[str, Any] = types.MappingProxyType({})  # what was saved with the model, if it was loaded
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:
         """Save parameters and everything that was learned, without pickle, in a file that any backend can load.
 
         Parameters
@@ -52,20 +54,27 @@ class Saveable:
         path : str or path-like
             The file, replaced by a complete one if it exists. Callables and random states are not saved: pass a
             callable again when loading; a random state becomes None.
+        extra : mapping, default=None
+            What belongs to the model, such as the date of the last sample: numbers, text, arrays, and lists and
+            mappings of these. `load` returns it as the attribute `extra`.
 
         Raises
         ------
         OSError
             The file cannot be written; an existing file at `path` is kept.
         ValueError
-            A class, a feature's name or a parameter is neither a number nor text, nor a sequence of them.
+            A class, a feature's name, a parameter or a value of `extra` is neither a number nor text, nor a sequence
+            or mapping of these, or `extra` is no mapping.
         """
+        if extra is not None and not isinstance(extra, Mapping):
+            raise bad("extra", "a mapping", repr(extra)[:200])
         arrays: dict[str, np.ndarray] = {}
         parameters = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        learned = self._learned() | ({"extra": dict(extra)} if extra else {})
         config = {
             "estimator": _kind(type(self)),
             "parameters": {name: _encoded(name, value, arrays) for name, value in parameters.items()},
-            "learned": {name: _encoded(name, value, arrays) for name, value in self._learned().items()},
+            "learned": {name: _encoded(name, value, arrays) for name, value in learned.items()},
         }
         # Early versions of safetensors cannot read a file without arrays, as before the first sample of a stream.
         write(path, config, arrays or {"none": np.zeros(1)})
@@ -121,12 +130,13 @@ class Saveable:
 
     def _keep(self, name: str, value: Any) -> None:
         """Set an attribute from a file. Raises ValueError for one that an estimator of this class does not have."""
-        if name not in self.kept:
-            raise bad("learned", f"some of {sorted(self.kept)}", repr(name))
-        if self.kept[name] is Learner:
+        kept = {"extra": dict, **self.kept}
+        if name not in kept:
+            raise bad("learned", f"some of {sorted(kept)}", repr(name))
+        if kept[name] is Learner:
             value = None if value is None else learner_of(value, self.learning_rate)  # None before the first sample
-        elif not isinstance(value, self.kept[name]):
-            raise bad(name, f"a value of type {self.kept[name]}", repr(value)[:200])
+        elif not isinstance(value, kept[name]):
+            raise bad(name, f"a value of type {kept[name]}", repr(value)[:200])
         setattr(self, name, value)
 
 
@@ -155,7 +165,7 @@ def _encoded(place: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, (list, tuple, range)):
         encoded = [_encoded(f"{place}.{i}", item, arrays) for i, item in enumerate(value)]
         return encoded if isinstance(value, list) else {"tuple": encoded}
-    if callable(value):
+    if callable(value) and place.endswith("learning_rate"):
         return CALLABLE
     value = value.item() if isinstance(value, np.generic) else value
     if value is not None and not isinstance(value, (bool, int, float, str)):

@@ -288,7 +288,6 @@ class SaveableStream(Saveable):
         "_occurrences": np.ndarray,
         "_count": int,
         "_learner": Learner,
-        "extra": dict,  # what `gln-stream` saves with a model: how far its run is
     }
 
     @property
