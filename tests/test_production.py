@@ -1,4 +1,4 @@
-"""docs/production.md: its service learns while it serves, and continues from its file."""
+"""docs/production.md: its service, consumer and comparison do what the page says."""
 
 from __future__ import annotations
 
@@ -15,19 +15,52 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from helpers import ROOT, run_python
 from test_readme import blocks
+from test_stream_command import assert_same_file
 
-from gln.sklearn import GLNClassifier
+pytest.importorskip("river")
+
+from gln.river import GLNClassifier
+
+PAGE = [text for language, text in blocks("docs/production.md") if language == "python"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+posix = pytest.mark.skipif(sys.platform == "win32", reason="signals are those of POSIX")
 
 
-def post(port: int, sample: Any) -> tuple[int, Any]:
+def block(start: str) -> str:
+    """The only code of the page that begins so."""
+    [found] = [text for text in PAGE if text.startswith(start)]
+    return found
+
+
+def names_of(start: str) -> SimpleNamespace:
+    """What the code of the page defines."""
+    names: dict[str, Any] = {"__name__": "page"}
+    exec(compile(block(start), "docs/production.md", "exec"), names)
+    return SimpleNamespace(**names)
+
+
+def events(count: int) -> list[dict[str, Any]]:
+    """Items are sold or not, by name and price."""
+    rng = np.random.default_rng(0)
+    items, prices = rng.choice(["tea", "coffee", "cocoa"], count), rng.normal(size=count)
+    sold = (items == "tea") ^ (prices > 0)
+    samples = [{"item": item, "price": price} for item, price in zip(items.tolist(), prices.tolist(), strict=True)]
+    return [{"x": x, "y": "sold" if y else "kept"} for x, y in zip(samples, sold, strict=True)]
+
+
+# ---- The service -----------------------------------------------------------------------------------------------------
+
+
+def post(port: int, route: str, event: Any) -> tuple[int, Any]:
     """Status and body of the answer."""
-    request = urllib.request.Request(f"http://127.0.0.1:{port}", json.dumps(sample).encode())
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/{route}", json.dumps(event).encode())
     try:
         with urllib.request.urlopen(request, timeout=300) as answer:
             return answer.status, json.load(answer)
@@ -35,19 +68,14 @@ def post(port: int, sample: Any) -> tuple[int, Any]:
         return error.code, json.load(error)
 
 
-def python_blocks() -> list[str]:
-    return [text for language, text in blocks("docs/production.md") if language == "python"]
-
-
 @contextmanager
 def service(folder: Path, stop: signal.Signals) -> Iterator[int]:
     """The port of a service that saves when it is stopped at the end."""
-    (folder / "service.py").write_text(python_blocks()[0])
+    (folder / "service.py").write_text(block("import contextlib"))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "uvicorn", "service:app", "--port", str(port)]
-    with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stderr=subprocess.DEVNULL) as process:
         try:
             for _ in range(600):
                 try:
@@ -62,29 +90,144 @@ def service(folder: Path, stop: signal.Signals) -> Iterator[int]:
     assert process.returncode in (0, -stop)  # uvicorn shuts down, and then passes the signal on
 
 
+BAD: list[tuple[str, Any]] = [
+    ("expected an object with key and x", [1]),
+    ("expected an object with key and x", {"key": "a"}),
+    ("key: expected text, got 1", {"key": 1, "x": {}}),
+    ("x: expected a dictionary of features, got [1]", {"key": "a", "x": [1]}),
+    (
+        "x['price']: expected a finite number or a bool, like its first value, got '3'",
+        {"key": "a", "x": {"price": "3"}},
+    ),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are those of POSIX")
+@posix
 def test_the_service_learns_while_it_serves(tmp_path):
-    X = np.random.default_rng(0).normal(size=(60, 2))  # noqa: N806
+    shown = events(60)
     with service(tmp_path, signal.SIGTERM) as port:
-        assert post(port, {"x": [0.0, 1.0]})[0] == 400  # it has not learned yet
-        for x in X:
-            assert post(port, {"x": x.tolist(), "y": int(x[0] > 0)})[0] == 200
-        wrong: list[Any] = [{"x": [0.0, 1.0], "y": 2}, {"x": [0.0]}, {"x": None}, {"x": [0.0, 10**400]}, {"y": 1}, []]
-        for bad in wrong:
-            assert post(port, bad)[0] == 400, bad
-        answers = [post(port, {"x": x.tolist()}) for x in X]
-    model = GLNClassifier.load(tmp_path / "model.gln")
-    np.testing.assert_allclose([p for _, p in answers], model.predict_proba(X), atol=1e-6)
-    assert (model.predict(X) == (X[:, 0] > 0)).mean() > 0.8
+        for key, event in enumerate(shown):
+            assert post(port, "predict", {"key": str(key), "x": event["x"]})[0] == 200
+        for key, event in enumerate(shown[:50]):  # labels come late
+            assert post(port, "learn", {"key": str(key), "y": event["y"]}) == (200, {"learned": key + 1})
+        for message, bad in BAD:
+            assert post(port, "predict", bad) == (400, {"error": message})
+        unknown = 400, {"error": "key: expected one that waits for its label, got '0'"}
+        assert post(port, "learn", {"key": "0", "y": "sold"}) == unknown
+        assert post(port, "learn", {"key": "59", "y": None})[0] == 400  # which still waits
+        answers = [post(port, "predict", {"key": str(100 + i), "x": shown[i]["x"]}) for i in range(3)]
+    model, expected = GLNClassifier.load(tmp_path / "model.gln"), GLNClassifier(seed=0)
+    for event in shown[:50]:
+        expected.learn_one(event["x"], event["y"])
+    for event, answer in zip(shown, answers, strict=False):
+        assert answer == (200, pytest.approx(expected.predict_proba_one(event["x"]), abs=1e-6))
+        assert model.predict_proba_one(event["x"]) == pytest.approx(answer[1], abs=1e-6)
     with service(tmp_path, signal.SIGINT) as port:  # continues
-        assert post(port, {"x": X[0].tolist()}) == answers[0]
-        assert post(port, {"x": [0.0, 1.0], "y": 1})[0] == 200
-    assert GLNClassifier.load(tmp_path / "model.gln").glns_[0].step == len(X) + 1
+        assert post(port, "learn", {"key": "59", "y": shown[59]["y"]}) == (200, {"learned": 51})
+
+
+def test_a_reader_follows_the_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    reader, model = names_of("# reader.py"), GLNClassifier(layer_sizes=(4,), seed=0)
+    for count in (1, 2):
+        for event in events(3):
+            model.learn_one(event["x"], event["y"])
+        model.save("model.gln", {"count": count})
+        assert reader.latest().extra["count"] == count
+        assert reader.latest() is reader.latest()
+
+
+# ---- The consumer ----------------------------------------------------------------------------------------------------
+
+
+def as_lines(path: Path, count: int) -> None:
+    path.write_text("".join(f"{json.dumps(event)}\n" for event in events(count)))
+
+
+@pytest.mark.slow
+@posix
+def test_a_consumer_that_is_killed_anywhere_learns_each_event_once(tmp_path):
+    as_lines(tmp_path / "events.jsonl", 2000)
+    code = block("# consumer.py").replace("1000", "50")
+    rng, kills = np.random.default_rng(0), 0
+    for folder in ("whole", "killed"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "consumer.py").write_text(code)
+    command = [sys.executable, "consumer.py", "../events.jsonl"]
+    subprocess.run(command, cwd=tmp_path / "whole", env=ENVIRONMENT, check=True)
+    file = tmp_path / "killed" / "model.gln"
+    while (
+        not file.exists() or GLNClassifier.load(file).extra["offsets"][0] < (tmp_path / "events.jsonl").stat().st_size
+    ):
+        with subprocess.Popen(command, cwd=file.parent, env=ENVIRONMENT) as process:
+            before = file.stat().st_mtime_ns if file.exists() else 0
+            while process.poll() is None and (not file.exists() or file.stat().st_mtime_ns == before):
+                time.sleep(0.01)
+            time.sleep(rng.random() / 5)  # within one of the next saves, or between two
+            kills += process.poll() is None
+            process.kill()
+    assert kills > 2
+    assert_same_file(file, tmp_path / "whole" / "model.gln")
+
+
+def test_events_that_are_wrong_are_left_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    as_lines(tmp_path / "events.jsonl", 30)
+    wrong = ["{", "[]", '{"x": {}}', '{"x": {"price": "dear"}, "y": "sold"}']
+    with open("events.jsonl", "a") as file:
+        file.writelines(f"{line}\n" for line in wrong)
+    consumer = names_of("# consumer.py")
+    consumer.consume(consumer.lines("events.jsonl"))
+    assert len(capsys.readouterr().err.splitlines()) == len(wrong)
+    model, expected = GLNClassifier.load("model.gln"), GLNClassifier(seed=0)
+    for event in events(30):
+        expected.learn_one(event["x"], event["y"])
+    assert model.predict_proba_one({"item": "tea"}) == pytest.approx(expected.predict_proba_one({"item": "tea"}))
+    assert model.extra["offsets"] == {0: Path("events.jsonl").stat().st_size}
+
+
+def test_a_topic_goes_on_after_the_saved_offsets():
+    kafka = pytest.importorskip("confluent_kafka")
+    producer = kafka.Producer({"bootstrap.servers": "ignored", "test.mock.num.brokers": 1, "log_level": 0})
+    [broker] = producer.list_topics(timeout=30).brokers.values()  # within this process
+    for i in range(6):
+        producer.produce("events", value=str(i).encode(), partition=i % 2)
+    assert producer.flush(30) == 0
+    topic = names_of("# kafka_topic.py").topic("events", f"{broker.host}:{broker.port}")
+    queue, found, offsets = topic({}), {}, {}
+    for _ in range(3):
+        partition, offset, text = next(queue)
+        offsets[partition], found[text] = offset, partition
+    queue.close()
+    queue = topic(offsets)
+    for _ in range(3):
+        partition, _, text = next(queue)
+        assert text not in found
+        found[text] = partition
+    assert found == {str(i).encode(): i % 2 for i in range(6)}
+
+
+# ---- Comparing -------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_knows_more_is_better_than_one_that_does_not():
+    compare = names_of("# compare.py").compare
+    samples = [(event["x"], event["y"]) for event in events(600)]
+    models = [GLNClassifier(layer_sizes=layers, seed=0) for layers in ((8,), (8,))]
+    for x, y in samples:
+        models[1].learn_one(x, y)
+    gain, error = compare([(x, y) for x, y in samples[::-1][:200]], models)
+    assert gain > 4 * error > 0
+    same, error = compare(samples[:50], [GLNClassifier(layer_sizes=(8,), seed=0) for _ in range(2)])
+    assert (same, error) == (0, 0)
+
+
+# ---- Start-up --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the module resource is missing")
 @pytest.mark.parametrize("argument", [[], ["numpy"]], ids=str)
 def test_a_first_prediction_is_measured(argument):
-    said = run_python(f"import sys; sys.argv[1:] = {argument}\n{python_blocks()[1]}")
+    said = run_python(f"import sys; sys.argv[1:] = {argument}\n{block('# first.py')}")
     assert re.fullmatch(r"\d+\.\d s, \d+ MiB\n", said)
