@@ -104,7 +104,7 @@ LONG = {
     "rare_classes": 3,
     "regression": 4,
     "saving": 3,
-    "streams": 11,
+    "streams": 7,
     "tour": 6,
     "tuning": 1,
 }
