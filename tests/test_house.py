@@ -15,7 +15,8 @@ NETWORKS = [ROOT / f"gln_{name}.py" for name in FRAMEWORKS]
 AROUND = sorted((ROOT / "gln").rglob("*.py"))
 ENGINE = ROOT / "gln" / "engine"
 # The folders of the engine, in the order in which a sample meets them; the files beside them come first.
-ROOMS = ["", "networks", "preprocessing", "base_models", "ensemble", "model", "tabular", "streaming", "class_density"]
+ROOMS = ["", "networks", "preprocessing", "novelty", "base_models", "ensemble", "model"]
+ROOMS += ["tabular", "streaming", "class_density"]
 ON_TOP = [ROOT / "test_mnist.py", *sorted((ROOT / "benchmarks").glob("*.py"))]
 LONGEST = 40  # lines of a function, its docstring aside; a longer one says why in a comment that begins "Long"
 
