@@ -27,9 +27,9 @@ from gln.engine.jit import WritableArrays, compiled, plain
 FADING = 2  # of fewer samples, each counts as much as its number, so that a bad start is soon forgotten
 PAIRS, MOST_PAIRS = 8, 512  # per feature, and of all the features of the first sample, if these are fewer
 BINS, WIDTH = 64, 0.5  # of asinh(residual); so bins are wider far from the mean
-UNSEEN = 1e-3  # samples that what was never seen counts for
+UNSEEN = 1e-5  # probability of what was never seen
 PRIOR = 10.0  # samples that the normal distribution counts for in a histogram; 3 to 30 are about as good
-FEW = 10  # values of a feature, before which they are not judged
+FEW = 10  # values of a feature that are not judged and have no histogram, because its scale is uncertain
 LIMIT = 10.0  # standard deviations, beyond which a value moves the mean no further
 EXPECTS = 3.0  # standard deviations, beyond which a partner lets expect no more
 CONSTANT_SCALE = 1e-6  # of the mean: the standard deviation of a feature that never varied
@@ -135,7 +135,7 @@ class PairHistograms(WritableArrays):
         features, surprises = plain(features), np.ones(features.shape)
         are_numbers = np.array([feature not in categorical for feature in range(len(features))])
         arrays = [getattr(self, name) for name in _arrays(0, 0)]
-        compiled(_of_numbers, _probability)(
+        compiled(_of_numbers)(
             features, are_numbers, totals, weights, learns, self.window, *arrays, surprises
         )
         for feature in sorted(categorical):
@@ -144,7 +144,7 @@ class PairHistograms(WritableArrays):
                 missing = int(np.fmax.reduce(features[feature], initial=-1)) + 1 - len(counts)
                 counts = self.levels[feature] = np.pad(counts, (0, max(0, missing)))
             arguments = features[feature], totals, weights, learns, counts, self.known[feature : feature + 1]
-            compiled(_of_levels, _probability)(*arguments, surprises[feature])
+            compiled(_of_levels)(*arguments, surprises[feature])
         return surprises
 
     # ---- State -------------------------------------------------------------------------------------------------------
@@ -197,11 +197,6 @@ def _tail(scores: np.ndarray, recent: np.ndarray) -> np.ndarray:  # (B,), ascend
 # ---- Loops -----------------------------------------------------------------------------------------------------------
 
 
-def _probability(weight: float, total: float, of_sample: float) -> float:
-    """Of what has this weight, of a total of at least that."""
-    return (weight + UNSEEN * of_sample) / (total + UNSEEN * of_sample)
-
-
 def _of_numbers(  # Long, because it is one loop
     features: np.ndarray,  # (F, B)
     are_numbers: np.ndarray,  # (F,) of bools
@@ -230,9 +225,9 @@ def _of_numbers(  # Long, because it is one loop
             if not are_numbers[f]:
                 continue
             x, surprise = features[f, b], 0.0
-            of_missing = _probability(total - known[f], total, weight)
+            of_known = known[f] / total if total > 0 else 1.0
             if x != x:
-                surprises[f, b] = 1 / np.sqrt(of_missing)
+                surprises[f, b] = 1 / np.sqrt(max(1 - of_known, UNSEEN))
                 continue
             step = max(FADING / (values[f] + FADING), 1 / window)
             for k in range(pairs if values[f] > 0 else 0):
@@ -243,13 +238,13 @@ def _of_numbers(  # Long, because it is one loop
                 i, histogram = int(min(max(place, 1), BINS - 2)), histograms[f, k]
                 near = (histogram[i - 1] + 2 * histogram[i] + histogram[i + 1]) / 4
                 normal = WIDTH * np.exp(-(residual**2) / (2 + 2 * FEW / values[f])) / np.sqrt(2 * np.pi)
-                density = (near + UNSEEN * weight) / np.sqrt(1 + residual**2) + PRIOR * weight * normal
-                surprise += np.sqrt((known[f] + PRIOR * weight) / density)
+                density = near / np.sqrt(1 + residual**2) + PRIOR * weight * normal
+                density = density / (known[f] + PRIOR * weight) + UNSEEN / np.sqrt(1 + residual**2)
+                surprise += 1 / np.sqrt(density)
                 if learns:
-                    histogram[i] += weight
+                    histogram[i] += weight * (values[f] >= FEW)
                     products[f, k] += step * (expects[f] * expects[partner] - products[f, k])
-            of_known = _probability(known[f], total, weight)
-            surprises[f, b] = (surprise / pairs if values[f] >= FEW else 1.0) / np.sqrt(of_known)
+            surprises[f, b] = (surprise / pairs if values[f] >= FEW else 1.0) / np.sqrt(max(of_known, UNSEEN))
             if learns:
                 difference = x - moments[0, f]
                 if moments[1, f] > 0:
@@ -280,4 +275,4 @@ def _of_levels(
             if learns:
                 counts[code] += weight
                 known[0] += weight
-        surprises[b] = 1 / np.sqrt(_probability(count, total, weight))
+        surprises[b] = 1 / np.sqrt(max(count / total, UNSEEN) if total > 0 else 1.0)

@@ -70,7 +70,7 @@ def _of_words(schema: StreamSchema, change: SchemaChange) -> np.ndarray:  # -> (
     before[order] = np.arange(len(order)) - np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))
     is_known = words.numbers < schema.occurrences.shape[1]
     before[is_known] += schema.occurrences[1, words.numbers[is_known]]
-    return np.sqrt((schema.sample_count + words.samples + UNSEEN) / (before + UNSEEN))
+    return 1 / np.sqrt(np.maximum(before / np.maximum(schema.sample_count + words.samples, 1), UNSEEN))
 
 
 def new_novelty(seed: int | None, window: int = WINDOW) -> StreamNovelty:

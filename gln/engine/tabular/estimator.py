@@ -276,7 +276,7 @@ class Estimator(Saveable, BaseEstimator):
         rng, size = np.random.default_rng(0), samples.shape[0]
         places = rng.integers(0, SUMS_OF_WIDE, size), np.arange(size)
         sums = csr_array((rng.choice([-1.0, 1.0], size), places), (SUMS_OF_WIDE, size))
-        return (sums @ self.learner_.featurizer.standardizer.transform(samples)).toarray()
+        return (sums @ samples).toarray()
 
     def _samples_with_new_levels(self, X):  # (N, F) -> (F, N)
         """Samples in which levels that were never seen have codes of their own instead of being missing."""
