@@ -1,4 +1,5 @@
 """Novelty: of streams, of tables, what makes a sample novel, its calibration, and files."""
+# ruff: noqa: N806 - X is scikit-learn's name
 
 from __future__ import annotations
 

@@ -135,9 +135,7 @@ class PairHistograms(WritableArrays):
         features, surprises = plain(features), np.ones(features.shape)
         are_numbers = np.array([feature not in categorical for feature in range(len(features))])
         arrays = [getattr(self, name) for name in _arrays(0, 0)]
-        compiled(_of_numbers)(
-            features, are_numbers, totals, weights, learns, self.window, *arrays, surprises
-        )
+        compiled(_of_numbers)(features, are_numbers, totals, weights, learns, self.window, *arrays, surprises)
         for feature in sorted(categorical):
             counts = self.levels.get(feature, np.zeros(0))
             if learns:

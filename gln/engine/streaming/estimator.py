@@ -317,6 +317,11 @@ class SaveableStream(Saveable):
         """The names that were learned, and whether each is a category."""
         return self._stream.schema.names
 
+    def unknown_one(self, x: Mapping[Hashable, Any]) -> dict[str, list[Hashable]]:
+        """What of a sample the model does not know: "names" that it never learned, names of categories with "levels"
+        that it never learned, and names of features that are "missing" in the sample."""
+        return self._stream.schema.unknown(x)
+
     # The names in files are those that attributes had in version 1.0.
 
     def _learned(self) -> dict[str, Any]:
