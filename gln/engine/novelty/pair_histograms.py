@@ -59,6 +59,11 @@ class PairHistograms(WritableArrays):
         return cls(seed, **_arrays(0, 1), levels={}, scores=np.zeros(window)).grown(size)
 
     @property
+    def size(self) -> int:
+        """F, the number of features."""
+        return len(self.values)
+
+    @property
     def window(self) -> int:
         return len(self.scores)
 
@@ -97,12 +102,13 @@ class PairHistograms(WritableArrays):
                 self.total = 1.0
 
     def _learn_chunk(self, features: np.ndarray, categorical: Set[int], words: np.ndarray | None) -> None:
-        totals = [self.total]
-        for count in range(self.count, self.count + features.shape[1]):
+        start, totals = self.count, [self.total]
+        for count in range(start, start + features.shape[1]):
             totals.append(_next_total(totals[-1], count, self.window))
-        surprises = self._surprises(features, categorical, np.array(totals[:-1]), np.diff(totals), True)
-        self.scores[np.arange(self.count, self.count + len(totals) - 1) % self.window] = _score(surprises, words)
-        self.total, self.count = totals[-1], self.count + len(totals) - 1
+        before, weights = np.array(totals[:-1]), np.subtract(totals[1:], totals[:-1])
+        scores = _score(self._surprises(features, categorical, before, weights, True), words)
+        self.total, self.count = totals[-1], start + len(scores)
+        self.scores[np.arange(start, self.count) % self.window] = scores
 
     # ---- Scoring -----------------------------------------------------------------------------------------------------
 
@@ -117,14 +123,11 @@ class PairHistograms(WritableArrays):
             return np.zeros(features.shape[1])
         scores = _score(self.surprises(features, categorical), words)
         places = np.arange(self.count - latest, self.count) % self.window
-        recent, counts = np.unique(self.scores[places], return_counts=True)
-        ranks = np.cumsum(counts) - (counts - 1) / 2
-        share = np.interp(scores, recent, ranks / (1 + latest))
-        return np.where(scores > recent[-1], 1 - _tail(scores, recent) / (1 + latest), share)
+        return compiled(_shares)(scores, np.sort(self.scores[places]))
 
     def surprises(self, features: Any, categorical: Set[int]) -> np.ndarray:  # (F, B) -> (F, B)
         """1 / sqrt(p) of each value. A feature that is not known yet was missing in all samples so far."""
-        model = self if len(features) == len(self.values) else self.grown(len(features))
+        model = self if len(features) == self.size else self.grown(len(features))
         weight = _next_total(self.total, self.count, self.window) - self.total
         totals, weights = np.full((2, features.shape[1]), [[self.total], [weight]])
         return model._surprises(dense(features), categorical, totals, weights, False)
@@ -155,7 +158,7 @@ class PairHistograms(WritableArrays):
         shapes = {name: getattr(model, name).shape for name in expected}
         if shapes != expected or model.scores.ndim != 1:  # compiled loops do not check
             raise ValueError(f"novelty: expected arrays of shapes {expected}, got {shapes}")
-        if not ((model.partners >= 0) & (model.partners < max(1, len(model.values)))).all():
+        if not ((model.partners >= 0) & (model.partners < max(1, model.size))).all():
             raise ValueError("novelty: expected partners among the features, got others")
         return model
 
@@ -180,16 +183,6 @@ def _next_total(total: float, count: int, window: int) -> float:
 def _score(surprises: np.ndarray, words: np.ndarray | None) -> np.ndarray:  # (F, B), (2, B) -> (B,)
     number, total = (0, 0) if words is None else words
     return np.log((surprises.sum(axis=0) + total) / np.maximum(len(surprises) + number, 1))
-
-
-def _tail(scores: np.ndarray, recent: np.ndarray) -> np.ndarray:  # (B,), ascending -> (B,)
-    """Of the scores above the highest recent one, the share above each of these, by a generalised Pareto distribution.
-
-    Source: A. Siffer et al., Anomaly Detection in Streams with Extreme Value Theory, KDD 2017.
-    """
-    highest = recent[-1 - len(recent) // TAIL :]
-    reach = max(float(np.mean(highest - highest[0])), LEAST_REACH)
-    return (1 + SHAPE * np.maximum(scores - recent[-1], 0) / reach) ** (-1 / SHAPE)
 
 
 # ---- Loops -----------------------------------------------------------------------------------------------------------
@@ -274,3 +267,25 @@ def _of_levels(
                 counts[code] += weight
                 known[0] += weight
         surprises[b] = 1 / np.sqrt(max(count / total, UNSEEN) if total > 0 else 1.0)
+
+
+def _shares(scores: np.ndarray, recent: np.ndarray) -> np.ndarray:  # (B,), (n,) ascending -> (B,)
+    """The share of recent scores below each; above the highest by a generalised Pareto distribution.
+
+    Source: A. Siffer et al., Anomaly Detection in Streams with Extreme Value Theory, KDD 2017.
+    """
+    count, shares = len(recent), np.empty(len(scores))
+    highest = recent[count - 1 - count // TAIL :]
+    reach = max(np.mean(highest) - highest[0], LEAST_REACH)
+    for b in range(len(scores)):
+        left, right = np.searchsorted(recent, scores[b]), np.searchsorted(recent, scores[b], side="right")
+        if left == count:
+            above = (1 + SHAPE * (scores[b] - recent[-1]) / reach) ** (-1 / SHAPE)
+            shares[b] = 1 - above / (1 + count)
+        elif left < right:  # equal scores
+            shares[b] = (left + right + 1) / 2 / (1 + count)
+        elif left == 0:
+            shares[b] = 0.0
+        else:
+            shares[b] = (left + (scores[b] - recent[left - 1]) / (recent[left] - recent[left - 1])) / (1 + count)
+    return shares

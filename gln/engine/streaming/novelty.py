@@ -25,7 +25,8 @@ class StreamNovelty:
 
     def learn(self, schema: StreamSchema, change: SchemaChange) -> None:
         features, categorical = _features(change)
-        self.model = self.model.grown(len(features))
+        if len(features) > self.model.size:
+            self.model = self.model.grown(len(features))
         self.model.learn(features, categorical, _sums(schema, change))
 
     def novelty(self, schema: StreamSchema, x: Mapping[Hashable, Any]) -> float:
@@ -54,9 +55,11 @@ def _features(change: SchemaChange) -> tuple[np.ndarray, Set[int]]:  # -> (F, B)
     return features, change.categorical
 
 
-def _sums(schema: StreamSchema, change: SchemaChange) -> np.ndarray:  # -> (2, B)
-    """The number of the words of each sample, and the sum of their surprises."""
+def _sums(schema: StreamSchema, change: SchemaChange) -> np.ndarray | None:  # -> (2, B)
+    """The number of the words of each sample, and the sum of their surprises; None without words."""
     words, count = change.batch.words, change.batch.shape[1]
+    if not len(words.numbers):
+        return None
     sums = np.bincount(words.samples, _of_words(schema, change), count)
     return np.array([np.diff(words.starts), sums])
 
