@@ -15,6 +15,7 @@ from scipy.sparse import csr_array
 from sklearn.datasets import load_digits, load_iris
 from sklearn.metrics import roc_auc_score
 
+from gln.engine.networks.files import read, write
 from gln.engine.novelty.pair_histograms import PairHistograms
 from gln.river import GLNClassifier, GLNNovelty, GLNRegressor
 from gln.sklearn import GLNClassifier as TableClassifier
@@ -272,6 +273,23 @@ def test_files_and_read_only_copies_go_on(tmp_path):
             continued.learn_one(x)
         assert other.score_one(samples[0]) == continued.score_one(samples[0]) > 0
         assert other.window_size == 120
+
+
+def test_a_file_of_an_earlier_version_keeps_names_and_levels_and_learns_anew(tmp_path):
+    model = learned(rows(150, seed=16))
+    model.save(tmp_path / "m")
+    config, arrays = read(tmp_path / "m")
+    config["parameters"] = {"neurons": 16, "context_map_size": 8, "context_bias": 1.0, "backend": "auto", "seed": 0}
+    del config["learned"]["_novelty"]
+    config["learned"]["_learner"] = {"fields": {}}
+    write(tmp_path / "m", config, arrays)
+    with pytest.warns(UserWarning, match="learned anew"):
+        loaded = GLNNovelty.load(tmp_path / "m")
+    assert loaded.known_names == model.known_names
+    assert loaded.score_one({"a": 1e6}) == 0
+    for x in rows(150, seed=16):
+        loaded.learn_one(x)
+    assert loaded.score_one({"a": 0.1, "b": -0.2, "c": 0.3, "kind": "w"}) > 0.95
 
 
 def test_a_changed_file_is_refused():

@@ -137,13 +137,13 @@ class PairHistograms(WritableArrays):
     ) -> np.ndarray:  # (F, B), (B,), (B,) -> (F, B)
         features, surprises = plain(features), np.ones(features.shape)
         are_numbers = np.array([feature not in categorical for feature in range(len(features))])
-        arrays = [getattr(self, name) for name in _arrays(0, 0)]
+        arrays = [getattr(self, name) for name in ARRAYS]
         compiled(_of_numbers)(features, are_numbers, totals, weights, learns, self.window, *arrays, surprises)
         for feature in sorted(categorical):
             counts = self.levels.get(feature, np.zeros(0))
-            if learns:
-                missing = int(np.fmax.reduce(features[feature], initial=-1)) + 1 - len(counts)
-                counts = self.levels[feature] = np.pad(counts, (0, max(0, missing)))
+            if learns and (most := int(np.fmax.reduce(features[feature], initial=-1))) >= len(counts):
+                size = 1 << most.bit_length()  # with room for further levels, because copies take longer and longer
+                counts = self.levels[feature] = np.pad(counts, (0, size - len(counts)))
             arguments = features[feature], totals, weights, learns, counts, self.known[feature : feature + 1]
             compiled(_of_levels)(*arguments, surprises[feature])
         return surprises
@@ -173,6 +173,9 @@ def _arrays(size: int, pairs: int) -> dict[str, Any]:
         "values": np.zeros(size),
         "known": np.zeros(size),
     }
+
+
+ARRAYS = tuple(_arrays(0, 0))
 
 
 def _next_total(total: float, count: int, window: int) -> float:
