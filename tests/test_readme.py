@@ -95,12 +95,13 @@ def test_shell_blocks():
 
 LONG = {
     "backends": 1,
-    "bandits": 4,
+    "bandits": 3,
     "coming_from_sklearn_lightgbm_pytorch": 3,
     "densities": 5,
     "forgetting": 6,
     "larger": 4,
     "logs": 5,
+    "novelty": 2,
     "rare_classes": 3,
     "regression": 4,
     "saving": 3,

@@ -63,7 +63,7 @@ CHECKED = [
     GLNClassifier(**SMALL),
     GLNClassifier(**SMALL, memory=True),
     GLNRegressor(**SMALL, quantiles=(0.9, 0.1), density=True),
-    GLNNovelty(neurons=16, seed=1),
+    GLNNovelty(seed=1),
 ]
 
 
@@ -599,23 +599,7 @@ def test_explanations_add_up(classes):
     assert sum(contributions.values()) + constant == pytest.approx(regressor.predict_one(samples[0][0]), abs=1e-2)
 
 
-# ---- Novelty and bandits ---------------------------------------------------------------------------------------------
-
-
-def test_novelty_of_unseen_samples(tmp_path):
-    model = GLNNovelty(seed=0)
-    assert model.score_one(rows(1)[0]) == 0
-    for x in rows(500):
-        model.learn_one({**x, "kind": "usual" if x["a"] > 0 else "other"})
-    usual, odd = ({**rows(1, seed=5)[0], "kind": "usual"} for _ in range(2))
-    odd["c"] = 9.0
-    assert model.score_one(odd) > model.score_one(usual) + 0.05
-    before = model.score_one(usual)
-    with pytest.raises(ValueError, match="x\\['c'\\]: expected a finite number"):
-        model.learn_one({**usual, "c": math.inf})
-    assert model.score_one(usual) == before
-    model.save(tmp_path / "novelty.gln")
-    assert GLNNovelty.load(tmp_path / "novelty.gln").score_one(usual) == before
+# ---- Bandits ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_policy_finds_the_arm():

@@ -351,8 +351,10 @@ def of_frame(kind: Any, **arguments: Any) -> tuple[Any, pd.DataFrame, np.ndarray
 
 def attributes(model: Any) -> dict[str, Any]:
     """Everything that a model knows, by name: the objects themselves, and copies of what they hold."""
-    held = {name: copy.deepcopy(value) for name, value in vars(model).items() if name != "learner_"}
-    return {"dict": dict(vars(model)), "held": held, "state": learner_state(model.learner_)}
+    held = {name: copy.deepcopy(value) for name, value in vars(model).items() if name not in ("learner_", "_novelty")}
+    novelty = vars(model)["_novelty"].state() if "_novelty" in vars(model) else {}
+    counts = {f"novelty {name}": np.array(value) for name, value in novelty.items() if name != "levels"}
+    return {"dict": dict(vars(model)), "held": held, "state": {**learner_state(model.learner_), **counts}}
 
 
 def assert_unchanged(model: Any, before: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from river import feature_extraction
 from gln.bandits import GLNBandit
 from gln.engine.preprocessing.category_codes import shared_number
 from gln.engine.streaming.schema import AT_ONCE, CONSTANT, ENOUGH, StreamSchema
-from gln.river import GLNClassifier, GLNNovelty, GLNRegressor
+from gln.river import GLNClassifier, GLNRegressor
 
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "seed": 1}
 Stream = list[tuple[dict[Any, Any], Any]]
@@ -503,18 +503,6 @@ def test_numbers_of_a_vector_are_all_features_of_a_bandit():
     bandit = GLNBandit(arms=[0, 1], **SMALL)
     bandit.learn(np.ones(3 * AT_ONCE), 0, 1.0)
     assert (len(bandit._model._stream.schema.places), len(bandit._model._stream.schema.words)) == (3 * AT_ONCE, 0)
-
-
-def test_novelty_reads_all_keys_of_the_first_sample_and_ignores_later_words():
-    model = GLNNovelty(neurons=16, seed=0)
-    model.learn_one({i: 1.0 for i in range(3 * AT_ONCE)})
-    assert (len(model._stream.schema.places), len(model._stream.schema.words)) == (3 * AT_ONCE, 0)
-    model = GLNNovelty(neurons=16, seed=0)
-    model.learn_one({"length": 0.0})
-    for x, _ in reviews(50):
-        model.learn_one(x)
-    known = {"length": 0.1}
-    assert model.score_one({**known, "word 1": 1, "unheard": 5}) == model.score_one(known) > 0
 
 
 # ---- Accuracy --------------------------------------------------------------------------------------------------------

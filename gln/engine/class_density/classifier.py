@@ -149,7 +149,7 @@ class ClassDensityClassifier:
         """The fraction of the most similar class that is expected closer to its mean than a sample: (F, B) -> (B,)."""
         nearest = np.empty(samples.shape[1])
         for chunk in self._chunks(samples):
-            likelihood = self._likelihood(samples[:, chunk])
+            likelihood = self._likelihood(samples[:, chunk], far_is_missing=False)
             distances = likelihood.squares[self.pooled.counts > 0].sum(axis=2).min(axis=0)
             known = np.maximum(likelihood.known.sum(axis=0), 1)
             nearest[chunk] = fdtr(known, self.pooled.freedom, distances / known)
@@ -167,11 +167,11 @@ class ClassDensityClassifier:
         size = 1 + CHUNK_VALUES // (1 + len(self.classes) * self.size)
         return (slice(start, start + size) for start in range(0, samples.shape[1], size))
 
-    def _likelihood(self, samples: Any) -> LogLikelihood:  # (F, B)
+    def _likelihood(self, samples: Any, far_is_missing: bool = True) -> LogLikelihood:  # (F, B)
         features = dense(features_and_words(samples)[0])
         if len(features) != self.size:
             raise ValueError(f"samples: expected {self.size} features, got {len(features)}")
-        return self.pooled.log_likelihood(features)
+        return self.pooled.log_likelihood(features, far_is_missing)
 
     @property
     def pooled(self) -> PooledDensities:

@@ -378,10 +378,11 @@ class PooledDensities:
         # By feature, of its levels and last 0 for unknown ones, (C, L + 1).
         self.log_frequencies = {feature: _log_frequencies(classes, feature) for feature in features}
 
-    def log_likelihood(self, samples: np.ndarray) -> LogLikelihood:  # (D, B)
+    def log_likelihood(self, samples: np.ndarray, far_is_missing: bool = True) -> LogLikelihood:  # (D, B)
         numbers, codes = split(samples, self.log_frequencies)
-        low, high = self.limits[:, :, None]
-        numbers[(numbers < low) | (numbers > high)] = np.nan
+        if far_is_missing:
+            low, high = self.limits[:, :, None]
+            numbers[(numbers < low) | (numbers > high)] = np.nan
         varies = self.units < np.inf
         known = ~np.isnan(numbers) & varies[:, None]
         squares = np.square(whitened(numbers / self.units[:, None], self.means, self.factors))

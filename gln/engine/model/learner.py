@@ -283,20 +283,6 @@ class Learner:
         """From now on, count which rows the learned samples pick: for each head if there are several, else in total."""
         self.counts = GateCounts.zeros(self.means.networks, heads)
 
-    def count(self, columns: Any) -> None:
-        """Count the rows that standardised samples (D, B) pick."""
-        self.counts.learn(self._contexts(columns))
-
-    def count_samples(self, samples: Any, categorical: Set[int]) -> None:  # (F, B)
-        """Standardise and count samples as `learn` does, but learn no targets.
-
-        Raises ValueError for infinity or too few features; nothing has changed then.
-        """
-        check_magnitude("samples", samples)
-        self._grow(self._grown(samples, categorical))
-        nothing = np.zeros((1, samples.shape[1]))
-        self.count(self.featurizer.learn(samples, TargetBatch(nothing, nothing, [], None)).columns)
-
     def scale_by(self, samples: Any, categorical: Set[int]) -> None:  # (F, B)
         """Have columns for the features and levels of samples, and standardise by them, too, but learn no more."""
         self._grow(self._grown(samples, categorical))

@@ -29,6 +29,7 @@ from gln.engine.model.targets import Classes, Numbers
 from gln.engine.networks.files import CALLABLE, bad, configuration, packed, read, unpacked, usable, write
 from gln.engine.networks.gate_counts import GateCounts
 from gln.engine.networks.protocol import Rate, is_network
+from gln.engine.novelty.pair_histograms import PairHistograms
 from gln.engine.preprocessing.basis_expansion import NO_PIECES, Pieces
 from gln.engine.preprocessing.scaling import SparseScaler, Standardizer
 from gln.engine.preprocessing.target_encoding import TargetEncoding
@@ -43,6 +44,7 @@ class Saveable:
     backend: str
     learning_rate: Any
     changeable: Collection[str] = ("backend", "learning_rate")  # parameters that `load` may replace
+    removed: ClassVar[Collection[str]] = ()  # parameters of earlier versions, which files may still have
     kept: ClassVar[dict[str, Any]] = {}  # what a file holds besides the parameters: attributes, and their types
     extra: Mapping[str, Any] = types.MappingProxyType({})  # what was saved with the model, if it was loaded
 
@@ -110,13 +112,14 @@ class Saveable:
             expected = f"some of {sorted(cls.changeable)}, because the others determine what was learned"
             raise bad("parameters", expected, unknown)
         with usable(path):
-            saved = {name: _decoded(name, value, {}, None) for name, value in config["parameters"].items()}
-            if importlib.util.find_spec(BACKENDS.get(saved["backend"], "numpy")) is None:
+            given = {name: value for name, value in config["parameters"].items() if name not in cls.removed}
+            saved = {name: _decoded(name, value, {}, None) for name, value in given.items()}
+            if importlib.util.find_spec(BACKENDS.get(saved.get("backend", ""), "numpy")) is None:
                 saved["backend"] = "auto"
             if saved.get("learning_rate") == CALLABLE and "learning_rate" not in parameters:
                 raise bad("learning_rate", "the callable that the saved model had", None)
             estimator = cls(**saved | parameters)
-            network = load_backend(estimator.backend).GLN
+            network = load_backend(getattr(estimator, "backend", "auto")).GLN
             for name, value in config["learned"].items():
                 estimator._keep(name, _decoded(name, value, arrays, network))
             estimator._restored()
@@ -135,6 +138,8 @@ class Saveable:
             raise bad("learned", f"some of {sorted(kept)}", repr(name))
         if kept[name] is Learner:
             value = None if value is None else learner_of(value, self.learning_rate)  # None before the first sample
+        elif kept[name] is PairHistograms:
+            value = PairHistograms.of_state(value)
         elif not isinstance(value, kept[name]):
             raise bad(name, f"a value of type {kept[name]}", repr(value)[:200])
         setattr(self, name, value)
@@ -148,7 +153,7 @@ def _encoded(place: str, value: Any, arrays: dict[str, np.ndarray]) -> Any:
     """A value as JSON types; its large arrays are added to `arrays`, under names that begin with `place`."""
     if isinstance(value, np.random.RandomState):
         return None
-    if isinstance(value, (Learner, *LEARNERS)):
+    if isinstance(value, (Learner, PairHistograms, *LEARNERS)):
         return {"fields": {name: _encoded(f"{place}.{name}", item, arrays) for name, item in state_of(value).items()}}
     if isinstance(value, (Standardizer, SparseScaler)):
         [kind] = [kind for kind, cls in SCALERS.items() if isinstance(value, cls)]
@@ -234,7 +239,7 @@ LEARNERS: list[Any] = []
 
 
 def state_of(learner: Any) -> dict[str, Any]:
-    """FIELDS, as arrays, networks, standardizers, numbers, and lists and mappings of these."""
+    """FIELDS, or those of others, as arrays, networks, standardizers, numbers, and lists and mappings of these."""
     if not isinstance(learner, Learner):
         return learner.state()
     held: list[Any] = [getattr(learner.featurizer, attribute, None) for attribute in OF_FEATURIZERS]

@@ -20,7 +20,9 @@ from gln.engine.model.learner import Learner
 from gln.engine.model.persistence import Saveable
 from gln.engine.model.targets import sum_to_one
 from gln.engine.networks.protocol import Rate
+from gln.engine.novelty.pair_histograms import PairHistograms
 from gln.engine.streaming.named_rows import NamedRows, named_rows
+from gln.engine.streaming.novelty import StreamNovelty
 from gln.engine.streaming.prequential import joined, predict_then_learn, predictions_of, runs, segments_of
 from gln.engine.streaming.schema import CONSTANT, PREVIOUS, SchemaChange, StreamSchema
 
@@ -39,23 +41,26 @@ class StreamEstimator:
     """Learns a stream of named features and words.
 
     Args:
-        build: makes a new learner from a featurizer and a number of heads.
+        build: makes a new learner from a featurizer and a number of heads; None if nothing is predicted.
         schema: of the samples.
         learning_rate: of new learners.
         are_classes: whether targets are labels, instead of numbers.
+        novelty: also learns the samples.
     """
 
     def __init__(
         self,
-        build: Callable[[StreamFeaturizer, int], Any],
+        build: Callable[[StreamFeaturizer, int], Any] | None,
         schema: StreamSchema,
         learning_rate: Rate | None = None,
         are_classes: bool = False,
+        novelty: StreamNovelty | None = None,
     ) -> None:
         self.build = build
         self.schema = schema
         self.learning_rate = learning_rate
         self.are_classes = are_classes
+        self.novelty = novelty
         self.learner: Any = None  # a Learner or ClassDensityClassifier, from the first feature on
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
@@ -77,14 +82,12 @@ class StreamEstimator:
                 samples = batch[:, segment], targets[..., segment], steps
                 learner.learn(*samples, categorical=change.categorical, predicts=False)
             self.learner = learner
-        self.schema.commit(change)
+        self.commit(change)
 
-    def count(self, change: SchemaChange) -> None:
-        """Count the regions that samples are in, without targets, and commit their change."""
-        if change.places:
-            learner = self._learner_for(change, np.zeros((1, 1)))
-            learner.count_samples(change.batch, change.categorical)
-            self.learner = learner
+    def commit(self, change: SchemaChange) -> None:
+        """Learn how novel samples are, and know what they have from now on."""
+        if self.novelty is not None and change.places:
+            self.novelty.learn(self.schema, change)
         self.schema.commit(change)
 
     def learn_many(self, samples: Any, y: Any, weights: np.ndarray) -> None:  # y: (N,) labels or numbers
@@ -130,7 +133,11 @@ class StreamEstimator:
         """
         is_counted = isinstance(self.learner, Learner) and (self.learner.featurizer.encoding or self.schema.words)
         if not is_counted:
-            self.predict_then_learn(samples, y, weights, learns, initial=())
+            novelty, self.novelty = self.novelty, None  # which has counted these samples, too
+            try:
+                self.predict_then_learn(samples, y, weights, learns, initial=())
+            finally:
+                self.novelty = novelty
             return
         targets = np.array([self.schema.classes.get(label, -1) for label in y]) if self.are_classes else y[None]
         if self.are_classes and (targets[learns] < 0).any():
@@ -145,7 +152,7 @@ class StreamEstimator:
         learner = self._learner_for(change, targets)
         predicted = predict_then_learn(learner, change.batch, targets, step_sizes_of(weights), change.categorical)
         self.learner = learner
-        self.schema.commit(change)
+        self.commit(change)
         if self.are_classes:
             predicted = [sum_to_one(p) for p in predicted]
         return joined(predicted).T
@@ -225,6 +232,7 @@ class StreamEstimator:
         self, samples: Any, categorical: Set[int], memory: int | None, targets: np.ndarray
     ) -> Any:  # (F, B), (C, B)
         """A learner of a stream that begins with these samples."""
+        assert self.build is not None
         kind = 1 + self.are_classes, self.are_classes
         featurizer = StreamFeaturizer.of_first(samples, categorical, *kind, memory)
         learner = self.build(featurizer, max(2, len(self.schema.classes)) if self.are_classes else len(targets))
@@ -288,12 +296,18 @@ class SaveableStream(Saveable):
         "_occurrences": np.ndarray,
         "_count": int,
         "_learner": Learner,
+        "_novelty": PairHistograms,
     }
 
     @property
     def known_names(self) -> dict[Hashable, bool]:
         """The names that were learned, and whether each is a category."""
         return self._stream.schema.names
+
+    def unknown_one(self, x: Mapping[Hashable, Any]) -> dict[str, list[Hashable]]:
+        """What of a sample the model does not know: "names" that it never learned, names of categories with "levels"
+        that it never learned, and names of features that are "missing" in the sample."""
+        return self._stream.schema.unknown(x)
 
     # The names in files are those that attributes had in version 1.0.
 
@@ -302,6 +316,8 @@ class SaveableStream(Saveable):
         learned = {file_name: getattr(schema, name) for file_name, name in FIELDS.items()}
         if self._stream.are_classes:
             learned |= {"_labels": list(schema.classes), "_last": schema.previous}
+        if self._stream.novelty is not None:
+            learned["_novelty"] = self._stream.novelty.model
         return {**learned, "_learner": self._stream.learner, **super()._learned()}
 
     def _keep(self, name: str, value: Any) -> None:
@@ -314,6 +330,8 @@ class SaveableStream(Saveable):
             self._stream.schema.previous = vars(self).pop(name)
         elif name == "_learner":
             self._stream.learner = vars(self).pop(name)
+        elif name == "_novelty":
+            self._stream.novelty = StreamNovelty(vars(self).pop(name))
 
 
 FIELDS = {  # of the schema, by their names in files

@@ -92,6 +92,16 @@ class StreamSchema:
         """The names of features and words, and whether each is a category."""
         return {name: name in self.levels for name in (*self.places, *self.words) if name not in ADDED}
 
+    def unknown(self, x: Mapping[Hashable, Any]) -> dict[str, list[Hashable]]:
+        """Names that are not known, of categories whose levels are not known, and of features that are missing."""
+        check_dictionary(x)
+        has = {name: value for name, value in x.items() if not is_missing(value)}
+        return {
+            "names": [name for name in has if name not in self.places and name not in self.words],
+            "levels": [name for name, value in has.items() if name in self.levels and value not in self.levels[name]],
+            "missing": [name for name in self.places if name not in has and name not in ADDED],
+        }
+
     @property
     def version(self) -> tuple[int, ...]:
         """Changes when samples may be encoded in another way."""

@@ -8,6 +8,7 @@ takes columns.
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import math
 import reprlib
@@ -17,13 +18,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import issparse
+from scipy.sparse import csr_array, issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, check_consistent_length, check_random_state, check_scalar, column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from gln.backends import load_backend
-from gln.engine.batches import MAX_FLOAT, magnitude
+from gln.engine.batches import MAX_FLOAT, magnitude, spread
 from gln.engine.ensemble.ensemble import COLUMNS, EXPANDED
 from gln.engine.model.builders import OF_STREAMS, NetworkConfig, build, build_stream, stream_roles
 from gln.engine.model.featurizers import PlainFeaturizer, StreamFeaturizer
@@ -31,6 +32,7 @@ from gln.engine.model.learner import Learner
 from gln.engine.model.persistence import Saveable
 from gln.engine.model.targets import Classes, Numbers
 from gln.engine.networks.head_sampling import MANY_CLASSES
+from gln.engine.novelty.pair_histograms import PairHistograms
 from gln.engine.preprocessing.category_codes import (
     Levels,
     as_pandas,
@@ -45,7 +47,7 @@ from gln.engine.preprocessing.category_codes import (
     with_codes,
 )
 from gln.engine.preprocessing.scaling import SparseScaler
-from gln.engine.tabular.blocks import TrainingTable, is_wide
+from gln.engine.tabular.blocks import WIDE, TrainingTable, is_wide
 from gln.engine.tabular.fit import Training, find_copies, fit_table
 
 # A sparse table that is not wide is made dense chunk by chunk. Magnitudes are checked afterwards, by column.
@@ -59,6 +61,8 @@ ADVICE = (
 # A halfspace sees one to three features: one that sees all rarely finds a split that depends on few.
 CONTEXT_FEATURES = 3
 OF_WIDE = {"layer_sizes": (1,), "n_networks": 8, "context_map_size": 0, "context_features": CONTEXT_FEATURES}
+MOST_FOR_NOVELTY = 4000  # rows
+SUMS_OF_WIDE = 256  # of features, instead of which novelty reads them
 LONG, LONGER = 100_000, 400_000  # rows from which on a table gets four networks, or two, to limit the time of a fit
 
 
@@ -89,6 +93,7 @@ class Estimator(Saveable, BaseEstimator):
     kept: ClassVar[dict[str, Any]] = {
         **{"n_features_in_": int, "feature_names_in_": np.ndarray, "classes_": np.ndarray, "categories_": dict},
         **{"targets_shape_": tuple, "n_iter_": int, "learner_": Learner},
+        "_novelty": PairHistograms,
     }
     changeable = (
         *("backend", "batch_size", "class_weight", "learning_rate", "max_seconds", "n_epochs", "n_jobs"),
@@ -203,11 +208,12 @@ class Estimator(Saveable, BaseEstimator):
     # ---- Predicting --------------------------------------------------------------------------------------------------
 
     def novelty(self, X: Any) -> np.ndarray:
-        """Novelty of samples, from 0 to 1: how unlike the training samples of `fit` they are.
+        """Novelty of samples, from 0 to 1: the share of the training samples that were less novel.
 
-        It is the mean over neurons of 1 / sqrt(1 + n), where n is the number of training samples, out of at most
-        40,000, between the same halfspaces; with `negatives=False`, the fraction of the most similar class that is
-        expected closer to its mean. For streams there is `gln.river.GLNNovelty`.
+        So .99 is one in a hundred. Values far from all others are novel, the more so the farther, and so are missing
+        values where none were, unknown levels, and values that others in the row do not let expect. It is learned from
+        at most 4,000 rows of `fit` and from all of `partial_fit` afterwards. With `negatives=False` it is the fraction
+        of the most similar class that is expected closer to its mean. For streams there is `gln.river.GLNNovelty`.
 
         Parameters
         ----------
@@ -216,12 +222,73 @@ class Estimator(Saveable, BaseEstimator):
         Returns
         -------
         novelty : ndarray of shape (N,)
+
+        Raises
+        ------
+        ValueError
+            The model was not trained by `fit`, or by an earlier version.
         """
-        samples = self._samples(X)
-        if getattr(self.learner_, "counts", self) is None:  # classes that learn alone need none
-            came = "got one trained by `partial_fit` or by an older version"
+        samples = self._samples_with_new_levels(X)
+        if "_novelty" not in vars(self) and not hasattr(self.learner_, "counts"):  # classes that learn alone
+            return self.learner_.novelty(samples)
+        return self._known().novelty(self._columns_for_novelty(samples), self._levels.keys())
+
+    def explain_novelty(self, X: Any) -> np.ndarray:
+        """How much each feature contributes to the novelty of samples; the contributions to each add up to 1.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, F)
+
+        Returns
+        -------
+        contributions : ndarray of shape (N, F)
+
+        Raises
+        ------
+        ValueError
+            As for `novelty`, and for sparse arrays of more than 1,000 features, and `negatives=False`.
+        """
+        samples = self._samples_with_new_levels(X)
+        if is_wide(samples.T, self._levels):
+            raise ValueError(f"X: expected a dense array or at most {WIDE} features, got {samples.shape[0]}")
+        surprises = self._known().surprises(samples, self._levels.keys())
+        return (surprises / surprises.sum(axis=0)).T
+
+    def _known(self):
+        """What `novelty` compares with."""
+        if "_novelty" not in vars(self):
+            came = "got one trained by `partial_fit`, by an older version or with negatives=False"
             raise ValueError(f"novelty: expected a model trained by `fit`, {came}")
-        return self.learner_.novelty(samples)
+        return self._novelty
+
+    def _learn_novelty(self, X, indices):  # (N, F), (V,)
+        """Learn anew how novel samples are, from some of these rows of a table, in random order."""
+        rows = indices[spread(len(indices), MOST_FOR_NOVELTY)]
+        columns = self._columns_for_novelty(_rows(X, np.random.default_rng(0).permutation(rows)).T)
+        self._novelty = PairHistograms.start(columns.shape[0], 1 + len(rows) // 2, 0)
+        self._novelty.learn(columns, self._levels.keys())
+
+    def _columns_for_novelty(self, samples):  # (F, N) -> (D, N)
+        """Samples, but of wide ones as many sums of random columns with random signs."""
+        if not is_wide(samples.T, self._levels):
+            return samples
+        rng, size = np.random.default_rng(0), samples.shape[0]
+        places = rng.integers(0, SUMS_OF_WIDE, size), np.arange(size)
+        sums = csr_array((rng.choice([-1.0, 1.0], size), places), (SUMS_OF_WIDE, size))
+        return (sums @ samples).toarray()
+
+    def _samples_with_new_levels(self, X):  # (N, F) -> (F, N)
+        """Samples in which levels that were never seen have codes of their own instead of being missing."""
+        samples = self._samples(X)
+        if not self._levels:
+            return samples
+        other, X = copy.copy(self), as_pandas(X)
+        X = X if hasattr(X, "shape") else np.asarray(X, object)
+        other.categories_ = {
+            i: levels | new_levels(levels, column_of(X, i), False) for i, levels in self._levels.items()
+        }
+        return other._samples(X)
 
     # ---- Networks ----------------------------------------------------------------------------------------------------
 
@@ -280,6 +347,7 @@ class Estimator(Saveable, BaseEstimator):
         new_learner = functools.partial(self._table_learner, settings, losses)
         self.learner_: Any
         self.learner_, self.n_iter_ = fit_table(table, new_learner, training, self.random_state)
+        self._learn_novelty(X, indices)
 
     def _stream_learner(self, losses, X, targets=None):
         """A new learner for a stream that begins with X (N, F), of so many `targets`, None for classes."""
@@ -298,6 +366,10 @@ class Estimator(Saveable, BaseEstimator):
         """Predict, if `predicts`, and then learn the next samples. Returns a list of predictions, (C, n)."""
         learner.set_learning_rate(self.learning_rate)
         predicted = learner.learn(X.T, targets, step_sizes, self.batch_size, self._levels.keys(), predicts)
+        if learner is not vars(self).get("learner_"):
+            self.__dict__.pop("_novelty", None)
+        elif "_novelty" in vars(self):
+            self._novelty.learn(self._columns_for_novelty(X.T), self._levels.keys())
         self.learner_, self.n_iter_ = learner, 1
         return predicted
 

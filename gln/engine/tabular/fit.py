@@ -34,7 +34,7 @@ from gln.engine.networks.tree_halfspaces import Halfspaces, choose_halfspaces, m
 from gln.engine.tabular.blocks import TableBlocks, TrainingTable, make_blocks, placing_rows
 
 FOLDS = 8  # of a table; each network holds out one
-MOST_ROWS = 40_000  # enough for a few stacking weights, and for the gate counts behind `novelty`
+MOST_ROWS = 40_000  # enough for a few stacking weights
 # Equal rows are copies if they are this many times as frequent as if their values were independent. Rows drawn with
 # replacement from a table of numbers are 10^3 to 10^100 times as frequent, equal rows of a few categories up to 10^2.
 RARER = 100
@@ -85,10 +85,6 @@ def fit_table(
         ensemble.combination = stacked(ensemble, network_targets(ensemble, y), blocks, folds)
     if learner.variances is not None:
         passes = min(passes, fit_variances(learner.means, learner.variances, y, blocks, folds, training))
-    learner.start_counting()
-    rows = spread(len(blocks.indices), MOST_ROWS)
-    for chunk in chunks(len(rows)):
-        learner.count(blocks.columns_of(rows[chunk]))
     return learner, passes
 
 

@@ -1,0 +1,1 @@
+"""How novel samples are: `novelty` of estimators, and `GLNNovelty`."""
