@@ -19,6 +19,7 @@ from typing import Any, ClassVar, NamedTuple, overload
 import numpy as np
 
 from gln.engine.batches import check_integer
+from gln.engine.jit import compiled
 from gln.engine.model.builders import stream_config
 from gln.engine.model.persistence import Saveable
 from gln.engine.streaming.arms import ArmHeads, Features, JointArms, some_of
@@ -33,6 +34,7 @@ __all__ = ["CobaLearner", "Decision", "Estimate", "GLNBandit", "LoggedDecision",
 # reward in 2,000 decisions, and wheels, where rewards are rare, .44, .62 and .67. Two networks, slow and fast, are no
 # better than one here and take twice the time.
 STRENGTHS = {"counts": 1.0, "inverse-gap": 100.0, "epsilon": 0.05, "greedy": 0.0}
+DIRECTED = 300.0  # for "inverse-gap": divided by strength * sqrt(t), the share of decisions that "counts" would make
 REWARDS = {"numbers": (-MOST, MOST), "probabilities": (0.0, 1.0)}
 
 
@@ -72,13 +74,15 @@ class GLNBandit(Saveable):
     arms
         Arms known from the start; any hashable values. `decide` adds those that it is offered.
     explore
-        "counts" chooses the arm with the largest value + strength * sqrt(ln t / (1 + n)), in standard deviations of the
-        rewards: t is the number of rewards learned, n how many of them were of this arm in the same region, a mean over
-        neurons. "inverse-gap" draws each arm with a probability above zero, 1 / (A + strength * sqrt(t) * gap), where
-        gap is the distance to the best value, and the best arm with the rest. "epsilon" draws a random arm with
-        probability strength. "greedy" never explores. Ties go to the arm with the fewest rewards in the region.
+        "inverse-gap" draws each arm with a probability above zero, 1 / (A + strength * sqrt(t) * gap), and the best arm
+        with the rest: t is the number of rewards learned, gap the distance to the best value in standard deviations of
+        the rewards. A share of all decisions, 300 / (strength * sqrt(t)) but at most half, is made as by "counts". This
+        chooses the arm with the largest value + strength * sqrt(ln t / (1 + n)), in the same units, where n is how many
+        rewards were of this arm in the same region, a mean over neurons. "epsilon" draws a random arm with probability
+        strength. "greedy" never explores. Ties go to the arm with the fewest rewards in the region.
     strength
-        How much to explore. None is 1 for "counts", 100 for "inverse-gap" and 0.05 for "epsilon".
+        How much to explore, and for "inverse-gap" how little. None is 100 for "inverse-gap", 1 for "counts" and 0.05
+        for "epsilon".
     rewards
         "numbers", or "probabilities": then rewards and values are from 0 to 1.
     layer_sizes, context_map_size, context_bias, learning_rate, backend, seed
@@ -108,7 +112,7 @@ class GLNBandit(Saveable):
         self,
         arms: Iterable[Hashable] = (),
         *,
-        explore: str = "counts",
+        explore: str = "inverse-gap",
         strength: float | None = None,
         rewards: str = "numbers",
         layer_sizes: Sequence[int] = (64, 32),
@@ -203,8 +207,8 @@ class GLNBandit(Saveable):
     def _choice(self, context: Any, arms: Any) -> tuple[ArmHeads | JointArms, dict[Any, Any], np.ndarray, np.ndarray]:
         """The model, the arms to choose from, with their features, and their values and counts, (A,) each."""
         model, offered = self._with_features(self._model.arms if arms is None else arms)
-        retired = [arm for arm in offered if arm in self._retired]
-        if not offered or retired:
+        if not offered or not self._retired.keys().isdisjoint(offered):
+            retired = [arm for arm in offered if arm in self._retired]
             raise ValueError(f"arms: expected one or more that are not retired, got {some_of(retired)}")
         values, counts = model.predict(self._features(context), offered)
         return model, offered, values.clip(*REWARDS[self.rewards]), counts
@@ -382,22 +386,38 @@ class GLNBandit(Saveable):
     ) -> np.ndarray:  # (A,), (A,) -> (A,)
         strength = STRENGTHS[self.explore] if self.strength is None else self.strength
         learner = model.learner
-        lessons, unit, count = 0, 1.0, len(values)  # the standard deviation of the rewards is 1 while all are equal
-        if learner is not None:
-            lessons = int(learner.means.networks[0].step)
-            unit = float(learner.targets.standardizer.scale[0]) or 1.0
-        if self.explore == "counts":
-            values = values + strength * unit * np.sqrt(math.log(max(lessons, 2)) / (1 + counts))
-        best = np.where(values == values.max(), counts, np.inf).argmin()  # ties go to the lowest count
+        lessons = 0 if learner is None else int(learner.means.networks[0].step)
+        unit = 1.0 if learner is None else float(learner.targets.standardizer.scale[0]) or 1.0  # 1 while all are equal
+        precision, bonus, share = 0.0, 0.0, 1.0
         if self.explore == "inverse-gap":
-            gaps = (values[best] - values) / unit
-            p = 1 / (count + strength * math.sqrt(lessons) * gaps)
-            p[best] += 1 - p.sum()
-            return p
-        share = strength if self.explore == "epsilon" else 0.0
-        p = np.full(count, share / count)
-        p[best] += 1 - share
-        return p
+            precision, bonus = strength * math.sqrt(lessons), 1.0
+            share = DIRECTED / max(precision, 2 * DIRECTED)
+        elif self.explore == "counts":
+            bonus = strength
+        elif self.explore == "epsilon":
+            share = 1 - strength
+        bonus *= unit * math.sqrt(math.log(max(lessons, 2)))
+        return compiled(_mixed, _largest)(values, counts, precision / unit, bonus, share)
+
+
+def _mixed(values: np.ndarray, counts: np.ndarray, precision: float, bonus: float, share: float) -> np.ndarray:
+    """Propensities: a share goes to the arm that is best with a bonus for what is little known; the rest is divided by
+    the gaps to the best value."""
+    size = len(values)  # A
+    best, best_with_bonus = _largest(values, counts), _largest(values + bonus / np.sqrt(1 + counts), counts)
+    p = (1 - share) / (size + precision * (values[best] - values))
+    p[best] += 1 - share - p.sum()
+    p[best_with_bonus] += share
+    return p
+
+
+def _largest(values: np.ndarray, counts: np.ndarray) -> int:  # (A,), (A,)
+    """The place of the largest value; of several, that of the lowest count."""
+    best = 0
+    for arm in range(len(values)):
+        if values[arm] > values[best] or (values[arm] == values[best] and counts[arm] < counts[best]):
+            best = arm
+    return best
 
 
 def _check_options(explore: Any, strength: Any, rewards: Any) -> None:
@@ -520,7 +540,7 @@ class CobaLearner:
     """
 
     def __init__(
-        self, explore: str = "counts", strength: float | None = None, seed: int | None = 1, **options: Any
+        self, explore: str = "inverse-gap", strength: float | None = None, seed: int | None = 1, **options: Any
     ) -> None:
         self.params = {"family": "GLN", "explore": explore, "strength": strength, "seed": seed, **options}
         self._bandit = GLNBandit(explore=explore, strength=strength, seed=seed, **options)
