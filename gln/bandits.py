@@ -30,11 +30,10 @@ from gln.engine.streaming.values import MOST, check_key
 __all__ = ["CobaLearner", "Decision", "Estimate", "GLNBandit", "LoggedDecision", "off_policy"]
 
 # Ways to explore and their default strengths: the factor of the gap, that of the bonus, and the share of random
-# decisions. In 1,000 decisions, "inverse-gap" with 0, 100 and 300 as DIRECTED and "counts" have, of the best reward:
-# .51, .45, .63 and .75 on wheels, where rewards are rare; .58, .59, .59 and .42 with many arms without features; .63,
-# .62, .61 and .62 on tables. Two networks, slow and fast, are no better than one and take twice the time.
+# decisions. Gaps alone rarely find rewards that are rare: a policy that seldom explores gets rewards that are much
+# alike, and in units of their standard deviation all gaps are wide. Two networks, slow and fast, are no better than one
+# and take twice the time.
 STRENGTHS = {"inverse-gap": 100.0, "counts": 1.0, "epsilon": 0.05, "greedy": 0.0}
-DIRECTED = 300.0  # for "inverse-gap": divided by strength * sqrt(t), the share of decisions that "counts" would make
 REWARDS = {"numbers": (-MOST, MOST), "probabilities": (0.0, 1.0)}
 
 
@@ -76,9 +75,9 @@ class GLNBandit(Saveable):
     explore
         "inverse-gap" draws each arm with a probability above zero, 1 / (A + strength * sqrt(t) * gap), and the best arm
         with the rest: t is the number of rewards learned, gap the distance to the best value in standard deviations of
-        the rewards. A share of all decisions, 300 / (strength * sqrt(t)) but at most half, is made as by "counts". This
-        chooses the arm with the largest value + strength * sqrt(ln t / (1 + n)), in the same units, where n is how many
-        rewards were of this arm in the same region, a mean over neurons. "epsilon" draws a random arm with probability
+        the rewards. A share of all decisions, 0.5 / sqrt(t), goes to the arm with the fewest rewards in the same
+        region: n, a mean over neurons. "counts" chooses the arm with the largest value + strength *
+        sqrt(ln t / (1 + n)), in standard deviations of the rewards. "epsilon" draws a random arm with probability
         strength. "greedy" never explores. Ties go to the arm with the fewest rewards in the region.
     strength
         How much to explore, and for "inverse-gap" how little. None is 100 for "inverse-gap", 1 for "counts" and 0.05
@@ -388,26 +387,24 @@ class GLNBandit(Saveable):
         learner = model.learner
         lessons = 0 if learner is None else int(learner.means.networks[0].step)
         unit = 1.0 if learner is None else float(learner.targets.standardizer.scale[0]) or 1.0  # 1 while all are equal
-        precision, bonus, share = 0.0, 0.0, 1.0
+        precision, share, scores = 0.0, 1.0, values
         if self.explore == "inverse-gap":
-            precision, bonus = strength * math.sqrt(lessons), 1.0
-            share = DIRECTED / max(precision, 2 * DIRECTED)
+            precision = strength * math.sqrt(lessons) / unit
+            share, scores = 0.5 / math.sqrt(max(lessons, 1)), -counts
         elif self.explore == "counts":
-            bonus = strength
+            scores = values + strength * unit * np.sqrt(math.log(max(lessons, 2)) / (1 + counts))
         elif self.explore == "epsilon":
             share = 1 - strength
-        bonus *= unit * math.sqrt(math.log(max(lessons, 2)))
-        return compiled(_mixed, _largest)(values, counts, precision / unit, bonus, share)
+        return compiled(_mixed, _largest)(values, counts, scores, precision, share)
 
 
-def _mixed(values: np.ndarray, counts: np.ndarray, precision: float, bonus: float, share: float) -> np.ndarray:
-    """Propensities: a share goes to the arm that is best with a bonus for what is little known; the rest is divided by
-    the gaps to the best value."""
-    size = len(values)  # A
-    best, best_with_bonus = _largest(values, counts), _largest(values + bonus / np.sqrt(1 + counts), counts)
-    p = (1 - share) / (size + precision * (values[best] - values))
+def _mixed(values: np.ndarray, counts: np.ndarray, scores: np.ndarray, precision: float, share: float) -> np.ndarray:
+    """Propensities, (A,): a share goes to the arm of the largest score, and the rest is divided by the gaps to the best
+    value."""
+    best = _largest(values, counts)
+    p = (1 - share) / (len(values) + precision * (values[best] - values))
     p[best] += 1 - share - p.sum()
-    p[best_with_bonus] += share
+    p[_largest(scores, counts)] += share
     return p
 
 

@@ -551,22 +551,21 @@ def mixed(values: list[float], counts: list[float], t: int, strength: float = 10
     best = max(range(len(values)), key=lambda arm: (values[arm], -counts[arm]))
     p = [1 / (len(values) + strength * math.sqrt(t) * (values[best] - value)) for value in values]
     p[best] = 1 - sum(p[:best] + p[best + 1 :])
-    optimistic = [value + math.sqrt(math.log(max(t, 2)) / (1 + n)) for value, n in zip(values, counts, strict=True)]
-    share = min(0.5, 300 / (strength * math.sqrt(t)))
-    favoured = max(range(len(values)), key=lambda arm: (optimistic[arm], -counts[arm]))
-    return [(1 - share) * each + share * (arm == favoured) for arm, each in enumerate(p)]
+    share, least_known = 0.5 / math.sqrt(t), counts.index(min(counts))
+    return [(1 - share) * each + share * (arm == least_known) for arm, each in enumerate(p)]
 
 
-def test_propensities_are_as_documented():
+@pytest.mark.parametrize("lessons", [2, 80])
+def test_propensities_are_as_documented(lessons):
     bandit = GLNBandit(ARMS, **SMALL)
-    played(bandit, contexts(80))
-    unit = float(bandit._model.learner.targets.standardizer.scale[0])
+    played(bandit, contexts(lessons))
+    unit = float(bandit._model.learner.targets.standardizer.scale[0]) or 1.0
     rng = np.random.default_rng(3)
     for i in range(50):
         values, counts = rng.normal(size=4).round(int(rng.integers(3))), rng.integers(5, size=4).astype(float)
         bandit.strength = None if i % 2 else 1000.0
         found = bandit._propensities(bandit._model, unit * values, counts)
-        expected = mixed(values.tolist(), counts.tolist(), 80, bandit.strength or 100)
+        expected = mixed(values.tolist(), counts.tolist(), lessons, bandit.strength or 100)
         np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
