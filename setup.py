@@ -120,6 +120,7 @@ setup(
             "gln-mnist = gln_mnist:main",
             "gln-draw = gln.page.command:main",
             "gln-stream = gln.stream.command:main",
+            "gln-bandit = gln.stream.bandit:main",
         ]
     },
 )

@@ -22,6 +22,13 @@ from gln.engine.preprocessing.scaling import OF_FEATURES, OF_TARGETS
 from gln.features import Standardizer, with_distances
 
 HAS_VW = importlib.util.find_spec("vowpalwabbit") is not None
+VW_OPTIONS = {
+    "regcbopt": "--regcbopt",
+    "squarecb": "--squarecb",
+    "epsilon": "--epsilon 0.05",
+    "cover": "--cover 5",
+    "rnd": "--rnd 3 --epsilon 0.02",
+}
 CLIP = 10.0  # of standardised rewards, as in a GLN
 
 

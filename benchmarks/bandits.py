@@ -28,11 +28,12 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from benchmarks.bandit_data import DRIFTS, PENALTIES, STEPS, TABLES, WHEELS, Environment
+from benchmarks.bandit_items import ALL_REPLACED, SOME_REPLACED, World, mean_rewards
 from benchmarks.bandit_items import STEPS as ITEM_STEPS
-from benchmarks.bandit_items import mean_rewards
 from benchmarks.bandit_rivals import (
     GLCB,
     HAS_VW,
+    VW_OPTIONS,
     LinTS,
     LinUCB,
     NeuralLinear,
@@ -76,9 +77,9 @@ IN_RANGE: dict[str, Callable[[Task], Policy]] = {"GLCB": GLCB}  # told the range
 if HAS_VW:
     IN_RANGE |= {
         f"VW {name}": functools.partial(VowpalWabbit, explore=option, inputs=and_distances)
-        for name, option in {"regcbopt": "--regcbopt", "squarecb": "--squarecb", "epsilon": "--epsilon 0.05"}.items()
+        for name, option in VW_OPTIONS.items()
     }
-EXPLORE = "counts", "inverse-gap", "epsilon", "greedy"
+EXPLORE = "inverse-gap", "counts", "epsilon", "greedy"
 MODELS: dict[str, Callable[[Task], Policy]] = {
     **{f"GLN {explore}": functools.partial(Gated, explore=explore) for explore in EXPLORE},
     **{name: lambda task, make=make: Standardised(make(task), task) for name, make in RIVALS.items()},  # type: ignore[misc]
@@ -87,7 +88,7 @@ MODELS: dict[str, Callable[[Task], Policy]] = {
 TIMED = dict(MODELS)
 if HAS_VW:  # faster with the ten features alone
     TIMED["VW squarecb alone"] = functools.partial(VowpalWabbit, explore="--squarecb", inputs=lambda x: x)
-OURS = "GLN counts"
+OURS = "GLN inverse-gap"
 LOOKS = {  # of the picture: distinguishable in greyscale
     OURS: ("#d55e00", "-"),
     "GLCB": ("#0072b2", "--"),
@@ -145,16 +146,17 @@ def show_rewards(steps: int, seeds: int, jobs: int, most: int | None) -> None:
     ahead = still.rsub(still[OURS], axis=0)
     lines = {f"mean of {kind}": table.loc[members].mean() for kind, members in kinds.items()}
     lines["mean without drifts"] = still.mean()
-    lines["GLN counts ahead"] = ahead.mean()
+    lines[f"{OURS} ahead"] = ahead.mean()
     lines["standard error"] = ahead.sem()
     show(f"Normalised reward, {steps:,} steps, {seeds} seeds", pd.concat([table, pd.DataFrame(lines).T]), digits=3)
 
 
-def show_items(steps: int, seeds: int, jobs: int) -> None:
-    """Run and print `benchmarks.bandit_items`."""
-    results = pd.DataFrame(Parallel(n_jobs=jobs)(delayed(mean_rewards)(steps, seed) for seed in range(seeds)))
+def show_items(world: World, steps: int, seeds: int, jobs: int) -> None:
+    """Run and print a world of `benchmarks.bandit_items`."""
+    results = pd.DataFrame(Parallel(n_jobs=jobs)(delayed(mean_rewards)(steps, seed, world) for seed in range(seeds)))
     table = pd.DataFrame({"mean reward": results.mean(), "standard error": results.sem()})
-    show(f"Items that come and go, {steps:,} steps, {seeds} seeds", table, digits=3)
+    title = f"{world.replaced} of {world.articles} articles replaced every {world.every} steps"
+    show(f"{title}, {steps:,} steps, {seeds} seeds", table, digits=3)
 
 
 def microseconds(arms: int, rounds: int) -> pd.Series:
@@ -219,7 +221,8 @@ def main() -> None:
     show_rewards(steps, seeds, options.jobs, most)
     if steps < STEPS and not options.quick:
         return
-    show_items(200 if options.quick else ITEM_STEPS, seeds, options.jobs)
+    for world in (ALL_REPLACED, SOME_REPLACED):
+        show_items(world, 200 if options.quick else ITEM_STEPS, seeds, options.jobs)
     show_times(1 if options.quick else ROUNDS)
 
 

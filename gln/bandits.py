@@ -1,4 +1,4 @@
-"""Contextual bandits: which arm to pull, learned from the rewards of the arms that were pulled.
+"""Contextual bandits: which arm to pull, learned from the rewards of the arms that were pulled; and their logs.
 
 Rewards are predicted by a head for each arm, or, if arms have features, by one model of contexts and arms together.
 Exploration is based on counts: how often the weight rows that a context picks were updated for an arm. Source of the
@@ -11,6 +11,7 @@ Shapes: A arms, F features.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, overload
@@ -18,6 +19,7 @@ from typing import Any, ClassVar, NamedTuple, overload
 import numpy as np
 
 from gln.engine.batches import check_integer
+from gln.engine.jit import compiled
 from gln.engine.model.builders import stream_config
 from gln.engine.model.persistence import Saveable
 from gln.engine.streaming.arms import ArmHeads, Features, JointArms, some_of
@@ -25,13 +27,13 @@ from gln.engine.streaming.estimator import check_seed
 from gln.engine.streaming.schema import AT_ONCE
 from gln.engine.streaming.values import MOST, check_key
 
-__all__ = ["CobaLearner", "Decision", "GLNBandit"]
+__all__ = ["CobaLearner", "Decision", "Estimate", "GLNBandit", "LoggedDecision", "off_policy"]
 
-# Ways to explore and their default strengths: the factor of the bonus, the factor of the gap, and the fraction of
-# random decisions. With 0.5, 1 and 1.5 as factors of the bonus, 20 KEEL tables have .646, .639 and .630 of the best
-# reward in 2,000 decisions, and wheels, where rewards are rare, .44, .62 and .67. Two networks, slow and fast, are no
-# better than one here and take twice the time.
-STRENGTHS = {"counts": 1.0, "inverse-gap": 100.0, "epsilon": 0.05, "greedy": 0.0}
+# Ways to explore and their default strengths: the factor of the gap, that of the bonus, and the share of random
+# decisions. Gaps alone rarely find rewards that are rare: a policy that seldom explores gets rewards that are much
+# alike, and in units of their standard deviation all gaps are wide. Two networks, slow and fast, are no better than one
+# and take twice the time.
+STRENGTHS = {"inverse-gap": 100.0, "counts": 1.0, "epsilon": 0.05, "greedy": 0.0}
 REWARDS = {"numbers": (-MOST, MOST), "probabilities": (0.0, 1.0)}
 
 
@@ -41,6 +43,23 @@ class Decision(NamedTuple):
     arm: Any
     propensity: float  # the probability with which this arm was chosen
     value: float  # its predicted reward
+
+
+class LoggedDecision(NamedTuple):
+    """A row of a log, for `GLNBandit.learn_log` and `off_policy`; a plain tuple in this order will do."""
+
+    context: Any
+    arm: Any  # the chosen one
+    reward: float
+    propensity: float  # the probability with which this arm was chosen
+    arms: Any = None  # those that were offered: as for `decide`, or a list of features, of which `arm` is the index
+
+
+class Estimate(NamedTuple):
+    """A mean and its standard error."""
+
+    mean: float
+    standard_error: float
 
 
 class GLNBandit(Saveable):
@@ -54,13 +73,15 @@ class GLNBandit(Saveable):
     arms
         Arms known from the start; any hashable values. `decide` adds those that it is offered.
     explore
-        "counts" chooses the arm with the largest value + strength * sqrt(ln t / (1 + n)), in standard deviations of the
-        rewards: t is the number of rewards learned, n how many of them were of this arm in the same region, a mean over
-        neurons. "inverse-gap" draws each arm with a probability above zero, 1 / (A + strength * sqrt(t) * gap), where
-        gap is the distance to the best value, and the best arm with the rest. "epsilon" draws a random arm with
-        probability strength. "greedy" never explores. Ties go to the arm with the fewest rewards in the region.
+        "inverse-gap" draws each arm with a probability above zero, 1 / (A + strength * sqrt(t) * gap), and the best arm
+        with the rest: t is the number of rewards learned, gap the distance to the best value in standard deviations of
+        the rewards. A share of all decisions, 1 / sqrt(t) but at most half, goes to the arm with the fewest rewards
+        in the same region: n, a mean over neurons. "counts" chooses the arm with the largest value + strength *
+        sqrt(ln t / (1 + n)), in standard deviations of the rewards. "epsilon" draws a random arm with probability
+        strength. "greedy" never explores. Ties go to the arm with the fewest rewards in the region.
     strength
-        How much to explore. None is 1 for "counts", 100 for "inverse-gap" and 0.05 for "epsilon".
+        How much to explore, and for "inverse-gap" how little. None is 100 for "inverse-gap", 1 for "counts" and 0.05
+        for "epsilon".
     rewards
         "numbers", or "probabilities": then rewards and values are from 0 to 1.
     layer_sizes, context_map_size, context_bias, learning_rate, backend, seed
@@ -89,7 +110,7 @@ class GLNBandit(Saveable):
         self,
         arms: Iterable[Hashable] = (),
         *,
-        explore: str = "counts",
+        explore: str = "inverse-gap",
         strength: float | None = None,
         rewards: str = "numbers",
         layer_sizes: Sequence[int] = (64, 32),
@@ -164,11 +185,17 @@ class GLNBandit(Saveable):
             p = self._propensities(model, values, counts)
             chosen = int(p.argmax())
             if p[chosen] < 1:
-                chosen = int(np.random.default_rng([self._key, self._draws]).choice(len(p), p=p))
-                self._draws += 1
+                cumulative = p.cumsum()
+                chosen = int(cumulative.searchsorted(self._draw() * cumulative[-1], side="right"))
             decisions.append(Decision(left.pop(chosen), float(p[chosen]), float(values[chosen])))
         self._add(model, offered)
         return decisions[0] if k is None else decisions
+
+    def _draw(self) -> float:
+        """A random number from 0 to 1, exclusive: a hash, because NumPy's generators take far longer to start."""
+        digest = hashlib.blake2b(b"%d %d" % (self._key, self._draws), digest_size=6).digest()
+        self._draws += 1
+        return int.from_bytes(digest, "little") / 2**48
 
     def propensities(self, context: Any, arms: Any = None) -> dict[Any, float]:
         """The probability with which `decide` would choose each arm; same arguments and errors."""
@@ -178,20 +205,22 @@ class GLNBandit(Saveable):
     def _choice(self, context: Any, arms: Any) -> tuple[ArmHeads | JointArms, dict[Any, Any], np.ndarray, np.ndarray]:
         """The model, the arms to choose from, with their features, and their values and counts, (A,) each."""
         model, offered = self._with_features(self._model.arms if arms is None else arms)
-        retired = [arm for arm in offered if arm in self._retired]
-        if not offered or retired:
+        if not offered or not self._retired.keys().isdisjoint(offered):
+            retired = [arm for arm in offered if arm in self._retired]
             raise ValueError(f"arms: expected one or more that are not retired, got {some_of(retired)}")
         values, counts = model.predict(self._features(context), offered)
         return model, offered, values.clip(*REWARDS[self.rewards]), counts
 
-    def predict(self, context: Any) -> dict[Any, float]:
-        """The predicted reward of each arm that is not retired; without a reward so far, the mean of all rewards.
+    def predict(self, context: Any, arms: Any = None) -> dict[Any, float]:
+        """The predicted reward of each arm; without a reward so far, the mean of all rewards.
 
-        The reward of an arm with features is predicted from them even before its first reward.
+        The reward of an arm with features is predicted from them even before its first reward. Arguments and errors
+        are those of `decide`, but there may be no arm.
         """
-        model, offered = self._with_features(self._model.arms)
-        values, _ = model.predict(self._features(context), offered)
-        return dict(zip(offered, values.clip(*REWARDS[self.rewards]).tolist(), strict=True))
+        if arms is None and not self._model.arms:
+            return {}
+        _, offered, values, _ = self._choice(context, arms)
+        return dict(zip(offered, values.tolist(), strict=True))
 
     def novelty(self, context: Any) -> float:
         """How different this context is from those learned so far, from 0 to 1; 1 for the first.
@@ -236,6 +265,23 @@ class GLNBandit(Saveable):
     def learn_and_add(self, context: Any, rewards: Mapping[Hashable, float]) -> None:
         """Like `learn_all`, but unknown arms are added."""
         self._learn(context, rewards)
+
+    def learn_log(self, rows: Iterable[Sequence[Any]]) -> None:
+        """Learn decisions that others made, in their order; their propensities are not needed.
+
+        `rows` are `LoggedDecision`s or tuples like them. Unknown arms are added. Raises ValueError as `learn` does; the
+        rows before have been learned then.
+        """
+        for row in rows:
+            context, arm, reward, _, arms = LoggedDecision(*row)
+            named = _named(arms)
+            if not isinstance(named, Mapping):
+                self._learn(context, {arm: reward})
+            elif arm not in named:
+                raise ValueError(f"arm: expected one of {some_of(named)}, got {arm!r}")
+            else:
+                key = arm if named is arms else None  # features without a name
+                self._learn(context, {key: reward}, {key: named[arm]})
 
     def _learn(self, context: Any, rewards: Any, arms: Mapping[Hashable, Any] | None = None, adds: bool = True) -> None:
         if not isinstance(rewards, Mapping):
@@ -338,22 +384,36 @@ class GLNBandit(Saveable):
     ) -> np.ndarray:  # (A,), (A,) -> (A,)
         strength = STRENGTHS[self.explore] if self.strength is None else self.strength
         learner = model.learner
-        lessons, unit, count = 0, 1.0, len(values)  # the standard deviation of the rewards is 1 while all are equal
-        if learner is not None:
-            lessons = int(learner.means.networks[0].step)
-            unit = float(learner.targets.standardizer.scale[0]) or 1.0
-        if self.explore == "counts":
-            values = values + strength * unit * np.sqrt(math.log(max(lessons, 2)) / (1 + counts))
-        best = np.where(values == values.max(), counts, np.inf).argmin()  # ties go to the lowest count
+        lessons = 0 if learner is None else int(learner.means.networks[0].step)
+        unit = 1.0 if learner is None else float(learner.targets.standardizer.scale[0]) or 1.0  # 1 while all are equal
+        precision, share, scores = 0.0, 1.0, values
         if self.explore == "inverse-gap":
-            gaps = (values[best] - values) / unit
-            p = 1 / (count + strength * math.sqrt(lessons) * gaps)
-            p[best] += 1 - p.sum()
-            return p
-        share = strength if self.explore == "epsilon" else 0.0
-        p = np.full(count, share / count)
-        p[best] += 1 - share
-        return p
+            precision = strength * math.sqrt(lessons) / unit
+            share, scores = min(0.5, 1 / math.sqrt(max(lessons, 1))), -counts
+        elif self.explore == "counts":
+            scores = values + strength * unit * np.sqrt(math.log(max(lessons, 2)) / (1 + counts))
+        elif self.explore == "epsilon":
+            share = 1 - strength
+        return compiled(_mixed, _largest)(values, counts, scores, precision, share)
+
+
+def _mixed(values: np.ndarray, counts: np.ndarray, scores: np.ndarray, precision: float, share: float) -> np.ndarray:
+    """Propensities, (A,): a share goes to the arm of the largest score, and the rest is divided by the gaps to the best
+    value."""
+    best = _largest(values, counts)
+    p = (1 - share) / (len(values) + precision * (values[best] - values))
+    p[best] += 1 - share - p.sum()
+    p[_largest(scores, counts)] += share
+    return p
+
+
+def _largest(values: np.ndarray, counts: np.ndarray) -> int:  # (A,), (A,)
+    """The place of the largest value; of several, that of the lowest count."""
+    best = 0
+    for arm in range(len(values)):
+        if values[arm] > values[best] or (values[arm] == values[best] and counts[arm] < counts[best]):
+            best = arm
+    return best
 
 
 def _check_options(explore: Any, strength: Any, rewards: Any) -> None:
@@ -374,6 +434,96 @@ def _offered(arms: Any) -> dict[Any, Any]:
     raise ValueError(f"arms: expected a list of arms that can be keys of a dictionary, or a dictionary, got {arms!r}")
 
 
+# ---- Logs ------------------------------------------------------------------------------------------------------------
+
+
+def off_policy(
+    rows: Iterable[Sequence[Any]], policy: Callable[..., Mapping[Any, float]], model: Any = None
+) -> dict[str, Any]:
+    """Estimate from a log how much reward per decision another policy would have earned.
+
+    Parameters
+    ----------
+    rows
+        `LoggedDecision`s or tuples like them.
+    policy
+        A function of a context, and of the arms if a row has them, that returns the probability of each arm, such as
+        the method `propensities` of a `GLNBandit`. It must not have learned the rewards of these rows.
+    model
+        A `GLNBandit` that predicts rewards, for the doubly robust estimate. It learns each row after its prediction. If
+        the policy is that of the model, the estimates are of what a bandit earns while it learns. None is a new one.
+
+    Returns
+    -------
+    "ips", "snips", "dr"
+        An `Estimate` by inverse propensity scoring (Horvitz and Thompson, 1952), self-normalised (Swaminathan and
+        Joachims, The Self-Normalized Estimator for Counterfactual Learning, NeurIPS 2015), and doubly robust (Dudík,
+        Langford and Li, Doubly Robust Policy Evaluation and Learning, ICML 2011). With a weight w, the probability of
+        the logged arm divided by its propensity, a reward r, a predicted one q, and the mean v of those of all arms,
+        these are the mean of w r, the sum of w r divided by that of w, and the mean of v + w (r - q).
+    "logged"
+        The `Estimate` for what was logged, the mean reward.
+    "weight"
+        An `Estimate` of the mean weight. It is about 1, unless propensities are wrong or the policy chooses arms that
+        the log does not have.
+    "largest_weight", "effective_rows"
+        The largest w, and to how many rows of equal weights the log amounts: (sum of w)^2 / sum of w^2.
+    "rows", "impossible_rows"
+        The number of rows that count, and of those that no policy can have chosen, which are left out: their
+        propensity is 0, or their arm was not offered.
+
+    Raises
+    ------
+    ValueError
+        No row that counts, a propensity that is not from 0 to 1, or what `policy` or the model raises.
+    """
+    model = GLNBandit(explore="greedy", seed=0) if model is None else model
+    found, impossible = [], 0
+    for number, row in enumerate(rows):
+        context, arm, reward, propensity, arms = logged = LoggedDecision(*row)
+        if not (isinstance(propensity, (int, float, np.number)) and 0 <= propensity <= 1):
+            raise ValueError(f"rows[{number}]: expected a propensity from 0 to 1, got {propensity!r}")
+        named = _named(arms)
+        if propensity == 0 or (named is not None and arm not in named):
+            impossible += 1
+            continue
+        p = policy(context) if named is None else policy(context, named)
+        if not abs(sum(p.values()) - 1) < 1e-6:
+            raise ValueError(f"policy: expected probabilities whose sum is 1, got {sum(p.values())} in rows[{number}]")
+        values = model.predict(context, dict.fromkeys([*p, arm]) if named is None else named)
+        model.learn_log([logged])
+        expected = sum(p[other] * values[other] for other in p)
+        found.append((p.get(arm, 0.0) / propensity, reward, values[arm], expected))
+    if not found:
+        raise ValueError(f"rows: expected one or more that a policy can have chosen, got {impossible} others")
+    w, r, q, v = np.array(found, float).T
+    mean = (w * r).sum() / w.sum() if w.any() else math.nan
+    return {
+        "ips": _estimate(w * r),
+        "snips": _estimate(mean + w * (r - mean) / w.mean() if w.any() else w * mean),
+        "dr": _estimate(v + w * (r - q)),
+        "logged": _estimate(r),
+        "weight": _estimate(w),
+        "largest_weight": float(w.max()),
+        "effective_rows": float(w.sum() ** 2 / (w @ w)) if w.any() else 0.0,
+        "rows": len(w),
+        "impossible_rows": impossible,
+    }
+
+
+def _estimate(terms: np.ndarray) -> Estimate:  # (N,)
+    """The mean of independent terms, and its standard error."""
+    return Estimate(
+        float(terms.mean()), float(terms.std(ddof=1) / math.sqrt(len(terms))) if len(terms) > 1 else math.nan
+    )
+
+
+def _named(arms: Any) -> Any:
+    """The arms of a row as `decide` takes them; features without names are named by their indices."""
+    is_list = isinstance(arms, (list, tuple)) and any(isinstance(features, Mapping) for features in arms)
+    return dict(enumerate(arms)) if is_list else arms
+
+
 class CobaLearner:
     """`GLNBandit` as a learner for coba's experiments.
 
@@ -386,7 +536,7 @@ class CobaLearner:
     """
 
     def __init__(
-        self, explore: str = "counts", strength: float | None = None, seed: int | None = 1, **options: Any
+        self, explore: str = "inverse-gap", strength: float | None = None, seed: int | None = 1, **options: Any
     ) -> None:
         self.params = {"family": "GLN", "explore": explore, "strength": strength, "seed": seed, **options}
         self._bandit = GLNBandit(explore=explore, strength=strength, seed=seed, **options)

@@ -37,7 +37,7 @@ class GLNPolicy(bandit.base.ContextualPolicy):
 
     def __init__(
         self,
-        explore: str = "counts",
+        explore: str = "inverse-gap",
         strength: float | None = None,
         layer_sizes: Sequence[int] = (64, 32),
         backend: str = "auto",

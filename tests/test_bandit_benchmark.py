@@ -12,7 +12,15 @@ if not os.environ.get("GLN_REQUIRE_BACKENDS"):
         pytest.importorskip(package)
 
 from benchmarks.bandit_data import DRIFTS, LOADERS, PENALTIES, RADII, TABLES, WHEELS, Environment
-from benchmarks.bandit_items import ARTICLES, POLICIES, STAY, articles_and_readers, chance, mean_rewards
+from benchmarks.bandit_items import (
+    ALL_REPLACED,
+    POLICIES,
+    SOME_REPLACED,
+    Lessons,
+    articles_and_readers,
+    chance,
+    mean_rewards,
+)
 from benchmarks.bandit_rivals import HAS_VW, Linear, Task, VowpalWabbit, with_one
 from benchmarks.bandits import MODELS, play, scores, task_of, told_all
 
@@ -70,17 +78,28 @@ def test_drift():
 
 
 def test_items_come_and_go():
-    found = articles_and_readers(2 * STAY, 3)
-    assert found[0].articles is found[STAY - 1].articles
-    assert found[0].articles.keys().isdisjoint(found[STAY].articles)
-    assert {len(step.articles) for step in found} == {ARTICLES} == {len(step.likes) for step in found}
-    assert [step.reader for step in found] == [step.reader for step in articles_and_readers(2 * STAY, 3)]
+    for world in (ALL_REPLACED, SOME_REPLACED):
+        found = articles_and_readers(2 * world.every, 3, world)
+        assert found[0].articles is found[world.every - 1].articles
+        stayed = found[0].articles.keys() & found[-1].articles.keys()
+        assert len(stayed) == world.articles - world.replaced
+        assert {len(step.articles) for step in found} == {world.articles} == {len(step.likes) for step in found}
+        assert {step.delay for step in found} == set(range(world.latest + 1))
+        again = articles_and_readers(2 * world.every, 3, world)
+        assert [step.reader for step in found] == [step.reader for step in again]
     tastes = {"pupils": {"music": 1.0, "food": -1.0}}
     reader, music = {"group": "pupils", "hurry": 1.0}, {"topic": "music", "minutes": 2.0, "days": 0.0}
     better = chance(reader, music, tastes)
     for worse in ({"topic": "food"}, {"minutes": 9.0}, {"days": 5.0}):
         assert chance(reader, music | worse, tastes) < better
     assert chance(reader | {"hurry": 0.0}, music | {"minutes": 9.0}, tastes) > better / 2
+
+
+def test_rewards_arrive_late_and_in_their_order():
+    lessons, arrived = Lessons(), []
+    for step, delay in enumerate([2, 0, 3, 0, 0, 0]):
+        arrived.append([*lessons.add(step, delay, step)])
+    assert arrived == [[], [1], [0], [3], [4], [2, 5]]
 
 
 def test_policies_of_items_learn():

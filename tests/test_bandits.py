@@ -471,7 +471,7 @@ def test_in_an_experiment_of_coba():
         learner = CobaLearner(layer_sizes=(8, 4))
         action, probability = learner.predict(context, ["x", "y"])
         learner.learn(context, action, 1.0, probability)
-    assert learner.params["explore"] == "counts"
+    assert learner.params["explore"] == "inverse-gap"
 
 
 def test_coba_evaluates_it_on_a_log_of_others_decisions():
@@ -544,3 +544,43 @@ def test_backends_agree(backend):
     learners = [bandit._model.learner for bandit in bandits if bandit._model.learner is not None]
     visits = [rows for learner in learners for rows in state_of(learner)["visits"]]
     np.testing.assert_array_equal(visits[0], visits[1])
+
+
+def mixed(values: list[float], counts: list[float], t: int, strength: float = 100) -> list[float]:
+    """Propensities of "inverse-gap", as its documentation has them, in units in which the standard deviation is 1."""
+    best = max(range(len(values)), key=lambda arm: (values[arm], -counts[arm]))
+    p = [1 / (len(values) + strength * math.sqrt(t) * (values[best] - value)) for value in values]
+    p[best] = 1 - sum(p[:best] + p[best + 1 :])
+    share, least_known = min(0.5, 1 / math.sqrt(t)), counts.index(min(counts))
+    return [(1 - share) * each + share * (arm == least_known) for arm, each in enumerate(p)]
+
+
+@pytest.mark.parametrize("lessons", [2, 80])
+def test_propensities_are_as_documented(lessons):
+    bandit = GLNBandit(ARMS, **SMALL)
+    played(bandit, contexts(lessons))
+    unit = float(bandit._model.learner.targets.standardizer.scale[0]) or 1.0
+    rng = np.random.default_rng(3)
+    for i in range(50):
+        values, counts = rng.normal(size=4).round(int(rng.integers(3))), rng.integers(5, size=4).astype(float)
+        bandit.strength = None if i % 2 else 1000.0
+        found = bandit._propensities(bandit._model, unit * values, counts)
+        expected = mixed(values.tolist(), counts.tolist(), lessons, bandit.strength or 100)
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_by_default_each_arm_has_a_chance():
+    bandit, arms = GLNBandit(**SMALL), {f"a{i}": {"x": float(i)} for i in range(200)}
+    for i, x in enumerate(contexts(60)):
+        assert min(bandit.propensities(x, arms).values()) > 0
+        bandit.learn(x, bandit.decide(x, arms).arm, 1e9 * (i % 7 == 0))
+
+
+def test_decisions_have_the_frequencies_of_their_propensities():
+    bandit, x = GLNBandit(ARMS, strength=3, **SMALL), {"a": 1.0}
+    bandit.learn_all(x, {"left": 1.0, "middle": 0.9, "right": 0.7})
+    p = bandit.propensities(x)
+    chosen = [bandit.decide(x).arm for _ in range(4000)]
+    for arm in ARMS:
+        assert p[arm] > 0.05
+        assert chosen.count(arm) / 4000 == pytest.approx(p[arm], abs=4 * math.sqrt(p[arm] * (1 - p[arm]) / 4000))

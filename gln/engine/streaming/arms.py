@@ -308,8 +308,7 @@ class JointArms(Arms):
     def _samples(self, context: Features, offered: Offered) -> SampleBatch:
         """A context with each of these arms, (F, A). Raises ValueError as `StreamSchema.encode` does."""
         sample, arms = self._stream.schema.encode(_named(OF_CONTEXT, context)), self._table_of(offered).samples
-        features, known = arms.features.copy(), sample.features[:, 0] == sample.features[:, 0]
-        features[known] = sample.features[known]
+        features = np.where(np.isnan(sample.features), arms.features, sample.features)
         return SampleBatch(features, _with_more(arms.words, sample.words))
 
     def _table_of(self, offered: Offered) -> ArmSamples:

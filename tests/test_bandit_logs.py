@@ -1,0 +1,366 @@
+"""Logs of decisions: estimates of what another policy would have earned, files of several formats, and `gln-bandit`."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gln.bandits import Estimate, GLNBandit, LoggedDecision, off_policy
+from gln.stream.bandit import main
+from gln.stream.decisions import BadLine, Logged, read_decisions
+
+ARMS = ["left", "middle", "right"]
+CHANCES = {"a": [0.2, 0.5, 0.8], "b": [0.7, 0.3, 0.1], "c": [0.4, 0.4, 0.4]}  # of a reward, by context
+LOGGING = {"a": [0.8, 0.1, 0.1], "b": [0.2, 0.2, 0.6], "c": [0.1, 0.6, 0.3]}
+POLICIES = {
+    "random": {kind: [1 / 3] * 3 for kind in CHANCES},
+    "best": {"a": [0.0, 0.0, 1.0], "b": [1.0, 0.0, 0.0], "c": [0.0, 1.0, 0.0]},
+    "mixed": {"a": [0.2, 0.2, 0.6], "b": [0.5, 0.4, 0.1], "c": [0.3, 0.3, 0.4]},
+}
+SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "seed": 1, "rewards": "probabilities"}
+
+
+def log_of(count: int, seed: int) -> list[LoggedDecision]:
+    rng, rows = np.random.default_rng(seed), []
+    for kind in rng.choice(list(CHANCES), size=count).tolist():
+        arm = int(rng.choice(3, p=LOGGING[kind]))
+        reward = float(rng.random() < CHANCES[kind][arm])
+        rows.append(LoggedDecision({"kind": kind}, ARMS[arm], reward, LOGGING[kind][arm]))
+    return rows
+
+
+def policy_of(name: str) -> Any:
+    return lambda context, arms=None: dict(zip(ARMS, POLICIES[name][context["kind"]], strict=True))
+
+
+def truth(name: str) -> float:
+    return float(np.mean([np.dot(POLICIES[name][kind], CHANCES[kind]) for kind in CHANCES]))
+
+
+class Means:
+    """A model that predicts the mean reward of an arm in a context."""
+
+    def __init__(self) -> None:
+        self.sums: dict[Any, list[float]] = {}
+
+    def predict(self, context: Any, arms: Any) -> dict[Any, float]:
+        found = {arm: self.sums.get((context["kind"], arm), [0.5, 1]) for arm in arms}
+        return {arm: total / count for arm, (total, count) in found.items()}
+
+    def learn_log(self, rows: list[LoggedDecision]) -> None:
+        for context, arm, reward, *_ in rows:
+            total, count = self.sums.get((context["kind"], arm), [0.5, 1])
+            self.sums[context["kind"], arm] = [total + reward, count + 1]
+
+
+# ---- Estimates -------------------------------------------------------------------------------------------------------
+
+
+def test_estimates_are_those_of_the_formulas():
+    log, policy, model = log_of(400, seed=1), policy_of("mixed"), Means()
+    ips, weights, dr = [], [], []
+    for context, arm, reward, propensity, _ in log:
+        p, values = policy(context), model.predict(context, ARMS)
+        weights.append(p[arm] / propensity)
+        ips.append(weights[-1] * reward)
+        dr.append(sum(p[a] * values[a] for a in ARMS) + weights[-1] * (reward - values[arm]))
+        model.learn_log([LoggedDecision(context, arm, reward, propensity)])
+    found = off_policy(log, policy, Means())
+    for name, terms in {"ips": ips, "dr": dr, "weight": weights}.items():
+        assert found[name] == pytest.approx((np.mean(terms), np.std(terms, ddof=1) / 20))
+    snips = sum(ips) / sum(weights)
+    assert found["snips"].mean == pytest.approx(snips)
+    # The variance of a ratio of means, W. Cochran, Sampling Techniques, 1977, section 2.11.
+    deviations = [w * (reward - snips) for w, (_, _, reward, *_) in zip(weights, log, strict=True)]
+    error = math.sqrt(sum(d * d for d in deviations) / 399 / 400) / np.mean(weights)
+    assert found["snips"].standard_error == pytest.approx(error)
+    assert found["effective_rows"] == pytest.approx(sum(weights) ** 2 / sum(w * w for w in weights))
+    assert found["largest_weight"] == max(weights)
+    assert (found["rows"], found["impossible_rows"]) == (400, 0)
+    assert found["logged"].mean == pytest.approx(np.mean([row.reward for row in log]))
+
+
+def held(logs: int, rows: int, model: Any) -> dict[tuple[str, str], float]:
+    """How many of the intervals of 95 % hold the truth, by policy and estimate."""
+    hits: dict[tuple[str, str], list[bool]] = {}
+    for seed in range(logs):
+        log = log_of(rows, seed)
+        for name in POLICIES:
+            found = off_policy(log, policy_of(name), model())
+            for key in ("ips", "snips", "dr"):
+                mean, error = found[key]
+                hits.setdefault((name, key), []).append(abs(mean - truth(name)) < 1.96 * error)
+    return {key: float(np.mean(values)) for key, values in hits.items()}
+
+
+def test_intervals_hold_the_truth():
+    shares = held(logs=200, rows=500, model=Means)
+    assert 0.92 <= min(shares.values()) <= max(shares.values()) <= 0.98, shares
+
+
+@pytest.mark.slow
+def test_intervals_of_a_network_hold_the_truth():
+    shares = held(logs=200, rows=200, model=lambda: GLNBandit(explore="greedy", **SMALL))
+    shares = {key: share for key, share in shares.items() if "dr" in key}
+    assert 0.92 <= min(shares.values()) <= max(shares.values()) <= 0.98, shares
+
+
+def test_a_good_model_has_smaller_errors():
+    found = off_policy(log_of(2000, seed=2), policy_of("best"))
+    assert found["dr"].standard_error < 0.9 * found["ips"].standard_error
+    assert abs(found["dr"].mean - truth("best")) < 3 * found["dr"].standard_error
+
+
+def test_rows_that_no_policy_can_have_chosen_are_left_out():
+    log = log_of(50, seed=3)
+    wrong = [log[0]._replace(propensity=0.0), log[1]._replace(arms=["up", "down"])]
+    found, expected = (
+        off_policy([*wrong, *log], policy_of("random"), Means()),
+        off_policy(log, policy_of("random"), Means()),
+    )
+    assert found == expected | {"impossible_rows": 2}
+    with pytest.raises(ValueError, match=r"rows: expected one or more that a policy can have chosen, got 2 others"):
+        off_policy(wrong, policy_of("random"), Means())
+
+
+def test_a_log_without_the_arms_of_a_policy_shows_by_its_weights():
+    log = [row._replace(arm="middle", propensity=1.0) for row in log_of(300, seed=4)]
+    found = off_policy(log, policy_of("best"), Means())
+    assert found["weight"].mean == np.mean([row.context["kind"] == "c" for row in log])
+    never = off_policy([row for row in log if row.context["kind"] == "a"], policy_of("best"), Means())
+    assert (never["ips"].mean, never["effective_rows"], never["largest_weight"]) == (0, 0, 0)
+    assert math.isnan(never["snips"].mean)
+
+
+@pytest.mark.parametrize("propensity", [-0.1, 1.5, math.nan, None, "0.5"])
+def test_a_wrong_propensity(propensity):
+    log = [*log_of(3, seed=5), LoggedDecision({"kind": "a"}, "left", 1.0, propensity)]
+    with pytest.raises(ValueError, match=r"rows\[3\]: expected a propensity from 0 to 1, got "):
+        off_policy(log, policy_of("random"), Means())
+
+
+def test_a_policy_whose_probabilities_do_not_add_up():
+    with pytest.raises(ValueError, match=r"policy: expected probabilities whose sum is 1, got 0.5 in rows\[0\]"):
+        off_policy(log_of(3, seed=6), lambda context: {"left": 0.5}, Means())
+
+
+# ---- Bandits and their logs ------------------------------------------------------------------------------------------
+
+
+def test_a_bandit_is_evaluated_on_the_log_of_another():
+    bandit = GLNBandit(explore="epsilon", **SMALL)
+    bandit.learn_log(log_of(600, seed=7))
+    p = {kind: bandit.propensities({"kind": kind}) for kind in CHANCES}
+    earned = np.mean([sum(p[kind][arm] * CHANCES[kind][i] for i, arm in enumerate(ARMS)) for kind in CHANCES])
+    found = off_policy(log_of(1500, seed=8), bandit.propensities, GLNBandit(**SMALL))
+    for key in ("ips", "snips", "dr"):
+        assert abs(found[key].mean - earned) < 3 * found[key].standard_error
+
+
+def features_of(arm: str) -> dict[str, Any]:
+    return {"name": arm, "length": float(len(arm))}
+
+
+def test_arms_with_features_with_names_or_without():
+    log = log_of(300, seed=9)
+    named = [row._replace(arms={arm: features_of(arm) for arm in ARMS}) for row in log]
+    nameless = [row._replace(arm=ARMS.index(row.arm), arms=[*map(features_of, ARMS)]) for row in log]
+    for rows in (named, nameless):
+        bandit = GLNBandit(explore="inverse-gap", **SMALL)
+        bandit.learn_log(rows[:200])
+        assert bandit._model.learner.means.networks[0].step == 200
+        found = off_policy(rows[200:], bandit.propensities, GLNBandit(explore="greedy", **SMALL))
+        assert found["rows"] == 100
+        assert found["snips"].mean > found["logged"].mean
+    assert bandit._model._codes == {}  # indices are no names
+
+
+def test_learning_a_log_is_learning_its_rewards():
+    log, one, other = log_of(40, seed=10), GLNBandit(**SMALL), GLNBandit(**SMALL)
+    one.learn_log(log)
+    for context, arm, reward, *_ in log:
+        other.learn_and_add(context, {arm: reward})
+    assert one.predict({"kind": "a"}) == other.predict({"kind": "a"})
+    with pytest.raises(ValueError, match=r"arm: expected one of \['left'\] \(1 arms\), got 'right'"):
+        GLNBandit(**SMALL).learn_log([({}, "right", 1.0, 0.5, {"left": {"x": 1.0}})])
+
+
+def test_predicts_the_arms_that_are_asked_for():
+    bandit = GLNBandit(ARMS, **SMALL)
+    assert GLNBandit().predict({"kind": "a"}) == {}
+    bandit.learn_log(log_of(30, seed=11))
+    values = bandit.predict({"kind": "a"})
+    assert bandit.predict({"kind": "a"}, ["right", "new"]) == {
+        "right": values["right"],
+        "new": pytest.approx(np.mean([row.reward for row in log_of(30, seed=11)])),
+    }
+    assert "new" not in bandit.predict({"kind": "a"})
+
+
+# ---- Files -----------------------------------------------------------------------------------------------------------
+
+DSJSON = {
+    "_label_cost": -1.5,
+    "_label_probability": 0.8,
+    "_label_Action": 2,
+    "_labelIndex": 1,
+    "EventId": "e1",
+    "a": [2, 1],
+    "p": [0.8, 0.2],
+    "c": {
+        "_tag": "ignored",
+        "user": {"id": "u1", "age": 30, "likes": ["jazz", "pop"]},
+        "place": [{"country": "CH"}, {"hour": 7.5}],
+        "_multi": [{"item": {"name": "x"}}, {"item": {"name": "y", "size": [1, 2]}}],
+    },
+}
+IN_DSJSON = LoggedDecision(
+    {
+        "user.id": "u1",
+        "user.age": 30,
+        "user.likes=jazz": 1.0,
+        "user.likes=pop": 1.0,
+        "place.country": "CH",
+        "place.hour": 7.5,
+    },
+    1,
+    1.5,
+    0.8,
+    [{"item.name": "x"}, {"item.name": "y", "item.size.0": 1, "item.size.1": 2}],
+)
+TEXT = """shared |user name=Tom age:30
+|item topic=music new
+'tag 0:-1:0.25 |item topic=news length:2.5
+"""
+OF_TEXT = LoggedDecision(
+    {"user^name": "Tom", "user^age": 30.0},
+    1,
+    1.0,
+    0.25,
+    [{"item^topic": "music", "item^new": 1.0}, {"item^topic": "news", "item^length": 2.5}],
+)
+
+
+def read(text: str) -> list[Any]:
+    return list(read_decisions(io.BytesIO(text.encode())))
+
+
+def test_formats():
+    ours = LoggedDecision({"a.b": 1, "c": "d"}, "left", 1, 0.5, ["left", "right"])
+    line = json.dumps(ours._asdict() | {"context": {"a": {"b": 1}, "c": "d"}})
+    assert read(line) == [Logged(1, ours)]
+    nested = ours._replace(arm=0, arms=[{"a": {"b": 1}}, {"c": "d"}])
+    assert read(json.dumps(nested._asdict())) == [Logged(1, nested._replace(arms=[{"a.b": 1}, {"c": "d"}]))]
+    assert read(json.dumps(ours._replace(context=[1, 2])._asdict())) == [Logged(1, ours._replace(context=[1, 2]))]
+    assert read(json.dumps(DSJSON)) == [Logged(1, IN_DSJSON)]
+    assert read(TEXT) == [Logged(3, OF_TEXT)]
+    assert read(f"{TEXT}\n\n{TEXT}\n{line}\n") == [Logged(4, OF_TEXT), Logged(9, OF_TEXT), Logged(10, ours)]
+
+
+def test_the_chosen_arm_of_dsjson_may_be_the_first_one_listed():
+    shorter = {
+        key: value for key, value in DSJSON.items() if key not in ("_label_probability", "_labelIndex", "_label_Action")
+    }
+    assert read(json.dumps(shorter)) == [Logged(1, IN_DSJSON)]
+
+
+def test_decisions_without_a_reward():
+    assert read(json.dumps(DSJSON | {"_skipLearn": True})) == [Logged(1, None)]
+    without = {key: value for key, value in DSJSON.items() if key != "_label_cost"}
+    assert read(json.dumps(without)) == [Logged(1, None)]
+    assert read("shared |a b\n|c d\n|c e\n") == [Logged(3, None)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "expected JSON"),
+        ('{"context": {}, "arm": 1}', "expected the keys context, arm, reward, propensity"),
+        ('{"_label_cost": "x", "c": {"_multi": [{}]}}', "could not convert string to float"),
+        ('{"_label_cost": 0, "c": {}}', "expected DSJSON with a list of arms, got KeyError: '_multi'"),
+        ('{"_label_cost": 0, "c": {"_multi": [1]}}', "expected DSJSON with a list of arms, got AttributeError"),
+        ("shared |a\n0:1 |b\n", "expected shared, action:cost:propensity or nothing before |, got '0:1'"),
+        ("shared |a\n0:1:0.5 |b\n1:1:0.5 |c\n", "expected one arm with action:cost:propensity, got 2"),
+        ("shared |a\n0:x:0.5 |b\n", "expected a finite number, got 'x'"),
+        ("no bar\n", "expected shared, action:cost:propensity or nothing before |, got 'no bar'"),
+        ("shared\n", "expected | before the features"),
+    ],
+)
+def test_lines_that_cannot_be_read(text, message):
+    bad, good = read(f"{text}\n\n{TEXT}")
+    assert isinstance(bad, BadLine)
+    assert message in str(bad)
+    assert good.decision == OF_TEXT
+
+
+# ---- The command -----------------------------------------------------------------------------------------------------
+
+
+def write(file: Any, log: list[LoggedDecision]) -> str:
+    with gzip.open(file, "wt") if file.suffix == ".gz" else file.open("w") as text:
+        text.writelines(json.dumps(row._asdict()) + "\n" for row in log)
+    return str(file)
+
+
+def figures(printed: str) -> dict[str, float]:
+    """The means in a report, by the first words of a line."""
+    rows = [line.split("  ") for line in printed.splitlines() if "+-" in line]
+    return {name: float(rest[-1].split()[0]) for name, *rest in rows}
+
+
+def test_a_log_is_learned_and_another_judged(tmp_path, capsys):
+    first, second = (
+        write(tmp_path / "1.jsonl", log_of(700, seed=12)),
+        write(tmp_path / "2.jsonl.gz", log_of(500, seed=13)),
+    )
+    saved = str(tmp_path / "bandit.gln")
+    assert main([first, "--save", saved, "--probabilities"]) == 0
+    assert capsys.readouterr().out.startswith("700 decisions\n")
+    content = (tmp_path / "bandit.gln").read_bytes()
+    assert main([second, "--load", saved, "--fixed"]) == 0
+    found = figures(capsys.readouterr().out)
+    bandit = GLNBandit.load(saved)
+    expected = off_policy([row._replace(arms=ARMS) for row in log_of(500, seed=13)], bandit.propensities)
+    for name, key in {"logged reward": "logged", "IPS": "ips", "self-normalised IPS": "snips"}.items():
+        assert found[name] == pytest.approx(expected[key].mean, abs=0.02)
+    assert (tmp_path / "bandit.gln").read_bytes() == content
+    assert found["doubly robust"] > found["logged reward"]
+
+
+def test_a_log_of_vowpal_wabbit(tmp_path, capsys):
+    log = tmp_path / "log.vw"
+    events = [
+        f"shared |user kind={row.context['kind']}\n"
+        + "".join(f"{f'0:{-row.reward}:{row.propensity} ' * (arm == row.arm)}|arm name={arm}\n" for arm in ARMS)
+        for row in log_of(300, seed=14)
+    ]
+    log.write_text("\n".join([*events, "shared |user kind=a\n|arm name=left\n"]))
+    assert main([str(log), "--explore", "epsilon"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("300 decisions; left out: 1 without a reward\n")
+    assert figures(printed)["logged reward"] == pytest.approx(
+        np.mean([row.reward for row in log_of(300, seed=14)]), abs=1e-3
+    )
+
+
+def test_bad_lines_are_errors_or_counted(tmp_path, capsys):
+    file = tmp_path / "log.jsonl"
+    file.write_text("".join(json.dumps(row._asdict()) + "\n" for row in log_of(20, seed=15)) + "{\n")
+    assert main([str(file)]) == 2
+    assert "gln-bandit: line 21: expected JSON" in capsys.readouterr().err
+    assert main([str(file), "--skip-bad"]) == 0
+    assert capsys.readouterr().out.startswith("20 decisions; left out: 1 that could not be read\n")
+    assert main([str(tmp_path / "missing.jsonl")]) == 2
+    with pytest.raises(SystemExit):
+        main([str(file), "--fixed"])
+
+
+def test_an_estimate_is_a_pair():
+    mean, error = Estimate(0.5, 0.1)
+    assert (mean, error) == (0.5, 0.1)
