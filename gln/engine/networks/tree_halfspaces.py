@@ -16,6 +16,7 @@ import numpy as np
 
 from gln.backends import load_backend
 from gln.engine.batches import spread
+from gln.engine.jit import compiled
 
 SAMPLES, MAX_SAMPLES = 2000, 10_000  # for three halfspaces, twice as many for each further one; and at most
 CANDIDATES, TREE_CANDIDATES = 512, 128  # halfspaces of a network, and those that a tree chooses from
@@ -48,25 +49,21 @@ def choose_halfspaces(config: Any, z: np.ndarray, targets: np.ndarray, sample_we
     """
     rng, n = np.random.default_rng(config.seed), z.shape[1]
     order = rng.permutation(n)  # so that a range of samples is a random subset
-    x, y, weights = np.ascontiguousarray(z.T[order]), _tree_targets(config, targets)[order], sample_weights[order, None]
-    candidates, depth = _candidates(x, config.context_features, rng), min(MAX_DEPTH, config.context_map_size)
-    projections = x @ candidates.planes.T  # (n, P)
-    sides = (projections > candidates.offsets).astype(np.float32)
+    z, y, weights = z[:, order], _tree_targets(config, targets)[order], sample_weights[order, None]
+    candidates, depth = _candidates(z, config.context_features, rng), min(MAX_DEPTH, config.context_map_size)
+    sides = _sides(z, candidates)
     predicted, neurons = np.zeros_like(y) + _best_constant(config.logits, y, weights), []
     for _ in range(config.layer_sizes[0]):
         rows, columns = _random_range(max(1, n // 2), n, rng), _random_range(TREE_CANDIDATES, CANDIDATES, rng)
         p = 1 / (1 + np.exp(-predicted[rows])) if config.logits else predicted[rows]
         gradient = weights[rows] * (y[rows] - p)
         curvature = np.broadcast_to(weights[rows] * (p * (1 - p) if config.logits else 1.0), gradient.shape)
-        sums = np.concatenate([_project_heads(gradient, rng), weights[rows]], axis=1).astype(np.float32)
-        trained_on = projections[rows, columns], sums, sides[rows, columns]
-        splits, offsets = _grow_tree(*trained_on, candidates.offsets[columns], depth, rng)
-        chosen = columns.start + np.array(splits)
-        leaves = ((projections[:, chosen] > np.array(offsets, np.float32)) << np.arange(depth)).sum(axis=1)
+        sums = np.concatenate([_project_heads(gradient, rng), weights[rows]], axis=1)
+        chosen, offsets, leaves = _grow_tree(z, candidates, sides, sums, rows, columns, depth, rng)
         sums = _sums_of_leaves(leaves[rows], np.concatenate([gradient, curvature], axis=1), 1 << depth)
         gradients, curvatures = np.split(sums, 2, axis=1)
         predicted += SHRINKAGE * (gradients / (curvatures + PENALTY * (0.25 if config.logits else 1)))[leaves]
-        unused = columns.start + np.setdiff1d(np.arange(TREE_CANDIDATES), splits)[: config.context_map_size - depth]
+        unused = [i for i in range(columns.start, columns.stop) if i not in chosen][: config.context_map_size - depth]
         all_offsets = np.concatenate([offsets, candidates.offsets[unused]]).astype(np.float32)
         neurons.append((candidates.planes[[*chosen, *unused]], all_offsets))
     repeated = np.arange(sum(config.layer_sizes)) % len(neurons)
@@ -101,64 +98,143 @@ def _sums_of_leaves(leaves: np.ndarray, values: np.ndarray, count: int) -> np.nd
     return np.stack([np.bincount(leaves, column, count) for column in values.T], axis=1)
 
 
-def _candidates(x: np.ndarray, max_columns: int, rng: np.random.Generator) -> Halfspaces:  # (n, D)
+def _candidates(z: np.ndarray, max_columns: int, rng: np.random.Generator) -> Halfspaces:  # (D, n)
     """Random halfspaces of one column and of several, each between two samples, as a network draws them."""
     network, single, drawn = load_backend("numpy").GLN, round(SINGLE_COLUMN * CANDIDATES), []
     for count, columns in ((single, 1), (CANDIDATES - single, max_columns)):
         seed = int(rng.integers(2**31))
-        gln = network([count], 1, x.shape[1], context_map_size=1, context_features=columns, seed=seed)
-        if len(x) > 1:
-            gln.fit_hyperplanes(x.T)
+        gln = network([count], 1, len(z), context_map_size=1, context_features=columns, seed=seed)
+        if z.shape[1] > 1:
+            gln.fit_hyperplanes(z)
         state = gln.get_state(copy=False)
         drawn.append((state["hyperplanes.1"][:, 0], state["hyperplane_bias.1"][:, 0]))
     order = rng.permutation(CANDIDATES)
     return Halfspaces(*(np.concatenate(arrays)[order] for arrays in zip(*drawn, strict=True)))
 
 
-def _grow_tree(
-    projections: np.ndarray,  # (m, P)
-    sums: np.ndarray,  # (m, C + 1), gradients and weights
-    sides: np.ndarray,  # (m, P) of 0 and 1
+def _sides(z: np.ndarray, candidates: Halfspaces) -> np.ndarray:  # (D, n) -> (n, P) of bools
+    """On which side of the candidates samples are."""
+    sees = candidates.planes != 0
+    seen = np.argsort(~sees, axis=1, kind="stable")[:, : sees.sum(axis=1).max()]
+    sides, coefficients = np.empty((len(seen), z.shape[1]), np.bool_), np.take_along_axis(candidates.planes, seen, axis=1)
+    compiled(_fill_sides)(z, seen, coefficients, candidates.offsets, sides)
+    return np.ascontiguousarray(sides.T)
+
+
+def _fill_sides(
+    z: np.ndarray,  # (D, n)
+    seen: np.ndarray,  # (P, m), the columns that halfspaces see
+    coefficients: np.ndarray,  # (P, m)
     offsets: np.ndarray,  # (P,)
+    sides: np.ndarray,  # (P, n), filled
+) -> None:
+    projection = np.empty(z.shape[1], np.float32)
+    for p in range(len(seen)):
+        projection[:] = 0
+        for i in range(seen.shape[1]):
+            column, coefficient = z[seen[p, i]], coefficients[p, i]
+            for b in range(len(column)):
+                projection[b] += coefficient * column[b]
+        side, offset = sides[p], offsets[p]
+        for b in range(len(projection)):
+            side[b] = projection[b] > offset
+
+
+def _grow_tree(
+    z: np.ndarray,  # (D, n)
+    candidates: Halfspaces,
+    sides: np.ndarray,  # (n, P) of bools
+    sums: np.ndarray,  # (m, C + 1), gradients and weights of the samples `rows`
+    rows: slice,  # samples that the tree sees
+    columns: slice,  # candidates that it chooses from
     depth: int,
     rng: np.random.Generator,
-) -> tuple[list[int], list[float]]:
-    """The splits of a tree, each the best candidate for the leaves so far, then its best offset."""
-    splits: list[int] = []
-    found: list[float] = []
-    sums = sums[:, None]  # (m, L, C + 1), 0 outside of a sample's leaf
-    for _ in range(depth):
-        beyond = (sums.reshape(len(sums), -1).T @ sides).reshape(*sums.shape[1:], -1)  # (L, C + 1, P)
-        gain = _gain(beyond, sums.sum(axis=0)[..., None])
-        gain[splits] = -1
-        splits.append(int(gain.argmax()))
-        projection = projections[:, splits[-1]]
-        found.append(_best_offset(projection, sums, offsets[splits[-1]], rng))
-        is_beyond = (projection > found[-1])[:, None, None]
-        sums = np.concatenate([sums * ~is_beyond, sums * is_beyond], axis=1)
-    return splits, found
+) -> tuple[list[int], list[float], np.ndarray]:
+    """The splits of a tree, each the best candidate for the leaves so far, their best offsets, and all samples' leaves.
 
-
-def _gain(beyond: np.ndarray, total: np.ndarray) -> np.ndarray:  # (L, C + 1, P), (L, C + 1, 1) -> (P,)
-    """How much better leaves fit the gradients if they are split; the last of the C + 1 sums is that of weights."""
-    gain = 0.0
-    for side in (beyond, total - beyond):
-        gain = gain + np.square(side[:, :-1]).sum(axis=1) / (side[:, -1] + PENALTY)
-    return np.asarray(gain).sum(axis=0)
-
-
-def _best_offset(projection: np.ndarray, sums: np.ndarray, offset: Any, rng: np.random.Generator) -> Any:
-    """The best offset, at a random place within a gap between samples; `offset` if there is no gap.
-
-    Shapes: (m,), (m, L, C + 1), () -> ().
+    Shapes: -> (depth,), (depth,), (n,).
     """
-    order = projection.argsort()
-    projection = projection[order]
-    # On the near side of each gap. In narrower ones rounding could decide the sides; standardised samples are about 1.
-    last = np.flatnonzero(np.diff(projection) > MIN_GAP * (1 + np.abs(projection[1:])))
-    if len(last) == 0:
-        return offset
-    last = last[spread(len(last), OFFSETS)]
-    near = np.add.reduceat(sums[order], np.concatenate([[0], last + 1])).cumsum(axis=0).transpose(1, 2, 0)
-    best = last[_gain(near[..., :-1], near[..., -1:]).argmax()]  # the last of these sums is everything
-    return projection[best] + rng.uniform(0.1, 0.9) * (projection[best + 1] - projection[best])
+    leaves, sums = np.zeros(len(sides), int), sums.astype(np.float32)
+    chosen: list[int] = []
+    offsets: list[float] = []
+    for level in range(depth):
+        of_leaves = leaves[rows], sums, 1 << level
+        gains = compiled(_gains_of_candidates, gains_of_splits)(sides[rows], columns.start, columns.stop, *of_leaves)
+        gains[np.array(chosen, int) - columns.start] = -1
+        chosen.append(columns.start + int(gains.argmax()))
+        plane = candidates.planes[chosen[-1]]
+        seen = np.flatnonzero(plane)
+        projection = (plane[seen, None] * z[seen]).sum(axis=0)  # a matrix product would wake threads
+        order = projection[rows].argsort()
+        low, high = compiled(_best_gap, gains_of_splits)(projection[rows], order, *of_leaves)
+        has_gap = low < high
+        offsets.append(low + rng.uniform(0.1, 0.9) * (high - low) if has_gap else candidates.offsets[chosen[-1]])
+        leaves += (projection > np.float32(offsets[-1])) * (1 << level)
+    return chosen, offsets, leaves
+
+
+def _gains_of_candidates(
+    sides: np.ndarray,  # (m, P) of bools
+    first: int,
+    end: int,
+    leaves: np.ndarray,  # (m,)
+    sums: np.ndarray,  # (m, C + 1) float32, gradients and weights
+    count: int,  # L
+) -> np.ndarray:  # (end - first,)
+    """How much better leaves fit the gradients if they are split by each of the candidates from `first` to `end`.
+
+    A loop, because with leaves as further columns most of a matrix product would be zeros.
+    """
+    beyond, total = np.zeros((count, sums.shape[1], end - first), np.float32), np.zeros((count, sums.shape[1]))
+    for b in range(len(sides)):
+        for c in range(sums.shape[1]):
+            row, side, summand = beyond[leaves[b], c], sides[b, first:], sums[b, c]
+            total[leaves[b], c] += summand
+            for p in range(len(row)):
+                row[p] += summand if side[p] else np.float32(0)
+    return gains_of_splits(beyond, total)
+
+
+def _best_gap(
+    projection: np.ndarray,  # (m,)
+    order: np.ndarray,  # (m,), by projections
+    leaves: np.ndarray,  # (m,)
+    sums: np.ndarray,  # (m, C + 1)
+    count: int,  # L
+) -> tuple[float, float]:
+    """The ends of the best gap between samples to split all leaves in, out of OFFSETS that are spread over them.
+
+    Both ends are the same if there is no gap that is wide enough. In narrower ones rounding could decide the sides;
+    standardised samples are about 1.
+    """
+    ordered = projection[order]
+    gaps = np.flatnonzero(np.diff(ordered) > MIN_GAP * (1 + np.abs(ordered[1:])))
+    if len(gaps) == 0:
+        return 0.0, 0.0
+    tried = min(len(gaps), OFFSETS)
+    near, below, start = np.empty((count, sums.shape[1], tried)), np.zeros((count, sums.shape[1])), 0
+    for i in range(tried + 1):
+        end = gaps[i * (len(gaps) - 1) // max(1, tried - 1)] + 1 if i < tried else len(order)
+        for b in order[start:end]:
+            for c in range(sums.shape[1]):
+                below[leaves[b], c] += sums[b, c]
+        start = end
+        if i < tried:
+            near[:, :, i] = below
+    best = gaps[gains_of_splits(near, below).argmax() * (len(gaps) - 1) // max(1, tried - 1)]
+    return ordered[best], ordered[best + 1]
+
+
+def gains_of_splits(beyond: np.ndarray, total: np.ndarray) -> np.ndarray:  # (L, C + 1, P), (L, C + 1) -> (P,)
+    """How much better leaves fit the gradients if they are split; the last of the C + 1 sums is that of weights."""
+    heads, gains = beyond.shape[1] - 1, np.zeros(beyond.shape[2])
+    for leaf in range(len(beyond)):
+        squares = np.zeros((2, len(gains)))
+        for c in range(heads):
+            for p in range(len(gains)):
+                squares[0, p] += beyond[leaf, c, p] ** 2
+                squares[1, p] += (total[leaf, c] - beyond[leaf, c, p]) ** 2
+        for p in range(len(gains)):
+            weight = beyond[leaf, heads, p]
+            gains[p] += squares[0, p] / (weight + PENALTY) + squares[1, p] / (total[leaf, heads] - weight + PENALTY)
+    return gains
