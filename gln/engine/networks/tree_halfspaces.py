@@ -49,7 +49,7 @@ def choose_halfspaces(config: Any, z: np.ndarray, targets: np.ndarray, sample_we
     """
     rng, n = np.random.default_rng(config.seed), z.shape[1]
     order = rng.permutation(n)  # so that a range of samples is a random subset
-    z, y, weights = z[:, order], _tree_targets(config, targets)[order], sample_weights[order, None]
+    z, y, weights = np.ascontiguousarray(z[:, order]), _tree_targets(config, targets)[order], sample_weights[order, None]
     candidates, depth = _candidates(z, config.context_features, rng), min(MAX_DEPTH, config.context_map_size)
     sides = _sides(z, candidates)
     predicted, neurons = np.zeros_like(y) + _best_constant(config.logits, y, weights), []
