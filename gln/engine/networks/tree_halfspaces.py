@@ -15,13 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gln.backends import load_backend
-from gln.engine.batches import spread
 from gln.engine.jit import compiled
 
 SAMPLES, MAX_SAMPLES = 2000, 10_000  # for three halfspaces, twice as many for each further one; and at most
 CANDIDATES, TREE_CANDIDATES = 512, 128  # halfspaces of a network, and those that a tree chooses from
 SINGLE_COLUMN = 0.5  # of the candidates see a single column, the others up to `context_features`
-OFFSETS = 64  # that are tried for the chosen candidate
+BINS = 256  # of projections, between which the offset of the chosen candidate is tried
 MAX_DEPTH = 8  # splits of a tree; further halfspaces of a neuron are random candidates
 SHRINKAGE, PENALTY = 0.1, 5.0  # of the boosting run; the penalty counts like samples without a gradient
 MAX_HEADS = 8  # gradients of more heads are added up with random signs, this many times
@@ -51,21 +50,24 @@ def choose_halfspaces(config: Any, z: np.ndarray, targets: np.ndarray, sample_we
     order = rng.permutation(n)  # so that a range of samples is a random subset
     z, y, weights = np.ascontiguousarray(z[:, order]), _tree_targets(config, targets)[order], sample_weights[order, None]
     candidates, depth = _candidates(z, config.context_features, rng), min(MAX_DEPTH, config.context_map_size)
-    sides = _sides(z, candidates)
+    seen = np.argsort(candidates.planes == 0, axis=1, kind="stable")[:, : (candidates.planes != 0).sum(axis=1).max()]
+    drawn = seen, np.take_along_axis(candidates.planes, seen, axis=1), candidates.offsets
+    sides = np.ascontiguousarray(compiled(sides_of, project)(z, *drawn).T)
     predicted, neurons = np.zeros_like(y) + _best_constant(config.logits, y, weights), []
     for _ in range(config.layer_sizes[0]):
         rows, columns = _random_range(max(1, n // 2), n, rng), _random_range(TREE_CANDIDATES, CANDIDATES, rng)
         p = 1 / (1 + np.exp(-predicted[rows])) if config.logits else predicted[rows]
         gradient = weights[rows] * (y[rows] - p)
         curvature = np.broadcast_to(weights[rows] * (p * (1 - p) if config.logits else 1.0), gradient.shape)
-        sums = np.concatenate([_project_heads(gradient, rng), weights[rows]], axis=1)
-        chosen, offsets, leaves = _grow_tree(z, candidates, sides, sums, rows, columns, depth, rng)
+        sums = np.concatenate([_project_heads(gradient, rng), weights[rows]], axis=1).astype(np.float32)
+        ranges, places = (rows.start, columns.start, columns.stop), rng.uniform(0.1, 0.9, depth)
+        chosen, offsets, leaves = compiled(*GROW_TREE)(z, *drawn, sides, sums, *ranges, places)
         sums = _sums_of_leaves(leaves[rows], np.concatenate([gradient, curvature], axis=1), 1 << depth)
         gradients, curvatures = np.split(sums, 2, axis=1)
         predicted += SHRINKAGE * (gradients / (curvatures + PENALTY * (0.25 if config.logits else 1)))[leaves]
-        unused = [i for i in range(columns.start, columns.stop) if i not in chosen][: config.context_map_size - depth]
-        all_offsets = np.concatenate([offsets, candidates.offsets[unused]]).astype(np.float32)
-        neurons.append((candidates.planes[[*chosen, *unused]], all_offsets))
+        split_by = chosen.tolist()
+        unused = [i for i in range(columns.start, columns.stop) if i not in split_by][: config.context_map_size - depth]
+        neurons.append((candidates.planes[split_by + unused], np.append(offsets, candidates.offsets[unused])))
     repeated = np.arange(sum(config.layer_sizes)) % len(neurons)
     return Halfspaces(*(np.stack(arrays)[repeated] for arrays in zip(*neurons, strict=True)))
 
@@ -112,73 +114,66 @@ def _candidates(z: np.ndarray, max_columns: int, rng: np.random.Generator) -> Ha
     return Halfspaces(*(np.concatenate(arrays)[order] for arrays in zip(*drawn, strict=True)))
 
 
-def _sides(z: np.ndarray, candidates: Halfspaces) -> np.ndarray:  # (D, n) -> (n, P) of bools
-    """On which side of the candidates samples are."""
-    sees = candidates.planes != 0
-    seen = np.argsort(~sees, axis=1, kind="stable")[:, : sees.sum(axis=1).max()]
-    sides, coefficients = np.empty((len(seen), z.shape[1]), np.bool_), np.take_along_axis(candidates.planes, seen, axis=1)
-    compiled(_fill_sides)(z, seen, coefficients, candidates.offsets, sides)
-    return np.ascontiguousarray(sides.T)
+# ---- Loops -----------------------------------------------------------------------------------------------------------
 
 
-def _fill_sides(
-    z: np.ndarray,  # (D, n)
-    seen: np.ndarray,  # (P, m), the columns that halfspaces see
-    coefficients: np.ndarray,  # (P, m)
-    offsets: np.ndarray,  # (P,)
-    sides: np.ndarray,  # (P, n), filled
-) -> None:
-    projection = np.empty(z.shape[1], np.float32)
+def project(z: np.ndarray, seen: np.ndarray, coefficients: np.ndarray) -> np.ndarray:  # (D, n), (m,), (m,) -> (n,)
+    projection = np.zeros(z.shape[1], np.float32)
+    for i in range(len(seen)):
+        column, coefficient = z[seen[i]], coefficients[i]
+        for b in range(len(column)):
+            projection[b] += coefficient * column[b]
+    return projection
+
+
+def sides_of(z: np.ndarray, seen: np.ndarray, coefficients: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """On which side of the candidates samples are: (D, n), (P, m), (P, m), (P,) -> (P, n) of bools."""
+    sides = np.empty((len(seen), z.shape[1]), np.bool_)
     for p in range(len(seen)):
-        projection[:] = 0
-        for i in range(seen.shape[1]):
-            column, coefficient = z[seen[p, i]], coefficients[p, i]
-            for b in range(len(column)):
-                projection[b] += coefficient * column[b]
-        side, offset = sides[p], offsets[p]
+        projection, side, offset = project(z, seen[p], coefficients[p]), sides[p], offsets[p]
         for b in range(len(projection)):
             side[b] = projection[b] > offset
+    return sides
 
 
-def _grow_tree(
+def grow_tree(
     z: np.ndarray,  # (D, n)
-    candidates: Halfspaces,
+    seen: np.ndarray,  # (P, m), the columns that candidates see
+    coefficients: np.ndarray,  # (P, m)
+    offsets: np.ndarray,  # (P,)
     sides: np.ndarray,  # (n, P) of bools
-    sums: np.ndarray,  # (m, C + 1), gradients and weights of the samples `rows`
-    rows: slice,  # samples that the tree sees
-    columns: slice,  # candidates that it chooses from
-    depth: int,
-    rng: np.random.Generator,
-) -> tuple[list[int], list[float], np.ndarray]:
+    sums: np.ndarray,  # (r, C + 1), gradients and weights of the samples that the tree sees
+    first_row: int,  # of these samples
+    first: int,  # of the candidates that it chooses from
+    end: int,
+    places: np.ndarray,  # (depth,), of the splits within gaps
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The splits of a tree, each the best candidate for the leaves so far, their best offsets, and all samples' leaves.
 
     Shapes: -> (depth,), (depth,), (n,).
     """
-    leaves, sums = np.zeros(len(sides), int), sums.astype(np.float32)
-    chosen: list[int] = []
-    offsets: list[float] = []
-    for level in range(depth):
-        of_leaves = leaves[rows], sums, 1 << level
-        gains = compiled(_gains_of_candidates, gains_of_splits)(sides[rows], columns.start, columns.stop, *of_leaves)
-        gains[np.array(chosen, int) - columns.start] = -1
-        chosen.append(columns.start + int(gains.argmax()))
-        plane = candidates.planes[chosen[-1]]
-        seen = np.flatnonzero(plane)
-        projection = (plane[seen, None] * z[seen]).sum(axis=0)  # a matrix product would wake threads
-        order = projection[rows].argsort()
-        low, high = compiled(_best_gap, gains_of_splits)(projection[rows], order, *of_leaves)
-        has_gap = low < high
-        offsets.append(low + rng.uniform(0.1, 0.9) * (high - low) if has_gap else candidates.offsets[chosen[-1]])
-        leaves += (projection > np.float32(offsets[-1])) * (1 << level)
-    return chosen, offsets, leaves
+    chosen, best_offsets = np.zeros(len(places), np.int64), np.zeros(len(places), np.float32)
+    leaves, end_row = np.zeros(len(sides), np.int64), first_row + len(sums)
+    for level in range(len(places)):
+        of_rows = leaves[first_row:end_row], sums, 1 << level
+        gains = gains_of_candidates(sides[first_row:end_row], first, end, *of_rows)
+        for earlier in chosen[:level]:
+            gains[earlier - first] = -1
+        chosen[level] = best = first + gains.argmax()
+        projection = project(z, seen[best], coefficients[best])
+        low, high = best_gap(projection[first_row:end_row], *of_rows)
+        best_offsets[level] = low + places[level] * (high - low) if low < high else offsets[best]
+        for b in range(len(leaves)):
+            leaves[b] += np.int64(projection[b] > best_offsets[level]) << level
+    return chosen, best_offsets, leaves
 
 
-def _gains_of_candidates(
-    sides: np.ndarray,  # (m, P) of bools
+def gains_of_candidates(
+    sides: np.ndarray,  # (r, P) of bools
     first: int,
     end: int,
-    leaves: np.ndarray,  # (m,)
-    sums: np.ndarray,  # (m, C + 1) float32, gradients and weights
+    leaves: np.ndarray,  # (r,)
+    sums: np.ndarray,  # (r, C + 1) float32, gradients and weights
     count: int,  # L
 ) -> np.ndarray:  # (end - first,)
     """How much better leaves fit the gradients if they are split by each of the candidates from `first` to `end`.
@@ -195,34 +190,41 @@ def _gains_of_candidates(
     return gains_of_splits(beyond, total)
 
 
-def _best_gap(
-    projection: np.ndarray,  # (m,)
-    order: np.ndarray,  # (m,), by projections
-    leaves: np.ndarray,  # (m,)
-    sums: np.ndarray,  # (m, C + 1)
+def best_gap(
+    projection: np.ndarray,  # (r,)
+    leaves: np.ndarray,  # (r,)
+    sums: np.ndarray,  # (r, C + 1)
     count: int,  # L
 ) -> tuple[float, float]:
-    """The ends of the best gap between samples to split all leaves in, out of OFFSETS that are spread over them.
+    """The ends of the gap between samples where it is best to split all leaves, out of those between BINS bins.
 
     Both ends are the same if there is no gap that is wide enough. In narrower ones rounding could decide the sides;
     standardised samples are about 1.
     """
-    ordered = projection[order]
-    gaps = np.flatnonzero(np.diff(ordered) > MIN_GAP * (1 + np.abs(ordered[1:])))
-    if len(gaps) == 0:
-        return 0.0, 0.0
-    tried = min(len(gaps), OFFSETS)
-    near, below, start = np.empty((count, sums.shape[1], tried)), np.zeros((count, sums.shape[1])), 0
-    for i in range(tried + 1):
-        end = gaps[i * (len(gaps) - 1) // max(1, tried - 1)] + 1 if i < tried else len(order)
-        for b in order[start:end]:
-            for c in range(sums.shape[1]):
-                below[leaves[b], c] += sums[b, c]
-        start = end
-        if i < tried:
-            near[:, :, i] = below
-    best = gaps[gains_of_splits(near, below).argmax() * (len(gaps) - 1) // max(1, tried - 1)]
-    return ordered[best], ordered[best + 1]
+    start, width = projection.min(), (projection.max() - projection.min()) / BINS
+    lowest, highest = np.full(BINS, np.inf, np.float32), np.full(BINS, -np.inf, np.float32)
+    near = np.zeros((count, sums.shape[1], BINS))
+    for b in range(len(projection)):
+        x = projection[b]
+        i = min(int((x - start) / width), BINS - 1) if width > 0 else 0
+        lowest[i], highest[i] = min(lowest[i], x), max(highest[i], x)
+        for c in range(sums.shape[1]):
+            near[leaves[b], c, i] += sums[b, c]
+    for leaf in range(count):  # from sums of bins to sums up to them
+        for c in range(sums.shape[1]):
+            row = near[leaf, c]
+            for i in range(1, BINS):
+                row[i] += row[i - 1]
+    for i in range(1, BINS):  # the ends of an empty bin are those of its neighbours
+        highest[i] = max(highest[i], highest[i - 1])
+        lowest[BINS - 1 - i] = min(lowest[BINS - 1 - i], lowest[BINS - i])
+    gains, best = gains_of_splits(near, near[:, :, BINS - 1].copy()), -1.0
+    low = high = start
+    for i in range(BINS - 1):
+        is_wide = lowest[i + 1] - highest[i] > MIN_GAP * (1 + abs(lowest[i + 1]))
+        if is_wide and gains[i] > best:
+            best, low, high = gains[i], highest[i], lowest[i + 1]
+    return low, high
 
 
 def gains_of_splits(beyond: np.ndarray, total: np.ndarray) -> np.ndarray:  # (L, C + 1, P), (L, C + 1) -> (P,)
@@ -238,3 +240,6 @@ def gains_of_splits(beyond: np.ndarray, total: np.ndarray) -> np.ndarray:  # (L,
             weight = beyond[leaf, heads, p]
             gains[p] += squares[0, p] / (weight + PENALTY) + squares[1, p] / (total[leaf, heads] - weight + PENALTY)
     return gains
+
+
+GROW_TREE = grow_tree, gains_of_candidates, gains_of_splits, best_gap, project
