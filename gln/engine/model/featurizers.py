@@ -173,8 +173,10 @@ class TableFeaturizer(Featurizer):
     bin_means: BinMeans | None = None  # of the features
 
     def blocks(self, columns: np.ndarray, samples: Any, batch: TargetBatch | None = None) -> FeatureBlocks:
+        if self.bin_means is None:
+            return self.blocks_of(columns.T, None)
         features, _ = features_and_words(samples)
-        return self.blocks_of(columns.T, None if self.bin_means is None else self.bin_means.transform(dense(features)).T)
+        return self.blocks_of(columns.T, self.bin_means.transform(dense(features)).T)
 
     def blocks_of(self, columns: np.ndarray, bin_means: np.ndarray | None, expands: bool = True) -> FeatureBlocks:
         """The blocks of samples with these columns (B, D) and means of bins (B, E); without `expands`, of columns and

@@ -4,8 +4,8 @@ An oblivious tree splits all leaves of a level alike, so its leaves are a neuron
 short boosting run, so that neurons differ; only their splits are kept. Source: Prokhorenkova et al., CatBoost: unbiased
 boosting with categorical features, NeurIPS 2018, section 4; there each split is on a single feature.
 
-Shapes: n samples, m of which a tree sees, D columns, C heads, k halfspaces of a neuron, N neurons, P candidates, L
-leaves.
+Shapes: n samples, r of which a tree sees, D columns, m of which a halfspace sees, C heads, k halfspaces of a neuron, N
+neurons, P candidates, L leaves.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gln.engine.jit import compiled
 SAMPLES, MAX_SAMPLES = 2000, 10_000  # for three halfspaces, twice as many for each further one; and at most
 CANDIDATES, TREE_CANDIDATES = 512, 128  # halfspaces of a network, and those that a tree chooses from
 SINGLE_COLUMN = 0.5  # of the candidates see a single column, the others up to `context_features`
-BINS = 256  # of projections, between which the offset of the chosen candidate is tried
+OFFSETS = 64  # that are tried for the chosen candidate
 MAX_DEPTH = 8  # splits of a tree; further halfspaces of a neuron are random candidates
 SHRINKAGE, PENALTY = 0.1, 5.0  # of the boosting run; the penalty counts like samples without a gradient
 MAX_HEADS = 8  # gradients of more heads are added up with random signs, this many times
@@ -29,8 +29,15 @@ TINY = 1e-6
 
 
 class Halfspaces(NamedTuple):
+    planes: np.ndarray  # (N, k, D)
+    offsets: np.ndarray  # (N, k)
+
+
+class Candidates(NamedTuple):
     planes: np.ndarray  # (P, D)
     offsets: np.ndarray  # (P,)
+    seen: np.ndarray  # (P, m), the columns whose coefficients are not 0
+    coefficients: np.ndarray  # (P, m)
 
 
 def max_samples(halfspaces: int) -> int:
@@ -48,11 +55,10 @@ def choose_halfspaces(config: Any, z: np.ndarray, targets: np.ndarray, sample_we
     """
     rng, n = np.random.default_rng(config.seed), z.shape[1]
     order = rng.permutation(n)  # so that a range of samples is a random subset
-    z, y, weights = np.ascontiguousarray(z[:, order]), _tree_targets(config, targets)[order], sample_weights[order, None]
+    z, weights = np.ascontiguousarray(z[:, order]), sample_weights[order, None]
+    y = _tree_targets(config, targets)[order]
     candidates, depth = _candidates(z, config.context_features, rng), min(MAX_DEPTH, config.context_map_size)
-    seen = np.argsort(candidates.planes == 0, axis=1, kind="stable")[:, : (candidates.planes != 0).sum(axis=1).max()]
-    drawn = seen, np.take_along_axis(candidates.planes, seen, axis=1), candidates.offsets
-    sides = np.ascontiguousarray(compiled(sides_of, project)(z, *drawn).T)
+    sides = np.ascontiguousarray(compiled(sides_of, project)(z, *candidates[1:]).T)
     predicted, neurons = np.zeros_like(y) + _best_constant(config.logits, y, weights), []
     for _ in range(config.layer_sizes[0]):
         rows, columns = _random_range(max(1, n // 2), n, rng), _random_range(TREE_CANDIDATES, CANDIDATES, rng)
@@ -60,14 +66,13 @@ def choose_halfspaces(config: Any, z: np.ndarray, targets: np.ndarray, sample_we
         gradient = weights[rows] * (y[rows] - p)
         curvature = np.broadcast_to(weights[rows] * (p * (1 - p) if config.logits else 1.0), gradient.shape)
         sums = np.concatenate([_project_heads(gradient, rng), weights[rows]], axis=1).astype(np.float32)
-        ranges, places = (rows.start, columns.start, columns.stop), rng.uniform(0.1, 0.9, depth)
-        chosen, offsets, leaves = compiled(*GROW_TREE)(z, *drawn, sides, sums, *ranges, places)
+        chosen, offsets, leaves = _grow_tree(z, candidates, sides, sums, rows, columns, rng.uniform(0.1, 0.9, depth))
         sums = _sums_of_leaves(leaves[rows], np.concatenate([gradient, curvature], axis=1), 1 << depth)
         gradients, curvatures = np.split(sums, 2, axis=1)
         predicted += SHRINKAGE * (gradients / (curvatures + PENALTY * (0.25 if config.logits else 1)))[leaves]
-        split_by = chosen.tolist()
-        unused = [i for i in range(columns.start, columns.stop) if i not in split_by][: config.context_map_size - depth]
-        neurons.append((candidates.planes[split_by + unused], np.append(offsets, candidates.offsets[unused])))
+        unused = [i for i in range(columns.start, columns.stop) if i not in chosen][: config.context_map_size - depth]
+        all_offsets = np.concatenate([offsets, candidates.offsets[unused]]).astype(np.float32)
+        neurons.append((candidates.planes[chosen + unused], all_offsets))
     repeated = np.arange(sum(config.layer_sizes)) % len(neurons)
     return Halfspaces(*(np.stack(arrays)[repeated] for arrays in zip(*neurons, strict=True)))
 
@@ -91,16 +96,16 @@ def _best_constant(logits: bool, y: np.ndarray, weights: np.ndarray) -> np.ndarr
     return np.log(mean.clip(TINY) / (1 - mean).clip(TINY)) if logits else mean
 
 
-def _project_heads(gradient: np.ndarray, rng: np.random.Generator) -> np.ndarray:  # (m, C) -> (m, at most MAX_HEADS)
+def _project_heads(gradient: np.ndarray, rng: np.random.Generator) -> np.ndarray:  # (r, C) -> (r, at most MAX_HEADS)
     heads = gradient.shape[1]
     return gradient if heads <= MAX_HEADS else gradient @ rng.choice([-1.0, 1.0], (heads, MAX_HEADS))
 
 
-def _sums_of_leaves(leaves: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:  # (m,), (m, c) -> (count, c)
+def _sums_of_leaves(leaves: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:  # (r,), (r, c) -> (count, c)
     return np.stack([np.bincount(leaves, column, count) for column in values.T], axis=1)
 
 
-def _candidates(z: np.ndarray, max_columns: int, rng: np.random.Generator) -> Halfspaces:  # (D, n)
+def _candidates(z: np.ndarray, max_columns: int, rng: np.random.Generator) -> Candidates:  # (D, n)
     """Random halfspaces of one column and of several, each between two samples, as a network draws them."""
     network, single, drawn = load_backend("numpy").GLN, round(SINGLE_COLUMN * CANDIDATES), []
     for count, columns in ((single, 1), (CANDIDATES - single, max_columns)):
@@ -111,7 +116,40 @@ def _candidates(z: np.ndarray, max_columns: int, rng: np.random.Generator) -> Ha
         state = gln.get_state(copy=False)
         drawn.append((state["hyperplanes.1"][:, 0], state["hyperplane_bias.1"][:, 0]))
     order = rng.permutation(CANDIDATES)
-    return Halfspaces(*(np.concatenate(arrays)[order] for arrays in zip(*drawn, strict=True)))
+    planes, offsets = (np.concatenate(arrays)[order] for arrays in zip(*drawn, strict=True))
+    seen = np.argsort(planes == 0, axis=1, kind="stable")[:, : (planes != 0).sum(axis=1).max()]
+    return Candidates(planes, offsets, seen, np.take_along_axis(planes, seen, axis=1))
+
+
+def _grow_tree(
+    z: np.ndarray,  # (D, n)
+    candidates: Candidates,
+    sides: np.ndarray,  # (n, P) of bools
+    sums: np.ndarray,  # (r, C + 1) float32, gradients and weights of the samples `rows`
+    rows: slice,  # samples that the tree sees
+    columns: slice,  # candidates that it chooses from
+    places: np.ndarray,  # (depth,), of the splits within gaps
+) -> tuple[list[int], list[float], np.ndarray]:
+    """The splits of a tree, each the best candidate for the leaves so far, their best offsets, and all samples' leaves.
+
+    Shapes: -> (depth,), (depth,), (n,).
+    """
+    leaves = np.zeros(len(sides), np.int64)
+    chosen: list[int] = []
+    offsets: list[float] = []
+    for level, place in enumerate(places):
+        of_leaves = leaves[rows], sums, 1 << level
+        gains = compiled(gains_of_candidates, gains_of_splits)(sides[rows], columns.start, columns.stop, *of_leaves)
+        for earlier in chosen:
+            gains[earlier - columns.start] = -1
+        best = columns.start + int(gains.argmax())
+        projection = compiled(project)(z, candidates.seen[best], candidates.coefficients[best])
+        order = projection[rows].argsort()  # NumPy's is six times as fast as Numba's
+        low, high = compiled(best_gap, gains_of_splits)(projection[rows], order, *of_leaves)
+        chosen.append(best)
+        offsets.append(low + place * (high - low) if low < high else candidates.offsets[best])
+        leaves += (projection > np.float32(offsets[-1])) * (1 << level)
+    return chosen, offsets, leaves
 
 
 # ---- Loops -----------------------------------------------------------------------------------------------------------
@@ -126,46 +164,14 @@ def project(z: np.ndarray, seen: np.ndarray, coefficients: np.ndarray) -> np.nda
     return projection
 
 
-def sides_of(z: np.ndarray, seen: np.ndarray, coefficients: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """On which side of the candidates samples are: (D, n), (P, m), (P, m), (P,) -> (P, n) of bools."""
+def sides_of(z: np.ndarray, offsets: np.ndarray, seen: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """On which side of the candidates samples are: (D, n), (P,), (P, m), (P, m) -> (P, n) of bools."""
     sides = np.empty((len(seen), z.shape[1]), np.bool_)
     for p in range(len(seen)):
         projection, side, offset = project(z, seen[p], coefficients[p]), sides[p], offsets[p]
         for b in range(len(projection)):
             side[b] = projection[b] > offset
     return sides
-
-
-def grow_tree(
-    z: np.ndarray,  # (D, n)
-    seen: np.ndarray,  # (P, m), the columns that candidates see
-    coefficients: np.ndarray,  # (P, m)
-    offsets: np.ndarray,  # (P,)
-    sides: np.ndarray,  # (n, P) of bools
-    sums: np.ndarray,  # (r, C + 1), gradients and weights of the samples that the tree sees
-    first_row: int,  # of these samples
-    first: int,  # of the candidates that it chooses from
-    end: int,
-    places: np.ndarray,  # (depth,), of the splits within gaps
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The splits of a tree, each the best candidate for the leaves so far, their best offsets, and all samples' leaves.
-
-    Shapes: -> (depth,), (depth,), (n,).
-    """
-    chosen, best_offsets = np.zeros(len(places), np.int64), np.zeros(len(places), np.float32)
-    leaves, end_row = np.zeros(len(sides), np.int64), first_row + len(sums)
-    for level in range(len(places)):
-        of_rows = leaves[first_row:end_row], sums, 1 << level
-        gains = gains_of_candidates(sides[first_row:end_row], first, end, *of_rows)
-        for earlier in chosen[:level]:
-            gains[earlier - first] = -1
-        chosen[level] = best = first + gains.argmax()
-        projection = project(z, seen[best], coefficients[best])
-        low, high = best_gap(projection[first_row:end_row], *of_rows)
-        best_offsets[level] = low + places[level] * (high - low) if low < high else offsets[best]
-        for b in range(len(leaves)):
-            leaves[b] += np.int64(projection[b] > best_offsets[level]) << level
-    return chosen, best_offsets, leaves
 
 
 def gains_of_candidates(
@@ -192,39 +198,37 @@ def gains_of_candidates(
 
 def best_gap(
     projection: np.ndarray,  # (r,)
+    order: np.ndarray,  # (r,), that sorts it
     leaves: np.ndarray,  # (r,)
     sums: np.ndarray,  # (r, C + 1)
     count: int,  # L
 ) -> tuple[float, float]:
-    """The ends of the gap between samples where it is best to split all leaves, out of those between BINS bins.
+    """The ends of the gap between samples where it is best to split all leaves, out of OFFSETS gaps spread over them.
 
     Both ends are the same if there is no gap that is wide enough. In narrower ones rounding could decide the sides;
     standardised samples are about 1.
     """
-    start, width = projection.min(), (projection.max() - projection.min()) / BINS
-    lowest, highest = np.full(BINS, np.inf, np.float32), np.full(BINS, -np.inf, np.float32)
-    near = np.zeros((count, sums.shape[1], BINS))
-    for b in range(len(projection)):
-        x = projection[b]
-        i = min(int((x - start) / width), BINS - 1) if width > 0 else 0
-        lowest[i], highest[i] = min(lowest[i], x), max(highest[i], x)
-        for c in range(sums.shape[1]):
-            near[leaves[b], c, i] += sums[b, c]
-    for leaf in range(count):  # from sums of bins to sums up to them
+    ordered = projection[order]
+    gaps = np.flatnonzero(np.diff(ordered) > MIN_GAP * (1 + np.abs(ordered[1:])))
+    tried = min(len(gaps), OFFSETS)
+    if tried == 0:
+        return ordered[0], ordered[0]
+    for i in range(tried):  # in place, because none moves to the right
+        gaps[i] = gaps[i * (len(gaps) - 1) // max(1, tried - 1)]
+    near, start = np.zeros((count, sums.shape[1], tried + 1)), 0
+    for i in range(tried + 1):
+        end = gaps[i] + 1 if i < tried else len(order)
+        for b in order[start:end]:
+            for c in range(sums.shape[1]):
+                near[leaves[b], c, i] += sums[b, c]
+        start = end
+    for leaf in range(count):  # from sums between gaps to sums before them
         for c in range(sums.shape[1]):
             row = near[leaf, c]
-            for i in range(1, BINS):
-                row[i] += row[i - 1]
-    for i in range(1, BINS):  # the ends of an empty bin are those of its neighbours
-        highest[i] = max(highest[i], highest[i - 1])
-        lowest[BINS - 1 - i] = min(lowest[BINS - 1 - i], lowest[BINS - i])
-    gains, best = gains_of_splits(near, near[:, :, BINS - 1].copy()), -1.0
-    low = high = start
-    for i in range(BINS - 1):
-        is_wide = lowest[i + 1] - highest[i] > MIN_GAP * (1 + abs(lowest[i + 1]))
-        if is_wide and gains[i] > best:
-            best, low, high = gains[i], highest[i], lowest[i + 1]
-    return low, high
+            for i in range(tried):
+                row[i + 1] += row[i]
+    best = gaps[gains_of_splits(near[:, :, :tried].copy(), near[:, :, tried].copy()).argmax()]
+    return ordered[best], ordered[best + 1]
 
 
 def gains_of_splits(beyond: np.ndarray, total: np.ndarray) -> np.ndarray:  # (L, C + 1, P), (L, C + 1) -> (P,)
@@ -240,6 +244,3 @@ def gains_of_splits(beyond: np.ndarray, total: np.ndarray) -> np.ndarray:  # (L,
             weight = beyond[leaf, heads, p]
             gains[p] += squares[0, p] / (weight + PENALTY) + squares[1, p] / (total[leaf, heads] - weight + PENALTY)
     return gains
-
-
-GROW_TREE = grow_tree, gains_of_candidates, gains_of_splits, best_gap, project
