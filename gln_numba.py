@@ -255,8 +255,9 @@ def learn_samples(layer, network, above):
 @compiled
 def read(base, bias, bound):  # (K, B) -> (1, B, d), for the first layer
     z = np.ones((1, base.shape[1], len(base) + bias), np.float32)
-    for i, b in np.ndindex(base.shape):
-        z[0, b, i] = min(max(base[i, b], -bound), bound)
+    for b in range(base.shape[1]):  # `np.ndindex` takes six times as long
+        for i in range(len(base)):
+            z[0, b, i] = min(max(base[i, b], -bound), bound)
     return z
 
 
@@ -893,8 +894,8 @@ class GLN:
             if is_sparse(base) or is_sparse(context):
                 p[:, some] = self._sparse_block(network, base[:, some], context[:, some], targets[:, some], rates[some])
             else:
-                block = (plain(each[..., some]) for each in (base, context, targets, rates))
-                p[:, some] = self._block(network, self._planes, *block)
+                block = (plain(each[..., some]) for each in (context, targets, rates))
+                p[:, some] = self._block(network, self._planes, plain(base.T[some]).T, *block)
             self.step += len(rates[some]) if learns else 0
         return p
 
@@ -916,11 +917,10 @@ class GLN:
             one._check_arrays(base[-one._base_size :], context, targets, None)
         targets = plain(targets) if learns else np.zeros((networks[0].num_heads, 1), np.float32)
         rates = [None if learns else targets[0]] * len(networks) if rates is None else rates
-        each = zip(networks, rates, strict=True)
-        rates = np.array([one.rates(1) if rate is None else rate for one, rate in each])
+        rates = [one.rates(1) if rate is None else rate for one, rate in zip(networks, rates, strict=True)]
         for one in networks:
             one.step += learns
-        arrays = np.array([one._base_size for one in networks]), plain(base), plain(context), targets, plain(rates)
+        arrays = np.array([one._base_size for one in networks]), plain(base), plain(context), targets, np.array(rates)
         planes, *both = zip(*(one.of_sample for one in networks), strict=True)
         return learn_blocks(both[learns], planes, *arrays)
 
@@ -929,7 +929,7 @@ class GLN:
         planes, context = self._side_information(context)
         context, targets, rates = map(plain, (context, targets, rates))
         if not is_sparse(base):
-            return self._block(network, planes, plain(base), context, targets, rates)
+            return self._block(network, planes, plain(base.T).T, context, targets, rates)
         n, size, samples = self.layer_sizes[0], self._of_layers()[0].size, columns(base, self.bound, self.bias)
         contexts = gate_block(*planes, context, np.ascontiguousarray(context.T))
         first = network._replace(weights=self._weights[:size])
@@ -939,7 +939,7 @@ class GLN:
 
     def _block(self, network: Network, planes, base, context, *block: np.ndarray) -> np.ndarray:
         z, seen, first = read(base, self.bias, self.bound), (context, np.ascontiguousarray(context.T)), 0
-        if len(seen[1]) * _products(planes, self._weights, network) < SHARED_PRODUCTS:
+        if len(seen[1]) * _products(planes, self._weights, network) < SHARED_PRODUCTS or numba.get_num_threads() == 1:
             return outputs(network, learn_block(network, z, gate_block(*planes, *seen), *block))
         for weights in self._of_layers():
             some = slice(first, first + len(weights))

@@ -42,6 +42,7 @@ def networks(x: np.ndarray, y: np.ndarray) -> None:  # (F, N), (N,)
     model, sparse = load_backend("numba").GLN([2, 1], 5, 5, seed=0), csc_array(x)
     for inputs, context_inputs in ((x, x), (sparse, sparse), (x, sparse), (sparse, x)):
         model.predict_online(inputs, context_inputs, y > 0)
+    model.predict(x[:, 0], x[:, 0])
     model.explain(x, x)
 
 

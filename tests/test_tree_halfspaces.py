@@ -9,7 +9,15 @@ import pytest
 from reference import clear_of_hyperplanes
 from sklearn.metrics import log_loss
 
-from gln.engine.networks.tree_halfspaces import MAX_DEPTH, PENALTY, _gain, choose_halfspaces, max_samples
+from gln.engine.networks.tree_halfspaces import (
+    MAX_DEPTH,
+    OFFSETS,
+    PENALTY,
+    best_gap,
+    choose_halfspaces,
+    gains_of_candidates,
+    max_samples,
+)
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN
 
@@ -57,17 +65,33 @@ def test_the_choice_depends_on_the_seed_and_on_the_weights_alone():
 def test_the_gain_is_that_of_leaves_fitted_to_gradients():
     rng = np.random.default_rng(1)
     gradients, weights, leaves = rng.normal(size=(50, 2)), rng.random(50) + 0.5, rng.integers(0, 4, 50)
-    sides = rng.random((50, 5)) < 0.4
-    sums = np.zeros((50, 4, 3))
-    sums[np.arange(50), leaves] = np.column_stack([gradients, weights])
-    found = _gain((sums.reshape(50, -1).T @ sides).reshape(4, 3, 5), sums.sum(axis=0)[..., None])
+    sides, sums = rng.random((50, 7)) < 0.4, np.column_stack([gradients, weights]).astype(np.float32)
+    found = gains_of_candidates(sides, 2, 7, leaves, sums, 4)
     for candidate in range(5):
         slow = 0.0
         for leaf in range(4):
             for side in (False, True):
-                inside = (leaves == leaf) & (sides[:, candidate] == side)
+                inside = (leaves == leaf) & (sides[:, 2 + candidate] == side)
                 slow += np.square(gradients[inside].sum(axis=0)).sum() / (weights[inside].sum() + PENALTY)
-        assert found[candidate] == pytest.approx(slow)
+        assert found[candidate] == pytest.approx(slow, rel=1e-5)
+
+
+def test_the_best_gap_is_that_of_all_offsets_tried_one_by_one():
+    rng = np.random.default_rng(5)
+    projection = (rng.integers(0, 40, 300) / 7).astype(np.float32)  # so few values that all gaps are tried
+    leaves, sums = rng.integers(0, 2, 300), np.column_stack([rng.normal(size=300) + (projection > 3), np.ones(300)])
+    values = np.unique(projection)
+    gains = []
+    for value in values[:-1]:
+        gains.append(0.0)
+        for inside in [(leaves == leaf) & ((projection > value) == side) for leaf in (0, 1) for side in (False, True)]:
+            gains[-1] += sums[inside, 0].sum() ** 2 / (sums[inside, 1].sum() + PENALTY)
+    best = int(np.argmax(gains))
+    assert len(values) < OFFSETS
+    of_leaves = leaves, sums.astype(np.float32), 2
+    assert best_gap(projection, projection.argsort(), *of_leaves) == (values[best], values[best + 1])
+    low, high = best_gap(np.ones(300, np.float32), np.arange(300), *of_leaves)
+    assert low == high  # no gap
 
 
 def test_more_halfspaces_are_chosen_on_more_samples():

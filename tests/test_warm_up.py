@@ -18,7 +18,7 @@ from gln.engine.base_models import hashed_linear, online
 from gln.engine.ensemble import hedge
 from gln.engine.jit import compiled
 from gln.engine.model import fused_step
-from gln.engine.networks import gate_counts
+from gln.engine.networks import gate_counts, tree_halfspaces
 from gln.engine.preprocessing import basis_expansion, scaling, target_encoding
 from gln.engine.streaming import schema
 from gln import river
@@ -54,11 +54,15 @@ for arm in "abab":
     context[arm] = 1  # a word
 loops = [gate_counts._count, gate_counts._sums, schema._count, basis_expansion.fill_distances]
 loops += [target_encoding.lacks_rows, target_encoding.needs_columns]
+loops += [basis_expansion.fill_expansions, tree_halfspaces.project]
 loops += [getattr(hedge, name) for name in ("add_linear_predictions", "fading_means", "log_or_squared_losses")]
 loops += [hedge.combine_by_losses, hedge.fading_sums, scaling.standardise, batches._magnitude]
 functions = [fused_step.run, *(compiled(loop) for loop in loops)]
 of_several = (online.predict_base_models, *online.HELPERS), hashed_linear.PREDICT_LINEAR, hashed_linear.TERMS_OF
 of_several += ((target_encoding.encode, target_encoding.count_levels),)
+of_several += ((tree_halfspaces.sides_of, tree_halfspaces.project),)
+for loop in (tree_halfspaces.gains_of_candidates, tree_halfspaces.best_gap):
+    of_several += ((loop, tree_halfspaces.gains_of_splits),)
 functions += [compiled(*each) for each in of_several]
 functions += [each for each in vars(gln_numba).values() if hasattr(each, "stats")]
 print({each.__name__: sum(each.stats.cache_misses.values()) for each in functions if each.stats.cache_misses})

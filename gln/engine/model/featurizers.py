@@ -22,7 +22,13 @@ from gln.engine.batches import dense, features_and_words
 from gln.engine.ensemble.ensemble import FeatureBlocks, Member, Role
 from gln.engine.model.fused import TargetBatch
 from gln.engine.networks.surgery import with_inputs
-from gln.engine.preprocessing.basis_expansion import NO_PIECES, Pieces, piecewise_linear, with_distances
+from gln.engine.preprocessing.basis_expansion import (
+    NO_PIECES,
+    Pieces,
+    piecewise_linear,
+    with_distances,
+    with_expansions,
+)
 from gln.engine.preprocessing.scaling import OF_FEATURES, Standardizer
 from gln.engine.preprocessing.target_encoding import TargetEncoding
 
@@ -167,17 +173,19 @@ class TableFeaturizer(Featurizer):
     bin_means: BinMeans | None = None  # of the features
 
     def blocks(self, columns: np.ndarray, samples: Any, batch: TargetBatch | None = None) -> FeatureBlocks:
+        if self.bin_means is None:
+            return self.blocks_of(columns.T, None)
         features, _ = features_and_words(samples)
-        return self.blocks_of(columns, None if self.bin_means is None else self.bin_means.transform(dense(features)))
+        return self.blocks_of(columns.T, self.bin_means.transform(dense(features)).T)
 
     def blocks_of(self, columns: np.ndarray, bin_means: np.ndarray | None, expands: bool = True) -> FeatureBlocks:
-        """The blocks of samples with these means of bins, (E, B); without `expands`, columns and distances alone."""
-        pairs = with_distances(columns)
-        if not expands:
-            return FeatureBlocks(columns, pairs, pairs[:0])
-        expansions = piecewise_linear(columns, self.pieces)
-        inputs = [expansions, pairs] if bin_means is None else [expansions, bin_means, pairs]
-        return FeatureBlocks(columns, np.concatenate(inputs), pairs[:0])
+        """The blocks of samples with these columns (B, D) and means of bins (B, E); without `expands`, of columns and
+        distances alone."""
+        if bin_means is None or not expands:
+            bin_means = columns[:, :0]
+        arrays = np.ascontiguousarray(columns), np.ascontiguousarray(bin_means)
+        inputs = with_expansions(*arrays, self.pieces if expands else NO_PIECES).T
+        return FeatureBlocks(columns.T, inputs, inputs[:0])
 
     def _blocks(self) -> dict[str, Inputs]:
         features = self.feature_of_columns[self.pieces.features]

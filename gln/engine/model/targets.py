@@ -14,7 +14,7 @@ import numpy as np
 
 from gln.engine.batches import MAX_FLOAT, chunks, magnitude
 from gln.engine.ensemble.ensemble import Ensemble
-from gln.engine.networks.head_sampling import sample_heads
+from gln.engine.networks.head_sampling import one_vs_rest
 from gln.engine.preprocessing.scaling import OF_TARGETS, Standardizer
 
 
@@ -64,9 +64,7 @@ class Classes:
 
     def of_heads(self, targets: np.ndarray, ensemble: Ensemble) -> np.ndarray:  # (B,) -> (C, B)
         """Targets of the heads, where infinity keeps a head from learning and predicting."""
-        heads = ensemble.heads
-        y = (targets[None] if heads == 1 else targets == np.arange(heads)[:, None]).astype(np.float32)
-        return sample_heads(y, int(ensemble.members[0].network.step))
+        return one_vs_rest(targets, ensemble.heads, int(ensemble.members[0].network.step))
 
     def counted(self, targets: np.ndarray, y: np.ndarray) -> np.ndarray:
         """What statistics of categories count."""

@@ -28,6 +28,12 @@ def sample_heads(targets: np.ndarray, first: int) -> np.ndarray:  # (C, n) -> (C
     return np.where(is_sampled | (targets > 0), targets, np.float32(np.inf))
 
 
+def one_vs_rest(classes: np.ndarray, heads: int, first: int) -> np.ndarray:  # (n,) -> (C, n) float32
+    """Targets of the heads, where infinity keeps a head from learning and predicting; arguments as `sample_heads`."""
+    targets = classes[None] if heads == 1 else classes == np.arange(heads)[:, None]
+    return sample_heads(targets.astype(np.float32), first)
+
+
 def log_sampling_rate(heads: int) -> float:
     """Log of the fraction of other classes' samples that a head learns from."""
     return math.log(SAMPLED_HEADS / heads) if heads >= MANY_CLASSES else 0.0

@@ -4,8 +4,8 @@ An oblivious tree splits all leaves of a level alike, so its leaves are a neuron
 short boosting run, so that neurons differ; only their splits are kept. Source: Prokhorenkova et al., CatBoost: unbiased
 boosting with categorical features, NeurIPS 2018, section 4; there each split is on a single feature.
 
-Shapes: n samples, m of which a tree sees, D columns, C heads, k halfspaces of a neuron, N neurons, P candidates, L
-leaves.
+Shapes: n samples, r of which a tree sees, D columns, m of which a halfspace sees, C heads, k halfspaces of a neuron, N
+neurons, P candidates, L leaves.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gln.backends import load_backend
-from gln.engine.batches import spread
+from gln.engine.jit import compiled
 
 SAMPLES, MAX_SAMPLES = 2000, 10_000  # for three halfspaces, twice as many for each further one; and at most
 CANDIDATES, TREE_CANDIDATES = 512, 128  # halfspaces of a network, and those that a tree chooses from
@@ -29,8 +29,15 @@ TINY = 1e-6
 
 
 class Halfspaces(NamedTuple):
+    planes: np.ndarray  # (N, k, D)
+    offsets: np.ndarray  # (N, k)
+
+
+class Candidates(NamedTuple):
     planes: np.ndarray  # (P, D)
     offsets: np.ndarray  # (P,)
+    seen: np.ndarray  # (P, m), the columns whose coefficients are not 0
+    coefficients: np.ndarray  # (P, m)
 
 
 def max_samples(halfspaces: int) -> int:
@@ -48,10 +55,10 @@ def choose_halfspaces(config: Any, z: np.ndarray, targets: np.ndarray, sample_we
     """
     rng, n = np.random.default_rng(config.seed), z.shape[1]
     order = rng.permutation(n)  # so that a range of samples is a random subset
-    x, y, weights = np.ascontiguousarray(z.T[order]), _tree_targets(config, targets)[order], sample_weights[order, None]
-    candidates, depth = _candidates(x, config.context_features, rng), min(MAX_DEPTH, config.context_map_size)
-    projections = x @ candidates.planes.T  # (n, P)
-    sides = (projections > candidates.offsets).astype(np.float32)
+    z, weights = np.ascontiguousarray(z[:, order]), sample_weights[order, None]
+    y = _tree_targets(config, targets)[order]
+    candidates, depth = _candidates(z, config.context_features, rng), min(MAX_DEPTH, config.context_map_size)
+    sides = np.ascontiguousarray(compiled(sides_of, project)(z, *candidates[1:]).T)
     predicted, neurons = np.zeros_like(y) + _best_constant(config.logits, y, weights), []
     for _ in range(config.layer_sizes[0]):
         rows, columns = _random_range(max(1, n // 2), n, rng), _random_range(TREE_CANDIDATES, CANDIDATES, rng)
@@ -59,16 +66,13 @@ def choose_halfspaces(config: Any, z: np.ndarray, targets: np.ndarray, sample_we
         gradient = weights[rows] * (y[rows] - p)
         curvature = np.broadcast_to(weights[rows] * (p * (1 - p) if config.logits else 1.0), gradient.shape)
         sums = np.concatenate([_project_heads(gradient, rng), weights[rows]], axis=1).astype(np.float32)
-        trained_on = projections[rows, columns], sums, sides[rows, columns]
-        splits, offsets = _grow_tree(*trained_on, candidates.offsets[columns], depth, rng)
-        chosen = columns.start + np.array(splits)
-        leaves = ((projections[:, chosen] > np.array(offsets, np.float32)) << np.arange(depth)).sum(axis=1)
+        chosen, offsets, leaves = _grow_tree(z, candidates, sides, sums, rows, columns, rng.uniform(0.1, 0.9, depth))
         sums = _sums_of_leaves(leaves[rows], np.concatenate([gradient, curvature], axis=1), 1 << depth)
         gradients, curvatures = np.split(sums, 2, axis=1)
         predicted += SHRINKAGE * (gradients / (curvatures + PENALTY * (0.25 if config.logits else 1)))[leaves]
-        unused = columns.start + np.setdiff1d(np.arange(TREE_CANDIDATES), splits)[: config.context_map_size - depth]
+        unused = [i for i in range(columns.start, columns.stop) if i not in chosen][: config.context_map_size - depth]
         all_offsets = np.concatenate([offsets, candidates.offsets[unused]]).astype(np.float32)
-        neurons.append((candidates.planes[[*chosen, *unused]], all_offsets))
+        neurons.append((candidates.planes[chosen + unused], all_offsets))
     repeated = np.arange(sum(config.layer_sizes)) % len(neurons)
     return Halfspaces(*(np.stack(arrays)[repeated] for arrays in zip(*neurons, strict=True)))
 
@@ -92,73 +96,151 @@ def _best_constant(logits: bool, y: np.ndarray, weights: np.ndarray) -> np.ndarr
     return np.log(mean.clip(TINY) / (1 - mean).clip(TINY)) if logits else mean
 
 
-def _project_heads(gradient: np.ndarray, rng: np.random.Generator) -> np.ndarray:  # (m, C) -> (m, at most MAX_HEADS)
+def _project_heads(gradient: np.ndarray, rng: np.random.Generator) -> np.ndarray:  # (r, C) -> (r, at most MAX_HEADS)
     heads = gradient.shape[1]
     return gradient if heads <= MAX_HEADS else gradient @ rng.choice([-1.0, 1.0], (heads, MAX_HEADS))
 
 
-def _sums_of_leaves(leaves: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:  # (m,), (m, c) -> (count, c)
+def _sums_of_leaves(leaves: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:  # (r,), (r, c) -> (count, c)
     return np.stack([np.bincount(leaves, column, count) for column in values.T], axis=1)
 
 
-def _candidates(x: np.ndarray, max_columns: int, rng: np.random.Generator) -> Halfspaces:  # (n, D)
+def _candidates(z: np.ndarray, max_columns: int, rng: np.random.Generator) -> Candidates:  # (D, n)
     """Random halfspaces of one column and of several, each between two samples, as a network draws them."""
     network, single, drawn = load_backend("numpy").GLN, round(SINGLE_COLUMN * CANDIDATES), []
     for count, columns in ((single, 1), (CANDIDATES - single, max_columns)):
         seed = int(rng.integers(2**31))
-        gln = network([count], 1, x.shape[1], context_map_size=1, context_features=columns, seed=seed)
-        if len(x) > 1:
-            gln.fit_hyperplanes(x.T)
+        gln = network([count], 1, len(z), context_map_size=1, context_features=columns, seed=seed)
+        if z.shape[1] > 1:
+            gln.fit_hyperplanes(z)
         state = gln.get_state(copy=False)
         drawn.append((state["hyperplanes.1"][:, 0], state["hyperplane_bias.1"][:, 0]))
     order = rng.permutation(CANDIDATES)
-    return Halfspaces(*(np.concatenate(arrays)[order] for arrays in zip(*drawn, strict=True)))
+    planes, offsets = (np.concatenate(arrays)[order] for arrays in zip(*drawn, strict=True))
+    seen = np.argsort(planes == 0, axis=1, kind="stable")[:, : (planes != 0).sum(axis=1).max()]
+    return Candidates(planes, offsets, seen, np.take_along_axis(planes, seen, axis=1))
 
 
 def _grow_tree(
-    projections: np.ndarray,  # (m, P)
-    sums: np.ndarray,  # (m, C + 1), gradients and weights
-    sides: np.ndarray,  # (m, P) of 0 and 1
-    offsets: np.ndarray,  # (P,)
-    depth: int,
-    rng: np.random.Generator,
-) -> tuple[list[int], list[float]]:
-    """The splits of a tree, each the best candidate for the leaves so far, then its best offset."""
-    splits: list[int] = []
-    found: list[float] = []
-    sums = sums[:, None]  # (m, L, C + 1), 0 outside of a sample's leaf
-    for _ in range(depth):
-        beyond = (sums.reshape(len(sums), -1).T @ sides).reshape(*sums.shape[1:], -1)  # (L, C + 1, P)
-        gain = _gain(beyond, sums.sum(axis=0)[..., None])
-        gain[splits] = -1
-        splits.append(int(gain.argmax()))
-        projection = projections[:, splits[-1]]
-        found.append(_best_offset(projection, sums, offsets[splits[-1]], rng))
-        is_beyond = (projection > found[-1])[:, None, None]
-        sums = np.concatenate([sums * ~is_beyond, sums * is_beyond], axis=1)
-    return splits, found
+    z: np.ndarray,  # (D, n)
+    candidates: Candidates,
+    sides: np.ndarray,  # (n, P) of bools
+    sums: np.ndarray,  # (r, C + 1) float32, gradients and weights of the samples `rows`
+    rows: slice,  # samples that the tree sees
+    columns: slice,  # candidates that it chooses from
+    places: np.ndarray,  # (depth,), of the splits within gaps
+) -> tuple[list[int], list[float], np.ndarray]:
+    """The splits of a tree, each the best candidate for the leaves so far, their best offsets, and all samples' leaves.
 
-
-def _gain(beyond: np.ndarray, total: np.ndarray) -> np.ndarray:  # (L, C + 1, P), (L, C + 1, 1) -> (P,)
-    """How much better leaves fit the gradients if they are split; the last of the C + 1 sums is that of weights."""
-    gain = 0.0
-    for side in (beyond, total - beyond):
-        gain = gain + np.square(side[:, :-1]).sum(axis=1) / (side[:, -1] + PENALTY)
-    return np.asarray(gain).sum(axis=0)
-
-
-def _best_offset(projection: np.ndarray, sums: np.ndarray, offset: Any, rng: np.random.Generator) -> Any:
-    """The best offset, at a random place within a gap between samples; `offset` if there is no gap.
-
-    Shapes: (m,), (m, L, C + 1), () -> ().
+    Shapes: -> (depth,), (depth,), (n,).
     """
-    order = projection.argsort()
-    projection = projection[order]
-    # On the near side of each gap. In narrower ones rounding could decide the sides; standardised samples are about 1.
-    last = np.flatnonzero(np.diff(projection) > MIN_GAP * (1 + np.abs(projection[1:])))
-    if len(last) == 0:
-        return offset
-    last = last[spread(len(last), OFFSETS)]
-    near = np.add.reduceat(sums[order], np.concatenate([[0], last + 1])).cumsum(axis=0).transpose(1, 2, 0)
-    best = last[_gain(near[..., :-1], near[..., -1:]).argmax()]  # the last of these sums is everything
-    return projection[best] + rng.uniform(0.1, 0.9) * (projection[best + 1] - projection[best])
+    leaves = np.zeros(len(sides), np.int64)
+    chosen: list[int] = []
+    offsets: list[float] = []
+    for level, place in enumerate(places):
+        of_leaves = leaves[rows], sums, 1 << level
+        gains = compiled(gains_of_candidates, gains_of_splits)(sides[rows], columns.start, columns.stop, *of_leaves)
+        for earlier in chosen:
+            gains[earlier - columns.start] = -1
+        best = columns.start + int(gains.argmax())
+        projection = compiled(project)(z, candidates.seen[best], candidates.coefficients[best])
+        order = projection[rows].argsort()  # NumPy's is six times as fast as Numba's
+        low, high = compiled(best_gap, gains_of_splits)(projection[rows], order, *of_leaves)
+        chosen.append(best)
+        offsets.append(low + place * (high - low) if low < high else candidates.offsets[best])
+        leaves += (projection > np.float32(offsets[-1])) * (1 << level)
+    return chosen, offsets, leaves
+
+
+# ---- Loops -----------------------------------------------------------------------------------------------------------
+
+
+def project(z: np.ndarray, seen: np.ndarray, coefficients: np.ndarray) -> np.ndarray:  # (D, n), (m,), (m,) -> (n,)
+    projection = np.zeros(z.shape[1], np.float32)
+    for i in range(len(seen)):
+        column, coefficient = z[seen[i]], coefficients[i]
+        for b in range(len(column)):
+            projection[b] += coefficient * column[b]
+    return projection
+
+
+def sides_of(z: np.ndarray, offsets: np.ndarray, seen: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """On which side of the candidates samples are: (D, n), (P,), (P, m), (P, m) -> (P, n) of bools."""
+    sides = np.empty((len(seen), z.shape[1]), np.bool_)
+    for p in range(len(seen)):
+        projection, side, offset = project(z, seen[p], coefficients[p]), sides[p], offsets[p]
+        for b in range(len(projection)):
+            side[b] = projection[b] > offset
+    return sides
+
+
+def gains_of_candidates(
+    sides: np.ndarray,  # (r, P) of bools
+    first: int,
+    end: int,
+    leaves: np.ndarray,  # (r,)
+    sums: np.ndarray,  # (r, C + 1) float32, gradients and weights
+    count: int,  # L
+) -> np.ndarray:  # (end - first,)
+    """How much better leaves fit the gradients if they are split by each of the candidates from `first` to `end`.
+
+    A loop, because with leaves as further columns most of a matrix product would be zeros.
+    """
+    beyond, total = np.zeros((count, sums.shape[1], end - first), np.float32), np.zeros((count, sums.shape[1]))
+    for b in range(len(sides)):
+        for c in range(sums.shape[1]):
+            row, side, summand = beyond[leaves[b], c], sides[b, first:], sums[b, c]
+            total[leaves[b], c] += summand
+            for p in range(len(row)):
+                row[p] += summand if side[p] else np.float32(0)
+    return gains_of_splits(beyond, total)
+
+
+def best_gap(
+    projection: np.ndarray,  # (r,)
+    order: np.ndarray,  # (r,), that sorts it
+    leaves: np.ndarray,  # (r,)
+    sums: np.ndarray,  # (r, C + 1)
+    count: int,  # L
+) -> tuple[float, float]:
+    """The ends of the gap between samples where it is best to split all leaves, out of OFFSETS gaps spread over them.
+
+    Both ends are the same if there is no gap that is wide enough. In narrower ones rounding could decide the sides;
+    standardised samples are about 1.
+    """
+    ordered = projection[order]
+    gaps = np.flatnonzero(np.diff(ordered) > MIN_GAP * (1 + np.abs(ordered[1:])))
+    tried = min(len(gaps), OFFSETS)
+    if tried == 0:
+        return ordered[0], ordered[0]
+    for i in range(tried):  # in place, because none moves to the right
+        gaps[i] = gaps[i * (len(gaps) - 1) // max(1, tried - 1)]
+    near, start = np.zeros((count, sums.shape[1], tried + 1)), 0
+    for i in range(tried + 1):
+        end = gaps[i] + 1 if i < tried else len(order)
+        for b in order[start:end]:
+            for c in range(sums.shape[1]):
+                near[leaves[b], c, i] += sums[b, c]
+        start = end
+    for leaf in range(count):  # from sums between gaps to sums before them
+        for c in range(sums.shape[1]):
+            row = near[leaf, c]
+            for i in range(tried):
+                row[i + 1] += row[i]
+    best = gaps[gains_of_splits(near[:, :, :tried].copy(), near[:, :, tried].copy()).argmax()]
+    return ordered[best], ordered[best + 1]
+
+
+def gains_of_splits(beyond: np.ndarray, total: np.ndarray) -> np.ndarray:  # (L, C + 1, P), (L, C + 1) -> (P,)
+    """How much better leaves fit the gradients if they are split; the last of the C + 1 sums is that of weights."""
+    heads, gains = beyond.shape[1] - 1, np.zeros(beyond.shape[2])
+    for leaf in range(len(beyond)):
+        squares = np.zeros((2, len(gains)))
+        for c in range(heads):
+            for p in range(len(gains)):
+                squares[0, p] += beyond[leaf, c, p] ** 2
+                squares[1, p] += (total[leaf, c] - beyond[leaf, c, p]) ** 2
+        for p in range(len(gains)):
+            weight = beyond[leaf, heads, p]
+            gains[p] += squares[0, p] / (weight + PENALTY) + squares[1, p] / (total[leaf, heads] - weight + PENALTY)
+    return gains

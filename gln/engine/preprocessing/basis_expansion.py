@@ -71,4 +71,36 @@ def piecewise_linear(values: np.ndarray, pieces: Pieces) -> np.ndarray:
     return passed.clip(-1, 1).astype(np.float32, copy=False)
 
 
+def with_expansions(columns: np.ndarray, bin_means: np.ndarray, pieces: Pieces) -> np.ndarray:
+    """What networks of tables mix: `piecewise_linear` of columns, means of bins, and `with_distances`, by sample.
+
+    Shapes: (B, D), (B, E), P pieces -> (B, P + E + 2 D) float32.
+    """
+    size = len(pieces.features) + bin_means.shape[1] + 2 * columns.shape[1]
+    inputs, slopes = np.empty((len(columns), size), np.float32), 2 / (pieces.high - pieces.low)
+    compiled(fill_expansions)(columns, bin_means, pieces.features, pieces.low, slopes, inputs)
+    return inputs
+
+
+def fill_expansions(
+    columns: np.ndarray,  # (B, D)
+    bin_means: np.ndarray,  # (B, E)
+    features: np.ndarray,  # (P,)
+    low: np.ndarray,  # (P,)
+    slopes: np.ndarray,  # (P,)
+    inputs: np.ndarray,  # (B, P + E + 2 D), filled
+) -> None:
+    """The loop of `with_expansions`: as arrays, the steps take as long as small networks."""
+    one = np.float32(1)
+    for b in range(len(columns)):
+        column, mean, into = columns[b], bin_means[b], inputs[b]
+        for i in range(len(features)):
+            into[i] = min(max((column[features[i]] - low[i]) * slopes[i] - one, -one), one)
+        first = len(features) + len(mean)
+        into[len(features) : first] = mean
+        for i in range(len(column)):
+            z = column[i]
+            into[first + 2 * i], into[first + 2 * i + 1] = z, z if z == 0 else abs(z) - DISTANCE
+
+
 NO_PIECES = quantile_pieces(np.zeros((0, 0)))

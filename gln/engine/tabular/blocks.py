@@ -57,25 +57,25 @@ class TableBlocks(NamedTuple):
     featurizer: Any = None  # a TableFeaturizer, or a PlainFeaturizer of a wide table
     are_standardised: bool = False  # False if the table is too large to keep its standardised columns
 
-    def columns_of(self, rows: np.ndarray | slice) -> Any:  # (n,) -> (D, n)
+    def columns_of(self, rows: np.ndarray) -> Any:  # (n,) -> (D, n)
         """Standardised columns."""
-        columns = self.columns[self.indices[rows]].T
-        if not self.are_standardised:
-            return self.featurizer.standardizer.transform(columns)
-        return columns if issparse(columns) else np.ascontiguousarray(columns)
+        columns = rows_of(self.columns, self.indices[rows]).T
+        return columns if self.are_standardised else self.featurizer.standardizer.transform(columns)
 
-    def read(self, rows: np.ndarray | slice, expands: bool = True) -> FeatureBlocks:  # (n,)
+    def read(self, rows: np.ndarray, expands: bool = True) -> FeatureBlocks:  # (n,)
         """What networks mix and see; without `expands`, no expansions and bin means."""
         columns = self.columns_of(rows)
         if isinstance(self.featurizer, PlainFeaturizer):
             return self.featurizer.blocks(columns, None)
-        bin_means = None
-        if expands and self.bin_means is not None:
-            bin_means = self.bin_means[self.indices[rows]].T
-        return self.featurizer.blocks_of(columns, bin_means, expands)
+        bin_means = rows_of(self.bin_means, self.indices[rows]) if expands and self.bin_means is not None else None
+        return self.featurizer.blocks_of(columns.T, bin_means, expands)
 
     def take(self, rows: np.ndarray) -> TableBlocks:  # (n,)
         return self._replace(indices=self.indices[rows], step_sizes=self.step_sizes[rows], copies=self.copies[rows])
+
+
+def rows_of(table: Any, indices: np.ndarray) -> Any:  # (N, D), (n,) -> (n, D)
+    return table[indices] if issparse(table) else table.take(indices, axis=0)  # half as fast again as indexing
 
 
 def is_wide(X: Any, levels: Mapping[int, Any]) -> bool:  # (N, F)

@@ -26,7 +26,7 @@ from gln.engine.ensemble.stacking import StackingWeights, divide_among_networks,
 from gln.engine.model.learner import Learner
 from gln.engine.model.sample_weights import projected
 from gln.engine.model.targets import Classes, Numbers
-from gln.engine.networks.head_sampling import log_sampling_rate, sample_heads
+from gln.engine.networks.head_sampling import log_sampling_rate, one_vs_rest
 from gln.engine.networks.protocol import Network
 from gln.engine.networks.schedules import RATES, linear_rate
 from gln.engine.networks.surgery import set_initial_logits
@@ -267,13 +267,19 @@ def train_network(job: Job, blocks: TableBlocks, training: Training, update: Cal
         rates = linear_rate(np.arange(len(chunk)) + max(learned, passed * planned), planned, first, last)
         rates = rates.astype(np.float32) if network.has_default_rate else network.rates(len(chunk))
         rates = (rates * blocks.step_sizes[chunk]).astype(np.float32)
-        inputs = blocks.read(chunk, expands).of(job.member)
-        base, context, targets, _ = network.prepare(*inputs, job.targets[..., chunk])
-        targets = sample_heads(targets, int(network.step)) if network.config.logits else targets
-        network.predict_arrays(base, context, targets, rates, training.batch_size)
+        inputs, columns = blocks.read(chunk, expands).of(job.member)
+        network.predict_arrays(inputs, columns, targets_of_heads(job, chunk), rates, training.batch_size)
         if update is not None:
             update(len(chunk))
     return network.get_state() if update is None else None
+
+
+def targets_of_heads(job: Job, rows: np.ndarray) -> np.ndarray:  # (n,) -> (C, n) float32
+    network, targets = job.member.network, job.targets[..., rows]
+    if network.config.logits:
+        return one_vs_rest(targets, network.num_heads, int(network.step))
+    clipped = targets.clip(-network.bound, network.bound)
+    return np.broadcast_to(clipped, (network.num_heads, len(rows))).astype(np.float32)
 
 
 def chunks_of_passes(rows: np.ndarray, training: Training, seed: int | None) -> Iterator[tuple[int, np.ndarray]]:
