@@ -12,7 +12,7 @@ import pytest
 from sklearn.metrics import log_loss
 
 from gln.engine.base_models.bin_means import (
-    BITS,
+    WIDE_BITS,
     LOGIT_FACTOR,
     MIN_PROBABILITY,
     NONE,
@@ -69,15 +69,15 @@ def path(value: float, known: np.ndarray, depth: int, is_category: bool) -> list
     if is_category:
         values = values[np.argsort(-counts, kind="stable")]
     place = int(np.flatnonzero(values == value)[0])
-    if len(values) > 1 << BITS:
+    if len(values) > 1 << WIDE_BITS:
         ends = np.sort(known[~np.isnan(known)])[np.linspace(0, len(known[~np.isnan(known)]) - 1, 129).astype(int)[1:-1]]
         values, place = np.arange(len(np.unique(ends)) + 1), int(np.searchsorted(np.unique(ends), value))
-    return [("known", (place * 2**BITS // len(values)) >> (BITS - d)) for d in range(depth + 1)]
+    return [("known", (place * 2**WIDE_BITS // len(values)) >> (WIDE_BITS - d)) for d in range(depth + 1)]
 
 
 def mean_of(sample: int, features: tuple[int, ...], targets: np.ndarray, held_out: bool) -> float:
     """The shrunk mean of the cell that a sample is in, by its definition."""
-    depth = BITS if len(features) == 1 else 4  # 400 samples: about as many cells
+    depth = WIDE_BITS if len(features) == 1 else 4  # 400 samples: about as many cells
     of_features = [paths(feature, depth) for feature in features]
     counts = FOLDS[sample] != FOLDS if held_out else np.ones(400, bool)
     mean = targets[counts].mean()
@@ -144,7 +144,7 @@ def test_weights_count_like_copies():
 def test_the_loop_predicts_the_same_without_numba(monkeypatch):
     found, _ = fitted(NUMBERS)
     expected = found.transform(X.T[:, :50])
-    monkeypatch.setattr("gln.engine.base_models.bin_means.compiled", lambda loop: loop)
+    monkeypatch.setattr("gln.engine.base_models.bin_means.compiled", lambda loop, *helpers: loop)
     np.testing.assert_array_equal(found.transform(X.T[:, :50]), expected)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert (

@@ -9,8 +9,9 @@ a sample of weight 2 may occur twice.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,15 +25,17 @@ STRENGTH = 4.0  # weight of the wider cell's mean, as a number of samples
 MIN_PROBABILITY = 1e-3  # probabilities are in [MIN_PROBABILITY, 1 - MIN_PROBABILITY]
 LOGIT_FACTOR = 0.5  # of logits: networks of small tables overfit larger ones
 MAX_VALUE = 10.0  # numbers are in [-MAX_VALUE, MAX_VALUE], as networks clip them
-BITS = 7  # a feature has at most 2^BITS bins, and one for missing values
+# A feature has at most 2^WIDE_BITS bins, and one for missing values. Each may be cut further, into 2^(BITS - WIDE_BITS)
+# at most, of single values: a price can depend on the exact distance. This is done where it lowers the squared error,
+# out of fold, by DEEP_GAIN of the variance.
+WIDE_BITS, BITS, DEEP_GAIN = 7, 11, 0.01
 MOST_GRIDS_OF_TWO, MOST_COLUMNS = 60, 200  # pairs of features, and columns of them and of single features
 TRIED_PAIRS, TRIED_ON, TRIED_BITS = 1000, 3000, 4  # pairs to choose from, and the samples and bits to choose by
-BINNED_ON = 100_000  # samples for the ends of bins
+BINNED_ON = 50_000  # samples for the ends of bins, and to choose features with deeper cells
 ROUNDING = 1e-12  # relative to a value: 0.1 + 0.2 is 0.3
 # Where in a gap a bin ends. The middle of 0.1 and 0.3 is a likely new value, 0.2, whose bin would depend on rounding;
 # the golden section stays away from all values of a regular grid.
 IN_GAP = (math.sqrt(5) - 1) / 2
-NUMBERS = 1 << 18  # counted at a time, so that they stay in the processor's cache
 AT_ONCE = 20_000  # samples to predict, so that the values of each grid stay in the cache for many
 TINY = 1e-9  # weight of no samples
 
@@ -88,12 +91,35 @@ class BinMeans(WritableArrays):
         predictions = np.empty((self.columns, samples.shape[1]), np.float32)
         bins = self.sizes, self.ends, self.first_ends, self.first_bins, self.cells
         grids = self.grids, self.kinds, self.widths, self.starts
-        compiled(_look_up)(np.ascontiguousarray(samples, np.float64), folds, *bins, *grids, values, predictions)
+        samples = np.ascontiguousarray(samples, np.float64)
+        compiled(_look_up, find_bins)(samples, folds, *bins, *grids, values, predictions)
         return predictions
 
 
 def features_of(grids: np.ndarray, heads: int) -> np.ndarray:  # (G, 2) -> (E, 2)
     return np.where(grids == NONE, grids[:, :1], grids).repeat(heads, axis=0)
+
+
+def find_bins(
+    samples: np.ndarray,  # (F, B)
+    sizes: np.ndarray,
+    ends: np.ndarray,
+    first_ends: np.ndarray,
+    first_bins: np.ndarray,
+) -> np.ndarray:  # (F, B)
+    """The bin of each value, among those of all features."""
+    count = samples.shape[1]
+    bins = np.zeros((len(sizes), count), np.int64)
+    for feature in range(len(sizes)):
+        first, left = first_ends[feature], sizes[feature] - 1
+        while left > 0:  # binary search, each step for all samples, which is six times as fast
+            half = (left + 1) // 2
+            for b in range(count):  # NaN is above all ends
+                bins[feature, b] += half * (not samples[feature, b] <= ends[first + bins[feature, b] + half - 1])
+            left -= half
+        for b in range(count):  # as arrays, it takes two seconds to compile
+            bins[feature, b] += first_bins[feature]
+    return bins
 
 
 def _look_up(
@@ -112,21 +138,12 @@ def _look_up(
     predictions: np.ndarray,  # (E, B), filled
 ) -> None:
     """The values of each sample's cells. A loop, because as arrays the steps take as long as the networks."""
-    count, heads = samples.shape[1], values.shape[2]
-    bins = np.zeros((len(sizes), count), np.int64)
-    for feature in range(len(sizes)):
-        first, left = first_ends[feature], sizes[feature] - 1
-        while left > 0:  # binary search, each step for all samples, which is six times as fast
-            half = (left + 1) // 2
-            for b in range(count):  # NaN is above all ends
-                bins[feature, b] += half * (not samples[feature, b] <= ends[first + bins[feature, b] + half - 1])
-            left -= half
-        for b in range(count):  # as arrays, it takes two seconds to compile
-            bins[feature, b] += first_bins[feature]
+    heads = values.shape[2]
+    bins = find_bins(samples, sizes, ends, first_ends, first_bins)
     for grid in range(len(grids)):
         start, width, kind = starts[grid], widths[grid], kinds[grid]
         first, second = grids[grid]
-        for b in range(count):
+        for b in range(samples.shape[1]):
             place = start + cells[kind, bins[first, b]] * width
             if kind == 1:
                 place += cells[1, bins[second, b]]
@@ -142,35 +159,38 @@ def fit_bin_means(
     indices: np.ndarray,  # (V,), of the samples to count
     targets: np.ndarray,  # (V,) class numbers, or (T, V) standardised numbers
     weights: np.ndarray,  # (V,)
-    folds: np.ndarray,  # (V,), the fold that each is in
+    folds: np.ndarray,  # (V,), the fold that each is in, the same for all rows of a sample
     levels: Mapping[int, int],  # the number of levels of each category, by feature
     rng: np.random.RandomState,  # draws the pairs to choose from, if there are many
 ) -> tuple[BinMeans | None, np.ndarray | None]:
     """The means of a table's bins, and out-of-fold predictions for its samples, (N, E); None if no feature varies."""
-    binnings, bins = _binned(samples, indices, levels)
-    classes = int(targets.max()) + 1 if targets.ndim == 1 else None
-    targets = targets if classes else targets.clip(-MAX_VALUE, MAX_VALUE)
-    binned = BinnedSamples(bins, targets, weights, folds, classes)
-    # A pair has about as many cells as there are samples, since more would make files large and add little.
-    bits = int(np.clip(np.round(np.log2(max(1, weights.sum())) / 2), 2, BITS))
-    singles, pairs = _grids(binned, rng)
+    binnings, cells = _binned(samples, indices, levels)
+    binned = BinnedSamples.of_rows(cells, indices, targets, weights, folds)
+    singles, pairs = _grids(binned, indices, rng)
     grids = np.concatenate([singles, pairs])
     if len(grids) == 0:
         return None, None
-    values = np.concatenate(
-        [*_values(binned, binnings, singles, BITS), *_values(binned, binnings, pairs, bits)], axis=1
-    )
+    # A pair has about as many cells as there are samples, since more would make files large and add little.
+    bits = int(np.clip(np.round(np.log2(max(1, weights.sum())) / 2), 2, WIDE_BITS))
+    depths = _depths(binned, indices, singles, binnings)
     # Other features need no bins.
-    binnings = [binning if feature in grids else binnings[NONE] for feature, binning in enumerate(binnings[:-1])]
-    cells = np.stack([np.concatenate([binning.at(depth)[1] for binning in binnings]) for depth in (BITS, bits)])
-    sizes = np.array([len(binning.cells) for binning in binnings])
-    means = BinMeans(sizes, np.concatenate([binning.ends for binning in binnings]), cells, grids, values[-1])
-    of_samples = np.zeros(samples.shape[0], int)
-    of_samples[indices] = folds
-    predictions = np.empty((len(of_samples), means.columns), np.float32)
-    for chunk in chunks(len(predictions), AT_ONCE):
-        predictions[chunk] = means.predict(dense(samples[chunk]).T, values, of_samples[chunk]).T
-    return means, predictions
+    binnings = [
+        binning.joined(depth) if feature in grids else binnings[NONE]
+        for feature, (binning, depth) in enumerate(zip(binnings[:-1], depths, strict=True))
+    ] + [binnings[NONE]]
+    predictions = np.empty((samples.shape[0], len(grids) * binned.heads), np.float32)
+    values = []
+    for place, grid in enumerate(grids):
+        depth = depths[grid[0]] if grid[1] == NONE else bits
+        columns = predictions[:, place * binned.heads : (place + 1) * binned.heads]
+        values.append(_fit_grid(binned, grid, depth, [binnings[feature].at(depth)[0] for feature in grid], columns))
+    places = [
+        np.concatenate([binning.at(depth)[1] for binning, depth in zip(binnings[:-1], of_features, strict=True)])
+        for of_features in (depths, np.full(len(depths), bits))
+    ]
+    sizes = np.array([len(binning.cells) for binning in binnings[:-1]])
+    ends = np.concatenate([binning.ends for binning in binnings])
+    return BinMeans(sizes, ends, np.stack(places), grids, np.concatenate(values)), predictions
 
 
 class Binning(NamedTuple):
@@ -183,45 +203,63 @@ class Binning(NamedTuple):
         """The cells that occur at a depth, and the place of each bin's among them."""
         return np.unique(self.cells >> (BITS - depth), return_inverse=True)
 
+    def joined(self, depth: int) -> Binning:
+        """With one bin in place of neighbours that are in the same cell at a depth."""
+        is_last = np.diff(self.cells >> (BITS - depth), append=NONE) != 0
+        return Binning(self.ends[is_last[:-1]], self.cells[is_last])
+
 
 def _binned(samples: Any, indices: np.ndarray, levels: Mapping[int, int]) -> tuple[list[Binning], np.ndarray]:
-    """How features are cut, and the cells of samples, (F + 1, V); the last of both stands for no feature."""
-    features = csc_array(samples) if issparse(samples) else samples
-    binnings, cells = [], np.zeros((features.shape[1] + 1, len(indices)), np.int16)
+    """How features are cut, and the cells of samples, (F + 1, N); the last of both stands for no feature."""
+    count, size = samples.shape
     binned_on = indices[spread(len(indices), BINNED_ON)]
-    for feature in range(features.shape[1]):
-        values = dense(features[:, feature : feature + 1])[:, 0].astype(np.float64)
-        seen = values[binned_on]
-        binning = _bins_of_levels(seen, levels[feature]) if feature in levels else _bins_of_numbers(seen)
-        cells[feature] = binning.cells[binning.ends.searchsorted(values)][indices]
-        binnings.append(binning)
+    columns = csc_array(samples) if issparse(samples) else samples
+    binnings = []
+    for feature in range(size):
+        seen = dense(columns[:, [feature]])[binned_on, 0].astype(np.float64)
+        binnings.append(_bins_of_levels(seen, levels[feature]) if feature in levels else _bins_of_numbers(seen))
+    sizes = np.array([len(binning.cells) for binning in binnings])
+    first_bins = np.cumsum(sizes) - sizes
+    ends, cells_of = (np.concatenate(arrays) for arrays in zip(*binnings, strict=True))
+    cells = np.zeros((size + 1, count), np.int16)
+    for chunk in chunks(count, AT_ONCE):
+        columns = np.ascontiguousarray(dense(samples[chunk]).T, np.float64)
+        cells[:-1, chunk] = cells_of[
+            compiled(find_bins)(columns, sizes, ends, first_bins - np.arange(size), first_bins)
+        ]
     return [*binnings, Binning(np.zeros(0), np.zeros(1, int))], cells
 
 
 def _bins_of_levels(codes: np.ndarray, levels: int) -> Binning:  # (V,)
-    """A cell for each level of a category; the rarest of more than 2^BITS levels share one."""
+    """A cell for each level of a category; the rarest of more than 2^WIDE_BITS levels share one."""
     counts = np.bincount(codes[codes < levels].astype(int), minlength=levels)  # NaN never is
-    ranks = np.argsort(np.argsort(-counts, kind="stable")).clip(max=(1 << BITS) - 1)
-    return Binning(np.arange(levels) + 0.5, _spaced(ranks, min(levels, 1 << BITS)))
+    ranks = np.argsort(np.argsort(-counts, kind="stable")).clip(max=(1 << WIDE_BITS) - 1)
+    return Binning(np.arange(levels) + 0.5, np.append(_spaced(ranks, min(levels, 1 << WIDE_BITS)), 1 << BITS))
 
 
 def _bins_of_numbers(values: np.ndarray) -> Binning:  # (V,)
-    """Bins between distinct values, or between quantiles if there are many."""
+    """Wide bins between distinct values, or between quantiles if there are many; cut further if values are repeated."""
     values = np.sort(values[~np.isnan(values)])
     distinct = np.unique(values)
     distinct = distinct[np.diff(distinct, prepend=-np.inf) > ROUNDING * np.abs(distinct)]
-    last = np.arange(len(distinct) - 1)  # of the values in each bin but the last
-    if len(distinct) > 1 << BITS:
-        quantiles = values[spread(len(values), (1 << BITS) + 1)[1:-1]]
-        last = np.unique((distinct.searchsorted(quantiles, side="right") - 1).clip(max=len(distinct) - 2))
-    ends = distinct[last] + IN_GAP * (distinct[last + 1] - distinct[last])
-    ends = np.append(ends, np.inf) if len(distinct) else ends
-    return Binning(ends, _spaced(np.arange(len(ends)), len(ends)))
+    if len(distinct) == 0:
+        return Binning(np.zeros(0), np.array([1 << BITS]))
+    last = np.arange(len(distinct))  # of the values in each wide bin
+    if len(distinct) > 1 << WIDE_BITS:
+        quantiles = values[spread(len(values), (1 << WIDE_BITS) + 1)[1:]]
+        last = np.unique(distinct.searchsorted(quantiles, side="right") - 1)
+    counts = np.diff(last, prepend=-1)
+    cells = _spaced(np.arange(len(last)), len(last)).repeat(counts)
+    if 2 * len(distinct) <= len(values):
+        places = np.arange(len(distinct)) - (last - counts + 1).repeat(counts)  # of values in their wide bin
+        cells += (places << (BITS - WIDE_BITS)) // counts.repeat(counts)
+    ends = distinct[:-1] + IN_GAP * np.diff(distinct)
+    return Binning(np.append(ends, np.inf), np.append(cells, 1 << BITS)).joined(BITS)
 
 
 def _spaced(ranks: np.ndarray, count: int) -> np.ndarray:
-    """`count` ranks spread over the 2^BITS cells, so that each depth halves them; one more for missing values."""
-    return np.append((ranks << BITS) // max(1, count), 1 << BITS)
+    """Cells for `count` ranks, spread over those at depth WIDE_BITS, so that each depth halves them."""
+    return (ranks << WIDE_BITS) // max(1, count) << (BITS - WIDE_BITS)
 
 
 # ---- Means of cells --------------------------------------------------------------------------------------------------
@@ -230,102 +268,174 @@ def _spaced(ranks: np.ndarray, count: int) -> np.ndarray:
 class BinnedSamples(NamedTuple):
     """The cells and the targets of a table's samples."""
 
-    cells: np.ndarray  # (F + 1, V), at depth BITS; the last row stands for no feature
-    targets: np.ndarray  # (V,) class numbers, or (T, V)
-    weights: np.ndarray  # (V,)
-    folds: np.ndarray  # (V,)
-    classes: int | None
+    cells: np.ndarray  # (F + 1, N) int16, at depth BITS; the last row stands for no feature
+    folds: np.ndarray  # (N,)
+    # What a sample adds to its cells, and to which of their sums: of classes, its weight to that of its head, or to 0
+    # if it has none; of numbers, its weight to 0, and the weight times each target to 1 and more.
+    amounts: np.ndarray  # (1, N) or (1 + T, N)
+    terms: np.ndarray  # the same shape
+    fold_count: int
+    heads: int
+    are_classes: bool
+    variance: float  # of the heads' targets, added up
 
-    @property
-    def heads(self) -> int:
-        return len(self.targets) if self.classes is None else 1 if self.classes == 2 else self.classes
+    @classmethod
+    def of_rows(
+        cls, cells: np.ndarray, indices: np.ndarray, targets: np.ndarray, weights: np.ndarray, folds: np.ndarray
+    ) -> BinnedSamples:
+        """Samples from rows, of which a sample may have several or none; shapes are those of `fit_bin_means`."""
+        count, of_folds = cells.shape[1], np.zeros(cells.shape[1], int)
+        of_folds[indices] = folds
+        amounts = np.bincount(indices, weights, count)[None]
+        if targets.ndim == 1:
+            rates = np.bincount(targets, weights) / weights.sum()
+            heads = 1 if len(rates) == 2 else len(rates)
+            terms = np.zeros((1, count), int)
+            terms[0, indices] = targets + (heads > 1)
+            variance = (rates * (1 - rates))[-heads:].sum()
+        else:
+            targets, heads = targets.clip(-MAX_VALUE, MAX_VALUE), len(targets)
+            terms = np.arange(1 + heads)[:, None].repeat(count, axis=1)
+            amounts = np.concatenate([amounts, np.zeros((heads, count))])
+            amounts[1:, indices] = amounts[0, indices] * targets
+            variance = np.average(
+                (targets - np.average(targets, axis=1, weights=weights)[:, None]) ** 2, 1, weights
+            ).sum()
+        return cls(cells, of_folds, amounts, terms, int(folds.max()) + 1, heads, targets.ndim == 1, variance)
 
-    def take(self, places: np.ndarray) -> BinnedSamples:  # (n,)
-        targets, weights, folds = self.targets[..., places], self.weights[places], self.folds[places]
-        return BinnedSamples(self.cells[:, places], targets, weights, folds, self.classes)
+    def take(self, samples: np.ndarray) -> BinnedSamples:  # (n,)
+        arrays = (np.take(array, np.unique(samples), axis=-1) for array in self[:4])
+        return BinnedSamples(*arrays, *self[4:])
 
-    def means(self, grids: np.ndarray, depth: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """A few of the grids at a time, with the means of their cells and the sums of each fold.
-
-        All grids must be of one feature, or all of two. The means are those without each fold, and then those of all.
-        Sums are those of weights, and then of the heads' targets.
-
-        Shapes: (G, 2) -> (g, 2), (C, R + 1, g, cells), (1 + C, R, g, cells).
-        """
-        width, folds = (1 << depth) + 1, int(self.folds.max()) + 1
-        height = width if (grids[:, 1] != NONE).all() else 1
-        size = width * height
-        step = max(1, min(NUMBERS // (size * folds * self.heads), 4 * NUMBERS // len(self.folds)))
-        for start in range(0, len(grids), step):
-            chunk = grids[start : start + step]
-            first, second = self.cells[chunk.T].astype(int) >> (BITS - depth)
-            of_folds = self.folds * len(first) + np.arange(len(first))[:, None]
-            sums = self._sums(of_folds * size + first * height + second, folds * len(first) * size)
-            sums = sums.reshape(-1, folds, len(first), width, height)
-            whole = sums.sum(axis=1, keepdims=True)
-            means = _shrunken_means(np.concatenate([whole - sums, whole], axis=1))
-            yield chunk, means.reshape(*means.shape[:3], size), sums.reshape(*sums.shape[:3], size)
-
-    def _sums(self, cells: np.ndarray, size: int) -> np.ndarray:  # (g, V), below `size` -> (1 + C, size)
-        """The weight of the samples in each cell, and the sums of the heads' targets."""
-        weights = np.tile(self.weights, len(cells))
-        if self.classes is None:
-            rows = [weights, *(np.tile(self.weights * target, len(cells)) for target in self.targets)]
-            return np.stack([np.bincount(cells.ravel(), row, size) for row in rows])
-        cells = (cells + self.targets * size).ravel()
-        of_classes = np.bincount(cells, weights, self.classes * size).reshape(self.classes, size)
-        return np.concatenate([of_classes.sum(axis=0, keepdims=True), of_classes[-self.heads :]])
-
-
-def _shrunken_means(sums: np.ndarray) -> np.ndarray:  # (1 + C, R + 1, g, W, H) -> (C, R + 1, g, W, H)
-    """Means of cells, each shrunk towards that of the cell of twice its width, from weights and sums of targets."""
-    depths = [sums]
-    while depths[-1].shape[3] > 2:
-        rows = _halved(depths[-1])
-        depths.append(rows if rows.shape[4] == 1 else _halved(rows.swapaxes(3, 4)).swapaxes(3, 4))
-    total = depths[-1].sum(axis=(3, 4), keepdims=True)
-    means = total[1:] / np.maximum(total[:1], TINY)
-    for sums in reversed(depths):
-        for axis in (3, 4):
-            if 1 < means.shape[axis] < sums.shape[axis]:
-                means = means.repeat(2, axis=axis).take(np.arange(sums.shape[axis]), axis=axis)
-        means = (sums[1:] + STRENGTH * means) / (sums[:1] + STRENGTH)
-    return means
+    def scores(self, grids: np.ndarray, depth: int) -> np.ndarray:  # (G, 2) -> (G,)
+        """R² of the out-of-fold means of each grid, plus a constant; all must be of one feature, or all of two."""
+        loop = compiled(_explained, cell_of, sums_of_cells, shrunken_means)
+        wider = wider_cells(depth, (grids[0] != NONE).sum())
+        return loop(self, grids, depth, wider) / (self.variance * self.amounts[0].sum())
 
 
-def _halved(sums: np.ndarray) -> np.ndarray:  # (..., W, H) -> (..., W // 2 + 1, H)
-    """Each two cells joined; the last, of missing values, stays by itself."""
-    joined = np.empty((*sums.shape[:-2], sums.shape[-2] // 2 + 1, sums.shape[-1]))
-    np.add(sums[..., :-1:2, :], sums[..., 1::2, :], out=joined[..., :-1, :])
-    joined[..., -1, :] = sums[..., -1, :]
-    return joined
+@functools.cache
+def wider_cells(depth: int, features: int) -> np.ndarray:  # -> (cells of all depths - 1,)
+    """The cell of twice the width around each cell of a grid. Narrow cells come first; the last is of all samples.
 
-
-def _values(binned: BinnedSamples, binnings: list[Binning], grids: np.ndarray, depth: int) -> Iterator[np.ndarray]:
-    """The predictions of each grid's cells, without each fold and then by all: logits or numbers, 0 for the average.
-
-    Shapes: (G, 2) -> (R + 1, cells, C) for each grid.
+    Of one feature at depth 1: cells 0 and 1, and 2 of missing values, are in 3, 3 and 4 at depth 0; these are in 5.
     """
-    used = [binning.at(depth)[0] for binning in binnings]
-    seen = [len(cells) - (1 not in row >> BITS) for cells, row in zip(used, binned.cells[:-1], strict=False)] + [1]
-    for chunk, means, sums in binned.means(grids, depth):
-        if binned.classes is not None:
-            means = means.clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY)
-            means = (np.log(means) - np.log1p(-means)) * LOGIT_FACTOR
-        means -= ((means[:, :-1] * sums[0]).sum(axis=(1, 3)) / binned.weights.sum())[:, None, :, None]
-        height = means.shape[3] // ((1 << depth) + 1)
-        for place, (first, second) in enumerate(chunk):
-            values = means[:, :, place, used[first][:, None] * height + used[second]]  # (C, R + 1, w, h)
-            values[:, :, seen[first] :] = values[..., seen[second] :] = 0  # a value that was never missing before
-            yield values.reshape(*values.shape[:2], -1).transpose(1, 2, 0).astype(np.float32)
+    found, start = [], 0
+    for step in range(depth + 1):
+        side, wider_side = ((1 << depth >> up) + 1 for up in (step, step + 1))
+        start += side**features
+        wider = np.arange(side) >> 1
+        found.append(start + (wider if features == 1 else (wider[:, None] * wider_side + wider).ravel()))
+    return np.concatenate(found)
+
+
+def cell_of(samples: BinnedSamples, grid: np.ndarray, depth: int, i: int) -> int:
+    """The cell of a grid that a sample is in; cells of pairs are numbered row by row."""
+    first = int(samples.cells[grid[0], i]) >> (BITS - depth)
+    if grid[1] == NONE:
+        return first
+    return first * ((1 << depth) + 1) + (int(samples.cells[grid[1], i]) >> (BITS - depth))
+
+
+def sums_of_cells(samples: BinnedSamples, grid: np.ndarray, depth: int) -> np.ndarray:  # (2,) -> (cells, R, 1 + C)
+    """The weight of the samples in each cell and fold, and the sums of the heads' targets."""
+    side, folds = (1 << depth) + 1, samples.folds
+    sums = np.zeros((side if grid[1] == NONE else side * side, samples.fold_count, 1 + samples.heads))
+    for i in range(len(folds)):
+        cell = cell_of(samples, grid, depth, i)
+        for row in range(len(samples.amounts)):
+            sums[cell, folds[i], samples.terms[row, i]] += samples.amounts[row, i]
+    if samples.are_classes:
+        for cell in range(len(sums)):
+            for fold in range(samples.fold_count):
+                for head in range(samples.heads):
+                    sums[cell, fold, 0] += sums[cell, fold, 1 + head]
+    return sums
+
+
+def shrunken_means(sums: np.ndarray, wider: np.ndarray) -> np.ndarray:  # (cells, R, 1 + C) -> (cells, R + 1, C)
+    """Means without each fold and then of all, each shrunk towards that of the cell of twice its width."""
+    size, folds, terms = sums.shape
+    inside = np.zeros((len(wider) + 1, folds + 1, terms))
+    for cell in range(size):
+        for term in range(terms):
+            for fold in range(folds):
+                inside[cell, folds, term] += sums[cell, fold, term]
+            for fold in range(folds):
+                inside[cell, fold, term] = inside[cell, folds, term] - sums[cell, fold, term]
+    for cell in range(len(wider)):
+        for fold in range(folds + 1):
+            for term in range(terms):
+                inside[wider[cell], fold, term] += inside[cell, fold, term]
+    means = np.empty((len(wider) + 1, folds + 1, terms - 1))
+    for cell in range(len(wider), -1, -1):
+        for fold in range(folds + 1):
+            weight = inside[cell, fold, 0]
+            for head in range(terms - 1):
+                total = inside[cell, fold, 1 + head]
+                if cell == len(wider):
+                    means[cell, fold, head] = total / max(weight, TINY)
+                else:
+                    means[cell, fold, head] = (total + STRENGTH * means[wider[cell], fold, head]) / (weight + STRENGTH)
+    return means[:size]
+
+
+def _predict_samples(
+    samples: BinnedSamples, grid: np.ndarray, depth: int, wider: np.ndarray, predictions: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Out-of-fold predictions of a grid for samples: logits or numbers, 0 on average. Returns those of cells by all
+    folds, and the weight of the samples in each.
+
+    Shapes: (2,), (cells of all depths - 1,), (N, C) to fill -> (cells, C), (cells,).
+    """
+    sums, folds = sums_of_cells(samples, grid, depth), samples.fold_count
+    values, weights, averages = shrunken_means(sums, wider), np.zeros(len(sums)), np.zeros(samples.heads)
+    for cell in range(len(sums)):
+        for fold in range(folds + 1):
+            if fold < folds and sums[cell, fold, 0] == 0:
+                continue
+            for head in range(samples.heads):
+                value = values[cell, fold, head]
+                if samples.are_classes:
+                    value = min(max(value, MIN_PROBABILITY), 1 - MIN_PROBABILITY)
+                    value = LOGIT_FACTOR * math.log(value / (1 - value))
+                    values[cell, fold, head] = value
+                if fold < folds:
+                    averages[head] += sums[cell, fold, 0] * value
+            if fold < folds:
+                weights[cell] += sums[cell, fold, 0]
+    averages /= weights.sum()
+    for i in range(len(samples.folds)):
+        cell = cell_of(samples, grid, depth, i)
+        for head in range(samples.heads):
+            predictions[i, head] = values[cell, samples.folds[i], head] - averages[head]
+    return values[:, folds] - averages, weights
+
+
+def _fit_grid(
+    binned: BinnedSamples, grid: np.ndarray, depth: int, used: list[np.ndarray], predictions: np.ndarray
+) -> np.ndarray:
+    """The predictions of a grid's cells that occur; those out of fold for samples are filled.
+
+    Shapes: (2,), cells that occur of the first feature and of the second, (N, C) -> (cells that occur, C).
+    """
+    loop = compiled(_predict_samples, cell_of, sums_of_cells, shrunken_means)
+    values, weights = loop(binned, grid, depth, wider_cells(depth, (grid != NONE).sum()), predictions)
+    side = (1 << depth) + 1
+    values, weights = values.reshape(side, -1, binned.heads), weights.reshape(side, -1)
+    if not weights[-1].any():  # a value that was never missing before
+        values[-1] = 0
+    if grid[1] != NONE and not weights[:, -1].any():
+        values[:, -1] = 0
+    return values[np.ix_(*used)].reshape(-1, binned.heads).astype(np.float32)
 
 
 # ---- Choosing grids --------------------------------------------------------------------------------------------------
 
 
-def _grids(binned: BinnedSamples, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:  # -> (G, 2) twice
-    """Single features and pairs to count. A feature of two values is already all that its cells could predict."""
-    counts = np.array([len(np.unique(cells)) for cells in binned.cells[:-1]], int)
+def _grids(binned: BinnedSamples, indices: np.ndarray, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+    """Single features and pairs to count, (G, 2) each. A feature of two values is all that its cells could predict."""
+    counts = np.array([np.count_nonzero(np.bincount(cells, binned.amounts[0])) for cells in binned.cells[:-1]], int)
     features = np.flatnonzero(counts > 1)
     varied = np.column_stack([features, np.full(len(features), NONE)])
     singles, pairs = varied[counts[features] > 2], _pairs_to_try(features, rng)
@@ -333,13 +443,25 @@ def _grids(binned: BinnedSamples, rng: np.random.RandomState) -> tuple[np.ndarra
     most_pairs = min(MOST_GRIDS_OF_TWO, max(0, most - len(singles)))
     if len(singles) <= most and len(pairs) <= most_pairs:
         return singles, pairs
-    tried = binned.take(spread(len(binned.folds), TRIED_ON))
-    errors = np.full(len(counts), np.inf)
-    errors[features] = _errors(tried, varied)
-    singles = _best(singles, -errors[singles[:, 0]], most)
+    tried = binned.take(indices[spread(len(indices), TRIED_ON)])
+    scores = np.full(len(counts), -np.inf)
+    scores[features] = tried.scores(varied, TRIED_BITS)
+    singles = _best(singles, scores[singles[:, 0]], most)
     if most_pairs > 0:
-        pairs = _best(pairs, errors[pairs].min(axis=1) - _errors(tried, pairs), most_pairs)
+        pairs = _best(pairs, tried.scores(pairs, TRIED_BITS) - scores[pairs].max(axis=1), most_pairs)
     return singles, pairs[:most_pairs]
+
+
+def _depths(binned: BinnedSamples, indices: np.ndarray, singles: np.ndarray, binnings: list[Binning]) -> np.ndarray:
+    """The depth of each feature's cells, (F,)."""
+    depths = np.full(len(binnings) - 1, WIDE_BITS)
+    is_deep = np.array([len(binnings[feature].cells) > (1 << WIDE_BITS) + 1 for feature in singles[:, 0]], bool)
+    singles = singles[is_deep]
+    if len(singles):
+        tried = binned.take(indices[spread(len(indices), BINNED_ON)])
+        gains = tried.scores(singles, BITS) - tried.scores(singles, WIDE_BITS)
+        depths[singles[gains > DEEP_GAIN, 0]] = BITS
+    return depths
 
 
 def _pairs_to_try(features: np.ndarray, rng: np.random.RandomState) -> np.ndarray:  # (n,) -> (at most TRIED_PAIRS, 2)
@@ -355,10 +477,15 @@ def _best(grids: np.ndarray, gains: np.ndarray, most: int) -> np.ndarray:  # (G,
     return grids[np.sort(np.argsort(-gains, kind="stable")[:most])]
 
 
-def _errors(binned: BinnedSamples, grids: np.ndarray) -> np.ndarray:  # (G, 2) -> (G,)
-    """The squared error of each grid's out-of-fold means, but for what is the same for all grids."""
-    errors = []
-    for _, means, sums in binned.means(grids, TRIED_BITS):
-        held_out = means[:, :-1]
-        errors.append(((sums[:1] * held_out - 2 * sums[1:]) * held_out).sum(axis=(0, 1, 3)))
-    return np.concatenate(errors)
+def _explained(samples: BinnedSamples, grids: np.ndarray, depth: int, wider: np.ndarray) -> np.ndarray:
+    """By how much the out-of-fold means of each grid lower the squared error of predicting 0: (G, 2) -> (G,)."""
+    explained = np.zeros(len(grids))
+    for g in range(len(grids)):
+        sums = sums_of_cells(samples, grids[g], depth)
+        means = shrunken_means(sums, wider)
+        for cell in range(len(sums)):
+            for fold in range(samples.fold_count):
+                for head in range(samples.heads):
+                    mean = means[cell, fold, head]
+                    explained[g] += (2 * sums[cell, fold, 1 + head] - sums[cell, fold, 0] * mean) * mean
+    return explained
