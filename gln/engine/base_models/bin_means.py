@@ -167,30 +167,27 @@ def fit_bin_means(
     binnings, cells = _binned(samples, indices, levels)
     binned = BinnedSamples.of_rows(cells, indices, targets, weights, folds)
     singles, pairs = _grids(binned, indices, rng)
-    grids = np.concatenate([singles, pairs])
+    grids, kinds = np.concatenate([singles, pairs]), np.arange(2).repeat([len(singles), len(pairs)])
     if len(grids) == 0:
         return None, None
-    # A pair has about as many cells as there are samples, since more would make files large and add little.
-    bits = int(np.clip(np.round(np.log2(max(1, weights.sum())) / 2), 2, WIDE_BITS))
     depths = _depths(binned, indices, singles, binnings)
-    # Other features need no bins.
-    binnings = [
+    binnings = [  # other features need no bins
         binning.joined(depth) if feature in grids else binnings[NONE]
-        for feature, (binning, depth) in enumerate(zip(binnings[:-1], depths, strict=True))
-    ] + [binnings[NONE]]
-    predictions = np.empty((samples.shape[0], len(grids) * binned.heads), np.float32)
-    values = []
-    for place, grid in enumerate(grids):
-        depth = depths[grid[0]] if grid[1] == NONE else bits
-        columns = predictions[:, place * binned.heads : (place + 1) * binned.heads]
-        values.append(_fit_grid(binned, grid, depth, [binnings[feature].at(depth)[0] for feature in grid], columns))
-    places = [
-        np.concatenate([binning.at(depth)[1] for binning, depth in zip(binnings[:-1], of_features, strict=True)])
-        for of_features in (depths, np.full(len(depths), bits))
+        for feature, (binning, depth) in enumerate(zip(binnings, depths[0], strict=True))
     ]
+    means, predictions = [], np.empty((samples.shape[0], len(grids), binned.heads), np.float32)
+    for place, (grid, depth) in enumerate(zip(grids, depths[kinds, grids[:, 0]], strict=True)):
+        used = [binnings[feature].at(depth)[0] for feature in grid]
+        means.append(_means_of(binned, grid, depth, used, predictions[:, place]))
+    predictions = predictions.reshape(len(predictions), -1)
+    averages = _centre(predictions, binned).reshape(len(grids), -1)
+    values = [_logits(of_grid, binned) - average for of_grid, average in zip(means, averages, strict=True)]
     sizes = np.array([len(binning.cells) for binning in binnings[:-1]])
     ends = np.concatenate([binning.ends for binning in binnings])
-    return BinMeans(sizes, ends, np.stack(places), grids, np.concatenate(values)), predictions
+    pairs_of = (zip(binnings[:-1], row[:-1], strict=True) for row in depths)
+    places = np.stack([np.concatenate([binning.at(depth)[1] for binning, depth in pairs]) for pairs in pairs_of])
+    all_values = np.nan_to_num(np.concatenate(values)).astype(np.float32)
+    return BinMeans(sizes, ends, places, grids, all_values), predictions
 
 
 class Binning(NamedTuple):
@@ -270,48 +267,39 @@ class BinnedSamples(NamedTuple):
 
     cells: np.ndarray  # (F + 1, N) int16, at depth BITS; the last row stands for no feature
     folds: np.ndarray  # (N,)
-    # What a sample adds to its cells, and to which of their sums: of classes, its weight to that of its head, or to 0
-    # if it has none; of numbers, its weight to 0, and the weight times each target to 1 and more.
-    amounts: np.ndarray  # (1, N) or (1 + T, N)
-    terms: np.ndarray  # the same shape
+    weights: np.ndarray  # (N,)
+    targets: np.ndarray  # (C, N) float32, of the heads
     fold_count: int
-    heads: int
     are_classes: bool
-    variance: float  # of the heads' targets, added up
 
     @classmethod
     def of_rows(
         cls, cells: np.ndarray, indices: np.ndarray, targets: np.ndarray, weights: np.ndarray, folds: np.ndarray
     ) -> BinnedSamples:
         """Samples from rows, of which a sample may have several or none; shapes are those of `fit_bin_means`."""
-        count, of_folds = cells.shape[1], np.zeros(cells.shape[1], int)
-        of_folds[indices] = folds
-        amounts = np.bincount(indices, weights, count)[None]
-        if targets.ndim == 1:
-            rates = np.bincount(targets, weights) / weights.sum()
-            heads = 1 if len(rates) == 2 else len(rates)
-            terms = np.zeros((1, count), int)
-            terms[0, indices] = targets + (heads > 1)
-            variance = (rates * (1 - rates))[-heads:].sum()
-        else:
-            targets, heads = targets.clip(-MAX_VALUE, MAX_VALUE), len(targets)
-            terms = np.arange(1 + heads)[:, None].repeat(count, axis=1)
-            amounts = np.concatenate([amounts, np.zeros((heads, count))])
-            amounts[1:, indices] = amounts[0, indices] * targets
-            variance = np.average(
-                (targets - np.average(targets, axis=1, weights=weights)[:, None]) ** 2, 1, weights
-            ).sum()
-        return cls(cells, of_folds, amounts, terms, int(folds.max()) + 1, heads, targets.ndim == 1, variance)
+        count, are_classes = cells.shape[1], targets.ndim == 1
+        if are_classes:
+            classes = np.arange(targets.max() + 1)
+            targets = targets == (classes if len(classes) > 2 else classes[1:])[:, None]
+        of_samples, of_folds = np.zeros((len(targets), count), np.float32), np.zeros(count, int)
+        of_samples[:, indices], of_folds[indices] = targets.clip(-MAX_VALUE, MAX_VALUE), folds
+        weights = np.bincount(indices, weights, count)
+        return cls(cells, of_folds, weights, of_samples, int(folds.max()) + 1, are_classes)
+
+    @property
+    def heads(self) -> int:
+        return len(self.targets)
 
     def take(self, samples: np.ndarray) -> BinnedSamples:  # (n,)
-        arrays = (np.take(array, np.unique(samples), axis=-1) for array in self[:4])
-        return BinnedSamples(*arrays, *self[4:])
+        cells, folds, weights, targets = (np.take(array, np.unique(samples), axis=-1) for array in self[:4])
+        return self._replace(cells=cells, folds=folds, weights=weights, targets=targets)
 
     def scores(self, grids: np.ndarray, depth: int) -> np.ndarray:  # (G, 2) -> (G,)
         """R² of the out-of-fold means of each grid, plus a constant; all must be of one feature, or all of two."""
         loop = compiled(_explained, cell_of, sums_of_cells, shrunken_means)
-        wider = wider_cells(depth, (grids[0] != NONE).sum())
-        return loop(self, grids, depth, wider) / (self.variance * self.amounts[0].sum())
+        explained = loop(self, grids, depth, wider_cells(depth, (grids[0] != NONE).sum()))
+        centred = self.targets - np.average(self.targets, axis=1, weights=self.weights)[:, None]
+        return explained / (centred**2 @ self.weights).sum()
 
 
 @functools.cache
@@ -339,17 +327,13 @@ def cell_of(samples: BinnedSamples, grid: np.ndarray, depth: int, i: int) -> int
 
 def sums_of_cells(samples: BinnedSamples, grid: np.ndarray, depth: int) -> np.ndarray:  # (2,) -> (cells, R, 1 + C)
     """The weight of the samples in each cell and fold, and the sums of the heads' targets."""
-    side, folds = (1 << depth) + 1, samples.folds
-    sums = np.zeros((side if grid[1] == NONE else side * side, samples.fold_count, 1 + samples.heads))
-    for i in range(len(folds)):
-        cell = cell_of(samples, grid, depth, i)
-        for row in range(len(samples.amounts)):
-            sums[cell, folds[i], samples.terms[row, i]] += samples.amounts[row, i]
-    if samples.are_classes:
-        for cell in range(len(sums)):
-            for fold in range(samples.fold_count):
-                for head in range(samples.heads):
-                    sums[cell, fold, 0] += sums[cell, fold, 1 + head]
+    side, heads = (1 << depth) + 1, len(samples.targets)
+    sums = np.zeros((side if grid[1] == NONE else side * side, samples.fold_count, 1 + heads))
+    for i in range(len(samples.folds)):
+        cell, fold, weight = cell_of(samples, grid, depth, i), samples.folds[i], samples.weights[i]
+        sums[cell, fold, 0] += weight
+        for head in range(heads):
+            sums[cell, fold, 1 + head] += weight * samples.targets[head, i]
     return sums
 
 
@@ -380,54 +364,58 @@ def shrunken_means(sums: np.ndarray, wider: np.ndarray) -> np.ndarray:  # (cells
     return means[:size]
 
 
-def _predict_samples(
+def _fill_predictions(
     samples: BinnedSamples, grid: np.ndarray, depth: int, wider: np.ndarray, predictions: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Out-of-fold predictions of a grid for samples: logits or numbers, 0 on average. Returns those of cells by all
-    folds, and the weight of the samples in each.
+    """Out-of-fold means of samples, (N, C), are filled; those of cells by all folds and their weights are returned.
 
-    Shapes: (2,), (cells of all depths - 1,), (N, C) to fill -> (cells, C), (cells,).
+    Shapes: (2,), (cells of all depths - 1,) -> (cells, C), (cells,).
     """
-    sums, folds = sums_of_cells(samples, grid, depth), samples.fold_count
-    values, weights, averages = shrunken_means(sums, wider), np.zeros(len(sums)), np.zeros(samples.heads)
-    for cell in range(len(sums)):
-        for fold in range(folds + 1):
-            if fold < folds and sums[cell, fold, 0] == 0:
-                continue
-            for head in range(samples.heads):
-                value = values[cell, fold, head]
-                if samples.are_classes:
-                    value = min(max(value, MIN_PROBABILITY), 1 - MIN_PROBABILITY)
-                    value = LOGIT_FACTOR * math.log(value / (1 - value))
-                    values[cell, fold, head] = value
-                if fold < folds:
-                    averages[head] += sums[cell, fold, 0] * value
-            if fold < folds:
-                weights[cell] += sums[cell, fold, 0]
-    averages /= weights.sum()
-    for i in range(len(samples.folds)):
+    sums, folds = sums_of_cells(samples, grid, depth), samples.folds
+    means = shrunken_means(sums, wider)
+    for i in range(len(folds)):
         cell = cell_of(samples, grid, depth, i)
-        for head in range(samples.heads):
-            predictions[i, head] = values[cell, samples.folds[i], head] - averages[head]
-    return values[:, folds] - averages, weights
+        for head in range(predictions.shape[1]):
+            predictions[i, head] = means[cell, folds[i], head]
+    return means[:, -1], sums[:, :, 0].sum(axis=1)
 
 
-def _fit_grid(
+def _means_of(
     binned: BinnedSamples, grid: np.ndarray, depth: int, used: list[np.ndarray], predictions: np.ndarray
 ) -> np.ndarray:
-    """The predictions of a grid's cells that occur; those out of fold for samples are filled.
+    """The means of a grid's cells that occur, NaN where a value was never missing before; those out of fold of samples
+    are filled.
 
     Shapes: (2,), cells that occur of the first feature and of the second, (N, C) -> (cells that occur, C).
     """
-    loop = compiled(_predict_samples, cell_of, sums_of_cells, shrunken_means)
-    values, weights = loop(binned, grid, depth, wider_cells(depth, (grid != NONE).sum()), predictions)
+    loop = compiled(_fill_predictions, cell_of, sums_of_cells, shrunken_means)
+    means, weights = loop(binned, grid, depth, wider_cells(depth, (grid != NONE).sum()), predictions)
     side = (1 << depth) + 1
-    values, weights = values.reshape(side, -1, binned.heads), weights.reshape(side, -1)
-    if not weights[-1].any():  # a value that was never missing before
-        values[-1] = 0
+    means, weights = means.reshape(side, -1, binned.heads), weights.reshape(side, -1)
+    if not weights[-1].any():
+        means[-1] = np.nan
     if grid[1] != NONE and not weights[:, -1].any():
-        values[:, -1] = 0
-    return values[np.ix_(*used)].reshape(-1, binned.heads).astype(np.float32)
+        means[:, -1] = np.nan
+    return means[np.ix_(*used)].reshape(-1, binned.heads)
+
+
+def _centre(predictions: np.ndarray, binned: BinnedSamples) -> np.ndarray:  # (N, E) -> (E,)
+    """Make predictions of samples 0 on average, and first logits if of classes. Returns the averages before."""
+    averages = np.zeros(predictions.shape[1])
+    for chunk in chunks(len(predictions)):
+        predictions[chunk] = _logits(predictions[chunk], binned)
+        averages += binned.weights[chunk] @ predictions[chunk]
+    averages /= binned.weights.sum()
+    predictions -= averages.astype(np.float32)
+    return averages
+
+
+def _logits(means: np.ndarray, binned: BinnedSamples) -> np.ndarray:
+    """Means of classes as logits; those of numbers stay."""
+    if not binned.are_classes:
+        return means
+    means = means.clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY)
+    return LOGIT_FACTOR * (np.log(means) - np.log1p(-means))
 
 
 # ---- Choosing grids --------------------------------------------------------------------------------------------------
@@ -435,7 +423,7 @@ def _fit_grid(
 
 def _grids(binned: BinnedSamples, indices: np.ndarray, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
     """Single features and pairs to count, (G, 2) each. A feature of two values is all that its cells could predict."""
-    counts = np.array([np.count_nonzero(np.bincount(cells, binned.amounts[0])) for cells in binned.cells[:-1]], int)
+    counts = np.array([np.count_nonzero(np.bincount(cells, binned.weights)) for cells in binned.cells[:-1]], int)
     features = np.flatnonzero(counts > 1)
     varied = np.column_stack([features, np.full(len(features), NONE)])
     singles, pairs = varied[counts[features] > 2], _pairs_to_try(features, rng)
@@ -452,15 +440,18 @@ def _grids(binned: BinnedSamples, indices: np.ndarray, rng: np.random.RandomStat
     return singles, pairs[:most_pairs]
 
 
-def _depths(binned: BinnedSamples, indices: np.ndarray, singles: np.ndarray, binnings: list[Binning]) -> np.ndarray:
-    """The depth of each feature's cells, (F,)."""
-    depths = np.full(len(binnings) - 1, WIDE_BITS)
-    is_deep = np.array([len(binnings[feature].cells) > (1 << WIDE_BITS) + 1 for feature in singles[:, 0]], bool)
-    singles = singles[is_deep]
+def _depths(
+    binned: BinnedSamples, indices: np.ndarray, singles: np.ndarray, binnings: list[Binning]
+) -> np.ndarray:  # (2, F + 1)
+    """The depth of each feature's cells, in grids of one feature and of two."""
+    # A pair has about as many cells as there are samples, since more would make files large and add little.
+    of_pairs = int(np.clip(np.round(np.log2(max(1, binned.weights.sum())) / 2), 2, WIDE_BITS))
+    depths = np.array([[WIDE_BITS], [of_pairs]]).repeat(len(binnings), axis=1)
+    singles = singles[[len(binnings[feature].cells) > (1 << WIDE_BITS) + 1 for feature in singles[:, 0]]]
     if len(singles):
         tried = binned.take(indices[spread(len(indices), BINNED_ON)])
         gains = tried.scores(singles, BITS) - tried.scores(singles, WIDE_BITS)
-        depths[singles[gains > DEEP_GAIN, 0]] = BITS
+        depths[0, singles[gains > DEEP_GAIN, 0]] = BITS
     return depths
 
 
@@ -485,7 +476,7 @@ def _explained(samples: BinnedSamples, grids: np.ndarray, depth: int, wider: np.
         means = shrunken_means(sums, wider)
         for cell in range(len(sums)):
             for fold in range(samples.fold_count):
-                for head in range(samples.heads):
+                for head in range(len(samples.targets)):
                     mean = means[cell, fold, head]
                     explained[g] += (2 * sums[cell, fold, 1 + head] - sums[cell, fold, 0] * mean) * mean
     return explained
