@@ -160,12 +160,17 @@ def fit_bin_means(
     targets: np.ndarray,  # (V,) class numbers, or (T, V) standardised numbers
     weights: np.ndarray,  # (V,)
     folds: np.ndarray,  # (V,), the fold that each is in, the same for all rows of a sample
+    counted: np.ndarray,  # (R, R) bools, whether the samples of a fold are counted (second) for those of a fold (first)
     levels: Mapping[int, int],  # the number of levels of each category, by feature
     rng: np.random.RandomState,  # draws the pairs to choose from, if there are many
 ) -> tuple[BinMeans | None, np.ndarray | None]:
-    """The means of a table's bins, and out-of-fold predictions for its samples, (N, E); None if no feature varies."""
+    """The means of a table's bins, and out-of-fold predictions for its samples, (N, E); None if no feature varies.
+
+    What is counted is chosen by the folds that are counted most often.
+    """
     binnings, cells = _binned(samples, indices, levels)
-    binned = BinnedSamples.of_rows(cells, indices, targets, weights, folds)
+    binned = BinnedSamples.of_rows(cells, indices, targets, weights, folds, counted)
+    indices = indices[np.isin(folds, np.flatnonzero(counted.sum(axis=0) == counted.sum(axis=0).max()))]
     singles, pairs = _grids(binned, indices, rng)
     grids, kinds = np.concatenate([singles, pairs]), np.arange(2).repeat([len(singles), len(pairs)])
     if len(grids) == 0:
@@ -269,12 +274,18 @@ class BinnedSamples(NamedTuple):
     folds: np.ndarray  # (N,)
     weights: np.ndarray  # (N,)
     targets: np.ndarray  # (C, N) float32, of the heads
-    fold_count: int
+    counted: np.ndarray  # (R, R)
     are_classes: bool
 
     @classmethod
     def of_rows(
-        cls, cells: np.ndarray, indices: np.ndarray, targets: np.ndarray, weights: np.ndarray, folds: np.ndarray
+        cls,
+        cells: np.ndarray,
+        indices: np.ndarray,
+        targets: np.ndarray,
+        weights: np.ndarray,
+        folds: np.ndarray,
+        counted: np.ndarray,
     ) -> BinnedSamples:
         """Samples from rows, of which a sample may have several or none; shapes are those of `fit_bin_means`."""
         count, are_classes = cells.shape[1], targets.ndim == 1
@@ -284,7 +295,7 @@ class BinnedSamples(NamedTuple):
         of_samples, of_folds = np.zeros((len(targets), count), np.float32), np.zeros(count, int)
         of_samples[:, indices], of_folds[indices] = targets.clip(-MAX_VALUE, MAX_VALUE), folds
         weights = np.bincount(indices, weights, count)
-        return cls(cells, of_folds, weights, of_samples, int(folds.max()) + 1, are_classes)
+        return cls(cells, of_folds, weights, of_samples, counted, are_classes)
 
     @property
     def heads(self) -> int:
@@ -328,7 +339,7 @@ def cell_of(samples: BinnedSamples, grid: np.ndarray, depth: int, i: int) -> int
 def sums_of_cells(samples: BinnedSamples, grid: np.ndarray, depth: int) -> np.ndarray:  # (2,) -> (cells, R, 1 + C)
     """The weight of the samples in each cell and fold, and the sums of the heads' targets."""
     side, heads = (1 << depth) + 1, len(samples.targets)
-    sums = np.zeros((side if grid[1] == NONE else side * side, samples.fold_count, 1 + heads))
+    sums = np.zeros((side if grid[1] == NONE else side * side, len(samples.counted), 1 + heads))
     for i in range(len(samples.folds)):
         cell, fold, weight = cell_of(samples, grid, depth, i), samples.folds[i], samples.weights[i]
         sums[cell, fold, 0] += weight
@@ -337,16 +348,20 @@ def sums_of_cells(samples: BinnedSamples, grid: np.ndarray, depth: int) -> np.nd
     return sums
 
 
-def shrunken_means(sums: np.ndarray, wider: np.ndarray) -> np.ndarray:  # (cells, R, 1 + C) -> (cells, R + 1, C)
-    """Means without each fold and then of all, each shrunk towards that of the cell of twice its width."""
+def shrunken_means(sums: np.ndarray, counted: np.ndarray, wider: np.ndarray) -> np.ndarray:
+    """Means of what is counted for each fold and then of all, each shrunk towards that of the cell of twice its width.
+
+    Shapes: (cells, R, 1 + C), (R, R), (cells of all depths - 1,) -> (cells, R + 1, C).
+    """
     size, folds, terms = sums.shape
     inside = np.zeros((len(wider) + 1, folds + 1, terms))
     for cell in range(size):
-        for term in range(terms):
-            for fold in range(folds):
-                inside[cell, folds, term] += sums[cell, fold, term]
-            for fold in range(folds):
-                inside[cell, fold, term] = inside[cell, folds, term] - sums[cell, fold, term]
+        for other in range(folds):
+            if sums[cell, other, 0] > 0:
+                for term in range(terms):
+                    inside[cell, folds, term] += sums[cell, other, term]
+                    for fold in range(folds):
+                        inside[cell, fold, term] += counted[fold, other] * sums[cell, other, term]
     for cell in range(len(wider)):
         for fold in range(folds + 1):
             for term in range(terms):
@@ -372,7 +387,7 @@ def _fill_predictions(
     Shapes: (2,), (cells of all depths - 1,) -> (cells, C), (cells,).
     """
     sums, folds = sums_of_cells(samples, grid, depth), samples.folds
-    means = shrunken_means(sums, wider)
+    means = shrunken_means(sums, samples.counted, wider)
     for i in range(len(folds)):
         cell = cell_of(samples, grid, depth, i)
         for head in range(predictions.shape[1]):
@@ -473,9 +488,9 @@ def _explained(samples: BinnedSamples, grids: np.ndarray, depth: int, wider: np.
     explained = np.zeros(len(grids))
     for g in range(len(grids)):
         sums = sums_of_cells(samples, grids[g], depth)
-        means = shrunken_means(sums, wider)
+        means = shrunken_means(sums, samples.counted, wider)
         for cell in range(len(sums)):
-            for fold in range(samples.fold_count):
+            for fold in range(len(samples.counted)):
                 for head in range(len(samples.targets)):
                     mean = means[cell, fold, head]
                     explained[g] += (2 * sums[cell, fold, 1 + head] - sums[cell, fold, 0] * mean) * mean

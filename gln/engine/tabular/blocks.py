@@ -40,6 +40,7 @@ class TrainingTable(NamedTuple):
     copies: np.ndarray  # (V,), equal for rows of one sample and of its copies
     levels: Mapping[int, int]  # how many levels each category has, by feature
     outputs: int  # the number of classes or targets
+    left_out: int  # how many folds networks leave out
 
     @property
     def has_many_classes(self) -> bool:
@@ -86,6 +87,7 @@ def make_blocks(
     table: TrainingTable,
     y: np.ndarray,  # (V,) class numbers, or (T, V) standardised numbers
     folds: np.ndarray,  # (V,)
+    counted: np.ndarray,  # which folds are counted in the bin means of each, see `counted_folds`
     rng: np.random.RandomState,
     encoding_rng: np.random.RandomState | None,  # shuffles samples before categories are encoded; None keeps the order
 ) -> TableBlocks:
@@ -98,7 +100,7 @@ def make_blocks(
         return blocks._replace(columns=columns, featurizer=featurizer, are_standardised=True)
     bin_means = encoding = None
     if not table.has_many_classes:
-        bin_means, values = fit_bin_means(table.X, table.indices, y, table.step_sizes, folds, table.levels, rng)
+        bin_means, values = fit_bin_means(table.X, table.indices, y, table.step_sizes, folds, counted, table.levels, rng)
         blocks = blocks._replace(bin_means=values)
     if table.levels:
         encoding = TargetEncoding.of_numbers(table.X.shape[1], table.outputs, y.ndim == 1).of_table(table.levels)

@@ -46,7 +46,8 @@ from gln.engine.preprocessing.category_codes import (
 )
 from gln.engine.preprocessing.scaling import SparseScaler
 from gln.engine.tabular.blocks import TrainingTable, is_wide
-from gln.engine.tabular.fit import Training, find_copies, fit_table
+from gln.engine.tabular.fit import Training, fit_table
+from gln.engine.tabular.folds import FOLDS, LEFT_OUT, find_copies
 
 # A sparse table that is not wide is made dense chunk by chunk. Magnitudes are checked afterwards, by column.
 ALLOWED = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "ensure_all_finite": False}
@@ -251,11 +252,15 @@ class Estimator(Saveable, BaseEstimator):
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
     def _learn_table(self, losses, X, targets, indices, step_sizes):
-        """Learn a table (N, F) from scratch.
+        """Learn a table (N, F) from scratch, and return what was learned.
 
         Shapes: targets (N,) or (T, N), (V,), (V,) or None.
         """
-        rows, classes = len(indices), losses.means.get("num_classes", 0)
+        rows, classes, densities = len(indices), losses.means.get("num_classes", 0), losses.variances is not None
+        defaults = of_table(rows, classes, densities)
+        if is_wide(X, self._levels):
+            defaults = OF_WIDE | {"n_epochs": passes_over(rows, 5)}
+        settings = self._settings(defaults)
         table = TrainingTable(
             X,
             indices,
@@ -264,11 +269,9 @@ class Estimator(Saveable, BaseEstimator):
             copies=find_copies(X, targets)[indices],
             levels={column: len(codes) for column, codes in self._levels.items()},
             outputs=classes or len(targets),
+            # Networks of variances learn from what those of means left out, so these leave out all that they can.
+            left_out=min(FOLDS if densities else LEFT_OUT, -(-settings["n_networks"] // 2)),
         )
-        defaults = of_table(rows, classes, densities=getattr(self, "density", False))
-        if is_wide(X, self._levels):
-            defaults = OF_WIDE | {"n_epochs": passes_over(rows, 5)}
-        settings = self._settings(defaults)
         training = Training(
             passes=settings["n_epochs"],
             batch_size=self.batch_size,
@@ -277,9 +280,10 @@ class Estimator(Saveable, BaseEstimator):
             n_jobs=self.n_jobs,
             verbose=bool(self.verbose),
         )
-        new_learner = functools.partial(self._table_learner, settings, losses)
-        self.learner_: Any
-        self.learner_, self.n_iter_ = fit_table(table, new_learner, training, self.random_state)
+        fitted = fit_table(table, functools.partial(self._table_learner, settings, losses), training, self.random_state)
+        self.learner_: Any = fitted.learner
+        self.n_iter_, self._rate, self.validation_scores_ = fitted.passes, fitted.learning_rate, fitted.scores
+        return fitted
 
     def _stream_learner(self, losses, X, targets=None):
         """A new learner for a stream that begins with X (N, F), of so many `targets`, None for classes."""

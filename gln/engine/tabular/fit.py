@@ -1,44 +1,38 @@
 """Learn a table: `fit_table` is the recipe, and the functions below it are its steps.
 
 Shapes: N samples, F features, V rows to learn (a sample of weight 2 is two of them), M networks of an ensemble, R
-roles, C heads, T targets.
+roles, C heads, T targets, P passes, n rows that are left out.
 """
-# ruff: noqa: N803 - X is scikit-learn's name
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from joblib import Parallel, delayed, effective_n_jobs
-from scipy.sparse import csc_array, issparse
+from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 from tqdm import tqdm
 
 from gln.engine.batches import chunks, spread
-from gln.engine.ensemble.ensemble import EXPANDED, Ensemble, Member
+from gln.engine.ensemble.ensemble import EXPANDED, LINKS, Ensemble, Member
 from gln.engine.ensemble.johnson_su import JohnsonSU, fit_density
-from gln.engine.ensemble.stacking import StackingWeights, divide_among_networks, fit_stacking
+from gln.engine.ensemble.stacking import StackingWeights, divide_among_networks, fit_stacking, score
 from gln.engine.model.learner import Learner
-from gln.engine.model.sample_weights import projected
 from gln.engine.model.targets import Classes, Numbers
 from gln.engine.networks.head_sampling import log_sampling_rate, sample_heads
 from gln.engine.networks.protocol import Network
-from gln.engine.networks.schedules import RATES, linear_rate
+from gln.engine.networks.schedules import LAST_RATE, RATES, linear_rate
 from gln.engine.networks.surgery import set_initial_logits
 from gln.engine.networks.tree_halfspaces import Halfspaces, choose_halfspaces, max_samples
 from gln.engine.tabular.blocks import TableBlocks, TrainingTable, make_blocks, placing_rows
+from gln.engine.tabular.folds import FOLDS, counted_folds, draw_folds, indices_by_role, left_out_folds
 
-FOLDS = 8  # of a table; each network holds out one
 MOST_ROWS = 40_000  # enough for a few stacking weights, and for the gate counts behind `novelty`
-# Equal rows are copies if they are this many times as frequent as if their values were independent. Rows drawn with
-# replacement from a table of numbers are 10^3 to 10^100 times as frequent, equal rows of a few categories up to 10^2.
-RARER = 100
 EXPANDED_RATE = 3.0  # factor of the learning rate of networks that also mix expansions and bin means
+FEWEST_TO_CHOOSE = 3  # networks of a role from which on a third of them choose the learning rate
 
 
 class Training(NamedTuple):
@@ -52,16 +46,27 @@ class Training(NamedTuple):
     verbose: bool
 
 
+class FittedTable(NamedTuple):
+    """What `fit_table` learned."""
+
+    learner: Learner
+    passes: int  # that every network completed
+    learning_rate: float | None  # the first one, as it was chosen; None if it was given
+    scores: np.ndarray  # (P,), for rows that were left out, after each pass
+    samples: np.ndarray  # (n,), the samples of these rows
+    predictions: np.ndarray  # (C, n), for them, like those of `Learner.predict`
+
+
 def fit_table(
     table: TrainingTable,
     new_learner: Callable[[Any, Any], Learner],
     training: Training,
     random_state: Any,
-) -> tuple[Learner, int]:
-    """The learner of a table, and the passes that every network completed.
+) -> FittedTable:
+    """Learn a table. `new_learner` makes a learner of a featurizer and targets.
 
-    Each network holds out one fold of the table. Its predictions there give it a stacking weight and, with densities,
-    the deviations that the networks of variances learn. `new_learner` makes a learner of a featurizer and targets.
+    Each network leaves out one fold of the table. Its predictions there give it a stacking weight and, with densities,
+    the deviations that the networks of variances learn.
     """
     start = time.monotonic()
     y, targets = table.targets, Classes() if table.targets.ndim == 1 else Numbers.of_stream(table.outputs)
@@ -69,27 +74,32 @@ def fit_table(
         targets.standardizer.fit(y)
         y = targets.standardizer.transform(y)
     rng, encoding_rng = check_random_state(random_state), check_random_state(random_state)
-    bin_folds = draw_folds(y, table.copies, rng)
-    blocks = make_blocks(table, y, bin_folds, rng, encoding_rng if training.shuffle else None)
+    folds, counted = draw_folds(y, table.copies, rng), counted_folds(table.left_out)
+    blocks = make_blocks(table, y, folds, counted, rng, encoding_rng if training.shuffle else None)
     learner = new_learner(blocks.featurizer, targets)
     if table.has_many_classes:
         start_at_rates(learner.networks, y)
     place_halfspaces(learner, blocks)
     training = training._replace(seconds=time_left(training.seconds, start) / len(learner.networks))
-    # With the folds of the bin means, the mean loss of 24 tables is no lower: 0.4313 instead of 0.4306.
-    folds = draw_folds(y, table.copies, np.random.RandomState(learner.networks[0].seed))
-    ensembles = [learner.means, *learner.quantiles]
-    jobs = [job for ensemble in ensembles for job in jobs_of(ensemble, y, folds)]
-    passes = train(jobs, blocks, training)
-    for ensemble in ensembles:
-        ensemble.combination = stacked(ensemble, network_targets(ensemble, y), blocks, folds)
+    most = len(folds) if learner.variances is not None else MOST_ROWS // FOLDS
+    trained, *_ = (
+        train_ensemble(ensemble, jobs_of(ensemble, y, folds, table.left_out, most), blocks, training)
+        for ensemble in [learner.means, *learner.quantiles]
+    )
+    left_out = [out_of_fold(learner.means, trained.jobs, outputs, blocks) for outputs in trained.outputs]
     if learner.variances is not None:
-        passes = min(passes, fit_variances(learner.means, learner.variances, y, blocks, folds, training))
+        fit_variances(learner, left_out[-1], y, blocks, table.left_out, training)
     learner.start_counting()
     rows = spread(len(blocks.indices), MOST_ROWS)
     for chunk in chunks(len(rows)):
         learner.count(blocks.columns_of(rows[chunk]))
-    return learner, passes
+    passes = min(int(job.member.network.step) // max(1, len(job.rows)) for job in trained.jobs)
+    samples, first = np.unique(table.indices[left_out[-1].rows], return_index=True)
+    predicted = LINKS[learner.means.link].inverse(left_out[-1].combined[:, first])
+    scores = np.array([of_pass.score for of_pass in left_out])
+    return FittedTable(
+        learner, passes, trained.rate, scores, samples, targets.in_units(predicted, learner.means)
+    )
 
 
 def time_left(seconds: float, start: float) -> float:
@@ -97,86 +107,7 @@ def time_left(seconds: float, start: float) -> float:
     return max(seconds / 2, seconds - (time.monotonic() - start))
 
 
-# ---- Folds -----------------------------------------------------------------------------------------------------------
-
-
-def find_copies(X: Any, targets: np.ndarray) -> np.ndarray:  # (N, F), (N,) or (T, N) -> (N,)
-    """The first copy of each sample, by index, as in a bootstrap sample.
-
-    Samples with equal features are copies if their targets are equal too, and so many are unlikely to be equal by
-    chance. In a table of a few categories they are repeated measurements: a network that held out all of them would
-    predict them worse than networks predict samples that are really new.
-
-    Features of 0 are left out, so that it makes no difference whether a category is one column or one per level.
-    """
-    count, targets = X.shape[0], np.atleast_2d(targets)
-    if len(np.unique(projected(X))) == count:
-        return np.arange(count)
-    codes = csc_array(X, dtype=np.float64, copy=True)
-    codes.eliminate_zeros()
-    logs = np.empty(len(codes.data))
-    for start, stop in itertools.pairwise(codes.indptr):
-        code, frequency = _code_and_frequency(codes.data[start:stop], count)
-        codes.data[start:stop], logs[start:stop] = 1 + code, np.log(frequency)
-    chance = np.exp(np.bincount(codes.indices, logs, count))  # of these features and targets if all were independent
-    for target in targets:
-        chance *= _code_and_frequency(target, count)[1]
-    _, first, group, sizes = np.unique(projected(codes), return_index=True, return_inverse=True, return_counts=True)
-    differ = np.bincount(group, (targets != targets[:, first[group]]).any(axis=0)) > 0
-    are_copies = ~differ & (sizes > RARER * count * chance[first])
-    return np.where(are_copies[group], first[group], np.arange(count))
-
-
-def _code_and_frequency(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:  # (n,) -> (n,), (n,)
-    """A number for each distinct value, and how frequent it is among `count` samples."""
-    code, _ = pd.factorize(values, use_na_sentinel=False)
-    return code, np.bincount(code)[code] / count
-
-
-def draw_folds(targets: np.ndarray, copies: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """A random fold for each row, 0 to FOLDS - 1, the same for all copies of a sample; stratified by class.
-
-    Each class has a sample in fold 0, so a network that holds out another fold has seen every class. The sizes of folds
-    differ by no more than the copies of one sample of each class. Copies are of one class.
-
-    Shapes: class numbers (V,) or numbers (T, V), (V,) equal for copies -> (V,).
-    """
-    classes = targets if targets.ndim == 1 else np.zeros(targets.shape[1], int)
-    order = rng.permutation(len(classes))
-    samples, _ = pd.factorize(copies[order])  # numbered by their first row in this order
-    class_of = classes[order[np.unique(samples, return_index=True)[1]]]
-    by_size = (-np.bincount(samples)).argsort(kind="stable")  # the samples with most copies are dealt out first
-    folds, fold_of = np.empty(len(classes), int), np.empty(len(class_of), int)
-    for number in np.unique(class_of):
-        members = by_size[class_of[by_size] == number]
-        fold_of[members] = np.arange(len(members)) % FOLDS
-    folds[order] = fold_of[samples]
-    return folds
-
-
-def indices_by_role(ensemble: Ensemble) -> list[np.ndarray]:
-    """Indices of the networks of each role."""
-    roles = [member.role.name for member in ensemble.members]
-    return [np.flatnonzero(np.array(roles) == role) for role in dict.fromkeys(roles)]
-
-
-def held_out_folds(ensemble: Ensemble) -> np.ndarray:  # (M,)
-    """The fold that each network holds out: different ones within a role, and with classes never fold 0."""
-    held_out = np.empty(len(ensemble.networks), int)
-    for indices in indices_by_role(ensemble):
-        numbers = np.arange(len(indices))
-        held_out[indices] = 1 + numbers % (FOLDS - 1) if ensemble.link == "logit" else (1 + numbers) % FOLDS
-    return held_out
-
-
 # ---- Before training -------------------------------------------------------------------------------------------------
-
-
-def network_targets(ensemble: Ensemble, y: np.ndarray) -> np.ndarray:  # (V,) or (T, V) -> (V,) or (T, V)
-    """What the networks of an ensemble learn."""
-    if ensemble.target is not None:  # of quantiles
-        return y[ensemble.target]
-    return y[0] if y.ndim == 2 and len(y) == 1 else y
 
 
 def start_at_rates(networks: Sequence[Network], classes: np.ndarray) -> None:  # (V,)
@@ -198,50 +129,31 @@ def place_halfspaces(learner: Learner, blocks: TableBlocks) -> None:
                 network.fit_hyperplanes(columns)
 
 
-# ---- Training --------------------------------------------------------------------------------------------------------
-
-
 class Job(NamedTuple):
     """A network to train."""
 
     member: Member
     targets: np.ndarray  # (..., V)
-    rows: np.ndarray  # (n,), of all folds but the one that the network holds out
+    rows: np.ndarray  # to learn, of all folds but one
+    fold: int  # that the network leaves out
+    left_out: np.ndarray  # rows of this fold to predict
 
 
-def jobs_of(ensemble: Ensemble, y: np.ndarray, folds: np.ndarray) -> list[Job]:
-    targets, pairs = network_targets(ensemble, y), zip(ensemble.members, held_out_folds(ensemble), strict=True)
-    return [Job(member, targets, np.flatnonzero(folds != held_out)) for member, held_out in pairs]
-
-
-def train(jobs: list[Job], blocks: TableBlocks, training: Training) -> int:
-    """Train networks, each for `training.seconds` on average. Returns the passes that all of them completed."""
-    start = time.monotonic()
-    workers = effective_n_jobs(training.n_jobs)
-    place_tree_halfspaces(jobs, blocks, training.n_jobs)
-    seconds = time_left(training.seconds * len(jobs), start)
-    training = training._replace(seconds=seconds * min(1, workers / len(jobs)))  # of all, to that of each
-    total = training.passes * sum(len(job.rows) for job in jobs)
-    with tqdm(total=total, unit=" samples", disable=not training.verbose) as bar:
-        if workers == 1:  # in this process, whatever joblib's configuration
-            for job in jobs:
-                train_network(job, blocks, training, bar.update)
-        else:
-            states = Parallel(training.n_jobs)(delayed(train_network)(job, blocks, training) for job in jobs)
-            for job, state in zip(jobs, states, strict=True):
-                job.member.network.set_state(state)
-            bar.update(bar.total)
-    return min(int(job.member.network.step) // max(1, len(job.rows)) for job in jobs)
+def jobs_of(ensemble: Ensemble, y: np.ndarray, folds: np.ndarray, left_out: int, most: int) -> list[Job]:
+    """The networks of an ensemble, which leave out so many folds, with at most so many rows of each to predict."""
+    targets = y if ensemble.target is None else y[ensemble.target]  # of quantiles
+    targets = targets[0] if targets.ndim == 2 and len(targets) == 1 else targets
+    jobs = []
+    for member, fold in zip(ensemble.members, left_out_folds(ensemble, left_out), strict=True):
+        rows = np.flatnonzero(folds == fold)
+        jobs.append(Job(member, targets, np.flatnonzero(folds != fold), fold, rows[spread(len(rows), most)]))
+    return jobs
 
 
 def place_tree_halfspaces(jobs: list[Job], blocks: TableBlocks, n_jobs: int | None) -> None:
     """Give networks that also mix expansions the halfspaces of trees that fit the table."""
     jobs = [job for job in jobs if job.member.role == EXPANDED and job.member.network.context_map_size > 0]
-    if effective_n_jobs(n_jobs) == 1:  # in this process, whatever joblib's configuration
-        chosen = [tree_halfspaces(job, blocks) for job in jobs]
-    else:
-        chosen = Parallel(n_jobs)(delayed(tree_halfspaces)(job, blocks) for job in jobs)
-    for job, halfspaces in zip(jobs, chosen, strict=True):
+    for job, halfspaces in zip(jobs, run_all(tree_halfspaces, [(job, blocks) for job in jobs], n_jobs), strict=True):
         state, ends = dict(job.member.network.get_state(copy=False)), np.cumsum(job.member.network.layer_sizes)[:-1]
         for name, array in zip(("hyperplanes", "hyperplane_bias"), halfspaces, strict=True):
             state |= {f"{name}.{layer}": of_layer for layer, of_layer in enumerate(np.split(array, ends), 1)}
@@ -255,92 +167,167 @@ def tree_halfspaces(job: Job, blocks: TableBlocks) -> Halfspaces:
     return choose_halfspaces(config, blocks.columns_of(rows), job.targets[..., rows], blocks.step_sizes[rows])
 
 
-def train_network(job: Job, blocks: TableBlocks, training: Training, update: Callable[[int], Any] | None = None) -> Any:
-    """Train a network for some passes over its rows, for at most so many seconds.
+def run_all(function: Callable[..., Any], arguments: Iterable[tuple], n_jobs: int | None) -> Iterator[Any]:
+    """The results of calls, in their order, each as soon as it is there."""
+    if effective_n_jobs(n_jobs) == 1:  # in this process, whatever joblib's configuration
+        return (function(*args) for args in arguments)
+    return Parallel(n_jobs, return_as="generator")(delayed(function)(*args) for args in arguments)
 
-    `update` is called with the number of rows learned. None means that this is another process: return the state.
+
+# ---- Training --------------------------------------------------------------------------------------------------------
+
+
+class Trained(NamedTuple):
+    """Networks after some passes."""
+
+    jobs: list[Job]
+    rate: float | None  # the first one; None if it was given
+    outputs: list[list[np.ndarray]]  # after each pass, of each network for the rows that it left out, (C, n)
+
+
+def train_ensemble(ensemble: Ensemble, jobs: list[Job], blocks: TableBlocks, training: Training) -> Trained:
+    """Train the networks of an ensemble, and learn how to combine them.
+
+    If its loss has several rates for tables, a third of the networks of each role try all of them, and then all learn
+    at the one at which these predict best what they left out.
     """
-    network, rows, expands = job.member.network, job.rows, job.member.role == EXPANDED
-    planned, start = training.passes * len(rows), time.monotonic()
-    first, last = RATES[network.config.loss].table
-    first *= EXPANDED_RATE if expands else 1
-    for learned, chunk in chunks_of_passes(rows, training, network.seed):
+    place_tree_halfspaces(jobs, blocks, training.n_jobs)
+    rates: Sequence[Any] = RATES[ensemble.config.loss].table if ensemble.networks[0].has_default_rate else [None]
+    by_role = indices_by_role(ensemble)
+    pilots = [int(i) for indices in by_role for i in indices[: len(indices) // FEWEST_TO_CHOOSE]]
+    if len(rates) > 1 and len({jobs[i].member.role for i in pilots}) == len(by_role):
+        best = train_at_best([jobs[i] for i in pilots], ensemble, blocks, training, rates)
+        others = train([job for i, job in enumerate(jobs) if i not in pilots], blocks, training, best.rate)
+        both = zip(best.outputs, others.outputs, strict=False)  # one may have had less time
+        trained = Trained(best.jobs + others.jobs, best.rate, [first + second for first, second in both])
+    else:
+        trained = train(jobs, blocks, training, rates[0])
+    ensemble.combination = out_of_fold(ensemble, trained.jobs, trained.outputs[-1], blocks).combination
+    return trained
+
+
+def train_at_best(
+    jobs: list[Job], ensemble: Ensemble, blocks: TableBlocks, training: Training, rates: Sequence[float]
+) -> Trained:
+    """Train some networks of an ensemble at each rate, and leave them as they are after the best one."""
+    networks, best_score = [job.member.network for job in jobs], -np.inf
+    before = best_states = [network.get_state() for network in networks]
+    for rate in rates:
+        for network, state in zip(networks, before, strict=True):
+            network.set_state(state)
+        trained = train(jobs, blocks, training, rate)
+        score = out_of_fold(ensemble, jobs, trained.outputs[-1], blocks).score
+        if rate == rates[0] or score > best_score:
+            best, best_score, best_states = trained, score, [network.get_state() for network in networks]
+    for network, state in zip(networks, best_states, strict=True):
+        network.set_state(state)
+    return best
+
+
+def train(jobs: list[Job], blocks: TableBlocks, training: Training, rate: float | None) -> Trained:
+    """Train networks, each for `training.seconds` on average, pass after pass."""
+    seconds = training.seconds * min(1, effective_n_jobs(training.n_jobs) / len(jobs)) * len(jobs)
+    spent, outputs, total = [0.0] * len(jobs), [], training.passes * len(blocks.indices)
+    with tqdm(total=total, unit=" rows", unit_scale=True, disable=not training.verbose) as bar:
+        for number in range(training.passes):
+            if min(spent) >= seconds:
+                break
+            arguments = [(job, blocks, training, rate, number, of_job) for job, of_job in zip(jobs, spent, strict=True)]
+            outputs.append([])
+            for place, (network, of_job, output) in enumerate(run_all(train_pass, arguments, training.n_jobs)):
+                if network is not jobs[place].member.network:  # from another process
+                    jobs[place].member.network.set_state(network.get_state(copy=False))
+                spent[place] = of_job
+                outputs[-1].append(output)
+                bar.update(len(blocks.indices) / len(jobs))
+    return Trained(jobs, rate, outputs)
+
+
+def train_pass(
+    job: Job, blocks: TableBlocks, training: Training, rate: float | None, number: int, spent: float
+) -> tuple[Network, float, np.ndarray]:
+    """Let a network learn its rows once more, within `training.seconds` of which so many are spent.
+
+    Returns it with the seconds spent by then, and its outputs for what it left out, (C, n).
+    """
+    network, rows, expands, start = job.member.network, job.rows, job.member.role == EXPANDED, time.monotonic() - spent
+    planned, first = training.passes * len(rows), None if rate is None else rate * (EXPANDED_RATE if expands else 1)
+    rng = np.random.default_rng([network.seed, number])
+    order = rng.permutation(rows) if training.shuffle else rows
+    for chunk in chunks(len(rows), training.batch_size):
         passed = (time.monotonic() - start) / training.seconds  # if time is short, the rate falls faster
         if passed >= 1:
             break
-        rates = linear_rate(np.arange(len(chunk)) + max(learned, passed * planned), planned, first, last)
-        rates = rates.astype(np.float32) if network.has_default_rate else network.rates(len(chunk))
-        rates = (rates * blocks.step_sizes[chunk]).astype(np.float32)
-        inputs = blocks.read(chunk, expands).of(job.member)
-        base, context, targets, _ = network.prepare(*inputs, job.targets[..., chunk])
+        chosen, learned = order[chunk], max(number * len(rows) + chunk.start, passed * planned)
+        if first is None:
+            rates = network.rates(len(chosen))
+        else:
+            rates = linear_rate(learned + np.arange(len(chosen)), planned, first, LAST_RATE).astype(np.float32)
+        rates = (rates * blocks.step_sizes[chosen]).astype(np.float32)
+        inputs = blocks.read(chosen, expands).of(job.member)
+        base, context, targets, _ = network.prepare(*inputs, job.targets[..., chosen])
         targets = sample_heads(targets, int(network.step)) if network.config.logits else targets
         network.predict_arrays(base, context, targets, rates, training.batch_size)
-        if update is not None:
-            update(len(chunk))
-    return network.get_state() if update is None else None
-
-
-def chunks_of_passes(rows: np.ndarray, training: Training, seed: int | None) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the rows of all passes in whole batches, with the number before them."""
-    rng = np.random.RandomState(seed)
-    for number in range(training.passes):
-        order = rows[rng.permutation(len(rows))] if training.shuffle else rows
-        for chunk in chunks(len(rows), training.batch_size):
-            yield number * len(rows) + chunk.start, order[chunk]
+    return network, time.monotonic() - start, outputs_of(job.member, blocks, job.left_out)
 
 
 # ---- Predictions out of fold -----------------------------------------------------------------------------------------
 
 
-def out_of_fold(
-    ensemble: Ensemble, blocks: TableBlocks, folds: np.ndarray, most: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rows that networks of each role held out, at most `most` of them, and the mean output of each role there.
+class OutOfFold(NamedTuple):
+    """Rows that networks of each role left out, and what these predict there together."""
 
-    Outputs are logits, standardised values or log variances. Shapes: folds (V,) -> (n,), (R, C, n).
-    """
-    by_role, held_out = indices_by_role(ensemble), held_out_folds(ensemble)
-    outputs = [np.empty((len(by_role), ensemble.heads, 0))]  # of each chunk
-    found = [np.empty(0, int)]  # the rows of each fold
-    for fold in np.unique(held_out):
-        members = [[ensemble.members[m] for m in indices if held_out[m] == fold] for indices in by_role]
-        if all(members):
-            rows = np.flatnonzero(folds == fold)
-            found.append(rows if most is None else rows[spread(len(rows), most // FOLDS)])
-            for chunk in chunks(len(found[-1])):
-                read = blocks.read(found[-1][chunk])
-                predicted = [Ensemble(of_role).run(read).astype(np.float64) for of_role in members]
-                outputs.append(np.stack([ensemble.mixed(of_networks).mean(axis=0) for of_networks in predicted]))
-    return np.concatenate(found), np.concatenate(outputs, axis=2)
+    rows: np.ndarray  # (n,)
+    combination: StackingWeights  # of the networks, learned from these rows
+    combined: np.ndarray  # (C, n), logits, standardised values or log variances
+    score: float
 
 
-def stacked(ensemble: Ensemble, targets: np.ndarray, blocks: TableBlocks, folds: np.ndarray) -> StackingWeights:
-    """Weights of an ensemble's networks for targets (V,) or (C, V), learned from their predictions out of fold."""
-    rows, outputs = out_of_fold(ensemble, blocks, folds, MOST_ROWS)
-    learned = outputs, targets[..., rows], blocks.step_sizes[rows]
-    return fit_stacking(ensemble.config, indices_by_role(ensemble), *learned)
+def outputs_of(member: Member, blocks: TableBlocks, rows: np.ndarray) -> np.ndarray:  # (n,) -> (C, n)
+    """Logits, standardised values or log variances."""
+    alone, expands = Ensemble([member]), member.role == EXPANDED
+    predicted = [alone.run(blocks.read(rows[chunk], expands))[0] for chunk in chunks(len(rows))]
+    empty = np.empty((member.network.num_heads, 0), np.float32)
+    return alone.mixed(np.concatenate([empty, *predicted], axis=1).astype(np.float64))
+
+
+def out_of_fold(ensemble: Ensemble, jobs: list[Job], outputs: list[np.ndarray], blocks: TableBlocks) -> OutOfFold:
+    """Combine the outputs of some networks of an ensemble for what they left out, (C, n) of each."""
+    rows, by_role = left_out_by_role(jobs, outputs)
+    targets, weights = jobs[0].targets[..., rows], blocks.step_sizes[rows]
+    combination = fit_stacking(ensemble.config, indices_by_role(ensemble), by_role, targets, weights)
+    of_roles = np.stack([combination.weights[indices].sum(axis=0) for indices in indices_by_role(ensemble)])
+    combined = combination._replace(weights=of_roles).combine(by_role)
+    return OutOfFold(rows, combination, combined, score(ensemble.config, combined, targets, weights))
+
+
+def left_out_by_role(jobs: list[Job], outputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that networks of each role left out, (n,), and the mean output of each role there, (R, C, n)."""
+    roles, found = dict.fromkeys(job.member.role for job in jobs), []
+    for fold in dict.fromkeys(job.fold for job in jobs):
+        of_fold = [(job, output) for job, output in zip(jobs, outputs, strict=True) if job.fold == fold]
+        of_roles = [[output for job, output in of_fold if job.member.role == role] for role in roles]
+        if all(of_roles):
+            found.append((of_fold[0][0].left_out, np.stack([np.mean(of_role, axis=0) for of_role in of_roles])))
+    rows, by_role = zip(*found, strict=True)
+    return np.concatenate(rows), np.concatenate(by_role, axis=2)
 
 
 def fit_variances(
-    means: Ensemble,
-    variances: Ensemble,
-    y: np.ndarray,
-    blocks: TableBlocks,
-    folds: np.ndarray,
-    training: Training,
-) -> int:
+    learner: Learner, left_out: OutOfFold, y: np.ndarray, blocks: TableBlocks, folds: int, training: Training
+) -> None:
     """Train the networks of variances on the deviations of standardised targets (T, V) from their means, as predicted
-    out of fold. Fits their stacking weights and the shape of densities, and returns the completed passes."""
-    rows, outputs = out_of_fold(means, blocks, folds)
-    weights = np.stack([means.combination.weights[indices].sum(axis=0) for indices in indices_by_role(means)])
-    predicted, bound = means.combination._replace(weights=weights).combine(outputs), means.networks[0].bound
-    deviations = (y[:, rows] - predicted).clip(-bound, bound).astype(np.float32)
+    out of fold, and fit their stacking weights and the shape of densities. They leave out so many folds."""
+    variances, rows, bound = learner.variances, left_out.rows, learner.means.networks[0].bound
+    assert variances is not None
+    deviations = (y[:, rows] - left_out.combined).clip(-bound, bound).astype(np.float32)
     blocks, rng = blocks.take(rows), np.random.RandomState(variances.networks[0].seed)
-    folds = draw_folds(deviations, blocks.copies, rng)  # other ones, because these rows may be of few folds
-    passes = train(jobs_of(variances, deviations, folds), blocks, training)
-    rows, outputs = out_of_fold(variances, blocks, folds, MOST_ROWS)
-    of_targets = zip(outputs.swapaxes(0, 1), deviations[:, rows], strict=True)
+    chosen = draw_folds(deviations, blocks.copies, rng)  # other ones, because these rows may be of few folds
+    jobs = jobs_of(variances, deviations, chosen, folds, MOST_ROWS // FOLDS)
+    place_tree_halfspaces(jobs, blocks, training.n_jobs)
+    trained = train(jobs, blocks, training, RATES[variances.config.loss].table[0])
+    rows, by_role = left_out_by_role(jobs, trained.outputs[-1])
+    of_targets = zip(by_role.swapaxes(0, 1), deviations[:, rows], strict=True)
     weights, skew, tails = zip(*(fit_density(*pair, blocks.step_sizes[rows]) for pair in of_targets), strict=True)
     variances.combination = divide_among_networks(np.stack(weights, axis=1), indices_by_role(variances))
     variances.shape = JohnsonSU(np.array(skew), np.array(tails))
-    return passes
