@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import check_array, check_random_state, column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 
@@ -23,7 +24,7 @@ from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.model.builders import OF_STREAMS, Losses
 from gln.engine.model.sample_weights import indices_of_stream, indices_of_table
 from gln.engine.model.targets import sum_to_one
-from gln.engine.tabular.estimator import Estimator, undone_after, with_weight
+from gln.engine.tabular.estimator import Estimator, in_all_rows, undone_after, with_weight
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
 
@@ -147,6 +148,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         learning_rate: float | Callable[[int], float] | None = None,
         n_epochs: int | None = None,
         max_seconds: float | None = None,
+        early_stopping: bool = False,
         batch_size: int = 1,
         shuffle: bool = True,
         class_weight: Mapping[Any, float] | str | None = None,
@@ -164,6 +166,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         self.learning_rate = learning_rate
         self.n_epochs = n_epochs
         self.max_seconds = max_seconds
+        self.early_stopping = early_stopping
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.class_weight = class_weight
@@ -194,7 +197,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         """
         with undone_after(BaseException, self):
             labels = y
-            X, y, weights = with_weight(X, y, sample_weight, self._ignored)
+            X, y, weights, learned = with_weight(X, y, sample_weight, self._ignored)
             X, y = self._checked(X, y, reset=True)
             labels = column_or_1d(labels)
             check_labels(labels)
@@ -202,8 +205,12 @@ class GLNClassifier(ClassifierMixin, Estimator):
             numbers = np.searchsorted(classes, y)
             indices, step_sizes = indices_of_table(X, numbers, self._weights(numbers, classes, weights), self.shuffle)
             if self.negatives:
-                self._learn_table(_losses(classes), X, numbers, indices, step_sizes)
+                samples, predicted = self._learn_table(_losses(classes), X, numbers, indices, step_sizes)
+                p, weights = sum_to_one(predicted).T, None if weights is None else weights[samples]
+                self.oob_decision_function_ = in_all_rows(p, samples, learned, X.shape[0])
+                self.oob_score_ = _score_of(accuracy_score, numbers[samples], p.argmax(axis=1), weights)
             else:
+                self._forget_left_out()
                 if self.shuffle:
                     order = check_random_state(self.random_state).permutation(len(indices))
                     indices, step_sizes = indices[order], None if step_sizes is None else step_sizes[order]
@@ -312,7 +319,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
                 raise ValueError(
                     f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known!r}"
                 )
-            X, y, weights = with_weight(X, y, sample_weight, self._ignored, least=0)
+            X, y, weights, _ = with_weight(X, y, sample_weight, self._ignored, least=0)
             if weights is not None and len(weights) == 0:
                 return []
             X, y = self._checked(X, y, reset=first)
@@ -440,6 +447,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         learning_rate: float | Callable[[int], float] | None = None,
         n_epochs: int | None = None,
         max_seconds: float | None = None,
+        early_stopping: bool = False,
         batch_size: int = 1,
         shuffle: bool = True,
         backend: str = "auto",
@@ -457,6 +465,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         self.learning_rate = learning_rate
         self.n_epochs = n_epochs
         self.max_seconds = max_seconds
+        self.early_stopping = early_stopping
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.backend = backend
@@ -480,11 +489,13 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
             As in `GLNClassifier.fit`.
         """
         with undone_after(BaseException, self):
-            X, y, weights = with_weight(X, y, sample_weight)
+            X, y, weights, learned = with_weight(X, y, sample_weight)
             X, targets, shape = self._numbers_of(X, y, reset=True)
             indices, step_sizes = indices_of_table(X, targets, weights, self.shuffle)
-            self._learn_table(self._losses(len(targets)), X, targets, indices, step_sizes)
-            self.targets_shape_ = shape
+            samples, predicted = self._learn_table(self._losses(len(targets)), X, targets, indices, step_sizes)
+            self.targets_shape_, weights = shape, None if weights is None else weights[samples]
+            self.oob_prediction_ = in_all_rows(self._means(predicted), samples, learned, X.shape[0])
+            self.oob_score_ = _score_of(r2_score, targets[:, samples].T, predicted.T, weights)
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> GLNRegressor:
@@ -603,7 +614,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         """Predict, if `predicts`, and then learn the next samples. Returns a list of predicted means, (T, n)."""
         with undone_after(Exception, self):
             first = not hasattr(self, "learner_")
-            X, y, weights = with_weight(X, y, sample_weight, least=0)
+            X, y, weights, _ = with_weight(X, y, sample_weight, least=0)
             if weights is not None and len(weights) == 0:
                 return []
             X, targets, shape = self._numbers_of(X, y, reset=first)
@@ -656,6 +667,11 @@ def checked_levels(levels):
     if numbers.ndim != 1 or len(numbers) == 0 or not ((numbers > 0) & (numbers < 1)).all():
         raise ValueError(f"levels: expected a sequence of numbers in (0, 1), got {levels!r}")
     return numbers
+
+
+def _score_of(score, y, predicted, weights):
+    """A score of scikit-learn; NaN for fewer than two samples."""
+    return float(score(y, predicted, sample_weight=weights)) if len(y) > 1 else np.nan
 
 
 def check_labels(y):

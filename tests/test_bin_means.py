@@ -28,6 +28,7 @@ from gln.engine.model.targets import Classes
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 FOLDS = np.arange(400) % 8
+OTHERS = ~np.eye(8, dtype=bool)  # all folds but one are counted for it
 NOISE = np.random.default_rng(0).normal(size=(4, 400))
 # Two numbers of many values, the second sometimes missing; one of three values; a category of four levels; a constant.
 X = np.column_stack([*NOISE[:2], *np.random.default_rng(1).integers(0, [3, 4], (400, 2)).T, np.ones(400)])
@@ -40,7 +41,7 @@ NUMBERS = np.stack([X[:, 0] + X[:, 3], NOISE[3]])
 def fit_once(samples: np.ndarray, levels: Any, targets: Any, folds: Any, rng: Any, weights: Any = None) -> Any:
     """`fit_bin_means` for samples that occur once each."""
     weights = np.ones(len(samples)) if weights is None else weights
-    return fit_bin_means(samples, np.arange(len(samples)), targets, weights, folds, levels, rng)
+    return fit_bin_means(samples, np.arange(len(samples)), targets, weights, folds, OTHERS, levels, rng)
 
 
 def fitted(targets: np.ndarray, weights: np.ndarray | None = None) -> tuple[BinMeans, np.ndarray]:
@@ -132,7 +133,7 @@ def test_weights_count_like_copies():
     of_weights, predictions = fitted(CLASSES, weights)
     rows = np.arange(400).repeat(weights.astype(int))
     ones, rng = np.ones(len(rows)), np.random.RandomState(0)
-    _, again = fit_bin_means(X, rows, CLASSES[rows], ones, FOLDS[rows], LEVELS, rng)
+    _, again = fit_bin_means(X, rows, CLASSES[rows], ones, FOLDS[rows], OTHERS, LEVELS, rng)
     assert again is not None
     columns = np.isin(of_weights.grids, [2, 3, NONE]).all(
         axis=1

@@ -14,7 +14,7 @@ from sklearn.metrics import log_loss
 from gln.engine.ensemble.ensemble import EXPANDED
 from gln.engine.ensemble.stacking import StackingWeights, equal_weights, fit_stacking
 from gln.engine.model.targets import sum_to_one
-from gln.engine.tabular.fit import FOLDS, draw_folds
+from gln.engine.tabular.folds import FOLDS, draw_folds
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN
 from test_mnist import calibration_error

@@ -7,7 +7,6 @@ Shapes: N samples, F features, V rows (a sample of weight 2 is two of them), M n
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
