@@ -12,11 +12,11 @@ import pytest
 from sklearn.metrics import log_loss
 
 from gln.engine.base_models.bin_means import (
-    WIDE_BITS,
     LOGIT_FACTOR,
     MIN_PROBABILITY,
     NONE,
     STRENGTH,
+    WIDE_BITS,
     BinMeans,
     fit_bin_means,
 )

@@ -64,7 +64,10 @@ OF_WIDE = {"layer_sizes": (1,), "n_networks": 8, "context_map_size": 0, "context
 LONG, LONGER = 100_000, 400_000  # rows from which on a table gets four networks, or two, to limit the time of a fit
 
 
-OF_LEFT_OUT = "oob_score_", "oob_decision_function_", "oob_prediction_", "validation_scores_", "learning_rate_"
+OF_LEFT_OUT = (
+    *("oob_score_", "oob_decision_function_", "oob_prediction_", "validation_scores_", "learning_rate_"),
+    *("_left_out", "_importances"),
+)
 
 
 def of_table(rows: int, classes: int, densities: bool = False) -> dict[str, Any]:
@@ -262,8 +265,8 @@ class Estimator(Saveable, BaseEstimator):
 
     def _forget_left_out(self):
         """Forget what samples that networks left out say about the model."""
-        for name in ("_left_out", "_importances", *OF_LEFT_OUT):
-            vars(self).pop(name, None)
+        for name in vars(self).keys() & set(OF_LEFT_OUT):
+            delattr(self, name)
 
     # ---- Networks ----------------------------------------------------------------------------------------------------
 
@@ -348,6 +351,7 @@ class Estimator(Saveable, BaseEstimator):
         learner.set_learning_rate(self.learning_rate)
         predicted = learner.learn(X.T, targets, step_sizes, self.batch_size, self._levels.keys(), predicts)
         self.learner_, self.n_iter_ = learner, 1
+        self._left_out = None  # the model is no longer the one that left out samples
         return predicted
 
 

@@ -67,13 +67,14 @@ class LeftOutRows(NamedTuple):
         are looked up in the model.
         """
         blocks, featurizer = self.blocks, self.blocks.featurizer
-        columns, bin_means = blocks.columns.copy(), blocks.bin_means
+        columns, of_rows = blocks.columns.copy(), blocks.bin_means
         of_feature = featurizer.feature_of_columns == feature
         columns[:, of_feature] = columns[order][:, of_feature]
-        if bin_means is not None:
-            features, samples = featurizer.bin_means.features, self.X.T.copy()
-            samples[feature] = samples[feature, order]
-            is_read, is_alone = (features == feature).any(axis=1), (features == feature).all(axis=1)
-            bin_means = np.where(is_read, featurizer.bin_means.transform(samples).T, bin_means)
-            bin_means[:, is_alone] = blocks.bin_means[order][:, is_alone]
+        if of_rows is None:
+            return blocks._replace(columns=columns)
+        features, samples = featurizer.bin_means.features, self.X.T.copy()
+        samples[feature] = samples[feature, order]
+        is_read, is_alone = (features == feature).any(axis=1), (features == feature).all(axis=1)
+        bin_means = np.where(is_read, featurizer.bin_means.transform(samples).T, of_rows)
+        bin_means[:, is_alone] = of_rows[order][:, is_alone]
         return blocks._replace(columns=columns, bin_means=bin_means)

@@ -24,7 +24,7 @@ from gln.engine.tabular.blocks import TableBlocks
 from gln.engine.tabular.folds import indices_by_role, left_out_folds
 
 EXPANDED_RATE = 3.0  # factor of the learning rate of networks that also mix expansions and bin means
-MOST_TIMES, NEXT_RATE = 10, 0.5  # of `train_on`, and the factor of the rate each time
+MOST_TIMES, LEAST_GAIN = 10, 0.001  # of `train_on`, and of the score each time
 FEWEST_TO_CHOOSE = 3  # networks of a role from which on a third of them choose the learning rate
 
 
@@ -133,40 +133,43 @@ def train_at_best(
     networks, best_score = [job.member.network for job in jobs], -np.inf
     before = best_states = [network.get_state() for network in networks]
     for rate in rates:
-        for network, state in zip(networks, before, strict=True):
-            network.set_state(state)
+        set_states(networks, before)
         trained = train(ensemble, jobs, blocks, training, rate)
         score = out_of_fold(ensemble, jobs, trained.outputs[-1], blocks).score
         if rate == rates[0] or score > best_score:
             best, best_score, best_states = trained, score, [network.get_state() for network in networks]
-    for network, state in zip(networks, best_states, strict=True):
-        network.set_state(state)
+    set_states(networks, best_states)
     return best
 
 
 def train_on(ensemble: Ensemble, trained: Trained, blocks: TableBlocks, training: Training) -> Trained:
-    """Train networks for as many passes again, while the score of what they left out rises.
+    """Train networks for as many passes again, while the score of what they left out rises; else leave them as before.
 
-    Each time they begin at a lower rate than before; if that did not help, they are left as they were.
+    All together, because a single network overfits sooner.
     """
-    jobs, outputs, rate = trained.jobs, trained.outputs, trained.rate
+    jobs, rate, outputs = trained
     networks, best_score = [job.member.network for job in jobs], out_of_fold(ensemble, jobs, outputs[-1], blocks).score
     for _ in range(MOST_TIMES):
-        before, rate = [network.get_state() for network in networks], rate and rate * NEXT_RATE
+        before = [network.get_state() for network in networks]
         more = train(ensemble, jobs, blocks, training, rate).outputs
         score = out_of_fold(ensemble, jobs, more[-1], blocks).score
-        if not score > best_score:
-            for network, state in zip(networks, before, strict=True):
-                network.set_state(state)
+        if not score > best_score + LEAST_GAIN:
+            set_states(networks, before)
             break
         outputs, best_score = outputs + more, score
     return trained._replace(outputs=outputs)
 
 
+def set_states(networks: list[Network], states: list[Any]) -> None:
+    for network, state in zip(networks, states, strict=True):
+        network.set_state(state)
+
+
 def train(ensemble: Ensemble, jobs: list[Job], blocks: TableBlocks, training: Training, rate: float | None) -> Trained:
     """Train networks pass after pass, each for `training.seconds` of one process on average."""
     training = training._replace(seconds=training.seconds * min(len(jobs), effective_n_jobs(training.n_jobs)))
-    spent, outputs, total = [0.0] * len(jobs), [], training.passes * len(blocks.indices)
+    spent, total = [0.0] * len(jobs), training.passes * len(blocks.indices)
+    outputs: list[list[np.ndarray]] = []
     with tqdm(total=total, unit=" rows", unit_scale=True, disable=not training.verbose) as bar:
         for number in range(training.passes):
             if outputs and min(spent) >= training.seconds:
@@ -193,7 +196,7 @@ def train_pass(
     """
     network, rows, expands, start = job.member.network, job.rows, job.member.role == EXPANDED, time.monotonic() - spent
     planned, first = training.passes * len(rows), None if rate is None else rate * (EXPANDED_RATE if expands else 1)
-    rng = np.random.default_rng([network.seed, int(network.step)])
+    rng = np.random.default_rng([network.seed or 0, int(network.step)])
     order = rng.permutation(rows) if training.shuffle else rows
     for chunk in chunks(len(rows), training.batch_size):
         passed = (time.monotonic() - start) / training.seconds  # if time is short, the rate falls faster
@@ -250,7 +253,7 @@ def is_scored(ensemble: Ensemble) -> bool:
     return ensemble.link != "log" and ensemble.target is None
 
 
-def left_out_by_role(jobs: list[Job], outputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def left_out_by_role(jobs: Sequence[Job], outputs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Rows that networks of each role left out, (n,), and the mean output of each role there, (R, C, n)."""
     roles, found = dict.fromkeys(job.member.role for job in jobs), []
     for fold in dict.fromkeys(job.fold for job in jobs):
