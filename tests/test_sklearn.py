@@ -120,7 +120,7 @@ def test_epochs_follow_from_the_samples(samples, epochs):
 def test_rates_fall_in_fit_and_a_stream_may_follow(monkeypatch):
     rates = watch_rates(monkeypatch)
     model = GLNClassifier(n_epochs=5, n_networks=5, random_state=0, backend="numpy").fit(*IRIS)
-    expected = [first + (0.01 - first) * epoch / 5 for first in (3, 3, 9, 9, 9) for epoch in range(5)]
+    expected = [first + (0.01 - first) * epoch / 5 for epoch in range(5) for first in (3, 3, 9, 9, 9)]
     np.testing.assert_allclose(rates, expected, rtol=1e-6)
     for network in model.glns_:
         assert network.has_default_rate
@@ -345,7 +345,8 @@ def of_frame(kind: Any, **arguments: Any) -> tuple[Any, pd.DataFrame, np.ndarray
 
 def attributes(model: Any) -> dict[str, Any]:
     """Everything that a model knows, by name: the objects themselves, and copies of what they hold."""
-    held = {name: copy.deepcopy(value) for name, value in vars(model).items() if name != "learner_"}
+    other = "learner_", "_left_out"  # the latter refers to the networks of the former
+    held = {name: copy.deepcopy(value) for name, value in vars(model).items() if name not in other}
     return {"dict": dict(vars(model)), "held": held, "state": learner_state(model.learner_)}
 
 

@@ -351,7 +351,8 @@ class Estimator(Saveable, BaseEstimator):
         learner.set_learning_rate(self.learning_rate)
         predicted = learner.learn(X.T, targets, step_sizes, self.batch_size, self._levels.keys(), predicts)
         self.learner_, self.n_iter_ = learner, 1
-        self._left_out = None  # the model is no longer the one that left out samples
+        if "_left_out" in vars(self):
+            del self._left_out  # the model is no longer the one that left out samples
         return predicted
 
 
