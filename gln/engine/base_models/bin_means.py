@@ -21,7 +21,10 @@ from gln.engine.batches import chunks, dense, spread
 from gln.engine.jit import WritableArrays, compiled
 
 NONE = -1  # in place of a second feature
-STRENGTH = 4.0  # weight of the wider cell's mean, as a number of samples
+# Weight of the wider cell's mean, as a number of samples. Each grid of a table takes the one of STRENGTHS that predicts
+# best out of fold: a low one where there is little noise.
+STRENGTH = 4.0
+STRENGTHS = 1.0, STRENGTH, 16.0
 MIN_PROBABILITY = 1e-3  # probabilities are in [MIN_PROBABILITY, 1 - MIN_PROBABILITY]
 LOGIT_FACTOR = 0.5  # of logits: networks of small tables overfit larger ones
 MAX_VALUE = 10.0  # numbers are in [-MAX_VALUE, MAX_VALUE], as networks clip them
@@ -296,10 +299,10 @@ class BinnedSamples(NamedTuple):
 
     def scores(self, grids: np.ndarray, depth: int) -> np.ndarray:  # (G, 2) -> (G,)
         """R² of the out-of-fold means of each grid, plus a constant; all must be of one feature, or all of two."""
-        loop = compiled(_explained, cell_of, sums_of_cells, shrunken_means)
-        explained = loop(self, grids, depth, wider_cells(depth, (grids[0] != NONE).sum()))
+        loop = compiled(_scores, *HELPERS)
+        scores = loop(self, grids, depth, wider_cells(depth, (grids[0] != NONE).sum()))
         centred = self.targets - np.average(self.targets, axis=1, weights=self.weights)[:, None]
-        return explained / (centred**2 @ self.weights).sum()
+        return scores / (centred**2 @ self.weights).sum()
 
 
 @functools.cache
@@ -337,31 +340,48 @@ def sums_of_cells(samples: BinnedSamples, grid: np.ndarray, depth: int) -> np.nd
     return sums
 
 
-def shrunken_means(sums: np.ndarray, wider: np.ndarray) -> np.ndarray:  # (cells, R, 1 + C) -> (cells, R + 1, C)
-    """Means without each fold and then of all, each shrunk towards that of the cell of twice its width."""
+def sums_around(sums: np.ndarray, wider: np.ndarray) -> np.ndarray:
+    """Sums of the cells of all depths, without each fold and then of all: (cells, R, 1 + C) -> (all, R + 1, 1 + C)."""
     size, folds, terms = sums.shape
-    inside = np.zeros((len(wider) + 1, folds + 1, terms))
+    around = np.zeros((len(wider) + 1, folds + 1, terms))
     for cell in range(size):
         for term in range(terms):
             for fold in range(folds):
-                inside[cell, folds, term] += sums[cell, fold, term]
+                around[cell, folds, term] += sums[cell, fold, term]
             for fold in range(folds):
-                inside[cell, fold, term] = inside[cell, folds, term] - sums[cell, fold, term]
+                around[cell, fold, term] = around[cell, folds, term] - sums[cell, fold, term]
     for cell in range(len(wider)):
         for fold in range(folds + 1):
             for term in range(terms):
-                inside[wider[cell], fold, term] += inside[cell, fold, term]
-    means = np.empty((len(wider) + 1, folds + 1, terms - 1))
-    for cell in range(len(wider), -1, -1):
-        for fold in range(folds + 1):
-            weight = inside[cell, fold, 0]
+                around[wider[cell], fold, term] += around[cell, fold, term]
+    return around
+
+
+def shrunken_means(around: np.ndarray, wider: np.ndarray, strength: float) -> np.ndarray:
+    """Means of cells, each shrunk towards that of the cell of twice its width: (all, R + 1, 1 + C) -> the same, C."""
+    _, folds, terms = around.shape
+    means = np.empty((len(around), folds, terms - 1))
+    for fold in range(folds):
+        for head in range(terms - 1):
+            means[-1, fold, head] = around[-1, fold, 1 + head] / max(around[-1, fold, 0], TINY)
+    for cell in range(len(wider) - 1, -1, -1):
+        for fold in range(folds):
+            weight = around[cell, fold, 0] + strength
             for head in range(terms - 1):
-                total = inside[cell, fold, 1 + head]
-                if cell == len(wider):
-                    means[cell, fold, head] = total / max(weight, TINY)
-                else:
-                    means[cell, fold, head] = (total + STRENGTH * means[wider[cell], fold, head]) / (weight + STRENGTH)
-    return means[:size]
+                mean = means[wider[cell], fold, head]
+                means[cell, fold, head] = (around[cell, fold, 1 + head] + strength * mean) / weight
+    return means
+
+
+def explained(sums: np.ndarray, means: np.ndarray) -> float:  # (cells, R, 1 + C), (at least cells, R + 1, C)
+    """By how much out-of-fold means lower the squared error of predicting 0."""
+    total = 0.0
+    for cell in range(len(sums)):
+        for fold in range(sums.shape[1]):
+            for head in range(means.shape[2]):
+                mean = means[cell, fold, head]
+                total += (2 * sums[cell, fold, 1 + head] - sums[cell, fold, 0] * mean) * mean
+    return total
 
 
 def _fill_predictions(
@@ -372,12 +392,18 @@ def _fill_predictions(
     Shapes: (2,), (cells of all depths - 1,) -> (cells, C), (cells,).
     """
     sums, folds = sums_of_cells(samples, grid, depth), samples.folds
-    means = shrunken_means(sums, wider)
+    around, most = sums_around(sums, wider), -np.inf
+    means = around[:, :, 1:]
+    for strength in STRENGTHS:
+        tried = shrunken_means(around, wider, strength)
+        score = explained(sums, tried)
+        if score > most:
+            means, most = tried, score
     for i in range(len(folds)):
         cell = cell_of(samples, grid, depth, i)
         for head in range(predictions.shape[1]):
             predictions[i, head] = means[cell, folds[i], head]
-    return means[:, -1], sums[:, :, 0].sum(axis=1)
+    return means[: len(sums), -1], sums[:, :, 0].sum(axis=1)
 
 
 def _means_of(
@@ -388,7 +414,7 @@ def _means_of(
 
     Shapes: (2,), cells that occur of the first feature and of the second, (N, C) -> (cells that occur, C).
     """
-    loop = compiled(_fill_predictions, cell_of, sums_of_cells, shrunken_means)
+    loop = compiled(_fill_predictions, *HELPERS)
     means, weights = loop(binned, grid, depth, wider_cells(depth, (grid != NONE).sum()), predictions)
     side = (1 << depth) + 1
     means, weights = means.reshape(side, -1, binned.heads), weights.reshape(side, -1)
@@ -468,15 +494,13 @@ def _best(grids: np.ndarray, gains: np.ndarray, most: int) -> np.ndarray:  # (G,
     return grids[np.sort(np.argsort(-gains, kind="stable")[:most])]
 
 
-def _explained(samples: BinnedSamples, grids: np.ndarray, depth: int, wider: np.ndarray) -> np.ndarray:
-    """By how much the out-of-fold means of each grid lower the squared error of predicting 0: (G, 2) -> (G,)."""
-    explained = np.zeros(len(grids))
+def _scores(samples: BinnedSamples, grids: np.ndarray, depth: int, wider: np.ndarray) -> np.ndarray:
+    """What is `explained` by each grid: (G, 2) -> (G,)."""
+    scores = np.empty(len(grids))
     for g in range(len(grids)):
         sums = sums_of_cells(samples, grids[g], depth)
-        means = shrunken_means(sums, wider)
-        for cell in range(len(sums)):
-            for fold in range(samples.fold_count):
-                for head in range(len(samples.targets)):
-                    mean = means[cell, fold, head]
-                    explained[g] += (2 * sums[cell, fold, 1 + head] - sums[cell, fold, 0] * mean) * mean
-    return explained
+        scores[g] = explained(sums, shrunken_means(sums_around(sums, wider), wider, STRENGTH))
+    return scores
+
+
+HELPERS = cell_of, sums_of_cells, sums_around, shrunken_means, explained
