@@ -320,20 +320,50 @@ def wider_cells(depth: int, features: int) -> np.ndarray:  # -> (cells of all de
     return np.concatenate(found)
 
 
-def cell_of(samples: BinnedSamples, grid: np.ndarray, depth: int, i: int) -> int:
-    """The cell of a grid that a sample is in; cells of pairs are numbered row by row."""
-    first = int(samples.cells[grid[0], i]) >> (BITS - depth)
-    if grid[1] == NONE:
-        return first
-    return first * ((1 << depth) + 1) + (int(samples.cells[grid[1], i]) >> (BITS - depth))
+class GridCells(NamedTuple):
+    """The cells of a grid, of all depths, that have samples: an empty one predicts what the wider one around it does.
+
+    Narrow cells are first, and the one of all samples is last.
+    """
+
+    places: np.ndarray  # (N,), the narrowest cell of each sample
+    numbers: np.ndarray  # (cells of all depths,), of these cells among those that have samples; NONE without samples
+    wider: np.ndarray  # (cells with samples - 1,), the one around each
 
 
-def sums_of_cells(samples: BinnedSamples, grid: np.ndarray, depth: int) -> np.ndarray:  # (2,) -> (cells, R, 1 + C)
-    """The weight of the samples in each cell and fold, and the sums of the heads' targets."""
-    side, heads = (1 << depth) + 1, len(samples.targets)
-    sums = np.zeros((side if grid[1] == NONE else side * side, samples.fold_count, 1 + heads))
+def cells_of(samples: BinnedSamples, grid: np.ndarray, depth: int, wider: np.ndarray) -> GridCells:
+    """The cells of a grid, (2,), of all those that `wider_cells` lists."""
+    numbers, places = np.full(len(wider) + 1, NONE), np.empty(len(samples.folds), np.int64)
+    for i in range(len(places)):
+        places[i] = int(samples.cells[grid[0], i]) >> (BITS - depth)
+        if grid[1] != NONE:
+            places[i] *= (1 << depth) + 1
+            places[i] += int(samples.cells[grid[1], i]) >> (BITS - depth)
+        if samples.weights[i] > 0:
+            numbers[places[i]] = 0
+    for cell in range(len(wider)):
+        if numbers[cell] != NONE:
+            numbers[wider[cell]] = 0
+    count = 0
+    for cell in range(len(numbers)):
+        if numbers[cell] != NONE:
+            numbers[cell] = count
+            count += 1
+    around = np.empty(count - 1, np.int64)
+    for cell in range(len(wider)):
+        if numbers[cell] != NONE:
+            around[numbers[cell]] = numbers[wider[cell]]
+    for i in range(len(places)):
+        places[i] = numbers[places[i]]
+    return GridCells(places, numbers, around)
+
+
+def sums_of_cells(samples: BinnedSamples, cells: GridCells) -> np.ndarray:  # (narrow cells, R, 1 + C)
+    """The weight of the samples in each narrow cell and fold, and the sums of the heads' targets."""
+    heads = len(samples.targets)
+    sums = np.zeros((cells.places.max() + 1, samples.fold_count, 1 + heads))
     for i in range(len(samples.folds)):
-        cell, fold, weight = cell_of(samples, grid, depth, i), samples.folds[i], samples.weights[i]
+        cell, fold, weight = cells.places[i], samples.folds[i], samples.weights[i]
         sums[cell, fold, 0] += weight
         for head in range(heads):
             sums[cell, fold, 1 + head] += weight * samples.targets[head, i]
@@ -387,23 +417,28 @@ def explained(sums: np.ndarray, means: np.ndarray) -> float:  # (cells, R, 1 + C
 def _fill_predictions(
     samples: BinnedSamples, grid: np.ndarray, depth: int, wider: np.ndarray, predictions: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Out-of-fold means of samples, (N, C), are filled; those of cells by all folds and their weights are returned.
-
-    Shapes: (2,), (cells of all depths - 1,) -> (cells, C), (cells,).
-    """
-    sums, folds = sums_of_cells(samples, grid, depth), samples.folds
-    around, most = sums_around(sums, wider), -np.inf
+    """Out-of-fold means of samples, (N, C), are filled. Returns the means of all cells by all folds, and which of them
+    have samples: (2,), (cells of all depths - 1,) -> (cells of all depths, C), (cells of all depths,)."""
+    cells = cells_of(samples, grid, depth, wider)
+    sums = sums_of_cells(samples, cells)
+    around, most = sums_around(sums, cells.wider), -np.inf
     means = around[:, :, 1:]
     for strength in STRENGTHS:
-        tried = shrunken_means(around, wider, strength)
+        tried = shrunken_means(around, cells.wider, strength)
         score = explained(sums, tried)
         if score > most:
             means, most = tried, score
-    for i in range(len(folds)):
-        cell = cell_of(samples, grid, depth, i)
+    for i in range(len(samples.folds)):
         for head in range(predictions.shape[1]):
-            predictions[i, head] = means[cell, folds[i], head]
-    return means[: len(sums), -1], sums[:, :, 0].sum(axis=1)
+            predictions[i, head] = means[cells.places[i], samples.folds[i], head]
+    all_means = np.empty((len(cells.numbers), predictions.shape[1]))
+    for cell in range(len(all_means) - 1, -1, -1):
+        for head in range(predictions.shape[1]):
+            if cells.numbers[cell] == NONE:
+                all_means[cell, head] = all_means[wider[cell], head]
+            else:
+                all_means[cell, head] = means[cells.numbers[cell], -1, head]
+    return all_means, cells.numbers != NONE
 
 
 def _means_of(
@@ -414,13 +449,14 @@ def _means_of(
 
     Shapes: (2,), cells that occur of the first feature and of the second, (N, C) -> (cells that occur, C).
     """
+    side, features = (1 << depth) + 1, int((grid != NONE).sum())
     loop = compiled(_fill_predictions, *HELPERS)
-    means, weights = loop(binned, grid, depth, wider_cells(depth, (grid != NONE).sum()), predictions)
-    side = (1 << depth) + 1
-    means, weights = means.reshape(side, -1, binned.heads), weights.reshape(side, -1)
-    if not weights[-1].any():
+    means, has_samples = loop(binned, grid, depth, wider_cells(depth, features), predictions)
+    means = means[: side**features].reshape(side, -1, binned.heads)
+    has_samples = has_samples[: side**features].reshape(side, -1)
+    if not has_samples[-1].any():
         means[-1] = np.nan
-    if grid[1] != NONE and not weights[:, -1].any():
+    if features == 2 and not has_samples[:, -1].any():
         means[:, -1] = np.nan
     return means[np.ix_(*used)].reshape(-1, binned.heads)
 
@@ -498,9 +534,10 @@ def _scores(samples: BinnedSamples, grids: np.ndarray, depth: int, wider: np.nda
     """What is `explained` by each grid: (G, 2) -> (G,)."""
     scores = np.empty(len(grids))
     for g in range(len(grids)):
-        sums = sums_of_cells(samples, grids[g], depth)
-        scores[g] = explained(sums, shrunken_means(sums_around(sums, wider), wider, STRENGTH))
+        cells = cells_of(samples, grids[g], depth, wider)
+        sums = sums_of_cells(samples, cells)
+        scores[g] = explained(sums, shrunken_means(sums_around(sums, cells.wider), cells.wider, STRENGTH))
     return scores
 
 
-HELPERS = cell_of, sums_of_cells, sums_around, shrunken_means, explained
+HELPERS = cells_of, sums_of_cells, sums_around, shrunken_means, explained
