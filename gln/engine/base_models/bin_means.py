@@ -33,13 +33,14 @@ MAX_VALUE = 10.0  # numbers are in [-MAX_VALUE, MAX_VALUE], as networks clip the
 # out of fold, by DEEP_GAIN of the variance.
 WIDE_BITS, BITS, DEEP_GAIN = 7, 11, 0.01
 MOST_GRIDS_OF_TWO, MOST_COLUMNS = 60, 200  # pairs of features, and columns of them and of single features
+PAIRS_TRIED_DEEPER = 8  # the best, to choose the cells of all pairs by
 TRIED_PAIRS, TRIED_ON, TRIED_BITS = 1000, 3000, 4  # pairs to choose from, and the samples and bits to choose by
 BINNED_ON = 50_000  # samples for the ends of bins, and to choose features with deeper cells
 ROUNDING = 1e-12  # relative to a value: 0.1 + 0.2 is 0.3
 # Where in a gap a bin ends. The middle of 0.1 and 0.3 is a likely new value, 0.2, whose bin would depend on rounding;
 # the golden section stays away from all values of a regular grid.
 IN_GAP = (math.sqrt(5) - 1) / 2
-AT_ONCE = 20_000  # samples to predict, so that the values of each grid stay in the cache for many
+AT_ONCE = 20_000  # samples whose bins are found at a time
 TINY = 1e-9  # weight of no samples
 
 
@@ -173,7 +174,7 @@ def fit_bin_means(
     grids, kinds = np.concatenate([singles, pairs]), np.arange(2).repeat([len(singles), len(pairs)])
     if len(grids) == 0:
         return None, None
-    depths = _depths(binned, indices, singles, binnings)
+    depths = _depths(binned, indices, singles, pairs, binnings)
     binnings = [  # other features need no bins
         binning.joined(depth) if feature in grids else binnings[NONE]
         for feature, (binning, depth) in enumerate(zip(binnings, depths[0], strict=True))
@@ -484,34 +485,37 @@ def _logits(means: np.ndarray, binned: BinnedSamples) -> np.ndarray:
 
 
 def _grids(binned: BinnedSamples, indices: np.ndarray, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
-    """Single features and pairs to count, (G, 2) each. A feature of two values is all that its cells could predict."""
+    """Single features and pairs to count, (G, 2) each, the best first. A feature of two values is all that its cells
+    could predict."""
     counts = np.array([np.count_nonzero(np.bincount(cells, binned.weights)) for cells in binned.cells[:-1]], int)
     features = np.flatnonzero(counts > 1)
+    if len(features) == 0:
+        return np.zeros((0, 2), int), np.zeros((0, 2), int)
+    tried, scores = binned.take(indices[spread(len(indices), TRIED_ON)]), np.full(len(counts), -np.inf)
     varied = np.column_stack([features, np.full(len(features), NONE)])
-    singles, pairs = varied[counts[features] > 2], _pairs_to_try(features, rng)
-    most = MOST_COLUMNS // binned.heads
-    most_pairs = min(MOST_GRIDS_OF_TWO, max(0, most - len(singles)))
-    if len(singles) <= most and len(pairs) <= most_pairs:
-        return singles, pairs
-    tried = binned.take(indices[spread(len(indices), TRIED_ON)])
-    scores = np.full(len(counts), -np.inf)
     scores[features] = tried.scores(varied, TRIED_BITS)
-    singles = _best(singles, scores[singles[:, 0]], most)
-    if most_pairs > 0:
-        pairs = _best(pairs, tried.scores(pairs, TRIED_BITS) - scores[pairs].max(axis=1), most_pairs)
-    return singles, pairs[:most_pairs]
+    most = MOST_COLUMNS // binned.heads
+    singles = _best(varied[counts[features] > 2], scores[features[counts[features] > 2]], most)
+    most_pairs, pairs = min(MOST_GRIDS_OF_TWO, most - len(singles)), _pairs_to_try(features, rng)
+    if most_pairs == 0 or len(pairs) == 0:
+        return singles, pairs[:0]
+    return singles, _best(pairs, tried.scores(pairs, TRIED_BITS) - scores[pairs].max(axis=1), most_pairs)
 
 
 def _depths(
-    binned: BinnedSamples, indices: np.ndarray, singles: np.ndarray, binnings: list[Binning]
+    binned: BinnedSamples, indices: np.ndarray, singles: np.ndarray, pairs: np.ndarray, binnings: list[Binning]
 ) -> np.ndarray:  # (2, F + 1)
-    """The depth of each feature's cells, in grids of one feature and of two."""
-    # A pair has about as many cells as there are samples, since more would make files large and add little.
+    """The depth of each feature's cells, in grids of one feature and of two. More cells make files large."""
+    tried = binned.take(indices[spread(len(indices), BINNED_ON)])
+    # A pair has about as many cells as there are samples, or four times as many.
     of_pairs = int(np.clip(np.round(np.log2(max(1, binned.weights.sum())) / 2), 2, WIDE_BITS))
+    best = pairs[:PAIRS_TRIED_DEEPER]
+    if of_pairs < WIDE_BITS and len(best):
+        gains = tried.scores(best, of_pairs + 1) - tried.scores(best, of_pairs)
+        of_pairs += int(gains.max() > DEEP_GAIN)
     depths = np.array([[WIDE_BITS], [of_pairs]]).repeat(len(binnings), axis=1)
     singles = singles[[len(binnings[feature].cells) > (1 << WIDE_BITS) + 1 for feature in singles[:, 0]]]
     if len(singles):
-        tried = binned.take(indices[spread(len(indices), BINNED_ON)])
         gains = tried.scores(singles, BITS) - tried.scores(singles, WIDE_BITS)
         depths[0, singles[gains > DEEP_GAIN, 0]] = BITS
     return depths
@@ -527,7 +531,7 @@ def _pairs_to_try(features: np.ndarray, rng: np.random.RandomState) -> np.ndarra
 
 
 def _best(grids: np.ndarray, gains: np.ndarray, most: int) -> np.ndarray:  # (G, 2), (G,) -> (at most `most`, 2)
-    return grids[np.sort(np.argsort(-gains, kind="stable")[:most])]
+    return grids[np.argsort(-gains, kind="stable")[:most]]
 
 
 def _scores(samples: BinnedSamples, grids: np.ndarray, depth: int, wider: np.ndarray) -> np.ndarray:
