@@ -303,7 +303,7 @@ class BinnedSamples(NamedTuple):
         loop = compiled(_scores, *HELPERS)
         scores = loop(self, grids, depth, wider_cells(depth, (grids[0] != NONE).sum()))
         centred = self.targets - np.average(self.targets, axis=1, weights=self.weights)[:, None]
-        return scores / (centred**2 @ self.weights).sum()
+        return scores / max((centred**2 @ self.weights).sum(), TINY)  # 0 if targets never vary
 
 
 @functools.cache
