@@ -2,8 +2,8 @@
 
 Each feature is cut into bins. A grid is one feature or a pair of features, and its cells are bins or pairs of bins.
 
-Shapes: B or N samples, F features, C heads, G grids, E columns (grids times heads), R folds, V sample indices, in which
-a sample of weight 2 may occur twice.
+Shapes: B or N samples, F features, C heads, G grids, E columns (grids times heads), R folds, V rows to learn (a sample
+of weight 2 is two of them).
 """
 
 from __future__ import annotations
@@ -86,17 +86,13 @@ class BinMeans(WritableArrays):
         return features_of(self.grids, self.values.shape[1])
 
     def transform(self, samples: np.ndarray) -> np.ndarray:  # (F, B) -> (E, B) float32
-        return self.predict(samples, self.values[None], np.zeros(samples.shape[1], int))
-
-    def predict(self, samples: np.ndarray, values: np.ndarray, folds: np.ndarray) -> np.ndarray:
-        """Predict samples, each by the values of its fold: (F, B), (R, cells, C), (B,) -> (E, B)."""
         if len(samples) != len(self.sizes):  # compiled loops do not check
             raise ValueError(f"samples: expected {len(self.sizes)} features, got {len(samples)}")
         predictions = np.empty((self.columns, samples.shape[1]), np.float32)
         bins = self.sizes, self.ends, self.first_ends, self.first_bins, self.cells
         grids = self.grids, self.kinds, self.widths, self.starts
         samples = np.ascontiguousarray(samples, np.float64)
-        compiled(_look_up, find_bins)(samples, folds, *bins, *grids, values, predictions)
+        compiled(_look_up, find_bins)(samples, *bins, *grids, self.values, predictions)
         return predictions
 
 
@@ -128,7 +124,6 @@ def find_bins(
 
 def _look_up(
     samples: np.ndarray,  # (F, B)
-    folds: np.ndarray,  # (B,)
     sizes: np.ndarray,
     ends: np.ndarray,
     first_ends: np.ndarray,
@@ -138,11 +133,11 @@ def _look_up(
     kinds: np.ndarray,
     widths: np.ndarray,
     starts: np.ndarray,
-    values: np.ndarray,  # (R, cells, C)
+    values: np.ndarray,  # (cells, C)
     predictions: np.ndarray,  # (E, B), filled
 ) -> None:
     """The values of each sample's cells. A loop, because as arrays the steps take as long as the networks."""
-    heads = values.shape[2]
+    heads = values.shape[1]
     bins = find_bins(samples, sizes, ends, first_ends, first_bins)
     for grid in range(len(grids)):
         start, width, kind = starts[grid], widths[grid], kinds[grid]
@@ -152,7 +147,7 @@ def _look_up(
             if kind == 1:
                 place += cells[1, bins[second, b]]
             for head in range(heads):
-                predictions[grid * heads + head, b] = values[folds[b], place, head]
+                predictions[grid * heads + head, b] = values[place, head]
 
 
 # ---- Fitting ---------------------------------------------------------------------------------------------------------
@@ -188,10 +183,9 @@ def fit_bin_means(
     values = [_logits(of_grid, binned) - average for of_grid, average in zip(means, averages, strict=True)]
     sizes = np.array([len(binning.cells) for binning in binnings[:-1]])
     ends = np.concatenate([binning.ends for binning in binnings])
-    pairs_of = (zip(binnings[:-1], row[:-1], strict=True) for row in depths)
-    places = np.stack([np.concatenate([binning.at(depth)[1] for binning, depth in pairs]) for pairs in pairs_of])
-    all_values = np.nan_to_num(np.concatenate(values)).astype(np.float32)
-    return BinMeans(sizes, ends, places, grids, all_values), predictions
+    places = [[binning.at(depth)[1] for binning, depth in zip(binnings, row, strict=True)][:-1] for row in depths]
+    cells, all_values = np.stack(list(map(np.concatenate, places))), np.nan_to_num(np.concatenate(values))
+    return BinMeans(sizes, ends, cells, grids, all_values.astype(np.float32)), predictions
 
 
 class Binning(NamedTuple):
@@ -217,17 +211,16 @@ def _binned(samples: Any, indices: np.ndarray, levels: Mapping[int, int]) -> tup
     columns = csc_array(samples) if issparse(samples) else samples
     binnings = []
     for feature in range(size):
-        seen = dense(columns[:, [feature]])[binned_on, 0].astype(np.float64)
+        seen = dense(columns[:, feature : feature + 1])[binned_on, 0].astype(np.float64)
         binnings.append(_bins_of_levels(seen, levels[feature]) if feature in levels else _bins_of_numbers(seen))
     sizes = np.array([len(binning.cells) for binning in binnings])
     first_bins = np.cumsum(sizes) - sizes
     ends, cells_of = (np.concatenate(arrays) for arrays in zip(*binnings, strict=True))
     cells = np.zeros((size + 1, count), np.int16)
     for chunk in chunks(count, AT_ONCE):
-        columns = np.ascontiguousarray(dense(samples[chunk]).T, np.float64)
-        cells[:-1, chunk] = cells_of[
-            compiled(find_bins)(columns, sizes, ends, first_bins - np.arange(size), first_bins)
-        ]
+        values = np.ascontiguousarray(dense(samples[chunk]).T, np.float64)
+        bins = compiled(find_bins)(values, sizes, ends, first_bins - np.arange(size), first_bins)
+        cells[:-1, chunk] = cells_of[bins]
     return [*binnings, Binning(np.zeros(0), np.zeros(1, int))], cells
 
 
