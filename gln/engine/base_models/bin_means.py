@@ -41,6 +41,7 @@ ROUNDING = 1e-12  # relative to a value: 0.1 + 0.2 is 0.3
 # the golden section stays away from all values of a regular grid.
 IN_GAP = (math.sqrt(5) - 1) / 2
 AT_ONCE = 20_000  # samples whose bins are found at a time
+GRIDS_AT_ONCE = 8  # whose predictions are written together, since columns of a large array are slow to write alone
 TINY = 1e-9  # weight of no samples
 
 
@@ -175,9 +176,14 @@ def fit_bin_means(
         for feature, (binning, depth) in enumerate(zip(binnings, depths[0], strict=True))
     ]
     means, predictions = [], np.empty((samples.shape[0], len(grids), binned.heads), np.float32)
-    for place, (grid, depth) in enumerate(zip(grids, depths[kinds, grids[:, 0]], strict=True)):
-        used = [binnings[feature].at(depth)[0] for feature in grid]
-        means.append(_means_of(binned, grid, depth, used, predictions[:, place]))
+    grid_depths = depths[kinds, grids[:, 0]]
+    for start in range(0, len(grids), GRIDS_AT_ONCE):
+        block = slice(start, start + GRIDS_AT_ONCE)
+        columns = np.empty((len(grids[block]), len(predictions), binned.heads), np.float32)
+        for grid, depth, column in zip(grids[block], grid_depths[block], columns, strict=True):
+            used = [binnings[feature].at(depth)[0] for feature in grid]
+            means.append(_means_of(binned, grid, depth, used, column))
+        predictions[:, block] = columns.swapaxes(0, 1)
     predictions = predictions.reshape(len(predictions), -1)
     averages = _centre(predictions, binned).reshape(len(grids), -1)
     values = [_logits(of_grid, binned) - average for of_grid, average in zip(means, averages, strict=True)]
@@ -278,7 +284,7 @@ class BinnedSamples(NamedTuple):
         if are_classes:
             classes = np.arange(targets.max() + 1)
             targets = targets == (classes if len(classes) > 2 else classes[1:])[:, None]
-        of_samples, of_folds = np.zeros((len(targets), count), np.float32), np.zeros(count, int)
+        of_samples, of_folds = np.zeros((len(targets), count), np.float32), np.zeros(count, np.int16)
         of_samples[:, indices], of_folds[indices] = targets.clip(-MAX_VALUE, MAX_VALUE), folds
         weights = np.bincount(indices, weights, count)
         return cls(cells, of_folds, weights, of_samples, int(folds.max()) + 1, are_classes)
@@ -327,14 +333,14 @@ class GridCells(NamedTuple):
 
 def cells_of(samples: BinnedSamples, grid: np.ndarray, depth: int, wider: np.ndarray) -> GridCells:
     """The cells of a grid, (2,), of all those that `wider_cells` lists."""
-    numbers, places = np.full(len(wider) + 1, NONE), np.empty(len(samples.folds), np.int64)
+    numbers, places = np.full(len(wider) + 1, NONE), np.empty(len(samples.folds), np.int32)
     for i in range(len(places)):
-        places[i] = int(samples.cells[grid[0], i]) >> (BITS - depth)
+        cell = int(samples.cells[grid[0], i]) >> (BITS - depth)
         if grid[1] != NONE:
-            places[i] *= (1 << depth) + 1
-            places[i] += int(samples.cells[grid[1], i]) >> (BITS - depth)
+            cell = cell * ((1 << depth) + 1) + (int(samples.cells[grid[1], i]) >> (BITS - depth))
         if samples.weights[i] > 0:
-            numbers[places[i]] = 0
+            numbers[cell] = 0
+        places[i] = cell
     for cell in range(len(wider)):
         if numbers[cell] != NONE:
             numbers[wider[cell]] = 0
