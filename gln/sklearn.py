@@ -59,11 +59,11 @@ class GLNClassifier(ClassifierMixin, Estimator):
     Parameters
     ----------
     layer_sizes : sequence of int or None, default=None
-        Neurons of each layer. None is (32, 16) in `fit` and (64, 32) in `partial_fit`; (1,) for wide sparse tables.
+        Neurons of each layer. None is (16, 8) in `fit` and (64, 32) in `partial_fit`; (1,) for wide sparse tables.
     n_networks : int or None, default=None
         Number of networks, each with its own halfspaces and order of samples; the prediction is the weighted mean of
-        their logits. None is 8 in `fit`, 4 with at least 100,000 samples or 100 classes, and 2 with at least 400,000
-        samples. In `partial_fit` it is 2, or 1 for wide sparse streams.
+        their logits. None is 12 in `fit`, 6 with at least 100,000 samples or 100 classes, and 4 with at least 400,000
+        samples; 8 for wide sparse tables. In `partial_fit` it is 2, or 1 for wide sparse streams.
     context_map_size : int or None, default=None
         Halfspaces per neuron. A neuron has a row of weights for each of their 2^context_map_size combinations. None is
         5 in `partial_fit`, and 3 to 8 in `fit`: one more for each factor of three beyond 5,000 samples. For wide sparse
@@ -370,7 +370,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     Parameters
     ----------
     layer_sizes : sequence of int or None, default=None
-        Neurons of each layer. None is (32, 16) in `fit` and (64, 32) in `partial_fit`; (1,) for wide sparse tables.
+        Neurons of each layer. None is (16, 8) in `fit` and (64, 32) in `partial_fit`; (1,) for wide sparse tables.
     quantiles : sequence of float or None, default=None
         Levels in (0, 1) that `predict_quantiles` predicts: (0.05, 0.95) gives intervals that contain about 90% of the
         targets. Separate networks learn them.
@@ -381,8 +381,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         `partial_fit` learns normal distributions.
     n_networks : int or None, default=None
         Number of networks, each with its own halfspaces and order of samples; the prediction is their weighted mean.
-        None is 8 in `fit`, 16 with `density`, 4 with at least 100,000 samples, or 2 with at least 400,000. In
-        `partial_fit` it is 2, or 1 for wide sparse streams.
+        None is 12 in `fit`, 16 with `density`, 6 with at least 100,000 samples, or 4 with at least 400,000; 8 for wide
+        sparse tables. In `partial_fit` it is 2, or 1 for wide sparse streams.
     context_map_size : int or None, default=None
         Halfspaces per neuron. A neuron has a row of weights for each of their 2^context_map_size combinations. None is
         5 in `partial_fit`, and 3 to 8 in `fit`: one more for each factor of three beyond 5,000 samples. For wide sparse

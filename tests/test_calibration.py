@@ -181,12 +181,12 @@ def test_binary_features_need_no_encodings(rng):
     model = GLNClassifier([2], random_state=0).fit(X, X[:, 0])
     assert len(model.learner_.featurizer.pieces.features) == 0
     # Nor cells of their own; those of the three pairs are mixed.
-    assert [network.input_size for network in model.glns_] == [6] * 4 + [9] * 4
+    assert [network.input_size for network in model.glns_] == [6] * 6 + [9] * 6
 
 
 def test_weights_of_several_targets_are_their_own(rng):
     X, y = make_friedman1(200, random_state=0)
     model = GLNRegressor([4], random_state=0).fit(X, np.stack([y, rng.normal(size=200)], axis=1))
     weights = model.learner_.means.combination.weights
-    assert weights.shape == (8, 2)
+    assert weights.shape == (12, 2)
     assert weights[:, 1].sum() < 0.5 < weights[:, 0].sum()  # noise is predicted by its mean

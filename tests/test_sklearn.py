@@ -136,11 +136,11 @@ def test_networks_differ_and_the_logits_of_each_kind_are_averaged(of_iris):
     featurizer, z = of_iris.learner_.featurizer, of_iris.standardizer_.transform(IRIS[0].T)
     encoded = piecewise_linear(z, featurizer.pieces), featurizer.bin_means.transform(IRIS[0].T), with_distances(z)
     inputs = [with_distances(z), np.concatenate(encoded)]
-    p = np.array([network.predict(inputs[i // 4], z) for i, network in enumerate(of_iris.glns_)], np.float64)
-    assert p.shape == (8, 3, 150)
+    p = np.array([network.predict(inputs[i // 6], z) for i, network in enumerate(of_iris.glns_)], np.float64)
+    assert p.shape == (12, 3, 150)
     assert np.abs(p - p[0]).max(axis=(1, 2))[1:].min() > 1e-3
-    means = (np.log(p) - np.log1p(-p)).reshape(2, 4, 3, 150).mean(axis=1)
-    plain, encoded = (4 * weight for weight in of_iris.learner_.means.combination.weights[::4])
+    means = (np.log(p) - np.log1p(-p)).reshape(2, 6, 3, 150).mean(axis=1)
+    plain, encoded = (6 * weight for weight in of_iris.learner_.means.combination.weights[::6])
     assert 0 <= min(plain, encoded) < max(plain, encoded) <= 3
     np.testing.assert_allclose(of_iris.decision_function(IRIS[0]), (plain * means[0] + encoded * means[1]).T)
     assert len(GLNClassifier(n_networks=2, n_epochs=1).fit(*IRIS).glns_) == 2
@@ -696,7 +696,7 @@ def test_in_pipelines_and_searches_of_scikit_learn():
 
 def test_progress_bar(capsys):
     GLNClassifier(n_epochs=2, verbose=1).fit(*IRIS)
-    assert "2104/2104" in capsys.readouterr().err  # eight networks, each leaves out an eighth; two irises are equal
+    assert "3160/3160" in capsys.readouterr().err  # twelve networks, each leaves out an eighth; two irises are equal
     GLNClassifier(n_epochs=2).fit(*IRIS)
     assert capsys.readouterr().err == ""
 

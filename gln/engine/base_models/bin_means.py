@@ -2,8 +2,8 @@
 
 Each feature is cut into bins. A grid is one feature or a pair of features, and its cells are bins or pairs of bins.
 
-Shapes: B or N samples, F features, C heads, G grids, E columns (grids times heads), R folds, V sample indices, in which
-a sample of weight 2 may occur twice.
+Shapes: B or N samples, F features, C heads, G grids, E columns (grids times heads), R folds, V rows to learn (a sample
+of weight 2 is two of them).
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from gln.engine.batches import chunks, dense, spread
 from gln.engine.jit import WritableArrays, compiled
 
 NONE = -1  # in place of a second feature
-STRENGTH = 4.0  # weight of the wider cell's mean, as a number of samples
+# Weight of the wider cell's mean, as a number of samples. Each grid of a table takes the one of STRENGTHS that predicts
+# best out of fold: a low one where there is little noise.
+STRENGTH = 4.0
+STRENGTHS = 1.0, STRENGTH, 16.0
 MIN_PROBABILITY = 1e-3  # probabilities are in [MIN_PROBABILITY, 1 - MIN_PROBABILITY]
 LOGIT_FACTOR = 0.5  # of logits: networks of small tables overfit larger ones
 MAX_VALUE = 10.0  # numbers are in [-MAX_VALUE, MAX_VALUE], as networks clip them
@@ -30,13 +33,15 @@ MAX_VALUE = 10.0  # numbers are in [-MAX_VALUE, MAX_VALUE], as networks clip the
 # out of fold, by DEEP_GAIN of the variance.
 WIDE_BITS, BITS, DEEP_GAIN = 7, 11, 0.01
 MOST_GRIDS_OF_TWO, MOST_COLUMNS = 60, 200  # pairs of features, and columns of them and of single features
+PAIRS_TRIED_DEEPER = 8  # the best, to choose the cells of all pairs by
 TRIED_PAIRS, TRIED_ON, TRIED_BITS = 1000, 3000, 4  # pairs to choose from, and the samples and bits to choose by
 BINNED_ON = 50_000  # samples for the ends of bins, and to choose features with deeper cells
 ROUNDING = 1e-12  # relative to a value: 0.1 + 0.2 is 0.3
 # Where in a gap a bin ends. The middle of 0.1 and 0.3 is a likely new value, 0.2, whose bin would depend on rounding;
 # the golden section stays away from all values of a regular grid.
 IN_GAP = (math.sqrt(5) - 1) / 2
-AT_ONCE = 20_000  # samples to predict, so that the values of each grid stay in the cache for many
+AT_ONCE = 20_000  # samples whose bins are found at a time
+GRIDS_AT_ONCE = 8  # whose predictions are written together, since columns of a large array are slow to write alone
 TINY = 1e-9  # weight of no samples
 
 
@@ -82,17 +87,13 @@ class BinMeans(WritableArrays):
         return features_of(self.grids, self.values.shape[1])
 
     def transform(self, samples: np.ndarray) -> np.ndarray:  # (F, B) -> (E, B) float32
-        return self.predict(samples, self.values[None], np.zeros(samples.shape[1], int))
-
-    def predict(self, samples: np.ndarray, values: np.ndarray, folds: np.ndarray) -> np.ndarray:
-        """Predict samples, each by the values of its fold: (F, B), (R, cells, C), (B,) -> (E, B)."""
         if len(samples) != len(self.sizes):  # compiled loops do not check
             raise ValueError(f"samples: expected {len(self.sizes)} features, got {len(samples)}")
         predictions = np.empty((self.columns, samples.shape[1]), np.float32)
         bins = self.sizes, self.ends, self.first_ends, self.first_bins, self.cells
         grids = self.grids, self.kinds, self.widths, self.starts
         samples = np.ascontiguousarray(samples, np.float64)
-        compiled(_look_up, find_bins)(samples, folds, *bins, *grids, values, predictions)
+        compiled(_look_up, find_bins)(samples, *bins, *grids, self.values, predictions)
         return predictions
 
 
@@ -124,7 +125,6 @@ def find_bins(
 
 def _look_up(
     samples: np.ndarray,  # (F, B)
-    folds: np.ndarray,  # (B,)
     sizes: np.ndarray,
     ends: np.ndarray,
     first_ends: np.ndarray,
@@ -134,11 +134,11 @@ def _look_up(
     kinds: np.ndarray,
     widths: np.ndarray,
     starts: np.ndarray,
-    values: np.ndarray,  # (R, cells, C)
+    values: np.ndarray,  # (cells, C)
     predictions: np.ndarray,  # (E, B), filled
 ) -> None:
     """The values of each sample's cells. A loop, because as arrays the steps take as long as the networks."""
-    heads = values.shape[2]
+    heads = values.shape[1]
     bins = find_bins(samples, sizes, ends, first_ends, first_bins)
     for grid in range(len(grids)):
         start, width, kind = starts[grid], widths[grid], kinds[grid]
@@ -148,7 +148,7 @@ def _look_up(
             if kind == 1:
                 place += cells[1, bins[second, b]]
             for head in range(heads):
-                predictions[grid * heads + head, b] = values[folds[b], place, head]
+                predictions[grid * heads + head, b] = values[place, head]
 
 
 # ---- Fitting ---------------------------------------------------------------------------------------------------------
@@ -175,24 +175,28 @@ def fit_bin_means(
     grids, kinds = np.concatenate([singles, pairs]), np.arange(2).repeat([len(singles), len(pairs)])
     if len(grids) == 0:
         return None, None
-    depths = _depths(binned, indices, singles, binnings)
+    depths = _depths(binned, indices, singles, pairs, binnings)
     binnings = [  # other features need no bins
         binning.joined(depth) if feature in grids else binnings[NONE]
         for feature, (binning, depth) in enumerate(zip(binnings, depths[0], strict=True))
     ]
     means, predictions = [], np.empty((samples.shape[0], len(grids), binned.heads), np.float32)
-    for place, (grid, depth) in enumerate(zip(grids, depths[kinds, grids[:, 0]], strict=True)):
-        used = [binnings[feature].at(depth)[0] for feature in grid]
-        means.append(_means_of(binned, grid, depth, used, predictions[:, place]))
+    grid_depths = depths[kinds, grids[:, 0]]
+    for start in range(0, len(grids), GRIDS_AT_ONCE):
+        block = slice(start, start + GRIDS_AT_ONCE)
+        columns = np.empty((len(grids[block]), len(predictions), binned.heads), np.float32)
+        for grid, depth, column in zip(grids[block], grid_depths[block], columns, strict=True):
+            used = [binnings[feature].at(depth)[0] for feature in grid]
+            means.append(_means_of(binned, grid, depth, used, column))
+        predictions[:, block] = columns.swapaxes(0, 1)
     predictions = predictions.reshape(len(predictions), -1)
     averages = _centre(predictions, binned).reshape(len(grids), -1)
     values = [_logits(of_grid, binned) - average for of_grid, average in zip(means, averages, strict=True)]
     sizes = np.array([len(binning.cells) for binning in binnings[:-1]])
     ends = np.concatenate([binning.ends for binning in binnings])
-    pairs_of = (zip(binnings[:-1], row[:-1], strict=True) for row in depths)
-    places = np.stack([np.concatenate([binning.at(depth)[1] for binning, depth in pairs]) for pairs in pairs_of])
-    all_values = np.nan_to_num(np.concatenate(values)).astype(np.float32)
-    return BinMeans(sizes, ends, places, grids, all_values), predictions
+    places = [[binning.at(depth)[1] for binning, depth in zip(binnings, row, strict=True)][:-1] for row in depths]
+    cells, all_values = np.stack(list(map(np.concatenate, places))), np.nan_to_num(np.concatenate(values))
+    return BinMeans(sizes, ends, cells, grids, all_values.astype(np.float32)), predictions
 
 
 class Binning(NamedTuple):
@@ -218,17 +222,16 @@ def _binned(samples: Any, indices: np.ndarray, levels: Mapping[int, int]) -> tup
     columns = csc_array(samples) if issparse(samples) else samples
     binnings = []
     for feature in range(size):
-        seen = dense(columns[:, [feature]])[binned_on, 0].astype(np.float64)
+        seen = dense(columns[:, feature : feature + 1])[binned_on, 0].astype(np.float64)
         binnings.append(_bins_of_levels(seen, levels[feature]) if feature in levels else _bins_of_numbers(seen))
     sizes = np.array([len(binning.cells) for binning in binnings])
     first_bins = np.cumsum(sizes) - sizes
     ends, cells_of = (np.concatenate(arrays) for arrays in zip(*binnings, strict=True))
     cells = np.zeros((size + 1, count), np.int16)
     for chunk in chunks(count, AT_ONCE):
-        columns = np.ascontiguousarray(dense(samples[chunk]).T, np.float64)
-        cells[:-1, chunk] = cells_of[
-            compiled(find_bins)(columns, sizes, ends, first_bins - np.arange(size), first_bins)
-        ]
+        values = np.ascontiguousarray(dense(samples[chunk]).T, np.float64)
+        bins = compiled(find_bins)(values, sizes, ends, first_bins - np.arange(size), first_bins)
+        cells[:-1, chunk] = cells_of[bins]
     return [*binnings, Binning(np.zeros(0), np.zeros(1, int))], cells
 
 
@@ -292,7 +295,7 @@ class BinnedSamples(NamedTuple):
         if are_classes:
             classes = np.arange(targets.max() + 1)
             targets = targets == (classes if len(classes) > 2 else classes[1:])[:, None]
-        of_samples, of_folds = np.zeros((len(targets), count), np.float32), np.zeros(count, int)
+        of_samples, of_folds = np.zeros((len(targets), count), np.float32), np.zeros(count, np.int16)
         of_samples[:, indices], of_folds[indices] = targets.clip(-MAX_VALUE, MAX_VALUE), folds
         weights = np.bincount(indices, weights, count)
         return cls(cells, of_folds, weights, of_samples, counted, are_classes)
@@ -307,10 +310,10 @@ class BinnedSamples(NamedTuple):
 
     def scores(self, grids: np.ndarray, depth: int) -> np.ndarray:  # (G, 2) -> (G,)
         """R² of the out-of-fold means of each grid, plus a constant; all must be of one feature, or all of two."""
-        loop = compiled(_explained, cell_of, sums_of_cells, shrunken_means)
-        explained = loop(self, grids, depth, wider_cells(depth, (grids[0] != NONE).sum()))
+        loop = compiled(_scores, *HELPERS)
+        scores = loop(self, grids, depth, wider_cells(depth, (grids[0] != NONE).sum()))
         centred = self.targets - np.average(self.targets, axis=1, weights=self.weights)[:, None]
-        return explained / (centred**2 @ self.weights).sum()
+        return scores / max((centred**2 @ self.weights).sum(), TINY)  # 0 if targets never vary
 
 
 @functools.cache
@@ -328,71 +331,133 @@ def wider_cells(depth: int, features: int) -> np.ndarray:  # -> (cells of all de
     return np.concatenate(found)
 
 
-def cell_of(samples: BinnedSamples, grid: np.ndarray, depth: int, i: int) -> int:
-    """The cell of a grid that a sample is in; cells of pairs are numbered row by row."""
-    first = int(samples.cells[grid[0], i]) >> (BITS - depth)
-    if grid[1] == NONE:
-        return first
-    return first * ((1 << depth) + 1) + (int(samples.cells[grid[1], i]) >> (BITS - depth))
+class GridCells(NamedTuple):
+    """The cells of a grid, of all depths, that have samples: an empty one predicts what the wider one around it does.
+
+    Narrow cells are first, and the one of all samples is last.
+    """
+
+    places: np.ndarray  # (N,), the narrowest cell of each sample
+    numbers: np.ndarray  # (cells of all depths,), of these cells among those that have samples; NONE without samples
+    wider: np.ndarray  # (cells with samples - 1,), the one around each
 
 
-def sums_of_cells(samples: BinnedSamples, grid: np.ndarray, depth: int) -> np.ndarray:  # (2,) -> (cells, R, 1 + C)
-    """The weight of the samples in each cell and fold, and the sums of the heads' targets."""
-    side, heads = (1 << depth) + 1, len(samples.targets)
-    sums = np.zeros((side if grid[1] == NONE else side * side, len(samples.counted), 1 + heads))
+def cells_of(samples: BinnedSamples, grid: np.ndarray, depth: int, wider: np.ndarray) -> GridCells:
+    """The cells of a grid, (2,), of all those that `wider_cells` lists."""
+    numbers, places = np.full(len(wider) + 1, NONE), np.empty(len(samples.folds), np.int32)
+    for i in range(len(places)):
+        cell = int(samples.cells[grid[0], i]) >> (BITS - depth)
+        if grid[1] != NONE:
+            cell = cell * ((1 << depth) + 1) + (int(samples.cells[grid[1], i]) >> (BITS - depth))
+        if samples.weights[i] > 0:
+            numbers[cell] = 0
+        places[i] = cell
+    for cell in range(len(wider)):
+        if numbers[cell] != NONE:
+            numbers[wider[cell]] = 0
+    count = 0
+    for cell in range(len(numbers)):
+        if numbers[cell] != NONE:
+            numbers[cell] = count
+            count += 1
+    around = np.empty(count - 1, np.int64)
+    for cell in range(len(wider)):
+        if numbers[cell] != NONE:
+            around[numbers[cell]] = numbers[wider[cell]]
+    for i in range(len(places)):
+        places[i] = numbers[places[i]]
+    return GridCells(places, numbers, around)
+
+
+def sums_of_cells(samples: BinnedSamples, cells: GridCells) -> np.ndarray:  # (narrow cells, R, 1 + C)
+    """The weight of the samples in each narrow cell and fold, and the sums of the heads' targets."""
+    heads = len(samples.targets)
+    sums = np.zeros((cells.places.max() + 1, len(samples.counted), 1 + heads))
     for i in range(len(samples.folds)):
-        cell, fold, weight = cell_of(samples, grid, depth, i), samples.folds[i], samples.weights[i]
+        cell, fold, weight = cells.places[i], samples.folds[i], samples.weights[i]
         sums[cell, fold, 0] += weight
         for head in range(heads):
             sums[cell, fold, 1 + head] += weight * samples.targets[head, i]
     return sums
 
 
-def shrunken_means(sums: np.ndarray, counted: np.ndarray, wider: np.ndarray) -> np.ndarray:
-    """Means of what is counted for each fold and then of all, each shrunk towards that of the cell of twice its width.
+def sums_around(sums: np.ndarray, counted: np.ndarray, wider: np.ndarray) -> np.ndarray:
+    """Sums of the cells of all depths, of what is counted for each fold and then of all.
 
-    Shapes: (cells, R, 1 + C), (R, R), (cells of all depths - 1,) -> (cells, R + 1, C).
+    Shapes: (cells, R, 1 + C), (R, R), (all - 1,) -> (all, R + 1, 1 + C).
     """
     size, folds, terms = sums.shape
-    inside = np.zeros((len(wider) + 1, folds + 1, terms))
+    around = np.zeros((len(wider) + 1, folds + 1, terms))
     for cell in range(size):
         for other in range(folds):
             if sums[cell, other, 0] > 0:
                 for term in range(terms):
-                    inside[cell, folds, term] += sums[cell, other, term]
+                    around[cell, folds, term] += sums[cell, other, term]
                     for fold in range(folds):
-                        inside[cell, fold, term] += counted[fold, other] * sums[cell, other, term]
+                        around[cell, fold, term] += counted[fold, other] * sums[cell, other, term]
     for cell in range(len(wider)):
         for fold in range(folds + 1):
             for term in range(terms):
-                inside[wider[cell], fold, term] += inside[cell, fold, term]
-    means = np.empty((len(wider) + 1, folds + 1, terms - 1))
-    for cell in range(len(wider), -1, -1):
-        for fold in range(folds + 1):
-            weight = inside[cell, fold, 0]
+                around[wider[cell], fold, term] += around[cell, fold, term]
+    return around
+
+
+def shrunken_means(around: np.ndarray, wider: np.ndarray, strength: float) -> np.ndarray:
+    """Means of cells, each shrunk towards that of the cell of twice its width: (all, R + 1, 1 + C) -> the same, C."""
+    _, folds, terms = around.shape
+    means = np.empty((len(around), folds, terms - 1))
+    for fold in range(folds):
+        for head in range(terms - 1):
+            means[-1, fold, head] = around[-1, fold, 1 + head] / max(around[-1, fold, 0], TINY)
+    for cell in range(len(wider) - 1, -1, -1):
+        for fold in range(folds):
+            weight = around[cell, fold, 0] + strength
             for head in range(terms - 1):
-                total = inside[cell, fold, 1 + head]
-                if cell == len(wider):
-                    means[cell, fold, head] = total / max(weight, TINY)
-                else:
-                    means[cell, fold, head] = (total + STRENGTH * means[wider[cell], fold, head]) / (weight + STRENGTH)
-    return means[:size]
+                mean = means[wider[cell], fold, head]
+                means[cell, fold, head] = (around[cell, fold, 1 + head] + strength * mean) / weight
+    return means
+
+
+def explained(sums: np.ndarray, counted: np.ndarray, means: np.ndarray) -> float:
+    """By how much out-of-fold means lower the squared error of predicting 0, in the folds that are counted most often.
+
+    Shapes: (cells, R, 1 + C), (R, R), (at least cells, R + 1, C).
+    """
+    total, times = 0.0, counted.sum(axis=0)
+    chosen = np.flatnonzero(times == times.max())
+    for cell in range(len(sums)):
+        for fold in chosen:
+            for head in range(means.shape[2]):
+                mean = means[cell, fold, head]
+                total += (2 * sums[cell, fold, 1 + head] - sums[cell, fold, 0] * mean) * mean
+    return total
 
 
 def _fill_predictions(
     samples: BinnedSamples, grid: np.ndarray, depth: int, wider: np.ndarray, predictions: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Out-of-fold means of samples, (N, C), are filled; those of cells by all folds and their weights are returned.
-
-    Shapes: (2,), (cells of all depths - 1,) -> (cells, C), (cells,).
-    """
-    sums, folds = sums_of_cells(samples, grid, depth), samples.folds
-    means = shrunken_means(sums, samples.counted, wider)
-    for i in range(len(folds)):
-        cell = cell_of(samples, grid, depth, i)
+    """Out-of-fold means of samples, (N, C), are filled. Returns the means of all cells by all folds, and which of them
+    have samples: (2,), (cells of all depths - 1,) -> (cells of all depths, C), (cells of all depths,)."""
+    cells = cells_of(samples, grid, depth, wider)
+    sums = sums_of_cells(samples, cells)
+    around, most = sums_around(sums, samples.counted, cells.wider), -np.inf
+    means = around[:, :, 1:]
+    for strength in STRENGTHS:
+        tried = shrunken_means(around, cells.wider, strength)
+        score = explained(sums, samples.counted, tried)
+        if score > most:
+            means, most = tried, score
+    for i in range(len(samples.folds)):
         for head in range(predictions.shape[1]):
-            predictions[i, head] = means[cell, folds[i], head]
-    return means[:, -1], sums[:, :, 0].sum(axis=1)
+            predictions[i, head] = means[cells.places[i], samples.folds[i], head]
+    all_means = np.empty((len(cells.numbers), predictions.shape[1]))
+    for cell in range(len(all_means) - 1, -1, -1):
+        for head in range(predictions.shape[1]):
+            if cells.numbers[cell] == NONE:
+                all_means[cell, head] = all_means[wider[cell], head]
+            else:
+                all_means[cell, head] = means[cells.numbers[cell], -1, head]
+    return all_means, cells.numbers != NONE
 
 
 def _means_of(
@@ -403,13 +468,14 @@ def _means_of(
 
     Shapes: (2,), cells that occur of the first feature and of the second, (N, C) -> (cells that occur, C).
     """
-    loop = compiled(_fill_predictions, cell_of, sums_of_cells, shrunken_means)
-    means, weights = loop(binned, grid, depth, wider_cells(depth, (grid != NONE).sum()), predictions)
-    side = (1 << depth) + 1
-    means, weights = means.reshape(side, -1, binned.heads), weights.reshape(side, -1)
-    if not weights[-1].any():
+    side, features = (1 << depth) + 1, int((grid != NONE).sum())
+    loop = compiled(_fill_predictions, *HELPERS)
+    means, has_samples = loop(binned, grid, depth, wider_cells(depth, features), predictions)
+    means = means[: side**features].reshape(side, -1, binned.heads)
+    has_samples = has_samples[: side**features].reshape(side, -1)
+    if not has_samples[-1].any():
         means[-1] = np.nan
-    if grid[1] != NONE and not weights[:, -1].any():
+    if features == 2 and not has_samples[:, -1].any():
         means[:, -1] = np.nan
     return means[np.ix_(*used)].reshape(-1, binned.heads)
 
@@ -437,34 +503,37 @@ def _logits(means: np.ndarray, binned: BinnedSamples) -> np.ndarray:
 
 
 def _grids(binned: BinnedSamples, indices: np.ndarray, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
-    """Single features and pairs to count, (G, 2) each. A feature of two values is all that its cells could predict."""
+    """Single features and pairs to count, (G, 2) each, the best first. A feature of two values is all that its cells
+    could predict."""
     counts = np.array([np.count_nonzero(np.bincount(cells, binned.weights)) for cells in binned.cells[:-1]], int)
     features = np.flatnonzero(counts > 1)
+    if len(features) == 0:
+        return np.zeros((0, 2), int), np.zeros((0, 2), int)
+    tried, scores = binned.take(indices[spread(len(indices), TRIED_ON)]), np.full(len(counts), -np.inf)
     varied = np.column_stack([features, np.full(len(features), NONE)])
-    singles, pairs = varied[counts[features] > 2], _pairs_to_try(features, rng)
-    most = MOST_COLUMNS // binned.heads
-    most_pairs = min(MOST_GRIDS_OF_TWO, max(0, most - len(singles)))
-    if len(singles) <= most and len(pairs) <= most_pairs:
-        return singles, pairs
-    tried = binned.take(indices[spread(len(indices), TRIED_ON)])
-    scores = np.full(len(counts), -np.inf)
     scores[features] = tried.scores(varied, TRIED_BITS)
-    singles = _best(singles, scores[singles[:, 0]], most)
-    if most_pairs > 0:
-        pairs = _best(pairs, tried.scores(pairs, TRIED_BITS) - scores[pairs].max(axis=1), most_pairs)
-    return singles, pairs[:most_pairs]
+    most = MOST_COLUMNS // binned.heads
+    singles = _best(varied[counts[features] > 2], scores[features[counts[features] > 2]], most)
+    most_pairs, pairs = min(MOST_GRIDS_OF_TWO, most - len(singles)), _pairs_to_try(features, rng)
+    if most_pairs == 0 or len(pairs) == 0:
+        return singles, pairs[:0]
+    return singles, _best(pairs, tried.scores(pairs, TRIED_BITS) - scores[pairs].max(axis=1), most_pairs)
 
 
 def _depths(
-    binned: BinnedSamples, indices: np.ndarray, singles: np.ndarray, binnings: list[Binning]
+    binned: BinnedSamples, indices: np.ndarray, singles: np.ndarray, pairs: np.ndarray, binnings: list[Binning]
 ) -> np.ndarray:  # (2, F + 1)
-    """The depth of each feature's cells, in grids of one feature and of two."""
-    # A pair has about as many cells as there are samples, since more would make files large and add little.
+    """The depth of each feature's cells, in grids of one feature and of two. More cells make files large."""
+    tried = binned.take(indices[spread(len(indices), BINNED_ON)])
+    # A pair has about as many cells as there are samples, or four times as many.
     of_pairs = int(np.clip(np.round(np.log2(max(1, binned.weights.sum())) / 2), 2, WIDE_BITS))
+    best = pairs[:PAIRS_TRIED_DEEPER]
+    if of_pairs < WIDE_BITS and len(best):
+        gains = tried.scores(best, of_pairs + 1) - tried.scores(best, of_pairs)
+        of_pairs += int(gains.max() > DEEP_GAIN)
     depths = np.array([[WIDE_BITS], [of_pairs]]).repeat(len(binnings), axis=1)
     singles = singles[[len(binnings[feature].cells) > (1 << WIDE_BITS) + 1 for feature in singles[:, 0]]]
     if len(singles):
-        tried = binned.take(indices[spread(len(indices), BINNED_ON)])
         gains = tried.scores(singles, BITS) - tried.scores(singles, WIDE_BITS)
         depths[0, singles[gains > DEEP_GAIN, 0]] = BITS
     return depths
@@ -480,18 +549,18 @@ def _pairs_to_try(features: np.ndarray, rng: np.random.RandomState) -> np.ndarra
 
 
 def _best(grids: np.ndarray, gains: np.ndarray, most: int) -> np.ndarray:  # (G, 2), (G,) -> (at most `most`, 2)
-    return grids[np.sort(np.argsort(-gains, kind="stable")[:most])]
+    return grids[np.argsort(-gains, kind="stable")[:most]]
 
 
-def _explained(samples: BinnedSamples, grids: np.ndarray, depth: int, wider: np.ndarray) -> np.ndarray:
-    """By how much the out-of-fold means of each grid lower the squared error of predicting 0: (G, 2) -> (G,)."""
-    explained = np.zeros(len(grids))
+def _scores(samples: BinnedSamples, grids: np.ndarray, depth: int, wider: np.ndarray) -> np.ndarray:
+    """What is `explained` by each grid: (G, 2) -> (G,)."""
+    scores = np.empty(len(grids))
     for g in range(len(grids)):
-        sums = sums_of_cells(samples, grids[g], depth)
-        means = shrunken_means(sums, samples.counted, wider)
-        for cell in range(len(sums)):
-            for fold in range(len(samples.counted)):
-                for head in range(len(samples.targets)):
-                    mean = means[cell, fold, head]
-                    explained[g] += (2 * sums[cell, fold, 1 + head] - sums[cell, fold, 0] * mean) * mean
-    return explained
+        cells = cells_of(samples, grids[g], depth, wider)
+        sums = sums_of_cells(samples, cells)
+        means = shrunken_means(sums_around(sums, samples.counted, cells.wider), cells.wider, STRENGTH)
+        scores[g] = explained(sums, samples.counted, means)
+    return scores
+
+
+HELPERS = cells_of, sums_of_cells, sums_around, shrunken_means, explained

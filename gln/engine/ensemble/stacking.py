@@ -20,6 +20,7 @@ from gln.engine.networks.head_sampling import log_sampling_rate
 # losses, so that a few samples change little.
 PENALTY, OFFSET_PENALTY = 0.5, 100.0
 TINY = 1e-9
+MAX_ERROR = 10.0  # standard deviations: a wrong target must not change all weights
 MAX_WEIGHT = {"classes": 3.0, "values": 1.5, "logs": 3.0}
 
 
@@ -96,7 +97,8 @@ def _class_weights(logits: np.ndarray, classes: np.ndarray, sample_weights: np.n
 
 def _value_weights(values: np.ndarray, targets: np.ndarray, sample_weights: np.ndarray) -> np.ndarray:
     """Weights and an offset with the lowest squared error: (G, n), (n,), (n,) -> (G + 1,)."""
-    count, root = len(values), np.sqrt(sample_weights)
+    count, root, mean = len(values), np.sqrt(sample_weights), values.mean(axis=0)
+    targets = mean + (targets - mean).clip(-MAX_ERROR, MAX_ERROR)
     penalty = np.sqrt([PENALTY] * count + [OFFSET_PENALTY])
     rows = np.concatenate([root * np.concatenate([values, np.ones((1, len(targets)))]), np.diag(penalty)], axis=1)
     expected = np.concatenate([root * targets, penalty[:-1] / count, [0]])

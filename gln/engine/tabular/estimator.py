@@ -61,7 +61,7 @@ ADVICE = (
 # A halfspace sees one to three features: one that sees all rarely finds a split that depends on few.
 CONTEXT_FEATURES = 3
 OF_WIDE = {"layer_sizes": (1,), "n_networks": 8, "context_map_size": 0, "context_features": CONTEXT_FEATURES}
-LONG, LONGER = 100_000, 400_000  # rows from which on a table gets four networks, or two, to limit the time of a fit
+LONG, LONGER = 100_000, 400_000  # rows from which on a table gets six networks, or four, to limit the time of a fit
 
 
 OF_LEFT_OUT = (
@@ -74,11 +74,11 @@ def of_table(rows: int, classes: int, densities: bool = False) -> dict[str, Any]
     """What None stands for in `fit`, for a table with this many rows per pass."""
     halfspaces = round(3 + math.log(rows / 5000, 3))  # one more for each factor of three
     # With 16, two networks hold out each sample, and these give its deviation from the mean.
-    networks = 16 if densities else 8
+    networks = 16 if densities else 12
     if rows >= LONG or classes >= MANY_CLASSES:
-        networks = 2 if rows >= LONGER and classes < MANY_CLASSES else 4
+        networks = 4 if rows >= LONGER and classes < MANY_CLASSES else 6
     return {
-        "layer_sizes": (32, 16),
+        "layer_sizes": (16, 8),
         "n_networks": networks,
         "context_map_size": int(np.clip(halfspaces, 3, 8)),
         "context_features": CONTEXT_FEATURES,
