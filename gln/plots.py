@@ -32,12 +32,13 @@ try:
 except ImportError as error:
     raise ImportError('gln.plots needs Matplotlib: pip install "gated-linear-networks[plots]"') from error
 
+from gln.engine.batches import check_integer
 from gln.engine.model.targets import sum_to_one
 from gln.engine.preprocessing.category_codes import as_pandas
 
 __all__ = [
     *("plot_calibration", "plot_confusion", "plot_contributions", "plot_explanations", "plot_fan", "plot_halfspaces"),
-    *("plot_intervals", "plot_learning", "plot_learning_curves", "plot_regions"),
+    *("plot_importances", "plot_intervals", "plot_learning", "plot_learning_curves", "plot_regions"),
 ]
 
 BLUE_TO_RED = "RdBu_r"  # below zero, zero, above
@@ -400,6 +401,35 @@ def plot_calibration(y: Any, quantiles: Any, levels: Sequence[float]) -> Figure:
     return figure
 
 
+def plot_importances(model: Any, most: int = 12) -> Figure:
+    """The importance of features to a fitted model, the largest first.
+
+    Args:
+        model: a `GLNClassifier` or a `GLNRegressor` that was fitted to a table, or a `Pipeline` that ends in one. For a
+            pipeline, the features are those that the steps before the last one produce.
+        most: features to show, at least 1.
+
+    Raises:
+        ValueError: the model has no `feature_importances_`, or `most` is below 1.
+    """
+    check_integer("most", most, 1)
+    last = model[-1] if isinstance(model, Pipeline) else model
+    try:
+        importances = np.asarray(last.feature_importances_)
+    except AttributeError as error:
+        raise ValueError(f"model: expected one with feature_importances_, got {model!r} ({error})") from error
+    names = _feature_names(model)
+    labels = [f"feature {i}" for i in range(len(importances))] if names is None else list(map(str, names))
+    largest = importances.argsort()[::-1][:most]
+    bars = [labels[i] for i in largest]
+    measure = "log-loss added" if hasattr(last, "classes_") else "R² lost"
+    figure = _Figure(figsize=(max(WIDTH, _inches(bars) + 2.4), 0.27 * len(bars) + 0.75), layout="constrained")
+    axes = figure.subplots()
+    _draw_contributions(axes, bars, importances[largest].tolist())
+    axes.set_xlabel(f"{measure} if the feature is shuffled", loc="right")
+    return figure
+
+
 def plot_contributions(model: Any, X: Any, most: int = 8, *, y: Any = None, class_: Any = None) -> Figure:
     """The contributions of features to the prediction for each sample: red bars increase it, blue bars decrease it.
 
@@ -471,13 +501,18 @@ class _Figure(Figure):
 
 def _features(model: Any, X: Any) -> tuple[Any, Any]:
     """The features (B, D) that a model, or the last step of a pipeline, explains, and their names, if they have any."""
-    if not isinstance(model, Pipeline) or len(model) == 1:
-        return X, getattr(model, "feature_names_in_", None)
-    before, names = model[:-1], getattr(model[-1], "feature_names_in_", None)
-    if names is None:
+    before = model[:-1] if isinstance(model, Pipeline) and len(model) > 1 else None
+    return X if before is None else before.transform(X), _feature_names(model)
+
+
+def _feature_names(model: Any) -> Any:
+    """Names of the features of a model, or of the last step of a pipeline; None if they have none."""
+    last = model[-1] if isinstance(model, Pipeline) else model
+    names = getattr(last, "feature_names_in_", None)
+    if names is None and isinstance(model, Pipeline) and len(model) > 1:
         with contextlib.suppress(AttributeError):  # a step need not name what it produces
-            names = before.get_feature_names_out()
-    return before.transform(X), names
+            names = model[:-1].get_feature_names_out()
+    return names
 
 
 def _inches(texts: Iterable[str]) -> float:

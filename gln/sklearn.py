@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.base import ClassifierMixin, MultiOutputMixin, RegressorMixin
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import check_array, check_random_state, column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 
@@ -23,7 +24,7 @@ from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.model.builders import OF_STREAMS, Losses
 from gln.engine.model.sample_weights import indices_of_stream, indices_of_table
 from gln.engine.model.targets import sum_to_one
-from gln.engine.tabular.estimator import Estimator, undone_after, with_weight
+from gln.engine.tabular.estimator import Estimator, in_all_rows, undone_after, with_weight
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
 
@@ -58,11 +59,11 @@ class GLNClassifier(ClassifierMixin, Estimator):
     Parameters
     ----------
     layer_sizes : sequence of int or None, default=None
-        Neurons of each layer. None is (32, 16) in `fit` and (64, 32) in `partial_fit`; (1,) for wide sparse tables.
+        Neurons of each layer. None is (16, 8) in `fit` and (64, 32) in `partial_fit`; (1,) for wide sparse tables.
     n_networks : int or None, default=None
         Number of networks, each with its own halfspaces and order of samples; the prediction is the weighted mean of
-        their logits. None is 8 in `fit`, 4 with at least 100,000 samples or 100 classes, and 2 with at least 400,000
-        samples. In `partial_fit` it is 2, or 1 for wide sparse streams.
+        their logits. None is 12 in `fit`, 6 with at least 100,000 samples or 100 classes, and 4 with at least 400,000
+        samples; 8 for wide sparse tables. In `partial_fit` it is 2, or 1 for wide sparse streams.
     context_map_size : int or None, default=None
         Halfspaces per neuron. A neuron has a row of weights for each of their 2^context_map_size combinations. None is
         5 in `partial_fit`, and 3 to 8 in `fit`: one more for each factor of three beyond 5,000 samples. For wide sparse
@@ -72,14 +73,19 @@ class GLNClassifier(ClassifierMixin, Estimator):
         places halfspaces between samples.
     learning_rate : float, callable or None, default=None
         A number from 0 to 1e30, or a callable that returns one for the number of samples learned so far. In `fit`, None
-        falls linearly to 0.01, from 3, or from 9 with encodings. In `partial_fit`, it falls from min(5, sqrt(d) / 2),
-        d the inputs of the first layer, to 0.5 for slow networks and 3 for fast ones; see `gln.rates.stream_rate`.
+        falls linearly to 0.01, from 3 or from 0.3, which is better for noisy tables, or from three times as much with
+        encodings. A third of at least six networks try both, and what these left out decides. In `partial_fit`, it
+        falls from min(5, sqrt(d) / 2), d the inputs of the first layer, to 0.5 for slow networks and 3 for fast ones;
+        see `gln.rates.stream_rate`.
     n_epochs : int or None, default=None
         Passes of `fit` over the samples. None is about 1000 / N, at least 3 (5 for wide sparse tables) and at most 20;
         for long tables it is about 300,000 / N, at least 1.
     max_seconds : float or None, default=None
         Approximate time limit of `fit`. If it is too short for all passes, the learning rate falls faster, and results
         depend on the machine.
+    early_stopping : bool, default=False
+        Whether `fit` goes on for as many passes again, while that raises the score of what networks left out by 0.001,
+        at most ten times. It helps where there is little noise.
     batch_size : int, default=1
         Samples per update: all samples of a batch are predicted before any is learned. 1 is exact online learning.
     shuffle : bool, default=True
@@ -96,7 +102,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
     random_state : int, RandomState instance or None, default=None
         Determines the halfspaces and the order of the samples. Pass an int for reproducible results.
     verbose : bool or int, default=False
-        Whether `fit` shows a progress bar.
+        Whether `fit` shows a progress bar, with the score of what networks left out after each pass.
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
         Which features are categories: "from_dtype" takes the categorical and text columns of a pandas or polars frame;
         an array-like holds a mask, column numbers or names. None takes all features as numbers.
@@ -120,7 +126,19 @@ class GLNClassifier(ClassifierMixin, Estimator):
         For each category, by column number, the codes of its levels.
     n_iter_ : int
         Passes over the samples that every network completed in the last `fit` or `partial_fit`: `n_epochs`, or fewer,
-        even 0, if `max_seconds` ran out first.
+        even 0, if `max_seconds` ran out first, or more with `early_stopping`.
+    oob_score_ : float
+        The accuracy of samples of `fit` that networks left out, an estimate for new samples. As in scikit-learn's
+        random forests, only those that left out a sample predict it.
+    oob_decision_function_ : ndarray of shape (N, C)
+        Their probabilities, NaN for samples that none left out, about five of eight, or had no weight. No file has
+        them.
+    validation_scores_ : ndarray of shape (passes,)
+        Minus the log-loss of these samples after each pass.
+    learning_rate_ : float or callable
+        The rate at which `fit` began, without encodings.
+    feature_importances_ : ndarray of shape (n_features_in_,)
+        By how much the log-loss rises if a feature is shuffled among these samples; computed when it is first read.
     learner_ : gln.engine.model.learner.Learner
         The networks and the standardizer of their inputs, also available as `glns_` and `standardizer_`.
 
@@ -147,6 +165,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         learning_rate: float | Callable[[int], float] | None = None,
         n_epochs: int | None = None,
         max_seconds: float | None = None,
+        early_stopping: bool = False,
         batch_size: int = 1,
         shuffle: bool = True,
         class_weight: Mapping[Any, float] | str | None = None,
@@ -164,6 +183,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         self.learning_rate = learning_rate
         self.n_epochs = n_epochs
         self.max_seconds = max_seconds
+        self.early_stopping = early_stopping
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.class_weight = class_weight
@@ -194,7 +214,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         """
         with undone_after(BaseException, self):
             labels = y
-            X, y, weights = with_weight(X, y, sample_weight, self._ignored)
+            X, y, weights, learned = with_weight(X, y, sample_weight, self._ignored)
             X, y = self._checked(X, y, reset=True)
             labels = column_or_1d(labels)
             check_labels(labels)
@@ -202,8 +222,12 @@ class GLNClassifier(ClassifierMixin, Estimator):
             numbers = np.searchsorted(classes, y)
             indices, step_sizes = indices_of_table(X, numbers, self._weights(numbers, classes, weights), self.shuffle)
             if self.negatives:
-                self._learn_table(_losses(classes), X, numbers, indices, step_sizes)
+                samples, predicted = self._learn_table(_losses(classes), X, numbers, indices, step_sizes)
+                p, weights = sum_to_one(predicted).T, None if weights is None else weights[samples]
+                self.oob_decision_function_ = in_all_rows(p, samples, learned, X.shape[0])
+                self.oob_score_ = _score_of(accuracy_score, numbers[samples], p.argmax(axis=1), weights)
             else:
+                self._forget_left_out()
                 if self.shuffle:
                     order = check_random_state(self.random_state).permutation(len(indices))
                     indices, step_sizes = indices[order], None if step_sizes is None else step_sizes[order]
@@ -313,7 +337,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
                 raise ValueError(
                     f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known!r}"
                 )
-            X, y, weights = with_weight(X, y, sample_weight, self._ignored, least=0)
+            X, y, weights, _ = with_weight(X, y, sample_weight, self._ignored, least=0)
             if weights is not None and len(weights) == 0:
                 return []
             X, y = self._checked(X, y, reset=first)
@@ -347,7 +371,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     Parameters
     ----------
     layer_sizes : sequence of int or None, default=None
-        Neurons of each layer. None is (32, 16) in `fit` and (64, 32) in `partial_fit`; (1,) for wide sparse tables.
+        Neurons of each layer. None is (16, 8) in `fit` and (64, 32) in `partial_fit`; (1,) for wide sparse tables.
     quantiles : sequence of float or None, default=None
         Levels in (0, 1) that `predict_quantiles` predicts: (0.05, 0.95) gives intervals that contain about 90% of the
         targets. Separate networks learn them.
@@ -358,8 +382,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         `partial_fit` learns normal distributions.
     n_networks : int or None, default=None
         Number of networks, each with its own halfspaces and order of samples; the prediction is their weighted mean.
-        None is 8 in `fit`, 16 with `density`, 4 with at least 100,000 samples, or 2 with at least 400,000. In
-        `partial_fit` it is 2, or 1 for wide sparse streams.
+        None is 12 in `fit`, 16 with `density`, 6 with at least 100,000 samples, or 4 with at least 400,000; 8 for wide
+        sparse tables. In `partial_fit` it is 2, or 1 for wide sparse streams.
     context_map_size : int or None, default=None
         Halfspaces per neuron. A neuron has a row of weights for each of their 2^context_map_size combinations. None is
         5 in `partial_fit`, and 3 to 8 in `fit`: one more for each factor of three beyond 5,000 samples. For wide sparse
@@ -379,6 +403,9 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     max_seconds : float or None, default=None
         Approximate time limit of `fit`. If it is too short for all passes, the learning rate falls faster, and results
         depend on the machine.
+    early_stopping : bool, default=False
+        Whether `fit` goes on for as many passes again, while that raises the score of what networks left out by 0.001,
+        at most ten times. It helps where there is little noise.
     batch_size : int, default=1
         Samples per update: all samples of a batch are predicted before any is learned. 1 is exact online learning.
     shuffle : bool, default=True
@@ -392,7 +419,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     random_state : int, RandomState instance or None, default=None
         Determines the halfspaces and the order of the samples. Pass an int for reproducible results.
     verbose : bool or int, default=False
-        Whether `fit` shows a progress bar.
+        Whether `fit` shows a progress bar, with the score of what networks left out after each pass.
     categorical_features : "from_dtype", array-like or None, default="from_dtype"
         Which features are categories: "from_dtype" takes the categorical and text columns of a pandas or polars frame;
         an array-like holds a mask, column numbers or names. None takes all features as numbers.
@@ -407,7 +434,19 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         For each category, by column number, the codes of its levels.
     n_iter_ : int
         Passes over the samples that every network completed in the last `fit` or `partial_fit`: `n_epochs`, or fewer,
-        even 0, if `max_seconds` ran out first.
+        even 0, if `max_seconds` ran out first, or more with `early_stopping`.
+    oob_score_ : float
+        R² of samples of `fit` that networks left out, an estimate for new samples. As in scikit-learn's random
+        forests, only those that left out a sample predict it.
+    oob_prediction_ : ndarray of shape (N,) or (N, T)
+        Their predicted means, NaN for samples that none left out, about five of eight, or had no weight. No file has
+        them.
+    validation_scores_ : ndarray of shape (passes,)
+        R² of these samples after each pass.
+    learning_rate_ : float or callable
+        The rate at which `fit` began, without encodings.
+    feature_importances_ : ndarray of shape (n_features_in_,)
+        By how much R² falls if a feature is shuffled among these samples; computed when it is first read.
     learner_ : gln.engine.model.learner.Learner
         The networks and the standardizers of features and targets, also available as `standardizer_`,
         `target_standardizer_`, `glns_` (means, one head per target), `quantile_glns_` (a list for each target, one head
@@ -441,6 +480,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         learning_rate: float | Callable[[int], float] | None = None,
         n_epochs: int | None = None,
         max_seconds: float | None = None,
+        early_stopping: bool = False,
         batch_size: int = 1,
         shuffle: bool = True,
         backend: str = "auto",
@@ -458,6 +498,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         self.learning_rate = learning_rate
         self.n_epochs = n_epochs
         self.max_seconds = max_seconds
+        self.early_stopping = early_stopping
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.backend = backend
@@ -481,11 +522,13 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
             As in `GLNClassifier.fit`.
         """
         with undone_after(BaseException, self):
-            X, y, weights = with_weight(X, y, sample_weight)
+            X, y, weights, learned = with_weight(X, y, sample_weight)
             X, targets, shape = self._numbers_of(X, y, reset=True)
             indices, step_sizes = indices_of_table(X, targets, weights, self.shuffle)
-            self._learn_table(self._losses(len(targets)), X, targets, indices, step_sizes)
-            self.targets_shape_ = shape
+            samples, predicted = self._learn_table(self._losses(len(targets)), X, targets, indices, step_sizes)
+            self.targets_shape_, weights = shape, None if weights is None else weights[samples]
+            self.oob_prediction_ = in_all_rows(self._means(predicted), samples, learned, X.shape[0])
+            self.oob_score_ = _score_of(r2_score, targets[:, samples].T, predicted.T, weights)
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> GLNRegressor:
@@ -604,7 +647,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         """Predict, if `predicts`, and then learn the next samples. Returns a list of predicted means, (T, n)."""
         with undone_after(Exception, self):
             first = not hasattr(self, "learner_")
-            X, y, weights = with_weight(X, y, sample_weight, least=0)
+            X, y, weights, _ = with_weight(X, y, sample_weight, least=0)
             if weights is not None and len(weights) == 0:
                 return []
             X, targets, shape = self._numbers_of(X, y, reset=first)
@@ -657,6 +700,11 @@ def checked_levels(levels):
     if numbers.ndim != 1 or len(numbers) == 0 or not ((numbers > 0) & (numbers < 1)).all():
         raise ValueError(f"levels: expected a sequence of numbers in (0, 1), got {levels!r}")
     return numbers
+
+
+def _score_of(score, y, predicted, weights):
+    """A score of scikit-learn; NaN for fewer than two samples."""
+    return float(score(y, predicted, sample_weight=weights)) if len(y) > 1 else np.nan
 
 
 def check_labels(y):

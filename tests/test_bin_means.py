@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -17,6 +18,8 @@ from gln.engine.base_models.bin_means import (
     MIN_PROBABILITY,
     NONE,
     STRENGTH,
+    STRENGTHS,
+    WIDE_BITS,
     BinMeans,
     fit_bin_means,
 )
@@ -28,6 +31,7 @@ from gln.engine.model.targets import Classes
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 FOLDS = np.arange(400) % 8
+OTHERS = ~np.eye(8, dtype=bool)  # all folds but one are counted for it
 NOISE = np.random.default_rng(0).normal(size=(4, 400))
 # Two numbers of many values, the second sometimes missing; one of three values; a category of four levels; a constant.
 X = np.column_stack([*NOISE[:2], *np.random.default_rng(1).integers(0, [3, 4], (400, 2)).T, np.ones(400)])
@@ -40,7 +44,7 @@ NUMBERS = np.stack([X[:, 0] + X[:, 3], NOISE[3]])
 def fit_once(samples: np.ndarray, levels: Any, targets: Any, folds: Any, rng: Any, weights: Any = None) -> Any:
     """`fit_bin_means` for samples that occur once each."""
     weights = np.ones(len(samples)) if weights is None else weights
-    return fit_bin_means(samples, np.arange(len(samples)), targets, weights, folds, levels, rng)
+    return fit_bin_means(samples, np.arange(len(samples)), targets, weights, folds, OTHERS, levels, rng)
 
 
 def fitted(targets: np.ndarray, weights: np.ndarray | None = None) -> tuple[BinMeans, np.ndarray]:
@@ -56,56 +60,103 @@ def fitted_once(kind: str) -> tuple[BinMeans, np.ndarray]:
     return fitted(CLASSES if kind == "classes" else NUMBERS)
 
 
-@functools.cache
-def paths(feature: int, depth: int) -> list[list[tuple[str, int]]]:
-    return [path(value, X[:, feature], depth, feature in LEVELS) for value in X[:, feature]]
-
-
-def path(value: float, known: np.ndarray, depth: int, is_category: bool) -> list[tuple[str, int]]:
-    """The cells of a value from the widest to the narrowest, named by whether it is missing and by a number."""
-    if np.isnan(value):
-        return [("missing", 0)] * (depth + 1)
+def paths(known: np.ndarray, depth: int, is_category: bool) -> np.ndarray:  # (N,) -> (depth + 1, N)
+    """The cells of values from the widest to the narrowest, by number; -1 is that of missing values."""
     values, counts = np.unique(known[~np.isnan(known)], return_counts=True)
     if is_category:
         values = values[np.argsort(-counts, kind="stable")]
-    place = int(np.flatnonzero(values == value)[0])
-    if len(values) > 1 << BITS:
-        ends = np.sort(known[~np.isnan(known)])[np.linspace(0, len(known[~np.isnan(known)]) - 1, 129).astype(int)[1:-1]]
-        values, place = np.arange(len(np.unique(ends)) + 1), int(np.searchsorted(np.unique(ends), value))
-    return [("known", (place * 2**BITS // len(values)) >> (BITS - d)) for d in range(depth + 1)]
+    places = np.array([np.flatnonzero(values == value)[0] if value == value else 0 for value in known])
+    bins = places * 2**WIDE_BITS // len(values)
+    if len(values) > 2**WIDE_BITS:
+        ordered = np.sort(known[~np.isnan(known)])
+        ends = np.unique(ordered[np.linspace(0, len(ordered) - 1, 2**WIDE_BITS + 1).astype(int)[1:-1]])
+        bins = np.searchsorted(ends, known) * 2**WIDE_BITS // (len(ends) + 1)
+    narrow = np.zeros(len(known), int)
+    for wide in np.unique(bins):
+        inside = np.unique(known[(bins == wide) & ~np.isnan(known)])  # single values, in their order
+        for i in np.flatnonzero(np.isin(known, inside)):
+            narrow[i] = (wide << BITS - WIDE_BITS) + np.searchsorted(inside, known[i]) * 2 ** (BITS - WIDE_BITS) // len(
+                inside
+            )
+    return np.stack([np.where(np.isnan(known), -1, narrow >> BITS - d) for d in range(depth + 1)])
 
 
-def mean_of(sample: int, features: tuple[int, ...], targets: np.ndarray, held_out: bool) -> float:
-    """The shrunk mean of the cell that a sample is in, by its definition."""
-    depth = BITS if len(features) == 1 else 4  # 400 samples: about as many cells
-    of_features = [paths(feature, depth) for feature in features]
-    counts = FOLDS[sample] != FOLDS if held_out else np.ones(400, bool)
-    mean = targets[counts].mean()
+def slow_means(
+    columns: list[np.ndarray], depth: int, targets: np.ndarray, held_out: bool, strength: float, folds: np.ndarray
+) -> np.ndarray:
+    """The shrunk mean of the cell that each sample is in, by its definition; columns are the `paths` of features."""
+    counts = folds[:, None] != folds if held_out else np.ones((len(folds), len(folds)), bool)
+    mean = counts @ targets / counts.sum(axis=1)
     for d in range(depth + 1):
-        inside = counts & np.array([all(of[i][d] == of[sample][d] for of in of_features) for i in range(400)])
-        mean = (targets[inside].sum() + STRENGTH * mean) / (inside.sum() + STRENGTH)
+        inside = counts & np.all([column[d][:, None] == column[d] for column in columns], axis=0)
+        mean = (inside @ targets + strength * mean) / (inside.sum(axis=1) + strength)
     return mean
+
+
+def error(columns: list[np.ndarray], depth: int, targets: Any, folds: np.ndarray, strength: float) -> float:
+    means = [slow_means(columns, depth, y, True, strength, folds) for y in targets]
+    return float(((np.array(targets) - means) ** 2).sum())
+
+
+def best_means(columns: list[np.ndarray], depth: int, targets: Any, held_out: bool, folds: np.ndarray) -> list[Any]:
+    """The means of each head, of the strength with the least squared error out of fold."""
+    best = min(STRENGTHS, key=functools.partial(error, columns, depth, targets, folds))
+    return [slow_means(columns, depth, y, held_out, best, folds) for y in targets]
+
+
+@functools.cache
+def depth_of_pairs(kind: str) -> int:
+    """4, since 400 samples have about as many cells, or 5 if a pair is better by a hundredth of the variance."""
+    targets, gains = (CLASSES[None] if kind == "classes" else NUMBERS), []
+    for pair in itertools.combinations(range(4), 2):
+        columns = [paths(X[:, feature], 5, feature in LEVELS) for feature in pair]
+        gains.append(error(columns, 4, targets, FOLDS, STRENGTH) - error(columns, 5, targets, FOLDS, STRENGTH))
+    return 5 if max(gains) > 0.01 * 400 * targets.var(axis=1).sum() else 4
 
 
 @pytest.mark.parametrize("held_out", [True, False])
 @pytest.mark.parametrize("features", [(0,), (1,), (2,), (3,), (0, 1), (1, 3), (2, 3)])
 def test_means_are_shrunk_from_wide_to_narrow_cells(features, held_out):
-    of_classes, of_numbers = fitted_once("classes"), fitted_once("numbers")
-    samples = [0, 7, 100]  # the second has a missing value
-    for targets, (found, predictions) in (([CLASSES], of_classes), (NUMBERS, of_numbers)):
+    for kind, targets in (("classes", CLASSES[None]), ("numbers", NUMBERS)):
+        depth = WIDE_BITS if len(features) == 1 else depth_of_pairs(kind)
+        columns = [paths(X[:, feature], depth, feature in LEVELS) for feature in features]
+        found, predictions = fitted_once(kind)
         grid = found.grids.tolist().index([*features, *([NONE] if len(features) == 1 else [])])
         rows = predictions if held_out else found.transform(X.T).T
-        for sample in samples:
-            np.testing.assert_array_equal(
-                found.transform(X[sample : sample + 1].T)[:, 0], found.transform(X.T)[:, sample]
-            )
-        for head, y in enumerate(targets):
-            means = np.array([mean_of(i, features, y, held_out) for i in samples]).clip(
-                MIN_PROBABILITY if len(targets) == 1 else -10, 10
-            )
-            expected = LOGIT_FACTOR * np.log(means / (1 - means)) if len(targets) == 1 else means
-            column = rows[samples, grid * len(targets) + head]
-            np.testing.assert_allclose(np.diff(column), np.diff(expected), atol=1e-5)  # 0 is the average
+        np.testing.assert_array_equal(found.transform(X[:9].T), found.transform(X.T)[:, :9])
+        for head, means in enumerate(best_means(columns, depth, targets, held_out, FOLDS)):
+            if kind == "classes":
+                means = means.clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY)
+                means = LOGIT_FACTOR * np.log(means / (1 - means))
+            column = rows[:, grid * len(targets) + head]
+            np.testing.assert_allclose(np.diff(column), np.diff(means), atol=1e-5)  # 0 is the average
+
+
+def test_pairs_have_more_cells_where_these_matter():
+    assert (depth_of_pairs("classes"), depth_of_pairs("numbers")) == (5, 4)
+
+
+def single_values(noise: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A feature of 500 distances, each with its price and drawn about four times; also folds."""
+    rng = np.random.default_rng(8)
+    distance = rng.integers(0, 500, 2000)
+    price = rng.normal(size=500)[distance] + noise * rng.normal(size=2000)
+    return np.column_stack([distance * 3.0, rng.normal(size=2000)]), price / price.std(), np.arange(2000) % 8
+
+
+def test_bins_are_cut_into_single_values_where_these_matter():
+    samples, y, folds = single_values(noise=0.3)
+    found, predictions = fit_once(samples, {}, y[None], folds, np.random.RandomState(0))
+    assert found is not None
+    assert found.sizes.tolist() == [1 + len(np.unique(samples[:, 0])), 129]
+    assert np.corrcoef(predictions[:, 0], y)[0, 1] > 0.9  # out of fold; a bin of four distances has a mean of them
+    columns = [paths(samples[:, 0], BITS, is_category=False)]
+    for rows, held_out in ((predictions, True), (found.transform(samples.T).T, False)):
+        [means] = best_means(columns, BITS, y[None], held_out, folds)
+        np.testing.assert_allclose(np.diff(rows[:, 0]), np.diff(means), atol=1e-5)
+    _, noise, _ = single_values(noise=30.0)
+    found, _ = fit_once(samples, {}, noise[None], folds, np.random.RandomState(0))
+    assert found.sizes.tolist() == [129, 129]
 
 
 def test_predictions_are_zero_on_average_and_constant_features_have_no_grids():
@@ -118,13 +169,16 @@ def test_predictions_are_zero_on_average_and_constant_features_have_no_grids():
 
 
 def test_predictions_are_out_of_fold():
-    """Predictions for a fold do not depend on its targets, but for the average of all."""
-    _, predictions = fitted(CLASSES)
-    _, other = fitted(np.where(FOLDS == 3, 1 - CLASSES, CLASSES))
-    difference = predictions - other
-    of_fold = difference[FOLDS == 3]
+    """Predictions for a sample do not depend on its target, but for the average of all and for choices."""
+    found, predictions = fitted(NUMBERS)
+    changed = NUMBERS.copy()
+    changed[:, 3] += 1.0
+    other, again = fitted(changed)
+    assert found.grids.tolist() == other.grids.tolist()
+    difference, of_changed = predictions - again, np.equal(FOLDS, FOLDS[3])
+    of_fold = difference[of_changed]
     np.testing.assert_allclose(of_fold - of_fold.mean(axis=0), 0, atol=1e-5)
-    assert np.abs(difference[FOLDS != 3]).max() > 0.1
+    assert np.abs(difference[~of_changed]).max() > 0.1
 
 
 def test_weights_count_like_copies():
@@ -132,7 +186,7 @@ def test_weights_count_like_copies():
     of_weights, predictions = fitted(CLASSES, weights)
     rows = np.arange(400).repeat(weights.astype(int))
     ones, rng = np.ones(len(rows)), np.random.RandomState(0)
-    _, again = fit_bin_means(X, rows, CLASSES[rows], ones, FOLDS[rows], LEVELS, rng)
+    _, again = fit_bin_means(X, rows, CLASSES[rows], ones, FOLDS[rows], OTHERS, LEVELS, rng)
     assert again is not None
     columns = np.isin(of_weights.grids, [2, 3, NONE]).all(
         axis=1
@@ -144,7 +198,7 @@ def test_weights_count_like_copies():
 def test_the_loop_predicts_the_same_without_numba(monkeypatch):
     found, _ = fitted(NUMBERS)
     expected = found.transform(X.T[:, :50])
-    monkeypatch.setattr("gln.engine.base_models.bin_means.compiled", lambda loop: loop)
+    monkeypatch.setattr("gln.engine.base_models.bin_means.compiled", lambda loop, *helpers: loop)
     np.testing.assert_array_equal(found.transform(X.T[:, :50]), expected)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert (

@@ -14,7 +14,7 @@ from sklearn.metrics import log_loss
 from gln.engine.ensemble.ensemble import EXPANDED
 from gln.engine.ensemble.stacking import StackingWeights, equal_weights, fit_stacking
 from gln.engine.model.targets import sum_to_one
-from gln.engine.tabular.fit import FOLDS, draw_folds
+from gln.engine.tabular.folds import FOLDS, draw_folds
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN
 from test_mnist import calibration_error
@@ -146,10 +146,10 @@ def test_calibration_error_of_known_cases():
 
 def test_fit_calibrates_probabilities():
     X, y = load_breast_cancer(return_X_y=True)
-    model = GLNClassifier(random_state=0).fit(X[::2], y[::2])
+    model = GLNClassifier(random_state=0, learning_rate=3.0).fit(X[::2], y[::2])
     stacking = model.learner_.means.combination
     assert stacking.weights.sum() < 0.9  # the networks alone are overconfident
-    sure = GLNClassifier(random_state=0).fit(X[::2], y[::2])
+    sure = GLNClassifier(random_state=0, learning_rate=3.0).fit(X[::2], y[::2])
     sure.learner_.means.combination = None
     assert log_loss(y[1::2], model.predict_proba(X[1::2])) < log_loss(y[1::2], sure.predict_proba(X[1::2]))
 
@@ -181,12 +181,12 @@ def test_binary_features_need_no_encodings(rng):
     model = GLNClassifier([2], random_state=0).fit(X, X[:, 0])
     assert len(model.learner_.featurizer.pieces.features) == 0
     # Nor cells of their own; those of the three pairs are mixed.
-    assert [network.input_size for network in model.glns_] == [6] * 4 + [9] * 4
+    assert [network.input_size for network in model.glns_] == [6] * 6 + [9] * 6
 
 
 def test_weights_of_several_targets_are_their_own(rng):
     X, y = make_friedman1(200, random_state=0)
     model = GLNRegressor([4], random_state=0).fit(X, np.stack([y, rng.normal(size=200)], axis=1))
     weights = model.learner_.means.combination.weights
-    assert weights.shape == (8, 2)
+    assert weights.shape == (12, 2)
     assert weights[:, 1].sum() < 0.5 < weights[:, 0].sum()  # noise is predicted by its mean

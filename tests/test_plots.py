@@ -21,7 +21,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, SGDRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 
 from gln_numpy import GLN
@@ -750,3 +750,26 @@ def test_contributions_in_a_pipeline_of_words_and_of_a_step_without_names():
     assert sorted(bars_of(axes))[0] == "feature 0 = 0.6931"
     with pytest.raises(ValueError, match="or a fitted Pipeline that ends in one, got Pipeline"):
         plots.plot_contributions(make_pipeline(CountVectorizer(), LogisticRegression()), texts)
+
+
+def test_importances_have_the_names_of_features_largest_first():
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame(rng.normal(size=(300, 4)), columns=list("abcd"))
+    model = GLNRegressor([4], n_networks=2, random_state=0).fit(frame, 3 * frame["b"] + frame["d"])
+    (axes,) = plots.plot_importances(model, most=3).axes
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names[:2] == ["b", "d"]
+    widths = [bar.get_width() for bar in axes.patches]
+    np.testing.assert_allclose(widths, np.sort(model.feature_importances_)[::-1][:3])
+    assert axes.get_xlabel() == "R² lost if the feature is shuffled"
+    pipeline = make_pipeline(StandardScaler(), GLNClassifier([4], n_networks=2, random_state=0))
+    (axes,) = plots.plot_importances(pipeline.fit(frame, frame["c"] > 0)).axes
+    assert axes.get_yticklabels()[0].get_text() == "c"
+    assert axes.get_xlabel() == "log-loss added if the feature is shuffled"
+
+
+def test_importances_of_what_has_none_raise_an_error():
+    with pytest.raises(ValueError, match="model: expected one with feature_importances_, got"):
+        plots.plot_importances(LogisticRegression())
+    with pytest.raises(ValueError, match="most: expected an integer of at least 1, got 0"):
+        plots.plot_importances(LogisticRegression(), most=0)

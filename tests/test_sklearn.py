@@ -120,7 +120,7 @@ def test_epochs_follow_from_the_samples(samples, epochs):
 def test_rates_fall_in_fit_and_a_stream_may_follow(monkeypatch):
     rates = watch_rates(monkeypatch)
     model = GLNClassifier(n_epochs=5, n_networks=5, random_state=0, backend="numpy").fit(*IRIS)
-    expected = [first + (0.01 - first) * epoch / 5 for first in (3, 3, 9, 9, 9) for epoch in range(5)]
+    expected = [first + (0.01 - first) * epoch / 5 for epoch in range(5) for first in (3, 3, 9, 9, 9)]
     np.testing.assert_allclose(rates, expected, rtol=1e-6)
     for network in model.glns_:
         assert network.has_default_rate
@@ -136,11 +136,11 @@ def test_networks_differ_and_the_logits_of_each_kind_are_averaged(of_iris):
     featurizer, z = of_iris.learner_.featurizer, of_iris.standardizer_.transform(IRIS[0].T)
     encoded = piecewise_linear(z, featurizer.pieces), featurizer.bin_means.transform(IRIS[0].T), with_distances(z)
     inputs = [with_distances(z), np.concatenate(encoded)]
-    p = np.array([network.predict(inputs[i // 4], z) for i, network in enumerate(of_iris.glns_)], np.float64)
-    assert p.shape == (8, 3, 150)
+    p = np.array([network.predict(inputs[i // 6], z) for i, network in enumerate(of_iris.glns_)], np.float64)
+    assert p.shape == (12, 3, 150)
     assert np.abs(p - p[0]).max(axis=(1, 2))[1:].min() > 1e-3
-    means = (np.log(p) - np.log1p(-p)).reshape(2, 4, 3, 150).mean(axis=1)
-    plain, encoded = (4 * weight for weight in of_iris.learner_.means.combination.weights[::4])
+    means = (np.log(p) - np.log1p(-p)).reshape(2, 6, 3, 150).mean(axis=1)
+    plain, encoded = (6 * weight for weight in of_iris.learner_.means.combination.weights[::6])
     assert 0 <= min(plain, encoded) < max(plain, encoded) <= 3
     np.testing.assert_allclose(of_iris.decision_function(IRIS[0]), (plain * means[0] + encoded * means[1]).T)
     assert len(GLNClassifier(n_networks=2, n_epochs=1).fit(*IRIS).glns_) == 2
@@ -351,7 +351,8 @@ def of_frame(kind: Any, **arguments: Any) -> tuple[Any, pd.DataFrame, np.ndarray
 
 def attributes(model: Any) -> dict[str, Any]:
     """Everything that a model knows, by name: the objects themselves, and copies of what they hold."""
-    held = {name: copy.deepcopy(value) for name, value in vars(model).items() if name not in ("learner_", "_novelty")}
+    other = "learner_", "_novelty", "_left_out"  # the last refers to the networks of the first
+    held = {name: copy.deepcopy(value) for name, value in vars(model).items() if name not in other}
     novelty = vars(model)["_novelty"].state() if "_novelty" in vars(model) else {}
     counts = {f"novelty {name}": np.array(value) for name, value in novelty.items() if name != "levels"}
     return {"dict": dict(vars(model)), "held": held, "state": {**learner_state(model.learner_), **counts}}
@@ -405,7 +406,7 @@ def test_a_model_is_as_before_after_an_interruption(kind, monkeypatch):
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(gln.engine.tabular.fit, "stacked", interrupt)  # when the networks have been trained
+    monkeypatch.setattr(gln.engine.tabular.fit, "out_of_fold", interrupt)  # when the networks have been trained
     with pytest.raises(KeyboardInterrupt):
         model.fit(frame[["colour"]].assign(colour=frame["colour"].str.upper()), y)
     assert_unchanged(model, before)
@@ -703,7 +704,7 @@ def test_in_pipelines_and_searches_of_scikit_learn():
 
 def test_progress_bar(capsys):
     GLNClassifier(n_epochs=2, verbose=1).fit(*IRIS)
-    assert "2104/2104" in capsys.readouterr().err  # eight networks, each leaves out an eighth; two irises are equal
+    assert "3160/3160" in capsys.readouterr().err  # twelve networks, each leaves out an eighth; two irises are equal
     GLNClassifier(n_epochs=2).fit(*IRIS)
     assert capsys.readouterr().err == ""
 

@@ -12,7 +12,7 @@ from scipy.sparse import coo_array, csr_array
 from sklearn.datasets import make_classification, make_friedman1
 from sklearn.metrics import log_loss
 
-from gln.engine.tabular.fit import find_copies
+from gln.engine.tabular.folds import find_copies
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 COIN = np.log(2)

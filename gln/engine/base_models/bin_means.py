@@ -2,15 +2,16 @@
 
 Each feature is cut into bins. A grid is one feature or a pair of features, and its cells are bins or pairs of bins.
 
-Shapes: B or N samples, F features, C heads, G grids, E columns (grids times heads), R folds, V sample indices, in which
-a sample of weight 2 may occur twice.
+Shapes: B or N samples, F features, C heads, G grids, E columns (grids times heads), R folds, V rows to learn (a sample
+of weight 2 is two of them).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,20 +21,27 @@ from gln.engine.batches import chunks, dense, spread
 from gln.engine.jit import WritableArrays, compiled
 
 NONE = -1  # in place of a second feature
-STRENGTH = 4.0  # weight of the wider cell's mean, as a number of samples
+# Weight of the wider cell's mean, as a number of samples. Each grid of a table takes the one of STRENGTHS that predicts
+# best out of fold: a low one where there is little noise.
+STRENGTH = 4.0
+STRENGTHS = 1.0, STRENGTH, 16.0
 MIN_PROBABILITY = 1e-3  # probabilities are in [MIN_PROBABILITY, 1 - MIN_PROBABILITY]
 LOGIT_FACTOR = 0.5  # of logits: networks of small tables overfit larger ones
 MAX_VALUE = 10.0  # numbers are in [-MAX_VALUE, MAX_VALUE], as networks clip them
-BITS = 7  # a feature has at most 2^BITS bins, and one for missing values
+# A feature has at most 2^WIDE_BITS bins, and one for missing values. Each may be cut further, into 2^(BITS - WIDE_BITS)
+# at most, of single values: a price can depend on the exact distance. This is done where it lowers the squared error,
+# out of fold, by DEEP_GAIN of the variance.
+WIDE_BITS, BITS, DEEP_GAIN = 7, 11, 0.01
 MOST_GRIDS_OF_TWO, MOST_COLUMNS = 60, 200  # pairs of features, and columns of them and of single features
+PAIRS_TRIED_DEEPER = 8  # the best, to choose the cells of all pairs by
 TRIED_PAIRS, TRIED_ON, TRIED_BITS = 1000, 3000, 4  # pairs to choose from, and the samples and bits to choose by
-BINNED_ON = 100_000  # samples for the ends of bins
+BINNED_ON = 50_000  # samples for the ends of bins, and to choose features with deeper cells
 ROUNDING = 1e-12  # relative to a value: 0.1 + 0.2 is 0.3
 # Where in a gap a bin ends. The middle of 0.1 and 0.3 is a likely new value, 0.2, whose bin would depend on rounding;
 # the golden section stays away from all values of a regular grid.
 IN_GAP = (math.sqrt(5) - 1) / 2
-NUMBERS = 1 << 18  # counted at a time, so that they stay in the processor's cache
-AT_ONCE = 20_000  # samples to predict, so that the values of each grid stay in the cache for many
+AT_ONCE = 20_000  # samples whose bins are found at a time
+GRIDS_AT_ONCE = 8  # whose predictions are written together, since columns of a large array are slow to write alone
 TINY = 1e-9  # weight of no samples
 
 
@@ -79,16 +87,13 @@ class BinMeans(WritableArrays):
         return features_of(self.grids, self.values.shape[1])
 
     def transform(self, samples: np.ndarray) -> np.ndarray:  # (F, B) -> (E, B) float32
-        return self.predict(samples, self.values[None], np.zeros(samples.shape[1], int))
-
-    def predict(self, samples: np.ndarray, values: np.ndarray, folds: np.ndarray) -> np.ndarray:
-        """Predict samples, each by the values of its fold: (F, B), (R, cells, C), (B,) -> (E, B)."""
         if len(samples) != len(self.sizes):  # compiled loops do not check
             raise ValueError(f"samples: expected {len(self.sizes)} features, got {len(samples)}")
         predictions = np.empty((self.columns, samples.shape[1]), np.float32)
         bins = self.sizes, self.ends, self.first_ends, self.first_bins, self.cells
         grids = self.grids, self.kinds, self.widths, self.starts
-        compiled(_look_up)(np.ascontiguousarray(samples, np.float64), folds, *bins, *grids, values, predictions)
+        samples = np.ascontiguousarray(samples, np.float64)
+        compiled(_look_up, find_bins)(samples, *bins, *grids, self.values, predictions)
         return predictions
 
 
@@ -96,23 +101,15 @@ def features_of(grids: np.ndarray, heads: int) -> np.ndarray:  # (G, 2) -> (E, 2
     return np.where(grids == NONE, grids[:, :1], grids).repeat(heads, axis=0)
 
 
-def _look_up(
+def find_bins(
     samples: np.ndarray,  # (F, B)
-    folds: np.ndarray,  # (B,)
     sizes: np.ndarray,
     ends: np.ndarray,
     first_ends: np.ndarray,
     first_bins: np.ndarray,
-    cells: np.ndarray,
-    grids: np.ndarray,
-    kinds: np.ndarray,
-    widths: np.ndarray,
-    starts: np.ndarray,
-    values: np.ndarray,  # (R, cells, C)
-    predictions: np.ndarray,  # (E, B), filled
-) -> None:
-    """The values of each sample's cells. A loop, because as arrays the steps take as long as the networks."""
-    count, heads = samples.shape[1], values.shape[2]
+) -> np.ndarray:  # (F, B)
+    """The bin of each value, among those of all features."""
+    count = samples.shape[1]
     bins = np.zeros((len(sizes), count), np.int64)
     for feature in range(len(sizes)):
         first, left = first_ends[feature], sizes[feature] - 1
@@ -123,15 +120,35 @@ def _look_up(
             left -= half
         for b in range(count):  # as arrays, it takes two seconds to compile
             bins[feature, b] += first_bins[feature]
+    return bins
+
+
+def _look_up(
+    samples: np.ndarray,  # (F, B)
+    sizes: np.ndarray,
+    ends: np.ndarray,
+    first_ends: np.ndarray,
+    first_bins: np.ndarray,
+    cells: np.ndarray,
+    grids: np.ndarray,
+    kinds: np.ndarray,
+    widths: np.ndarray,
+    starts: np.ndarray,
+    values: np.ndarray,  # (cells, C)
+    predictions: np.ndarray,  # (E, B), filled
+) -> None:
+    """The values of each sample's cells. A loop, because as arrays the steps take as long as the networks."""
+    heads = values.shape[1]
+    bins = find_bins(samples, sizes, ends, first_ends, first_bins)
     for grid in range(len(grids)):
         start, width, kind = starts[grid], widths[grid], kinds[grid]
         first, second = grids[grid]
-        for b in range(count):
+        for b in range(samples.shape[1]):
             place = start + cells[kind, bins[first, b]] * width
             if kind == 1:
                 place += cells[1, bins[second, b]]
             for head in range(heads):
-                predictions[grid * heads + head, b] = values[folds[b], place, head]
+                predictions[grid * heads + head, b] = values[place, head]
 
 
 # ---- Fitting ---------------------------------------------------------------------------------------------------------
@@ -142,35 +159,44 @@ def fit_bin_means(
     indices: np.ndarray,  # (V,), of the samples to count
     targets: np.ndarray,  # (V,) class numbers, or (T, V) standardised numbers
     weights: np.ndarray,  # (V,)
-    folds: np.ndarray,  # (V,), the fold that each is in
+    folds: np.ndarray,  # (V,), the fold that each is in, the same for all rows of a sample
+    counted: np.ndarray,  # (R, R) bools, whether the samples of a fold are counted (second) for those of a fold (first)
     levels: Mapping[int, int],  # the number of levels of each category, by feature
     rng: np.random.RandomState,  # draws the pairs to choose from, if there are many
 ) -> tuple[BinMeans | None, np.ndarray | None]:
-    """The means of a table's bins, and out-of-fold predictions for its samples, (N, E); None if no feature varies."""
-    binnings, bins = _binned(samples, indices, levels)
-    classes = int(targets.max()) + 1 if targets.ndim == 1 else None
-    targets = targets if classes else targets.clip(-MAX_VALUE, MAX_VALUE)
-    binned = BinnedSamples(bins, targets, weights, folds, classes)
-    # A pair has about as many cells as there are samples, since more would make files large and add little.
-    bits = int(np.clip(np.round(np.log2(max(1, weights.sum())) / 2), 2, BITS))
-    singles, pairs = _grids(binned, rng)
-    grids = np.concatenate([singles, pairs])
+    """The means of a table's bins, and out-of-fold predictions for its samples, (N, E); None if no feature varies.
+
+    What is counted is chosen by the folds that are counted most often.
+    """
+    binnings, cells = _binned(samples, indices, levels)
+    binned = BinnedSamples.of_rows(cells, indices, targets, weights, folds, counted)
+    indices = indices[np.isin(folds, np.flatnonzero(counted.sum(axis=0) == counted.sum(axis=0).max()))]
+    singles, pairs = _grids(binned, indices, rng)
+    grids, kinds = np.concatenate([singles, pairs]), np.arange(2).repeat([len(singles), len(pairs)])
     if len(grids) == 0:
         return None, None
-    values = np.concatenate(
-        [*_values(binned, binnings, singles, BITS), *_values(binned, binnings, pairs, bits)], axis=1
-    )
-    # Other features need no bins.
-    binnings = [binning if feature in grids else binnings[NONE] for feature, binning in enumerate(binnings[:-1])]
-    cells = np.stack([np.concatenate([binning.at(depth)[1] for binning in binnings]) for depth in (BITS, bits)])
-    sizes = np.array([len(binning.cells) for binning in binnings])
-    means = BinMeans(sizes, np.concatenate([binning.ends for binning in binnings]), cells, grids, values[-1])
-    of_samples = np.zeros(samples.shape[0], int)
-    of_samples[indices] = folds
-    predictions = np.empty((len(of_samples), means.columns), np.float32)
-    for chunk in chunks(len(predictions), AT_ONCE):
-        predictions[chunk] = means.predict(dense(samples[chunk]).T, values, of_samples[chunk]).T
-    return means, predictions
+    depths = _depths(binned, indices, singles, pairs, binnings)
+    binnings = [  # other features need no bins
+        binning.joined(depth) if feature in grids else binnings[NONE]
+        for feature, (binning, depth) in enumerate(zip(binnings, depths[0], strict=True))
+    ]
+    means, predictions = [], np.empty((samples.shape[0], len(grids), binned.heads), np.float32)
+    grid_depths = depths[kinds, grids[:, 0]]
+    for start in range(0, len(grids), GRIDS_AT_ONCE):
+        block = slice(start, start + GRIDS_AT_ONCE)
+        columns = np.empty((len(grids[block]), len(predictions), binned.heads), np.float32)
+        for grid, depth, column in zip(grids[block], grid_depths[block], columns, strict=True):
+            used = [binnings[feature].at(depth)[0] for feature in grid]
+            means.append(_means_of(binned, grid, depth, used, column))
+        predictions[:, block] = columns.swapaxes(0, 1)
+    predictions = predictions.reshape(len(predictions), -1)
+    averages = _centre(predictions, binned).reshape(len(grids), -1)
+    values = [_logits(of_grid, binned) - average for of_grid, average in zip(means, averages, strict=True)]
+    sizes = np.array([len(binning.cells) for binning in binnings[:-1]])
+    ends = np.concatenate([binning.ends for binning in binnings])
+    places = [[binning.at(depth)[1] for binning, depth in zip(binnings, row, strict=True)][:-1] for row in depths]
+    cells, all_values = np.stack(list(map(np.concatenate, places))), np.nan_to_num(np.concatenate(values))
+    return BinMeans(sizes, ends, cells, grids, all_values.astype(np.float32)), predictions
 
 
 class Binning(NamedTuple):
@@ -183,45 +209,62 @@ class Binning(NamedTuple):
         """The cells that occur at a depth, and the place of each bin's among them."""
         return np.unique(self.cells >> (BITS - depth), return_inverse=True)
 
+    def joined(self, depth: int) -> Binning:
+        """With one bin in place of neighbours that are in the same cell at a depth."""
+        is_last = np.diff(self.cells >> (BITS - depth), append=NONE) != 0
+        return Binning(self.ends[is_last[:-1]], self.cells[is_last])
+
 
 def _binned(samples: Any, indices: np.ndarray, levels: Mapping[int, int]) -> tuple[list[Binning], np.ndarray]:
-    """How features are cut, and the cells of samples, (F + 1, V); the last of both stands for no feature."""
-    features = csc_array(samples) if issparse(samples) else samples
-    binnings, cells = [], np.zeros((features.shape[1] + 1, len(indices)), np.int16)
+    """How features are cut, and the cells of samples, (F + 1, N); the last of both stands for no feature."""
+    count, size = samples.shape
     binned_on = indices[spread(len(indices), BINNED_ON)]
-    for feature in range(features.shape[1]):
-        values = dense(features[:, feature : feature + 1])[:, 0].astype(np.float64)
-        seen = values[binned_on]
-        binning = _bins_of_levels(seen, levels[feature]) if feature in levels else _bins_of_numbers(seen)
-        cells[feature] = binning.cells[binning.ends.searchsorted(values)][indices]
-        binnings.append(binning)
+    columns = csc_array(samples) if issparse(samples) else samples
+    binnings = []
+    for feature in range(size):
+        seen = dense(columns[:, feature : feature + 1])[binned_on, 0].astype(np.float64)
+        binnings.append(_bins_of_levels(seen, levels[feature]) if feature in levels else _bins_of_numbers(seen))
+    sizes = np.array([len(binning.cells) for binning in binnings])
+    first_bins = np.cumsum(sizes) - sizes
+    ends, cells_of = (np.concatenate(arrays) for arrays in zip(*binnings, strict=True))
+    cells = np.zeros((size + 1, count), np.int16)
+    for chunk in chunks(count, AT_ONCE):
+        values = np.ascontiguousarray(dense(samples[chunk]).T, np.float64)
+        bins = compiled(find_bins)(values, sizes, ends, first_bins - np.arange(size), first_bins)
+        cells[:-1, chunk] = cells_of[bins]
     return [*binnings, Binning(np.zeros(0), np.zeros(1, int))], cells
 
 
 def _bins_of_levels(codes: np.ndarray, levels: int) -> Binning:  # (V,)
-    """A cell for each level of a category; the rarest of more than 2^BITS levels share one."""
+    """A cell for each level of a category; the rarest of more than 2^WIDE_BITS levels share one."""
     counts = np.bincount(codes[codes < levels].astype(int), minlength=levels)  # NaN never is
-    ranks = np.argsort(np.argsort(-counts, kind="stable")).clip(max=(1 << BITS) - 1)
-    return Binning(np.arange(levels) + 0.5, _spaced(ranks, min(levels, 1 << BITS)))
+    ranks = np.argsort(np.argsort(-counts, kind="stable")).clip(max=(1 << WIDE_BITS) - 1)
+    return Binning(np.arange(levels) + 0.5, np.append(_spaced(ranks, min(levels, 1 << WIDE_BITS)), 1 << BITS))
 
 
 def _bins_of_numbers(values: np.ndarray) -> Binning:  # (V,)
-    """Bins between distinct values, or between quantiles if there are many."""
+    """Wide bins between distinct values, or between quantiles if there are many; cut further if values are repeated."""
     values = np.sort(values[~np.isnan(values)])
     distinct = np.unique(values)
     distinct = distinct[np.diff(distinct, prepend=-np.inf) > ROUNDING * np.abs(distinct)]
-    last = np.arange(len(distinct) - 1)  # of the values in each bin but the last
-    if len(distinct) > 1 << BITS:
-        quantiles = values[spread(len(values), (1 << BITS) + 1)[1:-1]]
-        last = np.unique((distinct.searchsorted(quantiles, side="right") - 1).clip(max=len(distinct) - 2))
-    ends = distinct[last] + IN_GAP * (distinct[last + 1] - distinct[last])
-    ends = np.append(ends, np.inf) if len(distinct) else ends
-    return Binning(ends, _spaced(np.arange(len(ends)), len(ends)))
+    if len(distinct) == 0:
+        return Binning(np.zeros(0), np.array([1 << BITS]))
+    last = np.arange(len(distinct))  # of the values in each wide bin
+    if len(distinct) > 1 << WIDE_BITS:
+        quantiles = values[spread(len(values), (1 << WIDE_BITS) + 1)[1:]]
+        last = np.unique(distinct.searchsorted(quantiles, side="right") - 1)
+    counts = np.diff(last, prepend=-1)
+    cells = _spaced(np.arange(len(last)), len(last)).repeat(counts)
+    if 2 * len(distinct) <= len(values):
+        places = np.arange(len(distinct)) - (last - counts + 1).repeat(counts)  # of values in their wide bin
+        cells += (places << (BITS - WIDE_BITS)) // counts.repeat(counts)
+    ends = distinct[:-1] + IN_GAP * np.diff(distinct)
+    return Binning(np.append(ends, np.inf), np.append(cells, 1 << BITS)).joined(BITS)
 
 
 def _spaced(ranks: np.ndarray, count: int) -> np.ndarray:
-    """`count` ranks spread over the 2^BITS cells, so that each depth halves them; one more for missing values."""
-    return np.append((ranks << BITS) // max(1, count), 1 << BITS)
+    """Cells for `count` ranks, spread over those at depth WIDE_BITS, so that each depth halves them."""
+    return (ranks << WIDE_BITS) // max(1, count) << (BITS - WIDE_BITS)
 
 
 # ---- Means of cells --------------------------------------------------------------------------------------------------
@@ -230,116 +273,270 @@ def _spaced(ranks: np.ndarray, count: int) -> np.ndarray:
 class BinnedSamples(NamedTuple):
     """The cells and the targets of a table's samples."""
 
-    cells: np.ndarray  # (F + 1, V), at depth BITS; the last row stands for no feature
-    targets: np.ndarray  # (V,) class numbers, or (T, V)
-    weights: np.ndarray  # (V,)
-    folds: np.ndarray  # (V,)
-    classes: int | None
+    cells: np.ndarray  # (F + 1, N) int16, at depth BITS; the last row stands for no feature
+    folds: np.ndarray  # (N,)
+    weights: np.ndarray  # (N,)
+    targets: np.ndarray  # (C, N) float32, of the heads
+    counted: np.ndarray  # (R, R)
+    are_classes: bool
+
+    @classmethod
+    def of_rows(
+        cls,
+        cells: np.ndarray,
+        indices: np.ndarray,
+        targets: np.ndarray,
+        weights: np.ndarray,
+        folds: np.ndarray,
+        counted: np.ndarray,
+    ) -> BinnedSamples:
+        """Samples from rows, of which a sample may have several or none; shapes are those of `fit_bin_means`."""
+        count, are_classes = cells.shape[1], targets.ndim == 1
+        if are_classes:
+            classes = np.arange(targets.max() + 1)
+            targets = targets == (classes if len(classes) > 2 else classes[1:])[:, None]
+        of_samples, of_folds = np.zeros((len(targets), count), np.float32), np.zeros(count, np.int16)
+        of_samples[:, indices], of_folds[indices] = targets.clip(-MAX_VALUE, MAX_VALUE), folds
+        weights = np.bincount(indices, weights, count)
+        return cls(cells, of_folds, weights, of_samples, counted, are_classes)
 
     @property
     def heads(self) -> int:
-        return len(self.targets) if self.classes is None else 1 if self.classes == 2 else self.classes
+        return len(self.targets)
 
-    def take(self, places: np.ndarray) -> BinnedSamples:  # (n,)
-        targets, weights, folds = self.targets[..., places], self.weights[places], self.folds[places]
-        return BinnedSamples(self.cells[:, places], targets, weights, folds, self.classes)
+    def take(self, samples: np.ndarray) -> BinnedSamples:  # (n,)
+        cells, folds, weights, targets = (np.take(array, np.unique(samples), axis=-1) for array in self[:4])
+        return self._replace(cells=cells, folds=folds, weights=weights, targets=targets)
 
-    def means(self, grids: np.ndarray, depth: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """A few of the grids at a time, with the means of their cells and the sums of each fold.
-
-        All grids must be of one feature, or all of two. The means are those without each fold, and then those of all.
-        Sums are those of weights, and then of the heads' targets.
-
-        Shapes: (G, 2) -> (g, 2), (C, R + 1, g, cells), (1 + C, R, g, cells).
-        """
-        width, folds = (1 << depth) + 1, int(self.folds.max()) + 1
-        height = width if (grids[:, 1] != NONE).all() else 1
-        size = width * height
-        step = max(1, min(NUMBERS // (size * folds * self.heads), 4 * NUMBERS // len(self.folds)))
-        for start in range(0, len(grids), step):
-            chunk = grids[start : start + step]
-            first, second = self.cells[chunk.T].astype(int) >> (BITS - depth)
-            of_folds = self.folds * len(first) + np.arange(len(first))[:, None]
-            sums = self._sums(of_folds * size + first * height + second, folds * len(first) * size)
-            sums = sums.reshape(-1, folds, len(first), width, height)
-            whole = sums.sum(axis=1, keepdims=True)
-            means = _shrunken_means(np.concatenate([whole - sums, whole], axis=1))
-            yield chunk, means.reshape(*means.shape[:3], size), sums.reshape(*sums.shape[:3], size)
-
-    def _sums(self, cells: np.ndarray, size: int) -> np.ndarray:  # (g, V), below `size` -> (1 + C, size)
-        """The weight of the samples in each cell, and the sums of the heads' targets."""
-        weights = np.tile(self.weights, len(cells))
-        if self.classes is None:
-            rows = [weights, *(np.tile(self.weights * target, len(cells)) for target in self.targets)]
-            return np.stack([np.bincount(cells.ravel(), row, size) for row in rows])
-        cells = (cells + self.targets * size).ravel()
-        of_classes = np.bincount(cells, weights, self.classes * size).reshape(self.classes, size)
-        return np.concatenate([of_classes.sum(axis=0, keepdims=True), of_classes[-self.heads :]])
+    def scores(self, grids: np.ndarray, depth: int) -> np.ndarray:  # (G, 2) -> (G,)
+        """R² of the out-of-fold means of each grid, plus a constant; all must be of one feature, or all of two."""
+        loop = compiled(_scores, *HELPERS)
+        scores = loop(self, grids, depth, wider_cells(depth, (grids[0] != NONE).sum()))
+        centred = self.targets - np.average(self.targets, axis=1, weights=self.weights)[:, None]
+        return scores / max((centred**2 @ self.weights).sum(), TINY)  # 0 if targets never vary
 
 
-def _shrunken_means(sums: np.ndarray) -> np.ndarray:  # (1 + C, R + 1, g, W, H) -> (C, R + 1, g, W, H)
-    """Means of cells, each shrunk towards that of the cell of twice its width, from weights and sums of targets."""
-    depths = [sums]
-    while depths[-1].shape[3] > 2:
-        rows = _halved(depths[-1])
-        depths.append(rows if rows.shape[4] == 1 else _halved(rows.swapaxes(3, 4)).swapaxes(3, 4))
-    total = depths[-1].sum(axis=(3, 4), keepdims=True)
-    means = total[1:] / np.maximum(total[:1], TINY)
-    for sums in reversed(depths):
-        for axis in (3, 4):
-            if 1 < means.shape[axis] < sums.shape[axis]:
-                means = means.repeat(2, axis=axis).take(np.arange(sums.shape[axis]), axis=axis)
-        means = (sums[1:] + STRENGTH * means) / (sums[:1] + STRENGTH)
+@functools.cache
+def wider_cells(depth: int, features: int) -> np.ndarray:  # -> (cells of all depths - 1,)
+    """The cell of twice the width around each cell of a grid. Narrow cells come first; the last is of all samples.
+
+    Of one feature at depth 1: cells 0 and 1, and 2 of missing values, are in 3, 3 and 4 at depth 0; these are in 5.
+    """
+    found, start = [], 0
+    for step in range(depth + 1):
+        side, wider_side = ((1 << depth >> up) + 1 for up in (step, step + 1))
+        start += side**features
+        wider = np.arange(side) >> 1
+        found.append(start + (wider if features == 1 else (wider[:, None] * wider_side + wider).ravel()))
+    return np.concatenate(found)
+
+
+class GridCells(NamedTuple):
+    """The cells of a grid, of all depths, that have samples: an empty one predicts what the wider one around it does.
+
+    Narrow cells are first, and the one of all samples is last.
+    """
+
+    places: np.ndarray  # (N,), the narrowest cell of each sample
+    numbers: np.ndarray  # (cells of all depths,), of these cells among those that have samples; NONE without samples
+    wider: np.ndarray  # (cells with samples - 1,), the one around each
+
+
+def cells_of(samples: BinnedSamples, grid: np.ndarray, depth: int, wider: np.ndarray) -> GridCells:
+    """The cells of a grid, (2,), of all those that `wider_cells` lists."""
+    numbers, places = np.full(len(wider) + 1, NONE), np.empty(len(samples.folds), np.int32)
+    for i in range(len(places)):
+        cell = int(samples.cells[grid[0], i]) >> (BITS - depth)
+        if grid[1] != NONE:
+            cell = cell * ((1 << depth) + 1) + (int(samples.cells[grid[1], i]) >> (BITS - depth))
+        if samples.weights[i] > 0:
+            numbers[cell] = 0
+        places[i] = cell
+    for cell in range(len(wider)):
+        if numbers[cell] != NONE:
+            numbers[wider[cell]] = 0
+    count = 0
+    for cell in range(len(numbers)):
+        if numbers[cell] != NONE:
+            numbers[cell] = count
+            count += 1
+    around = np.empty(count - 1, np.int64)
+    for cell in range(len(wider)):
+        if numbers[cell] != NONE:
+            around[numbers[cell]] = numbers[wider[cell]]
+    for i in range(len(places)):
+        places[i] = numbers[places[i]]
+    return GridCells(places, numbers, around)
+
+
+def sums_of_cells(samples: BinnedSamples, cells: GridCells) -> np.ndarray:  # (narrow cells, R, 1 + C)
+    """The weight of the samples in each narrow cell and fold, and the sums of the heads' targets."""
+    heads = len(samples.targets)
+    sums = np.zeros((cells.places.max() + 1, len(samples.counted), 1 + heads))
+    for i in range(len(samples.folds)):
+        cell, fold, weight = cells.places[i], samples.folds[i], samples.weights[i]
+        sums[cell, fold, 0] += weight
+        for head in range(heads):
+            sums[cell, fold, 1 + head] += weight * samples.targets[head, i]
+    return sums
+
+
+def sums_around(sums: np.ndarray, counted: np.ndarray, wider: np.ndarray) -> np.ndarray:
+    """Sums of the cells of all depths, of what is counted for each fold and then of all.
+
+    Shapes: (cells, R, 1 + C), (R, R), (all - 1,) -> (all, R + 1, 1 + C).
+    """
+    size, folds, terms = sums.shape
+    around = np.zeros((len(wider) + 1, folds + 1, terms))
+    for cell in range(size):
+        for other in range(folds):
+            if sums[cell, other, 0] > 0:
+                for term in range(terms):
+                    around[cell, folds, term] += sums[cell, other, term]
+                    for fold in range(folds):
+                        around[cell, fold, term] += counted[fold, other] * sums[cell, other, term]
+    for cell in range(len(wider)):
+        for fold in range(folds + 1):
+            for term in range(terms):
+                around[wider[cell], fold, term] += around[cell, fold, term]
+    return around
+
+
+def shrunken_means(around: np.ndarray, wider: np.ndarray, strength: float) -> np.ndarray:
+    """Means of cells, each shrunk towards that of the cell of twice its width: (all, R + 1, 1 + C) -> the same, C."""
+    _, folds, terms = around.shape
+    means = np.empty((len(around), folds, terms - 1))
+    for fold in range(folds):
+        for head in range(terms - 1):
+            means[-1, fold, head] = around[-1, fold, 1 + head] / max(around[-1, fold, 0], TINY)
+    for cell in range(len(wider) - 1, -1, -1):
+        for fold in range(folds):
+            weight = around[cell, fold, 0] + strength
+            for head in range(terms - 1):
+                mean = means[wider[cell], fold, head]
+                means[cell, fold, head] = (around[cell, fold, 1 + head] + strength * mean) / weight
     return means
 
 
-def _halved(sums: np.ndarray) -> np.ndarray:  # (..., W, H) -> (..., W // 2 + 1, H)
-    """Each two cells joined; the last, of missing values, stays by itself."""
-    joined = np.empty((*sums.shape[:-2], sums.shape[-2] // 2 + 1, sums.shape[-1]))
-    np.add(sums[..., :-1:2, :], sums[..., 1::2, :], out=joined[..., :-1, :])
-    joined[..., -1, :] = sums[..., -1, :]
-    return joined
+def explained(sums: np.ndarray, counted: np.ndarray, means: np.ndarray) -> float:
+    """By how much out-of-fold means lower the squared error of predicting 0, in the folds that are counted most often.
 
-
-def _values(binned: BinnedSamples, binnings: list[Binning], grids: np.ndarray, depth: int) -> Iterator[np.ndarray]:
-    """The predictions of each grid's cells, without each fold and then by all: logits or numbers, 0 for the average.
-
-    Shapes: (G, 2) -> (R + 1, cells, C) for each grid.
+    Shapes: (cells, R, 1 + C), (R, R), (at least cells, R + 1, C).
     """
-    used = [binning.at(depth)[0] for binning in binnings]
-    seen = [len(cells) - (1 not in row >> BITS) for cells, row in zip(used, binned.cells[:-1], strict=False)] + [1]
-    for chunk, means, sums in binned.means(grids, depth):
-        if binned.classes is not None:
-            means = means.clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY)
-            means = (np.log(means) - np.log1p(-means)) * LOGIT_FACTOR
-        means -= ((means[:, :-1] * sums[0]).sum(axis=(1, 3)) / binned.weights.sum())[:, None, :, None]
-        height = means.shape[3] // ((1 << depth) + 1)
-        for place, (first, second) in enumerate(chunk):
-            values = means[:, :, place, used[first][:, None] * height + used[second]]  # (C, R + 1, w, h)
-            values[:, :, seen[first] :] = values[..., seen[second] :] = 0  # a value that was never missing before
-            yield values.reshape(*values.shape[:2], -1).transpose(1, 2, 0).astype(np.float32)
+    total, times = 0.0, counted.sum(axis=0)
+    chosen = np.flatnonzero(times == times.max())
+    for cell in range(len(sums)):
+        for fold in chosen:
+            for head in range(means.shape[2]):
+                mean = means[cell, fold, head]
+                total += (2 * sums[cell, fold, 1 + head] - sums[cell, fold, 0] * mean) * mean
+    return total
+
+
+def _fill_predictions(
+    samples: BinnedSamples, grid: np.ndarray, depth: int, wider: np.ndarray, predictions: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Out-of-fold means of samples, (N, C), are filled. Returns the means of all cells by all folds, and which of them
+    have samples: (2,), (cells of all depths - 1,) -> (cells of all depths, C), (cells of all depths,)."""
+    cells = cells_of(samples, grid, depth, wider)
+    sums = sums_of_cells(samples, cells)
+    around, most = sums_around(sums, samples.counted, cells.wider), -np.inf
+    means = around[:, :, 1:]
+    for strength in STRENGTHS:
+        tried = shrunken_means(around, cells.wider, strength)
+        score = explained(sums, samples.counted, tried)
+        if score > most:
+            means, most = tried, score
+    for i in range(len(samples.folds)):
+        for head in range(predictions.shape[1]):
+            predictions[i, head] = means[cells.places[i], samples.folds[i], head]
+    all_means = np.empty((len(cells.numbers), predictions.shape[1]))
+    for cell in range(len(all_means) - 1, -1, -1):
+        for head in range(predictions.shape[1]):
+            if cells.numbers[cell] == NONE:
+                all_means[cell, head] = all_means[wider[cell], head]
+            else:
+                all_means[cell, head] = means[cells.numbers[cell], -1, head]
+    return all_means, cells.numbers != NONE
+
+
+def _means_of(
+    binned: BinnedSamples, grid: np.ndarray, depth: int, used: list[np.ndarray], predictions: np.ndarray
+) -> np.ndarray:
+    """The means of a grid's cells that occur, NaN where a value was never missing before; those out of fold of samples
+    are filled.
+
+    Shapes: (2,), cells that occur of the first feature and of the second, (N, C) -> (cells that occur, C).
+    """
+    side, features = (1 << depth) + 1, int((grid != NONE).sum())
+    loop = compiled(_fill_predictions, *HELPERS)
+    means, has_samples = loop(binned, grid, depth, wider_cells(depth, features), predictions)
+    means = means[: side**features].reshape(side, -1, binned.heads)
+    has_samples = has_samples[: side**features].reshape(side, -1)
+    if not has_samples[-1].any():
+        means[-1] = np.nan
+    if features == 2 and not has_samples[:, -1].any():
+        means[:, -1] = np.nan
+    return means[np.ix_(*used)].reshape(-1, binned.heads)
+
+
+def _centre(predictions: np.ndarray, binned: BinnedSamples) -> np.ndarray:  # (N, E) -> (E,)
+    """Make predictions of samples 0 on average, and first logits if of classes. Returns the averages before."""
+    averages = np.zeros(predictions.shape[1])
+    for chunk in chunks(len(predictions)):
+        predictions[chunk] = _logits(predictions[chunk], binned)
+        averages += binned.weights[chunk] @ predictions[chunk]
+    averages /= binned.weights.sum()
+    predictions -= averages.astype(np.float32)
+    return averages
+
+
+def _logits(means: np.ndarray, binned: BinnedSamples) -> np.ndarray:
+    """Means of classes as logits; those of numbers stay."""
+    if not binned.are_classes:
+        return means
+    means = means.clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY)
+    return LOGIT_FACTOR * (np.log(means) - np.log1p(-means))
 
 
 # ---- Choosing grids --------------------------------------------------------------------------------------------------
 
 
-def _grids(binned: BinnedSamples, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:  # -> (G, 2) twice
-    """Single features and pairs to count. A feature of two values is already all that its cells could predict."""
-    counts = np.array([len(np.unique(cells)) for cells in binned.cells[:-1]], int)
+def _grids(binned: BinnedSamples, indices: np.ndarray, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+    """Single features and pairs to count, (G, 2) each, the best first. A feature of two values is all that its cells
+    could predict."""
+    counts = np.array([np.count_nonzero(np.bincount(cells, binned.weights)) for cells in binned.cells[:-1]], int)
     features = np.flatnonzero(counts > 1)
+    if len(features) == 0:
+        return np.zeros((0, 2), int), np.zeros((0, 2), int)
+    tried, scores = binned.take(indices[spread(len(indices), TRIED_ON)]), np.full(len(counts), -np.inf)
     varied = np.column_stack([features, np.full(len(features), NONE)])
-    singles, pairs = varied[counts[features] > 2], _pairs_to_try(features, rng)
+    scores[features] = tried.scores(varied, TRIED_BITS)
     most = MOST_COLUMNS // binned.heads
-    most_pairs = min(MOST_GRIDS_OF_TWO, max(0, most - len(singles)))
-    if len(singles) <= most and len(pairs) <= most_pairs:
-        return singles, pairs
-    tried = binned.take(spread(len(binned.folds), TRIED_ON))
-    errors = np.full(len(counts), np.inf)
-    errors[features] = _errors(tried, varied)
-    singles = _best(singles, -errors[singles[:, 0]], most)
-    if most_pairs > 0:
-        pairs = _best(pairs, errors[pairs].min(axis=1) - _errors(tried, pairs), most_pairs)
-    return singles, pairs[:most_pairs]
+    singles = _best(varied[counts[features] > 2], scores[features[counts[features] > 2]], most)
+    most_pairs, pairs = min(MOST_GRIDS_OF_TWO, most - len(singles)), _pairs_to_try(features, rng)
+    if most_pairs == 0 or len(pairs) == 0:
+        return singles, pairs[:0]
+    return singles, _best(pairs, tried.scores(pairs, TRIED_BITS) - scores[pairs].max(axis=1), most_pairs)
+
+
+def _depths(
+    binned: BinnedSamples, indices: np.ndarray, singles: np.ndarray, pairs: np.ndarray, binnings: list[Binning]
+) -> np.ndarray:  # (2, F + 1)
+    """The depth of each feature's cells, in grids of one feature and of two. More cells make files large."""
+    tried = binned.take(indices[spread(len(indices), BINNED_ON)])
+    # A pair has about as many cells as there are samples, or four times as many.
+    of_pairs = int(np.clip(np.round(np.log2(max(1, binned.weights.sum())) / 2), 2, WIDE_BITS))
+    best = pairs[:PAIRS_TRIED_DEEPER]
+    if of_pairs < WIDE_BITS and len(best):
+        gains = tried.scores(best, of_pairs + 1) - tried.scores(best, of_pairs)
+        of_pairs += int(gains.max() > DEEP_GAIN)
+    depths = np.array([[WIDE_BITS], [of_pairs]]).repeat(len(binnings), axis=1)
+    singles = singles[[len(binnings[feature].cells) > (1 << WIDE_BITS) + 1 for feature in singles[:, 0]]]
+    if len(singles):
+        gains = tried.scores(singles, BITS) - tried.scores(singles, WIDE_BITS)
+        depths[0, singles[gains > DEEP_GAIN, 0]] = BITS
+    return depths
 
 
 def _pairs_to_try(features: np.ndarray, rng: np.random.RandomState) -> np.ndarray:  # (n,) -> (at most TRIED_PAIRS, 2)
@@ -352,13 +549,18 @@ def _pairs_to_try(features: np.ndarray, rng: np.random.RandomState) -> np.ndarra
 
 
 def _best(grids: np.ndarray, gains: np.ndarray, most: int) -> np.ndarray:  # (G, 2), (G,) -> (at most `most`, 2)
-    return grids[np.sort(np.argsort(-gains, kind="stable")[:most])]
+    return grids[np.argsort(-gains, kind="stable")[:most]]
 
 
-def _errors(binned: BinnedSamples, grids: np.ndarray) -> np.ndarray:  # (G, 2) -> (G,)
-    """The squared error of each grid's out-of-fold means, but for what is the same for all grids."""
-    errors = []
-    for _, means, sums in binned.means(grids, TRIED_BITS):
-        held_out = means[:, :-1]
-        errors.append(((sums[:1] * held_out - 2 * sums[1:]) * held_out).sum(axis=(0, 1, 3)))
-    return np.concatenate(errors)
+def _scores(samples: BinnedSamples, grids: np.ndarray, depth: int, wider: np.ndarray) -> np.ndarray:
+    """What is `explained` by each grid: (G, 2) -> (G,)."""
+    scores = np.empty(len(grids))
+    for g in range(len(grids)):
+        cells = cells_of(samples, grids[g], depth, wider)
+        sums = sums_of_cells(samples, cells)
+        means = shrunken_means(sums_around(sums, samples.counted, cells.wider), cells.wider, STRENGTH)
+        scores[g] = explained(sums, samples.counted, means)
+    return scores
+
+
+HELPERS = cells_of, sums_of_cells, sums_around, shrunken_means, explained

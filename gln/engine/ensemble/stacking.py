@@ -7,6 +7,7 @@ Shapes: M networks, G input sets, C heads, n samples.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +19,8 @@ from gln.engine.networks.head_sampling import log_sampling_rate
 # Factors of the squared distance from equal weights and of the squared offset, which are added to the sum of the
 # losses, so that a few samples change little.
 PENALTY, OFFSET_PENALTY = 0.5, 100.0
+TINY = 1e-9
+MAX_ERROR = 10.0  # standard deviations: a wrong target must not change all weights
 MAX_WEIGHT = {"classes": 3.0, "values": 1.5, "logs": 3.0}
 
 
@@ -56,6 +59,21 @@ def fit_stacking(
     return divide_among_networks(found, input_sets)
 
 
+def score(config: Any, combined: np.ndarray, targets: np.ndarray, sample_weights: np.ndarray) -> float:
+    """How good predictions are, higher is better: minus the log-loss of classes, R² of means; NaN for others.
+
+    Shapes: logits or values (C, n), targets (n,) or (C, n), (n,).
+    """
+    kind = config.record.heads, config.record.link
+    if combined.shape[1] == 0 or kind not in (("num_classes", "logit"), ("num_outputs", "itself")):
+        return math.nan
+    if config.record.heads == "num_classes":
+        return -float(np.average(_log_losses(combined, targets), weights=sample_weights))
+    targets, means = np.atleast_2d(targets), np.average(np.atleast_2d(targets), axis=1, weights=sample_weights)
+    errors, variances = (np.square(targets - p) @ sample_weights for p in (combined, means[:, None]))
+    return float(np.mean(1 - errors / np.maximum(variances, TINY)))
+
+
 def divide_among_networks(found: np.ndarray, input_sets: Sequence[np.ndarray]) -> StackingWeights:
     """Divide the weight of each input set among its networks; the last row of `found` (G + 1, C or 1) is offsets."""
     weights = np.empty((sum(map(len, input_sets)), found.shape[1]))
@@ -79,7 +97,8 @@ def _class_weights(logits: np.ndarray, classes: np.ndarray, sample_weights: np.n
 
 def _value_weights(values: np.ndarray, targets: np.ndarray, sample_weights: np.ndarray) -> np.ndarray:
     """Weights and an offset with the lowest squared error: (G, n), (n,), (n,) -> (G + 1,)."""
-    count, root = len(values), np.sqrt(sample_weights)
+    count, root, mean = len(values), np.sqrt(sample_weights), values.mean(axis=0)
+    targets = mean + (targets - mean).clip(-MAX_ERROR, MAX_ERROR)
     penalty = np.sqrt([PENALTY] * count + [OFFSET_PENALTY])
     rows = np.concatenate([root * np.concatenate([values, np.ones((1, len(targets)))]), np.diag(penalty)], axis=1)
     expected = np.concatenate([root * targets, penalty[:-1] / count, [0]])

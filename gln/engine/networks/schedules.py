@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,14 +13,15 @@ class DefaultRates(NamedTuple):
     """The learning rates of a loss, for standardised inputs."""
 
     stream_floors: tuple[float, float]  # the lowest on streams, of the slow network and of the fast one
-    table: tuple[float, float]  # the first and the last in passes over a table
+    table: Sequence[float]  # at which passes over a table may begin, of which the best is chosen
 
 
+LAST_RATE = 0.01  # of passes over a table
 RATES = {
-    "log_loss": DefaultRates(stream_floors=(0.5, 3.0), table=(3.0, 0.01)),
-    "squared_error": DefaultRates(stream_floors=(0.1, 0.5), table=(0.5, 0.01)),
-    "quantile": DefaultRates(stream_floors=(0.05, 0.25), table=(1.5, 0.01)),
-    "variance": DefaultRates(stream_floors=(0.1, 0.5), table=(0.5, 0.01)),
+    "log_loss": DefaultRates(stream_floors=(0.5, 3.0), table=(3.0, 0.3)),
+    "squared_error": DefaultRates(stream_floors=(0.1, 0.5), table=(0.5,)),
+    "quantile": DefaultRates(stream_floors=(0.05, 0.25), table=(1.5,)),
+    "variance": DefaultRates(stream_floors=(0.1, 0.5), table=(0.5,)),
 }
 
 

@@ -40,6 +40,7 @@ class TrainingTable(NamedTuple):
     copies: np.ndarray  # (V,), equal for rows of one sample and of its copies
     levels: Mapping[int, int]  # how many levels each category has, by feature
     outputs: int  # the number of classes or targets
+    left_out: int  # how many folds networks leave out
 
     @property
     def has_many_classes(self) -> bool:
@@ -70,6 +71,13 @@ class TableBlocks(NamedTuple):
         bin_means = rows_of(self.bin_means, self.indices[rows]) if expands and self.bin_means is not None else None
         return self.featurizer.blocks_of(columns.T, bin_means, expands)
 
+    def only(self, rows: np.ndarray) -> TableBlocks:  # (n,)
+        """These rows without the others, each as a sample."""
+        columns, indices = self.columns_of(rows).T, np.arange(len(rows))
+        bin_means = None if self.bin_means is None else self.bin_means[self.indices[rows]]
+        steps, copies = self.step_sizes[rows], self.copies[rows]
+        return TableBlocks(columns, bin_means, indices, steps, copies, self.featurizer, are_standardised=True)
+
     def take(self, rows: np.ndarray) -> TableBlocks:  # (n,)
         return self._replace(indices=self.indices[rows], step_sizes=self.step_sizes[rows], copies=self.copies[rows])
 
@@ -86,6 +94,7 @@ def make_blocks(
     table: TrainingTable,
     y: np.ndarray,  # (V,) class numbers, or (T, V) standardised numbers
     folds: np.ndarray,  # (V,)
+    counted: np.ndarray,  # which folds are counted in the bin means of each, see `counted_folds`
     rng: np.random.RandomState,
     encoding_rng: np.random.RandomState | None,  # shuffles samples before categories are encoded; None keeps the order
 ) -> TableBlocks:
@@ -98,7 +107,9 @@ def make_blocks(
         return blocks._replace(columns=columns, featurizer=featurizer, are_standardised=True)
     bin_means = encoding = None
     if not table.has_many_classes:
-        bin_means, values = fit_bin_means(table.X, table.indices, y, table.step_sizes, folds, table.levels, rng)
+        bin_means, values = fit_bin_means(
+            table.X, table.indices, y, table.step_sizes, folds, counted, table.levels, rng
+        )
         blocks = blocks._replace(bin_means=values)
     if table.levels:
         encoding = TargetEncoding.of_numbers(table.X.shape[1], table.outputs, y.ndim == 1).of_table(table.levels)

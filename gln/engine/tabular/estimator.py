@@ -48,7 +48,9 @@ from gln.engine.preprocessing.category_codes import (
 )
 from gln.engine.preprocessing.scaling import SparseScaler
 from gln.engine.tabular.blocks import WIDE, TrainingTable, is_wide
-from gln.engine.tabular.fit import Training, find_copies, fit_table
+from gln.engine.tabular.fit import fit_table
+from gln.engine.tabular.folds import FOLDS, LEFT_OUT, find_copies
+from gln.engine.tabular.training import Training
 
 # A sparse table that is not wide is made dense chunk by chunk. Magnitudes are checked afterwards, by column.
 ALLOWED = {"accept_sparse": "csr", "dtype": [np.float64, np.float32], "ensure_all_finite": False}
@@ -63,18 +65,22 @@ CONTEXT_FEATURES = 3
 OF_WIDE = {"layer_sizes": (1,), "n_networks": 8, "context_map_size": 0, "context_features": CONTEXT_FEATURES}
 MOST_FOR_NOVELTY = 4000  # rows
 SUMS_OF_WIDE = 256  # of features, instead of which novelty reads them
-LONG, LONGER = 100_000, 400_000  # rows from which on a table gets four networks, or two, to limit the time of a fit
+LONG, LONGER = 100_000, 400_000  # rows from which on a table gets six networks, or four, to limit the time of a fit
+OF_LEFT_OUT = (
+    *("oob_score_", "oob_decision_function_", "oob_prediction_", "validation_scores_", "learning_rate_"),
+    *("_left_out", "_importances"),
+)
 
 
 def of_table(rows: int, classes: int, densities: bool = False) -> dict[str, Any]:
     """What None stands for in `fit`, for a table with this many rows per pass."""
     halfspaces = round(3 + math.log(rows / 5000, 3))  # one more for each factor of three
     # With 16, two networks hold out each sample, and these give its deviation from the mean.
-    networks = 16 if densities else 8
+    networks = 16 if densities else 12
     if rows >= LONG or classes >= MANY_CLASSES:
-        networks = 2 if rows >= LONGER and classes < MANY_CLASSES else 4
+        networks = 4 if rows >= LONGER and classes < MANY_CLASSES else 6
     return {
-        "layer_sizes": (32, 16),
+        "layer_sizes": (16, 8),
         "n_networks": networks,
         "context_map_size": int(np.clip(halfspaces, 3, 8)),
         "context_features": CONTEXT_FEATURES,
@@ -93,7 +99,8 @@ class Estimator(Saveable, BaseEstimator):
     kept: ClassVar[dict[str, Any]] = {
         **{"n_features_in_": int, "feature_names_in_": np.ndarray, "classes_": np.ndarray, "categories_": dict},
         **{"targets_shape_": tuple, "n_iter_": int, "learner_": Learner},
-        "_novelty": PairHistograms,
+        **{"oob_score_": float, "validation_scores_": np.ndarray, "learning_rate_": (float, int)},
+        **{"_importances": np.ndarray, "_novelty": PairHistograms},
     }
     changeable = (
         *("backend", "batch_size", "class_weight", "learning_rate", "max_seconds", "n_epochs", "n_jobs"),
@@ -114,7 +121,7 @@ class Estimator(Saveable, BaseEstimator):
 
     def _learned(self):
         check_is_fitted(self)
-        return super()._learned()
+        return {name: value for name, value in super()._learned().items() if not callable(value)}  # a learning rate
 
     # ---- Checks of input ---------------------------------------------------------------------------------------------
 
@@ -127,6 +134,8 @@ class Estimator(Saveable, BaseEstimator):
             check_scalar(self.max_seconds, "max_seconds", Real, min_val=0, include_boundaries="neither")
         if not isinstance(self.shuffle, (bool, np.bool_)):
             raise ValueError(f"shuffle: expected True or False, got {self.shuffle!r}")
+        if not isinstance(self.early_stopping, (bool, np.bool_)):
+            raise ValueError(f"early_stopping: expected True or False, got {self.early_stopping!r}")
         if not isinstance(self.verbose, (bool, np.bool_, Integral)):
             raise ValueError(f"verbose: expected a bool or an integer, got {self.verbose!r}")
         load_backend(self.backend)  # raises an error for unknown names
@@ -290,6 +299,35 @@ class Estimator(Saveable, BaseEstimator):
         }
         return other._samples(X)
 
+    @property
+    def feature_importances_(self) -> np.ndarray:
+        """The importance of each feature, (F,): how much worse left-out samples are predicted if it is shuffled.
+
+        It is the log-loss that is added or, for a regressor, the R² that is lost, on at most 2,000 samples of `fit`
+        that some networks left out, predicted by these. It is computed when it is first read. A file holds no samples,
+        so `save` keeps it only if it has been read before.
+
+        Raises
+        ------
+        AttributeError
+            There are no left-out samples: `partial_fit` learned last, the table was wide and sparse, the model comes
+            from a file, or negatives=False.
+        """
+        if "_importances" not in vars(self):
+            left_out = vars(self).get("_left_out")
+            if left_out is None:
+                raise AttributeError(
+                    "feature_importances_: expected a model that was just fitted to a table of at most 1,000 features, "
+                    "or one that was saved after reading them; got one without left-out samples"
+                )
+            self._importances = left_out.importances()
+        return self._importances
+
+    def _forget_left_out(self):
+        """Forget what samples that networks left out say about the model."""
+        for name in vars(self).keys() & set(OF_LEFT_OUT):
+            delattr(self, name)
+
     # ---- Networks ----------------------------------------------------------------------------------------------------
 
     def _settings(self, defaults):
@@ -318,11 +356,15 @@ class Estimator(Saveable, BaseEstimator):
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
     def _learn_table(self, losses, X, targets, indices, step_sizes):
-        """Learn a table (N, F) from scratch.
+        """Learn a table (N, F) from scratch. Returns samples that some networks left out, and what these predict there.
 
-        Shapes: targets (N,) or (T, N), (V,), (V,) or None.
+        Shapes: targets (N,) or (T, N), (V,), (V,) or None -> (n,), (C, n).
         """
-        rows, classes = len(indices), losses.means.get("num_classes", 0)
+        rows, classes, densities = len(indices), losses.means.get("num_classes", 0), losses.variances is not None
+        defaults = of_table(rows, classes, densities)
+        if is_wide(X, self._levels):
+            defaults = OF_WIDE | {"n_epochs": passes_over(rows, 5)}
+        settings = self._settings(defaults)
         table = TrainingTable(
             X,
             indices,
@@ -331,11 +373,9 @@ class Estimator(Saveable, BaseEstimator):
             copies=find_copies(X, targets)[indices],
             levels={column: len(codes) for column, codes in self._levels.items()},
             outputs=classes or len(targets),
+            # Networks of variances learn from what those of means left out, so these leave out all that they can.
+            left_out=min(FOLDS if densities else LEFT_OUT, -(-settings["n_networks"] // 2)),
         )
-        defaults = of_table(rows, classes, densities=getattr(self, "density", False))
-        if is_wide(X, self._levels):
-            defaults = OF_WIDE | {"n_epochs": passes_over(rows, 5)}
-        settings = self._settings(defaults)
         training = Training(
             passes=settings["n_epochs"],
             batch_size=self.batch_size,
@@ -343,11 +383,17 @@ class Estimator(Saveable, BaseEstimator):
             seconds=np.inf if self.max_seconds is None else self.max_seconds,
             n_jobs=self.n_jobs,
             verbose=bool(self.verbose),
+            early_stopping=bool(self.early_stopping),
         )
-        new_learner = functools.partial(self._table_learner, settings, losses)
-        self.learner_: Any
-        self.learner_, self.n_iter_ = fit_table(table, new_learner, training, self.random_state)
+        self._forget_left_out()
+        fitted = fit_table(table, functools.partial(self._table_learner, settings, losses), training, self.random_state)
+        self.learner_: Any = fitted.learner
+        self.n_iter_, self.validation_scores_ = fitted.passes, fitted.scores
+        self.learning_rate_ = self.learning_rate if fitted.learning_rate is None else fitted.learning_rate
+        self._left_out = fitted.left_out
         self._learn_novelty(X, indices)
+        samples, first = np.unique(fitted.samples, return_index=True)
+        return samples, fitted.predictions[:, first]
 
     def _stream_learner(self, losses, X, targets=None):
         """A new learner for a stream that begins with X (N, F), of so many `targets`, None for classes."""
@@ -371,6 +417,8 @@ class Estimator(Saveable, BaseEstimator):
         elif "_novelty" in vars(self):
             self._novelty.learn(self._columns_for_novelty(X.T), self._levels.keys())
         self.learner_, self.n_iter_ = learner, 1
+        if "_left_out" in vars(self):
+            del self._left_out  # the model is no longer the one that left out samples
         return predicted
 
 
@@ -390,15 +438,16 @@ def undone_after(kind: type[BaseException], estimator: Any) -> Iterator[None]:
 
 def with_weight(
     X: Any, y: Any, sample_weight: Any, ignored: Sequence[Any] = (), least: int = 1
-) -> tuple[Any, Any, np.ndarray | None]:
-    """A table, its targets and its weights without samples of weight 0, which are as if they were not there.
+) -> tuple[Any, Any, np.ndarray | None, np.ndarray | None]:
+    """A table, its targets and its weights without samples of weight 0, which are as if they were not there, and the
+    mask of the others, (N,), None if these are all.
 
     Samples of classes that are `ignored` have no weight either. Weights are None if there are none. Raises ValueError
     for weights that are not numbers of at least 0, one per sample, for fewer than `least` above 0, and for targets that
     are missing, whatever their weight.
     """
     if X is None or y is None or (sample_weight is None and not ignored):  # None is refused later
-        return X, y, None
+        return X, y, None, None
     check_consistent_length(X, y)
     _check_targets(y)
     X = as_pandas(X)
@@ -409,12 +458,23 @@ def with_weight(
         raise ValueError(f"sample_weight: expected shape {(X.shape[0],)}, got {weights.shape}")
     if (weights < 0).any():
         raise ValueError(f"sample_weight: expected numbers of at least 0, got {weights.min()}")
-    learned = np.flatnonzero((weights > 0) & ~np.isin(column_or_1d(y), ignored) if ignored else weights > 0)
-    if len(learned) < least:
+    learned = (weights > 0) & ~np.isin(column_or_1d(y), ignored) if ignored else weights > 0
+    if learned.sum() < least:
         raise ValueError("sample_weight, class_weight: expected at least one above zero, got none")
-    if len(learned) == len(weights):
-        return X, y, weights
-    return _rows(X, learned), _rows(y, learned), weights[learned]
+    if learned.all():
+        return X, y, weights, None
+    rows = np.flatnonzero(learned)
+    return _rows(X, rows), _rows(y, rows), weights[rows], learned
+
+
+def in_all_rows(
+    values: np.ndarray, samples: np.ndarray, learned: np.ndarray | None, count: int
+) -> np.ndarray:  # (n, ...), (n,), (N,) or None -> (N, ...)
+    """Values of some of the `count` samples that were learned, with NaN for all other rows of the table."""
+    learned = np.ones(count, bool) if learned is None else learned
+    found = np.full((len(learned), *values.shape[1:]), np.nan)
+    found[np.flatnonzero(learned)[samples]] = values
+    return found
 
 
 def _rows(values: Any, indices: np.ndarray) -> Any:
