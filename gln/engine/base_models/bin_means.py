@@ -310,7 +310,7 @@ class BinnedSamples(NamedTuple):
         loop = compiled(_explained, cell_of, sums_of_cells, shrunken_means)
         explained = loop(self, grids, depth, wider_cells(depth, (grids[0] != NONE).sum()))
         centred = self.targets - np.average(self.targets, axis=1, weights=self.weights)[:, None]
-        return explained / (centred**2 @ self.weights).sum()
+        return explained / max((centred**2 @ self.weights).sum(), TINY)  # 0 if targets never vary
 
 
 @functools.cache
