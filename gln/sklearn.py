@@ -301,7 +301,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
     def _check_parameters(self):
         super()._check_parameters()
         check_negatives(self.negatives)
-        for name, only in (("n_epochs", 1), ("batch_size", 1), ("max_seconds", None)):
+        for name, only in (("n_epochs", 1), ("batch_size", 1), ("max_seconds", None), ("early_stopping", False)):
             if not (self.negatives or getattr(self, name) in (None, only)):
                 raise ValueError(f"{name}: expected {only} with negatives=False, got {getattr(self, name)!r}")
 

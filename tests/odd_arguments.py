@@ -133,6 +133,7 @@ KINDS: dict[str, Kind] = {  # of arguments, by name
     **dict.fromkeys(["rate", "learning_rate"], some(None, 0.1, 0, odd="falling;")),
     **dict.fromkeys(["seed", "random_state"], some(0, 7)),
     **dict.fromkeys(["bias", "shuffle", "return_std", "with_dist", "density", "far_is_missing"], some(True, False)),
+    "early_stopping": some(True, False),
     **dict.fromkeys(["batch_size", "k", "context_features", "n_epochs"], some(1, 2)),
     **dict.fromkeys(["n", "n_networks"], some(1, 2, values=NOT_HUGE)),
     **dict.fromkeys(["context_bias", "max_seconds", "weight_clipping", "limit"], some(1.0, 9.0)),

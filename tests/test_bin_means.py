@@ -181,6 +181,19 @@ def test_predictions_are_out_of_fold():
     assert np.abs(difference[~of_changed]).max() > 0.1
 
 
+def test_a_fold_that_is_counted_for_none_tells_only_new_samples():
+    counted, others = OTHERS & (np.arange(8) != 3), np.where(FOLDS == 3, 1 - CLASSES, CLASSES)
+    numbers, ones = X[:, :2], np.ones(400)
+    whole: dict[str, Any] = {}
+    for name, classes in {"before": CLASSES, "after": others}.items():
+        rng = np.random.RandomState(0)
+        whole[name] = fit_bin_means(numbers, np.arange(400), classes, ones, FOLDS, counted, {}, rng)
+    (before, predictions), (after, other) = whole["before"], whole["after"]
+    difference = predictions - other
+    np.testing.assert_allclose(difference - difference.mean(axis=0), 0, atol=1e-5)  # but for the average of all
+    assert np.abs(np.diff(before.transform(numbers.T) - after.transform(numbers.T))).max() > 0.1
+
+
 def test_weights_count_like_copies():
     weights = 1.0 + np.arange(400) % 3
     of_weights, predictions = fitted(CLASSES, weights)

@@ -103,8 +103,8 @@ class Estimator(Saveable, BaseEstimator):
         **{"_importances": np.ndarray, "_novelty": PairHistograms},
     }
     changeable = (
-        *("backend", "batch_size", "class_weight", "learning_rate", "max_seconds", "n_epochs", "n_jobs"),
-        *("random_state", "shuffle", "verbose"),
+        *("backend", "batch_size", "class_weight", "early_stopping", "learning_rate", "max_seconds", "n_epochs"),
+        *("n_jobs", "random_state", "shuffle", "verbose"),
     )
 
     glns_ = property(lambda self: self.learner_.means.networks, doc="The networks that predict.")

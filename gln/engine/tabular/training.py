@@ -121,7 +121,7 @@ def train_ensemble(ensemble: Ensemble, jobs: list[Job], blocks: TableBlocks, tra
     else:
         trained = train(ensemble, jobs, blocks, training, rates[0])
     if training.early_stopping and is_scored(ensemble):
-        trained = train_on(ensemble, trained, blocks, training)
+        trained = train_on(ensemble, trained, blocks, training, start)
     ensemble.combination = out_of_fold(ensemble, trained.jobs, trained.outputs[-1], blocks).combination
     return trained
 
@@ -142,16 +142,19 @@ def train_at_best(
     return best
 
 
-def train_on(ensemble: Ensemble, trained: Trained, blocks: TableBlocks, training: Training) -> Trained:
+def train_on(ensemble: Ensemble, trained: Trained, blocks: TableBlocks, training: Training, start: float) -> Trained:
     """Train networks for as many passes again, while the score of what they left out rises; else leave them as before.
 
-    All together, because a single network overfits sooner.
+    All together, because a single network overfits sooner; and within the limit of time that began at `start`.
     """
     jobs, rate, outputs = trained
     networks, best_score = [job.member.network for job in jobs], out_of_fold(ensemble, jobs, outputs[-1], blocks).score
     for _ in range(MOST_TIMES):
-        before = [network.get_state() for network in networks]
-        more = train(ensemble, jobs, blocks, training, rate).outputs
+        before, seconds = [network.get_state() for network in networks], training.seconds * len(jobs)
+        left = (seconds - (time.monotonic() - start)) / len(jobs)
+        if left <= 0:
+            break
+        more = train(ensemble, jobs, blocks, training._replace(seconds=left), rate).outputs
         score = out_of_fold(ensemble, jobs, more[-1], blocks).score
         if not score > best_score + LEAST_GAIN:
             set_states(networks, before)
