@@ -560,7 +560,7 @@ def test_weights_hardly_change_the_loss_since_no_sample_learns_from_its_own_labe
     y = rng.random(2000) < 1 / (1 + np.exp(-effects[users] - a))
     samples, losses = pd.DataFrame({"user": [f"u{user}" for user in users], "a": a}), []
     for weight in (1, 3):
-        p = GLNClassifier(seed=0).predict_learn_many(samples, y.tolist(), np.full(2000, weight))
+        p = GLNClassifier(seed=0).predict_learn_many(samples, y.tolist(), np.full(2000, weight).tolist())
         right = np.where(y, p[True], p[False])[1000:]
         losses.append(-np.log(right.clip(1e-3)).mean())
     assert losses[0] < 0.67

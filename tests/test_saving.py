@@ -474,7 +474,12 @@ def test_estimators(estimator, labels, tmp_path):
 def test_an_estimator_keeps_what_is_saved_with_it(tmp_path):
     X, y = load_wine(return_X_y=True)
     model = GLNClassifier([2], n_networks=1, n_epochs=1, backend="numpy").fit(X, y)
-    extra = {"offsets": {0: 17, 1: 4}, "columns": ["ash", "hue"], "means": X.mean(axis=0), "until": "2024-05-01"}
+    extra: dict[str, Any] = {
+        "offsets": {0: 17, 1: 4},
+        "columns": ["ash", "hue"],
+        "means": X.mean(axis=0),
+        "until": "2024-05-01",
+    }
     model.save(tmp_path / "m", extra)
     assert dict(model.extra) == {}
     loaded = GLNClassifier.load(tmp_path / "m")
@@ -482,7 +487,10 @@ def test_an_estimator_keeps_what_is_saved_with_it(tmp_path):
     assert {**loaded.extra, "means": None} == {**extra, "means": None}
     loaded.save(tmp_path / "m")  # without it
     assert dict(GLNClassifier.load(tmp_path / "m").extra) == {}
-    wrong = {"extra: expected a mapping, got 3": 3, r"extra.*: expected numbers, text or .*, got <": {"f": len}}
+    wrong: dict[str, Any] = {
+        "extra: expected a mapping, got 3": 3,
+        r"extra.*: expected numbers, text or .*, got <": {"f": len},
+    }
     for message, value in wrong.items():
         with pytest.raises(ValueError, match=message):
             model.save(tmp_path / "m", value)
