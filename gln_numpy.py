@@ -20,7 +20,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -147,8 +147,11 @@ def pass_block(config: Config, layers: list, contexts: Any, base: Any, targets: 
         s = [pass_sample(config, layers, *sample) for sample in zip(by_sample, z, y, rates, strict=True)]
     else:
         batches = [slice(b, b + size) for b in range(0, len(z), size)]
-        s = [learn_batch(config, layers, [c[b] for c in by_layer], z[b], y[b], rates[b]) for b in batches]
-        s = np.concatenate(s)
+        s = list(
+            np.concatenate(
+                [learn_batch(config, layers, [c[b] for c in by_layer], z[b], y[b], rates[b]) for b in batches]
+            )
+        )
     return output(np.mean(s, axis=1).T, config.loss)  # of the mean logit of the last layer's neurons
 
 
@@ -220,7 +223,7 @@ class Config:
             check = _numbers if name in ("layer_sizes", "quantiles") else _number
             object.__setattr__(self, name, check(name, value, *field.metadata["check"]))  # the class is frozen
         for name in ("num_classes", "num_outputs", "quantiles", "pred_clipping", "value_clipping"):
-            value, default = getattr(self, name), GLN.__init__.__kwdefaults__[name]
+            value, default = getattr(self, name), DEFAULTS[name]
             if name not in (self.record.heads, self.record.clipping) and value != default:
                 raise _bad(name, f"{default}, because {self.loss} does not use it", value)
         if self.record.link == "log" and self.bound > MOST_LOG:
@@ -257,6 +260,9 @@ class GLN:
     config = property(lambda self: self._config, doc="The checked arguments, a `Config`.")
     base_predictor = property(lambda self: self._base_predictor, doc="The callable given, or None.")
     base_size = property(lambda self: self._base_size, doc="K, the number of base logits or values.")
+    if TYPE_CHECKING:  # the properties that `with_arguments` adds
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -330,8 +336,8 @@ class GLN:
         self._load(self._initial_state(), 0)
 
     def __repr__(self) -> str:
-        values, defaults = dataclasses.asdict(self.config).items(), GLN.__init__.__kwdefaults__
-        shown = [f"{name}={value!r}" for name, value in values if value != defaults.get(name)]
+        values = dataclasses.asdict(self.config).items()
+        shown = [f"{name}={value!r}" for name, value in values if value != DEFAULTS.get(name)]
         return f"GLN({', '.join(shown)}, step={int(self.step)})"
 
     def predict(self, inputs: Any, context_inputs: Any, targets: Any = None) -> Any:
@@ -374,10 +380,10 @@ class GLN:
         return self._numpy(self._run(base, context, targets, rates, batch_size))
 
     def _check_arrays(self, base, context, targets, rates) -> None:
-        count, config = base.shape[-1], self._config
-        expected = {"base": (base, (self._base_size, count)), "context": (context, (config.context_size, count))}
-        expected |= {"targets": (targets, (config.num_heads, count)), "rates": (rates, (count,))}
-        for name, (array, shape) in expected.items():
+        count, heads = base.shape[-1], self._config.num_heads
+        shapes = (self._base_size, count), (self._config.context_size, count), (heads, count), (count,)
+        arrays = {"base": base, "context": context, "targets": targets, "rates": rates}
+        for (name, array), shape in zip(arrays.items(), shapes, strict=True):
             if array is not None and (array.shape != shape or array.dtype != np.float32):
                 raise _bad(name, f"float32 of shape {shape}", f"{array.dtype} of shape {array.shape}")
 
@@ -428,7 +434,7 @@ class GLN:
         `hyperplane_bias.{l}` (n, k) and `weights.{l}` (n, 2^k, C, d), and `step` (), the number of samples learned.
         With `copy=False` they may share the model's memory and must not be modified."""
         hyperplanes, hyperplane_bias, weights, step = self._dump()
-        arrays, first = {"step": np.int64(step)}, 0
+        arrays, first = {"step": np.array(step, np.int64)}, 0
         for layer, n in enumerate(self.config.layer_sizes, start=1):
             arrays[f"hyperplanes.{layer}"] = hyperplanes[first : first + n]
             arrays[f"hyperplane_bias.{layer}"] = hyperplane_bias[first : first + n]
@@ -501,7 +507,7 @@ class GLN:
         return np.broadcast_to(y, (heads, y.shape[1]))
 
     def _base_values(self, inputs: np.ndarray, size: int | None) -> np.ndarray:  # (input_size, B) -> (K, B)
-        values = self._base_predictor(self._tensor(inputs.copy()))  # it may change its copy
+        values = self.base_predictor(self._tensor(inputs.copy()))  # it may change its copy
         name, config = "base_predictor's output", self._config
         values = self._array(name, values, (size, inputs.shape[1]), span=config.record.targets)
         if len(values) == 0:
@@ -621,6 +627,9 @@ class GLN:
 
 
 # ---- The same in every backend ---------------------------------------------------------------------------------------
+
+
+DEFAULTS: dict[str, Any] = GLN.__init__.__kwdefaults__ or {}  # of the optional arguments
 
 
 def _bad(name: str, expected: str, came: object) -> ValueError:
