@@ -113,7 +113,7 @@ def _checked(config, params, *arrays) -> list[Array]:
         if isinstance(known, jax.core.Tracer):  # has no values to check
             known = np.broadcast_to(np.zeros((), known.dtype), known.shape)
         given = name, known, *((*shape, *batch) for batch in batches)
-        found = GLN._array(GLN, *given, unknown=name == "targets" and heads > 1)
+        found = GLN._array(*given, unknown=name == "targets" and heads > 1)
         batches = [found.shape[len(shape) :]]
     _number("samples of base", math.prod(batches[0]), int, "[1, inf)")
     return [jnp.asarray(array, jnp.float32) for array in arrays]

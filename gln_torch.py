@@ -48,44 +48,45 @@ def gate(hyperplanes: torch.Tensor, hyperplane_bias: torch.Tensor, context: torc
     """
     if hyperplanes.is_cuda:  # float32 products may be computed in TF32, which gates some samples differently
         hyperplanes, context = hyperplanes.double(), context.double()
-    products = (hyperplanes.flatten(0, 1) @ context).unflatten(0, hyperplane_bias.shape)
-    bits = (products > hyperplane_bias[:, :, None]).int()
-    return (bits << torch.arange(bits.shape[1], dtype=torch.int32, device=bits.device)[:, None]).sum(dim=1).T
+    bits = (torch.tensordot(hyperplanes, context, 1) > hyperplane_bias[:, :, None]).long()  # (N, k, B)
+    return (bits << torch.arange(bits.shape[1], device=bits.device)[:, None]).sum(dim=1).T
 
 
 def mix(rows: torch.Tensor, z: torch.Tensor, bound: float) -> torch.Tensor:
     """Geometric mixing of the predictions below: s = clip(w . z, -bound, bound), a logit with the log-loss.
 
-    Shapes: (..., n, C, d), (..., 1, C or 1, d) -> (..., n, C, 1). All heads of the first layer mix the same z.
+    Shapes: (..., n, C, d), (..., C or 1, d) -> (..., n, C).
     """
-    if z.shape[-2] == 1:
-        s = (rows.flatten(-3, -2) @ z.squeeze(-3).mT).view(*rows.shape[:-1], 1)
-    else:  # each head has its own z; one sum is faster than many small products
-        s = (rows * z).sum(dim=-1, keepdim=True)
-    return s.clamp(-bound, bound)
+    return torch.einsum("...ncd,...cd->...nc", rows, z).clamp(-bound, bound)
 
 
 def output(s: torch.Tensor, loss: str) -> torch.Tensor:
     """The prediction for a mixed s: a probability with the log-loss, a variance with the variance loss, otherwise s."""
-    return s.sigmoid() if loss == "log_loss" else s.exp() if loss == "variance" else s
+    if loss == "log_loss":
+        return torch.sigmoid(s)
+    if loss == "variance":
+        return torch.exp(s)
+    return s
 
 
 def residual(s: torch.Tensor, y: torch.Tensor, loss: str, quantile: Any) -> torch.Tensor:
-    """Derivative of the loss with respect to s: output(s) - y; for the quantile loss [s > y] - quantile; for the
-    variance loss (1 - min(y^2 / output(s), 9)) / 2, where 9 limits the effect of outliers; 0 if y is unknown."""
-    if loss == "variance":
-        r = (1 - (y * y * (-s).exp()).clamp(max=9)) / 2 + 0 * y
-    else:
-        r = (s > y).to(s) - quantile + 0 * y if loss == "quantile" else output(s, loss) - y
-    return r.nan_to_num(0.0, 0.0, 0.0)  # a known y is finite
+    """Derivative of the loss with respect to s; `quantile` only matters for the quantile loss.
+
+    Shapes: (..., C), (..., C), (C,) -> (..., C).
+    """
+    if loss == "quantile":
+        return (s > y).to(s) - torch.tensor(quantile, dtype=s.dtype, device=s.device)
+    if loss == "variance":  # 9 limits the effect of outliers
+        return (1 - (y * y * torch.exp(-s)).clamp(max=9)) / 2
+    return output(s, loss) - y
 
 
 def update(rows: torch.Tensor, z: torch.Tensor, r: torch.Tensor, rate: torch.Tensor) -> torch.Tensor:
     """One step of online gradient descent, in place: w <- w - rate r z, r the residual.
 
-    Shapes: (..., n, C, d), (..., 1, C or 1, d), (..., n, C, 1), (..., 1, C or 1, 1) -> (..., n, C, d).
+    Shapes: (n, C, d), (C or 1, d), (n, C), (C,) -> (n, C, d).
     """
-    return rows.addcmul_(r * rate, z, value=-1)
+    return rows.addcmul_((rate * r)[:, :, None], z, value=-1)
 
 
 def _exact(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -100,15 +101,14 @@ def _exact(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Layer(NamedTuple):
-    """A layer and its inputs for one block. H is 1 in the first layer, whose heads all mix the same z, and C above."""
+    """A layer and its inputs for one block."""
 
     weights: torch.Tensor  # (n 2^k, C, d)
-    z: torch.Tensor  # (B, H, d)
+    z: torch.Tensor  # (B, C or 1, d)
     batch_size: int
     targets: torch.Tensor | None = None  # (B, C); None: predict only
-    rates: torch.Tensor | None = None  # (B, H), divided by 1 + |z|^2
-    peak: Any = 0.0  # largest |z_i|
-    products: torch.Tensor | None = None  # (B, B, H), z_u . z_b if u is in an earlier batch than b, otherwise 0
+    rates: torch.Tensor | None = None  # (B, C), divided by 1 + |z|^2
+    products: torch.Tensor | None = None  # (B, B, C or 1), z_u . z_b if u is in an earlier batch than b, otherwise 0
 
     def chunks(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:  # (n, B) -> (q,), (m, q), (m, q) each time
         """Rows with the samples that pick them: CHUNK samples per row, and the rest of the last sample's batch.
@@ -117,7 +117,7 @@ class Layer(NamedTuple):
         its last one, with mask 0. With CHUNK = 2, four samples that pick the rows 5, 2, 5, 5 give rows [2, 5],
         samples [[1, 0], [1, 2]], mask [[1, 1], [0, 1]], and then rows [5], samples [[3], [3]], mask [[1], [0]].
         """
-        size = -(-len(self.z) // self.batch_size) * self.batch_size  # whole batches: one number encodes row and sample
+        size = -(-len(self.z) // self.batch_size) * self.batch_size  # whole batches: one number for row and sample
         visits = np.sort(rows * size + np.arange(len(self.z)), axis=None)
         rows, samples = visits // size, visits % size
         starts, batches = (np.flatnonzero(np.diff(a, prepend=-1, append=-1)) for a in (rows, visits // self.batch_size))
@@ -572,30 +572,20 @@ class GLN(nn.Module):
     @staticmethod
     def predict_all(networks, base, context, targets=None, rates=None, batch_size: int = 1) -> np.ndarray:
         """`predict_arrays` of M networks that read the last rows of `base`, with M rates per sample: (M, C, B)."""
-        each = zip(networks, [None] * len(networks) if rates is None else rates, strict=True)
-        arrays = context, targets
-        return np.array([one.predict_arrays(base[-one.base_size :], *arrays, rate, batch_size) for one, rate in each])
+        pairs = zip(networks, [None] * len(networks) if rates is None else rates, strict=True)
+        samples = context, targets
+        return np.array([gln.predict_arrays(base[-gln.base_size :], *samples, rate, batch_size) for gln, rate in pairs])
 
     hyperplanes: torch.Tensor
     hyperplane_bias: torch.Tensor
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
         self._fill(hyperplanes=hyperplanes, hyperplane_bias=hyperplane_bias)
-        # Not buffers: they are not in `state_dict`, so `to_empty` would leave them unfilled.
-        self._first_rows = np.concatenate(
-            [np.arange(n) << self.config.context_map_size for n in self.config.layer_sizes]
-        )
-        self._levels = np.array(self.config.quantiles or [0], np.float32)
 
     def _load_weights(self, weights, step) -> None:  # L of (n, 2^k, C, d)
         # Row j 2^k + c of a layer has neuron j's weights in context c, of all heads side by side in memory.
         rows = {f"weights_{layer}": array.reshape(-1, *array.shape[2:]) for layer, array in enumerate(weights, start=1)}
         self._fill(**rows, step=np.int64(step))
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        # Copies: joblib maps the arrays of a file read-only, and PyTorch warns of tensors that share their memory.
-        self._first_rows, self._levels = np.array(self._first_rows), np.array(self._levels)
 
     def _fill(self, **arrays: Any) -> None:
         """Copy arrays into buffers. Existing buffers are kept: they may be shared or referred to."""
@@ -633,48 +623,56 @@ class GLN(nn.Module):
     @_exact
     def _stream(self, base, context, targets, rates, batch_size) -> torch.Tensor:
         """One block of whole batches after another: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
-        parts, arrays = [], (base, context) if targets is None else (base, context, targets, rates)
-        many = min(max(64, 8 << self.config.context_map_size), BLOCK_SAMPLES) // batch_size  # about eight per row
-        size = batch_size * (many if batch_size < min(max(8, 2 << self.config.context_map_size), 32) else 1)
+        outputs, arrays = [], (base, context) if targets is None else (base, context, targets, rates)
+        rows = (
+            1 << self.config.context_map_size
+        )  # of a neuron; a block of small batches has about eight samples per row
+        is_small = batch_size < min(max(8, 2 * rows), 32)
+        size = batch_size * (min(max(64, 8 * rows), BLOCK_SAMPLES) // batch_size if is_small else 1)
         for start in range(0, base.shape[1], size):
-            parts.append(self._block(batch_size, *(self._tensor(array[..., start : start + size]) for array in arrays)))
+            block = (self._tensor(array[..., start : start + size]) for array in arrays)
+            outputs.append(self._block(batch_size, *block))
             if targets is not None:
-                self.step.add_(parts[-1].shape[1])
-        return output(torch.cat(parts, dim=1), self.config.loss)
+                self.step.add_(outputs[-1].shape[1])
+        return output(torch.cat(outputs, dim=1), self.config.loss)
 
     def _block(self, batch_size, base, context, targets=None, rates=None) -> torch.Tensor:
         """The logits of a block, (C, B). The whole block passes through one layer, then through the next."""
         config, count = self.config, base.shape[1]
         learn: tuple[Any, ...] = ()
-        first_rows = torch.from_numpy(self._first_rows).to(base.device)
-        rows = gate(self.hyperplanes, self.hyperplane_bias, context) + first_rows
+        contexts = gate(self.hyperplanes, self.hyperplane_bias, context)
         z = base.T.clamp(-config.bound, config.bound)[:, None]
-        ones = z.new_ones(count, config.num_heads, config.bias)
-        for number, picked in enumerate(rows.split(config.layer_sizes, dim=1), start=1):
-            z = torch.cat([z, ones[:, : z.shape[1]]], dim=2)  # (B, H, d)
+        for number, context in enumerate(contexts.split(config.layer_sizes, dim=1), start=1):
+            weights = getattr(self, f"weights_{number}")
+            rows = context + torch.arange(0, len(weights), 1 << config.context_map_size, device=z.device)
+            z = torch.cat([z, torch.ones_like(z[..., : config.bias])], dim=2)  # (B, C or 1, d)
             if targets is not None:
-                learn = targets.T, rates[:, None] / (1 + (z * z).sum(dim=2) if config.normalize else 1)
+                scale = 1 + (z * z).sum(dim=2) if config.normalize else 1
+                known = targets.T.isfinite()  # a head whose target is unknown learns at rate 0
+                learn = targets.T.where(known, 0), rates[:, None] / scale * known
                 if count > batch_size:
                     batches = torch.arange(count, device=z.device) // batch_size
                     products = z.transpose(0, 1) @ z.permute(1, 2, 0) * (batches[:, None] < batches)
-                    learn += z.abs().max(), products.permute(1, 2, 0)
-            layer = Layer(getattr(self, f"weights_{number}"), z, batch_size, *learn)
-            z = self._by_sample(layer, picked) if count == 1 or _recorded(z) else self._by_row(layer, picked.T)
-        return z.mean(dim=2).T
+                    learn += (products.permute(1, 2, 0),)
+            layer = Layer(weights, z, batch_size, *learn)
+            s = self._by_sample(layer, rows) if count == 1 or _recorded(z) else self._by_row(layer, rows.T)
+            z = s.mT
+        return s.mean(dim=1).T
 
-    def _by_sample(self, layer, rows) -> torch.Tensor:  # (B, n) -> (B, C, n)
+    def _by_sample(self, layer, rows) -> torch.Tensor:  # (B, n) -> (B, n, C)
         """The logits of samples, by copying the rows that they pick: fastest for a single sample, which may learn."""
-        config, z = self.config, layer.z[:, None]  # (B, 1, H, d)
+        config = self.config
         copies = layer.weights.index_select(0, rows.flatten()).unflatten(0, rows.shape)  # (B, n, C, d)
-        s = mix(copies, z, config.bound)
+        s = mix(copies, layer.z, config.bound)
         if layer.targets is not None:
-            levels = torch.from_numpy(self._levels).to(z)[:, None]
-            r = residual(s, layer.targets[:, None, :, None], config.loss, levels)
-            copies = update(copies, z, r, layer.rates[:, None, :, None])
-            layer.weights.index_put_((rows[0],), copies[0].clamp_(-config.weight_clipping, config.weight_clipping))
-        return s.squeeze(3).mT
+            r = residual(s[0], layer.targets, config.loss, config.quantiles)
+            copies = update(copies[0], layer.z[0], r, layer.rates).clamp_(
+                -config.weight_clipping, config.weight_clipping
+            )
+            layer.weights.index_copy_(0, rows[0], copies)
+        return s
 
-    def _by_row(self, layer, rows) -> torch.Tensor:  # (n, B) -> (B, C, n)
+    def _by_row(self, layer, rows) -> torch.Tensor:  # (n, B) -> (B, n, C)
         """The logits of a block: each row is read once and gathers the samples that pick it."""
         s = layer.z.new_empty(len(layer.z) + 1, len(rows), self.config.num_heads)  # the last entry takes repeats
         for chunk, samples, mask in layer.chunks(self._numpy(rows)):
@@ -684,8 +682,8 @@ class GLN(nn.Module):
             w = layer.weights.index_select(0, picked).view(*x.shape[:2], -1, x.shape[3])  # (q, H, C / H, d)
             s[places, neurons] = self._learn(layer, w, x, samples, mask)
             if layer.targets is not None:
-                layer.weights.index_put_((picked,), w.view(-1, *layer.weights.shape[1:]))
-        return s[:-1].mT
+                layer.weights.index_copy_(0, picked, w.view(-1, *layer.weights.shape[1:]))
+        return s[:-1]
 
     def _learn(self, layer, w, x, samples, mask) -> torch.Tensor:
         """The logits of samples (m, q, C); with targets, their rows w learn in place: several batches at once as in
@@ -695,28 +693,31 @@ class GLN(nn.Module):
         if layer.targets is None:
             return s.clamp_(-bound, bound)
         at, counts = (torch.from_numpy(array).to(s.device) for array in (samples, mask))
-        y, rates, steps = layer.targets[at], layer.rates[at] * counts[..., None], torch.empty_like(s)
-        levels = torch.from_numpy(self._levels).to(s)
-        room = math.inf if layer.products is None else 0.99 * limit - float(w.abs().max())
+        y, rates = layer.targets[at], layer.rates[at] * counts[..., None]
         if layer.products is None:
-            steps = rates * residual(s.clamp_(-bound, bound), y, config.loss, levels)
-        elif room > 0:
-            products = layer.products[at[:, None], at]  # (m, m, q, H)
-            for i, (found, target, rate, step, product) in enumerate(zip(s, y, rates, steps, products, strict=True)):
-                r = residual(found.clamp_(-bound, bound), target, config.loss, levels)
-                s[i + 1 :].addcmul_(torch.mul(rate, r, out=step), product[i + 1 :], value=-1)
-            room -= float(layer.peak * steps.abs().sum(dim=0).max())
-        if not room > 0:
-            turns = (np.diff(samples // layer.batch_size, axis=0, prepend=-1) > 0).cumsum(axis=0)
-            for turn in range(1, turns.max() + 1):
-                now = mask & (turns == turn)
-                m, q = (slice(at[0], at[-1] + 2) for at in map(np.flatnonzero, (now.any(axis=1), now.any(axis=0))))
-                found = self._learn(layer._replace(products=None), w[q], x[q, :, m], samples[m, q], now[m, q])
-                s[m, q] = found.where(torch.from_numpy(now[m, q, None]).to(s.device), s[m, q])
-            return s
+            steps = rates * residual(s.clamp_(-bound, bound), y, config.loss, config.quantiles)
+        else:
+            steps, products = torch.empty_like(s), layer.products[at[:, None], at]  # (m, m, q, H)
+            for i, s_i in enumerate(s):
+                steps[i] = rates[i] * residual(s_i.clamp_(-bound, bound), y[i], config.loss, config.quantiles)
+                s[i + 1 :].addcmul_(steps[i], products[i, i + 1 :], value=-1)
+            furthest = w.abs().max() + layer.z.abs().max() * steps.abs().sum(dim=0).max()
+            if not furthest < 0.99 * limit:
+                return self._learn_batches(layer._replace(products=None), w, x, samples, mask)
         steps = steps.view(len(s), *x.shape[:2], -1).permute(1, 2, 3, 0)
         w.flatten(0, 1).baddbmm_(steps.flatten(0, 1), x.flatten(0, 1), alpha=-1)
         w.clamp_(-limit, limit)
+        return s
+
+    def _learn_batches(self, layer, w, x, samples, mask) -> torch.Tensor:
+        """`_learn`, one batch of each row after another."""
+        s = w.new_empty(*mask.shape, self.config.num_heads)
+        batches = (np.diff(samples // layer.batch_size, axis=0, prepend=-1) > 0).cumsum(axis=0)  # of each row, from 1
+        for batch in range(1, batches.max() + 1):
+            now = mask & (batches == batch)
+            m, q = (slice(at[0], at[-1] + 2) for at in map(np.flatnonzero, (now.any(axis=1), now.any(axis=0))))
+            learned = self._learn(layer, w[q], x[q, :, m], samples[m, q], now[m, q])
+            s[m, q] = learned.where(torch.from_numpy(now[m, q, None]).to(s.device), s[m, q])
         return s
 
     @_exact
