@@ -39,36 +39,51 @@ MOST_LOG = 80.0  # exp(MOST_LOG) and exp(-MOST_LOG) fit in float32
 BLOCK_SAMPLES = 512  # per block in steps where samples are independent: gating, and prediction without learning
 
 
-def gate(hyperplanes: Array, hyperplane_bias: Array, context: Array) -> Array:  # (N, k, D), (N, k), (D, B) -> (B, N)
-    """Context of each neuron, in [0, 2^k): bit i tells which side of its halfspace i the side information is on."""
-    products = jnp.matmul(hyperplanes, context, precision="highest")  # (N, k, B), in float32 on every device
-    bits = products > hyperplane_bias[:, :, None]
-    return (bits << jnp.arange(bits.shape[1], dtype=jnp.int32)[:, None]).sum(axis=1, dtype=jnp.int32).T
+def gate(hyperplanes: Array, hyperplane_bias: Array, context: Array) -> Array:
+    """Context of each neuron: bit i tells which side of its halfspace i the side information is on.
+
+    Shapes: (N, k, D), (N, k), (D, B) -> (B, N) of integers in [0, 2^k). The products are float32 on every device.
+    """
+    bits = jnp.tensordot(hyperplanes, context, 1, precision="highest") > hyperplane_bias[:, :, None]  # (N, k, B)
+    return jnp.einsum("nkb,k->bn", bits.astype(jnp.int32), 2 ** jnp.arange(bits.shape[1], dtype=jnp.int32))
 
 
-def mix(row: Array, z: Array, bound: float) -> Array:  # (C, d), (C or 1, d) -> (C,)
-    """Geometric mixing of the predictions below: s = clip(w . z, -bound, bound), a logit with the log-loss."""
-    same = len(z) == 1  # all heads of the first layer mix the same z
-    return (jnp.matmul(row, z[0], precision="highest") if same else (row * z).sum(axis=1)).clip(-bound, bound)
+def mix(row: Array, z: Array, bound: float) -> Array:
+    """Geometric mixing of the predictions below: s = clip(w . z, -bound, bound), a logit with the log-loss.
+
+    Shapes: (C, d), (C or 1, d) -> (C,).
+    """
+    if len(z) == 1:  # of the first layer, whose heads all mix the same: a matrix product
+        return jnp.matmul(row, z[0], precision="highest").clip(-bound, bound)
+    return (row * z).sum(axis=1).clip(-bound, bound)
 
 
 def output(s: Array, loss: str) -> Array:
     """The prediction for a mixed s: a probability with the log-loss, a variance with the variance loss, otherwise s."""
-    return jax.nn.sigmoid(s) if loss == "log_loss" else jnp.exp(s) if loss == "variance" else s
+    if loss == "log_loss":
+        return jax.nn.sigmoid(s)
+    if loss == "variance":
+        return jnp.exp(s)
+    return s
 
 
 def residual(s: Array, y: Array, loss: str, quantile: Any) -> Array:
-    """Derivative of the loss with respect to s: output(s) - y; for the quantile loss [s > y] - quantile; for the
-    variance loss (1 - min(y^2 / output(s), 9)) / 2, where 9 limits the effect of outliers; 0 if y is unknown."""
-    if loss == "variance":
-        r = (1 - jnp.minimum(y * y * jnp.exp(-s), 9)) / 2
-    else:
-        r = (s > y) - quantile if loss == "quantile" else output(s, loss) - y
-    return jnp.where(jnp.isfinite(y), r, 0)
+    """Derivative of the loss with respect to s; `quantile` only matters for the quantile loss.
+
+    Shapes: (C,), (C,), (C,) -> (C,).
+    """
+    if loss == "quantile":
+        return (s > y) - quantile
+    if loss == "variance":  # 9 limits the effect of outliers
+        return (1 - jnp.minimum(y * y * jnp.exp(-s), 9)) / 2
+    return output(s, loss) - y
 
 
-def update(row: Array, z: Array, r: Array, rate: Array) -> Array:  # (C, d), (C or 1, d), (C,), (C or 1,) -> (C, d)
-    """One step of online gradient descent: w <- w - rate r z, r the residual."""
+def update(row: Array, z: Array, r: Array, rate: Array) -> Array:
+    """One step of online gradient descent: w <- w - rate r z, r the residual.
+
+    Shapes: (C, d), (C or 1, d), (C,), (C,) -> (C, d).
+    """
     return row - (rate * r)[:, None] * z
 
 
@@ -208,7 +223,9 @@ def _layer(config, batch_size, weights, count, z, contexts, targets=None, rates=
     visits = _visits(contexts, count, rows_each, size if online else batch_size)
     z = jnp.pad(z, ((0, 0), (0, 0), (0, int(config.bias))), constant_values=1)
     if learns:
-        rates = rates[:, None] / (1 + jnp.square(z).sum(axis=2) if config.normalize else 1)  # (B, C or 1)
+        known = jnp.isfinite(targets)  # a head whose target is unknown learns at rate 0
+        targets = jnp.where(known, targets, 0)
+        rates = rates[:, None] / (1 + jnp.square(z).sum(axis=2) if config.normalize else 1) * known
 
     def go_through_group(state):
         first, weights, s = state
@@ -451,7 +468,7 @@ class GLN:
     def _answer(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int | None) -> Any:
         """Predictions in the shape that users get; learns if targets are given. `batch_size=None`: a single batch."""
         base, context, targets, is_vector = self.prepare(inputs, context_inputs, targets)
-        p = self._run(base, context, targets, None, batch_size or base.shape[1])  # (C, B)
+        p = self._predict(base, context, targets, None, batch_size or base.shape[1])  # (C, B)
         p = p[0] if self._config.num_heads == 1 else p
         return self._tensor(p[..., 0] if is_vector else p)
 
@@ -462,7 +479,7 @@ class GLN:
         default `rates(B)` -> (C, B). With an infinite target a head does not learn, as with NaN, and need not predict.
         """
         self._check_arrays(base, context, targets, rates)
-        return self._numpy(self._run(base, context, targets, rates, batch_size))
+        return self._numpy(self._predict(base, context, targets, rates, batch_size))
 
     def _check_arrays(self, base, context, targets, rates) -> None:
         count, heads = base.shape[-1], self._config.num_heads
@@ -472,7 +489,7 @@ class GLN:
             if array is not None and (array.shape != shape or array.dtype != np.float32):
                 raise _bad(name, f"float32 of shape {shape}", f"{array.dtype} of shape {array.shape}")
 
-    def _run(self, base, context, targets, rates, batch_size: int):  # (K, B), (D, B), (C, B), (B,) -> (C, B)
+    def _predict(self, base, context, targets, rates, batch_size: int):  # (K, B), (D, B), (C, B), (B,) -> (C, B)
         if (count := base.shape[1]) == 0:
             return np.empty((self._config.num_heads, 0), np.float32)
         if targets is None:  # predictions are independent
@@ -668,9 +685,9 @@ class GLN:
     @staticmethod
     def predict_all(networks, base, context, targets=None, rates=None, batch_size: int = 1) -> np.ndarray:
         """`predict_arrays` of M networks that read the last rows of `base`, with M rates per sample: (M, C, B)."""
-        each = zip(networks, [None] * len(networks) if rates is None else rates, strict=True)
-        arrays = context, targets
-        return np.array([one.predict_arrays(base[-one.base_size :], *arrays, rate, batch_size) for one, rate in each])
+        pairs = zip(networks, [None] * len(networks) if rates is None else rates, strict=True)
+        samples = context, targets
+        return np.array([gln.predict_arrays(base[-gln.base_size :], *samples, rate, batch_size) for gln, rate in pairs])
 
     runs: tuple[Any, ...] = (_run, _run_in_place)  # for prediction, for learning
     _lock = threading.Lock()  # for all networks: learning donates `params`, which are unreadable until replaced

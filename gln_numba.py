@@ -105,18 +105,23 @@ def mix(w, z, bound):  # (d,), (d,) -> ()
 @compiled
 def output(s, loss):
     """The prediction for a mixed s: a probability with the log-loss, a variance with the variance loss, otherwise s."""
-    return np.float32(1) / (np.float32(1) + np.exp(-s)) if loss == LOG_LOSS else np.exp(s) if loss == VARIANCE else s
+    if loss == LOG_LOSS:
+        return np.float32(1) / (np.float32(1) + np.exp(-s))
+    if loss == VARIANCE:
+        return np.exp(s)
+    return s
 
 
 @compiled
 def residual(s, y, loss, quantile):
-    """Derivative of the loss with respect to s: output(s) - y; for the quantile loss [s > y] - quantile; for the
-    variance loss (1 - min(y^2 / output(s), 9)) / 2, where 9 limits the effect of outliers; 0 if y is unknown."""
+    """Derivative of the loss with respect to s, 0 if y is unknown; `quantile` only matters for the quantile loss."""
     if not np.isfinite(y):
         return np.float32(0)
-    if loss == VARIANCE:
+    if loss == QUANTILE:
+        return np.float32(s > y) - quantile
+    if loss == VARIANCE:  # 9 limits the effect of outliers
         return (np.float32(1) - min(y * y * np.exp(-s), np.float32(9))) / np.float32(2)
-    return np.float32(s > y) - quantile if loss == QUANTILE else output(s, loss) - y
+    return output(s, loss) - y
 
 
 @compiled
@@ -613,7 +618,7 @@ class GLN:
     def _answer(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int | None) -> Any:
         """Predictions in the shape that users get; learns if targets are given. `batch_size=None`: a single batch."""
         base, context, targets, is_vector = self.prepare(inputs, context_inputs, targets)
-        p = self._run(base, context, targets, None, batch_size or base.shape[1])  # (C, B)
+        p = self._predict(base, context, targets, None, batch_size or base.shape[1])  # (C, B)
         p = p[0] if self._config.num_heads == 1 else p
         return self._tensor(p[..., 0] if is_vector else p)
 
@@ -624,7 +629,7 @@ class GLN:
         default `rates(B)` -> (C, B). With an infinite target a head does not learn, as with NaN, and need not predict.
         """
         self._check_arrays(base, context, targets, rates)
-        return self._numpy(self._run(base, context, targets, rates, batch_size))
+        return self._numpy(self._predict(base, context, targets, rates, batch_size))
 
     def _check_arrays(self, base, context, targets, rates) -> None:
         count, heads = base.shape[-1], self._config.num_heads
@@ -634,7 +639,7 @@ class GLN:
             if array is not None and (array.shape != shape or array.dtype != np.float32):
                 raise _bad(name, f"float32 of shape {shape}", f"{array.dtype} of shape {array.shape}")
 
-    def _run(self, base, context, targets, rates, batch_size: int):  # (K, B), (D, B), (C, B), (B,) -> (C, B)
+    def _predict(self, base, context, targets, rates, batch_size: int):  # (K, B), (D, B), (C, B), (B,) -> (C, B)
         if (count := base.shape[1]) == 0:
             return np.empty((self._config.num_heads, 0), np.float32)
         if targets is None:  # predictions are independent

@@ -366,7 +366,7 @@ class GLN:
     def _answer(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int | None) -> Any:
         """Predictions in the shape that users get; learns if targets are given. `batch_size=None`: a single batch."""
         base, context, targets, is_vector = self.prepare(inputs, context_inputs, targets)
-        p = self._run(base, context, targets, None, batch_size or base.shape[1])  # (C, B)
+        p = self._predict(base, context, targets, None, batch_size or base.shape[1])  # (C, B)
         p = p[0] if self._config.num_heads == 1 else p
         return self._tensor(p[..., 0] if is_vector else p)
 
@@ -377,7 +377,7 @@ class GLN:
         default `rates(B)` -> (C, B). With an infinite target a head does not learn, as with NaN, and need not predict.
         """
         self._check_arrays(base, context, targets, rates)
-        return self._numpy(self._run(base, context, targets, rates, batch_size))
+        return self._numpy(self._predict(base, context, targets, rates, batch_size))
 
     def _check_arrays(self, base, context, targets, rates) -> None:
         count, heads = base.shape[-1], self._config.num_heads
@@ -387,7 +387,7 @@ class GLN:
             if array is not None and (array.shape != shape or array.dtype != np.float32):
                 raise _bad(name, f"float32 of shape {shape}", f"{array.dtype} of shape {array.shape}")
 
-    def _run(self, base, context, targets, rates, batch_size: int):  # (K, B), (D, B), (C, B), (B,) -> (C, B)
+    def _predict(self, base, context, targets, rates, batch_size: int):  # (K, B), (D, B), (C, B), (B,) -> (C, B)
         if (count := base.shape[1]) == 0:
             return np.empty((self._config.num_heads, 0), np.float32)
         if targets is None:  # predictions are independent

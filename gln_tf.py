@@ -50,33 +50,45 @@ def gate(hyperplanes: Any, hyperplane_bias: Any, context: tf.Tensor, portable: b
     dtype = tf.float64 if portable or tf.config.list_logical_devices("GPU") else tf.float32
     planes, offsets, context = (tf.cast(array, dtype) for array in (hyperplanes, hyperplane_bias, context))
     bits = tf.cast(tf.tensordot(planes, context, 1) > offsets[:, :, None], tf.int32)  # (N, k, B)
-    return tf.transpose(tf.reduce_sum(bits * (1 << np.arange(bits.shape[1], dtype=np.int32))[:, None], axis=1))
+    return tf.einsum("nkb,k->bn", bits, 2 ** np.arange(bits.shape[1], dtype=np.int32))
 
 
-def mix(rows: tf.Tensor, z: tf.Tensor, bound: float) -> tf.Tensor:  # (..., n, C, d), (..., C or 1, d) -> (..., n, C)
-    """Geometric mixing of the predictions below: s = clip(w . z, -bound, bound), a logit with the log-loss."""
-    same = z.shape[-2] == 1  # all heads of the first layer mix the same z
-    s = tf.einsum("...ncd,...d->...nc", rows, z[..., 0, :]) if same else tf.einsum("...ncd,...cd->...nc", rows, z)
-    return tf.clip_by_value(s, -bound, bound)
+def mix(rows: tf.Tensor, z: tf.Tensor, bound: float) -> tf.Tensor:
+    """Geometric mixing of the predictions below: s = clip(w . z, -bound, bound), a logit with the log-loss.
+
+    Shapes: (..., n, C, d), (..., C or 1, d) -> (..., n, C).
+    """
+    if z.shape[-2] == 1:  # of the first layer, whose heads all mix the same
+        return tf.clip_by_value(tf.einsum("...ncd,...d->...nc", rows, z[..., 0, :]), -bound, bound)
+    return tf.clip_by_value(tf.einsum("...ncd,...cd->...nc", rows, z), -bound, bound)
 
 
 def output(s: tf.Tensor, loss: str) -> tf.Tensor:
     """The prediction for a mixed s: a probability with the log-loss, a variance with the variance loss, otherwise s."""
-    return tf.sigmoid(s) if loss == "log_loss" else tf.exp(s) if loss == "variance" else s
+    if loss == "log_loss":
+        return tf.sigmoid(s)
+    if loss == "variance":
+        return tf.exp(s)
+    return s
 
 
 def residual(s: tf.Tensor, y: tf.Tensor, loss: str, quantile: Any) -> tf.Tensor:
-    """Derivative of the loss with respect to s: output(s) - y; for the quantile loss [s > y] - quantile; for the
-    variance loss (1 - min(y^2 / output(s), 9)) / 2, where 9 limits the effect of outliers; 0 if y is unknown."""
-    if loss == "variance":
-        r = (1 - tf.minimum(y * y * tf.exp(-s), 9)) / 2
-    else:
-        r = tf.cast(s > y, tf.float32) - quantile if loss == "quantile" else output(s, loss) - y
-    return tf.where(tf.math.is_finite(y), r, 0.0)
+    """Derivative of the loss with respect to s; `quantile` only matters for the quantile loss.
+
+    Shapes: (C,), (C,), (C,) -> (C,).
+    """
+    if loss == "quantile":
+        return tf.cast(s > y, tf.float32) - quantile
+    if loss == "variance":  # 9 limits the effect of outliers
+        return (1 - tf.minimum(y * y * tf.exp(-s), 9)) / 2
+    return output(s, loss) - y
 
 
-def update(row: tf.Tensor, z: tf.Tensor, r: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:  # first axis C, or C or 1
-    """One step of online gradient descent: w <- w - rate r z, r the residual."""
+def update(row: tf.Tensor, z: tf.Tensor, r: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
+    """One step of online gradient descent: w <- w - rate r z, r the residual.
+
+    Shapes: (C, d), (C or 1, d), (C,), (C,) -> (C, d).
+    """
     return row - (rate * r)[:, None] * z
 
 
@@ -320,7 +332,7 @@ class GLN(tf.Module):
     def _answer(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int | None) -> Any:
         """Predictions in the shape that users get; learns if targets are given. `batch_size=None`: a single batch."""
         base, context, targets, is_vector = self.prepare(inputs, context_inputs, targets)
-        p = self._run(base, context, targets, None, batch_size or base.shape[1])  # (C, B)
+        p = self._predict(base, context, targets, None, batch_size or base.shape[1])  # (C, B)
         p = p[0] if self._config.num_heads == 1 else p
         return self._tensor(p[..., 0] if is_vector else p)
 
@@ -331,7 +343,7 @@ class GLN(tf.Module):
         default `rates(B)` -> (C, B). With an infinite target a head does not learn, as with NaN, and need not predict.
         """
         self._check_arrays(base, context, targets, rates)
-        return self._numpy(self._run(base, context, targets, rates, batch_size))
+        return self._numpy(self._predict(base, context, targets, rates, batch_size))
 
     def _check_arrays(self, base, context, targets, rates) -> None:
         count, heads = base.shape[-1], self._config.num_heads
@@ -341,7 +353,7 @@ class GLN(tf.Module):
             if array is not None and (array.shape != shape or array.dtype != np.float32):
                 raise _bad(name, f"float32 of shape {shape}", f"{array.dtype} of shape {array.shape}")
 
-    def _run(self, base, context, targets, rates, batch_size: int):  # (K, B), (D, B), (C, B), (B,) -> (C, B)
+    def _predict(self, base, context, targets, rates, batch_size: int):  # (K, B), (D, B), (C, B), (B,) -> (C, B)
         if (count := base.shape[1]) == 0:
             return np.empty((self._config.num_heads, 0), np.float32)
         if targets is None:  # predictions are independent
@@ -537,9 +549,9 @@ class GLN(tf.Module):
     @staticmethod
     def predict_all(networks, base, context, targets=None, rates=None, batch_size: int = 1) -> np.ndarray:
         """`predict_arrays` of M networks that read the last rows of `base`, with M rates per sample: (M, C, B)."""
-        each = zip(networks, [None] * len(networks) if rates is None else rates, strict=True)
-        arrays = context, targets
-        return np.array([one.predict_arrays(base[-one.base_size :], *arrays, rate, batch_size) for one, rate in each])
+        pairs = zip(networks, [None] * len(networks) if rates is None else rates, strict=True)
+        samples = context, targets
+        return np.array([gln.predict_arrays(base[-gln.base_size :], *samples, rate, batch_size) for gln, rate in pairs])
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
         if not hasattr(self, "_hyperplanes"):  # later calls keep the variables
@@ -610,8 +622,10 @@ class GLN(tf.Module):
         """Predict the first `count` samples and, if `learns`, learn each batch: one compiled function does both."""
         z, rows = self._gated(planes, plane_bias, base, context)
         y = tf.ensure_shape(tf.transpose(targets), (None, self.config.num_heads))
+        known = tf.math.is_finite(y)  # a head whose target is unknown learns at rate 0
+        y, rates = tf.where(known, y, 0.0), tf.where(known, rates[:, None], 0.0)
         for variable, picked in zip(weights, tf.split(rows, self.config.layer_sizes, axis=1), strict=True):
-            scaled = rates[:, None] / (1 + tf.reduce_sum(z * z, axis=2) if self.config.normalize else tf.ones((1, 1)))
+            scaled = rates / (1 + tf.reduce_sum(z * z, axis=2)) if self.config.normalize else rates
             s = self._layer(variable, self._visits(picked, count, batch_size), count, z, y, scaled, learns)
             z = self._above(s)
         step.assign_add(tf.cast(tf.where(learns, count, 0), tf.int64))
