@@ -910,7 +910,7 @@ class GLN:
         """One block of batches after another. Shapes: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
         p, learns = np.zeros((self.config.num_heads, base.shape[1]), np.float32), targets is not None
         targets, rates, batch_size = (targets, rates, batch_size) if learns else (p, p[0], 1)
-        network = self._network(self._weights, batch_size, learns)
+        network = self.of_sample[1 + learns] if batch_size == 1 else self._network(self._weights, batch_size, learns)
         size = batch_size * max(1, BLOCK_SAMPLES // batch_size)
         for start in range(0, len(rates), size):
             some = slice(start, start + size)
@@ -965,13 +965,15 @@ class GLN:
         z = learn_sparse(first, samples, contexts[:n], targets, rates)
         return outputs(above, learn_block(above, z, contexts[n:], targets, rates))
 
-    def _block(self, network: Network, planes, base, context, *block: np.ndarray) -> np.ndarray:
+    def _block(self, network: Network, planes, base, context, targets, rates) -> np.ndarray:
+        if base.shape[1] * _products(planes, self._weights, network) < SHARED_PRODUCTS:
+            inputs = np.array([len(base)])  # one compiled call, because calls take long
+            return learn_blocks((network,), (planes,), inputs, base, context, targets, rates[None])[0]
         z, seen, first = read(base, self.config.bias, self.config.bound), (context, np.ascontiguousarray(context.T)), 0
-        if len(seen[1]) * _products(planes, self._weights, network) < SHARED_PRODUCTS:
-            return outputs(network, learn_block(network, z, gate_block(*planes, *seen), *block))
         for weights in self._of_layers():
             some = slice(first, first + len(weights))
-            z, first = _share(network, [each[some] for each in planes], weights, z, seen, *block), some.stop
+            z = _share(network, [array[some] for array in planes], weights, z, seen, targets, rates)
+            first = some.stop
         return outputs(network, z)
 
 

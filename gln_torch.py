@@ -57,7 +57,9 @@ def mix(rows: torch.Tensor, z: torch.Tensor, bound: float) -> torch.Tensor:
 
     Shapes: (..., n, C, d), (..., C or 1, d) -> (..., n, C).
     """
-    return torch.einsum("...ncd,...cd->...nc", rows, z).clamp(-bound, bound)
+    if z.shape[-2] == 1:  # of the first layer, whose heads all mix the same: a matrix product
+        return (rows @ z.unsqueeze(-3).mT).squeeze(-1).clamp(-bound, bound)
+    return (rows * z.unsqueeze(-3)).sum(dim=-1).clamp(-bound, bound)
 
 
 def output(s: torch.Tensor, loss: str) -> torch.Tensor:
