@@ -489,13 +489,13 @@ class GLN(nn.Module):
         y = y.reshape(heads if is_per_head else 1, -1)
         if config.record.heads == "num_classes" and len(y) < heads:
             classes, y = y[0], (y == np.arange(heads)[:, None]).astype(np.float32)
-            if not y.any(axis=0).all():
+            if np.count_nonzero(y) < y.shape[1]:
                 raise _bad("targets", f"class numbers, integers from 0 to {heads - 1}", classes)
         else:
             _check_range("targets", y, config.record.targets, unknown=is_per_head)
         if not config.logits:  # a target beyond all predictions would drive the weights to their bounds
             y = y.clip(-config.bound, config.bound)
-        return np.broadcast_to(y, (heads, y.shape[1]))
+        return y if len(y) == heads else np.broadcast_to(y, (heads, y.shape[1]))
 
     def _base_values(self, inputs: np.ndarray, size: int | None) -> np.ndarray:  # (input_size, B) -> (K, B)
         values = self.base_predictor(self._tensor(inputs.copy()))  # it may change its copy
@@ -796,11 +796,12 @@ def _numbers(name: str, values: Any, kind: type, interval: str) -> tuple:
 
 
 def _check_range(name: str, array: Any, span: tuple[float, float], unknown: bool) -> None:
-    known = array[~np.isnan(array)] if unknown else array
-    low, high = (float(known.min()), float(known.max())) if known.size else span
-    if not (span[0] <= low and high <= span[1]):
-        nans = int((known != known).sum())
-        came = f"{nans} NaN of {known.size} values" if nans else f"numbers from {low} to {high}"
+    low, high = (float(array.min()), float(array.max())) if array.size else span
+    if unknown and math.isnan(low):
+        _check_range(name, array[~np.isnan(array)], span, unknown=False)
+    elif not (span[0] <= low and high <= span[1]):
+        nans = int((array != array).sum())
+        came = f"{nans} NaN of {array.size} values" if nans else f"numbers from {low} to {high}"
         raise _bad(name, f"numbers from {span[0]:g} to {span[1]:g}", came)
 
 
