@@ -411,8 +411,8 @@ class GLN:
             pred_clipping: in (0, 0.5); logits are clipped to ±logit(1 - pred_clipping). In float32, 1 - 1e-8 is 1.
             weight_clipping: in (0, 1e30]; weights are clipped to ±weight_clipping.
             seed: an integer gives the same network in every backend; None gives a different one each time.
-            loss: "log_loss" for probabilities, "squared_error" for means, "quantile", or "variance", whose targets are
-                deviations from a mean that is predicted beforehand.
+            loss: what neurons minimise: "log_loss" for probabilities, "squared_error" for means, "quantile", or
+                "variance", whose targets are deviations from a mean that is predicted beforehand.
             num_outputs, quantiles: one head per target of a sample, or one head per quantile level, in (0, 1).
             value_clipping: in (0, 1e4], or (0, 80] for variances; without the log-loss, inputs, targets and predictions
                 are clipped to ±value_clipping, so standardise them first.

@@ -48,7 +48,7 @@ def gate(hyperplanes: torch.Tensor, hyperplane_bias: torch.Tensor, context: torc
     """
     if hyperplanes.is_cuda:  # float32 products may be computed in TF32, which gates some samples differently
         hyperplanes, context = hyperplanes.double(), context.double()
-    bits = (torch.tensordot(hyperplanes, context, 1) > hyperplane_bias[:, :, None]).long()  # (N, k, B)
+    bits = (hyperplanes @ context > hyperplane_bias[:, :, None]).long()  # (N, k, B)
     return (bits << torch.arange(bits.shape[1], device=bits.device)[:, None]).sum(dim=1).T
 
 
@@ -300,8 +300,8 @@ class GLN(nn.Module):
             pred_clipping: in (0, 0.5); logits are clipped to ±logit(1 - pred_clipping). In float32, 1 - 1e-8 is 1.
             weight_clipping: in (0, 1e30]; weights are clipped to ±weight_clipping.
             seed: an integer gives the same network in every backend; None gives a different one each time.
-            loss: "log_loss" for probabilities, "squared_error" for means, "quantile", or "variance", whose targets are
-                deviations from a mean that is predicted beforehand.
+            loss: what neurons minimise: "log_loss" for probabilities, "squared_error" for means, "quantile", or
+                "variance", whose targets are deviations from a mean that is predicted beforehand.
             num_outputs, quantiles: one head per target of a sample, or one head per quantile level, in (0, 1).
             value_clipping: in (0, 1e4], or (0, 80] for variances; without the log-loss, inputs, targets and predictions
                 are clipped to ±value_clipping, so standardise them first.
@@ -642,6 +642,9 @@ class GLN(nn.Module):
         """The logits of a block, (C, B). The whole block passes through one layer, then through the next."""
         config, count = self.config, base.shape[1]
         learn: tuple[Any, ...] = ()
+        if targets is not None:
+            known = targets.T.isfinite()  # a head whose target is unknown learns at rate 0
+            targets, rates = targets.T.where(known, 0), rates[:, None].where(known, 0)
         contexts = gate(self.hyperplanes, self.hyperplane_bias, context)
         z = base.T.clamp(-config.bound, config.bound)[:, None]
         for number, context in enumerate(contexts.split(config.layer_sizes, dim=1), start=1):
@@ -649,9 +652,7 @@ class GLN(nn.Module):
             rows = context + torch.arange(0, len(weights), 1 << config.context_map_size, device=z.device)
             z = torch.cat([z, torch.ones_like(z[..., : config.bias])], dim=2)  # (B, C or 1, d)
             if targets is not None:
-                scale = 1 + (z * z).sum(dim=2) if config.normalize else 1
-                known = targets.T.isfinite()  # a head whose target is unknown learns at rate 0
-                learn = targets.T.where(known, 0), rates[:, None] / scale * known
+                learn = targets, rates / (1 + (z * z).sum(dim=2)) if config.normalize else rates
                 if count > batch_size:
                     batches = torch.arange(count, device=z.device) // batch_size
                     products = z.transpose(0, 1) @ z.permute(1, 2, 0) * (batches[:, None] < batches)
@@ -671,7 +672,7 @@ class GLN(nn.Module):
             copies = update(copies[0], layer.z[0], r, layer.rates).clamp_(
                 -config.weight_clipping, config.weight_clipping
             )
-            layer.weights.index_copy_(0, rows[0], copies)
+            layer.weights.index_put_((rows[0],), copies)
         return s
 
     def _by_row(self, layer, rows) -> torch.Tensor:  # (n, B) -> (B, n, C)
@@ -684,7 +685,7 @@ class GLN(nn.Module):
             w = layer.weights.index_select(0, picked).view(*x.shape[:2], -1, x.shape[3])  # (q, H, C / H, d)
             s[places, neurons] = self._learn(layer, w, x, samples, mask)
             if layer.targets is not None:
-                layer.weights.index_copy_(0, picked, w.view(-1, *layer.weights.shape[1:]))
+                layer.weights.index_put_((picked,), w.view(-1, *layer.weights.shape[1:]))
         return s[:-1]
 
     def _learn(self, layer, w, x, samples, mask) -> torch.Tensor:
