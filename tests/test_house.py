@@ -57,7 +57,7 @@ def test_no_module_imports_from_a_higher_level():
 
 DOORS = {
     *("backends", "bandits", "explaining", "features", "keras", "onnx", "plots", "rates", "river", "river_policy"),
-    *("saving", "sharding", "sklearn", "torch_layer", "warm_up"),
+    *("saving", "sharding", "sklearn", "testing", "torch_layer", "warm_up"),
 }
 
 
