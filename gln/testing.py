@@ -5,6 +5,7 @@ The tests of this repository check more, and more cases: this is what a backend 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -96,8 +97,8 @@ def _check_halfspaces(name: str, model: Any, expected: Any) -> None:
     for gln in (model, expected):
         gln.fit_hyperplanes(context)
     _compare_states(f"{name}: fit_hyperplanes", model, expected, 1e-6)
-    contexts = (np.asarray(gln.contexts(context.astype(np.float32))) for gln in (model, expected))
-    _compare(f"{name}: contexts", *contexts, 0)
+    side = context.astype(np.float32)
+    _compare(f"{name}: contexts", np.asarray(model.contexts(side)), np.asarray(expected.contexts(side)), 0)
     model.predict(inputs, context, targets)
     _refuses(f"{name}: fit_hyperplanes after an update", RuntimeError, "", lambda: model.fit_hyperplanes(context))
 
@@ -108,14 +109,19 @@ def _check_continuing(name: str, network: Any, expected: Any) -> None:
     inputs, context, targets = _stream(first, 24)
     first.predict_online(inputs, context, targets)
     second.set_state(first.get_state())
-    continued = (np.asarray(gln.predict_online(inputs, context, targets)) for gln in (second, first))
-    _compare(f"{name}: a stream continued from another backend's state", *continued, PREDICTIONS)
+    found, wanted = (np.asarray(gln.predict_online(inputs, context, targets)) for gln in (second, first))
+    _compare(f"{name}: a stream continued from another backend's state", found, wanted, PREDICTIONS)
 
 
 def _check_clock(name: str, network: Any) -> None:
     """The learning rate is asked once for each sample, by the number of samples before it."""
     times: list[int] = []
-    model = _small(network, learning_rate=lambda t: times.append(t) or 0.1)
+
+    def rate(t: int) -> float:
+        times.append(t)
+        return 0.1
+
+    model = _small(network, learning_rate=rate)
     inputs, context, targets = _stream(model, 10)
     times.clear()
     model.predict(inputs[:, :3], context[:, :3], targets[:3])
@@ -127,8 +133,8 @@ def _check_clock(name: str, network: Any) -> None:
 def _check_bad_input(name: str, network: Any) -> None:
     """A ValueError that begins with the argument's name, and nothing changed."""
     for argument, value in BAD_ARGUMENTS.items():
-        arguments = {"layer_sizes": [3, 2], "input_size": 5, "context_size": 4, argument: value}
-        _refuses(f"{name}: {argument}={value!r}", ValueError, argument, lambda given=arguments: network(**given))
+        arguments: dict[str, Any] = {"layer_sizes": [3, 2], "input_size": 5, "context_size": 4, argument: value}
+        _refuses(f"{name}: {argument}={value!r}", ValueError, argument, functools.partial(network, **arguments))
     model = _small(network, num_classes=3)
     inputs, context, targets = _stream(model, 6)
     state, nan = model.get_state(), np.where(np.arange(6) == 3, np.nan, inputs)
@@ -141,8 +147,8 @@ def _check_bad_input(name: str, network: Any) -> None:
     ]
     for argument, batch in calls:
         for method in (model.predict, model.predict_online):
-            _refuses(f"{name}: bad {argument}", ValueError, argument, lambda call=method, given=batch: call(*given))
-    _refuses(f"{name}: a state without step", ValueError, "state", lambda: model.set_state({"weights.1": state}))
+            _refuses(f"{name}: bad {argument}", ValueError, argument, functools.partial(method, *batch))
+    _refuses(f"{name}: a state without step", ValueError, "state", functools.partial(model.set_state, {"step": 0}))
     _compare_states(f"{name}: state after bad input", model, state, 0)
 
 
