@@ -110,13 +110,13 @@ def predict(config: Config, params: Params, base, context, count=None) -> Array:
 
 def learn(config: Config, params: Params, base, context, targets, rates, count=None) -> tuple[Params, Array]:
     """`predict`, then update with targets (C, B), within ±`config.bound`, and rates (B,): parameters, predictions."""
-    return _run(config, params, count, None, *_checked(config, params, base, context, targets, rates))
+    return _learned(config, None, params, count, *_checked(config, params, base, context, targets, rates))
 
 
 def learn_online(config: Config, params: Params, base, context, targets, rates, batch_size=1, count=None) -> tuple:
     """`learn` on one batch of `batch_size` samples after another, in one compiled loop; the last may be smaller."""
     batch_size = _number("batch_size", batch_size, int, "[1, inf)")
-    return _run(config, params, count, batch_size, *_checked(config, params, base, context, targets, rates))
+    return _learned(config, batch_size, params, count, *_checked(config, params, base, context, targets, rates))
 
 
 def _checked(config, params, *arrays) -> list[Array]:
@@ -166,6 +166,16 @@ def _run(config, params, count, batch_size, *samples):
     one = functools.partial(run_blocks, config, batch_size or samples[0].shape[1])
     # `vmap` runs networks one after another: XLA would gather and scatter their rows, four times as slow as in place.
     return jax.custom_batching.sequential_vmap(one)(params, count, *samples)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _learned(config, batch_size, params, count, *samples):
+    return _run(config, params, count, batch_size, *samples)
+
+
+@_learned.defjvp
+def _no_derivative(config, batch_size, at, along):
+    raise TypeError("learning has no derivative: every neuron learns by itself; differentiate gln_jax.predict instead")
 
 
 _run_in_place = jax.jit(_run, static_argnames=("config", "batch_size"), donate_argnames="params")  # for the class
