@@ -39,23 +39,16 @@ MOST_LOG = 80.0  # exp(MOST_LOG) and exp(-MOST_LOG) fit in float32
 BLOCK_SAMPLES = 512  # per block in steps where samples are independent: gating, and prediction without learning
 
 
-def gate(hyperplanes: Array, hyperplane_bias: Array, context: Array) -> Array:
-    """Context of each neuron: bit i tells which side of its halfspace i the side information is on.
-
-    Shapes: (N, k, D), (N, k), (D, B) -> (B, N) of integers in [0, 2^k). The products are float32 on every device.
-    """
+def gate(hyperplanes: Array, hyperplane_bias: Array, context: Array) -> Array:  # (N, k, D), (N, k), (D, B) -> (B, N)
+    """Context of each neuron, in [0, 2^k): bit i tells which side of its halfspace i the side information is on."""
     bits = jnp.tensordot(hyperplanes, context, 1, precision="highest") > hyperplane_bias[:, :, None]  # (N, k, B)
     return jnp.einsum("nkb,k->bn", bits.astype(jnp.int32), 2 ** jnp.arange(bits.shape[1], dtype=jnp.int32))
 
 
-def mix(row: Array, z: Array, bound: float) -> Array:
-    """Geometric mixing of the predictions below: s = clip(w . z, -bound, bound), a logit with the log-loss.
-
-    Shapes: (C, d), (C or 1, d) -> (C,).
-    """
-    if len(z) == 1:  # of the first layer, whose heads all mix the same: a matrix product
-        return jnp.matmul(row, z[0], precision="highest").clip(-bound, bound)
-    return (row * z).sum(axis=1).clip(-bound, bound)
+def mix(row: Array, z: Array, bound: float) -> Array:  # (C, d), (C or 1, d) -> (C,)
+    """Geometric mixing of the predictions below: s = clip(w . z, -bound, bound), a logit with the log-loss."""
+    same = len(z) == 1  # all heads of the first layer mix the same z
+    return (jnp.matmul(row, z[0], precision="highest") if same else (row * z).sum(axis=1)).clip(-bound, bound)
 
 
 def output(s: Array, loss: str) -> Array:
@@ -67,11 +60,8 @@ def output(s: Array, loss: str) -> Array:
     return s
 
 
-def residual(s: Array, y: Array, loss: str, quantile: Any) -> Array:
-    """Derivative of the loss with respect to s; `quantile` only matters for the quantile loss.
-
-    Shapes: (C,), (C,), (C,) -> (C,).
-    """
+def residual(s: Array, y: Array, loss: str, quantile: Any) -> Array:  # all (C,)
+    """Derivative of the loss with respect to s; `quantile` only matters for the quantile loss."""
     if loss == "quantile":
         return (s > y) - quantile
     if loss == "variance":  # 9 limits the effect of outliers
@@ -79,11 +69,8 @@ def residual(s: Array, y: Array, loss: str, quantile: Any) -> Array:
     return output(s, loss) - y
 
 
-def update(row: Array, z: Array, r: Array, rate: Array) -> Array:
-    """One step of online gradient descent: w <- w - rate r z, r the residual.
-
-    Shapes: (C, d), (C or 1, d), (C,), (C,) -> (C, d).
-    """
+def update(row: Array, z: Array, r: Array, rate: Array) -> Array:  # (C, d), (C or 1, d), (C,), (C,) -> (C, d)
+    """One step of online gradient descent: w <- w - rate r z, r the residual."""
     return row - (rate * r)[:, None] * z
 
 
@@ -103,9 +90,8 @@ def predict(config: Config, params: Params, base, context, count=None) -> Array:
     suits a CPU. A single sample copies the rows that it picks, and so do the samples of a differentiated batch.
     """
     base, context = _checked(config, params, base, context)
-    if base.ndim == 1:
-        return _of_sample(config, params, base, context)
-    return _of_batch(config, params, base, context, count)
+    one = base.ndim == 1
+    return _of_sample(config, params, base, context) if one else _of_batch(config, params, base, context, count)
 
 
 def learn(config: Config, params: Params, base, context, targets, rates, count=None) -> tuple[Params, Array]:
@@ -115,8 +101,8 @@ def learn(config: Config, params: Params, base, context, targets, rates, count=N
 
 def learn_online(config: Config, params: Params, base, context, targets, rates, batch_size=1, count=None) -> tuple:
     """`learn` on one batch of `batch_size` samples after another, in one compiled loop; the last may be smaller."""
-    batch_size = _number("batch_size", batch_size, int, "[1, inf)")
-    return _learned(config, batch_size, params, count, *_checked(config, params, base, context, targets, rates))
+    size = _number("batch_size", batch_size, int, "[1, inf)")
+    return _learned(config, size, params, count, *_checked(config, params, base, context, targets, rates))
 
 
 def _checked(config, params, *arrays) -> list[Array]:
@@ -169,8 +155,8 @@ def _run(config, params, count, batch_size, *samples):
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _learned(config, batch_size, params, count, *samples):
-    return _run(config, params, count, batch_size, *samples)
+def _learned(config, batch_size, *arrays):  # parameters, count, samples
+    return _run(config, *arrays[:2], batch_size, *arrays[2:])
 
 
 @_learned.defjvp
@@ -233,8 +219,7 @@ def _layer(config, batch_size, weights, count, z, contexts, targets=None, rates=
     visits = _visits(contexts, count, rows_each, size if online else batch_size)
     z = jnp.pad(z, ((0, 0), (0, 0), (0, int(config.bias))), constant_values=1)
     if learns:
-        known = jnp.isfinite(targets)  # a head whose target is unknown learns at rate 0
-        targets = jnp.where(known, targets, 0)
+        known, targets = jnp.isfinite(targets), jnp.nan_to_num(targets, posinf=0, neginf=0)  # unknown: at rate 0
         rates = rates[:, None] / (1 + jnp.square(z).sum(axis=2) if config.normalize else 1) * known
 
     def go_through_group(state):
@@ -302,8 +287,7 @@ def _argument(kind: type, interval: str = "", optional: bool = False, **options:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """The checked arguments of a `GLN`, without the two that may be callables. `dataclasses.asdict` converts it to a
-    dict for JSON, and `Config(**values)` converts that back."""
+    """The checked arguments of a `GLN` but its callables, for JSON by `dataclasses.asdict` and `Config(**values)`."""
 
     layer_sizes: Sequence[int] = _argument(int, "[1, inf)")  # a tuple after the check
     input_size: int = _argument(int, "[1, 1e9]")
@@ -455,8 +439,7 @@ class GLN:
     def predict(self, inputs: Any, context_inputs: Any, targets: Any = None) -> Any:
         """Predict a batch, and learn from it if targets are given: probabilities or values, (B,), or (C, B) for C > 1.
 
-        All samples are predicted with the same weights, with or without targets, then their updates are added up. A
-        batch of one is exact online learning (Algorithm 1 of the paper).
+        All samples are predicted with the same weights, then their updates are added up; one sample is Algorithm 1.
 
         Args:
             inputs: (input_size, B) logits or values, or what `base_predictor` takes. A transposed batch raises an error
@@ -604,9 +587,8 @@ class GLN:
             shapes = [per_head]
         else:  # class numbers, or a probability per class
             shapes = [*per_sample, per_head]
-        is_per_head = per_head in shapes and heads > 1
-        y = self._array("targets", targets, *shapes, unknown=is_per_head)
-        is_per_head = is_per_head and y.shape == per_head
+        y = self._array("targets", targets, *shapes, unknown=heads > 1 and per_head in shapes)
+        is_per_head = heads > 1 and y.shape == per_head
         y = y.reshape(heads if is_per_head else 1, -1)
         if config.record.heads == "num_classes" and len(y) < heads:
             classes, y = y[0], (y == np.arange(heads)[:, None]).astype(np.float32)

@@ -441,8 +441,7 @@ def _argument(kind: type, interval: str = "", optional: bool = False, **options:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """The checked arguments of a `GLN`, without the two that may be callables. `dataclasses.asdict` converts it to a
-    dict for JSON, and `Config(**values)` converts that back."""
+    """The checked arguments of a `GLN` but its callables, for JSON by `dataclasses.asdict` and `Config(**values)`."""
 
     layer_sizes: Sequence[int] = _argument(int, "[1, inf)")  # a tuple after the check
     input_size: int = _argument(int, "[1, 1e9]")
@@ -595,8 +594,7 @@ class GLN:
     def predict(self, inputs: Any, context_inputs: Any, targets: Any = None) -> Any:
         """Predict a batch, and learn from it if targets are given: probabilities or values, (B,), or (C, B) for C > 1.
 
-        All samples are predicted with the same weights, with or without targets, then their updates are added up. A
-        batch of one is exact online learning (Algorithm 1 of the paper).
+        All samples are predicted with the same weights, then their updates are added up; one sample is Algorithm 1.
 
         Args:
             inputs: (input_size, B) logits or values, or what `base_predictor` takes. A transposed batch raises an error
@@ -744,9 +742,8 @@ class GLN:
             shapes = [per_head]
         else:  # class numbers, or a probability per class
             shapes = [*per_sample, per_head]
-        is_per_head = per_head in shapes and heads > 1
-        y = self._array("targets", targets, *shapes, unknown=is_per_head)
-        is_per_head = is_per_head and y.shape == per_head
+        y = self._array("targets", targets, *shapes, unknown=heads > 1 and per_head in shapes)
+        is_per_head = heads > 1 and y.shape == per_head
         y = y.reshape(heads if is_per_head else 1, -1)
         if config.record.heads == "num_classes" and len(y) < heads:
             classes, y = y[0], (y == np.arange(heads)[:, None]).astype(np.float32)

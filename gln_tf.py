@@ -44,8 +44,7 @@ _while = functools.partial(tf.while_loop, parallel_iterations=1)
 def gate(hyperplanes: Any, hyperplane_bias: Any, context: tf.Tensor, portable: bool = False) -> tf.Tensor:
     """Context of each neuron: bit i tells which side of its halfspace i the side information is on.
 
-    (N, k, D), (N, k), (D, B) -> (B, N). A GPU multiplies float32 as TF32, which gates some samples differently. If
-    there is a GPU, and in a `portable` graph, products are therefore float64.
+    (N, k, D), (N, k), (D, B) -> (B, N). With a GPU or in a `portable` graph in float64, because TF32 is too coarse.
     """
     dtype = tf.float64 if portable or tf.config.list_logical_devices("GPU") else tf.float32
     planes, offsets, context = (tf.cast(array, dtype) for array in (hyperplanes, hyperplane_bias, context))
@@ -53,11 +52,8 @@ def gate(hyperplanes: Any, hyperplane_bias: Any, context: tf.Tensor, portable: b
     return tf.einsum("nkb,k->bn", bits, 2 ** np.arange(bits.shape[1], dtype=np.int32))
 
 
-def mix(rows: tf.Tensor, z: tf.Tensor, bound: float) -> tf.Tensor:
-    """Geometric mixing of the predictions below: s = clip(w . z, -bound, bound), a logit with the log-loss.
-
-    Shapes: (..., n, C, d), (..., C or 1, d) -> (..., n, C).
-    """
+def mix(rows: tf.Tensor, z: tf.Tensor, bound: float) -> tf.Tensor:  # (..., n, C, d), (..., C or 1, d) -> (..., n, C)
+    """Geometric mixing of the predictions below: s = clip(w . z, -bound, bound), a logit with the log-loss."""
     if z.shape[-2] == 1:  # of the first layer, whose heads all mix the same
         return tf.clip_by_value(tf.einsum("...ncd,...d->...nc", rows, z[..., 0, :]), -bound, bound)
     return tf.clip_by_value(tf.einsum("...ncd,...cd->...nc", rows, z), -bound, bound)
@@ -72,11 +68,8 @@ def output(s: tf.Tensor, loss: str) -> tf.Tensor:
     return s
 
 
-def residual(s: tf.Tensor, y: tf.Tensor, loss: str, quantile: Any) -> tf.Tensor:
-    """Derivative of the loss with respect to s; `quantile` only matters for the quantile loss.
-
-    Shapes: (C,), (C,), (C,) -> (C,).
-    """
+def residual(s: tf.Tensor, y: tf.Tensor, loss: str, quantile: Any) -> tf.Tensor:  # all (C,)
+    """Derivative of the loss with respect to s; `quantile` only matters for the quantile loss."""
     if loss == "quantile":
         return tf.cast(s > y, tf.float32) - quantile
     if loss == "variance":  # 9 limits the effect of outliers
@@ -84,11 +77,8 @@ def residual(s: tf.Tensor, y: tf.Tensor, loss: str, quantile: Any) -> tf.Tensor:
     return output(s, loss) - y
 
 
-def update(row: tf.Tensor, z: tf.Tensor, r: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
-    """One step of online gradient descent: w <- w - rate r z, r the residual.
-
-    Shapes: (C, d), (C or 1, d), (C,), (C,) -> (C, d).
-    """
+def update(row: tf.Tensor, z: tf.Tensor, r: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:  # (C, d), (C or 1, d), (C,), (C,)
+    """One step of online gradient descent: w <- w - rate r z, r the residual."""
     return row - (rate * r)[:, None] * z
 
 
@@ -154,8 +144,7 @@ def _argument(kind: type, interval: str = "", optional: bool = False, **options:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """The checked arguments of a `GLN`, without the two that may be callables. `dataclasses.asdict` converts it to a
-    dict for JSON, and `Config(**values)` converts that back."""
+    """The checked arguments of a `GLN` but its callables, for JSON by `dataclasses.asdict` and `Config(**values)`."""
 
     layer_sizes: Sequence[int] = _argument(int, "[1, inf)")  # a tuple after the check
     input_size: int = _argument(int, "[1, 1e9]")
@@ -309,8 +298,7 @@ class GLN(tf.Module):
     def predict(self, inputs: Any, context_inputs: Any, targets: Any = None) -> Any:
         """Predict a batch, and learn from it if targets are given: probabilities or values, (B,), or (C, B) for C > 1.
 
-        All samples are predicted with the same weights, with or without targets, then their updates are added up. A
-        batch of one is exact online learning (Algorithm 1 of the paper).
+        All samples are predicted with the same weights, then their updates are added up; one sample is Algorithm 1.
 
         Args:
             inputs: (input_size, B) logits or values, or what `base_predictor` takes. A transposed batch raises an error
@@ -458,9 +446,8 @@ class GLN(tf.Module):
             shapes = [per_head]
         else:  # class numbers, or a probability per class
             shapes = [*per_sample, per_head]
-        is_per_head = per_head in shapes and heads > 1
-        y = self._array("targets", targets, *shapes, unknown=is_per_head)
-        is_per_head = is_per_head and y.shape == per_head
+        y = self._array("targets", targets, *shapes, unknown=heads > 1 and per_head in shapes)
+        is_per_head = heads > 1 and y.shape == per_head
         y = y.reshape(heads if is_per_head else 1, -1)
         if config.record.heads == "num_classes" and len(y) < heads:
             classes, y = y[0], (y == np.arange(heads)[:, None]).astype(np.float32)
