@@ -11,8 +11,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
-import itertools
 import math
+import operator
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,7 +30,7 @@ __all__ = ["Config", "GLN", "decaying_rate", "gate", "mix", "output", "paper_rat
 
 Rate = float | Callable[[int], float]
 MAX_FLOAT = float(np.finfo(np.float32).max)
-NUMBERS, MOST_LOG = (-MAX_FLOAT, MAX_FLOAT), 80.0  # exp(MOST_LOG) and exp(-MOST_LOG) fit in float32
+MOST_LOG = 80.0  # exp(MOST_LOG) and exp(-MOST_LOG) fit in float32
 BLOCK_SAMPLES = 512  # per block in steps where samples are independent: gating, and prediction without learning
 ROWS_BYTES = 1 << 24  # limit for copies: of NumPy arrays, and of the rows that a prediction in a graph picks
 SIZES = (1, 8, 64, BLOCK_SAMPLES)  # blocks are padded to these or multiples of the last; each takes a second to compile
@@ -44,38 +44,40 @@ _while = functools.partial(tf.while_loop, parallel_iterations=1)
 def gate(hyperplanes: Any, hyperplane_bias: Any, context: tf.Tensor, portable: bool = False) -> tf.Tensor:
     """Context of each neuron: bit i tells which side of its halfspace i the side information is on.
 
-    (N, k, D), (N, k), (D, B) -> (B, N). A GPU multiplies float32 as TF32, which gates some samples differently. If
-    there is a GPU, and in a `portable` graph, products are therefore float64.
+    (N, k, D), (N, k), (D, B) -> (B, N). With a GPU or in a `portable` graph in float64, because TF32 is too coarse.
     """
     dtype = tf.float64 if portable or tf.config.list_logical_devices("GPU") else tf.float32
     planes, offsets, context = (tf.cast(array, dtype) for array in (hyperplanes, hyperplane_bias, context))
     bits = tf.cast(tf.tensordot(planes, context, 1) > offsets[:, :, None], tf.int32)  # (N, k, B)
-    return tf.transpose(tf.reduce_sum(bits * (1 << np.arange(bits.shape[1], dtype=np.int32))[:, None], axis=1))
+    return tf.einsum("nkb,k->bn", bits, 2 ** np.arange(bits.shape[1], dtype=np.int32))
 
 
 def mix(rows: tf.Tensor, z: tf.Tensor, bound: float) -> tf.Tensor:  # (..., n, C, d), (..., C or 1, d) -> (..., n, C)
     """Geometric mixing of the predictions below: s = clip(w . z, -bound, bound), a logit with the log-loss."""
-    same = z.shape[-2] == 1  # all heads of the first layer mix the same z
-    s = tf.einsum("...ncd,...d->...nc", rows, z[..., 0, :]) if same else tf.einsum("...ncd,...cd->...nc", rows, z)
-    return tf.clip_by_value(s, -bound, bound)
+    if z.shape[-2] == 1:  # of the first layer, whose heads all mix the same
+        return tf.clip_by_value(tf.einsum("...ncd,...d->...nc", rows, z[..., 0, :]), -bound, bound)
+    return tf.clip_by_value(tf.einsum("...ncd,...cd->...nc", rows, z), -bound, bound)
 
 
 def output(s: tf.Tensor, loss: str) -> tf.Tensor:
     """The prediction for a mixed s: a probability with the log-loss, a variance with the variance loss, otherwise s."""
-    return tf.sigmoid(s) if loss == "log_loss" else tf.exp(s) if loss == "variance" else s
-
-
-def residual(s: tf.Tensor, y: tf.Tensor, loss: str, quantile: Any) -> tf.Tensor:
-    """Derivative of the loss with respect to s: output(s) - y; for the quantile loss [s > y] - quantile; for the
-    variance loss (1 - min(y^2 / output(s), 9)) / 2, where 9 limits the effect of outliers; 0 if y is unknown."""
+    if loss == "log_loss":
+        return tf.sigmoid(s)
     if loss == "variance":
-        r = (1 - tf.minimum(y * y * tf.exp(-s), 9)) / 2
-    else:
-        r = tf.cast(s > y, tf.float32) - quantile if loss == "quantile" else output(s, loss) - y
-    return tf.where(tf.math.is_finite(y), r, 0.0)
+        return tf.exp(s)
+    return s
 
 
-def update(row: tf.Tensor, z: tf.Tensor, r: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:  # first axis C, or C or 1
+def residual(s: tf.Tensor, y: tf.Tensor, loss: str, quantile: Any) -> tf.Tensor:  # all (C,)
+    """Derivative of the loss with respect to s; `quantile` only matters for the quantile loss."""
+    if loss == "quantile":
+        return tf.cast(s > y, tf.float32) - quantile
+    if loss == "variance":  # 9 limits the effect of outliers
+        return (1 - tf.minimum(y * y * tf.exp(-s), 9)) / 2
+    return output(s, loss) - y
+
+
+def update(row: tf.Tensor, z: tf.Tensor, r: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:  # (C, d), (C or 1, d), (C,), (C,)
     """One step of online gradient descent: w <- w - rate r z, r the residual."""
     return row - (rate * r)[:, None] * z
 
@@ -129,54 +131,51 @@ class Loss(NamedTuple):
 
 LOSSES = {
     "log_loss": Loss("num_classes", "pred_clipping", (0, 1), None, "logit"),
-    "squared_error": Loss("num_outputs", "value_clipping", NUMBERS, 0.3, "itself"),
-    "quantile": Loss("quantiles", "value_clipping", NUMBERS, 0.5, "itself"),
-    "variance": Loss("num_outputs", "value_clipping", NUMBERS, 0.3, "log"),
+    "squared_error": Loss("num_outputs", "value_clipping", (-MAX_FLOAT, MAX_FLOAT), 0.3, "itself"),
+    "quantile": Loss("quantiles", "value_clipping", (-MAX_FLOAT, MAX_FLOAT), 0.5, "itself"),
+    "variance": Loss("num_outputs", "value_clipping", (-MAX_FLOAT, MAX_FLOAT), 0.3, "log"),
 }
-FAR = 20.0  # inputs whose magnitude is on average so far above the bound were probably not scaled
-TRIES, LEAST_GAP = 50, 1e-5  # pairs of samples for a halfspace; gap between them, relative to what is added up
 
 
-def _in(*kind: Any, **options: Any) -> Any:
-    """A field of `Config`: a bool, or a number or numbers in an interval; without `kind` it is checked elsewhere."""
-    return dataclasses.field(metadata={"kind": kind}, **options)
+def _argument(kind: type, interval: str = "", optional: bool = False, **options: Any) -> Any:
+    """A field of `Config`: a bool, or a number or numbers in an interval; None is allowed if it is `optional`."""
+    return dataclasses.field(metadata={"check": (kind, interval), "optional": optional}, **options)
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """The checked arguments of a `GLN`, without the two that may be callables. `dataclasses.asdict` converts it to a
-    dict for JSON, and `Config(**values)` converts that back."""
+    """The checked arguments of a `GLN` but its callables, for JSON by `dataclasses.asdict` and `Config(**values)`."""
 
-    layer_sizes: Sequence[int] = _in(int, "[1, inf)")  # a tuple after the check
-    input_size: int = _in(int, "[1, 1e9]")
-    context_size: int = _in(int, "[1, 1e9]")
-    num_classes: int = _in(int, "[2, inf)")
-    context_map_size: int = _in(int, "[0, 30]")  # contexts below 2^30 fit an int32
-    bias: bool = _in(bool)
-    context_bias: float = _in(float, "[0, 1e30]", compare=False)  # like `seed`, only affects the initial state
-    normalize: bool = _in(bool)
-    pred_clipping: float = _in(float, "(0, 0.5)")
-    weight_clipping: float = _in(float, "(0, 1e30]")  # so that sums of products stay finite in float32
-    seed: int | None = _in(int, "[0, inf)", compare=False)
-    loss: str = _in()
-    num_outputs: int = _in(int, "[1, inf)")
-    quantiles: Sequence[float] | None = _in(float, "(0, 1)")  # a tuple after the check
-    value_clipping: float = _in(float, "(0, 1e4]")
-    context_features: int | None = _in(int, "[1, 1e9]", compare=False, default=None)  # missing in older files
+    layer_sizes: Sequence[int] = _argument(int, "[1, inf)")  # a tuple after the check
+    input_size: int = _argument(int, "[1, 1e9]")
+    context_size: int = _argument(int, "[1, 1e9]")
+    num_classes: int = _argument(int, "[2, inf)")
+    context_map_size: int = _argument(int, "[0, 30]")  # contexts below 2^30 fit an int32
+    bias: bool = _argument(bool)
+    context_bias: float = _argument(float, "[0, 1e30]", compare=False)  # like `seed`, only affects the initial state
+    normalize: bool = _argument(bool)
+    pred_clipping: float = _argument(float, "(0, 0.5)")
+    weight_clipping: float = _argument(float, "(0, 1e30]")  # so that sums of products stay finite in float32
+    seed: int | None = _argument(int, "[0, inf)", True, compare=False)
+    loss: str = _argument(str)
+    num_outputs: int = _argument(int, "[1, inf)")
+    quantiles: Sequence[float] | None = _argument(float, "(0, 1)", True)  # a tuple after the check
+    value_clipping: float = _argument(float, "(0, 1e4]")
+    context_features: int | None = _argument(int, "[1, 1e9]", True, compare=False, default=None)  # since 0.2
 
     def __post_init__(self) -> None:
-        own: dict[str, Any] = vars(self)  # can be changed although the class is frozen
         if not isinstance(self.loss, str) or self.loss not in LOSSES:
             raise _bad("loss", f"one of {list(LOSSES)}", repr(self.loss))
         for field in dataclasses.fields(self):
-            name, kind, of = field.name, field.metadata["kind"], str(field.type)
-            check = _numbers if of.startswith("Sequence") else _number
-            may_be_none = of.endswith("None") and name != self.record.heads
-            if kind and not (own[name] is None and may_be_none):
-                own[name] = check(name, own[name], *kind)
-        for name in {*itertools.chain(*(record[:2] for record in LOSSES.values()))} - {*self.record[:2]}:
-            if own[name] != (default := DEFAULTS[name]):
-                raise _bad(name, f"{default}, because {self.loss} does not use it", own[name])
+            name, value = field.name, getattr(self, field.name)
+            if name == "loss" or (value is None and field.metadata["optional"] and name != self.record.heads):
+                continue
+            check = _numbers if name in ("layer_sizes", "quantiles") else _number
+            object.__setattr__(self, name, check(name, value, *field.metadata["check"]))  # the class is frozen
+        for name in ("num_classes", "num_outputs", "quantiles", "pred_clipping", "value_clipping"):
+            value, default = getattr(self, name), DEFAULTS[name]
+            if name not in (self.record.heads, self.record.clipping) and value != default:
+                raise _bad(name, f"{default}, because {self.loss} does not use it", value)
         if self.record.link == "log" and self.bound > MOST_LOG:
             raise _bad("value_clipping", f"at most {MOST_LOG:g} for log variances", self.bound)
 
@@ -193,6 +192,14 @@ class Config:
         return max(1 if self.num_classes == 2 else self.num_classes, self.num_outputs, len(self.quantiles or ()))
 
 
+def with_arguments(cls: type) -> type:
+    """Give a class the fields of its `config` as properties, such as `model.input_size`, all of them read-only."""
+    for name in (*Config.__dataclass_fields__, "num_heads", "bound"):
+        setattr(cls, name, property(operator.attrgetter(f"config.{name}")))
+    return cls
+
+
+@with_arguments
 class GLN(tf.Module):
     """A Gated Linear Network whose state is variables, for `tf.train.Checkpoint` and `tf.saved_model.save`.
 
@@ -208,15 +215,16 @@ class GLN(tf.Module):
     config = property(lambda self: self._config, doc="The checked arguments, a `Config`.")
     base_predictor = property(lambda self: self._base_predictor, doc="The callable given, or None.")
     base_size = property(lambda self: self._base_size, doc="K, the number of base logits or values.")
-    if TYPE_CHECKING:  # the properties set from `Config` below
+    if TYPE_CHECKING:  # the properties that `with_arguments` adds
 
         def __getattr__(self, name: str) -> Any: ...
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        for name in ("contexts", "predict_all", "predict_arrays", "prepare", "rates"):
+        for name in GLN.fixed:
             if getattr(cls, name) is not getattr(GLN, name):
-                raise TypeError(f"{cls.__name__}: {name} cannot be overridden, because not all backends would call it")
+                why = "because not all code would call it; change a copy of this file"
+                raise TypeError(f"{cls.__name__}: {name} of {__name__} cannot be overridden, {why}")
 
     def __init__(
         self,
@@ -261,8 +269,7 @@ class GLN(tf.Module):
             num_outputs, quantiles: one head per target of a sample, or one head per quantile level, in (0, 1).
             value_clipping: in (0, 1e4], or (0, 80] for variances; without the log-loss, inputs, targets and predictions
                 are clipped to ±value_clipping, so standardise them first.
-            context_features: maximum number of values of the side information that a halfspace sees. How many, at least
-                1, and which ones are drawn for each halfspace. None: all of them, as in the paper.
+            context_features: how many values of the side information a halfspace sees, at most; None is all of them.
 
         Raises ValueError for an argument outside its range or not used by the loss, or a network larger than memory.
         """
@@ -291,8 +298,7 @@ class GLN(tf.Module):
     def predict(self, inputs: Any, context_inputs: Any, targets: Any = None) -> Any:
         """Predict a batch, and learn from it if targets are given: probabilities or values, (B,), or (C, B) for C > 1.
 
-        All samples are predicted with the same weights, with or without targets, then their updates are added up. A
-        batch of one is exact online learning (Algorithm 1 of the paper).
+        All samples are predicted with the same weights, then their updates are added up; one sample is Algorithm 1.
 
         Args:
             inputs: (input_size, B) logits or values, or what `base_predictor` takes. A transposed batch raises an error
@@ -311,6 +317,13 @@ class GLN(tf.Module):
             raise _bad("targets", "one target per sample", None)
         return self._answer(inputs, context_inputs, targets, _number("batch_size", batch_size, int, "[1, inf)"))
 
+    def _answer(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int | None) -> Any:
+        """Predictions in the shape that users get; learns if targets are given. `batch_size=None`: a single batch."""
+        base, context, targets, is_vector = self.prepare(inputs, context_inputs, targets)
+        p = self._predict(base, context, targets, None, batch_size or base.shape[1])  # (C, B)
+        p = p[0] if self._config.num_heads == 1 else p
+        return self._tensor(p[..., 0] if is_vector else p)
+
     def predict_arrays(self, base, context, targets=None, rates=None, batch_size: int = 1) -> np.ndarray:
         """`predict`, or with targets `predict_online`, for checked float32 arrays: only shapes and dtypes are checked.
 
@@ -318,28 +331,45 @@ class GLN(tf.Module):
         default `rates(B)` -> (C, B). With an infinite target a head does not learn, as with NaN, and need not predict.
         """
         self._check_arrays(base, context, targets, rates)
-        return self._numpy(self._predicted(base, context, targets, rates, batch_size))
+        return self._numpy(self._predict(base, context, targets, rates, batch_size))
+
+    def _check_arrays(self, base, context, targets, rates) -> None:
+        count, heads = base.shape[-1], self._config.num_heads
+        shapes = (self._base_size, count), (self._config.context_size, count), (heads, count), (count,)
+        arrays = {"base": base, "context": context, "targets": targets, "rates": rates}
+        for (name, array), shape in zip(arrays.items(), shapes, strict=True):
+            if array is not None and (array.shape != shape or array.dtype != np.float32):
+                raise _bad(name, f"float32 of shape {shape}", f"{array.dtype} of shape {array.shape}")
+
+    def _predict(self, base, context, targets, rates, batch_size: int):  # (K, B), (D, B), (C, B), (B,) -> (C, B)
+        if (count := base.shape[1]) == 0:
+            return np.empty((self._config.num_heads, 0), np.float32)
+        if targets is None:  # predictions are independent
+            return self._stream(base, context, None, None, min(BLOCK_SAMPLES, count))
+        rates = self.rates(count) if rates is None else rates
+        return self._stream(base, context, targets, rates, min(batch_size, count))
 
     def rates(self, count: int, rate: Rate | None = None) -> np.ndarray:
         """Learning rates of the next `count` samples, (count,), checked; `rate` replaces `learning_rate`."""
-        rate, step = self.learning_rate if rate is None else rate, int(self.step)
+        rate, step = self._learning_rate if rate is None else rate, int(self.step)
         rates = [rate(t) for t in range(step, step + count)] if callable(rate) else [rate] * count
         return self._array("learning_rate", rates, (count,), span=(0, 1e30))
 
     def prepare(self, inputs: Any, context_inputs: Any, targets: Any = None) -> tuple:
         """Check the arguments of `predict` and convert them for `predict_arrays`: base values (K, B), side information
         (D, B), targets of the heads (C, B) or None; also returns whether they are a single sample, a vector."""
-        size, context_size = self.config.input_size, self.config.context_size
-        usual = math.inf if self.base_predictor is not None else self.config.bound + FAR
-        base = context = self._array("inputs", inputs, (size, None), (size,), sparse=True, usual=usual)
-        batch, one = base.shape[1:], base.ndim == 1
+        size, context_size = self._config.input_size, self._config.context_size
+        base = context = self._array("inputs", inputs, (size, None), (size,), sparse=True)
+        batch, is_vector = base.shape[1:], base.ndim == 1
         if context_inputs is not inputs or context_size != size:
             context = self._array("context_inputs", context_inputs, (context_size, *batch), sparse=True)
-        targets = None if targets is None else self._of_heads(targets, batch)
+        targets = None if targets is None else self._targets_of_heads(targets, batch)
         base, context = base.reshape(size, -1), context.reshape(context_size, -1)
-        if self.base_predictor is not None and base.size > 0:  # few predictors take an empty batch
-            base = self._base_values(base, self.base_size)
-        return base, context, targets, one
+        if self._base_predictor is None:
+            self._warn_if_clipped(base)
+        elif base.size > 0:  # few predictors take an empty batch
+            base = self._base_values(base, self._base_size)
+        return base, context, targets, is_vector
 
     def fit_hyperplanes(self, context_inputs: Any) -> None:
         """Move every halfspace to where it separates two of the samples, (context_size, B), B at least 2, perpendicular
@@ -350,21 +380,22 @@ class GLN(tf.Module):
         samples = self._array("context_inputs", context_inputs, (self.config.context_size, None)).T
         if len(samples) < 2:
             raise _bad("context_inputs", "two samples or more", f"shape {samples.T.shape}")
-        rng, sparse = np.random.default_rng(self.config.seed), self.config.context_features is not None
-        layers = [_between_samples(old, samples, rng, sparse) for old in self._by_layer(self._dump()[0])]
-        planes, offsets = map(np.concatenate, zip(*layers, strict=True))
-        offsets = self._array("offsets from context_inputs", offsets, planes.shape[:2])
-        self._load_hyperplanes(planes.astype(np.float32), offsets)
+        halfspaces = _of_gln("engine.networks.sample_halfspaces").between_samples(self.config, self._dump()[0], samples)
+        self._load_hyperplanes(*(self._array("context_inputs", array, array.shape) for array in halfspaces))
 
     def get_state(self, copy: bool = True) -> dict[str, np.ndarray]:
         """All arrays, under the same names in every backend: for each layer l = 1 ... L `hyperplanes.{l}` (n, k, D),
         `hyperplane_bias.{l}` (n, k) and `weights.{l}` (n, 2^k, C, d), and `step` (), the number of samples learned.
         With `copy=False` they may share the model's memory and must not be modified."""
-        planes, offsets, weights, step = self._dump()
-        layers = zip(self._by_layer(planes), self._by_layer(offsets), weights, strict=True)
-        named = zip(self._shapes().items(), [*itertools.chain(*layers), np.int64(step)], strict=True)
+        hyperplanes, hyperplane_bias, weights, step = self._dump()
+        arrays, first = {"step": np.array(step, np.int64)}, 0
+        for layer, n in enumerate(self.config.layer_sizes, start=1):
+            arrays[f"hyperplanes.{layer}"] = hyperplanes[first : first + n]
+            arrays[f"hyperplane_bias.{layer}"] = hyperplane_bias[first : first + n]
+            arrays[f"weights.{layer}"] = weights[layer - 1]
+            first += n
         take = np.array if copy else np.asarray
-        return {name: take(array, order="C").reshape(shape) for (name, shape), array in named}
+        return {name: take(arrays[name], order="C").reshape(shape) for name, shape in self._shapes().items()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Load the state of a model of the same shape, from any backend. Raises ValueError, and changes nothing, for a
@@ -374,7 +405,7 @@ class GLN(tf.Module):
             raise _bad("state", f"a mapping of the names {sorted(shapes)}", repr(state)[:200])
         for name, shape in shapes.items():
             most = max(self.config.weight_clipping, 1 / shape[-1]) if name.startswith("weights") else MAX_FLOAT
-            bound = np.float32(most)
+            bound = float(np.float32(most))
             arrays[name] = self._array(f"state[{name!r}]", state[name], shape, span=(-bound, bound))
         self._load(arrays, _number("state['step']", self._numpy(state["step"])[()], int, "[0, 9.2e18]"))
 
@@ -397,65 +428,60 @@ class GLN(tf.Module):
         None stands for `decaying_rate`, which starts at min(10, sqrt(d)) for d inputs of the first layer, or at 0.3 for
         squared errors and variances and 0.5 for quantiles; without `normalize` it stands for `paper_rate`.
         """
+        if rate is not None and not callable(rate):
+            rate = _number("learning_rate", rate, float, "[0, 1e30]")
         start = self.config.record.first_rate or min(10.0, math.sqrt(self.base_size + self.config.bias))
         default = functools.partial(decaying_rate, start=start) if self.config.normalize else paper_rate
-        given = rate if rate is None or callable(rate) else _number("learning_rate", rate, float, "[0, 1e30]")
-        self._learning_rate, self.has_default_rate = default if given is None else given, given is None
+        self._learning_rate, self.has_default_rate = default if rate is None else rate, rate is None
 
     learning_rate = property(lambda self: self._learning_rate, set_learning_rate, doc="See `set_learning_rate`.")
 
-    def _answer(self, inputs: Any, context_inputs: Any, targets: Any, batch_size: int | None) -> Any:
-        """Predictions in the shape that users get; learns if targets are given. `batch_size=None`: a single batch."""
-        base, context, targets, one = self.prepare(inputs, context_inputs, targets)
-        p = self._predicted(base, context, targets, None, batch_size or base.shape[1])  # (C, B)
-        p = p[0] if self.config.num_heads == 1 else p
-        return self._tensor(p[..., 0] if one else p)
-
-    def _predicted(self, base, context, targets, rates, batch_size):  # (K, B), (D, B), (C, B), (B,) -> (C, B)
-        if (count := base.shape[1]) == 0:
-            return np.empty((self.config.num_heads, 0), np.float32)
-        if targets is None:  # predictions are independent
-            return self._stream(base, context, None, None, min(BLOCK_SAMPLES, count))
-        rates = self.rates(count) if rates is None else rates
-        return self._stream(base, context, targets, rates, min(batch_size, count))
-
-    def _check_arrays(self, *arrays) -> None:  # base, context, targets, rates
-        count, heads, names = arrays[0].shape[-1], self._config.num_heads, ("base", "context", "targets", "rates")
-        shapes = (self._base_size, count), (self._config.context_size, count), (heads, count), (count,)
-        for name, array, shape in zip(names, arrays, shapes, strict=True):
-            if array is not None and (array.shape != shape or array.dtype != np.float32):
-                raise _bad(name, f"float32 of shape {shape}", f"{array.dtype} of shape {array.shape}")
-
-    def _of_heads(self, targets, batch: tuple[int, ...]) -> np.ndarray:  # (B,) or (C, B), or of one sample -> (C, B)
-        config, heads = self.config, self.config.num_heads
-        one, each = [batch] if batch else [(), (1,)], [(heads, *batch)] if heads > 1 else []  # per sample, or head
-        shapes = {"num_classes": one + each, "num_outputs": each or one, "quantiles": one}[config.record.heads]
-        targets = self._array("targets", targets, *shapes, unknown=bool(each))
-        targets = targets.reshape(heads if targets.shape in each else 1, math.prod(batch))
-        if config.logits and len(targets) < heads:
-            numbers, targets = targets[0], (targets == np.arange(heads)[:, None]).astype(np.float32)
-            if not targets.any(axis=0).all():
-                raise _bad("targets", f"class numbers, integers from 0 to {heads - 1}", numbers)
+    def _targets_of_heads(self, targets: Any, batch: tuple[int, ...]) -> np.ndarray:
+        """One target per sample, or per head and sample -> (C, B); `batch` is the shape (B,), or () for one sample."""
+        config, heads = self._config, self._config.num_heads
+        per_head, per_sample = (heads, *batch), [batch] if batch else [(), (1,)]
+        if heads == 1 or config.record.heads == "quantiles":
+            shapes = per_sample
+        elif config.record.heads == "num_outputs":
+            shapes = [per_head]
+        else:  # class numbers, or a probability per class
+            shapes = [*per_sample, per_head]
+        y = self._array("targets", targets, *shapes, unknown=heads > 1 and per_head in shapes)
+        is_per_head = heads > 1 and y.shape == per_head
+        y = y.reshape(heads if is_per_head else 1, -1)
+        if config.record.heads == "num_classes" and len(y) < heads:
+            classes, y = y[0], (y == np.arange(heads)[:, None]).astype(np.float32)
+            if np.count_nonzero(y) < y.shape[1]:
+                raise _bad("targets", f"class numbers, integers from 0 to {heads - 1}", classes)
         else:
-            self._array("targets", targets, targets.shape, span=config.record.targets, unknown=len(targets) > 1)
+            _check_range("targets", y, config.record.targets, unknown=is_per_head)
         if not config.logits:  # a target beyond all predictions would drive the weights to their bounds
-            targets = targets.clip(-config.bound, config.bound)
-        return np.broadcast_to(targets, (heads, targets.shape[1]))
+            y = y.clip(-config.bound, config.bound)
+        return y if len(y) == heads else np.broadcast_to(y, (heads, y.shape[1]))
 
     def _base_values(self, inputs: np.ndarray, size: int | None) -> np.ndarray:  # (input_size, B) -> (K, B)
         values = self.base_predictor(self._tensor(inputs.copy()))  # it may change its copy
-        span = self.config.record.targets
-        values = self._array("base_predictor's output", values, (size, inputs.shape[1]), span=span)
+        name, config = "base_predictor's output", self._config
+        values = self._array(name, values, (size, inputs.shape[1]), span=config.record.targets)
         if len(values) == 0:
-            raise _bad("base_predictor's output", "at least one row", "none")
-        p = values.astype(np.float64).clip(self.config.pred_clipping, 1 - self.config.pred_clipping)
-        return (np.log(p) - np.log1p(-p)).astype(np.float32) if self.config.logits else values
+            raise _bad(name, "at least one row", "none")
+        if not config.logits:
+            return values
+        p = values.astype(np.float64).clip(config.pred_clipping, 1 - config.pred_clipping)
+        return (np.log(p) - np.log1p(-p)).astype(np.float32)
 
-    def _array(self, name, value, *shapes, span=NUMBERS, unknown=False, sparse=False, usual=math.inf) -> Any:
-        """`value` as float32 of one of the `shapes`, None for any size; in `span`, NaN only if `unknown`. Warns if the
-        mean magnitude is above `usual`."""
+    def _warn_if_clipped(self, base: np.ndarray) -> None:
+        usual, bound = self._config.bound + 20, self._config.bound
+        if base.size and max(base.max(), -base.min()) > usual and abs(base).mean(dtype=np.float64) > usual:
+            clipped = f"inputs: far beyond ±{bound:.3g}, to which they are clipped"
+            advice = "scale or standardise them first, for example by gln.features.Standardizer"
+            warnings.warn(f"{clipped}; {advice}", stacklevel=5)  # in the line that called `predict`
+
+    @classmethod
+    def _array(cls, name, value, *shapes, span=(-MAX_FLOAT, MAX_FLOAT), unknown=False, sparse=False) -> Any:
+        """`value` as float32 of one of the `shapes`, None for any size; in `span`, NaN only if `unknown`."""
         try:
-            array = self._numpy(value)
+            array = cls._numpy(value)
         except (TypeError, ValueError) as error:
             raise _bad(name, "an array of real numbers", f"{type(value).__name__} ({error})") from None
         if array.dtype.kind not in "biuf" or (hasattr(array, "tocsc") and not sparse):
@@ -465,27 +491,16 @@ class GLN(tf.Module):
         if not any(_fits(array.shape, shape) for shape in shapes):
             expected = " or ".join(str(shape).replace("None", "B") for shape in shapes)
             raise _bad(name, f"shape {expected}", f"shape {array.shape}")
-        known = array[~np.isnan(array)] if unknown else array
-        low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
-        if not (low >= span[0] and high <= span[1]):
-            nans = int((known != known).sum())
-            came = f"{nans} NaN of {known.size} values" if nans else f"numbers from {known.min()} to {known.max()}"
-            raise _bad(name, f"numbers from {span[0]:g} to {span[1]:g}", came)
-        if max(-low, high) > usual and abs(array).mean(dtype=np.float64) > usual:
-            clipped = f"far beyond ±{self.config.bound:.3g}, to which they are clipped"
-            advice = "scale or standardise them first, for example by gln.features.Standardizer"
-            warnings.warn(f"{name}: {clipped}; {advice}", stacklevel=5)  # in the line that called `predict`
+        _check_range(name, array, span, unknown)
         return array.astype(np.float32, copy=False)
 
-    def _by_layer(self, array: np.ndarray) -> list[np.ndarray]:  # (N, ...) -> L of (n, ...)
-        return np.split(array, np.cumsum(self.config.layer_sizes)[:-1])
-
     def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every array of the state."""
         config, below = self.config, self.base_size
         shapes: dict[str, tuple[int, ...]] = {}
         for layer, n in enumerate(config.layer_sizes, start=1):
-            planes = n, config.context_map_size, config.context_size
-            shapes |= {f"hyperplanes.{layer}": planes, f"hyperplane_bias.{layer}": planes[:2]}
+            shapes[f"hyperplanes.{layer}"] = n, config.context_map_size, config.context_size
+            shapes[f"hyperplane_bias.{layer}"] = n, config.context_map_size
             shapes[f"weights.{layer}"] = n, 2**config.context_map_size, config.num_heads, below + config.bias
             below = n
         return {**shapes, "step": ()}
@@ -494,11 +509,12 @@ class GLN(tf.Module):
         rng, state, most = np.random.default_rng(self.config.seed), {}, self.config.context_features
         for name, shape in self._shapes().items():
             if name.startswith("hyperplanes"):
-                planes, offsets = rng.standard_normal(shape), rng.standard_normal(shape[:2])
+                hyperplanes, offsets = rng.standard_normal(shape), rng.standard_normal(shape[:2])
                 if most is not None:  # a halfspace sees the values with the smallest random numbers
                     count, drawn = rng.integers(1, most + 1, (*shape[:2], 1)).clip(max=shape[2]), rng.random(shape)
-                    planes[drawn > np.take_along_axis(np.sort(drawn), count - 1, axis=-1)] = 0
-                state[name] = (planes / np.linalg.norm(planes, axis=-1, keepdims=True)).astype(np.float32)
+                    hyperplanes[drawn > np.take_along_axis(np.sort(drawn), count - 1, axis=-1)] = 0
+                hyperplanes /= np.linalg.norm(hyperplanes, axis=-1, keepdims=True)
+                state[name] = hyperplanes.astype(np.float32)
             elif name.startswith("hyperplane_bias"):
                 state[name] = (self.config.context_bias * offsets).astype(np.float32)
             elif name.startswith("weights"):
@@ -506,22 +522,23 @@ class GLN(tf.Module):
         return state
 
     def _load(self, state: Mapping[str, np.ndarray], step: int) -> None:
-        kinds = ("hyperplanes", "hyperplane_bias", "weights")
-        planes, plane_bias, weights = ([state[name] for name in state if name.startswith(kind)] for kind in kinds)
+        layers = range(1, len(self.config.layer_sizes) + 1)
         # The halfspaces of all layers are in one array, so that the gates of a batch are one matrix product.
-        self._load_hyperplanes(np.concatenate(planes), np.concatenate(plane_bias))
-        self._load_weights(weights, step)
+        hyperplanes = np.concatenate([state[f"hyperplanes.{layer}"] for layer in layers])
+        self._load_hyperplanes(hyperplanes, np.concatenate([state[f"hyperplane_bias.{layer}"] for layer in layers]))
+        self._load_weights([state[f"weights.{layer}"] for layer in layers], step)
 
     # ---- TensorFlow --------------------------------------------------------------------------------------------------
 
     takes_sparse = False  # only Numba's networks take sparse arrays of SciPy
+    fixed = ("contexts", "predict_all", "predict_arrays", "prepare", "rates")  # cannot be overridden
 
     @staticmethod
     def predict_all(networks, base, context, targets=None, rates=None, batch_size: int = 1) -> np.ndarray:
         """`predict_arrays` of M networks that read the last rows of `base`, with M rates per sample: (M, C, B)."""
-        each = zip(networks, [None] * len(networks) if rates is None else rates, strict=True)
-        arrays = context, targets
-        return np.array([one.predict_arrays(base[-one.base_size :], *arrays, rate, batch_size) for one, rate in each])
+        pairs = zip(networks, [None] * len(networks) if rates is None else rates, strict=True)
+        samples = context, targets
+        return np.array([gln.predict_arrays(base[-gln.base_size :], *samples, rate, batch_size) for gln, rate in pairs])
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
         if not hasattr(self, "_hyperplanes"):  # later calls keep the variables
@@ -562,7 +579,7 @@ class GLN(tf.Module):
         """Run the compiled function on one block of whole batches after another."""
         count, learns, outputs = base.shape[1], targets is not None, []
         if not learns:
-            targets, rates = np.zeros((self.num_heads, count), np.float32), np.zeros(count, np.float32)
+            targets, rates = np.zeros((self.config.num_heads, count), np.float32), np.zeros(count, np.float32)
         block = batch_size * max(1, BLOCK_SAMPLES // batch_size)
         for start in range(0, count, block):
             arrays = [array[..., start : start + block] for array in (base, context, targets, rates)]
@@ -591,9 +608,11 @@ class GLN(tf.Module):
     def _block(self, planes, plane_bias, weights, step, base, context, targets, rates, count, batch_size, learns):
         """Predict the first `count` samples and, if `learns`, learn each batch: one compiled function does both."""
         z, rows = self._gated(planes, plane_bias, base, context)
-        y = tf.ensure_shape(tf.transpose(targets), (None, self.num_heads))
-        for variable, picked in zip(weights, tf.split(rows, self.layer_sizes, axis=1), strict=True):
-            scaled = rates[:, None] / (1 + tf.reduce_sum(z * z, axis=2) if self.normalize else tf.ones((1, 1)))
+        y = tf.ensure_shape(tf.transpose(targets), (None, self.config.num_heads))
+        known = tf.math.is_finite(y)  # a head whose target is unknown learns at rate 0
+        y, rates = tf.where(known, y, 0.0), tf.where(known, rates[:, None], 0.0)
+        for variable, picked in zip(weights, tf.split(rows, self.config.layer_sizes, axis=1), strict=True):
+            scaled = rates / (1 + tf.reduce_sum(z * z, axis=2)) if self.config.normalize else rates
             s = self._layer(variable, self._visits(picked, count, batch_size), count, z, y, scaled, learns)
             z = self._above(s)
         step.assign_add(tf.cast(tf.where(learns, count, 0), tf.int64))
@@ -601,7 +620,7 @@ class GLN(tf.Module):
 
     def _visits(self, rows, count, batch_size) -> Visits:  # (B, n), (), ()
         """All visits of a block. Padding, the samples from `count` on, comes last."""
-        size, (_, n), each = tf.shape(rows, tf.int64)[0], rows.shape, 1 << self.context_map_size
+        size, (_, n), each = tf.shape(rows, tf.int64)[0], rows.shape, 1 << self.config.context_map_size
         sample = tf.range(size)
         rows = tf.where(sample < tf.cast(count, tf.int64), tf.transpose(rows), n * each)  # (n, B)
         keys = tf.sort(tf.reshape(tf.cast(rows, tf.int64) * size + sample, [-1]))
@@ -612,7 +631,7 @@ class GLN(tf.Module):
 
     def _layer(self, weights, visits, count, z, y, rates, learns) -> tf.Tensor:
         """Process the first `count` samples in a layer, row by row, so that a row stays in the cache: (B, n, C)."""
-        n, at = weights.shape[0] >> self.context_map_size, tf.gather  # with [] XLA takes a minute to compile
+        n, at = weights.shape[0] >> self.config.context_map_size, tf.gather  # with [] XLA takes a minute to compile
 
         def go_through_row(first, table, s):
             here = at(visits.row, first)
@@ -621,38 +640,40 @@ class GLN(tf.Module):
 
         def go_through_batch(first, row, s):
             def predict(i, s):
-                s_b = mix(row[None], at(z, at(visits.sample, i)), self.bound)[0]
+                s_b = mix(row[None], at(z, at(visits.sample, i)), self.config.bound)[0]
                 return at(visits.ends_batch, i), i + 1, s.write(at(visits.place, i), s_b)
 
             def learn(i, row):
                 b = at(visits.sample, i)
                 # Samples may share a row, which is clipped after all their updates.
-                bound = tf.where(i < after - 1, np.float32(np.inf), np.float32(self.weight_clipping))
-                r = residual(s.read(at(visits.place, i)), at(y, b), self.loss, self.quantiles)
+                bound = tf.where(i < after - 1, np.float32(np.inf), np.float32(self.config.weight_clipping))
+                r = residual(s.read(at(visits.place, i)), at(y, b), self.config.loss, self.config.quantiles)
                 return tf.clip_by_value(update(row, at(z, b), r, at(rates, b)), -bound, bound)
 
             after, s = _until_done(predict, first, s)
             return at(visits.ends_row, after - 1), after, _loop(first, tf.where(learns, after, first), learn, row), s
 
         table = tf.TensorArray(tf.float32, weights.shape[0]).unstack(weights.read_value())
-        s = tf.TensorArray(tf.float32, tf.shape(visits.row)[0], element_shape=(self.num_heads,))
+        s = tf.TensorArray(tf.float32, tf.shape(visits.row)[0], element_shape=(self.config.num_heads,))
         _, table, s = _while(lambda i, *_: i < count * n, go_through_row, (0, table, s))
         weights.assign(table.stack())
-        return tf.transpose(tf.reshape(s.stack(), (n, -1, self.num_heads)), (1, 0, 2))
+        return tf.transpose(tf.reshape(s.stack(), (n, -1, self.config.num_heads)), (1, 0, 2))
 
     def _gated(self, planes, plane_bias, base, context, portable=False) -> tuple[tf.Tensor, tf.Tensor]:
         """(K, B), (D, B) -> the input of the first layer (B, 1, d) and the rows that the neurons pick (B, N)."""
-        z = tf.clip_by_value(tf.transpose(base), -self.bound, self.bound)
-        first_rows = np.concatenate([np.arange(n, dtype=np.int32) << self.context_map_size for n in self.layer_sizes])
+        z = tf.clip_by_value(tf.transpose(base), -self.config.bound, self.config.bound)
+        first_rows = np.concatenate(
+            [np.arange(n, dtype=np.int32) << self.config.context_map_size for n in self.config.layer_sizes]
+        )
         z = tf.ensure_shape(z, (None, self.base_size))[:, :, None]
         return self._above(z), gate(planes, plane_bias, context, portable) + first_rows
 
     def _above(self, s) -> tf.Tensor:  # (..., n, C) -> (..., C, d), the input of the layer above
         z = tf.linalg.matrix_transpose(s)
-        return tf.concat([z, tf.ones_like(z[..., :1])], axis=-1) if self.bias else z
+        return tf.concat([z, tf.ones_like(z[..., :1])], axis=-1) if self.config.bias else z
 
     def _output(self, s) -> tf.Tensor:  # (B, n, C) -> (C, B)
-        return tf.transpose(output(tf.reduce_mean(s, axis=1), self.loss))
+        return tf.transpose(output(tf.reduce_mean(s, axis=1), self.config.loss))
 
     @tf.function(input_signature=[MATRIX, MATRIX], autograph=False)
     def serve(self, inputs: tf.Tensor, context_inputs: tf.Tensor) -> tf.Tensor:
@@ -660,69 +681,38 @@ class GLN(tf.Module):
 
         Checks shapes but not values; a `base_predictor` must use TensorFlow operations.
         """
-        tf.debugging.assert_shapes([(inputs, (self.input_size, "B")), (context_inputs, (self.context_size, "B"))])
+        tf.debugging.assert_shapes(
+            [(inputs, (self.config.input_size, "B")), (context_inputs, (self.config.context_size, "B"))]
+        )
         inputs = inputs if self.base_predictor is None else self.base_predictor(inputs)
         if self.base_predictor is not None and self.config.logits:
-            p = tf.clip_by_value(tf.cast(inputs, tf.float64), self.pred_clipping, 1 - self.pred_clipping)
+            p = tf.clip_by_value(tf.cast(inputs, tf.float64), self.config.pred_clipping, 1 - self.config.pred_clipping)
             inputs = tf.cast(tf.math.log(p) - tf.math.log1p(-p), tf.float32)
         z, rows = self._gated(self._hyperplanes, self._hyperplane_bias, inputs, context_inputs, portable=True)
-        at_once = ROWS_BYTES // (4 * max(math.prod(w.shape) >> self.context_map_size for w in self._weights)) or 1
+        at_once = (
+            ROWS_BYTES // (4 * max(math.prod(w.shape) >> self.config.context_map_size for w in self._weights)) or 1
+        )
 
         def predict(i, s):
             some = slice(i * at_once, (i + 1) * at_once)
             below = z[some]
-            for weights, picked in zip(self._weights, tf.split(rows[some], self.layer_sizes, axis=1), strict=True):
-                logits = mix(weights.sparse_read(picked), below, self.bound)
+            for weights, picked in zip(
+                self._weights, tf.split(rows[some], self.config.layer_sizes, axis=1), strict=True
+            ):
+                logits = mix(weights.sparse_read(picked), below, self.config.bound)
                 below = self._above(logits)
             return s.write(i, logits)
 
-        parts, shape = -(-tf.shape(z)[0] // at_once), (None, self.layer_sizes[-1], self.num_heads)
+        parts, shape = -(-tf.shape(z)[0] // at_once), (None, self.config.layer_sizes[-1], self.config.num_heads)
         s = _loop(0, parts, predict, tf.TensorArray(tf.float32, parts, infer_shape=False, element_shape=shape))
         p = self._output(s.concat())
-        return p[0] if self.num_heads == 1 else p
+        return p[0] if self.config.num_heads == 1 else p
 
 
 # ---- The same in every backend ---------------------------------------------------------------------------------------
 
 
 DEFAULTS: dict[str, Any] = GLN.__init__.__kwdefaults__ or {}  # of the optional arguments
-for _name in (*Config.__dataclass_fields__, "num_heads", "bound"):  # read-only
-    setattr(GLN, _name, property(lambda self, name=_name: getattr(self._config, name)))  # type: ignore[misc]
-
-
-def _between_samples(planes: np.ndarray, samples: np.ndarray, rng: np.random.Generator, sparse: bool) -> tuple:
-    """Halfspaces that separate two random samples: (n, k, D), (N, D) -> (n, k, D), (n, k).
-
-    They are perpendicular to the line between the two, or if `sparse` keep their coefficients. While projections are
-    equal up to rounding, another pair is drawn, and sparse coefficients move on to other values. A halfspace that never
-    separates two samples ends up beside them: on them, rounding would decide their side.
-    """
-    shape, planes = planes.shape, planes.reshape(-1, planes.shape[-1]).astype(np.float64)
-    seen = np.argsort(planes == 0, axis=1, kind="stable")[:, : (planes != 0).sum(axis=1).max(initial=0)]  # (n k, m)
-    coefficients = np.take_along_axis(planes, seen, axis=1)
-    offsets, left = np.zeros(len(planes)), np.arange(len(planes))
-    for attempt in range(TRIES):
-        first = rng.integers(0, len(samples), len(left))
-        second = (first + rng.integers(1, len(samples), len(left))) % len(samples)
-        if sparse and attempt > 0:
-            seen[left] = (seen[left] + rng.integers(0, shape[-1], (len(left), 1))) % shape[-1]
-        pair = samples[np.stack([first, second])[..., None], seen[left]].astype(np.float64)  # (2, left, m)
-        if not sparse:
-            length = np.linalg.norm(pair[1] - pair[0], axis=1, keepdims=True)
-            line = (pair[1] - pair[0]) / np.where(length > 0, length, 1)
-            coefficients[left] = np.where(length > 0, line, coefficients[left])
-        terms = coefficients[left] * pair
-        (start, end), rounding = terms.sum(axis=2), LEAST_GAP * np.abs(terms).sum(axis=(0, 2))
-        dead = np.abs(end - start) <= rounding
-        # Near the middle, but not there: where values are few, many samples are as far from the one as from the other.
-        place = rng.uniform(0.1, 0.9, len(left)) if sparse else rng.uniform(0.4, 0.6, len(left))
-        offsets[left] = start + place * np.where(dead, 100 * rounding, end - start)
-        left = left[dead]
-        if len(left) == 0:
-            break
-    planes = np.zeros_like(planes)
-    np.put_along_axis(planes, seen, coefficients, axis=1)
-    return planes.reshape(shape), offsets.reshape(shape[:2])
 
 
 def _bad(name: str, expected: str, came: object) -> ValueError:
@@ -732,11 +722,11 @@ def _bad(name: str, expected: str, came: object) -> ValueError:
 def _number(name: str, value: Any, kind: type, interval: str = "") -> Any:
     """`value` as bool, or as int or float in an interval such as "(0, 1]"."""
     value = value.item() if isinstance(value, np.generic) else value
-    right = isinstance(value, (int, float) if kind is float else int) and isinstance(value, bool) == (kind is bool)
-    if right and interval:
+    fits = isinstance(value, (int, float) if kind is float else int) and isinstance(value, bool) == (kind is bool)
+    if fits and interval:
         low, high = map(float, interval[1:-1].split(","))
-        right = low < value < high or (value == low and interval[0] == "[") or (value == high and interval[-1] == "]")
-    if not right:
+        fits = low < value < high or (value == low and interval[0] == "[") or (value == high and interval[-1] == "]")
+    if not fits:
         raise _bad(name, f"{kind.__name__} {interval and 'in'} {interval}".strip(), repr(value))
     return kind(value)
 
@@ -745,6 +735,16 @@ def _numbers(name: str, values: Any, kind: type, interval: str) -> tuple:
     if getattr(values, "ndim", 1) == 0 or not isinstance(values, Iterable) or not (items := tuple(values)):
         raise _bad(name, "a sequence of one or more numbers", repr(values))
     return tuple(_number(f"{name}[{i}]", item, kind, interval) for i, item in enumerate(items))
+
+
+def _check_range(name: str, array: Any, span: tuple[float, float], unknown: bool) -> None:
+    low, high = (float(array.min()), float(array.max())) if array.size else span
+    if unknown and math.isnan(low):
+        _check_range(name, array[~np.isnan(array)], span, unknown=False)
+    elif not (span[0] <= low and high <= span[1]):
+        nans = int((array != array).sum())
+        came = f"{nans} NaN of {array.size} values" if nans else f"numbers from {low} to {high}"
+        raise _bad(name, f"numbers from {span[0]:g} to {span[1]:g}", came)
 
 
 def _fits(shape: tuple, expected: tuple) -> bool:  # in `expected`, None is any size

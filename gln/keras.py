@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ __all__ = ["GLNLayer"]
 class GLNLayer(keras.layers.Layer):
     """A layer that predicts with its `gln`, a `gln_tf.GLN` whose state is the layer's non-trainable weights.
 
-    It is not trained by gradients but learns like every GLN, by an explicit call:
+    Keras's `fit` trains the layers around it, not the GLN, which learns by an explicit call:
     `layer.gln.predict(inputs.T, context_inputs.T, targets)`; a GLN takes samples as columns. It computes in float32
     under every dtype policy. Keras saves its state, and its learning rate if that is a number. Callables cannot be
     saved: with a callable learning rate or a `base_predictor`, saving and cloning raise ValueError.
@@ -54,11 +55,18 @@ class GLNLayer(keras.layers.Layer):
 
     weights = variables
 
-    def call(self, inputs: Any, context_inputs: Any = None) -> tf.Tensor:
+    def call(self, inputs: Any, context_inputs: Any = None, training: bool | None = None) -> tf.Tensor:
         """Predictions, (B,) or with more heads (B, C), for samples in rows: (B, input_size), (B, context_size).
 
-        Without `context_inputs`, the inputs are also the side information.
+        Without `context_inputs`, the inputs are also the side information. With `training`, as in `fit`, it warns if
+        the GLN has learned nothing so far.
         """
+        with tf.init_scope():
+            if training and int(self.gln.step) == 0:
+                call = "layer.gln.predict(inputs.T, context_inputs.T, targets)"
+                warnings.warn(
+                    f"{self.name}: fit does not train a GLN, and it has learned nothing; {call} does", stacklevel=2
+                )
         context = inputs if context_inputs is None else context_inputs
         columns = (tf.transpose(tf.cast(array, tf.float32)) for array in (inputs, context))
         return tf.transpose(self.gln.serve(*columns))

@@ -17,7 +17,7 @@ from gln_numpy import Config
 
 __all__ = ["load", "save"]
 
-CALLS = ("predict", "predict_online", "forward", "serve")  # the last two are of PyTorch and TensorFlow
+CALLS = ("predict", "predict_online", "contexts", "forward", "serve")  # the last two are of PyTorch and TensorFlow
 
 
 def save(model: Any, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> None:

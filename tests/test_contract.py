@@ -928,9 +928,23 @@ def test_usual_inputs_cause_no_warning(digits):
 
 
 @pytest.mark.parametrize("name", ["contexts", "predict_all", "predict_arrays", "prepare", "rates"])
-def test_a_subclass_cannot_override_what_not_all_backends_call(backend, name):
-    with pytest.raises(TypeError, match=f"^Own: {name} cannot be overridden"):
-        type("Own", (backend.GLN,), {name: lambda *arguments: None})
+def test_what_a_subclass_overrides_is_honoured_or_refused(backend, name):
+    if name == "contexts" and backend is gln_numpy:
+        all_in_row_3 = type("Own", (backend.GLN,), {name: lambda self, context: np.full((context.shape[1], 5), 3)})
+        model = all_in_row_3([3, 2], 5, 4, seed=1)
+        before = model.get_state()
+        model.predict(*small_batch())
+        changed = [(model.get_state()[f"weights.{i}"] != before[f"weights.{i}"]).any(axis=(0, 2, 3)) for i in (1, 2)]
+        assert np.flatnonzero(changed[0]).tolist() == np.flatnonzero(changed[1]).tolist() == [3]
+        with pytest.raises(ValueError, match="a Own, which overrides contexts"):
+            model.save("never.gln")
+    else:
+        place = f"^Own: {name} of {backend.__name__} cannot be overridden, .*; change a copy of this file"
+        with pytest.raises(TypeError, match=place):
+            type("Own", (backend.GLN,), {name: lambda *arguments: None})
+
+
+def test_a_subclass_may_add_methods(backend):
     own = type("Own", (backend.GLN,), {"more": lambda self: 1})
     inputs, context, _ = small_batch()
     expected = to_numpy(small(gln_numpy).predict(inputs, context))

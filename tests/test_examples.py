@@ -25,8 +25,8 @@ def kinds_of_outputs(notebook: Any) -> list[list[str]]:
     return [sorted({" ".join(sorted(o.get("data", ["text"]))) for o in cell}) for cell in outputs]
 
 
-def test_there_are_five():
-    assert [notebook.stem[:2] for notebook in NOTEBOOKS] == ["1_", "2_", "3_", "4_", "5_"]
+def test_there_are_six():
+    assert [notebook.stem[:2] for notebook in NOTEBOOKS] == ["1_", "2_", "3_", "4_", "5_", "6_"]
 
 
 @pytest.mark.slow

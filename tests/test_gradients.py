@@ -185,3 +185,18 @@ def test_predictions_of_jax_are_differentiated_by_weights():
     weights = sum(float((slope * array).sum()) for slope, array in zip(slopes, model.params.weights, strict=True))
     # Without a bias predictions are proportional to the weights of each of the two layers, which gives their sum twice.
     np.testing.assert_allclose(weights, 2 * float(total(model.params.weights)), rtol=1e-4)
+
+
+def test_learning_of_jax_has_no_derivative_and_says_so():
+    gln_jax = load_backend("jax")
+    import jax
+
+    model, _, inputs, context = learned(gln_jax, loss="squared_error", bias=False)
+    targets, rates = inputs[:1], np.full(40, 0.1, np.float32)
+
+    def total(inputs: Any) -> Any:
+        return gln_jax.learn(model.config, model.params, inputs, context, targets, rates)[1].sum()
+
+    for derivative in (jax.grad(total), jax.jacfwd(total)):
+        with pytest.raises(TypeError, match=r"learning has no derivative: .* differentiate gln_jax\.predict instead"):
+            derivative(inputs)

@@ -57,20 +57,8 @@ def test_no_module_imports_from_a_higher_level():
 
 
 DOORS = {
-    *(
-        "backends",
-        "bandits",
-        "explaining",
-        "features",
-        "keras",
-        "monitoring",
-        "onnx",
-        "plots",
-        "rates",
-        "river",
-        "river_policy",
-    ),
-    *("saving", "sharding", "sklearn", "torch_layer", "warm_up"),
+    *("backends", "bandits", "explaining", "features", "keras", "monitoring", "onnx", "plots", "rates", "river"),
+    *("river_policy", "saving", "sharding", "sklearn", "testing", "torch_layer", "warm_up"),
 }
 
 

@@ -105,18 +105,17 @@ def test_an_update_brings_the_prediction_nearer(network, seed):
     assert abs(after[0] - targets[0]) <= abs(before[0] - targets[0])
 
 
-def test_a_wide_layer_is_processed_in_parts(monkeypatch):
-    """The limit on the bytes copied at a time changes nothing but the rounding of sums."""
+def test_a_stream_is_processed_in_blocks(monkeypatch):
+    """The size of a block changes nothing but the rounding of sums."""
     network: dict[str, Any] = {"layer_sizes": [9, 4], "input_size": 6, "context_size": 5, "num_classes": 3, "seed": 0}
     inputs, context, targets = batch(network, 40, 0)
     for batch_size in (1, 8):
-        whole = GLN(**network)
+        whole, blocks = GLN(**network), GLN(**network)
         expected = whole.predict_online(inputs, context, targets, batch_size)
         with monkeypatch.context() as patch:
-            patch.setattr("gln_numpy.CACHED_BYTES", 4 * 3 * 7 * 4)  # four neurons of the first layer
             patch.setattr("gln_numpy.BLOCK_SAMPLES", 10)
-            parts = GLN(**network)
-            before = parts.predict(inputs, context)
+            before = blocks.predict(inputs, context)
             np.testing.assert_array_equal(GLN(**network).predict(inputs, context, targets), before)
-            np.testing.assert_allclose(parts.predict_online(inputs, context, targets, batch_size), expected, atol=1e-6)
-        assert_close_states(parts, whole)
+            found = blocks.predict_online(inputs, context, targets, batch_size)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        assert_close_states(blocks, whole)

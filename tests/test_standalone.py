@@ -63,7 +63,9 @@ model = GLN([8, 1], 20, 20, seed=0)
 first = np.asarray(model.predict_online(images, images, targets))
 second = np.asarray(model.predict_online(images, images, targets))
 assert np.abs(second - targets).mean() < np.abs(first - targets).mean()
-for method in (lambda: model.save("m"), lambda: GLN.load("m"), lambda: model.explain(images, images)):
+fresh = GLN([8, 1], 20, 20)
+calls = [lambda: model.save("m"), lambda: GLN.load("m"), lambda: model.explain(images, images)]
+for method in (*calls, lambda: fresh.fit_hyperplanes(images)):
     try:
         method()
     except ImportError as error:
@@ -115,7 +117,7 @@ def shared_text(name: str) -> str:
     return constants + records.partition("class GLN")[0] + methods + checks
 
 
-LINES = {"numpy": 711, "torch": 821, "tf": 759, "jax": 789, "numba": 1046}  # a file may only become shorter
+LINES = {"numpy": 671, "torch": 815, "tf": 759, "jax": 789, "numba": 1046}  # a file may only become shorter
 
 
 @pytest.mark.parametrize("name", FRAMEWORKS)
@@ -129,12 +131,12 @@ def test_shared_text_is_the_same_and_short(name):
 def test_the_whole_algorithm_comes_first_in_numpy():
     """Whoever reads `gln_numpy` from the top has read all of the algorithm before any check or state."""
     functions = {node.name: node for node in ast.parse(source("numpy")).body if isinstance(node, ast.FunctionDef)}
-    of_algorithm = ["gate", "mix", "output", "residual", "update", "learn_rows", "pass_sample", "learn_batch"]
-    of_algorithm += ["pass_block", "decaying_rate", "paper_rate"]
+    of_algorithm = ["gate", "mix", "output", "residual", "update", "add_bias", "learn_rows", "pass_sample"]
+    of_algorithm += ["learn_batch", "pass_block", "decaying_rate", "paper_rate"]
     assert list(functions)[: len(of_algorithm)] == of_algorithm
     last = functions[of_algorithm[-1]].end_lineno
     assert last is not None
-    assert last <= 185
+    assert last <= 170
 
 
 @pytest.mark.parametrize("name", FRAMEWORKS)

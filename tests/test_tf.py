@@ -174,6 +174,21 @@ def test_keras_saves_what_the_layer_has_learned(columns, tmp_path):
     assert model.trainable_variables == []
 
 
+def test_fit_of_keras_says_that_it_does_not_train_a_gln(columns):
+    import keras
+
+    from gln.keras import GLNLayer
+
+    x = np.ascontiguousarray(columns[0].T[:8])
+    layer = GLNLayer([3], 196, 196, seed=1, name="gated")
+    model = keras.Sequential([keras.Input((196,)), keras.layers.Dense(196), layer])
+    model.compile(loss="mse")
+    state = layer.gln.get_state()
+    with pytest.warns(UserWarning, match=r"^gated: fit does not train a GLN, .*; layer\.gln\.predict\(.*\) does$"):
+        model.fit(x, np.zeros(8), verbose=0)
+    assert_same_state(layer.gln.get_state(), state)
+
+
 def test_keras_copies_what_the_layer_has_learned_as_weights(columns, tmp_path):
     import keras
 

@@ -63,6 +63,7 @@ class _GLN(_Settings, Generic[_Array, _Samples]):
     extra: Mapping[str, NDArray[Any]]
     has_default_rate: bool
     takes_sparse: bool
+    fixed: tuple[str, ...]
     @property
     def config(self) -> Config: ...
     @property

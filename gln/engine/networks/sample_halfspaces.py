@@ -1,0 +1,58 @@
+"""Halfspaces between samples, before a network learns: what `fit_hyperplanes` of every backend computes.
+
+Shapes: N samples, D values of side information, n neurons in a layer, k halfspaces per neuron.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+TRIES, LEAST_GAP = 50, 1e-5  # pairs of samples for a halfspace; gap between them, relative to what is added up
+
+
+def between_samples(config: Any, hyperplanes: np.ndarray, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Halfspaces that separate two random samples, for all layers of a network with this `config`.
+
+    Shapes: of all layers (neurons, k, D), samples (N, D) -> (neurons, k, D), (neurons, k).
+    """
+    rng, layers = np.random.default_rng(config.seed), np.split(hyperplanes, np.cumsum(config.layer_sizes)[:-1])
+    fitted = [_layer_between_samples(layer, samples, rng, config.context_features is not None) for layer in layers]
+    hyperplanes, offsets = map(np.concatenate, zip(*fitted, strict=True))
+    return hyperplanes.astype(np.float32), offsets
+
+
+def _layer_between_samples(hyperplanes: np.ndarray, samples: np.ndarray, rng: Any, sparse: bool) -> tuple:
+    """(n, k, D), (N, D) -> (n, k, D), (n, k).
+
+    They are perpendicular to the line between the two, or if `sparse` keep their coefficients. While projections are
+    equal up to rounding, another pair is drawn, and sparse coefficients move on to other values. A halfspace that never
+    separates two samples ends up beside them: on them, rounding would decide their side.
+    """
+    h = hyperplanes.reshape(-1, hyperplanes.shape[-1]).astype(np.float64)  # (n k, D)
+    seen = np.argsort(h == 0, axis=1, kind="stable")[:, : (h != 0).sum(axis=1).max(initial=0)]  # (n k, m), not zero
+    coefficients, offsets = np.take_along_axis(h, seen, axis=1), np.zeros(len(h))
+    left = np.arange(len(h))  # the halfspaces that separate no samples yet
+    for attempt in range(TRIES):
+        first = rng.integers(0, len(samples), len(left))
+        second = (first + rng.integers(1, len(samples), len(left))) % len(samples)
+        if sparse and attempt > 0:
+            seen[left] = (seen[left] + rng.integers(0, h.shape[1], (len(left), 1))) % h.shape[1]
+        x, y = (samples[sample[:, None], seen[left]].astype(np.float64) for sample in (first, second))  # (left, m)
+        if not sparse:
+            length = np.linalg.norm(y - x, axis=1, keepdims=True)
+            coefficients[left] = np.where(length > 0, (y - x) / np.where(length > 0, length, 1), coefficients[left])
+        x, y = coefficients[left] * x, coefficients[left] * y
+        start, gap = x.sum(axis=1), y.sum(axis=1) - x.sum(axis=1)
+        rounding = LEAST_GAP * (np.abs(x) + np.abs(y)).sum(axis=1)
+        # Near the middle, but not there: where values are few, many samples are as far from the one as from the other.
+        place = rng.uniform(0.1, 0.9, len(left)) if sparse else rng.uniform(0.4, 0.6, len(left))
+        is_equal = np.abs(gap) <= rounding
+        offsets[left] = start + place * np.where(is_equal, 100 * rounding, gap)
+        left = left[is_equal]
+        if len(left) == 0:
+            break
+    fitted = np.zeros_like(h)
+    np.put_along_axis(fitted, seen, coefficients, axis=1)
+    return fitted.reshape(hyperplanes.shape), offsets.reshape(hyperplanes.shape[:2])

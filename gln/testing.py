@@ -1,0 +1,178 @@
+"""Whether a backend outside of this repository computes what `gln_numpy` does, for whoever changes a copy of a file.
+
+The tests of this repository check more, and more cases: this is what a backend can be held to in a minute.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import gln_numpy
+
+__all__ = ["assert_same"]
+
+KINDS: dict[str, dict[str, Any]] = {
+    "two classes": {},
+    "three classes": {"num_classes": 3, "context_bias": 0.5},
+    "three classes without a bias": {"num_classes": 3, "bias": False},
+    "plain steps": {"normalize": False, "learning_rate": 0.1},
+    "clipped weights": {"weight_clipping": 0.3, "learning_rate": 3.0},
+    "squared error": {"loss": "squared_error"},
+    "squared error of two outputs": {"loss": "squared_error", "num_outputs": 2, "value_clipping": 2.0},
+    "quantiles": {"loss": "quantile", "quantiles": (0.1, 0.5, 0.9)},
+    "variance": {"loss": "variance"},
+    "sparse halfspaces": {"context_features": 2},
+    "no halfspaces": {"context_map_size": 0},
+}
+BAD_ARGUMENTS = {"layer_sizes": [], "input_size": 0, "pred_clipping": 0.5, "seed": -1, "loss": "mse", "num_outputs": 2}
+PREDICTIONS, STATES = 1e-5, 1e-4  # tolerances
+
+
+def assert_same(backend: Any, reference: Any = gln_numpy) -> None:
+    """Check that two backends start from the same networks, predict and learn the same, and refuse the same input.
+
+    Args:
+        backend: a module with a class `GLN`, or such a class: a changed copy of a file, or a subclass.
+        reference: what it is compared with, also a module or a class. If both have another gate or loss than this
+            package, they are compared with each other.
+
+    Raises AssertionError, which says for which network what differs and by how much.
+    """
+    network, expected = (getattr(each, "GLN", each) for each in (backend, reference))
+    for kind, arguments in KINDS.items():
+        _check_values(f"{network.__module__}, {kind}", _small(network, **arguments), _small(expected, **arguments))
+    name = network.__module__
+    _check_halfspaces(name, _small(network), _small(expected))
+    _check_continuing(name, network, expected)
+    _check_clock(name, network)
+    _check_bad_input(name, network)
+
+
+def _small(network: Any, **arguments: Any) -> Any:
+    return network([3, 2], 5, 4, seed=1, **arguments)
+
+
+def _stream(model: Any, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Inputs (5, count), side information (4, count) and targets that suit the loss."""
+    rng = np.random.default_rng(5)
+    inputs, context, noise = rng.normal(size=(5, count)), rng.normal(size=(4, count)), rng.normal(size=(2, count))
+    if model.config.record.heads == "num_classes":
+        return inputs, context, rng.integers(0, model.num_classes, count)
+    return inputs, context, (inputs[:2] + noise)[: model.num_heads].squeeze() if model.num_heads < 3 else noise[0]
+
+
+def _check_values(name: str, model: Any, expected: Any) -> None:
+    """Batches of several samples and of one, streams, single samples, and unknown targets."""
+    _compare_states(f"{name}: initial state", model, expected, 0)
+    inputs, context, targets = _stream(expected, 40)
+    calls: dict[str, Callable[[Any], Any]] = {
+        "a batch": lambda gln: gln.predict(inputs[:, :7], context[:, :7], targets[..., :7]),
+        "a stream": lambda gln: gln.predict_online(inputs[:, 7:29], context[:, 7:29], targets[..., 7:29]),
+        "a stream in batches of 4": lambda gln: gln.predict_online(
+            inputs[:, 29:38], context[:, 29:38], targets[..., 29:38], batch_size=4
+        ),
+        "one sample": lambda gln: gln.predict(inputs[:, 38], context[:, 38], targets[..., 38]),
+        "predictions only": lambda gln: gln.predict(inputs, context),
+        "an empty batch": lambda gln: gln.predict(inputs[:, :0], context[:, :0], targets[..., :0]),
+    }
+    if expected.num_heads > 1 and expected.config.record.heads != "quantiles":
+        unknown = np.full((expected.num_heads, 8), 0.5)
+        unknown[0, ::2] = unknown[1, 4:] = np.nan
+        calls["unknown targets"] = lambda gln: gln.predict_online(inputs[:, :8], context[:, :8], unknown)
+    for call, learn in calls.items():
+        before = np.asarray(model.predict(inputs[:, :7], context[:, :7])).copy()
+        found, wanted = np.asarray(learn(model)), np.asarray(learn(expected))
+        _compare(f"{name}: {call}", found, wanted, PREDICTIONS)
+        if call == "a batch":
+            _compare(f"{name}: a batch without and with targets", before, found, PREDICTIONS)
+    _compare_states(f"{name}: state after learning", model, expected, STATES)
+
+
+def _check_halfspaces(name: str, model: Any, expected: Any) -> None:
+    inputs, context, targets = _stream(expected, 20)
+    for gln in (model, expected):
+        gln.fit_hyperplanes(context)
+    _compare_states(f"{name}: fit_hyperplanes", model, expected, 1e-6)
+    side = context.astype(np.float32)
+    _compare(f"{name}: contexts", np.asarray(model.contexts(side)), np.asarray(expected.contexts(side)), 0)
+    model.predict(inputs, context, targets)
+    _refuses(f"{name}: fit_hyperplanes after an update", RuntimeError, "", lambda: model.fit_hyperplanes(context))
+
+
+def _check_continuing(name: str, network: Any, expected: Any) -> None:
+    """A state carried from one to the other in mid-stream."""
+    first, second = _small(expected, num_classes=3), _small(network, num_classes=3)
+    inputs, context, targets = _stream(first, 24)
+    first.predict_online(inputs, context, targets)
+    second.set_state(first.get_state())
+    found, wanted = (np.asarray(gln.predict_online(inputs, context, targets)) for gln in (second, first))
+    _compare(f"{name}: a stream continued from another backend's state", found, wanted, PREDICTIONS)
+
+
+def _check_clock(name: str, network: Any) -> None:
+    """The learning rate is asked once for each sample, by the number of samples before it."""
+    times: list[int] = []
+
+    def rate(t: int) -> float:
+        times.append(t)
+        return 0.1
+
+    model = _small(network, learning_rate=rate)
+    inputs, context, targets = _stream(model, 10)
+    times.clear()
+    model.predict(inputs[:, :3], context[:, :3], targets[:3])
+    model.predict_online(inputs[:, 3:], context[:, 3:], targets[3:], batch_size=2)
+    if times != [*range(10)] or int(model.step) != 10:
+        raise AssertionError(f"{name}: expected learning rates of samples 0 to 9, got {times} and step {model.step}")
+
+
+def _check_bad_input(name: str, network: Any) -> None:
+    """A ValueError that begins with the argument's name, and nothing changed."""
+    for argument, value in BAD_ARGUMENTS.items():
+        arguments: dict[str, Any] = {"layer_sizes": [3, 2], "input_size": 5, "context_size": 4, argument: value}
+        _refuses(f"{name}: {argument}={value!r}", ValueError, argument, functools.partial(network, **arguments))
+    model = _small(network, num_classes=3)
+    inputs, context, targets = _stream(model, 6)
+    state, nan = model.get_state(), np.where(np.arange(6) == 3, np.nan, inputs)
+    calls = [
+        ("inputs", (inputs[:4], context, targets)),
+        ("inputs", (nan, context, targets)),
+        ("context_inputs", (inputs, context[:, :5], targets)),
+        ("targets", (inputs, context, targets[:5])),
+        ("targets", (inputs, context, targets + 1)),
+    ]
+    for argument, batch in calls:
+        for method in (model.predict, model.predict_online):
+            _refuses(f"{name}: bad {argument}", ValueError, argument, functools.partial(method, *batch))
+    _refuses(f"{name}: a state without step", ValueError, "state", functools.partial(model.set_state, {"step": 0}))
+    _compare_states(f"{name}: state after bad input", model, state, 0)
+
+
+def _refuses(what: str, error: type[Exception], argument: str, call: Callable[[], Any]) -> None:
+    try:
+        call()
+    except error as raised:
+        if not str(raised).startswith(argument):
+            raise AssertionError(f"{what}: expected an error that begins with {argument!r}, got {raised}") from raised
+    else:
+        raise AssertionError(f"{what}: expected a {error.__name__}, got none")
+
+
+def _compare(what: str, found: np.ndarray, wanted: np.ndarray, tolerance: float) -> None:
+    if found.shape != wanted.shape:
+        raise AssertionError(f"{what}: expected shape {wanted.shape}, got {found.shape}")
+    difference = np.abs(found.astype(np.float64) - wanted).max(initial=0)
+    if not difference <= tolerance * (1 + np.abs(wanted).max(initial=0)):
+        raise AssertionError(f"{what}: expected the same to {tolerance:g}, got a difference of {difference:.3g}")
+
+
+def _compare_states(what: str, model: Any, expected: Any, tolerance: float) -> None:
+    found, wanted = model.get_state(), expected if isinstance(expected, dict) else expected.get_state()
+    if found.keys() != wanted.keys():
+        raise AssertionError(f"{what}: expected the arrays {list(wanted)}, got {list(found)}")
+    for key, array in found.items():
+        _compare(f"{what}, {key}", array, wanted[key], tolerance)
