@@ -148,7 +148,7 @@ def test_fit_calibrates_probabilities():
     X, y = load_breast_cancer(return_X_y=True)
     model = GLNClassifier(random_state=0, learning_rate=3.0).fit(X[::2], y[::2])
     stacking = model.learner_.means.combination
-    assert stacking.weights.sum() < 0.9  # the networks alone are overconfident
+    assert abs(stacking.weights.sum() - 1) > 0.1  # the networks alone are not calibrated
     sure = GLNClassifier(random_state=0, learning_rate=3.0).fit(X[::2], y[::2])
     sure.learner_.means.combination = None
     assert log_loss(y[1::2], model.predict_proba(X[1::2])) < log_loss(y[1::2], sure.predict_proba(X[1::2]))

@@ -78,7 +78,7 @@ def test_a_new_class_starts_at_its_rate(bias):
 def test_probabilities_of_many_classes_are_calibrated(table):
     X, y = table
     model = GLNClassifier(random_state=0, n_epochs=2).fit(X[:1600], y[:1600])
-    assert len(model.glns_) == 4
+    assert len(model.glns_) == 6
     assert len({network.input_size for network in model.glns_}) == 1  # encodings would take five times as long
     p = model.predict_proba(X[1600:])
     np.testing.assert_allclose(p.sum(axis=1), 1)
@@ -122,15 +122,15 @@ def test_a_stream_learns_the_same_with_and_without_predictions(table):
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
-        *[(30, (8, 3, 20)), (200, (8, 3, 5)), (8000, (8, 3, 3)), (9000, (8, 4, 3)), (50_000, (8, 5, 3))],
-        *[(90_000, (8, 6, 3)), (100_000, (4, 6, 3)), (150_000, (4, 6, 2)), (200_000, (4, 6, 1)), (400_000, (2, 7, 1))],
-        (10**9, (2, 8, 1)),
+        *[(30, (12, 3, 20)), (200, (12, 3, 5)), (8000, (12, 3, 3)), (9000, (12, 4, 3)), (50_000, (12, 5, 3))],
+        *[(90_000, (12, 6, 3)), (100_000, (6, 6, 3)), (150_000, (6, 6, 2)), (200_000, (6, 6, 1)), (400_000, (4, 7, 1))],
+        (10**9, (4, 8, 1)),
     ],
 )
 def test_defaults_of_fit_follow_from_the_length(rows, expected):
     settings = of_table(rows, 1)
     assert tuple(settings[name] for name in ("n_networks", "context_map_size", "n_epochs")) == expected
-    assert of_table(rows, MANY_CLASSES)["n_networks"] == 4
+    assert of_table(rows, MANY_CLASSES)["n_networks"] == 6
 
 
 def test_indices_count_as_copies():

@@ -166,11 +166,12 @@ def fit_bin_means(
 ) -> tuple[BinMeans | None, np.ndarray | None]:
     """The means of a table's bins, and out-of-fold predictions for its samples, (N, E); None if no feature varies.
 
-    What is counted is chosen by the folds that are counted most often.
+    What is counted is chosen by the folds that are counted most often, or by all if these are empty.
     """
     binnings, cells = _binned(samples, indices, levels)
     binned = BinnedSamples.of_rows(cells, indices, targets, weights, folds, counted)
-    indices = indices[np.isin(folds, np.flatnonzero(counted.sum(axis=0) == counted.sum(axis=0).max()))]
+    most_often = np.isin(folds, np.flatnonzero(counted.sum(axis=0) == counted.sum(axis=0).max()))
+    indices = indices[most_often] if most_often.any() else indices
     singles, pairs = _grids(binned, indices, rng)
     grids, kinds = np.concatenate([singles, pairs]), np.arange(2).repeat([len(singles), len(pairs)])
     if len(grids) == 0:

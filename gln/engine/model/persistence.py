@@ -114,7 +114,8 @@ class Saveable:
         with usable(path):
             given = {name: value for name, value in config["parameters"].items() if name not in cls.removed}
             saved = {name: _decoded(name, value, {}, None) for name, value in given.items()}
-            if importlib.util.find_spec(BACKENDS.get(saved.get("backend", ""), "numpy")) is None:
+            backend = saved["backend"] if "backend" in inspect.signature(cls).parameters else "numpy"
+            if importlib.util.find_spec(BACKENDS.get(backend, "numpy")) is None:
                 saved["backend"] = "auto"
             if saved.get("learning_rate") == CALLABLE and "learning_rate" not in parameters:
                 raise bad("learning_rate", "the callable that the saved model had", None)
