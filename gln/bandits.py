@@ -75,8 +75,8 @@ class GLNBandit(Saveable):
     explore
         "inverse-gap" draws each arm with a probability above zero, 1 / (A + strength * sqrt(t) * gap), and the best arm
         with the rest: t is the number of rewards learned, gap the distance to the best value in standard deviations of
-        the rewards. A share of all decisions, 1 / sqrt(t) but at most half, goes to the arm with the fewest rewards
-        in the same region: n, a mean over neurons. "counts" chooses the arm with the largest value + strength *
+        the rewards. A share of all decisions, 1 / (A n) but at most half, goes to the arm with the fewest rewards in
+        the same region: n, a mean over neurons. "counts" chooses the arm with the largest value + strength *
         sqrt(ln t / (1 + n)), in standard deviations of the rewards. "epsilon" draws a random arm with probability
         strength. "greedy" never explores. Ties go to the arm with the fewest rewards in the region.
     strength
@@ -389,7 +389,7 @@ class GLNBandit(Saveable):
         precision, share, scores = 0.0, 1.0, values
         if self.explore == "inverse-gap":
             precision = strength * math.sqrt(lessons) / unit
-            share, scores = min(0.5, 1 / math.sqrt(max(lessons, 1))), -counts
+            share, scores = 1 / max(2.0, len(values) * counts.min()), -counts
         elif self.explore == "counts":
             scores = values + strength * unit * np.sqrt(math.log(max(lessons, 2)) / (1 + counts))
         elif self.explore == "epsilon":

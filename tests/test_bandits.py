@@ -551,7 +551,7 @@ def mixed(values: list[float], counts: list[float], t: int, strength: float = 10
     best = max(range(len(values)), key=lambda arm: (values[arm], -counts[arm]))
     p = [1 / (len(values) + strength * math.sqrt(t) * (values[best] - value)) for value in values]
     p[best] = 1 - sum(p[:best] + p[best + 1 :])
-    share, least_known = min(0.5, 1 / math.sqrt(t)), counts.index(min(counts))
+    share, least_known = 1 / max(2.0, len(counts) * min(counts)), counts.index(min(counts))
     return [(1 - share) * each + share * (arm == least_known) for arm, each in enumerate(p)]
 
 
