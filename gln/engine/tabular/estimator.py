@@ -275,7 +275,7 @@ class Estimator(Saveable, BaseEstimator):
         """Learn anew how novel samples are, from some of these rows of a table, in random order."""
         rows = indices[spread(len(indices), MOST_FOR_NOVELTY)]
         columns = self._columns_for_novelty(_rows(X, np.random.default_rng(0).permutation(rows)).T)
-        self._novelty = PairHistograms.start(columns.shape[0], 1 + len(rows) // 2, 0)
+        self._novelty = PairHistograms.start(columns.shape[0], max(2, 1 + len(rows) // 2), 0)
         self._novelty.learn(columns, self._levels.keys())
 
     def _columns_for_novelty(self, samples):  # (F, N) -> (D, N)
