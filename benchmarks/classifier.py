@@ -92,6 +92,7 @@ TABLES: dict[str, Callable[[], Table]] = BUNDLED | {name: functools.partial(of_k
 HELD_OUT: dict[str, Callable[[], Table]] = {name: functools.partial(of_keel, name) for name in OTHERS}
 CATEGORIES: dict[str, Callable[..., Table]] = {name: functools.partial(of_keel, name) for name in WITH_CATEGORIES}
 CATEGORIES["zip codes"] = zip_codes
+KINDS = dict.fromkeys(TABLES, "used for choices") | dict.fromkeys(HELD_OUT, "held out") | {"zip codes": "synthetic"}
 MODELS: dict[str, Callable[[int], Any]] = {
     "GLNClassifier": lambda seed: GLNClassifier(random_state=seed),
     "StandardScaler, MLPClassifier": lambda seed: make_pipeline(StandardScaler(), MLPClassifier(random_state=seed)),
@@ -179,8 +180,7 @@ def main() -> None:
     for place, (measure, digits) in enumerate(MEASURES.items()):
         columns = {title: [each.measures[place] for each in of_tables] for title, of_tables in scores.items()}
         frame = pd.DataFrame(columns, index=list(tables))
-        frame.loc["sum" if "Seconds" in measure else "mean"] = frame.sum() if "Seconds" in measure else frame.mean()
-        show(measure, frame, digits)
+        show(measure, frame, digits, kinds=KINDS, summary=frame.agg(["sum" if "Seconds" in measure else "mean"]))
     if options.plot is not None:
         plot(scores, options.plot)
 
