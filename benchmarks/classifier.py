@@ -72,7 +72,7 @@ def zip_codes(categories: bool = False) -> Table:
     codes = rng.choice(2000, 10_000, p=rng.dirichlet(np.ones(2000)))
     frame = pd.DataFrame(rng.normal(size=(10_000, 3)), columns=["a", "b", "c"])
     logits = 1.5 * rng.normal(size=2000)[codes] + frame["a"] - 0.5 * frame["b"] * (frame["c"] > 0)
-    frame["zip code"] = [f"{10_000 + code}" for code in codes]
+    frame["zip code"] = pd.Categorical([f"{10_000 + code}" for code in codes])
     labels = (rng.random(10_000) < 1 / (1 + np.exp(-logits.to_numpy()))).astype(int)
     return frame if categories else pd.get_dummies(frame).to_numpy(float), labels
 

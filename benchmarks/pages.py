@@ -221,6 +221,7 @@ OF_REGRESSION = (
     Column("pinball loss", "Pinball loss"),
     Column("seconds", "Seconds of a fit"),
 )
+HELD_OUT, CHOICES = "held out", "used for choices"
 RIVER, R, WORDS = ("River's streams",), ("R's streams",), "names and words"
 NO_DRIFT = "tables", "games with penalties", "wheels"
 PASS = "One exact online pass over MNIST, ten heads"
@@ -236,7 +237,7 @@ TABLES = {
         "tables_catboost",
         tuple(
             Column(f"{measure}, {kind}", name, digits, (kind,))
-            for kind in ("held out", "used for choices")
+            for kind in (HELD_OUT, CHOICES)
             for measure, name, digits in (
                 ("log-loss", "Log-loss", 3),
                 ("seconds", "Seconds of all fits of one fold", 1),
@@ -245,11 +246,10 @@ TABLES = {
     ),
     "categories": Table(
         "categories",
-        (
-            Column("log-loss, KEEL", "Log-loss", where=("KEEL",)),
-            Column("accuracy, KEEL", "Accuracy in percent", 2, ("KEEL",)),
-            Column("log-loss, zip codes", "Log-loss", where=("synthetic",)),
-            Column("accuracy, zip codes", "Accuracy in percent", 2, ("synthetic",)),
+        tuple(
+            Column(f"{label}, {name}", measure, digits, where)
+            for name, where in (("KEEL", (CHOICES, HELD_OUT)), ("all ten", ("all ten",)), ("zip codes", ("synthetic",)))
+            for label, measure, digits in (("log-loss", "Log-loss", 3), ("accuracy", "Accuracy in percent", 2))
         ),
     ),
     "regression_held_out": Table("regression_held_out", OF_REGRESSION),
