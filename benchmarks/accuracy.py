@@ -153,7 +153,7 @@ def main() -> None:
         rows = {
             name: trials.row(1 if options.quick else seeds, **changes) for name, (seeds, changes) in settings.items()
         }
-        show(title, pd.DataFrame.from_dict(rows, orient="index"))
+        show(title, pd.DataFrame.from_dict(rows, orient="index"), columns="measure")
 
     table(
         "One exact online pass over MNIST, ten heads",

@@ -148,15 +148,17 @@ def show_rewards(steps: int, seeds: int, jobs: int, most: int | None) -> None:
     lines["mean without drifts"] = still.mean()
     lines[f"{OURS} ahead"] = ahead.mean()
     lines["standard error"] = ahead.sem()
-    show(f"Normalised reward, {steps:,} steps, {seeds} seeds", pd.concat([table, pd.DataFrame(lines).T]), digits=3)
+    print(f"\n{steps:,} steps, {seeds} seeds")
+    kind_of = {name: kind for kind, members in kinds.items() for name in members}
+    show("Normalised reward", table, 3, kinds=kind_of, summary=pd.DataFrame(lines).T)
 
 
 def show_items(world: World, steps: int, seeds: int, jobs: int) -> None:
     """Run and print a world of `benchmarks.bandit_items`."""
     results = pd.DataFrame(Parallel(n_jobs=jobs)(delayed(mean_rewards)(steps, seed, world) for seed in range(seeds)))
     table = pd.DataFrame({"mean reward": results.mean(), "standard error": results.sem()})
-    title = f"{world.replaced} of {world.articles} articles replaced every {world.every} steps"
-    show(f"{title}, {steps:,} steps, {seeds} seeds", table, digits=3)
+    print(f"\n{steps:,} steps, {seeds} seeds")
+    show(f"{world.replaced} of {world.articles} articles replaced", table, 3, columns="measure")
 
 
 def microseconds(arms: int, rounds: int) -> pd.Series:
@@ -174,7 +176,7 @@ def microseconds(arms: int, rounds: int) -> pd.Series:
 
 def show_times(rounds: int) -> None:
     times = pd.DataFrame({f"{arms} arms": microseconds(arms, rounds) for arms in ARMS})
-    show(f"Microseconds to decide and learn, {FEATURES} features", times, digits=0)
+    show(f"Microseconds to decide and learn, {FEATURES} features", times, 0, columns="task")
 
 
 def draw(file: str, steps: int, seeds: int) -> None:

@@ -72,7 +72,7 @@ def zip_codes(categories: bool = False) -> Table:
     codes = rng.choice(2000, 10_000, p=rng.dirichlet(np.ones(2000)))
     frame = pd.DataFrame(rng.normal(size=(10_000, 3)), columns=["a", "b", "c"])
     logits = 1.5 * rng.normal(size=2000)[codes] + frame["a"] - 0.5 * frame["b"] * (frame["c"] > 0)
-    frame["zip code"] = [f"{10_000 + code}" for code in codes]
+    frame["zip code"] = pd.Categorical([f"{10_000 + code}" for code in codes])
     labels = (rng.random(10_000) < 1 / (1 + np.exp(-logits.to_numpy()))).astype(int)
     return frame if categories else pd.get_dummies(frame).to_numpy(float), labels
 
@@ -92,6 +92,7 @@ TABLES: dict[str, Callable[[], Table]] = BUNDLED | {name: functools.partial(of_k
 HELD_OUT: dict[str, Callable[[], Table]] = {name: functools.partial(of_keel, name) for name in OTHERS}
 CATEGORIES: dict[str, Callable[..., Table]] = {name: functools.partial(of_keel, name) for name in WITH_CATEGORIES}
 CATEGORIES["zip codes"] = zip_codes
+KINDS = dict.fromkeys(TABLES, "used for choices") | dict.fromkeys(HELD_OUT, "held out") | {"zip codes": "synthetic"}
 MODELS: dict[str, Callable[[int], Any]] = {
     "GLNClassifier": lambda seed: GLNClassifier(random_state=seed),
     "StandardScaler, MLPClassifier": lambda seed: make_pipeline(StandardScaler(), MLPClassifier(random_state=seed)),
@@ -179,8 +180,7 @@ def main() -> None:
     for place, (measure, digits) in enumerate(MEASURES.items()):
         columns = {title: [each.measures[place] for each in of_tables] for title, of_tables in scores.items()}
         frame = pd.DataFrame(columns, index=list(tables))
-        frame.loc["sum" if "Seconds" in measure else "mean"] = frame.sum() if "Seconds" in measure else frame.mean()
-        show(measure, frame, digits)
+        show(measure, frame, digits, kinds=KINDS, summary=frame.agg(["sum" if "Seconds" in measure else "mean"]))
     if options.plot is not None:
         plot(scores, options.plot)
 

@@ -92,14 +92,14 @@ def progressive(gln: Any, stream: Stream, seed: int, **setting: Any) -> tuple[fl
 def main() -> None:
     gln = load_backend("auto").GLN
     found = streams(command_line(__doc__).parse_args().quick)
-    rows: dict[str, dict[str, str]] = {}
+    accuracy, loss = (pd.DataFrame(index=list(SETTINGS), columns=list(found), dtype=float) for _ in range(2))
     for title, setting in tqdm(SETTINGS.items(), leave=False):
-        rows[title] = {}
         for name, (stream, seeds) in found.items():
-            runs = np.mean([progressive(gln, stream, seed, **setting) for seed in range(seeds)], axis=0)
-            rows[title][name] = f"{runs[0]:.2f} / {runs[1]:.3f}"
+            runs = [progressive(gln, stream, seed, **setting) for seed in range(seeds)]
+            accuracy.loc[title, name], loss.loc[title, name] = np.mean(runs, axis=0)
     print(machine())
-    show("Progressive accuracy in percent / log-loss", pd.DataFrame(rows).T)
+    show("Progressive accuracy in percent", accuracy, 2, columns="task")
+    show("Progressive log-loss", loss, 3, columns="task")
 
 
 if __name__ == "__main__":

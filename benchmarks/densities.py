@@ -300,8 +300,8 @@ def show_all(kind: str, results: list[list[float]], groups: dict[str, list[str]]
         if table.isna().to_numpy().any():
             means["mean where all predict"] = table.dropna().mean()
         means["median"] = table.median(skipna=False)
-        shown = pd.concat([table, pd.DataFrame(means).T])
-        show(f"{measure}, {kind}", shown.map(lambda value, n=places: "-" if np.isnan(value) else f"{value:.{n}f}"))
+        kinds = {name: words.removeprefix(" of ") for words, members in groups.items() for name in members}
+        show(f"{measure}, {kind}", table, places, kinds=kinds, summary=pd.DataFrame(means).T)
 
 
 def fan(axes: Any, samples: int) -> None:

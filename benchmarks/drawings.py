@@ -145,8 +145,8 @@ def in_a_browser(url: str, drawings: list[tuple[str, list[Stroke]]], picture: st
     finally:
         driver.quit()
     columns = ("from the last stroke to new bars, ms", "from a click to new bars, ms")
-    table = pd.DataFrame(waits, columns=list(columns)).agg(["median", "max"]).T.astype(object)
-    table.loc["recognised before their lesson"] = [str(sum(known)), f"of {len(known)}"]
+    table = pd.DataFrame(waits, columns=list(columns)).agg(["median", "max"]).T
+    print(f"\n{sum(known)} of {len(known)} drawings recognised before their lesson")
     return table
 
 
@@ -181,21 +181,22 @@ def main() -> None:
             pass
         model = folder / "gated-linear-networks" / "digits.gln"
         pupil = Pupil(model, folder / "lessons")
-        show("Digits drawn by script, percent", by_script(pupil, 1 if quick else 10))
+        show("Digits drawn by script, percent", by_script(pupil, 1 if quick else 10), columns="measure")
         things = ["star"] if quick else list(THINGS)
-        show("New classes", of_ones_own(pupil, things), 2)
+        show("New classes", of_ones_own(pupil, things), 2, columns="measure")
         starts = {"first, which trains": first}
         if not quick:
-            show("Digits written by people, by number of lessons", of_people(pupil, [0, 20, 100, 500]), 2)
+            people = of_people(pupil, [0, 20, 100, 500])
+            show("Digits written by people, by number of lessons", people, 2, columns="measure")
             (folder / "lessons").rename(model.with_name("digits.gln.lessons"))
             with served(folder) as (_, starts["after 500 lessons"]):
                 pass
             model.with_name("digits.gln.lessons").unlink()
         with served(folder) as (url, starts["later"]):
-            show("Seconds from the command to the page", pd.DataFrame({"seconds": starts}))
+            show("Seconds from the command to the page", pd.DataFrame({"seconds": starts}), columns="measure")
             drawings = [(str(digit), one) for digit, three in DIGITS.items() for one in (three[:1] if quick else three)]
             try:
-                show("In a browser", in_a_browser(url, drawings, options.picture))
+                show("In a browser", in_a_browser(url, drawings, options.picture), columns="measure")
             except (ImportError, OSError) as error:
                 print(f"drawings: the browser is left out: {error}", file=sys.stderr)
 

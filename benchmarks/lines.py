@@ -96,9 +96,14 @@ def main() -> None:
                 found = [answer(lines, own) for _ in range(repeats + 1)]
                 answers[name] = [median(each) for each in zip(*found[1:], strict=True)]
     headers = ["rows a second, with the start", "rows a second", "MiB"]
-    show(f"{count:,} samples of ten numbers", pd.DataFrame.from_dict(table, orient="index", columns=headers), 0)
+    show(
+        f"{count:,} samples of ten numbers",
+        pd.DataFrame.from_dict(table, orient="index", columns=headers),
+        0,
+        columns="measure",
+    )
     headers = ["first line, s", "next lines, ms"]
-    show("Lines of a pipe", pd.DataFrame.from_dict(answers, orient="index", columns=headers), 2)
+    show("Lines of a pipe", pd.DataFrame.from_dict(answers, orient="index", columns=headers), 2, columns="measure")
 
 
 if __name__ == "__main__":

@@ -160,12 +160,8 @@ def main() -> None:
         results = np.array(Parallel(n_jobs=options.jobs)(runs)).reshape(len(tables), len(models), -1)
         for place, measure in enumerate([*measures, "Seconds of a fit"]):
             frame = pd.DataFrame(results[:, :, place], index=list(tables), columns=models)
-            frame.loc["mean"] = frame.mean()
-            show(
-                f"{measure}{', intervals' if intervals and 'Seconds' in measure else ''}",
-                frame,
-                1 if "percent" in measure else 3,
-            )
+            title = f"{measure}{', intervals' if intervals and 'Seconds' in measure else ''}"
+            show(title, frame, 1 if "percent" in measure else 3, summary=frame.agg(["mean"]))
 
 
 if __name__ == "__main__":

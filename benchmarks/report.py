@@ -1,13 +1,14 @@
-"""What all benchmarks share: a command line, a description of the machine, and tables as Markdown."""
+"""What all benchmarks share: a command line, a description of the machine, and tables as Markdown and as CSV files."""
 
 from __future__ import annotations
 
 import argparse
+import csv
 import importlib
 import importlib.util
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,34 @@ import pandas as pd
 
 from gln.backends import BACKENDS
 
+KEYS = ["measure", "kind", "task", "model"]  # columns of a CSV file, which are followed by the value
+Rows = dict[tuple[str, ...], str]  # values by KEYS
+_csv: list[Path] = []  # the file of `--csv`, if it was given
+
+
+def _written_to(name: str) -> Path:
+    _csv[:] = [Path(name)]
+    return _csv[0]
+
 
 def command_line(description: str | None) -> argparse.ArgumentParser:
-    """A parser with this description and `--quick`, to which a benchmark adds its own options."""
+    """A parser with this description, `--quick` and `--csv`, to which a benchmark adds its own options."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
+    text = "also write the values to this file; other values in it stay"
+    parser.add_argument("--csv", type=_written_to, metavar="FILE", help=text)
     return parser
+
+
+def read_rows(path: Path) -> Rows:
+    """The values of a CSV file, by measure, kind of task, task and model."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return {tuple(row[:-1]): row[-1] for row in list(csv.reader(file))[1:]}
+
+
+def write_rows(path: Path, rows: Rows) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([[*KEYS, "value"], *([*key, rows[key]] for key in rows)])
 
 
 def machine() -> str:
@@ -55,11 +78,48 @@ def boosters(kind: str) -> dict[str, Callable[[int], Any]]:
     return found
 
 
-def show(title: str, table: pd.DataFrame, digits: int = 1) -> None:
-    """Print a table, with this many decimal places."""
+def as_rows(title: str, table: pd.DataFrame, columns: str, kinds: Mapping[str, str]) -> Rows:
+    """The values of a table for a CSV file; see `show`."""
+    rows: Rows = {}
+    for name, cells in table.iterrows():
+        for column, value in cells.items():
+            keys = {
+                "model": (title, name, column),
+                "measure": (column, title, name),
+                "task": (title, column, name),
+            }
+            measure, task, model = map(str, keys[columns])
+            if text := _cell(value):
+                rows[measure, kinds.get(task, ""), task, model] = text
+    return rows
+
+
+def _cell(value: float | str, form: str = ".6g") -> str:
+    return value if isinstance(value, str) else "" if pd.isna(value) else format(value, form)
+
+
+def show(
+    title: str,
+    table: pd.DataFrame,
+    digits: int = 1,
+    *,
+    columns: str = "model",
+    kinds: Mapping[str, str] | None = None,
+    summary: pd.DataFrame | None = None,
+) -> None:
+    """Print a table with this many decimal places, and write its values to the file of `--csv`, if there is one.
+
+    `columns` says what the columns are. If they are models, the rows are tasks and the title is the measure; if they
+    are measures, the rows are models and the title is the task; if they are tasks, the rows are models and the title
+    is the measure. `kinds` gives the kind of a task. The lines of `summary` are printed below and not written.
+    """
     print(f"\n### {title}\n")
-    header = ["", *table.columns]
+    header = ["", *map(str, table.columns)]
     print("| " + " | ".join(header) + " |\n|" + "---|" * len(header))
-    for name, row in table.iterrows():
-        cells = [value if isinstance(value, str) else f"{value:.{digits}f}" for value in row]
-        print("| " + " | ".join([str(name), *cells]) + " |", flush=True)
+    for part in (table, summary):
+        for name, row in part.iterrows() if part is not None else ():
+            cells = [_cell(value, f".{digits}f") for value in row]
+            print("| " + " | ".join([str(name), *cells]) + " |", flush=True)
+    for path in _csv:
+        known = read_rows(path) if path.exists() else {}
+        write_rows(path, known | as_rows(title, table, columns, kinds or {}))

@@ -42,17 +42,15 @@ def scores(table: Table, negatives: bool, is_sorted: bool, seed: int) -> tuple[f
     return 100 * hits.mean(), log_loss(y_test, p), calibration_error(p.max(axis=1), hits)
 
 
-def table_of_sorted(seeds: int, quick: bool) -> pd.DataFrame:
+def tables_of_sorted(seeds: int, quick: bool) -> dict[str, pd.DataFrame]:
+    """For each of MEASURES a frame of tables and kinds of learning."""
     kinds = {"shuffled": (True, False), "sorted": (True, True)}
     kinds |= {f"negatives=False, {name}": (False, is_sorted) for name, (_, is_sorted) in kinds.items()}
-    rows = {}
+    rows: dict[str, dict[str, dict[str, float]]] = {measure: {} for measure in MEASURES}
     for name, make in tqdm((QUICK if quick else TABLES).items(), leave=False):
         table = make()
         for kind, (negatives, is_sorted) in kinds.items():
-            each = [scores(table, negatives, is_sorted, seed) for seed in range(seeds)]
-            rows[name, kind] = dict(zip(MEASURES, np.mean(each, axis=0), strict=True))
-    found: pd.DataFrame = pd.DataFrame.from_dict(rows, orient="index").unstack()  # type: ignore[assignment]
-    order = [(measure, kind) for measure in MEASURES[:1] for kind in kinds]
-    order += [(measure, kind) for measure in MEASURES[1:] for kind in list(kinds)[::3]]
-    found = found[order].reindex(list(dict.fromkeys(name for name, _ in rows)))
-    return found.set_axis([f"{measure}: {kind}" for measure, kind in order], axis=1)
+            means = np.mean([scores(table, negatives, is_sorted, seed) for seed in range(seeds)], axis=0)
+            for measure, value in zip(MEASURES, means, strict=True):
+                rows[measure].setdefault(name, {})[kind] = value
+    return {measure: pd.DataFrame(of).T for measure, of in rows.items()}

@@ -12,7 +12,7 @@ once with pairs of all features.
 
 `--capymoa N` compares `GLNClassifier` with three ensembles of CapyMOA instead, each of its default 100 trees, on the
 first N samples of each classification stream. It needs Java and CapyMOA 0.15.
-`--csv FILE...` runs on your own classification streams: files in chronological order whose last column is the class.
+`--files FILE...` runs on your own classification streams: files in chronological order whose last column is the class.
 `--plot FILE` draws how accuracy falls and recovers at two abrupt drifts, instead of tables. `--quick` runs two streams
 of each kind, 300 samples each.
 """
@@ -315,15 +315,11 @@ def show_all(comparison: Comparison, samples: int, jobs: int, most: int | None) 
     results = np.array(Parallel(n_jobs=jobs)(runs)).reshape(len(streams), len(comparison.models), -1)
     for i, measure in enumerate(comparison.measures):
         table = pd.DataFrame(results[:, :, i], index=list(streams), columns=list(comparison.models))
-        parts = []
-        for kind, members in kinds.items():
-            part = table.loc[list(members)]
-            parts += [part, measure.sum_up(part).to_frame(f"{measure.line} of {kind}").T]
-        show(measure.title, pd.concat(parts).map(lambda value, digits=measure.digits: cell(value, digits)))
-
-
-def cell(value: float, digits: int) -> str:
-    return "" if np.isnan(value) else f"{value:.{digits}f}"
+        lines = {
+            f"{measure.line} of {kind}": measure.sum_up(table.loc[list(members)]) for kind, members in kinds.items()
+        }
+        kind_of = {name: kind for kind, members in kinds.items() for name in members}
+        show(measure.title, table, measure.digits, kinds=kind_of, summary=pd.DataFrame(lines).T)
 
 
 def rolling(hits: list[float], window: int) -> np.ndarray:  # n -> (n - window + 1,)
@@ -371,7 +367,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=5000, metavar="N", help="maximum length of each stream")
     parser.add_argument("--jobs", type=int, default=1, metavar="J", help="runs at a time; use 1 for reliable times")
     parser.add_argument("--capymoa", type=int, metavar="N", help="compare with CapyMOA on the first N samples")
-    parser.add_argument("--csv", nargs="+", metavar="FILE", help="your own classification streams")
+    parser.add_argument("--files", nargs="+", metavar="FILE", help="your own classification streams")
     parser.add_argument(
         "--plot", metavar="FILE", help="draw accuracy along a stream with drifts instead of printing tables"
     )
@@ -383,8 +379,8 @@ def main() -> None:
         return
     samples, most = (300, 2) if options.quick else (options.samples, None)
     print(f"{machine()}, river {metadata.version('river')}")
-    if options.csv:
-        files: dict[str, Callable[[int], Stream]] = {file: functools.partial(of_csv, file) for file in options.csv}
+    if options.files:
+        files: dict[str, Callable[[int], Stream]] = {file: functools.partial(of_csv, file) for file in options.files}
         show_all(OF_CLASSES._replace(streams={"files": files}), options.samples, options.jobs, None)
         return
     if not HAS_R:

@@ -139,12 +139,12 @@ def main() -> None:
     print(machine())
     for name, texts in tables.items():
         words = TfidfVectorizer().fit(texts[0]).vocabulary_
-        title = f"{name}: {len(texts[0]):,} texts, {len(words):,} words, {texts[1].max() + 1} classes"
+        print(f"\n{name}: {len(texts[0]):,} texts, {len(words):,} words, {texts[1].max() + 1} classes")
         rows = {
             model: dict(zip(MEASURES, np.mean([measured(make, texts, s) for s in range(seeds)], axis=0), strict=True))
             for model, make in MODELS.items()
         }
-        show(title, pd.DataFrame(rows).T, 3)
+        show(name, pd.DataFrame(rows).T, 3, columns="measure")
 
 
 if __name__ == "__main__":
