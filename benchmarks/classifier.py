@@ -105,7 +105,7 @@ MODELS: dict[str, Callable[[int], Any]] = {
 MODELS |= boosters("Classifier")
 TUNED, TRIALS = "LGBMClassifier, tuned", 25
 RANGES = {  # of a random search
-    "n_estimators": randint(50, 1000),
+    "n_estimators": randint(50, 500),
     "learning_rate": loguniform(0.01, 0.3),
     "num_leaves": randint(4, 128),
     "min_child_samples": randint(1, 60),
