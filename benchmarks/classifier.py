@@ -186,16 +186,6 @@ def plot_seconds(scores: dict[str, list[Scores]], file: Path) -> None:
     figure.savefig(file, dpi=120)
 
 
-def summary(measure: str, table: pd.DataFrame) -> pd.DataFrame:
-    """The mean of all tables, or the sum of seconds, and on how many the first model is better than each other one."""
-    if "Seconds" in measure:
-        return table.agg(["sum"])
-    first, others = table.iloc[:, 0], table.iloc[:, 1:]
-    wins = others.lt(first, axis=0) if "Accuracy" in measure else others.gt(first, axis=0)
-    of_all = wins.sum().map(lambda count: f"{count} of {len(table)}").rename(f"{first.name} is better on")
-    return pd.concat([table.agg(["mean"]).astype(object), of_all.to_frame().T]).fillna("")
-
-
 def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("--held-out", action="store_true", help="tables that were not used to choose the defaults")
@@ -231,7 +221,8 @@ def main() -> None:
     for place, (measure, digits) in enumerate(MEASURES.items()):
         columns = {title: [each.measures[place] for each in of_tables] for title, of_tables in scores.items()}
         frame = pd.DataFrame(columns, index=list(tables))
-        show(measure, pd.concat([frame, summary(measure, frame)]), digits)
+        frame.loc["sum" if "Seconds" in measure else "mean"] = frame.sum() if "Seconds" in measure else frame.mean()
+        show(measure, frame, digits)
     for draw, file in ((plot, options.plot), (plot_seconds, options.plot_seconds)):
         if file is not None:
             draw(scores, file)
