@@ -142,9 +142,9 @@ def scored(title: str, table: Callable[[], Table], seeds: int, folds: int) -> Sc
     for seed in range(seeds):
         confidence, hits, errors = np.empty(len(y)), np.empty(len(y), bool), []
         for train, test in StratifiedKFold(folds, shuffle=True, random_state=seed).split(x, y):
-            model, start = MODELS[title](seed), time.perf_counter()
+            model, start = MODELS[title](seed), time.process_time()
             model.fit(rows[train], y[train])
-            seconds, p = time.perf_counter() - start, model.predict_proba(rows[test])
+            seconds, p = time.process_time() - start, model.predict_proba(rows[test])
             confidence[test], hits[test] = p.max(axis=1), model.classes_[p.argmax(axis=1)] == y[test]
             errors.append([100 * hits[test].mean(), log_loss(y[test], p, labels=model.classes_), seconds])
         accuracy, loss, seconds = np.mean(errors, axis=0)

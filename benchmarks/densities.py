@@ -267,9 +267,9 @@ def on_table(title: str, table: Callable[[], Table], seeds: int, folds: int) -> 
     for seed in range(seeds):
         parts, places, seconds = [], [], 0.0
         for train, test in KFold(folds, shuffle=True, random_state=seed).split(x):
-            start = time.perf_counter()
+            start = time.process_time()
             predict = TABLE_MODELS[title](x[train], y[train], seed)
-            seconds += (time.perf_counter() - start) / folds
+            seconds += (time.process_time() - start) / folds
             parts.append(predict(x[test], y[test]))
             places.append(test)
         forecast = Forecast(*(np.concatenate(each) for each in zip(*parts, strict=True)))
@@ -280,9 +280,9 @@ def on_table(title: str, table: Callable[[], Table], seeds: int, folds: int) -> 
 def on_stream(title: str, stream: Stream) -> list[float]:
     """All scores of a model, and the microseconds per sample."""
     STREAM_MODELS[title](stream[:WARM])  # compiles
-    start = time.perf_counter()
+    start = time.process_time()
     forecast = STREAM_MODELS[title](stream)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     counted = Forecast(*(each[COLD:] for each in forecast))
     return [*scores(targets(stream)[COLD:], counted), 1e6 * seconds / len(stream)]
 

@@ -127,9 +127,9 @@ def scored(title: str, intervals: bool, table: Callable[[], Table], seeds: int, 
     (x, y), results = table(), []
     for seed in range(seeds):
         for train, test in KFold(folds, shuffle=True, random_state=seed).split(x):
-            model, start = (INTERVALS if intervals else MEANS)[title](seed), time.perf_counter()
+            model, start = (INTERVALS if intervals else MEANS)[title](seed), time.process_time()
             model.fit(x[train], y[train])
-            seconds = time.perf_counter() - start
+            seconds = time.process_time() - start
             if not intervals:
                 predicted = model.predict(x[test])
                 results.append([r2_score(y[test], predicted), 100 * predicted.sum() / y[test].sum(), seconds])

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy.special import expit, log_expit, logsumexp, softmax
 
 from gln.engine.networks.head_sampling import log_sampling_rate
 
@@ -84,15 +84,17 @@ def divide_among_networks(found: np.ndarray, input_sets: Sequence[np.ndarray]) -
 
 def _class_weights(logits: np.ndarray, classes: np.ndarray, sample_weights: np.ndarray, offset: float) -> np.ndarray:
     """Weights with the lowest log-loss: (G, C, n), (n,), (n,), () -> (G,)."""
-    mean = np.full(len(logits), 1 / len(logits))
+    mean, scale = np.full(len(logits), 1 / len(logits)), max(1, sample_weights.sum())
 
-    def loss(weights: np.ndarray) -> float:
-        losses = sample_weights @ _log_losses(np.tensordot(weights, logits, 1) + offset, classes)
-        return (losses + PENALTY["classes"] * np.square(weights - mean).sum()) / max(1, sample_weights.sum())
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:  # and its gradient, (G,)
+        combined, difference = np.tensordot(weights, logits, 1) + offset, weights - mean
+        total = sample_weights @ _log_losses(combined, classes) + PENALTY["classes"] * np.square(difference).sum()
+        gradient = np.tensordot(logits, sample_weights * _slopes(combined, classes), 2)
+        return total / scale, (gradient + 2 * PENALTY["classes"] * difference) / scale
 
     from scipy.optimize import minimize  # takes a quarter of a second, which streams need not wait for
 
-    return minimize(loss, mean, method="L-BFGS-B", bounds=len(mean) * [(0, MAX_WEIGHT["classes"])]).x
+    return minimize(loss, mean, jac=True, method="L-BFGS-B", bounds=len(mean) * [(0, MAX_WEIGHT["classes"])]).x
 
 
 def _value_weights(values: np.ndarray, targets: np.ndarray, sample_weights: np.ndarray) -> np.ndarray:
@@ -124,5 +126,14 @@ def _log_losses(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:  # (C, n
     """Log-losses of the heads' probabilities, normalised to sum to one."""
     if len(logits) == 1:
         return np.logaddexp(0, np.where(classes == 1, -logits[0], logits[0]))
-    log_p = -np.logaddexp(0, -logits)
+    log_p = log_expit(logits)
     return logsumexp(log_p, axis=0) - log_p[classes, np.arange(len(classes))]
+
+
+def _slopes(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:  # (C, n), (n,) -> (C, n)
+    """Derivatives of `_log_losses` by the logits."""
+    if len(logits) == 1:
+        return expit(logits) - (classes == 1)
+    p = softmax(log_expit(logits), axis=0)
+    p[classes, np.arange(len(classes))] -= 1
+    return p * expit(-logits)

@@ -8,7 +8,6 @@ takes columns.
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 import math
 import reprlib
@@ -39,6 +38,7 @@ from gln.engine.preprocessing.category_codes import (
     categorical_columns,
     check_different_names,
     check_no_dates,
+    codes_of,
     column_of,
     new_levels,
     reads_as_number,
@@ -292,12 +292,12 @@ class Estimator(Saveable, BaseEstimator):
         samples = self._samples(X)
         if not self._levels:
             return samples
-        other, X = copy.copy(self), as_pandas(X)
+        samples, X = np.array(samples, np.float64), as_pandas(X)
         X = X if hasattr(X, "shape") else np.asarray(X, object)
-        other.categories_ = {
-            i: levels | new_levels(levels, column_of(X, i), False) for i, levels in self._levels.items()
-        }
-        return other._samples(X)
+        for i, levels in self._levels.items():
+            column = column_of(X, i)
+            samples[i] = codes_of(column, levels | new_levels(levels, column, False))
+        return samples
 
     @property
     def feature_importances_(self) -> np.ndarray:

@@ -32,7 +32,6 @@ from gln.engine.tabular.training import (
     Training,
     jobs_of,
     left_out_by_role,
-    out_of_fold,
     place_tree_halfspaces,
     time_left,
     train,
@@ -79,17 +78,17 @@ def fit_table(
     place_halfspaces(learner, blocks)
     training = training._replace(seconds=time_left(training.seconds, start) / len(learner.networks))
     most = len(folds) if learner.variances is not None else MOST_ROWS // FOLDS
-    trained = [
+    fitted = [
         train_ensemble(ensemble, jobs_of(ensemble, y, folds, table.left_out, most), blocks, training)
         for ensemble in [learner.means, *learner.quantiles]
     ]
-    jobs, rate, outputs = trained[0]
-    left_out = [out_of_fold(learner.means, jobs, of_pass, blocks) for of_pass in outputs]
+    (jobs, rate, _), left_out = fitted[0]
+    passes = [trained.passes for trained, _ in fitted]
     if learner.variances is not None:
-        trained.append(fit_variances(learner, left_out[-1], y, blocks, table.left_out, training))
+        passes.append(fit_variances(learner, left_out[-1], y, blocks, table.left_out, training).passes)
     return FittedTable(
         learner,
-        passes=min(of_ensemble.passes for of_ensemble in trained),
+        passes=min(passes),
         learning_rate=rate,
         scores=np.array([of_pass.score for of_pass in left_out]),
         samples=table.indices[left_out[-1].rows],

@@ -98,8 +98,10 @@ class Trained(NamedTuple):
         return min(int(job.member.network.step) // max(1, len(job.rows)) for job in self.jobs)
 
 
-def train_ensemble(ensemble: Ensemble, jobs: list[Job], blocks: TableBlocks, training: Training) -> Trained:
-    """Train the networks of an ensemble, and learn how to combine them.
+def train_ensemble(
+    ensemble: Ensemble, jobs: list[Job], blocks: TableBlocks, training: Training
+) -> tuple[Trained, list[OutOfFold]]:
+    """Train the networks of an ensemble, and learn how to combine them; with predictions out of fold after each pass.
 
     If its loss has several rates for tables, a third of the networks of each role try all of them, and then all learn
     at the one at which these predict best what they left out.
@@ -122,8 +124,9 @@ def train_ensemble(ensemble: Ensemble, jobs: list[Job], blocks: TableBlocks, tra
         trained = train(ensemble, jobs, blocks, training, rates[0])
     if training.early_stopping and is_scored(ensemble):
         trained = train_on(ensemble, trained, blocks, training, start)
-    ensemble.combination = out_of_fold(ensemble, trained.jobs, trained.outputs[-1], blocks).combination
-    return trained
+    left_out = [out_of_fold(ensemble, trained.jobs, of_pass, blocks) for of_pass in trained.outputs]
+    ensemble.combination = left_out[-1].combination
+    return trained, left_out
 
 
 def train_at_best(
