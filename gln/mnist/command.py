@@ -66,13 +66,13 @@ def _parser() -> argparse.ArgumentParser:
         help="implementation to run; auto: the fastest of numba, jax and numpy that is installed; all: each installed "
         "one, as a table (default: %(default)s)",
     )
-    for name, option in {
-        "layer_sizes": {"nargs": "+", "metavar": "N", "help": "neurons in each layer"},
-        "halfspaces": {"metavar": "K", "help": "halfspaces per neuron"},
-        "batch_size": {"metavar": "B", "help": "digits learned at a time, 1 for exact online learning"},
-    }.items():
-        defaults = f" (default: {TEN_DIGITS[name]}, with --digit {ONE_DIGIT[name]})"
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, **option | {"help": option["help"] + defaults})
+    for name, metavar, nargs, text in (
+        ("layer_sizes", "N", "+", "neurons in each layer"),
+        ("halfspaces", "K", None, "halfspaces per neuron"),
+        ("batch_size", "B", None, "digits learned at a time, 1 for exact online learning"),
+    ):
+        text += f" (default: {TEN_DIGITS[name]}, with --digit {ONE_DIGIT[name]})"
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, nargs=nargs, metavar=metavar, help=text)
     parser.add_argument(
         "--seed",
         type=int,
