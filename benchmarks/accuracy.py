@@ -23,7 +23,7 @@ from gln.mnist import Digits, deskew, load_mnist
 from gln.rates import linear_rate
 from test_mnist import TenDigits, get_ten_digits_metrics
 
-# The recipe of `gln-mnist --all-classes`; everything else is a change to it.
+# The recipe of `gln-mnist`; everything else is a change to it.
 RECIPE: dict[str, Any] = {
     "layer_sizes": [64, 32],
     "context_map_size": 6,
@@ -158,7 +158,7 @@ def main() -> None:
     table(
         "One exact online pass over MNIST, ten heads",
         {
-            "the recipe of gln-mnist --all-classes, 5 seeds": (5, {}),
+            "the recipe of gln-mnist, 5 seeds": (5, {}),
             "the best setting on pixels, 3 seeds": (3, BEST),
             "the paper's network in its setting, pixels standardised": (1, PAPER_SETTING),
             "the paper's network in its setting, pixels as probabilities": (1, {**PAPER_SETTING, **PROBABILITIES}),

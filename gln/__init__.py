@@ -1,6 +1,24 @@
 """What people import around a network, for any backend: estimators, layers, saving, explaining, features, pictures.
 
-Importing this package imports nothing else; each module imports what it needs. The engine behind them is `engine`.
+`from gln import GLNClassifier, GLNRegressor` gives the estimators for tables, those of `gln.sklearn`. Importing this
+package imports nothing else; each module imports what it needs. The engine behind them is `engine`.
 """
 
-__version__ = "1.0.0"
+__all__ = ["GLNClassifier", "GLNRegressor"]
+__version__ = "1.1.0"
+
+TYPE_CHECKING = False  # type checkers take it to be true, and nothing is imported for it
+if TYPE_CHECKING:
+    from gln.sklearn import GLNClassifier, GLNRegressor
+else:
+
+    def __getattr__(name):
+        """Import an estimator when it is first used."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        import gln.sklearn
+
+        return getattr(gln.sklearn, name)
+
+    def __dir__():
+        return sorted({*globals(), *__all__})

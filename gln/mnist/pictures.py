@@ -1,4 +1,4 @@
-"""The pictures that `gln-mnist --all-classes --plot FOLDER` draws. Needs Matplotlib (extra `plots`)."""
+"""The pictures that `gln-mnist --plot FOLDER` draws. Needs Matplotlib (extra `plots`)."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         "--model",
         type=Path,
         metavar="FILE",
-        help="network saved by gln-mnist --all-classes --save or by --export; its lessons are kept in FILE.lessons",
+        help="network saved by gln-mnist --save or by --export; its lessons are kept in FILE.lessons",
     )
     parser.add_argument(
         "--export", type=Path, metavar="FILE", help="save the network with everything it was taught, and exit"
@@ -142,7 +142,7 @@ def _trained() -> Path:
         command = importlib.util.find_spec("test_mnist")
         assert command is not None
         assert command.origin is not None
-        training = [sys.executable, command.origin, "--all-classes", "--save", str(model)]
+        training = [sys.executable, command.origin, "--save", str(model)]
         if subprocess.run(training, stdout=subprocess.DEVNULL).returncode != 0:
             raise OSError("the network could not be trained")
     return model

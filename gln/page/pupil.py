@@ -75,7 +75,7 @@ class Pupil:
     def __init__(self, model: Path, lessons: Path, night: time | None = None) -> None:
         """
         Args:
-            model: a file that `gln-mnist --all-classes --save` or `export` wrote.
+            model: a file that `gln-mnist --save` or `export` wrote.
             lessons: a file of lessons, created if there is none.
             night: the local time of day at which all lessons are forgotten; None keeps them.
 
@@ -261,6 +261,6 @@ def _loaded(file: Path) -> tuple[Any, Standardizer, list[str]]:
             raise ValueError(repr(network))
         standardizer.set_state(extra)
     except ValueError as error:
-        expected = f"a network of {PIXELS} pixels and one head per class, as gln-mnist --all-classes --save writes it"
+        expected = f"a network of {PIXELS} pixels and one head per class, as gln-mnist --save writes it"
         raise ValueError(f"{file}: expected {expected}, got {error}") from error
     return network, standardizer, names
