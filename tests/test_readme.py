@@ -94,19 +94,17 @@ def test_shell_blocks():
 
 
 LONG = {
-    "backends": 2,
-    "bandits": 3,
+    "backends": 5,
+    "bandits": 4,
     "coming_from_sklearn_lightgbm_pytorch": 3,
     "densities": 5,
-    "forgetting": 6,
+    "forgetting": 3,
     "larger": 4,
-    "logs": 5,
     "novelty": 2,
     "rare_classes": 3,
     "regression": 4,
     "saving": 3,
     "streams": 7,
-    "tour": 6,
     "tuning": 1,
 }
 SHORT = {"pictures": 0, "tables": 5}  # pages that are not slow, and their numbers of compared blocks
@@ -117,12 +115,11 @@ SHORT = {"pictures": 0, "tables": 5}  # pages that are not slow, and their numbe
 )
 @pytest.mark.usefixtures("_loaded_once")
 def test_python_blocks_of_pages(page, comparisons, tmp_path, monkeypatch):
-    for start, rival in (("coming_from", "lightgbm"), ("logs", "vowpalwabbit")):  # no test needs these otherwise
-        if page.startswith(start):
-            pytest.importorskip(rival)
+    if page.startswith("coming_from"):
+        pytest.importorskip("lightgbm")  # no test needs it otherwise
     if not os.environ.get("GLN_REQUIRE_BACKENDS"):
-        own = {"tour": ["tensorflow"], "saving": ["skops"]}.get(page, [])
-        for package in ("matplotlib", "river", "coba", "distributed", "jax", "numba", "torch", *own):
+        own = {"backends": ["tensorflow"], "saving": ["skops"]}.get(page, [])
+        for package in ("matplotlib", "river", "distributed", "jax", "numba", "torch", *own):
             pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)  # the code saves pictures
     page = f"docs/{page}.md"
