@@ -31,7 +31,7 @@ NEEDS = (
     *("latex2mathml", "material", "mkdocs", "mkdocs_include_markdown_plugin", "mkdocs_jupyter", "mkdocs_redirects"),
     "mkdocstrings",
 )
-# Pages of release 1.0, whose addresses people have kept.
+# Pages of release 1.0, to which others link.
 OF_1_0 = """
 api backends bandits batches choosing coming_from_sklearn_lightgbm_pytorch coming_from_vw_river_moa contributing
 densities draw forgetting images index install larger logs long_tables novelty pictures production rare_classes
@@ -41,7 +41,7 @@ api/sklearn benchmarks/bandits benchmarks/defaults benchmarks/densities benchmar
 benchmarks/images benchmarks/index benchmarks/mnist benchmarks/novelty benchmarks/regression benchmarks/speed
 benchmarks/streams benchmarks/streams_capymoa benchmarks/streams_of_classes benchmarks/streams_of_names
 benchmarks/streams_of_numbers benchmarks/streams_of_words benchmarks/tables benchmarks/tables_of_choice
-""".split()
+"""
 # The page's width, what it loaded, and elements that extend beyond the screen and are in no box that scrolls or clips.
 LOOK = """
 const width = document.documentElement.clientWidth;
@@ -115,7 +115,7 @@ def test_the_navigation_is_short_and_its_pages_exist():
 def test_old_addresses_lead_to_pages():
     [moved] = [plugin["redirects"]["redirect_maps"] for plugin in settings()["plugins"] if "redirects" in plugin]
     assert [page for page in moved if (ROOT / "docs" / page).exists()] == []
-    now = [moved.get(f"{page}.md", f"{page}.md") for page in OF_1_0]
+    now = [moved.get(f"{page}.md", f"{page}.md") for page in OF_1_0.split()]
     assert [page for page in [*now, *moved.values()] if not (ROOT / "docs" / page).exists()] == []
 
 
