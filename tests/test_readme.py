@@ -95,7 +95,7 @@ def test_shell_blocks():
 
 LONG = {
     "backends": 5,
-    "bandits": 4,
+    "bandits": 5,
     "coming_from_sklearn_lightgbm_pytorch": 3,
     "densities": 5,
     "forgetting": 3,
