@@ -40,7 +40,8 @@ TEST = [
 ]
 DOCS = [
     *("latex2mathml>=3.77", "mkdocs>=1.6", "mkdocs-include-markdown-plugin>=7", "mkdocs-jupyter>=0.26.3"),
-    *("mkdocs-material>=9.6", "mkdocstrings[python]>=0.30"),
+    # A later mkdocs-redirects installs another generator of sites beside MkDocs.
+    *("mkdocs-material>=9.6", "mkdocs-redirects>=1.2,<1.2.3", "mkdocstrings[python]>=0.30"),
 ]
 BENCHMARKS = [
     "catboost>=1.2.7",

