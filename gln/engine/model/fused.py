@@ -66,7 +66,7 @@ def predict(
     features = plain(features)
     batch = plain(columns), features, words, targets, rates, ONE
     predicted, counted = np.empty((fixed.heads[number], count)), np.zeros((fixed.state.counts[0].shape[2], count))
-    fixed.run(batch, predicted, counted, number, False, False, False, 0, fixed.state)
+    fixed.run(batch, predicted, counted, number, False, False, 0, fixed.state)
     return predicted, counted if learner.counts is None else counted / learner.counts.neurons
 
 
@@ -92,8 +92,7 @@ def learn(learner: Any, samples: Any, target_batch: TargetBatch) -> np.ndarray: 
     batch = plain(columns), features, words, *numbers, step_sizes
     fixed, done = prepare(learner), 0
     predicted = np.empty((fixed.heads[ALL], count))
-    apart = bool(np.isinf(target_batch.targets).any())
-    options = ALL, True, apart, counts
+    options = ALL, True, counts
     before = []  # predictions of samples before room is made for them, which may change them
     while (done := fixed.run(batch, predicted, predicted, *options, done, fixed.state)) < count:
         before.append((done, _predicted_alone(batch, done, fixed)))
@@ -113,7 +112,7 @@ def _predicted_alone(batch: tuple[Any, ...], row: int, fixed: Fixed) -> np.ndarr
     place, predicted = slice(row, row + 1), np.empty((fixed.heads[ALL], 1))
     arrays = (np.ascontiguousarray(array[:, place]) for array in (columns, features))
     others = words.take(place), *(np.ascontiguousarray(array[:, place]) for array in (targets, rates)), ONE
-    fixed.run((*arrays, *others), predicted, predicted, ALL, False, False, False, 0, fixed.state)
+    fixed.run((*arrays, *others), predicted, predicted, ALL, False, False, 0, fixed.state)
     return predicted[:, 0]
 
 
@@ -173,7 +172,7 @@ def _gather(learner: Any, ensembles: list[Any], gathered: list[Any]) -> Fixed:
     nothing = np.full((ensembles[0].heads, 1), np.nan, np.float32), np.zeros((len(networks), 1), np.float32)
     one = np.zeros((1, 1))
     batch = compiled.Batch(one, one, no_words(1), *nothing, ONE)
-    arguments = batch, one, one, 0, True, True, True, 0, state
+    arguments = batch, one, one, 0, True, True, 0, state
     # To find what was compiled for the types of so many arguments takes a third of a call, so it is done once.
     return Fixed(gathered, heads, nothing, compiled.run.compile(tuple(map(typeof, arguments))), state)
 

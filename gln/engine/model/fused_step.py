@@ -90,7 +90,6 @@ def run(
     counted: np.ndarray,  # (C or 1, B), to which the counts of the rows are added that samples pick, unless ALL predict
     number: int,  # of the only ensemble that predicts, or ALL
     learns: bool,
-    apart: bool,  # whether samples to learn are predicted by a pass of their own, since not all heads see the lesson
     counts: bool,  # whether the standardizer is still to count them
     begin: int,
     state: State,
@@ -100,6 +99,7 @@ def run(
     Returns the number of samples that were processed: it stops where linear models need more slots.
     """
     count = batch.features.shape[1]
+    apart = bool(np.isinf(batch.targets).any())  # these heads see no lesson: a pass of its own predicts all of them
     for b in range(begin, count if learns else 1):
         alone = batch
         if learns:
