@@ -54,7 +54,7 @@ class Arms(SaveableStream):
         self.arms: dict[Hashable, int | None] = dict.fromkeys(arms)  # the known ones
         self._stream = StreamEstimator(self._build, StreamSchema(always=always), learning_rate)
 
-    def _build(self, featurizer: Any, heads: int) -> Learner:
+    def _build(self, featurizer: Any, heads: int, has_names: bool) -> Learner:
         raise NotImplementedError
 
     @property
@@ -75,7 +75,7 @@ class ArmHeads(Arms):
 
     kept: ClassVar[dict[str, Any]] = SaveableStream.kept | {"_heads": dict}
 
-    def _build(self, featurizer, heads):
+    def _build(self, featurizer, heads, has_names):
         targets, losses = Numbers.of_stream(1), Losses({"loss": "squared_error", "num_outputs": heads})
         learner = build_stream(self.config, featurizer, targets, [COLUMNS], losses, least_squares=True)
         learner.start_counting(heads)
@@ -211,7 +211,7 @@ class JointArms(Arms):
         self._version: tuple[int, ...] = ()
         self._table: ArmSamples | None = None
 
-    def _build(self, featurizer, heads):
+    def _build(self, featurizer, heads, has_names):
         learner = build_stream(self.config, featurizer, Numbers.of_stream(1), ROLES, Losses({"loss": "squared_error"}))
         learner.start_counting()
         return learner
