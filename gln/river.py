@@ -6,7 +6,6 @@ Shapes: B samples, F features, C classes.
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import math
 import warnings
@@ -39,16 +38,9 @@ from gln.engine.streaming.schema import AT_ONCE, PREVIOUS, StreamSchema
 from gln.engine.streaming.values import check_frame, label_of, target_of
 
 if TYPE_CHECKING:
-    from gln.river_pipelines import load_pipeline, save_pipeline
     from gln.river_policy import GLNPolicy
 
-__all__ = ["GLNClassifier", "GLNNovelty", "GLNPolicy", "GLNRegressor", "load_pipeline", "save_pipeline"]
-
-LATER = {
-    "GLNPolicy": "gln.river_policy",
-    "load_pipeline": "gln.river_pipelines",
-    "save_pipeline": "gln.river_pipelines",
-}
+__all__ = ["GLNClassifier", "GLNNovelty", "GLNPolicy", "GLNRegressor"]
 
 COPIES = OF_STREAMS["n_networks"]
 
@@ -522,8 +514,10 @@ class GLNNovelty(SaveableSchema, AnomalyDetector):
 
 
 def __getattr__(name: str) -> Any:
-    if name in LATER:  # these imports take most of a second
-        return getattr(importlib.import_module(LATER[name]), name)
+    if name == "GLNPolicy":  # its imports take most of a second
+        from gln.river_policy import GLNPolicy
+
+        return GLNPolicy
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

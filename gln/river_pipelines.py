@@ -1,4 +1,4 @@
-"""`gln.river.save_pipeline` and `load_pipeline`, in a separate file, because `river.compose` takes long to import."""
+"""`save_pipeline` and `load_pipeline` for a River pipeline that ends with one of `gln.river`, without pickle."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["load_pipeline", "save_pipeline"]
 
 MODELS = {f"gln.river.{kind.__name__}": kind for kind in (GLNClassifier, GLNNovelty, GLNRegressor)}
 # Steps whose parameters and state are numbers, text, and collections of these. A file may name no others.
-STEPS: dict[str, type] = {
+STEPS: dict[str, Any] = {
     kind.__name__: kind
     for kind in (
         *(compose.Discard, compose.Prefixer, compose.Renamer, compose.Select, compose.Suffixer),
@@ -24,6 +24,7 @@ STEPS: dict[str, type] = {
         *(preprocessing.Normalizer, preprocessing.OneHotEncoder, preprocessing.StandardScaler),
     )
 }
+UNIONS: dict[str, Any] = {"Pipeline": compose.Pipeline, "TransformerUnion": compose.TransformerUnion}
 KEY = "river_pipeline"  # of `extra`
 
 
@@ -100,8 +101,7 @@ def _plain(place: str, value: Any) -> Any:
 def _made(place: str, saved: Mapping[str, Any]) -> Any:
     """The step that `_saved` describes."""
     if "steps" in saved:
-        kind = {"Pipeline": compose.Pipeline, "TransformerUnion": compose.TransformerUnion}[saved["kind"]]
-        return kind(*[(name, _made(f"{place}.{name}", part)) for name, part in saved["steps"]])
+        return UNIONS[saved["kind"]](*[(name, _made(f"{place}.{name}", part)) for name, part in saved["steps"]])
     if saved["kind"] not in STEPS:
         raise bad(f"pipeline[{place!r}]", f"one of {[*STEPS]}", saved["kind"])
     kind, state = STEPS[saved["kind"]], saved["state"]
