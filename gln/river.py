@@ -30,7 +30,8 @@ from gln.engine.class_density.classifier import MAX_FEATURES, ClassDensityClassi
 from gln.engine.model.builders import OF_STREAMS, Losses, build_stream, stream_config, stream_roles
 from gln.engine.model.sample_weights import check_stream_weights
 from gln.engine.model.targets import Classes, Numbers, sum_to_one
-from gln.engine.streaming.estimator import ONCE, SaveableStream, StreamEstimator, check_seed
+from gln.engine.novelty.pair_histograms import PairHistograms
+from gln.engine.streaming.estimator import ONCE, SaveableSchema, SaveableStream, StreamEstimator, check_seed
 from gln.engine.streaming.named_rows import NamedRows
 from gln.engine.streaming.novelty import WINDOW, StreamNovelty, new_novelty
 from gln.engine.streaming.schema import AT_ONCE, PREVIOUS, StreamSchema
@@ -69,11 +70,16 @@ class _Stream(SaveableStream, base.Estimator):
 
         Raises ValueError without `novelty`.
         """
-        return _novelty_of(self._stream).novelty(self._stream.schema, x)
+        return self._known_novelty().novelty(x)
 
     def explain_novelty_one(self, x: dict[Any, Any]) -> dict[Any, float]:
         """How much each feature contributes to the novelty of a sample, together 1."""
-        return _novelty_of(self._stream).explain(self._stream.schema, x)
+        return self._known_novelty().explain(x)
+
+    def _known_novelty(self) -> StreamNovelty:
+        if self._stream.novelty is None:
+            raise ValueError("novelty: expected a model with novelty=True, got one without")
+        return self._stream.novelty
 
     def _config(self):
         """What all networks have in common."""
@@ -168,7 +174,8 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         always = {PREVIOUS} if memory else frozenset()
         # Without negatives, words are left out, so all keys become features.
         schema = StreamSchema(AT_ONCE, always) if negatives else StreamSchema(math.inf, most_features=MAX_FEATURES)
-        self._stream = StreamEstimator(self._build, schema, learning_rate, True, new_novelty(seed) if novelty else None)
+        learns = new_novelty(schema, seed) if novelty else None
+        self._stream = StreamEstimator(self._build, schema, learning_rate, True, learns)
 
     kept: ClassVar[dict[str, Any]] = SaveableStream.kept | {"_labels": list, "_last": (float, int)}
 
@@ -176,11 +183,11 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
     def _multiclass(self) -> bool:
         return True
 
-    def _build(self, featurizer, classes):
+    def _build(self, featurizer, classes, has_names):
         if not self.negatives:
             loss = {"num_classes": len(self._stream.schema.classes)}  # of samples without features, too
             return ClassDensityClassifier.start(self._config(), 1, len(featurizer.numbers), loss)
-        roles = stream_roles(COPIES, featurizer.has_names, self.memory, not self.fast)
+        roles = stream_roles(COPIES, has_names, self.memory, not self.fast)
         return build_stream(self._config(), featurizer, Classes(), roles, Losses({"num_classes": classes}))
 
     def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:
@@ -336,13 +343,14 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         self.fast = fast
         self.quantiles = quantiles
         self.density = density
-        learns = new_novelty(seed) if novelty else None
-        self._stream = StreamEstimator(self._build, StreamSchema(), learning_rate, novelty=learns)
+        schema = StreamSchema()
+        learns = new_novelty(schema, seed) if novelty else None
+        self._stream = StreamEstimator(self._build, schema, learning_rate, novelty=learns)
 
-    def _build(self, featurizer, heads):
+    def _build(self, featurizer, heads, has_names):
         quantiles = [] if self.quantiles is None else [{"loss": "quantile", "quantiles": self.quantiles}]
         losses = Losses({"loss": "squared_error"}, quantiles, {"loss": "variance"} if self.density else None)
-        roles = stream_roles(COPIES, featurizer.has_names, has_slow=not self.fast)
+        roles = stream_roles(COPIES, has_names, has_slow=not self.fast)
         return build_stream(self._config(), featurizer, Numbers.of_stream(1), roles, losses)
 
     def learn_one(self, x: dict[Any, Any], y: float, w: float = 1.0) -> None:
@@ -431,7 +439,7 @@ class GLNRegressor(_Stream, base.MiniBatchRegressor):
         return learner.predict(batch, learner.quantiles[0] if quantiles else None)
 
 
-class GLNNovelty(SaveableStream, AnomalyDetector):
+class GLNNovelty(SaveableSchema, AnomalyDetector):
     """Novelty detector: its score is the share of recent samples that were less novel.
 
     So a score above .99 means one in a hundred, from the first hundred samples on, also in a stream that drifts. Novel
@@ -473,7 +481,7 @@ class GLNNovelty(SaveableStream, AnomalyDetector):
         check_integer("window_size", window_size, 2)
         self.window_size = window_size
         self.seed = seed
-        self._stream = StreamEstimator(None, StreamSchema(at_once=math.inf), novelty=new_novelty(seed, window_size))
+        self._stream = new_novelty(StreamSchema(at_once=math.inf), seed, window_size)
 
     @classmethod
     def _unit_test_params(cls):
@@ -481,18 +489,25 @@ class GLNNovelty(SaveableStream, AnomalyDetector):
 
     def learn_one(self, x: dict[Any, Any]) -> None:
         """Learn a sample. Raises ValueError for infinity, or a string in a numeric feature or vice versa."""
-        self._stream.commit(self._stream.schema.propose(x))
+        change = self._stream.schema.propose(x)
+        self._stream.learn(change)
+        self._stream.schema.commit(change)
 
     def score_one(self, x: dict[Any, Any]) -> float:
         """The novelty of a sample, from 0 to 1; 0 before the first hundred are learned."""
-        return _novelty_of(self._stream).novelty(self._stream.schema, x)
+        return self._stream.novelty(x)
 
     def explain_one(self, x: dict[Any, Any]) -> dict[Any, float]:
         """How much each feature contributes to the novelty of a sample, together 1."""
-        return _novelty_of(self._stream).explain(self._stream.schema, x)
+        return self._stream.explain(x)
+
+    def _learned(self) -> dict[str, Any]:
+        return {**super()._learned(), "_novelty": self._stream.model}
 
     def _keep(self, name: str, value: Any) -> None:
-        if name != "_learner":
+        if name == "_novelty":
+            self._stream.model = PairHistograms.of_state(value)
+        elif name != "_learner":  # of an earlier version
             super()._keep(name, value)
         elif value is not None:
             warnings.warn("GLNNovelty: a file of an earlier version; what is usual is learned anew", stacklevel=4)
@@ -504,12 +519,6 @@ def __getattr__(name: str) -> Any:
 
         return GLNPolicy
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def _novelty_of(stream: StreamEstimator) -> StreamNovelty:
-    if stream.novelty is None:
-        raise ValueError("novelty: expected a model with novelty=True, got one without")
-    return stream.novelty
 
 
 def _labels(targets: Sequence[Any]) -> list[Hashable]:

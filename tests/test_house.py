@@ -60,7 +60,7 @@ def test_no_module_imports_from_a_higher_level():
 
 DOORS = {
     *("backends", "bandits", "explaining", "features", "keras", "monitoring", "onnx", "plots", "rates", "river"),
-    *("river_policy", "saving", "sharding", "sklearn", "testing", "torch_layer", "warm_up"),
+    *("river_pipelines", "river_policy", "saving", "sharding", "sklearn", "testing", "torch_layer", "warm_up"),
 }
 
 

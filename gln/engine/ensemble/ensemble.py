@@ -49,15 +49,14 @@ class Role(NamedTuple):
 
     name: str
     blocks: tuple[str, ...] = ()
-    is_fast: bool = False  # learns streams at a higher rate
-    rate_factor: float = 1.0  # of its default rate in streams
+    pace: str = "slow"  # at which it learns a stream, one of `PACES`
     sees_memory: bool = False  # also sees the previous label
 
 
-COLUMNS, FAST, MEMORY = Role("columns"), Role("fast", is_fast=True), Role("memory", sees_memory=True)
+COLUMNS, FAST, MEMORY = Role("columns"), Role("fast", pace="fast"), Role("memory", sees_memory=True)
 EXPANDED = Role("expanded", ("expansions", "bin_means"))  # of tables
 SLOW, SHALLOW = Role("slow", ("bin_means",)), Role("shallow", ("linear", "bin_means"))  # of streams
-STEADY = SHALLOW._replace(name="steady", rate_factor=0.1)  # does not follow the last samples, which may be of one user
+STEADY = SHALLOW._replace(name="steady", pace="steady")  # does not follow the last samples, which may be of one user
 ROLES = {role.name: role for role in (COLUMNS, EXPANDED, SLOW, FAST, SHALLOW, STEADY, MEMORY)}
 
 
@@ -144,7 +143,7 @@ class Ensemble:
     @functools.cached_property
     def limits_of_rates(self) -> list[tuple[float, float]]:
         """The default rate of each network at first and at last."""
-        return [stream_rate_limits(network, role.is_fast, role.rate_factor) for network, role in self.members]
+        return [stream_rate_limits(network, role.pace) for network, role in self.members]
 
     def rates(self, count: int) -> np.ndarray:
         """The default rates of streams for the next `count` samples, (M, count)."""

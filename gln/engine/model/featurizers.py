@@ -203,18 +203,17 @@ class StreamFeaturizer(Featurizer):
 
     memory: int | None = None  # the category that only some networks see: the previous label
     base_models: OnlineBaseModels | None = None
-    has_names: bool = False  # whether it began with categories or words; decides which networks are made
 
     @classmethod
     def of_first(
         cls, samples: Any, categorical: Set[int], targets: int, are_classes: bool, memory: int | None = None
     ) -> StreamFeaturizer:
         """For a stream that begins with these samples (F, B), of this many targets or classes."""
-        features, words = features_and_words(samples)
+        features, _ = features_and_words(samples)
         if not categorical:
-            return cls(Standardizer(features.shape[0], **OF_FEATURES), has_names=len(words.codes) > 0)
+            return cls(Standardizer(features.shape[0], **OF_FEATURES))
         encoding = TargetEncoding.of_numbers(0, targets, are_classes).of_stream(features, categorical)
-        return cls(Standardizer(len(encoding.columns), **OF_FEATURES), encoding, memory, has_names=True)
+        return cls(Standardizer(len(encoding.columns), **OF_FEATURES), encoding, memory)
 
     def blocks(self, columns: np.ndarray, samples: Any, batch: TargetBatch | None = None) -> FeatureBlocks:
         base_models = self.base_models

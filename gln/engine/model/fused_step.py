@@ -2,8 +2,7 @@
 
 It imports Numba, so others import this module when they need it.
 
-Shapes: B samples, F features, D columns made from them, C heads of the means, K heads of all ensembles, M networks with
-N neurons in all.
+Shapes: B samples, F features, D columns made from them, C heads of the means, K heads of all ensembles, M networks.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from gln.engine.base_models.least_squares import LeastSquares
 from gln.engine.batches import Words
 from gln.engine.ensemble import hedge
 from gln.engine.jit import compiled
+from gln.engine.networks import gate_counts
 from gln.engine.preprocessing import scaling
 from gln.engine.preprocessing.basis_expansion import fill_distances
 from gln_numba import gate_block, learn_block, outputs, read
@@ -32,6 +32,8 @@ add_linear_predictions = compiled(hedge.add_linear_predictions)
 combine_by_losses = compiled(hedge.combine_by_losses)
 log_or_squared_losses = compiled(hedge.log_or_squared_losses)
 fading_sums = compiled(hedge.fading_sums)
+count_rows = compiled(gate_counts.count_rows)
+add_counts = compiled(gate_counts.add_counts)
 # Numba inlines what `run` calls once: calls with so many arguments take seconds to compile.
 njit: Any = numba.njit
 inlined = functools.partial(njit, inline="always")
@@ -69,6 +71,7 @@ class State(NamedTuple):
     planes: Any  # tuple of M, of `gln_numba` as the networks
     predictors: Any
     learners: Any  # the same networks, which learn
+    counts: Any  # tuple of M, of `GateCounts`; empty for networks whose rows are not counted
 
 
 class Batch(NamedTuple):
@@ -84,10 +87,9 @@ class Batch(NamedTuple):
 def run(
     batch: Batch,
     predicted: np.ndarray,  # (K, B), filled
-    picked: np.ndarray,  # (N, B), filled with the rows that the samples pick
+    counted: np.ndarray,  # (C or 1, B), to which the counts of the rows are added that samples pick, unless ALL predict
     number: int,  # of the only ensemble that predicts, or ALL
     learns: bool,
-    apart: bool,  # whether samples to learn are predicted by a pass of their own, since not all heads see the lesson
     counts: bool,  # whether the standardizer is still to count them
     begin: int,
     state: State,
@@ -97,6 +99,7 @@ def run(
     Returns the number of samples that were processed: it stops where linear models need more slots.
     """
     count = batch.features.shape[1]
+    apart = bool(np.isinf(batch.targets).any())  # these heads see no lesson: a pass of its own predicts all of them
     for b in range(begin, count if learns else 1):
         alone = batch
         if learns:
@@ -107,7 +110,7 @@ def run(
                 alone = sample(batch, b)
         for is_lesson in range(0 if apart or not learns else 1, 2 if learns else 1):
             networks = state.learners if is_lesson else state.predictors
-            step(alone, b, predicted, picked, number, is_lesson, apart, counts, networks, state)
+            step(alone, b, predicted, counted, number, is_lesson, apart, counts, networks, state)
     return count
 
 
@@ -132,9 +135,9 @@ def column(array: np.ndarray, b: int) -> np.ndarray:  # (D, B) -> (D, 1)
 @inlined
 def step(
     batch: Batch,
-    begin: int,  # the first sample's place in `predicted` and `picked`
+    begin: int,  # the first sample's place in `predicted`
     predicted: np.ndarray,
-    picked: np.ndarray,
+    counted: np.ndarray,
     number: int,
     is_lesson: int,
     apart: bool,
@@ -166,7 +169,7 @@ def step(
                 visible[i, b] = z[state.columns[i], b]
         base_of_visible = base[: len(base) - 2 * (size - len(visible))].copy()
         fill_distances(visible, base_of_visible[len(base) - 2 * size :])
-    first, neuron, row = 0, 0, 0
+    first, row = 0, 0
     for e in range(len(ensembles)):
         ensemble = ensembles[e]
         if number != ALL and number != e:
@@ -186,11 +189,12 @@ def step(
             contexts = gate_block(*planes, seen, np.ascontiguousarray(seen.T))
             p = outputs(network, learn_block(network, inputs, contexts, of_heads, rates[first + m]))
             for b in range(samples):
-                for j in range(len(contexts)):
-                    picked[neuron + j, begin + b] = contexts[j, b]
                 for c in range(heads):
                     of_members[m, c, b] = p[c, b]
-            neuron += len(contexts)
+            if learns:
+                count_rows(state.counts[first + m], contexts, targets)
+            elif number != ALL:
+                add_counts(state.counts[first + m], contexts, counted)
         linear = base[size : size + (members - ensemble.networks) * heads]
         add_linear_predictions(of_members, linear, state.are_classes)
         if not (learns and apart):

@@ -294,11 +294,10 @@ class Learner:
 
         def predict(chunk: Any) -> np.ndarray:
             if fused.can_predict(self, chunk):
-                standardised, picked = fused.predict(self, chunk)
-                predicted, contexts = self.targets.in_units(standardised, self.means), fused.split(picked, self.counts)
-            else:
-                predicted, contexts = self.predict(chunk), self._contexts(self.featurizer.standardised(chunk))
-            return np.array([predicted, self.counts.mean(contexts)])
+                predicted, counted = fused.predict(self, chunk)
+                return np.array([self.targets.in_units(predicted, self.means), counted])
+            contexts = self._contexts(self.featurizer.standardised(chunk))
+            return np.array([self.predict(chunk), self.counts.mean(contexts)])
 
         return _by_chunks(predict, samples)
 

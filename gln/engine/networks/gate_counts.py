@@ -25,6 +25,10 @@ class GateCounts(WritableArrays):
         shapes = [(sum(network.layer_sizes), 2**network.context_map_size, heads) for network in networks]
         return cls([np.zeros(shape, np.int32) for shape in shapes])
 
+    @property
+    def neurons(self) -> int:
+        return sum(map(len, self.rows))
+
     def learn(self, contexts: Sequence[np.ndarray], targets: np.ndarray | None = None) -> None:
         """Count the rows that samples pick; with a count per head, those of heads whose target is known.
 
@@ -34,16 +38,17 @@ class GateCounts(WritableArrays):
             known = np.zeros((1, len(picked)), np.float32)
             if targets is not None and rows.shape[2] > 1:
                 known = np.ascontiguousarray(targets, np.float32)
-            if picked.shape[1] != len(rows) or len(known) > rows.shape[2]:  # compiled loops do not check
+            if picked.shape[1] != len(rows) or len(known) != rows.shape[2]:  # compiled loops do not check
                 came = f"{picked.shape[1]} neurons and {len(known)} heads"
                 raise ValueError(f"counts: expected {len(rows)} neurons and {rows.shape[2]} heads, got {came}")
-            compiled(_count)(rows, np.ascontiguousarray(picked, np.int64), known)
+            compiled(count_rows)(rows, np.ascontiguousarray(picked.T, np.int64), known)
 
     def mean(self, contexts: Sequence[np.ndarray]) -> np.ndarray:  # (B, N) for each network -> (C or 1, B)
         """The mean over neurons of the counts of the rows that samples pick."""
-        pairs = zip(self.rows, contexts, strict=True)
-        sums = [compiled(_sums)(rows, np.ascontiguousarray(picked.T, np.int64)) for rows, picked in pairs]
-        return sum(sums) / sum(map(len, self.rows))
+        sums = np.zeros((self.rows[0].shape[2], len(contexts[0])))
+        for rows, picked in zip(self.rows, contexts, strict=True):
+            compiled(add_counts)(rows, np.ascontiguousarray(picked.T, np.int64), sums)
+        return sums / self.neurons
 
     def novelty(self, contexts: Sequence[np.ndarray]) -> np.ndarray:  # (B, N) for each network -> (B,)
         """How unlike the counted samples these are: the mean over neurons of 1 / sqrt(1 + count), in (0, 1].
@@ -65,21 +70,21 @@ class GateCounts(WritableArrays):
         return GateCounts([rows if old is new else _redistributed(rows, old, new) for rows, old, new in triples])
 
 
-def _count(rows: np.ndarray, picked: np.ndarray, targets: np.ndarray) -> None:  # (N, 2^k, C), (B, N), (C or 1, B)
-    for b in range(len(picked)):
-        for head in range(len(targets)):
-            if math.isfinite(targets[head, b]):
+def count_rows(rows: np.ndarray, picked: np.ndarray, targets: np.ndarray) -> None:  # (N, 2^k, C or 1), (N, B), (C, B)
+    """Count the rows that samples pick, of heads whose target is known; of a single head, always."""
+    for b in range(picked.shape[1]):
+        for head in range(rows.shape[2]):
+            if rows.shape[2] == 1 or math.isfinite(targets[head, b]):
                 for neuron in range(len(rows)):
-                    rows[neuron, picked[b, neuron], head] += 1
+                    rows[neuron, picked[neuron, b], head] += 1
 
 
-def _sums(rows: np.ndarray, picked: np.ndarray) -> np.ndarray:  # (N, 2^k, C), (N, B) -> (C, B)
-    sums = np.zeros((rows.shape[2], picked.shape[1]))
+def add_counts(rows: np.ndarray, picked: np.ndarray, sums: np.ndarray) -> None:  # (N, 2^k, C), (N, B), (C, B)
+    """Add the counts of the rows that samples pick to the sums over neurons."""
     for neuron in range(len(rows)):
         for b in range(picked.shape[1]):
-            for head in range(len(sums)):
+            for head in range(rows.shape[2]):
                 sums[head, b] += rows[neuron, picked[neuron, b], head]
-    return sums
 
 
 def _redistributed(rows: np.ndarray, old: Network, new: Network) -> np.ndarray:

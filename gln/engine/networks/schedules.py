@@ -23,6 +23,7 @@ RATES = {
     "quantile": DefaultRates(stream_floors=(0.05, 0.25), table=(1.5,)),
     "variance": DefaultRates(stream_floors=(0.1, 0.5), table=(0.5,)),
 }
+PACES = {"slow": (1.0, 0), "fast": (1.0, 1), "steady": (0.1, 0)}  # a factor of rates, and which of the floors
 
 
 def linear_rate(t: Any, samples: int, first: float = 10.0, last: float = 0.1) -> Any:
@@ -41,11 +42,12 @@ def stream_rate(t: Any, first: float = 5.0, least: float = 0.5) -> Any:
     return np.maximum(first / np.sqrt(1.0 + t / 300.0), least)
 
 
-def stream_rate_limits(network: Any, fast: bool, factor: float = 1.0) -> tuple[float, float]:
-    """The rates at which `stream_rate` begins and ends for a network."""
+def stream_rate_limits(network: Any, pace: str) -> tuple[float, float]:
+    """The rates at which `stream_rate` begins and ends for a network that learns at one of `PACES`."""
     # Half of the networks' default, which gives the slow one of two networks a lower log-loss on most streams.
     first = network.config.record.first_rate or min(10.0, math.sqrt(network.base_size + 1)) / 2
-    return factor * first, factor * RATES[network.config.loss].stream_floors[fast]
+    factor, floor = PACES[pace]
+    return factor * first, factor * RATES[network.config.loss].stream_floors[floor]
 
 
 def stream_rates(steps: list[int], limits: list[tuple[float, float]], count: int) -> np.ndarray:

@@ -5,11 +5,12 @@ Shapes: A arms, F features, H heads.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import reprlib
 from collections.abc import Collection, Hashable, Iterable, Mapping, Set
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -53,7 +54,7 @@ class Arms(SaveableStream):
         self.arms: dict[Hashable, int | None] = dict.fromkeys(arms)  # the known ones
         self._stream = StreamEstimator(self._build, StreamSchema(always=always), learning_rate)
 
-    def _build(self, featurizer: Any, heads: int) -> Learner:
+    def _build(self, featurizer: Any, heads: int, has_names: bool) -> Learner:
         raise NotImplementedError
 
     @property
@@ -74,7 +75,7 @@ class ArmHeads(Arms):
 
     kept: ClassVar[dict[str, Any]] = SaveableStream.kept | {"_heads": dict}
 
-    def _build(self, featurizer, heads):
+    def _build(self, featurizer, heads, has_names):
         targets, losses = Numbers.of_stream(1), Losses({"loss": "squared_error", "num_outputs": heads})
         learner = build_stream(self.config, featurizer, targets, [COLUMNS], losses, least_squares=True)
         learner.start_counting(heads)
@@ -180,7 +181,8 @@ def _with_handicap(learner: Learner, first: int) -> Learner:
 # ---- Arms with features ----------------------------------------------------------------------------------------------
 
 
-class ArmSamples(NamedTuple):
+@dataclasses.dataclass
+class ArmSamples:
     """The features of the arms of a decision, converted; most often these are also the arms of the next one."""
 
     given: Offered  # what it was looked up for last, so that a decision compares only once
@@ -209,7 +211,7 @@ class JointArms(Arms):
         self._version: tuple[int, ...] = ()
         self._table: ArmSamples | None = None
 
-    def _build(self, featurizer, heads):
+    def _build(self, featurizer, heads, has_names):
         learner = build_stream(self.config, featurizer, Numbers.of_stream(1), ROLES, Losses({"loss": "squared_error"}))
         learner.start_counting()
         return learner
@@ -323,7 +325,7 @@ class JointArms(Arms):
             table = ArmSamples(offered, {arm: self._converted[arm][0] for arm in offered}, samples, 0)
         if table.learned != len(self._codes):
             table.samples.features[schema.places[ARM]] = [self._codes.get(arm, np.nan) for arm in offered]
-        self._table = table = table._replace(given=offered, learned=len(self._codes))
+        self._table, table.given, table.learned = table, offered, len(self._codes)
         return table
 
     def _row_of(self, arm: Hashable, features: Features) -> SampleBatch:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from gln.engine.batches import SampleBatch
+from gln.engine.batches import SampleBatch, features_and_words
 from gln.engine.model import fused
 from gln.engine.model.featurizers import StreamFeaturizer
 from gln.engine.model.learner import Learner
@@ -41,7 +41,8 @@ class StreamEstimator:
     """Learns a stream of named features and words.
 
     Args:
-        build: makes a new learner from a featurizer and a number of heads; None if nothing is predicted.
+        build: makes a new learner from a featurizer, a number of heads, and whether the stream begins with
+            categories or words.
         schema: of the samples.
         learning_rate: of new learners.
         are_classes: whether targets are labels, instead of numbers.
@@ -50,7 +51,7 @@ class StreamEstimator:
 
     def __init__(
         self,
-        build: Callable[[StreamFeaturizer, int], Any] | None,
+        build: Callable[[StreamFeaturizer, int, bool], Any],
         schema: StreamSchema,
         learning_rate: Rate | None = None,
         are_classes: bool = False,
@@ -86,8 +87,8 @@ class StreamEstimator:
 
     def commit(self, change: SchemaChange) -> None:
         """Learn how novel samples are, and know what they have from now on."""
-        if self.novelty is not None and change.places:
-            self.novelty.learn(self.schema, change)
+        if self.novelty is not None:
+            self.novelty.learn(change)
         self.schema.commit(change)
 
     def learn_many(self, samples: Any, y: Any, weights: np.ndarray) -> None:  # y: (N,) labels or numbers
@@ -232,10 +233,11 @@ class StreamEstimator:
         self, samples: Any, categorical: Set[int], memory: int | None, targets: np.ndarray
     ) -> Any:  # (F, B), (C, B)
         """A learner of a stream that begins with these samples."""
-        assert self.build is not None
         kind = 1 + self.are_classes, self.are_classes
         featurizer = StreamFeaturizer.of_first(samples, categorical, *kind, memory)
-        learner = self.build(featurizer, max(2, len(self.schema.classes)) if self.are_classes else len(targets))
+        heads = max(2, len(self.schema.classes)) if self.are_classes else len(targets)
+        has_words = len(features_and_words(samples)[1].codes) > 0
+        learner = self.build(featurizer, heads, bool(categorical) or has_words)
         learner.learning_rate = self.learning_rate
         return learner
 
@@ -284,10 +286,10 @@ def step_sizes_of(weights: np.ndarray) -> np.ndarray | None:  # (B,)
 # ---- What the estimators share ---------------------------------------------------------------------------------------
 
 
-class SaveableStream(Saveable):
-    """`save` and `load` for a model that holds a `StreamEstimator` as `_stream`, and perhaps other attributes."""
+class SaveableSchema(Saveable):
+    """`save` and `load` for a model whose `_stream` has a schema, and perhaps other attributes."""
 
-    _stream: StreamEstimator
+    _stream: Any
     kept: ClassVar[dict[str, Any]] = {
         "_places": dict,
         "_levels": dict,
@@ -295,8 +297,6 @@ class SaveableStream(Saveable):
         "_numbers": int,
         "_occurrences": np.ndarray,
         "_count": int,
-        "_learner": Learner,
-        "_novelty": PairHistograms,
     }
 
     @property
@@ -312,26 +312,39 @@ class SaveableStream(Saveable):
     # The names in files are those that attributes had in version 1.0.
 
     def _learned(self) -> dict[str, Any]:
-        schema = self._stream.schema
-        learned = {file_name: getattr(schema, name) for file_name, name in FIELDS.items()}
-        if self._stream.are_classes:
-            learned |= {"_labels": list(schema.classes), "_last": schema.previous}
-        if self._stream.novelty is not None:
-            learned["_novelty"] = self._stream.novelty.model
-        return {**learned, "_learner": self._stream.learner, **super()._learned()}
+        fields = {file_name: getattr(self._stream.schema, name) for file_name, name in FIELDS.items()}
+        return {**fields, **super()._learned()}
 
     def _keep(self, name: str, value: Any) -> None:
         super()._keep(name, value)  # which checks the type
         if name in FIELDS:
             setattr(self._stream.schema, FIELDS[name], vars(self).pop(name))
-        elif name == "_labels":
+
+
+class SaveableStream(SaveableSchema):
+    """`save` and `load` for a model that holds a `StreamEstimator` as `_stream`, and perhaps other attributes."""
+
+    _stream: StreamEstimator
+    kept: ClassVar[dict[str, Any]] = SaveableSchema.kept | {"_learner": Learner, "_novelty": PairHistograms}
+
+    def _learned(self) -> dict[str, Any]:
+        schema, learned = self._stream.schema, {"_learner": self._stream.learner, **super()._learned()}
+        if self._stream.are_classes:
+            learned |= {"_labels": list(schema.classes), "_last": schema.previous}
+        if self._stream.novelty is not None:
+            learned["_novelty"] = self._stream.novelty.model
+        return learned
+
+    def _keep(self, name: str, value: Any) -> None:
+        super()._keep(name, value)
+        if name == "_labels":
             self._stream.schema.classes = {label: number for number, label in enumerate(vars(self).pop(name))}
         elif name == "_last":
             self._stream.schema.previous = vars(self).pop(name)
         elif name == "_learner":
             self._stream.learner = vars(self).pop(name)
         elif name == "_novelty":
-            self._stream.novelty = StreamNovelty(vars(self).pop(name))
+            self._stream.novelty = StreamNovelty(self._stream.schema, vars(self).pop(name))
 
 
 FIELDS = {  # of the schema, by their names in files

@@ -20,23 +20,27 @@ WINDOW = 250  # recent samples; 1,000 are about as good, but stay behind a drift
 class StreamNovelty:
     """Scores and learns proposed changes of a schema, before each is committed; so new keys and levels are told."""
 
-    def __init__(self, model: PairHistograms) -> None:
+    def __init__(self, schema: StreamSchema, model: PairHistograms) -> None:
+        self.schema = schema
         self.model = model
 
-    def learn(self, schema: StreamSchema, change: SchemaChange) -> None:
+    def learn(self, change: SchemaChange) -> None:
+        if not change.places:
+            return
         features, categorical = _features(change)
         if len(features) > self.model.size:
             self.model = self.model.grown(len(features))
-        self.model.learn(features, categorical, _sums(schema, change))
+        self.model.learn(features, categorical, _sums(self.schema, change))
 
-    def novelty(self, schema: StreamSchema, x: Mapping[Hashable, Any]) -> float:
+    def novelty(self, x: Mapping[Hashable, Any]) -> float:
         """The share of recent samples that were less novel; 0 before the first hundred."""
-        change = schema.propose(x)
-        return float(self.model.count >= FIRST and self.model.novelty(*_features(change), _sums(schema, change))[0])
+        change = self.schema.propose(x)
+        judges = self.model.count >= FIRST
+        return float(judges and self.model.novelty(*_features(change), _sums(self.schema, change))[0])
 
-    def explain(self, schema: StreamSchema, x: Mapping[Hashable, Any]) -> dict[Hashable, float]:
+    def explain(self, x: Mapping[Hashable, Any]) -> dict[Hashable, float]:
         """How much each key contributes to the novelty of a sample; together 1."""
-        change = schema.propose(x)
+        schema, change = self.schema, self.schema.propose(x)
         names, numbers = [*change.places], {**schema.words, **change.words}
         found = dict(zip(names, self.model.surprises(*_features(change))[:, 0].tolist(), strict=True))
         of_words = dict(zip(change.batch.words.numbers.tolist(), _of_words(schema, change).tolist(), strict=True))
@@ -76,6 +80,6 @@ def _of_words(schema: StreamSchema, change: SchemaChange) -> np.ndarray:  # -> (
     return 1 / np.sqrt(np.maximum(before / np.maximum(schema.sample_count + words.samples, 1), UNSEEN))
 
 
-def new_novelty(seed: int | None, window: int = WINDOW) -> StreamNovelty:
+def new_novelty(schema: StreamSchema, seed: int | None, window: int = WINDOW) -> StreamNovelty:
     """Before the first sample, with pairs that this seed determines."""
-    return StreamNovelty(PairHistograms.start(0, window, int(np.random.RandomState(seed).randint(1 << 31))))
+    return StreamNovelty(schema, PairHistograms.start(0, window, int(np.random.RandomState(seed).randint(1 << 31))))

@@ -405,7 +405,7 @@ class Estimator(Saveable, BaseEstimator):
         settings, are_classes = self._settings(OF_STREAMS), targets is None
         outputs = losses.means["num_classes"] if targets is None else targets
         stream = StreamFeaturizer.of_first(X.T, self._levels.keys(), outputs, are_classes)
-        roles = stream_roles(settings["n_networks"], stream.has_names)
+        roles = stream_roles(settings["n_networks"], has_names=bool(self._levels))
         return build_stream(self._config(settings), stream, kind, roles, losses)
 
     def _learn(self, learner, X, targets, step_sizes, predicts):
