@@ -36,9 +36,8 @@ Rate = float | Callable[[int], float]
 MAX_FLOAT = float(np.finfo(np.float32).max)
 MOST_LOG = 80.0  # exp(MOST_LOG) and exp(-MOST_LOG) fit in float32
 BLOCK_SAMPLES = 512  # per block in steps where samples are independent: gating, and prediction without learning
-
-# Samples of a row that are learned side by side, and the bytes that limit how many rows are copied at once.
-CHUNK, COPIES_BYTES = 16, 1 << 21
+CHUNK = 16  # samples of a row that are learned side by side
+COPIES_BYTES = 1 << 21  # limit for the rows that are copied at once, with their samples
 
 
 def gate(hyperplanes: torch.Tensor, hyperplane_bias: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
@@ -110,7 +109,7 @@ class Layer(NamedTuple):
     batch_size: int
     targets: torch.Tensor | None = None  # (B, C); None: predict only
     rates: torch.Tensor | None = None  # (B, C), divided by 1 + |z|^2
-    products: torch.Tensor | None = None  # (B, B, C or 1), z_u . z_b if u is in an earlier batch than b, otherwise 0
+    largest: torch.Tensor | None = None  # () of |z|; None: all samples are one batch
 
     def chunks(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:  # (n, B) -> (q,), (m, q), (m, q) each time
         """Rows with the samples that pick them: CHUNK samples per row, and the rest of the last sample's batch.
@@ -622,12 +621,12 @@ class GLN(nn.Module):
     @_exact
     def _stream(self, base, context, targets, rates, batch_size) -> torch.Tensor:
         """One block of whole batches after another: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
-        outputs, arrays = [], (base, context) if targets is None else (base, context, targets, rates)
-        rows = (
-            1 << self.config.context_map_size
-        )  # of a neuron; a block of small batches has about eight samples per row
-        is_small = batch_size < min(max(8, 2 * rows), 32)
-        size = batch_size * (min(max(64, 8 * rows), BLOCK_SAMPLES) // batch_size if is_small else 1)
+        outputs, arrays = [], (base, context)
+        if targets is not None:
+            known = np.isfinite(targets)  # a head whose target is unknown learns at rate 0
+            arrays += np.where(known, targets, 0), np.where(known, rates, 0)
+        is_small = batch_size < min(max(8, 2 << self.config.context_map_size), 32)
+        size = batch_size * (BLOCK_SAMPLES // batch_size if is_small else 1)
         for start in range(0, base.shape[1], size):
             block = (self._tensor(array[..., start : start + size]) for array in arrays)
             outputs.append(self._block(batch_size, *block))
@@ -639,21 +638,15 @@ class GLN(nn.Module):
         """The logits of a block, (C, B). The whole block passes through one layer, then through the next."""
         config, count = self.config, base.shape[1]
         learn: tuple[Any, ...] = ()
-        if targets is not None:
-            known = targets.T.isfinite()  # a head whose target is unknown learns at rate 0
-            targets, rates = targets.T.where(known, 0), rates[:, None].where(known, 0)
         contexts = gate(self.hyperplanes, self.hyperplane_bias, context)
         z = base.T.clamp(-config.bound, config.bound)[:, None]
         for number, context in enumerate(contexts.split(config.layer_sizes, dim=1), start=1):
             weights = getattr(self, f"weights_{number}")
             rows = context + torch.arange(0, len(weights), 1 << config.context_map_size, device=z.device)
-            z = torch.cat([z, torch.ones_like(z[..., : config.bias])], dim=2)  # (B, C or 1, d)
+            z = nn.functional.pad(z, (0, int(config.bias)), value=1)  # (B, C or 1, d)
             if targets is not None:
-                learn = targets, rates / (1 + (z * z).sum(dim=2)) if config.normalize else rates
-                if count > batch_size:
-                    batches = torch.arange(count, device=z.device) // batch_size
-                    products = z.transpose(0, 1) @ z.permute(1, 2, 0) * (batches[:, None] < batches)
-                    learn += (products.permute(1, 2, 0),)
+                learn = targets.T, rates.T / (1 + (z * z).sum(dim=2)) if config.normalize else rates.T
+                learn += (z.abs().max(),) if count > batch_size else ()
             layer = Layer(weights, z, batch_size, *learn)
             s = self._by_sample(layer, rows) if count == 1 or _recorded(z) else self._by_row(layer, rows.T)
             z = s.mT
@@ -661,14 +654,11 @@ class GLN(nn.Module):
 
     def _by_sample(self, layer, rows) -> torch.Tensor:  # (B, n) -> (B, n, C)
         """The logits of samples, by copying the rows that they pick: fastest for a single sample, which may learn."""
-        config = self.config
         copies = layer.weights.index_select(0, rows.flatten()).unflatten(0, rows.shape)  # (B, n, C, d)
-        s = mix(copies, layer.z, config.bound)
+        s, limit = mix(copies, layer.z, self.config.bound), self.config.weight_clipping
         if layer.targets is not None:
-            r = residual(s[0], layer.targets, config.loss, config.quantiles)
-            copies = update(copies[0], layer.z[0], r, layer.rates).clamp_(
-                -config.weight_clipping, config.weight_clipping
-            )
+            r = residual(s[0], layer.targets, self.config.loss, self.config.quantiles)
+            copies = update(copies[0], layer.z[0], r, layer.rates).clamp_(-limit, limit)
             layer.weights.index_put_((rows[0],), copies)
         return s
 
@@ -678,7 +668,7 @@ class GLN(nn.Module):
         for chunk, samples, mask in layer.chunks(self._numpy(rows)):
             arrays = chunk, chunk >> self.config.context_map_size, samples.T.ravel(), np.where(mask, samples, -1)
             picked, neurons, members, places = (torch.from_numpy(array).to(s.device) for array in arrays)
-            x = layer.z.index_select(0, members).view(*samples.T.shape, *layer.z.shape[1:]).transpose(1, 2)
+            x = layer.z.index_select(0, members).view(*samples.T.shape, *layer.z.shape[1:]).transpose(1, 2).contiguous()
             w = layer.weights.index_select(0, picked).view(*x.shape[:2], -1, x.shape[3])  # (q, H, C / H, d)
             s[places, neurons] = self._learn(layer, w, x, samples, mask)
             if layer.targets is not None:
@@ -689,34 +679,44 @@ class GLN(nn.Module):
         """The logits of samples (m, q, C); with targets, their rows w learn in place: several batches at once as in
         docs/algorithm.md, "Blocks", or one batch after another if a weight might be clipped on the way."""
         config, bound, limit = self.config, self.config.bound, self.config.weight_clipping
-        s = (x @ w.mT).permute(2, 0, 1, 3).reshape(*mask.shape, -1)
+        s = (w @ x.mT).permute(3, 0, 1, 2).contiguous().view(*mask.shape, -1)
         if layer.targets is None:
             return s.clamp_(-bound, bound)
         at, counts = (torch.from_numpy(array).to(s.device) for array in (samples, mask))
         y, rates = layer.targets[at], layer.rates[at] * counts[..., None]
-        if layer.products is None:
+        if layer.largest is None:
             steps = rates * residual(s.clamp_(-bound, bound), y, config.loss, config.quantiles)
         else:
-            steps, products = torch.empty_like(s), layer.products[at[:, None], at]  # (m, m, q, H)
-            for i, s_i in enumerate(s):
-                steps[i] = rates[i] * residual(s_i.clamp_(-bound, bound), y[i], config.loss, config.quantiles)
-                s[i + 1 :].addcmul_(steps[i], products[i, i + 1 :], value=-1)
-            furthest = w.abs().max() + layer.z.abs().max() * steps.abs().sum(dim=0).max()
-            if not furthest < 0.99 * limit:
-                return self._learn_batches(layer._replace(products=None), w, x, samples, mask)
+            steps = self._steps(layer, x, s, y, rates, at)
+            low, high = w.aminmax()
+            if not torch.maximum(high, -low) + layer.largest * steps.abs().sum(dim=0).max() < 0.99 * limit:
+                return self._learn_batches(layer, w, x, samples, mask)
         steps = steps.view(len(s), *x.shape[:2], -1).permute(1, 2, 3, 0)
         w.flatten(0, 1).baddbmm_(steps.flatten(0, 1), x.flatten(0, 1), alpha=-1)
         w.clamp_(-limit, limit)
         return s
 
+    def _steps(self, layer, x, s, y, rates, samples) -> torch.Tensor:  # (q, H, m, d), (m, q, C) three times, (m, q)
+        """Rate times residual of each sample in turn, (m, q, C). It corrects the logits s of those in later batches."""
+        config, steps = self.config, torch.empty_like(s)
+        products = (x @ x.mT).permute(2, 3, 0, 1).contiguous()  # (m, m, q, H)
+        if layer.batch_size > 1:
+            batches = samples // layer.batch_size
+            products *= (batches[:, None] < batches)[..., None]
+        for i, (s_i, y_i, rate, step, product) in enumerate(zip(s, y, rates, steps, products, strict=True), start=1):
+            r = residual(s_i.clamp_(-config.bound, config.bound), y_i, config.loss, config.quantiles)
+            torch.mul(rate, r, out=step)
+            s[i:].addcmul_(step, product[i:], value=-1)
+        return steps
+
     def _learn_batches(self, layer, w, x, samples, mask) -> torch.Tensor:
         """`_learn`, one batch of each row after another."""
-        s = w.new_empty(*mask.shape, self.config.num_heads)
+        s, one_batch = w.new_empty(*mask.shape, self.config.num_heads), layer._replace(largest=None)
         batches = (np.diff(samples // layer.batch_size, axis=0, prepend=-1) > 0).cumsum(axis=0)  # of each row, from 1
         for batch in range(1, batches.max() + 1):
             now = mask & (batches == batch)
             m, q = (slice(at[0], at[-1] + 2) for at in map(np.flatnonzero, (now.any(axis=1), now.any(axis=0))))
-            learned = self._learn(layer, w[q], x[q, :, m], samples[m, q], now[m, q])
+            learned = self._learn(one_batch, w[q], x[q, :, m], samples[m, q], now[m, q])
             s[m, q] = learned.where(torch.from_numpy(now[m, q, None]).to(s.device), s[m, q])
         return s
 

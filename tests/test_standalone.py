@@ -117,7 +117,7 @@ def shared_text(name: str) -> str:
     return constants + records.partition("class GLN")[0] + methods + checks
 
 
-LINES = {"numpy": 671, "torch": 815, "tf": 759, "jax": 789, "numba": 1046}  # a file may only become shorter
+LINES = {"numpy": 671, "torch": 815, "tf": 759, "jax": 789, "numba": 1043}  # a file may only become shorter
 
 
 @pytest.mark.parametrize("name", FRAMEWORKS)
