@@ -51,11 +51,19 @@ def pytest_report_header() -> str | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With a seed in GLN_TEST_ORDER, put files in a random order, and the tests of each, which share its fixtures."""
-    if ORDER:
+    for item in items:
+        compiles = item.get_closest_marker("compiles")
+        if compiles and _is_compiled(item) and not any(case in item.name for case in compiles.args):
+            item.add_marker("slow")
+    if ORDER:  # files in a random order, and the tests of each, which share its fixtures
         rng = random.Random(ORDER)
         places = {file: rng.random() for file in dict.fromkeys(item.path for item in items)}
         items.sort(key=lambda item: (places[item.path], rng.random()))
+
+
+def _is_compiled(item: Any) -> bool:
+    """Whether a test is of a backend that compiles each kind of network, for each batch size."""
+    return any(isinstance(value, str) and value in ("tf", "jax") for value in item.callspec.params.values())
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from backends import OF_ESTIMATORS
 from helpers import assert_same_state, backend_name, learner_state, watch_rates
 from scipy import sparse
 from sklearn.datasets import load_diabetes, make_friedman1
@@ -323,7 +322,7 @@ def test_bad_input_changes_nothing(X, y, message):
 # ---- Every backend ---------------------------------------------------------------------------------------------------
 
 
-@OF_ESTIMATORS
+@pytest.mark.compiles
 def test_backends_agree_and_copies_learn_independently(backend):
     X, y = DIABETES[0][:150], DIABETES[1][:150]
     arguments: dict[str, Any] = {

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from backends import OF_ESTIMATORS
 from helpers import assert_same_state, backend_name, learner_state, run_python
 from scipy.stats import norm
 from sklearn.datasets import load_iris
@@ -694,7 +693,7 @@ Path("whole.pickle").write_bytes(pickle.dumps([learned(labelled(60, 3)[35:], mod
         assert_same_predictions(learned(samples, model), whole, samples, atol=1e-6)
 
 
-@OF_ESTIMATORS
+@pytest.mark.compiles
 @pytest.mark.parametrize(
     ("kind", "own"), [pytest.param(GLNClassifier, {}, marks=pytest.mark.slow), (GLNRegressor, {"density": True})]
 )

@@ -42,6 +42,7 @@ def next_of(backend: Any) -> str:
     return names[(names.index(backend_name(backend)) + 1) % len(names)]
 
 
+@pytest.mark.compiles
 def test_any_backend_continues_from_another(backend, digits, tmp_path):
     images, labels = digits
     first, rest = slice(0, 150), slice(150, 300)
@@ -80,6 +81,7 @@ def test_arguments_are_saved(backend, tmp_path):
     assert {name: getattr(loaded, name) for name in arguments} == arguments
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize(
     "kind",
     [
@@ -286,6 +288,7 @@ def test_an_invalid_config_with_a_valid_checksum_is_refused(saved, tmp_path):
             GLN.load(resaved(saved[0], tmp_path / "m", config=config, checksum=checksum))
 
 
+@pytest.mark.compiles
 def test_every_row_is_saved_once(backend, digits, tmp_path):
     model, image = network(backend), digits[0][:, :1]
     model.predict_online(image, image, [[1], [1], [0]] + [[np.nan]] * 7)

@@ -14,7 +14,6 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from backends import OF_ESTIMATORS
 from helpers import assert_same_state, backend_name, learner_state, watch_rates
 from scipy import sparse
 from sklearn.base import clone
@@ -714,7 +713,7 @@ def test_progress_bar(capsys):
 # ---- Every backend ---------------------------------------------------------------------------------------------------
 
 
-@OF_ESTIMATORS
+@pytest.mark.compiles
 def test_backends_agree(backend):
     X, y = shuffled(IRIS)
     arguments: dict[str, Any] = {"layer_sizes": (8,), "n_epochs": 1, "n_networks": 1, "random_state": 1}
@@ -723,7 +722,7 @@ def test_backends_agree(backend):
     np.testing.assert_allclose(model.predict_proba(X), reference.predict_proba(X), atol=1e-3)
 
 
-@OF_ESTIMATORS
+@pytest.mark.compiles
 def test_copies_learn_independently(backend, tmp_path):
     model = streamed(layer_sizes=(8,), context_map_size=2, backend=backend_name(backend))
     joblib.dump(model, tmp_path / "model")

@@ -15,10 +15,9 @@ from helpers import ROOT
 import gln_numpy
 from gln.testing import assert_same
 
-SLOW = [pytest.param(name, marks=[pytest.mark.slow] * (name in ("tf", "jax"))) for name in FRAMEWORKS]
 
-
-@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.compiles
+@pytest.mark.parametrize("name", FRAMEWORKS)
 def test_all_backends_are_the_same(name):
     assert_same(load_backend(name))
 

@@ -49,7 +49,9 @@ def test_networks_of_one_kind_share_what_is_compiled(columns):
     assert len(gln_tf.COMPILED) == kinds + 2
 
 
-@pytest.mark.parametrize("rows_bytes", [0, 100_000, 1 << 24])
+@pytest.mark.parametrize(
+    "rows_bytes", [100_000, *(pytest.param(each, marks=pytest.mark.slow) for each in (0, 1 << 24))]
+)
 def test_a_server_reads_its_rows_in_parts(columns, monkeypatch, rows_bytes):
     """The budget is enough for the rows of no sample, of two, or of all."""
     x, model = columns[0][:, :40], network()
