@@ -73,7 +73,9 @@ def test_a_curved_table_is_predicted_as_by_trees():
     assert ours > trees - 0.02
 
 
-@pytest.mark.parametrize("data", [DIABETES, FRIEDMAN], ids=["diabetes", "friedman1"])
+@pytest.mark.parametrize(
+    "data", [pytest.param(DIABETES, id="diabetes"), pytest.param(FRIEDMAN, id="friedman1", marks=pytest.mark.slow)]
+)
 def test_intervals_have_their_coverage(data):
     (X, y), held, ours, trees = data, [], [], []
     for train, test in KFold(5, shuffle=True, random_state=0).split(X):
