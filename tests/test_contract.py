@@ -123,7 +123,7 @@ def numbers(model: Any, inputs: np.ndarray) -> np.ndarray:
     return y[: model.num_heads] if model.config.record.heads == "num_outputs" and model.num_heads > 1 else y[0]
 
 
-@pytest.mark.compiles("two heads", "quantiles", "variances", "labels")
+@pytest.mark.compiles("quantiles", "variances", "labels")
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind == "variance, not normalized")) for kind in LOSSES]
 )

@@ -41,14 +41,14 @@ def fitted() -> GLNRegressor:
     return GLNRegressor(random_state=0, quantiles=ENDS).fit(DIABETES[0][:400], DIABETES[1][:400])
 
 
-@parametrize_with_checks([GLNRegressor()])
+@parametrize_with_checks([GLNRegressor((4, 2), n_networks=2)])
 def test_conventions_of_scikit_learn(estimator, check):
     check(estimator)
 
 
 @pytest.mark.slow
-@parametrize_with_checks([GLNRegressor((4, 2), n_networks=2, backend="numpy", quantiles=(0.9, 0.1))])
-def test_conventions_of_scikit_learn_in_numpy(estimator, check):
+@parametrize_with_checks([GLNRegressor(), GLNRegressor((4, 2), n_networks=2, backend="numpy", quantiles=(0.9, 0.1))])
+def test_conventions_of_scikit_learn_at_the_defaults_and_in_numpy(estimator, check):
     check(estimator)
 
 

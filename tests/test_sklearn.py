@@ -66,14 +66,14 @@ def of_cancer() -> GLNClassifier:
     return GLNClassifier(random_state=0).fit(X[:400], y[:400])
 
 
-@parametrize_with_checks([GLNClassifier()])
+@parametrize_with_checks([GLNClassifier((4, 2), n_networks=2)])
 def test_conventions_of_scikit_learn(estimator, check):
     check(estimator)
 
 
 @pytest.mark.slow
-@parametrize_with_checks([GLNClassifier((4, 2), n_networks=2, backend="numpy")])
-def test_conventions_of_scikit_learn_in_numpy(estimator, check):
+@parametrize_with_checks([GLNClassifier(), GLNClassifier((4, 2), n_networks=2, backend="numpy")])
+def test_conventions_of_scikit_learn_at_the_defaults_and_in_numpy(estimator, check):
     check(estimator)
 
 
@@ -167,7 +167,7 @@ def test_even_the_most_confident_probabilities_differ(of_cancer):
 
 def weighted_cancer(**arguments: Any) -> tuple[GLNClassifier, np.ndarray, np.ndarray, np.ndarray]:
     X, y = shuffled(CANCER)
-    model = GLNClassifier(layer_sizes=[8, 4], random_state=0, backend="numpy", **arguments)
+    model = GLNClassifier(layer_sizes=[8, 4], n_networks=6, random_state=0, backend="numpy", **arguments)
     return model, X[:120], y[:120], np.random.default_rng(0).integers(0, 4, 120)
 
 
