@@ -167,7 +167,8 @@ def test_even_the_most_confident_probabilities_differ(of_cancer):
 
 def weighted_cancer(**arguments: Any) -> tuple[GLNClassifier, np.ndarray, np.ndarray, np.ndarray]:
     X, y = shuffled(CANCER)
-    model = GLNClassifier(layer_sizes=[8, 4], n_networks=6, random_state=0, backend="numpy", **arguments)
+    small: dict[str, Any] = {"layer_sizes": [8, 4], "n_networks": 6, "random_state": 0, "backend": "numpy"}
+    model = GLNClassifier(**small | arguments)
     return model, X[:120], y[:120], np.random.default_rng(0).integers(0, 4, 120)
 
 
