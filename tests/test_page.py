@@ -641,6 +641,7 @@ def test_killed_in_the_middle_of_lessons(trained, tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["digits.gln", "digits.gln.lessons"]
 
 
+@pytest.mark.slow
 def test_the_command_ends_and_exports(trained, tmp_path, capsys):
     model = Path(shutil.copy(trained, tmp_path))
     with served(model) as (url, process):

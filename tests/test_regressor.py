@@ -233,7 +233,9 @@ def test_a_weight_of_two_is_a_sample_twice_in_fit(targets):
     X, y = DIABETES[0][:100], np.stack([DIABETES[1][:100]] * targets, axis=1)
     y = y[:, 0] if targets == 1 else y + np.array([0, 5])
     weights = np.random.default_rng(0).integers(0, 3, 100)
-    twice, weighted = (GLNRegressor([8, 4], quantiles=ENDS, backend="numpy", random_state=0) for _ in range(2))
+    twice, weighted = (
+        GLNRegressor([8, 4], n_networks=4, quantiles=ENDS, backend="numpy", random_state=0) for _ in range(2)
+    )
     twice.fit(X.repeat(weights, axis=0), y.repeat(weights, axis=0))
     weighted.fit(X, y, sample_weight=weights)
     np.testing.assert_allclose(weighted.predict(X), twice.predict(X), rtol=1e-5)
@@ -246,7 +248,9 @@ def test_a_weight_of_two_is_a_sample_twice_in_fit(targets):
 @HOW
 def test_sparse_tables(how):
     X, y = FRIEDMAN[0] * (FRIEDMAN[0] > 0.5), FRIEDMAN[1]
-    dense, of_sparse = (GLNRegressor([8, 4], backend="numpy", random_state=0, shuffle=False) for _ in range(2))
+    dense, of_sparse = (
+        GLNRegressor([8, 4], n_networks=4, backend="numpy", random_state=0, shuffle=False) for _ in range(2)
+    )
     getattr(dense, how)(X, y)
     getattr(of_sparse, how)(sparse.csr_array(X), y)
     np.testing.assert_allclose(of_sparse.predict(sparse.csr_array(X)), dense.predict(X), rtol=1e-5)

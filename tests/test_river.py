@@ -118,6 +118,7 @@ def test_a_stream_with_intervals():
     assert abs(model.predict_one(x) - y) < 40
 
 
+@pytest.mark.slow
 def test_the_distribution_of_a_target_that_does_not_vary_at_first():
     rng = np.random.default_rng(0)
     model, scores = GLNRegressor(seed=0, density=True), []
@@ -132,6 +133,7 @@ def test_the_distribution_of_a_target_that_does_not_vary_at_first():
     assert np.mean(scores[-300:]) > -2.5
 
 
+@pytest.mark.slow
 def test_the_distribution_follows_noise_that_doubles_suddenly():
     rng = np.random.default_rng(0)
     model, deviations, within = GLNRegressor(seed=0, density=True), [], []
@@ -469,7 +471,7 @@ def test_input_of_another_form_is_refused_by_name(kind):
     assert_same_state(learner_state(model._stream.learner), before)
 
 
-@pytest.mark.parametrize("factor", [1e3, 1e6])
+@pytest.mark.parametrize("factor", [pytest.param(1e3, marks=pytest.mark.slow), 1e6])
 def test_recovers_from_one_bad_row(factor):
     samples = labelled(3000, 3)
     hits = []

@@ -222,6 +222,7 @@ def test_a_full_disk(after, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "p.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 def test_a_full_device(tmp_path, capsys):
     options = [str(written(tmp_path / "s.csv", lines_of("csv", table(COUNT)))), *KINDS[:2], "--predictions"]
