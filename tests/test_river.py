@@ -74,11 +74,11 @@ class Usual:
 
 
 def checks_of(model: Any) -> Iterator[Any]:
-    """River's checks of a model. The one of memory takes seconds, so a second data set is only for a release."""
-    names = []
+    """River's checks of a model. Each is made with several data sets; all but the first are only for a release."""
+    names: list[str] = []
     for check in checks.yield_checks(model):
         names.append(check.__name__)
-        again = names.count("check_bounded_memory_growth") > 1 and names[-1] == "check_bounded_memory_growth"
+        again = names.count(names[-1]) > 1
         yield pytest.param(model, check, id=f"{model}-{names[-1]}", marks=pytest.mark.slow if again else ())
 
 
