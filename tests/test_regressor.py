@@ -91,6 +91,12 @@ def test_intervals_have_their_coverage(data):
     assert np.mean(ours) < np.mean(trees)
 
 
+def test_a_single_quantile_has_its_share_of_targets_below():
+    X, y = FRIEDMAN
+    model = GLNRegressor([8], n_networks=2, quantiles=[0.2], random_state=0).fit(X[:400], y[:400])
+    assert np.mean(y[400:] < model.predict_quantiles(X[400:])[:, 0]) == pytest.approx(0.2, abs=0.08)
+
+
 def test_rates_fall_in_fit_and_a_stream_may_follow(monkeypatch):
     rates = watch_rates(monkeypatch)
     X, y = DIABETES
