@@ -411,6 +411,7 @@ def wines() -> tuple[pd.DataFrame, np.ndarray]:
     return X, np.array(["barolo", "grignolino", "barbera"])[y]
 
 
+@pytest.mark.slow
 def test_a_classifier_continues_without_numba(tmp_path):
     X, y = wines()
     model = GLNClassifier(class_weight={"barbera": 2.0}, n_epochs=2, random_state=0).fit(X[::2], y[::2])
@@ -624,7 +625,7 @@ def test_a_deeply_nested_file_is_refused(of_wines, tmp_path):
         GLNClassifier.load(tmp_path / "m")
 
 
-@pytest.mark.parametrize("package", ["joblib", "skops.io"])
+@pytest.mark.parametrize("package", ["joblib", pytest.param("skops.io", marks=pytest.mark.slow)])
 def test_a_whole_pipeline_predicts_the_same_and_continues(package, tmp_path):
     if package != "joblib" and not os.environ.get("GLN_REQUIRE_BACKENDS"):
         pytest.importorskip(package)
