@@ -269,7 +269,7 @@ def test_updates_of_equal_samples_add_up(backend):
     assert_same_state(state, other, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.compiles("10-1")
+@pytest.mark.compiles
 @pytest.mark.parametrize(("num_classes", "batch_size"), [(2, 6), (10, 1)])
 def test_predict_online_is_predict_batch_by_batch(backend, digits, batch_size, num_classes):
     online, stepwise = (on_digits(module, num_classes) for module in (backend, gln_numpy))
@@ -282,7 +282,7 @@ def test_predict_online_is_predict_batch_by_batch(backend, digits, batch_size, n
     assert online.get_state()["step"] == 29
 
 
-@pytest.mark.compiles("3-1")
+@pytest.mark.compiles
 @pytest.mark.parametrize(
     ("num_classes", "batch_size"),
     [(2, 3), (3, 1), *(pytest.param(*more, marks=pytest.mark.slow) for more in [(2, 1), (3, 3)])],
@@ -305,7 +305,7 @@ def test_weights_that_reach_their_bounds_in_mid_block(backend, batch_size, num_c
     assert clipped_on_the_way[:, : 64 - batch_size].any()  # clipping had an effect before the first block ended
 
 
-@pytest.mark.compiles("2-5")
+@pytest.mark.compiles
 @pytest.mark.parametrize(("halfspaces", "batch_size"), [(0, 31), (2, 5), (2, 40)])
 def test_batches_that_fill_no_block_evenly(backend, halfspaces, batch_size):
     rng = np.random.default_rng(7)
@@ -342,6 +342,7 @@ def test_targets_may_be_probabilities_or_bools(backend):
     assert_same_state(slow.state, soft.get_state(), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.compiles
 def test_base_predictor_gives_the_base_values(backend):
     inputs, context, targets = small_batch()
     model = small(backend, loss="squared_error", base_predictor=lambda x: 3 * np.asarray(x))
@@ -477,6 +478,7 @@ def test_explanations_of_every_loss_add_up(kind):
     assert not clipped.all()
 
 
+@pytest.mark.compiles
 def test_explanations_tell_what_was_clipped(backend):
     inputs, context, _ = small_batch()
     model = small(backend, pred_clipping=0.4, bias=False)  # logits within 0.41
@@ -668,6 +670,7 @@ def test_state_is_copied_out_and_set_again(backend, context_features):
     assert_same_state(state, kept)  # nor did the other model change the caller's arrays
 
 
+@pytest.mark.compiles
 def test_models_can_be_copied(backend):
     inputs, context, targets = small_batch()
     model = small(backend, layer_sizes=[17])
@@ -691,6 +694,7 @@ def test_repr(backend):
 # ---- Shapes and kinds of arrays --------------------------------------------------------------------------------------
 
 
+@pytest.mark.compiles("2]")
 @pytest.mark.parametrize("num_classes", [2, 3])
 def test_shapes_of_predictions(backend, num_classes):
     model = small(backend, num_classes=num_classes)
@@ -758,6 +762,7 @@ def test_callers_arrays_stay_as_they_are(backend):
         np.testing.assert_array_equal(array, copied)
 
 
+@pytest.mark.compiles
 def test_same_array_as_inputs_and_context(backend):
     inputs = small_batch()[0]
     one, two = small(backend, context_size=5), small(backend, context_size=5)
@@ -923,6 +928,7 @@ def test_errors_count_nan_and_name_text(backend):
         model.predict(INPUTS, CONTEXT, ["a", "b", "c"])
 
 
+@pytest.mark.compiles
 def test_inputs_far_beyond_where_they_are_clipped_cause_a_warning(backend, digits):
     images, model = digits[0][:, :8], on_digits(backend, 2)
     for call in (lambda x: model.predict(x, images), lambda x: model.predict_online(x, images, np.zeros(8), 8)):
