@@ -10,13 +10,6 @@ import pytest
 
 FRAMEWORKS = {"numpy": "numpy", "torch": "torch", "tf": "tensorflow", "jax": "jax", "numba": "numba"}
 OTHERS = [name for name in FRAMEWORKS if name != "numpy"]
-# Estimators call networks of all backends alike. With TensorFlow and JAX, which compile for seconds, they are tested
-# before a release; the networks always are.
-OF_ESTIMATORS = pytest.mark.parametrize(
-    "backend",
-    [pytest.param(name, marks=pytest.mark.slow if name in ("tf", "jax") else ()) for name in FRAMEWORKS],
-    indirect=True,
-)
 
 
 def load_backend(name: str) -> ModuleType:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ import numpy as np
 import pytest
 from backends import FRAMEWORKS, load_backend
 
+ORDER = os.environ.get("GLN_TEST_ORDER")
+COMPILING = pytest.StashKey[subprocess.Popen[bytes]]()
 COMPILES = """
 import numpy as np
 from gln.sklearn import GLNClassifier
@@ -27,10 +30,42 @@ model.partial_fit(X[:1], [True]).predict_proba(X)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile Numba's code in one process before several start: what each compiles may differ in the last bit."""
+    """Compile Numba's code in one process before several need it: what each compiles may differ in the last bit.
+
+    Meanwhile the others import what they test. JAX compiles in two thirds of the time if it need not optimise.
+    """
+    if config.option.markexpr == "not slow":
+        os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     several = getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput")
     if several and importlib.util.find_spec("numba"):
-        subprocess.run([sys.executable, "-c", COMPILES], cwd=Path(__file__).parents[1], check=True)
+        config.stash[COMPILING] = subprocess.Popen([sys.executable, "-c", COMPILES], cwd=Path(__file__).parents[1])
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_node_collection_finished(node: Any) -> None:
+    compiling = node.config.stash.get(COMPILING, None)
+    if compiling is not None and compiling.wait():
+        pytest.exit("gln_numba does not compile", compiling.returncode)
+
+
+def pytest_report_header() -> str | None:
+    return f"random order: GLN_TEST_ORDER={ORDER}" if ORDER else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        compiles = item.get_closest_marker("compiles")
+        if compiles and _is_compiled(item) and not any(case in item.name for case in compiles.args):
+            item.add_marker("slow")
+    if ORDER:  # files in a random order, and the tests of each, which share its fixtures
+        rng = random.Random(ORDER)
+        places = {file: rng.random() for file in dict.fromkeys(item.path for item in items)}
+        items.sort(key=lambda item: (places[item.path], rng.random()))
+
+
+def _is_compiled(item: Any) -> bool:
+    """Whether a test is of a backend that compiles each kind of network, for each batch size."""
+    return any(isinstance(value, str) and value in ("tf", "jax") for value in item.callspec.params.values())
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from backends import OF_ESTIMATORS
 from helpers import assert_same_state, backend_name, learner_state
 
 from gln.bandits import STRENGTHS, CobaLearner, Decision, GLNBandit
@@ -361,7 +360,7 @@ def test_missing_values_of_any_kind_may_change():
 # ---- Backends, River and coba ----------------------------------------------------------------------------------------
 
 
-@OF_ESTIMATORS
+@pytest.mark.compiles
 def test_backends_agree(backend):
     bandits = [GLNBandit(backend=name, layer_sizes=(8,), seed=1) for name in ("numpy", backend_name(backend))]
     for x in listeners(15):

@@ -24,6 +24,7 @@ from benchmarks.bandit_items import (
 from benchmarks.bandit_rivals import HAS_VW, Linear, Task, VowpalWabbit, with_one
 from benchmarks.bandits import MODELS, play, scores, task_of, told_all
 
+pytestmark = pytest.mark.slow
 STEPS = 400
 
 

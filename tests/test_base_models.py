@@ -370,6 +370,17 @@ def test_linear_models_predict_the_same_with_new_heads_and_crosses(heads, are_cl
         np.testing.assert_allclose(of_two[model], predicted(single)[0], atol=1e-6)
 
 
+@pytest.mark.parametrize(("heads", "are_classes", "crosses"), KINDS)
+def test_arrays_keep_their_order_in_memory(heads, are_classes, crosses):
+    """For another one, Numba would compile the step of streams again, which takes ten seconds."""
+    base_models = trained(heads, are_classes, crosses)
+    changed = [base_models.with_outputs([heads - 1], 1).with_outputs([1, 0], 2), base_models.grown([], True, 4)]
+    changed += [base_models.with_class(200)] if are_classes else []
+    for each in (base_models, *changed):
+        of_models = [fields for fields in each.arguments if isinstance(fields, tuple)]
+        assert [array.flags.c_contiguous for fields in of_models for array in fields] == [True] * 5 + [True] * 6
+
+
 # ---- Many terms, explanations ----------------------------------------------------------------------------------------
 
 

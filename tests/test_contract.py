@@ -66,6 +66,7 @@ COMBINATIONS = [
 MORE = [(False, False, 0, 10), (False, False, 3, 2), (False, True, 0, 2), (True, False, 0, 2)]
 
 
+@pytest.mark.compiles("False-False-0-2")
 @pytest.mark.parametrize(OPTIONS, COMBINATIONS + [pytest.param(*more, marks=pytest.mark.slow) for more in MORE])
 def test_values_are_those_of_the_plain_loops(backend, digits, bias, normalize, halfspaces, num_classes):
     model = backend.GLN(
@@ -90,6 +91,7 @@ def test_values_are_those_of_the_plain_loops(backend, digits, bias, normalize, h
     assert_same_state(slow.state, model.get_state(), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.compiles
 def test_values_of_one_sample_after_another_are_those_of_the_plain_loops(backend):
     model = small(backend)
     slow, (inputs, context, targets) = SlowGLN(model), small_batch(12)
@@ -121,6 +123,7 @@ def numbers(model: Any, inputs: np.ndarray) -> np.ndarray:
     return y[: model.num_heads] if model.config.record.heads == "num_outputs" and model.num_heads > 1 else y[0]
 
 
+@pytest.mark.compiles("quantiles", "variances", "labels")
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind == "variance, not normalized")) for kind in LOSSES]
 )
@@ -142,6 +145,7 @@ def test_values_of_every_loss_are_those_of_the_plain_loops(backend, kind):
     assert np.ptp(online, axis=(0, 2)).min() > 0.1
 
 
+@pytest.mark.compiles("labels")
 @pytest.mark.parametrize("kind", ["squared error, two heads", "variances", "labels"])
 def test_heads_do_not_learn_from_unknown_targets(backend, kind):
     model = small(backend, **LOSSES[kind])
@@ -183,6 +187,7 @@ def test_one_sample_of_every_loss_is_a_batch_of_one(kind):
     assert_same_state(one, batch, atol=1e-6)
 
 
+@pytest.mark.compiles
 def test_variances_of_a_stream_are_learned(backend):
     """The variance of deviations depends on the side of one halfspace; single outliers hardly change it."""
     rng = np.random.default_rng(4)
@@ -196,6 +201,7 @@ def test_variances_of_a_stream_are_learned(backend):
         assert 0.8 < np.sqrt(np.median(predicted[side[-1000:]])) / each < 1.4
 
 
+@pytest.mark.compiles
 def test_quantiles_of_a_stream_are_learned(backend):
     rng = np.random.default_rng(3)
     inputs = rng.normal(size=(2, 3000))
@@ -208,6 +214,7 @@ def test_quantiles_of_a_stream_are_learned(backend):
     assert width[inputs[1, 1000:] > 0.2].mean() > 1.4 * width[inputs[1, 1000:] < -0.2].mean()
 
 
+@pytest.mark.compiles("quantiles")
 @pytest.mark.parametrize("kind", ["squared error", "quantiles"])
 def test_targets_beyond_all_predictions_count_as_the_bound(backend, kind):
     far, near = (small(backend, **LOSSES[kind]) for _ in range(2))
@@ -219,6 +226,7 @@ def test_targets_beyond_all_predictions_count_as_the_bound(backend, kind):
     assert np.abs(output).max() <= 10
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize(("layer_sizes", "weight_clipping"), [([1], 0.3), ([2, 5, 3], 1.0)])
 def test_any_depth_and_width_and_clipped_weights(backend, layer_sizes, weight_clipping):
     model = small(backend, layer_sizes=layer_sizes, weight_clipping=weight_clipping, learning_rate=3.0)
@@ -236,6 +244,7 @@ def test_any_depth_and_width_and_clipped_weights(backend, layer_sizes, weight_cl
     model.set_state(model.get_state())  # float32(0.3) is more than 0.3, and no error
 
 
+@pytest.mark.compiles("10-1")
 @pytest.mark.parametrize(("num_classes", "count"), [(2, 6), (10, 1)])
 def test_prediction_with_targets_is_the_one_without(backend, digits, num_classes, count):
     model = on_digits(backend, num_classes)
@@ -260,6 +269,7 @@ def test_updates_of_equal_samples_add_up(backend):
     assert_same_state(state, other, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize(("num_classes", "batch_size"), [(2, 6), (10, 1)])
 def test_predict_online_is_predict_batch_by_batch(backend, digits, batch_size, num_classes):
     online, stepwise = (on_digits(module, num_classes) for module in (backend, gln_numpy))
@@ -272,6 +282,7 @@ def test_predict_online_is_predict_batch_by_batch(backend, digits, batch_size, n
     assert online.get_state()["step"] == 29
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize(
     ("num_classes", "batch_size"),
     [(2, 3), (3, 1), *(pytest.param(*more, marks=pytest.mark.slow) for more in [(2, 1), (3, 3)])],
@@ -294,6 +305,7 @@ def test_weights_that_reach_their_bounds_in_mid_block(backend, batch_size, num_c
     assert clipped_on_the_way[:, : 64 - batch_size].any()  # clipping had an effect before the first block ended
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize(("halfspaces", "batch_size"), [(0, 31), (2, 5), (2, 40)])
 def test_batches_that_fill_no_block_evenly(backend, halfspaces, batch_size):
     rng = np.random.default_rng(7)
@@ -330,6 +342,7 @@ def test_targets_may_be_probabilities_or_bools(backend):
     assert_same_state(slow.state, soft.get_state(), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.compiles
 def test_base_predictor_gives_the_base_values(backend):
     inputs, context, targets = small_batch()
     model = small(backend, loss="squared_error", base_predictor=lambda x: 3 * np.asarray(x))
@@ -339,6 +352,7 @@ def test_base_predictor_gives_the_base_values(backend):
     assert_same_state(model, plain, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.compiles
 def test_base_predictor_gives_the_base_logits(backend):
     def halves(inputs: Any) -> Any:  # (5, B) -> (2, B)
         return np.clip(np.asarray(inputs)[:2] / 8 + 0.5, 0, 1)
@@ -356,6 +370,7 @@ def test_base_predictor_gives_the_base_logits(backend):
     assert model.get_state()["weights.1"].shape == (3, 16, 1, 3)
 
 
+@pytest.mark.compiles
 def test_a_base_predictor_may_work_in_place(backend):
     def halve(inputs: Any) -> Any:
         array = to_numpy(inputs)
@@ -426,6 +441,7 @@ def test_learning_rate_can_be_set(backend):
 # ---- Explanations ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.compiles
 def test_explanations_add_up_to_the_predictions(backend, digits):
     learned, model = (
         module.GLN([6, 4, 2], PIXELS, PIXELS, num_classes=10, seed=2, learning_rate=1.0)
@@ -462,6 +478,7 @@ def test_explanations_of_every_loss_add_up(kind):
     assert not clipped.all()
 
 
+@pytest.mark.compiles
 def test_explanations_tell_what_was_clipped(backend):
     inputs, context, _ = small_batch()
     model = small(backend, pred_clipping=0.4, bias=False)  # logits within 0.41
@@ -592,6 +609,7 @@ def test_fit_hyperplanes_keeps_directions_beside_equal_samples(backend, context_
         assert (np.abs(distance) < 0.01).all()
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("context_features", [2, pytest.param(None, marks=pytest.mark.slow)])
 def test_predictions_do_not_depend_on_how_many_samples_come_together(backend, context_features):
     """On a table of few different values, where halfspaces on samples would leave their side to rounding."""
@@ -652,6 +670,7 @@ def test_state_is_copied_out_and_set_again(backend, context_features):
     assert_same_state(state, kept)  # nor did the other model change the caller's arrays
 
 
+@pytest.mark.compiles
 def test_models_can_be_copied(backend):
     inputs, context, targets = small_batch()
     model = small(backend, layer_sizes=[17])
@@ -675,6 +694,7 @@ def test_repr(backend):
 # ---- Shapes and kinds of arrays --------------------------------------------------------------------------------------
 
 
+@pytest.mark.compiles("2]")
 @pytest.mark.parametrize("num_classes", [2, 3])
 def test_shapes_of_predictions(backend, num_classes):
     model = small(backend, num_classes=num_classes)
@@ -742,6 +762,7 @@ def test_callers_arrays_stay_as_they_are(backend):
         np.testing.assert_array_equal(array, copied)
 
 
+@pytest.mark.compiles
 def test_same_array_as_inputs_and_context(backend):
     inputs = small_batch()[0]
     one, two = small(backend, context_size=5), small(backend, context_size=5)
@@ -750,6 +771,7 @@ def test_same_array_as_inputs_and_context(backend):
     )
 
 
+@pytest.mark.compiles
 @pytest.mark.filterwarnings("ignore:inputs:UserWarning")
 @pytest.mark.parametrize("pred_clipping", [0.2, 1e-45])
 def test_predictions_stay_within_the_clipping(backend, pred_clipping):
@@ -763,6 +785,7 @@ def test_predictions_stay_within_the_clipping(backend, pred_clipping):
     assert all(np.isfinite(array).all() for array in model.get_state().values())
 
 
+@pytest.mark.compiles
 @pytest.mark.filterwarnings("ignore:inputs:UserWarning")
 @pytest.mark.parametrize("normalize", [True, False])
 def test_largest_numbers_stay_finite(backend, normalize):
@@ -905,6 +928,7 @@ def test_errors_count_nan_and_name_text(backend):
         model.predict(INPUTS, CONTEXT, ["a", "b", "c"])
 
 
+@pytest.mark.compiles
 def test_inputs_far_beyond_where_they_are_clipped_cause_a_warning(backend, digits):
     images, model = digits[0][:, :8], on_digits(backend, 2)
     for call in (lambda x: model.predict(x, images), lambda x: model.predict_online(x, images, np.zeros(8), 8)):
@@ -1086,6 +1110,7 @@ def test_bad_state_changes_nothing(backend, kind):
 # ---- Memory ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.compiles
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of memory is read from Linux's /proc")
 def test_a_long_prediction_takes_little_memory(backend):
     def memory(kind: str) -> int:  # MiB

@@ -28,6 +28,8 @@ from benchmarks.densities import (
     targets,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def drawn():

@@ -20,6 +20,7 @@ from benchmarks.forgetting import QUICK, learn, permuted, split
 from benchmarks.forgetting_models import Model, OnlineGLN, Perceptron, Replay, Ridge, StreamingLDA, one_hot, scaled
 from gln.mnist import load_mnist
 
+pytestmark = pytest.mark.slow
 DIGITS = 600
 
 

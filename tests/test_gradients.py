@@ -99,6 +99,7 @@ def measured(model: Any, inputs: np.ndarray, context: np.ndarray, given: np.ndar
     return slopes
 
 
+@pytest.mark.compiles("three heads")
 @pytest.mark.parametrize("kind", [*KINDS, *(pytest.param(kind, marks=pytest.mark.slow) for kind in MORE)])
 def test_gradients_are_finite_differences_and_what_explains_a_prediction(way, kind):
     """The weights of the explanation are multiplied by p (1 - p) for the log-loss, and by the variance for its loss."""
@@ -118,6 +119,7 @@ def test_gradients_are_finite_differences_and_what_explains_a_prediction(way, ki
     np.testing.assert_allclose(by_inputs[:, free], expected[:, free], atol=1e-5)
 
 
+@pytest.mark.compiles
 def test_gradients_go_through_the_base_predictor(way):
     module, gradients = way
 
@@ -132,6 +134,7 @@ def test_gradients_go_through_the_base_predictor(way):
     assert not by_inputs[3:].any()
 
 
+@pytest.mark.compiles
 def test_where_an_input_is_clipped_the_slope_is_zero(way):
     module, gradients = way
     model, _, inputs, context = learned(module, loss="squared_error", value_clipping=2.0)
@@ -163,6 +166,7 @@ def jacobian_of(name: str, model: Any, inputs: np.ndarray, context: np.ndarray) 
     return torch.func.jacrev(lambda x: model(x, torch.tensor(context)))(torch.tensor(inputs)).numpy()
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("name", ["torch", "jax", "tf"])
 def test_a_jacobian_has_the_gradient_of_each_sample(name):
     model, _, inputs, context = learned(load_backend(name))

@@ -92,7 +92,7 @@ def test_learn_and_predict(stream, config, params, compiled):
     "kind",
     [
         pytest.param({"loss": "squared_error", "num_outputs": 2}, marks=pytest.mark.slow),
-        {"loss": "variance", "num_outputs": 2},
+        pytest.param({"loss": "variance", "num_outputs": 2}, marks=pytest.mark.slow),
         {"loss": "quantile", "quantiles": (0.1, 0.9)},
     ],
     ids=lambda kind: kind["loss"],
@@ -116,7 +116,7 @@ def test_every_loss(stream, kind):
     [
         pytest.param(1, None, id="one by one"),
         pytest.param(7, None, id="a smaller last batch"),
-        pytest.param(10**12, None, id="a batch beyond the stream"),
+        pytest.param(10**12, None, id="a batch beyond the stream", marks=pytest.mark.slow),
         pytest.param(4, 50, id="count in mid-batch"),
         pytest.param(4, 61, id="whole batches, count beyond the stream"),
         pytest.param(4, 0, id="nothing"),
@@ -132,6 +132,7 @@ def test_learn_online(stream, config, params, batch_size, count):
     assert_params(params, reference)
 
 
+@pytest.mark.slow
 def test_vmap_over_seeds(stream):
     models = [network(gln_jax, seed, [6, 3]) for seed in SEEDS]
     config, together = models[0].config, jax.tree.map(lambda *arrays: jnp.stack(arrays), *(m.params for m in models))
@@ -154,8 +155,16 @@ MIXTURES = {
 }
 
 
+TOGETHER = "networks, each with its stream"
+
+
 @pytest.mark.parametrize(
-    ("compiled", "mixture"), [(as_they_are, "networks, each with its stream"), *[(jax.jit, name) for name in MIXTURES]]
+    ("compiled", "mixture"),
+    [
+        (jax.jit, TOGETHER),
+        pytest.param(as_they_are, TOGETHER, marks=pytest.mark.slow),
+        *(pytest.param(jax.jit, name, marks=pytest.mark.slow) for name in MIXTURES if name != TOGETHER),
+    ],
 )
 def test_vmap_of_learn_online_gives_what_single_calls_give(stream, config, mixture, compiled):
     first = network(gln_jax, SEEDS[0]).params, arguments(stream)[:3], arguments(stream)[3]
@@ -189,6 +198,7 @@ def test_one_sample(stream, config, params):
         jax.tree.map(np.testing.assert_array_equal, learned, batch)
 
 
+@pytest.mark.slow
 def test_gradients_of_samples_and_networks_that_vmap_maps(stream, config):
     images = stream[0][:, :5]
     params = [network(gln_jax, seed).params for seed in SEEDS]
@@ -203,6 +213,7 @@ def test_gradients_of_samples_and_networks_that_vmap_maps(stream, config):
         np.testing.assert_allclose(of_samples, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_vmap_of_vmap(stream, config):
     """Two networks on two streams, predicting only and learning one batch."""
     params = [network(gln_jax, seed).params for seed in SEEDS]
@@ -336,7 +347,13 @@ def x64() -> Iterator[None]:
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
-    "kind", [{"num_classes": 3}, {"loss": "quantile", "quantiles": (0.1, 0.9)}, {"loss": "variance"}], ids=str
+    "kind",
+    [
+        {"num_classes": 3},
+        pytest.param({"loss": "quantile", "quantiles": (0.1, 0.9)}, marks=pytest.mark.slow),
+        pytest.param({"loss": "variance"}, marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_float32_with_x64_on(kind):
     assert jnp.zeros(1).dtype == np.float64

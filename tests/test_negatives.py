@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from backends import OF_ESTIMATORS
 from helpers import backend_name
 from scipy.stats import multivariate_t
 from sklearn.datasets import load_digits, load_iris
@@ -254,7 +253,7 @@ def test_a_class_never_seen_is_novel(pixels):
     assert model.novelty(np.full((1, 64), np.nan))[0] == 0
 
 
-@OF_ESTIMATORS
+@pytest.mark.compiles
 def test_backends_agree(flowers, backend):
     X, y = flowers
     expected = GLNClassifier(**SMALL).partial_fit(X, y, classes=range(3)).predict_proba(X)

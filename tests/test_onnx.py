@@ -134,6 +134,7 @@ def test_networks_of_each_loss(kind, tmp_path):
     assert_network_predicts_the_same(learned(**KINDS[kind]), tmp_path)
 
 
+@pytest.mark.compiles
 def test_networks_of_each_backend(backend, tmp_path):
     model = backend.GLN(**KINDS["classes"], input_size=6, context_size=5)
     model.set_state(learned(**KINDS["classes"]).get_state())

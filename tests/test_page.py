@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import re
@@ -32,7 +33,7 @@ import test_mnist
 from benchmarks.handwriting import DIGITS, STAR, browser, draw, shaken
 from gln.backends import load_backend as backend_of_name
 from gln.features import Standardizer
-from gln.mnist import deskew
+from gln.mnist import deskew, load_mnist
 from gln.page import command
 from gln.page.lessons import ConflictError, Lessons, checked_label
 from gln.page.pupil import AMONG, KNOWN, LESSON_RATE, MOST_STEPS, REHEARSAL, REHEARSED, Pupil
@@ -80,6 +81,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def default(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The network that the command trains at its first start."""
     return train(tmp_path_factory.mktemp("default"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _digits_are_read_once() -> Iterator[None]:
+    """Every pupil reads them otherwise, which takes a second."""
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr("gln.page.pupil.load_mnist", functools.cache(load_mnist))
+        yield
 
 
 RIGHT = {"trained": 0.966, "default": 0.983}  # shares of the test set
@@ -632,6 +641,7 @@ def test_killed_in_the_middle_of_lessons(trained, tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["digits.gln", "digits.gln.lessons"]
 
 
+@pytest.mark.slow
 def test_the_command_ends_and_exports(trained, tmp_path, capsys):
     model = Path(shutil.copy(trained, tmp_path))
     with served(model) as (url, process):

@@ -62,6 +62,7 @@ def of_numpy(digits: tuple[np.ndarray, np.ndarray]) -> Callable[[int, int], tupl
     return learned
 
 
+@pytest.mark.compiles("2-8", "10-1-")
 @pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.parametrize(("num_classes", "batch_size"), [(2, 8), (10, 1), (10, 64)])
 def test_2000_digits_online(of_numpy, name, num_classes, batch_size):
@@ -72,6 +73,7 @@ def test_2000_digits_online(of_numpy, name, num_classes, batch_size):
     assert_same_state(other, model, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.compiles("squared_error")
 @pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.parametrize(
     ("kind", "batch_size"),
@@ -98,6 +100,7 @@ def test_2000_numbers_online(name, kind, batch_size):
     assert_same_state(models[1], models[0], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.compiles("16-True")
 @pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.parametrize(("input_size", "bias", "batch_size"), [(16, True, 7), (33, False, 1)])
 def test_sizes_around_16_and_32(name, input_size, bias, batch_size):
@@ -114,6 +117,7 @@ def test_sizes_around_16_and_32(name, input_size, bias, batch_size):
     assert_same_state(models[1], models[0], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("name", OTHERS)
 def test_raw_stream(digits, name):
     """With all digits: few are on a hyperplane, and few predictions differ."""

@@ -62,6 +62,7 @@ def thirds() -> tuple[np.ndarray, np.ndarray]:
     return places[labels] + np.random.default_rng(0).standard_normal((60, 2)), labels
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_a_figure_once(monkeypatch):
     if not os.environ.get("GLN_REQUIRE_BACKENDS"):
         for package in ("nbclient", "ipykernel"):

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from backends import OF_ESTIMATORS
 from helpers import assert_same_state, backend_name, learner_state, watch_rates
 from scipy import sparse
 from sklearn.datasets import load_diabetes, make_friedman1
@@ -42,14 +41,14 @@ def fitted() -> GLNRegressor:
     return GLNRegressor(random_state=0, quantiles=ENDS).fit(DIABETES[0][:400], DIABETES[1][:400])
 
 
-@parametrize_with_checks([GLNRegressor()])
+@parametrize_with_checks([GLNRegressor((4, 2), n_networks=2)])
 def test_conventions_of_scikit_learn(estimator, check):
     check(estimator)
 
 
 @pytest.mark.slow
-@parametrize_with_checks([GLNRegressor((4, 2), n_networks=2, backend="numpy", quantiles=(0.9, 0.1))])
-def test_conventions_of_scikit_learn_in_numpy(estimator, check):
+@parametrize_with_checks([GLNRegressor(), GLNRegressor((4, 2), n_networks=2, backend="numpy", quantiles=(0.9, 0.1))])
+def test_conventions_of_scikit_learn_at_the_defaults_and_in_numpy(estimator, check):
     check(estimator)
 
 
@@ -74,7 +73,9 @@ def test_a_curved_table_is_predicted_as_by_trees():
     assert ours > trees - 0.02
 
 
-@pytest.mark.parametrize("data", [DIABETES, FRIEDMAN], ids=["diabetes", "friedman1"])
+@pytest.mark.parametrize(
+    "data", [pytest.param(DIABETES, id="diabetes"), pytest.param(FRIEDMAN, id="friedman1", marks=pytest.mark.slow)]
+)
 def test_intervals_have_their_coverage(data):
     (X, y), held, ours, trees = data, [], [], []
     for train, test in KFold(5, shuffle=True, random_state=0).split(X):
@@ -88,6 +89,12 @@ def test_intervals_have_their_coverage(data):
             trees.append(mean_pinball_loss(y[test], boosted.fit(X[train], y[train]).predict(X[test]), alpha=level))
     assert 0.85 < np.mean(held) < 0.95
     assert np.mean(ours) < np.mean(trees)
+
+
+def test_a_single_quantile_has_its_share_of_targets_below():
+    X, y = FRIEDMAN
+    model = GLNRegressor([8], n_networks=2, quantiles=[0.2], random_state=0).fit(X[:400], y[:400])
+    assert np.mean(y[400:] < model.predict_quantiles(X[400:])[:, 0]) == pytest.approx(0.2, abs=0.08)
 
 
 def test_rates_fall_in_fit_and_a_stream_may_follow(monkeypatch):
@@ -232,7 +239,9 @@ def test_a_weight_of_two_is_a_sample_twice_in_fit(targets):
     X, y = DIABETES[0][:100], np.stack([DIABETES[1][:100]] * targets, axis=1)
     y = y[:, 0] if targets == 1 else y + np.array([0, 5])
     weights = np.random.default_rng(0).integers(0, 3, 100)
-    twice, weighted = (GLNRegressor([8, 4], quantiles=ENDS, backend="numpy", random_state=0) for _ in range(2))
+    twice, weighted = (
+        GLNRegressor([8, 4], n_networks=4, quantiles=ENDS, backend="numpy", random_state=0) for _ in range(2)
+    )
     twice.fit(X.repeat(weights, axis=0), y.repeat(weights, axis=0))
     weighted.fit(X, y, sample_weight=weights)
     np.testing.assert_allclose(weighted.predict(X), twice.predict(X), rtol=1e-5)
@@ -245,7 +254,9 @@ def test_a_weight_of_two_is_a_sample_twice_in_fit(targets):
 @HOW
 def test_sparse_tables(how):
     X, y = FRIEDMAN[0] * (FRIEDMAN[0] > 0.5), FRIEDMAN[1]
-    dense, of_sparse = (GLNRegressor([8, 4], backend="numpy", random_state=0, shuffle=False) for _ in range(2))
+    dense, of_sparse = (
+        GLNRegressor([8, 4], n_networks=4, backend="numpy", random_state=0, shuffle=False) for _ in range(2)
+    )
     getattr(dense, how)(X, y)
     getattr(of_sparse, how)(sparse.csr_array(X), y)
     np.testing.assert_allclose(of_sparse.predict(sparse.csr_array(X)), dense.predict(X), rtol=1e-5)
@@ -323,7 +334,7 @@ def test_bad_input_changes_nothing(X, y, message):
 # ---- Every backend ---------------------------------------------------------------------------------------------------
 
 
-@OF_ESTIMATORS
+@pytest.mark.compiles
 def test_backends_agree_and_copies_learn_independently(backend):
     X, y = DIABETES[0][:150], DIABETES[1][:150]
     arguments: dict[str, Any] = {

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from backends import OF_ESTIMATORS
 from helpers import assert_same_state, backend_name, learner_state, run_python
 from scipy.stats import norm
 from sklearn.datasets import load_iris
@@ -75,11 +74,11 @@ class Usual:
 
 
 def checks_of(model: Any) -> Iterator[Any]:
-    """River's checks of a model. The one of memory takes seconds, so a second data set is only for a release."""
-    names = []
+    """River's checks of a model. Each is made with several data sets; all but the first are only for a release."""
+    names: list[str] = []
     for check in checks.yield_checks(model):
         names.append(check.__name__)
-        again = names.count("check_bounded_memory_growth") > 1 and names[-1] == "check_bounded_memory_growth"
+        again = names.count(names[-1]) > 1
         yield pytest.param(model, check, id=f"{model}-{names[-1]}", marks=pytest.mark.slow if again else ())
 
 
@@ -119,6 +118,7 @@ def test_a_stream_with_intervals():
     assert abs(model.predict_one(x) - y) < 40
 
 
+@pytest.mark.slow
 def test_the_distribution_of_a_target_that_does_not_vary_at_first():
     rng = np.random.default_rng(0)
     model, scores = GLNRegressor(seed=0, density=True), []
@@ -133,6 +133,7 @@ def test_the_distribution_of_a_target_that_does_not_vary_at_first():
     assert np.mean(scores[-300:]) > -2.5
 
 
+@pytest.mark.slow
 def test_the_distribution_follows_noise_that_doubles_suddenly():
     rng = np.random.default_rng(0)
     model, deviations, within = GLNRegressor(seed=0, density=True), [], []
@@ -470,7 +471,7 @@ def test_input_of_another_form_is_refused_by_name(kind):
     assert_same_state(learner_state(model._stream.learner), before)
 
 
-@pytest.mark.parametrize("factor", [1e3, 1e6])
+@pytest.mark.parametrize("factor", [pytest.param(1e3, marks=pytest.mark.slow), 1e6])
 def test_recovers_from_one_bad_row(factor):
     samples = labelled(3000, 3)
     hits = []
@@ -694,7 +695,7 @@ Path("whole.pickle").write_bytes(pickle.dumps([learned(labelled(60, 3)[35:], mod
         assert_same_predictions(learned(samples, model), whole, samples, atol=1e-6)
 
 
-@OF_ESTIMATORS
+@pytest.mark.compiles
 @pytest.mark.parametrize(
     ("kind", "own"), [pytest.param(GLNClassifier, {}, marks=pytest.mark.slow), (GLNRegressor, {"density": True})]
 )

@@ -36,12 +36,11 @@ def network(backend: Any, **arguments: Any) -> Any:
     return backend.GLN([8, 4], 784, 784, **{"num_classes": 10, "context_map_size": 3, "seed": 4, **arguments})
 
 
-def next_of(backend: Any) -> str:
-    """The backend that continues: some take seconds to compile learning, so each hands over only to the next one."""
-    names = list(FRAMEWORKS)
-    return names[(names.index(backend_name(backend)) + 1) % len(names)]
+# The backend that continues: TensorFlow and JAX, which take seconds to compile learning, from one another.
+NEXT = {"numpy": "torch", "torch": "numba", "numba": "numpy", "tf": "jax", "jax": "tf"}
 
 
+@pytest.mark.compiles
 def test_any_backend_continues_from_another(backend, digits, tmp_path):
     images, labels = digits
     first, rest = slice(0, 150), slice(150, 300)
@@ -52,7 +51,7 @@ def test_any_backend_continues_from_another(backend, digits, tmp_path):
     others = {name: load_backend(name).GLN.load(tmp_path / "half.gln") for name in FRAMEWORKS}
     for other in others.values():
         assert_same_state(uninterrupted, other)
-    resumed = others[next_of(backend)]
+    resumed = others[NEXT[backend_name(backend)]]
     expected, found = (
         np.asarray(model.predict_online(images[:, rest], images[:, rest], labels[rest]))
         for model in (uninterrupted, resumed)
@@ -80,6 +79,7 @@ def test_arguments_are_saved(backend, tmp_path):
     assert {name: getattr(loaded, name) for name in arguments} == arguments
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize(
     "kind",
     [
@@ -98,7 +98,7 @@ def test_a_model_of_numbers_continues_in_the_next_backend(backend, kind, tmp_pat
         model.predict_online(inputs[:, :40], inputs[:, :40], targets[..., :40])
     expected = np.asarray(whole.predict_online(inputs[:, 40:], inputs[:, 40:], targets[..., 40:]))
     first.save(tmp_path / "m")
-    resumed = load_backend(next_of(backend)).GLN.load(tmp_path / "m")
+    resumed = load_backend(NEXT[backend_name(backend)]).GLN.load(tmp_path / "m")
     assert {name: getattr(resumed, name) for name in kind} == kind
     output = np.asarray(resumed.predict_online(inputs[:, 40:], inputs[:, 40:], targets[..., 40:]))
     np.testing.assert_allclose(output, expected, atol=1e-4)
@@ -286,6 +286,7 @@ def test_an_invalid_config_with_a_valid_checksum_is_refused(saved, tmp_path):
             GLN.load(resaved(saved[0], tmp_path / "m", config=config, checksum=checksum))
 
 
+@pytest.mark.compiles
 def test_every_row_is_saved_once(backend, digits, tmp_path):
     model, image = network(backend), digits[0][:, :1]
     model.predict_online(image, image, [[1], [1], [0]] + [[np.nan]] * 7)
@@ -410,6 +411,7 @@ def wines() -> tuple[pd.DataFrame, np.ndarray]:
     return X, np.array(["barolo", "grignolino", "barbera"])[y]
 
 
+@pytest.mark.slow
 def test_a_classifier_continues_without_numba(tmp_path):
     X, y = wines()
     model = GLNClassifier(class_weight={"barbera": 2.0}, n_epochs=2, random_state=0).fit(X[::2], y[::2])
@@ -623,7 +625,7 @@ def test_a_deeply_nested_file_is_refused(of_wines, tmp_path):
         GLNClassifier.load(tmp_path / "m")
 
 
-@pytest.mark.parametrize("package", ["joblib", "skops.io"])
+@pytest.mark.parametrize("package", ["joblib", pytest.param("skops.io", marks=pytest.mark.slow)])
 def test_a_whole_pipeline_predicts_the_same_and_continues(package, tmp_path):
     if package != "joblib" and not os.environ.get("GLN_REQUIRE_BACKENDS"):
         pytest.importorskip(package)

@@ -11,7 +11,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
-from backends import OF_ESTIMATORS, load_backend
+from backends import load_backend
 from helpers import assert_same_state, to_numpy
 from sklearn.datasets import load_diabetes, load_digits
 from sklearn.exceptions import NotFittedError
@@ -104,7 +104,7 @@ def test_failed_learning_leaves_no_model(monkeypatch):
         model.predict(X)
 
 
-@OF_ESTIMATORS
+@pytest.mark.compiles
 def test_a_new_class_leaves_the_others_unchanged(backend, digits):
     images, labels = digits[0][:, :200], digits[1][:200] % 3
     network = backend.GLN([8], 784, 784, num_classes=3, seed=0, learning_rate=1.0)

@@ -152,7 +152,7 @@ def test_the_first_target_decides_what_is_learned(form, tmp_path, capsys):
     assert "expected a target in at least one sample, got 3 samples without" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("options", [["--regression"], ["--strings", "y"]])
+@pytest.mark.parametrize("options", [["--regression"], pytest.param(["--strings", "y"], marks=pytest.mark.slow)])
 def test_a_pipe_without_targets_is_answered_at_once_if_an_option_says_what_is_learned(options):
     process = started("--target", "y", "--predictions", "-", *options, stderr=subprocess.DEVNULL)
     assert process.stdin is not None
@@ -516,11 +516,6 @@ def end_as_uninterrupted(long: tuple[Path, list[str]], folder: Path, kills: Sequ
     assert (folder / "p.csv").read_bytes() == all_predictions
 
 
-def test_killed_runs_end_as_uninterrupted_ones(long, tmp_path):
-    kills = [(0.0, signal.SIGKILL), (0.3, signal.SIGKILL), (0.5, signal.SIGTERM), (0.7, signal.SIGKILL)]
-    end_as_uninterrupted(long, tmp_path, kills)
-
-
 @pytest.mark.slow
 def test_twenty_killed_runs_end_as_uninterrupted_ones(long, tmp_path):
     chance = random.Random(0)
@@ -530,7 +525,7 @@ def test_twenty_killed_runs_end_as_uninterrupted_ones(long, tmp_path):
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_signal_ends_a_run_that_waits(number, tmp_path):
     process = started("--format", "csv", *KINDS, "--save", str(tmp_path / "m"), "--predictions", "-")
     assert process.stdin is not None

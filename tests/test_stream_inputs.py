@@ -345,6 +345,7 @@ def test_arrow_comes_from_a_pipe_and_parquet_does_not(tmp_path):
         assert b"expected text, got what begins like arrow (--format arrow reads it)" in process.communicate()[1]
 
 
+@pytest.mark.slow
 def test_a_signal_ends_a_run_that_waits_for_a_batch(tmp_path):
     pytest.importorskip("pyarrow")
     content = Path(written(tmp_path / "s.arrow", table())).read_bytes()

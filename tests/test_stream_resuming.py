@@ -150,6 +150,7 @@ def test_a_second_interrupt_leaves_the_last_complete_model(where, stops, tmp_pat
     assert_same_file(tmp_path / "m", tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_signal_ends_a_run_whose_predictions_nobody_reads(tmp_path):
     file = written(tmp_path / "s.csv", lines_of("csv", table(8000)))
     process = started(str(file), *KINDS[:2], "--save", str(tmp_path / "m"), "--predictions", "-", stdin=None)
@@ -165,7 +166,7 @@ def test_a_signal_ends_a_run_whose_predictions_nobody_reads(tmp_path):
 # ---- Outputs that fail -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize("stream", ["stdout", pytest.param("stderr", marks=pytest.mark.slow)])
 def test_a_closed_pipe_ends_quietly_and_the_run_goes_on(stream, tmp_path):
     file = written(tmp_path / "s.csv", lines_of("csv", table(4000)))
     options = [str(file), *KINDS[:2], "--save"]
@@ -221,6 +222,7 @@ def test_a_full_disk(after, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "p.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 def test_a_full_device(tmp_path, capsys):
     options = [str(written(tmp_path / "s.csv", lines_of("csv", table(COUNT)))), *KINDS[:2], "--predictions"]

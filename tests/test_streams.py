@@ -20,6 +20,7 @@ from river.datasets import synth
 
 from benchmarks import stream_data, streams
 
+pytestmark = pytest.mark.slow
 CLASSES: dict[str, Any] = {**stream_data.CLASSES, **stream_data.R_CLASSES}
 NUMBERS: dict[str, Any] = {**stream_data.NUMBERS, **stream_data.R_NUMBERS}
 FRAMES_OF_CLASSES, FRAMES_OF_NUMBERS = stream_data.FRAMES_OF_CLASSES, stream_data.FRAMES_OF_NUMBERS

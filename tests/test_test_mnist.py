@@ -225,6 +225,7 @@ def test_metrics_of_a_model_with_known_mistakes(few):
     assert prfs.loc["support", "not_3"] == 500 - threes
 
 
+@pytest.mark.compiles
 def test_metrics_of_every_backend(backend, few, capsys):
     model = backend.GLN([4], 784, 784, seed=0)
     accuracy, conf_mat, _ = get_mnist_metrics(model, mnist_class=3, batch_size=16, digits=few)

@@ -26,7 +26,8 @@ def columns(digits: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarr
 
 
 def network(module: Any = gln_tf, **options: Any) -> Any:
-    return module.GLN([5, 2], 196, 196, **{"num_classes": 10, "seed": 1, **options})
+    """Of one layer, because TensorFlow compiles each for half a second."""
+    return module.GLN(**{"layer_sizes": [5], "num_classes": 10, "seed": 1, **options}, input_size=196, context_size=196)
 
 
 def test_networks_of_one_kind_share_what_is_compiled(columns):
@@ -49,7 +50,9 @@ def test_networks_of_one_kind_share_what_is_compiled(columns):
     assert len(gln_tf.COMPILED) == kinds + 2
 
 
-@pytest.mark.parametrize("rows_bytes", [0, 100_000, 1 << 24])
+@pytest.mark.parametrize(
+    "rows_bytes", [100_000, *(pytest.param(each, marks=pytest.mark.slow) for each in (0, 1 << 24))]
+)
 def test_a_server_reads_its_rows_in_parts(columns, monkeypatch, rows_bytes):
     """The budget is enough for the rows of no sample, of two, or of all."""
     x, model = columns[0][:, :40], network()
@@ -57,6 +60,7 @@ def test_a_server_reads_its_rows_in_parts(columns, monkeypatch, rows_bytes):
     np.testing.assert_allclose(model.serve(x, x), network(gln_numpy).predict(x, x), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_gates_multiply_in_float64_where_a_gpu_may_run_them(columns, monkeypatch):
     """A GPU multiplies float32 as TF32. An exported model may run on one, and a model here does if there is one."""
 
@@ -108,7 +112,7 @@ for kind in ("2", "10", "mean", "variance", "quantiles"):
 
 
 def test_nothing_is_trained_by_gradients():
-    model = network()
+    model = network(layer_sizes=[5, 2])
     assert model.trainable_variables == ()
     assert len(model.variables) == 5
 
@@ -284,14 +288,14 @@ def test_serve_applies_the_base_predictor(columns):
 
 def test_state_is_variables_that_stay(columns):
     x, y = columns
-    model = network()
+    model = network(layer_sizes=[5, 2])
     variables = [variable.ref() for variable in model.variables]
     shapes = sorted(tuple(variable.shape) for variable in model.variables)
     assert shapes == sorted([(7, 4, 196), (7, 4), (5 * 16, 10, 197), (2 * 16, 10, 6), ()])
     assert model.step.dtype == tf.int64
     model.fit_hyperplanes(x)
     model.predict_online(x, x, y)
-    model.set_state(network(seed=2).get_state())
+    model.set_state(network(layer_sizes=[5, 2], seed=2).get_state())
     assert [variable.ref() for variable in model.variables] == variables
 
 

@@ -79,6 +79,7 @@ def test_a_loop_that_several_threads_need_first_is_made_once(monkeypatch):
     assert found == [(loop, 1)] * 4
 
 
+@pytest.mark.slow
 def test_two_models_learn_first_in_two_threads(tmp_path):
     pytest.importorskip("numba")
     river = pytest.importorskip("gln.river", exc_type=ImportError)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backends import FRAMEWORKS, load_backend
+from backends import FRAMEWORKS
 from helpers import ROOT
 
 # By backend, the type of its predictions as mypy prints it, and an array as its users have it.
@@ -73,20 +74,24 @@ model.predcit([[0.0], [1.0]], [[0.0], [1.0]])
 model.predict({}, [0.0])
 model.input_size = 3
 """
-MODULES = ["test_mnist", *(f"gln_{name}" for name in FRAMEWORKS)]
+
+
+def installed_backends() -> list[str]:
+    """Those whose framework is installed; with GLN_REQUIRE_BACKENDS, all."""
+    required = os.environ.get("GLN_REQUIRE_BACKENDS")
+    return [name for name, framework in FRAMEWORKS.items() if required or importlib.util.find_spec(framework)]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MODULES)
-def test_stubs_describe_the_module(name, tmp_path):
+def test_stubs_describe_the_modules(tmp_path):
+    """In one process, which reads the types of NumPy and of the frameworks once."""
     pytest.importorskip("mypy")
-    if name != "test_mnist":
-        load_backend(name.removeprefix("gln_"))
     (tmp_path / "mypy.ini").write_text("[mypy]\n[mypy-tensorflow.*]\nignore_missing_imports = true\n")
     (tmp_path / "allowed").write_text(r".*\._.*|gln_tf\.GLN\.(variables|trainable_variables|submodules|name.*)" + "\n")
     settings = ["--mypy-config-file", tmp_path / "mypy.ini", "--allowlist", tmp_path / "allowed"]
     options: list[Any] = ["--concise", "--ignore-unused-allowlist", *settings]
-    run = [sys.executable, "-m", "mypy.stubtest", *options, name]
+    modules = ["test_mnist", *(f"gln_{name}" for name in installed_backends())]
+    run = [sys.executable, "-m", "mypy.stubtest", *options, *modules]
     environment = {**os.environ, "MYPYPATH": str(ROOT / "stubs"), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
@@ -106,10 +111,11 @@ def installed(tmp_path_factory) -> Path:
     return folder / "user" / "bin" / "python"
 
 
-def check(python: Path, text: str, folder: Path) -> tuple[list[str], list[str]]:
-    """The types that mypy reveals in a user's file, and its errors."""
+def check(python: Path, texts: dict[str, str], folder: Path) -> dict[str, tuple[list[str], list[str]]]:
+    """The types that mypy reveals in each of a user's files, and its errors."""
     pytest.importorskip("mypy")
-    (folder / "user.py").write_text(text)
+    for name, text in texts.items():
+        (folder / f"{name}.py").write_text(text)
     options = [
         "--strict",
         "--config-file",
@@ -119,37 +125,35 @@ def check(python: Path, text: str, folder: Path) -> tuple[list[str], list[str]]:
         "--python-executable",
         python,
     ]
-    command: list[Any] = [sys.executable, "-m", "mypy", *options, "user.py"]
+    command: list[Any] = [sys.executable, "-m", "mypy", *options, *(f"{name}.py" for name in texts)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert not done.stderr
-    return re.findall(r'Revealed type is "(.*)"', done.stdout), re.findall(r"error: .*", done.stdout)
+    said = {name: "\n".join(re.findall(rf"^{name}\.py:.*", done.stdout, re.MULTILINE)) for name in texts}
+    return {
+        name: (re.findall(r'Revealed type is "(.*)"', text), re.findall(r"error: .*", text))
+        for name, text in said.items()
+    }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FRAMEWORKS)
-def test_a_users_file_has_types(name, installed, tmp_path):
-    load_backend(name)
-    kind, samples = KINDS[name]
-    text = USER.format(name=name, samples=samples, imports=IMPORTS.get(name, ""))
-    revealed, errors = check(installed, text, tmp_path)
-    assert [error for error in errors if "tensorflow" not in error] == []
-    start = [kind, kind, "numpy.ndarray", "dict[str, numpy.ndarray", f"gln_{name}.GLN", "float", "float | "]
-    for found, expected in zip(revealed, [*start, "typing.Sequence[int]"], strict=True):
-        assert found.replace("builtins.", "").startswith(expected), revealed
-
-
-@pytest.mark.slow
-def test_helpers_have_types_and_mistakes_are_found(installed, tmp_path):
-    revealed, errors = check(installed, ON_TOP, tmp_path)
+def test_a_users_files_have_types(installed, tmp_path):
+    """All of them in one process, which reads the types of the frameworks once."""
+    texts = {"on_top": ON_TOP, "wrong": WRONG, "estimators": ESTIMATORS}
+    for name in installed_backends():
+        texts[name] = USER.format(name=name, samples=KINDS[name][1], imports=IMPORTS.get(name, ""))
+    found = check(installed, {f"of_{name}": text for name, text in texts.items()}, tmp_path)
+    for name in installed_backends():
+        (revealed, errors), kind = found[f"of_{name}"], KINDS[name][0]
+        assert [error for error in errors if "tensorflow" not in error] == []
+        start = [kind, kind, "numpy.ndarray", "dict[str, numpy.ndarray", f"gln_{name}.GLN", "float", "float | "]
+        for shown, expected in zip(revealed, [*start, "typing.Sequence[int]"], strict=True):
+            assert shown.replace("builtins.", "").startswith(expected), revealed
+    revealed, errors = found["of_on_top"]
     assert errors == []
     assert [each.replace("builtins.", "")[:11] for each in revealed] == ["tuple[float", "float"]
-    found = re.findall(r"\[([\w-]+)\]$", "\n".join(check(installed, WRONG, tmp_path)[1]), re.MULTILINE)
-    assert found == ["call-arg", "attr-defined", "arg-type", "misc"]
-
-
-@pytest.mark.slow
-def test_estimators_have_types(installed, tmp_path):
-    revealed, errors = check(installed, ESTIMATORS, tmp_path)
+    mistakes = re.findall(r"\[([\w-]+)\]$", "\n".join(found["of_wrong"][1]), re.MULTILINE)
+    assert mistakes == ["call-arg", "attr-defined", "arg-type", "misc"]
+    revealed, errors = found["of_estimators"]
     assert errors == []
     kinds = ["gln.sklearn.GLNClassifier", *["numpy.ndarray"] * 2, "gln.sklearn.GLNRegressor", "numpy.ndarray"]
     assert [each.split("[")[0] for each in revealed] == kinds

@@ -86,7 +86,8 @@ class FadingBinMeans(NamedTuple):
 
     def with_outputs(self, kept: Sequence[int], new: int) -> FadingBinMeans:
         """A copy of the heads `kept`, in this order, followed by `new` new ones."""
-        arrays = [np.pad(array[:, list(kept)], [(0, 0), (0, new)]) for array in (self.counts, self.sums, self.totals)]
+        heads = np.array(kept, int)  # `take`, as indices would give another order in memory, compiled for 10 seconds
+        arrays = [np.pad(array.take(heads, 1), [(0, 0), (0, new)]) for array in (self.counts, self.sums, self.totals)]
         return FadingBinMeans(self.grids, *arrays)._within_room()
 
     def _within_room(self) -> FadingBinMeans:

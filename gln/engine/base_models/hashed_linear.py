@@ -157,7 +157,8 @@ class HashedLinear(WritableArrays):
 
     def with_outputs(self, kept: Sequence[int], new: int) -> HashedLinear:
         """A copy of the heads `kept`, in this order, followed by `new` new ones."""
-        heads = [np.pad(sums[..., list(kept)], [(0, 0), (0, 0), (0, new)]) for sums in (self.leaders, self.squares)]
+        indices = np.array(kept, int)  # `take` keeps the order in memory, for which loops were compiled
+        heads = [np.pad(sums.take(indices, 2), [(0, 0), (0, 0), (0, new)]) for sums in (self.leaders, self.squares)]
         return HashedLinear(self.are_classes, self.keys, self.scales, *heads)
 
     def with_crosses(self) -> HashedLinear:

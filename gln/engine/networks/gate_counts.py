@@ -62,7 +62,8 @@ class GateCounts(WritableArrays):
 
     def with_outputs(self, kept: Sequence[int], new: int) -> GateCounts:
         """The counts of the heads `kept`, in this order, followed by `new` new ones."""
-        return GateCounts([np.pad(rows[:, :, list(kept)], [(0, 0), (0, 0), (0, new)]) for rows in self.rows])
+        heads = np.array(kept, int)
+        return GateCounts([np.pad(rows.take(heads, 2), [(0, 0), (0, 0), (0, new)]) for rows in self.rows])
 
     def widened(self, before: Sequence[Network], after: Sequence[Network]) -> GateCounts:
         """The counts after `with_inputs` made the networks `after` from those `before`."""
