@@ -146,6 +146,7 @@ def main() -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--held-out", action="store_true", help="tables that were not used to choose the defaults")
     which.add_argument("--skewed", action="store_true", help="tables with skewed targets")
+    parser.add_argument("--models", nargs="+", choices=list(MEANS), default=list(MEANS), help="all by default")
     parser.add_argument("--seeds", type=int, default=3, metavar="S", help="seeds of models and folds")
     parser.add_argument("--jobs", type=int, default=1, metavar="J", help="tables at a time; use 1 for reliable times")
     options = parser.parse_args()
@@ -155,7 +156,7 @@ def main() -> None:
         tables, seeds, folds = dict(list(tables.items())[:2]), 1, 2
     print(machine())
     for intervals, measures in ((False, ["R²", SUM]), (True, ["Targets within the interval, percent", "Pinball loss"])):
-        models = list(INTERVALS if intervals else MEANS)
+        models = [title for title in (INTERVALS if intervals else MEANS) if title in options.models]
         runs = [delayed(scored)(title, intervals, table, seeds, folds) for table in tables.values() for title in models]
         results = np.array(Parallel(n_jobs=options.jobs)(runs)).reshape(len(tables), len(models), -1)
         for place, measure in enumerate([*measures, "Seconds of a fit"]):
