@@ -47,6 +47,7 @@ def state_of_arms(bandit: GLNBandit) -> dict[str, np.ndarray]:
     return learner_state(bandit._model.learner)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("explore", STRENGTHS)
 def test_what_is_known_of_one_arm_serves_the_next(explore):
     """The mean over four bandits, because luck decides how soon one of them stops exploring."""

@@ -99,6 +99,7 @@ def held(logs: int, rows: int, model: Any) -> dict[tuple[str, str], float]:
     return {key: float(np.mean(values)) for key, values in hits.items()}
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth():
     shares = held(logs=200, rows=500, model=Means)
     assert 0.92 <= min(shares.values()) <= max(shares.values()) <= 0.98, shares

@@ -532,6 +532,7 @@ def test_errors_name_a_few_of_many_arms():
     assert len(str(raised.value)) < 200
 
 
+@pytest.mark.slow
 def test_backends_agree(backend):
     bandits = [GLNBandit(ARMS, backend=name, layer_sizes=(8,), seed=1) for name in ("numpy", backend_name(backend))]
     for x in contexts(60):

@@ -274,6 +274,7 @@ def test_frames_of_polars():
         GLNClassifier(**SMALL).fit(dated, y)
 
 
+@pytest.mark.slow
 def test_fit_does_not_depend_on_the_order_of_samples_or_the_number_of_processes():
     frame, y = table()
     weights = np.random.default_rng(1).integers(0, 3, len(y))

@@ -82,6 +82,7 @@ def test_arrays_give_what_the_checked_calls_give(backend):
     np.testing.assert_array_equal(plain.predict_arrays(base, context), given)  # rates of 0 change nothing
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("count", [1, 3, 8])
 @pytest.mark.parametrize("networks", [2, 3])
 def test_several_networks_predict_and_learn_as_each_does(backend, networks, count):
@@ -151,6 +152,7 @@ def test_a_state_without_copies_equals_the_state(backend):
         np.testing.assert_array_equal(array, copied[name], err_msg=name)
 
 
+@pytest.mark.compiles
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("kind", [{}, {"context_features": 2}, {"loss": "quantile", "quantiles": (0.1, 0.9)}], ids=str)
 def test_a_network_read_from_a_memory_map_learns(backend, kind, tmp_path):

@@ -99,6 +99,7 @@ def measured(model: Any, inputs: np.ndarray, context: np.ndarray, given: np.ndar
     return slopes
 
 
+@pytest.mark.slow
 @pytest.mark.compiles("three heads")
 @pytest.mark.parametrize("kind", [*KINDS, *(pytest.param(kind, marks=pytest.mark.slow) for kind in MORE)])
 def test_gradients_are_finite_differences_and_what_explains_a_prediction(way, kind):
@@ -176,6 +177,7 @@ def test_a_jacobian_has_the_gradient_of_each_sample(name):
     assert np.count_nonzero(jacobian) <= gradient.size  # a prediction depends on its own sample alone
 
 
+@pytest.mark.slow
 def test_predictions_of_jax_are_differentiated_by_weights():
     gln_jax = load_backend("jax")
     import jax

@@ -110,6 +110,7 @@ def test_what_a_module_exports_is_there(file):
     assert set(exported) <= defined
 
 
+@pytest.mark.slow
 def test_what_a_network_can_do_is_in_its_protocol_and_not_asked_for():
     for file in AROUND:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -132,6 +133,7 @@ def test_functions_are_short(file):
     assert not long
 
 
+@pytest.mark.slow
 def test_private_names_of_networks_are_used_nowhere_else():
     """No other file uses a private name of a network or of its module."""
     hidden = re.compile(r"_(?!_)\w+")

@@ -88,6 +88,7 @@ def test_learn_and_predict(stream, config, params, compiled):
     assert_close(predict(learned, *arguments(stream)[:2]), reference.predict(stream[0], stream[0]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     [
@@ -158,6 +159,7 @@ MIXTURES = {
 TOGETHER = "networks, each with its stream"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("compiled", "mixture"),
     [
@@ -182,6 +184,7 @@ def test_vmap_of_learn_online_gives_what_single_calls_give(stream, config, mixtu
         jax.tree.map(lambda many, one, i=i: np.testing.assert_allclose(many[i], one, atol=1e-6), output, expected)
 
 
+@pytest.mark.slow
 def test_one_sample(stream, config, params):
     """A single sample has no sample axis, also under `jit` and `vmap`, and gets the same predictions as in a batch."""
     arrays = arguments(stream)
@@ -288,6 +291,7 @@ def test_bad_shapes(config, params, case, call, traced):
             gln_jax.predict(config, params, *arrays[:2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("place", range(4), ids=["base", "context", "targets", "rates"])
 @pytest.mark.parametrize("kind", [np.asarray, jnp.asarray])
@@ -312,6 +316,7 @@ def test_bad_batch_size(config, params, batch_size):
 # ---- Devices and numbers ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_import_does_nothing_and_seeds_are_shared_out():
     """In a separate process with two devices, which are not available before the import, so it cannot use one."""
     code = """
@@ -367,6 +372,7 @@ def test_float32_with_x64_on(kind):
     assert all(array.dtype == np.float32 for array in jax.tree.leaves(models[1].params))
 
 
+@pytest.mark.slow
 def test_bfloat16_is_read_as_it_is(stream):
     images, labels = (jnp.asarray(array, jnp.bfloat16) for array in stream)
     models = [network(gln_jax) for _ in range(2)]
@@ -431,6 +437,7 @@ READS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
 def test_no_thread_reads_donated_arrays(stream, monkeypatch, read):
     """A thread that reads after the old arrays were donated and before the new ones are set gets the new ones."""
@@ -473,6 +480,7 @@ def test_predict_takes_blocks(stream, monkeypatch):
     assert seen == [(16, 16), (16, 16), (16, 16), (12, 16)]
 
 
+@pytest.mark.slow
 def test_compilations(monkeypatch, stream):
     """Only one block for streams and power-of-two batches are compiled; models of the same shape share them."""
     traces: list[tuple[Any, ...]] = []

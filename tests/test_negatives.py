@@ -290,6 +290,7 @@ def test_rivers_checks():
     checks.check_estimator(river.GLNClassifier((8, 4), negatives=False, seed=1))
 
 
+@pytest.mark.slow
 def test_the_command_for_streams_learns_classes_one_after_another(flowers, tmp_path):
     river, command = pytest.importorskip("gln.river"), pytest.importorskip("gln.stream.command")
     frame = pd.DataFrame(flowers[0], columns=list("abcd")).assign(kind=np.array(["x", "y", "z"])[flowers[1]])

@@ -201,6 +201,7 @@ def test_models_can_be_pickled(gln_numba):
         np.testing.assert_array_equal(twin.get_state()[name], array, err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_single_message_says_that_numba_compiles(gln_numba, tmp_path):
     script = """
 import contextlib, io

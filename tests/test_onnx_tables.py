@@ -167,6 +167,7 @@ def apart(seed: int, folder: Path, asked: int = 1000) -> dict[str, list[str]]:
     return causes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tables", [range(8), pytest.param(range(8, 208), marks=pytest.mark.slow)])
 def test_rows_apart_are_rare_and_explained(tables, tmp_path):
     causes = [apart(seed, tmp_path) for seed in tables]

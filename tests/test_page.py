@@ -224,6 +224,7 @@ def test_a_new_class(model, request, tmp_path):
     np.testing.assert_array_equal(said(pupil), before)
 
 
+@pytest.mark.slow
 def test_a_restart_and_an_undo_are_exact(pupil, files):
     rng = np.random.default_rng(1)
     heard = [said(pupil)]
@@ -293,6 +294,7 @@ def test_a_lesson_in_place_of_another_is_learned(pupil, files):
     np.testing.assert_array_equal(said(pupil), said(Pupil(*files)))
 
 
+@pytest.mark.slow
 def test_no_lesson_is_lost_between_threads(pupil, files):
     def teach(label):
         for _ in range(5):
@@ -676,6 +678,7 @@ def test_the_time_of_forgetting():
             parse(["--fair", bad])
 
 
+@pytest.mark.slow
 def test_others_need_the_password_that_the_command_prints(trained, tmp_path):
     model = Path(shutil.copy(trained, tmp_path))
     with served(model, "--host", "0.0.0.0", "--fair", "--language", "de") as (url, process):

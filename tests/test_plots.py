@@ -679,6 +679,7 @@ def test_contributions_of_features_without_names():
             plots.plot_contributions(other, X[:1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["{}", "{} of the household in the year before the last one", "WWWWWWWW {}"])
 @pytest.mark.parametrize("class_", [None, "more than a neighbour of the same age"])
 def test_contributions_of_features_with_long_names_are_whole(name, class_):
@@ -700,6 +701,7 @@ def test_contributions_of_features_with_long_names_are_whole(name, class_):
     assert min(axes.get_window_extent().width for axes in figure.axes) > 1.8 * figure.dpi
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 3])
 def test_contributions_to_the_logit_of_a_class(classes):
     X, y = load_wine(return_X_y=True)  # noqa: N806

@@ -182,6 +182,7 @@ GROUPED: dict[str, tuple[type, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "seed"), [("classes", 11), ("memory", 12), ("densities", 11), ("numbers", 12)])
 def test_samples_with_words_are_learned_the_same_however_they_are_grouped(kind, seed, tmp_path):
     made, options = GROUPED[kind]
@@ -287,6 +288,7 @@ class Broken:
         raise MemoryError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["learn_one", "predict_learn_many"])
 @pytest.mark.parametrize("made", [GLNClassifier, GLNRegressor])
 def test_nothing_is_learned_if_compiling_fails(call, made, tmp_path, monkeypatch):

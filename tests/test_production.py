@@ -226,6 +226,7 @@ def test_a_model_that_knows_more_is_better_than_one_that_does_not():
 # ---- Start-up --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="the module resource is missing")
 @pytest.mark.parametrize("argument", [[], ["numpy"]], ids=str)
 def test_a_first_prediction_is_measured(argument):

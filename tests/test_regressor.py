@@ -234,6 +234,7 @@ def test_explanations_add_up_to_the_predictions(targets):
     np.testing.assert_allclose(contributions.sum(axis=-1) + constant, model.predict(samples), rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("targets", [1, 2])
 def test_a_weight_of_two_is_a_sample_twice_in_fit(targets):
     X, y = DIABETES[0][:100], np.stack([DIABETES[1][:100]] * targets, axis=1)

@@ -207,6 +207,7 @@ def test_a_missing_feature_counts_as_its_mean():
         assert found == model.predict_proba_one({name: x[name] for name in "abd"})
 
 
+@pytest.mark.slow
 def test_200_classes_one_by_one_and_features_that_come_and_go():
     rng = np.random.default_rng(0)
     model = GLNClassifier(layer_sizes=(4,), context_map_size=1, seed=0)
@@ -679,6 +680,7 @@ def test_quantiles_of_a_sample_are_those_of_a_frame():
     np.testing.assert_allclose(np.sort(of_frame, axis=0).T, of_samples, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_learning_continues_after_unpickling_in_another_process(tmp_path):
     samples, models = labelled(60, 3), [GLNClassifier(**SMALL), GLNRegressor(**SMALL)]
     (tmp_path / "half.pickle").write_bytes(pickle.dumps([learned(samples[:35], model.clone()) for model in models]))

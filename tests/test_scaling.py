@@ -21,6 +21,8 @@ from gln.engine.networks.surgery import add_class, with_inputs
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN
 
+pytestmark = pytest.mark.slow  # starts many processes
+
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "n_epochs": 1, "random_state": 0}
 
 

@@ -405,7 +405,7 @@ def test_a_model_is_as_before_after_an_interruption(kind, monkeypatch):
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(gln.engine.tabular.fit, "out_of_fold", interrupt)  # when the networks have been trained
+    monkeypatch.setattr(gln.engine.tabular.training, "out_of_fold", interrupt)  # when the networks have been trained
     with pytest.raises(KeyboardInterrupt):
         model.fit(frame[["colour"]].assign(colour=frame["colour"].str.upper()), y)
     assert_unchanged(model, before)
@@ -545,6 +545,7 @@ def test_order_is_kept_without_shuffle():
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "n_networks": 2, "backend": "numpy", "random_state": 0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("around", "least"),
     [

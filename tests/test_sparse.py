@@ -200,6 +200,7 @@ def test_wide_tables_of_numbers():
     assert 0.65 < ((low < y[250:]) & (y[250:] < high)).mean() < 0.95
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_zeros():
     X = sparse.random(200, 100_000, 1e-3, "csr", random_state=0)  # 160 MB as a dense array
     y = np.arange(200) % 2

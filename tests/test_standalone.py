@@ -76,6 +76,7 @@ print(*sorted(set(sys.modules) & {refused}))
 """
 
 
+@pytest.mark.compiles
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_file_alone_in_an_empty_folder_learns_and_changes_nothing_global(name, tmp_path):
     load_backend(name)

@@ -130,6 +130,7 @@ UNKNOWN_FIRST = {  # formats of (a, y); without y, the first 1,200 samples
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", UNKNOWN_FIRST)
 def test_the_first_target_decides_what_is_learned(form, tmp_path, capsys):
     header, line = UNKNOWN_FIRST[form]
@@ -525,6 +526,7 @@ def test_twenty_killed_runs_end_as_uninterrupted_ones(long, tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_signal_ends_a_run_that_waits(number, tmp_path):
     process = started("--format", "csv", *KINDS, "--save", str(tmp_path / "m"), "--predictions", "-")
@@ -542,6 +544,7 @@ def test_a_signal_ends_a_run_that_waits(number, tmp_path):
     assert figures_in(tmp_path / "m").samples == 20
 
 
+@pytest.mark.slow
 def test_a_pipe_that_comes_in_two_parts_goes_on(files, tmp_path):
     rows = table(300).to_csv(index=False).splitlines(keepends=True)
     options = ["--format", "csv", *KINDS, "--save", str(tmp_path / "m"), "--resume"]
@@ -556,6 +559,7 @@ def test_a_pipe_that_comes_in_two_parts_goes_on(files, tmp_path):
     assert figures_in(tmp_path / "m").state() == figures_in(tmp_path / "whole").state()
 
 
+@pytest.mark.slow
 def test_each_line_of_a_pipe_is_answered_at_once(tmp_path):
     process = started("--target", "y", "--predictions", "-", stderr=subprocess.DEVNULL)
     assert process.stdin is not None
@@ -577,6 +581,7 @@ def test_each_line_of_a_pipe_is_answered_at_once(tmp_path):
 # ---- The rest --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_plots(files, tmp_path):
     pytest.importorskip("matplotlib")
     for options in (KINDS, [*PRICES, "--quantiles", ".1,.9"]):
@@ -596,6 +601,7 @@ def test_help_imports_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "[]\n"
 
 
+@pytest.mark.slow
 def test_a_run_imports_only_what_it_needs(files):
     names = "sklearn", "matplotlib", "scipy.optimize", "scipy.stats", "river.metrics", "tqdm"
     code = f"import sys; from gln.stream.command import main; main({[str(files / 'kinds.csv'), *KINDS]}); "

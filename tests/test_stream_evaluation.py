@@ -23,6 +23,8 @@ from gln.stream.command import main
 from gln.stream.figures import Figures
 from gln.stream.progress import Progress
 
+pytestmark = pytest.mark.slow  # long runs; test_stream_command.py has short ones
+
 
 @pytest.fixture
 def file(tmp_path) -> str:

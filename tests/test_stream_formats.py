@@ -499,6 +499,7 @@ def saved_arrays(form: str, text: str, folder: Path, *options: str) -> tuple[dic
     return read_file(folder / f"{form}.gln")[1], predicted.replace("\n-1,", "\n0,")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("has_tags", "options"), [(False, []), (False, ["--memory"]), (True, []), (True, ["--memory"])]
 )
@@ -770,6 +771,7 @@ class Endless:
         return self.line * count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "line"), [("csv", b"1,2.5,x\n"), ("jsonl", b'{"a": 1}\n'), ("vw", b"1 |a b:2\n")])
 def test_memory_does_not_grow(form, line, monkeypatch):
     monkeypatch.setattr("gln.stream.lines.BLOCK", 1 << 14)

@@ -102,6 +102,7 @@ def learned(file: str, folder: Path, *options: str, target: str = "kind") -> Pat
 # ---- The same data in all formats ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["jsonl", "parquet", "feather", "arrow"])
 def test_all_formats_give_the_same_model(ending, tmp_path):
     X = table(1200)
@@ -331,6 +332,7 @@ def test_memory_is_bounded(tmp_path):
 # ---- Pipes -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_arrow_comes_from_a_pipe_and_parquet_does_not(tmp_path):
     pytest.importorskip("pyarrow")
     expected = learned(written(tmp_path / "s.csv", table()), tmp_path)
@@ -383,6 +385,7 @@ def zst(path: Path, X: pd.DataFrame) -> str:
     return packed(path, as_text(X).to_csv(index=False).encode())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "write"), [("s.parquet", written), ("s.feather", written), ("s.csv.zst", zst)])
 def test_a_stopped_run_goes_on_also_if_the_file_has_grown(
     name, write: Callable[..., str], tmp_path, monkeypatch, capsys

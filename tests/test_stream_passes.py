@@ -22,6 +22,8 @@ from gln.engine.networks.files import read
 from gln.river import GLNClassifier, GLNRegressor
 from gln.stream.command import main
 
+pytestmark = pytest.mark.slow  # long runs; test_stream_command.py has short ones
+
 __all__ = ["stops"]  # a fixture
 
 

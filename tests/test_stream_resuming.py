@@ -28,6 +28,8 @@ from test_stream_command import KINDS, assert_same_file, figures_in, started, ta
 from gln.river import GLNClassifier
 from gln.stream.command import main
 
+pytestmark = pytest.mark.slow  # long runs; test_stream_command.py has short ones
+
 COUNT = 300
 
 

@@ -489,6 +489,7 @@ def pictures_or_skip() -> None:
         pytest.importorskip("matplotlib")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("halfspaces", [6, 0])
 def test_command_line_saves_and_draws(tmp_path, ten_options, monkeypatch, capsys, halfspaces):
     pictures_or_skip()

@@ -30,6 +30,7 @@ def network(module: Any = gln_tf, **options: Any) -> Any:
     return module.GLN(**{"layer_sizes": [5], "num_classes": 10, "seed": 1, **options}, input_size=196, context_size=196)
 
 
+@pytest.mark.slow
 def test_networks_of_one_kind_share_what_is_compiled(columns):
     x, y = columns
     model, other = network(context_map_size=2), network(context_map_size=2, seed=2, learning_rate=1.0)
@@ -117,6 +118,7 @@ def test_nothing_is_trained_by_gradients():
     assert len(model.variables) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["predict", "predict_online"])
 def test_in_a_graph_an_error_says_how_to_predict(columns, call):
     x, model = columns[0], network()
@@ -154,6 +156,7 @@ def keras_model(seed: int) -> Any:
     return keras.Model(inputs, layer(keras.layers.Rescaling(0.5)(inputs)))
 
 
+@pytest.mark.slow
 def test_keras_saves_what_the_layer_has_learned(columns, tmp_path):
     import keras
 
@@ -286,6 +289,7 @@ def test_serve_applies_the_base_predictor(columns):
     np.testing.assert_allclose(model.serve(x, x), model.predict(x, x), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_state_is_variables_that_stay(columns):
     x, y = columns
     model = network(layer_sizes=[5, 2])

@@ -149,6 +149,7 @@ def test_the_state_of_a_different_network_is_refused(name, prefix):
     assert_same_state(model, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("convert", ["half", "bfloat16", "double"])
 def test_a_converted_network_still_checks_the_config(stream, convert):
     model = getattr(learned(stream), convert)()
@@ -163,6 +164,7 @@ def through_pickle(model: Any) -> Any:
     return pickle.loads(pickle.dumps(model))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("copied", [copy.deepcopy, through_pickle])
 @pytest.mark.parametrize("compiled", [False, True], ids=["", "compiled"])
 def test_copies_and_pickles_are_apart(stream, copied, compiled):
@@ -375,6 +377,7 @@ def mapped(model: Any, *_: torch.Tensor) -> Callable[..., torch.Tensor]:
     return torch.func.vmap(model, in_dims=1, out_dims=-1)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # from torch.jit, which is deprecated
 @HEADS
 @pytest.mark.parametrize("base_predictor", [None, first_three])
@@ -426,6 +429,7 @@ def test_one_sample_exported(stream):
 # ---- Compiled --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_compile_takes_what_torch_compile_takes(stream):
     """`forward` is one graph, compiled by the chosen backend, and learning still works."""
     made: list[int] = []

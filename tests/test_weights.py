@@ -64,6 +64,7 @@ def test_balanced_rare_classes_are_predicted_better_than_by_a_coin(how):
     assert log_loss(y[600:], model.predict_proba(X[600:]), sample_weight=of_classes) < 0.9 * COIN
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"quantiles": ENDS}, {"density": True}], ids=["quantiles", "density"])
 @pytest.mark.parametrize("how", [3, *(pytest.param(how, marks=pytest.mark.slow) for how in (10, "bootstrap"))])
 def test_intervals_of_90_percent_contain_90_percent(how, options):

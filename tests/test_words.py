@@ -175,6 +175,7 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gln.engine.streaming.schema.MOST_WORDS", 60)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_limits")
 @pytest.mark.parametrize(
     ("kind", "options"), [(GLNClassifier, {}), (GLNClassifier, {"memory": True}), (GLNRegressor, {})]
@@ -326,6 +327,7 @@ class Counted(str):
         return super().__hash__()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [1.0, "text"])
 def test_time_and_memory_of_a_sample_do_not_depend_on_how_many_words_are_known(value):
     model, found = GLNClassifier(**SMALL), []
