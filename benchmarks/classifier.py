@@ -124,13 +124,14 @@ def tuned(seed: int) -> RandomizedSearchCV:
 
 if "LGBMClassifier" in MODELS:
     MODELS[TUNED] = tuned
-MEASURES = {"Accuracy in percent": 2, "Log-loss": 3, "Calibration error": 4, "Seconds of a fit": 3}  # and decimals
+OOB = "Accuracy in percent, as estimated without a test set"  # `oob_score_`
+MEASURES = {"Accuracy in percent": 2, OOB: 2, "Log-loss": 3, "Calibration error": 4, "Seconds of a fit": 3}
 
 
 class Scores(NamedTuple):
     """What a model scored on a table, on average over folds and seeds."""
 
-    measures: np.ndarray  # in the order of MEASURES
+    measures: np.ndarray  # in the order of MEASURES, which also gives their decimals
     confidence: np.ndarray  # (N,), of the predicted classes of all samples, in one seed
     hits: np.ndarray  # (N,) of bools, whether they were right
 
@@ -147,9 +148,10 @@ def scored(title: str, table: Callable[[], Table], seeds: int, folds: int) -> Sc
             model.fit(rows[train], y[train])
             seconds, p = time.process_time() - start, model.predict_proba(rows[test])
             confidence[test], hits[test] = p.max(axis=1), model.classes_[p.argmax(axis=1)] == y[test]
-            errors.append([100 * hits[test].mean(), log_loss(y[test], p, labels=model.classes_), seconds])
-        accuracy, loss, seconds = np.mean(errors, axis=0)
-        results.append([accuracy, loss, calibration_error(confidence, hits), seconds])
+            accuracies = 100 * hits[test].mean(), 100 * getattr(model, "oob_score_", np.nan)
+            errors.append([*accuracies, log_loss(y[test], p, labels=model.classes_), seconds])
+        *accuracies, loss, seconds = np.mean(errors, axis=0)
+        results.append([*accuracies, loss, calibration_error(confidence, hits), seconds])
     return Scores(np.mean(results, axis=0), confidence, hits)
 
 
