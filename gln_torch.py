@@ -621,7 +621,8 @@ class GLN(nn.Module):
     @_exact
     def _stream(self, base, context, targets, rates, batch_size) -> torch.Tensor:
         """One block of whole batches after another: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
-        outputs, arrays = [], (base, context)
+        outputs = []
+        arrays: Any = (base, context)
         if targets is not None:
             known = np.isfinite(targets)  # a head whose target is unknown learns at rate 0
             arrays += np.where(known, targets, 0), np.where(known, rates, 0)
