@@ -621,11 +621,10 @@ class GLN(nn.Module):
     @_exact
     def _stream(self, base, context, targets, rates, batch_size) -> torch.Tensor:
         """One block of whole batches after another: (K, B), (D, B), (C, B) or None, (B,) or None -> (C, B)."""
-        outputs = []
-        arrays: Any = (base, context)
+        outputs, arrays = [], [base, context]
         if targets is not None:
             known = np.isfinite(targets)  # a head whose target is unknown learns at rate 0
-            arrays += np.where(known, targets, 0), np.where(known, rates, 0)
+            arrays += [np.where(known, targets, 0), np.where(known, rates, 0)]
         is_small = batch_size < min(max(8, 2 << self.config.context_map_size), 32)
         size = batch_size * (BLOCK_SAMPLES // batch_size if is_small else 1)
         for start in range(0, base.shape[1], size):
