@@ -18,7 +18,7 @@ SMALL: dict[str, Any] = {"layer_sizes": (4,), "seed": 0, "fast": True}
 LINE = re.compile(r"(# (HELP|TYPE) gln_\w+ .+|gln_\w+ [-+.e\d]+)")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture  # of each test, since some change it
 def watched() -> tuple[Monitor, list[tuple[dict[str, Any], Any, dict[Any, float]]]]:
     """A monitor after 300 samples, and these with the probabilities of each before it was learned."""
     monitor, seen = Monitor(GLNClassifier(**SMALL, novelty=True), window_size=200), []

@@ -52,7 +52,7 @@ for arm in "abab":
     bandit.decide(context)
     bandit.learn(context, arm, 1.0)
     context[arm] = 1  # a word
-loops = [gate_counts._count, gate_counts._sums, schema._count, basis_expansion.fill_distances]
+loops = [gate_counts.count_rows, gate_counts.add_counts, schema._count, basis_expansion.fill_distances]
 loops += [target_encoding.lacks_rows, target_encoding.needs_columns]
 loops += [basis_expansion.fill_expansions, tree_halfspaces.project]
 loops += [getattr(hedge, name) for name in ("add_linear_predictions", "fading_means", "log_or_squared_losses")]
