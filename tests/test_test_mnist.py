@@ -624,7 +624,8 @@ def test_an_interrupt_during_the_imports_is_reported_in_one_line(tmp_path):
     """A stand-in module imitates a slow import, which the signal interrupts."""
     (tmp_path / "test_mnist.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
     script = (
-        f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; import gln_mnist; sys.exit(gln_mnist.main())"
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"  # ignored in the background
+        f"sys.path[:0] = [{str(tmp_path)!r}, {str(ROOT)!r}]; import gln_mnist; sys.exit(gln_mnist.main())"
     )
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, **pipes) as process:
