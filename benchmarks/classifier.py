@@ -200,7 +200,9 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=default, help=text)
     parser.add_argument("--tables", nargs="+", choices=[*TABLES, *HELD_OUT], metavar="T", help="all by default")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw a reliability diagram")
-    parser.add_argument("--plot-seconds", type=Path, metavar="FILE", help="draw log-loss against seconds of a fit, from --csv")
+    parser.add_argument(
+        "--plot-seconds", type=Path, metavar="FILE", help="draw log-loss against seconds of a fit, from --csv"
+    )
     parser.add_argument("--seeds", type=int, default=3, metavar="S", help="seeds of models and folds")
     parser.add_argument("--jobs", type=int, default=1, metavar="J", help="models at a time; use 1 for reliable times")
     options = parser.parse_args()
