@@ -431,7 +431,9 @@ class GLN(tf.Module):
     def _targets_of_heads(self, targets: Any, batch: tuple[int, ...]) -> np.ndarray:
         """One target per sample, or per head and sample -> (C, B); `batch` is the shape (B,), or () for one sample."""
         config, heads = self._config, self._config.num_heads
-        per_head, per_sample = (heads, *batch), [batch] if batch else [(), (1,)]
+        per_head, per_sample = (heads, *batch), [batch]
+        if batch == ():  # a single sample, whose target may be a number or a vector
+            per_sample = [(), (1,)]
         if heads == 1 or config.record.heads == "quantiles":
             shapes = per_sample
         elif config.record.heads == "num_outputs":
