@@ -335,14 +335,6 @@ class Config:
         return max(1 if self.num_classes == 2 else self.num_classes, self.num_outputs, len(self.quantiles or ()))
 
 
-def with_arguments(cls: type) -> type:
-    """Give a class the fields of its `config` as properties, such as `model.input_size`, all of them read-only."""
-    for name in (*Config.__dataclass_fields__, "num_heads", "bound"):
-        setattr(cls, name, property(operator.attrgetter(f"config.{name}")))
-    return cls
-
-
-@with_arguments
 class GLN:
     """A Gated Linear Network; its `config` and `params` are the arguments of the pure functions.
 
@@ -356,7 +348,7 @@ class GLN:
     config = property(lambda self: self._config, doc="The checked arguments, a `Config`.")
     base_predictor = property(lambda self: self._base_predictor, doc="The callable given, or None.")
     base_size = property(lambda self: self._base_size, doc="K, the number of base logits or values.")
-    if TYPE_CHECKING:  # the properties that `with_arguments` adds
+    if TYPE_CHECKING:  # the arguments, which are properties set below
 
         def __getattr__(self, name: str) -> Any: ...
 
@@ -580,7 +572,9 @@ class GLN:
     def _targets_of_heads(self, targets: Any, batch: tuple[int, ...]) -> np.ndarray:
         """One target per sample, or per head and sample -> (C, B); `batch` is the shape (B,), or () for one sample."""
         config, heads = self._config, self._config.num_heads
-        per_head, per_sample = (heads, *batch), [batch] if batch else [(), (1,)]
+        per_head, per_sample = (heads, *batch), [batch]
+        if batch == ():  # a single sample, whose target may be a number or a vector
+            per_sample = [(), (1,)]
         if heads == 1 or config.record.heads == "quantiles":
             shapes = per_sample
         elif config.record.heads == "num_outputs":
@@ -743,6 +737,8 @@ class GLN:
 
 
 DEFAULTS: dict[str, Any] = GLN.__init__.__kwdefaults__ or {}  # of the optional arguments
+for _name in (*Config.__dataclass_fields__, "num_heads", "bound"):  # `model.seed` stands for `model.config.seed`
+    setattr(GLN, _name, property(operator.attrgetter(f"config.{_name}")))
 
 
 def _bad(name: str, expected: str, came: object) -> ValueError:

@@ -64,7 +64,7 @@ def residual(s: np.ndarray, y: np.ndarray, loss: str, quantile: Any) -> np.ndarr
     Shapes: (n, C), (C,), (C,) -> (n, C).
     """
     if loss == "quantile":
-        return (s > y) - np.float32(quantile)
+        return np.float32(s > y) - np.float32(quantile)
     if loss == "variance":  # 9 limits the effect of outliers
         return (1 - np.minimum(y * y * np.exp(-s), 9)) / 2
     return output(s, loss) - y
@@ -139,12 +139,13 @@ def pass_block(config: Config, layers: list, contexts: Any, base: Any, targets: 
     by_layer = np.split(contexts, np.cumsum(config.layer_sizes)[:-1], axis=1)
     by_sample = zip(*by_layer, strict=True)
     if targets is None:
-        s = [pass_sample(config, layers, *sample) for sample in zip(by_sample, z, strict=True)]
+        s = [pass_sample(config, layers, contexts, z_b) for contexts, z_b in zip(by_sample, z, strict=True)]
         return output(np.mean(s, axis=1).T, config.loss)
     known = np.isfinite(targets.T)  # a head whose target is unknown learns at rate 0
-    y, rates = np.where(known, targets.T, 0), np.where(known, rates[:, None], 0)
+    y, rates = np.where(known, targets.T, 0), np.where(known, rates[:, None], 0)  # (B, C)
     if size == 1:
-        s = [pass_sample(config, layers, *sample) for sample in zip(by_sample, z, y, rates, strict=True)]
+        samples = zip(by_sample, z, y, rates, strict=True)
+        s = [pass_sample(config, layers, contexts, z_b, y_b, rate) for contexts, z_b, y_b, rate in samples]
     else:
         s = []
         for start in range(0, len(z), size):
@@ -239,14 +240,6 @@ class Config:
         return max(1 if self.num_classes == 2 else self.num_classes, self.num_outputs, len(self.quantiles or ()))
 
 
-def with_arguments(cls: type) -> type:
-    """Give a class the fields of its `config` as properties, such as `model.input_size`, all of them read-only."""
-    for name in (*Config.__dataclass_fields__, "num_heads", "bound"):
-        setattr(cls, name, property(operator.attrgetter(f"config.{name}")))
-    return cls
-
-
-@with_arguments
 class GLN:
     """A Gated Linear Network whose state is NumPy arrays: for reading, for teaching, for small streams."""
 
@@ -257,7 +250,7 @@ class GLN:
     config = property(lambda self: self._config, doc="The checked arguments, a `Config`.")
     base_predictor = property(lambda self: self._base_predictor, doc="The callable given, or None.")
     base_size = property(lambda self: self._base_size, doc="K, the number of base logits or values.")
-    if TYPE_CHECKING:  # the properties that `with_arguments` adds
+    if TYPE_CHECKING:  # the arguments, which are properties set below
 
         def __getattr__(self, name: str) -> Any: ...
 
@@ -481,7 +474,9 @@ class GLN:
     def _targets_of_heads(self, targets: Any, batch: tuple[int, ...]) -> np.ndarray:
         """One target per sample, or per head and sample -> (C, B); `batch` is the shape (B,), or () for one sample."""
         config, heads = self._config, self._config.num_heads
-        per_head, per_sample = (heads, *batch), [batch] if batch else [(), (1,)]
+        per_head, per_sample = (heads, *batch), [batch]
+        if batch == ():  # a single sample, whose target may be a number or a vector
+            per_sample = [(), (1,)]
         if heads == 1 or config.record.heads == "quantiles":
             shapes = per_sample
         elif config.record.heads == "num_outputs":
@@ -625,6 +620,8 @@ class GLN:
 
 
 DEFAULTS: dict[str, Any] = GLN.__init__.__kwdefaults__ or {}  # of the optional arguments
+for _name in (*Config.__dataclass_fields__, "num_heads", "bound"):  # `model.seed` stands for `model.config.seed`
+    setattr(GLN, _name, property(operator.attrgetter(f"config.{_name}")))
 
 
 def _bad(name: str, expected: str, came: object) -> ValueError:

