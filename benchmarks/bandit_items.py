@@ -28,7 +28,7 @@ from benchmarks.bandit_rivals import HAS_VW, VW_OPTIONS
 from gln.bandits import GLNBandit
 from gln.river import GLNClassifier, GLNRegressor
 
-STEPS, RANDOM = 1500, 0.05
+STEPS, RANDOM = 2000, 0.05
 GROUPS, TOPICS = ["pupils", "students", "workers", "pensioners"], ["politics", "sports", "science", "music", "food"]
 Features = dict[str, Any]
 

