@@ -10,7 +10,6 @@ Shapes: A arms, F features.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -297,7 +296,7 @@ class GLNBandit(Saveable):
         if not rewards:
             return
         is_mapping = isinstance(context, Mapping)
-        model, offered = self._with_features(dict.fromkeys(rewards) if arms is None else arms)
+        model, offered = (self._model, {}) if arms is None else self._with_features(arms)
         model.learn(self._features(context), offered, rewards, AT_ONCE if is_mapping else math.inf)
         self._model = model
         if not is_mapping and context is not None:
@@ -384,25 +383,30 @@ class GLNBandit(Saveable):
     ) -> np.ndarray:  # (A,), (A,) -> (A,)
         strength = STRENGTHS[self.explore] if self.strength is None else self.strength
         learner = model.learner
-        lessons = 0 if learner is None else int(learner.means.networks[0].step)
+        lessons = 0 if learner is None else int(learner.means.members[0].network.step)
         unit = 1.0 if learner is None else float(learner.targets.standardizer.scale[0]) or 1.0  # 1 while all are equal
-        precision, share, scores = 0.0, 1.0, values
         if self.explore == "inverse-gap":
-            precision = strength * math.sqrt(lessons) / unit
-            share, scores = 1 / max(2.0, len(values) * counts.min()), -counts
-        elif self.explore == "counts":
+            return compiled(_by_inverse_gap, _largest)(values, counts, strength * math.sqrt(lessons) / unit)
+        share, scores = 1 - strength if self.explore == "epsilon" else 1.0, values
+        if self.explore == "counts":
             scores = values + strength * unit * np.sqrt(math.log(max(lessons, 2)) / (1 + counts))
-        elif self.explore == "epsilon":
-            share = 1 - strength
-        return compiled(_mixed, _largest)(values, counts, scores, precision, share)
+        return compiled(_by_score, _largest)(values, counts, scores, share)
 
 
-def _mixed(values: np.ndarray, counts: np.ndarray, scores: np.ndarray, precision: float, share: float) -> np.ndarray:
-    """Propensities, (A,): a share goes to the arm of the largest score, and the rest is divided by the gaps to the best
-    value."""
-    best = _largest(values, counts)
+def _by_inverse_gap(values: np.ndarray, counts: np.ndarray, precision: float) -> np.ndarray:  # (A,), (A,) -> (A,)
+    """Propensities: the least known arm gets a share, and the rest is divided by the gaps to the best value."""
+    best, least = _largest(values, counts), counts.argmin()
+    share = 1 / max(2.0, len(values) * counts[least])
     p = (1 - share) / (len(values) + precision * (values[best] - values))
     p[best] += 1 - share - p.sum()
+    p[least] += share
+    return p
+
+
+def _by_score(values: np.ndarray, counts: np.ndarray, scores: np.ndarray, share: float) -> np.ndarray:
+    """Propensities, (A,): the largest score gets a share, and the rest is divided equally."""
+    p = np.full(len(values), (1 - share) / len(values))
+    p[_largest(values, counts)] += 1 - share - p.sum()  # nothing but a rounding error
     p[_largest(scores, counts)] += share
     return p
 
@@ -428,10 +432,13 @@ def _check_options(explore: Any, strength: Any, rewards: Any) -> None:
 
 def _offered(arms: Any) -> dict[Any, Any]:
     """Arms as they are given, with their features or None."""
-    if not isinstance(arms, (str, bytes)):  # each letter would be an arm
-        with contextlib.suppress(TypeError):
-            return dict(arms) if isinstance(arms, Mapping) else dict.fromkeys(arms)
-    raise ValueError(f"arms: expected a list of arms that can be keys of a dictionary, or a dictionary, got {arms!r}")
+    try:
+        if isinstance(arms, (str, bytes)):
+            raise TypeError("each letter would be an arm")
+        return dict(arms) if isinstance(arms, Mapping) else dict.fromkeys(arms)
+    except TypeError as error:
+        expected = "a list of arms that can be keys of a dictionary, or a dictionary"
+        raise ValueError(f"arms: expected {expected}, got {arms!r}") from error
 
 
 # ---- Logs ------------------------------------------------------------------------------------------------------------

@@ -242,13 +242,14 @@ class JointArms(Arms):
         return contributions, constants
 
     def learn(self, context: Features, offered: Offered, rewards: Mapping[Hashable, float], at_once: float) -> None:
-        """Learn the rewards of arms with these features, one after another; of the first context, and of its arm, at
-        most so many keys become features at once."""
+        """Learn the rewards of arms, one after another, with these features or those that they had last; of the first
+        context, and of its arm, at most so many keys become features at once."""
         schema, learner, codes, changes = self._stream.schema, self.learner, self._codes_of(rewards), []
+        features = {arm: dict(offered[arm]) if arm in offered else self.offered.get(arm, {}) for arm in rewards}
         if learner is None or len(rewards) > 1:
             schema = schema.copy()  # on which all are tried
         for arm, code in codes.items():
-            change = schema.propose(_joined(context, offered[arm]) | {ARM: code}, at_once=2 * at_once + 1)
+            change = schema.propose(_joined(context, features[arm]) | {ARM: code}, at_once=2 * at_once + 1)
             changes.append(change)
             if schema is not self._stream.schema:
                 schema.commit(change)
@@ -261,9 +262,9 @@ class JointArms(Arms):
                 self._begin(learner, change, float(reward))
             else:
                 self._stream.learn(change, np.array([[float(reward)]]))
-        self._codes |= {arm: int(code) for arm, code in codes.items() if arm is not None}
-        self.offered |= {arm: dict(offered[arm]) for arm in rewards}
-        self.arms |= dict.fromkeys(rewards)
+        self._codes.update((arm, int(code)) for arm, code in codes.items() if arm is not None)
+        self.offered.update(features)
+        self.arms.update(dict.fromkeys(rewards))
 
     def _codes_of(self, arms: Iterable[Hashable]) -> dict[Hashable, float]:
         """The codes of arms, with new ones; NaN for None, which is any arm with its features."""
