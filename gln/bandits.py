@@ -184,8 +184,7 @@ class GLNBandit(Saveable):
             p = self._propensities(model, values, counts)
             chosen = int(p.argmax())
             if p[chosen] < 1:
-                cumulative = p.cumsum()
-                chosen = int(cumulative.searchsorted(self._draw() * cumulative[-1], side="right"))
+                chosen = compiled(_drawn)(p, self._draw())
             decisions.append(Decision(left.pop(chosen), float(p[chosen]), float(values[chosen])))
         self._add(model, offered)
         return decisions[0] if k is None else decisions
@@ -409,6 +408,12 @@ def _by_score(values: np.ndarray, counts: np.ndarray, scores: np.ndarray, share:
     p[_largest(values, counts)] += 1 - share - p.sum()  # nothing but a rounding error
     p[_largest(scores, counts)] += share
     return p
+
+
+def _drawn(p: np.ndarray, number: float) -> int:  # (A,), a random number from 0 to 1
+    """The place of an arm, drawn with these probabilities."""
+    sums = p.cumsum()
+    return int(np.searchsorted(sums, number * sums[-1], side="right"))
 
 
 def _largest(values: np.ndarray, counts: np.ndarray) -> int:  # (A,), (A,)
