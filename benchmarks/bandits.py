@@ -147,7 +147,7 @@ def show_rewards(steps: int, seeds: int, jobs: int, most: int | None, models: Co
     runs = [delayed(scores)(name, steps, seed, models) for name in names for seed in range(seeds)]
     results = pd.DataFrame(map(pd.Series, Parallel(n_jobs=jobs)(runs))).set_axis(np.repeat(names, seeds))
     means = results.groupby(level=0, sort=False).mean()
-    table = means[steps]
+    table = pd.DataFrame(means[steps])
     lines = {f"mean of {kind}": table.loc[members].mean() for kind, members in kinds.items()}
     lines["mean without drifts"] = table.drop(index=kinds["drifts"]).mean()
     print(f"\n{steps:,} steps, {seeds} seeds")
@@ -155,7 +155,7 @@ def show_rewards(steps: int, seeds: int, jobs: int, most: int | None, models: Co
     show("Normalised reward", table, 3, kinds=kind_of, summary=pd.DataFrame(lines).T)
     for first in FIRST:
         if first < steps:
-            early = means.loc[kinds["tables"], first].mean().to_frame("all tables").T
+            early = pd.DataFrame(means[first]).loc[kinds["tables"]].mean().to_frame("all tables").T
             show(f"Normalised reward, first {first:,} steps", early, 3)
 
 
