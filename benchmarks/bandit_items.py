@@ -18,7 +18,7 @@ from __future__ import annotations
 import heapq
 import importlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +28,7 @@ from benchmarks.bandit_rivals import HAS_VW, VW_OPTIONS
 from gln.bandits import GLNBandit
 from gln.river import GLNClassifier, GLNRegressor
 
-STEPS, RANDOM = 1500, 0.05
+STEPS, RANDOM = 2000, 0.05
 GROUPS, TOPICS = ["pupils", "students", "workers", "pensioners"], ["politics", "sports", "science", "music", "food"]
 Features = dict[str, Any]
 
@@ -173,9 +173,11 @@ if HAS_VW:
     }
 
 
-def mean_rewards(steps: int, seed: int, world: World = ALL_REPLACED) -> dict[str, float]:
-    """Mean rewards of all policies, of random articles, and of always the best one that this reader would like."""
+def mean_rewards(
+    steps: int, seed: int, world: World = ALL_REPLACED, models: Collection[str] = POLICIES
+) -> dict[str, float]:
+    """Mean rewards of policies, of random articles, and of always the best one that this reader would like."""
     found = articles_and_readers(steps, seed, world)
-    rewards = {title: float(np.mean(play(found, seed))) for title, play in POLICIES.items()}
+    rewards = {title: float(np.mean(play(found, seed))) for title, play in POLICIES.items() if title in models}
     likes = np.array([step.likes for step in found])
     return rewards | {"random": float(likes.mean()), "some article is liked": float(likes.any(axis=1).mean())}

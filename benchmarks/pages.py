@@ -46,8 +46,6 @@ COMMANDS = {  # by CSV file, without `python -m benchmarks.`
     "drawings": "drawings",
     "images": "images",
     "bandits": "bandits",
-    "bandits_200": "bandits --steps 200",
-    "bandits_2000": "bandits --steps 2000 --seeds 2",
     "novelty": "novelty",
 }
 
@@ -505,12 +503,8 @@ TABLES = {
         ours="GLN inverse-gap",
     ),
     "first_decisions": Table(
-        "bandits_200",
-        tuple(
-            Column(f"{header}, {steps} steps", "Normalised reward", 2, where, file=file)
-            for steps, file in (("200", ""), ("2,000", "bandits_2000"))
-            for header, where in (("tables", ("tables",)), ("drifts", ("drifts",)))
-        ),
+        "bandits",
+        tuple(Column(f"first {steps}", f"Normalised reward, first {steps} steps", 2) for steps in ("200", "2,000")),
     ),
     "items": Table(
         "bandits",

@@ -10,7 +10,6 @@ Shapes: A arms, F features.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -23,7 +22,7 @@ from gln.engine.jit import compiled
 from gln.engine.model.builders import stream_config
 from gln.engine.model.persistence import Saveable
 from gln.engine.streaming.arms import ArmHeads, Features, JointArms, some_of
-from gln.engine.streaming.estimator import check_seed
+from gln.engine.streaming.estimator import ONCE, check_seed
 from gln.engine.streaming.schema import AT_ONCE
 from gln.engine.streaming.values import MOST, check_key
 
@@ -53,6 +52,7 @@ class LoggedDecision(NamedTuple):
     reward: float
     propensity: float  # the probability with which this arm was chosen
     arms: Any = None  # those that were offered: as for `decide`, or a list of features, of which `arm` is the index
+    weight: float = 1.0  # how many decisions the row stands for: 1 / (1 - p), if a share p of them was not logged
 
 
 class Estimate(NamedTuple):
@@ -185,8 +185,7 @@ class GLNBandit(Saveable):
             p = self._propensities(model, values, counts)
             chosen = int(p.argmax())
             if p[chosen] < 1:
-                cumulative = p.cumsum()
-                chosen = int(cumulative.searchsorted(self._draw() * cumulative[-1], side="right"))
+                chosen = compiled(_drawn)(p, self._draw())
             decisions.append(Decision(left.pop(chosen), float(p[chosen]), float(values[chosen])))
         self._add(model, offered)
         return decisions[0] if k is None else decisions
@@ -269,21 +268,29 @@ class GLNBandit(Saveable):
     def learn_log(self, rows: Iterable[Sequence[Any]]) -> None:
         """Learn decisions that others made, in their order; their propensities are not needed.
 
-        `rows` are `LoggedDecision`s or tuples like them. Unknown arms are added. Raises ValueError as `learn` does; the
-        rows before have been learned then.
+        `rows` are `LoggedDecision`s or tuples like them. Unknown arms are added. A weight of 2 makes twice as large a
+        step. Raises ValueError as `learn` does; the rows before have been learned then.
         """
         for row in rows:
-            context, arm, reward, _, arms = LoggedDecision(*row)
+            context, arm, reward, _, arms, weight = LoggedDecision(*row)
+            _check_weight("weight", weight)
             named = _named(arms)
             if not isinstance(named, Mapping):
-                self._learn(context, {arm: reward})
+                self._learn(context, {arm: reward}, weight=weight)
             elif arm not in named:
                 raise ValueError(f"arm: expected one of {some_of(named)}, got {arm!r}")
             else:
                 key = arm if named is arms else None  # features without a name
-                self._learn(context, {key: reward}, {key: named[arm]})
+                self._learn(context, {key: reward}, {key: named[arm]}, weight=weight)
 
-    def _learn(self, context: Any, rewards: Any, arms: Mapping[Hashable, Any] | None = None, adds: bool = True) -> None:
+    def _learn(
+        self,
+        context: Any,
+        rewards: Any,
+        arms: Mapping[Hashable, Any] | None = None,
+        adds: bool = True,
+        weight: float = 1.0,
+    ) -> None:
         if not isinstance(rewards, Mapping):
             raise ValueError(f"rewards: expected a dictionary of arms and their rewards, got {rewards!r}")
         rewards = {arm: reward for arm, reward in rewards.items() if arm not in self._retired}
@@ -297,8 +304,9 @@ class GLNBandit(Saveable):
         if not rewards:
             return
         is_mapping = isinstance(context, Mapping)
-        model, offered = self._with_features(dict.fromkeys(rewards) if arms is None else arms)
-        model.learn(self._features(context), offered, rewards, AT_ONCE if is_mapping else math.inf)
+        model, offered = (self._model, {}) if arms is None else self._with_features(arms)
+        weights = ONCE if weight == 1 else np.array([weight], float)
+        model.learn(self._features(context), offered, rewards, AT_ONCE if is_mapping else math.inf, weights)
         self._model = model
         if not is_mapping and context is not None:
             self._size = len(context)
@@ -384,27 +392,38 @@ class GLNBandit(Saveable):
     ) -> np.ndarray:  # (A,), (A,) -> (A,)
         strength = STRENGTHS[self.explore] if self.strength is None else self.strength
         learner = model.learner
-        lessons = 0 if learner is None else int(learner.means.networks[0].step)
+        lessons = 0 if learner is None else int(learner.means.members[0].network.step)
         unit = 1.0 if learner is None else float(learner.targets.standardizer.scale[0]) or 1.0  # 1 while all are equal
-        precision, share, scores = 0.0, 1.0, values
         if self.explore == "inverse-gap":
-            precision = strength * math.sqrt(lessons) / unit
-            share, scores = 1 / max(2.0, len(values) * counts.min()), -counts
-        elif self.explore == "counts":
+            return compiled(_by_inverse_gap, _largest)(values, counts, strength * math.sqrt(lessons) / unit)
+        share, scores = 1 - strength if self.explore == "epsilon" else 1.0, values
+        if self.explore == "counts":
             scores = values + strength * unit * np.sqrt(math.log(max(lessons, 2)) / (1 + counts))
-        elif self.explore == "epsilon":
-            share = 1 - strength
-        return compiled(_mixed, _largest)(values, counts, scores, precision, share)
+        return compiled(_by_score, _largest)(values, counts, scores, share)
 
 
-def _mixed(values: np.ndarray, counts: np.ndarray, scores: np.ndarray, precision: float, share: float) -> np.ndarray:
-    """Propensities, (A,): a share goes to the arm of the largest score, and the rest is divided by the gaps to the best
-    value."""
-    best = _largest(values, counts)
+def _by_inverse_gap(values: np.ndarray, counts: np.ndarray, precision: float) -> np.ndarray:  # (A,), (A,) -> (A,)
+    """Propensities: the least known arm gets a share, and the rest is divided by the gaps to the best value."""
+    best, least = _largest(values, counts), counts.argmin()
+    share = 1 / max(2.0, len(values) * counts[least])
     p = (1 - share) / (len(values) + precision * (values[best] - values))
     p[best] += 1 - share - p.sum()
+    p[least] += share
+    return p
+
+
+def _by_score(values: np.ndarray, counts: np.ndarray, scores: np.ndarray, share: float) -> np.ndarray:
+    """Propensities, (A,): the largest score gets a share, and the rest is divided equally."""
+    p = np.full(len(values), (1 - share) / len(values))
+    p[_largest(values, counts)] += 1 - share - p.sum()  # nothing but a rounding error
     p[_largest(scores, counts)] += share
     return p
+
+
+def _drawn(p: np.ndarray, number: float) -> int:  # (A,), a random number from 0 to 1
+    """The place of an arm, drawn with these probabilities."""
+    sums = p.cumsum()
+    return int(np.searchsorted(sums, number * sums[-1], side="right"))
 
 
 def _largest(values: np.ndarray, counts: np.ndarray) -> int:  # (A,), (A,)
@@ -428,10 +447,13 @@ def _check_options(explore: Any, strength: Any, rewards: Any) -> None:
 
 def _offered(arms: Any) -> dict[Any, Any]:
     """Arms as they are given, with their features or None."""
-    if not isinstance(arms, (str, bytes)):  # each letter would be an arm
-        with contextlib.suppress(TypeError):
-            return dict(arms) if isinstance(arms, Mapping) else dict.fromkeys(arms)
-    raise ValueError(f"arms: expected a list of arms that can be keys of a dictionary, or a dictionary, got {arms!r}")
+    try:
+        if isinstance(arms, (str, bytes)):
+            raise TypeError("each letter would be an arm")
+        return dict(arms) if isinstance(arms, Mapping) else dict.fromkeys(arms)
+    except TypeError as error:
+        expected = "a list of arms that can be keys of a dictionary, or a dictionary"
+        raise ValueError(f"arms: expected {expected}, got {arms!r}") from error
 
 
 # ---- Logs ------------------------------------------------------------------------------------------------------------
@@ -460,14 +482,16 @@ def off_policy(
         Joachims, The Self-Normalized Estimator for Counterfactual Learning, NeurIPS 2015), and doubly robust (Dudík,
         Langford and Li, Doubly Robust Policy Evaluation and Learning, ICML 2011). With a weight w, the probability of
         the logged arm divided by its propensity, a reward r, a predicted one q, and the mean v of those of all arms,
-        these are the mean of w r, the sum of w r divided by that of w, and the mean of v + w (r - q).
+        these are the mean of w r, the sum of w r divided by that of w, and the mean of v + w (r - q). All means and
+        sums are over decisions, so a row counts with its `weight`.
     "logged"
         The `Estimate` for what was logged, the mean reward.
     "weight"
         An `Estimate` of the mean weight. It is about 1, unless propensities are wrong or the policy chooses arms that
         the log does not have.
     "largest_weight", "effective_rows"
-        The largest w, and to how many rows of equal weights the log amounts: (sum of w)^2 / sum of w^2.
+        The largest w, times that of its row, and to how many rows of equal ones the log amounts: (sum of w)^2 / sum of
+        w^2.
     "rows", "impossible_rows"
         The number of rows that count, and of those that no policy can have chosen, which are left out: their
         propensity is 0, or their arm was not offered.
@@ -475,14 +499,16 @@ def off_policy(
     Raises
     ------
     ValueError
-        No row that counts, a propensity that is not from 0 to 1, or what `policy` or the model raises.
+        No row that counts, a propensity that is not from 0 to 1, a weight that is not above 0, or what `policy` or the
+        model raises.
     """
     model = GLNBandit(explore="greedy", seed=0) if model is None else model
     found, impossible = [], 0
     for number, row in enumerate(rows):
-        context, arm, reward, propensity, arms = logged = LoggedDecision(*row)
+        context, arm, reward, propensity, arms, weight = logged = LoggedDecision(*row)
         if not (isinstance(propensity, (int, float, np.number)) and 0 <= propensity <= 1):
             raise ValueError(f"rows[{number}]: expected a propensity from 0 to 1, got {propensity!r}")
+        _check_weight(f"rows[{number}]", weight)
         named = _named(arms)
         if propensity == 0 or (named is not None and arm not in named):
             impossible += 1
@@ -493,29 +519,40 @@ def off_policy(
         values = model.predict(context, dict.fromkeys([*p, arm]) if named is None else named)
         model.learn_log([logged])
         expected = sum(p[other] * values[other] for other in p)
-        found.append((p.get(arm, 0.0) / propensity, reward, values[arm], expected))
+        found.append((p.get(arm, 0.0) / propensity, reward, values[arm], expected, weight))
     if not found:
         raise ValueError(f"rows: expected one or more that a policy can have chosen, got {impossible} others")
-    w, r, q, v = np.array(found, float).T
-    mean = (w * r).sum() / w.sum() if w.any() else math.nan
+    w, r, q, v, of_rows = np.array(found, float).T
+    weights = w * of_rows
     return {
-        "ips": _estimate(w * r),
-        "snips": _estimate(mean + w * (r - mean) / w.mean() if w.any() else w * mean),
-        "dr": _estimate(v + w * (r - q)),
-        "logged": _estimate(r),
-        "weight": _estimate(w),
-        "largest_weight": float(w.max()),
-        "effective_rows": float(w.sum() ** 2 / (w @ w)) if w.any() else 0.0,
+        "ips": _estimate(w * r, of_rows),
+        "snips": _estimate(r, weights),
+        "dr": _estimate(v + w * (r - q), of_rows),
+        "logged": _estimate(r, of_rows),
+        "weight": _estimate(w, of_rows),
+        "largest_weight": float(weights.max()),
+        "effective_rows": float(weights.sum() ** 2 / (weights @ weights)) if weights.any() else 0.0,
         "rows": len(w),
         "impossible_rows": impossible,
     }
 
 
-def _estimate(terms: np.ndarray) -> Estimate:  # (N,)
-    """The mean of independent terms, and its standard error."""
-    return Estimate(
-        float(terms.mean()), float(terms.std(ddof=1) / math.sqrt(len(terms))) if len(terms) > 1 else math.nan
-    )
+def _estimate(terms: np.ndarray, weights: np.ndarray) -> Estimate:  # (N,), (N,)
+    """The weighted mean of independent terms, and its standard error.
+
+    It is a ratio of two means, whose error W. Cochran, Sampling Techniques, 1977, section 2.11 has.
+    """
+    if not weights.any():
+        return Estimate(math.nan, math.nan)
+    mean = (weights @ terms) / weights.sum()
+    deviations = weights * (terms - mean) / weights.mean()
+    error = deviations.std(ddof=1) / math.sqrt(len(terms)) if len(terms) > 1 else math.nan
+    return Estimate(float(mean), float(error))
+
+
+def _check_weight(name: str, weight: Any) -> None:
+    if not (isinstance(weight, (int, float, np.number)) and 0 < weight <= MOST):
+        raise ValueError(f"{name}: expected a weight above 0, got {weight!r}")
 
 
 def _named(arms: Any) -> Any:

@@ -65,7 +65,7 @@ class Means:
 def test_estimates_are_those_of_the_formulas():
     log, policy, model = log_of(400, seed=1), policy_of("mixed"), Means()
     ips, weights, dr = [], [], []
-    for context, arm, reward, propensity, _ in log:
+    for context, arm, reward, propensity, *_ in log:
         p, values = policy(context), model.predict(context, ARMS)
         weights.append(p[arm] / propensity)
         ips.append(weights[-1] * reward)
@@ -86,7 +86,7 @@ def test_estimates_are_those_of_the_formulas():
     assert found["logged"].mean == pytest.approx(np.mean([row.reward for row in log]))
 
 
-def held(logs: int, rows: int, model: Any) -> dict[tuple[str, str], float]:
+def held(logs: int, rows: int, model: Any, log_of: Any = log_of) -> dict[tuple[str, str], float]:
     """How many of the intervals of 95 % hold the truth, by policy and estimate."""
     hits: dict[tuple[str, str], list[bool]] = {}
     for seed in range(logs):
@@ -110,6 +110,63 @@ def test_intervals_of_a_network_hold_the_truth():
     shares = held(logs=200, rows=200, model=lambda: GLNBandit(explore="greedy", **SMALL))
     shares = {key: share for key, share in shares.items() if "dr" in key}
     assert 0.92 <= min(shares.values()) <= max(shares.values()) <= 0.98, shares
+
+
+def thinned(count: int, seed: int, kept: float = 0.25) -> list[LoggedDecision]:
+    """A log that has only this share of the decisions without a reward."""
+    rng = np.random.default_rng([seed, 1])
+    rows = [row for row in log_of(count, seed) if row.reward or rng.random() < kept]
+    return [row._replace(weight=1.0 if row.reward else 1 / kept) for row in rows]
+
+
+def test_weights_make_up_for_decisions_that_were_not_logged():
+    log = thinned(4000, seed=20)
+    unweighted = [row._replace(weight=1.0) for row in log]
+    for name in POLICIES:
+        found, wrong = (off_policy(rows, policy_of(name), Means()) for rows in (log, unweighted))
+        for key in ("ips", "snips", "dr"):
+            assert abs(found[key].mean - truth(name)) < 3 * found[key].standard_error
+            assert wrong[key].mean > truth(name) + 5 * wrong[key].standard_error
+    of_all = np.mean([row.reward for row in log_of(4000, seed=20)])
+    assert found["logged"].mean == pytest.approx(of_all, abs=3 * found["logged"].standard_error)
+    assert found["weight"].mean == pytest.approx(1, abs=3 * found["weight"].standard_error)
+    assert found["rows"] == len(log)
+
+
+@pytest.mark.slow
+def test_intervals_of_weighted_logs_hold_the_truth():
+    shares = held(logs=200, rows=800, model=Means, log_of=thinned)
+    assert 0.92 <= min(shares.values()) <= max(shares.values()) <= 0.98, shares
+
+
+def test_a_weight_is_that_many_equal_rows():
+    log = log_of(60, seed=17)
+    weighted = [row._replace(weight=1.0 + i % 3) for i, row in enumerate(log)]
+    repeated = [row for i, row in enumerate(log) for _ in range(1 + i % 3)]
+    one, other = (off_policy(rows, policy_of("mixed"), Constant()) for rows in (weighted, repeated))
+    for key in ("ips", "snips", "dr", "logged", "weight"):
+        assert one[key].mean == pytest.approx(other[key].mean)
+    w = [3.0, 1.0]  # weights of two rows with the same policy's probability as the propensity
+    sure = [row._replace(arm="left", propensity=1.0, weight=weight) for row, weight in zip(log, w, strict=False)]
+    found = off_policy(sure, lambda context: {"left": 1.0}, Constant())
+    assert (found["largest_weight"], found["effective_rows"]) == (3, 16 / 10)
+
+
+class Constant:
+    def predict(self, context: Any, arms: Any) -> dict[Any, float]:
+        return dict.fromkeys(arms, 0.3)
+
+    def learn_log(self, rows: list[LoggedDecision]) -> None:
+        pass
+
+
+@pytest.mark.parametrize("weight", [0, -1.0, math.nan, math.inf, None, "2"])
+def test_a_wrong_weight(weight):
+    log = [*log_of(2, seed=18), LoggedDecision({"kind": "a"}, "left", 1.0, 0.8, None, weight)]
+    with pytest.raises(ValueError, match=r"rows\[2\]: expected a weight above 0, got "):
+        off_policy(log, policy_of("random"), Means())
+    with pytest.raises(ValueError, match="weight: expected a weight above 0, got "):
+        GLNBandit(**SMALL).learn_log(log)
 
 
 def test_a_good_model_has_smaller_errors():
@@ -192,6 +249,21 @@ def test_learning_a_log_is_learning_its_rewards():
         GLNBandit(**SMALL).learn_log([({}, "right", 1.0, 0.5, {"left": {"x": 1.0}})])
 
 
+@pytest.mark.parametrize("has_features", [False, True])
+def test_a_thinned_log_is_learned_by_weights(has_features):
+    log = thinned(3000, seed=19)
+    if has_features:
+        log = [row._replace(arms={arm: features_of(arm) for arm in ARMS}) for row in log]
+    errors = []
+    for rows in (log, [row._replace(weight=1.0) for row in log]):
+        bandit = GLNBandit(explore="greedy", **SMALL)
+        bandit.learn_log(rows)
+        values = {kind: bandit.predict({"kind": kind}) for kind in CHANCES}
+        errors.append([values[kind][arm] - CHANCES[kind][i] for kind in CHANCES for i, arm in enumerate(ARMS)])
+    weighted, unweighted = np.array(errors)
+    assert abs(weighted.mean()) < 0.05 < 0.15 < unweighted.mean()
+
+
 def test_predicts_the_arms_that_are_asked_for():
     bandit = GLNBandit(ARMS, **SMALL)
     assert GLNBandit().predict({"kind": "a"}) == {}
@@ -256,10 +328,12 @@ def test_formats():
     ours = LoggedDecision({"a.b": 1, "c": "d"}, "left", 1, 0.5, ["left", "right"])
     line = json.dumps(ours._asdict() | {"context": {"a": {"b": 1}, "c": "d"}})
     assert read(line) == [Logged(1, ours)]
+    assert read(json.dumps(ours._replace(weight=2.5)._asdict())) == [Logged(1, ours._replace(weight=2.5))]
     nested = ours._replace(arm=0, arms=[{"a": {"b": 1}}, {"c": "d"}])
     assert read(json.dumps(nested._asdict())) == [Logged(1, nested._replace(arms=[{"a.b": 1}, {"c": "d"}]))]
     assert read(json.dumps(ours._replace(context=[1, 2])._asdict())) == [Logged(1, ours._replace(context=[1, 2]))]
     assert read(json.dumps(DSJSON)) == [Logged(1, IN_DSJSON)]
+    assert read(json.dumps(DSJSON | {"pdrop": 0.75})) == [Logged(1, IN_DSJSON._replace(weight=4.0))]
     assert read(TEXT) == [Logged(3, OF_TEXT)]
     assert read(f"{TEXT}\n\n{TEXT}\n{line}\n") == [Logged(4, OF_TEXT), Logged(9, OF_TEXT), Logged(10, ours)]
 
@@ -285,6 +359,7 @@ def test_decisions_without_a_reward():
         ('{"context": {}, "arm": 1}', "expected the keys context, arm, reward, propensity"),
         ('{"_label_cost": "x", "c": {"_multi": [{}]}}', "could not convert string to float"),
         ('{"_label_cost": 0, "c": {}}', "expected DSJSON with a list of arms, got KeyError: '_multi'"),
+        (json.dumps(DSJSON | {"pdrop": 1}), "expected pdrop from 0 to 1, exclusive, got 1"),
         ('{"_label_cost": 0, "c": {"_multi": [1]}}', "expected DSJSON with a list of arms, got AttributeError"),
         ("shared |a\n0:1 |b\n", "expected shared, action:cost:propensity or nothing before |, got '0:1'"),
         ("shared |a\n0:1:0.5 |b\n1:1:0.5 |c\n", "expected one arm with action:cost:propensity, got 2"),

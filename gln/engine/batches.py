@@ -36,8 +36,6 @@ def magnitude(samples: Any) -> float:
     numbers = samples.data if issparse(samples) else samples
     if numbers.size == 0:
         return 0.0
-    if numbers.size == 1:
-        return max(0.0, abs(float(numbers.item())))  # 0 for NaN, which is never larger
     if numbers.size <= FEW_NUMBERS:
         return float(compiled(_magnitude)(plain(numbers).ravel()))
     return max(abs(float(end.reduce(numbers, None))) for end in (np.fmax, np.fmin))  # these ignore NaN and do not copy

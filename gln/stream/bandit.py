@@ -37,8 +37,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="gln-bandit",
         description="Go through a log of decisions: a bandit decides, which is compared with the logged decision, and "
         "learns its reward. At the end, print estimates of the mean reward that the bandit would have earned. Logs are "
-        "JSON lines with the keys context, arm, reward, propensity and perhaps arms, or Vowpal Wabbit's: its text for "
-        "--cb_adf, or DSJSON.",
+        "JSON lines with the keys context, arm, reward, propensity, perhaps arms and weight, or Vowpal Wabbit's: its "
+        "text for --cb_adf, or DSJSON.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -19,7 +19,7 @@ from gln.stream.vw import example_of
 __all__ = ["Logged", "read_decisions"]
 
 OF_DSJSON = "_label_cost", "_labelIndex", "_label_Action", "_skipLearn"
-NEEDED = "context", "arm", "reward", "propensity"  # of our own rows
+NEEDED = "context", "arm", "reward", "propensity"  # of our own rows, perhaps with "arms" and "weight"
 
 
 class Logged(NamedTuple):
@@ -57,18 +57,23 @@ def _of_object(text: str) -> LoggedDecision | None:
     if any(key in found for key in OF_DSJSON):
         return _of_dsjson(found)
     if missing := [name for name in NEEDED if name not in found]:
-        raise ValueError(f"expected the keys {', '.join(NEEDED)}, and perhaps arms, got none of {', '.join(missing)}")
+        expected = f"the keys {', '.join(NEEDED)}, and perhaps arms and weight"
+        raise ValueError(f"expected {expected}, got none of {', '.join(missing)}")
     context, arm, reward, propensity = (found[name] for name in NEEDED)
     arms = found.get("arms")
     if isinstance(arms, dict):
         arms = {name: _flat_if_object(features) for name, features in arms.items()}
     elif isinstance(arms, list):
         arms = [*map(_flat_if_object, arms)]
-    return LoggedDecision(_flat_if_object(context), arm, reward, propensity, arms)
+    return LoggedDecision(_flat_if_object(context), arm, reward, propensity, arms, found.get("weight", 1.0))
 
 
 def _of_dsjson(found: dict[str, Any]) -> LoggedDecision | None:
-    """A decision of DSJSON: costs, shared features in "c", and those of each arm in "_multi" there."""
+    """A decision of DSJSON: costs, shared features in "c", and those of each arm in "_multi" there.
+
+    "pdrop" is the probability with which such an event was left out of the log; this one stands for 1 / (1 - pdrop), as
+    in Vowpal Wabbit (its pull request 3055).
+    """
     if found.get("_skipLearn") or "_label_cost" not in found:
         return None
     try:
@@ -78,7 +83,10 @@ def _of_dsjson(found: dict[str, Any]) -> LoggedDecision | None:
         propensity = found["_label_probability"] if "_label_probability" in found else found["p"][0]
     except (AttributeError, IndexError, KeyError, TypeError) as error:
         raise ValueError(f"expected DSJSON with a list of arms, got {type(error).__name__}: {error}") from None
-    return LoggedDecision(shared, place, -cost, propensity, arms)
+    dropped = found.get("pdrop", 0.0)
+    if not (isinstance(dropped, (int, float)) and 0 <= dropped < 1):
+        raise ValueError(f"expected pdrop from 0 to 1, exclusive, got {dropped!r}")
+    return LoggedDecision(shared, place, -cost, propensity, arms, 1 / (1 - dropped))
 
 
 def _visible(features: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ MOST_CLASSES = 40  # statistics per feature; with more classes, several share on
 # 5 or 10 levels, and strengths of 1 to 10, are equally good within the noise.
 MOST_ONE_HOT = 10  # levels that have a column each; a feature with more, or of a stream, has statistics
 STRENGTH = 3.0  # weight of the overall rate or mean, as a number of samples
+ONE, NOTHING = np.ones(1), np.zeros((1, 1))  # the weight of all samples, and targets that are not learned
 
 
 class Column(NamedTuple):
@@ -145,12 +146,12 @@ class TargetEncoding(WritableArrays):
 
         `targets` are class numbers (B,) or standardised numbers (K, B); `weights` are how much samples count, (B,).
         """
-        weights = np.ones(1) if weights is None else plain(weights)
-        return self._columns(samples, True, plain(np.atleast_2d(targets)), weights)
+        targets = targets[None] if targets.ndim == 1 else targets
+        return self._columns(samples, True, plain(targets), ONE if weights is None else plain(weights))
 
     def transform(self, samples: np.ndarray) -> np.ndarray:
         """Encode samples with the statistics of all counted samples: (F, B) -> (D, B)."""
-        return self._columns(samples, False, np.zeros((1, samples.shape[1])), np.ones(1))
+        return self._columns(samples, False, NOTHING, ONE)
 
     def _columns(self, samples: np.ndarray, learns: bool, *learned: np.ndarray) -> np.ndarray:
         if len(samples) != self.size:  # compiled loops do not check

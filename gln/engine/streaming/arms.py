@@ -21,7 +21,7 @@ from gln.engine.model.learner import Learner
 from gln.engine.model.targets import Numbers
 from gln.engine.networks.protocol import Rate
 from gln.engine.preprocessing.target_encoding import MOST_ONE_HOT
-from gln.engine.streaming.estimator import SaveableStream, StreamEstimator, check_rates
+from gln.engine.streaming.estimator import ONCE, SaveableStream, StreamEstimator, check_rates, step_sizes_of
 from gln.engine.streaming.schema import SchemaChange, StreamSchema
 from gln.engine.streaming.values import is_missing
 
@@ -106,7 +106,14 @@ class ArmHeads(Arms):
         of_arms = {arm: dict(zip(names, contributions[head], strict=True)) for arm, head in heads.items()}
         return of_arms, {arm: constants[head] for arm, head in heads.items()}
 
-    def learn(self, context: Features, offered: Offered, rewards: Mapping[Hashable, float], at_once: float) -> None:
+    def learn(
+        self,
+        context: Features,
+        offered: Offered,
+        rewards: Mapping[Hashable, float],
+        at_once: float,
+        weights: np.ndarray = ONCE,
+    ) -> None:
         """Learn the rewards of arms; of the first context, at most so many keys become features at once."""
         change = self._stream.schema.propose(context or NO_CONTEXT, at_once=at_once)
         arms = self.arms
@@ -121,7 +128,7 @@ class ArmHeads(Arms):
         targets = np.full((room, 1), np.nan)
         for arm, reward in rewards.items():
             targets[heads[arm], 0] = reward
-        self._stream.learn(change, targets)
+        self._stream.learn(change, targets, weights)
         self.arms = arms
         if self.learner is not None:
             self.arms |= heads
@@ -241,14 +248,22 @@ class JointArms(Arms):
                 constants[arm] = float(constant)
         return contributions, constants
 
-    def learn(self, context: Features, offered: Offered, rewards: Mapping[Hashable, float], at_once: float) -> None:
-        """Learn the rewards of arms with these features, one after another; of the first context, and of its arm, at
-        most so many keys become features at once."""
+    def learn(
+        self,
+        context: Features,
+        offered: Offered,
+        rewards: Mapping[Hashable, float],
+        at_once: float,
+        weights: np.ndarray = ONCE,
+    ) -> None:
+        """Learn the rewards of arms, one after another, with these features or those that they had last; of the first
+        context, and of its arm, at most so many keys become features at once."""
         schema, learner, codes, changes = self._stream.schema, self.learner, self._codes_of(rewards), []
+        features = {arm: dict(offered[arm]) if arm in offered else self.offered.get(arm, {}) for arm in rewards}
         if learner is None or len(rewards) > 1:
             schema = schema.copy()  # on which all are tried
         for arm, code in codes.items():
-            change = schema.propose(_joined(context, offered[arm]) | {ARM: code}, at_once=2 * at_once + 1)
+            change = schema.propose(_joined(context, features[arm]) | {ARM: code}, at_once=2 * at_once + 1)
             changes.append(change)
             if schema is not self._stream.schema:
                 schema.commit(change)
@@ -258,12 +273,12 @@ class JointArms(Arms):
             check_rates(learner, len(rewards))
         for change, reward in zip(changes, rewards.values(), strict=True):
             if self.learner is None and learner is not None and change.places:
-                self._begin(learner, change, float(reward))
+                self._begin(learner, change, float(reward), weights)
             else:
-                self._stream.learn(change, np.array([[float(reward)]]))
-        self._codes |= {arm: int(code) for arm, code in codes.items() if arm is not None}
-        self.offered |= {arm: dict(offered[arm]) for arm in rewards}
-        self.arms |= dict.fromkeys(rewards)
+                self._stream.learn(change, np.array([[float(reward)]]), weights)
+        self._codes.update((arm, int(code)) for arm, code in codes.items() if arm is not None)
+        self.offered.update(features)
+        self.arms.update(dict.fromkeys(rewards))
 
     def _codes_of(self, arms: Iterable[Hashable]) -> dict[Hashable, float]:
         """The codes of arms, with new ones; NaN for None, which is any arm with its features."""
@@ -279,11 +294,12 @@ class JointArms(Arms):
         learner.scale_by(arms, categorical)
         return learner
 
-    def _begin(self, learner: Learner, change: SchemaChange, reward: float) -> None:
+    def _begin(self, learner: Learner, change: SchemaChange, reward: float, weights: np.ndarray) -> None:
         schema = self._stream.schema
         schema.commit(change)
         _learn_arms(schema, self.offered)
-        learner.learn(change.batch, np.array([[reward]]), categorical=_categorical(schema), predicts=False)
+        targets, categorical = np.array([[reward]]), _categorical(schema)
+        learner.learn(change.batch, targets, step_sizes_of(weights), categorical=categorical, predicts=False)
         self._stream.learner = learner
 
     def add(self, offered: Offered) -> None:
