@@ -19,8 +19,8 @@ from gln.engine.ensemble.stacking import StackingWeights, fit_stacking, score
 from gln.engine.networks.head_sampling import one_vs_rest
 from gln.engine.networks.protocol import Network
 from gln.engine.networks.schedules import LAST_RATE, RATES, linear_rate
-from gln.engine.networks.tree_halfspaces import Halfspaces, choose_halfspaces, max_samples
-from gln.engine.tabular.blocks import TableBlocks
+from gln.engine.networks.tree_halfspaces import Candidates, Halfspaces, choose_halfspaces, draw_candidates, max_samples
+from gln.engine.tabular.blocks import TableBlocks, placing_rows
 from gln.engine.tabular.folds import indices_by_role, left_out_folds
 
 EXPANDED_RATE = 3.0  # factor of the learning rate of networks that also mix expansions and bin means
@@ -64,18 +64,23 @@ def jobs_of(ensemble: Ensemble, y: np.ndarray, folds: np.ndarray, left_out: int,
 def place_tree_halfspaces(jobs: list[Job], blocks: TableBlocks, n_jobs: int | None) -> None:
     """Give networks that also mix expansions the halfspaces of trees that fit the table."""
     jobs = [job for job in jobs if job.member.role == EXPANDED and job.member.network.context_map_size > 0]
-    for job, halfspaces in zip(jobs, run_all(tree_halfspaces, [(job, blocks) for job in jobs], n_jobs), strict=True):
+    if not jobs or len(blocks.indices) == 1:
+        return
+    candidates = draw_candidates(jobs[0].member.network.config, blocks.columns_of(placing_rows(blocks)))
+    arguments = [(job, candidates, blocks) for job in jobs]
+    for job, halfspaces in zip(jobs, run_all(tree_halfspaces, arguments, n_jobs), strict=True):
         state, ends = dict(job.member.network.get_state(copy=False)), np.cumsum(job.member.network.layer_sizes)[:-1]
         for name, array in zip(("hyperplanes", "hyperplane_bias"), halfspaces, strict=True):
             state |= {f"{name}.{layer}": of_layer for layer, of_layer in enumerate(np.split(array, ends), 1)}
         job.member.network.set_state(state)
 
 
-def tree_halfspaces(job: Job, blocks: TableBlocks) -> Halfspaces:
+def tree_halfspaces(job: Job, candidates: Candidates, blocks: TableBlocks) -> Halfspaces:
     """Halfspaces chosen by some of the rows that a network will learn."""
     config = job.member.network.config
     rows = np.random.RandomState(config.seed).permutation(job.rows)[: max_samples(config.context_map_size)]
-    return choose_halfspaces(config, blocks.columns_of(rows), job.targets[..., rows], blocks.step_sizes[rows])
+    of_rows = blocks.columns_of(rows), job.targets[..., rows], blocks.step_sizes[rows]
+    return choose_halfspaces(config, candidates, *of_rows)
 
 
 def run_all(function: Callable[..., Any], arguments: Iterable[tuple], n_jobs: int | None) -> Iterator[Any]:
