@@ -73,6 +73,7 @@ def choose_halfspaces(
     z, weights = np.ascontiguousarray(z[:, order]), sample_weights[order, None]
     y = _tree_targets(config, targets)[order]
     depth = min(MAX_DEPTH, config.context_map_size)
+    further = config.context_map_size - depth
     sides = np.ascontiguousarray(compiled(sides_of, project)(z, *candidates[1:]).T)
     predicted, neurons = np.zeros_like(y) + _best_constant(config.logits, y, weights), []
     for _ in range(config.layer_sizes[0]):
@@ -85,7 +86,7 @@ def choose_halfspaces(
         sums = _sums_of_leaves(leaves[rows], np.concatenate([gradient, curvature], axis=1), 1 << depth)
         gradients, curvatures = np.split(sums, 2, axis=1)
         predicted += SHRINKAGE * (gradients / (curvatures + PENALTY * (0.25 if config.logits else 1)))[leaves]
-        unused = [i for i in range(columns.start, columns.stop) if i not in chosen][: config.context_map_size - depth]
+        unused = [i for i in range(columns.start, columns.stop) if i not in chosen][:further] if further else []
         all_offsets = np.concatenate([offsets, candidates.offsets[unused]]).astype(np.float32)
         neurons.append((candidates.planes[chosen + unused], all_offsets))
     repeated = np.arange(sum(config.layer_sizes)) % len(neurons)

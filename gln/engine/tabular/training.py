@@ -242,7 +242,7 @@ def train_pass(
             rates = networks[0].rates(len(chosen))
         else:
             rates = linear_rate(learned + np.arange(len(chosen)), planned, first, LAST_RATE).astype(np.float32)
-        rates = (rates * blocks.step_sizes[chosen]).astype(np.float32)
+        rates = (rates * blocks.step_sizes.take(chosen)).astype(np.float32)
         read, targets = blocks.read(chosen, expands), targets_of_heads(job, chosen)
         for member in job.members:
             member.network.predict_arrays(*read.of(member), targets, rates, training.batch_size)
