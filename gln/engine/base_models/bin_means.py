@@ -189,11 +189,7 @@ def fit_bin_means(
         columns = np.empty((len(grids[block]), len(predictions), binned.heads), np.float32)
         for grid, kind, column in zip(grids[block], kinds[block], columns, strict=True):
             used = [occurring[kind][feature][0] for feature in grid]
-            means = _logits(_means_of(binned, grid, depths[kind, grid[0]], used, column), binned)
-            column[:] = _logits(column, binned)
-            average = binned.weights @ column / binned.weights.sum()
-            column -= average
-            values.append(means - average)
+            values.append(_values_of(binned, grid, depths[kind, grid[0]], used, column))
         predictions[:, block] = columns.swapaxes(0, 1)
     sizes = np.array([len(binning.cells) for binning in binnings[:-1]])
     ends = np.concatenate([binning.ends for binning in binnings])
@@ -463,11 +459,11 @@ def _fill_predictions(
     return all_means, cells.numbers != NONE
 
 
-def _means_of(
+def _values_of(
     binned: BinnedSamples, grid: np.ndarray, depth: int, used: list[np.ndarray], predictions: np.ndarray
 ) -> np.ndarray:
-    """The means of a grid's cells that occur, NaN where a value was never missing before; those out of fold of samples
-    are filled.
+    """What a grid's cells that occur predict, 0 on average, NaN where a value was never missing before; what they
+    predict for samples, out of fold, is filled.
 
     Shapes: (2,), cells that occur of the first feature and of the second, (N, C) -> (cells that occur, C).
     """
@@ -480,7 +476,10 @@ def _means_of(
         means[-1] = np.nan
     if features == 2 and not has_samples[:, -1].any():
         means[:, -1] = np.nan
-    return means[np.ix_(*used)].reshape(-1, binned.heads)
+    predictions[:] = _logits(predictions, binned)
+    average = binned.weights @ predictions / binned.weights.sum()
+    predictions -= average
+    return _logits(means[np.ix_(*used)].reshape(-1, binned.heads), binned) - average
 
 
 def _logits(means: np.ndarray, binned: BinnedSamples) -> np.ndarray:
