@@ -966,7 +966,7 @@ class GLN:
 
 
 def _products(planes, weights: np.ndarray, network: Network) -> int:  # of a sample
-    return planes[0].size + weights.size // network.rows
+    return (planes[2].size or planes[0].size) + weights.size // network.rows
 
 
 def _share(network: Network, planes, weights, z, seen, *block) -> np.ndarray:  # as for `gate_block` and `learn_block`

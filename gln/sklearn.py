@@ -74,9 +74,9 @@ class GLNClassifier(ClassifierMixin, Estimator):
     learning_rate : float, callable or None, default=None
         A number from 0 to 1e30, or a callable that returns one for the number of samples learned so far. In `fit`, None
         falls linearly to 0.01, from 3 or from 0.3, which is better for noisy tables, or from three times as much with
-        encodings. A third of at least six networks try both, and what these left out decides. In `partial_fit`, it
-        falls from min(5, sqrt(d) / 2), d the inputs of the first layer, to 0.5 for slow networks and 3 for fast ones;
-        see `gln.rates.stream_rate`.
+        encodings. Up to six networks try both, and what these left out decides. In `partial_fit`, it falls from
+        min(5, sqrt(d) / 2), d the inputs of the first layer, to 0.5 for slow networks and 3 for fast ones; see
+        `gln.rates.stream_rate`.
     n_epochs : int or None, default=None
         Passes of `fit` over the samples. None is about 1000 / N, at least 3 (5 for wide sparse tables) and at most 20;
         for long tables it is about 300,000 / N, at least 1.

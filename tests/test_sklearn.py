@@ -728,6 +728,9 @@ def test_copies_learn_independently(backend, tmp_path):
     model = streamed(layer_sizes=(8,), context_map_size=2, backend=backend_name(backend))
     joblib.dump(model, tmp_path / "model")
     copies = [pickle.loads(pickle.dumps(model)), copy.deepcopy(model), joblib.load(tmp_path / "model", mmap_mode="r")]
+    assert all(
+        other.learner_.featurizer.numbers.flags.writeable for other in copies
+    )  # Numba compiles for read-only ones
     expected = model.predict_proba(IRIS[0])
     model.partial_fit(*IRIS)
     for other in copies:

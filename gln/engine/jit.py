@@ -81,4 +81,6 @@ def _copied(value: Any) -> Any:
         return np.array(value)
     if isinstance(value, dict):
         return {name: _copied(entry) for name, entry in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*map(_copied, value))
     return [_copied(entry) for entry in value] if isinstance(value, list) else value

@@ -181,23 +181,21 @@ def fit_bin_means(
         binning.joined(depth) if feature in grids else binnings[NONE]
         for feature, (binning, depth) in enumerate(zip(binnings, depths[0], strict=True))
     ]
-    means, predictions = [], np.empty((samples.shape[0], len(grids), binned.heads), np.float32)
-    grid_depths = depths[kinds, grids[:, 0]]
+    # The cells of each feature that occur, and the place of each bin's among them, in grids of one feature and of two.
+    occurring = [[binning.at(depth) for binning, depth in zip(binnings, row, strict=True)] for row in depths]
+    values, predictions = [], np.empty((samples.shape[0], len(grids), binned.heads), np.float32)
     for start in range(0, len(grids), GRIDS_AT_ONCE):
         block = slice(start, start + GRIDS_AT_ONCE)
         columns = np.empty((len(grids[block]), len(predictions), binned.heads), np.float32)
-        for grid, depth, column in zip(grids[block], grid_depths[block], columns, strict=True):
-            used = [binnings[feature].at(depth)[0] for feature in grid]
-            means.append(_means_of(binned, grid, depth, used, column))
+        for grid, kind, column in zip(grids[block], kinds[block], columns, strict=True):
+            used = [occurring[kind][feature][0] for feature in grid]
+            values.append(_values_of(binned, grid, depths[kind, grid[0]], used, column))
         predictions[:, block] = columns.swapaxes(0, 1)
-    predictions = predictions.reshape(len(predictions), -1)
-    averages = _centre(predictions, binned).reshape(len(grids), -1)
-    values = [_logits(of_grid, binned) - average for of_grid, average in zip(means, averages, strict=True)]
     sizes = np.array([len(binning.cells) for binning in binnings[:-1]])
     ends = np.concatenate([binning.ends for binning in binnings])
-    places = [[binning.at(depth)[1] for binning, depth in zip(binnings, row, strict=True)][:-1] for row in depths]
-    cells, all_values = np.stack(list(map(np.concatenate, places))), np.nan_to_num(np.concatenate(values))
-    return BinMeans(sizes, ends, cells, grids, all_values.astype(np.float32)), predictions
+    cells = np.stack([np.concatenate([places for _, places in row[:-1]]) for row in occurring])
+    all_values = np.nan_to_num(np.concatenate(values)).astype(np.float32)
+    return BinMeans(sizes, ends, cells, grids, all_values), predictions.reshape(len(predictions), -1)
 
 
 class Binning(NamedTuple):
@@ -461,11 +459,11 @@ def _fill_predictions(
     return all_means, cells.numbers != NONE
 
 
-def _means_of(
+def _values_of(
     binned: BinnedSamples, grid: np.ndarray, depth: int, used: list[np.ndarray], predictions: np.ndarray
 ) -> np.ndarray:
-    """The means of a grid's cells that occur, NaN where a value was never missing before; those out of fold of samples
-    are filled.
+    """What a grid's cells that occur predict, 0 on average, NaN where a value was never missing before; what they
+    predict for samples, out of fold, is filled.
 
     Shapes: (2,), cells that occur of the first feature and of the second, (N, C) -> (cells that occur, C).
     """
@@ -478,18 +476,10 @@ def _means_of(
         means[-1] = np.nan
     if features == 2 and not has_samples[:, -1].any():
         means[:, -1] = np.nan
-    return means[np.ix_(*used)].reshape(-1, binned.heads)
-
-
-def _centre(predictions: np.ndarray, binned: BinnedSamples) -> np.ndarray:  # (N, E) -> (E,)
-    """Make predictions of samples 0 on average, and first logits if of classes. Returns the averages before."""
-    averages = np.zeros(predictions.shape[1])
-    for chunk in chunks(len(predictions)):
-        predictions[chunk] = _logits(predictions[chunk], binned)
-        averages += binned.weights[chunk] @ predictions[chunk]
-    averages /= binned.weights.sum()
-    predictions -= averages.astype(np.float32)
-    return averages
+    predictions[:] = _logits(predictions, binned)
+    average = binned.weights @ predictions / binned.weights.sum()
+    predictions -= average
+    return _logits(means[np.ix_(*used)].reshape(-1, binned.heads), binned) - average
 
 
 def _logits(means: np.ndarray, binned: BinnedSamples) -> np.ndarray:

@@ -22,14 +22,14 @@ from gln.engine.base_models.hashed_linear import (
 )
 from gln.engine.base_models.least_squares import LeastSquares, predict_least_squares
 from gln.engine.batches import Words, dense
-from gln.engine.jit import compiled, plain
+from gln.engine.jit import WritableArrays, compiled, plain
 from gln.engine.preprocessing.basis_expansion import fill_distances
 
 NO_LEAST_SQUARES = LeastSquares.start(heads=0, columns=0)
 
 
 @dataclasses.dataclass
-class OnlineBaseModels:
+class OnlineBaseModels(WritableArrays):
     """Base models of the same heads, and how they predict and learn samples together."""
 
     linear: HashedLinear
@@ -140,13 +140,6 @@ class OnlineBaseModels:
         return np.concatenate([of_features, hashed]), np.concatenate([of_all, constant])
 
     # ---- State -------------------------------------------------------------------------------------------------------
-
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
-        """Copies arrays: joblib passes large ones to its processes memory-mapped and read-only."""
-        vars(self).update(state)
-        self.bin_means = FadingBinMeans(*map(np.array, self.bin_means))
-        if self.least_squares is not None:
-            self.least_squares = LeastSquares(*map(np.array, self.least_squares))
 
     def state(self) -> dict[str, Any]:
         state = {"linear": self.linear.state(), "cells": self.bin_means._asdict(), "counts": self.uses_bins}

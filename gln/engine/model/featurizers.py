@@ -20,6 +20,7 @@ from gln.engine.base_models.bin_means import BinMeans
 from gln.engine.base_models.online import OnlineBaseModels
 from gln.engine.batches import dense, features_and_words
 from gln.engine.ensemble.ensemble import FeatureBlocks, Member, Role
+from gln.engine.jit import WritableArrays
 from gln.engine.model.fused import TargetBatch
 from gln.engine.networks.surgery import with_inputs
 from gln.engine.preprocessing.basis_expansion import (
@@ -49,7 +50,7 @@ class Inputs(NamedTuple):
 
 
 @dataclasses.dataclass
-class Featurizer:
+class Featurizer(WritableArrays):
     """The common part: samples become standardised columns."""
 
     standardizer: Any  # a Standardizer; a SparseScaler, which keeps samples sparse; or Unscaled

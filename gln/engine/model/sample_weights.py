@@ -70,5 +70,5 @@ def projected(X: Any) -> np.ndarray:  # (N, F) -> (N,)
         return X @ direction
     sums = np.zeros(len(X))
     for column, factor in zip(X.T, direction, strict=True):
-        sums += factor * np.nan_to_num(column.astype(np.float64), nan=MISSING)
+        sums += factor * np.where(np.isnan(column), MISSING, column.astype(np.float64))
     return sums

@@ -18,12 +18,12 @@ def between_samples(config: Any, hyperplanes: np.ndarray, samples: np.ndarray) -
     Shapes: of all layers (neurons, k, D), samples (N, D) -> (neurons, k, D), (neurons, k).
     """
     rng, layers = np.random.default_rng(config.seed), np.split(hyperplanes, np.cumsum(config.layer_sizes)[:-1])
-    fitted = [_layer_between_samples(layer, samples, rng, config.context_features is not None) for layer in layers]
+    fitted = [layer_between_samples(layer, samples, rng, config.context_features is not None) for layer in layers]
     hyperplanes, offsets = map(np.concatenate, zip(*fitted, strict=True))
     return hyperplanes.astype(np.float32), offsets
 
 
-def _layer_between_samples(hyperplanes: np.ndarray, samples: np.ndarray, rng: Any, sparse: bool) -> tuple:
+def layer_between_samples(hyperplanes: np.ndarray, samples: np.ndarray, rng: Any, sparse: bool) -> tuple:
     """(n, k, D), (N, D) -> (n, k, D), (n, k).
 
     They are perpendicular to the line between the two, or if `sparse` keep their coefficients. While projections are

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gln.backends import load_backend
 from gln.engine.jit import compiled
+from gln.engine.networks.sample_halfspaces import layer_between_samples
 
 SAMPLES, MAX_SAMPLES = 2000, 10_000  # for three halfspaces, twice as many for each further one; and at most
-CANDIDATES, TREE_CANDIDATES = 512, 128  # halfspaces of a network, and those that a tree chooses from
+CANDIDATES, TREE_CANDIDATES = 512, 128  # halfspaces of an ensemble, and those that a tree chooses from
 SINGLE_COLUMN = 0.5  # of the candidates see a single column, the others up to `context_features`
 OFFSETS = 64  # that are tried for the chosen candidate
 MAX_DEPTH = 8  # splits of a tree; further halfspaces of a neuron are random candidates
@@ -45,7 +45,22 @@ def max_samples(halfspaces: int) -> int:
     return min(MAX_SAMPLES, SAMPLES << max(0, halfspaces - 3))
 
 
-def choose_halfspaces(config: Any, z: np.ndarray, targets: np.ndarray, sample_weights: np.ndarray) -> Halfspaces:
+def draw_candidates(config: Any, z: np.ndarray) -> Candidates:  # (D, n)
+    """Random halfspaces of one column and of several, each between two samples, for networks like this `config`."""
+    rng, shape = np.random.default_rng(config.seed), (CANDIDATES, len(z))
+    most = min(config.context_features or len(z), len(z))
+    counts = np.where(np.arange(CANDIDATES) < SINGLE_COLUMN * CANDIDATES, 1, rng.integers(1, most + 1, CANDIDATES))
+    is_seen = rng.random(shape).argsort(axis=1).argsort(axis=1) < rng.permutation(counts)[:, None]
+    planes = np.where(is_seen, rng.standard_normal(shape), 0)
+    planes /= np.linalg.norm(planes, axis=1, keepdims=True)
+    [planes], [offsets] = (found.astype(np.float32) for found in layer_between_samples(planes[None], z.T, rng, True))
+    seen = np.argsort(planes == 0, axis=1, kind="stable")[:, :most]
+    return Candidates(planes, offsets, seen, np.take_along_axis(planes, seen, axis=1))
+
+
+def choose_halfspaces(
+    config: Any, candidates: Candidates, z: np.ndarray, targets: np.ndarray, sample_weights: np.ndarray
+) -> Halfspaces:
     """Halfspaces for a network with this `config` that has not learned yet.
 
     The first layer's neurons are the trees; those above have the halfspaces of the first ones again.
@@ -57,7 +72,8 @@ def choose_halfspaces(config: Any, z: np.ndarray, targets: np.ndarray, sample_we
     order = rng.permutation(n)  # so that a range of samples is a random subset
     z, weights = np.ascontiguousarray(z[:, order]), sample_weights[order, None]
     y = _tree_targets(config, targets)[order]
-    candidates, depth = _candidates(z, config.context_features, rng), min(MAX_DEPTH, config.context_map_size)
+    depth = min(MAX_DEPTH, config.context_map_size)
+    further = config.context_map_size - depth
     sides = np.ascontiguousarray(compiled(sides_of, project)(z, *candidates[1:]).T)
     predicted, neurons = np.zeros_like(y) + _best_constant(config.logits, y, weights), []
     for _ in range(config.layer_sizes[0]):
@@ -70,7 +86,7 @@ def choose_halfspaces(config: Any, z: np.ndarray, targets: np.ndarray, sample_we
         sums = _sums_of_leaves(leaves[rows], np.concatenate([gradient, curvature], axis=1), 1 << depth)
         gradients, curvatures = np.split(sums, 2, axis=1)
         predicted += SHRINKAGE * (gradients / (curvatures + PENALTY * (0.25 if config.logits else 1)))[leaves]
-        unused = [i for i in range(columns.start, columns.stop) if i not in chosen][: config.context_map_size - depth]
+        unused = [i for i in range(columns.start, columns.stop) if i not in chosen][:further] if further else []
         all_offsets = np.concatenate([offsets, candidates.offsets[unused]]).astype(np.float32)
         neurons.append((candidates.planes[chosen + unused], all_offsets))
     repeated = np.arange(sum(config.layer_sizes)) % len(neurons)
@@ -103,22 +119,6 @@ def _project_heads(gradient: np.ndarray, rng: np.random.Generator) -> np.ndarray
 
 def _sums_of_leaves(leaves: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:  # (r,), (r, c) -> (count, c)
     return np.stack([np.bincount(leaves, column, count) for column in values.T], axis=1)
-
-
-def _candidates(z: np.ndarray, max_columns: int, rng: np.random.Generator) -> Candidates:  # (D, n)
-    """Random halfspaces of one column and of several, each between two samples, as a network draws them."""
-    network, single, drawn = load_backend("numpy").GLN, round(SINGLE_COLUMN * CANDIDATES), []
-    for count, columns in ((single, 1), (CANDIDATES - single, max_columns)):
-        seed = int(rng.integers(2**31))
-        gln = network([count], 1, len(z), context_map_size=1, context_features=columns, seed=seed)
-        if z.shape[1] > 1:
-            gln.fit_hyperplanes(z)
-        state = gln.get_state(copy=False)
-        drawn.append((state["hyperplanes.1"][:, 0], state["hyperplane_bias.1"][:, 0]))
-    order = rng.permutation(CANDIDATES)
-    planes, offsets = (np.concatenate(arrays)[order] for arrays in zip(*drawn, strict=True))
-    seen = np.argsort(planes == 0, axis=1, kind="stable")[:, : (planes != 0).sum(axis=1).max()]
-    return Candidates(planes, offsets, seen, np.take_along_axis(planes, seen, axis=1))
 
 
 def _grow_tree(

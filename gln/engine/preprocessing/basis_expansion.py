@@ -91,16 +91,15 @@ def fill_expansions(
     inputs: np.ndarray,  # (B, P + E + 2 D), filled
 ) -> None:
     """The loop of `with_expansions`: as arrays, the steps take as long as small networks."""
-    one = np.float32(1)
-    for b in range(len(columns)):
-        column, mean, into = columns[b], bin_means[b], inputs[b]
+    one, first = np.float32(1), len(features) + bin_means.shape[1]
+    for b in range(len(columns)):  # without slices, which take as long as ten numbers
         for i in range(len(features)):
-            into[i] = min(max((column[features[i]] - low[i]) * slopes[i] - one, -one), one)
-        first = len(features) + len(mean)
-        into[len(features) : first] = mean
-        for i in range(len(column)):
-            z = column[i]
-            into[first + 2 * i], into[first + 2 * i + 1] = z, z if z == 0 else abs(z) - DISTANCE
+            inputs[b, i] = min(max((columns[b, features[i]] - low[i]) * slopes[i] - one, -one), one)
+        for i in range(bin_means.shape[1]):
+            inputs[b, len(features) + i] = bin_means[b, i]
+        for i in range(columns.shape[1]):
+            inputs[b, first + 2 * i] = z = columns[b, i]
+            inputs[b, first + 2 * i + 1] = z if z == 0 else abs(z) - DISTANCE
 
 
 NO_PIECES = quantile_pieces(np.zeros((0, 0)))

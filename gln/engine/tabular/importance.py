@@ -55,7 +55,7 @@ class LeftOutRows(NamedTuple):
         return best - np.array(shuffled)
 
     def _score(self, blocks: TableBlocks) -> float:
-        outputs = [outputs_of(job.member, blocks, job.left_out) for job in self.jobs]
+        outputs = [outputs_of(job.members, blocks, job.left_out) for job in self.jobs]
         rows, by_role = left_out_by_role(self.jobs, outputs)
         combined = combine_roles(self.ensemble, self.ensemble.combination, by_role)
         return score(self.ensemble.config, combined, self.targets[..., rows], blocks.step_sizes[rows])

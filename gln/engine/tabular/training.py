@@ -14,18 +14,18 @@ from joblib import Parallel, delayed, effective_n_jobs
 from tqdm import tqdm
 
 from gln.engine.batches import chunks, spread
-from gln.engine.ensemble.ensemble import EXPANDED, Ensemble, Member
+from gln.engine.ensemble.ensemble import EXPANDED, Ensemble, Member, Role
 from gln.engine.ensemble.stacking import StackingWeights, fit_stacking, score
 from gln.engine.networks.head_sampling import one_vs_rest
 from gln.engine.networks.protocol import Network
 from gln.engine.networks.schedules import LAST_RATE, RATES, linear_rate
-from gln.engine.networks.tree_halfspaces import Halfspaces, choose_halfspaces, max_samples
-from gln.engine.tabular.blocks import TableBlocks
+from gln.engine.networks.tree_halfspaces import Candidates, Halfspaces, choose_halfspaces, draw_candidates, max_samples
+from gln.engine.tabular.blocks import TableBlocks, placing_rows
 from gln.engine.tabular.folds import indices_by_role, left_out_folds
 
 EXPANDED_RATE = 3.0  # factor of the learning rate of networks that also mix expansions and bin means
 MOST_TIMES, LEAST_GAIN = 10, 0.001  # of `train_on`, and of the score each time
-FEWEST_TO_CHOOSE = 3  # networks of a role from which on a third of them choose the learning rate
+PILOT_ROWS = 2000  # that a network learns, at most, to choose the learning rate
 
 
 class Training(NamedTuple):
@@ -41,41 +41,59 @@ class Training(NamedTuple):
 
 
 class Job(NamedTuple):
-    """A network to train."""
+    """Networks to train, which read and leave out the same, so that each row is read once for all of them."""
 
-    member: Member
+    members: Sequence[Member]  # of one role
+    seed: int  # of the orders in which they learn rows
     targets: np.ndarray  # (..., V)
     rows: np.ndarray  # to learn, of all folds but one
-    fold: int  # that the network leaves out
+    fold: int  # that the networks leave out
     left_out: np.ndarray  # rows of this fold to predict
+
+    @property
+    def role(self) -> Role:
+        return self.members[0].role
+
+    @property
+    def networks(self) -> list[Network]:
+        return [member.network for member in self.members]
 
 
 def jobs_of(ensemble: Ensemble, y: np.ndarray, folds: np.ndarray, left_out: int, most: int) -> list[Job]:
     """The networks of an ensemble, which leave out so many folds, with at most so many rows of each to predict."""
     targets = y if ensemble.target is None else y[ensemble.target]  # of quantiles
     targets = targets[0] if targets.ndim == 2 and len(targets) == 1 else targets
-    jobs = []
+    together: dict[tuple[Role, int], list[Member]] = {}
     for member, fold in zip(ensemble.members, left_out_folds(ensemble, left_out), strict=True):
+        together.setdefault((member.role, int(fold)), []).append(member)
+    jobs = []
+    for (_, fold), members in together.items():
         rows = np.flatnonzero(folds == fold)
-        jobs.append(Job(member, targets, np.flatnonzero(folds != fold), fold, rows[spread(len(rows), most)]))
+        left_out_rows = rows[spread(len(rows), most)]
+        seed = members[0].network.seed or 0
+        jobs.append(Job(members, seed, targets, np.flatnonzero(folds != fold), fold, left_out_rows))
     return jobs
 
 
 def place_tree_halfspaces(jobs: list[Job], blocks: TableBlocks, n_jobs: int | None) -> None:
     """Give networks that also mix expansions the halfspaces of trees that fit the table."""
-    jobs = [job for job in jobs if job.member.role == EXPANDED and job.member.network.context_map_size > 0]
-    for job, halfspaces in zip(jobs, run_all(tree_halfspaces, [(job, blocks) for job in jobs], n_jobs), strict=True):
-        state, ends = dict(job.member.network.get_state(copy=False)), np.cumsum(job.member.network.layer_sizes)[:-1]
+    expanded = [(network, job) for job in jobs if job.role == EXPANDED for network in job.networks]
+    if not expanded or expanded[0][0].context_map_size == 0 or len(blocks.indices) == 1:
+        return
+    candidates = draw_candidates(expanded[0][0].config, blocks.columns_of(placing_rows(blocks)))
+    arguments = [(network.config, job, candidates, blocks) for network, job in expanded]
+    for (network, _), halfspaces in zip(expanded, run_all(tree_halfspaces, arguments, n_jobs), strict=True):
+        state, ends = dict(network.get_state(copy=False)), np.cumsum(network.layer_sizes)[:-1]
         for name, array in zip(("hyperplanes", "hyperplane_bias"), halfspaces, strict=True):
             state |= {f"{name}.{layer}": of_layer for layer, of_layer in enumerate(np.split(array, ends), 1)}
-        job.member.network.set_state(state)
+        network.set_state(state)
 
 
-def tree_halfspaces(job: Job, blocks: TableBlocks) -> Halfspaces:
-    """Halfspaces chosen by some of the rows that a network will learn."""
-    config = job.member.network.config
+def tree_halfspaces(config: Any, job: Job, candidates: Candidates, blocks: TableBlocks) -> Halfspaces:
+    """Halfspaces for a network with this `config`, chosen by some of the rows that it will learn."""
     rows = np.random.RandomState(config.seed).permutation(job.rows)[: max_samples(config.context_map_size)]
-    return choose_halfspaces(config, blocks.columns_of(rows), job.targets[..., rows], blocks.step_sizes[rows])
+    of_rows = blocks.columns_of(rows), job.targets[..., rows], blocks.step_sizes[rows]
+    return choose_halfspaces(config, candidates, *of_rows)
 
 
 def run_all(function: Callable[..., Any], arguments: Iterable[tuple], n_jobs: int | None) -> Iterator[Any]:
@@ -90,12 +108,12 @@ class Trained(NamedTuple):
 
     jobs: list[Job]
     rate: float | None  # the first one; None if it was given
-    outputs: list[list[np.ndarray]]  # after each pass, of each network for the rows that it left out, (C, n)
+    outputs: list[list[np.ndarray]]  # after each pass, of each job's networks for what they left out, (M, C, n)
 
     @property
     def passes(self) -> int:
         """The passes that every network completed."""
-        return min(int(job.member.network.step) // max(1, len(job.rows)) for job in self.jobs)
+        return min(int(network.step) // max(1, len(job.rows)) for job in self.jobs for network in job.networks)
 
 
 def train_ensemble(
@@ -103,25 +121,14 @@ def train_ensemble(
 ) -> tuple[Trained, list[OutOfFold]]:
     """Train the networks of an ensemble, and learn how to combine them; with predictions out of fold after each pass.
 
-    If its loss has several rates for tables, a third of the networks of each role try all of them, and then all learn
-    at the one at which these predict best what they left out.
+    If its loss has several rates for tables, it learns at the one that `train_at_best` chooses.
     """
-    start = time.monotonic()
+    start, networks = time.monotonic(), len(ensemble.members)
     place_tree_halfspaces(jobs, blocks, training.n_jobs)
-    training = training._replace(seconds=time_left(training.seconds * len(jobs), start) / len(jobs))
+    training = training._replace(seconds=time_left(training.seconds * networks, start) / networks)
     rates: Sequence[Any] = RATES[ensemble.config.loss].table if ensemble.networks[0].has_default_rate else [None]
-    by_role = indices_by_role(ensemble)
-    pilots = [int(i) for indices in by_role for i in indices[: len(indices) // FEWEST_TO_CHOOSE]]
-    if len(rates) > 1 and len({jobs[i].member.role for i in pilots}) == len(by_role):
-        training = training._replace(
-            seconds=training.seconds * len(jobs) / (len(jobs) + len(pilots) * (len(rates) - 1))
-        )
-        best = train_at_best(ensemble, [jobs[i] for i in pilots], blocks, training, rates)
-        others = train(ensemble, [job for i, job in enumerate(jobs) if i not in pilots], blocks, training, best.rate)
-        both = zip(best.outputs, others.outputs, strict=False)  # one may have had less time
-        trained = Trained(best.jobs + others.jobs, best.rate, [first + second for first, second in both])
-    else:
-        trained = train(ensemble, jobs, blocks, training, rates[0])
+    learn = train_at_best if len(rates) > 1 else train
+    trained = learn(ensemble, jobs, blocks, training, *rates)
     if training.early_stopping and is_scored(ensemble):
         trained = train_on(ensemble, trained, blocks, training, start)
     left_out = [out_of_fold(ensemble, trained.jobs, of_pass, blocks) for of_pass in trained.outputs]
@@ -130,19 +137,39 @@ def train_ensemble(
 
 
 def train_at_best(
-    ensemble: Ensemble, jobs: list[Job], blocks: TableBlocks, training: Training, rates: Sequence[float]
+    ensemble: Ensemble, jobs: list[Job], blocks: TableBlocks, training: Training, *rates: float
 ) -> Trained:
-    """Train some networks of an ensemble at each rate, and leave them as they are after the best one."""
-    networks, best_score = [job.member.network for job in jobs], -np.inf
+    """Train an ensemble at the rate at which pilots predict best what they left out."""
+    pilots, others = pilots_of(jobs)
+    networks, total, best_score = [job.members[0].network for job in pilots], len(ensemble.members), -np.inf
     before = best_states = [network.get_state() for network in networks]
+    trainings = len(pilots) * len(rates) + sum(len(job.members) for job in others)
+    training = training._replace(seconds=training.seconds * total / trainings)
     for rate in rates:
         set_states(networks, before)
-        trained = train(ensemble, jobs, blocks, training, rate)
-        score = out_of_fold(ensemble, jobs, trained.outputs[-1], blocks).score
+        trained = train(ensemble, pilots, blocks, training, rate)
+        score = out_of_fold(ensemble, pilots, trained.outputs[-1], blocks).score
         if rate == rates[0] or score > best_score:
             best, best_score, best_states = trained, score, [network.get_state() for network in networks]
-    set_states(networks, best_states)
-    return best
+    set_states(networks, before if others is jobs else best_states)
+    rest = train(ensemble, others, blocks, training, best.rate) if others else best
+    if rest is best or others is jobs:
+        return rest
+    both = zip(best.outputs, rest.outputs, strict=False)  # one may have had less time
+    return Trained(best.jobs + rest.jobs, best.rate, [first + second for first, second in both])
+
+
+def pilots_of(jobs: list[Job]) -> tuple[list[Job], list[Job]]:
+    """Networks that choose the learning rate, one of each job, and the others, which are trained after that.
+
+    In a large table the pilots are only those that leave out the same fold, learn some of the rows, and are trained
+    again with all others.
+    """
+    pilots = [job._replace(members=job.members[:1]) for job in jobs]
+    if len(jobs[0].rows) <= PILOT_ROWS:
+        return pilots, [job._replace(members=job.members[1:]) for job in jobs if len(job.members) > 1]
+    rows = np.random.default_rng(jobs[0].seed).permutation(jobs[0].rows)[:PILOT_ROWS]
+    return [job._replace(rows=rows) for job in pilots if job.fold == jobs[0].fold], jobs
 
 
 def train_on(ensemble: Ensemble, trained: Trained, blocks: TableBlocks, training: Training, start: float) -> Trained:
@@ -151,10 +178,10 @@ def train_on(ensemble: Ensemble, trained: Trained, blocks: TableBlocks, training
     All together, because a single network overfits sooner; and within the limit of time that began at `start`.
     """
     jobs, rate, outputs = trained
-    networks, best_score = [job.member.network for job in jobs], out_of_fold(ensemble, jobs, outputs[-1], blocks).score
+    networks, best_score = ensemble.networks, out_of_fold(ensemble, jobs, outputs[-1], blocks).score
     for _ in range(MOST_TIMES):
-        before, seconds = [network.get_state() for network in networks], training.seconds * len(jobs)
-        left = (seconds - (time.monotonic() - start)) / len(jobs)
+        before, seconds = [network.get_state() for network in networks], training.seconds * len(networks)
+        left = (seconds - (time.monotonic() - start)) / len(networks)
         if left <= 0:
             break
         more = train(ensemble, jobs, blocks, training._replace(seconds=left), rate).outputs
@@ -182,9 +209,10 @@ def train(ensemble: Ensemble, jobs: list[Job], blocks: TableBlocks, training: Tr
                 break
             arguments = [(job, blocks, training, rate, number, of_job) for job, of_job in zip(jobs, spent, strict=True)]
             outputs.append([])
-            for place, (network, of_job, output) in enumerate(run_all(train_pass, arguments, training.n_jobs)):
-                if network is not jobs[place].member.network:  # from another process
-                    jobs[place].member.network.set_state(network.get_state(copy=False))
+            for place, (networks, of_job, output) in enumerate(run_all(train_pass, arguments, training.n_jobs)):
+                for mine, network in zip(jobs[place].networks, networks, strict=True):
+                    if network is not mine:  # from another process
+                        mine.set_state(network.get_state(copy=False))
                 spent[place] = of_job
                 outputs[-1].append(output)
                 bar.update(len(blocks.indices) / len(jobs))
@@ -195,32 +223,35 @@ def train(ensemble: Ensemble, jobs: list[Job], blocks: TableBlocks, training: Tr
 
 def train_pass(
     job: Job, blocks: TableBlocks, training: Training, rate: float | None, number: int, spent: float
-) -> tuple[Network, float, np.ndarray]:
-    """Let a network learn its rows once more, within `training.seconds` of which so many are spent.
+) -> tuple[list[Network], float, np.ndarray]:
+    """Let the networks of a job learn its rows once more, each within `training.seconds` of which so many are spent.
 
-    Returns it with the seconds spent by then, and its outputs for what it left out, (C, n).
+    Returns them with the seconds that each spent by then, and their outputs for what they left out, (M, C, n).
     """
-    network, rows, expands, start = job.member.network, job.rows, job.member.role == EXPANDED, time.monotonic() - spent
+    networks, rows, expands = job.networks, job.rows, job.role == EXPANDED
+    start, seconds = time.monotonic() - spent * len(networks), training.seconds * len(networks)
     planned, first = training.passes * len(rows), None if rate is None else rate * (EXPANDED_RATE if expands else 1)
-    rng = np.random.default_rng([network.seed or 0, int(network.step)])
+    rng = np.random.default_rng([job.seed, int(networks[0].step)])
     order = rng.permutation(rows) if training.shuffle else rows
     for chunk in chunks(len(rows), training.batch_size):
-        passed = (time.monotonic() - start) / training.seconds  # if time is short, the rate falls faster
+        passed = (time.monotonic() - start) / seconds  # if time is short, the rate falls faster
         if passed >= 1:
             break
         chosen, learned = order[chunk], max(number * len(rows) + chunk.start, passed * planned)
         if first is None:
-            rates = network.rates(len(chosen))
+            rates = networks[0].rates(len(chosen))
         else:
             rates = linear_rate(learned + np.arange(len(chosen)), planned, first, LAST_RATE).astype(np.float32)
-        rates = (rates * blocks.step_sizes[chosen]).astype(np.float32)
-        inputs, columns = blocks.read(chosen, expands).of(job.member)
-        network.predict_arrays(inputs, columns, targets_of_heads(job, chosen), rates, training.batch_size)
-    return network, time.monotonic() - start, outputs_of(job.member, blocks, job.left_out)
+        rates = (rates * blocks.step_sizes.take(chosen)).astype(np.float32)
+        read, targets = blocks.read(chosen, expands), targets_of_heads(job, chosen)
+        for member in job.members:
+            member.network.predict_arrays(*read.of(member), targets, rates, training.batch_size)
+    spent = (time.monotonic() - start) / len(networks)
+    return networks, spent, outputs_of(job.members, blocks, job.left_out)
 
 
 def targets_of_heads(job: Job, rows: np.ndarray) -> np.ndarray:  # (n,) -> (C, n) float32
-    network, targets = job.member.network, job.targets[..., rows]
+    network, targets = job.members[0].network, job.targets.take(rows, axis=-1)
     if network.config.logits:
         return one_vs_rest(targets, network.num_heads, int(network.step))
     clipped = targets.clip(-network.bound, network.bound)
@@ -244,16 +275,16 @@ class OutOfFold(NamedTuple):
     score: float
 
 
-def outputs_of(member: Member, blocks: TableBlocks, rows: np.ndarray) -> np.ndarray:  # (n,) -> (C, n)
-    """Logits, standardised values or log variances."""
-    alone, expands = Ensemble([member]), member.role == EXPANDED
-    predicted = [alone.run(blocks.read(rows[chunk], expands))[0] for chunk in chunks(len(rows))]
-    empty = np.empty((member.network.num_heads, 0), np.float32)
-    return alone.mixed(np.concatenate([empty, *predicted], axis=1).astype(np.float64))
+def outputs_of(members: Sequence[Member], blocks: TableBlocks, rows: np.ndarray) -> np.ndarray:  # (n,) -> (M, C, n)
+    """Logits, standardised values or log variances, of networks of one role."""
+    together, expands = Ensemble(members), members[0].role == EXPANDED
+    predicted = [together.run(blocks.read(rows[chunk], expands)) for chunk in chunks(len(rows))]
+    empty = np.empty((len(members), together.heads, 0), np.float32)
+    return together.mixed(np.concatenate([empty, *predicted], axis=2).astype(np.float64))
 
 
 def out_of_fold(ensemble: Ensemble, jobs: list[Job], outputs: list[np.ndarray], blocks: TableBlocks) -> OutOfFold:
-    """Combine the outputs of some networks of an ensemble for what they left out, (C, n) of each."""
+    """Combine the outputs of some networks of an ensemble for what they left out, (M, C, n) of each job."""
     rows, by_role = left_out_by_role(jobs, outputs)
     targets, weights = jobs[0].targets[..., rows], blocks.step_sizes[rows]
     combination = fit_stacking(ensemble.config, indices_by_role(ensemble), by_role, targets, weights)
@@ -267,12 +298,13 @@ def is_scored(ensemble: Ensemble) -> bool:
 
 def left_out_by_role(jobs: Sequence[Job], outputs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Rows that networks of each role left out, (n,), and the mean output of each role there, (R, C, n)."""
-    roles, found = dict.fromkeys(job.member.role for job in jobs), []
+    roles, found = dict.fromkeys(job.role for job in jobs), []
     for fold in dict.fromkeys(job.fold for job in jobs):
         of_fold = [(job, output) for job, output in zip(jobs, outputs, strict=True) if job.fold == fold]
-        of_roles = [[output for job, output in of_fold if job.member.role == role] for role in roles]
+        of_roles = [[output for job, output in of_fold if job.role == role] for role in roles]
         if all(of_roles):
-            found.append((of_fold[0][0].left_out, np.stack([np.mean(of_role, axis=0) for of_role in of_roles])))
+            means = [np.concatenate(of_role).mean(axis=0) for of_role in of_roles]
+            found.append((of_fold[0][0].left_out, np.stack(means)))
     rows, by_role = zip(*found, strict=True)
     return np.concatenate(rows), np.concatenate(by_role, axis=2)
 
