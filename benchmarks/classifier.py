@@ -224,7 +224,8 @@ def main() -> None:
     for place, (measure, digits) in enumerate(MEASURES.items()):
         columns = {title: [each.measures[place] for each in of_tables] for title, of_tables in scores.items()}
         frame = pd.DataFrame(columns, index=list(tables))
-        show(measure, frame, digits, kinds=KINDS, summary=frame.agg(["sum" if "Seconds" in measure else "mean"]))
+        summary = frame.agg(["sum" if "Seconds" in measure else "mean"])
+        show(measure, frame, digits, file=options.csv, kinds=KINDS, summary=summary)
     for draw, file in ((plot, options.plot), (plot_seconds, options.plot_seconds)):
         if file is not None:
             draw(scores, file)

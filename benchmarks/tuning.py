@@ -138,8 +138,8 @@ def main() -> None:
     print(machine())
     scored(*TABLES["iris"](), 0, {})  # loads what the first fit compiles
     found = measured(tables, seeds)
-    show("Arguments changed", of_settings(found), 3, columns="measure")
-    show("Log-loss when searching", of_searches(found), 3, columns="task")
+    show("Arguments changed", of_settings(found), 3, file=options.csv, columns="measure")
+    show("Log-loss when searching", of_searches(found), 3, file=options.csv, columns="task")
 
 
 if __name__ == "__main__":
