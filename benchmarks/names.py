@@ -176,7 +176,8 @@ def main() -> None:
     print(machine())
     count = min(most, 50_000)
     parts = {"numbers": numbers(count + count // 5)}
-    streams: dict[str, tuple[pd.DataFrame, tuple[str, ...]]] = {"numbers": (numbers(count), ("csv", "vw"))}
+    forms = ("vw",) if options.quick else ("csv", "vw")
+    streams: dict[str, tuple[pd.DataFrame, tuple[str, ...]]] = {"numbers": (numbers(count), forms)}
     if HAS_R and not options.quick:
         rated = films()
         parts |= {"films": rated, "films, shuffled": rated.sample(frac=1, random_state=1)}

@@ -132,7 +132,7 @@ def main() -> None:
     options = parser.parse_args()
     tables, seeds = options.tables or list(TABLES), SEEDS
     if options.quick:
-        tables, seeds = ["wine", "iris"], 1
+        tables, seeds = ["iris"], 1
     elif options.tables is None:
         fetch()
     print(machine())

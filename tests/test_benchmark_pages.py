@@ -64,6 +64,16 @@ def test_wins_by_hand() -> None:
     assert pages.better(scores(), higher=True, ours="ours").tolist() == ["1 of 3"]
 
 
+def test_glns_come_first_and_the_others_from_best_to_worst() -> None:
+    names = pages.rows_of(pages.TABLES["bandits"])
+    ours = sum(map(pages.is_gln, names))
+    assert names[0] == "GLN inverse-gap"
+    assert all(map(pages.is_gln, names[:ours]))
+    rewards = pages.select(pages.load("bandits"), "Normalised reward", ("tables",), names).mean()
+    assert rewards[1:ours].is_monotonic_decreasing
+    assert rewards[ours:].dropna().is_monotonic_decreasing
+
+
 def test_means_where_a_model_did_not_predict() -> None:
     mean, common = (pages.STATISTICS[name](scores()) for name in ("mean", "mean where all predict"))
     assert mean["ours"] == 2.5

@@ -107,7 +107,7 @@ def with_rows_of_no_weight() -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     return frame, y, weights
 
 
-@pytest.mark.parametrize("form", [pd.DataFrame, "list"])
+@pytest.mark.parametrize("form", [pd.DataFrame, pytest.param("list", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("kind", "options"),
     [(GLNClassifier, {"n_epochs": 2}), (GLNClassifier, {"negatives": False}), (GLNRegressor, {"n_epochs": 2})],
