@@ -167,7 +167,7 @@ def jacobian_of(name: str, model: Any, inputs: np.ndarray, context: np.ndarray) 
     return torch.func.jacrev(lambda x: model(x, torch.tensor(context)))(torch.tensor(inputs)).numpy()
 
 
-@pytest.mark.compiles
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["torch", "jax", "tf"])
 def test_a_jacobian_has_the_gradient_of_each_sample(name):
     model, _, inputs, context = learned(load_backend(name))
