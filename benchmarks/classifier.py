@@ -230,7 +230,8 @@ def main() -> None:
     for place, (measure, digits) in enumerate(MEASURES.items()):
         columns = {title: [each.measures[place] for each in of_tables] for title, of_tables in scores.items()}
         frame = pd.DataFrame(columns, index=list(tables))
-        show(measure, frame, digits, kinds=KINDS, summary=frame.agg(["sum" if "Seconds" in measure else "mean"]))
+        summary = frame.agg(["sum" if "Seconds" in measure else "mean"])
+        show(measure, frame, digits, file=options.csv, kinds=KINDS, summary=summary)
     if options.plot is not None:
         plot(scores, options.plot)
     if options.plot_seconds is not None:

@@ -91,15 +91,16 @@ def progressive(gln: Any, stream: Stream, seed: int, **setting: Any) -> tuple[fl
 
 def main() -> None:
     gln = load_backend("auto").GLN
-    found = streams(command_line(__doc__).parse_args().quick)
+    options = command_line(__doc__).parse_args()
+    found = streams(options.quick)
     accuracy, loss = (pd.DataFrame(index=list(SETTINGS), columns=list(found), dtype=float) for _ in range(2))
     for title, setting in tqdm(SETTINGS.items(), leave=False):
         for name, (stream, seeds) in found.items():
             runs = [progressive(gln, stream, seed, **setting) for seed in range(seeds)]
             accuracy.loc[title, name], loss.loc[title, name] = np.mean(runs, axis=0)
     print(machine())
-    show("Progressive accuracy in percent", accuracy, 2, columns="task")
-    show("Progressive log-loss", loss, 3, columns="task")
+    show("Progressive accuracy in percent", accuracy, 2, file=options.csv, columns="task")
+    show("Progressive log-loss", loss, 3, file=options.csv, columns="task")
 
 
 if __name__ == "__main__":

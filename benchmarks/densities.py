@@ -30,6 +30,7 @@ import time
 import warnings
 from collections.abc import Callable
 from importlib import metadata
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -287,7 +288,14 @@ def on_stream(title: str, stream: Stream) -> list[float]:
     return [*scores(targets(stream)[COLD:], counted), 1e6 * seconds / len(stream)]
 
 
-def show_all(kind: str, results: list[list[float]], groups: dict[str, list[str]], models: list[str], last: str) -> None:
+def show_all(
+    kind: str,
+    results: list[list[float]],
+    groups: dict[str, list[str]],
+    models: list[str],
+    last: str,
+    file: Path | None,
+) -> None:
     """Show a table for each score. `groups` maps the words after "mean" to the names of data sets."""
     if not models:
         return
@@ -301,7 +309,7 @@ def show_all(kind: str, results: list[list[float]], groups: dict[str, list[str]]
             means["mean where all predict"] = table.dropna().mean()
         means["median"] = table.median(skipna=False)
         kinds = {name: words.removeprefix(" of ") for words, members in groups.items() for name in members}
-        show(f"{measure}, {kind}", table, places, kinds=kinds, summary=pd.DataFrame(means).T)
+        show(f"{measure}, {kind}", table, places, file=file, kinds=kinds, summary=pd.DataFrame(means).T)
 
 
 def fan(axes: Any, samples: int) -> None:
@@ -367,11 +375,11 @@ def main() -> None:
     parallel = Parallel(n_jobs=options.jobs)
     models = [title for title in TABLE_MODELS if title.startswith(options.only)]
     runs = [delayed(on_table)(title, table, options.seeds, folds) for table in tables.values() for title in models]
-    show_all("tables", parallel(runs), {"": list(tables)}, models, "Seconds of a fit")
+    show_all("tables", parallel(runs), {"": list(tables)}, models, "Seconds of a fit", options.csv)
     models = [title for title in STREAM_MODELS if title.startswith(options.only)]
     groups = {" of real streams": list(real), " of synthetic streams": list(synthetic)}
     runs = [delayed(on_stream)(title, stream) for stream in streams for title in models]
-    show_all("streams", parallel(runs), groups, models, "Microseconds per sample")
+    show_all("streams", parallel(runs), groups, models, "Microseconds per sample", options.csv)
 
 
 if __name__ == "__main__":

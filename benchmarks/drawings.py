@@ -181,22 +181,24 @@ def main() -> None:
             pass
         model = folder / "gated-linear-networks" / "digits.gln"
         pupil = Pupil(model, folder / "lessons")
-        show("Digits drawn by script, percent", by_script(pupil, 1 if quick else 10), columns="measure")
+        drawn = by_script(pupil, 1 if quick else 10)
+        show("Digits drawn by script, percent", drawn, file=options.csv, columns="measure")
         things = ["star"] if quick else list(THINGS)
-        show("New classes", of_ones_own(pupil, things), 2, columns="measure")
+        show("New classes", of_ones_own(pupil, things), 2, file=options.csv, columns="measure")
         starts = {"first, which trains": first}
         if not quick:
             people = of_people(pupil, [0, 20, 100, 500])
-            show("Digits written by people, by number of lessons", people, 2, columns="measure")
+            show("Digits written by people, by number of lessons", people, 2, file=options.csv, columns="measure")
             (folder / "lessons").rename(model.with_name("digits.gln.lessons"))
             with served(folder) as (_, starts["after 500 lessons"]):
                 pass
             model.with_name("digits.gln.lessons").unlink()
         with served(folder) as (url, starts["later"]):
-            show("Seconds from the command to the page", pd.DataFrame({"seconds": starts}), columns="measure")
+            seconds = pd.DataFrame({"seconds": starts})
+            show("Seconds from the command to the page", seconds, file=options.csv, columns="measure")
             drawings = [(str(digit), one) for digit, three in DIGITS.items() for one in (three[:1] if quick else three)]
             try:
-                show("In a browser", in_a_browser(url, drawings, options.picture), columns="measure")
+                show("In a browser", in_a_browser(url, drawings, options.picture), file=options.csv, columns="measure")
             except (ImportError, OSError) as error:
                 print(f"drawings: the browser is left out: {error}", file=sys.stderr)
 

@@ -276,15 +276,18 @@ def main() -> None:
     print(size)
     of_permuted = run_all({**PERMUTED, **own_class(size.halfspaces)}, permuted, digits, size)
     show(
-        f"Permuted MNIST, {size.tasks} tasks of {size.train} digits", table_of_permuted(of_permuted), columns="measure"
+        f"Permuted MNIST, {size.tasks} tasks of {size.train} digits",
+        table_of_permuted(of_permuted),
+        file=options.csv,
+        columns="measure",
     )
     models, of_split = split_models(size), {}
     for name, settings in SCENARIOS.items():
         of_split[name] = run_all(models, functools.partial(split, **settings), digits, size)
-    show(f"Split-MNIST, {size.split} digits", table_of_split(of_split), columns="measure")
-    show("Own-class heads by order of the pairs", table_of_orders(digits, size), 2)
+    show(f"Split-MNIST, {size.split} digits", table_of_split(of_split), file=options.csv, columns="measure")
+    show("Own-class heads by order of the pairs", table_of_orders(digits, size), 2, file=options.csv)
     for measure, table in tables_of_sorted(size.seeds, options.quick).items():
-        show(f"Tables as streams, by gln.river.GLNClassifier: {measure}", table, 3)
+        show(f"Tables as streams, by gln.river.GLNClassifier: {measure}", table, 3, file=options.csv)
     if options.plot:
         draw(
             {"Permuted MNIST": of_permuted, "Split-MNIST, class-incremental": of_split["class-incremental"]},

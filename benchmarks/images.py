@@ -321,7 +321,10 @@ def main() -> None:
         rows[name] = ["", float(fit(train, test).mean()), "", time.process_time() - start]
     header = "training images as they come", "test, frozen", "test, still learning", "seconds of processor time"
     show(
-        f"Nats per image, {len(train):,} and {len(test):,}", pd.DataFrame(rows, index=list(header)).T, columns="measure"
+        f"Nats per image, {len(train):,} and {len(test):,}",
+        pd.DataFrame(rows, index=list(header)).T,
+        file=options.csv,
+        columns="measure",
     )
     if keep:
         draw(options.plot, [kept for *_, kept in parts], test)

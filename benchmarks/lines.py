@@ -100,10 +100,12 @@ def main() -> None:
         f"{count:,} samples of ten numbers",
         pd.DataFrame.from_dict(table, orient="index", columns=headers),
         0,
+        file=options.csv,
         columns="measure",
     )
     headers = ["first line, s", "next lines, ms"]
-    show("Lines of a pipe", pd.DataFrame.from_dict(answers, orient="index", columns=headers), 2, columns="measure")
+    table = pd.DataFrame.from_dict(answers, orient="index", columns=headers)
+    show("Lines of a pipe", table, 2, file=options.csv, columns="measure")
 
 
 if __name__ == "__main__":

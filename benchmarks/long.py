@@ -162,7 +162,7 @@ def main() -> None:
         table = make(rows + (5_000 if rows < 100_000 else 50_000))
         chosen = [model for model in models if model in options.models]
         found = {model: dict(zip(MEASURES, measured(MODELS[model](), table, rows), strict=True)) for model in chosen}
-        show(name, pd.DataFrame(found).T, 3, columns="measure")
+        show(name, pd.DataFrame(found).T, 3, file=options.csv, columns="measure")
 
 
 if __name__ == "__main__":

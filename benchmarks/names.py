@@ -176,7 +176,8 @@ def main() -> None:
     print(machine())
     count = min(most, 50_000)
     parts = {"numbers": numbers(count + count // 5)}
-    streams: dict[str, tuple[pd.DataFrame, tuple[str, ...]]] = {"numbers": (numbers(count), ("csv", "vw"))}
+    forms = ("vw",) if options.quick else ("csv", "vw")
+    streams: dict[str, tuple[pd.DataFrame, tuple[str, ...]]] = {"numbers": (numbers(count), forms)}
     if HAS_R and not options.quick:
         rated = films()
         parts |= {"films": rated, "films, shuffled": rated.sample(frac=1, random_state=1)}
@@ -198,10 +199,10 @@ def main() -> None:
         held = {name: frozen(part[:count], part[later], Path(folder)) for name, part in parts.items()}
     for figure, digits in (("log-loss", 4), ("lines a second", 0)):
         runs = {name: {model: figures[figure] for model, figures in of.items()} for name, of in found.items()}
-        show(f"Progressive {figure}" if digits else "Lines a second", pd.DataFrame(runs).T, digits)
+        show(f"Progressive {figure}" if digits else "Lines a second", pd.DataFrame(runs).T, digits, file=options.csv)
     for place, title in enumerate(("log-loss", "calibration error")):
         table = pd.DataFrame({name: {model: pair[place] for model, pair in of.items()} for name, of in held.items()}).T
-        show(f"Frozen models on later lines: {title}", table, 4)
+        show(f"Frozen models on later lines: {title}", table, 4, file=options.csv)
 
 
 if __name__ == "__main__":

@@ -164,7 +164,7 @@ def main() -> None:
     kinds = {name: group for group, members in groups.items() for name in members}
     for title, columns in MEASURES.items():
         table, summary = (part[list(columns)].set_axis(list(columns.values()), axis=1) for part in (results, means))
-        show(title, table, kinds=kinds, summary=summary)
+        show(title, table, file=options.csv, kinds=kinds, summary=summary)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,10 @@ class Column(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table of models, or of tasks if its columns name models."""
+    """A table of models, or of tasks if its columns name models.
+
+    If some models are GLNs, these come first, and then the others; both in the order of the first column.
+    """
 
     file: str
     columns: tuple[Column, ...]
@@ -146,10 +149,21 @@ def as_text(value: float, digits: int) -> str:
 
 
 def rows_of(table: Table) -> list[str]:
-    """All models, or tasks, of a table's columns."""
-    axis = "index" if table.columns[0].model else "columns"
+    """The models, or tasks, of a table's columns."""
+    first = table.columns[0]
     frames = [select(load(each.file or table.file), each.measure, each.where) for each in table.columns]
-    return list(table.rows) or list(dict.fromkeys(str(name) for frame in frames for name in getattr(frame, axis)))
+    axis = "index" if first.model else "columns"
+    names = list(table.rows) or list(dict.fromkeys(str(name) for frame in frames for name in getattr(frame, axis)))
+    if first.model or not any(map(is_gln, names)):
+        return names
+    ours, means = table.ours or names[0], STATISTICS[first.statistic](frames[0])
+    best_first = means.sort_values(ascending=not first.higher, kind="stable").index.tolist()
+    places = {name: place for place, name in enumerate(best_first)}
+    return sorted(names, key=lambda name: (name != ours, not is_gln(name), places.get(name, len(places))))
+
+
+def is_gln(name: str) -> bool:
+    return name.startswith("GLN")
 
 
 def as_markdown(frame: pd.DataFrame) -> str:
@@ -179,7 +193,7 @@ def overview() -> str:
     for line in LINES:
         scores = select(load(line.file), line.measure, line.where)
         ours = line.ours or str(scores.columns[0])
-        scores = scores[[ours, *(name for name in scores if not str(name).lower().startswith("gln"))]]
+        scores = scores[[ours, *(name for name in scores if not is_gln(str(name)))]]
         means = STATISTICS[line.statistic](scores)
         rivals = means.drop(ours)
         rival = str(rivals.idxmax() if line.higher else rivals.idxmin())
@@ -317,7 +331,7 @@ TABLES = {
     "streams_of_classes": Table(
         "streams",
         (
-            Column("accuracy, River", "Accuracy, percent", 1, RIVER),
+            Column("accuracy, River", "Accuracy, percent", 1, RIVER, higher=True),
             Column("accuracy, R", "Accuracy, percent", 1, R),
             Column("log-loss, River", "Log-loss", where=RIVER),
             Column("log-loss, R", "Log-loss", where=R),
@@ -339,7 +353,7 @@ TABLES = {
     "streams_of_words": Table(
         "streams",
         (
-            Column("accuracy, %", f"Accuracy, percent, {WORDS}", 1),
+            Column("accuracy, %", f"Accuracy, percent, {WORDS}", 1, higher=True),
             Column("log-loss", f"Log-loss, {WORDS}"),
             Column("kappa", f"Cohen's kappa, {WORDS}"),
             Column("GLN better on (accuracy)", f"Accuracy, percent, {WORDS}", statistic="better", higher=True),
@@ -350,7 +364,7 @@ TABLES = {
     "capymoa": Table(
         "streams_capymoa",
         (
-            Column("accuracy, River", "Accuracy, percent", 1, RIVER),
+            Column("accuracy, River", "Accuracy, percent", 1, RIVER, higher=True),
             Column("accuracy, R", "Accuracy, percent", 1, R),
             Column("log-loss, River", "Log-loss", where=RIVER),
             Column("log-loss, R", "Log-loss", where=R),
@@ -360,7 +374,7 @@ TABLES = {
     "files": Table(
         "streams_files",
         (
-            Column("elec", "Accuracy, percent", 1, ("elec",)),
+            Column("elec", "Accuracy, percent", 1, ("elec",), higher=True),
             Column("outdoor", "Accuracy, percent", 1, ("outdoor",)),
         ),
     ),
@@ -379,7 +393,7 @@ TABLES = {
     "permuted": Table(
         "forgetting",
         (
-            Column("accuracy on all 8 tasks, %", "mean of all tasks at the end", 1, (PERMUTED,)),
+            Column("accuracy on all 8 tasks, %", "mean of all tasks at the end", 1, (PERMUTED,), higher=True),
             Column("forgotten", "forgotten, on all but the last", 1, (PERMUTED,)),
             Column("MB", "megabytes", 1, (PERMUTED,)),
         ),
@@ -391,7 +405,7 @@ TABLES = {
     "split": Table(
         "forgetting",
         (
-            Column("class-incremental", "class-incremental", 1, (SPLIT,)),
+            Column("class-incremental", "class-incremental", 1, (SPLIT,), higher=True),
             Column("domain-incremental", "domain-incremental", 1, (SPLIT,)),
             Column("shuffled", "shuffled", 1, (SPLIT,)),
             Column("MB", "megabytes", 1, (SPLIT,)),
@@ -492,7 +506,7 @@ TABLES = {
     "bandits": Table(
         "bandits",
         (
-            Column("tables", "Normalised reward", 2, ("tables",)),
+            Column("tables", "Normalised reward", 2, ("tables",), higher=True),
             Column("game", "Normalised reward", 2, ("games with penalties",)),
             Column("wheels", "Normalised reward", 2, ("wheels",)),
             Column("all three", "Normalised reward", 2, NO_DRIFT),
@@ -504,20 +518,25 @@ TABLES = {
     ),
     "first_decisions": Table(
         "bandits",
-        tuple(Column(f"first {steps}", f"Normalised reward, first {steps} steps", 2) for steps in ("200", "2,000")),
+        tuple(
+            Column(f"first {steps}", f"Normalised reward, first {steps} steps", 2, higher=True)
+            for steps in ("200", "2,000")
+        ),
+        ours="GLN inverse-gap",
     ),
     "items": Table(
         "bandits",
         tuple(
-            Column(header.format(replaced), measure, 3, (f"{replaced} articles replaced",))
+            Column(header.format(replaced), measure, 3, (f"{replaced} articles replaced",), higher=True)
             for replaced in ("15 of 15", "5 of 20")
             for header, measure in (("{} replaced", "mean reward"), ("standard error, {}", "standard error"))
         ),
+        ours="GLN inverse-gap",
     ),
     "novelty": Table(
         "novelty",
         tuple(
-            Column(f"{title}, {kind}", measure, 1, (kind,))
+            Column(f"{title}, {kind}", measure, 1, (kind,), higher=True)
             for title, measure in (
                 ("stream: AUC", "Streams, AUC"),
                 ("found", "Streams, found at 1% of alarms"),

@@ -162,7 +162,7 @@ def main() -> None:
         for place, measure in enumerate([*measures, "Seconds of a fit"]):
             frame = pd.DataFrame(results[:, :, place], index=list(tables), columns=models)
             title = f"{measure}{', intervals' if intervals and 'Seconds' in measure else ''}"
-            show(title, frame, 1 if "percent" in measure else 3, summary=frame.agg(["mean"]))
+            show(title, frame, 1 if "percent" in measure else 3, file=options.csv, summary=frame.agg(["mean"]))
 
 
 if __name__ == "__main__":

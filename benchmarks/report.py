@@ -19,12 +19,6 @@ from gln.backends import BACKENDS
 
 KEYS = ["measure", "kind", "task", "model"]  # columns of a CSV file, which are followed by the value
 Rows = dict[tuple[str, ...], str]  # values by KEYS
-_csv: list[Path] = []  # the file of `--csv`, if it was given
-
-
-def _written_to(name: str) -> Path:
-    _csv[:] = [Path(name)]
-    return _csv[0]
 
 
 def command_line(description: str | None) -> argparse.ArgumentParser:
@@ -32,7 +26,7 @@ def command_line(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tiny setting, whose figures are meaningless")
     text = "also write the values to this file; other values in it stay"
-    parser.add_argument("--csv", type=_written_to, metavar="FILE", help=text)
+    parser.add_argument("--csv", type=Path, metavar="FILE", help=text)
     return parser
 
 
@@ -103,11 +97,12 @@ def show(
     table: pd.DataFrame,
     digits: int = 1,
     *,
+    file: Path | None,
     columns: str = "model",
     kinds: Mapping[str, str] | None = None,
     summary: pd.DataFrame | None = None,
 ) -> None:
-    """Print a table with this many decimal places, and write its values to the file of `--csv`, if there is one.
+    """Print a table with this many decimal places, and write its values to the CSV file that `--csv` names, if it does.
 
     `columns` says what the columns are. If they are models, the rows are tasks and the title is the measure; if they
     are measures, the rows are models and the title is the task; if they are tasks, the rows are models and the title
@@ -120,6 +115,6 @@ def show(
         for name, row in part.iterrows() if part is not None else ():
             cells = [_cell(value, f".{digits}f") for value in row]
             print("| " + " | ".join([str(name), *cells]) + " |", flush=True)
-    for path in _csv:
-        known = read_rows(path) if path.exists() else {}
-        write_rows(path, known | as_rows(title, table, columns, kinds or {}))
+    if file:
+        known = read_rows(file) if file.exists() else {}
+        write_rows(file, known | as_rows(title, table, columns, kinds or {}))

@@ -47,7 +47,7 @@ def main() -> None:
     for workers, part in share.items():
         table[f"{workers} workers, computed"] = table["1 worker"] * part + cost
     print(machine())
-    show("Seconds of a fit, by heads", table, 2, columns="measure")
+    show("Seconds of a fit, by heads", table, 2, file=options.csv, columns="measure")
 
 
 if __name__ == "__main__":

@@ -234,21 +234,22 @@ def main() -> None:
     print(machine())
     passes = table_of_passes(modules, images, digits, repeats)
     title = "One exact online pass, ten heads, [16, 16, 1], 4 halfspaces: microseconds per sample, first run in seconds"
-    show(title, passes, columns="measure")
+    show(title, passes, file=options.csv, columns="measure")
     if options.plot:
         draw(passes, options.plot)
     few = slice(0, max(40, samples // 4))
     growth = table_of_growth(modules, images[:, few], digits[few], repeats)
-    show("Microseconds per sample as one setting grows", growth, 0)
+    show("Microseconds per sample as one setting grows", growth, 0, file=options.csv)
     latencies = table_of_latencies(modules, images[:, few], digits[few])
-    show("Microseconds of one call of predict for one sample", latencies, 0, columns="measure")
+    show("Microseconds of one call of predict for one sample", latencies, 0, file=options.csv, columns="measure")
     if not STATUS.exists():
         print("the wide network is left out: its memory is read from Linux's /proc", file=sys.stderr)
         return
     for sizes, halfspaces in (([2000, 1000, 500, 1], 4), ([1000, 100], 6)):
         sizes = [20, 10, 1] if options.quick else sizes
         wide = table_of_wide(modules, halfspaces, sizes, 2 if options.quick else 512)
-        show(f"A wide network, {sizes}, {halfspaces} halfspaces, ten heads, batch of one", wide, 2, columns="measure")
+        title = f"A wide network, {sizes}, {halfspaces} halfspaces, ten heads, batch of one"
+        show(title, wide, 2, file=options.csv, columns="measure")
 
 
 if __name__ == "__main__":

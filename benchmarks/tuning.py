@@ -132,14 +132,14 @@ def main() -> None:
     options = parser.parse_args()
     tables, seeds = options.tables or list(TABLES), SEEDS
     if options.quick:
-        tables, seeds = ["wine", "iris"], 1
+        tables, seeds = ["iris"], 1
     elif options.tables is None:
         fetch()
     print(machine())
     scored(*TABLES["iris"](), 0, {})  # loads what the first fit compiles
     found = measured(tables, seeds)
-    show("Arguments changed", of_settings(found), 3, columns="measure")
-    show("Log-loss when searching", of_searches(found), 3, columns="task")
+    show("Arguments changed", of_settings(found), 3, file=options.csv, columns="measure")
+    show("Log-loss when searching", of_searches(found), 3, file=options.csv, columns="task")
 
 
 if __name__ == "__main__":

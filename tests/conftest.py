@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import random
@@ -46,6 +47,16 @@ def pytest_xdist_node_collection_finished(node: Any) -> None:
     compiling = node.config.stash.get(COMPILING, None)
     if compiling is not None and compiling.wait():
         pytest.exit("gln_numba does not compile", compiling.returncode)
+
+
+def pytest_collection() -> None:
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from going through what frameworks created at their import, for seconds each time."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_report_header() -> str | None:

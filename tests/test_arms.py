@@ -68,6 +68,7 @@ def test_what_is_known_of_one_arm_serves_the_next(explore):
     assert np.mean(of_ids) < np.mean(of_features) - 0.1
 
 
+@pytest.mark.slow
 def test_an_arm_becomes_itself():
     """Two arms with equal features differ in what they give."""
     bandit, arms = GLNBandit(**SMALL), {"dull": {"genre": "pop"}, "good": {"genre": "pop"}}

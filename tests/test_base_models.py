@@ -180,7 +180,7 @@ def without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"gln.engine.base_models.{module}.compiled", lambda loop, *helpers: loop)
 
 
-@pytest.mark.parametrize("numba", [True, False])
+@pytest.mark.parametrize("numba", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("heads", "are_classes", "crosses"), KINDS)
 def test_a_stream_is_learned_as_by_slow_references(heads, are_classes, crosses, numba, monkeypatch):
     if not numba:

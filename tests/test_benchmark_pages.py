@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 import re
 from pathlib import Path
@@ -65,6 +64,16 @@ def test_wins_by_hand() -> None:
     assert pages.better(scores(), higher=True, ours="ours").tolist() == ["1 of 3"]
 
 
+def test_glns_come_first_and_the_others_from_best_to_worst() -> None:
+    names = pages.rows_of(pages.TABLES["bandits"])
+    ours = sum(map(pages.is_gln, names))
+    assert names[0] == "GLN inverse-gap"
+    assert all(map(pages.is_gln, names[:ours]))
+    rewards = pages.select(pages.load("bandits"), "Normalised reward", ("tables",), names).mean()
+    assert rewards[1:ours].is_monotonic_decreasing
+    assert rewards[ours:].dropna().is_monotonic_decreasing
+
+
 def test_means_where_a_model_did_not_predict() -> None:
     mean, common = (pages.STATISTICS[name](scores()) for name in ("mean", "mean where all predict"))
     assert mean["ours"] == 2.5
@@ -72,19 +81,12 @@ def test_means_where_a_model_did_not_predict() -> None:
     assert common.tolist() == [2.0, 5 / 3]
 
 
-@pytest.fixture
-def parser(monkeypatch: pytest.MonkeyPatch) -> argparse.ArgumentParser:
-    monkeypatch.setattr(report, "_csv", [])
-    return report.command_line("A benchmark.")
-
-
-def test_csv_keeps_what_was_not_measured_again(
-    parser: argparse.ArgumentParser, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_csv_keeps_what_was_not_measured_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "values.csv"
     file.write_text("measure,kind,task,model,value\nlog-loss,real,a,ours,9\nlog-loss,real,a,theirs,8\n")
-    parser.parse_args(["--csv", str(file)])
-    report.show("log-loss", scores()[["ours"]], 2, kinds=dict.fromkeys("ab", "real"), summary=scores().agg(["mean"]))
+    options = report.command_line("A benchmark.").parse_args(["--csv", str(file)])
+    kinds, summary = dict.fromkeys("ab", "real"), scores().agg(["mean"])
+    report.show("log-loss", scores()[["ours"]], 2, file=options.csv, kinds=kinds, summary=summary)
     assert "| mean | 2.50 | 1.67 |" in capsys.readouterr().out
     rows = report.read_rows(file)
     assert rows["log-loss", "real", "a", "ours"] == "1"
@@ -94,22 +96,22 @@ def test_csv_keeps_what_was_not_measured_again(
     assert len(rows) == 5
 
 
-def test_csv_says_what_columns_are(parser: argparse.ArgumentParser, tmp_path: Path) -> None:
-    parser.parse_args(["--csv", str(tmp_path / "values.csv")])
+def test_csv_says_what_columns_are(tmp_path: Path) -> None:
+    file = tmp_path / "values.csv"
     table = pd.DataFrame({"x": [0.5, math.nan]}, ["one", "two"])
-    report.show("title", table, columns="measure")
-    report.show("title", table, columns="task")
-    assert report.read_rows(tmp_path / "values.csv") == {
+    report.show("title", table, file=file, columns="measure")
+    report.show("title", table, file=file, columns="task")
+    assert report.read_rows(file) == {
         ("x", "", "title", "one"): "0.5",
         ("title", "", "x", "one"): "0.5",
     }
 
 
 def test_without_csv_nothing_is_written(
-    parser: argparse.ArgumentParser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    parser.parse_args(["--quick"])
-    report.show("title", scores(), 1)
+    options = report.command_line("A benchmark.").parse_args(["--quick"])
+    report.show("title", scores(), 1, file=options.csv)
     assert "| d | 4.0 |  |" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())

@@ -89,6 +89,17 @@ def test_weights_and_offsets_of_values(rng):
     np.testing.assert_allclose(stacking.combine(outputs), y, atol=0.1)
 
 
+def test_a_wrong_target_does_not_change_the_weights_of_values(rng):
+    y = rng.normal(size=(1, 500))
+    outputs = np.stack([y + rng.normal(size=y.shape), y + rng.normal(size=y.shape)])
+    kinds, of_numbers = [np.array([0]), np.array([1])], config(loss="squared_error")
+    expected = fit_stacking(of_numbers, kinds, outputs, y, np.ones(500))
+    y[0, 3] = 1e6
+    found = fit_stacking(of_numbers, kinds, outputs, y, np.ones(500))
+    np.testing.assert_allclose(found.weights, expected.weights, atol=0.05)
+    np.testing.assert_allclose(found.offsets, expected.offsets, atol=0.05)
+
+
 def test_offsets_of_quantiles(rng):
     y, levels = rng.normal(size=5000), (0.05, 0.5, 0.9)
     outputs = np.zeros((2, 3, 5000))

@@ -69,6 +69,7 @@ def arrays(*rows: int) -> list[np.ndarray]:
     return [np.random.default_rng(rows).random((n, 8) if n else 8, np.float32) for n in rows]
 
 
+@pytest.mark.compiles
 def test_arrays_give_what_the_checked_calls_give(backend):
     checked, plain = (small(backend, num_classes=3, seed=1, learning_rate=0.3) for _ in range(2))
     base, context, targets = arrays(5, 4, 3)

@@ -146,6 +146,7 @@ def test_several_targets():
     assert both - same > 0.9 * (alone - same) > 0
 
 
+@pytest.mark.slow
 def test_in_processes_in_files_and_in_copies(normal, tmp_path):
     alone, apart = (
         GLNRegressor((8, 4), density=True, random_state=0, n_jobs=jobs).fit(X[:400], NORMAL[:400]) for jobs in (1, 2)
@@ -179,7 +180,7 @@ def test_small_tables(count, spread):
     assert np.isfinite(model.log_density(X[:count], y)).all()
 
 
-@pytest.mark.parametrize("networks", [1, 3, 4])
+@pytest.mark.parametrize("networks", [1, pytest.param(3, marks=pytest.mark.slow), 4])
 def test_few_deviations_do_not_make_narrow_intervals(networks):
     """Few networks leave out few samples: here one or two decide the width."""
     coverages, scores = [], []

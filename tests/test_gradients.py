@@ -68,7 +68,7 @@ def of_tf(model: Any, inputs: np.ndarray, context: np.ndarray, given: np.ndarray
 WAYS = {"torch": of_torch, "torch.func": of_torch_func, "jax": of_jax, "tf": of_tf}
 
 
-@pytest.fixture(params=list(WAYS))
+@pytest.fixture(params=[pytest.param(way, marks=pytest.mark.slow) if "." in way else way for way in WAYS])
 def way(request: pytest.FixtureRequest) -> tuple[Any, Callable[..., Gradients]]:
     """A backend's module, and how its framework differentiates."""
     return load_backend(request.param.split(".")[0]), WAYS[request.param]
@@ -167,7 +167,7 @@ def jacobian_of(name: str, model: Any, inputs: np.ndarray, context: np.ndarray) 
     return torch.func.jacrev(lambda x: model(x, torch.tensor(context)))(torch.tensor(inputs)).numpy()
 
 
-@pytest.mark.compiles
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["torch", "jax", "tf"])
 def test_a_jacobian_has_the_gradient_of_each_sample(name):
     model, _, inputs, context = learned(load_backend(name))
@@ -193,6 +193,7 @@ def test_predictions_of_jax_are_differentiated_by_weights():
     np.testing.assert_allclose(weights, 2 * float(total(model.params.weights)), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_learning_of_jax_has_no_derivative_and_says_so():
     gln_jax = load_backend("jax")
     import jax

@@ -24,6 +24,7 @@ def bits():
     return images.load_bits(IMAGES, 1)[0]
 
 
+@pytest.mark.slow
 def test_network_is_that_of_gln_numba(bits):
     """One pixel at a constant rate: the same predictions, during learning and afterwards."""
     square = images.Square(PIXEL, bits)

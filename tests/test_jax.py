@@ -116,10 +116,10 @@ def test_every_loss(stream, kind):
     ("batch_size", "count"),
     [
         pytest.param(1, None, id="one by one"),
-        pytest.param(7, None, id="a smaller last batch"),
+        pytest.param(7, None, id="a smaller last batch", marks=pytest.mark.slow),
         pytest.param(10**12, None, id="a batch beyond the stream", marks=pytest.mark.slow),
         pytest.param(4, 50, id="count in mid-batch"),
-        pytest.param(4, 61, id="whole batches, count beyond the stream"),
+        pytest.param(4, 61, id="whole batches, count beyond the stream", marks=pytest.mark.slow),
         pytest.param(4, 0, id="nothing"),
     ],
 )
@@ -232,6 +232,7 @@ def test_vmap_of_vmap(stream, config):
             jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), picked, expected)
 
 
+@pytest.mark.slow
 def test_more_rows_than_one_integer_can_sort():
     """Rows and samples are sorted as two numbers if their product exceeds int32."""
     reference, model = (
@@ -381,6 +382,7 @@ def test_bfloat16_is_read_as_it_is(stream):
     np.testing.assert_array_equal(output, expected)
 
 
+@pytest.mark.slow
 def test_step_beyond_int32(stream):
     images, labels = stream
     model = network(gln_jax)

@@ -75,6 +75,7 @@ def test_a_new_class_starts_at_its_rate(bias):
     assert np.allclose(p, 1 / 101) == bias
 
 
+@pytest.mark.slow
 def test_probabilities_of_many_classes_are_calibrated(table):
     X, y = table
     model = GLNClassifier(random_state=0, n_epochs=2).fit(X[:1600], y[:1600])

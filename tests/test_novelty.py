@@ -113,7 +113,7 @@ def test_classes_unlike_the_one_that_was_learned_are_novel():
 
 
 @pytest.mark.parametrize("drift", [0.0, 0.002], ids=["stationary", "drifting"])
-@pytest.mark.parametrize("size", [1, 3, 10])
+@pytest.mark.parametrize("size", [3, *(pytest.param(size, marks=pytest.mark.slow) for size in (1, 10))])
 def test_one_in_a_hundred_scores_above_99(drift, size):
     shares: dict[int, list[Any]] = {100: [], 1000: [], 10_000: []}
     for seed in range(60):

@@ -106,6 +106,7 @@ def test_models_in_two_threads(gln_numba):
     run(AT_ONCE)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_forked_process(gln_numba):
     run(FORKED)

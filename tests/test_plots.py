@@ -613,6 +613,7 @@ def test_intervals_raise_errors():
         plots.plot_intervals(SGDRegressor(), X, y)
 
 
+@pytest.mark.slow
 def test_missing_matplotlib_says_which_extra_to_install():
     script = "import sys; sys.modules['matplotlib'] = None; import gln.plots"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -627,7 +628,7 @@ def bars_of(axes: Any) -> dict[str, float]:
     return dict(zip(labels, [bar.get_width() for bar in axes.patches], strict=True))
 
 
-@pytest.mark.parametrize("classes", [0, 2, 3])
+@pytest.mark.parametrize("classes", [*(pytest.param(count, marks=pytest.mark.slow) for count in (0, 2)), 3])
 def test_contributions_add_up_to_what_is_predicted(classes):
     X, y = load_wine(return_X_y=True, as_frame=True)  # noqa: N806
     options: dict[str, Any] = {"layer_sizes": [8, 4], "n_epochs": 2, "backend": "numpy", "random_state": 0}

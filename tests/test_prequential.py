@@ -68,7 +68,7 @@ def saved(model: Any, folder: Any) -> tuple[Any, dict[str, bytes]]:
 
 
 @pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=pytest.mark.slow if kind == "memory" else ()) for kind in MODELS]
+    "kind", [pytest.param(kind, marks=() if kind == "classes" else pytest.mark.slow) for kind in MODELS]
 )
 def test_rows_are_predicted_and_learned_as_one_by_one(kind, tmp_path):
     X, labels, numbers, w = stream()

@@ -98,6 +98,7 @@ LONG = {
     "bandits": 5,
     "coming_from": 1,
     "forgetting": 3,
+    "gallery": 0,
     "long_tables": 3,
     "novelty": 2,
     "regression": 3,
@@ -105,7 +106,7 @@ LONG = {
     "streams": 7,
     "tuning": 1,
 }
-SHORT = {"gallery": 0, "tables": 5}  # pages that are not slow, and their numbers of compared blocks
+SHORT = {"tables": 5}  # pages that are not slow, and their numbers of compared blocks
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ def fitted() -> GLNRegressor:
     return GLNRegressor(random_state=0, quantiles=ENDS).fit(DIABETES[0][:400], DIABETES[1][:400])
 
 
+@pytest.mark.slow
 @parametrize_with_checks([GLNRegressor((4, 2), n_networks=2)])
 def test_conventions_of_scikit_learn(estimator, check):
     check(estimator)
@@ -55,6 +56,7 @@ def test_conventions_of_scikit_learn_at_the_defaults_and_in_numpy(estimator, che
 # ---- Accuracy at the defaults ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_linear_table_is_predicted_nearly_as_by_a_linear_model():
     folds = KFold(5, shuffle=True, random_state=0)
     ours, linear = (
@@ -97,6 +99,7 @@ def test_a_single_quantile_has_its_share_of_targets_below():
     assert np.mean(y[400:] < model.predict_quantiles(X[400:])[:, 0]) == pytest.approx(0.2, abs=0.08)
 
 
+@pytest.mark.slow
 def test_rates_fall_in_fit_and_a_stream_may_follow(monkeypatch):
     rates = watch_rates(monkeypatch)
     X, y = DIABETES
@@ -252,6 +255,7 @@ def test_a_weight_of_two_is_a_sample_twice_in_fit(targets):
     assert_same_state(learner_state(weighted.learner_), before)
 
 
+@pytest.mark.slow
 @HOW
 def test_sparse_tables(how):
     X, y = FRIEDMAN[0] * (FRIEDMAN[0] > 0.5), FRIEDMAN[1]

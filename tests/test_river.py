@@ -74,12 +74,12 @@ class Usual:
 
 
 def checks_of(model: Any) -> Iterator[Any]:
-    """River's checks of a model. Each is made with several data sets; all but the first are only for a release."""
+    """River's checks of a model. Those of the first model with its first data set are quick."""
     names: list[str] = []
     for check in checks.yield_checks(model):
         names.append(check.__name__)
-        again = names.count(names[-1]) > 1
-        yield pytest.param(model, check, id=f"{model}-{names[-1]}", marks=pytest.mark.slow if again else ())
+        is_quick = model is CHECKED[0] and names.count(names[-1]) == 1
+        yield pytest.param(model, check, id=f"{model}-{names[-1]}", marks=() if is_quick else pytest.mark.slow)
 
 
 with pytest.MonkeyPatch.context() as patch:

@@ -172,7 +172,7 @@ def weighted_cancer(**arguments: Any) -> tuple[GLNClassifier, np.ndarray, np.nda
     return model, X[:120], y[:120], np.random.default_rng(0).integers(0, 4, 120)
 
 
-@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("shuffle", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_weight_of_two_is_a_sample_twice_in_fit(shuffle):
     model, X, y, weights = weighted_cancer(shuffle=shuffle)
     twice = clone(model).fit(X.repeat(weights, axis=0), y.repeat(weights)).predict_proba(X)
@@ -248,6 +248,7 @@ def test_equal_weights_are_the_same_as_none():
     np.testing.assert_allclose(step_sizes, [0.5, 1, 0.7, 0.7, 0.7])
 
 
+@pytest.mark.slow
 def test_class_weights(of_cancer):
     model, X, y, _ = weighted_cancer()
     counts = np.bincount(y)
@@ -581,7 +582,10 @@ def test_behind_encoders_with_sparse_output():
     assert model.score(frame[200:], y[200:]) > 0.85
 
 
-@pytest.mark.parametrize("kind", [sparse.csr_array, sparse.csc_array, sparse.coo_matrix])
+@pytest.mark.parametrize(
+    "kind",
+    [sparse.csr_array, *(pytest.param(kind, marks=pytest.mark.slow) for kind in (sparse.csc_array, sparse.coo_matrix))],
+)
 @pytest.mark.parametrize("how", ["fit", "partial_fit"])
 def test_sparse_tables(kind, how):
     X, y = load_digits(return_X_y=True)
@@ -773,6 +777,7 @@ def assert_same_in_batches(call: Any, rows: Any, sizes: tuple[int, ...]) -> None
         np.testing.assert_allclose(np.concatenate(parts), together, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_predictions_do_not_depend_on_how_many_rows_come_together():
     """Halfspaces of rare columns lay on most samples, and rounding decided on which side these were."""
     X, y = adults(3000)

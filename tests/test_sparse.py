@@ -43,7 +43,7 @@ def gln_numba() -> ModuleType:
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
-@pytest.mark.parametrize("sizes", [[5], [6, 3]])
+@pytest.mark.parametrize("sizes", [pytest.param([5], marks=pytest.mark.slow), [6, 3]])
 @pytest.mark.parametrize("kind", KINDS)
 def test_sparse_samples_are_learned_as_dense_ones(gln_numba, kind, sizes, batch_size):
     options, shape = KINDS[kind]

@@ -205,7 +205,10 @@ def test_a_loaded_model_learns_nothing_without_a_target(files, name, tmp_path, c
 # ---- Figures ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["kinds.csv", "kinds.csv.gz", "kinds.tsv", "kinds.jsonl"])
+@pytest.mark.parametrize(
+    "name",
+    ["kinds.csv", *(pytest.param(f"kinds.{form}", marks=pytest.mark.slow) for form in ("csv.gz", "tsv", "jsonl"))],
+)
 def test_figures_of_classes_are_rivers(files, name, tmp_path, capsys):
     assert main([str(files / name), *KINDS, "--save", str(tmp_path / "model")]) == 0
     said, figures, stream = capsys.readouterr().err, figures_in(tmp_path / "model"), samples(table(700), "kind")

@@ -88,8 +88,8 @@ def slowly(text: str, delimiter: str = ",") -> list[tuple[int, dict[str, Any], A
     return found
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
-@pytest.mark.parametrize(("form", "delimiter"), [("csv", ","), ("tsv", "\t")])
+@pytest.mark.parametrize("end", ["\n", pytest.param("\r\n", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("form", "delimiter"), [("csv", ","), pytest.param("tsv", "\t", marks=pytest.mark.slow)])
 def test_tables_are_read_as_by_the_standard_library(form, delimiter, end):
     text = csv_text([HEADER, *table(2500)], delimiter=delimiter, lineterminator=end)
     expected = slowly(text, delimiter)
@@ -652,7 +652,9 @@ def laid_out(parts: list[bytes]) -> tuple[bytes, list[int]]:
     return b"\n".join(parts), np.cumsum([1, *(part.count(b"\n") + 1 for part in parts[:-1])]).tolist()
 
 
-@pytest.mark.parametrize("form", [*FORMS])
+@pytest.mark.parametrize(
+    "form", [pytest.param(form, marks=() if form in ("csv", "vw") else pytest.mark.slow) for form in FORMS]
+)
 def test_damaged_lines_are_found_and_nothing_else_is_lost(form):
     make, options, damages = DAMAGES[form]
     rng = np.random.default_rng(0)

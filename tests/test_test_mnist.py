@@ -432,6 +432,7 @@ def test_linear_rate():
     assert [linear_rate(t, 4, 10, 0) for t in (0, 1, 4, 9)] == [10, 7.5, 0, 0]
 
 
+@pytest.mark.slow
 def test_command_line(few_file, tmp_path, capsys):
     """A script in another folder with progress bars, then quiet: the same result, and Matplotlib is not loaded."""
     options = ["--data", few_file, "--no-deskew", "--seed", "1", "--digit", "7", "--backend", "numpy"]

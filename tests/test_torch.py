@@ -448,6 +448,7 @@ def test_compile_takes_what_torch_compile_takes(stream):
     assert len(made) == 1
 
 
+@pytest.mark.slow
 def test_import_changes_no_setting():
     script = """
 import torch

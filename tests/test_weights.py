@@ -12,6 +12,7 @@ from scipy.sparse import coo_array, csr_array
 from sklearn.datasets import make_classification, make_friedman1
 from sklearn.metrics import log_loss
 
+from gln.engine.model.sample_weights import repeated
 from gln.engine.tabular.folds import find_copies
 from gln.sklearn import GLNClassifier, GLNRegressor
 
@@ -33,6 +34,12 @@ def usual() -> float:
     loss = loss_of(np.arange(300))
     assert loss < 0.6  # something can be learned
     return loss
+
+
+def test_no_step_is_longer_than_a_whole_one():
+    indices, step_sizes = repeated(np.array([0.3, 1.2, 2.0, 0.0]))
+    assert indices.tolist() == [0, 1, 1, 2, 2]
+    assert step_sizes.tolist() == [0.3, 0.6, 0.6, 1, 1]
 
 
 @pytest.mark.parametrize("weight", [3, 10])
@@ -107,7 +114,7 @@ def with_rows_of_no_weight() -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     return frame, y, weights
 
 
-@pytest.mark.parametrize("form", [pd.DataFrame, "list"])
+@pytest.mark.parametrize("form", [pd.DataFrame, pytest.param("list", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("kind", "options"),
     [(GLNClassifier, {"n_epochs": 2}), (GLNClassifier, {"negatives": False}), (GLNRegressor, {"n_epochs": 2})],

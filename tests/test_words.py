@@ -525,6 +525,7 @@ def log_loss(model: GLNClassifier, samples: Stream) -> float:
     return float(np.mean(losses[len(losses) // 2 :]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "count", "most"), [(of_names, 1500, 0.5), (reviews, 500, 0.3)])
 def test_linear_models_improve_streams_of_names_and_words(make, count, most, monkeypatch):
     samples = make(count)
