@@ -15,7 +15,6 @@ from gln.engine.networks.tree_halfspaces import (
     PENALTY,
     best_gap,
     choose_halfspaces,
-    draw_candidates,
     gains_of_candidates,
     max_samples,
 )
@@ -39,14 +38,10 @@ def network(**options):
     return GLN([8, 4], 6, 6, context_map_size=3, context_features=3, seed=0, **options)
 
 
-def chosen(config, z, targets, weights):
-    return choose_halfspaces(config, draw_candidates(config, z), z, targets, weights)
-
-
 @pytest.mark.parametrize("task", TASKS)
 def test_the_first_split_is_where_the_targets_change(task):
     options, make = TASKS[task]
-    planes, offsets = chosen(network(**options).config, Z, make(Z[2]), ONES)
+    planes, offsets = choose_halfspaces(network(**options).config, Z, make(Z[2]), ONES)
     assert planes.shape == (12, 3, 6)
     assert offsets.shape == (12, 3)
     np.testing.assert_allclose(np.linalg.norm(planes, axis=2), 1, rtol=1e-5)
@@ -61,9 +56,9 @@ def test_the_first_split_is_where_the_targets_change(task):
 
 def test_the_choice_depends_on_the_seed_and_on_the_weights_alone():
     config, y = network().config, (Z[0] + Z[1] > 0).astype(int)
-    first, again = (chosen(config, Z, y, ONES) for _ in range(2))
+    first, again = (choose_halfspaces(config, Z, y, ONES) for _ in range(2))
     np.testing.assert_array_equal(first.planes, again.planes)
-    heavier = chosen(config, Z, y, np.where(Z[0] > 0, 5.0, 0.2))
+    heavier = choose_halfspaces(config, Z, y, np.where(Z[0] > 0, 5.0, 0.2))
     assert not np.array_equal(first.planes, heavier.planes)
 
 
@@ -106,7 +101,7 @@ def test_more_halfspaces_are_chosen_on_more_samples():
 def test_beyond_the_deepest_tree_halfspaces_are_random():
     y = (Z[0] + Z[1] > 0).astype(int)
     few, many = (
-        chosen(GLN([2], 6, 6, context_map_size=k, context_features=3, seed=0).config, Z, y, ONES)
+        choose_halfspaces(GLN([2], 6, 6, context_map_size=k, context_features=3, seed=0).config, Z, y, ONES)
         for k in (MAX_DEPTH, MAX_DEPTH + 5)
     )
     assert many.planes.shape == (2, MAX_DEPTH + 5, 6)
@@ -124,7 +119,7 @@ def test_splits_keep_clear_of_samples_where_values_are_few():
     z = ((table - table.mean(axis=1, keepdims=True)) / table.std(axis=1, keepdims=True)).astype(np.float32)
     y = (table[0] + table[5] > rng.integers(0, 4, 1000)).astype(int)
     model = GLN([16], 8, 8, context_map_size=MAX_DEPTH + 2, context_features=3, seed=0)
-    planes, offsets = chosen(model.config, z, y, ONES)
+    planes, offsets = choose_halfspaces(model.config, z, y, ONES)
     model.set_state({**model.get_state(), "hyperplanes.1": planes, "hyperplane_bias.1": offsets})
     assert clear_of_hyperplanes(model, z).all()
 
@@ -132,7 +127,7 @@ def test_splits_keep_clear_of_samples_where_values_are_few():
 def test_columns_that_never_vary_are_no_obstacle():
     z = np.zeros((2, 40), np.float32)
     config = GLN([4], 2, 2, context_map_size=2, context_features=3, seed=0).config
-    planes, offsets = chosen(config, z, np.arange(40) % 2, np.ones(40))
+    planes, offsets = choose_halfspaces(config, z, np.arange(40) % 2, np.ones(40))
     assert np.isfinite(planes).all()
     assert np.isfinite(offsets).all()
     alone = GLNClassifier(random_state=0, n_epochs=1, layer_sizes=(4,), context_map_size=1).fit([[1.0], [1.0]], [0, 1])

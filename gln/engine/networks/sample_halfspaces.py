@@ -34,7 +34,7 @@ def layer_between_samples(hyperplanes: np.ndarray, samples: np.ndarray, rng: Any
     seen = np.argsort(h == 0, axis=1, kind="stable")[:, : (h != 0).sum(axis=1).max(initial=0)]  # (n k, m), not zero
     coefficients, offsets = np.take_along_axis(h, seen, axis=1), np.zeros(len(h))
     left = np.arange(len(h))  # the halfspaces that separate no samples yet
-    for attempt in range(TRIES):
+    for attempt in range(TRIES if len(samples) > 1 else 0):
         first = rng.integers(0, len(samples), len(left))
         second = (first + rng.integers(1, len(samples), len(left))) % len(samples)
         if sparse and attempt > 0:

@@ -18,7 +18,7 @@ from gln.engine.jit import compiled
 from gln.engine.networks.sample_halfspaces import layer_between_samples
 
 SAMPLES, MAX_SAMPLES = 2000, 10_000  # for three halfspaces, twice as many for each further one; and at most
-CANDIDATES, TREE_CANDIDATES = 512, 128  # halfspaces of an ensemble, and those that a tree chooses from
+CANDIDATES, TREE_CANDIDATES = 512, 128  # halfspaces of a network, and those that a tree chooses from
 SINGLE_COLUMN = 0.5  # of the candidates see a single column, the others up to `context_features`
 OFFSETS = 64  # that are tried for the chosen candidate
 MAX_DEPTH = 8  # splits of a tree; further halfspaces of a neuron are random candidates
@@ -45,22 +45,7 @@ def max_samples(halfspaces: int) -> int:
     return min(MAX_SAMPLES, SAMPLES << max(0, halfspaces - 3))
 
 
-def draw_candidates(config: Any, z: np.ndarray) -> Candidates:  # (D, n)
-    """Random halfspaces of one column and of several, each between two samples, for networks like this `config`."""
-    rng, shape = np.random.default_rng(config.seed), (CANDIDATES, len(z))
-    most = min(config.context_features or len(z), len(z))
-    counts = np.where(np.arange(CANDIDATES) < SINGLE_COLUMN * CANDIDATES, 1, rng.integers(1, most + 1, CANDIDATES))
-    is_seen = rng.random(shape).argsort(axis=1).argsort(axis=1) < rng.permutation(counts)[:, None]
-    planes = np.where(is_seen, rng.standard_normal(shape), 0)
-    planes /= np.linalg.norm(planes, axis=1, keepdims=True)
-    [planes], [offsets] = (found.astype(np.float32) for found in layer_between_samples(planes[None], z.T, rng, True))
-    seen = np.argsort(planes == 0, axis=1, kind="stable")[:, :most]
-    return Candidates(planes, offsets, seen, np.take_along_axis(planes, seen, axis=1))
-
-
-def choose_halfspaces(
-    config: Any, candidates: Candidates, z: np.ndarray, targets: np.ndarray, sample_weights: np.ndarray
-) -> Halfspaces:
+def choose_halfspaces(config: Any, z: np.ndarray, targets: np.ndarray, sample_weights: np.ndarray) -> Halfspaces:
     """Halfspaces for a network with this `config` that has not learned yet.
 
     The first layer's neurons are the trees; those above have the halfspaces of the first ones again.
@@ -72,7 +57,7 @@ def choose_halfspaces(
     order = rng.permutation(n)  # so that a range of samples is a random subset
     z, weights = np.ascontiguousarray(z[:, order]), sample_weights[order, None]
     y = _tree_targets(config, targets)[order]
-    depth = min(MAX_DEPTH, config.context_map_size)
+    candidates, depth = _candidates(z, config.context_features, rng), min(MAX_DEPTH, config.context_map_size)
     further = config.context_map_size - depth
     sides = np.ascontiguousarray(compiled(sides_of, project)(z, *candidates[1:]).T)
     predicted, neurons = np.zeros_like(y) + _best_constant(config.logits, y, weights), []
@@ -119,6 +104,18 @@ def _project_heads(gradient: np.ndarray, rng: np.random.Generator) -> np.ndarray
 
 def _sums_of_leaves(leaves: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:  # (r,), (r, c) -> (count, c)
     return np.stack([np.bincount(leaves, column, count) for column in values.T], axis=1)
+
+
+def _candidates(z: np.ndarray, max_columns: int | None, rng: np.random.Generator) -> Candidates:  # (D, n)
+    """Random halfspaces of one column and of several, each between two samples, as a network draws them."""
+    shape, most = (CANDIDATES, len(z)), min(max_columns or len(z), len(z))
+    counts = np.where(np.arange(CANDIDATES) < SINGLE_COLUMN * CANDIDATES, 1, rng.integers(1, most + 1, CANDIDATES))
+    is_seen = rng.random(shape).argsort(axis=1).argsort(axis=1) < rng.permutation(counts)[:, None]
+    planes = np.where(is_seen, rng.standard_normal(shape), 0)
+    planes /= np.linalg.norm(planes, axis=1, keepdims=True)
+    [planes], [offsets] = (found.astype(np.float32) for found in layer_between_samples(planes[None], z.T, rng, True))
+    seen = np.argsort(planes == 0, axis=1, kind="stable")[:, :most]
+    return Candidates(planes, offsets, seen, np.take_along_axis(planes, seen, axis=1))
 
 
 def _grow_tree(

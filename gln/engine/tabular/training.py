@@ -19,8 +19,8 @@ from gln.engine.ensemble.stacking import StackingWeights, fit_stacking, score
 from gln.engine.networks.head_sampling import one_vs_rest
 from gln.engine.networks.protocol import Network
 from gln.engine.networks.schedules import LAST_RATE, RATES, linear_rate
-from gln.engine.networks.tree_halfspaces import Candidates, Halfspaces, choose_halfspaces, draw_candidates, max_samples
-from gln.engine.tabular.blocks import TableBlocks, placing_rows
+from gln.engine.networks.tree_halfspaces import Halfspaces, choose_halfspaces, max_samples
+from gln.engine.tabular.blocks import TableBlocks
 from gln.engine.tabular.folds import indices_by_role, left_out_folds
 
 EXPANDED_RATE = 3.0  # factor of the learning rate of networks that also mix expansions and bin means
@@ -78,10 +78,9 @@ def jobs_of(ensemble: Ensemble, y: np.ndarray, folds: np.ndarray, left_out: int,
 def place_tree_halfspaces(jobs: list[Job], blocks: TableBlocks, n_jobs: int | None) -> None:
     """Give networks that also mix expansions the halfspaces of trees that fit the table."""
     expanded = [(network, job) for job in jobs if job.role == EXPANDED for network in job.networks]
-    if not expanded or expanded[0][0].context_map_size == 0 or len(blocks.indices) == 1:
+    if not expanded or expanded[0][0].context_map_size == 0:
         return
-    candidates = draw_candidates(expanded[0][0].config, blocks.columns_of(placing_rows(blocks)))
-    arguments = [(network.config, job, candidates, blocks) for network, job in expanded]
+    arguments = [(network.config, job, blocks) for network, job in expanded]
     for (network, _), halfspaces in zip(expanded, run_all(tree_halfspaces, arguments, n_jobs), strict=True):
         state, ends = dict(network.get_state(copy=False)), np.cumsum(network.layer_sizes)[:-1]
         for name, array in zip(("hyperplanes", "hyperplane_bias"), halfspaces, strict=True):
@@ -89,11 +88,10 @@ def place_tree_halfspaces(jobs: list[Job], blocks: TableBlocks, n_jobs: int | No
         network.set_state(state)
 
 
-def tree_halfspaces(config: Any, job: Job, candidates: Candidates, blocks: TableBlocks) -> Halfspaces:
+def tree_halfspaces(config: Any, job: Job, blocks: TableBlocks) -> Halfspaces:
     """Halfspaces for a network with this `config`, chosen by some of the rows that it will learn."""
     rows = np.random.RandomState(config.seed).permutation(job.rows)[: max_samples(config.context_map_size)]
-    of_rows = blocks.columns_of(rows), job.targets[..., rows], blocks.step_sizes[rows]
-    return choose_halfspaces(config, candidates, *of_rows)
+    return choose_halfspaces(config, blocks.columns_of(rows), job.targets[..., rows], blocks.step_sizes[rows])
 
 
 def run_all(function: Callable[..., Any], arguments: Iterable[tuple], n_jobs: int | None) -> Iterator[Any]:
@@ -162,14 +160,13 @@ def train_at_best(
 def pilots_of(jobs: list[Job]) -> tuple[list[Job], list[Job]]:
     """Networks that choose the learning rate, one of each job, and the others, which are trained after that.
 
-    In a large table the pilots are only those that leave out the same fold, learn some of the rows, and are trained
-    again with all others.
+    Pilots of a large table learn some of its rows, and are trained again with all others.
     """
     pilots = [job._replace(members=job.members[:1]) for job in jobs]
     if len(jobs[0].rows) <= PILOT_ROWS:
         return pilots, [job._replace(members=job.members[1:]) for job in jobs if len(job.members) > 1]
-    rows = np.random.default_rng(jobs[0].seed).permutation(jobs[0].rows)[:PILOT_ROWS]
-    return [job._replace(rows=rows) for job in pilots if job.fold == jobs[0].fold], jobs
+    some = [np.random.default_rng(job.seed).permutation(job.rows)[:PILOT_ROWS] for job in jobs]
+    return [job._replace(rows=rows) for job, rows in zip(pilots, some, strict=True)], jobs
 
 
 def train_on(ensemble: Ensemble, trained: Trained, blocks: TableBlocks, training: Training, start: float) -> Trained:
