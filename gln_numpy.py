@@ -64,7 +64,7 @@ def residual(s: np.ndarray, y: np.ndarray, loss: str, quantile: Any) -> np.ndarr
     Shapes: (n, C), (C,), (C,) -> (n, C).
     """
     if loss == "quantile":
-        return np.float32(s > y) - np.float32(quantile)
+        return (s > y).astype(np.float32) - np.float32(quantile)
     if loss == "variance":  # 9 limits the effect of outliers
         return (1 - np.minimum(y * y * np.exp(-s), 9)) / 2
     return output(s, loss) - y

@@ -16,6 +16,7 @@ Multiple-Valued Logic and Soft Computing 17, 2011.
 
 from __future__ import annotations
 
+import argparse
 import functools
 import io
 import subprocess
@@ -191,7 +192,7 @@ def plot_seconds(values: Rows, file: Path) -> None:
     figure.savefig(file, dpi=120)
 
 
-def main() -> None:
+def parsed() -> argparse.Namespace:
     parser = command_line(__doc__)
     parser.add_argument("--held-out", action="store_true", help="tables that were not used to choose the defaults")
     parser.add_argument("--categories", action="store_true", help="categories as they are, and as columns of 0 and 1")
@@ -208,6 +209,11 @@ def main() -> None:
     options = parser.parse_args()
     if options.plot_seconds is not None and options.csv is None:
         parser.error("--plot-seconds needs --csv")
+    return options
+
+
+def main() -> None:
+    options = parsed()
     tables, seeds, folds = HELD_OUT if options.held_out else TABLES, options.seeds, 5
     if options.quick:
         tables, seeds, folds = {name: TABLES[name] for name in ("wine", "iris")}, 1, 2

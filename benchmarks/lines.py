@@ -104,8 +104,8 @@ def main() -> None:
         columns="measure",
     )
     headers = ["first line, s", "next lines, ms"]
-    table = pd.DataFrame.from_dict(answers, orient="index", columns=headers)
-    show("Lines of a pipe", table, 2, file=options.csv, columns="measure")
+    waits = pd.DataFrame.from_dict(answers, orient="index", columns=headers)
+    show("Lines of a pipe", waits, 2, file=options.csv, columns="measure")
 
 
 if __name__ == "__main__":

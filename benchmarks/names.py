@@ -176,7 +176,7 @@ def main() -> None:
     print(machine())
     count = min(most, 50_000)
     parts = {"numbers": numbers(count + count // 5)}
-    forms = ("vw",) if options.quick else ("csv", "vw")
+    forms: tuple[str, ...] = ("vw",) if options.quick else ("csv", "vw")
     streams: dict[str, tuple[pd.DataFrame, tuple[str, ...]]] = {"numbers": (numbers(count), forms)}
     if HAS_R and not options.quick:
         rated = films()

@@ -161,7 +161,7 @@ def test_names_and_words_are_encoded_without_zeros():
 def test_streams_of_names_and_words_have_tables_of_their_own(capsys):
     title = "OneHotEncoder, LogisticRegression"
     comparison = streams.OF_NAMED_CLASSES._replace(models={title: streams.NAMED_CLASSIFIERS[title]})
-    streams.show_all(comparison, 60, 1, 2)
+    streams.show_all(comparison, 60, 1, 2, None)
     accuracy, *others = capsys.readouterr().out.split("### ")[1:]
     samples = stream_data.NAMED_CLASSES["Films"](60)
     expected = evaluate.progressive_val_score(samples, streams.NAMED_CLASSIFIERS[title](samples), metrics.Accuracy())
