@@ -252,7 +252,7 @@ TABLES = {
         "categories",
         tuple(
             Column(f"{label}, {name}", measure, digits, where)
-            for name, where in (("KEEL", (CHOICES, HELD_OUT)), ("all ten", ("all ten",)), ("zip codes", ("synthetic",)))
+            for name, where in (("KEEL", (CHOICES, HELD_OUT)), ("zip codes", ("synthetic",)))
             for label, measure, digits in (("log-loss", "Log-loss", 3), ("accuracy", "Accuracy in percent", 2))
         ),
     ),
