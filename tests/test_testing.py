@@ -51,7 +51,11 @@ BROKEN = {
         "gln_mine, two classes: a stream: expected the same to 1e-05",
     ),
     "no outliers": ("np.exp(-s), 9)", "np.exp(-s), 1)", "gln_mine, variance: "),
-    "one quantile": ("(s > y).astype(np.float32) - np.float32(quantile)", "(s > y) - np.float32(0.5)", "gln_mine, quantiles: "),
+    "one quantile": (
+        "(s > y).astype(np.float32) - np.float32(quantile)",
+        "(s > y) - np.float32(0.5)",
+        "gln_mine, quantiles: ",
+    ),
     "no bias of one": ("np.ones((*z.shape", "np.zeros((*z.shape", "gln_mine, two classes: a batch"),
     "unclipped batches": (
         "weights[picked[b]].clip(-config.weight_clipping, config.weight_clipping)",
