@@ -139,13 +139,13 @@ def pass_block(config: Config, layers: list, contexts: Any, base: Any, targets: 
     by_layer = np.split(contexts, np.cumsum(config.layer_sizes)[:-1], axis=1)
     by_sample = zip(*by_layer, strict=True)
     if targets is None:
-        s = [pass_sample(config, layers, contexts, z_b) for contexts, z_b in zip(by_sample, z, strict=True)]
+        s = [pass_sample(config, layers, contexts_b, z_b) for contexts_b, z_b in zip(by_sample, z, strict=True)]
         return output(np.mean(s, axis=1).T, config.loss)
     known = np.isfinite(targets.T)  # a head whose target is unknown learns at rate 0
     y, rates = np.where(known, targets.T, 0), np.where(known, rates[:, None], 0)  # (B, C)
     if size == 1:
         samples = zip(by_sample, z, y, rates, strict=True)
-        s = [pass_sample(config, layers, contexts, z_b, y_b, rate) for contexts, z_b, y_b, rate in samples]
+        s = [pass_sample(config, layers, contexts_b, z_b, y_b, rate) for contexts_b, z_b, y_b, rate in samples]
     else:
         s = []
         for start in range(0, len(z), size):
