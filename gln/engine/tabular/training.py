@@ -5,6 +5,7 @@ Shapes: V rows to learn, M networks of an ensemble, R roles, C heads, n rows tha
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -137,36 +138,48 @@ def train_ensemble(
 def train_at_best(
     ensemble: Ensemble, jobs: list[Job], blocks: TableBlocks, training: Training, *rates: float
 ) -> Trained:
-    """Train an ensemble at the rate at which pilots predict best what they left out."""
-    pilots, others = pilots_of(jobs)
-    networks, total, best_score = [job.members[0].network for job in pilots], len(ensemble.members), -np.inf
-    before = best_states = [network.get_state() for network in networks]
+    """Train an ensemble at the rate at which pilots, a network of each job, predict best what they left out.
+
+    The pilots of a large table are copies that learn some of its rows: then the whole ensemble is trained after them.
+    """
+    is_large = len(jobs[0].rows) > PILOT_ROWS
+    pilots = [pilot_of(job, is_large) for job in jobs]
+    others = jobs if is_large else [job._replace(members=job.members[1:]) for job in jobs if len(job.members) > 1]
     trainings = len(pilots) * len(rates) + sum(len(job.members) for job in others)
-    training = training._replace(seconds=training.seconds * total / trainings)
-    for rate in rates:
-        set_states(networks, before)
-        trained = train(ensemble, pilots, blocks, training, rate)
-        score = out_of_fold(ensemble, pilots, trained.outputs[-1], blocks).score
-        if rate == rates[0] or score > best_score:
-            best, best_score, best_states = trained, score, [network.get_state() for network in networks]
-    set_states(networks, before if others is jobs else best_states)
-    rest = train(ensemble, others, blocks, training, best.rate) if others else best
-    if rest is best or others is jobs:
+    training = training._replace(seconds=training.seconds * len(ensemble.members) / trainings)
+    best = best_trained(ensemble, pilots, blocks, training, rates)
+    if not others:
+        return best
+    rest = train(ensemble, others, blocks, training, best.rate)
+    if is_large:
         return rest
     both = zip(best.outputs, rest.outputs, strict=False)  # one may have had less time
     return Trained(best.jobs + rest.jobs, best.rate, [first + second for first, second in both])
 
 
-def pilots_of(jobs: list[Job]) -> tuple[list[Job], list[Job]]:
-    """Networks that choose the learning rate, one of each job, and the others, which are trained after that.
+def pilot_of(job: Job, is_large: bool) -> Job:
+    """One network of a job, or of a large table's a copy that learns PILOT_ROWS of its rows."""
+    member = job.members[0]
+    if not is_large:
+        return job._replace(members=[member])
+    rows = np.random.default_rng(job.seed).permutation(job.rows)[:PILOT_ROWS]
+    return job._replace(members=[member._replace(network=copy.deepcopy(member.network))], rows=rows)
 
-    Pilots of a large table learn some of its rows, and are trained again with all others.
-    """
-    pilots = [job._replace(members=job.members[:1]) for job in jobs]
-    if len(jobs[0].rows) <= PILOT_ROWS:
-        return pilots, [job._replace(members=job.members[1:]) for job in jobs if len(job.members) > 1]
-    some = [np.random.default_rng(job.seed).permutation(job.rows)[:PILOT_ROWS] for job in jobs]
-    return [job._replace(rows=rows) for job, rows in zip(pilots, some, strict=True)], jobs
+
+def best_trained(
+    ensemble: Ensemble, jobs: list[Job], blocks: TableBlocks, training: Training, rates: Sequence[float]
+) -> Trained:
+    """Train networks at each rate, and leave them as they were after the one with the best score out of fold."""
+    networks, best_score = [network for job in jobs for network in job.networks], -np.inf
+    before = [network.get_state() for network in networks]
+    for rate in rates:
+        set_states(networks, before)
+        trained = train(ensemble, jobs, blocks, training, rate)
+        score = out_of_fold(ensemble, jobs, trained.outputs[-1], blocks).score
+        if rate == rates[0] or score > best_score:
+            best, best_score, states = trained, score, [network.get_state() for network in networks]
+    set_states(networks, states)
+    return best
 
 
 def train_on(ensemble: Ensemble, trained: Trained, blocks: TableBlocks, training: Training, start: float) -> Trained:
