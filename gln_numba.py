@@ -822,7 +822,7 @@ class GLN:
     # ---- Numba -------------------------------------------------------------------------------------------------------
 
     takes_sparse = True  # inputs and side information may be sparse arrays of SciPy, samples as columns
-    fixed = ("contexts", "predict_all", "predict_arrays", "prepare", "rates")  # cannot be overridden
+    fixed = ("contexts", "predict_sample", "predict_arrays", "prepare", "rates")  # cannot be overridden
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
         most = int((hyperplanes != 0).sum(axis=2).max(initial=0))
@@ -915,29 +915,24 @@ class GLN:
         return p
 
     @staticmethod
-    def predict_all(networks, base, context, targets=None, rates=None, batch_size: int = 1) -> np.ndarray:
-        """`predict_arrays` of M networks that read the last rows of `base`, with M rates per sample: (M, C, B)."""
-        rates, arrays = [None] * len(networks) if rates is None else rates, (context, targets)
-        if base.shape[1] == 1 and not (is_sparse(base) or is_sparse(context)):  # four at a time: lengths are compiled
-            starts = range(0, len(networks), 4)
-            own = [GLN._predict_sample(networks[i : i + 4], base, *arrays, rates[i : i + 4]) for i in starts]
-            return np.concatenate(own)
-        each = zip(networks, rates, strict=True)
-        return np.array([one.predict_arrays(base[-one.base_size :], *arrays, rate, batch_size) for one, rate in each])
+    def predict_sample(networks, base, context, targets, rates) -> np.ndarray:
+        """A sample in M networks, which read the last rows of `base`, because calls take long: (M, C, 1).
 
-    @staticmethod
-    def _predict_sample(networks, base, context, targets, rates) -> np.ndarray:  # (K, 1), (D, 1), (C, 1), (M, 1)
+        Shapes: (K, 1), (D, 1), (C, 1) or None, (M, 1) or None.
+        """
         learns = targets is not None
         for one in networks:
             one._check_arrays(base[-one._base_size :], context, targets, None)
         targets = plain(targets) if learns else np.zeros((networks[0].num_heads, 1), np.float32)
-        rates = [None if learns else targets[0]] * len(networks) if rates is None else rates
-        rates = [one.rates(1) if rate is None else rate for one, rate in zip(networks, rates, strict=True)]
+        if rates is None:
+            rates = [one.rates(1) if learns else targets[0] for one in networks]
         for one in networks:
             one.step += learns
-        arrays = np.array([one._base_size for one in networks]), plain(base), plain(context), targets, np.array(rates)
         planes, *both = zip(*(one.of_sample for one in networks), strict=True)
-        return learn_blocks(both[learns], planes, *arrays)
+        of_each = both[learns], planes, np.array([one._base_size for one in networks])
+        fours = [slice(i, i + 4) for i in range(0, len(networks), 4)]  # each number of networks is compiled
+        sample, rates = (plain(base), plain(context), targets), np.array(rates)
+        return np.concatenate([learn_blocks(*(each[i] for each in of_each), *sample, rates[i]) for i in fours])
 
     def _sparse_block(self, network: Network, base, context, targets, rates) -> np.ndarray:
         """`_block` for sparse inputs or side information."""

@@ -525,14 +525,8 @@ class GLN(tf.Module):
     # ---- TensorFlow --------------------------------------------------------------------------------------------------
 
     takes_sparse = False  # only Numba's networks take sparse arrays of SciPy
-    fixed = ("contexts", "predict_all", "predict_arrays", "prepare", "rates")  # cannot be overridden
-
-    @staticmethod
-    def predict_all(networks, base, context, targets=None, rates=None, batch_size: int = 1) -> np.ndarray:
-        """`predict_arrays` of M networks that read the last rows of `base`, with M rates per sample: (M, C, B)."""
-        pairs = zip(networks, [None] * len(networks) if rates is None else rates, strict=True)
-        samples = context, targets
-        return np.array([gln.predict_arrays(base[-gln.base_size :], *samples, rate, batch_size) for gln, rate in pairs])
+    predict_sample = None  # only Numba's predict a sample with several networks in one call
+    fixed = ("contexts", "predict_arrays", "prepare", "rates")  # cannot be overridden
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
         if not hasattr(self, "_hyperplanes"):  # later calls keep the variables

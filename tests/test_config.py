@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from helpers import assert_same_state, to_numpy
 
+from gln.engine.networks.protocol import predict_all
+
 KINDS: list[dict[str, Any]] = [
     {},
     {"num_classes": 3, "pred_clipping": 0.01, "bias": False},
@@ -92,7 +94,7 @@ def test_several_networks_predict_and_learn_as_each_does(backend, networks, coun
     base, context, targets = (array[:, :count] for array in arrays(5, 4, 3))
     rates = np.random.default_rng(0).random((networks, count), np.float32)
     for given in ((targets, list(rates), 2), (targets,), ()):
-        output = backend.GLN.predict_all(together, base, context, *given)
+        output = predict_all(together, base, context, *given)
         each = [(targets, rate, 2) for rate in rates] if len(given) == 3 else [given] * networks
         expected = [one.predict_arrays(base, context, *own) for one, own in zip(alone, each, strict=True)]
         np.testing.assert_array_equal(output, expected)
@@ -105,9 +107,9 @@ def test_several_networks_refuse_arrays_of_another_shape(backend):
     base, context, targets = (array[:, :1] for array in arrays(5, 4, 3))
     pair = [small(backend, num_classes=3, seed=i) for i in range(2)]
     with pytest.raises(ValueError, match=r"targets: expected float32 of shape \(3, 1\), got float32 of shape \(2, 1\)"):
-        backend.GLN.predict_all(pair, base, context, targets[:2])
+        predict_all(pair, base, context, targets[:2])
     with pytest.raises(ValueError, match="context: expected float32 of shape"):
-        backend.GLN.predict_all([pair[0], backend.GLN([3, 2], 5, 3, num_classes=3)], base, context, targets)
+        predict_all([pair[0], backend.GLN([3, 2], 5, 3, num_classes=3)], base, context, targets)
     assert int(pair[1].step) == 0
 
 

@@ -19,7 +19,7 @@ from scipy.special import polygamma
 from gln.engine.batches import CHUNK
 from gln.engine.ensemble.ensemble import LINKS
 from gln.engine.jit import WritableArrays, compiled, plain
-from gln.engine.networks.protocol import Network, Rate
+from gln.engine.networks.protocol import Network, Rate, predict_all
 from gln.engine.networks.surgery import with_inputs
 from gln.engine.preprocessing.basis_expansion import with_distances
 
@@ -184,8 +184,7 @@ class ClassDensity(WritableArrays):
         return whitened(numbers, self.center[None], plain(self.factor)[None])[0].T
 
     def _logits(self, z: np.ndarray, targets: Any = None, rates: Any = None) -> np.ndarray:  # (D, B) -> (B,)
-        networks = self.networks
-        [p] = networks[0].predict_all(networks, with_distances(z), z, targets, rates).swapaxes(0, 1)
+        [p] = predict_all(self.networks, with_distances(z), z, targets, rates).swapaxes(0, 1)
         return LINKS["logit"].of(p).mean(axis=0)
 
 

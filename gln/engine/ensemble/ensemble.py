@@ -18,7 +18,7 @@ from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.ensemble.stacking import StackingWeights, equal_weights
 from gln.engine.jit import compiled
 from gln.engine.networks.head_sampling import MANY_CLASSES, log_sampling_rate
-from gln.engine.networks.protocol import Network
+from gln.engine.networks.protocol import Network, predict_all
 from gln.engine.networks.schedules import stream_rate_limits, stream_rates
 
 
@@ -183,9 +183,7 @@ class Ensemble:
             networks = [self.members[i].network for i in places]
             widest = max((self.members[i] for i in places), key=lambda member: member.network.input_size)
             network_rates = None if rates is None else rates[places]
-            predicted[places] = networks[0].predict_all(
-                networks, *blocks.of(widest), targets, network_rates, batch_size
-            )
+            predicted[places] = predict_all(networks, *blocks.of(widest), targets, network_rates, batch_size)
         if linear_models:
             compiled(add_linear_predictions)(predicted, blocks.linear, self.link == "logit")
         return predicted

@@ -40,10 +40,8 @@ class Network(Protocol):
     def predict_arrays(
         self, base: Any, context: Any, targets: Any = None, rates: Any = None, batch_size: int = 1
     ) -> np.ndarray: ...  # (K, B), (D, B), (C, B), (B,) -> (C, B)
-    @staticmethod
-    def predict_all(
-        networks: Sequence[Any], base: Any, context: Any, targets: Any = None, rates: Any = None, batch_size: int = 1
-    ) -> np.ndarray: ...  # (K, B), (D, B), (C, B), M of (B,) -> (M, C, B)
+    @property
+    def predict_sample(self) -> Callable[..., np.ndarray] | None: ...  # `predict_all` of a single sample in one call
     def prepare(self, inputs: Any, context_inputs: Any, targets: Any = None) -> tuple: ...
     def contexts(self, context: Any) -> np.ndarray: ...  # (D, B) -> (B, N)
     def rates(self, count: int, rate: Rate | None = None) -> np.ndarray: ...  # -> (count,)
@@ -53,6 +51,23 @@ class Network(Protocol):
     def set_state(self, state: Mapping[str, Any]) -> None: ...
     def save(self, path: Any, extra: Mapping[str, Any] | None = None) -> None: ...
     def explain(self, inputs: Any, context_inputs: Any) -> Any: ...
+
+
+def predict_all(
+    networks: Sequence[Network], base: Any, context: Any, targets: Any = None, rates: Any = None, batch_size: int = 1
+) -> np.ndarray:
+    """`predict_arrays` of several networks, which read the last rows of `base` and may learn at rates of their own.
+
+    Shapes: (K, B), (D, B), (C, B) or None, (M, B) or None -> (M, C, B).
+    """
+    together = networks[0].predict_sample
+    if together and base.shape[1] == 1 and isinstance(base, np.ndarray) and isinstance(context, np.ndarray):
+        return together(networks, base, context, targets, rates)
+    predicted = []
+    for network, of_network in zip(networks, [None] * len(networks) if rates is None else rates, strict=True):
+        inputs = base[-network.base_size :]
+        predicted.append(network.predict_arrays(inputs, context, targets, of_network, batch_size))
+    return np.array(predicted)
 
 
 def is_network(value: Any) -> bool:
