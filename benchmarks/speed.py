@@ -126,20 +126,24 @@ def table_of_passes(modules: dict[str, Any], images: np.ndarray, digits: np.ndar
     return table
 
 
-def table_of_growth(modules: dict[str, Any], images: np.ndarray, digits: np.ndarray, repeats: int) -> pd.DataFrame:
+GROWTH: dict[str, dict[str, Any]] = {
+    "[16, 16, 1], 4 halfspaces, 10 heads, batch of 1": {},
+    "[4, 4, 1]": {"layer_sizes": [4, 4, 1]},
+    "[64, 64, 1]": {"layer_sizes": [64, 64, 1]},
+    "[256, 64, 1]": {"layer_sizes": [256, 64, 1]},
+    "1 halfspace": {"context_map_size": 1},
+    "8 halfspaces": {"context_map_size": 8},
+    "1 head": {"num_classes": 2},
+    "100 heads": {"num_classes": 100},
+    "batch of 8": {"batch_size": 8},
+    "batch of 64": {"batch_size": 64},
+}
+
+
+def table_of_growth(
+    settings: dict[str, Any], modules: dict[str, Any], images: np.ndarray, digits: np.ndarray, repeats: int
+) -> pd.DataFrame:
     """Median microseconds per sample as one setting grows and the others stay the same."""
-    settings: dict[str, dict[str, Any]] = {
-        "[16, 16, 1], 4 halfspaces, 10 heads, batch of 1": {},
-        "[4, 4, 1]": {"layer_sizes": [4, 4, 1]},
-        "[64, 64, 1]": {"layer_sizes": [64, 64, 1]},
-        "[256, 64, 1]": {"layer_sizes": [256, 64, 1]},
-        "1 halfspace": {"context_map_size": 1},
-        "8 halfspaces": {"context_map_size": 8},
-        "1 head": {"num_classes": 2},
-        "100 heads": {"num_classes": 100},
-        "batch of 8": {"batch_size": 8},
-        "batch of 64": {"batch_size": 64},
-    }
     rows = {}
     for name, setting in settings.items():
         models = {backend: online(module, images, digits, **setting) for backend, module in modules.items()}
@@ -238,15 +242,15 @@ def main() -> None:
     if options.plot:
         draw(passes, options.plot)
     few = slice(0, max(40, samples // 4))
-    growth = table_of_growth(modules, images[:, few], digits[few], repeats)
+    settings = dict(list(GROWTH.items())[: 2 if options.quick else None])
+    growth = table_of_growth(settings, modules, images[:, few], digits[few], repeats)
     show("Microseconds per sample as one setting grows", growth, 0, file=options.csv)
     latencies = table_of_latencies(modules, images[:, few], digits[few])
     show("Microseconds of one call of predict for one sample", latencies, 0, file=options.csv, columns="measure")
     if not STATUS.exists():
         print("the wide network is left out: its memory is read from Linux's /proc", file=sys.stderr)
         return
-    for sizes, halfspaces in (([2000, 1000, 500, 1], 4), ([1000, 100], 6)):
-        sizes = [20, 10, 1] if options.quick else sizes
+    for sizes, halfspaces in [([20, 10, 1], 4)] if options.quick else [([2000, 1000, 500, 1], 4), ([1000, 100], 6)]:
         wide = table_of_wide(modules, halfspaces, sizes, 2 if options.quick else 512)
         title = f"A wide network, {sizes}, {halfspaces} halfspaces, ten heads, batch of one"
         show(title, wide, 2, file=options.csv, columns="measure")

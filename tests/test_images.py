@@ -15,6 +15,8 @@ import gln_numba
 from benchmarks import images
 from gln.mnist import PIXELS, SIDE
 
+pytestmark = pytest.mark.slow
+
 PIXEL = np.array([13 * SIDE + 14])
 IMAGES = 300
 
@@ -24,7 +26,6 @@ def bits():
     return images.load_bits(IMAGES, 1)[0]
 
 
-@pytest.mark.slow
 def test_network_is_that_of_gln_numba(bits):
     """One pixel at a constant rate: the same predictions, during learning and afterwards."""
     square = images.Square(PIXEL, bits)

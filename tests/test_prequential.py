@@ -102,7 +102,11 @@ def test_learn_many_learns_levels_as_learn_one(tmp_path):
 
 @pytest.mark.parametrize(
     ("kind", "options"),
-    [(GLNClassifier, {"memory": True}), (GLNClassifier, {"negatives": False}), (GLNRegressor, {"quantiles": (0.5,)})],
+    [
+        pytest.param(GLNClassifier, {"memory": True}, marks=pytest.mark.slow),
+        (GLNClassifier, {"negatives": False}),
+        pytest.param(GLNRegressor, {"quantiles": (0.5,)}, marks=pytest.mark.slow),
+    ],
 )
 def test_rows_of_weight_0_are_as_if_they_were_not_there(kind, options, tmp_path):
     rng = np.random.default_rng(0)
