@@ -36,6 +36,7 @@ SHARED_PRODUCTS = 1 << 21  # per layer and block; with more, waking threads pays
 CACHED = 1 << 21  # numbers of z that all neurons of a layer process before later samples
 NARROW, SMALL = 1 << 8, 1 << 19  # weights per head, in a row and in a layer, up to which sample by sample is faster
 LOG_LOSS, _, QUANTILE, VARIANCE = range(4)  # indices in LOSSES: comparing strings is slow in compiled code
+settings: Any = numba.config  # `numba.get_num_threads` would start threads, and PyTorch would use as many
 # Sums may be reordered, so that the compiler can vectorise them; NaN and infinity are respected.
 compiled: Any = functools.partial(numba.njit, cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
 inner: Any = functools.partial(compiled, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # called by compiled code only
@@ -949,7 +950,7 @@ class GLN:
 
     def _block(self, network: Network, planes, base, context, targets, rates) -> np.ndarray:
         count = base.shape[1]
-        if count * _products(planes, self._weights, network) < SHARED_PRODUCTS or numba.get_num_threads() == 1:
+        if count * _products(planes, self._weights, network) < SHARED_PRODUCTS or settings.NUMBA_NUM_THREADS == 1:
             inputs = np.array([len(base)])  # one compiled call, because calls take long
             return learn_blocks((network,), (planes,), inputs, base, context, targets, rates[None])[0]
         z, seen, first = read(base, self.bias, self.bound), (context, np.ascontiguousarray(context.T)), 0
@@ -967,7 +968,7 @@ def _products(planes, weights: np.ndarray, network: Network) -> int:  # of a sam
 def _share(network: Network, planes, weights, z, seen, *block) -> np.ndarray:  # as for `gate_block` and `learn_block`
     """Process a block in a layer with these weights, (n, 2^k, C, d). If it is large, threads share the neurons."""
     large = len(seen[1]) * _products(planes, weights, network) >= SHARED_PRODUCTS
-    ends = np.linspace(0, len(weights), 1 + (numba.get_num_threads() if large else 1))
+    ends = np.linspace(0, len(weights), 1 + (settings.NUMBA_NUM_THREADS if large else 1))
     some = [slice(*pair) for pair in itertools.pairwise(np.unique(ends.astype(int)).tolist())]
 
     def learn(own: slice) -> np.ndarray:

@@ -101,7 +101,7 @@ class Perceptron(Model):
 
     def __init__(self, seed: int, classes: int, strength: float = 0.0) -> None:
         torch.manual_seed(seed)
-        torch.set_num_threads(1)  # several, which Numba sets, spend most of a short step waiting for each other
+        torch.set_num_threads(1)  # several would spend most of a short step waiting for each other
         torch.set_flush_denormal(True)  # tiny gradients, of classes that are not in this task, take ten times as long
         self.net = nn.Sequential(nn.Linear(PIXELS, self.HIDDEN), nn.ReLU(), nn.Linear(self.HIDDEN, classes))
         self.weights, self.strength = list(self.net.parameters()), strength

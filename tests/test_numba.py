@@ -37,7 +37,7 @@ def test_threads_change_nothing(gln_numba, digits, monkeypatch, threads, batch_s
     for _ in range(2):
         outputs = []
         for model, count in ((expected, 1), (alone, 1), (shared, threads)):
-            monkeypatch.setattr(gln_numba.numba, "get_num_threads", lambda count=count: count)
+            monkeypatch.setattr(gln_numba.settings, "NUMBA_NUM_THREADS", count)
             outputs.append([model.predict(images, images), model.predict_online(images, images, labels, batch_size)])
         np.testing.assert_allclose(outputs[1], outputs[0], rtol=0, atol=1e-4)
         np.testing.assert_allclose(outputs[2], outputs[1], rtol=0, atol=1e-6)
@@ -55,7 +55,7 @@ targets = np.arange(600) % 3
 assert 512 * 8 * (4 * 100 + 3 * 101) > gln_numba.SHARED_PRODUCTS
 
 def learn(threads=2):
-    gln_numba.numba.get_num_threads = lambda: threads
+    gln_numba.settings.NUMBA_NUM_THREADS = threads
     model = gln_numba.GLN([8, 2], 100, 100, num_classes=3, seed=0)
     return [model.predict(inputs, inputs), model.predict_online(inputs, inputs, targets, 5), model._weights]
 
@@ -104,6 +104,13 @@ def run(script: str) -> None:
 
 def test_models_in_two_threads(gln_numba):
     run(AT_ONCE)
+
+
+@pytest.mark.slow
+def test_large_calls_leave_pytorchs_number_of_threads_alone(gln_numba):
+    """`numba.get_num_threads` would start Numba's own threads, and PyTorch would use as many."""
+    pytest.importorskip("torch")
+    run("import torch; torch.set_num_threads(1); learn(); assert torch.get_num_threads() == 1")
 
 
 @pytest.mark.slow
