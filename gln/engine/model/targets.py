@@ -121,17 +121,13 @@ class Numbers:
         if len(targets) == self.standardizer.size:
             y, (zero, unit) = self.standardizer.learn_targets(targets, *options)
             return y, Units(zero[:, :-1], unit[:, :-1])
-        y = np.full(targets.shape, options[1], np.float32)
-        if targets.shape[1] == 1:  # fast
-            rows = [t for t, target in enumerate(targets[:, 0].tolist()) if target == target]
-            learned, (zero, unit) = self.standardizer.learn_targets(targets[rows].T, *options)
-            y[rows] = learned.T
-            return y, Units(zero[:, :1], unit[:, :1])
-        known = ~np.isnan(targets.T)  # (B, T): all known targets one after another have the same scale
-        learned, (zero, unit) = self.standardizer.learn_targets(targets.T[known][None], *options)
-        y.T[known] = learned[0]
-        before = known.sum(axis=1).cumsum() - known.sum(axis=1)
-        return y, Units(zero[:, before], unit[:, before])
+        y, units = np.full(targets.shape, options[1], np.float32), []
+        for b in range(targets.shape[1]):  # all known targets one after another have the same scale
+            rows = [t for t, target in enumerate(targets[:, b].tolist()) if target == target]
+            learned, moments = self.standardizer.learn_targets(targets[rows, b][None], *options)
+            y[rows, b] = learned[0]
+            units.append(moments[..., :1])
+        return y, Units(*np.concatenate(units, axis=2))
 
     def of_heads(self, targets: np.ndarray, ensemble: Ensemble) -> np.ndarray:  # (T, B) -> (T, B)
         """Targets as standardised by those counted before."""
