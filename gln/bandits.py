@@ -75,10 +75,10 @@ class GLNBandit(Saveable):
     explore
         "inverse-gap" draws each arm with a probability above zero, 1 / (A + strength * sqrt(t) * gap), and the best arm
         with the rest: t is the number of rewards learned, gap the distance to the best value. A share of all decisions,
-        1 / (2 + A n), goes to the arm with the largest value + sqrt(ln t / (1 + n)), where n counts its rewards in the
-        same region, a mean over neurons. "counts" always chooses the arm with the largest value + strength *
-        sqrt(ln t / (1 + n)). Gaps and values are in standard deviations of the rewards. "epsilon" draws a random arm
-        with probability strength. "greedy" never explores. Ties go to the arm with the fewest rewards in the region.
+        1 / (2 + sqrt(A) m), goes to the arm with the largest value + sqrt(ln t / (1 + n)), where n counts its rewards
+        in the same region, a mean over neurons, and m is the lowest n. "counts" always chooses the arm with the largest
+        value + strength * sqrt(ln t / (1 + n)). Gaps and values are in standard deviations of the rewards. "epsilon"
+        draws a random arm with probability strength. "greedy" never explores. Ties go to the arm with the lowest n.
     strength
         How much to explore, and for "inverse-gap" how little. None is 50 for "inverse-gap", 1 for "counts" and 0.05
         for "epsilon".
@@ -399,7 +399,8 @@ class GLNBandit(Saveable):
         promising = compiled(_largest)(scores, counts)
         share, precision = 1 - strength if self.explore == "epsilon" else 1.0, 0.0
         if self.explore == "inverse-gap":
-            share, precision = 1 / (2 + len(values) * counts[promising]), strength * math.sqrt(lessons) / unit
+            precision = strength * math.sqrt(lessons) / unit
+            share = 1 / (2 + math.sqrt(len(values)) * counts.min())
         return compiled(_with_share, _largest)(values, counts, promising, share, precision)
 
 

@@ -554,7 +554,7 @@ def mixed(values: list[float], counts: list[float], t: int, strength: float = 50
     p[best] = 1 - sum(p[:best] + p[best + 1 :])
     scores = [value + math.sqrt(math.log(max(t, 2)) / (1 + n)) for value, n in zip(values, counts, strict=True)]
     promising = max(range(len(values)), key=lambda arm: (scores[arm], -counts[arm]))
-    share = 1 / (2 + len(counts) * counts[promising])
+    share = 1 / (2 + math.sqrt(len(counts)) * min(counts))
     return [(1 - share) * each + share * (arm == promising) for arm, each in enumerate(p)]
 
 
