@@ -395,18 +395,17 @@ class GLNBandit(Saveable):
         lessons = 0 if learner is None else int(learner.means.members[0].network.step)
         unit = 1.0 if learner is None else float(learner.targets.standardizer.scale[0]) or 1.0  # 1 while all are equal
         optimism = {"inverse-gap": 1.0, "counts": strength}.get(self.explore, 0.0)
-        scores = values + optimism * unit * np.sqrt(math.log(max(lessons, 2)) / (1 + counts))
-        promising = compiled(_largest)(scores, counts)
+        bonus = optimism * unit * math.sqrt(math.log(max(lessons, 2)))
         share, precision = 1 - strength if self.explore == "epsilon" else 1.0, 0.0
         if self.explore == "inverse-gap":
             precision = strength * math.sqrt(lessons) / unit
             share = 1 / (2 + math.sqrt(len(values)) * counts.min())
-        return compiled(_with_share, _largest)(values, counts, promising, share, precision)
+        return compiled(_with_share, _largest)(values, counts, bonus, share, precision)
 
 
-def _with_share(values: np.ndarray, counts: np.ndarray, promising: int, share: float, precision: float) -> np.ndarray:
-    """Propensities, (A,): an arm gets a share, and the rest is divided by the gaps to the best value."""
-    best = _largest(values, counts)
+def _with_share(values: np.ndarray, counts: np.ndarray, bonus: float, share: float, precision: float) -> np.ndarray:
+    """Propensities, (A,): the most promising arm gets a share; the rest is divided by the gaps to the best value."""
+    best, promising = _largest(values, counts), _largest(values + bonus / np.sqrt(1 + counts), counts)
     p = (1 - share) / (len(values) + precision * (values[best] - values))
     p[best] += 1 - share - p.sum()
     p[promising] += share
