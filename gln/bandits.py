@@ -32,7 +32,7 @@ __all__ = ["CobaLearner", "Decision", "Estimate", "GLNBandit", "LoggedDecision",
 # decisions. Gaps alone rarely find rewards that are rare: a policy that seldom explores gets rewards that are much
 # alike, and in units of their standard deviation all gaps are wide. Two networks, slow and fast, are no better than one
 # and take twice the time.
-STRENGTHS = {"inverse-gap": 100.0, "counts": 1.0, "epsilon": 0.05, "greedy": 0.0}
+STRENGTHS = {"inverse-gap": 50.0, "counts": 1.0, "epsilon": 0.05, "greedy": 0.0}
 REWARDS = {"numbers": (-MOST, MOST), "probabilities": (0.0, 1.0)}
 
 
@@ -74,13 +74,13 @@ class GLNBandit(Saveable):
         Arms known from the start; any hashable values. `decide` adds those that it is offered.
     explore
         "inverse-gap" draws each arm with a probability above zero, 1 / (A + strength * sqrt(t) * gap), and the best arm
-        with the rest: t is the number of rewards learned, gap the distance to the best value in standard deviations of
-        the rewards. A share of all decisions, 1 / (A n) but at most half, goes to the arm with the fewest rewards in
-        the same region: n, a mean over neurons. "counts" chooses the arm with the largest value + strength *
-        sqrt(ln t / (1 + n)), in standard deviations of the rewards. "epsilon" draws a random arm with probability
-        strength. "greedy" never explores. Ties go to the arm with the fewest rewards in the region.
+        with the rest: t is the number of rewards learned, gap the distance to the best value. A share of all decisions,
+        1 / (2 + sqrt(A) m), goes to the arm with the largest value + sqrt(ln t / (1 + n)), where n counts its rewards
+        in the same region, a mean over neurons, and m is the lowest n. "counts" always chooses the arm with the largest
+        value + strength * sqrt(ln t / (1 + n)). Gaps and values are in standard deviations of the rewards. "epsilon"
+        draws a random arm with probability strength. "greedy" never explores. Ties go to the arm with the lowest n.
     strength
-        How much to explore, and for "inverse-gap" how little. None is 100 for "inverse-gap", 1 for "counts" and 0.05
+        How much to explore, and for "inverse-gap" how little. None is 50 for "inverse-gap", 1 for "counts" and 0.05
         for "epsilon".
     rewards
         "numbers", or "probabilities": then rewards and values are from 0 to 1.
@@ -394,29 +394,21 @@ class GLNBandit(Saveable):
         learner = model.learner
         lessons = 0 if learner is None else int(learner.means.members[0].network.step)
         unit = 1.0 if learner is None else float(learner.targets.standardizer.scale[0]) or 1.0  # 1 while all are equal
+        optimism = {"inverse-gap": 1.0, "counts": strength}.get(self.explore, 0.0)
+        bonus = optimism * unit * math.sqrt(math.log(max(lessons, 2)))
+        share, precision = 1 - strength if self.explore == "epsilon" else 1.0, 0.0
         if self.explore == "inverse-gap":
-            return compiled(_by_inverse_gap, _largest)(values, counts, strength * math.sqrt(lessons) / unit)
-        share, scores = 1 - strength if self.explore == "epsilon" else 1.0, values
-        if self.explore == "counts":
-            scores = values + strength * unit * np.sqrt(math.log(max(lessons, 2)) / (1 + counts))
-        return compiled(_by_score, _largest)(values, counts, scores, share)
+            precision = strength * math.sqrt(lessons) / unit
+            share = 1 / (2 + math.sqrt(len(values)) * counts.min())
+        return compiled(_with_share, _largest)(values, counts, bonus, share, precision)
 
 
-def _by_inverse_gap(values: np.ndarray, counts: np.ndarray, precision: float) -> np.ndarray:  # (A,), (A,) -> (A,)
-    """Propensities: the least known arm gets a share, and the rest is divided by the gaps to the best value."""
-    best, least = _largest(values, counts), counts.argmin()
-    share = 1 / max(2.0, len(values) * counts[least])
+def _with_share(values: np.ndarray, counts: np.ndarray, bonus: float, share: float, precision: float) -> np.ndarray:
+    """Propensities, (A,): the most promising arm gets a share; the rest is divided by the gaps to the best value."""
+    best, promising = _largest(values, counts), _largest(values + bonus / np.sqrt(1 + counts), counts)
     p = (1 - share) / (len(values) + precision * (values[best] - values))
     p[best] += 1 - share - p.sum()
-    p[least] += share
-    return p
-
-
-def _by_score(values: np.ndarray, counts: np.ndarray, scores: np.ndarray, share: float) -> np.ndarray:
-    """Propensities, (A,): the largest score gets a share, and the rest is divided equally."""
-    p = np.full(len(values), (1 - share) / len(values))
-    p[_largest(values, counts)] += 1 - share - p.sum()  # nothing but a rounding error
-    p[_largest(scores, counts)] += share
+    p[promising] += share
     return p
 
 

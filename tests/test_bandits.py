@@ -547,13 +547,15 @@ def test_backends_agree(backend):
     np.testing.assert_array_equal(visits[0], visits[1])
 
 
-def mixed(values: list[float], counts: list[float], t: int, strength: float = 100) -> list[float]:
+def mixed(values: list[float], counts: list[float], t: int, strength: float = 50) -> list[float]:
     """Propensities of "inverse-gap", as its documentation has them, in units in which the standard deviation is 1."""
     best = max(range(len(values)), key=lambda arm: (values[arm], -counts[arm]))
     p = [1 / (len(values) + strength * math.sqrt(t) * (values[best] - value)) for value in values]
     p[best] = 1 - sum(p[:best] + p[best + 1 :])
-    share, least_known = 1 / max(2.0, len(counts) * min(counts)), counts.index(min(counts))
-    return [(1 - share) * each + share * (arm == least_known) for arm, each in enumerate(p)]
+    scores = [value + math.sqrt(math.log(max(t, 2)) / (1 + n)) for value, n in zip(values, counts, strict=True)]
+    promising = max(range(len(values)), key=lambda arm: (scores[arm], -counts[arm]))
+    share = 1 / (2 + math.sqrt(len(counts)) * min(counts))
+    return [(1 - share) * each + share * (arm == promising) for arm, each in enumerate(p)]
 
 
 @pytest.mark.parametrize("lessons", [2, 80])
@@ -566,7 +568,7 @@ def test_propensities_are_as_documented(lessons):
         values, counts = rng.normal(size=4).round(int(rng.integers(3))), rng.integers(5, size=4).astype(float)
         bandit.strength = None if i % 2 else 1000.0
         found = bandit._propensities(bandit._model, unit * values, counts)
-        expected = mixed(values.tolist(), counts.tolist(), lessons, bandit.strength or 100)
+        expected = mixed(values.tolist(), counts.tolist(), lessons, bandit.strength or 50)
         np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
