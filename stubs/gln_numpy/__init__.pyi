@@ -63,6 +63,7 @@ class _GLN(_Settings, Generic[_Array, _Samples]):
     extra: Mapping[str, NDArray[Any]]
     has_default_rate: bool
     takes_sparse: bool
+    predict_sample: Callable[..., _Floats] | None
     fixed: tuple[str, ...]
     @property
     def config(self) -> Config: ...
@@ -106,15 +107,6 @@ class _GLN(_Settings, Generic[_Array, _Samples]):
         context: Any,
         targets: _Floats | None = None,
         rates: _Floats | None = None,
-        batch_size: int = 1,
-    ) -> _Floats: ...
-    @staticmethod
-    def predict_all(
-        networks: Sequence[Any],
-        base: Any,
-        context: Any,
-        targets: _Floats | None = None,
-        rates: Sequence[_Floats] | _Floats | None = None,
         batch_size: int = 1,
     ) -> _Floats: ...
     def rates(self, count: int, rate: _Rate | None = None) -> _Floats: ...
