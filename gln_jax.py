@@ -667,7 +667,7 @@ class GLN:
 
     takes_sparse = False  # only Numba's networks take sparse arrays of SciPy
     predict_sample = None  # only Numba's predict a sample with several networks in one call
-    fixed = ("contexts", "predict_arrays", "prepare", "rates")  # cannot be overridden
+    fixed = ("contexts", "predict_arrays", "predict_sample", "prepare", "rates")  # cannot be overridden
 
     runs: tuple[Any, ...] = (_run, _run_in_place)  # for prediction, for learning
     _lock = threading.Lock()  # for all networks: learning donates `params`, which are unreadable until replaced

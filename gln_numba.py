@@ -823,7 +823,7 @@ class GLN:
     # ---- Numba -------------------------------------------------------------------------------------------------------
 
     takes_sparse = True  # inputs and side information may be sparse arrays of SciPy, samples as columns
-    fixed = ("contexts", "predict_sample", "predict_arrays", "prepare", "rates")  # cannot be overridden
+    fixed = ("contexts", "predict_arrays", "predict_sample", "prepare", "rates")  # cannot be overridden
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
         most = int((hyperplanes != 0).sum(axis=2).max(initial=0))
@@ -917,9 +917,9 @@ class GLN:
 
     @staticmethod
     def predict_sample(networks, base, context, targets, rates) -> np.ndarray:
-        """A sample in M networks, which read the last rows of `base`, because calls take long: (M, C, 1).
+        """`predict_arrays` of a sample for M networks that read the last rows of `base`, in few calls: each takes long.
 
-        Shapes: (K, 1), (D, 1), (C, 1) or None, (M, 1) or None.
+        Shapes: (K, 1), (D, 1), (C, 1) or None, (M, 1) or None -> (M, C, 1).
         """
         learns = targets is not None
         for one in networks:

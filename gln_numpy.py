@@ -569,7 +569,7 @@ class GLN:
 
     takes_sparse = False  # only Numba's networks take sparse arrays of SciPy
     predict_sample = None  # only Numba's predict a sample with several networks in one call
-    fixed = ("predict_arrays", "prepare", "rates")  # a subclass may override `contexts`
+    fixed = ("predict_arrays", "predict_sample", "prepare", "rates")  # a subclass may override `contexts`
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
         self._hyperplanes, self._hyperplane_bias = np.array(hyperplanes), np.array(hyperplane_bias)

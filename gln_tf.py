@@ -526,7 +526,7 @@ class GLN(tf.Module):
 
     takes_sparse = False  # only Numba's networks take sparse arrays of SciPy
     predict_sample = None  # only Numba's predict a sample with several networks in one call
-    fixed = ("contexts", "predict_arrays", "prepare", "rates")  # cannot be overridden
+    fixed = ("contexts", "predict_arrays", "predict_sample", "prepare", "rates")  # cannot be overridden
 
     def _load_hyperplanes(self, hyperplanes, hyperplane_bias) -> None:  # (N, k, D), (N, k)
         if not hasattr(self, "_hyperplanes"):  # later calls keep the variables

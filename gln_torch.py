@@ -560,7 +560,7 @@ class GLN(nn.Module):
 
     takes_sparse = False  # only Numba's networks take sparse arrays of SciPy
     predict_sample = None  # only Numba's predict a sample with several networks in one call
-    fixed = ("contexts", "predict_arrays", "prepare", "rates")  # cannot be overridden
+    fixed = ("contexts", "predict_arrays", "predict_sample", "prepare", "rates")  # cannot be overridden
 
     hyperplanes: torch.Tensor
     hyperplane_bias: torch.Tensor

@@ -39,7 +39,7 @@ from benchmarks.sorted_classes import tables_of_sorted
 from gln.mnist import PIXELS, Digits, load_mnist
 
 CHUNK = 800  # digits passed to a model at a time
-HELD_OUT = 1 / 6  # of the training digits, for choosing EWC's strength
+HELD_OUT = 1 / 6  # share of the training digits that choose EWC's strength
 STRENGTHS = (30.0, 1e3, 1e5)  # of EWC
 ORDERS = ((0, 1, 2, 3, 4), (4, 3, 2, 1, 0), (2, 0, 3, 1, 4), (1, 4, 0, 3, 2), (3, 2, 4, 0, 1))  # of the five pairs
 

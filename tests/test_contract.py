@@ -951,7 +951,7 @@ def test_usual_inputs_cause_no_warning(digits):
         other.predict(np.full(5, 255.0), np.zeros(5))
 
 
-@pytest.mark.parametrize("name", ["contexts", "predict_arrays", "prepare", "rates"])
+@pytest.mark.parametrize("name", ["contexts", "predict_arrays", "predict_sample", "prepare", "rates"])
 def test_what_a_subclass_overrides_is_honoured_or_refused(backend, name):
     if name == "contexts" and backend is gln_numpy:
         all_in_row_3 = type("Own", (backend.GLN,), {name: lambda self, context: np.full((context.shape[1], 5), 3)})

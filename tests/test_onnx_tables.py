@@ -177,6 +177,6 @@ def test_rows_apart_are_rare_and_explained(tmp_path):
     assert sum(len(of_table["float32"]) for of_table in causes) <= max(1, rows / 50_000)
     # A mean that is one of the values, to the last bit, is left to rounding: one table in a hundred.
     of_means = [table["float64"] for table in causes if any("mean" in cause for cause in table["float64"])]
-    assert len(of_means) <= 1
+    assert len(of_means) <= max(1, len(tables) / 100)
     others = [table["float64"] for table in causes if table["float64"] not in of_means]
     assert sum(map(len, others)) <= max(1, rows / 50_000)
