@@ -1,4 +1,4 @@
-"""The modules and packages that are installed; all else is in pyproject.toml, which has no way to name stub packages."""
+"""The modules and packages to install; all else is in pyproject.toml, which has no way to name packages of stubs."""
 
 from setuptools import find_packages, setup
 
