@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ from gln.features import Standardizer
 from gln.mnist import deskew, load_mnist
 from gln.page import command
 from gln.page.lessons import ConflictError, Lessons, checked_label
-from gln.page.pupil import AMONG, KNOWN, LESSON_RATE, MOST_STEPS, REHEARSAL, REHEARSED, Pupil
+from gln.page.pupil import AMONG, BLOCK, KNOWN, LESSON_RATE, MOST_STEPS, REHEARSAL, REHEARSED, Pupil
 from gln.page.strokes import checked, image, variants
 from gln.page.words import languages, words
 
@@ -252,6 +253,26 @@ def test_a_lesson_taken_back_from_among_others_leaves_no_trace(pupil, trained, t
     np.testing.assert_array_equal(said(pupil), said(other))
     assert [lesson.label for lesson in pupil.lessons()] == ["2", "3"]
     assert [lesson.label for lesson in pupil.lessons(after=1)] == ["3"]
+
+
+def test_taking_back_a_lesson_copies_no_network_for_each_class(pupil, trained, tmp_path):
+    things = [
+        (str(i), [[[0, i], [i, 0], [7, i]]]) for i in range(20, 20 + BLOCK + 2)
+    ]  # more than a network has room for
+    for label, drawing in things:
+        pupil.teach(checked(drawing), label)
+    size = sum(array.nbytes for network in pupil._networks for array in network.get_state(copy=False).values())
+    tracemalloc.start()
+    pupil.undo(1)
+    assert pupil.state().classes[10:] == [label for label, _ in things[1:]]
+    assert tracemalloc.get_traced_memory()[1] < 1.5 * size
+    tracemalloc.stop()
+    other = Pupil(trained, tmp_path / "others")
+    for label, drawing in things[1:]:
+        other.teach(checked(drawing), label)
+    np.testing.assert_array_equal(said(pupil), said(other))
+    pupil.export(tmp_path / "taught.gln")
+    np.testing.assert_allclose(said(Pupil(tmp_path / "taught.gln", tmp_path / "none")), said(pupil), rtol=1e-5)
 
 
 def test_lessons_are_forgotten_at_night(trained, tmp_path, monkeypatch):
