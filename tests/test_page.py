@@ -1015,6 +1015,13 @@ def test_a_full_drawing_says_so(page):
 
 
 @pytest.mark.slow
+def test_a_drawing_cleared_while_it_is_looked_at_is_not_sent(page):
+    page.execute_script("begin([10, 20]); changed(); changed(); clear()")
+    eventually(lambda: not page.execute_script("return looking"))
+    assert text(page, "wrong") == ""
+
+
+@pytest.mark.slow
 def test_what_is_taken_back_is_told_beside_the_lessons(page, site):
     for drawing, label in ((SEVEN, "1"), (NINE, "4")):
         asked(f"{site}/lessons", {"drawing": plain(drawing), "label": label})  # in another tab
