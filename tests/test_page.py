@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import http.client
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -36,7 +39,7 @@ from gln.features import Standardizer
 from gln.mnist import deskew, load_mnist
 from gln.page import command
 from gln.page.lessons import ConflictError, Lessons, checked_label
-from gln.page.pupil import AMONG, KNOWN, LESSON_RATE, MOST_STEPS, REHEARSAL, REHEARSED, Pupil
+from gln.page.pupil import AMONG, BLOCK, KNOWN, LESSON_RATE, MOST_STEPS, REHEARSAL, REHEARSED, Pupil
 from gln.page.strokes import checked, image, variants
 from gln.page.words import languages, words
 
@@ -252,6 +255,26 @@ def test_a_lesson_taken_back_from_among_others_leaves_no_trace(pupil, trained, t
     assert [lesson.label for lesson in pupil.lessons(after=1)] == ["3"]
 
 
+def test_taking_back_a_lesson_copies_no_network_for_each_class(pupil, trained, tmp_path):
+    things = [
+        (str(i), [[[0, i], [i, 0], [7, i]]]) for i in range(20, 20 + BLOCK + 2)
+    ]  # more than a network has room for
+    for label, drawing in things:
+        pupil.teach(checked(drawing), label)
+    size = sum(array.nbytes for network in pupil._networks for array in network.get_state(copy=False).values())
+    tracemalloc.start()
+    pupil.undo(1)
+    assert pupil.state().classes[10:] == [label for label, _ in things[1:]]
+    assert tracemalloc.get_traced_memory()[1] < 1.5 * size
+    tracemalloc.stop()
+    other = Pupil(trained, tmp_path / "others")
+    for label, drawing in things[1:]:
+        other.teach(checked(drawing), label)
+    np.testing.assert_array_equal(said(pupil), said(other))
+    pupil.export(tmp_path / "taught.gln")
+    np.testing.assert_allclose(said(Pupil(tmp_path / "taught.gln", tmp_path / "none")), said(pupil), rtol=1e-5)
+
+
 def test_lessons_are_forgotten_at_night(trained, tmp_path, monkeypatch):
     now = datetime(2024, 5, 1, 23, 0).astimezone()
 
@@ -346,9 +369,12 @@ def test_a_file_of_something_else_is_refused(trained, tmp_path):
         Lessons(tmp_path / "nowhere" / "lessons")
     with contextlib.closing(sqlite3.connect(tmp_path / "changed")) as database, database:
         database.execute("CREATE TABLE lessons (id INTEGER PRIMARY KEY, drawing TEXT, label TEXT, time TEXT)")
-        database.execute("INSERT INTO lessons VALUES (1, '[[1]]', '7', '')")
-    with pytest.raises(ValueError, match="changed: expected a file of lessons"):
-        Pupil(trained, tmp_path / "changed")
+        database.execute("INSERT INTO lessons VALUES (1, '', '7', '')")
+    for drawing in ("[[1]]", "[" * 100_000, None):
+        with contextlib.closing(sqlite3.connect(tmp_path / "changed")) as database, database:
+            database.execute("UPDATE lessons SET drawing = ?", (drawing,))
+        with pytest.raises(ValueError, match="changed: expected a file of lessons"):
+            Pupil(trained, tmp_path / "changed")
     load_backend("numpy").GLN([2], 784, 784, num_classes=10).save(tmp_path / "bare.gln")
     with pytest.raises(ValueError, match=r"bare.gln: expected a network of 784 pixels"):
         Pupil(tmp_path / "bare.gln", tmp_path / "lessons")
@@ -360,6 +386,21 @@ def test_a_name_is_text_that_can_be_shown():
     for bad in (None, 7, "", "  ", "\u200d", "\u202eabc", "a\nb", "\ud800", "x" * 21, "👨" + 20 * "\u200d"):
         with pytest.raises(ValueError, match=r"^label: expected 1 to 20 printable characters, got "):
             checked_label(bad)
+
+
+def test_no_two_names_differ_only_in_what_does_not_show():
+    for label, name in (("e\u0301", "é"), ("7\u3164", "7"), ("\u200d7 \u200c\u3000", "7"), ("❤\ufe0f", "❤")):
+        assert checked_label(label) == checked_label(name) == name
+    for bad in ("\u3164", "\u115f\u1160", "\uffa0 ", "\u2800", "\ufe0f", "\u034f\u200d", "\U000e0100", "\ufb2c" * 20):
+        with pytest.raises(ValueError, match=r"^label: expected 1 to 20 printable characters, got "):
+            checked_label(bad)
+    rng, odd = (
+        np.random.default_rng(0),
+        [*"ae7 \u0301\u0327\u200c\u200d\u3000\u3164\ufe0f\u212b\u1100\u1161\u09c7\u09be\u0344❤"],
+    )
+    for name in map("".join, rng.choice(odd, (2000, 5))):  # a stored name is checked again when it is read
+        with contextlib.suppress(ValueError):
+            assert checked_label(checked_label(name)) == checked_label(name)
 
 
 # ---- HTTP
@@ -383,6 +424,7 @@ def test_requests_are_answered(client):
     assert len(answer["image"]) == len(answer["contributions"]) == 784
     taught = client.post("/lessons", json={"drawing": drawing, "label": " star "}).json()
     assert (taught["classes"][10:], taught["lessons"], len(taught["probabilities"])) == (["star"], [1], 11)
+    assert taught["label"] == "star"
     assert taught["before"] == 0
     assert client.get("/lessons").json()["lessons"] == [{"number": 1, "drawing": drawing, "label": "star"}]
     assert client.get("/lessons?after=1").json()["lessons"] == []
@@ -427,7 +469,8 @@ def test_other_origins_and_hosts_are_refused(client):
     asked = {"drawing": plain(SEVEN), "label": "1"}
     for origin in ("http://example.org", "null", "http://127.0.0.1:8001", "https://127.0.0.1:8000"):
         assert client.post("/lessons", json=asked, headers={"Origin": origin}).status_code == 403
-    for host in ("example.org", "192.168.1.5:8000", "127.0.0.1.example.org", ""):
+    hosts = ["127.0.0.1:8000@example.org", "127.0.0.1:8000:80", "localhost:8000.example.org"]
+    for host in ("example.org", "192.168.1.5:8000", "127.0.0.1.example.org", "", *hosts):
         assert client.get("/state", headers={"Host": host}).status_code == 400
     assert (
         client.get("/state", headers={"Host": "localhost:8000", "Origin": "http://localhost:8000"}).status_code == 200
@@ -473,6 +516,11 @@ def test_passwords_cannot_be_tried_for_long(visitor, monkeypatch):
         assert visitor.post("/login", data={"password": given}).status_code == 401
     assert visitor.post("/login", data={"password": "open sesame"}).status_code == 429
     now += 59
+    assert visitor.post("/login", data={"password": "open sesame"}).status_code == 429
+    other = type(visitor)(
+        visitor.app, base_url=str(visitor.base_url), follow_redirects=False, client=("192.168.1.7", 50000)
+    )
+    assert other.post("/login", data={"password": "open sesame"}).status_code == 303
     assert visitor.post("/login", data={"password": "open sesame"}).status_code == 429
     now += 2
     assert visitor.post("/login", data={"password": "wrong"}).status_code == 401
@@ -585,27 +633,20 @@ def test_random_requests_change_nothing_and_show_no_traceback(client, pupil):
 # ---- The command
 
 
-def test_lessons_are_kept_with_data_and_move_there(tmp_path, monkeypatch):
+def test_lessons_are_kept_with_data(trained, tmp_path, monkeypatch):
     needs("platformdirs")
     monkeypatch.setattr("platformdirs.user_data_dir", lambda *_, **__: str(tmp_path))
-    cached = tmp_path / "cache" / "digits.gln.lessons"
-    cached.parent.mkdir()
-    Lessons(cached).add(checked(plain(SEVEN)), "3")
-    kept = command._kept(cached)
-    assert kept == tmp_path / "digits.gln.lessons"
-    assert [lesson.label for lesson in Lessons(kept).after(0)] == ["3"]
-    assert not cached.exists()
-    Lessons(kept).add(checked(plain(NINE)), "4")
-    assert command._kept(cached) == kept
-    assert [lesson.label for lesson in Lessons(kept).after(0)] == ["3", "4"]
+    monkeypatch.setattr(command, "_trained", lambda: trained)
+    Lessons(tmp_path / f"{trained.name}.lessons").add(checked(plain(SEVEN)), "3")
+    assert command._pupil(command._parser().parse_args([])).state().lessons == [1]
 
 
 @contextlib.contextmanager
-def served(model: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen]]:
+def served(model: Path, *options: str, stderr: Any = None) -> Iterator[tuple[str, subprocess.Popen]]:
     """Run the command with a model: the address that it prints, and its process."""
     needs("starlette", "uvicorn", "platformdirs")
     asked = [sys.executable, "-c", COMMAND, "--port", "0", "--model", str(model), *options]
-    process = subprocess.Popen(asked, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(asked, cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True)
     try:
         assert process.stdout is not None
         yield process.stdout.readline().split()[1], process
@@ -661,6 +702,7 @@ def test_the_command_ends_and_exports(trained, tmp_path, capsys):
         (["--port", "70000"], "--port: expected an integer from 0 to 65535, got 70000"),
         (["--port", "0", "--model", str(tmp_path / "none")], "none"),
         (["--port", "0", "--password", "short"], "--password: expected at least 8 characters, got 5"),
+        (["--port", "0", "--password", "12345678\udcff"], "--password: expected printable characters, got others"),
         (["--port", "0", "--language", "xx"], "--language: expected one of en, de, got 'xx'"),
         (["--port", "0", "--host", "203.0.113.1"], "--host 203.0.113.1 --port 0: "),
     ):
@@ -695,6 +737,102 @@ def test_others_need_the_password_that_the_command_prints(trained, tmp_path):
         assert "FAIR = true" in page
         assert json.load(opener.open(f"http://127.0.0.1:{port}/state", timeout=30))["lessons"] == []
     assert sorted(file.name for file in tmp_path.iterdir()) == ["digits.gln", "digits.gln.fair"]
+
+
+# ---- Connections
+
+HALVES = [b"GET / HTTP/1.1\r\nHost: 127", b"POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99\r\n\r\npass"]
+
+
+@contextlib.contextmanager
+def half_requests(port: int, count: int) -> Iterator[list[socket.socket]]:
+    """Connections that send half of a request and then wait."""
+    with contextlib.ExitStack() as opened:
+        halves = []
+        for i in range(count):
+            halves.append(opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20)))
+            with contextlib.suppress(ConnectionError):
+                halves[i].sendall(HALVES[i % 2])
+        yield halves
+
+
+def is_closed(half: socket.socket) -> bool:
+    """Whether the server closes a connection before its time-out."""
+    try:
+        return half.recv(1) == b""  # and sends nothing before
+    except ConnectionError:
+        return True
+    except TimeoutError:
+        return False
+
+
+@pytest.fixture
+def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The port of a server with few and short connections, which answers after reading a request, at /slow late."""
+    needs("uvicorn")
+    import uvicorn
+
+    from gln.page.connection import LIMITS, Connection
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        await asyncio.sleep(0.8 if scope["path"] == "/slow" else 0)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    monkeypatch.setattr("gln.page.connection.SECONDS", 0.3)
+    monkeypatch.setattr("gln.page.connection.MOST_CONNECTIONS", 5)
+    server = uvicorn.Server(uvicorn.Config(app, http=Connection, ws="none", lifespan="off", **LIMITS))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        yield listening.getsockname()[1]
+        server.should_exit = True
+        thread.join()
+
+
+def test_half_a_request_is_not_waited_for(port):
+    with (
+        half_requests(port, 2) as halves,
+        contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, 5)) as whole,
+    ):
+        for path in ("/", "/slow", "/"):  # on one connection, of which the server is at work for longer
+            whole.request("GET", path)
+            assert whole.getresponse().read() == b"ok"
+        assert all(map(is_closed, halves))
+
+
+def test_the_oldest_connections_end_for_new_ones(port, monkeypatch):
+    monkeypatch.setattr("gln.page.connection.SECONDS", 30)
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, 5)) as slow:
+        slow.request("GET", "/slow")
+        time.sleep(0.1)  # until the server is at work
+        with half_requests(port, 20) as halves:
+            assert urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).read() == b"ok"
+            assert all(map(is_closed, halves[:15]))
+            halves[-1].settimeout(0.1)
+            assert not is_closed(halves[-1])
+            assert slow.getresponse().read() == b"ok"
+
+
+@pytest.mark.slow
+def test_half_requests_block_nobody_and_fill_no_log(trained, tmp_path):
+    resource = pytest.importorskip("resource")
+    model = Path(shutil.copy(trained, tmp_path))
+    with (
+        (tmp_path / "stderr").open("wb") as log,
+        served(model, "--password", "open sesame", stderr=log) as (url, process),
+    ):
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (256, 256))
+        with half_requests(int(url.rpartition(":")[2]), 300) as halves:
+            begun = time.monotonic()
+            for _ in range(10):
+                with pytest.raises(urllib.error.HTTPError, match="401"):
+                    asked(f"{url}/state")
+            assert time.monotonic() < begun + 5
+            assert all(map(is_closed, halves))
+        assert (tmp_path / "stderr").stat().st_size < 1000
 
 
 # ---- In a browser
@@ -874,6 +1012,13 @@ def test_a_full_drawing_says_so(page):
     draw(page, SEVEN)
     time.sleep(0.5)
     assert text(page, "wrong") == words("en")["full"]
+
+
+@pytest.mark.slow
+def test_a_drawing_cleared_while_it_is_looked_at_is_not_sent(page):
+    page.execute_script("begin([10, 20]); changed(); changed(); clear()")
+    eventually(lambda: not page.execute_script("return looking"))
+    assert text(page, "wrong") == ""
 
 
 @pytest.mark.slow

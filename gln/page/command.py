@@ -7,7 +7,6 @@ import contextlib
 import importlib.util
 import ipaddress
 import socket
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -99,6 +98,8 @@ def _check(options: argparse.Namespace) -> None:
 
     if options.password is not None and len(options.password) < LEAST_CHARACTERS:
         raise ValueError(f"--password: expected at least {LEAST_CHARACTERS} characters, got {len(options.password)}")
+    if options.password is not None and not options.password.isprintable():  # bytes that are not UTF-8 are not
+        raise ValueError("--password: expected printable characters, got others")
     if options.language not in (None, *languages()):
         raise ValueError(f"--language: expected one of {', '.join(languages())}, got {options.language!r}")
 
@@ -108,28 +109,15 @@ def _pupil(options: argparse.Namespace) -> Any:
     from gln.page.pupil import Pupil  # takes half a second, which `--help` need not wait for
 
     model = _trained() if options.model is None else options.model
-    beside = model.with_name(f"{model.name}.{'lessons' if options.fair is None else 'fair'}")
-    lessons = _kept(beside) if options.model is None else beside
+    folder = model.parent
+    if options.model is None:
+        import platformdirs
+
+        folder = Path(platformdirs.user_data_dir(PROJECT, appauthor=False, ensure_exists=True))  # no cleaner empties it
+    lessons = folder / f"{model.name}.{'lessons' if options.fair is None else 'fair'}"
     if lessons.exists() and (count := len(Lessons(lessons).numbers())):
         print(f"gln-draw: learning the lessons again: {count}", file=sys.stderr)  # some hundreds take seconds
     return Pupil(model, lessons, options.fair)
-
-
-def _kept(cached: Path) -> Path:
-    """The file of lessons in the user's data folder, which is permanent; one in the cache folder is moved there."""
-    import platformdirs
-
-    lessons = Path(platformdirs.user_data_dir(PROJECT, appauthor=False, ensure_exists=True), cached.name)
-    if cached.exists() and not lessons.exists():
-        moving = lessons.with_name(f"{lessons.name}.moving")
-        with (
-            contextlib.closing(sqlite3.connect(cached)) as old,
-            contextlib.closing(sqlite3.connect(moving)) as new,
-        ):
-            old.backup(new)  # including what a killed process left in the journal
-        moving.replace(lessons)
-        cached.unlink()
-    return lessons
 
 
 def _trained() -> Path:
@@ -162,6 +150,7 @@ def _listening(host: str, port: int) -> socket.socket:
 def _serve(options: argparse.Namespace, listening: socket.socket) -> None:
     import uvicorn
 
+    from gln.page.connection import LIMITS, Connection
     from gln.page.door import new_password
     from gln.page.server import application
 
@@ -172,7 +161,8 @@ def _serve(options: argparse.Namespace, listening: socket.socket) -> None:
     print(f"gln-draw: http://{_reached_at(address)}:{port} (press Ctrl+C to stop)", flush=True)
     if options.password is None and password is not None:
         print(f"gln-draw: the password is {password}", flush=True)
-    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listening])
+    config = uvicorn.Config(app, http=Connection, ws="none", loop="asyncio", **LIMITS)
+    uvicorn.Server(config).run(sockets=[listening])
 
 
 def _reached_at(address: str) -> str:

@@ -19,7 +19,7 @@ LEAST_CHARACTERS = 8
 LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # no two look alike
 COOKIE = "gln-draw"
 FORM = HEADERS | {"Content-Security-Policy": POLICY.replace("form-action 'none'", "form-action 'self'")}
-TRIES, WAIT = 5, 60.0  # wrong passwords, of all browsers together, and seconds to wait after them
+TRIES, WAIT = 5, 60.0  # wrong passwords from one address, and seconds to wait after them
 
 
 def new_password() -> str:
@@ -33,7 +33,7 @@ class Door:
     def __init__(self, app: ASGIApp, password: str, language: str | None = None) -> None:
         self.app, self.password, self.language = app, password, language
         self.token = secrets.token_urlsafe()
-        self.wrong, self.tried = 0, 0.0  # number of wrong passwords in a row, and time of the last one
+        self.wrong: dict[str, list[float]] = {}  # times of the wrong passwords from each address, none long ago
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive) if scope["type"] == "http" else None
@@ -54,15 +54,15 @@ class Door:
             return JSONResponse({"error": str(error)}, 413)
 
     def _login(self, request: Request, form: bytes) -> Response:
-        if self.wrong >= TRIES:
-            if time.monotonic() < self.tried + WAIT:
-                return self._form(request, 429, "too_many_tries")
-            self.wrong = 0
+        now, (address, _) = time.monotonic(), request.scope.get("client") or ("", 0)
+        self.wrong = {each: times for each, times in self.wrong.items() if now < times[-1] + WAIT}
+        if len(self.wrong.get(address, [])) >= TRIES:
+            return self._form(request, 429, "too_many_tries")
         given = parse_qs(form.decode("utf-8", "replace")).get("password", [""])[0]
         if not _equal(given, self.password):
-            self.wrong, self.tried = self.wrong + 1, time.monotonic()
+            self.wrong.setdefault(address, []).append(now)
             return self._form(request, 401, "wrong_password")
-        self.wrong = 0
+        self.wrong.pop(address, None)
         answer = RedirectResponse("/", 303, headers=HEADERS)
         answer.set_cookie(COOKIE, self.token, httponly=True, samesite="strict")
         return answer

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sqlite3
+import unicodedata
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,7 +20,10 @@ __all__ = ["ConflictError", "Lesson", "Lessons"]
 TABLE = """CREATE TABLE IF NOT EXISTS lessons
     (id INTEGER PRIMARY KEY AUTOINCREMENT, drawing TEXT NOT NULL, label TEXT NOT NULL, time TEXT NOT NULL)"""
 LONGEST_LABEL = 20
-JOINERS = str.maketrans("", "", "\u200c\u200d")  # do not show, but a Persian word or an emoji of a family needs them
+JOINERS = "\u200c\u200d"  # do not show, but a Persian word or an emoji of a family needs them
+# Printable characters that do not show either, so that two classes could look the same: fillers, variation selectors.
+BLANKS = [0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0, 0x16FE4, 0x1D159]
+BLANKS += [*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]
 
 
 class ConflictError(Exception):
@@ -54,7 +59,7 @@ class Lessons:
                 yield database
         except sqlite3.OperationalError as error:
             raise OSError(f"{self.file}: {error}") from error
-        except (sqlite3.DatabaseError, ValueError) as error:
+        except (sqlite3.DatabaseError, ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"{self.file}: expected a file of lessons, got {error}") from error
 
     def numbers(self) -> list[int]:
@@ -108,12 +113,14 @@ def _written(moment: datetime) -> str:
 
 
 def checked_label(label: Any) -> str:
-    """The name of a class, without surrounding spaces.
+    """The name of a class, normalised (NFC) and without surrounding spaces and characters that do not show.
 
     Raises:
         ValueError: it is not a string of 1 to 20 printable characters.
     """
-    shown = label.translate(JOINERS).strip() if isinstance(label, str) else ""
-    if not shown or not shown.isprintable() or len(label.strip()) > LONGEST_LABEL:
+    given = label.strip() if isinstance(label, str) else ""
+    name = unicodedata.normalize("NFC", given.translate(dict.fromkeys(BLANKS)))
+    name = re.sub(rf"^[\s{JOINERS}]+|[\s{JOINERS}]+$", "", name)
+    if not name or not re.sub(f"[{JOINERS}]", "", name).isprintable() or max(map(len, (given, name))) > LONGEST_LABEL:
         raise ValueError(f"label: expected 1 to {LONGEST_LABEL} printable characters, got {repr(label)[:50]}")
-    return label.strip()
+    return name

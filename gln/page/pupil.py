@@ -14,7 +14,8 @@ import numpy as np
 from sklearn.utils import gen_batches
 
 from gln.backends import load_backend
-from gln.engine.model.learner import Learner
+from gln.engine.networks.protocol import arguments
+from gln.engine.networks.surgery import add_class, copied
 from gln.features import Standardizer
 from gln.mnist import PIXELS, deskew, load_mnist
 from gln.page.lessons import Lesson, Lessons
@@ -31,6 +32,7 @@ REHEARSED = 20  # training digits that are learned again in each step
 AMONG = 2000  # training digits that these are chosen from
 REHEARSAL = 0.5  # their learning rate, as a fraction of a lesson's
 MOST_CLASSES = 40  # each takes 13 MB, and a tenth of a millisecond per prediction
+BLOCK = 5  # new classes of a network: when one is full, another follows, so that none is copied to add a class
 CHUNK = 250  # held-out digits at a time: about 10 ms, during which other requests wait
 
 
@@ -89,11 +91,14 @@ class Pupil:
         self._slept: datetime | None = None  # the last night for which lessons were deleted
         # The lessons after which accuracy on the held-out digits was last computed, and this accuracy.
         self._counted: tuple[list[int] | None, float] = None, 0.0
+        # The trained network, then those of `BLOCK` new classes. Some of the last one's heads may not be in use yet.
+        self._networks = [copy.deepcopy(self._start)]
         self._begin()
         self._catch_up()
 
     def _begin(self) -> None:
-        self._learner = Learner.of_network(copy.deepcopy(self._start), learning_rate=LESSON_RATE)
+        self._networks = self._networks[:1]
+        self._networks[0].set_state(self._start.get_state(copy=False))
         self._classes = list(self._names)
         self._learned: list[int] = []  # numbers of the lessons it has learned
 
@@ -118,18 +123,39 @@ class Pupil:
 
     def _learn(self, lesson: Lesson) -> None:
         if lesson.label not in self._classes:
-            self._learner.add_class(self._digits.z[:, :OTHERS])
-            self._classes.append(lesson.label)
+            self._add_class(lesson.label)
         z = self._seen(np.stack([image(drawing) for drawing in variants(lesson.drawing)]))
         number, again = self._classes.index(lesson.label), self._digits.like(self._start.contexts(z[:, :1]))
-        targets = np.append(np.full(z.shape[1], number), self._digits.labels[again])
-        step_sizes = np.repeat([1, REHEARSAL], [z.shape[1], REHEARSED])
         samples = np.hstack([z, self._digits.z[:, again]])
+        rates = np.repeat(np.array([1, REHEARSAL], np.float32) * LESSON_RATE, [z.shape[1], REHEARSED])
+        heads = np.arange(sum(network.num_heads for network in self._networks))
+        targets = np.append(np.full(z.shape[1], number), self._digits.labels[again]) == heads[:, None]
+        targets = np.where(heads[:, None] < len(self._classes), targets, np.inf).astype(np.float32)  # of all heads
+        targets_of_networks = np.split(targets, heads[len(self._names) :: BLOCK])
         for _ in range(MOST_STEPS):
-            if _is_known(self._learner.predict(z), number):
+            if _is_known(self._predict(z), number):
                 break
-            self._learner.learn(samples, targets, step_sizes, batch_size=z.shape[1])
+            for network, own in zip(self._networks, targets_of_networks, strict=True):
+                network.predict_arrays(samples, samples, own, rates, z.shape[1])
         self._learned.append(lesson.number)
+
+    def _add_class(self, label: str) -> None:
+        if (len(self._classes) - len(self._names)) % BLOCK == 0:
+            network = type(self._start)(**arguments(self._start) | {"num_classes": BLOCK})
+            shapes = {name: array.shape for name, array in network.get_state(copy=False).items()}
+            network.set_state({name: np.broadcast_to(self._new_class[name], shape) for name, shape in shapes.items()})
+            self._networks.append(network)
+        self._classes.append(label)
+
+    @functools.cached_property
+    def _new_class(self) -> dict[str, np.ndarray]:
+        """The state of a network with one head, which has learned that digits are of other classes."""
+        z = self._digits.z[:, :OTHERS]
+        state = add_class(self._start, z, z).get_state(copy=False)
+        return {name: array[:, :, -1:].copy() if name.startswith("weights") else array for name, array in state.items()}
+
+    def _predict(self, z: np.ndarray) -> np.ndarray:  # (784, B) -> (C, B)
+        return np.concatenate([network.predict_arrays(z, z) for network in self._networks])[: len(self._classes)]
 
     def _seen(self, images: np.ndarray) -> np.ndarray:  # (N, 784) -> (784, N)
         return self._standardizer.transform(deskew(images).T)
@@ -167,9 +193,9 @@ class Pupil:
         z = self._standardizer.transform(upright[:, None])
         with self._lock:
             state = self.state()
-            p = self._learner.predict(z)[:, 0]
-            contributions = self._learner.explain(z)[0][p.argmax(), 0]
-        return state, Answer(p, upright, contributions)
+            p = self._predict(z)[:, 0]
+            slopes = np.concatenate([network.explain(z, z).weights for network in self._networks])[p.argmax(), :, 0]
+        return state, Answer(p, upright, slopes * z[:, 0].clip(-self._start.bound, self._start.bound))
 
     def teach(self, drawing: Drawing, label: str) -> float:
         """Store a lesson, then learn it. An unknown label becomes a new class.
@@ -225,7 +251,7 @@ class Pupil:
             with self._lock:
                 if self._learned != taught:
                     return None
-                right += int((self._learner.predict(z[:, part]).argmax(axis=0) == labels[part]).sum())
+                right += int((self._predict(z[:, part]).argmax(axis=0) == labels[part]).sum())
         return right / len(labels)
 
     def export(self, file: Path) -> None:
@@ -235,7 +261,14 @@ class Pupil:
             OSError: the file cannot be written.
         """
         names = np.frombuffer(json.dumps(self._classes).encode(), np.uint8)
-        self._learner.networks[0].save(file, {**self._standardizer.get_state(), "classes": names})
+        states = [network.get_state(copy=False) for network in self._networks]
+        joined = {
+            name: np.concatenate([state[name] for state in states], axis=2)[:, :, : len(self._classes)]
+            for name in states[0]
+            if name.startswith("weights")
+        }
+        network = copied(self._start, states[0] | joined, num_classes=len(self._classes))
+        network.save(file, {**self._standardizer.get_state(), "classes": names})
 
 
 def _is_known(p: np.ndarray, number: int) -> bool:  # (C, B)

@@ -44,7 +44,7 @@ def _refusal(request: Request) -> Response | None:
     """The Host header must be the address that the request arrived at, so no other domain name can be used."""
     host, address = request.headers.get("host", ""), (request.scope.get("server") or ("",))[0]
     known = {address, "localhost"} if address == LOOPBACK else {address}
-    if host.split(":")[0] not in known:
+    if re.sub(":[0-9]*$", "", host) not in known:  # any port, because it may be forwarded from another one
         return JSONResponse({"error": f"Host: expected {address}, got {host[:100]}"}, 400)
     own = f"http://{host}"
     if request.headers.get("origin", own) != own:
@@ -104,8 +104,9 @@ def _predict(pupil: Pupil, asked: Asked) -> Asked:
 
 
 def _teach(pupil: Pupil, asked: Asked) -> Asked:
-    before = pupil.teach(checked(asked.get("drawing")), checked_label(asked.get("label")))
-    return {**_predict(pupil, asked), "before": before}
+    label = checked_label(asked.get("label"))
+    before = pupil.teach(checked(asked.get("drawing")), label)
+    return {**_predict(pupil, asked), "label": label, "before": before}
 
 
 def _lessons(pupil: Pupil, asked: Asked) -> Asked:

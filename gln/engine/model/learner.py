@@ -22,7 +22,6 @@ from gln.engine.model.targets import Classes, Units
 from gln.engine.networks.gate_counts import GateCounts
 from gln.engine.networks.protocol import Network, Rate
 from gln.engine.networks.surgery import add_class, with_outputs
-from gln.engine.preprocessing.scaling import Unscaled
 
 LEAST_STD = float(np.finfo(np.float32).tiny)
 
@@ -44,10 +43,9 @@ class Learner:
         return {**vars(self), "fixed": None}  # compiled code cannot be pickled
 
     @classmethod
-    def of_network(cls, network: Network, standardizer: Any = None, learning_rate: Rate | None = None) -> Learner:
+    def of_network(cls, network: Network, standardizer: Any, learning_rate: Rate | None) -> Learner:
         """For one network of classes that reads samples as the standardizer gives them."""
-        featurizer = PlainFeaturizer(Unscaled(network.context_size) if standardizer is None else standardizer)
-        return cls(featurizer, Classes(), Ensemble([Member(network)]), learning_rate=learning_rate)
+        return cls(PlainFeaturizer(standardizer), Classes(), Ensemble([Member(network)]), learning_rate=learning_rate)
 
     @property
     def ensembles(self) -> list[Ensemble]:
@@ -190,13 +188,10 @@ class Learner:
             self.counts = self.counts.widened(self.means.networks, means.networks)
         self.means, self.featurizer = means, featurizer
 
-    def add_class(self, samples: np.ndarray | None = None) -> None:
-        """Add a head for one more class.
-
-        It learns that standardised samples (D, B), if given, are of other classes; these are of a `PlainFeaturizer`.
-        """
-        inputs, count = () if samples is None else (samples, samples), int(self.means.members[0].network.step)
-        members = [member._replace(network=add_class(member.network, *inputs)) for member in self.means.members]
+    def add_class(self) -> None:
+        """Add a head for one more class."""
+        count = int(self.means.members[0].network.step)
+        members = [member._replace(network=add_class(member.network)) for member in self.means.members]
         self.means = dataclasses.replace(self.means, members=members)
         self._grow(self.featurizer.with_class(count))
 
