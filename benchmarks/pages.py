@@ -30,7 +30,6 @@ COMMANDS = {  # by CSV file, without `python -m benchmarks.`
     "regression_held_out": "regressor --held-out",
     "regression": "regressor",
     "densities": "densities",
-    "tuning": "tuning",
     "defaults": "defaults",
     "long": "long",
     "text": "text",
@@ -277,19 +276,6 @@ TABLES = {
             Column("CRPS, synthetic", "CRPS, streams", where=("synthetic streams",)),
             Column("coverage error, real", "Coverage error, points, streams", 1, ("real streams",)),
             Column("density better on (CRPS)", "CRPS, streams", statistic="better"),
-        ),
-    ),
-    "tuning": Table(
-        "tuning",
-        (
-            Column("log-loss, clean", "log-loss, clean tables"),
-            Column("log-loss, noisy", "log-loss, noisy tables"),
-            Column("time", "time", 2),
-            Column("size", "size", 2),
-        ),
-        (
-            *("the defaults", "layer_sizes=(16, 8)", "layer_sizes=(128, 32)", "n_epochs=1", "n_epochs=10"),
-            *("n_networks=16", "context_map_size=5", "learning_rate=0.3"),
         ),
     ),
     "defaults": Table(

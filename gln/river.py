@@ -129,7 +129,7 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
         another; nothing is forgotten. Where the order is random, True is usually more accurate. Words are left out.
         Time and memory grow with the square of the number of features.
     fast
-        Whether to leave out the slow network, to learn in about half of the time. `gln-stream --fast` also has
+        Whether to leave out the slow network, which saves about a fifth of the time. `gln-stream --fast` also has
         `layer_sizes=(16, 8)`; its docs show what this costs in accuracy.
     novelty
         Whether to learn also how novel samples are, as `GLNNovelty` does, for `novelty_one`.

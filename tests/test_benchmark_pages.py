@@ -1,9 +1,11 @@
-"""Tables of docs/benchmarks are those that `benchmarks.pages` computes from the CSV files, which `--csv` writes."""
+"""Tables of docs/benchmarks are those that `benchmarks.pages` computes from the CSV files, which `--csv` writes, and
+figures elsewhere are the same."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -51,6 +53,97 @@ def test_means_of_a_file_by_hand() -> None:
         line for line in (pages.PAGES / "tables.md").read_text().splitlines() if line.startswith("|GLNClassifier|")
     )
     assert row.split("|")[3] == f"{sum(losses) / 20:.3f}"
+
+
+def values_of(file: str, measure: str, *where: str) -> pd.DataFrame:
+    """A measure for each task (rows) and model (columns)."""
+    return pages.select(pages.load(file), measure, where).rename(columns=lambda name: name.removeprefix(pages.SCALED))
+
+
+def of_tables() -> Iterator[tuple[str, str]]:
+    losses, errors, right = (
+        values_of("tables_held_out", measure) for measure in ("Log-loss", "Calibration error", "Accuracy in percent")
+    )
+    models = "GLNClassifier", "LGBMClassifier", "RandomForestClassifier"
+    gln, boosting, forest = ((losses[of].mean(), 100 * errors[of].mean(), right[of].mean()) for of in models)
+    ours = "log-loss **{:.3f}**, calibration error **{:.1f}%**, accuracy **{:.1f}%**".format(*gln)
+    others = "LightGBM {:.3f}, {:.1f}%, {:.1f}% <br> random forest {:.3f}, {:.1f}%, {:.1f}%".format(*boosting, *forest)
+    yield "README.md", f"{ours} | {others} |"
+    gains = losses["LGBMClassifier"] - losses["GLNClassifier"]
+    lead, rest = gains["movement_libras"] / gains.sum(), losses.drop(index="movement_libras").mean()
+    won = f"{(gains > 0).sum()} of"
+    yield "README.md", f"Log-loss is lower than LightGBM's on {won} the 20 tables, and {lead:.0%} of the lead"
+    page = "docs/tables.md"
+    yield page, f"calibration error is {gln[1]:.1f}% (LightGBM {boosting[1]:.1f}%, random forest {forest[1]:.1f}%)"
+    yield page, f"the mean log-loss is {gln[0]:.3f}, and LightGBM's {boosting[0]:.3f}"
+    yield page, f"`GLNClassifier` is better on {won} them."
+    yield page, f"means are {rest['GLNClassifier']:.3f} and {rest['LGBMClassifier']:.3f}"
+    loss = values_of("tables_seconds", "Log-loss").mean()
+    yield page, f"the log-loss of CatBoost ({loss['GLNClassifier']:.3f} and {loss['CatBoostClassifier']:.3f})"
+    yield page, f"25 random settings ({loss['LGBMClassifier, tuned']:.3f})"
+
+
+def of_streams() -> Iterator[tuple[str, str]]:
+    right, losses = (values_of("streams", name, *pages.RIVER).mean() for name in ("Accuracy, percent", "Log-loss"))
+    times, models = values_of("streams", "Microseconds per sample, classes").median(), ("GLN", "ARF", "SRP")
+    gln, forest, patches = ([each[f"{of}Classifier"] for each in (right, losses, times)] for of in models)
+    ours = "accuracy **{:.1f}%**, log-loss **{:.3f}**, {:.0f} µs per sample".format(*gln)
+    others = "adaptive random forest {:.1f}%, {:.3f}, {:.0f} µs <br> ".format(*forest)
+    yield "README.md", f"{ours} | {others}" + "streaming random patches {:.1f}%, {:.3f}, {:,.0f} µs |".format(*patches)
+
+
+def of_forgetting() -> Iterator[tuple[str, str]]:
+    ours, perceptron, page = "GLN [32, 16], k = 4", "perceptron", "docs/forgetting.md"
+    end, shuffled, forgotten = (
+        values_of("forgetting", name).iloc[0]
+        for name in ("class-incremental", "shuffled", "forgotten, on all but the last")
+    )
+    yield page, f"with 4 halfspaces gets {end[ours]} % of all digits right"
+    yield page, f"instead of {shuffled[ours]} % shuffled. A perceptron gets {end[perceptron]} %"
+    yield page, f"and {end['perceptron, EWC']} % with elastic weight consolidation"
+    kept = [end[f"{name}, replay of 1,000"] for name in (ours, perceptron)]
+    yield page, "with 1,000 digits kept, a GLN gets {} %, and the perceptron {} %".format(*kept)
+    yield page, f"`negatives=False` gets {end['GLNClassifier(negatives=False)']} %"
+    yield page, f"2,000 random features gets {end['ridge, 2,000 random features']} %"
+    yield page, "get {}, {} and {} % right".format(*(end[f"GLN [64], k = {k}, own class"] for k in (4, 8, 12)))
+    few, many, others = (forgotten[name] for name in (ours, ours.replace("4", "10"), perceptron))
+    yield page, f"forgets {few} points of accuracy with 4 halfspaces and {many} with 10; a perceptron forgets {others}."
+    for table, (mixed, in_order, alone, _) in values_of("forgetting", f"{pages.SORTED}accuracy, %").iterrows():
+        bold = "**" * (alone > mixed)
+        yield page, f"| {table} | {mixed:.1f} | {in_order:.1f} | {bold}{alone:.1f}{bold} |"
+
+
+def of_long_tables() -> Iterator[tuple[str, str]]:
+    frames = [values_of("long", name) for name in ("seconds of a fit", "MiB of a fit", "log-loss")]
+    text = (pages.PAGES.parent / "long_tables.md").read_text(encoding="utf-8")
+    rows, table = re.findall(r"^\| (.*?) \| (\w+(?:Classifier|Regression)) \|", text, re.MULTILINE), ""
+    assert len(rows) == 16
+    for name, model in rows:
+        table = name.strip() or table
+        seconds, memory, loss = (frame.loc[table, model] for frame in frames)
+        yield "docs/long_tables.md", f"{model} | {seconds:.1f} | {memory:.0f} | {loss:.3f} |"
+
+
+def of_names() -> Iterator[tuple[str, str]]:
+    rates = values_of("names", "Lines a second").filter(like="vw", axis=0)
+    ratios, fast = rates["vw"] / rates["gln-stream"], rates["gln-stream --fast"] / rates["gln-stream"]
+    yield "docs/benchmarks/streams.md", f"`vw` is {ratios.min():.0f} to {ratios.max():.0f} times as fast"
+    assert 1.4 < fast.mean() < 1.6  # "half as fast again" there, in docs/stream.md and in `--help`
+
+
+def of_digits() -> Iterator[tuple[str, str]]:
+    right, seconds = (values_of("mnist", measure, pages.PASS).iloc[0] for measure in ("accuracy", "seconds per pass"))
+    recipe, paper = "the recipe of gln-mnist, 5 seeds", "the paper's network in its setting, pixels standardised"
+    ours = f"**{right[recipe]:.1f}%** on the test set, {seconds[recipe]:.1f} s"
+    yield "README.md", f"{ours} | the paper's recipe: {right[paper]:.1f}% here, {seconds[paper]:.0f} s |"
+    yield "README.md", f"its recipe gets {right[paper]:.1f}% [here]"
+
+
+@pytest.mark.parametrize("told", [of_tables, of_streams, of_forgetting, of_long_tables, of_names, of_digits])
+def test_figures_elsewhere_are_those_of_the_files(told) -> None:
+    for page, sentence in told():
+        text = (pages.PAGES.parents[1] / page).read_text(encoding="utf-8")
+        assert sentence in " ".join(text.split()), page
 
 
 def scores() -> pd.DataFrame:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import json
 import os
 import re
 import shlex
@@ -144,6 +145,20 @@ def test_the_loop_that_explains_the_algorithm_predicts_as_gln_numpy():
             weights = model.get_state()[f"weights.{layer}"]
             np.testing.assert_allclose(weights, state[f"weights.{layer}"], rtol=0, atol=1e-5)
     assert np.abs(model.get_state()["weights.2"]).max() == np.float32(0.8)  # some were clipped
+
+
+def test_loans_have_the_figures_of_their_notebook():
+    cells = json.loads((ROOT / "examples" / "7_table.ipynb").read_text(encoding="utf-8"))["cells"]
+    tables = ["".join(o.get("data", {}).get("text/plain", "")) for cell in cells for o in cell.get("outputs", [])]
+    [table] = [table for table in tables if "log-loss  calibration error" in table]
+    rows = dict(re.findall(r"^(\S.*?)  +([\d. ]+)$", table, re.MULTILINE))
+    gln, boosting, searched = (row.split() for row in rows.values())
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    for name, (loss, error, *_) in (("GLNClassifier", gln), ("LGBMClassifier", boosting)):
+        assert f"{name}: log-loss {loss}, calibration error {error}" in text
+    seconds = [float(row[-1]) for row in (searched, boosting, gln)]
+    assert f"brings LightGBM to {searched[0]} and {searched[1]}, in {seconds[0]:.0f} s per fit" in text
+    assert "without it LightGBM takes {:.1f} s, and GLN {:.1f} s".format(*seconds[1:]) in text
 
 
 def run_shell(text: str) -> None:

@@ -1,12 +1,15 @@
-"""The documentation site builds without warnings, no page is wider than the screen or too long, no code is cut off, and
-nothing external is loaded."""
+"""The documentation site builds without warnings, no page is wider than the screen or too long, no code is cut off,
+nothing external is loaded, and what pages name exists: options, modules, files, tests, arguments, versions."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.server
 import importlib
 import importlib.util
+import inspect
+import io
 import json
 import os
 import re
@@ -17,10 +20,12 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from benchmarks.handwriting import browser
+from gln_numpy import GLN
 
 ROOT = Path(__file__).parents[1]
 WORDS, ALL_WORDS = 2000, 28_000  # of a page, and of README.md and docs together
@@ -28,6 +33,11 @@ ENTRIES = 25  # of the navigation
 COLUMNS = 82  # of code, which the site cuts off beyond
 INCLUDE = re.compile(r'{% include-markdown "(.*?)"(?: end="(.*?)")? %}')
 CODE = re.compile(r"^( *)```\w.*?\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+IMAGE = re.compile(r"!\[([^]]*)\]\(\S*?([\w-]+\.(?:png|svg))\)")
+COMMAND = re.compile(r"(gln-(?:mnist|draw|stream|bandit)|python -m benchmarks\.\w+)((?:\\\n|[^\n`|;&#])*)")
+OPTION = re.compile(r"(?<!\S)(--[a-z][\w-]*)")
+OF_VOWPAL_WABBIT = {"--squarecb", "--cb_adf"}
+PACKAGES = {"Python": 'python_requires="', "PyTorch": "torch"}  # as setup.py has them; others in small letters
 NEEDS = (
     *("latex2mathml", "material", "mkdocs", "mkdocs_include_markdown_plugin", "mkdocs_jupyter", "mkdocs_redirects"),
     "mkdocstrings",
@@ -92,6 +102,97 @@ def test_no_page_is_too_long_and_no_code_too_wide(page):
 def test_there_is_not_more_than_one_reads():
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     assert sum(len(page.read_text(encoding="utf-8").split()) for page in pages) <= ALL_WORDS
+
+
+def texts() -> dict[str, str]:
+    """All that documents this version, by the name of its file; pages as they are written."""
+    pages = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"]
+    return {
+        page.relative_to(ROOT).as_posix(): text_of(page) if page.suffix == ".ipynb" else page.read_text("utf-8")
+        for page in pages
+    }
+
+
+def source_of(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+@functools.cache
+def options_of(command: str) -> set[str]:
+    """The options that `--help` shows."""
+    if not command.startswith("gln-"):
+        files = f"{command.removeprefix('python -m ').replace('.', '/')}.py", "benchmarks/report.py"
+        text = "".join(map(source_of, files))
+        return {"--help", *re.findall(r'add_argument\(\s*"(--[\w-]+)"', text)}
+    [module] = re.findall(rf'"{command} = (\S+):main"', source_of("setup.py"))
+    called = mock.patch.object(sys, "argv", [command, "--help"])
+    with called, contextlib.redirect_stdout(io.StringIO()) as shown, pytest.raises(SystemExit):
+        importlib.import_module(module).main()
+    return set(re.findall(r"^ +(?:-\w, )?(--[\w-]+)", shown.getvalue(), re.MULTILINE))
+
+
+def test_options_that_pages_name_exist():
+    commands = [found for text in texts().values() for found in COMMAND.findall(text)]
+    named = [(command, option) for command, rest in commands for option in OPTION.findall(rest)]
+    assert len(named) > 40
+    assert [f"{command} {option}" for command, option in named if option not in options_of(command)] == []
+    known = OF_VOWPAL_WABBIT.union(*(options_of(command) for command, _ in commands))
+    for page, text in texts().items():
+        if page == "docs/coming_from.md":  # the first column has options of others
+            text = "\n".join(row.split(" | ")[-1] for row in text.splitlines() if row.startswith("|"))
+        assert set(re.findall(r"`(--[a-z][\w-]*)", text)) <= known, page
+
+
+def test_modules_files_and_tests_that_pages_name_exist():
+    for page, text in texts().items():
+        for module, rest in re.findall(r"`((?:gln|gln_\w+|test_mnist|benchmarks)\b)((?:\.\w+)*)", text):
+            path, names = ROOT / module, rest.removesuffix(".py").split(".")[1:]
+            while names and ((path / names[0]).is_dir() or (path / f"{names[0]}.py").exists()):
+                path /= names.pop(0)
+            file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+            assert file.exists(), f"{page}: {module}{rest}"
+            assert not names or re.search(rf"\b{names[0]}\b", file.read_text("utf-8")), f"{page}: {module}{rest}"
+        for file in re.findall(r"(?<![\w./(])((?:tests|benchmarks|examples|docs)/[\w/]+\.\w+)", text):
+            assert (ROOT / file).exists(), f"{page}: {file}"
+        for file, name in re.findall(r"(tests/\w+\.py)\s-k\s(\w+)", text):
+            assert re.search(rf"def test_\w*{name}", source_of(file)), f"{page}: {file} -k {name}"
+
+
+def test_the_reference_has_all_arguments_and_their_defaults():
+    section = source_of("docs/reference.md").partition("## Arguments of `GLN`")[2].partition("\n## ")[0]
+    shown = {
+        name: default
+        for names, default in re.findall(r"^\| (`.*?) \| (.*?)\|", section, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", names)
+    }
+    parameters = inspect.signature(GLN).parameters
+    assert [*shown] == [*parameters]
+    for name, parameter in parameters.items():
+        expected = "" if parameter.default is parameter.empty else repr(parameter.default).replace("'", '"')
+        assert shown[name].strip() == expected, name
+
+
+def test_lowest_versions_are_those_of_setup():
+    section = source_of("docs/install.md").partition("## Versions")[2].partition("\n## ")[0]
+    rows = re.findall(r"\| ([\w-]+) \| ([\d.]+) (?=\|)", section)
+    assert len(rows) == 12
+    assert [
+        row for row in rows if f"{PACKAGES.get(row[0], row[0].lower())}>={row[1]}" not in source_of("setup.py")
+    ] == []
+
+
+def test_a_picture_is_described_in_the_same_words_everywhere():
+    described: dict[str, set[str]] = {}
+    for text in texts().values():
+        for words, image in IMAGE.findall(text):
+            described.setdefault(image, set()).add(words)
+    assert len(described) > 20
+    assert {image: words for image, words in described.items() if len(words) > 1} == {}
+
+
+def test_no_table_has_an_escaped_bar():  # the site shows its backslash in code; &#124; is right there and on GitHub
+    rows = [row for text in texts().values() for row in text.splitlines() if row.startswith("|")]
+    assert [row for row in rows if "\\|" in row] == []
 
 
 def settings() -> dict[str, Any]:

@@ -103,7 +103,7 @@ def _add_learning(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--fast",
         action="store_true",
-        help="small networks without a slow one: two to three times as fast, less accurate",
+        help="small networks without a slow one: half as fast again, less accurate on numbers",
     )
     group.add_argument(
         "--layers", type=_sizes, metavar="SIZES", help="neurons of each layer of a new model, such as 32,16"
