@@ -37,7 +37,7 @@ IMAGE = re.compile(r"!\[([^]]*)\]\(\S*?([\w-]+\.(?:png|svg))\)")
 COMMAND = re.compile(r"(gln-(?:mnist|draw|stream|bandit)|python -m benchmarks\.\w+)((?:\\\n|[^\n`|;&#])*)")
 OPTION = re.compile(r"(?<!\S)(--[a-z][\w-]*)")
 OF_VOWPAL_WABBIT = {"--squarecb", "--cb_adf"}
-PACKAGES = {"Python": 'python_requires="', "PyTorch": "torch"}  # as setup.py has them; others in small letters
+PACKAGES = {"Python": 'requires-python = "', "PyTorch": "torch"}  # as pyproject.toml has them; others in small letters
 NEEDS = (
     *("latex2mathml", "material", "mkdocs", "mkdocs_include_markdown_plugin", "mkdocs_jupyter", "mkdocs_redirects"),
     "mkdocstrings",
@@ -124,7 +124,7 @@ def options_of(command: str) -> set[str]:
         files = f"{command.removeprefix('python -m ').replace('.', '/')}.py", "benchmarks/report.py"
         text = "".join(map(source_of, files))
         return {"--help", *re.findall(r'add_argument\(\s*"(--[\w-]+)"', text)}
-    [module] = re.findall(rf'"{command} = (\S+):main"', source_of("setup.py"))
+    [module] = re.findall(rf'{command} = "(\S+):main"', source_of("pyproject.toml"))
     called = mock.patch.object(sys, "argv", [command, "--help"])
     with called, contextlib.redirect_stdout(io.StringIO()) as shown, pytest.raises(SystemExit):
         importlib.import_module(module).main()
@@ -172,12 +172,12 @@ def test_the_reference_has_all_arguments_and_their_defaults():
         assert shown[name].strip() == expected, name
 
 
-def test_lowest_versions_are_those_of_setup():
+def test_lowest_versions_are_those_of_the_metadata():
     section = source_of("docs/install.md").partition("## Versions")[2].partition("\n## ")[0]
     rows = re.findall(r"\| ([\w-]+) \| ([\d.]+) (?=\|)", section)
     assert len(rows) == 12
     assert [
-        row for row in rows if f"{PACKAGES.get(row[0], row[0].lower())}>={row[1]}" not in source_of("setup.py")
+        row for row in rows if f"{PACKAGES.get(row[0], row[0].lower())}>={row[1]}" not in source_of("pyproject.toml")
     ] == []
 
 
