@@ -69,8 +69,7 @@ class GLNLayer(keras.layers.Layer):
                 )
         context = inputs if context_inputs is None else context_inputs
         columns = (tf.transpose(tf.cast(array, tf.float32)) for array in (inputs, context))
-        p = self.gln.serve(*columns)
-        return p[..., None] if self.gln.num_heads == 1 else tf.transpose(p)
+        return tf.reshape(tf.transpose(self.gln.serve(*columns)), (-1, self.gln.num_heads))
 
     def get_config(self) -> dict[str, Any]:
         rate = None if self.gln.has_default_rate else self.gln.learning_rate

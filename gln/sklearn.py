@@ -448,7 +448,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         Their predicted means, NaN for samples that none left out, about five of eight, or had no weight. No file has
         them.
     validation_scores_ : ndarray of shape (n_iter_,)
-        R² of these samples after each pass; NaN if their targets are equal. The mean of those targets that vary.
+        R² of these samples after each pass, the mean of the targets that vary among them; NaN if none does.
     learning_rate_ : float or callable
         The rate at which `fit` began, without encodings.
     feature_importances_ : ndarray of shape (n_features_in_,)
