@@ -599,7 +599,7 @@ def test_fit_hyperplanes_separates_samples_and_never_lies_on_one(backend, contex
 def test_fit_hyperplanes_keeps_directions_beside_equal_samples(backend, context_features):
     model = small(backend, context_features=context_features)
     before, sample = model.get_state(), np.array([1.0, -2.0, 0.5, 3.0], np.float32)[:, None]
-    with pytest.warns(UserWarning, match="^context_inputs: samples that are equal"):
+    with pytest.warns(UserWarning, match="^context_inputs: 4 of 4 features differ"):
         model.fit_hyperplanes(sample.repeat(6, axis=1))
     after = model.get_state()
     for name in ("hyperplanes.1", "hyperplanes.2"):
@@ -641,9 +641,11 @@ def test_fit_hyperplanes_says_that_float32_cannot_separate_samples(backend, offs
     """At 1e9, samples with a standard deviation of 1 are equal in float32."""
     samples = np.random.default_rng(0).standard_normal((4, 50))
     model, standard = small(backend, context_features=context_features), Standardizer(4).learn(samples + offset)
-    with pytest.warns(UserWarning, match="^context_inputs: samples that are equal or differ by less than") as came:
+    with pytest.warns(UserWarning, match="^context_inputs: 4 of 4 features differ by less than 2e-05 of") as came:
         model.fit_hyperplanes(samples + offset)
     assert [warning.filename for warning in came] == [__file__]
+    with pytest.warns(UserWarning, match="^context_inputs: 1 of 4 features differ"):
+        small(backend).fit_hyperplanes(samples + np.array([[0], [1e7], [0], [0]]))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model.fit_hyperplanes(standard)

@@ -16,21 +16,23 @@ TRIES, LEAST_GAP = 50, 1e-5  # pairs of samples for a halfspace; gap between the
 def between_samples(config: Any, hyperplanes: np.ndarray, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Halfspaces that separate two random samples, for all layers of a network with this `config`.
 
-    It warns if it cannot separate the samples. Shapes: of all layers (neurons, k, D), samples (N, D) -> (neurons, k,
-    D), (neurons, k).
+    Shapes: of all layers (neurons, k, D), samples (N, D) -> (neurons, k, D), (neurons, k).
     """
+    low, high = (end(samples, axis=0).astype(np.float64) for end in (np.min, np.max))  # (D,), (D,)
+    least = np.maximum(low, -high)  # magnitude, if a feature's values have the same sign
+    lost = (least > 0) & (high - low <= 2 * LEAST_GAP * least)
+    if (lost & (high > low)).any() or lost.all():  # a few constants do no harm
+        what = f"{lost.sum()} of {len(lost)} features differ by less than {2 * LEAST_GAP:g} of their values"
+        advice = "too little for float32; standardise them first, for example by gln.features.Standardizer"
+        warnings.warn(f"context_inputs: {what}, {advice}", stacklevel=3)
     rng, layers = np.random.default_rng(config.seed), np.split(hyperplanes, np.cumsum(config.layer_sizes)[:-1])
     fitted = [layer_between_samples(layer, samples, rng, config.context_features is not None) for layer in layers]
-    planes, offsets, similar = zip(*fitted, strict=True)
-    if any(similar) or (samples.any() and (samples == samples[0]).all()):
-        found = f"samples that are equal or differ by less than {LEAST_GAP:g} of their values, too little for float32"
-        advice = "standardise them first, for example by gln.features.Standardizer"
-        warnings.warn(f"context_inputs: {found}; {advice}", stacklevel=3)
-    return np.concatenate(planes).astype(np.float32), np.concatenate(offsets)
+    hyperplanes, offsets = map(np.concatenate, zip(*fitted, strict=True))
+    return hyperplanes.astype(np.float32), offsets
 
 
 def layer_between_samples(hyperplanes: np.ndarray, samples: np.ndarray, rng: Any, sparse: bool) -> tuple:
-    """(n, k, D), (N, D) -> (n, k, D), (n, k), and how many separate no samples, because these are too similar.
+    """(n, k, D), (N, D) -> (n, k, D), (n, k).
 
     They are perpendicular to the line between the two, or if `sparse` keep their coefficients. While projections are
     equal up to rounding, another pair is drawn, and sparse coefficients move on to other values. A halfspace that never
@@ -39,7 +41,7 @@ def layer_between_samples(hyperplanes: np.ndarray, samples: np.ndarray, rng: Any
     h = hyperplanes.reshape(-1, hyperplanes.shape[-1]).astype(np.float64)  # (n k, D)
     seen = np.argsort(h == 0, axis=1, kind="stable")[:, : (h != 0).sum(axis=1).max(initial=0)]  # (n k, m), not zero
     coefficients, offsets = np.take_along_axis(h, seen, axis=1), np.zeros(len(h))
-    left, similar = np.arange(len(h)), 0  # the halfspaces that separate no samples yet, and how many of unequal ones
+    left = np.arange(len(h))  # the halfspaces that separate no samples yet
     for attempt in range(TRIES if len(samples) > 1 else 0):
         first = rng.integers(0, len(samples), len(left))
         second = (first + rng.integers(1, len(samples), len(left))) % len(samples)
@@ -56,9 +58,9 @@ def layer_between_samples(hyperplanes: np.ndarray, samples: np.ndarray, rng: Any
         place = rng.uniform(0.1, 0.9, len(left)) if sparse else rng.uniform(0.4, 0.6, len(left))
         is_equal = np.abs(gap) <= rounding
         offsets[left] = start + place * np.where(is_equal, 100 * rounding, gap)
-        left, similar = left[is_equal], int(np.count_nonzero(gap[is_equal]))
+        left = left[is_equal]
         if len(left) == 0:
             break
     fitted = np.zeros_like(h)
     np.put_along_axis(fitted, seen, coefficients, axis=1)
-    return fitted.reshape(hyperplanes.shape), offsets.reshape(hyperplanes.shape[:2]), similar
+    return fitted.reshape(hyperplanes.shape), offsets.reshape(hyperplanes.shape[:2])

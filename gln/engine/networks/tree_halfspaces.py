@@ -113,8 +113,7 @@ def _candidates(z: np.ndarray, max_columns: int | None, rng: np.random.Generator
     is_seen = rng.random(shape).argsort(axis=1).argsort(axis=1) < rng.permutation(counts)[:, None]
     planes = np.where(is_seen, rng.standard_normal(shape), 0)
     planes /= np.linalg.norm(planes, axis=1, keepdims=True)
-    found = layer_between_samples(planes[None], z.T, rng, True)[:2]
-    [planes], [offsets] = (array.astype(np.float32) for array in found)
+    [planes], [offsets] = (found.astype(np.float32) for found in layer_between_samples(planes[None], z.T, rng, True))
     seen = np.argsort(planes == 0, axis=1, kind="stable")[:, :most]
     return Candidates(planes, offsets, seen, np.take_along_axis(planes, seen, axis=1))
 
