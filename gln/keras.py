@@ -56,7 +56,7 @@ class GLNLayer(keras.layers.Layer):
     weights = variables
 
     def call(self, inputs: Any, context_inputs: Any = None, training: bool | None = None) -> tf.Tensor:
-        """Predictions, (B,) or with more heads (B, C), for samples in rows: (B, input_size), (B, context_size).
+        """Predictions, (B, C) of C heads, which is 1 for two classes, for rows (B, input_size) and (B, context_size).
 
         Without `context_inputs`, the inputs are also the side information. With `training`, as in `fit`, it warns if
         the GLN has learned nothing so far.
@@ -69,7 +69,7 @@ class GLNLayer(keras.layers.Layer):
                 )
         context = inputs if context_inputs is None else context_inputs
         columns = (tf.transpose(tf.cast(array, tf.float32)) for array in (inputs, context))
-        return tf.transpose(self.gln.serve(*columns))
+        return tf.reshape(tf.transpose(self.gln.serve(*columns)), (-1, self.gln.num_heads))
 
     def get_config(self) -> dict[str, Any]:
         rate = None if self.gln.has_default_rate else self.gln.learning_rate

@@ -79,7 +79,7 @@ def plot_explanations(images: Any, weights: Any, inputs: Any, titles: Sequence[s
     for b, title in enumerate(titles):
         above, below = pairs[b]
         above.imshow(images[:, b].reshape(side, side), cmap="gray_r")
-        above.set_title(title, fontsize=10)
+        above.set_title(_text(title), fontsize=10)
         shown = below.imshow(contributions[:, b].reshape(side, side), cmap=BLUE_TO_RED, norm=norm)
     _no_ticks(pairs)
     figure.colorbar(shown, cax=bar, orientation="horizontal", label="contribution to the logit: red for, blue against")
@@ -144,7 +144,7 @@ def plot_confusion(counts: Any) -> Figure:
     if len(shape) != 2 or shape[0] != shape[1] or shape[0] == 0:
         raise ValueError(f"counts: expected (C, C), C at least 1, got {shape}")
     table, size = pd.DataFrame(counts), len(counts)
-    columns, rows = [str(name) for name in table.columns], [str(name) for name in table.index]
+    columns, rows = [*map(_text, table.columns)], [*map(_text, table.index)]
     longest = max(map(len, columns + rows))
     room = 0.08 * max(longest - 3, 0)  # inches, for names longer than those of digits
     figure = _Figure(figsize=(0.5 * size + 1 + room, 0.5 * size + 1.1 + room), layout="constrained")
@@ -192,7 +192,7 @@ def plot_learning_curves(hits: Mapping[str, Any], per_decade: int = 4) -> Figure
         steps = round(math.log10(len(right)) * per_decade)
         ends = np.unique([*(10 ** (np.arange(per_decade, steps) / per_decade)).astype(int), len(right)])
         errors = [100 * (1 - part.mean()) for part in np.split(right, ends[:-1])]
-        axes.loglog(ends, errors, marker="o", markersize=3, label=name, nonpositive="mask")
+        axes.loglog(ends, errors, marker="o", markersize=3, label=_text(name), nonpositive="mask")
         seen, wrong = [*seen, *ends], [*wrong, *filter(None, errors)]
     axes.set_autoscale_on(False)  # autoscaling warns if there are no errors
     axes.set_xlim(*_plain_ticks(axes.xaxis, seen))
@@ -247,7 +247,7 @@ def plot_regions(model: Any, samples: Any, labels: Any, *, ax: Axes | None = Non
     axes = _Figure(figsize=(4.8, 4), layout="constrained").subplots() if ax is None else ax
     _draw_regions(axes, grid, p, points, members, classes)
     if names is not None:
-        axes.set(xlabel=names[0], ylabel=names[1])
+        axes.set(xlabel=_text(names[0]), ylabel=_text(names[1]))
     axes.legend(title="true class", markerscale=2)
     return axes.figure.figure  # the outermost figure, if `ax` is in a subfigure
 
@@ -329,10 +329,10 @@ def plot_intervals(model: Any, X: Any, y: Any, after: Iterable[int] | None = Non
         share = ((low <= targets[first:]) & (targets[first:] <= high)).mean()
         which = f"the next {len(x) - end:,}" if first else "them"
         axis.set_title(f"{_samples(end)}: the interval covers {share:.1%} of {which}", fontsize=10)
-        axis.set_ylabel(str(getattr(y, "name", None) or ""))
+        axis.set_ylabel(_text(getattr(y, "name", None) or ""))
     # Limits include all samples, but not the intervals: one that is still far off would dwarf the samples.
     axes[0, 0].set(xlim=line[[0, -1], 0], ylim=_line(targets)[[0, -1], 0])
-    axes[-1, 0].set_xlabel("" if names is None else str(names[0]))
+    axes[-1, 0].set_xlabel("" if names is None else _text(names[0]))
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     return figure
 
@@ -366,7 +366,7 @@ def plot_fan(y: Any, quantiles: Any, levels: Sequence[float]) -> Figure:
     if count % 2:
         axes.plot(times, predicted[:, bands], color=OF_MEAN, linewidth=1.2, label=f"{ranks[bands]:.3g} quantile")
     axes.set_title("Intervals predicted before each target is learned", fontsize=11)
-    axes.set(xlabel="sample", ylabel=str(getattr(y, "name", None) or "target"), xlim=(1, max(2, len(targets))))
+    axes.set(xlabel="sample", ylabel=_text(getattr(y, "name", None) or "target"), xlim=(1, max(2, len(targets))))
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=min(2 + bands, 3), frameon=False)
     return figure
@@ -419,7 +419,7 @@ def plot_importances(model: Any, most: int = 12) -> Figure:
     except AttributeError as error:
         raise ValueError(f"model: expected one with feature_importances_, got {model!r} ({error})") from error
     names = _feature_names(model)
-    labels = [f"feature {i}" for i in range(len(importances))] if names is None else list(map(str, names))
+    labels = [f"feature {i}" for i in range(len(importances))] if names is None else [*map(_text, names)]
     largest = importances.argsort()[::-1][:most]
     bars = [labels[i] for i in largest]
     measure = "log-loss added" if hasattr(last, "classes_") else "R² lost"
@@ -452,8 +452,7 @@ def plot_contributions(model: Any, X: Any, most: int = 8, *, y: Any = None, clas
     if not hasattr(last, "explain") or len(getattr(last, "targets_shape_", ())) > 0:
         kinds = "a GLNClassifier, a GLNRegressor of one target, or a fitted Pipeline that ends in one"
         raise ValueError(f"model: expected {kinds}, got {model!r}")
-    if not isinstance(most, int) or most < 1:
-        raise ValueError(f"most: expected an integer of at least 1, got {most!r}")
+    check_integer("most", most, 1)
     classes = np.asarray(getattr(last, "classes_", ())).tolist()
     if class_ is not None and class_ not in classes:
         raise ValueError(f"class_: expected None or one of the classes {classes}, got {class_!r}")
@@ -464,7 +463,7 @@ def plot_contributions(model: Any, X: Any, most: int = 8, *, y: Any = None, clas
     contributions, titles = _explained(last, features, y, class_)
     names = [f"feature {i}" for i in range(values.shape[1])] if names is None else names
     parts = [
-        _largest(own, [f"{n} = {_short(v)}" for n, v in zip(names, row, strict=True)], most)
+        _largest(own, [f"{_text(n)} = {_short(v)}" for n, v in zip(names, row, strict=True)], most)
         for own, (_, row) in zip(contributions, values.iterrows(), strict=True)
     ]
     of_class = f"the logit of {'the predicted class' if class_ is None else _short(class_)}"
@@ -485,9 +484,15 @@ def _samples(count: int) -> str:
     return f"{count:,} sample" + "s" * (count != 1)
 
 
+def _text(value: Any) -> str:
+    """A name, label or title as a figure shows it: `$` begins no formula, control characters are escaped."""
+    escaped = (c if c.isprintable() or c.isspace() else repr(c)[1:-1] for c in str(value))
+    return "".join(escaped).replace("$", r"\$")
+
+
 def _short(value: Any) -> str:
     """A feature's value, which is text if it is a category, or a label."""
-    return f"{value:.4g}" if isinstance(value, (float, np.floating)) else str(value)
+    return f"{value:.4g}" if isinstance(value, (float, np.floating)) else _text(value)
 
 
 class _Figure(Figure):
@@ -723,7 +728,7 @@ def _draw_regions(
         if lead.min() < 0 < lead.max():
             axes.contour(x, y, lead.reshape(SIDE, SIDE), levels=[0], colors="black", linewidths=1)
     for member, colour, name in zip(members, colours, names, strict=True):
-        axes.scatter(*points[:, member], s=12, color=colour, linewidths=0.3, edgecolors="white", label=str(name))
+        axes.scatter(*points[:, member], s=12, color=colour, linewidths=0.3, edgecolors="white", label=_text(name))
     axes.set(xlim=limits[0], ylim=limits[1])
 
 
@@ -735,6 +740,6 @@ def _shades(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return blue_to_red(p[1])[:, :3], blue_to_red([0.0, 1.0])[:, :3]
     of_classes = colormaps["tab10"](range(count)) if count <= 10 else colormaps["hsv"](np.arange(count) / count)
     colours = of_classes[:, :3]
-    sure = (count * p.max(axis=0) - 1) / max(count - 1, 1)  # 0 if all are equally probable, 1 if one is certain
-    sure = sure.clip(0, 1)  # rounding may exceed [0, 1], which Matplotlib rejects
+    # 0 if all are equally probable, 1 if one is certain; rounding may exceed this, which Matplotlib rejects.
+    sure = ((count * p.max(axis=0) - 1) / max(count - 1, 1)).clip(0, 1)
     return 1 - sure[:, None] * (1 - colours[p.argmax(axis=0)]), colours

@@ -133,7 +133,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
     oob_decision_function_ : ndarray of shape (N, C)
         Their probabilities, NaN for samples that none left out, about five of eight, or had no weight. No file has
         them.
-    validation_scores_ : ndarray of shape (passes,)
+    validation_scores_ : ndarray of shape (n_iter_,)
         Minus the log-loss of these samples after each pass.
     learning_rate_ : float or callable
         The rate at which `fit` began, without encodings.
@@ -244,6 +244,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         between calls; other parameters are those of the first call.
 
         After an error, the estimator is as it was before. A call that is interrupted has learned some of its samples.
+        `oob_score_`, `feature_importances_` and all else that samples left out by `fit` determined are removed.
 
         Parameters
         ----------
@@ -321,10 +322,15 @@ class GLNClassifier(ClassifierMixin, Estimator):
     def _weights(self, targets, classes, weights):  # -> (N,), or None if all have the same weight
         if self.class_weight is None:
             return weights
-        labels = classes[targets]
-        known = classes if isinstance(self.class_weight, Mapping) else np.unique(labels)
-        of_classes = compute_class_weight(self.class_weight, classes=known, y=labels)[np.searchsorted(known, labels)]
-        return of_classes if weights is None else weights * of_classes
+        if isinstance(given := self.class_weight, Mapping):  # scikit-learn would take 0 for the class "0"
+            names = classes.tolist()
+            if not (given.keys() <= set(names) or given.keys() >= set(names)):
+                raise ValueError(f"class_weight: expected keys among the classes {names}, got {list(given)}")
+            factors = np.array([given.get(name, 1) for name in names], float)
+        else:
+            known, factors = np.unique(targets), np.ones(len(classes))
+            factors[known] = compute_class_weight(given, classes=known, y=targets)
+        return factors[targets] if weights is None else weights * factors[targets]
 
     def _learn_stream(self, X, y, classes, sample_weight=None, predicts=False):
         """Predict, if `predicts`, and then learn the next samples. Returns a list of predictions, (C, n)."""
@@ -441,8 +447,8 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
     oob_prediction_ : ndarray of shape (N,) or (N, T)
         Their predicted means, NaN for samples that none left out, about five of eight, or had no weight. No file has
         them.
-    validation_scores_ : ndarray of shape (passes,)
-        R² of these samples after each pass.
+    validation_scores_ : ndarray of shape (n_iter_,)
+        R² of these samples after each pass, the mean of the targets that vary among them; NaN if none does.
     learning_rate_ : float or callable
         The rate at which `fit` began, without encodings.
     feature_importances_ : ndarray of shape (n_features_in_,)
@@ -726,5 +732,5 @@ def checked_classes(classes):
 
 def _losses(classes):
     if len(classes) < 2:
-        raise ValueError(f"GLNClassifier needs samples of at least 2 classes, got one class: {classes[0]}")
+        raise ValueError(f"GLNClassifier needs samples of at least 2 classes, got one class: {classes.tolist()[0]!r}")
     return Losses({"num_classes": len(classes), "pred_clipping": CLIPPING})

@@ -20,6 +20,7 @@ from helpers import assert_same_state, to_numpy
 from reference import SlowGLN, clear_of_hyperplanes, fitted_halfspaces
 
 import gln_numpy
+from gln.features import Standardizer
 
 PIXELS = 784
 
@@ -598,7 +599,8 @@ def test_fit_hyperplanes_separates_samples_and_never_lies_on_one(backend, contex
 def test_fit_hyperplanes_keeps_directions_beside_equal_samples(backend, context_features):
     model = small(backend, context_features=context_features)
     before, sample = model.get_state(), np.array([1.0, -2.0, 0.5, 3.0], np.float32)[:, None]
-    model.fit_hyperplanes(sample.repeat(6, axis=1))
+    with pytest.warns(UserWarning, match="^context_inputs: 4 of 4 features differ"):
+        model.fit_hyperplanes(sample.repeat(6, axis=1))
     after = model.get_state()
     for name in ("hyperplanes.1", "hyperplanes.2"):
         one, other = (np.sort(np.abs(state[name])) if context_features else state[name] for state in (before, after))
@@ -631,6 +633,26 @@ def test_predictions_do_not_depend_on_how_many_samples_come_together(backend, co
     for size in (1, 2, 3, 7, 8):
         explained = models[1].explain(samples[:, :size], samples[:, :size]).weights
         np.testing.assert_allclose(explained, weights[:, :size], atol=1e-5)
+
+
+@pytest.mark.parametrize("context_features", [None, 2])
+@pytest.mark.parametrize("offset", [1e7, 1e9])
+def test_fit_hyperplanes_says_that_float32_cannot_separate_samples(backend, offset, context_features):
+    """At 1e9, samples with a standard deviation of 1 are equal in float32."""
+    samples = np.random.default_rng(0).standard_normal((4, 50))
+    model, standard = small(backend, context_features=context_features), Standardizer(4).learn(samples + offset)
+    with pytest.warns(UserWarning, match="^context_inputs: 4 of 4 features differ by less than 2e-05 of") as came:
+        model.fit_hyperplanes(samples + offset)
+    assert [warning.filename for warning in came] == [__file__]
+    with pytest.warns(UserWarning, match="^context_inputs: 1 of 4 features differ"):
+        small(backend).fit_hyperplanes(samples + np.array([[0], [1e7], [0], [0]]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit_hyperplanes(standard)
+    state = model.get_state()
+    for layer in (1, 2):
+        beyond = state[f"hyperplanes.{layer}"] @ standard > state[f"hyperplane_bias.{layer}"][..., None]
+        assert ((beyond.mean(axis=-1) > 0) & (beyond.mean(axis=-1) < 1)).all()
 
 
 def test_fit_hyperplanes_without_halfspaces(backend):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.datasets import make_friedman1, make_hastie_10_2
 from sklearn.inspection import permutation_importance
 from sklearn.metrics import accuracy_score, log_loss, r2_score
@@ -129,6 +130,13 @@ def test_noisy_tables_get_a_lower_learning_rate():
     assert GLNRegressor(**SMALL).fit(X, y).learning_rate_ == 0.5
 
 
+@pytest.mark.parametrize("model", [GLNClassifier(**SMALL), GLNRegressor(**SMALL, quantiles=(0.1, 0.9))])
+def test_there_is_a_score_for_each_pass_even_if_time_is_short(model):
+    X, y = blobs(100, 9)
+    model = clone(model).set_params(max_seconds=1e-9).fit(X, y)
+    assert model.n_iter_ == len(model.validation_scores_) == 0
+
+
 @pytest.mark.parametrize("most", [2000, 50])
 def test_the_chosen_rate_gives_the_networks_that_it_alone_would_give(most, monkeypatch):
     """Also if the table is so large that the networks that choose it learn only some of its rows before."""
@@ -202,10 +210,35 @@ def test_files_keep_importances_that_were_computed(tmp_path):
     np.testing.assert_array_equal(after.validation_scores_, model.validation_scores_)
 
 
+@pytest.mark.parametrize("read", [False, True])
+def test_a_stream_removes_what_left_out_rows_said(read):
+    X, y = blobs(200, 17)
+    for model, name in ((GLNClassifier(**SMALL), "decision_function"), (GLNRegressor(**SMALL), "prediction")):
+        model.fit(X, y)
+        names = f"oob_score_ oob_{name}_ validation_scores_ learning_rate_ feature_importances_".split()
+        assert all(hasattr(model, name) for name in names if read or name != "feature_importances_")
+        model.partial_fit(X, y)
+        assert not any(hasattr(model, name) for name in names)
+
+
+@pytest.mark.parametrize("rows", [2, 50])
+def test_rows_of_one_target_have_no_r2(rows):
+    X = np.random.default_rng(18).normal(size=(rows, 2))
+    model = GLNRegressor(**SMALL).fit(X, np.arange(2.0) if rows == 2 else np.full(rows, 3.0))
+    assert np.isnan([*model.validation_scores_, *model.feature_importances_]).all()
+
+
+def test_a_constant_target_does_not_change_the_score_of_another_one():
+    X = np.random.default_rng(19).normal(size=(100, 2))
+    model = GLNRegressor(**SMALL).fit(X, np.stack([X[:, 0], np.ones(100)], axis=1))
+    known = ~np.isnan(model.oob_prediction_[:, 0])
+    expected = r2_score(X[known, 0], model.oob_prediction_[known, 0])
+    assert model.validation_scores_[-1] == pytest.approx(expected)
+    assert model.feature_importances_[0] > 0.5 > 0.1 > model.feature_importances_[1]
+
+
 def test_what_was_learned_otherwise_has_no_importances():
     X, y = blobs(200, 17)
-    model = GLNClassifier(**SMALL).fit(X, y).partial_fit(X, y)
-    assert not hasattr(model, "feature_importances_")
     model = GLNClassifier(**SMALL).fit(X, y).set_params(negatives=False, layer_sizes=None).fit(X, y)
     for name in ("feature_importances_", "oob_score_", "oob_decision_function_", "validation_scores_"):
         assert not hasattr(model, name)

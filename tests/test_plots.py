@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import itertools
 import os
 import re
@@ -31,6 +32,7 @@ if not os.environ.get("GLN_REQUIRE_BACKENDS"):
 
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from gln import plots
 from gln.sklearn import GLNClassifier, GLNRegressor
@@ -777,3 +779,48 @@ def test_importances_of_what_has_none_raise_an_error():
         plots.plot_importances(LogisticRegression())
     with pytest.raises(ValueError, match="most: expected an integer of at least 1, got 0"):
         plots.plot_importances(LogisticRegression(), most=0)
+
+
+# ---- Names -----------------------------------------------------------------------------------------------------------
+
+
+ODD = ["$_$ in $", "cost {$^$}", "red \x1b[31m", "\x07", "\\$_$"]  # no formulas, and codes for a terminal
+
+
+def shown_by(figure: Any) -> set[str]:
+    """The texts of a figure as they are drawn. It raises an error for a formula, or if a glyph is missing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for form in ("png", "svg"):
+            figure.savefig(io.BytesIO(), format=form)
+    texts = [text for text in figure.findobj(Text) if text.get_text()]
+    assert not any(text._preprocess_math(text.get_text())[1] for text in texts)
+    return {text._preprocess_math(text.get_text())[0] for text in texts}
+
+
+def test_names_are_shown_as_they_are():
+    names = [name.replace("\x1b", "\\x1b").replace("\x07", "\\x07") for name in ODD]
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 5)), columns=ODD)
+    labels = np.array(ODD)[np.arange(60) % 5]
+    counts = pd.DataFrame(np.eye(5), index=ODD, columns=ODD)
+    assert shown_by(plots.plot_confusion(counts)) >= set(names)
+    assert shown_by(plots.plot_learning_curves({name: [True, False] for name in [*ODD, "\ud800"]})) >= {
+        *names,
+        "\\ud800",
+    }
+    image = np.ones((4, 5))
+    assert shown_by(plots.plot_explanations(image, image, image, ODD)) >= set(names)
+    for two in itertools.pairwise(range(5)):
+        table = frame.iloc[:, list(two)]
+        assert shown_by(plots.plot_regions(LogisticRegression().fit(table, labels), table, labels)) >= set(names)
+    classifier = GLNClassifier((2,), n_networks=1, n_epochs=1, random_state=0, backend="numpy").fit(frame, labels)
+    assert shown_by(plots.plot_importances(classifier)) >= set(names)
+    bars = {f"{name} = {value:.4g}" for name, value in zip(names, frame.iloc[0], strict=True)}
+    shown = shown_by(plots.plot_contributions(classifier, frame[:1], y=labels[:1], class_=ODD[0]))
+    assert shown >= {*bars, f"contribution to the logit of {names[0]}"}
+    for name, escaped in zip(ODD, names, strict=True):
+        y = pd.Series(np.random.default_rng(1).normal(size=20), name=name)
+        regressor = GLNRegressor((2,), quantiles=(0.1, 0.9), n_networks=1, random_state=0, backend="numpy")
+        x = frame[[name]][:20]
+        assert escaped in shown_by(plots.plot_intervals(regressor, x, y, after=[20]))
+        assert escaped in shown_by(plots.plot_fan(y, y.to_numpy()[:, None] + [-1, 1], [0.1, 0.9]))

@@ -196,6 +196,27 @@ def test_fit_of_keras_says_that_it_does_not_train_a_gln(columns):
     assert_same_state(layer.gln.get_state(), state)
 
 
+def test_metrics_of_keras_understand_a_layer_of_two_classes(columns):
+    import keras
+
+    from gln.keras import GLNLayer
+
+    x, y = np.ascontiguousarray(columns[0].T[:32]), columns[1][:32, None] < 5
+    layer = GLNLayer([3], 196, 196, seed=1)
+    layer.gln.predict_online(x.T, x.T, y[:, 0])
+    model = keras.Sequential([keras.Input((196,)), layer])
+    predicted = model.predict(x, verbose=0)
+    assert model.output_shape == (None, 1)
+    assert predicted.shape == (32, 1)
+    np.testing.assert_allclose(predicted[:, 0], layer.gln.predict(x.T, x.T), atol=1e-6)
+    accuracy = ((predicted > 0.5) == y).mean()
+    assert accuracy > 0.7
+    for targets in (y, y[:, 0]):
+        model.compile(loss="binary_crossentropy", metrics=["accuracy"])
+        metrics = model.evaluate(x, targets.astype(int), verbose=0, return_dict=True)
+        assert metrics["accuracy"] == pytest.approx(accuracy)
+
+
 def test_keras_copies_what_the_layer_has_learned_as_weights(columns, tmp_path):
     import keras
 
@@ -250,7 +271,7 @@ def test_an_optimiser_changes_nothing_in_the_layer(columns):
     x, inputs = columns[0], keras.Input((196,))
     scaled = keras.layers.Dense(196)(inputs)
     layer = GLNLayer([3], 196, 196, seed=1)
-    model = keras.Model(inputs, keras.layers.Concatenate()([scaled, layer(inputs)[:, None]]))
+    model = keras.Model(inputs, keras.layers.Concatenate()([scaled, layer(inputs)]))
     before = layer.gln.get_state()
     model.compile(keras.optimizers.AdamW(0.1, weight_decay=0.1), "mse")
     model.fit(x.T, np.zeros((300, 197)), epochs=1, verbose=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numpy as np
 import pytest
 from backends import load_backend
 from helpers import assert_same_state
@@ -66,6 +67,33 @@ def test_gradients_reach_what_is_below_and_learning_does_not(layer):
     gradient = below.weight.grad.clone()
     assert not layer.learn(below(x), targets).requires_grad
     assert torch.equal(below.weight.grad, gradient)
+
+
+def test_arrays_give_the_numbers_of_tensors(layer):
+    x, context, other = rows(20), rows(20, 2), copy.deepcopy(layer)  # no check finds that a square batch is transposed
+    targets = targets_for(layer, 20)
+    assert torch.equal(layer(x.numpy(), context.numpy()), other(x, context))
+    learned = layer.learn(x.numpy(), targets.numpy(), context.numpy())
+    assert torch.equal(learned, other.learn(x, targets, context))
+    assert_same_state(layer.gln, other.gln)
+
+
+@pytest.mark.slow
+def test_a_compiled_step_learns_like_a_plain_one(layer):
+    x, other = rows(30), copy.deepcopy(layer)
+    targets, below = targets_for(layer, 30), nn.Linear(20, 20)
+
+    def step(layer: GLNLayer, x: torch.Tensor) -> torch.Tensor:
+        z = below(x)
+        layer(z).sum().backward()
+        return layer.learn(2 * z, targets)
+
+    learned = torch.compile(step, backend="eager")(layer, x)
+    gradient, below.weight.grad = below.weight.grad, None
+    torch.testing.assert_close(learned, step(other, x), rtol=0, atol=1e-6)
+    torch.testing.assert_close(below.weight.grad, gradient, rtol=0, atol=1e-6)
+    for name, array in layer.gln.get_state().items():
+        np.testing.assert_allclose(array, other.gln.get_state()[name], atol=1e-6)
 
 
 def test_side_information_alone_passes_no_gradient(layer):

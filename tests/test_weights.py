@@ -177,6 +177,53 @@ def test_without_any_weight_there_is_nothing_to_learn():
         assert vars(model) == before
 
 
+# ---- Bad weights ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weight", [5e-324, 1e-310, 1e300, 1e308])
+def test_weights_whose_mean_overflows_are_refused(weight):
+    frame, y, _ = with_rows_of_no_weight()
+    for model in (GLNClassifier(backend="numpy"), GLNRegressor(backend="numpy")):
+        with pytest.raises(ValueError, match=r"^sample_weight, class_weight: expected .* the largest from 1e-30"):
+            model.fit(frame[["colour"]], y, np.full(90, weight))
+        assert not hasattr(model, "learner_")
+
+
+def test_the_same_weights_at_any_scale_give_the_same_model():
+    X, y = NOISY[0][:60], NOISY[1][:60]
+    own: dict[str, Any] = {"layer_sizes": (4,), "n_networks": 1, "n_epochs": 1, "random_state": 0, "backend": "numpy"}
+    expected = GLNClassifier(**own).fit(X, y).predict_proba(X)
+    for weight in (1e-30, 1e-5):
+        model = GLNClassifier(**own).fit(X, y, np.full(60, weight))
+        np.testing.assert_allclose(model.predict_proba(X), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("weights", [{0: 0}, {0: 1, 1: 1}, {"2": 0}, {"0": 2, "2": 2}])
+def test_class_weights_are_those_of_classes(weights):
+    frame, y, _ = with_rows_of_no_weight()
+    model = GLNClassifier(class_weight=weights, backend="numpy")
+    for learn, more in ((model.fit, {}), (model.partial_fit, {"classes": ["0", "1"]})):
+        with pytest.raises(ValueError, match=r"^class_weight: expected keys among the classes \['0', '1'\], got "):
+            learn(frame[["colour"]], y.astype(str), **more)
+        assert not hasattr(model, "learner_")
+
+
+@pytest.mark.parametrize("weights", [{"0": -1}, {"0": np.inf}, {"0": np.nan}])
+def test_class_weights_are_finite_and_not_negative(weights):
+    frame, y, _ = with_rows_of_no_weight()
+    with pytest.raises(ValueError, match=r"^sample_weight, class_weight: expected numbers of at least 0"):
+        GLNClassifier(class_weight=weights, backend="numpy").fit(frame[["colour"]], y.astype(str))
+
+
+def test_class_weights_may_name_classes_as_strings_and_classes_that_a_part_of_a_table_lacks():
+    X, y = NOISY[0][:60], NOISY[1][:60]
+    own: dict[str, Any] = {"layer_sizes": (4,), "n_networks": 1, "n_epochs": 1, "random_state": 0, "backend": "numpy"}
+    expected = GLNClassifier(**own).fit(X, y, np.where(y == 1, 3, 1)).predict_proba(X)
+    for weights in ({"1": 3}, {"0": 1, "1": 3, "2": 5, 0: 0}):
+        model = GLNClassifier(**own, class_weight=weights).fit(X, y.astype(str))
+        np.testing.assert_array_equal(model.predict_proba(X), expected)
+
+
 # ---- Equal rows of few categories are no copies ----------------------------------------------------------------------
 
 

@@ -19,7 +19,6 @@ from gln.engine.networks.head_sampling import log_sampling_rate
 # Factors of the squared distance from equal weights and of the squared offset, which are added to the sum of the
 # losses, so that a few samples change little. On 19 tables of KEEL, factors of 4 to 32 for classes are about as good.
 PENALTY, OFFSET_PENALTY = {"classes": 4.0, "values": 0.5}, 100.0
-TINY = 1e-9
 MAX_ERROR = 10.0  # standard deviations: a wrong target must not change all weights
 MAX_WEIGHT = {"classes": 3.0, "values": 1.5, "logs": 3.0}
 
@@ -60,7 +59,7 @@ def fit_stacking(
 
 
 def score(config: Any, combined: np.ndarray, targets: np.ndarray, sample_weights: np.ndarray) -> float:
-    """How good predictions are, higher is better: minus the log-loss of classes, R² of means; NaN for others.
+    """How good predictions are, higher is better: minus the log-loss of classes, R² of means that vary; NaN for others.
 
     Shapes: logits or values (C, n), targets (n,) or (C, n), (n,).
     """
@@ -71,7 +70,8 @@ def score(config: Any, combined: np.ndarray, targets: np.ndarray, sample_weights
         return -float(np.average(_log_losses(combined, targets), weights=sample_weights))
     targets, means = np.atleast_2d(targets), np.average(np.atleast_2d(targets), axis=1, weights=sample_weights)
     errors, variances = (np.square(targets - p) @ sample_weights for p in (combined, means[:, None]))
-    return float(np.mean(1 - errors / np.maximum(variances, TINY)))
+    varies = variances > 1e-9  # not by rounding alone
+    return float(np.mean(1 - errors[varies] / variances[varies])) if varies.any() else math.nan
 
 
 def divide_among_networks(found: np.ndarray, input_sets: Sequence[np.ndarray]) -> StackingWeights:

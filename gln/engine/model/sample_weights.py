@@ -19,14 +19,18 @@ MISSING = -271.828  # stands for NaN in projections; unlikely as a real value
 def indices_of_table(X: Any, targets: np.ndarray, weights: np.ndarray | None, shuffle: bool) -> tuple[Any, Any]:
     """The samples that a pass of `fit` learns, and the fraction of a step of each, None if all steps are whole.
 
-    If a pass shuffles, the order of the samples makes no difference. Shapes: (N, F), (..., N), (N,) or None ->
-    (V,), (V,) or None.
+    If a pass shuffles, the order of the samples makes no difference. Raises ValueError for weights whose mean may
+    overflow. Shapes: (N, F), (..., N), (N,) or None -> (V,), (V,) or None.
     """
     order = np.arange(X.shape[0])
     if shuffle:  # by the samples, and equal ones by target, whatever their original order
         order = np.lexsort([*np.atleast_2d(targets), projected(X)])
     if weights is None:
         return order, None
+    low, high = weights.min(), weights.max()
+    if not (low >= 0 and 1e-30 <= high <= 1e30):
+        expected = "numbers of at least 0, the largest from 1e-30 to 1e30"
+        raise ValueError(f"sample_weight, class_weight: expected {expected}, got {low} to {high}")
     mean = weights.mean()
     repeats, step_sizes = repeated(weights[order] * (np.clip(mean, *FIT_WEIGHTS) / mean))
     return order[repeats], step_sizes

@@ -5,6 +5,7 @@ Shapes: N samples, D values of side information, n neurons in a layer, k halfspa
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,13 @@ def between_samples(config: Any, hyperplanes: np.ndarray, samples: np.ndarray) -
 
     Shapes: of all layers (neurons, k, D), samples (N, D) -> (neurons, k, D), (neurons, k).
     """
+    low, high = (end(samples, axis=0).astype(np.float64) for end in (np.min, np.max))  # (D,), (D,)
+    least = np.maximum(low, -high)  # magnitude, if a feature's values have the same sign
+    lost = (least > 0) & (high - low <= 2 * LEAST_GAP * least)
+    if (lost & (high > low)).any() or lost.all():  # a few constants do no harm
+        what = f"{lost.sum()} of {len(lost)} features differ by less than {2 * LEAST_GAP:g} of their values"
+        advice = "too little for float32; standardise them first, for example by gln.features.Standardizer"
+        warnings.warn(f"context_inputs: {what}, {advice}", stacklevel=3)
     rng, layers = np.random.default_rng(config.seed), np.split(hyperplanes, np.cumsum(config.layer_sizes)[:-1])
     fitted = [layer_between_samples(layer, samples, rng, config.context_features is not None) for layer in layers]
     hyperplanes, offsets = map(np.concatenate, zip(*fitted, strict=True))

@@ -388,7 +388,7 @@ class Estimator(Saveable, BaseEstimator):
         self._forget_left_out()
         fitted = fit_table(table, functools.partial(self._table_learner, settings, losses), training, self.random_state)
         self.learner_: Any = fitted.learner
-        self.n_iter_, self.validation_scores_ = fitted.passes, fitted.scores
+        self.n_iter_, self.validation_scores_ = fitted.passes, fitted.scores[: fitted.passes]
         self.learning_rate_ = self.learning_rate if fitted.learning_rate is None else fitted.learning_rate
         self._left_out = fitted.left_out
         self._learn_novelty(X, indices)
@@ -417,8 +417,7 @@ class Estimator(Saveable, BaseEstimator):
         elif "_novelty" in vars(self):
             self._novelty.learn(self._columns_for_novelty(X.T), self._levels.keys())
         self.learner_, self.n_iter_ = learner, 1
-        if "_left_out" in vars(self):
-            del self._left_out  # the model is no longer the one that left out samples
+        self._forget_left_out()  # the model is no longer the one that left out samples
         return predicted
 
 
@@ -458,7 +457,7 @@ def with_weight(
         raise ValueError(f"sample_weight: expected shape {(X.shape[0],)}, got {weights.shape}")
     if (weights < 0).any():
         raise ValueError(f"sample_weight: expected numbers of at least 0, got {weights.min()}")
-    learned = (weights > 0) & ~np.isin(column_or_1d(y), ignored) if ignored else weights > 0
+    learned = (weights > 0) & ~pd.Series(column_or_1d(y)).isin(ignored).to_numpy() if ignored else weights > 0
     if learned.sum() < least:
         raise ValueError("sample_weight, class_weight: expected at least one above zero, got none")
     if learned.all():
