@@ -11,6 +11,7 @@ import contextlib
 import functools
 import math
 import reprlib
+import warnings
 from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -355,11 +356,14 @@ class Estimator(Saveable, BaseEstimator):
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
-    def _learn_table(self, losses, X, targets, indices, step_sizes):
+    def _learn_table(self, losses, X, targets, indices, step_sizes, groups):
         """Learn a table (N, F) from scratch. Returns samples that some networks left out, and what these predict there.
 
-        Shapes: targets (N,) or (T, N), (V,), (V,) or None -> (n,), (C, n).
+        Shapes: targets (N,) or (T, N), (V,), (V,) or None, (N,) or None -> (n,), (C, n).
         """
+        if groups is None:
+            groups = find_copies(X, targets)
+            warn_of_copies(len(groups) - len(np.unique(groups)), len(groups))
         rows, classes, densities = len(indices), losses.means.get("num_classes", 0), losses.variances is not None
         defaults = of_table(rows, classes, densities)
         if is_wide(X, self._levels):
@@ -370,7 +374,7 @@ class Estimator(Saveable, BaseEstimator):
             indices,
             targets=targets[..., indices],
             step_sizes=np.ones(rows) if step_sizes is None else step_sizes,
-            copies=find_copies(X, targets)[indices],
+            groups=groups[indices],
             levels={column: len(codes) for column, codes in self._levels.items()},
             outputs=classes or len(targets),
             # Networks of variances learn from what those of means left out, so these leave out all that they can.
@@ -465,6 +469,36 @@ def with_weight(
         return X, y, weights, None
     rows = np.flatnonzero(learned)
     return _rows(X, rows), _rows(y, rows), weights[rows], learned
+
+
+def numbered_groups(groups: Any, learned: np.ndarray | None, count: int) -> np.ndarray | None:  # (N,), (N,) or None
+    """Numbers for the labels of groups, without rows that are not learned, so that `count` rows are left.
+
+    Raises ValueError unless each of the N rows has a label, and the rest of them two or more.
+    """
+    if groups is None:
+        return None
+    expected, labels = (count if learned is None else len(learned),), groups
+    try:
+        labels = np.asarray(groups) if hasattr(groups, "dtype") else pd.Series(list(groups), dtype=object)
+        numbers = pd.factorize(labels)[0] if labels.shape == expected else None
+    except TypeError as error:  # lists have no hash
+        raise ValueError(f"groups: expected a label for each row, got {error}") from error
+    if numbers is None:
+        raise ValueError(f"groups: expected shape {expected}, got {labels.shape}")
+    if (numbers < 0).any():
+        raise ValueError(f"groups: expected a label for each row, got none in row {numbers.argmin()}")
+    numbers = numbers if learned is None else numbers[learned]
+    if count > 1 and (numbers == numbers[0]).all():
+        raise ValueError("groups: expected at least two, of which one can be left out, got one")
+    return numbers
+
+
+def warn_of_copies(copies: int, count: int) -> None:
+    """Say that so many of `count` rows were taken for copies of others, if any were, and what changes that."""
+    if copies:
+        found = f"X, y: {copies} of {count} rows equal others and are taken for copies, which are left out together"
+        warnings.warn(f"{found}; if they are separate measurements, pass groups=np.arange(len(y))", stacklevel=4)
 
 
 def in_all_rows(

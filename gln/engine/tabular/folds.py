@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csc_array
+from scipy.sparse import csc_array, hstack
 
 from gln.engine.ensemble.ensemble import Ensemble
 from gln.engine.model.sample_weights import projected
@@ -20,9 +20,11 @@ FOLDS = 8  # of a table; each network leaves out one
 # Folds that are left out by some network. More would give more rows an out-of-fold prediction, but by fewer networks,
 # and from bin means of fewer rows: see `counted_folds`.
 LEFT_OUT = 3
-# Equal rows are copies if they are this many times as frequent as if their values were independent. Rows drawn with
-# replacement from a table of numbers are 10^3 to 10^100 times as frequent, equal rows of a few categories up to 10^2.
-RARER = 100
+# The order in which the groups of a class are dealt to folds: of two in a row one is in a fold that no network leaves
+# out, and of three one is in a fold that some do.
+DEALT = np.array([0, 1, 4, 2, 5, 6, 3, 7])
+MOST_WEIGHT = 3  # of a row that was left out, for a class of which hardly any were
+TINY = 1e-9
 
 
 def counted_folds(left_out: int) -> np.ndarray:  # -> (FOLDS, FOLDS) of bools
@@ -54,55 +56,69 @@ def indices_by_role(ensemble: Ensemble) -> list[np.ndarray]:
     return [np.flatnonzero(roles == role) for role in dict.fromkeys(roles.tolist())]
 
 
-def draw_folds(targets: np.ndarray, copies: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """A random fold for each row, 0 to FOLDS - 1, the same for all copies of a sample; stratified by class.
+def draw_folds(targets: np.ndarray, groups: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+    """A random fold for each row, 0 to FOLDS - 1, the same for all rows of a group; stratified by class.
 
-    Each class has a sample in fold 0, so a network that holds out another fold has seen every class. The sizes of folds
-    differ by no more than the copies of one sample of each class. Copies are of one class.
+    A group counts for the rarest of its classes. Each class goes on where the one before ended, so that all folds are
+    equally large, and of all rare classes together as many rows are left out as of others. The only group of a class is
+    in fold 0, so that all networks have seen the class.
 
-    Shapes: class numbers (V,) or numbers (T, V), (V,) equal for copies -> (V,).
+    Shapes: class numbers (V,) or numbers (T, V), (V,) equal for rows of a group -> (V,).
     """
-    classes = targets if targets.ndim == 1 else np.zeros(targets.shape[1], int)
-    order = rng.permutation(len(classes))
-    samples, _ = pd.factorize(copies[order])  # numbered by their first row in this order
-    class_of = classes[order[np.unique(samples, return_index=True)[1]]]
-    by_size = (-np.bincount(samples)).argsort(kind="stable")  # the samples with most copies are dealt out first
-    folds, fold_of = np.empty(len(classes), int), np.empty(len(class_of), int)
-    for number in np.unique(class_of):
-        members = by_size[class_of[by_size] == number]
-        fold_of[members] = np.arange(len(members)) % FOLDS
-    folds[order] = fold_of[samples]
+    are_classes, order = targets.ndim == 1, rng.permutation(len(groups))
+    classes = targets[order] if are_classes else np.zeros(len(order), int)
+    groups, _ = pd.factorize(groups[order])  # numbered by their first row in this order
+    pairs = np.unique(groups * (1 + classes.max()) + classes)  # of a group and a class that it has
+    group, class_of = np.divmod(pairs, 1 + classes.max())
+    times = np.bincount(class_of)[class_of]  # how many groups have the class
+    rarest = np.lexsort([class_of, times, group])[np.unique(group, return_index=True)[1]]
+    class_of, is_only = class_of[rarest], times[rarest] == 1
+    by_size = np.lexsort([-np.bincount(groups), class_of, is_only])[: (~is_only).sum()]  # of a class, the largest first
+    fold_of, places = np.zeros(len(is_only), int), np.arange(len(by_size)) % FOLDS
+    fold_of[by_size] = DEALT[places] if are_classes else places
+    folds = np.empty(len(order), int)
+    folds[order] = fold_of[groups]
     return folds
 
 
+def representing(targets: np.ndarray, step_sizes: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Weights with which rows that were left out stand for the table: each class has its share of the whole.
+
+    Shapes: class numbers (V,) or numbers (V,) or (T, V), (V,), (n,) -> (n,), with the sum of the rows' step sizes.
+    """
+    weights = step_sizes[rows]
+    if targets.dtype.kind == "f" or len(rows) == 0:
+        return weights
+    classes, total = targets[rows], weights.sum()
+    factors = np.bincount(targets, step_sizes) / np.maximum(np.bincount(classes, weights, 1 + targets.max()), TINY)
+    weights = weights * factors[classes].clip(max=MOST_WEIGHT * step_sizes.sum() / total)
+    return weights * (total / weights.sum())
+
+
 def find_copies(X: Any, targets: np.ndarray) -> np.ndarray:  # (N, F), (N,) or (T, N) -> (N,)
-    """The first copy of each sample, by index, as in a bootstrap sample.
+    """The first of the rows that are equal in features and targets, by index, if they are copies, as in a bootstrap
+    sample; else all rows are apart, as measurements that happen to be equal.
 
-    Samples with equal features are copies if their targets are equal too, and so many are unlikely to be equal by
-    chance. In a table of a few categories they are repeated measurements: a network that held out all of them would
-    predict them worse than networks predict samples that are really new.
+    They are copies if they are much more than a tenth of the table, than if the right half of its columns were
+    shuffled, and than rows with equal features and other targets, of which copies have none. If most rows have several
+    copies, they are measurements of a few settings.
 
-    Features of 0 are left out, so that it makes no difference whether a category is one column or one per level.
+    Features of 0 are left out, so that it makes little difference whether a category is one column or one per level.
     """
     count, targets = X.shape[0], np.atleast_2d(targets)
-    if len(np.unique(projected(X))) == count:
-        return np.arange(count)
+    apart = np.arange(count)
+    if count - len(np.unique(projected(X))) <= count / 10:  # as quick as possible for large tables
+        return apart
     codes = csc_array(X, dtype=np.float64, copy=True)
     codes.eliminate_zeros()
-    logs = np.empty(len(codes.data))
     for start, stop in itertools.pairwise(codes.indptr):
-        code, frequency = _code_and_frequency(codes.data[start:stop], count)
-        codes.data[start:stop], logs[start:stop] = 1 + code, np.log(frequency)
-    chance = np.exp(np.bincount(codes.indices, logs, count))  # of these features and targets if all were independent
-    for target in targets:
-        chance *= _code_and_frequency(target, count)[1]
-    _, first, group, sizes = np.unique(projected(codes), return_index=True, return_inverse=True, return_counts=True)
-    differ = np.bincount(group, (targets != targets[:, first[group]]).any(axis=0)) > 0
-    are_copies = ~differ & (sizes > RARER * count * chance[first])
-    return np.where(are_copies[group], first[group], np.arange(count))
-
-
-def _code_and_frequency(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:  # (n,) -> (n,), (n,)
-    """A number for each distinct value, and how frequent it is among `count` samples."""
-    code, _ = pd.factorize(values, use_na_sentinel=False)
-    return code, np.bincount(code)[code] / count
+        codes.data[start:stop] = 1 + pd.factorize(codes.data[start:stop], use_na_sentinel=False)[0]
+    of_targets = np.column_stack([1 + pd.factorize(target)[0] for target in targets])
+    columns, half = hstack([codes, csc_array(of_targets)], format="csc"), (X.shape[1] + len(targets)) // 2
+    left, right = projected(columns[:, :half]), np.pi * projected(columns[:, half:])
+    _, first, place = np.unique(left + right, return_index=True, return_inverse=True)
+    equal, different_features = count - len(first), len(np.unique(projected(codes)))
+    by_chance = count - len(np.unique(left + np.random.default_rng(0).permutation(right)))
+    measured_again = len(first) - different_features
+    are_copies = equal > 2 + count / 10 + 3 * by_chance + 10 * measured_again and 4 * len(first) >= count
+    return first[place] if are_copies else apart
