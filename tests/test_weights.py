@@ -277,10 +277,11 @@ def test_a_warning_says_how_many_copies_were_found_and_groups_say_otherwise():
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
-        (np.arange(59), r"groups: expected shape \(60,\), got \(59,\)"),
-        (np.zeros((60, 1)), r"groups: expected shape \(60,\), got \(60, 1\)"),
-        ([*range(7), None, *range(52)], "groups: expected a label for each row, got none in row 7"),
-        (np.where(np.arange(60) == 3, np.nan, 1), "groups: expected a label for each row, got none in row 3"),
+        (np.arange(59), "groups: expected 60 labels, got 59, of which 0 are NaN or None"),
+        ([*range(7), None, *range(52)], "groups: expected 60 labels, got 60, of which 1 are NaN or None"),
+        (np.where(np.arange(60) == 3, np.nan, 1), "groups: expected 60 labels, got 60, of which 1 are NaN or None"),
+        (np.zeros((60, 1)), "groups: expected a label for each row, got unhashable type"),
+        (5, "groups: expected a label for each row, got 'int' object is not iterable"),
         ([[1]] * 60, "groups: expected a label for each row, got unhashable type"),
         (["a"] * 60, "groups: expected at least two"),
     ],

@@ -135,18 +135,18 @@ def encode_categories(
     All rows of a group are encoded before any of them is counted, so that a copy does not leak its target.
     """
     groups, _ = pd.factorize(blocks.groups)  # numbered in the order of their first rows
-    sizes, rows = np.bincount(groups), np.arange(len(groups))
-    places = rows[: len(sizes)] if rng is None else np.argsort(rng.permutation(len(sizes)))
-    again = np.flatnonzero(sizes[groups] > 1)  # rows to count after those of their groups, which then have no weight
-    weights = np.append(np.where(sizes[groups] > 1, 0, blocks.step_sizes), blocks.step_sizes[again])
-    rows = np.append(rows, again)
-    order = np.lexsort([np.arange(len(rows)) >= len(groups), places[groups[rows]]])
+    count = 1 + groups.max()
+    places = np.arange(count) if rng is None else np.argsort(rng.permutation(count))
+    rows, is_counted = (
+        np.tile(np.arange(len(groups)), 2),
+        np.arange(2).repeat(len(groups)),
+    )  # twice, first without weight
+    order = np.lexsort([is_counted, places[groups[rows]]])
     columns = np.empty((blocks.columns.shape[0], len(encoding.columns)), blocks.columns.dtype)
     for chunk in (order[chunk] for chunk in chunks(len(order))):
-        chosen, is_first = rows[chunk], chunk < len(groups)
-        features = blocks.columns[blocks.indices[chosen]].T
-        encoded = encoding.learn(features, y[..., chosen], weights[chunk]).T
-        columns[blocks.indices[chosen[is_first]]] = encoded[is_first]
+        chosen, weights = rows[chunk], is_counted[chunk] * blocks.step_sizes[rows[chunk]]
+        encoded = encoding.learn(blocks.columns[blocks.indices[chosen]].T, y[..., chosen], weights).T
+        columns[blocks.indices[chosen[weights == 0]]] = encoded[weights == 0]
     return blocks._replace(columns=columns)
 
 

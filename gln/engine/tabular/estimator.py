@@ -363,7 +363,10 @@ class Estimator(Saveable, BaseEstimator):
         """
         if groups is None:
             groups = find_copies(X, targets)
-            warn_of_copies(len(groups) - len(np.unique(groups)), len(groups))
+            if copies := len(groups) - len(np.unique(groups)):
+                found = f"X, y: {copies} of {len(groups)} rows equal others and are taken for copies, left out together"
+                advice = "if they are separate measurements, pass groups=np.arange(len(y)), else the group of each row"
+                warnings.warn(f"{found}; {advice}", stacklevel=3)
         rows, classes, densities = len(indices), losses.means.get("num_classes", 0), losses.variances is not None
         defaults = of_table(rows, classes, densities)
         if is_wide(X, self._levels):
@@ -472,33 +475,23 @@ def with_weight(
 
 
 def numbered_groups(groups: Any, learned: np.ndarray | None, count: int) -> np.ndarray | None:  # (N,), (N,) or None
-    """Numbers for the labels of groups, without rows that are not learned, so that `count` rows are left.
+    """Numbers for the labels of groups, without the rows that are not learned, so that `count` are left.
 
-    Raises ValueError unless each of the N rows has a label, and the rest of them two or more.
+    Raises ValueError unless each of the N rows has a label, and the rest of them at least two.
     """
     if groups is None:
         return None
-    expected, labels = (count if learned is None else len(learned),), groups
+    learned = np.ones(count, bool) if learned is None else learned
     try:
-        labels = np.asarray(groups) if hasattr(groups, "dtype") else pd.Series(list(groups), dtype=object)
-        numbers = pd.factorize(labels)[0] if labels.shape == expected else None
-    except TypeError as error:  # lists have no hash
+        numbers, _ = pd.factorize(pd.Series(list(groups), dtype=object))
+    except TypeError as error:  # from what is no list, and from labels without a hash
         raise ValueError(f"groups: expected a label for each row, got {error}") from error
-    if numbers is None:
-        raise ValueError(f"groups: expected shape {expected}, got {labels.shape}")
-    if (numbers < 0).any():
-        raise ValueError(f"groups: expected a label for each row, got none in row {numbers.argmin()}")
-    numbers = numbers if learned is None else numbers[learned]
-    if count > 1 and (numbers == numbers[0]).all():
+    if len(numbers) != len(learned) or (numbers < 0).any():
+        came = f"{len(numbers)}, of which {(numbers < 0).sum()} are NaN or None"
+        raise ValueError(f"groups: expected {len(learned)} labels, got {came}")
+    if len(np.unique(numbers[learned])) < 2:
         raise ValueError("groups: expected at least two, of which one can be left out, got one")
-    return numbers
-
-
-def warn_of_copies(copies: int, count: int) -> None:
-    """Say that so many of `count` rows were taken for copies of others, if any were, and what changes that."""
-    if copies:
-        found = f"X, y: {copies} of {count} rows equal others and are taken for copies, which are left out together"
-        warnings.warn(f"{found}; if they are separate measurements, pass groups=np.arange(len(y))", stacklevel=4)
+    return numbers[learned]
 
 
 def in_all_rows(

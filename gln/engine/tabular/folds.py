@@ -6,7 +6,6 @@ Shapes: N samples, F features, V rows (a sample of weight 2 is two of them), M n
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,6 @@ LEFT_OUT = 3
 # out, and of three one is in a fold that some do.
 DEALT = np.array([0, 1, 4, 2, 5, 6, 3, 7])
 MOST_WEIGHT = 3  # of a row that was left out, for a class of which hardly any were
-TINY = 1e-9
 
 
 def counted_folds(left_out: int) -> np.ndarray:  # -> (FOLDS, FOLDS) of bools
@@ -84,41 +82,35 @@ def draw_folds(targets: np.ndarray, groups: np.ndarray, rng: np.random.RandomSta
 def representing(targets: np.ndarray, step_sizes: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Weights with which rows that were left out stand for the table: each class has its share of the whole.
 
-    Shapes: class numbers (V,) or numbers (V,) or (T, V), (V,), (n,) -> (n,), with the sum of the rows' step sizes.
+    Shapes: class numbers (V,) or numbers (T, V), (V,), (n,) -> (n,), about as large as the step sizes of the rows.
     """
-    weights = step_sizes[rows]
-    if targets.dtype.kind == "f" or len(rows) == 0:
+    weights, share = step_sizes[rows], step_sizes[rows].sum() / step_sizes.sum()
+    if targets.dtype.kind == "f":
         return weights
-    classes, total = targets[rows], weights.sum()
-    factors = np.bincount(targets, step_sizes) / np.maximum(np.bincount(classes, weights, 1 + targets.max()), TINY)
-    weights = weights * factors[classes].clip(max=MOST_WEIGHT * step_sizes.sum() / total)
-    return weights * (total / weights.sum())
+    classes = targets[rows]
+    factors = share * np.bincount(targets, step_sizes)[classes] / np.bincount(classes, weights)[classes]
+    return weights * factors.clip(max=MOST_WEIGHT)
 
 
 def find_copies(X: Any, targets: np.ndarray) -> np.ndarray:  # (N, F), (N,) or (T, N) -> (N,)
     """The first of the rows that are equal in features and targets, by index, if they are copies, as in a bootstrap
     sample; else all rows are apart, as measurements that happen to be equal.
 
-    They are copies if they are much more than a tenth of the table, than if the right half of its columns were
-    shuffled, and than rows with equal features and other targets, of which copies have none. If most rows have several
-    copies, they are measurements of a few settings.
+    Copies are more than a tenth of the table, three times as many as if half of the columns were shuffled, and ten
+    times as many as rows with equal features and another target. A table in which most rows occur several times is one
+    of a few settings.
 
     Features of 0 are left out, so that it makes little difference whether a category is one column or one per level.
     """
-    count, targets = X.shape[0], np.atleast_2d(targets)
-    apart = np.arange(count)
+    (count, size), apart = X.shape, np.arange(X.shape[0])
     if count - len(np.unique(projected(X))) <= count / 10:  # as quick as possible for large tables
         return apart
-    codes = csc_array(X, dtype=np.float64, copy=True)
-    codes.eliminate_zeros()
-    for start, stop in itertools.pairwise(codes.indptr):
-        codes.data[start:stop] = 1 + pd.factorize(codes.data[start:stop], use_na_sentinel=False)[0]
-    of_targets = np.column_stack([1 + pd.factorize(target)[0] for target in targets])
-    columns, half = hstack([codes, csc_array(of_targets)], format="csc"), (X.shape[1] + len(targets)) // 2
-    left, right = projected(columns[:, :half]), np.pi * projected(columns[:, half:])
+    columns = hstack([csc_array(X, dtype=np.float64), csc_array(np.atleast_2d(targets).T)], format="csc")
+    columns.eliminate_zeros()
+    columns.data = pd.util.hash_array(columns.data) / 2.0**64  # or small numbers would be lost beside large ones
+    left, right = projected(columns[:, : size // 2]), np.pi * projected(columns[:, size // 2 :])
     _, first, place = np.unique(left + right, return_index=True, return_inverse=True)
-    equal, different_features = count - len(first), len(np.unique(projected(codes)))
     by_chance = count - len(np.unique(left + np.random.default_rng(0).permutation(right)))
-    measured_again = len(first) - different_features
-    are_copies = equal > 2 + count / 10 + 3 * by_chance + 10 * measured_again and 4 * len(first) >= count
-    return first[place] if are_copies else apart
+    measured_again = len(first) - len(np.unique(projected(columns[:, :size])))
+    are_copies = count - len(first) > 2 + count / 10 + 3 * by_chance + 10 * measured_again
+    return first[place] if are_copies and len(first) >= count / 4 else apart
