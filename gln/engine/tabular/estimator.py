@@ -61,6 +61,10 @@ ADVICE = (
     "convert it by pandas.to_numeric, or, if it is a category, give it the dtype 'category' or name it in "
     "categorical_features"
 )
+OF_COPIES = (
+    "X, y: {} of {} rows equal others and are taken for copies, left out together; if they are separate measurements, "
+    "pass groups=np.arange(len(y)), else the group of each row"
+)
 # A halfspace sees one to three features: one that sees all rarely finds a split that depends on few.
 CONTEXT_FEATURES = 3
 OF_WIDE = {"layer_sizes": (1,), "n_networks": 8, "context_map_size": 0, "context_features": CONTEXT_FEATURES}
@@ -364,9 +368,7 @@ class Estimator(Saveable, BaseEstimator):
         if groups is None:
             groups = find_copies(X, targets)
             if copies := len(groups) - len(np.unique(groups)):
-                found = f"X, y: {copies} of {len(groups)} rows equal others and are taken for copies, left out together"
-                advice = "if they are separate measurements, pass groups=np.arange(len(y)), else the group of each row"
-                warnings.warn(f"{found}; {advice}", stacklevel=3)
+                warnings.warn(OF_COPIES.format(copies, len(groups)), stacklevel=3)
         rows, classes, densities = len(indices), losses.means.get("num_classes", 0), losses.variances is not None
         defaults = of_table(rows, classes, densities)
         if is_wide(X, self._levels):
