@@ -24,7 +24,8 @@ from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.model.builders import OF_STREAMS, Losses
 from gln.engine.model.sample_weights import indices_of_stream, indices_of_table
 from gln.engine.model.targets import sum_to_one
-from gln.engine.tabular.estimator import Estimator, in_all_rows, undone_after, with_weight
+from gln.engine.tabular.estimator import Estimator, in_all_rows, numbered_groups, undone_after, with_weight
+from gln.engine.tabular.folds import representing
 
 __all__ = ["GLNClassifier", "GLNRegressor"]
 
@@ -129,7 +130,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         even 0, if `max_seconds` ran out first, or more with `early_stopping`.
     oob_score_ : float
         The accuracy of samples of `fit` that networks left out, an estimate for new samples. As in scikit-learn's
-        random forests, only those that left out a sample predict it.
+        random forests, only those that left out a sample predict it. Each class counts by its share of the table.
     oob_decision_function_ : ndarray of shape (N, C)
         Their probabilities, NaN for samples that none left out, about five of eight, or had no weight. No file has
         them.
@@ -194,7 +195,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         self.categorical_features = categorical_features
         self.negatives = negatives
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> GLNClassifier:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> GLNClassifier:
         """Learn a table from scratch. To continue learning, use `partial_fit`.
 
         After an error or an interruption, the estimator is as it was before.
@@ -211,6 +212,12 @@ class GLNClassifier(ClassifierMixin, Estimator):
             At least 0. A sample of weight 2 is learned as if it occurred twice, one of 0.5 by half a step, and one of 0
             is as if it were not there, except that its class is in `classes_`. Weights whose mean is outside [1, 10]
             are scaled, so they may sum to one, as in AdaBoost.
+        groups : array-like of shape (N,), default=None
+            The group of each row, such as the patient of a measurement: numbers, text or other labels with a hash, at
+            least two. Rows of a group are left out together; with fewer groups than eight, some networks leave out
+            none. None takes equal rows for copies of one another if they are too many for chance, as in a bootstrap
+            sample; a warning says how many. `np.arange(N)` says that all rows are independent. With `negatives=False`
+            no rows are left out.
         """
         with undone_after(BaseException, self):
             labels = y
@@ -219,11 +226,12 @@ class GLNClassifier(ClassifierMixin, Estimator):
             labels = column_or_1d(labels)
             check_labels(labels)
             classes = np.unique(labels)  # as in scikit-learn, also those of samples of weight 0
-            numbers = np.searchsorted(classes, y)
+            numbers, groups = np.searchsorted(classes, y), numbered_groups(groups, learned, len(y))
             indices, step_sizes = indices_of_table(X, numbers, self._weights(numbers, classes, weights), self.shuffle)
             if self.negatives:
-                samples, predicted = self._learn_table(_losses(classes), X, numbers, indices, step_sizes)
-                p, weights = sum_to_one(predicted).T, None if weights is None else weights[samples]
+                samples, predicted = self._learn_table(_losses(classes), X, numbers, indices, step_sizes, groups)
+                p, weights = sum_to_one(predicted).T, np.ones(len(y)) if weights is None else weights
+                weights = representing(numbers, weights, samples)
                 self.oob_decision_function_ = in_all_rows(p, samples, learned, X.shape[0])
                 self.oob_score_ = _score_of(accuracy_score, numbers[samples], p.argmax(axis=1), weights)
             else:
@@ -513,7 +521,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         self.verbose = verbose
         self.categorical_features = categorical_features
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> GLNRegressor:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> GLNRegressor:
         """Learn a table from scratch. To continue learning, use `partial_fit`.
 
         After an error or an interruption, the estimator is as it was before.
@@ -524,14 +532,16 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
             As in `GLNClassifier.fit`.
         y : array-like of shape (N,) or (N, T)
             Finite, unscaled numbers.
-        sample_weight : array-like of shape (N,), default=None
+        sample_weight, groups : array-like of shape (N,), default=None
             As in `GLNClassifier.fit`.
         """
         with undone_after(BaseException, self):
             X, y, weights, learned = with_weight(X, y, sample_weight)
             X, targets, shape = self._numbers_of(X, y, reset=True)
+            groups = numbered_groups(groups, learned, X.shape[0])
             indices, step_sizes = indices_of_table(X, targets, weights, self.shuffle)
-            samples, predicted = self._learn_table(self._losses(len(targets)), X, targets, indices, step_sizes)
+            losses = self._losses(len(targets))
+            samples, predicted = self._learn_table(losses, X, targets, indices, step_sizes, groups)
             self.targets_shape_, weights = shape, None if weights is None else weights[samples]
             self.oob_prediction_ = in_all_rows(self._means(predicted), samples, learned, X.shape[0])
             self.oob_score_ = _score_of(r2_score, targets[:, samples].T, predicted.T, weights)

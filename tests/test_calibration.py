@@ -14,7 +14,7 @@ from sklearn.metrics import log_loss
 from gln.engine.ensemble.ensemble import EXPANDED
 from gln.engine.ensemble.stacking import StackingWeights, equal_weights, fit_stacking
 from gln.engine.model.targets import sum_to_one
-from gln.engine.tabular.folds import FOLDS, draw_folds
+from gln.engine.tabular.folds import FOLDS, LEFT_OUT, draw_folds
 from gln.sklearn import GLNClassifier, GLNRegressor
 from gln_numpy import GLN
 from test_mnist import calibration_error
@@ -43,8 +43,34 @@ def test_copies_are_in_one_fold(rng):
     assert all(len(np.unique(folds[samples == sample])) == 1 for sample in range(200))
     counts = np.array([np.bincount(folds[classes == number], minlength=FOLDS) for number in range(3)])
     assert (np.ptp(counts, axis=1) <= 7).all()  # the most copies of a sample
-    assert (counts[:, 0] > 0).all()
-    assert np.unique(folds[classes == 2]).tolist() == [0, 1, 2]
+    assert len(np.unique(folds[classes == 2])) == 3
+
+
+def test_rare_classes_are_left_out_as_often_as_others():
+    classes = np.repeat(np.arange(31), [300, *30 * [4]])
+    folds = draw_folds(classes, np.arange(420), np.random.RandomState(0))
+    left_out = np.bincount(classes[(folds > 0) & (folds <= LEFT_OUT)])
+    assert left_out[0] == pytest.approx(300 * LEFT_OUT / FOLDS, abs=1)
+    assert set(left_out[1:].tolist()) == {1, 2}
+    assert left_out[1:].sum() == 30 * 4 * LEFT_OUT / FOLDS
+    assert np.ptp(np.bincount(folds)) <= 1
+
+
+def test_every_network_has_seen_every_class_of_groups(rng):
+    """Whatever the groups: a class of one group is never left out, and one of several not as a whole."""
+    groups = rng.integers(0, 20, 200)
+    classes = np.where(groups == 3, 2, np.where(np.isin(groups, [5, 6]), 3, rng.integers(0, 2, 200)))
+    folds = draw_folds(classes, groups, np.random.RandomState(0))
+    assert all(len(np.unique(folds[groups == group])) == 1 for group in range(20))
+    assert all(np.unique(classes[folds != fold]).tolist() == [0, 1, 2, 3] for fold in range(1, LEFT_OUT + 1))
+
+
+def test_without_signal_rare_classes_are_predicted_by_their_rate(rng):
+    y = np.repeat(np.arange(21), [300, *20 * [4]])
+    model = GLNClassifier(random_state=0).fit(rng.normal(size=(380, 4)), y)
+    p = model.predict_proba(rng.normal(size=(1000, 4)))[:, 0]
+    assert p.mean() == pytest.approx(300 / 380, abs=2 * np.sqrt(0.789 * 0.211 / 380))
+    assert model.oob_score_ == pytest.approx(300 / 380, abs=2 * np.sqrt(0.789 * 0.211 / 142))
 
 
 def config(**kind: Any) -> Any:

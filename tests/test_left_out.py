@@ -54,8 +54,8 @@ def test_estimates_have_the_shapes_of_a_random_forest():
     assert model.oob_decision_function_.shape == (300, 3)
     assert 90 <= known.sum() <= 130  # three of eight folds
     np.testing.assert_allclose(model.oob_decision_function_[known].sum(axis=1), 1)
-    predicted = model.oob_decision_function_[known].argmax(axis=1)
-    assert model.oob_score_ == accuracy_score(y[known], predicted)
+    predicted, shares = model.oob_decision_function_[known].argmax(axis=1), np.bincount(y) / np.bincount(y[known])
+    assert model.oob_score_ == pytest.approx(accuracy_score(y[known], predicted, sample_weight=shares[y[known]]))
     assert model.oob_score_ > 0.7
     two = GLNClassifier(**SMALL).fit(X, y == 1)
     assert two.oob_decision_function_.shape == (300, 2)
@@ -102,7 +102,9 @@ def test_samples_without_weight_have_no_estimate_and_weights_count_like_copies()
     known = ~np.isnan(model.oob_decision_function_[:, 0])
     assert not known[weights == 0].any()
     predicted = model.oob_decision_function_[known].argmax(axis=1)
-    assert model.oob_score_ == pytest.approx(accuracy_score(y[known], predicted, sample_weight=weights[known]))
+    shares = np.bincount(y, weights) / np.bincount(y[known], weights[known])
+    expected = accuracy_score(y[known], predicted, sample_weight=(weights * shares[y])[known])
+    assert model.oob_score_ == pytest.approx(expected)
     copies = np.arange(240).repeat(weights)
     other = GLNClassifier(**SMALL).fit(X[copies], y[copies])
     np.testing.assert_allclose(other.oob_decision_function_, model.oob_decision_function_[copies], atol=1e-5)
@@ -151,7 +153,7 @@ def test_the_chosen_rate_gives_the_networks_that_it_alone_would_give(most, monke
 
 
 def test_the_score_of_left_out_rows_is_shown_after_each_pass(capsys):
-    X, y = blobs(400, 9)
+    X, y = blobs(400, 11)
     model = GLNClassifier(**SMALL, n_networks=2, verbose=1).fit(X, y)
     shown = capsys.readouterr().err
     assert f"left-out score {model.validation_scores_[-1]:.3f}" in shown

@@ -37,7 +37,7 @@ class TrainingTable(NamedTuple):
     indices: np.ndarray  # (V,), the sample of each row
     targets: np.ndarray  # (V,) class numbers, or (T, V) numbers
     step_sizes: np.ndarray  # (V,), the fraction of a step that each row makes
-    copies: np.ndarray  # (V,), equal for rows of one sample and of its copies
+    groups: np.ndarray  # (V,), equal for rows that are left out together
     levels: Mapping[int, int]  # how many levels each category has, by feature
     outputs: int  # the number of classes or targets
     left_out: int  # how many folds networks leave out
@@ -54,7 +54,7 @@ class TableBlocks(NamedTuple):
     bin_means: np.ndarray | None  # (N, E)
     indices: np.ndarray  # (V,), the sample of each row
     step_sizes: np.ndarray  # (V,)
-    copies: np.ndarray  # (V,)
+    groups: np.ndarray  # (V,)
     featurizer: Any = None  # a TableFeaturizer, or a PlainFeaturizer of a wide table
     are_standardised: bool = False  # False if the table is too large to keep its standardised columns
 
@@ -75,11 +75,11 @@ class TableBlocks(NamedTuple):
         """These rows without the others, each as a sample."""
         columns, indices = self.columns_of(rows).T, np.arange(len(rows))
         bin_means = None if self.bin_means is None else self.bin_means[self.indices[rows]]
-        steps, copies = self.step_sizes[rows], self.copies[rows]
-        return TableBlocks(columns, bin_means, indices, steps, copies, self.featurizer, are_standardised=True)
+        steps, groups = self.step_sizes[rows], self.groups[rows]
+        return TableBlocks(columns, bin_means, indices, steps, groups, self.featurizer, are_standardised=True)
 
     def take(self, rows: np.ndarray) -> TableBlocks:  # (n,)
-        return self._replace(indices=self.indices[rows], step_sizes=self.step_sizes[rows], copies=self.copies[rows])
+        return self._replace(indices=self.indices[rows], step_sizes=self.step_sizes[rows], groups=self.groups[rows])
 
 
 def rows_of(table: Any, indices: np.ndarray) -> Any:  # (N, D), (n,) -> (n, D)
@@ -99,7 +99,7 @@ def make_blocks(
     encoding_rng: np.random.RandomState | None,  # shuffles samples before categories are encoded; None keeps the order
 ) -> TableBlocks:
     """The blocks of a table, with their featurizer; those made from targets are out of fold."""
-    blocks = TableBlocks(table.X, None, table.indices, table.step_sizes, table.copies)
+    blocks = TableBlocks(table.X, None, table.indices, table.step_sizes, table.groups)
     if is_wide(table.X, table.levels):
         scaler = SparseScaler(table.X.shape[1])
         scaler.fit(table.X.T, table.indices)
@@ -132,18 +132,22 @@ def encode_categories(
 ) -> TableBlocks:
     """The blocks with categories as columns, in the order of the table without `rng`.
 
-    Copies of a sample are counted once, so that its own target does not leak into it.
+    All rows of a group are encoded before any of them is counted, so that a copy does not leak its target.
     """
-    samples, _ = pd.factorize(blocks.copies)  # numbered in the order of their first rows
-    first = np.unique(samples, return_index=True)[1]
-    indices, weights = blocks.indices[first], np.bincount(samples, blocks.step_sizes)
-    columns = np.empty((len(first), len(encoding.columns)), blocks.columns.dtype)
-    order = np.arange(len(first)) if rng is None else rng.permutation(len(first))
+    groups, _ = pd.factorize(blocks.groups)  # numbered in the order of their first rows
+    count = 1 + groups.max()
+    places = np.arange(count) if rng is None else np.argsort(rng.permutation(count))
+    rows, is_counted = (
+        np.tile(np.arange(len(groups)), 2),
+        np.arange(2).repeat(len(groups)),
+    )  # twice, first without weight
+    order = np.lexsort([is_counted, places[groups[rows]]])
+    columns = np.empty((blocks.columns.shape[0], len(encoding.columns)), blocks.columns.dtype)
     for chunk in (order[chunk] for chunk in chunks(len(order))):
-        features = blocks.columns[indices[chunk]].T
-        columns[chunk] = encoding.learn(features, y[..., first[chunk]], weights[chunk]).T
-    bin_means = None if blocks.bin_means is None else blocks.bin_means[indices]
-    return blocks._replace(columns=columns, bin_means=bin_means, indices=samples)
+        chosen, weights = rows[chunk], is_counted[chunk] * blocks.step_sizes[rows[chunk]]
+        encoded = encoding.learn(blocks.columns[blocks.indices[chosen]].T, y[..., chosen], weights).T
+        columns[blocks.indices[chosen[weights == 0]]] = encoded[weights == 0]
+    return blocks._replace(columns=columns)
 
 
 def placing_rows(blocks: TableBlocks) -> np.ndarray:

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import math
 import reprlib
+import warnings
 from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -59,6 +60,10 @@ OF_CONVERSION = ("could not convert", "float() argument", "setting an array elem
 ADVICE = (
     "convert it by pandas.to_numeric, or, if it is a category, give it the dtype 'category' or name it in "
     "categorical_features"
+)
+OF_COPIES = (
+    "X, y: {} of {} rows equal others and are taken for copies, left out together; if they are separate measurements, "
+    "pass groups=np.arange(len(y)), else the group of each row"
 )
 # A halfspace sees one to three features: one that sees all rarely finds a split that depends on few.
 CONTEXT_FEATURES = 3
@@ -355,11 +360,15 @@ class Estimator(Saveable, BaseEstimator):
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
-    def _learn_table(self, losses, X, targets, indices, step_sizes):
+    def _learn_table(self, losses, X, targets, indices, step_sizes, groups):
         """Learn a table (N, F) from scratch. Returns samples that some networks left out, and what these predict there.
 
-        Shapes: targets (N,) or (T, N), (V,), (V,) or None -> (n,), (C, n).
+        Shapes: targets (N,) or (T, N), (V,), (V,) or None, (N,) or None -> (n,), (C, n).
         """
+        if groups is None:
+            groups = find_copies(X, targets)
+            if copies := len(groups) - len(np.unique(groups)):
+                warnings.warn(OF_COPIES.format(copies, len(groups)), stacklevel=3)
         rows, classes, densities = len(indices), losses.means.get("num_classes", 0), losses.variances is not None
         defaults = of_table(rows, classes, densities)
         if is_wide(X, self._levels):
@@ -370,7 +379,7 @@ class Estimator(Saveable, BaseEstimator):
             indices,
             targets=targets[..., indices],
             step_sizes=np.ones(rows) if step_sizes is None else step_sizes,
-            copies=find_copies(X, targets)[indices],
+            groups=groups[indices],
             levels={column: len(codes) for column, codes in self._levels.items()},
             outputs=classes or len(targets),
             # Networks of variances learn from what those of means left out, so these leave out all that they can.
@@ -464,6 +473,26 @@ def with_weight(
         return X, y, weights, None
     rows = np.flatnonzero(learned)
     return _rows(X, rows), _rows(y, rows), weights[rows], learned
+
+
+def numbered_groups(groups: Any, learned: np.ndarray | None, count: int) -> np.ndarray | None:  # (N,), (N,) or None
+    """Numbers for the labels of groups, without the rows that are not learned, so that `count` are left.
+
+    Raises ValueError unless each of the N rows has a label, and the rest of them at least two.
+    """
+    if groups is None:
+        return None
+    learned = np.ones(count, bool) if learned is None else learned
+    try:
+        numbers, _ = pd.factorize(pd.Series(list(groups), dtype=object))
+    except TypeError as error:  # from what is no list, and from labels without a hash
+        raise ValueError(f"groups: expected a label for each row, got {error}") from error
+    if len(numbers) != len(learned) or (numbers < 0).any():
+        came = f"{len(numbers)}, of which {(numbers < 0).sum()} are NaN or None"
+        raise ValueError(f"groups: expected {len(learned)} labels, got {came}")
+    if len(np.unique(numbers[learned])) < 2:
+        raise ValueError("groups: expected at least two, of which one can be left out, got one")
+    return numbers[learned]
 
 
 def in_all_rows(

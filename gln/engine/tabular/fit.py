@@ -70,7 +70,7 @@ def fit_table(
         targets.standardizer.fit(y)
         y = targets.standardizer.transform(y)
     rng, encoding_rng = check_random_state(random_state), check_random_state(random_state)
-    folds, counted = draw_folds(y, table.copies, rng), counted_folds(table.left_out)
+    folds, counted = draw_folds(y, table.groups, rng), counted_folds(table.left_out)
     blocks = make_blocks(table, y, folds, counted, rng, encoding_rng if training.shuffle else None)
     learner = new_learner(blocks.featurizer, targets)
     if table.has_many_classes:
@@ -125,7 +125,7 @@ def fit_variances(
     assert variances is not None
     deviations = (y[:, rows] - left_out.combined).clip(-bound, bound).astype(np.float32)
     blocks, rng = blocks.take(rows), np.random.RandomState(variances.networks[0].seed)
-    chosen = draw_folds(deviations, blocks.copies, rng)  # other ones, because these rows may be of few folds
+    chosen = draw_folds(deviations, blocks.groups, rng)  # other ones, because these rows may be of few folds
     jobs = jobs_of(variances, deviations, chosen, folds, MOST_ROWS // FOLDS)
     place_tree_halfspaces(jobs, blocks, training.n_jobs)
     trained = train(variances, jobs, blocks, training, RATES[variances.config.loss].table[0])

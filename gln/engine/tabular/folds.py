@@ -6,12 +6,11 @@ Shapes: N samples, F features, V rows (a sample of weight 2 is two of them), M n
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csc_array
+from scipy.sparse import csc_array, hstack
 
 from gln.engine.ensemble.ensemble import Ensemble
 from gln.engine.model.sample_weights import projected
@@ -20,9 +19,10 @@ FOLDS = 8  # of a table; each network leaves out one
 # Folds that are left out by some network. More would give more rows an out-of-fold prediction, but by fewer networks,
 # and from bin means of fewer rows: see `counted_folds`.
 LEFT_OUT = 3
-# Equal rows are copies if they are this many times as frequent as if their values were independent. Rows drawn with
-# replacement from a table of numbers are 10^3 to 10^100 times as frequent, equal rows of a few categories up to 10^2.
-RARER = 100
+# The order in which the groups of a class are dealt to folds: of two in a row one is in a fold that no network leaves
+# out, and of three one is in a fold that some do.
+DEALT = np.array([0, 1, 4, 2, 5, 6, 3, 7])
+MOST_WEIGHT = 3  # of a row that was left out, for a class of which hardly any were
 
 
 def counted_folds(left_out: int) -> np.ndarray:  # -> (FOLDS, FOLDS) of bools
@@ -54,55 +54,63 @@ def indices_by_role(ensemble: Ensemble) -> list[np.ndarray]:
     return [np.flatnonzero(roles == role) for role in dict.fromkeys(roles.tolist())]
 
 
-def draw_folds(targets: np.ndarray, copies: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """A random fold for each row, 0 to FOLDS - 1, the same for all copies of a sample; stratified by class.
+def draw_folds(targets: np.ndarray, groups: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+    """A random fold for each row, 0 to FOLDS - 1, the same for all rows of a group; stratified by class.
 
-    Each class has a sample in fold 0, so a network that holds out another fold has seen every class. The sizes of folds
-    differ by no more than the copies of one sample of each class. Copies are of one class.
+    A group counts for the rarest of its classes. Each class goes on where the one before ended, so that all folds are
+    equally large, and of all rare classes together as many rows are left out as of others. The only group of a class is
+    in fold 0, so that all networks have seen the class.
 
-    Shapes: class numbers (V,) or numbers (T, V), (V,) equal for copies -> (V,).
+    Shapes: class numbers (V,) or numbers (T, V), (V,) equal for rows of a group -> (V,).
     """
-    classes = targets if targets.ndim == 1 else np.zeros(targets.shape[1], int)
-    order = rng.permutation(len(classes))
-    samples, _ = pd.factorize(copies[order])  # numbered by their first row in this order
-    class_of = classes[order[np.unique(samples, return_index=True)[1]]]
-    by_size = (-np.bincount(samples)).argsort(kind="stable")  # the samples with most copies are dealt out first
-    folds, fold_of = np.empty(len(classes), int), np.empty(len(class_of), int)
-    for number in np.unique(class_of):
-        members = by_size[class_of[by_size] == number]
-        fold_of[members] = np.arange(len(members)) % FOLDS
-    folds[order] = fold_of[samples]
+    are_classes, order = targets.ndim == 1, rng.permutation(len(groups))
+    classes = targets[order] if are_classes else np.zeros(len(order), int)
+    groups, _ = pd.factorize(groups[order])  # numbered by their first row in this order
+    pairs = np.unique(groups * (1 + classes.max()) + classes)  # of a group and a class that it has
+    group, class_of = np.divmod(pairs, 1 + classes.max())
+    times = np.bincount(class_of)[class_of]  # how many groups have the class
+    rarest = np.lexsort([class_of, times, group])[np.unique(group, return_index=True)[1]]
+    class_of, is_only = class_of[rarest], times[rarest] == 1
+    by_size = np.lexsort([-np.bincount(groups), class_of, is_only])[: (~is_only).sum()]  # of a class, the largest first
+    fold_of, places = np.zeros(len(is_only), int), np.arange(len(by_size)) % FOLDS
+    fold_of[by_size] = DEALT[places] if are_classes else places
+    folds = np.empty(len(order), int)
+    folds[order] = fold_of[groups]
     return folds
 
 
-def find_copies(X: Any, targets: np.ndarray) -> np.ndarray:  # (N, F), (N,) or (T, N) -> (N,)
-    """The first copy of each sample, by index, as in a bootstrap sample.
+def representing(targets: np.ndarray, step_sizes: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Weights with which rows that were left out stand for the table: each class has its share of the whole.
 
-    Samples with equal features are copies if their targets are equal too, and so many are unlikely to be equal by
-    chance. In a table of a few categories they are repeated measurements: a network that held out all of them would
-    predict them worse than networks predict samples that are really new.
-
-    Features of 0 are left out, so that it makes no difference whether a category is one column or one per level.
+    Shapes: class numbers (V,) or numbers (T, V), (V,), (n,) -> (n,), about as large as the step sizes of the rows.
     """
-    count, targets = X.shape[0], np.atleast_2d(targets)
-    if len(np.unique(projected(X))) == count:
-        return np.arange(count)
-    codes = csc_array(X, dtype=np.float64, copy=True)
-    codes.eliminate_zeros()
-    logs = np.empty(len(codes.data))
-    for start, stop in itertools.pairwise(codes.indptr):
-        code, frequency = _code_and_frequency(codes.data[start:stop], count)
-        codes.data[start:stop], logs[start:stop] = 1 + code, np.log(frequency)
-    chance = np.exp(np.bincount(codes.indices, logs, count))  # of these features and targets if all were independent
-    for target in targets:
-        chance *= _code_and_frequency(target, count)[1]
-    _, first, group, sizes = np.unique(projected(codes), return_index=True, return_inverse=True, return_counts=True)
-    differ = np.bincount(group, (targets != targets[:, first[group]]).any(axis=0)) > 0
-    are_copies = ~differ & (sizes > RARER * count * chance[first])
-    return np.where(are_copies[group], first[group], np.arange(count))
+    weights, share = step_sizes[rows], step_sizes[rows].sum() / step_sizes.sum()
+    if targets.dtype.kind == "f":
+        return weights
+    classes = targets[rows]
+    factors = share * np.bincount(targets, step_sizes)[classes] / np.bincount(classes, weights)[classes]
+    return weights * factors.clip(max=MOST_WEIGHT)
 
 
-def _code_and_frequency(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:  # (n,) -> (n,), (n,)
-    """A number for each distinct value, and how frequent it is among `count` samples."""
-    code, _ = pd.factorize(values, use_na_sentinel=False)
-    return code, np.bincount(code)[code] / count
+def find_copies(X: Any, targets: np.ndarray) -> np.ndarray:  # (N, F), (N,) or (T, N) -> (N,)
+    """The first of the rows that are equal in features and targets, by index, if they are copies, as in a bootstrap
+    sample; else all rows are apart, as measurements that happen to be equal.
+
+    Copies are more than a tenth of the table, three times as many as if half of the columns were shuffled, and ten
+    times as many as rows with equal features and another target. A table in which most rows occur several times is one
+    of a few settings.
+
+    Features of 0 are left out, so that it makes little difference whether a category is one column or one per level.
+    """
+    (count, size), apart = X.shape, np.arange(X.shape[0])
+    if count - len(np.unique(projected(X))) <= count / 10:  # as quick as possible for large tables
+        return apart
+    columns = hstack([csc_array(X, dtype=np.float64), csc_array(np.atleast_2d(targets).T)], format="csc")
+    columns.eliminate_zeros()
+    columns.data = pd.util.hash_array(columns.data) / 2.0**64  # or small numbers would be lost beside large ones
+    left, right = projected(columns[:, : size // 2]), np.pi * projected(columns[:, size // 2 :])
+    _, first, place = np.unique(left + right, return_index=True, return_inverse=True)
+    by_chance = count - len(np.unique(left + np.random.default_rng(0).permutation(right)))
+    measured_again = len(first) - len(np.unique(projected(columns[:, :size])))
+    are_copies = count - len(first) > 2 + count / 10 + 3 * by_chance + 10 * measured_again
+    return first[place] if are_copies and len(first) >= count / 4 else apart

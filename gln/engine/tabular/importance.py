@@ -16,6 +16,7 @@ from gln.engine.batches import dense, spread
 from gln.engine.ensemble.ensemble import Ensemble
 from gln.engine.ensemble.stacking import score
 from gln.engine.tabular.blocks import TableBlocks, TrainingTable
+from gln.engine.tabular.folds import representing
 from gln.engine.tabular.training import Job, combine_roles, left_out_by_role, outputs_of
 
 MOST_ROWS = 2000  # that are kept
@@ -40,8 +41,9 @@ class LeftOutRows(NamedTuple):
         ends = dict(zip(folds, np.cumsum([len(of_fold) for of_fold in folds.values()]), strict=True))
         numbers = {fold: np.arange(ends[fold] - len(of_fold), ends[fold]) for fold, of_fold in folds.items()}
         kept = [job._replace(targets=rows[:0], rows=rows[:0], left_out=numbers[job.fold]) for job in jobs]
-        targets = jobs[0].targets[..., rows]
-        return cls(dense(table.X[table.indices[rows]]), blocks.only(rows), targets, ensemble, kept)
+        targets, weights = jobs[0].targets[..., rows], representing(jobs[0].targets, blocks.step_sizes, rows)
+        blocks = blocks.only(rows)._replace(step_sizes=weights)
+        return cls(dense(table.X[table.indices[rows]]), blocks, targets, ensemble, kept)
 
     def importances(self) -> np.ndarray:  # (F,)
         """By how much the score falls if a feature is shuffled: the log-loss that is added, or the R² that is lost."""
