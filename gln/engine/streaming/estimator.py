@@ -1,7 +1,8 @@
 """`StreamEstimator`: a schema and a learner of a stream of named features, as River's estimators and bandits hold one.
 
 Samples are encoded against the schema and proposed as changes; what may be wrong with them is checked. Then each is
-predicted, learned and committed. So an error changes nothing, also in the middle of a frame.
+predicted, learned and committed. So an error changes nothing, also in the middle of a frame, and an interrupt comes
+between two samples.
 
 Shapes: B samples, C heads, F features, K predicted values, N rows.
 """
@@ -14,6 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from gln.engine.batches import SampleBatch, features_and_words
+from gln.engine.interrupts import uninterrupted
 from gln.engine.model import fused
 from gln.engine.model.featurizers import StreamFeaturizer
 from gln.engine.model.learner import Learner
@@ -66,6 +68,7 @@ class StreamEstimator:
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
+    @uninterrupted
     def learn(
         self, change: SchemaChange, targets: np.ndarray | None = None, weights: np.ndarray = ONCE
     ) -> None:  # (C, B), (B,)
@@ -127,6 +130,7 @@ class StreamEstimator:
                     self.learn(change, targets, weights[rows])
         return joined(predicted)
 
+    @uninterrupted
     def learn_again(self, samples: Any, y: Any, weights: np.ndarray, learns: np.ndarray) -> None:
         """Learn samples that were learned before; arguments as for `predict_then_learn`.
 
@@ -147,6 +151,7 @@ class StreamEstimator:
             assert batch is not None
             self.learner.learn_linear(batch, targets[..., rows], np.where(learns, weights, 0)[rows])
 
+    @uninterrupted
     def _predict_then_learn(
         self, change: SchemaChange, targets: np.ndarray, weights: np.ndarray
     ) -> np.ndarray:  # -> (K, B)
