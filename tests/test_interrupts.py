@@ -175,7 +175,7 @@ CASES: dict[str, Case] = {
 def behaviour(model: Any) -> list[Any]:
     """What a model predicts for new samples, and after learning them."""
     found: list[Any] = []
-    model, rows = copy.deepcopy(model), samples(3, 9, d=2.0, c="new")
+    model, rows = copy.deepcopy(model), samples(2, 9, d=2.0, c="new")
     for x in rows:
         if isinstance(model, GLNBandit):
             found += [model.decide(x), model.predict(x), list(model._model.arms)]
