@@ -1,4 +1,7 @@
-"""Ctrl-C between two samples instead of within one, which would leave a model half-changed."""
+"""Ctrl-C between two samples instead of within one, which would leave a model half-changed.
+
+Then a learner may have a class that its schema or its statistics lack, and compiled loops do not check indices.
+"""
 
 from __future__ import annotations
 
@@ -13,25 +16,19 @@ Call = TypeVar("Call", bound=Callable[..., Any])
 
 
 def uninterrupted(call: Call) -> Call:
-    """A function that Ctrl-C does not end: `KeyboardInterrupt` is raised after it; by a second Ctrl-C, at once."""
+    """A function that Ctrl-C does not end: `KeyboardInterrupt` is raised after it."""
 
     @functools.wraps(call)
     def whole(*args: Any, **kwargs: Any) -> Any:
         handler, came = getsignal(SIGINT), []
         if threading.get_ident() != threading.main_thread().ident or not callable(handler):
             return call(*args, **kwargs)  # no interrupt can come
-
-        def later(*received: Any) -> None:
-            came.append(received)
-            if len(came) > 1:
-                handler(*received)
-
-        signal(SIGINT, later)
+        signal(SIGINT, lambda *received: came.append(received))
         try:
             return call(*args, **kwargs)
         finally:
             signal(SIGINT, handler)
-            if came:
-                handler(*came[0])
+            for received in came:
+                handler(*received)
 
     return whole  # type: ignore[return-value]
