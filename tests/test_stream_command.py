@@ -513,7 +513,8 @@ def end_as_uninterrupted(long: tuple[Path, list[str]], folder: Path, kills: Sequ
                 break
             time.sleep(0.001)
         statuses.append(process.wait(60))
-        assert statuses[-1] in (0, -number, 128 + number)
+        early = 1 if number == signal.SIGINT else 0  # of an interpreter that has hardly started
+        assert statuses[-1] in (0, early, -number, 128 + number)
     assert statuses.count(0) <= len(kills) // 4  # it may end while it is being stopped
     assert main(options) == 0
     assert_same_file(folder / "m", whole / "whole")
