@@ -18,6 +18,7 @@ from typing import Any, ClassVar, NamedTuple, overload
 import numpy as np
 
 from gln.engine.batches import check_integer
+from gln.engine.interrupts import uninterrupted
 from gln.engine.jit import compiled
 from gln.engine.model.builders import stream_config
 from gln.engine.model.persistence import Saveable
@@ -153,6 +154,7 @@ class GLNBandit(Saveable):
     def decide(self, context: Any, arms: Any = None, k: None = None) -> Decision: ...
     @overload
     def decide(self, context: Any, arms: Any = None, *, k: int) -> list[Decision]: ...
+    @uninterrupted
     def decide(self, context: Any, arms: Any = None, k: int | None = None) -> Decision | list[Decision]:
         """Choose an arm for a context, or several.
 
@@ -283,6 +285,7 @@ class GLNBandit(Saveable):
                 key = arm if named is arms else None  # features without a name
                 self._learn(context, {key: reward}, {key: named[arm]}, weight=weight)
 
+    @uninterrupted
     def _learn(
         self,
         context: Any,
@@ -311,12 +314,14 @@ class GLNBandit(Saveable):
         if not is_mapping and context is not None:
             self._size = len(context)
 
+    @uninterrupted
     def add_arm(self, arm: Hashable, features: Features | None = None) -> None:
         """Add an arm, unless it is retired, or change its features. `decide` adds the arms that it is offered."""
         check_key("arm", "arms", arm)
         if arm not in self._retired:
             self._add(*self._with_features({arm: features}))
 
+    @uninterrupted
     def retire(self, arm: Hashable) -> None:
         """Remove an arm for good, with everything learned about it. Raises ValueError for an unknown arm."""
         check_key("arm", "arms", arm)

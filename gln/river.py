@@ -27,6 +27,7 @@ except ImportError as error:
 
 from gln.engine.batches import SampleBatch, check_integer
 from gln.engine.class_density.classifier import MAX_FEATURES, ClassDensityClassifier, check_negatives
+from gln.engine.interrupts import uninterrupted
 from gln.engine.model.builders import OF_STREAMS, Losses, build_stream, stream_config, stream_roles
 from gln.engine.model.sample_weights import check_stream_weights
 from gln.engine.model.targets import Classes, Numbers, sum_to_one
@@ -487,6 +488,7 @@ class GLNNovelty(SaveableSchema, AnomalyDetector):
     def _unit_test_params(cls):
         yield {"seed": 1}
 
+    @uninterrupted
     def learn_one(self, x: dict[Any, Any]) -> None:
         """Learn a sample. Raises ValueError for infinity, or a string in a numeric feature or vice versa."""
         change = self._stream.schema.propose(x)

@@ -8,6 +8,7 @@ from typing import Any
 from river import bandit
 
 from gln.bandits import GLNBandit
+from gln.engine.interrupts import uninterrupted
 from gln.engine.streaming.values import check_key
 
 __all__ = ["GLNPolicy"]
@@ -64,6 +65,7 @@ class GLNPolicy(bandit.base.ContextualPolicy):
     def _pull(self, arm_ids, context=None):
         return self._bandit.decide(context, arm_ids).arm
 
+    @uninterrupted
     def update(self, arm_id: Any, context: Any, *reward_args: Any, **reward_kwargs: Any) -> None:
         """Learn the reward of an arm in a context; without a context, `update(arm_id, reward)`."""
         if not reward_args:  # as `river.bandit.evaluate` calls it

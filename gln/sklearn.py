@@ -21,6 +21,7 @@ from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from gln.engine.batches import check_integer, check_magnitude
 from gln.engine.class_density.classifier import ClassDensityClassifier, check_negatives
 from gln.engine.ensemble.johnson_su import JohnsonSU
+from gln.engine.interrupts import uninterrupted
 from gln.engine.model.builders import OF_STREAMS, Losses
 from gln.engine.model.sample_weights import indices_of_stream, indices_of_table
 from gln.engine.model.targets import sum_to_one
@@ -251,7 +252,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         first part contains all levels of the categories with few levels. `batch_size` and `learning_rate` may change
         between calls; other parameters are those of the first call.
 
-        After an error, the estimator is as it was before. A call that is interrupted has learned some of its samples.
+        After an error, the estimator is as it was before. An interrupt (Ctrl-C) waits for the end of the call.
         `oob_score_`, `feature_importances_` and all else that samples left out by `fit` determined are removed.
 
         Parameters
@@ -340,6 +341,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
             factors[known] = compute_class_weight(given, classes=known, y=targets)
         return factors[targets] if weights is None else weights * factors[targets]
 
+    @uninterrupted
     def _learn_stream(self, X, y, classes, sample_weight=None, predicts=False):
         """Predict, if `predicts`, and then learn the next samples. Returns a list of predictions, (C, n)."""
         with undone_after(Exception, self):
@@ -659,6 +661,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
 
     target_standardizer_ = property(lambda self: self.learner_.targets.standardizer, doc="Standardises the targets.")
 
+    @uninterrupted
     def _learn_stream(self, X, y, sample_weight=None, predicts=False):
         """Predict, if `predicts`, and then learn the next samples. Returns a list of predicted means, (T, n)."""
         with undone_after(Exception, self):

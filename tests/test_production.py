@@ -39,11 +39,11 @@ def block(start: str) -> str:
     return found
 
 
-def names_of(start: str) -> SimpleNamespace:
-    """What the code of the page defines."""
-    names: dict[str, Any] = {"__name__": "page"}
-    exec(compile(block(start), "docs/production.md", "exec"), names)
-    return SimpleNamespace(**names)
+def names_of(start: str, old: str = "", new: str = "") -> SimpleNamespace:
+    """What the code of the page defines, perhaps with a text in place of another one."""
+    names, code = SimpleNamespace(__name__="page"), block(start).replace(old, new)
+    exec(compile(code, "docs/production.md", "exec"), vars(names))
+    return names
 
 
 def events(count: int) -> list[dict[str, Any]]:
@@ -90,6 +90,21 @@ def service(folder: Path, stop: signal.Signals) -> Iterator[int]:
     assert process.returncode in (0, -stop)  # uvicorn shuts down, and then passes the signal on
 
 
+def service_here(old: str = "", new: str = "") -> SimpleNamespace:
+    """The service in this process, which goes on from the files of the folder."""
+    pytest.importorskip("starlette")
+    pytest.importorskip("httpx")
+    return names_of("import contextlib", old, new)
+
+
+def answered(page: SimpleNamespace, route: str, event: Any) -> tuple[int, Any]:
+    """Status and body of the answer of a service in this process; text that is no JSON may be sent, too."""
+    from starlette.testclient import TestClient
+
+    answer = TestClient(page.app).post(route, content=event if isinstance(event, bytes) else json.dumps(event))
+    return answer.status_code, answer.json()
+
+
 BAD: list[tuple[str, Any]] = [
     ("expected an object with key and x", [1]),
     ("expected an object with key and x", {"key": "a"}),
@@ -123,8 +138,60 @@ def test_the_service_learns_while_it_serves(tmp_path):
     for event, answer in zip(shown, answers, strict=False):
         assert answer == (200, pytest.approx(expected.predict_proba_one(event["x"]), abs=1e-6))
         assert model.predict_proba_one(event["x"]) == pytest.approx(answer[1], abs=1e-6)
-    with service(tmp_path, signal.SIGINT) as port:  # continues
-        assert post(port, "learn", {"key": "59", "y": shown[59]["y"]}) == (200, {"learned": 51})
+    for stop, count in [(signal.SIGKILL, 51), (signal.SIGINT, 52)]:  # it continues
+        with service(tmp_path, stop) as port:
+            key = 110 - count
+            assert post(port, "learn", {"key": str(key), "y": shown[key]["y"]}) == (200, {"learned": count})
+
+
+def test_a_service_that_was_killed_goes_on_from_its_journal(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shown = events(40)
+    for key, event in enumerate(shown):
+        if key % 20 == 0:  # it is killed between two saves
+            page = service_here("10_000", "25")
+        assert answered(page, "predict", {"key": str(key), "x": event["x"]})[0] == 200
+        if key % 2:
+            assert answered(page, "learn", {"key": str(key), "y": event["y"]})[1] == {"learned": key // 2 + 1}
+    page.model.save = lambda *_: 1 / 0
+    with pytest.raises(ZeroDivisionError):  # it is killed while it saves
+        page.save()
+    with page.journal(page.saves).open("ab") as file:
+        file.write(b'{"key": "0", "y": "so')
+    page, expected = service_here(), GLNClassifier(seed=0)
+    for event in shown[1::2]:
+        expected.learn_one(event["x"], event["y"])
+    assert page.model.predict_proba_one(shown[0]["x"]) == expected.predict_proba_one(shown[0]["x"])
+    assert answered(page, "learn", {"key": "0", "y": shown[0]["y"]}) == (200, {"learned": 21})
+    assert [*page.waiting] == [str(key) for key in range(2, 40, 2)]
+    assert page.size == sum(map(len, page.waiting.values()))
+
+
+def test_samples_that_wait_are_bounded_and_do_not_keep_the_model_from_being_saved(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = service_here("50_000_000", "5_000_000")
+    for key in range(12):
+        assert answered(page, "predict", {"key": str(key), "x": {"text": str(key) + 1_000_000 * "x"}})[0] == 200
+    page.save()
+    assert [*page.waiting] == ["8", "9", "10", "11"]
+    assert [path.stat().st_size < 5_000_000 for path in sorted(tmp_path.iterdir())] == [True, True]
+    assert GLNClassifier.load("model.gln").extra == {"learned": 0, "saves": 2}
+
+
+def test_what_no_answer_could_hold_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page, shown = service_here(), events(3)
+    for key, event in enumerate(shown):
+        answered(page, "predict", {"key": str(key), "x": event["x"]})
+    assert answered(page, "learn", {"key": "0", "y": "sold"})[0] == 200
+    wrong: list[Any] = ["\ud800", [1], {}, None]
+    for label in wrong:
+        assert answered(page, "learn", {"key": "1", "y": label})[0] == 400
+    for body in (100_000 * b"[", b'{"key": "1", "x": ' + 100_000 * b"[", b"\xff"):
+        assert answered(page, "predict", body)[0] == 400
+    assert answered(page, "learn", {"key": "1", "y": "kept"})[0] == 200
+    status, found = answered(page, "predict", {"key": "3", "x": shown[2]["x"]})
+    assert (status, [*found]) == (200, ["sold", "kept"])
 
 
 def test_a_reader_follows_the_file(tmp_path, monkeypatch):
@@ -174,7 +241,7 @@ def test_a_consumer_that_is_killed_anywhere_learns_each_event_once(tmp_path):
 def test_events_that_are_wrong_are_left_out(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     as_lines(tmp_path / "events.jsonl", 30)
-    wrong = ["{", "[]", '{"x": {}}', '{"x": {"price": "dear"}, "y": "sold"}']
+    wrong = ["{", "[]", '{"x": {}}', '{"x": {"price": "dear"}, "y": "sold"}', 100_000 * "["]
     with open("events.jsonl", "a") as file:
         file.writelines(f"{line}\n" for line in wrong)
     consumer = names_of("# consumer.py")
@@ -185,6 +252,21 @@ def test_events_that_are_wrong_are_left_out(tmp_path, monkeypatch, capsys):
         expected.learn_one(event["x"], event["y"])
     assert model.predict_proba_one({"item": "tea"}) == pytest.approx(expected.predict_proba_one({"item": "tea"}))
     assert model.extra["offsets"] == {0: Path("events.jsonl").stat().st_size}
+
+
+def test_a_line_that_is_still_being_written_is_not_lost(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    as_lines(tmp_path / "events.jsonl", 3)
+    whole, consumer = Path("events.jsonl").read_bytes(), names_of("# consumer.py")
+    for length in (len(whole) - 40, len(whole) - 1, len(whole)):
+        Path("events.jsonl").write_bytes(whole[:length])
+        consumer.consume(consumer.lines("events.jsonl"))
+        learned = GLNClassifier.load("model.gln")
+        assert learned.known_names == {"item": True, "price": False}
+    expected = GLNClassifier(seed=0)
+    for event in events(3):
+        expected.learn_one(event["x"], event["y"])
+    assert learned.predict_proba_one({"item": "tea"}) == expected.predict_proba_one({"item": "tea"})
 
 
 def test_a_topic_goes_on_after_the_saved_offsets():

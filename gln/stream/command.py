@@ -141,7 +141,7 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--test", metavar="FILE", help="at the end, predict this file, too, and print figures")
     group.add_argument("--metrics", metavar="FILE", help="write all figures, as JSON lines")
     group.add_argument(
-        "--save", metavar="FILE", help="save the model at the end, also after Ctrl-C, SIGTERM or a bad line"
+        "--save", metavar="FILE", help="save the model at the end, also after Ctrl-C, SIGTERM, SIGHUP or a bad line"
     )
     group.add_argument("--save-every", type=_at_least(1), metavar="N", help="also save it about every N samples")
     group.add_argument(

@@ -16,7 +16,8 @@ class Stopped(BaseException):
 
 
 class Signals:
-    """SIGINT and SIGTERM end a run. A second SIGINT ends the process as usual, unless the run waits."""
+    """SIGINT, SIGTERM, and the SIGHUP of a dropped connection end a run. A second SIGINT ends the process as usual,
+    unless the run waits."""
 
     def __init__(self) -> None:
         self.received = 0
@@ -35,7 +36,10 @@ class Signals:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under nohup
+            numbers.append(signal.SIGHUP)
+        before = {number: signal.signal(number, self._receive) for number in numbers}
         try:
             yield
         finally:

@@ -129,7 +129,7 @@ class Fixed(NamedTuple):
 def prepare(learner: Any) -> Fixed:
     """What stays the same for this learner, gathered anew only if something was replaced.
 
-    It compiles, which may fail or be interrupted: before anything is learned, call it.
+    It compiles, which may fail: before anything is learned, call it.
     """
     featurizer, ensembles = learner.featurizer, ensembles_of(learner)
     base_models, statistics = featurizer.base_models, featurizer.standardizer.loop_state[0]

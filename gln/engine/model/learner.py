@@ -97,7 +97,7 @@ class Learner:
         # Before anything changes, because a callable may fail. Default rates depend on the inputs, which may grow.
         rates = None if self.learning_rate is None else self._rates(count)
         if is_fused and self.fixed is None:
-            fused.prepare(self)  # before anything is learned, because this may fail or be interrupted
+            fused.prepare(self)  # which compiles, before anything is learned, because this may fail
         self._grow(featurizer)
         predicted: list[np.ndarray] = []
         for segment in self.targets.segments(targets, batch_size, self.means):

@@ -1,7 +1,8 @@
 """`StreamEstimator`: a schema and a learner of a stream of named features, as River's estimators and bandits hold one.
 
 Samples are encoded against the schema and proposed as changes; what may be wrong with them is checked. Then each is
-predicted, learned and committed. So an error changes nothing, also in the middle of a frame.
+predicted, learned and committed. So an error changes nothing, also in the middle of a frame, and an interrupt comes
+between two samples.
 
 Shapes: B samples, C heads, F features, K predicted values, N rows.
 """
@@ -14,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from gln.engine.batches import SampleBatch, features_and_words
-from gln.engine.model import fused
+from gln.engine.interrupts import uninterrupted
 from gln.engine.model.featurizers import StreamFeaturizer
 from gln.engine.model.learner import Learner
 from gln.engine.model.persistence import Saveable
@@ -66,6 +67,7 @@ class StreamEstimator:
 
     # ---- Learning ----------------------------------------------------------------------------------------------------
 
+    @uninterrupted
     def learn(
         self, change: SchemaChange, targets: np.ndarray | None = None, weights: np.ndarray = ONCE
     ) -> None:  # (C, B), (B,)
@@ -94,7 +96,7 @@ class StreamEstimator:
     def learn_many(self, samples: Any, y: Any, weights: np.ndarray) -> None:  # y: (N,) labels or numbers
         """Learn a frame or dictionaries, all or, if there is an error, none."""
         segments = self._plan(named_rows(samples), y, np.ones(len(samples), bool), predicts=False)
-        self._prepare(segments, weights)
+        self._check_rates(segments)
         for rows, _, change in segments:
             assert change is not None
             self.learn(change, self._targets(change, y[rows]), weights[rows])
@@ -114,7 +116,7 @@ class StreamEstimator:
         Returns predictions, 0 for values that only later samples have.
         """
         segments = self._plan(named_rows(samples), y, learns)
-        self._prepare(segments, weights)
+        self._check_rates(segments)
         predicted = []
         for rows, batch, change in segments:
             if batch is not None:
@@ -127,6 +129,7 @@ class StreamEstimator:
                     self.learn(change, targets, weights[rows])
         return joined(predicted)
 
+    @uninterrupted
     def learn_again(self, samples: Any, y: Any, weights: np.ndarray, learns: np.ndarray) -> None:
         """Learn samples that were learned before; arguments as for `predict_then_learn`.
 
@@ -147,6 +150,7 @@ class StreamEstimator:
             assert batch is not None
             self.learner.learn_linear(batch, targets[..., rows], np.where(learns, weights, 0)[rows])
 
+    @uninterrupted
     def _predict_then_learn(
         self, change: SchemaChange, targets: np.ndarray, weights: np.ndarray
     ) -> np.ndarray:  # -> (K, B)
@@ -202,20 +206,13 @@ class StreamEstimator:
         change = schema.propose_rows(segment, y[rows] if self.are_classes else None)
         return Segment(rows, schema.encode_rows(segment) if predicts and brings_features else None, change)
 
-    def _prepare(self, segments: list[Segment], weights: np.ndarray) -> None:
-        """Do what may fail before the first sample is learned: compile, and evaluate a learning rate that is a callable
-        for all steps to come. Raises ValueError if that returns what is no rate."""
+    def _check_rates(self, segments: list[Segment]) -> None:
+        """Evaluate a learning rate that is a callable for all steps to come. Raises ValueError for what is no rate."""
         rate = self.learning_rate if self.learner is None else self.learner.learning_rate
-        learned = [(rows, change) for rows, _, change in segments if change is not None and change.places]
-        if callable(rate) and learned:
-            steps = sum(change.batch.shape[1] for _, change in learned)
-            check_rates(self.learner or self._learner_for(learned[0][1], np.zeros((1, 1))), steps)
-        if (
-            len(learned) > 1
-            and isinstance(self.learner, Learner)
-            and fused.can_learn(self.learner, learned[0][1].batch)
-        ):
-            fused.prepare(self.learner)
+        changes = [change for _, _, change in segments if change is not None and change.places]
+        if callable(rate) and changes:
+            learner = self.learner or self._learner_for(changes[0], np.zeros((1, 1)))
+            check_rates(learner, sum(change.batch.shape[1] for change in changes))
 
     # ---- Learners ----------------------------------------------------------------------------------------------------
 

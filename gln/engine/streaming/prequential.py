@@ -52,7 +52,7 @@ def predict_then_learn(
     predicted: list[np.ndarray] = []
     is_fused = samples.shape[1] > 1 and isinstance(learner, Learner) and fused.can_learn(learner, samples)
     if is_fused:
-        fused.prepare(learner)  # before anything is learned, because this may fail or be interrupted
+        fused.prepare(learner)  # which compiles, before anything is learned, because this may fail
     for segment in segments_of(learner, samples, targets):
         first = segment.start
         while first < segment.stop:
