@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
-__all__ = ["LONGEST", "BadLine", "Lines", "Record", "parsed", "text_of"]
+__all__ = ["LONGEST", "BadLine", "Lines", "Record", "escaped", "parsed", "text_of"]
 
 BLOCK = 1 << 18  # bytes that are read at once
 LONGEST = 1 << 24  # bytes of a line: more are no text, and would fill the memory
@@ -120,6 +120,11 @@ class Lines:
             self._lines.extend(lines)
             self._rest, self._length = [rest], len(rest)
         self._ended = not block
+
+
+def escaped(text: str) -> str:
+    """A text for a terminal, without control codes that a name may have."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1] for sign in text)
 
 
 def text_of(number: int, line: bytes) -> str:

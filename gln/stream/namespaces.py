@@ -85,7 +85,7 @@ class Namespaces:
         found: dict[str, bool] = {}
         for namespace, names in sorted(new.items(), key=lambda item: (len(item[1]), item[0])):
             if namespace not in self._of_text and len(self._zeros) + len(names) <= MOST_FEATURES:
-                self._zeros |= dict.fromkeys(names, 0.0)
+                self._zeros |= dict.fromkeys(sorted(names), 0.0)
             elif not self._of_text.get(namespace):
                 found[namespace] = True
                 self._zeros = {name: 0.0 for name in self._zeros if name.rpartition(self._separator)[0] != namespace}

@@ -50,8 +50,11 @@ class Objects:
     def _with_times(self, records: Sequence[Record]) -> tuple[list[Record], list[BadLine]]:
         """Samples whose dates and times are numbers, and the bad ones."""
         wrong: dict[int, str] = {}
-        for name in self._kinds.may_be_times():
-            places = [place for place, (_, sample) in enumerate(records) if name in sample.values]
+        found_in: dict[str, list[int]] = {name: [] for name in self._kinds.may_be_times()}
+        for place, (_, sample) in enumerate(records) if found_in else ():
+            for name in sample.values.keys() & found_in.keys():
+                found_in[name].append(place)
+        for name, places in found_in.items():
             rows = [records[place][1].values for place in places]
             if (found := self._kinds.days(name, [row[name] for row in rows])) is not None:
                 for feature, values in self._kinds.with_cycles({name: found[0]}).items():

@@ -68,7 +68,10 @@ class NamedRows:
         if rows.stop - rows.start == len(self):
             return self
         words = None if self.words is None else self.words.of(rows)
-        return dataclasses.replace(self, frame=self.frame.iloc[rows], words=words)
+        frame = self.frame.iloc[rows]
+        if frame.shape[1] > len(frame):  # most columns may be of categories that other rows have
+            frame = frame.dropna(axis=1, how="all")
+        return dataclasses.replace(self, frame=frame, words=words)
 
 
 def named_rows(samples: Any) -> NamedRows:
