@@ -29,6 +29,7 @@ from river import dummy, evaluate, metrics, stats
 from gln.engine.networks.files import read
 from gln.river import GLNClassifier, GLNRegressor
 from gln.stream.command import main
+from gln.stream.figures import Figures
 from gln.stream.progress import Progress
 
 RUN = [sys.executable, "-c", "import sys; from gln.stream.command import main; sys.exit(main())"]
