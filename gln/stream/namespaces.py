@@ -67,13 +67,14 @@ class Namespaces:
 
     def _decide(self, samples: Sequence[Sample]) -> tuple[str, ...]:
         most: dict[str, int] = {}
+        if len(self._are_categories) >= MOST_WORDS:  # later ones are words: memory is bounded where they are always new
+            return ()
         for sample in samples:
             for namespace, names in sample.names.items():
                 if namespace not in self._are_categories:
                     most[namespace] = max(most.get(namespace, 0), len(names))
         found = {namespace: bool(namespace) and count <= 1 for namespace, count in most.items()}
-        if len(self._are_categories) < MOST_WORDS:  # so that memory is bounded where namespaces are always new
-            self._are_categories |= found
+        self._are_categories |= found
         kinds = {"categories": True, "words": False}
         texts = [f"{kind}: {listed}" for kind, is_category in kinds.items() if (listed := _listed(found, is_category))]
         return ("; ".join(texts) + "\n    (--words and --strings name others)",) if texts else ()
@@ -92,7 +93,7 @@ class Namespaces:
         if len(self._of_text) < MOST_WORDS:
             self._of_text |= found
         text = f"words, since more than {MOST_FEATURES:,} names have values: {_listed(found, True)}"
-        return (f"{text}\n    (numbers are fewer)",) if found else ()
+        return (f"{text}\n    (fewer are numbers; --ignore leaves names out)",) if found else ()
 
     def _features(self, sample: Sample) -> dict[str, Any]:
         features = {**self._zeros, **sample.values} if self._zeros else sample.values
