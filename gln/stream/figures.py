@@ -146,7 +146,7 @@ class Figures:
         """The most frequent class, and the frequencies as probabilities."""
         total = sum(weight for _, weight in self.labels)
         label, most = max(self.labels, key=lambda item: item[1])
-        entropy = -sum(weight / total * math.log(weight / total) for _, weight in self.labels if weight)
+        entropy = sum(weight / total * math.log(total / weight) for _, weight in self.labels if weight)
         return f"best constant, {str(label)[:20]}", {"accuracy": most / total, "log_loss": entropy}
 
     def heading(self, bad_lines: int) -> str:

@@ -15,6 +15,7 @@ import pandas as pd
 from gln.stream.chunks import Chunk
 from gln.stream.figures import Figures, named
 from gln.stream.held_out import HeldOut
+from gln.stream.lines import escaped
 from gln.stream.output import Output
 from gln.stream.predictions import Predictions
 from gln.stream.progress import POINTS, Line, Progress
@@ -172,6 +173,7 @@ class Report:
         self.print(f"gln-stream: {text}")
 
     def print(self, text: str) -> None:
+        text = escaped(text)
         if self._bar is not None:
             self._bar.write(text, file=sys.stderr)
             return

@@ -14,7 +14,9 @@ Shapes: B samples, F features, T words of all samples.
 from __future__ import annotations
 
 import copy
+import itertools
 import math
+import sys
 from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
@@ -259,10 +261,10 @@ class StreamSchema:
         levels: dict[Hashable, Levels] = {}
         places = self.places
         if self.become or not places:
-            known = [name for name, column in rows.frame.items() if has_values(column).any()]
-            places = self._places_with([*known, *([] if rows.words is None else rows.words.used)])
+            known = (name for name, column in rows.frame.items() if has_values(column).any())
+            places = self._places_with(itertools.chain(known, [] if rows.words is None else rows.words.used))
         batch, new = self._batch_of_rows(rows, places, levels)
-        return self._change(batch, places, levels, new, labels)
+        return self._change(batch, places, levels, new, labels, rows.texts)
 
     def _batch_of_rows(
         self, rows: NamedRows, places: Mapping[Hashable, int], levels: dict[Hashable, Levels] | None
@@ -343,7 +345,8 @@ class StreamSchema:
                 numbers[place] = self._new_number(names[place], new)
         if learns and self.word_count + len(new) >= MOST_WORDS:
             without = self._without_number([words.names[0] for words in found if words.are_codes], {}, new)
-            numbers[[names.index(name) for name in without]] = -1
+            place_of = dict(zip(names, range(len(names)), strict=True))
+            numbers[[place_of[name] for name in without]] = -1
         numbers = numbers[places]
         if (numbers < 0).any():
             known = numbers >= 0
@@ -359,9 +362,10 @@ class StreamSchema:
         levels: dict[Hashable, Levels],
         words: dict[Hashable, int],
         labels: Sequence[Hashable] | None,
+        texts: Set[Any] = frozenset(),
     ) -> SchemaChange:
-        for name, new in levels.items():
-            warn_of_numbers(f"x[{name!r}]", self.levels.get(name, {}), new, ADVICE)
+        for name in levels.keys() - texts:
+            warn_of_numbers(f"x[{name!r}]", self.levels.get(name, {}), levels[name], ADVICE)
         categorical: Set[int] = frozenset()
         if self.levels or levels or self.always:
             names = (places.keys() & self.levels.keys()) | levels.keys() | self.always
@@ -397,11 +401,13 @@ class StreamSchema:
                 raise ValueError(f"x[{name!r}]: expected {expected}, like its first value, got {value!r}")
         return is_text
 
-    def _places_with(self, names: Sequence[Hashable], at_once: float | None = None) -> dict[Hashable, int]:
+    def _places_with(self, names: Iterable[Hashable], at_once: float | None = None) -> dict[Hashable, int]:
         """The places of features with the next sample, which has these names."""
-        if not self.places:
-            return self._with_new({*names} if len(names) <= (at_once or self.at_once) else set())
-        return self._with_new(self.become)
+        if self.places:
+            return self._with_new(self.become)
+        most = min(at_once or self.at_once, sys.maxsize - 1)
+        found = set(itertools.islice(names, int(most) + 1))  # no more, as a table may have many columns
+        return self._with_new(found if len(found) <= most else set())
 
     def _with_new(self, new: Set[Hashable]) -> dict[Hashable, int]:
         """The places of known features and of new ones, which are sorted, so that their order is irrelevant."""
