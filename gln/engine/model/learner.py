@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gln.engine.batches import CHUNK, check_magnitude, check_steps, chunks, dense, features_and_words
+from gln.engine.batches import CHUNK, check_magnitude, check_steps, chunks, dense, features_and_words, repeats_of
 from gln.engine.ensemble.ensemble import Ensemble, Member
 from gln.engine.model import fused
 from gln.engine.model.featurizers import PlainFeaturizer
@@ -156,7 +156,9 @@ class Learner:
         counted = None if self.featurizer.encoding is None else self.targets.counted(targets, y)
         rates = self._rates(y.shape[1]) if rates is None else rates
         if step_sizes is not None:
-            rates = [ensemble_rates * step_sizes for ensemble_rates in rates]
+            repeats = np.array([*map(repeats_of, step_sizes.tolist())], np.float32)
+            sizes = np.minimum(step_sizes, repeats) / repeats
+            rates = [ensemble_rates * sizes for ensemble_rates in rates]
         return TargetBatch(y, counted, rates, step_sizes), units
 
     def _rates(self, count: int) -> list[np.ndarray]:

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from gln.engine.batches import repeats_of
+
 Rate = float | Callable[[int], float]
 
 
@@ -68,6 +70,33 @@ def predict_all(
         inputs = base[-network.base_size :]
         predicted.append(network.predict_arrays(inputs, context, targets, of_network, batch_size))
     return np.array(predicted)
+
+
+def learn_all(
+    networks: Sequence[Network],
+    base: Any,
+    context: Any,
+    targets: Any,
+    rates: np.ndarray,
+    weights: np.ndarray,
+    batch_size: int,
+) -> np.ndarray:
+    """`predict_all` of samples with weights (B,), of which each batch is learned as often as its largest weight says.
+
+    The rates are those of each of the equal steps of a sample, as `repeats_of` its weight has them.
+    """
+    repeats, predicted = np.array([*map(repeats_of, weights.tolist())]), []
+    if repeats.max(initial=1) == 1:
+        return predict_all(networks, base, context, targets, rates, batch_size)
+    for start in range(0, len(repeats), batch_size):
+        rows = slice(start, start + batch_size)
+        samples = base[:, rows], context[:, rows], targets[:, rows]
+        predicted.append(predict_all(networks, *samples, rates[:, rows], batch_size))
+        for done in range(1, repeats[rows].max()):  # those that are done have a rate of 0: other sizes compile anew
+            predict_all(networks, *samples, rates[:, rows] * (repeats[rows] > done), batch_size)
+            for network in networks:
+                network.step -= len(repeats[rows])  # it counts samples
+    return np.concatenate(predicted, axis=2)
 
 
 def is_network(value: Any) -> bool:
