@@ -6,6 +6,7 @@ Shapes: N rows.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import json
 from collections import Counter
@@ -180,10 +181,10 @@ class TypedColumns:
         frame = pd.DataFrame(self._kinds.with_cycles(columns), index=range(len(batch)))
         names, notes = self._names(lists, len(batch), wrong)
         good = [place for place in range(len(batch)) if place not in wrong]
-        rows = NamedRows(frame.iloc[good].reset_index(drop=True) if wrong else frame)
+        frame = frame.iloc[good].reset_index(drop=True) if wrong else frame
+        rows = NamedRows(frame, None, self._namespaces.is_word, self._namespaces.decided)
         if names is not None:
-            joined = pd.concat([rows.frame, names.frame], axis=1)
-            rows = NamedRows(joined, names.words, self._namespaces.is_word)
+            rows = dataclasses.replace(rows, frame=pd.concat([frame, names.frame], axis=1), words=names.words)
         bad = [BadLine(first + place, wrong[place], "row") for place in sorted(wrong)]
         numbers = [first + place for place in good]
         chunk = Chunk(rows, [targets[place] for place in good], None, None, numbers)

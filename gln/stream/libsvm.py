@@ -15,6 +15,7 @@ from gln.engine.streaming.values import MOST
 from gln.stream.chunks import Chunk, Wanted
 from gln.stream.kinds import label_of, shown
 from gln.stream.lines import BadLine, Lines, Record, parsed
+from gln.stream.namespaces import Namespaces, Sample
 
 __all__ = ["Vectors"]
 
@@ -23,7 +24,7 @@ class Vectors:
     """Lines that scikit-learn reads. Indices are names of features; `qid` and comments are left out."""
 
     def __init__(self, lines: Lines, wanted: Wanted) -> None:
-        self._lines, self._ignore = lines, wanted.ignore
+        self._lines, self._ignore, self._namespaces = lines, wanted.ignore, Namespaces(wanted, "^")
 
     def records(self, most: int) -> list[Record | BadLine]:
         found: list[Record | BadLine] = []
@@ -39,8 +40,10 @@ class Vectors:
             good, bad = parsed(records, lambda line: _samples([line])[0])
             records, samples = good, [sample for _, sample in good]
         features = [{n: v for n, v in x.items() if n not in self._ignore} for _, x in samples]
-        rows = dataclasses.replace(named_rows(features), is_zero=always)
-        return Chunk(rows, [label for label, _ in samples], None, None, [number for number, _ in records]), bad
+        lines = [number for number, _ in records]
+        found, _, notes = self._namespaces.features(list(zip(lines, [Sample(x, {}, x) for x in features], strict=True)))
+        rows = dataclasses.replace(named_rows([x for _, x in found]), is_zero=always)
+        return Chunk(rows, [label for label, _ in samples], None, None, lines, notes=notes), bad
 
 
 def _samples(lines: Sequence[str]) -> list[tuple[float, dict[str, float]]]:
@@ -57,5 +60,4 @@ def _samples(lines: Sequence[str]) -> list[tuple[float, dict[str, float]]]:
     names, values = [str(index) for index in X.indices.tolist()], X.data.tolist()
     pairs = list(zip(names, values, strict=True))
     rows = [dict(pairs[start:end]) for start, end in itertools.pairwise(X.indptr.tolist())]
-    labels = [label_of(label) for label in y.tolist()]
-    return [(label, {n: v for n, v in x.items() if v}) for label, x in zip(labels, rows, strict=True)]
+    return list(zip(map(label_of, y.tolist()), rows, strict=True))

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
-__all__ = ["BadLine", "Lines", "Record", "parsed", "text_of"]
+__all__ = ["LONGEST", "BadLine", "Lines", "Record", "parsed", "text_of"]
 
 BLOCK = 1 << 18  # bytes that are read at once
 LONGEST = 1 << 24  # bytes of a line: more are no text, and would fill the memory
@@ -32,7 +32,8 @@ class Lines:
         self.number = 0
         self._source: Any = source
         self._lines: deque[bytes] = deque()
-        self._rest = b""  # of a line that has not been read to its end
+        self._rest: list[bytes] = []  # of a line that has not been read to its end, unless it is too long
+        self._length = 0  # bytes of that line so far
         self._ended = False
         self._failure = ""  # why a compressed file could not be read to its end
 
@@ -87,7 +88,9 @@ class Lines:
         return not self._lines
 
     def _is_ready(self) -> bool:
-        """Whether a read returns at once."""
+        """Whether a read returns at once. While a line is too long, none is made that can wait: it may never end."""
+        if self._length > LONGEST:
+            return False
         try:
             return bool(select.select([self._source], [], [], 0)[0])
         except io.UnsupportedOperation:  # no file, but bytes in memory
@@ -102,14 +105,21 @@ class Lines:
             if isinstance(error, OSError) and error.errno is not None:  # of the system, not of the compressed file
                 raise
             self._failure = f"the compressed file is damaged or incomplete: {error}"
-            self._rest, self._ended = b"", True
+            self._rest, self._length, self._ended = [], 0, True
             return
-        *lines, rest = (self._rest + block).split(b"\n")
-        if not block:
-            self._ended = True
-            lines, rest = [rest] if rest else [], b""
-        self._lines.extend(lines)
-        self._rest = rest[: LONGEST + 1]
+        first, *others = block.split(b"\n")
+        has_been_taken, self._length = self._length > LONGEST, self._length + len(first)
+        if not has_been_taken:
+            self._rest.append(first)
+        is_line = bool(others or self._length > LONGEST or (not block and self._length))
+        if is_line and not has_been_taken:
+            self._lines.append(b"".join(self._rest))
+            self._rest = []
+        if others:
+            *lines, rest = others
+            self._lines.extend(lines)
+            self._rest, self._length = [rest], len(rest)
+        self._ended = not block
 
 
 def text_of(number: int, line: bytes) -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
-import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence, Set
 from typing import Any, NamedTuple
 
+from gln.engine.streaming.schema import MOST_FEATURES, MOST_WORDS
 from gln.stream.chunks import Wanted
-from gln.stream.lines import BadLine, Record
+from gln.stream.lines import LONGEST, BadLine, Record
 
-__all__ = ["Namespaces", "Sample"]
+__all__ = ["Namespaces", "Sample", "check_names"]
 
 
 class Sample(NamedTuple):
@@ -19,6 +18,7 @@ class Sample(NamedTuple):
 
     values: dict[str, Any]  # by the names of features
     names: dict[str, list[str]]  # by namespace, or by the key of a list
+    numbers: Collection[str] = ()  # names of those values that are 0 in samples without them
 
 
 class Namespaces:
@@ -26,19 +26,32 @@ class Namespaces:
 
     The first chunk with a namespace decides, unless an option or the loaded model does. If a category has several names
     in a later sample, those after the first one are words, or an error if an option asked for a category.
+
+    Names with values are numbers, and 0 in all other samples, however many these are. With more than MOST_FEATURES in
+    all, those of the namespaces with most, which are texts, are words.
     """
 
     def __init__(self, wanted: Wanted, separator: str) -> None:
         """The name of a word is that of its namespace, the separator, and its own."""
         self._separator, self._asked = separator, wanted.strings
-        names = [name for name, is_text in wanted.known.items() if separator in name and not is_text]
-        of_words = {name.rpartition(separator)[0] for name in names}
+        names = [name.rpartition(separator) for name, is_text in wanted.known.items() if not is_text]
+        of_words = {namespace for namespace, found, _ in names if found}
         self._are_categories = dict.fromkeys(of_words, False) | dict(wanted.known)
         self._are_categories |= dict.fromkeys(wanted.words, False) | dict.fromkeys(wanted.strings, True)
+        self._zeros: dict[str, float] = {}  # of all numbers
+        counts = Counter(namespace for namespace, _, _ in names)
+        self._of_text = {namespace: False for namespace, count in counts.items() if count > MOST_FEATURES}
+        self._of_text |= dict.fromkeys(wanted.words, True)  # namespaces whose names are words, and whether it was said
+
+    @property
+    def decided(self) -> Set[str]:
+        """Namespaces of which it was decided, and said, that they hold names, even if these read as numbers."""
+        return self._are_categories.keys()
 
     def features(self, records: Sequence[Record]) -> tuple[list[Record], list[BadLine], tuple[str, ...]]:
         """The features of `Sample`s, those that are refused, and what to tell the user."""
-        notes = self._decide([sample for _, sample in records])
+        samples = [sample for _, sample in records]
+        notes = (*self._decide(samples), *self._decide_numbers(samples))
         good: list[Record] = []
         bad: list[BadLine] = []
         for number, sample in records:
@@ -59,17 +72,32 @@ class Namespaces:
                 if namespace not in self._are_categories:
                     most[namespace] = max(most.get(namespace, 0), len(names))
         found = {namespace: bool(namespace) and count <= 1 for namespace, count in most.items()}
-        self._are_categories |= found
-        for namespace in found:  # of which it has just been said that they hold names, even if these read as numbers
-            warnings.filterwarnings("ignore", re.escape(f"x[{namespace!r}] is text"))
+        if len(self._are_categories) < MOST_WORDS:  # so that memory is bounded where namespaces are always new
+            self._are_categories |= found
         kinds = {"categories": True, "words": False}
         texts = [f"{kind}: {listed}" for kind, is_category in kinds.items() if (listed := _listed(found, is_category))]
         return ("; ".join(texts) + "\n    (--words and --strings name others)",) if texts else ()
 
+    def _decide_numbers(self, samples: Sequence[Sample]) -> tuple[str, ...]:
+        new: dict[str, list[str]] = {}
+        for name in set[str]().union(*(sample.numbers for sample in samples)) - self._zeros.keys():
+            new.setdefault(name.rpartition(self._separator)[0], []).append(name)
+        found: dict[str, bool] = {}
+        for namespace, names in sorted(new.items(), key=lambda item: (len(item[1]), item[0])):
+            if namespace not in self._of_text and len(self._zeros) + len(names) <= MOST_FEATURES:
+                self._zeros |= dict.fromkeys(names, 0.0)
+            elif not self._of_text.get(namespace):
+                found[namespace] = True
+                self._zeros = {name: 0.0 for name in self._zeros if name.rpartition(self._separator)[0] != namespace}
+        if len(self._of_text) < MOST_WORDS:
+            self._of_text |= found
+        text = f"words, since more than {MOST_FEATURES:,} names have values: {_listed(found, True)}"
+        return (f"{text}\n    (numbers are fewer)",) if found else ()
+
     def _features(self, sample: Sample) -> dict[str, Any]:
-        features = sample.values
+        features = {**self._zeros, **sample.values} if self._zeros else sample.values
         for namespace, names in sample.names.items():
-            if names and self._are_categories[namespace]:
+            if names and self._are_categories.get(namespace):
                 if len(names) > 1 and namespace in self._asked:
                     raise ValueError(f"{namespace}: expected one name, got {names[0]!r} and {names[1]!r}")
                 features[namespace] = names[0]
@@ -84,3 +112,10 @@ class Namespaces:
 def _listed(found: dict[str, bool], is_category: bool) -> str:
     names = [name or "those without a namespace" for name, kind in found.items() if kind == is_category]
     return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+
+
+def check_names(characters: int) -> None:
+    """Raise ValueError if the names of the features in a line would fill the memory, as they begin with long names of
+    namespaces or objects."""
+    if characters > LONGEST:
+        raise ValueError(f"expected names with at most {LONGEST:,} characters together, got more")

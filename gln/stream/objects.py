@@ -5,16 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from gln.engine.streaming.named_rows import named_rows
 from gln.stream.chunks import Chunk, Wanted
 from gln.stream.kinds import Kinds, shown
 from gln.stream.lines import BadLine, Lines, Record, parsed
-from gln.stream.namespaces import Namespaces, Sample
+from gln.stream.namespaces import Namespaces, Sample, check_names
 
-__all__ = ["Objects"]
+__all__ = ["Objects", "flattened", "object_of"]
 
 SCALARS = frozenset([float, int, str, bool, type(None)])
 
@@ -42,12 +42,10 @@ class Objects:
         rows = [x for _, x in found]
         targets = [x.pop(self._target, None) for x in rows]
         lines = [number for number, _ in found]
-        samples = dataclasses.replace(named_rows(rows), is_zero=self._namespaces.is_word)
-        return Chunk(samples, targets, None, None, lines, notes=(*self._kinds.notes(), *notes)), [
-            *bad,
-            *wrong,
-            *refused,
-        ]
+        names = self._namespaces
+        samples = dataclasses.replace(named_rows(rows), is_zero=names.is_word, texts=names.decided)
+        chunk = Chunk(samples, targets, None, None, lines, notes=(*self._kinds.notes(), *notes))
+        return chunk, [*bad, *wrong, *refused]
 
     def _with_times(self, records: Sequence[Record]) -> tuple[list[Record], list[BadLine]]:
         """Samples whose dates and times are numbers, and the bad ones."""
@@ -64,50 +62,54 @@ class Objects:
         return good, [BadLine(records[place][0], message) for place, message in wrong.items()]
 
     def _sample(self, line: str) -> Sample:
-        try:
-            found = json.loads(line, object_pairs_hook=_object, parse_constant=_constant)
-        except RecursionError:
-            raise ValueError("expected an object, got one that is nested too deeply") from None
-        except json.JSONDecodeError as error:
-            raise ValueError(f"expected JSON, got {shown(line)}: {error.msg} at character {error.pos + 1}") from None
-        if not isinstance(found, dict):
-            raise ValueError(f"expected an object, as in braces, got {shown(line)}")
-        if "\\u" in line:
-            _check_text(found)
+        found = object_of(line)
         if isinstance(found.get(self._target), (dict, list)):
             raise ValueError(f"{self._target}: expected a string, a number or a bool, got {shown(found[self._target])}")
-        sample = Sample({}, {})
-        for name, value in found.items():
-            if value.__class__ in SCALARS:  # most are
-                sample.values[name] = value
-            else:
-                self._add(sample, name, value)
-        for name in self._ignore & sample.values.keys():
-            del sample.values[name]
+        sample = flattened(found, self._ignore)
         return sample._replace(values=self._kinds.values(sample.values))
 
-    def _add(self, sample: Sample, name: str, value: Any) -> None:
-        """Add what is in an object or in a list, unless it is ignored."""
-        if name in self._ignore:
-            return
+
+def object_of(line: str) -> dict[Any, Any]:
+    """The object in a line. Raises ValueError for anything else."""
+    try:
+        found = json.loads(line, object_pairs_hook=_object, parse_constant=_constant)
+        if "\\u" in line:
+            json.dumps(found, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("expected an object, got one that is nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"expected JSON, got {shown(line)}: {error.msg} at character {error.pos + 1}") from None
+    except UnicodeEncodeError:  # JSON, but no text that can be saved
+        raise ValueError("expected text, got half of a surrogate pair") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"expected an object, as in braces, got {shown(line)}")
+    return found
+
+
+def flattened(found: Mapping[str, Any], ignore: Set[str] = frozenset()) -> Sample:
+    """The features of an object, but not those to `ignore`: `{"a": {"b": 1}}` has a value "a.b", `{"a": [1, 2]}` has
+    "a.0" and "a.1", and the strings of a list are names. Raises ValueError for other lists, and for too long names."""
+    sample, waiting, characters = Sample({}, {}), [*found.items()][::-1], 0
+    while waiting:
+        name, value = waiting.pop()
+        if name in ignore:
+            continue
+        if value.__class__ in SCALARS:  # most are
+            if name in sample.values:
+                raise ValueError(f"expected each name once, got {name!r} twice")
+            sample.values[name] = value
+            continue
+        characters += len(name) * len(value)
+        check_names(characters)
         if isinstance(value, dict):
-            for inner, of_inner in value.items():
-                self._add(sample, f"{name}.{inner}", of_inner)
-        elif not isinstance(value, list):
-            _add_value(sample.values, name, value)
+            waiting += [(f"{name}.{inner}", of_inner) for inner, of_inner in value.items()][::-1]
         elif all(isinstance(word, str) for word in value):
-            sample.names[name] = [word for word in value if f"{name}={word}" not in self._ignore]
+            sample.names[name] = [word for word in value if f"{name}={word}" not in ignore]
         elif all(number is None or isinstance(number, (int, float)) for number in value):
-            for place, number in enumerate(value):
-                _add_value(sample.values, f"{name}.{place}", number)
+            waiting += [(f"{name}.{place}", number) for place, number in enumerate(value)][::-1]
         else:
             raise ValueError(f"{name}: expected a list of strings or a list of numbers, got {shown(value)}")
-
-
-def _add_value(values: dict[str, Any], name: str, value: Any) -> None:
-    if name in values:
-        raise ValueError(f"expected each name once, got {name!r} twice")
-    values[name] = value
+    return sample
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -122,11 +124,3 @@ def _constant(name: str) -> None:
     """NaN, which Python's `json.dumps` writes, as a missing value."""
     if name != "NaN":
         raise ValueError(f"expected a finite number, got {name}")
-
-
-def _check_text(found: Any) -> None:
-    """Raise a ValueError for half of a surrogate pair, which is JSON, but no text that can be saved."""
-    try:
-        json.dumps(found, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise ValueError("expected text, got half of a surrogate pair") from None

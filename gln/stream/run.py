@@ -7,10 +7,8 @@ import bisect
 import gc
 import math
 import os
-import re
 import signal
 import stat
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
@@ -41,9 +39,7 @@ def run(options: argparse.Namespace) -> int:
     gc.collect()
     gc.freeze()  # imported modules stay: going through them again and again takes a sixth of the time
     try:
-        with opened(options.file) as source, warnings.catch_warnings():
-            for name in options.strings:  # which are text on purpose, even if it reads as numbers
-                warnings.filterwarnings("ignore", re.escape(f"x[{name!r}] is text"))
+        with opened(options.file) as source:
             return Run(options, source, options.format or form_of(options.file)).all()
     except BrokenPipeError:  # nobody reads what is printed, not even after saving
         return CLOSED_PIPE

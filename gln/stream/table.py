@@ -27,7 +27,7 @@ class Table:
     def __init__(self, lines: Lines, wanted: Wanted, separator: str) -> None:
         self._lines, self._separator = lines, separator
         self._taken: list[bytes] = []  # the lines of the record that is being read
-        self._target, self._ignore = wanted.target, wanted.ignore
+        self._target, self._ignore, self._strings = wanted.target, wanted.ignore, wanted.strings
         self._kinds = Kinds(wanted)
         self._has_note = False  # whether a word was noted that is read as a missing target
         self._width = 0  # fields of a row
@@ -122,7 +122,7 @@ class Table:
             targets = [label_of(value) if value == value else None for value in targets.tolist()]
         series = {name: _series(values) for name, values in self._kinds.with_cycles(columns).items()}
         frame = pd.DataFrame(series, index=range(len(lines)))
-        return Chunk(NamedRows(frame), targets, None, None, lines, notes=notes), []
+        return Chunk(NamedRows(frame, texts=self._strings), targets, None, None, lines, notes=notes), []
 
     def _columns(self, rows: Sequence[Record]) -> tuple[dict[str, Any], dict[int, str]]:
         """The columns, and what is wrong with rows, by place."""

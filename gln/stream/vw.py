@@ -13,7 +13,7 @@ from gln.engine.streaming.values import MOST
 from gln.stream.chunks import Chunk, Wanted
 from gln.stream.kinds import is_numeric, label_of, number_of, shown
 from gln.stream.lines import BadLine, Lines, Record, parsed
-from gln.stream.namespaces import Namespaces, Sample
+from gln.stream.namespaces import Namespaces, Sample, check_names
 
 __all__ = ["Example", "Examples", "example_of"]
 
@@ -48,7 +48,7 @@ class Examples:
         found, refused, notes = self._namespaces.features([(number, example.sample) for number, example in good])
         lines, features = [number for number, _ in found], [x for _, x in found]
         labels, weights, tags = zip(*(starts[number] for number in lines), strict=True) if found else ((), (), ())
-        rows = dataclasses.replace(named_rows(features), is_zero=always)
+        rows = dataclasses.replace(named_rows(features), is_zero=always, texts=self._namespaces.decided)
         return Chunk(rows, list(labels), list(weights), list(tags), lines, notes=notes), [*bad, *refused]
 
 
@@ -57,17 +57,18 @@ def example_of(line: str, ignore: Collection[str] = ()) -> Example:
     start, bar, rest = line.partition("|")
     if not bar:
         raise ValueError(f"expected | before the features, got {shown(line)}")
-    sample = Sample({}, {})
-    for part in rest.rstrip("\r").replace("\t", " ").split("|"):
+    sample, numbers, parts = Sample({}, {}), set[str](), rest.rstrip("\r").replace("\t", " ").split("|")
+    check_names(sum(part.find(" ") * part.count(" ") for part in parts))
+    for part in parts:
         namespace, _, words = part.partition(" ")
         if ":" in part:
-            _add(part, sample, ignore)
+            _add(part, sample, numbers, ignore)
         elif namespace not in ignore:
             names = words.split()
             if ignore:
                 names = [name for name in names if _full(namespace, name) not in ignore]
             sample.names.setdefault(namespace, []).extend(names)
-    return Example(_start(start), sample)
+    return Example(_start(start), sample._replace(numbers=numbers))
 
 
 @functools.lru_cache(1 << 10)  # most lines have the same few
@@ -93,7 +94,7 @@ def _start(text: str) -> Start:
     return Start(label, importance, tag)
 
 
-def _add(part: str, sample: Sample, ignore: Collection[str]) -> None:
+def _add(part: str, sample: Sample, numbers: set[str], ignore: Collection[str]) -> None:
     """Add the features of a namespace, some with values; those that come more than once are summed."""
     first, *words = part.split(" ")
     namespace, colon, text = first.partition(":")  # empty after "| "
@@ -104,12 +105,15 @@ def _add(part: str, sample: Sample, ignore: Collection[str]) -> None:
             raise ValueError(f"expected a feature such as name or name:1.5, got {shown(word)}")
         is_number = bool(colon) and is_numeric(text)
         full, value = _full(namespace, name), weight * number_of(text) if is_number else weight
-        if not name or not value or full in ignore:
+        if not name or full in ignore or not (value or is_number):
             continue
         if weight == 1.0 and not is_number:  # color:red is the name red in a namespace color
             sample.names.setdefault(full if colon else namespace, []).append(text or name)
             continue
-        full = full if is_number or not colon else _full(full, text)
+        if is_number:
+            numbers.add(full)
+        elif colon:
+            full = _full(full, text)
         values[full] = value = values.get(full, 0.0) + value
         if not abs(value) <= MOST:
             raise ValueError(f"{full}: expected a finite number, got {value}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,6 +59,7 @@ class NamedRows:
     frame: pd.DataFrame  # numbers, and text of categories
     words: NamedWords | None = None
     is_zero: Callable[[Any], bool] = never  # whether a feature of this name that is absent is 0, as in sparse formats
+    texts: Set[Any] = frozenset()  # names of text on purpose, of which there is no warning if it reads as numbers
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -67,7 +68,7 @@ class NamedRows:
         if rows.stop - rows.start == len(self):
             return self
         words = None if self.words is None else self.words.of(rows)
-        return NamedRows(self.frame.iloc[rows], words, self.is_zero)
+        return dataclasses.replace(self, frame=self.frame.iloc[rows], words=words)
 
 
 def named_rows(samples: Any) -> NamedRows:

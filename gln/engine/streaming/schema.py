@@ -262,7 +262,7 @@ class StreamSchema:
             known = [name for name, column in rows.frame.items() if has_values(column).any()]
             places = self._places_with([*known, *([] if rows.words is None else rows.words.used)])
         batch, new = self._batch_of_rows(rows, places, levels)
-        return self._change(batch, places, levels, new, labels)
+        return self._change(batch, places, levels, new, labels, rows.texts)
 
     def _batch_of_rows(
         self, rows: NamedRows, places: Mapping[Hashable, int], levels: dict[Hashable, Levels] | None
@@ -359,9 +359,10 @@ class StreamSchema:
         levels: dict[Hashable, Levels],
         words: dict[Hashable, int],
         labels: Sequence[Hashable] | None,
+        texts: Set[Any] = frozenset(),
     ) -> SchemaChange:
-        for name, new in levels.items():
-            warn_of_numbers(f"x[{name!r}]", self.levels.get(name, {}), new, ADVICE)
+        for name in levels.keys() - texts:
+            warn_of_numbers(f"x[{name!r}]", self.levels.get(name, {}), levels[name], ADVICE)
         categorical: Set[int] = frozenset()
         if self.levels or levels or self.always:
             names = (places.keys() & self.levels.keys()) | levels.keys() | self.always
