@@ -254,7 +254,8 @@ class GLNBandit(Saveable):
     def explain(self, context: Any) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
         """Contributions of the features to the value of each arm with a learned reward, and a constant for each arm.
 
-        They add up to the value before it is clipped to the range of the rewards. If arms have features, the keys are ("context", name) and ("arm", name), and ("arm",) for which arm it is.
+        They add up to the value before it is clipped to the range of the rewards. If arms have features, the keys are
+        ("context", name) and ("arm", name), and ("arm",) for which arm it is.
         """
         return self._model.explain(self._features(context))
 
@@ -372,10 +373,8 @@ class GLNBandit(Saveable):
 
     def _restored(self) -> None:
         self._retired = dict.fromkeys(self._retired)  # in files of version 1.0, a list
-        if not all(isinstance(count, int) and 0 < count <= MOST_PENDING for count in self._pending.values()):
-            raise ValueError(
-                f"_pending: expected counts from 1 to {MOST_PENDING}, got {some_of(self._pending.values())}"
-            )
+        if wrong := [n for n in self._pending.values() if not (isinstance(n, int) and 0 < n <= MOST_PENDING)]:
+            raise ValueError(f"_pending: expected counts from 1 to {MOST_PENDING}, got {some_of(wrong)}")
         self._model._restored()
 
     def _features(self, context: Any) -> Features:

@@ -65,7 +65,6 @@ def run(options: argparse.Namespace) -> None:
     from gln.stream.lines import BadLine
 
     check_files(options)
-
     if options.load:
         bandit = GLNBandit.load(options.load)
     else:
@@ -73,6 +72,7 @@ def run(options: argparse.Namespace) -> None:
         rewards = "probabilities" if options.probabilities else "numbers"
         bandit = GLNBandit(rewards=rewards, seed=options.seed, **choices)
     found: list[Any] = []
+    knows_arms = False
     counts = {"without a reward": 0, "before any arm was known": 0, "that could not be read": 0}
     model = copy.deepcopy(bandit) if options.fixed else bandit
     with opened(options.file) as source:
@@ -82,7 +82,9 @@ def run(options: argparse.Namespace) -> None:
                     raise row
                 if row.decision is None:
                     counts["without a reward"] += 1
-                elif row.decision.arms is None and not bandit.predict(None):  # unlike later ones, its arm is not chosen
+                    continue
+                knows_arms = knows_arms or row.decision.arms is not None or bool(bandit.predict(row.decision.context))
+                if not knows_arms:  # there is no policy yet
                     bandit.learn_log([row.decision])
                     counts["before any arm was known"] += 1
                 else:

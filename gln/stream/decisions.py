@@ -7,7 +7,7 @@ text. Vowpal Wabbit has costs, which are negative rewards, and arms without name
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 from gln.bandits import LoggedDecision, checked
