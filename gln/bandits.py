@@ -545,8 +545,8 @@ def evaluated(
     if propensity == 0 or (named is not None and arm not in named):
         return None
     p = policy(context) if named is None else policy(context, named)
-    if unknown := [other for other in p if named is not None and other not in named]:
-        raise ValueError(f"policy: expected probabilities of some of {some_of(named)}, got {some_of(unknown)}")
+    if named is not None and not p.keys() <= set(named):
+        raise ValueError(f"policy: expected probabilities of some of {some_of(named)}, got {some_of(p)}")
     if not (abs(sum(p.values()) - 1) < 1e-6 and all(-1e-6 < share < 1 + 1e-6 for share in p.values())):
         raise ValueError(f"policy: expected probabilities whose sum is 1, got {sum(p.values())} as that of {p}")
     values = model.predict(context, dict.fromkeys([*p, arm]) if named is None else named)
@@ -638,6 +638,7 @@ class CobaLearner:
         """The chosen action and its propensity."""
         arms = _arms(actions)
         decision = self._bandit.decide(_plain(context), arms)
+        self._bandit._pending.clear()  # rewards come at once, and may be those of other decisions
         return actions[list(arms).index(decision.arm)], decision.propensity
 
     def score(self, context: Any, actions: Sequence[Any], action: Any) -> float:
@@ -653,7 +654,6 @@ class CobaLearner:
         """Learn the reward of an action. Its propensity is ignored."""
         if _has_features(action):
             self._bandit._learn(_plain(context), {None: reward}, {None: _plain(action)})
-            self._bandit._pending.clear()  # decisions for places in lists
         else:
             self._bandit.learn_and_add(_plain(context), {action: reward})
 

@@ -18,7 +18,7 @@ from gln.engine.ensemble.johnson_su import JohnsonSU
 from gln.engine.ensemble.stacking import StackingWeights, equal_weights
 from gln.engine.jit import compiled
 from gln.engine.networks.head_sampling import MANY_CLASSES, log_sampling_rate
-from gln.engine.networks.protocol import Network, learn_all, predict_all
+from gln.engine.networks.protocol import Network, predict_all
 from gln.engine.networks.schedules import stream_rate_limits, stream_rates
 
 
@@ -183,11 +183,8 @@ class Ensemble:
             places = [i for i, member in enumerate(self.members) if member.role.sees_memory == sees_memory]
             networks = [self.members[i].network for i in places]
             widest = max((self.members[i] for i in places), key=lambda member: member.network.input_size)
-            learned = *blocks.of(widest), targets, None if rates is None else rates[places]
-            if step_sizes is None:
-                predicted[places] = predict_all(networks, *learned, batch_size)
-            else:
-                predicted[places] = learn_all(networks, *learned, step_sizes, batch_size)
+            learned = targets, None if rates is None else rates[places], batch_size, step_sizes
+            predicted[places] = predict_all(networks, *blocks.of(widest), *learned)
         if linear_models:
             compiled(add_linear_predictions)(predicted, blocks.linear, self.link == "logit")
         return predicted

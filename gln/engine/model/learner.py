@@ -20,7 +20,7 @@ from gln.engine.model.featurizers import PlainFeaturizer
 from gln.engine.model.fused import TargetBatch
 from gln.engine.model.targets import Classes, Units
 from gln.engine.networks.gate_counts import GateCounts
-from gln.engine.networks.protocol import Network, Rate
+from gln.engine.networks.protocol import Network, Rate, count_samples
 from gln.engine.networks.surgery import add_class, with_outputs
 from gln.engine.preprocessing.scaling import Unscaled
 
@@ -142,7 +142,7 @@ class Learner:
         terms = linear.terms(features, words, featurizer.standardised(samples), featurizer.numbers)
         linear.learn(terms, self.targets.of_heads(targets, self.means), step_sizes)
         for network in self.networks:
-            network.step += targets.shape[-1]
+            count_samples(network, targets.shape[-1])
 
     def target_batch(
         self,
