@@ -266,9 +266,9 @@ def test_several_arms_are_chosen_one_after_another(explore, with_features):
         del left[expected[-1].arm]
     bandit._draws, bandit._pending = draws, {}
     assert bandit.decide(x, arms, k=6) == expected
-    bandit._draws = draws
+    bandit._draws, bandit._pending = draws, {}
     assert bandit.decide(x, arms, k=100) == expected
-    bandit._draws = draws
+    bandit._draws, bandit._pending = draws, {}
     assert [bandit.decide(x, arms)] == expected[:1]
     assert isinstance(expected[0], Decision)
 

@@ -183,8 +183,8 @@ class Ensemble:
             places = [i for i, member in enumerate(self.members) if member.role.sees_memory == sees_memory]
             networks = [self.members[i].network for i in places]
             widest = max((self.members[i] for i in places), key=lambda member: member.network.input_size)
-            learned = targets, None if rates is None else rates[places], batch_size, step_sizes
-            predicted[places] = predict_all(networks, *blocks.of(widest), *learned)
+            (inputs, columns), of_networks = blocks.of(widest), None if rates is None else rates[places]
+            predicted[places] = predict_all(networks, inputs, columns, targets, of_networks, batch_size, step_sizes)
         if linear_models:
             compiled(add_linear_predictions)(predicted, blocks.linear, self.link == "logit")
         return predicted
