@@ -22,6 +22,7 @@ from gln.engine.interrupts import uninterrupted
 from gln.engine.jit import compiled
 from gln.engine.model.builders import stream_config
 from gln.engine.model.persistence import Saveable
+from gln.engine.model.sample_weights import STREAM_WEIGHT
 from gln.engine.streaming.arms import ArmHeads, Features, JointArms, some_of
 from gln.engine.streaming.estimator import ONCE, check_seed
 from gln.engine.streaming.schema import AT_ONCE
@@ -35,6 +36,9 @@ __all__ = ["CobaLearner", "Decision", "Estimate", "GLNBandit", "LoggedDecision",
 # and take twice the time.
 STRENGTHS = {"inverse-gap": 50.0, "counts": 1.0, "epsilon": 0.05, "greedy": 0.0}
 REWARDS = {"numbers": (-MOST, MOST), "probabilities": (0.0, 1.0)}
+MARGIN = 0.1  # of the range of the rewards so far, by which values may leave it
+MOST_PENDING = 1000  # decisions for an arm that wait for a reward: of more, most will never get one
+LEAST_PROPENSITY = 1e-12  # others are mistakes, and a single row would outweigh all others
 
 
 class Decision(NamedTuple):
@@ -77,9 +81,10 @@ class GLNBandit(Saveable):
         "inverse-gap" draws each arm with a probability above zero, 1 / (A + strength * sqrt(t) * gap), and the best arm
         with the rest: t is the number of rewards learned, gap the distance to the best value. A share of all decisions,
         1 / (2 + sqrt(A) m), goes to the arm with the largest value + sqrt(ln t / (1 + n)), where n counts its rewards
-        in the same region, a mean over neurons, and m is the lowest n. "counts" always chooses the arm with the largest
-        value + strength * sqrt(ln t / (1 + n)). Gaps and values are in standard deviations of the rewards. "epsilon"
-        draws a random arm with probability strength. "greedy" never explores. Ties go to the arm with the lowest n.
+        in the same region, a mean over neurons, and its decisions whose reward has not been learned yet, and m is the
+        lowest n. "counts" always chooses the arm with the largest value + strength * sqrt(ln t / (1 + n)). Gaps and
+        values are in standard deviations of the rewards. "epsilon" draws a random arm with probability strength.
+        "greedy" never explores. Of several best arms, those with the lowest n are equally probable.
     strength
         How much to explore, and for "inverse-gap" how little. None is 50 for "inverse-gap", 1 for "counts" and 0.05
         for "epsilon".
@@ -102,6 +107,7 @@ class GLNBandit(Saveable):
 
     kept: ClassVar[dict[str, Any]] = {
         "_retired": (dict, list),
+        "_pending": dict,
         "_size": (int, type(None)),
         "_draws": int,
         "_key": int,
@@ -124,6 +130,8 @@ class GLNBandit(Saveable):
         check_seed(seed)
         _check_options(explore, strength, rewards)
         offered = _offered(arms)
+        for arm in offered:
+            _check_arm(arm)
         self.arms = offered if isinstance(arms, Mapping) else tuple(offered)
         self.explore = explore
         self.strength = strength
@@ -138,6 +146,7 @@ class GLNBandit(Saveable):
         self._options = config, learning_rate
         self._model: Any = ArmHeads(*self._options)
         self._retired: dict[Hashable, None] = {}  # a set in order, which a file can hold
+        self._pending: dict[Hashable, int] = {}  # decisions for arms whose rewards have not been learned yet
         self._size: int | None = None  # length of contexts that are vectors
         self._draws = 0  # random decisions so far
         self._key = int(np.random.SeedSequence(seed).generate_state(1)[0])
@@ -190,6 +199,10 @@ class GLNBandit(Saveable):
                 chosen = compiled(_drawn)(p, self._draw())
             decisions.append(Decision(left.pop(chosen), float(p[chosen]), float(values[chosen])))
         self._add(model, offered)
+        for arm, _, _ in decisions:
+            self._pending[arm] = self._pending.get(arm, 0) + 1
+            if self._pending[arm] > MOST_PENDING:  # some rewards never come
+                self._pending = {other: count // 2 for other, count in self._pending.items() if count > 1}
         return decisions[0] if k is None else decisions
 
     def _draw(self) -> float:
@@ -206,11 +219,20 @@ class GLNBandit(Saveable):
     def _choice(self, context: Any, arms: Any) -> tuple[ArmHeads | JointArms, dict[Any, Any], np.ndarray, np.ndarray]:
         """The model, the arms to choose from, with their features, and their values and counts, (A,) each."""
         model, offered = self._with_features(self._model.arms if arms is None else arms)
+        if None in offered:
+            _check_arm(None)
         if not offered or not self._retired.keys().isdisjoint(offered):
             retired = [arm for arm in offered if arm in self._retired]
             raise ValueError(f"arms: expected one or more that are not retired, got {some_of(retired)}")
         values, counts = model.predict(self._features(context), offered)
-        return model, offered, values.clip(*REWARDS[self.rewards]), counts
+        if self._pending:
+            counts = counts + [self._pending.get(arm, 0) for arm in offered]
+        low, high = REWARDS[self.rewards]
+        if model.learner is not None:
+            known = model.learner.targets.standardizer
+            margin = MARGIN * (known.high[0] - known.low[0])
+            low, high = max(low, known.low[0] - margin), min(high, known.high[0] + margin)
+        return model, offered, values.clip(low, high), counts
 
     def predict(self, context: Any, arms: Any = None) -> dict[Any, float]:
         """The predicted reward of each arm; without a reward so far, the mean of all rewards.
@@ -234,8 +256,8 @@ class GLNBandit(Saveable):
     def explain(self, context: Any) -> tuple[dict[Any, dict[Any, float]], dict[Any, float]]:
         """Contributions of the features to the value of each arm with a learned reward, and a constant for each arm.
 
-        They add up to the value; if rewards are probabilities, to the value before clipping. If arms have features,
-        the keys are ("context", name) and ("arm", name), and ("arm",) for which arm it is.
+        They add up to the value before it is clipped to the range of the rewards. If arms have features, the keys are
+        ("context", name) and ("arm", name), and ("arm",) for which arm it is.
         """
         return self._model.explain(self._features(context))
 
@@ -253,7 +275,7 @@ class GLNBandit(Saveable):
             An unknown arm, a reward that is not finite or out of range, infinity in the context, or a vector of the
             wrong length; nothing is learned then.
         """
-        check_key("arm", "arms", arm)
+        _check_arm(arm)
         if features is None:
             self.learn_all(context, {arm: reward})
         else:
@@ -270,12 +292,11 @@ class GLNBandit(Saveable):
     def learn_log(self, rows: Iterable[Sequence[Any]]) -> None:
         """Learn decisions that others made, in their order; their propensities are not needed.
 
-        `rows` are `LoggedDecision`s or tuples like them. Unknown arms are added. A weight of 2 makes twice as large a
-        step. Raises ValueError as `learn` does; the rows before have been learned then.
+        `rows` are `LoggedDecision`s or tuples like them. Unknown arms are added. A weight is of up to 10^6; one of 2
+        counts as two rows. Raises ValueError as `learn` does; the rows before have been learned then.
         """
         for row in rows:
-            context, arm, reward, _, arms, weight = LoggedDecision(*row)
-            _check_weight("weight", weight)
+            context, arm, reward, _, arms, weight = checked(row)
             named = _named(arms)
             if not isinstance(named, Mapping):
                 self._learn(context, {arm: reward}, weight=weight)
@@ -299,11 +320,11 @@ class GLNBandit(Saveable):
         rewards = {arm: reward for arm, reward in rewards.items() if arm not in self._retired}
         low, high = REWARDS[self.rewards]
         for arm, reward in rewards.items():
+            if arms is None:
+                _check_arm(arm)
             if not adds:
                 self._check_known(arm)
-            number = reward.item() if isinstance(reward, np.generic) else reward  # float16 would overflow at `high`
-            if not (isinstance(number, (bool, int, float)) and low <= number <= high):
-                raise ValueError(f"reward: expected a finite number from {low:g} to {high:g}, got {reward!r}")
+            _check_reward(reward, low, high)
         if not rewards:
             return
         is_mapping = isinstance(context, Mapping)
@@ -311,13 +332,17 @@ class GLNBandit(Saveable):
         weights = ONCE if weight == 1 else np.array([weight], float)
         model.learn(self._features(context), offered, rewards, AT_ONCE if is_mapping else math.inf, weights)
         self._model = model
+        for arm in self._pending.keys() & rewards.keys():
+            self._pending[arm] -= 1
+            if self._pending[arm] == 0:
+                del self._pending[arm]
         if not is_mapping and context is not None:
             self._size = len(context)
 
     @uninterrupted
     def add_arm(self, arm: Hashable, features: Features | None = None) -> None:
         """Add an arm, unless it is retired, or change its features. `decide` adds the arms that it is offered."""
-        check_key("arm", "arms", arm)
+        _check_arm(arm)
         if arm not in self._retired:
             self._add(*self._with_features({arm: features}))
 
@@ -327,6 +352,7 @@ class GLNBandit(Saveable):
         check_key("arm", "arms", arm)
         self._check_known(arm)
         self._retired[arm] = None
+        self._pending.pop(arm, None)
         self._model.retire(arm)
 
     def _check_known(self, arm: Hashable) -> None:
@@ -352,6 +378,8 @@ class GLNBandit(Saveable):
 
     def _restored(self) -> None:
         self._retired = dict.fromkeys(self._retired)  # in files of version 1.0, a list
+        if wrong := [n for n in self._pending.values() if not (isinstance(n, int) and 0 < n <= MOST_PENDING)]:
+            raise ValueError(f"_pending: expected counts from 1 to {MOST_PENDING}, got {some_of(wrong)}")
         self._model._restored()
 
     def _features(self, context: Any) -> Features:
@@ -411,10 +439,8 @@ class GLNBandit(Saveable):
 def _with_share(values: np.ndarray, counts: np.ndarray, bonus: float, share: float, precision: float) -> np.ndarray:
     """Propensities, (A,): the most promising arm gets a share; the rest is divided by the gaps to the best value."""
     best, promising = _largest(values, counts), _largest(values + bonus / np.sqrt(1 + counts), counts)
-    p = (1 - share) / (len(values) + precision * (values[best] - values))
-    p[best] += 1 - share - p.sum()
-    p[promising] += share
-    return p
+    p = (1 - share) / (len(values) + precision * (values[best.argmax()] - values))
+    return p + (1 - share - p.sum()) * best + share * promising
 
 
 def _drawn(p: np.ndarray, number: float) -> int:  # (A,), a random number from 0 to 1
@@ -423,13 +449,16 @@ def _drawn(p: np.ndarray, number: float) -> int:  # (A,), a random number from 0
     return int(np.searchsorted(sums, number * sums[-1], side="right"))
 
 
-def _largest(values: np.ndarray, counts: np.ndarray) -> int:  # (A,), (A,)
-    """The place of the largest value; of several, that of the lowest count."""
+def _largest(values: np.ndarray, counts: np.ndarray) -> np.ndarray:  # (A,), (A,) -> (A,)
+    """1 for the largest value; of several, those of the lowest count have equal shares."""
     best = 0
     for arm in range(len(values)):
         if values[arm] > values[best] or (values[arm] == values[best] and counts[arm] < counts[best]):
             best = arm
-    return best
+    shares = np.zeros(len(values))
+    for arm in range(len(values)):
+        shares[arm] = values[arm] == values[best] and counts[arm] == counts[best]
+    return shares / shares.sum()
 
 
 def _check_options(explore: Any, strength: Any, rewards: Any) -> None:
@@ -496,30 +525,47 @@ def off_policy(
     Raises
     ------
     ValueError
-        No row that counts, a propensity that is not from 0 to 1, a weight that is not above 0, or what `policy` or the
-        model raises.
+        No row that counts, a propensity that is not from 0 to 1 or below 1e-12, but not 0, a weight that is not above
+        0 or above 10^6, or what `policy` or the model raises; the message names the row.
     """
-    model = GLNBandit(explore="greedy", seed=0) if model is None else model
-    found, impossible = [], 0
+    model, found = GLNBandit(explore="greedy", seed=0) if model is None else model, []
     for number, row in enumerate(rows):
-        context, arm, reward, propensity, arms, weight = logged = LoggedDecision(*row)
-        if not (isinstance(propensity, (int, float, np.number)) and 0 <= propensity <= 1):
-            raise ValueError(f"rows[{number}]: expected a propensity from 0 to 1, got {propensity!r}")
-        _check_weight(f"rows[{number}]", weight)
-        named = _named(arms)
-        if propensity == 0 or (named is not None and arm not in named):
-            impossible += 1
-            continue
-        p = policy(context) if named is None else policy(context, named)
-        if not abs(sum(p.values()) - 1) < 1e-6:
-            raise ValueError(f"policy: expected probabilities whose sum is 1, got {sum(p.values())} in rows[{number}]")
-        values = model.predict(context, dict.fromkeys([*p, arm]) if named is None else named)
-        model.learn_log([logged])
-        expected = sum(p[other] * values[other] for other in p)
-        found.append((p.get(arm, 0.0) / propensity, reward, values[arm], expected, weight))
-    if not found:
+        try:
+            found.append(evaluated(row, policy, model))
+        except ValueError as error:
+            raise ValueError(f"rows[{number}]: {error}") from error
+    return estimates(found)
+
+
+def evaluated(
+    row: Sequence[Any], policy: Callable[..., Mapping[Any, float]], model: Any
+) -> tuple[float, float, float, float, float] | None:
+    """What `estimates` needs of a row, which the model then learns; None if no policy can have chosen its arm."""
+    context, arm, reward, propensity, arms, weight = logged = checked(row)
+    if not (isinstance(propensity, (int, float, np.number)) and 0 <= propensity <= 1):
+        raise ValueError(f"expected a propensity from 0 to 1, got {propensity!r}")
+    if 0 < propensity < LEAST_PROPENSITY:
+        raise ValueError(f"expected a propensity of 0, or at least {LEAST_PROPENSITY}, got {propensity!r}")
+    named = _named(arms)
+    if propensity == 0 or (named is not None and arm not in named):
+        return None
+    p = policy(context) if named is None else policy(context, named)
+    if named is not None and not p.keys() <= set(named):
+        raise ValueError(f"policy: expected probabilities of some of {some_of(named)}, got {some_of(p)}")
+    if not (abs(sum(p.values()) - 1) < 1e-6 and all(-1e-6 < share < 1 + 1e-6 for share in p.values())):
+        raise ValueError(f"policy: expected probabilities whose sum is 1, got {sum(p.values())} as that of {p}")
+    values = model.predict(context, dict.fromkeys([*p, arm]) if named is None else named)
+    model.learn_log([logged])
+    return p.get(arm, 0.0) / propensity, reward, values[arm], sum(p[other] * values[other] for other in p), weight
+
+
+def estimates(found: Sequence[tuple[float, float, float, float, float] | None]) -> dict[str, Any]:
+    """What `off_policy` returns for these rows, as `evaluated`."""
+    rows = [row for row in found if row is not None]
+    impossible = len(found) - len(rows)
+    if not rows:
         raise ValueError(f"rows: expected one or more that a policy can have chosen, got {impossible} others")
-    w, r, q, v, of_rows = np.array(found, float).T
+    w, r, q, v, of_rows = np.array(rows, float).T
     weights = w * of_rows
     return {
         "ips": _estimate(w * r, of_rows),
@@ -547,9 +593,27 @@ def _estimate(terms: np.ndarray, weights: np.ndarray) -> Estimate:  # (N,), (N,)
     return Estimate(float(mean), float(error))
 
 
-def _check_weight(name: str, weight: Any) -> None:
-    if not (isinstance(weight, (int, float, np.number)) and 0 < weight <= MOST):
-        raise ValueError(f"{name}: expected a weight above 0, got {weight!r}")
+def checked(row: Sequence[Any]) -> LoggedDecision:
+    """A row of a log. Raises ValueError for one that cannot be learned."""
+    logged = LoggedDecision(*row)
+    _check_arm(logged.arm)
+    _check_reward(logged.reward, *REWARDS["numbers"])
+    if not (isinstance(logged.weight, (int, float, np.number)) and 0 < logged.weight <= STREAM_WEIGHT):
+        raise ValueError(f"weight: expected a weight above 0, got {logged.weight!r} (the largest is {STREAM_WEIGHT:,})")
+    named = _named(logged.arms)
+    return logged if named is None or isinstance(named, Mapping) else logged._replace(arms=[*_offered(named)])
+
+
+def _check_arm(arm: Any) -> None:
+    check_key("arm", "arms", arm)
+    if arm is None:
+        raise ValueError("arm: expected the name of an arm, got None")
+
+
+def _check_reward(reward: Any, low: float, high: float) -> None:
+    number = reward.item() if isinstance(reward, np.generic) else reward  # float16 would overflow at `high`
+    if not (isinstance(number, (bool, int, float)) and low <= number <= high):
+        raise ValueError(f"reward: expected a finite number from {low:g} to {high:g}, got {reward!r}")
 
 
 def _named(arms: Any) -> Any:
@@ -579,6 +643,7 @@ class CobaLearner:
         """The chosen action and its propensity."""
         arms = _arms(actions)
         decision = self._bandit.decide(_plain(context), arms)
+        self._bandit._pending.clear()  # rewards come at once, and may be those of other decisions
         return actions[list(arms).index(decision.arm)], decision.propensity
 
     def score(self, context: Any, actions: Sequence[Any], action: Any) -> float:
@@ -593,7 +658,7 @@ class CobaLearner:
     def learn(self, context: Any, action: Any, reward: float, probability: float, **_: Any) -> None:
         """Learn the reward of an action. Its propensity is ignored."""
         if _has_features(action):
-            self._bandit.learn(_plain(context), None, reward, features=_plain(action))
+            self._bandit._learn(_plain(context), {None: reward}, {None: _plain(action)})
         else:
             self._bandit.learn_and_add(_plain(context), {action: reward})
 

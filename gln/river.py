@@ -194,9 +194,9 @@ class GLNClassifier(_Stream, base.MiniBatchClassifier):
     def learn_one(self, x: dict[Any, Any], y: Any, w: float = 1.0) -> None:
         """Learn a sample.
 
-        A sample of weight 2 makes a step twice as long, and one of 0 is not learned; the largest weight is 100. Raises
-        ValueError for infinity, NaN as a label, or a string in a numeric feature or vice versa; nothing is learned
-        then.
+        A sample of weight 2 counts as two, and one of 0 is not learned; the largest weight is 10^6. Networks and linear
+        models make as many steps, at most 100. Raises ValueError for infinity, NaN as a label, or a string in a numeric
+        feature or vice versa; nothing is learned then.
         """
         weights = _weights(w, 1)
         if weights[0]:

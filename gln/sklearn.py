@@ -261,8 +261,7 @@ class GLNClassifier(ClassifierMixin, Estimator):
         classes : array-like of shape (C,), default=None
             All classes that the stream may contain. Required in the first call; in later ones the same, or None.
         sample_weight : array-like of shape (N,), default=None
-            From 0 to 100, ideally about 1: a sample of weight 2 makes a step twice as long. If all are 0, nothing
-            changes.
+            From 0 to 10^6, ideally about 1: a sample of weight 2 counts as two. If all are 0, nothing changes.
         """
         self._learn_stream(X, y, classes, sample_weight)
         return self
@@ -556,7 +555,7 @@ class GLNRegressor(RegressorMixin, MultiOutputMixin, Estimator):
         ----------
         X, y : as in `fit`
         sample_weight : array-like of shape (N,), default=None
-            From 0 to 100, as in `GLNClassifier.partial_fit`.
+            From 0 to 10^6, as in `GLNClassifier.partial_fit`.
         """
         self._learn_stream(X, y, sample_weight)
         return self

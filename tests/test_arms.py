@@ -120,6 +120,7 @@ def test_all_arms_at_once_are_predicted_like_one_by_one():
             np.testing.assert_allclose(values, expected[0], rtol=1e-5, atol=1e-6)
             np.testing.assert_allclose(counts, expected[1], rtol=1e-6)
         bandit.decide(x, offered)
+        bandit._pending.clear()  # another arm is learned
         arm = [*offered][step % len(offered)]
         bandit.learn(x, arm, float(rng.random()))
     assert len(bandit._model._stream.schema.words) > 5
@@ -263,11 +264,11 @@ def test_several_arms_are_chosen_one_after_another(explore, with_features):
     for _ in range(6):  # the same as deciding again among those that are left
         expected.append(bandit.decide(x, left))
         del left[expected[-1].arm]
-    bandit._draws = draws
+    bandit._draws, bandit._pending = draws, {}
     assert bandit.decide(x, arms, k=6) == expected
-    bandit._draws = draws
+    bandit._draws, bandit._pending = draws, {}
     assert bandit.decide(x, arms, k=100) == expected
-    bandit._draws = draws
+    bandit._draws, bandit._pending = draws, {}
     assert [bandit.decide(x, arms)] == expected[:1]
     assert isinstance(expected[0], Decision)
 
@@ -347,7 +348,7 @@ def test_features_come_before_the_first_reward_or_never():
         with pytest.raises(ValueError, match="arms: expected none with features"):
             change()
     assert list(ids._model.arms) == ["a", "b"]
-    assert ids.decide({"hour": 1.0}, {"a": None, "b": None}) == ids.decide({"hour": 1.0}, ["a", "b"])
+    assert ids.propensities({"hour": 1.0}, {"a": None, "b": None}) == ids.propensities({"hour": 1.0}, ["a", "b"])
 
 
 def test_missing_values_of_any_kind_may_change():

@@ -165,7 +165,7 @@ class Constant:
 @pytest.mark.parametrize("weight", [0, -1.0, math.nan, math.inf, None, "2"])
 def test_a_wrong_weight(weight):
     log = [*log_of(2, seed=18), LoggedDecision({"kind": "a"}, "left", 1.0, 0.8, None, weight)]
-    with pytest.raises(ValueError, match=r"rows\[2\]: expected a weight above 0, got "):
+    with pytest.raises(ValueError, match=r"rows\[2\]: weight: expected a weight above 0, got "):
         off_policy(log, policy_of("random"), Means())
     with pytest.raises(ValueError, match="weight: expected a weight above 0, got "):
         GLNBandit(**SMALL).learn_log(log)
@@ -205,8 +205,36 @@ def test_a_wrong_propensity(propensity):
         off_policy(log, policy_of("random"), Means())
 
 
+def test_a_propensity_that_would_outweigh_all_others():
+    for propensity in (1e-320, 1e-13):
+        log = [*log_of(3, seed=5), LoggedDecision({"kind": "a"}, "left", 1.0, propensity)]
+        with pytest.raises(ValueError, match=r"rows\[3\]: expected a propensity of 0, or at least 1e-12, got 1e-"):
+            off_policy(log, policy_of("random"), Means())
+
+
+@pytest.mark.parametrize(
+    ("row", "policy", "message"),
+    [
+        ({}, {"left": 1.5, "right": -0.5}, "policy: expected probabilities whose sum is 1"),
+        ({"arms": ["left"]}, {"left": 0.5, "up": 0.5}, r"policy: expected probabilities of some of \['left'\]"),
+        ({"arms": 5}, {"left": 1.0}, "arms: expected a list of arms"),
+        ({"arm": None}, {"left": 1.0}, "arm: expected the name of an arm, got None"),
+        ({"reward": math.nan}, {"left": 1.0}, "reward: expected a finite number"),
+    ],
+)
+def test_rows_and_policies_that_make_no_sense(row, policy, message):
+    log = [*log_of(1, seed=6), LoggedDecision({"kind": "a"}, "left", 1.0, 0.5)._replace(**row)]
+    with pytest.raises(ValueError, match=rf"rows\[1\]: {message}"):
+        off_policy(log, lambda context, arms=None: policy if context == log[1].context else {"left": 1.0}, Means())
+
+
+def test_arms_of_a_generator():
+    log = [LoggedDecision({"kind": "a"}, "left", 1.0, 0.5, (arm for arm in ARMS))]
+    assert off_policy(log, policy_of("mixed"), Means())["rows"] == 1
+
+
 def test_a_policy_whose_probabilities_do_not_add_up():
-    with pytest.raises(ValueError, match=r"policy: expected probabilities whose sum is 1, got 0.5 in rows\[0\]"):
+    with pytest.raises(ValueError, match=r"rows\[0\]: policy: expected probabilities whose sum is 1, got 0.5 as"):
         off_policy(log_of(3, seed=6), lambda context: {"left": 0.5}, Means())
 
 
@@ -364,7 +392,10 @@ def test_decisions_without_a_reward():
         (json.dumps(DSJSON | {"pdrop": 1}), "expected pdrop from 0 to 1, exclusive, got 1"),
         ('{"_label_cost": 0, "c": {"_multi": [1]}}', "expected DSJSON with a list of arms, got AttributeError"),
         ("shared |a\n0:1 |b\n", "expected shared, action:cost:propensity or nothing before |, got '0:1'"),
-        ("shared |a\n0:1:0.5 |b\n1:1:0.5 |c\n", "expected one arm with action:cost:propensity, got 2"),
+        (
+            "shared |a\n0:1:0.5 |b\n1:1:0.5 |c\n",
+            "line 3: expected one arm with action:cost:propensity before an empty line, got a second one",
+        ),
         ("shared |a\n0:x:0.5 |b\n", "expected a finite number, got 'x'"),
         ("no bar\n", "expected shared, action:cost:propensity or nothing before |, got 'no bar'"),
         ("shared\n", "expected | before the features"),
@@ -399,7 +430,7 @@ def test_a_log_is_learned_and_another_judged(tmp_path, capsys):
     )
     saved = str(tmp_path / "bandit.gln")
     assert main([first, "--save", saved, "--probabilities"]) == 0
-    assert capsys.readouterr().out.startswith("700 decisions\n")
+    assert capsys.readouterr().out.startswith("699 decisions; left out: 1 before any arm was known\n")
     content = (tmp_path / "bandit.gln").read_bytes()
     assert main([second, "--load", saved, "--fixed"]) == 0
     found = figures(capsys.readouterr().out)
@@ -433,10 +464,71 @@ def test_bad_lines_are_errors_or_counted(tmp_path, capsys):
     assert main([str(file)]) == 2
     assert "gln-bandit: line 21: expected JSON" in capsys.readouterr().err
     assert main([str(file), "--skip-bad"]) == 0
-    assert capsys.readouterr().out.startswith("20 decisions; left out: 1 that could not be read\n")
+    assert capsys.readouterr().out.startswith(
+        "19 decisions; left out: 1 before any arm was known, 1 that could not be read\n"
+    )
     assert main([str(tmp_path / "missing.jsonl")]) == 2
     with pytest.raises(SystemExit):
         main([str(file), "--fixed"])
+
+
+WRONG_ROWS: dict[str, tuple[dict[str, Any], str]] = {
+    "an arm that is a list": ({"arm": ["l"]}, "arm: expected arms that can be keys"),
+    "no arm": ({"arm": None}, "arm: expected the name of an arm, got None"),
+    "a number of arms": ({"arms": 5}, "arms: expected a list of arms"),
+    "a propensity in words": ({"propensity": "half"}, "expected a propensity from 0 to 1, got 'half'"),
+    "an unlikely propensity": ({"propensity": 1e-320}, "expected a propensity of 0, or at least 1e-12"),
+    "a reward that is NaN": ({"reward": math.nan}, "reward: expected a finite number"),
+    "a reward out of range": ({"reward": 2.0}, "reward: expected a finite number from 0 to 1, got 2.0"),
+    "a context of other types": ({"context": {"kind": 3.0}}, "kind"),
+    "objects of which one would be lost": ({"context": {"a": [{"b": 1}, {"b": 2}]}}, "a: expected a list of strings"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_ROWS)
+def test_wrong_rows_are_errors_with_their_line_or_left_out(case, tmp_path, capsys):
+    (changes, message), log = WRONG_ROWS[case], [row._asdict() for row in log_of(8, seed=15)]
+    file = tmp_path / "log.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in [*log[:5], log[5] | changes, *log[6:]]))
+    assert main([str(file), "--probabilities"]) == 2
+    assert f"gln-bandit: line 6: {message}" in capsys.readouterr().err.replace("x['kind']", "kind")
+    assert main([str(file), "--probabilities", "--skip-bad"]) == 0
+    assert "1 that could not be read" in capsys.readouterr().out
+
+
+def test_lines_that_are_all_labelled_are_refused_at_once():
+    lines = io.BytesIO(b"1:0.5:0.3 | a\n2:0.5:0.3 | b\n" + b"1:0.5:0.3 | a\n" * 1000)
+    bad = list(read_decisions(lines))
+    assert [line.line for line in bad] == [2]
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"context": ' + '{"a": ' * 100_000])
+def test_lines_that_are_nested_too_deeply_are_bad(line):
+    assert isinstance(read(f"{line}\n")[0], BadLine)
+
+
+def test_a_list_of_objects_loses_nothing():
+    [bad] = read(json.dumps(DSJSON | {"c": DSJSON["c"] | {"place": [{"hour": 1}, {"hour": 2}]}}))
+    assert "place: expected each name once in a list of objects" in str(bad)
+
+
+def test_the_log_is_not_replaced_by_the_bandit(tmp_path, capsys):
+    file = write(tmp_path / "log.jsonl", log_of(20, seed=15))
+    before = (tmp_path / "log.jsonl").read_bytes()
+    assert main([file, "--save", file]) == 2
+    assert "--save: expected another file than the input" in capsys.readouterr().err
+    assert (tmp_path / "log.jsonl").read_bytes() == before
+
+
+def test_an_arm_is_unknown_before_its_first_row(tmp_path, capsys):
+    """Every arm always earns 1, so whatever the policy is, it earns 1. The weights of new arms would be too large."""
+    found = []
+    for seed in range(12):
+        arms = np.random.default_rng(seed).integers(20, size=80).tolist()
+        file = write(tmp_path / "log.jsonl", [LoggedDecision(None, arm, 1.0, 1 / 20) for arm in arms])
+        assert main([file, "--seed", str(seed)]) == 0
+        found.append(figures(capsys.readouterr().out)["IPS"])
+    assert np.mean(found) == pytest.approx(1, abs=2.5 * np.std(found) / math.sqrt(12))
 
 
 def test_an_estimate_is_a_pair():

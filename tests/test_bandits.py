@@ -16,7 +16,7 @@ import pytest
 from helpers import assert_same_state, backend_name, learner_state
 
 import gln.bandits
-from gln.bandits import STRENGTHS, CobaLearner, GLNBandit
+from gln.bandits import MOST_PENDING, STRENGTHS, CobaLearner, GLNBandit
 from gln.engine.model.persistence import state_of
 
 SMALL: dict[str, Any] = {"layer_sizes": (8, 4), "seed": 1}
@@ -81,9 +81,11 @@ def test_arms_that_were_not_pulled_stay_unchanged():
     old = learner_state(bandit._model.learner)
     bandit.learn(contexts(1, seed=5)[0], "middle", 7.0)
     new = learner_state(bandit._model.learner)
+    middle = bandit._model.arms["middle"]
+    others = [head for head in range(3) if head != middle]
     for name in (name for name in old if "weights" in name):
-        np.testing.assert_array_equal(new[name][:, :, [0, 2]], old[name][:, :, [0, 2]])
-        assert np.abs(new[name][:, :, 1] - old[name][:, :, 1]).max() > 0
+        np.testing.assert_array_equal(new[name][:, :, others], old[name][:, :, others])
+        assert np.abs(new[name][:, :, middle] - old[name][:, :, middle]).max() > 0
 
 
 def test_late_rewards_new_arms_and_a_retired_one():
@@ -255,6 +257,11 @@ BAD_CALLS: dict[str, tuple[Any, str]] = {
     "an arm that is a list": (lambda bandit: bandit.learn({}, ["left"], 1.0), "arm: expected arms that can be keys"),
     "a new arm that is a list": (lambda bandit: bandit.add_arm(["left"]), "arm: expected arms that can be keys"),
     "a former arm that is a list": (lambda bandit: bandit.retire(["left"]), "arm: expected arms that can be keys"),
+    "an arm that is None": (lambda bandit: bandit.learn({}, None, 1.0), "arm: expected the name of an arm, got None"),
+    "None with features": (lambda bandit: bandit.learn({}, None, 1.0, {"a": 1}), "arm: expected the name of an arm"),
+    "a new arm that is None": (lambda bandit: bandit.learn_and_add({}, {None: 1.0}), "arm: expected the name of an"),
+    "None among the arms": (lambda bandit: bandit.decide({}, [None, "left"]), "arm: expected the name of an arm"),
+    "a bandit with the arm None": (lambda bandit: made([None]), "arm: expected the name of an arm, got None"),
     "rewards without arms": (lambda bandit: bandit.learn_all({}, [1.0]), "rewards: expected a dictionary"),
     "a reward without an arm": (lambda bandit: bandit.learn_and_add({}, 1.0), "rewards: expected a dictionary"),
     "a reward for float64": (lambda bandit: bandit.learn({}, "left", 1e300), "reward: expected a finite number"),
@@ -466,7 +473,7 @@ def test_in_an_experiment_of_coba():
     result = coba.Experiment(environments, learners).run(quiet=True)
     rewards = result.interactions.to_pandas().groupby("learner_id").reward.mean()
     assert rewards[:2].min() > rewards[2] + 0.05
-    assert learners[1].score({"a": 1.0}, ["x", "y"], "y") == pytest.approx(0.025)
+    assert learners[1].score({"a": 1.0}, ["x", "y"], "y") == 0.5
     for context in (None, 2.0, [1.0, "red"], {"a": 1.0}):
         learner = CobaLearner(layer_sizes=(8, 4))
         action, probability = learner.predict(context, ["x", "y"])
@@ -490,8 +497,8 @@ def test_coba_evaluates_it_on_a_log_of_others_decisions():
     found = [row["reward"] for row in SequentialCB(["reward"], learn="off", eval="ips").evaluate(environment, learner)]
     bandit, expected = GLNBandit(arms, explore="greedy", layer_sizes=(8, 4), seed=1), []
     for row in rows:
-        chosen = bandit.decide(row["context"]).arm == row["action"]
-        expected.append(row["reward"] / row["probability"] * chosen)
+        p = bandit.propensities(row["context"])[row["action"]]
+        expected.append(row["reward"] / row["probability"] * p)
         bandit.learn(row["context"], row["action"], row["reward"])
     assert found == expected
     assert np.mean(found) > 0.7
@@ -510,7 +517,8 @@ def test_actions_of_coba_may_repeat():
     features = [{"b": 1.0}, {"b": 1.0}, {"b": 2.0}]
     learner = CobaLearner("epsilon", strength=0.3, layer_sizes=(8, 4))
     learner.learn({"a": 1.0}, features[2], 1.0, 0.5)
-    assert learner.score({"a": 1.0}, features, {"b": 2.0}) in (pytest.approx(0.1), pytest.approx(0.8))
+    learner.learn({"a": 1.0}, features[0], 0.0, 0.5)
+    assert learner.score({"a": 1.0}, features, {"b": 2.0}) == pytest.approx(0.8)
     p = list(learner._bandit.propensities({"a": 1.0}, dict(enumerate(features))).values())
     assert [learner.score({"a": 1.0}, features, each) for each in features] == [p[0], p[0], p[2]]
     with pytest.raises(ValueError, match=r"action: expected one of \['x', 'y'\] \(2 arms\), got 'z'"):
@@ -549,13 +557,18 @@ def test_backends_agree(backend):
 
 def mixed(values: list[float], counts: list[float], t: int, strength: float = 50) -> list[float]:
     """Propensities of "inverse-gap", as its documentation has them, in units in which the standard deviation is 1."""
-    best = max(range(len(values)), key=lambda arm: (values[arm], -counts[arm]))
-    p = [1 / (len(values) + strength * math.sqrt(t) * (values[best] - value)) for value in values]
-    p[best] = 1 - sum(p[:best] + p[best + 1 :])
+
+    def largest(scores: list[float]) -> list[bool]:
+        best = max((score, -n) for score, n in zip(scores, counts, strict=True))
+        return [(score, -n) == best for score, n in zip(scores, counts, strict=True)]
+
+    p = [1 / (len(values) + strength * math.sqrt(t) * (max(values) - value)) for value in values]
+    best, rest = largest(values), 1 - sum(p)
+    p = [each + rest * is_best / sum(best) for each, is_best in zip(p, best, strict=True)]
     scores = [value + math.sqrt(math.log(max(t, 2)) / (1 + n)) for value, n in zip(values, counts, strict=True)]
-    promising = max(range(len(values)), key=lambda arm: (scores[arm], -counts[arm]))
+    promising = largest(scores)
     share = 1 / (2 + math.sqrt(len(counts)) * min(counts))
-    return [(1 - share) * each + share * (arm == promising) for arm, each in enumerate(p)]
+    return [(1 - share) * each + share * has / sum(promising) for each, has in zip(p, promising, strict=True)]
 
 
 @pytest.mark.parametrize("lessons", [2, 80])
@@ -579,11 +592,80 @@ def test_by_default_each_arm_has_a_chance():
         bandit.learn(x, bandit.decide(x, arms).arm, 1e9 * (i % 7 == 0))
 
 
+@pytest.mark.parametrize("explore", STRENGTHS)
+def test_equal_arms_share_decisions(explore):
+    arms = [f"a{i}" for i in range(20)]
+    bandit = GLNBandit(arms, explore=explore, **SMALL)
+    assert bandit.propensities({"a": 1.0}) == pytest.approx(dict.fromkeys(arms, 0.05))
+    chosen = [bandit.decide({"a": 1.0}).arm for _ in range(400)]  # no reward has come yet
+    counts = [chosen.count(arm) for arm in arms]
+    assert max(counts) <= (20 if explore in ("counts", "greedy") else 40)
+    again = GLNBandit(arms, explore=explore, **SMALL)
+    assert [again.decide({"a": 1.0}).arm for _ in range(400)] == chosen
+    others = GLNBandit(arms, explore=explore, **SMALL | {"seed": 9})
+    assert [others.decide({"a": 1.0}).arm for _ in range(400)] != chosen
+
+
+def test_pending_decisions_are_counted_until_their_rewards_are_learned(tmp_path):
+    bandit, x = GLNBandit(ARMS, explore="counts", **SMALL), {"a": 1.0}
+    decided = [bandit.decide(x).arm for _ in range(30)]
+    assert bandit._pending == dict.fromkeys(bandit._pending, 10)
+    before = bandit.propensities(x), bandit.predict(x)
+    assert (bandit.propensities(x), bandit.predict(x)) == before  # asking decides nothing
+    bandit.save(tmp_path / "bandit.gln")
+    loaded = GLNBandit.load(tmp_path / "bandit.gln")
+    assert loaded._pending == bandit._pending
+    for arm in decided:
+        bandit.learn(x, arm, 1.0)
+    assert bandit._pending == {}
+    for arm in decided:
+        loaded.learn(x, arm, 1.0)
+    assert [loaded.decide(x) for _ in range(9)] == [bandit.decide(x) for _ in range(9)]
+    bandit.retire("left")
+    assert "left" not in bandit._pending
+
+
+def test_pending_decisions_are_bounded():
+    bandit = GLNBandit(["only", "other"], explore="greedy", **SMALL)
+    for _ in range(2 * MOST_PENDING + 10):
+        bandit.decide(None)
+    assert 0 < max(bandit._pending.values()) <= MOST_PENDING
+
+
+def test_rewards_that_come_in_batches_find_the_best_arm_as_well():
+    rng = np.random.default_rng(5)
+    for explore in ("inverse-gap", "counts"):
+        bandit, earned = GLNBandit(range(10), explore=explore, **SMALL), 0.0
+        for _ in range(4):
+            xs = [{"a": float(a)} for a in rng.normal(size=100)]
+            arms = [bandit.decide(x).arm for x in xs]
+            rewards = [float(rng.random() < (0.8 if arm == 7 else 0.2)) for arm in arms]
+            earned = np.mean(rewards)
+            bandit.learn_log([(x, arm, r, 1.0) for x, arm, r in zip(xs, arms, rewards, strict=True)])
+        assert earned > 0.5
+
+
+@pytest.mark.parametrize("weight", [1.0, 50.0, 1e4, 1e6])
+@pytest.mark.parametrize("has_features", [False, True])
+def test_values_stay_near_the_rewards_whatever_the_weights(weight, has_features):
+    rng, bandit = np.random.default_rng(6), GLNBandit(**SMALL)
+    arms = {arm: {"x": float(i)} for i, arm in enumerate(ARMS)} if has_features else ARMS
+    for _ in range(25):
+        x = {"a": float(rng.normal())}
+        bandit.learn_log([(x, ARMS[rng.integers(3)], float(rng.random() < 0.5), 1.0, arms, weight)])
+        values = bandit.predict({"a": float(rng.normal())}, arms)
+        assert all(-0.1 <= value <= 1.1 for value in values.values())
+        assert 0 < bandit.decide(x, arms).propensity <= 1
+
+
 def test_decisions_have_the_frequencies_of_their_propensities():
     bandit, x = GLNBandit(ARMS, strength=3, **SMALL), {"a": 1.0}
     bandit.learn_all(x, {"left": 1.0, "middle": 0.9, "right": 0.7})
     p = bandit.propensities(x)
-    chosen = [bandit.decide(x).arm for _ in range(4000)]
+    chosen = []
+    for _ in range(4000):
+        chosen.append(bandit.decide(x).arm)
+        bandit._pending.clear()  # or propensities would change
     for arm in ARMS:
         assert p[arm] > 0.05
         assert chosen.count(arm) / 4000 == pytest.approx(p[arm], abs=4 * math.sqrt(p[arm] * (1 - p[arm]) / 4000))

@@ -204,8 +204,8 @@ def test_a_weight_of_zero_changes_nothing():
         ):
             with pytest.raises(ValueError, match=f"sample_weight: expected {message}"):
                 call(X, y, sample_weight=weights)
-    with pytest.raises(ValueError, match="from 0 to 100 in a stream, got 101"):
-        model.partial_fit(X, y, sample_weight=np.full(120, 101))
+    with pytest.raises(ValueError, match="from 0 to 1000000 in a stream, got 1000001"):
+        model.partial_fit(X, y, sample_weight=np.full(120, 1_000_001))
     with pytest.raises(ValueError, match="NaN"):
         model.partial_fit(X, y, sample_weight=np.full(120, np.nan))
     assert_same_state(learner_state(model.learner_), before)

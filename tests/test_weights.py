@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -18,6 +19,8 @@ from sklearn.preprocessing import StandardScaler
 
 from gln.engine.model.sample_weights import repeated
 from gln.engine.tabular.folds import find_copies
+from gln.river import GLNClassifier as StreamClassifier
+from gln.river import GLNRegressor as StreamRegressor
 from gln.sklearn import GLNClassifier, GLNRegressor
 
 COIN = np.log(2)
@@ -38,6 +41,42 @@ def usual() -> float:
     loss = loss_of(np.arange(300))
     assert loss < 0.6  # something can be learned
     return loss
+
+
+@pytest.mark.parametrize(("weight", "tolerance"), [(2.0, 0.1), (50.0, 0.25)])
+@pytest.mark.parametrize("kind", [StreamClassifier, StreamRegressor])
+def test_a_weight_in_a_stream_is_about_so_many_samples(kind, weight, tolerance):
+    rng = np.random.default_rng(0)
+    one, many = (kind(layer_sizes=(8,), context_map_size=2, seed=0) for _ in range(2))
+    for i in range(80):
+        x = dict(zip("abc", rng.normal(size=3).tolist(), strict=True))
+        y = x["a"] + x["b"] / 2 + 0.1 * rng.normal()
+        y = bool(y > 0) if kind is StreamClassifier else y
+        times = weight if i % 5 == 0 else 1.0
+        one.learn_one(x, y, times)
+        for _ in range(int(times)):
+            many.learn_one(x, y)
+    samples = [dict(zip("abc", row, strict=True)) for row in rng.normal(size=(40, 3)).tolist()]
+    p, q = (np.array([predicted(model, x) for x in samples]) for model in (one, many))
+    assert math.sqrt(np.mean((p - q) ** 2)) < tolerance
+
+
+def predicted(model: Any, x: dict[str, float]) -> float:
+    return model.predict_proba_one(x)[True] if isinstance(model, StreamClassifier) else model.predict_one(x)
+
+
+@pytest.mark.parametrize("weight", [1e4, 1e6])
+@pytest.mark.parametrize("kind", [StreamClassifier, StreamRegressor])
+def test_no_weight_of_a_stream_overshoots(kind, weight):
+    """One sample of many: its own target is predicted, and others stay within what they were."""
+    rng, model = np.random.default_rng(1), kind(layer_sizes=(8,), context_map_size=2, seed=0)
+    for _ in range(60):
+        x = dict(zip("abc", rng.normal(size=3).tolist(), strict=True))
+        model.learn_one(x, bool(x["a"] > 0) if kind is StreamClassifier else x["a"], rng.choice([1.0, weight]))
+    for _ in range(20):
+        x = dict(zip("abc", rng.normal(size=3).tolist(), strict=True))
+        y = x["a"] > 0 if kind is StreamClassifier else x["a"]
+        assert abs(predicted(model, x) - y) < (1.0 if kind is StreamClassifier else 0.5)
 
 
 def test_no_step_is_longer_than_a_whole_one():

@@ -6,6 +6,7 @@ Shapes: B samples, D features.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from gln.engine.jit import compiled, plain
 
 CHUNK = 1000  # samples that are standardised at a time, to save memory
 FEW_NUMBERS = 1000  # up to which a compiled loop is faster than NumPy's calls, and Python's loop bearable
+MOST_REPEATS = 100  # after so many steps in a row a sample is fitted, and further ones hardly change anything
 MAX_FLOAT = np.finfo(np.float32).max  # a NumPy scalar: float16 arrays would turn a float into infinity
 
 
@@ -66,6 +68,12 @@ def check_steps(step_sizes: np.ndarray | None, batch_size: int, count: int) -> N
         raise ValueError(f"step_sizes: expected {(count,)} finite numbers of at least 0, got {step_sizes}")
     if batch_size < 1:
         raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
+
+
+def repeats_of(weight: float) -> int:
+    """In how many steps of equal size a sample of this weight is learned: none is longer than a whole one, since a
+    longer one overshoots."""
+    return int(max(1.0, math.ceil(min(weight, MOST_REPEATS))))
 
 
 def dense(samples: Any) -> np.ndarray:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import copy
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
+
+from gln.stream.command import check_files
 
 __all__ = ["main"]
 
@@ -56,42 +58,45 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> None:
-    from gln.bandits import GLNBandit, off_policy  # takes most of a second, which `--help` need not wait for
+    # These take most of a second, which `--help` need not wait for.
+    from gln.bandits import GLNBandit, estimates, evaluated
+    from gln.stream.decisions import read_decisions
     from gln.stream.formats import opened
+    from gln.stream.lines import BadLine
 
+    check_files(options)
     if options.load:
         bandit = GLNBandit.load(options.load)
     else:
         choices = {} if options.explore is None else {"explore": options.explore}
         rewards = "probabilities" if options.probabilities else "numbers"
         bandit = GLNBandit(rewards=rewards, seed=options.seed, **choices)
-    counts = {"without a reward": 0, "that could not be read": 0}
+    found: list[Any] = []
+    knows_arms = False
+    counts = {"without a reward": 0, "before any arm was known": 0, "that could not be read": 0}
+    model = copy.deepcopy(bandit) if options.fixed else bandit
     with opened(options.file) as source:
-        rows = _rows(source, counts, options.skip_bad)
-        found = off_policy(rows, bandit.propensities, copy.deepcopy(bandit) if options.fixed else bandit)
+        for row in read_decisions(source):
+            try:
+                if isinstance(row, BadLine):
+                    raise row
+                if row.decision is None:
+                    counts["without a reward"] += 1
+                    continue
+                knows_arms = knows_arms or row.decision.arms is not None or bool(bandit.predict(row.decision.context))
+                if not knows_arms:  # there is no policy yet
+                    bandit.learn_log([row.decision])
+                    counts["before any arm was known"] += 1
+                else:
+                    found.append(evaluated(row.decision, bandit.propensities, model))
+            except ValueError as error:
+                if not options.skip_bad:
+                    raise error if isinstance(error, BadLine) else BadLine(row.line, str(error)) from error
+                counts["that could not be read"] += 1
+    report = _report(estimates(found), counts)
     if options.save:
         bandit.save(options.save)
-    for line in _report(found, counts):
-        print(line)
-
-
-def _rows(source: Any, counts: dict[str, int], skips_bad: bool) -> Iterator[Any]:
-    """Decisions with a reward. Arms that a log does not list are those seen so far."""
-    from gln.stream.decisions import BadLine, read_decisions
-
-    seen: dict[Any, None] = {}
-    for found in read_decisions(source):
-        if isinstance(found, BadLine):
-            if not skips_bad:
-                raise found
-            counts["that could not be read"] += 1
-        elif found.decision is None:
-            counts["without a reward"] += 1
-        elif found.decision.arms is None:
-            seen[found.decision.arm] = None
-            yield found.decision._replace(arms=list(seen))
-        else:
-            yield found.decision
+    print("\n".join(report))
 
 
 def _report(found: dict[str, Any], counts: dict[str, int]) -> list[str]:

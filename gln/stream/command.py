@@ -224,17 +224,17 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
             is_device = name == "save" and file.exists() and not file.is_file()  # which saving would replace
             if file.is_dir() or not file.parent.is_dir() or is_device:
                 raise ValueError(f"--{name}: expected a file in a folder that exists, got {path!r}")
-    _check_files(options)
+    check_files(options)
     for module, extra in (("river", "river"), *((("matplotlib", "plots"),) if options.plot else ())):
         if importlib.util.find_spec(module) is None:
             raise ImportError(f'gln-stream needs {module}: pip install "gated-linear-networks[{extra}]"')
 
 
-def _check_files(options: argparse.Namespace) -> None:
+def check_files(options: argparse.Namespace) -> None:
     """Raise ValueError if an output is the input, a model to load, or another output, which writing would destroy."""
     may_be_same = ("--load", "the input"), ("--save", "--load")
     names = "test", "load", "save", "predictions", "metrics", "plot"
-    files = {"the input": options.file} | {f"--{name}": getattr(options, name) for name in names}
+    files = {"the input": options.file} | {f"--{name}": getattr(options, name, None) for name in names}
     streams = {"the input": 0, "--predictions": 1, "--metrics": 1}  # the file descriptors that - stands for
     found: dict[Any, str] = {}
     for name, file in files.items():

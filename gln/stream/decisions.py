@@ -7,13 +7,13 @@ text. Vowpal Wabbit has costs, which are negative rewards, and arms without name
 from __future__ import annotations
 
 import itertools
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
-from gln.bandits import LoggedDecision
+from gln.bandits import LoggedDecision, checked
 from gln.stream.kinds import number_of, shown
 from gln.stream.lines import BadLine, Lines, text_of
+from gln.stream.objects import flattened, object_of
 from gln.stream.vw import example_of
 
 __all__ = ["Logged", "read_decisions"]
@@ -31,29 +31,31 @@ class Logged(NamedTuple):
 
 def read_decisions(source: BinaryIO) -> Iterator[Logged | BadLine]:
     """The decisions of a log, in their order, and what could not be read."""
-    lines, event = Lines(source), list[str]()
+    lines, event = Lines(source), Event()
     for line in itertools.chain(lines, [b""]):  # an event of Vowpal Wabbit's text ends with an empty line
         try:
             text = text_of(lines.number, line).strip()
             if text.startswith("{"):
-                yield Logged(lines.number, _of_object(text))
+                yield _logged(lines.number, _of_object(text))
             elif text:
-                event.append(text)
-            elif event:
-                event, finished = [], event
-                yield Logged(lines.number, _of_text(finished))
+                event.add(text)
+            elif event.lines:
+                event, finished = Event(), event
+                if not finished.is_bad:
+                    yield _logged(lines.number, finished.decision())
         except ValueError as error:
             yield error if isinstance(error, BadLine) else BadLine(lines.number, str(error))
+
+
+def _logged(line: int, decision: LoggedDecision | None) -> Logged:
+    return Logged(line, None if decision is None else checked(decision))
 
 
 # ---- JSON ------------------------------------------------------------------------------------------------------------
 
 
 def _of_object(text: str) -> LoggedDecision | None:
-    try:
-        found = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"expected JSON, got {shown(text)}: {error}") from None
+    found = object_of(text)
     if any(key in found for key in OF_DSJSON):
         return _of_dsjson(found)
     if missing := [name for name in NEEDED if name not in found]:
@@ -90,47 +92,63 @@ def _of_dsjson(found: dict[str, Any]) -> LoggedDecision | None:
 
 
 def _visible(features: dict[str, Any]) -> dict[str, Any]:
-    """Flat features, without those that Vowpal Wabbit leaves out, too."""
-    return _flat({name: value for name, value in features.items() if not name.startswith("_")})
+    """Flat features, without those that Vowpal Wabbit leaves out, too. A list of objects is one object."""
+    return _flat({name: _joined(name, value) for name, value in features.items() if not name.startswith("_")})
+
+
+def _joined(name: str, value: Any) -> Any:
+    if not (isinstance(value, list) and value and all(isinstance(part, dict) for part in value)):
+        return value
+    joined = {key: inner for part in value for key, inner in part.items()}
+    if len(joined) < sum(map(len, value)):
+        raise ValueError(f"{name}: expected each name once in a list of objects, got {shown(value)}")
+    return joined
 
 
 def _flat_if_object(value: Any) -> Any:
     return _flat(value) if isinstance(value, dict) else value
 
 
-def _flat(value: Any, name: str = "") -> dict[str, Any]:
-    """Features of nested objects and lists: `{"a": {"b": 1}}` is "a.b", and `{"a": ["b"]}` the word "a=b"."""
-    if isinstance(value, dict):
-        parts = [(inner, f"{name}.{key}" if name else key) for key, inner in value.items()]
-    elif isinstance(value, list):
-        parts = [(inner, name if isinstance(inner, dict) else f"{name}.{place}") for place, inner in enumerate(value)]
-        if words := {f"{name}={word}": 1.0 for word in value if isinstance(word, str)}:
-            return words
-    else:
-        return {name: value}
-    return {key: feature for inner, of_inner in parts for key, feature in _flat(inner, of_inner).items()}
+def _flat(found: dict[str, Any]) -> dict[str, Any]:
+    """Features as `gln-stream` reads them, and of a list of strings each as a feature: `{"a": ["b"]}` has "a=b"."""
+    values, names, *_ = flattened(found)
+    return values | {f"{name}={word}": 1.0 for name, words in names.items() for word in words}
 
 
 # ---- Text ------------------------------------------------------------------------------------------------------------
 
 
-def _of_text(lines: Sequence[str]) -> LoggedDecision | None:
-    """The decision of `shared |...` and a line for each arm: that of the chosen one has action:cost:propensity."""
-    context: dict[str, Any] = {}
-    arms: list[dict[str, Any]] = []
-    chosen: list[tuple[int, float, float]] = []
-    for line in lines:
+class Event:
+    """A decision of `shared |...` and a line for each arm: that of the chosen one has action:cost:propensity."""
+
+    def __init__(self) -> None:
+        self.lines, self.is_bad = 0, False
+        self._context: dict[str, Any] = {}
+        self._arms: list[dict[str, Any]] = []
+        self._chosen: tuple[int, float, float] | None = None
+
+    def add(self, line: str) -> None:
+        """Read one more line, unless one before was bad. Raises ValueError for a bad one."""
+        if self.is_bad:
+            return
+        self.lines, self.is_bad = self.lines + 1, True
         start, bar, features = line.partition("|")
         labels = [word for word in start.split() if not word.startswith("'")]  # without the tag
         if labels == ["shared"]:
-            context = _features(bar + features)
-            continue
-        if labels:
-            chosen.append((len(arms), *_cost_and_propensity(labels)))
-        arms.append(_features(bar + features))
-    if len(chosen) > 1:
-        raise ValueError(f"expected one arm with action:cost:propensity, got {len(chosen)}")
-    return LoggedDecision(context, chosen[0][0], -chosen[0][1], chosen[0][2], arms) if chosen else None
+            self._context = _features(bar + features)
+        else:
+            if labels and self._chosen is not None:
+                raise ValueError("expected one arm with action:cost:propensity before an empty line, got a second one")
+            if labels:
+                self._chosen = (len(self._arms), *_cost_and_propensity(labels))
+            self._arms.append(_features(bar + features))
+        self.is_bad = False
+
+    def decision(self) -> LoggedDecision | None:
+        if self._chosen is None:
+            return None
+        place, cost, propensity = self._chosen
+        return LoggedDecision(self._context, place, -cost, propensity, self._arms)
 
 
 def _cost_and_propensity(labels: list[str]) -> tuple[float, float]:

@@ -24,6 +24,7 @@ DEPTHS, PAIR_DEPTH = (2, 4, 6), 4  # bits of a value in bins of one column, each
 FIRST_CELLS = (0, 4, 20)  # of each depth among the cells of a column
 CELLS_OF_ONE, CELLS_OF_TWO = 84, 1 << 2 * PAIR_DEPTH
 MOST_COUNT = 100.0  # of a cell, in samples
+FULL = 1000.0  # samples after which nothing is left of those before
 STEEP = 1.7  # of the logistic function that maps standardised values to (0, 1), about that of the normal distribution
 
 
@@ -153,8 +154,11 @@ def predict_bin_means(
                     cell = cells[i]
                     mean = (sums[cell, head] + STRENGTH * mean) / (counts[cell, head] + STRENGTH)
                     if math.isfinite(y):
-                        counts[cell, head] += step_sizes[b]
-                        sums[cell, head] += step_sizes[b] * y
+                        weight, excess = step_sizes[b], counts[cell, head] + step_sizes[b] - MOST_COUNT
+                        if excess > 1:  # as much as so many samples in a row
+                            weight += MOST_COUNT * ((1 + 1 / MOST_COUNT) ** min(excess, FULL) - 1) - excess
+                        counts[cell, head] += weight
+                        sums[cell, head] += weight * y
                         if counts[cell, head] > MOST_COUNT:
                             sums[cell, head] *= MOST_COUNT / counts[cell, head]
                             counts[cell, head] = MOST_COUNT

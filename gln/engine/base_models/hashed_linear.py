@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gln.engine.batches import Words, dense
+from gln.engine.batches import Words, dense, repeats_of
 from gln.engine.jit import WritableArrays, compiled, plain
 
 LARGEST_LOGIT, LARGEST_VALUE = 8.0, 3.0  # of predictions; values are in standard deviations of the targets
@@ -328,27 +328,32 @@ def predict_linear(
         for model in range(leaders.shape[1]):
             end = terms.crosses[b] if model == 0 else stop
             for head in range(heads):
-                y, s = targets[head, b], 0.0
+                y = targets[head, b]
                 if math.isinf(y):
                     continue
-                for i in range(start, end):
-                    rate = RATES[model] / (STEADY + math.sqrt(squares[places[i], model, head]))
-                    weights[i] = -leaders[places[i], model, head] * rate
-                    s += weights[i] * scaled[i]
-                predictions[model * heads + head, b] = s = min(max(s, -limit), limit)
-                if not learns or math.isnan(y):
-                    continue
-                error = (1 / (1 + math.exp(-s)) if are_classes else s) - y
-                for i in range(start, end):
-                    gradient, slot = step_sizes[b] * error * scaled[i], places[i]
-                    root = math.sqrt(squares[slot, model, head])
-                    squares[slot, model, head] += gradient * gradient
-                    change = (math.sqrt(squares[slot, model, head]) - root) / RATES[model]
-                    leaders[slot, model, head] += gradient - change * weights[i]
+                repeats = repeats_of(step_sizes[b]) if learns and y == y else 1
+                for repeat in range(repeats):
+                    s = 0.0
+                    for i in range(start, end):
+                        rate = RATES[model] / (STEADY + math.sqrt(squares[places[i], model, head]))
+                        weights[i] = -leaders[places[i], model, head] * rate
+                        s += weights[i] * scaled[i]
+                    s = min(max(s, -limit), limit)
+                    if repeat == 0:
+                        predictions[model * heads + head, b] = s
+                    if not learns or math.isnan(y):
+                        continue
+                    error = (1 / (1 + math.exp(-s)) if are_classes else s) - y
+                    for i in range(start, end):
+                        gradient, slot = min(step_sizes[b], repeats) / repeats * error * scaled[i], places[i]
+                        root = math.sqrt(squares[slot, model, head])
+                        squares[slot, model, head] += gradient * gradient
+                        change = (math.sqrt(squares[slot, model, head]) - root) / RATES[model]
+                        leaders[slot, model, head] += gradient - change * weights[i]
     return targets.shape[1]
 
 
 # Loops with the functions that they call, as `compiled` takes them.
 TERMS_OF = terms_of, most_terms, cross_levels, key_of
 SLOTS_OF = slots_of, slot_of
-PREDICT_LINEAR = predict_linear, find_terms, slot_of, is_short
+PREDICT_LINEAR = predict_linear, find_terms, slot_of, is_short, repeats_of

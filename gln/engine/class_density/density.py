@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import polygamma
 
-from gln.engine.batches import CHUNK
+from gln.engine.batches import CHUNK, repeats_of
 from gln.engine.ensemble.ensemble import LINKS
 from gln.engine.jit import WritableArrays, compiled, plain
 from gln.engine.networks.protocol import Network, Rate, predict_all
@@ -112,11 +112,12 @@ class ClassDensity(WritableArrays):
 
     def _learn_networks(self, z: np.ndarray, noise: np.ndarray, step_sizes: np.ndarray, rate: Rate) -> np.ndarray:
         """Learn to tell each sample from the noise after it. Returns logits of the samples before, (B,)."""
-        pairs, steps = np.empty((len(z), 2 * len(step_sizes)), np.float32), step_sizes.repeat(2)
-        pairs[:, ::2], pairs[:, 1::2] = z.clip(-CLIP, CLIP), noise
-        targets = np.tile(np.array([1, 0], np.float32), len(step_sizes))[None]
+        repeats = np.array([*map(repeats_of, step_sizes.tolist())])
+        pairs, steps = np.empty((len(z), 2 * repeats.sum()), np.float32), np.minimum(step_sizes, repeats) / repeats
+        pairs[:, ::2], pairs[:, 1::2] = (side.repeat(repeats, axis=1) for side in (z.clip(-CLIP, CLIP), noise))
+        targets, steps = np.tile(np.array([1, 0], np.float32), repeats.sum())[None], steps.repeat(2 * repeats)
         rates = np.array([network.rates(len(steps), rate) * steps for network in self.networks], np.float32)
-        return self._logits(pairs, targets, rates)[::2]
+        return self._logits(pairs, targets, rates)[::2][repeats.cumsum() - repeats]
 
     def _noise(self, count: int) -> np.ndarray:  # -> (D, count)
         """Normal noise, which depends on the number of the sample alone."""

@@ -159,7 +159,7 @@ class Ensemble:
         combines: bool,
     ) -> np.ndarray | None:
         """Learn samples, and return the combined predictions before each, (C, B), if this `combines`."""
-        predicted, losses = self.run(blocks, y, rates, batch_size), None
+        predicted, losses = self.run(blocks, y, rates, batch_size, step_sizes), None
         if isinstance(self.combination, Hedge):
             losses = self.combination.learn(self.config, predicted, y, step_sizes, batch_size)
         if not combines:
@@ -174,6 +174,7 @@ class Ensemble:
         targets: np.ndarray | None = None,  # (C, B)
         rates: np.ndarray | None = None,  # (M, B)
         batch_size: int = 1,
+        step_sizes: np.ndarray | None = None,  # (B,)
     ) -> np.ndarray:  # (M, C, B)
         """The predictions of all models, whose networks then learn the samples if there are targets."""
         linear_models = blocks.linear.shape[0] // self.heads if self.mixes_linear else 0
@@ -182,8 +183,8 @@ class Ensemble:
             places = [i for i, member in enumerate(self.members) if member.role.sees_memory == sees_memory]
             networks = [self.members[i].network for i in places]
             widest = max((self.members[i] for i in places), key=lambda member: member.network.input_size)
-            network_rates = None if rates is None else rates[places]
-            predicted[places] = predict_all(networks, *blocks.of(widest), targets, network_rates, batch_size)
+            (inputs, columns), of_networks = blocks.of(widest), None if rates is None else rates[places]
+            predicted[places] = predict_all(networks, inputs, columns, targets, of_networks, batch_size, step_sizes)
         if linear_models:
             compiled(add_linear_predictions)(predicted, blocks.linear, self.link == "logit")
         return predicted

@@ -143,7 +143,8 @@ def _fading_means(mean: np.ndarray, values: np.ndarray, step: float, step_sizes:
     """`fading_means` for samples that move a mean by this step, or by a fraction of it."""
     steps = np.array([step])
     if step_sizes is not None:
-        steps = np.minimum(step * np.asarray(step_sizes, np.float32), 1).astype(np.float64)
+        sizes = np.asarray(step_sizes, np.float32)
+        steps = np.where(sizes > 1, 1 - (1 - step) ** sizes, step * sizes).astype(np.float64)
     return compiled(fading_means)(plain(mean), plain(values), steps)
 
 
@@ -161,6 +162,8 @@ def fading_sums(
     before = np.empty(losses.shape)
     for b in range(losses.shape[2]):
         step_size = step_sizes[b % len(step_sizes)]
+        if step_size > 1:  # as much as so many samples in a row
+            step_size = (1 - FADING**step_size) / (1 - FADING)
         step = step_size * (1 - FADING)
         for t in range(losses.shape[1]):
             least, is_known = losses[0, t, b], np.isfinite(losses[0, t, b])

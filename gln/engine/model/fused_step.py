@@ -17,7 +17,7 @@ from gln.engine.base_models import online
 from gln.engine.base_models.fading_bin_means import FadingBinMeans
 from gln.engine.base_models.hashed_linear import HashTable, is_short, most_terms
 from gln.engine.base_models.least_squares import LeastSquares
-from gln.engine.batches import Words
+from gln.engine.batches import Words, repeats_of
 from gln.engine.ensemble import hedge
 from gln.engine.jit import compiled
 from gln.engine.networks import gate_counts
@@ -32,6 +32,7 @@ add_linear_predictions = compiled(hedge.add_linear_predictions)
 combine_by_losses = compiled(hedge.combine_by_losses)
 log_or_squared_losses = compiled(hedge.log_or_squared_losses)
 fading_sums = compiled(hedge.fading_sums)
+repeats = compiled(repeats_of)
 count_rows = compiled(gate_counts.count_rows)
 add_counts = compiled(gate_counts.add_counts)
 # Numba inlines what `run` calls once: calls with so many arguments take seconds to compile.
@@ -187,7 +188,10 @@ def step(
             seen, mixed = (z, base) if planes[0].shape[2] == size else (visible, base_of_visible)
             inputs = read(mixed[len(mixed) - input_sizes[first + m] :], network.bias, network.bound)
             contexts = gate_block(*planes, seen, np.ascontiguousarray(seen.T))
-            p = outputs(network, learn_block(network, inputs, contexts, of_heads, rates[first + m]))
+            learned = network, inputs, contexts, of_heads, rates[first + m]
+            p = outputs(network, learn_block(*learned))
+            for _ in range(1, repeats(step_sizes[0]) if learns else 1):
+                learn_block(*learned)
             for b in range(samples):
                 for c in range(heads):
                     of_members[m, c, b] = p[c, b]

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from gln.engine.batches import CHUNK, check_magnitude, check_steps, chunks, dense, features_and_words
+from gln.engine.batches import CHUNK, check_magnitude, check_steps, chunks, dense, features_and_words, repeats_of
 from gln.engine.ensemble.ensemble import Ensemble, Member
 from gln.engine.model import fused
 from gln.engine.model.featurizers import PlainFeaturizer
 from gln.engine.model.fused import TargetBatch
 from gln.engine.model.targets import Classes, Units
 from gln.engine.networks.gate_counts import GateCounts
-from gln.engine.networks.protocol import Network, Rate
+from gln.engine.networks.protocol import Network, Rate, count_samples
 from gln.engine.networks.surgery import add_class, with_outputs
 
 LEAST_STD = float(np.finfo(np.float32).tiny)
@@ -140,7 +140,7 @@ class Learner:
         terms = linear.terms(features, words, featurizer.standardised(samples), featurizer.numbers)
         linear.learn(terms, self.targets.of_heads(targets, self.means), step_sizes)
         for network in self.networks:
-            network.step += targets.shape[-1]
+            count_samples(network, targets.shape[-1])
 
     def target_batch(
         self,
@@ -154,7 +154,9 @@ class Learner:
         counted = None if self.featurizer.encoding is None else self.targets.counted(targets, y)
         rates = self._rates(y.shape[1]) if rates is None else rates
         if step_sizes is not None:
-            rates = [ensemble_rates * step_sizes for ensemble_rates in rates]
+            repeats = np.array([*map(repeats_of, step_sizes.tolist())], np.float32)
+            sizes = np.minimum(step_sizes, repeats) / repeats
+            rates = [ensemble_rates * sizes for ensemble_rates in rates]
         return TargetBatch(y, counted, rates, step_sizes), units
 
     def _rates(self, count: int) -> list[np.ndarray]:

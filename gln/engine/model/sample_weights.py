@@ -1,5 +1,6 @@
-"""Convert sample weights to step sizes: a sample of weight 0.5 is learned by half a step. One of weight 2 is learned by
-a step twice as long in a stream, and twice in a pass over a table.
+"""Convert sample weights to step sizes: a sample of weight 0.5 is learned by half a step. One of weight 2 is learned
+twice in a pass over a table; in a stream, networks and linear models make two steps, and everything else counts it
+twice, but not its scale. There, no step sees what its own sample has told the others.
 
 Shapes: N samples, F features, V indices of the samples to learn, in this order.
 """
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 
-FIT_WEIGHTS, STREAM_WEIGHT = (1, 10), 100  # bounds of the mean weight in a table, and largest weight in a stream
+FIT_WEIGHTS, STREAM_WEIGHT = (1, 10), 1_000_000  # bounds of the mean weight in a table, and largest weight in a stream
 MISSING = -271.828  # stands for NaN in projections; unlikely as a real value
 
 
@@ -49,7 +50,7 @@ def indices_of_stream(name: str, weights: np.ndarray | None) -> tuple[Any, Any]:
 
 
 def check_stream_weights(name: str, weights: np.ndarray) -> None:  # (N,)
-    """Raise ValueError for a weight outside 0 to 100; the message begins with `name`, the name of the argument."""
+    """Raise ValueError for a weight outside 0 to 10^6; the message begins with `name`, the name of the argument."""
     if not ((weights >= 0) & (weights <= STREAM_WEIGHT)).all():
         came = f"{weights.min()} to {weights.max()}"
         raise ValueError(f"{name}: expected numbers from 0 to {STREAM_WEIGHT} in a stream, got {came}")

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from gln.engine.batches import repeats_of
+
 Rate = float | Callable[[int], float]
 
 
@@ -54,12 +56,21 @@ class Network(Protocol):
 
 
 def predict_all(
-    networks: Sequence[Network], base: Any, context: Any, targets: Any = None, rates: Any = None, batch_size: int = 1
+    networks: Sequence[Network],
+    base: Any,
+    context: Any,
+    targets: Any = None,
+    rates: Any = None,
+    batch_size: int = 1,
+    weights: np.ndarray | None = None,
 ) -> np.ndarray:
     """`predict_arrays` of several networks, which read the last rows of `base` and may learn at rates of their own.
 
-    Shapes: (K, B), (D, B), (C, B) or None, (M, B) or None -> (M, C, B).
+    With weights, rates are those of each of the `repeats_of` steps of a sample.
+    Shapes: (K, B), (D, B), (C, B) or None, (M, B) or None, (B,) or None -> (M, C, B).
     """
+    if weights is not None and weights.max(initial=1) > 1:
+        return _in_steps(networks, base, context, targets, rates, batch_size, weights)
     together = networks[0].predict_sample
     if together and base.shape[1] == 1 and isinstance(base, np.ndarray) and isinstance(context, np.ndarray):
         return together(networks, base, context, targets, rates)
@@ -68,6 +79,30 @@ def predict_all(
         inputs = base[-network.base_size :]
         predicted.append(network.predict_arrays(inputs, context, targets, of_network, batch_size))
     return np.array(predicted)
+
+
+def _in_steps(
+    networks: Sequence[Network], base: Any, context: Any, targets: Any, rates: Any, batch_size: int, weights: np.ndarray
+) -> np.ndarray:
+    """`predict_all` of samples of which one or more have weights above 1: each batch is learned as often as needed."""
+    repeats, predicted = np.array([*map(repeats_of, weights.tolist())]), []
+    for start in range(0, len(repeats), batch_size):
+        rows = slice(start, start + batch_size)
+        samples = base[:, rows], context[:, rows], targets[:, rows]
+        predicted.append(predict_all(networks, *samples, rates[:, rows], batch_size))
+        for done in range(1, repeats[rows].max()):  # those that are done have a rate of 0: other sizes compile anew
+            predict_all(networks, *samples, rates[:, rows] * (repeats[rows] > done), batch_size)
+            for network in networks:
+                count_samples(network, -len(repeats[rows]))
+    return np.concatenate(predicted, axis=2)
+
+
+def count_samples(network: Network, count: int) -> None:
+    """Let a network have learned so many samples more."""
+    if hasattr(network.step, "assign_add"):  # TensorFlow's
+        network.step.assign_add(count)
+    else:
+        network.step += count
 
 
 def is_network(value: Any) -> bool:

@@ -278,7 +278,7 @@ class JointArms(Arms):
                 self._stream.learn(change, np.array([[float(reward)]]), weights)
         self._codes.update((arm, int(code)) for arm, code in codes.items() if arm is not None)
         self.offered.update(features)
-        self.arms.update(dict.fromkeys(rewards))
+        self.arms.update((arm, None) for arm in rewards if arm is not None)
 
     def _codes_of(self, arms: Iterable[Hashable]) -> dict[Hashable, float]:
         """The codes of arms, with new ones; NaN for None, which is any arm with its features."""
