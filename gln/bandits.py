@@ -21,6 +21,7 @@ from gln.engine.batches import check_integer
 from gln.engine.jit import compiled
 from gln.engine.model.builders import stream_config
 from gln.engine.model.persistence import Saveable
+from gln.engine.saving import Number
 from gln.engine.streaming.arms import ArmHeads, Features, JointArms, some_of
 from gln.engine.streaming.estimator import ONCE, check_seed
 from gln.engine.streaming.schema import AT_ONCE
@@ -100,10 +101,10 @@ class GLNBandit(Saveable):
     """
 
     kept: ClassVar[dict[str, Any]] = {
-        "_retired": (dict, list),
-        "_size": (int, type(None)),
-        "_draws": int,
-        "_key": int,
+        "_retired": object,
+        "_size": (Number(int, 1),),
+        "_draws": Number(int, 0),
+        "_key": Number(int, 0),
     }
 
     def __init__(

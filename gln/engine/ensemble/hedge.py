@@ -19,6 +19,7 @@ import numpy as np
 
 from gln.engine.ensemble.stacking import StackingWeights
 from gln.engine.jit import WritableArrays, compiled, plain
+from gln.engine.saving import Array, checked, declared
 
 # Accuracy is the same within .1 points for fadings of .9 to .995 and sharpnesses of .1 to 1.
 FADING, SHARPNESS = 0.99, 0.3
@@ -37,6 +38,7 @@ class Hedge(WritableArrays):
 
     losses: np.ndarray  # (M, T), fading sums
     spread: np.ndarray | None  # (T,), the fading mean of the lowest loss, by which losses of numbers are divided
+    saved = declared(**{"losses": Array("f8", "M T"), "spread": (Array("f8", "*", 0),)})
 
     @classmethod
     def equal(cls, experts: int, targets: int, link: str) -> Hedge:
@@ -80,7 +82,7 @@ class Hedge(WritableArrays):
     def of_state(state: Mapping[str, Any]) -> Hedge:
         """The hedge of which a file holds these fields."""
         known = {name: value for name, value in state.items() if value is not None or name == "spread"}
-        return (VarianceHedge if "scale" in known else Hedge)(**known)
+        return checked("mixtures", (VarianceHedge if "scale" in known else Hedge)(**known))
 
 
 @dataclasses.dataclass
@@ -93,6 +95,7 @@ class VarianceHedge(Hedge):
     # (T,), the fading mean of the last squared deviations, weighted like the prediction of one more network. It widens
     # intervals within a few samples when something happens that the features do not tell.
     recent: np.ndarray
+    saved = declared(**Hedge.saved, **{"scale": Array("f8", "*", 0), "recent": Array("f8", "*", 0)})
 
     def learn(
         self, config: Any, predicted: np.ndarray, targets: np.ndarray, step_sizes: Any = None, batch_size: int = 1

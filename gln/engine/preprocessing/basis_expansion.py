@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gln.engine.jit import compiled
+from gln.engine.saving import Array, declared
 
 DISTANCE = np.float32(0.8)  # mean distance of a normal value from its mean, in standard deviations
 NARROWEST = 1e-6  # width of a piece, in standardised values: dividing by less may overflow
@@ -40,6 +41,8 @@ class Pieces(NamedTuple):
     features: np.ndarray  # (E,) integers
     low: np.ndarray  # (E,) float32
     high: np.ndarray  # (E,) float32
+
+    saved = declared(**{"features": Array("i8", "E", 0, "D"), "low": Array("f4", "E"), "high": Array("f4", "E")})
 
 
 def quantile_pieces(values: np.ndarray, most: int = 8, total: int = 200) -> Pieces:
