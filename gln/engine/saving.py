@@ -1,4 +1,4 @@
-"""What files may hold: each class declares its fields in `saved`, and `checked` compares them with that.
+"""What files may hold: each class declares its fields by `saved`, and `checked` compares them with that.
 
 Compiled loops check neither sizes nor indices, and anyone may change a file. A field is an `Array`, a `Number`, a type,
 a list of one kind, a mapping of one kind to another, or, as a tuple of one kind, that or None.
@@ -9,10 +9,11 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+T = TypeVar("T", bound=type)
 LARGEST = float(np.finfo(np.float64).max)
 LONGEST = 1000  # characters of an error message
 ENTRIES = "entries"  # the size of the mapping that a number is in
@@ -33,9 +34,17 @@ class Number(NamedTuple):
     most: float | str = LARGEST  # as for `Array`
 
 
-def declared(**fields: Any) -> Mapping[str, Any]:
-    """The value of a class attribute `saved`: the fields that `checked` checks."""
-    return types.MappingProxyType(fields)
+SAVED: dict[type, dict[str, Any]] = {}  # the declared fields of each class
+
+
+def saved(**fields: Any) -> Callable[[T], T]:
+    """Declare the fields that a file has of a class, for `checked`."""
+
+    def declare(cls: T) -> T:
+        SAVED[cls] = fields
+        return cls
+
+    return declare
 
 
 def bad(name: str, expected: str, got: object) -> ValueError:
@@ -54,8 +63,10 @@ def checked(name: str, made: Any, **sizes: int) -> Any:
 
     `name` is of the part of the model, for the message; `sizes` are those that are known.
     """
-    found = {field: value_of(name, field, getattr(made, field), kind, sizes) for field, kind in made.saved.items()}
-    if isinstance(made, tuple):
+    found = {
+        field: value_of(name, field, getattr(made, field), kind, sizes) for field, kind in SAVED[type(made)].items()
+    }
+    if hasattr(made, "_replace"):
         return made._replace(**found)
     vars(made).update(found)
     return made

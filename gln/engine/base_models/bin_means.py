@@ -19,7 +19,7 @@ from scipy.sparse import csc_array, issparse
 
 from gln.engine.batches import chunks, dense, spread
 from gln.engine.jit import WritableArrays, compiled
-from gln.engine.saving import Array, bad, checked, declared
+from gln.engine.saving import Array, bad, checked, saved
 
 NONE = -1  # in place of a second feature
 # Weight of the wider cell's mean, as a number of samples. Each grid of a table takes the one of STRENGTHS that predicts
@@ -46,6 +46,10 @@ GRIDS_AT_ONCE = 8  # whose predictions are written together, since columns of a 
 TINY = 1e-9  # weight of no samples
 
 
+@saved(
+    **{"sizes": Array("i8", "F", 1, 1 << 31), "ends": Array("f8", "*", -math.inf, math.inf)},
+    **{"cells": Array("i8", "2 bins", 0, "bins"), "grids": Array("i8", "G 2"), "values": Array("f4", "* C")},
+)
 @dataclasses.dataclass
 class BinMeans(WritableArrays):
     """What the cells of each grid predict for the heads: logits or numbers, with 0 for the average of all samples."""
@@ -55,10 +59,6 @@ class BinMeans(WritableArrays):
     cells: np.ndarray  # (2, bins of all features): the cell of each bin in grids of one feature, and of two
     grids: np.ndarray  # (G, 2), features; NONE as the second of a single one
     values: np.ndarray  # (cells of all grids, C) float32
-    saved = declared(
-        **{"sizes": Array("i8", "F", 1, 1 << 31), "ends": Array("f8", "*", -math.inf, math.inf)},
-        **{"cells": Array("i8", "2 bins", 0, "bins"), "grids": Array("i8", "G 2"), "values": Array("f4", "* C")},
-    )
 
     def __post_init__(self) -> None:
         features, bins = len(self.sizes), self.cells.shape[-1]

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gln.engine.base_models.bin_means import LOGIT_FACTOR, MIN_PROBABILITY, NONE, STRENGTH, features_of
-from gln.engine.saving import Array, bad, checked, declared
+from gln.engine.saving import Array, bad, checked, saved
 
 # Log-loss and errors of streams are the same within .001 for 30 to 60 grids, pairs of 3 to 5 bits, strengths of 2 to 8
 # and counts of 40 to 300 a cell; where classes follow the last ones, as prices do, 100 is better than 300.
@@ -28,6 +28,10 @@ MOST_COUNT = 100.0  # of a cell, in samples
 STEEP = 1.7  # of the logistic function that maps standardised values to (0, 1), about that of the normal distribution
 
 
+@saved(
+    **{"grids": Array("i8", "G 2", NONE, "D"), "counts": Array("f8", "cells C", 0)},
+    **{"sums": Array("f8", "cells C"), "totals": Array("f8", "2 C")},
+)
 class FadingBinMeans(NamedTuple):
     """What the cells of a sample predict for the heads: half logits or numbers, with 0 for the mean of all samples."""
 
@@ -35,11 +39,6 @@ class FadingBinMeans(NamedTuple):
     counts: np.ndarray  # (cells of all grids, C)
     sums: np.ndarray  # (cells of all grids, C)
     totals: np.ndarray  # (2, C), counts and sums of all samples
-
-    saved = declared(
-        **{"grids": Array("i8", "G 2", NONE, "D"), "counts": Array("f8", "cells C", 0)},
-        **{"sums": Array("f8", "cells C"), "totals": Array("f8", "2 C")},
-    )
 
     @classmethod
     def start(cls, columns: Sequence[int], heads: int) -> FadingBinMeans:

@@ -19,7 +19,7 @@ import numpy as np
 
 from gln.engine.batches import Words, dense
 from gln.engine.jit import WritableArrays, compiled, plain
-from gln.engine.saving import Array, bad, checked, declared
+from gln.engine.saving import Array, bad, checked, saved
 
 LARGEST_LOGIT, LARGEST_VALUE = 8.0, 3.0  # of predictions; values are in standard deviations of the targets
 FIRST_SLOTS, MOST_SLOTS, MOST_NUMBERS = 1 << 8, 1 << 18, 1 << 22  # slots, and numbers in all slots
@@ -54,6 +54,10 @@ class HashTable(NamedTuple):
     used: np.ndarray  # (1,), the number of slots that are not free
 
 
+@saved(
+    **{"are_classes": bool, "keys": Array("i8", "S"), "scales": Array("f8", "S", 0)},
+    **{"leaders": Array("f8", "S M C"), "squares": Array("f8", "S M C", 0)},
+)
 @dataclasses.dataclass
 class HashedLinear(WritableArrays):
     """One model of single terms, or two, of which the second also has crosses; each has C heads."""
@@ -63,10 +67,6 @@ class HashedLinear(WritableArrays):
     scales: np.ndarray
     leaders: np.ndarray
     squares: np.ndarray
-    saved = declared(
-        **{"are_classes": bool, "keys": Array("i8", "S"), "scales": Array("f8", "S", 0)},
-        **{"leaders": Array("f8", "S M C"), "squares": Array("f8", "S M C", 0)},
-    )
 
     @classmethod
     def start(cls, heads: int, are_classes: bool, models: int = 1) -> HashedLinear:

@@ -15,18 +15,17 @@ from typing import NamedTuple
 import numpy as np
 
 from gln.engine.preprocessing.basis_expansion import with_distances
-from gln.engine.saving import Array, checked, declared
+from gln.engine.saving import Array, checked, saved
 
 MOST_INPUTS = 129  # a constant, and 64 columns with their distances; later columns are left out
 
 
+@saved(**{"weights": Array("f8", "C K"), "inverses": Array("f8", "C K K")})
 class LeastSquares(NamedTuple):
     """A linear model of each head, with the least squared errors and weights over all samples so far."""
 
     weights: np.ndarray  # (C, K), the first of a constant
     inverses: np.ndarray  # (C, K, K), of the sum of products of inputs and of the identity
-
-    saved = declared(**{"weights": Array("f8", "C K"), "inverses": Array("f8", "C K K")})
 
     @classmethod
     def start(cls, heads: int, columns: int) -> LeastSquares:

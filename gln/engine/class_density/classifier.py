@@ -66,7 +66,7 @@ class ClassDensityClassifier:
 
     def sizes(self, categorical: Set[int]) -> tuple[int, Set[int], int]:
         """As of a `Learner`; categories are those that are known to be, and others of which levels were learned."""
-        return self.size, categorical.union(*(density.levels for density in self.classes)), max(2, len(self.classes))
+        return self.size, {*categorical}.union(*(density.levels for density in self.classes)), max(2, len(self.classes))
 
     def set_learning_rate(self, rate: Rate | None) -> None:
         self.learning_rate = rate

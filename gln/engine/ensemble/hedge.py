@@ -19,7 +19,7 @@ import numpy as np
 
 from gln.engine.ensemble.stacking import StackingWeights
 from gln.engine.jit import WritableArrays, compiled, plain
-from gln.engine.saving import Array, checked, declared
+from gln.engine.saving import SAVED, Array, checked, saved
 
 # Accuracy is the same within .1 points for fadings of .9 to .995 and sharpnesses of .1 to 1.
 FADING, SHARPNESS = 0.99, 0.3
@@ -32,13 +32,13 @@ TINY = 1e-12
 UNWEIGHTED = np.ones(1)  # step sizes of any number of samples
 
 
+@saved(**{"losses": Array("f8", "M T"), "spread": (Array("f8", "*", 0),)})
 @dataclasses.dataclass
 class Hedge(WritableArrays):
     """How well each expert predicted recently."""
 
     losses: np.ndarray  # (M, T), fading sums
     spread: np.ndarray | None  # (T,), the fading mean of the lowest loss, by which losses of numbers are divided
-    saved = declared(**{"losses": Array("f8", "M T"), "spread": (Array("f8", "*", 0),)})
 
     @classmethod
     def equal(cls, experts: int, targets: int, link: str) -> Hedge:
@@ -85,6 +85,7 @@ class Hedge(WritableArrays):
         return checked("mixtures", (VarianceHedge if "scale" in known else Hedge)(**known))
 
 
+@saved(**SAVED[Hedge], **{"scale": Array("f8", "*", 0), "recent": Array("f8", "*", 0)})
 @dataclasses.dataclass
 class VarianceHedge(Hedge):
     """Adds what networks of variances do not know themselves."""
@@ -95,7 +96,6 @@ class VarianceHedge(Hedge):
     # (T,), the fading mean of the last squared deviations, weighted like the prediction of one more network. It widens
     # intervals within a few samples when something happens that the features do not tell.
     recent: np.ndarray
-    saved = declared(**Hedge.saved, **{"scale": Array("f8", "*", 0), "recent": Array("f8", "*", 0)})
 
     def learn(
         self, config: Any, predicted: np.ndarray, targets: np.ndarray, step_sizes: Any = None, batch_size: int = 1

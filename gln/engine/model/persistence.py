@@ -340,17 +340,17 @@ def _featurizer_of(state: Mapping[str, Any]) -> Any:
         raise bad("standardizer", f"a limit above 0 and of at most {MOST_LIMIT}", type(standardizer).__name__)
     if state.get("blends") is not None:
         pieces = checked("pieces", Pieces(*state.get("pieces", NO_PIECES)), D=standardizer.size)
-        made = TableFeaturizer(standardizer, encoding, pieces, None if cells is None else BinMeans(**cells))
-        fits_together = (pieces.high > pieces.low).all()
-        if not fits_together or (made.bin_means is not None and len(made.bin_means.sizes) != len(made.numbers)):
-            raise bad("cells", f"pieces and bins of {len(made.numbers)} features", "others")
-        return made
+        table = TableFeaturizer(standardizer, encoding, pieces, None if cells is None else BinMeans(**cells))
+        size = len(table.numbers)
+        if not (pieces.high > pieces.low).all() or (cells is not None and len(table.bin_means.sizes) != size):
+            raise bad("cells", f"pieces and bins of {size} features", "others")
+        return table
     of_state, memory = OnlineBaseModels.of_state, state.get("memory")
     base_models = None if base_models is None else of_state(base_models)
-    made = StreamFeaturizer(standardizer, encoding, memory, base_models)
-    if memory is not None and (type(memory) is not int or memory not in np.flatnonzero(made.numbers < 0)):
+    stream = StreamFeaturizer(standardizer, encoding, memory, base_models)
+    if memory is not None and (type(memory) is not int or memory not in np.flatnonzero(stream.numbers < 0)):
         raise bad("memory", "a category", repr(memory))
-    return made
+    return stream
 
 
 def _ensemble_of(state: Mapping[str, Any], place: int, featurizer: Any) -> Ensemble:

@@ -23,7 +23,7 @@ import numpy as np
 
 from gln.engine.batches import dense
 from gln.engine.jit import WritableArrays, compiled, plain
-from gln.engine.saving import Array, Number, bad, checked, declared
+from gln.engine.saving import Array, Number, bad, checked, saved
 
 FADING = 2  # of fewer samples, each counts as much as its number, so that a bad start is soon forgotten
 PAIRS, MOST_PAIRS = 8, 512  # per feature, and of all the features of the first sample, if these are fewer
@@ -37,6 +37,12 @@ CONSTANT_SCALE = 1e-6  # of the mean: the standard deviation of a feature that n
 TAIL, LEAST_REACH, SHAPE = 20, 1e-3, 0.25  # one in so many scores, the highest, tell how far others reach
 
 
+@saved(
+    **{"seed": Number(int, 0), "partners": Array("i8", "F K", 0, "F"), "histograms": Array("f4", f"F K {BINS}", 0)},
+    **{"products": Array("f8", "F K"), "moments": Array("f8", "2 F"), "values": Array("f8", "F", 0)},
+    **{"known": Array("f8", "F", 0), "levels": {Number(int, 0): Array("f8", "*", 0)}, "scores": Array("f8", "W")},
+    **{"total": Number(float, 0, 1e30), "count": Number(int, 0, 1 << 62)},
+)
 @dataclasses.dataclass
 class PairHistograms(WritableArrays):
     seed: int  # of the partners
@@ -50,12 +56,6 @@ class PairHistograms(WritableArrays):
     scores: np.ndarray  # (window,), of the latest samples, before each was learned; the next is at count % window
     total: float = 0.0  # weight of all samples
     count: int = 0  # their number
-    saved = declared(
-        **{"seed": Number(int, 0), "partners": Array("i8", "F K", 0, "F"), "histograms": Array("f4", f"F K {BINS}", 0)},
-        **{"products": Array("f8", "F K"), "moments": Array("f8", "2 F"), "values": Array("f8", "F", 0)},
-        **{"known": Array("f8", "F", 0), "levels": {Number(int, 0): Array("f8", "*", 0)}, "scores": Array("f8", "W")},
-        **{"total": Number(float, 0, 1e30), "count": Number(int, 0, 1 << 62)},
-    )
 
     @classmethod
     def start(cls, size: int, window: int, seed: int) -> PairHistograms:

@@ -324,7 +324,7 @@ class SparseScaler(WritableArrays):
             raise ValueError(f"state: expected arrays of shapes {shapes}, got {sorted(state)}")
         if not all(np.isfinite(a).all() and (name == "logs" or (a >= 0).all()) for name, a in arrays.items()):
             raise ValueError("state: expected finite numbers, and counts of at least 0")
-        if arrays["logs"] > LARGEST_LOG * max(1, arrays["stored"]):
+        if arrays["logs"] > LARGEST_LOG * max(1.0, float(arrays["stored"])):
             raise ValueError(f"state['logs']: expected at most {LARGEST_LOG} per value, got {arrays['logs']}")
         self.squares = arrays.pop("squares")
         self.count, self.stored, self.logs = (float(arrays[name]) for name in ("count", "stored", "logs"))

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gln.engine.jit import WritableArrays, compiled, plain
-from gln.engine.saving import Array, Number, bad, checked, declared
+from gln.engine.saving import Array, Number, bad, checked, saved
 
 MOST_CLASSES = 40  # statistics per feature; with more classes, several share one
 # 5 or 10 levels, and strengths of 1 to 10, are equally good within the noise.
@@ -33,6 +33,10 @@ class Column(NamedTuple):
     target: int | None = None
 
 
+@saved(
+    **{"size": Number(int, 0), "columns": [object], "are_classes": bool, "totals": Array("f8", "W")},
+    counts={Number(int, 0): Array("f8", "* W")},
+)
 @dataclasses.dataclass
 class TargetEncoding(WritableArrays):
     """The columns that samples with categories become, and the counts of the levels.
@@ -47,10 +51,6 @@ class TargetEncoding(WritableArrays):
     are_classes: bool  # the targets
     totals: np.ndarray  # (1 + K,), the number of samples and the sum of each target, or the samples of each class
     counts: dict[int, np.ndarray]  # by feature, the same for each level, (L, 1 + K), with room for further levels
-    saved = declared(
-        **{"size": Number(int, 0), "columns": [object], "are_classes": bool, "totals": Array("f8", "W")},
-        counts={Number(int, 0): Array("f8", "* W")},
-    )
 
     def __post_init__(self) -> None:
         checked("categories", self)

@@ -134,7 +134,8 @@ class Estimator(Saveable, BaseEstimator):
             raise bad("learner_", f"features, categories and classes {known}", self.learner_.sizes({*self._levels}))
         if classes is not None and not np.array_equal(np.unique(classes), classes):
             raise bad("classes_", "different labels in ascending order", classes)
-        if classes is None and (math.prod(shape), {*map(type, shape)} - {int}) != (self.learner_.means.heads, set()):
+        heads = 1 if classes is not None else self.learner_.means.heads
+        if math.prod(shape or ()) != heads or {*map(type, shape or ())} - {int}:
             raise bad("targets_shape_", "the shape of the targets of the networks", shape)
         if "_novelty" in vars(self) and self._novelty.size not in (features, SUMS_OF_WIDE):
             raise bad("_novelty", f"{features} features", self._novelty.size)
