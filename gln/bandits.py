@@ -335,7 +335,7 @@ class GLNBandit(Saveable):
         return super()._learned() | self._model._learned()
 
     def _keep(self, name: str, value: Any) -> None:
-        if name in self.kept:
+        if name in self.kept or name == "extra":
             super()._keep(name, value)
         elif name == "_of_features":  # it comes last
             self._model = JointArms(*self._options, self._model.arms)

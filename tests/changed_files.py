@@ -175,7 +175,32 @@ KINDS: dict[str, Kind] = {
 
 # ---- Changes ---------------------------------------------------------------------------------------------------------
 
-NUMBERS = [-1, 0, 1, 2, 9, 300, 10**8, -(10**8), -200, 0.5, math.nan, math.inf, -math.inf, 1e308, 2**63, 10**30, True]
+NUMBERS = [
+    -1,
+    0,
+    1,
+    2,
+    9,
+    300,
+    10**8,
+    -(10**8),
+    -200,
+    0.5,
+    math.nan,
+    math.inf,
+    -math.inf,
+    1e308,
+    2**63,
+    10**30,
+    True,
+    3,
+    5,
+    17,
+    1000,
+    0.1,
+    1e-300,
+    1e30,
+]
 OTHERS: list[Any] = [None, "text", "", [], {}, [1], {"pairs": []}, {"tuple": [1]}, {"fields": {}}, False]
 DTYPES = ["<f8", "<f4", "<i8", "<i4", "|b1", "<f2", "|u1", ">f8"]
 
@@ -190,8 +215,9 @@ def changed(config: dict[str, Any], arrays: dict[str, np.ndarray], rng: Random) 
 
 
 def _change_config(config: Any, rng: Random) -> str:
-    node, key, path = None, None, ""
-    below: Any = config
+    node: Any = None
+    key: Any = None
+    below, path = config, ""
     while isinstance(below, (dict, list)) and len(below) and (node is None or rng.random() < 0.93):
         node = below
         key = rng.choice([*node]) if isinstance(node, dict) else rng.randrange(len(node))

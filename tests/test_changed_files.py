@@ -143,7 +143,7 @@ def test_layers_that_a_file_does_not_have_are_refused_at_once(tmp_path):
         write(tmp_path / "network", {**config, **changes}, arrays)
         with pytest.raises(ValueError, match="layer_sizes: expected the layers in the file"):
             GLN.load(tmp_path / "network")
-    with pytest.raises(ValueError, match="layer_sizes: expected at most 65536 neurons"):
+    with pytest.raises(ValueError, match="layer_sizes, context_map_size: expected at most 131072 rows"):
         GLNClassifier.load(tmp_path / "fresh")
     assert time.perf_counter() - start < 1
 

@@ -69,7 +69,7 @@ class ClassDensity(WritableArrays):
         lower, positive = np.tril(self.factor, -1), (np.diag(self.factor), self.freedom, self.renewal - self.visits)
         if not (np.isfinite(lower).all() and all(np.all(number > 0) for number in positive)):
             raise bad("classes", "a factor, degrees of freedom and a next renewal", f"{self.renewal} of {self.visits}")
-        if (np.diag(self.scatter) < 0).any() or (self.scores[:, [0, 2, 3]] < 0).any():
+        if (np.diag(self.scatter) < 0).any() or (self.scores[:, [0, 2]] < 0).any():
             raise bad("classes", "variances of at least 0", np.diag(self.scatter).min(initial=0))
 
     @classmethod

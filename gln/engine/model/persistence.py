@@ -5,7 +5,9 @@ A file holds JSON, with large arrays beside it; what may stand in it is listed b
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import importlib.util
 import inspect
 import itertools
@@ -38,7 +40,7 @@ from gln.engine.preprocessing.target_encoding import TargetEncoding
 from gln.engine.saving import bad, checked, fits, value_of
 
 LARGE = 1000  # larger arrays of numbers are stored as tensors, not as text
-MOST_NEURONS = 1 << 16  # of networks that are not in a file
+MOST_ROWS = 1 << 17  # of weights, of a network that is not in a file
 LONGEST = 1000  # characters of the place of a value among lists and mappings, so that these are not too deep
 WIDE_TEXT, PER_CHARACTER = 1 << 24, 400  # bytes of an array of texts, all of which take as many as the longest one
 MOST_LIMIT = 20.0  # of standardised features: beyond it, `predict_bin_means` would find no bin
@@ -126,10 +128,9 @@ class Saveable:
                 saved["backend"] = "auto"
             if saved.get("learning_rate") == CALLABLE and "learning_rate" not in parameters:
                 raise bad("learning_rate", "the callable that the saved model had", None)
-            annotations = typing.get_type_hints(cls.__init__)
             for name, value in saved.items():
-                if name not in parameters and not fits(value, annotations.get(name, Any)):
-                    raise bad(name, f"{annotations[name]}", repr(value))
+                if name not in parameters and not fits(value, (annotation := _annotations(cls).get(name, Any))):
+                    raise bad(name, f"{annotation}", repr(value))
             _check_of_networks(saved | parameters, sum(array.size for array in arrays.values()))
             estimator = cls(**saved | parameters)
             network = load_backend(getattr(estimator, "backend", "auto")).GLN
@@ -158,13 +159,22 @@ class Saveable:
         setattr(self, name, value)
 
 
+@functools.cache
+def _annotations(estimator: type) -> dict[str, Any]:
+    """The types of its parameters; none of a subclass whose annotations name what is not there at run time."""
+    with contextlib.suppress(NameError):
+        return typing.get_type_hints(estimator.__init__)  # type: ignore[misc]
+    return {}
+
+
 def _check_of_networks(parameters: Mapping[str, Any], numbers: int) -> None:
     """Raise ValueError for parameters that no network has, or layers that are larger than these numbers in a file."""
     network = load_backend("numpy").GLN([1], 1, 1, learning_rate=parameters.get("learning_rate"))
     names = ("layer_sizes", "context_map_size", "context_bias")
     given = {name: parameters[name] for name in names if parameters.get(name) is not None}
-    if sum(dataclasses.replace(network.config, **given).layer_sizes) > max(MOST_NEURONS, numbers):
-        raise bad("layer_sizes", f"at most {MOST_NEURONS} neurons before the first sample", given["layer_sizes"])
+    config = dataclasses.replace(network.config, **given)
+    if (rows := sum(config.layer_sizes) << config.context_map_size) > max(MOST_ROWS, numbers):
+        raise bad("layer_sizes, context_map_size", f"at most {MOST_ROWS} rows before the first sample", rows)
 
 
 def _kind(estimator: type) -> str:
