@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import importlib.util
 import inspect
 import itertools
@@ -128,9 +127,10 @@ class Saveable:
                 saved["backend"] = "auto"
             if saved.get("learning_rate") == CALLABLE and "learning_rate" not in parameters:
                 raise bad("learning_rate", "the callable that the saved model had", None)
+            annotations = _annotations(cls)
             for name, value in saved.items():
-                if name not in parameters and not fits(value, (annotation := _annotations(cls).get(name, Any))):
-                    raise bad(name, f"{annotation}", repr(value))
+                if name not in parameters and not fits(value, annotations.get(name, Any)):
+                    raise bad(name, f"{annotations[name]}", repr(value))
             _check_of_networks(saved | parameters, sum(array.size for array in arrays.values()))
             estimator = cls(**saved | parameters)
             network = load_backend(getattr(estimator, "backend", "auto")).GLN
@@ -159,7 +159,6 @@ class Saveable:
         setattr(self, name, value)
 
 
-@functools.cache
 def _annotations(estimator: type) -> dict[str, Any]:
     """The types of its parameters; none of a subclass whose annotations name what is not there at run time."""
     with contextlib.suppress(NameError):
@@ -352,7 +351,8 @@ def _featurizer_of(state: Mapping[str, Any]) -> Any:
         pieces = checked("pieces", Pieces(*state.get("pieces", NO_PIECES)), D=standardizer.size)
         table = TableFeaturizer(standardizer, encoding, pieces, None if cells is None else BinMeans(**cells))
         size = len(table.numbers)
-        if not (pieces.high > pieces.low).all() or (cells is not None and len(table.bin_means.sizes) != size):
+        binned = size if table.bin_means is None else len(table.bin_means.sizes)
+        if not (pieces.high > pieces.low).all() or binned != size:
             raise bad("cells", f"pieces and bins of {size} features", "others")
         return table
     of_state, memory = OnlineBaseModels.of_state, state.get("memory")
